@@ -1,0 +1,80 @@
+/* What is known about deployments while we run, in shared memory that outlives generations: rows [worker][deployment] with one
+ * writer each (no locks, no shared gauges; readers sum), one health word per deployment and operation class (compare-and-swap).
+ * Keyed by fingerprint, so that it survives reloads. The master clears the row of a dead worker's gauges. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "balancer/table.h"
+
+enum op_class { OP_UPLOAD, OP_CREATE, OP_READ }; /* READ: everything that follows an id, and lists */
+#define OP_CLASS_COUNT 3
+
+/* How one upstream try ended; the failure classes of LiteLLM's policies. */
+enum outcome {
+    OUTCOME_OK,             /* 2xx, and 4xx about the object (400, 404, 409, 413, 422, ...): the deployment is fine */
+    OUTCOME_AUTH,           /* 401, 403 */
+    OUTCOME_RATE_LIMIT,     /* 429, and 400 token_limit_exceeded */
+    OUTCOME_TIMEOUT,        /* 408, or our own time-outs */
+    OUTCOME_CONNECT,        /* DNS, TCP, TLS: nothing was sent */
+    OUTCOME_BROKEN,         /* reset or truncated after something was sent */
+    OUTCOME_SERVER_ERROR,   /* 5xx */
+    OUTCOME_BAD_ANSWER,     /* not JSON, over-long, a redirect */
+    OUTCOME_CANCELLED       /* by us: the client went away */
+};
+#define OUTCOME_COUNT 9
+
+const char *op_class_name(enum op_class op);
+const char *outcome_name(enum outcome outcome);
+
+struct state; /* the region */
+
+/** Room for `max_workers` rows of writers (workers of all generations, prober) and `max_deployments` fingerprints. */
+MUST_USE int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out);
+void state_free(struct state *state);
+
+/** Give each deployment of a new table its column (a known fingerprint keeps its old one). Master only, before the fork.
+ *  `columns` gets table_num_deployments() entries. @return 0 or ERR_FULL */
+MUST_USE int state_bind(struct state *state, const struct table *table, uint32_t *columns);
+
+/* --- a writer's row: only the process that owns `worker` calls these --- */
+
+/** An upstream try begins: in flight + 1, requests + 1. */
+void state_begin(struct state *state, uint32_t worker, uint32_t column, enum op_class op);
+
+/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8), bytes, last error.
+ *  @param status  HTTP status or 0 */
+void state_end(struct state *state, uint32_t worker, uint32_t column, enum op_class op, enum outcome outcome, int status,
+               uint64_t latency_us, uint64_t bytes_sent, uint64_t bytes_received);
+
+/** The worker is dead: its gauges (in flight) become 0; its counters are kept. Master only. Returns what was in flight. */
+uint64_t state_clear_worker(struct state *state, uint32_t worker);
+
+/* --- readers --- */
+
+struct state_sum {
+    uint64_t requests[OP_CLASS_COUNT];
+    uint64_t outcomes[OP_CLASS_COUNT][OUTCOME_COUNT];
+    uint64_t in_flight[OP_CLASS_COUNT];
+    uint64_t bytes_sent, bytes_received;
+    uint64_t latency_us;      /* request-weighted mean of the workers' EWMAs; 0: nothing measured */
+    uint64_t requests_minute; /* begun in the current minute by all workers: for rpm */
+    uint64_t tokens_minute;   /* counted in the current minute: for tpm */
+    int last_status;          /* of the newest failure */
+    enum outcome last_outcome;/* of the newest failure; OUTCOME_OK: never failed */
+    uint64_t last_error_ms;   /* monotonic; 0: never */
+};
+
+/** Sum a deployment over all workers, as of now_ms. */
+void state_read(const struct state *state, uint32_t column, uint64_t now_ms, struct state_sum *sum);
+
+/** Tokens placed on a deployment in this minute (own row). */
+void state_add_tokens(struct state *state, uint32_t worker, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
+/* --- health words --- */
+
+/** The word of (column, op); breaker.h knows its bits. */
+_Atomic uint64_t *state_health(struct state *state, uint32_t column, enum op_class op);

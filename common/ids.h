@@ -1,0 +1,57 @@
+/* Ids that carry their place: `<native id>-t<32 base32 characters>`, the tag being deployment fingerprint (4 bytes), owner
+ * fingerprint (8) and a truncated HMAC-SHA256 (8) over kind, native id, deployment and owner. Same object, same id, always.
+ * design: architecture.md section 5. No database: the tag is the pin. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "common/strbuf.h"
+
+#define IDS_MAX       512 /* bytes of any id we accept; LiteLLM's managed ids exceed 300 */
+#define IDS_TAG_CHARS 32  /* base32 (RFC 4648, lower case, no padding) of 20 bytes */
+#define IDS_MAX_SEALS 8
+
+enum id_kind { ID_FILE = 'f', ID_BATCH = 'b' };
+
+/* Seal keys: the first one mints, all open. Memory is the caller's; wipe with ids_seals_clear(). */
+struct ids_seals {
+    size_t num;
+    unsigned char key[IDS_MAX_SEALS][32];
+};
+
+struct id_tag {
+    uint32_t deployment; /* ids_deployment_fingerprint() of where the object lives */
+    uint64_t owner;      /* ids_owner_fingerprint() of who made it; 0: the master key (or a keyless gateway) */
+};
+
+/** Add a seal derived by HKDF-SHA256 (RFC 5869) from any text (a configured seal key, or the master key).
+ *  @param context  the HKDF info, so that one text gives different keys for different uses
+ *  @return 0, ERR_LIMIT (more than IDS_MAX_SEALS), ERR_NOMEM */
+MUST_USE int ids_seals_add(struct ids_seals *seals, const char *text, size_t len, const char *context);
+void ids_seals_clear(struct ids_seals *seals);
+
+/** Fingerprint of a deployment from names and addresses, never from secrets: rotating a key keeps ids valid.
+ *  @param provider        "openai" or "azure"
+ *  @param base            normalised base address of the account
+ *  @param upstream_model  deployment or model name; "" for an account used without a model list
+ *  @return never 0 */
+uint32_t ids_deployment_fingerprint(const char *provider, const char *base, const char *upstream_model);
+
+/** Fingerprint of an owner's name; never 0. */
+uint64_t ids_owner_fingerprint(const char *name);
+
+/** Append the tagged form of `native` to `out`.
+ *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see section 4.5 of the providers' reference), ERR_NOMEM */
+MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native, const struct id_tag *tag,
+                      struct strbuf *out);
+
+/** Look at an id a client sent.
+ *  @param native_len  on 0: how many leading bytes are the provider's own id (all of them when untagged)
+ *  @param tagged      on 0: whether a valid tag was there; `tag` is only set then
+ *  @return 0; ERR_INVALID (empty, longer than IDS_MAX, a byte outside [A-Za-z0-9._=:@+~-], or ".", ".."); ERR_FORGED (it has
+ *          the form of a tag but does not verify with any seal for this kind). Time does not depend on which byte differs. */
+MUST_USE int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, size_t len, size_t *native_len,
+                      bool *tagged, struct id_tag *tag);

@@ -1,0 +1,79 @@
+/* See secret.h. Each secret has an anonymous mapping of its own (a page is cheap, there are few keys):
+ * MADV_DONTDUMP keeps it out of cores and it is inherited by fork. */
+#include "common/secret.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/err.h"
+
+static size_t mapping_size(size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (len + 1 + page - 1) / page * page;
+}
+
+int secret_set(struct secret *s, const char *text, size_t len)
+{
+    char *data;
+
+    if (len == 0) {
+        s->data = NULL;
+        s->len = 0;
+        return 0;
+    }
+    data = mmap(NULL, mapping_size(len), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
+        return ERR_NOMEM;
+    (void)madvise(data, mapping_size(len), MADV_DONTDUMP);
+    memcpy(data, text, len);
+    s->data = data;
+    s->len = len;
+    return 0;
+}
+
+void secret_clear(struct secret *s)
+{
+    if (s->data != NULL) {
+        OPENSSL_cleanse(s->data, s->len);
+        munmap(s->data, mapping_size(s->len));
+    }
+    s->data = NULL;
+    s->len = 0;
+}
+
+bool secret_is_set(const struct secret *s)
+{
+    return s->len > 0;
+}
+
+bool secret_equal(const struct secret *s, const char *text, size_t len)
+{
+    static unsigned char key[32];
+    static bool keyed;
+    unsigned char a[32], b[32];
+    unsigned int n;
+
+    if (!secret_is_set(s))
+        return false;
+    if (!keyed) {
+        if (RAND_bytes(key, sizeof(key)) != 1)
+            return false;
+        keyed = true;
+    }
+    if (HMAC(EVP_sha256(), key, sizeof(key), (const unsigned char *)s->data, s->len, a, &n) == NULL ||
+        HMAC(EVP_sha256(), key, sizeof(key), (const unsigned char *)text, len, b, &n) == NULL)
+        return false;
+    return CRYPTO_memcmp(a, b, sizeof(a)) == 0;
+}
+
+void secret_wipe(void *bytes, size_t len)
+{
+    OPENSSL_cleanse(bytes, len);
+}

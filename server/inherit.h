@@ -1,0 +1,64 @@
+/* All that a child inherits over fork(): the one struct that master and worker share. Everything is made before the fork and read-only afterwards,
+ * but the state region and the slots. */
+#pragma once
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <openssl/ssl.h>
+
+#include "balancer/breaker.h"
+#include "balancer/state.h"
+#include "balancer/table.h"
+#include "common/ids.h"
+#include "config/config.h"
+
+#define CACHE_LINE  64
+#define MAX_WORKERS 128 /* rows: live workers of all generations, and the prober */
+
+/* One child writes its slot, anyone reads it. */
+struct worker_slot {
+    alignas(CACHE_LINE) _Atomic uint64_t requests; /* client requests answered since this slot's process started */
+    _Atomic uint64_t beat_ms;                      /* monotonic ms of the last turn of its loop (once a second at least) */
+    _Atomic uint64_t spool_bytes;                  /* on disk now */
+    _Atomic uint32_t connections;                  /* client connections open */
+    _Atomic uint32_t generation;                   /* of the table that it serves */
+    _Atomic int32_t pid;                           /* 0: free; set by the master */
+    _Atomic uint32_t draining;                     /* 1: finishing what it has */
+};
+
+/* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies and an index word would be needed for wider records; these are single words. */
+struct probe_word {
+    _Atomic uint64_t checked_unix_s; /* 0: not yet */
+    _Atomic uint32_t healthy;        /* 1/0 */
+    _Atomic int32_t status;          /* HTTP status or 0 */
+    _Atomic uint32_t outcome;        /* enum outcome */
+};
+
+struct shared {
+    _Atomic uint32_t reload_failed; /* 1: the last SIGHUP was refused; old generation serves */
+    _Atomic uint64_t restarts;      /* children replaced after an unplanned end */
+    struct worker_slot slots[MAX_WORKERS];
+};
+
+struct inherit {
+    const struct config *config;
+    const struct table *table;
+    struct state *state;
+    const uint32_t *columns;        /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes;      /* [table_num_deployments()], shared memory */
+    struct shared *shared;
+    const struct ids_seals *seals;
+    struct breaker_policy breaker;
+    uint32_t generation;
+    uint64_t started_ms;            /* monotonic, of the master */
+    int listen_fd;                  /* shared, non-blocking; bound by the master */
+    SSL_CTX *tls;                   /* NULL: clear text */
+    int master_fd;                  /* read end of a pipe whose other end only the master holds: EOF = the master is dead */
+};
+
+/** A worker's whole life; returns its exit code. Called in the child right after fork, signals still as the master left them. SIGTERM or SIGQUIT: drain; a second SIGTERM: end now. */
+int worker_run(const struct inherit *inherit, uint32_t slot);
+
+/** The prober's whole life. */
+int prober_run(const struct inherit *inherit, uint32_t slot);
