@@ -8,7 +8,7 @@
 
 #include "common/err.h"
 
-struct body;
+#define BODY_SLICE 65536 /* most bytes of one on_data() */
 
 enum body_failure {
     BODY_CLIENT_GONE, /* reset, closed, TLS error: nobody is left to answer */
@@ -19,19 +19,47 @@ enum body_failure {
 
 struct body_ops {
     void (*on_data)(void *arg, const char *bytes, size_t len);
-    void (*on_end)(void *arg);                       /* nothing follows */
+    void (*on_end)(void *arg);                            /* nothing follows */
     void (*on_failure)(void *arg, enum body_failure why); /* nothing follows */
+};
+
+struct body;
+
+/* Where the bytes come from: libh2o's buffered entity, or the guard's HTTP/1 and HTTP/2 streams. */
+struct body_source {
+    void (*start)(struct body *body);   /* bytes may be taken from now on; lets `100 Continue` out */
+    void (*pause)(struct body *body);
+    void (*resume)(struct body *body);
+    void (*abandon)(struct body *body); /* nobody listens any more: drain within bounds, or close */
+};
+
+/* Embedded as the first member by a source's own struct; the source fills `source` and `length`. */
+struct body {
+    const struct body_source *source;
+    int64_t length;             /* announced bytes; -1: unknown */
+    const struct body_ops *ops; /* borrowed; NULL: not started, ended or abandoned */
+    void *arg;
+    uint64_t max_bytes, taken;  /* limit and bytes delivered so far */
+    bool paused;
 };
 
 /** Announced size; -1: chunked or HTTP/2 without a length. */
 int64_t body_length(const struct body *body);
 
-/** Begin to take the body (this is what lets `100 Continue` out). @param max_bytes more ends in BODY_TOO_LARGE */
+/** Begin to take the body. @param max_bytes more ends in BODY_TOO_LARGE; an announced length above it does so on the first turn */
 void body_start(struct body *body, const struct body_ops *ops, void *arg, uint64_t max_bytes);
 
 /** Stop the flow after at most one more slice; back-pressure reaches the client. */
 void body_pause(struct body *body);
 void body_resume(struct body *body);
 
-/** The handler wants no more of it (early answer, or it is going away): no callback any more. The front door drains or closes. Safe at any time. */
+/** The handler wants no more of it (early answer, or it is going away): no callback any more. Safe at any time, more than once, and on NULL. */
 void body_abandon(struct body *body);
+
+/* --- for sources --- */
+
+/** Deliver bytes (at most BODY_SLICE), the end, or the failure. The handler may abandon the body from inside; after body_end()/body_fail() nothing may follow.
+ *  @return false when the flow must stop (paused, over the limit, or nobody listens) */
+bool body_deliver(struct body *body, const char *bytes, size_t len);
+void body_end(struct body *body);
+void body_fail(struct body *body, enum body_failure why);
