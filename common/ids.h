@@ -1,6 +1,12 @@
 /* Ids that carry their place: `<native id>-t<32 base32 characters>`, the tag being deployment fingerprint (4 bytes), owner
  * fingerprint (8) and a truncated HMAC-SHA256 (8) over kind, native id, deployment and owner. Same object, same id, always.
- * design: architecture.md section 5. No database: the tag is the pin. */
+ * design: architecture.md section 5. No database: the tag is the pin.
+ *
+ * A provider's own id could by chance end like a tag (a "-t" and 32 characters of [a-z2-7]; none of the known forms does: hex and UUIDs have other lengths
+ * and 0, 1, 8, 9). Sent bare, it would be refused as forged; tagged, it opens like any other, since only the last tag is read. Characters outside the
+ * base32 alphabet make an ending no tag at all: such an id is somebody's native one, and for all but the master key that is the same 404.
+ *
+ * One thread per process: the calls share a digest context. The first call of a process may end it when OpenSSL has no SHA-256 or no memory. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,7 +35,7 @@ struct id_tag {
 
 /** Add a seal derived by HKDF-SHA256 (RFC 5869) from any text (a configured seal key, or the master key).
  *  @param context  the HKDF info, so that one text gives different keys for different uses
- *  @return 0, ERR_LIMIT (more than IDS_MAX_SEALS), ERR_NOMEM */
+ *  @return 0, ERR_INVALID (an empty text), ERR_LIMIT (more than IDS_MAX_SEALS) */
 MUST_USE int ids_seals_add(struct ids_seals *seals, const char *text, size_t len, const char *context);
 void ids_seals_clear(struct ids_seals *seals);
 
@@ -44,7 +50,8 @@ uint32_t ids_deployment_fingerprint(const char *provider, const char *base, cons
 uint64_t ids_owner_fingerprint(const char *name);
 
 /** Append the tagged form of `native` to `out`.
- *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see section 4.5 of the providers' reference), ERR_NOMEM */
+ *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see section 4.5 of the providers' reference; or no seal at all),
+ *          ERR_NOMEM; nothing is appended then */
 MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native, const struct id_tag *tag,
                       struct strbuf *out);
 
