@@ -22,7 +22,7 @@ const char *err_str(int err)
         return "input/output error";
     case ERR_FULL:
         return "no room left";
-    case ERR_STATE:
+    case ERR_BAD_STATE:
         return "not possible in this state";
     case ERR_DUPLICATE:
         return "duplicate";

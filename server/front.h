@@ -13,7 +13,7 @@
 struct front;
 
 /** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one host). Nothing is accepted before front_start().
- *  @return 0, ERR_NOMEM, ERR_STATE (the self-test of the hooks into libh2o failed: the program must not start) */
+ *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program must not start) */
 MUST_USE int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inherit, uint32_t slot, struct front **out);
 
 void front_start(struct front *front);

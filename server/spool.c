@@ -1,0 +1,136 @@
+/* See spool.h. The file is made with O_TMPFILE (or made and unlinked where the file system lacks that): nothing is left behind, whatever kills us. */
+#include "server/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot)
+{
+    memset(spool, 0, sizeof(*spool));
+    spool->inherit = inherit;
+    spool->slot = slot;
+    spool->fd = -1;
+}
+
+static _Atomic uint64_t *own_bytes(const struct spool *spool)
+{
+    return &spool->inherit->shared->slots[spool->slot].spool_bytes;
+}
+
+void spool_deinit(struct spool *spool)
+{
+    if (spool->inherit == NULL)
+        return;
+    atomic_fetch_sub_explicit(own_bytes(spool), spool->size, memory_order_relaxed);
+    free(spool->memory);
+    if (spool->fd != -1)
+        close(spool->fd);
+    spool_init(spool, NULL, 0);
+}
+
+/* Whether `extra` more bytes fit under the limit of all workers; readers sum the slots, so two workers may both take the last bytes: the limit is
+ * exact to one slice per worker. */
+static bool fits(const struct spool *spool, size_t extra)
+{
+    uint64_t sum = extra;
+
+    for (unsigned i = 0; i < MAX_WORKERS; i++)
+        sum += atomic_load_explicit(&spool->inherit->shared->slots[i].spool_bytes, memory_order_relaxed);
+    return sum <= spool->inherit->config->limits.spool_bytes;
+}
+
+static int open_unlinked(const char *dir)
+{
+    char path[4096];
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd != -1 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL))
+        return fd;
+    if (snprintf(path, sizeof(path), "%s/tranche.XXXXXX", dir) >= (int)sizeof(path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd != -1)
+        unlink(path);
+    return fd;
+}
+
+static int write_all(int fd, const char *bytes, size_t len, uint64_t offset)
+{
+    while (len > 0) {
+        ssize_t n = pwrite(fd, bytes, len, (off_t)offset);
+
+        if (n == -1 && errno == EINTR)
+            continue;
+        if (n == -1)
+            return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? ERR_FULL : ERR_IO;
+        bytes += n;
+        len -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return 0;
+}
+
+static int move_to_file(struct spool *spool)
+{
+    int rc;
+
+    spool->fd = open_unlinked(spool->inherit->config->spool_dir);
+    if (spool->fd == -1)
+        return errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_IO;
+    rc = write_all(spool->fd, spool->memory, spool->size, 0);
+    if (rc != 0)
+        return rc;
+    free(spool->memory);
+    spool->memory = NULL;
+    return 0;
+}
+
+int spool_write(struct spool *spool, const char *bytes, size_t len)
+{
+    int rc;
+
+    if (!fits(spool, len))
+        return ERR_FULL;
+    if (spool->fd == -1 && spool->size + len > SPOOL_MEMORY) {
+        rc = move_to_file(spool);
+        if (rc != 0)
+            return rc;
+    }
+    if (spool->fd == -1) {
+        if (spool->memory == NULL && (spool->memory = malloc(SPOOL_MEMORY)) == NULL)
+            return ERR_NOMEM;
+        memcpy(spool->memory + spool->size, bytes, len);
+    } else {
+        rc = write_all(spool->fd, bytes, len, spool->size);
+        if (rc != 0)
+            return rc;
+    }
+    spool->size += len;
+    atomic_fetch_add_explicit(own_bytes(spool), len, memory_order_relaxed);
+    return 0;
+}
+
+ssize_t spool_read(void *arg, char *buf, size_t len, uint64_t offset)
+{
+    const struct spool *spool = arg;
+    ssize_t n;
+
+    if (offset >= spool->size)
+        return 0;
+    if (len > spool->size - offset)
+        len = (size_t)(spool->size - offset);
+    if (spool->fd == -1) {
+        memcpy(buf, spool->memory + offset, len);
+        return (ssize_t)len;
+    }
+    do
+        n = pread(spool->fd, buf, len, (off_t)offset);
+    while (n == -1 && errno == EINTR);
+    return n;
+}

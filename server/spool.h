@@ -1,0 +1,28 @@
+/* Where an upload waits while it is checked: memory up to 64 KiB, then one unlinked file in spool_dir. All workers' spools together stay under one limit. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/err.h"
+#include "server/inherit.h"
+
+#define SPOOL_MEMORY 65536
+
+struct spool {
+    const struct inherit *inherit; /* borrowed: spool_dir, limit, slots */
+    uint32_t slot;                 /* whose account the bytes are on */
+    char *memory;                  /* owned; the first SPOOL_MEMORY bytes while there is no file */
+    int fd;                        /* -1: still in memory */
+    uint64_t size;                 /* bytes written */
+};
+
+void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot);
+void spool_deinit(struct spool *spool); /* gives the space back */
+
+/** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM */
+MUST_USE int spool_write(struct spool *spool, const char *bytes, size_t len);
+
+/** Read like pread(2): bytes, 0 at the end, -1 on error. Fits jsonl_read_cb with the spool as `arg`. */
+ssize_t spool_read(void *spool, char *buf, size_t len, uint64_t offset);
