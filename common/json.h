@@ -25,7 +25,7 @@ struct json_doc *json_doc_new(void); /* NULL when out of memory */
 void json_doc_free(struct json_doc *doc); /* NULL is fine */
 
 /** Parse exactly one JSON value (RFC 8259; UTF-8 checked strictly, no BOM, nesting <= 128, duplicate keys: last one
- *  wins as in yajl's users' expectation, trailing white space allowed).
+ *  wins, in the place of the first; white space around the value allowed; \u escapes of half a surrogate pair refused).
  *  @return the root, owned by `doc`; NULL with `error` filled (line, column) */
 struct json *json_parse(struct json_doc *doc, const char *text, size_t len, struct json_error *error);
 
@@ -74,8 +74,18 @@ void json_write(const struct json *v, struct strbuf *out);
 /** Print a string literal with quotes; bytes that are no valid UTF-8 become U+FFFD. */
 void json_write_string(struct strbuf *out, const char *text, size_t len);
 
-/** Line and column (1-based, bytes) of an offset in a text. */
+/** Line and column (1-based, bytes) of an offset in a text; lines end with LF. */
 void json_place(const char *text, size_t offset, size_t *line, size_t *column);
 
 /** Whether the bytes are valid UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). */
 bool utf8_is_valid(const char *text, size_t len);
+
+/** How many bytes at the start are valid UTF-8: `len`, or the offset of the first sequence that is not. */
+size_t utf8_valid_prefix(const char *text, size_t len);
+
+/** The offset of the first \u escape of half a surrogate pair in the text of a JSON value or string; `len` when there is
+ *  none. yajl lets them pass, although they stand for no character. */
+size_t json_find_lone_surrogate(const char *text, size_t len);
+
+/** Where the offending token of yajl's `message` begins, given how many bytes yajl says it consumed. */
+size_t json_offending_offset(const char *text, size_t len, size_t consumed, const char *message);
