@@ -1,0 +1,103 @@
+"""Who may ask: the master key by either header, and no credential that crosses the gateway."""
+
+import json
+import socket
+
+import pytest
+from harness import (MASTER_KEY, PROVIDER_KEYS, PATIENCE, Answer, balanced_config, direct_config, envelope, lines)
+
+TARGETS = [("GET", "/v1/files"), ("POST", "/v1/files"), ("GET", "/v1/files/file-x"), ("DELETE", "/v1/files/file-x"),
+           ("GET", "/v1/files/file-x/content"), ("GET", "/v1/batches"), ("POST", "/v1/batches"),
+           ("GET", "/v1/batches/batch_x"), ("POST", "/v1/batches/batch_x/cancel"), ("GET", "/azure/v1/batches"),
+           ("GET", "/openai/batches?api-version=2024-10-21"), ("GET", "/v1/models"), ("GET", "/health")]
+
+
+@pytest.mark.parametrize("method, target", TARGETS)
+@pytest.mark.parametrize("headers", [
+    {}, {"Authorization": "Bearer sk-wrong"}, {"api-key": "sk-wrong"}, {"Authorization": "Bearer "},
+    {"Authorization": "Bearer"}, {"Authorization": f"Basic {MASTER_KEY}"}, {"Authorization": f"Bearer {MASTER_KEY}x"},
+    {"Authorization": f"Bearer {MASTER_KEY[:-1]}"}, {"api-key": ""}, {"Authorization": "Bearer a", "api-key": "b"}],
+    ids=["none", "wrong_bearer", "wrong_api_key", "empty_bearer", "bare_bearer", "basic", "longer", "shorter",
+         "empty_api_key", "both_wrong"])
+def test_a_missing_or_wrong_key_is_401_without_a_call(gateway, sim, method, target, headers):
+    answer = gateway.request(method, target, headers=headers, key=None)
+    error = envelope(answer, 401, code="invalid_api_key")
+    assert "sk-wrong" not in answer.body.decode()
+    assert error["type"]
+    assert sim.requests() == []
+
+
+@pytest.mark.parametrize("headers", [
+    {"Authorization": f"Bearer {MASTER_KEY}"}, {"api-key": MASTER_KEY}, {"authorization": f"bearer {MASTER_KEY}"},
+    {"Authorization": f"Bearer {MASTER_KEY}", "api-key": MASTER_KEY}, {"Authorization": f"Bearer   {MASTER_KEY}"},
+    {"Authorization": "Bearer other", "api-key": MASTER_KEY}, {"Authorization": f"Bearer {MASTER_KEY}", "api-key": "other"}],
+    ids=["bearer", "api_key", "lower_case", "both", "spaces", "api_key_valid", "bearer_valid"])
+def test_the_master_key_is_taken_from_either_header(gateway, headers):
+    assert gateway.request("GET", "/v1/batches", headers=headers, key=None).status == 200
+
+
+def test_liveness_needs_no_key(gateway):
+    for target in ("/health/liveliness", "/health/liveness", "/health/readiness"):
+        assert gateway.get(target, key=None).status == 200
+
+
+def test_without_a_master_key_anybody_is_served_and_the_log_warns(start, sim):
+    config = balanced_config(sim)
+    del config["general_settings"]
+    gateway = start(config, sim=sim)
+    assert gateway.get("/v1/batches", key=None).status == 200
+    assert gateway.get("/v1/batches", key="sk-anything").status == 200
+    assert "master" in gateway.wait_line(r"(?i)warn.*(master.?key|authenticat)").string.lower()
+
+
+def test_the_master_key_may_come_from_the_environment(start, sim):
+    config = balanced_config(sim)
+    del config["general_settings"]
+    gateway = start(config, sim=sim, env={"LITELLM_MASTER_KEY": MASTER_KEY})
+    assert gateway.get("/v1/batches", key=None).status == 401
+    assert gateway.get("/v1/batches").status == 200
+
+
+def test_the_master_key_may_be_a_reference_to_the_environment(start, sim):
+    config = balanced_config(sim, general_settings={"master_key": "os.environ/MY_MASTER"})
+    gateway = start(config, sim=sim, env={"MY_MASTER": MASTER_KEY})
+    assert gateway.get("/v1/batches", key="os.environ/MY_MASTER").status == 401
+    assert gateway.get("/v1/batches").status == 200
+
+
+def test_no_credential_and_nothing_of_an_sdk_crosses_the_gateway(gateway, sim):
+    extra = {"api-key": MASTER_KEY, "x-stainless-lang": "python", "x-stainless-retry-count": "0", "Cookie": "session=1",
+             "OpenAI-Organization": "org-client", "x-forwarded-for": "10.0.0.1", "x-litellm-tags": "a,b",
+             **{f"x-extra-{n}": "1" for n in range(20)}}
+    file = gateway.uploaded(headers=dict(extra))
+    batch = gateway.created(file["id"], headers=dict(extra))
+    gateway.get(f"/v1/batches/{batch['id']}", headers=dict(extra))
+    gateway.get(f"/v1/files/{file['id']}/content", headers=dict(extra))
+    for request in sim.requests():
+        text = json.dumps(request)
+        assert MASTER_KEY not in text and "stainless" not in text and "session=1" not in text, request
+        assert "org-client" not in text and "x-extra" not in text, request
+    # that each request had the right key is known: the simulator answered 401 otherwise
+
+
+def test_the_providers_cookies_and_headers_do_not_come_back(gateway):
+    answer = gateway.get("/v1/batches")
+    assert "set-cookie" not in answer.headers and "cf-ray" not in answer.headers
+    assert "transfer-encoding" not in answer.headers or "content-length" not in answer.headers
+
+
+def test_a_wrong_provider_key_is_the_gateways_fault_not_the_clients(start, sim):
+    config = balanced_config(sim, accounts=["eu"])
+    config["model_list"][0]["litellm_params"]["api_key"] = "azure-key-rotated-away"
+    gateway = start(config, sim=sim)
+    gateway.secrets.append("azure-key-rotated-away")
+    envelope(gateway.upload(), 502, code="upstream_auth")
+    envelope(gateway.get("/v1/batches"), 502, code="upstream_auth")
+
+
+def test_a_large_upload_with_a_wrong_key_gets_its_401_before_the_body(gateway, sim):
+    """Expect: 100-continue is answered with the final status, and a client that sends anyway still sees it."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE) as s:
+        s.sendall(b"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-wrong\r\nExpect: 100-continue\r\n"
+                  b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000000\r\n\r\n")
+        assert s.recv(64).startswith(b"HTTP/1.1 401")

@@ -1,0 +1,267 @@
+"""Master and workers: who dies, who goes on, and what a client notices of it."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from harness import (GROUP, MASTER_KEY, PATIENCE, alive, azure_deployment, balanced_config, envelope, lines, until)
+
+SLOW = {"hang": "answer", "ms": 400}
+
+
+def children(gateway):
+    return sorted(gateway.workers())
+
+
+def worker_pids(gateway):
+    """Children that are workers: they hold the listening socket; the prober closed it."""
+    return [pid for pid in children(gateway) if "prober" not in command_name(pid)]
+
+
+def command_name(pid):
+    try:
+        with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/cmdline", "rb") as cmdline:
+            return comm.read() + cmdline.read().decode("latin-1")
+    except FileNotFoundError:
+        return ""
+
+
+class Load:
+    """Clients that go on asking until told to stop; each one remembers what it saw."""
+
+    def __init__(self, gateway, clients=4, work=None):
+        self.gateway, self.stop_now = gateway, threading.Event()
+        self.statuses, self.broken, self.created = [], [], []
+        self.work = work or self.poll
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(clients)]
+        for t in self.threads:
+            t.start()
+
+    def poll(self):
+        return self.gateway.get("/v1/batches?limit=1").status
+
+    def run(self):
+        while not self.stop_now.is_set():
+            try:
+                self.statuses.append(self.work())
+            except (ConnectionError, http.client.HTTPException, TimeoutError) as gone:
+                self.broken.append(gone)
+
+    def seen(self, more):
+        wanted = len(self.statuses) + more
+        until(lambda: len(self.statuses) >= wanted, f"{more} more answers")
+
+    def end(self):
+        self.stop_now.set()
+        for t in self.threads:
+            t.join(PATIENCE)
+            assert not t.is_alive()
+
+
+def test_a_killed_worker_is_replaced_at_once_and_the_others_serve(start, sim):
+    gateway = start(balanced_config(sim), sim=sim, workers=3)
+    gateway.deaths_expected = True
+    load = Load(gateway, clients=3)
+    load.seen(20)
+    before = worker_pids(gateway)
+    victim = before[0]
+    at = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(worker_pids(gateway)) == len(before) and victim not in worker_pids(gateway), "a new worker", 5)
+    assert time.monotonic() - at < 1.0, "replaced too late"
+    load.seen(50)
+    load.end()
+    assert set(load.statuses) == {200}
+    assert len(load.broken) <= 3, "more than the victim's own connections broke"
+    assert set(before) - {victim} <= set(worker_pids(gateway)), "another worker went away too"
+
+
+def test_killing_workers_under_load_doubles_no_batch(start, sim):
+    gateway = start(balanced_config(sim), sim=sim, workers=2)
+    gateway.deaths_expected = True
+    file = gateway.uploaded()
+    asked = []
+
+    def create():
+        name = f"{threading.get_ident()}-{len(asked)}"
+        asked.append(name)
+        return gateway.create(file["id"], metadata={"name": name}).status
+
+    load = Load(gateway, clients=4, work=create)
+    for _ in range(4):
+        load.seen(10)
+        os.kill(worker_pids(gateway)[0], signal.SIGKILL)
+        until(lambda: len(worker_pids(gateway)) == 2, "a new worker")
+    load.seen(10)
+    load.end()
+    assert set(load.statuses) == {200}, set(load.statuses)
+    made = [b["metadata"]["name"] for a in ("eu", "us", "sw") for b in sim.ledger(a)["batches"]]
+    assert len(made) == len(set(made)), "a batch was made twice"
+    assert load.statuses.count(200) <= len(made) <= len(asked)
+
+
+def test_all_workers_killed_at_once_come_back(start, sim):
+    gateway = start(balanced_config(sim), sim=sim, workers=2)
+    gateway.deaths_expected = True
+    for pid in children(gateway):
+        os.kill(pid, signal.SIGKILL)
+
+    def served():
+        try:
+            return gateway.get("/v1/batches").status == 200
+        except (ConnectionError, http.client.HTTPException):
+            return False
+
+    until(served, "an answer after all workers were killed", 5)
+
+
+def hold_a_request(gateway, sim, account="eu", milliseconds=600):
+    """A retrieve that is in flight upstream when this returns; its answer arrives in the list."""
+    batch = gateway.created(gateway.uploaded()["id"])
+    sim.fault({"hang": "answer", "ms": milliseconds}, account=account, method="GET", path="/openai/batches/*", times=1)
+    got = []
+
+    def ask():
+        try:
+            got.append(gateway.get(f"/v1/batches/{batch['id']}"))
+        except Exception as problem:  # the test says what it expects
+            got.append(problem)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    sim.wait(account, "GET", "/openai/batches/*", phase="received")
+    return thread, got
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(start, sim, signum):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    thread, got = hold_a_request(gateway, sim)
+    gateway.send(signum)
+    thread.join(PATIENCE)
+    assert got and getattr(got[0], "status", None) == 200, got
+    assert gateway.wait() == 0
+    with pytest.raises(ConnectionError):
+        socket.create_connection(("127.0.0.1", gateway.port), timeout=2)
+
+
+def test_idle_connections_do_not_hold_up_a_drain(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    idle = [http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE) for _ in range(8)]
+    for conn in idle:
+        conn.request("GET", "/health/liveliness")
+        assert conn.getresponse().read() is not None
+    silent = socket.create_connection(("127.0.0.1", gateway.port))
+    at = time.monotonic()
+    gateway.send(signal.SIGTERM)
+    assert gateway.wait() == 0
+    assert time.monotonic() - at < 5
+    silent.close()
+    for conn in idle:
+        conn.close()
+
+
+def test_a_second_sigterm_ends_at_once(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    gateway.deaths_expected = True
+    thread, got = hold_a_request(gateway, sim, milliseconds=15_000)
+    gateway.send(signal.SIGTERM)
+    gateway.wait_line(r"(?i)drain|shutting down|SIGTERM|stopping")
+    at = time.monotonic()
+    gateway.send(signal.SIGTERM)
+    gateway.wait()
+    assert time.monotonic() - at < 5
+    thread.join(PATIENCE)
+    assert not hasattr(got[0], "status") or got[0].status >= 500
+
+
+def test_a_drain_is_bounded_by_its_grace(start, sim):
+    config = balanced_config(sim, accounts=["eu"], tranche_settings={"timeouts": {"shutdown_grace_ms": 500}})
+    gateway = start(config, sim=sim)
+    gateway.deaths_expected = True
+    thread, _ = hold_a_request(gateway, sim, milliseconds=15_000)
+    at = time.monotonic()
+    gateway.send(signal.SIGTERM)
+    gateway.wait()
+    assert 0.3 < time.monotonic() - at < 6
+    thread.join(PATIENCE)
+
+
+def test_a_killed_master_leaves_no_orphans(start, sim):
+    gateway = start(balanced_config(sim), sim=sim, workers=3)
+    gateway.deaths_expected = True
+    pids = children(gateway)
+    assert len(pids) >= 3
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway.wait()
+    until(lambda: not [p for p in pids if alive(p)], "the end of the workers of a killed master", 5)
+    assert gateway.wait_output_end()
+
+
+def test_sighup_serves_the_new_configuration_without_losing_a_request(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded()
+    load = Load(gateway, clients=3)
+    load.seen(20)
+    config = balanced_config(sim, accounts=["us"])
+    config["model_list"].append(azure_deployment(sim, "eu", group="old"))
+    gateway.write_config(config)
+    old = worker_pids(gateway)
+    gateway.send(signal.SIGHUP)
+    until(lambda: not set(old) & set(worker_pids(gateway)), "the end of the old workers")
+    load.seen(20)
+    load.end()
+    assert set(load.statuses) == {200} and not load.broken, load.broken
+    assert gateway.get(f"/v1/files/{file['id']}").status == 200  # ids live on
+    gateway.uploaded()
+    assert (sim.ledger("eu")["creates"]["files"], sim.ledger("us")["creates"]["files"]) == (1, 1)
+
+
+def test_sighup_with_a_bad_file_keeps_the_old_configuration_and_says_why(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    seen = len(gateway.lines)
+    gateway.write_config("model_list: [\n  oops")
+    gateway.send(signal.SIGHUP)
+    gateway.wait_line(re.escape(gateway.config_path.name), start=seen)
+    assert gateway.get("/v1/batches").status == 200
+    gateway.write_config({**balanced_config(sim, accounts=["eu"]), "model_list": [{"model_name": GROUP}]})
+    seen = len(gateway.lines)
+    gateway.send(signal.SIGHUP)
+    gateway.wait_line(r"model_list", start=seen)
+    assert gateway.uploaded()
+
+
+def test_a_new_master_key_takes_effect_on_sighup(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    gateway.write_config(balanced_config(sim, accounts=["eu"], general_settings={"master_key": "sk-new-master"}))
+    gateway.send(signal.SIGHUP)
+    until(lambda: gateway.get("/v1/batches", key="sk-new-master").status == 200, "the new key works")
+    until(lambda: gateway.get("/v1/batches").status == 401, "the old key no longer works")
+
+
+def test_two_gateways_cannot_share_a_port_by_accident(start, sim, tmp_path):
+    import subprocess
+    from harness import find_binary, program_env
+    gateway = start(balanced_config(sim), sim=sim)
+    done = subprocess.run([find_binary("tranche"), "--config", str(gateway.config_path), "--host", "127.0.0.1", "--port",
+                           str(gateway.port)], env=program_env(), capture_output=True, text=True, timeout=PATIENCE,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode != 0
+    assert str(gateway.port) in done.stderr
+
+
+def test_the_first_answer_comes_soon_after_the_start(start, sim, tmp_path):
+    from harness import BUILD
+    times = []
+    for _ in range(3):
+        at = time.monotonic()
+        gateway = start(balanced_config(sim), sim=sim)
+        assert gateway.get("/health/liveliness", key=None).status == 200
+        times.append(time.monotonic() - at)
+    assert min(times) < (1.0 if "asan" in BUILD.name else 0.25), times
