@@ -1,6 +1,33 @@
 /* multipart/form-data, pushed in pieces of any size, nothing buffered but a part's head and a boundary's length.
  *
- * Source: RFC 7578, RFC 2046 section 5.1, RFC 6266/5987 (`filename*`), WHATWG "multipart form data" (%22 %0D %0A in names). */
+ * Source: RFC 7578, RFC 2046 section 5.1, RFC 6266/5987 (`filename*`), WHATWG "multipart form data" (%22 %0D %0A in names).
+ *
+ * One answer for each thing that clients do, or that somebody tries:
+ *
+ *   text before the first or after the closing delimiter   ignored
+ *   blanks and tabs between boundary and line end           accepted, up to 64 (ERR_LIMIT)
+ *   boundary followed by anything else in the line          data, delivered as it is; `--` always closes
+ *   a delimiter after a bare LF                             data
+ *   boundary, or a line of a part's head, ended by bare LF  ERR_SYNTAX
+ *   bare CR, NUL or another control byte in a head          ERR_SYNTAX
+ *   folded head line (RFC 822)                              joined with a blank
+ *   head line without colon, or a blank in front of it      ERR_SYNTAX
+ *   Content-Disposition missing, twice, not `form-data`     ERR_SYNTAX
+ *   `name` missing, or a parameter twice                    ERR_SYNTAX
+ *   Content-Type missing                                    accepted; twice: ERR_SYNTAX
+ *   Content-Transfer-Encoding but 7bit, 8bit, binary        ERR_SYNTAX (RFC 7578, section 4.7: deprecated)
+ *   a part that is multipart itself                         one part; its text is data
+ *   `\"` and `\\` in a quoted name                          `"` and `\`; any other backslash stands for itself
+ *   %22, %0D, %0A in a quoted name                          decoded; any other % stands for itself
+ *   `filename*` beside `filename`                           wins; undecodable, or not UTF-8 or ISO-8859-1: ERR_SYNTAX
+ *   directories in a file name (/ or \), `.` and `..`       removed; the name may end up empty
+ *   control characters in names                             removed
+ *   invalid UTF-8 in names                                  each byte becomes U+FFFD
+ *   too many parts, too long a head or name                 ERR_LIMIT
+ *   no part at all, only the closing delimiter              accepted
+ *   no closing delimiter                                    ERR_SYNTAX from multipart_finish()
+ *   the same field name again                               delivered again; the caller's business
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -46,5 +73,6 @@ MUST_USE int multipart_feed(struct multipart *mp, const char *bytes, size_t len)
 /** The body is over. @return 0; ERR_SYNTAX when the closing delimiter is missing */
 MUST_USE int multipart_finish(struct multipart *mp);
 
-/** What was wrong (constant or owned by `mp`, printable) and at which byte of the body. "" when nothing was. */
+/** What was wrong (a constant, printable text) and at which byte of the body, counted from 0; for the head of a part, where
+ *  that head begins. "" when nothing was wrong, or when an op stopped the parser. */
 const char *multipart_error(const struct multipart *mp, uint64_t *offset);
