@@ -1,5 +1,14 @@
-/* Which deployment of a group: a pure choice over candidates. Only `simple-shuffle` here (LiteLLM's exact rule: by `weight` if the
- * first candidate has one, else by rpm, else by tpm, else uniform); other policies plug in as struct pick_policy. */
+/* Which deployment of a group: a pure choice over candidates. Policies plug in as struct pick_policy, under LiteLLM's names:
+ *
+ *   simple-shuffle          by `weight` if the first eligible candidate has one, else by its rpm, else by tpm, else uniform;
+ *                           what lacks the number that decides gets nothing (all zero: uniform)
+ *   least-busy              fewest in flight
+ *   latency-based-routing   lowest latency; not measured comes first
+ *   usage-based-routing     fewest tokens in this minute; ties: the first in file order
+ *   usage-based-routing-v2  the same; ties by lot
+ *
+ * Where LiteLLM leaves ties of least-busy to the order of a dictionary we draw lots, and a limit of N per minute lets N requests
+ * through (LiteLLM's usage-based ones stop at N - 1). */
 #pragma once
 
 #include <stdbool.h>
@@ -9,11 +18,12 @@
 
 struct pick_candidate {
     uint32_t deployment;      /* index in the table */
-    double weight;            /* 0: not given */
+    double weight;            /* 0: not given; negative: given as 0 (no traffic while others have a weight) */
     int64_t rpm, tpm;         /* limits; 0: not given */
     int32_t order;            /* 0: not given; lower first */
     bool admitted;            /* its breaker lets this operation through */
     bool tried;               /* this request was there already */
+    bool eligible;            /* written by pick_next(): a policy looks at no others */
     uint64_t requests_minute; /* begun in this minute */
     uint64_t tokens_minute;
     uint64_t in_flight;
@@ -22,16 +32,17 @@ struct pick_candidate {
 
 struct pick_policy {
     const char *name; /* LiteLLM's routing_strategy */
-    /* Index into candidates[0..n), n >= 1; all are eligible. `random` is uniform in [0,1). Pure. */
+    /* Index into candidates[0..n) of an eligible one; there is at least one. `random` is uniform in [0,1). Pure. */
     uint32_t (*choose)(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens, double random);
 };
 
 /** The policy of that name; NULL: unknown. */
 const struct pick_policy *pick_policy_find(const char *name);
 
-/** Drop what was tried, is not admitted (unless that leaves nothing untried: the last ones are never ejected), or is over rpm/tpm (same
- *  exception does not apply: over-limit is final for this minute), keep the lowest `order`, let the policy choose.
- *  @param candidates  reordered by the call
+/** Drop what was tried or is over rpm/tpm (final for this minute; a job larger than tpm may open a minute), then what its breaker does not
+ *  admit, unless that leaves nothing: the last ones are never ejected. Keep the lowest `order` (what has none only when nothing has
+ *  one), let the policy choose.
+ *  @param candidates  in file order; only `eligible` is written, so that the array serves the next try with one more `tried`
  *  @param tokens      of this job; 0: unknown
  *  @return index of the chosen *deployment* (candidate.deployment), or MODEL_NO_INDEX: nowhere to go */
 uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *candidates, uint32_t n, uint64_t tokens,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "balancer/state.h"
@@ -17,9 +18,10 @@ enum retry_action {
 struct retry_question {
     enum op_class op;
     bool pinned;            /* an id names the deployment: there is no next one */
-    bool idempotent;        /* GET, DELETE, HEAD, cancel */
+    bool idempotent;        /* GET, DELETE, HEAD, cancel; counts for OP_READ only. Who repeats a DELETE must take a 404 then for a success */
     bool nothing_sent;      /* known: no byte of the request left us, or the connection was refused */
-    bool answered;          /* a complete HTTP answer came back: then nothing beyond what it says happened */
+    bool answered;          /* a complete HTTP answer came back, body included */
+    bool lost_behind;       /* that answer is a proxy's, which says that it lost its connection to the server: retry_is_lost_behind() */
     enum outcome outcome;
     int status;             /* HTTP status or 0 */
     uint32_t tries;         /* made so far, this one included */
@@ -33,5 +35,16 @@ struct retry_answer {
     uint32_t delay_ms; /* before RETRY_SAME; jittered by the caller's random number; at most 2,000 */
 };
 
-/** Decide. Pure. `random` is uniform in [0,1). */
+const char *retry_action_name(enum retry_action action);
+
+/** Whether an error body is Envoy's (it stands before OpenAI's servers and in many Azure networks) saying that the server behind it
+ *  had the request, or part of it, and then went away: its 503 does not prove that nothing happened. */
+bool retry_is_lost_behind(const char *body, size_t len);
+
+/** Decide. Pure. `random` is uniform in [0,1).
+ *
+ *  Nothing but these is ever repeated: idempotent reads, and what is known to have done nothing upstream (nothing sent, or answered by a
+ *  refusal; the list of those is in retry.c). A create whose outcome is unknown, also a cancelled one, is RETRY_RECONCILE; an upload is
+ *  RETRY_GIVE_UP: what it may have left is an orphaned file. Of what may be repeated, RETRY_NEXT goes before RETRY_SAME, and creates and
+ *  uploads never get RETRY_SAME. A pinned create that was refused is RETRY_GIVE_UP: the caller may copy the file elsewhere. */
 struct retry_answer retry_decide(const struct retry_question *q, double random);

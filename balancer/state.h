@@ -32,25 +32,34 @@ const char *outcome_name(enum outcome outcome);
 
 struct state; /* the region */
 
-/** Room for `max_workers` rows of writers (workers of all generations, prober) and `max_deployments` fingerprints. */
+/** Room for `max_workers` rows of writers (workers of all generations, prober) and `max_deployments` fingerprints.
+ *  @return 0, ERR_NOMEM. Pages that nobody writes cost nothing. */
 MUST_USE int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out);
-void state_free(struct state *state);
+void state_free(struct state *state); /* NULL is fine */
 
 /** Give each deployment of a new table its column (a known fingerprint keeps its old one). Master only, before the fork.
- *  `columns` gets table_num_deployments() entries. @return 0 or ERR_FULL */
+ *  `columns` gets table_num_deployments() entries. When all columns were given away, new deployments take over (emptied) those that
+ *  neither this table nor the two bound before it name and to which nothing is in flight.
+ *  @return 0; ERR_FULL: not even so, and nothing was changed but `columns` */
 MUST_USE int state_bind(struct state *state, const struct table *table, uint32_t *columns);
 
 /* --- a writer's row: only the process that owns `worker` calls these --- */
 
-/** An upstream try begins: in flight + 1, requests + 1. */
+/** An upstream try begins: in flight + 1, requests + 1 (also of this minute). Each one must be ended by the same process. */
 void state_begin(struct state *state, uint32_t worker, uint32_t column, enum op_class op);
 
-/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8), bytes, last error.
+/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8), bytes, last error (any outcome but OK and CANCELLED).
  *  @param status  HTTP status or 0 */
 void state_end(struct state *state, uint32_t worker, uint32_t column, enum op_class op, enum outcome outcome, int status,
                uint64_t latency_us, uint64_t bytes_sent, uint64_t bytes_received);
 
-/** The worker is dead: its gauges (in flight) become 0; its counters are kept. Master only. Returns what was in flight. */
+/** The same two at a given monotonic time; those above ask the clock. */
+void state_begin_at(struct state *state, uint32_t worker, uint32_t column, enum op_class op, uint64_t now_ms);
+void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op_class op, enum outcome outcome, int status,
+                  uint64_t latency_us, uint64_t bytes_sent, uint64_t bytes_received, uint64_t now_ms);
+
+/** The worker is dead: its gauges (in flight) become 0; its counters are kept. Master only, after the process was reaped and before its
+ *  slot is used again. Returns what was in flight. */
 uint64_t state_clear_worker(struct state *state, uint32_t worker);
 
 /* --- readers --- */
@@ -60,8 +69,9 @@ struct state_sum {
     uint64_t outcomes[OP_CLASS_COUNT][OUTCOME_COUNT];
     uint64_t in_flight[OP_CLASS_COUNT];
     uint64_t bytes_sent, bytes_received;
-    uint64_t latency_us;      /* request-weighted mean of the workers' EWMAs; 0: nothing measured */
-    uint64_t requests_minute; /* begun in the current minute by all workers: for rpm */
+    uint64_t latency_us;      /* mean of the workers' EWMAs, weighted by samples (at most 64 count, halved for each minute that a worker's
+                                 last one is older than the newest); 0: nothing measured */
+    uint64_t requests_minute; /* begun in the current minute (of the monotonic clock) by all workers: for rpm */
     uint64_t tokens_minute;   /* counted in the current minute: for tpm */
     int last_status;          /* of the newest failure */
     enum outcome last_outcome;/* of the newest failure; OUTCOME_OK: never failed */
@@ -76,5 +86,5 @@ void state_add_tokens(struct state *state, uint32_t worker, uint32_t column, uin
 
 /* --- health words --- */
 
-/** The word of (column, op); breaker.h knows its bits. */
+/** The word of (column, op); breaker.h knows its bits. 0: never failed. */
 _Atomic uint64_t *state_health(struct state *state, uint32_t column, enum op_class op);

@@ -1,0 +1,227 @@
+/* Which deployment of a group. pick_next() marks who may be chosen, the policy chooses among the
+ * marked. Policies only see numbers: no clock, no shared memory, no random source of their own.
+ *
+ * Sources of the rules: LiteLLM's litellm/router_strategy/ (simple_shuffle.py, least_busy.py,
+ * lowest_latency.py, lowest_tpm_rpm.py, lowest_tpm_rpm_v2.py) and, for `order`,
+ * _get_order_filtered_deployments in litellm/utils.py. */
+#include "balancer/pick.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "common/model.h"
+
+typedef double (*share_cb)(const struct pick_candidate *candidate);
+typedef uint64_t (*cost_cb)(const struct pick_candidate *candidate);
+
+static double weight_of(const struct pick_candidate *c)
+{
+    return c->weight;
+}
+
+static double rpm_of(const struct pick_candidate *c)
+{
+    return (double)c->rpm;
+}
+
+static double tpm_of(const struct pick_candidate *c)
+{
+    return (double)c->tpm;
+}
+
+static double one_of(const struct pick_candidate *c)
+{
+    (void)c;
+    return 1;
+}
+
+static uint64_t in_flight_of(const struct pick_candidate *c)
+{
+    return c->in_flight;
+}
+
+static uint64_t latency_of(const struct pick_candidate *c)
+{
+    return c->latency_us;
+}
+
+static uint64_t tokens_of(const struct pick_candidate *c)
+{
+    return c->tokens_minute;
+}
+
+static uint32_t first_eligible(const struct pick_candidate *c, uint32_t n)
+{
+    uint32_t i = 0;
+
+    while (i + 1 < n && !c[i].eligible)
+        i++;
+    return i;
+}
+
+/* A random candidate, each as likely as its share; MODEL_NO_INDEX when no share is positive. */
+static uint32_t draw(const struct pick_candidate *c, uint32_t n, share_cb share_of, double random)
+{
+    uint32_t last = MODEL_NO_INDEX;
+    double total = 0, left;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (c[i].eligible && share_of(&c[i]) > 0)
+            total += share_of(&c[i]);
+    }
+    left = random * total;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!c[i].eligible || !(share_of(&c[i]) > 0))
+            continue;
+        left -= share_of(&c[i]);
+        if (left < 0)
+            return i;
+        last = i; /* rounding may leave a crumb over: it is the last one's */
+    }
+    return last;
+}
+
+/* A random one of those with the lowest cost. */
+static uint32_t draw_cheapest(const struct pick_candidate *c, uint32_t n, cost_cb cost_of,
+                              double random)
+{
+    uint64_t lowest = UINT64_MAX;
+    uint32_t ties = 0, nth;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (!c[i].eligible || cost_of(&c[i]) > lowest)
+            continue;
+        ties = cost_of(&c[i]) < lowest ? 1 : ties + 1;
+        lowest = cost_of(&c[i]);
+    }
+    nth = (uint32_t)(random * ties);
+    for (uint32_t i = 0; i < n; i++) {
+        if (c[i].eligible && cost_of(&c[i]) == lowest && nth-- == 0)
+            return i;
+    }
+    return first_eligible(c, n); /* random was not below 1 */
+}
+
+/* What the first candidate has decides for all; those that lack it then get nothing. */
+static uint32_t choose_shuffle(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                               double random)
+{
+    const struct pick_candidate *first = &c[first_eligible(c, n)];
+    share_cb share_of = one_of;
+    uint32_t drawn;
+
+    (void)tokens;
+    if (first->weight != 0)
+        share_of = weight_of;
+    else if (first->rpm > 0)
+        share_of = rpm_of;
+    else if (first->tpm > 0)
+        share_of = tpm_of;
+    drawn = draw(c, n, share_of, random);
+    return drawn != MODEL_NO_INDEX ? drawn : draw(c, n, one_of, random);
+}
+
+static uint32_t choose_least_busy(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                                  double random)
+{
+    (void)tokens;
+    return draw_cheapest(c, n, in_flight_of, random);
+}
+
+/* Not measured counts as 0 and so comes first, as in LiteLLM: each one gets its first sample. */
+static uint32_t choose_latency(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                               double random)
+{
+    (void)tokens;
+    return draw_cheapest(c, n, latency_of, random);
+}
+
+/* The first one, in file order, of those with the fewest tokens in this minute. */
+static uint32_t choose_usage(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                             double random)
+{
+    (void)tokens;
+    (void)random;
+    return draw_cheapest(c, n, tokens_of, 0);
+}
+
+/* The same, with ties drawn by lot: many gateways at once do not all run to the first. */
+static uint32_t choose_usage_v2(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                                double random)
+{
+    (void)tokens;
+    return draw_cheapest(c, n, tokens_of, random);
+}
+
+static const struct pick_policy policies[] = {
+    {"simple-shuffle", choose_shuffle},          {"least-busy", choose_least_busy},
+    {"latency-based-routing", choose_latency},   {"usage-based-routing", choose_usage},
+    {"usage-based-routing-v2", choose_usage_v2},
+};
+
+/* Whether one more request with these tokens would pass a limit. A job that alone is larger than
+ * tpm may go when the minute is still untouched: it would otherwise never run, and a batch is not
+ * worked off within a minute anyway. */
+static bool is_over_limits(const struct pick_candidate *c, uint64_t tokens)
+{
+    if (c->rpm > 0 && c->requests_minute >= (uint64_t)c->rpm)
+        return true;
+    if (c->tpm <= 0 || c->tokens_minute == 0)
+        return false;
+    return c->tokens_minute >= (uint64_t)c->tpm || tokens > (uint64_t)c->tpm - c->tokens_minute;
+}
+
+/* Mark what was not tried and is within its limits. Returns how many. */
+static uint32_t mark_open(struct pick_candidate *c, uint32_t n, uint64_t tokens)
+{
+    uint32_t open = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        c[i].eligible = !c[i].tried && !is_over_limits(&c[i], tokens);
+        open += c[i].eligible;
+    }
+    return open;
+}
+
+/* Unmark what its breaker does not admit, unless that were all. */
+static void drop_resting(struct pick_candidate *c, uint32_t n)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < n && !any; i++)
+        any = c[i].eligible && c[i].admitted;
+    for (uint32_t i = 0; i < n && any; i++)
+        c[i].eligible = c[i].eligible && c[i].admitted;
+}
+
+/* Unmark all but the lowest order. When one has an order, those without are dropped too. */
+static void drop_later_orders(struct pick_candidate *c, uint32_t n)
+{
+    int32_t lowest = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (c[i].eligible && c[i].order != 0 && (lowest == 0 || c[i].order < lowest))
+            lowest = c[i].order;
+    }
+    for (uint32_t i = 0; i < n && lowest != 0; i++)
+        c[i].eligible = c[i].eligible && c[i].order == lowest;
+}
+
+const struct pick_policy *pick_policy_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+        if (strcmp(policies[i].name, name) == 0)
+            return &policies[i];
+    }
+    return NULL;
+}
+
+uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *candidates, uint32_t n,
+                   uint64_t tokens, double random)
+{
+    if (mark_open(candidates, n, tokens) == 0)
+        return MODEL_NO_INDEX;
+    drop_resting(candidates, n);
+    drop_later_orders(candidates, n);
+    return candidates[policy->choose(candidates, n, tokens, random)].deployment;
+}

@@ -1,0 +1,136 @@
+/* What to do after a failed try. The one question that matters is answered first, by did_nothing():
+ * is it known that upstream has done nothing? Only then, or for a request that may be repeated by
+ * its nature, is anything sent again.
+ *
+ * Which answers are refusals, that is, prove that the request was not carried out:
+ *   4xx but 408       RFC 9110, 15.5: the request is at fault. 401, 403, 429, and Azure's 400
+ * token_limit_exceeded (reference 2.7) are the ones that another deployment may not give. 503 RFC
+ * 9110, 15.6.4: currently unable to handle the request; unless a proxy says that it lost its own
+ * connection (Envoy's response flags UC, UR: "in addition to 503 response code"): lost_behind. 501,
+ * 505          RFC 9110, 15.6.2 and 15.6.6: method or version not supported. 521 523 525 526
+ * Cloudflare, in front of OpenAI, got no connection or TLS session to the origin. Which are not:
+ *   408               "did not receive a complete request" (15.5.9), but Azure also answers it when
+ * its own backend was slow. 500               failed somewhere on the way, perhaps after the batch
+ * was made. 502 504 520 522 524   a proxy has no usable answer of the server behind it; 522 also
+ * when the origin stops acknowledging. 2xx, 3xx          that we cannot use: it was probably
+ * carried out. No idempotency key exists upstream (reference 1.8), so nothing but a refusal makes a
+ * repetition safe. */
+#include "balancer/retry.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define DELAY_FIRST_MS 200u  /* before the second try; doubled for each further one */
+#define DELAY_MAX_MS   2000u /* longer waits are the client's: SDKs honour Retry-After themselves */
+
+static bool is_refusal(const struct retry_question *q)
+{
+    switch (q->status) {
+    case 408:
+        return false;
+    case 501:
+    case 505:
+    case 521:
+    case 523:
+    case 525:
+    case 526:
+        return true;
+    case 503:
+        return !q->lost_behind;
+    default:
+        return q->status >= 400 && q->status < 500;
+    }
+}
+
+/* Whether it is known that upstream did nothing. When the facts contradict each other (an answer to
+ * nothing), the answer counts. */
+static bool did_nothing(const struct retry_question *q)
+{
+    return q->answered ? is_refusal(q) : q->nothing_sent && q->status == 0;
+}
+
+/* Creates and uploads are never repeatable by nature, whatever the caller says. */
+static bool is_repeatable(const struct retry_question *q)
+{
+    return (q->op == OP_READ && q->idempotent) || did_nothing(q);
+}
+
+/* Whether the same deployment may answer otherwise a moment later. */
+static bool may_pass(const struct retry_question *q)
+{
+    switch (q->outcome) {
+    case OUTCOME_RATE_LIMIT:
+    case OUTCOME_TIMEOUT:
+    case OUTCOME_CONNECT:
+    case OUTCOME_BROKEN:
+        return true;
+    case OUTCOME_SERVER_ERROR:
+        return q->status != 501 && q->status != 505;
+    case OUTCOME_BAD_ANSWER:
+        return q->status < 300 || q->status >= 400; /* a redirect stays one */
+    default:
+        return false; /* OK and CANCELLED need no other try, AUTH needs an operator */
+    }
+}
+
+/* Exponential back-off, between half and the whole of it. */
+static uint32_t backoff_ms(uint32_t tries, double random)
+{
+    uint32_t ms = DELAY_FIRST_MS;
+
+    for (uint32_t i = 1; i < tries && ms < DELAY_MAX_MS; i++)
+        ms *= 2;
+    if (ms > DELAY_MAX_MS)
+        ms = DELAY_MAX_MS;
+    return ms / 2 + (uint32_t)(random * (ms / 2));
+}
+
+/* Not before upstream said, not at all when that is too long for a client who waits. */
+static struct retry_answer same_again(const struct retry_question *q, double random)
+{
+    struct retry_answer answer = {RETRY_SAME, backoff_ms(q->tries, random)};
+
+    if (q->retry_after_ms > (int64_t)DELAY_MAX_MS)
+        return (struct retry_answer){RETRY_GIVE_UP, 0};
+    if (q->retry_after_ms > (int64_t)answer.delay_ms)
+        answer.delay_ms = (uint32_t)q->retry_after_ms;
+    return answer;
+}
+
+const char *retry_action_name(enum retry_action action)
+{
+    static const char *const names[] = {"give_up", "same", "next", "reconcile"};
+
+    return (unsigned int)action <= RETRY_RECONCILE ? names[action] : "unknown";
+}
+
+bool retry_is_lost_behind(const char *body, size_t len)
+{
+    static const char *const texts[] = {"disconnect/reset before headers",
+                                        "upstream request timeout"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (body != NULL && memmem(body, len, texts[i], strlen(texts[i])) != NULL)
+            return true;
+    }
+    return false;
+}
+
+struct retry_answer retry_decide(const struct retry_question *q, double random)
+{
+    struct retry_answer give_up = {RETRY_GIVE_UP, 0};
+
+    /* A usable answer ends it. An OK without a complete answer contradicts itself and is treated as
+     * lost. */
+    if (q->outcome == OUTCOME_OK && q->answered)
+        return give_up;
+    if (!is_repeatable(q))
+        return (struct retry_answer){q->op == OP_CREATE ? RETRY_RECONCILE : RETRY_GIVE_UP, 0};
+    if (q->outcome == OUTCOME_OK || q->outcome == OUTCOME_CANCELLED || q->tries >= q->max_tries)
+        return give_up;
+    if (!q->pinned && q->untried > 0)
+        return (struct retry_answer){RETRY_NEXT, 0};
+    if (q->op == OP_READ && may_pass(q))
+        return same_again(q, random);
+    return give_up;
+}
