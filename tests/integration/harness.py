@@ -29,6 +29,8 @@ GROUP = "gpt-4o-batch"
 PATIENCE = float(os.environ.get("TRANCHE_TEST_PATIENCE", "20"))  # seconds until an event that does not come is a failure
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Undefined\w*)Sanitizer|runtime error:|ERROR: libFuzzer")
 
+DEATH = re.compile(r"(worker|prober) \d+ \(pid [^)]*\) (ended|shows no sign of life|is not done)")
+
 
 def find_binary(name):
     """A program of the build under test, wherever its CMakeLists.txt puts it."""
@@ -401,6 +403,7 @@ class Gateway(Process):
             assert secret not in log, f"a key is in the log:\n{log}"
         if not self.deaths_expected:
             assert code == 0, f"exit code {code}:\n{log}"
+            assert not DEATH.search(log), f"a child died:\n{log}"
         if sim is not None and sim.popen.poll() is None:
             check_upstream_requests(sim.requests(probes=True))
 
