@@ -1,0 +1,268 @@
+/* See generation.h. */
+#include "server/generation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <openssl/rand.h>
+
+#include "common/log.h"
+#include "common/shm.h"
+#include "server/listener.h"
+#include "server/tls.h"
+#include "server/upgrade.h"
+
+#define SEAL_CONTEXT "tranche id seal"
+#define MIN_DEPLOYMENTS                                                                            \
+    256 /* columns of a state region; a region that is full is followed by a larger one */
+
+/* LiteLLM's defaults, as breaker.h tells them. */
+#define DEFAULT_ALLOWED_FAILS 3
+#define DEFAULT_COOLDOWN_MS   5000
+#define MAX_COOLDOWN_MS       300000
+
+struct state_region {
+    struct state *state; /* owned */
+    unsigned users;      /* generations */
+};
+
+static void region_release(struct state_region *region)
+{
+    if (region == NULL || --region->users > 0)
+        return;
+    state_free(region->state);
+    free(region);
+}
+
+static int region_new(size_t num_deployments, struct state_region **out)
+{
+    struct state_region *region = calloc(1, sizeof(*region));
+    size_t columns = num_deployments * 4 > MIN_DEPLOYMENTS ? num_deployments * 4 : MIN_DEPLOYMENTS;
+
+    if (region == NULL || columns > UINT32_MAX ||
+        state_new(MAX_WORKERS, (uint32_t)columns, &region->state) != 0) {
+        free(region);
+        return ERR_NOMEM;
+    }
+    region->users = 1;
+    *out = region;
+    return 0;
+}
+
+/* Columns in the region of the generation before; once deployments have come and gone so often that
+ * it is full, in a new one. Counters and health begin anew then. */
+static int bind_state(struct generation *gen, const struct generation *previous)
+{
+    uint32_t num = table_num_deployments(gen->table);
+    int ret = ERR_FULL;
+
+    gen->columns = calloc((size_t)num + 1, sizeof(*gen->columns));
+    if (gen->columns == NULL)
+        return ERR_NOMEM;
+    if (previous != NULL) {
+        gen->region = previous->region;
+        gen->region->users++;
+        ret = state_bind(gen->region->state, gen->table, gen->columns);
+    }
+    if (ret == ERR_FULL) {
+        region_release(gen->region);
+        gen->region = NULL;
+        ret = region_new(num, &gen->region);
+        if (ret == 0)
+            ret = state_bind(gen->region->state, gen->table, gen->columns);
+    }
+    return ret;
+}
+
+static int make_fallback_seal(struct secret *seal)
+{
+    unsigned char bytes[32];
+    int ret;
+
+    if (secret_is_set(seal))
+        return 0;
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+        return ERR_IO;
+    ret = secret_set(seal, (const char *)bytes, sizeof(bytes));
+    secret_wipe(bytes, sizeof(bytes));
+    log_warn("neither tranche_settings.seal_keys nor a master key is set: the ids that this "
+             "process hands out are not understood by the next one");
+    return ret;
+}
+
+/* Seal keys of the file; else one made of the master key; else one that lives as long as the
+ * master. */
+static int make_seals(struct generation *gen, struct generation_base *base)
+{
+    const struct config *config = gen->config;
+    const struct secret *text = &config->master_key;
+    int ret = 0;
+
+    gen->seals = shm_new(sizeof(*gen->seals)); /* kept out of cores */
+    if (gen->seals == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < config->num_seal_keys && ret == 0; i++)
+        ret = ids_seals_add(gen->seals, config->seal_keys[i].data, config->seal_keys[i].len,
+                            SEAL_CONTEXT);
+    if (config->num_seal_keys > 0)
+        return ret;
+    if (!secret_is_set(text)) {
+        text = &base->fallback_seal;
+        ret = make_fallback_seal(&base->fallback_seal);
+    }
+    return ret == 0 ? ids_seals_add(gen->seals, text->data, text->len, SEAL_CONTEXT) : ret;
+}
+
+static int make_probes(struct generation *gen, const struct generation *previous)
+{
+    struct probe_word *probes;
+
+    gen->num_probes = table_num_deployments(gen->table);
+    probes = shm_new((gen->num_probes + 1) * sizeof(*probes));
+    if (probes == NULL)
+        return ERR_NOMEM;
+    gen->inherit.probes = probes;
+    for (uint32_t i = 0; previous != NULL && i < gen->num_probes; i++) {
+        uint32_t was =
+            table_find_fingerprint(previous->table, table_deployment(gen->table, i)->fingerprint);
+
+        if (was == MODEL_NO_INDEX)
+            continue;
+        atomic_store(&probes[i].healthy, atomic_load(&previous->inherit.probes[was].healthy));
+        atomic_store(&probes[i].status, atomic_load(&previous->inherit.probes[was].status));
+        atomic_store(&probes[i].outcome, atomic_load(&previous->inherit.probes[was].outcome));
+        atomic_store(&probes[i].checked_unix_s,
+                     atomic_load(&previous->inherit.probes[was].checked_unix_s));
+    }
+    return 0;
+}
+
+static void set_breaker(struct generation *gen)
+{
+    const struct config *config = gen->config;
+
+    gen->inherit.breaker = (struct breaker_policy){
+        .allowed_fails =
+            config->allowed_fails != UINT32_MAX ? config->allowed_fails : DEFAULT_ALLOWED_FAILS,
+        .cooldown_ms =
+            config->cooldown_ms != UINT32_MAX ? config->cooldown_ms : DEFAULT_COOLDOWN_MS,
+        .max_ms = MAX_COOLDOWN_MS,
+    };
+}
+
+static bool same_address(const struct generation *gen, const struct generation *previous)
+{
+    return strcmp(gen->config->host, previous->config->host) == 0 &&
+           gen->config->port == previous->config->port;
+}
+
+/* Another address is bound before the old one is left, the same one is kept: no connection is
+ * refused in between. */
+static int open_listener(struct generation *gen, const struct generation *previous, char *error,
+                         size_t error_size)
+{
+    const struct config *config = gen->config;
+    int fd;
+
+    if (previous == NULL)
+        fd = upgrade_take_listener(config->host, config->port);
+    else
+        fd = same_address(gen, previous) ? fcntl(previous->inherit.listen_fd, F_DUPFD_CLOEXEC, 0)
+                                         : -1;
+    if (fd < 0)
+        fd = listener_open(config->host, config->port, error, error_size);
+    if (fd < 0)
+        return fd;
+    gen->inherit.listen_fd = fd;
+    return 0;
+}
+
+static int open_tls(struct generation *gen, char *error, size_t error_size)
+{
+    const struct config *config = gen->config;
+
+    if (config->tls_cert_file == NULL)
+        return 0;
+    return tls_new(config->tls_cert_file, config->tls_key_file, &gen->inherit.tls, error,
+                   error_size);
+}
+
+static int build(struct generation *gen, struct generation_base *base,
+                 const struct generation *previous, uint32_t number, char *error, size_t error_size)
+{
+    int ret;
+
+    if ((ret = make_seals(gen, base)) != 0 ||
+        (ret = table_build(&gen->config->models, number, &gen->table)) != 0 ||
+        (ret = bind_state(gen, previous)) != 0 || (ret = make_probes(gen, previous)) != 0 ||
+        (ret = open_tls(gen, error, error_size)) != 0 ||
+        (ret = open_listener(gen, previous, error, error_size)) != 0)
+        return ret;
+    set_breaker(gen);
+    gen->inherit.config = gen->config;
+    gen->inherit.table = gen->table;
+    gen->inherit.state = gen->region->state;
+    gen->inherit.columns = gen->columns;
+    gen->inherit.seals = gen->seals;
+    gen->inherit.shared = base->shared;
+    gen->inherit.generation = number;
+    gen->inherit.started_ms = base->started_ms;
+    gen->inherit.master_fd = base->master_fd;
+    return 0;
+}
+
+int generation_new(struct generation_base *base, struct config **config,
+                   const struct generation *previous, uint32_t number, struct generation **out,
+                   char *error, size_t error_size)
+{
+    struct generation *gen = calloc(1, sizeof(*gen));
+    int ret;
+
+    *out = NULL;
+    error[0] = '\0';
+    if (gen == NULL) {
+        config_free(*config);
+        *config = NULL;
+        snprintf(error, error_size, "%s", err_str(ERR_NOMEM));
+        return ERR_NOMEM;
+    }
+    gen->inherit.listen_fd = -1;
+    gen->config = *config;
+    *config = NULL;
+    ret = build(gen, base, previous, number, error, error_size);
+    if (ret != 0) {
+        if (error[0] == '\0')
+            snprintf(error, error_size, "%s", err_str(ret));
+        generation_free(gen);
+        return ret;
+    }
+    *out = gen;
+    return 0;
+}
+
+void generation_close_listener(struct generation *gen)
+{
+    if (gen->inherit.listen_fd != -1)
+        close(gen->inherit.listen_fd);
+    gen->inherit.listen_fd = -1;
+}
+
+void generation_free(struct generation *gen)
+{
+    if (gen == NULL)
+        return;
+    generation_close_listener(gen);
+    SSL_CTX_free(gen->inherit.tls);
+    shm_free(gen->inherit.probes, (gen->num_probes + 1) * sizeof(*gen->inherit.probes));
+    region_release(gen->region);
+    free(gen->columns);
+    table_free(gen->table);
+    if (gen->seals != NULL)
+        ids_seals_clear(gen->seals);
+    shm_free(gen->seals, sizeof(*gen->seals));
+    config_free(gen->config);
+    free(gen);
+}

@@ -1,0 +1,54 @@
+/* A generation: one configuration and all that is made of it before workers are forked. It lives
+ * until the last child that inherited it has ended; its number is that of its table. A reload makes
+ * the next one, and what must survive goes over: the listening socket, the state region, and what
+ * the prober has found. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "server/inherit.h"
+
+struct state_region; /* the balancer's state with the number of generations that use it */
+
+struct generation {
+    struct generation *next; /* the master's list */
+    struct inherit inherit;  /* what children get; all of it is owned by the generation but `shared`
+                                and `master_fd` */
+    struct config *config;   /* owned; = inherit.config */
+    struct table *table;     /* owned; = inherit.table */
+    uint32_t *columns;       /* owned; = inherit.columns */
+    struct ids_seals *seals; /* owned; = inherit.seals */
+    struct state_region *region; /* counted */
+    size_t num_probes;
+    unsigned places; /* rows that belong to it, running or waiting */
+};
+
+/* What a generation is made with, the same for all of a master's life. */
+struct generation_base {
+    struct shared *shared;
+    int master_fd;
+    uint64_t started_ms;
+    struct secret
+        fallback_seal; /* set by the first generation that has neither seal keys nor a master key */
+};
+
+/**
+ * Make it, with the listening socket open and nobody accepting.
+ *
+ * @param config    taken over, also on failure (then freed and NULL)
+ * @param previous  the generation to follow; NULL: the first one
+ * @param error     on failure one line for the log
+ * @return 0, ERR_INVALID (TLS files, host, ...), ERR_IO, ERR_NOMEM, ERR_DUPLICATE
+ */
+MUST_USE int generation_new(struct generation_base *base, struct config **config,
+                            const struct generation *previous, uint32_t number,
+                            struct generation **out, char *error, size_t error_size);
+
+/** Nobody uses it any more. NULL is fine. */
+void generation_free(struct generation *gen);
+
+/** Close the master's copy of the listening socket: its port is free once the last worker has
+ * closed its own. */
+void generation_close_listener(struct generation *gen);

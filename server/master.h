@@ -1,0 +1,21 @@
+/* The master: reads the configuration, binds, forks, supervises. It never touches a client's byte.
+ *
+ * Signals: SIGTERM, SIGINT and SIGQUIT drain (a second one ends at once); SIGHUP loads the
+ * configuration anew; SIGUSR2 starts the program's file anew with the same listening socket. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "config/config.h"
+
+struct master_options {
+    const char *config_path; /* NULL: environment alone */
+    struct config_overrides overrides;
+    const char *tls_cert_file, *tls_key_file; /* of the command line; NULL: the file's */
+    bool debug;                               /* log level debug, whatever the file says */
+    char **argv;                              /* for the binary upgrade */
+};
+
+/** Serve until told to end. @return the exit code: 0 when all that was in flight was finished; 1
+ * when it could not start or had to cut something off */
+int master_run(const struct master_options *options);
