@@ -1,0 +1,55 @@
+/* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough. */
+#include "server/access_log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "server/relay.h"
+
+static void add_time(struct strbuf *line)
+{
+    char text[40];
+    struct timespec ts;
+    struct tm tm;
+    size_t len;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    len = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + len, sizeof(text) - len, ".%03ldZ", ts.tv_nsec / 1000000);
+    strbuf_addf(line, "{\"time\":\"%s\"", text);
+}
+
+void access_log_write(const struct relay *relay)
+{
+    const h2o_req_t *req = relay->req;
+    struct strbuf line = STRBUF_INIT;
+    char name[64];
+
+    route_allow(relay->method, name, sizeof(name));
+    add_time(&line);
+    strbuf_addf(&line, ",\"request_id\":\"%s\",\"route\":\"%s\",\"method\":", relay->request_id,
+                route_name(relay->route.kind, relay->method));
+    json_write_string(&line, name, strlen(name));
+    strbuf_addf(&line, ",\"status\":%d,\"bytes_out\":%zu,\"duration_us\":%llu,\"http\":\"%d.%d\"", relay->answered ? req->res.status : 499,
+                req->bytes_sent, (unsigned long long)(clock_now_us() - relay->started_us), req->version >> 8, req->version & 0xff);
+    if (relay->route.id_len > 0) {
+        strbuf_adds(&line, ",\"id\":");
+        json_write_string(&line, relay->route.id, relay->route.id_len);
+    }
+    if (relay->deployment != MODEL_NO_INDEX) {
+        const char *id = table_str(relay->worker->table, table_deployment(relay->worker->table, relay->deployment)->id);
+
+        strbuf_adds(&line, ",\"deployment\":");
+        json_write_string(&line, id, strlen(id));
+    }
+    strbuf_adds(&line, "}\n");
+    if (!strbuf_failed(&line) && write(STDOUT_FILENO, line.data, line.len) < 0) {
+        /* standard output is gone: nothing to do about it here */
+    }
+    strbuf_deinit(&line);
+}

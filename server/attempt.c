@@ -1,0 +1,215 @@
+/* See attempt.h. Every call to a provider passes here, so that no call escapes the counters. */
+#include "server/attempt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#define MAX_JSON_ANSWER (64u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
+
+struct attempt {
+    struct worker *worker;      /* borrowed */
+    struct upstream_call *call; /* owned; NULL once ended */
+    uint32_t deployment;
+    enum op_class op;
+    attempt_done_cb on_done;
+    upstream_head_cb on_head;
+    upstream_data_cb on_data;
+    void *arg; /* borrowed; of the three callbacks */
+    upstream_source_cb source;
+};
+
+enum op_class attempt_op_class(enum provider_call call)
+{
+    if (call == CALL_FILE_CREATE)
+        return OP_UPLOAD;
+    return call == CALL_BATCH_CREATE ? OP_CREATE : OP_READ;
+}
+
+static enum outcome outcome_of_status(const struct upstream_result *result, const struct failure *failure)
+{
+    int status = result->head.status;
+
+    if (status == 401 || status == 403)
+        return OUTCOME_AUTH;
+    if (status == 429 || failure_is_token_limit(failure))
+        return OUTCOME_RATE_LIMIT;
+    if (status == 408)
+        return OUTCOME_TIMEOUT;
+    if (status >= 500)
+        return OUTCOME_SERVER_ERROR;
+    if (status < 200 || (status >= 300 && status < 400))
+        return OUTCOME_BAD_ANSWER;
+    return OUTCOME_OK; /* 2xx, and 4xx about the object */
+}
+
+enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure)
+{
+    switch (result->end) {
+    case UPSTREAM_ANSWERED:
+        return outcome_of_status(result, failure);
+    case UPSTREAM_CONNECT_FAILED:
+        return OUTCOME_CONNECT;
+    case UPSTREAM_TIMEOUT:
+        return OUTCOME_TIMEOUT;
+    case UPSTREAM_BROKEN:
+        return OUTCOME_BROKEN;
+    case UPSTREAM_TOO_LARGE:
+        return OUTCOME_BAD_ANSWER;
+    case UPSTREAM_SOURCE_FAILED:
+    case UPSTREAM_REFUSED:
+        break;
+    }
+    return OUTCOME_CANCELLED;
+}
+
+static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result, int64_t retry_after_ms)
+{
+    const struct inherit *inherit = at->worker->inherit;
+    uint32_t column = inherit->columns[at->deployment];
+    const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
+    struct breaker_view before, after;
+
+    state_end(inherit->state, at->worker->slot, column, at->op, outcome, result != NULL ? result->head.status : 0,
+              result != NULL ? result->total_us : 0, result != NULL ? result->bytes_sent : 0,
+              result != NULL ? result->bytes_received : 0);
+    if (!breaker_record(state_health(inherit->state, column, at->op), &inherit->breaker, outcome, retry_after_ms, d->fingerprint,
+                        loop_now_ms(at->worker->loop), &before, &after))
+        return;
+    log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row", table_str(at->worker->table, d->id),
+             worker_account(at->worker, at->deployment)->name, breaker_state_name(before.state), breaker_state_name(after.state),
+             op_class_name(at->op), outcome_name(outcome), result != NULL ? result->head.status : 0, after.failures);
+}
+
+static void on_call_done(void *arg, const struct upstream_result *upstream)
+{
+    struct attempt *at = arg;
+    struct attempt_result result = {.upstream = upstream};
+    attempt_done_cb on_done = at->on_done;
+    void *owner = at->arg;
+    int status = upstream->head.status;
+
+    result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
+    result.failure.retry_after_ms = -1;
+    if (!result.ok)
+        failure_from_result(upstream, clock_unix_s(), &result.failure);
+    result.outcome = attempt_outcome(upstream, &result.failure);
+    account(at, result.outcome, upstream, result.failure.retry_after_ms);
+    if (result.outcome != OUTCOME_OK)
+        log_warn("deployment %s: %s failed: %s, status %d%s%s",
+                 table_str(at->worker->table, table_deployment(at->worker->table, at->deployment)->id), op_class_name(at->op),
+                 outcome_name(result.outcome), status, upstream->error[0] != '\0' ? ", " : "", upstream->error);
+    free(at);
+    on_done(owner, &result);
+}
+
+static bool on_call_head(void *arg, const struct upstream_head *head)
+{
+    struct attempt *at = arg;
+
+    return at->on_head(at->arg, head);
+}
+
+static bool on_call_data(void *arg, const char *bytes, size_t len)
+{
+    struct attempt *at = arg;
+
+    return at->on_data(at->arg, bytes, len);
+}
+
+static ssize_t on_call_source(void *arg, char *buf, size_t len)
+{
+    struct attempt *at = arg;
+
+    return at->source(at->arg, buf, len);
+}
+
+static uint32_t total_limit(const struct attempt *at, const struct attempt_spec *spec)
+{
+    uint32_t own = table_deployment(at->worker->table, spec->deployment)->timeout_ms;
+
+    if (spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT)
+        return 0; /* file transfers have a low-speed limit instead */
+    if (spec->total_ms != 0)
+        return spec->total_ms;
+    return own != 0 ? own : at->worker->config->timeouts.json_total_ms;
+}
+
+static int start_call(struct attempt *at, const struct attempt_spec *spec)
+{
+    const struct model_account *account = worker_account(at->worker, spec->deployment);
+    struct provider_headers headers = {0};
+    struct strbuf url = STRBUF_INIT;
+    int rc;
+
+    rc = provider_url(account, spec->call, spec->id, spec->query, &url);
+    if (rc == 0)
+        rc = provider_headers(account, spec->call, spec->content_type, &headers);
+    if (rc == 0 && spec->range != NULL && headers.num < PROVIDER_MAX_HEADERS)
+        headers.list[headers.num++] = (struct upstream_header){"Range", spec->range};
+    if (rc == 0) {
+        bool file = spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT;
+        struct upstream_request request = {
+            .method = provider_method(spec->call),
+            .url = strbuf_str(&url),
+            .headers = headers.list,
+            .num_headers = headers.num,
+            .body = spec->body,
+            .body_len = spec->body_len,
+            .source = spec->source != NULL ? on_call_source : NULL,
+            .source_length = spec->source_length,
+            .file = file,
+            .once = at->op != OP_READ,
+            .total_ms = total_limit(at, spec),
+            .first_byte_ms = file ? at->worker->config->timeouts.first_byte_ms : 0,
+            .max_body = MAX_JSON_ANSWER,
+            .on_head = spec->on_head != NULL ? on_call_head : NULL,
+            .on_data = spec->on_data != NULL ? on_call_data : NULL,
+            .on_done = on_call_done,
+            .arg = at,
+        };
+
+        at->call = upstream_start(at->worker->upstream, &request);
+        if (at->call == NULL)
+            rc = ERR_NOMEM;
+    }
+    provider_headers_wipe(&headers);
+    strbuf_deinit(&url);
+    return rc;
+}
+
+struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec)
+{
+    struct attempt *at = calloc(1, sizeof(*at));
+
+    if (at == NULL)
+        return NULL;
+    at->worker = worker;
+    at->deployment = spec->deployment;
+    at->op = attempt_op_class(spec->call);
+    at->on_done = spec->on_done;
+    at->on_head = spec->on_head;
+    at->on_data = spec->on_data;
+    at->source = spec->source;
+    at->arg = spec->arg;
+    if (start_call(at, spec) != 0) {
+        free(at);
+        return NULL;
+    }
+    state_begin(worker->inherit->state, worker->slot, worker->inherit->columns[spec->deployment], at->op);
+    return at;
+}
+
+void attempt_cancel(struct attempt *at)
+{
+    upstream_cancel(at->call);
+    account(at, OUTCOME_CANCELLED, NULL, -1);
+    free(at);
+}
+
+void attempt_resume(struct attempt *at)
+{
+    upstream_resume(at->call);
+}

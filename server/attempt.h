@@ -1,0 +1,52 @@
+/* One try at one deployment: the call itself, its place in the counters, and what the breaker learns from it. */
+#pragma once
+
+#include "balancer/state.h"
+#include "common/upstream/failure.h"
+#include "common/upstream/provider.h"
+#include "server/worker.h"
+
+struct attempt;
+
+struct attempt_result {
+    const struct upstream_result *upstream;
+    enum outcome outcome;
+    struct failure failure; /* filled when it was no 2xx */
+    bool ok;                /* a complete 2xx answer */
+};
+
+typedef void (*attempt_done_cb)(void *arg, const struct attempt_result *result);
+
+struct attempt_spec {
+    uint32_t deployment;
+    enum provider_call call;
+    const char *id;            /* native; NULL for collections */
+    const char *query;         /* encoded; NULL: none */
+    const char *content_type;  /* of the request body; NULL: none */
+    const char *body;          /* small body, copied; NULL: none */
+    size_t body_len;
+    upstream_source_cb source; /* or a source of exactly source_length bytes */
+    uint64_t source_length;
+    uint32_t total_ms;         /* 0: the class's default */
+    bool background;           /* no client waits for it */
+    const char *range;         /* a Range header to pass on; NULL: none */
+    upstream_head_cb on_head;  /* for streamed answers */
+    upstream_data_cb on_data;
+    attempt_done_cb on_done;   /* once unless cancelled; never from inside attempt_start() */
+    void *arg;
+};
+
+/** The operation class of a call: what its breaker and counters are kept under. */
+enum op_class attempt_op_class(enum provider_call call);
+
+/** How an ended call counts for its deployment. Pure. */
+enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure);
+
+/** Start. @return NULL: out of memory, on_done will not run */
+struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);
+
+/** Forget it: no callback any more, the connection is closed. Counted as cancelled. */
+void attempt_cancel(struct attempt *attempt);
+
+/** After on_data returned false. */
+void attempt_resume(struct attempt *attempt);

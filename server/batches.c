@@ -1,0 +1,288 @@
+/* See batches.h. A create in flight outlives its client: the batch exists upstream either way, and the counters must say so. */
+#include "server/batches.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/retry.h"
+#include "common/log.h"
+#include "common/upstream/normal.h"
+#include "server/attempt.h"
+#include "server/resolve.h"
+
+#define MAX_CREATE_TRIES 3 /* only ever used when it is known that nothing was sent */
+
+struct create {
+    struct relay *relay;     /* borrowed; NULL once the client is gone */
+    struct worker *worker;
+    struct target target;    /* owned */
+    uint32_t at;             /* candidate in use */
+    uint32_t tries;
+    bool sending;            /* the create itself is under way; before: looking for the file */
+    struct strbuf body;
+    char endpoint[64];       /* as the client wrote it */
+    char request_id[37];
+    struct attempt *attempt; /* owned */
+    struct loop_timer retry;
+};
+
+static void locate(struct create *c);
+static void send_create(struct create *c);
+
+static void create_free(struct create *c)
+{
+    if (c->attempt != NULL)
+        attempt_cancel(c->attempt);
+    if (c->sending)
+        c->worker->operations--;
+    loop_timer_stop(c->worker->loop, &c->retry);
+    target_deinit(&c->target);
+    strbuf_deinit(&c->body);
+    free(c);
+}
+
+static void on_client_gone(void *op)
+{
+    struct create *c = op;
+
+    c->relay = NULL;
+    if (!c->sending)
+        create_free(c);
+}
+
+static struct relay *detach(struct create *c)
+{
+    struct relay *relay = c->relay;
+
+    c->relay = NULL;
+    relay->op = NULL;
+    relay->deployment = c->target.deployments[c->at];
+    return relay;
+}
+
+static void fail(struct create *c, const struct failure *failure)
+{
+    struct failure copy = *failure;
+    struct relay *relay = detach(c);
+
+    create_free(c);
+    relay_failure(relay, &copy);
+}
+
+static void fail_memory(struct create *c)
+{
+    struct failure failure = {.status = 500, .type = "server_error", .code = "out_of_memory",
+                              .message = "The gateway is out of memory.", .retry_after_ms = -1};
+
+    fail(c, &failure);
+}
+
+/* Nobody knows whether the batch exists: say so, and keep SDKs from doubling it. */
+static void fail_unknown(struct create *c, const struct failure *cause)
+{
+    struct failure failure = {.status = 502, .type = "server_error", .code = "create_outcome_unknown", .retry_after_ms = -1,
+                              .should_not_retry = true};
+
+    snprintf(failure.message, sizeof(failure.message),
+             "The provider's answer to this create was lost (%.200s), so the batch may or may not exist. It was not repeated. "
+             "List the batches and look for input file '%.200s' before creating it again.",
+             cause->message, c->target.native);
+    fail(c, &failure);
+}
+
+/* --- the answer --- */
+
+static void answer(struct create *c, const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    uint32_t deployment = c->target.deployments[c->at];
+    struct failure unreadable = {.message = "it was no JSON object"};
+    struct relay *relay;
+
+    if (!json_is(batch, JSON_OBJECT) || json_get_str(batch, "id") == NULL) {
+        json_doc_free(doc);
+        fail_unknown(c, &unreadable);
+        return;
+    }
+    normal_batch(doc, batch, c->endpoint);
+    relay = detach(c);
+    resolve_show_batch(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc, batch);
+    create_free(c);
+    relay_json(relay, 200, batch);
+    json_doc_free(doc);
+}
+
+static void on_retry_timer(struct loop_timer *timer)
+{
+    send_create(timer->arg);
+}
+
+static void on_created(void *arg, const struct attempt_result *result)
+{
+    struct create *c = arg;
+    struct retry_question question = {
+        .op = OP_CREATE,
+        .pinned = true,
+        .nothing_sent = result->upstream->nothing_sent,
+        .answered = result->upstream->end == UPSTREAM_ANSWERED,
+        .outcome = result->outcome,
+        .status = result->upstream->head.status,
+        .tries = c->tries,
+        .max_tries = MAX_CREATE_TRIES,
+        .retry_after_ms = result->failure.retry_after_ms,
+    };
+    struct retry_answer decision;
+
+    c->attempt = NULL;
+    if (c->relay == NULL) {
+        log_info("request %s: the client left while its batch was created; the create ended with status %d", c->request_id,
+                 result->upstream->head.status);
+        create_free(c);
+        return;
+    }
+    if (result->ok) {
+        answer(c, result->upstream);
+        return;
+    }
+    decision = retry_decide(&question, worker_random(c->worker));
+    if (decision.action == RETRY_SAME) {
+        c->retry.cb = on_retry_timer;
+        c->retry.arg = c;
+        if (loop_timer_start(c->worker->loop, &c->retry, decision.delay_ms) == 0)
+            return;
+    }
+    if (decision.action == RETRY_RECONCILE)
+        fail_unknown(c, &result->failure);
+    else
+        fail(c, &result->failure);
+}
+
+static void send_create(struct create *c)
+{
+    struct attempt_spec spec = {.deployment = c->target.deployments[c->at],
+                                .call = CALL_BATCH_CREATE,
+                                .content_type = "application/json",
+                                .body = strbuf_str(&c->body),
+                                .body_len = c->body.len,
+                                .on_done = on_created,
+                                .arg = c};
+
+    if (c->relay == NULL) {
+        create_free(c); /* the client left between two tries, of which none reached the provider */
+        return;
+    }
+    c->tries++;
+    c->attempt = attempt_start(c->worker, &spec);
+    if (c->attempt == NULL)
+        fail_memory(c);
+}
+
+static void begin_create(struct create *c)
+{
+    const struct model_account *account = worker_account(c->worker, c->target.deployments[c->at]);
+    const char *native = c->target.native[0] != '\0' ? c->target.native : NULL;
+
+    if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 || strbuf_failed(&c->body)) {
+        fail_memory(c);
+        return;
+    }
+    c->sending = true;
+    c->worker->operations++;
+    send_create(c);
+}
+
+/* --- finding the account of an untagged file --- */
+
+static void on_located(void *arg, const struct attempt_result *result)
+{
+    struct create *c = arg;
+
+    c->attempt = NULL;
+    if (result->ok) {
+        begin_create(c);
+        return;
+    }
+    if (c->at + 1 < c->target.num) {
+        c->at++;
+        locate(c);
+        return;
+    }
+    fail(c, &result->failure);
+}
+
+static void locate(struct create *c)
+{
+    struct attempt_spec spec = {.deployment = c->target.deployments[c->at],
+                                .call = CALL_FILE_GET,
+                                .id = c->target.native,
+                                .on_done = on_located,
+                                .arg = c};
+
+    c->attempt = attempt_start(c->worker, &spec);
+    if (c->attempt == NULL)
+        fail_memory(c);
+}
+
+/* --- the request --- */
+
+static bool require_string(struct relay *relay, const char *name)
+{
+    const struct json *value = json_get(relay->request, name);
+
+    if (json_is(value, JSON_STRING) && json_str(value, NULL)[0] != '\0')
+        return true;
+    if (value == NULL || json_is(value, JSON_NULL) || json_is(value, JSON_STRING))
+        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter", name,
+                      "Missing required parameter: '%s'.", name);
+    else
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", name,
+                      "Invalid type for '%s': expected a string.", name);
+    return false;
+}
+
+/* Azure takes a batch from blob storage instead of a file (reference 2.5). */
+static bool has_blob(const struct relay *relay)
+{
+    return json_is(json_get(relay->request, "input_blob"), JSON_STRING);
+}
+
+static bool find_target(struct relay *relay, struct target *target)
+{
+    size_t len;
+    const char *id = json_str(json_get(relay->request, "input_file_id"), &len);
+
+    if (id != NULL)
+        return resolve_id(relay, ID_FILE, id, len, target);
+    memset(target, 0, sizeof(*target));
+    return resolve_list(relay, &target->deployments, &target->num);
+}
+
+void batches_create(struct relay *relay)
+{
+    struct create *c;
+
+    if ((!has_blob(relay) && !require_string(relay, "input_file_id")) || !require_string(relay, "endpoint") ||
+        !require_string(relay, "completion_window"))
+        return;
+    c = calloc(1, sizeof(*c));
+    if (c == NULL) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        return;
+    }
+    c->relay = relay;
+    c->worker = relay->worker;
+    memcpy(c->request_id, relay->request_id, sizeof(c->request_id));
+    snprintf(c->endpoint, sizeof(c->endpoint), "%s", json_get_str(relay->request, "endpoint"));
+    if (!find_target(relay, &c->target)) {
+        free(c);
+        return;
+    }
+    relay_attach(relay, c, on_client_gone);
+    if (c->target.num > 1 && c->target.native[0] != '\0')
+        locate(c);
+    else
+        begin_create(c);
+}

@@ -1,0 +1,71 @@
+/* See choose.h. The decision itself is pure and lives in balancer/pick.c. */
+#include "server/choose.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FEW 32 /* candidates that need no allocation */
+
+static void describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms, struct pick_candidate *c)
+{
+    const struct table_deployment *d = table_deployment(w->table, deployment);
+    uint32_t column = w->inherit->columns[deployment];
+    struct state_sum sum;
+
+    state_read(w->inherit->state, column, now_ms, &sum);
+    memset(c, 0, sizeof(*c));
+    c->deployment = deployment;
+    c->weight = d->weight;
+    c->rpm = d->rpm;
+    c->tpm = d->tpm;
+    c->order = d->order;
+    c->admitted = breaker_admits(atomic_load_explicit(state_health(w->inherit->state, column, op), memory_order_relaxed), now_ms);
+    c->requests_minute = sum.requests_minute;
+    c->tokens_minute = sum.tokens_minute;
+    c->latency_us = sum.latency_us;
+    for (int i = 0; i < OP_CLASS_COUNT; i++)
+        c->in_flight += sum.in_flight[i];
+}
+
+uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num, const bool *tried,
+                           uint64_t tokens)
+{
+    struct pick_candidate few[FEW], *all = few;
+    uint64_t now_ms = loop_now_ms(w->loop);
+    uint32_t chosen;
+
+    if (num > FEW && (all = calloc(num, sizeof(*all))) == NULL)
+        return MODEL_NO_INDEX;
+    for (uint32_t i = 0; i < num; i++) {
+        describe(w, op, candidates[i], now_ms, &all[i]);
+        all[i].tried = tried[i];
+    }
+    chosen = pick_next(w->policy, all, num, tokens, worker_random(w));
+    if (all != few)
+        free(all);
+    if (chosen != MODEL_NO_INDEX) /* being refused the probe changes nothing: pick had no better one */
+        (void)breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op), now_ms);
+    return chosen;
+}
+
+void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num, struct failure *out)
+{
+    uint64_t now_ms = loop_now_ms(w->loop), wait_ms = 60000 - now_ms % 60000;
+    bool limited = false;
+
+    memset(out, 0, sizeof(*out));
+    for (uint32_t i = 0; i < num; i++) {
+        struct pick_candidate c;
+
+        describe(w, op, candidates[i], now_ms, &c);
+        limited |= (c.rpm > 0 && c.requests_minute >= (uint64_t)c.rpm) || (c.tpm > 0 && c.tokens_minute >= (uint64_t)c.tpm);
+    }
+    out->status = limited ? 429 : 503;
+    out->retry_after_ms = (int64_t)(limited ? wait_ms : 5000);
+    snprintf(out->type, sizeof(out->type), "%s", limited ? "rate_limit_error" : "server_error");
+    snprintf(out->code, sizeof(out->code), "%s", limited ? "rate_limit_exceeded" : "no_deployment_available");
+    snprintf(out->message, sizeof(out->message), "%s",
+             limited ? "All deployments of this model are at their rpm or tpm limit for this minute."
+                     : "No deployment of this model can take the request now.");
+}

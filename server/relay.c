@@ -1,0 +1,291 @@
+/* See relay.h. */
+#include "server/relay.h"
+
+#include <openssl/rand.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/access_log.h"
+#include "server/auth.h"
+
+/* A collected JSON body; lives in the request's pool. */
+struct collector {
+    struct relay *relay;
+    struct body *body; /* NULL once it ended */
+    struct strbuf bytes;
+    relay_body_cb next;
+};
+
+static h2o_generator_t no_generator = {NULL, NULL};
+
+const char *relay_reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } known[] = {{200, "OK"},
+                 {206, "Partial Content"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {413, "Content Too Large"},
+                 {415, "Unsupported Media Type"},
+                 {416, "Range Not Satisfiable"},
+                 {422, "Unprocessable Content"},
+                 {429, "Too Many Requests"},
+                 {500, "Internal Server Error"},
+                 {501, "Not Implemented"},
+                 {502, "Bad Gateway"},
+                 {503, "Service Unavailable"},
+                 {504, "Gateway Timeout"},
+                 {507, "Insufficient Storage"}};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (known[i].status == status)
+            return known[i].reason;
+    return status < 400 ? "OK" : "Error";
+}
+
+/* The pool goes: normal end, reset, abort, at any time. The request struct is still whole here. */
+static void on_pool_gone(void *p)
+{
+    struct relay *relay = p;
+
+    access_log_write(relay);
+    if (relay->op != NULL) {
+        void *op = relay->op;
+
+        relay->op = NULL;
+        relay->on_gone(op);
+    }
+    json_doc_free(relay->doc);
+    atomic_fetch_add_explicit(&relay->worker->inherit->shared->slots[relay->worker->slot].requests, 1, memory_order_relaxed);
+}
+
+/* RFC 9562 version 4. */
+static void make_request_id(char out[37])
+{
+    unsigned char r[16];
+
+    if (RAND_bytes(r, sizeof(r)) != 1)
+        memset(r, 0, sizeof(r));
+    r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
+    r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
+    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3], r[4], r[5],
+             r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
+}
+
+struct relay *relay_new(struct worker *worker, h2o_req_t *req)
+{
+    struct relay *relay = h2o_mem_alloc_shared(&req->pool, sizeof(*relay), on_pool_gone);
+    size_t path_len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+
+    memset(relay, 0, sizeof(*relay));
+    relay->req = req;
+    relay->worker = worker;
+    relay->started_us = clock_now_us();
+    relay->deployment = MODEL_NO_INDEX;
+    make_request_id(relay->request_id);
+    if (path_len < req->path.len) {
+        relay->query_len = req->path.len - path_len - 1;
+        relay->query = h2o_strdup(&req->pool, req->path.base + path_len + 1, relay->query_len).base;
+    } else {
+        relay->query = "";
+    }
+    relay->method = route_method(req->method.base, req->method.len);
+    route_parse(req->path.base, path_len, relay->query, relay->query_len, &relay->route, &relay->hints);
+    return relay;
+}
+
+void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op))
+{
+    relay->op = op;
+    relay->on_gone = on_gone;
+}
+
+void relay_header(struct relay *relay, const char *name, const char *value)
+{
+    h2o_req_t *req = relay->req;
+    h2o_iovec_t n = h2o_strdup(&req->pool, name, SIZE_MAX);
+    h2o_iovec_t v = h2o_strdup(&req->pool, value, SIZE_MAX);
+
+    h2o_add_header_by_str(&req->pool, &req->res.headers, n.base, n.len, 0, NULL, v.base, v.len);
+}
+
+void relay_common_headers(struct relay *relay)
+{
+    relay_header(relay, "x-request-id", relay->request_id);
+    relay_header(relay, "x-litellm-call-id", relay->request_id);
+    relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
+    if (relay->deployment != MODEL_NO_INDEX) {
+        const struct table_deployment *d = table_deployment(relay->worker->table, relay->deployment);
+
+        relay_header(relay, "x-litellm-model-id", table_str(relay->worker->table, d->id));
+        relay_header(relay, "x-litellm-model-api-base", relay->worker->config->models.accounts[d->account].base);
+    }
+}
+
+void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes, size_t len)
+{
+    h2o_req_t *req = relay->req;
+    h2o_iovec_t copy = h2o_strdup(&req->pool, bytes, len);
+
+    relay->op = NULL;
+    relay->answered = true;
+    relay_common_headers(relay);
+    req->res.status = status;
+    req->res.reason = relay_reason(status);
+    req->res.content_length = len;
+    relay_header(relay, "content-type", content_type);
+    h2o_start_response(req, &no_generator);
+    if (relay->method == METHOD_HEAD || len == 0)
+        h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+    else
+        h2o_send(req, &copy, 1, H2O_SEND_STATE_FINAL);
+}
+
+void relay_json(struct relay *relay, int status, const struct json *value)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    json_write(value, &text);
+    if (strbuf_failed(&text))
+        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    else
+        relay_bytes(relay, status, "application/json", strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+}
+
+static void retry_headers(struct relay *relay, const struct failure *failure)
+{
+    char text[32];
+
+    if (failure->should_not_retry)
+        relay_header(relay, "x-should-retry", "false");
+    if (failure->retry_after_ms < 0)
+        return;
+    snprintf(text, sizeof(text), "%lld", (long long)(failure->retry_after_ms + 999) / 1000);
+    relay_header(relay, "retry-after", text);
+    snprintf(text, sizeof(text), "%lld", (long long)failure->retry_after_ms);
+    relay_header(relay, "retry-after-ms", text);
+}
+
+void relay_failure(struct relay *relay, const struct failure *failure)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    retry_headers(relay, failure);
+    failure_write(failure, &text);
+    relay_bytes(relay, failure->status, "application/json", strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+}
+
+void relay_problem(struct relay *relay, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+{
+    struct failure failure = {.status = status, .retry_after_ms = -1};
+    va_list args;
+
+    snprintf(failure.type, sizeof(failure.type), "%s", type);
+    snprintf(failure.code, sizeof(failure.code), "%s", code);
+    snprintf(failure.param, sizeof(failure.param), "%s", param);
+    va_start(args, fmt);
+    vsnprintf(failure.message, sizeof(failure.message), fmt, args);
+    va_end(args);
+    relay_failure(relay, &failure);
+}
+
+/* --- collecting a small body --- */
+
+static void on_collector_gone(void *p)
+{
+    struct collector *c = p;
+
+    body_abandon(c->body);
+    strbuf_deinit(&c->bytes);
+}
+
+static void on_collect_data(void *arg, const char *bytes, size_t len)
+{
+    struct collector *c = arg;
+
+    strbuf_add(&c->bytes, bytes, len);
+}
+
+/* An empty body is no body: SDKs send Content-Type with nothing behind it (reference 3.1). */
+static bool is_blank(const struct strbuf *text)
+{
+    return strspn(strbuf_str(text), " \t\r\n") == text->len;
+}
+
+static void on_collect_end(void *arg)
+{
+    struct collector *c = arg;
+    struct relay *relay = c->relay;
+    struct json_error error;
+
+    c->body = NULL;
+    if (is_blank(&c->bytes)) {
+        c->next(relay);
+        return;
+    }
+    relay->doc = json_doc_new();
+    if (relay->doc == NULL || strbuf_failed(&c->bytes)) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        return;
+    }
+    relay->request = json_parse(relay->doc, strbuf_str(&c->bytes), c->bytes.len, &error);
+    if (relay->request == NULL) {
+        relay_problem(relay, 400, "invalid_request_error", "invalid_json", "",
+                      "The request body is not valid JSON: line %zu, column %zu: %s.", error.line, error.column, error.message);
+        return;
+    }
+    if (!json_is(relay->request, JSON_OBJECT)) {
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "", "The request body must be a JSON object.");
+        return;
+    }
+    c->next(relay);
+}
+
+static void on_collect_failure(void *arg, enum body_failure why)
+{
+    struct collector *c = arg;
+
+    c->body = NULL;
+    if (why == BODY_CLIENT_GONE)
+        return;
+    if (why == BODY_TOO_LARGE)
+        relay_problem(c->relay, 413, "invalid_request_error", "request_too_large", "",
+                      "The request body is larger than %llu bytes.",
+                      (unsigned long long)c->relay->worker->config->limits.max_json_bytes);
+    else if (why == BODY_TOO_SLOW)
+        relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "", "The request body came too slowly.");
+    else
+        relay_problem(c->relay, 400, "invalid_request_error", "bad_request", "", "The request body is malformed.");
+}
+
+static const struct body_ops collect_ops = {on_collect_data, on_collect_end, on_collect_failure};
+
+void relay_collect(struct relay *relay, relay_body_cb next)
+{
+    struct collector *c;
+    struct body *body = front_body(relay->req);
+
+    if (body == NULL) {
+        next(relay);
+        return;
+    }
+    c = h2o_mem_alloc_shared(&relay->req->pool, sizeof(*c), on_collector_gone);
+    memset(c, 0, sizeof(*c));
+    c->relay = relay;
+    c->body = body;
+    c->next = next;
+    body_start(body, &collect_ops, c, relay->worker->config->limits.max_json_bytes);
+}

@@ -1,0 +1,336 @@
+/* See resolve.h. */
+#include "server/resolve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const missing_key[PROVIDER_COUNT] = {
+    [PROVIDER_OPENAI] = "set OPENAI_API_KEY, or list it in model_list or files_settings",
+    [PROVIDER_AZURE] = "set AZURE_API_KEY and AZURE_API_BASE, or list it in model_list or files_settings",
+};
+
+/* --- hints --- */
+
+static void header_hints(struct relay *relay)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+
+    for (size_t i = 0; i < headers->size; i++) {
+        const h2o_header_t *h = &headers->entries[i];
+
+        if (h2o_memis(h->name->base, h->name->len, H2O_STRLIT("custom-llm-provider")))
+            route_hint_provider(&relay->hints, h->value.base, h->value.len);
+        else if (h2o_memis(h->name->base, h->name->len, H2O_STRLIT("x-litellm-model")))
+            route_hint_model(&relay->hints, h->value.base, h->value.len);
+    }
+}
+
+void resolve_hints(struct relay *relay)
+{
+    char text[ROUTE_NAME_MAX];
+    const char *value;
+    size_t len;
+    int n;
+
+    if ((value = json_str(json_get(relay->request, "model"), &len)) != NULL && len > 0) {
+        relay->hints.model[0] = '\0'; /* the body's model goes before the query's */
+        route_hint_model(&relay->hints, value, len);
+    }
+    header_hints(relay);
+    n = route_query(relay->query, relay->query_len, "custom_llm_provider", text, sizeof(text));
+    if (n > 0)
+        route_hint_provider(&relay->hints, text, (size_t)n);
+    if ((value = json_str(json_get(relay->request, "custom_llm_provider"), &len)) != NULL)
+        route_hint_provider(&relay->hints, value, len);
+}
+
+/* --- answers --- */
+
+void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id)
+{
+    if (kind == ID_FILE)
+        relay_problem(relay, 404, "invalid_request_error", "", "id", "No such File object: %s", id);
+    else
+        relay_problem(relay, 404, "invalid_request_error", "batch_not_found", "", "No batch found with id '%s'.", id);
+}
+
+/* An unserved or unconfigured provider was asked for. */
+static bool provider_is_usable(struct relay *relay)
+{
+    if (relay->hints.unknown_provider) {
+        relay_problem(relay, 400, "invalid_request_error", "invalid_value", "custom_llm_provider",
+                      "Provider '%s' is not served here. Expected 'openai' or 'azure'.", relay->hints.provider_text);
+        return false;
+    }
+    if (relay->hints.has_provider &&
+        relay->worker->config->models.default_deployment[relay->hints.provider] == MODEL_NO_INDEX) {
+        relay_problem(relay, 400, "invalid_request_error", "missing_credentials", "custom_llm_provider",
+                      "The gateway has no credentials for provider '%s': %s.", provider_name(relay->hints.provider),
+                      missing_key[relay->hints.provider]);
+        return false;
+    }
+    return true;
+}
+
+/* --- choosing among accounts --- */
+
+static bool provider_matches(const struct relay *relay, uint32_t deployment)
+{
+    return !relay->hints.has_provider ||
+           table_deployment(relay->worker->table, deployment)->provider == (uint32_t)relay->hints.provider;
+}
+
+/* The account as a whole that serves when nothing names a model. */
+static uint32_t default_deployment(const struct relay *relay)
+{
+    const uint32_t *by_provider = relay->worker->config->models.default_deployment;
+
+    if (relay->hints.has_provider)
+        return by_provider[relay->hints.provider];
+    if (relay->hints.azure_shape && by_provider[PROVIDER_AZURE] != MODEL_NO_INDEX)
+        return by_provider[PROVIDER_AZURE];
+    return by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX ? by_provider[PROVIDER_OPENAI] : by_provider[PROVIDER_AZURE];
+}
+
+/* The group a hint names: a model_name, or (Azure SDKs) a deployment in the path. */
+static uint32_t hinted_group(const struct relay *relay)
+{
+    const struct table *table = relay->worker->table;
+    const char *names[] = {relay->hints.model, relay->hints.deployment};
+    uint32_t group;
+
+    for (int i = 0; i < 2; i++) {
+        if (names[i][0] == '\0')
+            continue;
+        group = table_find_group(table, names[i], strlen(names[i]));
+        if (group != MODEL_NO_INDEX)
+            return group;
+    }
+    return MODEL_NO_INDEX;
+}
+
+/* Members of a group that the provider hint allows. Returns the count. */
+static uint32_t group_candidates(const struct relay *relay, uint32_t group, uint32_t *out)
+{
+    uint32_t num, n = 0;
+    const uint32_t *members = table_group_members(relay->worker->table, group, &num);
+
+    for (uint32_t i = 0; i < num; i++)
+        if (provider_matches(relay, members[i]))
+            out[n++] = members[i];
+    return n;
+}
+
+/* Add the account's representative once. */
+static void add_account(const struct worker *w, uint32_t deployment, uint32_t *out, uint32_t *num)
+{
+    uint32_t account = table_deployment(w->table, deployment)->account;
+
+    for (uint32_t i = 0; i < *num; i++)
+        if (table_deployment(w->table, out[i])->account == account)
+            return;
+    out[(*num)++] = w->account_first[account];
+}
+
+/* All accounts that an object without a tag may be in, likely first. */
+static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
+{
+    const struct worker *w = relay->worker;
+    uint32_t group = hinted_group(relay), first = default_deployment(relay), num = 0, members;
+    const uint32_t *list;
+
+    if (group != MODEL_NO_INDEX) {
+        list = table_group_members(w->table, group, &members);
+        for (uint32_t i = 0; i < members; i++)
+            if (provider_matches(relay, list[i]))
+                add_account(w, list[i], out, &num);
+        if (num > 0)
+            return num;
+    }
+    if (first != MODEL_NO_INDEX)
+        add_account(w, first, out, &num);
+    if (!w->config->balance_batches)
+        return num;
+    for (uint32_t i = 0; i < table_num_deployments(w->table); i++)
+        if (table_deployment(w->table, i)->group != MODEL_NO_INDEX && provider_matches(relay, i))
+            add_account(w, i, out, &num);
+    return num;
+}
+
+static uint32_t *new_list(const struct relay *relay)
+{
+    return calloc(table_num_deployments(relay->worker->table) + 1u, sizeof(uint32_t));
+}
+
+static void out_of_memory(struct relay *relay)
+{
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+static void nowhere(struct relay *relay)
+{
+    relay_problem(relay, 400, "invalid_request_error", "missing_credentials", "",
+                  "The gateway has no account that could serve this request: set OPENAI_API_KEY, or AZURE_API_KEY and "
+                  "AZURE_API_BASE, or list deployments in model_list.");
+}
+
+bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
+{
+    if (!provider_is_usable(relay))
+        return false;
+    *out = new_list(relay);
+    if (*out == NULL) {
+        out_of_memory(relay);
+        return false;
+    }
+    *num = all_accounts(relay, *out);
+    if (*num > 0)
+        return true;
+    free(*out);
+    nowhere(relay);
+    return false;
+}
+
+static bool tagged_target(struct relay *relay, const struct id_tag *tag, struct target *target)
+{
+    uint32_t account = worker_find_account(relay->worker, tag->deployment);
+
+    if (tag->owner != relay->owner || account == MODEL_NO_INDEX)
+        return false;
+    target->deployments[0] = relay->worker->account_first[account];
+    target->num = 1;
+    target->tagged = true;
+    return true;
+}
+
+bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len, struct target *target)
+{
+    struct id_tag tag = {0};
+    size_t native_len;
+
+    memset(target, 0, sizeof(*target));
+    if (ids_open(relay->worker->inherit->seals, kind, id, len, &native_len, &target->tagged, &tag) != 0 ||
+        native_len >= sizeof(target->native) || (!target->tagged && relay->owner != 0)) {
+        resolve_not_found(relay, kind, id);
+        return false;
+    }
+    memcpy(target->native, id, native_len);
+    target->deployments = new_list(relay);
+    if (target->deployments == NULL) {
+        out_of_memory(relay);
+        return false;
+    }
+    if (target->tagged) {
+        if (tagged_target(relay, &tag, target))
+            return true;
+        resolve_not_found(relay, kind, id);
+    } else if (provider_is_usable(relay)) {
+        target->num = all_accounts(relay, target->deployments);
+        if (target->num > 0)
+            return true;
+        nowhere(relay);
+    }
+    target_deinit(target);
+    return false;
+}
+
+void target_deinit(struct target *target)
+{
+    free(target->deployments);
+    target->deployments = NULL;
+    target->num = 0;
+}
+
+/* With balancing on, a model that no group serves is a mistake the client should hear about now, not hours later. */
+static void unknown_model(struct relay *relay, const char *model)
+{
+    const struct table *table = relay->worker->table;
+    char known[512] = "";
+    size_t at = 0;
+
+    for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
+        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "", table_group_name(table, g));
+    relay_problem(relay, 400, "invalid_request_error", "model_not_found", "file",
+                  "The file's body.model '%.128s' is not served here. Known models: %s.", model, known);
+}
+
+bool resolve_upload(struct relay *relay, const char *model, uint32_t **out, uint32_t *num, bool *rewrite)
+{
+    const struct worker *w = relay->worker;
+    uint32_t group = hinted_group(relay), whole;
+
+    *rewrite = false;
+    if (!provider_is_usable(relay))
+        return false;
+    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
+        group = table_find_group(w->table, model, strlen(model));
+    *out = new_list(relay);
+    if (*out == NULL) {
+        out_of_memory(relay);
+        return false;
+    }
+    if (group != MODEL_NO_INDEX && (*num = group_candidates(relay, group, *out)) > 0) {
+        *rewrite = true;
+        return true;
+    }
+    whole = default_deployment(relay);
+    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL && !relay->hints.has_provider) {
+        unknown_model(relay, model);
+    } else if (whole == MODEL_NO_INDEX) {
+        nowhere(relay);
+    } else {
+        (*out)[0] = whole;
+        *num = 1;
+        return true;
+    }
+    free(*out);
+    *out = NULL;
+    return false;
+}
+
+/* --- ids in answers --- */
+
+bool resolve_mints(const struct relay *relay, uint32_t deployment)
+{
+    return relay->owner != 0 ||
+           relay->worker->account_balanced[table_deployment(relay->worker->table, deployment)->account];
+}
+
+void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged, const char *native,
+                       struct strbuf *out)
+{
+    const struct worker *w = relay->worker;
+    struct id_tag tag = {.deployment = w->account_fingerprint[table_deployment(w->table, deployment)->account],
+                         .owner = relay->owner};
+
+    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than lost. */
+    if (!tagged || ids_mint(w->inherit->seals, kind, native, &tag, out) != 0)
+        strbuf_adds(out, native);
+}
+
+static void show(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged, struct json_doc *doc,
+                 struct json *object, const char *field)
+{
+    struct strbuf id = STRBUF_INIT;
+    const char *native = json_get_str(object, field);
+
+    if (native == NULL || native[0] == '\0')
+        return;
+    resolve_client_id(relay, deployment, kind, tagged, native, &id);
+    json_set_str(doc, object, field, strbuf_str(&id));
+    strbuf_deinit(&id);
+}
+
+void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc, struct json *file)
+{
+    show(relay, deployment, ID_FILE, tagged, doc, file, "id");
+}
+
+void resolve_show_batch(const struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc, struct json *batch)
+{
+    show(relay, deployment, ID_BATCH, tagged, doc, batch, "id");
+    show(relay, deployment, ID_FILE, tagged, doc, batch, "input_file_id");
+    show(relay, deployment, ID_FILE, tagged, doc, batch, "output_file_id");
+    show(relay, deployment, ID_FILE, tagged, doc, batch, "error_file_id");
+}

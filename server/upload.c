@@ -1,0 +1,381 @@
+/* The receiving half of an upload: fields, lines, limits. upload_send.c has the other half. */
+#include "server/upload.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/endpoints.h"
+#include "server/upload_send.h"
+
+#define MAX_FIELD 4096 /* bytes of a text field that we read; longer ones are an error where we need them */
+
+/* Which part of the form is being read. */
+enum part_kind { PART_FILE, PART_PURPOSE, PART_EXPIRES_ANCHOR, PART_EXPIRES_SECONDS, PART_PROVIDER, PART_MODEL, PART_IGNORED };
+
+struct receiver {
+    struct upload *up;   /* owned; NULL after it was handed on */
+    struct body *body;   /* borrowed; NULL once it ended */
+    struct multipart *form;
+    enum part_kind part;
+    struct strbuf field; /* the current text field */
+    bool have_file;
+    bool failed;         /* the client was told; the rest of the body is not read */
+};
+
+static void receiver_free(struct receiver *rc)
+{
+    body_abandon(rc->body);
+    multipart_free(rc->form);
+    strbuf_deinit(&rc->field);
+    if (rc->up != NULL)
+        upload_free(rc->up);
+    free(rc);
+}
+
+static void on_client_gone(void *op)
+{
+    receiver_free(op);
+}
+
+/* Answer and end. The relay lets go of us when it answers. */
+#define REJECT(rc, ...)                                                                                                             \
+    do {                                                                                                                           \
+        struct relay *relay_ = (rc)->up->relay;                                                                                    \
+        (rc)->failed = true;                                                                                                       \
+        relay_problem(relay_, __VA_ARGS__);                                                                                        \
+    } while (0)
+
+/* --- the form --- */
+
+static enum part_kind kind_of(const struct multipart_part *part)
+{
+    static const struct {
+        const char *name;
+        enum part_kind kind;
+    } known[] = {{"purpose", PART_PURPOSE},
+                 {"expires_after[anchor]", PART_EXPIRES_ANCHOR},
+                 {"expires_after.anchor", PART_EXPIRES_ANCHOR},
+                 {"expires_after[seconds]", PART_EXPIRES_SECONDS},
+                 {"expires_after.seconds", PART_EXPIRES_SECONDS},
+                 {"custom_llm_provider", PART_PROVIDER},
+                 {"model", PART_MODEL}};
+
+    if (strcmp(part->name, "file") == 0)
+        return PART_FILE;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(part->name, known[i].name) == 0)
+            return known[i].kind;
+    return PART_IGNORED;
+}
+
+static int begin_file(struct receiver *rc, const struct multipart_part *part)
+{
+    if (rc->have_file) {
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "file", "The form has more than one part named 'file'.");
+        return ERR_INVALID;
+    }
+    rc->have_file = true;
+    strbuf_adds(&rc->up->filename, part->filename != NULL && part->filename[0] != '\0' ? part->filename : "upload");
+    return 0;
+}
+
+static int on_part(void *arg, const struct multipart_part *part)
+{
+    struct receiver *rc = arg;
+
+    rc->part = kind_of(part);
+    strbuf_reset(&rc->field);
+    return rc->part == PART_FILE ? begin_file(rc, part) : 0;
+}
+
+static bool may_be_batch(const struct upload *up)
+{
+    return up->purpose.len == 0 || strcmp(strbuf_str(&up->purpose), "batch") == 0;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The largest file that could still be right: the exact limit depends on purpose and provider, which may come after the file. */
+static uint64_t max_file_bytes(const struct upload *up)
+{
+    const struct config_limits *limits = &up->relay->worker->config->limits;
+    uint64_t batch = max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
+
+    if (up->purpose.len == 0)
+        return max_u64(batch, limits->max_other_file_bytes);
+    return may_be_batch(up) ? batch : limits->max_other_file_bytes;
+}
+
+static int reject_spool(struct receiver *rc, int err)
+{
+    if (err == ERR_FULL)
+        REJECT(rc, 507, "server_error", "insufficient_storage", "file",
+               "The gateway has no room to hold this upload now. Try again later, or raise tranche_settings.spool_limit.");
+    else
+        REJECT(rc, 500, "server_error", "spool_error", "file", "The gateway could not store the upload.");
+    return err;
+}
+
+static void reject_line(struct receiver *rc, const struct jsonl_problem *p)
+{
+    REJECT(rc, 400, "invalid_request_error", p->code, "file", "Line %llu, column %llu%s%s: %s", (unsigned long long)p->line,
+           (unsigned long long)p->column, p->field[0] != '\0' ? ", " : "", p->field, p->message);
+}
+
+static int reject_lines(struct receiver *rc)
+{
+    struct jsonl_report report;
+
+    jsonl_report(rc->up->lines, &report);
+    if (report.num_problems > 0)
+        reject_line(rc, &report.problems[0]);
+    else
+        REJECT(rc, 500, "server_error", "out_of_memory", "file", "The gateway is out of memory.");
+    return ERR_SYNTAX;
+}
+
+static int file_data(struct receiver *rc, const char *bytes, size_t len)
+{
+    struct upload *up = rc->up;
+    int err;
+
+    if (up->spool.size + len > max_file_bytes(up)) {
+        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large: more than %llu bytes.",
+               (unsigned long long)max_file_bytes(up));
+        return ERR_LIMIT;
+    }
+    /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
+    if (may_be_batch(up) && !up->lines_bad && jsonl_feed(up->lines, bytes, len) != 0) {
+        up->lines_bad = true;
+        if (up->purpose.len > 0)
+            return reject_lines(rc);
+    }
+    err = spool_write(&up->spool, bytes, len);
+    return err == 0 ? 0 : reject_spool(rc, err);
+}
+
+static int on_form_data(void *arg, const char *bytes, size_t len)
+{
+    struct receiver *rc = arg;
+
+    if (rc->part == PART_FILE)
+        return file_data(rc, bytes, len);
+    if (rc->part == PART_IGNORED)
+        return 0;
+    if (rc->field.len + len > MAX_FIELD) {
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "", "A form field is longer than %d bytes.", MAX_FIELD);
+        return ERR_LIMIT;
+    }
+    strbuf_add(&rc->field, bytes, len);
+    return 0;
+}
+
+static int on_part_end(void *arg)
+{
+    struct receiver *rc = arg;
+    struct upload *up = rc->up;
+    const char *text = strbuf_str(&rc->field);
+
+    switch (rc->part) {
+    case PART_PURPOSE:
+        strbuf_reset(&up->purpose);
+        strbuf_adds(&up->purpose, text);
+        if (up->lines_bad && strcmp(text, "batch") == 0)
+            return reject_lines(rc);
+        break;
+    case PART_EXPIRES_ANCHOR:
+        strbuf_reset(&up->expires_anchor);
+        strbuf_adds(&up->expires_anchor, text);
+        break;
+    case PART_EXPIRES_SECONDS:
+        strbuf_reset(&up->expires_seconds);
+        strbuf_adds(&up->expires_seconds, text);
+        break;
+    case PART_PROVIDER:
+        strbuf_reset(&up->provider);
+        strbuf_adds(&up->provider, text);
+        break;
+    case PART_MODEL:
+        up->relay->hints.model[0] = '\0'; /* the form's model goes before the query's and the header's */
+        route_hint_model(&up->relay->hints, text, rc->field.len);
+        break;
+    case PART_FILE:
+    case PART_IGNORED:
+        break;
+    }
+    return 0;
+}
+
+static const struct multipart_ops form_ops = {on_part, on_form_data, on_part_end};
+
+/* --- the end of the form --- */
+
+static bool check_fields(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+    const char *seconds = strbuf_str(&up->expires_seconds);
+
+    if (!rc->have_file)
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "file", "Missing required parameter: 'file'.");
+    else if (up->purpose.len == 0)
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "purpose",
+               "Missing required parameter: 'purpose'.");
+    else if ((up->expires_seconds.len > 0) != (up->expires_anchor.len > 0))
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter",
+               up->expires_seconds.len > 0 ? "expires_after[anchor]" : "expires_after[seconds]",
+               "expires_after needs both 'anchor' and 'seconds'.");
+    else if (up->expires_anchor.len > 0 && strcmp(strbuf_str(&up->expires_anchor), "created_at") != 0)
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "expires_after[anchor]",
+               "Invalid value for 'expires_after[anchor]': expected 'created_at'.");
+    else if (strspn(seconds, "0123456789") != up->expires_seconds.len || up->expires_seconds.len > 10)
+        REJECT(rc, 400, "invalid_request_error", "invalid_type", "expires_after[seconds]",
+               "Invalid type for 'expires_after[seconds]': expected an integer.");
+    else
+        return true;
+    return false;
+}
+
+static bool finish_lines(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+
+    if (!may_be_batch(up)) {
+        jsonl_free(up->lines);
+        up->lines = NULL;
+        return true;
+    }
+    if (!up->lines_bad && jsonl_finish(up->lines) == 0)
+        return true;
+    reject_lines(rc);
+    return false;
+}
+
+static void on_body_end(void *arg)
+{
+    struct receiver *rc = arg;
+    struct upload *up = rc->up;
+
+    rc->body = NULL;
+    if (multipart_finish(rc->form) != 0) {
+        uint64_t offset;
+        const char *why = multipart_error(rc->form, &offset);
+
+        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "", "Malformed multipart body at byte %llu: %s.",
+               (unsigned long long)offset, why);
+    } else if (check_fields(rc) && finish_lines(rc)) {
+        route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        rc->up = NULL;
+        receiver_free(rc);
+        upload_send(up);
+        return;
+    }
+    receiver_free(rc);
+}
+
+static void on_body_data(void *arg, const char *bytes, size_t len)
+{
+    struct receiver *rc = arg;
+    int err = multipart_feed(rc->form, bytes, len);
+
+    if (err == 0)
+        return;
+    if (!rc->failed) {
+        uint64_t offset;
+        const char *why = multipart_error(rc->form, &offset);
+
+        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "", "Malformed multipart body at byte %llu: %s.",
+               (unsigned long long)offset, why);
+    }
+    receiver_free(rc);
+}
+
+static void on_body_failure(void *arg, enum body_failure why)
+{
+    struct receiver *rc = arg;
+
+    rc->body = NULL;
+    if (why == BODY_CLIENT_GONE)
+        return; /* the relay tells us next */
+    if (why == BODY_TOO_LARGE)
+        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+    else if (why == BODY_TOO_SLOW)
+        REJECT(rc, 408, "invalid_request_error", "request_timeout", "", "The upload came too slowly.");
+    else
+        REJECT(rc, 400, "invalid_request_error", "bad_request", "", "The request body is malformed.");
+    receiver_free(rc);
+}
+
+static const struct body_ops upload_body_ops = {on_body_data, on_body_end, on_body_failure};
+
+/* --- the start --- */
+
+static h2o_iovec_t content_type_of(const h2o_req_t *req)
+{
+    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
+
+    return at == -1 ? h2o_iovec_init("", 0) : req->headers.entries[at].value;
+}
+
+static struct receiver *receiver_new(struct relay *relay)
+{
+    const struct config_limits *limits = &relay->worker->config->limits;
+    struct jsonl_rules rules = {.max_line_bytes = limits->max_line_bytes,
+                                .max_lines = max_u64(limits->max_lines[0], limits->max_lines[1]),
+                                .endpoints = endpoints_all(),
+                                .model_required = relay->worker->config->balance_batches};
+    struct receiver *rc = calloc(1, sizeof(*rc));
+
+    if (rc == NULL)
+        return NULL;
+    rc->up = upload_new(relay, &rules);
+    if (rc->up == NULL) {
+        free(rc);
+        return NULL;
+    }
+    return rc;
+}
+
+/* A form adds boundaries and small fields to its file. */
+static uint64_t max_body_bytes(const struct relay *relay)
+{
+    const struct config_limits *limits = &relay->worker->config->limits;
+
+    return max_u64(limits->max_other_file_bytes,
+                   max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE])) +
+           (1u << 20);
+}
+
+void upload_start(struct relay *relay)
+{
+    struct receiver *rc;
+    h2o_iovec_t type = content_type_of(relay->req);
+    const char *why = NULL;
+    struct body *body;
+    int err;
+
+    if (!front_has_body(relay->req)) {
+        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter", "file",
+                      "Missing required parameter: 'file'. The request has no body.");
+        return;
+    }
+    rc = receiver_new(relay);
+    if (rc == NULL) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        return;
+    }
+    err = multipart_new(type.base, type.len, NULL, &form_ops, rc, &rc->form, &why);
+    if (err == ERR_INVALID)
+        REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "", "Expected a multipart/form-data body: %s.", why);
+    else if (err != 0)
+        REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    if (err != 0 || (body = front_body(relay->req)) == NULL) {
+        receiver_free(rc);
+        return;
+    }
+    rc->body = body;
+    relay_attach(relay, rc, on_client_gone);
+    body_start(body, &upload_body_ops, rc, max_body_bytes(relay));
+}

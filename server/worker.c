@@ -1,0 +1,324 @@
+/* A worker's life: make the loop, serve, drain, end. The loop, curl's handles and everything else that holds descriptors of its own is made here, after the fork. */
+#include "server/worker.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/auth.h"
+#include "server/batches.h"
+#include "server/download.h"
+#include "server/fetch.h"
+#include "server/health.h"
+#include "server/listing.h"
+#include "server/loop_h2o.h"
+#include "server/models.h"
+#include "server/relay.h"
+#include "server/resolve.h"
+#include "server/upload.h"
+
+#define BEAT_MS 1000
+
+/* xoshiro256+: the top 53 bits are the fraction. */
+double worker_random(struct worker *w)
+{
+    uint64_t *s = w->random_state;
+    uint64_t result = s[0] + s[3], t = s[1] << 17;
+
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = (s[3] << 45) | (s[3] >> 19);
+    return (double)(result >> 11) * 0x1.0p-53;
+}
+
+uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint)
+{
+    for (size_t i = 0; i < w->config->models.num_accounts; i++)
+        if (w->account_fingerprint[i] == fingerprint)
+            return (uint32_t)i;
+    return MODEL_NO_INDEX;
+}
+
+/* --- requests --- */
+
+/* Path, query, headers and body are known: say who serves it. */
+static void dispatch(struct relay *relay)
+{
+    bool post = relay->method == METHOD_POST;
+
+    resolve_hints(relay);
+    switch (relay->route.kind) {
+    case ROUTE_FILES:
+    case ROUTE_BATCHES:
+        if (post)
+            batches_create(relay); /* POST /files went to upload_start() */
+        else
+            listing_start(relay);
+        break;
+    case ROUTE_FILE:
+    case ROUTE_BATCH:
+    case ROUTE_BATCH_CANCEL:
+        fetch_start(relay);
+        break;
+    case ROUTE_FILE_CONTENT:
+        download_start(relay);
+        break;
+    case ROUTE_MODELS:
+        models_list(relay);
+        break;
+    case ROUTE_MODEL_INFO:
+        models_info(relay);
+        break;
+    case ROUTE_HEALTH:
+        health_full(relay);
+        break;
+    case ROUTE_LIVENESS:
+    case ROUTE_READINESS:
+    case ROUTE_NONE:
+        break; /* answered before */
+    }
+}
+
+static void unknown_route(struct relay *relay)
+{
+    relay_problem(relay, 404, "invalid_request_error", "unknown_url", "", "Invalid URL (%.*s %.*s)", (int)relay->req->method.len,
+                  relay->req->method.base, relay->req->path.len > 256 ? 256 : (int)relay->req->path.len, relay->req->path.base);
+}
+
+static void wrong_method(struct relay *relay)
+{
+    char allow[64];
+
+    route_allow(relay->route.allowed, allow, sizeof(allow));
+    relay_header(relay, "allow", allow);
+    relay_problem(relay, 405, "invalid_request_error", "method_not_allowed", "", "Not allowed to %.*s here. Allowed: %s.",
+                  (int)relay->req->method.len, relay->req->method.base, allow);
+}
+
+struct entry { /* libh2o's handler with our pointer behind it */
+    h2o_handler_t super;
+    struct worker *worker;
+};
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+    struct worker *w = ((struct entry *)handler)->worker;
+    struct relay *relay = relay_new(w, req);
+
+    if (w->draining)
+        req->http1_is_persistent = 0;
+    if (relay->route.kind == ROUTE_NONE)
+        unknown_route(relay);
+    else if (!(relay->route.allowed & relay->method))
+        wrong_method(relay);
+    else if (relay->route.kind == ROUTE_LIVENESS)
+        health_liveness(relay);
+    else if (relay->route.kind == ROUTE_READINESS)
+        health_readiness(relay);
+    else if (!auth_check(relay))
+        return 0;
+    else if (relay->route.kind == ROUTE_FILES && relay->method == METHOD_POST)
+        upload_start(relay);
+    else
+        relay_collect(relay, dispatch);
+    return 0;
+}
+
+/* --- life --- */
+
+static struct worker_slot *own_slot(const struct worker *w)
+{
+    return &w->inherit->shared->slots[w->slot];
+}
+
+static void on_beat(struct loop_timer *timer)
+{
+    struct worker *w = timer->arg;
+
+    atomic_store_explicit(&own_slot(w)->beat_ms, clock_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front), memory_order_relaxed);
+    if (loop_timer_start(w->loop, timer, BEAT_MS) != 0)
+        log_error("out of memory: no more heartbeats");
+}
+
+static void on_grace_over(struct loop_timer *timer)
+{
+    struct worker *w = timer->arg;
+
+    log_warn("drain: grace is over, %zu connections are cut", front_connections(w->front));
+    _exit(0);
+}
+
+static void begin_drain(struct worker *w)
+{
+    w->draining = true;
+    atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
+    log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front), upstream_active(w->upstream));
+    front_drain(w->front);
+    w->grace.cb = on_grace_over;
+    w->grace.arg = w;
+    if (loop_timer_start(w->loop, &w->grace, w->config->timeouts.shutdown_grace_ms) != 0)
+        _exit(1);
+}
+
+struct signals {
+    struct worker *worker;
+    int fd;
+};
+
+static void on_signal(void *arg)
+{
+    struct signals *s = arg;
+    struct signalfd_siginfo info;
+
+    while (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo == SIGINT)
+            continue; /* a terminal's Ctrl-C reaches the whole group; the master decides */
+        if (s->worker->draining)
+            _exit(0); /* the second one ends now */
+        begin_drain(s->worker);
+    }
+}
+
+/* The master is gone: whoever starts another one must find the port and the deployments free. */
+static void on_master_gone(void *arg)
+{
+    (void)arg;
+    log_error("the master is gone, this worker ends");
+    _exit(1);
+}
+
+static int open_signals(struct worker *w, struct signals *s)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigprocmask(SIG_SETMASK, &set, NULL); /* nothing of the master's mask */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* terminals; reloads are the master's */
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    s->worker = w;
+    s->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (s->fd == -1)
+        return ERR_IO;
+    return loop_watch(w->loop, s->fd, on_signal, s);
+}
+
+/* What the table knows per deployment, per account. */
+static int index_accounts(struct worker *w)
+{
+    const struct model_list *models = &w->config->models;
+
+    w->account_first = calloc(models->num_accounts + 1, sizeof(*w->account_first));
+    w->account_fingerprint = calloc(models->num_accounts + 1, sizeof(*w->account_fingerprint));
+    w->account_balanced = calloc(models->num_accounts + 1, sizeof(*w->account_balanced));
+    if (w->account_first == NULL || w->account_fingerprint == NULL || w->account_balanced == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < models->num_accounts; i++) {
+        const struct model_account *a = &models->accounts[i];
+
+        w->account_fingerprint[i] = ids_deployment_fingerprint(provider_name(a->provider), a->base, "");
+        w->account_first[i] = MODEL_NO_INDEX;
+    }
+    for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
+        const struct table_deployment *d = table_deployment(w->table, i);
+
+        if (w->account_first[d->account] == MODEL_NO_INDEX)
+            w->account_first[d->account] = i;
+        w->account_balanced[d->account] |= w->config->balance_batches && d->group != MODEL_NO_INDEX;
+    }
+    return 0;
+}
+
+static void configure_h2o(struct worker *w)
+{
+    const struct config_limits *limits = &w->config->limits;
+    h2o_hostconf_t *host;
+    h2o_pathconf_t *path;
+    struct entry *entry;
+    uint64_t largest = limits->max_other_file_bytes;
+
+    for (int i = 0; i < PROVIDER_COUNT; i++)
+        if (limits->max_file_bytes[i] > largest)
+            largest = limits->max_file_bytes[i];
+    h2o_config_init(&w->globalconf);
+    w->globalconf.server_name = h2o_iovec_init(H2O_STRLIT("tranche"));
+    w->globalconf.max_request_entity_size = largest + (2u << 20);
+    host = h2o_config_register_host(&w->globalconf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    path = h2o_config_register_path(host, "/", 0);
+    entry = (struct entry *)h2o_create_handler(path, sizeof(*entry));
+    entry->super.on_req = on_request;
+    entry->worker = w;
+}
+
+static int make(struct worker *w, struct signals *signals)
+{
+    struct upstream_options options = {.allow_insecure = w->config->allow_insecure_upstream,
+                                       .ca_file = w->config->upstream_ca_file,
+                                       .connect_ms = w->config->timeouts.connect_ms,
+                                       .low_speed_ms = w->config->timeouts.low_speed_ms};
+    h2o_evloop_t *evloop = h2o_evloop_create();
+    int rc = index_accounts(w);
+
+    if (rc != 0)
+        return rc;
+    if (RAND_bytes((unsigned char *)w->random_state, sizeof(w->random_state)) != 1)
+        return ERR_IO;
+    w->loop = loop_h2o_new(evloop);
+    if (w->loop == NULL)
+        return ERR_NOMEM;
+    configure_h2o(w);
+    h2o_context_init(&w->ctx, evloop, &w->globalconf);
+    if ((rc = upstream_new(w->loop, &options, &w->upstream)) != 0 ||
+        (rc = front_new(w->loop, &w->ctx, w->inherit, w->slot, &w->front)) != 0 || (rc = open_signals(w, signals)) != 0)
+        return rc;
+    return loop_watch(w->loop, w->inherit->master_fd, on_master_gone, NULL);
+}
+
+static bool is_drained(const struct worker *w)
+{
+    return w->draining && front_connections(w->front) == 0 && w->operations == 0;
+}
+
+int worker_run(const struct inherit *inherit, uint32_t slot)
+{
+    static struct worker worker; /* one per process */
+    static struct signals signals;
+    struct worker *w = &worker;
+    int rc;
+
+    w->inherit = inherit;
+    w->config = inherit->config;
+    w->table = inherit->table;
+    w->slot = slot;
+    w->policy = pick_policy_find(w->config->routing_strategy);
+    if (w->policy == NULL)
+        w->policy = pick_policy_find("simple-shuffle");
+    rc = make(w, &signals);
+    if (rc != 0) {
+        log_error("worker cannot start: %s", err_str(rc));
+        return 1;
+    }
+    w->beat.cb = on_beat;
+    w->beat.arg = w;
+    on_beat(&w->beat);
+    front_start(w->front);
+    while (!is_drained(w)) {
+        if (h2o_evloop_run(w->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
+            log_warn("event loop: %s", strerror(errno));
+    }
+    log_info("drained");
+    return 0;
+}
