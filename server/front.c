@@ -154,8 +154,20 @@ void front_drain(struct front *front)
     h2o_context_request_shutdown(front->ctx);
 }
 
+static int count_request(h2o_req_t *req, void *arg)
+{
+    (void)req;
+    ++*(size_t *)arg;
+    return 0;
+}
+
+/* Idle keep-alive connections do not count: nothing is lost when they close. */
 size_t front_connections(const struct front *front)
 {
-    (void)front;
-    return 0;
+    h2o_globalconf_t *conf = front->ctx->globalconf;
+    size_t n = 0;
+
+    conf->http1.callbacks.foreach_request(front->ctx, count_request, &n);
+    conf->http2.callbacks.foreach_request(front->ctx, count_request, &n);
+    return n;
 }
