@@ -7,6 +7,7 @@ JOBS=$(nproc 2>/dev/null || echo 2)
 
 # One line a need: how to see that it is there, then the Debian package that brings it.
 BUILD_NEEDS='
+file:/etc/ssl/certs/ca-certificates.crt ca-certificates
 cmd:gcc gcc
 file:/usr/include/stdio.h libc6-dev
 cmd:cmake cmake
@@ -19,7 +20,6 @@ pc:yajl libyajl-dev
 pc:yaml-0.1 libyaml-dev
 pc:libcyaml libcyaml-dev
 pc:cmocka libcmocka-dev
-file:/usr/include/htslib/khash.h libhts-dev
 '
 CURL_NEEDS='
 cmd:curl curl
@@ -75,6 +75,7 @@ run as root:  apt-get update && apt-get install -y --no-install-recommends $*"
     command -v apt-get >/dev/null || die "install what Debian calls: $* (there is no apt-get here)"
     say "installing $*"
     log=$(mktemp)
+    "${as[@]}" apt-get update -qq >/dev/null 2>&1 </dev/null || true
     if ! "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2
@@ -85,29 +86,12 @@ run as root:  apt-get update && apt-get install -y --no-install-recommends $*"
 }
 
 # need LIST: everything in it is there afterwards, or the script ends with a message that says what to install.
-# libcurl's flavour is chosen first and libhts-dev comes last, alone: asked for together, apt prefers the
-# other flavour of libcurl for libhts-dev and then finds the two in conflict.
 need() {
-    local missing package rest=()
+    local missing
     missing=$(missing_of "$1")
     [ -n "$missing" ] || return 0
-    if [ "$(id -u)" = 0 ]; then
-        apt-get update -qq >/dev/null 2>&1 </dev/null || true
-    elif sudo -n true 2>/dev/null; then
-        sudo -n apt-get update -qq >/dev/null 2>&1 </dev/null || true
-    else
-        # shellcheck disable=SC2086
-        install_packages $missing
-    fi
-    for package in $missing; do
-        case $package in
-        libcurl4-openssl-dev) install_packages "$package" ;;
-        libhts-dev) ;;
-        *) rest+=("$package") ;;
-        esac
-    done
-    [ ${#rest[@]} = 0 ] || install_packages "${rest[@]}"
-    case $missing in *libhts-dev*) install_packages libhts-dev ;; esac
+    # shellcheck disable=SC2086
+    install_packages $missing
     missing=$(missing_of "$1")
     [ -z "$missing" ] || die "still missing after the installation:" $missing
 }

@@ -230,11 +230,28 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration_and_says_why(start, 
     gateway.send(signal.SIGHUP)
     gateway.wait_line(re.escape(gateway.config_path.name), start=seen)
     assert gateway.get("/v1/batches").status == 200
+    until(lambda: gateway.get("/health").json()["reload_failed"] is True, "health tells that the reload failed")
     gateway.write_config({**balanced_config(sim, accounts=["eu"]), "model_list": [{"model_name": GROUP}]})
     seen = len(gateway.lines)
     gateway.send(signal.SIGHUP)
     gateway.wait_line(r"model_list", start=seen)
     assert gateway.uploaded()
+
+
+def test_sigusr2_starts_the_program_anew_on_the_same_socket(start, sim):
+    gateway = start(balanced_config(sim), sim=sim)
+    file = gateway.uploaded()
+    load = Load(gateway, clients=3)
+    load.seen(20)
+    gateway.send(signal.SIGUSR2)
+    successor = int(gateway.wait_line(r"new program started, pid (\d+)").group(1))
+    assert gateway.wait() == 0  # the old master drained and left
+    load.seen(20)
+    load.end()
+    assert set(load.statuses) == {200} and not load.broken, load.broken
+    assert gateway.get(f"/v1/files/{file['id']}").status == 200
+    os.kill(successor, signal.SIGTERM)
+    assert gateway.wait_output_end(), "the successor did not end"
 
 
 def test_a_new_master_key_takes_effect_on_sighup(start, sim):
