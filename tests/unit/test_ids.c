@@ -1,0 +1,468 @@
+/* ids: what a tag proves, and that nothing else passes for one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/ids.h"
+
+#define BATCH    "batch_690a1b2c3d4e81908f7e6d5c4b3a2910"
+#define FILE_ID  "file-7Qw2LmZp0aBcDeFgHiJkLm"
+#define BASE32   "abcdefghijklmnopqrstuvwxyz234567"
+#define WORD     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+#define TAG_SIZE (2 + IDS_TAG_CHARS)
+
+static struct ids_seals seals;
+static const struct id_tag place = {0xdeadbeef, 0x0123456789abcdef};
+
+static int setup(void **state)
+{
+    (void)state;
+    ids_seals_clear(&seals);
+    return ids_seals_add(&seals, "sk-master", 9, "tranche ids");
+}
+
+/* The tagged form; the caller frees it. */
+static char *mint(enum id_kind kind, const char *native, const struct id_tag *tag)
+{
+    struct strbuf out = STRBUF_INIT;
+
+    assert_int_equal(ids_mint(&seals, kind, native, tag, &out), 0);
+    return strbuf_take(&out);
+}
+
+static int open_with(const struct ids_seals *with, enum id_kind kind, const char *id, size_t len)
+{
+    struct id_tag tag;
+    size_t native_len;
+    bool tagged;
+
+    return ids_open(with, kind, id, len, &native_len, &tagged, &tag);
+}
+
+static int open_id(enum id_kind kind, const char *id)
+{
+    return open_with(&seals, kind, id, strlen(id));
+}
+
+/* That `id` opens as somebody's native id, whole. */
+static void assert_native(const char *id)
+{
+    struct id_tag tag;
+    size_t native_len = 0;
+    bool tagged = true;
+
+    assert_int_equal(ids_open(&seals, ID_FILE, id, strlen(id), &native_len, &tagged, &tag), 0);
+    assert_false(tagged);
+    assert_int_equal(native_len, strlen(id));
+}
+
+/* A small generator with a fixed start: the same ids in every run. */
+static uint32_t next_random(void)
+{
+    static uint64_t x = 88172645463325252u;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return (uint32_t)(x >> 32);
+}
+
+static void random_native(char *out, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        out[i] = WORD[next_random() % (sizeof(WORD) - 1)];
+    out[len] = '\0';
+}
+
+static void what_was_minted_opens_to_the_same_native_id_place_and_owner(void **state)
+{
+    char native[IDS_MAX + 1];
+
+    (void)state;
+    for (int i = 0; i < 2000; i++) {
+        enum id_kind kind = i % 2 == 0 ? ID_FILE : ID_BATCH;
+        struct id_tag in = {next_random(), (uint64_t)next_random() << 32 | next_random()}, out;
+        size_t native_len;
+        bool tagged;
+        char *id;
+
+        random_native(native, 1 + next_random() % (IDS_MAX - TAG_SIZE));
+        id = mint(kind, native, &in);
+        assert_int_equal(strlen(id), strlen(native) + TAG_SIZE);
+        assert_int_equal(ids_open(&seals, kind, id, strlen(id), &native_len, &tagged, &out), 0);
+        assert_true(tagged);
+        assert_int_equal(native_len, strlen(native));
+        assert_memory_equal(id, native, native_len);
+        assert_int_equal(out.deployment, in.deployment);
+        assert_true(out.owner == in.owner);
+        free(id);
+    }
+}
+
+static void the_same_object_has_the_same_id_always(void **state)
+{
+    char *first = mint(ID_BATCH, BATCH, &place), *again = mint(ID_BATCH, BATCH, &place);
+
+    (void)state;
+    assert_string_equal(first, again);
+    free(first);
+    free(again);
+}
+
+/* Ids outlive versions of this program: this one was made by the first. */
+static void an_id_of_the_first_version_is_minted_and_opened_unchanged(void **state)
+{
+    static const char known[] =
+        "batch_690a1b2c3d4e81908f7e6d5c4b3a2910-t32w353ybencwpcnlzxxwg5eiiuhvtcpy";
+    char *id = mint(ID_BATCH, BATCH, &place);
+
+    (void)state;
+    assert_string_equal(id, known);
+    free(id);
+}
+
+static void every_other_character_in_a_tag_is_refused_or_makes_it_a_native_id(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    size_t len = strlen(id);
+
+    (void)state;
+    for (size_t at = len - TAG_SIZE; at < len; at++) {
+        char was = id[at];
+
+        for (const char *c = WORD "._=:@+~"; *c != '\0'; c++) {
+            if (*c == was)
+                continue;
+            id[at] = *c;
+            if (at >= len - IDS_TAG_CHARS && strchr(BASE32, *c) != NULL)
+                assert_int_equal(open_id(ID_FILE, id), ERR_FORGED);
+            else
+                assert_native(id);
+        }
+        id[at] = was;
+    }
+    assert_int_equal(open_id(ID_FILE, id), 0);
+    free(id);
+}
+
+static void every_other_character_in_the_native_id_is_refused(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+
+    (void)state;
+    for (size_t at = 0; at < strlen(FILE_ID); at++) {
+        char was = id[at];
+
+        for (const char *c = WORD; *c != '\0'; c++) {
+            id[at] = *c;
+            assert_int_equal(open_id(ID_FILE, id), *c == was ? 0 : ERR_FORGED);
+        }
+        id[at] = was;
+    }
+    free(id);
+}
+
+static void a_file_is_not_a_batch(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+
+    (void)state;
+    assert_int_equal(open_id(ID_BATCH, id), ERR_FORGED);
+    free(id);
+}
+
+static void a_cut_id_never_opens_as_tagged(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    size_t len = strlen(id);
+
+    (void)state;
+    for (size_t cut = 1; cut < len; cut++) {
+        struct id_tag tag;
+        size_t native_len;
+        bool tagged;
+
+        if (ids_open(&seals, ID_FILE, id, cut, &native_len, &tagged, &tag) == 0) {
+            assert_false(tagged);
+            assert_int_equal(native_len, cut);
+        }
+        /* and from the front: a shorter native id under the same tag */
+        assert_true(open_with(&seals, ID_FILE, id + cut, len - cut) != 0 || len - cut < TAG_SIZE);
+    }
+    free(id);
+}
+
+static void a_tag_taken_from_another_id_is_refused(void **state)
+{
+    const struct id_tag elsewhere = {place.deployment + 1, place.owner};
+    char *id = mint(ID_FILE, FILE_ID, &place), *other = mint(ID_FILE, "file-other", &place);
+    char *there = mint(ID_FILE, FILE_ID, &elsewhere);
+    size_t native = strlen(FILE_ID),
+           seal = strlen(id) - 13; /* the last 13 characters hold the seal */
+    char spliced[IDS_MAX];
+
+    (void)state;
+    snprintf(spliced, sizeof(spliced), "%s%s", FILE_ID, other + strlen("file-other"));
+    assert_int_equal(open_id(ID_FILE, spliced), ERR_FORGED);
+    snprintf(spliced, sizeof(spliced), "%.*s%s", (int)seal, there, id + seal);
+    assert_int_equal(open_id(ID_FILE, spliced), ERR_FORGED);
+    snprintf(spliced, sizeof(spliced), "%.*s%s", (int)native, id, there + native);
+    assert_int_equal(open_id(ID_FILE, spliced), 0); /* that one is `there` itself */
+    free(id);
+    free(other);
+    free(there);
+}
+
+static void every_seal_opens_and_the_first_one_mints(void **state)
+{
+    char *old = mint(ID_FILE, FILE_ID, &place), *new;
+    struct ids_seals old_seals = seals;
+
+    (void)state;
+    ids_seals_clear(&seals);
+    assert_int_equal(ids_seals_add(&seals, "new", 3, "tranche ids"), 0);
+    assert_int_equal(open_id(ID_FILE, old), ERR_FORGED);
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    assert_int_equal(open_id(ID_FILE, old), 0);
+    new = mint(ID_FILE, FILE_ID, &place);
+    assert_string_not_equal(old, new);
+    assert_int_equal(open_with(&old_seals, ID_FILE, new, strlen(new)), ERR_FORGED);
+    free(old);
+    free(new);
+}
+
+static void nothing_opens_or_is_minted_without_a_seal(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    struct strbuf out = STRBUF_INIT;
+
+    (void)state;
+    ids_seals_clear(&seals);
+    assert_int_equal(open_id(ID_FILE, id), ERR_FORGED);
+    assert_int_equal(ids_mint(&seals, ID_FILE, FILE_ID, &place, &out), ERR_INVALID);
+    assert_int_equal(out.len, 0);
+    free(id);
+}
+
+static void at_most_eight_seals_fit_and_none_comes_from_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(ids_seals_add(&seals, "", 0, "x"), ERR_INVALID);
+    for (int i = 1; i < IDS_MAX_SEALS; i++)
+        assert_int_equal(ids_seals_add(&seals, "k", 1, "x"), 0);
+    assert_int_equal(ids_seals_add(&seals, "k", 1, "x"), ERR_LIMIT);
+    assert_int_equal(seals.num, IDS_MAX_SEALS);
+}
+
+/* RFC 5869, test case 3: no salt, no info. */
+static void keys_are_derived_as_rfc_5869_says(void **state)
+{
+    static const unsigned char okm[32] = {0x8d, 0xa4, 0xe7, 0x75, 0xa5, 0x63, 0xc1, 0x8f,
+                                          0x71, 0x5f, 0x80, 0x2a, 0x06, 0x3c, 0x5a, 0x31,
+                                          0xb8, 0xa1, 0x1f, 0x5c, 0x5e, 0xe1, 0x87, 0x9e,
+                                          0xc3, 0x45, 0x4e, 0x5f, 0x3c, 0x73, 0x8d, 0x2d};
+    struct ids_seals s = {0};
+    char ikm[22];
+
+    (void)state;
+    memset(ikm, 0x0b, sizeof(ikm));
+    assert_int_equal(ids_seals_add(&s, ikm, sizeof(ikm), ""), 0);
+    assert_memory_equal(s.key[0], okm, sizeof(okm));
+}
+
+static void one_text_gives_different_keys_for_different_uses(void **state)
+{
+    (void)state;
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche metadata"), 0);
+    assert_memory_not_equal(seals.key[0], seals.key[1], 32);
+}
+
+static void ids_of_all_known_providers_are_native(void **state)
+{
+    static const char *const ids[] = {
+        "file-7Qw2LmZp0aBcDeFgHiJkLm",
+        "file-0c9d1e2f3a4b5c6d7e8f901234567890",
+        "file-11111111-2222-3333-4444-555555555555",
+        "batch_690a1b2c3d4e81908f7e6d5c4b3a2910",
+        "batch_5b1f0e2d-7c3a-4f6b-9a8e-0d1c2b3a4f5e",
+        "bGl0ZWxsbV9wcm94eTphcHBsaWNhdGlvbi9qc29uO3VuaWZpZWRfaWQsMTIz=",
+        "arn:aws:bedrock:x",
+        "a",
+        "-t",
+        "...",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        assert_native(ids[i]);
+}
+
+static void an_ending_of_a_tags_length_with_other_characters_is_native(void **state)
+{
+    static const char digits[] = "0189ABXYZ_.=";
+
+    (void)state;
+    for (const char *c = digits; *c != '\0'; c++) {
+        for (int at = 0; at < IDS_TAG_CHARS; at++) {
+            char id[] = "file-x-taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+            id[8 + at] = *c;
+            assert_native(id);
+        }
+    }
+    assert_native("file-x_taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    assert_native("file-x-Taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    assert_native("file-x-taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    assert_native("file-x-taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+}
+
+/* Documented in ids.h: bare it is refused, tagged it works. */
+static void a_native_id_that_ends_like_a_tag_is_reached_in_its_tagged_form_only(void **state)
+{
+    static const char odd[] = "file-x-taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    struct id_tag tag;
+    size_t native_len;
+    bool tagged;
+    char *id = mint(ID_FILE, odd, &place);
+
+    (void)state;
+    assert_int_equal(open_id(ID_FILE, odd), ERR_FORGED);
+    assert_int_equal(ids_open(&seals, ID_FILE, id, strlen(id), &native_len, &tagged, &tag), 0);
+    assert_true(tagged);
+    assert_int_equal(native_len, strlen(odd));
+    free(id);
+}
+
+static void a_tag_without_a_native_id_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(open_id(ID_FILE, "-taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), ERR_FORGED);
+}
+
+static void only_letters_that_need_no_escape_are_accepted_in_ids(void **state)
+{
+    (void)state;
+    for (int c = 0; c < 256; c++) {
+        char id[] = {'a', (char)c, 'b'};
+        bool ok = c != 0 && strchr(WORD ".=:@+~", c) != NULL;
+
+        assert_int_equal(open_with(&seals, ID_FILE, id, sizeof(id)), ok ? 0 : ERR_INVALID);
+    }
+    assert_int_equal(open_with(&seals, ID_FILE, "", 0), ERR_INVALID);
+    assert_int_equal(open_id(ID_FILE, "."), ERR_INVALID);
+    assert_int_equal(open_id(ID_FILE, ".."), ERR_INVALID);
+}
+
+static void an_id_of_512_bytes_is_accepted_and_one_of_513_is_not(void **state)
+{
+    char id[IDS_MAX + 2];
+
+    (void)state;
+    memset(id, 'z', sizeof(id));
+    assert_int_equal(open_with(&seals, ID_FILE, id, IDS_MAX), 0);
+    assert_int_equal(open_with(&seals, ID_FILE, id, IDS_MAX + 1), ERR_INVALID);
+}
+
+static void nothing_is_minted_that_would_not_open_again(void **state)
+{
+    struct strbuf out = STRBUF_INIT;
+    char native[IDS_MAX + 2];
+
+    (void)state;
+    assert_int_equal(ids_mint(&seals, ID_FILE, "", &place, &out), ERR_INVALID);
+    for (int c = 1; c < 256; c++) {
+        char id[] = {'a', (char)c, 'b', '\0'};
+
+        if (strchr(WORD, c) == NULL)
+            assert_int_equal(ids_mint(&seals, ID_FILE, id, &place, &out), ERR_INVALID);
+    }
+    random_native(native, IDS_MAX - TAG_SIZE + 1);
+    assert_int_equal(ids_mint(&seals, ID_FILE, native, &place, &out), ERR_INVALID);
+    assert_int_equal(out.len, 0);
+    native[IDS_MAX - TAG_SIZE] = '\0';
+    assert_int_equal(ids_mint(&seals, ID_FILE, native, &place, &out), 0);
+    assert_int_equal(out.len, IDS_MAX);
+    strbuf_deinit(&out);
+}
+
+static void a_minted_id_is_appended(void **state)
+{
+    struct strbuf out = STRBUF_INIT;
+    char *id = mint(ID_FILE, FILE_ID, &place);
+
+    (void)state;
+    strbuf_adds(&out, "{\"id\":\"");
+    assert_int_equal(ids_mint(&seals, ID_FILE, FILE_ID, &place, &out), 0);
+    assert_memory_equal(out.data, "{\"id\":\"", 7);
+    assert_string_equal(out.data + 7, id);
+    strbuf_deinit(&out);
+    free(id);
+}
+
+static void fingerprints_tell_all_their_parts_apart(void **state)
+{
+    uint32_t base = ids_deployment_fingerprint("azure", "https://a.openai.azure.com", "gpt-4o");
+
+    (void)state;
+    assert_int_equal(base,
+                     ids_deployment_fingerprint("azure", "https://a.openai.azure.com", "gpt-4o"));
+    assert_int_not_equal(
+        base, ids_deployment_fingerprint("openai", "https://a.openai.azure.com", "gpt-4o"));
+    assert_int_not_equal(
+        base, ids_deployment_fingerprint("azure", "https://b.openai.azure.com", "gpt-4o"));
+    assert_int_not_equal(base,
+                         ids_deployment_fingerprint("azure", "https://a.openai.azure.com", ""));
+    assert_int_not_equal(ids_deployment_fingerprint("azure", "ab", "c"),
+                         ids_deployment_fingerprint("azure", "a", "bc"));
+    assert_int_not_equal(base, 0);
+    assert_true(ids_owner_fingerprint("team-a") != ids_owner_fingerprint("team-b"));
+    assert_true(ids_owner_fingerprint("") != 0);
+}
+
+/* They are in ids that live as long as batches do. */
+static void fingerprints_stay_what_they_were_in_the_first_version(void **state)
+{
+    (void)state;
+    assert_int_equal(ids_deployment_fingerprint("azure", "https://a.openai.azure.com", "gpt-4o"),
+                     0x15817617);
+    assert_true(ids_owner_fingerprint("team-a") == UINT64_C(0xd5f5818cc51660d1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(what_was_minted_opens_to_the_same_native_id_place_and_owner, setup),
+        cmocka_unit_test_setup(the_same_object_has_the_same_id_always, setup),
+        cmocka_unit_test_setup(an_id_of_the_first_version_is_minted_and_opened_unchanged, setup),
+        cmocka_unit_test_setup(every_other_character_in_a_tag_is_refused_or_makes_it_a_native_id,
+                               setup),
+        cmocka_unit_test_setup(every_other_character_in_the_native_id_is_refused, setup),
+        cmocka_unit_test_setup(a_file_is_not_a_batch, setup),
+        cmocka_unit_test_setup(a_cut_id_never_opens_as_tagged, setup),
+        cmocka_unit_test_setup(a_tag_taken_from_another_id_is_refused, setup),
+        cmocka_unit_test_setup(every_seal_opens_and_the_first_one_mints, setup),
+        cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
+        cmocka_unit_test_setup(at_most_eight_seals_fit_and_none_comes_from_nothing, setup),
+        cmocka_unit_test_setup(keys_are_derived_as_rfc_5869_says, setup),
+        cmocka_unit_test_setup(one_text_gives_different_keys_for_different_uses, setup),
+        cmocka_unit_test_setup(ids_of_all_known_providers_are_native, setup),
+        cmocka_unit_test_setup(an_ending_of_a_tags_length_with_other_characters_is_native, setup),
+        cmocka_unit_test_setup(a_native_id_that_ends_like_a_tag_is_reached_in_its_tagged_form_only,
+                               setup),
+        cmocka_unit_test_setup(a_tag_without_a_native_id_is_refused, setup),
+        cmocka_unit_test_setup(only_letters_that_need_no_escape_are_accepted_in_ids, setup),
+        cmocka_unit_test_setup(an_id_of_512_bytes_is_accepted_and_one_of_513_is_not, setup),
+        cmocka_unit_test_setup(nothing_is_minted_that_would_not_open_again, setup),
+        cmocka_unit_test_setup(a_minted_id_is_appended, setup),
+        cmocka_unit_test_setup(fingerprints_tell_all_their_parts_apart, setup),
+        cmocka_unit_test_setup(fingerprints_stay_what_they_were_in_the_first_version, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
