@@ -2,16 +2,15 @@
  * breaker_record() only put them into a compare-and-swap loop, so any process may be killed at any
  * point: the word is always a whole state, and a prober that dies lets its time run out.
  *
- *        failures > allowed,            `until` passed,
- *        or a rest was asked for        the first to enter
- *   UP ──────────────────────► COOLING ─────────────────► PROBING
- *    ▲                          ▲  │ success                │ │
- *    ├──────────────────────────┼──┘                        │ │
- *    │                          └── failure: rounds + 1 ────┘ │
- *    └───────────────────────────── success ──────────────────┘
+ *        failures > allowed,             `until` passed:
+ *        or a rest was asked for         the first to enter
+ *   UP ────────────────────────► COOLING ─────────────────► PROBING
+ *   ▲                            │     ▲                    │     │
+ *   ├──── success of an older try┘     └─ failure: rounds+1 ┘     │
+ *   └──────────────────────── success ────────────────────────────┘
  *
  * Failures of tries that began before a rest do not prolong it, and a success of one does not end a
- * rest that the provider itself asked for. */
+ * rest that follows a 429. */
 #include "balancer/breaker.h"
 
 #include <assert.h>

@@ -2,19 +2,26 @@
  * is it known that upstream has done nothing? Only then, or for a request that may be repeated by
  * its nature, is anything sent again.
  *
- * Which answers are refusals, that is, prove that the request was not carried out:
- *   4xx but 408       RFC 9110, 15.5: the request is at fault. 401, 403, 429, and Azure's 400
- * token_limit_exceeded (reference 2.7) are the ones that another deployment may not give. 503 RFC
- * 9110, 15.6.4: currently unable to handle the request; unless a proxy says that it lost its own
- * connection (Envoy's response flags UC, UR: "in addition to 503 response code"): lost_behind. 501,
- * 505          RFC 9110, 15.6.2 and 15.6.6: method or version not supported. 521 523 525 526
- * Cloudflare, in front of OpenAI, got no connection or TLS session to the origin. Which are not:
- *   408               "did not receive a complete request" (15.5.9), but Azure also answers it when
- * its own backend was slow. 500               failed somewhere on the way, perhaps after the batch
- * was made. 502 504 520 522 524   a proxy has no usable answer of the server behind it; 522 also
- * when the origin stops acknowledging. 2xx, 3xx          that we cannot use: it was probably
- * carried out. No idempotency key exists upstream (reference 1.8), so nothing but a refusal makes a
- * repetition safe. */
+ * Answers that are refusals, that is, prove that the request was not carried out:
+ *
+ *   4xx but 408       RFC 9110, 15.5: the request is at fault. 401, 403, 429 and Azure's 400
+ *                     token_limit_exceeded (reference 2.6) another deployment may not give.
+ *   503               RFC 9110, 15.6.4: not able to handle the request now; unless a proxy says
+ *                     it lost its own connection (Envoy's flags UC, UR): lost_behind.
+ *   501 505           RFC 9110, 15.6.2 and 15.6.6: method or version not supported.
+ *   521 523 525 526   Cloudflare, in front of OpenAI, got no connection to the origin.
+ *
+ * Answers that are not:
+ *
+ *   408               RFC 9110, 15.5.9 says that the request was incomplete, but Azure also answers
+ *                     it when its own backend was slow.
+ *   500               failed somewhere on the way, perhaps after the batch was made.
+ *   502 504           a proxy has no usable answer of the server behind it.
+ *   520 522 524       the same from Cloudflare (522 also when the origin stops acknowledging).
+ *   2xx 3xx           that we cannot use: it was probably carried out.
+ *
+ * No idempotency key exists upstream (reference 1.8): only a refusal makes repeating
+ * safe. */
 #include "balancer/retry.h"
 
 #include <stddef.h>

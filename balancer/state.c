@@ -1,14 +1,13 @@
-/* What is known about deployments while we run: one shared mapping that outlives generations of
- * workers.
+/* What is known about deployments while we run: one shared mapping, older than any worker.
  *
- *   struct state                        header: magic, layout, size, dimensions
- *   _Atomic uint32_t rows_used [workers] 1 once that worker has written; readers leave the others'
- * pages untouched struct column [columns]             fingerprint and health words struct row
- * [workers][columns]       what one worker knows about one deployment; cache-line aligned
+ *   struct state                     header: magic, layout, size, dimensions
+ *   uint32_t rows_used [workers]     1 once that worker has written; others' pages stay untouched
+ *   struct column [columns]          fingerprint and health words
+ *   struct row [workers][columns]    what one worker knows about one deployment
  *
  * Each word of a row has one writer, so an increment is a relaxed load and a relaxed store; each
- * fact that a reader takes as a whole is one word (minute and count, time and status and outcome).
- * So a writer killed between any two instructions leaves counters that lack at most its last event,
+ * fact that a reader takes as a whole is one word (minute and count; time, status and outcome). So
+ * a writer killed between any two instructions leaves counters that lack at most its last event,
  * and a gauge (in flight) that the master clears. The order of stores between words does not matter
  * to anybody. */
 #include "balancer/state.h"

@@ -2,12 +2,12 @@
  *
  *   struct table                      header: magic, layout, size, counts, offsets of all below
  *   struct table_deployment [n]       in the order of the model list
- *   struct group [groups]             in the order in which their names first appear
+ *   struct group [n]                  in the order in which their names first appear
  *   uint32_t members [n]              deployment indexes, group after group, in file order
- *   uint32_t wildcards [groups]       group indexes of names with a `*`, most specific first
- *   uint32_t group_slots [power of 2] open addressing by name: group index + 1; 0: empty
- *   uint32_t print_slots [power of 2] open addressing by fingerprint: deployment index + 1; 0:
- * empty char strings []                   NUL-terminated; offset 0 is ""
+ *   uint32_t wildcards [n]            group indexes of names with a `*`, most specific first
+ *   uint32_t group_slots [2^k]        open addressing by name: group index + 1; 0: empty
+ *   uint32_t print_slots [2^k]        the same by fingerprint: deployment index + 1; 0: empty
+ *   char strings []                   NUL-terminated; offset 0 is ""
  *
  * Offsets count from the start of the region. Both hash tables are at most half full, so a lookup
  * looks at one or two slots whatever the number of deployments. Names are the operator's, so nobody
