@@ -1,0 +1,158 @@
+/* Merged pages: the total order, cursors, whole lists. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/listing_page.h"
+
+static void add(struct listing_source *s, int64_t t, const char *name)
+{
+    assert_int_equal(listing_source_add(s, t, (void *)(uintptr_t)name), 0);
+}
+
+/* The merged names, one letter each. */
+static void take_all(struct listing_source *s, size_t num, bool ascending, char *out)
+{
+    struct listing_item item;
+
+    while (listing_take(s, num, ascending, &item) < num)
+        *out++ = *(const char *)item.object;
+    *out = '\0';
+}
+
+static void newest_come_first_over_all_accounts(void **state)
+{
+    struct listing_source s[3] = {0};
+    char out[16];
+
+    (void)state;
+    add(&s[0], 50, "b");
+    add(&s[0], 10, "e");
+    add(&s[1], 60, "a");
+    add(&s[1], 20, "d");
+    add(&s[2], 40, "c");
+    take_all(s, 3, false, out);
+    assert_string_equal(out, "abcde");
+    for (int i = 0; i < 3; i++)
+        listing_source_deinit(&s[i]);
+}
+
+static void equal_times_go_by_account_and_keep_the_accounts_own_order(void **state)
+{
+    struct listing_source s[2] = {0};
+    char out[16];
+
+    (void)state;
+    add(&s[0], 7, "a");
+    add(&s[0], 7, "b");
+    add(&s[1], 7, "c");
+    take_all(s, 2, false, out);
+    assert_string_equal(out, "abc");
+    for (int i = 0; i < 2; i++)
+        listing_source_deinit(&s[i]);
+}
+
+static void oldest_come_first_when_asked(void **state)
+{
+    struct listing_source s[2] = {0};
+    char out[16];
+
+    (void)state;
+    add(&s[0], 1, "a");
+    add(&s[0], 3, "c");
+    add(&s[1], 2, "b");
+    take_all(s, 2, true, out);
+    assert_string_equal(out, "abc");
+    for (int i = 0; i < 2; i++)
+        listing_source_deinit(&s[i]);
+}
+
+static void a_cursor_splits_equal_times_between_accounts(void **state)
+{
+    struct listing_cursor cursor = {.set = true, .created_at = 7, .source = 1};
+
+    (void)state;
+    assert_false(listing_is_behind(&cursor, 0, 7, false)); /* shown before the cursor */
+    assert_true(listing_is_behind(&cursor, 1, 7, false));  /* its own account was asked for what follows it */
+    assert_true(listing_is_behind(&cursor, 2, 7, false));
+    assert_false(listing_is_behind(&cursor, 2, 8, false));
+    assert_true(listing_is_behind(&cursor, 0, 6, false));
+    assert_true(listing_is_behind(&cursor, 0, 8, true));
+    cursor.set = false;
+    assert_true(listing_is_behind(&cursor, 0, 99, false));
+}
+
+/* Walk random lists page by page with cursors: every object exactly once, in the order of the whole list. */
+static void paging_shows_each_object_exactly_once(void **state)
+{
+    enum { SOURCES = 4, OBJECTS = 200 };
+    static char names[OBJECTS];
+    int64_t times[OBJECTS];
+    size_t owner[OBJECTS], seen = 0, pages = 0;
+    bool shown[OBJECTS] = {false};
+    struct listing_cursor cursor = {0};
+    size_t cursor_object = 0;
+
+    (void)state;
+    srand(7);
+    for (size_t i = 0; i < OBJECTS; i++) { /* newest first by construction, many ties */
+        times[i] = (int64_t)(OBJECTS - i) / 5;
+        owner[i] = (size_t)rand() % SOURCES;
+    }
+    while (seen < OBJECTS && pages++ < OBJECTS) {
+        struct listing_source s[SOURCES] = {0};
+        struct listing_item item;
+
+        for (size_t i = 0; i < OBJECTS; i++) {
+            if (cursor.set && owner[i] == cursor.source && i <= cursor_object)
+                continue; /* what `after` does at the cursor's own account */
+            if (listing_is_behind(&cursor, owner[i], times[i], false))
+                assert_int_equal(listing_source_add(&s[owner[i]], times[i], &names[i]), 0);
+        }
+        for (int k = 0; k < 7 && listing_take(s, SOURCES, false, &item) < SOURCES; k++) {
+            cursor_object = (size_t)((char *)item.object - names);
+            assert_false(shown[cursor_object]);
+            shown[cursor_object] = true;
+            seen++;
+        }
+        cursor = (struct listing_cursor){true, times[cursor_object], owner[cursor_object]};
+        for (int i = 0; i < SOURCES; i++)
+            listing_source_deinit(&s[i]);
+    }
+    assert_int_equal(seen, OBJECTS);
+}
+
+static void a_whole_list_is_sorted_and_equal_times_keep_their_order(void **state)
+{
+    struct listing_item items[] = {{3, "d"}, {9, "a"}, {5, "b"}, {5, "c"}, {1, "e"}};
+    char out[6] = "";
+
+    (void)state;
+    listing_sort(items, 5, false);
+    for (int i = 0; i < 5; i++)
+        out[i] = *(char *)items[i].object;
+    assert_string_equal(out, "abcde");
+    listing_sort(items, 5, true);
+    for (int i = 0; i < 5; i++)
+        out[i] = *(char *)items[i].object;
+    assert_string_equal(out, "edbca");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(newest_come_first_over_all_accounts),
+        cmocka_unit_test(equal_times_go_by_account_and_keep_the_accounts_own_order),
+        cmocka_unit_test(oldest_come_first_when_asked),
+        cmocka_unit_test(a_cursor_splits_equal_times_between_accounts),
+        cmocka_unit_test(paging_shows_each_object_exactly_once),
+        cmocka_unit_test(a_whole_list_is_sorted_and_equal_times_keep_their_order),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

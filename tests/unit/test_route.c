@@ -1,0 +1,196 @@
+/* Request targets to routes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/route.h"
+
+static struct route route;
+static struct route_hints hints;
+
+static void parse(const char *target)
+{
+    const char *q = strchr(target, '?');
+    size_t len = q != NULL ? (size_t)(q - target) : strlen(target);
+
+    route_parse(target, len, q != NULL ? q + 1 : "", q != NULL ? strlen(q + 1) : 0, &route, &hints);
+}
+
+static void bare_v1_prefixed_and_trailing_slash_are_the_same_route(void **state)
+{
+    static const char *const forms[] = {"/files",           "/files/",           "/v1/files",          "/v1/files/",
+                                        "/openai/v1/files", "/azure/v1/files/",  "/azure/files",       "/openai/files",
+                                        "/OpenAI/v1/files", "/openai/deployments/gpt-4o/files"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        parse(forms[i]);
+        if (route.kind != ROUTE_FILES)
+            fail_msg("%s is not ROUTE_FILES", forms[i]);
+        assert_false(route.bad_id);
+    }
+}
+
+static void each_resource_has_its_route_and_methods(void **state)
+{
+    static const struct {
+        const char *target;
+        enum route_kind kind;
+        unsigned allowed;
+    } cases[] = {
+        {"/v1/files/file-1", ROUTE_FILE, METHOD_GET | METHOD_HEAD | METHOD_DELETE},
+        {"/v1/files/file-1/content", ROUTE_FILE_CONTENT, METHOD_GET | METHOD_HEAD},
+        {"/v1/batches", ROUTE_BATCHES, METHOD_GET | METHOD_HEAD | METHOD_POST},
+        {"/v1/batches/batch_1", ROUTE_BATCH, METHOD_GET | METHOD_HEAD},
+        {"/v1/batches/batch_1/cancel", ROUTE_BATCH_CANCEL, METHOD_POST},
+        {"/v1/models", ROUTE_MODELS, METHOD_GET | METHOD_HEAD},
+        {"/model/info", ROUTE_MODEL_INFO, METHOD_GET | METHOD_HEAD},
+        {"/health", ROUTE_HEALTH, METHOD_GET | METHOD_HEAD},
+        {"/health/liveliness", ROUTE_LIVENESS, METHOD_GET | METHOD_HEAD},
+        {"/health/liveness/", ROUTE_LIVENESS, METHOD_GET | METHOD_HEAD},
+        {"/health/readiness", ROUTE_READINESS, METHOD_GET | METHOD_HEAD},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        parse(cases[i].target);
+        assert_int_equal(route.kind, cases[i].kind);
+        assert_int_equal(route.allowed, cases[i].allowed);
+    }
+}
+
+static void what_is_no_route_stays_unknown(void **state)
+{
+    static const char *const targets[] = {"/",          "/v1",           "/v2/files",          "//files",     "/v1//files",
+                                          "/azure",     "/v1/files/a/b", "/v1/files/a/content/x", "/v1/batch", "files",
+                                          "/v1/v1/files", "/azure/health", "/bedrock/v1/files", "/v1/batches/x/content",
+                                          "/a/b/c/d/e/f/g/h/i/j", "/health/x"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        parse(targets[i]);
+        if (route.kind != ROUTE_NONE)
+            fail_msg("%s is a route", targets[i]);
+    }
+}
+
+static void an_id_is_decoded_once_and_an_encoded_slash_stays_in_it(void **state)
+{
+    (void)state;
+    parse("/v1/files/file%2Dabc");
+    assert_string_equal(route.id, "file-abc");
+    parse("/v1/files/a%252Fb");
+    assert_string_equal(route.id, "a%2Fb");
+    parse("/v1/files/a%2Fcontent");
+    assert_int_equal(route.kind, ROUTE_FILE);
+    assert_string_equal(route.id, "a/content");
+}
+
+static void a_broken_escape_a_nul_and_an_overlong_id_are_bad_ids(void **state)
+{
+    char target[2000] = "/v1/files/";
+
+    (void)state;
+    parse("/v1/files/a%zz");
+    assert_true(route.bad_id);
+    parse("/v1/files/a%2");
+    assert_true(route.bad_id);
+    parse("/v1/files/a%00b");
+    assert_true(route.bad_id);
+    memset(target + 10, 'a', IDS_MAX + 1);
+    target[10 + IDS_MAX + 1] = '\0';
+    parse(target);
+    assert_true(route.bad_id);
+    target[10 + IDS_MAX] = '\0';
+    parse(target);
+    assert_false(route.bad_id);
+    assert_int_equal(route.id_len, IDS_MAX);
+}
+
+static void the_path_names_the_provider_before_the_query_does(void **state)
+{
+    (void)state;
+    parse("/azure/v1/batches?provider=openai");
+    assert_true(hints.has_provider);
+    assert_int_equal(hints.provider, PROVIDER_AZURE);
+    parse("/v1/batches?limit=2&provider=AZURE");
+    assert_int_equal(hints.provider, PROVIDER_AZURE);
+    parse("/v1/batches?provider=vertex_ai");
+    assert_true(hints.unknown_provider);
+    assert_string_equal(hints.provider_text, "vertex_ai");
+}
+
+static void an_azure_sdk_url_is_no_claim_for_the_provider_openai(void **state)
+{
+    (void)state;
+    parse("/openai/files?api-version=2024-10-21");
+    assert_int_equal(route.kind, ROUTE_FILES);
+    assert_false(hints.has_provider);
+    assert_true(hints.azure_shape);
+    parse("/openai/deployments/gpt%2D4o/batches?api-version=x");
+    assert_int_equal(route.kind, ROUTE_BATCHES);
+    assert_true(hints.azure_shape);
+    assert_string_equal(hints.deployment, "gpt-4o");
+    parse("/openai/v1/files");
+    assert_true(hints.has_provider);
+    assert_int_equal(hints.provider, PROVIDER_OPENAI);
+}
+
+static void query_values_are_decoded_and_the_first_one_counts(void **state)
+{
+    const char *q = "a=1&after=x%2by+z&after=second&empty=&flag";
+    char out[16];
+
+    (void)state;
+    assert_int_equal(route_query(q, strlen(q), "after", out, sizeof(out)), 5);
+    assert_string_equal(out, "x+y z");
+    assert_int_equal(route_query(q, strlen(q), "empty", out, sizeof(out)), 0);
+    assert_int_equal(route_query(q, strlen(q), "flag", out, sizeof(out)), 0);
+    assert_int_equal(route_query(q, strlen(q), "none", out, sizeof(out)), -1);
+    assert_int_equal(route_query("a=123456789", 11, "a", out, 4), -1);
+}
+
+static void allow_lists_methods_in_one_order(void **state)
+{
+    char out[64];
+
+    (void)state;
+    route_allow(METHOD_DELETE | METHOD_GET | METHOD_HEAD, out, sizeof(out));
+    assert_string_equal(out, "GET, HEAD, DELETE");
+    route_allow(METHOD_POST, out, sizeof(out));
+    assert_string_equal(out, "POST");
+}
+
+static void later_hints_do_not_replace_earlier_ones(void **state)
+{
+    (void)state;
+    parse("/v1/files?model=a");
+    route_hint_model(&hints, "b", 1);
+    assert_string_equal(hints.model, "a");
+    route_hint_provider(&hints, "azure", 5);
+    route_hint_provider(&hints, "openai", 6);
+    assert_int_equal(hints.provider, PROVIDER_AZURE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bare_v1_prefixed_and_trailing_slash_are_the_same_route),
+        cmocka_unit_test(each_resource_has_its_route_and_methods),
+        cmocka_unit_test(what_is_no_route_stays_unknown),
+        cmocka_unit_test(an_id_is_decoded_once_and_an_encoded_slash_stays_in_it),
+        cmocka_unit_test(a_broken_escape_a_nul_and_an_overlong_id_are_bad_ids),
+        cmocka_unit_test(the_path_names_the_provider_before_the_query_does),
+        cmocka_unit_test(an_azure_sdk_url_is_no_claim_for_the_provider_openai),
+        cmocka_unit_test(query_values_are_decoded_and_the_first_one_counts),
+        cmocka_unit_test(allow_lists_methods_in_one_order),
+        cmocka_unit_test(later_hints_do_not_replace_earlier_ones),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
