@@ -1,0 +1,320 @@
+/* The prober's whole life in a child process, over an upstream that answers from a script: account
+ * 4n lists its batches, 4n+1 refuses the key, 4n+2 answers with a page, 4n+3 cannot be reached. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "common/shm.h"
+#include "common/upstream/client.h"
+#include "server/inherit.h"
+
+#define ACCOUNTS 30
+#define EACH     2 /* deployments of an account */
+#define ROW      5
+
+/* --- the scripted upstream; its record is shared with the test --- */
+
+struct record {
+    unsigned calls[ACCOUNTS], in_flight, most_in_flight, ended;
+    unsigned end_after; /* calls; then the prober gets SIGTERM */
+    uint64_t call_ms;   /* that each call takes */
+    bool bad_request;   /* something but GET, or no limit=1 */
+};
+
+struct upstream {
+    struct loop *loop;
+};
+
+struct upstream_call {
+    struct loop_timer timer;
+    struct upstream_request request;
+    unsigned account;
+};
+
+static struct record *record;
+
+int upstream_new(struct loop *loop, const struct upstream_options *options, struct upstream **out)
+{
+    (void)options;
+    *out = calloc(1, sizeof(**out));
+    (*out)->loop = loop;
+    return 0;
+}
+
+static void answer(struct loop_timer *timer)
+{
+    static const char *const bodies[] = {"{\"object\":\"list\",\"data\":[]}",
+                                         "{\"error\":{\"message\":\"no\"}}", "<html></html>", NULL};
+    static const int statuses[] = {200, 401, 200, 0};
+    struct upstream_call *call = timer->arg;
+    unsigned kind = call->account % 4;
+    struct upstream_result result = {.end = kind == 3 ? UPSTREAM_CONNECT_FAILED : UPSTREAM_ANSWERED,
+                                     .head.status = statuses[kind],
+                                     .head.content_length = -1,
+                                     .body = bodies[kind],
+                                     .body_len = bodies[kind] != NULL ? strlen(bodies[kind]) : 0};
+
+    record->in_flight--;
+    record->ended++;
+    call->request.on_done(call->request.arg, &result);
+    free(call);
+    if (record->ended == record->end_after)
+        kill(getpid(), SIGTERM);
+}
+
+struct upstream_call *upstream_start(struct upstream *up, const struct upstream_request *request)
+{
+    struct upstream_call *call = calloc(1, sizeof(*call));
+    const char *number = strstr(request->url, "//a");
+
+    if (strcmp(request->method, "GET") != 0 || strstr(request->url, "limit=1") == NULL ||
+        number == NULL)
+        record->bad_request = true;
+    else
+        call->account = (unsigned)atoi(number + 3);
+    call->request = *request;
+    call->timer = (struct loop_timer){.cb = answer, .arg = call};
+    record->calls[call->account]++;
+    record->in_flight++;
+    if (record->in_flight > record->most_in_flight)
+        record->most_in_flight = record->in_flight;
+    return loop_timer_start(up->loop, &call->timer, record->call_ms) == 0 ? call : NULL;
+}
+
+void upstream_free(struct upstream *up)
+{
+    free(up);
+}
+
+size_t upstream_active(const struct upstream *up)
+{
+    (void)up;
+    return record->in_flight;
+}
+
+void upstream_cancel(struct upstream_call *call)
+{
+    (void)call;
+}
+
+void upstream_resume(struct upstream_call *call)
+{
+    (void)call;
+}
+
+const char *upstream_header_find(const struct upstream_head *head, const char *name)
+{
+    (void)head;
+    (void)name;
+    return NULL;
+}
+
+/* --- a gateway's inheritance --- */
+
+struct fixture {
+    struct model_account accounts[ACCOUNTS];
+    struct model_deployment deployments[ACCOUNTS * EACH];
+    char texts[ACCOUNTS][48];
+    struct config config;
+    struct table *table;
+    struct state *state;
+    uint32_t columns[ACCOUNTS * EACH];
+    struct inherit inherit;
+    int alive_fd; /* the master's end */
+};
+
+static void fill_models(struct fixture *f)
+{
+    for (uint32_t i = 0; i < ACCOUNTS; i++) {
+        snprintf(f->texts[i], sizeof(f->texts[i]), "https://a%02u.example", i);
+        f->accounts[i] = (struct model_account){
+            .provider = PROVIDER_AZURE, .base = f->texts[i], .name = f->texts[i] + 8};
+    }
+    for (uint32_t i = 0; i < ACCOUNTS * EACH; i++)
+        f->deployments[i] = (struct model_deployment){.group = (char *)"g",
+                                                      .id = (char *)"d",
+                                                      .upstream_model = (char *)"m",
+                                                      .litellm_model = (char *)"azure/m",
+                                                      .mode = (char *)"batch",
+                                                      .account = i % ACCOUNTS,
+                                                      .fingerprint = 1000 + i};
+    f->config.models = (struct model_list){.accounts = f->accounts,
+                                           .num_accounts = ACCOUNTS,
+                                           .deployments = f->deployments,
+                                           .num_deployments = ACCOUNTS * EACH};
+    f->config.timeouts.json_total_ms = 1000;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    int ends[2];
+
+    assert_non_null(f);
+    fill_models(f);
+    record = shm_new(sizeof(*record));
+    assert_int_equal(pipe(ends), 0);
+    f->alive_fd = ends[1];
+    assert_int_equal(table_build(&f->config.models, 1, &f->table), 0);
+    assert_int_equal(state_new(MAX_WORKERS, ACCOUNTS * EACH, &f->state), 0);
+    assert_int_equal(state_bind(f->state, f->table, f->columns), 0);
+    f->inherit = (struct inherit){.config = &f->config,
+                                  .table = f->table,
+                                  .state = f->state,
+                                  .columns = f->columns,
+                                  .probes = shm_new(ACCOUNTS * EACH * sizeof(struct probe_word)),
+                                  .shared = shm_new(sizeof(struct shared)),
+                                  .generation = 1,
+                                  .master_fd = ends[0]};
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->alive_fd != -1)
+        close(f->alive_fd);
+    close(f->inherit.master_fd);
+    shm_free(f->inherit.shared, sizeof(struct shared));
+    shm_free(f->inherit.probes, ACCOUNTS * EACH * sizeof(struct probe_word));
+    shm_free(record, sizeof(*record));
+    state_free(f->state);
+    table_free(f->table);
+    free(f);
+    return 0;
+}
+
+static pid_t begin(struct fixture *f)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        close(f->alive_fd);
+        alarm(60); /* only a failure lasts so long */
+        _exit(prober_run(&f->inherit, ROW));
+    }
+    return pid;
+}
+
+static void finish(pid_t pid)
+{
+    int wait_status;
+
+    assert_int_equal(waitpid(pid, &wait_status, 0), pid);
+    assert_true(WIFEXITED(wait_status));
+    assert_int_equal(WEXITSTATUS(wait_status), 0);
+}
+
+static void run_one_round(struct fixture *f)
+{
+    record->end_after = ACCOUNTS;
+    finish(begin(f));
+}
+
+static void every_account_gets_one_call_whatever_the_number_of_its_deployments(void **state)
+{
+    run_one_round(*state);
+    assert_false(record->bad_request);
+    for (unsigned i = 0; i < ACCOUNTS; i++)
+        assert_int_equal(record->calls[i], 1);
+}
+
+static void slow_accounts_hold_eight_places_and_no_more(void **state)
+{
+    record->call_ms = 400; /* longer than nine accounts need to come up */
+    run_one_round(*state);
+    assert_int_equal(record->most_in_flight, 8);
+    assert_int_equal(record->ended, ACCOUNTS);
+}
+
+static void what_an_account_answers_is_written_for_all_its_deployments(void **state)
+{
+    static const uint32_t outcomes[] = {OUTCOME_OK, OUTCOME_AUTH, OUTCOME_BAD_ANSWER,
+                                        OUTCOME_CONNECT};
+    static const int statuses[] = {200, 401, 200, 0};
+    struct fixture *f = *state;
+
+    run_one_round(f);
+    for (uint32_t i = 0; i < ACCOUNTS * EACH; i++) {
+        struct probe_word *word = &f->inherit.probes[i];
+        unsigned kind = i % ACCOUNTS % 4;
+
+        assert_true(atomic_load(&word->checked_unix_s) != 0);
+        assert_int_equal(atomic_load(&word->healthy), kind == 0);
+        assert_int_equal(atomic_load(&word->status), statuses[kind]);
+        assert_int_equal(atomic_load(&word->outcome), outcomes[kind]);
+    }
+}
+
+static void each_call_is_counted_once_in_the_probers_row(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t requests = 0, failures = 0;
+
+    run_one_round(f);
+    for (uint32_t i = 0; i < ACCOUNTS * EACH; i++) {
+        struct state_sum sum;
+
+        state_read(f->state, f->columns[i], 0, &sum);
+        requests += sum.requests[OP_READ];
+        failures += sum.requests[OP_READ] - sum.outcomes[OP_READ][OUTCOME_OK];
+    }
+    assert_int_equal(requests, ACCOUNTS);
+    assert_int_equal(failures, ACCOUNTS - (ACCOUNTS + 3) / 4);
+    assert_int_equal(state_clear_worker(f->state, ROW), 0); /* nothing is left in flight */
+}
+
+static void no_breaker_learns_from_a_probe(void **state)
+{
+    struct fixture *f = *state;
+
+    run_one_round(f);
+    for (uint32_t i = 0; i < ACCOUNTS * EACH; i++)
+        assert_int_equal(atomic_load(state_health(f->state, f->columns[i], OP_READ)), 0);
+}
+
+static void the_prober_shows_a_heartbeat(void **state)
+{
+    struct fixture *f = *state;
+
+    run_one_round(f);
+    assert_true(atomic_load(&f->inherit.shared->slots[ROW].beat_ms) != 0);
+}
+
+static void the_prober_ends_when_the_master_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    pid_t pid = begin(f);
+
+    close(f->alive_fd);
+    f->alive_fd = -1;
+    finish(pid);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(every_account_gets_one_call_whatever_the_number_of_its_deployments),
+        T(slow_accounts_hold_eight_places_and_no_more),
+        T(what_an_account_answers_is_written_for_all_its_deployments),
+        T(each_call_is_counted_once_in_the_probers_row),
+        T(no_breaker_learns_from_a_probe),
+        T(the_prober_shows_a_heartbeat),
+        T(the_prober_ends_when_the_master_is_gone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
