@@ -18,23 +18,23 @@ struct upstream_call; /* one request in flight */
 
 struct upstream_options {
     bool allow_insecure;      /* http:// to other than loopback */
-    const char *ca_file;      /* PEM; NULL: the system's */
-    uint32_t connect_ms;      /* DNS + TCP + TLS */
-    uint32_t low_speed_ms;    /* file transfers: no byte moved for so long ends them */
+    const char *ca_file;      /* PEM, copied; replaces the system's; NULL: the system's */
+    uint32_t connect_ms;      /* DNS + TCP + TLS; 0: 10,000 */
+    uint32_t low_speed_ms;    /* file transfers: no byte moved for so long ends them (a paused one waits for its owner); 0: no limit */
     size_t max_header_bytes;  /* of an answer; 0: 64 KiB */
 };
 
-/** @return 0, ERR_NOMEM */
+/** The process must ignore SIGPIPE. Two descriptors go to `loop` for good. @return 0, ERR_NOMEM */
 MUST_USE int upstream_new(struct loop *loop, const struct upstream_options *options, struct upstream **out);
-/** Cancels nothing: all calls must have ended. */
+/** Cancels nothing: all calls must have ended. Before the loop goes, and not from inside a callback. NULL is fine. */
 void upstream_free(struct upstream *up);
 /** Calls in flight. */
 size_t upstream_active(const struct upstream *up);
 
 enum upstream_end {
     UPSTREAM_ANSWERED,        /* a complete HTTP answer, any status */
-    UPSTREAM_CONNECT_FAILED,  /* DNS, TCP or TLS: nothing was sent */
-    UPSTREAM_TIMEOUT,         /* a limit of ours passed */
+    UPSTREAM_CONNECT_FAILED,  /* DNS, TCP or TLS, also when that took too long: nothing was sent */
+    UPSTREAM_TIMEOUT,         /* a limit of ours passed after the connection stood */
     UPSTREAM_BROKEN,          /* reset, closed early, truncated body, HTTP framing error */
     UPSTREAM_TOO_LARGE,       /* head or collected body over its cap */
     UPSTREAM_SOURCE_FAILED,   /* the request body's source returned an error */
@@ -58,7 +58,8 @@ struct upstream_result {
     enum upstream_end end;
     bool nothing_sent;       /* known: not one byte of the request reached a connection */
     struct upstream_head head; /* status 0 when no head came */
-    const char *body;        /* collected body, NUL-terminated; NULL when streamed or none; valid during the callback */
+    const char *body;        /* collected body, NUL-terminated; NULL when streamed, none, or the answer was not complete; valid
+                                during the callback, like `head` */
     size_t body_len;
     uint64_t first_byte_us, total_us;
     uint64_t bytes_sent, bytes_received; /* bodies */
@@ -72,23 +73,24 @@ typedef ssize_t (*upstream_source_cb)(void *arg, char *buf, size_t len);
 typedef void (*upstream_done_cb)(void *arg, const struct upstream_result *result);
 /* A head came and its body will be streamed. Return false to have the body collected instead (errors, small JSON). */
 typedef bool (*upstream_head_cb)(void *arg, const struct upstream_head *head);
-/* Body bytes; at most 128 KiB a call. Return false to pause after these bytes (they are taken); upstream_resume() goes on. */
+/* Body bytes; at most 128 KiB a call. Return false to pause after these bytes (they are taken); upstream_resume() goes on. While paused, on_done
+ * can still come: when nothing followed these bytes, or the connection or the total limit broke. */
 typedef bool (*upstream_data_cb)(void *arg, const char *bytes, size_t len);
 
 struct upstream_request {
     const char *method;
     const char *url;                       /* absolute */
-    const struct upstream_header *headers; /* complete: nothing of the client's is copied by the client module */
+    const struct upstream_header *headers; /* complete: of its own curl adds Host and Content-Length only */
     size_t num_headers;
     const char *body;                      /* small body; copied; NULL: none */
     size_t body_len;
     upstream_source_cb source;             /* or NULL; then `source_length` bytes are sent with an exact Content-Length */
     uint64_t source_length;
     bool file;                             /* true: the HTTP/1.1 file handle, no total limit but low speed */
-    bool once;                             /* create, upload: never silently repeated */
+    bool once;                             /* create, upload: never silently repeated; a `source` implies it */
     uint32_t total_ms;                     /* whole call; 0: none (file transfers) */
     uint32_t first_byte_ms;                /* after the request was sent; 0: none */
-    size_t max_body;                       /* cap of a collected body */
+    size_t max_body;                       /* cap of a collected body; 0: 1 MiB */
     upstream_head_cb on_head;              /* NULL: always collect */
     upstream_data_cb on_data;
     upstream_done_cb on_done;              /* exactly once unless cancelled; never from inside upstream_start() */
@@ -100,7 +102,8 @@ struct upstream_request {
  *  will not run */
 struct upstream_call *upstream_start(struct upstream *up, const struct upstream_request *request);
 
-/** Forget the call: no callback any more, its connection is closed if it was busy. Safe from inside on_head/on_data (deferred). */
+/** Forget the call: no callback any more, its connection is closed if it was busy. Safe from inside on_head, on_data and the source (deferred), and from
+ *  any on_done but its own. NULL is fine. */
 void upstream_cancel(struct upstream_call *call);
 
 /** Go on after on_data returned false. May call on_data back before it returns only via the loop (deferred to a coming turn). */
