@@ -1,5 +1,6 @@
-/* What an operator wrote, checked whole: LiteLLM's config.yaml (unknown keys warn with their line), environment, and our own
- * `tranche_settings:`. Parsed once by the master (and by `tranche check`, through the same code) before anything is forked. */
+/* What an operator wrote, checked whole: LiteLLM's config.yaml (unknown keys warn with their line),
+ * environment, and our own `tranche_settings:`. Parsed once by the master (and by `tranche check`,
+ * through the same code) before anything is forked. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,7 +12,8 @@
 #include "common/secret.h"
 #include "common/strbuf.h"
 
-/* Command-line values win over the file, which wins over the environment (HOST, PORT, NUM_WORKERS). */
+/* Command-line values win over the file, which wins over the environment (HOST, PORT, NUM_WORKERS).
+ */
 struct config_overrides {
     const char *host; /* NULL: not given */
     int port;         /* -1: not given; 0: any free port (it is logged) */
@@ -19,41 +21,44 @@ struct config_overrides {
 };
 
 struct config_limits {
-    uint64_t max_file_bytes[PROVIDER_COUNT];  /* of a purpose=batch upload; default 200,000,000 each */
-    uint64_t max_other_file_bytes;            /* other purposes; default 512,000,000 */
-    uint64_t max_lines[PROVIDER_COUNT];       /* default 50,000 (OpenAI), 100,000 (Azure) */
-    uint64_t max_line_bytes;                  /* default 4 MiB */
-    uint64_t max_json_bytes;                  /* body of a JSON request; default 1 MiB */
-    uint64_t spool_bytes;                     /* all workers together; default 10 GiB */
-    uint32_t max_connections;                 /* per worker; default 1,000 */
-    uint32_t max_connections_per_address;     /* per worker; 0: no limit (default) */
-    uint64_t min_body_rate;                   /* bytes/s after the grace; default 1,024 */
+    uint64_t
+        max_file_bytes[PROVIDER_COUNT];   /* of a purpose=batch upload; default 200,000,000 each */
+    uint64_t max_other_file_bytes;        /* other purposes; default 512,000,000 */
+    uint64_t max_lines[PROVIDER_COUNT];   /* default 50,000 (OpenAI), 100,000 (Azure) */
+    uint64_t max_line_bytes;              /* default 4 MiB */
+    uint64_t max_json_bytes;              /* body of a JSON request; default 1 MiB */
+    uint64_t spool_bytes;                 /* all workers together; default 10 GiB */
+    uint32_t max_connections;             /* per worker; default 1,000 */
+    uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */
+    uint64_t min_body_rate;               /* bytes/s after the grace; default 1,024 */
 };
 
 struct config_timeouts {
-    uint32_t connect_ms;       /* DNS + TCP + TLS; default 10,000 */
-    uint32_t first_byte_ms;    /* sent all, waiting for the head; default 300,000 for uploads, capped to total elsewhere */
-    uint32_t json_total_ms;    /* a small JSON call as a whole; default 60,000 */
-    uint32_t low_speed_ms;     /* no byte moved in a file transfer for so long; default 60,000 */
-    uint32_t list_ms;          /* per account of a merged list; default 3,000 */
-    uint32_t shutdown_grace_ms;/* drain after SIGTERM; default 30,000 */
+    uint32_t connect_ms;    /* DNS + TCP + TLS; default 10,000 */
+    uint32_t first_byte_ms; /* sent all, waiting for the head; default 300,000 for uploads, capped
+                               to total elsewhere */
+    uint32_t json_total_ms; /* a small JSON call as a whole; default 60,000 */
+    uint32_t low_speed_ms;  /* no byte moved in a file transfer for so long; default 60,000 */
+    uint32_t list_ms;       /* per account of a merged list; default 3,000 */
+    uint32_t shutdown_grace_ms; /* drain after SIGTERM; default 30,000 */
 };
 
 struct config {
-    char *host;            /* owned; default "0.0.0.0" */
-    int port;              /* default 4000 */
-    int num_workers;       /* default: CPUs this process may use */
+    char *host;               /* owned; default "0.0.0.0" */
+    int port;                 /* default 4000 */
+    int num_workers;          /* default: CPUs this process may use */
     struct secret master_key; /* unset: no authentication, loud warning */
     struct model_list models;
-    bool balance_batches;  /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
-    char *routing_strategy;/* owned; LiteLLM's name; default "simple-shuffle" */
-    struct secret *seal_keys; /* owned; tranche_settings.seal_keys, may be empty (then derived from the master key) */
+    bool balance_batches;     /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
+    char *routing_strategy;   /* owned; LiteLLM's name; default "simple-shuffle" */
+    struct secret *seal_keys; /* owned; tranche_settings.seal_keys, may be empty (then derived from
+                                 the master key) */
     size_t num_seal_keys;
     char *tls_cert_file, *tls_key_file; /* owned; both or neither */
-    char *spool_dir;       /* owned; default $TMPDIR or /tmp */
-    char *upstream_ca_file;/* owned; NULL: the system's */
-    bool allow_insecure_upstream; /* http:// to other than loopback */
-    int log_level;         /* enum log_level */
+    char *spool_dir;                    /* owned; default $TMPDIR or /tmp */
+    char *upstream_ca_file;             /* owned; NULL: the system's */
+    bool allow_insecure_upstream;       /* http:// to other than loopback */
+    int log_level;                      /* enum log_level */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;
     struct config_limits limits;
@@ -64,10 +69,11 @@ enum config_severity { CONFIG_ERROR, CONFIG_WARNING, CONFIG_HONOURED };
 
 struct config_note {
     enum config_severity severity;
-    char *file;     /* owned; NULL: environment or command line */
-    unsigned line;  /* 1-based; 0: none */
-    char *field;    /* owned; "model_list[2].litellm_params.rpm" */
-    char *text;     /* owned; "got \"600.5\", wanted an integer of 0 or more", "unknown key, did you mean \"weight\"?", ... */
+    char *file;    /* owned; NULL: environment or command line */
+    unsigned line; /* 1-based; 0: none */
+    char *field;   /* owned; "model_list[2].litellm_params.rpm" */
+    char *text;    /* owned; "got \"600.5\", wanted an integer of 0 or more", "unknown key, did you
+                      mean \"weight\"?", ... */
 };
 
 struct config_report {
@@ -77,21 +83,22 @@ struct config_report {
 };
 
 /**
- * Load, resolve os.environ/NAME, apply overrides, check across fields, build the model list (accounts deduplicated, api_base
- * normalised, fingerprints unique).
+ * Load, resolve os.environ/NAME, apply overrides, check across fields, build the model list
+ * (accounts deduplicated, api_base normalised, fingerprints unique).
  *
  * @param path    LiteLLM config file, or NULL: environment alone
  * @param out     on 0 the configuration, free with config_free(); NULL otherwise
  * @param report  always filled, also on errors; free with config_report_free()
  * @return 0; ERR_INVALID when the report has errors; ERR_NOMEM
  */
-MUST_USE int config_load(const char *path, const struct config_overrides *overrides, struct config **out,
-                         struct config_report *report);
+MUST_USE int config_load(const char *path, const struct config_overrides *overrides,
+                         struct config **out, struct config_report *report);
 void config_free(struct config *config); /* wipes secrets; NULL is fine */
 void config_report_free(struct config_report *report);
 
 /** One line per note: `file:line: field: text`. */
 void config_report_print(const struct config_report *report, struct strbuf *out);
 
-/** What `tranche check` prints after the notes: settings in force and, per deployment, the final URL pattern. No secrets. */
+/** What `tranche check` prints after the notes: settings in force and, per deployment, the final
+ * URL pattern. No secrets. */
 void config_describe(const struct config *config, struct strbuf *out);

@@ -1,0 +1,420 @@
+/* See accounts.h. */
+#include "config/accounts.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/upstream/provider.h"
+
+#define DEFAULT_OPENAI_BASE "https://api.openai.com/v1"
+#define DEFAULT_AZURE_VERSION                                                                      \
+    "2024-10-21" /* the latest dated one that is no preview: reference 2.2 */
+#define FIRST_BATCH_VERSION "2024-07-01" /* older ones refuse purpose=batch: reference 2.2 */
+
+static const char *const openai_keys[] = {"OPENAI_API_KEY", NULL};
+static const char *const openai_bases[] = {"OPENAI_BASE_URL", "OPENAI_API_BASE", NULL};
+static const char *const openai_organizations[] = {"OPENAI_ORGANIZATION", "OPENAI_ORG_ID", NULL};
+static const char *const openai_projects[] = {"OPENAI_PROJECT_ID", NULL};
+static const char *const azure_keys[] = {"AZURE_API_KEY", "AZURE_OPENAI_API_KEY", NULL};
+static const char *const azure_tokens[] = {"AZURE_AD_TOKEN", NULL};
+static const char *const azure_bases[] = {"AZURE_API_BASE", NULL};
+static const char *const azure_versions[] = {"AZURE_API_VERSION", NULL};
+
+/* A text and the place to blame for it. */
+struct value {
+    const char *text;        /* borrowed; NULL: none */
+    const struct node *node; /* NULL: not from the file */
+    const char *variable;    /* borrowed; of the environment, or NULL */
+    bool refused;            /* it was given, and reported as wrong */
+};
+
+/* The row's own text, else the first of the variables that is set. */
+static struct value find(const struct models_build *build, const struct accounts_source *source,
+                         const char *key, const char *own, const char *const *variables)
+{
+    struct value value = {.node = node_get(source->node, key)};
+
+    if (value.node != NULL && value.node->skipped &&
+        (value.node->kind != NODE_NULL || value.node->variable != NULL)) {
+        value.refused = true;
+        return value;
+    }
+    if (own != NULL && *own != '\0') {
+        value.text = own;
+        return value;
+    }
+    value.node = NULL;
+    value.text = env_first(build->env, variables, &value.variable);
+    return value;
+}
+
+static void blame(const struct models_build *build, const struct value *value,
+                  enum config_severity severity, const char *key, const char *text)
+{
+    struct node shown = {
+        .kind = NODE_SCALAR, .key = (char *)(uintptr_t)key, .text = (char *)(uintptr_t)value->text};
+    struct strbuf got = STRBUF_INIT;
+
+    node_show(value->node != NULL ? value->node : &shown, &got);
+    if (value->node != NULL)
+        report_at(build->reporter, severity, value->node, "got %s, %s", strbuf_str(&got), text);
+    else
+        report_add(build->reporter, severity, NULL, 0, value->variable, "got %s, %s",
+                   strbuf_str(&got), text);
+    strbuf_deinit(&got);
+}
+
+static bool is_header_text(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text <= 0x20 || *text >= 0x7f)
+            return false;
+    }
+    return true;
+}
+
+/* 127.0.0.0/8, ::1 and localhost never leave this machine. */
+static bool is_loopback(const char *base)
+{
+    const char *host = strstr(base, "://");
+    size_t len;
+
+    host = host == NULL ? base : host + 3;
+    if (strncmp(host, "[::1]", 5) == 0)
+        return host[5] == '\0' || host[5] == ':' || host[5] == '/';
+    len = strcspn(host, ":/");
+    if (len == 9 && strncasecmp(host, "localhost", 9) == 0)
+        return true;
+    if (strncmp(host, "127.", 4) != 0)
+        return false;
+    return strspn(host, "0123456789.") == len;
+}
+
+/* Take the address apart. 0 with account->base NULL: reported. */
+static int take_address(const struct models_build *build, const struct accounts_source *source,
+                        struct model_account *account, struct azure_endpoint *endpoint)
+{
+    bool azure = source->provider == PROVIDER_AZURE;
+    struct value base =
+        find(build, source, "api_base", source->params == NULL ? NULL : source->params->api_base,
+             azure ? azure_bases : openai_bases);
+    struct strbuf text = STRBUF_INIT;
+    const char *why = "";
+    int rc;
+
+    if (base.refused)
+        return 0;
+    if (base.text == NULL && azure) {
+        report_under(build->reporter, CONFIG_ERROR, source->node, "api_base",
+                     "missing: give the resource's address here or in the environment variable "
+                     "AZURE_API_BASE");
+        return 0;
+    }
+    if (base.text == NULL)
+        base.text = DEFAULT_OPENAI_BASE;
+    rc = azure ? azure_endpoint_parse(base.text, endpoint, &why)
+               : openai_base_parse(base.text, &account->base, &why);
+    if (rc == ERR_INVALID) {
+        strbuf_addf(&text, "which is no address: %s", why);
+        blame(build, &base, CONFIG_ERROR, "api_base", strbuf_str(&text));
+        strbuf_deinit(&text);
+        return 0;
+    }
+    if (rc != 0)
+        return rc;
+    if (azure) {
+        account->base = endpoint->base;
+        endpoint->base = NULL;
+    }
+    if (strncmp(account->base, "http://", 7) == 0 && !is_loopback(account->base) &&
+        !build->config->allow_insecure_upstream) {
+        blame(build, &base, CONFIG_ERROR, "api_base",
+              "wanted https:// (keys and data would travel in the clear; "
+              "tranche_settings.allow_insecure_upstream permits it)");
+        free(account->base);
+        account->base = NULL;
+    }
+    return 0;
+}
+
+static bool is_v1(const char *version)
+{
+    return strcasecmp(version, "v1") == 0 || strcasecmp(version, "latest") == 0;
+}
+
+/* YYYY-MM-DD, possibly with -preview. */
+static bool is_date(const char *version)
+{
+    static const char form[] = "dddd-dd-dd";
+
+    for (size_t i = 0; i < sizeof(form) - 1; i++) {
+        if (form[i] == 'd' ? !isdigit((unsigned char)version[i]) : version[i] != form[i])
+            return false;
+    }
+    return strcmp(version + 10, "") == 0 || strcmp(version + 10, "-preview") == 0;
+}
+
+static int set_version(struct model_account *account, const char *version)
+{
+    account->api_version = strdup(version);
+    return account->api_version == NULL ? ERR_NOMEM : 0;
+}
+
+/* The row's api_version, else the one in the address, else the environment's, else our default. An
+ * address of the v1 form has none. Returns ERR_INVALID when reported. */
+static int take_version(const struct models_build *build, const struct accounts_source *source,
+                        const struct azure_endpoint *endpoint, struct model_account *account)
+{
+    const char *own = source->params == NULL ? NULL : source->params->api_version;
+    struct value version = find(build, source, "api_version", own, azure_versions);
+
+    if (version.refused)
+        return ERR_INVALID;
+    if (version.node == NULL && endpoint->api_version != NULL && *endpoint->api_version != '\0')
+        return set_version(account, endpoint->api_version);
+    if (endpoint->v1) {
+        if (version.node != NULL && is_date(version.text))
+            blame(build, &version, CONFIG_WARNING, "api_version",
+                  "not used: the address is of the v1 form, which has no dated versions");
+        return version.node != NULL && strcasecmp(version.text, "preview") == 0
+                   ? set_version(account, "preview")
+                   : 0;
+    }
+    if (version.text == NULL)
+        return set_version(account, DEFAULT_AZURE_VERSION);
+    if (is_v1(version.text))
+        return 0;
+    if (strcasecmp(version.text, "preview") == 0)
+        return set_version(account, "preview");
+    if (!is_date(version.text)) {
+        blame(build, &version, CONFIG_ERROR, "api_version",
+              "wanted a date such as 2024-10-21 or 2025-04-01-preview, or v1");
+        return ERR_INVALID;
+    }
+    if (strncmp(version.text, FIRST_BATCH_VERSION, 10) < 0)
+        blame(build, &version, CONFIG_WARNING, "api_version",
+              "older than 2024-07-01-preview, the first version with batches");
+    return set_version(account, version.text);
+}
+
+/* The API key, or Azure's token. *found says whose mistake it would be. Returns ERR_INVALID when
+ * reported. */
+static int find_credential(const struct models_build *build, const struct accounts_source *source,
+                           struct value *found, enum account_auth *auth)
+{
+    const struct raw_params *params = source->params;
+    bool azure = source->provider == PROVIDER_AZURE;
+    struct value token = {0};
+
+    *auth = ACCOUNT_AUTH_API_KEY;
+    *found = find(build, source, "api_key", params == NULL ? NULL : params->api_key,
+                  azure ? azure_keys : openai_keys);
+    if (azure)
+        token = find(build, source, "azure_ad_token",
+                     params == NULL ? NULL : params->azure_ad_token, azure_tokens);
+    if (found->refused || token.refused)
+        return ERR_INVALID;
+    if (!azure && params != NULL && params->azure_ad_token != NULL)
+        report_under(build->reporter, CONFIG_WARNING, source->node, "azure_ad_token",
+                     "ignored: this row is not of Azure");
+    if (token.node != NULL && found->node != NULL)
+        report_at(build->reporter, CONFIG_WARNING, token.node,
+                  "ignored: the row has an api_key as well, which is used");
+    /* The row's own token goes over a key that only the environment has. */
+    if (token.text != NULL &&
+        (found->text == NULL || (found->node == NULL && token.node != NULL))) {
+        *found = token;
+        *auth = ACCOUNT_AUTH_BEARER;
+    }
+    if (found->text != NULL)
+        return 0;
+    report_under(build->reporter, CONFIG_ERROR, source->node, "api_key",
+                 azure ? "missing: give the key here or in the environment variable AZURE_API_KEY, "
+                         "or a token in azure_ad_token or AZURE_AD_TOKEN"
+                       : "missing: give the key here or in the environment variable "
+                         "OPENAI_API_KEY");
+    return ERR_INVALID;
+}
+
+static int take_credential(const struct models_build *build, const struct accounts_source *source,
+                           struct model_account *account)
+{
+    struct value found;
+    int rc = find_credential(build, source, &found, &account->auth);
+
+    if (rc != 0)
+        return rc;
+    if (strncmp(found.text, "oidc/", 5) == 0) {
+        blame(build, &found, CONFIG_ERROR, "api_key",
+              "wanted the token itself; oidc/ references are not followed");
+        return ERR_INVALID;
+    }
+    if (!is_header_text(found.text)) {
+        blame(build, &found, CONFIG_ERROR, "api_key",
+              "wanted visible ASCII characters without spaces, as a header can carry them");
+        return ERR_INVALID;
+    }
+    return secret_set(&account->key, found.text, strlen(found.text));
+}
+
+static int take_header(const struct models_build *build, const struct accounts_source *source,
+                       const char *key, const char *own, const char *const *variables, char **out)
+{
+    struct value value = find(build, source, key, own, variables);
+
+    if (value.refused)
+        return ERR_INVALID;
+    if (value.text == NULL)
+        return 0;
+    if (!is_header_text(value.text)) {
+        blame(build, &value, CONFIG_ERROR, key, "wanted visible ASCII characters without spaces");
+        return ERR_INVALID;
+    }
+    *out = strdup(value.text);
+    return *out == NULL ? ERR_NOMEM : 0;
+}
+
+static int take_project(const struct models_build *build, const struct accounts_source *source,
+                        struct model_account *account)
+{
+    const struct raw_params *p = source->params;
+    int rc;
+
+    if (source->provider != PROVIDER_OPENAI)
+        return 0;
+    rc = take_header(build, source, "organization", p == NULL ? NULL : p->organization,
+                     openai_organizations, &account->organization);
+    if (rc == 0)
+        rc = take_header(build, source, "project", p == NULL ? NULL : p->project, openai_projects,
+                         &account->project);
+    return rc;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool same_account(const struct model_account *a, const struct model_account *b)
+{
+    return a->provider == b->provider && a->auth == b->auth && strcmp(a->base, b->base) == 0 &&
+           same_text(a->api_version, b->api_version) &&
+           same_text(a->organization, b->organization) && same_text(a->project, b->project) &&
+           a->key.len == b->key.len && memcmp(a->key.data, b->key.data, a->key.len) == 0;
+}
+
+/* host[:port], and "#2" for the second account there. */
+static char *name_for(const struct model_list *models, const struct model_account *account)
+{
+    const char *host = strstr(account->base, "://");
+    struct strbuf name = STRBUF_INIT;
+    size_t len, twins = 1;
+
+    host = host == NULL ? account->base : host + 3;
+    len = strcspn(host, "/");
+    for (size_t i = 0; i < models->num_accounts; i++) {
+        const char *other = models->accounts[i].name;
+
+        if (strncmp(other, host, len) == 0 && (other[len] == '\0' || other[len] == '#'))
+            twins++;
+    }
+    strbuf_add(&name, host, len);
+    if (twins > 1)
+        strbuf_addf(&name, "#%zu", twins);
+    return strbuf_take(&name);
+}
+
+/* Hands the account over: into the list, or away when it is there already. */
+static int put(struct models_build *build, struct model_account *account, uint32_t *index)
+{
+    struct model_list *models = &build->config->models;
+    struct model_account *accounts;
+    size_t cap;
+
+    for (size_t i = 0; i < models->num_accounts; i++) {
+        if (same_account(&models->accounts[i], account)) {
+            accounts_deinit(account);
+            *index = (uint32_t)i;
+            return 0;
+        }
+    }
+    if (models->num_accounts == build->cap_accounts) {
+        cap = build->cap_accounts == 0 ? 8 : build->cap_accounts * 2;
+        accounts = realloc(models->accounts, cap * sizeof(*accounts));
+        if (accounts == NULL)
+            return ERR_NOMEM;
+        models->accounts = accounts;
+        build->cap_accounts = cap;
+    }
+    account->name = name_for(models, account);
+    if (account->name == NULL)
+        return ERR_NOMEM;
+    *index = (uint32_t)models->num_accounts;
+    models->accounts[models->num_accounts++] = *account;
+    return 0;
+}
+
+void accounts_deinit(struct model_account *account)
+{
+    free(account->base);
+    free(account->api_version);
+    free(account->name);
+    free(account->organization);
+    free(account->project);
+    secret_clear(&account->key);
+    *account = (struct model_account){0};
+}
+
+int accounts_take(struct models_build *build, const struct accounts_source *source, uint32_t *index,
+                  char **url_deployment)
+{
+    struct model_account account = {.provider = source->provider};
+    struct azure_endpoint endpoint = {0};
+    int rc, credential;
+
+    *index = MODEL_NO_INDEX;
+    *url_deployment = NULL;
+    rc = take_address(build, source, &account, &endpoint);
+    credential = rc == 0 ? take_credential(build, source, &account) : 0; /* report both at once */
+    if (rc == 0 && account.base == NULL)
+        rc = ERR_INVALID;
+    if (rc == 0 || credential == ERR_NOMEM)
+        rc = credential;
+    if (rc == 0 && source->provider == PROVIDER_AZURE)
+        rc = take_version(build, source, &endpoint, &account);
+    if (rc == 0)
+        rc = take_project(build, source, &account);
+    if (rc == 0)
+        rc = put(build, &account, index);
+    if (rc != 0) {
+        accounts_deinit(&account);
+        build->missed++;
+    } else {
+        *url_deployment = endpoint.deployment;
+        endpoint.deployment = NULL;
+    }
+    azure_endpoint_free(&endpoint);
+    return rc == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+bool accounts_in_env(struct models_build *build, enum provider provider, bool warn)
+{
+    const char *key = NULL, *base = NULL;
+
+    if (provider == PROVIDER_OPENAI)
+        return env_first(build->env, openai_keys, &key) != NULL;
+    if (env_first(build->env, azure_keys, &key) == NULL)
+        (void)env_first(build->env, azure_tokens, &key);
+    (void)env_first(build->env, azure_bases, &base);
+    if (key != NULL && base == NULL && warn)
+        report_add(build->reporter, CONFIG_WARNING, NULL, 0, key,
+                   "set, but AZURE_API_BASE is not: there is no Azure account");
+    if (key == NULL && base != NULL && warn)
+        report_add(build->reporter, CONFIG_WARNING, NULL, 0, base,
+                   "set, but neither AZURE_API_KEY nor AZURE_AD_TOKEN is: there is no Azure "
+                   "account");
+    return key != NULL && base != NULL;
+}

@@ -1,0 +1,90 @@
+/* See check.h. */
+#include "config/check.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* About a setting that the file may or may not have. */
+static void note(struct reporter *reporter, enum config_severity severity, const struct node *root,
+                 const char *path, const char *text)
+{
+    const struct node *node = node_find(root, path);
+
+    if (node == NULL)
+        node = root;
+    report_add(reporter, severity, node == NULL ? NULL : node->file,
+               node == NULL || node == root ? 0 : node->line, path, "%s", text);
+}
+
+static void check_readable(struct reporter *reporter, const struct node *root, const char *path,
+                           const char *file)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    if (file == NULL || access(file, R_OK) == 0)
+        return;
+    strbuf_addf(&text, "got \"%s\", wanted a file that can be read: %s", file, strerror(errno));
+    note(reporter, CONFIG_ERROR, root, path, strbuf_str(&text));
+    strbuf_deinit(&text);
+}
+
+static void check_tls(const struct config *config, const struct node *root,
+                      struct reporter *reporter)
+{
+    if (config->tls_cert_file != NULL && config->tls_key_file == NULL)
+        note(reporter, CONFIG_ERROR, root, "tranche_settings.tls.key_file",
+             "missing: cert_file needs the key that belongs to it");
+    if (config->tls_key_file != NULL && config->tls_cert_file == NULL)
+        note(reporter, CONFIG_ERROR, root, "tranche_settings.tls.cert_file",
+             "missing: key_file needs the certificate that belongs to it");
+    check_readable(reporter, root, "tranche_settings.tls.cert_file", config->tls_cert_file);
+    check_readable(reporter, root, "tranche_settings.tls.key_file", config->tls_key_file);
+    check_readable(reporter, root, "tranche_settings.upstream_ca_file", config->upstream_ca_file);
+}
+
+static void check_spool(const struct config *config, const struct node *root,
+                        struct reporter *reporter)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct stat st;
+
+    if (stat(config->spool_dir, &st) == 0 && S_ISDIR(st.st_mode) &&
+        access(config->spool_dir, W_OK | X_OK) == 0)
+        return;
+    strbuf_addf(&text, "got \"%s\", wanted a directory that can be written to", config->spool_dir);
+    note(reporter, CONFIG_ERROR, root, "tranche_settings.spool_dir", strbuf_str(&text));
+    strbuf_deinit(&text);
+}
+
+static void check_auth(const struct config *config, const struct node *root,
+                       struct reporter *reporter)
+{
+    if (secret_is_set(&config->master_key))
+        return;
+    note(reporter, CONFIG_WARNING, root, "general_settings.master_key",
+         "missing, and LITELLM_MASTER_KEY is not set: everybody who reaches the port may use the "
+         "providers' keys");
+    if (config->balance_batches && config->num_seal_keys == 0)
+        note(reporter, CONFIG_WARNING, root, "tranche_settings.seal_keys",
+             "missing, and there is no master key to derive one from: ids of balanced files and "
+             "batches cannot outlive a restart");
+}
+
+static void check_providers(const struct config *config, struct reporter *reporter)
+{
+    if (config->models.num_deployments > 0 || reporter->num_errors > 0)
+        return;
+    report_add(reporter, CONFIG_ERROR, NULL, 0, NULL,
+               "no provider: set OPENAI_API_KEY, or AZURE_API_KEY and AZURE_API_BASE, or name a "
+               "configuration file with a model_list");
+}
+
+void check_config(const struct config *config, const struct node *root, struct reporter *reporter)
+{
+    check_providers(config, reporter);
+    check_tls(config, root, reporter);
+    check_spool(config, root, reporter);
+    check_auth(config, root, reporter);
+}

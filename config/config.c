@@ -1,0 +1,120 @@
+/* Loading in order: tree, environment, tables, settings, models, rules across them. Faults are
+ * gathered, not returned one by one. */
+#include "config/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/accounts.h"
+#include "config/check.h"
+#include "config/document.h"
+#include "config/env.h"
+#include "config/models.h"
+#include "config/report.h"
+#include "config/schema.h"
+#include "config/settings.h"
+
+/* All that lives only while loading. */
+struct loading {
+    const struct config_overrides *overrides;
+    struct reporter reporter;
+    struct tree tree;
+    struct env env;
+    struct raw_config *raw;
+    struct config *config;
+};
+
+/* The file as struct raw_config. */
+static int read_file(struct loading *l, const char *path)
+{
+    int rc = document_load(path, &l->reporter, &l->tree);
+
+    if (rc != 0)
+        return rc;
+    env_init(&l->env, l->tree.root, &l->reporter);
+    rc = env_resolve(&l->env, l->tree.root, &l->reporter);
+    if (rc != 0)
+        return rc;
+    models_mark_rows(l->tree.root, &l->reporter);
+    schema_check(l->tree.root, &l->reporter);
+    return schema_load(l->tree.root, &l->reporter, &l->raw);
+}
+
+static int build(struct loading *l)
+{
+    struct settings_input in = {.raw = l->raw,
+                                .root = l->tree.root,
+                                .env = &l->env,
+                                .overrides = l->overrides,
+                                .reporter = &l->reporter};
+    struct models_build models = {.config = l->config,
+                                  .raw = l->raw,
+                                  .root = l->tree.root,
+                                  .env = &l->env,
+                                  .reporter = &l->reporter};
+    int rc = settings_defaults(l->config);
+
+    if (rc == 0)
+        rc = settings_apply(&in, l->config, &models.default_timeout_ms);
+    if (rc == 0)
+        rc = models_build(&models);
+    if (rc == 0)
+        check_config(l->config, l->tree.root, &l->reporter);
+    return rc;
+}
+
+int config_load(const char *path, const struct config_overrides *overrides, struct config **out,
+                struct config_report *report)
+{
+    struct loading l = {.overrides = overrides};
+    int rc = 0, finish;
+
+    *out = NULL;
+    l.config = calloc(1, sizeof(*l.config));
+    if (l.config == NULL)
+        rc = ERR_NOMEM;
+    if (rc == 0 && path != NULL)
+        rc = read_file(&l, path);
+    if (rc == 0)
+        rc = build(&l);
+    if (rc != ERR_NOMEM)
+        rc = l.reporter.num_errors > 0 ? ERR_INVALID : 0;
+    finish = report_finish(&l.reporter, &l.tree, report);
+    if (finish != 0)
+        rc = finish;
+    schema_free(l.raw);
+    tree_free(&l.tree);
+    if (rc == 0)
+        *out = l.config;
+    else
+        config_free(l.config);
+    return rc;
+}
+
+static void free_models(struct model_list *models)
+{
+    for (size_t i = 0; i < models->num_accounts; i++)
+        accounts_deinit(&models->accounts[i]);
+    for (size_t i = 0; i < models->num_deployments; i++)
+        models_deployment_deinit(&models->deployments[i]);
+    free(models->accounts);
+    free(models->deployments);
+}
+
+void config_free(struct config *config)
+{
+    if (config == NULL)
+        return;
+    free_models(&config->models);
+    secret_clear(&config->master_key);
+    for (size_t i = 0; i < config->num_seal_keys; i++)
+        secret_clear(&config->seal_keys[i]);
+    free(config->seal_keys);
+    free(config->host);
+    free(config->routing_strategy);
+    free(config->tls_cert_file);
+    free(config->tls_key_file);
+    free(config->spool_dir);
+    free(config->upstream_ca_file);
+    free(config);
+}

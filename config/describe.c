@@ -1,0 +1,158 @@
+/* What `tranche check` prints about a configuration that loads. */
+#include "config/config.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/upstream/provider.h"
+#include "config/scalar.h"
+
+static void add_label(struct strbuf *out, const char *label)
+{
+    strbuf_addf(out, "  %-30s ", label);
+}
+
+static void add_ms(struct strbuf *out, const char *label, int64_t ms)
+{
+    add_label(out, label);
+    scalar_print_ms(ms, out);
+    strbuf_addc(out, '\n');
+}
+
+static void add_bytes(struct strbuf *out, const char *label, uint64_t bytes)
+{
+    add_label(out, label);
+    scalar_print_bytes((int64_t)bytes, out);
+    strbuf_addc(out, '\n');
+}
+
+static void add_number(struct strbuf *out, const char *label, uint64_t number)
+{
+    add_label(out, label);
+    strbuf_addf(out, "%" PRIu64 "\n", number);
+}
+
+/* UINT32_MAX: not given, the balancer has its own default. */
+static void add_optional(struct strbuf *out, const char *label, uint32_t number, bool is_ms)
+{
+    if (number == UINT32_MAX)
+        return;
+    if (is_ms)
+        add_ms(out, label, number);
+    else
+        add_number(out, label, number);
+}
+
+static void add_text(struct strbuf *out, const char *label, const char *text)
+{
+    add_label(out, label);
+    strbuf_addf(out, "%s\n", text);
+}
+
+static void describe_server(const struct config *config, struct strbuf *out)
+{
+    static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
+                                         [LOG_LEVEL_WARN] = "warn",
+                                         [LOG_LEVEL_INFO] = "info",
+                                         [LOG_LEVEL_DEBUG] = "debug"};
+    bool v6 = strchr(config->host, ':') != NULL;
+
+    strbuf_adds(out, "settings in force\n");
+    add_label(out, "listen");
+    strbuf_addf(out, v6 ? "[%s]:%d\n" : "%s:%d\n", config->host, config->port);
+    add_number(out, "num_workers", (uint64_t)config->num_workers);
+    add_text(out, "master_key",
+             secret_is_set(&config->master_key) ? SECRET_MASK : "none: no authentication");
+    add_label(out, "seal_keys");
+    if (config->num_seal_keys > 0)
+        strbuf_addf(out, "%zu\n", config->num_seal_keys);
+    else
+        strbuf_addf(out, "%s\n",
+                    secret_is_set(&config->master_key) ? "from the master key" : "none");
+    add_text(out, "tls.cert_file", config->tls_cert_file == NULL ? "none" : config->tls_cert_file);
+    if (config->tls_key_file != NULL)
+        add_text(out, "tls.key_file", config->tls_key_file);
+    add_text(out, "spool_dir", config->spool_dir);
+    add_text(out, "upstream_ca_file",
+             config->upstream_ca_file == NULL ? "the system's" : config->upstream_ca_file);
+    add_text(out, "allow_insecure_upstream", config->allow_insecure_upstream ? "true" : "false");
+    add_text(out, "log_level", levels[config->log_level]);
+}
+
+static void describe_routing(const struct config *config, struct strbuf *out)
+{
+    add_text(out, "load balancing of batches", config->balance_batches ? "on" : "off");
+    add_text(out, "routing_strategy", config->routing_strategy);
+    add_optional(out, "num_retries", config->num_retries, false);
+    add_optional(out, "allowed_fails", config->allowed_fails, false);
+    add_optional(out, "cooldown_time", config->cooldown_ms, true);
+}
+
+static void describe_limits(const struct config_limits *limits, struct strbuf *out)
+{
+    add_bytes(out, "limits.max_file_bytes.openai", limits->max_file_bytes[PROVIDER_OPENAI]);
+    add_bytes(out, "limits.max_file_bytes.azure", limits->max_file_bytes[PROVIDER_AZURE]);
+    add_bytes(out, "limits.max_other_file_bytes", limits->max_other_file_bytes);
+    add_number(out, "limits.max_lines.openai", limits->max_lines[PROVIDER_OPENAI]);
+    add_number(out, "limits.max_lines.azure", limits->max_lines[PROVIDER_AZURE]);
+    add_bytes(out, "limits.max_line_bytes", limits->max_line_bytes);
+    add_bytes(out, "limits.max_json_bytes", limits->max_json_bytes);
+    add_bytes(out, "limits.spool_bytes", limits->spool_bytes);
+    add_number(out, "limits.max_connections", limits->max_connections);
+    add_number(out, "limits.max_connections_per_address", limits->max_connections_per_address);
+    add_bytes(out, "limits.min_body_rate", limits->min_body_rate);
+}
+
+static void describe_timeouts(const struct config_timeouts *timeouts, struct strbuf *out)
+{
+    add_ms(out, "timeouts.connect_ms", timeouts->connect_ms);
+    add_ms(out, "timeouts.first_byte_ms", timeouts->first_byte_ms);
+    add_ms(out, "timeouts.json_total_ms", timeouts->json_total_ms);
+    add_ms(out, "timeouts.low_speed_ms", timeouts->low_speed_ms);
+    add_ms(out, "timeouts.list_ms", timeouts->list_ms);
+    add_ms(out, "timeouts.shutdown_grace_ms", timeouts->shutdown_grace_ms);
+}
+
+static void describe_deployment(const struct config *config, const struct model_deployment *d,
+                                struct strbuf *out)
+{
+    const struct model_account *account = &config->models.accounts[d->account];
+
+    strbuf_addf(out, "  %s\n", d->group == NULL ? "(calls that name no model)" : d->group);
+    strbuf_addf(out, "    id %s, %s, account %s", d->id, provider_name(account->provider),
+                account->name);
+    if (*d->upstream_model != '\0')
+        strbuf_addf(out, ", upstream name %s", d->upstream_model);
+    if (d->mode != NULL)
+        strbuf_addf(out, ", mode %s", d->mode);
+    if (d->weight > 0)
+        strbuf_addf(out, ", weight %g", d->weight);
+    if (d->rpm > 0)
+        strbuf_addf(out, ", rpm %" PRId64, d->rpm);
+    if (d->tpm > 0)
+        strbuf_addf(out, ", tpm %" PRId64, d->tpm);
+    if (d->order > 0)
+        strbuf_addf(out, ", order %" PRId32, d->order);
+    if (d->timeout_ms > 0) {
+        strbuf_adds(out, ", timeout ");
+        scalar_print_ms(d->timeout_ms, out);
+    }
+    if (d->max_retries != UINT32_MAX)
+        strbuf_addf(out, ", max_retries %" PRIu32, d->max_retries);
+    strbuf_adds(out, "\n    ");
+    provider_url_pattern(account, out);
+    strbuf_addc(out, '\n');
+}
+
+void config_describe(const struct config *config, struct strbuf *out)
+{
+    describe_server(config, out);
+    describe_routing(config, out);
+    describe_limits(&config->limits, out);
+    describe_timeouts(&config->timeouts, out);
+    strbuf_addf(out, "%zu deployments in %zu accounts\n", config->models.num_deployments,
+                config->models.num_accounts);
+    for (size_t i = 0; i < config->models.num_deployments; i++)
+        describe_deployment(config, &config->models.deployments[i], out);
+}

@@ -1,0 +1,417 @@
+/* See known.h. The names are those of LiteLLM's configuration reference; a missing one costs a
+ * warning that says "unknown" instead of "ignored". */
+#include "config/known.h"
+
+#include <string.h>
+
+#define MAX_NAME 64 /* longer names are not guessed at */
+
+static const char *const top[] = {"assistant_settings",
+                                  "callback_settings",
+                                  "credential_list",
+                                  "default_team_settings",
+                                  "finetune_settings",
+                                  "guardrails",
+                                  "mcp_aliases",
+                                  "mcp_servers",
+                                  "mcp_tools",
+                                  "policies",
+                                  "prompts",
+                                  "search_tools",
+                                  "sso_settings",
+                                  "vector_store_registry",
+                                  "worker_registry",
+                                  NULL};
+
+static const char *const litellm_settings[] = {"allowed_fails_policy",
+                                               "api_base",
+                                               "api_key",
+                                               "aws_sqs_callback_params",
+                                               "cache",
+                                               "cache_params",
+                                               "callback_settings",
+                                               "callbacks",
+                                               "content_policy_fallbacks",
+                                               "context_window_fallbacks",
+                                               "custom_provider_map",
+                                               "datadog_params",
+                                               "default_fallbacks",
+                                               "default_internal_user_params",
+                                               "default_key_generate_params",
+                                               "default_max_internal_user_budget",
+                                               "default_redis_ttl",
+                                               "default_team_params",
+                                               "default_team_settings",
+                                               "disable_add_transform_inline_image_block",
+                                               "disable_copilot_system_to_assistant",
+                                               "disable_end_user_cost_tracking",
+                                               "disable_end_user_cost_tracking_prometheus_only",
+                                               "disable_hf_tokenizer_download",
+                                               "drop_params",
+                                               "enable_json_schema_validation",
+                                               "enable_key_alias_format_validation",
+                                               "enable_preview_features",
+                                               "enforced_file_expires_after",
+                                               "enforced_batch_output_expires_after",
+                                               "failure_callback",
+                                               "fallbacks",
+                                               "force_ipv4",
+                                               "guardrails",
+                                               "global_prompt_directory",
+                                               "internal_user_budget_duration",
+                                               "json_logs",
+                                               "key_generation_settings",
+                                               "langfuse_default_tags",
+                                               "max_budget",
+                                               "max_end_user_budget",
+                                               "max_fallbacks",
+                                               "max_internal_user_budget",
+                                               "max_parallel_requests",
+                                               "max_user_budget",
+                                               "mcp_aliases",
+                                               "model_group_settings",
+                                               "modify_params",
+                                               "num_retries_per_request",
+                                               "post_call_rules",
+                                               "priority_reservation",
+                                               "priority_reservation_settings",
+                                               "prometheus_metrics_config",
+                                               "public_model_groups",
+                                               "redact_messages_in_exceptions",
+                                               "redact_user_api_key_info",
+                                               "require_auth_for_metrics_endpoint",
+                                               "responses",
+                                               "retry_after",
+                                               "s3_callback_params",
+                                               "service_callback",
+                                               "service_callbacks",
+                                               "set_verbose",
+                                               "ssl_certificate",
+                                               "ssl_verify",
+                                               "success_callback",
+                                               "store_audit_logs",
+                                               "telemetry",
+                                               "tag_budget_config",
+                                               "turn_off_message_logging",
+                                               "upperbound_key_generate_params",
+                                               "use_chat_completions_url_for_anthropic_messages",
+                                               "use_client",
+                                               NULL};
+
+static const char *const general_settings[] = {"admin_only_routes",
+                                               "alert_to_webhook_url",
+                                               "alert_types",
+                                               "alerting",
+                                               "alerting_args",
+                                               "alerting_threshold",
+                                               "allow_client_side_credentials",
+                                               "allow_requests_on_db_unavailable",
+                                               "allow_user_auth",
+                                               "allowed_ips",
+                                               "allowed_routes",
+                                               "always_include_stream_usage",
+                                               "background_health_checks",
+                                               "completion_model",
+                                               "coordination_redis",
+                                               "custom_auth",
+                                               "custom_key_generate",
+                                               "custom_sso",
+                                               "database_connection_pool_limit",
+                                               "database_connection_timeout",
+                                               "database_type",
+                                               "database_args",
+                                               "database_url",
+                                               "default_team_disabled",
+                                               "disable_adding_master_key_hash_to_db",
+                                               "disable_error_logs",
+                                               "disable_master_key_return",
+                                               "disable_prisma_schema_update",
+                                               "disable_reset_budget",
+                                               "disable_responses_id_security",
+                                               "disable_retry_on_max_parallel_request_limit_error",
+                                               "disable_spend_logs",
+                                               "disable_spend_updates",
+                                               "embedding_model",
+                                               "enable_health_check_routing",
+                                               "enable_jwt_auth",
+                                               "enable_oauth2_auth",
+                                               "enable_oauth2_proxy_auth",
+                                               "enforce_user_param",
+                                               "enforced_params",
+                                               "forward_client_headers_to_llm_api",
+                                               "forward_openai_org_id",
+                                               "global_max_parallel_requests",
+                                               "health_check_concurrency",
+                                               "health_check_details",
+                                               "health_check_interval",
+                                               "health_check_ignore_transient_errors",
+                                               "image_generation_model",
+                                               "infer_model_from_keys",
+                                               "key_management_settings",
+                                               "key_management_system",
+                                               "litellm_jwtauth",
+                                               "litellm_key_header_name",
+                                               "litellm_license",
+                                               "max_parallel_requests",
+                                               "max_request_size_mb",
+                                               "max_response_size_mb",
+                                               "maximum_spend_logs_cleanup_cron",
+                                               "maximum_spend_logs_retention_interval",
+                                               "maximum_spend_logs_retention_period",
+                                               "moderation_model",
+                                               "oauth2_config_mappings",
+                                               "otel",
+                                               "pass_through_endpoints",
+                                               "proxy_batch_polling_interval",
+                                               "proxy_batch_write_at",
+                                               "proxy_budget_rescheduler_max_time",
+                                               "proxy_budget_rescheduler_min_time",
+                                               "public_routes",
+                                               "reject_clientside_metadata_tags",
+                                               "role_permissions",
+                                               "search_tools",
+                                               "service_account_settings",
+                                               "spend_report_frequency",
+                                               "store_model_in_db",
+                                               "store_prompts_in_spend_logs",
+                                               "supported_db_objects",
+                                               "ui_access_mode",
+                                               "use_azure_key_vault",
+                                               "use_client_credentials_pass_through_routes",
+                                               "use_google_kms",
+                                               "use_redis_transaction_buffer",
+                                               "use_shared_health_check",
+                                               "use_x_forwarded_for",
+                                               "user_api_key_cache_ttl",
+                                               "user_header_mappings",
+                                               "user_header_name",
+                                               "user_mcp_management_mode",
+                                               NULL};
+
+static const char *const router_settings[] = {"alerting_config",
+                                              "allowed_fails_policy",
+                                              "assistants_config",
+                                              "cache_kwargs",
+                                              "cache_responses",
+                                              "caching_groups",
+                                              "client_ttl",
+                                              "content_policy_fallbacks",
+                                              "context_window_fallbacks",
+                                              "debug_level",
+                                              "default_fallbacks",
+                                              "default_litellm_params",
+                                              "default_max_parallel_requests",
+                                              "default_priority",
+                                              "deployment_affinity_ttl_seconds",
+                                              "disable_cooldowns",
+                                              "enable_pre_call_check",
+                                              "enable_pre_call_checks",
+                                              "enable_tag_filtering",
+                                              "fallbacks",
+                                              "guardrail_list",
+                                              "ignore_invalid_deployments",
+                                              "max_fallbacks",
+                                              "model_group_alias",
+                                              "model_group_retry_policy",
+                                              "optional_pre_call_checks",
+                                              "polling_interval",
+                                              "provider_budget_config",
+                                              "redis_db",
+                                              "redis_host",
+                                              "redis_password",
+                                              "redis_port",
+                                              "redis_url",
+                                              "retry_after",
+                                              "retry_policy",
+                                              "router_general_settings",
+                                              "routing_strategy_args",
+                                              "search_tools",
+                                              "set_verbose",
+                                              "stream_timeout",
+                                              "tag_filtering_match_any",
+                                              NULL};
+
+static const char *const litellm_params[] = {"additional_drop_params",
+                                             "allowed_fails",
+                                             "allowed_openai_params",
+                                             "api_type",
+                                             "aws_access_key_id",
+                                             "aws_region_name",
+                                             "aws_secret_access_key",
+                                             "aws_session_token",
+                                             "azure_password",
+                                             "azure_scope",
+                                             "azure_username",
+                                             "base_model",
+                                             "base_url",
+                                             "budget_duration",
+                                             "cache_control_injection_points",
+                                             "client_id",
+                                             "client_secret",
+                                             "configurable_clientside_auth_params",
+                                             "cooldown_time",
+                                             "deployment_id",
+                                             "drop_params",
+                                             "dimensions",
+                                             "extra_body",
+                                             "extra_headers",
+                                             "frequency_penalty",
+                                             "gcs_bucket_name",
+                                             "headers",
+                                             "initial_prompt_value",
+                                             "input_cost_per_second",
+                                             "input_cost_per_token",
+                                             "keepalive_timeout",
+                                             "litellm_credential_name",
+                                             "litellm_trace_id",
+                                             "logprobs",
+                                             "max_budget",
+                                             "max_completion_tokens",
+                                             "max_file_size_mb",
+                                             "max_parallel_requests",
+                                             "max_tokens",
+                                             "merge_reasoning_content_in_choices",
+                                             "metadata",
+                                             "mock_response",
+                                             "model_info",
+                                             "n",
+                                             "num_retries",
+                                             "output_cost_per_second",
+                                             "output_cost_per_token",
+                                             "parallel_tool_calls",
+                                             "presence_penalty",
+                                             "reasoning_effort",
+                                             "region_name",
+                                             "response_format",
+                                             "roles",
+                                             "seed",
+                                             "service_tier",
+                                             "ssl_verify",
+                                             "stop",
+                                             "stream",
+                                             "stream_timeout",
+                                             "supports_system_message",
+                                             "tags",
+                                             "temperature",
+                                             "tenant_id",
+                                             "tool_choice",
+                                             "tools",
+                                             "top_k",
+                                             "top_p",
+                                             "use_chat_completions_api",
+                                             "use_in_pass_through",
+                                             "use_litellm_proxy",
+                                             "user",
+                                             "verbosity",
+                                             "vertex_credentials",
+                                             "vertex_location",
+                                             "vertex_project",
+                                             NULL};
+
+/* Their meaning is the operator's own; LiteLLM hands them through to /model/info. */
+static const char *const model_info[] = {"access_groups",
+                                         "base_model",
+                                         "cache_read_input_token_cost",
+                                         "db_model",
+                                         "description",
+                                         "health_check_max_tokens",
+                                         "health_check_model",
+                                         "health_check_timeout",
+                                         "input_cost_per_token",
+                                         "litellm_provider",
+                                         "max_input_tokens",
+                                         "max_output_tokens",
+                                         "max_tokens",
+                                         "output_cost_per_token",
+                                         "supported_environments",
+                                         "supports_function_calling",
+                                         "supports_vision",
+                                         "team_id",
+                                         "tier",
+                                         NULL};
+
+static const struct {
+    const char *path;
+    const char *const *names;
+} places[] = {{"", top},
+              {"litellm_settings", litellm_settings},
+              {"general_settings", general_settings},
+              {"router_settings", router_settings},
+              {"litellm_params", litellm_params},
+              {"model_info", model_info}};
+
+static const char *const *names_at(const char *path)
+{
+    static const char *const none[] = {NULL};
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        if (strcmp(places[i].path, path) == 0)
+            return places[i].names;
+    }
+    return none;
+}
+
+bool known_litellm(const char *path, const char *key)
+{
+    for (const char *const *name = names_at(path); *name != NULL; name++) {
+        if (strcmp(*name, key) == 0)
+            return true;
+    }
+    return false;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Optimal string alignment: inserted, lost, wrong and swapped letters cost one each. Both at most
+ * MAX_NAME long. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t rows[3][MAX_NAME + 1];
+    size_t *before = rows[0], *last = rows[1], *now = rows[2], *spare;
+    size_t len_a = strlen(a), len_b = strlen(b);
+
+    for (size_t j = 0; j <= len_b; j++)
+        last[j] = j;
+    for (size_t i = 1; i <= len_a; i++) {
+        now[0] = i;
+        for (size_t j = 1; j <= len_b; j++) {
+            now[j] = least(last[j - 1] + (a[i - 1] != b[j - 1]), least(last[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = least(now[j], before[j - 2] + 1);
+        }
+        spare = before;
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[len_b];
+}
+
+void known_guess_init(struct known_guess *guess, const char *key)
+{
+    *guess = (struct known_guess){.key = key};
+}
+
+void known_guess_offer(struct known_guess *guess, const char *candidate)
+{
+    size_t len = strlen(guess->key);
+    size_t allowed = len < 3 ? 0 : len < 6 ? 1 : len < 12 ? 2 : 3;
+    size_t distance;
+
+    if (len > MAX_NAME || strlen(candidate) > MAX_NAME)
+        return;
+    distance = edit_distance(guess->key, candidate);
+    if (distance <= allowed && (guess->best == NULL || distance < guess->distance)) {
+        guess->best = candidate;
+        guess->distance = distance;
+    }
+}
+
+void known_guess_offer_litellm(struct known_guess *guess, const char *path)
+{
+    for (const char *const *name = names_at(path); *name != NULL; name++)
+        known_guess_offer(guess, *name);
+}

@@ -1,0 +1,531 @@
+/* See models.h. */
+#include "config/models.h"
+
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/ids.h"
+#include "config/accounts.h"
+#include "config/settings.h"
+
+#define DAY_MS   86400000
+#define MAX_ID   256
+#define ID_BYTES 16 /* of the digest that stands in for a missing model_info.id */
+
+/* What comes after "azure/" or "openai/" to choose one of LiteLLM's code paths, and is no part of
+ * the name. */
+static const char *const hints[] = {"responses/", "o_series/", "gpt5_series/", NULL};
+
+/* "azure/gpt-4o" → PROVIDER_AZURE and "gpt-4o". Bare names are OpenAI's. *rest points into `model`.
+ * false: a provider that is not ours. */
+static bool read_model(const char *custom, const char *model, enum provider *provider,
+                       const char **rest)
+{
+    const char *slash = strchr(model, '/');
+    size_t len;
+
+    *rest = model;
+    if (custom == NULL || *custom == '\0')
+        custom = slash == NULL ? "openai" : model;
+    else if (slash == NULL || strncmp(model, custom, strlen(custom)) != 0)
+        slash = NULL; /* the name may have slashes of its own */
+    len = slash == NULL || custom != model ? strlen(custom) : (size_t)(slash - model);
+    if (len == 6 && strncmp(custom, "openai", 6) == 0)
+        *provider = PROVIDER_OPENAI;
+    else if (len == 5 && strncmp(custom, "azure", 5) == 0)
+        *provider = PROVIDER_AZURE;
+    else
+        return false;
+    if (slash != NULL && (size_t)(slash - model) == len)
+        *rest = slash + 1;
+    for (const char *const *hint = hints; *hint != NULL; hint++) {
+        if (strncmp(*rest, *hint, strlen(*hint)) == 0) {
+            *rest += strlen(*hint);
+            break;
+        }
+    }
+    return true;
+}
+
+static const char *text_of(const struct node *node)
+{
+    return node == NULL || node->kind != NODE_SCALAR ? NULL : node->text;
+}
+
+/* Whether the row is one to load; otherwise somebody is told why not. */
+static bool is_ours(const struct node *row, struct reporter *reporter)
+{
+    const struct node *params = node_get(row, "litellm_params");
+    const struct node *model = node_get(params, "model");
+    struct strbuf got = STRBUF_INIT;
+    enum provider provider;
+    const char *rest;
+
+    if (params == NULL || params->kind == NODE_NULL) {
+        report_under(reporter, CONFIG_ERROR, row, "litellm_params", "missing");
+        return false;
+    }
+    if (params->kind != NODE_MAP || (model != NULL && model->kind != NODE_SCALAR &&
+                                     (model->kind != NODE_NULL || model->variable != NULL)))
+        return true; /* schema_check() says what is wrong */
+    if (text_of(model) == NULL || *model->text == '\0') {
+        report_under(reporter, CONFIG_ERROR, params, "model",
+                     "missing: give azure/<deployment> or openai/<model>");
+        return false;
+    }
+    if (read_model(text_of(node_get(params, "custom_llm_provider")), model->text, &provider, &rest))
+        return true;
+    node_show(model, &got);
+    report_at(reporter, CONFIG_WARNING, model,
+              "got %s, which is not a batch provider here; the row is ignored", strbuf_str(&got));
+    strbuf_deinit(&got);
+    return false;
+}
+
+void models_mark_rows(struct node *root, struct reporter *reporter)
+{
+    const struct node *list = node_get(root, "model_list");
+
+    if (list == NULL || list->kind != NODE_LIST)
+        return;
+    for (size_t i = 0; i < list->num_items; i++) {
+        if (list->items[i]->kind == NODE_MAP && !is_ours(list->items[i], reporter))
+            list->items[i]->skipped = true;
+    }
+}
+
+/* A name that stays the same as long as the names and addresses do. */
+static char *digest_id(const struct model_account *account, const struct model_deployment *d)
+{
+    const char *const parts[] = {d->group == NULL ? "" : d->group, provider_name(account->provider),
+                                 account->base, d->upstream_model};
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    struct strbuf text = STRBUF_INIT, id = STRBUF_INIT;
+    unsigned int len;
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        strbuf_add(&text, parts[i], strlen(parts[i]) + 1); /* with the NUL between them */
+    if (!strbuf_failed(&text) &&
+        EVP_Digest(text.data, text.len, digest, &len, EVP_sha256(), NULL) == 1) {
+        for (size_t i = 0; i < ID_BYTES; i++)
+            strbuf_addf(&id, "%02x", digest[i]);
+    }
+    strbuf_deinit(&text);
+    return strbuf_take(&id);
+}
+
+void models_deployment_deinit(struct model_deployment *d)
+{
+    free(d->group);
+    free(d->id);
+    free(d->upstream_model);
+    free(d->litellm_model);
+    free(d->mode);
+}
+
+static bool same_target(const struct model_list *models, const struct model_deployment *a,
+                        const struct model_deployment *b)
+{
+    const struct model_account *x = &models->accounts[a->account],
+                               *y = &models->accounts[b->account];
+
+    return x->provider == y->provider && strcmp(x->base, y->base) == 0 &&
+           strcmp(a->upstream_model, b->upstream_model) == 0;
+}
+
+static const struct model_deployment *with_fingerprint(const struct model_list *models,
+                                                       uint32_t fingerprint, size_t *index)
+{
+    for (size_t i = 0; i < models->num_deployments; i++) {
+        if (models->deployments[i].fingerprint == fingerprint) {
+            *index = i;
+            return &models->deployments[i];
+        }
+    }
+    return NULL;
+}
+
+static void note_duplicate(const struct models_build *build, const struct node *row, size_t first)
+{
+    const struct node *other = build->rows[first];
+    struct strbuf path = STRBUF_INIT;
+
+    node_path(other, &path);
+    report_at(build->reporter, CONFIG_ERROR, row,
+              "the same deployment as %s in %s:%u, so ids could not tell them apart; remove one or "
+              "give this one a model_info.id of its own",
+              strbuf_str(&path), other->file, other->line);
+    strbuf_deinit(&path);
+}
+
+/*
+ * The fingerprint comes from provider, address and upstream name. The same deployment may stand in
+ * several groups, or several times with ids of its own (two keys of one resource): such later rows
+ * add group and id, so that the first one, and what was minted for it, stays as it is. Returns
+ * ERR_DUPLICATE when reported.
+ */
+static int set_fingerprint(struct models_build *build, struct model_deployment *d,
+                           const struct node *row, bool own_id)
+{
+    const struct model_list *models = &build->config->models;
+    const struct model_account *account = &models->accounts[d->account];
+    const char *provider = provider_name(account->provider);
+    const struct model_deployment *twin;
+    struct strbuf name = STRBUF_INIT;
+    size_t first;
+
+    d->fingerprint = ids_deployment_fingerprint(provider, account->base, d->upstream_model);
+    twin = with_fingerprint(models, d->fingerprint, &first);
+    if (twin == NULL)
+        return 0;
+    if (same_target(models, twin, d) && row != NULL && build->rows[first] != NULL) {
+        if (!own_id && strcmp(twin->group, d->group) == 0) {
+            note_duplicate(build, row, first);
+            return ERR_DUPLICATE;
+        }
+        strbuf_addf(&name, "%s\n%s\n%s", d->upstream_model, d->group, own_id ? d->id : "");
+        if (strbuf_failed(&name))
+            return ERR_NOMEM;
+        d->fingerprint = ids_deployment_fingerprint(provider, account->base, strbuf_str(&name));
+        strbuf_deinit(&name);
+        twin = with_fingerprint(models, d->fingerprint, &first);
+        if (twin == NULL)
+            return 0;
+        if (same_target(models, twin, d) && strcmp(twin->group, d->group) == 0) {
+            note_duplicate(build, row, first);
+            return ERR_DUPLICATE;
+        }
+    }
+    report_add(build->reporter, CONFIG_ERROR, row == NULL ? NULL : row->file,
+               row == NULL ? 0 : row->line, "model_list",
+               "the fingerprints of deployments %s and %s are equal by chance; rename one upstream",
+               twin->id, d->id);
+    return ERR_DUPLICATE;
+}
+
+/* Hands the deployment over to the list, or frees it: 0 and *index, ERR_DUPLICATE (reported),
+ * ERR_NOMEM. */
+static int put(struct models_build *build, struct model_deployment *d, const struct node *row,
+               bool own_id, uint32_t *index)
+{
+    struct model_list *models = &build->config->models;
+    int rc = set_fingerprint(build, d, row, own_id);
+    struct model_deployment *deployments;
+    const struct node **rows;
+    size_t cap;
+
+    if (rc == 0 && models->num_deployments == build->cap_deployments) {
+        cap = build->cap_deployments == 0 ? 16 : build->cap_deployments * 2;
+        deployments = realloc(models->deployments, cap * sizeof(*deployments));
+        if (deployments != NULL)
+            models->deployments = deployments;
+        rows = realloc(build->rows, cap * sizeof(*rows));
+        if (rows != NULL)
+            build->rows = rows;
+        if (deployments == NULL || rows == NULL)
+            rc = ERR_NOMEM;
+        else
+            build->cap_deployments = cap;
+    }
+    if (rc != 0) {
+        models_deployment_deinit(d);
+        return rc;
+    }
+    *index = (uint32_t)models->num_deployments;
+    build->rows[*index] = row;
+    models->deployments[models->num_deployments++] = *d;
+    return 0;
+}
+
+static int64_t take_number(const struct models_build *build, const struct node *params,
+                           const char *key, const char *text, const struct scalar_rule *rule,
+                           int64_t missing)
+{
+    union scalar_value value;
+
+    if (text == NULL || !settings_parse(rule, text, node_get(params, key), build->reporter, &value))
+        return missing;
+    return value.integer;
+}
+
+static void take_numbers(const struct models_build *build, const struct raw_params *raw,
+                         const struct node *params, struct model_deployment *d)
+{
+    static const struct scalar_rule count = {SCALAR_INT, 0, INT64_MAX};
+    static const struct scalar_rule small = {SCALAR_INT, 0, 1000000};
+    static const struct scalar_rule weight = {SCALAR_FLOAT, 0, INT64_MAX};
+    static const struct scalar_rule timeout = {SCALAR_SECONDS, 1, 7 * (int64_t)DAY_MS};
+    union scalar_value value;
+
+    d->rpm = take_number(build, params, "rpm", raw->rpm, &count, 0);
+    d->tpm = take_number(build, params, "tpm", raw->tpm, &count, 0);
+    d->order = (int32_t)take_number(build, params, "order", raw->order, &small, 0);
+    d->timeout_ms = (uint32_t)take_number(build, params, "timeout", raw->timeout, &timeout,
+                                          build->default_timeout_ms);
+    d->max_retries =
+        (uint32_t)take_number(build, params, "max_retries", raw->max_retries, &small, UINT32_MAX);
+    if (raw->weight != NULL &&
+        settings_parse(&weight, raw->weight, node_get(params, "weight"), build->reporter, &value))
+        d->weight = value.number;
+}
+
+static bool is_id(const char *text)
+{
+    size_t len = strlen(text);
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] <= 0x20 || text[i] >= 0x7f)
+            return false;
+    }
+    return len > 0 && len <= MAX_ID;
+}
+
+/* model_info.id, checked; false: reported. */
+static bool check_id(const struct models_build *build, const char *id, const struct node *row)
+{
+    const struct model_list *models = &build->config->models;
+    const struct node *node = node_find(row, "model_info.id");
+
+    if (!is_id(id)) {
+        report_wanted(build->reporter, node, "1 to 256 visible ASCII characters without spaces");
+        return false;
+    }
+    for (size_t i = 0; i < models->num_deployments; i++) {
+        if (strcmp(models->deployments[i].id, id) == 0) {
+            report_at(build->reporter, CONFIG_ERROR, node,
+                      "the id is taken by another row, in line %u",
+                      build->rows[i] == NULL ? 0 : build->rows[i]->line);
+            return false;
+        }
+    }
+    return true;
+}
+
+static char *copy(const char *text)
+{
+    return text == NULL ? NULL : strdup(text);
+}
+
+static int fill_names(const struct models_build *build, const struct raw_row *raw,
+                      const char *upstream, struct model_deployment *d)
+{
+    d->group = copy(raw->model_name);
+    d->upstream_model = copy(upstream);
+    d->litellm_model = copy(raw->params.model);
+    d->mode = copy(raw->info.mode);
+    if (d->group == NULL || d->upstream_model == NULL || d->litellm_model == NULL ||
+        (raw->info.mode != NULL && d->mode == NULL))
+        return ERR_NOMEM;
+    d->id = raw->info.id != NULL ? copy(raw->info.id)
+                                 : digest_id(&build->config->models.accounts[d->account], d);
+    return d->id == NULL ? ERR_NOMEM : 0;
+}
+
+/* An address that names a deployment means that one, whatever the row calls it. */
+static const char *choose_upstream(const struct models_build *build, const char *url_deployment,
+                                   const char *name, const struct node *params)
+{
+    if (url_deployment == NULL || strcmp(url_deployment, name) == 0)
+        return name;
+    report_under(build->reporter, CONFIG_WARNING, params, "api_base",
+                 "the address names the deployment \"%s\", the model \"%s\"; the address wins",
+                 url_deployment, name);
+    return url_deployment;
+}
+
+static int add_row(struct models_build *build, const struct raw_row *raw, const struct node *row)
+{
+    const struct node *params = node_get(row, "litellm_params");
+    struct accounts_source source = {.params = &raw->params, .node = params};
+    struct model_deployment d = {0};
+    char *url_deployment = NULL;
+    const char *name, *upstream;
+    uint32_t index;
+    int rc;
+
+    if (raw->params.model == NULL ||
+        !read_model(raw->params.custom_llm_provider, raw->params.model, &source.provider, &name))
+        return 0; /* schema_check() has told */
+    if (raw->model_name == NULL || *raw->model_name == '\0') {
+        report_under(build->reporter, CONFIG_ERROR, row, "model_name",
+                     "missing: the name that clients ask for");
+        return 0;
+    }
+    if (*name == '\0') {
+        report_wanted(build->reporter, node_get(params, "model"), "a name after the slash");
+        return 0;
+    }
+    rc = accounts_take(build, &source, &d.account, &url_deployment);
+    take_numbers(build, &raw->params, params, &d);
+    if (rc != 0 || d.account == MODEL_NO_INDEX ||
+        (raw->info.id != NULL && !check_id(build, raw->info.id, row)))
+        goto done;
+    upstream = choose_upstream(build, url_deployment, name, params);
+    rc = fill_names(build, raw, upstream, &d);
+    if (rc != 0) {
+        models_deployment_deinit(&d);
+        goto done;
+    }
+    rc = put(build, &d, row, raw->info.id != NULL, &index);
+    if (rc == 0)
+        report_at(build->reporter, CONFIG_HONOURED, row, "%s deployment \"%s\" of account %s",
+                  provider_name(source.provider), upstream,
+                  build->config->models.accounts[d.account].name);
+done:
+    free(url_deployment);
+    return rc == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+static int add_rows(struct models_build *build)
+{
+    const struct node *list = node_get(build->root, "model_list");
+    int rc = 0;
+
+    for (uint32_t i = 0; i < build->raw->rows_count && rc == 0; i++) {
+        if (!list->items[i]->skipped)
+            rc = add_row(build, &build->raw->rows[i], list->items[i]);
+    }
+    return rc;
+}
+
+/* The account used as a whole: for calls that name a provider and no model. `node` is its place in
+ * the file, NULL: the environment. */
+static int add_default(struct models_build *build, uint32_t account, uint32_t timeout_ms)
+{
+    struct model_list *models = &build->config->models;
+    enum provider provider = models->accounts[account].provider;
+    struct model_deployment d = {
+        .account = account, .timeout_ms = timeout_ms, .max_retries = UINT32_MAX};
+    int rc;
+
+    d.upstream_model = strdup("");
+    d.litellm_model = strdup(provider_name(provider));
+    if (d.upstream_model != NULL)
+        d.id = digest_id(&models->accounts[account], &d);
+    if (d.litellm_model == NULL || d.id == NULL) {
+        models_deployment_deinit(&d);
+        return ERR_NOMEM;
+    }
+    rc = put(build, &d, NULL, false, &models->default_deployment[provider]);
+    return rc == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+static int add_files_row(struct models_build *build, const struct raw_params *raw,
+                         const struct node *node)
+{
+    static const struct scalar_rule timeout = {SCALAR_SECONDS, 1, 7 * (int64_t)DAY_MS};
+    struct model_list *models = &build->config->models;
+    struct accounts_source source = {.params = raw, .node = node};
+    char *url_deployment;
+    const char *rest;
+    uint32_t account, timeout_ms;
+    int rc;
+
+    if (raw->custom_llm_provider == NULL) {
+        report_under(build->reporter, CONFIG_ERROR, node, "custom_llm_provider",
+                     "missing: openai or azure");
+        return 0;
+    }
+    if (!read_model(raw->custom_llm_provider, "", &source.provider, &rest)) {
+        report_under(build->reporter, CONFIG_WARNING, node, "custom_llm_provider",
+                     "not a batch provider here; ignored");
+        return 0;
+    }
+    if (models->default_deployment[source.provider] != MODEL_NO_INDEX) {
+        report_at(build->reporter, CONFIG_WARNING, node,
+                  "ignored: an earlier row is for %s as well, and the first one counts",
+                  provider_name(source.provider));
+        return 0;
+    }
+    timeout_ms = (uint32_t)take_number(build, node, "timeout", raw->timeout, &timeout,
+                                       build->default_timeout_ms);
+    rc = accounts_take(build, &source, &account, &url_deployment);
+    free(url_deployment);
+    if (rc != 0 || account == MODEL_NO_INDEX)
+        return rc;
+    report_at(build->reporter, CONFIG_HONOURED, node, "%s account %s, for calls that name no model",
+              provider_name(source.provider), models->accounts[account].name);
+    return add_default(build, account, timeout_ms);
+}
+
+static int add_files_rows(struct models_build *build)
+{
+    const struct node *list = node_get(build->root, "files_settings");
+    int rc = 0;
+
+    for (uint32_t i = 0; i < build->raw->files_count && rc == 0; i++) {
+        if (!list->items[i]->skipped)
+            rc = add_files_row(build, &build->raw->files[i], list->items[i]);
+    }
+    return rc;
+}
+
+static int add_env_default(struct models_build *build, enum provider provider)
+{
+    struct accounts_source source = {.provider = provider};
+    struct model_list *models = &build->config->models;
+    char *url_deployment;
+    uint32_t account;
+    int rc = accounts_take(build, &source, &account, &url_deployment);
+
+    free(url_deployment);
+    if (rc != 0 || account == MODEL_NO_INDEX)
+        return rc;
+    report_add(build->reporter, CONFIG_HONOURED, NULL, 0, NULL,
+               "%s account %s, for calls that name no model", provider_name(provider),
+               models->accounts[account].name);
+    return add_default(build, account, build->default_timeout_ms);
+}
+
+/* Bare calls need a place even when only model_list knows the provider: its first account. */
+static int add_first_default(struct models_build *build, enum provider provider)
+{
+    const struct model_list *models = &build->config->models;
+    uint32_t first = MODEL_NO_INDEX;
+    size_t num = 0;
+
+    for (size_t i = 0; i < models->num_deployments; i++) {
+        uint32_t account = models->deployments[i].account;
+
+        if (models->accounts[account].provider == provider && first == MODEL_NO_INDEX)
+            first = (uint32_t)i;
+    }
+    if (first == MODEL_NO_INDEX)
+        return 0;
+    for (size_t i = 0; i < models->num_accounts; i++)
+        num += models->accounts[i].provider == provider;
+    if (num > 1)
+        report_at(build->reporter, CONFIG_HONOURED, build->rows[first],
+                  "calls that name no model go to account %s, the first of %zu for %s",
+                  models->accounts[models->deployments[first].account].name, num,
+                  provider_name(provider));
+    return add_default(build, models->deployments[first].account, build->default_timeout_ms);
+}
+
+static int add_missing_default(struct models_build *build, enum provider provider)
+{
+    if (build->config->models.default_deployment[provider] != MODEL_NO_INDEX)
+        return 0;
+    if (accounts_in_env(build, provider, build->raw == NULL))
+        return add_env_default(build, provider);
+    return add_first_default(build, provider);
+}
+
+int models_build(struct models_build *build)
+{
+    struct model_list *models = &build->config->models;
+    int rc = 0;
+
+    for (int p = 0; p < PROVIDER_COUNT; p++)
+        models->default_deployment[p] = MODEL_NO_INDEX;
+    if (build->raw != NULL)
+        rc = add_rows(build);
+    if (rc == 0 && build->raw != NULL)
+        rc = add_files_rows(build);
+    for (int p = 0; p < PROVIDER_COUNT && rc == 0; p++)
+        rc = add_missing_default(build, (enum provider)p);
+    free(build->rows);
+    build->rows = NULL;
+    return rc;
+}

@@ -1,0 +1,31 @@
+/* The model list: rows of model_list, files_settings and the environment's keys become accounts and
+ * deployments. */
+#pragma once
+
+#include "config/config.h"
+#include "config/env.h"
+#include "config/report.h"
+#include "config/schema.h"
+
+/* One building of a list. */
+struct models_build {
+    struct config *config;        /* written: models */
+    const struct raw_config *raw; /* NULL: no file */
+    const struct node *root;      /* NULL: no file */
+    const struct env *env;
+    struct reporter *reporter;
+    uint32_t default_timeout_ms;
+    size_t cap_accounts, cap_deployments; /* room in config->models */
+    const struct node **rows; /* owned; where each deployment was written, NULL: the environment */
+    size_t missed;            /* accounts that were named but are not complete; reported */
+};
+
+/** Mark the rows that are no business of ours (LiteLLM's files mix providers) or that name no model
+ * as skipped, before schema_check(): what they contain is then not complained about. */
+void models_mark_rows(struct node *root, struct reporter *reporter);
+
+/** Build config->models. Faults are reported. @return 0, ERR_NOMEM */
+MUST_USE int models_build(struct models_build *build);
+
+/** Free what a deployment owns. */
+void models_deployment_deinit(struct model_deployment *deployment);

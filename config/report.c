@@ -1,0 +1,207 @@
+/* See report.h. */
+#include "config/report.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct report_entry {
+    struct config_note note;
+    size_t rank; /* of the file */
+    size_t seq;  /* keeps the order of what stands on one line */
+};
+
+static void note_free(struct config_note *note)
+{
+    free(note->file);
+    free(note->field);
+    free(note->text);
+}
+
+static bool grow(struct reporter *reporter)
+{
+    size_t cap = reporter->cap == 0 ? 16 : reporter->cap * 2;
+    struct report_entry *entries;
+
+    if (reporter->num < reporter->cap)
+        return true;
+    entries = realloc(reporter->entries, cap * sizeof(*entries));
+    if (entries == NULL)
+        return false;
+    reporter->entries = entries;
+    reporter->cap = cap;
+    return true;
+}
+
+/* A default from the environment may be wrong for a hundred rows; it is told once. */
+static bool was_told(const struct reporter *reporter, const struct config_note *note)
+{
+    if (note->file != NULL || note->field == NULL)
+        return false;
+    for (size_t i = 0; i < reporter->num; i++) {
+        const struct config_note *old = &reporter->entries[i].note;
+
+        if (old->file == NULL && old->field != NULL && strcmp(old->field, note->field) == 0 &&
+            strcmp(old->text, note->text) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void add(struct reporter *reporter, enum config_severity severity, const char *file,
+                unsigned line, const char *field, const char *fmt, va_list args)
+{
+    struct config_note note = {.severity = severity, .line = line};
+    struct strbuf text = STRBUF_INIT;
+
+    strbuf_addv(&text, fmt, args);
+    note.text = strbuf_take(&text);
+    note.file = file == NULL ? NULL : strdup(file);
+    note.field = field == NULL || *field == '\0' ? NULL : strdup(field);
+    if (note.text == NULL || (file != NULL && note.file == NULL) ||
+        (field != NULL && *field != '\0' && note.field == NULL) || !grow(reporter)) {
+        strbuf_deinit(&text);
+        note_free(&note);
+        reporter->failed = true;
+        return;
+    }
+    if (was_told(reporter, &note)) {
+        note_free(&note);
+        return;
+    }
+    reporter->num_errors += severity == CONFIG_ERROR;
+    reporter->entries[reporter->num] = (struct report_entry){.note = note, .seq = reporter->num};
+    reporter->num++;
+}
+
+void report_add(struct reporter *reporter, enum config_severity severity, const char *file,
+                unsigned line, const char *field, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    add(reporter, severity, file, line, field, fmt, args);
+    va_end(args);
+}
+
+void report_at(struct reporter *reporter, enum config_severity severity, const struct node *node,
+               const char *fmt, ...)
+{
+    struct strbuf path = STRBUF_INIT;
+    va_list args;
+
+    node_path(node, &path);
+    va_start(args, fmt);
+    add(reporter, severity, node->file, node->line, strbuf_str(&path), fmt, args);
+    va_end(args);
+    strbuf_deinit(&path);
+}
+
+void report_under(struct reporter *reporter, enum config_severity severity, const struct node *map,
+                  const char *key, const char *fmt, ...)
+{
+    const struct node *child = node_get(map, key);
+    struct strbuf path = STRBUF_INIT;
+    va_list args;
+
+    if (child == NULL)
+        child = map;
+    if (map != NULL)
+        node_path(map, &path);
+    if (path.len > 0)
+        strbuf_addc(&path, '.');
+    strbuf_adds(&path, key);
+    va_start(args, fmt);
+    add(reporter, severity, child == NULL ? NULL : child->file, child == NULL ? 0 : child->line,
+        strbuf_str(&path), fmt, args);
+    va_end(args);
+    strbuf_deinit(&path);
+}
+
+void report_wanted(struct reporter *reporter, const struct node *node, const char *wanted)
+{
+    struct strbuf got = STRBUF_INIT;
+
+    node_show(node, &got);
+    report_at(reporter, CONFIG_ERROR, node, "got %s, wanted %s", strbuf_str(&got), wanted);
+    strbuf_deinit(&got);
+}
+
+static int compare(const void *left, const void *right)
+{
+    const struct report_entry *a = left, *b = right;
+
+    if (a->rank != b->rank)
+        return a->rank < b->rank ? -1 : 1;
+    if (a->note.line != b->note.line)
+        return a->note.line < b->note.line ? -1 : 1;
+    return a->seq < b->seq ? -1 : a->seq > b->seq;
+}
+
+static size_t rank_of(const struct tree *tree, const char *file)
+{
+    size_t i;
+
+    if (file == NULL)
+        return SIZE_MAX;
+    for (i = 0; i < tree->num_files; i++) {
+        if (strcmp(tree->files[i], file) == 0)
+            break;
+    }
+    return i;
+}
+
+int report_finish(struct reporter *reporter, const struct tree *tree, struct config_report *out)
+{
+    int rc = reporter->failed ? ERR_NOMEM : 0;
+
+    *out = (struct config_report){.num_errors = reporter->num_errors};
+    if (reporter->num > 0) {
+        out->notes = calloc(reporter->num, sizeof(*out->notes));
+        for (size_t i = 0; i < reporter->num; i++)
+            reporter->entries[i].rank = rank_of(tree, reporter->entries[i].note.file);
+        qsort(reporter->entries, reporter->num, sizeof(*reporter->entries), compare);
+    }
+    for (size_t i = 0; i < reporter->num; i++) {
+        if (out->notes == NULL)
+            note_free(&reporter->entries[i].note);
+        else
+            out->notes[out->num_notes++] = reporter->entries[i].note;
+    }
+    if (out->notes == NULL && reporter->num > 0)
+        rc = ERR_NOMEM;
+    free(reporter->entries);
+    *reporter = (struct reporter){0};
+    return rc;
+}
+
+void config_report_free(struct config_report *report)
+{
+    for (size_t i = 0; i < report->num_notes; i++)
+        note_free(&report->notes[i]);
+    free(report->notes);
+    *report = (struct config_report){0};
+}
+
+void config_report_print(const struct config_report *report, struct strbuf *out)
+{
+    static const char *const names[] = {
+        [CONFIG_ERROR] = "error", [CONFIG_WARNING] = "warning", [CONFIG_HONOURED] = "honoured"};
+
+    for (size_t i = 0; i < report->num_notes; i++) {
+        const struct config_note *note = &report->notes[i];
+
+        if (note->file == NULL && note->field != NULL && note->field[0] == '-')
+            strbuf_adds(out, "command line: ");
+        else if (note->file == NULL)
+            strbuf_adds(out, "environment: ");
+        else if (note->line == 0)
+            strbuf_addf(out, "%s: ", note->file);
+        else
+            strbuf_addf(out, "%s:%u: ", note->file, note->line);
+        strbuf_addf(out, "%s: ", names[note->severity]);
+        if (note->field != NULL)
+            strbuf_addf(out, "%s: ", note->field);
+        strbuf_addf(out, "%s\n", note->text);
+    }
+}

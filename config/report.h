@@ -1,0 +1,35 @@
+/* Notes are gathered while loading, in any order, and handed over sorted by file and line. */
+#pragma once
+
+#include "config/config.h"
+#include "config/tree.h"
+
+struct reporter {
+    struct report_entry *entries; /* owned */
+    size_t num, cap;
+    size_t num_errors;
+    bool failed; /* ran out of memory: config_load() then says ERR_NOMEM */
+};
+
+/** A note about a place of our own choosing. @param file, field  copied; NULL: none */
+void report_add(struct reporter *reporter, enum config_severity severity, const char *file,
+                unsigned line, const char *field, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+
+/** A note about a node. */
+void report_at(struct reporter *reporter, enum config_severity severity, const struct node *node,
+               const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/** A note about a field that a map has or lacks: its own line when it is there, else the map's.
+ * @param map  NULL: the environment */
+void report_under(struct reporter *reporter, enum config_severity severity, const struct node *map,
+                  const char *key, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/** The error of a wrong value: "got ..., wanted ...". */
+void report_wanted(struct reporter *reporter, const struct node *node, const char *wanted);
+
+/** Hand everything over, sorted; the reporter is empty afterwards.
+ *  @param files  in the order to sort by; notes without a file come last
+ *  @return 0, ERR_NOMEM */
+MUST_USE int report_finish(struct reporter *reporter, const struct tree *tree,
+                           struct config_report *out);

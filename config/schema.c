@@ -1,0 +1,495 @@
+/* See schema.h. The tree was read with its aliases and includes resolved, so it is written out once
+ * more, known parts only, and that text is what libcyaml loads: it never sees an alias, an unknown
+ * key or a wrong type. */
+#include "config/schema.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cyaml/cyaml.h>
+#include <yaml.h>
+
+#include "common/secret.h"
+#include "config/known.h"
+
+#define MAX_ROWS  20000
+#define MAX_SEALS 8
+
+/* A text that may be missing. */
+#define TEXT(type, name)                                                                           \
+    CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_OPTIONAL, type, name, 0, CYAML_UNLIMITED)
+
+/* A mapping that may be missing; its struct is then all NULL. */
+#define MAPPING(type, key, member, fields)                                                         \
+    CYAML_FIELD_MAPPING(key, CYAML_FLAG_OPTIONAL, type, member, fields)
+
+/* A list that may be missing, with `member`_count beside it. */
+#define LIST(type, key, member, entry, max)                                                        \
+    CYAML_FIELD_SEQUENCE(key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, member, entry, 0, max)
+
+static const cyaml_schema_field_t params_fields[] = {TEXT(struct raw_params, model),
+                                                     TEXT(struct raw_params, custom_llm_provider),
+                                                     TEXT(struct raw_params, api_key),
+                                                     TEXT(struct raw_params, api_base),
+                                                     TEXT(struct raw_params, api_version),
+                                                     TEXT(struct raw_params, azure_ad_token),
+                                                     TEXT(struct raw_params, organization),
+                                                     TEXT(struct raw_params, project),
+                                                     TEXT(struct raw_params, rpm),
+                                                     TEXT(struct raw_params, tpm),
+                                                     TEXT(struct raw_params, weight),
+                                                     TEXT(struct raw_params, order),
+                                                     TEXT(struct raw_params, max_retries),
+                                                     TEXT(struct raw_params, timeout),
+                                                     CYAML_FIELD_END};
+
+static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, custom_llm_provider),
+                                                    TEXT(struct raw_params, api_key),
+                                                    TEXT(struct raw_params, api_base),
+                                                    TEXT(struct raw_params, api_version),
+                                                    TEXT(struct raw_params, azure_ad_token),
+                                                    TEXT(struct raw_params, organization),
+                                                    TEXT(struct raw_params, project),
+                                                    TEXT(struct raw_params, timeout),
+                                                    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t info_fields[] = {TEXT(struct raw_info, id),
+                                                   TEXT(struct raw_info, mode), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t row_fields[] = {
+    TEXT(struct raw_row, model_name),
+    MAPPING(struct raw_row, "litellm_params", params, params_fields),
+    MAPPING(struct raw_row, "model_info", info, info_fields), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t litellm_fields[] = {
+    TEXT(struct raw_litellm, enable_loadbalancing_on_batch_endpoints),
+    TEXT(struct raw_litellm, request_timeout),
+    TEXT(struct raw_litellm, num_retries),
+    TEXT(struct raw_litellm, allowed_fails),
+    TEXT(struct raw_litellm, cooldown_time),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t router_fields[] = {
+    TEXT(struct raw_router, routing_strategy), TEXT(struct raw_router, timeout),
+    TEXT(struct raw_router, num_retries),      TEXT(struct raw_router, allowed_fails),
+    TEXT(struct raw_router, cooldown_time),    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t general_fields[] = {TEXT(struct raw_general, master_key),
+                                                      CYAML_FIELD_END};
+
+static const cyaml_schema_field_t tls_fields[] = {TEXT(struct raw_tls, cert_file),
+                                                  TEXT(struct raw_tls, key_file), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t provider_fields[] = {
+    TEXT(struct raw_per_provider, openai), TEXT(struct raw_per_provider, azure), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t limits_fields[] = {
+    TEXT(struct raw_limits, max_other_file_bytes),
+    TEXT(struct raw_limits, max_line_bytes),
+    TEXT(struct raw_limits, max_json_bytes),
+    TEXT(struct raw_limits, spool_bytes),
+    TEXT(struct raw_limits, max_connections),
+    TEXT(struct raw_limits, max_connections_per_address),
+    TEXT(struct raw_limits, min_body_rate),
+    MAPPING(struct raw_limits, "max_file_bytes", max_file_bytes, provider_fields),
+    MAPPING(struct raw_limits, "max_lines", max_lines, provider_fields),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t timeouts_fields[] = {TEXT(struct raw_timeouts, connect_ms),
+                                                       TEXT(struct raw_timeouts, first_byte_ms),
+                                                       TEXT(struct raw_timeouts, json_total_ms),
+                                                       TEXT(struct raw_timeouts, low_speed_ms),
+                                                       TEXT(struct raw_timeouts, list_ms),
+                                                       TEXT(struct raw_timeouts, shutdown_grace_ms),
+                                                       CYAML_FIELD_END};
+
+static const cyaml_schema_value_t seal_entry = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
+
+static const cyaml_schema_field_t tranche_fields[] = {
+    TEXT(struct raw_tranche, host),
+    TEXT(struct raw_tranche, port),
+    TEXT(struct raw_tranche, num_workers),
+    TEXT(struct raw_tranche, spool_dir),
+    TEXT(struct raw_tranche, spool_limit),
+    TEXT(struct raw_tranche, upstream_ca_file),
+    TEXT(struct raw_tranche, allow_insecure_upstream),
+    TEXT(struct raw_tranche, log_level),
+    MAPPING(struct raw_tranche, "tls", tls, tls_fields),
+    MAPPING(struct raw_tranche, "limits", limits, limits_fields),
+    MAPPING(struct raw_tranche, "timeouts", timeouts, timeouts_fields),
+    LIST(struct raw_tranche, "seal_keys", seal_keys, &seal_entry, MAX_SEALS),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_value_t row_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_row, row_fields)};
+
+static const cyaml_schema_value_t files_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_params, files_fields)};
+
+static const cyaml_schema_field_t config_fields[] = {
+    LIST(struct raw_config, "model_list", rows, &row_entry, MAX_ROWS),
+    LIST(struct raw_config, "files_settings", files, &files_entry, MAX_ROWS),
+    MAPPING(struct raw_config, "litellm_settings", litellm, litellm_fields),
+    MAPPING(struct raw_config, "router_settings", router, router_fields),
+    MAPPING(struct raw_config, "general_settings", general, general_fields),
+    MAPPING(struct raw_config, "tranche_settings", tranche, tranche_fields),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_value_t config_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw_config, config_fields)};
+
+static const cyaml_schema_field_t *field_of(const cyaml_schema_field_t *fields, const char *key)
+{
+    for (; fields->key != NULL; fields++) {
+        if (strcmp(fields->key, key) == 0)
+            return fields;
+    }
+    return NULL;
+}
+
+/* Where a key would have a meaning: "tranche_settings.limits". Lists are not searched: which item
+ * would it be? */
+static bool find_home(const cyaml_schema_field_t *fields, const char *key, struct strbuf *path)
+{
+    size_t len = path->len;
+
+    for (; fields->key != NULL; fields++) {
+        if (fields->value.type != CYAML_MAPPING)
+            continue;
+        if (len > 0)
+            strbuf_addc(path, '.');
+        strbuf_adds(path, fields->key);
+        if (field_of(fields->value.mapping.fields, key) != NULL ||
+            find_home(fields->value.mapping.fields, key, path))
+            return true;
+        path->len = len;
+        if (path->data != NULL)
+            path->data[len] = '\0';
+    }
+    return false;
+}
+
+/* The name under which known.h lists what LiteLLM takes in this map. */
+static const char *litellm_name(const struct node *map)
+{
+    if (map->parent == NULL)
+        return "";
+    if (map->key != NULL)
+        return map->key;
+    return map->parent->key != NULL && strcmp(map->parent->key, "files_settings") == 0
+               ? "litellm_params"
+               : "model_list";
+}
+
+static void note_unknown(const struct node *node, const cyaml_schema_field_t *fields,
+                         struct reporter *reporter)
+{
+    const char *place = litellm_name(node->parent);
+    bool free_form = strcmp(place, "model_info") == 0;
+    struct strbuf home = STRBUF_INIT;
+    struct known_guess guess;
+
+    known_guess_init(&guess, node->key);
+    for (const cyaml_schema_field_t *f = fields; f->key != NULL; f++)
+        known_guess_offer(&guess, f->key);
+    if (known_litellm(place, node->key)) {
+        if (!free_form)
+            report_at(
+                reporter, CONFIG_WARNING, node,
+                "ignored: of LiteLLM's settings this one has no meaning for files and batches");
+        return;
+    }
+    if (!free_form)
+        known_guess_offer_litellm(&guess, place);
+    if (guess.best != NULL)
+        report_at(reporter, CONFIG_WARNING, node, "unknown key, did you mean \"%s\"?", guess.best);
+    else if (!free_form &&
+             (find_home(fields, node->key, &home) || find_home(config_fields, node->key, &home)))
+        report_at(reporter, CONFIG_WARNING, node, "unknown key here, it belongs under \"%s\"",
+                  strbuf_str(&home));
+    else if (!free_form)
+        report_at(reporter, CONFIG_WARNING, node, "unknown key, ignored");
+    strbuf_deinit(&home);
+}
+
+/* One text where a list of texts is wanted becomes a list of one. */
+static void wrap_in_list(struct node *node, struct reporter *reporter)
+{
+    struct node *item = node_new(NODE_SCALAR, node->file, node->line);
+
+    if (item == NULL || node_append(node, item) != 0) {
+        free(item);
+        reporter->failed = true;
+        node->skipped = true;
+        return;
+    }
+    item->text = node->text;
+    item->variable = node->variable;
+    node->text = NULL;
+    node->variable = NULL;
+    node->kind = NODE_LIST;
+}
+
+static void check_value(struct node *node, const cyaml_schema_value_t *value,
+                        struct reporter *reporter);
+
+static void check_map(struct node *map, const cyaml_schema_field_t *fields,
+                      struct reporter *reporter)
+{
+    for (size_t i = 0; i < map->num_items; i++) {
+        struct node *node = map->items[i];
+        const cyaml_schema_field_t *field = field_of(fields, node->key);
+
+        if (field != NULL) {
+            check_value(node, &field->value, reporter);
+            continue;
+        }
+        /* Its values went to env.c. */
+        if (map->parent != NULL || strcmp(node->key, "environment_variables") != 0)
+            note_unknown(node, fields, reporter);
+        node->skipped = true;
+    }
+}
+
+static void check_list(struct node *list, const cyaml_schema_value_t *value,
+                       struct reporter *reporter)
+{
+    struct strbuf wanted = STRBUF_INIT;
+
+    if (list->num_items > value->sequence.max) {
+        strbuf_addf(&wanted, "at most %u items", (unsigned)value->sequence.max);
+        report_wanted(reporter, list, strbuf_str(&wanted));
+        strbuf_deinit(&wanted);
+        list->skipped = true;
+        return;
+    }
+    for (size_t i = 0; i < list->num_items; i++) {
+        if (list->items[i]->kind == NODE_NULL && !list->items[i]->skipped &&
+            list->items[i]->variable == NULL)
+            report_wanted(reporter, list->items[i], "an item after the dash");
+        check_value(list->items[i], value->sequence.entry, reporter);
+    }
+}
+
+static void check_value(struct node *node, const cyaml_schema_value_t *value,
+                        struct reporter *reporter)
+{
+    static const struct {
+        enum node_kind kind;
+        const char *wanted;
+    } wants[] = {[CYAML_STRING] = {NODE_SCALAR, "a single value"},
+                 [CYAML_MAPPING] = {NODE_MAP, "a mapping"},
+                 [CYAML_SEQUENCE] = {NODE_LIST, "a list"}};
+
+    if (node->skipped)
+        return;
+    if (node->kind == NODE_SCALAR && value->type == CYAML_SEQUENCE &&
+        value->sequence.entry->type == CYAML_STRING)
+        wrap_in_list(node, reporter);
+    if (node->kind == NODE_NULL && node->variable != NULL)
+        report_at(reporter, CONFIG_ERROR, node, "the environment variable %s is not set or empty",
+                  node->variable);
+    else if (node->kind != NODE_NULL && node->kind != wants[value->type].kind)
+        report_wanted(reporter, node, wants[value->type].wanted);
+    else if (node->kind == NODE_MAP)
+        check_map(node, value->mapping.fields, reporter);
+    else if (node->kind == NODE_LIST)
+        check_list(node, value, reporter);
+    if (node->kind != wants[value->type].kind)
+        node->skipped = true;
+}
+
+void schema_check(struct node *root, struct reporter *reporter)
+{
+    check_map(root, config_fields, reporter);
+}
+
+/* libyaml writes into a strbuf, which the caller wipes. */
+static int on_yaml_bytes(void *out, unsigned char *bytes, size_t len)
+{
+    strbuf_add(out, bytes, len);
+    return !strbuf_failed(out);
+}
+
+static bool emit_text(yaml_emitter_t *emitter, const char *text)
+{
+    yaml_event_t event;
+
+    return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, -1, 1, 1,
+                                        YAML_DOUBLE_QUOTED_SCALAR_STYLE) &&
+           yaml_emitter_emit(emitter, &event);
+}
+
+static bool emit_map_start(yaml_emitter_t *emitter)
+{
+    yaml_event_t event;
+
+    return yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_FLOW_MAPPING_STYLE) &&
+           yaml_emitter_emit(emitter, &event);
+}
+
+static bool emit_map_end(yaml_emitter_t *emitter)
+{
+    yaml_event_t event;
+
+    return yaml_mapping_end_event_initialize(&event) && yaml_emitter_emit(emitter, &event);
+}
+
+static bool emit_value(yaml_emitter_t *emitter, const struct node *node,
+                       const cyaml_schema_value_t *value);
+
+static bool emit_map(yaml_emitter_t *emitter, const struct node *map,
+                     const cyaml_schema_field_t *fields)
+{
+    if (!emit_map_start(emitter))
+        return false;
+    for (size_t i = 0; i < map->num_items; i++) {
+        const struct node *node = map->items[i];
+        const cyaml_schema_field_t *field = field_of(fields, node->key);
+
+        if (node->skipped || field == NULL)
+            continue;
+        if (!emit_text(emitter, node->key) || !emit_value(emitter, node, &field->value))
+            return false;
+    }
+    return emit_map_end(emitter);
+}
+
+/* A skipped item leaves an empty one, so that the arrays of struct raw_config keep the indexes of
+ * the tree. */
+static bool emit_list(yaml_emitter_t *emitter, const struct node *list,
+                      const cyaml_schema_value_t *entry)
+{
+    yaml_event_t event;
+
+    if (!yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, YAML_FLOW_SEQUENCE_STYLE) ||
+        !yaml_emitter_emit(emitter, &event))
+        return false;
+    for (size_t i = 0; i < list->num_items; i++) {
+        if (!list->items[i]->skipped) {
+            if (!emit_value(emitter, list->items[i], entry))
+                return false;
+        } else if (entry->type == CYAML_MAPPING) {
+            if (!emit_map_start(emitter) || !emit_map_end(emitter))
+                return false;
+        } else if (!emit_text(emitter, "")) {
+            return false;
+        }
+    }
+    return yaml_sequence_end_event_initialize(&event) && yaml_emitter_emit(emitter, &event);
+}
+
+static bool emit_value(yaml_emitter_t *emitter, const struct node *node,
+                       const cyaml_schema_value_t *value)
+{
+    if (value->type == CYAML_MAPPING)
+        return emit_map(emitter, node, value->mapping.fields);
+    if (value->type == CYAML_SEQUENCE)
+        return emit_list(emitter, node, value->sequence.entry);
+    return emit_text(emitter, node->text);
+}
+
+static bool emit_document(yaml_emitter_t *emitter, const struct node *root)
+{
+    yaml_event_t event;
+
+    return yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING) &&
+           yaml_emitter_emit(emitter, &event) &&
+           yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1) &&
+           yaml_emitter_emit(emitter, &event) && emit_map(emitter, root, config_fields) &&
+           yaml_document_end_event_initialize(&event, 1) && yaml_emitter_emit(emitter, &event) &&
+           yaml_stream_end_event_initialize(&event) && yaml_emitter_emit(emitter, &event);
+}
+
+static int write_out(const struct node *root, struct strbuf *out)
+{
+    yaml_emitter_t emitter;
+    bool done;
+
+    if (!yaml_emitter_initialize(&emitter))
+        return ERR_NOMEM;
+    yaml_emitter_set_output(&emitter, on_yaml_bytes, out);
+    yaml_emitter_set_unicode(&emitter, 1);
+    yaml_emitter_set_width(&emitter, -1);
+    done = emit_document(&emitter, root);
+    yaml_emitter_delete(&emitter);
+    return done ? 0 : ERR_NOMEM;
+}
+
+/* libcyaml's allocator: what it lets go of was a key, perhaps. */
+static void *on_memory(void *ctx, void *old, size_t size)
+{
+    size_t old_size = old == NULL ? 0 : malloc_usable_size(old);
+    void *fresh = NULL;
+
+    (void)ctx;
+    if (size > 0) {
+        fresh = malloc(size);
+        if (fresh == NULL)
+            return NULL;
+        if (old != NULL)
+            memcpy(fresh, old, old_size < size ? old_size : size);
+    }
+    if (old != NULL)
+        secret_wipe(old, old_size);
+    free(old);
+    return fresh;
+}
+
+/* The return code alone is vague; the first line of the log says what was wrong. */
+static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+{
+    struct strbuf *log = ctx;
+
+    (void)level;
+    if (log->len == 0)
+        strbuf_addv(log, fmt, args);
+}
+
+static cyaml_config_t loader(struct strbuf *log)
+{
+    return (cyaml_config_t){.log_fn = log == NULL ? NULL : on_log,
+                            .log_ctx = log,
+                            .mem_fn = on_memory,
+                            .log_level = CYAML_LOG_ERROR,
+                            .flags = CYAML_CFG_NO_ALIAS};
+}
+
+int schema_load(const struct node *root, struct reporter *reporter, struct raw_config **out)
+{
+    struct strbuf text = STRBUF_INIT, log = STRBUF_INIT;
+    cyaml_config_t config = loader(&log);
+    cyaml_data_t *data = NULL;
+    cyaml_err_t err;
+    int rc = write_out(root, &text);
+
+    *out = NULL;
+    if (rc == 0) {
+        err = cyaml_load_data((const uint8_t *)strbuf_str(&text), text.len, &config, &config_schema,
+                              &data, NULL);
+        if (err == CYAML_ERR_OOM) {
+            rc = ERR_NOMEM;
+        } else if (err != CYAML_OK || data == NULL) {
+            log.len -= log.len > 0 && log.data[log.len - 1] == '\n';
+            report_add(reporter, CONFIG_ERROR, root->file, 0, NULL, "cannot be loaded: %s, %.*s",
+                       cyaml_strerror(err), (int)log.len, strbuf_str(&log));
+            rc = ERR_SYNTAX;
+        }
+        *out = data;
+    }
+    if (text.data != NULL)
+        secret_wipe(text.data, text.cap);
+    strbuf_deinit(&text);
+    strbuf_deinit(&log);
+    return rc;
+}
+
+void schema_free(struct raw_config *raw)
+{
+    cyaml_config_t config = loader(NULL);
+
+    if (raw != NULL)
+        (void)cyaml_free(&config, &config_schema, raw, 0);
+}

@@ -1,0 +1,105 @@
+/* What of the file is used, as libcyaml tables. Every scalar is loaded as text (scalar.h says why);
+ * NULL: not given. The same tables tell wrong types and unknown keys with their lines, which
+ * libcyaml alone does not. */
+#pragma once
+
+#include <stdint.h>
+
+#include "config/report.h"
+#include "config/tree.h"
+
+/* litellm_params of a row of model_list, and a row of files_settings. */
+struct raw_params {
+    char *model; /* model_list only */
+    char *custom_llm_provider;
+    char *api_key;
+    char *api_base;
+    char *api_version;
+    char *azure_ad_token;
+    char *organization;
+    char *project;
+    char *rpm, *tpm, *weight, *order, *max_retries; /* model_list only */
+    char *timeout;
+};
+
+struct raw_info {
+    char *id, *mode;
+};
+
+struct raw_row {
+    char *model_name;
+    struct raw_params params;
+    struct raw_info info;
+};
+
+struct raw_litellm {
+    char *enable_loadbalancing_on_batch_endpoints;
+    char *request_timeout, *num_retries, *allowed_fails, *cooldown_time;
+};
+
+struct raw_router {
+    char *routing_strategy;
+    char *timeout, *num_retries, *allowed_fails, *cooldown_time;
+};
+
+struct raw_general {
+    char *master_key;
+};
+
+struct raw_tls {
+    char *cert_file, *key_file;
+};
+
+/* A number that differs between the providers. */
+struct raw_per_provider {
+    char *openai, *azure;
+};
+
+struct raw_limits {
+    struct raw_per_provider max_file_bytes, max_lines;
+    char *max_other_file_bytes, *max_line_bytes, *max_json_bytes, *spool_bytes;
+    char *max_connections, *max_connections_per_address, *min_body_rate;
+};
+
+struct raw_timeouts {
+    char *connect_ms, *first_byte_ms, *json_total_ms, *low_speed_ms, *list_ms, *shutdown_grace_ms;
+};
+
+struct raw_tranche {
+    char *host, *port, *num_workers;
+    char *spool_dir, *spool_limit;
+    char *upstream_ca_file, *allow_insecure_upstream, *log_level;
+    char **seal_keys;
+    uint32_t seal_keys_count;
+    struct raw_tls tls;
+    struct raw_limits limits;
+    struct raw_timeouts timeouts;
+};
+
+struct raw_config {
+    struct raw_row *rows; /* as many as model_list has items, the skipped ones empty */
+    uint32_t rows_count;
+    struct raw_params *files;
+    uint32_t files_count;
+    struct raw_litellm litellm;
+    struct raw_router router;
+    struct raw_general general;
+    struct raw_tranche tranche;
+};
+
+/**
+ * Hold the tree against the tables: unknown keys become warnings (with a guess), wrong types and
+ * unset variables errors; whatever is not to be loaded is marked as skipped. Parts that are skipped
+ * already are passed by.
+ */
+void schema_check(struct node *root, struct reporter *reporter);
+
+/**
+ * Load what is left of a checked tree.
+ *
+ * @param out  on 0 free with schema_free(), which wipes
+ * @return 0; ERR_SYNTAX (reported; the tree was not checked); ERR_NOMEM
+ */
+MUST_USE int schema_load(const struct node *root, struct reporter *reporter,
+                         struct raw_config **out);
+void schema_free(struct raw_config *raw);

@@ -1,0 +1,560 @@
+/* See settings.h. */
+#include "config/settings.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "config/known.h"
+
+#define MAX_WORKERS  512
+#define DAY_MS       86400000
+#define MIB          ((int64_t)1 << 20)
+#define TIB          ((int64_t)1 << 40)
+#define DEFAULT_HOST "0.0.0.0"
+#define DEFAULT_PORT 4000
+
+/* The type of the field in struct config. */
+enum target { TARGET_INT, TARGET_UINT32, TARGET_UINT64, TARGET_BOOL };
+
+struct setting {
+    const char *path; /* in the file */
+    size_t from;      /* of the text in struct raw_config */
+    size_t to;        /* of the field in struct config */
+    enum target target;
+    struct scalar_rule rule; /* bounds in the unit of the field */
+};
+
+#define FROM(member) offsetof(struct raw_config, member)
+#define TO(member)   offsetof(struct config, member)
+#define LIMIT(name, type, min, max)                                                                \
+    {                                                                                              \
+        "tranche_settings.limits." #name, FROM(tranche.limits.name), TO(limits.name), type,        \
+        {                                                                                          \
+            SCALAR_BYTES, min, max                                                                 \
+        }                                                                                          \
+    }
+#define COUNT_LIMIT(name, type, min, max)                                                          \
+    {                                                                                              \
+        "tranche_settings.limits." #name, FROM(tranche.limits.name), TO(limits.name), type,        \
+        {                                                                                          \
+            SCALAR_INT, min, max                                                                   \
+        }                                                                                          \
+    }
+#define PROVIDER_LIMIT(name, kind, min, max)                                                       \
+    {"tranche_settings.limits." #name ".openai",                                                   \
+     FROM(tranche.limits.name.openai),                                                             \
+     TO(limits.name[PROVIDER_OPENAI]),                                                             \
+     TARGET_UINT64,                                                                                \
+     {kind, min, max}},                                                                            \
+    {                                                                                              \
+        "tranche_settings.limits." #name ".azure", FROM(tranche.limits.name.azure),                \
+            TO(limits.name[PROVIDER_AZURE]), TARGET_UINT64,                                        \
+        {                                                                                          \
+            kind, min, max                                                                         \
+        }                                                                                          \
+    }
+#define TIMEOUT(name, min, max)                                                                    \
+    {                                                                                              \
+        "tranche_settings.timeouts." #name, FROM(tranche.timeouts.name), TO(timeouts.name),        \
+            TARGET_UINT32,                                                                         \
+        {                                                                                          \
+            SCALAR_MILLISECONDS, min, max                                                          \
+        }                                                                                          \
+    }
+
+/* Where two rows have one target, the later one wins: LiteLLM lets router_settings go over
+ * litellm_settings. */
+static const struct setting settings[] = {
+    {"litellm_settings.enable_loadbalancing_on_batch_endpoints",
+     FROM(litellm.enable_loadbalancing_on_batch_endpoints),
+     TO(balance_batches),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
+    {"litellm_settings.num_retries",
+     FROM(litellm.num_retries),
+     TO(num_retries),
+     TARGET_UINT32,
+     {SCALAR_INT, 0, 1000}},
+    {"router_settings.num_retries",
+     FROM(router.num_retries),
+     TO(num_retries),
+     TARGET_UINT32,
+     {SCALAR_INT, 0, 1000}},
+    {"litellm_settings.allowed_fails",
+     FROM(litellm.allowed_fails),
+     TO(allowed_fails),
+     TARGET_UINT32,
+     {SCALAR_INT, 0, 1000000}},
+    {"router_settings.allowed_fails",
+     FROM(router.allowed_fails),
+     TO(allowed_fails),
+     TARGET_UINT32,
+     {SCALAR_INT, 0, 1000000}},
+    {"litellm_settings.cooldown_time",
+     FROM(litellm.cooldown_time),
+     TO(cooldown_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 0, DAY_MS}},
+    {"router_settings.cooldown_time",
+     FROM(router.cooldown_time),
+     TO(cooldown_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 0, DAY_MS}},
+    {"tranche_settings.port", FROM(tranche.port), TO(port), TARGET_INT, {SCALAR_INT, 0, 65535}},
+    {"tranche_settings.num_workers",
+     FROM(tranche.num_workers),
+     TO(num_workers),
+     TARGET_INT,
+     {SCALAR_INT, 1, MAX_WORKERS}},
+    {"tranche_settings.allow_insecure_upstream",
+     FROM(tranche.allow_insecure_upstream),
+     TO(allow_insecure_upstream),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.spool_limit",
+     FROM(tranche.spool_limit),
+     TO(limits.spool_bytes),
+     TARGET_UINT64,
+     {SCALAR_BYTES, MIB, 1024 * TIB}},
+    PROVIDER_LIMIT(max_file_bytes, SCALAR_BYTES, 1, TIB),
+    PROVIDER_LIMIT(max_lines, SCALAR_INT, 1, 1000000000),
+    LIMIT(max_other_file_bytes, TARGET_UINT64, 1, TIB),
+    LIMIT(max_line_bytes, TARGET_UINT64, 1024, 1024 * MIB),
+    LIMIT(max_json_bytes, TARGET_UINT64, 1024, 1024 * MIB),
+    LIMIT(spool_bytes, TARGET_UINT64, MIB, 1024 * TIB),
+    COUNT_LIMIT(max_connections, TARGET_UINT32, 1, 1000000),
+    COUNT_LIMIT(max_connections_per_address, TARGET_UINT32, 0, 1000000),
+    LIMIT(min_body_rate, TARGET_UINT64, 0, 1024 * MIB),
+    TIMEOUT(connect_ms, 1, DAY_MS),
+    TIMEOUT(first_byte_ms, 1, DAY_MS),
+    TIMEOUT(json_total_ms, 1, DAY_MS),
+    TIMEOUT(low_speed_ms, 1, DAY_MS),
+    TIMEOUT(list_ms, 1, DAY_MS),
+    TIMEOUT(shutdown_grace_ms, 0, DAY_MS),
+};
+
+#define NUM_SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+/* Those of LiteLLM, and quota-aware. The two that need prices and budgets cannot be followed. */
+static const char *const strategies[] = {"simple-shuffle",
+                                         "least-busy",
+                                         "usage-based-routing",
+                                         "usage-based-routing-v2",
+                                         "latency-based-routing",
+                                         "quota-aware",
+                                         NULL};
+static const char *const other_strategies[] = {"cost-based-routing", "provider-budget-routing",
+                                               NULL};
+
+static int available_cpus(void)
+{
+    cpu_set_t set;
+    long online;
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        return CPU_COUNT(&set);
+    online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : online > MAX_WORKERS ? MAX_WORKERS : (int)online;
+}
+
+int settings_defaults(struct config *config)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    config->port = DEFAULT_PORT;
+    config->num_workers = available_cpus();
+    config->log_level = LOG_LEVEL_INFO;
+    config->num_retries = config->allowed_fails = config->cooldown_ms = UINT32_MAX;
+    config->limits = (struct config_limits){
+        .max_file_bytes = {200000000, 200000000},
+        .max_other_file_bytes = 512000000,
+        .max_lines = {[PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000},
+        .max_line_bytes = (uint64_t)(4 * MIB),
+        .max_json_bytes = (uint64_t)MIB,
+        .spool_bytes = (uint64_t)(10 * 1024 * MIB),
+        .max_connections = 1000,
+        .max_connections_per_address = 0,
+        .min_body_rate = 1024,
+    };
+    config->timeouts = (struct config_timeouts){
+        .connect_ms = 10000,
+        .first_byte_ms = 300000,
+        .json_total_ms = 60000,
+        .low_speed_ms = 60000,
+        .list_ms = 3000,
+        .shutdown_grace_ms = 30000,
+    };
+    config->host = strdup(DEFAULT_HOST);
+    config->routing_strategy = strdup("simple-shuffle");
+    config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);
+    if (config->host == NULL || config->routing_strategy == NULL || config->spool_dir == NULL)
+        return ERR_NOMEM;
+    return 0;
+}
+
+bool settings_parse(const struct scalar_rule *rule, const char *text, const struct node *node,
+                    struct reporter *reporter, union scalar_value *out)
+{
+    struct strbuf wanted = STRBUF_INIT;
+
+    if (scalar_parse(rule, text, out) == 0)
+        return true;
+    scalar_wanted(rule, &wanted);
+    report_wanted(reporter, node, strbuf_str(&wanted));
+    strbuf_deinit(&wanted);
+    return false;
+}
+
+static void store(const struct setting *s, const union scalar_value *value, struct config *config)
+{
+    char *field = (char *)config + s->to;
+
+    switch (s->target) {
+    case TARGET_INT:
+        *(int *)(void *)field = (int)value->integer;
+        break;
+    case TARGET_UINT32:
+        *(uint32_t *)(void *)field = (uint32_t)value->integer;
+        break;
+    case TARGET_UINT64:
+        *(uint64_t *)(void *)field = (uint64_t)value->integer;
+        break;
+    case TARGET_BOOL:
+        *(bool *)(void *)field = value->truth;
+        break;
+    }
+}
+
+/* "= 30s": the value as it is understood. */
+static void note_honoured(const struct scalar_rule *rule, const union scalar_value *value,
+                          const struct node *node, struct reporter *reporter)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    if (rule->kind == SCALAR_BOOL)
+        strbuf_adds(&text, value->truth ? "true" : "false");
+    else if (rule->kind == SCALAR_BYTES)
+        scalar_print_bytes(value->integer, &text);
+    else if (rule->kind == SCALAR_SECONDS || rule->kind == SCALAR_MILLISECONDS)
+        scalar_print_ms(value->integer, &text);
+    else
+        strbuf_addf(&text, "%lld", (long long)value->integer);
+    report_at(reporter, CONFIG_HONOURED, node, "= %s", strbuf_str(&text));
+    strbuf_deinit(&text);
+}
+
+static void apply_table(const struct settings_input *in, struct config *config)
+{
+    for (size_t i = 0; i < NUM_SETTINGS; i++) {
+        const struct setting *s = &settings[i];
+        const char *text = *(char *const *)(const void *)((const char *)in->raw + s->from);
+        const struct node *node;
+        union scalar_value value;
+
+        if (text == NULL)
+            continue;
+        node = node_find(in->root, s->path);
+        if (!settings_parse(&s->rule, text, node, in->reporter, &value))
+            continue;
+        store(s, &value, config);
+        note_honoured(&s->rule, &value, node, in->reporter);
+    }
+    if (in->raw->tranche.spool_limit != NULL && in->raw->tranche.limits.spool_bytes != NULL)
+        report_at(in->reporter, CONFIG_ERROR,
+                  node_find(in->root, "tranche_settings.limits.spool_bytes"),
+                  "the same as tranche_settings.spool_limit; give one of them");
+}
+
+static int replace(char **field, const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL)
+        return ERR_NOMEM;
+    free(*field);
+    *field = copy;
+    return 0;
+}
+
+/* A text that may not be empty. */
+static int take_text(const struct settings_input *in, const char *path, const char *text,
+                     char **field)
+{
+    struct strbuf shown = STRBUF_INIT;
+    const struct node *node;
+
+    if (text == NULL)
+        return 0;
+    node = node_find(in->root, path);
+    if (*text == '\0') {
+        report_wanted(in->reporter, node, "a text that is not empty");
+        return 0;
+    }
+    node_show(node, &shown);
+    report_at(in->reporter, CONFIG_HONOURED, node, "= %s", strbuf_str(&shown));
+    strbuf_deinit(&shown);
+    return replace(field, text);
+}
+
+/* A file or directory, relative to the file that names it. */
+static int take_path(const struct settings_input *in, const char *path, const char *text,
+                     char **field)
+{
+    const struct node *node = node_find(in->root, path);
+    struct strbuf full = STRBUF_INIT;
+    const char *slash;
+    int rc;
+
+    if (text == NULL || *text == '\0' || *text == '/')
+        return take_text(in, path, text, field);
+    slash = strrchr(node->file, '/');
+    if (slash != NULL)
+        strbuf_add(&full, node->file, (size_t)(slash - node->file) + 1);
+    strbuf_adds(&full, text);
+    rc = strbuf_failed(&full) ? ERR_NOMEM : take_text(in, path, strbuf_str(&full), field);
+    strbuf_deinit(&full);
+    return rc;
+}
+
+static bool is_one_of(const char *const *names, const char *name)
+{
+    for (; *names != NULL; names++) {
+        if (strcmp(*names, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int take_strategy(const struct settings_input *in, struct config *config)
+{
+    const char *path = "router_settings.routing_strategy", *text = in->raw->router.routing_strategy;
+    const struct node *node = node_find(in->root, path);
+    struct strbuf wanted = STRBUF_INIT;
+
+    if (text == NULL || is_one_of(strategies, text))
+        return take_text(in, path, text, &config->routing_strategy);
+    if (is_one_of(other_strategies, text)) {
+        report_at(in->reporter, CONFIG_WARNING, node,
+                  "%s is not followed here; simple-shuffle is used", text);
+        return 0;
+    }
+    strbuf_adds(&wanted, "one of");
+    for (const char *const *name = strategies; *name != NULL; name++)
+        strbuf_addf(&wanted, "%s %s", name == strategies ? "" : ",", *name);
+    report_wanted(in->reporter, node, strbuf_str(&wanted));
+    strbuf_deinit(&wanted);
+    return 0;
+}
+
+static void take_log_level(const struct settings_input *in, struct config *config)
+{
+    static const struct {
+        const char *name;
+        int level;
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warn", LOG_LEVEL_WARN},
+                  {"warning", LOG_LEVEL_WARN},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
+    const struct node *node = node_find(in->root, "tranche_settings.log_level");
+    const char *text = in->raw->tranche.log_level;
+
+    if (text == NULL)
+        return;
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (strcasecmp(levels[i].name, text) == 0) {
+            config->log_level = levels[i].level;
+            report_at(in->reporter, CONFIG_HONOURED, node, "= %s", levels[i].name);
+            return;
+        }
+    }
+    report_wanted(in->reporter, node, "error, warn, info or debug");
+}
+
+/* Seconds for a whole call; LiteLLM's two places for it, the router's first. */
+static void take_default_timeout(const struct settings_input *in, uint32_t *timeout_ms)
+{
+    static const struct scalar_rule rule = {SCALAR_SECONDS, 1, 7 * (int64_t)DAY_MS};
+    const struct {
+        const char *path, *text;
+    } places[] = {{"litellm_settings.request_timeout", in->raw->litellm.request_timeout},
+                  {"router_settings.timeout", in->raw->router.timeout}};
+    union scalar_value value;
+
+    for (size_t i = 0; i < 2; i++) {
+        const struct node *node = node_find(in->root, places[i].path);
+
+        if (places[i].text == NULL ||
+            !settings_parse(&rule, places[i].text, node, in->reporter, &value))
+            continue;
+        *timeout_ms = (uint32_t)value.integer;
+        note_honoured(&rule, &value, node, in->reporter);
+    }
+}
+
+/* Whether a client can send it in a header: visible ASCII. */
+static bool is_header_text(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text <= 0x20 || *text >= 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static int take_master_key(const struct settings_input *in, struct config *config)
+{
+    const char *key = in->raw == NULL ? NULL : in->raw->general.master_key;
+    const struct node *node = node_find(in->root, "general_settings.master_key");
+
+    if (key == NULL) {
+        key = env_get(in->env, "LITELLM_MASTER_KEY");
+        node = NULL;
+    }
+    if (key == NULL)
+        return 0;
+    if (*key == '\0' || !is_header_text(key)) {
+        report_add(in->reporter, CONFIG_ERROR, node == NULL ? NULL : node->file,
+                   node == NULL ? 0 : node->line,
+                   node == NULL ? "LITELLM_MASTER_KEY" : "general_settings.master_key",
+                   "got " SECRET_MASK ", wanted visible ASCII characters without spaces, as a "
+                   "header can carry them");
+        return 0;
+    }
+    if (node != NULL)
+        report_at(in->reporter, CONFIG_HONOURED, node, "= " SECRET_MASK);
+    return secret_set(&config->master_key, key, strlen(key));
+}
+
+static int take_seal_keys(const struct settings_input *in, struct config *config)
+{
+    const struct node *list = node_find(in->root, "tranche_settings.seal_keys");
+    uint32_t n = in->raw->tranche.seal_keys_count;
+
+    if (n == 0)
+        return 0;
+    config->seal_keys = calloc(n, sizeof(*config->seal_keys));
+    if (config->seal_keys == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *key = in->raw->tranche.seal_keys[i];
+
+        if (list->items[i]->skipped)
+            continue;
+        if (strlen(key) < 16) {
+            report_wanted(in->reporter, list->items[i], "a random text of 16 bytes or more");
+            continue;
+        }
+        if (secret_set(&config->seal_keys[config->num_seal_keys], key, strlen(key)) != 0)
+            return ERR_NOMEM;
+        config->num_seal_keys++;
+    }
+    report_at(in->reporter, CONFIG_HONOURED, list, "= %zu keys", config->num_seal_keys);
+    return 0;
+}
+
+static int apply_file(const struct settings_input *in, struct config *config,
+                      uint32_t *default_timeout_ms)
+{
+    const struct raw_tranche *t = &in->raw->tranche;
+    int rc;
+
+    apply_table(in, config);
+    take_log_level(in, config);
+    take_default_timeout(in, default_timeout_ms);
+    rc = take_strategy(in, config);
+    if (rc == 0)
+        rc = take_text(in, "tranche_settings.host", t->host, &config->host);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.spool_dir", t->spool_dir, &config->spool_dir);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.upstream_ca_file", t->upstream_ca_file,
+                       &config->upstream_ca_file);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.tls.cert_file", t->tls.cert_file,
+                       &config->tls_cert_file);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.tls.key_file", t->tls.key_file, &config->tls_key_file);
+    if (rc == 0)
+        rc = take_seal_keys(in, config);
+    return rc;
+}
+
+static void env_number(const struct settings_input *in, const char *name, int64_t min, int64_t max,
+                       int *field)
+{
+    const struct scalar_rule rule = {SCALAR_INT, min, max};
+    const char *text = env_get(in->env, name);
+    struct strbuf wanted = STRBUF_INIT, got = STRBUF_INIT;
+    union scalar_value value;
+
+    if (text == NULL)
+        return;
+    if (scalar_parse(&rule, text, &value) == 0) {
+        *field = (int)value.integer;
+        return;
+    }
+    node_show(&(struct node){.kind = NODE_SCALAR, .text = (char *)(uintptr_t)text}, &got);
+    scalar_wanted(&rule, &wanted);
+    report_add(in->reporter, CONFIG_ERROR, NULL, 0, name, "got %s, wanted %s", strbuf_str(&got),
+               strbuf_str(&wanted));
+    strbuf_deinit(&got);
+    strbuf_deinit(&wanted);
+}
+
+static int apply_env(const struct settings_input *in, struct config *config)
+{
+    const char *host = env_get(in->env, "HOST");
+
+    env_number(in, "PORT", 0, 65535, &config->port);
+    env_number(in, "NUM_WORKERS", 1, MAX_WORKERS, &config->num_workers);
+    return host == NULL ? 0 : replace(&config->host, host);
+}
+
+static void check_override(const struct settings_input *in, const char *name, int value, int min,
+                           int max, int *field)
+{
+    if (value == -1)
+        return;
+    if (value < min || value > max) {
+        report_add(in->reporter, CONFIG_ERROR, NULL, 0, name,
+                   "got %d, wanted an integer from %d to %d", value, min, max);
+        return;
+    }
+    *field = value;
+}
+
+static int apply_overrides(const struct settings_input *in, struct config *config)
+{
+    const struct config_overrides *o = in->overrides;
+
+    if (o == NULL)
+        return 0;
+    check_override(in, "--port", o->port, 0, 65535, &config->port);
+    check_override(in, "--num_workers", o->num_workers, 1, MAX_WORKERS, &config->num_workers);
+    if (o->host != NULL && *o->host == '\0')
+        report_add(in->reporter, CONFIG_ERROR, NULL, 0, "--host",
+                   "got nothing, wanted a name or an address");
+    else if (o->host != NULL)
+        return replace(&config->host, o->host);
+    return 0;
+}
+
+int settings_apply(const struct settings_input *in, struct config *config,
+                   uint32_t *default_timeout_ms)
+{
+    int rc = apply_env(in, config);
+
+    *default_timeout_ms = 0;
+    if (rc == 0 && in->raw != NULL)
+        rc = apply_file(in, config, default_timeout_ms);
+    if (rc == 0)
+        rc = take_master_key(in, config);
+    if (rc == 0)
+        rc = apply_overrides(in, config);
+    return rc;
+}
