@@ -93,6 +93,7 @@ __attribute__((noreturn)) static void become(enum child_role role, uint32_t row,
     log_set_process(name);
     snprintf(name, sizeof(name), "tranche-%s", child_role_name(role));
     (void)prctl(PR_SET_NAME, name);
+    log_set_level((enum log_level)inherit->config->log_level);
     code = role == CHILD_PROBER ? prober_run(inherit, row) : worker_run(inherit, row);
     _exit(code);
 }

@@ -190,14 +190,25 @@ static int open_tls(struct generation *gen, char *error, size_t error_size)
                    error_size);
 }
 
+/* Passes `ret` on and, unless somebody did already, says what it was about. */
+static int tell(const char *what, int ret, char *error, size_t error_size)
+{
+    if (ret != 0 && error[0] == '\0')
+        snprintf(error, error_size, "cannot make %s: %s", what, err_str(ret));
+    return ret;
+}
+
 static int build(struct generation *gen, struct generation_base *base,
                  const struct generation *previous, uint32_t number, char *error, size_t error_size)
 {
+    const struct model_list *models = &gen->config->models;
     int ret;
 
-    if ((ret = make_seals(gen, base)) != 0 ||
-        (ret = table_build(&gen->config->models, number, &gen->table)) != 0 ||
-        (ret = bind_state(gen, previous)) != 0 || (ret = make_probes(gen, previous)) != 0 ||
+    if ((ret = tell("the seals of ids", make_seals(gen, base), error, error_size)) != 0 ||
+        (ret = tell("the model table", table_build(models, number, &gen->table), error,
+                    error_size)) != 0 ||
+        (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
+        (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
         (ret = open_tls(gen, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
@@ -234,8 +245,6 @@ int generation_new(struct generation_base *base, struct config **config,
     *config = NULL;
     ret = build(gen, base, previous, number, error, error_size);
     if (ret != 0) {
-        if (error[0] == '\0')
-            snprintf(error, error_size, "%s", err_str(ret));
         generation_free(gen);
         return ret;
     }

@@ -50,7 +50,6 @@ struct master {
     int signal_fd;
     int alive_fd;      /* write end of the pipe whose EOF tells children that we are gone */
     pid_t upgrade_pid; /* 0: none */
-    bool was_ready;    /* some generation has been */
     bool reload_again; /* SIGHUP came while one was starting */
     bool stopping;
     bool cut_off;        /* something was ended that had not finished */
@@ -311,7 +310,10 @@ static int load_config(struct master *m, bool first, struct config **out)
         *out = NULL;
         return ERR_NOMEM;
     }
-    log_set_level(m->options->debug ? LOG_LEVEL_DEBUG : (enum log_level)(*out)->log_level);
+    if (m->options->debug)
+        (*out)->log_level = LOG_LEVEL_DEBUG;
+    if (first)
+        log_set_level((enum log_level)(*out)->log_level);
     return 0;
 }
 
@@ -411,7 +413,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
 
     m->starting = NULL;
     m->serving = gen;
-    m->was_ready = true;
+    log_set_level((enum log_level)gen->config->log_level);
     atomic_store(&m->base.shared->reload_failed, 0);
     log_info("generation %u serves: %u workers, %zu deployments, %zu accounts",
              gen->inherit.generation, num_workers_of(gen), gen->config->models.num_deployments,
