@@ -1,0 +1,156 @@
+/* The spool: memory first, one unlinked file then, one limit over all workers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <dirent.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "server/spool.h"
+
+static char dir[] = "/tmp/tranche-spool-XXXXXX";
+static struct config config;
+static struct shared *shared;
+static struct inherit inherit;
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (dir[strlen(dir) - 1] == 'X' && mkdtemp(dir) == NULL)
+        return -1;
+    shared = aligned_alloc(CACHE_LINE, sizeof(*shared));
+    if (shared == NULL)
+        return -1;
+    memset((void *)shared, 0, sizeof(*shared));
+    config.spool_dir = dir;
+    config.limits.spool_bytes = 1u << 20;
+    inherit.config = &config;
+    inherit.shared = shared;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(shared);
+    return 0;
+}
+
+static int files_in_dir(void)
+{
+    DIR *d = opendir(dir);
+    int n = -2; /* . and .. */
+
+    assert_non_null(d);
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void what_was_written_in_pieces_is_read_back_whole(void **state)
+{
+    struct spool spool;
+    char piece[1000], back[200000];
+    uint64_t at = 0;
+
+    (void)state;
+    spool_init(&spool, &inherit, 0);
+    for (int i = 0; i < 150; i++) {
+        memset(piece, 'a' + i % 26, sizeof(piece));
+        assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
+    }
+    assert_int_equal(spool.size, 150000);
+    while (at < spool.size) {
+        ssize_t n = spool_read(&spool, back + at, 7777, at);
+
+        assert_true(n > 0);
+        at += (uint64_t)n;
+    }
+    assert_int_equal(at, 150000);
+    for (int i = 0; i < 150000; i++)
+        if (back[i] != 'a' + i / 1000 % 26)
+            fail_msg("byte %d differs", i);
+    assert_int_equal(spool_read(&spool, back, 10, spool.size), 0);
+    spool_deinit(&spool);
+}
+
+static void a_small_upload_needs_no_file_and_a_large_one_leaves_no_name(void **state)
+{
+    struct spool spool;
+    char piece[SPOOL_MEMORY] = {0};
+
+    (void)state;
+    spool_init(&spool, &inherit, 0);
+    assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
+    assert_int_equal(spool.fd, -1);
+    assert_int_equal(spool_write(&spool, piece, 1), 0);
+    assert_int_not_equal(spool.fd, -1);
+    assert_int_equal(files_in_dir(), 0);
+    spool_deinit(&spool);
+}
+
+static void a_first_write_larger_than_memory_goes_straight_to_the_file(void **state)
+{
+    struct spool spool;
+    static char piece[SPOOL_MEMORY + 5];
+
+    (void)state;
+    spool_init(&spool, &inherit, 0);
+    assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
+    assert_int_equal(spool.size, sizeof(piece));
+    spool_deinit(&spool);
+}
+
+static void the_limit_counts_all_workers_and_space_comes_back(void **state)
+{
+    struct spool a, b;
+    static char half[1u << 19];
+
+    (void)state;
+    spool_init(&a, &inherit, 0);
+    spool_init(&b, &inherit, 1);
+    assert_int_equal(spool_write(&a, half, sizeof(half)), 0);
+    assert_int_equal(spool_write(&b, half, sizeof(half)), 0);
+    assert_int_equal(spool_write(&b, half, 1), ERR_FULL);
+    spool_deinit(&a);
+    assert_int_equal(spool_write(&b, half, 1), 0);
+    spool_deinit(&b);
+    assert_int_equal(shared->slots[0].spool_bytes, 0);
+    assert_int_equal(shared->slots[1].spool_bytes, 0);
+}
+
+static void a_spool_dir_that_is_gone_is_an_error_not_a_crash(void **state)
+{
+    struct spool spool;
+    static char piece[SPOOL_MEMORY + 1];
+    char gone[] = "/tmp/tranche-no-such-dir/x";
+
+    (void)state;
+    config.spool_dir = gone;
+    spool_init(&spool, &inherit, 0);
+    assert_int_equal(spool_write(&spool, piece, sizeof(piece)), ERR_IO);
+    spool_deinit(&spool);
+    config.spool_dir = dir;
+    assert_int_equal(shared->slots[0].spool_bytes, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_was_written_in_pieces_is_read_back_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_small_upload_needs_no_file_and_a_large_one_leaves_no_name, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_first_write_larger_than_memory_goes_straight_to_the_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_limit_counts_all_workers_and_space_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_spool_dir_that_is_gone_is_an_error_not_a_crash, set_up, tear_down),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    rmdir(dir);
+    return failed;
+}
