@@ -1,6 +1,7 @@
 /* Growing byte buffer, doubling. */
 #include "common/strbuf.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
