@@ -1117,6 +1117,8 @@ void upstream_cancel(struct upstream_call *call)
 
 void upstream_resume(struct upstream_call *call)
 {
+    if (call == NULL)
+        return;
     call->resumed = true;
     if (!call->paused)
         return;

@@ -106,7 +106,8 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
  *  any on_done but its own. NULL is fine. */
 void upstream_cancel(struct upstream_call *call);
 
-/** Go on after on_data returned false. May call on_data back before it returns only via the loop (deferred to a coming turn). */
+/** Go on after on_data returned false. May call on_data back before it returns only via the loop (deferred to a coming turn). NULL is
+ *  fine. */
 void upstream_resume(struct upstream_call *call);
 
 /** A header of an answer, by lower-case name; NULL: absent. */
