@@ -563,6 +563,11 @@ static void check_rows(struct master *m, uint64_t now_ms)
 
 static void upgrade(struct master *m)
 {
+    if (getpid() == 1) {
+        log_warn("SIGUSR2: the first process of a container cannot be replaced, its end is the "
+                 "container's");
+        return;
+    }
     if (m->stopping || m->serving == NULL || m->upgrade_pid != 0) {
         log_warn("SIGUSR2: not now");
         return;
