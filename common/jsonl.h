@@ -1,6 +1,20 @@
 /* Batch input files: check each line as the bytes arrive, remember where body.model stands, and print the file again with
  * another model name, every other byte untouched. Memory is bounded: one line, 16 bytes an id, a few bytes a line.
  *
+ * Each line is one request: a JSON object in strict UTF-8 with `custom_id` (string, not empty, unique in the file), `method`
+ * ("POST"), `url` (an endpoint, the same in all lines) and `body` (object). `body.model` is a string, the same in all lines; unless
+ * it is required it may be missing, but then in all lines. Strings and keys mean what they decode to. None of these keys may stand
+ * twice in its object; other keys may. Lines end with LF or CR LF; the last one need not, and blank lines may follow it; a blank
+ * line before a request is refused, because providers count or refuse it and line numbers of answers would not fit.
+ *
+ * Codes of problems, in the words of the providers where they have one:
+ *   invalid_json_line           no JSON, no object, no UTF-8, half a surrogate pair, blank
+ *   nesting_too_deep, line_too_long, too_many_tasks, file_too_large, empty_file, byte_order_mark
+ *   missing_required_parameter  `field` is missing
+ *   invalid_type, invalid_value `field` is of another type; is empty or not printable
+ *   duplicate_key               `field` stands twice in its object
+ *   duplicate_custom_id, invalid_method, invalid_url, url_mismatch, model_mismatch
+ *
  * Source of the rules: OpenAI "Batch API" guide and CreateBatchRequest (custom_id unique, method POST, url equal to the
  * endpoint), Azure "batch" how-to (one deployment a file, no BOM), RFC 8259, RFC 3629. */
 #pragma once
@@ -29,7 +43,7 @@ struct jsonl_problem {
     uint64_t line;     /* 1-based */
     uint64_t column;   /* 1-based, in bytes, within the line */
     char field[48];    /* "body.model", "custom_id", "" when the line as a whole is meant */
-    char code[40];     /* the field's standard term: invalid_json_line, duplicate_custom_id, model_mismatch, url_mismatch, ... */
+    char code[40];     /* one of those above */
     char message[256]; /* what is wrong and what was expected; printable, short excerpts only */
 };
 
@@ -38,18 +52,23 @@ struct jsonl_report {
     uint64_t bytes;         /* all bytes fed */
     const char *model;      /* decoded; NULL when no line had one */
     const char *url;        /* of the first line; NULL before it */
-    uint64_t prompt_bytes;  /* decoded bytes of the text in messages/input/prompt: the base of the token estimate */
-    uint64_t output_tokens; /* declared max_tokens / max_completion_tokens / max_output_tokens, summed */
+    /* The base of the token estimate: decoded bytes of all strings (not keys) in the body's messages, input, prompt,
+     * instructions and tools. A string that starts with `data:` counts 1024 at most: pictures are not paid by the byte. */
+    uint64_t prompt_bytes;
+    /* Sum over the lines of the largest of max_tokens, max_completion_tokens, max_output_tokens, each at most 100 million. */
+    uint64_t output_tokens;
     size_t num_problems;
     const struct jsonl_problem *problems; /* borrowed from the checker */
 };
 
-/** A checker for one file; NULL when out of memory. `rules` is copied (but for `endpoints`). */
+/** A checker for one file; NULL when out of memory or of random bytes. `rules` is copied (but for `endpoints`). */
 struct jsonl *jsonl_new(const struct jsonl_rules *rules);
 void jsonl_free(struct jsonl *j);
 
 /** Look at the next bytes, in pieces of any size. Bounded work per byte; callers feed at most 64 KiB a turn.
- *  @return 0; ERR_SYNTAX once enough problems were found (the rest of the input is then only counted); ERR_NOMEM */
+ *  A line is read when its end has come, so that a piece may cost the time of one whole line (4 MiB: some 3 ms).
+ *  @return 0; ERR_SYNTAX once enough problems were found (the rest of the input is then only counted); ERR_NOMEM; ERR_BAD_STATE
+ *          after jsonl_finish() */
 MUST_USE int jsonl_feed(struct jsonl *j, const char *bytes, size_t len);
 
 /** The file is over. Checks the last line and that there was one at all (code empty_file).

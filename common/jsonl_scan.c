@@ -1,0 +1,438 @@
+/* The fast reader of batch lines: one pass, strict RFC 8259 and RFC 3629, no allocation. It never
+ * says why: whatever it does not like, and the few legal things it does not do (escaped keys where
+ * keys matter, very deep nesting), is the referee's. Nearly all bytes of a batch file are inside
+ * strings; only skip_plain() must be fast. */
+#include "common/jsonl_facts.h"
+
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+enum { MAX_DEPTH = 256 };
+
+struct scan {
+    const char *line, *p, *end;
+    struct jsonl_facts *facts;
+    unsigned depth, max_depth;
+    uint64_t
+        objects[MAX_DEPTH / 64]; /* a bit for each open level: set for objects, clear for arrays */
+    bool is_object;              /* the innermost one */
+    bool fresh;                  /* it has no member yet */
+    bool in_body;                /* level 2 is the body */
+    bool counting;               /* within a member of the body that makes up the prompt */
+};
+
+struct string {
+    const char *start; /* behind the opening quote */
+    size_t len;        /* up to the closing one */
+    size_t saved;      /* bytes that decoding takes away */
+};
+
+static bool is_plain(char c)
+{
+    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
+}
+
+/* To the next quote, backslash, control or non-ASCII byte. */
+static inline const char *skip_plain(const char *p, const char *end)
+{
+#if defined(__SSE2__)
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'),
+                  blank = _mm_set1_epi8(' ');
+
+    while (end - p >= 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+        __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, slash));
+        /* signed, so that bytes from 0x80 are below the blank as well */
+        int mask = _mm_movemask_epi8(_mm_or_si128(special, _mm_cmplt_epi8(bytes, blank)));
+
+        if (mask != 0)
+            return p + __builtin_ctz((unsigned)mask);
+        p += 16;
+    }
+#else
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t w, quotes, slashes;
+
+    while (end - p >= 8) {
+        memcpy(&w, p, sizeof(w));
+        quotes = w ^ (ones * '"');
+        slashes = w ^ (ones * '\\');
+        /* the high bit of a byte that is 0 after the exclusive or, below 0x20, or not ASCII */
+        if ((((quotes - ones) | (slashes - ones) | (w - ones * 0x20) | w) & highs) != 0)
+            break;
+        p += 8;
+    }
+#endif
+    while (p < end && is_plain(*p))
+        p++;
+    return p;
+}
+
+static bool is_tail(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* The length of one sequence of the less common kinds, 0 when it is invalid. */
+static size_t rare_sequence(const char *p, size_t len)
+{
+    unsigned char lead = (unsigned char)p[0], second = len > 1 ? (unsigned char)p[1] : 0;
+
+    if (len < 3 || !is_tail(p[1]) || !is_tail(p[2]))
+        return 0;
+    if (lead == 0xe0)
+        return second >= 0xa0 ? 3 : 0;
+    if (lead == 0xed)
+        return second <= 0x9f ? 3 : 0;
+    if (lead == 0xee || lead == 0xef)
+        return 3;
+    if (len < 4 || !is_tail(p[3]))
+        return 0;
+    if (lead == 0xf0)
+        return second >= 0x90 ? 4 : 0;
+    if (lead == 0xf4)
+        return second <= 0x8f ? 4 : 0;
+    return lead >= 0xf1 && lead <= 0xf3 ? 4 : 0;
+}
+
+/* To the next ASCII byte; NULL when the UTF-8 is invalid. */
+static const char *skip_utf8(const char *p, const char *end)
+{
+    size_t len, n;
+
+    while (p < end && (unsigned char)*p >= 0x80) {
+        unsigned char lead = (unsigned char)*p;
+
+        len = (size_t)(end - p);
+        if (lead >= 0xe1 && lead <= 0xec && len >= 3 && is_tail(p[1]) && is_tail(p[2]))
+            n = 3;
+        else if (lead >= 0xc2 && lead <= 0xdf && len >= 2 && is_tail(p[1]))
+            n = 2;
+        else
+            n = rare_sequence(p, len);
+        if (n == 0)
+            return NULL;
+        p += n;
+    }
+    return p;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -0x10000;
+}
+
+/* The code unit of `\uXXXX` at `p`; negative when that is not what stands there. */
+static inline int code_unit(const char *p, const char *end)
+{
+    if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+        return -1;
+    return hex_digit(p[2]) * 4096 + hex_digit(p[3]) * 256 + hex_digit(p[4]) * 16 + hex_digit(p[5]);
+}
+
+/* One `\u` escape, or a pair of them. Returns the bytes it takes, 0 when invalid. */
+static size_t unicode_escape(const char *p, const char *end, size_t *saved)
+{
+    int unit = code_unit(p, end), low;
+
+    if (unit < 0)
+        return 0;
+    if (unit < 0xd800 || unit > 0xdfff) {
+        *saved += unit < 0x80 ? 5 : unit < 0x800 ? 4 : 3;
+        return 6;
+    }
+    low = unit <= 0xdbff ? code_unit(p + 6, end) : -1;
+    if (low < 0xdc00 || low > 0xdfff)
+        return 0;
+    *saved += 8;
+    return 12;
+}
+
+/* All escapes that follow each other; NULL when one is invalid. */
+static const char *skip_escapes(const char *p, const char *end, size_t *saved)
+{
+    size_t n;
+
+    while (end - p >= 2 && *p == '\\') {
+        switch (p[1]) {
+        case '"':
+        case '\\':
+        case '/':
+        case 'b':
+        case 'f':
+        case 'n':
+        case 'r':
+        case 't':
+            *saved += 1;
+            p += 2;
+            break;
+        case 'u':
+            n = unicode_escape(p, end, saved);
+            if (n == 0)
+                return NULL;
+            p += n;
+            break;
+        default:
+            return NULL;
+        }
+    }
+    return p;
+}
+
+/* A string; `p` is at its opening quote and moves behind the closing one. */
+static bool take_string(struct scan *s, struct string *out)
+{
+    const char *p = s->p + 1, *end = s->end, *start = p;
+    size_t saved = 0;
+
+    for (;;) {
+        p = skip_plain(p, end);
+        if (p == end)
+            return false;
+        if (*p == '"')
+            break;
+        if (*p == '\\') {
+            const char *escape = p;
+
+            p = skip_escapes(p, end, &saved);
+            if (p == NULL || p == escape)
+                return false;
+        } else if ((unsigned char)*p >= 0x80) {
+            p = skip_utf8(p, end);
+            if (p == NULL)
+                return false;
+        } else {
+            return false;
+        }
+    }
+    *out = (struct string){start, (size_t)(p - start), saved};
+    s->p = p + 1;
+    return true;
+}
+
+static void skip_blanks(struct scan *s)
+{
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\r'))
+        s->p++;
+}
+
+static bool take_digits(struct scan *s)
+{
+    const char *start = s->p;
+
+    while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
+        s->p++;
+    return s->p > start;
+}
+
+static bool take_number(struct scan *s)
+{
+    if (*s->p == '-')
+        s->p++;
+    if (s->p < s->end && *s->p == '0')
+        s->p++;
+    else if (!take_digits(s))
+        return false;
+    if (s->p < s->end && *s->p == '.') {
+        s->p++;
+        if (!take_digits(s))
+            return false;
+    }
+    if (s->p < s->end && (*s->p | 0x20) == 'e') {
+        s->p++;
+        if (s->p < s->end && (*s->p == '+' || *s->p == '-'))
+            s->p++;
+        return take_digits(s);
+    }
+    return true;
+}
+
+static bool take_word(struct scan *s, const char *word, size_t len)
+{
+    if ((size_t)(s->end - s->p) < len || memcmp(s->p, word, len) != 0)
+        return false;
+    s->p += len;
+    return true;
+}
+
+static bool push(struct scan *s, bool object)
+{
+    uint64_t bit = UINT64_C(1) << (s->depth % 64);
+
+    if (s->depth >= s->max_depth || s->depth >= MAX_DEPTH)
+        return false;
+    if (object)
+        s->objects[s->depth / 64] |= bit;
+    else
+        s->objects[s->depth / 64] &= ~bit;
+    s->depth++;
+    s->is_object = object;
+    s->fresh = true;
+    s->p++;
+    return true;
+}
+
+static void pop(struct scan *s)
+{
+    s->p++;
+    s->depth--;
+    s->fresh = false;
+    if (s->depth == 0)
+        return;
+    s->is_object = (s->objects[(s->depth - 1) / 64] >> ((s->depth - 1) % 64) & 1) != 0;
+    if (s->depth <= 2)
+        s->counting = false;
+    if (s->depth == 1)
+        s->in_body = false;
+}
+
+static bool take_string_value(struct scan *s, enum jsonl_field field, struct jsonl_value *value)
+{
+    struct string text;
+
+    if (!take_string(s, &text))
+        return false;
+    value->len = text.len + 2;
+    value->escaped = text.saved != 0;
+    if (s->counting || field == FIELD_TEXT)
+        jsonl_note_text(s->facts, text.start, text.len, text.len - text.saved);
+    return true;
+}
+
+static bool take_container(struct scan *s, enum jsonl_field field, bool object)
+{
+    if (!push(s, object))
+        return false;
+    if (field == FIELD_BODY)
+        s->in_body = object;
+    else if (field == FIELD_TEXT)
+        s->counting = true;
+    return true;
+}
+
+static bool take_number_value(struct scan *s, enum jsonl_field field)
+{
+    const char *start = s->p;
+
+    if (!take_number(s))
+        return false;
+    if (field == FIELD_TOKENS)
+        jsonl_note_tokens(s->facts, start, (size_t)(s->p - start));
+    return true;
+}
+
+/* One value; of an object or array, its beginning. */
+static bool take_value(struct scan *s, enum jsonl_field field, size_t key_at)
+{
+    struct jsonl_value value = {.at = (size_t)(s->p - s->line)};
+    bool good;
+
+    if (s->p == s->end)
+        return false;
+    switch (*s->p) {
+    case '"':
+        value.type = JSON_STRING;
+        good = take_string_value(s, field, &value);
+        break;
+    case '{':
+        value.type = JSON_OBJECT;
+        good = take_container(s, field, true);
+        break;
+    case '[':
+        value.type = JSON_ARRAY;
+        good = take_container(s, field, false);
+        break;
+    case 't':
+        value.type = JSON_BOOL;
+        good = take_word(s, "true", 4);
+        break;
+    case 'f':
+        value.type = JSON_BOOL;
+        good = take_word(s, "false", 5);
+        break;
+    case 'n':
+        value.type = JSON_NULL;
+        good = take_word(s, "null", 4);
+        break;
+    default:
+        value.type = JSON_NUMBER;
+        good = take_number_value(s, field);
+        break;
+    }
+    if (good && field < NUM_FIELDS)
+        jsonl_note(s->facts, field, &value, key_at);
+    return good;
+}
+
+/* A key and its colon. */
+static bool take_key(struct scan *s, enum jsonl_field *field)
+{
+    bool top = s->depth == 1, body = s->depth == 2 && s->in_body;
+    struct string key;
+
+    if (s->p == s->end || *s->p != '"' || !take_string(s, &key))
+        return false;
+    if (top || body) {
+        if (key.saved != 0)
+            return false;
+        *field = top ? jsonl_top_field(key.start, key.len) : jsonl_body_field(key.start, key.len);
+    }
+    skip_blanks(s);
+    if (s->p == s->end || *s->p != ':')
+        return false;
+    s->p++;
+    skip_blanks(s);
+    return true;
+}
+
+/* The next member of the innermost object or array, or its end. */
+static bool take_member(struct scan *s)
+{
+    enum jsonl_field field = FIELD_OTHER;
+    size_t key_at;
+
+    skip_blanks(s);
+    if (s->p == s->end)
+        return false;
+    if (*s->p == (s->is_object ? '}' : ']')) {
+        pop(s);
+        return true;
+    }
+    if (!s->fresh) {
+        if (*s->p != ',')
+            return false;
+        s->p++;
+        skip_blanks(s);
+    }
+    s->fresh = false;
+    key_at = (size_t)(s->p - s->line);
+    if (s->is_object && !take_key(s, &field))
+        return false;
+    return take_value(s, field, key_at);
+}
+
+bool jsonl_scan(const char *line, size_t len, unsigned max_depth, struct jsonl_facts *facts)
+{
+    struct scan s = {
+        .line = line, .p = line, .end = line + len, .facts = facts, .max_depth = max_depth};
+
+    memset(facts, 0, sizeof(*facts));
+    skip_blanks(&s);
+    if (s.p == s.end || *s.p != '{')
+        return false;
+    facts->root = JSON_OBJECT;
+    facts->root_at = (size_t)(s.p - line);
+    if (!push(&s, true))
+        return false;
+    while (s.depth > 0)
+        if (!take_member(&s))
+            return false;
+    skip_blanks(&s);
+    return s.p == s.end;
+}

@@ -1,0 +1,916 @@
+/* jsonl: which files pass and what is said of the others, that pieces do not matter, and that
+ * splicing changes the model's name and nothing else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/idset.h"
+#include "common/json.h"
+#include "common/json_text.h"
+#include "common/jsonl.h"
+#include "common/jsonl_facts.h"
+#include "common/strbuf.h"
+
+#define URL "/v1/chat/completions"
+#define LINE(id, model)                                                                            \
+    "{\"custom_id\":\"" id "\",\"method\":\"POST\",\"url\":\"" URL                                 \
+    "\",\"body\":{\"model\":\"" model "\"}}"
+#define GOOD LINE("a", "m")
+
+static const char *const endpoints[] = {URL, "/v1/responses", "/v1/embeddings", NULL};
+
+static const struct jsonl_rules balanced = {.endpoints = endpoints, .model_required = true};
+static const struct jsonl_rules plain = {.endpoints = endpoints};
+
+/* Cheap and repeatable. */
+static uint64_t seed = 88172645463325252u;
+
+static size_t draw(size_t below)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (size_t)(seed >> 33) % below;
+}
+
+/* Feed exact copies of pieces of at most `piece` bytes (0: random ones), so that the sanitizer sees
+ * reads past an end. */
+static struct jsonl *check(const struct jsonl_rules *rules, const char *text, size_t len,
+                           size_t piece, int *result)
+{
+    struct jsonl *j = jsonl_new(rules);
+    int err = 0;
+
+    assert_non_null(j);
+    for (size_t at = 0, n; at < len; at += n) {
+        char *copy;
+
+        n = piece != 0 ? piece : 1 + draw(90);
+        n = n < len - at ? n : len - at;
+        copy = malloc(n);
+        assert_non_null(copy);
+        memcpy(copy, text + at, n);
+        err = jsonl_feed(j, copy, n);
+        free(copy);
+    }
+    *result = jsonl_finish(j);
+    if (err != 0)
+        assert_int_equal(*result, err);
+    return j;
+}
+
+static void assert_same_report(const struct jsonl_report *a, const struct jsonl_report *b)
+{
+    assert_int_equal(a->lines, b->lines);
+    assert_int_equal(a->bytes, b->bytes);
+    assert_int_equal(a->prompt_bytes, b->prompt_bytes);
+    assert_int_equal(a->output_tokens, b->output_tokens);
+    assert_int_equal(a->num_problems, b->num_problems);
+    assert_int_equal(a->model == NULL, b->model == NULL);
+    if (a->model != NULL)
+        assert_string_equal(a->model, b->model);
+    assert_int_equal(a->url == NULL, b->url == NULL);
+    if (a->url != NULL)
+        assert_string_equal(a->url, b->url);
+    for (size_t i = 0; i < a->num_problems; i++) {
+        const struct jsonl_problem *p = &a->problems[i], *q = &b->problems[i];
+
+        if (p->line != q->line || p->column != q->column || strcmp(p->field, q->field) != 0 ||
+            strcmp(p->code, q->code) != 0 || strcmp(p->message, q->message) != 0)
+            fail_msg("%llu:%llu %s / %llu:%llu %s", (unsigned long long)p->line,
+                     (unsigned long long)p->column, p->message, (unsigned long long)q->line,
+                     (unsigned long long)q->column, q->message);
+    }
+}
+
+/* As one piece, and the same byte by byte and in random pieces. */
+static struct jsonl *check_all_ways(const struct jsonl_rules *rules, const char *text, size_t len,
+                                    int *result)
+{
+    struct jsonl *whole = check(rules, text, len, len + 1, result);
+    struct jsonl_report report, other;
+
+    jsonl_report(whole, &report);
+    for (size_t piece = 0; piece < 8; piece++) {
+        int again;
+        struct jsonl *j = check(rules, text, len, piece, &again);
+
+        assert_int_equal(again, *result);
+        jsonl_report(j, &other);
+        assert_same_report(&report, &other);
+        jsonl_free(j);
+    }
+    return whole;
+}
+
+static struct jsonl *assert_accepted_bytes(const struct jsonl_rules *rules, const char *text,
+                                           size_t len)
+{
+    struct jsonl_report report;
+    int result;
+    struct jsonl *j = check_all_ways(rules, text, len, &result);
+
+    jsonl_report(j, &report);
+    if (result != 0)
+        fail_msg("%s: %s", text, report.num_problems > 0 ? report.problems[0].message : "?");
+    return j;
+}
+
+static void assert_accepted(const struct jsonl_rules *rules, const char *text, uint64_t lines)
+{
+    struct jsonl *j = assert_accepted_bytes(rules, text, strlen(text));
+    struct jsonl_report report;
+
+    jsonl_report(j, &report);
+    assert_int_equal(report.lines, lines);
+    assert_int_equal(report.bytes, strlen(text));
+    jsonl_free(j);
+}
+
+static void assert_refused_bytes(const struct jsonl_rules *rules, const char *text, size_t len,
+                                 uint64_t line, uint64_t column, const char *field,
+                                 const char *code)
+{
+    struct jsonl_report report;
+    int result;
+    struct jsonl *j = check_all_ways(rules, text, len, &result);
+
+    jsonl_report(j, &report);
+    if (result != ERR_SYNTAX || report.num_problems == 0)
+        fail_msg("accepted: %s", text);
+    if (report.problems[0].line != line || report.problems[0].column != column ||
+        strcmp(report.problems[0].field, field) != 0 || strcmp(report.problems[0].code, code) != 0)
+        fail_msg("%s: got %llu:%llu [%s] %s %s", text, (unsigned long long)report.problems[0].line,
+                 (unsigned long long)report.problems[0].column, report.problems[0].field,
+                 report.problems[0].code, report.problems[0].message);
+    assert_true(report.problems[0].message[0] != '\0');
+    jsonl_free(j);
+}
+
+static void assert_refused(const struct jsonl_rules *rules, const char *text, uint64_t line,
+                           uint64_t column, const char *field, const char *code)
+{
+    assert_refused_bytes(rules, text, strlen(text), line, column, field, code);
+}
+
+/* --- what passes --- */
+
+static void line_ends_may_be_lf_or_crlf_and_the_last_one_may_be_missing(void **state)
+{
+    (void)state;
+    assert_accepted(&balanced, GOOD, 1);
+    assert_accepted(&balanced, GOOD "\n", 1);
+    assert_accepted(&balanced, GOOD "\r\n" LINE("b", "m") "\r\n", 2);
+    assert_accepted(&balanced, GOOD "\n" LINE("b", "m"), 2);
+    assert_accepted(&balanced, GOOD "\r", 1);
+}
+
+static void blank_lines_at_the_end_are_no_requests(void **state)
+{
+    (void)state;
+    assert_accepted(&balanced, GOOD "\n\n \t\r\n\r\n  ", 1);
+}
+
+static void keys_come_in_any_order_with_others_among_them(void **state)
+{
+    (void)state;
+    assert_accepted(
+        &balanced,
+        " {\t\"x\" : [ 1 , -2.5e+7, {\"model\":3,\"model\":4} ] ,\"body\":{\"deep\":{\"model\":[]},"
+        "\"model\":\"m\",\"n\":null,\"t\":true,\"f\":false},\"url\":\"" URL
+        "\", \"method\":\"POST\",\"custom_id\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"} ",
+        1);
+}
+
+static void escaped_spellings_mean_what_they_decode_to(void **state)
+{
+    (void)state;
+    assert_accepted(&balanced,
+                    "{\"custom\\u005fid\":\"a\",\"method\":\"P\\u004fST\",\"url\":\"\\/v1\\/chat\\/"
+                    "completions\","
+                    "\"bod\\u0079\":{\"mod\\u0065l\":\"\\u006d\"}}\n" LINE("b", "m"),
+                    2);
+}
+
+static void a_file_may_do_without_models_when_none_is_required(void **state)
+{
+    static const char text[] =
+        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL "\",\"body\":{}}\n"
+        "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":\"" URL "\",\"body\":{}}";
+    struct jsonl *j = assert_accepted_bytes(&plain, text, strlen(text));
+    struct jsonl_report report;
+
+    (void)state;
+    jsonl_report(j, &report);
+    assert_null(report.model);
+    assert_int_equal(jsonl_spliced_size(j, "other"), strlen(text));
+    jsonl_free(j);
+    assert_refused(&balanced, text, 1, 70, "body.model", "missing_required_parameter");
+}
+
+static void any_path_is_an_endpoint_when_none_is_listed(void **state)
+{
+    static const struct jsonl_rules any = {0};
+
+    (void)state;
+    assert_accepted(&any, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/x\",\"body\":{}}",
+                    1);
+    assert_refused(&any, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"x\",\"body\":{}}", 1,
+                   40, "url", "invalid_url");
+}
+
+static void the_report_tells_model_url_and_sizes(void **state)
+{
+    static const char text[] =
+        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL
+        "\",\"body\":{\"model\":\"gpt\\u002d5\",\"messages\":"
+        "[{\"role\":\"user\",\"content\":\"caf\\u00e9 \\ud83d\\ude00\\n\"}],\"max_tokens\":100,"
+        "\"max_completion_tokens\":250,\"user\":\"not counted\",\"tools\":[{\"type\":\"t\"}]}}\n"
+        "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":\"" URL
+        "\",\"body\":{\"model\":\"gpt-5\",\"input\":\"four\","
+        "\"instructions\":\"xy\",\"prompt\":[\"z\",[\"z\"]],\"max_output_tokens\":7}}\n"
+        "{\"custom_id\":\"c\",\"method\":\"POST\",\"url\":\"" URL
+        "\",\"body\":{\"model\":\"gpt-5\",\"max_tokens\":-5,"
+        "\"max_output_tokens\":\"9\"}}\n";
+    struct jsonl *j = assert_accepted_bytes(&balanced, text, strlen(text));
+    struct jsonl_report report;
+
+    (void)state;
+    jsonl_report(j, &report);
+    assert_string_equal(report.model, "gpt-5");
+    assert_string_equal(report.url, URL);
+    assert_int_equal(report.lines, 3);
+    /* "user", "café 😀\n", "t", "four", "xy", "z", "z" */
+    assert_int_equal(report.prompt_bytes, 4 + 11 + 1 + 4 + 2 + 1 + 1);
+    assert_int_equal(report.output_tokens, 250 + 7);
+    jsonl_free(j);
+}
+
+static void an_embedded_image_counts_little(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct jsonl_report report;
+    struct jsonl *j;
+
+    (void)state;
+    strbuf_adds(&text, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL
+                       "\",\"body\":{\"model\":\"m\",\"messages\":"
+                       "[{\"url\":\"data:image/png;base64,");
+    for (int i = 0; i < 50000; i++)
+        strbuf_addc(&text, 'A');
+    strbuf_adds(&text, "\"}]}}");
+    j = assert_accepted_bytes(&balanced, text.data, text.len);
+    jsonl_report(j, &report);
+    assert_int_equal(report.prompt_bytes, JSONL_DATA_URL_BYTES);
+    jsonl_free(j);
+    strbuf_deinit(&text);
+}
+
+/* --- what does not --- */
+
+static void a_line_that_is_no_json_is_named_with_its_place(void **state)
+{
+    (void)state;
+    assert_refused(&plain, GOOD "\n{\"custom_id\": x}\n", 2, 15, "", "invalid_json_line");
+    assert_refused(&plain, GOOD "\n{\"custom_id\":\"b\"", 2, 17, "", "invalid_json_line");
+    assert_refused(&plain, GOOD " " GOOD "\n", 1, sizeof(GOOD) + 1, "", "invalid_json_line");
+    assert_refused(&plain, "\n\n" GOOD "\n{'a':1}", 1, 1, "", "invalid_json_line");
+    assert_refused(&plain, GOOD "\n{\n", 2, 2, "", "invalid_json_line");
+    assert_refused(&plain, "{\"a\":01}", 1, 7, "", "invalid_json_line");
+    assert_refused(&plain, "{\"a\":1,}", 1, 8, "", "invalid_json_line");
+    assert_refused(&plain, "{\"a\":\"\t\"}", 1, 7, "", "invalid_json_line");
+}
+
+static void a_line_that_is_no_object_is_refused(void **state)
+{
+    (void)state;
+    assert_refused(&plain, "[" GOOD "]", 1, 1, "", "invalid_json_line");
+    assert_refused(&plain, "  \"x\"", 1, 3, "", "invalid_json_line");
+    assert_refused(&plain, " 1", 1, 2, "", "invalid_json_line");
+    assert_refused(&plain, " null ", 1, 2, "", "invalid_json_line");
+}
+
+static void text_that_is_not_strict_utf8_is_refused(void **state)
+{
+    static const char *const bad[] = {"\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff",
+                                      "\xe2\x82"};
+    char text[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "{\"a\":\"x%s\"}", bad[i]);
+        assert_refused(&plain, text, 1, 8, "", "invalid_json_line");
+    }
+    assert_refused(&plain, "{\"a\":\"\\ud800\"}", 1, 7, "", "invalid_json_line");
+    assert_refused(&plain, "{\"a\":\"\\udc00\\ud800\"}", 1, 7, "", "invalid_json_line");
+    assert_refused(&plain, "{\"a\":\f1}", 1, 6, "", "invalid_json_line");
+    assert_refused_bytes(&plain, "{\"a\":\"\0\"}", 9, 1, 7, "", "invalid_json_line");
+}
+
+static void a_blank_line_between_requests_is_refused(void **state)
+{
+    (void)state;
+    assert_refused(&plain, GOOD "\n\n \n" LINE("b", "m"), 2, 1, "", "invalid_json_line");
+    assert_refused(&plain, "\r\n" GOOD, 1, 1, "", "invalid_json_line");
+}
+
+static void a_byte_order_mark_is_refused_with_a_hint(void **state)
+{
+    (void)state;
+    assert_refused(&plain, "\xef\xbb\xbf" GOOD, 1, 1, "", "byte_order_mark");
+    assert_refused(&plain, "\xef\xbb\xbf", 1, 1, "", "byte_order_mark");
+    assert_refused_bytes(&plain, "\xff\xfe{\0\n\0", 6, 1, 1, "", "byte_order_mark");
+    assert_refused(&plain, GOOD "\n\xef\xbb\xbf" GOOD, 2, 1, "", "invalid_json_line");
+}
+
+static void a_file_without_requests_is_refused(void **state)
+{
+    (void)state;
+    assert_refused(&plain, "", 1, 1, "", "empty_file");
+    assert_refused(&plain, "\n \r\n\n", 1, 1, "", "empty_file");
+}
+
+static void custom_ids_must_be_unique_strings(void **state)
+{
+#define REST ",\"method\":\"POST\",\"url\":\"" URL "\",\"body\":{\"model\":\"m\"}}"
+    (void)state;
+    assert_refused(&plain, "{\"method\":\"POST\",\"url\":\"" URL "\",\"body\":{}}", 1, 1,
+                   "custom_id", "missing_required_parameter");
+    assert_refused(&plain, "{\"custom_id\":7" REST, 1, 14, "custom_id", "invalid_type");
+    assert_refused(&plain, "{\"custom_id\":\"\"" REST, 1, 14, "custom_id", "invalid_value");
+    assert_refused(&plain, GOOD "\n" LINE("b", "m") "\n" GOOD, 3, 14, "custom_id",
+                   "duplicate_custom_id");
+    assert_refused(&plain, GOOD "\n" LINE("\\u0061", "m"), 2, 14, "custom_id",
+                   "duplicate_custom_id");
+    assert_accepted(
+        &plain, LINE("a", "m") "\n" LINE("A", "m") "\n" LINE("a ", "m") "\n" LINE("a\\u0000", "m"),
+        4);
+#undef REST
+}
+
+static void method_and_url_must_be_the_ones_of_the_endpoint(void **state)
+{
+#define METHOD(m)                                                                                  \
+    "{\"custom_id\":\"a\",\"method\":" m ",\"url\":\"" URL "\",\"body\":{\"model\":\"m\"}}"
+#define TO(u) "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":" u ",\"body\":{\"model\":\"m\"}}"
+    (void)state;
+    assert_refused(&plain, METHOD("\"GET\""), 1, 27, "method", "invalid_method");
+    assert_refused(&plain, METHOD("\"post\""), 1, 27, "method", "invalid_method");
+    assert_refused(&plain, METHOD("null"), 1, 27, "method", "invalid_type");
+    assert_refused(&plain, TO("\"/v1/files\""), 1, 40, "url", "invalid_url");
+    assert_refused(&plain, TO("\"" URL "\\u0000\""), 1, 40, "url", "invalid_url");
+    assert_refused(&plain, TO("[]"), 1, 40, "url", "invalid_type");
+    assert_refused(&plain, GOOD "\n" TO("\"/v1/responses\""), 2, 40, "url", "url_mismatch");
+    assert_refused(&plain, "{\"custom_id\":\"a\",\"url\":\"" URL "\",\"body\":{}}", 1, 1, "method",
+                   "missing_required_parameter");
+    assert_refused(&plain, "{\"custom_id\":\"a\",\"method\":\"POST\",\"body\":{}}", 1, 1, "url",
+                   "missing_required_parameter");
+#undef METHOD
+#undef TO
+}
+
+static void the_body_must_be_an_object_with_one_model_for_all_lines(void **state)
+{
+#define BODY(b) "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":\"" URL "\",\"body\":" b "}"
+    (void)state;
+    assert_refused(&plain, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL "\"}", 1, 1,
+                   "body", "missing_required_parameter");
+    assert_refused(&plain, BODY("[]"), 1, 70, "body", "invalid_type");
+    assert_refused(&plain, BODY("[{\"model\":\"m\"}]"), 1, 70, "body", "invalid_type");
+    assert_refused(&plain, BODY("{\"model\":null}"), 1, 79, "body.model", "invalid_type");
+    assert_refused(&plain, BODY("{\"model\":\"\"}"), 1, 79, "body.model", "invalid_value");
+    assert_refused(&plain, BODY("{\"model\":\"a\\u0000\"}"), 1, 79, "body.model", "invalid_value");
+    assert_refused(&plain, GOOD "\n" BODY("{\"model\":\"n\"}"), 2, 79, "body.model",
+                   "model_mismatch");
+    assert_refused(&plain, GOOD "\n" BODY("{}"), 2, 70, "body.model", "missing_required_parameter");
+    assert_refused(&plain, BODY("{}") "\n" GOOD, 2, 79, "body.model", "model_mismatch");
+    assert_refused(&balanced, BODY("{}"), 1, 70, "body.model", "missing_required_parameter");
+#undef BODY
+}
+
+static void a_key_that_matters_may_stand_only_once_in_any_spelling(void **state)
+{
+#define TAIL ",\"method\":\"POST\",\"url\":\"" URL "\",\"body\":{\"model\":\"m\"}"
+    (void)state;
+    assert_refused(&plain, "{\"custom_id\":\"a\",\"custom_id\":\"b\"" TAIL "}", 1, 18, "custom_id",
+                   "duplicate_key");
+    assert_refused(&plain, "{\"custom_id\":\"a\",\"custom\\u005fid\":\"b\"" TAIL "}", 1, 18,
+                   "custom_id", "duplicate_key");
+    assert_refused(&plain, "{\"custom_id\":\"a\"" TAIL ",\"body\":1}", 1, 84, "body",
+                   "duplicate_key");
+    assert_refused(&plain, "{\"custom_id\":\"a\"" TAIL ",\"url\":\"" URL "\"}", 1, 84, "url",
+                   "duplicate_key");
+    assert_refused(&plain, "{\"custom_id\":\"a\"" TAIL ",\"method\":\"POST\"}", 1, 84, "method",
+                   "duplicate_key");
+    assert_refused(&plain,
+                   "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL
+                   "\",\"body\":{\"model\":\"m\",\"mod\\u0065l\":\"m\"}}",
+                   1, 83, "body.model", "duplicate_key");
+#undef TAIL
+}
+
+static void limits_name_what_was_allowed(void **state)
+{
+    const struct jsonl_rules lines = {.max_lines = 2}, bytes = {.max_bytes = sizeof(GOOD) + 4};
+    const struct jsonl_rules length = {.max_line_bytes = sizeof(GOOD) - 1},
+                             depth = {.max_depth = 3};
+
+    (void)state;
+    assert_accepted(&lines, GOOD "\n" LINE("b", "m") "\n\n", 2);
+    assert_refused(&lines, GOOD "\n" LINE("b", "m") "\n" LINE("c", "m"), 3, 1, "",
+                   "too_many_tasks");
+    assert_accepted(&bytes, GOOD "\n    ", 1);
+    assert_refused(&bytes, GOOD "\n     ", 2, 5, "", "file_too_large");
+    assert_accepted(&length, GOOD "\n" LINE("b", "m") "\n", 2);
+    assert_refused(&length, GOOD "\n" GOOD " \n", 2, sizeof(GOOD), "", "line_too_long");
+    assert_refused(&length, GOOD "\n" GOOD "                                   ", 2, sizeof(GOOD),
+                   "", "line_too_long");
+    assert_refused(&depth, "{\"a\":[[1]], \"b\":[{}, {\"c\":[]}]}", 1, 27, "", "nesting_too_deep");
+    assert_refused(&depth, "{\"a\":[[[1]]]}", 1, 8, "", "nesting_too_deep");
+}
+
+static void deep_nesting_up_to_the_limit_is_read(void **state)
+{
+    struct jsonl_rules rules = {.max_depth = 600};
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    for (unsigned inner = 61; inner <= 601; inner += 540) {
+        struct jsonl *j;
+        int result;
+
+        strbuf_reset(&text);
+        strbuf_adds(&text, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/"
+                           "x\",\"body\":{\"model\":\"m\",\"input\":");
+        for (unsigned i = 0; i < inner - 3; i++)
+            strbuf_addc(&text, '[');
+        strbuf_adds(&text, "\"x\"");
+        for (unsigned i = 0; i < inner - 3; i++)
+            strbuf_addc(&text, ']');
+        strbuf_adds(&text, "}}");
+        j = check_all_ways(&rules, text.data, text.len, &result);
+        assert_int_equal(result, 0);
+        jsonl_free(j);
+    }
+    strbuf_deinit(&text);
+}
+
+static void the_first_problem_stops_unless_more_are_wanted(void **state)
+{
+    static const char text[] = "x\n" GOOD "\n{}\n\n" LINE("b", "n") "\n[1]\n" LINE("c", "m") "\n";
+    const struct jsonl_rules all = {.endpoints = endpoints, .max_errors = 50};
+    struct jsonl_report report;
+    struct jsonl *j;
+    int result;
+
+    (void)state;
+    assert_refused(&plain, text, 1, 1, "", "invalid_json_line");
+    j = check_all_ways(&all, text, strlen(text), &result);
+    assert_int_equal(result, ERR_SYNTAX);
+    jsonl_report(j, &report);
+    /* line 1; four missing fields of line 3; blank line 4; another model in line 5; an array in
+     * line 6 */
+    assert_int_equal(report.num_problems, 8);
+    assert_int_equal(report.lines, 6);
+    assert_int_equal(report.problems[5].line, 4);
+    assert_string_equal(report.problems[6].code, "model_mismatch");
+    assert_int_equal(report.problems[7].line, 6);
+    jsonl_free(j);
+}
+
+static void no_more_problems_are_kept_than_asked_for(void **state)
+{
+    const struct jsonl_rules rules = {.max_errors = 1000};
+    struct strbuf text = STRBUF_INIT;
+    struct jsonl_report report;
+    struct jsonl *j;
+    int result;
+
+    (void)state;
+    for (int i = 0; i < 70; i++)
+        strbuf_adds(&text, "{}\n");
+    j = check_all_ways(&rules, text.data, text.len, &result);
+    assert_int_equal(result, ERR_SYNTAX);
+    jsonl_report(j, &report);
+    assert_int_equal(report.num_problems, 50);
+    assert_int_equal(report.bytes, text.len);
+    jsonl_free(j);
+    strbuf_deinit(&text);
+}
+
+static void messages_are_short_and_printable(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct jsonl_report report;
+    struct jsonl *j;
+    int result;
+
+    (void)state;
+    strbuf_adds(&text, "{\"custom_id\":\"a\",\"method\":\"\\u001b\\u0085\xc2\x9b");
+    for (int i = 0; i < 3000; i++)
+        strbuf_adds(&text, "\xe2\x82\xac");
+    strbuf_adds(&text, "\",\"url\":\"/x\",\"body\":{}}");
+    j = check_all_ways(&plain, text.data, text.len, &result);
+    jsonl_report(j, &report);
+    assert_string_equal(report.problems[0].code, "invalid_method");
+    assert_true(utf8_is_valid(report.problems[0].message, strlen(report.problems[0].message)));
+    assert_non_null(strstr(report.problems[0].message, "\"?????\xe2\x82\xac"));
+    assert_non_null(strstr(report.problems[0].message, "...\"; expected \"POST\""));
+    jsonl_free(j);
+    strbuf_deinit(&text);
+}
+
+static void a_finished_checker_takes_no_more(void **state)
+{
+    struct jsonl *j = jsonl_new(&plain);
+
+    (void)state;
+    assert_int_equal(jsonl_feed(j, GOOD, strlen(GOOD)), 0);
+    assert_int_equal(jsonl_finish(j), 0);
+    assert_int_equal(jsonl_finish(j), 0);
+    assert_int_equal(jsonl_feed(j, "\n", 1), ERR_BAD_STATE);
+    jsonl_free(j);
+}
+
+/* --- the two readers --- */
+
+static void assert_same_facts(const char *line, const struct jsonl_facts *a,
+                              const struct jsonl_facts *b)
+{
+    bool same = a->root == b->root && a->root_at == b->root_at &&
+                a->prompt_bytes == b->prompt_bytes && a->output_tokens == b->output_tokens;
+
+    for (int i = 0; i < NUM_FIELDS; i++) {
+        const struct jsonl_value *v = &a->fields[i], *w = &b->fields[i];
+
+        same = same && v->present == w->present && v->repeated == w->repeated &&
+               v->type == w->type && v->escaped == w->escaped && v->at == w->at &&
+               v->len == w->len && v->repeat_at == w->repeat_at;
+    }
+    if (!same)
+        fail_msg("the readers differ: %s", line);
+}
+
+static void whatever_the_scanner_is_sure_of_yajl_sees_the_same_way(void **state)
+{
+    static const char *const seeds[] = {
+        GOOD,
+        "{\"body\":{\"messages\":[{\"content\":\"caf\xc3\xa9 \\ud83d\\ude00 \\\"q\\\" "
+        "\\\\\"},{\"x\":[1,2.5e3,-0]}],\"model\":\"m\\/x\","
+        "\"max_tokens\":12},\"custom_id\":\"\\u0041\",\"url\":\"/"
+        "v1\",\"method\":\"POST\",\"url\":null}",
+        "{\"custom_id\":[],\"body\":[{\"model\":1}],\"method\":true,\"url\":-1.5,\"body\":{"
+        "\"model\":\"z\",\"input\":\"data:,x\"}}",
+    };
+    static const char alphabet[] =
+        "{}[]:,\"\\u0dc8e1-+.tfn \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\t\r\x01xyz";
+    struct jsonl_refusal refusal;
+    struct jsonl_facts fast, slow;
+    size_t sure = 0, refused = 0;
+    char line[400];
+
+    (void)state;
+    for (int round = 0; round < 300000; round++) {
+        const char *text = seeds[draw(sizeof(seeds) / sizeof(seeds[0]))];
+        size_t len = strlen(text);
+
+        memcpy(line, text, len + 1);
+        for (size_t n = draw(4); n > 0; n--) {
+            size_t at = draw(len);
+
+            if (draw(3) == 0) {
+                memmove(line + at, line + at + 1, len - at);
+                len--;
+            } else {
+                line[at] = alphabet[draw(sizeof(alphabet) - 1)];
+            }
+        }
+        if (!jsonl_scan(line, len, 6, &fast)) {
+            refused++;
+            continue;
+        }
+        sure++;
+        if (jsonl_referee(line, len, 6, &slow, &refusal) != 0)
+            fail_msg("yajl refuses: %s: %s", line, refusal.message);
+        assert_same_facts(line, &fast, &slow);
+    }
+    assert_true(sure > 50000 && refused > 50000);
+}
+
+static void the_scanner_gives_up_only_where_it_says(void **state)
+{
+    static const char *const sure[] = {GOOD,
+                                       "{}",
+                                       " { } ",
+                                       "{\"a\":\"\\u0000\\ud83d\\ude00\x7f\"}",
+                                       "{\"a\":[0,-0,1.5,1e5,1E-5,10]}",
+                                       "{\"body\":{\"x\":{\"mod\\u0065l\":1}}}",
+                                       "{\"a\":\"0123456789abcdef0123456789abcdef\xc3\xa4\"}"};
+    struct jsonl_facts facts;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sure) / sizeof(sure[0]); i++)
+        assert_true(jsonl_scan(sure[i], strlen(sure[i]), 8, &facts));
+    assert_false(jsonl_scan("{\"\\u0061\":1}", 12, 8, &facts));
+    assert_false(jsonl_scan("{\"body\":{\"mod\\u0065l\":1}}", 26, 8, &facts));
+}
+
+/* --- splicing --- */
+
+struct source {
+    const char *text;
+    size_t len;
+    size_t at_most; /* bytes a read gives; 0: fails */
+};
+
+static ssize_t read_source(void *arg, char *buf, size_t len, uint64_t offset)
+{
+    struct source *s = arg;
+    size_t n = offset < s->len ? s->len - offset : 0;
+
+    if (s->at_most == 0)
+        return -1;
+    n = n < len ? n : len;
+    n = n < s->at_most ? n : s->at_most;
+    memcpy(buf, s->text + offset, n);
+    return (ssize_t)n;
+}
+
+/* With reads and writes of random sizes when `piece` is 0. */
+static ssize_t splice(const struct jsonl *j, const char *name, struct source *source, size_t piece,
+                      struct strbuf *out)
+{
+    struct jsonl_splice *s = jsonl_splice_new(j, name, read_source, source);
+    char buf[700];
+    ssize_t n;
+
+    assert_non_null(s);
+    for (;;) {
+        n = jsonl_splice_read(s, buf, piece != 0 ? piece : 1 + draw(sizeof(buf)));
+        if (n <= 0)
+            break;
+        strbuf_add(out, buf, (size_t)n);
+    }
+    if (n < 0)
+        assert_int_equal(jsonl_splice_read(s, buf, 1), n);
+    jsonl_splice_free(s);
+    return n;
+}
+
+static void add_random_text(struct strbuf *out)
+{
+    static const char *const bits[] = {"word ",
+                                       "\\\"",
+                                       "\\\\",
+                                       "\\n",
+                                       "\\u00e9",
+                                       "\xc3\xbc",
+                                       "\xf0\x9f\x98\x80",
+                                       "\\ud83d\\ude00",
+                                       "\\/",
+                                       "{",
+                                       "}",
+                                       "model",
+                                       ":",
+                                       "0123456789abcdef0123456789",
+                                       "\x7f"};
+
+    for (size_t n = draw(12); n > 0; n--)
+        strbuf_adds(out, bits[draw(sizeof(bits) / sizeof(bits[0]))]);
+}
+
+static void add_random_value(struct strbuf *out, int depth)
+{
+    size_t kind = draw(depth > 4 ? 4 : 6), n = draw(4);
+
+    if (kind == 0) {
+        strbuf_addf(out, "%d", (int)draw(100000) - 50000);
+    } else if (kind == 1) {
+        strbuf_adds(out, draw(2) != 0 ? "1.50E+10" : "null");
+    } else if (kind <= 3) {
+        strbuf_addc(out, '"');
+        add_random_text(out);
+        strbuf_addc(out, '"');
+    } else {
+        strbuf_addc(out, kind == 4 ? '[' : '{');
+        for (size_t i = 0; i < n; i++) {
+            strbuf_adds(out, i > 0 ? " , " : " ");
+            if (kind == 5)
+                strbuf_addf(out, "\"%s\" : ", draw(2) != 0 ? "model" : "content");
+            add_random_value(out, depth + 1);
+        }
+        strbuf_addc(out, kind == 4 ? ']' : '}');
+    }
+}
+
+/* One valid request; `out` gets it with a model, `expected` with another one's spelling in its
+ * place. */
+static void add_random_request(struct strbuf *out, struct strbuf *expected, const char *other,
+                               int number)
+{
+    static const char *const spellings[] = {"\"mo/del\"", "\"mo\\/del\"", "\"\\u006do/del\"",
+                                            "\"mo\\u002fde\\u006C\""};
+    static const char *const keys[] = {"\"model\"", "\"mod\\u0065l\""};
+    struct strbuf head = STRBUF_INIT, tail = STRBUF_INIT;
+
+    strbuf_addf(&head, "{\"custom_id\":\"request-%d\" ,\"extra\": ", number);
+    add_random_value(&head, 0);
+    strbuf_adds(&head, ", \"method\":\"POST\",\"url\":\"" URL "\",\"body\":{\"messages\": ");
+    add_random_value(&head, 0);
+    strbuf_addf(&head, ",%s: ", keys[draw(10) == 0 ? 1 : 0]);
+    strbuf_adds(&tail, " ,\"tools\":");
+    add_random_value(&tail, 0);
+    strbuf_adds(&tail, draw(2) != 0 ? "}}" : " } }\r");
+    strbuf_addf(out, "%s%s%s", strbuf_str(&head), spellings[draw(4)], strbuf_str(&tail));
+    strbuf_addf(expected, "%s%s%s", strbuf_str(&head), other, strbuf_str(&tail));
+    strbuf_deinit(&head);
+    strbuf_deinit(&tail);
+}
+
+static void splicing_changes_the_model_and_no_other_byte(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 400; round++) {
+        struct strbuf text = STRBUF_INIT, expected = STRBUF_INIT, out = STRBUF_INIT,
+                      twice = STRBUF_INIT;
+        struct source source;
+        struct jsonl *j;
+        int lines = 1 + (int)draw(8), result;
+
+        for (int i = 0; i < lines; i++) {
+            add_random_request(&text, &expected, "\"dep \\\"x\\\" \xc3\xa4\"", i);
+            if (i + 1 < lines || draw(2) != 0) {
+                strbuf_addc(&text, '\n');
+                strbuf_addc(&expected, '\n');
+            }
+        }
+        j = check_all_ways(&balanced, text.data, text.len, &result);
+        assert_int_equal(result, 0);
+        source = (struct source){text.data, text.len, 1 + draw(500)};
+        assert_int_equal(jsonl_spliced_size(j, "dep \"x\" \xc3\xa4"), expected.len);
+        assert_int_equal(splice(j, "dep \"x\" \xc3\xa4", &source, 0, &out), 0);
+        assert_int_equal(out.len, expected.len);
+        assert_memory_equal(out.data, expected.data, out.len);
+        jsonl_free(j);
+
+        j = check_all_ways(&balanced, out.data, out.len,
+                           &result); /* the same name again: nothing changes */
+        assert_int_equal(result, 0);
+        source = (struct source){out.data, out.len, SIZE_MAX};
+        assert_int_equal(splice(j, "dep \"x\" \xc3\xa4", &source, 0, &twice), 0);
+        assert_int_equal(twice.len, out.len);
+        assert_memory_equal(twice.data, out.data, out.len);
+        jsonl_free(j);
+        strbuf_deinit(&text);
+        strbuf_deinit(&expected);
+        strbuf_deinit(&out);
+        strbuf_deinit(&twice);
+    }
+}
+
+static void without_a_name_or_without_models_a_splice_copies(void **state)
+{
+    static const char text[] =
+        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL "\",\"body\":{}}\r\n\n";
+    struct strbuf out = STRBUF_INIT;
+    struct source source = {text, strlen(text), 9};
+    struct jsonl *j = assert_accepted_bytes(&plain, text, strlen(text));
+
+    (void)state;
+    assert_int_equal(splice(j, "name", &source, 3, &out), 0);
+    assert_string_equal(strbuf_str(&out), text);
+    jsonl_free(j);
+    strbuf_reset(&out);
+    j = assert_accepted_bytes(&plain, GOOD, strlen(GOOD));
+    source = (struct source){GOOD, strlen(GOOD), 9};
+    assert_int_equal(jsonl_spliced_size(j, NULL), strlen(GOOD));
+    assert_int_equal(splice(j, NULL, &source, 1, &out), 0);
+    assert_string_equal(strbuf_str(&out), GOOD);
+    jsonl_free(j);
+    strbuf_deinit(&out);
+}
+
+static void several_splices_run_over_one_checker(void **state)
+{
+    static const char text[] = GOOD "\n" LINE("b", "m") "\n";
+    struct source source = {text, strlen(text), 7};
+    struct jsonl *j = assert_accepted_bytes(&plain, text, strlen(text));
+    struct jsonl_splice *a = jsonl_splice_new(j, "one", read_source, &source);
+    struct jsonl_splice *b = jsonl_splice_new(j, "two", read_source, &source);
+    char from_a[400] = "", from_b[400] = "";
+    ssize_t n = 0, m = 0;
+
+    (void)state;
+    for (ssize_t got = 1, more = 1; got > 0 || more > 0; n += got, m += more) {
+        got = jsonl_splice_read(a, from_a + n, 5);
+        more = jsonl_splice_read(b, from_b + m, 11);
+        assert_true(got >= 0 && more >= 0);
+    }
+    assert_string_equal(from_a, LINE("a", "one") "\n" LINE("b", "one") "\n");
+    assert_string_equal(from_b, LINE("a", "two") "\n" LINE("b", "two") "\n");
+    jsonl_splice_free(a);
+    jsonl_splice_free(b);
+    jsonl_free(j);
+}
+
+static void an_original_that_fails_or_became_shorter_is_an_error(void **state)
+{
+    struct jsonl *j = assert_accepted_bytes(&plain, GOOD, strlen(GOOD));
+    struct source broken = {GOOD, strlen(GOOD), 0}, shorter = {GOOD, strlen(GOOD) - 1, 1000};
+    struct strbuf out = STRBUF_INIT;
+
+    (void)state;
+    assert_int_equal(splice(j, "x", &broken, 100, &out), ERR_IO);
+    assert_int_equal(splice(j, "x", &shorter, 100, &out), ERR_IO);
+    strbuf_deinit(&out);
+    jsonl_free(j);
+}
+
+/* --- the small words below --- */
+
+static void a_set_tells_which_strings_it_has_seen(void **state)
+{
+    struct idset set;
+    uint32_t first = 0;
+    char id[32];
+
+    (void)state;
+    assert_int_equal(idset_init(&set), 0);
+    for (uint32_t i = 1; i <= 20000; i++) {
+        int len = snprintf(id, sizeof(id), "request-%u", i);
+
+        assert_int_equal(idset_add(&set, id, (size_t)len, i, &first), 0);
+    }
+    for (uint32_t i = 1; i <= 20000; i++) {
+        int len = snprintf(id, sizeof(id), "request-%u", i);
+
+        assert_int_equal(idset_add(&set, id, (size_t)len, 7, &first), ERR_DUPLICATE);
+        assert_int_equal(first, i);
+    }
+    assert_int_equal(idset_add(&set, "", 0, 1, &first), 0);
+    assert_int_equal(idset_add(&set, "\0", 1, 1, &first), 0);
+    assert_int_equal(idset_add(&set, "\0\0\0\0\0\0\0\0", 8, 1, &first), 0);
+    idset_deinit(&set);
+}
+
+static void the_size_of_a_string_is_known_before_it_is_printed(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20000; round++) {
+        struct strbuf out = STRBUF_INIT;
+        char text[24];
+        size_t len = draw(sizeof(text));
+
+        for (size_t i = 0; i < len; i++)
+            text[i] = (char)draw(draw(3) == 0 ? 256 : 128);
+        json_write_string(&out, text, len);
+        assert_int_equal(json_string_size(text, len), out.len);
+        strbuf_deinit(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(line_ends_may_be_lf_or_crlf_and_the_last_one_may_be_missing),
+        cmocka_unit_test(blank_lines_at_the_end_are_no_requests),
+        cmocka_unit_test(keys_come_in_any_order_with_others_among_them),
+        cmocka_unit_test(escaped_spellings_mean_what_they_decode_to),
+        cmocka_unit_test(a_file_may_do_without_models_when_none_is_required),
+        cmocka_unit_test(any_path_is_an_endpoint_when_none_is_listed),
+        cmocka_unit_test(the_report_tells_model_url_and_sizes),
+        cmocka_unit_test(an_embedded_image_counts_little),
+        cmocka_unit_test(a_line_that_is_no_json_is_named_with_its_place),
+        cmocka_unit_test(a_line_that_is_no_object_is_refused),
+        cmocka_unit_test(text_that_is_not_strict_utf8_is_refused),
+        cmocka_unit_test(a_blank_line_between_requests_is_refused),
+        cmocka_unit_test(a_byte_order_mark_is_refused_with_a_hint),
+        cmocka_unit_test(a_file_without_requests_is_refused),
+        cmocka_unit_test(custom_ids_must_be_unique_strings),
+        cmocka_unit_test(method_and_url_must_be_the_ones_of_the_endpoint),
+        cmocka_unit_test(the_body_must_be_an_object_with_one_model_for_all_lines),
+        cmocka_unit_test(a_key_that_matters_may_stand_only_once_in_any_spelling),
+        cmocka_unit_test(limits_name_what_was_allowed),
+        cmocka_unit_test(deep_nesting_up_to_the_limit_is_read),
+        cmocka_unit_test(the_first_problem_stops_unless_more_are_wanted),
+        cmocka_unit_test(no_more_problems_are_kept_than_asked_for),
+        cmocka_unit_test(messages_are_short_and_printable),
+        cmocka_unit_test(a_finished_checker_takes_no_more),
+        cmocka_unit_test(whatever_the_scanner_is_sure_of_yajl_sees_the_same_way),
+        cmocka_unit_test(the_scanner_gives_up_only_where_it_says),
+        cmocka_unit_test(splicing_changes_the_model_and_no_other_byte),
+        cmocka_unit_test(without_a_name_or_without_models_a_splice_copies),
+        cmocka_unit_test(several_splices_run_over_one_checker),
+        cmocka_unit_test(an_original_that_fails_or_became_shorter_is_an_error),
+        cmocka_unit_test(a_set_tells_which_strings_it_has_seen),
+        cmocka_unit_test(the_size_of_a_string_is_known_before_it_is_printed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
