@@ -14,6 +14,7 @@ cmd:cmake cmake
 cmd:ninja ninja-build
 cmd:pkg-config pkg-config
 pc:openssl libssl-dev
+pc:zlib zlib1g-dev
 pc:libcurl libcurl4-openssl-dev
 pc:libh2o-evloop libh2o-evloop-dev
 pc:yajl libyajl-dev
