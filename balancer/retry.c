@@ -4,7 +4,7 @@
  *
  * Answers that are refusals, that is, prove that the request was not carried out:
  *
- *   4xx but 408       RFC 9110, 15.5: the request is at fault. 401, 403, 429 and Azure's 400
+ *   400-451, not 408  RFC 9110, 15.5: the request is at fault. 401, 403, 429 and Azure's 400
  *                     token_limit_exceeded (reference 2.6) another deployment may not give.
  *   503               RFC 9110, 15.6.4: not able to handle the request now; unless a proxy says
  *                     it lost its own connection (Envoy's flags UC, UR): lost_behind.
@@ -15,6 +15,7 @@
  *
  *   408               RFC 9110, 15.5.9 says that the request was incomplete, but Azure also answers
  *                     it when its own backend was slow.
+ *   452-499           nobody's standard; 460 and 499 are proxies that lost their client.
  *   500               failed somewhere on the way, perhaps after the batch was made.
  *   502 504           a proxy has no usable answer of the server behind it.
  *   520 522 524       the same from Cloudflare (522 also when the origin stops acknowledging).
@@ -45,7 +46,7 @@ static bool is_refusal(const struct retry_question *q)
     case 503:
         return !q->lost_behind;
     default:
-        return q->status >= 400 && q->status < 500;
+        return q->status >= 400 && q->status <= 451;
     }
 }
 

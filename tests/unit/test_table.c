@@ -337,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup(two_equal_fingerprints_refuse_the_table, setup),
         cmocka_unit_test_setup(an_empty_list_makes_a_table_in_which_nothing_is_found, setup),
         cmocka_unit_test_setup(a_name_is_found_by_its_bytes_and_length_alone, setup),
+        cmocka_unit_test_setup(names_of_one_hash_are_told_apart, setup),
         cmocka_unit_test_setup(
             the_exact_name_wins_over_wildcards_and_the_most_specific_wildcard_over_others, setup),
         cmocka_unit_test_setup(a_star_stands_for_any_characters_and_for_none, setup),
