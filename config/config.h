@@ -96,7 +96,9 @@ MUST_USE int config_load(const char *path, const struct config_overrides *overri
 void config_free(struct config *config); /* wipes secrets; NULL is fine */
 void config_report_free(struct config_report *report);
 
-/** One line per note: `file:line: field: text`. */
+/** One line per note: `file:line: severity: field: text`, severity being error, warning or
+ * honoured. Notes without a file start with "environment: " or "command line: " (fields "--port",
+ * ...). */
 void config_report_print(const struct config_report *report, struct strbuf *out);
 
 /** What `tranche check` prints after the notes: settings in force and, per deployment, the final

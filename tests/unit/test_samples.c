@@ -1,0 +1,137 @@
+/* The sample files load as they are, without a warning: what people copy works. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "config/config.h"
+
+#define SAMPLES SOURCE_DIR "/config/samples/"
+
+static void clean(void)
+{
+    static const char *const names[] = {"OPENAI_API_KEY",
+                                        "OPENAI_BASE_URL",
+                                        "OPENAI_API_BASE",
+                                        "OPENAI_ORGANIZATION",
+                                        "OPENAI_ORG_ID",
+                                        "OPENAI_PROJECT_ID",
+                                        "AZURE_API_KEY",
+                                        "AZURE_OPENAI_API_KEY",
+                                        "AZURE_API_BASE",
+                                        "AZURE_API_VERSION",
+                                        "AZURE_AD_TOKEN",
+                                        "LITELLM_MASTER_KEY",
+                                        "HOST",
+                                        "PORT",
+                                        "NUM_WORKERS",
+                                        "TMPDIR"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        unsetenv(names[i]);
+}
+
+static struct config *load(const char *path)
+{
+    struct config_report report;
+    struct strbuf text = STRBUF_INIT;
+    struct config *config;
+    int rc = config_load(path, NULL, &config, &report);
+
+    config_report_print(&report, &text);
+    for (size_t i = 0; i < report.num_notes; i++) {
+        if (report.notes[i].severity != CONFIG_HONOURED)
+            fail_msg("%s", strbuf_str(&text));
+    }
+    assert_int_equal(rc, 0);
+    strbuf_deinit(&text);
+    config_report_free(&report);
+    return config;
+}
+
+static void the_minimal_file_serves_one_model_of_openai(void **state)
+{
+    struct config *config;
+
+    (void)state;
+    clean();
+    setenv("OPENAI_API_KEY", "sk-openai", 1);
+    setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
+    config = load(SAMPLES "minimal-openai.yaml");
+    assert_int_equal(config->models.num_accounts, 1);
+    assert_int_equal(config->models.num_deployments, 2);
+    assert_string_equal(config->models.deployments[0].group, "gpt-4o-mini");
+    assert_string_equal(config->master_key.data, "sk-gateway");
+    config_free(config);
+}
+
+static void the_azure_file_spreads_one_model_over_three_resources(void **state)
+{
+    static const char *const places[] = {"EU", "US", "ASIA"};
+    struct config *config;
+    char name[32], value[64];
+
+    (void)state;
+    clean();
+    for (int i = 0; i < 3; i++) {
+        strcat(strcpy(name, "AZURE_API_BASE_"), places[i]);
+        strcat(strcat(strcpy(value, "https://"), places[i]), ".openai.azure.com");
+        setenv(name, value, 1);
+        strcat(strcpy(name, "AZURE_API_KEY_"), places[i]);
+        setenv(name, places[i], 1);
+    }
+    setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
+    config = load(SAMPLES "three-azure.yaml");
+    assert_true(config->balance_batches);
+    assert_int_equal(config->models.num_accounts, 3);
+    assert_int_equal(config->models.num_deployments, 4);
+    for (int i = 0; i < 3; i++) {
+        const struct model_deployment *d = &config->models.deployments[i];
+
+        assert_string_equal(d->group, "gpt-4o-batch");
+        assert_string_equal(d->mode, "batch");
+        assert_string_equal(config->models.accounts[d->account].key.data, places[i]);
+        assert_string_equal(config->models.accounts[d->account].api_version, "2024-10-21");
+    }
+    assert_int_equal(config->models.default_deployment[PROVIDER_AZURE], 3);
+    config_free(config);
+}
+
+static void the_full_file_is_honoured_whole(void **state)
+{
+    struct config *config;
+
+    (void)state;
+    clean();
+    setenv("AZURE_API_KEY_EU", "azure", 1);
+    setenv("AZURE_AD_TOKEN_US", "token", 1);
+    setenv("OPENAI_API_KEY", "sk-openai", 1);
+    setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
+    setenv("TRANCHE_SEAL_KEY", "a-seal-key-of-32-bytes-or-so----", 1);
+    config = load(SAMPLES "full.yaml");
+    assert_int_equal(config->models.num_accounts, 3);
+    assert_int_equal(config->models.num_deployments, 5);
+    assert_int_equal(config->models.accounts[1].auth, ACCOUNT_AUTH_BEARER);
+    assert_null(config->models.accounts[1].api_version);
+    assert_string_equal(config->models.accounts[2].organization, "org-example");
+    assert_int_equal(config->num_retries, 3);
+    assert_int_equal(config->cooldown_ms, 60000);
+    assert_int_equal(config->num_seal_keys, 1);
+    assert_int_equal(config->num_workers, 2);
+    config_free(config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_minimal_file_serves_one_model_of_openai),
+        cmocka_unit_test(the_azure_file_spreads_one_model_over_three_resources),
+        cmocka_unit_test(the_full_file_is_honoured_whole),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
