@@ -210,10 +210,41 @@ static int make_boundary(char out[33])
     return 0;
 }
 
+/* What `*` of the group's name stands for in `model`, put in place of `*` in the row's own name: "openai/gpt-4o" by the row `openai/` `*` of upstream name `*` is
+ * "gpt-4o". @return false: the pattern does not fit, the name stays */
+static bool fill_wildcard(const char *group, const char *upstream, const char *model, char *out, size_t size)
+{
+    const char *star = strchr(group, '*'), *at = strchr(upstream, '*');
+    size_t head = star != NULL ? (size_t)(star - group) : 0, tail = star != NULL ? strlen(star + 1) : 0, len = strlen(model);
+
+    if (star == NULL || at == NULL || len < head + tail || strncmp(model, group, head) != 0 ||
+        strcmp(model + len - tail, star + 1) != 0)
+        return false;
+    return snprintf(out, size, "%.*s%.*s%s", (int)(at - upstream), upstream, (int)(len - head - tail), model + head, at + 1) <
+           (int)size;
+}
+
+/* The name that body.model becomes at this deployment; NULL: it stays. */
+static const char *name_at(const struct upload *up, const struct table_deployment *d, char *buf, size_t size)
+{
+    const struct table *table = up->worker->table;
+    const char *upstream = table_str(table, d->upstream_model);
+    struct jsonl_report report;
+
+    if (!up->rewrite || up->lines == NULL || upstream[0] == '\0')
+        return NULL;
+    if (strchr(upstream, '*') == NULL)
+        return upstream;
+    jsonl_report(up->lines, &report);
+    return report.model != NULL && fill_wildcard(table_group_name(table, d->group), upstream, report.model, buf, size) ? buf
+                                                                                                                       : NULL;
+}
+
 static int start_try(struct upload *up)
 {
     const struct table_deployment *d = table_deployment(up->worker->table, up->deployment);
-    const char *name = up->rewrite && up->lines != NULL ? table_str(up->worker->table, d->upstream_model) : NULL;
+    char filled[512];
+    const char *name = name_at(up, d, filled, sizeof(filled));
     struct provider_upload form = {
         .purpose = strbuf_str(&up->purpose),
         .filename = strbuf_str(&up->filename),
@@ -230,7 +261,7 @@ static int start_try(struct upload *up)
     if (make_boundary(boundary) != 0 || provider_multipart(&form, boundary, &up->prologue, &up->epilogue) != 0)
         return ERR_NOMEM;
     up->file_bytes = up->spool.size;
-    if (name != NULL && name[0] != '\0') {
+    if (name != NULL) {
         up->file_bytes = jsonl_spliced_size(up->lines, name);
         up->splice = jsonl_splice_new(up->lines, name, spool_read, &up->spool);
         if (up->splice == NULL)
