@@ -227,6 +227,23 @@ static void a_name_is_found_by_its_bytes_and_length_alone(void **state)
     table_free(table);
 }
 
+/* FNV-1a gives these two words one hash. */
+static void names_of_one_hash_are_told_apart(void **state)
+{
+    struct table *table;
+
+    (void)state;
+    add("costarring", "");
+    table = build();
+    assert_int_equal(find(table, "liquid"), MODEL_NO_INDEX);
+    table_free(table);
+    add("liquid", "");
+    table = build();
+    assert_int_equal(find(table, "costarring"), 0);
+    assert_int_equal(find(table, "liquid"), 1);
+    table_free(table);
+}
+
 static void
 the_exact_name_wins_over_wildcards_and_the_most_specific_wildcard_over_others(void **state)
 {
