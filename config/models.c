@@ -83,6 +83,23 @@ static bool is_ours(const struct node *row, struct reporter *reporter)
     return false;
 }
 
+/* LiteLLM takes `base_url` for `api_base`; not following it would send a key to the wrong place. */
+static void rename_base_url(const struct node *params, struct reporter *reporter)
+{
+    struct node *base_url = node_get(params, "base_url");
+    char *key;
+
+    if (base_url == NULL || node_get(params, "api_base") != NULL)
+        return;
+    key = strdup("api_base");
+    if (key == NULL) {
+        reporter->failed = true;
+        return;
+    }
+    free(base_url->key);
+    base_url->key = key;
+}
+
 void models_mark_rows(struct node *root, struct reporter *reporter)
 {
     const struct node *list = node_get(root, "model_list");
@@ -90,7 +107,11 @@ void models_mark_rows(struct node *root, struct reporter *reporter)
     if (list == NULL || list->kind != NODE_LIST)
         return;
     for (size_t i = 0; i < list->num_items; i++) {
-        if (list->items[i]->kind == NODE_MAP && !is_ours(list->items[i], reporter))
+        if (list->items[i]->kind != NODE_MAP)
+            continue;
+        if (is_ours(list->items[i], reporter))
+            rename_base_url(node_get(list->items[i], "litellm_params"), reporter);
+        else
             list->items[i]->skipped = true;
     }
 }
@@ -112,7 +133,10 @@ static char *digest_id(const struct model_account *account, const struct model_d
             strbuf_addf(&id, "%02x", digest[i]);
     }
     strbuf_deinit(&text);
-    return strbuf_take(&id);
+    if (id.len == 2 * ID_BYTES)
+        return strbuf_take(&id);
+    strbuf_deinit(&id);
+    return NULL;
 }
 
 void models_deployment_deinit(struct model_deployment *d)
@@ -174,6 +198,7 @@ static int set_fingerprint(struct models_build *build, struct model_deployment *
     const struct model_deployment *twin;
     struct strbuf name = STRBUF_INIT;
     size_t first;
+    bool failed;
 
     d->fingerprint = ids_deployment_fingerprint(provider, account->base, d->upstream_model);
     twin = with_fingerprint(models, d->fingerprint, &first);
@@ -185,10 +210,11 @@ static int set_fingerprint(struct models_build *build, struct model_deployment *
             return ERR_DUPLICATE;
         }
         strbuf_addf(&name, "%s\n%s\n%s", d->upstream_model, d->group, own_id ? d->id : "");
-        if (strbuf_failed(&name))
-            return ERR_NOMEM;
+        failed = strbuf_failed(&name);
         d->fingerprint = ids_deployment_fingerprint(provider, account->base, strbuf_str(&name));
         strbuf_deinit(&name);
+        if (failed)
+            return ERR_NOMEM;
         twin = with_fingerprint(models, d->fingerprint, &first);
         if (twin == NULL)
             return 0;

@@ -94,6 +94,7 @@ void report_at(struct reporter *reporter, enum config_severity severity, const s
     va_start(args, fmt);
     add(reporter, severity, node->file, node->line, strbuf_str(&path), fmt, args);
     va_end(args);
+    reporter->failed |= strbuf_failed(&path);
     strbuf_deinit(&path);
 }
 
@@ -115,6 +116,7 @@ void report_under(struct reporter *reporter, enum config_severity severity, cons
     add(reporter, severity, child == NULL ? NULL : child->file, child == NULL ? 0 : child->line,
         strbuf_str(&path), fmt, args);
     va_end(args);
+    reporter->failed |= strbuf_failed(&path);
     strbuf_deinit(&path);
 }
 
@@ -124,6 +126,7 @@ void report_wanted(struct reporter *reporter, const struct node *node, const cha
 
     node_show(node, &got);
     report_at(reporter, CONFIG_ERROR, node, "got %s, wanted %s", strbuf_str(&got), wanted);
+    reporter->failed |= strbuf_failed(&got);
     strbuf_deinit(&got);
 }
 

@@ -311,6 +311,17 @@ static void an_address_is_taken_in_every_form_that_is_pasted(void **state)
                    "not used: the address is of the v1 form");
 }
 
+static void base_url_is_another_name_of_api_base(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, "model_list:\n"
+            "- {model_name: g, litellm_params: {model: gpt, base_url: 'http://localhost:1/v1'}}\n");
+    assert_int_equal(l->rc, 0);
+    assert_string_equal(account_of(l, 0)->base, "http://localhost:1/v1");
+    assert_not_told(l, "warning");
+}
+
 static void missing_credentials_name_the_variable(void **state)
 {
     struct loaded *l = *state;
@@ -1192,6 +1203,7 @@ int main(void)
         TEST(rows_of_other_providers_are_left_out_with_a_warning),
         TEST(deployments_of_one_resource_share_its_account),
         TEST(an_address_is_taken_in_every_form_that_is_pasted),
+        TEST(base_url_is_another_name_of_api_base),
         TEST(missing_credentials_name_the_variable),
         TEST(azure_rows_fall_back_on_litellms_variables),
         TEST(the_same_deployment_twice_is_refused),
