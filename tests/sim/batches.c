@@ -373,6 +373,12 @@ static int check_file(struct call *call, const char *id, struct file **out)
     return 0;
 }
 
+static bool fails_unready(const struct call *call, const struct batch *b)
+{
+    return call->sim->now_ms < b->input->ready_ms &&
+           strcmp(call->acc->sw.pending_create, "async") == 0;
+}
+
 /* The fast form of the quota (reference 2.6). */
 static int check_room(struct call *call, struct batch *b)
 {
@@ -461,6 +467,7 @@ static int read_body(struct call *call, const struct json *body, struct batch *b
     if (id != NULL && check_file(call, id, &b->input) != 0)
         return -1;
     if (b->input != NULL) {
+        b->unready = fails_unready(call, b);
         snprintf(b->input_id, sizeof(b->input_id), "%s", b->input->id);
         engine_peek_model(b->input, b->model, sizeof(b->model));
         b->deployment = engine_deployment(call->acc, b->model);

@@ -279,7 +279,7 @@ static void requests(struct sim *sim, const struct request *req, struct reply *r
     free(next);
 }
 
-static void add_fault(struct sim *sim, const struct json *body, struct reply *rep)
+static void add_fault(struct conn *c, struct sim *sim, const struct json *body, struct reply *rep)
 {
     struct strbuf why = STRBUF_INIT;
     const char *name = json_get_str(body, "account");
@@ -293,6 +293,8 @@ static void add_fault(struct sim *sim, const struct json *body, struct reply *re
         problem(rep, 400, strbuf_str(&why));
     else
         strbuf_addf(&rep->body, "{\"id\":\"%s\"}", f->id);
+    if (f != NULL && faults_on_accept(f))
+        http_close_idle(c, account_named(sim, name)); /* so that there is something to accept */
     strbuf_deinit(&why);
 }
 
@@ -338,7 +340,7 @@ static bool path_is(const struct request *req, const char *path)
     return strlen(path) == req->path_len && memcmp(path, req->target, req->path_len) == 0;
 }
 
-static void post(struct sim *sim, struct request *req, struct reply *rep)
+static void post(struct conn *c, struct sim *sim, struct request *req, struct reply *rep)
 {
     struct json_error error = {0};
     struct json_doc *doc = json_doc_new();
@@ -352,7 +354,7 @@ static void post(struct sim *sim, struct request *req, struct reply *rep)
     } else if (text == NULL || doc == NULL || (body = json_parse(doc, text, len, &error)) == NULL) {
         problem(rep, 400, "the body is not JSON");
     } else if (path_is(req, "/control/faults")) {
-        add_fault(sim, body, rep);
+        add_fault(c, sim, body, rep);
     } else if (path_is(req, "/control/time")) {
         move_time(sim, body, rep);
     } else if (path_is(req, "/control/switches")) {
@@ -369,7 +371,7 @@ void control_call(struct conn *c, struct sim *sim, struct request *req, struct r
     bool get = request_is(req, "GET");
 
     if (request_is(req, "POST")) {
-        post(sim, req, rep);
+        post(c, sim, req, rep);
     } else if (get && path_is(req, "/control/ledger")) {
         ledger(sim, rep);
     } else if (get && path_is(req, "/control/requests")) {

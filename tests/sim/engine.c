@@ -349,6 +349,10 @@ static void judge_file(struct account *acc, struct batch *b)
     bool azure = acc->kind == KIND_AZURE;
     char bom[3] = "";
 
+    if (b->unready)
+        add_error(acc, b, "invalid_request", NULL, 0, "The input file is not processed yet.");
+    else if (b->input->bad)
+        add_error(acc, b, "invalid_request", NULL, 0, "The input file could not be processed.");
     if (b->check->too_many)
         add_error(acc, b, "too_many_tasks", NULL, 0, "The input file has more than %lld requests.",
                   (long long)acc->sw.max_lines);
@@ -555,7 +559,6 @@ void engine_start(struct account *acc, struct batch *b)
 
 void engine_cancel(struct account *acc, struct batch *b)
 {
-    b->cut_by_cancel = true;
     enter(acc, b, STATUS_CANCELLING, acc->sim->now_ms);
     check_free(b);
 }

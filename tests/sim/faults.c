@@ -163,14 +163,14 @@ fail:
     return NULL;
 }
 
-static bool on_accept(const struct fault *f)
+bool faults_on_accept(const struct fault *f)
 {
     return f->close == PHASE_ACCEPT || f->reset == PHASE_ACCEPT || f->hang == PHASE_ACCEPT;
 }
 
 static bool matches(const struct fault *f, const struct account *acc, const struct request *req)
 {
-    if (f->times == 0 || on_accept(f) != (req == NULL))
+    if (f->times == 0 || faults_on_accept(f) != (req == NULL))
         return false;
     if (f->account != NULL && strcmp(f->account, acc->name) != 0)
         return false;

@@ -45,6 +45,9 @@ struct fault *faults_add(struct sim *sim, const struct json *desc, struct strbuf
 struct fault *faults_take(struct sim *sim, const struct account *acc, const struct request *req);
 void fault_release(struct fault *f); /* NULL is fine */
 
+/** Whether a fault acts on new connections, before any request. */
+bool faults_on_accept(const struct fault *f);
+
 void faults_clear(struct sim *sim);
 
 /** Print all as a JSON array. */

@@ -649,6 +649,15 @@ struct server *http_new(struct sim *sim)
     return srv;
 }
 
+void http_close_idle(struct conn *c, const struct account *acc)
+{
+    for (struct conn *o = c->srv->conns; o != NULL; o = o->next) {
+        bool ours = o->acc->journal != NULL && (acc == NULL || o->acc == acc);
+        if (ours && o->state == CONN_HEAD && o->in_off == o->in.len)
+            conn_close(o, false);
+    }
+}
+
 struct sim *http_sim(struct conn *c)
 {
     return c->srv->sim;

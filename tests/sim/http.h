@@ -21,6 +21,10 @@ void http_free(struct server *srv);
 /** Answer a request whose reply was parked. */
 void http_resume(struct conn *c, const struct reply *rep);
 
+/** Close the connections of an account (NULL: of all) that wait for a request, on the server of
+ * `c`. */
+void http_close_idle(struct conn *c, const struct account *acc);
+
 /** The simulator behind a connection. */
 struct sim *http_sim(struct conn *c);
 

@@ -99,7 +99,7 @@ struct batch {
     int64_t output_expires_s;      /* 0: the account's default */
     enum status status;
     bool terminal;
-    bool cut_by_cancel;
+    bool unready;     /* created on a pending file, which the switch lets fail later */
     int64_t at_ms[8]; /* when a status was entered, by enum status; at_ms[VALIDATING] is creation;
                          0: never */
     struct validation *check;   /* owned while lines are being looked at */
