@@ -128,6 +128,8 @@ static void on_created(void *arg, const struct attempt_result *result)
         .pinned = true,
         .nothing_sent = result->upstream->nothing_sent,
         .answered = result->upstream->end == UPSTREAM_ANSWERED,
+        .lost_behind = result->upstream->body != NULL &&
+                       retry_is_lost_behind(result->upstream->body, result->upstream->body_len),
         .outcome = result->outcome,
         .status = result->upstream->head.status,
         .tries = c->tries,

@@ -28,6 +28,18 @@ static void describe(struct worker *w, enum op_class op, uint32_t deployment, ui
         c->in_flight += sum.in_flight[i];
 }
 
+/* Another worker won the right to probe this one: for us it is still resting. @return false: we knew that already */
+static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < num; i++) {
+        if (all[i].deployment != deployment || !all[i].admitted)
+            continue;
+        all[i].admitted = false;
+        return true;
+    }
+    return false;
+}
+
 uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num, const bool *tried,
                            uint64_t tokens)
 {
@@ -41,11 +53,14 @@ uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *c
         describe(w, op, candidates[i], now_ms, &all[i]);
         all[i].tried = tried[i];
     }
-    chosen = pick_next(w->policy, all, num, tokens, worker_random(w));
+    for (;;) {
+        chosen = pick_next(w->policy, all, num, tokens, worker_random(w));
+        if (chosen == MODEL_NO_INDEX || breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op), now_ms) ||
+            !withdraw(all, num, chosen))
+            break; /* found, nowhere, or the last resort that is never ejected */
+    }
     if (all != few)
         free(all);
-    if (chosen != MODEL_NO_INDEX) /* being refused the probe changes nothing: pick had no better one */
-        (void)breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op), now_ms);
     return chosen;
 }
 

@@ -85,7 +85,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc, const stru
     struct json *object = res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
 
     if (f->call == CALL_FILE_DELETE)
-        return normal_deletion(doc, object, f->relay->route.id);
+        return normal_deletion(doc, res->head.status == 404 ? NULL : object, f->relay->route.id);
     if (!json_is(object, JSON_OBJECT))
         return NULL;
     if (f->call == CALL_FILE_GET) {
@@ -155,7 +155,8 @@ static void on_asked(void *arg, const struct attempt_result *result)
         fetch_free(f);
         return;
     }
-    if (result->ok) {
+    /* A delete that is asked again and finds nothing: the first one, whose answer was lost, did it. */
+    if (result->ok || (f->call == CALL_FILE_DELETE && f->tries > 1 && result->upstream->head.status == 404)) {
         answer(f, result->upstream);
         return;
     }

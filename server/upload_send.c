@@ -136,6 +136,7 @@ static void on_sent(void *arg, const struct attempt_result *result)
         .op = OP_UPLOAD,
         .nothing_sent = res->nothing_sent,
         .answered = res->end == UPSTREAM_ANSWERED,
+        .lost_behind = res->body != NULL && retry_is_lost_behind(res->body, res->body_len),
         .outcome = result->outcome,
         .status = res->head.status,
         .tries = up->tries,
