@@ -1,6 +1,8 @@
-/* The one error translator: every upstream body shape (reference 1.7 and 2.8, empty, HTML) -> the four-key envelope. */
+/* The one error translator: every upstream body shape (reference 1.7 and 2.8, empty, HTML) -> the four-key envelope. What looks like a key in a
+ * provider's text is masked; failure.c says what does. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +21,8 @@ struct failure {
 
 /** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from the provider is answered as 502 with code
  *  `upstream_auth`: the gateway's credential is wrong, not the client's, and SDK users must not think that theirs is.
+ *  Codes of our own: upstream_auth, upstream_unreachable, upstream_timeout (504), upstream_broken, upstream_too_large, upstream_invalid_answer (also
+ *  for a 2xx that the caller could not use), upstream_unexpected_status, upstream_refused (502 but for the one), upload_unreadable (500).
  *  @param now_unix_s  for HTTP dates in Retry-After */
 void failure_from_result(const struct upstream_result *result, int64_t now_unix_s, struct failure *out);
 

@@ -9,15 +9,18 @@
 #include "common/model.h"
 
 /** A File: `object` filled, status lower-cased, `pending`/`running` shown as `uploaded` (wait helpers poll until `processed`, `error` or `deleted`, which
- *  stay), null or missing bytes -> `bytes_hint` (or 0), ISO times -> Unix seconds, missing status_details -> null. */
+ *  stay), a missing status -> `processed`, null or missing bytes -> `bytes_hint` (0 when negative), ISO times -> Unix seconds, missing
+ *  status_details -> null. All functions here leave alone what is no object, and can be applied twice. */
 void normal_file(struct json_doc *doc, struct json *file, int64_t bytes_hint);
 
 /** A Batch: all keys of reference 1.3 present, unset ones null, in their order (unknown ones after them); "" ids -> null; statuses lower-case;
- *  ISO times -> integers; null request_counts members -> 0; errors.data[].line integer; our own metadata pair (key "tranche") removed.
+ *  ISO times -> integers; null request_counts or members of it -> 0; errors.data[].line integer; our own metadata pair (key "tranche")
+ *  removed, metadata null when nothing else is in it.
  *  @param client_endpoint  what the client sent ("/v1/chat/completions") or NULL: then a bare "/chat/completions" gets its /v1 back */
 void normal_batch(struct json_doc *doc, struct json *batch, const char *client_endpoint);
 
-/** A deletion answer, also from an empty 204: {"id","object":"file","deleted":true}. */
+/** A deletion answer, also from an empty 204 (then `answer` is NULL): {"id","object":"file","deleted":true}, unknown members behind.
+ *  @param id  what the client called it  @return a new object; NULL: out of memory */
 struct json *normal_deletion(struct json_doc *doc, struct json *answer, const char *id);
 
 /** A list: the `data` array of either form (`data`, old `value`); NULL when there is none. Does not touch the elements. */

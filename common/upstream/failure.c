@@ -1,0 +1,506 @@
+/* The one error translator. Sources: reference/provider-apis.md sections 1.7, 2.8, 2.9 and
+ * statements 84 to 87, 106, 110, 111.
+ *
+ * A provider may repeat a key in its text ("Incorrect API key provided: sk-..."), and that key
+ * would be ours. The answers that do so (401, 403) are replaced as a whole; elsewhere everything
+ * that looks like a key is masked: `sk-` and what hangs on it, JSON web tokens, what follows
+ * "Bearer", and runs of 32 or more letters and digits shortly after the word "key". */
+#include "common/upstream/failure.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <curl/curl.h>
+
+#include "common/json.h"
+#include "common/secret.h"
+
+#define MAX_PARSED     (256 * 1024) /* bytes of a body that we look at */
+#define MAX_PLAIN      512          /* bytes of a text/plain body that is shown */
+#define MAX_RETRY_MS   300000
+#define MIN_KEY        32 /* letters and digits in a row */
+#define KEY_REACH      64 /* bytes between the word "key" and a key */
+#define TOKEN_LIMIT    "token_limit_exceeded"
+#define UPSTREAM_CODES "upstream_"
+
+/* --- text --- */
+
+/* Length of the valid UTF-8 sequence at `text`, 0 when there is none (RFC 3629). */
+static size_t utf8_length(const char *text, size_t len)
+{
+    size_t n;
+
+    for (n = 1; n <= 4 && n <= len; n++)
+        if (utf8_is_valid(text, n))
+            return n;
+    return 0;
+}
+
+static bool is_key_byte(char c)
+{
+    unsigned char u = (unsigned char)c;
+
+    return (u < 0x80 && isalnum(u)) || c == '-' || c == '_' || c == '*' || c == '.';
+}
+
+static size_t run_of(const char *text, size_t len, bool (*in)(char))
+{
+    size_t n = 0;
+
+    while (n < len && in(text[n]))
+        n++;
+    while (n > 0 && text[n - 1] == '.') /* the end of a sentence */
+        n--;
+    return n;
+}
+
+static bool is_base62(char c)
+{
+    return (unsigned char)c < 0x80 && isalnum((unsigned char)c);
+}
+
+static bool has_prefix(const char *text, size_t len, const char *prefix)
+{
+    size_t n = strlen(prefix);
+
+    return len >= n && strncasecmp(text, prefix, n) == 0;
+}
+
+/* Whether the word "key" stands shortly before `at`. */
+static bool follows_key(const char *text, size_t at)
+{
+    size_t from = at > KEY_REACH ? at - KEY_REACH : 0, i;
+
+    for (i = from; i + 3 <= at; i++)
+        if (strncasecmp(text + i, "key", 3) == 0)
+            return true;
+    return false;
+}
+
+/* How many bytes at text[at] are a key; 0: none. Called where a word begins only. */
+static size_t key_length(const char *text, size_t len, size_t at)
+{
+    const char *here = text + at;
+    size_t left = len - at, n;
+
+    if (has_prefix(here, left, "sk-")) {
+        n = run_of(here, left, is_key_byte);
+        return n >= 8 ? n : 0;
+    }
+    if (left >= 3 && strncmp(here, "eyJ", 3) == 0) {
+        n = run_of(here, left, is_key_byte);
+        return n >= 16 ? n : 0;
+    }
+    if (at >= 7 && strncasecmp(here - 7, "bearer ", 7) == 0) {
+        n = run_of(here, left, is_key_byte);
+        return n >= 16 ? n : 0;
+    }
+    n = run_of(here, left, is_base62);
+    return n >= MIN_KEY && follows_key(text, at) ? n : 0;
+}
+
+/* Copy text for people: keys masked, control bytes as spaces, invalid UTF-8 as U+FFFD, cut at a
+ * character. */
+static void copy_text(char *out, size_t size, const char *text, size_t len)
+{
+    static const char replacement[] = "\xef\xbf\xbd";
+    size_t at = 0, used = 0, n;
+
+    while (at < len) {
+        bool word =
+            at == 0 || (!is_base62(text[at - 1]) && text[at - 1] != '-' && text[at - 1] != '_');
+        size_t key = word ? key_length(text, len, at) : 0;
+        const char *piece = text + at;
+
+        n = utf8_length(piece, len - at);
+        at += key != 0 ? key : n != 0 ? n : 1;
+        if (key != 0) {
+            piece = SECRET_MASK;
+            n = strlen(SECRET_MASK);
+        } else if (n == 0) {
+            piece = replacement;
+            n = 3;
+        } else if ((unsigned char)*piece < ' ' || *piece == 0x7f) {
+            piece = " ";
+        }
+        if (used + n >= size)
+            break;
+        memcpy(out + used, piece, n);
+        used += n;
+    }
+    out[used] = '\0';
+}
+
+static void set_text(char *out, size_t size, const char *text)
+{
+    copy_text(out, size, text, strlen(text));
+}
+
+/* A copy of the body that a strict parser accepts: no byte order mark, invalid UTF-8 as U+FFFD. */
+static void clean_body(const char *body, size_t len, struct strbuf *out)
+{
+    size_t n;
+
+    if (len >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0) {
+        body += 3;
+        len -= 3;
+    }
+    if (utf8_is_valid(body, len)) {
+        strbuf_add(out, body, len);
+        return;
+    }
+    for (; len > 0; body += n, len -= n) {
+        n = utf8_length(body, len);
+        if (n != 0)
+            strbuf_add(out, body, n);
+        else
+            strbuf_adds(out, "\xef\xbf\xbd");
+        n += n == 0;
+    }
+}
+
+/* --- what the body says --- */
+
+/* A string that says something. */
+static const struct json *said(const struct json *v)
+{
+    size_t len = 0;
+
+    return json_str(v, &len) != NULL && len > 0 ? v : NULL;
+}
+
+static const struct json *first_said(const struct json *obj, const char *const *names)
+{
+    const struct json *v = NULL;
+
+    for (; *names != NULL && v == NULL; names++)
+        v = said(json_get(obj, *names));
+    return v;
+}
+
+/* The object that describes the error, of whatever shape the answer is. */
+static const struct json *find_error(const struct json *root)
+{
+    const struct json *error = json_get(root, "error"), *list;
+
+    if (json_is(error, JSON_OBJECT))
+        return error;
+    list = json_get(root, "errors");
+    if (json_is(list, JSON_OBJECT))
+        list = json_get(list, "data");
+    if (json_is(list, JSON_ARRAY) && json_is(json_at(list, 0), JSON_OBJECT))
+        return json_at(list, 0);
+    list = json_get(root, "detail"); /* FastAPI */
+    if (json_is(list, JSON_ARRAY) && json_is(json_at(list, 0), JSON_OBJECT))
+        return json_at(list, 0);
+    if (json_is(list, JSON_OBJECT))
+        return list;
+    return root;
+}
+
+static bool is_number(const char *text)
+{
+    return text[strspn(text, "0123456789")] == '\0';
+}
+
+static bool is_nothing(const char *text)
+{
+    return *text == '\0' || strcasecmp(text, "none") == 0 || strcasecmp(text, "null") == 0;
+}
+
+static void take(const struct json *v, char *out, size_t size)
+{
+    size_t len = 0;
+    const char *text = json_str(v, &len);
+
+    if (text == NULL || is_nothing(text))
+        return;
+    copy_text(out, size, text, len);
+}
+
+static void read_error(const struct json *root, struct failure *out)
+{
+    static const char *const messages[] = {"message", "Message", "msg",   "error_description",
+                                           "detail",  "error",   "title", NULL};
+    static const char *const params[] = {"param", "target", NULL};
+    static const char *const inners[] = {"innererror", "inner_error", NULL};
+    const struct json *error = find_error(root), *inner = NULL;
+    size_t i;
+
+    take(first_said(error, messages), out->message, sizeof(out->message));
+    if (out->message[0] == '\0')
+        take(first_said(json_at(json_get(error, "details"), 0), messages), out->message,
+             sizeof(out->message));
+    if (out->message[0] == '\0')
+        take(first_said(root, messages), out->message, sizeof(out->message));
+    if (out->message[0] == '\0')
+        take(root, out->message, sizeof(out->message)); /* the answer is a mere string */
+    take(json_get(error, "type"), out->type, sizeof(out->type));
+    take(json_get(error, "code"), out->code, sizeof(out->code));
+    take(first_said(error, params), out->param, sizeof(out->param));
+    for (i = 0; inners[i] != NULL && inner == NULL; i++)
+        inner = json_get(error, inners[i]);
+    if (out->code[0] == '\0' || is_number(out->code))
+        take(json_get(inner, "code"), out->code, sizeof(out->code));
+}
+
+static bool is_plain_text(const struct upstream_result *result, const char *text, size_t len)
+{
+    const char *type = upstream_header_find(&result->head, "content-type");
+
+    return type != NULL && strncasecmp(type, "text/plain", 10) == 0 && len <= MAX_PLAIN &&
+           text[strspn(text, " \t\r\n")] != '\0' && memchr(text, '<', len) == NULL;
+}
+
+static void read_body(const struct upstream_result *result, struct failure *out)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    const struct json *root = NULL;
+
+    if (doc == NULL || result->body == NULL || result->body_len > MAX_PARSED)
+        goto done;
+    clean_body(result->body, result->body_len, &text);
+    if (strbuf_failed(&text) || text.len == 0)
+        goto done;
+    root = json_parse(doc, text.data, text.len, &error);
+    if (root != NULL)
+        read_error(root, out);
+    else if (is_plain_text(result, text.data, text.len))
+        copy_text(out->message, sizeof(out->message), text.data, text.len);
+    /* The body of Azure's early refusal is not documented, only that its text holds this
+     * (reference 2.6). */
+    if ((out->status == 400 || out->status == 429) &&
+        memmem(text.data, text.len, TOKEN_LIMIT, strlen(TOKEN_LIMIT)) != NULL)
+        set_text(out->code, sizeof(out->code), TOKEN_LIMIT);
+done:
+    strbuf_deinit(&text);
+    json_doc_free(doc);
+}
+
+/* --- when to come back --- */
+
+/* Seconds or milliseconds, a fraction allowed. @return -1 when it is no such number */
+static int64_t parse_amount(const char *text, int64_t unit_ms)
+{
+    double amount;
+    char *end;
+
+    while (*text == ' ' || *text == '\t')
+        text++;
+    if (!isdigit((unsigned char)*text) || strlen(text) > 32)
+        return -1;
+    if (text[strspn(text, "0123456789.")] != '\0')
+        return -1;
+    amount = strtod(text, &end);
+    if (*end != '\0')
+        return -1;
+    return amount * (double)unit_ms >= MAX_RETRY_MS ? MAX_RETRY_MS
+                                                    : (int64_t)(amount * (double)unit_ms);
+}
+
+/* RFC 9110 5.6.7, all three forms. */
+static int64_t parse_date(const char *text, int64_t now_unix_s)
+{
+    time_t when;
+
+    if (strlen(text) > 64 || strchr(text, ':') == NULL || !isalpha((unsigned char)*text))
+        return -1;
+    when = curl_getdate(text, NULL);
+    if (when == -1)
+        return -1;
+    if ((int64_t)when <= now_unix_s)
+        return 0;
+    if ((int64_t)when - now_unix_s >= MAX_RETRY_MS / 1000)
+        return MAX_RETRY_MS;
+    return ((int64_t)when - now_unix_s) * 1000;
+}
+
+/* "... Please retry after 26 seconds.": some of Azure's 429 say it in no header
+ * (reference 2.8, 2.9). */
+static int64_t parse_sentence(const char *message)
+{
+    static const char words[] = "retry after ";
+    const char *at = strcasestr(message, words);
+    int64_t seconds = 0;
+
+    if (at == NULL || !isdigit((unsigned char)at[sizeof(words) - 1]))
+        return -1;
+    for (at += sizeof(words) - 1; isdigit((unsigned char)*at) && seconds <= MAX_RETRY_MS; at++)
+        seconds = seconds * 10 + (*at - '0');
+    if (!has_prefix(at, strlen(at), " second"))
+        return -1;
+    return seconds >= MAX_RETRY_MS / 1000 ? MAX_RETRY_MS : seconds * 1000;
+}
+
+static int64_t retry_after(const struct upstream_result *result, const char *message,
+                           int64_t now_unix_s)
+{
+    const char *value = upstream_header_find(&result->head, "retry-after-ms");
+    int64_t wait_ms = value != NULL ? parse_amount(value, 1) : -1;
+
+    if (wait_ms >= 0)
+        return wait_ms;
+    value = upstream_header_find(&result->head, "retry-after");
+    if (value != NULL)
+        wait_ms = parse_amount(value, 1000);
+    if (wait_ms < 0 && value != NULL)
+        wait_ms = parse_date(value, now_unix_s);
+    if (wait_ms < 0 && result->head.status == 429)
+        wait_ms = parse_sentence(message);
+    return wait_ms;
+}
+
+/* --- the envelope --- */
+
+static void set_own(struct failure *out, int status, const char *code, const char *message)
+{
+    out->status = status;
+    out->param[0] = '\0';
+    set_text(out->type, sizeof(out->type), "server_error");
+    set_text(out->code, sizeof(out->code), code);
+    set_text(out->message, sizeof(out->message), message);
+}
+
+static const char *type_of(int status)
+{
+    if (status == 429)
+        return "rate_limit_error";
+    return status == 408 || status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+/* The provider said nothing that can be shown. */
+static void default_message(struct failure *out)
+{
+    const char *text = "The provider refused the request";
+
+    if (out->status == 404)
+        text = "The provider does not know this object";
+    else if (out->status == 429)
+        text = "The provider limits requests at the moment";
+    else if (out->status >= 500)
+        text = "The provider failed";
+    snprintf(out->message, sizeof(out->message), "%s (HTTP status %d).", text, out->status);
+}
+
+/* Retrying the same cannot help. */
+static bool is_final(const struct upstream_result *result, const struct failure *failure)
+{
+    const char *should = upstream_header_find(&result->head, "x-should-retry");
+
+    if (should != NULL && strcasecmp(should, "false") == 0)
+        return true;
+    if (failure->status == 409 || failure->status == 501 || failure->status == 505)
+        return true;
+    return strcmp(failure->code, "insufficient_quota") == 0;
+}
+
+static void from_error(const struct upstream_result *result, int64_t now_unix_s,
+                       struct failure *out)
+{
+    out->status = result->head.status;
+    read_body(result, out);
+    if (is_number(out->code)) /* Azure's edge repeats the status as code; statement 84 */
+        set_text(out->code, sizeof(out->code), out->status == 429 ? "rate_limit_exceeded" : "");
+    if (out->type[0] == '\0' || strcmp(out->type, "error") == 0)
+        set_text(out->type, sizeof(out->type), type_of(out->status));
+    if (out->message[strspn(out->message, " ")] == '\0')
+        default_message(out);
+    out->retry_after_ms = retry_after(result, out->message, now_unix_s);
+    out->should_not_retry = is_final(result, out);
+}
+
+/* A complete answer. */
+static void from_answer(const struct upstream_result *result, int64_t now_unix_s,
+                        struct failure *out)
+{
+    int status = result->head.status;
+    char text[160];
+
+    if (status == 401 || status == 403) {
+        snprintf(
+            text, sizeof(text),
+            "The provider refused the gateway's own credential or its rights (HTTP status %d). "
+            "The operator of the gateway has to act.",
+            status);
+        set_own(out, 502, UPSTREAM_CODES "auth", text);
+        out->should_not_retry = true;
+    } else if (status >= 400 && status <= 599 && status != 407) {
+        from_error(result, now_unix_s, out);
+    } else if (status >= 200 && status <= 299) {
+        set_own(out, 502, UPSTREAM_CODES "invalid_answer",
+                "The provider's answer could not be understood.");
+    } else {
+        snprintf(text, sizeof(text), "The provider answered with the unexpected HTTP status %d.",
+                 status);
+        set_own(out, 502, UPSTREAM_CODES "unexpected_status", text);
+    }
+}
+
+void failure_from_result(const struct upstream_result *result, int64_t now_unix_s,
+                         struct failure *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->retry_after_ms = -1;
+    switch (result->end) {
+    case UPSTREAM_ANSWERED:
+        from_answer(result, now_unix_s, out);
+        return;
+    case UPSTREAM_CONNECT_FAILED:
+        set_own(out, 502, UPSTREAM_CODES "unreachable", "The provider could not be reached.");
+        return;
+    case UPSTREAM_TIMEOUT:
+        set_own(out, 504, UPSTREAM_CODES "timeout", "The provider did not answer in time.");
+        return;
+    case UPSTREAM_BROKEN:
+        set_own(out, 502, UPSTREAM_CODES "broken",
+                "The connection to the provider broke before its answer was complete.");
+        return;
+    case UPSTREAM_TOO_LARGE:
+        set_own(out, 502, UPSTREAM_CODES "too_large",
+                "The provider's answer is over the gateway's limit.");
+        return;
+    case UPSTREAM_SOURCE_FAILED:
+        set_own(out, 500, "upload_unreadable",
+                "The gateway could not read the upload that it had stored.");
+        return;
+    case UPSTREAM_REFUSED:
+        break;
+    }
+    set_own(out, 502, UPSTREAM_CODES "refused",
+            "The gateway could not start the request to the provider.");
+    out->should_not_retry = true; /* nearly always its configuration */
+}
+
+bool failure_is_token_limit(const struct failure *failure)
+{
+    if (failure->status != 400 && failure->status != 429)
+        return false;
+    return strcmp(failure->code, TOKEN_LIMIT) == 0 ||
+           strcasestr(failure->message, TOKEN_LIMIT) != NULL ||
+           strcasestr(failure->message, "enqueued token limit reached") != NULL ||
+           strcasestr(failure->message, "number of enqueued tokens has surpassed") != NULL;
+}
+
+static void write_member(struct strbuf *out, const char *name, const char *text)
+{
+    strbuf_addf(out, ",\"%s\":", name);
+    if (*text == '\0')
+        strbuf_adds(out, "null");
+    else
+        json_write_string(out, text, strlen(text));
+}
+
+void failure_write(const struct failure *failure, struct strbuf *out)
+{
+    strbuf_adds(out, "{\"error\":{\"message\":");
+    json_write_string(out, failure->message, strlen(failure->message));
+    write_member(out, "type", failure->type);
+    write_member(out, "param", failure->param);
+    write_member(out, "code", failure->code);
+    strbuf_adds(out, "}}");
+}
