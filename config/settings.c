@@ -445,10 +445,13 @@ static int take_seal_keys(const struct settings_input *in, struct config *config
 
         if (list->items[i]->skipped)
             continue;
-        if (strlen(key) < 16) {
+        if (*key == '\0') {
             report_wanted(in->reporter, list->items[i], "a random text of 16 bytes or more");
             continue;
         }
+        if (strlen(key) < 16)
+            report_at(in->reporter, CONFIG_WARNING, list->items[i],
+                      "shorter than 16 bytes: who guesses it can forge ids");
         if (secret_set(&config->seal_keys[config->num_seal_keys], key, strlen(key)) != 0)
             return ERR_NOMEM;
         config->num_seal_keys++;
