@@ -174,120 +174,6 @@ static bool add_member(struct json_doc *doc, struct json *v, const char *key, si
     return true;
 }
 
-/* --- UTF-8 and places in a text --- */
-
-/* Bytes of the valid UTF-8 sequence at `p`, 0 when there is none. RFC 3629, section 4. */
-static size_t utf8_step(const unsigned char *p, size_t len)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t need, i;
-
-    if (p[0] < 0x80)
-        return 1;
-    if (p[0] >= 0xc2 && p[0] <= 0xdf) {
-        need = 2;
-    } else if (p[0] >= 0xe0 && p[0] <= 0xef) {
-        need = 3;
-        low = p[0] == 0xe0 ? 0xa0 : 0x80;
-        high = p[0] == 0xed ? 0x9f : 0xbf;
-    } else if (p[0] >= 0xf0 && p[0] <= 0xf4) {
-        need = 4;
-        low = p[0] == 0xf0 ? 0x90 : 0x80;
-        high = p[0] == 0xf4 ? 0x8f : 0xbf;
-    } else {
-        return 0;
-    }
-    if (len < need || p[1] < low || p[1] > high)
-        return 0;
-    for (i = 2; i < need; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    return need;
-}
-
-size_t utf8_valid_prefix(const char *text, size_t len)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    size_t at = 0, step;
-    uint64_t word;
-
-    while (at < len) {
-        if (len - at >= sizeof(word)) {
-            memcpy(&word, p + at, sizeof(word));
-            if ((word & UINT64_C(0x8080808080808080)) == 0) {
-                at += sizeof(word);
-                continue;
-            }
-        }
-        step = utf8_step(p + at, len - at);
-        if (step == 0)
-            break;
-        at += step;
-    }
-    return at;
-}
-
-bool utf8_is_valid(const char *text, size_t len)
-{
-    return utf8_valid_prefix(text, len) == len;
-}
-
-void json_place(const char *text, size_t offset, size_t *line, size_t *column)
-{
-    const char *start = text, *end = text + offset, *newline;
-
-    *line = 1;
-    while (start < end && (newline = memchr(start, '\n', (size_t)(end - start))) != NULL) {
-        (*line)++;
-        start = newline + 1;
-    }
-    *column = (size_t)(end - start) + 1;
-}
-
-/* The code unit of `\uXXXX` at `p`, -1 when that is not what stands there. */
-static int32_t code_unit(const char *p, size_t len)
-{
-    int32_t unit = 0;
-    size_t i;
-
-    if (len < 6 || p[0] != '\\' || p[1] != 'u')
-        return -1;
-    for (i = 2; i < 6; i++) {
-        char c = p[i];
-
-        if (c >= '0' && c <= '9')
-            unit = unit * 16 + (c - '0');
-        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-            unit = unit * 16 + ((c | 0x20) - 'a' + 10);
-        else
-            return -1;
-    }
-    return unit;
-}
-
-size_t json_find_lone_surrogate(const char *text, size_t len)
-{
-    size_t at = 0;
-    const char *slash;
-    int32_t unit, low;
-
-    while (at < len && (slash = memchr(text + at, '\\', len - at)) != NULL) {
-        at = (size_t)(slash - text);
-        unit = code_unit(slash, len - at);
-        if (unit >= 0xd800 && unit <= 0xdbff) {
-            low = code_unit(slash + 6, len - at - 6);
-            if (low < 0xdc00 || low > 0xdfff)
-                return at;
-            at += 12;
-        } else if (unit >= 0xdc00 && unit <= 0xdfff) {
-            return at;
-        } else {
-            at += 2; /* the escaped byte may be a backslash itself */
-        }
-    }
-    return len;
-}
-
 /* --- parsing --- */
 
 /* An object's keys become unique: the first one keeps its place, the last one's value counts. */
@@ -501,68 +387,6 @@ static size_t find_leniency(const char *text, size_t len, const char **why)
     return json_find_lone_surrogate(text, len);
 }
 
-static bool is_word(char c)
-{
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '.' ||
-           c == '+' || c == '-';
-}
-
-/* yajl's offset is behind the token it objects to, mostly; people look for its beginning. */
-static size_t token_start(const char *text, size_t end)
-{
-    size_t at = end, slashes;
-
-    if (at == 0)
-        return 0;
-    at--;
-    if (text[at] == '"') {
-        while (at > 0) {
-            for (at--; at > 0 && text[at] != '"'; at--)
-                ;
-            for (slashes = 0; slashes < at && text[at - 1 - slashes] == '\\'; slashes++)
-                ;
-            if (slashes % 2 == 0)
-                break;
-        }
-        return at;
-    }
-    while (at > 0 && is_word(text[at]) && is_word(text[at - 1]))
-        at--;
-    return at;
-}
-
-/* Whether the quote at `at` begins a string rather than ends one. */
-static bool opens_string(const char *text, size_t at)
-{
-    bool inside = false;
-    size_t i;
-
-    for (i = 0; i < at; i++) {
-        if (text[i] == '"')
-            inside = !inside;
-        else if (text[i] == '\\' && inside)
-            i++;
-    }
-    return !inside;
-}
-
-size_t json_offending_offset(const char *text, size_t len, size_t consumed, const char *message)
-{
-    size_t end = consumed < len ? consumed : len;
-
-    if (strstr(message, "inside map, I expect") != NULL) {
-        /* here yajl steps back by the token's length, but forgets the quotes */
-        if (end >= 2 && text[end - 2] == '"' && opens_string(text, end - 2))
-            return end - 2;
-        return end;
-    }
-    if (strncmp(message, "parse error", 11) == 0)
-        return token_start(text, end);
-    if (strncmp(message, "lexical error: invalid char in json text", 40) == 0 && end > 0)
-        return end - 1;
-    return end;
-}
-
 static struct json *fail_from_yajl(struct json_error *error, yajl_handle yajl, const char *text,
                                    size_t len, const struct parse *p)
 {
@@ -722,7 +546,7 @@ const char *json_key_at(const struct json *obj, size_t i, size_t *len)
 /* A copy of text from outside that is valid UTF-8 in any case. */
 static const char *copy_clean(struct json_doc *doc, const char *text, size_t *len)
 {
-    size_t from = 0, to = 0, step;
+    size_t from = 0, to = 0, run;
     char *copy;
 
     if (utf8_is_valid(text, *len))
@@ -730,15 +554,14 @@ static const char *copy_clean(struct json_doc *doc, const char *text, size_t *le
     if (*len > (SIZE_MAX / 4) || (copy = take(doc, *len * 3 + 1, 1)) == NULL)
         return NULL;
     while (from < *len) {
-        step = utf8_step((const unsigned char *)text + from, *len - from);
-        if (step == 0) {
+        run = utf8_valid_prefix(text + from, *len - from);
+        memcpy(copy + to, text + from, run);
+        to += run;
+        from += run;
+        if (from < *len) {
             memcpy(copy + to, "\xef\xbf\xbd", 3);
             to += 3;
             from++;
-        } else {
-            memcpy(copy + to, text + from, step);
-            to += step;
-            from += step;
         }
     }
     copy[to] = '\0';
@@ -856,41 +679,6 @@ void json_append(struct json_doc *doc, struct json *array, struct json *value)
 }
 
 /* --- printing --- */
-
-static void write_escape(struct strbuf *out, unsigned char c)
-{
-    static const char letters[] = "btn?fr"; /* of 0x08 to 0x0d; there is none for 0x0b */
-
-    if (c == '"' || c == '\\')
-        strbuf_addf(out, "\\%c", c);
-    else if (c >= 0x08 && c <= 0x0d && c != 0x0b)
-        strbuf_addf(out, "\\%c", letters[c - 0x08]);
-    else
-        strbuf_addf(out, "\\u%04x", c);
-}
-
-void json_write_string(struct strbuf *out, const char *text, size_t len)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    size_t at = 0, plain = 0, step; /* bytes from `plain` to `at` go out as they are */
-
-    strbuf_addc(out, '"');
-    while (at < len) {
-        step = utf8_step(p + at, len - at);
-        if (step != 0 && p[at] >= 0x20 && p[at] != '"' && p[at] != '\\' && p[at] != 0x7f) {
-            at += step;
-            continue;
-        }
-        strbuf_add(out, text + plain, at - plain);
-        if (step == 0)
-            strbuf_adds(out, "\xef\xbf\xbd");
-        else
-            write_escape(out, p[at]);
-        plain = ++at;
-    }
-    strbuf_add(out, text + plain, at - plain);
-    strbuf_addc(out, '"');
-}
 
 static void write_members(const struct json *v, struct strbuf *out)
 {

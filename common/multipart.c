@@ -625,6 +625,8 @@ static bool head_is_complete(const struct strbuf *head)
     return head->len >= 4 && memcmp(head->data + head->len - 4, "\r\n\r\n", 4) == 0;
 }
 
+static const char bad_line_end[] = "a line in the head of a part does not end with CR LF";
+
 /* One line, or what is there of it. Returns the bytes taken. */
 static size_t take_head(struct multipart *mp, const char *p, size_t len)
 {
@@ -648,11 +650,11 @@ static size_t take_head(struct multipart *mp, const char *p, size_t len)
     cr = memchr(mp->head.data + mp->head_checked, '\r', mp->head.len - mp->head_checked);
     if (newline == NULL) {
         if (cr != NULL && cr != mp->head.data + mp->head.len - 1)
-            fail(mp, ERR_SYNTAX, "CR without LF in the head of a part");
+            fail(mp, ERR_SYNTAX, bad_line_end);
         return n;
     }
     if (cr == NULL || cr != mp->head.data + mp->head.len - 2) {
-        fail(mp, ERR_SYNTAX, "a line in the head of a part does not end with CR LF");
+        fail(mp, ERR_SYNTAX, bad_line_end);
         return 0;
     }
     mp->head_checked = mp->head.len;
