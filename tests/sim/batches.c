@@ -16,9 +16,9 @@ const char *status_name(enum status status)
     return names[status];
 }
 
-void batches_free(struct batch *b)
+void batches_free(struct account *acc, struct batch *b)
 {
-    engine_free(b);
+    engine_free(acc, b);
     free(b->endpoint);
     free(b->metadata);
     free(b->input_blob);
@@ -330,8 +330,8 @@ static int check_output_expiry(struct call *call, const struct json *body, int64
         return -1;
     }
     bool ok = json_int64(json_get(v, "seconds"), seconds) && *seconds > 0;
-    if (!ok ||
-        (sw->enforce_expires && (*seconds < sw->expires_min_s || *seconds > sw->expires_max_s))) {
+    if (!ok || (sw->enforce_expires &&
+                (*seconds < call_expires_min(call) || *seconds > sw->expires_max_s))) {
         call_error(call, 400, code_of(call, "invalid_value"), "output_expires_after.seconds",
                    "Invalid 'output_expires_after.seconds': integer out of range.");
         return -1;
@@ -389,7 +389,7 @@ static int check_room(struct call *call, struct batch *b)
     if (engine_enqueued(call->acc, d, NULL) + b->tokens <= d->enqueued_limit)
         return 0;
     call_error(
-        call, 400, "token_limit_exceeded", NULL,
+        call, 400, call->acc->sw.refusal_code, NULL,
         "token_limit_exceeded: The number of enqueued tokens has surpassed the configured "
         "limit of %lldK for the deployment '%s'. Please either increase the limit or try again "
         "once the current jobs have finished.",
@@ -491,7 +491,7 @@ static void create(struct call *call)
     struct batch *b = sim_alloc(sizeof(*b));
 
     if (body == NULL || read_body(call, body, b) != 0) {
-        batches_free(b);
+        batches_free(call->acc, b);
     } else {
         add_batch(call->acc, b);
         engine_start(call->acc, b);

@@ -37,6 +37,9 @@ void put_raw(struct strbuf *out, const char *key, const char *raw);
  * in any case. */
 struct json *call_json(struct call *call, struct json_doc **doc);
 
+/** The smallest expires_after that this form of the API takes. */
+int64_t call_expires_min(const struct call *call);
+
 /* The page of a list. */
 struct page {
     int64_t limit;
@@ -61,7 +64,7 @@ const char *files_sha256(struct file *f);
 /* batches.c */
 void batches_call(struct call *call);
 const char *status_name(enum status status);
-void batches_free(struct batch *b);
+void batches_free(struct account *acc, struct batch *b);
 
 /* entra.c */
 void entra_call(struct account *acc, struct request *req, struct reply *rep);

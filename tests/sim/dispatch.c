@@ -231,6 +231,11 @@ void dispatch_error(struct account *acc, const struct request *req, int status, 
         add_retry(acc, rep);
 }
 
+int64_t call_expires_min(const struct call *call)
+{
+    return call->v1 ? call->acc->sw.v1_expires_min_s : call->acc->sw.expires_min_s;
+}
+
 void call_throttled(struct call *call)
 {
     dispatch_error(call->acc, call->req, 429, call->rep);

@@ -51,7 +51,7 @@ int64_t engine_enqueued(struct account *acc, const struct deployment *d, const s
 {
     int64_t sum = 0;
 
-    for (size_t i = acc->n_batches; i-- > 0;) {
+    for (size_t i = acc->first_active; i < acc->n_batches; i++) {
         const struct batch *b = acc->batches[i];
         if (!b->terminal && b != but && (d == NULL || b->deployment == d))
             sum += b->tokens;
@@ -319,10 +319,7 @@ static void look_at_slice(struct account *acc, struct batch *b)
     int64_t slice = acc->sw.validation_slice_bytes > 4096 ? acc->sw.validation_slice_bytes : 4096;
     size_t want = (size_t)(left < slice ? left : slice);
 
-    if (strbuf_reserve(&v->buf, want + 1) != 0) {
-        v->done = true;
-        return;
-    }
+    sim_reserve(&v->buf, want + 1);
     int64_t n = want == 0 ? 0 : blob_read(&b->input->blob, v->pos, v->buf.data + v->buf.len, want);
     if (n > 0) {
         v->buf.len += (size_t)n;
@@ -331,12 +328,14 @@ static void look_at_slice(struct account *acc, struct batch *b)
     bool at_end = n <= 0 || v->pos >= b->input->blob.len;
     take_lines(acc, b, at_end);
     v->done = at_end || v->too_many;
+    acc->n_unread -= v->done;
 }
 
-static void check_free(struct batch *b)
+static void check_free(struct account *acc, struct batch *b)
 {
     if (b->check == NULL)
         return;
+    acc->n_unread -= !b->check->done;
     strbuf_deinit(&b->check->buf);
     free(b->check->seen);
     free(b->check);
@@ -387,7 +386,7 @@ static void judge_quota(struct account *acc, struct batch *b)
         (acc->kind == KIND_AZURE && d->fast_refusal))
         return;
     int64_t before = 0; /* earlier batches were admitted, later ones wait for their own check */
-    for (size_t i = 0; i < acc->n_batches && acc->batches[i] != b; i++) {
+    for (size_t i = acc->first_active; i < acc->n_batches && acc->batches[i] != b; i++) {
         if (!acc->batches[i]->terminal && acc->batches[i]->deployment == d)
             before += acc->batches[i]->tokens;
     }
@@ -419,7 +418,7 @@ static void enter(struct account *acc, struct batch *b, enum status status, int6
         return;
     b->terminal = true;
     acc->n_active--;
-    check_free(b);
+    check_free(acc, b);
 }
 
 static void make_order(struct account *acc, struct batch *b)
@@ -446,7 +445,7 @@ static void end_validation(struct account *acc, struct batch *b, int64_t at_ms)
         b->n_lines = 0;
         return;
     }
-    check_free(b);
+    check_free(acc, b);
     make_order(acc, b);
     enter(acc, b, STATUS_IN_PROGRESS, at_ms);
 }
@@ -543,10 +542,12 @@ void engine_advance(struct account *acc, struct batch *b)
 
 void engine_advance_all(struct account *acc)
 {
-    for (size_t i = 0; acc->n_active > 0 && i < acc->n_batches; i++) {
+    for (size_t i = acc->first_active; acc->n_active > 0 && i < acc->n_batches; i++) {
         if (!acc->batches[i]->terminal)
             engine_advance(acc, acc->batches[i]);
     }
+    while (acc->first_active < acc->n_batches && acc->batches[acc->first_active]->terminal)
+        acc->first_active++;
 }
 
 void engine_start(struct account *acc, struct batch *b)
@@ -555,12 +556,13 @@ void engine_start(struct account *acc, struct batch *b)
     b->at_ms[STATUS_VALIDATING] = acc->sim->now_ms;
     if (b->input != NULL)
         b->check = sim_alloc(sizeof(*b->check));
+    acc->n_unread += b->check != NULL;
 }
 
 void engine_cancel(struct account *acc, struct batch *b)
 {
     enter(acc, b, STATUS_CANCELLING, acc->sim->now_ms);
-    check_free(b);
+    check_free(acc, b);
 }
 
 static bool is_unread(const struct batch *b)
@@ -584,12 +586,9 @@ bool engine_idle(struct sim *sim)
 {
     for (size_t a = 0; a < sim->n_accounts; a++) {
         struct account *acc = sim->accounts[a];
-        size_t seen = 0;
-        for (size_t i = acc->n_batches; seen < acc->n_active && i-- > 0;) {
-            struct batch *b = acc->batches[i];
-            seen += !b->terminal;
-            if (is_unread(b)) {
-                look_at_slice(acc, b);
+        for (size_t i = acc->first_active; acc->n_unread > 0 && i < acc->n_batches; i++) {
+            if (is_unread(acc->batches[i])) {
+                look_at_slice(acc, acc->batches[i]);
                 return true;
             }
         }
@@ -597,9 +596,9 @@ bool engine_idle(struct sim *sim)
     return false;
 }
 
-void engine_free(struct batch *b)
+void engine_free(struct account *acc, struct batch *b)
 {
-    check_free(b);
+    check_free(acc, b);
     for (size_t i = 0; i < b->n_errors; i++)
         free(b->errors[i].message);
     free(b->errors);

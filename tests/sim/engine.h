@@ -34,7 +34,7 @@ void engine_peek_model(const struct file *f, char *out, size_t size);
 /** /chat/completions and /v1/chat/completions are one thing on Azure. */
 bool engine_same_endpoint(const struct account *acc, const char *a, const char *b);
 
-void engine_free(struct batch *b);
+void engine_free(struct account *acc, struct batch *b);
 
 /* output.c */
 

@@ -94,13 +94,15 @@ static void grant(struct account *acc, const struct form *f, struct reply *rep)
         refuse(acc, rep, 400, "unauthorized_client", 700016, "Application was not found.");
     } else if (!federated &&
                (f->secret == NULL || (acc->secret != NULL && !is(f->secret, acc->secret)))) {
-        refuse(acc, rep, 401, "invalid_client", 7000215, "Invalid client secret provided.");
+        refuse(acc, rep, (int)acc->sw.secret_status, "invalid_client", 7000215,
+               "Invalid client secret provided.");
     } else {
         struct strbuf *out = &rep->body;
         strbuf_addc(out, '{');
         put_raw(out, "token_type", "\"Bearer\"");
         put_int(out, "expires_in", acc->expires_in);
-        put_int(out, "ext_expires_in", acc->expires_in);
+        if (acc->sw.ext_expires_in)
+            put_int(out, "ext_expires_in", acc->expires_in);
         put_str(out, "access_token", issue(acc, f->scope));
         strbuf_addc(out, '}');
     }

@@ -193,7 +193,7 @@ static int check_expiry(struct call *call, struct upload *up)
     }
     up->expires_s = up->seconds == NULL ? 0 : strtoll(up->seconds, &end, 10);
     bool number = up->seconds != NULL && end != up->seconds && *end == '\0' && up->expires_s > 0;
-    bool ranged = up->expires_s >= sw->expires_min_s && up->expires_s <= sw->expires_max_s;
+    bool ranged = up->expires_s >= call_expires_min(call) && up->expires_s <= sw->expires_max_s;
     if (!number || (sw->enforce_expires && !ranged)) {
         upload_error(call, "expires_after[seconds]",
                      "Invalid 'expires_after[seconds]': integer out of range.");

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -740,9 +741,11 @@ void http_run(struct server *srv, volatile int *stop)
 {
     struct epoll_event events[EVENTS];
     bool busy = false;
+    sigset_t none;
 
+    sigemptyset(&none);
     while (!*stop) {
-        int n = epoll_wait(srv->ep, events, EVENTS, next_timeout(srv, busy));
+        int n = epoll_pwait(srv->ep, events, EVENTS, next_timeout(srv, busy), &none);
         sim_tick(srv->sim);
         for (int i = 0; i < n; i++)
             on_event(srv, &events[i]);

@@ -26,7 +26,13 @@ static void set_signals(void)
 {
     struct sigaction sa = {.sa_handler = on_signal};
 
-    sigaction(SIGTERM, &sa, NULL); /* no SA_RESTART: epoll_wait() returns */
+    sigset_t blocked;
+
+    sigemptyset(&blocked); /* they arrive while epoll_pwait() waits, and nowhere else */
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGINT, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -169,6 +175,9 @@ int main(int argc, char **argv)
             return switches_print(), 0;
         else if (opt != 't')
             return usage();
+        else if (strcmp(optarg, "1") != 0)
+            fprintf(stderr, "tranche-sim: one thread serves all ports, --threads %s is ignored\n",
+                    optarg);
     }
     if (config == NULL)
         return usage();

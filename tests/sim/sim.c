@@ -80,10 +80,10 @@ void sim_new_id(struct account *acc, char *out, const char *prefix, bool dashed)
 static void reset_account(struct account *acc)
 {
     for (size_t i = 0; i < acc->n_batches; i++)
-        batches_free(acc->batches[i]);
+        batches_free(acc, acc->batches[i]);
     for (size_t i = 0; i < acc->n_files; i++)
         files_free(acc->files[i]);
-    acc->n_batches = acc->n_files = acc->n_active = 0;
+    acc->n_batches = acc->n_files = acc->n_active = acc->first_active = acc->n_unread = 0;
     map_clear(&acc->file_ix);
     map_clear(&acc->batch_ix);
     acc->uploads = acc->creates = acc->connections = 0;
@@ -109,6 +109,8 @@ void sim_reset(struct sim *sim)
         acc->pace = acc->pace_start;
     }
     forget_tokens(sim);
+    sim->skew_ms = 0; /* nothing is left that could notice the step back */
+    sim_tick(sim);
     faults_clear(sim);
     control_notify(sim);
 }
@@ -133,6 +135,14 @@ void *sim_realloc(void *old, size_t size)
         abort();
     }
     return p;
+}
+
+void sim_reserve(struct strbuf *sb, size_t extra)
+{
+    if (strbuf_reserve(sb, extra) == 0)
+        return;
+    fprintf(stderr, "tranche-sim: out of memory\n");
+    abort();
 }
 
 char *sim_strndup(const char *text, size_t len)

@@ -160,8 +160,10 @@ struct account {
     struct batch **batches; /* owned, oldest first */
     size_t n_batches, cap_batches;
     struct map batch_ix;
-    size_t n_active;  /* batches[] entries that are not terminal */
-    uint64_t uploads; /* really created */
+    size_t n_active;     /* batches[] entries that are not terminal */
+    size_t first_active; /* all before it are terminal */
+    size_t n_unread;     /* batches[] entries whose lines are not all looked at */
+    uint64_t uploads;    /* really created */
     uint64_t creates;
     int64_t *recent_creates; /* owned ring of the last batch creations, for batches_per_hour */
     size_t n_recent;
@@ -205,6 +207,7 @@ void sim_reset(struct sim *sim);
  * working. */
 void *sim_alloc(size_t size);
 void *sim_realloc(void *old, size_t size);
+void sim_reserve(struct strbuf *sb, size_t extra);
 char *sim_strdup(const char *text); /* NULL stays NULL */
 char *sim_strndup(const char *text, size_t len);
 
