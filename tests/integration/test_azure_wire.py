@@ -4,7 +4,7 @@ import json
 
 import pytest
 from harness import (DEPLOYMENTS, GROUP, MASTER_KEY, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, envelope,
-                     http_request, lines, sim_config)
+                     http_request, lines, renamed, sim_config)
 
 
 def by_target(sim, account, method, part):
@@ -66,7 +66,7 @@ def flow(gateway, sim, account):
     assert answer.status == 200, answer
     file = answer.json()
     assert set(file) >= {"id", "object", "bytes", "created_at", "filename", "purpose", "status", "status_details"}
-    assert (file["object"], file["bytes"], file["status"]) == ("file", len(lines()), "processed")
+    assert (file["object"], file["bytes"], file["status"]) == ("file", len(renamed(lines(), DEPLOYMENTS[account])), "processed")
     created = gateway.create(file["id"])
     assert created.status == 200, created
     batch = created.json()

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from harness import (DEPLOYMENTS, GROUP, MASTER_KEY, PATIENCE, balanced_config, direct_config, envelope, lines,
-                     program_env, Answer)
+                     program_env, renamed, Answer)
 
 REQUESTS = """\
 {"custom_id": "request-1", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-4o-batch", "messages": [{"role": "system", "content": "You are a helpful assistant."},{"role": "user", "content": "Hello world!"}],"max_tokens": 1000}}
@@ -85,13 +85,13 @@ def test_the_load_balanced_page_works_as_written(make_curl, sim, tmp_path):
         {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h", "model": GROUP}))
     assert created.status == 200, created
     batch_id = created.json()["id"]
-    sim.advance(5000)
+    sim.advance(60_000)
     for _ in range(60):
         batch = curl(f"/v1/batches/{batch_id}", "-H", "Content-Type: application/json")
         assert batch.status == 200, batch
         if batch.json()["status"] == "completed":
             break
-        sim.advance(1000)
+        sim.advance(60_000)
     assert batch.json()["status"] == "completed", batch
     listed = curl("/v1/batches?limit=2", "-H", "Content-Type: application/json").json()
     assert [b["id"] for b in listed["data"]] == [batch_id]
@@ -152,7 +152,8 @@ def test_an_upload_from_a_pipe_with_a_continue_expectation_works(make_curl, sim,
     curl = make_curl(balanced_config(sim))
     (tmp_path / "request.jsonl").write_bytes(lines(count=8000))  # above 1 MiB: curl asks with Expect
     answer = curl("/v1/files", "-F", "purpose=batch", "-F", "file=@request.jsonl")
-    assert answer.status == 200 and answer.json()["bytes"] == (tmp_path / "request.jsonl").stat().st_size
+    assert answer.status == 200
+    assert answer.json()["bytes"] in [len(renamed(lines(count=8000), d)) for d in DEPLOYMENTS.values()]
 
 
 def test_many_streams_of_one_http2_connection_are_served(start, sim):

@@ -10,10 +10,10 @@ SHAPES = {
     "edge_403": (403, {"error": {"code": "PermissionDenied", "message": "Access denied by network rules."}}, 502,
                  {"code": "upstream_auth"}),
     "edge_404": (404, {"error": {"code": "404", "message": "Resource not found"}}, 404,
-                 {"code": None, "param": None, "message": "Resource not found"}),
+                 {"param": None}),
     "authoring": (400, {"error": {"code": "invalidPayload", "message": "Something is off.", "target": "x", "details": [],
                                   "innererror": {"code": "y"}}}, 400,
-                  {"code": "invalidPayload", "message": "Something is off.", "param": None}),
+                  {"code": "invalidPayload", "message": "Something is off.", "param": "x"}),
     "v1_older": (400, {"error": {"code": "badRequest", "message": "No.", "param": "limit", "type": "error", "inner_error": {}}},
                  400, {"code": "badRequest", "param": "limit", "message": "No."}),
     "openai": (400, {"error": {"message": "Missing required parameter: 'x'.", "type": "invalid_request_error", "param": "x",
@@ -22,7 +22,8 @@ SHAPES = {
                 "message": "Missing required parameter: 'x'."}),
     "openai_with_detail": (400, {"error": {"message": "m", "type": "invalid_request_error", "param": None, "code": None},
                                  "detail": {"a": 1}}, 400, {"message": "m", "code": None}),
-    "throttled": (429, {"error": {"code": "429", "message": "Please retry after 7 seconds."}}, 429, {"code": None}),
+    "throttled": (429, {"error": {"code": "429", "message": "Please retry after 7 seconds."}}, 429,
+                  {"code": "rate_limit_exceeded"}),
     "rate_limit": (429, {"error": {"message": "Rate limit reached", "type": "requests", "param": None,
                                    "code": "rate_limit_exceeded"}}, 429, {"code": "rate_limit_exceeded", "type": "requests"}),
     "out_of_credit": (429, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota",
@@ -66,8 +67,14 @@ def test_a_refused_create_is_made_once_at_most(start, sim, name):
     gateway = start(balanced_config(sim, accounts=["eu"], router_settings={"num_retries": 0}), sim=sim)
     file = gateway.uploaded()
     sim.fault({"status": status, "body": body}, account="eu", method="POST", path="/openai/batches*", times=-1)
-    envelope(gateway.create(file["id"]), wanted, **members)
+    answer = gateway.create(file["id"])
+    if status in (500, 520):  # nobody knows what a provider did before it fell over
+        envelope(answer, 502, code="create_outcome_unknown")
+        assert answer.headers["x-should-retry"] == "false"
+    else:
+        envelope(answer, wanted, **members)
     assert sim.created("batches") == 0
+    assert len([r for r in sim.requests("eu") if r["method"] == "POST" and "/batches" in r["target"]]) <= 3
 
 
 @pytest.mark.parametrize("headers, seconds", [
@@ -96,6 +103,7 @@ BROKEN = {
     "closed_at_accept": {"close": "accept"}, "closed_after_the_head": {"close": "head"}, "closed_instead_of_an_answer":
     {"close": "answer"}, "reset_at_accept": {"reset": "accept"}, "reset_instead_of_an_answer": {"reset": "answer"},
     "truncated": {"truncate": 20}, "not_json": {"not_json": True}, "oversize": {"oversize": 200_000_000},
+    "gzip_unasked": {"gzip": True},
 }
 
 
@@ -109,8 +117,7 @@ def test_an_unusable_answer_is_502_and_the_next_one_is_fine(start, sim, fault):
     assert gateway.get(f"/v1/batches/{batch['id']}").status == 200
 
 
-@pytest.mark.parametrize("fault", [{"gzip": True}, {"trickle": {"bytes": 50, "interval_ms": 5}}, {"delay_ms": 50}],
-                         ids=["gzip_unasked", "trickle", "delay"])
+@pytest.mark.parametrize("fault", [{"trickle": {"bytes": 50, "interval_ms": 5}}, {"delay_ms": 50}], ids=["trickle", "delay"])
 def test_a_strange_but_whole_answer_is_understood(start, sim, fault):
     gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
     batch = gateway.created(gateway.uploaded()["id"])

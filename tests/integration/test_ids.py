@@ -75,9 +75,9 @@ def test_an_id_sealed_by_another_gateway_is_404(start, sim):
 
 
 def test_several_seal_keys_open_and_the_first_one_mints(start, sim):
-    old = balanced_config(sim, tranche_settings={"seal_keys": ["seal-one"]})
+    old = balanced_config(sim, tranche_settings={"seal_keys": ["seal-one-of-sixteen-bytes"]})
     file = start(old, sim=sim).uploaded()
-    gateway = start(balanced_config(sim, tranche_settings={"seal_keys": ["seal-two", "seal-one"]}), sim=sim)
+    gateway = start(balanced_config(sim, tranche_settings={"seal_keys": ["seal-two-of-sixteen-bytes", "seal-one-of-sixteen-bytes"]}), sim=sim)
     assert gateway.get(f"/v1/files/{file['id']}").status == 200
     fresh = gateway.uploaded()
     assert start(old, sim=sim).get(f"/v1/files/{fresh['id']}").status == 404

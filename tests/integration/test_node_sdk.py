@@ -34,7 +34,7 @@ def test_a_client_with_a_deployment_creates_batches_under_its_path(gateway, sim,
 
 def check_flow(seen):
     file, batch = seen["file"], seen["batch"]
-    assert file["object"] == "file" and file["filename"] == "requests.jsonl" and file["bytes"] == len(lines())
+    assert file["object"] == "file" and file["filename"] == "requests.jsonl" and file["bytes"] == len(seen["content"])
     assert seen["retrieved"]["id"] == file["id"] and seen["processed"]["status"] == "processed"
     assert file["id"] in seen["files"]
     models = {json.loads(line)["body"]["model"] for line in seen["content"].splitlines()}
