@@ -54,7 +54,7 @@ TAILQ_HEAD(call_list, upstream_call);
 struct upstream {
     struct loop *loop; /* borrowed */
     bool allow_insecure;
-    char *ca_file; /* owned or NULL */
+    char *ca_file; /* owned; NULL: what libcurl was built with */
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;
     struct lane lanes[LANE_COUNT];
@@ -1131,6 +1131,26 @@ void upstream_resume(struct upstream_call *call)
 
 /* --- the client as a whole --- */
 
+/* One bundle and no directory: libcurl over OpenSSL then parses it once a day instead of once a
+ * connection (7.87 on), and over GnuTLS it does not open hundreds of files each time.
+ * `update-ca-certificates` maintains both.
+ * @return to be freed; NULL: there is none, or out of memory */
+static char *find_ca_bundle(const char *configured)
+{
+    static const char debian[] = "/etc/ssl/certs/ca-certificates.crt";
+    CURL *easy = configured == NULL ? curl_easy_init() : NULL;
+    const char *found = configured;
+    char *built_in = NULL, *copy;
+
+    if (easy != NULL && curl_easy_getinfo(easy, CURLINFO_CAINFO, &built_in) == CURLE_OK)
+        found = built_in;
+    if (found == NULL && access(debian, R_OK) == 0)
+        found = debian;
+    copy = found != NULL ? strdup(found) : NULL;
+    curl_easy_cleanup(easy);
+    return copy;
+}
+
 static int lane_init(struct upstream *up, struct lane *lane)
 {
     lane->up = up;
@@ -1191,7 +1211,8 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     if (up->share == NULL)
         goto fail;
     curl_share_setopt(up->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-    if (options->ca_file != NULL && (up->ca_file = strdup(options->ca_file)) == NULL)
+    up->ca_file = find_ca_bundle(options->ca_file);
+    if (options->ca_file != NULL && up->ca_file == NULL)
         goto fail;
     for (i = 0; i < LANE_COUNT; i++)
         if (lane_init(up, &up->lanes[i]) != 0)
