@@ -1247,6 +1247,12 @@ def x8_large_files_stay_on_disk(sim, o):
         assert rss < 64 + (n >> 13), f"{rss} MiB resident at the most"
 
 
+@check
+def x9_the_readme_has_the_table_of_switches(sim, o):
+    table = subprocess.run([sim.process.args[0], "--switches"], capture_output=True, text=True, check=True).stdout
+    assert table in (pathlib.Path(__file__).parent / "README.md").read_text(), "put the output of --switches into README.md"
+
+
 def run(program, word):
     sim = Sim(program, CONFIG)
     o = Openai(sim)

@@ -199,8 +199,8 @@ void sim_new_id(struct account *acc, char *out, const char *prefix, bool dashed)
 void sim_hex(uint64_t *rng, char *out, int digits);
 void sim_uuid(uint64_t *rng, char *out);
 
-/** Forget all objects, tokens, faults and journals; switches and paces go back to the
- * configuration. */
+/** Forget all objects, tokens, faults and journals; clock, switches and paces go back to what they
+ * were at the start. */
 void sim_reset(struct sim *sim);
 
 /** Exit with a message when memory ran out: the simulator is a test tool and does not go on half
