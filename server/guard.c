@@ -1,0 +1,519 @@
+/* Connections from accept to the protocol that they speak, their records, caps and timers. See
+ * guard.h.
+ *
+ * All timers are one tick over all connections: a timestamp costs a request nothing, and a thousand
+ * connections cost the tick some microseconds. The same tick looks for clients that left while
+ * their HTTP/1 request runs: libh2o does not read then, so one poll(2) asks the kernel for all of
+ * them.
+ *
+ * A TLS socket is read by libh2o, until the kernel has nothing more; what TCP offers such a peer is
+ * bounded, because all of it may come in one turn. Clear text is read by ourselves, 64 KiB at a
+ * time. */
+#include "server/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <h2o/http2.h>
+
+#include "common/log.h"
+
+#define FDS_KEPT 64 /* descriptors for logs, upstreams, spools: never for clients */
+
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"; /* RFC 9113, 3.4 */
+#define PREFACE_LEN (sizeof(preface) - 1)
+
+struct conn *guard_conn_of(h2o_req_t *req)
+{
+    return req->conn->callbacks->get_socket(req->conn)->on_close.data;
+}
+
+#define REFUSAL(status, reason, message)                                                           \
+    {                                                                                              \
+        status, reason,                                                                            \
+            "{\"error\":{\"message\":\"" message                                                   \
+            "\",\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}"                 \
+    }
+
+const struct guard_refusal *guard_refusal(int status)
+{
+    static const struct guard_refusal refusals[] = {
+        REFUSAL(400, "Bad Request", "The request is not well-formed HTTP."),
+        REFUSAL(414, "URI Too Long", "The request's path is too long."),
+        REFUSAL(417, "Expectation Failed", "Only the expectation 100-continue is supported."),
+        REFUSAL(431, "Request Header Fields Too Large",
+                "The request has too many or too large headers."),
+        REFUSAL(505, "HTTP Version Not Supported",
+                "Only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported."),
+    };
+
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        if (refusals[i].status == status)
+            return &refusals[i];
+    return &refusals[0];
+}
+
+/* --- the listener --- */
+
+static void on_acceptable(h2o_socket_t *listener, const char *err);
+
+static void pause_listener(struct front *front)
+{
+    if (!front->listening)
+        return;
+    h2o_socket_read_stop(front->listener);
+    front->listening = false;
+}
+
+static void resume_listener(struct front *front)
+{
+    if (front->listening || front->listener == NULL || front->num_conns >= front->max_conns)
+        return;
+    h2o_socket_read_start(front->listener, on_acceptable);
+    front->listening = true;
+}
+
+static void start_tick(struct front *front)
+{
+    if (front->tick.slot == 0 && loop_timer_start(front->loop, &front->tick, GUARD_TICK_MS) != 0)
+        log_error("front door: no memory for its timer");
+}
+
+/* --- records --- */
+
+static void count(struct front *front, int by)
+{
+    front->num_conns += (size_t)by;
+    if (front->slot != NULL)
+        atomic_store_explicit(&front->slot->connections, (uint32_t)front->num_conns,
+                              memory_order_relaxed);
+}
+
+static void on_socket_closed(void *data)
+{
+    struct conn *conn = data;
+
+    if (conn->phase == CONN_H1)
+        h1_forget(conn);
+    else if (conn->phase == CONN_H2)
+        h2_forget(conn);
+    h2o_linklist_unlink(&conn->link);
+    guard_peers_remove(&conn->front->peers, conn->peer);
+    count(conn->front, -1);
+    resume_listener(conn->front);
+    conn->closed = true;
+    if (conn->pins == 0)
+        free(conn);
+}
+
+void guard_pin(struct conn *conn)
+{
+    conn->pins++;
+}
+
+bool guard_unpin(struct conn *conn)
+{
+    bool open = !conn->closed;
+
+    if (--conn->pins == 0 && !open)
+        free(conn);
+    return open;
+}
+
+void guard_cut(struct conn *conn)
+{
+    shutdown(h2o_socket_get_fd(conn->sock), SHUT_RDWR);
+}
+
+void guard_dying(struct conn *conn)
+{
+    conn->dying = true;
+    conn->active_ms = loop_now_ms(conn->front->loop);
+}
+
+/* --- the first bytes --- */
+
+static void close_socket(struct conn *conn)
+{
+    guard_dying(conn); /* TLS says goodbye first, it may take a while */
+    h2o_socket_close(conn->sock);
+}
+
+static void on_sniff(h2o_socket_t *sock, const char *err)
+{
+    struct conn *conn = sock->on_close.data;
+    h2o_iovec_t room = h2o_buffer_reserve(&sock->input, 4096);
+    ssize_t n;
+    size_t len;
+
+    (void)err; /* libh2o does not read: there is none */
+    n = read(h2o_socket_get_fd(sock), room.base, room.len < GUARD_READ ? room.len : GUARD_READ);
+    if (n <= 0) {
+        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+            close_socket(conn);
+        return;
+    }
+    sock->input->size += (size_t)n;
+    len = sock->input->size < PREFACE_LEN ? sock->input->size : PREFACE_LEN;
+    if (memcmp(sock->input->bytes, preface, len) != 0) {
+        conn->phase = CONN_H1;
+        h1_adopt(conn);
+    } else if (len == PREFACE_LEN) {
+        conn->phase = CONN_H2;
+        h2o_socket_dont_read(sock, 0);
+        h2_adopt(conn);
+    }
+}
+
+static void on_handshake(h2o_socket_t *sock, const char *err)
+{
+    struct conn *conn = sock->on_close.data;
+    h2o_iovec_t protocol;
+
+    if (err != NULL) {
+        close_socket(conn);
+        return;
+    }
+    protocol = h2o_socket_ssl_get_selected_protocol(sock);
+    conn->active_ms = loop_now_ms(conn->front->loop);
+    if (h2o_memis(protocol.base, protocol.len, H2O_STRLIT("h2"))) {
+        conn->phase = CONN_H2;
+        h2_adopt(conn);
+    } else {
+        conn->phase = CONN_H1;
+        h1_adopt(conn);
+    }
+}
+
+int guard_adopt(struct front *front, int fd, const struct sockaddr *address)
+{
+    struct conn *conn = calloc(1, sizeof(*conn));
+    int one = 1, window = GUARD_WINDOW_TLS;
+
+    if (conn == NULL)
+        return ERR_NOMEM;
+    conn->front = front;
+    conn->opened_ms = conn->active_ms = loop_now_ms(front->loop);
+    conn->connected_at = *h2o_get_timestamp(front->ctx, NULL, NULL);
+    conn->peer = guard_peers_key(address);
+    guard_peers_add(&front->peers, conn->peer);
+    h2o_linklist_insert(&front->conns, &conn->link);
+    count(front, 1);
+    start_tick(front);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    conn->sock =
+        h2o_evloop_socket_create(front->ctx->loop, fd, H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    conn->sock->on_close.cb = on_socket_closed;
+    conn->sock->on_close.data = conn;
+    if (front->tls != NULL) {
+        setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window, sizeof(window));
+        conn->phase = CONN_TLS;
+        h2o_socket_ssl_handshake(conn->sock, front->tls, NULL, on_handshake);
+    } else {
+        conn->phase = CONN_SNIFF;
+        h2o_socket_dont_read(conn->sock, 1);
+        h2o_socket_read_start(conn->sock, on_sniff);
+    }
+    return 0;
+}
+
+/* --- accepting --- */
+
+static bool too_many_of(struct front *front, const struct sockaddr *address)
+{
+    uint64_t key = guard_peers_key(address);
+    uint32_t n;
+
+    if (front->max_per_address == 0 || key == 0)
+        return false;
+    n = guard_peers_add(&front->peers, key);
+    guard_peers_remove(&front->peers, key);
+    return n > front->max_per_address;
+}
+
+/* @return false: no more now */
+static bool accept_one(struct front *front)
+{
+    struct sockaddr_storage storage = {0};
+    struct sockaddr *address = (struct sockaddr *)(void *)&storage;
+    socklen_t len = sizeof(storage);
+    int fd =
+        accept4(h2o_socket_get_fd(front->listener), address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd == -1) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_warn("front door: cannot accept: %s; pausing", strerror(errno));
+            pause_listener(front); /* the tick resumes; spinning would help nobody */
+            start_tick(front);
+        }
+        return errno == EINTR || errno == ECONNABORTED;
+    }
+    if (too_many_of(front, address) || guard_adopt(front, fd, address) != 0)
+        close(fd);
+    return true;
+}
+
+static void on_acceptable(h2o_socket_t *listener, const char *err)
+{
+    struct front *front = listener->data;
+
+    (void)err;
+    for (int i = 0; i < GUARD_ACCEPTS && front->num_conns < front->max_conns; i++)
+        if (!accept_one(front))
+            break;
+    if (front->num_conns >= front->max_conns)
+        pause_listener(front);
+}
+
+/* --- timers --- */
+
+uint64_t guard_acked(const struct conn *conn)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(h2o_socket_get_fd(conn->sock), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return 0;
+    return info.tcpi_bytes_acked;
+}
+
+bool guard_stalled(struct conn *conn, bool waiting, uint64_t mark, uint64_t now_ms)
+{
+    if (!waiting || conn->stall_ms == 0 || mark != conn->stall_mark) {
+        conn->stall_ms = waiting ? now_ms : 0;
+        conn->stall_mark = mark;
+        return false;
+    }
+    return now_ms - conn->stall_ms > GUARD_STALL_MS;
+}
+
+void guard_rate_reset(struct guard_rate *rate, uint64_t now_ms)
+{
+    rate->deadline_us = (now_ms + GUARD_GRACE_MS) * 1000;
+}
+
+void guard_rate_credit(struct guard_rate *rate, const struct front *front, uint64_t bytes,
+                       uint64_t now_ms)
+{
+    uint64_t most = (now_ms + GUARD_GRACE_MS) * 1000;
+
+    if (front->min_body_rate == 0)
+        return;
+    rate->deadline_us += bytes * 1000000 / front->min_body_rate;
+    if (rate->deadline_us > most)
+        rate->deadline_us = most;
+}
+
+bool guard_rate_failed(const struct guard_rate *rate, const struct front *front, uint64_t now_ms)
+{
+    return front->min_body_rate != 0 && now_ms * 1000 > rate->deadline_us;
+}
+
+static void tick_conn(struct conn *conn, uint64_t now_ms)
+{
+    if (conn->dying) {
+        if (now_ms - conn->active_ms > GUARD_CLOSE_MS)
+            guard_cut(conn);
+        return;
+    }
+    switch (conn->phase) {
+    case CONN_SNIFF:
+    case CONN_TLS:
+        if (now_ms - conn->opened_ms > GUARD_HANDSHAKE_MS)
+            close_socket(conn);
+        break;
+    case CONN_H1:
+        h1_tick(conn, now_ms);
+        break;
+    case CONN_H2:
+        h2_tick(conn, now_ms);
+        break;
+    }
+}
+
+/* Which HTTP/1 clients left while nobody reads from them. */
+static void find_hangups(struct front *front, uint64_t now_ms)
+{
+    size_t num = 0;
+
+    for (h2o_linklist_t *at = front->conns.next; at != &front->conns; at = at->next) {
+        struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, link, at);
+        int events = conn->phase == CONN_H1 && !conn->dying ? h1_watched(conn, now_ms) : -1;
+
+        if (events == -1 || num == front->num_polls)
+            continue;
+        front->polls[num] = (struct pollfd){h2o_socket_get_fd(conn->sock), (short)events, 0};
+        front->polled[num++] = conn;
+    }
+    if (num == 0 || poll(front->polls, num, 0) <= 0)
+        return;
+    for (size_t i = 0; i < num; i++)
+        if ((front->polls[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
+            h1_hang_up(front->polled[i]);
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+    struct front *front = timer->arg;
+    uint64_t now_ms = loop_now_ms(front->loop);
+    h2o_linklist_t *next;
+
+    find_hangups(front, now_ms);
+    for (h2o_linklist_t *at = front->conns.next; at != &front->conns; at = next) {
+        next = at->next; /* a tick closes its own connection at most */
+        tick_conn(H2O_STRUCT_FROM_MEMBER(struct conn, link, at), now_ms);
+    }
+    resume_listener(front);
+    if (front->num_conns != 0 || (front->listener != NULL && !front->listening))
+        start_tick(front);
+}
+
+/* --- the whole --- */
+
+void front_start(struct front *front)
+{
+    resume_listener(front);
+}
+
+/* A connection that carries nothing: no byte of a request, here or in the kernel. */
+static bool is_idle(const struct conn *conn)
+{
+    int pending = 0;
+
+    if (conn->dying ||
+        !(conn->phase == CONN_H1 ? h1_is_idle(conn)
+                                 : conn->phase == CONN_SNIFF && conn->sock->input->size == 0))
+        return false;
+    return ioctl(h2o_socket_get_fd(conn->sock), FIONREAD, &pending) == 0 && pending == 0;
+}
+
+void front_drain(struct front *front)
+{
+    uint64_t now_ms = loop_now_ms(front->loop);
+    h2o_linklist_t *next;
+
+    if (front->draining)
+        return;
+    front->draining = true;
+    /* HTTP/1 answers now end with `Connection: close`. Not h2o_context_request_shutdown(): its
+     * HTTP/2 side forgets uploads (design libh2o.md 1.4); ours is h2_retire(). */
+    front->ctx->shutdown_requested = 1;
+    if (front->listener != NULL) {
+        h2o_socket_close(front->listener);
+        front->listener = NULL;
+        front->listening = false;
+    }
+    for (h2o_linklist_t *at = front->conns.next; at != &front->conns; at = next) {
+        struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, link, at);
+
+        next = at->next;
+        if (conn->phase == CONN_H2)
+            h2_retire(conn, now_ms);
+        else if (is_idle(conn) && conn->phase == CONN_H1)
+            h1_hang_up(conn);
+        else if (is_idle(conn))
+            close_socket(conn);
+    }
+}
+
+size_t front_connections(const struct front *front)
+{
+    return front->num_conns;
+}
+
+/* Below the descriptor limit, so that a client too many waits in the backlog and no upload fails
+ * for want of a spool file. */
+static size_t cap_connections(size_t wanted)
+{
+    struct rlimit limit;
+    size_t most;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return wanted;
+    most =
+        limit.rlim_cur > 2 * FDS_KEPT ? ((size_t)limit.rlim_cur - FDS_KEPT) * 2 / 3 : FDS_KEPT / 4;
+    if (most >= wanted)
+        return wanted;
+    log_warn("front door: %zu connections at a time instead of %zu: only %llu descriptors", most,
+             wanted, (unsigned long long)limit.rlim_cur);
+    return most;
+}
+
+/* What of libh2o's own must not interfere: its timers and limits are ours, h2c upgrades and push
+ * are off. */
+static void tame(h2o_context_t *ctx)
+{
+    const uint64_t never_ms = 365ull * 24 * 3600 * 1000;
+
+    ctx->http1.req_timeout.timeout = never_ms;
+    ctx->http2.idle_timeout.timeout = never_ms;
+    ctx->globalconf->http1.upgrade_to_http2 = 0;
+    /* libh2o's queue of requests over a limit can abort the process when a connection dies; streams
+     * are limited to 100 anyway */
+    ctx->globalconf->http2.max_concurrent_requests_per_connection = 1000;
+}
+
+static int open_listener(struct front *front, int fd)
+{
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+    if (own == -1)
+        return ERR_NOMEM;
+    front->listener = h2o_evloop_socket_create(front->ctx->loop, own, H2O_SOCKET_FLAG_DONT_READ);
+    front->listener->data = front;
+    return 0;
+}
+
+int guard_new(struct loop *loop, h2o_context_t *ctx, const struct config_limits *limits,
+              SSL_CTX *tls, struct worker_slot *slot, int listen_fd, struct front **out)
+{
+    struct front *front = calloc(1, sizeof(*front));
+
+    *out = NULL;
+    if (front == NULL)
+        return ERR_NOMEM;
+    front->loop = loop;
+    front->ctx = ctx;
+    front->accept = (h2o_accept_ctx_t){.ctx = ctx, .hosts = ctx->globalconf->hosts};
+    front->tls = tls;
+    front->slot = slot;
+    front->max_per_address = limits->max_connections_per_address;
+    front->min_body_rate = limits->min_body_rate;
+    front->max_conns =
+        cap_connections(limits->max_connections != 0 ? limits->max_connections : 1000);
+    front->num_polls = front->max_conns;
+    front->tick = (struct loop_timer){.cb = on_tick, .arg = front};
+    h2o_linklist_init_anchor(&front->conns);
+    front->polls = calloc(front->num_polls, sizeof(*front->polls));
+    front->polled = calloc(front->num_polls, sizeof(struct conn *));
+    if (front->polls == NULL || front->polled == NULL ||
+        guard_peers_init(&front->peers, front->max_conns + 1) != 0)
+        goto fail;
+    if (listen_fd != -1 && open_listener(front, listen_fd) != 0)
+        goto fail;
+    tame(ctx);
+    *out = front;
+    return 0;
+fail:
+    guard_free(front);
+    return ERR_NOMEM;
+}
+
+void guard_free(struct front *front)
+{
+    loop_timer_stop(front->loop, &front->tick);
+    if (front->listener != NULL)
+        h2o_socket_close(front->listener);
+    guard_peers_deinit(&front->peers);
+    free(front->polls);
+    free(front->polled);
+    free(front);
+}
