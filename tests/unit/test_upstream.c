@@ -700,17 +700,20 @@ static void serve_chunks(struct server *s, int fd, int nth)
 
 static void serve_big(struct server *s, int fd, int nth)
 {
-    static char bytes[BIG + 1];
+    char *bytes = calloc(1, BIG + 1);
     struct head head;
 
     (void)nth;
-    if (!read_request(s, fd, &head))
-        return;
+    if (bytes == NULL)
+        abort();
     for (size_t i = 0; i < BIG; i++)
         bytes[i] = (char)('a' + i % 23);
-    say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n");
-    say(fd, bytes);
-    wait_for_close(fd);
+    if (read_request(s, fd, &head)) {
+        say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n");
+        say(fd, bytes);
+        wait_for_close(fd);
+    }
+    free(bytes);
 }
 
 static void serve_stall(struct server *s, int fd, int nth)
