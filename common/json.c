@@ -12,6 +12,8 @@
 
 #include <yajl/yajl_parse.h>
 
+#include "common/json_text.h"
+
 enum {
     MAX_DEPTH = 128,
     CHUNK_BYTES = 4096 - 64, /* first chunk of an arena; later ones double up to the maximum */
@@ -55,6 +57,8 @@ struct parse {
     const char *key; /* waiting for its value; arena */
     size_t key_len;
     const char *refusal; /* constant; why a callback stopped yajl */
+    yajl_handle yajl;
+    size_t root_end; /* offset behind the root */
 };
 
 /* --- arena --- */
@@ -250,6 +254,7 @@ static int place_value(struct parse *p, struct json *v)
         return refuse(p, "out of memory");
     if (parent == NULL) {
         p->root = v;
+        p->root_end = yajl_get_bytes_consumed(p->yajl);
         return 1;
     }
     if (!add_member(p->doc, parent, p->key, p->key_len, v))
@@ -324,6 +329,7 @@ static int on_end_map(void *arg)
     struct parse *p = arg;
     struct json *obj = p->open[--p->depth];
 
+    p->root_end = yajl_get_bytes_consumed(p->yajl);
     if (obj->count <= FEW_MEMBERS)
         merge_few(obj);
     else if (!merge_many(obj))
@@ -336,6 +342,7 @@ static int on_end_array(void *arg)
     struct parse *p = arg;
 
     p->depth--;
+    p->root_end = yajl_get_bytes_consumed(p->yajl);
     return 1;
 }
 
@@ -387,22 +394,42 @@ static size_t find_leniency(const char *text, size_t len, const char **why)
     return json_find_lone_surrogate(text, len);
 }
 
-static struct json *fail_from_yajl(struct json_error *error, yajl_handle yajl, const char *text,
-                                   size_t len, const struct parse *p)
+static struct json *fail_from_yajl(struct json_error *error, const char *text, size_t len,
+                                   const struct parse *p)
 {
-    size_t consumed = yajl_get_bytes_consumed(yajl);
+    size_t consumed = yajl_get_bytes_consumed(p->yajl);
     unsigned char *owned;
     const char *message = "not valid JSON";
 
     if (p->refusal != NULL)
         return fail_at(error, text, consumed > 0 ? consumed - 1 : 0, p->refusal);
-    owned = yajl_get_error(yajl, 0, (const unsigned char *)text, len);
+    owned = yajl_get_error(p->yajl, 0, (const unsigned char *)text, len);
     if (owned != NULL)
         message = (const char *)owned;
     fail_at(error, text, json_offending_offset(text, len, consumed, message), message);
     if (owned != NULL)
-        yajl_free_error(yajl, owned);
+        yajl_free_error(p->yajl, owned);
     return NULL;
+}
+
+/* With yajl at hand. */
+static struct json *run(struct parse *p, const char *text, size_t len, struct json_error *error)
+{
+    size_t garbage;
+
+    yajl_config(p->yajl, yajl_dont_validate_strings, 1); /* done, and more strictly */
+    if (yajl_parse(p->yajl, (const unsigned char *)text, len) != yajl_status_ok)
+        return fail_from_yajl(error, text, len, p);
+    if (p->root == NULL || p->depth > 0) { /* a number at the very end is only handed out now */
+        if (yajl_complete_parse(p->yajl) != yajl_status_ok || p->root == NULL || p->depth > 0)
+            return fail_at(error, text, len,
+                           p->refusal != NULL ? p->refusal : "unexpected end of text");
+        return p->root;
+    }
+    garbage = json_skip_blanks(text, len, p->root_end);
+    if (garbage < len)
+        return fail_at(error, text, garbage, "trailing garbage");
+    return p->root;
 }
 
 struct json *json_parse(struct json_doc *doc, const char *text, size_t len,
@@ -410,31 +437,22 @@ struct json *json_parse(struct json_doc *doc, const char *text, size_t len,
 {
     struct parse p = {.doc = doc};
     const char *why = NULL;
+    struct json *root;
     size_t offence;
-    yajl_handle yajl;
-    yajl_status status;
 
     if (text == NULL || len == 0)
         return fail_at(error, "", 0, "empty, expected a JSON value");
     offence = find_leniency(text, len, &why);
     if (offence < len)
         return fail_at(error, text, offence, why);
-    yajl = yajl_alloc(&callbacks, NULL, &p);
-    if (yajl == NULL) {
+    p.yajl = yajl_alloc(&callbacks, NULL, &p);
+    if (p.yajl == NULL) {
         doc->failed = true;
         return fail_at(error, text, 0, "out of memory");
     }
-    yajl_config(yajl, yajl_dont_validate_strings, 1); /* done, and more strictly */
-    status = yajl_parse(yajl, (const unsigned char *)text, len);
-    if (status != yajl_status_ok) {
-        fail_from_yajl(error, yajl, text, len, &p);
-        p.root = NULL;
-    } else if (yajl_complete_parse(yajl) != yajl_status_ok || p.root == NULL) {
-        p.root =
-            fail_at(error, text, len, p.refusal != NULL ? p.refusal : "unexpected end of text");
-    }
-    yajl_free(yajl);
-    return p.root;
+    root = run(&p, text, len, error);
+    yajl_free(p.yajl);
+    return root;
 }
 
 /* --- reading --- */

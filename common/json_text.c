@@ -183,6 +183,14 @@ size_t json_offending_offset(const char *text, size_t len, size_t consumed, cons
     return end;
 }
 
+size_t json_skip_blanks(const char *text, size_t len, size_t at)
+{
+    while (at < len &&
+           (text[at] == ' ' || text[at] == '\t' || text[at] == '\r' || text[at] == '\n'))
+        at++;
+    return at;
+}
+
 /* --- strings --- */
 
 static uint32_t hex4(const char *p)

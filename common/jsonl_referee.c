@@ -9,6 +9,8 @@
 
 #include <yajl/yajl_parse.h>
 
+#include "common/json_text.h"
+
 struct reading {
     const char *line; /* borrowed */
     yajl_handle yajl; /* borrowed */
@@ -17,6 +19,7 @@ struct reading {
     bool in_body, counting, rooted; /* as in jsonl_scan.c; the root has been seen */
     enum jsonl_field field;         /* what the key before stands for */
     size_t key_at;
+    size_t root_end;   /* offset behind the root */
     size_t flushed_at; /* a number at the very end is only handed out when yajl is told that it is
                           one */
     bool too_deep;
@@ -60,6 +63,7 @@ static void note(struct reading *r, enum jsonl_field field, const struct jsonl_v
         r->rooted = true;
         r->facts->root = value->type;
         r->facts->root_at = value->at;
+        r->root_end = token_end(r);
     }
     if (field < NUM_FIELDS)
         jsonl_note(r->facts, field, value, r->key_at);
@@ -155,6 +159,7 @@ static int on_end(void *arg)
     struct reading *r = arg;
 
     r->depth--;
+    r->root_end = token_end(r);
     if (r->depth <= 2)
         r->counting = false;
     if (r->depth <= 1)
@@ -237,11 +242,29 @@ static int check_text(const char *line, size_t len, struct jsonl_refusal *refusa
     return 0;
 }
 
+/* With yajl at hand. */
+static int run(struct reading *r, size_t len, struct jsonl_refusal *refusal)
+{
+    size_t garbage;
+
+    if (yajl_parse(r->yajl, (const unsigned char *)r->line, len) != yajl_status_ok)
+        return refuse_from_yajl(r, len, refusal);
+    if (!r->rooted || r->depth > 0) {
+        r->flushed_at = len;
+        if (yajl_complete_parse(r->yajl) != yajl_status_ok)
+            return refuse_json(refusal, len, "it ends too early");
+        return 0;
+    }
+    garbage = json_skip_blanks(r->line, len, r->root_end);
+    if (garbage < len)
+        return refuse_json(refusal, garbage, "trailing garbage");
+    return 0;
+}
+
 int jsonl_referee(const char *line, size_t len, unsigned max_depth, struct jsonl_facts *facts,
                   struct jsonl_refusal *refusal)
 {
     struct reading r = {.line = line, .facts = facts, .max_depth = max_depth, .field = FIELD_OTHER};
-    yajl_status status;
     int err = check_text(line, len, refusal);
 
     memset(facts, 0, sizeof(*facts));
@@ -251,14 +274,7 @@ int jsonl_referee(const char *line, size_t len, unsigned max_depth, struct jsonl
     if (r.yajl == NULL)
         return ERR_NOMEM;
     yajl_config(r.yajl, yajl_dont_validate_strings, 1); /* done */
-    status = yajl_parse(r.yajl, (const unsigned char *)line, len);
-    if (status != yajl_status_ok) {
-        err = refuse_from_yajl(&r, len, refusal);
-    } else {
-        r.flushed_at = len;
-        if (yajl_complete_parse(r.yajl) != yajl_status_ok)
-            err = refuse_json(refusal, len, "it ends too early");
-    }
+    err = run(&r, len, refusal);
     yajl_free(r.yajl);
     return err;
 }

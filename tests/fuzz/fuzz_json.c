@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/jsonl_facts.h"
 
 static void edit(struct json_doc *doc, struct json *v)
 {
@@ -35,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct json_doc *doc = json_doc_new();
     struct strbuf out = STRBUF_INIT;
     struct json_error error = {0};
+    struct jsonl_facts facts;
     struct json *v;
 
     if (doc == NULL)
@@ -45,6 +47,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(strchr(error.message, '\n') == NULL);
     } else {
         MUST(utf8_is_valid((const char *)data, size));
+        if (json_is(v, JSON_OBJECT) && memchr(data, '\\', size) == NULL &&
+            memchr(data, '\n', size) == NULL)
+            MUST(jsonl_scan((const char *)data, size, 128,
+                            &facts)); /* an independent reader agrees */
         print_twice(doc, v, &out);
         edit(doc, v);
         strbuf_reset(&out);

@@ -209,6 +209,14 @@ static void what_yajl_lets_pass_but_the_rfc_does_not_is_refused(void **state)
     assert_refused("\v1", 1, 1, "control");
     assert_refused("\xef\xbb\xbf{}", 1, 1, "byte order mark");
     assert_null(parse("/* x */ 1"));
+    assert_refused("[1] \"ab", 1, 5, "garbage");
+    assert_refused("{}\n tru", 2, 2, "garbage");
+    assert_refused("\"a\"\"", 1, 4, "garbage");
+    assert_refused("true n", 1, 6, "garbage");
+    assert_null(parse("9\"]"));
+    assert_null(parse("9 \""));
+    assert_null(parse("9 -"));
+    assert_null(parse("9 8"));
 }
 
 static void broken_json_is_refused_and_never_half_read(void **state)

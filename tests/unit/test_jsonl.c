@@ -282,6 +282,10 @@ static void a_line_that_is_no_json_is_named_with_its_place(void **state)
     assert_refused(&plain, GOOD " " GOOD "\n", 1, sizeof(GOOD) + 1, "", "invalid_json_line");
     assert_refused(&plain, "\n\n" GOOD "\n{'a':1}", 1, 1, "", "invalid_json_line");
     assert_refused(&plain, GOOD "\n{\n", 2, 2, "", "invalid_json_line");
+    assert_refused(&plain, GOOD " tru", 1, sizeof(GOOD) + 1, "", "invalid_json_line");
+    assert_refused(&plain, GOOD "\"ab", 1, sizeof(GOOD), "", "invalid_json_line");
+    assert_refused(&plain, GOOD " 12", 1, sizeof(GOOD) + 1, "", "invalid_json_line");
+    assert_refused(&plain, "9\"]", 1, 2, "", "invalid_json_line");
     assert_refused(&plain, "{\"a\":01}", 1, 7, "", "invalid_json_line");
     assert_refused(&plain, "{\"a\":1,}", 1, 8, "", "invalid_json_line");
     assert_refused(&plain, "{\"a\":\"\t\"}", 1, 7, "", "invalid_json_line");
@@ -567,6 +571,7 @@ static void whatever_the_scanner_is_sure_of_yajl_sees_the_same_way(void **state)
         "v1\",\"method\":\"POST\",\"url\":null}",
         "{\"custom_id\":[],\"body\":[{\"model\":1}],\"method\":true,\"url\":-1.5,\"body\":{"
         "\"model\":\"z\",\"input\":\"data:,x\"}}",
+        "{\"a\":[1,true,\"b\"],\"c\":{}} ",
     };
     static const char alphabet[] =
         "{}[]:,\"\\u0dc8e1-+.tfn \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\t\r\x01xyz";
@@ -593,6 +598,9 @@ static void whatever_the_scanner_is_sure_of_yajl_sees_the_same_way(void **state)
         }
         if (!jsonl_scan(line, len, 6, &fast)) {
             refused++;
+            if (memchr(line, '\\', len) == NULL &&
+                jsonl_referee(line, len, 6, &slow, &refusal) == 0 && slow.root == JSON_OBJECT)
+                fail_msg("yajl alone accepts: %.*s", (int)len, line);
             continue;
         }
         sure++;
