@@ -851,6 +851,20 @@ static void a_read_on_a_dying_connection_is_repeated_but_a_create_is_not(void **
     world_free(w);
 }
 
+static void a_create_goes_out_once_even_where_a_kept_connection_dies_of_it(void **state)
+{
+    struct world *w = world_new(serve_first_only);
+
+    (void)state;
+    fetch(w, &(struct upstream_request){.file = true});
+    fetch(w,
+          &(struct upstream_request){.method = "POST", .once = true, .body = "{}", .body_len = 2});
+    assert_int_equal(w->end, UPSTREAM_BROKEN);
+    assert_int_equal(w->server.requests, 2);
+    world_stop(w);
+    world_free(w);
+}
+
 static void a_refused_connection_is_known_to_have_sent_nothing(void **state)
 {
     struct world *w = world_new(NULL); /* bound, not listening */
@@ -1306,6 +1320,7 @@ int main(void)
         cmocka_unit_test(connections_are_kept_and_used_again),
         cmocka_unit_test(a_create_goes_out_on_a_connection_of_its_own),
         cmocka_unit_test(a_read_on_a_dying_connection_is_repeated_but_a_create_is_not),
+        cmocka_unit_test(a_create_goes_out_once_even_where_a_kept_connection_dies_of_it),
         cmocka_unit_test(a_refused_connection_is_known_to_have_sent_nothing),
         cmocka_unit_test(an_unknown_host_is_a_failed_connect),
         cmocka_unit_test(a_failed_tls_handshake_has_sent_nothing),
