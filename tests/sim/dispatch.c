@@ -432,6 +432,28 @@ static bool take(struct walk *w, const char *word)
     return true;
 }
 
+static int hex_digit(char c)
+{
+    const char *digits = "0123456789abcdef";
+    const char *hit = c == '\0' ? NULL : strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c);
+
+    return hit == NULL ? -1 : (int)(hit - digits);
+}
+
+/* One path segment, percent-decoded. An id that does not fit is not one of ours. */
+static void decode_id(struct call *call, const char *seg, size_t len)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < len && n + 1 < sizeof(call->id); i++) {
+        int high = seg[i] == '%' && i + 2 < len ? hex_digit(seg[i + 1]) : -1;
+        int low = high == -1 ? -1 : hex_digit(seg[i + 2]);
+        call->id[n++] = low == -1 ? seg[i] : (char)(high * 16 + low);
+        i += low == -1 ? 0 : 2;
+    }
+    call->id[n] = '\0';
+}
+
 /* /{collection}[/{id}[/{sub}]] */
 static bool parse_rest(struct call *call, struct walk *w)
 {
@@ -450,18 +472,7 @@ static bool parse_rest(struct call *call, struct walk *w)
         return strcmp(call->acc->sw.trailing_slash, "accept") == 0;
     if (!next_segment(w, &seg, &len))
         return true;
-    char *id = NULL;
-    struct strbuf quoted = STRBUF_INIT; /* decoded like a form value, where + means itself */
-    for (size_t i = 0; i < len; i++)
-        strbuf_adds(&quoted, seg[i] == '+' ? "%2B" : (char[]){seg[i], '\0'});
-    strbuf_adds(&quoted, "");
-    struct strbuf form = STRBUF_INIT;
-    strbuf_addf(&form, "v=%s", strbuf_str(&quoted));
-    id = form_field(strbuf_str(&form), form.len, "v");
-    snprintf(call->id, sizeof(call->id), "%s", id != NULL ? id : "");
-    free(id);
-    strbuf_deinit(&form);
-    strbuf_deinit(&quoted);
+    decode_id(call, seg, len);
     if (!next_segment(w, &seg, &len))
         return true;
     if (len == 0 && w->p == w->end)

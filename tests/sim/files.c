@@ -287,7 +287,8 @@ static void store_upload(struct call *call, const struct upload *up)
     if (call->azure && !call->v1) {
         call->rep->status = 201;
         const struct header *host = request_header(call->req, "host");
-        strbuf_addf(&call->rep->headers, "location: http://%.*s/openai/files/%s?api-version=%s\r\n",
+        strbuf_addf(&call->rep->headers, "location: %s://%.*s/openai/files/%s?api-version=%s\r\n",
+                    call->acc->tls != NULL ? "https" : "http",
                     host == NULL ? 0 : (int)host->value_len, host == NULL ? "" : host->value, f->id,
                     call->version);
     }
