@@ -28,13 +28,21 @@ enum op_class attempt_op_class(enum provider_call call)
     return call == CALL_BATCH_CREATE ? OP_CREATE : OP_READ;
 }
 
-static enum outcome outcome_of_status(const struct upstream_result *result, const struct failure *failure)
+/* The account holds as many files as it may: another one has room (reference 1.1 and 2.4). */
+static bool is_file_quota(const struct failure *failure)
+{
+    return failure->status == 400 && (strcmp(failure->code, "quotaExceeded") == 0 ||
+                                      strcasestr(failure->message, "file storage quota") != NULL);
+}
+
+static enum outcome outcome_of_status(const struct upstream_result *result,
+                                      const struct failure *failure)
 {
     int status = result->head.status;
 
     if (status == 401 || status == 403)
         return OUTCOME_AUTH;
-    if (status == 429 || failure_is_token_limit(failure))
+    if (status == 429 || failure_is_token_limit(failure) || is_file_quota(failure))
         return OUTCOME_RATE_LIMIT;
     if (status == 408)
         return OUTCOME_TIMEOUT;
@@ -65,22 +73,26 @@ enum outcome attempt_outcome(const struct upstream_result *result, const struct 
     return OUTCOME_CANCELLED;
 }
 
-static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result, int64_t retry_after_ms)
+static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
+                    int64_t retry_after_ms)
 {
     const struct inherit *inherit = at->worker->inherit;
     uint32_t column = inherit->columns[at->deployment];
     const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
     struct breaker_view before, after;
 
-    state_end(inherit->state, at->worker->slot, column, at->op, outcome, result != NULL ? result->head.status : 0,
-              result != NULL ? result->total_us : 0, result != NULL ? result->bytes_sent : 0,
-              result != NULL ? result->bytes_received : 0);
-    if (!breaker_record(state_health(inherit->state, column, at->op), &inherit->breaker, outcome, retry_after_ms, d->fingerprint,
-                        loop_now_ms(at->worker->loop), &before, &after))
+    state_end(inherit->state, at->worker->slot, column, at->op, outcome,
+              result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
+              result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
+    if (!breaker_record(state_health(inherit->state, column, at->op), &inherit->breaker, outcome,
+                        retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
+                        &after))
         return;
-    log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row", table_str(at->worker->table, d->id),
-             worker_account(at->worker, at->deployment)->name, breaker_state_name(before.state), breaker_state_name(after.state),
-             op_class_name(at->op), outcome_name(outcome), result != NULL ? result->head.status : 0, after.failures);
+    log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row",
+             table_str(at->worker->table, d->id), worker_account(at->worker, at->deployment)->name,
+             breaker_state_name(before.state), breaker_state_name(after.state),
+             op_class_name(at->op), outcome_name(outcome), result != NULL ? result->head.status : 0,
+             after.failures);
 }
 
 static void on_call_done(void *arg, const struct upstream_result *upstream)
@@ -96,11 +108,16 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
     if (!result.ok)
         failure_from_result(upstream, clock_unix_s(), &result.failure);
     result.outcome = attempt_outcome(upstream, &result.failure);
+    if (at->op == OP_UPLOAD && result.outcome == OUTCOME_OK && status == 404)
+        result.outcome = OUTCOME_BAD_ANSWER; /* an upload names no object: the address or the
+                                                api-version is wrong */
     account(at, result.outcome, upstream, result.failure.retry_after_ms);
     if (result.outcome != OUTCOME_OK)
-        log_warn("deployment %s: %s failed: %s, status %d%s%s",
-                 table_str(at->worker->table, table_deployment(at->worker->table, at->deployment)->id), op_class_name(at->op),
-                 outcome_name(result.outcome), status, upstream->error[0] != '\0' ? ", " : "", upstream->error);
+        log_warn(
+            "deployment %s: %s failed: %s, status %d%s%s",
+            table_str(at->worker->table, table_deployment(at->worker->table, at->deployment)->id),
+            op_class_name(at->op), outcome_name(result.outcome), status,
+            upstream->error[0] != '\0' ? ", " : "", upstream->error);
     free(at);
     on_done(owner, &result);
 }
@@ -198,7 +215,8 @@ struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *
         free(at);
         return NULL;
     }
-    state_begin(worker->inherit->state, worker->slot, worker->inherit->columns[spec->deployment], at->op);
+    state_begin(worker->inherit->state, worker->slot, worker->inherit->columns[spec->deployment],
+                at->op);
     return at;
 }
 

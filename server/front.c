@@ -156,8 +156,8 @@ void front_drain(struct front *front)
 
 static int count_request(h2o_req_t *req, void *arg)
 {
-    (void)req;
-    ++*(size_t *)arg;
+    if (req->version != 0) /* 0: an idle HTTP/1 connection, waiting for a request */
+        ++*(size_t *)arg;
     return 0;
 }
 

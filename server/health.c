@@ -1,4 +1,5 @@
-/* See health.h. The prober's last round says what is healthy; a deployment not probed yet counts as healthy. */
+/* See health.h. The prober's last round says what is healthy; a deployment not probed yet counts as
+ * healthy. */
 #include "server/health.h"
 
 #include <stdio.h>
@@ -14,7 +15,9 @@ static bool all_admitted(const struct worker *w, uint32_t deployment)
     uint64_t now_ms = loop_now_ms(w->loop);
 
     for (int op = 0; op < OP_CLASS_COUNT; op++)
-        if (!breaker_admits(atomic_load_explicit(state_health(w->inherit->state, w->inherit->columns[deployment], (enum op_class)op),
+        if (!breaker_admits(atomic_load_explicit(state_health(w->inherit->state,
+                                                              w->inherit->columns[deployment],
+                                                              (enum op_class)op),
                                                  memory_order_relaxed),
                             now_ms))
             return false;
@@ -37,13 +40,30 @@ static struct json *endpoint(const struct worker *w, struct json_doc *doc, uint3
     if (d->batch)
         json_set_str(doc, e, "mode", "batch");
     if (!is_healthy(p)) {
-        snprintf(text, sizeof(text), "list batches failed: %s, status %d",
-                 outcome_name((enum outcome)atomic_load_explicit(&p->outcome, memory_order_relaxed)),
-                 (int)atomic_load_explicit(&p->status, memory_order_relaxed));
+        snprintf(
+            text, sizeof(text), "list batches failed: %s, status %d",
+            outcome_name((enum outcome)atomic_load_explicit(&p->outcome, memory_order_relaxed)),
+            (int)atomic_load_explicit(&p->status, memory_order_relaxed));
         json_set_str(doc, e, "error", text);
     }
-    json_set_int(doc, e, "checked_at", (int64_t)atomic_load_explicit(&p->checked_unix_s, memory_order_relaxed));
+    json_set_int(doc, e, "checked_at",
+                 (int64_t)atomic_load_explicit(&p->checked_unix_s, memory_order_relaxed));
     return e;
+}
+
+/* A row for calls that name no model says nothing new about an account that model_list names too.
+ */
+static bool is_listed(const struct worker *w, uint32_t i)
+{
+    const struct table_deployment *d = table_deployment(w->table, i);
+
+    if (d->group != MODEL_NO_INDEX)
+        return true;
+    for (uint32_t k = 0; k < table_num_deployments(w->table); k++)
+        if (table_deployment(w->table, k)->account == d->account &&
+            table_deployment(w->table, k)->group != MODEL_NO_INDEX)
+            return false;
+    return true;
 }
 
 void health_full(struct relay *relay)
@@ -53,20 +73,24 @@ void health_full(struct relay *relay)
     struct json *root, *healthy, *unhealthy;
 
     if (doc == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     root = json_new_object(doc);
     healthy = json_new_array(doc);
     unhealthy = json_new_array(doc);
     for (uint32_t i = 0; i < table_num_deployments(w->table); i++)
-        json_append(doc, is_healthy(&w->inherit->probes[i]) ? healthy : unhealthy, endpoint(w, doc, i));
+        if (is_listed(w, i))
+            json_append(doc, is_healthy(&w->inherit->probes[i]) ? healthy : unhealthy,
+                        endpoint(w, doc, i));
     json_set(doc, root, "healthy_endpoints", healthy);
     json_set(doc, root, "unhealthy_endpoints", unhealthy);
     json_set_int(doc, root, "healthy_count", (int64_t)json_size(healthy));
     json_set_int(doc, root, "unhealthy_count", (int64_t)json_size(unhealthy));
     json_set(doc, root, "reload_failed",
-             json_new_bool(doc, atomic_load_explicit(&w->inherit->shared->reload_failed, memory_order_relaxed) != 0));
+             json_new_bool(doc, atomic_load_explicit(&w->inherit->shared->reload_failed,
+                                                     memory_order_relaxed) != 0));
     relay_json(relay, 200, root);
     json_doc_free(doc);
 }
@@ -76,7 +100,8 @@ void health_liveness(struct relay *relay)
     relay_bytes(relay, 200, "application/json", "\"I'm alive!\"", 12);
 }
 
-/* Ready when at least one deployment is healthy and admitted by its breakers, and we are not on our way out. */
+/* Ready when at least one deployment is healthy and admitted by its breakers, and we are not on our
+ * way out. */
 void health_readiness(struct relay *relay)
 {
     const struct worker *w = relay->worker;
@@ -85,11 +110,13 @@ void health_readiness(struct relay *relay)
     for (uint32_t i = 0; !w->draining && !ready && i < table_num_deployments(w->table); i++)
         ready = is_healthy(&w->inherit->probes[i]) && all_admitted(w, i);
     if (ready) {
-        static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not connected\",\"tranche_version\":\"" TRANCHE_VERSION "\"}";
+        static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not "
+                                   "connected\",\"tranche_version\":\"" TRANCHE_VERSION "\"}";
 
         relay_bytes(relay, 200, "application/json", text, sizeof(text) - 1);
     } else {
         relay_problem(relay, 503, "server_error", "not_ready", "", "%s",
-                      w->draining ? "The gateway is shutting down." : "No deployment can serve now; see /health.");
+                      w->draining ? "The gateway is shutting down."
+                                  : "No deployment can serve now; see /health.");
     }
 }

@@ -45,6 +45,12 @@ static void a_400_that_says_token_limit_exceeded_means_the_deployment_is_full(vo
     assert_int_equal(of_status(400, "token_limit_exceeded"), OUTCOME_RATE_LIMIT);
 }
 
+static void a_400_that_says_the_file_quota_is_reached_means_the_account_is_full(void **state)
+{
+    (void)state;
+    assert_int_equal(of_status(400, "quotaExceeded"), OUTCOME_RATE_LIMIT);
+}
+
 static void a_call_without_an_answer_counts_by_how_it_ended(void **state)
 {
     struct upstream_result res = {0};
@@ -78,6 +84,7 @@ int main(void)
         cmocka_unit_test(an_error_about_an_object_is_no_fault_of_the_deployment),
         cmocka_unit_test(faults_of_the_deployment_have_their_class),
         cmocka_unit_test(a_400_that_says_token_limit_exceeded_means_the_deployment_is_full),
+        cmocka_unit_test(a_400_that_says_the_file_quota_is_reached_means_the_account_is_full),
         cmocka_unit_test(a_call_without_an_answer_counts_by_how_it_ended),
         cmocka_unit_test(uploads_and_creates_have_breakers_of_their_own),
     };
