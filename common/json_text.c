@@ -5,6 +5,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <tmmintrin.h>
+#endif
+
 #include "common/json.h"
 
 /* --- UTF-8 and places --- */
@@ -60,8 +64,89 @@ size_t utf8_valid_prefix(const char *text, size_t len)
     return at;
 }
 
+#if defined(__x86_64__)
+/* What can be wrong with two bytes that follow each other, a bit each; the tables give for each
+ * half byte which of it is possible, and what all three find possible is wrong. Keiser and Lemire,
+ * "Validating UTF-8 in less than one instruction per byte", 2020. */
+enum {
+    TOO_SHORT = 1 << 0,               /* a lead byte, then no continuation */
+    TOO_LONG = 1 << 1,                /* ASCII, then a continuation */
+    OVERLONG_3 = 1 << 2,              /* e0 80..9f */
+    TOO_LARGE = 1 << 3,               /* f4 90.., f5.. */
+    SURROGATE = 1 << 4,               /* ed a0..bf */
+    OVERLONG_2 = 1 << 5,              /* c0, c1 */
+    TOO_LARGE_OR_OVERLONG_4 = 1 << 6, /* f5.. 80..8f; f0 80..8f */
+    TWO_TAILS = 1 << 7, /* two continuations: right in the third and fourth byte of a sequence */
+    ANY_LOW = TOO_SHORT | TOO_LONG | TWO_TAILS,
+    ANY_TAIL = TOO_LONG | OVERLONG_2 | TWO_TAILS
+};
+
+struct utf8_block {
+    __m128i previous, error;
+};
+
+static __attribute__((target("ssse3"))) void take_block(struct utf8_block *b, __m128i bytes)
+{
+    const __m128i first_high =
+        _mm_setr_epi8(TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG, TOO_LONG,
+                      TOO_LONG, (char)TWO_TAILS, (char)TWO_TAILS, (char)TWO_TAILS, (char)TWO_TAILS,
+                      TOO_SHORT | OVERLONG_2, TOO_SHORT, TOO_SHORT | OVERLONG_3 | SURROGATE,
+                      TOO_SHORT | TOO_LARGE | TOO_LARGE_OR_OVERLONG_4);
+    const char large = (char)(ANY_LOW | TOO_LARGE | TOO_LARGE_OR_OVERLONG_4);
+    const __m128i first_low =
+        _mm_setr_epi8((char)(ANY_LOW | OVERLONG_3 | OVERLONG_2 | TOO_LARGE_OR_OVERLONG_4),
+                      (char)(ANY_LOW | OVERLONG_2), (char)ANY_LOW, (char)ANY_LOW,
+                      (char)(ANY_LOW | TOO_LARGE), large, large, large, large, large, large, large,
+                      large, (char)(large | SURROGATE), large, large);
+    const char second_8 = (char)(ANY_TAIL | OVERLONG_3 | TOO_LARGE_OR_OVERLONG_4);
+    const char second_9 = (char)(ANY_TAIL | OVERLONG_3 | TOO_LARGE);
+    const char second_a = (char)(ANY_TAIL | SURROGATE | TOO_LARGE);
+    const __m128i second_high = _mm_setr_epi8(
+        TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT,
+        second_8, second_9, second_a, second_a, TOO_SHORT, TOO_SHORT, TOO_SHORT, TOO_SHORT);
+    const __m128i half = _mm_set1_epi8(0x0f);
+    __m128i back1 = _mm_alignr_epi8(bytes, b->previous, 15);
+    __m128i back2 = _mm_alignr_epi8(bytes, b->previous, 14);
+    __m128i back3 = _mm_alignr_epi8(bytes, b->previous, 13);
+    __m128i wrong, third, fourth, tails;
+
+    wrong = _mm_shuffle_epi8(first_high, _mm_and_si128(_mm_srli_epi16(back1, 4), half));
+    wrong = _mm_and_si128(wrong, _mm_shuffle_epi8(first_low, _mm_and_si128(back1, half)));
+    wrong = _mm_and_si128(
+        wrong, _mm_shuffle_epi8(second_high, _mm_and_si128(_mm_srli_epi16(bytes, 4), half)));
+    /* the high bit of each byte that must be a third or fourth one, where two continuations are
+     * right */
+    third = _mm_subs_epu8(back2, _mm_set1_epi8((char)(0xe0 - 0x80)));
+    fourth = _mm_subs_epu8(back3, _mm_set1_epi8((char)(0xf0 - 0x80)));
+    tails = _mm_and_si128(_mm_or_si128(third, fourth), _mm_set1_epi8((char)0x80));
+    b->error = _mm_or_si128(b->error, _mm_xor_si128(tails, wrong));
+    b->previous = bytes;
+}
+
+static __attribute__((target("ssse3"))) bool valid_by_blocks(const char *text, size_t len)
+{
+    struct utf8_block b = {_mm_setzero_si128(), _mm_setzero_si128()};
+    char last[16] = {0}; /* the zeros end a sequence that is cut off */
+    __m128i bytes;
+    size_t at;
+
+    for (at = 0; len - at >= 16; at += 16) {
+        bytes = _mm_loadu_si128((const __m128i *)(const void *)(text + at));
+        if (_mm_movemask_epi8(_mm_or_si128(bytes, b.previous)) != 0)
+            take_block(&b, bytes);
+    }
+    memcpy(last, text + at, len - at);
+    take_block(&b, _mm_loadu_si128((const __m128i *)(const void *)last));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(b.error, _mm_setzero_si128())) == 0xffff;
+}
+#endif
+
 bool utf8_is_valid(const char *text, size_t len)
 {
+#if defined(__x86_64__)
+    if (len >= 32 && __builtin_cpu_supports("ssse3"))
+        return valid_by_blocks(text, len);
+#endif
     return utf8_valid_prefix(text, len) == len;
 }
 

@@ -21,6 +21,7 @@ struct scan {
     bool is_object;              /* the innermost one */
     bool fresh;                  /* it has no member yet */
     bool in_body;                /* level 2 is the body */
+    bool utf8;                   /* the rest of the line is known to be valid UTF-8 */
     bool counting;               /* within a member of the body that makes up the prompt */
 };
 
@@ -30,23 +31,25 @@ struct string {
     size_t saved;      /* bytes that decoding takes away */
 };
 
-static bool is_plain(char c)
+static bool is_plain(char c, bool utf8)
 {
-    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
+    return (unsigned char)c >= 0x20 && (utf8 || (unsigned char)c < 0x80) && c != '"' && c != '\\';
 }
 
-/* To the next quote, backslash, control or non-ASCII byte. */
-static inline const char *skip_plain(const char *p, const char *end)
+/* To the next quote, backslash, control byte or, unless `utf8`, byte from 0x80. */
+static inline const char *skip_plain(const char *p, const char *end, bool utf8)
 {
 #if defined(__SSE2__)
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'),
-                  blank = _mm_set1_epi8(' ');
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    const __m128i blank = _mm_set1_epi8(' '), control = _mm_set1_epi8(0x1f);
 
     while (end - p >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
         __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, slash));
-        /* signed, so that bytes from 0x80 are below the blank as well */
-        int mask = _mm_movemask_epi8(_mm_or_si128(special, _mm_cmplt_epi8(bytes, blank)));
+        /* the second one is signed, so that bytes from 0x80 are below the blank as well */
+        __m128i low = utf8 ? _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes)
+                           : _mm_cmplt_epi8(bytes, blank);
+        int mask = _mm_movemask_epi8(_mm_or_si128(special, low));
 
         if (mask != 0)
             return p + __builtin_ctz((unsigned)mask);
@@ -66,57 +69,8 @@ static inline const char *skip_plain(const char *p, const char *end)
         p += 8;
     }
 #endif
-    while (p < end && is_plain(*p))
+    while (p < end && is_plain(*p, utf8))
         p++;
-    return p;
-}
-
-static bool is_tail(char c)
-{
-    return ((unsigned char)c & 0xc0) == 0x80;
-}
-
-/* The length of one sequence of the less common kinds, 0 when it is invalid. */
-static size_t rare_sequence(const char *p, size_t len)
-{
-    unsigned char lead = (unsigned char)p[0], second = len > 1 ? (unsigned char)p[1] : 0;
-
-    if (len < 3 || !is_tail(p[1]) || !is_tail(p[2]))
-        return 0;
-    if (lead == 0xe0)
-        return second >= 0xa0 ? 3 : 0;
-    if (lead == 0xed)
-        return second <= 0x9f ? 3 : 0;
-    if (lead == 0xee || lead == 0xef)
-        return 3;
-    if (len < 4 || !is_tail(p[3]))
-        return 0;
-    if (lead == 0xf0)
-        return second >= 0x90 ? 4 : 0;
-    if (lead == 0xf4)
-        return second <= 0x8f ? 4 : 0;
-    return lead >= 0xf1 && lead <= 0xf3 ? 4 : 0;
-}
-
-/* To the next ASCII byte; NULL when the UTF-8 is invalid. */
-static const char *skip_utf8(const char *p, const char *end)
-{
-    size_t len, n;
-
-    while (p < end && (unsigned char)*p >= 0x80) {
-        unsigned char lead = (unsigned char)*p;
-
-        len = (size_t)(end - p);
-        if (lead >= 0xe1 && lead <= 0xec && len >= 3 && is_tail(p[1]) && is_tail(p[2]))
-            n = 3;
-        else if (lead >= 0xc2 && lead <= 0xdf && len >= 2 && is_tail(p[1]))
-            n = 2;
-        else
-            n = rare_sequence(p, len);
-        if (n == 0)
-            return NULL;
-        p += n;
-    }
     return p;
 }
 
@@ -192,7 +146,7 @@ static bool take_string(struct scan *s, struct string *out)
     size_t saved = 0;
 
     for (;;) {
-        p = skip_plain(p, end);
+        p = s->utf8 ? skip_plain(p, end, true) : skip_plain(p, end, false);
         if (p == end)
             return false;
         if (*p == '"')
@@ -204,8 +158,8 @@ static bool take_string(struct scan *s, struct string *out)
             if (p == NULL || p == escape)
                 return false;
         } else if ((unsigned char)*p >= 0x80) {
-            p = skip_utf8(p, end);
-            if (p == NULL)
+            s->utf8 = utf8_is_valid(p, (size_t)(end - p)); /* all of the line, at once */
+            if (!s->utf8)
                 return false;
         } else {
             return false;

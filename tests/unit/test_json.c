@@ -191,6 +191,65 @@ static void invalid_utf8_is_refused_where_it_stands(void **state)
         "\xc2\x80\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", 19));
 }
 
+/* The definition, straight from RFC 3629. */
+static bool is_utf8_by_the_book(const unsigned char *p, size_t len)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n;
+
+    for (; len > 0; p += n, len -= n) {
+        uint32_t c = p[0];
+
+        n = c < 0x80             ? 1
+            : (c & 0xe0) == 0xc0 ? 2
+            : (c & 0xf0) == 0xe0 ? 3
+            : (c & 0xf8) == 0xf0 ? 4
+                                 : 0;
+        if (n == 0 || n > len)
+            return false;
+        if (n > 1)
+            c &= 0x7fu >> n;
+        for (size_t i = 1; i < n; i++) {
+            if ((p[i] & 0xc0) != 0x80)
+                return false;
+            c = c << 6 | (p[i] & 0x3f);
+        }
+        if (n > 1 && (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)))
+            return false;
+    }
+    return true;
+}
+
+static void utf8_is_judged_by_the_book_wherever_it_stands(void **state)
+{
+    static const unsigned char edges[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
+                                          0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee,
+                                          0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff};
+    enum { COUNT = sizeof(edges), LEN = 40 };
+    char *text = malloc(LEN);
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < (size_t)COUNT * COUNT * COUNT * COUNT; i++) {
+        size_t at = i % (LEN - 3); /* each place in a block of 16, and the very end */
+
+        memset(text, 'a', LEN);
+        text[at] = (char)edges[i % COUNT];
+        text[at + 1] = (char)edges[i / COUNT % COUNT];
+        text[at + 2] = (char)edges[i / COUNT / COUNT % COUNT];
+        text[at + 3] = (char)edges[i / COUNT / COUNT / COUNT];
+        if (utf8_is_valid(text, LEN) != is_utf8_by_the_book((unsigned char *)text, LEN) ||
+            utf8_is_valid(text + at, LEN - at) !=
+                is_utf8_by_the_book((unsigned char *)text + at, LEN - at) ||
+            (utf8_valid_prefix(text, LEN) == LEN) !=
+                is_utf8_by_the_book((unsigned char *)text, LEN))
+            fail_msg("%02x %02x %02x %02x at %zu", (unsigned char)text[at],
+                     (unsigned char)text[at + 1], (unsigned char)text[at + 2],
+                     (unsigned char)text[at + 3], at);
+    }
+    free(text);
+}
+
 static void a_lone_surrogate_escape_is_refused_where_it_stands(void **state)
 {
     (void)state;
@@ -438,6 +497,7 @@ int main(void)
         CASE(repeated_keys_among_thousands_are_found_too),
         CASE(nesting_up_to_128_levels_is_read_and_one_more_is_refused),
         CASE(invalid_utf8_is_refused_where_it_stands),
+        CASE(utf8_is_judged_by_the_book_wherever_it_stands),
         CASE(a_lone_surrogate_escape_is_refused_where_it_stands),
         CASE(what_yajl_lets_pass_but_the_rfc_does_not_is_refused),
         CASE(broken_json_is_refused_and_never_half_read),
