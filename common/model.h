@@ -36,7 +36,7 @@ struct model_deployment {
     char *mode;             /* owned; model_info.mode, "batch" for batch deployments; NULL when not given */
     uint32_t account;       /* index into accounts */
     uint32_t fingerprint;   /* ids_deployment_fingerprint(); unique in a list */
-    double weight;          /* 0: not given */
+    double weight;          /* 0: not given; negative: given as 0, so nothing goes there while others can */
     int64_t rpm, tpm;       /* 0: not given */
     int32_t order;          /* 0: not given */
     uint32_t timeout_ms;    /* 0: default */

@@ -182,11 +182,33 @@ static void send_create(struct create *c)
         fail_memory(c);
 }
 
+/* Statement 103: the output's expiry is refused here when this provider would. */
+static bool expiry_is_in_range(const struct create *c, enum provider provider, struct failure *failure)
+{
+    const struct json *seconds = json_get(json_get(c->relay->request, "output_expires_after"), "seconds");
+    int64_t min_s, max_s, value;
+
+    if (!json_int64(seconds, &value))
+        return true; /* absent, or for the provider to refuse */
+    provider_expiry_range(provider, &min_s, &max_s);
+    *failure = (struct failure){.status = 400, .type = "invalid_request_error", .code = "invalid_value",
+                                .param = "output_expires_after.seconds", .retry_after_ms = -1};
+    snprintf(failure->message, sizeof(failure->message),
+             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld instead.", (long long)min_s,
+             (long long)max_s, provider_name(provider), (long long)value);
+    return value >= min_s && value <= max_s;
+}
+
 static void begin_create(struct create *c)
 {
     const struct model_account *account = worker_account(c->worker, c->target.deployments[c->at]);
     const char *native = c->target.native[0] != '\0' ? c->target.native : NULL;
+    struct failure failure;
 
+    if (!expiry_is_in_range(c, account->provider, &failure)) {
+        fail(c, &failure);
+        return;
+    }
     if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 || strbuf_failed(&c->body)) {
         fail_memory(c);
         return;

@@ -164,17 +164,20 @@ void relay_json(struct relay *relay, int status, const struct json *value)
     strbuf_deinit(&text);
 }
 
+#define MAX_RETRY_AFTER_MS 60000 /* SDKs ignore longer waits, or give up (reference 3.5) */
+
 static void retry_headers(struct relay *relay, const struct failure *failure)
 {
+    int64_t wait_ms = failure->retry_after_ms < MAX_RETRY_AFTER_MS ? failure->retry_after_ms : MAX_RETRY_AFTER_MS;
     char text[32];
 
     if (failure->should_not_retry)
         relay_header(relay, "x-should-retry", "false");
     if (failure->retry_after_ms < 0)
         return;
-    snprintf(text, sizeof(text), "%lld", (long long)(failure->retry_after_ms + 999) / 1000);
+    snprintf(text, sizeof(text), "%lld", (long long)(wait_ms + 999) / 1000);
     relay_header(relay, "retry-after", text);
-    snprintf(text, sizeof(text), "%lld", (long long)failure->retry_after_ms);
+    snprintf(text, sizeof(text), "%lld", (long long)wait_ms);
     relay_header(relay, "retry-after-ms", text);
 }
 

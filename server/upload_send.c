@@ -83,12 +83,12 @@ static struct relay *detach(struct upload *up)
     return relay;
 }
 
-static void fail(struct upload *up, int status, const char *code, const char *text)
+static void fail(struct upload *up, int status, const char *code, const char *param, const char *text)
 {
     struct relay *relay = detach(up);
 
     upload_free(up);
-    relay_problem(relay, status, status < 500 ? "invalid_request_error" : "server_error", code, "file", "%s", text);
+    relay_problem(relay, status, status < 500 ? "invalid_request_error" : "server_error", code, param, "%s", text);
 }
 
 /* --- the answer --- */
@@ -102,7 +102,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res)
 
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
         json_doc_free(doc);
-        fail(up, 502, "bad_upstream_answer",
+        fail(up, 502, "bad_upstream_answer", "",
              "The provider accepted the upload but its answer could not be read; the file may exist there.");
         return;
     }
@@ -276,6 +276,21 @@ static int start_try(struct upload *up)
     return up->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
+/* Statement 103: what one provider accepts the other refuses, so the range is that of the deployment chosen. */
+static bool expiry_is_in_range(const struct upload *up, char *text, size_t size)
+{
+    uint32_t provider = table_deployment(up->worker->table, up->deployment)->provider;
+    int64_t min_s, max_s, value;
+
+    if (up->expires_seconds.len == 0)
+        return true;
+    provider_expiry_range((enum provider)provider, &min_s, &max_s);
+    value = strtoll(strbuf_str(&up->expires_seconds), NULL, 10);
+    snprintf(text, size, "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.", (long long)min_s,
+             (long long)max_s, provider_name((enum provider)provider), (long long)value);
+    return value >= min_s && value <= max_s;
+}
+
 /* The limits that belong to the chosen provider: data of the deployment, so checked per try. Returns NULL when it fits. */
 static const char *over_limit(const struct upload *up, char *text, size_t size)
 {
@@ -319,11 +334,15 @@ static void try_next(struct upload *up)
         if (up->candidates[i] == chosen)
             up->tried[i] = true;
     if (over_limit(up, text, sizeof(text)) != NULL) {
-        fail(up, 400, "file_too_large", text);
+        fail(up, 400, "file_too_large", "file", text);
+        return;
+    }
+    if (!expiry_is_in_range(up, text, sizeof(text))) {
+        fail(up, 400, "invalid_value", "expires_after[seconds]", text);
         return;
     }
     if (start_try(up) != 0)
-        fail(up, 500, "out_of_memory", "The gateway is out of memory.");
+        fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
 }
 
 void upload_send(struct upload *up)
@@ -341,7 +360,7 @@ void upload_send(struct upload *up)
     }
     up->tried = calloc(up->num_candidates, sizeof(bool));
     if (up->tried == NULL) {
-        fail(up, 500, "out_of_memory", "The gateway is out of memory.");
+        fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
         return;
     }
     try_next(up);
