@@ -191,16 +191,32 @@ void relay_failure(struct relay *relay, const struct failure *failure)
     strbuf_deinit(&text);
 }
 
-void relay_problem(struct relay *relay, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+static void fill(struct failure *failure, int status, const char *type, const char *code, const char *param, const char *fmt,
+                 va_list args)
 {
-    struct failure failure = {.status = status, .retry_after_ms = -1};
+    *failure = (struct failure){.status = status, .retry_after_ms = -1};
+    snprintf(failure->type, sizeof(failure->type), "%s", type);
+    snprintf(failure->code, sizeof(failure->code), "%s", code);
+    snprintf(failure->param, sizeof(failure->param), "%s", param);
+    vsnprintf(failure->message, sizeof(failure->message), fmt, args);
+}
+
+void relay_fill(struct failure *failure, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+{
     va_list args;
 
-    snprintf(failure.type, sizeof(failure.type), "%s", type);
-    snprintf(failure.code, sizeof(failure.code), "%s", code);
-    snprintf(failure.param, sizeof(failure.param), "%s", param);
     va_start(args, fmt);
-    vsnprintf(failure.message, sizeof(failure.message), fmt, args);
+    fill(failure, status, type, code, param, fmt, args);
+    va_end(args);
+}
+
+void relay_problem(struct relay *relay, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+{
+    struct failure failure;
+    va_list args;
+
+    va_start(args, fmt);
+    fill(&failure, status, type, code, param, fmt, args);
     va_end(args);
     relay_failure(relay, &failure);
 }

@@ -50,6 +50,10 @@ void relay_json(struct relay *relay, int status, const struct json *value);
 /** Answer with an error envelope. */
 void relay_failure(struct relay *relay, const struct failure *failure);
 
+/** Describe an error of our own. @param code, param "" for null */
+void relay_fill(struct failure *failure, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+
 /** Answer with an error of our own. @param code, param "" for null */
 void relay_problem(struct relay *relay, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));

@@ -56,18 +56,18 @@ void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id)
 }
 
 /* An unserved or unconfigured provider was asked for. */
-static bool provider_is_usable(struct relay *relay)
+static bool provider_is_usable(const struct relay *relay, struct failure *why)
 {
     if (relay->hints.unknown_provider) {
-        relay_problem(relay, 400, "invalid_request_error", "invalid_value", "custom_llm_provider",
-                      "Provider '%s' is not served here. Expected 'openai' or 'azure'.", relay->hints.provider_text);
+        relay_fill(why, 400, "invalid_request_error", "invalid_value", "custom_llm_provider",
+                   "Provider '%s' is not served here. Expected 'openai' or 'azure'.", relay->hints.provider_text);
         return false;
     }
     if (relay->hints.has_provider &&
         relay->worker->config->models.default_deployment[relay->hints.provider] == MODEL_NO_INDEX) {
-        relay_problem(relay, 400, "invalid_request_error", "missing_credentials", "custom_llm_provider",
-                      "The gateway has no credentials for provider '%s': %s.", provider_name(relay->hints.provider),
-                      missing_key[relay->hints.provider]);
+        relay_fill(why, 400, "invalid_request_error", "missing_credentials", "custom_llm_provider",
+                   "The gateway has no credentials for provider '%s': %s.", provider_name(relay->hints.provider),
+                   missing_key[relay->hints.provider]);
         return false;
     }
     return true;
@@ -163,32 +163,34 @@ static uint32_t *new_list(const struct relay *relay)
     return calloc(table_num_deployments(relay->worker->table) + 1u, sizeof(uint32_t));
 }
 
-static void out_of_memory(struct relay *relay)
+static void out_of_memory(struct failure *why)
 {
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    relay_fill(why, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
 }
 
-static void nowhere(struct relay *relay)
+static void nowhere(struct failure *why)
 {
-    relay_problem(relay, 400, "invalid_request_error", "missing_credentials", "",
-                  "The gateway has no account that could serve this request: set OPENAI_API_KEY, or AZURE_API_KEY and "
-                  "AZURE_API_BASE, or list deployments in model_list.");
+    relay_fill(why, 400, "invalid_request_error", "missing_credentials", "",
+               "The gateway has no account that could serve this request: set OPENAI_API_KEY, or AZURE_API_KEY and "
+               "AZURE_API_BASE, or list deployments in model_list.");
 }
 
 bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
 {
-    if (!provider_is_usable(relay))
-        return false;
-    *out = new_list(relay);
-    if (*out == NULL) {
-        out_of_memory(relay);
-        return false;
+    struct failure why;
+
+    if (provider_is_usable(relay, &why)) {
+        *out = new_list(relay);
+        *num = *out != NULL ? all_accounts(relay, *out) : 0;
+        if (*num > 0)
+            return true;
+        if (*out == NULL)
+            out_of_memory(&why);
+        else
+            nowhere(&why);
+        free(*out);
     }
-    *num = all_accounts(relay, *out);
-    if (*num > 0)
-        return true;
-    free(*out);
-    nowhere(relay);
+    relay_failure(relay, &why);
     return false;
 }
 
@@ -207,6 +209,7 @@ static bool tagged_target(struct relay *relay, const struct id_tag *tag, struct 
 bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len, struct target *target)
 {
     struct id_tag tag = {0};
+    struct failure why;
     size_t native_len;
 
     memset(target, 0, sizeof(*target));
@@ -218,18 +221,22 @@ bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t l
     memcpy(target->native, id, native_len);
     target->deployments = new_list(relay);
     if (target->deployments == NULL) {
-        out_of_memory(relay);
+        out_of_memory(&why);
+        relay_failure(relay, &why);
         return false;
     }
     if (target->tagged) {
         if (tagged_target(relay, &tag, target))
             return true;
         resolve_not_found(relay, kind, id);
-    } else if (provider_is_usable(relay)) {
-        target->num = all_accounts(relay, target->deployments);
-        if (target->num > 0)
-            return true;
-        nowhere(relay);
+    } else {
+        if (provider_is_usable(relay, &why)) {
+            target->num = all_accounts(relay, target->deployments);
+            if (target->num > 0)
+                return true;
+            nowhere(&why);
+        }
+        relay_failure(relay, &why);
     }
     target_deinit(target);
     return false;
@@ -243,7 +250,7 @@ void target_deinit(struct target *target)
 }
 
 /* With balancing on, a model that no group serves is a mistake the client should hear about now, not hours later. */
-static void unknown_model(struct relay *relay, const char *model)
+static void unknown_model(const struct relay *relay, const char *model, struct failure *why)
 {
     const struct table *table = relay->worker->table;
     char known[512] = "";
@@ -251,23 +258,24 @@ static void unknown_model(struct relay *relay, const char *model)
 
     for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
         at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "", table_group_name(table, g));
-    relay_problem(relay, 400, "invalid_request_error", "model_not_found", "file",
-                  "The file's body.model '%.128s' is not served here. Known models: %s.", model, known);
+    relay_fill(why, 400, "invalid_request_error", "model_not_found", "file",
+               "The file's body.model '%.128s' is not served here. Known models: %s.", model, known);
 }
 
-bool resolve_upload(struct relay *relay, const char *model, uint32_t **out, uint32_t *num, bool *rewrite)
+bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num, bool *rewrite,
+                    struct failure *why)
 {
     const struct worker *w = relay->worker;
     uint32_t group = hinted_group(relay), whole;
 
     *rewrite = false;
-    if (!provider_is_usable(relay))
+    if (!provider_is_usable(relay, why))
         return false;
     if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
         group = table_find_group(w->table, model, strlen(model));
     *out = new_list(relay);
     if (*out == NULL) {
-        out_of_memory(relay);
+        out_of_memory(why);
         return false;
     }
     if (group != MODEL_NO_INDEX && (*num = group_candidates(relay, group, *out)) > 0) {
@@ -276,9 +284,9 @@ bool resolve_upload(struct relay *relay, const char *model, uint32_t **out, uint
     }
     whole = default_deployment(relay);
     if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL && !relay->hints.has_provider) {
-        unknown_model(relay, model);
+        unknown_model(relay, model, why);
     } else if (whole == MODEL_NO_INDEX) {
-        nowhere(relay);
+        nowhere(why);
     } else {
         (*out)[0] = whole;
         *num = 1;

@@ -29,8 +29,9 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 
 /** Candidates for an upload: the group of `model` (from the lines; NULL: none), or one account as a whole.
  *  @param rewrite  set when body.model must become the deployment's name
- *  @return false when an error was answered; else *out is malloc'ed with at least one entry */
-bool resolve_upload(struct relay *relay, const char *model, uint32_t **out, uint32_t *num, bool *rewrite);
+ *  @return true: *out is malloc'ed with at least one entry; false: `why` says what to answer */
+bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num, bool *rewrite,
+                    struct failure *why);
 
 /** Whether new objects on this deployment's account get tagged ids. */
 bool resolve_mints(const struct relay *relay, uint32_t deployment);

@@ -348,14 +348,17 @@ static void try_next(struct upload *up)
 void upload_send(struct upload *up)
 {
     struct jsonl_report report = {0};
+    struct failure why;
 
     if (up->lines != NULL)
         jsonl_report(up->lines, &report);
     relay_attach(up->relay, up, on_client_gone);
     resolve_hints(up->relay);
-    if (!resolve_upload(up->relay, report.model, &up->candidates, &up->num_candidates, &up->rewrite)) {
-        up->relay = NULL;
+    if (!resolve_upload(up->relay, report.model, &up->candidates, &up->num_candidates, &up->rewrite, &why)) {
+        struct relay *relay = detach(up);
+
         upload_free(up);
+        relay_failure(relay, &why);
         return;
     }
     up->tried = calloc(up->num_candidates, sizeof(bool));
