@@ -1,0 +1,246 @@
+/* One call: the work that waits until curl has returned, the limits of time, and the one way out.
+ */
+#include "common/upstream/client_impl.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#define DEFAULT_BODY_BYTES (1024 * 1024)
+
+/* --- work that must wait until curl has returned --- */
+
+void call_work_add(struct upstream_call *call, unsigned bit)
+{
+    struct upstream *up = call->up;
+
+    if (call->todo == 0) {
+        TAILQ_INSERT_TAIL(&up->work, call, link);
+        up->num_work++;
+    }
+    call->todo |= bit;
+    /* Without memory for the timer the next turn of a lane finds it. */
+    if (loop_timer_start(up->loop, &up->work_timer, 0) != 0)
+        log_error("upstream: out of memory for a timer");
+}
+
+void call_work_remove(struct upstream_call *call)
+{
+    if (call->todo == 0)
+        return;
+    TAILQ_REMOVE(&call->up->work, call, link);
+    call->up->num_work--;
+    call->todo = 0;
+}
+
+/* --- the end of a call --- */
+
+void call_free(struct upstream_call *call)
+{
+    struct upstream *up = call->up;
+
+    assert(!up->in_curl || !call->added);
+    loop_timer_stop(up->loop, &call->timer);
+    call_work_remove(call);
+    if (call->added)
+        curl_multi_remove_handle(call->lane->multi, call->easy);
+    if (call->easy != NULL)
+        handle_release(up, call->easy);
+    handle_wipe_headers(call->headers);
+    free(call->body);
+    head_deinit(&call->head);
+    strbuf_deinit(&call->collected);
+    free(call);
+    up->active--;
+}
+
+/* For logs: printable, and nothing from a '?' on. */
+static void clean_text(char *text)
+{
+    for (; *text != '\0' && *text != '?'; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = ' ';
+    *text = '\0';
+}
+
+/* The one way out: take along what the owner needs, let go of everything, call back last. */
+void call_finish(struct upstream_call *call, enum upstream_end end)
+{
+    struct upstream_result result = {.end = end, .nothing_sent = !call->began};
+    struct head head = call->head;
+    struct strbuf body = call->collected;
+    upstream_done_cb on_done = call->on_done;
+    void *arg = call->arg;
+    curl_off_t sent = 0;
+
+    memset(&call->head, 0, sizeof(call->head));
+    strbuf_init(&call->collected);
+    if (call->easy != NULL)
+        curl_easy_getinfo(call->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    head_view(&head, &result.head);
+    if (end == UPSTREAM_ANSWERED && !call->streaming) {
+        result.body = body.data;
+        result.body_len = body.len;
+    }
+    result.total_us = clock_now_us() - call->started_us;
+    result.first_byte_us = call->first_byte_us;
+    result.bytes_sent = (uint64_t)sent;
+    result.bytes_received = call->received;
+    if (end != UPSTREAM_ANSWERED) {
+        memcpy(result.error, call->error, sizeof(result.error));
+        clean_text(result.error);
+    }
+    call_free(call);
+    on_done(arg, &result);
+    head_deinit(&head);
+    strbuf_deinit(&body);
+}
+
+/* We stop the transfer ourselves: curl then reports some error, and this says what it means. */
+void call_fail(struct upstream_call *call, enum upstream_end end, const char *text)
+{
+    if (call->failed)
+        return;
+    call->failed = true;
+    call->end = end;
+    snprintf(call->error, sizeof(call->error), "%s", text);
+}
+
+static const char *phase_name(enum phase phase)
+{
+    static const char *const names[] = {"connect", "send", "wait", "receive"};
+
+    return names[phase];
+}
+
+/* Curl has ended the transfer: what does it mean? */
+enum upstream_end call_classify(struct upstream_call *call, CURLcode code)
+{
+    const char *text;
+
+    if (call->failed)
+        return call->end;
+    if (code == CURLE_OK && call->head.complete)
+        return UPSTREAM_ANSWERED;
+    text = call->curl_error[0] != '\0' ? call->curl_error
+           : code == CURLE_OK          ? "no answer"
+                                       : curl_easy_strerror(code);
+    snprintf(call->error, sizeof(call->error), "%s: %.140s", phase_name(call->phase), text);
+    if (!call->began)
+        return code == CURLE_OUT_OF_MEMORY ? UPSTREAM_REFUSED : UPSTREAM_CONNECT_FAILED;
+    return code == CURLE_OPERATION_TIMEDOUT ? UPSTREAM_TIMEOUT : UPSTREAM_BROKEN;
+}
+
+/* --- limits of time --- */
+
+static void earlier(uint64_t *due, uint64_t since, uint32_t limit_ms)
+{
+    if (limit_ms != 0 && since + limit_ms < *due)
+        *due = since + limit_ms;
+}
+
+/* The nearest limit; UINT64_MAX: none. */
+static uint64_t call_due(const struct upstream_call *call)
+{
+    uint32_t low_speed_ms = call->file ? call->up->low_speed_ms : 0;
+    uint64_t due = UINT64_MAX;
+
+    earlier(&due, call->started_ms, call->total_ms);
+    switch (call->phase) {
+    case PHASE_CONNECT:
+        earlier(&due, call->started_ms, call->up->connect_ms);
+        break;
+    case PHASE_SEND:
+        earlier(&due, call->moved_ms, low_speed_ms);
+        break;
+    case PHASE_WAIT:
+        earlier(&due, call->sent_ms, call->first_byte_ms != 0 ? call->first_byte_ms : low_speed_ms);
+        break;
+    case PHASE_RECEIVE:
+        if (!call->paused)
+            earlier(&due, call->moved_ms, low_speed_ms);
+        break;
+    }
+    return due;
+}
+
+/* Movement only makes a limit later, which on_limit() notices; changes that may make it earlier
+ * come here. */
+int call_arm_limit(struct upstream_call *call)
+{
+    uint64_t due = call_due(call), now = loop_now_ms(call->up->loop);
+
+    if (due == UINT64_MAX) {
+        loop_timer_stop(call->up->loop, &call->timer);
+        return 0;
+    }
+    return loop_timer_start(call->up->loop, &call->timer, due > now ? due - now : 0);
+}
+
+void call_rearm_limit(struct upstream_call *call)
+{
+    if (call_arm_limit(call) != 0)
+        log_error("upstream: out of memory for a timer");
+}
+
+void call_set_phase(struct upstream_call *call, enum phase phase)
+{
+    call->phase = phase;
+    call->moved_ms = loop_now_ms(call->up->loop);
+    if (phase == PHASE_WAIT)
+        call->sent_ms = call->moved_ms;
+    call_rearm_limit(call);
+}
+
+static void on_limit(struct loop_timer *timer)
+{
+    struct upstream_call *call = timer->arg;
+
+    if (call->dropped) {
+        call_free(call);
+        return;
+    }
+    if (loop_now_ms(call->up->loop) < call_due(call)) {
+        call_rearm_limit(call);
+        return;
+    }
+    snprintf(call->error, sizeof(call->error), "%s: time limit passed after %llu ms",
+             phase_name(call->phase),
+             (unsigned long long)(loop_now_ms(call->up->loop) - call->started_ms));
+    call_finish(call, call->began ? UPSTREAM_TIMEOUT : UPSTREAM_CONNECT_FAILED);
+}
+
+/* --- the beginning --- */
+
+struct upstream_call *call_new(struct upstream *up, const struct upstream_request *request)
+{
+    struct upstream_call *call = calloc(1, sizeof(*call));
+
+    if (call == NULL)
+        return NULL;
+    call->up = up;
+    call->source = request->source;
+    call->source_left = request->source_length;
+    call->file = request->file;
+    /* A source cannot go back, so what hangs on one must not be repeated either. */
+    call->single = request->once || request->source != NULL;
+    call->lane = &up->lanes[call->single || request->file ? LANE_H1 : LANE_JSON];
+    call->total_ms = request->total_ms;
+    call->first_byte_ms = request->first_byte_ms;
+    call->max_body = request->max_body != 0 ? request->max_body : DEFAULT_BODY_BYTES;
+    call->on_head = request->on_head;
+    call->on_data = request->on_data;
+    call->on_done = request->on_done;
+    call->arg = request->arg;
+    call->started_ms = call->moved_ms = loop_now_ms(up->loop);
+    call->started_us = clock_now_us();
+    call->timer.cb = on_limit;
+    call->timer.arg = call;
+    head_reset(&call->head, 0);
+    up->active++;
+    return call;
+}

@@ -1,0 +1,160 @@
+/* One upstream client, seen from inside: what its files share. Nobody else includes this.
+ *
+ *   client.c    the client as a whole, its lanes, and curl on the loop
+ *   call.c      one call: its states, its limits of time, its end
+ *   handle.c    curl's easy handle: which URL may be asked, the request's lines, the options
+ *   transfer.c  what curl calls while a transfer runs
+ *   head.c      the head of an answer
+ *
+ * Three rules hold everywhere below. Handles are never taken out of a multi while curl runs
+ * (`in_curl`): such wishes wait in `work`. An owner is called only from the loop, and last, when
+ * nothing of the call is left. What is known about the outcome is strict: `nothing_sent` means that
+ * curl never reached the point just before the first byte (its pre-request callback). */
+#pragma once
+
+#include <sys/queue.h>
+
+#include <curl/curl.h>
+
+#include "common/strbuf.h"
+#include "common/upstream/client.h"
+
+#define MAX_SPARE 32
+
+/* JSON may share an HTTP/2 connection. Files, and all that must not be repeated silently, go over
+ * HTTP/1.1. */
+enum { LANE_JSON, LANE_H1, LANE_COUNT };
+
+struct lane {
+    struct upstream *up; /* borrowed; our owner */
+    CURLM *multi;        /* owned */
+    int epoll_fd;        /* the loop's */
+    struct loop_timer timer;
+};
+
+TAILQ_HEAD(call_list, upstream_call);
+
+struct upstream {
+    struct loop *loop; /* borrowed */
+    bool allow_insecure;
+    char *ca_file; /* owned; NULL: what libcurl was built with */
+    uint32_t connect_ms, low_speed_ms;
+    size_t max_header_bytes;
+    struct lane lanes[LANE_COUNT];
+    CURLSH *share;          /* owned; TLS sessions, so that fresh connections resume */
+    CURL *spare[MAX_SPARE]; /* owned; reset handles */
+    size_t num_spare, active;
+    bool in_curl; /* curl is on the stack below us */
+    struct call_list work;
+    size_t num_work;
+    struct loop_timer work_timer;
+};
+
+enum phase { PHASE_CONNECT, PHASE_SEND, PHASE_WAIT, PHASE_RECEIVE };
+
+enum todo { TODO_ADD = 1, TODO_REFUSE = 2, TODO_RESUME = 4, TODO_DROP = 8 };
+
+/* The head of an answer while it comes in. */
+struct head {
+    struct strbuf text; /* name NUL value NUL ... */
+    size_t num, raw_bytes;
+    int status;
+    int64_t content_length;
+    bool bad_length; /* two that differ, or no number */
+    bool chunked;
+    bool complete;
+    struct upstream_header *list; /* owned; made when complete */
+};
+
+struct upstream_call {
+    TAILQ_ENTRY(upstream_call) link; /* in upstream.work while todo != 0 */
+    unsigned todo;                   /* bits of enum todo */
+    struct upstream *up;             /* borrowed */
+    struct lane *lane;               /* borrowed */
+    CURL *easy;                      /* owned; NULL when refused before there was one */
+    bool added;                      /* to the lane's multi */
+    struct curl_slist *headers;      /* owned; holds the credential */
+    char *body;                      /* owned; NULL: none */
+    upstream_source_cb source;
+    uint64_t source_left;
+    bool file, single; /* single: the request must go out once at most */
+    uint32_t total_ms, first_byte_ms;
+    size_t max_body;
+    upstream_head_cb on_head;
+    upstream_data_cb on_data;
+    upstream_done_cb on_done;
+    void *arg; /* borrowed */
+
+    enum phase phase;
+    bool began;   /* curl was about to send the request's first byte */
+    bool dropped; /* cancelled from inside curl */
+    bool streaming;
+    bool paused;      /* the owner wants no bytes */
+    bool curl_paused; /* curl knows */
+    bool resumed;     /* upstream_resume() was called during on_data */
+    bool failed;      /* we stopped it ourselves: `end` and `error` say why */
+    enum upstream_end end;
+    struct head head;
+    struct strbuf collected;
+    uint64_t started_ms, sent_ms, moved_ms; /* loop time */
+    uint64_t started_us, first_byte_us;
+    uint64_t received;
+    struct loop_timer timer; /* the nearest limit */
+    char error[160];
+    char curl_error[CURL_ERROR_SIZE];
+};
+
+/* --- head.c --- */
+
+/** RFC 9110 5.6.2. */
+bool head_is_token(const char *text, size_t len);
+/** Neither control bytes nor line ends. */
+bool head_is_field_value(const char *text, size_t len);
+/** A status line came: forget the lines before it. The count of raw bytes goes on. */
+void head_reset(struct head *head, int status);
+void head_deinit(struct head *head);
+/** @return the status of a status line; 0: it holds none */
+int head_parse_status(const char *line, size_t len);
+/** One header line, without its end. Lines that are none, folded ones and values with control bytes are left out: they must not reach
+ *  a client. @return false: too many */
+bool head_add(struct head *head, const char *line, size_t len);
+/** The text stands still from now on: make the list that points into it. @return 0, ERR_NOMEM */
+MUST_USE int head_finish(struct head *head);
+/** What an owner sees of it; status 0 until it is complete. */
+void head_view(const struct head *head, struct upstream_head *out);
+
+/* --- call.c --- */
+
+struct upstream_call *call_new(struct upstream *up, const struct upstream_request *request);
+/** Not while curl runs. */
+void call_free(struct upstream_call *call);
+/** The one way out: take along what the owner needs, let go of everything, call back last. */
+void call_finish(struct upstream_call *call, enum upstream_end end);
+/** We stop the transfer ourselves: curl then reports some error, and this says what it means. The first one counts. */
+void call_fail(struct upstream_call *call, enum upstream_end end, const char *text);
+/** Curl has ended the transfer: what does it mean? Writes call->error. */
+enum upstream_end call_classify(struct upstream_call *call, CURLcode code);
+/** Wait for the nearest limit. Movement only makes a limit later, which its timer notices; changes that may make it earlier come here.
+ *  @return 0, ERR_NOMEM */
+MUST_USE int call_arm_limit(struct upstream_call *call);
+/** The same where nobody can act on a failure. */
+void call_rearm_limit(struct upstream_call *call);
+void call_set_phase(struct upstream_call *call, enum phase phase);
+/** Work that must wait until curl has returned: bits of enum todo. */
+void call_work_add(struct upstream_call *call, unsigned bit);
+void call_work_remove(struct upstream_call *call);
+
+/* --- transfer.c --- */
+
+/** Have curl call us. @return false: out of memory */
+bool transfer_set_callbacks(struct upstream_call *call);
+
+/* --- handle.c --- */
+
+/** Make the call's handle ready. @return NULL, or why the call is refused */
+const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request);
+/** Keep a handle for the next call, or free it. */
+void handle_release(struct upstream *up, CURL *easy);
+void handle_wipe_headers(struct curl_slist *list);
+/** The file with the authorities that are trusted: one bundle and no directory. @return to be freed; NULL: there is none, or out of memory */
+char *handle_find_ca_bundle(const char *configured);

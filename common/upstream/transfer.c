@@ -1,0 +1,207 @@
+/* What curl calls while a transfer runs. An owner is asked from here for bytes and given bytes, and
+ * may cancel the call from inside; after each such question `dropped` is looked at first. */
+#include "common/upstream/client_impl.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "common/clock.h"
+
+#define PRE_RESERVE (256 * 1024)
+
+/* The connection stands, the first byte of the request is about to go. Also the last gate against
+ * sending twice: whatever made curl start again, a call that must not be repeated stops here. */
+static int on_prereq(void *arg, char *peer, char *local, int peer_port, int local_port)
+{
+    struct upstream_call *call = arg;
+
+    (void)peer;
+    (void)local;
+    (void)peer_port;
+    (void)local_port;
+    if (call->dropped)
+        return CURL_PREREQFUNC_ABORT;
+    if (call->began && call->single) {
+        call_fail(call, UPSTREAM_BROKEN, "send: connection lost, not repeated");
+        return CURL_PREREQFUNC_ABORT;
+    }
+    call->began = true;
+    call_set_phase(call, call->source != NULL && call->source_left > 0 ? PHASE_SEND : PHASE_WAIT);
+    return CURL_PREREQFUNC_OK;
+}
+
+static size_t on_read(char *buf, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    size_t room = size * count;
+    ssize_t n;
+
+    if (call->dropped)
+        return CURL_READFUNC_ABORT;
+    if (room > call->source_left)
+        room = (size_t)call->source_left;
+    if (room == 0)
+        return 0;
+    n = call->source(call->arg, buf, room);
+    if (call->dropped)
+        return CURL_READFUNC_ABORT;
+    if (n <= 0 || (size_t)n > room) {
+        call_fail(call, UPSTREAM_SOURCE_FAILED,
+                  n == 0 ? "send: the body ended early" : "send: the body could not be read");
+        return CURL_READFUNC_ABORT;
+    }
+    call->source_left -= (uint64_t)n;
+    call->moved_ms = loop_now_ms(call->up->loop);
+    if (call->source_left == 0 && call->phase == PHASE_SEND)
+        call_set_phase(call, PHASE_WAIT);
+    return (size_t)n;
+}
+
+/* Nothing is sent twice from a source: it cannot go back. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+    (void)arg;
+    (void)offset;
+    (void)origin;
+    return CURL_SEEKFUNC_CANTSEEK;
+}
+
+/* The final head is complete. @return false to stop the transfer */
+static bool on_head_end(struct upstream_call *call)
+{
+    struct upstream_head view;
+
+    if (call->head.bad_length && !call->head.chunked) {
+        call_fail(call, UPSTREAM_BROKEN, "receive: contradicting or invalid Content-Length");
+        return false;
+    }
+    if (head_finish(&call->head) != 0) {
+        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
+        return false;
+    }
+    call_set_phase(call, PHASE_RECEIVE);
+    head_view(&call->head, &view);
+    if (call->on_head != NULL && call->on_data != NULL)
+        call->streaming = call->on_head(call->arg, &view);
+    if (call->dropped)
+        return false;
+    if (call->streaming || view.content_length <= 0)
+        return true;
+    if ((uint64_t)view.content_length > call->max_body) {
+        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the body is over its limit");
+        return false;
+    }
+    strbuf_reserve(&call->collected,
+                   view.content_length < PRE_RESERVE ? (size_t)view.content_length : PRE_RESERVE);
+    return true;
+}
+
+/* One line of a head, trailers included (those are ignored). @return false to stop the transfer */
+static bool take_header_line(struct upstream_call *call, const char *line, size_t len)
+{
+    struct head *head = &call->head;
+
+    head->raw_bytes += len; /* 1xx heads and trailers count too: a flood of them ends here */
+    if (head->raw_bytes > call->up->max_header_bytes) {
+        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the head is over its limit");
+        return false;
+    }
+    if (head->complete)
+        return true;
+    if (call->first_byte_us == 0)
+        call->first_byte_us = clock_now_us() - call->started_us;
+    while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+        len--;
+    if (len >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
+        head_reset(head, head_parse_status(line, len));
+        return true;
+    }
+    if (len > 0) {
+        if (head_add(head, line, len))
+            return true;
+        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the head has too many lines");
+        return false;
+    }
+    if (head->status >= 100 && head->status < 200 && head->status != 101)
+        return true;
+    if (head->status >= 200)
+        return on_head_end(call);
+    call_fail(call, UPSTREAM_BROKEN, "receive: not an HTTP answer to this request");
+    return false;
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    size_t len = size * count;
+
+    if (call->dropped || call->failed || !take_header_line(call, line, len))
+        return 0;
+    return len;
+}
+
+static bool collect_bytes(struct upstream_call *call, const char *bytes, size_t len)
+{
+    if (len > call->max_body - call->collected.len) {
+        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the body is over its limit");
+        return false;
+    }
+    strbuf_add(&call->collected, bytes, len);
+    if (strbuf_failed(&call->collected)) {
+        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
+        return false;
+    }
+    return true;
+}
+
+static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
+{
+    struct upstream_call *call = arg;
+    size_t len = size * count;
+    bool go_on;
+
+    if (call->dropped || call->failed)
+        return CURL_WRITEFUNC_ERROR;
+    if (call->paused) { /* curl keeps these bytes and gives them again */
+        call->curl_paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    call->moved_ms = loop_now_ms(call->up->loop);
+    call->received += len;
+    if (!call->streaming)
+        return collect_bytes(call, bytes, len) ? len : CURL_WRITEFUNC_ERROR;
+    call->resumed = false;
+    go_on = call->on_data(call->arg, bytes, len);
+    if (call->dropped)
+        return CURL_WRITEFUNC_ERROR;
+    if (!go_on && !call->resumed) {
+        call->paused = true;
+        call_rearm_limit(call);
+    }
+    return len;
+}
+
+#define SET(option, value) (err |= curl_easy_setopt(easy, option, value) != CURLE_OK)
+
+bool transfer_set_callbacks(struct upstream_call *call)
+{
+    CURL *easy = call->easy;
+    int err = 0;
+
+    SET(CURLOPT_PRIVATE, call);
+    SET(CURLOPT_ERRORBUFFER, call->curl_error);
+    SET(CURLOPT_PREREQFUNCTION, on_prereq);
+    SET(CURLOPT_PREREQDATA, call);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, call);
+    SET(CURLOPT_WRITEFUNCTION, on_write);
+    SET(CURLOPT_WRITEDATA, call);
+    if (call->source != NULL) {
+        SET(CURLOPT_READFUNCTION, on_read);
+        SET(CURLOPT_READDATA, call);
+        SET(CURLOPT_SEEKFUNCTION, on_seek);
+    }
+    return err == 0;
+}
+
+#undef SET
