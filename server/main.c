@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "config/config.h"
+#include "server/check_file.h"
 #include "server/inherit.h"
 #include "server/master.h"
 
@@ -83,9 +84,11 @@ struct command_line {
 static const char usage[] =
     "usage: tranche [serve] [--config FILE] [--host HOST] [--port PORT] [--num_workers N]\n"
     "       tranche check [--config FILE]\n"
+    "       tranche check-file [--provider openai|azure] FILE\n"
     "\n"
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
+    "  check-file                check a batch file as an upload would be; exit 1 when it is not valid\n"
     "\n"
     "  -c, --config FILE         LiteLLM config.yaml; without it the environment alone\n"
     "      --host HOST           address to listen on (0.0.0.0)\n"
@@ -322,9 +325,11 @@ int main(int argc, char **argv)
     const char *command = argc > 1 && argv[1][0] != '-' ? argv[1] : "serve";
     int skip = argc > 1 && argv[1][0] != '-' ? 2 : 1, ret;
 
+    if (strcmp(command, "check-file") == 0)
+        return check_file_main(argc - skip, argv + skip);
     if (strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
         fprintf(stderr,
-                "tranche: unknown command \"%s\", wanted serve or check\nTry \"tranche --help\".\n",
+                "tranche: unknown command \"%s\", wanted serve, check or check-file\nTry \"tranche --help\".\n",
                 command);
         return EXIT_USAGE;
     }

@@ -179,6 +179,8 @@ static void match_resource(const struct segment *seg, int n, struct route *route
     if (n >= 1 && n <= 3 && is(&seg[0], "files")) {
         if (n == 1)
             set(route, ROUTE_FILES, METHOD_GET | METHOD_HEAD | METHOD_POST);
+        else if (n == 2 && is(&seg[1], "validate"))
+            set(route, ROUTE_FILE_VALIDATE, METHOD_POST);
         else if (n == 2)
             set(route, ROUTE_FILE, METHOD_GET | METHOD_HEAD | METHOD_DELETE);
         else if (is(&seg[2], "content"))
@@ -195,7 +197,7 @@ static void match_resource(const struct segment *seg, int n, struct route *route
     } else if (n == 2 && is(&seg[0], "model") && is(&seg[1], "info")) {
         set(route, ROUTE_MODEL_INFO, METHOD_GET | METHOD_HEAD);
     }
-    if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO)
+    if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO && route->kind != ROUTE_FILE_VALIDATE)
         set_id(route, &seg[1]);
 }
 
@@ -290,6 +292,8 @@ const char *route_name(enum route_kind kind, enum route_method method)
     switch (kind) {
     case ROUTE_FILES:
         return method == METHOD_POST ? "files.create" : "files.list";
+    case ROUTE_FILE_VALIDATE:
+        return "files.validate";
     case ROUTE_FILE:
         return method == METHOD_DELETE ? "files.delete" : "files.get";
     case ROUTE_FILE_CONTENT:

@@ -10,6 +10,7 @@
 enum route_kind {
     ROUTE_NONE,
     ROUTE_FILES,
+    ROUTE_FILE_VALIDATE, /* ours: POST files/validate */
     ROUTE_FILE,
     ROUTE_FILE_CONTENT,
     ROUTE_BATCHES,

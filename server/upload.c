@@ -1,11 +1,14 @@
 /* The receiving half of an upload: fields, lines, limits. upload_send.c has the other half. */
 #include "server/upload.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/endpoints.h"
+#include "server/resolve.h"
 #include "server/upload_send.h"
+#include "server/verdict.h"
 
 #define MAX_FIELD 4096 /* bytes of a text field that we read; longer ones are an error where we need them */
 
@@ -20,6 +23,8 @@ struct receiver {
     struct strbuf field; /* the current text field */
     bool have_file;
     bool failed;         /* the client was told; the rest of the body is not read */
+    bool validate;       /* POST files/validate: check and tell, send nothing */
+    bool all_problems;   /* go on after the first bad line */
 };
 
 static void receiver_free(struct receiver *rc)
@@ -90,7 +95,7 @@ static int on_part(void *arg, const struct multipart_part *part)
 
 static bool may_be_batch(const struct upload *up)
 {
-    return up->purpose.len == 0 || strcmp(strbuf_str(&up->purpose), "batch") == 0;
+    return up->purpose.len == 0 || up->relay->route.kind == ROUTE_FILE_VALIDATE || strcmp(strbuf_str(&up->purpose), "batch") == 0;
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -119,22 +124,53 @@ static int reject_spool(struct receiver *rc, int err)
     return err;
 }
 
-static void reject_line(struct receiver *rc, const struct jsonl_problem *p)
+static void describe_line(const struct jsonl_problem *p, char *text, size_t size)
 {
-    REJECT(rc, 400, "invalid_request_error", p->code, "file", "Line %llu, column %llu%s%s: %s", (unsigned long long)p->line,
-           (unsigned long long)p->column, p->field[0] != '\0' ? ", " : "", p->field, p->message);
+    snprintf(text, size, "Line %llu, column %llu%s%s: %s", (unsigned long long)p->line, (unsigned long long)p->column,
+             p->field[0] != '\0' ? ", " : "", p->field, p->message);
 }
 
 static int reject_lines(struct receiver *rc)
 {
     struct jsonl_report report;
+    char text[512];
 
     jsonl_report(rc->up->lines, &report);
-    if (report.num_problems > 0)
-        reject_line(rc, &report.problems[0]);
-    else
+    if (report.num_problems > 0) {
+        describe_line(&report.problems[0], text, sizeof(text));
+        REJECT(rc, 400, "invalid_request_error", report.problems[0].code, "file", "%s", text);
+    } else
         REJECT(rc, 500, "server_error", "out_of_memory", "file", "The gateway is out of memory.");
     return ERR_SYNTAX;
+}
+
+/* ?validate=all: the envelope with the first problem, and all of them in `errors`. */
+static void reject_all(struct receiver *rc)
+{
+    struct relay *relay = rc->up->relay;
+    struct json_doc *doc = json_doc_new();
+    struct json *root, *error;
+    struct jsonl_report report;
+    char message[512];
+
+    jsonl_report(rc->up->lines, &report);
+    if (doc == NULL || report.num_problems == 0) {
+        json_doc_free(doc);
+        reject_lines(rc);
+        return;
+    }
+    rc->failed = true;
+    describe_line(&report.problems[0], message, sizeof(message));
+    root = json_new_object(doc);
+    error = json_new_object(doc);
+    json_set_str(doc, error, "message", message);
+    json_set_str(doc, error, "type", "invalid_request_error");
+    json_set_str(doc, error, "param", "file");
+    json_set_str(doc, error, "code", report.problems[0].code);
+    json_set(doc, error, "errors", verdict_problems(doc, &report, NULL));
+    json_set(doc, root, "error", error);
+    relay_json(relay, 400, root);
+    json_doc_free(doc);
 }
 
 static int file_data(struct receiver *rc, const char *bytes, size_t len)
@@ -142,7 +178,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
     struct upload *up = rc->up;
     int err;
 
-    if (up->spool.size + len > max_file_bytes(up)) {
+    up->received += len;
+    if (up->received > max_file_bytes(up)) {
         REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large: more than %llu bytes.",
                (unsigned long long)max_file_bytes(up));
         return ERR_LIMIT;
@@ -150,9 +187,11 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
     if (may_be_batch(up) && !up->lines_bad && jsonl_feed(up->lines, bytes, len) != 0) {
         up->lines_bad = true;
-        if (up->purpose.len > 0)
+        if (up->purpose.len > 0 && !rc->all_problems)
             return reject_lines(rc);
     }
+    if (rc->validate)
+        return 0; /* nothing will be sent, so nothing is kept */
     err = spool_write(&up->spool, bytes, len);
     return err == 0 ? 0 : reject_spool(rc, err);
 }
@@ -183,7 +222,7 @@ static int on_part_end(void *arg)
     case PART_PURPOSE:
         strbuf_reset(&up->purpose);
         strbuf_adds(&up->purpose, text);
-        if (up->lines_bad && strcmp(text, "batch") == 0)
+        if (up->lines_bad && !rc->all_problems && strcmp(text, "batch") == 0)
             return reject_lines(rc);
         break;
     case PART_EXPIRES_ANCHOR:
@@ -220,7 +259,7 @@ static bool check_fields(struct receiver *rc)
 
     if (!rc->have_file)
         REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "file", "Missing required parameter: 'file'.");
-    else if (up->purpose.len == 0)
+    else if (up->purpose.len == 0 && !rc->validate)
         REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "purpose",
                "Missing required parameter: 'purpose'.");
     else if ((up->expires_seconds.len > 0) != (up->expires_anchor.len > 0))
@@ -247,10 +286,47 @@ static bool finish_lines(struct receiver *rc)
         up->lines = NULL;
         return true;
     }
-    if (!up->lines_bad && jsonl_finish(up->lines) == 0)
+    if (jsonl_finish(up->lines) == 0)
         return true;
-    reject_lines(rc);
+    if (rc->all_problems)
+        reject_all(rc);
+    else
+        reject_lines(rc);
     return false;
+}
+
+/* What the checks of the file as a whole say: is there a place for it, and does it fit there? */
+static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report, struct failure *why)
+{
+    const struct config_limits *limits = &up->worker->config->limits;
+    uint32_t *candidates, num;
+    enum provider provider;
+    bool rewrite;
+
+    if (!resolve_upload(up->relay, report->model, &candidates, &num, &rewrite, why))
+        return false;
+    provider = (enum provider)table_deployment(up->worker->table, candidates[0])->provider;
+    free(candidates);
+    return !verdict_over_limit(report, provider_name(provider), limits->max_file_bytes[provider], limits->max_lines[provider], why);
+}
+
+static void answer_verdict(struct receiver *rc)
+{
+    struct relay *relay = rc->up->relay;
+    struct json_doc *doc = json_doc_new();
+    struct jsonl_report report;
+    struct failure why;
+    bool fine, complete = jsonl_finish(rc->up->lines) != ERR_NOMEM; /* its problems are in the report */
+
+    rc->failed = true;
+    jsonl_report(rc->up->lines, &report);
+    resolve_hints(relay);
+    fine = whole_file_is_fine(rc->up, &report, &why);
+    if (doc == NULL || !complete)
+        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    else
+        relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why));
+    json_doc_free(doc);
 }
 
 static void on_body_end(void *arg)
@@ -265,7 +341,12 @@ static void on_body_end(void *arg)
 
         REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "", "Malformed multipart body at byte %llu: %s.",
                (unsigned long long)offset, why);
-    } else if (check_fields(rc) && finish_lines(rc)) {
+    } else if (!check_fields(rc)) {
+        /* answered */
+    } else if (rc->validate) {
+        route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        answer_verdict(rc);
+    } else if (finish_lines(rc)) {
         route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
         rc->up = NULL;
         receiver_free(rc);
@@ -327,9 +408,14 @@ static struct receiver *receiver_new(struct relay *relay)
                                 .endpoints = endpoints_all(),
                                 .model_required = relay->worker->config->balance_batches};
     struct receiver *rc = calloc(1, sizeof(*rc));
+    char text[8];
 
     if (rc == NULL)
         return NULL;
+    rc->validate = relay->route.kind == ROUTE_FILE_VALIDATE;
+    rc->all_problems = rc->validate || (route_query(relay->query, relay->query_len, "validate", text, sizeof(text)) > 0 &&
+                                        strcmp(text, "all") == 0);
+    rules.max_errors = rc->all_problems ? VERDICT_MAX_PROBLEMS : 1;
     rc->up = upload_new(relay, &rules);
     if (rc->up == NULL) {
         free(rc);

@@ -11,6 +11,7 @@
 #include "common/upstream/normal.h"
 #include "server/choose.h"
 #include "server/resolve.h"
+#include "server/verdict.h"
 
 #define MAX_UPLOAD_TRIES 8
 
@@ -291,41 +292,31 @@ static bool expiry_is_in_range(const struct upload *up, char *text, size_t size)
     return value >= min_s && value <= max_s;
 }
 
-/* The limits that belong to the chosen provider: data of the deployment, so checked per try. Returns NULL when it fits. */
-static const char *over_limit(const struct upload *up, char *text, size_t size)
+/* The limits that belong to the chosen provider: data of the deployment, so checked per try. */
+static bool is_over_limit(const struct upload *up, struct failure *why)
 {
     const struct config_limits *limits = &up->worker->config->limits;
-    uint32_t provider = table_deployment(up->worker->table, up->deployment)->provider;
+    enum provider provider = (enum provider)table_deployment(up->worker->table, up->deployment)->provider;
     struct jsonl_report report;
 
     if (up->lines == NULL)
-        return NULL;
+        return false;
     jsonl_report(up->lines, &report);
-    if (up->spool.size > limits->max_file_bytes[provider]) {
-        snprintf(text, size, "File is too large: %llu bytes, the limit for %s is %llu.", (unsigned long long)up->spool.size,
-                 provider_name((enum provider)provider), (unsigned long long)limits->max_file_bytes[provider]);
-        return text;
-    }
-    if (report.lines > limits->max_lines[provider]) {
-        snprintf(text, size, "The file has %llu requests, the limit for %s is %llu.", (unsigned long long)report.lines,
-                 provider_name((enum provider)provider), (unsigned long long)limits->max_lines[provider]);
-        return text;
-    }
-    return NULL;
+    return verdict_over_limit(&report, provider_name(provider), limits->max_file_bytes[provider], limits->max_lines[provider], why);
 }
 
 static void try_next(struct upload *up)
 {
     char text[160];
+    struct relay *relay;
+    struct failure why;
     uint32_t chosen = choose_deployment(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, up->tried, 0);
 
     if (chosen == MODEL_NO_INDEX) {
-        struct relay *relay = detach(up);
-        struct failure failure;
-
-        choose_nowhere(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, &failure);
+        relay = detach(up);
+        choose_nowhere(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, &why);
         upload_free(up);
-        relay_failure(relay, &failure);
+        relay_failure(relay, &why);
         return;
     }
     up->deployment = chosen;
@@ -333,8 +324,10 @@ static void try_next(struct upload *up)
     for (uint32_t i = 0; i < up->num_candidates; i++)
         if (up->candidates[i] == chosen)
             up->tried[i] = true;
-    if (over_limit(up, text, sizeof(text)) != NULL) {
-        fail(up, 400, "file_too_large", "file", text);
+    if (is_over_limit(up, &why)) {
+        relay = detach(up);
+        upload_free(up);
+        relay_failure(relay, &why);
         return;
     }
     if (!expiry_is_in_range(up, text, sizeof(text))) {

@@ -11,6 +11,7 @@ struct upload {
     struct relay *relay; /* borrowed; NULL once the client is gone */
     struct worker *worker;
     struct spool spool;
+    uint64_t received;   /* bytes of the file part so far */
     struct jsonl *lines; /* owned; NULL: no batch file */
     bool lines_bad;
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider; /* the form's fields */

@@ -81,6 +81,7 @@ static void dispatch(struct relay *relay)
     case ROUTE_HEALTH:
         health_full(relay);
         break;
+    case ROUTE_FILE_VALIDATE:
     case ROUTE_LIVENESS:
     case ROUTE_READINESS:
     case ROUTE_NONE:
@@ -126,7 +127,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         health_readiness(relay);
     else if (!auth_check(relay))
         return 0;
-    else if (relay->route.kind == ROUTE_FILES && relay->method == METHOD_POST)
+    else if (relay->method == METHOD_POST &&
+             (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
         upload_start(relay);
     else
         relay_collect(relay, dispatch);

@@ -45,6 +45,7 @@ static void each_resource_has_its_route_and_methods(void **state)
     } cases[] = {
         {"/v1/files/file-1", ROUTE_FILE, METHOD_GET | METHOD_HEAD | METHOD_DELETE},
         {"/v1/files/file-1/content", ROUTE_FILE_CONTENT, METHOD_GET | METHOD_HEAD},
+        {"/v1/files/validate", ROUTE_FILE_VALIDATE, METHOD_POST},
         {"/v1/batches", ROUTE_BATCHES, METHOD_GET | METHOD_HEAD | METHOD_POST},
         {"/v1/batches/batch_1", ROUTE_BATCH, METHOD_GET | METHOD_HEAD},
         {"/v1/batches/batch_1/cancel", ROUTE_BATCH_CANCEL, METHOD_POST},
