@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "server/attempt.h"
+#include "server/range.h"
 #include "server/resolve.h"
 
 #define DOWNLOAD_BUFFER (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
@@ -19,6 +20,8 @@ struct download {
     struct target target;      /* owned */
     uint32_t at;
     char *range;               /* owned; the client's Range, NULL: none */
+    struct range part;         /* what of a whole answer the client gets; RANGE_NONE: all */
+    uint64_t position;         /* of the next byte that the provider sends */
     struct attempt *attempt;   /* owned */
     struct strbuf filling, sending;
     bool started;              /* the response head is out */
@@ -120,6 +123,18 @@ static void copy_headers(struct download *dl, const struct upstream_head *head)
     }
 }
 
+/* The provider sent the whole although a part was asked for: the part is cut out here. */
+static void set_range_headers(struct download *dl, const struct upstream_head *head)
+{
+    char text[96];
+
+    snprintf(text, sizeof(text), "bytes %llu-%llu/%lld", (unsigned long long)dl->part.first, (unsigned long long)dl->part.last,
+             (long long)head->content_length);
+    relay_header(dl->relay, "content-range", text);
+    dl->relay->req->res.status = 206;
+    dl->relay->req->res.content_length = (size_t)(dl->part.last - dl->part.first + 1);
+}
+
 static void start_response(struct download *dl, const struct upstream_head *head)
 {
     struct relay *relay = dl->relay;
@@ -130,12 +145,25 @@ static void start_response(struct download *dl, const struct upstream_head *head
     relay_common_headers(relay);
     copy_headers(dl, head);
     req->res.status = head->status;
-    req->res.reason = relay_reason(head->status);
     req->res.content_length = head->content_length >= 0 ? (size_t)head->content_length : SIZE_MAX;
+    if (dl->part.kind == RANGE_PART)
+        set_range_headers(dl, head);
+    req->res.reason = relay_reason(req->res.status);
     dl->generator.proceed = on_proceed;
     dl->generator.stop = on_stop;
     dl->started = true;
     h2o_start_response(req, &dl->generator);
+}
+
+static void answer_unsatisfiable(struct download *dl, int64_t total)
+{
+    struct relay *relay = detach(dl);
+    char text[48];
+
+    download_free(dl);
+    snprintf(text, sizeof(text), "bytes */%lld", (long long)total);
+    relay_header(relay, "content-range", text);
+    relay_problem(relay, 416, "invalid_request_error", "range_not_satisfiable", "", "The file has %lld bytes.", (long long)total);
 }
 
 /* --- from the provider --- */
@@ -146,6 +174,12 @@ static bool on_head(void *arg, const struct upstream_head *head)
 
     if (head->status != 200 && head->status != 206)
         return false; /* collected: an error to translate */
+    if (head->status == 200 && head->content_length >= 0)
+        dl->part = range_parse(dl->range, (uint64_t)head->content_length);
+    if (dl->part.kind == RANGE_UNSATISFIABLE) {
+        answer_unsatisfiable(dl, head->content_length);
+        return true;
+    }
     start_response(dl, head);
     if (dl->relay->method == METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
         h2o_req_t *req = detach(dl)->req;
@@ -156,11 +190,35 @@ static bool on_head(void *arg, const struct upstream_head *head)
     return true;
 }
 
+/* Of these bytes, those that the client asked for. */
+static void cut_part(struct download *dl, const char **bytes, size_t *len)
+{
+    uint64_t from = dl->position, to = dl->position + *len; /* [from, to) */
+
+    dl->position = to;
+    if (dl->part.kind != RANGE_PART)
+        return;
+    if (from < dl->part.first)
+        from = dl->part.first < to ? dl->part.first : to;
+    if (to > dl->part.last + 1)
+        to = dl->part.last + 1 > from ? dl->part.last + 1 : from;
+    *bytes += from - (dl->position - *len);
+    *len = (size_t)(to - from);
+}
+
 static bool on_data(void *arg, const char *bytes, size_t len)
 {
     struct download *dl = arg;
 
+    cut_part(dl, &bytes, &len);
     strbuf_add(&dl->filling, bytes, len);
+    if (dl->part.kind == RANGE_PART && dl->position > dl->part.last && !strbuf_failed(&dl->filling)) {
+        attempt_cancel(dl->attempt); /* the rest is of no interest */
+        dl->attempt = NULL;
+        dl->ended = true;
+        flush(dl); /* last: the end of a response may free us */
+        return true;
+    }
     flush(dl);
     dl->paused = dl->filling.len >= DOWNLOAD_BUFFER;
     return !dl->paused;
@@ -224,11 +282,22 @@ static void ask(struct download *dl)
     }
 }
 
-static char *range_of(const h2o_req_t *req)
+/* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give no validators to compare), and only one range: then the whole
+ * file is the answer. */
+static char *range_of(const struct relay *relay)
 {
-    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_RANGE, -1);
+    const h2o_headers_t *headers = &relay->req->headers;
+    ssize_t at = h2o_find_header(headers, H2O_TOKEN_RANGE, -1);
+    char *text;
 
-    return at == -1 ? NULL : strndup(req->headers.entries[at].value.base, req->headers.entries[at].value.len);
+    if (at == -1 || relay->method != METHOD_GET || h2o_find_header(headers, H2O_TOKEN_IF_RANGE, -1) != -1)
+        return NULL;
+    text = strndup(headers->entries[at].value.base, headers->entries[at].value.len);
+    if (text != NULL && range_parse(text, UINT64_MAX).kind == RANGE_NONE) {
+        free(text);
+        text = NULL;
+    }
+    return text;
 }
 
 void download_start(struct relay *relay)
@@ -245,7 +314,7 @@ void download_start(struct relay *relay)
         free(dl);
         return;
     }
-    dl->range = range_of(relay->req);
+    dl->range = range_of(relay);
     relay_attach(relay, dl, on_client_gone);
     ask(dl);
 }

@@ -126,8 +126,7 @@ static int reject_spool(struct receiver *rc, int err)
 
 static void describe_line(const struct jsonl_problem *p, char *text, size_t size)
 {
-    snprintf(text, size, "Line %llu, column %llu%s%s: %s", (unsigned long long)p->line, (unsigned long long)p->column,
-             p->field[0] != '\0' ? ", " : "", p->field, p->message);
+    snprintf(text, size, "Line %llu, column %llu: %s", (unsigned long long)p->line, (unsigned long long)p->column, p->message);
 }
 
 static int reject_lines(struct receiver *rc)

@@ -1,0 +1,19 @@
+/* The Range header, for answers that the provider sent whole: pure. Source: RFC 9110, sections 14.1.2 and 14.2. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum range_kind {
+    RANGE_NONE,         /* absent, another unit, several ranges, or malformed: the whole is sent (RFC 9110 section 14.2 allows to ignore it) */
+    RANGE_PART,         /* bytes first..last */
+    RANGE_UNSATISFIABLE /* 416 */
+};
+
+struct range {
+    enum range_kind kind;
+    uint64_t first, last; /* inclusive; only for RANGE_PART */
+};
+
+/** Understand a Range header value for a representation of `total` bytes. `text` NULL: none. */
+struct range range_parse(const char *text, uint64_t total);
