@@ -402,7 +402,9 @@ class Gateway(Process):
         code = self.popen.poll()
         if code is None:
             code = self.stop()
-        assert self.wait_output_end(), "a child outlived the master:\n" + self.log
+        if not self.wait_output_end():
+            os.killpg(self.pid, signal.SIGKILL)  # the session is the gateway's own
+            raise AssertionError("a child outlived the master:\n" + self.log)
         log = self.log
         assert not SANITIZER.search(log), log
         for secret in self.secrets + [MASTER_KEY]:

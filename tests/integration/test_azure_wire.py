@@ -109,11 +109,7 @@ def test_a_delete_that_is_answered_204_becomes_openais_object(start, sim):
 def test_a_failed_batch_tells_its_errors_with_integer_lines(make_sim, start):
     own = make_sim(sim_config([azure_account("eu", switches={"line_as_string": True, "failed_at_null": True})]))
     gateway = start(balanced_config(own, accounts=["eu"]), sim=own)
-    file = gateway.uploaded()
-    # a deployment that vanished between upload and validation
-    config = own.ledger("eu")
-    assert config["files"]
-    batch = gateway.created(file["id"], endpoint="/v1/embeddings")
+    batch = gateway.created(gateway.uploaded()["id"], endpoint="/v1/embeddings")  # the lines say chat
     failed = gateway.wait_batch(own, batch["id"], "failed")
     error = failed["errors"]["data"][0]
     assert failed["errors"]["object"] == "list" and error["code"] and error["message"]

@@ -245,12 +245,14 @@ def test_sigusr2_starts_the_program_anew_on_the_same_socket(start, sim):
     load.seen(20)
     gateway.send(signal.SIGUSR2)
     successor = int(gateway.wait_line(r"new program started, pid (\d+)").group(1))
-    assert gateway.wait() == 0  # the old master drained and left
-    load.seen(20)
-    load.end()
-    assert set(load.statuses) == {200} and not load.broken, load.broken
-    assert gateway.get(f"/v1/files/{file['id']}").status == 200
-    os.kill(successor, signal.SIGTERM)
+    try:
+        assert gateway.wait() == 0  # the old master drained and left
+        load.seen(20)
+        load.end()
+        assert set(load.statuses) == {200} and not load.broken, load.broken
+        assert gateway.get(f"/v1/files/{file['id']}").status == 200
+    finally:
+        os.kill(successor, signal.SIGTERM)
     assert gateway.wait_output_end(), "the successor did not end"
 
 

@@ -195,24 +195,3 @@ def test_limits_of_a_batch_list_are_openais(gateway, limit, status):
         assert answer.json() == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
     else:
         envelope(answer, 400, param="limit")
-
-
-def test_a_list_merges_all_deployments_newest_first(gateway, sim):
-    made = []
-    for _ in range(9):
-        file = gateway.uploaded()
-        made.append(gateway.created(file["id"])["id"])
-        sim.advance(1000)
-    holding = [a for a in DEPLOYMENTS if sim.ledger(a)["batches"]]
-    assert len(holding) > 1, "all nine went to one place"
-    listed = gateway.get("/v1/batches?limit=100").json()
-    assert [b["id"] for b in listed["data"]] == made[::-1]
-    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == (made[-1], made[0], False)
-    seen, after = [], ""
-    for _ in range(9):
-        page = gateway.get("/v1/batches?limit=2" + after).json()
-        seen += [b["id"] for b in page["data"]]
-        if not page["has_more"]:
-            break
-        after = "&after=" + page["data"][-1]["id"]
-    assert seen == made[::-1]
