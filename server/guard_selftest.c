@@ -240,6 +240,7 @@ int guard_selftest(void)
     struct test *test = h2o_mem_alloc(sizeof(*test));
     h2o_hostconf_t *host;
     struct handler *handler;
+    void *queue;
     int err;
 
     memset(test, 0, sizeof(*test));
@@ -261,7 +262,9 @@ int guard_selftest(void)
                                    */
         guard_free(test->front);
     }
+    queue = test->ctx.queue;
     h2o_context_dispose(&test->ctx);
+    free(queue); /* which libh2o forgets */
     h2o_config_dispose(&test->config);
     h2o_evloop_destroy(test->evloop);
     free(test);
