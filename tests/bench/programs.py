@@ -1,0 +1,310 @@
+"""The programs that are measured, each with one worker, its own generated configuration in the benchmark's directory and a free port of the loopback."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import client
+
+MASTER_KEY = "sk-bench-master"
+GROUP = "gpt-4o-batch"
+DEPLOYMENT = "gpt-4o-batch-eu"  # longer than the group's name: every line is rewritten and the file grows
+AZURE_KEY = "azure-key-bench"
+VERSION = "api-version=2024-10-21"
+NO_LIMIT = 1 << 40
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(p) for p in f.read().split()]
+
+
+class Program:
+    """A started process; its output goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, name, argv, directory, cpus=None, env=None):
+        self.name = name
+        self.log_path = os.path.join(directory, f"{name}.log")
+        self.began = time.perf_counter()
+        with open(self.log_path, "wb") as log:
+            self.popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=directory,
+                                          preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def fail(self, why):
+        tail = "\n".join(self.log().splitlines()[-10:])
+        self.stop()
+        raise client.WireError(f"{self.name} {why}:\n{tail}")
+
+    def wait_log(self, pattern, timeout=20):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.log(), re.M)
+            if found:
+                return found
+            if self.popen.poll() is not None:
+                break
+            time.sleep(0.001)
+        self.fail("did not start")
+
+    def wait_port(self, timeout=20):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.popen.poll() is None:
+            try:
+                client.connect(self.port).close()
+                return
+            except ConnectionRefusedError:
+                time.sleep(0.001)
+        self.fail("does not listen")
+
+    def stop(self):
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+            try:
+                self.popen.wait(10)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+
+    # --- what the kernel tells about the process that does the work ---
+
+    def worker_pid(self):
+        return self.popen.pid
+
+    def cpu_s(self):
+        """Seconds of CPU that all its threads have used."""
+        total = 0
+        pid = self.worker_pid()
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                total += int(f.read().split()[0])
+        return total / 1e9
+
+    def memory(self):
+        """(resident, peak) bytes."""
+        with open(f"/proc/{self.worker_pid()}/status") as f:
+            text = f.read()
+        return tuple(int(re.search(rf"{name}:\s+(\d+) kB", text).group(1)) << 10 for name in ("VmRSS", "VmHWM"))
+
+    def forget_peak(self):
+        with open(f"/proc/{self.worker_pid()}/clear_refs", "w") as f:
+            f.write("5")
+
+
+class Sim(Program):
+    """tranche-sim: one Azure account that takes files of any size."""
+
+    def __init__(self, binary, directory, data_dir, cpus=None, name="sim"):
+        path = os.path.join(directory, f"{name}.json")
+        account = {"name": "eu", "kind": "azure", "port": 0, "key": AZURE_KEY,
+                   "deployments": [{"name": DEPLOYMENT, "model": "gpt-4o", "sku": "GlobalBatch"}],
+                   "switches": {"max_file_bytes": NO_LIMIT, "max_lines": 1000000000, "max_files": 0}}
+        with open(path, "w") as f:
+            json.dump({"control_port": 0, "time": {"validate_ms": 1, "run_ms": 86000000}, "accounts": [account]}, f)
+        super().__init__(name, [binary, "--config", path, "--data-dir", data_dir], directory, cpus)
+        ready = json.loads(self.wait_log(r"^\{.*\}$").group(0))
+        self.control_port, self.port = ready["control"], ready["accounts"]["eu"]
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.headers = {"api-key": AZURE_KEY}
+
+    def reset(self):
+        client.request(self.control_port, "POST", "/control/reset", body=b"")
+
+
+class AzurePaths:
+    """Whoever only passes on: the client speaks Azure itself."""
+
+    headers = {"api-key": AZURE_KEY}
+
+    def upload_target(self, purpose):
+        return f"/openai/files?{VERSION}"
+
+    def content_target(self, native, tagged):
+        return f"/openai/files/{native}/content?{VERSION}"
+
+    def poll_target(self, native, tagged):
+        return f"/polls/openai/batches/{native}?{VERSION}"
+
+
+class Direct(AzurePaths):
+    """No proxy at all: what the client and the simulator cost."""
+
+    name = "direct"
+
+    def __init__(self, sim):
+        self.sim = sim
+        self.port = sim.port
+
+    def cpu_s(self):
+        return 0.0
+
+    def memory(self):
+        return (0, 0)
+
+    def forget_peak(self):
+        pass
+
+    def stop(self):
+        pass
+
+
+class Nginx(AzurePaths, Program):
+    """Plain streaming, with buffers as large as tranche's."""
+
+    def __init__(self, binary, directory, sim, polls, cpus=None):
+        home = os.path.join(directory, "nginx")
+        os.makedirs(home, exist_ok=True)
+        self.port = free_port()
+        temp = "".join(f"    {kind}_temp_path {home}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        user = "user root;\n" if os.geteuid() == 0 else ""
+        with open(f"{home}/nginx.conf", "w") as f:
+            f.write(f"""daemon off;
+{user}worker_processes 1;
+pid {home}/pid;
+error_log {home}/error.log error;
+events {{ worker_connections 1024; }}
+http {{
+    access_log {home}/access.log;
+{temp}    client_max_body_size 0;
+    client_body_buffer_size 64k;
+    keepalive_requests 1000000000;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_request_buffering off;
+    proxy_buffering off;
+    proxy_buffer_size 64k;
+    proxy_buffers 8 64k;
+    proxy_busy_buffers_size 128k;
+    upstream sim {{ server 127.0.0.1:{sim.port}; keepalive 64; keepalive_requests 1000000000; }}
+    upstream polls {{ server 127.0.0.1:{polls.port}; keepalive 64; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{self.port};
+        location / {{ proxy_pass http://sim; }}
+        location /polls/ {{ proxy_pass http://polls/; }}
+        location = /health/liveliness {{ return 200 "ok"; }}
+    }}
+}}
+""")
+        super().__init__("nginx", [binary, "-p", home, "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"], directory, cpus)
+        self.first_answer_s = first_answer(self)
+
+    def worker_pid(self):
+        return children_of(self.popen.pid)[0]
+
+
+class H2o(AzurePaths, Program):
+    """Debian's h2o 2.2.5: it has no streaming of request bodies."""
+
+    def __init__(self, binary, directory, sim, polls, cpus=None):
+        home = os.path.join(directory, "h2o")
+        os.makedirs(home, exist_ok=True)
+        self.port = free_port()
+        user = "user: root\n" if os.geteuid() == 0 else ""
+        with open(f"{home}/h2o.conf", "w") as f:
+            f.write(f"""{user}num-threads: 1
+temp-buffer-path: {home}
+access-log: {home}/access.log
+error-log: {home}/error.log
+limit-request-body: {NO_LIMIT}
+http1-request-timeout: 600
+proxy.timeout.io: 600000
+proxy.timeout.keepalive: 60000
+listen:
+  host: 127.0.0.1
+  port: {self.port}
+hosts:
+  default:
+    paths:
+      "/":
+        proxy.reverse.url: "http://127.0.0.1:{sim.port}/"
+      "/polls/":
+        proxy.reverse.url: "http://127.0.0.1:{polls.port}/"
+""")
+        super().__init__("h2o", [binary, "-c", f"{home}/h2o.conf"], directory, cpus)
+        self.first_answer_s = first_answer(self)
+
+
+class Tranche(Program):
+    """Authentication, form, every line, model names, ids: all that it is for."""
+
+    headers = {"Authorization": f"Bearer {MASTER_KEY}"}
+
+    def __init__(self, binary, directory, sim, polls, cpus=None):
+        path = os.path.join(directory, "tranche.yaml")
+        limits = {"max_file_bytes": {"openai": NO_LIMIT, "azure": NO_LIMIT}, "max_other_file_bytes": NO_LIMIT,
+                  "max_lines": {"openai": 1000000000, "azure": 1000000000}}
+        with open(path, "w") as f:
+            json.dump({"model_list": [self.row(GROUP, sim), self.row("polls", polls)],
+                       "litellm_settings": {"enable_loadbalancing_on_batch_endpoints": True},
+                       "general_settings": {"master_key": MASTER_KEY},
+                       "tranche_settings": {"spool_dir": directory, "limits": limits}}, f)
+        argv = [binary, "--config", path, "--host", "127.0.0.1", "--port", "0", "--num_workers", "1"]
+        env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
+        super().__init__("tranche", argv, directory, cpus, env)
+        self.port = int(self.wait_log(r"listening on 127\.0\.0\.1:(\d+)").group(1))
+        self.first_answer_s = first_answer(self)
+        self.worker = self.find_worker()
+
+    @staticmethod
+    def row(group, sim):
+        return {"model_name": group, "model_info": {"mode": "batch"},
+                "litellm_params": {"model": f"azure/{DEPLOYMENT}", "api_base": sim.base, "api_key": AZURE_KEY,
+                                   "api_version": VERSION.partition("=")[2]}}
+
+    def find_worker(self):
+        """The child that holds a client's connection; the others probe."""
+        with client.connect(self.port) as sock:
+            sock.sendall(client.head_of("GET", "/health/liveliness", {}))
+            client.read_answer(sock)
+            inode = socket_inode_of_peer(sock)
+            for pid in children_of(self.popen.pid):
+                for fd in os.listdir(f"/proc/{pid}/fd"):
+                    try:
+                        if os.readlink(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]":
+                            return pid
+                    except OSError:
+                        continue
+        self.fail("has no worker")
+
+    def worker_pid(self):
+        return self.worker
+
+    def upload_target(self, purpose):
+        return "/v1/files" if purpose == "batch" else "/azure/v1/files"
+
+    def content_target(self, native, tagged):
+        return f"/v1/files/{tagged}/content"
+
+    def poll_target(self, native, tagged):
+        return f"/v1/batches/{tagged}"
+
+
+def socket_inode_of_peer(sock):
+    """The other end's socket on this machine, found by its ports."""
+    mine, theirs = f":{sock.getsockname()[1]:04X}", f":{sock.getpeername()[1]:04X}"
+    with open("/proc/net/tcp") as f:
+        for row in list(f)[1:]:
+            fields = row.split()
+            if fields[1].endswith(theirs) and fields[2].endswith(mine):
+                return int(fields[9])
+    raise client.WireError("the connection is not in /proc/net/tcp")
+
+
+def first_answer(program):
+    """Seconds from the start of the program to the first answer, whatever its status."""
+    program.wait_port()
+    client.request(program.port, "GET", "/health/liveliness", expect=None)
+    return time.perf_counter() - program.began

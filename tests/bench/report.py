@@ -1,0 +1,78 @@
+"""The tables of the benchmark."""
+
+
+def table(title, rows):
+    """Print columns, the first one to the left."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    print(f"\n{title}")
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths))).rstrip())
+
+
+def ratio(value, base):
+    return f"{value / base:.2f}" if base else "-"
+
+
+def ms(seconds):
+    return f"{seconds * 1000:.1f}" if seconds < 0.1 else f"{seconds * 1000:.0f}"
+
+
+def mib(count):
+    return f"{count / (1 << 20):.1f}" if count else "-"
+
+
+def print_machine(machine, no_pin, store):
+    pinned = "not pinned" if no_pin or machine["cpus"] < 2 else "server under test on one core, client and simulator on the others"
+    print(f"{machine['cpu']}, {machine['cpus']} cores, {pinned}; load before: {machine['load']:.1f}; the simulator stores in {store.rsplit('/', 1)[0]}")
+    print("medians; every server has one worker; x is the ratio to nginx")
+
+
+def print_start(result):
+    table("cold start to the first answer (aim: 50 ms)",
+          [["server", "ms"]] + [[name, ms(value)] for name, value in result.items()])
+
+
+def print_small(result):
+    rows = [["request", "connections", "server", "per second", "x", "p50 ms", "x", "p99 ms"]]
+    for entry in result:
+        base = entry["servers"]["nginx"]
+        for name, r in entry["servers"].items():
+            rows.append([entry["what"], str(entry["connections"]), name, f"{r['per_s']:.0f}", ratio(r["per_s"], base["per_s"]),
+                         f"{r['p50_ms']:.3f}", ratio(r["p50_ms"], base["p50_ms"]), f"{r['p99_ms']:.3f}"])
+    table("small GET (wrk)", rows)
+
+
+def print_checker(lines):
+    print("\nline checker, one core")
+    for line in lines:
+        print("  " + line)
+
+
+def print_polls(result):
+    rows = [["server", "alone p50", "p99", "beside p50", "p99", "max", "polls"]]
+    for name, r in result["servers"].items():
+        alone, beside = r["alone"], r["beside"]
+        rows.append([name, f"{alone['p50_ms']:.2f}", f"{alone['p99_ms']:.2f}", f"{beside['p50_ms']:.2f}", f"{beside['p99_ms']:.2f}",
+                     f"{beside['max_ms']:.2f}", str(beside["polls"])])
+    table(f"batch status polled, alone and beside two clients that upload {result['mb']} MB each (ms; aim: p99 under 5)", rows)
+
+
+def transfer_printer(title):
+    def show(result):
+        rows = [["MB", "server", "ms", "x", "MB/s", "CPU ms", "x", "idle MiB", "peak MiB"]]
+        for entry in result:
+            base = entry["servers"]["nginx"]
+            for name, r in entry["servers"].items():
+                rows.append([str(entry["mb"]), name, ms(r["seconds"]), ratio(r["seconds"], base["seconds"]),
+                             f"{entry['mb'] / r['seconds']:.0f}", ms(r["cpu_s"]) if r["cpu_s"] else "-",
+                             ratio(r["cpu_s"], base["cpu_s"]) if r["cpu_s"] else "-", mib(r["idle_bytes"]), mib(r["peak_bytes"])])
+        table(title, rows)
+    return show
+
+
+PRINTERS = {
+    "start": print_start, "small": print_small, "checker": print_checker, "polls": print_polls,
+    "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: 1.3)"),
+    "plain": transfer_printer("upload for another purpose: nothing to check"),
+    "download": transfer_printer("download (aim: 1.1)"),
+}
