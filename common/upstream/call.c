@@ -48,9 +48,7 @@ void call_free(struct upstream_call *call)
     call_work_remove(call);
     if (call->added)
         curl_multi_remove_handle(call->lane->multi, call->easy);
-    if (call->easy != NULL)
-        handle_release(up, call->easy);
-    handle_wipe_headers(call->headers);
+    handle_release(call);
     free(call->body);
     head_deinit(&call->head);
     strbuf_deinit(&call->collected);
@@ -224,7 +222,7 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
         return NULL;
     call->up = up;
     call->source = request->source;
-    call->source_left = request->source_length;
+    call->source_left = request->source != NULL ? request->source_length : 0;
     call->file = request->file;
     /* A source cannot go back, so what hangs on one must not be repeated either. */
     call->single = request->once || request->source != NULL;

@@ -86,7 +86,7 @@ static void do_add(struct upstream_call *call)
     call->added = curl_multi_add_handle(call->lane->multi, call->easy) == CURLM_OK;
     if (call->added)
         return;
-    call_fail(call, UPSTREAM_REFUSED, "start: out of memory");
+    call_fail(call, UPSTREAM_REFUSED, OUT_OF_MEMORY);
     call_finish(call, UPSTREAM_REFUSED);
 }
 
@@ -184,12 +184,12 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
         return NULL;
     why = handle_prepare(call, request);
     if (why == NULL && call_arm_limit(call) != 0)
-        why = "start: out of memory";
+        why = OUT_OF_MEMORY;
     if (why == NULL && !up->in_curl) {
         call->added = curl_multi_add_handle(call->lane->multi, call->easy) == CURLM_OK;
         if (call->added)
             return call;
-        why = "start: out of memory";
+        why = OUT_OF_MEMORY;
     }
     if (why != NULL) {
         loop_timer_stop(up->loop, &call->timer);
@@ -263,6 +263,8 @@ static void lane_deinit(struct lane *lane)
     curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, NULL);
     curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, NULL);
     curl_multi_cleanup(lane->multi);
+    while (lane->num_spare > 0)
+        curl_easy_cleanup(lane->spare[--lane->num_spare]);
 }
 
 int upstream_new(struct loop *loop, const struct upstream_options *options, struct upstream **out)
@@ -317,8 +319,6 @@ void upstream_free(struct upstream *up)
     loop_timer_stop(up->loop, &up->work_timer);
     for (i = 0; i < LANE_COUNT; i++)
         lane_deinit(&up->lanes[i]);
-    while (up->num_spare > 0)
-        curl_easy_cleanup(up->spare[--up->num_spare]);
     if (up->share != NULL)
         curl_share_cleanup(up->share);
     free(up->ca_file);

@@ -2,7 +2,8 @@
  *
  *   client.c    the client as a whole, its lanes, and curl on the loop
  *   call.c      one call: its states, its limits of time, its end
- *   handle.c    curl's easy handle: which URL may be asked, the request's lines, the options
+ *   handle.c    curl's easy handle: the options, the request's lines
+ *   origin.c    which URL may be asked
  *   transfer.c  what curl calls while a transfer runs
  *   head.c      the head of an answer
  *
@@ -19,7 +20,10 @@
 #include "common/strbuf.h"
 #include "common/upstream/client.h"
 
-#define MAX_SPARE 32
+#define MAX_SPARE   32 /* handles a lane keeps */
+#define MAX_ORIGINS 16
+
+#define OUT_OF_MEMORY "start: out of memory"
 
 /* JSON may share an HTTP/2 connection. Files, and all that must not be repeated silently, go over
  * HTTP/1.1. */
@@ -30,6 +34,14 @@ struct lane {
     CURLM *multi;        /* owned */
     int epoll_fd;        /* the loop's */
     struct loop_timer timer;
+    CURL *spare[MAX_SPARE]; /* owned; ready but for what belongs to a call */
+    size_t num_spare;
+};
+
+/* Where calls may go: "scheme://authority/", not terminated. */
+struct origin {
+    char text[136];
+    size_t len; /* 0: none */
 };
 
 TAILQ_HEAD(call_list, upstream_call);
@@ -42,8 +54,9 @@ struct upstream {
     size_t max_header_bytes;
     struct lane lanes[LANE_COUNT];
     CURLSH *share;          /* owned; TLS sessions, so that fresh connections resume */
-    CURL *spare[MAX_SPARE]; /* owned; reset handles */
-    size_t num_spare, active;
+    size_t active;
+    struct origin origins[MAX_ORIGINS];
+    size_t next_origin; /* to be replaced */
     bool in_curl; /* curl is on the stack below us */
     struct call_list work;
     size_t num_work;
@@ -73,7 +86,8 @@ struct upstream_call {
     struct lane *lane;               /* borrowed */
     CURL *easy;                      /* owned; NULL when refused before there was one */
     bool added;                      /* to the lane's multi */
-    struct curl_slist *headers;      /* owned; holds the credential */
+    struct curl_slist *lines;        /* owned; one piece with their text, which holds the credential */
+    size_t lines_size;               /* bytes */
     char *body;                      /* owned; NULL: none */
     upstream_source_cb source;
     uint64_t source_left;
@@ -146,15 +160,21 @@ void call_work_remove(struct upstream_call *call);
 
 /* --- transfer.c --- */
 
-/** Have curl call us. @return false: out of memory */
-bool transfer_set_callbacks(struct upstream_call *call);
+/** Have curl call us; once for each handle. @return false: out of memory */
+bool transfer_set_functions(CURL *easy);
+/** Whom these functions are about; NULL: nobody any more. @return false: out of memory */
+bool transfer_set_call(CURL *easy, struct upstream_call *call);
+
+/* --- origin.c --- */
+
+/** @return NULL when the URL may be asked, else why not */
+const char *origin_check(struct upstream *up, const char *url);
 
 /* --- handle.c --- */
 
 /** Make the call's handle ready. @return NULL, or why the call is refused */
 const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request);
-/** Keep a handle for the next call, or free it. */
-void handle_release(struct upstream *up, CURL *easy);
-void handle_wipe_headers(struct curl_slist *list);
+/** Give the handle back, outside of curl and of its multi, and wipe the request's lines. */
+void handle_release(struct upstream_call *call);
 /** The file with the authorities that are trusted: one bundle and no directory. @return to be freed; NULL: there is none, or out of memory */
 char *handle_find_ca_bundle(const char *configured);

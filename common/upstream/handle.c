@@ -1,9 +1,8 @@
-/* Curl's easy handle: which URL may be asked, the request's lines and no others, and all options.
- */
+/* Curl's easy handle. What never changes is set once, when a handle is made; each lane keeps its
+ * used handles for the next call. The request's lines are one piece of memory, so that the
+ * credential in them is wiped in one go. */
 #include "common/upstream/client_impl.h"
 
-#include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,76 +12,18 @@
 
 #define MAX_IDLE_S     55   /* just below the minute after which common front ends close */
 #define MAX_LIFETIME_S 1800 /* so that connections follow DNS */
+#define JSON_BUFFER    (16 * 1024)
 #define FILE_BUFFER    (128 * 1024)
 
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
+/* What curl adds by itself unless a line without a value says otherwise. */
+static const struct {
+    const char *name;
+    char *line;
+} curls_lines[] = {{"Accept", (char[]){"Accept:"}},
+                   {"Content-Type", (char[]){"Content-Type:"}},
+                   {"Expect", (char[]){"Expect:"}}};
 
-    if (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
-        return true;
-    return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
-}
-
-/* @return NULL when the URL may be asked, else why not */
-static const char *check_url(const struct upstream *up, const char *url)
-{
-    char *scheme = NULL, *host = NULL, *user = NULL;
-    const char *why = "start: the URL cannot be read";
-    CURLU *parts = curl_url();
-
-    if (parts == NULL)
-        return "start: out of memory";
-    if (curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS) != CURLUE_OK ||
-        curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK)
-        goto done;
-    why = "start: the URL holds credentials";
-    if (curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK)
-        goto done;
-    why = NULL;
-    if (strcmp(scheme, "https") == 0)
-        goto done;
-    if (strcmp(scheme, "http") != 0)
-        why = "start: neither https nor http";
-    else if (!up->allow_insecure && !is_loopback(host))
-        why = "start: clear text is allowed to this machine only";
-done:
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(user);
-    curl_url_cleanup(parts);
-    return why;
-}
-
-static int add_line(struct upstream_call *call, const char *line)
-{
-    struct curl_slist *list = curl_slist_append(call->headers, line);
-
-    if (list == NULL)
-        return ERR_NOMEM;
-    call->headers = list;
-    return 0;
-}
-
-static int add_header(struct upstream_call *call, const struct upstream_header *header)
-{
-    size_t name_len = strlen(header->name), value_len = strlen(header->value);
-    struct strbuf line = STRBUF_INIT;
-    int err;
-
-    if (!head_is_token(header->name, name_len) || !head_is_field_value(header->value, value_len))
-        return ERR_INVALID;
-    if (strbuf_reserve(&line, name_len + value_len + 3) != 0) /* at once: it never moves */
-        return ERR_NOMEM;
-    strbuf_adds(&line, header->name);
-    strbuf_adds(&line, value_len != 0 ? ": " : ";"); /* curl's spelling of an empty value */
-    strbuf_adds(&line, header->value);
-    err = add_line(call, line.data);
-    secret_wipe(line.data, line.cap);
-    strbuf_deinit(&line);
-    return err;
-}
+#define NUM_CURLS_LINES (sizeof(curls_lines) / sizeof(curls_lines[0]))
 
 static bool has_header(const struct upstream_request *request, const char *name)
 {
@@ -94,33 +35,66 @@ static bool has_header(const struct upstream_request *request, const char *name)
     return false;
 }
 
-/* The request's lines, and none of those that curl adds by itself. */
-static int set_headers(struct upstream_call *call, const struct upstream_request *request)
+/* Bytes of all lines, each with its NUL. @return false when a line would hold what no header may */
+static bool measure_lines(const struct upstream_request *request, size_t *size)
 {
-    static const char *const curls[] = {"Accept", "Content-Type", "Expect"};
-    char line[32];
-    int err = 0;
     size_t i;
 
-    for (i = 0; i < request->num_headers && err == 0; i++)
-        err = add_header(call, &request->headers[i]);
-    for (i = 0; i < sizeof(curls) / sizeof(curls[0]) && err == 0; i++) {
-        snprintf(line, sizeof(line), "%s:", curls[i]);
-        if (!has_header(request, curls[i]))
-            err = add_line(call, line);
+    *size = 0;
+    for (i = 0; i < request->num_headers; i++) {
+        const struct upstream_header *header = &request->headers[i];
+        size_t name_len = strlen(header->name), value_len = strlen(header->value);
+
+        if (!head_is_token(header->name, name_len) ||
+            !head_is_field_value(header->value, value_len))
+            return false;
+        *size += name_len + 2 + value_len + 1;
     }
-    if (err == 0 && curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers) != CURLE_OK)
-        err = ERR_NOMEM;
-    return err;
+    return true;
+}
+
+static char *print_line(char *at, const struct upstream_header *header)
+{
+    at = stpcpy(at, header->name);
+    at = stpcpy(at, *header->value != '\0' ? ": " : ";"); /* curl's spelling of an empty value */
+    return stpcpy(at, header->value) + 1;
+}
+
+/* The request's lines, and none of those that curl adds by itself. */
+static const char *set_lines(struct upstream_call *call, const struct upstream_request *request)
+{
+    size_t max = request->num_headers + NUM_CURLS_LINES, text_size, n = 0, i;
+    struct curl_slist *node;
+    char *text;
+
+    if (!measure_lines(request, &text_size))
+        return "start: a header holds bytes that no header may have";
+    call->lines_size = max * sizeof(*node) + text_size;
+    call->lines = node = malloc(call->lines_size);
+    if (node == NULL)
+        return OUT_OF_MEMORY;
+    text = (char *)(node + max);
+    for (i = 0; i < request->num_headers; i++) {
+        node[n++].data = text;
+        text = print_line(text, &request->headers[i]);
+    }
+    for (i = 0; i < NUM_CURLS_LINES; i++)
+        if (!has_header(request, curls_lines[i].name))
+            node[n++].data = curls_lines[i].line;
+    for (i = 0; i < n; i++)
+        node[i].next = i + 1 < n ? &node[i + 1] : NULL;
+    if (curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, n > 0 ? node : NULL) != CURLE_OK)
+        return OUT_OF_MEMORY;
+    return NULL;
 }
 
 #define SET(option, value) (err |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
-static bool set_connection(struct upstream_call *call)
+/* What holds for each call of a lane. */
+static bool set_for_ever(CURL *easy, const struct lane *lane)
 {
-    const struct upstream *up = call->up;
-    CURL *easy = call->easy;
-    bool h1 = call->lane == &up->lanes[LANE_H1];
+    const struct upstream *up = lane->up;
+    bool h1 = lane == &up->lanes[LANE_H1];
     int err = 0;
 
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -146,82 +120,116 @@ static bool set_connection(struct upstream_call *call)
     SET(CURLOPT_MAXLIFETIME_CONN, (long)MAX_LIFETIME_S);
     SET(CURLOPT_HTTP_VERSION, (long)(h1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
     SET(CURLOPT_PIPEWAIT, h1 ? 0L : 1L);
-    SET(CURLOPT_FRESH_CONNECT, call->single ? 1L : 0L);
-    if (h1) {
-        SET(CURLOPT_BUFFERSIZE, (long)FILE_BUFFER);
-        SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)FILE_BUFFER);
+    return err == 0 && transfer_set_functions(easy);
+}
+
+/* The method and the body. A handle that was used remembers both, so each is set or unset. */
+static bool set_body(struct upstream_call *call, const struct upstream_request *request)
+{
+    bool get = strcmp(request->method, "GET") == 0, post = strcmp(request->method, "POST") == 0;
+    bool has_body = post || call->body != NULL || call->source != NULL;
+    const char *fields = call->body != NULL ? call->body : "";
+    uint64_t length = call->body != NULL ? request->body_len : 0;
+    CURL *easy = call->easy;
+    int err = 0;
+
+    if (call->source != NULL) {
+        fields = NULL; /* curl asks on_read() then */
+        length = request->source_length;
     }
+    SET(CURLOPT_POSTFIELDSIZE_LARGE, has_body ? (curl_off_t)length : -1);
+    SET(CURLOPT_POSTFIELDS, has_body ? fields : NULL);
+    if (has_body)
+        SET(CURLOPT_POST, 1L);
+    else
+        SET(CURLOPT_HTTPGET, 1L);
+    SET(CURLOPT_CUSTOMREQUEST, get || post ? NULL : request->method);
     return err == 0;
 }
 
-static bool set_request(struct upstream_call *call, const struct upstream_request *request)
+static bool set_call(struct upstream_call *call, const struct upstream_request *request)
 {
     CURL *easy = call->easy;
-    bool post = strcmp(request->method, "POST") == 0;
     int err = 0;
 
     SET(CURLOPT_URL, request->url);
-    if (post || call->body != NULL || call->source != NULL)
-        SET(CURLOPT_POST, 1L);
-    if (!post && strcmp(request->method, "GET") != 0)
-        SET(CURLOPT_CUSTOMREQUEST, request->method);
-    if (call->source != NULL) {
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->source_length);
-    } else if (post || call->body != NULL) {
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(call->body != NULL ? request->body_len : 0));
-        SET(CURLOPT_POSTFIELDS, call->body != NULL ? call->body : "");
-    }
-    return err == 0;
+    SET(CURLOPT_ERRORBUFFER, call->curl_error);
+    SET(CURLOPT_FRESH_CONNECT, call->single ? 1L : 0L);
+    SET(CURLOPT_BUFFERSIZE, (long)(call->file ? FILE_BUFFER : JSON_BUFFER));
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)(call->source != NULL ? FILE_BUFFER : JSON_BUFFER));
+    return err == 0 && transfer_set_call(easy, call) && set_body(call, request);
+}
+
+/* Nothing of a call stays behind but its URL. Setting pointers to NULL cannot fail. */
+static void forget_call(CURL *easy)
+{
+    int err = 0;
+
+    SET(CURLOPT_HTTPHEADER, NULL);
+    SET(CURLOPT_POSTFIELDS, NULL);
+    SET(CURLOPT_ERRORBUFFER, NULL);
+    (void)err;
+    (void)transfer_set_call(easy, NULL);
 }
 
 #undef SET
 
-/* Make the handle ready. @return NULL, or why the call is refused */
+static CURL *handle_get(struct lane *lane)
+{
+    CURL *easy;
+
+    if (lane->num_spare > 0)
+        return lane->spare[--lane->num_spare];
+    easy = curl_easy_init();
+    if (easy == NULL || set_for_ever(easy, lane))
+        return easy;
+    curl_easy_cleanup(easy);
+    return NULL;
+}
+
+static bool copy_body(struct upstream_call *call, const struct upstream_request *request)
+{
+    if (request->body == NULL || request->source != NULL)
+        return true;
+    call->body = malloc(request->body_len + 1);
+    if (call->body == NULL)
+        return false;
+    memcpy(call->body, request->body, request->body_len);
+    call->body[request->body_len] = '\0';
+    return true;
+}
+
 const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request)
 {
-    struct upstream *up = call->up;
-    const char *why = check_url(up, request->url);
-    int err;
+    const char *why = origin_check(call->up, request->url);
 
     if (why != NULL)
         return why;
     if (!head_is_token(request->method, strlen(request->method)))
         return "start: the method is none";
-    if (request->body != NULL && request->source == NULL) {
-        call->body = malloc(request->body_len + 1);
-        if (call->body == NULL)
-            return "start: out of memory";
-        memcpy(call->body, request->body, request->body_len);
-        call->body[request->body_len] = '\0';
-    }
-    call->easy = up->num_spare > 0 ? up->spare[--up->num_spare] : curl_easy_init();
-    if (call->easy == NULL || !set_connection(call) || !transfer_set_callbacks(call) ||
-        !set_request(call, request))
-        return "start: out of memory";
-    err = set_headers(call, request);
-    if (err != 0)
-        return err == ERR_INVALID ? "start: a header holds bytes that no header may have"
-                                  : "start: out of memory";
-    return NULL;
+    if (!copy_body(call, request))
+        return OUT_OF_MEMORY;
+    call->easy = handle_get(call->lane);
+    if (call->easy == NULL || !set_call(call, request))
+        return OUT_OF_MEMORY;
+    return set_lines(call, request);
 }
 
-void handle_release(struct upstream *up, CURL *easy)
+void handle_release(struct upstream_call *call)
 {
-    if (up->num_spare == MAX_SPARE) {
-        curl_easy_cleanup(easy);
-        return;
+    struct lane *lane = call->lane;
+
+    if (call->easy != NULL && lane->num_spare == MAX_SPARE) {
+        curl_easy_cleanup(call->easy);
+    } else if (call->easy != NULL) {
+        forget_call(call->easy);
+        lane->spare[lane->num_spare++] = call->easy;
     }
-    curl_easy_reset(easy);
-    up->spare[up->num_spare++] = easy;
-}
-
-void handle_wipe_headers(struct curl_slist *list)
-{
-    struct curl_slist *node;
-
-    for (node = list; node != NULL; node = node->next)
-        secret_wipe(node->data, strlen(node->data));
-    curl_slist_free_all(list);
+    call->easy = NULL;
+    if (call->lines != NULL)
+        secret_wipe(call->lines, call->lines_size);
+    free(call->lines);
+    call->lines = NULL;
 }
 
 /* One bundle and no directory: libcurl over OpenSSL then parses it once a day instead of once a

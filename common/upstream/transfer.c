@@ -183,24 +183,27 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
 
 #define SET(option, value) (err |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
-bool transfer_set_callbacks(struct upstream_call *call)
+bool transfer_set_functions(CURL *easy)
 {
-    CURL *easy = call->easy;
+    int err = 0;
+
+    SET(CURLOPT_PREREQFUNCTION, on_prereq);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_WRITEFUNCTION, on_write);
+    SET(CURLOPT_READFUNCTION, on_read);
+    SET(CURLOPT_SEEKFUNCTION, on_seek);
+    return err == 0;
+}
+
+bool transfer_set_call(CURL *easy, struct upstream_call *call)
+{
     int err = 0;
 
     SET(CURLOPT_PRIVATE, call);
-    SET(CURLOPT_ERRORBUFFER, call->curl_error);
-    SET(CURLOPT_PREREQFUNCTION, on_prereq);
     SET(CURLOPT_PREREQDATA, call);
-    SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, call);
-    SET(CURLOPT_WRITEFUNCTION, on_write);
     SET(CURLOPT_WRITEDATA, call);
-    if (call->source != NULL) {
-        SET(CURLOPT_READFUNCTION, on_read);
-        SET(CURLOPT_READDATA, call);
-        SET(CURLOPT_SEEKFUNCTION, on_seek);
-    }
+    SET(CURLOPT_READDATA, call);
     return err == 0;
 }
 

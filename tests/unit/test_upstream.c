@@ -804,6 +804,58 @@ static void a_delete_has_its_method_and_a_body_its_length(void **state)
     world_free(w);
 }
 
+/* The text of the last request, whose head names the port. */
+static void assert_request(struct world *w, const char *want)
+{
+    char host[32], text[4096];
+    const char *at;
+
+    snprintf(host, sizeof(host), "Host: 127.0.0.1:%d\r\n", w->server.port);
+    pthread_mutex_lock(&w->server.lock);
+    snprintf(text, sizeof(text), "%s", w->server.seen.text);
+    pthread_mutex_unlock(&w->server.lock);
+    at = strstr(text, host);
+    assert_non_null(at);
+    memmove(text + (at - text), at + strlen(host), strlen(at + strlen(host)) + 1);
+    assert_string_equal(text, want);
+}
+
+static void a_handle_that_was_used_keeps_nothing_of_the_call_before(void **state)
+{
+    const struct upstream_header json = {"Content-Type", "application/json"},
+                                 key = {"api-key", "k"};
+    struct world *w = world_new(serve_hello);
+
+    (void)state;
+    for (int once = 0; once < 2; once++) {
+        fetch(w, &(struct upstream_request){.method = "POST",
+                                            .once = once,
+                                            .body = "{}",
+                                            .body_len = 2,
+                                            .headers = &json,
+                                            .num_headers = 1});
+        assert_request(w, "POST /v1/files HTTP/1.1\r\nContent-Type: application/json\r\n"
+                          "Content-Length: 2\r\n\r\n");
+        fetch(w, &(struct upstream_request){.once = once});
+        assert_request(w, "GET /v1/files HTTP/1.1\r\n\r\n");
+        fetch(w, &(struct upstream_request){
+                     .method = "DELETE", .once = once, .headers = &key, .num_headers = 1});
+        assert_request(w, "DELETE /v1/files HTTP/1.1\r\napi-key: k\r\n\r\n");
+        fetch(w, &(struct upstream_request){.method = "POST", .once = once});
+        assert_request(w, "POST /v1/files HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
+        w->source_at = 0;
+        w->source_len = 20000;
+        fetch(w, &(struct upstream_request){
+                     .method = "POST", .source = on_source, .source_length = 20000});
+        assert_request(w, "POST /v1/files HTTP/1.1\r\nContent-Length: 20000\r\n\r\n");
+        fetch(w, &(struct upstream_request){.once = once, .file = true});
+        assert_request(w, "GET /v1/files HTTP/1.1\r\n\r\n");
+    }
+    assert_int_equal(w->end, UPSTREAM_ANSWERED);
+    world_stop(w);
+    world_free(w);
+}
+
 static void connections_are_kept_and_used_again(void **state)
 {
     struct world *w = world_new(serve_hello);
@@ -925,11 +977,16 @@ static void a_call_that_may_not_start_says_so_on_a_coming_turn(void **state)
         "",
         "http://[::2]/",
         "http://128.0.0.1/",
+        "http://127.0.0.1@192.0.2.1/",
+        "http://127.0.0.1\\@192.0.2.1/",
+        "http://192.0.2.1?://127.0.0.1/",
+        "http://192.0.2.1#://127.0.0.1/",
     };
     const struct upstream_header bad = {"X-A", "b\r\nX-C: d"};
     struct world *w = world_new(NULL);
 
     (void)state;
+    fetch(w, &(struct upstream_request){0}); /* an origin that is known must open no door */
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         fetch(w, &(struct upstream_request){.url = urls[i]});
         if (w->end != UPSTREAM_REFUSED || !w->nothing_sent)
@@ -1317,6 +1374,7 @@ int main(void)
         cmocka_unit_test(a_small_answer_is_collected_with_its_head),
         cmocka_unit_test(a_request_holds_our_lines_and_no_others),
         cmocka_unit_test(a_delete_has_its_method_and_a_body_its_length),
+        cmocka_unit_test(a_handle_that_was_used_keeps_nothing_of_the_call_before),
         cmocka_unit_test(connections_are_kept_and_used_again),
         cmocka_unit_test(a_create_goes_out_on_a_connection_of_its_own),
         cmocka_unit_test(a_read_on_a_dying_connection_is_repeated_but_a_create_is_not),
