@@ -1,5 +1,5 @@
 """Clients that see each byte: HTTP/1.1 on a plain socket and HTTP/2 frame by frame, on clear text and TLS; and a provider
-whose answers a test writes by hand. Test files that use it say `pytest_plugins = ["wire"]`."""
+whose answers a test writes by hand. Its fixtures (make_door, make_provider) are imported by the test files that use them."""
 
 import pathlib
 import re
