@@ -300,3 +300,39 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, s
     tag->owner = get_be(bytes + DEPLOYMENT_BYTES, OWNER_BYTES);
     return 0;
 }
+
+static void text_seal(const unsigned char *key, const char *text, size_t len, char out[IDS_SEAL_HEX + 1])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char mac[DIGEST_BYTES], k = 't'; /* no id_kind */
+    const struct piece pieces[] = {{&k, 1}, {text, len}};
+
+    hmac(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
+    for (size_t i = 0; i < IDS_SEAL_HEX / 2; i++) {
+        out[2 * i] = digits[mac[i] >> 4];
+        out[2 * i + 1] = digits[mac[i] & 15];
+    }
+    out[IDS_SEAL_HEX] = '\0';
+}
+
+int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len, char out[IDS_SEAL_HEX + 1])
+{
+    if (seals->num == 0)
+        return ERR_INVALID;
+    text_seal(seals->key[0], text, len, out);
+    return 0;
+}
+
+bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len, const char *seal)
+{
+    char mine[IDS_SEAL_HEX + 1];
+    unsigned int hits = 0;
+
+    if (strlen(seal) != IDS_SEAL_HEX)
+        return false;
+    for (size_t i = 0; i < seals->num; i++) {
+        text_seal(seals->key[i], text, len, mine);
+        hits |= CRYPTO_memcmp(mine, seal, IDS_SEAL_HEX) == 0;
+    }
+    return hits != 0;
+}
