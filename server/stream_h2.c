@@ -422,10 +422,12 @@ static int skip_block(lib_conn *lib, const uint8_t *block, size_t len, bool trai
                       const char **why)
 {
     h2o_req_t nobody;
+    h2o_ostream_t no_output = {NULL};
     size_t content_length;
     int pseudo = 0, ret;
 
     h2o_init_request(&nobody, &lib->super, NULL);
+    nobody._ostr_top = &no_output;
     ret = h2o_hpack_parse_headers(&nobody, &lib->_input_header_table, block, len,
                                   trailers ? NULL : &pseudo, &content_length, NULL, why);
     h2o_dispose_request(&nobody);

@@ -422,13 +422,13 @@ static void client_send(struct client *c, const void *bytes, size_t len)
     settle(c);
 }
 
-static void client_say(struct client *c, const char *text)
+static inline void client_say(struct client *c, const char *text)
 {
     client_send(c, text, strlen(text));
 }
 
 /* How often a text occurs in what came. */
-static unsigned count_of(const struct client *c, const char *text)
+static inline unsigned count_of(const struct client *c, const char *text)
 {
     unsigned n = 0;
 
