@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "balancer/retry.h"
 #include "common/log.h"
@@ -12,6 +13,8 @@
 #include "server/resolve.h"
 
 #define MAX_CREATE_TRIES 3 /* only ever used when it is known that nothing was sent */
+#define PENDING_FIRST_MS 250  /* between two looks at a file that its provider still processes; doubled each time */
+#define PENDING_MAX_MS   4000
 
 struct create {
     struct relay *relay;     /* borrowed; NULL once the client is gone */
@@ -20,6 +23,11 @@ struct create {
     uint32_t at;             /* candidate in use */
     uint32_t tries;
     bool sending;            /* the create itself is under way; before: looking for the file */
+    struct failure worst;    /* while looking: the most telling failure so far; status 0: none. While the file is pending: the refusal */
+    bool pending;            /* the file was seen pending */
+    bool looked;             /* ... and its state is known: no further refusal is because of it */
+    uint32_t pending_ms;     /* until the next look */
+    uint64_t give_up_ms;     /* monotonic; when waiting for the file ends */
     struct strbuf body;
     char endpoint[64];       /* as the client wrote it */
     char request_id[37];
@@ -29,6 +37,7 @@ struct create {
 
 static void locate(struct create *c);
 static void send_create(struct create *c);
+static void look_at_file(struct create *c);
 
 static void create_free(struct create *c)
 {
@@ -120,6 +129,104 @@ static void on_retry_timer(struct loop_timer *timer)
     send_create(timer->arg);
 }
 
+/* --- a file that its provider still processes (statement 104) --- */
+
+/* Azure refuses a create whose file is pending, in words that nobody documents (statement 52): so the file is asked. */
+static bool may_be_pending(const struct create *c, const struct attempt_result *result)
+{
+    return !c->looked && result->upstream->end == UPSTREAM_ANSWERED && result->upstream->head.status == 400 &&
+           !failure_is_token_limit(&result->failure) && c->target.native[0] != '\0' &&
+           worker_account(c->worker, c->target.deployments[c->at])->provider == PROVIDER_AZURE;
+}
+
+static bool is_pending(const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *file = doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    const char *status = json_get_str(file, "status");
+    bool pending = status != NULL && (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
+
+    json_doc_free(doc);
+    return pending;
+}
+
+static void look_again(struct loop_timer *timer)
+{
+    look_at_file(timer->arg);
+}
+
+static void wait_for_file(struct create *c)
+{
+    struct failure late = {.status = 503, .type = "server_error", .code = "file_not_processed", .param = "input_file_id",
+                           .message = "The provider still processes the input file. Nothing was created; try again later.",
+                           .retry_after_ms = 10000};
+    uint64_t now_ms = loop_now_ms(c->worker->loop);
+
+    if (!c->pending) {
+        c->pending = true;
+        c->pending_ms = PENDING_FIRST_MS;
+        c->give_up_ms = now_ms + c->worker->config->timeouts.json_total_ms;
+    }
+    c->retry.cb = look_again;
+    c->retry.arg = c;
+    if (now_ms >= c->give_up_ms || loop_timer_start(c->worker->loop, &c->retry, c->pending_ms) != 0) {
+        fail(c, &late);
+        return;
+    }
+    c->pending_ms = c->pending_ms * 2 < PENDING_MAX_MS ? c->pending_ms * 2 : PENDING_MAX_MS;
+}
+
+static void on_looked(void *arg, const struct attempt_result *result)
+{
+    struct create *c = arg;
+
+    c->attempt = NULL;
+    if (c->relay == NULL) {
+        create_free(c);
+        return;
+    }
+    if (result->ok && is_pending(result->upstream)) {
+        wait_for_file(c);
+        return;
+    }
+    c->looked = true;
+    if (c->pending && result->ok)
+        send_create(c); /* again: a 400 proves that the one before did nothing */
+    else
+        fail(c, &c->worst);
+}
+
+static void look_at_file(struct create *c)
+{
+    struct attempt_spec spec = {.deployment = c->target.deployments[c->at],
+                                .call = CALL_FILE_GET,
+                                .id = c->target.native,
+                                .on_done = on_looked,
+                                .arg = c};
+
+    if (c->relay == NULL) {
+        create_free(c); /* the client left while we waited: nothing was created */
+        return;
+    }
+    c->attempt = attempt_start(c->worker, &spec);
+    if (c->attempt == NULL)
+        fail_memory(c);
+}
+
+/* Nobody is left to answer: the log is where the batch can be found. */
+static void log_orphan(const struct create *c, const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *batch = doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    const char *id = json_get_str(batch, "id");
+
+    log_info("request %s: the client left while its batch was created; status %d, batch %.128s at %s", c->request_id, res->head.status,
+             id != NULL ? id : "unknown", worker_account(c->worker, c->target.deployments[c->at])->name);
+    json_doc_free(doc);
+}
+
 static void on_created(void *arg, const struct attempt_result *result)
 {
     struct create *c = arg;
@@ -140,13 +247,17 @@ static void on_created(void *arg, const struct attempt_result *result)
 
     c->attempt = NULL;
     if (c->relay == NULL) {
-        log_info("request %s: the client left while its batch was created; the create ended with status %d", c->request_id,
-                 result->upstream->head.status);
+        log_orphan(c, result->upstream);
         create_free(c);
         return;
     }
     if (result->ok) {
         answer(c, result->upstream);
+        return;
+    }
+    if (may_be_pending(c, result)) {
+        c->worst = result->failure;
+        look_at_file(c);
         return;
     }
     decision = retry_decide(&question, worker_random(c->worker));
@@ -173,7 +284,7 @@ static void send_create(struct create *c)
                                 .arg = c};
 
     if (c->relay == NULL) {
-        create_free(c); /* the client left between two tries, of which none reached the provider */
+        create_free(c); /* the client left between two tries, of which none did anything */
         return;
     }
     c->tries++;
@@ -229,12 +340,14 @@ static void on_located(void *arg, const struct attempt_result *result)
         begin_create(c);
         return;
     }
+    if (c->worst.status == 0 || c->worst.status == 404) /* 404 only when all say 404: else the file may be where nobody could look */
+        c->worst = result->failure;
     if (c->at + 1 < c->target.num) {
         c->at++;
         locate(c);
         return;
     }
-    fail(c, &result->failure);
+    fail(c, &c->worst);
 }
 
 static void locate(struct create *c)
