@@ -100,15 +100,16 @@ need() {
 # need_python_packages: the virtual environment with the pinned packages of the tests.
 need_python_packages() {
     local wanted=tests/integration/requirements.txt python
-    if [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -c '' 2>/dev/null && cmp -s "$wanted" "$VENV/installed"; then
-        return
+    if ! "$VENV/bin/python" -c '' 2>/dev/null; then
+        python=$(find_python) || die "no python3 that can make a virtual environment (Debian: python3-venv)"
+        rm -rf "$VENV"
+        "$python" -m venv "$VENV"
     fi
-    python=$(find_python) || die "no python3 that can make a virtual environment (Debian: python3-venv)"
-    say "python packages into .venv"
-    rm -rf "$VENV"
-    "$python" -m venv "$VENV"
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" </dev/null
-    cp "$wanted" "$VENV/installed"
+    if ! cmp -s "$wanted" "$VENV/installed"; then
+        say "python packages into .venv"
+        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" </dev/null
+        cp "$wanted" "$VENV/installed"
+    fi
 }
 
 # need_node_packages: the pinned Node SDK. No lock file: it would name the registry of whoever made it.

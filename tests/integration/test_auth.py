@@ -1,9 +1,11 @@
 """Who may ask: the master key by either header, and no credential that crosses the gateway."""
 
 import json
+import socket
 
+import openai
 import pytest
-from harness import MASTER_KEY, balanced_config, envelope, lines
+from harness import MASTER_KEY, PATIENCE, balanced_config, envelope, lines
 
 TARGETS = [("GET", "/v1/files"), ("POST", "/v1/files"), ("GET", "/v1/files/file-x"), ("DELETE", "/v1/files/file-x"),
            ("GET", "/v1/files/file-x/content"), ("GET", "/v1/batches"), ("POST", "/v1/batches"),
@@ -98,3 +100,18 @@ def test_a_large_upload_with_a_wrong_key_sees_its_401(gateway, sim):
     answer = gateway.upload(lines(count=10_000), key="sk-wrong")
     envelope(answer, 401, code="invalid_api_key")
     assert sim.requests() == []
+
+
+def test_a_client_that_waits_for_100_continue_gets_its_401_instead(gateway):
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE) as s:
+        s.sendall(b"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-wrong\r\nExpect: 100-continue\r\n"
+                  b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000000\r\n\r\n")
+        assert s.recv(64).startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("megabytes", [1, 30])
+def test_an_sdk_that_uploads_with_a_wrong_key_sees_an_authentication_error(gateway, megabytes):
+    """An early answer must not look like a broken connection to somebody who is still sending."""
+    client = openai.OpenAI(base_url=gateway.url + "/v1", api_key="sk-wrong", max_retries=0)
+    with client, pytest.raises(openai.AuthenticationError):
+        client.files.create(file=("requests.jsonl", b"x" * (megabytes << 20)), purpose="batch")
