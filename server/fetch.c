@@ -19,6 +19,8 @@ struct fetch {
     struct target target;  /* owned */
     uint32_t at;           /* candidate being asked */
     uint32_t tries;        /* at this candidate */
+    bool maybe_done;       /* a try before this one was sent here and its outcome is unknown */
+    bool alone;            /* the client is gone, but what it asked for is under way: counted in worker->operations */
     struct attempt *attempt; /* owned */
     struct failure worst;  /* the most telling failure of the candidates before; status 0: none but 404 */
     struct loop_timer retry;
@@ -30,6 +32,8 @@ static void fetch_free(struct fetch *f)
 {
     if (f->attempt != NULL)
         attempt_cancel(f->attempt);
+    if (f->alone)
+        f->worker->operations--;
     loop_timer_stop(f->worker->loop, &f->retry);
     target_deinit(&f->target);
     free(f);
@@ -45,8 +49,12 @@ static void on_client_gone(void *op)
     struct fetch *f = op;
 
     f->relay = NULL;
-    if (!changes_something(f) || f->attempt == NULL)
+    if (!changes_something(f) || f->attempt == NULL) {
         fetch_free(f);
+        return;
+    }
+    f->alone = true; /* a worker that drains waits for it */
+    f->worker->operations++;
 }
 
 static struct relay *detach(struct fetch *f)
@@ -78,15 +86,20 @@ static void not_found(struct fetch *f)
     resolve_not_found(relay, kind, relay->route.id);
 }
 
+/* The answer in OpenAI's shape; NULL: it is none (reference statement 111). */
 static struct json *normalised(struct fetch *f, struct json_doc *doc, const struct upstream_result *res)
 {
     uint32_t deployment = f->target.deployments[f->at];
     struct json_error error;
     struct json *object = res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
 
-    if (f->call == CALL_FILE_DELETE)
-        return normal_deletion(doc, res->head.status == 404 ? NULL : object, f->relay->route.id);
+    if (f->call == CALL_FILE_DELETE && (res->head.status == 404 || res->body_len == 0))
+        return normal_deletion(doc, NULL, f->relay->route.id);
     if (!json_is(object, JSON_OBJECT))
+        return NULL;
+    if (f->call == CALL_FILE_DELETE)
+        return normal_deletion(doc, object, f->relay->route.id);
+    if (json_get_str(object, "id") == NULL)
         return NULL;
     if (f->call == CALL_FILE_GET) {
         normal_file(doc, object, -1);
@@ -120,6 +133,7 @@ static void next_candidate(struct fetch *f, const struct failure *failure)
     if (f->at + 1 < f->target.num) {
         f->at++;
         f->tries = 0;
+        f->maybe_done = false;
         ask(f);
     } else if (f->worst.status != 0) {
         fail(f, &f->worst);
@@ -131,6 +145,12 @@ static void next_candidate(struct fetch *f, const struct failure *failure)
 static void on_retry_timer(struct loop_timer *timer)
 {
     ask(timer->arg);
+}
+
+/* Whether the provider may have done what it was asked. */
+static bool is_outcome_unknown(const struct retry_question *q)
+{
+    return q->answered ? q->status == 408 || (q->status >= 500 && q->status != 503) : !q->nothing_sent;
 }
 
 static void on_asked(void *arg, const struct attempt_result *result)
@@ -155,11 +175,12 @@ static void on_asked(void *arg, const struct attempt_result *result)
         fetch_free(f);
         return;
     }
-    /* A delete that is asked again and finds nothing: the first one, whose answer was lost, did it. */
-    if (result->ok || (f->call == CALL_FILE_DELETE && f->tries > 1 && result->upstream->head.status == 404)) {
+    /* A delete that is asked again and finds nothing: the one before, whose answer was lost, did it. */
+    if (result->ok || (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404)) {
         answer(f, result->upstream);
         return;
     }
+    f->maybe_done |= is_outcome_unknown(&question);
     decision = retry_decide(&question, worker_random(f->worker));
     if (decision.action == RETRY_SAME) {
         f->retry.cb = on_retry_timer;
