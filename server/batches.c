@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
+#include "server/reconcile.h"
 #include "server/resolve.h"
 
 #define MAX_CREATE_TRIES 3 /* only ever used when it is known that nothing was sent */
@@ -30,6 +31,9 @@ struct create {
     uint64_t give_up_ms;     /* monotonic; when waiting for the file ends */
     struct strbuf body;
     char endpoint[64];       /* as the client wrote it */
+    char nonce[MARKER_NONCE + 1]; /* of the marker that the batch carries; "": it carries none */
+    struct reconcile *reconcile;  /* owned; the answer was lost, and we look for the batch */
+    struct failure cause;         /* how it was lost */
     char request_id[37];
     struct attempt *attempt; /* owned */
     struct loop_timer retry;
@@ -43,6 +47,8 @@ static void create_free(struct create *c)
 {
     if (c->attempt != NULL)
         attempt_cancel(c->attempt);
+    if (c->reconcile != NULL)
+        reconcile_cancel(c->reconcile);
     if (c->sending)
         c->worker->operations--;
     loop_timer_stop(c->worker->loop, &c->retry);
@@ -102,25 +108,54 @@ static void fail_unknown(struct create *c, const struct failure *cause)
 
 /* --- the answer --- */
 
-static void answer(struct create *c, const struct upstream_result *res)
+static void answer_batch(struct create *c, struct json_doc *doc, struct json *batch)
 {
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
     uint32_t deployment = c->target.deployments[c->at];
-    struct failure unreadable = {.message = "it was no JSON object"};
     struct relay *relay;
 
-    if (!json_is(batch, JSON_OBJECT) || json_get_str(batch, "id") == NULL) {
-        json_doc_free(doc);
-        fail_unknown(c, &unreadable);
-        return;
-    }
     normal_batch(doc, batch, c->endpoint);
     relay = detach(c);
     resolve_show_batch(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc, batch);
     create_free(c);
     relay_json(relay, 200, batch);
+}
+
+/* --- a lost answer --- */
+
+static void on_reconciled(void *arg, struct json_doc *doc, struct json *batch)
+{
+    struct create *c = arg;
+
+    c->reconcile = NULL;
+    log_warn("request %s: the answer to a create was lost; the batch was %s", c->request_id, batch != NULL ? "found" : "not found");
+    if (c->relay == NULL)
+        create_free(c);
+    else if (batch != NULL)
+        answer_batch(c, doc, batch);
+    else
+        fail_unknown(c, &c->cause);
+}
+
+static void reconcile(struct create *c, const struct failure *cause)
+{
+    c->cause = *cause;
+    if (c->nonce[0] != '\0')
+        c->reconcile = reconcile_start(c->worker, c->target.deployments[c->at], c->nonce, on_reconciled, c);
+    if (c->reconcile == NULL)
+        fail_unknown(c, cause);
+}
+
+static void answer(struct create *c, const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    struct failure unreadable = {.message = "it was no JSON object"};
+
+    if (json_is(batch, JSON_OBJECT) && json_get_str(batch, "id") != NULL)
+        answer_batch(c, doc, batch);
+    else
+        reconcile(c, &unreadable);
     json_doc_free(doc);
 }
 
@@ -268,7 +303,7 @@ static void on_created(void *arg, const struct attempt_result *result)
             return;
     }
     if (decision.action == RETRY_RECONCILE)
-        fail_unknown(c, &result->failure);
+        reconcile(c, &result->failure);
     else
         fail(c, &result->failure);
 }
@@ -310,6 +345,39 @@ static bool expiry_is_in_range(const struct create *c, enum provider provider, s
     return value >= min_s && value <= max_s;
 }
 
+/* Put the marker into the metadata of the body that goes upstream. Where there is no room for it (16 pairs are the client's) the create goes without, and the
+ * answer says so. */
+static int add_marker(struct create *c, const char *native)
+{
+    struct relay *relay = c->relay;
+    struct json *metadata = json_get(relay->request, "metadata");
+    struct marker marker = {.owner = relay->owner,
+                            .request = marker_fingerprint(strbuf_str(&c->body), c->body.len)};
+    struct strbuf text = STRBUF_INIT;
+    int rc = 0;
+
+    if (native == NULL || (metadata != NULL && !json_is(metadata, JSON_NULL) && !json_is(metadata, JSON_OBJECT)))
+        return 0; /* a blob takes no metadata (reference 2.5); what is no object the provider refuses */
+    if (json_size(metadata) >= MARKER_PAIRS) {
+        relay_header(relay, "x-tranche-unmarked", "metadata-full");
+        return 0;
+    }
+    snprintf(marker.file, sizeof(marker.file), "%s", native);
+    if (marker_new_nonce(marker.nonce) == 0 && marker_write(relay->worker->inherit->seals, &marker, &text) == 0) {
+        if (!json_is(metadata, JSON_OBJECT)) {
+            metadata = json_new_object(relay->doc);
+            json_set(relay->doc, relay->request, "metadata", metadata);
+        }
+        json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
+        memcpy(c->nonce, marker.nonce, sizeof(c->nonce));
+        strbuf_reset(&c->body);
+        rc = provider_batch_body(worker_account(c->worker, c->target.deployments[c->at]), relay->doc, relay->request, native,
+                                 &c->body);
+    }
+    strbuf_deinit(&text);
+    return rc;
+}
+
 static void begin_create(struct create *c)
 {
     const struct model_account *account = worker_account(c->worker, c->target.deployments[c->at]);
@@ -320,7 +388,8 @@ static void begin_create(struct create *c)
         fail(c, &failure);
         return;
     }
-    if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 || strbuf_failed(&c->body)) {
+    if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 || add_marker(c, native) != 0 ||
+        strbuf_failed(&c->body)) {
         fail_memory(c);
         return;
     }
@@ -380,6 +449,16 @@ static bool require_string(struct relay *relay, const char *name)
     return false;
 }
 
+/* The key of our own pair. */
+static bool metadata_is_free(struct relay *relay)
+{
+    if (json_get(json_get(relay->request, "metadata"), MARKER_KEY) == NULL)
+        return true;
+    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "metadata." MARKER_KEY,
+                  "The metadata key '" MARKER_KEY "' is reserved for the gateway.");
+    return false;
+}
+
 /* Azure takes a batch from blob storage instead of a file (reference 2.5). */
 static bool has_blob(const struct relay *relay)
 {
@@ -402,7 +481,7 @@ void batches_create(struct relay *relay)
     struct create *c;
 
     if ((!has_blob(relay) && !require_string(relay, "input_file_id")) || !require_string(relay, "endpoint") ||
-        !require_string(relay, "completion_window"))
+        !require_string(relay, "completion_window") || !metadata_is_free(relay))
         return;
     c = calloc(1, sizeof(*c));
     if (c == NULL) {
