@@ -110,6 +110,13 @@ need_python_packages() {
         "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" </dev/null
         cp "$wanted" "$VENV/installed"
     fi
+    # The older SDK that most programs still use, beside the new one.
+    wanted=tests/integration/requirements-openai-1.txt
+    if ! cmp -s "$wanted" "$VENV/openai-1/installed"; then
+        rm -rf "$VENV/openai-1"
+        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --target "$VENV/openai-1" -r "$wanted" </dev/null
+        cp "$wanted" "$VENV/openai-1/installed"
+    fi
 }
 
 # need_node_packages: the pinned Node SDK. No lock file: it would name the registry of whoever made it.
