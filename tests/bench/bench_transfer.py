@@ -23,7 +23,7 @@ import report
 import client
 
 MB = 1000000
-SERVERS = ("direct", "nginx", "h2o", "tranche")
+PROXIES = ("nginx", "h2o", "tranche")
 POLL_EVERY_S = 0.002
 
 
@@ -32,6 +32,7 @@ class Bench:
         self.args = args
         self.directory = directory
         self.deadline = time.monotonic() + args.budget
+        self.proxies = PROXIES + (("other",) if args.against else ())
         self.store = tempfile.mkdtemp(prefix="store-", dir=data_root(max(args.sizes) * MB) or directory)
         self.proxy_cpus, self.other_cpus = (None, None) if args.no_pin else split_cpus()
         if self.other_cpus:
@@ -45,7 +46,7 @@ class Bench:
         return os.path.join(self.args.build, *parts)
 
     @contextlib.contextmanager
-    def world(self, names=SERVERS):
+    def world(self, direct=False):
         """Two simulators (the second one only for polls) and fresh servers in front of them."""
         running = []
         try:
@@ -55,7 +56,7 @@ class Bench:
             sim, polls = running
             raise_priority(polls.popen.pid)
             servers = {}
-            for name in names:
+            for name in (("direct",) if direct else ()) + self.proxies:
                 servers[name] = self.start(name, sim, polls)
                 running.append(servers[name])
             yield sim, polls, servers
@@ -66,9 +67,13 @@ class Bench:
     def start(self, name, sim, polls):
         if name == "direct":
             return programs.Direct(sim)
-        kind = {"nginx": programs.Nginx, "h2o": programs.H2o, "tranche": programs.Tranche}[name]
-        binary = self.binary("server", "tranche") if name == "tranche" else find_program(name)
-        return kind(binary, self.directory, sim, polls, self.proxy_cpus)
+        rest = self.directory, sim, polls, self.proxy_cpus
+        if name == "nginx":
+            return programs.Nginx(find_program(name), *rest)
+        if name == "h2o":
+            return programs.H2o(find_program(name), *rest)
+        build = self.args.build if name == "tranche" else self.args.against
+        return programs.Tranche(os.path.join(build, "server", "tranche"), *rest, name=name)
 
 
 # --- the machine ---
@@ -156,7 +161,7 @@ def bench_uploads(bench, purpose):
     for size in bench.args.sizes:
         if bench.out_of_time():
             break
-        with bench.world() as (sim, _, servers):
+        with bench.world(direct=True) as (sim, _, servers):
             def action(server):
                 took, _ = upload_to(server, bench.sources[size * MB], purpose)
                 sim.reset()
@@ -172,7 +177,7 @@ def bench_downloads(bench):
     for size in bench.args.sizes:
         if bench.out_of_time():
             break
-        with bench.world() as (_, _, servers):
+        with bench.world(direct=True) as (_, _, servers):
             files = {}
             for mb in {1, size}:
                 stored = json.loads(upload_to(servers["tranche"], bench.sources[mb * MB], "batch")[1])
@@ -227,11 +232,11 @@ def bench_small(bench):
     """A batch's status through the proxy, and an answer that needs no upstream; one connection and 32."""
     out = []
     seconds, rounds = (1, 1) if bench.args.quick else (2, 3)
-    with bench.world(("nginx", "h2o", "tranche")) as (_, _, servers):
+    with bench.world() as (_, _, servers):
         native, tagged = make_batch(servers["tranche"])
         for what, names, target_of in (
-                ("batch status", ("nginx", "h2o", "tranche"), lambda s: s.poll_target(native, tagged)),
-                ("no upstream", ("nginx", "tranche"), lambda s: "/health/liveliness")):
+                ("batch status", bench.proxies, lambda s: s.poll_target(native, tagged)),
+                ("no upstream", [name for name in bench.proxies if name != "h2o"], lambda s: "/health/liveliness")):
             for connections in (1, 32):
                 runs = {name: [] for name in names}
                 for _ in range(rounds):
@@ -276,17 +281,18 @@ def polling(server, target, times):
 
 
 def quantiles(times):
-    cuts = statistics.quantiles(times, n=1000)
+    cuts = statistics.quantiles(times, n=1000, method="inclusive")
     return {"polls": len(times), "p50_ms": cuts[499] * 1000, "p99_ms": cuts[989] * 1000, "max_ms": max(times) * 1000}
 
 
-def upload_again(port, target, headers, source, count):
-    for _ in range(count):
+def upload_again(port, target, headers, source, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         client.upload(port, target, headers, source)
 
 
-def two_uploaders(server, source, count):
-    args = (server.port, server.upload_target("batch"), server.headers, source, count)
+def two_uploaders(server, source, seconds):
+    args = (server.port, server.upload_target("batch"), server.headers, source, seconds)
     others = [multiprocessing.Process(target=upload_again, args=args) for _ in range(2)]
     for process in others:
         process.start()
@@ -300,7 +306,7 @@ def bench_polls(bench):
     size = min(200, max(bench.args.sizes))
     source = bench.sources.get(size * MB) or bench.sources[max(s for s in bench.sources if s <= 200 * MB)]
     out = {"mb": round(source.size / MB), "servers": {}}
-    with bench.world(("nginx", "h2o", "tranche")) as (sim, _, servers):
+    with bench.world() as (sim, _, servers):
         native, tagged = make_batch(servers["tranche"])
         for name, server in servers.items():
             alone, beside = [], []
@@ -308,7 +314,7 @@ def bench_polls(bench):
             with polling(server, target, alone):
                 time.sleep(1)
             with polling(server, target, beside):
-                two_uploaders(server, source, 2 if bench.args.quick else 4)
+                two_uploaders(server, source, 2 if bench.args.quick else 6)
             out["servers"][name] = {"alone": quantiles(alone), "beside": quantiles(beside)}
             sim.reset()
     return out
@@ -318,9 +324,9 @@ def bench_polls(bench):
 
 def bench_start(bench):
     """Seconds from exec to the first answer."""
-    times = {name: [] for name in ("nginx", "h2o", "tranche")}
+    times = {name: [] for name in bench.proxies}
     for _ in range(3 if bench.args.quick else 7):
-        with bench.world(tuple(times)) as (_, _, servers):
+        with bench.world() as (_, _, servers):
             for name, server in servers.items():
                 times[name].append(server.first_answer_s)
     return {name: statistics.median(values) for name, values in times.items()}
@@ -340,6 +346,7 @@ def arguments():
     parser.add_argument("--only", default="", help="some of start, small, checker, upload, plain, download, polls, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
+    parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
     parser.add_argument("--dir", help="where spools and the uploaded file are; default TMPDIR or /tmp")
     args = parser.parse_args()
     args.sizes = sorted({int(s) for s in (args.sizes or ("1,20,200" if args.quick else "1,20,200,1024")).split(",")})

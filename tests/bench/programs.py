@@ -242,8 +242,8 @@ class Tranche(Program):
 
     headers = {"Authorization": f"Bearer {MASTER_KEY}"}
 
-    def __init__(self, binary, directory, sim, polls, cpus=None):
-        path = os.path.join(directory, "tranche.yaml")
+    def __init__(self, binary, directory, sim, polls, cpus=None, name="tranche"):
+        path = os.path.join(directory, f"{name}.yaml")
         limits = {"max_file_bytes": {"openai": NO_LIMIT, "azure": NO_LIMIT}, "max_other_file_bytes": NO_LIMIT,
                   "max_lines": {"openai": 1000000000, "azure": 1000000000}}
         with open(path, "w") as f:
@@ -253,7 +253,7 @@ class Tranche(Program):
                        "tranche_settings": {"spool_dir": directory, "limits": limits}}, f)
         argv = [binary, "--config", path, "--host", "127.0.0.1", "--port", "0", "--num_workers", "1"]
         env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
-        super().__init__("tranche", argv, directory, cpus, env)
+        super().__init__(name, argv, directory, cpus, env)
         self.port = int(self.wait_log(r"listening on 127\.0\.0\.1:(\d+)").group(1))
         self.first_answer_s = first_answer(self)
         self.worker = self.find_worker()
