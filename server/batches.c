@@ -35,6 +35,7 @@ struct create {
     struct reconcile *reconcile;  /* owned; the answer was lost, and we look for the batch */
     struct failure cause;         /* how it was lost */
     char request_id[37];
+    char file_id[IDS_MAX + 1]; /* of the input file, as the client wrote it */
     struct attempt *attempt; /* owned */
     struct loop_timer retry;
 };
@@ -102,7 +103,7 @@ static void fail_unknown(struct create *c, const struct failure *cause)
     snprintf(failure.message, sizeof(failure.message),
              "The provider's answer to this create was lost (%.200s), so the batch may or may not exist. It was not repeated. "
              "List the batches and look for input file '%.200s' before creating it again.",
-             cause->message, c->target.native);
+             cause->message, c->file_id);
     fail(c, &failure);
 }
 
@@ -496,6 +497,8 @@ void batches_create(struct relay *relay)
         free(c);
         return;
     }
+    if (c->target.native[0] != '\0')
+        snprintf(c->file_id, sizeof(c->file_id), "%s", json_get_str(relay->request, "input_file_id"));
     relay_attach(relay, c, on_client_gone);
     if (c->target.num > 1 && c->target.native[0] != '\0')
         locate(c);

@@ -46,7 +46,8 @@ struct body {
 /** Announced size; -1: chunked or HTTP/2 without a length. */
 int64_t body_length(const struct body *body);
 
-/** Begin to take the body. @param max_bytes more ends in BODY_TOO_LARGE; an announced length above it does so on the first turn */
+/** Begin to take the body. @param max_bytes more ends in BODY_TOO_LARGE. Who knows the limit refuses a larger
+ *  body_length() before this call: then not a byte is taken, and the client hears of it at once */
 void body_start(struct body *body, const struct body_ops *ops, void *arg, uint64_t max_bytes);
 
 /** Stop the flow after at most one more slice; back-pressure reaches the client. */

@@ -273,6 +273,12 @@ static void on_collect_end(void *arg)
     c->next(relay);
 }
 
+static void too_large(struct relay *relay)
+{
+    relay_problem(relay, 413, "invalid_request_error", "request_too_large", "", "The request body is larger than %llu bytes.",
+                  (unsigned long long)relay->worker->config->limits.max_json_bytes);
+}
+
 static void on_collect_failure(void *arg, enum body_failure why)
 {
     struct collector *c = arg;
@@ -281,9 +287,7 @@ static void on_collect_failure(void *arg, enum body_failure why)
     if (why == BODY_CLIENT_GONE)
         return;
     if (why == BODY_TOO_LARGE)
-        relay_problem(c->relay, 413, "invalid_request_error", "request_too_large", "",
-                      "The request body is larger than %llu bytes.",
-                      (unsigned long long)c->relay->worker->config->limits.max_json_bytes);
+        too_large(c->relay);
     else if (why == BODY_TOO_SLOW)
         relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "", "The request body came too slowly.");
     else
@@ -299,6 +303,10 @@ void relay_collect(struct relay *relay, relay_body_cb next)
 
     if (body == NULL) {
         next(relay);
+        return;
+    }
+    if (body_length(body) > (int64_t)relay->worker->config->limits.max_json_bytes) {
+        too_large(relay);
         return;
     }
     c = h2o_mem_alloc_shared(&relay->req->pool, sizeof(*c), on_collector_gone);

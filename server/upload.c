@@ -438,7 +438,7 @@ void upload_start(struct relay *relay)
     struct receiver *rc;
     h2o_iovec_t type = content_type_of(relay->req);
     const char *why = NULL;
-    struct body *body;
+    struct body *body = NULL;
     int err;
 
     if (!front_has_body(relay->req)) {
@@ -456,7 +456,9 @@ void upload_start(struct relay *relay)
         REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "", "Expected a multipart/form-data body: %s.", why);
     else if (err != 0)
         REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-    if (err != 0 || (body = front_body(relay->req)) == NULL) {
+    else if ((body = front_body(relay->req)) != NULL && body_length(body) > (int64_t)max_body_bytes(relay))
+        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+    if (rc->failed || body == NULL) {
         receiver_free(rc);
         return;
     }

@@ -206,6 +206,7 @@ static int open_signals(struct worker *w, struct signals *s)
     sigemptyset(&set);
     sigprocmask(SIG_SETMASK, &set, NULL); /* nothing of the master's mask */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a spool over the system's file size limit is an error of that upload (507) */
     signal(SIGHUP, SIG_IGN); /* terminals; reloads are the master's */
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGQUIT);
