@@ -33,6 +33,7 @@ class Bench:
         self.directory = directory
         self.deadline = time.monotonic() + args.budget
         self.proxies = PROXIES + (("other",) if args.against else ())
+        self.movers = ("direct", "nginx-64k") + self.proxies
         self.store = tempfile.mkdtemp(prefix="store-", dir=data_root(max(args.sizes) * MB) or directory)
         self.proxy_cpus, self.other_cpus = (None, None) if args.no_pin else split_cpus()
         if self.other_cpus:
@@ -46,7 +47,7 @@ class Bench:
         return os.path.join(self.args.build, *parts)
 
     @contextlib.contextmanager
-    def world(self, direct=False):
+    def world(self, names=None):
         """Two simulators (the second one only for polls) and fresh servers in front of them."""
         running = []
         try:
@@ -56,7 +57,7 @@ class Bench:
             sim, polls = running
             raise_priority(polls.popen.pid)
             servers = {}
-            for name in (("direct",) if direct else ()) + self.proxies:
+            for name in names or self.proxies:
                 servers[name] = self.start(name, sim, polls)
                 running.append(servers[name])
             yield sim, polls, servers
@@ -69,7 +70,9 @@ class Bench:
             return programs.Direct(sim)
         rest = self.directory, sim, polls, self.proxy_cpus
         if name == "nginx":
-            return programs.Nginx(find_program(name), *rest)
+            return programs.Nginx(find_program("nginx"), *rest)
+        if name == "nginx-64k":
+            return programs.Nginx(find_program("nginx"), *rest, name=name, buffers=programs.Nginx.LARGE_BUFFERS)
         if name == "h2o":
             return programs.H2o(find_program(name), *rest)
         build = self.args.build if name == "tranche" else self.args.against
@@ -161,7 +164,7 @@ def bench_uploads(bench, purpose):
     for size in bench.args.sizes:
         if bench.out_of_time():
             break
-        with bench.world(direct=True) as (sim, _, servers):
+        with bench.world(bench.movers) as (sim, _, servers):
             def action(server):
                 took, _ = upload_to(server, bench.sources[size * MB], purpose)
                 sim.reset()
@@ -177,7 +180,7 @@ def bench_downloads(bench):
     for size in bench.args.sizes:
         if bench.out_of_time():
             break
-        with bench.world(direct=True) as (_, _, servers):
+        with bench.world(bench.movers) as (_, _, servers):
             files = {}
             for mb in {1, size}:
                 stored = json.loads(upload_to(servers["tranche"], bench.sources[mb * MB], "batch")[1])

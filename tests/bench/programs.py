@@ -162,10 +162,16 @@ class Direct(AzurePaths):
 
 
 class Nginx(AzurePaths, Program):
-    """Plain streaming, with buffers as large as tranche's."""
+    """Plain streaming: Debian's nginx with buffering off and all else as it comes, or with `buffers` as large as tranche's."""
 
-    def __init__(self, binary, directory, sim, polls, cpus=None):
-        home = os.path.join(directory, "nginx")
+    LARGE_BUFFERS = """    client_body_buffer_size 64k;
+    proxy_buffer_size 64k;
+    proxy_buffers 8 64k;
+    proxy_busy_buffers_size 128k;
+"""
+
+    def __init__(self, binary, directory, sim, polls, cpus=None, name="nginx", buffers=""):
+        home = os.path.join(directory, name)
         os.makedirs(home, exist_ok=True)
         self.port = free_port()
         temp = "".join(f"    {kind}_temp_path {home}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -178,16 +184,12 @@ error_log {home}/error.log error;
 events {{ worker_connections 1024; }}
 http {{
     access_log {home}/access.log;
-{temp}    client_max_body_size 0;
-    client_body_buffer_size 64k;
+{temp}{buffers}    client_max_body_size 0;
     keepalive_requests 1000000000;
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_request_buffering off;
     proxy_buffering off;
-    proxy_buffer_size 64k;
-    proxy_buffers 8 64k;
-    proxy_busy_buffers_size 128k;
     upstream sim {{ server 127.0.0.1:{sim.port}; keepalive 64; keepalive_requests 1000000000; }}
     upstream polls {{ server 127.0.0.1:{polls.port}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
@@ -198,7 +200,7 @@ http {{
     }}
 }}
 """)
-        super().__init__("nginx", [binary, "-p", home, "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"], directory, cpus)
+        super().__init__(name, [binary, "-p", home, "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf"], directory, cpus)
         self.first_answer_s = first_answer(self)
 
     def worker_pid(self):

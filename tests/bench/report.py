@@ -24,7 +24,7 @@ def mib(count):
 def print_machine(machine, no_pin, store):
     pinned = "not pinned" if no_pin or machine["cpus"] < 2 else "server under test on one core, client and simulator on the others"
     print(f"{machine['cpu']}, {machine['cpus']} cores, {pinned}; load before: {machine['load']:.1f}; the simulator stores in {store.rsplit('/', 1)[0]}")
-    print("medians; every server has one worker; x is the ratio to nginx")
+    print("medians; every server has one worker; x is the ratio to nginx (buffering off, else as Debian ships it; nginx-64k: with larger buffers)")
 
 
 def print_start(result):
