@@ -226,7 +226,8 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
     call->file = request->file;
     /* A source cannot go back, so what hangs on one must not be repeated either. */
     call->single = request->once || request->source != NULL;
-    call->lane = &up->lanes[call->single || request->file ? LANE_H1 : LANE_JSON];
+    call->kind = request->file ? HANDLE_FILE : call->single ? HANDLE_ONCE : HANDLE_JSON;
+    call->lane = &up->lanes[call->kind == HANDLE_JSON ? LANE_JSON : LANE_H1];
     call->total_ms = request->total_ms;
     call->first_byte_ms = request->first_byte_ms;
     call->max_body = request->max_body != 0 ? request->max_body : DEFAULT_BODY_BYTES;

@@ -263,8 +263,6 @@ static void lane_deinit(struct lane *lane)
     curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, NULL);
     curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, NULL);
     curl_multi_cleanup(lane->multi);
-    while (lane->num_spare > 0)
-        curl_easy_cleanup(lane->spare[--lane->num_spare]);
 }
 
 int upstream_new(struct loop *loop, const struct upstream_options *options, struct upstream **out)
@@ -319,6 +317,7 @@ void upstream_free(struct upstream *up)
     loop_timer_stop(up->loop, &up->work_timer);
     for (i = 0; i < LANE_COUNT; i++)
         lane_deinit(&up->lanes[i]);
+    handle_free_spares(up);
     if (up->share != NULL)
         curl_share_cleanup(up->share);
     free(up->ca_file);

@@ -20,7 +20,7 @@
 #include "common/strbuf.h"
 #include "common/upstream/client.h"
 
-#define MAX_SPARE   32 /* handles a lane keeps */
+#define MAX_SPARE   32 /* handles of a kind that are kept */
 #define MAX_ORIGINS 16
 
 #define OUT_OF_MEMORY "start: out of memory"
@@ -34,8 +34,15 @@ struct lane {
     CURLM *multi;        /* owned */
     int epoll_fd;        /* the loop's */
     struct loop_timer timer;
-    CURL *spare[MAX_SPARE]; /* owned; ready but for what belongs to a call */
-    size_t num_spare;
+};
+
+/* Curl refuses to change some options of a handle that was used, so handles for different uses are
+ * kept apart. */
+enum handle_kind { HANDLE_JSON, HANDLE_ONCE, HANDLE_FILE, HANDLE_KINDS };
+
+struct spare {
+    CURL *easy[MAX_SPARE]; /* owned; ready but for what belongs to a call */
+    size_t num;
 };
 
 /* Where calls may go: "scheme://authority/", not terminated. */
@@ -53,6 +60,7 @@ struct upstream {
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;
     struct lane lanes[LANE_COUNT];
+    struct spare spares[HANDLE_KINDS];
     CURLSH *share;          /* owned; TLS sessions, so that fresh connections resume */
     size_t active;
     struct origin origins[MAX_ORIGINS];
@@ -91,6 +99,7 @@ struct upstream_call {
     char *body;                      /* owned; NULL: none */
     upstream_source_cb source;
     uint64_t source_left;
+    enum handle_kind kind;
     bool file, single; /* single: the request must go out once at most */
     uint32_t total_ms, first_byte_ms;
     size_t max_body;
@@ -174,6 +183,8 @@ const char *origin_check(struct upstream *up, const char *url);
 
 /** Make the call's handle ready. @return NULL, or why the call is refused */
 const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request);
+/** Free the handles that were kept. */
+void handle_free_spares(struct upstream *up);
 /** Give the handle back, outside of curl and of its multi, and wipe the request's lines. */
 void handle_release(struct upstream_call *call);
 /** The file with the authorities that are trusted: one bundle and no directory. @return to be freed; NULL: there is none, or out of memory */

@@ -1,5 +1,5 @@
-/* Curl's easy handle. What never changes is set once, when a handle is made; each lane keeps its
- * used handles for the next call. The request's lines are one piece of memory, so that the
+/* Curl's easy handle. What never changes is set once, when a handle is made; used handles are
+ * kept for the next call. The request's lines are one piece of memory, so that the
  * credential in them is wiped in one go. */
 #include "common/upstream/client_impl.h"
 
@@ -90,11 +90,12 @@ static const char *set_lines(struct upstream_call *call, const struct upstream_r
 
 #define SET(option, value) (err |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
-/* What holds for each call of a lane. */
-static bool set_for_ever(CURL *easy, const struct lane *lane)
+/* What holds for each call of a kind. The sizes of buffers are among it: once a call was cancelled
+ * before it had a connection, curl answers CURLE_BAD_FUNCTION_ARGUMENT to them. */
+static bool set_for_ever(CURL *easy, const struct upstream *up, enum handle_kind kind)
 {
-    const struct upstream *up = lane->up;
-    bool h1 = lane == &up->lanes[LANE_H1];
+    long buffer_bytes = kind == HANDLE_FILE ? FILE_BUFFER : JSON_BUFFER;
+    bool h1 = kind != HANDLE_JSON;
     int err = 0;
 
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -120,6 +121,8 @@ static bool set_for_ever(CURL *easy, const struct lane *lane)
     SET(CURLOPT_MAXLIFETIME_CONN, (long)MAX_LIFETIME_S);
     SET(CURLOPT_HTTP_VERSION, (long)(h1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
     SET(CURLOPT_PIPEWAIT, h1 ? 0L : 1L);
+    SET(CURLOPT_BUFFERSIZE, buffer_bytes);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, buffer_bytes);
     return err == 0 && transfer_set_functions(easy);
 }
 
@@ -155,8 +158,6 @@ static bool set_call(struct upstream_call *call, const struct upstream_request *
     SET(CURLOPT_URL, request->url);
     SET(CURLOPT_ERRORBUFFER, call->curl_error);
     SET(CURLOPT_FRESH_CONNECT, call->single ? 1L : 0L);
-    SET(CURLOPT_BUFFERSIZE, (long)(call->file ? FILE_BUFFER : JSON_BUFFER));
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)(call->source != NULL ? FILE_BUFFER : JSON_BUFFER));
     return err == 0 && transfer_set_call(easy, call) && set_body(call, request);
 }
 
@@ -174,14 +175,15 @@ static void forget_call(CURL *easy)
 
 #undef SET
 
-static CURL *handle_get(struct lane *lane)
+static CURL *handle_get(struct upstream *up, enum handle_kind kind)
 {
+    struct spare *spare = &up->spares[kind];
     CURL *easy;
 
-    if (lane->num_spare > 0)
-        return lane->spare[--lane->num_spare];
+    if (spare->num > 0)
+        return spare->easy[--spare->num];
     easy = curl_easy_init();
-    if (easy == NULL || set_for_ever(easy, lane))
+    if (easy == NULL || set_for_ever(easy, up, kind))
         return easy;
     curl_easy_cleanup(easy);
     return NULL;
@@ -209,7 +211,7 @@ const char *handle_prepare(struct upstream_call *call, const struct upstream_req
         return "start: the method is none";
     if (!copy_body(call, request))
         return OUT_OF_MEMORY;
-    call->easy = handle_get(call->lane);
+    call->easy = handle_get(call->up, call->kind);
     if (call->easy == NULL || !set_call(call, request))
         return OUT_OF_MEMORY;
     return set_lines(call, request);
@@ -217,19 +219,28 @@ const char *handle_prepare(struct upstream_call *call, const struct upstream_req
 
 void handle_release(struct upstream_call *call)
 {
-    struct lane *lane = call->lane;
+    struct spare *spare = &call->up->spares[call->kind];
 
-    if (call->easy != NULL && lane->num_spare == MAX_SPARE) {
+    if (call->easy != NULL && spare->num == MAX_SPARE) {
         curl_easy_cleanup(call->easy);
     } else if (call->easy != NULL) {
         forget_call(call->easy);
-        lane->spare[lane->num_spare++] = call->easy;
+        spare->easy[spare->num++] = call->easy;
     }
     call->easy = NULL;
     if (call->lines != NULL)
         secret_wipe(call->lines, call->lines_size);
     free(call->lines);
     call->lines = NULL;
+}
+
+void handle_free_spares(struct upstream *up)
+{
+    size_t i;
+
+    for (i = 0; i < HANDLE_KINDS; i++)
+        while (up->spares[i].num > 0)
+            curl_easy_cleanup(up->spares[i].easy[--up->spares[i].num]);
 }
 
 /* One bundle and no directory: libcurl over OpenSSL then parses it once a day instead of once a

@@ -16,29 +16,40 @@ static bool is_loopback(const char *host)
 }
 
 /* @return NULL when the URL may be asked, else why not */
+static const char *judge(const struct upstream *up, const char *scheme, const char *host,
+                         const char *user)
+{
+    if (user != NULL)
+        return "start: the URL holds credentials";
+    if (strcmp(scheme, "https") == 0)
+        return NULL;
+    if (strcmp(scheme, "http") != 0)
+        return "start: neither https nor http";
+    if (!up->allow_insecure && !is_loopback(host))
+        return "start: clear text is allowed to this machine only";
+    return NULL;
+}
+
 static const char *ask_curl(const struct upstream *up, const char *url)
 {
     char *scheme = NULL, *host = NULL, *user = NULL;
     const char *why = "start: the URL cannot be read";
     CURLU *parts = curl_url();
+    CURLUcode code = CURLUE_OUT_OF_MEMORY;
 
-    if (parts == NULL)
-        return OUT_OF_MEMORY;
-    if (curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS) != CURLUE_OK ||
-        curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) != CURLUE_OK ||
-        curl_url_get(parts, CURLUPART_HOST, &host, 0) != CURLUE_OK)
-        goto done;
-    why = "start: the URL holds credentials";
-    if (curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK)
-        goto done;
-    why = NULL;
-    if (strcmp(scheme, "https") == 0)
-        goto done;
-    if (strcmp(scheme, "http") != 0)
-        why = "start: neither https nor http";
-    else if (!up->allow_insecure && !is_loopback(host))
-        why = "start: clear text is allowed to this machine only";
-done:
+    if (parts != NULL)
+        code = curl_url_set(parts, CURLUPART_URL, url, CURLU_PATH_AS_IS);
+    if (code == CURLUE_OK)
+        code = curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0);
+    if (code == CURLUE_OK)
+        code = curl_url_get(parts, CURLUPART_HOST, &host, 0);
+    if (code == CURLUE_OK) {
+        code = curl_url_get(parts, CURLUPART_USER, &user, 0);
+        if (code == CURLUE_OK || code == CURLUE_NO_USER)
+            why = judge(up, scheme, host, user);
+    }
+    if (code == CURLUE_OUT_OF_MEMORY)
+        why = OUT_OF_MEMORY;
     curl_free(scheme);
     curl_free(host);
     curl_free(user);
