@@ -147,7 +147,20 @@ class H1:
 
     def silent(self, seconds=0.1):
         """Nothing is to be read, and the connection is open."""
-        return not select.select([self.sock], [], [], seconds)[0]
+        deadline = time.monotonic() + seconds
+        while select.select([self.sock], [], [], max(0, deadline - time.monotonic()))[0]:
+            if not isinstance(self.sock, ssl.SSLSocket):
+                return False
+            timeout = self.sock.gettimeout()
+            self.sock.setblocking(False)
+            try:
+                self.sock.recv(1)
+                return False
+            except ssl.SSLWantReadError:
+                continue  # a session ticket
+            finally:
+                self.sock.settimeout(timeout)
+        return True
 
     def at_end(self):
         """The peer has closed, and there was nothing more."""
@@ -157,9 +170,11 @@ class H1:
             return True
 
     def cancel(self):
+        self.file.close()
         slam(self.sock)
 
     def close(self):
+        self.file.close()  # it holds the socket open
         self.sock.close()
 
     def __enter__(self):
@@ -295,7 +310,10 @@ class H2:
         return not select.select([self.sock], [], [], seconds)[0]
 
     def reset(self, stream, code=h2.errors.ErrorCodes.CANCEL):
-        self.h2.reset_stream(stream, code)
+        try:
+            self.h2.reset_stream(stream, code)
+        except h2.exceptions.StreamClosedError:
+            pass  # answered before
         self.flush()
 
     def close(self):
