@@ -1,4 +1,4 @@
-/* See listing.h. Each account is read page by page until it has given enough, said that it has no more, or used its time. An account that fails makes the answer
+/* See listing.h. Long lists are read and printed in slices, so that other clients of the loop do not wait for them. Each account is read page by page until it has given enough, said that it has no more, or used its time. An account that fails makes the answer
  * partial, and the answer says so: header x-tranche-partial, or 502 with ?strict=true. */
 #include "server/listing.h"
 
@@ -10,12 +10,15 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/listing_page.h"
+#include "server/listing_scan.h"
 #include "server/resolve.h"
 
 #define MAX_BATCH_LIMIT     100
 #define DEFAULT_BATCH_LIMIT 20
 #define MAX_FILE_LIMIT      10000
 #define MAX_PAGES           200 /* of one account for one answer: bounds a provider that ignores `after` */
+#define SLICE_BYTES         32768 /* of a provider's answer read in one turn of the loop: about 0.4 ms */
+#define SLICE_OBJECTS       128   /* printed in one turn: about 0.3 ms */
 
 struct page { /* one parsed answer of a provider; its objects are used until the end */
     struct json_doc *doc;
@@ -28,6 +31,13 @@ struct reader { /* one account being read */
     size_t index;
     struct attempt *attempt;
     char after[IDS_MAX + 1]; /* native cursor for the next page; "" from the top */
+    char first[IDS_MAX + 1]; /* the page's first id */
+    struct strbuf text;      /* the page being read */
+    struct listing_scan scan;
+    struct json_doc *doc;    /* borrowed; of `pages` */
+    struct loop_timer slice;
+    bool repeated;           /* the provider ignores `after`: this page was there already */
+    bool more;               /* the account has more than was read */
     unsigned pages;
     bool done, failed;
     struct failure failure;
@@ -47,8 +57,13 @@ struct listing {
     uint32_t cursor_at;
     struct attempt *cursor_attempt;
     struct listing_cursor cursor;
+    char after[IDS_MAX + 1];        /* as the client wrote it; "" none */
     struct page *pages;             /* owned */
     uint64_t deadline_ms;
+    struct strbuf text, first, last;/* the answer being printed, its first and newest id */
+    struct json_doc *ids;           /* owned; what show() made for the slice being printed */
+    size_t written;
+    struct loop_timer slice;
 };
 
 static void read_page(struct reader *r);
@@ -61,8 +76,16 @@ static void listing_free(struct listing *l)
     for (size_t i = 0; i < l->num; i++) {
         if (l->readers[i].attempt != NULL)
             attempt_cancel(l->readers[i].attempt);
+        loop_timer_stop(l->worker->loop, &l->readers[i].slice);
+        listing_scan_deinit(&l->readers[i].scan);
+        strbuf_deinit(&l->readers[i].text);
         listing_source_deinit(&l->sources[i]);
     }
+    loop_timer_stop(l->worker->loop, &l->slice);
+    strbuf_deinit(&l->text);
+    strbuf_deinit(&l->first);
+    strbuf_deinit(&l->last);
+    json_doc_free(l->ids);
     while (l->pages != NULL) {
         struct page *next = l->pages->next;
 
@@ -131,36 +154,71 @@ static void add_id(struct strbuf *out, const char *field, const char *id)
         json_write_string(out, id, strlen(id));
 }
 
-/* Print the page. */
-static void write_page(struct listing *l, struct strbuf *out)
+/* Print one object. */
+static void write_object(struct listing *l, size_t source, struct json *object)
 {
-    struct json_doc *doc = json_doc_new(); /* of the changed ids */
-    struct strbuf first = STRBUF_INIT, last = STRBUF_INIT;
-    struct listing_item item = {0};
-    size_t written = 0, source;
-    bool more;
+    show(l, source, l->ids, object);
+    if (l->written++ > 0)
+        strbuf_addc(&l->text, ',');
+    json_write(object, &l->text);
+    strbuf_reset(&l->last);
+    strbuf_adds(&l->last, json_get_str(object, "id"));
+    if (l->written == 1)
+        strbuf_adds(&l->first, strbuf_str(&l->last));
+}
 
-    strbuf_adds(out, "{\"object\":\"list\",\"data\":[");
-    while (doc != NULL && written < l->limit && (source = listing_take(l->sources, l->num, l->ascending, &item)) < l->num) {
-        show(l, source, doc, item.object);
-        if (written++ > 0)
-            strbuf_addc(out, ',');
-        json_write(item.object, out);
-        strbuf_reset(&last);
-        strbuf_adds(&last, json_get_str(item.object, "id"));
-        if (written == 1)
-            strbuf_adds(&first, strbuf_str(&last));
+/* Whether the accounts hold more than was printed. */
+static bool has_more(struct listing *l)
+{
+    struct listing_item item;
+
+    if (l->written == 0)
+        return false;
+    for (size_t i = 0; i < l->num; i++)
+        if (l->readers[i].more)
+            return true;
+    return listing_take(l->sources, l->num, l->ascending, &item) < l->num;
+}
+
+static void end_answer(struct listing *l)
+{
+    struct strbuf text = l->text;
+    struct relay *relay;
+    bool failed;
+
+    strbuf_addc(&text, ']');
+    add_id(&text, "first_id", l->written > 0 ? strbuf_str(&l->first) : NULL);
+    add_id(&text, "last_id", l->written > 0 ? strbuf_str(&l->last) : NULL);
+    strbuf_addf(&text, ",\"has_more\":%s}", has_more(l) ? "true" : "false");
+    failed = strbuf_failed(&text) || strbuf_failed(&l->first) || strbuf_failed(&l->last);
+    strbuf_init(&l->text);
+    relay = detach(l);
+    listing_free(l);
+    if (failed)
+        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    else
+        relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+}
+
+static void write_slice(struct loop_timer *timer)
+{
+    struct listing *l = timer->arg;
+    struct listing_item item = {0};
+    size_t source;
+
+    json_doc_free(l->ids);
+    l->ids = json_doc_new();
+    if (l->ids == NULL) {
+        fail_memory(l);
+        return;
     }
-    more = written > 0 && listing_take(l->sources, l->num, l->ascending, &item) < l->num;
-    strbuf_addc(out, ']');
-    add_id(out, "first_id", written > 0 ? strbuf_str(&first) : NULL);
-    add_id(out, "last_id", written > 0 ? strbuf_str(&last) : NULL);
-    strbuf_addf(out, ",\"has_more\":%s}", more ? "true" : "false");
-    if (doc == NULL || strbuf_failed(&first) || strbuf_failed(&last))
-        out->failed = true;
-    json_doc_free(doc);
-    strbuf_deinit(&first);
-    strbuf_deinit(&last);
+    while (l->written < l->limit && (source = listing_take(l->sources, l->num, l->ascending, &item)) < l->num) {
+        write_object(l, source, item.object);
+        if (l->written % SLICE_OBJECTS == 0 && loop_timer_start(l->worker->loop, timer, 0) == 0)
+            return;
+    }
+    end_answer(l);
 }
 
 /* Names of the accounts that did not answer, comma-separated. Returns how many. */
@@ -178,19 +236,10 @@ static size_t failed_accounts(const struct listing *l, struct strbuf *names)
 
 static void answer_page(struct listing *l)
 {
-    struct strbuf text = STRBUF_INIT;
-    struct relay *relay;
-    bool failed;
-
-    write_page(l, &text);
-    failed = strbuf_failed(&text);
-    relay = detach(l);
-    listing_free(l);
-    if (failed)
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-    else
-        relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
-    strbuf_deinit(&text);
+    strbuf_adds(&l->text, "{\"object\":\"list\",\"data\":[");
+    l->slice.cb = write_slice;
+    l->slice.arg = l;
+    write_slice(&l->slice);
 }
 
 static void finish(struct listing *l)
@@ -264,59 +313,66 @@ static void normalise(struct listing *l, struct json_doc *doc, struct json *obje
         normal_batch(doc, object, NULL);
 }
 
-/* A list that came whole: sort it, and begin behind the cursor if that is in it. */
-static void trim_whole_list(struct reader *r)
+/* Of a whole list the cursor itself may be missing: deleted, or of another purpose. Then its time, where it is known, says what is behind it. */
+static bool is_behind(const struct reader *r, bool found, int64_t time)
 {
-    struct listing_source *s = &r->list->sources[r->index];
-    size_t from = 0, kept = 0;
+    const struct listing *l = r->list;
 
-    listing_sort(s->items, s->num, r->list->ascending);
-    if (r->after[0] != '\0')
-        for (size_t i = 0; i < s->num; i++)
-            if (strcmp(json_get_str(s->items[i].object, "id"), r->after) == 0)
-                from = i + 1;
-    for (size_t i = from; i < s->num; i++)
-        if (listing_is_behind(&r->list->cursor, r->index, s->items[i].created_at, r->list->ascending))
-            s->items[kept++] = s->items[i];
-    s->num = kept;
+    return listing_is_behind(&l->cursor, found ? r->index : r->index + 1, time, l->ascending);
 }
 
-/* Take what a page holds. Returns the number of objects, or a negative code. */
-static int take_page(struct reader *r, const struct upstream_result *res, bool *has_more)
+/* A list that came whole: sort it, and begin behind the cursor. @return false: there is no such object */
+static bool trim_whole_list(struct reader *r)
 {
     struct listing *l = r->list;
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *root, *data;
-    bool paged = account_is_paged(r);
-    size_t n;
+    struct listing_source *s = &l->sources[r->index];
+    bool own = r->after[0] != '\0', found = !own;
+    size_t from = 0, kept = 0;
 
-    if (doc == NULL || keep_page(l, doc) != 0)
-        return ERR_NOMEM;
-    root = json_parse(doc, res->body, res->body_len, &error);
-    data = json_is(root, JSON_OBJECT) ? normal_list_data(root) : NULL;
-    if (data == NULL)
-        return ERR_SYNTAX;
-    n = json_size(data);
-    if (!json_bool(json_get(root, "has_more"), has_more))
-        *has_more = paged && n > 0;
-    for (size_t i = 0; i < n; i++) {
-        struct json *object = json_at(data, i);
-        const char *id = json_get_str(object, "id");
-
-        if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(r->after))
-            continue;
-        normalise(l, doc, object);
-        if (paged && i == 0 && strcmp(id, r->after) == 0) /* `after` is ignored there: the same page again */
-            return 0;
-        if ((!paged || listing_is_behind(&l->cursor, r->index, created_at(object), l->ascending)) &&
-            listing_source_add(&l->sources[r->index], created_at(object), object) != 0)
-            return ERR_NOMEM;
-        if (paged && i + 1 == n)
-            snprintf(r->after, sizeof(r->after), "%s", id);
-    }
-    return (int)n;
+    listing_sort(s->items, s->num, l->ascending);
+    for (size_t i = 0; i < s->num && !found; i++)
+        if (strcmp(json_get_str(s->items[i].object, "id"), r->after) == 0) {
+            from = i + 1;
+            found = true;
+        }
+    if (!found && !l->cursor.set)
+        return false;
+    for (size_t i = from; i < s->num; i++)
+        if (is_behind(r, found, s->items[i].created_at))
+            s->items[kept++] = s->items[i];
+    s->num = kept;
+    return true;
 }
+
+/* Take one object of a page. */
+static int take_object(struct reader *r, const char *text, size_t len)
+{
+    struct listing *l = r->list;
+    struct json_error error;
+    struct json *object = json_parse(r->doc, text, len, &error);
+    const char *id = json_get_str(object, "id");
+    bool paged = account_is_paged(r);
+
+    if (object == NULL)
+        return ERR_SYNTAX;
+    if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(r->after))
+        return 0;
+    normalise(l, r->doc, object);
+    if (paged && r->scan.num == 1) {
+        r->repeated = strcmp(id, r->after) == 0 || strcmp(id, r->first) == 0;
+        snprintf(r->first, sizeof(r->first), "%s", id);
+    }
+    if (r->repeated)
+        return 0;
+    if (paged)
+        snprintf(r->after, sizeof(r->after), "%s", id);
+    if (paged && !listing_is_behind(&l->cursor, r->index, created_at(object), l->ascending))
+        return 0;
+    return listing_source_add(&l->sources[r->index], created_at(object), object);
+}
+
+static const struct failure unreadable = {.status = 502, .type = "server_error", .code = "bad_upstream_answer",
+                                          .message = "The provider's list could not be read.", .retry_after_ms = -1};
 
 static void reader_failed(struct reader *r, const struct failure *failure)
 {
@@ -325,34 +381,86 @@ static void reader_failed(struct reader *r, const struct failure *failure)
     reader_done(r);
 }
 
+static void unknown_cursor(struct reader *r)
+{
+    struct failure failure = {.status = 404, .type = "invalid_request_error", .param = "after", .retry_after_ms = -1};
+
+    snprintf(failure.message, sizeof(failure.message), "No such object: '%.512s'.", r->list->after);
+    reader_failed(r, &failure);
+}
+
+/* All objects of the page were taken: is it the last one? */
+static void end_page(struct reader *r)
+{
+    const struct listing *l = r->list;
+    size_t num = l->sources[r->index].num;
+    bool more = r->scan.num > 0, told;
+    struct json_error error;
+    struct json *root = json_parse(r->doc, strbuf_str(&r->scan.rest), r->scan.rest.len, &error);
+
+    if (!json_is(root, JSON_OBJECT) || normal_list_data(root) == NULL) {
+        reader_failed(r, &unreadable);
+        return;
+    }
+    told = json_bool(json_get(root, "has_more"), &more);
+    listing_scan_deinit(&r->scan);
+    strbuf_deinit(&r->text);
+    if (!account_is_paged(r)) {
+        if (trim_whole_list(r))
+            reader_done(r);
+        else
+            unknown_cursor(r);
+        return;
+    }
+    r->more = told && more && num >= l->limit;
+    if (!more || r->repeated || r->more || num > l->limit || ++r->pages >= MAX_PAGES)
+        reader_done(r);
+    else
+        read_page(r);
+}
+
+static void read_slice(struct loop_timer *timer)
+{
+    struct reader *r = timer->arg;
+    size_t from = r->scan.at, len;
+    const char *text;
+    int rc;
+
+    while ((rc = listing_scan_next(&r->scan, &text, &len)) > 0) {
+        rc = take_object(r, text, len);
+        if (rc != 0)
+            break;
+        if (r->scan.at - from >= SLICE_BYTES && loop_timer_start(r->list->worker->loop, timer, 0) == 0)
+            return;
+    }
+    if (rc == 0)
+        end_page(r);
+    else
+        reader_failed(r, &unreadable);
+}
+
 static void on_page(void *arg, const struct attempt_result *result)
 {
     struct reader *r = arg;
-    struct listing *l = r->list;
-    struct failure unreadable = {.status = 502, .type = "server_error", .code = "bad_upstream_answer",
-                                 .message = "The provider's list could not be read.", .retry_after_ms = -1};
-    bool has_more = false;
-    int n;
+    struct json_doc *doc;
 
     r->attempt = NULL;
     if (!result->ok) {
         reader_failed(r, &result->failure);
         return;
     }
-    n = take_page(r, result->upstream, &has_more);
-    if (n < 0) {
+    doc = json_doc_new();
+    strbuf_reset(&r->text);
+    strbuf_add(&r->text, result->upstream->body, result->upstream->body_len);
+    if (doc == NULL || keep_page(r->list, doc) != 0 || strbuf_failed(&r->text)) {
         reader_failed(r, &unreadable);
         return;
     }
-    if (!account_is_paged(r)) {
-        trim_whole_list(r);
-        reader_done(r);
-        return;
-    }
-    if (!has_more || n == 0 || ++r->pages >= MAX_PAGES || l->sources[r->index].num > l->limit)
-        reader_done(r);
-    else
-        read_page(r);
+    r->doc = doc;
+    listing_scan_init(&r->scan, strbuf_str(&r->text), r->text.len);
+    r->slice.cb = read_slice;
+    r->slice.arg = r;
+    read_slice(&r->slice);
 }
 
 /* What one page is asked for: one more than the page shows tells whether there is more. */
@@ -421,12 +529,17 @@ static void read_all(struct listing *l)
 
 /* --- the cursor --- */
 
+/* The same answer as to an id that was never one. */
 static void bad_cursor(struct listing *l)
 {
-    struct failure failure = {.status = 400, .type = "invalid_request_error", .code = "invalid_value", .param = "after",
-                              .message = "Invalid value for 'after': there is no such object.", .retry_after_ms = -1};
+    enum id_kind kind = l->kind;
+    char after[IDS_MAX + 1];
+    struct relay *relay;
 
-    fail(l, &failure);
+    memcpy(after, l->after, sizeof(after));
+    relay = detach(l);
+    listing_free(l);
+    resolve_not_found(relay, kind, after);
 }
 
 static void on_cursor(void *arg, const struct attempt_result *result)
@@ -494,10 +607,12 @@ static bool parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
     int len = route_query(relay->query, relay->query_len, "limit", text, sizeof(text));
 
     *out = kind == ID_FILE ? MAX_FILE_LIMIT : DEFAULT_BATCH_LIMIT;
-    if (len < 0)
+    if (!route_query_has(relay->query, relay->query_len, "limit"))
         return true;
+    if (len < 0)
+        text[0] = '\0';
     value = strtol(text, &end, 10);
-    if (len == 0 || strspn(text, "-0123456789") != (size_t)len || *end != '\0') {
+    if (len <= 0 || strspn(text, "-0123456789") != (size_t)len || *end != '\0') {
         relay_problem(relay, 400, "invalid_request_error", "invalid_type", "limit",
                       "Invalid type for 'limit': expected an integer, but got '%s' instead.", text);
     } else if (value > (long)max) {
@@ -519,7 +634,8 @@ static bool parse_order(struct relay *relay, bool *ascending)
     int len = route_query(relay->query, relay->query_len, "order", text, sizeof(text));
 
     *ascending = len > 0 && strcmp(text, "asc") == 0;
-    if (len <= 0 || *ascending || strcmp(text, "desc") == 0)
+    if (len == 0 || *ascending || (len > 0 && strcmp(text, "desc") == 0) ||
+        !route_query_has(relay->query, relay->query_len, "order"))
         return true;
     relay_problem(relay, 400, "invalid_request_error", "invalid_value", "order",
                   "Invalid value for 'order': expected 'asc' or 'desc'.");
@@ -533,9 +649,22 @@ static bool parse_purpose(struct relay *relay, char *out, size_t size)
     if (len >= 0 && strspn(out, "abcdefghijklmnopqrstuvwxyz_-") == (size_t)len)
         return true;
     out[0] = '\0';
-    if (len == -1)
+    if (!route_query_has(relay->query, relay->query_len, "purpose"))
         return true;
     relay_problem(relay, 400, "invalid_request_error", "invalid_value", "purpose", "Invalid value for 'purpose'.");
+    return false;
+}
+
+static bool parse_after(struct relay *relay, char *out, size_t size)
+{
+    int len = route_query(relay->query, relay->query_len, "after", out, size);
+
+    if (len >= 0)
+        return true;
+    out[0] = '\0';
+    if (!route_query_has(relay->query, relay->query_len, "after"))
+        return true;
+    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "after", "Invalid value for 'after'.");
     return false;
 }
 
@@ -544,7 +673,7 @@ static bool parse_question(struct listing *l, struct relay *relay)
     char text[8];
 
     l->strict = route_query(relay->query, relay->query_len, "strict", text, sizeof(text)) > 0 && strcmp(text, "true") == 0;
-    if (!parse_limit(relay, l->kind, &l->limit))
+    if (!parse_limit(relay, l->kind, &l->limit) || !parse_after(relay, l->after, sizeof(l->after)))
         return false;
     if (l->kind == ID_FILE && (!parse_order(relay, &l->ascending) || !parse_purpose(relay, l->purpose, sizeof(l->purpose))))
         return false;
@@ -577,8 +706,6 @@ static bool open_readers(struct listing *l, struct relay *relay)
 void listing_start(struct relay *relay)
 {
     struct listing *l = calloc(1, sizeof(*l));
-    char after[IDS_MAX + 1];
-    int len = route_query(relay->query, relay->query_len, "after", after, sizeof(after));
 
     if (l == NULL) {
         relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
@@ -588,12 +715,12 @@ void listing_start(struct relay *relay)
     l->worker = relay->worker;
     l->kind = relay->route.kind == ROUTE_FILES ? ID_FILE : ID_BATCH;
     if (!parse_question(l, relay) || !open_readers(l, relay) ||
-        (len > 0 && !resolve_id(relay, l->kind, after, (size_t)len, &l->cursor_target))) {
+        (l->after[0] != '\0' && !resolve_id(relay, l->kind, l->after, strlen(l->after), &l->cursor_target))) {
         listing_free(l);
         return;
     }
     relay_attach(relay, l, on_client_gone);
-    if (len <= 0) {
+    if (l->after[0] == '\0') {
         read_all(l);
     } else if (l->num == 1) {
         memcpy(l->readers[0].after, l->cursor_target.native, sizeof(l->readers[0].after));

@@ -74,6 +74,23 @@ int route_query(const char *query, size_t len, const char *name, char *out, size
     return -1;
 }
 
+bool route_query_has(const char *query, size_t len, const char *name)
+{
+    char key[64];
+
+    for (size_t at = 0; at < len;) {
+        const char *amp = memchr(query + at, '&', len - at);
+        size_t pair_len = amp != NULL ? (size_t)(amp - query) - at : len - at;
+        const char *eq = memchr(query + at, '=', pair_len);
+
+        if (route_decode(query + at, eq != NULL ? (size_t)(eq - query) - at : pair_len, true, key, sizeof(key)) >= 0 &&
+            strcmp(key, name) == 0)
+            return true;
+        at += pair_len + 1;
+    }
+    return false;
+}
+
 bool route_provider(const char *name, size_t len, enum provider *out)
 {
     if (len == 6 && strncasecmp(name, "openai", 6) == 0)

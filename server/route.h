@@ -66,6 +66,9 @@ int route_decode(const char *text, size_t len, bool plus, char *out, size_t size
 /** The decoded value of a query parameter. @return its length; -1: absent, undecodable or over-long */
 int route_query(const char *query, size_t len, const char *name, char *out, size_t size);
 
+/** Whether a parameter is there at all: its value may be one that route_query() cannot give. */
+bool route_query_has(const char *query, size_t len, const char *name);
+
 /** A provider's name as clients write it ("openai", "azure", any case). @return false: not one of ours */
 bool route_provider(const char *name, size_t len, enum provider *out);
 

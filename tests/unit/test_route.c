@@ -156,6 +156,21 @@ static void query_values_are_decoded_and_the_first_one_counts(void **state)
     assert_int_equal(route_query("a=123456789", 11, "a", out, 4), -1);
 }
 
+static void a_value_that_cannot_be_read_is_still_there(void **state)
+{
+    const char *q = "a=%zz&b=%00&lim%69t=1&flag";
+    char out[16];
+
+    (void)state;
+    assert_int_equal(route_query(q, strlen(q), "a", out, sizeof(out)), -1);
+    assert_true(route_query_has(q, strlen(q), "a"));
+    assert_true(route_query_has(q, strlen(q), "b"));
+    assert_true(route_query_has(q, strlen(q), "limit"));
+    assert_true(route_query_has(q, strlen(q), "flag"));
+    assert_false(route_query_has(q, strlen(q), "fla"));
+    assert_false(route_query_has("", 0, "a"));
+}
+
 static void allow_lists_methods_in_one_order(void **state)
 {
     char out[64];
@@ -189,6 +204,7 @@ int main(void)
         cmocka_unit_test(the_path_names_the_provider_before_the_query_does),
         cmocka_unit_test(an_azure_sdk_url_is_no_claim_for_the_provider_openai),
         cmocka_unit_test(query_values_are_decoded_and_the_first_one_counts),
+        cmocka_unit_test(a_value_that_cannot_be_read_is_still_there),
         cmocka_unit_test(allow_lists_methods_in_one_order),
         cmocka_unit_test(later_hints_do_not_replace_earlier_ones),
     };
