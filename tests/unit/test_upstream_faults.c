@@ -257,20 +257,6 @@ static void on_done_short_of_memory(void *arg, const struct upstream_result *res
         fail_msg("an answer without its body");
 }
 
-/* Where nothing moves any more, a limit of time has to end the call. */
-static void run_to_end(struct world *w)
-{
-    struct epoll_event event;
-
-    while (!w->done) {
-        if (w->loop.skew_ms > 10 * DEADLINE_MS)
-            fail_msg("a call without an end");
-        if (epoll_wait(w->loop.epoll_fd, &event, 1, 20) == 0)
-            w->loop.skew_ms += 500;
-        loop_turn(&w->loop);
-    }
-}
-
 /* @return whether the n-th allocation was one of this call's */
 static bool call_with_failure(struct world *w, const struct upstream_request *request, unsigned n)
 {
@@ -284,7 +270,7 @@ static bool call_with_failure(struct world *w, const struct upstream_request *re
     starting = false;
     if (w->call == NULL)
         w->done = true;
-    run_to_end(w);
+    run_until(w, &w->done);
     failed = fail_in == 0;
     fail_in = 0;
     assert_int_equal(upstream_active(w->up), 0);
