@@ -64,6 +64,14 @@ uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *c
     return chosen;
 }
 
+void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
+{
+    struct breaker_view before, after;
+
+    (void)breaker_record(state_health(w->inherit->state, w->inherit->columns[deployment], op), &w->inherit->breaker, OUTCOME_CANCELLED,
+                         -1, table_deployment(w->table, deployment)->fingerprint, loop_now_ms(w->loop), &before, &after);
+}
+
 void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num, struct failure *out)
 {
     uint64_t now_ms = loop_now_ms(w->loop), wait_ms = 60000 - now_ms % 60000;
