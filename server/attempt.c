@@ -7,7 +7,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-#define MAX_JSON_ANSWER (64u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
+#define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
+#define MAX_JSON_ANSWER (1u << 20)  /* of one object, or an error: a batch with all its errors has some 30,000 */
 
 struct attempt {
     struct worker *worker;      /* borrowed */
@@ -143,6 +144,11 @@ static ssize_t on_call_source(void *arg, char *buf, size_t len)
     return at->source(at->arg, buf, len);
 }
 
+static bool is_list(enum provider_call call)
+{
+    return call == CALL_FILE_LIST || call == CALL_BATCH_LIST;
+}
+
 static uint32_t total_limit(const struct attempt *at, const struct attempt_spec *spec)
 {
     uint32_t own = table_deployment(at->worker->table, spec->deployment)->timeout_ms;
@@ -181,7 +187,7 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
             .once = at->op != OP_READ,
             .total_ms = total_limit(at, spec),
             .first_byte_ms = file ? at->worker->config->timeouts.first_byte_ms : 0,
-            .max_body = MAX_JSON_ANSWER,
+            .max_body = is_list(spec->call) ? MAX_LIST_ANSWER : MAX_JSON_ANSWER,
             .on_head = spec->on_head != NULL ? on_call_head : NULL,
             .on_data = spec->on_data != NULL ? on_call_data : NULL,
             .on_done = on_call_done,
