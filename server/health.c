@@ -3,6 +3,7 @@
 #include "server/health.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool is_healthy(const struct probe_word *p)
 {
@@ -51,28 +52,31 @@ static struct json *endpoint(const struct worker *w, struct json_doc *doc, uint3
     return e;
 }
 
-/* A row for calls that name no model says nothing new about an account that model_list names too.
- */
-static bool is_listed(const struct worker *w, uint32_t i)
+/* A row for calls that name no model says nothing new about an account that model_list names too. @return per account: model_list names it; owned by the caller */
+static bool *named_accounts(const struct worker *w)
 {
-    const struct table_deployment *d = table_deployment(w->table, i);
+    bool *named = calloc(w->config->models.num_accounts + 1, sizeof(*named));
 
-    if (d->group != MODEL_NO_INDEX)
-        return true;
-    for (uint32_t k = 0; k < table_num_deployments(w->table); k++)
-        if (table_deployment(w->table, k)->account == d->account &&
-            table_deployment(w->table, k)->group != MODEL_NO_INDEX)
-            return false;
-    return true;
+    for (uint32_t i = 0; named != NULL && i < table_num_deployments(w->table); i++)
+        named[table_deployment(w->table, i)->account] |= table_deployment(w->table, i)->group != MODEL_NO_INDEX;
+    return named;
+}
+
+static bool is_listed(const struct table_deployment *d, const bool *named)
+{
+    return d->group != MODEL_NO_INDEX || !named[d->account];
 }
 
 void health_full(struct relay *relay)
 {
     const struct worker *w = relay->worker;
     struct json_doc *doc = json_doc_new();
+    bool *named = named_accounts(w);
     struct json *root, *healthy, *unhealthy;
 
-    if (doc == NULL) {
+    if (doc == NULL || named == NULL) {
+        json_doc_free(doc);
+        free(named);
         relay_problem(relay, 500, "server_error", "out_of_memory", "",
                       "The gateway is out of memory.");
         return;
@@ -81,7 +85,7 @@ void health_full(struct relay *relay)
     healthy = json_new_array(doc);
     unhealthy = json_new_array(doc);
     for (uint32_t i = 0; i < table_num_deployments(w->table); i++)
-        if (is_listed(w, i))
+        if (is_listed(table_deployment(w->table, i), named))
             json_append(doc, is_healthy(&w->inherit->probes[i]) ? healthy : unhealthy,
                         endpoint(w, doc, i));
     json_set(doc, root, "healthy_endpoints", healthy);
@@ -92,6 +96,7 @@ void health_full(struct relay *relay)
              json_new_bool(doc, atomic_load_explicit(&w->inherit->shared->reload_failed,
                                                      memory_order_relaxed) != 0));
     relay_json(relay, 200, root);
+    free(named);
     json_doc_free(doc);
 }
 
