@@ -89,10 +89,14 @@ static void dispatch(struct relay *relay)
     }
 }
 
+/* The query is left out: people put keys there. */
 static void unknown_route(struct relay *relay)
 {
-    relay_problem(relay, 404, "invalid_request_error", "unknown_url", "", "Invalid URL (%.*s %.*s)", (int)relay->req->method.len,
-                  relay->req->method.base, relay->req->path.len > 256 ? 256 : (int)relay->req->path.len, relay->req->path.base);
+    const h2o_req_t *req = relay->req;
+    size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+
+    relay_problem(relay, 404, "invalid_request_error", "unknown_url", "", "Invalid URL (%.*s %.*s)", (int)req->method.len, req->method.base,
+                  len > 256 ? 256 : (int)len, req->path.base);
 }
 
 static void wrong_method(struct relay *relay)
@@ -156,7 +160,8 @@ static void on_grace_over(struct loop_timer *timer)
 {
     struct worker *w = timer->arg;
 
-    log_warn("drain: grace is over, %zu connections are cut", front_connections(w->front));
+    log_warn("drain: grace is over, %zu connections and %llu changes under way at providers are cut", front_connections(w->front),
+             (unsigned long long)w->operations);
     _exit(0);
 }
 

@@ -139,5 +139,31 @@ def test_clients_that_leave_at_any_moment_harm_nobody_and_double_nothing(start, 
     assert gateway.stop() == 0
     assert "grace is over" not in gateway.log  # nothing was left that a drain would wait for
     ledger = sim.control("GET", "/control/ledger").json()["accounts"]
-    tokens = [b["metadata"]["token"] for n in ("eu", "us", "sw") for b in ledger[n]["batches"] if b["metadata"]]
+    tokens = [b["metadata"]["token"] for n in ("eu", "us", "sw") for b in ledger[n]["batches"]
+              if "token" in (b["metadata"] or {})]
     assert len(tokens) == len(set(tokens))
+
+
+def test_a_key_in_the_query_of_a_wrong_url_is_not_repeated(gateway):
+    answer = gateway.get("/v1/nothing?api_key=sk-secret-in-query")
+    assert "sk-secret-in-query" not in answer.body.decode() and "/v1/nothing" in envelope(answer, 404)["message"]
+
+
+def test_a_drain_waits_for_a_cancel_whose_client_has_left(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim, workers=1)
+    batch = gateway.created(gateway.uploaded()["id"])
+    sim.fault({"hang": "answer", "ms": 700}, account="eu", method="POST", path="*/cancel")
+    with socket.create_connection(("127.0.0.1", gateway.port)) as s:
+        s.sendall(raw("POST", f"/v1/batches/{batch['id']}/cancel"))
+        sim.wait("eu", "POST", "*/cancel", phase="received")
+    gateway.wait_line(r'"route":"batches.cancel".*"status":499')
+    assert gateway.stop() == 0
+    cancel = [r for r in sim.requests("eu") if r["target"].partition("?")[0].endswith("/cancel")]
+    assert [r["status"] for r in cancel] == [200]  # not cut off: the provider's answer was read
+
+
+def test_an_endless_answer_to_a_small_question_is_not_kept(direct, sim):
+    sim.fault({"oversize": 3_000_000}, account="oai", method="GET", path="/v1/batches/*", times=100)
+    file = direct.uploaded(fields={"custom_llm_provider": "openai"})
+    batch = direct.created(file["id"], custom_llm_provider="openai")
+    envelope(direct.get(f"/v1/batches/{batch['id']}?provider=openai"), 502, code="upstream_too_large")
