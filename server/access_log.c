@@ -1,6 +1,8 @@
-/* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough. */
+/* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough. Nobody who reads the log slowly, or not at all, holds up those
+ * who are served: lines that find no room are counted, and the next one that does says how many were lost. */
 #include "server/access_log.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,6 +11,8 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "server/relay.h"
+
+static unsigned long long lost; /* lines since the last one that was written */
 
 static void add_time(struct strbuf *line)
 {
@@ -22,6 +26,22 @@ static void add_time(struct strbuf *line)
     len = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(text + len, sizeof(text) - len, ".%03ldZ", ts.tv_nsec / 1000000);
     strbuf_addf(line, "{\"time\":\"%s\"", text);
+}
+
+/* A pipe that has room has it for PIPE_BUF bytes (pipe(7)), more than a line has; files always do. */
+static bool has_room(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
+}
+
+static void put_line(const struct strbuf *line)
+{
+    if (strbuf_failed(line) || !has_room() || write(STDOUT_FILENO, line->data, line->len) < 0)
+        lost++;
+    else
+        lost = 0;
 }
 
 void access_log_write(const struct relay *relay)
@@ -47,9 +67,9 @@ void access_log_write(const struct relay *relay)
         strbuf_adds(&line, ",\"deployment\":");
         json_write_string(&line, id, strlen(id));
     }
+    if (lost > 0)
+        strbuf_addf(&line, ",\"lines_lost\":%llu", lost);
     strbuf_adds(&line, "}\n");
-    if (!strbuf_failed(&line) && write(STDOUT_FILENO, line.data, line.len) < 0) {
-        /* standard output is gone: nothing to do about it here */
-    }
+    put_line(&line);
     strbuf_deinit(&line);
 }

@@ -1,13 +1,19 @@
 """Clients that leave and answers that get lost: nobody else notices, nothing is made twice, nothing is claimed that is not known."""
 
+import fcntl
 import json
+import os
 import random
+import re
+import signal
 import socket
 import struct
+import subprocess
 import threading
 
 import pytest
-from harness import MASTER_KEY, balanced_config, envelope, lines, multipart
+from harness import (MASTER_KEY, balanced_config, envelope, find_binary, http_request, lines, multipart, program_env, sim_config,
+                     until)
 
 NATIVE = "file-0123456789abcdef0123456789abcdef"
 
@@ -91,6 +97,30 @@ def test_a_page_that_is_no_answer_to_a_delete_is_a_bad_gateway(direct, sim):
     envelope(direct.delete(f"/v1/files/{NATIVE}"), 502)
 
 
+# --- a log that nobody reads ---
+
+def test_a_log_that_nobody_reads_does_not_hold_clients_up(tmp_path, sim):
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(balanced_config(sim)))
+    errors = tmp_path / "errors"
+    argv = [find_binary("tranche"), "--config", str(config), "--host", "127.0.0.1", "--port", "0", "--num_workers", "1"]
+    with errors.open("w") as err:
+        program = subprocess.Popen(argv, env=program_env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
+    try:
+        fcntl.fcntl(program.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        port = int(until(lambda: re.search(r"listening on 127\.0\.0\.1:(\d+)", errors.read_text()), "a port").group(1))
+        for _ in range(60):
+            assert http_request(port, "GET", "/health/liveliness", timeout=5).status == 200
+        os.read(program.stdout.fileno(), 4096)
+        assert http_request(port, "GET", "/health/liveliness", timeout=5).status == 200
+        program.send_signal(signal.SIGTERM)
+        assert '"lines_lost":' in program.stdout.read().decode()
+        assert program.wait(20) == 0
+    finally:
+        program.kill()
+        program.wait()
+
+
 # --- clients that leave ---
 
 FAULTS = [{"hang": "answer", "ms": 60}, {"delay_ms": 30}, {"reset": "answer"}, {"close": "body"}, {"truncate": 40},
@@ -107,7 +137,6 @@ def requests_of(gateway, file, batch, output, rng):
 
 
 def test_clients_that_leave_at_any_moment_harm_nobody_and_double_nothing(start, make_sim):
-    from harness import sim_config
     sim = make_sim(sim_config(validate_ms=10, run_ms=10, finalize_ms=10))
     sim.control("POST", "/control/switches", {"set": {"output_pad_bytes": 300_000, "max_files": 0}})
     gateway = start(balanced_config(sim, router_settings={"allowed_fails": 1_000_000}), sim=sim)
