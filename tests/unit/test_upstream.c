@@ -440,6 +440,21 @@ static void a_create_goes_out_on_a_connection_of_its_own(void **state)
     world_free(w);
 }
 
+static void connections_that_creates_leave_behind_are_few(void **state)
+{
+    struct world *w = world_new(serve_hello);
+
+    (void)state;
+    for (int i = 0; i < 40; i++)
+        fetch(w, &(struct upstream_request){.method = "POST", .once = true});
+    for (uint64_t end_ms = clock_now_ms() + DEADLINE_MS; w->server.ended < 40 - 32;)
+        if (clock_now_ms() > end_ms)
+            fail_msg("%d connections of %d are open", 40 - w->server.ended, 40);
+    assert_int_equal(w->server.connections, 40);
+    world_stop(w);
+    world_free(w);
+}
+
 static void a_read_on_a_dying_connection_is_repeated_but_a_create_is_not(void **state)
 {
     struct world *w = world_new(serve_first_only);
@@ -933,6 +948,7 @@ int main(void)
         cmocka_unit_test(a_handle_that_was_used_keeps_nothing_of_the_call_before),
         cmocka_unit_test(connections_are_kept_and_used_again),
         cmocka_unit_test(a_create_goes_out_on_a_connection_of_its_own),
+        cmocka_unit_test(connections_that_creates_leave_behind_are_few),
         cmocka_unit_test(a_read_on_a_dying_connection_is_repeated_but_a_create_is_not),
         cmocka_unit_test(a_create_goes_out_once_even_where_a_kept_connection_dies_of_it),
         cmocka_unit_test(a_refused_connection_is_known_to_have_sent_nothing),

@@ -202,6 +202,11 @@ static void a_child_resolves_names_after_a_parent_that_did(void **state)
 
 /* --- memory --- */
 
+#if defined(__has_feature) /* clang's way to say it */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define REAL(name) __interceptor_##name
 #else

@@ -130,7 +130,7 @@ static void loop_turn(struct fake_loop *l)
 
 /* --- a server --- */
 
-#define MAX_PEERS 16
+#define MAX_PEERS 64
 
 struct head {
     char text[4096];
@@ -145,7 +145,7 @@ struct server {
     serve_cb serve;
     pthread_t acceptor, threads[MAX_PEERS];
     int fds[MAX_PEERS];
-    atomic_int connections, requests;
+    atomic_int connections, requests, ended;
     pthread_mutex_t lock;
     struct head seen;  /* the last request; read it after the server was stopped */
     size_t body_bytes; /* of the last request */
@@ -230,6 +230,7 @@ static void *run_peer(void *arg)
 
     peer->server->serve(peer->server, peer->fd, peer->nth);
     shutdown(peer->fd, SHUT_RDWR);
+    peer->server->ended++;
     free(peer);
     return NULL;
 }
