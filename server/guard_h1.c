@@ -230,8 +230,10 @@ static int check_field(struct cursor *c, const char *head, struct seen *seen,
     if (c->end - value_end < 2 || value_end[0] != '\r' || value_end[1] != '\n')
         return 400;
     c->at = value_end + 2;
-    while (value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\t'))
+    while (value_end > value && (value_end[-1] == ' ' || value_end[-1] == '\t')) {
         value_end--;
+        out->padded = true;
+    }
     if (++seen->fields > GUARD_H1_MAX_FIELDS)
         return 431;
     status =
@@ -261,6 +263,7 @@ int guard_h1_check(const char *head, size_t len, struct guard_head *out)
     int status;
 
     memset(out, 0, sizeof(*out));
+    out->len = len;
     if (len < 4 || memcmp(head + len - 4, "\r\n\r\n", 4) != 0)
         return 400;
     if ((status = check_request_line(&c, out)) != 0)
@@ -272,6 +275,24 @@ int guard_h1_check(const char *head, size_t len, struct guard_head *out)
     if (c.end - c.at != 2)
         return 400; /* a lone CR inside */
     return check_together(&seen, out);
+}
+
+/* RFC 9110, 5.5: white space around a value is no part of it. */
+static void move_padding(char *head, size_t len)
+{
+    char *end = head + len - 2, *line_end;
+
+    for (char *line = (char *)memchr(head, '\n', len) + 1; line < end; line = line_end + 2) {
+        char *colon = memchr(line, ':', (size_t)(end - line));
+        size_t padding = 0;
+
+        line_end = memchr(line, '\r', (size_t)(end - line));
+        while (line_end - padding > colon + 1 && (line_end[-1 - (ptrdiff_t)padding] == ' ' ||
+                                                  line_end[-1 - (ptrdiff_t)padding] == '\t'))
+            padding++;
+        memmove(colon + 1 + padding, colon + 1, (size_t)(line_end - colon) - 1 - padding);
+        memset(colon + 1, ' ', padding);
+    }
 }
 
 void guard_h1_hide(char *head, const struct guard_head *info)
@@ -290,4 +311,6 @@ void guard_h1_hide(char *head, const struct guard_head *info)
         memcpy(line, length, sizeof(length) - 1);
         line_end[-1] = '0';
     }
+    if (info->padded)
+        move_padding(head, info->len);
 }

@@ -23,7 +23,9 @@ struct guard_head {
     uint64_t length; /* FRAMING_LENGTH */
     bool http10;
     bool continue_expected; /* Expect: 100-continue, of HTTP/1.1 */
+    bool padded; /* a value has white space behind it, which libh2o would take for a part of it */
     /* places for guard_h1_hide(); offsets from the head's first byte, 0: absent */
+    size_t len;
     size_t expect_at;
     size_t framing_at, framing_value_at, framing_value_len;
 };
@@ -43,7 +45,7 @@ int guard_h1_check(const char *head, size_t len, struct guard_head *out);
 
 /** Make the framing invisible in place, at the same length, so that libh2o sees an empty body and
  * does not answer `100 Continue` by itself: the length becomes zeros, chunked a Content-Length of
- * 0. */
+ * 0. White space behind values moves in front of them. */
 void guard_h1_hide(char *head, const struct guard_head *info);
 
 /** Whether these bytes are a fit request target: origin form, visible ASCII. Also used for HTTP/2's
