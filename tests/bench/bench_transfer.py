@@ -357,6 +357,9 @@ def arguments():
     args.budget = 100 if args.quick else 540
     if args.sizes[0] < 1:
         parser.error("a size is at least 1 MB")
+    args.only = [s for s in args.only.split(",") if s] or [name for name, _ in SECTIONS]
+    if not set(args.only) <= {name for name, _ in SECTIONS}:
+        parser.error("--only takes " + ", ".join(name for name, _ in SECTIONS))
     return args
 
 
@@ -368,7 +371,6 @@ SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_ch
 def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing that we started outlives us
-    wanted = [s for s in args.only.split(",") if s] or [name for name, _ in SECTIONS]
     results = {"machine": describe_machine(), "sizes": args.sizes}
     directory = tempfile.mkdtemp(prefix="tranche-bench-", dir=args.dir)
     bench = None
@@ -376,7 +378,7 @@ def main():
         bench = Bench(args, directory)
         report.print_machine(results["machine"], args.no_pin, bench.store)
         for name, run in SECTIONS:
-            if name not in wanted:
+            if name not in args.only:
                 continue
             if bench.out_of_time():
                 print(f"\n{name}: left out, the time is up")
