@@ -101,7 +101,8 @@ def test_who_asks_before_sending_gets_the_final_status_instead_of_100(make_door,
     length = 1000 if framing == "length" else "chunked"
     with door.call(method, target, {"Content-Type": form, "Expect": "100-continue"}, length, key) as call:
         check_early(door, call.answer(), status)
-        assert call.at_end(), "nobody knows whether the body will still come: the connection has to end"
+        if kind == "h1" or case == "no_key":
+            assert call.at_end(), "nobody knows whether the body will still come: the connection has to end"
 
 
 @pytest.mark.parametrize("kind", ["h1", "h1_tls"])

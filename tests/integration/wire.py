@@ -436,7 +436,9 @@ class Provider:
         self.serve = serve
         self.socks = []
         self.sent = 0  # bytes of answers that the kernel took
-        self.closed = threading.Event()  # the gateway left while an answer was being written
+        self.closed = threading.Event()  # the gateway left in the middle of an answer
+        self.asked = threading.Event()
+        self.stalled = threading.Event()  # the gateway has taken nothing for half a second
         self.stopped = False
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -465,6 +467,7 @@ class Provider:
                     sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 24\r\n\r\n{"object":"list","data":')
                     sock.close()
                     return
+                self.asked.set()
                 self.serve(self, sock, head)
         except OSError:
             self.closed.set()
@@ -474,9 +477,20 @@ class Provider:
     def write(self, sock, data):
         view = memoryview(data)
         while view:
-            size = sock.send(view[:SLICE])
+            if not select.select([], [sock], [], 0.5)[1]:
+                self.stalled.set()
+                select.select([], [sock], [])
+            try:
+                size = sock.send(view[:SLICE], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
             self.sent += size
             view = view[size:]
+
+    def wait_for_the_end(self, sock):
+        """Until the gateway closes the connection."""
+        if sock.recv(1) == b"":
+            raise OSError("closed")
 
     def stop(self):
         self.listener.close()
