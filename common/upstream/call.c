@@ -11,6 +11,8 @@
 #include "common/log.h"
 
 #define DEFAULT_BODY_BYTES (1024 * 1024)
+#define LEAST_MOVE                                                                                 \
+    1024 /* bytes; less is no movement, or a byte a minute would hold a call for ever */
 
 /* --- work that must wait until curl has returned --- */
 
@@ -189,9 +191,19 @@ void call_set_phase(struct upstream_call *call, enum phase phase)
 {
     call->phase = phase;
     call->moved_ms = loop_now_ms(call->up->loop);
+    call->trickle_bytes = 0;
     if (phase == PHASE_WAIT)
         call->sent_ms = call->moved_ms;
     call_rearm_limit(call);
+}
+
+void call_moved(struct upstream_call *call, size_t bytes)
+{
+    call->trickle_bytes += bytes;
+    if (call->trickle_bytes < LEAST_MOVE)
+        return;
+    call->trickle_bytes = 0;
+    call->moved_ms = loop_now_ms(call->up->loop);
 }
 
 static void on_limit(struct loop_timer *timer)

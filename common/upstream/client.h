@@ -20,7 +20,7 @@ struct upstream_options {
     bool allow_insecure;      /* http:// to other than loopback */
     const char *ca_file;      /* PEM, copied; replaces the system's; NULL: the system's */
     uint32_t connect_ms;      /* DNS + TCP + TLS; 0: 10,000 */
-    uint32_t low_speed_ms;    /* file transfers: no byte moved for so long ends them (a paused one waits for its owner); 0: no limit */
+    uint32_t low_speed_ms;    /* file transfers: less than 1 KiB moved in so long ends them (a paused one waits for its owner); 0: no limit */
     size_t max_header_bytes;  /* of an answer; 0: 64 KiB */
 };
 

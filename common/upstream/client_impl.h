@@ -120,6 +120,7 @@ struct upstream_call {
     struct head head;
     struct strbuf collected;
     uint64_t started_ms, sent_ms, moved_ms; /* loop time */
+    uint64_t trickle_bytes;                 /* moved since moved_ms */
     uint64_t started_us, first_byte_us;
     uint64_t received;
     struct loop_timer timer; /* the nearest limit */
@@ -163,6 +164,8 @@ MUST_USE int call_arm_limit(struct upstream_call *call);
 /** The same where nobody can act on a failure. */
 void call_rearm_limit(struct upstream_call *call);
 void call_set_phase(struct upstream_call *call, enum phase phase);
+/** Bytes of a body went or came. */
+void call_moved(struct upstream_call *call, size_t bytes);
 /** Work that must wait until curl has returned: bits of enum todo. */
 void call_work_add(struct upstream_call *call, unsigned bit);
 void call_work_remove(struct upstream_call *call);

@@ -51,7 +51,7 @@ static size_t on_read(char *buf, size_t size, size_t count, void *arg)
         return CURL_READFUNC_ABORT;
     }
     call->source_left -= (uint64_t)n;
-    call->moved_ms = loop_now_ms(call->up->loop);
+    call_moved(call, (size_t)n);
     if (call->source_left == 0 && call->phase == PHASE_SEND)
         call_set_phase(call, PHASE_WAIT);
     return (size_t)n;
@@ -166,7 +166,7 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
         call->curl_paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
-    call->moved_ms = loop_now_ms(call->up->loop);
+    call_moved(call, len);
     call->received += len;
     if (!call->streaming)
         return collect_bytes(call, bytes, len) ? len : CURL_WRITEFUNC_ERROR;

@@ -648,6 +648,26 @@ static void a_stalled_download_ends_but_a_paused_one_waits(void **state)
     world_free(w);
 }
 
+static void a_download_of_a_byte_a_second_is_a_stalled_one(void **state)
+{
+    struct world *w = world_new(serve_stall);
+
+    (void)state;
+    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
+    while (w->body.len < 10)
+        loop_turn(&w->loop);
+    for (size_t len = 10; !w->done && len < 60; len++) {
+        while (!w->done && w->body.len < len)
+            loop_turn(&w->loop);
+        w->loop.skew_ms += 1000;
+        assert_int_equal(send(w->server.fds[0], "x", 1, MSG_NOSIGNAL), 1);
+    }
+    assert_true(w->done);
+    assert_int_equal(w->end, UPSTREAM_TIMEOUT);
+    world_stop(w);
+    world_free(w);
+}
+
 static void a_stalled_upload_ends(void **state)
 {
     struct world *w = world_new(serve_full_window);
@@ -959,6 +979,7 @@ int main(void)
         cmocka_unit_test(a_silent_provider_meets_the_limit_for_the_first_byte),
         cmocka_unit_test(the_total_limit_ends_a_call_in_any_phase),
         cmocka_unit_test(a_stalled_download_ends_but_a_paused_one_waits),
+        cmocka_unit_test(a_download_of_a_byte_a_second_is_a_stalled_one),
         cmocka_unit_test(a_stalled_upload_ends),
         cmocka_unit_test(answers_that_break_off_or_break_rules_are_broken),
         cmocka_unit_test(interim_answers_are_passed_over),
