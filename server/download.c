@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/retry.h"
 #include "common/log.h"
 #include "server/attempt.h"
 #include "server/range.h"
 #include "server/resolve.h"
 
+#define MAX_CONTENT_TRIES 3
 #define DOWNLOAD_BUFFER (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
 
 struct download {
@@ -30,6 +32,8 @@ struct download {
     bool ended;                /* no more bytes will come */
     bool broken;               /* ... because the transfer failed */
     struct failure worst;
+    uint32_t tries;            /* at this candidate */
+    struct loop_timer retry;
 };
 
 static void ask(struct download *dl);
@@ -38,6 +42,7 @@ static void download_free(struct download *dl)
 {
     if (dl->attempt != NULL)
         attempt_cancel(dl->attempt);
+    loop_timer_stop(dl->worker->loop, &dl->retry);
     target_deinit(&dl->target);
     strbuf_deinit(&dl->filling);
     strbuf_deinit(&dl->sending);
@@ -118,7 +123,7 @@ static void copy_headers(struct download *dl, const struct upstream_head *head)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const char *value = upstream_header_find(head, names[i]);
 
-        if (value != NULL)
+        if (value != NULL && (head->status == 206 || strcmp(names[i], "content-range") != 0))
             relay_header(dl->relay, names[i], value);
     }
 }
@@ -172,8 +177,8 @@ static bool on_head(void *arg, const struct upstream_head *head)
 {
     struct download *dl = arg;
 
-    if (head->status != 200 && head->status != 206)
-        return false; /* collected: an error to translate */
+    if (head->status != 200 && (head->status != 206 || dl->range == NULL))
+        return false; /* collected: an error to translate, or an answer to another question */
     if (head->status == 200 && head->content_length >= 0)
         dl->part = range_parse(dl->range, (uint64_t)head->content_length);
     if (dl->part.kind == RANGE_UNSATISFIABLE) {
@@ -229,10 +234,11 @@ static void next_candidate(struct download *dl, const struct failure *failure)
     struct relay *relay;
     struct failure worst;
 
-    if (failure->status != 404)
-        dl->worst = *failure;
+    if (failure->status != 404 && dl->worst.status < 500)
+        dl->worst = *failure; /* a fault of an account says more than an account's "not so" */
     if (dl->at + 1 < dl->target.num) {
         dl->at++;
+        dl->tries = 0;
         ask(dl);
         return;
     }
@@ -247,13 +253,61 @@ static void next_candidate(struct download *dl, const struct failure *failure)
     }
 }
 
+/* A 2xx that carries no file: 204 is a provider's way to send an empty one. */
+static void answer_odd(struct download *dl, int status)
+{
+    struct relay *relay = detach(dl);
+
+    download_free(dl);
+    if (status == 204)
+        relay_bytes(relay, 200, "application/octet-stream", "", 0);
+    else
+        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "", "The provider answered with status %d.", status);
+}
+
+static void on_retry_timer(struct loop_timer *timer)
+{
+    ask(timer->arg);
+}
+
+/* It ended before a byte went to the client: so it may be asked again. */
+static void without_stream(struct download *dl, const struct attempt_result *result)
+{
+    struct retry_question question = {
+        .op = OP_READ,
+        .pinned = true,
+        .idempotent = true,
+        .nothing_sent = result->upstream->nothing_sent,
+        .answered = result->upstream->end == UPSTREAM_ANSWERED,
+        .outcome = result->outcome,
+        .status = result->upstream->head.status,
+        .tries = dl->tries,
+        .max_tries = MAX_CONTENT_TRIES,
+        .retry_after_ms = result->failure.retry_after_ms,
+    };
+    struct retry_answer decision;
+
+    if (result->ok) {
+        answer_odd(dl, result->upstream->head.status);
+        return;
+    }
+    decision = retry_decide(&question, worker_random(dl->worker));
+    if (decision.action == RETRY_SAME) {
+        dl->retry.cb = on_retry_timer;
+        dl->retry.arg = dl;
+        if (loop_timer_start(dl->worker->loop, &dl->retry, decision.delay_ms) == 0)
+            return;
+    }
+    next_candidate(dl, &result->failure);
+}
+
 static void on_done(void *arg, const struct attempt_result *result)
 {
     struct download *dl = arg;
 
     dl->attempt = NULL;
     if (!dl->started) {
-        next_candidate(dl, &result->failure);
+        without_stream(dl, result);
         return;
     }
     dl->ended = true;
@@ -273,6 +327,7 @@ static void ask(struct download *dl)
                                 .on_done = on_done,
                                 .arg = dl};
 
+    dl->tries++;
     dl->attempt = attempt_start(dl->worker, &spec);
     if (dl->attempt == NULL) {
         struct relay *relay = detach(dl);

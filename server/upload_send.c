@@ -277,26 +277,26 @@ static int start_try(struct upload *up)
     return up->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
-/* Statement 103: what one provider accepts the other refuses, so the range is that of the deployment chosen. */
-static bool expiry_is_in_range(const struct upload *up, char *text, size_t size)
+/* Statement 103: what one provider accepts the other refuses. */
+static bool expiry_is_in_range(const struct upload *up, enum provider provider, struct failure *why)
 {
-    uint32_t provider = table_deployment(up->worker->table, up->deployment)->provider;
     int64_t min_s, max_s, value;
 
     if (up->expires_seconds.len == 0)
         return true;
-    provider_expiry_range((enum provider)provider, &min_s, &max_s);
+    provider_expiry_range(provider, &min_s, &max_s);
     value = strtoll(strbuf_str(&up->expires_seconds), NULL, 10);
-    snprintf(text, size, "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.", (long long)min_s,
-             (long long)max_s, provider_name((enum provider)provider), (long long)value);
-    return value >= min_s && value <= max_s;
+    if (value >= min_s && value <= max_s)
+        return true;
+    relay_fill(why, 400, "invalid_request_error", "invalid_value", "expires_after[seconds]",
+               "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.", (long long)min_s,
+               (long long)max_s, provider_name(provider), (long long)value);
+    return false;
 }
 
-/* The limits that belong to the chosen provider: data of the deployment, so checked per try. */
-static bool is_over_limit(const struct upload *up, struct failure *why)
+static bool is_over_limit(const struct upload *up, enum provider provider, struct failure *why)
 {
     const struct config_limits *limits = &up->worker->config->limits;
-    enum provider provider = (enum provider)table_deployment(up->worker->table, up->deployment)->provider;
     struct jsonl_report report;
 
     if (up->lines == NULL)
@@ -305,9 +305,26 @@ static bool is_over_limit(const struct upload *up, struct failure *why)
     return verdict_over_limit(&report, provider_name(provider), limits->max_file_bytes[provider], limits->max_lines[provider], why);
 }
 
+/* Limits belong to providers, and a group may have rows of both: those that cannot take this file are out from the start. @return whether any is left; else `why`
+ * says what the first one would not take */
+static bool drop_unfit(struct upload *up, struct failure *why)
+{
+    struct failure reason = {0};
+    bool any = false;
+
+    for (uint32_t i = 0; i < up->num_candidates; i++) {
+        enum provider provider = (enum provider)table_deployment(up->worker->table, up->candidates[i])->provider;
+
+        up->tried[i] = is_over_limit(up, provider, &reason) || !expiry_is_in_range(up, provider, &reason);
+        if (up->tried[i] && why->status == 0)
+            *why = reason;
+        any |= !up->tried[i];
+    }
+    return any;
+}
+
 static void try_next(struct upload *up)
 {
-    char text[160];
     struct relay *relay;
     struct failure why;
     uint32_t chosen = choose_deployment(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, up->tried, 0);
@@ -324,24 +341,16 @@ static void try_next(struct upload *up)
     for (uint32_t i = 0; i < up->num_candidates; i++)
         if (up->candidates[i] == chosen)
             up->tried[i] = true;
-    if (is_over_limit(up, &why)) {
-        relay = detach(up);
-        upload_free(up);
-        relay_failure(relay, &why);
+    if (start_try(up) == 0)
         return;
-    }
-    if (!expiry_is_in_range(up, text, sizeof(text))) {
-        fail(up, 400, "invalid_value", "expires_after[seconds]", text);
-        return;
-    }
-    if (start_try(up) != 0)
-        fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
+    choose_give_back(up->worker, OP_UPLOAD, chosen);
+    fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
 }
 
 void upload_send(struct upload *up)
 {
     struct jsonl_report report = {0};
-    struct failure why;
+    struct failure why = {0};
 
     if (up->lines != NULL)
         jsonl_report(up->lines, &report);
@@ -357,6 +366,14 @@ void upload_send(struct upload *up)
     up->tried = calloc(up->num_candidates, sizeof(bool));
     if (up->tried == NULL) {
         fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
+        return;
+    }
+    why.status = 0;
+    if (!drop_unfit(up, &why)) {
+        struct relay *relay = detach(up);
+
+        upload_free(up);
+        relay_failure(relay, &why);
         return;
     }
     try_next(up);
