@@ -164,16 +164,27 @@ void relay_json(struct relay *relay, int status, const struct json *value)
     strbuf_deinit(&text);
 }
 
-#define MAX_RETRY_AFTER_MS 60000 /* SDKs ignore longer waits, or give up (reference 3.5) */
+#define MAX_RETRY_AFTER_MS     60000 /* SDKs ignore longer waits, or give up (reference 3.5) */
+#define DEFAULT_RETRY_AFTER_MS 1000
+
+/* What the client may try again says when, also where the provider named no time (statement 86). */
+static int64_t wait_of(const struct failure *failure)
+{
+    bool retryable = !failure->should_not_retry && (failure->status == 429 || failure->status >= 500);
+
+    if (failure->retry_after_ms < 0)
+        return retryable ? DEFAULT_RETRY_AFTER_MS : -1;
+    return failure->retry_after_ms < MAX_RETRY_AFTER_MS ? failure->retry_after_ms : MAX_RETRY_AFTER_MS;
+}
 
 static void retry_headers(struct relay *relay, const struct failure *failure)
 {
-    int64_t wait_ms = failure->retry_after_ms < MAX_RETRY_AFTER_MS ? failure->retry_after_ms : MAX_RETRY_AFTER_MS;
+    int64_t wait_ms = wait_of(failure);
     char text[32];
 
     if (failure->should_not_retry)
         relay_header(relay, "x-should-retry", "false");
-    if (failure->retry_after_ms < 0)
+    if (wait_ms < 0)
         return;
     snprintf(text, sizeof(text), "%lld", (long long)(wait_ms + 999) / 1000);
     relay_header(relay, "retry-after", text);

@@ -97,6 +97,15 @@ def test_a_page_that_is_no_answer_to_a_delete_is_a_bad_gateway(direct, sim):
     envelope(direct.delete(f"/v1/files/{NATIVE}"), 502)
 
 
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 500, "body": ""}, {"reset": "head"}, {"status": 429, "body": "{}"}])
+def test_an_error_that_may_pass_says_when_to_come_back(direct, sim, fault):
+    sim.control("POST", "/control/switches", {"account": "oai", "set": {"retry_after": False, "retry_after_ms": False}})
+    sim.fault(fault, account="oai", method="GET", times=100)
+    answer = direct.get("/v1/batches/batch_x")
+    assert answer.status == 429 or answer.status >= 500
+    assert 1 <= int(answer.headers["retry-after"]) <= 60 and 0 < int(answer.headers["retry-after-ms"]) <= 60_000
+
+
 # --- a log that nobody reads ---
 
 def test_a_log_that_nobody_reads_does_not_hold_clients_up(tmp_path, sim):
