@@ -152,9 +152,10 @@ static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
         add_account(w, first, out, &num);
     if (!w->config->balance_batches)
         return num;
-    for (uint32_t i = 0; i < table_num_deployments(w->table); i++)
-        if (table_deployment(w->table, i)->group != MODEL_NO_INDEX && provider_matches(relay, i))
-            add_account(w, i, out, &num);
+    first = num > 0 ? out[0] : MODEL_NO_INDEX;
+    for (size_t i = 0; i < w->config->models.num_accounts; i++)
+        if (w->account_balanced[i] && w->account_first[i] != first && provider_matches(relay, w->account_first[i]))
+            out[num++] = w->account_first[i];
     return num;
 }
 
