@@ -286,11 +286,14 @@ static void without_stream(struct download *dl, const struct attempt_result *res
         .retry_after_ms = result->failure.retry_after_ms,
     };
     struct retry_answer decision;
+    const char *range;
 
     if (result->ok) {
         answer_odd(dl, result->upstream->head.status);
         return;
     }
+    if (result->upstream->head.status == 416 && (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
+        relay_header(dl->relay, "content-range", range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
     decision = retry_decide(&question, worker_random(dl->worker));
     if (decision.action == RETRY_SAME) {
         dl->retry.cb = on_retry_timer;

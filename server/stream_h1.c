@@ -153,7 +153,10 @@ static void next_head(struct conn *conn)
 static void finish(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
-    bool persistent = h1->req->http1_is_persistent;
+    /* A response broken off ends the connection, and over TLS libh2o's half of it is gone before the
+     * socket is. */
+    bool broken = h1->held.self != NULL && h1->held.state == H2O_SEND_STATE_ERROR;
+    bool persistent = h1->req->http1_is_persistent && !broken;
 
     if (h1->refused) {
         h1_hang_up(conn);
