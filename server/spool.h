@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
+#include "common/loop.h"
 #include "server/inherit.h"
 
 #define SPOOL_MEMORY 65536
@@ -13,13 +14,16 @@
 struct spool {
     const struct inherit *inherit; /* borrowed: spool_dir, limit, slots */
     uint32_t slot;                 /* whose account the bytes are on */
+    struct loop *loop;             /* borrowed; NULL: a large file is given back at once */
     char *memory;                  /* owned; the first SPOOL_MEMORY bytes while there is no file */
     int fd;                        /* -1: still in memory */
     uint64_t size;                 /* bytes written */
 };
 
-void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot);
-void spool_deinit(struct spool *spool); /* gives the space back */
+void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot, struct loop *loop);
+
+/** Give the space back: a large file in slices, one a turn of the loop, because the kernel takes 20 ms to drop 200 MB (measured) and everybody would wait. */
+void spool_deinit(struct spool *spool);
 
 /** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM */
 MUST_USE int spool_write(struct spool *spool, const char *bytes, size_t len);

@@ -31,7 +31,7 @@ struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
     up->relay = relay;
     up->worker = relay->worker;
     up->deployment = MODEL_NO_INDEX;
-    spool_init(&up->spool, relay->worker->inherit, relay->worker->slot);
+    spool_init(&up->spool, relay->worker->inherit, relay->worker->slot, relay->worker->loop);
     return up;
 }
 

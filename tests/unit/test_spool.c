@@ -60,7 +60,7 @@ static void what_was_written_in_pieces_is_read_back_whole(void **state)
     uint64_t at = 0;
 
     (void)state;
-    spool_init(&spool, &inherit, 0);
+    spool_init(&spool, &inherit, 0, NULL);
     for (int i = 0; i < 150; i++) {
         memset(piece, 'a' + i % 26, sizeof(piece));
         assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
@@ -86,7 +86,7 @@ static void a_small_upload_needs_no_file_and_a_large_one_leaves_no_name(void **s
     char piece[SPOOL_MEMORY] = {0};
 
     (void)state;
-    spool_init(&spool, &inherit, 0);
+    spool_init(&spool, &inherit, 0, NULL);
     assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
     assert_int_equal(spool.fd, -1);
     assert_int_equal(spool_write(&spool, piece, 1), 0);
@@ -101,7 +101,7 @@ static void a_first_write_larger_than_memory_goes_straight_to_the_file(void **st
     static char piece[SPOOL_MEMORY + 5];
 
     (void)state;
-    spool_init(&spool, &inherit, 0);
+    spool_init(&spool, &inherit, 0, NULL);
     assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
     assert_int_equal(spool.size, sizeof(piece));
     spool_deinit(&spool);
@@ -113,8 +113,8 @@ static void the_limit_counts_all_workers_and_space_comes_back(void **state)
     static char half[1u << 19];
 
     (void)state;
-    spool_init(&a, &inherit, 0);
-    spool_init(&b, &inherit, 1);
+    spool_init(&a, &inherit, 0, NULL);
+    spool_init(&b, &inherit, 1, NULL);
     assert_int_equal(spool_write(&a, half, sizeof(half)), 0);
     assert_int_equal(spool_write(&b, half, sizeof(half)), 0);
     assert_int_equal(spool_write(&b, half, 1), ERR_FULL);
@@ -133,11 +133,51 @@ static void a_spool_dir_that_is_gone_is_an_error_not_a_crash(void **state)
 
     (void)state;
     config.spool_dir = gone;
-    spool_init(&spool, &inherit, 0);
+    spool_init(&spool, &inherit, 0, NULL);
     assert_int_equal(spool_write(&spool, piece, sizeof(piece)), ERR_IO);
     spool_deinit(&spool);
     config.spool_dir = dir;
     assert_int_equal(shared->slots[0].spool_bytes, 0);
+}
+
+/* A loop that holds one timer until it is told to turn. */
+static struct loop_timer *waiting;
+
+static int fake_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms)
+{
+    (void)loop;
+    (void)delay_ms;
+    waiting = timer;
+    return 0;
+}
+
+static void a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone(void **state)
+{
+    static const struct loop_ops ops = {.timer_start = fake_start};
+    struct loop loop = {&ops};
+    struct spool spool;
+    static char piece[1u << 20];
+    uint64_t last = 9u << 20;
+    int turns = 0;
+
+    (void)state;
+    config.limits.spool_bytes = 16u << 20;
+    spool_init(&spool, &inherit, 0, &loop);
+    for (int i = 0; i < 9; i++)
+        assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
+    spool_deinit(&spool);
+    assert_int_equal(shared->slots[0].spool_bytes, last);
+    while (waiting != NULL) {
+        struct loop_timer *timer = waiting;
+
+        waiting = NULL;
+        timer->cb(timer);
+        assert_true(shared->slots[0].spool_bytes < last);
+        last = shared->slots[0].spool_bytes;
+        turns++;
+    }
+    assert_int_equal(last, 0);
+    assert_true(turns > 1);
 }
 
 int main(void)
@@ -147,6 +187,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_small_upload_needs_no_file_and_a_large_one_leaves_no_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_first_write_larger_than_memory_goes_straight_to_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_limit_counts_all_workers_and_space_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_spool_dir_that_is_gone_is_an_error_not_a_crash, set_up, tear_down),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
