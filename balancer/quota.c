@@ -1,0 +1,738 @@
+/* Reservations: a place in a table each, moved by compare-and-swap on its word; E of a column
+ * follows. The order of steps is what keeps a kill harmless, see quota.h:
+ *
+ *   in:   claim a place, write it, count it in E, say RESERVED
+ *   out:  say RELEASING (one alone can), take it out of E, say FREE
+ *
+ * So what is RESERVED, LIVE or ORPHAN is in E for certain, what is FREE is not, and between the two
+ * a place names the owner that is about to decide it. */
+#include "balancer/quota.h"
+
+#include "balancer/quota_impl.h"
+#include "common/shm.h"
+
+#define STATE_MASK  0xfu
+#define OWNER_SHIFT 4
+#define OWNER_MASK  0xfffu
+#define SEQ_SHIFT   16
+
+#define INDEX_PLACE_BITS 24
+#define INDEX_PLACE_MASK ((UINT64_C(1) << INDEX_PLACE_BITS) - 1)
+#define MAX_PLACES       (INDEX_PLACE_MASK - 1)
+
+#define TOKEN_SEED 0x7472616e636865u /* a marker that reads like an id is still no id */
+
+#define NEAR_PLACES   64 /* looked at around the hint before a new one is used */
+#define REPAIR_ROUNDS 4
+
+static enum quota_state state_of(uint64_t word)
+{
+    return (enum quota_state)(word & STATE_MASK);
+}
+
+static uint32_t owner_of(uint64_t word)
+{
+    return (uint32_t)(word >> OWNER_SHIFT & OWNER_MASK);
+}
+
+/* The same claim in another state. */
+static uint64_t word_in(uint64_t word, enum quota_state state, uint32_t owner)
+{
+    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)owner << OWNER_SHIFT | (uint64_t)state;
+}
+
+static bool is_counted(uint64_t word)
+{
+    enum quota_state state = state_of(word);
+
+    return state == QUOTA_RESERVED || state == QUOTA_LIVE || state == QUOTA_ORPHAN;
+}
+
+/* What anybody may end. A create in flight is ended by who holds its claim, or orphaned by the
+ * master: so a claim, once given, is good. */
+static bool is_ownerless(uint64_t word)
+{
+    return state_of(word) == QUOTA_LIVE || state_of(word) == QUOTA_ORPHAN;
+}
+
+static struct reservation *place_at(const struct quota *quota, uint64_t place)
+{
+    return (struct reservation *)((char *)quota + quota->places) + place;
+}
+
+static uint64_t num_places(const struct quota *quota)
+{
+    return look(&quota->shared.high);
+}
+
+static uint32_t column_of(const struct reservation *r)
+{
+    return atomic_load_explicit(&r->column, memory_order_acquire);
+}
+
+/* FNV-1a over the text, then mixed with the deployment: equal ids of two accounts are two batches.
+ */
+static uint64_t hash(const struct quota *quota, uint32_t column, uint64_t seed, const char *text,
+                     size_t len)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed;
+
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+    return quota_mix(h + peek(&quota_column_of(quota, column)->fingerprint) *
+                             UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static uint64_t key_of(const struct quota *quota, uint32_t column, const char *id, size_t len)
+{
+    return hash(quota, column, 0, id, len);
+}
+
+/* --- the index --- */
+
+static _Atomic uint64_t *bucket_of(const struct quota *quota, uint64_t key)
+{
+    return (_Atomic uint64_t *)((char *)quota + quota->index) + (key & quota->bucket_mask) * BUCKET;
+}
+
+static uint64_t index_word(uint64_t key, uint64_t place)
+{
+    return key >> INDEX_PLACE_BITS << INDEX_PLACE_BITS | (place + 1);
+}
+
+static bool is_key_of(const struct reservation *r, uint64_t tag)
+{
+    return peek(&r->key) >> INDEX_PLACE_BITS == tag || peek(&r->token) >> INDEX_PLACE_BITS == tag;
+}
+
+/* Empty, or left behind by a process that died while it freed a place. A place has its keys before
+ * they are in the index and keeps them until they are out of it. */
+static bool is_vacant(const struct quota *quota, uint64_t word)
+{
+    return word == 0 ||
+           !is_key_of(place_at(quota, (word & INDEX_PLACE_MASK) - 1), word >> INDEX_PLACE_BITS);
+}
+
+/* Returns false when the bucket is full. */
+static bool index_try_add(struct quota *quota, uint64_t key, uint64_t place)
+{
+    _Atomic uint64_t *bucket = bucket_of(quota, key);
+
+    for (unsigned i = 0; i < BUCKET; i++) {
+        uint64_t old = look(&bucket[i]);
+
+        while (is_vacant(quota, old)) {
+            if (swap(&bucket[i], &old, index_word(key, place)))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t place)
+{
+    const _Atomic uint64_t *bucket = bucket_of(quota, key);
+
+    for (unsigned i = 0; i < BUCKET; i++) {
+        if (look(&bucket[i]) == index_word(key, place))
+            return true;
+    }
+    return false;
+}
+
+static void index_add(struct quota *quota, uint64_t key, uint64_t place)
+{
+    if (key != 0 && !index_try_add(quota, key, place))
+        atomic_fetch_add_explicit(&quota->shared.overflowed, 1, memory_order_acq_rel);
+}
+
+static void index_remove(struct quota *quota, uint64_t key, uint64_t place)
+{
+    _Atomic uint64_t *bucket = bucket_of(quota, key);
+
+    for (unsigned i = 0; i < BUCKET && key != 0; i++) {
+        uint64_t word = index_word(key, place);
+
+        if (peek(&bucket[i]) == word)
+            swap(&bucket[i], &word, 0);
+    }
+}
+
+static bool is_at(const struct quota *quota, uint64_t place, uint64_t key, uint64_t *word)
+{
+    const struct reservation *r = place_at(quota, place);
+
+    *word = look(&r->word);
+    return state_of(*word) != QUOTA_FREE && (peek(&r->key) == key || peek(&r->token) == key);
+}
+
+/* The place with this key, and its word as it was then: a swap from that word changes this
+ * reservation or nothing. */
+static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint64_t *word)
+{
+    const _Atomic uint64_t *bucket = bucket_of(quota, key);
+
+    for (unsigned i = 0; i < BUCKET; i++) {
+        uint64_t indexed = look(&bucket[i]);
+
+        *place = (indexed & INDEX_PLACE_MASK) - 1;
+        if (indexed != 0 && indexed >> INDEX_PLACE_BITS == key >> INDEX_PLACE_BITS &&
+            is_at(quota, *place, key, word))
+            return true;
+    }
+    if (peek(&quota->shared.overflowed) == 0)
+        return false;
+    for (*place = 0; *place < num_places(quota); ++*place) {
+        if (is_at(quota, *place, key, word))
+            return true;
+    }
+    return false;
+}
+
+/* --- places --- */
+
+static bool try_claim(struct quota *quota, uint64_t place, uint32_t owner, uint64_t *word)
+{
+    struct reservation *r = place_at(quota, place);
+    uint64_t old = look(&r->word);
+
+    if (state_of(old) != QUOTA_FREE)
+        return false;
+    *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), QUOTA_RESERVING, owner);
+    if (!swap(&r->word, &old, *word))
+        return false;
+    put(&quota->shared.hint, place + 1);
+    return true;
+}
+
+static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint32_t owner,
+                        uint64_t *place, uint64_t *word)
+{
+    uint64_t high = num_places(quota);
+
+    for (uint64_t i = 0; i < num && i < high; i++) {
+        *place = (first + i) % high;
+        if (try_claim(quota, *place, owner, word))
+            return true;
+    }
+    return false;
+}
+
+/* A free place: near the last one that was freed or taken, else one that was never used, so that
+ * the table stays as short as it was ever full, else any. */
+static bool claim(struct quota *quota, uint32_t owner, uint64_t *place, uint64_t *word)
+{
+    if (claim_among(quota, peek(&quota->shared.hint), NEAR_PLACES, owner, place, word))
+        return true;
+    *place = num_places(quota);
+    while (*place < quota->max_places) {
+        if (swap(&quota->shared.high, place, *place + 1) && try_claim(quota, *place, owner, word))
+            return true;
+    }
+    return claim_among(quota, 0, quota->max_places, owner, place, word);
+}
+
+/* Give a place back, by the one who holds it in RESERVING or RELEASING. */
+static void vacate(struct quota *quota, uint64_t place, uint64_t word)
+{
+    struct reservation *r = place_at(quota, place);
+
+    index_remove(quota, peek(&r->key), place);
+    index_remove(quota, peek(&r->token), place);
+    put(&r->key, 0);
+    put(&r->token, 0);
+    publish(&r->word, word_in(word, QUOTA_FREE, 0));
+    put(&quota->shared.hint, place);
+}
+
+static void write_place(struct reservation *r, const struct quota_column *col, uint32_t column,
+                        uint64_t tokens, uint64_t begun_ms, uint64_t now_ms)
+{
+    put_in_order(&r->tokens, tokens);
+    put_in_order(&r->begun_ms, begun_ms);
+    put_in_order(&r->lease_ms, begun_ms + peek(&col->lease_ms));
+    put(&r->asked_ms, now_ms);
+    put_in_order(&r->id[0], 0);
+    atomic_store_explicit(&r->column, column, memory_order_release);
+}
+
+static void write_id(struct reservation *r, const char *id, size_t len)
+{
+    char text[QUOTA_ID_SIZE] = "";
+    uint64_t words[QUOTA_ID_SIZE / 8];
+
+    if (len < sizeof(text))
+        memcpy(text, id, len);
+    memcpy(words, text, sizeof(words));
+    for (size_t i = 0; i < QUOTA_ID_SIZE / 8; i++)
+        put_in_order(&r->id[i], words[i]);
+}
+
+/* --- E --- */
+
+/* @param limit  0: none */
+static bool count_in(struct quota_column *col, uint64_t tokens, uint64_t foreign, uint64_t limit,
+                     uint64_t *ahead)
+{
+    uint64_t old = look(&col->shared.enqueued);
+
+    do {
+        *ahead = enqueued_of(old) + foreign;
+        if (enqueued_of(old) + tokens > ENQUEUED_MAX)
+            return false;
+        if (limit != 0 && (tokens > limit || *ahead > limit - tokens))
+            return false;
+    } while (!swap(&col->shared.enqueued, &old, enqueued_next(old, enqueued_of(old) + tokens)));
+    return true;
+}
+
+static void count_out(struct quota_column *col, uint64_t tokens)
+{
+    uint64_t old = look(&col->shared.enqueued), left;
+
+    do {
+        left = enqueued_of(old) > tokens ? enqueued_of(old) - tokens : 0;
+    } while (!swap(&col->shared.enqueued, &old, enqueued_next(old, left)));
+}
+
+/* From `word`, which must still be there, out of the table. */
+static bool end(struct quota *quota, uint32_t owner, uint64_t place, uint64_t word,
+                enum quota_end how, uint64_t now_ms)
+{
+    struct reservation *r = place_at(quota, place);
+    uint64_t releasing = word_in(word, QUOTA_RELEASING, owner);
+    struct quota_column *col;
+
+    if (!is_counted(word) || !swap(&r->word, &word, releasing))
+        return false;
+    col = quota_column_of(quota, column_of(r));
+    count_out(col, peek(&r->tokens));
+    if (how == QUOTA_FINISHED && now_ms > peek(&r->begun_ms))
+        quota_note_finished(col, peek(&r->ahead), peek(&r->tokens), now_ms - peek(&r->begun_ms));
+    vacate(quota, place, releasing);
+    return true;
+}
+
+/* --- the region --- */
+
+static uint64_t round_up(uint64_t bytes)
+{
+    return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
+/* A power of two, with four words for each place. */
+static uint64_t num_buckets(uint32_t places)
+{
+    uint64_t n = 1;
+
+    while (n * BUCKET < (uint64_t)places * 4)
+        n *= 2;
+    return n;
+}
+
+int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+{
+    uint64_t columns = round_up(sizeof(struct quota)), scratch, index, places, size;
+    struct quota *quota;
+
+    if (max_columns == 0 || max_reservations == 0 || max_reservations > MAX_PLACES)
+        return ERR_INVALID;
+    scratch = columns + (uint64_t)max_columns * sizeof(struct quota_column);
+    index = scratch + round_up((uint64_t)max_columns * 2 * sizeof(uint64_t));
+    places = index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
+    size = places + (uint64_t)max_reservations * sizeof(struct reservation);
+    quota = shm_new(size);
+    if (quota == NULL)
+        return ERR_NOMEM;
+    quota->magic = QUOTA_MAGIC;
+    quota->layout = QUOTA_LAYOUT;
+    quota->size = size;
+    quota->max_columns = max_columns;
+    quota->max_places = max_reservations;
+    quota->bucket_mask = num_buckets(max_reservations) - 1;
+    quota->columns = columns;
+    quota->scratch = scratch;
+    quota->index = index;
+    quota->places = places;
+    *out = quota;
+    return 0;
+}
+
+void quota_free(struct quota *quota)
+{
+    if (quota != NULL)
+        shm_free(quota, quota->size);
+}
+
+static void empty_column(struct quota *quota, uint32_t column)
+{
+    for (uint64_t i = 0; i < num_places(quota); i++) {
+        uint64_t word = look(&place_at(quota, i)->word);
+
+        if (is_ownerless(word) && column_of(place_at(quota, i)) == column)
+            end(quota, OWNER_MASTER, i, word, QUOTA_DROPPED, 0);
+    }
+    quota_forget_learned(quota_column_of(quota, column));
+}
+
+void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *terms)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+
+    if (peek(&col->fingerprint) != terms->fingerprint)
+        empty_column(quota, column);
+    put(&col->fingerprint, terms->fingerprint);
+    put(&col->limit, terms->limit < QUOTA_MAX_TOKENS ? terms->limit : QUOTA_MAX_TOKENS);
+    put(&col->lease_ms, terms->lease_ms != 0 ? terms->lease_ms : QUOTA_LEASE_MS);
+    put(&col->ask_first, terms->ask_first);
+}
+
+/* --- a reservation's life --- */
+
+/* As RESERVED; `force` asks for no limit. */
+static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+                   uint64_t token, bool force, uint64_t begun_ms, uint64_t now_ms,
+                   struct quota_claim *out)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+    uint64_t limit = force ? 0 : quota_limit_of(col), foreign = quota_foreign_of(col, now_ms);
+    uint64_t place, word, ahead;
+    struct reservation *r;
+
+    if (!claim(quota, owner, &place, &word))
+        return ERR_FULL;
+    r = place_at(quota, place);
+    write_place(r, col, column, tokens, begun_ms, now_ms);
+    if (!count_in(col, tokens, foreign, limit, &ahead)) {
+        vacate(quota, place, word);
+        return ERR_LIMIT;
+    }
+    put(&r->ahead, ahead);
+    put_in_order(&r->token, token);
+    index_add(quota, peek(&r->token), place);
+    out->word = word_in(word, QUOTA_RESERVED, owner);
+    out->place = (uint32_t)place + 1;
+    out->column = column;
+    out->tokens = tokens;
+    publish(&r->word, out->word);
+    return 0;
+}
+
+/* Whether one look says already that it will not fit: most refusals end here and write nothing. */
+static bool is_hopeless(const struct quota_column *col, uint64_t tokens, uint64_t now_ms)
+{
+    uint64_t limit = quota_limit_of(col);
+    uint64_t enqueued = enqueued_of(look(&col->shared.enqueued)) + quota_foreign_of(col, now_ms);
+
+    if (quota_is_resting(col, tokens, now_ms))
+        return true;
+    return limit != 0 && (tokens > limit || enqueued > limit - tokens);
+}
+
+uint64_t quota_token(const struct quota *quota, uint32_t column, const char *marker, size_t len)
+{
+    return hash(quota, column, TOKEN_SEED, marker, len);
+}
+
+int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+                  uint64_t token, uint64_t now_ms, struct quota_claim *claim)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+    int ret;
+
+    assert(owner < QUOTA_MAX_OWNERS);
+    memset(claim, 0, sizeof(*claim));
+    if (tokens > QUOTA_MAX_TOKENS)
+        tokens = QUOTA_MAX_TOKENS;
+    if (is_hopeless(col, tokens, now_ms))
+        return ERR_LIMIT;
+    ret = reserve(quota, owner, column, tokens, token, false, now_ms, now_ms, claim);
+    if (ret == 0)
+        quota_note_placed(col, now_ms);
+    return ret;
+}
+
+/* Give what is RESERVED its id, and to itself. Found by its id first, then no longer by its token:
+ * at no time by neither. */
+static bool make_live(struct quota *quota, uint64_t place, uint64_t word, const char *id,
+                      size_t len)
+{
+    struct reservation *r = place_at(quota, place);
+
+    if (look(&r->word) != word)
+        return false;
+    write_id(r, id, len);
+    put_in_order(&r->key, key_of(quota, column_of(r), id, len));
+    index_add(quota, peek(&r->key), place);
+    index_remove(quota, peek(&r->token), place);
+    return swap(&r->word, &word, word_in(word, QUOTA_LIVE, OWNER_NOBODY));
+}
+
+int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id, size_t len)
+{
+    if (claim->place == 0 || !make_live(quota, claim->place - 1, claim->word, id, len))
+        return ERR_NOT_FOUND;
+    quota_note_accepted(quota_column_of(quota, claim->column), claim->tokens);
+    return 0;
+}
+
+void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
+                  uint64_t now_ms)
+{
+    if (claim->place != 0)
+        end(quota, owner, claim->place - 1, claim->word, QUOTA_DROPPED, now_ms);
+}
+
+static bool release_key(struct quota *quota, uint32_t owner, uint64_t key, enum quota_end how,
+                        uint64_t now_ms)
+{
+    uint64_t place, word;
+
+    bool any = false;
+
+    /* More than one only if two processes adopted the same batch at once. */
+    while (find(quota, key, &place, &word) && is_ownerless(word) &&
+           end(quota, owner, place, word, how, now_ms))
+        any = true;
+    return any;
+}
+
+bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len,
+                   enum quota_end how, uint64_t now_ms)
+{
+    return release_key(quota, owner, key_of(quota, column, id, len), how, now_ms);
+}
+
+bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms)
+{
+    uint64_t place, word;
+
+    return token != 0 && find(quota, token, &place, &word) && state_of(word) == QUOTA_ORPHAN &&
+           end(quota, owner, place, word, QUOTA_DROPPED, now_ms);
+}
+
+/* An ORPHAN's batch was found: hold it like a create in flight, and commit. Should we die between,
+ * it is an orphan again. */
+static void adopt_orphan(struct quota *quota, uint32_t owner, uint64_t place, uint64_t word,
+                         const char *id, size_t len)
+{
+    uint64_t held = word_in(word, QUOTA_RESERVED, owner);
+
+    if (swap(&place_at(quota, place)->word, &word, held))
+        make_live(quota, place, held, id, len);
+}
+
+/* A commit by another process may fall between the first two looks; then the third one hits. */
+static bool find_batch(const struct quota *quota, uint64_t key, uint64_t token, uint64_t *place,
+                       uint64_t *word)
+{
+    if (find(quota, key, place, word))
+        return true;
+    return token != 0 && (find(quota, token, place, word) || find(quota, key, place, word));
+}
+
+int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t token,
+                const char *id, size_t len, uint64_t tokens, uint64_t age_ms, uint64_t now_ms)
+{
+    uint64_t place, word, begun_ms = now_ms > age_ms ? now_ms - age_ms : 0;
+    struct quota_claim claim;
+    int ret;
+
+    assert(owner < QUOTA_MAX_OWNERS);
+    if (find_batch(quota, key_of(quota, column, id, len), token, &place, &word)) {
+        if (state_of(word) == QUOTA_ORPHAN)
+            adopt_orphan(quota, owner, place, word, id, len);
+        return 0;
+    }
+    if (tokens > QUOTA_MAX_TOKENS)
+        tokens = QUOTA_MAX_TOKENS;
+    ret = reserve(quota, owner, column, tokens, token, true, begun_ms, now_ms, &claim);
+    if (ret != 0)
+        return ERR_FULL;
+    put(&place_at(quota, claim.place - 1)->ahead, AHEAD_UNKNOWN);
+    quota_note_adopted(quota_column_of(quota, column), tokens, now_ms);
+    return make_live(quota, claim.place - 1, claim.word, id, len) ? 0 : ERR_BAD_STATE;
+}
+
+bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done,
+                    uint64_t total, uint64_t now_ms)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+    uint64_t place, word, asked_ms, begun_ms, lease_ms;
+    struct reservation *r;
+
+    if (!find(quota, key_of(quota, column, id, len), &place, &word) || !is_counted(word))
+        return false;
+    r = place_at(quota, place);
+    asked_ms = peek(&r->asked_ms);
+    begun_ms = peek(&r->begun_ms);
+    lease_ms = peek(&r->lease_ms);
+    if (now_ms >= lease_ms && peek(&col->ask_first) != 0)
+        put(&r->lease_ms, now_ms + QUOTA_EXTEND_MS);
+    /* A client that polls every second tells no more than one a minute. */
+    if (now_ms >= asked_ms + QUOTA_ASK_MS && swap(&r->asked_ms, &asked_ms, now_ms) && total != 0)
+        quota_note_progress(col, peek(&r->ahead), peek(&r->tokens), done, total, now_ms - begun_ms);
+    return true;
+}
+
+static void view_of(const struct reservation *r, uint64_t word, uint64_t now_ms,
+                    struct quota_view *view)
+{
+    uint64_t words[QUOTA_ID_SIZE / 8];
+
+    for (size_t i = 0; i < QUOTA_ID_SIZE / 8; i++)
+        words[i] = peek_in_order(&r->id[i]);
+    memcpy(view->id, words, sizeof(words));
+    view->id[QUOTA_ID_SIZE - 1] = '\0';
+    view->column = column_of(r);
+    view->orphan = state_of(word) == QUOTA_ORPHAN;
+    view->token = peek_in_order(&r->token);
+    view->tokens = peek_in_order(&r->tokens);
+    view->begun_ms = peek_in_order(&r->begun_ms);
+    view->lease_ms = peek_in_order(&r->lease_ms);
+    view->last_call = now_ms >= view->lease_ms;
+}
+
+bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view)
+{
+    uint64_t high = num_places(quota);
+
+    for (uint64_t i = *cursor; i < high; i++) {
+        struct reservation *r = place_at(quota, i);
+        uint64_t word = look(&r->word), asked_ms = peek(&r->asked_ms);
+
+        if (!is_ownerless(word) || now_ms < asked_ms + QUOTA_ASK_MS)
+            continue;
+        view_of(r, word, now_ms, view);
+        if (look(&r->word) != word || !swap(&r->asked_ms, &asked_ms, now_ms))
+            continue; /* it ended, or another one asks */
+        *cursor = (uint32_t)i + 1;
+        return true;
+    }
+    *cursor = 0;
+    return false;
+}
+
+uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)
+{
+    uint64_t high = num_places(quota);
+    uint32_t ended = 0;
+
+    for (uint64_t i = 0; i < high; i++) {
+        struct reservation *r = place_at(quota, i);
+        uint64_t word = look(&r->word), grace_ms;
+
+        if (!is_ownerless(word))
+            continue;
+        grace_ms = peek(&quota_column_of(quota, column_of(r))->ask_first) ? QUOTA_GRACE_MS : 0;
+        if (now_ms >= peek(&r->lease_ms) + grace_ms)
+            ended += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+    }
+    return ended;
+}
+
+/* --- repair --- */
+
+struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner)
+{
+    struct quota_undone undone = {0};
+
+    for (uint64_t i = 0; i < num_places(quota); i++) {
+        uint64_t word = look(&place_at(quota, i)->word);
+        enum quota_state state = state_of(word);
+
+        if (state == QUOTA_FREE || owner_of(word) != owner)
+            continue;
+        if (state == QUOTA_RESERVING || state == QUOTA_RELEASING) {
+            vacate(quota, i, word);
+            undone.freed++;
+        } else if (state == QUOTA_RESERVED && swap(&place_at(quota, i)->word, &word,
+                                                   word_in(word, QUOTA_ORPHAN, OWNER_NOBODY))) {
+            undone.orphans++;
+        }
+    }
+    return undone;
+}
+
+/* Add up the table. Returns false when something in it is neither in nor out. */
+static bool add_up(const struct quota *quota, uint64_t *sums)
+{
+    for (uint64_t i = 0; i < num_places(quota); i++) {
+        const struct reservation *r = place_at(quota, i);
+        uint64_t word = look(&r->word), tokens = peek_in_order(&r->tokens);
+        uint32_t column = column_of(r);
+
+        if (state_of(word) == QUOTA_FREE)
+            continue;
+        if (!is_counted(word) || look(&r->word) >> SEQ_SHIFT != word >> SEQ_SHIFT)
+            return false;
+        sums[column] += tokens;
+    }
+    return true;
+}
+
+/* What has no index word gets one, as far as there is room. */
+static void mend_index(struct quota *quota)
+{
+    uint64_t overflowed = look(&quota->shared.overflowed);
+    bool all = true;
+
+    for (uint64_t i = 0; i < num_places(quota) && overflowed != 0; i++) {
+        const struct reservation *r = place_at(quota, i);
+        uint64_t key = peek(&r->key) != 0 ? peek(&r->key) : peek(&r->token);
+
+        if (is_counted(look(&r->word)) && key != 0 && !is_indexed(quota, key, i))
+            all = index_try_add(quota, key, i) && all;
+    }
+    if (all && overflowed != 0)
+        swap(&quota->shared.overflowed, &overflowed, 0);
+}
+
+/* Each E is read before the table and changed only if nobody did meanwhile: who comes in or goes
+ * out changes E while his place is in RESERVING or RELEASING, so that either we saw that state, or
+ * E's version tells. */
+static bool repair_round(struct quota *quota, uint32_t *repaired)
+{
+    uint64_t *before = (uint64_t *)((char *)quota + quota->scratch);
+    uint64_t *sums = before + quota->max_columns;
+    bool all = true;
+
+    for (uint32_t c = 0; c < quota->max_columns; c++) {
+        before[c] = look(&quota_column_of(quota, c)->shared.enqueued);
+        sums[c] = 0;
+    }
+    if (!add_up(quota, sums))
+        return false;
+    for (uint32_t c = 0; c < quota->max_columns; c++) {
+        if (sums[c] == enqueued_of(before[c]))
+            continue;
+        if (swap(&quota_column_of(quota, c)->shared.enqueued, &before[c],
+                 enqueued_next(before[c], sums[c] < ENQUEUED_MAX ? sums[c] : ENQUEUED_MAX)))
+            ++*repaired;
+        else
+            all = false;
+    }
+    return all;
+}
+
+bool quota_repair(struct quota *quota, uint32_t *repaired)
+{
+    uint32_t n = 0;
+    bool all = false;
+
+    mend_index(quota);
+    for (int i = 0; i < REPAIR_ROUNDS && !all; i++)
+        all = repair_round(quota, &n);
+    if (repaired != NULL)
+        *repaired = n;
+    return all;
+}
+
+void quota_count(const struct quota *quota, uint32_t *counts)
+{
+    memset(counts, 0, quota->max_columns * sizeof(*counts));
+    for (uint64_t i = 0; i < num_places(quota); i++) {
+        if (is_counted(look(&place_at(quota, i)->word)))
+            counts[column_of(place_at(quota, i))]++;
+    }
+}

@@ -1,0 +1,213 @@
+/* The ledger's region and its atomic steps, shared by quota.c (reservations) and quota_learn.c
+ * (what is known about a column). Nobody else includes this, but the test that runs every order of
+ * steps.
+ *
+ *   struct quota                  header, and the words that all share
+ *   struct quota_ratio [RATIOS]   tokens per byte of a model
+ *   struct quota_column [columns] what is known about one deployment
+ *   uint64_t scratch [2 columns]  quota_repair()'s, the master's own
+ *   uint64_t index [buckets][8]   hash to place
+ *   struct reservation [places]   the table: the truth, of which E and the index are derived
+ *
+ * The index only makes a look-up fast. A word is the upper 40 bits of a key and a place + 1; a key
+ * lives in one bucket, which is a cache line, so nothing is ever moved and no tombstone is needed.
+ * Should a bucket be full, `overflowed` tells readers to walk the table instead. */
+#pragma once
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "balancer/quota.h"
+
+#define QUOTA_MAGIC  0x54515141u /* "TQQA" */
+#define QUOTA_LAYOUT 1u
+#define CACHE_LINE   64
+#define RATIOS       256u
+#define BUCKET       8u
+
+/* A place's word: bits 0..3 state, 4..15 owner, 16..63 number of its claims so far. */
+enum quota_state {
+    QUOTA_FREE,
+    QUOTA_RESERVING, /* not counted for certain; nothing was sent */
+    QUOTA_RESERVED,  /* counted; the create is in flight */
+    QUOTA_LIVE,      /* counted; the batch is known */
+    QUOTA_ORPHAN,    /* counted; the create's worker died */
+    QUOTA_RELEASING  /* not counted for certain */
+};
+
+#define OWNER_NOBODY 4095u
+#define OWNER_MASTER 4094u
+
+#define AHEAD_UNKNOWN UINT64_MAX
+
+struct reservation {
+    alignas(CACHE_LINE) _Atomic uint64_t word;
+    _Atomic uint64_t key;      /* hash of column and id; 0: no id yet */
+    _Atomic uint64_t token;    /* hash of column and the caller's token; 0: none */
+    _Atomic uint64_t tokens;   /* fixed from RESERVED on */
+    _Atomic uint64_t ahead;    /* what was enqueued there before it; AHEAD_UNKNOWN */
+    _Atomic uint64_t begun_ms; /* of the create */
+    _Atomic uint64_t lease_ms; /* monotonic end */
+    _Atomic uint64_t asked_ms; /* last time somebody looked upstream, compare-and-swap */
+    _Atomic uint64_t id[QUOTA_ID_SIZE / 8];
+    _Atomic uint32_t column;
+    uint32_t reserved;
+};
+
+struct quota_column {
+    alignas(CACHE_LINE) _Atomic uint64_t fingerprint; /* this and the next three: the master's */
+    _Atomic uint64_t limit;
+    _Atomic uint64_t lease_ms;
+    _Atomic uint64_t ask_first;
+    uint64_t reserved[4];
+    struct {
+        _Atomic uint64_t
+            enqueued; /* E: tokens (44 bits) and version (20), which each change raises */
+        _Atomic uint64_t limit_learned; /* 0: unknown */
+        _Atomic uint64_t drain;         /* bits of a double, tokens/s; 0: unknown */
+        _Atomic uint64_t foreign; /* tokens (40 bits) and the time of that (24 bits of 4,096 ms) */
+        _Atomic uint64_t
+            header; /* the last one seen: tokens (44) and E's version then (20); 0: none */
+        _Atomic uint64_t full_until; /* monotonic ms (56 bits) and refusals in a row (8) */
+        _Atomic uint64_t full_tokens;
+        _Atomic uint64_t placed; /* hour (24 bits) and count (40) */
+    } shared;
+};
+
+struct quota_ratio {
+    _Atomic uint64_t model; /* 0: free */
+    _Atomic uint64_t value; /* tokens per byte in 1/2^32; 0: unknown */
+};
+
+struct quota {
+    uint32_t magic;
+    uint32_t layout; /* raise it with any change of the region */
+    uint64_t size;   /* bytes, the whole region */
+    uint32_t max_columns;
+    uint32_t max_places;
+    uint64_t bucket_mask;
+    uint64_t columns, scratch, index, places; /* offsets */
+    alignas(CACHE_LINE) struct {
+        _Atomic uint64_t high;       /* places ever used: nobody looks beyond */
+        _Atomic uint64_t hint;       /* where a free one may be */
+        _Atomic uint64_t overflowed; /* keys that found their bucket full */
+        uint64_t reserved[5];
+    } shared;
+    struct quota_ratio ratios[RATIOS];
+};
+
+static_assert(sizeof(struct reservation) == 128, "layout of the quota region");
+static_assert(sizeof(struct quota_column) == 128, "layout of the quota region");
+static_assert(sizeof(struct quota) == 128 + RATIOS * 16, "layout of the quota region");
+static_assert(QUOTA_ID_SIZE % 8 == 0, "an id is kept in words");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
+              "no lock that a killed process could keep");
+
+/* Where a process may be overtaken, or die, with an effect on others: the test's scheduler stands
+ * here. */
+#ifndef QUOTA_STEP
+#define QUOTA_STEP() ((void)0)
+#endif
+
+static inline uint64_t look(const _Atomic uint64_t *word)
+{
+    QUOTA_STEP();
+    return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static inline void publish(_Atomic uint64_t *word, uint64_t value)
+{
+    QUOTA_STEP();
+    atomic_store_explicit(word, value, memory_order_release);
+}
+
+static inline bool swap(_Atomic uint64_t *word, uint64_t *old, uint64_t new)
+{
+    QUOTA_STEP();
+    return atomic_compare_exchange_strong_explicit(word, old, new, memory_order_acq_rel,
+                                                   memory_order_acquire);
+}
+
+/* Of what is only a number to others, or is published by a word. */
+static inline uint64_t peek(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static inline void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* The same of what is read while its place may be given to another one: who sees a new value sees
+ * the new word too, so that reading the word once more tells. */
+static inline uint64_t peek_in_order(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_acquire);
+}
+
+static inline void put_in_order(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_release);
+}
+
+#define ENQUEUED_BITS 44
+#define ENQUEUED_MAX  ((UINT64_C(1) << ENQUEUED_BITS) - 1)
+
+static inline uint64_t enqueued_of(uint64_t word)
+{
+    return word & ENQUEUED_MAX;
+}
+
+/* The word with other tokens; its version tells everybody that it changed. */
+static inline uint64_t enqueued_next(uint64_t word, uint64_t tokens)
+{
+    return ((word >> ENQUEUED_BITS) + 1) << ENQUEUED_BITS | tokens;
+}
+
+static inline struct quota_column *quota_column_of(const struct quota *quota, uint32_t column)
+{
+    assert(column < quota->max_columns);
+    return (struct quota_column *)((char *)quota + quota->columns) + column;
+}
+
+/* Any bits to 64 good ones (the finisher of SplitMix64, public domain); never 0. */
+static inline uint64_t quota_mix(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= UINT64_C(0xbf58476d1ce4e5b9);
+    x ^= x >> 27;
+    x *= UINT64_C(0x94d049bb133111eb);
+    x ^= x >> 31;
+    return x != 0 ? x : 1;
+}
+
+/* --- quota_learn.c, for quota.c --- */
+
+uint64_t quota_limit_of(const struct quota_column *column);
+uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms);
+
+/* Whether jobs of that size were just refused there. */
+bool quota_is_resting(const struct quota_column *column, uint64_t tokens, uint64_t now_ms);
+
+/* Nothing is known any more but E. */
+void quota_forget_learned(struct quota_column *column);
+
+/* One more was placed. */
+void quota_note_placed(struct quota_column *column, uint64_t now_ms);
+
+/* A create was accepted: if it was as large as what was refused, there is room again. */
+void quota_note_accepted(struct quota_column *column, uint64_t tokens);
+
+/* Some of what was foreign turned out to be ours. */
+void quota_note_adopted(struct quota_column *column, uint64_t tokens, uint64_t now_ms);
+
+/* A job came to its end `elapsed_ms` after its create, with `ahead` tokens before it. */
+void quota_note_finished(struct quota_column *column, uint64_t ahead, uint64_t tokens,
+                         uint64_t elapsed_ms);
+
+/* It has not, and so much of it is done. */
+void quota_note_progress(struct quota_column *column, uint64_t ahead, uint64_t tokens,
+                         uint64_t done, uint64_t total, uint64_t elapsed_ms);

@@ -1,0 +1,354 @@
+/* What is known about a deployment besides our own reservations: its limit, how fast it drains,
+ * what others have enqueued there, what it just refused; and the tokens per byte of a model. Every
+ * fact is one word, changed by compare-and-swap as a whole; all of them are estimates that a lost
+ * update does not harm.
+ *
+ * The drain rate is the one that makes the expectation ((E + s) / r) come true: a job that ended
+ * after `t` with `ahead` tokens before it says r = (ahead + s) / t, however the provider orders its
+ * work. */
+#include "balancer/quota.h"
+
+#include <math.h>
+
+#include "balancer/quota_impl.h"
+
+#define FOREIGN_BITS 40
+#define FOREIGN_MAX  ((UINT64_C(1) << FOREIGN_BITS) - 1)
+#define FOREIGN_UNIT 4096u     /* ms */
+#define TIME_MASK    0xffffffu /* 24 bits of that unit: two years */
+
+#define REFUSALS_BITS 8
+#define REFUSALS_MAX  0xffu
+
+#define HOUR_MS    (3600u * 1000)
+#define COUNT_BITS 40
+#define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
+
+#define SAMPLE_WEIGHT 0.25   /* of a job that is expected to take SAMPLE_S or longer */
+#define SAMPLE_S      1800.0 /* a shorter one says less: it mostly waits */
+#define PROGRESS_MIN_MS                                                                            \
+    (10u * 60000)          /* validation and start-up: until then no progress means nothing */
+#define SLOWEST_S 172800.0 /* no progress so slow that a job would take longer than that */
+
+#define RATIO_PRIOR  0.25
+#define RATIO_MIN    (1.0 / 64)
+#define RATIO_MAX    4.0
+#define RATIO_WEIGHT 0.25
+#define RATIO_PROBES 16u
+
+static double as_double(uint64_t bits)
+{
+    double value;
+
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static uint64_t as_bits(double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+/* Move the double in `word` towards `sample`; where nothing is known yet, from `prior`. */
+static void move(_Atomic uint64_t *word, double prior, double sample, double weight)
+{
+    uint64_t old = look(word);
+    double from;
+
+    do {
+        from = old != 0 ? as_double(old) : prior;
+    } while (!swap(word, &old, as_bits(from + (sample - from) * weight)));
+}
+
+/* --- limits --- */
+
+uint64_t quota_limit_of(const struct quota_column *column)
+{
+    uint64_t configured = peek(&column->limit), learned = peek(&column->shared.limit_learned);
+
+    /* The configuration may keep some for others, but cannot make more than there is. */
+    if (configured == 0 || (learned != 0 && learned < configured))
+        return learned;
+    return configured;
+}
+
+void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+
+    if (limit != 0)
+        put(&col->shared.limit_learned, limit < QUOTA_MAX_TOKENS ? limit : QUOTA_MAX_TOKENS);
+}
+
+/* --- the drain rate --- */
+
+static double prior_rate_of(const struct quota_column *column)
+{
+    const struct pick_candidate nothing = {.limit = quota_limit_of(column)};
+
+    return pick_drain_rate(&nothing);
+}
+
+static double rate_of(const struct quota_column *column)
+{
+    uint64_t bits = peek(&column->shared.drain);
+
+    return bits != 0 ? as_double(bits) : prior_rate_of(column);
+}
+
+/* A small job ends when it ends, however fast the deployment is: it weighs as much as the time that
+ * its tokens should have taken. */
+static double weight_of(const struct quota_column *column, double tokens)
+{
+    return SAMPLE_WEIGHT * fmin(1, tokens / rate_of(column) / SAMPLE_S);
+}
+
+void quota_note_finished(struct quota_column *column, uint64_t ahead, uint64_t tokens,
+                         uint64_t elapsed_ms)
+{
+    double worked = (double)ahead + (double)tokens, s = (double)elapsed_ms / 1000;
+
+    if (ahead == AHEAD_UNKNOWN || worked < 1 || elapsed_ms == 0)
+        return;
+    move(&column->shared.drain, prior_rate_of(column), worked / s, weight_of(column, worked));
+}
+
+void quota_note_progress(struct quota_column *column, uint64_t ahead, uint64_t tokens,
+                         uint64_t done, uint64_t total, uint64_t elapsed_ms)
+{
+    double all = (double)ahead + (double)tokens, worked = all, s = (double)elapsed_ms / 1000, rate;
+
+    if (ahead == AHEAD_UNKNOWN || elapsed_ms < PROGRESS_MIN_MS || total == 0 || all < 1)
+        return;
+    if (done > 0 && done < total) /* before its first line only its being late tells something */
+        worked = (double)ahead + (double)tokens * ((double)done / (double)total);
+    rate = fmax(worked / s, all / SLOWEST_S);
+    if (rate < rate_of(column))
+        move(&column->shared.drain, prior_rate_of(column), rate, weight_of(column, all) / 2);
+}
+
+/* --- what is not ours --- */
+
+static uint64_t foreign_now(uint64_t word, const struct quota_column *column, uint64_t now_ms)
+{
+    uint64_t tokens = word & FOREIGN_MAX;
+    uint64_t units = (now_ms / FOREIGN_UNIT - (word >> FOREIGN_BITS)) & TIME_MASK;
+    double drained = rate_of(column) * (double)units * (FOREIGN_UNIT / 1000.0);
+
+    return drained < (double)tokens ? tokens - (uint64_t)drained : 0;
+}
+
+static uint64_t foreign_word(uint64_t tokens, uint64_t now_ms)
+{
+    if (tokens == 0)
+        return 0;
+    return (now_ms / FOREIGN_UNIT & TIME_MASK) << FOREIGN_BITS |
+           (tokens < FOREIGN_MAX ? tokens : FOREIGN_MAX);
+}
+
+uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms)
+{
+    uint64_t word = peek(&column->shared.foreign);
+
+    return word != 0 ? foreign_now(word, column, now_ms) : 0;
+}
+
+void quota_note_adopted(struct quota_column *column, uint64_t tokens, uint64_t now_ms)
+{
+    uint64_t old = look(&column->shared.foreign), foreign;
+
+    do {
+        foreign = foreign_now(old, column, now_ms);
+        if (foreign == 0)
+            return;
+    } while (!swap(&column->shared.foreign, &old,
+                   foreign_word(foreign > tokens ? foreign - tokens : 0, now_ms)));
+}
+
+uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
+                              uint64_t now_ms)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+    uint64_t e = look(&col->shared.enqueued), ours = enqueued_of(e), version = e >> ENQUEUED_BITS;
+    uint64_t before = peek(&col->shared.header), versions;
+
+    if (enqueued > QUOTA_MAX_TOKENS)
+        enqueued = QUOTA_MAX_TOKENS;
+    put(&col->shared.foreign, foreign_word(enqueued > ours ? enqueued - ours : 0, now_ms));
+    put(&col->shared.header, version << ENQUEUED_BITS | enqueued);
+    versions = (version - (before >> ENQUEUED_BITS)) & (UINT64_MAX >> ENQUEUED_BITS);
+    if (before == 0 || versions != 1 || enqueued <= enqueued_of(before))
+        return 0;
+    return enqueued - enqueued_of(before);
+}
+
+/* --- refusals --- */
+
+static uint64_t rest_ms(uint64_t refusals)
+{
+    uint64_t ms = QUOTA_FULL_MS;
+
+    while (--refusals > 0 && ms < QUOTA_FULL_MAX_MS)
+        ms *= 2;
+    return ms < QUOTA_FULL_MAX_MS ? ms : QUOTA_FULL_MAX_MS;
+}
+
+static uint64_t full_for_ms(const struct quota_column *column, uint64_t now_ms)
+{
+    uint64_t until_ms = peek(&column->shared.full_until) >> REFUSALS_BITS;
+
+    return now_ms < until_ms ? until_ms - now_ms : 0;
+}
+
+bool quota_is_resting(const struct quota_column *column, uint64_t tokens, uint64_t now_ms)
+{
+    return full_for_ms(column, now_ms) > 0 && tokens >= peek(&column->shared.full_tokens);
+}
+
+/* A refusal during a rest is one of creates that were under way together: it does not prolong it,
+ * but a smaller job that was refused too keeps more away. */
+static void begin_rest(struct quota_column *column, uint64_t tokens, uint64_t now_ms)
+{
+    uint64_t old = look(&column->shared.full_until), refusals = old & REFUSALS_MAX;
+    uint64_t until_ms = old >> REFUSALS_BITS;
+
+    if (now_ms < until_ms) {
+        if (tokens < peek(&column->shared.full_tokens))
+            put(&column->shared.full_tokens, tokens);
+        return;
+    }
+    if (refusals != 0 && now_ms > until_ms + 2 * rest_ms(refusals))
+        refusals = 0; /* another story */
+    if (refusals < REFUSALS_MAX)
+        refusals++;
+    put(&column->shared.full_tokens, tokens);
+    swap(&column->shared.full_until, &old,
+         (now_ms + rest_ms(refusals)) << REFUSALS_BITS | refusals);
+}
+
+void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+    uint64_t limit = quota_limit_of(col), ours = enqueued_of(look(&col->shared.enqueued));
+    uint64_t least = limit >= tokens ? limit - tokens + 1 : 0;
+    uint64_t old = look(&col->shared.foreign);
+
+    begin_rest(col, tokens, now_ms);
+    while (limit != 0 && ours + foreign_now(old, col, now_ms) < least) {
+        if (swap(&col->shared.foreign, &old, foreign_word(least - ours, now_ms)))
+            break;
+    }
+}
+
+void quota_note_accepted(struct quota_column *column, uint64_t tokens)
+{
+    if (peek(&column->shared.full_until) != 0 && tokens >= peek(&column->shared.full_tokens))
+        put(&column->shared.full_until, 0);
+}
+
+/* --- turns --- */
+
+static uint64_t hour_of(uint64_t now_ms)
+{
+    return now_ms / HOUR_MS & TIME_MASK;
+}
+
+static uint64_t placed_in(uint64_t word, uint64_t now_ms)
+{
+    return word >> COUNT_BITS == hour_of(now_ms) ? word & COUNT_MASK : 0;
+}
+
+void quota_note_placed(struct quota_column *column, uint64_t now_ms)
+{
+    uint64_t old = look(&column->shared.placed), count;
+
+    do {
+        count = placed_in(old, now_ms);
+    } while (!swap(&column->shared.placed, &old,
+                   hour_of(now_ms) << COUNT_BITS | (count < COUNT_MASK ? count + 1 : count)));
+}
+
+void quota_forget_learned(struct quota_column *column)
+{
+    put(&column->shared.limit_learned, 0);
+    put(&column->shared.drain, 0);
+    put(&column->shared.foreign, 0);
+    put(&column->shared.header, 0);
+    put(&column->shared.full_until, 0);
+    put(&column->shared.full_tokens, 0);
+    put(&column->shared.placed, 0);
+}
+
+/* --- tokens per byte --- */
+
+/* The model's row; NULL: none, and `make` was not asked for or there is no room. */
+static struct quota_ratio *ratio_of(const struct quota *quota, uint64_t model, bool make)
+{
+    uint64_t key = quota_mix(model);
+
+    for (uint64_t i = 0; i < RATIO_PROBES; i++) {
+        struct quota_ratio *row = (struct quota_ratio *)&quota->ratios[(key + i) % RATIOS];
+        uint64_t found = look(&row->model);
+
+        if (found == 0 && !make)
+            return NULL;
+        if (found == key || (found == 0 && (swap(&row->model, &found, key) || found == key)))
+            return row;
+    }
+    return NULL;
+}
+
+void quota_learn_ratio(struct quota *quota, uint64_t model, uint64_t bytes, uint64_t tokens)
+{
+    double ratio = bytes > 0 ? (double)tokens / (double)bytes : 0;
+    struct quota_ratio *row;
+
+    if (ratio < RATIO_MIN || ratio > RATIO_MAX)
+        return;
+    row = ratio_of(quota, model, true);
+    if (row != NULL)
+        move(&row->value, RATIO_PRIOR, ratio, RATIO_WEIGHT);
+}
+
+uint64_t quota_tokens(const struct quota *quota, uint64_t model, uint64_t bytes)
+{
+    const struct quota_ratio *row = ratio_of(quota, model, false);
+    uint64_t bits = row != NULL ? peek(&row->value) : 0;
+    double tokens = ceil((double)bytes * (bits != 0 ? as_double(bits) : RATIO_PRIOR));
+
+    if (tokens < 1)
+        return 1;
+    return tokens < (double)QUOTA_MAX_TOKENS ? (uint64_t)tokens : QUOTA_MAX_TOKENS;
+}
+
+/* --- readers --- */
+
+void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum)
+{
+    const struct quota_column *col = quota_column_of(quota, column);
+
+    sum->reserved = enqueued_of(look(&col->shared.enqueued));
+    sum->foreign = quota_foreign_of(col, now_ms);
+    sum->limit = quota_limit_of(col);
+    sum->drain_rate = rate_of(col);
+    sum->placed = placed_in(peek(&col->shared.placed), now_ms);
+    sum->full_for_ms = full_for_ms(col, now_ms);
+    sum->full_tokens = sum->full_for_ms > 0 ? peek(&col->shared.full_tokens) : 0;
+}
+
+void quota_describe(const struct quota *quota, uint32_t column, uint64_t now_ms,
+                    struct pick_candidate *candidate)
+{
+    struct quota_sum sum;
+
+    quota_read(quota, column, now_ms, &sum);
+    candidate->enqueued = sum.reserved + sum.foreign;
+    candidate->limit = sum.limit;
+    candidate->drain_rate = sum.drain_rate;
+    candidate->placed = sum.placed;
+    candidate->full_tokens = sum.full_tokens;
+    candidate->full_for_ms = sum.full_for_ms;
+}

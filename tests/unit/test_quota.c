@@ -1,0 +1,1618 @@
+/* quota: what fits where, what a reservation goes through, what a death leaves behind. The ledger
+ * is compiled into this file with its atomic steps as points at which a scheduler decides who goes
+ * on, so that it runs in every order that several processes could run it in. Processes are
+ * coroutines there, threads where they are to collide, and processes where one is killed. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+#include <cmocka.h>
+
+static void step(void);
+#define QUOTA_STEP() step()
+#include "balancer/quota.c"
+#include "balancer/quota_learn.c"
+
+#define HOUR   3600000u
+#define MINUTE 60000u
+#define NOW    (1000u * (uint64_t)HOUR)
+#define M      UINT64_C(1000000)
+
+/* --- a small ledger --- */
+
+static struct quota *q;
+
+static void bind_column(uint32_t column, uint32_t fingerprint, uint64_t limit)
+{
+    quota_bind(q, column, &(struct quota_terms){.fingerprint = fingerprint, .limit = limit});
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_int_equal(quota_new(4, 64, &q), 0);
+    for (uint32_t c = 0; c < 4; c++)
+        bind_column(c, 100 + c, 100);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    quota_free(q);
+    q = NULL;
+    return 0;
+}
+
+static struct quota_sum sum_at(uint32_t column, uint64_t now_ms)
+{
+    struct quota_sum sum;
+
+    quota_read(q, column, now_ms, &sum);
+    return sum;
+}
+
+static uint64_t reserved(uint32_t column)
+{
+    return sum_at(column, NOW).reserved;
+}
+
+static struct quota_claim must_reserve(uint32_t column, uint64_t tokens, uint64_t now_ms)
+{
+    struct quota_claim claim;
+
+    assert_int_equal(quota_reserve(q, 1, column, tokens, 0, now_ms, &claim), 0);
+    return claim;
+}
+
+static int try_reserve(uint32_t column, uint64_t tokens, uint64_t now_ms)
+{
+    struct quota_claim claim;
+
+    return quota_reserve(q, 1, column, tokens, 0, now_ms, &claim);
+}
+
+static void commit(const struct quota_claim *claim, const char *id)
+{
+    assert_int_equal(quota_commit(q, claim, id, strlen(id)), 0);
+}
+
+static void must_live(uint32_t column, uint64_t tokens, const char *id, uint64_t now_ms)
+{
+    struct quota_claim claim = must_reserve(column, tokens, now_ms);
+
+    commit(&claim, id);
+}
+
+static bool release(uint32_t column, const char *id, enum quota_end how, uint64_t now_ms)
+{
+    return quota_release(q, 1, column, id, strlen(id), how, now_ms);
+}
+
+static bool progress(uint32_t column, const char *id, uint64_t done, uint64_t total,
+                     uint64_t now_ms)
+{
+    return quota_progress(q, column, id, strlen(id), done, total, now_ms);
+}
+
+static int adopt(uint32_t column, uint64_t token, const char *id, uint64_t tokens, uint64_t now_ms)
+{
+    return quota_adopt(q, 2, column, token, id, strlen(id), tokens, 0, now_ms);
+}
+
+/* What is in the table for a column. */
+static uint64_t table_sum(uint32_t column)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t i = 0; i < peek(&q->shared.high); i++) {
+        const struct reservation *r = place_at(q, i);
+
+        if (is_counted(peek(&r->word)) && column_of(r) == column)
+            sum += peek(&r->tokens);
+    }
+    return sum;
+}
+
+static unsigned num_in(enum quota_state state)
+{
+    unsigned n = 0;
+
+    for (uint64_t i = 0; i < peek(&q->shared.high); i++)
+        n += state_of(peek(&place_at(q, i)->word)) == state;
+    return n;
+}
+
+/* --- the scheduler --- */
+
+#define PROCESSES  3
+#define MAX_STEPS  256
+#define STACK_SIZE (256 * 1024)
+
+struct process {
+    void (*body)(struct process *self);
+    ucontext_t context;
+    char *stack;
+    bool done;
+    int kill_after; /* steps; -1: never */
+    int steps;
+    int result;
+    bool flag;
+};
+
+static _Thread_local struct process *self_process; /* NULL: everything runs straight on */
+static struct process processes[PROCESSES];
+static ucontext_t scheduler;
+static char snapshot[16384];
+
+static void step(void)
+{
+    if (self_process != NULL)
+        swapcontext(&self_process->context, &scheduler);
+}
+
+static void run_process(void)
+{
+    self_process->body(self_process);
+    self_process->done = true;
+    swapcontext(&self_process->context, &scheduler);
+}
+
+static void go_on(struct process *p)
+{
+    if (p->kill_after >= 0 && p->steps >= p->kill_after) {
+        p->done = true;
+        return;
+    }
+    p->steps++;
+    self_process = p;
+    swapcontext(&scheduler, &p->context);
+    self_process = NULL;
+}
+
+static void begin(struct process *p)
+{
+    if (p->stack == NULL)
+        p->stack = malloc(STACK_SIZE);
+    assert_non_null(p->stack);
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(p->stack, STACK_SIZE); /* of one who died there */
+#endif
+    getcontext(&p->context);
+    p->context.uc_stack.ss_sp = p->stack;
+    p->context.uc_stack.ss_size = STACK_SIZE;
+    p->context.uc_link = NULL;
+    makecontext(&p->context, run_process, 0);
+    p->done = p->flag = false;
+    p->result = p->steps = 0;
+}
+
+/* The limit is never passed, and what is in the table is always in E. */
+static void check_always(void)
+{
+    for (uint32_t c = 0; c < 2; c++) {
+        uint64_t e = enqueued_of(peek(&quota_column_of(q, c)->shared.enqueued));
+
+        assert_true(table_sum(c) <= e);
+        assert_true(table_sum(c) <= 100);
+    }
+}
+
+/* Of those alive the one that ran last comes first; the others cost one of the `bound` preemptions.
+ */
+static int run_schedule(int num, int bound, int *choices, int *alive)
+{
+    int steps = 0, last = -1, preemptions = 0;
+
+    for (int i = 0; i < num; i++)
+        begin(&processes[i]);
+    for (;; steps++) {
+        int order[PROCESSES], n = 0;
+        bool running = last >= 0 && !processes[last].done;
+
+        if (running)
+            order[n++] = last;
+        for (int i = 0; i < num && !(running && preemptions >= bound); i++) {
+            if (i != last && !processes[i].done)
+                order[n++] = i;
+        }
+        alive[steps] = n;
+        if (n == 0)
+            return steps;
+        assert_true(steps + 1 < MAX_STEPS);
+        preemptions += running && choices[steps] != 0;
+        last = order[choices[steps]];
+        go_on(&processes[last]);
+        check_always();
+    }
+}
+
+/* Run `num` processes on the ledger as it is now in every order with at most `bound` preemptions.
+ * Returns how many orders there were. */
+static int in_every_order(int num, int bound, void (*check)(int num))
+{
+    int choices[MAX_STEPS] = {0}, alive[MAX_STEPS], runs = 0;
+
+#ifdef __SANITIZE_THREAD__
+    skip(); /* it does not follow coroutines */
+#endif
+    assert_true(q->size <= sizeof(snapshot));
+    memcpy(snapshot, (void *)q, q->size);
+    for (;;) {
+        int steps = run_schedule(num, bound, choices, alive);
+
+        check(num);
+        memcpy((void *)q, snapshot, q->size);
+        runs++;
+        while (steps > 0 && choices[steps - 1] + 1 >= alive[steps - 1])
+            choices[--steps] = 0;
+        if (steps == 0)
+            return runs;
+        choices[steps - 1]++;
+    }
+}
+
+static void crew(int nth, void (*body)(struct process *), int kill_after)
+{
+    processes[nth].body = body;
+    processes[nth].kill_after = kill_after;
+}
+
+static uint32_t owner_of_process(const struct process *p)
+{
+    return 10 + (uint32_t)(p - processes);
+}
+
+/* The master comes by: whoever died is undone, and everything adds up. */
+static void clean_up(int num)
+{
+    for (int i = 0; i < num; i++) {
+        if (processes[i].kill_after >= 0)
+            quota_undo_owner(q, owner_of_process(&processes[i]));
+    }
+    assert_true(quota_repair(q, NULL));
+    assert_int_equal(num_in(QUOTA_RESERVING) + num_in(QUOTA_RELEASING), 0);
+    for (uint32_t c = 0; c < 2; c++)
+        assert_int_equal(reserved(c), table_sum(c));
+}
+
+/* --- one after the other: reservations --- */
+
+static void a_job_is_counted_from_its_reservation_to_its_end(void **state)
+{
+    struct quota_claim claim = must_reserve(0, 60, NOW);
+
+    (void)state;
+    assert_int_equal(reserved(0), 60);
+    assert_int_equal(reserved(1), 0);
+    commit(&claim, "batch_1");
+    assert_int_equal(reserved(0), 60);
+    assert_true(release(0, "batch_1", QUOTA_FINISHED, NOW + HOUR));
+    assert_int_equal(reserved(0), 0);
+    assert_false(release(0, "batch_1", QUOTA_FINISHED, NOW + HOUR));
+}
+
+static void a_job_that_does_not_fit_now_is_not_counted(void **state)
+{
+    struct quota_claim claim;
+
+    (void)state;
+    must_reserve(0, 60, NOW);
+    assert_int_equal(try_reserve(0, 40, NOW), 0);
+    assert_int_equal(quota_reserve(q, 1, 0, 1, 0, NOW, &claim), ERR_LIMIT);
+    assert_int_equal(claim.place, 0);
+    assert_int_equal(try_reserve(1, 101, NOW), ERR_LIMIT);
+    assert_int_equal(try_reserve(1, UINT64_MAX, NOW), ERR_LIMIT);
+    assert_int_equal(reserved(0), 100);
+    assert_int_equal(num_in(QUOTA_RESERVED), 2);
+}
+
+static void without_a_limit_everything_fits_but_what_cannot_be_counted(void **state)
+{
+    (void)state;
+    bind_column(3, 9, 0);
+    assert_int_equal(try_reserve(3, 1000 * M, NOW), 0);
+    assert_int_equal(try_reserve(3, UINT64_MAX, NOW), 0);
+    assert_int_equal(try_reserve(3, UINT64_MAX, NOW), ERR_LIMIT);
+    assert_true(reserved(3) == 1000 * M + QUOTA_MAX_TOKENS);
+}
+
+static void a_refused_create_gives_its_tokens_back_once(void **state)
+{
+    struct quota_claim claim = must_reserve(0, 60, NOW);
+
+    (void)state;
+    must_reserve(0, 40, NOW);
+    quota_cancel(q, 1, &claim, NOW);
+    assert_int_equal(reserved(0), 40);
+    quota_cancel(q, 1, &claim, NOW);
+    assert_int_equal(reserved(0), 40);
+    assert_int_equal(quota_commit(q, &claim, "batch_1", 7), ERR_NOT_FOUND);
+    memset(&claim, 0, sizeof(claim));
+    quota_cancel(q, 1, &claim, NOW);
+    assert_int_equal(quota_commit(q, &claim, "batch_1", 7), ERR_NOT_FOUND);
+}
+
+static void an_old_claim_does_not_touch_who_came_after_it(void **state)
+{
+    struct quota_claim old = must_reserve(0, 60, NOW), new;
+
+    (void)state;
+    quota_cancel(q, 1, &old, NOW);
+    new = must_reserve(0, 30, NOW);
+    assert_int_equal(new.place, old.place);
+    quota_cancel(q, 1, &old, NOW);
+    assert_int_equal(quota_commit(q, &old, "batch_1", 7), ERR_NOT_FOUND);
+    assert_int_equal(reserved(0), 30);
+    commit(&new, "batch_2");
+    assert_true(release(0, "batch_2", QUOTA_DROPPED, NOW));
+}
+
+static void the_same_id_on_two_deployments_is_two_batches(void **state)
+{
+    (void)state;
+    must_live(0, 10, "batch_1", NOW);
+    must_live(1, 20, "batch_1", NOW);
+    assert_false(release(2, "batch_1", QUOTA_DROPPED, NOW));
+    assert_true(release(1, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 10);
+    assert_int_equal(reserved(1), 0);
+}
+
+static void a_full_table_says_so_and_a_freed_place_is_used_again(void **state)
+{
+    char id[16];
+
+    (void)state;
+    bind_column(0, 100, 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 64; i++) {
+            snprintf(id, sizeof(id), "batch_%d", i);
+            must_live(0, 1, id, NOW);
+        }
+        assert_int_equal(try_reserve(0, 1, NOW), ERR_FULL);
+        assert_int_equal(adopt(0, 0, "batch_other", 5, NOW), ERR_FULL);
+        assert_int_equal(reserved(0), 64);
+        for (int i = 63; i >= 0; i--) {
+            snprintf(id, sizeof(id), "batch_%d", i);
+            assert_true(release(0, id, QUOTA_DROPPED, NOW));
+        }
+        assert_int_equal(reserved(0), 0);
+    }
+}
+
+/* Buckets overflow long before the table is full when all keys go to one. */
+static void a_reservation_whose_bucket_is_full_is_found_all_the_same(void **state)
+{
+    uint64_t mask = q->bucket_mask;
+    char id[16];
+
+    (void)state;
+    bind_column(0, 100, 0);
+    q->bucket_mask = 0;
+    for (int i = 0; i < 20; i++) {
+        snprintf(id, sizeof(id), "batch_%d", i);
+        must_live(0, 1, id, NOW);
+    }
+    assert_true(q->shared.overflowed > 0);
+    for (int i = 0; i < 20; i += 2) {
+        snprintf(id, sizeof(id), "batch_%d", i);
+        assert_true(release(0, id, QUOTA_DROPPED, NOW));
+    }
+    assert_true(quota_repair(q, NULL));
+    assert_true(q->shared.overflowed > 0);
+    for (int i = 1; i < 7; i += 2) {
+        snprintf(id, sizeof(id), "batch_%d", i);
+        assert_true(release(0, id, QUOTA_DROPPED, NOW));
+    }
+    assert_true(quota_repair(q, NULL));
+    assert_true(q->shared.overflowed == 0);
+    for (int i = 7; i < 20; i += 2) {
+        snprintf(id, sizeof(id), "batch_%d", i);
+        assert_true(release(0, id, QUOTA_DROPPED, NOW));
+    }
+    assert_int_equal(reserved(0), 0);
+    q->bucket_mask = mask;
+}
+
+static void sizes_that_make_no_sense_are_refused(void **state)
+{
+    struct quota *none = NULL;
+
+    (void)state;
+    assert_int_equal(quota_new(0, 1, &none), ERR_INVALID);
+    assert_int_equal(quota_new(1, 0, &none), ERR_INVALID);
+    assert_int_equal(quota_new(1, UINT32_MAX, &none), ERR_INVALID);
+    assert_null(none);
+    quota_free(NULL);
+}
+
+static void
+a_known_deployment_keeps_its_ledger_over_reloads_and_another_one_starts_empty(void **state)
+{
+    (void)state;
+    must_live(0, 60, "batch_1", NOW);
+    must_live(1, 10, "batch_2", NOW);
+    quota_learn_limit(q, 0, 80);
+    bind_column(0, 100, 90);
+    assert_int_equal(sum_at(0, NOW).limit, 80);
+    assert_int_equal(reserved(0), 60);
+    bind_column(0, 555, 90);
+    assert_int_equal(sum_at(0, NOW).limit, 90);
+    assert_int_equal(reserved(0), 0);
+    assert_int_equal(reserved(1), 10);
+    assert_false(release(0, "batch_1", QUOTA_DROPPED, NOW));
+}
+
+/* --- adopting --- */
+
+static void after_a_restart_the_ledger_is_rebuilt_from_what_runs(void **state)
+{
+    (void)state;
+    assert_int_equal(adopt(0, 0, "batch_1", 70, NOW), 0);
+    assert_int_equal(adopt(0, 0, "batch_2", 70, NOW), 0); /* the provider took it: no limit */
+    assert_int_equal(adopt(0, 0, "batch_1", 70, NOW), 0);
+    assert_int_equal(reserved(0), 140);
+    assert_int_equal(try_reserve(0, 1, NOW), ERR_LIMIT);
+    assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 70);
+}
+
+static void what_was_foreign_is_ours_once_it_is_adopted(void **state)
+{
+    (void)state;
+    quota_learn_enqueued(q, 0, 90, NOW);
+    assert_int_equal(sum_at(0, NOW).foreign, 90);
+    assert_int_equal(adopt(0, 0, "batch_1", 70, NOW), 0);
+    assert_int_equal(sum_at(0, NOW).foreign, 20);
+    assert_int_equal(reserved(0), 70);
+}
+
+static void a_create_in_flight_is_not_adopted_a_second_time(void **state)
+{
+    uint64_t token = quota_token(q, 0, "marker", 6);
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 1, 0, 60, token, NOW, &claim), 0);
+    assert_int_equal(adopt(0, token, "batch_1", 60, NOW), 0);
+    assert_int_equal(reserved(0), 60);
+    commit(&claim, "batch_1");
+    assert_int_equal(adopt(0, token, "batch_1", 60, NOW), 0);
+    assert_int_equal(reserved(0), 60);
+    assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 0);
+}
+
+/* --- deaths --- */
+
+static void a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is_found(void **state)
+{
+    uint64_t token = quota_token(q, 0, "marker", 6);
+    struct quota_claim claim;
+    struct quota_undone undone;
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 7, 0, 60, token, NOW, &claim), 0);
+    must_reserve(0, 10, NOW);
+    undone = quota_undo_owner(q, 7);
+    assert_int_equal(undone.orphans, 1);
+    assert_int_equal(undone.freed, 0);
+    assert_int_equal(reserved(0), 70);
+    assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_true(view.orphan);
+    assert_true(view.token == token);
+    assert_string_equal(view.id, "");
+    assert_int_equal(view.tokens, 60);
+    assert_false(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_int_equal(adopt(0, token, "batch_1", 999, NOW), 0);
+    assert_int_equal(reserved(0), 70);
+    assert_int_equal(num_in(QUOTA_ORPHAN), 0);
+    assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 10);
+}
+
+static void an_orphan_that_never_became_a_batch_is_released_by_its_token(void **state)
+{
+    uint64_t token = quota_token(q, 0, "marker", 6);
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 7, 0, 60, token, NOW, &claim), 0);
+    assert_false(quota_release_token(q, 1, token, NOW)); /* its owner is about to decide that */
+    quota_undo_owner(q, 7);
+    assert_false(quota_release_token(q, 1, 0, NOW));
+    assert_true(quota_release_token(q, 1, token, NOW));
+    assert_int_equal(reserved(0), 0);
+}
+
+static void a_live_batch_does_not_die_with_the_worker_that_created_it(void **state)
+{
+    struct quota_undone undone;
+
+    (void)state;
+    must_live(0, 60, "batch_1", NOW);
+    undone = quota_undo_owner(q, 1);
+    assert_int_equal(undone.freed + undone.orphans, 0);
+    assert_int_equal(reserved(0), 60);
+    assert_true(progress(0, "batch_1", 0, 0, NOW));
+}
+
+static void a_wrong_sum_is_found_and_put_right(void **state)
+{
+    uint32_t repaired = 9;
+
+    (void)state;
+    must_live(0, 60, "batch_1", NOW);
+    assert_true(quota_repair(q, &repaired));
+    assert_int_equal(repaired, 0);
+    put(&quota_column_of(q, 0)->shared.enqueued, 95);
+    put(&quota_column_of(q, 1)->shared.enqueued, 5);
+    assert_true(quota_repair(q, &repaired));
+    assert_int_equal(repaired, 2);
+    assert_int_equal(reserved(0), 60);
+    assert_int_equal(reserved(1), 0);
+}
+
+static void nothing_is_repaired_while_somebody_is_half_way(void **state)
+{
+    uint64_t place, word;
+
+    (void)state;
+    put(&quota_column_of(q, 0)->shared.enqueued, 95);
+    assert_true(claim(q, 7, &place, &word));
+    assert_false(quota_repair(q, NULL));
+    assert_int_equal(reserved(0), 95);
+    assert_int_equal(quota_undo_owner(q, 7).freed, 1);
+    assert_true(quota_repair(q, NULL));
+    assert_int_equal(reserved(0), 0);
+}
+
+/* --- watching and leases --- */
+
+static void a_reservation_is_due_a_minute_after_anybody_looked(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    must_live(0, 60, "batch_1", NOW);
+    must_reserve(0, 10, NOW); /* in flight: nothing to ask about yet */
+    assert_false(quota_watch(q, &cursor, NOW + MINUTE - 1, &view));
+    assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_string_equal(view.id, "batch_1");
+    assert_int_equal(view.column, 0);
+    assert_int_equal(view.tokens, 60);
+    assert_false(view.orphan || view.last_call);
+    assert_false(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_int_equal(cursor, 0);
+    assert_false(quota_watch(q, &cursor, NOW + 2 * MINUTE - 1, &view));
+    assert_true(progress(0, "batch_1", 0, 0, NOW + 2 * MINUTE));
+    assert_false(quota_watch(q, &cursor, NOW + 3 * MINUTE - 1, &view));
+    assert_true(quota_watch(q, &cursor, NOW + 3 * MINUTE, &view));
+}
+
+static void all_that_are_due_are_named_once(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0, seen = 0;
+    char id[16];
+
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        snprintf(id, sizeof(id), "batch_%d", i);
+        must_live(0, 1, id, NOW);
+    }
+    while (quota_watch(q, &cursor, NOW + MINUTE, &view))
+        seen |= 1u << atoi(view.id + 6);
+    assert_int_equal(seen, (1u << 30) - 1);
+}
+
+static void an_id_too_long_to_keep_still_finds_its_reservation(void **state)
+{
+    char id[QUOTA_ID_SIZE + 1];
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    memset(id, 'x', sizeof(id));
+    id[QUOTA_ID_SIZE] = '\0';
+    must_live(0, 10, id, NOW);
+    assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_string_equal(view.id, "");
+    assert_true(release(0, id, QUOTA_DROPPED, NOW));
+    id[QUOTA_ID_SIZE - 1] = '\0';
+    must_live(0, 10, id, NOW);
+    cursor = 0;
+    assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_string_equal(view.id, id);
+}
+
+static void a_lease_ends_after_26_hours(void **state)
+{
+    (void)state;
+    must_live(0, 60, "batch_1", NOW);
+    must_live(0, 10, "batch_2", NOW + 1);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS - 1), 0);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS), 1);
+    assert_int_equal(reserved(0), 10);
+    assert_false(progress(0, "batch_1", 0, 0, NOW));
+}
+
+static void an_orphan_ends_with_its_lease_and_a_create_in_flight_does_not(void **state)
+{
+    struct quota_claim claim;
+
+    (void)state;
+    must_reserve(0, 10, NOW);
+    assert_int_equal(quota_reserve(q, 7, 0, 60, 0, NOW, &claim), 0);
+    quota_undo_owner(q, 7);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS), 1);
+    assert_int_equal(reserved(0), 10);
+}
+
+static void where_jobs_never_expire_one_is_asked_about_before_it_is_released(void **state)
+{
+    uint64_t end_ms = NOW + QUOTA_LEASE_MS;
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    quota_bind(q, 0, &(struct quota_terms){.fingerprint = 100, .limit = 100, .ask_first = true});
+    must_live(0, 60, "batch_1", NOW);
+    assert_int_equal(quota_expire(q, 1, end_ms), 0);
+    assert_true(quota_watch(q, &cursor, end_ms, &view));
+    assert_true(view.last_call);
+    assert_true(progress(0, "batch_1", 1, 10, end_ms + 1)); /* it runs: an hour more */
+    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS), 0);
+    end_ms += 1 + QUOTA_EXTEND_MS;
+    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS - 1), 0);
+    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS), 1); /* nobody answered */
+    assert_int_equal(reserved(0), 0);
+}
+
+static void an_adopted_batch_has_the_lease_that_is_left_of_it(void **state)
+{
+    (void)state;
+    assert_int_equal(quota_adopt(q, 2, 0, 0, "batch_1", 7, 10, 20 * HOUR, NOW), 0);
+    assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR - 1), 0);
+    assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR), 1);
+}
+
+/* --- limits, foreign work, refusals --- */
+
+static void the_lower_of_configured_and_learned_limit_counts(void **state)
+{
+    (void)state;
+    quota_learn_limit(q, 0, 0);
+    assert_int_equal(sum_at(0, NOW).limit, 100);
+    quota_learn_limit(q, 0, 500);
+    assert_int_equal(sum_at(0, NOW).limit, 100);
+    quota_learn_limit(q, 0, 50);
+    assert_int_equal(sum_at(0, NOW).limit, 50);
+    assert_int_equal(try_reserve(0, 51, NOW), ERR_LIMIT);
+    bind_column(3, 9, 0);
+    assert_int_equal(sum_at(3, NOW).limit, 0);
+    quota_learn_limit(q, 3, 70);
+    assert_int_equal(sum_at(3, NOW).limit, 70);
+}
+
+static void what_others_enqueued_counts_and_drains(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 100); /* prior: 100 tokens/s */
+    must_live(0, 1000, "batch_1", NOW);
+    quota_learn_enqueued(q, 0, 28800 * 100 - 500, NOW);
+    assert_int_equal(sum_at(0, NOW).foreign, 28800 * 100 - 1500);
+    assert_int_equal(try_reserve(0, 600, NOW), ERR_LIMIT);
+    assert_in_range(sum_at(0, NOW + MINUTE).foreign, 28800 * 100 - 1500 - 6500,
+                    28800 * 100 - 1500 - 5500);
+    assert_int_equal(try_reserve(0, 600, NOW + MINUTE), 0);
+    assert_int_equal(sum_at(0, NOW + 9 * HOUR).foreign, 0);
+    quota_learn_enqueued(q, 0, 5, NOW); /* less than ours: nothing of others */
+    assert_int_equal(sum_at(0, NOW).foreign, 0);
+}
+
+static void a_header_tells_what_one_job_counts_when_nothing_else_moved(void **state)
+{
+    (void)state;
+    must_live(0, 10, "batch_1", NOW);
+    assert_int_equal(quota_learn_enqueued(q, 0, 12, NOW), 0); /* the first one tells nothing */
+    must_live(0, 10, "batch_2", NOW);
+    assert_int_equal(quota_learn_enqueued(q, 0, 27, NOW), 15);
+    must_live(0, 10, "batch_3", NOW);
+    must_live(0, 10, "batch_4", NOW);
+    assert_int_equal(quota_learn_enqueued(q, 0, 60, NOW), 0);
+    must_live(0, 10, "batch_5", NOW);
+    assert_int_equal(quota_learn_enqueued(q, 0, 55, NOW), 0); /* others ended meanwhile */
+}
+
+static void a_deployment_that_says_it_is_full_is_full_for_jobs_of_that_size(void **state)
+{
+    struct quota_claim claim = must_reserve(0, 40, NOW);
+
+    (void)state;
+    quota_cancel(q, 1, &claim, NOW);
+    quota_full(q, 0, 40, NOW);
+    assert_int_equal(sum_at(0, NOW).foreign, 61);
+    assert_int_equal(try_reserve(0, 40, NOW), ERR_LIMIT);
+    assert_int_equal(try_reserve(0, 39, NOW), 0);
+    quota_full(q, 1, 101, NOW); /* larger than the limit: that says nothing about what is there */
+    assert_int_equal(sum_at(1, NOW).foreign, 0);
+}
+
+static void a_refused_size_rests_a_minute_then_two_up_to_sixteen(void **state)
+{
+    static const uint64_t minutes[] = {1, 2, 4, 8, 16, 16};
+    uint64_t now = NOW;
+
+    (void)state;
+    bind_column(0, 100, 0); /* no limit is known: only the refusal is */
+    for (size_t i = 0; i < sizeof(minutes) / sizeof(minutes[0]); i++) {
+        quota_full(q, 0, 40, now);
+        quota_full(q, 0, 50, now + 1); /* was under way at the same time */
+        assert_int_equal(sum_at(0, now).full_for_ms, minutes[i] * MINUTE);
+        assert_int_equal(sum_at(0, now).full_tokens, 40);
+        now += minutes[i] * MINUTE;
+        assert_int_equal(try_reserve(0, 40, now - 1), ERR_LIMIT);
+        assert_int_equal(sum_at(0, now).full_for_ms, 0);
+    }
+    quota_full(q, 0, 40, now + HOUR); /* long after: the first of another row */
+    assert_int_equal(sum_at(0, now + HOUR).full_for_ms, MINUTE);
+    quota_full(q, 0, 30, now + HOUR + 1);
+    assert_int_equal(try_reserve(0, 30, now + HOUR + 1), ERR_LIMIT);
+    assert_int_equal(try_reserve(0, 29, now + HOUR + 1), 0);
+}
+
+static void an_accepted_job_of_that_size_ends_the_row_of_refusals(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 0);
+    quota_full(q, 0, 40, NOW);
+    must_live(0, 39, "batch_1", NOW + MINUTE);
+    quota_full(q, 0, 40, NOW + MINUTE);
+    assert_int_equal(sum_at(0, NOW + MINUTE).full_for_ms, 2 * MINUTE);
+    must_live(0, 40, "batch_2", NOW + 3 * MINUTE);
+    quota_full(q, 0, 40, NOW + 3 * MINUTE);
+    assert_int_equal(sum_at(0, NOW + 3 * MINUTE).full_for_ms, MINUTE);
+}
+
+/* --- drain rates --- */
+
+static void before_anything_finished_a_limit_drains_in_eight_hours(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    assert_true(sum_at(0, NOW).drain_rate == 50);
+    bind_column(3, 9, 0);
+    assert_true(sum_at(3, NOW).drain_rate == (double)PICK_PRIOR_LIMIT / 28800);
+}
+
+static void finished_jobs_move_the_drain_rate_to_what_makes_the_expectation_true(void **state)
+{
+    uint64_t now = NOW;
+
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    for (int i = 0; i < 60; i++) {
+        must_live(0, 400000, "batch_1", now);
+        must_live(0, 400000, "batch_2", now);
+        release(0, "batch_1", QUOTA_FINISHED, now + 4000 * 1000u); /* 100 tokens/s */
+        release(0, "batch_2", QUOTA_FINISHED, now + 8000 * 1000u);
+        now += 10 * HOUR;
+    }
+    assert_true(fabs(sum_at(0, now).drain_rate - 100) < 0.1);
+}
+
+static void dropped_jobs_and_adopted_ones_say_nothing_about_it(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, M, "batch_1", NOW);
+    release(0, "batch_1", QUOTA_DROPPED, NOW + 1000);
+    assert_int_equal(adopt(0, 0, "batch_2", M, NOW), 0);
+    release(0, "batch_2", QUOTA_FINISHED, NOW + 1000);
+    assert_true(sum_at(0, NOW).drain_rate == 50);
+}
+
+static void a_tiny_job_that_waited_does_not_make_a_deployment_slow(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, 500, "batch_1", NOW);
+    release(0, "batch_1", QUOTA_FINISHED, NOW + HOUR);
+    assert_true(sum_at(0, NOW).drain_rate > 49.9);
+}
+
+static void slow_progress_lowers_the_rate_and_good_progress_does_not_raise_it(void **state)
+{
+    double rate;
+
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, 360000, "batch_1", NOW); /* two hours at that rate */
+    assert_true(progress(0, "batch_1", 0, 1000, NOW + 9 * MINUTE));
+    assert_true(progress(0, "batch_1", 900, 1000, NOW + 30 * MINUTE));
+    assert_true(sum_at(0, NOW).drain_rate == 50);
+    assert_true(progress(0, "batch_1", 300, 1000, NOW + 2 * HOUR)); /* 15 tokens/s */
+    rate = sum_at(0, NOW).drain_rate;
+    assert_true(fabs(rate - (50 - 35 * 0.125)) < 0.01);
+    assert_true(progress(0, "batch_1", 300, 1000, NOW + 2 * HOUR + 1)); /* again too early */
+    assert_true(sum_at(0, NOW).drain_rate == rate);
+}
+
+static void a_job_that_is_late_without_any_line_done_lowers_it_too(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, 360000, "batch_1", NOW);
+    progress(0, "batch_1", 0, 1000, NOW + HOUR);
+    assert_true(sum_at(0, NOW).drain_rate == 50);
+    progress(0, "batch_1", 0, 1000, NOW + 4 * HOUR);
+    assert_true(sum_at(0, NOW).drain_rate < 50);
+    for (uint64_t t = 5; t < 2000; t++)
+        progress(0, "batch_1", 1, UINT64_MAX, NOW + t * HOUR);
+    assert_true(sum_at(0, NOW).drain_rate > 360000 / 172800.0 - 0.01);
+}
+
+static void nonsense_about_progress_changes_nothing(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, 360000, "batch_1", NOW);
+    assert_true(progress(0, "batch_1", 5, 0, NOW + 3 * HOUR));
+    assert_true(progress(0, "batch_1", 5, 1, NOW + HOUR));
+    assert_true(sum_at(0, NOW).drain_rate == 50);
+    assert_false(progress(0, "batch_unknown", 5, 10, NOW + 3 * HOUR));
+}
+
+static void tokens_per_byte_are_learned_for_each_model(void **state)
+{
+    (void)state;
+    assert_int_equal(quota_tokens(q, 7, 1000), 250);
+    assert_int_equal(quota_tokens(q, 7, 0), 1);
+    for (int i = 0; i < 40; i++)
+        quota_learn_ratio(q, 7, 1000, 400);
+    assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
+    assert_int_equal(quota_tokens(q, 8, 1000), 250);
+    quota_learn_ratio(q, 7, 1000, 0);
+    quota_learn_ratio(q, 7, 1000, 4001);
+    quota_learn_ratio(q, 7, 0, 5);
+    assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
+    assert_true(quota_tokens(q, 7, UINT64_MAX) == QUOTA_MAX_TOKENS);
+    for (uint64_t model = 100; model < 1000; model++)
+        quota_learn_ratio(q, model, 1000, 800); /* more models than rows: the prior for the rest */
+    assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
+}
+
+/* --- the verdict --- */
+
+static const char *const names[] = {"east", "west"};
+
+static void a_job_larger_than_every_limit_never_fits_and_all_limits_are_named(void **state)
+{
+    struct pick_candidate c[2] = {{.limit = 100}, {.limit = 2000}};
+    char text[256];
+    uint64_t wait_ms = 7;
+
+    (void)state;
+    assert_int_equal(quota_verdict(c, 2, 2001, &wait_ms), QUOTA_NEVER_FITS);
+    assert_int_equal(wait_ms, 0);
+    quota_explain(c, names, 2, 2001, text, sizeof(text));
+    assert_string_equal(text,
+                        "This batch is about 2001 enqueued tokens, more than the limit of every "
+                        "deployment of this model: east 100, west 2000. Split its input file.");
+    quota_explain(c, names, 2, 2001, text, 40);
+    assert_int_equal(strlen(text), 39);
+    assert_string_equal(text + 36, "...");
+}
+
+static void a_job_that_does_not_fit_now_waits_until_the_first_has_drained_enough(void **state)
+{
+    struct pick_candidate c[2] = {{.limit = 1000, .enqueued = 900, .drain_rate = 2},
+                                  {.limit = 2000, .enqueued = 1900, .drain_rate = 10}};
+    char text[256];
+    uint64_t wait_ms;
+
+    (void)state;
+    assert_int_equal(quota_verdict(c, 2, 600, &wait_ms), QUOTA_NOT_NOW);
+    assert_int_equal(wait_ms, 50000);
+    assert_int_equal(quota_verdict(c, 2, 1500, &wait_ms), QUOTA_NOT_NOW);
+    assert_int_equal(wait_ms, 140000);
+    assert_int_equal(quota_verdict(c, 2, 101, &wait_ms), QUOTA_NOT_NOW);
+    assert_int_equal(wait_ms, 1000);
+    assert_int_equal(quota_verdict(c, 2, 100, &wait_ms), QUOTA_FITS);
+    assert_int_equal(wait_ms, 0);
+    quota_explain(c, names, 2, 600, text, sizeof(text));
+    assert_string_equal(
+        text,
+        "This batch is about 600 enqueued tokens, which no deployment of this model has room for "
+        "now: east 100 of 1000 free, west 100 of 2000 free. Room is expected in 50 s.");
+}
+
+static void a_size_that_was_just_refused_waits_for_the_end_of_that_rest(void **state)
+{
+    struct pick_candidate c = {.full_tokens = 50, .full_for_ms = 30000};
+    uint64_t wait_ms;
+
+    (void)state;
+    assert_int_equal(quota_verdict(&c, 1, 50, &wait_ms), QUOTA_NOT_NOW);
+    assert_int_equal(wait_ms, 30000);
+    assert_int_equal(quota_verdict(&c, 1, 49, NULL), QUOTA_FITS);
+}
+
+static void
+a_wait_is_at_most_a_day_and_nothing_to_choose_from_is_not_a_matter_of_tokens(void **state)
+{
+    struct pick_candidate c = {.limit = 1000, .enqueued = UINT64_MAX, .drain_rate = 1e-9};
+    uint64_t wait_ms;
+
+    (void)state;
+    assert_int_equal(quota_verdict(&c, 1, 1000, &wait_ms), QUOTA_NOT_NOW);
+    assert_int_equal(wait_ms, 24 * HOUR);
+    assert_int_equal(quota_verdict(NULL, 0, 1000, &wait_ms), QUOTA_FITS);
+}
+
+static void the_ledger_describes_a_candidate_for_the_choice(void **state)
+{
+    struct pick_candidate c = {.deployment = 5, .admitted = true};
+
+    (void)state;
+    must_live(0, 30, "batch_1", NOW);
+    quota_learn_enqueued(q, 0, 50, NOW);
+    quota_describe(q, 0, NOW, &c);
+    assert_int_equal(c.enqueued, 50);
+    assert_int_equal(c.limit, 100);
+    assert_int_equal(c.placed, 1);
+    assert_true(c.drain_rate == 100 / PICK_PRIOR_DRAIN_S);
+    assert_int_equal(c.full_for_ms, 0);
+    quota_full(q, 0, 60, NOW);
+    quota_describe(q, 0, NOW + HOUR, &c);
+    assert_int_equal(c.placed, 0);
+    quota_describe(q, 0, NOW, &c);
+    assert_int_equal(c.full_tokens, 60);
+    assert_true(c.deployment == 5 && c.admitted);
+}
+
+/* Whatever happens in whatever order, E is the sum of what lives, and nothing is lost. */
+static void random_lives_of_many_jobs_add_up(void **state)
+{
+    static struct {
+        struct quota_claim claim;
+        char id[16];
+        uint64_t tokens;
+        int stage; /* 0 none, 1 reserved, 2 live */
+    } jobs[48];
+    uint64_t expected = 0, now = NOW;
+    uint32_t x = 1;
+
+    (void)state;
+    bind_column(0, 100, 5000);
+    for (int i = 0; i < 200000; i++) {
+        uint32_t n;
+
+        x = x * 1664525u + 1013904223u;
+        n = (x >> 16) % 48;
+        now += x >> 20 & 0xff;
+        if (jobs[n].stage == 0) {
+            jobs[n].tokens = x >> 24;
+            if (quota_reserve(q, 1, 0, jobs[n].tokens, i % 3 ? 0 : (uint64_t)i, now,
+                              &jobs[n].claim) == 0) {
+                expected += jobs[n].tokens;
+                jobs[n].stage = 1;
+            } else {
+                assert_true(expected + jobs[n].tokens > 5000);
+            }
+        } else if (jobs[n].stage == 1 && x >> 31) {
+            snprintf(jobs[n].id, sizeof(jobs[n].id), "batch_%d", i);
+            commit(&jobs[n].claim, jobs[n].id);
+            jobs[n].stage = 2;
+        } else {
+            if (jobs[n].stage == 1)
+                quota_cancel(q, 1, &jobs[n].claim, now);
+            else
+                assert_true(release(0, jobs[n].id, QUOTA_FINISHED, now));
+            expected -= jobs[n].tokens;
+            jobs[n].stage = 0;
+        }
+        assert_int_equal(reserved(0), expected);
+        if (i % 1000 == 0)
+            assert_int_equal(table_sum(0), expected);
+    }
+}
+
+/* --- at the same time --- */
+
+/* What the processes of a schedule do. Their numbers differ by `self - processes`. */
+
+static void do_reserve(struct process *self)
+{
+    struct quota_claim claim;
+
+    self->result = quota_reserve(q, owner_of_process(self), 0, 60, 0, NOW, &claim);
+}
+
+static void do_whole_life(struct process *self)
+{
+    uint32_t owner = owner_of_process(self);
+    char id[] = "batch_0";
+    struct quota_claim claim;
+
+    id[6] = (char)('0' + owner);
+    self->result = quota_reserve(q, owner, 0, 40, 0, NOW, &claim);
+    if (self->result != 0)
+        return;
+    self->result = quota_commit(q, &claim, id, 7);
+    if (self->result == 0)
+        self->flag = quota_release(q, owner, 0, id, 7, QUOTA_DROPPED, NOW);
+}
+
+static void do_reserve_and_cancel(struct process *self)
+{
+    struct quota_claim claim;
+
+    self->result = quota_reserve(q, owner_of_process(self), 0, 40, 0, NOW, &claim);
+    if (self->result == 0)
+        quota_cancel(q, owner_of_process(self), &claim, NOW);
+}
+
+#define TOKEN UINT64_C(0x123456789abcdef0)
+
+static void do_create(struct process *self)
+{
+    struct quota_claim claim;
+
+    self->result = quota_reserve(q, owner_of_process(self), 0, 40, TOKEN, NOW, &claim);
+    if (self->result == 0)
+        self->result = quota_commit(q, &claim, "batch_1", 7);
+}
+
+static void do_adopt(struct process *self)
+{
+    self->result = quota_adopt(q, owner_of_process(self), 0, TOKEN, "batch_1", 7, 40, 0, NOW);
+}
+
+static void do_release(struct process *self)
+{
+    self->flag = quota_release(q, owner_of_process(self), 0, "batch_1", 7, QUOTA_DROPPED, NOW);
+}
+
+static void do_expire(struct process *self)
+{
+    self->flag = quota_expire(q, owner_of_process(self), NOW + QUOTA_LEASE_MS) == 1;
+}
+
+static void do_watch(struct process *self)
+{
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    self->flag = quota_watch(q, &cursor, NOW + MINUTE, &view);
+    if (self->flag)
+        assert_string_equal(view.id, "batch_1");
+}
+
+/* One round as the master does it; whether it could see all. */
+static void do_repair(struct process *self)
+{
+    uint32_t repaired;
+
+    self->flag = quota_repair(q, &repaired);
+}
+
+static int num_flags(int num)
+{
+    int n = 0;
+
+    for (int i = 0; i < num; i++)
+        n += processes[i].flag;
+    return n;
+}
+
+static int num_ok(int num)
+{
+    int n = 0;
+
+    for (int i = 0; i < num; i++)
+        n += processes[i].result == 0;
+    return n;
+}
+
+static void check_one_reserved(int num)
+{
+    assert_int_equal(num_ok(num), 1);
+    assert_int_equal(reserved(0), 60);
+    assert_int_equal(num_in(QUOTA_RESERVED), 1);
+    clean_up(num);
+}
+
+/* Not only never two, but never none: nobody is refused for a place that nobody gets. */
+static void of_those_that_do_not_fit_together_exactly_one_gets_in(void **state)
+{
+    (void)state;
+    for (int i = 0; i < PROCESSES; i++)
+        crew(i, do_reserve, -1);
+    assert_in_range(in_every_order(2, 3, check_one_reserved), 1000, 10000000);
+    assert_in_range(in_every_order(3, 2, check_one_reserved), 1000, 10000000);
+}
+
+static void check_all_ended(int num)
+{
+    assert_int_equal(num_ok(num), num);
+    assert_int_equal(num_flags(num), num);
+    assert_int_equal(reserved(0), 0);
+    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+    clean_up(num);
+}
+
+static void lives_that_cross_leave_nothing_behind(void **state)
+{
+    (void)state;
+    crew(0, do_whole_life, -1);
+    crew(1, do_whole_life, -1);
+    assert_in_range(in_every_order(2, 3, check_all_ended), 1000, 10000000);
+}
+
+static void check_ended_once(int num)
+{
+    assert_int_equal(num_flags(num), 1);
+    assert_int_equal(reserved(0), 10);
+    clean_up(num);
+}
+
+static void of_many_that_see_an_end_exactly_one_ends_it(void **state)
+{
+    (void)state;
+    must_live(0, 40, "batch_1", NOW);
+    must_reserve(0, 10, NOW);
+    crew(0, do_release, -1);
+    crew(1, do_release, -1);
+    crew(2, do_expire, -1);
+    assert_in_range(in_every_order(2, 4, check_ended_once), 20, 10000000);
+    assert_in_range(in_every_order(3, 2, check_ended_once), 1000, 10000000);
+}
+
+static void check_asked_once(int num)
+{
+    assert_int_equal(num_flags(num), 1);
+}
+
+static void of_many_watchers_one_asks(void **state)
+{
+    (void)state;
+    must_live(0, 40, "batch_1", NOW);
+    for (int i = 0; i < PROCESSES; i++)
+        crew(i, do_watch, -1);
+    in_every_order(3, 3, check_asked_once);
+}
+
+static void check_created_once(int num)
+{
+    assert_int_equal(num_ok(num), num);
+    assert_int_equal(reserved(0), 40);
+    clean_up(num);
+    assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 0);
+}
+
+/* The batch exists from the moment that the create has gone out: so adopting begins after that. */
+static void do_commit_claimed(struct process *self)
+{
+    struct quota_claim claim = {
+        .place = 1, .column = 0, .tokens = 40, .word = peek(&place_at(q, 0)->word)};
+
+    self->result = quota_commit(q, &claim, "batch_1", 7);
+}
+
+static void a_batch_seen_in_a_list_while_its_create_is_answered_counts_once(void **state)
+{
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 10, 0, 40, TOKEN, NOW, &claim), 0);
+    crew(0, do_commit_claimed, -1);
+    crew(1, do_adopt, -1);
+    crew(2, do_adopt, -1);
+    assert_in_range(in_every_order(2, 4, check_created_once), 50, 10000000);
+    assert_in_range(in_every_order(3, 2, check_created_once), 50, 10000000);
+}
+
+static void check_repaired(int num)
+{
+    (void)num;
+    if (processes[num - 1].flag)
+        assert_int_equal(reserved(0), table_sum(0));
+    clean_up(num);
+}
+
+/* The sum is wrong by 5 at first, as after a death; others go on meanwhile. When the master says
+ * that it saw everything, the sum is right. */
+static void repairing_while_others_reserve_and_release_is_exact(void **state)
+{
+    (void)state;
+    must_live(0, 40, "batch_1", NOW);
+    quota_column_of(q, 0)->shared.enqueued += 5;
+    crew(0, do_reserve_and_cancel, -1);
+    crew(1, do_repair, -1);
+    assert_in_range(in_every_order(2, 3, check_repaired), 1000, 10000000);
+    crew(0, do_release, -1);
+    assert_in_range(in_every_order(2, 3, check_repaired), 1000, 10000000);
+    crew(0, do_release, -1);
+    crew(1, do_reserve, -1);
+    crew(2, do_repair, -1);
+    assert_in_range(in_every_order(3, 2, check_repaired), 1000, 10000000);
+}
+
+/* --- deaths at every step --- */
+
+static void check_death_in_life(int num)
+{
+    assert_int_equal(processes[1].result, 0);
+    assert_true(processes[1].flag);
+    clean_up(num);
+    /* Gone, or in flight and found at the end of its lease at the latest. */
+    assert_int_equal(reserved(0), 40 * (num_in(QUOTA_ORPHAN) + num_in(QUOTA_LIVE)));
+    quota_expire(q, 1, NOW + QUOTA_LEASE_MS);
+    assert_int_equal(reserved(0), 0);
+    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+}
+
+static void
+a_worker_that_dies_at_any_step_of_a_life_leaves_nothing_that_is_not_put_right(void **state)
+{
+    (void)state;
+    for (int kill_after = 0; kill_after < 45; kill_after++) {
+        crew(0, do_whole_life, kill_after);
+        crew(1, do_whole_life, -1);
+        in_every_order(2, 1, check_death_in_life);
+    }
+    assert_true(processes[0].steps < 44); /* it was killed at every step that it has */
+}
+
+static void check_death_in_create(int num)
+{
+    clean_up(num);
+    if (num_in(QUOTA_ORPHAN) + num_in(QUOTA_LIVE) == 0) {
+        assert_int_equal(reserved(0), 0);
+        return;
+    }
+    /* Wherever it died, the list finds the reservation, once. */
+    assert_int_equal(adopt(0, TOKEN, "batch_1", 40, NOW), 0);
+    assert_int_equal(reserved(0), 40);
+    assert_int_equal(num_in(QUOTA_LIVE), 1);
+    assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 0);
+}
+
+static void a_create_whose_worker_dies_at_any_step_is_adopted_or_was_never_counted(void **state)
+{
+    (void)state;
+    for (int kill_after = 0; kill_after < 35; kill_after++) {
+        crew(0, do_create, kill_after);
+        crew(1, do_reserve_and_cancel, -1);
+        in_every_order(2, 1, check_death_in_create);
+    }
+    assert_true(processes[0].steps < 34); /* it was killed at every step that it has */
+}
+
+static void check_death_in_release(int num)
+{
+    clean_up(num);
+    assert_int_equal(reserved(0), 40 * num_in(QUOTA_LIVE));
+    release(0, "batch_1", QUOTA_DROPPED, NOW);
+    assert_int_equal(reserved(0), 0);
+    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+}
+
+static void a_death_while_releasing_neither_loses_tokens_nor_gives_them_back_twice(void **state)
+{
+    (void)state;
+    must_live(0, 40, "batch_1", NOW);
+    for (int kill_after = 0; kill_after < 20; kill_after++) {
+        crew(0, do_release, kill_after);
+        crew(1, do_release, -1);
+        crew(2, do_expire, -1);
+        in_every_order(3, 2, check_death_in_release);
+    }
+    assert_true(processes[0].steps < 19); /* it was killed at every step that it has */
+}
+
+static void check_death_in_adopt(int num)
+{
+    clean_up(num);
+    assert_int_equal(reserved(0), 40);
+    assert_int_equal(adopt(0, TOKEN, "batch_1", 40, NOW), 0);
+    assert_int_equal(reserved(0), 40);
+    assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 0);
+}
+
+static void a_death_while_adopting_an_orphan_leaves_it_to_the_next(void **state)
+{
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 7, 0, 40, TOKEN, NOW, &claim), 0);
+    quota_undo_owner(q, 7);
+    for (int kill_after = 0; kill_after < 25; kill_after++) {
+        crew(0, do_adopt, kill_after);
+        crew(1, do_adopt, -1);
+        in_every_order(2, 2, check_death_in_adopt);
+    }
+    assert_true(processes[0].steps < 24); /* it was killed at every step that it has */
+}
+
+/* --- threads and processes that really collide --- */
+
+#define LIVES 4000
+
+static _Atomic uint64_t accepted;
+static _Atomic bool over;
+
+static void live_many(uint32_t owner, unsigned lives)
+{
+    uint32_t x = owner;
+    char id[24];
+
+    for (unsigned i = 0; i < lives; i++) {
+        struct quota_claim claim;
+        uint32_t column;
+
+        x = x * 1664525u + 1013904223u;
+        column = x >> 31;
+        snprintf(id, sizeof(id), "batch_%u_%u", owner, i);
+        if (quota_reserve(q, owner, column, x >> 16 & 31, i + 1, NOW + i, &claim) != 0)
+            continue;
+        atomic_fetch_add(&accepted, 1);
+        if (x & 0x1000) {
+            quota_cancel(q, owner, &claim, NOW + i);
+            continue;
+        }
+        assert_int_equal(quota_commit(q, &claim, id, strlen(id)), 0);
+        quota_learn_enqueued(q, column, 0, NOW + i);
+        quota_progress(q, column, id, strlen(id), 1, 2, NOW + HOUR);
+        assert_true(quota_release(q, owner, column, id, strlen(id), QUOTA_FINISHED, NOW + HOUR));
+    }
+}
+
+static void *run_worker(void *arg)
+{
+    live_many((uint32_t)(uintptr_t)arg, LIVES);
+    return NULL;
+}
+
+static void *run_master(void *arg)
+{
+    struct quota_view view;
+    uint32_t cursor = 0, counts[4];
+
+    (void)arg;
+    while (!atomic_load(&over)) {
+        quota_repair(q, NULL);
+        quota_watch(q, &cursor, NOW + HOUR, &view);
+        quota_expire(q, 5, NOW);
+        quota_count(q, counts);
+        for (uint32_t c = 0; c < 2; c++)
+            assert_true(reserved(c) <= 100);
+    }
+    return NULL;
+}
+
+static void workers_and_the_master_at_full_speed_lose_no_token(void **state)
+{
+    pthread_t workers[3], master;
+
+    (void)state;
+    atomic_store(&over, false);
+    atomic_store(&accepted, 0);
+    assert_int_equal(pthread_create(&master, NULL, run_master, NULL), 0);
+    for (uintptr_t i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&workers[i], NULL, run_worker, (void *)(10 + i)), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(workers[i], NULL);
+    atomic_store(&over, true);
+    pthread_join(master, NULL);
+    assert_true(accepted > LIVES);
+    assert_int_equal(reserved(0) + reserved(1), 0);
+    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+}
+
+/* A child that lives many lives, until it is killed. */
+static pid_t start_child(uint32_t owner)
+{
+    pid_t pid = fork();
+
+    assert_true(pid != -1);
+    if (pid == 0) {
+        for (;;)
+            live_many(owner, 1000000);
+    }
+    return pid;
+}
+
+static void kill_child(pid_t pid)
+{
+    int status;
+
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+/* Let them run on until E has changed that often. */
+static void wait_for_changes(unsigned changes)
+{
+    uint64_t last = 0;
+
+    while (changes > 0) {
+        uint64_t e = peek(&quota_column_of(q, 0)->shared.enqueued);
+
+        changes -= e != last;
+        last = e;
+        sched_yield();
+    }
+}
+
+static void killed_processes_leave_a_ledger_that_adds_up_within_a_repair(void **state)
+{
+    pid_t children[2] = {start_child(20), start_child(21)};
+
+    (void)state;
+    for (unsigned round = 0; round < 40; round++) {
+        unsigned victim = round & 1;
+
+        wait_for_changes(5 + round % 7);
+        kill_child(children[victim]);
+        quota_undo_owner(q, 20 + victim);
+        while (!quota_repair(q, NULL))
+            sched_yield(); /* the other one is in the middle of something */
+        children[victim] = start_child(20 + victim);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        kill_child(children[i]);
+        quota_undo_owner(q, 20 + i);
+    }
+    assert_true(quota_repair(q, NULL));
+    assert_int_equal(num_in(QUOTA_RESERVING) + num_in(QUOTA_RELEASING) + num_in(QUOTA_RESERVED), 0);
+    assert_int_equal(reserved(0), table_sum(0));
+    assert_int_equal(reserved(1), table_sum(1));
+    quota_expire(q, 1, NOW + 100 * QUOTA_LEASE_MS);
+    assert_int_equal(reserved(0) + reserved(1), 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_job_is_counted_from_its_reservation_to_its_end, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_job_that_does_not_fit_now_is_not_counted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(without_a_limit_everything_fits_but_what_cannot_be_counted,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_create_gives_its_tokens_back_once, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_old_claim_does_not_touch_who_came_after_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_same_id_on_two_deployments_is_two_batches, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_full_table_says_so_and_a_freed_place_is_used_again, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_reservation_whose_bucket_is_full_is_found_all_the_same,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(sizes_that_make_no_sense_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_known_deployment_keeps_its_ledger_over_reloads_and_another_one_starts_empty, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(after_a_restart_the_ledger_is_rebuilt_from_what_runs, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_was_foreign_is_ours_once_it_is_adopted, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_create_in_flight_is_not_adopted_a_second_time, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is_found, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(
+            an_orphan_that_never_became_a_batch_is_released_by_its_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_live_batch_does_not_die_with_the_worker_that_created_it,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_wrong_sum_is_found_and_put_right, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_repaired_while_somebody_is_half_way, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_reservation_is_due_a_minute_after_anybody_looked, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(all_that_are_due_are_named_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_id_too_long_to_keep_still_finds_its_reservation, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_lease_ends_after_26_hours, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            an_orphan_ends_with_its_lease_and_a_create_in_flight_does_not, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            where_jobs_never_expire_one_is_asked_about_before_it_is_released, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_adopted_batch_has_the_lease_that_is_left_of_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_lower_of_configured_and_learned_limit_counts, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_others_enqueued_counts_and_drains, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_header_tells_what_one_job_counts_when_nothing_else_moved,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_deployment_that_says_it_is_full_is_full_for_jobs_of_that_size, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refused_size_rests_a_minute_then_two_up_to_sixteen, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(an_accepted_job_of_that_size_ends_the_row_of_refusals,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(before_anything_finished_a_limit_drains_in_eight_hours,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            finished_jobs_move_the_drain_rate_to_what_makes_the_expectation_true, setup, teardown),
+        cmocka_unit_test_setup_teardown(dropped_jobs_and_adopted_ones_say_nothing_about_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_tiny_job_that_waited_does_not_make_a_deployment_slow,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            slow_progress_lowers_the_rate_and_good_progress_does_not_raise_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_job_that_is_late_without_any_line_done_lowers_it_too,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense_about_progress_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(tokens_per_byte_are_learned_for_each_model, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_job_larger_than_every_limit_never_fits_and_all_limits_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_job_that_does_not_fit_now_waits_until_the_first_has_drained_enough, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_size_that_was_just_refused_waits_for_the_end_of_that_rest,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_wait_is_at_most_a_day_and_nothing_to_choose_from_is_not_a_matter_of_tokens, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(the_ledger_describes_a_candidate_for_the_choice, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(random_lives_of_many_jobs_add_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_those_that_do_not_fit_together_exactly_one_gets_in,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(lives_that_cross_leave_nothing_behind, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_many_that_see_an_end_exactly_one_ends_it, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(of_many_watchers_one_asks, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_batch_seen_in_a_list_while_its_create_is_answered_counts_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(repairing_while_others_reserve_and_release_is_exact, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_worker_that_dies_at_any_step_of_a_life_leaves_nothing_that_is_not_put_right, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(
+            a_create_whose_worker_dies_at_any_step_is_adopted_or_was_never_counted, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(
+            a_death_while_releasing_neither_loses_tokens_nor_gives_them_back_twice, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(a_death_while_adopting_an_orphan_leaves_it_to_the_next,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            killed_processes_leave_a_ledger_that_adds_up_within_a_repair, setup, teardown),
+        cmocka_unit_test_setup_teardown(workers_and_the_master_at_full_speed_lose_no_token, setup,
+                                        teardown),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
