@@ -6,9 +6,9 @@
  * their HTTP/1 request runs: libh2o does not read then, so one poll(2) asks the kernel for all of
  * them.
  *
- * A TLS socket is read by libh2o, until the kernel has nothing more; what TCP offers such a peer is
- * bounded, because all of it may come in one turn. Clear text is read by ourselves, 64 KiB at a
- * time. */
+ * A TLS socket is read by libh2o, until the kernel has nothing more; so its receive buffer is fixed
+ * (the kernel would let it grow to megabytes, all of which may come in one turn). Clear text is
+ * read by ourselves, 64 KiB at a time. */
 #include "server/guard.h"
 
 #include <errno.h>
@@ -196,7 +196,7 @@ static void on_handshake(h2o_socket_t *sock, const char *err)
 int guard_adopt(struct front *front, int fd, const struct sockaddr *address)
 {
     struct conn *conn = calloc(1, sizeof(*conn));
-    int one = 1, window = GUARD_WINDOW_TLS;
+    int one = 1, buffer = GUARD_BUFFER_TLS;
 
     if (conn == NULL)
         return ERR_NOMEM;
@@ -214,7 +214,7 @@ int guard_adopt(struct front *front, int fd, const struct sockaddr *address)
     conn->sock->on_close.cb = on_socket_closed;
     conn->sock->on_close.data = conn;
     if (front->tls != NULL) {
-        setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &window, sizeof(window));
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
         conn->phase = CONN_TLS;
         h2o_socket_ssl_handshake(conn->sock, front->tls, NULL, on_handshake);
     } else {

@@ -40,7 +40,8 @@
 #define GUARD_READ          16384        /* bytes of one read while a head is awaited */
 #define GUARD_WINDOW_H2     (512u << 10) /* HTTP/2 flow control: one stream, */
 #define GUARD_WINDOW_H2_ALL (1u << 20)   /* and a connection: most bytes of it that wait here */
-#define GUARD_WINDOW_TLS    (512 << 10)  /* most that TCP offers a TLS peer, see guard.c */
+#define GUARD_BUFFER_TLS                                                                           \
+    (256 << 10) /* bytes of a TLS socket's receive buffer; net.core.rmem_max may make it less */
 
 enum conn_phase {
     CONN_SNIFF, /* clear text, the first bytes decide */

@@ -153,8 +153,8 @@ static void next_head(struct conn *conn)
 static void finish(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
-    /* A response broken off ends the connection, and over TLS libh2o's half of it is gone before the
-     * socket is. */
+    /* A response broken off ends the connection, and over TLS libh2o's half of it is gone before
+     * the socket is. */
     bool broken = h1->held.self != NULL && h1->held.state == H2O_SEND_STATE_ERROR;
     bool persistent = h1->req->http1_is_persistent && !broken;
 
@@ -675,6 +675,21 @@ static void pass(struct conn *conn, size_t len, const struct guard_head *head)
         h1_hang_up(conn);
 }
 
+/* The usual case: what came is a head and nothing else. */
+static bool is_whole(const h2o_buffer_t *input)
+{
+    return input->size > 4 && input->size <= GUARD_H1_MAX_HEAD &&
+           memcmp(input->bytes + input->size - 4, "\r\n\r\n", 4) == 0;
+}
+
+static void settle_head(struct conn *conn, size_t len, int status, const struct guard_head *head)
+{
+    if (status == 0)
+        pass(conn, len, head);
+    else
+        refuse(conn, status);
+}
+
 static void try_head(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
@@ -691,17 +706,15 @@ static void try_head(struct conn *conn)
     }
     if (input->size == 0 || (input->size == 1 && input->bytes[0] == '\r' && !h1->skipped_line))
         return;
-    len = guard_h1_find_end(input->bytes, input->size, &h1->scanned);
-    if (len > 0) {
-        int status = guard_h1_check(input->bytes, (size_t)len, &head);
-
-        if (status == 0)
-            pass(conn, (size_t)len, &head);
-        else
-            refuse(conn, status);
-    } else if (len < 0) {
-        refuse(conn, -len);
+    if (is_whole(input) && (len = guard_h1_check(input->bytes, input->size, &head)) >= 0) {
+        settle_head(conn, input->size, len, &head);
+        return;
     }
+    len = guard_h1_find_end(input->bytes, input->size, &h1->scanned);
+    if (len > 0)
+        settle_head(conn, (size_t)len, guard_h1_check(input->bytes, (size_t)len, &head), &head);
+    else if (len < 0)
+        refuse(conn, -len);
 }
 
 static void on_head_readable(h2o_socket_t *sock, const char *err)

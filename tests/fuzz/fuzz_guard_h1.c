@@ -106,6 +106,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int len = guard_h1_find_end(bytes, size, &scanned);
 
     MUST(find_in_pieces(bytes, size, seed) == len);
+    if (size > 4 && size <= GUARD_H1_MAX_HEAD && memcmp(bytes + size - 4, "\r\n\r\n", 4) == 0) {
+        int status = guard_h1_check(bytes, size, &info); /* the front door's short cut */
+
+        MUST(status != 0 || len == (int)size);
+        MUST(status != GUARD_H1_MORE || len < (int)size);
+    }
     if (len <= 0) {
         check_chunks(data, size, seed);
         return 0;
