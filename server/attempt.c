@@ -74,6 +74,21 @@ enum outcome attempt_outcome(const struct upstream_result *result, const struct 
     return OUTCOME_CANCELLED;
 }
 
+struct retry_question attempt_question(enum op_class op, const struct attempt_result *result)
+{
+    const struct upstream_result *res = result->upstream;
+
+    return (struct retry_question){
+        .op = op,
+        .nothing_sent = res->nothing_sent,
+        .answered = res->end == UPSTREAM_ANSWERED,
+        .lost_behind = res->body != NULL && retry_is_lost_behind(res->body, res->body_len),
+        .outcome = result->outcome,
+        .status = res->head.status,
+        .retry_after_ms = result->failure.retry_after_ms,
+    };
+}
+
 static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
                     int64_t retry_after_ms)
 {

@@ -1,6 +1,7 @@
 /* One try at one deployment: the call itself, its place in the counters, and what the breaker learns from it. */
 #pragma once
 
+#include "balancer/retry.h"
 #include "balancer/state.h"
 #include "common/upstream/failure.h"
 #include "common/upstream/provider.h"
@@ -41,6 +42,9 @@ enum op_class attempt_op_class(enum provider_call call);
 
 /** How an ended call counts for its deployment. Pure. */
 enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure);
+
+/** What retry_decide() has to know of an ended call; the caller adds what only it knows (pinned, tries, untried...). Pure. */
+struct retry_question attempt_question(enum op_class op, const struct attempt_result *result);
 
 /** Start. @return NULL: out of memory, on_done will not run */
 struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);

@@ -266,19 +266,7 @@ static void log_orphan(const struct create *c, const struct upstream_result *res
 static void on_created(void *arg, const struct attempt_result *result)
 {
     struct create *c = arg;
-    struct retry_question question = {
-        .op = OP_CREATE,
-        .pinned = true,
-        .nothing_sent = result->upstream->nothing_sent,
-        .answered = result->upstream->end == UPSTREAM_ANSWERED,
-        .lost_behind = result->upstream->body != NULL &&
-                       retry_is_lost_behind(result->upstream->body, result->upstream->body_len),
-        .outcome = result->outcome,
-        .status = result->upstream->head.status,
-        .tries = c->tries,
-        .max_tries = MAX_CREATE_TRIES,
-        .retry_after_ms = result->failure.retry_after_ms,
-    };
+    struct retry_question question = attempt_question(OP_CREATE, result);
     struct retry_answer decision;
 
     c->attempt = NULL;
@@ -296,6 +284,9 @@ static void on_created(void *arg, const struct attempt_result *result)
         look_at_file(c);
         return;
     }
+    question.pinned = true;
+    question.tries = c->tries;
+    question.max_tries = MAX_CREATE_TRIES;
     decision = retry_decide(&question, worker_random(c->worker));
     if (decision.action == RETRY_SAME) {
         c->retry.cb = on_retry_timer;

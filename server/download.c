@@ -273,18 +273,7 @@ static void on_retry_timer(struct loop_timer *timer)
 /* It ended before a byte went to the client: so it may be asked again. */
 static void without_stream(struct download *dl, const struct attempt_result *result)
 {
-    struct retry_question question = {
-        .op = OP_READ,
-        .pinned = true,
-        .idempotent = true,
-        .nothing_sent = result->upstream->nothing_sent,
-        .answered = result->upstream->end == UPSTREAM_ANSWERED,
-        .outcome = result->outcome,
-        .status = result->upstream->head.status,
-        .tries = dl->tries,
-        .max_tries = MAX_CONTENT_TRIES,
-        .retry_after_ms = result->failure.retry_after_ms,
-    };
+    struct retry_question question = attempt_question(OP_READ, result);
     struct retry_answer decision;
     const char *range;
 
@@ -294,6 +283,9 @@ static void without_stream(struct download *dl, const struct attempt_result *res
     }
     if (result->upstream->head.status == 416 && (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
         relay_header(dl->relay, "content-range", range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
+    question.pinned = question.idempotent = true;
+    question.tries = dl->tries;
+    question.max_tries = MAX_CONTENT_TRIES;
     decision = retry_decide(&question, worker_random(dl->worker));
     if (decision.action == RETRY_SAME) {
         dl->retry.cb = on_retry_timer;

@@ -156,18 +156,7 @@ static bool is_outcome_unknown(const struct retry_question *q)
 static void on_asked(void *arg, const struct attempt_result *result)
 {
     struct fetch *f = arg;
-    struct retry_question question = {
-        .op = OP_READ,
-        .pinned = true,
-        .idempotent = true,
-        .nothing_sent = result->upstream->nothing_sent,
-        .answered = result->upstream->end == UPSTREAM_ANSWERED,
-        .outcome = result->outcome,
-        .status = result->upstream->head.status,
-        .tries = f->tries,
-        .max_tries = MAX_READ_TRIES,
-        .retry_after_ms = result->failure.retry_after_ms,
-    };
+    struct retry_question question = attempt_question(OP_READ, result);
     struct retry_answer decision;
 
     f->attempt = NULL;
@@ -181,6 +170,9 @@ static void on_asked(void *arg, const struct attempt_result *result)
         return;
     }
     f->maybe_done |= is_outcome_unknown(&question);
+    question.pinned = question.idempotent = true;
+    question.tries = f->tries;
+    question.max_tries = MAX_READ_TRIES;
     decision = retry_decide(&question, worker_random(f->worker));
     if (decision.action == RETRY_SAME) {
         f->retry.cb = on_retry_timer;

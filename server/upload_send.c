@@ -133,18 +133,7 @@ static void on_sent(void *arg, const struct attempt_result *result)
 {
     struct upload *up = arg;
     const struct upstream_result *res = result->upstream;
-    struct retry_question question = {
-        .op = OP_UPLOAD,
-        .nothing_sent = res->nothing_sent,
-        .answered = res->end == UPSTREAM_ANSWERED,
-        .lost_behind = res->body != NULL && retry_is_lost_behind(res->body, res->body_len),
-        .outcome = result->outcome,
-        .status = res->head.status,
-        .tries = up->tries,
-        .max_tries = MAX_UPLOAD_TRIES,
-        .untried = untried(up),
-        .retry_after_ms = result->failure.retry_after_ms,
-    };
+    struct retry_question question = attempt_question(OP_UPLOAD, result);
     struct retry_answer answer;
     struct relay *relay;
 
@@ -154,6 +143,9 @@ static void on_sent(void *arg, const struct attempt_result *result)
         return;
     }
     drop_try(up);
+    question.tries = up->tries;
+    question.max_tries = MAX_UPLOAD_TRIES;
+    question.untried = untried(up);
     answer = retry_decide(&question, worker_random(up->worker));
     if (answer.action == RETRY_NEXT || answer.action == RETRY_SAME) {
         if (answer.action == RETRY_SAME)

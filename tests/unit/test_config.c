@@ -436,13 +436,13 @@ static void files_settings_come_before_the_environment(void **state)
     setenv("AZURE_API_BASE", "https://env.openai.azure.com", 1);
     load(l, "files_settings:\n"
             "- custom_llm_provider: azure\n"
-            "  api_base: https://files.openai.azure.com\n"
+            "  api_base: https://res.openai.azure.com\n"
             "  api_key: k\n"
             "  api_version: 2024-07-01-preview\n"
             "- {custom_llm_provider: azure, api_base: 'https://late.openai.azure.com'}\n"
             "- {custom_llm_provider: vertex_ai}\n");
     assert_int_equal(l->rc, 0);
-    assert_string_equal(default_account(l, PROVIDER_AZURE)->name, "files.openai.azure.com");
+    assert_string_equal(default_account(l, PROVIDER_AZURE)->name, "res.openai.azure.com");
     assert_string_equal(default_account(l, PROVIDER_OPENAI)->key.data, "sk-openai-secret");
     assert_told(l, ":6: warning: files_settings[1]: ignored");
     assert_told(l, ":7: warning: files_settings[2]");
