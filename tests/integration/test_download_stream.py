@@ -344,7 +344,7 @@ def test_whoever_leaves_in_the_middle_stops_the_provider(make_door, sim, kind, l
     """The provider needs minutes for the file; it is left as soon as the client is."""
     door = make_door(kind, direct_config(sim), workers=1)
     file = put(door, mini(2000))
-    sim.fault({"trickle": {"bytes": 20_000, "interval_ms": 1000}}, account="oai", method="GET", path=CONTENT)
+    sim.fault({"trickle": {"bytes": 4000, "interval_ms": 200}}, account="oai", method="GET", path=CONTENT)
     call = door.call("GET", f"/v1/files/{file}/content")
     if door.is_h1:
         assert call.head()[0] == 200 and call.exactly(1000)
@@ -373,7 +373,7 @@ def test_a_reset_stream_stops_its_provider_and_leaves_the_connection(make_door, 
     door = make_door("h2", direct_config(sim), workers=1)
     data = mini(2000)
     file = put(door, data)
-    sim.fault({"trickle": {"bytes": 20_000, "interval_ms": 1000}}, account="oai", method="GET", path=CONTENT)
+    sim.fault({"trickle": {"bytes": 4000, "interval_ms": 200}}, account="oai", method="GET", path=CONTENT)
     with H2(door.gateway.port) as conn:
         stream = conn.request("GET", f"/v1/files/{file}/content")
         conn.wait_head(stream)
