@@ -174,7 +174,7 @@ int settings_defaults(struct config *config)
         .max_other_file_bytes = 512000000,
         .max_lines = {[PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000},
         .max_line_bytes = (uint64_t)(4 * MIB),
-        .max_json_bytes = (uint64_t)MIB,
+        .max_json_bytes = (uint64_t)128 * 1024,
         .spool_bytes = (uint64_t)(10 * 1024 * MIB),
         .max_connections = 1000,
         .max_connections_per_address = 0,

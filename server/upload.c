@@ -184,8 +184,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
         return ERR_LIMIT;
     }
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
-    if (may_be_batch(up) && !up->lines_bad && jsonl_feed(up->lines, bytes, len) != 0) {
-        up->lines_bad = true;
+    if (may_be_batch(up) && jsonl_feed(up->lines, bytes, len) != 0 && !up->lines_bad) {
+        up->lines_bad = true; /* what follows is fed all the same: it is counted */
         if (up->purpose.len > 0 && !rc->all_problems)
             return reject_lines(rc);
     }
