@@ -24,6 +24,7 @@
 
 #define NEAR_PLACES   64 /* looked at around the hint before a new one is used */
 #define REPAIR_ROUNDS 4
+#define MINUTE_MS     60000u
 
 static enum quota_state state_of(uint64_t word)
 {
@@ -253,6 +254,7 @@ static void write_place(struct reservation *r, const struct quota_column *col, u
     put_in_order(&r->lease_ms, begun_ms + peek(&col->lease_ms));
     put(&r->asked_ms, now_ms);
     put_in_order(&r->id[0], 0);
+    atomic_store_explicit(&r->told_min, 0, memory_order_relaxed);
     atomic_store_explicit(&r->column, column, memory_order_release);
 }
 
@@ -554,23 +556,32 @@ int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t t
     return make_live(quota, claim.place - 1, claim.word, id, len) ? 0 : ERR_BAD_STATE;
 }
 
+/* A client that polls every second tells no more than one a minute. */
+static bool is_news(struct reservation *r, uint64_t now_ms)
+{
+    uint32_t old = atomic_load_explicit(&r->told_min, memory_order_relaxed);
+    uint32_t minute = (uint32_t)(now_ms / MINUTE_MS);
+
+    return old != minute &&
+           atomic_compare_exchange_strong_explicit(&r->told_min, &old, minute, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
 bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done,
                     uint64_t total, uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t place, word, asked_ms, begun_ms, lease_ms;
+    uint64_t place, word, begun_ms;
     struct reservation *r;
 
     if (!find(quota, key_of(quota, column, id, len), &place, &word) || !is_counted(word))
         return false;
     r = place_at(quota, place);
-    asked_ms = peek(&r->asked_ms);
     begun_ms = peek(&r->begun_ms);
-    lease_ms = peek(&r->lease_ms);
-    if (now_ms >= lease_ms && peek(&col->ask_first) != 0)
+    put(&r->asked_ms, now_ms);
+    if (now_ms >= peek(&r->lease_ms) && peek(&col->ask_first) != 0)
         put(&r->lease_ms, now_ms + QUOTA_EXTEND_MS);
-    /* A client that polls every second tells no more than one a minute. */
-    if (now_ms >= asked_ms + QUOTA_ASK_MS && swap(&r->asked_ms, &asked_ms, now_ms) && total != 0)
+    if (total != 0 && now_ms > begun_ms && is_news(r, now_ms))
         quota_note_progress(col, peek(&r->ahead), peek(&r->tokens), done, total, now_ms - begun_ms);
     return true;
 }

@@ -53,7 +53,7 @@ struct reservation {
     _Atomic uint64_t asked_ms; /* last time somebody looked upstream, compare-and-swap */
     _Atomic uint64_t id[QUOTA_ID_SIZE / 8];
     _Atomic uint32_t column;
-    uint32_t reserved;
+    _Atomic uint32_t told_min; /* minute of the last progress that counted, compare-and-swap */
 };
 
 struct quota_column {

@@ -22,6 +22,8 @@
 
 #include <cmocka.h>
 
+#include "common/model.h"
+
 static void step(void);
 #define QUOTA_STEP() step()
 #include "balancer/quota.c"
@@ -901,6 +903,131 @@ static void tokens_per_byte_are_learned_for_each_model(void **state)
     assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
 }
 
+static void an_answer_to_the_watch_counts_as_progress(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, 360000, "batch_1", NOW);
+    assert_true(quota_watch(q, &cursor, NOW + 2 * HOUR, &view));
+    assert_true(progress(0, view.id, 300, 1000, NOW + 2 * HOUR + 5));
+    assert_true(sum_at(0, NOW).drain_rate < 50);
+}
+
+static void a_clock_that_is_behind_the_reservation_does_no_harm(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 28800 * 50);
+    must_live(0, 360000, "batch_1", NOW);
+    assert_true(progress(0, "batch_1", 1, 1000, NOW - HOUR));
+    assert_true(release(0, "batch_1", QUOTA_FINISHED, NOW - HOUR));
+    assert_true(sum_at(0, NOW).drain_rate == 50);
+}
+
+/* --- the choice --- */
+
+static uint32_t choose(struct pick_candidate *c, uint32_t n, uint64_t tokens, double random)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        c[i].deployment = i;
+        c[i].admitted = true;
+    }
+    return pick_next(pick_policy_find("quota-aware"), c, n, tokens, random);
+}
+
+static void the_least_expected_completion_is_chosen(void **state)
+{
+    struct pick_candidate c[3] = {{.limit = 1000, .enqueued = 500, .drain_rate = 10},   /* 60 s */
+                                  {.limit = 1000, .enqueued = 100, .drain_rate = 2},    /* 100 s */
+                                  {.limit = 9000, .enqueued = 5000, .drain_rate = 90}}; /* 56 s */
+
+    (void)state;
+    assert_int_equal(choose(c, 3, 100, 0.5), 2);
+    c[2].enqueued = 6000;
+    assert_int_equal(choose(c, 3, 100, 0.5), 0);
+    assert_int_equal(choose(c, 3, 501, 0.5), 2); /* where it fits, however long */
+    c[0].health = 0.25;
+    assert_int_equal(choose(c, 3, 100, 0.5), 2);
+    assert_int_equal(choose(c, 3, 9000, 0.5), MODEL_NO_INDEX);
+}
+
+static void a_rate_that_is_not_known_is_the_limit_in_eight_hours(void **state)
+{
+    struct pick_candidate c[2] = {{.limit = 20 * M, .enqueued = 3 * M},
+                                  {.limit = 5 * M, .enqueued = M}};
+
+    (void)state;
+    assert_int_equal(choose(c, 2, 100000, 0.5), 0);
+    c[1].enqueued = M / 2;
+    assert_int_equal(choose(c, 2, 100000, 0.5), 1);
+    c[1].limit = 0; /* unlimited: drains like the common limit */
+    c[1].enqueued = 20 * M;
+    assert_int_equal(choose(c, 2, 100000, 0.5), 1);
+}
+
+static void what_was_just_refused_is_not_tried_again_for_a_while(void **state)
+{
+    struct pick_candidate c[2] = {{.enqueued = 0, .full_tokens = 50, .full_for_ms = 1},
+                                  {.enqueued = 1000}};
+
+    (void)state;
+    assert_int_equal(choose(c, 2, 50, 0.5), 1);
+    assert_int_equal(choose(c, 2, 49, 0.5), 0);
+}
+
+static void no_strategy_sends_a_job_where_it_does_not_fit(void **state)
+{
+    struct pick_candidate c[2] = {
+        {.admitted = true, .limit = 100, .enqueued = 51},
+        {.deployment = 1, .admitted = true, .limit = 100, .tokens_minute = 9}};
+
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(pick_next(pick_policy_find("simple-shuffle"), c, 2, 50, i / 10.0), 1);
+    assert_int_equal(pick_next(pick_policy_find("usage-based-routing"), c, 2, 50, 0), 1);
+    assert_int_equal(pick_next(pick_policy_find("usage-based-routing"), c, 2, 49, 0), 0);
+}
+
+/* Idle ones with rates in proportion would all go to the largest: those that are equal take turns.
+ */
+static void equals_take_turns_by_their_limits_without_clumps(void **state)
+{
+    struct pick_candidate c[3] = {{.limit = 400, .drain_rate = 1},
+                                  {.limit = 200, .drain_rate = 1},
+                                  {.limit = 100, .drain_rate = 1}};
+    uint32_t first_seven[3] = {0}, last = 9;
+
+    (void)state;
+    for (int i = 0; i < 700; i++) {
+        uint32_t d = choose(c, 3, 10, 0.5);
+
+        assert_true(d < 3 && !(d == last && d != 0));
+        last = d;
+        c[d].placed++;
+        if (i < 7)
+            first_seven[d]++;
+    }
+    assert_int_equal(first_seven[0], 4);
+    assert_int_equal(first_seven[1], 2);
+    assert_int_equal(first_seven[2], 1);
+    assert_in_range(c[0].placed, 399, 401);
+    assert_in_range(c[1].placed, 199, 201);
+}
+
+static void equals_in_turn_too_are_drawn_by_lot(void **state)
+{
+    struct pick_candidate c[4] = {
+        {.limit = 100}, {.limit = 100}, {.limit = 100, .enqueued = 1}, {.limit = 100}};
+
+    (void)state;
+    assert_int_equal(choose(c, 4, 10, 0), 0);
+    assert_int_equal(choose(c, 4, 10, 0.5), 1);
+    assert_int_equal(choose(c, 4, 10, 0.99), 3);
+    assert_int_equal(choose(c, 4, 0, 0.99), 3); /* an upload of unknown size */
+}
+
 /* --- the verdict --- */
 
 static const char *const names[] = {"east", "west"};
@@ -1571,6 +1698,19 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_job_that_is_late_without_any_line_done_lowers_it_too,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_about_progress_changes_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_answer_to_the_watch_counts_as_progress, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_clock_that_is_behind_the_reservation_does_no_harm, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_least_expected_completion_is_chosen, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_rate_that_is_not_known_is_the_limit_in_eight_hours, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_was_just_refused_is_not_tried_again_for_a_while, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(no_strategy_sends_a_job_where_it_does_not_fit, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(equals_take_turns_by_their_limits_without_clumps, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(equals_in_turn_too_are_drawn_by_lot, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_per_byte_are_learned_for_each_model, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
