@@ -239,6 +239,18 @@ static bool too_many_of(struct front *front, const struct sockaddr *address)
     return n > front->max_per_address;
 }
 
+static void on_accept_failed(struct front *front, int error)
+{
+    uint64_t now_ms = loop_now_ms(front->loop);
+
+    if (now_ms - front->warned_ms >= 10000) {
+        log_warn("front door: cannot accept: %s; pausing", strerror(error));
+        front->warned_ms = now_ms;
+    }
+    pause_listener(front); /* the tick resumes; spinning would help nobody */
+    start_tick(front);
+}
+
 /* @return false: no more now */
 static bool accept_one(struct front *front)
 {
@@ -250,11 +262,9 @@ static bool accept_one(struct front *front)
 
     if (fd == -1) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_warn("front door: cannot accept: %s; pausing", strerror(errno));
-            pause_listener(front); /* the tick resumes; spinning would help nobody */
-            start_tick(front);
+            on_accept_failed(front, errno);
         }
-        return errno == EINTR || errno == ECONNABORTED;
+        return false; /* an interrupted or aborted one comes again with the next wake */
     }
     if (too_many_of(front, address) || guard_adopt(front, fd, address) != 0)
         close(fd);

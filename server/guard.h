@@ -136,6 +136,7 @@ struct front {
     h2o_socket_t *listener;   /* owned; NULL once draining */
     bool listening;
     bool draining;
+    uint64_t warned_ms;       /* when accept(2) was last said to fail */
     uint32_t max_per_address; /* 0: no limit */
     uint64_t min_body_rate;   /* bytes/s */
     size_t max_conns, num_conns;

@@ -375,6 +375,7 @@ int main(int argc, char **argv)
     } else {
         if (front_new(demo.loop, &demo.ctx, &inherit, 0, &demo.front) != 0)
             return 1;
+        close(inherit.listen_fd); /* the front door has its own */
         front_start(demo.front);
     }
     for (bool draining = false; !draining || front_connections(demo.front) != 0;) {
