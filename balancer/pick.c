@@ -157,12 +157,29 @@ static uint32_t choose_usage_v2(const struct pick_candidate *c, uint32_t n, uint
     return draw_cheapest(c, n, tokens_of, random);
 }
 
-/* Seconds until the job would be done there, longer where jobs fail. */
-static double completion_of(const struct pick_candidate *c, uint64_t tokens)
-{
-    double health = c->health > 0 ? c->health : 1;
+/* When the job would be done there, in seconds: work / rate, kept apart because a division costs
+ * more than everything else here. Where jobs fail it takes longer. */
+struct completion {
+    double work, rate;
+};
 
-    return ((double)c->enqueued + (double)tokens) / pick_drain_rate(c) / health;
+static struct completion completion_of(const struct pick_candidate *c, uint64_t tokens)
+{
+    double rate = pick_drain_rate(c);
+
+    return (struct completion){(double)c->enqueued + (double)tokens,
+                               c->health > 0 ? rate * c->health : rate};
+}
+
+static bool is_sooner(struct completion a, struct completion b)
+{
+    return a.work * b.rate < b.work * a.rate;
+}
+
+/* To nine digits: rates are measured, and a rounding error must not decide. */
+static bool is_as_soon(struct completion a, struct completion b)
+{
+    return a.work * b.rate <= b.work * a.rate * (1 + 1e-9);
 }
 
 /* Smooth weighted round robin: what had the fewest jobs for its size is next. */
@@ -171,33 +188,51 @@ static double turn_of(const struct pick_candidate *c)
     return ((double)c->placed + 1) / (double)(c->limit > 0 ? c->limit : PICK_PRIOR_LIMIT);
 }
 
-/* The eligible candidate with the least `cost`; among equals that with the least `turn`; then a
- * random one. Equal means to nine digits: rates are measured, and a rounding error must not decide.
- */
-static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                                   double random)
+/* Of those that are as soon as `best` the one with the least turn; `random` of several. */
+static uint32_t choose_turn(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                            struct completion best, double random)
 {
-    double lowest = INFINITY, turn = INFINITY;
+    double least = INFINITY;
     uint32_t ties = 0, nth;
 
     for (uint32_t i = 0; i < n; i++) {
-        if (c[i].eligible && completion_of(&c[i], tokens) < lowest)
-            lowest = completion_of(&c[i], tokens);
-    }
-    lowest *= 1 + 1e-9;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!c[i].eligible || completion_of(&c[i], tokens) > lowest || turn_of(&c[i]) > turn)
+        if (!c[i].eligible || turn_of(&c[i]) > least ||
+            !is_as_soon(completion_of(&c[i], tokens), best))
             continue;
-        ties = turn_of(&c[i]) < turn ? 1 : ties + 1;
-        turn = turn_of(&c[i]);
+        ties = turn_of(&c[i]) < least ? 1 : ties + 1;
+        least = turn_of(&c[i]);
     }
     nth = (uint32_t)(random * ties);
     for (uint32_t i = 0; i < n; i++) {
-        if (c[i].eligible && completion_of(&c[i], tokens) <= lowest && turn_of(&c[i]) <= turn &&
-            nth-- == 0)
+        if (c[i].eligible && turn_of(&c[i]) <= least &&
+            is_as_soon(completion_of(&c[i], tokens), best) && nth-- == 0)
             return i;
     }
-    return first_eligible(c, n); /* no cost is a number */
+    return first_eligible(c, n); /* random was not below 1 */
+}
+
+static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                                   double random)
+{
+    uint32_t chosen = first_eligible(c, n);
+    struct completion best = completion_of(&c[chosen], tokens);
+    bool is_tied = false;
+
+    for (uint32_t i = chosen + 1; i < n; i++) {
+        struct completion completion;
+
+        if (!c[i].eligible)
+            continue;
+        completion = completion_of(&c[i], tokens);
+        if (!is_as_soon(completion, best))
+            continue;
+        is_tied = is_as_soon(best, completion);
+        if (is_sooner(completion, best)) {
+            best = completion;
+            chosen = i;
+        }
+    }
+    return is_tied ? choose_turn(c, n, tokens, best, random) : chosen;
 }
 
 static const struct pick_policy policies[] = {

@@ -18,6 +18,7 @@
 
 #define INDEX_PLACE_BITS 24
 #define INDEX_PLACE_MASK ((UINT64_C(1) << INDEX_PLACE_BITS) - 1)
+#define INDEX_WORDS      (2 * BUCKET) /* where a key may be */
 #define MAX_PLACES       (INDEX_PLACE_MASK - 1)
 
 #define TOKEN_SEED 0x7472616e636865u /* a marker that reads like an id is still no id */
@@ -91,9 +92,12 @@ static uint64_t key_of(const struct quota *quota, uint32_t column, const char *i
 
 /* --- the index --- */
 
-static _Atomic uint64_t *bucket_of(const struct quota *quota, uint64_t key)
+/* A key's n-th word of its two buckets. */
+static _Atomic uint64_t *index_at(const struct quota *quota, uint64_t key, unsigned n)
 {
-    return (_Atomic uint64_t *)((char *)quota + quota->index) + (key & quota->bucket_mask) * BUCKET;
+    uint64_t bucket = (n < BUCKET ? key : key >> INDEX_PLACE_BITS) & quota->bucket_mask;
+
+    return (_Atomic uint64_t *)((char *)quota + quota->index) + bucket * BUCKET + n % BUCKET;
 }
 
 static uint64_t index_word(uint64_t key, uint64_t place)
@@ -101,29 +105,30 @@ static uint64_t index_word(uint64_t key, uint64_t place)
     return key >> INDEX_PLACE_BITS << INDEX_PLACE_BITS | (place + 1);
 }
 
-static bool is_key_of(const struct reservation *r, uint64_t tag)
+static bool has_tag(const _Atomic uint64_t *key, uint64_t tag)
 {
-    return peek(&r->key) >> INDEX_PLACE_BITS == tag || peek(&r->token) >> INDEX_PLACE_BITS == tag;
+    return peek(key) != 0 && peek(key) >> INDEX_PLACE_BITS == tag;
 }
 
 /* Empty, or left behind by a process that died while it freed a place. A place has its keys before
  * they are in the index and keeps them until they are out of it. */
 static bool is_vacant(const struct quota *quota, uint64_t word)
 {
-    return word == 0 ||
-           !is_key_of(place_at(quota, (word & INDEX_PLACE_MASK) - 1), word >> INDEX_PLACE_BITS);
+    const struct reservation *r = place_at(quota, (word & INDEX_PLACE_MASK) - 1);
+    uint64_t tag = word >> INDEX_PLACE_BITS;
+
+    return word == 0 || !(has_tag(&r->key, tag) || has_tag(&r->token, tag));
 }
 
-/* Returns false when the bucket is full. */
+/* Returns false when both buckets are full. */
 static bool index_try_add(struct quota *quota, uint64_t key, uint64_t place)
 {
-    _Atomic uint64_t *bucket = bucket_of(quota, key);
-
-    for (unsigned i = 0; i < BUCKET; i++) {
-        uint64_t old = look(&bucket[i]);
+    for (unsigned i = 0; i < INDEX_WORDS; i++) {
+        _Atomic uint64_t *at = index_at(quota, key, i);
+        uint64_t old = look(at);
 
         while (is_vacant(quota, old)) {
-            if (swap(&bucket[i], &old, index_word(key, place)))
+            if (swap(at, &old, index_word(key, place)))
                 return true;
         }
     }
@@ -132,10 +137,8 @@ static bool index_try_add(struct quota *quota, uint64_t key, uint64_t place)
 
 static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t place)
 {
-    const _Atomic uint64_t *bucket = bucket_of(quota, key);
-
-    for (unsigned i = 0; i < BUCKET; i++) {
-        if (look(&bucket[i]) == index_word(key, place))
+    for (unsigned i = 0; i < INDEX_WORDS; i++) {
+        if (look(index_at(quota, key, i)) == index_word(key, place))
             return true;
     }
     return false;
@@ -149,13 +152,11 @@ static void index_add(struct quota *quota, uint64_t key, uint64_t place)
 
 static void index_remove(struct quota *quota, uint64_t key, uint64_t place)
 {
-    _Atomic uint64_t *bucket = bucket_of(quota, key);
-
-    for (unsigned i = 0; i < BUCKET && key != 0; i++) {
+    for (unsigned i = 0; i < INDEX_WORDS && key != 0; i++) {
         uint64_t word = index_word(key, place);
 
-        if (peek(&bucket[i]) == word)
-            swap(&bucket[i], &word, 0);
+        if (peek(index_at(quota, key, i)) == word)
+            swap(index_at(quota, key, i), &word, 0);
     }
 }
 
@@ -171,10 +172,8 @@ static bool is_at(const struct quota *quota, uint64_t place, uint64_t key, uint6
  * reservation or nothing. */
 static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint64_t *word)
 {
-    const _Atomic uint64_t *bucket = bucket_of(quota, key);
-
-    for (unsigned i = 0; i < BUCKET; i++) {
-        uint64_t indexed = look(&bucket[i]);
+    for (unsigned i = 0; i < INDEX_WORDS; i++) {
+        uint64_t indexed = look(index_at(quota, key, i));
 
         *place = (indexed & INDEX_PLACE_MASK) - 1;
         if (indexed != 0 && indexed >> INDEX_PLACE_BITS == key >> INDEX_PLACE_BITS &&

@@ -10,8 +10,9 @@
  *   struct reservation [places]   the table: the truth, of which E and the index are derived
  *
  * The index only makes a look-up fast. A word is the upper 40 bits of a key and a place + 1; a key
- * lives in one bucket, which is a cache line, so nothing is ever moved and no tombstone is needed.
- * Should a bucket be full, `overflowed` tells readers to walk the table instead. */
+ * lives in one of two buckets, which are cache lines, so nothing is ever moved and no tombstone is
+ * needed. Should both be full, `overflowed` tells readers to walk the table instead. A word whose
+ * place has neither that key nor that token is vacant: who dies leaves nothing in the way. */
 #pragma once
 
 #include <assert.h>
@@ -92,7 +93,7 @@ struct quota {
     alignas(CACHE_LINE) struct {
         _Atomic uint64_t high;       /* places ever used: nobody looks beyond */
         _Atomic uint64_t hint;       /* where a free one may be */
-        _Atomic uint64_t overflowed; /* keys that found their bucket full */
+        _Atomic uint64_t overflowed; /* keys that found their buckets full */
         uint64_t reserved[5];
     } shared;
     struct quota_ratio ratios[RATIOS];
