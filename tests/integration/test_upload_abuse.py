@@ -112,15 +112,16 @@ def test_a_stalled_body_is_given_up_and_a_slow_one_is_not(make_door, sim):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_an_upload_at_20_kilobytes_a_second_takes_as_long_as_it_takes(make_door, sim):
     doors = [make_door(kind, workers=1) for kind in KINDS]
-    data, body, form = batch_form(2400)
+    data, body, form = batch_form(1600)
     calls = [door.call("POST", "/v1/files", {"Content-Type": form}, len(body)) for door in doors]
-    for at in range(0, len(body), 5000):  # 2.4 MB: two minutes, longer than any time-out of the program
+    for at in range(0, len(body), 5000):  # 90 s, longer than the program's time-outs
         for call in calls:
             call.send(body[at:at + 5000])
-        for call in calls:
-            assert call.silent(0.25 / len(calls))
+        for call in calls if at + 5000 < len(body) else ():
+            assert call.silent(0.25 / len(calls)), f"ended after {at} bytes"
     for call in calls:
         call.finish()
         assert call.answer().status == 200
