@@ -327,11 +327,43 @@ bool guard_rate_failed(const struct guard_rate *rate, const struct front *front,
     return front->min_body_rate != 0 && now_ms * 1000 > rate->deadline_us;
 }
 
+/* A connection that carries nothing: no byte of a request, here or in the kernel. */
+static bool is_idle(const struct conn *conn)
+{
+    int pending = 0;
+
+    if (conn->dying ||
+        !(conn->phase == CONN_H1 ? h1_is_idle(conn)
+                                 : conn->phase == CONN_SNIFF && conn->sock->input->size == 0))
+        return false;
+    return ioctl(h2o_socket_get_fd(conn->sock), FIONREAD, &pending) == 0 && pending == 0;
+}
+
+/* A drain ends what is idle, but not what has just come: its request is on the way, and a reload
+ * that resets it would be noticed. */
+static bool drains_away(const struct conn *conn, uint64_t now_ms)
+{
+    return conn->front->draining && is_idle(conn) &&
+           (conn->used || now_ms - conn->opened_ms > GUARD_FRESH_MS);
+}
+
+static void end_idle(struct conn *conn)
+{
+    if (conn->phase == CONN_H1)
+        h1_hang_up(conn);
+    else
+        close_socket(conn);
+}
+
 static void tick_conn(struct conn *conn, uint64_t now_ms)
 {
     if (conn->dying) {
         if (now_ms - conn->active_ms > GUARD_CLOSE_MS)
             guard_cut(conn);
+        return;
+    }
+    if (drains_away(conn, now_ms)) {
+        end_idle(conn);
         return;
     }
     switch (conn->phase) {
@@ -393,18 +425,6 @@ void front_start(struct front *front)
     resume_listener(front);
 }
 
-/* A connection that carries nothing: no byte of a request, here or in the kernel. */
-static bool is_idle(const struct conn *conn)
-{
-    int pending = 0;
-
-    if (conn->dying ||
-        !(conn->phase == CONN_H1 ? h1_is_idle(conn)
-                                 : conn->phase == CONN_SNIFF && conn->sock->input->size == 0))
-        return false;
-    return ioctl(h2o_socket_get_fd(conn->sock), FIONREAD, &pending) == 0 && pending == 0;
-}
-
 void front_drain(struct front *front)
 {
     uint64_t now_ms = loop_now_ms(front->loop);
@@ -427,10 +447,8 @@ void front_drain(struct front *front)
         next = at->next;
         if (conn->phase == CONN_H2)
             h2_retire(conn, now_ms);
-        else if (is_idle(conn) && conn->phase == CONN_H1)
-            h1_hang_up(conn);
-        else if (is_idle(conn))
-            close_socket(conn);
+        else if (drains_away(conn, now_ms))
+            end_idle(conn);
     }
 }
 

@@ -26,6 +26,7 @@
 #define GUARD_TICK_MS      250         /* how exact all of these are */
 #define GUARD_HANDSHAKE_MS 10000       /* TLS, or the first byte of a new connection */
 #define GUARD_HEAD_MS      10000       /* first byte to last of a request head or header block */
+#define GUARD_FRESH_MS     1000        /* while draining: a connection so young may carry its first request yet */
 #define GUARD_IDLE_MS      75000       /* between requests */
 #define GUARD_AGE_MS       3600000     /* then a connection ends with the next response */
 #define GUARD_STALL_MS     60000       /* response bytes wait and the client takes none */
@@ -116,6 +117,7 @@ struct conn {
     unsigned pins; /* frames of ours on the stack that still need the record */
     bool closed;   /* the socket is gone; freed with the last pin */
     uint64_t opened_ms;
+    bool used;          /* it carried a request */
     uint64_t active_ms; /* last time a request began or ended; since when it is dying */
     uint64_t stall_ms;  /* since when response bytes do not move; 0: they do */
     uint64_t stall_mark;

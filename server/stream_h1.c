@@ -661,6 +661,7 @@ static void pass(struct conn *conn, size_t len, const struct guard_head *head)
     guard_h1_hide(input->bytes, head);
     h1->head_len = len;
     h1->phase = H1_RUNNING;
+    conn->used = true;
     h1->since_ms = conn->active_ms = now_of(conn);
     if (head->framing == FRAMING_CHUNKED || head->length != 0)
         add_stream(conn, head);

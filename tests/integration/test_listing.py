@@ -102,7 +102,7 @@ def test_a_provider_that_ignores_after_does_not_loop_us(make_sim, start):
     from harness import azure_account, sim_config
     own = make_sim(sim_config([azure_account("eu", switches={"unknown_after": "ignore"}), azure_account("us")]))
     gateway = start(balanced_config(own, accounts=["eu", "us"]), sim=own)
-    made = [gateway.created(gateway.uploaded()["id"])["id"] for _ in range(6)]
+    made = [gateway.created(gateway.uploaded()["id"])["id"] for _ in range(24)]
     assert sorted(pages(gateway, 2)) == sorted(made)
 
 
@@ -114,7 +114,7 @@ def test_two_deployments_of_one_resource_are_listed_once(make_sim, start):
     config = balanced_config(own, accounts=[])
     config["model_list"] = [azure_deployment(own, "eu", model="azure/one"), azure_deployment(own, "eu", model="azure/two")]
     gateway = start(config, sim=own)
-    made = [gateway.created(gateway.uploaded()["id"])["id"] for _ in range(6)]
+    made = [gateway.created(gateway.uploaded()["id"])["id"] for _ in range(24)]
     assert {b["model"] for b in own.ledger("eu")["batches"]} == {"one", "two"}
     assert sorted(b["id"] for b in gateway.get("/v1/batches?limit=50").json()["data"]) == sorted(made)
     assert len([r for r in own.requests("eu") if r["method"] == "GET" and r["target"].startswith("/openai/batches?")]) == 1

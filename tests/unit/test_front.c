@@ -629,6 +629,31 @@ static void check_draining_ends_what_is_idle_and_finishes_what_runs(bool tls)
 }
 BOTH(draining_ends_what_is_idle_and_finishes_what_runs)
 
+/* A client that has just connected when a reload begins: its request is on the way. */
+static void check_a_drain_leaves_a_new_connection_the_time_for_its_first_request(bool tls)
+{
+    struct front *front = tls ? world.tls : world.clear;
+    struct client fresh = open_h1(tls), silent = open_h1(tls);
+
+    settle(&fresh);
+    front_drain(front);
+    settle(&silent);
+    assert_false(silent.eof);
+    client_say(&fresh, "GET /a HTTP/1.1\r\n" HOST "\r\n");
+    settle(&fresh);
+    assert_int_equal(count_of(&fresh, "HTTP/1.1 200"), 1);
+    assert_int_equal(count_of(&fresh, "Connection: close"), 1);
+    pass_ms(2 * GUARD_FRESH_MS);
+    settle(&silent);
+    assert_true(silent.eof);
+    assert_int_equal(front_connections(front), 0);
+    client_close(&fresh);
+    client_close(&silent);
+    front->draining = false; /* for the next round */
+    world.ctx.shutdown_requested = 0;
+}
+BOTH(a_drain_leaves_a_new_connection_the_time_for_its_first_request)
+
 static void a_tls_handshake_has_a_deadline(void **state)
 {
     const struct sockaddr none = {.sa_family = AF_UNIX};
@@ -778,6 +803,7 @@ int main(void)
         TEST(odd_heads_are_refused_before_any_handler),
         TEST(large_heads_are_refused),
         TEST(draining_ends_what_is_idle_and_finishes_what_runs),
+        TEST(a_drain_leaves_a_new_connection_the_time_for_its_first_request),
         TEST(a_tls_handshake_has_a_deadline),
         TEST(a_silent_connection_has_a_deadline),
         TEST(twenty_thousand_mutated_requests_do_no_harm),

@@ -660,7 +660,8 @@ static void a_download_of_a_byte_a_second_is_a_stalled_one(void **state)
         while (!w->done && w->body.len < len)
             loop_turn(&w->loop);
         w->loop.skew_ms += 1000;
-        assert_int_equal(send(w->server.fds[0], "x", 1, MSG_NOSIGNAL), 1);
+        if (send(w->server.fds[0], "x", 1, MSG_NOSIGNAL) != 1)
+            assert_true(w->done); /* hung up on while the loop turned */
     }
     assert_true(w->done);
     assert_int_equal(w->end, UPSTREAM_TIMEOUT);
