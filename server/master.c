@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@
 #include "server/listener.h"
 #include "server/upgrade.h"
 
+#define MAX_DESCRIPTORS 65536
 #define LOOK_MS        1000  /* between two looks at the heartbeats */
 #define START_LOOK_MS  10    /* the same while a generation is starting */
 #define START_LIMIT_MS 10000 /* a generation whose workers are not ready by then is refused */
@@ -714,6 +716,18 @@ static void close_all(struct master *m)
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }
 
+/* Descriptors for the connections of a worker: the soft limit of a login shell (1,024) is for programs
+ * that use select(2), the hard one is the administrator's word. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= MAX_DESCRIPTORS)
+        return;
+    limit.rlim_cur = limit.rlim_max < MAX_DESCRIPTORS ? limit.rlim_max : MAX_DESCRIPTORS;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int master_run(const struct master_options *options)
 {
     struct master *m = calloc(1, sizeof(*m));
@@ -725,6 +739,7 @@ int master_run(const struct master_options *options)
     m->signal_fd = m->alive_fd = m->base.master_fd = -1;
     log_set_process("master");
     upgrade_init(options->argv);
+    raise_descriptor_limit();
     if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {
         log_listening(m, m->starting);
         run(m);
