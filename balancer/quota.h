@@ -1,6 +1,6 @@
 /* The quota ledger: which deployment has how many enqueued tokens, in shared memory that outlives
- * generations. A provider bounds the tokens of a deployment's unfinished batches; the ledger holds one
- * reservation for each batch that we know, so that a create goes only where it fits.
+ * generations. A provider bounds the tokens of a deployment's unfinished batches; the ledger holds
+ * one reservation for each batch that we know, so that a create goes only where it fits.
  *
  * A reservation is a place in a table, and all that happens to it is one word changed by
  * compare-and-swap:
@@ -12,20 +12,22 @@
  *    │           │                  │ quota_cancel()           │
  *    └───────────┴──── RELEASING ◄──┴──── quota_release(), quota_expire()
  *
- * Per column there is one word E, the sum of what is RESERVED, LIVE or ORPHAN, with a version in it. A
- * process killed at any instruction leaves at worst a place in RESERVING or RELEASING and an E that is
- * off by it: quota_undo_owner() frees the place, quota_repair() puts E back to the sum.
+ * Per column there is one word E, the sum of what is RESERVED, LIVE or ORPHAN, with a version in
+ * it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and an
+ * E that is off by it: quota_undo_owner() frees the place, quota_repair() puts E back to the sum.
  *
- * **A create in flight whose worker died** (RESERVED) is never given back at once: the batch may well
- * run, and tokens counted for nothing cost less than a create that is refused. It becomes an ORPHAN,
- * which stays counted, is shown by quota_watch() for reconciliation once a minute, and ends by
- * quota_adopt() (its batch was found), quota_release_token() (it is known not to exist) or its lease.
+ * **A create in flight whose worker died** (RESERVED) is never given back at once: the batch may
+ * well run, and tokens counted for nothing cost less than a create that is refused. It becomes an
+ * ORPHAN, which stays counted, is shown by quota_watch() for reconciliation once a minute, and ends
+ * by quota_adopt() (its batch was found), quota_release_token() (it is known not to exist) or its
+ * lease.
  *
- * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our sum,
- * taken to drain at the deployment's rate since then.
+ * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our
+ * sum, taken to drain at the deployment's rate since then.
  *
  * Columns are those of state_bind(). No locks; monotonic time is an argument; any process may call
- * anything that is not marked as the master's. `owner` is the caller's row (its slot), as for state_begin(). */
+ * anything that is not marked as the master's. `owner` is the caller's row (its slot), as for
+ * state_begin(). */
 #pragma once
 
 #include <stdbool.h>
@@ -35,19 +37,22 @@
 #include "balancer/pick.h"
 #include "common/err.h"
 
-#define QUOTA_MAX_TOKENS  ((UINT64_C(1) << 43) - 1) /* of a job and of a limit; more is taken for this */
-#define QUOTA_ID_SIZE     56                        /* with its NUL; a longer id is kept by its hash only */
-#define QUOTA_MAX_OWNERS  4094                      /* owners are 0..4093 */
-#define QUOTA_ASK_MS      60000u                    /* a reservation is asked about at most once in this time */
-#define QUOTA_LEASE_MS    (26u * 3600 * 1000)       /* OpenAI's window of 24 h, and some for its clock */
-#define QUOTA_GRACE_MS    (2u * 3600 * 1000)        /* how long one that is asked about before its end may stay silent */
-#define QUOTA_EXTEND_MS   (3600u * 1000)            /* by how much an answer "still running" prolongs it */
-#define QUOTA_FULL_MS     60000u                    /* first rest of a size that was refused; doubles ... */
-#define QUOTA_FULL_MAX_MS (16u * 60000)             /* ... up to this */
+#define QUOTA_MAX_TOKENS                                                                           \
+    ((UINT64_C(1) << 43) - 1)   /* of a job and of a limit; more is taken for this */
+#define QUOTA_ID_SIZE    56     /* with its NUL; a longer id is kept by its hash only */
+#define QUOTA_MAX_OWNERS 4094   /* owners are 0..4093 */
+#define QUOTA_ASK_MS     60000u /* a reservation is asked about at most once in this time */
+#define QUOTA_LEASE_MS   (26u * 3600 * 1000) /* OpenAI's window of 24 h, and some for its clock */
+#define QUOTA_GRACE_MS                                                                             \
+    (2u * 3600 * 1000) /* how long one that is asked about before its end may stay silent */
+#define QUOTA_EXTEND_MS   (3600u * 1000) /* by how much an answer "still running" prolongs it */
+#define QUOTA_FULL_MS     60000u         /* first rest of a size that was refused; doubles ... */
+#define QUOTA_FULL_MAX_MS (16u * 60000)  /* ... up to this */
 
 struct quota; /* the region */
 
-/** Room for that many columns and reservations (at most 16 million). Pages that nobody needed yet cost nothing.
+/** Room for that many columns and reservations (at most 16 million). Pages that nobody needed yet
+ * cost nothing.
  *  @return 0; ERR_INVALID (a number is 0 or too great); ERR_NOMEM */
 MUST_USE int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out);
 void quota_free(struct quota *quota); /* NULL is fine */
@@ -57,11 +62,13 @@ struct quota_terms {
     uint32_t fingerprint;
     uint64_t limit;    /* tokens; 0: not configured */
     uint64_t lease_ms; /* 0: QUOTA_LEASE_MS */
-    bool ask_first;    /* Azure, where no job ever expires: the end of a lease only makes it asked about once more */
+    bool ask_first;    /* Azure, where no job ever expires: the end of a lease only makes it asked
+                          about once more */
 };
 
-/** Tell a column's terms; master only, before the fork, for each deployment of a new table. Another fingerprint than before empties
- *  the column: its reservations and all that was learned are dropped. */
+/** Tell a column's terms; master only, before the fork, for each deployment of a new table. Another
+ * fingerprint than before empties the column: its reservations and all that was learned are
+ * dropped. */
 void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *terms);
 
 /* --- a reservation's life --- */
@@ -78,56 +85,65 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
 
 /** Count `tokens` before the create goes out.
  *  @param token  quota_token() of its marker; 0: none
- *  @param claim  written, all zero on error; the caller hands it to quota_commit() or quota_cancel(), once
+ *  @param claim  written, all zero on error; the caller hands it to quota_commit() or
+ * quota_cancel(), once
  *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no place left */
-MUST_USE int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens, uint64_t token,
-                           uint64_t now_ms, struct quota_claim *claim);
+MUST_USE int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+                           uint64_t token, uint64_t now_ms, struct quota_claim *claim);
 
 /** The create was answered with this batch. From here on the reservation lives without its owner.
  *  @return 0; ERR_NOT_FOUND: the claim is empty or was ended before */
-MUST_USE int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id, size_t len);
+MUST_USE int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id,
+                          size_t len);
 
-/** The create was refused, or never went out: give the tokens back. Does nothing to an empty or ended claim. */
-void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim, uint64_t now_ms);
+/** The create was refused, or never went out: give the tokens back. Does nothing to an empty or
+ * ended claim. */
+void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
+                  uint64_t now_ms);
 
 enum quota_end {
     QUOTA_FINISHED, /* worked off (completed): tells how fast the deployment drains */
     QUOTA_DROPPED   /* failed, expired, cancelled, gone */
 };
 
-/** A terminal state was seen, by anybody. Cheap when there is no such reservation. @return whether it was there, and is gone by this call */
-bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len, enum quota_end end,
-                   uint64_t now_ms);
+/** A terminal state was seen, by anybody. Cheap when there is no such reservation. @return whether
+ * it was there, and is gone by this call */
+bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len,
+                   enum quota_end end, uint64_t now_ms);
 
 /** No batch with this marker exists: end its ORPHAN. @return as above */
 bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms);
 
-/** A batch that runs upstream, as a list tells: finds its reservation, or gives an ORPHAN its id, or makes a new one whatever the
- *  limit (the provider has accepted it). After a restart the ledger is rebuilt by this.
+/** A batch that runs upstream, as a list tells: finds its reservation, or gives an ORPHAN its id,
+ * or makes a new one whatever the limit (the provider has accepted it). After a restart the ledger
+ * is rebuilt by this.
  *  @param token   quota_token() of its marker; 0: none
  *  @param age_ms  since it was created
  *  @return 0, also when it was known; ERR_FULL */
-MUST_USE int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t token, const char *id, size_t len,
-                         uint64_t tokens, uint64_t age_ms, uint64_t now_ms);
+MUST_USE int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t token,
+                         const char *id, size_t len, uint64_t tokens, uint64_t age_ms,
+                         uint64_t now_ms);
 
-/** A batch was seen that still runs: it need not be asked about for a minute, a lease that had ended goes on, and progress slower
- *  than expected lowers the deployment's drain rate. @param total  0: not known yet. @return whether there is such a reservation */
-bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done, uint64_t total,
-                    uint64_t now_ms);
+/** A batch was seen that still runs: it need not be asked about for a minute, a lease that had
+ * ended goes on, and progress slower than expected lowers the deployment's drain rate. @param total
+ * 0: not known yet. @return whether there is such a reservation */
+bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done,
+                    uint64_t total, uint64_t now_ms);
 
 /** What a reservation looks like from outside. */
 struct quota_view {
     uint32_t column;
-    bool orphan;            /* its worker died: without an id look for `token` among the newest batches */
-    bool last_call;         /* its lease has ended; unless it is seen to run it will be released */
+    bool orphan;    /* its worker died: without an id look for `token` among the newest batches */
+    bool last_call; /* its lease has ended; unless it is seen to run it will be released */
     char id[QUOTA_ID_SIZE]; /* "": not known, or too long */
     uint64_t token;
     uint64_t tokens;
     uint64_t begun_ms, lease_ms;
 };
 
-/** The next reservation that nobody has asked about for QUOTA_ASK_MS, marked as asked: of several callers one gets it. `cursor` starts
- *  at 0. @return false: that was the last one, and the cursor is at 0 again */
+/** The next reservation that nobody has asked about for QUOTA_ASK_MS, marked as asked: of several
+ * callers one gets it. `cursor` starts at 0. @return false: that was the last one, and the cursor
+ * is at 0 again */
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view);
 
 /** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it). @return how many */
@@ -140,56 +156,65 @@ struct quota_undone {
     uint32_t orphans; /* creates in flight, which stay counted */
 };
 
-/** That owner's process is dead (reaped): undo what it had begun. Before its slot is used again; quota_repair() should follow. */
+/** That owner's process is dead (reaped): undo what it had begun. Before its slot is used again;
+ * quota_repair() should follow. */
 struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner);
 
-/** Make each column's E the sum of its reservations. Safe at any time; a column that others change meanwhile is right by itself or
- *  left for the next call. Meant for every few seconds and after each death.
+/** Make each column's E the sum of its reservations. Safe at any time; a column that others change
+ * meanwhile is right by itself or left for the next call. Meant for every few seconds and after
+ * each death.
  *  @param repaired  columns whose E was wrong; may be NULL
  *  @return whether all could be looked at: call again soon otherwise */
 bool quota_repair(struct quota *quota, uint32_t *repaired);
 
 /* --- what is learned --- */
 
-/** The answer of a create told the deployment's `deployment-maximum-enqueued-tokens`; also from an error text. 0 is ignored. */
+/** The answer of a create told the deployment's `deployment-maximum-enqueued-tokens`; also from an
+ * error text. 0 is ignored. */
 void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit);
 
 /** ... and its `deployment-enqueued-tokens`, this create included: what exceeds our sum is foreign.
- *  @return the tokens of this one job as the provider counts them, for quota_learn_ratio(); 0: cannot be told (something else began or
- *  ended since the last time that header was seen) */
-uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued, uint64_t now_ms);
+ *  @return the tokens of this one job as the provider counts them, for quota_learn_ratio(); 0:
+ * cannot be told (something else began or ended since the last time that header was seen) */
+uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
+                              uint64_t now_ms);
 
-/** A job of `tokens` was refused as too much (token_limit_exceeded, at once or later): E becomes at least L - tokens + 1, so that the
- *  same job does not fit now, and jobs of its size stay away for a minute, then for two ... sixteen, until one is accepted.
- *  Call it after quota_cancel(). */
+/** A job of `tokens` was refused as too much (token_limit_exceeded, at once or later): E becomes at
+ * least L - tokens + 1, so that the same job does not fit now, and jobs of its size stay away for a
+ * minute, then for two ... sixteen, until one is accepted. Call it after quota_cancel(). */
 void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
 
-/** What a job of `bytes` prompt bytes really counted: moves the tokens per byte of this model by a quarter of the difference.
- *  `model` is any hash of its name. Absurd ratios (more than 4 or less than 1/64 tokens per byte) are ignored. */
+/** What a job of `bytes` prompt bytes really counted: moves the tokens per byte of this model by a
+ * quarter of the difference. `model` is any hash of its name. Absurd ratios (more than 4 or less
+ * than 1/64 tokens per byte) are ignored. */
 void quota_learn_ratio(struct quota *quota, uint64_t model, uint64_t bytes, uint64_t tokens);
 
-/** Tokens of a job of that many prompt bytes; a quarter of the bytes for a model of which nothing is known. At least 1. */
+/** Tokens of a job of that many prompt bytes; a quarter of the bytes for a model of which nothing
+ * is known. At least 1. */
 uint64_t quota_tokens(const struct quota *quota, uint64_t model, uint64_t bytes);
 
 /* --- readers --- */
 
 struct quota_sum {
-    uint64_t reserved;     /* E of our reservations, tokens */
-    uint64_t foreign;      /* of others, as far as we know */
-    uint64_t limit;        /* the lower of configured and learned; 0: unknown */
-    double drain_rate;     /* tokens/s; the prior before the first job has finished */
-    uint64_t placed;       /* reservations begun in this hour */
-    uint64_t full_tokens;  /* jobs of at least this many are refused ... */
-    uint64_t full_for_ms;  /* ... for so long; 0: not */
+    uint64_t reserved;    /* E of our reservations, tokens */
+    uint64_t foreign;     /* of others, as far as we know */
+    uint64_t limit;       /* the lower of configured and learned; 0: unknown */
+    double drain_rate;    /* tokens/s; the prior before the first job has finished */
+    uint64_t placed;      /* reservations begun in this hour */
+    uint64_t full_tokens; /* jobs of at least this many are refused ... */
+    uint64_t full_for_ms; /* ... for so long; 0: not */
 };
 
 void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum);
 
-/** Reservations per column, for the metrics page: walks the table. `counts` has max_columns entries. */
+/** Reservations per column, for the metrics page: walks the table. `counts` has max_columns
+ * entries. */
 void quota_count(const struct quota *quota, uint32_t *counts);
 
-/** Fill in what quota-aware looks at: enqueued, limit, drain_rate, placed, full_tokens, full_for_ms. */
-void quota_describe(const struct quota *quota, uint32_t column, uint64_t now_ms, struct pick_candidate *candidate);
+/** Fill in what quota-aware looks at: enqueued, limit, drain_rate, placed, full_tokens,
+ * full_for_ms. */
+void quota_describe(const struct quota *quota, uint32_t column, uint64_t now_ms,
+                    struct pick_candidate *candidate);
 
 /* --- the verdict on a job; pure --- */
 
@@ -199,9 +224,12 @@ enum quota_fit {
     QUOTA_NEVER_FITS /* 400: larger than every limit */
 };
 
-/** @param wait_ms  NOT_NOW: until the first of them is expected to have room, 1 s to 24 h; otherwise 0. May be NULL */
-enum quota_fit quota_verdict(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens, uint64_t *wait_ms);
+/** @param wait_ms  NOT_NOW: until the first of them is expected to have room, 1 s to 24 h;
+ * otherwise 0. May be NULL */
+enum quota_fit quota_verdict(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens,
+                             uint64_t *wait_ms);
 
-/** The verdict for the client, naming every limit. `names[i]` is candidate i's. Cut to size with "..." at the end. */
-void quota_explain(const struct pick_candidate *candidates, const char *const *names, uint32_t n, uint64_t tokens, char *text,
-                   size_t size);
+/** The verdict for the client, naming every limit. `names[i]` is candidate i's. Cut to size with
+ * "..." at the end. */
+void quota_explain(const struct pick_candidate *candidates, const char *const *names, uint32_t n,
+                   uint64_t tokens, char *text, size_t size);

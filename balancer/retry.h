@@ -1,5 +1,6 @@
-/* What to do after a failed try: a pure function of (operation, what was sent, what came back). Money safety lives here: a create or an
- * upload goes out again only when it is known that nothing happened upstream. */
+/* What to do after a failed try: a pure function of (operation, what was sent, what came back).
+ * Money safety lives here: a create or an upload goes out again only when it is known that nothing
+ * happened upstream. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,19 +10,21 @@
 #include "balancer/state.h"
 
 enum retry_action {
-    RETRY_GIVE_UP,   /* answer what came back */
-    RETRY_SAME,      /* the same deployment once more (reads only) */
-    RETRY_NEXT,      /* another deployment of the group */
-    RETRY_RECONCILE  /* the outcome is unknown: find out before saying anything */
+    RETRY_GIVE_UP,  /* answer what came back */
+    RETRY_SAME,     /* the same deployment once more (reads only) */
+    RETRY_NEXT,     /* another deployment of the group */
+    RETRY_RECONCILE /* the outcome is unknown: find out before saying anything */
 };
 
 struct retry_question {
     enum op_class op;
-    bool pinned;            /* an id names the deployment: there is no next one */
-    bool idempotent;        /* GET, DELETE, HEAD, cancel; counts for OP_READ only. Who repeats a DELETE must take a 404 then for a success */
-    bool nothing_sent;      /* known: no byte of the request left us, or the connection was refused */
-    bool answered;          /* a complete HTTP answer came back, body included */
-    bool lost_behind;       /* that answer is a proxy's, which says that it lost its connection to the server: retry_is_lost_behind() */
+    bool pinned;       /* an id names the deployment: there is no next one */
+    bool idempotent;   /* GET, DELETE, HEAD, cancel; counts for OP_READ only. Who repeats a DELETE
+                          must take a 404 then for a success */
+    bool nothing_sent; /* known: no byte of the request left us, or the connection was refused */
+    bool answered;     /* a complete HTTP answer came back, body included */
+    bool lost_behind;  /* that answer is a proxy's, which says that it lost its connection to the
+                          server: retry_is_lost_behind() */
     enum outcome outcome;
     int status;             /* HTTP status or 0 */
     uint32_t tries;         /* made so far, this one included */
@@ -32,19 +35,23 @@ struct retry_question {
 
 struct retry_answer {
     enum retry_action action;
-    uint32_t delay_ms; /* before RETRY_SAME; jittered by the caller's random number; at most 2,000 */
+    uint32_t
+        delay_ms; /* before RETRY_SAME; jittered by the caller's random number; at most 2,000 */
 };
 
 const char *retry_action_name(enum retry_action action);
 
-/** Whether an error body is Envoy's (it stands before OpenAI's servers and in many Azure networks) saying that the server behind it
- *  had the request, or part of it, and then went away: its 503 does not prove that nothing happened. */
+/** Whether an error body is Envoy's (it stands before OpenAI's servers and in many Azure networks)
+ * saying that the server behind it had the request, or part of it, and then went away: its 503 does
+ * not prove that nothing happened. */
 bool retry_is_lost_behind(const char *body, size_t len);
 
 /** Decide. Pure. `random` is uniform in [0,1).
  *
- *  Nothing but these is ever repeated: idempotent reads, and what is known to have done nothing upstream (nothing sent, or answered by a
- *  refusal; the list of those is in retry.c). A create whose outcome is unknown, also a cancelled one, is RETRY_RECONCILE; an upload is
- *  RETRY_GIVE_UP: what it may have left is an orphaned file. Of what may be repeated, RETRY_NEXT goes before RETRY_SAME, and creates and
- *  uploads never get RETRY_SAME. A pinned create that was refused is RETRY_GIVE_UP: the caller may copy the file elsewhere. */
+ *  Nothing but these is ever repeated: idempotent reads, and what is known to have done nothing
+ * upstream (nothing sent, or answered by a refusal; the list of those is in retry.c). A create
+ * whose outcome is unknown, also a cancelled one, is RETRY_RECONCILE; an upload is RETRY_GIVE_UP:
+ * what it may have left is an orphaned file. Of what may be repeated, RETRY_NEXT goes before
+ * RETRY_SAME, and creates and uploads never get RETRY_SAME. A pinned create that was refused is
+ * RETRY_GIVE_UP: the caller may copy the file elsewhere. */
 struct retry_answer retry_decide(const struct retry_question *q, double random);

@@ -1,5 +1,6 @@
-/* The model table in shared memory: immutable once built, one per generation of workers. Offsets instead of pointers, fixed-width
- * types; group lookup by hash, flat from 10 to 10,000 deployments. Secrets are not in it. */
+/* The model table in shared memory: immutable once built, one per generation of workers. Offsets
+ * instead of pointers, fixed-width types; group lookup by hash, flat from 10 to 10,000 deployments.
+ * Secrets are not in it. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,18 +13,18 @@
 struct table; /* the region; shared with children */
 
 struct table_deployment {
-    uint32_t fingerprint;    /* ids_deployment_fingerprint() */
-    uint32_t group;          /* index of its group; MODEL_NO_INDEX: an account as a whole */
-    uint32_t account;        /* index of model_list's accounts; the same in this generation */
-    uint32_t provider;       /* enum provider */
-    uint32_t id;             /* string offsets: table_str() */
+    uint32_t fingerprint; /* ids_deployment_fingerprint() */
+    uint32_t group;       /* index of its group; MODEL_NO_INDEX: an account as a whole */
+    uint32_t account;     /* index of model_list's accounts; the same in this generation */
+    uint32_t provider;    /* enum provider */
+    uint32_t id;          /* string offsets: table_str() */
     uint32_t upstream_model;
     uint32_t litellm_model;
-    uint32_t batch;          /* 1: mode batch */
-    double weight;           /* 0: not given */
-    int64_t rpm, tpm;        /* 0: not given */
-    int32_t order;           /* 0: not given */
-    uint32_t timeout_ms;     /* 0: default */
+    uint32_t batch;      /* 1: mode batch */
+    double weight;       /* 0: not given */
+    int64_t rpm, tpm;    /* 0: not given */
+    int32_t order;       /* 0: not given */
+    uint32_t timeout_ms; /* 0: default */
 };
 
 /** Copy `list` into a new sealed region. Deployment i of the list is deployment i of the table.
@@ -33,14 +34,16 @@ void table_free(struct table *table); /* NULL is fine */
 
 uint32_t table_generation(const struct table *table);
 uint32_t table_num_deployments(const struct table *table);
-const struct table_deployment *table_deployment(const struct table *table, uint32_t i); /* i must be in range */
+const struct table_deployment *table_deployment(const struct table *table,
+                                                uint32_t i); /* i must be in range */
 const char *table_str(const struct table *table, uint32_t offset);
 
 /** Groups in file order. */
 uint32_t table_num_groups(const struct table *table);
 const char *table_group_name(const struct table *table, uint32_t group);
 
-/** The group that serves `model` (exact name; then wildcards such as "azure/" "*", most specific first); MODEL_NO_INDEX: none. */
+/** The group that serves `model` (exact name; then wildcards such as "azure/" "*", most specific
+ * first); MODEL_NO_INDEX: none. */
 uint32_t table_find_group(const struct table *table, const char *model, size_t len);
 
 /** Members of a group as deployment indexes, in file order. */

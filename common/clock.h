@@ -1,4 +1,5 @@
-/* The two clocks: monotonic milliseconds for every decision, wall-clock seconds for what people read. */
+/* The two clocks: monotonic milliseconds for every decision, wall-clock seconds for what people
+ * read. */
 #pragma once
 
 #include <stdint.h>

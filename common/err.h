@@ -13,7 +13,7 @@ enum err {
     ERR_FORGED = -6,    /* a seal does not verify; to be answered exactly like ERR_NOT_FOUND */
     ERR_IO = -7,        /* a system call failed; errno tells */
     ERR_FULL = -8,      /* no room: disk, spool, table */
-    ERR_BAD_STATE = -9,     /* called in a state that does not allow it */
+    ERR_BAD_STATE = -9, /* called in a state that does not allow it */
     ERR_DUPLICATE = -10 /* two things that must differ are equal */
 };
 

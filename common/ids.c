@@ -301,7 +301,8 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, s
     return 0;
 }
 
-static void text_seal(const unsigned char *key, const char *text, size_t len, char out[IDS_SEAL_HEX + 1])
+static void text_seal(const unsigned char *key, const char *text, size_t len,
+                      char out[IDS_SEAL_HEX + 1])
 {
     static const char digits[] = "0123456789abcdef";
     unsigned char mac[DIGEST_BYTES], k = 't'; /* no id_kind */
@@ -315,7 +316,8 @@ static void text_seal(const unsigned char *key, const char *text, size_t len, ch
     out[IDS_SEAL_HEX] = '\0';
 }
 
-int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len, char out[IDS_SEAL_HEX + 1])
+int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len,
+                  char out[IDS_SEAL_HEX + 1])
 {
     if (seals->num == 0)
         return ERR_INVALID;
@@ -323,7 +325,8 @@ int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len, c
     return 0;
 }
 
-bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len, const char *seal)
+bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len,
+                       const char *seal)
 {
     char mine[IDS_SEAL_HEX + 1];
     unsigned int hits = 0;

@@ -1,5 +1,6 @@
-/* A set of strings of which only keyed hashes are kept: 16 bytes each, however long the string. Two different strings are taken
- * for the same with a chance of 2^-96 a pair, and nobody can find such a pair without the key, which is random for each set. */
+/* A set of strings of which only keyed hashes are kept: 16 bytes each, however long the string. Two
+ * different strings are taken for the same with a chance of 2^-96 a pair, and nobody can find such
+ * a pair without the key, which is random for each set. */
 #pragma once
 
 #include <stdbool.h>
@@ -30,4 +31,5 @@ void idset_deinit(struct idset *set);
  * @param first  the mark of the equal one that is there already, with ERR_DUPLICATE
  * @return 0, ERR_DUPLICATE or ERR_NOMEM
  */
-MUST_USE int idset_add(struct idset *set, const char *text, size_t len, uint32_t mark, uint32_t *first);
+MUST_USE int idset_add(struct idset *set, const char *text, size_t len, uint32_t mark,
+                       uint32_t *first);

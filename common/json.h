@@ -1,6 +1,7 @@
-/* Small JSON documents (answers, create bodies, config fragments): parse over yajl into a tree, read, edit, print.
- * Numbers keep their spelling, objects their key order and unknown members, so that what we do not understand passes
- * through unchanged. Not for batch files: those are checked by jsonl.h without a tree. */
+/* Small JSON documents (answers, create bodies, config fragments): parse over yajl into a tree,
+ * read, edit, print. Numbers keep their spelling, objects their key order and unknown members, so
+ * that what we do not understand passes through unchanged. Not for batch files: those are checked
+ * by jsonl.h without a tree. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,40 +22,46 @@ struct json_error {
     char message[192]; /* one line, printable, no input longer than a few characters in it */
 };
 
-struct json_doc *json_doc_new(void); /* NULL when out of memory */
+struct json_doc *json_doc_new(void);      /* NULL when out of memory */
 void json_doc_free(struct json_doc *doc); /* NULL is fine */
 
-/** Parse exactly one JSON value (RFC 8259; UTF-8 checked strictly, no BOM, nesting <= 128, duplicate keys: last one
- *  wins, in the place of the first; white space around the value allowed; \u escapes of half a surrogate pair refused).
+/** Parse exactly one JSON value (RFC 8259; UTF-8 checked strictly, no BOM, nesting <= 128,
+ * duplicate keys: last one wins, in the place of the first; white space around the value allowed;
+ * \u escapes of half a surrogate pair refused).
  *  @return the root, owned by `doc`; NULL with `error` filled (line, column) */
-struct json *json_parse(struct json_doc *doc, const char *text, size_t len, struct json_error *error);
+struct json *json_parse(struct json_doc *doc, const char *text, size_t len,
+                        struct json_error *error);
 
-enum json_type json_type(const struct json *v); /* JSON_NULL for NULL */
+enum json_type json_type(const struct json *v);          /* JSON_NULL for NULL */
 bool json_is(const struct json *v, enum json_type type); /* false for NULL */
 
 /** A member of an object; NULL when `obj` is NULL, no object or lacks it. */
 struct json *json_get(const struct json *obj, const char *key);
 
-/** The decoded text of a string (NUL-terminated; may contain NUL when `len` says so); NULL when `v` is NULL or no string.
- *  `len` may be NULL. */
+/** The decoded text of a string (NUL-terminated; may contain NUL when `len` says so); NULL when `v`
+ * is NULL or no string. `len` may be NULL. */
 const char *json_str(const struct json *v, size_t *len);
 const char *json_get_str(const struct json *obj, const char *key); /* json_str(json_get(...)) */
 
-/** An integral number that fits; returns false otherwise ("1e3", "1.0" and fractions are not integers here). */
+/** An integral number that fits; returns false otherwise ("1e3", "1.0" and fractions are not
+ * integers here). */
 bool json_int64(const struct json *v, int64_t *out);
 bool json_double(const struct json *v, double *out);
 bool json_bool(const struct json *v, bool *out);
 const char *json_number_text(const struct json *v); /* raw spelling; NULL when no number */
 
-size_t json_size(const struct json *v);               /* members or elements; 0 for others */
-struct json *json_at(const struct json *v, size_t i); /* i-th element or member's value; NULL past the end */
+size_t json_size(const struct json *v); /* members or elements; 0 for others */
+struct json *json_at(const struct json *v,
+                     size_t i); /* i-th element or member's value; NULL past the end */
 const char *json_key_at(const struct json *obj, size_t i, size_t *len);
 
-/* Makers; NULL when out of memory (the document remembers it: json_doc_failed()). Text is copied. */
+/* Makers; NULL when out of memory (the document remembers it: json_doc_failed()). Text is copied.
+ */
 struct json *json_new_object(struct json_doc *doc);
 struct json *json_new_array(struct json_doc *doc);
 struct json *json_new_string(struct json_doc *doc, const char *text, size_t len);
-struct json *json_new_cstring(struct json_doc *doc, const char *text); /* NULL text gives JSON null */
+struct json *json_new_cstring(struct json_doc *doc,
+                              const char *text); /* NULL text gives JSON null */
 struct json *json_new_int(struct json_doc *doc, int64_t value);
 struct json *json_new_double(struct json_doc *doc, double value);
 struct json *json_new_bool(struct json_doc *doc, bool value);
@@ -68,7 +75,8 @@ void json_set_int(struct json_doc *doc, struct json *obj, const char *key, int64
 void json_remove(struct json *obj, const char *key); /* absent is fine */
 void json_append(struct json_doc *doc, struct json *array, struct json *value);
 
-/** Print compactly, strings re-escaped (only what RFC 8259 demands, plus U+007F); invalid UTF-8 never gets in. */
+/** Print compactly, strings re-escaped (only what RFC 8259 demands, plus U+007F); invalid UTF-8
+ * never gets in. */
 void json_write(const struct json *v, struct strbuf *out);
 
 /** Print a string literal with quotes; bytes that are no valid UTF-8 become U+FFFD. */
@@ -77,15 +85,18 @@ void json_write_string(struct strbuf *out, const char *text, size_t len);
 /** Line and column (1-based, bytes) of an offset in a text; lines end with LF. */
 void json_place(const char *text, size_t offset, size_t *line, size_t *column);
 
-/** Whether the bytes are valid UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). */
+/** Whether the bytes are valid UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing above
+ * U+10FFFF). */
 bool utf8_is_valid(const char *text, size_t len);
 
-/** How many bytes at the start are valid UTF-8: `len`, or the offset of the first sequence that is not. */
+/** How many bytes at the start are valid UTF-8: `len`, or the offset of the first sequence that is
+ * not. */
 size_t utf8_valid_prefix(const char *text, size_t len);
 
-/** The offset of the first \u escape of half a surrogate pair in the text of a JSON value or string; `len` when there is
- *  none. yajl lets them pass, although they stand for no character. */
+/** The offset of the first \u escape of half a surrogate pair in the text of a JSON value or
+ * string; `len` when there is none. yajl lets them pass, although they stand for no character. */
 size_t json_find_lone_surrogate(const char *text, size_t len);
 
-/** Where the offending token of yajl's `message` begins, given how many bytes yajl says it consumed. */
+/** Where the offending token of yajl's `message` begins, given how many bytes yajl says it
+ * consumed. */
 size_t json_offending_offset(const char *text, size_t len, size_t consumed, const char *message);

@@ -5,13 +5,14 @@
 
 #include "common/strbuf.h"
 
-/** Append the decoded text of what stands between the quotes of a JSON string. `raw` must be valid (a checker or yajl said so);
- *  anything else comes out as some text of at most `len` bytes. */
+/** Append the decoded text of what stands between the quotes of a JSON string. `raw` must be valid
+ * (a checker or yajl said so); anything else comes out as some text of at most `len` bytes. */
 void json_decode_string(const char *raw, size_t len, struct strbuf *out);
 
 /** How many bytes json_write_string() would print, quotes included. */
 size_t json_string_size(const char *text, size_t len);
 
-/** The offset of the first byte from `at` on that is no JSON white space; `len` when there is none. For what follows a value:
- *  yajl overlooks the beginning of a string or word there (`{} "a`, `{} tru`). */
+/** The offset of the first byte from `at` on that is no JSON white space; `len` when there is none.
+ * For what follows a value: yajl overlooks the beginning of a string or word there (`{} "a`, `{}
+ * tru`). */
 size_t json_skip_blanks(const char *text, size_t len, size_t at);

@@ -8,10 +8,10 @@
 enum model_state { MODEL_UNKNOWN, MODEL_NAMED, MODEL_ABSENT };
 
 struct jsonl {
-    struct jsonl_rules rules; /* defaults filled in */
+    struct jsonl_rules rules;       /* defaults filled in */
     struct jsonl_problem *problems; /* owned; room for rules.max_errors */
     size_t num_problems;
-    int result;     /* final once not 0 */
+    int result; /* final once not 0 */
     bool finished;
 
     struct strbuf carry; /* the beginning of a line whose end is still to come */
@@ -29,7 +29,8 @@ struct jsonl {
     struct strbuf url;   /* decoded */
     uint64_t url_line;   /* 0: none yet */
 
-    struct strbuf spans; /* of body.model's values: varints of the gap since the last one, and of the length */
+    struct strbuf spans; /* of body.model's values: varints of the gap since the last one, and of
+                            the length */
     uint64_t last_span_end;
     uint64_t num_spans, span_bytes;
 

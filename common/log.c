@@ -42,8 +42,9 @@ void log_line(enum log_level level, const char *fmt, ...)
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
     head = (int)strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-    head += snprintf(line + head, sizeof(line) - (size_t)head, ".%03ldZ %s %s[%d]: ",
-                     ts.tv_nsec / 1000000, names[level], process_name, (int)getpid());
+    head += snprintf(line + head, sizeof(line) - (size_t)head,
+                     ".%03ldZ %s %s[%d]: ", ts.tv_nsec / 1000000, names[level], process_name,
+                     (int)getpid());
     va_start(args, fmt);
     len = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, fmt, args);
     va_end(args);

@@ -1,5 +1,6 @@
-/* Timers and descriptors as the rooms see them; server/loop_h2o.c implements it over libh2o's evloop, tests
- * over a fake clock. Everything runs on the thread of the loop, inside one of its turns. */
+/* Timers and descriptors as the rooms see them; server/loop_h2o.c implements it over libh2o's
+ * evloop, tests over a fake clock. Everything runs on the thread of the loop, inside one of its
+ * turns. */
 #pragma once
 
 #include <stdbool.h>
@@ -38,8 +39,8 @@ static inline uint64_t loop_now_ms(struct loop *loop)
     return loop->ops->now_ms(loop);
 }
 
-/** (Re)arm: the callback runs on the loop `delay_ms` from now (0: on a coming turn, never before this
- *  returns). Returns 0 or ERR_NOMEM. */
+/** (Re)arm: the callback runs on the loop `delay_ms` from now (0: on a coming turn, never before
+ * this returns). Returns 0 or ERR_NOMEM. */
 static inline int loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms)
 {
     return loop->ops->timer_start(loop, timer, delay_ms);
@@ -51,8 +52,8 @@ static inline void loop_timer_stop(struct loop *loop, struct loop_timer *timer)
     loop->ops->timer_stop(loop, timer);
 }
 
-/** Call `on_readable` each turn that `fd` is readable (level-triggered). The loop owns `fd` from now on and
- *  watches it until the process ends. Returns 0 or ERR_NOMEM. */
+/** Call `on_readable` each turn that `fd` is readable (level-triggered). The loop owns `fd` from
+ * now on and watches it until the process ends. Returns 0 or ERR_NOMEM. */
 static inline int loop_watch(struct loop *loop, int fd, loop_fd_cb on_readable, void *arg)
 {
     return loop->ops->watch(loop, fd, on_readable, arg);

@@ -1,4 +1,5 @@
-/* See marker.h. `1.<owner>.<request>.<nonce>.<file>.<seal>`: fixed-width hex but for the file id, which has no dots. */
+/* See marker.h. `1.<owner>.<request>.<nonce>.<file>.<seal>`: fixed-width hex but for the file id,
+ * which has no dots. */
 #include "common/marker.h"
 
 #include <openssl/evp.h>
@@ -44,8 +45,8 @@ int marker_write(const struct ids_seals *seals, const struct marker *marker, str
 
     if (strpbrk(marker->file, ". \t\r\n") != NULL || strlen(marker->nonce) != MARKER_NONCE)
         return ERR_INVALID;
-    strbuf_addf(&text, "1.%016llx.%016llx.%s.%s.", (unsigned long long)marker->owner, (unsigned long long)marker->request,
-                marker->nonce, marker->file);
+    strbuf_addf(&text, "1.%016llx.%016llx.%s.%s.", (unsigned long long)marker->owner,
+                (unsigned long long)marker->request, marker->nonce, marker->file);
     if (strbuf_failed(&text))
         rc = ERR_NOMEM;
     else if (text.len + IDS_SEAL_HEX > MARKER_MAX)
@@ -84,10 +85,12 @@ int marker_read(const struct ids_seals *seals, const char *text, struct marker *
         return ERR_SYNTAX;
     file_len = len - IDS_SEAL_HEX - 1 - FILE_AT;
     if (hex64(text + OWNER_AT, &out->owner) != 0 || hex64(text + REQUEST_AT, &out->request) != 0 ||
-        strspn(text + NONCE_AT, HEX) != MARKER_NONCE || text[FILE_AT - 1] != '.' || file_len > IDS_MAX ||
-        memchr(text + FILE_AT, '.', file_len) != NULL)
+        strspn(text + NONCE_AT, HEX) != MARKER_NONCE || text[FILE_AT - 1] != '.' ||
+        file_len > IDS_MAX || memchr(text + FILE_AT, '.', file_len) != NULL)
         return ERR_SYNTAX;
     memcpy(out->nonce, text + NONCE_AT, MARKER_NONCE);
     memcpy(out->file, text + FILE_AT, file_len);
-    return ids_text_verifies(seals, text, len - IDS_SEAL_HEX, text + len - IDS_SEAL_HEX) ? 0 : ERR_FORGED;
+    return ids_text_verifies(seals, text, len - IDS_SEAL_HEX, text + len - IDS_SEAL_HEX)
+               ? 0
+               : ERR_FORGED;
 }

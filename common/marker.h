@@ -1,6 +1,7 @@
-/* The pair that every batch we create carries in its metadata: who made it, for which request, from which file. The provider is the durable memory: a create whose
- * answer was lost is found again by it. Sealed, so that nobody can pass a batch off as another's; stripped from every answer (normal.h).
- * design: architecture.md section 5. */
+/* The pair that every batch we create carries in its metadata: who made it, for which request, from
+ * which file. The provider is the durable memory: a create whose answer was lost is found again by
+ * it. Sealed, so that nobody can pass a batch off as another's; stripped from every answer
+ * (normal.h). design: architecture.md section 5. */
 #pragma once
 
 #include <stdint.h>
@@ -27,8 +28,10 @@ uint64_t marker_fingerprint(const char *body, size_t len);
 /** Fill `nonce` with 128 random bits. @return 0, ERR_IO (no randomness) */
 MUST_USE int marker_new_nonce(char nonce[MARKER_NONCE + 1]);
 
-/** Append the sealed text. @return 0; ERR_LIMIT: longer than MARKER_MAX; ERR_INVALID: no seal key, or a file id with bytes no id has; ERR_NOMEM */
-MUST_USE int marker_write(const struct ids_seals *seals, const struct marker *marker, struct strbuf *out);
+/** Append the sealed text. @return 0; ERR_LIMIT: longer than MARKER_MAX; ERR_INVALID: no seal key,
+ * or a file id with bytes no id has; ERR_NOMEM */
+MUST_USE int marker_write(const struct ids_seals *seals, const struct marker *marker,
+                          struct strbuf *out);
 
 /** Read a text back. @return 0; ERR_SYNTAX; ERR_FORGED */
 MUST_USE int marker_read(const struct ids_seals *seals, const char *text, struct marker *out);

@@ -1,8 +1,10 @@
-/* Plain structs that say where work can go; config fills them, the balancer's table and the upstream dialects read them.
+/* Plain structs that say where work can go; config fills them, the balancer's table and the
+ * upstream dialects read them.
  *
- * An account is one place with one credential: an Azure resource or an OpenAI project. A deployment is one row of model_list
- * (or, when `group` is NULL, an account used as a whole: env keys, files_settings). Several deployments of one Azure resource
- * share one account: one list call covers them all. */
+ * An account is one place with one credential: an Azure resource or an OpenAI project. A deployment
+ * is one row of model_list (or, when `group` is NULL, an account used as a whole: env keys,
+ * files_settings). Several deployments of one Azure resource share one account: one list call
+ * covers them all. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,29 +20,31 @@ enum account_auth { ACCOUNT_AUTH_API_KEY, ACCOUNT_AUTH_BEARER };
 
 struct model_account {
     enum provider provider;
-    char *base;             /* owned; scheme://host[:port][/prefix], no trailing slash, nothing of /openai or /v1 for Azure;
-                               for OpenAI it includes /v1: "https://api.openai.com/v1" */
-    char *api_version;      /* owned; Azure: "2024-10-21", ... ; NULL: the v1 API (Azure) or OpenAI */
-    char *name;             /* owned; for logs and headers: host[:port], made unique when two accounts share it */
+    char *base; /* owned; scheme://host[:port][/prefix], no trailing slash, nothing of /openai or
+                   /v1 for Azure; for OpenAI it includes /v1: "https://api.openai.com/v1" */
+    char *api_version; /* owned; Azure: "2024-10-21", ... ; NULL: the v1 API (Azure) or OpenAI */
+    char *
+        name; /* owned; for logs and headers: host[:port], made unique when two accounts share it */
     enum account_auth auth;
-    struct secret key;      /* API key or Entra token */
-    char *organization;     /* owned; OpenAI-Organization, or NULL */
-    char *project;          /* owned; OpenAI-Project, or NULL */
+    struct secret key;  /* API key or Entra token */
+    char *organization; /* owned; OpenAI-Organization, or NULL */
+    char *project;      /* owned; OpenAI-Project, or NULL */
 };
 
 struct model_deployment {
-    char *group;            /* owned; model_list's model_name; NULL: the account as a whole */
-    char *id;               /* owned; model_info.id, or a stable digest of names and addresses */
-    char *upstream_model;   /* owned; deployment name (Azure) or model id (OpenAI); "" for the account as a whole */
-    char *litellm_model;    /* owned; as written: "azure/gpt-4o-batch"; for health and model info */
-    char *mode;             /* owned; model_info.mode, "batch" for batch deployments; NULL when not given */
-    uint32_t account;       /* index into accounts */
-    uint32_t fingerprint;   /* ids_deployment_fingerprint(); unique in a list */
-    double weight;          /* 0: not given; negative: given as 0, so nothing goes there while others can */
-    int64_t rpm, tpm;       /* 0: not given */
-    int32_t order;          /* 0: not given */
-    uint32_t timeout_ms;    /* 0: default */
-    uint32_t max_retries;   /* UINT32_MAX: not given */
+    char *group;          /* owned; model_list's model_name; NULL: the account as a whole */
+    char *id;             /* owned; model_info.id, or a stable digest of names and addresses */
+    char *upstream_model; /* owned; deployment name (Azure) or model id (OpenAI); "" for the account
+                             as a whole */
+    char *litellm_model;  /* owned; as written: "azure/gpt-4o-batch"; for health and model info */
+    char *mode; /* owned; model_info.mode, "batch" for batch deployments; NULL when not given */
+    uint32_t account;     /* index into accounts */
+    uint32_t fingerprint; /* ids_deployment_fingerprint(); unique in a list */
+    double weight; /* 0: not given; negative: given as 0, so nothing goes there while others can */
+    int64_t rpm, tpm;     /* 0: not given */
+    int32_t order;        /* 0: not given */
+    uint32_t timeout_ms;  /* 0: default */
+    uint32_t max_retries; /* UINT32_MAX: not given */
 };
 
 #define MODEL_NO_INDEX UINT32_MAX
@@ -50,8 +54,9 @@ struct model_list {
     size_t num_accounts;
     struct model_deployment *deployments; /* owned */
     size_t num_deployments;
-    uint32_t default_deployment[PROVIDER_COUNT]; /* index of the account-as-a-whole row that serves a provider named without a
-                                                    model; MODEL_NO_INDEX: none */
+    uint32_t default_deployment[PROVIDER_COUNT]; /* index of the account-as-a-whole row that serves
+                                                    a provider named without a model;
+                                                    MODEL_NO_INDEX: none */
 };
 
 /** "openai" or "azure". */

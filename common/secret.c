@@ -1,5 +1,5 @@
-/* See secret.h. Each secret has an anonymous mapping of its own (a page is cheap, there are few keys):
- * MADV_DONTDUMP keeps it out of cores and it is inherited by fork. */
+/* See secret.h. Each secret has an anonymous mapping of its own (a page is cheap, there are few
+ * keys): MADV_DONTDUMP keeps it out of cores and it is inherited by fork. */
 #include "common/secret.h"
 
 #include <openssl/crypto.h>
@@ -28,7 +28,8 @@ int secret_set(struct secret *s, const char *text, size_t len)
         s->len = 0;
         return 0;
     }
-    data = mmap(NULL, mapping_size(len), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    data =
+        mmap(NULL, mapping_size(len), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED)
         return ERR_NOMEM;
     (void)madvise(data, mapping_size(len), MADV_DONTDUMP);
@@ -67,7 +68,8 @@ bool secret_equal(const struct secret *s, const char *text, size_t len)
             return false;
         keyed = true;
     }
-    if (HMAC(EVP_sha256(), key, sizeof(key), (const unsigned char *)s->data, s->len, a, &n) == NULL ||
+    if (HMAC(EVP_sha256(), key, sizeof(key), (const unsigned char *)s->data, s->len, a, &n) ==
+            NULL ||
         HMAC(EVP_sha256(), key, sizeof(key), (const unsigned char *)text, len, b, &n) == NULL)
         return false;
     return CRYPTO_memcmp(a, b, sizeof(a)) == 0;

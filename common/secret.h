@@ -1,5 +1,5 @@
-/* Keys and tokens. They live in memory that core dumps leave out, are wiped when they end, are compared
- * in constant time, and are never printed: logs and reports say SECRET_MASK. */
+/* Keys and tokens. They live in memory that core dumps leave out, are wiped when they end, are
+ * compared in constant time, and are never printed: logs and reports say SECRET_MASK. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,7 +8,8 @@
 #define SECRET_MASK "***"
 
 struct secret {
-    char *data; /* owned, NUL-terminated, in a page of its own that is kept out of cores; NULL: none */
+    char *data; /* owned, NUL-terminated, in a page of its own that is kept out of cores; NULL: none
+                 */
     size_t len; /* bytes, without the NUL */
 };
 
@@ -17,8 +18,8 @@ struct secret {
         0                                                                                          \
     }
 
-/** Copy `len` bytes into `s` (which must be empty). Returns 0 or ERR_NOMEM. `text` is the caller's to
- *  wipe. An empty text gives a secret that secret_is_set() calls unset. */
+/** Copy `len` bytes into `s` (which must be empty). Returns 0 or ERR_NOMEM. `text` is the caller's
+ * to wipe. An empty text gives a secret that secret_is_set() calls unset. */
 int secret_set(struct secret *s, const char *text, size_t len);
 
 /** Wipe and free; `s` is empty afterwards. Safe on an empty one. */
@@ -27,8 +28,9 @@ void secret_clear(struct secret *s);
 /** Whether it holds at least one byte. */
 bool secret_is_set(const struct secret *s);
 
-/** Compare with `len` bytes a client sent, in time that depends on `len` alone (both sides are hashed
- *  with a per-process key first, so that neither content nor length leaks). An unset secret equals nothing. */
+/** Compare with `len` bytes a client sent, in time that depends on `len` alone (both sides are
+ * hashed with a per-process key first, so that neither content nor length leaks). An unset secret
+ * equals nothing. */
 bool secret_equal(const struct secret *s, const char *text, size_t len);
 
 /** Wipe `len` bytes in a way that the compiler keeps. */

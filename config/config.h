@@ -22,11 +22,12 @@ struct config_overrides {
 
 struct config_limits {
     uint64_t
-        max_file_bytes[PROVIDER_COUNT];   /* of a purpose=batch upload; default 200,000,000 each */
-    uint64_t max_other_file_bytes;        /* other purposes; default 512,000,000 */
-    uint64_t max_lines[PROVIDER_COUNT];   /* default 50,000 (OpenAI), 100,000 (Azure) */
-    uint64_t max_line_bytes;              /* default 4 MiB */
-    uint64_t max_json_bytes;              /* body of a JSON request; default 128 KiB: 1 MiB can take 40 ms to parse */
+        max_file_bytes[PROVIDER_COUNT]; /* of a purpose=batch upload; default 200,000,000 each */
+    uint64_t max_other_file_bytes;      /* other purposes; default 512,000,000 */
+    uint64_t max_lines[PROVIDER_COUNT]; /* default 50,000 (OpenAI), 100,000 (Azure) */
+    uint64_t max_line_bytes;            /* default 4 MiB */
+    uint64_t
+        max_json_bytes; /* body of a JSON request; default 128 KiB: 1 MiB can take 40 ms to parse */
     uint64_t spool_bytes;                 /* all workers together; default 10 GiB */
     uint32_t max_connections;             /* per worker; default 1,000 */
     uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */

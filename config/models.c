@@ -293,7 +293,8 @@ static void take_numbers(const struct models_build *build, const struct raw_para
         (uint32_t)take_number(build, params, "max_retries", raw->max_retries, &small, UINT32_MAX);
     if (raw->weight != NULL &&
         settings_parse(&weight, raw->weight, node_get(params, "weight"), build->reporter, &value))
-        d->weight = value.number > 0 ? value.number : -1; /* a given 0 drains a row: not the same as not given */
+        d->weight = value.number > 0 ? value.number
+                                     : -1; /* a given 0 drains a row: not the same as not given */
 }
 
 static bool is_id(const char *text)

@@ -1,5 +1,6 @@
-/* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough. Nobody who reads the log slowly, or not at all, holds up those
- * who are served: lines that find no room are counted, and the next one that does says how many were lost. */
+/* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough.
+ * Nobody who reads the log slowly, or not at all, holds up those who are served: lines that find no
+ * room are counted, and the next one that does says how many were lost. */
 #include "server/access_log.h"
 
 #include <poll.h>
@@ -28,7 +29,8 @@ static void add_time(struct strbuf *line)
     strbuf_addf(line, "{\"time\":\"%s\"", text);
 }
 
-/* A pipe that has room has it for PIPE_BUF bytes (pipe(7)), more than a line has; files always do. */
+/* A pipe that has room has it for PIPE_BUF bytes (pipe(7)), more than a line has; files always do.
+ */
 static bool has_room(void)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -55,14 +57,17 @@ void access_log_write(const struct relay *relay)
     strbuf_addf(&line, ",\"request_id\":\"%s\",\"route\":\"%s\",\"method\":", relay->request_id,
                 route_name(relay->route.kind, relay->method));
     json_write_string(&line, name, strlen(name));
-    strbuf_addf(&line, ",\"status\":%d,\"bytes_out\":%zu,\"duration_us\":%llu,\"http\":\"%d.%d\"", relay->answered ? req->res.status : 499,
-                req->bytes_sent, (unsigned long long)(clock_now_us() - relay->started_us), req->version >> 8, req->version & 0xff);
+    strbuf_addf(&line, ",\"status\":%d,\"bytes_out\":%zu,\"duration_us\":%llu,\"http\":\"%d.%d\"",
+                relay->answered ? req->res.status : 499, req->bytes_sent,
+                (unsigned long long)(clock_now_us() - relay->started_us), req->version >> 8,
+                req->version & 0xff);
     if (relay->route.id_len > 0) {
         strbuf_adds(&line, ",\"id\":");
         json_write_string(&line, relay->route.id, relay->route.id_len);
     }
     if (relay->deployment != MODEL_NO_INDEX) {
-        const char *id = table_str(relay->worker->table, table_deployment(relay->worker->table, relay->deployment)->id);
+        const char *id = table_str(relay->worker->table,
+                                   table_deployment(relay->worker->table, relay->deployment)->id);
 
         strbuf_adds(&line, ",\"deployment\":");
         json_write_string(&line, id, strlen(id));

@@ -8,7 +8,8 @@
 #include "common/log.h"
 
 #define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
-#define MAX_JSON_ANSWER (1u << 20)  /* of one object, or an error: a batch with all its errors has some 30,000 */
+#define MAX_JSON_ANSWER                                                                            \
+    (1u << 20) /* of one object, or an error: a batch with all its errors has some 30,000 */
 
 struct attempt {
     struct worker *worker;      /* borrowed */

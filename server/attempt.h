@@ -1,4 +1,5 @@
-/* One try at one deployment: the call itself, its place in the counters, and what the breaker learns from it. */
+/* One try at one deployment: the call itself, its place in the counters, and what the breaker
+ * learns from it. */
 #pragma once
 
 #include "balancer/retry.h"
@@ -21,19 +22,19 @@ typedef void (*attempt_done_cb)(void *arg, const struct attempt_result *result);
 struct attempt_spec {
     uint32_t deployment;
     enum provider_call call;
-    const char *id;            /* native; NULL for collections */
-    const char *query;         /* encoded; NULL: none */
-    const char *content_type;  /* of the request body; NULL: none */
-    const char *body;          /* small body, copied; NULL: none */
+    const char *id;           /* native; NULL for collections */
+    const char *query;        /* encoded; NULL: none */
+    const char *content_type; /* of the request body; NULL: none */
+    const char *body;         /* small body, copied; NULL: none */
     size_t body_len;
     upstream_source_cb source; /* or a source of exactly source_length bytes */
     uint64_t source_length;
-    uint32_t total_ms;         /* 0: the class's default */
-    bool background;           /* no client waits for it */
-    const char *range;         /* a Range header to pass on; NULL: none */
-    upstream_head_cb on_head;  /* for streamed answers */
+    uint32_t total_ms;        /* 0: the class's default */
+    bool background;          /* no client waits for it */
+    const char *range;        /* a Range header to pass on; NULL: none */
+    upstream_head_cb on_head; /* for streamed answers */
     upstream_data_cb on_data;
-    attempt_done_cb on_done;   /* once unless cancelled; never from inside attempt_start() */
+    attempt_done_cb on_done; /* once unless cancelled; never from inside attempt_start() */
     void *arg;
 };
 
@@ -43,7 +44,8 @@ enum op_class attempt_op_class(enum provider_call call);
 /** How an ended call counts for its deployment. Pure. */
 enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure);
 
-/** What retry_decide() has to know of an ended call; the caller adds what only it knows (pinned, tries, untried...). Pure. */
+/** What retry_decide() has to know of an ended call; the caller adds what only it knows (pinned,
+ * tries, untried...). Pure. */
 struct retry_question attempt_question(enum op_class op, const struct attempt_result *result);
 
 /** Start. @return NULL: out of memory, on_done will not run */

@@ -47,6 +47,7 @@ bool auth_check(struct relay *relay)
     relay_header(relay, "www-authenticate", "Bearer");
     relay_problem(relay, 401, "invalid_request_error", "invalid_api_key", "",
                   given ? "Incorrect API key provided."
-                        : "You didn't provide an API key. Send it as 'Authorization: Bearer KEY' or as 'api-key: KEY'.");
+                        : "You didn't provide an API key. Send it as 'Authorization: Bearer KEY' "
+                          "or as 'api-key: KEY'.");
     return false;
 }

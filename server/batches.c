@@ -1,4 +1,5 @@
-/* See batches.h. A create in flight outlives its client: the batch exists upstream either way, and the counters must say so. */
+/* See batches.h. A create in flight outlives its client: the batch exists upstream either way, and
+ * the counters must say so. */
 #include "server/batches.h"
 
 #include <stdio.h>
@@ -14,29 +15,31 @@
 #include "server/resolve.h"
 
 #define MAX_CREATE_TRIES 3 /* only ever used when it is known that nothing was sent */
-#define PENDING_FIRST_MS 250  /* between two looks at a file that its provider still processes; doubled each time */
-#define PENDING_MAX_MS   4000
+#define PENDING_FIRST_MS                                                                           \
+    250 /* between two looks at a file that its provider still processes; doubled each time */
+#define PENDING_MAX_MS 4000
 
 struct create {
-    struct relay *relay;     /* borrowed; NULL once the client is gone */
+    struct relay *relay; /* borrowed; NULL once the client is gone */
     struct worker *worker;
-    struct target target;    /* owned */
-    uint32_t at;             /* candidate in use */
+    struct target target; /* owned */
+    uint32_t at;          /* candidate in use */
     uint32_t tries;
-    bool sending;            /* the create itself is under way; before: looking for the file */
-    struct failure worst;    /* while looking: the most telling failure so far; status 0: none. While the file is pending: the refusal */
-    bool pending;            /* the file was seen pending */
-    bool looked;             /* ... and its state is known: no further refusal is because of it */
-    uint32_t pending_ms;     /* until the next look */
-    uint64_t give_up_ms;     /* monotonic; when waiting for the file ends */
+    bool sending;         /* the create itself is under way; before: looking for the file */
+    struct failure worst; /* while looking: the most telling failure so far; status 0: none. While
+                             the file is pending: the refusal */
+    bool pending;         /* the file was seen pending */
+    bool looked;          /* ... and its state is known: no further refusal is because of it */
+    uint32_t pending_ms;  /* until the next look */
+    uint64_t give_up_ms;  /* monotonic; when waiting for the file ends */
     struct strbuf body;
-    char endpoint[64];       /* as the client wrote it */
+    char endpoint[64];            /* as the client wrote it */
     char nonce[MARKER_NONCE + 1]; /* of the marker that the batch carries; "": it carries none */
     struct reconcile *reconcile;  /* owned; the answer was lost, and we look for the batch */
     struct failure cause;         /* how it was lost */
     char request_id[37];
     char file_id[IDS_MAX + 1]; /* of the input file, as the client wrote it */
-    struct attempt *attempt; /* owned */
+    struct attempt *attempt;   /* owned */
     struct loop_timer retry;
 };
 
@@ -88,8 +91,11 @@ static void fail(struct create *c, const struct failure *failure)
 
 static void fail_memory(struct create *c)
 {
-    struct failure failure = {.status = 500, .type = "server_error", .code = "out_of_memory",
-                              .message = "The gateway is out of memory.", .retry_after_ms = -1};
+    struct failure failure = {.status = 500,
+                              .type = "server_error",
+                              .code = "out_of_memory",
+                              .message = "The gateway is out of memory.",
+                              .retry_after_ms = -1};
 
     fail(c, &failure);
 }
@@ -97,11 +103,15 @@ static void fail_memory(struct create *c)
 /* Nobody knows whether the batch exists: say so, and keep SDKs from doubling it. */
 static void fail_unknown(struct create *c, const struct failure *cause)
 {
-    struct failure failure = {.status = 502, .type = "server_error", .code = "create_outcome_unknown", .retry_after_ms = -1,
+    struct failure failure = {.status = 502,
+                              .type = "server_error",
+                              .code = "create_outcome_unknown",
+                              .retry_after_ms = -1,
                               .should_not_retry = true};
 
     snprintf(failure.message, sizeof(failure.message),
-             "The provider's answer to this create was lost (%.200s), so the batch may or may not exist. It was not repeated. "
+             "The provider's answer to this create was lost (%.200s), so the batch may or may not "
+             "exist. It was not repeated. "
              "List the batches and look for input file '%.200s' before creating it again.",
              cause->message, c->file_id);
     fail(c, &failure);
@@ -116,7 +126,8 @@ static void answer_batch(struct create *c, struct json_doc *doc, struct json *ba
 
     normal_batch(doc, batch, c->endpoint);
     relay = detach(c);
-    resolve_show_batch(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc, batch);
+    resolve_show_batch(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc,
+                       batch);
     create_free(c);
     relay_json(relay, 200, batch);
 }
@@ -128,7 +139,8 @@ static void on_reconciled(void *arg, struct json_doc *doc, struct json *batch)
     struct create *c = arg;
 
     c->reconcile = NULL;
-    log_warn("request %s: the answer to a create was lost; the batch was %s", c->request_id, batch != NULL ? "found" : "not found");
+    log_warn("request %s: the answer to a create was lost; the batch was %s", c->request_id,
+             batch != NULL ? "found" : "not found");
     if (c->relay == NULL)
         create_free(c);
     else if (batch != NULL)
@@ -141,7 +153,8 @@ static void reconcile(struct create *c, const struct failure *cause)
 {
     c->cause = *cause;
     if (c->nonce[0] != '\0')
-        c->reconcile = reconcile_start(c->worker, c->target.deployments[c->at], c->nonce, on_reconciled, c);
+        c->reconcile =
+            reconcile_start(c->worker, c->target.deployments[c->at], c->nonce, on_reconciled, c);
     if (c->reconcile == NULL)
         fail_unknown(c, cause);
 }
@@ -167,11 +180,13 @@ static void on_retry_timer(struct loop_timer *timer)
 
 /* --- a file that its provider still processes (statement 104) --- */
 
-/* Azure refuses a create whose file is pending, in words that nobody documents (statement 52): so the file is asked. */
+/* Azure refuses a create whose file is pending, in words that nobody documents (statement 52): so
+ * the file is asked. */
 static bool may_be_pending(const struct create *c, const struct attempt_result *result)
 {
-    return !c->looked && result->upstream->end == UPSTREAM_ANSWERED && result->upstream->head.status == 400 &&
-           !failure_is_token_limit(&result->failure) && c->target.native[0] != '\0' &&
+    return !c->looked && result->upstream->end == UPSTREAM_ANSWERED &&
+           result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
+           c->target.native[0] != '\0' &&
            worker_account(c->worker, c->target.deployments[c->at])->provider == PROVIDER_AZURE;
 }
 
@@ -179,9 +194,11 @@ static bool is_pending(const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
-    struct json *file = doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    struct json *file =
+        doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
     const char *status = json_get_str(file, "status");
-    bool pending = status != NULL && (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
+    bool pending = status != NULL &&
+                   (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
 
     json_doc_free(doc);
     return pending;
@@ -194,9 +211,14 @@ static void look_again(struct loop_timer *timer)
 
 static void wait_for_file(struct create *c)
 {
-    struct failure late = {.status = 503, .type = "server_error", .code = "file_not_processed", .param = "input_file_id",
-                           .message = "The provider still processes the input file. Nothing was created; try again later.",
-                           .retry_after_ms = 10000};
+    struct failure late = {
+        .status = 503,
+        .type = "server_error",
+        .code = "file_not_processed",
+        .param = "input_file_id",
+        .message =
+            "The provider still processes the input file. Nothing was created; try again later.",
+        .retry_after_ms = 10000};
     uint64_t now_ms = loop_now_ms(c->worker->loop);
 
     if (!c->pending) {
@@ -206,7 +228,8 @@ static void wait_for_file(struct create *c)
     }
     c->retry.cb = look_again;
     c->retry.arg = c;
-    if (now_ms >= c->give_up_ms || loop_timer_start(c->worker->loop, &c->retry, c->pending_ms) != 0) {
+    if (now_ms >= c->give_up_ms ||
+        loop_timer_start(c->worker->loop, &c->retry, c->pending_ms) != 0) {
         fail(c, &late);
         return;
     }
@@ -255,11 +278,14 @@ static void log_orphan(const struct create *c, const struct upstream_result *res
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
-    struct json *batch = doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    struct json *batch =
+        doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
     const char *id = json_get_str(batch, "id");
 
-    log_info("request %s: the client left while its batch was created; status %d, batch %.128s at %s", c->request_id, res->head.status,
-             id != NULL ? id : "unknown", worker_account(c->worker, c->target.deployments[c->at])->name);
+    log_info(
+        "request %s: the client left while its batch was created; status %d, batch %.128s at %s",
+        c->request_id, res->head.status, id != NULL ? id : "unknown",
+        worker_account(c->worker, c->target.deployments[c->at])->name);
     json_doc_free(doc);
 }
 
@@ -321,24 +347,30 @@ static void send_create(struct create *c)
 }
 
 /* Statement 103: the output's expiry is refused here when this provider would. */
-static bool expiry_is_in_range(const struct create *c, enum provider provider, struct failure *failure)
+static bool expiry_is_in_range(const struct create *c, enum provider provider,
+                               struct failure *failure)
 {
-    const struct json *seconds = json_get(json_get(c->relay->request, "output_expires_after"), "seconds");
+    const struct json *seconds =
+        json_get(json_get(c->relay->request, "output_expires_after"), "seconds");
     int64_t min_s, max_s, value;
 
     if (!json_int64(seconds, &value))
         return true; /* absent, or for the provider to refuse */
     provider_expiry_range(provider, &min_s, &max_s);
-    *failure = (struct failure){.status = 400, .type = "invalid_request_error", .code = "invalid_value",
-                                .param = "output_expires_after.seconds", .retry_after_ms = -1};
+    *failure = (struct failure){.status = 400,
+                                .type = "invalid_request_error",
+                                .code = "invalid_value",
+                                .param = "output_expires_after.seconds",
+                                .retry_after_ms = -1};
     snprintf(failure->message, sizeof(failure->message),
-             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld instead.", (long long)min_s,
-             (long long)max_s, provider_name(provider), (long long)value);
+             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld "
+             "instead.",
+             (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
     return value >= min_s && value <= max_s;
 }
 
-/* Put the marker into the metadata of the body that goes upstream. Where there is no room for it (16 pairs are the client's) the create goes without, and the
- * answer says so. */
+/* Put the marker into the metadata of the body that goes upstream. Where there is no room for it
+ * (16 pairs are the client's) the create goes without, and the answer says so. */
 static int add_marker(struct create *c, const char *native)
 {
     struct relay *relay = c->relay;
@@ -348,14 +380,17 @@ static int add_marker(struct create *c, const char *native)
     struct strbuf text = STRBUF_INIT;
     int rc = 0;
 
-    if (native == NULL || (metadata != NULL && !json_is(metadata, JSON_NULL) && !json_is(metadata, JSON_OBJECT)))
-        return 0; /* a blob takes no metadata (reference 2.5); what is no object the provider refuses */
+    if (native == NULL ||
+        (metadata != NULL && !json_is(metadata, JSON_NULL) && !json_is(metadata, JSON_OBJECT)))
+        return 0; /* a blob takes no metadata (reference 2.5); what is no object the provider
+                     refuses */
     if (json_size(metadata) >= MARKER_PAIRS) {
         relay_header(relay, "x-tranche-unmarked", "metadata-full");
         return 0;
     }
     snprintf(marker.file, sizeof(marker.file), "%s", native);
-    if (marker_new_nonce(marker.nonce) == 0 && marker_write(relay->worker->inherit->seals, &marker, &text) == 0) {
+    if (marker_new_nonce(marker.nonce) == 0 &&
+        marker_write(relay->worker->inherit->seals, &marker, &text) == 0) {
         if (!json_is(metadata, JSON_OBJECT)) {
             metadata = json_new_object(relay->doc);
             json_set(relay->doc, relay->request, "metadata", metadata);
@@ -363,8 +398,8 @@ static int add_marker(struct create *c, const char *native)
         json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
         memcpy(c->nonce, marker.nonce, sizeof(c->nonce));
         strbuf_reset(&c->body);
-        rc = provider_batch_body(worker_account(c->worker, c->target.deployments[c->at]), relay->doc, relay->request, native,
-                                 &c->body);
+        rc = provider_batch_body(worker_account(c->worker, c->target.deployments[c->at]),
+                                 relay->doc, relay->request, native, &c->body);
     }
     strbuf_deinit(&text);
     return rc;
@@ -380,8 +415,8 @@ static void begin_create(struct create *c)
         fail(c, &failure);
         return;
     }
-    if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 || add_marker(c, native) != 0 ||
-        strbuf_failed(&c->body)) {
+    if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 ||
+        add_marker(c, native) != 0 || strbuf_failed(&c->body)) {
         fail_memory(c);
         return;
     }
@@ -401,7 +436,9 @@ static void on_located(void *arg, const struct attempt_result *result)
         begin_create(c);
         return;
     }
-    if (c->worst.status == 0 || c->worst.status == 404) /* 404 only when all say 404: else the file may be where nobody could look */
+    if (c->worst.status == 0 ||
+        c->worst.status ==
+            404) /* 404 only when all say 404: else the file may be where nobody could look */
         c->worst = result->failure;
     if (c->at + 1 < c->target.num) {
         c->at++;
@@ -472,12 +509,14 @@ void batches_create(struct relay *relay)
 {
     struct create *c;
 
-    if ((!has_blob(relay) && !require_string(relay, "input_file_id")) || !require_string(relay, "endpoint") ||
-        !require_string(relay, "completion_window") || !metadata_is_free(relay))
+    if ((!has_blob(relay) && !require_string(relay, "input_file_id")) ||
+        !require_string(relay, "endpoint") || !require_string(relay, "completion_window") ||
+        !metadata_is_free(relay))
         return;
     c = calloc(1, sizeof(*c));
     if (c == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     c->relay = relay;
@@ -489,7 +528,8 @@ void batches_create(struct relay *relay)
         return;
     }
     if (c->target.native[0] != '\0')
-        snprintf(c->file_id, sizeof(c->file_id), "%s", json_get_str(relay->request, "input_file_id"));
+        snprintf(c->file_id, sizeof(c->file_id), "%s",
+                 json_get_str(relay->request, "input_file_id"));
     relay_attach(relay, c, on_client_gone);
     if (c->target.num > 1 && c->target.native[0] != '\0')
         locate(c);

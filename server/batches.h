@@ -1,4 +1,5 @@
-/* POST /batches: one create on the account that holds the input file, never repeated unless nothing can have happened. */
+/* POST /batches: one create on the account that holds the input file, never repeated unless nothing
+ * can have happened. */
 #pragma once
 
 #include "server/relay.h"

@@ -1,5 +1,6 @@
-/* A client's request body, whatever the HTTP version and however it is framed: bytes, end, error, pause/resume. Handlers see only this. The bytes come on the
- * loop's turns, at most 64 KiB each, never from inside body_start() or body_resume(). */
+/* A client's request body, whatever the HTTP version and however it is framed: bytes, end, error,
+ * pause/resume. Handlers see only this. The bytes come on the loop's turns, at most 64 KiB each,
+ * never from inside body_start() or body_resume(). */
 #pragma once
 
 #include <stdbool.h>
@@ -27,7 +28,7 @@ struct body;
 
 /* Where the bytes come from: libh2o's buffered entity, or the guard's HTTP/1 and HTTP/2 streams. */
 struct body_source {
-    void (*start)(struct body *body);   /* bytes may be taken from now on; lets `100 Continue` out */
+    void (*start)(struct body *body); /* bytes may be taken from now on; lets `100 Continue` out */
     void (*pause)(struct body *body);
     void (*resume)(struct body *body);
     void (*abandon)(struct body *body); /* nobody listens any more: drain within bounds, or close */
@@ -39,27 +40,30 @@ struct body {
     int64_t length;             /* announced bytes; -1: unknown */
     const struct body_ops *ops; /* borrowed; NULL: not started, ended or abandoned */
     void *arg;
-    uint64_t max_bytes, taken;  /* limit and bytes delivered so far */
+    uint64_t max_bytes, taken; /* limit and bytes delivered so far */
     bool paused;
 };
 
 /** Announced size; -1: chunked or HTTP/2 without a length. */
 int64_t body_length(const struct body *body);
 
-/** Begin to take the body. @param max_bytes more ends in BODY_TOO_LARGE. Who knows the limit refuses a larger
- *  body_length() before this call: then not a byte is taken, and the client hears of it at once */
+/** Begin to take the body. @param max_bytes more ends in BODY_TOO_LARGE. Who knows the limit
+ * refuses a larger body_length() before this call: then not a byte is taken, and the client hears
+ * of it at once */
 void body_start(struct body *body, const struct body_ops *ops, void *arg, uint64_t max_bytes);
 
 /** Stop the flow after at most one more slice; back-pressure reaches the client. */
 void body_pause(struct body *body);
 void body_resume(struct body *body);
 
-/** The handler wants no more of it (early answer, or it is going away): no callback any more. Safe at any time, more than once, and on NULL. */
+/** The handler wants no more of it (early answer, or it is going away): no callback any more. Safe
+ * at any time, more than once, and on NULL. */
 void body_abandon(struct body *body);
 
 /* --- for sources --- */
 
-/** Deliver bytes (at most BODY_SLICE), the end, or the failure. The handler may abandon the body from inside; after body_end()/body_fail() nothing may follow.
+/** Deliver bytes (at most BODY_SLICE), the end, or the failure. The handler may abandon the body
+ * from inside; after body_end()/body_fail() nothing may follow.
  *  @return false when the flow must stop (paused, over the limit, or nobody listens) */
 bool body_deliver(struct body *body, const char *bytes, size_t len);
 void body_end(struct body *body);

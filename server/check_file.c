@@ -1,4 +1,5 @@
-/* See check_file.h. The limits are the defaults of config.h: what a gateway was configured to is that gateway's to say (POST /v1/files/validate). */
+/* See check_file.h. The limits are the defaults of config.h: what a gateway was configured to is
+ * that gateway's to say (POST /v1/files/validate). */
 #include "server/check_file.h"
 
 #include <errno.h>
@@ -15,7 +16,8 @@
 #define READ_BYTES 65536
 #define BAR_WIDTH  40
 
-static const uint64_t default_lines[PROVIDER_COUNT] = {[PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000};
+static const uint64_t default_lines[PROVIDER_COUNT] = {
+    [PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000};
 static const uint64_t default_bytes = 200000000;
 
 struct progress {
@@ -31,7 +33,8 @@ static void draw(struct progress *p, uint64_t done)
     if (p->total == 0 || percent == p->percent)
         return;
     p->percent = percent;
-    fprintf(stderr, "\r[%.*s%*s] %3u %%", filled, "########################################", BAR_WIDTH - filled, "", percent);
+    fprintf(stderr, "\r[%.*s%*s] %3u %%", filled, "########################################",
+            BAR_WIDTH - filled, "", percent);
 }
 
 static void end_drawing(const struct progress *p)
@@ -73,18 +76,21 @@ static int print_verdict(const char *path, enum provider provider, const struct 
     bool over;
 
     jsonl_report(lines, &report);
-    over = verdict_over_limit(&report, provider_name(provider), default_bytes, default_lines[provider], &why);
+    over = verdict_over_limit(&report, provider_name(provider), default_bytes,
+                              default_lines[provider], &why);
     for (size_t i = 0; i < report.num_problems; i++) {
         const struct jsonl_problem *p = &report.problems[i];
 
-        printf("%s:%llu:%llu: %s%s%s: %s\n", path, (unsigned long long)p->line, (unsigned long long)p->column, p->code,
-               p->field[0] != '\0' ? " " : "", p->field, p->message);
+        printf("%s:%llu:%llu: %s%s%s: %s\n", path, (unsigned long long)p->line,
+               (unsigned long long)p->column, p->code, p->field[0] != '\0' ? " " : "", p->field,
+               p->message);
     }
     if (over)
         printf("%s: %s: %s\n", path, why.code, why.message);
     printf("%s: %s, %llu requests, %llu bytes, model %s, url %s, about %llu tokens\n", path,
-           report.num_problems == 0 && !over ? "valid" : "not valid", (unsigned long long)report.lines,
-           (unsigned long long)report.bytes, report.model != NULL ? report.model : "-", report.url != NULL ? report.url : "-",
+           report.num_problems == 0 && !over ? "valid" : "not valid",
+           (unsigned long long)report.lines, (unsigned long long)report.bytes,
+           report.model != NULL ? report.model : "-", report.url != NULL ? report.url : "-",
            (unsigned long long)verdict_tokens(&report));
     return report.num_problems == 0 && !over ? 0 : 1;
 }
@@ -99,7 +105,9 @@ static void measure(int fd, struct progress *progress)
 
 static int check_file(const char *path, enum provider provider)
 {
-    struct jsonl_rules rules = {.max_lines = SIZE_MAX, .max_errors = VERDICT_MAX_PROBLEMS, .endpoints = endpoints_all(),
+    struct jsonl_rules rules = {.max_lines = SIZE_MAX,
+                                .max_errors = VERDICT_MAX_PROBLEMS,
+                                .endpoints = endpoints_all(),
                                 .model_required = true};
     struct progress progress = {0};
     struct jsonl *lines = jsonl_new(&rules);

@@ -7,7 +7,8 @@
 
 #define FEW 32 /* candidates that need no allocation */
 
-static void describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms, struct pick_candidate *c)
+static void describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
+                     struct pick_candidate *c)
 {
     const struct table_deployment *d = table_deployment(w->table, deployment);
     uint32_t column = w->inherit->columns[deployment];
@@ -20,7 +21,9 @@ static void describe(struct worker *w, enum op_class op, uint32_t deployment, ui
     c->rpm = d->rpm;
     c->tpm = d->tpm;
     c->order = d->order;
-    c->admitted = breaker_admits(atomic_load_explicit(state_health(w->inherit->state, column, op), memory_order_relaxed), now_ms);
+    c->admitted = breaker_admits(
+        atomic_load_explicit(state_health(w->inherit->state, column, op), memory_order_relaxed),
+        now_ms);
     c->requests_minute = sum.requests_minute;
     c->tokens_minute = sum.tokens_minute;
     c->latency_us = sum.latency_us;
@@ -28,7 +31,8 @@ static void describe(struct worker *w, enum op_class op, uint32_t deployment, ui
         c->in_flight += sum.in_flight[i];
 }
 
-/* Another worker won the right to probe this one: for us it is still resting. @return false: we knew that already */
+/* Another worker won the right to probe this one: for us it is still resting. @return false: we
+ * knew that already */
 static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployment)
 {
     for (uint32_t i = 0; i < num; i++) {
@@ -40,8 +44,8 @@ static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployme
     return false;
 }
 
-uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num, const bool *tried,
-                           uint64_t tokens)
+uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates,
+                           uint32_t num, const bool *tried, uint64_t tokens)
 {
     struct pick_candidate few[FEW], *all = few;
     uint64_t now_ms = loop_now_ms(w->loop);
@@ -55,7 +59,9 @@ uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *c
     }
     for (;;) {
         chosen = pick_next(w->policy, all, num, tokens, worker_random(w));
-        if (chosen == MODEL_NO_INDEX || breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op), now_ms) ||
+        if (chosen == MODEL_NO_INDEX ||
+            breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op),
+                          now_ms) ||
             !withdraw(all, num, chosen))
             break; /* found, nowhere, or the last resort that is never ejected */
     }
@@ -68,11 +74,14 @@ void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
 {
     struct breaker_view before, after;
 
-    (void)breaker_record(state_health(w->inherit->state, w->inherit->columns[deployment], op), &w->inherit->breaker, OUTCOME_CANCELLED,
-                         -1, table_deployment(w->table, deployment)->fingerprint, loop_now_ms(w->loop), &before, &after);
+    (void)breaker_record(state_health(w->inherit->state, w->inherit->columns[deployment], op),
+                         &w->inherit->breaker, OUTCOME_CANCELLED, -1,
+                         table_deployment(w->table, deployment)->fingerprint, loop_now_ms(w->loop),
+                         &before, &after);
 }
 
-void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num, struct failure *out)
+void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num,
+                    struct failure *out)
 {
     uint64_t now_ms = loop_now_ms(w->loop), wait_ms = 60000 - now_ms % 60000;
     bool limited = false;
@@ -82,13 +91,16 @@ void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidat
         struct pick_candidate c;
 
         describe(w, op, candidates[i], now_ms, &c);
-        limited |= (c.rpm > 0 && c.requests_minute >= (uint64_t)c.rpm) || (c.tpm > 0 && c.tokens_minute >= (uint64_t)c.tpm);
+        limited |= (c.rpm > 0 && c.requests_minute >= (uint64_t)c.rpm) ||
+                   (c.tpm > 0 && c.tokens_minute >= (uint64_t)c.tpm);
     }
     out->status = limited ? 429 : 503;
     out->retry_after_ms = (int64_t)(limited ? wait_ms : 5000);
     snprintf(out->type, sizeof(out->type), "%s", limited ? "rate_limit_error" : "server_error");
-    snprintf(out->code, sizeof(out->code), "%s", limited ? "rate_limit_exceeded" : "no_deployment_available");
+    snprintf(out->code, sizeof(out->code), "%s",
+             limited ? "rate_limit_exceeded" : "no_deployment_available");
     snprintf(out->message, sizeof(out->message), "%s",
-             limited ? "All deployments of this model are at their rpm or tpm limit for this minute."
-                     : "No deployment of this model can take the request now.");
+             limited
+                 ? "All deployments of this model are at their rpm or tpm limit for this minute."
+                 : "No deployment of this model can take the request now.");
 }

@@ -1,5 +1,6 @@
-/* See download.h. Two buffers a transfer: one is being sent, the other fills; above DOWNLOAD_BUFFER the provider is paused. A transfer that breaks after its head went
- * out ends in a visibly broken response (connection closed, or RST_STREAM): never a short file that looks whole. */
+/* See download.h. Two buffers a transfer: one is being sent, the other fills; above DOWNLOAD_BUFFER
+ * the provider is paused. A transfer that breaks after its head went out ends in a visibly broken
+ * response (connection closed, or RST_STREAM): never a short file that looks whole. */
 #include "server/download.h"
 
 #include <stdio.h>
@@ -13,26 +14,27 @@
 #include "server/resolve.h"
 
 #define MAX_CONTENT_TRIES 3
-#define DOWNLOAD_BUFFER (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
+#define DOWNLOAD_BUFFER                                                                            \
+    (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
 
 struct download {
     h2o_generator_t generator; /* first: libh2o hands it back to us */
     struct relay *relay;       /* borrowed; NULL once the client is gone */
     struct worker *worker;
-    struct target target;      /* owned */
+    struct target target; /* owned */
     uint32_t at;
-    char *range;               /* owned; the client's Range, NULL: none */
-    struct range part;         /* what of a whole answer the client gets; RANGE_NONE: all */
-    uint64_t position;         /* of the next byte that the provider sends */
-    struct attempt *attempt;   /* owned */
+    char *range;             /* owned; the client's Range, NULL: none */
+    struct range part;       /* what of a whole answer the client gets; RANGE_NONE: all */
+    uint64_t position;       /* of the next byte that the provider sends */
+    struct attempt *attempt; /* owned */
     struct strbuf filling, sending;
-    bool started;              /* the response head is out */
-    bool busy;                 /* an h2o_send is outstanding */
-    bool paused;               /* the provider waits for the client */
-    bool ended;                /* no more bytes will come */
-    bool broken;               /* ... because the transfer failed */
+    bool started; /* the response head is out */
+    bool busy;    /* an h2o_send is outstanding */
+    bool paused;  /* the provider waits for the client */
+    bool ended;   /* no more bytes will come */
+    bool broken;  /* ... because the transfer failed */
     struct failure worst;
-    uint32_t tries;            /* at this candidate */
+    uint32_t tries; /* at this candidate */
     struct loop_timer retry;
 };
 
@@ -86,7 +88,8 @@ static void flush(struct download *dl)
     buf = h2o_iovec_init(dl->sending.data, dl->sending.len);
     dl->busy = true;
     if (state == H2O_SEND_STATE_ERROR && dl->broken)
-        log_warn("request %s: the provider's file ended early; the client's transfer is broken off", dl->relay->request_id);
+        log_warn("request %s: the provider's file ended early; the client's transfer is broken off",
+                 dl->relay->request_id);
     h2o_send(req, &buf, buf.len > 0 ? 1 : 0, state);
 }
 
@@ -110,10 +113,12 @@ static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
     (void)req;
 }
 
-/* The headers of content that mean the same to our client; nothing else of the provider's is passed on. */
+/* The headers of content that mean the same to our client; nothing else of the provider's is passed
+ * on. */
 static void copy_headers(struct download *dl, const struct upstream_head *head)
 {
-    static const char *const names[] = {"content-disposition", "content-range", "accept-ranges", "etag", "last-modified"};
+    static const char *const names[] = {"content-disposition", "content-range", "accept-ranges",
+                                        "etag", "last-modified"};
     const char *type = upstream_header_find(head, "content-type");
     const char *encoding = upstream_header_find(head, "content-encoding");
 
@@ -133,8 +138,8 @@ static void set_range_headers(struct download *dl, const struct upstream_head *h
 {
     char text[96];
 
-    snprintf(text, sizeof(text), "bytes %llu-%llu/%lld", (unsigned long long)dl->part.first, (unsigned long long)dl->part.last,
-             (long long)head->content_length);
+    snprintf(text, sizeof(text), "bytes %llu-%llu/%lld", (unsigned long long)dl->part.first,
+             (unsigned long long)dl->part.last, (long long)head->content_length);
     relay_header(dl->relay, "content-range", text);
     dl->relay->req->res.status = 206;
     dl->relay->req->res.content_length = (size_t)(dl->part.last - dl->part.first + 1);
@@ -168,7 +173,8 @@ static void answer_unsatisfiable(struct download *dl, int64_t total)
     download_free(dl);
     snprintf(text, sizeof(text), "bytes */%lld", (long long)total);
     relay_header(relay, "content-range", text);
-    relay_problem(relay, 416, "invalid_request_error", "range_not_satisfiable", "", "The file has %lld bytes.", (long long)total);
+    relay_problem(relay, 416, "invalid_request_error", "range_not_satisfiable", "",
+                  "The file has %lld bytes.", (long long)total);
 }
 
 /* --- from the provider --- */
@@ -186,7 +192,8 @@ static bool on_head(void *arg, const struct upstream_head *head)
         return true;
     }
     start_response(dl, head);
-    if (dl->relay->method == METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
+    if (dl->relay->method ==
+        METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
         h2o_req_t *req = detach(dl)->req;
 
         h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
@@ -217,7 +224,8 @@ static bool on_data(void *arg, const char *bytes, size_t len)
 
     cut_part(dl, &bytes, &len);
     strbuf_add(&dl->filling, bytes, len);
-    if (dl->part.kind == RANGE_PART && dl->position > dl->part.last && !strbuf_failed(&dl->filling)) {
+    if (dl->part.kind == RANGE_PART && dl->position > dl->part.last &&
+        !strbuf_failed(&dl->filling)) {
         attempt_cancel(dl->attempt); /* the rest is of no interest */
         dl->attempt = NULL;
         dl->ended = true;
@@ -262,7 +270,8 @@ static void answer_odd(struct download *dl, int status)
     if (status == 204)
         relay_bytes(relay, 200, "application/octet-stream", "", 0);
     else
-        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "", "The provider answered with status %d.", status);
+        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
+                      "The provider answered with status %d.", status);
 }
 
 static void on_retry_timer(struct loop_timer *timer)
@@ -281,8 +290,10 @@ static void without_stream(struct download *dl, const struct attempt_result *res
         answer_odd(dl, result->upstream->head.status);
         return;
     }
-    if (result->upstream->head.status == 416 && (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
-        relay_header(dl->relay, "content-range", range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
+    if (result->upstream->head.status == 416 &&
+        (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
+        relay_header(dl->relay, "content-range",
+                     range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
     question.pinned = question.idempotent = true;
     question.tries = dl->tries;
     question.max_tries = MAX_CONTENT_TRIES;
@@ -328,19 +339,21 @@ static void ask(struct download *dl)
         struct relay *relay = detach(dl);
 
         download_free(dl);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
     }
 }
 
-/* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give no validators to compare), and only one range: then the whole
- * file is the answer. */
+/* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give
+ * no validators to compare), and only one range: then the whole file is the answer. */
 static char *range_of(const struct relay *relay)
 {
     const h2o_headers_t *headers = &relay->req->headers;
     ssize_t at = h2o_find_header(headers, H2O_TOKEN_RANGE, -1);
     char *text;
 
-    if (at == -1 || relay->method != METHOD_GET || h2o_find_header(headers, H2O_TOKEN_IF_RANGE, -1) != -1)
+    if (at == -1 || relay->method != METHOD_GET ||
+        h2o_find_header(headers, H2O_TOKEN_IF_RANGE, -1) != -1)
         return NULL;
     text = strndup(headers->entries[at].value.base, headers->entries[at].value.len);
     if (text != NULL && range_parse(text, UINT64_MAX).kind == RANGE_NONE) {
@@ -355,7 +368,8 @@ void download_start(struct relay *relay)
     struct download *dl = calloc(1, sizeof(*dl));
 
     if (dl == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     dl->relay = relay;

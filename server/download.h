@@ -1,4 +1,5 @@
-/* GET files/{id}/content: streamed from the provider to the client with back-pressure end to end. */
+/* GET files/{id}/content: streamed from the provider to the client with back-pressure end to end.
+ */
 #pragma once
 
 #include "server/relay.h"

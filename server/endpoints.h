@@ -1,4 +1,5 @@
-/* The endpoints that batches may name: data, not code. Source: OpenAI CreateBatchRequest (2026-08), Azure "batch" how-to (bare forms). */
+/* The endpoints that batches may name: data, not code. Source: OpenAI CreateBatchRequest (2026-08),
+ * Azure "batch" how-to (bare forms). */
 #pragma once
 
 /** NULL-terminated, constant. */

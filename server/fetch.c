@@ -1,4 +1,5 @@
-/* See fetch.h. With a tag there is one place to ask. Without one (master key only) the candidates are asked in turn, likely first; 404 only when all say 404. */
+/* See fetch.h. With a tag there is one place to ask. Without one (master key only) the candidates
+ * are asked in turn, likely first; 404 only when all say 404. */
 #include "server/fetch.h"
 
 #include <stdlib.h>
@@ -12,17 +13,19 @@
 #define MAX_READ_TRIES 3 /* at one deployment */
 
 struct fetch {
-    struct relay *relay;   /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
+    struct relay *relay; /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
     struct worker *worker;
     enum provider_call call;
     enum id_kind kind;
-    struct target target;  /* owned */
-    uint32_t at;           /* candidate being asked */
-    uint32_t tries;        /* at this candidate */
-    bool maybe_done;       /* a try before this one was sent here and its outcome is unknown */
-    bool alone;            /* the client is gone, but what it asked for is under way: counted in worker->operations */
+    struct target target;    /* owned */
+    uint32_t at;             /* candidate being asked */
+    uint32_t tries;          /* at this candidate */
+    bool maybe_done;         /* a try before this one was sent here and its outcome is unknown */
+    bool alone;              /* the client is gone, but what it asked for is under way: counted in
+                                worker->operations */
     struct attempt *attempt; /* owned */
-    struct failure worst;  /* the most telling failure of the candidates before; status 0: none but 404 */
+    struct failure
+        worst; /* the most telling failure of the candidates before; status 0: none but 404 */
     struct loop_timer retry;
 };
 
@@ -87,11 +90,13 @@ static void not_found(struct fetch *f)
 }
 
 /* The answer in OpenAI's shape; NULL: it is none (reference statement 111). */
-static struct json *normalised(struct fetch *f, struct json_doc *doc, const struct upstream_result *res)
+static struct json *normalised(struct fetch *f, struct json_doc *doc,
+                               const struct upstream_result *res)
 {
     uint32_t deployment = f->target.deployments[f->at];
     struct json_error error;
-    struct json *object = res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    struct json *object =
+        res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
 
     if (f->call == CALL_FILE_DELETE && (res->head.status == 404 || res->body_len == 0))
         return normal_deletion(doc, NULL, f->relay->route.id);
@@ -150,7 +155,8 @@ static void on_retry_timer(struct loop_timer *timer)
 /* Whether the provider may have done what it was asked. */
 static bool is_outcome_unknown(const struct retry_question *q)
 {
-    return q->answered ? q->status == 408 || (q->status >= 500 && q->status != 503) : !q->nothing_sent;
+    return q->answered ? q->status == 408 || (q->status >= 500 && q->status != 503)
+                       : !q->nothing_sent;
 }
 
 static void on_asked(void *arg, const struct attempt_result *result)
@@ -164,8 +170,10 @@ static void on_asked(void *arg, const struct attempt_result *result)
         fetch_free(f);
         return;
     }
-    /* A delete that is asked again and finds nothing: the one before, whose answer was lost, did it. */
-    if (result->ok || (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404)) {
+    /* A delete that is asked again and finds nothing: the one before, whose answer was lost, did
+     * it. */
+    if (result->ok ||
+        (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404)) {
         answer(f, result->upstream);
         return;
     }
@@ -197,7 +205,8 @@ static void ask(struct fetch *f)
         struct relay *relay = detach(f);
 
         fetch_free(f);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
     }
 }
 
@@ -213,7 +222,8 @@ void fetch_start(struct relay *relay)
     struct fetch *f = calloc(1, sizeof(*f));
 
     if (f == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     f->relay = relay;

@@ -1,4 +1,5 @@
-/* Calls that follow an id: get and delete a file, get and cancel a batch, and finding out where an untagged id lives. One answer, normalised. */
+/* Calls that follow an id: get and delete a file, get and cancel a batch, and finding out where an
+ * untagged id lives. One answer, normalised. */
 #pragma once
 
 #include "server/relay.h"

@@ -1,4 +1,5 @@
-/* The front door of a worker: accept, TLS, HTTP/1.1 or HTTP/2, and request bodies as streams. Everything that knows libh2o's internals is behind it. */
+/* The front door of a worker: accept, TLS, HTTP/1.1 or HTTP/2, and request bodies as streams.
+ * Everything that knows libh2o's internals is behind it. */
 #pragma once
 
 #include <h2o.h>
@@ -12,19 +13,24 @@
 
 struct front;
 
-/** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one host). Nothing is accepted before front_start().
- *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program must not start) */
-MUST_USE int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inherit, uint32_t slot, struct front **out);
+/** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one
+ * host). Nothing is accepted before front_start().
+ *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
+ * must not start) */
+MUST_USE int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inherit,
+                       uint32_t slot, struct front **out);
 
 void front_start(struct front *front);
 
-/** Stop accepting, let requests in flight finish, tell HTTP/2 peers (GOAWAY), close idle connections. */
+/** Stop accepting, let requests in flight finish, tell HTTP/2 peers (GOAWAY), close idle
+ * connections. */
 void front_drain(struct front *front);
 
 /** Client connections open; the worker may exit once it is 0 while draining. */
 size_t front_connections(const struct front *front);
 
-/** The body of a request as a stream; NULL when the request has none (no framing at all, or a length of 0). Owned by the request's pool; callable once, from the handler. */
+/** The body of a request as a stream; NULL when the request has none (no framing at all, or a
+ * length of 0). Owned by the request's pool; callable once, from the handler. */
 struct body *front_body(h2o_req_t *req);
 
 /** Whether the request announced or carries a body (front_body() would not be NULL). */

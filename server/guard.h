@@ -23,10 +23,11 @@
 #include "server/inherit.h"
 
 /* Times and bounds of the front door; those an operator may set are in config_limits. */
-#define GUARD_TICK_MS      250         /* how exact all of these are */
-#define GUARD_HANDSHAKE_MS 10000       /* TLS, or the first byte of a new connection */
-#define GUARD_HEAD_MS      10000       /* first byte to last of a request head or header block */
-#define GUARD_FRESH_MS     1000        /* while draining: a connection so young may carry its first request yet */
+#define GUARD_TICK_MS      250   /* how exact all of these are */
+#define GUARD_HANDSHAKE_MS 10000 /* TLS, or the first byte of a new connection */
+#define GUARD_HEAD_MS      10000 /* first byte to last of a request head or header block */
+#define GUARD_FRESH_MS                                                                             \
+    1000 /* while draining: a connection so young may carry its first request yet */
 #define GUARD_IDLE_MS      75000       /* between requests */
 #define GUARD_AGE_MS       3600000     /* then a connection ends with the next response */
 #define GUARD_STALL_MS     60000       /* response bytes wait and the client takes none */

@@ -52,13 +52,15 @@ static struct json *endpoint(const struct worker *w, struct json_doc *doc, uint3
     return e;
 }
 
-/* A row for calls that name no model says nothing new about an account that model_list names too. @return per account: model_list names it; owned by the caller */
+/* A row for calls that name no model says nothing new about an account that model_list names too.
+ * @return per account: model_list names it; owned by the caller */
 static bool *named_accounts(const struct worker *w)
 {
     bool *named = calloc(w->config->models.num_accounts + 1, sizeof(*named));
 
     for (uint32_t i = 0; named != NULL && i < table_num_deployments(w->table); i++)
-        named[table_deployment(w->table, i)->account] |= table_deployment(w->table, i)->group != MODEL_NO_INDEX;
+        named[table_deployment(w->table, i)->account] |=
+            table_deployment(w->table, i)->group != MODEL_NO_INDEX;
     return named;
 }
 

@@ -1,4 +1,5 @@
-/* What operators and orchestrators ask: LiteLLM's /health JSON, liveness, readiness. Answers come from shared memory alone: never a probe storm. */
+/* What operators and orchestrators ask: LiteLLM's /health JSON, liveness, readiness. Answers come
+ * from shared memory alone: never a probe storm. */
 #pragma once
 
 #include "server/relay.h"

@@ -1,5 +1,5 @@
-/* All that a child inherits over fork(): the one struct that master and worker share. Everything is made before the fork and read-only afterwards,
- * but the state region and the slots. */
+/* All that a child inherits over fork(): the one struct that master and worker share. Everything is
+ * made before the fork and read-only afterwards, but the state region and the slots. */
 #pragma once
 
 #include <stdalign.h>
@@ -18,16 +18,19 @@
 
 /* One child writes its slot, anyone reads it. */
 struct worker_slot {
-    alignas(CACHE_LINE) _Atomic uint64_t requests; /* client requests answered since this slot's process started */
-    _Atomic uint64_t beat_ms;                      /* monotonic ms of the last turn of its loop (once a second at least) */
-    _Atomic uint64_t spool_bytes;                  /* on disk now */
-    _Atomic uint32_t connections;                  /* client connections open */
-    _Atomic uint32_t generation;                   /* of the table that it serves */
-    _Atomic int32_t pid;                           /* 0: free; set by the master */
-    _Atomic uint32_t draining;                     /* 1: finishing what it has */
+    alignas(CACHE_LINE) _Atomic uint64_t
+        requests; /* client requests answered since this slot's process started */
+    _Atomic uint64_t
+        beat_ms; /* monotonic ms of the last turn of its loop (once a second at least) */
+    _Atomic uint64_t spool_bytes; /* on disk now */
+    _Atomic uint32_t connections; /* client connections open */
+    _Atomic uint32_t generation;  /* of the table that it serves */
+    _Atomic int32_t pid;          /* 0: free; set by the master */
+    _Atomic uint32_t draining;    /* 1: finishing what it has */
 };
 
-/* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies and an index word would be needed for wider records; these are single words. */
+/* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies
+ * and an index word would be needed for wider records; these are single words. */
 struct probe_word {
     _Atomic uint64_t checked_unix_s; /* 0: not yet */
     _Atomic uint32_t healthy;        /* 1/0 */
@@ -45,19 +48,22 @@ struct inherit {
     const struct config *config;
     const struct table *table;
     struct state *state;
-    const uint32_t *columns;        /* [table_num_deployments()]: state_bind() */
-    struct probe_word *probes;      /* [table_num_deployments()], shared memory */
+    const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes; /* [table_num_deployments()], shared memory */
     struct shared *shared;
     const struct ids_seals *seals;
     struct breaker_policy breaker;
     uint32_t generation;
-    uint64_t started_ms;            /* monotonic, of the master */
-    int listen_fd;                  /* shared, non-blocking; bound by the master */
-    SSL_CTX *tls;                   /* NULL: clear text */
-    int master_fd;                  /* read end of a pipe whose other end only the master holds: EOF = the master is dead */
+    uint64_t started_ms; /* monotonic, of the master */
+    int listen_fd;       /* shared, non-blocking; bound by the master */
+    SSL_CTX *tls;        /* NULL: clear text */
+    int master_fd; /* read end of a pipe whose other end only the master holds: EOF = the master is
+                      dead */
 };
 
-/** A worker's whole life; returns its exit code. Called in the child right after the fork: SIGTERM, SIGQUIT and SIGCHLD are default, nothing is blocked, terminal signals are ignored. SIGTERM or SIGQUIT: drain; a second SIGTERM: end now. */
+/** A worker's whole life; returns its exit code. Called in the child right after the fork: SIGTERM,
+ * SIGQUIT and SIGCHLD are default, nothing is blocked, terminal signals are ignored. SIGTERM or
+ * SIGQUIT: drain; a second SIGTERM: end now. */
 int worker_run(const struct inherit *inherit, uint32_t slot);
 
 /** The prober's whole life. */

@@ -1,5 +1,7 @@
-/* See listing.h. Long lists are read and printed in slices, so that other clients of the loop do not wait for them. Each account is read page by page until it has given enough, said that it has no more, or used its time. An account that fails makes the answer
- * partial, and the answer says so: header x-tranche-partial, or 502 with ?strict=true. */
+/* See listing.h. Long lists are read and printed in slices, so that other clients of the loop do
+ * not wait for them. Each account is read page by page until it has given enough, said that it has
+ * no more, or used its time. An account that fails makes the answer partial, and the answer says
+ * so: header x-tranche-partial, or 502 with ?strict=true. */
 #include "server/listing.h"
 
 #include <stdio.h>
@@ -18,7 +20,7 @@
 #define MAX_FILE_LIMIT      10000
 #define MAX_PAGES           200 /* of one account for one answer: bounds a provider that ignores `after` */
 #define SLICE_BYTES         32768 /* of a provider's answer read in one turn of the loop: about 0.4 ms */
-#define SLICE_OBJECTS       128   /* printed in one turn: about 0.3 ms */
+#define SLICE_OBJECTS       128 /* printed in one turn: about 0.3 ms */
 
 struct page { /* one parsed answer of a provider; its objects are used until the end */
     struct json_doc *doc;
@@ -34,10 +36,10 @@ struct reader { /* one account being read */
     char first[IDS_MAX + 1]; /* the page's first id */
     struct strbuf text;      /* the page being read */
     struct listing_scan scan;
-    struct json_doc *doc;    /* borrowed; of `pages` */
+    struct json_doc *doc; /* borrowed; of `pages` */
     struct loop_timer slice;
-    bool repeated;           /* the provider ignores `after`: this page was there already */
-    bool more;               /* the account has more than was read */
+    bool repeated; /* the provider ignores `after`: this page was there already */
+    bool more;     /* the account has more than was read */
     unsigned pages;
     bool done, failed;
     struct failure failure;
@@ -53,15 +55,15 @@ struct listing {
     struct reader *readers;         /* owned [num] */
     struct listing_source *sources; /* owned [num] */
     size_t num;
-    struct target cursor_target;    /* owned; where `after` may live */
+    struct target cursor_target; /* owned; where `after` may live */
     uint32_t cursor_at;
     struct attempt *cursor_attempt;
     struct listing_cursor cursor;
-    char after[IDS_MAX + 1];        /* as the client wrote it; "" none */
-    struct page *pages;             /* owned */
+    char after[IDS_MAX + 1]; /* as the client wrote it; "" none */
+    struct page *pages;      /* owned */
     uint64_t deadline_ms;
-    struct strbuf text, first, last;/* the answer being printed, its first and newest id */
-    struct json_doc *ids;           /* owned; what show() made for the slice being printed */
+    struct strbuf text, first, last; /* the answer being printed, its first and newest id */
+    struct json_doc *ids;            /* owned; what show() made for the slice being printed */
     size_t written;
     struct loop_timer slice;
 };
@@ -126,8 +128,11 @@ static void fail(struct listing *l, const struct failure *failure)
 
 static void fail_memory(struct listing *l)
 {
-    struct failure failure = {.status = 500, .type = "server_error", .code = "out_of_memory",
-                              .message = "The gateway is out of memory.", .retry_after_ms = -1};
+    struct failure failure = {.status = 500,
+                              .type = "server_error",
+                              .code = "out_of_memory",
+                              .message = "The gateway is out of memory.",
+                              .retry_after_ms = -1};
 
     fail(l, &failure);
 }
@@ -195,7 +200,8 @@ static void end_answer(struct listing *l)
     relay = detach(l);
     listing_free(l);
     if (failed)
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
     else
         relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);
@@ -213,7 +219,8 @@ static void write_slice(struct loop_timer *timer)
         fail_memory(l);
         return;
     }
-    while (l->written < l->limit && (source = listing_take(l->sources, l->num, l->ascending, &item)) < l->num) {
+    while (l->written < l->limit &&
+           (source = listing_take(l->sources, l->num, l->ascending, &item)) < l->num) {
         write_object(l, source, item.object);
         if (l->written % SLICE_OBJECTS == 0 && loop_timer_start(l->worker->loop, timer, 0) == 0)
             return;
@@ -229,7 +236,8 @@ static size_t failed_accounts(const struct listing *l, struct strbuf *names)
     for (size_t i = 0; i < l->num; i++) {
         if (!l->readers[i].failed)
             continue;
-        strbuf_addf(names, "%s%s", n++ > 0 ? "," : "", worker_account(l->worker, l->readers[i].deployment)->name);
+        strbuf_addf(names, "%s%s", n++ > 0 ? "," : "",
+                    worker_account(l->worker, l->readers[i].deployment)->name);
     }
     return n;
 }
@@ -246,14 +254,16 @@ static void finish(struct listing *l)
 {
     struct strbuf names = STRBUF_INIT;
     size_t failed = failed_accounts(l, &names);
-    struct failure failure = {.status = 502, .type = "server_error", .code = "partial_list", .retry_after_ms = -1};
+    struct failure failure = {
+        .status = 502, .type = "server_error", .code = "partial_list", .retry_after_ms = -1};
 
     if (failed > 0)
         log_warn("request %s: list without %s", l->relay->request_id, strbuf_str(&names));
     if (failed == l->num) {
         fail(l, &l->readers[0].failure);
     } else if (failed > 0 && l->strict) {
-        snprintf(failure.message, sizeof(failure.message), "These accounts did not answer: %.800s.", strbuf_str(&names));
+        snprintf(failure.message, sizeof(failure.message), "These accounts did not answer: %.800s.",
+                 strbuf_str(&names));
         fail(l, &failure);
     } else {
         if (failed > 0)
@@ -281,7 +291,8 @@ static bool account_is_paged(const struct reader *r)
     const struct model_account *account = worker_account(r->list->worker, r->deployment);
 
     /* Azure's dated files list knows no paging: it is always whole (reference 2.4). */
-    return !(account->provider == PROVIDER_AZURE && account->api_version != NULL && r->list->kind == ID_FILE);
+    return !(account->provider == PROVIDER_AZURE && account->api_version != NULL &&
+             r->list->kind == ID_FILE);
 }
 
 static int64_t created_at(const struct json *object)
@@ -313,7 +324,8 @@ static void normalise(struct listing *l, struct json_doc *doc, struct json *obje
         normal_batch(doc, object, NULL);
 }
 
-/* Of a whole list the cursor itself may be missing: deleted, or of another purpose. Then its time, where it is known, says what is behind it. */
+/* Of a whole list the cursor itself may be missing: deleted, or of another purpose. Then its time,
+ * where it is known, says what is behind it. */
 static bool is_behind(const struct reader *r, bool found, int64_t time)
 {
     const struct listing *l = r->list;
@@ -321,7 +333,8 @@ static bool is_behind(const struct reader *r, bool found, int64_t time)
     return listing_is_behind(&l->cursor, found ? r->index : r->index + 1, time, l->ascending);
 }
 
-/* A list that came whole: sort it, and begin behind the cursor. @return false: there is no such object */
+/* A list that came whole: sort it, and begin behind the cursor. @return false: there is no such
+ * object */
 static bool trim_whole_list(struct reader *r)
 {
     struct listing *l = r->list;
@@ -371,8 +384,11 @@ static int take_object(struct reader *r, const char *text, size_t len)
     return listing_source_add(&l->sources[r->index], created_at(object), object);
 }
 
-static const struct failure unreadable = {.status = 502, .type = "server_error", .code = "bad_upstream_answer",
-                                          .message = "The provider's list could not be read.", .retry_after_ms = -1};
+static const struct failure unreadable = {.status = 502,
+                                          .type = "server_error",
+                                          .code = "bad_upstream_answer",
+                                          .message = "The provider's list could not be read.",
+                                          .retry_after_ms = -1};
 
 static void reader_failed(struct reader *r, const struct failure *failure)
 {
@@ -383,7 +399,8 @@ static void reader_failed(struct reader *r, const struct failure *failure)
 
 static void unknown_cursor(struct reader *r)
 {
-    struct failure failure = {.status = 404, .type = "invalid_request_error", .param = "after", .retry_after_ms = -1};
+    struct failure failure = {
+        .status = 404, .type = "invalid_request_error", .param = "after", .retry_after_ms = -1};
 
     snprintf(failure.message, sizeof(failure.message), "No such object: '%.512s'.", r->list->after);
     reader_failed(r, &failure);
@@ -430,7 +447,8 @@ static void read_slice(struct loop_timer *timer)
         rc = take_object(r, text, len);
         if (rc != 0)
             break;
-        if (r->scan.at - from >= SLICE_BYTES && loop_timer_start(r->list->worker->loop, timer, 0) == 0)
+        if (r->scan.at - from >= SLICE_BYTES &&
+            loop_timer_start(r->list->worker->loop, timer, 0) == 0)
             return;
     }
     if (rc == 0)
@@ -478,7 +496,8 @@ static void list_query(const struct reader *r, struct strbuf *query)
     if (account_is_paged(r)) {
         strbuf_addf(query, "limit=%zu", page_size(l));
         if (r->after[0] != '\0')
-            strbuf_addf(query, "&after=%s", r->after); /* ids are URL-safe: ids_open() checked, or the provider's own */
+            strbuf_addf(query, "&after=%s",
+                        r->after); /* ids are URL-safe: ids_open() checked, or the provider's own */
         if (l->kind == ID_FILE && l->ascending)
             strbuf_adds(query, "&order=asc");
     }
@@ -491,8 +510,11 @@ static void read_page(struct reader *r)
     struct listing *l = r->list;
     struct strbuf query = STRBUF_INIT;
     uint64_t now_ms = loop_now_ms(l->worker->loop);
-    struct failure late = {.status = 504, .type = "server_error", .code = "upstream_timeout",
-                           .message = "The account did not list its objects in time.", .retry_after_ms = -1};
+    struct failure late = {.status = 504,
+                           .type = "server_error",
+                           .code = "upstream_timeout",
+                           .message = "The account did not list its objects in time.",
+                           .retry_after_ms = -1};
     struct attempt_spec spec = {.deployment = r->deployment,
                                 .call = l->kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
                                 .on_done = on_page,
@@ -522,7 +544,8 @@ static void read_all(struct listing *l)
         return;
     }
     l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
-    for (size_t i = 0; i + 1 < num; i++) /* only the last one to end finishes the list, so `l` lives through this loop */
+    for (size_t i = 0; i + 1 < num;
+         i++) /* only the last one to end finishes the list, so `l` lives through this loop */
         read_page(&l->readers[i]);
     read_page(&l->readers[num - 1]);
 }
@@ -560,7 +583,9 @@ static void on_cursor(void *arg, const struct attempt_result *result)
         return;
     }
     doc = json_doc_new();
-    object = doc != NULL ? json_parse(doc, result->upstream->body, result->upstream->body_len, &error) : NULL;
+    object = doc != NULL
+                 ? json_parse(doc, result->upstream->body, result->upstream->body_len, &error)
+                 : NULL;
     if (!json_is(object, JSON_OBJECT)) {
         json_doc_free(doc);
         bad_cursor(l);
@@ -617,10 +642,14 @@ static bool parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
                       "Invalid type for 'limit': expected an integer, but got '%s' instead.", text);
     } else if (value > (long)max) {
         relay_problem(relay, 400, "invalid_request_error", "integer_above_max_value", "limit",
-                      "Invalid 'limit': integer above maximum value. Expected a value <= %zu, but got %s instead.", max, text);
+                      "Invalid 'limit': integer above maximum value. Expected a value <= %zu, but "
+                      "got %s instead.",
+                      max, text);
     } else if (value < (long)min) {
         relay_problem(relay, 400, "invalid_request_error", "integer_below_min_value", "limit",
-                      "Invalid 'limit': integer below minimum value. Expected a value >= %zu, but got %s instead.", min, text);
+                      "Invalid 'limit': integer below minimum value. Expected a value >= %zu, but "
+                      "got %s instead.",
+                      min, text);
     } else {
         *out = (size_t)value;
         return true;
@@ -651,7 +680,8 @@ static bool parse_purpose(struct relay *relay, char *out, size_t size)
     out[0] = '\0';
     if (!route_query_has(relay->query, relay->query_len, "purpose"))
         return true;
-    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "purpose", "Invalid value for 'purpose'.");
+    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "purpose",
+                  "Invalid value for 'purpose'.");
     return false;
 }
 
@@ -664,7 +694,8 @@ static bool parse_after(struct relay *relay, char *out, size_t size)
     out[0] = '\0';
     if (!route_query_has(relay->query, relay->query_len, "after"))
         return true;
-    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "after", "Invalid value for 'after'.");
+    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "after",
+                  "Invalid value for 'after'.");
     return false;
 }
 
@@ -672,10 +703,12 @@ static bool parse_question(struct listing *l, struct relay *relay)
 {
     char text[8];
 
-    l->strict = route_query(relay->query, relay->query_len, "strict", text, sizeof(text)) > 0 && strcmp(text, "true") == 0;
+    l->strict = route_query(relay->query, relay->query_len, "strict", text, sizeof(text)) > 0 &&
+                strcmp(text, "true") == 0;
     if (!parse_limit(relay, l->kind, &l->limit) || !parse_after(relay, l->after, sizeof(l->after)))
         return false;
-    if (l->kind == ID_FILE && (!parse_order(relay, &l->ascending) || !parse_purpose(relay, l->purpose, sizeof(l->purpose))))
+    if (l->kind == ID_FILE && (!parse_order(relay, &l->ascending) ||
+                               !parse_purpose(relay, l->purpose, sizeof(l->purpose))))
         return false;
     return true;
 }
@@ -690,7 +723,8 @@ static bool open_readers(struct listing *l, struct relay *relay)
     l->sources = calloc(num, sizeof(*l->sources));
     if (l->readers == NULL || l->sources == NULL) {
         free(deployments);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return false;
     }
     l->num = num;
@@ -708,14 +742,16 @@ void listing_start(struct relay *relay)
     struct listing *l = calloc(1, sizeof(*l));
 
     if (l == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     l->relay = relay;
     l->worker = relay->worker;
     l->kind = relay->route.kind == ROUTE_FILES ? ID_FILE : ID_BATCH;
     if (!parse_question(l, relay) || !open_readers(l, relay) ||
-        (l->after[0] != '\0' && !resolve_id(relay, l->kind, l->after, strlen(l->after), &l->cursor_target))) {
+        (l->after[0] != '\0' &&
+         !resolve_id(relay, l->kind, l->after, strlen(l->after), &l->cursor_target))) {
         listing_free(l);
         return;
     }

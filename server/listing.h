@@ -1,4 +1,5 @@
-/* GET /files and GET /batches: the lists of all accounts that the question covers, merged newest first, with cursors that stay right under inserts. */
+/* GET /files and GET /batches: the lists of all accounts that the question covers, merged newest
+ * first, with cursors that stay right under inserts. */
 #pragma once
 
 #include "server/relay.h"

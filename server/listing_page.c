@@ -30,7 +30,8 @@ static bool comes_first(int64_t a, int64_t b, bool ascending)
     return ascending ? a < b : a > b;
 }
 
-bool listing_is_behind(const struct listing_cursor *cursor, size_t source, int64_t created_at, bool ascending)
+bool listing_is_behind(const struct listing_cursor *cursor, size_t source, int64_t created_at,
+                       bool ascending)
 {
     if (!cursor->set || source == cursor->source)
         return true;
@@ -40,7 +41,8 @@ bool listing_is_behind(const struct listing_cursor *cursor, size_t source, int64
 }
 
 /* Merge sort: stable, and no comparison callback that would need the direction from a global. */
-static void merge(struct listing_item *items, struct listing_item *spare, size_t num, bool ascending)
+static void merge(struct listing_item *items, struct listing_item *spare, size_t num,
+                  bool ascending)
 {
     size_t half = num / 2, a = 0, b = half;
 
@@ -50,7 +52,8 @@ static void merge(struct listing_item *items, struct listing_item *spare, size_t
     merge(items + half, spare, num - half, ascending);
     memcpy(spare, items, num * sizeof(*items));
     for (size_t i = 0; i < num; i++) {
-        if (b >= num || (a < half && !comes_first(spare[b].created_at, spare[a].created_at, ascending)))
+        if (b >= num ||
+            (a < half && !comes_first(spare[b].created_at, spare[a].created_at, ascending)))
             items[i] = spare[a++];
         else
             items[i] = spare[b++];
@@ -66,7 +69,8 @@ void listing_sort(struct listing_item *items, size_t num, bool ascending)
     free(spare);
 }
 
-size_t listing_take(struct listing_source *sources, size_t num, bool ascending, struct listing_item *out)
+size_t listing_take(struct listing_source *sources, size_t num, bool ascending,
+                    struct listing_item *out)
 {
     size_t best = num;
 
@@ -76,7 +80,8 @@ size_t listing_take(struct listing_source *sources, size_t num, bool ascending, 
         if (s->next == s->num)
             continue;
         if (best == num ||
-            comes_first(s->items[s->next].created_at, sources[best].items[sources[best].next].created_at, ascending))
+            comes_first(s->items[s->next].created_at,
+                        sources[best].items[sources[best].next].created_at, ascending))
             best = i;
     }
     if (best < num)

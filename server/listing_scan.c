@@ -81,7 +81,8 @@ static size_t skip_value(const struct listing_scan *s, size_t at)
 
 static bool is_list_key(const char *key, size_t len)
 {
-    return (len == 6 && memcmp(key, "\"data\"", 6) == 0) || (len == 7 && memcmp(key, "\"value\"", 7) == 0);
+    return (len == 6 && memcmp(key, "\"data\"", 6) == 0) ||
+           (len == 7 && memcmp(key, "\"value\"", 7) == 0);
 }
 
 static int keep(struct listing_scan *s, size_t from, size_t to)

@@ -1,5 +1,7 @@
-/* A provider's list taken apart into its objects, one call each, so that a list of 10,000 files is read in slices and never holds the loop up. Only the places of
- * the objects are found here; whether they are valid JSON the parser says, for each of them and for what is left without them. */
+/* A provider's list taken apart into its objects, one call each, so that a list of 10,000 files is
+ * read in slices and never holds the loop up. Only the places of the objects are found here;
+ * whether they are valid JSON the parser says, for each of them and for what is left without them.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -8,17 +10,19 @@
 #include "common/err.h"
 #include "common/strbuf.h"
 
-#define LISTING_MAX_OBJECT (1u << 20) /* bytes; the largest batch, with all its errors, has some 30,000 */
-#define LISTING_MAX_REST   (64u << 10)
+#define LISTING_MAX_OBJECT                                                                         \
+    (1u << 20) /* bytes; the largest batch, with all its errors, has some 30,000 */
+#define LISTING_MAX_REST (64u << 10)
 
 struct listing_scan {
     const char *text; /* borrowed */
     size_t len;
-    size_t at;         /* bytes looked at */
-    bool inside;       /* between the brackets of `data` */
-    bool ended;        /* behind them, or there are none */
-    size_t num;        /* objects given so far */
-    struct strbuf rest; /* owned; the text with an empty list in place of the full one: complete once the scan ended */
+    size_t at;          /* bytes looked at */
+    bool inside;        /* between the brackets of `data` */
+    bool ended;         /* behind them, or there are none */
+    size_t num;         /* objects given so far */
+    struct strbuf rest; /* owned; the text with an empty list in place of the full one: complete
+                           once the scan ended */
 };
 
 /** Begin with a text that lives until listing_scan_deinit(). `scan` was zeroed, or used before. */
@@ -26,5 +30,6 @@ void listing_scan_init(struct listing_scan *scan, const char *text, size_t len);
 void listing_scan_deinit(struct listing_scan *scan);
 
 /** The next element of the first array under the root's `data` or `value`.
- *  @return 1: it is set; 0: there is none, `rest` is complete; ERR_SYNTAX: this is no list, or one without measure; ERR_NOMEM */
+ *  @return 1: it is set; 0: there is none, `rest` is complete; ERR_SYNTAX: this is no list, or one
+ * without measure; ERR_NOMEM */
 MUST_USE int listing_scan_next(struct listing_scan *scan, const char **element, size_t *len);

@@ -88,7 +88,8 @@ static const char usage[] =
     "\n"
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
-    "  check-file                check a batch file as an upload would be; exit 1 when it is not valid\n"
+    "  check-file                check a batch file as an upload would be; exit 1 when it is not "
+    "valid\n"
     "\n"
     "  -c, --config FILE         LiteLLM config.yaml; without it the environment alone\n"
     "      --host HOST           address to listen on (0.0.0.0)\n"
@@ -329,7 +330,8 @@ int main(int argc, char **argv)
         return check_file_main(argc - skip, argv + skip);
     if (strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
         fprintf(stderr,
-                "tranche: unknown command \"%s\", wanted serve, check or check-file\nTry \"tranche --help\".\n",
+                "tranche: unknown command \"%s\", wanted serve, check or check-file\nTry \"tranche "
+                "--help\".\n",
                 command);
         return EXIT_USAGE;
     }

@@ -27,9 +27,9 @@
 #include "server/upgrade.h"
 
 #define MAX_DESCRIPTORS 65536
-#define LOOK_MS        1000  /* between two looks at the heartbeats */
-#define START_LOOK_MS  10    /* the same while a generation is starting */
-#define START_LIMIT_MS 10000 /* a generation whose workers are not ready by then is refused */
+#define LOOK_MS         1000  /* between two looks at the heartbeats */
+#define START_LOOK_MS   10    /* the same while a generation is starting */
+#define START_LIMIT_MS  10000 /* a generation whose workers are not ready by then is refused */
 #define EXTRA_GRACE_MS                                                                             \
     500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
 #define KILL_WAIT_MS 2000              /* for children to vanish after SIGKILL */
@@ -716,8 +716,8 @@ static void close_all(struct master *m)
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }
 
-/* Descriptors for the connections of a worker: the soft limit of a login shell (1,024) is for programs
- * that use select(2), the hard one is the administrator's word. */
+/* Descriptors for the connections of a worker: the soft limit of a login shell (1,024) is for
+ * programs that use select(2), the hard one is the administrator's word. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;

@@ -4,7 +4,8 @@
 static void answer(struct relay *relay, struct json_doc *doc, const struct json *root)
 {
     if (doc == NULL || json_doc_failed(doc))
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
     else
         relay_json(relay, 200, root);
     json_doc_free(doc);
@@ -23,7 +24,8 @@ void models_list(struct relay *relay)
 
             json_set_str(doc, model, "id", table_group_name(w->table, g));
             json_set_str(doc, model, "object", "model");
-            json_set_int(doc, model, "created", 1677610602); /* LiteLLM's constant: groups have no birthday */
+            json_set_int(doc, model, "created",
+                         1677610602); /* LiteLLM's constant: groups have no birthday */
             json_set_str(doc, model, "owned_by", "openai");
             json_append(doc, data, model);
         }
@@ -33,10 +35,12 @@ void models_list(struct relay *relay)
     answer(relay, doc, root);
 }
 
-static struct json *row(const struct worker *w, struct json_doc *doc, const struct table_deployment *d)
+static struct json *row(const struct worker *w, struct json_doc *doc,
+                        const struct table_deployment *d)
 {
     const struct model_account *account = &w->config->models.accounts[d->account];
-    struct json *entry = json_new_object(doc), *params = json_new_object(doc), *info = json_new_object(doc);
+    struct json *entry = json_new_object(doc), *params = json_new_object(doc),
+                *info = json_new_object(doc);
 
     json_set_str(doc, entry, "model_name", table_group_name(w->table, d->group));
     json_set_str(doc, params, "model", table_str(w->table, d->litellm_model));

@@ -1,4 +1,5 @@
-/* GET /v1/models (OpenAI's list) and /v1/model/info (LiteLLM's): the groups and deployments of the model table, without secrets. */
+/* GET /v1/models (OpenAI's list) and /v1/model/info (LiteLLM's): the groups and deployments of the
+ * model table, without secrets. */
 #pragma once
 
 #include "server/relay.h"

@@ -5,13 +5,15 @@
 #include <string.h>
 #include <strings.h>
 
-/* Digits to a number; over-large ones become the largest. @return what follows the digits; NULL: there were none */
+/* Digits to a number; over-large ones become the largest. @return what follows the digits; NULL:
+ * there were none */
 static const char *number(const char *text, uint64_t *out)
 {
     const char *at = text;
 
     for (*out = 0; *at >= '0' && *at <= '9'; at++)
-        if (__builtin_mul_overflow(*out, 10u, out) || __builtin_add_overflow(*out, (uint64_t)(*at - '0'), out))
+        if (__builtin_mul_overflow(*out, 10u, out) ||
+            __builtin_add_overflow(*out, (uint64_t)(*at - '0'), out))
             *out = UINT64_MAX;
     return at == text ? NULL : at;
 }

@@ -1,12 +1,14 @@
-/* The Range header, for answers that the provider sent whole: pure. Source: RFC 9110, sections 14.1.2 and 14.2. */
+/* The Range header, for answers that the provider sent whole: pure. Source: RFC 9110,
+ * sections 14.1.2 and 14.2. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 enum range_kind {
-    RANGE_NONE,         /* absent, another unit, several ranges, or malformed: the whole is sent (RFC 9110 section 14.2 allows to ignore it) */
-    RANGE_PART,         /* bytes first..last */
+    RANGE_NONE, /* absent, another unit, several ranges, or malformed: the whole is sent (RFC 9110
+                   section 14.2 allows to ignore it) */
+    RANGE_PART, /* bytes first..last */
     RANGE_UNSATISFIABLE /* 416 */
 };
 

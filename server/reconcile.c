@@ -1,5 +1,6 @@
-/* See reconcile.h. The provider may still be working on the create when its connection breaks, so one look is not enough; a batch that appears after the last look
- * is what the client's error message warns of. */
+/* See reconcile.h. The provider may still be working on the create when its connection breaks, so
+ * one look is not enough; a batch that appears after the last look is what the client's error
+ * message warns of. */
 #include "server/reconcile.h"
 
 #include <stdlib.h>
@@ -8,7 +9,9 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 
-#define NEWEST "limit=20" /* a create is among the newest: the account's other clients make few batches in these seconds */
+#define NEWEST                                                                                     \
+    "limit=20" /* a create is among the newest: the account's other clients make few batches in    \
+                  these seconds */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
@@ -53,10 +56,12 @@ static bool is_ours(const struct reconcile *r, const struct json *batch)
     const char *text = json_get_str(json_get(batch, "metadata"), MARKER_KEY);
     struct marker marker;
 
-    return text != NULL && marker_read(r->worker->inherit->seals, text, &marker) == 0 && strcmp(marker.nonce, r->nonce) == 0;
+    return text != NULL && marker_read(r->worker->inherit->seals, text, &marker) == 0 &&
+           strcmp(marker.nonce, r->nonce) == 0;
 }
 
-static struct json *find(const struct reconcile *r, struct json_doc *doc, const struct upstream_result *res)
+static struct json *find(const struct reconcile *r, struct json_doc *doc,
+                         const struct upstream_result *res)
 {
     struct json_error error;
     struct json *root = json_parse(doc, res->body, res->body_len, &error);
@@ -70,7 +75,8 @@ static struct json *find(const struct reconcile *r, struct json_doc *doc, const 
 
 static void look_again(struct reconcile *r)
 {
-    if (r->looks == LOOKS || loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) != 0)
+    if (r->looks == LOOKS ||
+        loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) != 0)
         finish(r, NULL, NULL);
 }
 
@@ -103,8 +109,9 @@ static void on_timer(struct loop_timer *timer)
         look_again(r);
 }
 
-struct reconcile *reconcile_start(struct worker *worker, uint32_t deployment, const char nonce[MARKER_NONCE + 1],
-                                  reconcile_done_cb on_done, void *arg)
+struct reconcile *reconcile_start(struct worker *worker, uint32_t deployment,
+                                  const char nonce[MARKER_NONCE + 1], reconcile_done_cb on_done,
+                                  void *arg)
 {
     struct reconcile *r = calloc(1, sizeof(*r));
 

@@ -67,7 +67,8 @@ static void on_pool_gone(void *p)
         relay->on_gone(op);
     }
     json_doc_free(relay->doc);
-    atomic_fetch_add_explicit(&relay->worker->inherit->shared->slots[relay->worker->slot].requests, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&relay->worker->inherit->shared->slots[relay->worker->slot].requests,
+                              1, memory_order_relaxed);
 }
 
 /* RFC 9562 version 4. */
@@ -79,8 +80,9 @@ static void make_request_id(char out[37])
         memset(r, 0, sizeof(r));
     r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
     r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
-    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1], r[2], r[3], r[4], r[5],
-             r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14], r[15]);
+    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0],
+             r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13],
+             r[14], r[15]);
 }
 
 struct relay *relay_new(struct worker *worker, h2o_req_t *req)
@@ -101,7 +103,8 @@ struct relay *relay_new(struct worker *worker, h2o_req_t *req)
         relay->query = "";
     }
     relay->method = route_method(req->method.base, req->method.len);
-    route_parse(req->path.base, path_len, relay->query, relay->query_len, &relay->route, &relay->hints);
+    route_parse(req->path.base, path_len, relay->query, relay->query_len, &relay->route,
+                &relay->hints);
     return relay;
 }
 
@@ -126,14 +129,17 @@ void relay_common_headers(struct relay *relay)
     relay_header(relay, "x-litellm-call-id", relay->request_id);
     relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
     if (relay->deployment != MODEL_NO_INDEX) {
-        const struct table_deployment *d = table_deployment(relay->worker->table, relay->deployment);
+        const struct table_deployment *d =
+            table_deployment(relay->worker->table, relay->deployment);
 
         relay_header(relay, "x-litellm-model-id", table_str(relay->worker->table, d->id));
-        relay_header(relay, "x-litellm-model-api-base", relay->worker->config->models.accounts[d->account].base);
+        relay_header(relay, "x-litellm-model-api-base",
+                     relay->worker->config->models.accounts[d->account].base);
     }
 }
 
-void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes, size_t len)
+void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,
+                 size_t len)
 {
     h2o_req_t *req = relay->req;
     h2o_iovec_t copy = h2o_strdup(&req->pool, bytes, len);
@@ -158,7 +164,8 @@ void relay_json(struct relay *relay, int status, const struct json *value)
 
     json_write(value, &text);
     if (strbuf_failed(&text))
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
     else
         relay_bytes(relay, status, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);
@@ -170,11 +177,13 @@ void relay_json(struct relay *relay, int status, const struct json *value)
 /* What the client may try again says when, also where the provider named no time (statement 86). */
 static int64_t wait_of(const struct failure *failure)
 {
-    bool retryable = !failure->should_not_retry && (failure->status == 429 || failure->status >= 500);
+    bool retryable =
+        !failure->should_not_retry && (failure->status == 429 || failure->status >= 500);
 
     if (failure->retry_after_ms < 0)
         return retryable ? DEFAULT_RETRY_AFTER_MS : -1;
-    return failure->retry_after_ms < MAX_RETRY_AFTER_MS ? failure->retry_after_ms : MAX_RETRY_AFTER_MS;
+    return failure->retry_after_ms < MAX_RETRY_AFTER_MS ? failure->retry_after_ms
+                                                        : MAX_RETRY_AFTER_MS;
 }
 
 static void retry_headers(struct relay *relay, const struct failure *failure)
@@ -202,8 +211,8 @@ void relay_failure(struct relay *relay, const struct failure *failure)
     strbuf_deinit(&text);
 }
 
-static void fill(struct failure *failure, int status, const char *type, const char *code, const char *param, const char *fmt,
-                 va_list args)
+static void fill(struct failure *failure, int status, const char *type, const char *code,
+                 const char *param, const char *fmt, va_list args)
 {
     *failure = (struct failure){.status = status, .retry_after_ms = -1};
     snprintf(failure->type, sizeof(failure->type), "%s", type);
@@ -212,7 +221,8 @@ static void fill(struct failure *failure, int status, const char *type, const ch
     vsnprintf(failure->message, sizeof(failure->message), fmt, args);
 }
 
-void relay_fill(struct failure *failure, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+void relay_fill(struct failure *failure, int status, const char *type, const char *code,
+                const char *param, const char *fmt, ...)
 {
     va_list args;
 
@@ -221,7 +231,8 @@ void relay_fill(struct failure *failure, int status, const char *type, const cha
     va_end(args);
 }
 
-void relay_problem(struct relay *relay, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
+void relay_problem(struct relay *relay, int status, const char *type, const char *code,
+                   const char *param, const char *fmt, ...)
 {
     struct failure failure;
     va_list args;
@@ -268,17 +279,20 @@ static void on_collect_end(void *arg)
     }
     relay->doc = json_doc_new();
     if (relay->doc == NULL || strbuf_failed(&c->bytes)) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     relay->request = json_parse(relay->doc, strbuf_str(&c->bytes), c->bytes.len, &error);
     if (relay->request == NULL) {
         relay_problem(relay, 400, "invalid_request_error", "invalid_json", "",
-                      "The request body is not valid JSON: line %zu, column %zu: %s.", error.line, error.column, error.message);
+                      "The request body is not valid JSON: line %zu, column %zu: %s.", error.line,
+                      error.column, error.message);
         return;
     }
     if (!json_is(relay->request, JSON_OBJECT)) {
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "", "The request body must be a JSON object.");
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "",
+                      "The request body must be a JSON object.");
         return;
     }
     c->next(relay);
@@ -286,7 +300,8 @@ static void on_collect_end(void *arg)
 
 static void too_large(struct relay *relay)
 {
-    relay_problem(relay, 413, "invalid_request_error", "request_too_large", "", "The request body is larger than %llu bytes.",
+    relay_problem(relay, 413, "invalid_request_error", "request_too_large", "",
+                  "The request body is larger than %llu bytes.",
                   (unsigned long long)relay->worker->config->limits.max_json_bytes);
 }
 
@@ -300,9 +315,11 @@ static void on_collect_failure(void *arg, enum body_failure why)
     if (why == BODY_TOO_LARGE)
         too_large(c->relay);
     else if (why == BODY_TOO_SLOW)
-        relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "", "The request body came too slowly.");
+        relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "",
+                      "The request body came too slowly.");
     else
-        relay_problem(c->relay, 400, "invalid_request_error", "bad_request", "", "The request body is malformed.");
+        relay_problem(c->relay, 400, "invalid_request_error", "bad_request", "",
+                      "The request body is malformed.");
 }
 
 static const struct body_ops collect_ops = {on_collect_data, on_collect_end, on_collect_failure};

@@ -1,5 +1,6 @@
-/* One client request in flight: who asks, what for, and the one way to answer. Lives in the request's pool and dies with it; an operation that must go on without
- * its client (a create) learns of that through `on_gone` and keeps no pointer to the relay. */
+/* One client request in flight: who asks, what for, and the one way to answer. Lives in the
+ * request's pool and dies with it; an operation that must go on without its client (a create)
+ * learns of that through `on_gone` and keeps no pointer to the relay. */
 #pragma once
 
 #include <h2o.h>
@@ -18,16 +19,16 @@ struct relay {
     struct route route;
     enum route_method method;
     struct route_hints hints;
-    const char *query;  /* pool; without '?' */
+    const char *query; /* pool; without '?' */
     size_t query_len;
-    uint64_t owner;     /* ids_owner_fingerprint(); 0: master key, or no authentication */
-    char request_id[37];/* UUID; x-request-id and log lines */
+    uint64_t owner;      /* ids_owner_fingerprint(); 0: master key, or no authentication */
+    char request_id[37]; /* UUID; x-request-id and log lines */
     uint64_t started_us;
-    uint32_t deployment;/* that served it; MODEL_NO_INDEX: none. For headers and the access log */
-    struct json_doc *doc;     /* of the request's JSON body; owned; NULL: none */
-    struct json *request;     /* root of it; NULL: no body */
-    void *op;                 /* borrowed; the operation that will answer */
-    void (*on_gone)(void *op);/* the client has left: `op` must forget the relay */
+    uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */
+    struct json_doc *doc; /* of the request's JSON body; owned; NULL: none */
+    struct json *request; /* root of it; NULL: no body */
+    void *op;             /* borrowed; the operation that will answer */
+    void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
     bool answered;
 };
 
@@ -40,29 +41,33 @@ void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op));
 /** Add an answer header; the text is copied. */
 void relay_header(struct relay *relay, const char *name, const char *value);
 
-/** Set the headers every answer has (request id, call id, model id and base of `relay->deployment`). */
+/** Set the headers every answer has (request id, call id, model id and base of
+ * `relay->deployment`). */
 void relay_common_headers(struct relay *relay);
 
-/** Answer whole; the bytes are copied. Ends the operation's hold on the relay. HEAD gets the same head and no body. */
-void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes, size_t len);
+/** Answer whole; the bytes are copied. Ends the operation's hold on the relay. HEAD gets the same
+ * head and no body. */
+void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,
+                 size_t len);
 void relay_json(struct relay *relay, int status, const struct json *value);
 
 /** Answer with an error envelope. */
 void relay_failure(struct relay *relay, const struct failure *failure);
 
 /** Describe an error of our own. @param code, param "" for null */
-void relay_fill(struct failure *failure, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
+void relay_fill(struct failure *failure, int status, const char *type, const char *code,
+                const char *param, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
 /** Answer with an error of our own. @param code, param "" for null */
-void relay_problem(struct relay *relay, int status, const char *type, const char *code, const char *param, const char *fmt, ...)
-    __attribute__((format(printf, 6, 7)));
+void relay_problem(struct relay *relay, int status, const char *type, const char *code,
+                   const char *param, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
 /** The reason phrase of a status (RFC 9110 section 15). */
 const char *relay_reason(int status);
 
 typedef void (*relay_body_cb)(struct relay *relay);
 
-/** Collect a small JSON body (if there is one) into relay->request, then call `next`. Answers 400 (with line and column) or 413 itself when that fails.
- *  May call `next` before it returns when there is no body. */
+/** Collect a small JSON body (if there is one) into relay->request, then call `next`. Answers 400
+ * (with line and column) or 413 itself when that fails. May call `next` before it returns when
+ * there is no body. */
 void relay_collect(struct relay *relay, relay_body_cb next);

@@ -7,7 +7,8 @@
 
 static const char *const missing_key[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = "set OPENAI_API_KEY, or list it in model_list or files_settings",
-    [PROVIDER_AZURE] = "set AZURE_API_KEY and AZURE_API_BASE, or list it in model_list or files_settings",
+    [PROVIDER_AZURE] =
+        "set AZURE_API_KEY and AZURE_API_BASE, or list it in model_list or files_settings",
 };
 
 /* --- hints --- */
@@ -52,7 +53,8 @@ void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id)
     if (kind == ID_FILE)
         relay_problem(relay, 404, "invalid_request_error", "", "id", "No such File object: %s", id);
     else
-        relay_problem(relay, 404, "invalid_request_error", "batch_not_found", "", "No batch found with id '%s'.", id);
+        relay_problem(relay, 404, "invalid_request_error", "batch_not_found", "",
+                      "No batch found with id '%s'.", id);
 }
 
 /* An unserved or unconfigured provider was asked for. */
@@ -60,14 +62,15 @@ static bool provider_is_usable(const struct relay *relay, struct failure *why)
 {
     if (relay->hints.unknown_provider) {
         relay_fill(why, 400, "invalid_request_error", "invalid_value", "custom_llm_provider",
-                   "Provider '%s' is not served here. Expected 'openai' or 'azure'.", relay->hints.provider_text);
+                   "Provider '%s' is not served here. Expected 'openai' or 'azure'.",
+                   relay->hints.provider_text);
         return false;
     }
     if (relay->hints.has_provider &&
         relay->worker->config->models.default_deployment[relay->hints.provider] == MODEL_NO_INDEX) {
         relay_fill(why, 400, "invalid_request_error", "missing_credentials", "custom_llm_provider",
-                   "The gateway has no credentials for provider '%s': %s.", provider_name(relay->hints.provider),
-                   missing_key[relay->hints.provider]);
+                   "The gateway has no credentials for provider '%s': %s.",
+                   provider_name(relay->hints.provider), missing_key[relay->hints.provider]);
         return false;
     }
     return true;
@@ -78,7 +81,8 @@ static bool provider_is_usable(const struct relay *relay, struct failure *why)
 static bool provider_matches(const struct relay *relay, uint32_t deployment)
 {
     return !relay->hints.has_provider ||
-           table_deployment(relay->worker->table, deployment)->provider == (uint32_t)relay->hints.provider;
+           table_deployment(relay->worker->table, deployment)->provider ==
+               (uint32_t)relay->hints.provider;
 }
 
 /* The account as a whole that serves when nothing names a model. */
@@ -90,7 +94,8 @@ static uint32_t default_deployment(const struct relay *relay)
         return by_provider[relay->hints.provider];
     if (relay->hints.azure_shape && by_provider[PROVIDER_AZURE] != MODEL_NO_INDEX)
         return by_provider[PROVIDER_AZURE];
-    return by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX ? by_provider[PROVIDER_OPENAI] : by_provider[PROVIDER_AZURE];
+    return by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX ? by_provider[PROVIDER_OPENAI]
+                                                          : by_provider[PROVIDER_AZURE];
 }
 
 /* The group a hint names: a model_name, or (Azure SDKs) a deployment in the path. */
@@ -154,7 +159,8 @@ static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
         return num;
     first = num > 0 ? out[0] : MODEL_NO_INDEX;
     for (size_t i = 0; i < w->config->models.num_accounts; i++)
-        if (w->account_balanced[i] && w->account_first[i] != first && provider_matches(relay, w->account_first[i]))
+        if (w->account_balanced[i] && w->account_first[i] != first &&
+            provider_matches(relay, w->account_first[i]))
             out[num++] = w->account_first[i];
     return num;
 }
@@ -172,7 +178,8 @@ static void out_of_memory(struct failure *why)
 static void nowhere(struct failure *why)
 {
     relay_fill(why, 400, "invalid_request_error", "missing_credentials", "",
-               "The gateway has no account that could serve this request: set OPENAI_API_KEY, or AZURE_API_KEY and "
+               "The gateway has no account that could serve this request: set OPENAI_API_KEY, or "
+               "AZURE_API_KEY and "
                "AZURE_API_BASE, or list deployments in model_list.");
 }
 
@@ -207,14 +214,16 @@ static bool tagged_target(struct relay *relay, const struct id_tag *tag, struct 
     return true;
 }
 
-bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len, struct target *target)
+bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                struct target *target)
 {
     struct id_tag tag = {0};
     struct failure why;
     size_t native_len;
 
     memset(target, 0, sizeof(*target));
-    if (ids_open(relay->worker->inherit->seals, kind, id, len, &native_len, &target->tagged, &tag) != 0 ||
+    if (ids_open(relay->worker->inherit->seals, kind, id, len, &native_len, &target->tagged,
+                 &tag) != 0 ||
         native_len >= sizeof(target->native) || (!target->tagged && relay->owner != 0)) {
         resolve_not_found(relay, kind, id);
         return false;
@@ -250,7 +259,8 @@ void target_deinit(struct target *target)
     target->num = 0;
 }
 
-/* With balancing on, a model that no group serves is a mistake the client should hear about now, not hours later. */
+/* With balancing on, a model that no group serves is a mistake the client should hear about now,
+ * not hours later. */
 static void unknown_model(const struct relay *relay, const char *model, struct failure *why)
 {
     const struct table *table = relay->worker->table;
@@ -258,13 +268,15 @@ static void unknown_model(const struct relay *relay, const char *model, struct f
     size_t at = 0;
 
     for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
-        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "", table_group_name(table, g));
+        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "",
+                               table_group_name(table, g));
     relay_fill(why, 400, "invalid_request_error", "model_not_found", "file",
-               "The file's body.model '%.128s' is not served here. Known models: %s.", model, known);
+               "The file's body.model '%.128s' is not served here. Known models: %s.", model,
+               known);
 }
 
-bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num, bool *rewrite,
-                    struct failure *why)
+bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num,
+                    bool *rewrite, struct failure *why)
 {
     const struct worker *w = relay->worker;
     uint32_t group = hinted_group(relay), whole;
@@ -284,7 +296,8 @@ bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out
         return true;
     }
     whole = default_deployment(relay);
-    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL && !relay->hints.has_provider) {
+    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL &&
+        !relay->hints.has_provider) {
         unknown_model(relay, model, why);
     } else if (whole == MODEL_NO_INDEX) {
         nowhere(why);
@@ -303,23 +316,26 @@ bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out
 bool resolve_mints(const struct relay *relay, uint32_t deployment)
 {
     return relay->owner != 0 ||
-           relay->worker->account_balanced[table_deployment(relay->worker->table, deployment)->account];
+           relay->worker
+               ->account_balanced[table_deployment(relay->worker->table, deployment)->account];
 }
 
-void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged, const char *native,
-                       struct strbuf *out)
+void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
+                       bool tagged, const char *native, struct strbuf *out)
 {
     const struct worker *w = relay->worker;
-    struct id_tag tag = {.deployment = w->account_fingerprint[table_deployment(w->table, deployment)->account],
-                         .owner = relay->owner};
+    struct id_tag tag = {
+        .deployment = w->account_fingerprint[table_deployment(w->table, deployment)->account],
+        .owner = relay->owner};
 
-    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than lost. */
+    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than
+     * lost. */
     if (!tagged || ids_mint(w->inherit->seals, kind, native, &tag, out) != 0)
         strbuf_adds(out, native);
 }
 
-static void show(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged, struct json_doc *doc,
-                 struct json *object, const char *field)
+static void show(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged,
+                 struct json_doc *doc, struct json *object, const char *field)
 {
     struct strbuf id = STRBUF_INIT;
     const char *native = json_get_str(object, field);
@@ -331,12 +347,14 @@ static void show(const struct relay *relay, uint32_t deployment, enum id_kind ki
     strbuf_deinit(&id);
 }
 
-void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc, struct json *file)
+void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged,
+                       struct json_doc *doc, struct json *file)
 {
     show(relay, deployment, ID_FILE, tagged, doc, file, "id");
 }
 
-void resolve_show_batch(const struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc, struct json *batch)
+void resolve_show_batch(const struct relay *relay, uint32_t deployment, bool tagged,
+                        struct json_doc *doc, struct json *batch)
 {
     show(relay, deployment, ID_BATCH, tagged, doc, batch, "id");
     show(relay, deployment, ID_FILE, tagged, doc, batch, "input_file_id");

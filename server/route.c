@@ -1,10 +1,9 @@
-/* Paths and queries to routes. Segments are decoded one by one, so that %2F inside an id never changes the route (providers' reference 4.5). */
+/* Paths and queries to routes. Segments are decoded one by one, so that %2F inside an id never
+ * changes the route (providers' reference 4.5). */
 #include "server/route.h"
 
 #include <string.h>
 #include <strings.h>
-
-
 
 #define MAX_SEGMENTS 8
 
@@ -83,7 +82,8 @@ bool route_query_has(const char *query, size_t len, const char *name)
         size_t pair_len = amp != NULL ? (size_t)(amp - query) - at : len - at;
         const char *eq = memchr(query + at, '=', pair_len);
 
-        if (route_decode(query + at, eq != NULL ? (size_t)(eq - query) - at : pair_len, true, key, sizeof(key)) >= 0 &&
+        if (route_decode(query + at, eq != NULL ? (size_t)(eq - query) - at : pair_len, true, key,
+                         sizeof(key)) >= 0 &&
             strcmp(key, name) == 0)
             return true;
         at += pair_len + 1;
@@ -125,7 +125,8 @@ void route_hint_model(struct route_hints *hints, const char *name, size_t len)
     hints->model[len] = '\0';
 }
 
-/* Split at '/', one trailing slash ignored. Returns the count; -1: an empty segment inside, or too many. */
+/* Split at '/', one trailing slash ignored. Returns the count; -1: an empty segment inside, or too
+ * many. */
 static int split(const char *path, size_t len, struct segment *out)
 {
     int n = 0;
@@ -163,7 +164,8 @@ static int strip_prefix(struct segment *seg, int n, struct route_hints *hints, b
     if (at == 1 && provider == PROVIDER_OPENAI && n > 3 && is(&seg[1], "deployments")) {
         hints->azure_shape = true;
         hints->has_provider = false; /* "/openai" is the Azure path here, not the provider */
-        if (route_decode(seg[2].text, seg[2].len, false, hints->deployment, sizeof(hints->deployment)) < 0)
+        if (route_decode(seg[2].text, seg[2].len, false, hints->deployment,
+                         sizeof(hints->deployment)) < 0)
             hints->deployment[0] = '\0';
         return 3;
     }
@@ -214,7 +216,8 @@ static void match_resource(const struct segment *seg, int n, struct route *route
     } else if (n == 2 && is(&seg[0], "model") && is(&seg[1], "info")) {
         set(route, ROUTE_MODEL_INFO, METHOD_GET | METHOD_HEAD);
     }
-    if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO && route->kind != ROUTE_FILE_VALIDATE)
+    if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO &&
+        route->kind != ROUTE_FILE_VALIDATE)
         set_id(route, &seg[1]);
 }
 
@@ -243,8 +246,8 @@ static void query_hints(const char *query, size_t len, struct route_hints *hints
         route_hint_model(hints, text, (size_t)n);
 }
 
-void route_parse(const char *path, size_t path_len, const char *query, size_t query_len, struct route *route,
-                 struct route_hints *hints)
+void route_parse(const char *path, size_t path_len, const char *query, size_t query_len,
+                 struct route *route, struct route_hints *hints)
 {
     struct segment seg[MAX_SEGMENTS];
     bool prefixed = false;
@@ -262,9 +265,10 @@ void route_parse(const char *path, size_t path_len, const char *query, size_t qu
         match_health(seg, n, route);
     if (route->kind == ROUTE_NONE)
         return;
-    /* An Azure SDK speaks of /openai/...?api-version=...: that names Azure's path, not the provider OpenAI. */
-    if (prefixed && route_query(query, query_len, "api-version", version, sizeof(version)) > 0 && hints->has_provider &&
-        hints->provider == PROVIDER_OPENAI) {
+    /* An Azure SDK speaks of /openai/...?api-version=...: that names Azure's path, not the provider
+     * OpenAI. */
+    if (prefixed && route_query(query, query_len, "api-version", version, sizeof(version)) > 0 &&
+        hints->has_provider && hints->provider == PROVIDER_OPENAI) {
         hints->has_provider = false;
         hints->azure_shape = true;
     }
@@ -276,7 +280,10 @@ enum route_method route_method(const char *method, size_t len)
     static const struct {
         const char *name;
         enum route_method method;
-    } known[] = {{"GET", METHOD_GET}, {"HEAD", METHOD_HEAD}, {"POST", METHOD_POST}, {"DELETE", METHOD_DELETE}};
+    } known[] = {{"GET", METHOD_GET},
+                 {"HEAD", METHOD_HEAD},
+                 {"POST", METHOD_POST},
+                 {"DELETE", METHOD_DELETE}};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (len == strlen(known[i].name) && memcmp(method, known[i].name, len) == 0)

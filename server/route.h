@@ -1,4 +1,5 @@
-/* From a request target to what is asked: pure, no allocation. Architecture section 4 lists the forms; a trailing slash is the same route and nothing redirects. */
+/* From a request target to what is asked: pure, no allocation. Architecture section 4 lists the
+ * forms; a trailing slash is the same route and nothing redirects. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,33 +24,42 @@ enum route_kind {
     ROUTE_READINESS
 };
 
-enum route_method { METHOD_GET = 1, METHOD_HEAD = 2, METHOD_POST = 4, METHOD_DELETE = 8, METHOD_OTHER = 16 };
+enum route_method {
+    METHOD_GET = 1,
+    METHOD_HEAD = 2,
+    METHOD_POST = 4,
+    METHOD_DELETE = 8,
+    METHOD_OTHER = 16
+};
 
 #define ROUTE_NAME_MAX 256 /* bytes of a model or deployment name that a client may send */
 
-/* What says who serves a request; filled from path and query by route_parse(), from headers and body later. Earlier sources win. */
+/* What says who serves a request; filled from path and query by route_parse(), from headers and
+ * body later. Earlier sources win. */
 struct route_hints {
-    bool has_provider;            /* path prefix or ?provider=, header, query, body: in this order */
+    bool has_provider; /* path prefix or ?provider=, header, query, body: in this order */
     enum provider provider;
-    bool unknown_provider;        /* a provider was named that we do not serve; `provider_text` has it */
+    bool unknown_provider; /* a provider was named that we do not serve; `provider_text` has it */
     char provider_text[64];
-    bool azure_shape;             /* an Azure SDK's URL form (api-version, /openai/deployments/): used only when nothing else decides */
-    char model[ROUTE_NAME_MAX];   /* model group asked for; "" none */
+    bool azure_shape; /* an Azure SDK's URL form (api-version, /openai/deployments/): used only when
+                         nothing else decides */
+    char model[ROUTE_NAME_MAX];      /* model group asked for; "" none */
     char deployment[ROUTE_NAME_MAX]; /* {d} of /openai/deployments/{d}/...; "" none */
 };
 
 struct route {
     enum route_kind kind;
-    unsigned allowed;        /* bit set of enum route_method */
-    char id[IDS_MAX + 1];    /* decoded once; "" for collections */
+    unsigned allowed;     /* bit set of enum route_method */
+    char id[IDS_MAX + 1]; /* decoded once; "" for collections */
     size_t id_len;
-    bool bad_id;             /* an id segment that is over-long or decodes to something that no id can be: answer 404 */
+    bool bad_id; /* an id segment that is over-long or decodes to something that no id can be:
+                    answer 404 */
 };
 
 /** Take a path (without query) and a query string (without '?', may be empty) apart.
  *  `hints` is zeroed and filled with what path and query say. An unknown path gives ROUTE_NONE. */
-void route_parse(const char *path, size_t path_len, const char *query, size_t query_len, struct route *route,
-                 struct route_hints *hints);
+void route_parse(const char *path, size_t path_len, const char *query, size_t query_len,
+                 struct route *route, struct route_hints *hints);
 
 enum route_method route_method(const char *method, size_t len);
 
@@ -63,13 +73,15 @@ const char *route_name(enum route_kind kind, enum route_method method);
  *  @return length; -1: a bad escape, a NUL byte, or no room */
 int route_decode(const char *text, size_t len, bool plus, char *out, size_t size);
 
-/** The decoded value of a query parameter. @return its length; -1: absent, undecodable or over-long */
+/** The decoded value of a query parameter. @return its length; -1: absent, undecodable or over-long
+ */
 int route_query(const char *query, size_t len, const char *name, char *out, size_t size);
 
 /** Whether a parameter is there at all: its value may be one that route_query() cannot give. */
 bool route_query_has(const char *query, size_t len, const char *name);
 
-/** A provider's name as clients write it ("openai", "azure", any case). @return false: not one of ours */
+/** A provider's name as clients write it ("openai", "azure", any case). @return false: not one of
+ * ours */
 bool route_provider(const char *name, size_t len, enum provider *out);
 
 /** Note a provider from a later source; the first one given stays. */

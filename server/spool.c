@@ -1,4 +1,5 @@
-/* See spool.h. The file is made with O_TMPFILE (or made and unlinked where the file system lacks that): nothing is left behind, whatever kills us. */
+/* See spool.h. The file is made with O_TMPFILE (or made and unlinked where the file system lacks
+ * that): nothing is left behind, whatever kills us. */
 #include "server/spool.h"
 
 #include <errno.h>
@@ -14,12 +15,13 @@
 struct remains {
     struct loop *loop; /* borrowed */
     struct loop_timer timer;
-    int fd;                   /* owned */
-    uint64_t size;            /* bytes left */
+    int fd;                    /* owned */
+    uint64_t size;             /* bytes left */
     _Atomic uint64_t *counted; /* where they are counted until they are gone */
 };
 
-void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot, struct loop *loop)
+void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot,
+                struct loop *loop)
 {
     memset(spool, 0, sizeof(*spool));
     spool->inherit = inherit;
@@ -78,7 +80,8 @@ void spool_deinit(struct spool *spool)
 {
     if (spool->inherit == NULL)
         return;
-    if (spool->fd == -1 || spool->loop == NULL || spool->size <= GIVE_BACK_SLICE || !give_back_slowly(spool)) {
+    if (spool->fd == -1 || spool->loop == NULL || spool->size <= GIVE_BACK_SLICE ||
+        !give_back_slowly(spool)) {
         atomic_fetch_sub_explicit(own_bytes(spool), spool->size, memory_order_relaxed);
         if (spool->fd != -1)
             close(spool->fd);
@@ -87,14 +90,15 @@ void spool_deinit(struct spool *spool)
     spool_init(spool, NULL, 0, NULL);
 }
 
-/* Whether `extra` more bytes fit under the limit of all workers; readers sum the slots, so two workers may both take the last bytes: the limit is
- * exact to one slice per worker. */
+/* Whether `extra` more bytes fit under the limit of all workers; readers sum the slots, so two
+ * workers may both take the last bytes: the limit is exact to one slice per worker. */
 static bool fits(const struct spool *spool, size_t extra)
 {
     uint64_t sum = extra;
 
     for (unsigned i = 0; i < MAX_WORKERS; i++)
-        sum += atomic_load_explicit(&spool->inherit->shared->slots[i].spool_bytes, memory_order_relaxed);
+        sum += atomic_load_explicit(&spool->inherit->shared->slots[i].spool_bytes,
+                                    memory_order_relaxed);
     return sum <= spool->inherit->config->limits.spool_bytes;
 }
 

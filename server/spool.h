@@ -1,4 +1,5 @@
-/* Where an upload waits while it is checked: memory up to 64 KiB, then one unlinked file in spool_dir. All workers' spools together stay under one limit. */
+/* Where an upload waits while it is checked: memory up to 64 KiB, then one unlinked file in
+ * spool_dir. All workers' spools together stay under one limit. */
 #pragma once
 
 #include <stddef.h>
@@ -20,13 +21,17 @@ struct spool {
     uint64_t size;                 /* bytes written */
 };
 
-void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot, struct loop *loop);
+void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot,
+                struct loop *loop);
 
-/** Give the space back: a large file in slices, one a turn of the loop, because the kernel takes 20 ms to drop 200 MB (measured) and everybody would wait. */
+/** Give the space back: a large file in slices, one a turn of the loop, because the kernel takes 20
+ * ms to drop 200 MB (measured) and everybody would wait. */
 void spool_deinit(struct spool *spool);
 
-/** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM */
+/** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM
+ */
 MUST_USE int spool_write(struct spool *spool, const char *bytes, size_t len);
 
-/** Read like pread(2): bytes, 0 at the end, -1 on error. Fits jsonl_read_cb with the spool as `arg`. */
+/** Read like pread(2): bytes, 0 at the end, -1 on error. Fits jsonl_read_cb with the spool as
+ * `arg`. */
 ssize_t spool_read(void *spool, char *buf, size_t len, uint64_t offset);

@@ -10,21 +10,30 @@
 #include "server/upload_send.h"
 #include "server/verdict.h"
 
-#define MAX_FIELD 4096 /* bytes of a text field that we read; longer ones are an error where we need them */
+#define MAX_FIELD                                                                                  \
+    4096 /* bytes of a text field that we read; longer ones are an error where we need them */
 
 /* Which part of the form is being read. */
-enum part_kind { PART_FILE, PART_PURPOSE, PART_EXPIRES_ANCHOR, PART_EXPIRES_SECONDS, PART_PROVIDER, PART_MODEL, PART_IGNORED };
+enum part_kind {
+    PART_FILE,
+    PART_PURPOSE,
+    PART_EXPIRES_ANCHOR,
+    PART_EXPIRES_SECONDS,
+    PART_PROVIDER,
+    PART_MODEL,
+    PART_IGNORED
+};
 
 struct receiver {
-    struct upload *up;   /* owned; NULL after it was handed on */
-    struct body *body;   /* borrowed; NULL once it ended */
+    struct upload *up; /* owned; NULL after it was handed on */
+    struct body *body; /* borrowed; NULL once it ended */
     struct multipart *form;
     enum part_kind part;
     struct strbuf field; /* the current text field */
     bool have_file;
-    bool failed;         /* the client was told; the rest of the body is not read */
-    bool validate;       /* POST files/validate: check and tell, send nothing */
-    bool all_problems;   /* go on after the first bad line */
+    bool failed;       /* the client was told; the rest of the body is not read */
+    bool validate;     /* POST files/validate: check and tell, send nothing */
+    bool all_problems; /* go on after the first bad line */
 };
 
 static void receiver_free(struct receiver *rc)
@@ -43,11 +52,11 @@ static void on_client_gone(void *op)
 }
 
 /* Answer and end. The relay lets go of us when it answers. */
-#define REJECT(rc, ...)                                                                                                             \
-    do {                                                                                                                           \
-        struct relay *relay_ = (rc)->up->relay;                                                                                    \
-        (rc)->failed = true;                                                                                                       \
-        relay_problem(relay_, __VA_ARGS__);                                                                                        \
+#define REJECT(rc, ...)                                                                            \
+    do {                                                                                           \
+        struct relay *relay_ = (rc)->up->relay;                                                    \
+        (rc)->failed = true;                                                                       \
+        relay_problem(relay_, __VA_ARGS__);                                                        \
     } while (0)
 
 /* --- the form --- */
@@ -76,11 +85,13 @@ static enum part_kind kind_of(const struct multipart_part *part)
 static int begin_file(struct receiver *rc, const struct multipart_part *part)
 {
     if (rc->have_file) {
-        REJECT(rc, 400, "invalid_request_error", "invalid_value", "file", "The form has more than one part named 'file'.");
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "file",
+               "The form has more than one part named 'file'.");
         return ERR_INVALID;
     }
     rc->have_file = true;
-    strbuf_adds(&rc->up->filename, part->filename != NULL && part->filename[0] != '\0' ? part->filename : "upload");
+    strbuf_adds(&rc->up->filename,
+                part->filename != NULL && part->filename[0] != '\0' ? part->filename : "upload");
     return 0;
 }
 
@@ -95,7 +106,8 @@ static int on_part(void *arg, const struct multipart_part *part)
 
 static bool may_be_batch(const struct upload *up)
 {
-    return up->purpose.len == 0 || up->relay->route.kind == ROUTE_FILE_VALIDATE || strcmp(strbuf_str(&up->purpose), "batch") == 0;
+    return up->purpose.len == 0 || up->relay->route.kind == ROUTE_FILE_VALIDATE ||
+           strcmp(strbuf_str(&up->purpose), "batch") == 0;
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -103,11 +115,13 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* The largest file that could still be right: the exact limit depends on purpose and provider, which may come after the file. */
+/* The largest file that could still be right: the exact limit depends on purpose and provider,
+ * which may come after the file. */
 static uint64_t max_file_bytes(const struct upload *up)
 {
     const struct config_limits *limits = &up->relay->worker->config->limits;
-    uint64_t batch = max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
+    uint64_t batch =
+        max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
 
     if (up->purpose.len == 0)
         return max_u64(batch, limits->max_other_file_bytes);
@@ -118,15 +132,18 @@ static int reject_spool(struct receiver *rc, int err)
 {
     if (err == ERR_FULL)
         REJECT(rc, 507, "server_error", "insufficient_storage", "file",
-               "The gateway has no room to hold this upload now. Try again later, or raise tranche_settings.spool_limit.");
+               "The gateway has no room to hold this upload now. Try again later, or raise "
+               "tranche_settings.spool_limit.");
     else
-        REJECT(rc, 500, "server_error", "spool_error", "file", "The gateway could not store the upload.");
+        REJECT(rc, 500, "server_error", "spool_error", "file",
+               "The gateway could not store the upload.");
     return err;
 }
 
 static void describe_line(const struct jsonl_problem *p, char *text, size_t size)
 {
-    snprintf(text, size, "Line %llu, column %llu: %s", (unsigned long long)p->line, (unsigned long long)p->column, p->message);
+    snprintf(text, size, "Line %llu, column %llu: %s", (unsigned long long)p->line,
+             (unsigned long long)p->column, p->message);
 }
 
 static int reject_lines(struct receiver *rc)
@@ -179,8 +196,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
 
     up->received += len;
     if (up->received > max_file_bytes(up)) {
-        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large: more than %llu bytes.",
-               (unsigned long long)max_file_bytes(up));
+        REJECT(rc, 413, "invalid_request_error", "", "file",
+               "File is too large: more than %llu bytes.", (unsigned long long)max_file_bytes(up));
         return ERR_LIMIT;
     }
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
@@ -204,7 +221,8 @@ static int on_form_data(void *arg, const char *bytes, size_t len)
     if (rc->part == PART_IGNORED)
         return 0;
     if (rc->field.len + len > MAX_FIELD) {
-        REJECT(rc, 400, "invalid_request_error", "invalid_value", "", "A form field is longer than %d bytes.", MAX_FIELD);
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "",
+               "A form field is longer than %d bytes.", MAX_FIELD);
         return ERR_LIMIT;
     }
     strbuf_add(&rc->field, bytes, len);
@@ -237,7 +255,8 @@ static int on_part_end(void *arg)
         strbuf_adds(&up->provider, text);
         break;
     case PART_MODEL:
-        up->relay->hints.model[0] = '\0'; /* the form's model goes before the query's and the header's */
+        up->relay->hints.model[0] =
+            '\0'; /* the form's model goes before the query's and the header's */
         route_hint_model(&up->relay->hints, text, rc->field.len);
         break;
     case PART_FILE:
@@ -257,7 +276,8 @@ static bool check_fields(struct receiver *rc)
     const char *seconds = strbuf_str(&up->expires_seconds);
 
     if (!rc->have_file)
-        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "file", "Missing required parameter: 'file'.");
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "file",
+               "Missing required parameter: 'file'.");
     else if (up->purpose.len == 0 && !rc->validate)
         REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "purpose",
                "Missing required parameter: 'purpose'.");
@@ -265,10 +285,12 @@ static bool check_fields(struct receiver *rc)
         REJECT(rc, 400, "invalid_request_error", "missing_required_parameter",
                up->expires_seconds.len > 0 ? "expires_after[anchor]" : "expires_after[seconds]",
                "expires_after needs both 'anchor' and 'seconds'.");
-    else if (up->expires_anchor.len > 0 && strcmp(strbuf_str(&up->expires_anchor), "created_at") != 0)
+    else if (up->expires_anchor.len > 0 &&
+             strcmp(strbuf_str(&up->expires_anchor), "created_at") != 0)
         REJECT(rc, 400, "invalid_request_error", "invalid_value", "expires_after[anchor]",
                "Invalid value for 'expires_after[anchor]': expected 'created_at'.");
-    else if (strspn(seconds, "0123456789") != up->expires_seconds.len || up->expires_seconds.len > 10)
+    else if (strspn(seconds, "0123456789") != up->expires_seconds.len ||
+             up->expires_seconds.len > 10)
         REJECT(rc, 400, "invalid_request_error", "invalid_type", "expires_after[seconds]",
                "Invalid type for 'expires_after[seconds]': expected an integer.");
     else
@@ -295,7 +317,8 @@ static bool finish_lines(struct receiver *rc)
 }
 
 /* What the checks of the file as a whole say: is there a place for it, and does it fit there? */
-static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report, struct failure *why)
+static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
+                               struct failure *why)
 {
     const struct config_limits *limits = &up->worker->config->limits;
     uint32_t *candidates, num;
@@ -306,7 +329,8 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
         return false;
     provider = (enum provider)table_deployment(up->worker->table, candidates[0])->provider;
     free(candidates);
-    return !verdict_over_limit(report, provider_name(provider), limits->max_file_bytes[provider], limits->max_lines[provider], why);
+    return !verdict_over_limit(report, provider_name(provider), limits->max_file_bytes[provider],
+                               limits->max_lines[provider], why);
 }
 
 static void answer_verdict(struct receiver *rc)
@@ -315,14 +339,16 @@ static void answer_verdict(struct receiver *rc)
     struct json_doc *doc = json_doc_new();
     struct jsonl_report report;
     struct failure why;
-    bool fine, complete = jsonl_finish(rc->up->lines) != ERR_NOMEM; /* its problems are in the report */
+    bool fine,
+        complete = jsonl_finish(rc->up->lines) != ERR_NOMEM; /* its problems are in the report */
 
     rc->failed = true;
     jsonl_report(rc->up->lines, &report);
     resolve_hints(relay);
     fine = whole_file_is_fine(rc->up, &report, &why);
     if (doc == NULL || !complete)
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
     else
         relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why));
     json_doc_free(doc);
@@ -338,8 +364,8 @@ static void on_body_end(void *arg)
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
 
-        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "", "Malformed multipart body at byte %llu: %s.",
-               (unsigned long long)offset, why);
+        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
+               "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
     } else if (!check_fields(rc)) {
         /* answered */
     } else if (rc->validate) {
@@ -366,8 +392,8 @@ static void on_body_data(void *arg, const char *bytes, size_t len)
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
 
-        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "", "Malformed multipart body at byte %llu: %s.",
-               (unsigned long long)offset, why);
+        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
+               "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
     }
     receiver_free(rc);
 }
@@ -382,9 +408,11 @@ static void on_body_failure(void *arg, enum body_failure why)
     if (why == BODY_TOO_LARGE)
         REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
     else if (why == BODY_TOO_SLOW)
-        REJECT(rc, 408, "invalid_request_error", "request_timeout", "", "The upload came too slowly.");
+        REJECT(rc, 408, "invalid_request_error", "request_timeout", "",
+               "The upload came too slowly.");
     else
-        REJECT(rc, 400, "invalid_request_error", "bad_request", "", "The request body is malformed.");
+        REJECT(rc, 400, "invalid_request_error", "bad_request", "",
+               "The request body is malformed.");
     receiver_free(rc);
 }
 
@@ -412,7 +440,8 @@ static struct receiver *receiver_new(struct relay *relay)
     if (rc == NULL)
         return NULL;
     rc->validate = relay->route.kind == ROUTE_FILE_VALIDATE;
-    rc->all_problems = rc->validate || (route_query(relay->query, relay->query_len, "validate", text, sizeof(text)) > 0 &&
+    rc->all_problems = rc->validate || (route_query(relay->query, relay->query_len, "validate",
+                                                    text, sizeof(text)) > 0 &&
                                         strcmp(text, "all") == 0);
     rules.max_errors = rc->all_problems ? VERDICT_MAX_PROBLEMS : 1;
     rc->up = upload_new(relay, &rules);
@@ -428,8 +457,8 @@ static uint64_t max_body_bytes(const struct relay *relay)
 {
     const struct config_limits *limits = &relay->worker->config->limits;
 
-    return max_u64(limits->max_other_file_bytes,
-                   max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE])) +
+    return max_u64(limits->max_other_file_bytes, max_u64(limits->max_file_bytes[PROVIDER_OPENAI],
+                                                         limits->max_file_bytes[PROVIDER_AZURE])) +
            (1u << 20);
 }
 
@@ -448,15 +477,18 @@ void upload_start(struct relay *relay)
     }
     rc = receiver_new(relay);
     if (rc == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return;
     }
     err = multipart_new(type.base, type.len, NULL, &form_ops, rc, &rc->form, &why);
     if (err == ERR_INVALID)
-        REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "", "Expected a multipart/form-data body: %s.", why);
+        REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "",
+               "Expected a multipart/form-data body: %s.", why);
     else if (err != 0)
         REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-    else if ((body = front_body(relay->req)) != NULL && body_length(body) > (int64_t)max_body_bytes(relay))
+    else if ((body = front_body(relay->req)) != NULL &&
+             body_length(body) > (int64_t)max_body_bytes(relay))
         REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
     if (rc->failed || body == NULL) {
         receiver_free(rc);

@@ -1,4 +1,5 @@
-/* POST /files: body -> multipart -> (line checker) -> spool, then to a deployment; the next one when it refuses. Nothing goes upstream before the whole file was checked. */
+/* POST /files: body -> multipart -> (line checker) -> spool, then to a deployment; the next one
+ * when it refuses. Nothing goes upstream before the whole file was checked. */
 #pragma once
 
 #include "server/relay.h"

@@ -1,4 +1,5 @@
-/* See upload_send.h. The spool makes another deployment possible: each try splices that deployment's name while it reads. */
+/* See upload_send.h. The spool makes another deployment possible: each try splices that
+ * deployment's name while it reads. */
 #include "server/upload_send.h"
 
 #include <openssl/rand.h>
@@ -84,12 +85,14 @@ static struct relay *detach(struct upload *up)
     return relay;
 }
 
-static void fail(struct upload *up, int status, const char *code, const char *param, const char *text)
+static void fail(struct upload *up, int status, const char *code, const char *param,
+                 const char *text)
 {
     struct relay *relay = detach(up);
 
     upload_free(up);
-    relay_problem(relay, status, status < 500 ? "invalid_request_error" : "server_error", code, param, "%s", text);
+    relay_problem(relay, status, status < 500 ? "invalid_request_error" : "server_error", code,
+                  param, "%s", text);
 }
 
 /* --- the answer --- */
@@ -104,7 +107,8 @@ static void answer_file(struct upload *up, const struct upstream_result *res)
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
         json_doc_free(doc);
         fail(up, 502, "bad_upstream_answer", "",
-             "The provider accepted the upload but its answer could not be read; the file may exist there.");
+             "The provider accepted the upload but its answer could not be read; the file may "
+             "exist there.");
         return;
     }
     normal_file(doc, file, (int64_t)up->file_bytes);
@@ -204,22 +208,26 @@ static int make_boundary(char out[33])
     return 0;
 }
 
-/* What `*` of the group's name stands for in `model`, put in place of `*` in the row's own name: "openai/gpt-4o" by the row `openai/` `*` of upstream name `*` is
- * "gpt-4o". @return false: the pattern does not fit, the name stays */
-static bool fill_wildcard(const char *group, const char *upstream, const char *model, char *out, size_t size)
+/* What `*` of the group's name stands for in `model`, put in place of `*` in the row's own name:
+ * "openai/gpt-4o" by the row `openai/` `*` of upstream name `*` is "gpt-4o". @return false: the
+ * pattern does not fit, the name stays */
+static bool fill_wildcard(const char *group, const char *upstream, const char *model, char *out,
+                          size_t size)
 {
     const char *star = strchr(group, '*'), *at = strchr(upstream, '*');
-    size_t head = star != NULL ? (size_t)(star - group) : 0, tail = star != NULL ? strlen(star + 1) : 0, len = strlen(model);
+    size_t head = star != NULL ? (size_t)(star - group) : 0,
+           tail = star != NULL ? strlen(star + 1) : 0, len = strlen(model);
 
     if (star == NULL || at == NULL || len < head + tail || strncmp(model, group, head) != 0 ||
         strcmp(model + len - tail, star + 1) != 0)
         return false;
-    return snprintf(out, size, "%.*s%.*s%s", (int)(at - upstream), upstream, (int)(len - head - tail), model + head, at + 1) <
-           (int)size;
+    return snprintf(out, size, "%.*s%.*s%s", (int)(at - upstream), upstream,
+                    (int)(len - head - tail), model + head, at + 1) < (int)size;
 }
 
 /* The name that body.model becomes at this deployment; NULL: it stays. */
-static const char *name_at(const struct upload *up, const struct table_deployment *d, char *buf, size_t size)
+static const char *name_at(const struct upload *up, const struct table_deployment *d, char *buf,
+                           size_t size)
 {
     const struct table *table = up->worker->table;
     const char *upstream = table_str(table, d->upstream_model);
@@ -230,8 +238,10 @@ static const char *name_at(const struct upload *up, const struct table_deploymen
     if (strchr(upstream, '*') == NULL)
         return upstream;
     jsonl_report(up->lines, &report);
-    return report.model != NULL && fill_wildcard(table_group_name(table, d->group), upstream, report.model, buf, size) ? buf
-                                                                                                                       : NULL;
+    return report.model != NULL && fill_wildcard(table_group_name(table, d->group), upstream,
+                                                 report.model, buf, size)
+               ? buf
+               : NULL;
 }
 
 static int start_try(struct upload *up)
@@ -243,7 +253,8 @@ static int start_try(struct upload *up)
         .purpose = strbuf_str(&up->purpose),
         .filename = strbuf_str(&up->filename),
         .expires_after_anchor = up->expires_anchor.len > 0 ? strbuf_str(&up->expires_anchor) : NULL,
-        .expires_after_seconds = up->expires_seconds.len > 0 ? strbuf_str(&up->expires_seconds) : NULL,
+        .expires_after_seconds =
+            up->expires_seconds.len > 0 ? strbuf_str(&up->expires_seconds) : NULL,
     };
     struct attempt_spec spec = {.deployment = up->deployment,
                                 .call = CALL_FILE_CREATE,
@@ -252,7 +263,8 @@ static int start_try(struct upload *up)
                                 .arg = up};
     char boundary[33], type[96];
 
-    if (make_boundary(boundary) != 0 || provider_multipart(&form, boundary, &up->prologue, &up->epilogue) != 0)
+    if (make_boundary(boundary) != 0 ||
+        provider_multipart(&form, boundary, &up->prologue, &up->epilogue) != 0)
         return ERR_NOMEM;
     up->file_bytes = up->spool.size;
     if (name != NULL) {
@@ -280,9 +292,10 @@ static bool expiry_is_in_range(const struct upload *up, enum provider provider, 
     value = strtoll(strbuf_str(&up->expires_seconds), NULL, 10);
     if (value >= min_s && value <= max_s)
         return true;
-    relay_fill(why, 400, "invalid_request_error", "invalid_value", "expires_after[seconds]",
-               "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.", (long long)min_s,
-               (long long)max_s, provider_name(provider), (long long)value);
+    relay_fill(
+        why, 400, "invalid_request_error", "invalid_value", "expires_after[seconds]",
+        "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.",
+        (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
     return false;
 }
 
@@ -294,20 +307,24 @@ static bool is_over_limit(const struct upload *up, enum provider provider, struc
     if (up->lines == NULL)
         return false;
     jsonl_report(up->lines, &report);
-    return verdict_over_limit(&report, provider_name(provider), limits->max_file_bytes[provider], limits->max_lines[provider], why);
+    return verdict_over_limit(&report, provider_name(provider), limits->max_file_bytes[provider],
+                              limits->max_lines[provider], why);
 }
 
-/* Limits belong to providers, and a group may have rows of both: those that cannot take this file are out from the start. @return whether any is left; else `why`
- * says what the first one would not take */
+/* Limits belong to providers, and a group may have rows of both: those that cannot take this file
+ * are out from the start. @return whether any is left; else `why` says what the first one would not
+ * take */
 static bool drop_unfit(struct upload *up, struct failure *why)
 {
     struct failure reason = {0};
     bool any = false;
 
     for (uint32_t i = 0; i < up->num_candidates; i++) {
-        enum provider provider = (enum provider)table_deployment(up->worker->table, up->candidates[i])->provider;
+        enum provider provider =
+            (enum provider)table_deployment(up->worker->table, up->candidates[i])->provider;
 
-        up->tried[i] = is_over_limit(up, provider, &reason) || !expiry_is_in_range(up, provider, &reason);
+        up->tried[i] =
+            is_over_limit(up, provider, &reason) || !expiry_is_in_range(up, provider, &reason);
         if (up->tried[i] && why->status == 0)
             *why = reason;
         any |= !up->tried[i];
@@ -319,7 +336,8 @@ static void try_next(struct upload *up)
 {
     struct relay *relay;
     struct failure why;
-    uint32_t chosen = choose_deployment(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, up->tried, 0);
+    uint32_t chosen =
+        choose_deployment(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, up->tried, 0);
 
     if (chosen == MODEL_NO_INDEX) {
         relay = detach(up);
@@ -348,7 +366,8 @@ void upload_send(struct upload *up)
         jsonl_report(up->lines, &report);
     relay_attach(up->relay, up, on_client_gone);
     resolve_hints(up->relay);
-    if (!resolve_upload(up->relay, report.model, &up->candidates, &up->num_candidates, &up->rewrite, &why)) {
+    if (!resolve_upload(up->relay, report.model, &up->candidates, &up->num_candidates, &up->rewrite,
+                        &why)) {
         struct relay *relay = detach(up);
 
         upload_free(up);

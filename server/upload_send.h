@@ -14,18 +14,19 @@ struct upload {
     uint64_t received;   /* bytes of the file part so far */
     struct jsonl *lines; /* owned; NULL: no batch file */
     bool lines_bad;
-    struct strbuf purpose, filename, expires_anchor, expires_seconds, provider; /* the form's fields */
+    struct strbuf purpose, filename, expires_anchor, expires_seconds,
+        provider;         /* the form's fields */
     uint32_t *candidates; /* owned; deployments, shrinks from the end of what was tried */
     uint32_t num_candidates;
     uint32_t tries;
-    bool *tried;          /* owned; [num_candidates] */
+    bool *tried; /* owned; [num_candidates] */
     bool rewrite;
-    uint32_t deployment;  /* of the current try */
+    uint32_t deployment;     /* of the current try */
     struct attempt *attempt; /* owned; NULL: none in flight */
     struct strbuf prologue, epilogue;
     struct jsonl_splice *splice;
-    uint64_t sent;           /* bytes of prologue + file + epilogue handed out */
-    uint64_t file_bytes;     /* of the file as this deployment gets it */
+    uint64_t sent;       /* bytes of prologue + file + epilogue handed out */
+    uint64_t file_bytes; /* of the file as this deployment gets it */
     struct loop_timer retry;
 };
 

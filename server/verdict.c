@@ -10,8 +10,8 @@ uint64_t verdict_tokens(const struct jsonl_report *report)
     return (report->prompt_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN + report->output_tokens;
 }
 
-static struct json *problem(struct json_doc *doc, struct json *line, struct json *column, const char *field, const char *code,
-                            const char *message)
+static struct json *problem(struct json_doc *doc, struct json *line, struct json *column,
+                            const char *field, const char *code, const char *message)
 {
     struct json *p = json_new_object(doc);
 
@@ -23,22 +23,27 @@ static struct json *problem(struct json_doc *doc, struct json *line, struct json
     return p;
 }
 
-struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report, const struct failure *extra)
+struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report,
+                              const struct failure *extra)
 {
     struct json *all = json_new_array(doc);
 
     for (size_t i = 0; i < report->num_problems && i < VERDICT_MAX_PROBLEMS; i++) {
         const struct jsonl_problem *p = &report->problems[i];
 
-        json_append(doc, all, problem(doc, json_new_int(doc, (int64_t)p->line), json_new_int(doc, (int64_t)p->column), p->field,
-                                      p->code, p->message));
+        json_append(doc, all,
+                    problem(doc, json_new_int(doc, (int64_t)p->line),
+                            json_new_int(doc, (int64_t)p->column), p->field, p->code, p->message));
     }
     if (extra != NULL)
-        json_append(doc, all, problem(doc, json_new_null(doc), json_new_null(doc), "", extra->code, extra->message));
+        json_append(
+            doc, all,
+            problem(doc, json_new_null(doc), json_new_null(doc), "", extra->code, extra->message));
     return all;
 }
 
-struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report, const struct failure *extra)
+struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report,
+                            const struct failure *extra)
 {
     struct json *root = json_new_object(doc);
 
@@ -53,19 +58,22 @@ struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *rep
     return root;
 }
 
-bool verdict_over_limit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes, uint64_t max_lines,
-                        struct failure *why)
+bool verdict_over_limit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
+                        uint64_t max_lines, struct failure *why)
 {
-    *why = (struct failure){.status = 400, .type = "invalid_request_error", .param = "file", .retry_after_ms = -1};
+    *why = (struct failure){
+        .status = 400, .type = "invalid_request_error", .param = "file", .retry_after_ms = -1};
     if (report->bytes > max_bytes) {
         snprintf(why->code, sizeof(why->code), "file_too_large");
-        snprintf(why->message, sizeof(why->message), "File is too large: %llu bytes, the limit for %s is %llu.",
+        snprintf(why->message, sizeof(why->message),
+                 "File is too large: %llu bytes, the limit for %s is %llu.",
                  (unsigned long long)report->bytes, provider, (unsigned long long)max_bytes);
         return true;
     }
     if (report->lines > max_lines) {
         snprintf(why->code, sizeof(why->code), "too_many_tasks");
-        snprintf(why->message, sizeof(why->message), "The file has %llu requests, the limit for %s is %llu.",
+        snprintf(why->message, sizeof(why->message),
+                 "The file has %llu requests, the limit for %s is %llu.",
                  (unsigned long long)report->lines, provider, (unsigned long long)max_lines);
         return true;
     }

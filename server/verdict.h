@@ -1,4 +1,5 @@
-/* What the check of a batch file found, as people and programs see it: for POST /v1/files/validate, ?validate=all, and `tranche check-file`. */
+/* What the check of a batch file found, as people and programs see it: for POST /v1/files/validate,
+ * ?validate=all, and `tranche check-file`. */
 #pragma once
 
 #include <stdint.h>
@@ -9,15 +10,19 @@
 
 #define VERDICT_MAX_PROBLEMS 50
 
-/** Estimated tokens that the file will enqueue: four bytes of prompt text a token (OpenAI's rule of thumb for English), plus the declared output. */
+/** Estimated tokens that the file will enqueue: four bytes of prompt text a token (OpenAI's rule of
+ * thumb for English), plus the declared output. */
 uint64_t verdict_tokens(const struct jsonl_report *report);
 
-/** The problems as [{"line","column","field","code","message"}]. `extra`: a problem of the file as a whole (line and column null); NULL: none. */
-struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report, const struct failure *extra);
+/** The problems as [{"line","column","field","code","message"}]. `extra`: a problem of the file as
+ * a whole (line and column null); NULL: none. */
+struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report,
+                              const struct failure *extra);
 
 /** {"object","valid","lines","bytes","model","url","estimated_tokens","errors"}. */
-struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report, const struct failure *extra);
+struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report,
+                            const struct failure *extra);
 
 /** Whether the file is too large or too long for a provider; `why` then says so. */
-bool verdict_over_limit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes, uint64_t max_lines,
-                        struct failure *why);
+bool verdict_over_limit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
+                        uint64_t max_lines, struct failure *why);

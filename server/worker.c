@@ -1,4 +1,5 @@
-/* A worker's life: make the loop, serve, drain, end. The loop, curl's handles and everything else that holds descriptors of its own is made here, after the fork. */
+/* A worker's life: make the loop, serve, drain, end. The loop, curl's handles and everything else
+ * that holds descriptors of its own is made here, after the fork. */
 #include "server/worker.h"
 
 #include <errno.h>
@@ -95,8 +96,9 @@ static void unknown_route(struct relay *relay)
     const h2o_req_t *req = relay->req;
     size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
 
-    relay_problem(relay, 404, "invalid_request_error", "unknown_url", "", "Invalid URL (%.*s %.*s)", (int)req->method.len, req->method.base,
-                  len > 256 ? 256 : (int)len, req->path.base);
+    relay_problem(relay, 404, "invalid_request_error", "unknown_url", "", "Invalid URL (%.*s %.*s)",
+                  (int)req->method.len, req->method.base, len > 256 ? 256 : (int)len,
+                  req->path.base);
 }
 
 static void wrong_method(struct relay *relay)
@@ -105,8 +107,9 @@ static void wrong_method(struct relay *relay)
 
     route_allow(relay->route.allowed, allow, sizeof(allow));
     relay_header(relay, "allow", allow);
-    relay_problem(relay, 405, "invalid_request_error", "method_not_allowed", "", "Not allowed to %.*s here. Allowed: %s.",
-                  (int)relay->req->method.len, relay->req->method.base, allow);
+    relay_problem(relay, 405, "invalid_request_error", "method_not_allowed", "",
+                  "Not allowed to %.*s here. Allowed: %s.", (int)relay->req->method.len,
+                  relay->req->method.base, allow);
 }
 
 struct entry { /* libh2o's handler with our pointer behind it */
@@ -151,7 +154,8 @@ static void on_beat(struct loop_timer *timer)
     struct worker *w = timer->arg;
 
     atomic_store_explicit(&own_slot(w)->beat_ms, clock_now_ms(), memory_order_relaxed);
-    atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front), memory_order_relaxed);
+    atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front),
+                          memory_order_relaxed);
     if (loop_timer_start(w->loop, timer, BEAT_MS) != 0)
         log_error("out of memory: no more heartbeats");
 }
@@ -160,8 +164,9 @@ static void on_grace_over(struct loop_timer *timer)
 {
     struct worker *w = timer->arg;
 
-    log_warn("drain: grace is over, %zu connections and %llu changes under way at providers are cut", front_connections(w->front),
-             (unsigned long long)w->operations);
+    log_warn(
+        "drain: grace is over, %zu connections and %llu changes under way at providers are cut",
+        front_connections(w->front), (unsigned long long)w->operations);
     _exit(0);
 }
 
@@ -169,7 +174,8 @@ static void begin_drain(struct worker *w)
 {
     w->draining = true;
     atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
-    log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front), upstream_active(w->upstream));
+    log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front),
+             upstream_active(w->upstream));
     front_drain(w->front);
     w->grace.cb = on_grace_over;
     w->grace.arg = w;
@@ -211,7 +217,9 @@ static int open_signals(struct worker *w, struct signals *s)
     sigemptyset(&set);
     sigprocmask(SIG_SETMASK, &set, NULL); /* nothing of the master's mask */
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a spool over the system's file size limit is an error of that upload (507) */
+    signal(
+        SIGXFSZ,
+        SIG_IGN); /* a spool over the system's file size limit is an error of that upload (507) */
     signal(SIGHUP, SIG_IGN); /* terminals; reloads are the master's */
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGQUIT);
@@ -237,7 +245,8 @@ static int index_accounts(struct worker *w)
     for (size_t i = 0; i < models->num_accounts; i++) {
         const struct model_account *a = &models->accounts[i];
 
-        w->account_fingerprint[i] = ids_deployment_fingerprint(provider_name(a->provider), a->base, "");
+        w->account_fingerprint[i] =
+            ids_deployment_fingerprint(provider_name(a->provider), a->base, "");
         w->account_first[i] = MODEL_NO_INDEX;
     }
     for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
@@ -290,7 +299,8 @@ static int make(struct worker *w, struct signals *signals)
     configure_h2o(w);
     h2o_context_init(&w->ctx, evloop, &w->globalconf);
     if ((rc = upstream_new(w->loop, &options, &w->upstream)) != 0 ||
-        (rc = front_new(w->loop, &w->ctx, w->inherit, w->slot, &w->front)) != 0 || (rc = open_signals(w, signals)) != 0)
+        (rc = front_new(w->loop, &w->ctx, w->inherit, w->slot, &w->front)) != 0 ||
+        (rc = open_signals(w, signals)) != 0)
         return rc;
     return loop_watch(w->loop, w->inherit->master_fd, on_master_gone, NULL);
 }

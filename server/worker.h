@@ -1,4 +1,5 @@
-/* One worker: what its handlers share. Everything here lives from worker_run() to the end of the process. */
+/* One worker: what its handlers share. Everything here lives from worker_run() to the end of the
+ * process. */
 #pragma once
 
 #include <h2o.h>
@@ -24,11 +25,11 @@ struct worker {
     h2o_context_t ctx;
     uint32_t *account_first;       /* per account: its first deployment, which stands for it */
     uint32_t *account_fingerprint; /* per account: what its tagged ids carry */
-    bool *account_balanced;        /* per account: the balancer places work on it, so its ids are tagged */
+    bool *account_balanced; /* per account: the balancer places work on it, so its ids are tagged */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;
-    uint64_t operations;           /* that go on although their client may have left */
+    uint64_t operations; /* that go on although their client may have left */
     uint64_t random_state[4];
 };
 
@@ -38,7 +39,8 @@ double worker_random(struct worker *w);
 /** The account whose tagged ids carry this fingerprint; MODEL_NO_INDEX: none. */
 uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint);
 
-static inline const struct model_account *worker_account(const struct worker *w, uint32_t deployment)
+static inline const struct model_account *worker_account(const struct worker *w,
+                                                         uint32_t deployment)
 {
     return &w->config->models.accounts[table_deployment(w->table, deployment)->account];
 }

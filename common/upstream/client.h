@@ -1,8 +1,10 @@
-/* HTTP towards providers: libcurl multi on the worker's loop, two handles (small JSON, HTTP/2 over TLS allowed; file content, HTTP/1.1 only)
- * behind nested epoll descriptors. No redirects, no proxy or netrc from the environment, https only unless allowed or loopback, verified
- * TLS >= 1.2, limits per phase, caps on what comes back. Measured facts: design libh2o.md, section 3.
+/* HTTP towards providers: libcurl multi on the worker's loop, two handles (small JSON, HTTP/2 over
+ * TLS allowed; file content, HTTP/1.1 only) behind nested epoll descriptors. No redirects, no proxy
+ * or netrc from the environment, https only unless allowed or loopback, verified TLS >= 1.2, limits
+ * per phase, caps on what comes back. Measured facts: design libh2o.md, section 3.
  *
- * Money safety: a request marked `once` goes out on a connection on which libcurl cannot repeat it by itself (fresh HTTP/1.1). */
+ * Money safety: a request marked `once` goes out on a connection on which libcurl cannot repeat it
+ * by itself (fresh HTTP/1.1). */
 #pragma once
 
 #include <stdbool.h>
@@ -17,97 +19,107 @@ struct upstream;      /* one per process that talks to providers; made after the
 struct upstream_call; /* one request in flight */
 
 struct upstream_options {
-    bool allow_insecure;      /* http:// to other than loopback */
-    const char *ca_file;      /* PEM, copied; replaces the system's; NULL: the system's */
-    uint32_t connect_ms;      /* DNS + TCP + TLS; 0: 10,000 */
-    uint32_t low_speed_ms;    /* file transfers: less than 1 KiB moved in so long ends them (a paused one waits for its owner); 0: no limit */
-    size_t max_header_bytes;  /* of an answer; 0: 64 KiB */
+    bool allow_insecure;     /* http:// to other than loopback */
+    const char *ca_file;     /* PEM, copied; replaces the system's; NULL: the system's */
+    uint32_t connect_ms;     /* DNS + TCP + TLS; 0: 10,000 */
+    uint32_t low_speed_ms;   /* file transfers: less than 1 KiB moved in so long ends them (a paused
+                                one waits for its owner); 0: no limit */
+    size_t max_header_bytes; /* of an answer; 0: 64 KiB */
 };
 
 /** The process must ignore SIGPIPE. Two descriptors go to `loop` for good. @return 0, ERR_NOMEM */
-MUST_USE int upstream_new(struct loop *loop, const struct upstream_options *options, struct upstream **out);
-/** Cancels nothing: all calls must have ended. Before the loop goes, and not from inside a callback. NULL is fine. */
+MUST_USE int upstream_new(struct loop *loop, const struct upstream_options *options,
+                          struct upstream **out);
+/** Cancels nothing: all calls must have ended. Before the loop goes, and not from inside a
+ * callback. NULL is fine. */
 void upstream_free(struct upstream *up);
 /** Calls in flight. */
 size_t upstream_active(const struct upstream *up);
 
 enum upstream_end {
-    UPSTREAM_ANSWERED,        /* a complete HTTP answer, any status */
-    UPSTREAM_CONNECT_FAILED,  /* DNS, TCP or TLS, also when that took too long: nothing was sent */
-    UPSTREAM_TIMEOUT,         /* a limit of ours passed after the connection stood */
-    UPSTREAM_BROKEN,          /* reset, closed early, truncated body, HTTP framing error */
-    UPSTREAM_TOO_LARGE,       /* head or collected body over its cap */
-    UPSTREAM_SOURCE_FAILED,   /* the request body's source returned an error */
-    UPSTREAM_REFUSED          /* not started: URL not allowed (https only), out of memory */
+    UPSTREAM_ANSWERED,       /* a complete HTTP answer, any status */
+    UPSTREAM_CONNECT_FAILED, /* DNS, TCP or TLS, also when that took too long: nothing was sent */
+    UPSTREAM_TIMEOUT,        /* a limit of ours passed after the connection stood */
+    UPSTREAM_BROKEN,         /* reset, closed early, truncated body, HTTP framing error */
+    UPSTREAM_TOO_LARGE,      /* head or collected body over its cap */
+    UPSTREAM_SOURCE_FAILED,  /* the request body's source returned an error */
+    UPSTREAM_REFUSED         /* not started: URL not allowed (https only), out of memory */
 };
 
 struct upstream_header {
-    const char *name;  /* as it goes out; lower case when received */
+    const char *name; /* as it goes out; lower case when received */
     const char *value;
 };
 
 /* The head of an answer, final (no 1xx). Pointers live until the call ends. */
 struct upstream_head {
     int status;
-    int64_t content_length; /* -1: unknown */
+    int64_t content_length;                /* -1: unknown */
     const struct upstream_header *headers; /* received order, names in lower case */
     size_t num_headers;
 };
 
 struct upstream_result {
     enum upstream_end end;
-    bool nothing_sent;       /* known: not one byte of the request reached a connection */
+    bool nothing_sent;         /* known: not one byte of the request reached a connection */
     struct upstream_head head; /* status 0 when no head came */
-    const char *body;        /* collected body, NUL-terminated; NULL when streamed, none, or the answer was not complete; valid
-                                during the callback, like `head` */
+    const char *body; /* collected body, NUL-terminated; NULL when streamed, none, or the answer was
+                         not complete; valid during the callback, like `head` */
     size_t body_len;
     uint64_t first_byte_us, total_us;
     uint64_t bytes_sent, bytes_received; /* bodies */
-    char error[160];         /* for logs: phase and reason; never a key, never a URL with a query */
+    char error[160]; /* for logs: phase and reason; never a key, never a URL with a query */
 };
 
-/* The request body when it is not a small buffer: like read(2) of exactly `length` bytes in order; never blocks for long.
+/* The request body when it is not a small buffer: like read(2) of exactly `length` bytes in order;
+ * never blocks for long.
  * @return bytes (> 0), or a negative code, which ends the call with UPSTREAM_SOURCE_FAILED */
 typedef ssize_t (*upstream_source_cb)(void *arg, char *buf, size_t len);
 
 typedef void (*upstream_done_cb)(void *arg, const struct upstream_result *result);
-/* A head came and its body will be streamed. Return false to have the body collected instead (errors, small JSON). */
+/* A head came and its body will be streamed. Return false to have the body collected instead
+ * (errors, small JSON). */
 typedef bool (*upstream_head_cb)(void *arg, const struct upstream_head *head);
-/* Body bytes; at most 128 KiB a call. Return false to pause after these bytes (they are taken); upstream_resume() goes on. While paused, on_done
- * can still come: when nothing followed these bytes, or the connection or the total limit broke. */
+/* Body bytes; at most 128 KiB a call. Return false to pause after these bytes (they are taken);
+ * upstream_resume() goes on. While paused, on_done can still come: when nothing followed these
+ * bytes, or the connection or the total limit broke. */
 typedef bool (*upstream_data_cb)(void *arg, const char *bytes, size_t len);
 
 struct upstream_request {
     const char *method;
-    const char *url;                       /* absolute */
-    const struct upstream_header *headers; /* complete: of its own curl adds Host and Content-Length only */
+    const char *url; /* absolute */
+    const struct upstream_header
+        *headers; /* complete: of its own curl adds Host and Content-Length only */
     size_t num_headers;
-    const char *body;                      /* small body; copied; NULL: none */
+    const char *body; /* small body; copied; NULL: none */
     size_t body_len;
-    upstream_source_cb source;             /* or NULL; then `source_length` bytes are sent with an exact Content-Length */
+    upstream_source_cb
+        source; /* or NULL; then `source_length` bytes are sent with an exact Content-Length */
     uint64_t source_length;
-    bool file;                             /* true: the HTTP/1.1 file handle, no total limit but low speed */
-    bool once;                             /* create, upload: never silently repeated; a `source` implies it */
-    uint32_t total_ms;                     /* whole call; 0: none (file transfers) */
-    uint32_t first_byte_ms;                /* after the request was sent; 0: none */
-    size_t max_body;                       /* cap of a collected body; 0: 1 MiB */
-    upstream_head_cb on_head;              /* NULL: always collect */
+    bool file;                /* true: the HTTP/1.1 file handle, no total limit but low speed */
+    bool once;                /* create, upload: never silently repeated; a `source` implies it */
+    uint32_t total_ms;        /* whole call; 0: none (file transfers) */
+    uint32_t first_byte_ms;   /* after the request was sent; 0: none */
+    size_t max_body;          /* cap of a collected body; 0: 1 MiB */
+    upstream_head_cb on_head; /* NULL: always collect */
     upstream_data_cb on_data;
-    upstream_done_cb on_done;              /* exactly once unless cancelled; never from inside upstream_start() */
+    upstream_done_cb
+        on_done; /* exactly once unless cancelled; never from inside upstream_start() */
     void *arg;
 };
 
-/** Start. Everything in `request` is copied or used before return, but `arg`. Never calls back before it returns: failures to start are reported
- *  through on_done too (UPSTREAM_REFUSED). @return the call, valid until on_done begins or upstream_cancel(); NULL: out of memory, on_done
- *  will not run */
+/** Start. Everything in `request` is copied or used before return, but `arg`. Never calls back
+ * before it returns: failures to start are reported through on_done too (UPSTREAM_REFUSED). @return
+ * the call, valid until on_done begins or upstream_cancel(); NULL: out of memory, on_done will not
+ * run */
 struct upstream_call *upstream_start(struct upstream *up, const struct upstream_request *request);
 
-/** Forget the call: no callback any more, its connection is closed if it was busy. Safe from inside on_head, on_data and the source (deferred), and from
- *  any on_done but its own. NULL is fine. */
+/** Forget the call: no callback any more, its connection is closed if it was busy. Safe from inside
+ * on_head, on_data and the source (deferred), and from any on_done but its own. NULL is fine. */
 void upstream_cancel(struct upstream_call *call);
 
-/** Go on after on_data returned false. May call on_data back before it returns only via the loop (deferred to a coming turn). NULL is
- *  fine. */
+/** Go on after on_data returned false. May call on_data back before it returns only via the loop
+ * (deferred to a coming turn). NULL is fine. */
 void upstream_resume(struct upstream_call *call);
 
 /** A header of an answer, by lower-case name; NULL: absent. */

@@ -61,11 +61,11 @@ struct upstream {
     size_t max_header_bytes;
     struct lane lanes[LANE_COUNT];
     struct spare spares[HANDLE_KINDS];
-    CURLSH *share;          /* owned; TLS sessions, so that fresh connections resume */
+    CURLSH *share; /* owned; TLS sessions, so that fresh connections resume */
     size_t active;
     struct origin origins[MAX_ORIGINS];
     size_t next_origin; /* to be replaced */
-    bool in_curl; /* curl is on the stack below us */
+    bool in_curl;       /* curl is on the stack below us */
     struct call_list work;
     size_t num_work;
     struct loop_timer work_timer;
@@ -94,9 +94,9 @@ struct upstream_call {
     struct lane *lane;               /* borrowed */
     CURL *easy;                      /* owned; NULL when refused before there was one */
     bool added;                      /* to the lane's multi */
-    struct curl_slist *lines;        /* owned; one piece with their text, which holds the credential */
-    size_t lines_size;               /* bytes */
-    char *body;                      /* owned; NULL: none */
+    struct curl_slist *lines; /* owned; one piece with their text, which holds the credential */
+    size_t lines_size;        /* bytes */
+    char *body;               /* owned; NULL: none */
     upstream_source_cb source;
     uint64_t source_left;
     enum handle_kind kind;
@@ -139,8 +139,8 @@ void head_reset(struct head *head, int status);
 void head_deinit(struct head *head);
 /** @return the status of a status line; 0: it holds none */
 int head_parse_status(const char *line, size_t len);
-/** One header line, without its end. Lines that are none, folded ones and values with control bytes are left out: they must not reach
- *  a client. @return false: too many */
+/** One header line, without its end. Lines that are none, folded ones and values with control bytes
+ * are left out: they must not reach a client. @return false: too many */
 bool head_add(struct head *head, const char *line, size_t len);
 /** The text stands still from now on: make the list that points into it. @return 0, ERR_NOMEM */
 MUST_USE int head_finish(struct head *head);
@@ -154,11 +154,13 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
 void call_free(struct upstream_call *call);
 /** The one way out: take along what the owner needs, let go of everything, call back last. */
 void call_finish(struct upstream_call *call, enum upstream_end end);
-/** We stop the transfer ourselves: curl then reports some error, and this says what it means. The first one counts. */
+/** We stop the transfer ourselves: curl then reports some error, and this says what it means. The
+ * first one counts. */
 void call_fail(struct upstream_call *call, enum upstream_end end, const char *text);
 /** Curl has ended the transfer: what does it mean? Writes call->error. */
 enum upstream_end call_classify(struct upstream_call *call, CURLcode code);
-/** Wait for the nearest limit. Movement only makes a limit later, which its timer notices; changes that may make it earlier come here.
+/** Wait for the nearest limit. Movement only makes a limit later, which its timer notices; changes
+ * that may make it earlier come here.
  *  @return 0, ERR_NOMEM */
 MUST_USE int call_arm_limit(struct upstream_call *call);
 /** The same where nobody can act on a failure. */
@@ -190,5 +192,6 @@ const char *handle_prepare(struct upstream_call *call, const struct upstream_req
 void handle_free_spares(struct upstream *up);
 /** Give the handle back, outside of curl and of its multi, and wipe the request's lines. */
 void handle_release(struct upstream_call *call);
-/** The file with the authorities that are trusted: one bundle and no directory. @return to be freed; NULL: there is none, or out of memory */
+/** The file with the authorities that are trusted: one bundle and no directory. @return to be
+ * freed; NULL: there is none, or out of memory */
 char *handle_find_ca_bundle(const char *configured);

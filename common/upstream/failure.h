@@ -1,5 +1,6 @@
-/* The one error translator: every upstream body shape (reference 1.7 and 2.8, empty, HTML) -> the four-key envelope. What looks like a key in a
- * provider's text is masked; failure.c says what does. */
+/* The one error translator: every upstream body shape (reference 1.7 and 2.8, empty, HTML) -> the
+ * four-key envelope. What looks like a key in a provider's text is masked; failure.c says what
+ * does. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,23 +11,30 @@
 #include "common/upstream/client.h"
 
 struct failure {
-    int status;          /* what the client gets: upstream's, but 502 for 3xx, 1xx, unexpected 2xx, unusable answers, 504 for our time-outs */
-    char type[48];       /* "invalid_request_error", "rate_limit_error", "server_error", ... never empty */
-    char code[64];       /* "" prints as null; never a bare number */
-    char param[64];      /* "" prints as null */
-    char message[1024];  /* upstream's text, UTF-8 made valid, cut; never empty */
-    int64_t retry_after_ms; /* retry-after-ms, then retry-after (seconds or date); -1: none; capped at 300,000 */
-    bool should_not_retry; /* answer x-should-retry: false */
+    int status; /* what the client gets: upstream's, but 502 for 3xx, 1xx, unexpected 2xx, unusable
+                   answers, 504 for our time-outs */
+    char
+        type[48]; /* "invalid_request_error", "rate_limit_error", "server_error", ... never empty */
+    char code[64];          /* "" prints as null; never a bare number */
+    char param[64];         /* "" prints as null */
+    char message[1024];     /* upstream's text, UTF-8 made valid, cut; never empty */
+    int64_t retry_after_ms; /* retry-after-ms, then retry-after (seconds or date); -1: none; capped
+                               at 300,000 */
+    bool should_not_retry;  /* answer x-should-retry: false */
 };
 
-/** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from the provider is answered as 502 with code
- *  `upstream_auth`: the gateway's credential is wrong, not the client's, and SDK users must not think that theirs is.
- *  Codes of our own: upstream_auth, upstream_unreachable, upstream_timeout (504), upstream_broken, upstream_too_large, upstream_invalid_answer (also
- *  for a 2xx that the caller could not use), upstream_unexpected_status, upstream_refused (502 but for the one), upload_unreadable (500).
+/** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from
+ * the provider is answered as 502 with code `upstream_auth`: the gateway's credential is wrong, not
+ * the client's, and SDK users must not think that theirs is. Codes of our own: upstream_auth,
+ * upstream_unreachable, upstream_timeout (504), upstream_broken, upstream_too_large,
+ * upstream_invalid_answer (also for a 2xx that the caller could not use),
+ * upstream_unexpected_status, upstream_refused (502 but for the one), upload_unreadable (500).
  *  @param now_unix_s  for HTTP dates in Retry-After */
-void failure_from_result(const struct upstream_result *result, int64_t now_unix_s, struct failure *out);
+void failure_from_result(const struct upstream_result *result, int64_t now_unix_s,
+                         struct failure *out);
 
-/** Whether a 400/429 says that the deployment's enqueued-token quota is full (code or text token_limit_exceeded). */
+/** Whether a 400/429 says that the deployment's enqueued-token quota is full (code or text
+ * token_limit_exceeded). */
 bool failure_is_token_limit(const struct failure *failure);
 
 /** Print the envelope {"error":{"message","type","param","code"}}. */

@@ -1,4 +1,5 @@
-/* Configuration files of any content: a configuration or errors, never both or neither, and no leak. */
+/* Configuration files of any content: a configuration or errors, never both or neither, and no
+ * leak. */
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

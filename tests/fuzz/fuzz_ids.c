@@ -1,4 +1,5 @@
-/* Ids and markers from strangers: nothing but what was sealed here opens, and what opens mints to itself. */
+/* Ids and markers from strangers: nothing but what was sealed here opens, and what opens mints to
+ * itself. */
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

@@ -58,9 +58,10 @@ static void a_call_without_an_answer_counts_by_how_it_ended(void **state)
     static const struct {
         enum upstream_end end;
         enum outcome outcome;
-    } cases[] = {{UPSTREAM_CONNECT_FAILED, OUTCOME_CONNECT}, {UPSTREAM_TIMEOUT, OUTCOME_TIMEOUT},
-                 {UPSTREAM_BROKEN, OUTCOME_BROKEN},          {UPSTREAM_TOO_LARGE, OUTCOME_BAD_ANSWER},
-                 {UPSTREAM_REFUSED, OUTCOME_CANCELLED},      {UPSTREAM_SOURCE_FAILED, OUTCOME_CANCELLED}};
+    } cases[] = {
+        {UPSTREAM_CONNECT_FAILED, OUTCOME_CONNECT}, {UPSTREAM_TIMEOUT, OUTCOME_TIMEOUT},
+        {UPSTREAM_BROKEN, OUTCOME_BROKEN},          {UPSTREAM_TOO_LARGE, OUTCOME_BAD_ANSWER},
+        {UPSTREAM_REFUSED, OUTCOME_CANCELLED},      {UPSTREAM_SOURCE_FAILED, OUTCOME_CANCELLED}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -27,16 +27,19 @@ static struct worker worker = {.inherit = &inherit, .loop = &loop, .random_state
 
 static int setup(void **state)
 {
-    struct model_list list = {.accounts = &account, .num_accounts = 1, .deployments = rows, .num_deployments = 2};
+    struct model_list list = {
+        .accounts = &account, .num_accounts = 1, .deployments = rows, .num_deployments = 2};
     struct table *table;
 
     (void)state;
     for (uint32_t i = 0; i < 2; i++)
-        rows[i] = (struct model_deployment){.group = (char *)(uintptr_t) "g", .fingerprint = 77 + i};
+        rows[i] =
+            (struct model_deployment){.group = (char *)(uintptr_t) "g", .fingerprint = 77 + i};
     assert_int_equal(table_build(&list, 1, &table), 0);
     assert_int_equal(state_new(2, 4, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    inherit.breaker = (struct breaker_policy){.allowed_fails = 0, .cooldown_ms = 100, .max_ms = 300};
+    inherit.breaker =
+        (struct breaker_policy){.allowed_fails = 0, .cooldown_ms = 100, .max_ms = 300};
     worker.table = table;
     worker.policy = pick_policy_find("simple-shuffle");
     return 0;
@@ -55,8 +58,8 @@ static void let_rest(uint32_t deployment)
 {
     struct breaker_view before, after;
 
-    breaker_record(state_health(inherit.state, columns[deployment], OP_UPLOAD), &inherit.breaker, OUTCOME_SERVER_ERROR, -1, 1, NOW - 10000,
-                   &before, &after);
+    breaker_record(state_health(inherit.state, columns[deployment], OP_UPLOAD), &inherit.breaker,
+                   OUTCOME_SERVER_ERROR, -1, 1, NOW - 10000, &before, &after);
 }
 
 static uint32_t choose(bool tried_first)
@@ -109,10 +112,13 @@ static void nowhere_to_go_is_a_503_that_says_when_to_come_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(only_one_request_probes_a_deployment_that_has_rested, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_probe_that_was_not_made_is_left_to_the_next_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(only_one_request_probes_a_deployment_that_has_rested, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_probe_that_was_not_made_is_left_to_the_next_request,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(the_last_one_is_tried_even_while_it_rests, setup, teardown),
-        cmocka_unit_test_setup_teardown(nowhere_to_go_is_a_503_that_says_when_to_come_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(nowhere_to_go_is_a_503_that_says_when_to_come_back, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,7 +78,8 @@ static void a_cursor_splits_equal_times_between_accounts(void **state)
 
     (void)state;
     assert_false(listing_is_behind(&cursor, 0, 7, false)); /* shown before the cursor */
-    assert_true(listing_is_behind(&cursor, 1, 7, false));  /* its own account was asked for what follows it */
+    assert_true(listing_is_behind(&cursor, 1, 7,
+                                  false)); /* its own account was asked for what follows it */
     assert_true(listing_is_behind(&cursor, 2, 7, false));
     assert_false(listing_is_behind(&cursor, 2, 8, false));
     assert_true(listing_is_behind(&cursor, 0, 6, false));
@@ -87,7 +88,8 @@ static void a_cursor_splits_equal_times_between_accounts(void **state)
     assert_true(listing_is_behind(&cursor, 0, 99, false));
 }
 
-/* Walk random lists page by page with cursors: every object exactly once, in the order of the whole list. */
+/* Walk random lists page by page with cursors: every object exactly once, in the order of the whole
+ * list. */
 static void paging_shows_each_object_exactly_once(void **state)
 {
     enum { SOURCES = 4, OBJECTS = 200 };

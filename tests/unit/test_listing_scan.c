@@ -15,7 +15,8 @@
 static int take_apart(const char *text, char *out, size_t size)
 {
     struct listing_scan scan = {0};
-    char *copy = malloc(strlen(text) + 1); /* of the exact size, so that a sanitizer sees each byte too far */
+    char *copy = malloc(strlen(text) +
+                        1); /* of the exact size, so that a sanitizer sees each byte too far */
     const char *element;
     size_t len, used = 0;
     int rc;
@@ -46,9 +47,11 @@ static void assert_apart(const char *text, const char *wanted)
 static void objects_are_found_and_the_rest_is_kept(void **state)
 {
     (void)state;
-    assert_apart("{\"object\":\"list\",\"data\":[{\"id\":\"a\"},{\"id\":\"b\"}],\"has_more\":true}",
-                 "|{\"id\":\"a\"}|{\"id\":\"b\"}#{\"object\":\"list\",\"data\":[],\"has_more\":true}");
-    assert_apart(" { \"has_more\" : false , \"data\" : [ { } , 7 , \"x\" ] } ", "|{ }|7|\"x\"# { \"has_more\" : false , \"data\" : [] } ");
+    assert_apart(
+        "{\"object\":\"list\",\"data\":[{\"id\":\"a\"},{\"id\":\"b\"}],\"has_more\":true}",
+        "|{\"id\":\"a\"}|{\"id\":\"b\"}#{\"object\":\"list\",\"data\":[],\"has_more\":true}");
+    assert_apart(" { \"has_more\" : false , \"data\" : [ { } , 7 , \"x\" ] } ",
+                 "|{ }|7|\"x\"# { \"has_more\" : false , \"data\" : [] } ");
     assert_apart("{\"value\":[[1,2],null]}", "|[1,2]|null#{\"value\":[]}");
     assert_apart("{\"data\":[]}", "#{\"data\":[]}");
 }
@@ -63,7 +66,8 @@ static void brackets_and_quotes_in_text_are_text(void **state)
 static void only_the_list_of_the_root_counts(void **state)
 {
     (void)state;
-    assert_apart("{\"page\":{\"data\":[1]},\"data\":[2]}", "|2#{\"page\":{\"data\":[1]},\"data\":[]}");
+    assert_apart("{\"page\":{\"data\":[1]},\"data\":[2]}",
+                 "|2#{\"page\":{\"data\":[1]},\"data\":[]}");
     assert_apart("{\"data\":null}", "#{\"data\":null}");
     assert_apart("{\"object\":\"data\"}", "#{\"object\":\"data\"}");
     assert_apart("{}", "#{}");
@@ -71,9 +75,22 @@ static void only_the_list_of_the_root_counts(void **state)
 
 static void what_is_no_list_is_refused(void **state)
 {
-    static const char *const texts[] = {"",           " ",          "[]",           "x",           "{\"data",     "{\"data\"",
-                                        "{\"data\":[", "{\"data\":[1", "{\"data\":[1,]}", "{\"data\":[,1]}", "{\"data\":[1 2]}",
-                                        "{\"data\":[{]", "{\"data\":[\"a}", "{\"data\":[\"a\\",  "{\"a\":}",     "{\"a\" 1}"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "[]",
+                                        "x",
+                                        "{\"data",
+                                        "{\"data\"",
+                                        "{\"data\":[",
+                                        "{\"data\":[1",
+                                        "{\"data\":[1,]}",
+                                        "{\"data\":[,1]}",
+                                        "{\"data\":[1 2]}",
+                                        "{\"data\":[{]",
+                                        "{\"data\":[\"a}",
+                                        "{\"data\":[\"a\\",
+                                        "{\"a\":}",
+                                        "{\"a\" 1}"};
     char out[512];
 
     (void)state;
@@ -102,8 +119,10 @@ static void a_list_without_measure_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(objects_are_found_and_the_rest_is_kept), cmocka_unit_test(brackets_and_quotes_in_text_are_text),
-        cmocka_unit_test(only_the_list_of_the_root_counts),       cmocka_unit_test(what_is_no_list_is_refused),
+        cmocka_unit_test(objects_are_found_and_the_rest_is_kept),
+        cmocka_unit_test(brackets_and_quotes_in_text_are_text),
+        cmocka_unit_test(only_the_list_of_the_root_counts),
+        cmocka_unit_test(what_is_no_list_is_refused),
         cmocka_unit_test(a_list_without_measure_is_refused),
     };
 

@@ -19,7 +19,8 @@ static const struct marker sample = {.owner = 0x0123456789abcdefu,
 static int set_up(void **state)
 {
     (void)state;
-    return ids_seals_add(&seals, "one secret seal key", 19, "test") != 0 || ids_seals_add(&others, "another", 7, "test") != 0;
+    return ids_seals_add(&seals, "one secret seal key", 19, "test") != 0 ||
+           ids_seals_add(&others, "another", 7, "test") != 0;
 }
 
 static void what_was_written_is_read_back(void **state)

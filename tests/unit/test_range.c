@@ -41,8 +41,9 @@ static void a_range_behind_the_end_cannot_be_satisfied(void **state)
 
 static void what_is_not_one_range_of_bytes_is_ignored(void **state)
 {
-    static const char *const texts[] = {"",        "bytes",      "bytes=",    "bytes=a-b",  "items=0-1", "bytes=0-1,5-6", "bytes=5",
-                                        "bytes=9-2", "bytes=--1", "bytes=1-2x", "bytes=-",   "bytes=- 1"};
+    static const char *const texts[] = {"",          "bytes",         "bytes=",  "bytes=a-b",
+                                        "items=0-1", "bytes=0-1,5-6", "bytes=5", "bytes=9-2",
+                                        "bytes=--1", "bytes=1-2x",    "bytes=-", "bytes=- 1"};
 
     (void)state;
     assert_int_equal(range_parse(NULL, 100).kind, RANGE_NONE);

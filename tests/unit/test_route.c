@@ -23,8 +23,10 @@ static void parse(const char *target)
 
 static void bare_v1_prefixed_and_trailing_slash_are_the_same_route(void **state)
 {
-    static const char *const forms[] = {"/files",           "/files/",           "/v1/files",          "/v1/files/",
-                                        "/openai/v1/files", "/azure/v1/files/",  "/azure/files",       "/openai/files",
+    static const char *const forms[] = {"/files",           "/files/",
+                                        "/v1/files",        "/v1/files/",
+                                        "/openai/v1/files", "/azure/v1/files/",
+                                        "/azure/files",     "/openai/files",
                                         "/OpenAI/v1/files", "/openai/deployments/gpt-4o/files"};
 
     (void)state;
@@ -67,10 +69,22 @@ static void each_resource_has_its_route_and_methods(void **state)
 
 static void what_is_no_route_stays_unknown(void **state)
 {
-    static const char *const targets[] = {"/",          "/v1",           "/v2/files",          "//files",     "/v1//files",
-                                          "/azure",     "/v1/files/a/b", "/v1/files/a/content/x", "/v1/batch", "files",
-                                          "/v1/v1/files", "/azure/health", "/bedrock/v1/files", "/v1/batches/x/content",
-                                          "/a/b/c/d/e/f/g/h/i/j", "/health/x"};
+    static const char *const targets[] = {"/",
+                                          "/v1",
+                                          "/v2/files",
+                                          "//files",
+                                          "/v1//files",
+                                          "/azure",
+                                          "/v1/files/a/b",
+                                          "/v1/files/a/content/x",
+                                          "/v1/batch",
+                                          "files",
+                                          "/v1/v1/files",
+                                          "/azure/health",
+                                          "/bedrock/v1/files",
+                                          "/v1/batches/x/content",
+                                          "/a/b/c/d/e/f/g/h/i/j",
+                                          "/health/x"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {

@@ -183,12 +183,18 @@ static void a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone(vo
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_was_written_in_pieces_is_read_back_whole, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_small_upload_needs_no_file_and_a_large_one_leaves_no_name, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_first_write_larger_than_memory_goes_straight_to_the_file, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_limit_counts_all_workers_and_space_comes_back, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_spool_dir_that_is_gone_is_an_error_not_a_crash, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_written_in_pieces_is_read_back_whole, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_small_upload_needs_no_file_and_a_large_one_leaves_no_name,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_first_write_larger_than_memory_goes_straight_to_the_file,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_limit_counts_all_workers_and_space_comes_back, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_spool_dir_that_is_gone_is_an_error_not_a_crash, set_up,
+                                        tear_down),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

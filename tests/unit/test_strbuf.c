@@ -40,10 +40,12 @@ static void text_is_formatted_behind_what_is_there(void **state)
 
     (void)state;
     strbuf_adds(&sb, "a=");
-    strbuf_addf(&sb, "%d,%s", 42, "a string that is longer than the first sixty-four bytes of the buffer are");
+    strbuf_addf(&sb, "%d,%s", 42,
+                "a string that is longer than the first sixty-four bytes of the buffer are");
     strbuf_addc(&sb, '!');
     text = strbuf_take(&sb);
-    assert_string_equal(text, "a=42,a string that is longer than the first sixty-four bytes of the buffer are!");
+    assert_string_equal(
+        text, "a=42,a string that is longer than the first sixty-four bytes of the buffer are!");
     assert_int_equal(sb.len, 0);
     free(text);
     text = strbuf_take(&sb);
