@@ -1,5 +1,5 @@
 /* The guard between the listening socket and libh2o: one record for each client connection, and
- * what its parts share. Private to the front door (front_guard.c, guard*.c, stream_h1.c,
+ * what its parts share. Private to the front door (front.c, guard*.c, stream_h1.c,
  * stream_h2.c).
  *
  * A connection is sniffed (TLS handshake or HTTP/2 preface), then belongs to stream_h1.c or
