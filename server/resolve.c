@@ -130,7 +130,7 @@ static uint32_t group_candidates(const struct relay *relay, uint32_t group, uint
 /* Add the account's representative once. */
 static void add_account(const struct worker *w, uint32_t deployment, uint32_t *out, uint32_t *num)
 {
-    uint32_t account = table_deployment(w->table, deployment)->account;
+    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
 
     for (uint32_t i = 0; i < *num; i++)
         if (table_deployment(w->table, out[i])->account == account)
@@ -159,7 +159,7 @@ static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
         return num;
     first = num > 0 ? out[0] : MODEL_NO_INDEX;
     for (size_t i = 0; i < w->config->models.num_accounts; i++)
-        if (w->account_balanced[i] && w->account_first[i] != first &&
+        if (w->account_balanced[i] && w->account_twin[i] == i && w->account_first[i] != first &&
             provider_matches(relay, w->account_first[i]))
             out[num++] = w->account_first[i];
     return num;

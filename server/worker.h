@@ -25,6 +25,8 @@ struct worker {
     h2o_context_t ctx;
     uint32_t *account_first;       /* per account: its first deployment, which stands for it */
     uint32_t *account_fingerprint; /* per account: what its tagged ids carry */
+    uint32_t *account_twin; /* per account: the first one of the same Azure resource (two keys, one
+                               set of objects), else itself */
     bool *account_balanced; /* per account: the balancer places work on it, so its ids are tagged */
     struct loop_timer beat;
     struct loop_timer grace;
