@@ -157,9 +157,9 @@ def test_a_full_resource_is_passed_over(make_sim, start):
     from harness import azure_account, sim_config
     own = make_sim(sim_config([azure_account("eu", switches={"max_files": 1}), azure_account("us")]))
     gateway = start(balanced_config(own, accounts=["eu", "us"]), sim=own)
-    for _ in range(6):
+    for _ in range(24):  # drawn by lot: that none goes to the small one happens once in ten million runs
         gateway.uploaded()
-    assert own.ledger("eu")["creates"]["files"] == 1 and own.ledger("us")["creates"]["files"] == 5
+    assert own.ledger("eu")["creates"]["files"] == 1 and own.ledger("us")["creates"]["files"] == 23
 
 
 def test_weights_decide_who_gets_how_much(start, sim):
@@ -167,10 +167,10 @@ def test_weights_decide_who_gets_how_much(start, sim):
     config["model_list"][0]["litellm_params"]["weight"] = 9
     config["model_list"][1]["litellm_params"]["weight"] = 1
     gateway = start(config, sim=sim, workers=1)
-    for _ in range(60):
+    for _ in range(160):
         gateway.uploaded()
     eu, us = (sim.ledger(a)["creates"]["files"] for a in ("eu", "us"))
-    assert eu + us == 60 and eu > us and us >= 1, (eu, us)
+    assert eu + us == 160 and eu > us and us >= 1, (eu, us)
 
 
 def test_a_slow_and_a_gone_client_leave_nothing_behind(gateway, sim):
