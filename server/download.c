@@ -224,6 +224,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
 
     cut_part(dl, &bytes, &len);
     strbuf_add(&dl->filling, bytes, len);
+    dl->broken |= strbuf_failed(&dl->filling); /* bytes were lost: the end must say so */
     if (dl->part.kind == RANGE_PART && dl->position > dl->part.last &&
         !strbuf_failed(&dl->filling)) {
         attempt_cancel(dl->attempt); /* the rest is of no interest */
@@ -318,7 +319,7 @@ static void on_done(void *arg, const struct attempt_result *result)
     }
     dl->ended = true;
     dl->paused = false;
-    dl->broken = result->upstream->end != UPSTREAM_ANSWERED || strbuf_failed(&dl->filling);
+    dl->broken |= result->upstream->end != UPSTREAM_ANSWERED;
     flush(dl);
 }
 
