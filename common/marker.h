@@ -1,7 +1,9 @@
 /* The pair that every batch we create carries in its metadata: who made it, for which request, from
- * which file. The provider is the durable memory: a create whose answer was lost is found again by
- * it. Sealed, so that nobody can pass a batch off as another's; stripped from every answer
- * (normal.h). design: architecture.md section 5. */
+ * which file, on which deployment, and how many tokens that is. The provider is the durable memory:
+ * a create whose answer was lost is found again by it, the quota ledger is rebuilt from it, and a
+ * batch that was moved still shows its client the file that the client knows. Sealed, so that
+ * nobody can pass a batch off as another's; stripped from every answer (normal.h). design:
+ * architecture.md section 5. */
 #pragma once
 
 #include <stdint.h>
@@ -19,7 +21,12 @@ struct marker {
     uint64_t owner;               /* as in a tag */
     uint64_t request;             /* marker_fingerprint() of what was asked */
     char nonce[MARKER_NONCE + 1]; /* names this one create */
-    char file[IDS_MAX + 1];       /* native id of the input file; "" for a blob */
+    char file[IDS_MAX + 1];       /* native id of the client's input file; "" for a blob */
+    uint64_t tokens;              /* reserved for it, 44 bits; 0: not known */
+    uint32_t deployment; /* fingerprint of the deployment it was placed on; 0: not known, as in
+                            what version 0.1.0 wrote */
+    uint32_t origin; /* fingerprint of the account where `file` lives, when that is not the batch's
+                        own: the batch runs on a copy. 0: it runs on `file` itself */
 };
 
 /** Fingerprint of a create's body as it goes upstream (without the marker). */
@@ -28,10 +35,14 @@ uint64_t marker_fingerprint(const char *body, size_t len);
 /** Fill `nonce` with 128 random bits. @return 0, ERR_IO (no randomness) */
 MUST_USE int marker_new_nonce(char nonce[MARKER_NONCE + 1]);
 
+/** A nonce that follows from a text (an idempotency key), so that whoever knows the text finds the
+ * batch. @param owner  two owners' equal texts name different creates */
+void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MARKER_NONCE + 1]);
+
 /** Append the sealed text. @return 0; ERR_LIMIT: longer than MARKER_MAX; ERR_INVALID: no seal key,
  * or a file id with bytes no id has; ERR_NOMEM */
 MUST_USE int marker_write(const struct ids_seals *seals, const struct marker *marker,
                           struct strbuf *out);
 
-/** Read a text back. @return 0; ERR_SYNTAX; ERR_FORGED */
+/** Read a text back, also one that version 0.1.0 wrote. @return 0; ERR_SYNTAX; ERR_FORGED */
 MUST_USE int marker_read(const struct ids_seals *seals, const char *text, struct marker *out);

@@ -41,10 +41,12 @@ struct model_deployment {
     uint32_t account;     /* index into accounts */
     uint32_t fingerprint; /* ids_deployment_fingerprint(); unique in a list */
     double weight; /* 0: not given; negative: given as 0, so nothing goes there while others can */
-    int64_t rpm, tpm;     /* 0: not given */
-    int32_t order;        /* 0: not given */
-    uint32_t timeout_ms;  /* 0: default */
-    uint32_t max_retries; /* UINT32_MAX: not given */
+    int64_t rpm, tpm;              /* 0: not given */
+    int32_t order;                 /* 0: not given */
+    uint32_t timeout_ms;           /* 0: default */
+    uint32_t max_retries;          /* UINT32_MAX: not given */
+    uint32_t cooldown_ms;          /* litellm_params.cooldown_time; UINT32_MAX: the router's */
+    uint64_t enqueued_token_limit; /* tokens of its unfinished batches; 0: not given */
 };
 
 #define MODEL_NO_INDEX UINT32_MAX

@@ -32,6 +32,10 @@ struct config_limits {
     uint32_t max_connections;             /* per worker; default 1,000 */
     uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */
     uint64_t min_body_rate;               /* bytes/s after the grace; default 1,024 */
+    uint32_t body_grace_ms;               /* before that rate is asked for; default 20,000 */
+    uint64_t max_files[PROVIDER_COUNT];   /* input files without expiry that an account holds; 0: no
+                                             limit; default 500 for Azure (reference 2.4) */
+    uint64_t max_expiring_files[PROVIDER_COUNT]; /* ... with expiry; default 10,000 for Azure */
 };
 
 struct config_timeouts {
@@ -44,14 +48,34 @@ struct config_timeouts {
     uint32_t shutdown_grace_ms; /* drain after SIGTERM; default 30,000 */
 };
 
+/* LiteLLM's classes of failures: `allowed_fails_policy` and `retry_policy` have a number for each.
+ */
+enum config_failure_class {
+    CONFIG_BAD_REQUEST,
+    CONFIG_AUTHENTICATION,
+    CONFIG_TIMEOUT,
+    CONFIG_RATE_LIMIT,
+    CONFIG_CONTENT_POLICY,
+    CONFIG_INTERNAL_SERVER
+};
+#define CONFIG_FAILURE_CLASSES 6
+
+/* router_settings.fallbacks: where the work of a group goes when all its deployments refuse. */
+struct config_fallback {
+    char *group; /* owned; "*" for default_fallbacks */
+    char **to;   /* owned, and each one; groups in the order they are tried */
+    size_t num_to;
+};
+
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
     int num_workers;          /* default: CPUs this process may use */
     struct secret master_key; /* unset: no authentication, loud warning */
     struct model_list models;
-    bool balance_batches;     /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
-    char *routing_strategy;   /* owned; LiteLLM's name; default "simple-shuffle" */
+    bool balance_batches;   /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
+    char *routing_strategy; /* owned; LiteLLM's name; NULL: not given, then "quota-aware" for groups
+                               with a row of mode batch, "simple-shuffle" for others */
     struct secret *seal_keys; /* owned; tranche_settings.seal_keys, may be empty (then derived from
                                  the master key) */
     size_t num_seal_keys;
@@ -62,6 +86,17 @@ struct config {
     int log_level;                      /* enum log_level */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;
+    uint32_t retry_after_ms;                           /* least wait before another try; 0: none */
+    uint32_t allowed_fails_of[CONFIG_FAILURE_CLASSES]; /* allowed_fails_policy */
+    uint32_t retries_of[CONFIG_FAILURE_CLASSES];       /* retry_policy */
+    struct config_fallback *fallbacks; /* owned; in file order, default_fallbacks last */
+    size_t num_fallbacks;
+    uint32_t max_fallbacks; /* groups that one request may go through; default 5 */
+    /* tranche_settings of the balancer */
+    bool count_output_tokens[PROVIDER_COUNT]; /* declared max_tokens count as enqueued; default
+                                                 false: both document prompt tokens */
+    uint32_t azure_file_expiry_s; /* expires_after of a batch file that names none; 0: none */
+    bool delete_moved_copies;     /* the copy that a moved batch ran on goes when it has ended */
     struct config_limits limits;
     struct config_timeouts timeouts;
 };

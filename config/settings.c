@@ -169,6 +169,9 @@ int settings_defaults(struct config *config)
     config->num_workers = available_cpus();
     config->log_level = LOG_LEVEL_INFO;
     config->num_retries = config->allowed_fails = config->cooldown_ms = UINT32_MAX;
+    for (int i = 0; i < CONFIG_FAILURE_CLASSES; i++)
+        config->allowed_fails_of[i] = config->retries_of[i] = UINT32_MAX;
+    config->max_fallbacks = 5;
     config->limits = (struct config_limits){
         .max_file_bytes = {200000000, 200000000},
         .max_other_file_bytes = 512000000,
@@ -179,6 +182,9 @@ int settings_defaults(struct config *config)
         .max_connections = 1000,
         .max_connections_per_address = 0,
         .min_body_rate = 1024,
+        .body_grace_ms = 20000,
+        .max_files = {[PROVIDER_AZURE] = 500},
+        .max_expiring_files = {[PROVIDER_AZURE] = 10000},
     };
     config->timeouts = (struct config_timeouts){
         .connect_ms = 10000,
@@ -189,9 +195,8 @@ int settings_defaults(struct config *config)
         .shutdown_grace_ms = 30000,
     };
     config->host = strdup(DEFAULT_HOST);
-    config->routing_strategy = strdup("simple-shuffle");
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);
-    if (config->host == NULL || config->routing_strategy == NULL || config->spool_dir == NULL)
+    if (config->host == NULL || config->spool_dir == NULL)
         return ERR_NOMEM;
     return 0;
 }
@@ -339,7 +344,7 @@ static int take_strategy(const struct settings_input *in, struct config *config)
         return take_text(in, path, text, &config->routing_strategy);
     if (is_one_of(other_strategies, text)) {
         report_at(in->reporter, CONFIG_WARNING, node,
-                  "%s is not followed here; simple-shuffle is used", text);
+                  "%s is not followed here; the default is used", text);
         return 0;
     }
     strbuf_adds(&wanted, "one of");

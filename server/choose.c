@@ -29,6 +29,7 @@ static void describe(struct worker *w, enum op_class op, uint32_t deployment, ui
     c->latency_us = sum.latency_us;
     for (int i = 0; i < OP_CLASS_COUNT; i++)
         c->in_flight += sum.in_flight[i];
+    quota_describe(w->inherit->quota, column, now_ms, c);
 }
 
 /* Another worker won the right to probe this one: for us it is still resting. @return false: we
@@ -44,11 +45,25 @@ static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployme
     return false;
 }
 
+/* Batches are bounded by tokens, not by requests: where the operator says that a group is for them
+ * and names no strategy, the quota decides. */
+static const struct pick_policy *policy_of(const struct worker *w, const uint32_t *candidates,
+                                           uint32_t num)
+{
+    if (w->policy != NULL)
+        return w->policy;
+    for (uint32_t i = 0; i < num; i++)
+        if (table_deployment(w->table, candidates[i])->batch)
+            return pick_policy_find("quota-aware");
+    return pick_policy_find("simple-shuffle");
+}
+
 uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates,
                            uint32_t num, const bool *tried, uint64_t tokens)
 {
     struct pick_candidate few[FEW], *all = few;
     uint64_t now_ms = loop_now_ms(w->loop);
+    const struct pick_policy *policy = policy_of(w, candidates, num);
     uint32_t chosen;
 
     if (num > FEW && (all = calloc(num, sizeof(*all))) == NULL)
@@ -58,7 +73,7 @@ uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *c
         all[i].tried = tried[i];
     }
     for (;;) {
-        chosen = pick_next(w->policy, all, num, tokens, worker_random(w));
+        chosen = pick_next(policy, all, num, tokens, worker_random(w));
         if (chosen == MODEL_NO_INDEX ||
             breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op),
                           now_ms) ||

@@ -18,6 +18,8 @@
 #define SEAL_CONTEXT "tranche id seal"
 #define MIN_DEPLOYMENTS                                                                            \
     256 /* columns of a state region; a region that is full is followed by a larger one */
+#define MAX_RESERVATIONS                                                                           \
+    262144 /* unfinished batches that the ledger knows; 160 bytes each once they exist */
 
 /* LiteLLM's defaults, as breaker.h tells them. */
 #define DEFAULT_ALLOWED_FAILS 3
@@ -26,6 +28,7 @@
 
 struct state_region {
     struct state *state; /* owned */
+    struct quota *quota; /* owned; the same columns */
     unsigned users;      /* generations */
 };
 
@@ -34,6 +37,7 @@ static void region_release(struct state_region *region)
     if (region == NULL || --region->users > 0)
         return;
     state_free(region->state);
+    quota_free(region->quota);
     free(region);
 }
 
@@ -42,14 +46,33 @@ static int region_new(size_t num_deployments, struct state_region **out)
     struct state_region *region = calloc(1, sizeof(*region));
     size_t columns = num_deployments * 4 > MIN_DEPLOYMENTS ? num_deployments * 4 : MIN_DEPLOYMENTS;
 
-    if (region == NULL || columns > UINT32_MAX ||
-        state_new(MAX_WORKERS, (uint32_t)columns, &region->state) != 0) {
-        free(region);
-        return ERR_NOMEM;
-    }
+    if (region == NULL || columns > UINT32_MAX)
+        goto fail;
     region->users = 1;
+    if (state_new(MAX_WORKERS, (uint32_t)columns, &region->state) != 0 ||
+        quota_new((uint32_t)columns, MAX_RESERVATIONS, &region->quota) != 0)
+        goto fail;
     *out = region;
     return 0;
+
+fail:
+    if (region != NULL)
+        region_release(region);
+    return ERR_NOMEM;
+}
+
+/* What the configuration says about each deployment's quota. */
+static void bind_quota(struct generation *gen)
+{
+    for (uint32_t i = 0; i < table_num_deployments(gen->table); i++) {
+        const struct table_deployment *d = table_deployment(gen->table, i);
+        struct quota_terms terms = {.fingerprint = d->fingerprint,
+                                    .limit =
+                                        gen->config->models.deployments[i].enqueued_token_limit,
+                                    .ask_first = d->provider == PROVIDER_AZURE};
+
+        quota_bind(gen->region->quota, gen->columns[i], &terms);
+    }
 }
 
 /* Columns in the region of the generation before; once deployments have come and gone so often that
@@ -74,6 +97,8 @@ static int bind_state(struct generation *gen, const struct generation *previous)
         if (ret == 0)
             ret = state_bind(gen->region->state, gen->table, gen->columns);
     }
+    if (ret == 0)
+        bind_quota(gen);
     return ret;
 }
 
@@ -216,6 +241,7 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherit.config = gen->config;
     gen->inherit.table = gen->table;
     gen->inherit.state = gen->region->state;
+    gen->inherit.quota = gen->region->quota;
     gen->inherit.columns = gen->columns;
     gen->inherit.seals = gen->seals;
     gen->inherit.shared = base->shared;

@@ -8,13 +8,15 @@
 #include <openssl/ssl.h>
 
 #include "balancer/breaker.h"
+#include "balancer/quota.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/ids.h"
 #include "config/config.h"
 
 #define CACHE_LINE  64
-#define MAX_WORKERS 128 /* rows: live workers of all generations, and the prober */
+#define MAX_WORKERS 128         /* rows: live workers of all generations, and the prober */
+#define MASTER_ROW  MAX_WORKERS /* the master, where it is an owner like them */
 
 /* One child writes its slot, anyone reads it. */
 struct worker_slot {
@@ -48,6 +50,7 @@ struct inherit {
     const struct config *config;
     const struct table *table;
     struct state *state;
+    struct quota *quota;       /* same columns */
     const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes; /* [table_num_deployments()], shared memory */
     struct shared *shared;

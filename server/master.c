@@ -482,11 +482,16 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
 {
     struct place *p = &m->places[row];
     uint64_t in_flight = state_clear_worker(p->gen->inherit.state, row);
+    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, row);
     uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
     char name[96], how[96];
 
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
+    (void)quota_repair(p->gen->inherit.quota, NULL); /* again at each look, if it was not all */
+    if (undone.orphans > 0)
+        log_warn("%s left %u creates of which nobody knows yet whether they happened", name,
+                 undone.orphans);
     atomic_store(&slot_of(m, row)->pid, 0);
     atomic_store(&slot_of(m, row)->connections, 0);
     atomic_store(&slot_of(m, row)->spool_bytes, 0);
@@ -550,6 +555,27 @@ static void check_row(struct master *m, uint32_t row, bool look, uint64_t now_ms
     }
 }
 
+/* Leases end, and what a killed process left half done is put right. Generations that share their
+ * regions are looked after once. */
+static void keep_ledgers(struct master *m, uint64_t now_ms)
+{
+    const struct quota *last = NULL;
+
+    for (struct generation *g = m->generations; g != NULL; g = g->next) {
+        uint32_t repaired = 0, ended;
+
+        if (g->inherit.quota == last)
+            continue;
+        last = g->inherit.quota;
+        ended = quota_expire(g->inherit.quota, MASTER_ROW, now_ms);
+        (void)quota_repair(g->inherit.quota, &repaired);
+        if (ended > 0)
+            log_info("quota: %u reservations ended unseen, at the end of their lease", ended);
+        if (repaired > 0)
+            log_info("quota: the sums of %u deployments were put right", repaired);
+    }
+}
+
 static void check_rows(struct master *m, uint64_t now_ms)
 {
     bool look = now_ms >= m->next_look_ms;
@@ -557,8 +583,10 @@ static void check_rows(struct master *m, uint64_t now_ms)
     for (uint32_t row = 0; row < MAX_WORKERS; row++)
         if (m->places[row].gen != NULL)
             check_row(m, row, look, now_ms);
-    if (look)
+    if (look) {
         m->next_look_ms = now_ms + LOOK_MS;
+        keep_ledgers(m, now_ms);
+    }
 }
 
 /* --- the loop --- */

@@ -389,9 +389,8 @@ int worker_run(const struct inherit *inherit, uint32_t slot)
     w->config = inherit->config;
     w->table = inherit->table;
     w->slot = slot;
-    w->policy = pick_policy_find(w->config->routing_strategy);
-    if (w->policy == NULL)
-        w->policy = pick_policy_find("simple-shuffle");
+    if (w->config->routing_strategy != NULL)
+        w->policy = pick_policy_find(w->config->routing_strategy);
     rc = make(w, &signals);
     if (rc != 0) {
         log_error("worker cannot start: %s", err_str(rc));

@@ -20,7 +20,7 @@ struct worker {
     struct loop *loop;
     struct upstream *upstream;
     struct front *front;
-    const struct pick_policy *policy;
+    const struct pick_policy *policy; /* NULL: not configured, each group has its default */
     h2o_globalconf_t globalconf;
     h2o_context_t ctx;
     uint32_t *account_first;       /* per account: its first deployment, which stands for it */

@@ -41,8 +41,8 @@ static void check_marker(const char *text)
     struct strbuf again = STRBUF_INIT;
     struct marker marker;
 
-    if (marker_read(seals(), text, &marker) != 0)
-        return;
+    if (marker_read(seals(), text, &marker) != 0 || text[0] == '1')
+        return; /* version 1 is read, not written */
     MUST(marker_write(seals(), &marker, &again) == 0);
     MUST(strcmp(strbuf_str(&again), text) == 0);
     strbuf_deinit(&again);

@@ -596,7 +596,7 @@ static void a_strategy_nobody_knows_is_an_error(void **state)
                  "of simple-shuffle, least-busy");
     load(l, "router_settings:\n  routing_strategy: cost-based-routing\n");
     assert_int_equal(l->rc, 0);
-    assert_string_equal(l->config->routing_strategy, "simple-shuffle");
+    assert_null(l->config->routing_strategy);
     assert_told(l, ":2: warning:");
 }
 
@@ -682,7 +682,7 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->limits.max_line_bytes, 4 << 20);
     assert_true(l->config->limits.spool_bytes == (uint64_t)10 << 30);
     assert_int_equal(l->config->timeouts.list_ms, 3000);
-    assert_string_equal(l->config->routing_strategy, "simple-shuffle");
+    assert_null(l->config->routing_strategy);
     assert_string_equal(l->config->spool_dir, "/tmp");
     assert_false(l->config->balance_batches);
     assert_null(l->config->tls_cert_file);

@@ -14,7 +14,10 @@ static struct ids_seals seals, others;
 static const struct marker sample = {.owner = 0x0123456789abcdefu,
                                      .request = 0xfedcba9876543210u,
                                      .nonce = "00112233445566778899aabbccddeeff",
-                                     .file = "file-abc_DEF-123"};
+                                     .file = "file-abc_DEF-123",
+                                     .tokens = 123456789012345,
+                                     .deployment = 0xdeadbeef,
+                                     .origin = 0x00c0ffee};
 
 static int set_up(void **state)
 {
@@ -36,6 +39,9 @@ static void what_was_written_is_read_back(void **state)
     assert_int_equal(back.request, sample.request);
     assert_string_equal(back.nonce, sample.nonce);
     assert_string_equal(back.file, sample.file);
+    assert_int_equal(back.tokens, sample.tokens);
+    assert_int_equal(back.deployment, sample.deployment);
+    assert_int_equal(back.origin, sample.origin);
     assert_int_equal(marker_read(&others, strbuf_str(&text), &back), ERR_FORGED);
     strbuf_deinit(&text);
 }
@@ -83,6 +89,41 @@ static void a_blob_has_no_file_and_an_odd_file_id_no_marker(void **state)
     strbuf_deinit(&text);
 }
 
+/* Batches that run while the gateway is upgraded. */
+static void what_version_0_1_0_wrote_is_still_read(void **state)
+{
+    const char *head =
+        "1.0123456789abcdef.fedcba9876543210.00112233445566778899aabbccddeeff.file-a.";
+    char text[256], seal[IDS_SEAL_HEX + 1];
+    struct marker back;
+
+    (void)state;
+    assert_int_equal(ids_seal_text(&seals, head, strlen(head), seal), 0);
+    snprintf(text, sizeof(text), "%s%s", head, seal);
+    assert_int_equal(marker_read(&seals, text, &back), 0);
+    assert_int_equal(back.owner, sample.owner);
+    assert_string_equal(back.nonce, sample.nonce);
+    assert_string_equal(back.file, "file-a");
+    assert_int_equal(back.tokens, 0);
+    assert_int_equal(back.deployment, 0);
+    assert_int_equal(back.origin, 0);
+}
+
+static void a_nonce_of_a_text_is_the_owners_own_and_always_the_same(void **state)
+{
+    char a[MARKER_NONCE + 1], b[MARKER_NONCE + 1];
+
+    (void)state;
+    marker_nonce_of(1, "key", 3, a);
+    marker_nonce_of(1, "key", 3, b);
+    assert_string_equal(a, b);
+    assert_int_equal(strlen(a), MARKER_NONCE);
+    marker_nonce_of(2, "key", 3, b);
+    assert_string_not_equal(a, b);
+    marker_nonce_of(1, "kez", 3, b);
+    assert_string_not_equal(a, b);
+}
+
 static void fingerprints_and_nonces_differ(void **state)
 {
     char a[MARKER_NONCE + 1], b[MARKER_NONCE + 1];
@@ -101,6 +142,8 @@ int main(void)
         cmocka_unit_test(what_was_written_is_read_back),
         cmocka_unit_test(no_changed_character_goes_unnoticed),
         cmocka_unit_test(a_blob_has_no_file_and_an_odd_file_id_no_marker),
+        cmocka_unit_test(what_version_0_1_0_wrote_is_still_read),
+        cmocka_unit_test(a_nonce_of_a_text_is_the_owners_own_and_always_the_same),
         cmocka_unit_test(fingerprints_and_nonces_differ),
     };
 

@@ -1,0 +1,115 @@
+/* Which creates and uploads were asked for already, and what was answered: a bounded table in
+ * shared memory, so that a repeat gets the same answer from any worker. Two kinds of repeats: the
+ * same Idempotency-Key (for 24 h), and an SDK's retry of the same create by the same owner (for
+ * some minutes).
+ *
+ * An entry is a place whose life is one word changed by compare-and-swap, as in quota.h:
+ *
+ *            idem_begin()           idem_sent()          idem_answer()
+ *   FREE ──► CLAIMED ──────► RUNNING ──────────► SENT ──────────────► DONE ──► FREE (its time ends)
+ *                              │                  │
+ *                 owner died,  │                  │ owner died, or idem_lose()
+ *            idem_forget() ────┴─► FREE           └─► LOST ──► FREE (its time ends)
+ *
+ * RUNNING: nothing has gone upstream; if its owner dies nothing has happened and it is as if it had
+ * never been. SENT: something may have happened; if its owner dies nobody knows, and LOST says so
+ * until it is found out: whoever meets LOST must look upstream (by the nonce) before anything else
+ * and may take the entry over with idem_take_lost() to record what it found. The table never makes
+ * a create happen twice: when it is full of entries whose time is not over it evicts the DONE entry
+ * whose time ends first, never RUNNING, SENT or LOST, and counts that (idem_evicted()). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+#define IDEM_KEY_MAX    255 /* bytes of an Idempotency-Key */
+#define IDEM_KEEP_MS    (24u * 3600 * 1000)
+#define IDEM_REPEAT_MS  (10u * 60 * 1000) /* how long an SDK's retry is known as one */
+#define IDEM_ANSWER_MAX 3840 /* bytes of an answer that are kept; a longer one is kept by its id   \
+                              */
+#define IDEM_ID_MAX     127
+
+struct idem; /* the region */
+
+/** Room for that many entries of 4 KiB; pages that nobody needed cost nothing.
+ *  @return 0, ERR_INVALID, ERR_NOMEM */
+MUST_USE int idem_new(uint32_t entries, struct idem **out);
+void idem_free(struct idem *idem); /* NULL is fine */
+
+/* What names a request. */
+struct idem_key {
+    uint64_t hash[2]; /* of kind, owner and key; never both 0 */
+};
+
+/** @param kind  'c' a create with an Idempotency-Key, 'u' an upload with one, 'r' a create as an
+ * SDK would repeat it (`text` is then its fingerprint) */
+struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len);
+
+struct idem_claim {
+    uint32_t place; /* 0: holds nothing */
+    uint64_t word;
+};
+
+enum idem_found {
+    IDEM_NEW,      /* nobody asked before: `claim` is the caller's, RUNNING */
+    IDEM_RUNNING,  /* somebody is at it: ask again a moment later */
+    IDEM_DONE,     /* answered: `answer` is filled */
+    IDEM_LOST,     /* somebody began and died or gave up not knowing: look upstream */
+    IDEM_MISMATCH, /* the key is known with another request: 409 */
+    IDEM_FULL      /* no place, and nothing may be evicted */
+};
+
+/* An answer that is kept. */
+struct idem_answer {
+    int status;
+    uint32_t deployment;      /* fingerprint; what served it */
+    char id[IDEM_ID_MAX + 1]; /* the client's form of the object's id; "" when longer */
+    char nonce[33];           /* of the marker; what to look for when LOST; "" none */
+    size_t len;               /* of the body; 0 with status != 0: too long, ask for the object */
+    char body[IDEM_ANSWER_MAX];
+};
+
+/** Look a request up, and claim it when it is new.
+ *  @param request  fingerprint of all that was asked
+ *  @param nonce    of the marker that the create will carry; "" none. Kept from the start
+ *  @param keep_ms  from now on
+ *  @param answer   filled for DONE and LOST (nonce, deployment); untouched otherwise */
+enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                           uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
+                           struct idem_claim *claim, struct idem_answer *answer);
+
+/** Only look: as above, but NEW claims nothing. */
+enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, uint64_t request,
+                          uint64_t now_ms, struct idem_answer *answer);
+
+/** Take a LOST entry over: of several callers one gets it, SENT and its own.
+ *  @return whether this one did */
+bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                    struct idem_claim *claim);
+
+/** From now on something may have happened upstream; call it before the first byte can go out.
+ *  @param deployment  fingerprint of where it goes */
+void idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment);
+
+/** It was answered for good: keep the answer and give the claim up. */
+void idem_answer(struct idem *idem, struct idem_claim *claim, const struct idem_answer *answer);
+
+/** Nothing has happened and nothing will: as if it had never been asked. Does nothing to an empty
+ * claim. */
+void idem_forget(struct idem *idem, struct idem_claim *claim);
+
+/** Nobody knows what has happened: LOST. */
+void idem_lose(struct idem *idem, struct idem_claim *claim);
+
+/** That owner's process is dead: RUNNING is freed, SENT becomes LOST, what was half written is put
+ * right. Master only, before the row is used again. @return how many became LOST */
+uint32_t idem_undo_owner(struct idem *idem, uint32_t owner);
+
+/** DONE entries that went before their time, since the start. */
+uint64_t idem_evicted(const struct idem *idem);
+
+/** Monotonic ms of idem_new(): what was asked before it is not known here. */
+uint64_t idem_since_ms(const struct idem *idem);

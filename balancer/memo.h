@@ -1,0 +1,37 @@
+/* What workers have found out and others may use: a lossy table in shared memory. An entry may
+ * vanish at any time (another one took its place, a writer was killed half way), so nothing may be
+ * wrong without it, only slower. Used for the facts of input files, and for which account an id
+ * without a tag lives on.
+ *
+ * No locks: an entry carries a checksum of its words, so that a torn one is no entry. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+#define MEMO_WORDS 5 /* of a value */
+
+struct memo; /* the region */
+
+/** Room for that many entries (rounded up to a power of two). Pages that nobody needed cost
+ * nothing.
+ *  @return 0, ERR_INVALID (0, or more than 16 million), ERR_NOMEM */
+MUST_USE int memo_new(uint32_t entries, struct memo **out);
+void memo_free(struct memo *memo); /* NULL is fine */
+
+/** The key of a text. @param kind  keeps the uses apart @param place  further number that names the
+ * thing (an account's fingerprint); never 0 */
+uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len);
+
+/** Remember. Of the places where the key may be the same key's is taken, else an empty one, else
+ * the one that was written longest ago. */
+void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS], uint64_t now_ms);
+
+/** Recall. @param max_age_ms  0: any age @return whether it is there */
+bool memo_get(const struct memo *memo, uint64_t key, uint64_t max_age_ms, uint64_t now_ms,
+              uint64_t value[MEMO_WORDS]);
+
+/** Forget. */
+void memo_drop(struct memo *memo, uint64_t key);

@@ -1,0 +1,41 @@
+/* How many input files an account holds: Azure bounds them (500 without expiry, 10,000 with one,
+ * reference 2.4), and an upload to a full account is refused after all its bytes went out. Counted
+ * by the prober from the account's list of files, moved by our own uploads and deletes in between.
+ * In shared memory that outlives generations, per column of state_bind(); all columns of one
+ * account hold the same numbers. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+
+enum slots_kind { SLOTS_LASTING, SLOTS_EXPIRING };
+#define SLOTS_KINDS 2
+
+#define SLOTS_REFUSED_MS 60000u /* how long a refusal (quotaExceeded) keeps new files away */
+
+struct slots; /* the region */
+
+/** @return 0, ERR_NOMEM */
+MUST_USE int slots_new(uint32_t max_columns, struct slots **out);
+void slots_free(struct slots *slots); /* NULL is fine */
+
+/** Another deployment has the column now: nothing is known of it. Master only. */
+void slots_reset(struct slots *slots, uint32_t column);
+
+/** The account was counted: `num` input files of that kind. */
+void slots_set(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t num);
+
+/** One more, or one less; unknown stays unknown. */
+void slots_add(struct slots *slots, uint32_t column, enum slots_kind kind, int change);
+
+/** An upload was refused for the number of files. */
+void slots_refused(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t now_ms);
+
+/** Files held; UINT64_MAX: not known. */
+uint64_t slots_held(const struct slots *slots, uint32_t column, enum slots_kind kind);
+
+/** Whether one more file of that kind may go there. @param limit  0: none */
+bool slots_open(const struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t limit,
+                uint64_t now_ms);
