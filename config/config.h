@@ -75,7 +75,8 @@ struct config {
     struct model_list models;
     bool balance_batches;   /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
     char *routing_strategy; /* owned; LiteLLM's name; NULL: not given, then "quota-aware" for groups
-                               with a row of mode batch, "simple-shuffle" for others */
+                               with a row of mode batch and none with a weight, else
+                               "simple-shuffle" */
     struct secret *seal_keys; /* owned; tranche_settings.seal_keys, may be empty (then derived from
                                  the master key) */
     size_t num_seal_keys;

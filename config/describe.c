@@ -86,7 +86,7 @@ static void describe_routing(const struct config *config, struct strbuf *out)
     add_text(out, "routing_strategy",
              config->routing_strategy != NULL
                  ? config->routing_strategy
-                 : "quota-aware for groups of mode batch, simple-shuffle for others");
+                 : "quota-aware for groups of mode batch without weights, else simple-shuffle");
     add_optional(out, "num_retries", config->num_retries, false);
     add_optional(out, "allowed_fails", config->allowed_fails, false);
     add_optional(out, "cooldown_time", config->cooldown_ms, true);

@@ -46,16 +46,22 @@ static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployme
 }
 
 /* Batches are bounded by tokens, not by requests: where the operator says that a group is for them
- * and names no strategy, the quota decides. */
+ * and names no strategy, the quota decides; but shares that he gave in weights are what he wants.
+ */
 static const struct pick_policy *policy_of(const struct worker *w, const uint32_t *candidates,
                                            uint32_t num)
 {
+    bool is_batch = false, is_weighted = false;
+
     if (w->policy != NULL)
         return w->policy;
-    for (uint32_t i = 0; i < num; i++)
-        if (table_deployment(w->table, candidates[i])->batch)
-            return pick_policy_find("quota-aware");
-    return pick_policy_find("simple-shuffle");
+    for (uint32_t i = 0; i < num; i++) {
+        const struct table_deployment *d = table_deployment(w->table, candidates[i]);
+
+        is_batch |= d->batch != 0;
+        is_weighted |= d->weight != 0;
+    }
+    return pick_policy_find(is_batch && !is_weighted ? "quota-aware" : "simple-shuffle");
 }
 
 uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates,
