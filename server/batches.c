@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
+#include "server/batch_view.h"
 #include "server/reconcile.h"
 #include "server/resolve.h"
 
@@ -124,10 +125,9 @@ static void answer_batch(struct create *c, struct json_doc *doc, struct json *ba
     uint32_t deployment = c->target.deployments[c->at];
     struct relay *relay;
 
-    normal_batch(doc, batch, c->endpoint);
     relay = detach(c);
-    resolve_show_batch(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc,
-                       batch);
+    batch_view(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc, batch,
+               c->endpoint);
     create_free(c);
     relay_json(relay, 200, batch);
 }

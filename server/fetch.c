@@ -8,6 +8,7 @@
 #include "balancer/retry.h"
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
+#include "server/batch_view.h"
 #include "server/resolve.h"
 
 #define MAX_READ_TRIES 3 /* at one deployment */
@@ -110,8 +111,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
         normal_file(doc, object, -1);
         resolve_show_file(f->relay, deployment, f->target.tagged, doc, object);
     } else {
-        normal_batch(doc, object, NULL);
-        resolve_show_batch(f->relay, deployment, f->target.tagged, doc, object);
+        batch_view(f->relay, deployment, f->target.tagged, doc, object, NULL);
     }
     return object;
 }

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
+#include "server/batch_view.h"
 #include "server/listing_page.h"
 #include "server/listing_scan.h"
 #include "server/resolve.h"
@@ -142,12 +143,9 @@ static void fail_memory(struct listing *l)
 static void show(struct listing *l, size_t source, struct json_doc *doc, struct json *object)
 {
     uint32_t deployment = l->readers[source].deployment;
-    bool tagged = resolve_mints(l->relay, deployment);
 
     if (l->kind == ID_FILE)
-        resolve_show_file(l->relay, deployment, tagged, doc, object);
-    else
-        resolve_show_batch(l->relay, deployment, tagged, doc, object);
+        resolve_show_file(l->relay, deployment, resolve_mints(l->relay, deployment), doc, object);
 }
 
 static void add_id(struct strbuf *out, const char *field, const char *id)
@@ -316,12 +314,15 @@ static int keep_page(struct listing *l, struct json_doc *doc)
     return 0;
 }
 
-static void normalise(struct listing *l, struct json_doc *doc, struct json *object)
+/* Batches get their final form here, where their markers are still there; files when they are
+ * printed: there may be thousands that are not. */
+static void normalise(struct listing *l, uint32_t deployment, struct json_doc *doc,
+                      struct json *object)
 {
     if (l->kind == ID_FILE)
         normal_file(doc, object, -1);
     else
-        normal_batch(doc, object, NULL);
+        batch_view(l->relay, deployment, resolve_mints(l->relay, deployment), doc, object, NULL);
 }
 
 /* Of a whole list the cursor itself may be missing: deleted, or of another purpose. Then its time,
@@ -370,7 +371,7 @@ static int take_object(struct reader *r, const char *text, size_t len)
         return ERR_SYNTAX;
     if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(r->after))
         return 0;
-    normalise(l, r->doc, object);
+    normalise(l, r->deployment, r->doc, object);
     if (paged && r->scan.num == 1) {
         r->repeated = strcmp(id, r->after) == 0 || strcmp(id, r->first) == 0;
         snprintf(r->first, sizeof(r->first), "%s", id);
@@ -591,7 +592,7 @@ static void on_cursor(void *arg, const struct attempt_result *result)
         bad_cursor(l);
         return;
     }
-    normalise(l, doc, object);
+    normalise(l, l->cursor_target.deployments[l->cursor_at], doc, object);
     l->cursor.created_at = created_at(object);
     json_doc_free(doc);
     for (size_t i = 0; i < l->num; i++) {

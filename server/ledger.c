@@ -1,0 +1,80 @@
+/* See ledger.h. The arithmetic is balancer/quota.c's. */
+#include "server/ledger.h"
+
+#include <string.h>
+#include <strings.h>
+
+enum ledger_phase ledger_phase_of(const struct json *batch)
+{
+    static const char *const dropped[] = {"failed", "expired", "cancelled", "canceled"};
+    const char *status = json_get_str(batch, "status");
+
+    if (status == NULL)
+        return LEDGER_RUNNING;
+    if (strcasecmp(status, "completed") == 0)
+        return LEDGER_FINISHED;
+    for (size_t i = 0; i < sizeof(dropped) / sizeof(dropped[0]); i++)
+        if (strcasecmp(status, dropped[i]) == 0)
+            return LEDGER_DROPPED;
+    return LEDGER_RUNNING;
+}
+
+bool ledger_was_full(const struct json *batch)
+{
+    const struct json *data = json_get(json_get(batch, "errors"), "data");
+
+    for (size_t i = 0; i < json_size(data); i++) {
+        const char *code = json_get_str(json_at(data, i), "code");
+
+        if (code != NULL && strcmp(code, "token_limit_exceeded") == 0)
+            return true;
+    }
+    return false;
+}
+
+bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out)
+{
+    const char *text = json_get_str(json_get(batch, "metadata"), MARKER_KEY);
+
+    return text != NULL && marker_read(seals, text, out) == 0;
+}
+
+uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *marker)
+{
+    return marker->deployment != 0 ? table_find_fingerprint(inherit->table, marker->deployment)
+                                   : MODEL_NO_INDEX;
+}
+
+static uint64_t count_of(const struct json *counts, const char *name)
+{
+    int64_t n;
+
+    return json_int64(json_get(counts, name), &n) && n > 0 ? (uint64_t)n : 0;
+}
+
+bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    const struct marker *marker, uint64_t now_ms)
+{
+    uint32_t deployment = marker != NULL ? ledger_deployment(inherit, marker) : MODEL_NO_INDEX;
+    const struct json *counts = json_get(batch, "request_counts");
+    enum ledger_phase phase = ledger_phase_of(batch);
+    uint32_t column;
+    size_t len;
+    const char *id = json_str(json_get(batch, "id"), &len);
+    bool released;
+
+    if (deployment == MODEL_NO_INDEX || id == NULL)
+        return false;
+    column = inherit->columns[deployment];
+    if (phase == LEDGER_RUNNING) {
+        (void)quota_progress(inherit->quota, column, id, len,
+                             count_of(counts, "completed") + count_of(counts, "failed"),
+                             count_of(counts, "total"), now_ms);
+        return false;
+    }
+    released = quota_release(inherit->quota, slot, column, id, len,
+                             phase == LEDGER_FINISHED ? QUOTA_FINISHED : QUOTA_DROPPED, now_ms);
+    if (released && phase == LEDGER_DROPPED && ledger_was_full(batch))
+        quota_full(inherit->quota, column, marker->tokens, now_ms);
+    return released;
+}

@@ -1,0 +1,38 @@
+/* What the quota ledger learns from what passes by: every batch object that anybody sees, in an
+ * answer, a list or a look of the prober's, tells whether its reservation lives on. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/json.h"
+#include "common/marker.h"
+#include "server/inherit.h"
+
+enum ledger_phase {
+    LEDGER_RUNNING,  /* its tokens are enqueued */
+    LEDGER_FINISHED, /* completed: they were worked off */
+    LEDGER_DROPPED   /* failed, expired, cancelled */
+};
+
+/** Where a batch stands, from its `status` in any case; one that nobody knows is RUNNING. Pure. */
+enum ledger_phase ledger_phase_of(const struct json *batch);
+
+/** Whether a failed batch failed because its deployment was full (the slow form of the refusal,
+ * reference 2.6). Pure. */
+bool ledger_was_full(const struct json *batch);
+
+/** The marker in a batch's metadata, as the provider sent it (before normal_batch() strips it).
+ * @return false: none, or not ours */
+bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out);
+
+/** The deployment that a marker names; MODEL_NO_INDEX: none of this configuration. */
+uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *marker);
+
+/** A batch was seen that carries this marker: its reservation is released when it has ended, kept
+ * when it has not.
+ *  @param slot    the caller's row
+ *  @param marker  NULL: it has none; then it is not in the ledger, and nothing happens
+ *  @return whether this call released it */
+bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    const struct marker *marker, uint64_t now_ms);
