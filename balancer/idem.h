@@ -25,12 +25,13 @@
 
 #include "common/err.h"
 
-#define IDEM_KEY_MAX    255 /* bytes of an Idempotency-Key */
-#define IDEM_KEEP_MS    (24u * 3600 * 1000)
-#define IDEM_REPEAT_MS  (10u * 60 * 1000) /* how long an SDK's retry is known as one */
-#define IDEM_ANSWER_MAX 3840 /* bytes of an answer that are kept; a longer one is kept by its id   \
-                              */
-#define IDEM_ID_MAX     127
+#define IDEM_KEY_MAX   255 /* bytes of an Idempotency-Key */
+#define IDEM_KEEP_MS   (24u * 3600 * 1000)
+#define IDEM_REPEAT_MS (10u * 60 * 1000) /* how long an SDK's retry is known as one */
+#define IDEM_ANSWER_MAX                                                                            \
+    3840 /* bytes of an answer that are kept; a longer one is kept by its id                       \
+          */
+#define IDEM_ID_MAX 127
 
 struct idem; /* the region */
 
@@ -80,6 +81,13 @@ struct idem_answer {
 enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_key *key,
                            uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
                            struct idem_claim *claim, struct idem_answer *answer);
+
+/** As idem_begin(), for one that is meant as new whatever was asked before: an answer that is kept
+ * (DONE) gives way to it. @return NEW, RUNNING or LOST (somebody else's; nothing was claimed), FULL
+ */
+enum idem_found idem_begin_anew(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                                uint64_t request, const char *nonce, uint64_t keep_ms,
+                                uint64_t now_ms, struct idem_claim *claim);
 
 /** Only look: as above, but NEW claims nothing. */
 enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, uint64_t request,

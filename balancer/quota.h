@@ -101,6 +101,10 @@ MUST_USE int quota_commit(struct quota *quota, const struct quota_claim *claim, 
 void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
                   uint64_t now_ms);
 
+/** Nobody knows whether the create has happened: as if its worker had died, an ORPHAN. Does nothing
+ * to an empty or ended claim. */
+void quota_abandon(struct quota *quota, const struct quota_claim *claim);
+
 enum quota_end {
     QUOTA_FINISHED, /* worked off (completed): tells how fast the deployment drains */
     QUOTA_DROPPED   /* failed, expired, cancelled, gone */
