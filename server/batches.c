@@ -274,8 +274,9 @@ static void on_made(struct order *o, const struct create_result *result)
     const char *id = json_get_str(result->batch, "id");
 
     /* First the id, then what the header says: it counts this batch too. */
-    if (o->claim.place != 0)
-        (void)quota_commit(o->worker->inherit->quota, &o->claim, id, strlen(id));
+    if (o->claim.place != 0 &&
+        quota_commit(o->worker->inherit->quota, &o->claim, id, strlen(id)) != 0)
+        log_warn("quota: the reservation of batch %.128s ended before its create", id);
     o->claim = (struct quota_claim){0};
     learn(o, result);
     answer_batch(o, o->deployment, result->doc, result->batch);
@@ -354,10 +355,11 @@ static void send_create(struct order *o)
                                .nonce = o->nonce,
                                .request_id = o->request_id};
 
-    if (make_body(o, &body) == 0) {
+    if (make_body(o, &body) == 0 &&
+        repeat_sent(&o->repeat,
+                    table_deployment(o->worker->table, o->deployment)->fingerprint)) {
         spec.body = strbuf_str(&body);
         spec.body_len = body.len;
-        repeat_sent(&o->repeat, table_deployment(o->worker->table, o->deployment)->fingerprint);
         o->tries++;
         o->create = create_start(o->worker, &spec, on_created, o);
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "server/attempt.h"
 
 #define SAMPLE_BYTES 262144
@@ -218,8 +219,9 @@ static void on_read(void *arg, const struct attempt_result *result)
     struct facts_look *look = arg;
 
     look->attempt = NULL;
-    if (result->ok && !look->enough)
-        (void)jsonl_finish(look->lines); /* a last line without its end */
+    if (result->ok && !look->enough && jsonl_finish(look->lines) != 0) /* a last line without its
+                                                                          end */
+        log_debug("file %.128s: its lines are not what a batch needs", look->native);
     finish(look);
 }
 

@@ -321,10 +321,9 @@ void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_
     fetch_start(relay);
 }
 
-void repeat_sent(struct repeat *r, uint32_t deployment)
+bool repeat_sent(struct repeat *r, uint32_t deployment)
 {
-    if (r->claim.place != 0)
-        idem_sent(r->worker->inherit->idem, &r->claim, deployment);
+    return r->claim.place == 0 || idem_sent(r->worker->inherit->idem, &r->claim, deployment);
 }
 
 void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, const char *body,

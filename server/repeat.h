@@ -66,8 +66,8 @@ void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *re
 void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_answer *answer);
 
 /** Something may happen upstream from now on; before the first byte. @param deployment fingerprint
- */
-void repeat_sent(struct repeat *repeat, uint32_t deployment);
+ * @return false: the claim is gone; send nothing */
+MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
 
 /** It was answered with 200. @param id  the client's form of the object's id */
 void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, const char *body,
