@@ -100,6 +100,13 @@ static void the_full_file_is_honoured_whole(void **state)
     assert_int_equal(config->cooldown_ms, 60000);
     assert_int_equal(config->num_seal_keys, 1);
     assert_int_equal(config->num_workers, 2);
+    assert_int_equal(config->models.deployments[0].enqueued_token_limit, 200000000);
+    assert_int_equal(config->models.deployments[1].enqueued_token_limit, 1000000000);
+    assert_int_equal(config->models.deployments[2].enqueued_token_limit, 90000);
+    assert_int_equal(config->models.deployments[0].cooldown_ms, 30000);
+    assert_int_equal(config->azure_file_expiry_s, 2592000);
+    assert_int_equal(config->retries_of[CONFIG_AUTHENTICATION], 0);
+    assert_int_equal(config->num_fallbacks, 1);
     config_free(config);
 }
 
