@@ -356,8 +356,7 @@ static void send_create(struct order *o)
                                .request_id = o->request_id};
 
     if (make_body(o, &body) == 0 &&
-        repeat_sent(&o->repeat,
-                    table_deployment(o->worker->table, o->deployment)->fingerprint)) {
+        repeat_sent(&o->repeat, table_deployment(o->worker->table, o->deployment)->fingerprint)) {
         spec.body = strbuf_str(&body);
         spec.body_len = body.len;
         o->tries++;

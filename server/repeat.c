@@ -201,10 +201,15 @@ static void on_lost(struct repeat *r, const struct idem_answer *answer)
     r->lost = true;
     memcpy(nonce, answer->nonce, sizeof(nonce));
     look_at_home_first(r, answer->deployment);
-    if (nonce[0] != '\0')
+    if (r->kind == REPEAT_UPLOAD) {
+        /* Its worker died: at worst an orphaned file, which costs no money. */
+        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+        r->ops->on_new(r->arg);
+    } else if (nonce[0] != '\0') {
         search(r, nonce);
-    else
+    } else {
         fail_unknown(r); /* it carried no marker */
+    }
 }
 
 static void on_full(struct repeat *r)

@@ -198,6 +198,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
     int err;
 
     up->received += len;
+    if (up->digest != NULL)
+        (void)EVP_DigestUpdate(up->digest, bytes, len);
     if (up->received > max_file_bytes(up)) {
         REJECT(rc, 413, "invalid_request_error", "", "file",
                "File is too large: more than %llu bytes.", (unsigned long long)max_file_bytes(up));

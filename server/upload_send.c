@@ -27,6 +27,13 @@ struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
         free(up);
         return NULL;
     }
+    if (repeat_is_keyed(relay) && ((up->digest = EVP_MD_CTX_new()) == NULL ||
+                                   EVP_DigestInit_ex(up->digest, EVP_sha256(), NULL) != 1)) {
+        EVP_MD_CTX_free(up->digest);
+        jsonl_free(up->lines);
+        free(up);
+        return NULL;
+    }
     up->relay = relay;
     up->worker = relay->worker;
     up->deployment = MODEL_NO_INDEX;
@@ -39,6 +46,8 @@ void upload_free(struct upload *up)
     if (up->send != NULL)
         send_file_cancel(up->send);
     loop_timer_stop(up->worker->loop, &up->retry);
+    repeat_end(&up->repeat);
+    EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
     jsonl_free(up->lines);
     strbuf_deinit(&up->purpose);
@@ -117,6 +126,7 @@ static void remember(const struct upload *up, const char *native)
 
 static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
 {
+    struct strbuf text = STRBUF_INIT;
     struct json_doc *doc = json_doc_new();
     struct json_error error;
     struct json *file = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
@@ -133,8 +143,14 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
     resolve_show_file(relay, up->deployment, resolve_mints(relay, up->deployment), doc, file);
+    json_write(file, &text);
+    if (!strbuf_failed(&text))
+        repeat_answered(&up->repeat,
+                        table_deployment(up->worker->table, up->deployment)->fingerprint,
+                        json_get_str(file, "id"), strbuf_str(&text), text.len);
     upload_free(up);
     relay_json(relay, 200, file);
+    strbuf_deinit(&text);
     json_doc_free(doc);
 }
 
@@ -282,7 +298,8 @@ static void try_next(struct upload *up)
     up->deployment = chosen;
     up->tries++;
     set_tried(up, chosen, true);
-    if (start_try(up) == 0) {
+    if (repeat_sent(&up->repeat, table_deployment(up->worker->table, chosen)->fingerprint) &&
+        start_try(up) == 0) {
         state_add_tokens(up->worker->inherit->state, up->worker->slot,
                          up->worker->inherit->columns[chosen], tokens_of(up, chosen),
                          loop_now_ms(up->worker->loop));
@@ -345,6 +362,59 @@ static bool drop_unfit(struct upload *up, struct failure *why)
     return any;
 }
 
+/* --- a repeat of an earlier one --- */
+
+/* Of all that was asked: what the form says, and the file byte by byte. */
+static uint64_t fingerprint_of(struct upload *up)
+{
+    const struct strbuf *fields[] = {&up->purpose,         &up->filename, &up->expires_anchor,
+                                     &up->expires_seconds, &up->provider, &up->target_models};
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    uint64_t fingerprint = 0;
+
+    if (up->digest == NULL)
+        return 0;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (EVP_DigestUpdate(up->digest, strbuf_str(fields[i]), fields[i]->len + 1) != 1)
+            return 0;
+    if (EVP_DigestUpdate(up->digest, up->relay->hints.model, sizeof(up->relay->hints.model)) != 1 ||
+        EVP_DigestFinal_ex(up->digest, digest, NULL) != 1)
+        return 0;
+    memcpy(&fingerprint, digest, sizeof(fingerprint));
+    return fingerprint;
+}
+
+static void on_new(void *arg)
+{
+    try_next(arg);
+}
+
+/* Files carry no marker: they are not looked for upstream. */
+static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struct json *batch)
+{
+    (void)deployment;
+    (void)doc;
+    (void)batch;
+    on_new(arg);
+}
+
+static void on_replay(void *arg, const struct idem_answer *answer)
+{
+    struct upload *up = arg;
+    struct relay *relay = detach(up);
+
+    relay->deployment = table_find_fingerprint(up->worker->table, answer->deployment);
+    upload_free(up);
+    repeat_replay(relay, ROUTE_FILE, answer);
+}
+
+static void on_repeat_failed(void *arg, const struct failure *failure)
+{
+    fail_with(arg, failure);
+}
+
+static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
+
 void upload_send(struct upload *up)
 {
     struct jsonl_report report = {0};
@@ -367,5 +437,6 @@ void upload_send(struct upload *up)
     else if (!drop_unfit(up, &why))
         fail_with(up, &why);
     else
-        try_next(up);
+        repeat_begin(&up->repeat, REPEAT_UPLOAD, up->relay, fingerprint_of(up), "",
+                     up->places.deployments, up->places.num, &repeat_ops, up);
 }

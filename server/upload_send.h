@@ -1,9 +1,12 @@
 /* The sending half of an upload: choose a deployment, send, move on when it refuses, answer. */
 #pragma once
 
+#include <openssl/evp.h>
+
 #include "common/jsonl.h"
 #include "common/multipart.h"
 #include "server/relay.h"
+#include "server/repeat.h"
 #include "server/resolve.h"
 #include "server/send_file.h"
 #include "server/spool.h"
@@ -15,6 +18,7 @@ struct upload {
     uint64_t received;   /* bytes of the file part so far */
     struct jsonl *lines; /* owned; NULL: no batch file */
     bool lines_bad;
+    EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
         target_models;    /* the form's fields */
     struct places places; /* owned */
@@ -24,6 +28,7 @@ struct upload {
     uint32_t tries;
     uint32_t deployment;    /* of the current try */
     struct send_file *send; /* owned; NULL: none in flight */
+    struct repeat repeat;   /* this request among those that were made before */
     struct loop_timer retry;
 };
 
