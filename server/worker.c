@@ -20,6 +20,7 @@
 #include "server/listing.h"
 #include "server/loop_h2o.h"
 #include "server/models.h"
+#include "server/placement.h"
 #include "server/relay.h"
 #include "server/resolve.h"
 #include "server/upload.h"
@@ -74,6 +75,9 @@ static void dispatch(struct relay *relay)
     case ROUTE_BATCH:
     case ROUTE_BATCH_CANCEL:
         fetch_start(relay);
+        break;
+    case ROUTE_PLACEMENT:
+        placement_start(relay);
         break;
     case ROUTE_FILE_CONTENT:
         download_start(relay);

@@ -201,6 +201,25 @@ def test_a_copy_whose_create_is_refused_is_deleted_again(start, make_sim):
     assert [f["id"] for f in sim.ledger("us")["files"] if not f.get("deleted")] == []
 
 
+def test_a_copy_goes_when_its_batch_has_ended_if_so_configured(start, two):
+    gateway = start(eu_first(two, tranche_settings={"delete_moved_copies": True}), sim=two)
+    file = gateway.uploaded(lines(count=20))
+    batch = gateway.created(file["id"])
+    gateway.wait_batch(two, batch["id"])
+    two.wait("us", "DELETE", "/openai/files/*")
+    assert gateway.get("/v1/batches/" + batch["id"]).json()["input_file_id"] == file["id"]
+    assert gateway.get("/v1/batches").json()["data"][0]["input_file_id"] == file["id"]
+    assert len([r for r in two.requests("us") if r["method"] == "DELETE"]) == 1
+    assert gateway.get(f"/v1/files/{file['id']}/content").status == 200  # the client's own is the client's
+
+
+def test_a_copy_stays_when_nothing_is_configured(start, two):
+    gateway = start(eu_first(two), sim=two)
+    file = gateway.uploaded(lines(count=20))
+    gateway.wait_batch(two, gateway.created(file["id"])["id"])
+    assert not [r for r in two.requests("us") if r["method"] == "DELETE"]
+
+
 def test_a_lost_answer_at_the_second_place_is_found_there(start, two):
     gateway = start(eu_first(two), sim=two)
     file = gateway.uploaded(lines(count=20))
