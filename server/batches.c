@@ -519,6 +519,8 @@ static void place(struct order *o)
             fail_memory(o);
             return;
         }
+        quota_redeem(o->worker->inherit->quota, o->worker->inherit->columns[o->deployment],
+                     o->tokens, loop_now_ms(o->worker->loop));
         if (reserve(o, o->deployment) == ERR_LIMIT) {
             o->file[0] = '\0';
             place_elsewhere(o);

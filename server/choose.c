@@ -30,6 +30,12 @@ void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, ui
     for (int i = 0; i < OP_CLASS_COUNT; i++)
         c->in_flight += sum.in_flight[i];
     quota_describe(w->inherit->quota, column, now_ms, c);
+    if (op == OP_UPLOAD) {
+        struct quota_sum quota;
+
+        quota_read(w->inherit->quota, column, now_ms, &quota);
+        c->enqueued += quota.pledged; /* its batch will come after those */
+    }
 }
 
 /* Another worker won the right to probe this one: for us it is still resting. @return false: we

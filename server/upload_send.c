@@ -109,6 +109,20 @@ static bool is_batch_file(const struct upload *up)
     return up->lines != NULL && up->places.grouped;
 }
 
+/* Tokens of this file at a deployment; 0: they do not matter there. */
+static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
+{
+    struct jsonl_report report;
+    struct facts facts;
+
+    if (!is_batch_file(up))
+        return 0;
+    jsonl_report(up->lines, &report);
+    facts_fill(&facts, up->worker, deployment, &report);
+    return facts_tokens(up->worker, &facts,
+                        (enum provider)table_deployment(up->worker->table, deployment)->provider);
+}
+
 /* --- the answer --- */
 
 /* What a create will ask for. */
@@ -122,6 +136,8 @@ static void remember(const struct upload *up, const char *native)
     jsonl_report(up->lines, &report);
     facts_fill(&facts, up->worker, up->deployment, &report);
     facts_remember(up->worker, up->deployment, native, &facts);
+    quota_pledge(up->worker->inherit->quota, up->worker->inherit->columns[up->deployment],
+                 tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));
 }
 
 static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
@@ -242,20 +258,6 @@ static int start_try(struct upload *up)
     default_expiry(up, &spec.form, seconds);
     up->send = send_file_start(up->worker, &spec, on_sent, up);
     return up->send != NULL ? 0 : ERR_NOMEM;
-}
-
-/* Tokens of this file at a deployment; 0: they do not matter there. */
-static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
-{
-    struct jsonl_report report;
-    struct facts facts;
-
-    if (!is_batch_file(up))
-        return 0;
-    jsonl_report(up->lines, &report);
-    facts_fill(&facts, up->worker, deployment, &report);
-    return facts_tokens(up->worker, &facts,
-                        (enum provider)table_deployment(up->worker->table, deployment)->provider);
 }
 
 /* Candidates of later stages wait until those before them are used up. */

@@ -63,3 +63,16 @@ def test_a_file_that_is_not_there_is_a_404(small_and_large):
 def test_it_is_a_post_and_needs_the_key(small_and_large):
     assert small_and_large.get("/v1/batches/placement").status == 405
     envelope(small_and_large.request("POST", "/v1/batches/placement", {"model": GROUP, "tokens": 1}, key=None), 401)
+
+
+def test_files_uploaded_in_a_row_are_spread_before_their_batches_are_made(start, sim):
+    rows = [azure_deployment(sim, a) for a in ("eu", "us")]
+    for row in rows:
+        row["model_info"]["enqueued_token_limit"] = 1000
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    files = [gateway.uploaded(lines(count=12, content="x" * 80)) for _ in range(4)]  # some 350 tokens each
+    assert {sim.created("files", [a]) for a in ("eu", "us")} == {2}
+    for file in files:
+        gateway.created(file["id"])
+    assert sim.created("files") == 4  # nothing had to be copied
+    assert {sim.created("batches", [a]) for a in ("eu", "us")} == {2}
