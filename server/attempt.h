@@ -48,6 +48,12 @@ enum outcome attempt_outcome(const struct upstream_result *result, const struct 
  * tries, untried...). Pure. */
 struct retry_question attempt_question(enum op_class op, const struct attempt_result *result);
 
+/** Fill in what the operator says about the next try: how many there may be in all after one at
+ * `deployment` ended with question->outcome, and how long to wait at least.
+ *  @param default_tries  when he says nothing */
+void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+                    struct retry_question *question);
+
 /** Start. @return NULL: out of memory, on_done will not run */
 struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);
 
