@@ -46,9 +46,10 @@ struct order {
     struct repeat repeat; /* this request among those that were made before */
     struct facts facts;   /* of the file */
     bool have_facts;
-    uint64_t tokens;      /* of the batch; 0: not known */
-    struct places places; /* owned; where its work may go; none: only where the file is */
-    bool *tried;          /* owned; [places.num] */
+    uint64_t tokens;       /* of the batch; 0: not known */
+    struct places places;  /* owned; where its work may go; none: only where the file is */
+    bool *tried, *scratch; /* owned; [places.num] */
+    uint32_t stage;        /* of the places in use */
     uint32_t tries;
     uint32_t deployment;          /* of the current try */
     char file[IDS_MAX + 1];       /* native id of the input file there */
@@ -92,6 +93,7 @@ static void order_free(struct order *o)
     target_deinit(&o->target);
     places_deinit(&o->places);
     free(o->tried);
+    free(o->scratch);
     free(o->file_id);
     free(o);
 }
@@ -322,8 +324,11 @@ static void on_refused(struct order *o, const struct create_result *result)
     o->worst = result->failure;
     question.pinned = o->places.num == 0;
     question.tries = o->tries;
-    question.max_tries = MAX_CREATE_TRIES;
     question.untried = untried(o);
+    if (failure_is_token_limit(&result->failure))
+        question.max_tries = MAX_CREATE_TRIES; /* no fault, but a question of room */
+    else
+        attempt_limits(o->worker, o->deployment, MAX_CREATE_TRIES, &question);
     if (o->relay == NULL)
         order_free(o);
     else if (retry_decide(&question, 0).action == RETRY_NEXT)
@@ -430,15 +435,11 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
 /* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
 static uint32_t choose_with_room(struct order *o)
 {
-    struct choose_question q = {.op = OP_CREATE,
-                                .candidates = o->places.deployments,
-                                .num = o->places.num,
-                                .tried = o->tried,
-                                .tokens = o->tokens};
     uint32_t chosen;
 
-    while (o->tries < MAX_CREATE_TRIES &&
-           (chosen = choose_deployment(o->worker, &q)) != MODEL_NO_INDEX) {
+    while (o->places.num > 0 &&
+           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, o->scratch,
+                                      &o->stage, o->tokens)) != MODEL_NO_INDEX) {
         set_tried(o, chosen);
         if (reserve(o, chosen) == 0)
             return chosen;
@@ -492,7 +493,8 @@ static int find_places(struct order *o)
     struct failure why;
 
     if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
-        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
+        (o->scratch = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < o->places.num; i++)
         o->tried[i] =

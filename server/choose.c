@@ -128,6 +128,27 @@ uint32_t choose_deployment(struct worker *w, const struct choose_question *q)
     return chosen;
 }
 
+uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
+                          const bool *tried, bool *scratch, uint32_t *stage, uint64_t tokens)
+{
+    struct choose_question q = {.op = op,
+                                .candidates = places->deployments,
+                                .num = places->num,
+                                .tried = scratch,
+                                .tokens = tokens};
+
+    for (; *stage < places->num_stages; ++*stage) {
+        uint32_t chosen;
+
+        for (uint32_t i = 0; i < places->num; i++)
+            scratch[i] = tried[i] || places->stages[i] != *stage;
+        chosen = choose_deployment(w, &q);
+        if (chosen != MODEL_NO_INDEX)
+            return chosen;
+    }
+    return MODEL_NO_INDEX;
+}
+
 void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
 {
     struct breaker_view before, after;

@@ -5,6 +5,7 @@
 #include "balancer/pick.h"
 #include "balancer/state.h"
 #include "common/upstream/failure.h"
+#include "server/resolve.h"
 #include "server/worker.h"
 
 struct choose_question {
@@ -20,6 +21,14 @@ struct choose_question {
  * they fit nowhere now it goes where there will be room first: its create will ask again.
  *  @return deployment; MODEL_NO_INDEX: nowhere to go now */
 uint32_t choose_deployment(struct worker *w, const struct choose_question *q);
+
+/** The same among places whose fallbacks wait for what comes before them.
+ *  @param tried    [places->num]
+ *  @param scratch  [places->num]; written
+ *  @param stage    in and out: of the places in use; 0 at first
+ *  @return MODEL_NO_INDEX: no stage has any left */
+uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
+                          const bool *tried, bool *scratch, uint32_t *stage, uint64_t tokens);
 
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */

@@ -312,11 +312,26 @@ static void add_group(const struct worker *w, const struct relay *relay, uint32_
     out->num_stages = stage + 1;
 }
 
+#define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
+
+/* What these groups fall back to, each in a stage of its own behind them. */
+static void add_fallbacks(const struct worker *w, const struct relay *relay, uint32_t group,
+                          struct places *out)
+{
+    uint32_t chain[MAX_CHAIN + 1], max = w->config->max_fallbacks, num;
+
+    num = fallback_chain(w->fallbacks, w->config->num_fallbacks, group,
+                         max < MAX_CHAIN ? max : MAX_CHAIN, chain);
+    for (uint32_t i = 1; i < num; i++)
+        add_group(w, relay, chain[i], out->num_stages, out);
+}
+
 int resolve_group(const struct worker *w, uint32_t group, struct places *out)
 {
     if (places_init(w, out) != 0)
         return ERR_NOMEM;
     add_group(w, NULL, group, 0, out);
+    add_fallbacks(w, NULL, group, out);
     return 0;
 }
 
@@ -355,12 +370,16 @@ static bool find_places(const struct relay *relay, const char *model, const char
 
     if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
         return false;
-    if (out->num > 0)
+    if (out->num > 0) {
+        add_fallbacks(w, relay, table_deployment(w->table, out->deployments[0])->group, out);
         return true;
+    }
     if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
         group = table_find_group(w->table, model, strlen(model));
-    if (group != MODEL_NO_INDEX)
+    if (group != MODEL_NO_INDEX) {
         add_group(w, relay, group, 0, out);
+        add_fallbacks(w, relay, group, out);
+    }
     if (out->num > 0)
         return true;
     whole = default_deployment(relay);

@@ -59,6 +59,7 @@ void upload_free(struct upload *up)
     places_deinit(&up->places);
     free(up->tried);
     free(up->barred);
+    free(up->scratch);
     free(up);
 }
 
@@ -123,6 +124,35 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
                         (enum provider)table_deployment(up->worker->table, deployment)->provider);
 }
 
+/* --- slots for files --- */
+
+/* What a batch file counts as at that account (reference 2.4). */
+static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
+{
+    bool azure = worker_account(up->worker, deployment)->provider == PROVIDER_AZURE;
+
+    if (up->expires_seconds.len > 0 || (azure && up->worker->config->azure_file_expiry_s != 0))
+        return SLOTS_EXPIRING;
+    return SLOTS_LASTING;
+}
+
+/* All rows of an account show the same count. */
+static void note_slots(struct upload *up, bool refused)
+{
+    const struct worker *w = up->worker;
+    enum slots_kind kind = slot_kind(up, up->deployment);
+    uint32_t account = w->account_twin[table_deployment(w->table, up->deployment)->account];
+
+    for (uint32_t i = 0; up->lines != NULL && i < table_num_deployments(w->table); i++) {
+        if (w->account_twin[table_deployment(w->table, i)->account] != account)
+            continue;
+        if (refused)
+            slots_refused(w->inherit->slots, w->inherit->columns[i], kind, loop_now_ms(w->loop));
+        else
+            slots_add(w->inherit->slots, w->inherit->columns[i], kind, 1);
+    }
+}
+
 /* --- the answer --- */
 
 /* What a create will ask for. */
@@ -155,6 +185,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
              "exist there.");
         return;
     }
+    note_slots(up, false);
     remember(up, json_get_str(file, "id"));
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
@@ -198,6 +229,8 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     struct retry_answer answer;
 
     up->send = NULL;
+    if (attempt_is_file_quota(&result->failure))
+        note_slots(up, true);
     if (result->ok) {
         answer_file(up, result->upstream, file_bytes);
         return;
@@ -260,18 +293,36 @@ static int start_try(struct upload *up)
     return up->send != NULL ? 0 : ERR_NOMEM;
 }
 
-/* Candidates of later stages wait until those before them are used up. */
-static uint32_t choose_in_stage(struct upload *up, uint32_t stage)
+/* Whether the account has a slot for one more file; of one that nobody has counted we know nothing.
+ */
+static bool has_slot(const struct upload *up, uint32_t deployment)
 {
-    struct choose_question q = {.op = OP_UPLOAD,
-                                .candidates = up->places.deployments,
-                                .num = up->places.num,
-                                .tried = up->barred,
-                                .tokens = tokens_of(up, up->places.deployments[0])};
+    const struct worker *w = up->worker;
+    const struct config_limits *limits = &w->config->limits;
+    enum provider provider = worker_account(w, deployment)->provider;
+    enum slots_kind kind = slot_kind(up, deployment);
+    uint64_t limit =
+        kind == SLOTS_EXPIRING ? limits->max_expiring_files[provider] : limits->max_files[provider];
+
+    return slots_open(w->inherit->slots, w->inherit->columns[deployment], kind, limit,
+                      loop_now_ms(w->loop));
+}
+
+/* First among those that have a slot for the file. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct upload *up)
+{
+    uint64_t tokens = tokens_of(up, up->places.deployments[0]);
+    uint32_t stage = up->stage, chosen;
 
     for (uint32_t i = 0; i < up->places.num; i++)
-        up->barred[i] = up->tried[i] || up->places.stages[i] != stage;
-    return choose_deployment(up->worker, &q);
+        up->barred[i] = up->tried[i] || !has_slot(up, up->places.deployments[i]);
+    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, up->scratch, &stage,
+                              tokens);
+    if (chosen == MODEL_NO_INDEX)
+        chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, up->scratch,
+                                  &up->stage, tokens);
+    return chosen;
 }
 
 static void nowhere(struct upload *up)
@@ -288,11 +339,8 @@ static void nowhere(struct upload *up)
 
 static void try_next(struct upload *up)
 {
-    uint32_t chosen = MODEL_NO_INDEX;
+    uint32_t chosen = choose(up);
 
-    while (up->stage < up->places.num_stages &&
-           (chosen = choose_in_stage(up, up->stage)) == MODEL_NO_INDEX)
-        up->stage++;
     if (chosen == MODEL_NO_INDEX) {
         nowhere(up);
         return;
@@ -433,8 +481,9 @@ void upload_send(struct upload *up)
     }
     up->tried = calloc(up->places.num, sizeof(bool));
     up->barred = calloc(up->places.num, sizeof(bool));
+    up->scratch = calloc(up->places.num, sizeof(bool));
     why.status = 0;
-    if (up->tried == NULL || up->barred == NULL)
+    if (up->tried == NULL || up->barred == NULL || up->scratch == NULL)
         fail_memory(up);
     else if (!drop_unfit(up, &why))
         fail_with(up, &why);

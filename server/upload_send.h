@@ -23,7 +23,8 @@ struct upload {
         target_models;    /* the form's fields */
     struct places places; /* owned */
     bool *tried;          /* owned; [places.num] */
-    bool *barred;         /* owned; [places.num]; tried, or of another stage: see try_next() */
+    bool *barred;         /* owned; [places.num]; tried, or without a slot: see choose() */
+    bool *scratch;        /* owned; [places.num] */
     uint32_t stage;       /* of the candidates in use */
     uint32_t tries;
     uint32_t deployment;    /* of the current try */

@@ -39,8 +39,8 @@ static int setup(void **state)
     assert_int_equal(state_new(2, 4, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
     assert_int_equal(quota_new(4, 16, &inherit.quota), 0);
-    inherit.breaker =
-        (struct breaker_policy){.allowed_fails = 0, .cooldown_ms = 100, .max_ms = 300};
+    inherit.breaker = breaker_policy(0, 100);
+    inherit.breaker.max_ms = 300;
     worker.table = table;
     worker.policy = pick_policy_find("simple-shuffle");
     return 0;
