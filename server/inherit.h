@@ -12,6 +12,7 @@
 #include "balancer/memo.h"
 #include "balancer/quota.h"
 #include "balancer/slots.h"
+#include "balancer/retry.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/ids.h"
@@ -62,6 +63,7 @@ struct inherit {
     struct shared *shared;
     const struct ids_seals *seals;
     struct breaker_policy breaker;
+    struct retry_policy retry;
     uint32_t generation;
     uint64_t started_ms; /* monotonic, of the master */
     int listen_fd;       /* shared, non-blocking; bound by the master */

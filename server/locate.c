@@ -10,9 +10,8 @@
 #include "common/json.h"
 #include "server/attempt.h"
 
-#define MEMO_ID_PLACE                                                                              \
-    'i' /* kind of the memo's keys; the value's first word is the account's fingerprint */
-#define MAX_TRIES 3 /* at one account */
+#define MEMO_ID_PLACE 'i' /* kind of key; the value's first word is the account's fingerprint */
+#define MAX_TRIES     3   /* at one account, unless the operator says otherwise */
 
 /* One account being asked. */
 struct look {
@@ -201,7 +200,7 @@ static bool try_again(struct look *look, const struct attempt_result *result)
 
     question.pinned = question.idempotent = true;
     question.tries = look->tries;
-    question.max_tries = MAX_TRIES;
+    attempt_limits(w, look->locate->deployments[look->at], MAX_TRIES, &question);
     decision = retry_decide(&question, worker_random(w));
     look->retry.cb = on_retry_timer;
     look->retry.arg = look;

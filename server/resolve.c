@@ -117,18 +117,6 @@ static uint32_t hinted_group(const struct relay *relay)
     return MODEL_NO_INDEX;
 }
 
-/* Members of a group that the provider hint allows. Returns the count. */
-static uint32_t group_candidates(const struct relay *relay, uint32_t group, uint32_t *out)
-{
-    uint32_t num, n = 0;
-    const uint32_t *members = table_group_members(relay->worker->table, group, &num);
-
-    for (uint32_t i = 0; i < num; i++)
-        if (provider_matches(relay, members[i]))
-            out[n++] = members[i];
-    return n;
-}
-
 /* Add the account's representative once. */
 static void add_account(const struct worker *w, uint32_t deployment, uint32_t *out, uint32_t *num)
 {
@@ -326,7 +314,8 @@ void target_deinit(struct target *target)
 
 /* With balancing on, a model that no group serves is a mistake the client should hear about now,
  * not hours later. */
-static void unknown_model(const struct relay *relay, const char *model, struct failure *why)
+static void unknown_model(const struct relay *relay, const char *param, const char *model,
+                          size_t len, struct failure *why)
 {
     const struct table *table = relay->worker->table;
     char known[512] = "";
@@ -335,44 +324,156 @@ static void unknown_model(const struct relay *relay, const char *model, struct f
     for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
         at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "",
                                table_group_name(table, g));
-    relay_fill(why, 400, "invalid_request_error", "model_not_found", "file",
-               "The file's body.model '%.128s' is not served here. Known models: %s.", model,
-               known);
+    relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
+               "%s '%.*s' is not served here. Known models: %s.",
+               strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
+               len < 128 ? (int)len : 128, model, known);
 }
 
-bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num,
-                    bool *rewrite, struct failure *why)
+/* --- places --- */
+
+static int places_init(const struct worker *w, struct places *out)
+{
+    size_t room = table_num_deployments(w->table) + 1u;
+
+    memset(out, 0, sizeof(*out));
+    out->deployments = calloc(room, sizeof(*out->deployments));
+    out->stages = calloc(room, sizeof(*out->stages));
+    if (out->deployments != NULL && out->stages != NULL)
+        return 0;
+    places_deinit(out);
+    return ERR_NOMEM;
+}
+
+void places_deinit(struct places *places)
+{
+    free(places->deployments);
+    free(places->stages);
+    memset(places, 0, sizeof(*places));
+}
+
+static bool has_place(const struct places *places, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < places->num; i++)
+        if (places->deployments[i] == deployment)
+            return true;
+    return false;
+}
+
+/* A row belongs to one group, so each deployment is added once, whatever groups are. */
+static void add_group(const struct worker *w, const struct relay *relay, uint32_t group,
+                      uint32_t stage, struct places *out)
+{
+    uint32_t num;
+    const uint32_t *members = table_group_members(w->table, group, &num);
+
+    for (uint32_t i = 0; i < num; i++) {
+        if ((relay != NULL && !provider_matches(relay, members[i])) || has_place(out, members[i]))
+            continue;
+        out->deployments[out->num] = members[i];
+        out->stages[out->num++] = stage;
+    }
+    out->grouped |= out->num > 0;
+    out->num_stages = stage + 1;
+}
+
+#define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
+
+/* What these groups fall back to, each in a stage of its own behind them. */
+static void add_fallbacks(const struct worker *w, const struct relay *relay, uint32_t group,
+                          struct places *out)
+{
+    uint32_t chain[MAX_CHAIN + 1], max = w->config->max_fallbacks, num;
+
+    num = fallback_chain(w->fallbacks, w->config->num_fallbacks, group,
+                         max < MAX_CHAIN ? max : MAX_CHAIN, chain);
+    for (uint32_t i = 1; i < num; i++)
+        add_group(w, relay, chain[i], out->num_stages, out);
+}
+
+int resolve_group(const struct worker *w, uint32_t group, struct places *out)
+{
+    if (places_init(w, out) != 0)
+        return ERR_NOMEM;
+    add_group(w, NULL, group, 0, out);
+    add_fallbacks(w, NULL, group, out);
+    return 0;
+}
+
+/* Each of the comma-separated names is a group's. */
+static bool add_targets(const struct relay *relay, const char *target, struct places *out,
+                        struct failure *why)
+{
+    const struct worker *w = relay->worker;
+
+    for (const char *at = target; *at != '\0';) {
+        size_t len = strcspn(at, ","), lead = strspn(at, " \t");
+        const char *name = at + (lead < len ? lead : len);
+        size_t name_len = len - (size_t)(name - at);
+        uint32_t group;
+
+        while (name_len > 0 && (name[name_len - 1] == ' ' || name[name_len - 1] == '\t'))
+            name_len--;
+        group = name_len > 0 ? table_find_group(w->table, name, name_len) : MODEL_NO_INDEX;
+        if (name_len > 0 && group == MODEL_NO_INDEX) {
+            unknown_model(relay, "target_model_names", name, name_len, why);
+            return false;
+        }
+        if (group != MODEL_NO_INDEX)
+            add_group(w, relay, group, 0, out);
+        at += len;
+        at += *at == ',';
+    }
+    return true;
+}
+
+static bool find_places(const struct relay *relay, const char *model, const char *target,
+                        struct places *out, struct failure *why)
 {
     const struct worker *w = relay->worker;
     uint32_t group = hinted_group(relay), whole;
 
-    *rewrite = false;
-    if (!provider_is_usable(relay, why))
+    if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
         return false;
-    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
-        group = table_find_group(w->table, model, strlen(model));
-    *out = new_list(relay);
-    if (*out == NULL) {
-        out_of_memory(why);
-        return false;
-    }
-    if (group != MODEL_NO_INDEX && (*num = group_candidates(relay, group, *out)) > 0) {
-        *rewrite = true;
+    if (out->num > 0) {
+        add_fallbacks(w, relay, table_deployment(w->table, out->deployments[0])->group, out);
         return true;
     }
+    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
+        group = table_find_group(w->table, model, strlen(model));
+    if (group != MODEL_NO_INDEX) {
+        add_group(w, relay, group, 0, out);
+        add_fallbacks(w, relay, group, out);
+    }
+    if (out->num > 0)
+        return true;
     whole = default_deployment(relay);
     if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL &&
         !relay->hints.has_provider) {
-        unknown_model(relay, model, why);
+        unknown_model(relay, "file", model, strlen(model), why);
     } else if (whole == MODEL_NO_INDEX) {
         nowhere(why);
     } else {
-        (*out)[0] = whole;
-        *num = 1;
+        out->deployments[0] = whole;
+        out->num = out->num_stages = 1;
+        out->grouped = false;
         return true;
     }
-    free(*out);
-    *out = NULL;
+    return false;
+}
+
+bool resolve_upload(const struct relay *relay, const char *model, const char *target,
+                    struct places *out, struct failure *why)
+{
+    if (!provider_is_usable(relay, why))
+        return false;
+    if (places_init(relay->worker, out) != 0) {
+        out_of_memory(why);
+        return false;
+    }
+    if (find_places(relay, model, target, out, why))
+        return true;
+    places_deinit(out);
     return false;
 }
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balancer/fallback.h"
 #include "balancer/pick.h"
 #include "common/account_map.h"
 #include "common/loop.h"
@@ -27,6 +28,7 @@ struct worker {
     struct account_map account_map;
     const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
     const bool *account_balanced;
+    struct fallback_rule *fallbacks; /* owned [config->num_fallbacks]; groups as indexes */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

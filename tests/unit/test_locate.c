@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "balancer/memo.h"
+#include "balancer/retry.h"
 #include "server/locate.h"
 
 #define ACCOUNTS 7
@@ -181,6 +182,7 @@ static int set_up(void **state)
         rows[i] = (struct model_deployment){.group = (char *)(uintptr_t) "g",
                                             .id = bases[i] + 8,
                                             .account = i,
+                                            .max_retries = RETRY_NOT_GIVEN,
                                             .fingerprint = 100 + i};
         fingerprints[i] = 200 + i;
     }
@@ -190,7 +192,9 @@ static int set_up(void **state)
                                         .num_deployments = ACCOUNTS};
     config.timeouts.json_total_ms = 1000;
     inherit = (struct inherit){.config = &config, .columns = columns};
-    inherit.breaker = (struct breaker_policy){.allowed_fails = 3, .cooldown_ms = 5, .max_ms = 300};
+    inherit.breaker = breaker_policy(3, 5);
+    memset(&inherit.retry, 0xff, sizeof(inherit.retry)); /* RETRY_NOT_GIVEN */
+    inherit.retry.least_delay_ms = 0;
     assert_int_equal(table_build(&config.models, 1, &table), 0);
     assert_int_equal(state_new(2, ACCOUNTS, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
