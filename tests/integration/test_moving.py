@@ -252,3 +252,77 @@ def test_a_large_file_moves_in_constant_memory(start, make_sim):
     batch = gateway.created(file["id"])
     assert batch["input_file_id"] == file["id"] and sim.created("batches", ["us"]) == 1
     assert rss() - before < 16 * 1024, (before, rss())
+
+
+# --- fallbacks, slots, target_model_names ---
+
+
+def two_groups(sim, **router):
+    rows = [azure_deployment(sim, "eu", group="small"), azure_deployment(sim, "us", group="large")]
+    return balanced_config(sim, accounts=(), model_list=rows, router_settings=router)
+
+
+def test_an_upload_falls_back_to_another_group(start, sim):
+    gateway = start(two_groups(sim, fallbacks=[{"small": ["large"]}], num_retries=2), sim=sim)
+    sim.fault({"status": 429}, account="eu", method="POST", path="/openai/files*", times=1)
+    file = gateway.uploaded(lines(model="small"))
+    assert sim.created("files", ["us"]) == 1
+    assert b'"gpt-4o-batch-us"' in gateway.get(f"/v1/files/{file['id']}/content").body
+    gateway.uploaded(lines(model="small", count=4))  # the first choice again, once it answers
+    assert sim.created("files") == 2
+
+
+def test_a_batch_falls_back_to_another_group(start, make_sim):
+    sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000)]))
+    gateway = start(two_groups(sim, default_fallbacks=["large"]), sim=sim)
+    file = gateway.uploaded(lines(model="small", count=20))
+    assert sim.created("files", ["eu"]) == 1
+    batch = gateway.created(file["id"])
+    assert sim.created("batches", ["us"]) == 1 and batch["input_file_id"] == file["id"]
+
+
+def test_without_fallbacks_a_group_is_all_there_is(start, make_sim):
+    sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000)]))
+    gateway = start(two_groups(sim), sim=sim)
+    file = gateway.uploaded(lines(model="small", count=20))
+    envelope(gateway.create(file["id"]), 429, code="token_limit_exceeded")
+    assert sim.created("batches") == 0
+
+
+def test_target_model_names_are_one_group_for_an_upload(start, sim):
+    gateway = start(two_groups(sim), sim=sim)
+    for n in range(6):
+        gateway.uploaded(lines(model="small", count=n + 1), fields={"target_model_names": "small, large"})
+    assert {sim.created("files", [a]) for a in ("eu", "us")} == {3}
+    for account in ("eu", "us"):
+        (name,) = {json.loads(line)["body"]["model"] for f in sim.ledger(account)["files"]
+                   for line in gateway.get(f"/v1/files/{f['id']}/content", headers={"x-litellm-model": "small" if account == "eu" else "large"}).body.splitlines()}
+        assert name == f"gpt-4o-batch-{account}"
+
+
+def test_an_unknown_target_model_is_told(start, sim):
+    gateway = start(two_groups(sim), sim=sim)
+    error = envelope(gateway.upload(lines(model="small"), fields={"target_model_names": "small,nope"}), 400,
+                     param="target_model_names", code="model_not_found")
+    assert "nope" in error["message"] and "large" in error["message"]
+    assert sim.created("files") == 0
+
+
+def test_a_full_resource_is_not_sent_further_files(start, sim):
+    """Azure's file slots: one refusal, and the next uploads go elsewhere at once."""
+    rows = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "us", order=2)]
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    sim.control("POST", "/control/switches", {"account": "eu", "set": {"max_files": 1}})
+    for n in range(4):
+        gateway.uploaded(lines(count=n + 1))
+    assert sim.created("files", ["eu"]) == 1 and sim.created("files", ["us"]) == 3
+    asked = [r for r in sim.requests("eu") if r["method"] == "POST"]
+    assert len(asked) == 2
+
+
+def test_azure_files_get_the_configured_expiry(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"], tranche_settings={"azure_file_expires_after": "14d"}), sim=sim)
+    file = gateway.uploaded()
+    assert file["expires_at"] - file["created_at"] == 14 * 86400
+    longer = gateway.uploaded(lines(count=2), fields={"expires_after[anchor]": "created_at", "expires_after[seconds]": "1296000"})
+    assert longer["expires_at"] - longer["created_at"] == 1296000  # the client's own word counts
