@@ -117,8 +117,8 @@ static void finish(struct idem_claim *claim, char mark)
 static enum idem_found begin(struct process *self, const struct idem_key *k, uint64_t now_ms,
                              struct idem_claim *claim)
 {
-    enum idem_found found = idem_begin(t, owner_of_process(self), k, 1, "nonce", KEEP, now_ms,
-                                       claim, answer_of(self));
+    enum idem_found found =
+        idem_begin(t, owner_of_process(self), k, 1, "nonce", KEEP, now_ms, claim, answer_of(self));
 
     assert_true((found == IDEM_NEW) == (claim->place != 0));
     if (found == IDEM_DONE)
@@ -305,8 +305,8 @@ static void check_no_place_is_lost(void)
         struct idem_key k = {.hash = {100 + i, 0}};
         struct idem_claim claim;
 
-        assert_int_equal(
-            idem_begin(t, 1, &k, 1, "", KEEP, LATE, &claim, &answers[PROCESSES]), IDEM_NEW);
+        assert_int_equal(idem_begin(t, 1, &k, 1, "", KEEP, LATE, &claim, &answers[PROCESSES]),
+                         IDEM_NEW);
     }
     assert_int_equal(num_in(IDEM_STATE_RUNNING), t->num_places);
 }

@@ -1,6 +1,6 @@
 /* The tables that processes share, at full speed: threads stand in for workers, which die and are
- * buried by the one that stands in for the master. Meant for ThreadSanitizer above all (scripts/test
- * --long), which sees threads but not processes. */
+ * buried by the one that stands in for the master. Meant for ThreadSanitizer above all, which sees
+ * threads but not processes (scripts/test --long). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,11 +23,11 @@
 
 #define WORKERS      3
 #define MASTER_OWNER WORKERS
-#define LIVES       3000
-#define DEATH_EVERY 61 /* lives */
-#define KEYS        5
-#define NOW         UINT64_C(1000000000)
-#define KEEP        50 /* lives: now_ms goes up by one with each */
+#define LIVES        3000
+#define DEATH_EVERY  61 /* lives */
+#define KEYS         5
+#define NOW          UINT64_C(1000000000)
+#define KEEP         50 /* lives: now_ms goes up by one with each */
 
 static struct state *state_region;
 static struct quota *quota;
@@ -36,8 +36,8 @@ static struct memo *memo;
 static struct idem *idem;
 
 static _Atomic bool over;
-static _Atomic bool dead[WORKERS];      /* its process has ended and waits to be buried */
-static _Atomic int owners_of[KEYS];     /* who hold an idem key now */
+static _Atomic bool dead[WORKERS];  /* its process has ended and waits to be buried */
+static _Atomic int owners_of[KEYS]; /* who hold an idem key now */
 static _Atomic uint64_t created, lost_by_death, taken_over;
 
 struct worker {
