@@ -3,8 +3,8 @@
  * finds stands in the probe words of all deployments of the account; workers and /health only read.
  * It never touches a breaker: those learn from real work.
  *
- * In the same process, in a room of its own, the upkeep of what workers share: watch.c follows
- * batches that nobody polls.
+ * In the same process, in rooms of their own, the upkeep of what workers share: watch.c follows
+ * batches that nobody polls, rebuild.c fills an empty ledger.
  *
  * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
  * by a random part of the period. An account that never answers holds one of the eight places for
@@ -30,6 +30,7 @@
 #include "server/attempt.h"
 #include "server/errand.h"
 #include "server/loop_h2o.h"
+#include "server/rebuild.h"
 #include "server/watch.h"
 
 #define PERIOD_MS      60000 /* between two calls to one account, +-10 % */
@@ -328,7 +329,7 @@ static int begin_upkeep(struct prober *p)
 
     p->errands = (struct errands){
         .inherit = p->inherit, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
-    if ((ret = errands_init(&p->errands)) != 0)
+    if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0)
         return ret;
     return watch_start(&p->errands);
 }
