@@ -4,7 +4,7 @@
  * It never touches a breaker: those learn from real work.
  *
  * In the same process, in rooms of their own, the upkeep of what workers share: watch.c follows
- * batches that nobody polls, rebuild.c fills an empty ledger.
+ * batches that nobody polls, rebuild.c fills an empty ledger, census.c counts files.
  *
  * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
  * by a random part of the period. An account that never answers holds one of the eight places for
@@ -28,6 +28,7 @@
 #include "common/upstream/normal.h"
 #include "common/upstream/provider.h"
 #include "server/attempt.h"
+#include "server/census.h"
 #include "server/errand.h"
 #include "server/loop_h2o.h"
 #include "server/rebuild.h"
@@ -329,7 +330,8 @@ static int begin_upkeep(struct prober *p)
 
     p->errands = (struct errands){
         .inherit = p->inherit, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
-    if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0)
+    if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0 ||
+        (ret = census_start(&p->errands)) != 0)
         return ret;
     return watch_start(&p->errands);
 }
