@@ -5,18 +5,26 @@
  *
  * An entry is a place whose life is one word changed by compare-and-swap, as in quota.h:
  *
- *            idem_begin()           idem_sent()          idem_answer()
- *   FREE ──► CLAIMED ──────► RUNNING ──────────► SENT ──────────────► DONE ──► FREE (its time ends)
- *                              │                  │
- *                 owner died,  │                  │ owner died, or idem_lose()
- *            idem_forget() ────┴─► FREE           └─► LOST ──► FREE (its time ends)
+ *                 idem_begin()                   idem_sent()        idem_answer()
+ *   FREE ──► WRITING ──► CLAIMED ──► RUNNING ──────────────► SENT ────────────────► DONE ──► FREE
+ *               │           │           │                    │  ▲                (its time ends)
+ *               │           │           │        owner died, │  │ idem_take_lost()
+ *               │   owner died, beaten  │        idem_lose() ▼  │
+ *               └───────────┴──────────►│                    LOST ──► FREE (its time ends)
+ *                                       └─► FREE (owner died, idem_forget())
  *
  * RUNNING: nothing has gone upstream; if its owner dies nothing has happened and it is as if it had
  * never been. SENT: something may have happened; if its owner dies nobody knows, and LOST says so
  * until it is found out: whoever meets LOST must look upstream (by the nonce) before anything else
- * and may take the entry over with idem_take_lost() to record what it found. The table never makes
- * a create happen twice: when it is full of entries whose time is not over it evicts the DONE entry
- * whose time ends first, never RUNNING, SENT or LOST, and counts that (idem_evicted()). */
+ * and may take the entry over with idem_take_lost() to record what it found.
+ *
+ * One key has at most one owner. WRITING shows nothing; CLAIMED shows the key, and who has got that
+ * far looks at all the places where the key may be, once more: of two that see each other the one
+ * at the lower place goes on and puts the other out.
+ *
+ * A key has 32 places where it may be. When none of them is free or past its time, the DONE entry
+ * whose time ends first goes, never RUNNING, SENT or LOST, and that is counted (idem_evicted()): so
+ * the table never makes a create happen twice that it knows to be under way or unknown. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,20 +39,26 @@
 #define IDEM_ANSWER_MAX 3840 /* bytes of an answer that are kept; a longer one is kept by its id   \
                               */
 #define IDEM_ID_MAX     127
+#define IDEM_NONCE_MAX  32
+#define IDEM_MAX_OWNERS 4094 /* owners are 0..4093 */
 
 struct idem; /* the region */
 
-/** Room for that many entries of 4 KiB; pages that nobody needed cost nothing.
- *  @return 0, ERR_INVALID, ERR_NOMEM */
+/** Room for that many entries of 4 KiB (rounded up to a power of two, 16 at least); pages that
+ * nobody needed cost nothing.
+ *  @return 0, ERR_INVALID (0, or more than a million), ERR_NOMEM */
 MUST_USE int idem_new(uint32_t entries, struct idem **out);
 void idem_free(struct idem *idem); /* NULL is fine */
 
 /* What names a request. */
 struct idem_key {
-    uint64_t hash[2]; /* of kind, owner and key; never both 0 */
+    uint64_t hash[2]; /* SHA-256 of kind, owner and key, cut to 16 bytes: what one owner chooses
+                         never meets what another one has. Both 0: could not be made (no memory);
+                         nothing is found by it, and IDEM_FULL is the answer */
 };
 
-/** @param kind  'c' a create with an Idempotency-Key, 'u' an upload with one, 'r' a create as an
+/** @param owner  fingerprint of who asks
+ * @param kind  'c' a create with an Idempotency-Key, 'u' an upload with one, 'r' a create as an
  * SDK would repeat it (`text` is then its fingerprint) */
 struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len);
 
@@ -65,18 +79,21 @@ enum idem_found {
 /* An answer that is kept. */
 struct idem_answer {
     int status;
-    uint32_t deployment;      /* fingerprint; what served it */
-    char id[IDEM_ID_MAX + 1]; /* the client's form of the object's id; "" when longer */
-    char nonce[33];           /* of the marker; what to look for when LOST; "" none */
-    size_t len;               /* of the body; 0 with status != 0: too long, ask for the object */
+    uint32_t deployment;            /* fingerprint; what served it */
+    char id[IDEM_ID_MAX + 1];       /* the client's form of the object's id; "" when longer */
+    char nonce[IDEM_NONCE_MAX + 1]; /* of the marker; what to look for when LOST; "" none. Filled
+                                       here, not taken from here */
+    size_t len; /* of the body; 0 with status != 0: too long, ask for the object */
     char body[IDEM_ANSWER_MAX];
 };
 
 /** Look a request up, and claim it when it is new.
  *  @param request  fingerprint of all that was asked
- *  @param nonce    of the marker that the create will carry; "" none. Kept from the start
- *  @param keep_ms  from now on
- *  @param answer   filled for DONE and LOST (nonce, deployment); untouched otherwise */
+ *  @param nonce    of the marker that the create will carry; "" none. Kept from the start, cut to
+ * IDEM_NONCE_MAX
+ *  @param keep_ms  from now on; the answer goes at the end of that time, however late it came
+ *  @param claim    all zero unless NEW
+ *  @param answer   filled for DONE and LOST (nonce, deployment); not to be looked at otherwise */
 enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_key *key,
                            uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
                            struct idem_claim *claim, struct idem_answer *answer);
@@ -85,23 +102,30 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
 enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, uint64_t request,
                           uint64_t now_ms, struct idem_answer *answer);
 
-/** Take a LOST entry over: of several callers one gets it, SENT and its own.
- *  @return whether this one did */
+/** Take a LOST entry over: of several callers one gets it, SENT and its own. Then it looks
+ * upstream, and ends with idem_answer(), idem_forget() (nothing is there) or idem_lose() (could not
+ * be seen).
+ *  @return whether this one did; `claim` is all zero otherwise */
 bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *key,
                     struct idem_claim *claim);
 
 /** From now on something may have happened upstream; call it before the first byte can go out.
- *  @param deployment  fingerprint of where it goes */
-void idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment);
+ * Again, when a deployment is known to have done nothing and the next one is about to be asked.
+ *  @param deployment  fingerprint of where it goes
+ *  @return false: the claim is not held any more (never between idem_begin() and what ends it, as
+ * long as the owner is alive); then send nothing */
+MUST_USE bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment);
 
-/** It was answered for good: keep the answer and give the claim up. */
+/** It was answered for good: keep the answer and give the claim up. Does nothing to an empty claim.
+ */
 void idem_answer(struct idem *idem, struct idem_claim *claim, const struct idem_answer *answer);
 
-/** Nothing has happened and nothing will: as if it had never been asked. Does nothing to an empty
- * claim. */
+/** Nothing has happened and nothing will, also of what is SENT (it was refused): as if it had never
+ * been asked. Does nothing to an empty claim. */
 void idem_forget(struct idem *idem, struct idem_claim *claim);
 
-/** Nobody knows what has happened: LOST. */
+/** Nobody knows what has happened: LOST; what is RUNNING yet is forgotten. Does nothing to an empty
+ * claim. */
 void idem_lose(struct idem *idem, struct idem_claim *claim);
 
 /** That owner's process is dead: RUNNING is freed, SENT becomes LOST, what was half written is put

@@ -3,7 +3,8 @@
  * wrong without it, only slower. Used for the facts of input files, and for which account an id
  * without a tag lives on.
  *
- * No locks: an entry carries a checksum of its words, so that a torn one is no entry. */
+ * No locks and no order of steps: an entry carries a checksum of its words, so that one that two
+ * writers wrote at once, or one half, is no entry. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,21 +16,25 @@
 
 struct memo; /* the region */
 
-/** Room for that many entries (rounded up to a power of two). Pages that nobody needed cost
- * nothing.
+/** Room for that many entries (rounded up to a power of two, four at least). Pages that nobody
+ * needed cost nothing.
  *  @return 0, ERR_INVALID (0, or more than 16 million), ERR_NOMEM */
 MUST_USE int memo_new(uint32_t entries, struct memo **out);
 void memo_free(struct memo *memo); /* NULL is fine */
 
-/** The key of a text. @param kind  keeps the uses apart @param place  further number that names the
- * thing (an account's fingerprint); never 0 */
+/** The key of a text. Fast, and no match for somebody who looks for two texts with one key: what a
+ * stranger chooses freely (other than an id whose seal was checked) is not to be recalled by it.
+ *  @param kind   keeps the uses apart
+ *  @param place  further number that names the thing (an account's fingerprint)
+ *  @return never 0 */
 uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len);
 
-/** Remember. Of the places where the key may be the same key's is taken, else an empty one, else
- * the one that was written longest ago. */
+/** Remember. Of the four places where the key may be its own is taken, else an empty or torn one,
+ * else the one that was written longest ago. */
 void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS], uint64_t now_ms);
 
-/** Recall. @param max_age_ms  0: any age @return whether it is there */
+/** Recall. @param max_age_ms  0: any age @return whether it is there; `value` is untouched
+ * otherwise */
 bool memo_get(const struct memo *memo, uint64_t key, uint64_t max_age_ms, uint64_t now_ms,
               uint64_t value[MEMO_WORDS]);
 

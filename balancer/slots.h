@@ -2,7 +2,9 @@
  * reference 2.4), and an upload to a full account is refused after all its bytes went out. Counted
  * by the prober from the account's list of files, moved by our own uploads and deletes in between.
  * In shared memory that outlives generations, per column of state_bind(); all columns of one
- * account hold the same numbers. */
+ * account hold the same numbers, which is the caller's to see to.
+ *
+ * Each number is one word: what a killed process leaves is off by one until the next count. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,17 +19,19 @@ enum slots_kind { SLOTS_LASTING, SLOTS_EXPIRING };
 
 struct slots; /* the region */
 
-/** @return 0, ERR_NOMEM */
+/** @return 0, ERR_INVALID (no columns), ERR_NOMEM */
 MUST_USE int slots_new(uint32_t max_columns, struct slots **out);
 void slots_free(struct slots *slots); /* NULL is fine */
 
-/** Another deployment has the column now: nothing is known of it. Master only. */
-void slots_reset(struct slots *slots, uint32_t column);
+/** This deployment has the column; if it is another one than before, nothing is known of it. Master
+ * only, before the fork, for each deployment of a new table. */
+void slots_bind(struct slots *slots, uint32_t column, uint32_t fingerprint);
 
 /** The account was counted: `num` input files of that kind. */
 void slots_set(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t num);
 
-/** One more, or one less; unknown stays unknown. */
+/** That many more, or less; unknown stays unknown, and nothing goes below 0. Less also ends a
+ * refusal: there is room again. */
 void slots_add(struct slots *slots, uint32_t column, enum slots_kind kind, int change);
 
 /** An upload was refused for the number of files. */
@@ -36,6 +40,7 @@ void slots_refused(struct slots *slots, uint32_t column, enum slots_kind kind, u
 /** Files held; UINT64_MAX: not known. */
 uint64_t slots_held(const struct slots *slots, uint32_t column, enum slots_kind kind);
 
-/** Whether one more file of that kind may go there. @param limit  0: none */
+/** Whether one more file of that kind may go there: what is not known is no obstacle, a refusal
+ * within SLOTS_REFUSED_MS is one, whatever the limit. @param limit  0: none */
 bool slots_open(const struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t limit,
                 uint64_t now_ms);

@@ -29,6 +29,7 @@
 struct state_region {
     struct state *state; /* owned */
     struct quota *quota; /* owned; the same columns */
+    struct slots *slots; /* owned; the same columns */
     unsigned users;      /* generations */
 };
 
@@ -38,6 +39,7 @@ static void region_release(struct state_region *region)
         return;
     state_free(region->state);
     quota_free(region->quota);
+    slots_free(region->slots);
     free(region);
 }
 
@@ -50,7 +52,8 @@ static int region_new(size_t num_deployments, struct state_region **out)
         goto fail;
     region->users = 1;
     if (state_new(MAX_WORKERS, (uint32_t)columns, &region->state) != 0 ||
-        quota_new((uint32_t)columns, MAX_RESERVATIONS, &region->quota) != 0)
+        quota_new((uint32_t)columns, MAX_RESERVATIONS, &region->quota) != 0 ||
+        slots_new((uint32_t)columns, &region->slots) != 0)
         goto fail;
     *out = region;
     return 0;
@@ -61,8 +64,8 @@ fail:
     return ERR_NOMEM;
 }
 
-/* What the configuration says about each deployment's quota. */
-static void bind_quota(struct generation *gen)
+/* What the configuration says about each deployment's quota, and whose the columns are. */
+static void bind_columns(struct generation *gen)
 {
     for (uint32_t i = 0; i < table_num_deployments(gen->table); i++) {
         const struct table_deployment *d = table_deployment(gen->table, i);
@@ -72,6 +75,7 @@ static void bind_quota(struct generation *gen)
                                     .ask_first = d->provider == PROVIDER_AZURE};
 
         quota_bind(gen->region->quota, gen->columns[i], &terms);
+        slots_bind(gen->region->slots, gen->columns[i], d->fingerprint);
     }
 }
 
@@ -98,7 +102,7 @@ static int bind_state(struct generation *gen, const struct generation *previous)
             ret = state_bind(gen->region->state, gen->table, gen->columns);
     }
     if (ret == 0)
-        bind_quota(gen);
+        bind_columns(gen);
     return ret;
 }
 
@@ -242,6 +246,9 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherit.table = gen->table;
     gen->inherit.state = gen->region->state;
     gen->inherit.quota = gen->region->quota;
+    gen->inherit.slots = gen->region->slots;
+    gen->inherit.memo = base->memo;
+    gen->inherit.idem = base->idem;
     gen->inherit.columns = gen->columns;
     gen->inherit.seals = gen->seals;
     gen->inherit.shared = base->shared;

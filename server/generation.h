@@ -14,8 +14,8 @@ struct state_region; /* the balancer's state with the number of generations that
 
 struct generation {
     struct generation *next; /* the master's list */
-    struct inherit inherit;  /* what children get; all of it is owned by the generation but `shared`
-                                and `master_fd` */
+    struct inherit inherit;  /* what children get; all of it is owned by the generation but what is
+                                the base's */
     struct config *config;   /* owned; = inherit.config */
     struct table *table;     /* owned; = inherit.table */
     uint32_t *columns;       /* owned; = inherit.columns */
@@ -28,6 +28,8 @@ struct generation {
 /* What a generation is made with, the same for all of a master's life. */
 struct generation_base {
     struct shared *shared;
+    struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
+    struct idem *idem;
     int master_fd;
     uint64_t started_ms;
     struct secret

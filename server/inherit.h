@@ -8,7 +8,10 @@
 #include <openssl/ssl.h>
 
 #include "balancer/breaker.h"
+#include "balancer/idem.h"
+#include "balancer/memo.h"
 #include "balancer/quota.h"
+#include "balancer/slots.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/ids.h"
@@ -50,7 +53,10 @@ struct inherit {
     const struct config *config;
     const struct table *table;
     struct state *state;
-    struct quota *quota;       /* same columns */
+    struct quota *quota; /* same columns */
+    struct slots *slots; /* same columns */
+    struct memo *memo;   /* this and the next: the same for all generations */
+    struct idem *idem;
     const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes; /* [table_num_deployments()], shared memory */
     struct shared *shared;

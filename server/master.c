@@ -33,6 +33,8 @@
 #define EXTRA_GRACE_MS                                                                             \
     500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
 #define KILL_WAIT_MS 2000              /* for children to vanish after SIGKILL */
+#define MEMO_ENTRIES 65536             /* 64 bytes each */
+#define IDEM_ENTRIES 16384             /* 4 KiB each once they are used */
 #define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
 struct place {
@@ -483,6 +485,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
     struct place *p = &m->places[row];
     uint64_t in_flight = state_clear_worker(p->gen->inherit.state, row);
     struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, row);
+    uint32_t lost = idem_undo_owner(m->base.idem, row);
     uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
     char name[96], how[96];
 
@@ -492,6 +495,10 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
     if (undone.orphans > 0)
         log_warn("%s left %u creates of which nobody knows yet whether they happened", name,
                  undone.orphans);
+    if (lost > 0)
+        log_warn("%s left %u requests that can be repeated and whose answer nobody knows: a repeat "
+                 "looks upstream first",
+                 name, lost);
     atomic_store(&slot_of(m, row)->pid, 0);
     atomic_store(&slot_of(m, row)->connections, 0);
     atomic_store(&slot_of(m, row)->spool_bytes, 0);
@@ -718,7 +725,9 @@ static int open_all(struct master *m)
     m->base.started_ms = clock_now_ms();
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
-    if (m->base.shared == NULL || m->signal_fd == -1 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
+    if (m->base.shared == NULL || memo_new(MEMO_ENTRIES, &m->base.memo) != 0 ||
+        idem_new(IDEM_ENTRIES, &m->base.idem) != 0 || m->signal_fd == -1 ||
+        pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
         return ERR_IO;
     }
@@ -741,6 +750,8 @@ static void close_all(struct master *m)
     close_fd(m->signal_fd);
     close_fd(m->alive_fd);
     close_fd(m->base.master_fd);
+    idem_free(m->base.idem);
+    memo_free(m->base.memo);
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }
 

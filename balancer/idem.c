@@ -1,0 +1,533 @@
+/* See idem.h. The order of steps, which keeps a kill harmless and a key single:
+ *
+ *   begin:   take a place (WRITING), write the head, show it (CLAIMED), look at all other places of
+ *            the key, say RUNNING
+ *   answer:  write the body, say DONE
+ *
+ * All that is read is read between two looks at the place's word: if that did not change, nothing
+ * that was read did, because nothing is written before the word was taken, and what is written for
+ * DONE is read by nobody before DONE. */
+#include "balancer/idem.h"
+
+#include <string.h>
+#include <openssl/evp.h>
+
+#include "balancer/idem_impl.h"
+#include "common/clock.h"
+#include "common/shm.h"
+
+#define STATE_MASK  0xfu
+#define OWNER_SHIFT 4
+#define OWNER_MASK  0xfffu
+#define SEQ_SHIFT   16
+
+#define MAX_ENTRIES  (1u << 20)
+#define KEY_PLACES   (2 * IDEM_WAYS)
+#define BEGIN_ROUNDS 4 /* beaten so often, somebody else is at it */
+
+/* --- words --- */
+
+static enum idem_state state_of(uint64_t word)
+{
+    return (enum idem_state)(word & STATE_MASK);
+}
+
+static uint32_t owner_of(uint64_t word)
+{
+    return (uint32_t)(word >> OWNER_SHIFT & OWNER_MASK);
+}
+
+/* The same claim in another state. */
+static uint64_t word_in(uint64_t word, enum idem_state state, uint32_t owner)
+{
+    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)owner << OWNER_SHIFT | (uint64_t)state;
+}
+
+static bool is_shown(uint64_t word)
+{
+    return state_of(word) != IDEM_STATE_FREE && state_of(word) != IDEM_STATE_WRITING;
+}
+
+/* What has no owner ends with its time. */
+static bool is_over(uint64_t word, uint64_t until_ms, uint64_t now_ms)
+{
+    return (state_of(word) == IDEM_STATE_DONE || state_of(word) == IDEM_STATE_LOST) &&
+           now_ms >= until_ms;
+}
+
+/* --- places --- */
+
+static struct idem_head *head_at(const struct idem *idem, uint32_t place)
+{
+    return (struct idem_head *)((char *)idem + idem->heads) + place;
+}
+
+static struct idem_body *body_at(const struct idem *idem, uint32_t place)
+{
+    return (struct idem_body *)((char *)idem + idem->bodies) + place;
+}
+
+/* The places where a key may be: two buckets, or one if they fall together. */
+struct places {
+    uint32_t first[2];
+    unsigned num;
+};
+
+static struct places places_of(const struct idem *idem, const struct idem_key *key)
+{
+    uint32_t a = (uint32_t)(key->hash[0] & idem->bucket_mask) * IDEM_WAYS;
+    uint32_t b = (uint32_t)(key->hash[1] & idem->bucket_mask) * IDEM_WAYS;
+
+    return (struct places){.first = {a, b}, .num = a == b ? IDEM_WAYS : KEY_PLACES};
+}
+
+static uint32_t nth_place(const struct places *places, unsigned n)
+{
+    return places->first[n / IDEM_WAYS] + n % IDEM_WAYS;
+}
+
+static bool is_key(const struct idem_key *key)
+{
+    return key->hash[0] != 0 || key->hash[1] != 0;
+}
+
+/* An entry as it was at one moment. */
+struct sight {
+    uint64_t word, request, until_ms;
+};
+
+/* Whether this place shows the key. `sight->word` is the place's word in any case. */
+static bool see(const struct idem *idem, uint32_t place, const struct idem_key *key,
+                struct sight *sight)
+{
+    const struct idem_head *h = head_at(idem, place);
+
+    for (;;) {
+        sight->word = look(&h->word);
+        if (!is_shown(sight->word) || peek(&h->key[0]) != key->hash[0] ||
+            peek(&h->key[1]) != key->hash[1])
+            return false;
+        sight->request = peek(&h->request);
+        sight->until_ms = peek(&h->until_ms);
+        if (look(&h->word) == sight->word)
+            return true;
+    }
+}
+
+/* --- what an entry carries --- */
+
+static void write_words(_Atomic uint64_t *words, const void *bytes, size_t len)
+{
+    for (size_t i = 0; i * 8 < len; i++) {
+        uint64_t word = 0;
+
+        memcpy(&word, (const char *)bytes + i * 8, len - i * 8 < 8 ? len - i * 8 : 8);
+        put(&words[i], word);
+    }
+}
+
+static void read_words(const _Atomic uint64_t *words, void *bytes, size_t len)
+{
+    for (size_t i = 0; i * 8 < len; i++) {
+        uint64_t word = peek(&words[i]);
+
+        memcpy((char *)bytes + i * 8, &word, len - i * 8 < 8 ? len - i * 8 : 8);
+    }
+}
+
+static void write_head(struct idem *idem, uint32_t place, const struct idem_key *key,
+                       uint64_t request, const char *nonce, uint64_t until_ms)
+{
+    struct idem_head *h = head_at(idem, place);
+    char text[IDEM_NONCE_MAX + 8] = "";
+
+    memcpy(text, nonce, strnlen(nonce, IDEM_NONCE_MAX));
+    put(&h->key[0], key->hash[0]);
+    put(&h->key[1], key->hash[1]);
+    put(&h->request, request);
+    put(&h->until_ms, until_ms);
+    put(&h->deployment, 0);
+    write_words(body_at(idem, place)->nonce, text, sizeof(text));
+}
+
+/* Returns false when it is another one by now. */
+static bool read_answer(const struct idem *idem, uint32_t place, uint64_t word,
+                        struct idem_answer *answer)
+{
+    const struct idem_head *h = head_at(idem, place);
+    const struct idem_body *b = body_at(idem, place);
+    bool done = state_of(word) == IDEM_STATE_DONE;
+
+    answer->deployment = (uint32_t)peek(&h->deployment);
+    answer->status = done ? (int)peek(&h->status) : 0;
+    answer->len = done ? (size_t)peek(&h->len) : 0;
+    if (answer->len > IDEM_ANSWER_MAX)
+        answer->len = 0; /* torn; the word will tell */
+    read_words(b->nonce, answer->nonce, sizeof(answer->nonce));
+    answer->nonce[IDEM_NONCE_MAX] = '\0';
+    answer->id[0] = '\0';
+    if (done) {
+        read_words(b->id, answer->id, sizeof(answer->id));
+        answer->id[IDEM_ID_MAX] = '\0';
+        read_words(b->body, answer->body, answer->len);
+    }
+    return look(&h->word) == word;
+}
+
+/* --- the region --- */
+
+static uint64_t round_up(uint64_t bytes)
+{
+    return (bytes + IDEM_PAGE - 1) / IDEM_PAGE * IDEM_PAGE;
+}
+
+int idem_new(uint32_t entries, struct idem **out)
+{
+    uint64_t heads = round_up(sizeof(struct idem)), bodies, size, buckets = 1;
+    struct idem *idem;
+
+    if (entries == 0 || entries > MAX_ENTRIES)
+        return ERR_INVALID;
+    while (buckets * IDEM_WAYS < entries)
+        buckets *= 2;
+    bodies = heads + round_up(buckets * IDEM_WAYS * sizeof(struct idem_head));
+    size = bodies + buckets * IDEM_WAYS * sizeof(struct idem_body);
+    idem = shm_new(size);
+    if (idem == NULL)
+        return ERR_NOMEM;
+    idem->magic = IDEM_MAGIC;
+    idem->layout = IDEM_LAYOUT;
+    idem->size = size;
+    idem->bucket_mask = buckets - 1;
+    idem->num_places = buckets * IDEM_WAYS;
+    idem->heads = heads;
+    idem->bodies = bodies;
+    idem->since_ms = clock_now_ms();
+    *out = idem;
+    return 0;
+}
+
+void idem_free(struct idem *idem)
+{
+    if (idem != NULL)
+        shm_free(idem, idem->size);
+}
+
+struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    struct idem_key key = {0};
+
+    if (ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+        EVP_DigestUpdate(ctx, &kind, sizeof(kind)) == 1 &&
+        EVP_DigestUpdate(ctx, &owner, sizeof(owner)) == 1 &&
+        EVP_DigestUpdate(ctx, text, len) == 1 && EVP_DigestFinal_ex(ctx, digest, NULL) == 1)
+        memcpy(key.hash, digest, sizeof(key.hash));
+    EVP_MD_CTX_free(ctx);
+    return key;
+}
+
+/* --- looking up --- */
+
+/* What to say about an entry that shows the key. Returns false when it has changed meanwhile. */
+static bool tell(const struct idem *idem, uint32_t place, const struct sight *sight,
+                 uint64_t request, struct idem_answer *answer, enum idem_found *found)
+{
+    enum idem_state state = state_of(sight->word);
+
+    *found = IDEM_RUNNING;
+    if (sight->request != request) {
+        *found = IDEM_MISMATCH;
+        return true;
+    }
+    if (state != IDEM_STATE_DONE && state != IDEM_STATE_LOST)
+        return true;
+    *found = state == IDEM_STATE_DONE ? IDEM_DONE : IDEM_LOST;
+    return read_answer(idem, place, sight->word, answer);
+}
+
+/* The key's entry, if there is one whose time is not over; then what to say about it. */
+static bool find(const struct idem *idem, const struct idem_key *key, uint64_t request,
+                 uint64_t now_ms, struct idem_answer *answer, enum idem_found *found)
+{
+    struct places places = places_of(idem, key);
+
+    for (unsigned i = 0; i < places.num; i++) {
+        uint32_t place = nth_place(&places, i);
+        struct sight sight;
+
+        while (see(idem, place, key, &sight) && !is_over(sight.word, sight.until_ms, now_ms)) {
+            if (tell(idem, place, &sight, request, answer, found))
+                return true;
+        }
+    }
+    return false;
+}
+
+enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, uint64_t request,
+                          uint64_t now_ms, struct idem_answer *answer)
+{
+    enum idem_found found;
+
+    return is_key(key) && find(idem, key, request, now_ms, answer, &found) ? found : IDEM_NEW;
+}
+
+/* --- beginning --- */
+
+/* How gladly a place is taken, 0: not at all. */
+static uint64_t worth_of(const struct idem *idem, uint32_t place, uint64_t now_ms, uint64_t *word)
+{
+    const struct idem_head *h = head_at(idem, place);
+    uint64_t until_ms;
+
+    *word = look(&h->word);
+    until_ms = peek(&h->until_ms);
+    if (state_of(*word) == IDEM_STATE_FREE || is_over(*word, until_ms, now_ms))
+        return UINT64_MAX;
+    if (state_of(*word) != IDEM_STATE_DONE)
+        return 0;
+    return until_ms < UINT64_MAX - 1 ? UINT64_MAX - 1 - until_ms : 1;
+}
+
+/* The best place of one bucket. Returns how many of it are to be had for nothing. */
+static unsigned best_of(const struct idem *idem, uint32_t first, uint64_t now_ms, uint32_t *place,
+                        uint64_t *word, uint64_t *worth)
+{
+    unsigned free_places = 0;
+
+    *worth = 0;
+    for (uint32_t p = first; p < first + IDEM_WAYS; p++) {
+        uint64_t w, value = worth_of(idem, p, now_ms, &w);
+
+        free_places += value == UINT64_MAX;
+        if (value > *worth) {
+            *place = p;
+            *word = w;
+            *worth = value;
+        }
+    }
+    return free_places;
+}
+
+/* Take a place: in the emptier of the two buckets, else the one that is given up with the least
+ * regret. Each failure means that somebody else got on, so that it is not tried for ever only
+ * because somebody might. */
+static bool take_place(struct idem *idem, uint32_t owner, const struct places *places,
+                       uint64_t now_ms, uint32_t *place, uint64_t *word)
+{
+    for (unsigned round = 0; round < 2 * KEY_PLACES; round++) {
+        uint64_t old = 0, worth, other_old = 0, other_worth = 0;
+        uint32_t other = 0;
+        unsigned room = best_of(idem, places->first[0], now_ms, place, &old, &worth);
+
+        if (places->num > IDEM_WAYS) {
+            unsigned other_room =
+                best_of(idem, places->first[1], now_ms, &other, &other_old, &other_worth);
+
+            if (other_room > room || (other_room == room && other_worth > worth)) {
+                *place = other;
+                old = other_old;
+                worth = other_worth;
+            }
+        }
+        if (worth == 0)
+            return false;
+        *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), IDEM_STATE_WRITING, owner);
+        if (!swap(&head_at(idem, *place)->word, &old, *word))
+            continue;
+        if (worth != UINT64_MAX)
+            atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
+        return true;
+    }
+    return false;
+}
+
+/* Whether another place does not stand in the way of what is CLAIMED at `own`; it is put out of it
+ * where that may be. */
+static bool make_way(struct idem *idem, uint32_t place, uint32_t own, const struct idem_key *key,
+                     uint64_t now_ms)
+{
+    struct sight sight;
+
+    while (see(idem, place, key, &sight)) {
+        bool beaten = state_of(sight.word) == IDEM_STATE_CLAIMED && place > own;
+
+        if (!beaten && !is_over(sight.word, sight.until_ms, now_ms))
+            return false;
+        if (swap(&head_at(idem, place)->word, &sight.word,
+                 word_in(sight.word, IDEM_STATE_FREE, 0)))
+            return true;
+    }
+    return true;
+}
+
+/* From CLAIMED to RUNNING, if the key is nobody else's. Of two that do this at once at least one
+ * sees the other, because each shows itself before it looks; only these words are in one order for
+ * all (sequentially consistent), nothing else needs that. */
+static bool prevail(struct idem *idem, const struct places *places, uint32_t own,
+                    const struct idem_key *key, uint64_t now_ms, uint64_t *word)
+{
+    uint64_t claimed = *word;
+
+    *word = word_in(claimed, IDEM_STATE_RUNNING, owner_of(claimed));
+    for (unsigned i = 0; i < places->num; i++) {
+        uint32_t place = nth_place(places, i);
+
+        if (place != own && !make_way(idem, place, own, key, now_ms)) {
+            swap(&head_at(idem, own)->word, &claimed, word_in(claimed, IDEM_STATE_FREE, 0));
+            return false;
+        }
+    }
+    return swap(&head_at(idem, own)->word, &claimed, *word);
+}
+
+enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                           uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
+                           struct idem_claim *claim, struct idem_answer *answer)
+{
+    struct places places = places_of(idem, key);
+
+    assert(owner < IDEM_MAX_OWNERS);
+    memset(claim, 0, sizeof(*claim));
+    if (!is_key(key))
+        return IDEM_FULL;
+    for (int round = 0; round < BEGIN_ROUNDS; round++) {
+        enum idem_found found;
+        uint32_t place;
+        uint64_t word;
+
+        if (find(idem, key, request, now_ms, answer, &found))
+            return found;
+        if (!take_place(idem, owner, &places, now_ms, &place, &word))
+            return IDEM_FULL;
+        write_head(idem, place, key, request, nonce, now_ms + keep_ms);
+        word = word_in(word, IDEM_STATE_CLAIMED, owner);
+        publish(&head_at(idem, place)->word, word);
+        if (prevail(idem, &places, place, key, now_ms, &word)) {
+            *claim = (struct idem_claim){.place = place + 1, .word = word};
+            return IDEM_NEW;
+        }
+    }
+    return IDEM_RUNNING;
+}
+
+bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                    struct idem_claim *claim)
+{
+    struct places places = places_of(idem, key);
+
+    assert(owner < IDEM_MAX_OWNERS);
+    memset(claim, 0, sizeof(*claim));
+    for (unsigned i = 0; i < places.num && is_key(key); i++) {
+        uint32_t place = nth_place(&places, i);
+        struct sight sight;
+        uint64_t held;
+
+        if (!see(idem, place, key, &sight) || state_of(sight.word) != IDEM_STATE_LOST)
+            continue;
+        held = word_in(sight.word, IDEM_STATE_SENT, owner);
+        if (!swap(&head_at(idem, place)->word, &sight.word, held))
+            return false;
+        *claim = (struct idem_claim){.place = place + 1, .word = held};
+        return true;
+    }
+    return false;
+}
+
+/* --- from there on: the owner's --- */
+
+/* End what is held, one way or the other; nobody but its owner does, and the master once that is
+ * dead. */
+static void end(struct idem *idem, struct idem_claim *claim, enum idem_state state)
+{
+    uint64_t word = claim->word;
+
+    if (claim->place != 0)
+        swap(&head_at(idem, claim->place - 1)->word, &word,
+             word_in(word, state, state == IDEM_STATE_FREE ? 0 : OWNER_NOBODY));
+    memset(claim, 0, sizeof(*claim));
+}
+
+static bool is_held(const struct idem *idem, const struct idem_claim *claim)
+{
+    return claim->place != 0 && look(&head_at(idem, claim->place - 1)->word) == claim->word;
+}
+
+bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment)
+{
+    struct idem_head *h;
+    uint64_t sent, word = claim->word;
+
+    if (!is_held(idem, claim))
+        return false;
+    h = head_at(idem, claim->place - 1);
+    put(&h->deployment, deployment);
+    sent = word_in(word, IDEM_STATE_SENT, owner_of(word));
+    if (word != sent && !swap(&h->word, &word, sent))
+        return false;
+    claim->word = sent;
+    return true;
+}
+
+void idem_answer(struct idem *idem, struct idem_claim *claim, const struct idem_answer *answer)
+{
+    char id[IDEM_ID_MAX + 1] = "";
+    struct idem_head *h;
+    struct idem_body *b;
+
+    assert(answer->len <= IDEM_ANSWER_MAX);
+    if (is_held(idem, claim)) {
+        h = head_at(idem, claim->place - 1);
+        b = body_at(idem, claim->place - 1);
+        put(&h->deployment, answer->deployment);
+        put(&h->status, (uint32_t)answer->status);
+        put(&h->len, answer->len);
+        memcpy(id, answer->id, strnlen(answer->id, IDEM_ID_MAX));
+        write_words(b->id, id, sizeof(id));
+        write_words(b->body, answer->body, answer->len);
+        end(idem, claim, IDEM_STATE_DONE);
+    }
+    memset(claim, 0, sizeof(*claim));
+}
+
+void idem_forget(struct idem *idem, struct idem_claim *claim)
+{
+    end(idem, claim, IDEM_STATE_FREE);
+}
+
+void idem_lose(struct idem *idem, struct idem_claim *claim)
+{
+    end(idem, claim,
+        state_of(claim->word) == IDEM_STATE_SENT ? IDEM_STATE_LOST : IDEM_STATE_FREE);
+}
+
+/* --- the master's --- */
+
+uint32_t idem_undo_owner(struct idem *idem, uint32_t owner)
+{
+    uint32_t lost = 0;
+
+    for (uint32_t place = 0; place < idem->num_places; place++) {
+        uint64_t word = look(&head_at(idem, place)->word);
+        bool sent = state_of(word) == IDEM_STATE_SENT;
+
+        if (state_of(word) == IDEM_STATE_FREE || owner_of(word) != owner)
+            continue;
+        if (swap(&head_at(idem, place)->word, &word,
+                 sent ? word_in(word, IDEM_STATE_LOST, OWNER_NOBODY)
+                      : word_in(word, IDEM_STATE_FREE, 0)))
+            lost += sent;
+    }
+    return lost;
+}
+
+uint64_t idem_evicted(const struct idem *idem)
+{
+    return atomic_load_explicit(&idem->shared.evicted, memory_order_relaxed);
+}
+
+uint64_t idem_since_ms(const struct idem *idem)
+{
+    return idem->since_ms;
+}

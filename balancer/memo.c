@@ -1,0 +1,193 @@
+/* See memo.h. The region is a header and buckets of four entries, an entry is a cache line. All
+ * words are read and written one by one and in any order; what does not fit together does not have
+ * the checksum. */
+#include "balancer/memo.h"
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "common/shm.h"
+
+#define MEMO_MAGIC  0x4d4d5154u /* "TQMM" */
+#define MEMO_LAYOUT 1u
+#define CACHE_LINE  64
+#define WAYS        4u /* places of a key */
+#define MAX_ENTRIES (1u << 24)
+
+struct entry {
+    alignas(CACHE_LINE) _Atomic uint64_t key; /* 0: empty */
+    _Atomic uint64_t time_ms;                 /* of the memo_put() */
+    _Atomic uint64_t value[MEMO_WORDS];
+    _Atomic uint64_t sum; /* of all the others */
+};
+
+struct memo {
+    uint32_t magic;
+    uint32_t layout; /* raise it with any change of the region */
+    uint64_t size;   /* bytes, the whole region */
+    uint64_t bucket_mask;
+    alignas(CACHE_LINE) struct entry entries[];
+};
+
+/* An entry as it was read, torn or not. */
+struct copy {
+    uint64_t key, time_ms, value[MEMO_WORDS], sum;
+};
+
+static_assert(sizeof(struct entry) == CACHE_LINE, "layout of the memo region");
+static_assert(sizeof(struct memo) == CACHE_LINE, "layout of the memo region");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
+
+static uint64_t look(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+/* One word more: the two halves of a product of 128 bits, folded. */
+static uint64_t mix(uint64_t sum, uint64_t word)
+{
+    unsigned __int128 product = (unsigned __int128)(sum ^ UINT64_C(0x9e3779b97f4a7c15)) *
+                                (word ^ UINT64_C(0xbf58476d1ce4e5b9));
+
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* A chain, so that each word's place counts. A product loses what it is multiplied with when one
+ * side is 0; the added word keeps it. */
+static uint64_t sum_of(uint64_t key, uint64_t time_ms, const uint64_t value[MEMO_WORDS])
+{
+    uint64_t sum = mix(key, time_ms) + time_ms;
+
+    for (unsigned i = 0; i < MEMO_WORDS; i++)
+        sum = mix(sum, value[i]) + value[i];
+    return sum;
+}
+
+static struct entry *bucket_of(const struct memo *memo, uint64_t key)
+{
+    return (struct entry *)memo->entries + (key & memo->bucket_mask) * WAYS;
+}
+
+/* Returns whether the copy is whole. */
+static bool read_entry(const struct entry *e, struct copy *copy)
+{
+    copy->key = look(&e->key);
+    copy->time_ms = look(&e->time_ms);
+    for (unsigned i = 0; i < MEMO_WORDS; i++)
+        copy->value[i] = look(&e->value[i]);
+    copy->sum = look(&e->sum);
+    return copy->key != 0 && copy->sum == sum_of(copy->key, copy->time_ms, copy->value);
+}
+
+int memo_new(uint32_t entries, struct memo **out)
+{
+    uint64_t places = WAYS, size;
+    struct memo *memo;
+
+    if (entries == 0 || entries > MAX_ENTRIES)
+        return ERR_INVALID;
+    while (places < entries)
+        places *= 2;
+    size = sizeof(*memo) + places * sizeof(struct entry);
+    memo = shm_new(size);
+    if (memo == NULL)
+        return ERR_NOMEM;
+    memo->magic = MEMO_MAGIC;
+    memo->layout = MEMO_LAYOUT;
+    memo->size = size;
+    memo->bucket_mask = places / WAYS - 1;
+    *out = memo;
+    return 0;
+}
+
+void memo_free(struct memo *memo)
+{
+    if (memo != NULL)
+        shm_free(memo, memo->size);
+}
+
+uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len)
+{
+    uint64_t h = mix(mix(kind, len) + kind, place) + place, word;
+
+    for (; len >= sizeof(word); text += sizeof(word), len -= sizeof(word)) {
+        memcpy(&word, text, sizeof(word));
+        h = mix(h, word) + word;
+    }
+    word = 0;
+    if (len > 0)
+        memcpy(&word, text, len);
+    h = mix(mix(h, word) + word, UINT64_C(0x94d049bb133111eb));
+    return h != 0 ? h : 1;
+}
+
+/* Where to write: see memo_put(). */
+static struct entry *place_for(struct memo *memo, uint64_t key)
+{
+    struct entry *bucket = bucket_of(memo, key), *best = NULL;
+    uint64_t best_ms = UINT64_MAX;
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        struct copy copy;
+        uint64_t time_ms = read_entry(&bucket[i], &copy) ? copy.time_ms : 0;
+
+        if (copy.key == key)
+            return &bucket[i];
+        if (time_ms < best_ms || best == NULL) {
+            best = &bucket[i];
+            best_ms = time_ms;
+        }
+    }
+    return best;
+}
+
+void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS], uint64_t now_ms)
+{
+    struct entry *bucket = bucket_of(memo, key), *e = place_for(memo, key);
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        /* There twice if two wrote it at the same time: the older one must not come back. */
+        if (&bucket[i] != e && look(&bucket[i].key) == key)
+            put(&bucket[i].key, 0);
+    }
+    put(&e->key, key);
+    put(&e->time_ms, now_ms);
+    for (unsigned i = 0; i < MEMO_WORDS; i++)
+        put(&e->value[i], value[i]);
+    put(&e->sum, sum_of(key, now_ms, value));
+}
+
+bool memo_get(const struct memo *memo, uint64_t key, uint64_t max_age_ms, uint64_t now_ms,
+              uint64_t value[MEMO_WORDS])
+{
+    const struct entry *bucket = bucket_of(memo, key);
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        struct copy copy;
+
+        if (look(&bucket[i].key) != key || !read_entry(&bucket[i], &copy) || copy.key != key)
+            continue;
+        if (max_age_ms != 0 && now_ms > copy.time_ms && now_ms - copy.time_ms > max_age_ms)
+            continue;
+        memcpy(value, copy.value, sizeof(copy.value));
+        return true;
+    }
+    return false;
+}
+
+void memo_drop(struct memo *memo, uint64_t key)
+{
+    struct entry *bucket = bucket_of(memo, key);
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        if (look(&bucket[i].key) == key)
+            put(&bucket[i].key, 0);
+    }
+}
