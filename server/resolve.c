@@ -183,19 +183,131 @@ static void nowhere(struct failure *why)
                "AZURE_API_BASE, or list deployments in model_list.");
 }
 
+/* --- lists --- */
+
+struct chosen {            /* accounts of the groups that a list was asked for */
+    uint32_t *deployments; /* one of each */
+    uint32_t num;
+    bool named; /* some group was */
+};
+
+/* The names of all groups, as far as there is room: "'a', 'b'". */
+static void known_models(const struct table *table, char *out, size_t size)
+{
+    size_t at = 0;
+
+    out[0] = '\0';
+    for (uint32_t g = 0; g < table_num_groups(table) && at + 80 < size; g++)
+        at += (size_t)snprintf(out + at, size - at, "%s'%.64s'", g > 0 ? ", " : "",
+                               table_group_name(table, g));
+}
+
+/* Add the accounts of one group. A name that no group has would otherwise be a filter that lets
+ * everything pass; without groups there is nothing to filter by.
+ * @return false: `why` says what is wrong with it */
+static bool choose_group(const struct relay *relay, const char *param, const char *name, size_t len,
+                         struct chosen *chosen, struct failure *why)
+{
+    const struct worker *w = relay->worker;
+    uint32_t group = table_find_group(w->table, name, len), members;
+    const uint32_t *list;
+    char known[512];
+
+    if (table_num_groups(w->table) == 0)
+        return true;
+    if (group == MODEL_NO_INDEX) {
+        known_models(w->table, known, sizeof(known));
+        relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
+                   "The model '%.*s' is not served here. Known models: %s.",
+                   len < 128 ? (int)len : 128, name, known);
+        return false;
+    }
+    chosen->named = true;
+    list = table_group_members(w->table, group, &members);
+    for (uint32_t i = 0; i < members; i++)
+        if (provider_matches(relay, list[i]))
+            add_account(w, list[i], chosen->deployments, &chosen->num);
+    return true;
+}
+
+/* The groups of a text like "a, b". */
+static bool choose_groups(const struct relay *relay, const char *text, struct chosen *chosen,
+                          struct failure *why)
+{
+    while (*text != '\0') {
+        size_t len = strcspn(text, ","), from = strspn(text, " ");
+        size_t to = len;
+
+        while (to > from && text[to - 1] == ' ')
+            to--;
+        if (to > from &&
+            !choose_group(relay, "target_model_names", text + from, to - from, chosen, why))
+            return false;
+        text += len + (text[len] == ',');
+    }
+    return true;
+}
+
+/* Each `target_model_names` of the query: LiteLLM's comma-separated text, or one name each time. */
+static bool choose_targets(const struct relay *relay, struct chosen *chosen, struct failure *why)
+{
+    static const char *const names[] = {"target_model_names", "target_model_names[]"};
+    char text[4 * ROUTE_NAME_MAX];
+
+    for (size_t at = 0; at < relay->query_len;) {
+        const char *pair = relay->query + at;
+        const char *amp = memchr(pair, '&', relay->query_len - at);
+        size_t len = amp != NULL ? (size_t)(amp - pair) : relay->query_len - at;
+
+        for (size_t i = 0; i < 2; i++) {
+            if (!route_query_has(pair, len, names[i]))
+                continue;
+            if (route_query(pair, len, names[i], text, sizeof(text)) < 0) {
+                relay_fill(why, 400, "invalid_request_error", "invalid_value", "target_model_names",
+                           "Invalid value for 'target_model_names'.");
+                return false;
+            }
+            if (!choose_groups(relay, text, chosen, why))
+                return false;
+        }
+        at += len + 1;
+    }
+    return true;
+}
+
+/* The accounts of the groups asked for, if some were; else all that may hold something.
+ * @return false: `why` says what to answer */
+static bool list_accounts(const struct relay *relay, uint32_t *out, uint32_t *num,
+                          struct failure *why)
+{
+    struct chosen chosen = {.deployments = out};
+    const char *model = relay->hints.model;
+
+    if ((model[0] != '\0' && !choose_group(relay, "model", model, strlen(model), &chosen, why)) ||
+        !choose_targets(relay, &chosen, why))
+        return false;
+    *num = chosen.named ? chosen.num : all_accounts(relay, out);
+    if (*num > 0)
+        return true;
+    if (chosen.named)
+        relay_fill(why, 400, "invalid_request_error", "model_not_found", "model",
+                   "No deployment of the models asked for is one of provider '%s'.",
+                   provider_name(relay->hints.provider));
+    else
+        nowhere(why);
+    return false;
+}
+
 bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
 {
     struct failure why;
 
     if (provider_is_usable(relay, &why)) {
         *out = new_list(relay);
-        *num = *out != NULL ? all_accounts(relay, *out) : 0;
-        if (*num > 0)
-            return true;
         if (*out == NULL)
             out_of_memory(&why);
-        else
-            nowhere(&why);
+        else if (list_accounts(relay, *out, num, &why))
+            return true;
         free(*out);
     }
     relay_failure(relay, &why);
@@ -263,13 +375,9 @@ void target_deinit(struct target *target)
  * not hours later. */
 static void unknown_model(const struct relay *relay, const char *model, struct failure *why)
 {
-    const struct table *table = relay->worker->table;
-    char known[512] = "";
-    size_t at = 0;
+    char known[512];
 
-    for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
-        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "",
-                               table_group_name(table, g));
+    known_models(relay->worker->table, known, sizeof(known));
     relay_fill(why, 400, "invalid_request_error", "model_not_found", "file",
                "The file's body.model '%.128s' is not served here. Known models: %s.", model,
                known);
