@@ -55,7 +55,8 @@ struct inherit {
     struct state *state;
     struct quota *quota; /* same columns */
     struct slots *slots; /* same columns */
-    struct memo *memo;   /* this and the next: the same for all generations */
+    struct memo *memo;   /* this and the next two: the same for all generations */
+    struct memo *places; /* how far lists were read: listing_places.h */
     struct idem *idem;
     const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes; /* [table_num_deployments()], shared memory */

@@ -1,0 +1,436 @@
+/* One account of a list being read: page by page until it has given enough, said that it has no
+ * more, or used its time. Pages are read in slices, one slice of the whole list in each turn of the
+ * loop, so that other clients do not wait for long ones. */
+#include "server/listing_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/upstream/normal.h"
+#include "server/ledger.h"
+
+#define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
+#define ASK_GROWTH 4   /* of the pages that are passed over on the way to the cursor */
+
+static const struct failure unreadable = {.status = 502,
+                                          .type = "server_error",
+                                          .code = "bad_upstream_answer",
+                                          .message = "The provider's list could not be read.",
+                                          .retry_after_ms = -1};
+static const struct failure no_paging = {
+    .status = 502,
+    .type = "server_error",
+    .code = "bad_upstream_answer",
+    .message = "The provider says that its list goes on, but does not give what follows.",
+    .retry_after_ms = -1};
+static const struct failure late = {.status = 504,
+                                    .type = "server_error",
+                                    .code = "upstream_timeout",
+                                    .message = "The account did not list its objects in time.",
+                                    .retry_after_ms = -1};
+static const struct failure no_memory = {.status = 500,
+                                         .type = "server_error",
+                                         .code = "out_of_memory",
+                                         .message = "The gateway is out of memory.",
+                                         .retry_after_ms = -1};
+
+static void read_page(struct reader *r);
+
+static struct listing_source *source_of(const struct reader *r)
+{
+    return &r->list->sources[r->index];
+}
+
+/* Azure's dated files list knows no paging: it is always whole (reference 2.4). */
+static bool is_paged(const struct reader *r)
+{
+    const struct model_account *account = worker_account(r->list->worker, r->deployment);
+
+    return !(account->provider == PROVIDER_AZURE && account->api_version != NULL &&
+             r->list->question.kind == ID_FILE);
+}
+
+static bool holds_cursor(const struct reader *r)
+{
+    return r->list->cursor.set && r->list->cursor.source == r->index;
+}
+
+/* --- its end --- */
+
+static void reader_done(struct reader *r)
+{
+    struct listing *l = r->list;
+
+    r->done = true;
+    for (size_t i = 0; i < l->num; i++)
+        if (!l->readers[i].done)
+            return;
+    listing_finish(l);
+}
+
+/* It broke off: what it gave before that is good, and the answer ends there. */
+static void reader_failed(struct reader *r, const struct failure *failure)
+{
+    r->failed = source_of(r)->broken = true;
+    r->failure = *failure;
+    reader_done(r);
+}
+
+/* What `after` names is not there any more: deleted since it was shown. What is behind it is found
+ * by its time. */
+static bool read_from_top(struct reader *r)
+{
+    if (r->after[0] == '\0' || r->pages > 0 || r->from_top || !r->list->cursor.set)
+        return false;
+    r->after[0] = r->begin[0] = '\0';
+    r->from_top = true;
+    read_page(r);
+    return true;
+}
+
+/* --- objects --- */
+
+/* Whether an object belongs behind the cursor. What a list that came whole holds is sorted and
+ * trimmed at its end. */
+static bool is_behind(const struct reader *r, int64_t created_at)
+{
+    const struct listing *l = r->list;
+
+    if (!is_paged(r))
+        return true;
+    if (holds_cursor(r) && r->from_top)
+        return listing_may_be_behind(&l->cursor, created_at, l->question.ascending);
+    return listing_is_behind(&l->cursor, r->index, created_at, l->question.ascending);
+}
+
+/* Whether the caller may see the object, and what the quota ledger learns from it. A File has no
+ * place upstream that could say whose it is: only the master key lists files. */
+static bool look_at(const struct listing *l, const struct json *object)
+{
+    const struct inherit *inherit = l->worker->inherit;
+    struct marker marker;
+    bool marked;
+
+    if (l->question.kind == ID_FILE)
+        return l->relay->owner == 0;
+    marked = ledger_marker(inherit->seals, object, &marker);
+    if (marked)
+        (void)ledger_observe(inherit, l->worker->slot, object, &marker,
+                             loop_now_ms(l->worker->loop));
+    return l->relay->owner == 0 || (marked && marker.owner == l->relay->owner);
+}
+
+/* The cursor is on the very page that was to begin behind it: the provider ignored `after`, and
+ * what came before the cursor was shown already. */
+static void begin_behind_cursor(struct reader *r)
+{
+    source_of(r)->num = r->page_from;
+}
+
+static int take_object(struct reader *r, const char *text, size_t len)
+{
+    struct listing *l = r->list;
+    struct json_error error;
+    struct json *object = json_parse(l->scratch, text, len, &error);
+    const char *id = json_get_str(object, "id");
+    int64_t created_at;
+    bool shown;
+
+    if (object == NULL)
+        return ERR_SYNTAX;
+    if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(r->last))
+        return 0;
+    memcpy(r->last, id, strlen(id) + 1);
+    if (is_paged(r) && strcmp(id, r->after) == 0) {
+        begin_behind_cursor(r);
+        return 0;
+    }
+    shown = look_at(l, object);
+    created_at = listing_created_at(l, l->scratch, object);
+    if (!is_behind(r, created_at)) {
+        if (source_of(r)->num == 0)
+            memcpy(r->skipped, id, strlen(id) + 1);
+        return 0;
+    }
+    return shown ? listing_source_add(source_of(r), created_at, id, text, len) : 0;
+}
+
+/* --- pages --- */
+
+/* What stands in front of another account's cursor. */
+static void drop_in_front(struct reader *r)
+{
+    const struct listing *l = r->list;
+    struct listing_source *s = source_of(r);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->num; i++)
+        if (listing_is_behind(&l->cursor, r->index, s->items[i].created_at, l->question.ascending))
+            s->items[kept++] = s->items[i];
+    s->num = kept;
+}
+
+/* When the object of this id was made. @return false: it is not in the list */
+static bool find_time(const struct listing_source *s, const char *id, int64_t *out)
+{
+    for (size_t i = 0; i < s->num; i++) {
+        if (strcmp(listing_source_id(s, i), id) != 0)
+            continue;
+        *out = s->items[i].created_at;
+        return true;
+    }
+    return false;
+}
+
+/* A list that came whole: sort it, and begin behind the cursor, which may be missing in it: deleted
+ * since, or of another purpose. */
+static void end_whole(struct reader *r, bool more)
+{
+    struct listing *l = r->list;
+    struct listing_source *s = source_of(r);
+    bool ascending = l->question.ascending;
+    int64_t cursor_time = l->cursor.created_at;
+
+    listing_sort(s, ascending);
+    if (l->cursor.set && !holds_cursor(r)) {
+        drop_in_front(r);
+    } else if (r->after[0] != '\0') {
+        if (!l->cursor.set && !find_time(s, r->after, &cursor_time)) {
+            listing_fail_cursor(l);
+            return;
+        }
+        listing_trim(s, cursor_time, r->after, ascending);
+    }
+    if (more)
+        reader_failed(r, &no_paging);
+    else
+        reader_done(r);
+}
+
+/* A page was read. @param more  it is not the last one @param told  says the provider */
+static void end_part(struct reader *r, bool more, bool told)
+{
+    const struct listing *l = r->list;
+    size_t num = source_of(r)->num, max = l->question.kind == ID_FILE ? LISTING_MAX_FILES
+                                                                      : LISTING_MAX_BATCHES;
+    bool stuck = more && (r->last[0] == '\0' || strcmp(r->last, r->after) == 0);
+
+    if (r->last[0] == '\0' && r->expects && read_from_top(r))
+        return;
+    r->pages++;
+    /* Where nothing is filtered out, what the provider says of the rest is exact; else one more
+     * object than the page shows has to be found. */
+    r->more = more && told && num >= l->question.limit && l->relay->owner == 0;
+    if (!more || r->more || num > l->question.limit || (stuck && !told)) {
+        reader_done(r);
+    } else if (stuck || r->pages >= MAX_PAGES) {
+        reader_failed(r, &no_paging);
+    } else {
+        memcpy(r->after, r->last, sizeof(r->after));
+        if (num == 0)
+            r->ask = r->ask * ASK_GROWTH < max ? r->ask * ASK_GROWTH : max;
+        read_page(r);
+    }
+}
+
+/* A page that cannot be read to its end counts as none. */
+static void spoil_page(struct reader *r, const struct failure *failure)
+{
+    source_of(r)->num = r->page_from;
+    reader_failed(r, failure);
+}
+
+/* All objects of the page were taken. */
+static void end_page(struct reader *r)
+{
+    struct json_error error;
+    struct json_doc *doc = listing_scratch(r->list);
+    bool more = r->scan.num > 0, told;
+    struct json *root;
+
+    root = doc != NULL
+               ? json_parse(doc, strbuf_str(&r->scan.rest), r->scan.rest.len, &error)
+               : NULL;
+    if (!json_is(root, JSON_OBJECT) || normal_list_data(root) == NULL) {
+        spoil_page(r, doc == NULL ? &no_memory : &unreadable);
+        return;
+    }
+    told = json_bool(json_get(root, "has_more"), &more);
+    listing_scan_deinit(&r->scan);
+    if (is_paged(r))
+        end_part(r, more, told);
+    else
+        end_whole(r, told && more);
+}
+
+/* Look at some of the page's objects. @return false: the page has ended, or cannot be read (*rc) */
+static bool read_slice(struct reader *r, int *rc)
+{
+    size_t from = r->scan.at, len;
+    const char *text;
+
+    if (listing_scratch(r->list) == NULL) {
+        *rc = ERR_NOMEM;
+        return false;
+    }
+    while ((*rc = listing_scan_next(&r->scan, &text, &len)) > 0) {
+        *rc = take_object(r, text, len);
+        if (*rc != 0)
+            return false;
+        if (r->scan.at - from >= LISTING_SLICE_BYTES)
+            return true;
+    }
+    return false;
+}
+
+/* The next reader with a page to read; NULL: none. */
+static struct reader *next_turn(struct listing *l)
+{
+    for (size_t i = 1; i <= l->num; i++) {
+        size_t at = (l->turn + i) % l->num;
+
+        if (l->readers[at].page == NULL)
+            continue;
+        l->turn = at;
+        return &l->readers[at];
+    }
+    return NULL;
+}
+
+static void on_turn(struct loop_timer *timer)
+{
+    struct listing *l = timer->arg;
+    struct reader *r = next_turn(l);
+    int rc;
+    bool goes_on;
+
+    if (r == NULL)
+        return;
+    goes_on = read_slice(r, &rc);
+    if (!goes_on)
+        r->page = NULL;
+    /* Armed before the page ends, since that may end the list. */
+    if (loop_timer_start(l->worker->loop, timer, 0) != 0)
+        listing_fail_memory(l);
+    else if (!goes_on && rc == 0)
+        end_page(r);
+    else if (!goes_on)
+        spoil_page(r, rc == ERR_SYNTAX ? &unreadable : &no_memory);
+}
+
+static struct listing_text *keep_text(struct listing *l, const char *bytes, size_t len)
+{
+    struct listing_text *text = calloc(1, sizeof(*text));
+
+    if (text == NULL)
+        return NULL;
+    strbuf_add(&text->bytes, bytes, len);
+    text->next = l->texts;
+    l->texts = text;
+    return strbuf_failed(&text->bytes) ? NULL : text;
+}
+
+static void page_failed(struct reader *r, const struct attempt_result *result)
+{
+    struct listing *l = r->list;
+    int status = result->upstream->head.status;
+
+    /* What a provider says of a cursor it does not know is documented nowhere (reference 6). */
+    if ((status == 404 || status == 400) && read_from_top(r))
+        return;
+    if (status == 404 && l->num == 1 && r->pages == 0 && r->after[0] != '\0')
+        listing_fail_cursor(l);
+    else
+        reader_failed(r, &result->failure);
+}
+
+static void on_page(void *arg, const struct attempt_result *result)
+{
+    struct reader *r = arg;
+    struct listing *l = r->list;
+
+    r->attempt = NULL;
+    if (!result->ok) {
+        page_failed(r, result);
+        return;
+    }
+    r->page = keep_text(l, result->upstream->body, result->upstream->body_len);
+    l->slice.cb = on_turn;
+    l->slice.arg = l;
+    if (r->page == NULL || loop_timer_start(l->worker->loop, &l->slice, 0) != 0) {
+        r->page = NULL;
+        reader_failed(r, &no_memory);
+        return;
+    }
+    r->page_from = source_of(r)->num;
+    r->last[0] = '\0';
+    listing_scan_init(&r->scan, strbuf_str(&r->page->bytes), r->page->bytes.len);
+}
+
+static void list_query(const struct reader *r, struct strbuf *query)
+{
+    const struct listing_question *q = &r->list->question;
+
+    if (is_paged(r)) {
+        strbuf_addf(query, "limit=%zu", r->ask);
+        if (r->after[0] != '\0')
+            strbuf_addf(query, "&after=%s",
+                        r->after); /* ids are URL-safe: ids_open() checked, or the provider's own */
+        if (q->ascending)
+            strbuf_adds(query, "&order=asc");
+    }
+    if (q->purpose[0] != '\0')
+        strbuf_addf(query, "%spurpose=%s", query->len > 0 ? "&" : "", q->purpose);
+}
+
+static void read_page(struct reader *r)
+{
+    struct listing *l = r->list;
+    struct strbuf query = STRBUF_INIT;
+    uint64_t now_ms = loop_now_ms(l->worker->loop);
+    struct attempt_spec spec = {.deployment = r->deployment,
+                                .call = l->question.kind == ID_FILE ? CALL_FILE_LIST
+                                                                    : CALL_BATCH_LIST,
+                                .on_done = on_page,
+                                .arg = r};
+
+    if (now_ms >= l->deadline_ms) {
+        reader_failed(r, &late);
+        return;
+    }
+    list_query(r, &query);
+    spec.query = strbuf_str(&query);
+    spec.total_ms = (uint32_t)(l->deadline_ms - now_ms);
+    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->worker, &spec);
+    strbuf_deinit(&query);
+    if (r->attempt == NULL)
+        reader_failed(r, &no_memory);
+}
+
+void listing_reader_deinit(struct reader *r)
+{
+    if (r->attempt != NULL)
+        attempt_cancel(r->attempt);
+    listing_scan_deinit(&r->scan);
+}
+
+/* What one page is asked for: one more than the page shows tells whether there is more. */
+static size_t page_size(const struct listing_question *q)
+{
+    size_t max = q->kind == ID_FILE ? LISTING_MAX_FILES : LISTING_MAX_BATCHES;
+
+    return q->limit + 1 < max ? q->limit + 1 : max;
+}
+
+void listing_read(struct listing *l)
+{
+    size_t num = l->num;
+
+    l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
+    for (size_t i = 0; i < num; i++) {
+        l->readers[i].ask = page_size(&l->question);
+        memcpy(l->readers[i].begin, l->readers[i].after, sizeof(l->readers[i].begin));
+    }
+    for (size_t i = 0; i < num; i++) /* the last one to end finishes the list, and that frees `l` */
+        read_page(&l->readers[i]);
+}

@@ -1,0 +1,249 @@
+"""Walks through long merged lists: what a page costs, what happens to the list meanwhile, and accounts that fail under way."""
+
+import json
+import signal
+
+import pytest
+from harness import balanced_config, envelope
+from list_world import ACCOUNTS, Provider, lists_asked, mixed_config, mixed_sim_config, native, objects_asked, walk
+
+
+@pytest.fixture
+def world(make_sim):
+    return make_sim(mixed_sim_config())
+
+
+def fill(sim, what, rounds=20):
+    """In each round one object on each account, and a second later another one: equal times, and times of their own."""
+    made = []
+    for n in range(rounds):
+        for name in ACCOUNTS[n % 3:] + ACCOUNTS[:n % 3]:
+            provider = Provider(sim, name)
+            made.append((provider.new_file() if what == "files" else provider.new_batch())["id"])
+        if n % 2:
+            sim.advance(1000)
+    return made
+
+
+def backwards(gateway, target, ids, limit):
+    """The same pages, asked for from the last one to the first: none of them was prepared by the one before."""
+    pages = []
+    for at in reversed(range(0, len(ids), limit)):
+        after = f"&after={ids[at - 1]}" if at else ""
+        page = gateway.get(f"{target}{'&' if '?' in target else '?'}limit={limit}{after}").json()
+        assert page["has_more"] == (at + limit < len(ids)), (at, len(ids))
+        pages.insert(0, [o["id"] for o in page["data"]])
+    return [i for p in pages for i in p]
+
+
+@pytest.mark.parametrize("target", ["/v1/batches", "/v1/files", "/v1/files?order=asc", "/v1/files?purpose=batch"])
+def test_a_page_deep_down_asks_each_account_once_and_no_object(world, start, target):
+    what = "files" if "files" in target else "batches"
+    made = fill(world, what)
+    gateway = start(mixed_config(world), sim=world)
+    asked = {name: 0 for name in ACCOUNTS}
+
+    def count(number, page):
+        for name in ACCOUNTS:
+            now = len(lists_asked(world, name))
+            assert now - asked[name] <= 1, f"page {number} asked {name} {now - asked[name]} times"
+            asked[name] = now
+
+    seen = walk(gateway, target, 4, count)
+    if what == "batches":
+        assert sorted(native(i) for i in seen) == sorted(made)
+    assert len(set(seen)) == len(seen) >= len(made)
+    assert not [o for name in ACCOUNTS for o in objects_asked(world, name)]
+
+
+@pytest.mark.parametrize("target", ["/v1/batches", "/v1/files", "/v1/files?order=asc"])
+def test_pages_are_the_same_without_memory_of_the_ones_before(world, start, target):
+    fill(world, "files" if "files" in target else "batches")
+    seen = walk(start(mixed_config(world), sim=world), target, 7)
+    assert backwards(start(mixed_config(world), sim=world), target, seen, 7) == seen
+    assert [o for name in ACCOUNTS for o in objects_asked(world, name)], "the second gateway had no need to look for a cursor"
+
+
+def test_all_workers_share_the_memory(world, start):
+    made = fill(world, "batches", rounds=10)
+    gateway = start(mixed_config(world), sim=world, workers=4)
+    assert len(walk(gateway, "/v1/batches", 1)) == len(made)
+    assert not [o for name in ACCOUNTS for o in objects_asked(world, name)]
+
+
+def test_a_reload_between_two_pages_forgets_nothing(world, start):
+    fill(world, "batches", rounds=4)
+    gateway = start(mixed_config(world), sim=world)
+    first = gateway.get("/v1/batches?limit=5").json()
+    gateway.send(signal.SIGHUP)
+    gateway.wait_line("drained")
+    second = gateway.get(f"/v1/batches?limit=100&after={first['last_id']}").json()
+    assert len(second["data"]) == 7 and not [o for name in ACCOUNTS for o in objects_asked(world, name)]
+
+
+def test_somebody_who_deletes_each_page_before_asking_for_the_next_one_deletes_everything(world, start):
+    made = fill(world, "files", rounds=8)
+    gateway = start(mixed_config(world), sim=world)
+
+    def delete(number, page):
+        for file in page["data"]:
+            assert gateway.delete("/v1/files/" + file["id"]).status == 200
+
+    assert sorted(native(i) for i in walk(gateway, "/v1/files", 5, delete)) == sorted(made)
+    assert gateway.get("/v1/files").json()["data"] == []
+
+
+@pytest.mark.parametrize("answer", [404, 400, "empty"])
+def test_an_account_that_does_not_know_its_place_any_more_is_read_from_the_top(world, start, answer):
+    fill(world, "batches", rounds=6)
+    gateway = start(mixed_config(world), sim=world)
+    whole = [b["id"] for b in gateway.get("/v1/batches?limit=100").json()["data"]]
+    first = gateway.get("/v1/batches?limit=8").json()
+    assert [b["id"] for b in first["data"]] == whole[:8]
+    action = {"status": answer} if answer != "empty" else {
+        "status": 200, "body": json.dumps({"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})}
+    for account, path in (("us", "/openai/v1/batches"), ("oai", "/v1/batches"), ("eu", "/openai/batches")):
+        world.fault(action, account=account, method="GET", path=path)
+    second = gateway.get(f"/v1/batches?limit=100&after={first['last_id']}")
+    got = [b["id"] for b in second.json()["data"]]
+    assert "x-tranche-partial" not in second.headers
+    # The cursor's own account does not say where the cursor stood among its equals: better twice than never.
+    again = [i for i in got if i in whole[:8]]
+    assert [i for i in got if i not in again] == whole[8:]
+    times = {b["id"]: b["created_at"] for b in first["data"]}
+    assert all(times[i] == times[first["last_id"]] for i in again)
+
+
+def test_a_single_account_goes_on_behind_a_deleted_file(direct, sim):
+    provider = Provider(sim, "oai")
+    for _ in range(6):
+        provider.new_file()
+        sim.advance(1000)
+    whole = [f["id"] for f in direct.get("/v1/files?provider=openai").json()["data"]]
+    first = direct.get("/v1/files?provider=openai&limit=2").json()
+    sim.fault({"status": 404}, account="oai", method="GET", path="/v1/files")
+    second = direct.get(f"/v1/files?provider=openai&limit=100&after={first['last_id']}").json()
+    assert [f["id"] for f in second["data"]] in (whole[2:], whole[1:])
+
+
+def test_an_account_that_is_down_in_the_middle_of_a_walk_makes_the_page_partial_also_when_it_holds_the_cursor(world, start):
+    fill(world, "batches", rounds=4)
+    gateway = start(mixed_config(world), sim=world)
+    for limit in (1, 2, 3):  # the cursors of these are on three accounts
+        cursor = gateway.get(f"/v1/batches?limit={limit}").json()["last_id"]
+        place = next(a for a in ACCOUNTS if native(cursor) in [b["id"] for b in world.ledger(a)["batches"]])
+        world.fault({"status": 500}, account=place, method="GET", path="*/batches", times=-1)
+        answer = gateway.get(f"/v1/batches?limit=100&after={cursor}")
+        gone = {b["id"] for b in world.ledger(place)["batches"]}
+        assert answer.status == 200 and answer.headers["x-tranche-partial"]
+        assert answer.json()["data"] and not gone & {native(b["id"]) for b in answer.json()["data"]}
+        world.clear_faults()
+
+
+def batch(n, created_at):
+    return {"id": f"batch_{n:04}", "object": "batch", "status": "completed", "created_at": created_at}
+
+
+def page_of(batches, more):
+    return {"status": 200, "body": json.dumps({"object": "list", "data": batches, "has_more": more})}
+
+
+def test_a_list_ends_where_an_account_broke_off_and_goes_on_from_there(world, start):
+    """`oai` gives two batches and fails at its second page; the others have older ones, which must wait for its next."""
+    for name in ("eu", "us"):
+        Provider(world, name).new_batch()
+    gateway = start(mixed_config(world), sim=world)
+    now = gateway.get("/v1/batches").json()["data"][0]["created_at"]
+    world.fault(page_of([batch(9, now + 9), batch(8, now + 8)], True), account="oai", method="GET", path="/v1/batches")
+    world.fault({"status": 500}, account="oai", method="GET", path="/v1/batches")
+    first = gateway.get("/v1/batches?limit=50")
+    assert first.headers["x-tranche-partial"]
+    assert [native(b["id"]) for b in first.json()["data"]] == ["batch_0009", "batch_0008"] and first.json()["has_more"] is True
+    world.fault(page_of([batch(7, now + 7)], False), account="oai", method="GET", path="/v1/batches")
+    second = gateway.get(f"/v1/batches?limit=50&after={first.json()['last_id']}")
+    assert "x-tranche-partial" not in second.headers
+    assert len(second.json()["data"]) == 3 and native(second.json()["first_id"]) == "batch_0007" and not second.json()["has_more"]
+    assert "after=batch_0008" in lists_asked(world, "oai")[-1]
+
+
+def test_a_page_that_comes_broken_in_the_middle_of_a_walk_is_an_error_of_its_account(world, start):
+    Provider(world, "eu").new_batch()
+    gateway = start(mixed_config(world), sim=world)
+    world.fault(page_of([batch(9, 9)], True), account="oai", method="GET", path="/v1/batches")
+    world.fault({"status": 200, "body": '{"object":"list","data":[{"id":"batch_1","created_at":1},'}, account="oai", method="GET", path="/v1/batches")
+    answer = gateway.get("/v1/batches?limit=50")
+    assert answer.headers["x-tranche-partial"] and "batch_1" not in [native(b["id"]) for b in answer.json()["data"]]
+    world.clear_faults()
+    envelope(gateway.get("/v1/batches?limit=-1"), 400, param="limit")
+
+
+def test_a_provider_that_ignores_after_still_gives_a_second_page(direct, sim):
+    """It gives its first page again and again; what of that is behind the cursor is shown, and then the list is known to be cut."""
+    sim.fault(page_of([batch(n, n) for n in range(9, 0, -1)], True), account="oai", method="GET", path="/v1/batches", times=-1)
+    first = direct.get("/v1/batches?provider=openai&limit=4").json()
+    assert [b["id"] for b in first["data"]] == ["batch_0009", "batch_0008", "batch_0007", "batch_0006"] and first["has_more"]
+    second = direct.get(f"/v1/batches?provider=openai&limit=4&after={first['last_id']}").json()
+    assert [b["id"] for b in second["data"]] == ["batch_0005", "batch_0004", "batch_0003", "batch_0002"] and second["has_more"]
+    third = direct.get(f"/v1/batches?provider=openai&limit=4&after={second['last_id']}")
+    assert [b["id"] for b in third.json()["data"]] == ["batch_0001"] and third.headers["x-tranche-partial"]
+    envelope(direct.get("/v1/batches?provider=openai&limit=4&after=batch_0001"), 502)
+
+
+def test_a_provider_without_has_more_and_without_paging_has_a_whole_list(direct, sim):
+    body = json.dumps({"value": [batch(n, n) for n in range(9, 0, -1)]})
+    sim.fault({"status": 200, "body": body}, account="oai", method="GET", path="/v1/batches", times=-1)
+    answer = direct.get("/v1/batches?provider=openai&limit=100")
+    assert len(answer.json()["data"]) == 9 and not answer.json()["has_more"] and "x-tranche-partial" not in answer.headers
+
+
+def test_a_dated_list_that_has_more_is_partial_and_not_taken_for_whole(direct, sim):
+    file = {"id": "file-1", "object": "file", "bytes": 1, "created_at": 5, "filename": "a", "purpose": "batch", "status": "processed"}
+    sim.fault(page_of([file], True), account="eu", method="GET", path="/openai/files")
+    answer = direct.get("/v1/files?provider=azure")
+    assert [f["id"] for f in answer.json()["data"]] == ["file-1"]
+    assert answer.headers["x-tranche-partial"] and answer.json()["has_more"] is True
+
+
+def test_the_deadline_covers_all_pages_of_an_account_and_asking_again_goes_on_from_there(make_sim, start):
+    """A gateway without memory has to pass over three pages of a slow account. It has time for two."""
+    own = make_sim(mixed_sim_config())
+    slow, quick = Provider(own, "oai"), Provider(own, "us")
+    quick.new_batch()
+    own.advance(1000)
+    for _ in range(120):
+        slow.new_batch()
+    own.advance(1000)
+    cursor = quick.new_batch()["id"]
+    own.advance(1000)
+    for _ in range(120):
+        slow.new_batch()  # newer than the cursor: to be passed over
+    config = mixed_config(own, tranche_settings={"timeouts": {"list_ms": 1500}})
+    del config["model_list"][0]
+    first = start(config, sim=own)
+    whole = walk(first, "/v1/batches", 100)
+    assert len(whole) == 242
+    cursor = next(i for i in whole if native(i) == cursor)
+    second = start(config, sim=own)  # another node
+    before = len(lists_asked(own, "oai"))
+    own.fault({"delay_ms": 600}, account="oai", method="GET", path="/v1/batches", times=-1)
+    answer = second.get(f"/v1/batches?limit=1&after={cursor}")
+    assert answer.headers["x-tranche-partial"] and [native(b["id"]) for b in answer.json()["data"]] == [native(whole[-1])]
+    assert 2 <= len(lists_asked(own, "oai")) - before <= 4
+    own.clear_faults()
+    before = len(lists_asked(own, "oai"))
+    answer = second.get(f"/v1/batches?limit=1&after={cursor}")
+    assert "x-tranche-partial" not in answer.headers
+    assert [b["id"] for b in answer.json()["data"]] == [whole[whole.index(cursor) + 1]]
+    assert all("after=" in q for q in lists_asked(own, "oai")[before:])
+
+
+def test_a_cursor_of_an_account_that_hangs_is_waited_for_no_longer_than_a_list(start, sim):
+    gateway = start(balanced_config(sim, tranche_settings={"timeouts": {"list_ms": 300}}), sim=sim)
+    made = gateway.created(gateway.uploaded()["id"])["id"]
+    sim.fault({"hang": "answer"}, method="GET", path=f"/openai/batches/{native(made)}", times=-1)
+    envelope(gateway.get(f"/v1/batches?after={made}", timeout=10), 504)
+
+
+@pytest.mark.parametrize("strict", ["yes", "1", "%zz", "x" * 40])
+def test_a_strict_that_cannot_be_read_is_not_taken_for_false(gateway, strict):
+    envelope(gateway.get(f"/v1/batches?strict={strict}"), 400, param="strict")
