@@ -21,6 +21,7 @@ static void listing_free(struct listing *l)
         listing_source_deinit(&l->sources[i]);
     }
     loop_timer_stop(l->worker->loop, &l->slice);
+    loop_timer_stop(l->worker->loop, &l->flow);
     strbuf_deinit(&l->text);
     strbuf_deinit(&l->first);
     strbuf_deinit(&l->last);

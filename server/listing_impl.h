@@ -1,5 +1,6 @@
 /* What the files of a list share: listing.c begins, answers and ends it, listing_question.c reads
- * what was asked, listing_cursor.c finds where the page begins, listing_reader.c reads one account. */
+ * what was asked, listing_cursor.c finds where the page begins, listing_reader.c reads one account.
+ */
 #pragma once
 
 #include "server/attempt.h"
@@ -33,12 +34,15 @@ struct reader { /* one account being read */
     uint32_t fingerprint; /* of the account: its place among equals */
     size_t index;
     struct attempt *attempt;
-    char after[IDS_MAX + 1]; /* native cursor of the page being asked for; "" from the top */
-    char begin[IDS_MAX + 1]; /* the first of them */
-    bool expects;            /* something is known to be behind `after` */
-    bool from_top;           /* `after` is unknown to the account: read all, go by times */
-    size_t ask;              /* objects asked for in one page */
-    struct listing_text *page; /* borrowed; the page being read; NULL: none */
+    char after[IDS_MAX + 1];   /* native cursor of the page being asked for; "" from the top */
+    char begin[IDS_MAX + 1];   /* the first of them */
+    bool expects;              /* something is known to be behind `after` */
+    bool from_top;             /* `after` is unknown to the account: read all, go by times */
+    size_t ask;                /* objects asked for in one page */
+    struct listing_text *page; /* borrowed; the page being received or read; NULL: none */
+    size_t burst;              /* bytes of it in this turn of the loop */
+    bool paused;               /* no more of them in this turn */
+    bool complete;             /* it may be read */
     struct listing_scan scan;
     size_t page_from;          /* items that were there before this page */
     char last[IDS_MAX + 1];    /* last object of the page */
@@ -62,14 +66,15 @@ struct listing {
     struct attempt *cursor_attempt;
     struct failure cursor_failure; /* the most telling one; status 0: none but 404 */
     struct listing_cursor cursor;
-    struct listing_text *texts; /* owned */
-    uint64_t deadline_ms;       /* of the calls under way: the cursor's, then the accounts' */
+    struct listing_text *texts;      /* owned */
+    uint64_t deadline_ms;            /* of the calls under way: the cursor's, then the accounts' */
     struct strbuf text, first, last; /* the answer being printed, its first and newest id */
     struct json_doc *scratch; /* owned; what is read or printed in this slice; NULL: nothing */
     size_t written;
     size_t last_source; /* of the last object printed */
     int64_t last_created_at;
-    struct loop_timer slice;
+    struct loop_timer slice; /* of reading, then of printing */
+    struct loop_timer flow;  /* readers that paused go on */
 };
 
 /** Take the question apart. @return false: an error was answered */

@@ -5,15 +5,15 @@
 #include <assert.h>
 #include <string.h>
 
-#define KIND_END     0x6c650000u /* 'le' */
-#define KIND_PLACE   0x6c700000u /* 'lp'; the lower bits number the pieces */
-#define WORD_BYTES   sizeof(uint64_t)
-#define PIECE_BYTES  ((MEMO_WORDS - 1) * WORD_BYTES)
-#define MAX_PIECES   (LISTING_PLACE_MAX / PIECE_BYTES)
-#define MORE_FLAG    0x10000u
-#define LENGTH_MASK  0xffffu
-#define CHECK_SHIFT  32
-#define NO_ACCOUNT   1 /* memo_key() wants a place that is not 0 */
+#define KIND_END    0x6c650000u /* 'le' */
+#define KIND_PLACE  0x6c700000u /* 'lp'; the lower bits number the pieces */
+#define WORD_BYTES  sizeof(uint64_t)
+#define PIECE_BYTES ((MEMO_WORDS - 1) * WORD_BYTES)
+#define MAX_PIECES  (LISTING_PLACE_MAX / PIECE_BYTES)
+#define MORE_FLAG   0x10000u
+#define LENGTH_MASK 0xffffu
+#define CHECK_SHIFT 32
+#define NO_ACCOUNT  1 /* memo_key() wants a place that is not 0 */
 
 static_assert(LISTING_PLACE_MAX % PIECE_BYTES == 0, "an id fills whole entries");
 static_assert(LISTING_PLACE_MAX <= IDS_MAX, "places hold what ids may be");
@@ -70,8 +70,7 @@ void listing_places_put(struct memo *memo, const struct strbuf *key, uint32_t ac
         size_t left = len - piece * PIECE_BYTES;
         uint64_t value[MEMO_WORDS] = {head_of(place, len)};
 
-        memcpy(value + 1, place->id + piece * PIECE_BYTES,
-               left < PIECE_BYTES ? left : PIECE_BYTES);
+        memcpy(value + 1, place->id + piece * PIECE_BYTES, left < PIECE_BYTES ? left : PIECE_BYTES);
         memo_put(memo, piece_key(key, account, piece), value, now_ms);
     }
 }

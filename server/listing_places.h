@@ -23,7 +23,7 @@ struct listing_page_end { /* the last object of a page */
     uint32_t account;     /* fingerprint of where it is; never 0 */
 };
 
-struct listing_place { /* how far one account has been read */
+struct listing_place {    /* how far one account has been read */
     char id[IDS_MAX + 1]; /* native id; all that follows on the page's last object is behind it */
     bool more;            /* something was there behind it */
 };

@@ -89,8 +89,7 @@ bool listing_parse(struct relay *relay, struct listing_question *q)
         !parse_limit(relay, q->kind, &q->limit) ||
         !parse_text(relay, "after", NULL, q->after, sizeof(q->after)))
         return false;
-    return q->kind == ID_BATCH ||
-           (parse_choice(relay, "order", "desc", "asc", &q->ascending) &&
-            parse_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-", q->purpose,
-                       sizeof(q->purpose)));
+    return q->kind == ID_BATCH || (parse_choice(relay, "order", "desc", "asc", &q->ascending) &&
+                                   parse_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-",
+                                              q->purpose, sizeof(q->purpose)));
 }

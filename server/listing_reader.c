@@ -10,7 +10,9 @@
 #include "server/ledger.h"
 
 #define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
-#define ASK_GROWTH 4   /* of the pages that are passed over on the way to the cursor */
+#define MAX_ANSWER (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
+#define MAX_BURST  65536       /* bytes taken from one account in one turn of the loop */
+#define ASK_GROWTH 4           /* of the pages that are passed over on the way to the cursor */
 
 static const struct failure unreadable = {.status = 502,
                                           .type = "server_error",
@@ -211,8 +213,8 @@ static void end_whole(struct reader *r, bool more)
 static void end_part(struct reader *r, bool more, bool told)
 {
     const struct listing *l = r->list;
-    size_t num = source_of(r)->num, max = l->question.kind == ID_FILE ? LISTING_MAX_FILES
-                                                                      : LISTING_MAX_BATCHES;
+    size_t num = source_of(r)->num,
+           max = l->question.kind == ID_FILE ? LISTING_MAX_FILES : LISTING_MAX_BATCHES;
     bool stuck = more && (r->last[0] == '\0' || strcmp(r->last, r->after) == 0);
 
     if (r->last[0] == '\0' && r->expects && read_from_top(r))
@@ -248,9 +250,8 @@ static void end_page(struct reader *r)
     bool more = r->scan.num > 0, told;
     struct json *root;
 
-    root = doc != NULL
-               ? json_parse(doc, strbuf_str(&r->scan.rest), r->scan.rest.len, &error)
-               : NULL;
+    root =
+        doc != NULL ? json_parse(doc, strbuf_str(&r->scan.rest), r->scan.rest.len, &error) : NULL;
     if (!json_is(root, JSON_OBJECT) || normal_list_data(root) == NULL) {
         spoil_page(r, doc == NULL ? &no_memory : &unreadable);
         return;
@@ -289,7 +290,7 @@ static struct reader *next_turn(struct listing *l)
     for (size_t i = 1; i <= l->num; i++) {
         size_t at = (l->turn + i) % l->num;
 
-        if (l->readers[at].page == NULL)
+        if (!l->readers[at].complete)
             continue;
         l->turn = at;
         return &l->readers[at];
@@ -307,8 +308,10 @@ static void on_turn(struct loop_timer *timer)
     if (r == NULL)
         return;
     goes_on = read_slice(r, &rc);
-    if (!goes_on)
+    if (!goes_on) {
+        r->complete = false;
         r->page = NULL;
+    }
     /* Armed before the page ends, since that may end the list. */
     if (loop_timer_start(l->worker->loop, timer, 0) != 0)
         listing_fail_memory(l);
@@ -318,16 +321,66 @@ static void on_turn(struct loop_timer *timer)
         spoil_page(r, rc == ERR_SYNTAX ? &unreadable : &no_memory);
 }
 
-static struct listing_text *keep_text(struct listing *l, const char *bytes, size_t len)
-{
-    struct listing_text *text = calloc(1, sizeof(*text));
+/* --- receiving --- */
 
-    if (text == NULL)
-        return NULL;
-    strbuf_add(&text->bytes, bytes, len);
-    text->next = l->texts;
-    l->texts = text;
-    return strbuf_failed(&text->bytes) ? NULL : text;
+static bool on_page_head(void *arg, const struct upstream_head *head)
+{
+    struct reader *r = arg;
+    struct listing *l = r->list;
+
+    if (head->status < 200 || head->status > 299)
+        return false; /* collected: an error to translate */
+    r->page = calloc(1, sizeof(*r->page));
+    if (r->page == NULL)
+        return false;
+    r->page->next = l->texts;
+    l->texts = r->page;
+    r->burst = 0;
+    if (head->content_length > 0 && head->content_length <= MAX_ANSWER)
+        strbuf_reserve(&r->page->bytes,
+                       (size_t)head->content_length); /* else it is copied as it grows */
+    return true;
+}
+
+static void on_flow(struct loop_timer *timer)
+{
+    struct listing *l = timer->arg;
+
+    for (size_t i = 0; i < l->num; i++) {
+        struct reader *r = &l->readers[i];
+
+        if (!r->paused)
+            continue;
+        r->paused = false;
+        r->burst = 0;
+        attempt_resume(r->attempt);
+    }
+}
+
+/* curl would take in all that has come, of all accounts in the same turn: 10 MB are 10 ms. */
+static bool on_page_data(void *arg, const char *bytes, size_t len)
+{
+    struct reader *r = arg;
+    struct listing *l = r->list;
+    struct strbuf *text = &r->page->bytes;
+
+    strbuf_add(text, bytes, len);
+    if (strbuf_failed(text) || text->len > MAX_ANSWER) {
+        const struct failure *failure = strbuf_failed(text) ? &no_memory : &unreadable;
+
+        attempt_cancel(r->attempt);
+        r->attempt = NULL;
+        r->page = NULL;
+        reader_failed(r, failure); /* last: it may end the list */
+        return true;
+    }
+    r->burst += len;
+    if (r->burst < MAX_BURST)
+        return true;
+    l->flow.cb = on_flow;
+    l->flow.arg = l;
+    r->paused = loop_timer_start(l->worker->loop, &l->flow, 0) == 0;
+    return !r->paused;
 }
 
 static void page_failed(struct reader *r, const struct attempt_result *result)
@@ -350,11 +403,12 @@ static void on_page(void *arg, const struct attempt_result *result)
     struct listing *l = r->list;
 
     r->attempt = NULL;
+    r->paused = false;
     if (!result->ok) {
+        r->page = NULL;
         page_failed(r, result);
         return;
     }
-    r->page = keep_text(l, result->upstream->body, result->upstream->body_len);
     l->slice.cb = on_turn;
     l->slice.arg = l;
     if (r->page == NULL || loop_timer_start(l->worker->loop, &l->slice, 0) != 0) {
@@ -362,6 +416,7 @@ static void on_page(void *arg, const struct attempt_result *result)
         reader_failed(r, &no_memory);
         return;
     }
+    r->complete = true;
     r->page_from = source_of(r)->num;
     r->last[0] = '\0';
     listing_scan_init(&r->scan, strbuf_str(&r->page->bytes), r->page->bytes.len);
@@ -389,8 +444,10 @@ static void read_page(struct reader *r)
     struct strbuf query = STRBUF_INIT;
     uint64_t now_ms = loop_now_ms(l->worker->loop);
     struct attempt_spec spec = {.deployment = r->deployment,
-                                .call = l->question.kind == ID_FILE ? CALL_FILE_LIST
-                                                                    : CALL_BATCH_LIST,
+                                .call =
+                                    l->question.kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
+                                .on_head = on_page_head,
+                                .on_data = on_page_data,
                                 .on_done = on_page,
                                 .arg = r};
 

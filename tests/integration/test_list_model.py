@@ -44,8 +44,8 @@ class Model:
         return [o for o in there if self.key(o, ascending) > start]
 
 
-def disturb(model, rng, kind):
-    for _ in range(rng.choice([0, 0, 1, 2])):
+def disturb(model, rng, kind, pages):
+    for _ in range(rng.choice([0, 0, 1, 2]) if pages < 25 else 0):  # else the end runs away from who walks towards the newest
         model.make(kind, rng.choice(ACCOUNTS), rng.choice(["batch", "assistants"]) if kind == "files" else "batch")
     if rng.random() < 0.3:
         model.sim.advance(1000)
@@ -68,7 +68,7 @@ def one_walk(model, rng, gateways):
     limit, cursor, node, done = rng.choice([1, 2, 3, 5, 8, 30, 100]), None, rng.choice(gateways), []
     story = [f"{target} limit {limit}"]
     while True:
-        disturb(model, rng, kind)
+        disturb(model, rng, kind, len(story))
         gone = cursor is not None and next(o for o in model.objects if o["id"] == native(cursor))["gone"]
         if not gone:  # only the node that showed it knows when a deleted object was made
             node = rng.choice(gateways)
@@ -109,6 +109,6 @@ def test_walks_through_random_lists_show_what_the_model_shows(make_sim, start, s
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("seed", range(100, 130))
 def test_many_walks_through_random_lists_show_what_the_model_shows(make_sim, start, seed):
-    run(make_sim, start, seed, 150)
+    run(make_sim, start, seed, 60)

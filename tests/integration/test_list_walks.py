@@ -2,9 +2,10 @@
 
 import json
 import signal
+import socket
 
 import pytest
-from harness import balanced_config, envelope
+from harness import MASTER_KEY, balanced_config, envelope
 from list_world import ACCOUNTS, Provider, lists_asked, mixed_config, mixed_sim_config, native, objects_asked, walk
 
 
@@ -202,6 +203,32 @@ def test_a_dated_list_that_has_more_is_partial_and_not_taken_for_whole(direct, s
     answer = direct.get("/v1/files?provider=azure")
     assert [f["id"] for f in answer.json()["data"]] == ["file-1"]
     assert answer.headers["x-tranche-partial"] and answer.json()["has_more"] is True
+
+
+def test_ten_thousand_files_of_each_account_come_merged(world, start):
+    """Far more than fits into one turn of the loop: texts arrive, are read and printed in parts."""
+    when = 1_790_000_000
+    for at, (account, path) in enumerate((("eu", "/openai/files"), ("us", "/openai/v1/files"), ("oai", "/v1/files"))):
+        files = [{"id": f"file-{account}{n:05}", "object": "file", "bytes": 1, "created_at": when + 3 * n + at, "filename": f"{n}.jsonl",
+                  "purpose": "batch", "status": "processed"} for n in reversed(range(10000))]
+        world.fault(page_of(files, False), account=account, method="GET", path=path, times=-1)
+    gateway = start(mixed_config(world, tranche_settings={"timeouts": {"list_ms": 60000}}), sim=world)
+    page = gateway.get("/v1/files").json()
+    assert len(page["data"]) == 10000 and page["has_more"] is True
+    assert [f["created_at"] for f in page["data"]] == list(range(when + 29999, when + 19999, -1))
+    rest = gateway.get("/v1/files?limit=7&after=" + page["last_id"]).json()
+    assert [f["created_at"] for f in rest["data"]] == list(range(when + 19999, when + 19992, -1))
+
+
+def test_a_client_that_leaves_while_a_long_list_arrives_is_forgotten(world, start):
+    gateway = start(mixed_config(world), sim=world)
+    files = [{"id": f"file-{n:05}", "object": "file", "bytes": 1, "created_at": n, "filename": "a", "purpose": "batch"} for n in range(5000)]
+    world.fault({**page_of(files, False), "trickle": {"bytes": 200000, "interval_ms": 1}}, account="oai", method="GET", path="/v1/files", times=-1)
+    for wanted in range(1, 6):
+        with socket.create_connection(("127.0.0.1", gateway.port)) as s:
+            s.sendall(f"GET /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\r\n".encode())
+            world.wait("oai", "GET", "/v1/files", count=wanted, phase="received")
+    assert gateway.stop() == 0 and "grace is over" not in gateway.log
 
 
 def test_the_deadline_covers_all_pages_of_an_account_and_asking_again_goes_on_from_there(make_sim, start):

@@ -1,4 +1,5 @@
-/* What a page leaves behind for the next one: ids of every length, and what of them is forgotten. */
+/* What a page leaves behind for the next one: ids of every length, and what of them is forgotten.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
