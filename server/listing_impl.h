@@ -49,6 +49,8 @@ struct reader { /* one account being read */
     char skipped[IDS_MAX + 1]; /* last object that belongs in front of this page; "" none */
     bool more;                 /* the account has more than was read */
     unsigned pages;
+    uint32_t tries;          /* at this page */
+    struct loop_timer retry; /* before the next one */
     bool done, failed;
     struct failure failure;
 };

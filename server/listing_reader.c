@@ -12,7 +12,8 @@
 #define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
 #define MAX_ANSWER (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
 #define MAX_BURST  65536       /* bytes taken from one account in one turn of the loop */
-#define ASK_GROWTH 4           /* of the pages that are passed over on the way to the cursor */
+#define MAX_TRIES  2 /* at one page: a list that lacks an account for a hiccup is a poor answer */
+#define ASK_GROWTH 4 /* of the pages that are passed over on the way to the cursor */
 
 static const struct failure unreadable = {.status = 502,
                                           .type = "server_error",
@@ -86,6 +87,7 @@ static bool read_from_top(struct reader *r)
         return false;
     r->after[0] = r->begin[0] = '\0';
     r->from_top = true;
+    r->tries = 0;
     read_page(r);
     return true;
 }
@@ -235,10 +237,19 @@ static void end_part(struct reader *r, bool more, bool told)
     }
 }
 
+/* No object of the page is used, as on the way to a cursor deep down. */
+static void drop_text(struct reader *r)
+{
+    if (r->page != NULL)
+        strbuf_deinit(&r->page->bytes);
+    r->page = NULL;
+}
+
 /* A page that cannot be read to its end counts as none. */
 static void spoil_page(struct reader *r, const struct failure *failure)
 {
     source_of(r)->num = r->page_from;
+    drop_text(r);
     reader_failed(r, failure);
 }
 
@@ -258,6 +269,9 @@ static void end_page(struct reader *r)
     }
     told = json_bool(json_get(root, "has_more"), &more);
     listing_scan_deinit(&r->scan);
+    if (source_of(r)->num == r->page_from)
+        drop_text(r);
+    r->page = NULL;
     if (is_paged(r))
         end_part(r, more, told);
     else
@@ -308,10 +322,8 @@ static void on_turn(struct loop_timer *timer)
     if (r == NULL)
         return;
     goes_on = read_slice(r, &rc);
-    if (!goes_on) {
+    if (!goes_on)
         r->complete = false;
-        r->page = NULL;
-    }
     /* Armed before the page ends, since that may end the list. */
     if (loop_timer_start(l->worker->loop, timer, 0) != 0)
         listing_fail_memory(l);
@@ -383,10 +395,38 @@ static bool on_page_data(void *arg, const char *bytes, size_t len)
     return !r->paused;
 }
 
+static void on_retry(struct loop_timer *timer)
+{
+    read_page(timer->arg);
+}
+
+/* @return false: no second try, or no time for one */
+static bool try_again(struct reader *r, const struct attempt_result *result)
+{
+    struct listing *l = r->list;
+    struct retry_question question = attempt_question(OP_READ, result);
+    struct retry_answer decision;
+
+    question.pinned = question.idempotent = true;
+    question.tries = r->tries;
+    question.max_tries = MAX_TRIES;
+    decision = retry_decide(&question, worker_random(l->worker));
+    if (decision.action != RETRY_SAME ||
+        loop_now_ms(l->worker->loop) + decision.delay_ms >= l->deadline_ms)
+        return false;
+    r->retry.cb = on_retry;
+    r->retry.arg = r;
+    return loop_timer_start(l->worker->loop, &r->retry, decision.delay_ms) == 0;
+}
+
 static void page_failed(struct reader *r, const struct attempt_result *result)
 {
     struct listing *l = r->list;
     int status = result->upstream->head.status;
+
+    drop_text(r);
+    if (try_again(r, result))
+        return;
 
     /* What a provider says of a cursor it does not know is documented nowhere (reference 6). */
     if ((status == 404 || status == 400) && read_from_top(r))
@@ -405,7 +445,6 @@ static void on_page(void *arg, const struct attempt_result *result)
     r->attempt = NULL;
     r->paused = false;
     if (!result->ok) {
-        r->page = NULL;
         page_failed(r, result);
         return;
     }
@@ -417,6 +456,7 @@ static void on_page(void *arg, const struct attempt_result *result)
         return;
     }
     r->complete = true;
+    r->tries = 0;
     r->page_from = source_of(r)->num;
     r->last[0] = '\0';
     listing_scan_init(&r->scan, strbuf_str(&r->page->bytes), r->page->bytes.len);
@@ -458,6 +498,7 @@ static void read_page(struct reader *r)
     list_query(r, &query);
     spec.query = strbuf_str(&query);
     spec.total_ms = (uint32_t)(l->deadline_ms - now_ms);
+    r->tries++;
     r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->worker, &spec);
     strbuf_deinit(&query);
     if (r->attempt == NULL)
@@ -468,6 +509,7 @@ void listing_reader_deinit(struct reader *r)
 {
     if (r->attempt != NULL)
         attempt_cancel(r->attempt);
+    loop_timer_stop(r->list->worker->loop, &r->retry);
     listing_scan_deinit(&r->scan);
 }
 
