@@ -2,7 +2,7 @@
  * breaker_record() only put them into a compare-and-swap loop, so any process may be killed at any
  * point: the word is always a whole state, and a prober that dies lets its time run out.
  *
- *        failures > allowed,             `until` passed:
+ *        more than is forgiven,          `until` passed:
  *        or a rest was asked for         the first to enter
  *   UP ────────────────────────► COOLING ─────────────────► PROBING
  *   ▲                            │     ▲                    │     │
@@ -10,30 +10,44 @@
  *   └──────────────────────── success ────────────────────────────┘
  *
  * Failures of tries that began before a rest do not prolong it, and a success of one does not end a
- * rest that follows a 429. */
+ * rest that follows a 429, or a share of failures: successes were to be expected then. */
 #include "balancer/breaker.h"
 
 #include <assert.h>
 
-#define PROBE_MS 60000u /* a prober that has not come back by then is taken for dead */
+#define PROBE_MS  60000u /* a prober that has not come back by then is taken for dead */
+#define MINUTE_MS 60000u
+#define MAX_MS    300000u
 
-/* bits 0..1 state, 2..5 reason, 6..13 failures, 14..19 rounds, 20..63 until_ms; UP without failures
- * is 0 */
-#define REASON_SHIFT   2
-#define FAILURES_SHIFT 6
-#define ROUNDS_SHIFT   14
-#define UNTIL_SHIFT    20
-#define STATE_MASK     0x3u
-#define REASON_MASK    0xfu
-#define FAILURES_MAX   0xffu
-#define ROUNDS_MAX     0x3fu
-#define UNTIL_MAX      ((UINT64_C(1) << (64 - UNTIL_SHIFT)) - 1) /* ms: 557 years */
+/* bits 0..1 state, 2..5 reason, 6..13 failures, 14..19 rounds, 20 firm, 21..63 until_ms, in whose
+ * place an UP word has: 21..34 failures of the minute, 35..48 its tries, 49..63 the minute. A stale
+ * minute is taken for this one after 22 days of silence exactly. */
+#define REASON_SHIFT          2
+#define FAILURES_SHIFT        6
+#define ROUNDS_SHIFT          14
+#define FIRM_SHIFT            20
+#define UNTIL_SHIFT           21
+#define MINUTE_FAILURES_SHIFT 21
+#define MINUTE_TRIES_SHIFT    35
+#define MINUTE_SHIFT          49
+#define STATE_MASK            0x3u
+#define REASON_MASK           0xfu
+#define FAILURES_MAX          0xffu
+#define ROUNDS_MAX            0x3fu
+#define MINUTE_COUNT_MAX      0x3fffu
+#define MINUTE_MASK           0x7fffu
+#define UNTIL_MAX             ((UINT64_C(1) << (64 - UNTIL_SHIFT)) - 1) /* ms: 278 years */
 
 static_assert(BREAKER_PROBING <= STATE_MASK, "two bits hold the state");
 static_assert(OUTCOME_COUNT <= REASON_MASK + 1, "four bits hold the reason");
 static_assert(FAILURES_MAX << FAILURES_SHIFT < 1u << ROUNDS_SHIFT,
               "failures end where rounds begin");
-static_assert(ROUNDS_MAX << ROUNDS_SHIFT < 1u << UNTIL_SHIFT, "rounds end where the time begins");
+static_assert(ROUNDS_MAX << ROUNDS_SHIFT < 1u << FIRM_SHIFT, "rounds end where firm begins");
+static_assert(FIRM_SHIFT < UNTIL_SHIFT && FIRM_SHIFT < MINUTE_FAILURES_SHIFT,
+              "firm ends where the time begins");
+static_assert(MINUTE_FAILURES_SHIFT + 14 == MINUTE_TRIES_SHIFT &&
+                  MINUTE_TRIES_SHIFT + 14 == MINUTE_SHIFT && MINUTE_SHIFT + 15 == 64,
+              "the minute fills the place of the time");
 static_assert(BREAKER_UP == 0 && OUTCOME_OK == 0, "fresh shared memory says: up, never failed");
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
@@ -61,14 +75,14 @@ static uint32_t mix(uint32_t x)
  * failed together do not come back together. */
 static uint64_t rest_ms(const struct breaker_policy *policy, uint32_t round, uint32_t seed)
 {
-    uint64_t ms = policy->cooldown_ms;
+    uint64_t ms = policy->cooldown_ms, max_ms = max_u64(ms, policy->max_ms);
 
-    for (uint32_t i = 1; i < round && ms < policy->max_ms; i++)
+    for (uint32_t i = 1; i < round && ms < max_ms; i++)
         ms *= 2;
-    if (ms > policy->max_ms)
-        ms = policy->max_ms;
+    if (ms > max_ms)
+        ms = max_ms;
     ms = ms * (800 + mix(seed + round * 0x9e3779b9u) % 401) / 1000;
-    return ms < policy->max_ms ? ms : policy->max_ms;
+    return ms < max_ms ? ms : max_ms;
 }
 
 /* Whether the provider named a time to stay away for. A wait of 0 is none. */
@@ -82,11 +96,65 @@ static uint64_t asked_ms(const struct breaker_policy *policy, int64_t retry_afte
     return (uint64_t)retry_after_ms < policy->max_ms ? (uint64_t)retry_after_ms : policy->max_ms;
 }
 
-static void on_success(struct breaker_view *v, uint64_t now_ms)
+/* Successes are only written down where somebody asks for their share: a word that nobody writes
+ * stays in every worker's cache. */
+static void count_in_minute(struct breaker_view *v, const struct breaker_policy *policy,
+                            bool failed, uint64_t now_ms)
 {
-    if (v->state == BREAKER_COOLING && v->reason == OUTCOME_RATE_LIMIT && now_ms < v->until_ms)
+    uint32_t minute = (uint32_t)(now_ms / MINUTE_MS) & MINUTE_MASK;
+
+    if (policy->rate_percent == 0 && !(policy->per_minute && failed))
         return;
-    *v = (struct breaker_view){.state = BREAKER_UP, .reason = v->reason};
+    if (v->minute != minute) {
+        v->minute = minute;
+        v->minute_tries = v->minute_failures = 0;
+    }
+    if (v->minute_tries == MINUTE_COUNT_MAX) {
+        v->minute_tries /= 2;
+        v->minute_failures /= 2;
+    }
+    v->minute_tries++;
+    v->minute_failures += failed;
+}
+
+static bool is_share_too_great(const struct breaker_view *v, const struct breaker_policy *policy)
+{
+    return policy->rate_percent > 0 && v->minute_tries >= policy->rate_min &&
+           (uint64_t)v->minute_failures * 100 > (uint64_t)v->minute_tries * policy->rate_percent;
+}
+
+static bool is_number_too_great(const struct breaker_view *v, const struct breaker_policy *policy,
+                                enum outcome outcome)
+{
+    uint32_t allowed = policy->allowed[outcome];
+
+    return v->failures > allowed || (policy->per_minute && v->minute_failures > allowed);
+}
+
+static void on_success(struct breaker_view *v, const struct breaker_policy *policy, uint64_t now_ms)
+{
+    if (v->state == BREAKER_COOLING && v->firm && now_ms < v->until_ms)
+        return;
+    if (v->state != BREAKER_UP)
+        *v = (struct breaker_view){.state = BREAKER_UP, .reason = v->reason};
+    v->failures = 0;
+    count_in_minute(v, policy, false, now_ms);
+}
+
+/* The operator wants no rests: also one that the provider had asked for is over now. */
+static void stay_up(struct breaker_view *v)
+{
+    if (v->state != BREAKER_UP)
+        *v = (struct breaker_view){.reason = v->reason, .failures = v->failures};
+}
+
+static void begin_rest(struct breaker_view *v, uint64_t until_ms, bool firm)
+{
+    v->state = BREAKER_COOLING;
+    v->rounds = min_u32(v->rounds + 1, ROUNDS_MAX);
+    v->firm = firm;
+    v->until_ms = until_ms;
+    v->minute = v->minute_tries = v->minute_failures = 0;
 }
 
 static void on_failure(struct breaker_view *v, const struct breaker_policy *policy,
@@ -94,6 +162,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
 {
     bool asked = asks_for_rest(outcome, retry_after_ms);
     bool resting = v->state == BREAKER_COOLING && now_ms < v->until_ms;
+    bool share;
 
     v->failures = min_u32(v->failures + 1, FAILURES_MAX);
     if (resting && !asked)
@@ -101,14 +170,21 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
     v->reason = outcome;
     if (resting) {
         v->until_ms = max_u64(v->until_ms, now_ms + asked_ms(policy, retry_after_ms));
+        v->firm |= outcome == OUTCOME_RATE_LIMIT;
         return;
     }
-    if (v->state == BREAKER_UP && !asked && v->failures <= policy->allowed_fails)
+    if (asked) {
+        begin_rest(v, now_ms + asked_ms(policy, retry_after_ms), outcome == OUTCOME_RATE_LIMIT);
         return;
-    v->state = BREAKER_COOLING;
-    v->rounds = min_u32(v->rounds + 1, ROUNDS_MAX);
-    v->until_ms =
-        now_ms + (asked ? asked_ms(policy, retry_after_ms) : rest_ms(policy, v->rounds, seed));
+    }
+    if (v->state == BREAKER_UP)
+        count_in_minute(v, policy, true, now_ms);
+    share = is_share_too_great(v, policy);
+    if (policy->cooldown_ms == 0)
+        stay_up(v);
+    else if (v->state != BREAKER_UP || share || is_number_too_great(v, policy, outcome))
+        begin_rest(v, now_ms + rest_ms(policy, v->rounds + 1, seed),
+                   share || outcome == OUTCOME_RATE_LIMIT);
 }
 
 const char *breaker_state_name(enum breaker_state s)
@@ -124,7 +200,24 @@ void breaker_unpack(uint64_t word, struct breaker_view *view)
     view->reason = (enum outcome)(word >> REASON_SHIFT & REASON_MASK);
     view->failures = (uint32_t)(word >> FAILURES_SHIFT & FAILURES_MAX);
     view->rounds = (uint32_t)(word >> ROUNDS_SHIFT & ROUNDS_MAX);
-    view->until_ms = word >> UNTIL_SHIFT;
+    view->firm = (word >> FIRM_SHIFT & 1) != 0;
+    view->until_ms = 0;
+    view->minute = view->minute_tries = view->minute_failures = 0;
+    if (view->state != BREAKER_UP) {
+        view->until_ms = word >> UNTIL_SHIFT;
+        return;
+    }
+    view->minute = (uint32_t)(word >> MINUTE_SHIFT);
+    view->minute_tries = (uint32_t)(word >> MINUTE_TRIES_SHIFT & MINUTE_COUNT_MAX);
+    view->minute_failures = (uint32_t)(word >> MINUTE_FAILURES_SHIFT & MINUTE_COUNT_MAX);
+}
+
+/* What an UP word has in the place of the time. */
+static uint64_t pack_minute(const struct breaker_view *view)
+{
+    return (uint64_t)(view->minute & MINUTE_MASK) << MINUTE_SHIFT |
+           (uint64_t)min_u32(view->minute_tries, MINUTE_COUNT_MAX) << MINUTE_TRIES_SHIFT |
+           (uint64_t)min_u32(view->minute_failures, MINUTE_COUNT_MAX) << MINUTE_FAILURES_SHIFT;
 }
 
 uint64_t breaker_pack(const struct breaker_view *view)
@@ -133,7 +226,9 @@ uint64_t breaker_pack(const struct breaker_view *view)
 
     return (uint64_t)view->state | (uint64_t)view->reason << REASON_SHIFT |
            (uint64_t)min_u32(view->failures, FAILURES_MAX) << FAILURES_SHIFT |
-           (uint64_t)min_u32(view->rounds, ROUNDS_MAX) << ROUNDS_SHIFT | until_ms << UNTIL_SHIFT;
+           (uint64_t)min_u32(view->rounds, ROUNDS_MAX) << ROUNDS_SHIFT |
+           (uint64_t)view->firm << FIRM_SHIFT |
+           (view->state == BREAKER_UP ? pack_minute(view) : until_ms << UNTIL_SHIFT);
 }
 
 bool breaker_admits(uint64_t word, uint64_t now_ms)
@@ -159,6 +254,15 @@ bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms)
     return true;
 }
 
+struct breaker_policy breaker_policy(uint32_t allowed_fails, uint32_t cooldown_ms)
+{
+    struct breaker_policy policy = {.cooldown_ms = cooldown_ms, .max_ms = MAX_MS};
+
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        policy.allowed[i] = allowed_fails;
+    return policy;
+}
+
 uint64_t breaker_next(uint64_t word, const struct breaker_policy *policy, enum outcome outcome,
                       int64_t retry_after_ms, uint32_t seed, uint64_t now_ms)
 {
@@ -166,7 +270,7 @@ uint64_t breaker_next(uint64_t word, const struct breaker_policy *policy, enum o
 
     breaker_unpack(word, &v);
     if (outcome == OUTCOME_OK) {
-        on_success(&v, now_ms);
+        on_success(&v, policy, now_ms);
     } else if (outcome != OUTCOME_CANCELLED) {
         on_failure(&v, policy, outcome, retry_after_ms, seed, now_ms);
     } else if (v.state == BREAKER_PROBING) {

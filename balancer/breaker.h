@@ -1,12 +1,17 @@
 /* Circuit breaker per deployment and operation class, in one 64-bit word changed by
- * compare-and-swap: state, reason, consecutive failures, cooling rounds, until. Pure over (word,
- * outcome, now_ms); breaker_record() is the loop around it.
+ * compare-and-swap: state, reason, consecutive failures, cooling rounds, and until when it rests or
+ * what this minute brought. Pure over (word, outcome, now_ms); breaker_record() is the loop around
+ * it.
  *
  * UP: admits all. COOLING: admits nothing until `until`, then one probe (PROBING) decides.
- * LiteLLM's `allowed_fails` (default 3 per minute) and `cooldown_time` (default 5 s, LiteLLM's
- * DEFAULT_COOLDOWN_TIME_SECONDS) set the numbers; the time doubles with each round up to 300 s with
- * +-20 % jitter derived from the fingerprint; Retry-After is honoured as it is, but capped at 300
- * s.
+ * LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the numbers; the time
+ * doubles with each round up to 300 s with +-20 % jitter derived from the fingerprint; Retry-After
+ * is honoured as it is, but capped at 300 s.
+ *
+ * Failures are looked at in three ways, because batch traffic is a few uploads an hour as well as
+ * hundreds of polls a second: in a row, whatever the time between them; in one minute, whatever
+ * succeeded between them (LiteLLM's meaning of an allowed_fails that is given); and as a share of
+ * what the minute brought (LiteLLM's rule when it is not given: more than half of 5 or more).
  *
  * Rules of use: reads that follow an id go to their owner whatever the breaker says; a deployment
  * that pick_next() chose although it was not admitted (nothing else was left) is tried without
@@ -22,9 +27,13 @@
 enum breaker_state { BREAKER_UP, BREAKER_COOLING, BREAKER_PROBING };
 
 struct breaker_policy {
-    uint32_t allowed_fails; /* failures in a row that are still forgiven; default 3 */
-    uint32_t cooldown_ms;   /* first rest; default 5,000 */
-    uint32_t max_ms;        /* longest rest; default 300,000 */
+    uint32_t allowed[OUTCOME_COUNT]; /* failures in a row that are still forgiven when the last one
+                                        is of this kind; 255 or more: any number */
+    bool per_minute;       /* as many in one minute are, too, and no more, successes or not */
+    uint32_t rate_percent; /* a greater share of a minute's tries is not forgiven; 0: no matter */
+    uint32_t rate_min;     /* tries in that minute before the share says anything */
+    uint32_t cooldown_ms;  /* first rest; 0: none but those that the provider asks for */
+    uint32_t max_ms;       /* longest rest; a longer cooldown_ms stays as it is */
 };
 
 struct breaker_view {
@@ -33,7 +42,12 @@ struct breaker_view {
                             never failed */
     uint32_t failures;   /* in a row; at most 255 */
     uint32_t rounds;     /* rests in a row; at most 63 */
+    bool firm;           /* the rest is sat out, whatever earlier tries bring home */
     uint64_t until_ms;   /* monotonic; when COOLING or PROBING ends; UP: 0 */
+    /* UP only, else 0: what a minute brought, as far as the policy asks for it */
+    uint32_t minute;       /* of the monotonic clock, modulo 2^15 */
+    uint32_t minute_tries; /* at most 16,383; then both are halved */
+    uint32_t minute_failures;
 };
 
 const char *breaker_state_name(enum breaker_state s);
@@ -48,10 +62,14 @@ bool breaker_admits(uint64_t word, uint64_t now_ms);
  * (CANCELLED gives the probe back). */
 bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms);
 
-/** The word after one ended try. Pure. OUTCOME_OK closes (but a rest that the provider asked for by
- * a 429 is sat out); AUTH, CONNECT, SERVER_ERROR, TIMEOUT, BROKEN, BAD_ANSWER and RATE_LIMIT count,
- * and more than `allowed_fails` in a row begin a rest, as does a failed probe; RATE_LIMIT and
- *  SERVER_ERROR (503) with a Retry-After rest at once, for as long as that says. Failures that come
+/** The policy that forgives `allowed_fails` failures in a row of any kind and rests for
+ * `cooldown_ms` at first and 300 s at most. */
+struct breaker_policy breaker_policy(uint32_t allowed_fails, uint32_t cooldown_ms);
+
+/** The word after one ended try. Pure. OUTCOME_OK closes (but a rest after a 429, or for a share of
+ * failures, is sat out); AUTH, CONNECT, SERVER_ERROR, TIMEOUT, BROKEN, BAD_ANSWER and RATE_LIMIT
+ * count, and more than the policy forgives begin a rest, as does a failed probe; RATE_LIMIT and
+ * SERVER_ERROR (503) with a Retry-After rest at once, for as long as that says. Failures that come
  * in during a rest do not prolong it unless they name a later end. CANCELLED changes nothing but
  * gives a probe back.
  *  @param retry_after_ms  what upstream asked for; -1: nothing

@@ -412,6 +412,34 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
     return IDEM_RUNNING;
 }
 
+/* What is kept of an earlier one that was answered is put out of the way. */
+static void drop_done(struct idem *idem, const struct idem_key *key)
+{
+    struct places places = places_of(idem, key);
+
+    for (unsigned i = 0; i < places.num; i++) {
+        uint32_t place = nth_place(&places, i);
+        struct sight sight;
+
+        if (see(idem, place, key, &sight) && state_of(sight.word) == IDEM_STATE_DONE)
+            swap(&head_at(idem, place)->word, &sight.word,
+                 word_in(sight.word, IDEM_STATE_FREE, 0));
+    }
+}
+
+enum idem_found idem_begin_anew(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                                uint64_t request, const char *nonce, uint64_t keep_ms,
+                                uint64_t now_ms, struct idem_claim *claim)
+{
+    struct idem_answer answer;
+    enum idem_found found;
+
+    if (is_key(key))
+        drop_done(idem, key);
+    found = idem_begin(idem, owner, key, request, nonce, keep_ms, now_ms, claim, &answer);
+    return found == IDEM_DONE || found == IDEM_MISMATCH ? IDEM_RUNNING : found;
+}
+
 bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *key,
                     struct idem_claim *claim)
 {

@@ -98,6 +98,13 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
                            uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
                            struct idem_claim *claim, struct idem_answer *answer);
 
+/** As idem_begin(), for one that is meant as new whatever was asked before: an answer that is kept
+ * (DONE) gives way to it. @return NEW, RUNNING or LOST (somebody else's; nothing was claimed), FULL
+ */
+enum idem_found idem_begin_anew(struct idem *idem, uint32_t owner, const struct idem_key *key,
+                                uint64_t request, const char *nonce, uint64_t keep_ms,
+                                uint64_t now_ms, struct idem_claim *claim);
+
 /** Only look: as above, but NEW claims nothing. */
 enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, uint64_t request,
                           uint64_t now_ms, struct idem_answer *answer);

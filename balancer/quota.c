@@ -484,6 +484,15 @@ void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim 
         end(quota, owner, claim->place - 1, claim->word, QUOTA_DROPPED, now_ms);
 }
 
+void quota_abandon(struct quota *quota, const struct quota_claim *claim)
+{
+    uint64_t word = claim->word;
+
+    if (claim->place != 0)
+        swap(&place_at(quota, claim->place - 1)->word, &word,
+             word_in(word, QUOTA_ORPHAN, OWNER_NOBODY));
+}
+
 static bool release_key(struct quota *quota, uint32_t owner, uint64_t key, enum quota_end how,
                         uint64_t now_ms)
 {

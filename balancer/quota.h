@@ -101,6 +101,10 @@ MUST_USE int quota_commit(struct quota *quota, const struct quota_claim *claim, 
 void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
                   uint64_t now_ms);
 
+/** Nobody knows whether the create has happened: as if its worker had died, an ORPHAN. Does nothing
+ * to an empty or ended claim. */
+void quota_abandon(struct quota *quota, const struct quota_claim *claim);
+
 enum quota_end {
     QUOTA_FINISHED, /* worked off (completed): tells how fast the deployment drains */
     QUOTA_DROPPED   /* failed, expired, cancelled, gone */
@@ -193,11 +197,24 @@ void quota_learn_ratio(struct quota *quota, uint64_t model, uint64_t bytes, uint
  * is known. At least 1. */
 uint64_t quota_tokens(const struct quota *quota, uint64_t model, uint64_t bytes);
 
+/* --- what is about to come --- */
+
+#define QUOTA_PLEDGE_MS 120000u /* after so long half of what was pledged counts */
+
+/** A file of that many tokens was stored here, and its batch will probably follow: so that a
+ * hundred files uploaded in a row do not all go to the one deployment that is empty now. It counts
+ * for the choice of further uploads only, and fades. */
+void quota_pledge(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
+/** Its batch is being created, here or elsewhere. */
+void quota_redeem(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
 /* --- readers --- */
 
 struct quota_sum {
     uint64_t reserved;    /* E of our reservations, tokens */
     uint64_t foreign;     /* of others, as far as we know */
+    uint64_t pledged;     /* of files whose batches will probably come; not enqueued */
     uint64_t limit;       /* the lower of configured and learned; 0: unknown */
     double drain_rate;    /* tokens/s; the prior before the first job has finished */
     uint64_t placed;      /* reservations begun in this hour */

@@ -62,7 +62,9 @@ struct quota_column {
     _Atomic uint64_t limit;
     _Atomic uint64_t lease_ms;
     _Atomic uint64_t ask_first;
-    uint64_t reserved[4];
+    _Atomic uint64_t pledged; /* any process's: tokens (40 bits) and the time of that (24 bits of
+                                 4,096 ms) */
+    uint64_t reserved[3];
     struct {
         _Atomic uint64_t
             enqueued; /* E: tokens (44 bits) and version (20), which each change raises */

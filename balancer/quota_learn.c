@@ -185,6 +185,36 @@ uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enq
     return enqueued - enqueued_of(before);
 }
 
+/* --- what is about to come --- */
+
+static uint64_t pledged_now(uint64_t word, uint64_t now_ms)
+{
+    uint64_t age_ms = ((now_ms / FOREIGN_UNIT - (word >> FOREIGN_BITS)) & TIME_MASK) * FOREIGN_UNIT;
+    uint64_t halves = age_ms / QUOTA_PLEDGE_MS;
+
+    return halves < FOREIGN_BITS ? (word & FOREIGN_MAX) >> halves : 0;
+}
+
+void quota_pledge(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
+{
+    _Atomic uint64_t *word = &quota_column_of(quota, column)->pledged;
+    uint64_t old = look(word);
+
+    while (!swap(word, &old, foreign_word(pledged_now(old, now_ms) + tokens, now_ms)))
+        ;
+}
+
+void quota_redeem(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
+{
+    _Atomic uint64_t *word = &quota_column_of(quota, column)->pledged;
+    uint64_t old = look(word), left;
+
+    do {
+        left = pledged_now(old, now_ms);
+        left = left > tokens ? left - tokens : 0;
+    } while (!swap(word, &old, foreign_word(left, now_ms)));
+}
+
 /* --- refusals --- */
 
 static uint64_t rest_ms(uint64_t refusals)
@@ -280,6 +310,7 @@ void quota_forget_learned(struct quota_column *column)
     put(&column->shared.full_until, 0);
     put(&column->shared.full_tokens, 0);
     put(&column->shared.placed, 0);
+    put(&column->pledged, 0);
 }
 
 /* --- tokens per byte --- */
@@ -331,6 +362,7 @@ void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, str
     const struct quota_column *col = quota_column_of(quota, column);
 
     sum->reserved = enqueued_of(look(&col->shared.enqueued));
+    sum->pledged = pledged_now(peek(&quota_column_of(quota, column)->pledged), now_ms);
     sum->foreign = quota_foreign_of(col, now_ms);
     sum->limit = quota_limit_of(col);
     sum->drain_rate = rate_of(col);

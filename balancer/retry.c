@@ -93,13 +93,17 @@ static uint32_t backoff_ms(uint32_t tries, double random)
     return ms / 2 + (uint32_t)(random * (ms / 2));
 }
 
-/* Not before upstream said, not at all when that is too long for a client who waits. */
+/* Not before upstream and the operator said, not at all when upstream asks for more than a client
+ * who waits, or the operator, has patience for. */
 static struct retry_answer same_again(const struct retry_question *q, double random)
 {
     struct retry_answer answer = {RETRY_SAME, backoff_ms(q->tries, random)};
+    uint32_t max_ms = q->least_delay_ms > DELAY_MAX_MS ? q->least_delay_ms : DELAY_MAX_MS;
 
-    if (q->retry_after_ms > (int64_t)DELAY_MAX_MS)
+    if (q->retry_after_ms > (int64_t)max_ms)
         return (struct retry_answer){RETRY_GIVE_UP, 0};
+    if (answer.delay_ms < q->least_delay_ms)
+        answer.delay_ms = q->least_delay_ms;
     if (q->retry_after_ms > (int64_t)answer.delay_ms)
         answer.delay_ms = (uint32_t)q->retry_after_ms;
     return answer;
@@ -110,6 +114,18 @@ const char *retry_action_name(enum retry_action action)
     static const char *const names[] = {"give_up", "same", "next", "reconcile"};
 
     return (unsigned int)action <= RETRY_RECONCILE ? names[action] : "unknown";
+}
+
+uint32_t retry_max_tries(const struct retry_policy *policy, uint32_t deployment_retries,
+                         enum outcome outcome, uint32_t default_tries)
+{
+    const uint32_t words[] = {policy->retries_of[outcome], deployment_retries, policy->num_retries};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (words[i] != RETRY_NOT_GIVEN)
+            return words[i] + 1;
+    }
+    return default_tries;
 }
 
 bool retry_is_lost_behind(const char *body, size_t len)

@@ -26,20 +26,38 @@ struct retry_question {
     bool lost_behind;  /* that answer is a proxy's, which says that it lost its connection to the
                           server: retry_is_lost_behind() */
     enum outcome outcome;
-    int status;             /* HTTP status or 0 */
-    uint32_t tries;         /* made so far, this one included */
-    uint32_t max_tries;     /* over all deployments */
-    uint32_t untried;       /* deployments left in the group */
-    int64_t retry_after_ms; /* asked for; -1: none */
+    int status;              /* HTTP status or 0 */
+    uint32_t tries;          /* made so far, this one included */
+    uint32_t max_tries;      /* over all deployments */
+    uint32_t untried;        /* deployments left in the group */
+    int64_t retry_after_ms;  /* asked for; -1: none */
+    uint32_t least_delay_ms; /* the operator's `retry_after`: before RETRY_SAME at least; 0: none */
 };
 
 struct retry_answer {
     enum retry_action action;
-    uint32_t
-        delay_ms; /* before RETRY_SAME; jittered by the caller's random number; at most 2,000 */
+    uint32_t delay_ms; /* before RETRY_SAME; jittered by the caller's random number; at most 2,000,
+                          or least_delay_ms when that is more */
+};
+
+#define RETRY_NOT_GIVEN UINT32_MAX
+
+/* What the operator says about further tries; LiteLLM's meanings. Zeroed, it allows none. */
+struct retry_policy {
+    uint32_t num_retries;               /* RETRY_NOT_GIVEN: the caller's default */
+    uint32_t retries_of[OUTCOME_COUNT]; /* `retry_policy`; RETRY_NOT_GIVEN: num_retries */
+    uint32_t least_delay_ms;            /* `retry_after`, for retry_question */
 };
 
 const char *retry_action_name(enum retry_action action);
+
+/** How many tries there are in all when the last one ended with `outcome`: one more than the
+ * retries that the operator allows. His word about this kind of failure goes before that about the
+ * deployment, this one before that about all; LiteLLM decides in the same order. Pure.
+ *  @param deployment_retries  `max_retries` of the deployment; RETRY_NOT_GIVEN: none of its own
+ *  @param default_tries       when nobody says anything */
+uint32_t retry_max_tries(const struct retry_policy *policy, uint32_t deployment_retries,
+                         enum outcome outcome, uint32_t default_tries);
 
 /** Whether an error body is Envoy's (it stands before OpenAI's servers and in many Azure networks)
  * saying that the server behind it had the request, or part of it, and then went away: its 503 does

@@ -21,7 +21,7 @@
 #include "common/shm.h"
 
 #define TABLE_MAGIC  0x4c425454u /* "TTBL" */
-#define TABLE_LAYOUT 1u
+#define TABLE_LAYOUT 2u
 
 struct table {
     uint32_t magic;
@@ -53,7 +53,7 @@ struct group {
 
 static_assert(sizeof(struct table) == 72, "layout of the table's region");
 static_assert(sizeof(struct group) == 20, "layout of the table's region");
-static_assert(sizeof(struct table_deployment) == 64, "layout of the table's region");
+static_assert(sizeof(struct table_deployment) == 72, "layout of the table's region");
 static_assert(offsetof(struct table_deployment, weight) == 32, "layout of the table's region");
 
 /* While it is being built: where the next string goes. */
@@ -212,6 +212,8 @@ static int add_deployment(struct builder *b, const struct model_list *list, uint
     to->tpm = from->tpm;
     to->order = from->order;
     to->timeout_ms = from->timeout_ms;
+    to->cooldown_ms = from->cooldown_ms;
+    to->max_retries = from->max_retries;
     slot = (uint32_t *)at(b->table, b->table->print_slots) +
            find_print_slot(b->table, from->fingerprint);
     if (*slot != 0)

@@ -20,11 +20,13 @@ struct table_deployment {
     uint32_t id;          /* string offsets: table_str() */
     uint32_t upstream_model;
     uint32_t litellm_model;
-    uint32_t batch;      /* 1: mode batch */
-    double weight;       /* 0: not given */
-    int64_t rpm, tpm;    /* 0: not given */
-    int32_t order;       /* 0: not given */
-    uint32_t timeout_ms; /* 0: default */
+    uint32_t batch;       /* 1: mode batch */
+    double weight;        /* 0: not given */
+    int64_t rpm, tpm;     /* 0: not given */
+    int32_t order;        /* 0: not given */
+    uint32_t timeout_ms;  /* 0: default */
+    uint32_t cooldown_ms; /* UINT32_MAX: the router's */
+    uint32_t max_retries; /* UINT32_MAX: not given */
 };
 
 /** Copy `list` into a new sealed region. Deployment i of the list is deployment i of the table.

@@ -9,7 +9,9 @@
 #include "config/check.h"
 #include "config/document.h"
 #include "config/env.h"
+#include "config/fallbacks.h"
 #include "config/models.h"
+#include "config/quotas.h"
 #include "config/report.h"
 #include "config/schema.h"
 #include "config/settings.h"
@@ -58,6 +60,10 @@ static int build(struct loading *l)
         rc = settings_apply(&in, l->config, &models.default_timeout_ms);
     if (rc == 0)
         rc = models_build(&models);
+    if (rc == 0)
+        rc = quotas_apply(l->raw, l->tree.root, &l->reporter, l->config);
+    if (rc == 0)
+        rc = fallbacks_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         check_config(l->config, l->tree.root, &l->reporter);
     return rc;
@@ -112,6 +118,9 @@ void config_free(struct config *config)
     free(config->seal_keys);
     free(config->host);
     free(config->routing_strategy);
+    for (size_t i = 0; i < config->num_fallbacks; i++)
+        fallbacks_deinit(&config->fallbacks[i]);
+    free(config->fallbacks);
     free(config->tls_cert_file);
     free(config->tls_key_file);
     free(config->spool_dir);

@@ -80,6 +80,45 @@ static void describe_server(const struct config *config, struct strbuf *out)
     add_text(out, "log_level", levels[config->log_level]);
 }
 
+/* "retry_policy.rate_limit": those that are given. */
+static void add_policy(struct strbuf *out, const char *label, const uint32_t *numbers)
+{
+    static const char *const names[CONFIG_FAILURE_CLASSES] = {
+        [CONFIG_BAD_REQUEST] = "BadRequest",
+        [CONFIG_AUTHENTICATION] = "Authentication",
+        [CONFIG_TIMEOUT] = "Timeout",
+        [CONFIG_RATE_LIMIT] = "RateLimit",
+        [CONFIG_CONTENT_POLICY] = "ContentPolicyViolation",
+        [CONFIG_INTERNAL_SERVER] = "InternalServer"};
+    const char *separator = "";
+
+    for (int i = 0; i < CONFIG_FAILURE_CLASSES; i++) {
+        if (numbers[i] == UINT32_MAX)
+            continue;
+        if (*separator == '\0')
+            add_label(out, label);
+        strbuf_addf(out, "%s%s %" PRIu32, separator, names[i], numbers[i]);
+        separator = ", ";
+    }
+    if (*separator != '\0')
+        strbuf_addc(out, '\n');
+}
+
+static void describe_fallbacks(const struct config *config, struct strbuf *out)
+{
+    for (size_t i = 0; i < config->num_fallbacks; i++) {
+        const struct config_fallback *fallback = &config->fallbacks[i];
+
+        add_label(out, "fallbacks");
+        strbuf_addf(out, "%s ->", fallback->group);
+        for (size_t k = 0; k < fallback->num_to; k++)
+            strbuf_addf(out, "%s %s", k == 0 ? "" : ",", fallback->to[k]);
+        strbuf_addc(out, '\n');
+    }
+    if (config->num_fallbacks > 0)
+        add_number(out, "max_fallbacks", config->max_fallbacks);
+}
+
 static void describe_routing(const struct config *config, struct strbuf *out)
 {
     add_text(out, "load balancing of batches", config->balance_batches ? "on" : "off");
@@ -89,7 +128,33 @@ static void describe_routing(const struct config *config, struct strbuf *out)
                  : "quota-aware for groups of mode batch without weights, else simple-shuffle");
     add_optional(out, "num_retries", config->num_retries, false);
     add_optional(out, "allowed_fails", config->allowed_fails, false);
+    add_policy(out, "allowed_fails_policy", config->allowed_fails_of);
     add_optional(out, "cooldown_time", config->cooldown_ms, true);
+    add_policy(out, "retry_policy", config->retries_of);
+    add_ms(out, "retry_after", config->retry_after_ms);
+    describe_fallbacks(config, out);
+}
+
+static void describe_balancer(const struct config *config, struct strbuf *out)
+{
+    add_text(out, "count_output_tokens.openai",
+             config->count_output_tokens[PROVIDER_OPENAI] ? "true" : "false");
+    add_text(out, "count_output_tokens.azure",
+             config->count_output_tokens[PROVIDER_AZURE] ? "true" : "false");
+    if (config->azure_file_expiry_s == 0)
+        add_text(out, "azure_file_expires_after", "none");
+    else
+        add_ms(out, "azure_file_expires_after", (int64_t)config->azure_file_expiry_s * 1000);
+    add_text(out, "delete_moved_copies", config->delete_moved_copies ? "true" : "false");
+}
+
+/* 0: no limit. */
+static void add_files(struct strbuf *out, const char *label, uint64_t number)
+{
+    if (number == 0)
+        add_text(out, label, "no limit");
+    else
+        add_number(out, label, number);
 }
 
 static void describe_limits(const struct config_limits *limits, struct strbuf *out)
@@ -105,6 +170,11 @@ static void describe_limits(const struct config_limits *limits, struct strbuf *o
     add_number(out, "limits.max_connections", limits->max_connections);
     add_number(out, "limits.max_connections_per_address", limits->max_connections_per_address);
     add_bytes(out, "limits.min_body_rate", limits->min_body_rate);
+    add_ms(out, "limits.body_grace_ms", limits->body_grace_ms);
+    add_files(out, "limits.max_files.openai", limits->max_files[PROVIDER_OPENAI]);
+    add_files(out, "limits.max_files.azure", limits->max_files[PROVIDER_AZURE]);
+    add_files(out, "limits.max_expiring_files.openai", limits->max_expiring_files[PROVIDER_OPENAI]);
+    add_files(out, "limits.max_expiring_files.azure", limits->max_expiring_files[PROVIDER_AZURE]);
 }
 
 static void describe_timeouts(const struct config_timeouts *timeouts, struct strbuf *out)
@@ -143,6 +213,15 @@ static void describe_deployment(const struct config *config, const struct model_
     }
     if (d->max_retries != UINT32_MAX)
         strbuf_addf(out, ", max_retries %" PRIu32, d->max_retries);
+    if (d->cooldown_ms != UINT32_MAX) {
+        strbuf_adds(out, ", cooldown_time ");
+        scalar_print_ms(d->cooldown_ms, out);
+    }
+    if (d->enqueued_token_limit > 0) {
+        strbuf_adds(out, ", at most ");
+        scalar_print_tokens((int64_t)d->enqueued_token_limit, out);
+        strbuf_adds(out, " tokens enqueued");
+    }
     strbuf_adds(out, "\n    ");
     provider_url_pattern(account, out);
     strbuf_addc(out, '\n');
@@ -152,6 +231,7 @@ void config_describe(const struct config *config, struct strbuf *out)
 {
     describe_server(config, out);
     describe_routing(config, out);
+    describe_balancer(config, out);
     describe_limits(&config->limits, out);
     describe_timeouts(&config->timeouts, out);
     strbuf_addf(out, "%zu deployments in %zu accounts\n", config->models.num_deployments,

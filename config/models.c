@@ -139,6 +139,52 @@ static char *digest_id(const struct model_account *account, const struct model_d
     return NULL;
 }
 
+bool models_has_group(const struct model_list *models, const char *group)
+{
+    for (size_t i = 0; i < models->num_deployments; i++) {
+        if (models->deployments[i].group != NULL &&
+            strcmp(models->deployments[i].group, group) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool has_text(const struct node *map, const char *path, const char *text)
+{
+    const char *have = text_of(node_find(map, path));
+
+    return have != NULL && strcmp(have, text) == 0;
+}
+
+bool models_names_group(const struct node *root, const char *group)
+{
+    const struct node *list = node_get(root, "model_list");
+
+    for (size_t i = 0; list != NULL && i < list->num_items; i++) {
+        if (has_text(list->items[i], "model_name", group))
+            return true;
+    }
+    return false;
+}
+
+bool models_names_deployment(const struct node *root, const char *name, const char *group)
+{
+    const struct node *list = node_get(root, "model_list");
+
+    for (size_t i = 0; list != NULL && i < list->num_items; i++) {
+        const struct node *row = list->items[i];
+        const char *model = text_of(node_find(row, "litellm_params.model"));
+        const char *slash = model == NULL ? NULL : strchr(model, '/');
+
+        if (group != NULL && !has_text(row, "model_name", group))
+            continue;
+        if (has_text(row, "model_info.id", name) ||
+            (model != NULL && strcmp(slash == NULL ? model : slash + 1, name) == 0))
+            return true;
+    }
+    return false;
+}
+
 void models_deployment_deinit(struct model_deployment *d)
 {
     free(d->group);
@@ -282,6 +328,7 @@ static void take_numbers(const struct models_build *build, const struct raw_para
     static const struct scalar_rule small = {SCALAR_INT, 0, 1000000};
     static const struct scalar_rule weight = {SCALAR_FLOAT, 0, INT64_MAX};
     static const struct scalar_rule timeout = {SCALAR_SECONDS, 1, 7 * (int64_t)DAY_MS};
+    static const struct scalar_rule cooldown = {SCALAR_SECONDS, 0, DAY_MS};
     union scalar_value value;
 
     d->rpm = take_number(build, params, "rpm", raw->rpm, &count, 0);
@@ -291,10 +338,24 @@ static void take_numbers(const struct models_build *build, const struct raw_para
                                           build->default_timeout_ms);
     d->max_retries =
         (uint32_t)take_number(build, params, "max_retries", raw->max_retries, &small, UINT32_MAX);
+    d->max_retries = (uint32_t)take_number(build, params, "num_retries", raw->num_retries, &small,
+                                           d->max_retries); /* the router's own name for it */
+    d->cooldown_ms = (uint32_t)take_number(build, params, "cooldown_time", raw->cooldown_time,
+                                           &cooldown, UINT32_MAX);
     if (raw->weight != NULL &&
         settings_parse(&weight, raw->weight, node_get(params, "weight"), build->reporter, &value))
         d->weight = value.number > 0 ? value.number
                                      : -1; /* a given 0 drains a row: not the same as not given */
+}
+
+static void take_token_limit(const struct models_build *build, const struct raw_info *raw,
+                             const struct node *row, struct model_deployment *d)
+{
+    static const struct scalar_rule tokens = {SCALAR_TOKENS, 1, INT64_MAX};
+
+    d->enqueued_token_limit =
+        (uint64_t)take_number(build, node_get(row, "model_info"), "enqueued_token_limit",
+                              raw->enqueued_token_limit, &tokens, 0);
 }
 
 static bool is_id(const char *text)
@@ -385,6 +446,7 @@ static int add_row(struct models_build *build, const struct raw_row *raw, const 
     }
     rc = accounts_take(build, &source, &d.account, &url_deployment);
     take_numbers(build, &raw->params, params, &d);
+    take_token_limit(build, &raw->info, row, &d);
     if (rc != 0 || d.account == MODEL_NO_INDEX ||
         (raw->info.id != NULL && !check_id(build, raw->info.id, row)))
         goto done;
@@ -422,8 +484,10 @@ static int add_default(struct models_build *build, uint32_t account, uint32_t ti
 {
     struct model_list *models = &build->config->models;
     enum provider provider = models->accounts[account].provider;
-    struct model_deployment d = {
-        .account = account, .timeout_ms = timeout_ms, .max_retries = UINT32_MAX};
+    struct model_deployment d = {.account = account,
+                                 .timeout_ms = timeout_ms,
+                                 .max_retries = UINT32_MAX,
+                                 .cooldown_ms = UINT32_MAX};
     int rc;
 
     d.upstream_model = strdup("");

@@ -27,5 +27,15 @@ void models_mark_rows(struct node *root, struct reporter *reporter);
 /** Build config->models. Faults are reported. @return 0, ERR_NOMEM */
 MUST_USE int models_build(struct models_build *build);
 
+/** Whether a deployment of the list is in that group. */
+bool models_has_group(const struct model_list *models, const char *group);
+
+/** Whether the file has a row of that model_name, served or not. */
+bool models_names_group(const struct node *root, const char *group);
+
+/** Whether the file has a row, served or not, with that model_info.id or that name upstream.
+ *  @param group  of that model_name; NULL: any */
+bool models_names_deployment(const struct node *root, const char *name, const char *group);
+
 /** Free what a deployment owns. */
 void models_deployment_deinit(struct model_deployment *deployment);

@@ -22,6 +22,9 @@ static const struct unit sizes[] = {
     {"GB", 1000000000}, {"KiB", 1 << 10},      {"MiB", 1 << 20},
     {"GiB", 1 << 30},   {"TB", 1000000000000}, {"TiB", (int64_t)1 << 40}};
 
+/* As the providers write their limits: 90K, 200M, 1B. */
+static const struct unit amounts[] = {{"", 1}, {"K", 1000}, {"M", 1000000}, {"B", 1000000000}};
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static bool is_digit(char c)
@@ -178,6 +181,26 @@ static int parse_bytes(const char *text, int64_t *out)
     return __builtin_mul_overflow(*out, factor, out) ? ERR_LIMIT : 0;
 }
 
+/* "1.5B" is as good as 1500000000, but there is no half token. What "1.001" lacks as a double is no
+ * part of one. */
+static int parse_tokens(const char *text, int64_t *out)
+{
+    size_t len;
+    int64_t factor;
+    double number;
+    int rc = split_unit(text, amounts, COUNT(amounts), 1, &len, &factor);
+
+    if (rc == 0)
+        rc = parse_decimal(text, len, &number);
+    if (rc != 0)
+        return rc;
+    number *= (double)factor;
+    if (number > 9e15 || number < -9e15) /* up to there each whole number is a double */
+        return ERR_LIMIT;
+    *out = (int64_t)(number + (number < 0 ? -0.5 : 0.5));
+    return number - (double)*out > 1e-6 || number - (double)*out < -1e-6 ? ERR_SYNTAX : 0;
+}
+
 int scalar_parse(const struct scalar_rule *rule, const char *text, union scalar_value *out)
 {
     union scalar_value value = {0};
@@ -198,6 +221,9 @@ int scalar_parse(const struct scalar_rule *rule, const char *text, union scalar_
         break;
     case SCALAR_BYTES:
         rc = parse_bytes(text, &value.integer);
+        break;
+    case SCALAR_TOKENS:
+        rc = parse_tokens(text, &value.integer);
         break;
     default:
         rc = parse_duration(text, rule->kind == SCALAR_SECONDS ? 1000 : 1, &value.integer);
@@ -226,25 +252,39 @@ void scalar_print_ms(int64_t ms, struct strbuf *out)
         strbuf_addf(out, "%" PRId64 "ms", ms);
 }
 
-void scalar_print_bytes(int64_t bytes, struct strbuf *out)
+/* In the greatest unit that leaves a whole number; the first one stands for none. */
+static void print_in_units(int64_t value, const struct unit *units, size_t num_units,
+                           struct strbuf *out)
 {
     const struct unit *best = NULL;
 
-    for (size_t i = 1; i < COUNT(sizes); i++) {
-        if (bytes > 0 && bytes % sizes[i].factor == 0 &&
-            (best == NULL || sizes[i].factor > best->factor))
-            best = &sizes[i];
+    for (size_t i = 1; i < num_units; i++) {
+        if (value > 0 && value % units[i].factor == 0 &&
+            (best == NULL || units[i].factor > best->factor))
+            best = &units[i];
     }
     if (best == NULL)
-        strbuf_addf(out, "%" PRId64, bytes);
+        strbuf_addf(out, "%" PRId64, value);
     else
-        strbuf_addf(out, "%" PRId64 "%s", bytes / best->factor, best->name);
+        strbuf_addf(out, "%" PRId64 "%s", value / best->factor, best->name);
+}
+
+void scalar_print_bytes(int64_t bytes, struct strbuf *out)
+{
+    print_in_units(bytes, sizes, COUNT(sizes), out);
+}
+
+void scalar_print_tokens(int64_t tokens, struct strbuf *out)
+{
+    print_in_units(tokens, amounts, COUNT(amounts), out);
 }
 
 static void print_bound(enum scalar_kind kind, int64_t bound, struct strbuf *out)
 {
     if (kind == SCALAR_BYTES)
         scalar_print_bytes(bound, out);
+    else if (kind == SCALAR_TOKENS)
+        scalar_print_tokens(bound, out);
     else if (kind == SCALAR_SECONDS || kind == SCALAR_MILLISECONDS)
         scalar_print_ms(bound, out);
     else
@@ -256,7 +296,8 @@ void scalar_wanted(const struct scalar_rule *rule, struct strbuf *out)
     static const char *const names[] = {
         [SCALAR_INT] = "an integer",          [SCALAR_FLOAT] = "a number",
         [SCALAR_BOOL] = "true or false",      [SCALAR_SECONDS] = "a duration",
-        [SCALAR_MILLISECONDS] = "a duration", [SCALAR_BYTES] = "a size"};
+        [SCALAR_MILLISECONDS] = "a duration", [SCALAR_BYTES] = "a size",
+        [SCALAR_TOKENS] = "a whole number"};
 
     strbuf_adds(out, names[rule->kind]);
     if (rule->kind == SCALAR_BOOL)
@@ -275,4 +316,6 @@ void scalar_wanted(const struct scalar_rule *rule, struct strbuf *out)
         strbuf_adds(out, ", such as 500 (milliseconds), \"30s\" or \"5m\"");
     else if (rule->kind == SCALAR_BYTES)
         strbuf_adds(out, ", such as 1048576, \"200MB\" or \"10GiB\"");
+    else if (rule->kind == SCALAR_TOKENS)
+        strbuf_adds(out, ", such as 200000000, \"200M\" or \"1B\"");
 }

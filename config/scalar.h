@@ -15,7 +15,8 @@ enum scalar_kind {
     SCALAR_BOOL,
     SCALAR_SECONDS,      /* a duration; a number alone is seconds; the value is in milliseconds */
     SCALAR_MILLISECONDS, /* a duration; a number alone is milliseconds; so is the value */
-    SCALAR_BYTES
+    SCALAR_BYTES,
+    SCALAR_TOKENS /* a whole number; K, M, B: thousands, millions, billions */
 };
 
 /* What a setting may be. Bounds are inclusive, in the unit of the value; SCALAR_BOOL has none. */
@@ -26,7 +27,7 @@ struct scalar_rule {
 };
 
 union scalar_value {
-    int64_t integer; /* also milliseconds and bytes */
+    int64_t integer; /* also milliseconds, bytes and tokens */
     double number;
     bool truth;
 };
@@ -49,3 +50,6 @@ void scalar_print_ms(int64_t ms, struct strbuf *out);
 
 /** Append a size the way scalar_parse() reads it: "10GiB", "200MB", "1500". */
 void scalar_print_bytes(int64_t bytes, struct strbuf *out);
+
+/** Append a number of tokens the way scalar_parse() reads it: "200M", "30500". */
+void scalar_print_tokens(int64_t tokens, struct strbuf *out);

@@ -20,6 +20,13 @@
 #define TEXT(type, name)                                                                           \
     CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_OPTIONAL, type, name, 0, CYAML_UNLIMITED)
 
+/* The same, where LiteLLM's name is none for a member. */
+#define NAMED_TEXT(key, type, member)                                                              \
+    CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_OPTIONAL, type, member, 0, CYAML_UNLIMITED)
+
+/* What somebody else reads from the tree: known, but not looked into here. */
+#define FREE_FORM(key) CYAML_FIELD_IGNORE(key, CYAML_FLAG_OPTIONAL)
+
 /* A mapping that may be missing; its struct is then all NULL. */
 #define MAPPING(type, key, member, fields)                                                         \
     CYAML_FIELD_MAPPING(key, CYAML_FLAG_OPTIONAL, type, member, fields)
@@ -41,6 +48,8 @@ static const cyaml_schema_field_t params_fields[] = {TEXT(struct raw_params, mod
                                                      TEXT(struct raw_params, weight),
                                                      TEXT(struct raw_params, order),
                                                      TEXT(struct raw_params, max_retries),
+                                                     TEXT(struct raw_params, num_retries),
+                                                     TEXT(struct raw_params, cooldown_time),
                                                      TEXT(struct raw_params, timeout),
                                                      CYAML_FIELD_END};
 
@@ -54,13 +63,32 @@ static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, cust
                                                     TEXT(struct raw_params, timeout),
                                                     CYAML_FIELD_END};
 
-static const cyaml_schema_field_t info_fields[] = {TEXT(struct raw_info, id),
-                                                   TEXT(struct raw_info, mode), CYAML_FIELD_END};
+static const cyaml_schema_field_t info_fields[] = {
+    TEXT(struct raw_info, id), TEXT(struct raw_info, mode),
+    TEXT(struct raw_info, enqueued_token_limit), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t row_fields[] = {
     TEXT(struct raw_row, model_name),
     MAPPING(struct raw_row, "litellm_params", params, params_fields),
     MAPPING(struct raw_row, "model_info", info, info_fields), CYAML_FIELD_END};
+
+static const cyaml_schema_field_t allowed_fails_fields[] = {
+    NAMED_TEXT("BadRequestErrorAllowedFails", struct raw_policy, bad_request),
+    NAMED_TEXT("AuthenticationErrorAllowedFails", struct raw_policy, authentication),
+    NAMED_TEXT("TimeoutErrorAllowedFails", struct raw_policy, timeout),
+    NAMED_TEXT("RateLimitErrorAllowedFails", struct raw_policy, rate_limit),
+    NAMED_TEXT("ContentPolicyViolationErrorAllowedFails", struct raw_policy, content_policy),
+    NAMED_TEXT("InternalServerErrorAllowedFails", struct raw_policy, internal_server),
+    CYAML_FIELD_END};
+
+static const cyaml_schema_field_t retries_fields[] = {
+    NAMED_TEXT("BadRequestErrorRetries", struct raw_policy, bad_request),
+    NAMED_TEXT("AuthenticationErrorRetries", struct raw_policy, authentication),
+    NAMED_TEXT("TimeoutErrorRetries", struct raw_policy, timeout),
+    NAMED_TEXT("RateLimitErrorRetries", struct raw_policy, rate_limit),
+    NAMED_TEXT("ContentPolicyViolationErrorRetries", struct raw_policy, content_policy),
+    NAMED_TEXT("InternalServerErrorRetries", struct raw_policy, internal_server),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t litellm_fields[] = {
     TEXT(struct raw_litellm, enable_loadbalancing_on_batch_endpoints),
@@ -68,12 +96,26 @@ static const cyaml_schema_field_t litellm_fields[] = {
     TEXT(struct raw_litellm, num_retries),
     TEXT(struct raw_litellm, allowed_fails),
     TEXT(struct raw_litellm, cooldown_time),
+    TEXT(struct raw_litellm, retry_after),
+    TEXT(struct raw_litellm, max_fallbacks),
+    MAPPING(struct raw_litellm, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
+    FREE_FORM("fallbacks"),
+    FREE_FORM("default_fallbacks"),
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t router_fields[] = {
-    TEXT(struct raw_router, routing_strategy), TEXT(struct raw_router, timeout),
-    TEXT(struct raw_router, num_retries),      TEXT(struct raw_router, allowed_fails),
-    TEXT(struct raw_router, cooldown_time),    CYAML_FIELD_END};
+    TEXT(struct raw_router, routing_strategy),
+    TEXT(struct raw_router, timeout),
+    TEXT(struct raw_router, num_retries),
+    TEXT(struct raw_router, allowed_fails),
+    TEXT(struct raw_router, cooldown_time),
+    TEXT(struct raw_router, retry_after),
+    TEXT(struct raw_router, max_fallbacks),
+    MAPPING(struct raw_router, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
+    MAPPING(struct raw_router, "retry_policy", retry_policy, retries_fields),
+    FREE_FORM("fallbacks"),
+    FREE_FORM("default_fallbacks"),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t general_fields[] = {TEXT(struct raw_general, master_key),
                                                       CYAML_FIELD_END};
@@ -92,8 +134,11 @@ static const cyaml_schema_field_t limits_fields[] = {
     TEXT(struct raw_limits, max_connections),
     TEXT(struct raw_limits, max_connections_per_address),
     TEXT(struct raw_limits, min_body_rate),
+    TEXT(struct raw_limits, body_grace_ms),
     MAPPING(struct raw_limits, "max_file_bytes", max_file_bytes, provider_fields),
     MAPPING(struct raw_limits, "max_lines", max_lines, provider_fields),
+    MAPPING(struct raw_limits, "max_files", max_files, provider_fields),
+    MAPPING(struct raw_limits, "max_expiring_files", max_expiring_files, provider_fields),
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t timeouts_fields[] = {TEXT(struct raw_timeouts, connect_ms),
@@ -103,6 +148,13 @@ static const cyaml_schema_field_t timeouts_fields[] = {TEXT(struct raw_timeouts,
                                                        TEXT(struct raw_timeouts, list_ms),
                                                        TEXT(struct raw_timeouts, shutdown_grace_ms),
                                                        CYAML_FIELD_END};
+
+static const cyaml_schema_field_t quota_fields[] = {
+    TEXT(struct raw_quota, deployment), TEXT(struct raw_quota, model_name),
+    TEXT(struct raw_quota, enqueued_tokens), CYAML_FIELD_END};
+
+static const cyaml_schema_value_t quota_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_quota, quota_fields)};
 
 static const cyaml_schema_value_t seal_entry = {
     CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
@@ -116,6 +168,10 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, upstream_ca_file),
     TEXT(struct raw_tranche, allow_insecure_upstream),
     TEXT(struct raw_tranche, log_level),
+    TEXT(struct raw_tranche, azure_file_expires_after),
+    TEXT(struct raw_tranche, delete_moved_copies),
+    MAPPING(struct raw_tranche, "count_output_tokens", count_output_tokens, provider_fields),
+    LIST(struct raw_tranche, "quotas", quotas, &quota_entry, MAX_ROWS),
     MAPPING(struct raw_tranche, "tls", tls, tls_fields),
     MAPPING(struct raw_tranche, "limits", limits, limits_fields),
     MAPPING(struct raw_tranche, "timeouts", timeouts, timeouts_fields),
@@ -283,7 +339,7 @@ static void check_value(struct node *node, const cyaml_schema_value_t *value,
                  [CYAML_MAPPING] = {NODE_MAP, "a mapping"},
                  [CYAML_SEQUENCE] = {NODE_LIST, "a list"}};
 
-    if (node->skipped)
+    if (node->skipped || value->type == CYAML_IGNORE)
         return;
     if (node->kind == NODE_SCALAR && value->type == CYAML_SEQUENCE &&
         value->sequence.entry->type == CYAML_STRING)
@@ -349,7 +405,7 @@ static bool emit_map(yaml_emitter_t *emitter, const struct node *map,
         const struct node *node = map->items[i];
         const cyaml_schema_field_t *field = field_of(fields, node->key);
 
-        if (node->skipped || field == NULL)
+        if (node->skipped || field == NULL || field->value.type == CYAML_IGNORE)
             continue;
         if (!emit_text(emitter, node->key) || !emit_value(emitter, node, &field->value))
             return false;

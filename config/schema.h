@@ -1,6 +1,7 @@
 /* What of the file is used, as libcyaml tables. Every scalar is loaded as text (scalar.h says why);
- * NULL: not given. The same tables tell wrong types and unknown keys with their lines, which
- * libcyaml alone does not. */
+ * NULL: not given. Mappings whose keys are the operator's own names (fallbacks) are not loaded but
+ * read from the tree (fallbacks.h). The same tables tell wrong types and unknown keys with their
+ * lines, which libcyaml alone does not. */
 #pragma once
 
 #include <stdint.h>
@@ -18,12 +19,13 @@ struct raw_params {
     char *azure_ad_token;
     char *organization;
     char *project;
-    char *rpm, *tpm, *weight, *order, *max_retries; /* model_list only */
+    char *rpm, *tpm, *weight, *order, *max_retries, *num_retries,
+        *cooldown_time; /* model_list only */
     char *timeout;
 };
 
 struct raw_info {
-    char *id, *mode;
+    char *id, *mode, *enqueued_token_limit;
 };
 
 struct raw_row {
@@ -32,14 +34,22 @@ struct raw_row {
     struct raw_info info;
 };
 
+/* A number for each of LiteLLM's classes of failures. */
+struct raw_policy {
+    char *bad_request, *authentication, *timeout, *rate_limit, *content_policy, *internal_server;
+};
+
 struct raw_litellm {
     char *enable_loadbalancing_on_batch_endpoints;
-    char *request_timeout, *num_retries, *allowed_fails, *cooldown_time;
+    char *request_timeout, *num_retries, *allowed_fails, *cooldown_time, *retry_after,
+        *max_fallbacks;
+    struct raw_policy allowed_fails_policy;
 };
 
 struct raw_router {
     char *routing_strategy;
-    char *timeout, *num_retries, *allowed_fails, *cooldown_time;
+    char *timeout, *num_retries, *allowed_fails, *cooldown_time, *retry_after, *max_fallbacks;
+    struct raw_policy allowed_fails_policy, retry_policy;
 };
 
 struct raw_general {
@@ -56,13 +66,18 @@ struct raw_per_provider {
 };
 
 struct raw_limits {
-    struct raw_per_provider max_file_bytes, max_lines;
+    struct raw_per_provider max_file_bytes, max_lines, max_files, max_expiring_files;
     char *max_other_file_bytes, *max_line_bytes, *max_json_bytes, *spool_bytes;
-    char *max_connections, *max_connections_per_address, *min_body_rate;
+    char *max_connections, *max_connections_per_address, *min_body_rate, *body_grace_ms;
 };
 
 struct raw_timeouts {
     char *connect_ms, *first_byte_ms, *json_total_ms, *low_speed_ms, *list_ms, *shutdown_grace_ms;
+};
+
+/* A row of tranche_settings.quotas. */
+struct raw_quota {
+    char *deployment, *model_name, *enqueued_tokens;
 };
 
 struct raw_tranche {
@@ -71,6 +86,10 @@ struct raw_tranche {
     char *upstream_ca_file, *allow_insecure_upstream, *log_level;
     char **seal_keys;
     uint32_t seal_keys_count;
+    struct raw_quota *quotas;
+    uint32_t quotas_count;
+    struct raw_per_provider count_output_tokens;
+    char *azure_file_expires_after, *delete_moved_copies;
     struct raw_tls tls;
     struct raw_limits limits;
     struct raw_timeouts timeouts;

@@ -10,12 +10,14 @@
 #include "common/log.h"
 #include "config/known.h"
 
-#define MAX_WORKERS  512
-#define DAY_MS       86400000
-#define MIB          ((int64_t)1 << 20)
-#define TIB          ((int64_t)1 << 40)
-#define DEFAULT_HOST "0.0.0.0"
-#define DEFAULT_PORT 4000
+#define MAX_WORKERS   512
+#define DAY_MS        86400000
+#define HOUR_MS       3600000
+#define MAX_FALLBACKS 100
+#define MIB           ((int64_t)1 << 20)
+#define TIB           ((int64_t)1 << 40)
+#define DEFAULT_HOST  "0.0.0.0"
+#define DEFAULT_PORT  4000
 
 /* The type of the field in struct config. */
 enum target { TARGET_INT, TARGET_UINT32, TARGET_UINT64, TARGET_BOOL };
@@ -26,6 +28,7 @@ struct setting {
     size_t to;        /* of the field in struct config */
     enum target target;
     struct scalar_rule rule; /* bounds in the unit of the field */
+    const char *idle;        /* why it changes nothing; NULL: it does */
 };
 
 #define FROM(member) offsetof(struct raw_config, member)
@@ -49,7 +52,8 @@ struct setting {
      FROM(tranche.limits.name.openai),                                                             \
      TO(limits.name[PROVIDER_OPENAI]),                                                             \
      TARGET_UINT64,                                                                                \
-     {kind, min, max}},                                                                            \
+     {kind, min, max},                                                                             \
+     NULL},                                                                                        \
     {                                                                                              \
         "tranche_settings.limits." #name ".azure", FROM(tranche.limits.name.azure),                \
             TO(limits.name[PROVIDER_AZURE]), TARGET_UINT64,                                        \
@@ -65,6 +69,24 @@ struct setting {
             SCALAR_MILLISECONDS, min, max                                                          \
         }                                                                                          \
     }
+
+/* A number for each class of failures: `section` is LiteLLM's, `policy` its setting there. */
+#define POLICY(section, policy, key, member, to, class, why_idle)                                  \
+    {                                                                                              \
+#section "_settings." #policy "." key, FROM(section.policy.member), TO(to[class]),         \
+            TARGET_UINT32, {SCALAR_INT, 0, 1000000 }, why_idle                                     \
+    }
+#define POLICIES(section, policy, suffix, to)                                                      \
+    POLICY(section, policy, "BadRequestError" suffix, bad_request, to, CONFIG_BAD_REQUEST, IDLE),  \
+        POLICY(section, policy, "AuthenticationError" suffix, authentication, to,                  \
+               CONFIG_AUTHENTICATION, NULL),                                                       \
+        POLICY(section, policy, "TimeoutError" suffix, timeout, to, CONFIG_TIMEOUT, NULL),         \
+        POLICY(section, policy, "RateLimitError" suffix, rate_limit, to, CONFIG_RATE_LIMIT, NULL), \
+        POLICY(section, policy, "ContentPolicyViolationError" suffix, content_policy, to,          \
+               CONFIG_CONTENT_POLICY, IDLE),                                                       \
+        POLICY(section, policy, "InternalServerError" suffix, internal_server, to,                 \
+               CONFIG_INTERNAL_SERVER, NULL)
+#define IDLE "without effect: a request that is at fault is answered, and counts for no deployment"
 
 /* Where two rows have one target, the later one wins: LiteLLM lets router_settings go over
  * litellm_settings. */
@@ -104,6 +126,29 @@ static const struct setting settings[] = {
      TO(cooldown_ms),
      TARGET_UINT32,
      {SCALAR_SECONDS, 0, DAY_MS}},
+    {"litellm_settings.retry_after",
+     FROM(litellm.retry_after),
+     TO(retry_after_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 0, HOUR_MS}},
+    {"router_settings.retry_after",
+     FROM(router.retry_after),
+     TO(retry_after_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 0, HOUR_MS}},
+    {"litellm_settings.max_fallbacks",
+     FROM(litellm.max_fallbacks),
+     TO(max_fallbacks),
+     TARGET_UINT32,
+     {SCALAR_INT, 0, MAX_FALLBACKS}},
+    {"router_settings.max_fallbacks",
+     FROM(router.max_fallbacks),
+     TO(max_fallbacks),
+     TARGET_UINT32,
+     {SCALAR_INT, 0, MAX_FALLBACKS}},
+    POLICIES(litellm, allowed_fails_policy, "AllowedFails", allowed_fails_of),
+    POLICIES(router, allowed_fails_policy, "AllowedFails", allowed_fails_of),
+    POLICIES(router, retry_policy, "Retries", retries_of),
     {"tranche_settings.port", FROM(tranche.port), TO(port), TARGET_INT, {SCALAR_INT, 0, 65535}},
     {"tranche_settings.num_workers",
      FROM(tranche.num_workers),
@@ -113,6 +158,21 @@ static const struct setting settings[] = {
     {"tranche_settings.allow_insecure_upstream",
      FROM(tranche.allow_insecure_upstream),
      TO(allow_insecure_upstream),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.count_output_tokens.openai",
+     FROM(tranche.count_output_tokens.openai),
+     TO(count_output_tokens[PROVIDER_OPENAI]),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.count_output_tokens.azure",
+     FROM(tranche.count_output_tokens.azure),
+     TO(count_output_tokens[PROVIDER_AZURE]),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.delete_moved_copies",
+     FROM(tranche.delete_moved_copies),
+     TO(delete_moved_copies),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
     {"tranche_settings.spool_limit",
@@ -129,6 +189,13 @@ static const struct setting settings[] = {
     COUNT_LIMIT(max_connections, TARGET_UINT32, 1, 1000000),
     COUNT_LIMIT(max_connections_per_address, TARGET_UINT32, 0, 1000000),
     LIMIT(min_body_rate, TARGET_UINT64, 0, 1024 * MIB),
+    {"tranche_settings.limits.body_grace_ms",
+     FROM(tranche.limits.body_grace_ms),
+     TO(limits.body_grace_ms),
+     TARGET_UINT32,
+     {SCALAR_MILLISECONDS, 0, DAY_MS}},
+    PROVIDER_LIMIT(max_files, SCALAR_INT, 0, 1000000000),
+    PROVIDER_LIMIT(max_expiring_files, SCALAR_INT, 0, 1000000000),
     TIMEOUT(connect_ms, 1, DAY_MS),
     TIMEOUT(first_byte_ms, 1, DAY_MS),
     TIMEOUT(json_total_ms, 1, DAY_MS),
@@ -234,9 +301,8 @@ static void store(const struct setting *s, const union scalar_value *value, stru
     }
 }
 
-/* "= 30s": the value as it is understood. */
-static void note_honoured(const struct scalar_rule *rule, const union scalar_value *value,
-                          const struct node *node, struct reporter *reporter)
+void settings_honoured(const struct scalar_rule *rule, const union scalar_value *value,
+                       const struct node *node, struct reporter *reporter)
 {
     struct strbuf text = STRBUF_INIT;
 
@@ -244,6 +310,8 @@ static void note_honoured(const struct scalar_rule *rule, const union scalar_val
         strbuf_adds(&text, value->truth ? "true" : "false");
     else if (rule->kind == SCALAR_BYTES)
         scalar_print_bytes(value->integer, &text);
+    else if (rule->kind == SCALAR_TOKENS)
+        scalar_print_tokens(value->integer, &text);
     else if (rule->kind == SCALAR_SECONDS || rule->kind == SCALAR_MILLISECONDS)
         scalar_print_ms(value->integer, &text);
     else
@@ -266,7 +334,10 @@ static void apply_table(const struct settings_input *in, struct config *config)
         if (!settings_parse(&s->rule, text, node, in->reporter, &value))
             continue;
         store(s, &value, config);
-        note_honoured(&s->rule, &value, node, in->reporter);
+        if (s->idle != NULL)
+            report_at(in->reporter, CONFIG_WARNING, node, "%s", s->idle);
+        else
+            settings_honoured(&s->rule, &value, node, in->reporter);
     }
     if (in->raw->tranche.spool_limit != NULL && in->raw->tranche.limits.spool_bytes != NULL)
         report_at(in->reporter, CONFIG_ERROR,
@@ -397,8 +468,30 @@ static void take_default_timeout(const struct settings_input *in, uint32_t *time
             !settings_parse(&rule, places[i].text, node, in->reporter, &value))
             continue;
         *timeout_ms = (uint32_t)value.integer;
-        note_honoured(&rule, &value, node, in->reporter);
+        settings_honoured(&rule, &value, node, in->reporter);
     }
+}
+
+/* Azure takes 14 to 30 days (reference 2.4); without any, files stay until somebody deletes them.
+ */
+static void take_file_expiry(const struct settings_input *in, struct config *config)
+{
+    static const struct scalar_rule rule = {SCALAR_SECONDS, 0, 30 * (int64_t)DAY_MS};
+    const struct node *node = node_find(in->root, "tranche_settings.azure_file_expires_after");
+    const char *text = in->raw->tranche.azure_file_expires_after;
+    union scalar_value value = {0};
+
+    if (text == NULL)
+        return;
+    if (strcasecmp(text, "none") != 0 &&
+        (scalar_parse(&rule, text, &value) != 0 ||
+         (value.integer != 0 && value.integer < 14 * (int64_t)DAY_MS))) {
+        report_wanted(in->reporter, node,
+                      "none, or a duration from 14d to 30d, which are Azure's bounds");
+        return;
+    }
+    config->azure_file_expiry_s = (uint32_t)(value.integer / 1000);
+    settings_honoured(&rule, &value, node, in->reporter);
 }
 
 /* Whether a client can send it in a header: visible ASCII. */
@@ -474,6 +567,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
     apply_table(in, config);
     take_log_level(in, config);
     take_default_timeout(in, default_timeout_ms);
+    take_file_expiry(in, config);
     rc = take_strategy(in, config);
     if (rc == 0)
         rc = take_text(in, "tranche_settings.host", t->host, &config->host);

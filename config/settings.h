@@ -31,3 +31,7 @@ MUST_USE int settings_apply(const struct settings_input *in, struct config *conf
  * was written */
 bool settings_parse(const struct scalar_rule *rule, const char *text, const struct node *node,
                     struct reporter *reporter, union scalar_value *out);
+
+/** Note the value as it is understood: "= 30s". */
+void settings_honoured(const struct scalar_rule *rule, const union scalar_value *value,
+                       const struct node *node, struct reporter *reporter);

@@ -1,6 +1,7 @@
 /* See attempt.h. Every call to a provider passes here, so that no call escapes the counters. */
 #include "server/attempt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ enum op_class attempt_op_class(enum provider_call call)
 }
 
 /* The account holds as many files as it may: another one has room (reference 1.1 and 2.4). */
-static bool is_file_quota(const struct failure *failure)
+bool attempt_is_file_quota(const struct failure *failure)
 {
     return failure->status == 400 && (strcmp(failure->code, "quotaExceeded") == 0 ||
                                       strcasestr(failure->message, "file storage quota") != NULL);
@@ -44,7 +45,7 @@ static enum outcome outcome_of_status(const struct upstream_result *result,
 
     if (status == 401 || status == 403)
         return OUTCOME_AUTH;
-    if (status == 429 || failure_is_token_limit(failure) || is_file_quota(failure))
+    if (status == 429 || failure_is_token_limit(failure) || attempt_is_file_quota(failure))
         return OUTCOME_RATE_LIMIT;
     if (status == 408)
         return OUTCOME_TIMEOUT;
@@ -90,26 +91,52 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
     };
 }
 
+void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+                    struct retry_question *question)
+{
+    const struct retry_policy *policy = &worker->inherit->retry;
+
+    question->max_tries =
+        retry_max_tries(policy, table_deployment(worker->table, deployment)->max_retries,
+                        question->outcome, default_tries);
+    question->least_delay_ms = policy->least_delay_ms;
+}
+
+/* "up -> cooling for create, server_error, status 503, 4 in a row, for 4720 ms" */
+static void log_change(const struct attempt *at, const struct breaker_view *before,
+                       const struct breaker_view *after, enum outcome outcome, int status)
+{
+    const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
+    uint64_t now_ms = loop_now_ms(at->worker->loop);
+    char rest[48] = "";
+
+    if (after->state == BREAKER_COOLING && after->until_ms > now_ms)
+        snprintf(rest, sizeof(rest), ", for %llu ms",
+                 (unsigned long long)(after->until_ms - now_ms));
+    log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row%s",
+             table_str(at->worker->table, d->id), worker_account(at->worker, at->deployment)->name,
+             breaker_state_name(before->state), breaker_state_name(after->state),
+             op_class_name(at->op), outcome_name(outcome), status, after->failures, rest);
+}
+
 static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
                     int64_t retry_after_ms)
 {
     const struct inherit *inherit = at->worker->inherit;
     uint32_t column = inherit->columns[at->deployment];
     const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
+    struct breaker_policy policy = inherit->breaker;
     struct breaker_view before, after;
 
+    if (d->cooldown_ms != UINT32_MAX)
+        policy.cooldown_ms = d->cooldown_ms;
     state_end(inherit->state, at->worker->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
-    if (!breaker_record(state_health(inherit->state, column, at->op), &inherit->breaker, outcome,
-                        retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
-                        &after))
-        return;
-    log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row",
-             table_str(at->worker->table, d->id), worker_account(at->worker, at->deployment)->name,
-             breaker_state_name(before.state), breaker_state_name(after.state),
-             op_class_name(at->op), outcome_name(outcome), result != NULL ? result->head.status : 0,
-             after.failures);
+    if (breaker_record(state_health(inherit->state, column, at->op), &policy, outcome,
+                       retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
+                       &after))
+        log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
 }
 
 static void on_call_done(void *arg, const struct upstream_result *upstream)

@@ -44,9 +44,18 @@ enum op_class attempt_op_class(enum provider_call call);
 /** How an ended call counts for its deployment. Pure. */
 enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure);
 
+/** Whether an upload was refused because the account holds as many files as it may. Pure. */
+bool attempt_is_file_quota(const struct failure *failure);
+
 /** What retry_decide() has to know of an ended call; the caller adds what only it knows (pinned,
  * tries, untried...). Pure. */
 struct retry_question attempt_question(enum op_class op, const struct attempt_result *result);
+
+/** Fill in what the operator says about the next try: how many there may be in all after one at
+ * `deployment` ended with question->outcome, and how long to wait at least.
+ *  @param default_tries  when he says nothing */
+void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+                    struct retry_question *question);
 
 /** Start. @return NULL: out of memory, on_done will not run */
 struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);

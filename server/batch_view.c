@@ -1,9 +1,14 @@
 /* See batch_view.h. */
 #include "server/batch_view.h"
 
+#include <string.h>
+
 #include "common/upstream/normal.h"
+#include "server/discard.h"
 #include "server/ledger.h"
 #include "server/resolve.h"
+
+#define MEMO_DROPPED 'd' /* kind of a memo's key: a copy that was deleted */
 
 /* The client's own file of a batch that runs on a copy; its account may be another one. */
 static void show_origin(struct relay *relay, const struct marker *marker, struct json_doc *doc,
@@ -22,17 +27,37 @@ static void show_origin(struct relay *relay, const struct marker *marker, struct
     strbuf_deinit(&id);
 }
 
+/* The copy that an ended batch ran on is of no more use. Everybody who looks at the batch sees that
+ * it has ended; who is first deletes. */
+static void drop_copy(struct worker *w, uint32_t deployment, const struct json *batch)
+{
+    uint32_t account = table_deployment(w->table, deployment)->account;
+    const char *copy = json_get_str(batch, "input_file_id");
+    uint64_t value[MEMO_WORDS] = {0}, key;
+
+    if (copy == NULL || copy[0] == '\0' || strlen(copy) > IDS_MAX)
+        return;
+    key = memo_key(MEMO_DROPPED, w->account_fingerprint[account], copy, strlen(copy));
+    if (memo_get(w->inherit->memo, key, 0, loop_now_ms(w->loop), value))
+        return;
+    memo_put(w->inherit->memo, key, value, loop_now_ms(w->loop));
+    discard_file(w, deployment, copy);
+}
+
 void batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
                 struct json *batch, const char *client_endpoint)
 {
     struct worker *w = relay->worker;
     struct marker marker;
     bool marked = ledger_marker(w->inherit->seals, batch, &marker);
+    bool moved = marked && marker.origin != 0 && marker.file[0] != '\0';
 
     if (marked)
         (void)ledger_observe(w->inherit, w->slot, batch, &marker, loop_now_ms(w->loop));
+    if (moved && w->config->delete_moved_copies && ledger_phase_of(batch) != LEDGER_RUNNING)
+        drop_copy(w, deployment, batch);
     normal_batch(doc, batch, client_endpoint);
     resolve_show_batch(relay, deployment, tagged, doc, batch);
-    if (marked && marker.origin != 0 && marker.file[0] != '\0')
+    if (moved)
         show_origin(relay, &marker, doc, batch);
 }

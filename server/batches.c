@@ -1,96 +1,137 @@
-/* See batches.h. A create in flight outlives its client: the batch exists upstream either way, and
- * the counters must say so. */
+/* POST /batches: what the client asks for is checked, known repeats get the answer of the first,
+ * and the order is carried to a deployment that has room: the one whose lines the file holds, or,
+ * when that one is full, another one that gets a copy.
+ *
+ *   resolve the file ─► known repeat? ─► where is it? ─► how many tokens? ─► reserve ─► create
+ *                                                                             ▲  │ no     │ refused
+ *                                                                             │  ▼        ▼
+ *                                                                             copy ◄─ another one
+ *
+ * A create in flight outlives its client: the batch exists upstream either way, and the ledger and
+ * whoever repeats the request must learn of it. */
 #include "server/batches.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "balancer/retry.h"
+#include "common/clock.h"
 #include "common/log.h"
-#include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/batch_view.h"
-#include "server/reconcile.h"
+#include "server/choose.h"
+#include "server/create.h"
+#include "server/discard.h"
+#include "server/facts.h"
+#include "server/ledger.h"
+#include "server/move.h"
+#include "server/repeat.h"
 #include "server/resolve.h"
 
-#define MAX_CREATE_TRIES 3 /* only ever used when it is known that nothing was sent */
-#define PENDING_FIRST_MS                                                                           \
-    250 /* between two looks at a file that its provider still processes; doubled each time */
-#define PENDING_MAX_MS 4000
+#define MAX_CREATE_TRIES 8 /* deployments that one order goes through */
 
-struct create {
+struct order {
     struct relay *relay; /* borrowed; NULL once the client is gone */
     struct worker *worker;
-    struct target target; /* owned */
-    uint32_t at;          /* candidate in use */
-    uint32_t tries;
-    bool sending;         /* the create itself is under way; before: looking for the file */
-    struct failure worst; /* while looking: the most telling failure so far; status 0: none. While
-                             the file is pending: the refusal */
-    bool pending;         /* the file was seen pending */
-    bool looked;          /* ... and its state is known: no further refusal is because of it */
-    uint32_t pending_ms;  /* until the next look */
-    uint64_t give_up_ms;  /* monotonic; when waiting for the file ends */
-    struct strbuf body;
-    char endpoint[64];            /* as the client wrote it */
-    char nonce[MARKER_NONCE + 1]; /* of the marker that the batch carries; "": it carries none */
-    struct reconcile *reconcile;  /* owned; the answer was lost, and we look for the batch */
-    struct failure cause;         /* how it was lost */
     char request_id[37];
-    char file_id[IDS_MAX + 1]; /* of the input file, as the client wrote it */
-    struct attempt *attempt;   /* owned */
-    struct loop_timer retry;
+    uint64_t owner;
+    uint64_t request;     /* fingerprint of what was asked */
+    char endpoint[64];    /* as the client wrote it */
+    char *file_id;        /* owned; of the input file, as the client wrote it */
+    bool tagged;          /* the client's ids carry their place */
+    struct target target; /* owned; where the client's file may be */
+    uint32_t at;          /* ... candidate in use */
+    struct failure worst; /* the most telling failure so far; status 0: none */
+    struct repeat repeat; /* this request among those that were made before */
+    struct facts facts;   /* of the file */
+    bool have_facts;
+    uint64_t tokens;       /* of the batch; 0: not known */
+    struct places places;  /* owned; where its work may go; none: only where the file is */
+    bool *tried, *scratch; /* owned; [places.num] */
+    uint32_t stage;        /* of the places in use */
+    uint32_t tries;
+    uint32_t deployment;          /* of the current try */
+    char file[IDS_MAX + 1];       /* native id of the input file there */
+    struct quota_claim claim;     /* its reservation; empty: none */
+    char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */
+    struct attempt *attempt;      /* owned, as the next three; one of them at most is under way */
+    struct facts_look *look;
+    struct create *create;
+    struct move *move;
 };
 
-static void locate(struct create *c);
-static void send_create(struct create *c);
-static void look_at_file(struct create *c);
+static void locate(struct order *o);
+static void place(struct order *o);
+static void place_elsewhere(struct order *o);
 
-static void create_free(struct create *c)
+static void cancel_reservation(struct order *o)
 {
-    if (c->attempt != NULL)
-        attempt_cancel(c->attempt);
-    if (c->reconcile != NULL)
-        reconcile_cancel(c->reconcile);
-    if (c->sending)
-        c->worker->operations--;
-    loop_timer_stop(c->worker->loop, &c->retry);
-    target_deinit(&c->target);
-    strbuf_deinit(&c->body);
-    free(c);
+    struct worker *w = o->worker;
+
+    quota_cancel(w->inherit->quota, w->slot, &o->claim, loop_now_ms(w->loop));
+    o->claim = (struct quota_claim){0};
+}
+
+static bool is_copy(const struct order *o)
+{
+    return o->file[0] != '\0' && strcmp(o->file, o->target.native) != 0;
+}
+
+/* The end of an order of which nothing is under way: what it held goes back. */
+static void order_free(struct order *o)
+{
+    if (o->attempt != NULL)
+        attempt_cancel(o->attempt);
+    if (o->look != NULL)
+        facts_look_cancel(o->look);
+    if (o->create != NULL)
+        create_cancel(o->create);
+    move_free(o->move);
+    cancel_reservation(o);
+    repeat_end(&o->repeat);
+    target_deinit(&o->target);
+    places_deinit(&o->places);
+    free(o->tried);
+    free(o->scratch);
+    free(o->file_id);
+    free(o);
 }
 
 static void on_client_gone(void *op)
 {
-    struct create *c = op;
+    struct order *o = op;
 
-    c->relay = NULL;
-    if (!c->sending)
-        create_free(c);
+    o->relay = NULL;
+    if (o->create != NULL && !create_abandon(o->create))
+        return; /* on_created() ends it */
+    o->create = NULL;
+    if (is_copy(o))
+        discard_file(o->worker, o->deployment, o->file);
+    order_free(o);
 }
 
-static struct relay *detach(struct create *c)
+static struct relay *detach(struct order *o)
 {
-    struct relay *relay = c->relay;
+    struct relay *relay = o->relay;
 
-    c->relay = NULL;
+    o->relay = NULL;
     relay->op = NULL;
-    relay->deployment = c->target.deployments[c->at];
+    relay->deployment =
+        o->deployment != MODEL_NO_INDEX ? o->deployment : o->target.deployments[o->at];
     return relay;
 }
 
-static void fail(struct create *c, const struct failure *failure)
+static void fail(struct order *o, const struct failure *failure)
 {
     struct failure copy = *failure;
-    struct relay *relay = detach(c);
+    struct relay *relay = detach(o);
 
-    create_free(c);
+    order_free(o);
     relay_failure(relay, &copy);
 }
 
-static void fail_memory(struct create *c)
+static void fail_memory(struct order *o)
 {
     struct failure failure = {.status = 500,
                               .type = "server_error",
@@ -98,11 +139,11 @@ static void fail_memory(struct create *c)
                               .message = "The gateway is out of memory.",
                               .retry_after_ms = -1};
 
-    fail(c, &failure);
+    fail(o, &failure);
 }
 
 /* Nobody knows whether the batch exists: say so, and keep SDKs from doubling it. */
-static void fail_unknown(struct create *c, const struct failure *cause)
+static void fail_unknown(struct order *o, const struct failure *cause)
 {
     struct failure failure = {.status = 502,
                               .type = "server_error",
@@ -114,244 +155,320 @@ static void fail_unknown(struct create *c, const struct failure *cause)
              "The provider's answer to this create was lost (%.200s), so the batch may or may not "
              "exist. It was not repeated. "
              "List the batches and look for input file '%.200s' before creating it again.",
-             cause->message, c->file_id);
-    fail(c, &failure);
+             cause->message, o->file_id != NULL ? o->file_id : "");
+    fail(o, &failure);
 }
 
 /* --- the answer --- */
 
-static void answer_batch(struct create *c, struct json_doc *doc, struct json *batch)
+/* As a provider sent it, to what the client gets. Also when the client has left: whoever repeats
+ * the request gets it then. */
+static void write_answer(struct order *o, uint32_t deployment, struct json_doc *doc,
+                         struct json *batch, struct strbuf *text)
 {
-    uint32_t deployment = c->target.deployments[c->at];
+    struct relay nobody = {.worker = o->worker, .owner = o->owner};
+    struct relay *relay = o->relay != NULL ? o->relay : &nobody;
+
+    batch_view(relay, deployment, o->tagged || resolve_mints(relay, deployment), doc, batch,
+               o->endpoint[0] != '\0' ? o->endpoint : NULL);
+    json_write(batch, text);
+}
+
+static void answer_batch(struct order *o, uint32_t deployment, struct json_doc *doc,
+                         struct json *batch)
+{
+    struct strbuf text = STRBUF_INIT;
     struct relay *relay;
 
-    relay = detach(c);
-    batch_view(relay, deployment, c->target.tagged || resolve_mints(relay, deployment), doc, batch,
-               c->endpoint);
-    create_free(c);
-    relay_json(relay, 200, batch);
+    write_answer(o, deployment, doc, batch, &text);
+    repeat_answered(&o->repeat, table_deployment(o->worker->table, deployment)->fingerprint,
+                    json_get_str(batch, "id"), strbuf_str(&text), text.len);
+    if (o->relay == NULL) {
+        log_info("request %s: the client left while its batch was created; batch %.128s at %s",
+                 o->request_id, json_get_str(batch, "id"),
+                 worker_account(o->worker, deployment)->name);
+        order_free(o);
+    } else if (strbuf_failed(&text)) {
+        fail_memory(o);
+    } else {
+        o->deployment = deployment;
+        relay = detach(o);
+        order_free(o);
+        relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
+    }
+    strbuf_deinit(&text);
 }
 
-/* --- a lost answer --- */
+/* --- the create --- */
 
-static void on_reconciled(void *arg, struct json_doc *doc, struct json *batch)
+/* The marker for the batch at this place; "" where it carries none. */
+static int make_marker(struct order *o, struct strbuf *text)
 {
-    struct create *c = arg;
+    const struct table_deployment *d = table_deployment(o->worker->table, o->deployment);
+    uint32_t home = table_deployment(o->worker->table, o->target.deployments[o->at])->account;
+    struct marker marker = {.owner = o->owner,
+                            .request = o->request,
+                            .tokens = o->tokens,
+                            .deployment = o->have_facts ? d->fingerprint : 0,
+                            .origin = is_copy(o) ? o->worker->account_fingerprint[home] : 0};
 
-    c->reconcile = NULL;
-    log_warn("request %s: the answer to a create was lost; the batch was %s", c->request_id,
-             batch != NULL ? "found" : "not found");
-    if (c->relay == NULL)
-        create_free(c);
-    else if (batch != NULL)
-        answer_batch(c, doc, batch);
+    snprintf(marker.nonce, sizeof(marker.nonce), "%s", o->nonce);
+    snprintf(marker.file, sizeof(marker.file), "%s", o->target.native);
+    return marker_write(o->worker->inherit->seals, &marker, text);
+}
+
+/* A blob takes no metadata (reference 2.5), 16 pairs of the client's leave no room, and what is no
+ * object the provider refuses. */
+static bool takes_marker(const struct order *o)
+{
+    const struct json *metadata = json_get(o->relay->request, "metadata");
+
+    return o->target.native[0] != '\0' && json_size(metadata) < MARKER_PAIRS &&
+           (metadata == NULL || json_is(metadata, JSON_NULL) || json_is(metadata, JSON_OBJECT));
+}
+
+/* The body that goes upstream: the client's, with this place's file and our marker. */
+static int make_body(struct order *o, struct strbuf *body)
+{
+    struct relay *relay = o->relay;
+    struct json *metadata = json_get(relay->request, "metadata");
+    struct strbuf text = STRBUF_INIT;
+    int rc = 0;
+
+    if (o->nonce[0] != '\0' && make_marker(o, &text) == 0) {
+        if (!json_is(metadata, JSON_OBJECT)) {
+            metadata = json_new_object(relay->doc);
+            json_set(relay->doc, relay->request, "metadata", metadata);
+        }
+        json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
+    } else {
+        o->nonce[0] = '\0'; /* an id that no marker can hold */
+    }
+    rc = provider_batch_body(worker_account(o->worker, o->deployment), relay->doc, relay->request,
+                             o->file[0] != '\0' ? o->file : NULL, body);
+    strbuf_deinit(&text);
+    return rc != 0 || strbuf_failed(body) ? ERR_NOMEM : 0;
+}
+
+/* What the answer tells about the deployment's quota. */
+static void learn(struct order *o, const struct create_result *result)
+{
+    struct quota *quota = o->worker->inherit->quota;
+    uint32_t column = o->worker->inherit->columns[o->deployment];
+    enum provider provider = worker_account(o->worker, o->deployment)->provider;
+    uint64_t counted, output;
+
+    if (!o->have_facts)
+        return;
+    if (result->max_enqueued_tokens > 0)
+        quota_learn_limit(quota, column, (uint64_t)result->max_enqueued_tokens);
+    if (result->enqueued_tokens < 0)
+        return;
+    counted = quota_learn_enqueued(quota, column, (uint64_t)result->enqueued_tokens,
+                                   loop_now_ms(o->worker->loop));
+    output = o->worker->config->count_output_tokens[provider] ? o->facts.output_tokens : 0;
+    if (counted > output)
+        quota_learn_ratio(quota, o->facts.model, o->facts.prompt_bytes, counted - output);
+}
+
+static void on_made(struct order *o, const struct create_result *result)
+{
+    const char *id = json_get_str(result->batch, "id");
+
+    /* First the id, then what the header says: it counts this batch too. */
+    if (o->claim.place != 0 &&
+        quota_commit(o->worker->inherit->quota, &o->claim, id, strlen(id)) != 0)
+        log_warn("quota: the reservation of batch %.128s ended before its create", id);
+    o->claim = (struct quota_claim){0};
+    learn(o, result);
+    answer_batch(o, o->deployment, result->doc, result->batch);
+}
+
+static void on_unknown(struct order *o, const struct create_result *result)
+{
+    quota_abandon(o->worker->inherit->quota, &o->claim);
+    o->claim = (struct quota_claim){0};
+    repeat_lost(&o->repeat);
+    if (o->relay != NULL) {
+        fail_unknown(o, &result->failure);
+        return;
+    }
+    log_warn("request %s: the client left, and the answer to its create was lost at %s",
+             o->request_id, worker_account(o->worker, o->deployment)->name);
+    order_free(o);
+}
+
+static uint32_t untried(const struct order *o)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < o->places.num; i++)
+        n += !o->tried[i];
+    return n;
+}
+
+static void on_refused(struct order *o, const struct create_result *result)
+{
+    struct retry_question question = result->question;
+    struct quota *quota = o->worker->inherit->quota;
+    uint32_t column = o->worker->inherit->columns[o->deployment];
+
+    cancel_reservation(o);
+    if (o->have_facts && failure_is_token_limit(&result->failure)) {
+        quota_learn_limit(quota, column, ledger_limit_in(result->failure.message));
+        quota_full(quota, column, o->tokens, loop_now_ms(o->worker->loop));
+    }
+    if (is_copy(o))
+        discard_file(o->worker, o->deployment, o->file);
+    o->file[0] = '\0';
+    o->worst = result->failure;
+    question.pinned = o->places.num == 0;
+    question.tries = o->tries;
+    question.untried = untried(o);
+    if (failure_is_token_limit(&result->failure))
+        question.max_tries = MAX_CREATE_TRIES; /* no fault, but a question of room */
     else
-        fail_unknown(c, &c->cause);
-}
-
-static void reconcile(struct create *c, const struct failure *cause)
-{
-    c->cause = *cause;
-    if (c->nonce[0] != '\0')
-        c->reconcile =
-            reconcile_start(c->worker, c->target.deployments[c->at], c->nonce, on_reconciled, c);
-    if (c->reconcile == NULL)
-        fail_unknown(c, cause);
-}
-
-static void answer(struct create *c, const struct upstream_result *res)
-{
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
-    struct failure unreadable = {.message = "it was no JSON object"};
-
-    if (json_is(batch, JSON_OBJECT) && json_get_str(batch, "id") != NULL)
-        answer_batch(c, doc, batch);
+        attempt_limits(o->worker, o->deployment, MAX_CREATE_TRIES, &question);
+    if (o->relay == NULL)
+        order_free(o);
+    else if (retry_decide(&question, 0).action == RETRY_NEXT)
+        place_elsewhere(o);
+    else if (o->have_facts && failure_is_token_limit(&result->failure))
+        place_elsewhere(o); /* finds nowhere, and says when there will be room */
     else
-        reconcile(c, &unreadable);
-    json_doc_free(doc);
+        fail(o, &o->worst);
 }
 
-static void on_retry_timer(struct loop_timer *timer)
+static void on_created(void *arg, const struct create_result *result)
 {
-    send_create(timer->arg);
-}
+    struct order *o = arg;
 
-/* --- a file that its provider still processes (statement 104) --- */
-
-/* Azure refuses a create whose file is pending, in words that nobody documents (statement 52): so
- * the file is asked. */
-static bool may_be_pending(const struct create *c, const struct attempt_result *result)
-{
-    return !c->looked && result->upstream->end == UPSTREAM_ANSWERED &&
-           result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
-           c->target.native[0] != '\0' &&
-           worker_account(c->worker, c->target.deployments[c->at])->provider == PROVIDER_AZURE;
-}
-
-static bool is_pending(const struct upstream_result *res)
-{
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *file =
-        doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
-    const char *status = json_get_str(file, "status");
-    bool pending = status != NULL &&
-                   (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
-
-    json_doc_free(doc);
-    return pending;
-}
-
-static void look_again(struct loop_timer *timer)
-{
-    look_at_file(timer->arg);
-}
-
-static void wait_for_file(struct create *c)
-{
-    struct failure late = {
-        .status = 503,
-        .type = "server_error",
-        .code = "file_not_processed",
-        .param = "input_file_id",
-        .message =
-            "The provider still processes the input file. Nothing was created; try again later.",
-        .retry_after_ms = 10000};
-    uint64_t now_ms = loop_now_ms(c->worker->loop);
-
-    if (!c->pending) {
-        c->pending = true;
-        c->pending_ms = PENDING_FIRST_MS;
-        c->give_up_ms = now_ms + c->worker->config->timeouts.json_total_ms;
-    }
-    c->retry.cb = look_again;
-    c->retry.arg = c;
-    if (now_ms >= c->give_up_ms ||
-        loop_timer_start(c->worker->loop, &c->retry, c->pending_ms) != 0) {
-        fail(c, &late);
-        return;
-    }
-    c->pending_ms = c->pending_ms * 2 < PENDING_MAX_MS ? c->pending_ms * 2 : PENDING_MAX_MS;
-}
-
-static void on_looked(void *arg, const struct attempt_result *result)
-{
-    struct create *c = arg;
-
-    c->attempt = NULL;
-    if (c->relay == NULL) {
-        create_free(c);
-        return;
-    }
-    if (result->ok && is_pending(result->upstream)) {
-        wait_for_file(c);
-        return;
-    }
-    c->looked = true;
-    if (c->pending && result->ok)
-        send_create(c); /* again: a 400 proves that the one before did nothing */
+    o->create = NULL;
+    if (result->end == CREATE_MADE)
+        on_made(o, result);
+    else if (result->end == CREATE_REFUSED)
+        on_refused(o, result);
     else
-        fail(c, &c->worst);
+        on_unknown(o, result);
 }
 
-static void look_at_file(struct create *c)
+static void send_create(struct order *o)
 {
-    struct attempt_spec spec = {.deployment = c->target.deployments[c->at],
-                                .call = CALL_FILE_GET,
-                                .id = c->target.native,
-                                .on_done = on_looked,
-                                .arg = c};
+    struct strbuf body = STRBUF_INIT;
+    struct create_spec spec = {.deployment = o->deployment,
+                               .file = o->file,
+                               .nonce = o->nonce,
+                               .request_id = o->request_id};
 
-    if (c->relay == NULL) {
-        create_free(c); /* the client left while we waited: nothing was created */
-        return;
+    if (make_body(o, &body) == 0 &&
+        repeat_sent(&o->repeat, table_deployment(o->worker->table, o->deployment)->fingerprint)) {
+        spec.body = strbuf_str(&body);
+        spec.body_len = body.len;
+        o->tries++;
+        o->create = create_start(o->worker, &spec, on_created, o);
     }
-    c->attempt = attempt_start(c->worker, &spec);
-    if (c->attempt == NULL)
-        fail_memory(c);
+    strbuf_deinit(&body);
+    if (o->create == NULL)
+        fail_memory(o); /* nothing was sent */
 }
 
-/* Nobody is left to answer: the log is where the batch can be found. */
-static void log_orphan(const struct create *c, const struct upstream_result *res)
-{
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *batch =
-        doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
-    const char *id = json_get_str(batch, "id");
+/* --- where --- */
 
-    log_info(
-        "request %s: the client left while its batch was created; status %d, batch %.128s at %s",
-        c->request_id, res->head.status, id != NULL ? id : "unknown",
-        worker_account(c->worker, c->target.deployments[c->at])->name);
-    json_doc_free(doc);
+/* Count its tokens there. @return 0; ERR_LIMIT: no room */
+static int reserve(struct order *o, uint32_t deployment)
+{
+    struct worker *w = o->worker;
+    uint32_t column = w->inherit->columns[deployment];
+    uint64_t token = o->nonce[0] != '\0'
+                         ? quota_token(w->inherit->quota, column, o->nonce, strlen(o->nonce))
+                         : 0;
+    int rc = quota_reserve(w->inherit->quota, w->slot, column, o->tokens, token,
+                           loop_now_ms(w->loop), &o->claim);
+
+    if (rc == ERR_FULL)
+        log_warn("quota: the ledger has no place left; a batch is created uncounted");
+    return rc == ERR_LIMIT ? ERR_LIMIT : 0;
 }
 
-static void on_created(void *arg, const struct attempt_result *result)
+static void set_tried(struct order *o, uint32_t deployment)
 {
-    struct create *c = arg;
-    struct retry_question question = attempt_question(OP_CREATE, result);
-    struct retry_answer decision;
+    for (uint32_t i = 0; i < o->places.num; i++)
+        if (o->places.deployments[i] == deployment)
+            o->tried[i] = true;
+}
 
-    c->attempt = NULL;
-    if (c->relay == NULL) {
-        log_orphan(c, result->upstream);
-        create_free(c);
+static void nowhere(struct order *o)
+{
+    struct choose_question q = {.op = OP_CREATE,
+                                .candidates = o->places.deployments,
+                                .num = o->places.num,
+                                .tokens = o->tokens};
+    struct failure why;
+
+    choose_nowhere(o->worker, &q, &why);
+    /* What a provider said for other reasons than room is more telling. */
+    if (o->worst.status != 0 && !failure_is_token_limit(&o->worst) &&
+        (why.status == 503 || o->worst.status >= 500))
+        why = o->worst;
+    fail(o, &why);
+}
+
+static void on_moved(void *arg, enum move_end end, const char *copy, const struct failure *why)
+{
+    struct order *o = arg;
+
+    if (end == MOVE_DONE) {
+        snprintf(o->file, sizeof(o->file), "%s", copy);
+        send_create(o);
         return;
     }
-    if (result->ok) {
-        answer(c, result->upstream);
-        return;
-    }
-    if (may_be_pending(c, result)) {
-        c->worst = result->failure;
-        look_at_file(c);
-        return;
-    }
-    question.pinned = true;
-    question.tries = c->tries;
-    question.max_tries = MAX_CREATE_TRIES;
-    decision = retry_decide(&question, worker_random(c->worker));
-    if (decision.action == RETRY_SAME) {
-        c->retry.cb = on_retry_timer;
-        c->retry.arg = c;
-        if (loop_timer_start(c->worker->loop, &c->retry, decision.delay_ms) == 0)
-            return;
-    }
-    if (decision.action == RETRY_RECONCILE)
-        reconcile(c, &result->failure);
+    cancel_reservation(o);
+    choose_give_back(o->worker, OP_CREATE, o->deployment);
+    if (o->worst.status == 0 || failure_is_token_limit(&o->worst))
+        o->worst = *why;
+    if (end == MOVE_NOT_THERE)
+        place_elsewhere(o);
     else
-        fail(c, &result->failure);
+        fail(o, &o->worst);
 }
 
-static void send_create(struct create *c)
+/* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
+static uint32_t choose_with_room(struct order *o)
 {
-    struct attempt_spec spec = {.deployment = c->target.deployments[c->at],
-                                .call = CALL_BATCH_CREATE,
-                                .content_type = "application/json",
-                                .body = strbuf_str(&c->body),
-                                .body_len = c->body.len,
-                                .on_done = on_created,
-                                .arg = c};
+    uint32_t chosen;
 
-    if (c->relay == NULL) {
-        create_free(c); /* the client left between two tries, of which none did anything */
+    while (o->places.num > 0 &&
+           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, o->scratch,
+                                      &o->stage, o->tokens)) != MODEL_NO_INDEX) {
+        set_tried(o, chosen);
+        if (reserve(o, chosen) == 0)
+            return chosen;
+        choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */
+    }
+    return MODEL_NO_INDEX;
+}
+
+static void place_elsewhere(struct order *o)
+{
+    uint32_t chosen = choose_with_room(o);
+
+    if (chosen == MODEL_NO_INDEX) {
+        nowhere(o);
         return;
     }
-    c->tries++;
-    c->attempt = attempt_start(c->worker, &spec);
-    if (c->attempt == NULL)
-        fail_memory(c);
+    o->deployment = chosen;
+    if (o->move == NULL)
+        o->move = move_new(o->worker, o->facts.deployment, o->target.native, on_moved, o);
+    if (o->move == NULL || move_to(o->move, chosen) != 0)
+        fail_memory(o);
 }
 
 /* Statement 103: the output's expiry is refused here when this provider would. */
-static bool expiry_is_in_range(const struct create *c, enum provider provider,
+static bool expiry_is_in_range(const struct order *o, enum provider provider,
                                struct failure *failure)
 {
     const struct json *seconds =
-        json_get(json_get(c->relay->request, "output_expires_after"), "seconds");
+        json_get(json_get(o->relay->request, "output_expires_after"), "seconds");
     int64_t min_s, max_s, value;
 
     if (!json_int64(seconds, &value))
@@ -369,99 +486,158 @@ static bool expiry_is_in_range(const struct create *c, enum provider provider,
     return value >= min_s && value <= max_s;
 }
 
-/* Put the marker into the metadata of the body that goes upstream. Where there is no room for it
- * (16 pairs are the client's) the create goes without, and the answer says so. */
-static int add_marker(struct create *c, const char *native)
+/* The rows that could take this work instead; those that could not count as tried. */
+static int find_places(struct order *o)
 {
-    struct relay *relay = c->relay;
-    struct json *metadata = json_get(relay->request, "metadata");
-    struct marker marker = {.owner = relay->owner,
-                            .request = marker_fingerprint(strbuf_str(&c->body), c->body.len)};
-    struct strbuf text = STRBUF_INIT;
-    int rc = 0;
+    const struct worker *w = o->worker;
+    struct failure why;
 
-    if (native == NULL ||
-        (metadata != NULL && !json_is(metadata, JSON_NULL) && !json_is(metadata, JSON_OBJECT)))
-        return 0; /* a blob takes no metadata (reference 2.5); what is no object the provider
-                     refuses */
-    if (json_size(metadata) >= MARKER_PAIRS) {
-        relay_header(relay, "x-tranche-unmarked", "metadata-full");
-        return 0;
-    }
-    snprintf(marker.file, sizeof(marker.file), "%s", native);
-    if (marker_new_nonce(marker.nonce) == 0 &&
-        marker_write(relay->worker->inherit->seals, &marker, &text) == 0) {
-        if (!json_is(metadata, JSON_OBJECT)) {
-            metadata = json_new_object(relay->doc);
-            json_set(relay->doc, relay->request, "metadata", metadata);
-        }
-        json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
-        memcpy(c->nonce, marker.nonce, sizeof(c->nonce));
-        strbuf_reset(&c->body);
-        rc = provider_batch_body(worker_account(c->worker, c->target.deployments[c->at]),
-                                 relay->doc, relay->request, native, &c->body);
-    }
-    strbuf_deinit(&text);
-    return rc;
+    if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
+        (o->scratch = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < o->places.num; i++)
+        o->tried[i] =
+            !expiry_is_in_range(o, worker_account(w, o->places.deployments[i])->provider, &why);
+    set_tried(o, o->facts.deployment);
+    return 0;
 }
 
-static void begin_create(struct create *c)
+/* Where the file is known to be. */
+static void place(struct order *o)
 {
-    const struct model_account *account = worker_account(c->worker, c->target.deployments[c->at]);
-    const char *native = c->target.native[0] != '\0' ? c->target.native : NULL;
-    struct failure failure;
+    enum provider provider = worker_account(o->worker, o->target.deployments[o->at])->provider;
+    struct failure why;
 
-    if (!expiry_is_in_range(c, account->provider, &failure)) {
-        fail(c, &failure);
+    o->deployment = o->have_facts ? o->facts.deployment : o->target.deployments[o->at];
+    snprintf(o->file, sizeof(o->file), "%s", o->target.native);
+    if (!expiry_is_in_range(o, provider, &why)) {
+        fail(o, &why);
         return;
     }
-    if (provider_batch_body(account, c->relay->doc, c->relay->request, native, &c->body) != 0 ||
-        add_marker(c, native) != 0 || strbuf_failed(&c->body)) {
-        fail_memory(c);
+    if (o->have_facts) {
+        o->tokens = facts_tokens(o->worker, &o->facts, provider);
+        if (find_places(o) != 0) {
+            fail_memory(o);
+            return;
+        }
+        quota_redeem(o->worker->inherit->quota, o->worker->inherit->columns[o->deployment],
+                     o->tokens, loop_now_ms(o->worker->loop));
+        if (reserve(o, o->deployment) == ERR_LIMIT) {
+            o->file[0] = '\0';
+            place_elsewhere(o);
+            return;
+        }
+    }
+    send_create(o);
+}
+
+/* --- what is known about the file --- */
+
+static void on_looked(void *arg, const struct facts *facts)
+{
+    struct order *o = arg;
+
+    o->look = NULL;
+    o->have_facts = facts != NULL;
+    if (facts != NULL)
+        o->facts = *facts;
+    place(o);
+}
+
+/* Only what the balancer places has a row of its own, and others to go to. */
+static void find_facts(struct order *o)
+{
+    struct worker *w = o->worker;
+    uint32_t home = o->target.deployments[o->at];
+
+    if (o->target.native[0] == '\0' ||
+        !w->account_balanced[table_deployment(w->table, home)->account]) {
+        place(o);
         return;
     }
-    c->sending = true;
-    c->worker->operations++;
-    send_create(c);
+    o->have_facts = facts_recall(w, home, o->target.native, &o->facts);
+    if (!o->have_facts)
+        o->look = facts_look_start(w, home, o->target.native, on_looked, o);
+    if (o->look == NULL)
+        place(o);
 }
 
 /* --- finding the account of an untagged file --- */
 
 static void on_located(void *arg, const struct attempt_result *result)
 {
-    struct create *c = arg;
+    struct order *o = arg;
 
-    c->attempt = NULL;
+    o->attempt = NULL;
     if (result->ok) {
-        begin_create(c);
+        find_facts(o);
         return;
     }
-    if (c->worst.status == 0 ||
-        c->worst.status ==
+    if (o->worst.status == 0 ||
+        o->worst.status ==
             404) /* 404 only when all say 404: else the file may be where nobody could look */
-        c->worst = result->failure;
-    if (c->at + 1 < c->target.num) {
-        c->at++;
-        locate(c);
+        o->worst = result->failure;
+    if (o->at + 1 < o->target.num) {
+        o->at++;
+        locate(o);
         return;
     }
-    fail(c, &c->worst);
+    fail(o, &o->worst);
 }
 
-static void locate(struct create *c)
+static void locate(struct order *o)
 {
-    struct attempt_spec spec = {.deployment = c->target.deployments[c->at],
+    struct attempt_spec spec = {.deployment = o->target.deployments[o->at],
                                 .call = CALL_FILE_GET,
-                                .id = c->target.native,
+                                .id = o->target.native,
                                 .on_done = on_located,
-                                .arg = c};
+                                .arg = o};
 
-    c->attempt = attempt_start(c->worker, &spec);
-    if (c->attempt == NULL)
-        fail_memory(c);
+    o->attempt = attempt_start(o->worker, &spec);
+    if (o->attempt == NULL)
+        fail_memory(o);
 }
 
 /* --- the request --- */
+
+/* It is new: nobody has answered it, and nobody is at it. */
+static void on_new(void *arg)
+{
+    struct order *o = arg;
+
+    if (o->target.num > 1 && o->target.native[0] != '\0')
+        locate(o);
+    else
+        find_facts(o);
+}
+
+/* It was made before, and is found among the batches of an account. */
+static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struct json *batch)
+{
+    struct order *o = arg;
+
+    relay_header(o->relay, "idempotent-replayed", "true");
+    answer_batch(o, deployment, doc, batch);
+}
+
+/* It was answered before. */
+static void on_replay(void *arg, const struct idem_answer *answer)
+{
+    struct order *o = arg;
+    struct relay *relay = detach(o);
+
+    relay->deployment = table_find_fingerprint(o->worker->table, answer->deployment);
+    order_free(o);
+    repeat_replay(relay, ROUTE_BATCH, answer);
+}
+
+static void on_repeat_failed(void *arg, const struct failure *failure)
+{
+    fail(arg, failure);
+}
+
+static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
 
 static bool require_string(struct relay *relay, const char *name)
 {
@@ -505,34 +681,67 @@ static bool find_target(struct relay *relay, struct target *target)
     return resolve_list(relay, &target->deployments, &target->num);
 }
 
+/* Of what the client asked, before anything of ours is in it. */
+static uint64_t fingerprint_of(const struct relay *relay)
+{
+    struct strbuf text = STRBUF_INIT;
+    uint64_t fingerprint;
+
+    json_write(relay->request, &text);
+    fingerprint = marker_fingerprint(strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+    return fingerprint;
+}
+
+static struct order *order_new(struct relay *relay)
+{
+    struct order *o = calloc(1, sizeof(*o));
+    const char *file_id = json_get_str(relay->request, "input_file_id");
+
+    if (o == NULL)
+        return NULL;
+    o->relay = relay;
+    o->worker = relay->worker;
+    o->owner = relay->owner;
+    o->request = fingerprint_of(relay);
+    o->deployment = MODEL_NO_INDEX;
+    memcpy(o->request_id, relay->request_id, sizeof(o->request_id));
+    snprintf(o->endpoint, sizeof(o->endpoint), "%s", json_get_str(relay->request, "endpoint"));
+    if (file_id != NULL && (o->file_id = strdup(file_id)) == NULL) {
+        free(o);
+        return NULL;
+    }
+    return o;
+}
+
 void batches_create(struct relay *relay)
 {
-    struct create *c;
+    struct order *o;
 
     if ((!has_blob(relay) && !require_string(relay, "input_file_id")) ||
         !require_string(relay, "endpoint") || !require_string(relay, "completion_window") ||
         !metadata_is_free(relay))
         return;
-    c = calloc(1, sizeof(*c));
-    if (c == NULL) {
+    o = order_new(relay);
+    if (o == NULL) {
         relay_problem(relay, 500, "server_error", "out_of_memory", "",
                       "The gateway is out of memory.");
         return;
     }
-    c->relay = relay;
-    c->worker = relay->worker;
-    memcpy(c->request_id, relay->request_id, sizeof(c->request_id));
-    snprintf(c->endpoint, sizeof(c->endpoint), "%s", json_get_str(relay->request, "endpoint"));
-    if (!find_target(relay, &c->target)) {
-        free(c);
+    if (!find_target(relay, &o->target)) {
+        free(o->file_id);
+        free(o);
         return;
     }
-    if (c->target.native[0] != '\0')
-        snprintf(c->file_id, sizeof(c->file_id), "%s",
-                 json_get_str(relay->request, "input_file_id"));
-    relay_attach(relay, c, on_client_gone);
-    if (c->target.num > 1 && c->target.native[0] != '\0')
-        locate(c);
-    else
-        begin_create(c);
+    o->tagged = o->target.tagged;
+    relay_attach(relay, o, on_client_gone);
+    if (takes_marker(o) && repeat_nonce(relay, o->nonce) != 0) {
+        fail_memory(o);
+        return;
+    }
+    if (o->nonce[0] == '\0' && o->target.native[0] != '\0' &&
+        json_size(json_get(relay->request, "metadata")) >= MARKER_PAIRS)
+        relay_header(relay, "x-tranche-unmarked", "metadata-full");
+    repeat_begin(&o->repeat, REPEAT_CREATE, relay, o->request, o->nonce, o->target.deployments,
+                 o->target.num, &repeat_ops, o);
 }

@@ -7,7 +7,7 @@
 
 #define FEW 32 /* candidates that need no allocation */
 
-static void describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
+void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
                      struct pick_candidate *c)
 {
     const struct table_deployment *d = table_deployment(w->table, deployment);
@@ -30,6 +30,12 @@ static void describe(struct worker *w, enum op_class op, uint32_t deployment, ui
     for (int i = 0; i < OP_CLASS_COUNT; i++)
         c->in_flight += sum.in_flight[i];
     quota_describe(w->inherit->quota, column, now_ms, c);
+    if (op == OP_UPLOAD) {
+        struct quota_sum quota;
+
+        quota_read(w->inherit->quota, column, now_ms, &quota);
+        c->enqueued += quota.pledged; /* its batch will come after those */
+    }
 }
 
 /* Another worker won the right to probe this one: for us it is still resting. @return false: we
@@ -48,8 +54,8 @@ static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployme
 /* Batches are bounded by tokens, not by requests: where the operator says that a group is for them
  * and names no strategy, the quota decides; but shares that he gave in weights are what he wants.
  */
-static const struct pick_policy *policy_of(const struct worker *w, const uint32_t *candidates,
-                                           uint32_t num)
+const struct pick_policy *choose_policy(const struct worker *w, const uint32_t *candidates,
+                                        uint32_t num)
 {
     bool is_batch = false, is_weighted = false;
 
@@ -64,31 +70,83 @@ static const struct pick_policy *policy_of(const struct worker *w, const uint32_
     return pick_policy_find(is_batch && !is_weighted ? "quota-aware" : "simple-shuffle");
 }
 
-uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates,
-                           uint32_t num, const bool *tried, uint64_t tokens)
+/* All candidates as they are now, in `few` when they fit there. NULL: out of memory. */
+static struct pick_candidate *describe_all(struct worker *w, const struct choose_question *q,
+                                           struct pick_candidate few[FEW])
 {
-    struct pick_candidate few[FEW], *all = few;
+    struct pick_candidate *all = few;
     uint64_t now_ms = loop_now_ms(w->loop);
-    const struct pick_policy *policy = policy_of(w, candidates, num);
+
+    if (q->num > FEW && (all = calloc(q->num, sizeof(*all))) == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < q->num; i++) {
+        choose_describe(w, q->op, q->candidates[i], now_ms, &all[i]);
+        all[i].tried = q->tried != NULL && q->tried[i];
+    }
+    return all;
+}
+
+static bool any_has_room(const struct pick_candidate *all, uint32_t num, uint64_t tokens)
+{
+    for (uint32_t i = 0; i < num; i++)
+        if (!all[i].tried && pick_fits(&all[i], tokens))
+            return true;
+    return false;
+}
+
+/* An upload that fits nowhere now: those that will have room some day are asked as if they had. */
+static void look_beyond_now(struct pick_candidate *all, uint32_t num, uint64_t tokens)
+{
+    for (uint32_t i = 0; i < num; i++) {
+        all[i].tried |= all[i].limit != 0 && tokens > all[i].limit;
+        all[i].limit = 0;
+        all[i].full_for_ms = 0;
+    }
+}
+
+uint32_t choose_deployment(struct worker *w, const struct choose_question *q)
+{
+    struct pick_candidate few[FEW], *all = describe_all(w, q, few);
+    const struct pick_policy *policy = choose_policy(w, q->candidates, q->num);
+    uint64_t now_ms = loop_now_ms(w->loop);
     uint32_t chosen;
 
-    if (num > FEW && (all = calloc(num, sizeof(*all))) == NULL)
+    if (all == NULL)
         return MODEL_NO_INDEX;
-    for (uint32_t i = 0; i < num; i++) {
-        describe(w, op, candidates[i], now_ms, &all[i]);
-        all[i].tried = tried[i];
-    }
+    if (q->op == OP_UPLOAD && !any_has_room(all, q->num, q->tokens))
+        look_beyond_now(all, q->num, q->tokens);
     for (;;) {
-        chosen = pick_next(policy, all, num, tokens, worker_random(w));
+        chosen = pick_next(policy, all, q->num, q->tokens, worker_random(w));
         if (chosen == MODEL_NO_INDEX ||
-            breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], op),
+            breaker_enter(state_health(w->inherit->state, w->inherit->columns[chosen], q->op),
                           now_ms) ||
-            !withdraw(all, num, chosen))
+            !withdraw(all, q->num, chosen))
             break; /* found, nowhere, or the last resort that is never ejected */
     }
     if (all != few)
         free(all);
     return chosen;
+}
+
+uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
+                          const bool *tried, bool *scratch, uint32_t *stage, uint64_t tokens)
+{
+    struct choose_question q = {.op = op,
+                                .candidates = places->deployments,
+                                .num = places->num,
+                                .tried = scratch,
+                                .tokens = tokens};
+
+    for (; *stage < places->num_stages; ++*stage) {
+        uint32_t chosen;
+
+        for (uint32_t i = 0; i < places->num; i++)
+            scratch[i] = tried[i] || places->stages[i] != *stage;
+        chosen = choose_deployment(w, &q);
+        if (chosen != MODEL_NO_INDEX)
+            return chosen;
+    }
+    return MODEL_NO_INDEX;
 }
 
 void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
@@ -101,27 +159,61 @@ void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
                          &before, &after);
 }
 
-void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num,
-                    struct failure *out)
+static bool is_at_limit_of_minute(const struct pick_candidate *c)
 {
-    uint64_t now_ms = loop_now_ms(w->loop), wait_ms = 60000 - now_ms % 60000;
+    return (c->rpm > 0 && c->requests_minute >= (uint64_t)c->rpm) ||
+           (c->tpm > 0 && c->tokens_minute >= (uint64_t)c->tpm);
+}
+
+static void set_failure(struct failure *out, int status, const char *type, const char *code,
+                        uint64_t wait_ms)
+{
+    *out = (struct failure){.status = status, .retry_after_ms = (int64_t)wait_ms};
+    snprintf(out->type, sizeof(out->type), "%s", type);
+    snprintf(out->code, sizeof(out->code), "%s", code);
+}
+
+/* The tokens are the reason. */
+static void explain_tokens(struct worker *w, const struct choose_question *q,
+                           const struct pick_candidate *all, enum quota_fit fit, uint64_t wait_ms,
+                           struct failure *out)
+{
+    const char *names[FEW];
+    uint32_t num = q->num < FEW ? q->num : FEW;
+
+    if (fit == QUOTA_NEVER_FITS) {
+        set_failure(out, 400, "invalid_request_error", "token_limit_exceeded", 0);
+        out->retry_after_ms = -1;
+    } else {
+        set_failure(out, 429, "rate_limit_error", "token_limit_exceeded", wait_ms);
+    }
+    for (uint32_t i = 0; i < num; i++)
+        names[i] = table_str(w->table, table_deployment(w->table, q->candidates[i])->id);
+    quota_explain(all, names, num, q->tokens, out->message, sizeof(out->message));
+}
+
+void choose_nowhere(struct worker *w, const struct choose_question *q, struct failure *out)
+{
+    struct pick_candidate few[FEW], *all = describe_all(w, q, few);
+    uint64_t wait_ms = 60000 - loop_now_ms(w->loop) % 60000, quota_wait_ms = 0;
+    enum quota_fit fit = QUOTA_FITS;
     bool limited = false;
 
-    memset(out, 0, sizeof(*out));
-    for (uint32_t i = 0; i < num; i++) {
-        struct pick_candidate c;
-
-        describe(w, op, candidates[i], now_ms, &c);
-        limited |= (c.rpm > 0 && c.requests_minute >= (uint64_t)c.rpm) ||
-                   (c.tpm > 0 && c.tokens_minute >= (uint64_t)c.tpm);
+    for (uint32_t i = 0; all != NULL && i < q->num; i++)
+        limited |= is_at_limit_of_minute(&all[i]);
+    if (all != NULL && q->tokens > 0)
+        fit = quota_verdict(all, q->num, q->tokens, &quota_wait_ms);
+    if (fit != QUOTA_FITS) {
+        explain_tokens(w, q, all, fit, quota_wait_ms, out);
+    } else if (limited) {
+        set_failure(out, 429, "rate_limit_error", "rate_limit_exceeded", wait_ms);
+        snprintf(out->message, sizeof(out->message),
+                 "All deployments of this model are at their rpm or tpm limit for this minute.");
+    } else {
+        set_failure(out, 503, "server_error", "no_deployment_available", 5000);
+        snprintf(out->message, sizeof(out->message),
+                 "No deployment of this model can take the request now.");
     }
-    out->status = limited ? 429 : 503;
-    out->retry_after_ms = (int64_t)(limited ? wait_ms : 5000);
-    snprintf(out->type, sizeof(out->type), "%s", limited ? "rate_limit_error" : "server_error");
-    snprintf(out->code, sizeof(out->code), "%s",
-             limited ? "rate_limit_exceeded" : "no_deployment_available");
-    snprintf(out->message, sizeof(out->message), "%s",
-             limited
-                 ? "All deployments of this model are at their rpm or tpm limit for this minute."
-                 : "No deployment of this model can take the request now.");
+    if (all != few)
+        free(all);
 }

@@ -2,23 +2,47 @@
  * policy's choice. */
 #pragma once
 
+#include "balancer/pick.h"
 #include "balancer/state.h"
 #include "common/upstream/failure.h"
+#include "server/resolve.h"
 #include "server/worker.h"
 
+struct choose_question {
+    enum op_class op;
+    const uint32_t *candidates; /* deployments */
+    uint32_t num;
+    const bool *tried; /* per candidate: this request was there already, or it cannot take it */
+    uint64_t tokens;   /* of the job; 0: unknown, or none */
+};
+
 /** Choose among candidates and take the right to try there (a cooling deployment past its time lets
- * one prober in).
- *  @param tried   per candidate: this request was there already
- *  @param tokens  of the job; 0: unknown
+ * one prober in). A create goes only where its tokens fit now. An upload goes there too, but when
+ * they fit nowhere now it goes where there will be room first: its create will ask again.
  *  @return deployment; MODEL_NO_INDEX: nowhere to go now */
-uint32_t choose_deployment(struct worker *w, enum op_class op, const uint32_t *candidates,
-                           uint32_t num, const bool *tried, uint64_t tokens);
+uint32_t choose_deployment(struct worker *w, const struct choose_question *q);
+
+/** The same among places whose fallbacks wait for what comes before them.
+ *  @param tried    [places->num]
+ *  @param scratch  [places->num]; written
+ *  @param stage    in and out: of the places in use; 0 at first
+ *  @return MODEL_NO_INDEX: no stage has any left */
+uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
+                          const bool *tried, bool *scratch, uint32_t *stage, uint64_t tokens);
 
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */
 void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment);
 
-/** The answer for that: 429 when limits of this minute are the reason, else 503, with Retry-After
- * of the earliest change. */
-void choose_nowhere(struct worker *w, enum op_class op, const uint32_t *candidates, uint32_t num,
-                    struct failure *out);
+/** Why there is nowhere to go: 400 when the tokens are more than every limit, 429 with the expected
+ * wait when there is no room now or the limits of this minute are reached, else 503. `q->tried` is
+ * not looked at. */
+void choose_nowhere(struct worker *w, const struct choose_question *q, struct failure *out);
+
+/** Fill in what is known about a deployment now. */
+void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
+                     struct pick_candidate *c);
+
+/** The policy for these candidates (of one group, or one account). */
+const struct pick_policy *choose_policy(const struct worker *w, const uint32_t *candidates,
+                                        uint32_t num);

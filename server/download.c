@@ -13,7 +13,7 @@
 #include "server/range.h"
 #include "server/resolve.h"
 
-#define MAX_CONTENT_TRIES 3
+#define MAX_CONTENT_TRIES 3 /* at one deployment, unless the operator says otherwise */
 #define DOWNLOAD_BUFFER                                                                            \
     (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
 
@@ -297,7 +297,7 @@ static void without_stream(struct download *dl, const struct attempt_result *res
                      range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
     question.pinned = question.idempotent = true;
     question.tries = dl->tries;
-    question.max_tries = MAX_CONTENT_TRIES;
+    attempt_limits(dl->worker, dl->target.deployments[dl->at], MAX_CONTENT_TRIES, &question);
     decision = retry_decide(&question, worker_random(dl->worker));
     if (decision.action == RETRY_SAME) {
         dl->retry.cb = on_retry_timer;

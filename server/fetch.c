@@ -11,7 +11,7 @@
 #include "server/batch_view.h"
 #include "server/resolve.h"
 
-#define MAX_READ_TRIES 3 /* at one deployment */
+#define MAX_READ_TRIES 3 /* at one deployment, unless the operator says otherwise */
 
 struct fetch {
     struct relay *relay; /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
@@ -180,7 +180,7 @@ static void on_asked(void *arg, const struct attempt_result *result)
     f->maybe_done |= is_outcome_unknown(&question);
     question.pinned = question.idempotent = true;
     question.tries = f->tries;
-    question.max_tries = MAX_READ_TRIES;
+    attempt_limits(f->worker, f->target.deployments[f->at], MAX_READ_TRIES, &question);
     decision = retry_decide(&question, worker_random(f->worker));
     if (decision.action == RETRY_SAME) {
         f->retry.cb = on_retry_timer;

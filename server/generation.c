@@ -21,10 +21,12 @@
 #define MAX_RESERVATIONS                                                                           \
     262144 /* unfinished batches that the ledger knows; 160 bytes each once they exist */
 
-/* LiteLLM's defaults, as breaker.h tells them. */
+/* LiteLLM's defaults: allowed_fails, DEFAULT_COOLDOWN_TIME_SECONDS,
+ * DEFAULT_FAILURE_THRESHOLD_PERCENT and DEFAULT_FAILURE_THRESHOLD_MINIMUM_REQUESTS. */
 #define DEFAULT_ALLOWED_FAILS 3
 #define DEFAULT_COOLDOWN_MS   5000
-#define MAX_COOLDOWN_MS       300000
+#define DEFAULT_RATE_PERCENT  50
+#define DEFAULT_RATE_MIN      5
 
 struct state_region {
     struct state *state; /* owned */
@@ -169,17 +171,67 @@ static int make_probes(struct generation *gen, const struct generation *previous
     return 0;
 }
 
+/* LiteLLM's class of a failure; -1: OK and CANCELLED are none. Whatever goes wrong between the
+ * provider's server and us is an InternalServerError there, a refused connection included. */
+static int class_of(enum outcome outcome)
+{
+    static const int classes[OUTCOME_COUNT] = {
+        [OUTCOME_OK] = -1,
+        [OUTCOME_AUTH] = CONFIG_AUTHENTICATION,
+        [OUTCOME_RATE_LIMIT] = CONFIG_RATE_LIMIT,
+        [OUTCOME_TIMEOUT] = CONFIG_TIMEOUT,
+        [OUTCOME_CONNECT] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_BROKEN] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_SERVER_ERROR] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_BAD_ANSWER] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_CANCELLED] = -1,
+    };
+
+    return classes[outcome];
+}
+
+static bool is_given(uint32_t number)
+{
+    return number != UINT32_MAX;
+}
+
+/* A number of failures that is given holds for a minute; without any, the share of failures counts,
+ * as in LiteLLM. */
 static void set_breaker(struct generation *gen)
 {
     const struct config *config = gen->config;
+    struct breaker_policy policy = breaker_policy(
+        is_given(config->allowed_fails) ? config->allowed_fails : DEFAULT_ALLOWED_FAILS,
+        is_given(config->cooldown_ms) ? config->cooldown_ms : DEFAULT_COOLDOWN_MS);
 
-    gen->inherit.breaker = (struct breaker_policy){
-        .allowed_fails =
-            config->allowed_fails != UINT32_MAX ? config->allowed_fails : DEFAULT_ALLOWED_FAILS,
-        .cooldown_ms =
-            config->cooldown_ms != UINT32_MAX ? config->cooldown_ms : DEFAULT_COOLDOWN_MS,
-        .max_ms = MAX_COOLDOWN_MS,
-    };
+    policy.per_minute = is_given(config->allowed_fails);
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        if (class < 0 || !is_given(config->allowed_fails_of[class]))
+            continue;
+        policy.allowed[i] = config->allowed_fails_of[class];
+        policy.per_minute = true;
+    }
+    if (!policy.per_minute) {
+        policy.rate_percent = DEFAULT_RATE_PERCENT;
+        policy.rate_min = DEFAULT_RATE_MIN;
+    }
+    gen->inherit.breaker = policy;
+}
+
+static void set_retry(struct generation *gen)
+{
+    const struct config *config = gen->config;
+    struct retry_policy *policy = &gen->inherit.retry;
+
+    policy->num_retries = config->num_retries;
+    policy->least_delay_ms = config->retry_after_ms;
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        policy->retries_of[i] = class < 0 ? RETRY_NOT_GIVEN : config->retries_of[class];
+    }
 }
 
 static bool same_address(const struct generation *gen, const struct generation *previous)
@@ -242,13 +294,14 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
     set_breaker(gen);
+    set_retry(gen);
     gen->inherit.config = gen->config;
     gen->inherit.table = gen->table;
     gen->inherit.state = gen->region->state;
     gen->inherit.quota = gen->region->quota;
     gen->inherit.slots = gen->region->slots;
     gen->inherit.memo = base->memo;
-    gen->inherit.places = base->places;
+    gen->inherit.list_places = base->list_places;
     gen->inherit.idem = base->idem;
     gen->inherit.columns = gen->columns;
     gen->inherit.seals = gen->seals;

@@ -28,8 +28,8 @@ struct generation {
 /* What a generation is made with, the same for all of a master's life. */
 struct generation_base {
     struct shared *shared;
-    struct memo *memo;   /* not of a region: what they know goes on, whatever the deployments are */
-    struct memo *places; /* as in struct inherit */
+    struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
+    struct memo *list_places; /* as in struct inherit */
     struct idem *idem;
     int master_fd;
     uint64_t started_ms;

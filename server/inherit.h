@@ -12,6 +12,7 @@
 #include "balancer/memo.h"
 #include "balancer/quota.h"
 #include "balancer/slots.h"
+#include "balancer/retry.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/ids.h"
@@ -53,16 +54,17 @@ struct inherit {
     const struct config *config;
     const struct table *table;
     struct state *state;
-    struct quota *quota; /* same columns */
-    struct slots *slots; /* same columns */
-    struct memo *memo;   /* this and the next two: the same for all generations */
-    struct memo *places; /* how far lists were read: listing_places.h */
+    struct quota *quota;      /* same columns */
+    struct slots *slots;      /* same columns */
+    struct memo *memo;        /* this and the next two: the same for all generations */
+    struct memo *list_places; /* how far lists were read: listing_places.h */
     struct idem *idem;
     const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes; /* [table_num_deployments()], shared memory */
     struct shared *shared;
     const struct ids_seals *seals;
     struct breaker_policy breaker;
+    struct retry_policy retry;
     uint32_t generation;
     uint64_t started_ms; /* monotonic, of the master */
     int listen_fd;       /* shared, non-blocking; bound by the master */

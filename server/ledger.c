@@ -32,6 +32,42 @@ bool ledger_was_full(const struct json *batch)
     return false;
 }
 
+/* "200M", "30K", "1,000,000". */
+static uint64_t read_amount(const char *text)
+{
+    uint64_t n = 0;
+    int digits = 0;
+
+    for (; (*text >= '0' && *text <= '9') || (*text == ',' && digits > 0); text++)
+        if (*text != ',' && digits++ < 15)
+            n = n * 10 + (uint64_t)(*text - '0');
+    switch (*text) {
+    case 'K':
+    case 'k':
+        return n * 1000;
+    case 'M':
+        return n * 1000000;
+    case 'B':
+        return n * 1000000000;
+    default:
+        return n;
+    }
+}
+
+uint64_t ledger_limit_in(const char *message)
+{
+    static const char *const before[] = {"Limit: ", "configured limit of "};
+
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        const char *at = strstr(message, before[i]);
+        uint64_t limit = at != NULL ? read_amount(at + strlen(before[i])) : 0;
+
+        if (limit != 0)
+            return limit;
+    }
+    return 0;
+}
+
 bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out)
 {
     const char *text = json_get_str(json_get(batch, "metadata"), MARKER_KEY);

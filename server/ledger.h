@@ -22,6 +22,10 @@ enum ledger_phase ledger_phase_of(const struct json *batch);
  * reference 2.6). Pure. */
 bool ledger_was_full(const struct json *batch);
 
+/** The limit that a refusal's text names: "Limit: 90000 enqueued tokens", "the configured limit of
+ * 30K for the deployment" (reference 1.7 and 2.6); 0: none. Pure. */
+uint64_t ledger_limit_in(const char *message);
+
 /** The marker in a batch's metadata, as the provider sent it (before normal_batch() strips it).
  * @return false: none, or not ours */
 bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out);

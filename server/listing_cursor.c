@@ -101,7 +101,7 @@ static void ask_next(struct listing *l)
 /* The page before left a note. @return false: it did not, or is forgotten */
 static bool recall(struct listing *l)
 {
-    const struct memo *memo = l->worker->inherit->places;
+    const struct memo *memo = l->worker->inherit->list_places;
     const struct listing_question *q = &l->question;
     uint64_t now_ms = loop_now_ms(l->worker->loop);
     struct strbuf key = STRBUF_INIT;

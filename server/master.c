@@ -728,7 +728,7 @@ static int open_all(struct master *m)
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
     if (m->base.shared == NULL || memo_new(MEMO_ENTRIES, &m->base.memo) != 0 ||
-        memo_new(PLACE_ENTRIES, &m->base.places) != 0 ||
+        memo_new(PLACE_ENTRIES, &m->base.list_places) != 0 ||
         idem_new(IDEM_ENTRIES, &m->base.idem) != 0 || m->signal_fd == -1 ||
         pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
@@ -754,7 +754,7 @@ static void close_all(struct master *m)
     close_fd(m->alive_fd);
     close_fd(m->base.master_fd);
     idem_free(m->base.idem);
-    memo_free(m->base.places);
+    memo_free(m->base.list_places);
     memo_free(m->base.memo);
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }

@@ -3,37 +3,46 @@
  * message warns of. */
 #include "server/reconcile.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
+#include "server/ledger.h"
 
-#define NEWEST                                                                                     \
-    "limit=20" /* a create is among the newest: the account's other clients make few batches in    \
-                  these seconds */
+#define PAGE      100 /* the most that both providers give */
+#define MAX_PAGES 5   /* of one account in one look */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
 
 struct reconcile {
     struct worker *worker; /* borrowed */
-    uint32_t deployment;
-    char nonce[MARKER_NONCE + 1];
-    size_t looks;            /* made */
+    uint32_t *deployments; /* owned */
+    uint32_t num, at;
+    char nonce[MARKER_NONCE + 1]; /* "": by owner and request */
+    uint64_t owner, request;
+    int64_t not_before_s;
+    bool patient;
+    size_t looks;   /* made */
+    unsigned pages; /* read of this account in this look */
+    bool complete;
+    char after[IDS_MAX + 1]; /* cursor; "" from the top */
     struct attempt *attempt; /* owned */
     struct loop_timer timer;
     reconcile_done_cb on_done;
     void *arg; /* borrowed */
 };
 
-static void on_timer(struct loop_timer *timer);
+static void ask(struct reconcile *r);
 
 static void reconcile_free(struct reconcile *r)
 {
     if (r->attempt != NULL)
         attempt_cancel(r->attempt);
     loop_timer_stop(r->worker->loop, &r->timer);
+    free(r->deployments);
     free(r);
 }
 
@@ -42,90 +51,159 @@ void reconcile_cancel(struct reconcile *r)
     reconcile_free(r);
 }
 
-static void finish(struct reconcile *r, struct json_doc *doc, struct json *batch)
+static void finish(struct reconcile *r, struct reconcile_result *result)
 {
     reconcile_done_cb on_done = r->on_done;
     void *arg = r->arg;
 
+    result->complete = r->complete;
+    if (r->at < r->num)
+        result->deployment = r->deployments[r->at];
     reconcile_free(r);
-    on_done(arg, doc, batch);
+    on_done(arg, result);
 }
 
-static bool is_ours(const struct reconcile *r, const struct json *batch)
+static bool is_wanted(const struct reconcile *r, const struct json *batch, struct marker *marker)
 {
-    const char *text = json_get_str(json_get(batch, "metadata"), MARKER_KEY);
-    struct marker marker;
-
-    return text != NULL && marker_read(r->worker->inherit->seals, text, &marker) == 0 &&
-           strcmp(marker.nonce, r->nonce) == 0;
+    if (!ledger_marker(r->worker->inherit->seals, batch, marker))
+        return false;
+    if (r->nonce[0] != '\0')
+        return strcmp(marker->nonce, r->nonce) == 0;
+    return marker->owner == r->owner && marker->request == r->request;
 }
 
-static struct json *find(const struct reconcile *r, struct json_doc *doc,
-                         const struct upstream_result *res)
+static int64_t created_at(struct json_doc *doc, struct json *batch)
+{
+    int64_t t = 0;
+
+    normal_batch(doc, batch, NULL); /* times as integers; the marker was looked at before */
+    (void)json_int64(json_get(batch, "created_at"), &t);
+    return t;
+}
+
+/* What one page says. */
+enum page_end { PAGE_FOUND, PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
+
+static enum page_end read_page(struct reconcile *r, struct json_doc *doc,
+                               const struct upstream_result *res, struct reconcile_result *found)
 {
     struct json_error error;
     struct json *root = json_parse(doc, res->body, res->body_len, &error);
     struct json *data = json_is(root, JSON_OBJECT) ? normal_list_data(root) : NULL;
+    size_t num = json_size(data);
+    bool more = num > 0;
+    int64_t oldest = INT64_MAX;
 
-    for (size_t i = 0; i < json_size(data); i++)
-        if (is_ours(r, json_at(data, i)))
-            return json_at(data, i);
-    return NULL;
+    if (data == NULL)
+        return PAGE_UNREADABLE;
+    for (size_t i = 0; i < num; i++) {
+        struct json *batch = json_at(data, i);
+        const char *id = json_get_str(batch, "id");
+
+        if (is_wanted(r, batch, &found->marker)) {
+            found->doc = doc;
+            found->batch = batch;
+            return PAGE_FOUND;
+        }
+        oldest = created_at(doc, batch);
+        snprintf(r->after, sizeof(r->after), "%s", id != NULL ? id : "");
+    }
+    (void)json_bool(json_get(root, "has_more"), &more);
+    return more && r->after[0] != '\0' && oldest >= r->not_before_s ? PAGE_MORE : PAGE_LAST;
 }
 
-static void look_again(struct reconcile *r)
+static void next_account(struct reconcile *r)
 {
-    if (r->looks == LOOKS ||
-        loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) != 0)
-        finish(r, NULL, NULL);
+    struct reconcile_result nothing = {0};
+
+    r->pages = 0;
+    r->after[0] = '\0';
+    if (++r->at < r->num) {
+        ask(r);
+        return;
+    }
+    r->looks++;
+    if (r->patient && r->looks < LOOKS &&
+        loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) == 0)
+        return;
+    finish(r, &nothing);
 }
 
 static void on_list(void *arg, const struct attempt_result *result)
 {
     struct reconcile *r = arg;
     struct json_doc *doc = result->ok ? json_doc_new() : NULL;
-    struct json *batch = doc != NULL ? find(r, doc, result->upstream) : NULL;
+    struct reconcile_result found = {0};
+    enum page_end end = doc != NULL ? read_page(r, doc, result->upstream, &found) : PAGE_UNREADABLE;
 
     r->attempt = NULL;
-    if (batch != NULL)
-        finish(r, doc, batch);
+    r->pages++;
+    if (end == PAGE_UNREADABLE || (end == PAGE_MORE && r->pages == MAX_PAGES))
+        r->complete = false;
+    if (end == PAGE_FOUND)
+        finish(r, &found);
+    else if (end == PAGE_MORE && r->pages < MAX_PAGES)
+        ask(r);
     else
-        look_again(r);
+        next_account(r);
     json_doc_free(doc);
+}
+
+static void ask(struct reconcile *r)
+{
+    char query[64 + 3 * IDS_MAX];
+    struct attempt_spec spec = {.deployment = r->deployments[r->at],
+                                .call = CALL_BATCH_LIST,
+                                .query = query,
+                                .on_done = on_list,
+                                .arg = r};
+
+    /* An id that could not stand in a query as it is would end the reading of this account. */
+    if (r->after[0] != '\0')
+        snprintf(query, sizeof(query), "limit=%d&after=%s", PAGE, r->after);
+    else
+        snprintf(query, sizeof(query), "limit=%d", PAGE);
+    r->attempt = attempt_start(r->worker, &spec);
+    if (r->attempt == NULL) {
+        r->complete = false;
+        next_account(r);
+    }
 }
 
 static void on_timer(struct loop_timer *timer)
 {
     struct reconcile *r = timer->arg;
-    struct attempt_spec spec = {.deployment = r->deployment,
-                                .call = CALL_BATCH_LIST,
-                                .query = NEWEST,
-                                .on_done = on_list,
-                                .arg = r};
 
-    r->looks++;
-    r->attempt = attempt_start(r->worker, &spec);
-    if (r->attempt == NULL)
-        look_again(r);
+    r->at = 0;
+    r->complete = true;
+    ask(r);
 }
 
-struct reconcile *reconcile_start(struct worker *worker, uint32_t deployment,
-                                  const char nonce[MARKER_NONCE + 1], reconcile_done_cb on_done,
-                                  void *arg)
+struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_spec *spec,
+                                  reconcile_done_cb on_done, void *arg)
 {
     struct reconcile *r = calloc(1, sizeof(*r));
 
     if (r == NULL)
         return NULL;
     r->worker = worker;
-    r->deployment = deployment;
-    memcpy(r->nonce, nonce, sizeof(r->nonce));
+    r->num = spec->num;
+    r->deployments = calloc(spec->num, sizeof(*r->deployments));
+    if (spec->nonce != NULL)
+        snprintf(r->nonce, sizeof(r->nonce), "%s", spec->nonce);
+    r->owner = spec->owner;
+    r->request = spec->request;
+    r->not_before_s = spec->not_before_s;
+    r->patient = spec->patient;
     r->on_done = on_done;
     r->arg = arg;
     r->timer.cb = on_timer;
     r->timer.arg = r;
-    if (loop_timer_start(worker->loop, &r->timer, look_after_ms[0]) == 0)
-        return r;
-    free(r);
+    if (r->deployments != NULL) {
+        memcpy(r->deployments, spec->deployments, spec->num * sizeof(*r->deployments));
+        if (loop_timer_start(worker->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
+            return r;
+    }
+    reconcile_free(r);
     return NULL;
 }

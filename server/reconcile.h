@@ -1,5 +1,6 @@
-/* Find out whether a create whose answer was lost has happened: look for its marker among the
- * newest batches of the account. Bounded: a few looks, then "not known". */
+/* Find a batch by the marker it carries, among the newest of some accounts: whether a create whose
+ * answer was lost has happened, and whether what an SDK repeats was made before. Bounded: a few
+ * looks at a few pages, then "not found". */
 #pragma once
 
 #include "common/json.h"
@@ -8,15 +9,29 @@
 
 struct reconcile;
 
-/** `batch` (in `doc`, both valid during the call): the batch as the provider lists it; NULL: not
- * found, so nothing is known. Once, never from inside reconcile_start(). */
-typedef void (*reconcile_done_cb)(void *arg, struct json_doc *doc, struct json *batch);
+struct reconcile_spec {
+    const uint32_t *deployments; /* one of each account to look at, in this order; copied */
+    uint32_t num;
+    const char *nonce; /* of the marker; NULL: whatever has the next two */
+    uint64_t owner, request;
+    int64_t not_before_s; /* Unix seconds; older batches are of no interest */
+    bool patient; /* its create may still be on the way: look again, up to three times in 2.5 s */
+};
 
-/** Start looking on the account of `deployment`. @return NULL: out of memory, on_done will not run
- */
-struct reconcile *reconcile_start(struct worker *worker, uint32_t deployment,
-                                  const char nonce[MARKER_NONCE + 1], reconcile_done_cb on_done,
-                                  void *arg);
+struct reconcile_result {
+    uint32_t deployment; /* as in the spec: whose account has it */
+    struct json_doc *doc;
+    struct json *batch; /* as the provider lists it, both valid during the call; NULL: not found */
+    struct marker marker;
+    bool complete; /* nothing found: all accounts answered, back to `not_before_s` */
+};
+
+/** Once, never from inside reconcile_start(). */
+typedef void (*reconcile_done_cb)(void *arg, const struct reconcile_result *result);
+
+/** @return NULL: out of memory, on_done will not run */
+struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_spec *spec,
+                                  reconcile_done_cb on_done, void *arg);
 
 /** Forget it; no callback. */
 void reconcile_cancel(struct reconcile *reconcile);

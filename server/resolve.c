@@ -115,18 +115,6 @@ static uint32_t hinted_group(const struct relay *relay)
     return MODEL_NO_INDEX;
 }
 
-/* Members of a group that the provider hint allows. Returns the count. */
-static uint32_t group_candidates(const struct relay *relay, uint32_t group, uint32_t *out)
-{
-    uint32_t num, n = 0;
-    const uint32_t *members = table_group_members(relay->worker->table, group, &num);
-
-    for (uint32_t i = 0; i < num; i++)
-        if (provider_matches(relay, members[i]))
-            out[n++] = members[i];
-    return n;
-}
-
 /* Add the account's representative once. */
 static void add_account(const struct worker *w, uint32_t deployment, uint32_t *out, uint32_t *num)
 {
@@ -183,6 +171,81 @@ static void nowhere(struct failure *why)
                "AZURE_API_BASE, or list deployments in model_list.");
 }
 
+static bool tagged_target(struct relay *relay, const struct id_tag *tag, struct target *target)
+{
+    uint32_t account = worker_find_account(relay->worker, tag->deployment);
+
+    if (tag->owner != relay->owner || account == MODEL_NO_INDEX)
+        return false;
+    target->deployments[0] = relay->worker->account_first[account];
+    target->num = 1;
+    target->tagged = true;
+    return true;
+}
+
+bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                struct target *target)
+{
+    struct id_tag tag = {0};
+    struct failure why;
+    size_t native_len;
+
+    memset(target, 0, sizeof(*target));
+    if (ids_open(relay->worker->inherit->seals, kind, id, len, &native_len, &target->tagged,
+                 &tag) != 0 ||
+        native_len >= sizeof(target->native) || (!target->tagged && relay->owner != 0)) {
+        resolve_not_found(relay, kind, id);
+        return false;
+    }
+    memcpy(target->native, id, native_len);
+    target->deployments = new_list(relay);
+    if (target->deployments == NULL) {
+        out_of_memory(&why);
+        relay_failure(relay, &why);
+        return false;
+    }
+    if (target->tagged) {
+        if (tagged_target(relay, &tag, target))
+            return true;
+        resolve_not_found(relay, kind, id);
+    } else {
+        if (provider_is_usable(relay, &why)) {
+            target->num = all_accounts(relay, target->deployments);
+            if (target->num > 0)
+                return true;
+            nowhere(&why);
+        }
+        relay_failure(relay, &why);
+    }
+    target_deinit(target);
+    return false;
+}
+
+void target_deinit(struct target *target)
+{
+    free(target->deployments);
+    target->deployments = NULL;
+    target->num = 0;
+}
+
+/* With balancing on, a model that no group serves is a mistake the client should hear about now,
+ * not hours later. */
+static void unknown_model(const struct relay *relay, const char *param, const char *model,
+                          size_t len, struct failure *why)
+{
+    const struct table *table = relay->worker->table;
+    char known[512] = "";
+    size_t at = 0;
+
+    for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
+        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "",
+                               table_group_name(table, g));
+    relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
+               "%s '%.*s' is not served here. Known models: %s.",
+               strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
+               len < 128 ? (int)len : 128, model, known);
+}
+
 /* --- lists --- */
 
 struct chosen {            /* accounts of the groups that a list was asked for */
@@ -190,17 +253,6 @@ struct chosen {            /* accounts of the groups that a list was asked for *
     uint32_t num;
     bool named; /* some group was */
 };
-
-/* The names of all groups, as far as there is room: "'a', 'b'". */
-static void known_models(const struct table *table, char *out, size_t size)
-{
-    size_t at = 0;
-
-    out[0] = '\0';
-    for (uint32_t g = 0; g < table_num_groups(table) && at + 80 < size; g++)
-        at += (size_t)snprintf(out + at, size - at, "%s'%.64s'", g > 0 ? ", " : "",
-                               table_group_name(table, g));
-}
 
 /* Add the accounts of one group. A name that no group has would otherwise be a filter that lets
  * everything pass; without groups there is nothing to filter by.
@@ -211,15 +263,11 @@ static bool choose_group(const struct relay *relay, const char *param, const cha
     const struct worker *w = relay->worker;
     uint32_t group = table_find_group(w->table, name, len), members;
     const uint32_t *list;
-    char known[512];
 
     if (table_num_groups(w->table) == 0)
         return true;
     if (group == MODEL_NO_INDEX) {
-        known_models(w->table, known, sizeof(known));
-        relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
-                   "The model '%.*s' is not served here. Known models: %s.",
-                   len < 128 ? (int)len : 128, name, known);
+        unknown_model(relay, param, name, len, why);
         return false;
     }
     chosen->named = true;
@@ -314,108 +362,150 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
     return false;
 }
 
-static bool tagged_target(struct relay *relay, const struct id_tag *tag, struct target *target)
-{
-    uint32_t account = worker_find_account(relay->worker, tag->deployment);
+/* --- places --- */
 
-    if (tag->owner != relay->owner || account == MODEL_NO_INDEX)
-        return false;
-    target->deployments[0] = relay->worker->account_first[account];
-    target->num = 1;
-    target->tagged = true;
-    return true;
+static int places_init(const struct worker *w, struct places *out)
+{
+    size_t room = table_num_deployments(w->table) + 1u;
+
+    memset(out, 0, sizeof(*out));
+    out->deployments = calloc(room, sizeof(*out->deployments));
+    out->stages = calloc(room, sizeof(*out->stages));
+    if (out->deployments != NULL && out->stages != NULL)
+        return 0;
+    places_deinit(out);
+    return ERR_NOMEM;
 }
 
-bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
-                struct target *target)
+void places_deinit(struct places *places)
 {
-    struct id_tag tag = {0};
-    struct failure why;
-    size_t native_len;
+    free(places->deployments);
+    free(places->stages);
+    memset(places, 0, sizeof(*places));
+}
 
-    memset(target, 0, sizeof(*target));
-    if (ids_open(relay->worker->inherit->seals, kind, id, len, &native_len, &target->tagged,
-                 &tag) != 0 ||
-        native_len >= sizeof(target->native) || (!target->tagged && relay->owner != 0)) {
-        resolve_not_found(relay, kind, id);
-        return false;
-    }
-    memcpy(target->native, id, native_len);
-    target->deployments = new_list(relay);
-    if (target->deployments == NULL) {
-        out_of_memory(&why);
-        relay_failure(relay, &why);
-        return false;
-    }
-    if (target->tagged) {
-        if (tagged_target(relay, &tag, target))
+static bool has_place(const struct places *places, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < places->num; i++)
+        if (places->deployments[i] == deployment)
             return true;
-        resolve_not_found(relay, kind, id);
-    } else {
-        if (provider_is_usable(relay, &why)) {
-            target->num = all_accounts(relay, target->deployments);
-            if (target->num > 0)
-                return true;
-            nowhere(&why);
-        }
-        relay_failure(relay, &why);
-    }
-    target_deinit(target);
     return false;
 }
 
-void target_deinit(struct target *target)
+/* A row belongs to one group, so each deployment is added once, whatever groups are. */
+static void add_group(const struct worker *w, const struct relay *relay, uint32_t group,
+                      uint32_t stage, struct places *out)
 {
-    free(target->deployments);
-    target->deployments = NULL;
-    target->num = 0;
+    uint32_t num;
+    const uint32_t *members = table_group_members(w->table, group, &num);
+
+    for (uint32_t i = 0; i < num; i++) {
+        if ((relay != NULL && !provider_matches(relay, members[i])) || has_place(out, members[i]))
+            continue;
+        out->deployments[out->num] = members[i];
+        out->stages[out->num++] = stage;
+    }
+    out->grouped |= out->num > 0;
+    out->num_stages = stage + 1;
 }
 
-/* With balancing on, a model that no group serves is a mistake the client should hear about now,
- * not hours later. */
-static void unknown_model(const struct relay *relay, const char *model, struct failure *why)
-{
-    char known[512];
+#define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
 
-    known_models(relay->worker->table, known, sizeof(known));
-    relay_fill(why, 400, "invalid_request_error", "model_not_found", "file",
-               "The file's body.model '%.128s' is not served here. Known models: %s.", model,
-               known);
+/* What these groups fall back to, each in a stage of its own behind them. */
+static void add_fallbacks(const struct worker *w, const struct relay *relay, uint32_t group,
+                          struct places *out)
+{
+    uint32_t chain[MAX_CHAIN + 1], max = w->config->max_fallbacks, num;
+
+    num = fallback_chain(w->fallbacks, w->config->num_fallbacks, group,
+                         max < MAX_CHAIN ? max : MAX_CHAIN, chain);
+    for (uint32_t i = 1; i < num; i++)
+        add_group(w, relay, chain[i], out->num_stages, out);
 }
 
-bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num,
-                    bool *rewrite, struct failure *why)
+int resolve_group(const struct worker *w, uint32_t group, struct places *out)
+{
+    if (places_init(w, out) != 0)
+        return ERR_NOMEM;
+    add_group(w, NULL, group, 0, out);
+    add_fallbacks(w, NULL, group, out);
+    return 0;
+}
+
+/* Each of the comma-separated names is a group's. */
+static bool add_targets(const struct relay *relay, const char *target, struct places *out,
+                        struct failure *why)
+{
+    const struct worker *w = relay->worker;
+
+    for (const char *at = target; *at != '\0';) {
+        size_t len = strcspn(at, ","), lead = strspn(at, " \t");
+        const char *name = at + (lead < len ? lead : len);
+        size_t name_len = len - (size_t)(name - at);
+        uint32_t group;
+
+        while (name_len > 0 && (name[name_len - 1] == ' ' || name[name_len - 1] == '\t'))
+            name_len--;
+        group = name_len > 0 ? table_find_group(w->table, name, name_len) : MODEL_NO_INDEX;
+        if (name_len > 0 && group == MODEL_NO_INDEX) {
+            unknown_model(relay, "target_model_names", name, name_len, why);
+            return false;
+        }
+        if (group != MODEL_NO_INDEX)
+            add_group(w, relay, group, 0, out);
+        at += len;
+        at += *at == ',';
+    }
+    return true;
+}
+
+static bool find_places(const struct relay *relay, const char *model, const char *target,
+                        struct places *out, struct failure *why)
 {
     const struct worker *w = relay->worker;
     uint32_t group = hinted_group(relay), whole;
 
-    *rewrite = false;
-    if (!provider_is_usable(relay, why))
+    if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
         return false;
-    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
-        group = table_find_group(w->table, model, strlen(model));
-    *out = new_list(relay);
-    if (*out == NULL) {
-        out_of_memory(why);
-        return false;
-    }
-    if (group != MODEL_NO_INDEX && (*num = group_candidates(relay, group, *out)) > 0) {
-        *rewrite = true;
+    if (out->num > 0) {
+        add_fallbacks(w, relay, table_deployment(w->table, out->deployments[0])->group, out);
         return true;
     }
+    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
+        group = table_find_group(w->table, model, strlen(model));
+    if (group != MODEL_NO_INDEX) {
+        add_group(w, relay, group, 0, out);
+        add_fallbacks(w, relay, group, out);
+    }
+    if (out->num > 0)
+        return true;
     whole = default_deployment(relay);
     if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL &&
         !relay->hints.has_provider) {
-        unknown_model(relay, model, why);
+        unknown_model(relay, "file", model, strlen(model), why);
     } else if (whole == MODEL_NO_INDEX) {
         nowhere(why);
     } else {
-        (*out)[0] = whole;
-        *num = 1;
+        out->deployments[0] = whole;
+        out->num = out->num_stages = 1;
+        out->grouped = false;
         return true;
     }
-    free(*out);
-    *out = NULL;
+    return false;
+}
+
+bool resolve_upload(const struct relay *relay, const char *model, const char *target,
+                    struct places *out, struct failure *why)
+{
+    if (!provider_is_usable(relay, why))
+        return false;
+    if (places_init(relay->worker, out) != 0) {
+        out_of_memory(why);
+        return false;
+    }
+    if (find_places(relay, model, target, out, why))
+        return true;
+    places_deinit(out);
     return false;
 }
 

@@ -32,12 +32,27 @@ void target_deinit(struct target *target);
  * error was answered; else *out is malloc'ed */
 bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 
-/** Candidates for an upload: the group of `model` (from the lines; NULL: none), or one account as a
- * whole.
- *  @param rewrite  set when body.model must become the deployment's name
- *  @return true: *out is malloc'ed with at least one entry; false: `why` says what to answer */
-bool resolve_upload(const struct relay *relay, const char *model, uint32_t **out, uint32_t *num,
-                    bool *rewrite, struct failure *why);
+/* Where a new object may go. */
+struct places {
+    uint32_t *deployments; /* owned; candidates */
+    uint32_t *stages; /* owned; per candidate: 0 what was asked for, then the fallbacks in order */
+    uint32_t num, num_stages;
+    bool grouped; /* rows of groups: body.model becomes the deployment's name; else one account as a
+                     whole */
+};
+
+/** Candidates for an upload: the groups of target_model_names, or the group of the model that the
+ * request or the lines name, with what they fall back to; or one account as a whole.
+ *  @param model   of the lines; NULL: none
+ *  @param target  value of target_model_names, comma-separated; NULL or "": not given
+ *  @return true: at least one; release with places_deinit(); false: `why` says what to answer */
+bool resolve_upload(const struct relay *relay, const char *model, const char *target,
+                    struct places *out, struct failure *why);
+
+/** Candidates for the work of a file that lies on a row of a group: that group and its fallbacks.
+ * @return 0, ERR_NOMEM */
+MUST_USE int resolve_group(const struct worker *w, uint32_t group, struct places *out);
+void places_deinit(struct places *places);
 
 /** Whether new objects on this deployment's account get tagged ids. */
 bool resolve_mints(const struct relay *relay, uint32_t deployment);

@@ -207,6 +207,8 @@ static void match_resource(const struct segment *seg, int n, struct route *route
     } else if (n >= 1 && n <= 3 && is(&seg[0], "batches")) {
         if (n == 1)
             set(route, ROUTE_BATCHES, METHOD_GET | METHOD_HEAD | METHOD_POST);
+        else if (n == 2 && is(&seg[1], "placement"))
+            set(route, ROUTE_PLACEMENT, METHOD_POST);
         else if (n == 2)
             set(route, ROUTE_BATCH, METHOD_GET | METHOD_HEAD);
         else if (is(&seg[2], "cancel"))
@@ -217,7 +219,7 @@ static void match_resource(const struct segment *seg, int n, struct route *route
         set(route, ROUTE_MODEL_INFO, METHOD_GET | METHOD_HEAD);
     }
     if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO &&
-        route->kind != ROUTE_FILE_VALIDATE)
+        route->kind != ROUTE_FILE_VALIDATE && route->kind != ROUTE_PLACEMENT)
         set_id(route, &seg[1]);
 }
 
@@ -324,6 +326,8 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return "files.content";
     case ROUTE_BATCHES:
         return method == METHOD_POST ? "batches.create" : "batches.list";
+    case ROUTE_PLACEMENT:
+        return "batches.placement";
     case ROUTE_BATCH:
         return "batches.get";
     case ROUTE_BATCH_CANCEL:

@@ -15,6 +15,7 @@ enum route_kind {
     ROUTE_FILE,
     ROUTE_FILE_CONTENT,
     ROUTE_BATCHES,
+    ROUTE_PLACEMENT, /* ours: POST batches/placement */
     ROUTE_BATCH,
     ROUTE_BATCH_CANCEL,
     ROUTE_MODELS,

@@ -21,6 +21,7 @@ enum part_kind {
     PART_EXPIRES_SECONDS,
     PART_PROVIDER,
     PART_MODEL,
+    PART_TARGET_MODELS,
     PART_IGNORED
 };
 
@@ -72,7 +73,9 @@ static enum part_kind kind_of(const struct multipart_part *part)
                  {"expires_after[seconds]", PART_EXPIRES_SECONDS},
                  {"expires_after.seconds", PART_EXPIRES_SECONDS},
                  {"custom_llm_provider", PART_PROVIDER},
-                 {"model", PART_MODEL}};
+                 {"model", PART_MODEL},
+                 {"target_model_names", PART_TARGET_MODELS},
+                 {"target_model_names[]", PART_TARGET_MODELS}};
 
     if (strcmp(part->name, "file") == 0)
         return PART_FILE;
@@ -195,6 +198,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
     int err;
 
     up->received += len;
+    if (up->digest != NULL)
+        (void)EVP_DigestUpdate(up->digest, bytes, len);
     if (up->received > max_file_bytes(up)) {
         REJECT(rc, 413, "invalid_request_error", "", "file",
                "File is too large: more than %llu bytes.", (unsigned long long)max_file_bytes(up));
@@ -259,6 +264,11 @@ static int on_part_end(void *arg)
             '\0'; /* the form's model goes before the query's and the header's */
         route_hint_model(&up->relay->hints, text, rc->field.len);
         break;
+    case PART_TARGET_MODELS: /* repeated, or one with commas */
+        if (up->target_models.len > 0)
+            strbuf_addc(&up->target_models, ',');
+        strbuf_adds(&up->target_models, text);
+        break;
     case PART_FILE:
     case PART_IGNORED:
         break;
@@ -321,14 +331,13 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
                                struct failure *why)
 {
     const struct config_limits *limits = &up->worker->config->limits;
-    uint32_t *candidates, num;
+    struct places places;
     enum provider provider;
-    bool rewrite;
 
-    if (!resolve_upload(up->relay, report->model, &candidates, &num, &rewrite, why))
+    if (!resolve_upload(up->relay, report->model, strbuf_str(&up->target_models), &places, why))
         return false;
-    provider = (enum provider)table_deployment(up->worker->table, candidates[0])->provider;
-    free(candidates);
+    provider = (enum provider)table_deployment(up->worker->table, places.deployments[0])->provider;
+    places_deinit(&places);
     return !verdict_over_limit(report, provider_name(provider), limits->max_file_bytes[provider],
                                limits->max_lines[provider], why);
 }

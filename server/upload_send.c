@@ -2,16 +2,14 @@
  * deployment's name while it reads. */
 #include "server/upload_send.h"
 
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "balancer/retry.h"
-#include "common/log.h"
 #include "common/upstream/normal.h"
 #include "server/choose.h"
-#include "server/resolve.h"
+#include "server/facts.h"
 #include "server/verdict.h"
 
 #define MAX_UPLOAD_TRIES 8
@@ -29,6 +27,13 @@ struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
         free(up);
         return NULL;
     }
+    if (repeat_is_keyed(relay) && ((up->digest = EVP_MD_CTX_new()) == NULL ||
+                                   EVP_DigestInit_ex(up->digest, EVP_sha256(), NULL) != 1)) {
+        EVP_MD_CTX_free(up->digest);
+        jsonl_free(up->lines);
+        free(up);
+        return NULL;
+    }
     up->relay = relay;
     up->worker = relay->worker;
     up->deployment = MODEL_NO_INDEX;
@@ -36,21 +41,13 @@ struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
     return up;
 }
 
-static void drop_try(struct upload *up)
-{
-    if (up->attempt != NULL)
-        attempt_cancel(up->attempt);
-    up->attempt = NULL;
-    jsonl_splice_free(up->splice);
-    up->splice = NULL;
-    strbuf_reset(&up->prologue);
-    strbuf_reset(&up->epilogue);
-}
-
 void upload_free(struct upload *up)
 {
-    drop_try(up);
+    if (up->send != NULL)
+        send_file_cancel(up->send);
     loop_timer_stop(up->worker->loop, &up->retry);
+    repeat_end(&up->repeat);
+    EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
     jsonl_free(up->lines);
     strbuf_deinit(&up->purpose);
@@ -58,10 +55,11 @@ void upload_free(struct upload *up)
     strbuf_deinit(&up->expires_anchor);
     strbuf_deinit(&up->expires_seconds);
     strbuf_deinit(&up->provider);
-    strbuf_deinit(&up->prologue);
-    strbuf_deinit(&up->epilogue);
-    free(up->candidates);
+    strbuf_deinit(&up->target_models);
+    places_deinit(&up->places);
     free(up->tried);
+    free(up->barred);
+    free(up->scratch);
     free(up);
 }
 
@@ -85,20 +83,96 @@ static struct relay *detach(struct upload *up)
     return relay;
 }
 
-static void fail(struct upload *up, int status, const char *code, const char *param,
-                 const char *text)
+static void fail_with(struct upload *up, const struct failure *failure)
 {
+    struct failure copy = *failure;
     struct relay *relay = detach(up);
 
     upload_free(up);
-    relay_problem(relay, status, status < 500 ? "invalid_request_error" : "server_error", code,
-                  param, "%s", text);
+    relay_failure(relay, &copy);
+}
+
+static void fail(struct upload *up, int status, const char *code, const char *text)
+{
+    struct failure failure;
+
+    relay_fill(&failure, status, "server_error", code, "", "%s", text);
+    fail_with(up, &failure);
+}
+
+static void fail_memory(struct upload *up)
+{
+    fail(up, 500, "out_of_memory", "The gateway is out of memory.");
+}
+
+static bool is_batch_file(const struct upload *up)
+{
+    return up->lines != NULL && up->places.grouped;
+}
+
+/* Tokens of this file at a deployment; 0: they do not matter there. */
+static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
+{
+    struct jsonl_report report;
+    struct facts facts;
+
+    if (!is_batch_file(up))
+        return 0;
+    jsonl_report(up->lines, &report);
+    facts_fill(&facts, up->worker, deployment, &report);
+    return facts_tokens(up->worker, &facts,
+                        (enum provider)table_deployment(up->worker->table, deployment)->provider);
+}
+
+/* --- slots for files --- */
+
+/* What a batch file counts as at that account (reference 2.4). */
+static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
+{
+    bool azure = worker_account(up->worker, deployment)->provider == PROVIDER_AZURE;
+
+    if (up->expires_seconds.len > 0 || (azure && up->worker->config->azure_file_expiry_s != 0))
+        return SLOTS_EXPIRING;
+    return SLOTS_LASTING;
+}
+
+/* All rows of an account show the same count. */
+static void note_slots(struct upload *up, bool refused)
+{
+    const struct worker *w = up->worker;
+    enum slots_kind kind = slot_kind(up, up->deployment);
+    uint32_t account = w->account_twin[table_deployment(w->table, up->deployment)->account];
+
+    for (uint32_t i = 0; up->lines != NULL && i < table_num_deployments(w->table); i++) {
+        if (w->account_twin[table_deployment(w->table, i)->account] != account)
+            continue;
+        if (refused)
+            slots_refused(w->inherit->slots, w->inherit->columns[i], kind, loop_now_ms(w->loop));
+        else
+            slots_add(w->inherit->slots, w->inherit->columns[i], kind, 1);
+    }
 }
 
 /* --- the answer --- */
 
-static void answer_file(struct upload *up, const struct upstream_result *res)
+/* What a create will ask for. */
+static void remember(const struct upload *up, const char *native)
 {
+    struct jsonl_report report;
+    struct facts facts;
+
+    if (!is_batch_file(up))
+        return;
+    jsonl_report(up->lines, &report);
+    facts_fill(&facts, up->worker, up->deployment, &report);
+    facts_remember(up->worker, up->deployment, native, &facts);
+    quota_pledge(up->worker->inherit->quota, up->worker->inherit->columns[up->deployment],
+                 tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));
+}
+
+static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
+{
+    struct strbuf text = STRBUF_INIT;
     struct json_doc *doc = json_doc_new();
     struct json_error error;
     struct json *file = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
@@ -106,16 +180,24 @@ static void answer_file(struct upload *up, const struct upstream_result *res)
 
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
         json_doc_free(doc);
-        fail(up, 502, "bad_upstream_answer", "",
+        fail(up, 502, "bad_upstream_answer",
              "The provider accepted the upload but its answer could not be read; the file may "
              "exist there.");
         return;
     }
-    normal_file(doc, file, (int64_t)up->file_bytes);
+    note_slots(up, false);
+    remember(up, json_get_str(file, "id"));
+    normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
     resolve_show_file(relay, up->deployment, resolve_mints(relay, up->deployment), doc, file);
+    json_write(file, &text);
+    if (!strbuf_failed(&text))
+        repeat_answered(&up->repeat,
+                        table_deployment(up->worker->table, up->deployment)->fingerprint,
+                        json_get_str(file, "id"), strbuf_str(&text), text.len);
     upload_free(up);
     relay_json(relay, 200, file);
+    strbuf_deinit(&text);
     json_doc_free(doc);
 }
 
@@ -123,9 +205,16 @@ static uint32_t untried(const struct upload *up)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < up->num_candidates; i++)
+    for (uint32_t i = 0; i < up->places.num; i++)
         n += !up->tried[i];
     return n;
+}
+
+static void set_tried(struct upload *up, uint32_t deployment, bool tried)
+{
+    for (uint32_t i = 0; i < up->places.num; i++)
+        if (up->places.deployments[i] == deployment)
+            up->tried[i] = tried;
 }
 
 static void on_retry_timer(struct loop_timer *timer)
@@ -133,153 +222,144 @@ static void on_retry_timer(struct loop_timer *timer)
     try_next(timer->arg);
 }
 
-static void on_sent(void *arg, const struct attempt_result *result)
+static void on_sent(void *arg, const struct attempt_result *result, uint64_t file_bytes)
 {
     struct upload *up = arg;
-    const struct upstream_result *res = result->upstream;
     struct retry_question question = attempt_question(OP_UPLOAD, result);
     struct retry_answer answer;
-    struct relay *relay;
 
-    up->attempt = NULL;
+    up->send = NULL;
+    if (attempt_is_file_quota(&result->failure))
+        note_slots(up, true);
     if (result->ok) {
-        answer_file(up, res);
+        answer_file(up, result->upstream, file_bytes);
         return;
     }
-    drop_try(up);
     question.tries = up->tries;
     question.max_tries = MAX_UPLOAD_TRIES;
     question.untried = untried(up);
     answer = retry_decide(&question, worker_random(up->worker));
     if (answer.action == RETRY_NEXT || answer.action == RETRY_SAME) {
         if (answer.action == RETRY_SAME)
-            for (uint32_t i = 0; i < up->num_candidates; i++)
-                if (up->candidates[i] == up->deployment)
-                    up->tried[i] = false;
+            set_tried(up, up->deployment, false);
         up->retry.cb = on_retry_timer;
         up->retry.arg = up;
         if (loop_timer_start(up->worker->loop, &up->retry, answer.delay_ms) == 0)
             return;
     }
-    relay = detach(up);
-    upload_free(up);
-    relay_failure(relay, &result->failure);
+    fail_with(up, &result->failure);
 }
 
 /* --- one try --- */
 
-static ssize_t copy_from(const struct strbuf *text, uint64_t at, char *buf, size_t len)
+/* Without an expiry Azure keeps files for ever, and 500 of them fill the resource. */
+static void default_expiry(const struct upload *up, struct provider_upload *form, char seconds[16])
 {
-    if (len > text->len - at)
-        len = (size_t)(text->len - at);
-    memcpy(buf, text->data + at, len);
-    return (ssize_t)len;
-}
+    uint32_t expiry_s = up->worker->config->azure_file_expiry_s;
 
-/* prologue, file, epilogue: exactly the announced bytes. */
-static ssize_t on_source(void *arg, char *buf, size_t len)
-{
-    struct upload *up = arg;
-    uint64_t file_end = up->prologue.len + up->file_bytes;
-    ssize_t n;
-
-    if (up->sent < up->prologue.len)
-        n = copy_from(&up->prologue, up->sent, buf, len);
-    else if (up->sent >= file_end)
-        n = copy_from(&up->epilogue, up->sent - file_end, buf, len);
-    else if (up->splice != NULL)
-        n = jsonl_splice_read(up->splice, buf, len);
-    else
-        n = spool_read(&up->spool, buf, len, up->sent - up->prologue.len);
-    if (n <= 0)
-        return ERR_IO; /* shorter than announced: the spool failed */
-    up->sent += (uint64_t)n;
-    return n;
-}
-
-static int make_boundary(char out[33])
-{
-    unsigned char r[16];
-
-    if (RAND_bytes(r, sizeof(r)) != 1)
-        return ERR_NOMEM;
-    for (int i = 0; i < 16; i++)
-        snprintf(out + 2 * i, 3, "%02x", r[i]);
-    return 0;
-}
-
-/* What `*` of the group's name stands for in `model`, put in place of `*` in the row's own name:
- * "openai/gpt-4o" by the row `openai/` `*` of upstream name `*` is "gpt-4o". @return false: the
- * pattern does not fit, the name stays */
-static bool fill_wildcard(const char *group, const char *upstream, const char *model, char *out,
-                          size_t size)
-{
-    const char *star = strchr(group, '*'), *at = strchr(upstream, '*');
-    size_t head = star != NULL ? (size_t)(star - group) : 0,
-           tail = star != NULL ? strlen(star + 1) : 0, len = strlen(model);
-
-    if (star == NULL || at == NULL || len < head + tail || strncmp(model, group, head) != 0 ||
-        strcmp(model + len - tail, star + 1) != 0)
-        return false;
-    return snprintf(out, size, "%.*s%.*s%s", (int)(at - upstream), upstream,
-                    (int)(len - head - tail), model + head, at + 1) < (int)size;
-}
-
-/* The name that body.model becomes at this deployment; NULL: it stays. */
-static const char *name_at(const struct upload *up, const struct table_deployment *d, char *buf,
-                           size_t size)
-{
-    const struct table *table = up->worker->table;
-    const char *upstream = table_str(table, d->upstream_model);
-    struct jsonl_report report;
-
-    if (!up->rewrite || up->lines == NULL || upstream[0] == '\0')
-        return NULL;
-    if (strchr(upstream, '*') == NULL)
-        return upstream;
-    jsonl_report(up->lines, &report);
-    return report.model != NULL && fill_wildcard(table_group_name(table, d->group), upstream,
-                                                 report.model, buf, size)
-               ? buf
-               : NULL;
+    if (expiry_s == 0 || up->lines == NULL || form->expires_after_anchor != NULL ||
+        worker_account(up->worker, up->deployment)->provider != PROVIDER_AZURE)
+        return;
+    snprintf(seconds, 16, "%lu", (unsigned long)expiry_s);
+    form->expires_after_anchor = "created_at";
+    form->expires_after_seconds = seconds;
 }
 
 static int start_try(struct upload *up)
 {
     const struct table_deployment *d = table_deployment(up->worker->table, up->deployment);
-    char filled[512];
-    const char *name = name_at(up, d, filled, sizeof(filled));
-    struct provider_upload form = {
-        .purpose = strbuf_str(&up->purpose),
-        .filename = strbuf_str(&up->filename),
-        .expires_after_anchor = up->expires_anchor.len > 0 ? strbuf_str(&up->expires_anchor) : NULL,
-        .expires_after_seconds =
-            up->expires_seconds.len > 0 ? strbuf_str(&up->expires_seconds) : NULL,
+    struct jsonl_report report = {0};
+    char filled[512], seconds[16];
+    struct send_file_spec spec = {
+        .deployment = up->deployment,
+        .spool = &up->spool,
+        .lines = up->lines,
+        .form = {.purpose = strbuf_str(&up->purpose),
+                 .filename = strbuf_str(&up->filename),
+                 .expires_after_anchor =
+                     up->expires_anchor.len > 0 ? strbuf_str(&up->expires_anchor) : NULL,
+                 .expires_after_seconds =
+                     up->expires_seconds.len > 0 ? strbuf_str(&up->expires_seconds) : NULL},
     };
-    struct attempt_spec spec = {.deployment = up->deployment,
-                                .call = CALL_FILE_CREATE,
-                                .source = on_source,
-                                .on_done = on_sent,
-                                .arg = up};
-    char boundary[33], type[96];
 
-    if (make_boundary(boundary) != 0 ||
-        provider_multipart(&form, boundary, &up->prologue, &up->epilogue) != 0)
-        return ERR_NOMEM;
-    up->file_bytes = up->spool.size;
-    if (name != NULL) {
-        up->file_bytes = jsonl_spliced_size(up->lines, name);
-        up->splice = jsonl_splice_new(up->lines, name, spool_read, &up->spool);
-        if (up->splice == NULL)
-            return ERR_NOMEM;
+    if (is_batch_file(up)) {
+        jsonl_report(up->lines, &report);
+        spec.model = send_file_name(up->worker, up->deployment,
+                                    table_group_name(up->worker->table, d->group), report.model,
+                                    filled, sizeof(filled));
     }
-    up->sent = 0;
-    snprintf(type, sizeof(type), "multipart/form-data; boundary=%s", boundary);
-    spec.content_type = type;
-    spec.source_length = up->prologue.len + up->file_bytes + up->epilogue.len;
-    up->attempt = attempt_start(up->worker, &spec);
-    return up->attempt != NULL ? 0 : ERR_NOMEM;
+    default_expiry(up, &spec.form, seconds);
+    up->send = send_file_start(up->worker, &spec, on_sent, up);
+    return up->send != NULL ? 0 : ERR_NOMEM;
 }
+
+/* Whether the account has a slot for one more file; of one that nobody has counted we know nothing.
+ */
+static bool has_slot(const struct upload *up, uint32_t deployment)
+{
+    const struct worker *w = up->worker;
+    const struct config_limits *limits = &w->config->limits;
+    enum provider provider = worker_account(w, deployment)->provider;
+    enum slots_kind kind = slot_kind(up, deployment);
+    uint64_t limit =
+        kind == SLOTS_EXPIRING ? limits->max_expiring_files[provider] : limits->max_files[provider];
+
+    return slots_open(w->inherit->slots, w->inherit->columns[deployment], kind, limit,
+                      loop_now_ms(w->loop));
+}
+
+/* First among those that have a slot for the file. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct upload *up)
+{
+    uint64_t tokens = tokens_of(up, up->places.deployments[0]);
+    uint32_t stage = up->stage, chosen;
+
+    for (uint32_t i = 0; i < up->places.num; i++)
+        up->barred[i] = up->tried[i] || !has_slot(up, up->places.deployments[i]);
+    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, up->scratch, &stage,
+                              tokens);
+    if (chosen == MODEL_NO_INDEX)
+        chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, up->scratch,
+                                  &up->stage, tokens);
+    return chosen;
+}
+
+static void nowhere(struct upload *up)
+{
+    struct choose_question q = {.op = OP_UPLOAD,
+                                .candidates = up->places.deployments,
+                                .num = up->places.num,
+                                .tokens = tokens_of(up, up->places.deployments[0])};
+    struct failure why;
+
+    choose_nowhere(up->worker, &q, &why);
+    fail_with(up, &why);
+}
+
+static void try_next(struct upload *up)
+{
+    uint32_t chosen = choose(up);
+
+    if (chosen == MODEL_NO_INDEX) {
+        nowhere(up);
+        return;
+    }
+    up->deployment = chosen;
+    up->tries++;
+    set_tried(up, chosen, true);
+    if (repeat_sent(&up->repeat, table_deployment(up->worker->table, chosen)->fingerprint) &&
+        start_try(up) == 0) {
+        state_add_tokens(up->worker->inherit->state, up->worker->slot,
+                         up->worker->inherit->columns[chosen], tokens_of(up, chosen),
+                         loop_now_ms(up->worker->loop));
+        return;
+    }
+    choose_give_back(up->worker, OP_UPLOAD, chosen);
+    fail_memory(up);
+}
+
+/* --- the start --- */
 
 /* Statement 103: what one provider accepts the other refuses. */
 static bool expiry_is_in_range(const struct upload *up, enum provider provider, struct failure *why)
@@ -319,9 +399,9 @@ static bool drop_unfit(struct upload *up, struct failure *why)
     struct failure reason = {0};
     bool any = false;
 
-    for (uint32_t i = 0; i < up->num_candidates; i++) {
+    for (uint32_t i = 0; i < up->places.num; i++) {
         enum provider provider =
-            (enum provider)table_deployment(up->worker->table, up->candidates[i])->provider;
+            (enum provider)table_deployment(up->worker->table, up->places.deployments[i])->provider;
 
         up->tried[i] =
             is_over_limit(up, provider, &reason) || !expiry_is_in_range(up, provider, &reason);
@@ -332,30 +412,58 @@ static bool drop_unfit(struct upload *up, struct failure *why)
     return any;
 }
 
-static void try_next(struct upload *up)
-{
-    struct relay *relay;
-    struct failure why;
-    uint32_t chosen =
-        choose_deployment(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, up->tried, 0);
+/* --- a repeat of an earlier one --- */
 
-    if (chosen == MODEL_NO_INDEX) {
-        relay = detach(up);
-        choose_nowhere(up->worker, OP_UPLOAD, up->candidates, up->num_candidates, &why);
-        upload_free(up);
-        relay_failure(relay, &why);
-        return;
-    }
-    up->deployment = chosen;
-    up->tries++;
-    for (uint32_t i = 0; i < up->num_candidates; i++)
-        if (up->candidates[i] == chosen)
-            up->tried[i] = true;
-    if (start_try(up) == 0)
-        return;
-    choose_give_back(up->worker, OP_UPLOAD, chosen);
-    fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
+/* Of all that was asked: what the form says, and the file byte by byte. */
+static uint64_t fingerprint_of(struct upload *up)
+{
+    const struct strbuf *fields[] = {&up->purpose,         &up->filename, &up->expires_anchor,
+                                     &up->expires_seconds, &up->provider, &up->target_models};
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    uint64_t fingerprint = 0;
+
+    if (up->digest == NULL)
+        return 0;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (EVP_DigestUpdate(up->digest, strbuf_str(fields[i]), fields[i]->len + 1) != 1)
+            return 0;
+    if (EVP_DigestUpdate(up->digest, up->relay->hints.model, sizeof(up->relay->hints.model)) != 1 ||
+        EVP_DigestFinal_ex(up->digest, digest, NULL) != 1)
+        return 0;
+    memcpy(&fingerprint, digest, sizeof(fingerprint));
+    return fingerprint;
 }
+
+static void on_new(void *arg)
+{
+    try_next(arg);
+}
+
+/* Files carry no marker: they are not looked for upstream. */
+static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struct json *batch)
+{
+    (void)deployment;
+    (void)doc;
+    (void)batch;
+    on_new(arg);
+}
+
+static void on_replay(void *arg, const struct idem_answer *answer)
+{
+    struct upload *up = arg;
+    struct relay *relay = detach(up);
+
+    relay->deployment = table_find_fingerprint(up->worker->table, answer->deployment);
+    upload_free(up);
+    repeat_replay(relay, ROUTE_FILE, answer);
+}
+
+static void on_repeat_failed(void *arg, const struct failure *failure)
+{
+    fail_with(arg, failure);
+}
+
+static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
 
 void upload_send(struct upload *up)
 {
@@ -366,26 +474,20 @@ void upload_send(struct upload *up)
         jsonl_report(up->lines, &report);
     relay_attach(up->relay, up, on_client_gone);
     resolve_hints(up->relay);
-    if (!resolve_upload(up->relay, report.model, &up->candidates, &up->num_candidates, &up->rewrite,
+    if (!resolve_upload(up->relay, report.model, strbuf_str(&up->target_models), &up->places,
                         &why)) {
-        struct relay *relay = detach(up);
-
-        upload_free(up);
-        relay_failure(relay, &why);
+        fail_with(up, &why);
         return;
     }
-    up->tried = calloc(up->num_candidates, sizeof(bool));
-    if (up->tried == NULL) {
-        fail(up, 500, "out_of_memory", "", "The gateway is out of memory.");
-        return;
-    }
+    up->tried = calloc(up->places.num, sizeof(bool));
+    up->barred = calloc(up->places.num, sizeof(bool));
+    up->scratch = calloc(up->places.num, sizeof(bool));
     why.status = 0;
-    if (!drop_unfit(up, &why)) {
-        struct relay *relay = detach(up);
-
-        upload_free(up);
-        relay_failure(relay, &why);
-        return;
-    }
-    try_next(up);
+    if (up->tried == NULL || up->barred == NULL || up->scratch == NULL)
+        fail_memory(up);
+    else if (!drop_unfit(up, &why))
+        fail_with(up, &why);
+    else
+        repeat_begin(&up->repeat, REPEAT_UPLOAD, up->relay, fingerprint_of(up), "",
+                     up->places.deployments, up->places.num, &repeat_ops, up);
 }

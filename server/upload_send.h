@@ -1,10 +1,14 @@
 /* The sending half of an upload: choose a deployment, send, move on when it refuses, answer. */
 #pragma once
 
+#include <openssl/evp.h>
+
 #include "common/jsonl.h"
 #include "common/multipart.h"
-#include "server/attempt.h"
 #include "server/relay.h"
+#include "server/repeat.h"
+#include "server/resolve.h"
+#include "server/send_file.h"
 #include "server/spool.h"
 
 struct upload {
@@ -14,19 +18,18 @@ struct upload {
     uint64_t received;   /* bytes of the file part so far */
     struct jsonl *lines; /* owned; NULL: no batch file */
     bool lines_bad;
-    struct strbuf purpose, filename, expires_anchor, expires_seconds,
-        provider;         /* the form's fields */
-    uint32_t *candidates; /* owned; deployments, shrinks from the end of what was tried */
-    uint32_t num_candidates;
+    EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
+    struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
+        target_models;    /* the form's fields */
+    struct places places; /* owned */
+    bool *tried;          /* owned; [places.num] */
+    bool *barred;         /* owned; [places.num]; tried, or without a slot: see choose() */
+    bool *scratch;        /* owned; [places.num] */
+    uint32_t stage;       /* of the candidates in use */
     uint32_t tries;
-    bool *tried; /* owned; [num_candidates] */
-    bool rewrite;
-    uint32_t deployment;     /* of the current try */
-    struct attempt *attempt; /* owned; NULL: none in flight */
-    struct strbuf prologue, epilogue;
-    struct jsonl_splice *splice;
-    uint64_t sent;       /* bytes of prologue + file + epilogue handed out */
-    uint64_t file_bytes; /* of the file as this deployment gets it */
+    uint32_t deployment;    /* of the current try */
+    struct send_file *send; /* owned; NULL: none in flight */
+    struct repeat repeat;   /* this request among those that were made before */
     struct loop_timer retry;
 };
 

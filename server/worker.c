@@ -20,6 +20,7 @@
 #include "server/listing.h"
 #include "server/loop_h2o.h"
 #include "server/models.h"
+#include "server/placement.h"
 #include "server/relay.h"
 #include "server/resolve.h"
 #include "server/upload.h"
@@ -74,6 +75,9 @@ static void dispatch(struct relay *relay)
     case ROUTE_BATCH:
     case ROUTE_BATCH_CANCEL:
         fetch_start(relay);
+        break;
+    case ROUTE_PLACEMENT:
+        placement_start(relay);
         break;
     case ROUTE_FILE_CONTENT:
         download_start(relay);
@@ -327,6 +331,34 @@ static int index_accounts(struct worker *w)
     return 0;
 }
 
+/* The configured names as indexes of this table. What names no group was refused when the
+ * configuration was read; here it is passed over. */
+static int index_fallbacks(struct worker *w)
+{
+    const struct config *config = w->config;
+
+    w->fallbacks = calloc(config->num_fallbacks + 1, sizeof(*w->fallbacks));
+    if (w->fallbacks == NULL)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < config->num_fallbacks; i++) {
+        const struct config_fallback *from = &config->fallbacks[i];
+        struct fallback_rule *rule = &w->fallbacks[i];
+        uint32_t *to = calloc(from->num_to + 1, sizeof(*to));
+
+        if (to == NULL)
+            return ERR_NOMEM;
+        for (size_t n = 0; n < from->num_to; n++) {
+            to[rule->num_to] = table_find_group(w->table, from->to[n], strlen(from->to[n]));
+            rule->num_to += to[rule->num_to] != MODEL_NO_INDEX;
+        }
+        rule->to = to;
+        rule->group = strcmp(from->group, "*") == 0
+                          ? MODEL_NO_INDEX
+                          : table_find_group(w->table, from->group, strlen(from->group));
+    }
+    return 0;
+}
+
 static void configure_h2o(struct worker *w)
 {
     const struct config_limits *limits = &w->config->limits;
@@ -357,6 +389,8 @@ static int make(struct worker *w, struct signals *signals)
     h2o_evloop_t *evloop = h2o_evloop_create();
     int rc = index_accounts(w);
 
+    if (rc == 0)
+        rc = index_fallbacks(w);
     if (rc != 0)
         return rc;
     if (RAND_bytes((unsigned char *)w->random_state, sizeof(w->random_state)) != 1)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balancer/fallback.h"
 #include "balancer/pick.h"
 #include "common/loop.h"
 #include "common/upstream/client.h"
@@ -27,6 +28,7 @@ struct worker {
     uint32_t *account_fingerprint; /* per account: what its tagged ids carry */
     uint32_t *account_twin; /* per account: the first one of the same Azure resource (two keys, one
                                set of objects), else itself */
+    struct fallback_rule *fallbacks; /* owned [config->num_fallbacks]; groups as indexes */
     bool *account_balanced; /* per account: the balancer places work on it, so its ids are tagged */
     struct loop_timer beat;
     struct loop_timer grace;

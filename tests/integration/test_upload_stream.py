@@ -309,7 +309,7 @@ FORMS = {
     "token_names": file_part(head=b"Content-Disposition: form-data; name=file; filename=requests.jsonl")
     + b"--b\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n" + END,
     "unknown_fields": PURPOSE + part(b"nobody", b"knows") + part(b"", b"") + part(b"file2", b"x") + file_part() + END,
-    "repeated_fields": PURPOSE + PURPOSE + part(b"target_model_names[]", b"a") + part(b"target_model_names[]", b"b") + file_part() + END,
+    "repeated_fields": PURPOSE + PURPOSE + part(b"target_model_names[]", GROUP.encode()) + part(b"target_model_names[]", GROUP.encode()) + file_part() + END,
     "litellm_fields": PURPOSE + part(b"target_model_names", GROUP.encode()) + part(b"litellm_metadata", b"{}") + file_part() + END,
     "folded_head": PURPOSE + file_part(head=b'Content-Disposition: form-data;\r\n name="file";\r\n\tfilename="requests.jsonl"') + END,
 }

@@ -163,8 +163,7 @@ static int in_every_order(int num, uint64_t start, void (*check)(int num))
 
 #define NOW 1000000u
 
-static const struct breaker_policy policy = {
-    .allowed_fails = 3, .cooldown_ms = 5000, .max_ms = 300000};
+static struct breaker_policy policy; /* 3 in a row, 5 s */
 
 static struct breaker_view view_of(uint64_t w)
 {
@@ -200,21 +199,60 @@ static void a_fresh_word_is_up_and_admits(void **state)
     assert_true(breaker_admits(0, 0));
 }
 
+/* memcmp() would look at the padding. */
+static void assert_same(const struct breaker_view *a, const struct breaker_view *b)
+{
+    assert_int_equal(a->state, b->state);
+    assert_int_equal(a->reason, b->reason);
+    assert_int_equal(a->failures, b->failures);
+    assert_int_equal(a->rounds, b->rounds);
+    assert_int_equal(a->firm, b->firm);
+    assert_int_equal(a->until_ms, b->until_ms);
+    assert_int_equal(a->minute, b->minute);
+    assert_int_equal(a->minute_tries, b->minute_tries);
+    assert_int_equal(a->minute_failures, b->minute_failures);
+}
+
 static void what_is_packed_is_unpacked_and_what_is_too_great_is_cut(void **state)
 {
-    const struct breaker_view in = {BREAKER_PROBING, OUTCOME_CANCELLED, 255, 63,
-                                    UINT64_C(0xfffffffffff)};
-    struct breaker_view great = {BREAKER_COOLING, OUTCOME_TIMEOUT, 1000, 1000, UINT64_MAX}, out;
+    const struct breaker_view in = {.state = BREAKER_PROBING,
+                                    .reason = OUTCOME_CANCELLED,
+                                    .failures = 255,
+                                    .rounds = 63,
+                                    .firm = true,
+                                    .until_ms = UINT64_C(0x7ffffffffff)};
+    const struct breaker_view up = {.reason = OUTCOME_TIMEOUT,
+                                    .failures = 255,
+                                    .rounds = 63,
+                                    .minute = 0x7fff,
+                                    .minute_tries = 16383,
+                                    .minute_failures = 16382};
+    const struct breaker_view great = {.state = BREAKER_COOLING,
+                                       .reason = OUTCOME_TIMEOUT,
+                                       .failures = 1000,
+                                       .rounds = 1000,
+                                       .until_ms = UINT64_MAX};
+    const struct breaker_view great_up = {
+        .minute = 0x18001, .minute_tries = 20000, .minute_failures = 20000};
+    struct breaker_view out;
 
     (void)state;
     out = view_of(breaker_pack(&in));
-    assert_memory_equal(&in, &out, sizeof(in));
+    assert_same(&in, &out);
+    out = view_of(breaker_pack(&up));
+    assert_same(&up, &out);
+    out = view_of(breaker_pack(&great_up));
+    assert_int_equal(out.state, BREAKER_UP);
+    assert_int_equal(out.failures, 0);
+    assert_int_equal(out.minute, 1);
+    assert_int_equal(out.minute_tries, 16383);
+    assert_int_equal(out.minute_failures, 16383);
     out = view_of(breaker_pack(&great));
     assert_int_equal(out.state, BREAKER_COOLING);
     assert_int_equal(out.reason, OUTCOME_TIMEOUT);
     assert_int_equal(out.failures, 255);
     assert_int_equal(out.rounds, 63);
-    assert_true(out.until_ms == (UINT64_C(1) << 44) - 1);
+    assert_true(out.until_ms == (UINT64_C(1) << 43) - 1);
 }
 
 static void three_failures_in_a_row_are_forgiven_and_the_fourth_begins_a_rest(void **state)
@@ -266,11 +304,152 @@ static void a_cancelled_try_counts_neither_way(void **state)
 
 static void without_allowed_fails_the_first_failure_begins_a_rest(void **state)
 {
-    const struct breaker_policy strict = {0, 5000, 300000};
+    const struct breaker_policy strict = breaker_policy(0, 5000);
 
     (void)state;
     assert_int_equal(view_of(breaker_next(0, &strict, OUTCOME_CONNECT, -1, 1, NOW)).state,
                      BREAKER_COOLING);
+}
+
+static void each_kind_of_failure_has_a_number_of_its_own(void **state)
+{
+    struct breaker_policy own = policy;
+    uint64_t w = 0;
+
+    (void)state;
+    own.allowed[OUTCOME_AUTH] = 0;
+    own.allowed[OUTCOME_RATE_LIMIT] = 1000000;
+    for (int i = 0; i < 300; i++)
+        w = breaker_next(w, &own, OUTCOME_RATE_LIMIT, -1, 7, NOW);
+    assert_int_equal(view_of(w).state, BREAKER_UP);
+    /* They are counted together, and measured by the last one. */
+    assert_int_equal(view_of(breaker_next(w, &own, OUTCOME_CONNECT, -1, 7, NOW)).state,
+                     BREAKER_COOLING);
+    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_AUTH, -1, 7, NOW)).state,
+                     BREAKER_COOLING);
+    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_CONNECT, -1, 7, NOW)).state, BREAKER_UP);
+}
+
+static void with_a_number_per_minute_successes_between_do_not_help(void **state)
+{
+    struct breaker_policy per_minute = policy;
+    uint64_t w = 0;
+
+    (void)state;
+    per_minute.per_minute = true;
+    for (int i = 0; i < 3; i++) {
+        w = breaker_next(w, &per_minute, OUTCOME_TIMEOUT, -1, 7, NOW + i);
+        w = breaker_next(w, &per_minute, OUTCOME_OK, -1, 7, NOW + i);
+        assert_int_equal(view_of(w).state, BREAKER_UP);
+    }
+    assert_int_equal(
+        view_of(breaker_next(w, &per_minute, OUTCOME_TIMEOUT, -1, 7, NOW + 60000)).state,
+        BREAKER_UP); /* of another minute */
+    w = breaker_next(w, &per_minute, OUTCOME_TIMEOUT, -1, 7, NOW + 3);
+    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).failures, 1);
+    assert_int_equal(view_of(next(w, OUTCOME_OK, NOW + 4)).state, BREAKER_UP);
+}
+
+/* Ninety percent of the polls of a minute go through: that is no reason to rest. */
+static void a_share_of_failures_begins_a_rest_only_above_half_and_from_five_tries_on(void **state)
+{
+    static const struct {
+        const char *tries; /* in time: + a success, - a failure */
+        enum breaker_state end;
+    } cases[] = {{"-+-", BREAKER_UP},           {"-+--", BREAKER_UP},
+                 {"-+-+-", BREAKER_COOLING},    {"+++---", BREAKER_UP},
+                 {"+++--+-+-", BREAKER_UP},     {"+--+--", BREAKER_COOLING},
+                 {"++++++++-", BREAKER_UP},     {"-++-++-++-++-", BREAKER_UP},
+                 {"+-+--+--", BREAKER_COOLING}, {"-+--+-+", BREAKER_COOLING}};
+    struct breaker_policy rate = policy;
+
+    (void)state;
+    rate.rate_percent = 50;
+    rate.rate_min = 5;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint64_t w = 0;
+
+        for (const char *c = cases[i].tries; *c != '\0'; c++)
+            w = breaker_next(w, &rate, *c == '+' ? OUTCOME_OK : OUTCOME_SERVER_ERROR, -1, 7, NOW);
+        if (view_of(w).state != cases[i].end)
+            fail_msg("%s: %s", cases[i].tries, breaker_state_name(view_of(w).state));
+    }
+}
+
+static void a_share_is_of_one_minute_and_a_rest_for_it_is_sat_out(void **state)
+{
+    struct breaker_policy rate = policy;
+    uint64_t w = 0, until;
+
+    (void)state;
+    rate.rate_percent = 50;
+    rate.rate_min = 5;
+    for (int i = 0; i < 4; i++)
+        w = breaker_next(w, &rate, i % 2 == 0 ? OUTCOME_TIMEOUT : OUTCOME_OK, -1, 7, NOW);
+    assert_int_equal(view_of(w).minute_tries, 4);
+    assert_int_equal(view_of(w).minute_failures, 2);
+    assert_int_equal(view_of(breaker_next(w, &rate, OUTCOME_TIMEOUT, -1, 7, NOW + 60000)).state,
+                     BREAKER_UP);
+    w = breaker_next(w, &rate, OUTCOME_TIMEOUT, -1, 7, NOW);
+    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    until = view_of(w).until_ms;
+    assert_true(breaker_next(w, &rate, OUTCOME_OK, -1, 7, until - 1) == w);
+    w = breaker_next(w, &rate, OUTCOME_OK, -1, 7, until);
+    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).minute_tries, 1);
+    assert_int_equal(view_of(w).minute_failures, 0);
+}
+
+static void a_minute_of_very_many_tries_keeps_its_share(void **state)
+{
+    struct breaker_policy rate = policy;
+    uint64_t w = 0;
+
+    (void)state;
+    rate.rate_percent = 50;
+    rate.rate_min = 5;
+    for (int i = 0; i < 100000; i++) {
+        w = breaker_next(w, &rate, i % 3 == 0 ? OUTCOME_TIMEOUT : OUTCOME_OK, -1, 7, NOW);
+        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_true(view_of(w).minute_failures <= view_of(w).minute_tries);
+    }
+    assert_in_range(view_of(w).minute_failures * 100 / view_of(w).minute_tries, 30, 35);
+}
+
+static void where_nobody_asks_for_a_share_successes_are_not_written_down(void **state)
+{
+    (void)state;
+    assert_true(next(0, OUTCOME_OK, NOW) == 0);
+}
+
+static void a_cooldown_time_of_none_means_no_rests_but_those_asked_for(void **state)
+{
+    const struct breaker_policy none = breaker_policy(0, 0);
+    uint64_t w = 0;
+
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        w = breaker_next(w, &none, OUTCOME_SERVER_ERROR, -1, 7, NOW);
+    assert_int_equal(view_of(w).state, BREAKER_UP);
+    w = breaker_next(w, &none, OUTCOME_RATE_LIMIT, 4000, 7, NOW);
+    assert_int_equal(view_of(w).until_ms, NOW + 4000);
+    w = breaker_next(w, &none, OUTCOME_SERVER_ERROR, -1, 7, NOW + 4000);
+    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).rounds, 0);
+}
+
+static void a_cooldown_time_above_five_minutes_is_kept_but_not_grown(void **state)
+{
+    const struct breaker_policy slow = breaker_policy(0, 600000);
+    uint64_t w = breaker_next(0, &slow, OUTCOME_CONNECT, -1, 7, NOW), until = view_of(w).until_ms;
+
+    (void)state;
+    assert_in_range(until - NOW, 480000, 600000);
+    w = breaker_next(w, &slow, OUTCOME_CONNECT, -1, 7, until);
+    assert_in_range(view_of(w).until_ms - until, 480000, 600000);
+    w = breaker_next(0, &slow, OUTCOME_RATE_LIMIT, 600000, 7, NOW);
+    assert_int_equal(view_of(w).until_ms, NOW + 300000);
 }
 
 static void a_throttled_deployment_rests_for_as_long_as_retry_after_says(void **state)
@@ -450,13 +629,12 @@ static void a_change_of_state_is_told_once_with_both_sides(void **state)
 
 /* From any word that can be reached, each outcome at each time leads to a word in which everything
  * holds. */
-static void no_sequence_of_outcomes_leaves_a_deployment_out_for_ever(void **state)
+static void check_any_sequence(const struct breaker_policy *p)
 {
     static const int64_t waits[] = {-1, 0, 1, 300001};
     uint64_t now = NOW, w = 0;
     uint32_t x = 1;
 
-    (void)state;
     for (int i = 0; i < 200000; i++) {
         struct breaker_view v;
 
@@ -465,14 +643,32 @@ static void no_sequence_of_outcomes_leaves_a_deployment_out_for_ever(void **stat
         atomic_store(&health, w);
         if (x >> 8 & 1)
             breaker_enter(&health, now);
-        w = breaker_next(health, &policy, (enum outcome)((x >> 9) % OUTCOME_COUNT),
-                         waits[x >> 20 & 3], x, now);
+        w = breaker_next(health, p, (enum outcome)((x >> 9) % OUTCOME_COUNT), waits[x >> 20 & 3], x,
+                         now);
         v = view_of(w);
         assert_true(breaker_admits(w, now + 300000));
         assert_true(v.until_ms <= now + 300000);
         assert_true((v.state == BREAKER_UP) == (v.rounds == 0));
-        assert_true(v.state != BREAKER_UP || (v.failures <= 3 && v.until_ms == 0));
+        assert_true(v.state != BREAKER_UP || (v.failures <= 3 && v.until_ms == 0 && !v.firm));
+        assert_true(v.minute_failures <= v.minute_tries);
+        assert_true(!p->per_minute || v.minute_failures <= 3);
+        assert_true(v.state == BREAKER_UP || v.minute_tries == 0);
     }
+}
+
+static void no_sequence_of_outcomes_leaves_a_deployment_out_for_ever(void **state)
+{
+    struct breaker_policy p = policy;
+
+    (void)state;
+    check_any_sequence(&p);
+    p.rate_percent = 50;
+    p.rate_min = 5;
+    check_any_sequence(&p);
+    p.per_minute = true;
+    check_any_sequence(&p);
+    p.rate_percent = 0;
+    check_any_sequence(&p);
 }
 
 static void every_state_has_a_name(void **state)
@@ -573,6 +769,55 @@ static void no_failure_of_many_at_once_is_lost_and_one_alone_tells_the_rest(void
     assert_in_range(in_every_order(3, two, check_three_counted), 90, 10000);
 }
 
+static void check_all_counted(int num)
+{
+    assert_int_equal(view_of(health).state, BREAKER_UP);
+    assert_int_equal(view_of(health).minute_tries, 4 + num);
+    assert_int_equal(view_of(health).minute_failures, 2);
+}
+
+/* What fails and what succeeds at the same time comes into the same minute. */
+static void no_try_of_many_at_once_is_missing_in_the_minute(void **state)
+{
+    const struct breaker_policy before = policy;
+    uint64_t w = 0;
+
+    (void)state;
+    policy.rate_percent = 50;
+    policy.rate_min = 5;
+    for (int i = 0; i < 4; i++)
+        w = next(w, i == 0 ? OUTCOME_TIMEOUT : OUTCOME_OK, LATER);
+    crew(0, do_record, OUTCOME_OK, -1);
+    crew(1, do_record, OUTCOME_CONNECT, -1);
+    crew(2, do_record, OUTCOME_OK, -1);
+    in_every_order(3, w, check_all_counted);
+    policy = before;
+}
+
+static void check_minute_after_death(int num)
+{
+    (void)num;
+    assert_int_equal(view_of(health).state, BREAKER_UP);
+    assert_in_range(view_of(health).minute_tries, 2, 3);
+    assert_int_equal(view_of(health).minute_failures, view_of(health).minute_tries - 1);
+}
+
+/* One of them dies: its try is in the minute, or it is not; nothing else is lost. */
+static void a_process_that_dies_leaves_the_minute_whole(void **state)
+{
+    const struct breaker_policy before = policy;
+
+    (void)state;
+    policy.rate_percent = 50;
+    policy.rate_min = 5;
+    for (int kill_after = 0; kill_after < 4; kill_after++) {
+        crew(0, do_record, OUTCOME_CONNECT, kill_after);
+        crew(1, do_record, OUTCOME_CONNECT, -1);
+        in_every_order(2, next(0, OUTCOME_OK, LATER), check_minute_after_death);
+    }
+    policy = before;
+}
+
 /* A probe that failed at once: the others, whenever they look, find it probing or resting again. */
 static void check_failed_probe(int num)
 {
@@ -634,6 +879,14 @@ int main(void)
         cmocka_unit_test(a_success_between_failures_starts_the_count_anew),
         cmocka_unit_test(a_cancelled_try_counts_neither_way),
         cmocka_unit_test(without_allowed_fails_the_first_failure_begins_a_rest),
+        cmocka_unit_test(each_kind_of_failure_has_a_number_of_its_own),
+        cmocka_unit_test(with_a_number_per_minute_successes_between_do_not_help),
+        cmocka_unit_test(a_share_of_failures_begins_a_rest_only_above_half_and_from_five_tries_on),
+        cmocka_unit_test(a_share_is_of_one_minute_and_a_rest_for_it_is_sat_out),
+        cmocka_unit_test(a_minute_of_very_many_tries_keeps_its_share),
+        cmocka_unit_test(where_nobody_asks_for_a_share_successes_are_not_written_down),
+        cmocka_unit_test(a_cooldown_time_of_none_means_no_rests_but_those_asked_for),
+        cmocka_unit_test(a_cooldown_time_above_five_minutes_is_kept_but_not_grown),
         cmocka_unit_test(a_throttled_deployment_rests_for_as_long_as_retry_after_says),
         cmocka_unit_test(a_retry_after_of_days_is_cut_to_five_minutes_and_one_of_zero_is_none),
         cmocka_unit_test(a_retry_after_of_another_failure_is_not_believed),
@@ -652,10 +905,13 @@ int main(void)
         cmocka_unit_test(of_all_that_find_a_rest_over_exactly_one_becomes_the_prober),
         cmocka_unit_test(a_deployment_that_is_up_admits_all_and_is_not_written_to),
         cmocka_unit_test(no_failure_of_many_at_once_is_lost_and_one_alone_tells_the_rest),
+        cmocka_unit_test(no_try_of_many_at_once_is_missing_in_the_minute),
+        cmocka_unit_test(a_process_that_dies_leaves_the_minute_whole),
         cmocka_unit_test(a_failed_probe_keeps_the_others_out),
         cmocka_unit_test(a_good_probe_lets_everybody_in_again),
         cmocka_unit_test(a_process_that_dies_at_any_step_blocks_nobody_for_long),
     };
 
+    policy = breaker_policy(3, 5000);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

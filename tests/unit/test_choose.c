@@ -38,8 +38,9 @@ static int setup(void **state)
     assert_int_equal(table_build(&list, 1, &table), 0);
     assert_int_equal(state_new(2, 4, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    inherit.breaker =
-        (struct breaker_policy){.allowed_fails = 0, .cooldown_ms = 100, .max_ms = 300};
+    assert_int_equal(quota_new(4, 16, &inherit.quota), 0);
+    inherit.breaker = breaker_policy(0, 100);
+    inherit.breaker.max_ms = 300;
     worker.table = table;
     worker.policy = pick_policy_find("simple-shuffle");
     return 0;
@@ -50,6 +51,7 @@ static int teardown(void **state)
     (void)state;
     table_free((struct table *)(uintptr_t)worker.table);
     state_free(inherit.state);
+    quota_free(inherit.quota);
     return 0;
 }
 
@@ -66,7 +68,10 @@ static uint32_t choose(bool tried_first)
 {
     bool tried[2] = {tried_first, false};
 
-    return choose_deployment(&worker, OP_UPLOAD, both, 2, tried, 0);
+    struct choose_question q = {
+        .op = OP_UPLOAD, .candidates = both, .num = 2, .tried = tried};
+
+    return choose_deployment(&worker, &q);
 }
 
 static void only_one_request_probes_a_deployment_that_has_rested(void **state)
@@ -101,10 +106,11 @@ static void the_last_one_is_tried_even_while_it_rests(void **state)
 
 static void nowhere_to_go_is_a_503_that_says_when_to_come_back(void **state)
 {
+    struct choose_question q = {.op = OP_UPLOAD, .candidates = both, .num = 2};
     struct failure why;
 
     (void)state;
-    choose_nowhere(&worker, OP_UPLOAD, both, 2, &why);
+    choose_nowhere(&worker, &q, &why);
     assert_int_equal(why.status, 503);
     assert_true(why.retry_after_ms > 0);
 }

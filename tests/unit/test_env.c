@@ -11,27 +11,7 @@
 #include <cmocka.h>
 
 #include "config/config.h"
-
-/* Whatever a developer's shell holds must not decide a test. */
-static const char *const variables[] = {"OPENAI_API_KEY",
-                                        "OPENAI_BASE_URL",
-                                        "OPENAI_API_BASE",
-                                        "OPENAI_ORGANIZATION",
-                                        "OPENAI_ORG_ID",
-                                        "OPENAI_PROJECT_ID",
-                                        "AZURE_API_KEY",
-                                        "AZURE_OPENAI_API_KEY",
-                                        "AZURE_API_BASE",
-                                        "AZURE_API_VERSION",
-                                        "AZURE_AD_TOKEN",
-                                        "LITELLM_MASTER_KEY",
-                                        "HOST",
-                                        "PORT",
-                                        "NUM_WORKERS",
-                                        "TMPDIR",
-                                        "TEST_KEY",
-                                        "TEST_RPM",
-                                        "TEST_BASE"};
+#include "config_env.h"
 
 struct loaded {
     struct config *config;
@@ -45,8 +25,7 @@ static int set_up(void **state)
 {
     struct loaded *l = calloc(1, sizeof(*l));
 
-    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
-        unsetenv(variables[i]);
+    env_clean();
     *state = l;
     return l == NULL ? -1 : 0;
 }

@@ -365,6 +365,73 @@ static void a_short_retry_after_is_waited_for_and_a_long_one_is_the_clients(void
     assert_int_equal(retry_decide(&q, 0.5).action, RETRY_GIVE_UP);
 }
 
+static void the_operators_least_delay_is_waited_for_whatever_the_back_off(void **state)
+{
+    struct retry_question q = question(OP_READ, OUTCOME_RATE_LIMIT, 429);
+
+    (void)state;
+    q.pinned = true;
+    q.least_delay_ms = 150;
+    assert_int_equal(retry_decide(&q, 0).delay_ms, 150);
+    q.least_delay_ms = 5000;
+    assert_int_equal(retry_decide(&q, 0.5).delay_ms, 5000);
+    q.retry_after_ms = 4000; /* he has more patience than the provider asks for */
+    assert_int_equal(retry_decide(&q, 0.5).action, RETRY_SAME);
+    assert_int_equal(retry_decide(&q, 0.5).delay_ms, 5000);
+    q.retry_after_ms = 5001;
+    assert_int_equal(retry_decide(&q, 0.5).action, RETRY_GIVE_UP);
+    q.pinned = false;
+    q.retry_after_ms = -1;
+    assert_int_equal(retry_decide(&q, 0.5).action, RETRY_NEXT); /* others are asked at once */
+    assert_int_equal(retry_decide(&q, 0.5).delay_ms, 0);
+}
+
+static struct retry_policy no_policy(void)
+{
+    struct retry_policy policy = {.num_retries = RETRY_NOT_GIVEN};
+
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        policy.retries_of[i] = RETRY_NOT_GIVEN;
+    return policy;
+}
+
+static void tries_are_the_callers_where_the_operator_says_nothing(void **state)
+{
+    const struct retry_policy policy = no_policy();
+
+    (void)state;
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        assert_int_equal(retry_max_tries(&policy, RETRY_NOT_GIVEN, (enum outcome)i, 3), 3);
+}
+
+static void the_kind_of_failure_goes_before_the_deployment_before_all(void **state)
+{
+    struct retry_policy policy = no_policy();
+
+    (void)state;
+    policy.num_retries = 2;
+    assert_int_equal(retry_max_tries(&policy, RETRY_NOT_GIVEN, OUTCOME_TIMEOUT, 9), 3);
+    assert_int_equal(retry_max_tries(&policy, 5, OUTCOME_TIMEOUT, 9), 6);
+    policy.retries_of[OUTCOME_TIMEOUT] = 7;
+    assert_int_equal(retry_max_tries(&policy, 5, OUTCOME_TIMEOUT, 9), 8);
+    assert_int_equal(retry_max_tries(&policy, 5, OUTCOME_AUTH, 9), 6);
+    policy.retries_of[OUTCOME_TIMEOUT] = 0;
+    assert_int_equal(retry_max_tries(&policy, 5, OUTCOME_TIMEOUT, 9), 1);
+    assert_int_equal(retry_max_tries(&policy, 0, OUTCOME_CONNECT, 9), 1);
+}
+
+/* However many tries the operator allows: what may have happened is not repeated. */
+static void no_number_of_retries_repeats_what_may_have_happened(void **state)
+{
+    struct retry_question q = question(OP_CREATE, OUTCOME_BROKEN, 0);
+
+    (void)state;
+    q.max_tries = 1000;
+    assert_int_equal(action(q), RETRY_RECONCILE);
+    q.op = OP_UPLOAD;
+    assert_int_equal(action(q), RETRY_GIVE_UP);
+}
+
 static void envoys_text_is_recognised_anywhere_in_a_body(void **state)
 {
     static const char reset[] = "upstream connect error or disconnect/reset before headers. reset "
@@ -416,6 +483,10 @@ int main(void)
         cmocka_unit_test(a_read_that_is_not_idempotent_is_repeated_only_when_nothing_happened),
         cmocka_unit_test(delays_double_up_to_two_seconds_and_are_spread),
         cmocka_unit_test(a_short_retry_after_is_waited_for_and_a_long_one_is_the_clients),
+        cmocka_unit_test(the_operators_least_delay_is_waited_for_whatever_the_back_off),
+        cmocka_unit_test(tries_are_the_callers_where_the_operator_says_nothing),
+        cmocka_unit_test(the_kind_of_failure_goes_before_the_deployment_before_all),
+        cmocka_unit_test(no_number_of_retries_repeats_what_may_have_happened),
         cmocka_unit_test(envoys_text_is_recognised_anywhere_in_a_body),
         cmocka_unit_test(every_action_has_a_name),
     };

@@ -9,31 +9,9 @@
 #include <cmocka.h>
 
 #include "config/config.h"
+#include "config_env.h"
 
 #define SAMPLES SOURCE_DIR "/config/samples/"
-
-static void clean(void)
-{
-    static const char *const names[] = {"OPENAI_API_KEY",
-                                        "OPENAI_BASE_URL",
-                                        "OPENAI_API_BASE",
-                                        "OPENAI_ORGANIZATION",
-                                        "OPENAI_ORG_ID",
-                                        "OPENAI_PROJECT_ID",
-                                        "AZURE_API_KEY",
-                                        "AZURE_OPENAI_API_KEY",
-                                        "AZURE_API_BASE",
-                                        "AZURE_API_VERSION",
-                                        "AZURE_AD_TOKEN",
-                                        "LITELLM_MASTER_KEY",
-                                        "HOST",
-                                        "PORT",
-                                        "NUM_WORKERS",
-                                        "TMPDIR"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        unsetenv(names[i]);
-}
 
 static struct config *load(const char *path)
 {
@@ -58,7 +36,7 @@ static void the_minimal_file_serves_one_model_of_openai(void **state)
     struct config *config;
 
     (void)state;
-    clean();
+    env_clean();
     setenv("OPENAI_API_KEY", "sk-openai", 1);
     setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
     config = load(SAMPLES "minimal-openai.yaml");
@@ -76,7 +54,7 @@ static void the_azure_file_spreads_one_model_over_three_resources(void **state)
     char name[32], value[64];
 
     (void)state;
-    clean();
+    env_clean();
     for (int i = 0; i < 3; i++) {
         strcat(strcpy(name, "AZURE_API_BASE_"), places[i]);
         strcat(strcat(strcpy(value, "https://"), places[i]), ".openai.azure.com");
@@ -106,7 +84,7 @@ static void the_full_file_is_honoured_whole(void **state)
     struct config *config;
 
     (void)state;
-    clean();
+    env_clean();
     setenv("AZURE_API_KEY_EU", "azure", 1);
     setenv("AZURE_AD_TOKEN_US", "token", 1);
     setenv("OPENAI_API_KEY", "sk-openai", 1);
@@ -122,6 +100,13 @@ static void the_full_file_is_honoured_whole(void **state)
     assert_int_equal(config->cooldown_ms, 60000);
     assert_int_equal(config->num_seal_keys, 1);
     assert_int_equal(config->num_workers, 2);
+    assert_int_equal(config->models.deployments[0].enqueued_token_limit, 200000000);
+    assert_int_equal(config->models.deployments[1].enqueued_token_limit, 1000000000);
+    assert_int_equal(config->models.deployments[2].enqueued_token_limit, 90000);
+    assert_int_equal(config->models.deployments[0].cooldown_ms, 30000);
+    assert_int_equal(config->azure_file_expiry_s, 2592000);
+    assert_int_equal(config->retries_of[CONFIG_AUTHENTICATION], 0);
+    assert_int_equal(config->num_fallbacks, 1);
     config_free(config);
 }
 

@@ -16,6 +16,7 @@ static const struct scalar_rule truth = {SCALAR_BOOL, 0, 0};
 static const struct scalar_rule seconds = {SCALAR_SECONDS, 0, INT64_MAX};
 static const struct scalar_rule milliseconds = {SCALAR_MILLISECONDS, 0, INT64_MAX};
 static const struct scalar_rule bytes = {SCALAR_BYTES, 0, INT64_MAX};
+static const struct scalar_rule tokens = {SCALAR_TOKENS, 0, INT64_MAX};
 
 static void expect(const struct scalar_rule *rule, const char *text, int64_t wanted)
 {
@@ -165,6 +166,23 @@ static void sizes_tell_thousands_from_kibi(void **state)
     refuse(&bytes, large, ERR_LIMIT);
 }
 
+static void tokens_are_counted_in_thousands_millions_and_billions(void **state)
+{
+    static const char *const wrong[] = {"",      "M",   "10 X", "200MB",   "0.5",
+                                        "1.5K5", "1e3", "0x10", "1.0005K", NULL};
+    static const char *const large[] = {"9999999999B", "-1", NULL};
+
+    (void)state;
+    expect(&tokens, "200000000", 200000000);
+    expect(&tokens, "200M", 200000000);
+    expect(&tokens, "90k", 90000);
+    expect(&tokens, "1 B", 1000000000);
+    expect(&tokens, "1.5B", 1500000000);
+    expect(&tokens, "1.001K", 1001);
+    refuse(&tokens, wrong, ERR_SYNTAX);
+    refuse(&tokens, large, ERR_LIMIT);
+}
+
 static void expect_wanted(const struct scalar_rule *rule, const char *wanted)
 {
     struct strbuf text = STRBUF_INIT;
@@ -204,6 +222,9 @@ static void printed_values_parse_to_themselves(void **state)
         scalar_print_bytes(values[i], &text);
         expect(&bytes, strbuf_str(&text), values[i]);
         strbuf_reset(&text);
+        scalar_print_tokens(values[i], &text);
+        expect(&tokens, strbuf_str(&text), values[i]);
+        strbuf_reset(&text);
         scalar_print_ms(values[i], &text);
         expect(&milliseconds, strbuf_str(&text), values[i]);
         strbuf_deinit(&text);
@@ -223,6 +244,7 @@ int main(void)
         cmocka_unit_test(a_field_in_milliseconds_takes_bare_numbers_as_such),
         cmocka_unit_test(a_negative_time_is_out_of_bounds),
         cmocka_unit_test(sizes_tell_thousands_from_kibi),
+        cmocka_unit_test(tokens_are_counted_in_thousands_millions_and_billions),
         cmocka_unit_test(what_is_wanted_is_said_with_bounds_and_examples),
         cmocka_unit_test(printed_values_parse_to_themselves),
     };

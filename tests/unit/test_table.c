@@ -77,6 +77,8 @@ static void a_deployment_is_copied_with_all_that_it_has(void **state)
     d->tpm = INT64_C(5000000000);
     d->order = 3;
     d->timeout_ms = 1234;
+    d->cooldown_ms = 4321;
+    d->max_retries = 7;
     table = build();
     copy = table_deployment(table, 0);
     assert_int_equal(copy->fingerprint, 1000);
@@ -89,6 +91,8 @@ static void a_deployment_is_copied_with_all_that_it_has(void **state)
     assert_true(copy->weight == 2.5 && copy->rpm == 10 && copy->tpm == INT64_C(5000000000));
     assert_int_equal(copy->order, 3);
     assert_int_equal(copy->timeout_ms, 1234);
+    assert_int_equal(copy->cooldown_ms, 4321);
+    assert_int_equal(copy->max_retries, 7);
     assert_int_equal(table_generation(table), 7);
     table_free(table);
 }

@@ -1,0 +1,299 @@
+/* See create.h. */
+#include "server/create.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "server/reconcile.h"
+
+#define PENDING_FIRST_MS                                                                           \
+    250 /* between two looks at a file that its provider still processes; doubled each time */
+#define PENDING_MAX_MS 4000
+#define CLOCK_SLACK_S  300 /* the provider's clock against ours */
+
+struct create {
+    struct worker *worker; /* borrowed; `operations` counts us */
+    uint32_t deployment;
+    char file[IDS_MAX + 1];
+    char nonce[MARKER_NONCE + 1];
+    char request_id[37];
+    struct strbuf body;
+    struct attempt *attempt;       /* owned */
+    struct reconcile *reconcile;   /* owned; the answer was lost, and we look for the batch */
+    struct failure cause;          /* how it was lost; while the file is pending: the refusal */
+    struct retry_question refused; /* ... and what came back */
+    int64_t begun_unix_s;
+    bool abandoned;
+    bool pending;        /* the file was seen pending */
+    bool looked;         /* ... and its state is known: no further refusal is because of it */
+    uint32_t pending_ms; /* until the next look */
+    uint64_t give_up_ms; /* monotonic; when waiting for the file ends */
+    struct loop_timer retry;
+    create_done_cb on_done;
+    void *arg; /* borrowed */
+};
+
+static int send_create(struct create *c);
+static void look_at_file(struct create *c);
+
+static void create_free(struct create *c)
+{
+    if (c->attempt != NULL)
+        attempt_cancel(c->attempt);
+    if (c->reconcile != NULL)
+        reconcile_cancel(c->reconcile);
+    loop_timer_stop(c->worker->loop, &c->retry);
+    c->worker->operations--;
+    strbuf_deinit(&c->body);
+    free(c);
+}
+
+void create_cancel(struct create *c)
+{
+    create_free(c);
+}
+
+static void finish(struct create *c, const struct create_result *result)
+{
+    create_done_cb on_done = c->on_done;
+    void *arg = c->arg;
+    struct create_result copy = *result;
+
+    create_free(c);
+    on_done(arg, &copy);
+}
+
+static void refuse(struct create *c, const struct failure *failure,
+                   const struct retry_question *question)
+{
+    struct create_result result = {
+        .end = CREATE_REFUSED, .failure = *failure, .question = *question};
+
+    finish(c, &result);
+}
+
+/* It was refused, and could not be sent again for want of memory: a refusal all the same. */
+static void give_up(struct create *c)
+{
+    refuse(c, &c->cause, &c->refused);
+}
+
+/* --- a lost answer --- */
+
+static void on_reconciled(void *arg, const struct reconcile_result *found)
+{
+    struct create *c = arg;
+    struct create_result result = {.end = found->batch != NULL ? CREATE_MADE : CREATE_UNKNOWN,
+                                   .doc = found->doc,
+                                   .batch = found->batch,
+                                   .enqueued_tokens = -1,
+                                   .max_enqueued_tokens = -1,
+                                   .failure = c->cause};
+
+    c->reconcile = NULL;
+    log_warn("request %s: the answer to a create was lost; the batch was %s", c->request_id,
+             found->batch != NULL ? "found" : "not found");
+    finish(c, &result);
+}
+
+static void reconcile(struct create *c, const struct failure *cause)
+{
+    struct reconcile_spec spec = {.deployments = &c->deployment,
+                                  .num = 1,
+                                  .nonce = c->nonce,
+                                  .not_before_s = c->begun_unix_s - CLOCK_SLACK_S,
+                                  .patient = true};
+    struct create_result unknown = {.end = CREATE_UNKNOWN, .failure = *cause};
+
+    c->cause = *cause;
+    if (c->nonce[0] != '\0')
+        c->reconcile = reconcile_start(c->worker, &spec, on_reconciled, c);
+    if (c->reconcile == NULL)
+        finish(c, &unknown);
+}
+
+static int64_t number_in(const struct upstream_head *head, const char *name)
+{
+    const char *text = upstream_header_find(head, name);
+
+    return text != NULL && *text >= '0' && *text <= '9' ? strtoll(text, NULL, 10) : -1;
+}
+
+static void read_answer(struct create *c, const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct create_result result = {.end = CREATE_MADE, .doc = doc};
+    struct failure unreadable = {.message = "it was no JSON object", .retry_after_ms = -1};
+
+    result.batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    result.enqueued_tokens = number_in(&res->head, "deployment-enqueued-tokens");
+    result.max_enqueued_tokens = number_in(&res->head, "deployment-maximum-enqueued-tokens");
+    if (json_is(result.batch, JSON_OBJECT) && json_get_str(result.batch, "id") != NULL)
+        finish(c, &result);
+    else
+        reconcile(c, &unreadable);
+    json_doc_free(doc);
+}
+
+/* --- a file that its provider still processes (statement 104) --- */
+
+/* Azure refuses a create whose file is pending, in words that nobody documents (statement 52): so
+ * the file is asked. */
+static bool may_be_pending(const struct create *c, const struct attempt_result *result)
+{
+    return !c->looked && !c->abandoned && result->upstream->end == UPSTREAM_ANSWERED &&
+           result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
+           c->file[0] != '\0' &&
+           worker_account(c->worker, c->deployment)->provider == PROVIDER_AZURE;
+}
+
+static bool is_pending(const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *file =
+        doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    const char *status = json_get_str(file, "status");
+    bool pending = status != NULL &&
+                   (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
+
+    json_doc_free(doc);
+    return pending;
+}
+
+static void look_again(struct loop_timer *timer)
+{
+    look_at_file(timer->arg);
+}
+
+static void wait_for_file(struct create *c)
+{
+    struct failure late = {
+        .status = 503,
+        .type = "server_error",
+        .code = "file_not_processed",
+        .param = "input_file_id",
+        .message =
+            "The provider still processes the input file. Nothing was created; try again later.",
+        .retry_after_ms = 10000};
+    uint64_t now_ms = loop_now_ms(c->worker->loop);
+
+    if (!c->pending) {
+        c->pending = true;
+        c->pending_ms = PENDING_FIRST_MS;
+        c->give_up_ms = now_ms + c->worker->config->timeouts.json_total_ms;
+    }
+    c->retry.cb = look_again;
+    if (c->abandoned || now_ms >= c->give_up_ms ||
+        loop_timer_start(c->worker->loop, &c->retry, c->pending_ms) != 0) {
+        refuse(c, &late, &c->refused);
+        return;
+    }
+    c->pending_ms = c->pending_ms * 2 < PENDING_MAX_MS ? c->pending_ms * 2 : PENDING_MAX_MS;
+}
+
+static void on_looked(void *arg, const struct attempt_result *result)
+{
+    struct create *c = arg;
+
+    c->attempt = NULL;
+    if (result->ok && is_pending(result->upstream)) {
+        wait_for_file(c);
+        return;
+    }
+    c->looked = true;
+    /* Again: a 400 proves that the one before did nothing. */
+    if (!c->pending || !result->ok || c->abandoned || send_create(c) != 0)
+        give_up(c);
+}
+
+static void look_at_file(struct create *c)
+{
+    struct attempt_spec spec = {.deployment = c->deployment,
+                                .call = CALL_FILE_GET,
+                                .id = c->file,
+                                .on_done = on_looked,
+                                .arg = c};
+
+    c->attempt = attempt_start(c->worker, &spec);
+    if (c->attempt == NULL)
+        give_up(c);
+}
+
+/* --- the create itself --- */
+
+static void on_created(void *arg, const struct attempt_result *result)
+{
+    struct create *c = arg;
+    struct retry_question question = attempt_question(OP_CREATE, result);
+
+    c->attempt = NULL;
+    if (result->ok) {
+        read_answer(c, result->upstream);
+        return;
+    }
+    if (may_be_pending(c, result)) {
+        c->cause = result->failure;
+        c->refused = question;
+        look_at_file(c);
+        return;
+    }
+    question.pinned = true; /* whether there is a next one is not ours to know */
+    question.tries = question.max_tries = 1;
+    if (retry_decide(&question, 0).action == RETRY_RECONCILE)
+        reconcile(c, &result->failure);
+    else
+        refuse(c, &result->failure, &question);
+}
+
+static int send_create(struct create *c)
+{
+    struct attempt_spec spec = {.deployment = c->deployment,
+                                .call = CALL_BATCH_CREATE,
+                                .content_type = "application/json",
+                                .body = strbuf_str(&c->body),
+                                .body_len = c->body.len,
+                                .on_done = on_created,
+                                .arg = c};
+
+    c->attempt = attempt_start(c->worker, &spec);
+    return c->attempt != NULL ? 0 : ERR_NOMEM;
+}
+
+bool create_abandon(struct create *c)
+{
+    c->abandoned = true;
+    if (c->attempt != NULL || c->reconcile != NULL)
+        return false;
+    create_free(c); /* it waited for its file */
+    return true;
+}
+
+struct create *create_start(struct worker *worker, const struct create_spec *spec,
+                            create_done_cb on_done, void *arg)
+{
+    struct create *c = calloc(1, sizeof(*c));
+
+    if (c == NULL)
+        return NULL;
+    c->worker = worker;
+    worker->operations++;
+    c->deployment = spec->deployment;
+    c->begun_unix_s = clock_unix_s();
+    snprintf(c->file, sizeof(c->file), "%s", spec->file);
+    snprintf(c->nonce, sizeof(c->nonce), "%s", spec->nonce);
+    snprintf(c->request_id, sizeof(c->request_id), "%s", spec->request_id);
+    strbuf_add(&c->body, spec->body, spec->body_len);
+    c->retry.arg = c;
+    c->on_done = on_done;
+    c->arg = arg;
+    if (!strbuf_failed(&c->body) && send_create(c) == 0)
+        return c;
+    create_free(c);
+    return NULL;
+}

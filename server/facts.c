@@ -1,0 +1,258 @@
+/* See facts.h. */
+#include "server/facts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "server/attempt.h"
+
+#define SAMPLE_BYTES 262144
+#define SAMPLE_RANGE "bytes=0-262143"
+
+/* Keys of the memo. */
+#define MEMO_FACTS 'f'
+
+/* Word 4 of a value: bytes (40 bits) and lines (24). */
+#define LINES_BITS 24
+#define LINES_MAX  ((UINT64_C(1) << LINES_BITS) - 1)
+
+uint64_t facts_model(const char *name, size_t len)
+{
+    return memo_key('m', 0, name, len);
+}
+
+/* The name that clients ask for is the same for all deployments of a group, and so are the tokens.
+ */
+static uint64_t model_of(const struct worker *w, uint32_t deployment)
+{
+    const struct table_deployment *d = table_deployment(w->table, deployment);
+    const char *name = d->group != MODEL_NO_INDEX ? table_group_name(w->table, d->group)
+                                                  : table_str(w->table, d->upstream_model);
+
+    return facts_model(name, strlen(name));
+}
+
+void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment,
+                const struct jsonl_report *report)
+{
+    *facts = (struct facts){.deployment = deployment,
+                            .model = model_of(w, deployment),
+                            .prompt_bytes = report->prompt_bytes,
+                            .output_tokens = report->output_tokens,
+                            .lines = report->lines,
+                            .bytes = report->bytes};
+}
+
+uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider)
+{
+    uint64_t tokens = quota_tokens(w->inherit->quota, facts->model, facts->prompt_bytes);
+
+    return w->config->count_output_tokens[provider] ? tokens + facts->output_tokens : tokens;
+}
+
+static uint64_t key_of(const struct worker *w, uint32_t deployment, const char *native)
+{
+    uint32_t account = table_deployment(w->table, deployment)->account;
+
+    return memo_key(MEMO_FACTS, w->account_fingerprint[account], native, strlen(native));
+}
+
+void facts_remember(struct worker *w, uint32_t deployment, const char *native,
+                    const struct facts *facts)
+{
+    uint64_t lines = facts->lines < LINES_MAX ? facts->lines : LINES_MAX;
+    uint64_t value[MEMO_WORDS] = {table_deployment(w->table, facts->deployment)->fingerprint,
+                                  facts->model, facts->prompt_bytes, facts->output_tokens,
+                                  facts->bytes << LINES_BITS | lines};
+
+    memo_put(w->inherit->memo, key_of(w, deployment, native), value, loop_now_ms(w->loop));
+}
+
+bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
+                  struct facts *facts)
+{
+    uint64_t value[MEMO_WORDS];
+
+    if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), value))
+        return false;
+    *facts = (struct facts){.deployment = table_find_fingerprint(w->table, (uint32_t)value[0]),
+                            .model = value[1],
+                            .prompt_bytes = value[2],
+                            .output_tokens = value[3],
+                            .lines = value[4] & LINES_MAX,
+                            .bytes = value[4] >> LINES_BITS};
+    return facts->deployment != MODEL_NO_INDEX;
+}
+
+static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)
+{
+    return sample != 0 ? (uint64_t)((double)part * ((double)whole / (double)sample)) : part;
+}
+
+void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes)
+{
+    uint64_t whole = file_bytes > sample->bytes ? file_bytes : sample->bytes;
+
+    facts->prompt_bytes = scale(sample->prompt_bytes, sample->bytes, whole);
+    facts->output_tokens = scale(sample->output_tokens, sample->bytes, whole);
+    facts->lines = scale(sample->lines, sample->bytes, whole);
+    facts->bytes = whole;
+}
+
+/* --- reading the beginning --- */
+
+struct facts_look {
+    struct worker *worker; /* borrowed */
+    uint32_t deployment;
+    char native[IDS_MAX + 1];
+    struct attempt *attempt; /* owned */
+    struct jsonl *lines;     /* owned */
+    uint64_t fed;
+    int64_t file_bytes; /* -1: not told */
+    bool enough;
+    struct loop_timer done;
+    facts_look_cb on_done;
+    void *arg; /* borrowed */
+};
+
+static void look_free(struct facts_look *look)
+{
+    if (look->attempt != NULL)
+        attempt_cancel(look->attempt);
+    loop_timer_stop(look->worker->loop, &look->done);
+    jsonl_free(look->lines);
+    free(look);
+}
+
+void facts_look_cancel(struct facts_look *look)
+{
+    look_free(look);
+}
+
+/* The row of that account which has this name; MODEL_NO_INDEX: none. */
+static uint32_t find_named(const struct worker *w, uint32_t deployment, const char *model)
+{
+    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+
+    for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
+        const struct table_deployment *d = table_deployment(w->table, i);
+
+        if (d->group != MODEL_NO_INDEX && w->account_twin[d->account] == account &&
+            strcmp(table_str(w->table, d->upstream_model), model) == 0)
+            return i;
+    }
+    return MODEL_NO_INDEX;
+}
+
+static void finish(struct facts_look *look)
+{
+    struct facts facts = {.deployment = MODEL_NO_INDEX};
+    struct worker *w = look->worker;
+    facts_look_cb on_done = look->on_done;
+    void *arg = look->arg;
+    struct jsonl_report report;
+    bool known;
+
+    jsonl_report(look->lines, &report);
+    if (report.lines > 0 && report.model != NULL)
+        facts.deployment = find_named(w, look->deployment, report.model);
+    known = facts.deployment != MODEL_NO_INDEX;
+    if (known) {
+        facts.model = model_of(w, facts.deployment);
+        facts_extrapolate(&facts, &report,
+                          look->file_bytes > 0 ? (uint64_t)look->file_bytes : look->fed);
+        facts_remember(w, look->deployment, look->native, &facts);
+    }
+    look_free(look);
+    on_done(arg, known ? &facts : NULL);
+}
+
+/* "bytes 0-262143/12345678" tells the size of the whole. */
+static int64_t whole_of(const struct upstream_head *head)
+{
+    const char *range = upstream_header_find(head, "content-range");
+    const char *slash = range != NULL ? strchr(range, '/') : NULL;
+
+    if (head->status != 206)
+        return head->content_length;
+    return slash != NULL && slash[1] >= '0' && slash[1] <= '9' ? strtoll(slash + 1, NULL, 10) : -1;
+}
+
+static bool on_head(void *arg, const struct upstream_head *head)
+{
+    struct facts_look *look = arg;
+
+    if (head->status != 200 && head->status != 206)
+        return false;
+    look->file_bytes = whole_of(head);
+    return true;
+}
+
+static void on_enough(struct loop_timer *timer)
+{
+    finish(timer->arg);
+}
+
+static bool on_data(void *arg, const char *bytes, size_t len)
+{
+    struct facts_look *look = arg;
+    struct jsonl_report report;
+
+    if (look->enough)
+        return false;
+    look->fed += len;
+    look->enough = jsonl_feed(look->lines, bytes, len) != 0;
+    jsonl_report(look->lines, &report);
+    look->enough |= look->fed >= SAMPLE_BYTES && report.lines > 0;
+    if (!look->enough)
+        return true;
+    /* The call must not be cancelled from inside its own callback and freed with us. */
+    if (loop_timer_start(look->worker->loop, &look->done, 0) != 0)
+        look->enough = false;
+    return !look->enough;
+}
+
+static void on_read(void *arg, const struct attempt_result *result)
+{
+    struct facts_look *look = arg;
+
+    look->attempt = NULL;
+    if (result->ok && !look->enough && jsonl_finish(look->lines) != 0) /* a last line without its
+                                                                          end */
+        log_debug("file %.128s: its lines are not what a batch needs", look->native);
+    finish(look);
+}
+
+struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const char *native,
+                                    facts_look_cb on_done, void *arg)
+{
+    struct facts_look *look = calloc(1, sizeof(*look));
+    struct jsonl_rules rules = {.max_line_bytes = w->config->limits.max_line_bytes};
+    struct attempt_spec spec = {.deployment = deployment,
+                                .call = CALL_FILE_CONTENT,
+                                .id = native,
+                                .range = SAMPLE_RANGE,
+                                .on_head = on_head,
+                                .on_data = on_data,
+                                .on_done = on_read,
+                                .arg = look};
+
+    if (look == NULL)
+        return NULL;
+    look->worker = w;
+    look->deployment = deployment;
+    snprintf(look->native, sizeof(look->native), "%s", native);
+    look->file_bytes = -1;
+    look->done.cb = on_enough;
+    look->done.arg = look;
+    look->on_done = on_done;
+    look->arg = arg;
+    look->lines = jsonl_new(&rules);
+    look->attempt = look->lines != NULL ? attempt_start(w, &spec) : NULL;
+    if (look->attempt != NULL)
+        return look;
+    look_free(look);
+    return NULL;
+}

@@ -1,0 +1,52 @@
+/* What is known about an input file: which deployment its lines name, and how many tokens a batch
+ * of it is. An upload's checker finds it out and the memo keeps it for all workers; when it is not
+ * there (a restart, another node's upload) the first lines are read from the provider. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/jsonl.h"
+#include "server/worker.h"
+
+struct facts {
+    uint32_t deployment; /* that the lines name; MODEL_NO_INDEX: none of ours */
+    uint64_t model;      /* facts_model() of the group's name: whose tokens per byte count */
+    uint64_t prompt_bytes, output_tokens; /* struct jsonl_report */
+    uint64_t lines, bytes;
+};
+
+/** A number for a model's name; never 0. */
+uint64_t facts_model(const char *name, size_t len);
+
+/** Of a checked file. @param deployment  where it went */
+void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment,
+                const struct jsonl_report *report);
+
+/** Tokens that a batch of this file will count at a provider: prompt bytes at the model's learned
+ * ratio, and declared output where that counts. At least 1. */
+uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider);
+
+/** Keep for all workers. @param deployment  one of the account that holds the file */
+void facts_remember(struct worker *w, uint32_t deployment, const char *native,
+                    const struct facts *facts);
+
+/** @return whether they are known */
+bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
+                  struct facts *facts);
+
+/** Estimate of a whole file of which the first `sample->bytes` were checked. Pure. */
+void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes);
+
+struct facts_look;
+
+/** `facts` is NULL when nothing could be learned: no lines, none of our deployments, no answer.
+ * Once unless cancelled, never from inside facts_look_start(). What was learned is in the memo. */
+typedef void (*facts_look_cb)(void *arg, const struct facts *facts);
+
+/** Read the beginning of a file (about 256 KiB, at least one line) from the account of
+ * `deployment`.
+ * @return NULL: out of memory, on_done will not run */
+struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const char *native,
+                                    facts_look_cb on_done, void *arg);
+void facts_look_cancel(struct facts_look *look);

@@ -1,0 +1,290 @@
+/* See placement.h. It asks the same questions as a create, of the same state, and takes nothing. */
+#include "server/placement.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/choose.h"
+#include "server/facts.h"
+#include "server/resolve.h"
+
+struct placement {
+    struct relay *relay;
+    struct target target; /* owned; of the input file */
+    uint32_t at;          /* ... candidate in use */
+    struct facts_look *look;
+};
+
+static void ask(struct placement *p);
+
+static void placement_free(struct placement *p)
+{
+    if (p->look != NULL)
+        facts_look_cancel(p->look);
+    target_deinit(&p->target);
+    free(p);
+}
+
+static void on_client_gone(void *op)
+{
+    placement_free(op);
+}
+
+/* --- the answer --- */
+
+/* One question and its answer. */
+struct plan {
+    struct worker *worker;
+    uint64_t tokens;
+    uint32_t home; /* the deployment that holds the file; MODEL_NO_INDEX: no file */
+    struct places places;
+    struct pick_candidate *all; /* owned; [places.num] */
+    const struct pick_policy *policy;
+    enum quota_fit fit;
+    uint64_t wait_ms;
+    uint32_t chosen; /* MODEL_NO_INDEX: none */
+};
+
+static struct pick_candidate *candidate_of(const struct plan *plan, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < plan->places.num; i++)
+        if (plan->places.deployments[i] == deployment)
+            return &plan->all[i];
+    return NULL;
+}
+
+static int decide(struct plan *plan)
+{
+    struct worker *w = plan->worker;
+    const struct pick_candidate *home;
+
+    plan->all = calloc(plan->places.num + 1, sizeof(*plan->all));
+    if (plan->all == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < plan->places.num; i++)
+        choose_describe(w, OP_CREATE, plan->places.deployments[i], loop_now_ms(w->loop),
+                        &plan->all[i]);
+    plan->policy = choose_policy(w, plan->places.deployments, plan->places.num);
+    plan->fit = quota_verdict(plan->all, plan->places.num, plan->tokens, &plan->wait_ms);
+    home = plan->home != MODEL_NO_INDEX ? candidate_of(plan, plan->home) : NULL;
+    plan->chosen =
+        home != NULL && pick_fits(home, plan->tokens)
+            ? plan->home
+            : pick_next(plan->policy, plan->all, plan->places.num, plan->tokens, worker_random(w));
+    return 0;
+}
+
+static const char *reason_of(const struct plan *plan)
+{
+    if (plan->fit == QUOTA_NEVER_FITS)
+        return "It is larger than the limit of every deployment.";
+    if (plan->fit == QUOTA_NOT_NOW)
+        return "No deployment has room for it now.";
+    if (plan->chosen == MODEL_NO_INDEX)
+        return "Those that have room are at their rpm or tpm limit for this minute.";
+    if (plan->chosen == plan->home)
+        return "The file is there, and the tokens fit.";
+    if (strcmp(plan->policy->name, "quota-aware") == 0)
+        return plan->home == MODEL_NO_INDEX
+                   ? "Least expected completion of those where the tokens fit."
+                   : "The tokens do not fit where the file is; of the others this one has the "
+                     "least expected completion, and would get a copy.";
+    return plan->home == MODEL_NO_INDEX
+               ? "Chosen by the routing strategy among those where the tokens fit."
+               : "The tokens do not fit where the file is; chosen by the routing strategy among "
+                 "the others, and would get a copy.";
+}
+
+static double seconds(double s)
+{
+    return isfinite(s) ? round(s * 10) / 10 : 0;
+}
+
+static struct json *show_candidate(const struct plan *plan, struct json_doc *doc, uint32_t i)
+{
+    const struct worker *w = plan->worker;
+    const struct pick_candidate *c = &plan->all[i];
+    uint32_t deployment = plan->places.deployments[i];
+    const struct table_deployment *d = table_deployment(w->table, deployment);
+    uint64_t room = c->limit > c->enqueued ? c->limit - c->enqueued : 0;
+    struct json *row = json_new_object(doc);
+    struct json *none = json_new_null(doc);
+
+    json_set_str(doc, row, "deployment", table_str(w->table, d->id));
+    json_set_str(doc, row, "account", worker_account(w, deployment)->name);
+    json_set_str(doc, row, "model", table_str(w->table, d->upstream_model));
+    json_set(doc, row, "limit_tokens", c->limit > 0 ? json_new_int(doc, (int64_t)c->limit) : none);
+    json_set_int(doc, row, "enqueued_tokens", (int64_t)c->enqueued);
+    json_set(doc, row, "free_tokens",
+             c->limit > 0 ? json_new_int(doc, (int64_t)room) : json_new_null(doc));
+    json_set(doc, row, "drain_tokens_per_second",
+             json_new_double(doc, seconds(pick_drain_rate(c))));
+    json_set(doc, row, "expected_completion_seconds",
+             json_new_double(
+                 doc, seconds(((double)c->enqueued + (double)plan->tokens) / pick_drain_rate(c))));
+    json_set(doc, row, "fits", json_new_bool(doc, pick_fits(c, plan->tokens)));
+    json_set(doc, row, "admitted", json_new_bool(doc, c->admitted));
+    json_set(doc, row, "holds_file", json_new_bool(doc, deployment == plan->home));
+    json_set(doc, row, "chosen", json_new_bool(doc, deployment == plan->chosen));
+    return row;
+}
+
+static struct json *show(const struct plan *plan, struct json_doc *doc)
+{
+    static const char *const fits[] = {
+        [QUOTA_FITS] = "now", [QUOTA_NOT_NOW] = "later", [QUOTA_NEVER_FITS] = "never"};
+    const struct worker *w = plan->worker;
+    struct json *root = json_new_object(doc), *rows = json_new_array(doc);
+    const char *chosen = NULL;
+
+    if (plan->chosen != MODEL_NO_INDEX)
+        chosen = table_str(w->table, table_deployment(w->table, plan->chosen)->id);
+    json_set_str(doc, root, "object", "batch.placement");
+    json_set_int(doc, root, "tokens", (int64_t)plan->tokens);
+    json_set_str(doc, root, "fits", fits[plan->fit]);
+    json_set_str(doc, root, "routing_strategy", plan->policy->name);
+    json_set(doc, root, "deployment", json_new_cstring(doc, chosen));
+    json_set_str(doc, root, "reason", reason_of(plan));
+    json_set(doc, root, "retry_after_ms",
+             plan->fit == QUOTA_NOT_NOW ? json_new_int(doc, (int64_t)plan->wait_ms)
+                                        : json_new_null(doc));
+    for (uint32_t i = 0; i < plan->places.num; i++)
+        json_append(doc, rows, show_candidate(plan, doc, i));
+    json_set(doc, root, "candidates", rows);
+    return root;
+}
+
+static void out_of_memory(struct relay *relay)
+{
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+/* Answers. `plan->places` are filled; all of it goes. */
+static void answer(struct relay *relay, struct plan *plan)
+{
+    struct json_doc *doc = json_doc_new();
+
+    if (doc == NULL || decide(plan) != 0)
+        out_of_memory(relay);
+    else
+        relay_json(relay, 200, show(plan, doc));
+    json_doc_free(doc);
+    places_deinit(&plan->places);
+    free(plan->all);
+}
+
+/* --- of a file --- */
+
+static void answer_file(struct placement *p, const struct facts *facts)
+{
+    struct relay *relay = p->relay;
+    struct worker *w = relay->worker;
+    const struct table_deployment *d = table_deployment(w->table, facts->deployment);
+    struct plan plan = {.worker = w,
+                        .tokens = facts_tokens(w, facts, (enum provider)d->provider),
+                        .home = facts->deployment};
+
+    relay->op = NULL;
+    placement_free(p);
+    if (resolve_group(w, d->group, &plan.places) != 0)
+        out_of_memory(relay);
+    else
+        answer(relay, &plan);
+}
+
+static void on_looked(void *arg, const struct facts *facts)
+{
+    struct placement *p = arg;
+    struct relay *relay = p->relay;
+
+    p->look = NULL;
+    if (facts != NULL) {
+        answer_file(p, facts);
+        return;
+    }
+    if (++p->at < p->target.num) {
+        ask(p);
+        return;
+    }
+    relay->op = NULL;
+    placement_free(p);
+    relay_problem(relay, 404, "invalid_request_error", "file_not_placed", "input_file_id",
+                  "There is no such file, or its lines name no deployment that is balanced here.");
+}
+
+static void ask(struct placement *p)
+{
+    struct worker *w = p->relay->worker;
+    uint32_t home = p->target.deployments[p->at];
+    struct facts facts;
+
+    if (facts_recall(w, home, p->target.native, &facts)) {
+        answer_file(p, &facts);
+        return;
+    }
+    p->look = facts_look_start(w, home, p->target.native, on_looked, p);
+    if (p->look == NULL) {
+        struct relay *relay = p->relay;
+
+        relay->op = NULL;
+        placement_free(p);
+        out_of_memory(relay);
+    }
+}
+
+static void start_file(struct relay *relay, const char *id, size_t len)
+{
+    struct placement *p = calloc(1, sizeof(*p));
+
+    if (p == NULL) {
+        out_of_memory(relay);
+        return;
+    }
+    p->relay = relay;
+    if (!resolve_id(relay, ID_FILE, id, len, &p->target)) {
+        free(p);
+        return;
+    }
+    relay_attach(relay, p, on_client_gone);
+    ask(p);
+}
+
+/* --- of a number --- */
+
+static void start_number(struct relay *relay)
+{
+    const char *model = json_get_str(relay->request, "model");
+    struct plan plan = {.worker = relay->worker, .home = MODEL_NO_INDEX};
+    const struct table *table = relay->worker->table;
+    uint32_t group = model != NULL ? table_find_group(table, model, strlen(model)) : MODEL_NO_INDEX;
+    int64_t tokens;
+
+    if (model == NULL)
+        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter",
+                      "input_file_id", "Give 'input_file_id', or 'model' and 'tokens'.");
+    else if (group == MODEL_NO_INDEX)
+        relay_problem(relay, 400, "invalid_request_error", "model_not_found", "model",
+                      "The model '%.128s' is not served here.", model);
+    else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "tokens",
+                      "Invalid 'tokens': expected an integer of 1 or more.");
+    else if (resolve_group(relay->worker, group, &plan.places) != 0)
+        out_of_memory(relay);
+    else {
+        plan.tokens = (uint64_t)tokens;
+        answer(relay, &plan);
+    }
+}
+
+void placement_start(struct relay *relay)
+{
+    size_t len;
+    const char *id = json_str(json_get(relay->request, "input_file_id"), &len);
+
+    if (id != NULL)
+        start_file(relay, id, len);
+    else
+        start_number(relay);
+}

@@ -1,0 +1,369 @@
+/* See repeat.h. */
+#include "server/repeat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "server/fetch.h"
+
+#define KEY_HEADER    "idempotency-key"
+#define RETRY_HEADER  "x-stainless-retry-count"
+#define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
+#define MAX_PLACES    8   /* accounts that are searched */
+#define CLOCK_SLACK_S 300 /* the provider's clock against ours */
+
+static void look(struct repeat *r);
+
+/* --- the headers --- */
+
+static bool find_header(const struct relay *relay, const char *name, h2o_iovec_t *value)
+{
+    ssize_t at = h2o_find_header_by_str(&relay->req->headers, name, strlen(name), -1);
+
+    if (at == -1)
+        return false;
+    *value = relay->req->headers.entries[at].value;
+    return true;
+}
+
+bool repeat_is_keyed(const struct relay *relay)
+{
+    h2o_iovec_t value;
+
+    return find_header(relay, KEY_HEADER, &value);
+}
+
+int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1])
+{
+    h2o_iovec_t value;
+
+    if (!find_header(relay, KEY_HEADER, &value))
+        return marker_new_nonce(nonce);
+    marker_nonce_of(relay->owner, value.base, value.len, nonce);
+    return 0;
+}
+
+/* Visible characters (RFC 9110 section 5.5), as many as the table's contract says. */
+static bool is_good_key(h2o_iovec_t value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if ((unsigned char)value.base[i] < 0x20 || (unsigned char)value.base[i] > 0x7e)
+            return false;
+    return value.len > 0 && value.len <= IDEM_KEY_MAX;
+}
+
+static bool says_again(const struct relay *relay)
+{
+    h2o_iovec_t value;
+
+    return find_header(relay, RETRY_HEADER, &value) && value.len > 0 && value.len < 6 &&
+           value.base[0] >= '1' && value.base[0] <= '9';
+}
+
+/* --- ends --- */
+
+static void fail(struct repeat *r, int status, const char *type, const char *code, bool final,
+                 const char *text)
+{
+    struct failure failure;
+
+    relay_fill(&failure, status, type, code, "", "%s", text);
+    failure.should_not_retry = final;
+    if (!final && status != 400)
+        failure.retry_after_ms = 1000;
+    r->ops->on_failed(r->arg, &failure);
+}
+
+static void fail_unknown(struct repeat *r)
+{
+    fail(r, 502, "server_error", "create_outcome_unknown", true,
+         "This create was sent before and its answer was lost, so the batch may or may not exist. "
+         "It was not repeated. List the batches before creating it again.");
+}
+
+/* --- looking upstream --- */
+
+static void on_searched(void *arg, const struct reconcile_result *result)
+{
+    struct repeat *r = arg;
+    struct idem *idem = r->worker->inherit->idem;
+
+    r->search = NULL;
+    if (result->batch != NULL) {
+        if (r->lost)
+            (void)idem_take_lost(idem, r->worker->slot, &r->key, &r->claim);
+        r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
+    } else if (r->lost) {
+        fail_unknown(r);
+    } else if (result->complete) {
+        r->ops->on_new(r->arg);
+    } else {
+        fail(r, 503, "server_error", "repeat_unknown", false,
+             "Whether this create was made before could not be found out now: a provider did not "
+             "list its batches. Nothing was created; try again later.");
+    }
+}
+
+/* @param nonce  "" for whatever has the same owner and request */
+static void search(struct repeat *r, const char *nonce)
+{
+    int64_t age_s = (int64_t)((r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS) / 1000) + CLOCK_SLACK_S;
+    struct reconcile_spec spec = {.deployments = r->places,
+                                  .num = r->num_places,
+                                  .nonce = nonce[0] != '\0' ? nonce : NULL,
+                                  .owner = r->owner,
+                                  .request = r->request,
+                                  .not_before_s = clock_unix_s() - age_s,
+                                  .patient = r->lost};
+
+    r->search = reconcile_start(r->worker, &spec, on_searched, r);
+    if (r->search == NULL)
+        fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
+}
+
+static void add_place(struct repeat *r, uint32_t deployment)
+{
+    const struct worker *w = r->worker;
+    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+
+    for (uint32_t i = 0; i < r->num_places; i++)
+        if (w->account_twin[table_deployment(w->table, r->places[i])->account] == account)
+            return;
+    if (r->num_places < MAX_PLACES)
+        r->places[r->num_places++] = w->account_first[account];
+}
+
+/* Where the batch may be: where its file is, and, should it have been moved, on the others that the
+ * balancer uses. */
+static void list_places(struct repeat *r, const uint32_t *homes, uint32_t num_homes)
+{
+    const struct worker *w = r->worker;
+
+    for (uint32_t i = 0; i < num_homes; i++)
+        add_place(r, homes[i]);
+    for (size_t i = 0; i < w->config->models.num_accounts; i++)
+        if (w->account_balanced[i] && w->account_first[i] != MODEL_NO_INDEX)
+            add_place(r, w->account_first[i]);
+}
+
+/* A LOST one says where it was sent. */
+static void look_at_home_first(struct repeat *r, uint32_t fingerprint)
+{
+    uint32_t deployment = table_find_fingerprint(r->worker->table, fingerprint);
+
+    if (deployment == MODEL_NO_INDEX)
+        return;
+    r->num_places = 0;
+    add_place(r, deployment);
+}
+
+/* --- looking here --- */
+
+/* Whether the table would know, had it been asked before. */
+static bool table_knows(const struct repeat *r)
+{
+    const struct idem *idem = r->worker->inherit->idem;
+    uint64_t keep_ms = r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS;
+
+    return loop_now_ms(r->worker->loop) >= idem_since_ms(idem) + keep_ms && idem_evicted(idem) == 0;
+}
+
+static void on_claimed(struct repeat *r)
+{
+    if ((r->keyed || r->again) && r->kind == REPEAT_CREATE && !table_knows(r))
+        search(r, r->keyed ? r->nonce : "");
+    else
+        r->ops->on_new(r->arg);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    look(timer->arg);
+}
+
+static void wait_for_first(struct repeat *r)
+{
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
+
+    if (r->give_up_ms == 0)
+        r->give_up_ms = now_ms + r->worker->config->timeouts.json_total_ms;
+    if (now_ms >= r->give_up_ms || loop_timer_start(r->worker->loop, &r->timer, LOOK_MS) != 0)
+        fail(r, 409, "invalid_request_error", "idempotency_in_progress", false,
+             "The same request is still being answered; try again later.");
+}
+
+static void on_lost(struct repeat *r, const struct idem_answer *answer)
+{
+    char nonce[MARKER_NONCE + 1];
+
+    r->lost = true;
+    memcpy(nonce, answer->nonce, sizeof(nonce));
+    look_at_home_first(r, answer->deployment);
+    if (r->kind == REPEAT_UPLOAD) {
+        /* Its worker died: at worst an orphaned file, which costs no money. */
+        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+        r->ops->on_new(r->arg);
+    } else if (nonce[0] != '\0') {
+        search(r, nonce);
+    } else {
+        fail_unknown(r); /* it carried no marker */
+    }
+}
+
+static void on_full(struct repeat *r)
+{
+    if (r->keyed)
+        fail(r, 503, "server_error", "idempotency_table_full", false,
+             "The gateway cannot keep another Idempotency-Key now. Nothing was done; try again "
+             "later, or without a key.");
+    else
+        r->ops->on_new(r->arg);
+}
+
+static void look(struct repeat *r)
+{
+    struct idem *idem = r->worker->inherit->idem;
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    uint64_t keep_ms = r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS;
+    struct idem_answer answer;
+    enum idem_found found;
+
+    if (r->keyed || r->again)
+        found = idem_begin(idem, r->worker->slot, &r->key, r->request, r->nonce, keep_ms, now_ms,
+                           &r->claim, &answer);
+    else /* the same once more, on purpose: the newer one is what a repeat would mean */
+        found = idem_begin_anew(idem, r->worker->slot, &r->key, r->request, r->nonce, keep_ms,
+                                now_ms, &r->claim);
+    switch (found) {
+    case IDEM_NEW:
+        on_claimed(r);
+        break;
+    case IDEM_RUNNING:
+        if (r->keyed || r->again)
+            wait_for_first(r);
+        else
+            r->ops->on_new(r->arg); /* two at once: the first one is what is kept */
+        break;
+    case IDEM_DONE:
+        r->ops->on_replay(r->arg, &answer);
+        break;
+    case IDEM_LOST:
+        if (r->keyed || r->again)
+            on_lost(r, &answer);
+        else
+            r->ops->on_new(r->arg);
+        break;
+    case IDEM_MISMATCH:
+        fail(r, 409, "invalid_request_error", "idempotency_key_reused", true,
+             "This Idempotency-Key was used for another request.");
+        break;
+    case IDEM_FULL:
+        on_full(r);
+        break;
+    }
+}
+
+/* --- life --- */
+
+static struct idem_key key_of(const struct repeat *r, h2o_iovec_t text)
+{
+    char request[17];
+
+    if (r->keyed)
+        return idem_key(r->kind == REPEAT_CREATE ? 'c' : 'u', r->owner, text.base, text.len);
+    snprintf(request, sizeof(request), "%016llx", (unsigned long long)r->request);
+    return idem_key('r', r->owner, request, 16);
+}
+
+void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, uint64_t request,
+                  const char *nonce, const uint32_t *homes, uint32_t num_homes,
+                  const struct repeat_ops *ops, void *arg)
+{
+    h2o_iovec_t text = {NULL, 0};
+
+    r->worker = relay->worker;
+    r->kind = kind;
+    r->keyed = find_header(relay, KEY_HEADER, &text);
+    r->again = !r->keyed && says_again(relay);
+    r->owner = relay->owner;
+    r->request = request;
+    snprintf(r->nonce, sizeof(r->nonce), "%s", nonce);
+    r->timer.cb = on_timer;
+    r->timer.arg = r;
+    r->ops = ops;
+    r->arg = arg;
+    if (r->keyed && !is_good_key(text)) {
+        fail(r, 400, "invalid_request_error", "invalid_value", false,
+             "Invalid Idempotency-Key: expected 1 to 255 visible ASCII characters.");
+        return;
+    }
+    if (!r->keyed && kind == REPEAT_UPLOAD) {
+        ops->on_new(arg); /* an upload that is repeated costs a file slot and no money */
+        return;
+    }
+    r->key = key_of(r, text);
+    r->places = calloc(MAX_PLACES, sizeof(*r->places));
+    if (r->places == NULL) {
+        fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
+        return;
+    }
+    list_places(r, homes, num_homes);
+    look(r);
+}
+
+void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_answer *answer)
+{
+    relay_header(relay, "idempotent-replayed", "true");
+    if (answer->len > 0) {
+        relay_bytes(relay, answer->status, "application/json", answer->body, answer->len);
+        return;
+    }
+    relay->route = (struct route){.kind = kind, .id_len = strlen(answer->id)};
+    relay->method = METHOD_GET;
+    memcpy(relay->route.id, answer->id, relay->route.id_len + 1);
+    fetch_start(relay);
+}
+
+bool repeat_sent(struct repeat *r, uint32_t deployment)
+{
+    return r->claim.place == 0 || idem_sent(r->worker->inherit->idem, &r->claim, deployment);
+}
+
+void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, const char *body,
+                     size_t len)
+{
+    struct idem_answer answer = {.status = 200, .deployment = deployment};
+
+    if (r->claim.place == 0)
+        return;
+    if (id != NULL && strlen(id) < sizeof(answer.id))
+        snprintf(answer.id, sizeof(answer.id), "%s", id);
+    snprintf(answer.nonce, sizeof(answer.nonce), "%s", r->nonce);
+    if (len <= sizeof(answer.body)) {
+        memcpy(answer.body, body, len);
+        answer.len = len;
+    }
+    idem_answer(r->worker->inherit->idem, &r->claim, &answer);
+}
+
+void repeat_lost(struct repeat *r)
+{
+    if (r->claim.place != 0)
+        idem_lose(r->worker->inherit->idem, &r->claim);
+}
+
+void repeat_end(struct repeat *r)
+{
+    if (r->worker == NULL)
+        return;
+    if (r->search != NULL)
+        reconcile_cancel(r->search);
+    r->search = NULL;
+    loop_timer_stop(r->worker->loop, &r->timer);
+    if (r->claim.place != 0)
+        idem_forget(r->worker->inherit->idem, &r->claim);
+    free(r->places);
+    r->places = NULL;
+}

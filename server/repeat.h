@@ -1,0 +1,81 @@
+/* Whether a request was made before: by its Idempotency-Key (creates and uploads, 24 h), or because
+ * an SDK says that it repeats a create (`x-stainless-retry-count`, some minutes). A repeat gets the
+ * answer of the first one, waits for it when it is under way, and is looked for among the batches
+ * upstream when the gateway may have forgotten it. balancer/idem.h is the memory behind it.
+ *
+ * No standard defines the header for these endpoints (reference 1.8); its meaning here is that of
+ * the IETF draft "The Idempotency-Key HTTP Header Field": same key and same request, same answer;
+ * another request, an error. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/idem.h"
+#include "server/reconcile.h"
+#include "server/relay.h"
+
+enum repeat_kind { REPEAT_CREATE, REPEAT_UPLOAD };
+
+struct repeat_ops {
+    void (*on_new)(void *arg); /* go on; nothing of it has happened */
+    /* Found upstream; `doc` and `batch` are valid during the call. Creates only. */
+    void (*on_found)(void *arg, uint32_t deployment, struct json_doc *doc, struct json *batch);
+    /* Answered before: these bytes; or, without any, ask for the object of `answer->id`. */
+    void (*on_replay)(void *arg, const struct idem_answer *answer);
+    void (*on_failed)(void *arg, const struct failure *failure);
+};
+
+/* Embedded in the operation; all zero before repeat_begin(). */
+struct repeat {
+    struct worker *worker; /* borrowed; NULL: not begun */
+    enum repeat_kind kind;
+    bool keyed; /* by Idempotency-Key */
+    bool again; /* an SDK says that it asked before */
+    struct idem_key key;
+    uint64_t owner, request;
+    char nonce[MARKER_NONCE + 1];
+    struct idem_claim claim; /* ours to answer, lose or forget; empty: nothing is kept */
+    bool lost;               /* the first one's outcome is unknown */
+    uint64_t give_up_ms;     /* waiting for the first one */
+    uint32_t *places;        /* owned; whose accounts are searched */
+    uint32_t num_places;
+    struct reconcile *search; /* owned */
+    struct loop_timer timer;
+    const struct repeat_ops *ops;
+    void *arg; /* borrowed */
+};
+
+/** The nonce for a create's marker: follows from its Idempotency-Key, so that the batch is found by
+ * it, else random. @return 0, ERR_IO */
+MUST_USE int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1]);
+
+/** Whether the request has an Idempotency-Key. */
+bool repeat_is_keyed(const struct relay *relay);
+
+/** Find out; exactly one of `ops` is called, once, perhaps before this returns.
+ *  @param request  fingerprint of all that was asked
+ *  @param nonce    of the marker that the create will carry; "" none
+ *  @param homes    deployments of the accounts where the batch is likely to be; copied */
+void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *relay,
+                  uint64_t request, const char *nonce, const uint32_t *homes, uint32_t num_homes,
+                  const struct repeat_ops *ops, void *arg);
+
+/** Answer with what was answered before; an answer too long to be kept is asked for again.
+ *  @param kind  ROUTE_FILE or ROUTE_BATCH: what it is */
+void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_answer *answer);
+
+/** Something may happen upstream from now on; before the first byte. @param deployment fingerprint
+ * @return false: the claim is gone; send nothing */
+MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
+
+/** It was answered with 200. @param id  the client's form of the object's id */
+void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, const char *body,
+                     size_t len);
+
+/** Nobody knows what has happened. */
+void repeat_lost(struct repeat *repeat);
+
+/** The operation ends. What was neither answered nor lost has not happened. Safe on one that was
+ * never begun. */
+void repeat_end(struct repeat *repeat);

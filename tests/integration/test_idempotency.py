@@ -1,0 +1,259 @@
+"""What is asked twice is done once: by Idempotency-Key, and by what SDKs say when they repeat."""
+
+import os
+import signal
+import threading
+
+import pytest
+from harness import balanced_config, envelope, lines, until
+
+
+def keyed(gateway, file_id, key="key-1", **more):
+    return gateway.create(file_id, headers={"Idempotency-Key": key}, **more)
+
+
+def repeated(gateway, file_id, count=1, **more):
+    return gateway.create(file_id, headers={"x-stainless-retry-count": str(count)}, **more)
+
+
+def same_answer(a, b):
+    assert a.status == b.status == 200, (a, b)
+    assert a.body == b.body
+
+
+# --- Idempotency-Key on creates ---
+
+
+def test_the_same_key_and_request_get_the_same_answer(gateway, sim):
+    file = gateway.uploaded()
+    first = keyed(gateway, file["id"])
+    for _ in range(6):  # whichever worker takes it
+        again = keyed(gateway, file["id"])
+        same_answer(first, again)
+        assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+    assert sim.created("batches") == 1
+
+
+def test_another_key_is_another_batch(gateway, sim):
+    file = gateway.uploaded()
+    a, b = keyed(gateway, file["id"], "one"), keyed(gateway, file["id"], "two")
+    assert a.json()["id"] != b.json()["id"] and sim.created("batches") == 2
+
+
+def test_the_same_key_with_another_request_is_a_conflict(gateway, sim):
+    file = gateway.uploaded()
+    keyed(gateway, file["id"])
+    answer = keyed(gateway, file["id"], metadata={"a": "b"})
+    envelope(answer, 409, code="idempotency_key_reused")
+    assert answer.headers["x-should-retry"] == "false"
+    assert sim.created("batches") == 1
+
+
+def test_of_many_at_once_one_wins_and_the_others_wait(gateway, sim):
+    file = gateway.uploaded()
+    sim.fault({"delay_ms": 200}, method="POST", path="/openai/batches*", times=1)
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(keyed(gateway, file["id"]))) for _ in range(12)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [a.status for a in got] == [200] * 12
+    assert len({a.body for a in got}) == 1
+    assert sim.created("batches") == 1
+
+
+def test_a_refused_create_leaves_its_key_free(gateway, sim):
+    file = gateway.uploaded()
+    sim.fault({"status": 400, "body": {"error": {"code": "invalidPayload", "message": "no"}}},
+              method="POST", path="/openai/batches*", times=1)
+    envelope(keyed(gateway, file["id"]), 400)
+    assert keyed(gateway, file["id"]).status == 200
+    assert sim.created("batches") == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9"], ids=["empty", "256", "accent"])
+def test_a_key_that_is_none_is_told(gateway, sim, key):
+    file = gateway.uploaded()
+    answer = gateway.create(file["id"], headers={"Idempotency-Key": key.encode("latin-1")})
+    envelope(answer, 400)
+    assert sim.created("batches") == 0
+
+
+def test_the_longest_key_is_one(gateway, sim):
+    file = gateway.uploaded()
+    same_answer(keyed(gateway, file["id"], "k" * 255), keyed(gateway, file["id"], "k" * 255))
+    assert sim.created("batches") == 1
+
+
+def test_a_key_is_remembered_over_a_reload(gateway, sim):
+    file = gateway.uploaded()
+    first = keyed(gateway, file["id"])
+    gateway.send(signal.SIGHUP)
+    gateway.wait_line("generation 2 serves")
+    same_answer(first, keyed(gateway, file["id"]))
+    assert sim.created("batches") == 1
+
+
+def test_a_key_is_found_upstream_by_a_gateway_that_has_forgotten_it(start, sim):
+    first = start(balanced_config(sim), sim=sim)
+    file = first.uploaded()
+    made = keyed(first, file["id"]).json()
+    first.finish(sim)
+    second = start(balanced_config(sim), sim=sim)
+    again = keyed(second, file["id"])
+    assert again.status == 200 and again.json()["id"] == made["id"]
+    assert again.headers["idempotent-replayed"] == "true"
+    assert sim.created("batches") == 1
+
+
+def test_when_nobody_can_tell_nothing_is_created(start, sim):
+    first = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = first.uploaded()
+    keyed(first, file["id"])
+    first.finish(sim)
+    second = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches*", times=1000)
+    answer = keyed(second, file["id"])
+    envelope(answer, 503, code="repeat_unknown")
+    assert sim.created("batches") == 1
+    sim.clear_faults()
+    assert keyed(second, file["id"]).status == 200
+    assert sim.created("batches") == 1
+
+
+def test_a_lost_create_that_is_not_found_stays_unknown(gateway, sim):
+    file = gateway.uploaded()
+    sim.fault({"close": "head"}, method="POST", path="/openai/batches*", times=1)  # ends before it is executed
+    first = keyed(gateway, file["id"])
+    if first.status == 502:
+        for _ in range(2):
+            answer = keyed(gateway, file["id"])
+            envelope(answer, 502, code="create_outcome_unknown")
+            assert answer.headers["x-should-retry"] == "false"
+        assert sim.created("batches") == 0
+    else:
+        assert sim.created("batches") == 1
+
+
+def test_an_answer_too_long_to_be_kept_is_asked_for_again(gateway, sim):
+    pairs = {f"key{n}": "v" * 500 for n in range(15)}
+    file = gateway.uploaded()
+    first = keyed(gateway, file["id"], metadata=pairs)
+    again = keyed(gateway, file["id"], metadata=pairs)
+    assert first.status == again.status == 200
+    assert first.json()["id"] == again.json()["id"] and again.json()["metadata"] == pairs
+    assert sim.created("batches") == 1
+
+
+# --- Idempotency-Key on uploads ---
+
+
+def test_an_upload_with_the_same_key_is_made_once(gateway, sim):
+    first = gateway.upload(headers={"Idempotency-Key": "u1"})
+    again = gateway.upload(headers={"Idempotency-Key": "u1"})
+    same_answer(first, again)
+    assert sim.created("files") == 1
+
+
+@pytest.mark.parametrize("other", [{"data": lines(count=4)}, {"filename": "other.jsonl"}], ids=["bytes", "name"])
+def test_an_upload_of_something_else_under_the_same_key_is_a_conflict(gateway, sim, other):
+    gateway.upload(headers={"Idempotency-Key": "u1"})
+    answer = gateway.upload(headers={"Idempotency-Key": "u1"}, **other)
+    envelope(answer, 409, code="idempotency_key_reused")
+    assert sim.created("files") == 1
+
+
+def test_uploads_at_once_with_one_key_are_one_file(gateway, sim):
+    got = []
+    sim.fault({"delay_ms": 200}, method="POST", path="/openai/files*", times=1)
+    threads = [threading.Thread(target=lambda: got.append(gateway.upload(headers={"Idempotency-Key": "u"}))) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [a.status for a in got] == [200] * 6 and len({a.body for a in got}) == 1
+    assert sim.created("files") == 1
+
+
+def test_a_refused_upload_leaves_its_key_free(gateway, sim):
+    envelope(gateway.upload(b"not json\n", headers={"Idempotency-Key": "u1"}), 400)
+    assert gateway.upload(headers={"Idempotency-Key": "u1"}).status == 200
+
+
+# --- what SDKs say when they repeat ---
+
+
+def test_an_sdks_retry_of_a_create_is_the_same_create(gateway, sim):
+    file = gateway.uploaded()
+    first = gateway.create(file["id"], headers={"x-stainless-retry-count": "0"})
+    same_answer(first, repeated(gateway, file["id"]))
+    assert sim.created("batches") == 1
+
+
+def test_the_same_create_on_purpose_is_another_batch(gateway, sim):
+    file = gateway.uploaded()
+    ids = [gateway.create(file["id"], headers={"x-stainless-retry-count": "0"}).json()["id"] for _ in range(3)]
+    assert len(set(ids)) == 3 == sim.created("batches")
+    assert repeated(gateway, file["id"]).json()["id"] == ids[-1]
+
+
+def test_a_retry_after_a_refusal_is_made(gateway, sim):
+    file = gateway.uploaded()
+    sim.fault({"status": 400, "body": {"error": {"code": "x", "message": "no"}}}, method="POST", path="/openai/batches*", times=1)
+    envelope(gateway.create(file["id"]), 400)
+    assert repeated(gateway, file["id"]).status == 200
+    assert sim.created("batches") == 1
+
+
+def test_a_lost_create_is_found_by_a_later_retry(gateway, sim):
+    """The answer is lost, and the provider lists no batches until we have given up looking."""
+    file = gateway.uploaded()
+    sim.fault({"close": "answer"}, method="POST", path="/openai/batches*", times=1)
+    sim.fault({"status": 503}, method="GET", path="/openai/batches*", times=1000)
+    answer = gateway.create(file["id"])
+    envelope(answer, 502, code="create_outcome_unknown")
+    envelope(repeated(gateway, file["id"]), 502, code="create_outcome_unknown")
+    sim.clear_faults()
+    found = repeated(gateway, file["id"])
+    assert found.status == 200 and found.headers["idempotent-replayed"] == "true"
+    assert sim.created("batches") == 1
+    same_answer(found, repeated(gateway, file["id"], 2))
+
+
+def test_a_worker_that_dies_in_a_create_leaves_one_batch_and_the_retry_gets_it(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim, workers=1)
+    gateway.deaths_expected = True
+    file = gateway.uploaded()
+    sim.fault({"hang": "answer", "ms": 400}, account="eu", method="POST", path="/openai/batches*", times=1)
+    outcome = []
+
+    def create():
+        try:
+            outcome.append(gateway.create(file["id"]))
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=create)
+    before = set(gateway.workers())
+    thread.start()
+    sim.wait("eu", "POST", "/openai/batches*", phase="received")
+    victim = gateway.wait_line(r"worker (\d+) ready|listening") and before
+    for pid in victim:
+        if "tranche" in open(f"/proc/{pid}/comm").read():
+            os.kill(pid, signal.SIGKILL)
+    thread.join()
+    assert isinstance(outcome[0], OSError), outcome
+    sim.wait("eu", "POST", "/openai/batches*", phase="answered")
+    answer = until(lambda: try_again(gateway, file["id"]), "the gateway serves again")
+    assert answer.status == 200, answer
+    assert sim.created("batches") == 1
+    assert answer.json()["id"] == gateway.get("/v1/batches").json()["data"][0]["id"]
+
+
+def try_again(gateway, file_id):
+    try:
+        return repeated(gateway, file_id)
+    except OSError:
+        return None

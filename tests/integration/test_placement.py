@@ -1,0 +1,78 @@
+"""POST /v1/batches/placement: where a batch would go and why; nothing is made."""
+
+import pytest
+from harness import GROUP, azure_deployment, balanced_config, envelope, lines
+
+
+@pytest.fixture
+def small_and_large(start, sim):
+    rows = [azure_deployment(sim, "eu"), azure_deployment(sim, "us")]
+    rows[0]["model_info"].update(id="small", enqueued_token_limit=100)
+    rows[1]["model_info"].update(id="large", enqueued_token_limit=1000)
+    return start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+
+
+def place(gateway, **body):
+    return gateway.post("/v1/batches/placement", body)
+
+
+def test_a_number_of_tokens_is_placed(small_and_large, sim):
+    got = place(small_and_large, model=GROUP, tokens=500).json()
+    assert got["object"] == "batch.placement" and got["tokens"] == 500 and got["fits"] == "now"
+    assert got["deployment"] == "large" and got["routing_strategy"] == "quota-aware"
+    small, large = got["candidates"]
+    assert (small["limit_tokens"], small["free_tokens"], small["fits"], small["chosen"]) == (100, 100, False, False)
+    assert (large["limit_tokens"], large["free_tokens"], large["fits"], large["chosen"]) == (1000, 1000, True, True)
+    assert large["expected_completion_seconds"] > 0 and large["admitted"] is True
+    assert sim.created("files") == sim.created("batches") == 0
+
+
+def test_what_never_fits_and_what_fits_later(small_and_large):
+    got = place(small_and_large, model=GROUP, tokens=1001).json()
+    assert got["fits"] == "never" and got["deployment"] is None
+    file = small_and_large.uploaded(lines(count=10, content="x" * 80))  # some 300 tokens
+    small_and_large.created(file["id"])
+    got = place(small_and_large, model=GROUP, tokens=900).json()
+    assert got["fits"] == "later" and got["retry_after_ms"] >= 1000 and got["deployment"] is None
+
+
+def test_a_file_stays_where_it_is_while_there_is_room(small_and_large, sim):
+    file = small_and_large.uploaded(lines(count=2, content="x" * 40))
+    got = place(small_and_large, input_file_id=file["id"]).json()
+    (home,) = [c for c in got["candidates"] if c["holds_file"]]
+    assert home["chosen"] and got["deployment"] == home["deployment"] and "there" in got["reason"]
+    assert sim.created("batches") == 0
+    batch = small_and_large.created(file["id"])
+    assert batch["input_file_id"] == file["id"]
+    after = place(small_and_large, input_file_id=file["id"]).json()
+    (home,) = [c for c in after["candidates"] if c["holds_file"]]
+    assert home["enqueued_tokens"] == got["tokens"]
+
+
+@pytest.mark.parametrize("body, param", [({}, "input_file_id"), ({"model": "nope", "tokens": 1}, "model"),
+                                         ({"model": GROUP}, "tokens"), ({"model": GROUP, "tokens": 0}, "tokens"),
+                                         ({"model": GROUP, "tokens": "7"}, "tokens")])
+def test_bad_questions_are_told(small_and_large, body, param):
+    envelope(place(small_and_large, **body), 400, param=param)
+
+
+def test_a_file_that_is_not_there_is_a_404(small_and_large):
+    envelope(place(small_and_large, input_file_id="file-nope"), 404)
+
+
+def test_it_is_a_post_and_needs_the_key(small_and_large):
+    assert small_and_large.get("/v1/batches/placement").status == 405
+    envelope(small_and_large.request("POST", "/v1/batches/placement", {"model": GROUP, "tokens": 1}, key=None), 401)
+
+
+def test_files_uploaded_in_a_row_are_spread_before_their_batches_are_made(start, sim):
+    rows = [azure_deployment(sim, a) for a in ("eu", "us")]
+    for row in rows:
+        row["model_info"]["enqueued_token_limit"] = 1000
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    files = [gateway.uploaded(lines(count=12, content="x" * 80)) for _ in range(4)]  # some 350 tokens each
+    assert {sim.created("files", [a]) for a in ("eu", "us")} == {2}
+    for file in files:
+        gateway.created(file["id"])
+    assert sim.created("files") == 4  # nothing had to be copied
+    assert {sim.created("batches", [a]) for a in ("eu", "us")} == {2}

@@ -1,0 +1,30 @@
+/* Whatever a developer's shell holds must not decide a test of the configuration. */
+#pragma once
+
+#include <stdlib.h>
+
+static inline void env_clean(void)
+{
+    static const char *const names[] = {"OPENAI_API_KEY",
+                                        "OPENAI_BASE_URL",
+                                        "OPENAI_API_BASE",
+                                        "OPENAI_ORGANIZATION",
+                                        "OPENAI_ORG_ID",
+                                        "OPENAI_PROJECT_ID",
+                                        "AZURE_API_KEY",
+                                        "AZURE_OPENAI_API_KEY",
+                                        "AZURE_API_BASE",
+                                        "AZURE_API_VERSION",
+                                        "AZURE_AD_TOKEN",
+                                        "LITELLM_MASTER_KEY",
+                                        "HOST",
+                                        "PORT",
+                                        "NUM_WORKERS",
+                                        "TMPDIR",
+                                        "TEST_KEY",
+                                        "TEST_RPM",
+                                        "TEST_BASE"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        unsetenv(names[i]);
+}

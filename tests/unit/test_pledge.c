@@ -1,0 +1,94 @@
+/* What uploads pledge: tokens that are not enqueued yet but soon will be. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "balancer/quota.h"
+
+#define NOW 100000000u
+
+static struct quota *quota;
+
+static int setup(void **state)
+{
+    struct quota_terms terms = {.fingerprint = 7, .limit = 1000};
+
+    (void)state;
+    if (quota_new(2, 8, &quota) != 0)
+        return 1;
+    quota_bind(quota, 0, &terms);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    quota_free(quota);
+    return 0;
+}
+
+static struct quota_sum sum_at(uint64_t now_ms)
+{
+    struct quota_sum sum;
+
+    quota_read(quota, 0, now_ms, &sum);
+    return sum;
+}
+
+static void a_pledge_counts_until_it_is_redeemed(void **state)
+{
+    (void)state;
+    quota_pledge(quota, 0, 300, NOW);
+    quota_pledge(quota, 0, 200, NOW);
+    assert_int_equal(sum_at(NOW).pledged, 500);
+    assert_int_equal(sum_at(NOW).reserved, 0);
+    quota_redeem(quota, 0, 300, NOW);
+    assert_int_equal(sum_at(NOW).pledged, 200);
+    quota_redeem(quota, 0, 300, NOW); /* twice for one: never below nothing */
+    assert_int_equal(sum_at(NOW).pledged, 0);
+}
+
+static void a_pledge_that_nobody_redeems_fades(void **state)
+{
+    (void)state;
+    quota_pledge(quota, 0, 800, NOW);
+    assert_int_equal(sum_at(NOW + QUOTA_PLEDGE_MS - 8192).pledged, 800);
+    assert_int_equal(sum_at(NOW + QUOTA_PLEDGE_MS + 8192).pledged, 400);
+    assert_int_equal(sum_at(NOW + 2 * QUOTA_PLEDGE_MS + 8192).pledged, 200);
+    assert_int_equal(sum_at(NOW + 60 * QUOTA_PLEDGE_MS).pledged, 0);
+}
+
+static void a_pledge_keeps_no_create_out(void **state)
+{
+    struct quota_claim claim;
+
+    (void)state;
+    quota_pledge(quota, 0, 1000, NOW);
+    assert_int_equal(quota_reserve(quota, 1, 0, 1000, 0, NOW, &claim), 0);
+}
+
+static void another_deployment_in_the_column_starts_without_pledges(void **state)
+{
+    struct quota_terms other = {.fingerprint = 8};
+
+    (void)state;
+    quota_pledge(quota, 0, 300, NOW);
+    quota_bind(quota, 0, &other);
+    assert_int_equal(sum_at(NOW).pledged, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_pledge_counts_until_it_is_redeemed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pledge_that_nobody_redeems_fades, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pledge_keeps_no_create_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_deployment_in_the_column_starts_without_pledges,
+                                        setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
