@@ -5,7 +5,7 @@ import signal
 import socket
 
 import pytest
-from harness import MASTER_KEY, balanced_config, envelope
+from harness import GROUP, MASTER_KEY, azure_deployment, balanced_config, envelope
 from list_world import ACCOUNTS, Provider, lists_asked, mixed_config, mixed_sim_config, native, objects_asked, walk
 
 
@@ -279,6 +279,27 @@ def test_a_cursor_of_an_account_that_hangs_is_waited_for_no_longer_than_a_list(s
     made = gateway.created(gateway.uploaded()["id"])["id"]
     sim.fault({"hang": "answer"}, method="GET", path=f"/openai/batches/{native(made)}", times=-1)
     envelope(gateway.get(f"/v1/batches?after={made}", timeout=10), 504)
+
+
+def test_what_a_list_sees_frees_quota_also_what_it_does_not_show(start, sim):
+    rows = [azure_deployment(sim, "eu")]
+    rows[0]["model_info"].update(enqueued_token_limit=100_000)
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+
+    def enqueued():
+        (candidate,) = gateway.post("/v1/batches/placement", {"model": GROUP, "tokens": 1}).json()["candidates"]
+        return candidate["enqueued_tokens"]
+
+    file = gateway.uploaded()["id"]
+    for _ in range(3):
+        gateway.created(file)
+    assert enqueued() > 0
+    for _ in range(8):
+        sim.advance(600_000)
+        sim.ledger("eu")
+    assert {b["status"] for b in Provider(sim, "eu").call("GET", "batches")["data"]} == {"completed"}
+    assert len(gateway.get("/v1/batches?limit=2").json()["data"]) == 2  # three were looked at: has_more is exact
+    assert enqueued() == 0
 
 
 @pytest.mark.parametrize("strict", ["yes", "1", "%zz", "x" * 40])
