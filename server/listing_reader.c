@@ -124,11 +124,22 @@ static bool look_at(const struct listing *l, const struct json *object)
     return l->relay->owner == 0 || (marked && marker.owner == l->relay->owner);
 }
 
-/* The cursor is on the very page that was to begin behind it: the provider ignored `after`, and
- * what came before the cursor was shown already. */
-static void begin_behind_cursor(struct reader *r)
+/* An object that is left out with what came before it. @return false: it is none
+ * Either `after` is on the very page that was to begin behind it (the provider ignored it), or the
+ * cursor turns up in a list that is read from the top for want of it. */
+static bool begin_behind(struct reader *r, const char *id)
 {
+    if (!is_paged(r))
+        return false;
+    if (r->from_top && holds_cursor(r) && strcmp(id, r->list->cursor_target.native) == 0) {
+        source_of(r)->num = 0;
+        r->from_top = false;
+        return true;
+    }
+    if (strcmp(id, r->after) != 0)
+        return false;
     source_of(r)->num = r->page_from;
+    return true;
 }
 
 static int take_object(struct reader *r, const char *text, size_t len)
@@ -145,10 +156,8 @@ static int take_object(struct reader *r, const char *text, size_t len)
     if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(r->last))
         return 0;
     memcpy(r->last, id, strlen(id) + 1);
-    if (is_paged(r) && strcmp(id, r->after) == 0) {
-        begin_behind_cursor(r);
+    if (begin_behind(r, id))
         return 0;
-    }
     shown = look_at(l, object);
     created_at = listing_created_at(l, l->scratch, object);
     if (!is_behind(r, created_at)) {

@@ -103,7 +103,7 @@ def run(make_sim, start, seed, walks):
         one_walk(model, rng, gateways)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, 110, 116])  # the last two once found something
 def test_walks_through_random_lists_show_what_the_model_shows(make_sim, start, seed):
     run(make_sim, start, seed, 40)
 
