@@ -14,8 +14,7 @@
 
 static void listing_free(struct listing *l)
 {
-    if (l->cursor_attempt != NULL)
-        attempt_cancel(l->cursor_attempt);
+    locate_cancel(l->locate);
     for (size_t i = 0; i < l->num; i++) {
         listing_reader_deinit(&l->readers[i]);
         listing_source_deinit(&l->sources[i]);
@@ -287,10 +286,12 @@ static size_t failed_accounts(const struct listing *l, struct strbuf *names)
 /* No account gave anything: the failure that tells most. */
 static const struct failure *worst_failure(const struct listing *l)
 {
-    for (size_t i = 0; i < l->num; i++)
-        if (l->readers[i].failure.status != 404)
-            return &l->readers[i].failure;
-    return &l->readers[0].failure;
+    const struct failure *worst = &l->readers[0].failure;
+
+    for (size_t i = 1; i < l->num; i++)
+        if (locate_rank(&l->readers[i].failure) > locate_rank(worst))
+            worst = &l->readers[i].failure;
+    return worst;
 }
 
 static bool gave_something(const struct listing *l)

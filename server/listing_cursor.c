@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-static void ask_next(struct listing *l);
-
 /* The account of the list that holds the cursor. @return false: none of them */
 static bool set_cursor(struct listing *l, uint32_t fingerprint, int64_t created_at)
 {
@@ -41,60 +39,61 @@ static bool may_hold_cursor(const struct listing *l)
     return false;
 }
 
-static void on_cursor(void *arg, const struct attempt_result *result)
+static void on_located(void *arg, const struct locate_result *result)
 {
     struct listing *l = arg;
-    uint32_t deployment = l->cursor_target.deployments[l->cursor_at++];
-    struct json_doc *doc;
+    struct json_doc *doc = listing_scratch(l);
     struct json_error error;
     struct json *object;
-    int64_t created_at;
 
-    l->cursor_attempt = NULL;
-    if (!result->ok) {
-        if (result->upstream->head.status != 404)
-            l->cursor_failure = result->failure;
-        ask_next(l);
+    l->locate = NULL;
+    loop_timer_stop(l->worker->loop, &l->slice);
+    if (!result->found && result->failure.status != 404) {
+        listing_fail(l, &result->failure);
         return;
     }
-    doc = listing_scratch(l);
-    object = doc != NULL
-                 ? json_parse(doc, result->upstream->body, result->upstream->body_len, &error)
+    object = result->found && doc != NULL
+                 ? json_parse(doc, result->answer->body, result->answer->body_len, &error)
                  : NULL;
-    if (!json_is(object, JSON_OBJECT)) {
-        ask_next(l);
-        return;
-    }
-    created_at = listing_created_at(l, doc, object);
-    if (set_cursor(l, fingerprint_of(l, deployment), created_at))
+    if (json_is(object, JSON_OBJECT) &&
+        set_cursor(l, fingerprint_of(l, result->deployment), listing_created_at(l, doc, object)))
         listing_read(l);
     else
-        ask_next(l);
+        listing_fail_cursor(l);
 }
 
-static void ask_next(struct listing *l)
+static void on_late(struct loop_timer *timer)
 {
-    struct attempt_spec spec = {.call =
-                                    l->question.kind == ID_FILE ? CALL_FILE_GET : CALL_BATCH_GET,
-                                .id = l->cursor_target.native,
-                                .on_done = on_cursor,
-                                .arg = l};
-    uint64_t now_ms = loop_now_ms(l->worker->loop);
+    static const struct failure late = {
+        .status = 504,
+        .type = "server_error",
+        .code = "upstream_timeout",
+        .param = "after",
+        .message = "The account of the object that 'after' names did not answer in time.",
+        .retry_after_ms = -1};
 
-    while (l->cursor_at < l->cursor_target.num &&
-           !is_listed(l, l->cursor_target.deployments[l->cursor_at]))
-        l->cursor_at++;
-    if (l->cursor_at == l->cursor_target.num || now_ms >= l->deadline_ms) {
-        if (l->cursor_failure.status != 0)
-            listing_fail(l, &l->cursor_failure);
-        else
-            listing_fail_cursor(l);
+    listing_fail(timer->arg, &late);
+}
+
+/* Ask for the cursor's object where it may be and the list covers it. */
+static void ask(struct listing *l)
+{
+    struct target *target = &l->cursor_target;
+    uint32_t num = 0;
+
+    for (uint32_t i = 0; i < target->num; i++)
+        if (is_listed(l, target->deployments[i]))
+            target->deployments[num++] = target->deployments[i];
+    if (num == 0) {
+        listing_fail_cursor(l);
         return;
     }
-    spec.deployment = l->cursor_target.deployments[l->cursor_at];
-    spec.total_ms = (uint32_t)(l->deadline_ms - now_ms);
-    l->cursor_attempt = attempt_start(l->worker, &spec);
-    if (l->cursor_attempt == NULL)
+    l->slice.cb = on_late;
+    l->slice.arg = l;
+    l->locate = locate_start(l->worker, l->question.kind, target->native, target->deployments, num,
+                             on_located, l);
+    if (l->locate == NULL ||
+        loop_timer_start(l->worker->loop, &l->slice, l->worker->config->timeouts.list_ms) != 0)
         listing_fail_memory(l);
 }
 
@@ -136,6 +135,5 @@ void listing_locate(struct listing *l)
         listing_read(l);
         return;
     }
-    l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
-    ask_next(l);
+    ask(l);
 }

@@ -7,6 +7,7 @@
 #include "server/listing_page.h"
 #include "server/listing_places.h"
 #include "server/listing_scan.h"
+#include "server/locate.h"
 #include "server/relay.h"
 #include "server/resolve.h"
 
@@ -64,18 +65,16 @@ struct listing {
     size_t num;
     size_t turn;                 /* whose text was looked at last */
     struct target cursor_target; /* owned; where `after` may live */
-    uint32_t cursor_at;
-    struct attempt *cursor_attempt;
-    struct failure cursor_failure; /* the most telling one; status 0: none but 404 */
+    struct locate *locate;       /* owned; the search for it */
     struct listing_cursor cursor;
     struct listing_text *texts;      /* owned */
-    uint64_t deadline_ms;            /* of the calls under way: the cursor's, then the accounts' */
+    uint64_t deadline_ms;            /* of the accounts being read */
     struct strbuf text, first, last; /* the answer being printed, its first and newest id */
     struct json_doc *scratch; /* owned; what is read or printed in this slice; NULL: nothing */
     size_t written;
     size_t last_source; /* of the last object printed */
     int64_t last_created_at;
-    struct loop_timer slice; /* of reading, then of printing */
+    struct loop_timer slice; /* the end of the search for the cursor; of reading; of printing */
     struct loop_timer flow;  /* readers that paused go on */
 };
 
