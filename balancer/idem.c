@@ -355,8 +355,7 @@ static bool make_way(struct idem *idem, uint32_t place, uint32_t own, const stru
 
         if (!beaten && !is_over(sight.word, sight.until_ms, now_ms))
             return false;
-        if (swap(&head_at(idem, place)->word, &sight.word,
-                 word_in(sight.word, IDEM_STATE_FREE, 0)))
+        if (swap(&head_at(idem, place)->word, &sight.word, word_in(sight.word, IDEM_STATE_FREE, 0)))
             return true;
     }
     return true;
@@ -422,8 +421,7 @@ static void drop_done(struct idem *idem, const struct idem_key *key)
         struct sight sight;
 
         if (see(idem, place, key, &sight) && state_of(sight.word) == IDEM_STATE_DONE)
-            swap(&head_at(idem, place)->word, &sight.word,
-                 word_in(sight.word, IDEM_STATE_FREE, 0));
+            swap(&head_at(idem, place)->word, &sight.word, word_in(sight.word, IDEM_STATE_FREE, 0));
     }
 }
 
@@ -526,8 +524,7 @@ void idem_forget(struct idem *idem, struct idem_claim *claim)
 
 void idem_lose(struct idem *idem, struct idem_claim *claim)
 {
-    end(idem, claim,
-        state_of(claim->word) == IDEM_STATE_SENT ? IDEM_STATE_LOST : IDEM_STATE_FREE);
+    end(idem, claim, state_of(claim->word) == IDEM_STATE_SENT ? IDEM_STATE_LOST : IDEM_STATE_FREE);
 }
 
 /* --- the master's --- */

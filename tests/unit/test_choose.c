@@ -68,8 +68,7 @@ static uint32_t choose(bool tried_first)
 {
     bool tried[2] = {tried_first, false};
 
-    struct choose_question q = {
-        .op = OP_UPLOAD, .candidates = both, .num = 2, .tried = tried};
+    struct choose_question q = {.op = OP_UPLOAD, .candidates = both, .num = 2, .tried = tried};
 
     return choose_deployment(&worker, &q);
 }
