@@ -52,6 +52,7 @@ struct order {
     uint32_t stage;        /* of the places in use */
     uint32_t tries;
     uint32_t deployment;          /* of the current try */
+    bool entered;                 /* chosen, and nothing was sent there yet: choose_give_back() */
     char file[IDS_MAX + 1];       /* native id of the input file there */
     struct quota_claim claim;     /* its reservation; empty: none */
     char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */
@@ -64,6 +65,7 @@ struct order {
 static void locate(struct order *o);
 static void place(struct order *o);
 static void place_elsewhere(struct order *o);
+static void nowhere(struct order *o);
 
 static void cancel_reservation(struct order *o)
 {
@@ -71,6 +73,15 @@ static void cancel_reservation(struct order *o)
 
     quota_cancel(w->inherit->quota, w->slot, &o->claim, loop_now_ms(w->loop));
     o->claim = (struct quota_claim){0};
+}
+
+/* Nothing comes of the place that was chosen. */
+static void leave_place(struct order *o)
+{
+    cancel_reservation(o);
+    if (o->entered)
+        choose_give_back(o->worker, OP_CREATE, o->deployment);
+    o->entered = false;
 }
 
 static bool is_copy(const struct order *o)
@@ -88,7 +99,7 @@ static void order_free(struct order *o)
     if (o->create != NULL)
         create_cancel(o->create);
     move_free(o->move);
-    cancel_reservation(o);
+    leave_place(o);
     repeat_end(&o->repeat);
     target_deinit(&o->target);
     places_deinit(&o->places);
@@ -182,7 +193,8 @@ static void answer_batch(struct order *o, uint32_t deployment, struct json_doc *
 
     write_answer(o, deployment, doc, batch, &text);
     repeat_answered(&o->repeat, table_deployment(o->worker->table, deployment)->fingerprint,
-                    json_get_str(batch, "id"), strbuf_str(&text), text.len);
+                    json_get_str(batch, "id"), strbuf_str(&text),
+                    strbuf_failed(&text) ? 0 : text.len);
     if (o->relay == NULL) {
         log_info("request %s: the client left while its batch was created; batch %.128s at %s",
                  o->request_id, json_get_str(batch, "id"),
@@ -334,7 +346,7 @@ static void on_refused(struct order *o, const struct create_result *result)
     else if (retry_decide(&question, 0).action == RETRY_NEXT)
         place_elsewhere(o);
     else if (o->have_facts && failure_is_token_limit(&result->failure))
-        place_elsewhere(o); /* finds nowhere, and says when there will be room */
+        nowhere(o); /* says when there will be room */
     else
         fail(o, &o->worst);
 }
@@ -368,8 +380,13 @@ static void send_create(struct order *o)
         o->create = create_start(o->worker, &spec, on_created, o);
     }
     strbuf_deinit(&body);
-    if (o->create == NULL)
-        fail_memory(o); /* nothing was sent */
+    if (o->create != NULL) {
+        o->entered = false;
+        return;
+    }
+    if (is_copy(o))
+        discard_file(o->worker, o->deployment, o->file);
+    fail_memory(o); /* nothing was sent */
 }
 
 /* --- where --- */
@@ -422,11 +439,10 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
         send_create(o);
         return;
     }
-    cancel_reservation(o);
-    choose_give_back(o->worker, OP_CREATE, o->deployment);
+    leave_place(o);
     if (o->worst.status == 0 || failure_is_token_limit(&o->worst))
         o->worst = *why;
-    if (end == MOVE_NOT_THERE)
+    if (end == MOVE_NOT_THERE && ++o->tries < MAX_CREATE_TRIES)
         place_elsewhere(o);
     else
         fail(o, &o->worst);
@@ -441,8 +457,10 @@ static uint32_t choose_with_room(struct order *o)
            (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, o->scratch,
                                       &o->stage, o->tokens)) != MODEL_NO_INDEX) {
         set_tried(o, chosen);
-        if (reserve(o, chosen) == 0)
+        if (reserve(o, chosen) == 0) {
+            o->entered = true;
             return chosen;
+        }
         choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */
     }
     return MODEL_NO_INDEX;

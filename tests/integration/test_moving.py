@@ -238,6 +238,24 @@ def test_files_of_before_a_restart_are_moved_too(start, two):
     assert two.created("batches", ["us"]) == 1 and batch["input_file_id"] == file["id"]
 
 
+@pytest.mark.parametrize("refused", ["files", "batches"])
+def test_not_all_of_a_large_group_are_tried_for_one_batch(start, make_sim, refused):
+    """Each try sends the file again: where eight refuse, the client hears of it."""
+    names = [f"az{n:02}" for n in range(14)]
+    sim = make_sim(sim_config([limited(names[0], 600)] + [limited(n, 600 if refused == "batches" else 0) for n in names[1:]]))
+    rows = [azure_deployment(sim, n, weight=int(n == names[0])) for n in names]
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    file = gateway.uploaded(lines(count=20))
+    if refused == "files":
+        sim.fault({"status": 429}, method="POST", path="/openai/files*", times=100)
+    answer = gateway.create(file["id"])
+    envelope(answer)
+    assert answer.status in (429, 503) and "x-should-retry" not in answer.headers, answer
+    asked = [r for r in sim.requests() if r["method"] == "POST" and f"/{refused}" in r["target"]]
+    assert 7 <= len(asked) <= 8 + (refused == "files"), len(asked)
+    assert sim.created("batches") == 0
+
+
 def test_a_large_file_moves_in_constant_memory(start, make_sim):
     import pathlib
     sim = make_sim(sim_config([limited("eu", 600), limited("us", 0)]))
