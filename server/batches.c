@@ -46,10 +46,10 @@ struct order {
     struct repeat repeat; /* this request among those that were made before */
     struct facts facts;   /* of the file */
     bool have_facts;
-    uint64_t tokens;       /* of the batch; 0: not known */
-    struct places places;  /* owned; where its work may go; none: only where the file is */
-    bool *tried, *scratch; /* owned; [places.num] */
-    uint32_t stage;        /* of the places in use */
+    uint64_t tokens;      /* of the batch; 0: not known */
+    struct places places; /* owned; where its work may go; none: only where the file is */
+    bool *tried;          /* owned; [places.num] */
+    uint32_t stage;       /* of the places in use */
     uint32_t tries;
     uint32_t deployment;          /* of the current try */
     bool entered;                 /* chosen, and nothing was sent there yet: choose_give_back() */
@@ -104,7 +104,6 @@ static void order_free(struct order *o)
     target_deinit(&o->target);
     places_deinit(&o->places);
     free(o->tried);
-    free(o->scratch);
     free(o->file_id);
     free(o);
 }
@@ -454,8 +453,8 @@ static uint32_t choose_with_room(struct order *o)
     uint32_t chosen;
 
     while (o->places.num > 0 &&
-           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, o->scratch,
-                                      &o->stage, o->tokens)) != MODEL_NO_INDEX) {
+           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage,
+                                      o->tokens)) != MODEL_NO_INDEX) {
         set_tried(o, chosen);
         if (reserve(o, chosen) == 0) {
             o->entered = true;
@@ -511,8 +510,7 @@ static int find_places(struct order *o)
     struct failure why;
 
     if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
-        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
-        (o->scratch = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < o->places.num; i++)
         o->tried[i] =

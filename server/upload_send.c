@@ -59,7 +59,6 @@ void upload_free(struct upload *up)
     places_deinit(&up->places);
     free(up->tried);
     free(up->barred);
-    free(up->scratch);
     free(up);
 }
 
@@ -317,11 +316,10 @@ static uint32_t choose(struct upload *up)
 
     for (uint32_t i = 0; i < up->places.num; i++)
         up->barred[i] = up->tried[i] || !has_slot(up, up->places.deployments[i]);
-    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, up->scratch, &stage,
-                              tokens);
+    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, up->scratch,
-                                  &up->stage, tokens);
+        chosen =
+            choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, &up->stage, tokens);
     return chosen;
 }
 
@@ -481,9 +479,8 @@ void upload_send(struct upload *up)
     }
     up->tried = calloc(up->places.num, sizeof(bool));
     up->barred = calloc(up->places.num, sizeof(bool));
-    up->scratch = calloc(up->places.num, sizeof(bool));
     why.status = 0;
-    if (up->tried == NULL || up->barred == NULL || up->scratch == NULL)
+    if (up->tried == NULL || up->barred == NULL)
         fail_memory(up);
     else if (!drop_unfit(up, &why))
         fail_with(up, &why);

@@ -24,7 +24,6 @@ struct upload {
     struct places places; /* owned */
     bool *tried;          /* owned; [places.num] */
     bool *barred;         /* owned; [places.num]; tried, or without a slot: see choose() */
-    bool *scratch;        /* owned; [places.num] */
     uint32_t stage;       /* of the candidates in use */
     uint32_t tries;
     uint32_t deployment;    /* of the current try */
