@@ -503,18 +503,43 @@ static bool expiry_is_in_range(const struct order *o, enum provider provider,
     return value >= min_s && value <= max_s;
 }
 
-/* The rows that could take this work instead; those that could not count as tried. */
+/* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
+ * and they are what `endpoint` says (reference 1.3 and 2.5). */
+static bool could_take(const struct order *o, enum provider provider)
+{
+    struct failure why;
+
+    return expiry_is_in_range(o, provider, &why) &&
+           (provider != PROVIDER_OPENAI || strncmp(o->endpoint, "/v1/", 4) == 0);
+}
+
+/* Rows that cannot take this work are no places: their room is of no use to it. */
+static void drop_unfit(struct order *o)
+{
+    struct places *p = &o->places;
+    uint32_t num = p->num;
+
+    p->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        uint32_t deployment = p->deployments[i];
+
+        if (deployment != o->facts.deployment &&
+            !could_take(o, worker_account(o->worker, deployment)->provider))
+            continue;
+        p->deployments[p->num] = deployment;
+        p->stages[p->num++] = p->stages[i];
+    }
+}
+
+/* The rows that could take this work instead. */
 static int find_places(struct order *o)
 {
     const struct worker *w = o->worker;
-    struct failure why;
 
     if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
         (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < o->places.num; i++)
-        o->tried[i] =
-            !expiry_is_in_range(o, worker_account(w, o->places.deployments[i])->provider, &why);
+    drop_unfit(o);
     set_tried(o, o->facts.deployment);
     return 0;
 }

@@ -51,10 +51,8 @@ static void nothing_read_is_nothing_known(void **state)
 
 static void the_largest_files_do_not_overflow(void **state)
 {
-    static const struct jsonl_report dense = {.lines = 1,
-                                              .bytes = 262144,
-                                              .prompt_bytes = 262144,
-                                              .output_tokens = UINT64_C(100000000)};
+    static const struct jsonl_report dense = {
+        .lines = 1, .bytes = 262144, .prompt_bytes = 262144, .output_tokens = UINT64_C(100000000)};
     struct facts facts = {0};
 
     (void)state;

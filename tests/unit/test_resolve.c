@@ -14,8 +14,10 @@
 static struct model_account accounts[2] = {{.provider = PROVIDER_AZURE},
                                            {.provider = PROVIDER_OPENAI}};
 static struct model_deployment rows[] = {
-    {.group = TEXT("a"), .fingerprint = 1, .account = 0}, {.group = TEXT("b"), .fingerprint = 2, .account = 0},
-    {.group = TEXT("a"), .fingerprint = 3, .account = 1}, {.group = TEXT("c"), .fingerprint = 4, .account = 1},
+    {.group = TEXT("a"), .fingerprint = 1, .account = 0},
+    {.group = TEXT("b"), .fingerprint = 2, .account = 0},
+    {.group = TEXT("a"), .fingerprint = 3, .account = 1},
+    {.group = TEXT("c"), .fingerprint = 4, .account = 1},
     {.fingerprint = 5, .account = 1},
 };
 static const uint32_t to_b_and_c[] = {1, 2}, to_a[] = {0};
@@ -78,7 +80,7 @@ static void the_model_of_the_lines_names_a_group(void **state)
 
 static void targets_are_one_group_however_they_are_written(void **state)
 {
-    static const char *const texts[] = {"a,b",   " a , b ",   "a,,b,", ",a,b",
+    static const char *const texts[] = {"a,b",   " a , b ",   "a,,b,",  ",a,b",
                                         "a,b,a", "a,a,a,b,b", "a\t,\tb"};
 
     (void)state;
@@ -153,8 +155,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(targets_of_nothing_are_as_if_not_given, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unknown_target_is_told_by_its_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            fallbacks_stand_behind_what_was_asked_for_each_group_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(fallbacks_stand_behind_what_was_asked_for_each_group_once,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_provider_that_is_named_holds_for_fallbacks_too, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(without_balancing_an_account_as_a_whole_serves, setup,
