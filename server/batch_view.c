@@ -9,6 +9,7 @@
 #include "server/resolve.h"
 
 #define MEMO_DROPPED 'd' /* kind of a memo's key: a copy that was deleted */
+#define MAX_AT_WORK  32  /* operations of a worker; beyond, a copy is left to the next look */
 
 /* The client's own file of a batch that runs on a copy; its account may be another one. */
 static void show_origin(struct relay *relay, const struct marker *marker, struct json_doc *doc,
@@ -35,7 +36,8 @@ static void drop_copy(struct worker *w, uint32_t deployment, const struct json *
     const char *copy = json_get_str(batch, "input_file_id");
     uint64_t value[MEMO_WORDS] = {0}, key;
 
-    if (copy == NULL || copy[0] == '\0' || strlen(copy) > IDS_MAX)
+    /* The first list after a start shows a hundred at once, whose copies went long ago. */
+    if (copy == NULL || copy[0] == '\0' || strlen(copy) > IDS_MAX || w->operations >= MAX_AT_WORK)
         return;
     key = memo_key(MEMO_DROPPED, w->account_fingerprint[account], copy, strlen(copy));
     if (memo_get(w->inherit->memo, key, 0, loop_now_ms(w->loop), value))
