@@ -46,11 +46,11 @@ struct order {
     struct repeat repeat; /* this request among those that were made before */
     struct facts facts;   /* of the file */
     bool have_facts;
-    uint64_t tokens;      /* of the batch; 0: not known */
-    struct places places; /* owned; where its work may go; none: only where the file is */
-    bool *tried;          /* owned; [places.num] */
-    uint32_t stage;       /* of the places in use */
-    uint32_t tries;
+    uint64_t tokens;              /* of the batch; 0: not known */
+    struct places places;         /* owned; where its work may go; none: only where the file is */
+    bool *tried;                  /* owned; [places.num] */
+    uint32_t stage;               /* of the places in use */
+    uint32_t tries, tries_here;   /* in all, and in this stage */
     uint32_t deployment;          /* of the current try */
     bool entered;                 /* chosen, and nothing was sent there yet: choose_give_back() */
     char file[IDS_MAX + 1];       /* native id of the input file there */
@@ -318,6 +318,19 @@ static uint32_t untried(const struct order *o)
     return n;
 }
 
+/* As many tries as the operator allows among those that were asked for, and again among each of
+ * what they fall back to. */
+static void limit_tries(struct order *o, struct retry_question *question)
+{
+    if (o->tries >= MAX_CREATE_TRIES)
+        return;
+    attempt_limits(o->worker, o->deployment, MAX_CREATE_TRIES, question);
+    question->tries = o->tries_here;
+    if (o->tries_here >= question->max_tries &&
+        choose_leave_stage(&o->places, o->tried, o->deployment) > 0)
+        question->tries = 0;
+}
+
 static void on_refused(struct order *o, const struct create_result *result)
 {
     struct retry_question question = result->question;
@@ -335,11 +348,10 @@ static void on_refused(struct order *o, const struct create_result *result)
     o->worst = result->failure;
     question.pinned = o->places.num == 0;
     question.tries = o->tries;
+    question.max_tries = MAX_CREATE_TRIES;
+    if (!failure_is_token_limit(&result->failure)) /* that is no fault, but a question of room */
+        limit_tries(o, &question);
     question.untried = untried(o);
-    if (failure_is_token_limit(&result->failure))
-        question.max_tries = MAX_CREATE_TRIES; /* no fault, but a question of room */
-    else
-        attempt_limits(o->worker, o->deployment, MAX_CREATE_TRIES, &question);
     if (o->relay == NULL)
         order_free(o);
     else if (retry_decide(&question, 0).action == RETRY_NEXT)
@@ -376,6 +388,7 @@ static void send_create(struct order *o)
         spec.body = strbuf_str(&body);
         spec.body_len = body.len;
         o->tries++;
+        o->tries_here++;
         o->create = create_start(o->worker, &spec, on_created, o);
     }
     strbuf_deinit(&body);
@@ -450,7 +463,7 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
 /* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
 static uint32_t choose_with_room(struct order *o)
 {
-    uint32_t chosen;
+    uint32_t chosen, stage = o->stage;
 
     while (o->places.num > 0 &&
            (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage,
@@ -458,6 +471,7 @@ static uint32_t choose_with_room(struct order *o)
         set_tried(o, chosen);
         if (reserve(o, chosen) == 0) {
             o->entered = true;
+            o->tries_here = o->stage == stage ? o->tries_here : 0;
             return chosen;
         }
         choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */

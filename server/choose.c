@@ -155,6 +155,25 @@ uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct place
     return MODEL_NO_INDEX;
 }
 
+static uint32_t stage_of(const struct places *places, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < places->num; i++)
+        if (places->deployments[i] == deployment)
+            return places->stages[i];
+    return 0;
+}
+
+uint32_t choose_leave_stage(const struct places *places, bool *tried, uint32_t deployment)
+{
+    uint32_t left = 0, stage = stage_of(places, deployment);
+
+    for (uint32_t i = 0; i < places->num; i++) {
+        tried[i] |= places->stages[i] <= stage;
+        left += !tried[i];
+    }
+    return left;
+}
+
 void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
 {
     struct breaker_view before, after;

@@ -29,6 +29,10 @@ uint32_t choose_deployment(struct worker *w, const struct choose_question *q);
 uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
                           const bool *tried, uint32_t *stage, uint64_t tokens);
 
+/** What the operator allows was tried in the stage of this deployment: all that is left of it, and
+ * of those before it, is marked as tried. @return how many wait behind it */
+uint32_t choose_leave_stage(const struct places *places, bool *tried, uint32_t deployment);
+
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */
 void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment);

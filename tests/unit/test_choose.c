@@ -156,6 +156,19 @@ static void a_stage_without_any_of_its_own_is_passed_over(void **state)
     assert_int_equal(stage, 3);
 }
 
+static void leaving_a_stage_leaves_all_before_it(void **state)
+{
+    uint32_t rows_of[4] = {7, 3, 9, 5}, stages[4] = {0, 0, 1, 2};
+    struct places places = {.deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
+    bool tried[4] = {true, false, false, false};
+
+    (void)state;
+    assert_int_equal(choose_leave_stage(&places, tried, 7), 2);
+    assert_memory_equal(tried, ((bool[]){true, true, false, false}), sizeof(tried));
+    assert_int_equal(choose_leave_stage(&places, tried, 9), 1);
+    assert_int_equal(choose_leave_stage(&places, tried, 5), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +182,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stage_that_was_left_is_not_gone_back_to, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stage_without_any_of_its_own_is_passed_over, setup,
                                         teardown),
+        cmocka_unit_test(leaving_a_stage_leaves_all_before_it),
         cmocka_unit_test_setup_teardown(nowhere_to_go_is_a_503_that_says_when_to_come_back, setup,
                                         teardown),
     };
