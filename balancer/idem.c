@@ -399,8 +399,10 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
 
         if (find(idem, key, request, now_ms, answer, &found))
             return found;
-        if (!take_place(idem, owner, &places, now_ms, &place, &word))
-            return IDEM_FULL;
+        if (!take_place(idem, owner, &places, now_ms, &place, &word)) {
+            atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
+            return IDEM_FULL; /* what goes on without a place is not known here either */
+        }
         write_head(idem, place, key, request, nonce, now_ms + keep_ms);
         word = word_in(word, IDEM_STATE_CLAIMED, owner);
         publish(&head_at(idem, place)->word, word);

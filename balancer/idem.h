@@ -140,7 +140,8 @@ void idem_lose(struct idem *idem, struct idem_claim *claim);
  * right. Master only, before the row is used again. @return how many became LOST */
 uint32_t idem_undo_owner(struct idem *idem, uint32_t owner);
 
-/** DONE entries that went before their time, since the start. */
+/** DONE entries that went before their time, and requests that found no place, since the start:
+ * once there was one, what is not here may have been asked before all the same. */
 uint64_t idem_evicted(const struct idem *idem);
 
 /** Monotonic ms of idem_new(): what was asked before it is not known here. */

@@ -190,9 +190,10 @@ uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enq
 static uint64_t pledged_now(uint64_t word, uint64_t now_ms)
 {
     uint64_t age_ms = ((now_ms / FOREIGN_UNIT - (word >> FOREIGN_BITS)) & TIME_MASK) * FOREIGN_UNIT;
-    uint64_t halves = age_ms / QUOTA_PLEDGE_MS;
 
-    return halves < FOREIGN_BITS ? (word & FOREIGN_MAX) >> halves : 0;
+    /* Bit by bit, not in halves: each new pledge begins the time anew, and what is pledged every
+     * minute would never fade. */
+    return (uint64_t)((double)(word & FOREIGN_MAX) * exp2(-(double)age_ms / QUOTA_PLEDGE_MS));
 }
 
 void quota_pledge(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)

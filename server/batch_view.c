@@ -8,6 +8,8 @@
 #include "server/ledger.h"
 #include "server/resolve.h"
 
+#define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
+
 /* The client's own file of a batch that runs on a copy; its account may be another one. */
 static void show_origin(struct relay *relay, const struct marker *marker, struct json_doc *doc,
                         struct json *batch)
@@ -31,7 +33,8 @@ static void drop_copy(struct worker *w, uint32_t deployment, const struct json *
     uint32_t account = table_deployment(w->table, deployment)->account;
     const char *copy = json_get_str(batch, "input_file_id");
 
-    if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX &&
+    /* The first list after a start shows a hundred at once, whose copies went long ago. */
+    if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX && w->operations < MAX_AT_WORK &&
         ledger_takes_copy(w->inherit, w->account_fingerprint[account], copy, loop_now_ms(w->loop)))
         discard_file(w, deployment, copy);
 }

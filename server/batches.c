@@ -47,12 +47,13 @@ struct order {
     struct repeat repeat; /* this request among those that were made before */
     struct facts facts;   /* of the file */
     bool have_facts;
-    uint64_t tokens;       /* of the batch; 0: not known */
-    struct places places;  /* owned; where its work may go; none: only where the file is */
-    bool *tried, *scratch; /* owned; [places.num] */
-    uint32_t stage;        /* of the places in use */
-    uint32_t tries;
+    uint64_t tokens;              /* of the batch; 0: not known */
+    struct places places;         /* owned; where its work may go; none: only where the file is */
+    bool *tried;                  /* owned; [places.num] */
+    uint32_t stage;               /* of the places in use */
+    uint32_t tries, tries_here;   /* in all, and in this stage */
     uint32_t deployment;          /* of the current try */
+    bool entered;                 /* chosen, and nothing was sent there yet: choose_give_back() */
     char file[IDS_MAX + 1];       /* native id of the input file there */
     struct quota_claim claim;     /* its reservation; empty: none */
     char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */
@@ -64,6 +65,7 @@ struct order {
 
 static void place(struct order *o);
 static void place_elsewhere(struct order *o);
+static void nowhere(struct order *o);
 
 static void cancel_reservation(struct order *o)
 {
@@ -71,6 +73,15 @@ static void cancel_reservation(struct order *o)
 
     quota_cancel(w->inherit->quota, w->slot, &o->claim, loop_now_ms(w->loop));
     o->claim = (struct quota_claim){0};
+}
+
+/* Nothing comes of the place that was chosen. */
+static void leave_place(struct order *o)
+{
+    cancel_reservation(o);
+    if (o->entered)
+        choose_give_back(o->worker, OP_CREATE, o->deployment);
+    o->entered = false;
 }
 
 static bool is_copy(const struct order *o)
@@ -87,12 +98,11 @@ static void order_free(struct order *o)
     if (o->create != NULL)
         create_cancel(o->create);
     move_free(o->move);
-    cancel_reservation(o);
+    leave_place(o);
     repeat_end(&o->repeat);
     target_deinit(&o->target);
     places_deinit(&o->places);
     free(o->tried);
-    free(o->scratch);
     free(o->file_id);
     free(o);
 }
@@ -181,7 +191,8 @@ static void answer_batch(struct order *o, uint32_t deployment, struct json_doc *
 
     write_answer(o, deployment, doc, batch, &text);
     repeat_answered(&o->repeat, table_deployment(o->worker->table, deployment)->fingerprint,
-                    json_get_str(batch, "id"), strbuf_str(&text), text.len);
+                    json_get_str(batch, "id"), strbuf_str(&text),
+                    strbuf_failed(&text) ? 0 : text.len);
     if (o->relay == NULL) {
         log_info("request %s: the client left while its batch was created; batch %.128s at %s",
                  o->request_id, json_get_str(batch, "id"),
@@ -306,6 +317,19 @@ static uint32_t untried(const struct order *o)
     return n;
 }
 
+/* As many tries as the operator allows among those that were asked for, and again among each of
+ * what they fall back to. */
+static void limit_tries(struct order *o, struct retry_question *question)
+{
+    if (o->tries >= MAX_CREATE_TRIES)
+        return;
+    attempt_limits(o->worker, o->deployment, MAX_CREATE_TRIES, question);
+    question->tries = o->tries_here;
+    if (o->tries_here >= question->max_tries &&
+        choose_leave_stage(&o->places, o->tried, o->deployment) > 0)
+        question->tries = 0;
+}
+
 static void on_refused(struct order *o, const struct create_result *result)
 {
     struct retry_question question = result->question;
@@ -323,17 +347,16 @@ static void on_refused(struct order *o, const struct create_result *result)
     o->worst = result->failure;
     question.pinned = o->places.num == 0;
     question.tries = o->tries;
+    question.max_tries = MAX_CREATE_TRIES;
+    if (!failure_is_token_limit(&result->failure)) /* that is no fault, but a question of room */
+        limit_tries(o, &question);
     question.untried = untried(o);
-    if (failure_is_token_limit(&result->failure))
-        question.max_tries = MAX_CREATE_TRIES; /* no fault, but a question of room */
-    else
-        attempt_limits(o->worker, o->deployment, MAX_CREATE_TRIES, &question);
     if (o->relay == NULL)
         order_free(o);
     else if (retry_decide(&question, 0).action == RETRY_NEXT)
         place_elsewhere(o);
     else if (o->have_facts && failure_is_token_limit(&result->failure))
-        place_elsewhere(o); /* finds nowhere, and says when there will be room */
+        nowhere(o); /* says when there will be room */
     else
         fail(o, &o->worst);
 }
@@ -364,11 +387,17 @@ static void send_create(struct order *o)
         spec.body = strbuf_str(&body);
         spec.body_len = body.len;
         o->tries++;
+        o->tries_here++;
         o->create = create_start(o->worker, &spec, on_created, o);
     }
     strbuf_deinit(&body);
-    if (o->create == NULL)
-        fail_memory(o); /* nothing was sent */
+    if (o->create != NULL) {
+        o->entered = false;
+        return;
+    }
+    if (is_copy(o))
+        discard_file(o->worker, o->deployment, o->file);
+    fail_memory(o); /* nothing was sent */
 }
 
 /* --- where --- */
@@ -421,11 +450,10 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
         send_create(o);
         return;
     }
-    cancel_reservation(o);
-    choose_give_back(o->worker, OP_CREATE, o->deployment);
+    leave_place(o);
     if (o->worst.status == 0 || failure_is_token_limit(&o->worst))
         o->worst = *why;
-    if (end == MOVE_NOT_THERE)
+    if (end == MOVE_NOT_THERE && ++o->tries < MAX_CREATE_TRIES)
         place_elsewhere(o);
     else
         fail(o, &o->worst);
@@ -434,14 +462,17 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
 /* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
 static uint32_t choose_with_room(struct order *o)
 {
-    uint32_t chosen;
+    uint32_t chosen, stage = o->stage;
 
     while (o->places.num > 0 &&
-           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, o->scratch,
-                                      &o->stage, o->tokens)) != MODEL_NO_INDEX) {
+           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage,
+                                      o->tokens)) != MODEL_NO_INDEX) {
         set_tried(o, chosen);
-        if (reserve(o, chosen) == 0)
+        if (reserve(o, chosen) == 0) {
+            o->entered = true;
+            o->tries_here = o->stage == stage ? o->tries_here : 0;
             return chosen;
+        }
         choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */
     }
     return MODEL_NO_INDEX;
@@ -485,19 +516,43 @@ static bool expiry_is_in_range(const struct order *o, enum provider provider,
     return value >= min_s && value <= max_s;
 }
 
-/* The rows that could take this work instead; those that could not count as tried. */
+/* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
+ * and they are what `endpoint` says (reference 1.3 and 2.5). */
+static bool could_take(const struct order *o, enum provider provider)
+{
+    struct failure why;
+
+    return expiry_is_in_range(o, provider, &why) &&
+           (provider != PROVIDER_OPENAI || strncmp(o->endpoint, "/v1/", 4) == 0);
+}
+
+/* Rows that cannot take this work are no places: their room is of no use to it. */
+static void drop_unfit(struct order *o)
+{
+    struct places *p = &o->places;
+    uint32_t num = p->num;
+
+    p->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        uint32_t deployment = p->deployments[i];
+
+        if (deployment != o->facts.deployment &&
+            !could_take(o, worker_account(o->worker, deployment)->provider))
+            continue;
+        p->deployments[p->num] = deployment;
+        p->stages[p->num++] = p->stages[i];
+    }
+}
+
+/* The rows that could take this work instead. */
 static int find_places(struct order *o)
 {
     const struct worker *w = o->worker;
-    struct failure why;
 
     if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
-        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
-        (o->scratch = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < o->places.num; i++)
-        o->tried[i] =
-            !expiry_is_in_range(o, worker_account(w, o->places.deployments[i])->provider, &why);
+    drop_unfit(o);
     set_tried(o, o->facts.deployment);
     return 0;
 }

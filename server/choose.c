@@ -80,8 +80,10 @@ static struct pick_candidate *describe_all(struct worker *w, const struct choose
     if (q->num > FEW && (all = calloc(q->num, sizeof(*all))) == NULL)
         return NULL;
     for (uint32_t i = 0; i < q->num; i++) {
-        choose_describe(w, q->op, q->candidates[i], now_ms, &all[i]);
-        all[i].tried = q->tried != NULL && q->tried[i];
+        if (q->tried == NULL || !q->tried[i])
+            choose_describe(w, q->op, q->candidates[i], now_ms, &all[i]);
+        else /* nobody looks at the rest of it, and of a long chain of fallbacks most are tried */
+            all[i] = (struct pick_candidate){.deployment = q->candidates[i], .tried = true};
     }
     return all;
 }
@@ -129,24 +131,47 @@ uint32_t choose_deployment(struct worker *w, const struct choose_question *q)
 }
 
 uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
-                          const bool *tried, bool *scratch, uint32_t *stage, uint64_t tokens)
+                          const bool *tried, uint32_t *stage, uint64_t tokens)
 {
-    struct choose_question q = {.op = op,
-                                .candidates = places->deployments,
-                                .num = places->num,
-                                .tried = scratch,
-                                .tokens = tokens};
+    uint32_t first = 0, end;
 
-    for (; *stage < places->num_stages; ++*stage) {
+    for (; first < places->num; first = end) {
+        struct choose_question q = {.op = op,
+                                    .candidates = places->deployments + first,
+                                    .tried = tried + first,
+                                    .tokens = tokens};
         uint32_t chosen;
 
-        for (uint32_t i = 0; i < places->num; i++)
-            scratch[i] = tried[i] || places->stages[i] != *stage;
+        for (end = first; end < places->num && places->stages[end] == places->stages[first]; end++)
+            q.num++;
+        if (places->stages[first] < *stage)
+            continue;
+        *stage = places->stages[first];
         chosen = choose_deployment(w, &q);
         if (chosen != MODEL_NO_INDEX)
             return chosen;
     }
+    *stage = places->num_stages;
     return MODEL_NO_INDEX;
+}
+
+static uint32_t stage_of(const struct places *places, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < places->num; i++)
+        if (places->deployments[i] == deployment)
+            return places->stages[i];
+    return 0;
+}
+
+uint32_t choose_leave_stage(const struct places *places, bool *tried, uint32_t deployment)
+{
+    uint32_t left = 0, stage = stage_of(places, deployment);
+
+    for (uint32_t i = 0; i < places->num; i++) {
+        tried[i] |= places->stages[i] <= stage;
+        left += !tried[i];
+    }
+    return left;
 }
 
 void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)

@@ -23,12 +23,15 @@ struct choose_question {
 uint32_t choose_deployment(struct worker *w, const struct choose_question *q);
 
 /** The same among places whose fallbacks wait for what comes before them.
- *  @param tried    [places->num]
- *  @param scratch  [places->num]; written
+ *  @param tried    [places->num]: this request was there already, or it cannot take it
  *  @param stage    in and out: of the places in use; 0 at first
  *  @return MODEL_NO_INDEX: no stage has any left */
 uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
-                          const bool *tried, bool *scratch, uint32_t *stage, uint64_t tokens);
+                          const bool *tried, uint32_t *stage, uint64_t tokens);
+
+/** What the operator allows was tried in the stage of this deployment: all that is left of it, and
+ * of those before it, is marked as tried. @return how many wait behind it */
+uint32_t choose_leave_stage(const struct places *places, bool *tried, uint32_t deployment);
 
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */

@@ -15,6 +15,7 @@
 
 #define MAX_READ_TRIES 3
 #define MAX_NAME       512
+#define ANY_NAME       "requests.jsonl"
 
 struct move {
     struct worker *worker; /* borrowed */
@@ -124,7 +125,8 @@ static void read_description(struct move *m, const struct upstream_result *res)
     const char *name = json_get_str(file, "filename");
 
     snprintf(m->filename, sizeof(m->filename), "%s",
-             name != NULL && name[0] != '\0' ? name : "requests.jsonl");
+             name != NULL && name[0] != '\0' && strlen(name) < sizeof(m->filename) ? name
+                                                                                   : ANY_NAME);
     if (!json_int64(json_get(file, "expires_at"), &m->expires_at))
         m->expires_at = 0;
     json_doc_free(doc);
@@ -240,6 +242,18 @@ static int64_t clamp(int64_t value, int64_t min, int64_t max)
     return value < min ? min : value > max ? max : value;
 }
 
+/* OpenAI takes no batch file that is called otherwise (reference 1.1); nobody but the provider sees
+ * what a copy is called. */
+static const char *name_at(const struct move *m, enum provider provider)
+{
+    size_t len = strlen(m->filename);
+
+    if (provider == PROVIDER_OPENAI &&
+        (len < strlen(".jsonl") || strcmp(m->filename + len - strlen(".jsonl"), ".jsonl") != 0))
+        return ANY_NAME;
+    return m->filename;
+}
+
 /* The copy lives about as long as the file it stands for. */
 static void set_expiry(const struct move *m, struct provider_upload *form, char seconds[24])
 {
@@ -261,15 +275,14 @@ static int start_sending(struct move *m)
     const struct table *table = m->worker->table;
     struct jsonl_report report;
     char filled[MAX_NAME], seconds[24];
-    struct send_file_spec spec = {.deployment = m->to,
-                                  .spool = &m->spool,
-                                  .lines = m->lines,
-                                  .form = {.purpose = "batch", .filename = m->filename}};
+    struct send_file_spec spec = {
+        .deployment = m->to, .spool = &m->spool, .lines = m->lines, .form = {.purpose = "batch"}};
 
     jsonl_report(m->lines, &report);
     spec.model = send_file_name(m->worker, m->to,
                                 table_str(table, table_deployment(table, m->from)->upstream_model),
                                 report.model, filled, sizeof(filled));
+    spec.form.filename = name_at(m, worker_account(m->worker, m->to)->provider);
     set_expiry(m, &spec.form, seconds);
     m->send = send_file_start(m->worker, &spec, on_sent, m);
     return m->send != NULL ? 0 : ERR_NOMEM;

@@ -11,8 +11,9 @@
 #include "server/attempt.h"
 #include "server/ledger.h"
 
-#define PAGE      100 /* the most that both providers give */
-#define MAX_PAGES 5   /* of one account in one look */
+#define PAGE              100 /* the most that both providers give */
+#define MAX_PAGES         50  /* of one account in one look */
+#define MAX_PAGES_PATIENT 5   /* the same for a create of a moment ago, which is among the newest */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
@@ -63,22 +64,29 @@ static void finish(struct reconcile *r, struct reconcile_result *result)
     on_done(arg, result);
 }
 
+/* 0: not told. */
+static int64_t created_at(const struct json *batch)
+{
+    int64_t t;
+
+    return normal_time(json_get(batch, "created_at"), &t) ? t : 0;
+}
+
+/* An older one with the same words is of an earlier day: who asks now wants another one. */
 static bool is_wanted(const struct reconcile *r, const struct json *batch, struct marker *marker)
 {
-    if (!ledger_marker(r->worker->inherit->seals, batch, marker))
+    int64_t t = created_at(batch);
+
+    if ((t != 0 && t < r->not_before_s) || !ledger_marker(r->worker->inherit->seals, batch, marker))
         return false;
     if (r->nonce[0] != '\0')
         return strcmp(marker->nonce, r->nonce) == 0;
     return marker->owner == r->owner && marker->request == r->request;
 }
 
-static int64_t created_at(struct json_doc *doc, struct json *batch)
+static unsigned max_pages(const struct reconcile *r)
 {
-    int64_t t = 0;
-
-    normal_batch(doc, batch, NULL); /* times as integers; the marker was looked at before */
-    (void)json_int64(json_get(batch, "created_at"), &t);
-    return t;
+    return r->patient ? MAX_PAGES_PATIENT : MAX_PAGES;
 }
 
 /* What one page says. */
@@ -99,13 +107,15 @@ static enum page_end read_page(struct reconcile *r, struct json_doc *doc,
     for (size_t i = 0; i < num; i++) {
         struct json *batch = json_at(data, i);
         const char *id = json_get_str(batch, "id");
+        int64_t t = created_at(batch);
 
         if (is_wanted(r, batch, &found->marker)) {
             found->doc = doc;
             found->batch = batch;
             return PAGE_FOUND;
         }
-        oldest = created_at(doc, batch);
+        if (t != 0)
+            oldest = t;
         snprintf(r->after, sizeof(r->after), "%s", id != NULL ? id : "");
     }
     (void)json_bool(json_get(root, "has_more"), &more);
@@ -138,11 +148,11 @@ static void on_list(void *arg, const struct attempt_result *result)
 
     r->attempt = NULL;
     r->pages++;
-    if (end == PAGE_UNREADABLE || (end == PAGE_MORE && r->pages == MAX_PAGES))
+    if (end == PAGE_UNREADABLE || (end == PAGE_MORE && r->pages >= max_pages(r)))
         r->complete = false;
     if (end == PAGE_FOUND)
         finish(r, &found);
-    else if (end == PAGE_MORE && r->pages < MAX_PAGES)
+    else if (end == PAGE_MORE && r->pages < max_pages(r))
         ask(r);
     else
         next_account(r);

@@ -14,7 +14,7 @@ struct reconcile_spec {
     uint32_t num;
     const char *nonce; /* of the marker; NULL: whatever has the next two */
     uint64_t owner, request;
-    int64_t not_before_s; /* Unix seconds; older batches are of no interest */
+    int64_t not_before_s; /* Unix seconds; older batches are of no interest, whatever they carry */
     bool patient; /* its create may still be on the way: look again, up to three times in 2.5 s */
 };
 

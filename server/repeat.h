@@ -40,6 +40,7 @@ struct repeat {
     uint64_t give_up_ms;     /* waiting for the first one */
     uint32_t *places;        /* owned; whose accounts are searched */
     uint32_t num_places;
+    bool cut;                 /* there are more: not finding it proves nothing */
     struct reconcile *search; /* owned */
     struct loop_timer timer;
     const struct repeat_ops *ops;

@@ -449,23 +449,23 @@ void places_deinit(struct places *places)
     memset(places, 0, sizeof(*places));
 }
 
-static bool has_place(const struct places *places, uint32_t deployment)
+/* A row belongs to one group: when one of its rows is there, all are that may be. */
+static bool has_group(const struct worker *w, const struct places *places, uint32_t group)
 {
     for (uint32_t i = 0; i < places->num; i++)
-        if (places->deployments[i] == deployment)
+        if (table_deployment(w->table, places->deployments[i])->group == group)
             return true;
     return false;
 }
 
-/* A row belongs to one group, so each deployment is added once, whatever groups are. */
 static void add_group(const struct worker *w, const struct relay *relay, uint32_t group,
                       uint32_t stage, struct places *out)
 {
     uint32_t num;
     const uint32_t *members = table_group_members(w->table, group, &num);
 
-    for (uint32_t i = 0; i < num; i++) {
-        if ((relay != NULL && !provider_matches(relay, members[i])) || has_place(out, members[i]))
+    for (uint32_t i = has_group(w, out, group) ? num : 0; i < num; i++) {
+        if (relay != NULL && !provider_matches(relay, members[i]))
             continue;
         out->deployments[out->num] = members[i];
         out->stages[out->num++] = stage;

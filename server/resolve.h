@@ -36,7 +36,8 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 /* Where a new object may go. */
 struct places {
     uint32_t *deployments; /* owned; candidates */
-    uint32_t *stages; /* owned; per candidate: 0 what was asked for, then the fallbacks in order */
+    uint32_t *stages; /* owned; per candidate: 0 what was asked for, then the fallbacks in order;
+                         ascending */
     uint32_t num, num_stages;
     bool grouped; /* rows of groups: body.model becomes the deployment's name; else one account as a
                      whole */

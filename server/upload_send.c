@@ -59,7 +59,6 @@ void upload_free(struct upload *up)
     places_deinit(&up->places);
     free(up->tried);
     free(up->barred);
-    free(up->scratch);
     free(up);
 }
 
@@ -222,6 +221,19 @@ static void on_retry_timer(struct loop_timer *timer)
     try_next(timer->arg);
 }
 
+/* As for creates: so many among those that were asked for, and again among each of what they fall
+ * back to. */
+static void limit_tries(struct upload *up, struct retry_question *question)
+{
+    if (up->tries >= MAX_UPLOAD_TRIES)
+        return;
+    attempt_limits(up->worker, up->deployment, MAX_UPLOAD_TRIES, question);
+    question->tries = up->tries_here;
+    if (up->tries_here >= question->max_tries &&
+        choose_leave_stage(&up->places, up->tried, up->deployment) > 0)
+        question->tries = up->tries_here = 0;
+}
+
 static void on_sent(void *arg, const struct attempt_result *result, uint64_t file_bytes)
 {
     struct upload *up = arg;
@@ -237,6 +249,8 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     }
     question.tries = up->tries;
     question.max_tries = MAX_UPLOAD_TRIES;
+    if (!attempt_is_file_quota(&result->failure)) /* that is no fault, but a question of room */
+        limit_tries(up, &question);
     question.untried = untried(up);
     answer = retry_decide(&question, worker_random(up->worker));
     if (answer.action == RETRY_NEXT || answer.action == RETRY_SAME) {
@@ -317,11 +331,10 @@ static uint32_t choose(struct upload *up)
 
     for (uint32_t i = 0; i < up->places.num; i++)
         up->barred[i] = up->tried[i] || !has_slot(up, up->places.deployments[i]);
-    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, up->scratch, &stage,
-                              tokens);
+    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, up->scratch,
-                                  &up->stage, tokens);
+        chosen =
+            choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, &up->stage, tokens);
     return chosen;
 }
 
@@ -347,6 +360,7 @@ static void try_next(struct upload *up)
     }
     up->deployment = chosen;
     up->tries++;
+    up->tries_here++;
     set_tried(up, chosen, true);
     if (repeat_sent(&up->repeat, table_deployment(up->worker->table, chosen)->fingerprint) &&
         start_try(up) == 0) {
@@ -481,9 +495,8 @@ void upload_send(struct upload *up)
     }
     up->tried = calloc(up->places.num, sizeof(bool));
     up->barred = calloc(up->places.num, sizeof(bool));
-    up->scratch = calloc(up->places.num, sizeof(bool));
     why.status = 0;
-    if (up->tried == NULL || up->barred == NULL || up->scratch == NULL)
+    if (up->tried == NULL || up->barred == NULL)
         fail_memory(up);
     else if (!drop_unfit(up, &why))
         fail_with(up, &why);

@@ -20,16 +20,15 @@ struct upload {
     bool lines_bad;
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
-        target_models;    /* the form's fields */
-    struct places places; /* owned */
-    bool *tried;          /* owned; [places.num] */
-    bool *barred;         /* owned; [places.num]; tried, or without a slot: see choose() */
-    bool *scratch;        /* owned; [places.num] */
-    uint32_t stage;       /* of the candidates in use */
-    uint32_t tries;
-    uint32_t deployment;    /* of the current try */
-    struct send_file *send; /* owned; NULL: none in flight */
-    struct repeat repeat;   /* this request among those that were made before */
+        target_models;          /* the form's fields */
+    struct places places;       /* owned */
+    bool *tried;                /* owned; [places.num] */
+    bool *barred;               /* owned; [places.num]; tried, or without a slot: see choose() */
+    uint32_t stage;             /* of the candidates in use */
+    uint32_t tries, tries_here; /* in all, and in the stage of the current one */
+    uint32_t deployment;        /* of the current try */
+    struct send_file *send;     /* owned; NULL: none in flight */
+    struct repeat repeat;       /* this request among those that were made before */
     struct loop_timer retry;
 };
 

@@ -151,6 +151,12 @@ static void fill_null(struct json_doc *doc, struct json *obj, const char *key)
         set_null(doc, obj, key);
 }
 
+bool normal_time(const struct json *value, int64_t *unix_s)
+{
+    return integer_of(value, unix_s) ||
+           (json_is(value, JSON_STRING) && parse_iso(json_str(value, NULL), unix_s));
+}
+
 /* Integers stay as they are spelt; what cannot be read as a time stays too. */
 static void fix_time(struct json_doc *doc, struct json *obj, const char *key)
 {
@@ -161,8 +167,7 @@ static void fix_time(struct json_doc *doc, struct json *obj, const char *key)
         return;
     if (is_empty_string(v))
         set_null(doc, obj, key);
-    else if (integer_of(v, &when) ||
-             (json_is(v, JSON_STRING) && parse_iso(json_str(v, NULL), &when)))
+    else if (normal_time(v, &when))
         json_set_int(doc, obj, key, when);
 }
 

@@ -3,6 +3,7 @@
  * parsed answer. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,3 +33,7 @@ struct json *normal_deletion(struct json_doc *doc, struct json *answer, const ch
 /** A list: the `data` array of either form (`data`, old `value`); NULL when there is none. Does not
  * touch the elements. */
 struct json *normal_list_data(struct json *answer);
+
+/** A time as any provider writes it: Unix seconds (also as a string) or ISO 8601. Pure.
+ *  @return false: it is none */
+bool normal_time(const struct json *value, int64_t *unix_s);

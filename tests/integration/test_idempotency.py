@@ -3,9 +3,10 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
-from harness import balanced_config, envelope, lines, until
+from harness import azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
 
 
 def keyed(gateway, file_id, key="key-1", **more):
@@ -105,6 +106,65 @@ def test_a_key_is_found_upstream_by_a_gateway_that_has_forgotten_it(start, sim):
     again = keyed(second, file["id"])
     assert again.status == 200 and again.json()["id"] == made["id"]
     assert again.headers["idempotent-replayed"] == "true"
+    assert sim.created("batches") == 1
+
+
+@pytest.mark.parametrize("ask", [keyed, repeated], ids=["key", "retry"])
+def test_what_was_made_days_ago_is_no_answer_to_a_new_request(start, sim, ask):
+    """The nightly job: the same file, the same words, each day a batch of its own."""
+    config = balanced_config(sim, accounts=["eu"])
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    assert ask(first, file["id"]).status == 200
+    first.finish(sim)
+    (old,) = sim.ledger("eu")["batches"]
+    listed = {"id": old["id"], "object": "batch", "status": "completed", "metadata": old["metadata"],
+              "created_at": int(time.time()) - 3 * 86400}
+    sim.fault({"status": 200, "body": {"object": "list", "data": [listed], "has_more": False}},
+              account="eu", method="GET", path="/openai/batches", times=1000)
+    answer = ask(start(config, sim=sim), file["id"])
+    assert answer.status == 200 and "idempotent-replayed" not in answer.headers, answer
+    assert sim.created("batches") == 2
+
+
+def test_a_key_is_found_behind_hundreds_of_newer_batches(start, sim):
+    """No page is the last one to look at while its batches are younger than the key's day."""
+    config = balanced_config(sim, accounts=["eu"])
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    made = keyed(first, file["id"]).json()
+    first.finish(sim)
+    (old,) = sim.ledger("eu")["batches"]
+    now = int(time.time())
+
+    def page(n):
+        data = [{"id": f"batch_{n}_{i}", "object": "batch", "status": "completed", "created_at": now} for i in range(100)]
+        return {"object": "list", "data": data, "has_more": True}
+
+    sim.control("POST", "/control/switches", {"account": "eu", "set": {"unknown_after": "ignore"}})
+    for n in range(8):
+        sim.fault({"status": 200, "body": page(n)}, account="eu", method="GET", path="/openai/batches", times=1)
+    answer = keyed(start(config, sim=sim), file["id"])
+    assert answer.status == 200 and answer.json()["id"] == made["id"] and old["id"] in made["id"]
+    assert sim.created("batches") == 1
+
+
+def test_a_key_is_looked_for_in_every_account_that_may_have_its_batch(start, make_sim):
+    """A batch that was moved may lie in any account, not only in the first ones of the list."""
+    names = [f"az{n:02}" for n in range(12)]
+    sim = make_sim(sim_config([azure_account(n) for n in names]))
+    rows = [azure_deployment(sim, n, group="others") for n in names]
+    rows[0] = azure_deployment(sim, names[0], weight=1)
+    rows[-1] = azure_deployment(sim, names[-1], weight=0)
+    config = balanced_config(sim, accounts=(), model_list=rows)
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    sim.fault({"status": 429}, account=names[0], method="POST", path="/openai/batches*", times=1)
+    made = keyed(first, file["id"])
+    assert made.status == 200 and sim.created("batches", [names[-1]]) == 1
+    first.finish(sim)
+    again = keyed(start(config, sim=sim), file["id"])
+    assert again.status == 200 and again.json()["id"] == made.json()["id"], again
     assert sim.created("batches") == 1
 
 

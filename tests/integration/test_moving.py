@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from harness import GROUP, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config
+from harness import GROUP, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config
 
 
 def limited(name, tokens, refusal="fast"):
@@ -238,6 +238,24 @@ def test_files_of_before_a_restart_are_moved_too(start, two):
     assert two.created("batches", ["us"]) == 1 and batch["input_file_id"] == file["id"]
 
 
+@pytest.mark.parametrize("refused", ["files", "batches"])
+def test_not_all_of_a_large_group_are_tried_for_one_batch(start, make_sim, refused):
+    """Each try sends the file again: where eight refuse, the client hears of it."""
+    names = [f"az{n:02}" for n in range(14)]
+    sim = make_sim(sim_config([limited(names[0], 600)] + [limited(n, 600 if refused == "batches" else 0) for n in names[1:]]))
+    rows = [azure_deployment(sim, n, weight=int(n == names[0])) for n in names]
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    file = gateway.uploaded(lines(count=20))
+    if refused == "files":
+        sim.fault({"status": 429}, method="POST", path="/openai/files*", times=100)
+    answer = gateway.create(file["id"])
+    envelope(answer)
+    assert answer.status in (429, 503) and "x-should-retry" not in answer.headers, answer
+    asked = [r for r in sim.requests() if r["method"] == "POST" and f"/{refused}" in r["target"]]
+    assert 7 <= len(asked) <= 8 + (refused == "files"), len(asked)
+    assert sim.created("batches") == 0
+
+
 def test_a_large_file_moves_in_constant_memory(start, make_sim):
     import pathlib
     sim = make_sim(sim_config([limited("eu", 600), limited("us", 0)]))
@@ -279,6 +297,36 @@ def test_a_batch_falls_back_to_another_group(start, make_sim):
     assert sim.created("files", ["eu"]) == 1
     batch = gateway.created(file["id"])
     assert sim.created("batches", ["us"]) == 1 and batch["input_file_id"] == file["id"]
+
+
+def azure_then_openai(make_sim, start):
+    sim = make_sim(sim_config([limited("eu", 600), {"name": "oai", "kind": "openai", "port": 0, "key": PROVIDER_KEYS["oai"],
+                                                    "models": ["gpt-4o"]}]))
+    openai = {"model_name": "other", "model_info": {"mode": "batch"},
+              "litellm_params": {"model": "openai/gpt-4o", "api_base": sim.base("oai") + "/v1", "api_key": PROVIDER_KEYS["oai"]}}
+    rows = [azure_deployment(sim, "eu", group="small"), openai]
+    return sim, start(balanced_config(sim, accounts=(), model_list=rows, router_settings={"default_fallbacks": ["other"]}), sim=sim)
+
+
+@pytest.mark.parametrize("filename", ["requests.jsonl", "requests.txt", "requests", "x" * 600, "\u00fc" * 253])
+def test_a_batch_falls_back_to_the_other_provider_whatever_its_file_is_called(start, make_sim, filename):
+    """OpenAI takes no batch file that is not called *.jsonl, Azure does."""
+    sim, gateway = azure_then_openai(make_sim, start)
+    file = gateway.uploaded(lines(model="small", count=20), filename=filename)
+    batch = gateway.created(file["id"])
+    assert sim.created("batches", ["oai"]) == 1 and batch["input_file_id"] == file["id"]
+    assert gateway.wait_batch(sim, batch["id"])["request_counts"]["completed"] == 20
+    assert gateway.get(f"/v1/files/{file['id']}").json()["filename"] == filename
+
+
+def test_lines_that_only_azure_understands_stay_there(start, make_sim):
+    """Azure takes urls without /v1, OpenAI would fail the batch hours later."""
+    sim, gateway = azure_then_openai(make_sim, start)
+    file = gateway.uploaded(lines(model="small", count=20, url="/chat/completions"))
+    answer = gateway.create(file["id"], endpoint="/chat/completions")
+    assert answer.status == 429, answer
+    envelope(answer, 429, code="token_limit_exceeded")
+    assert sim.created("files", ["oai"]) == 0 and sim.created("batches") == 0
 
 
 def test_without_fallbacks_a_group_is_all_there_is(start, make_sim):

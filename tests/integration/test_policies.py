@@ -81,3 +81,28 @@ def test_a_row_says_how_often_for_itself(start, sim):
     sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches/*", times=10)
     envelope(gateway.get(f"/v1/batches/{batch['id']}"), 500)
     assert reads(sim) == 2
+
+
+def test_uploads_and_creates_are_tried_elsewhere_as_often_as_the_operator_says(start, sim):
+    gateway = start(two_deployments(sim, {"num_retries": 0, "allowed_fails": 1000}), sim=sim)
+    file = gateway.uploaded()
+    for path in ("/openai/files*", "/openai/batches*"):
+        sim.fault({"status": 429}, account="eu", method="POST", path=path, times=1)
+    envelope(gateway.upload(), 429)
+    envelope(gateway.create(file["id"]), 429)
+    assert sim.created("files", ["us"]) == 0 == sim.created("batches")
+
+
+def test_no_retries_are_no_reason_not_to_fall_back(start, sim):
+    """LiteLLM's retries are among the group that was asked for; fallbacks come behind them."""
+    config = two_deployments(sim, {"num_retries": 0, "allowed_fails": 1000, "default_fallbacks": ["other"]})
+    config["model_list"].append(azure_deployment(sim, "sw", group="other"))
+    gateway = start(config, sim=sim)
+    file = gateway.uploaded()
+    for path in ("/openai/files*", "/openai/batches*"):
+        sim.fault({"status": 429}, account="eu", method="POST", path=path, times=1)
+    gateway.uploaded()
+    assert sim.created("files", ["sw"]) == 1
+    gateway.created(file["id"])
+    assert sim.created("batches", ["sw"]) == 1 == sim.created("batches")
+    assert sim.created("files", ["us"]) == 0

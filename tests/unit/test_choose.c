@@ -68,8 +68,7 @@ static uint32_t choose(bool tried_first)
 {
     bool tried[2] = {tried_first, false};
 
-    struct choose_question q = {
-        .op = OP_UPLOAD, .candidates = both, .num = 2, .tried = tried};
+    struct choose_question q = {.op = OP_UPLOAD, .candidates = both, .num = 2, .tried = tried};
 
     return choose_deployment(&worker, &q);
 }
@@ -115,6 +114,61 @@ static void nowhere_to_go_is_a_503_that_says_when_to_come_back(void **state)
     assert_true(why.retry_after_ms > 0);
 }
 
+static void a_fallback_waits_until_all_of_what_comes_before_it_were_tried(void **state)
+{
+    uint32_t stages[2] = {0, 1}, stage = 0;
+    struct places places = {
+        .deployments = both, .stages = stages, .num = 2, .num_stages = 2, .grouped = true};
+    bool tried[2] = {false, false};
+
+    (void)state;
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 0);
+    assert_int_equal(stage, 0);
+    tried[0] = true;
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 1);
+    assert_int_equal(stage, 1);
+    tried[1] = true;
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0),
+                     MODEL_NO_INDEX);
+}
+
+static void a_stage_that_was_left_is_not_gone_back_to(void **state)
+{
+    uint32_t stages[2] = {0, 1}, stage = 1;
+    struct places places = {
+        .deployments = both, .stages = stages, .num = 2, .num_stages = 2, .grouped = true};
+    bool tried[2] = {false, false};
+
+    (void)state;
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 1);
+}
+
+static void a_stage_without_any_of_its_own_is_passed_over(void **state)
+{
+    uint32_t stages[1] = {3}, stage = 0;
+    struct places places = {
+        .deployments = both, .stages = stages, .num = 1, .num_stages = 5, .grouped = true};
+    bool tried[1] = {false};
+
+    (void)state;
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 0);
+    assert_int_equal(stage, 3);
+}
+
+static void leaving_a_stage_leaves_all_before_it(void **state)
+{
+    uint32_t rows_of[4] = {7, 3, 9, 5}, stages[4] = {0, 0, 1, 2};
+    struct places places = {.deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
+    bool tried[4] = {true, false, false, false};
+
+    (void)state;
+    assert_int_equal(choose_leave_stage(&places, tried, 7), 2);
+    assert_memory_equal(tried, ((bool[]){true, true, false, false}), sizeof(tried));
+    assert_int_equal(choose_leave_stage(&places, tried, 9), 1);
+    assert_int_equal(choose_leave_stage(&places, tried, 5), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +177,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_probe_that_was_not_made_is_left_to_the_next_request,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(the_last_one_is_tried_even_while_it_rests, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_fallback_waits_until_all_of_what_comes_before_it_were_tried, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stage_that_was_left_is_not_gone_back_to, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stage_without_any_of_its_own_is_passed_over, setup,
+                                        teardown),
+        cmocka_unit_test(leaving_a_stage_leaves_all_before_it),
         cmocka_unit_test_setup_teardown(nowhere_to_go_is_a_503_that_says_when_to_come_back, setup,
                                         teardown),
     };

@@ -55,10 +55,21 @@ static void a_pledge_that_nobody_redeems_fades(void **state)
 {
     (void)state;
     quota_pledge(quota, 0, 800, NOW);
-    assert_int_equal(sum_at(NOW + QUOTA_PLEDGE_MS - 8192).pledged, 800);
-    assert_int_equal(sum_at(NOW + QUOTA_PLEDGE_MS + 8192).pledged, 400);
-    assert_int_equal(sum_at(NOW + 2 * QUOTA_PLEDGE_MS + 8192).pledged, 200);
+    assert_int_equal(sum_at(NOW).pledged, 800);
+    assert_in_range(sum_at(NOW + QUOTA_PLEDGE_MS / 2).pledged, 550, 580);
+    assert_in_range(sum_at(NOW + QUOTA_PLEDGE_MS).pledged, 390, 410);
+    assert_in_range(sum_at(NOW + 2 * QUOTA_PLEDGE_MS).pledged, 195, 205);
     assert_int_equal(sum_at(NOW + 60 * QUOTA_PLEDGE_MS).pledged, 0);
+}
+
+static void pledges_fade_also_while_new_ones_come(void **state)
+{
+    uint64_t now_ms = NOW;
+
+    (void)state;
+    for (int i = 0; i < 1000; i++, now_ms += QUOTA_PLEDGE_MS / 2)
+        quota_pledge(quota, 0, 100, now_ms);
+    assert_in_range(sum_at(now_ms).pledged, 200, 300); /* 100 / (1 - 2^-0.5), half a time later */
 }
 
 static void a_pledge_keeps_no_create_out(void **state)
@@ -85,6 +96,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_pledge_counts_until_it_is_redeemed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pledge_that_nobody_redeems_fades, setup, teardown),
+        cmocka_unit_test_setup_teardown(pledges_fade_also_while_new_ones_come, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pledge_keeps_no_create_out, setup, teardown),
         cmocka_unit_test_setup_teardown(another_deployment_in_the_column_starts_without_pledges,
                                         setup, teardown),
