@@ -1,11 +1,11 @@
 """LiteLLM's routing strategies over batch traffic: the numbers that they look at move when files are uploaded."""
 
 import functools
-import threading
+import socket
 import time
 
 import pytest
-from harness import azure_deployment, balanced_config, lines
+from harness import MASTER_KEY, azure_deployment, balanced_config, lines, multipart
 
 
 def within_a_minute(test):
@@ -70,15 +70,16 @@ def test_rpm_is_counted_by_all_workers(start, sim):
 
 def test_the_least_busy_one_is_next(start, sim):
     gateway = routed(start, sim, "least-busy")
-    sim.fault({"delay_ms": 1500}, method="POST", path="/openai/files*", times=1)
-    slow = threading.Thread(target=gateway.upload)
-    slow.start()
-    (busy,) = [a for a in ("eu", "us") if waits(sim, a)]
-    other = "us" if busy == "eu" else "eu"
-    for n in range(4):
-        gateway.uploaded(lines(count=n + 5))
-    assert sim.created("files", [other]) == 4
-    slow.join()
+    sim.fault({"hang": "answer", "ms": 600_000}, method="POST", path="/openai/files*", times=1)
+    body, form = multipart([("purpose", "batch"), ("file", None)], lines())
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:  # its leaving ends the upload
+        client.sendall(b"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n"
+                       b"Content-Length: %d\r\n\r\n%s" % (MASTER_KEY.encode(), form.encode(), len(body), body))
+        (busy,) = [a for a in ("eu", "us") if waits(sim, a)]
+        other = "us" if busy == "eu" else "eu"
+        for n in range(4):
+            gateway.uploaded(lines(count=n + 5))
+        assert sim.created("files", [other]) == 4
 
 
 def waits(sim, account):
