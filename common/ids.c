@@ -277,27 +277,53 @@ int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *nativ
     return strbuf_failed(out) ? ERR_NOMEM : 0;
 }
 
+/* The bytes of the tag at the end of an id, and where it begins; false when there is none. */
+static bool read_tag(const char *id, size_t len, unsigned char *bytes, size_t *before)
+{
+    if (len < TAG_MARK_CHARS + IDS_TAG_CHARS)
+        return false;
+    *before = len - TAG_MARK_CHARS - IDS_TAG_CHARS;
+    return memcmp(id + *before, TAG_MARK, TAG_MARK_CHARS) == 0 &&
+           base32_read(bytes, id + *before + TAG_MARK_CHARS);
+}
+
+static struct id_tag tag_of(const unsigned char *bytes)
+{
+    return (struct id_tag){.deployment = (uint32_t)get_be(bytes, DEPLOYMENT_BYTES),
+                           .owner = get_be(bytes + DEPLOYMENT_BYTES, OWNER_BYTES)};
+}
+
+bool ids_claim(const char *id, size_t len, struct id_tag *tag)
+{
+    unsigned char bytes[TAG_BYTES];
+    size_t before;
+
+    if (!is_acceptable(id, len) || !read_tag(id, len, bytes, &before))
+        return false;
+    *tag = tag_of(bytes);
+    return true;
+}
+
 int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, size_t len,
              size_t *native_len, bool *tagged, struct id_tag *tag)
 {
-    unsigned char bytes[TAG_BYTES];
-    size_t before = len - TAG_MARK_CHARS - IDS_TAG_CHARS;
+    unsigned char bytes[TAG_BYTES] = {0};
+    size_t before = len;
+    bool has_tag, proved;
 
     if (!is_acceptable(id, len))
         return ERR_INVALID;
-    if (len < TAG_MARK_CHARS + IDS_TAG_CHARS ||
-        memcmp(id + before, TAG_MARK, TAG_MARK_CHARS) != 0 ||
-        !base32_read(bytes, id + before + TAG_MARK_CHARS)) {
-        *native_len = len;
-        *tagged = false;
-        return 0;
-    }
-    if (!verifies(seals, kind, id, before, bytes))
+    has_tag = read_tag(id, len, bytes, &before);
+    if (!has_tag)
+        before = len;
+    proved = verifies(seals, kind, id, before, bytes); /* also where there is nothing to prove: the
+                                                          time is that of a tag */
+    if (has_tag && !proved)
         return ERR_FORGED;
     *native_len = before;
-    *tagged = true;
-    tag->deployment = (uint32_t)get_be(bytes, DEPLOYMENT_BYTES);
-    tag->owner = get_be(bytes + DEPLOYMENT_BYTES, OWNER_BYTES);
+    *tagged = has_tag;
+    if (has_tag)
+        *tag = tag_of(bytes);
     return 0;
 }
 

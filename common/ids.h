@@ -70,9 +70,14 @@ MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const ch
  *  @param tagged      on 0: whether a valid tag was there; `tag` is only set then
  *  @return 0; ERR_INVALID (empty, longer than IDS_MAX, a byte outside [A-Za-z0-9._=:@+~-], or ".",
  * ".."); ERR_FORGED (it has the form of a tag but does not verify with any seal for this kind).
- * Time does not depend on which byte differs. */
+ * Time depends on the length and the number of seals only: not on whether there is a tag, and not
+ * on which byte of it differs. */
 MUST_USE int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, size_t len,
                       size_t *native_len, bool *tagged, struct id_tag *tag);
+
+/** What an id's tag says of itself, proved or not: for explaining it to an operator, never for
+ * acting on it. @return false: it has none */
+bool ids_claim(const char *id, size_t len, struct id_tag *tag);
 
 #define IDS_SEAL_HEX 16 /* characters of a text's seal */
 

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/account_map.h"
+
 /* About a setting that the file may or may not have. */
 static void note(struct reporter *reporter, enum config_severity severity, const struct node *root,
                  const char *path, const char *text)
@@ -69,7 +71,8 @@ static void check_auth(const struct config *config, const struct node *root,
     if (config->balance_batches && config->num_seal_keys == 0)
         note(reporter, CONFIG_WARNING, root, "tranche_settings.seal_keys",
              "missing, and there is no master key to derive one from: ids of balanced files and "
-             "batches cannot outlive a restart");
+             "batches cannot outlive a restart, and no other node understands them; give all nodes "
+             "the same one");
 }
 
 static void check_providers(const struct config *config, struct reporter *reporter)
@@ -81,10 +84,31 @@ static void check_providers(const struct config *config, struct reporter *report
                "configuration file with a model_list");
 }
 
+/* Ids name an account by a fingerprint of its address. */
+static void check_accounts(const struct config *config, const struct node *root,
+                           struct reporter *reporter)
+{
+    const struct model_account *list = config->models.accounts;
+    struct strbuf text = STRBUF_INIT;
+    struct account_map map;
+    int rc = account_map_init(&map, &config->models, config->balance_batches);
+
+    if (rc == ERR_DUPLICATE) {
+        strbuf_addf(&text,
+                    "the fingerprints of %s and %s are equal by chance, so ids could not tell them "
+                    "apart; reach one of them by another of its host names",
+                    list[map.clash[0]].base, list[map.clash[1]].base);
+        note(reporter, CONFIG_ERROR, root, "model_list", strbuf_str(&text));
+    }
+    strbuf_deinit(&text);
+    account_map_deinit(&map);
+}
+
 void check_config(const struct config *config, const struct node *root, struct reporter *reporter)
 {
     check_providers(config, reporter);
     check_tls(config, root, reporter);
     check_spool(config, root, reporter);
     check_auth(config, root, reporter);
+    check_accounts(config, root, reporter);
 }

@@ -69,7 +69,10 @@ static void describe_server(const struct config *config, struct strbuf *out)
         strbuf_addf(out, "%zu\n", config->num_seal_keys);
     else
         strbuf_addf(out, "%s\n",
-                    secret_is_set(&config->master_key) ? "from the master key" : "none");
+                    secret_is_set(&config->master_key)
+                        ? "from the master key (a new master key needs the old one here, or ids "
+                          "end)"
+                        : "none: ids end with the process");
     add_text(out, "tls.cert_file", config->tls_cert_file == NULL ? "none" : config->tls_cert_file);
     if (config->tls_key_file != NULL)
         add_text(out, "tls.key_file", config->tls_key_file);

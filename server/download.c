@@ -10,10 +10,11 @@
 #include "balancer/retry.h"
 #include "common/log.h"
 #include "server/attempt.h"
+#include "server/locate.h"
 #include "server/range.h"
 #include "server/resolve.h"
 
-#define MAX_CONTENT_TRIES 3 /* at one deployment, unless the operator says otherwise */
+#define MAX_CONTENT_TRIES 3 /* unless the operator says otherwise */
 #define DOWNLOAD_BUFFER                                                                            \
     (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
 
@@ -21,11 +22,12 @@ struct download {
     h2o_generator_t generator; /* first: libh2o hands it back to us */
     struct relay *relay;       /* borrowed; NULL once the client is gone */
     struct worker *worker;
-    struct target target; /* owned */
-    uint32_t at;
+    struct target target;    /* owned */
+    uint32_t deployment;     /* where the file is; MODEL_NO_INDEX: not known yet */
     char *range;             /* owned; the client's Range, NULL: none */
     struct range part;       /* what of a whole answer the client gets; RANGE_NONE: all */
     uint64_t position;       /* of the next byte that the provider sends */
+    struct locate *locate;   /* owned; the place is being looked for */
     struct attempt *attempt; /* owned */
     struct strbuf filling, sending;
     bool started; /* the response head is out */
@@ -33,8 +35,7 @@ struct download {
     bool paused;  /* the provider waits for the client */
     bool ended;   /* no more bytes will come */
     bool broken;  /* ... because the transfer failed */
-    struct failure worst;
-    uint32_t tries; /* at this candidate */
+    uint32_t tries;
     struct loop_timer retry;
 };
 
@@ -44,6 +45,7 @@ static void download_free(struct download *dl)
 {
     if (dl->attempt != NULL)
         attempt_cancel(dl->attempt);
+    locate_cancel(dl->locate);
     loop_timer_stop(dl->worker->loop, &dl->retry);
     target_deinit(&dl->target);
     strbuf_deinit(&dl->filling);
@@ -63,7 +65,7 @@ static struct relay *detach(struct download *dl)
 
     dl->relay = NULL;
     relay->op = NULL;
-    relay->deployment = dl->target.deployments[dl->at];
+    relay->deployment = dl->deployment;
     return relay;
 }
 
@@ -150,7 +152,7 @@ static void start_response(struct download *dl, const struct upstream_head *head
     struct relay *relay = dl->relay;
     h2o_req_t *req = relay->req;
 
-    relay->deployment = dl->target.deployments[dl->at];
+    relay->deployment = dl->deployment;
     relay->answered = true;
     relay_common_headers(relay);
     copy_headers(dl, head);
@@ -238,24 +240,22 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     return !dl->paused;
 }
 
-static void next_candidate(struct download *dl, const struct failure *failure)
+static void fail_memory(struct download *dl)
 {
-    struct relay *relay;
-    struct failure worst;
+    struct relay *relay = detach(dl);
 
-    if (failure->status != 404 && dl->worst.status < 500)
-        dl->worst = *failure; /* a fault of an account says more than an account's "not so" */
-    if (dl->at + 1 < dl->target.num) {
-        dl->at++;
-        dl->tries = 0;
-        ask(dl);
-        return;
-    }
-    worst = dl->worst;
-    relay = detach(dl);
     download_free(dl);
-    if (worst.status != 0) {
-        relay_failure(relay, &worst);
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+static void fail(struct download *dl, const struct failure *failure)
+{
+    struct failure copy = *failure;
+    struct relay *relay = detach(dl);
+
+    download_free(dl);
+    if (copy.status != 404) {
+        relay_failure(relay, &copy);
     } else {
         relay->deployment = MODEL_NO_INDEX;
         resolve_not_found(relay, ID_FILE, relay->route.id);
@@ -297,7 +297,7 @@ static void without_stream(struct download *dl, const struct attempt_result *res
                      range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
     question.pinned = question.idempotent = true;
     question.tries = dl->tries;
-    attempt_limits(dl->worker, dl->target.deployments[dl->at], MAX_CONTENT_TRIES, &question);
+    attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);
     decision = retry_decide(&question, worker_random(dl->worker));
     if (decision.action == RETRY_SAME) {
         dl->retry.cb = on_retry_timer;
@@ -305,7 +305,7 @@ static void without_stream(struct download *dl, const struct attempt_result *res
         if (loop_timer_start(dl->worker->loop, &dl->retry, decision.delay_ms) == 0)
             return;
     }
-    next_candidate(dl, &result->failure);
+    fail(dl, &result->failure);
 }
 
 static void on_done(void *arg, const struct attempt_result *result)
@@ -325,7 +325,7 @@ static void on_done(void *arg, const struct attempt_result *result)
 
 static void ask(struct download *dl)
 {
-    struct attempt_spec spec = {.deployment = dl->target.deployments[dl->at],
+    struct attempt_spec spec = {.deployment = dl->deployment,
                                 .call = CALL_FILE_CONTENT,
                                 .id = dl->target.native,
                                 .range = dl->range,
@@ -336,13 +336,29 @@ static void ask(struct download *dl)
 
     dl->tries++;
     dl->attempt = attempt_start(dl->worker, &spec);
-    if (dl->attempt == NULL) {
-        struct relay *relay = detach(dl);
+    if (dl->attempt == NULL)
+        fail_memory(dl);
+}
 
-        download_free(dl);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-    }
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct download *dl = arg;
+
+    dl->locate = NULL;
+    dl->deployment = result->deployment;
+    if (result->found)
+        ask(dl);
+    else
+        fail(dl, &result->failure);
+}
+
+static void locate(struct download *dl)
+{
+    dl->deployment = MODEL_NO_INDEX;
+    dl->locate = locate_start(dl->worker, ID_FILE, dl->target.native, dl->target.deployments,
+                              dl->target.num, on_located, dl);
+    if (dl->locate == NULL)
+        fail_memory(dl);
 }
 
 /* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give
@@ -379,7 +395,11 @@ void download_start(struct relay *relay)
         free(dl);
         return;
     }
+    dl->deployment = dl->target.deployments[0];
     dl->range = range_of(relay);
     relay_attach(relay, dl, on_client_gone);
-    ask(dl);
+    if (dl->target.num > 1)
+        locate(dl);
+    else
+        ask(dl);
 }

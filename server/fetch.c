@@ -1,5 +1,5 @@
-/* See fetch.h. With a tag there is one place to ask. Without one (master key only) the candidates
- * are asked in turn, likely first; 404 only when all say 404. */
+/* See fetch.h. With a tag there is one place to ask. Without one (master key only) the place is
+ * looked for first, and a get is answered with what was found on the way. */
 #include "server/fetch.h"
 
 #include <stdlib.h>
@@ -9,24 +9,24 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/batch_view.h"
+#include "server/locate.h"
 #include "server/resolve.h"
 
-#define MAX_READ_TRIES 3 /* at one deployment, unless the operator says otherwise */
+#define MAX_READ_TRIES 3 /* unless the operator says otherwise */
 
 struct fetch {
     struct relay *relay; /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
     struct worker *worker;
     enum provider_call call;
     enum id_kind kind;
-    struct target target;    /* owned */
-    uint32_t at;             /* candidate being asked */
-    uint32_t tries;          /* at this candidate */
+    struct target target; /* owned */
+    uint32_t deployment;  /* where the object is; MODEL_NO_INDEX: not known yet */
+    uint32_t tries;
     bool maybe_done;         /* a try before this one was sent here and its outcome is unknown */
     bool alone;              /* the client is gone, but what it asked for is under way: counted in
                                 worker->operations */
+    struct locate *locate;   /* owned; the place is being looked for */
     struct attempt *attempt; /* owned */
-    struct failure
-        worst; /* the most telling failure of the candidates before; status 0: none but 404 */
     struct loop_timer retry;
 };
 
@@ -36,6 +36,7 @@ static void fetch_free(struct fetch *f)
 {
     if (f->attempt != NULL)
         attempt_cancel(f->attempt);
+    locate_cancel(f->locate);
     if (f->alone)
         f->worker->operations--;
     loop_timer_stop(f->worker->loop, &f->retry);
@@ -67,7 +68,7 @@ static struct relay *detach(struct fetch *f)
 
     f->relay = NULL;
     relay->op = NULL;
-    relay->deployment = f->target.deployments[f->at];
+    relay->deployment = f->deployment;
     return relay;
 }
 
@@ -80,6 +81,14 @@ static void fail(struct fetch *f, const struct failure *failure)
     relay_failure(relay, &copy);
 }
 
+static void fail_memory(struct fetch *f)
+{
+    struct relay *relay = detach(f);
+
+    fetch_free(f);
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
 static void not_found(struct fetch *f)
 {
     struct relay *relay = detach(f);
@@ -90,28 +99,56 @@ static void not_found(struct fetch *f)
     resolve_not_found(relay, kind, relay->route.id);
 }
 
+/* A deleted file's id, as the client is shown it everywhere else. */
+static struct json *deletion(struct fetch *f, struct json_doc *doc, struct json *object)
+{
+    struct strbuf id = STRBUF_INIT;
+    struct json *answer;
+
+    resolve_client_id(f->relay, f->deployment, ID_FILE,
+                      resolve_shows_tag(f->relay, &f->target, f->deployment), f->target.native,
+                      &id);
+    answer = normal_deletion(doc, object, strbuf_str(&id));
+    strbuf_deinit(&id);
+    return answer;
+}
+
+/* What was looked for without a tag is one account's, and so is what it names. */
+static void remember_files(const struct fetch *f, const struct json *batch)
+{
+    static const char *const fields[] = {"output_file_id", "error_file_id"};
+
+    for (size_t i = 0; f->target.num > 1 && i < sizeof(fields) / sizeof(fields[0]); i++) {
+        const char *id = json_get_str(batch, fields[i]);
+
+        if (id != NULL && id[0] != '\0')
+            locate_remember(f->worker, ID_FILE, id, f->deployment);
+    }
+}
+
 /* The answer in OpenAI's shape; NULL: it is none (reference statement 111). */
 static struct json *normalised(struct fetch *f, struct json_doc *doc,
                                const struct upstream_result *res)
 {
-    uint32_t deployment = f->target.deployments[f->at];
+    bool tagged = resolve_shows_tag(f->relay, &f->target, f->deployment);
     struct json_error error;
     struct json *object =
         res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
 
     if (f->call == CALL_FILE_DELETE && (res->head.status == 404 || res->body_len == 0))
-        return normal_deletion(doc, NULL, f->relay->route.id);
+        return deletion(f, doc, NULL);
     if (!json_is(object, JSON_OBJECT))
         return NULL;
     if (f->call == CALL_FILE_DELETE)
-        return normal_deletion(doc, object, f->relay->route.id);
+        return deletion(f, doc, object);
     if (json_get_str(object, "id") == NULL)
         return NULL;
     if (f->call == CALL_FILE_GET) {
         normal_file(doc, object, -1);
-        resolve_show_file(f->relay, deployment, f->target.tagged, doc, object);
+        resolve_show_file(f->relay, f->deployment, tagged, doc, object);
     } else {
-        batch_view(f->relay, deployment, f->target.tagged, doc, object, NULL);
+        remember_files(f, object);
+        batch_view(f->relay, f->deployment, tagged, doc, object, NULL);
     }
     return object;
 }
@@ -131,20 +168,12 @@ static void answer(struct fetch *f, const struct upstream_result *res)
     json_doc_free(doc);
 }
 
-static void next_candidate(struct fetch *f, const struct failure *failure)
+static void fail_or_not_found(struct fetch *f, const struct failure *failure)
 {
-    if (failure->status != 404)
-        f->worst = *failure;
-    if (f->at + 1 < f->target.num) {
-        f->at++;
-        f->tries = 0;
-        f->maybe_done = false;
-        ask(f);
-    } else if (f->worst.status != 0) {
-        fail(f, &f->worst);
-    } else {
+    if (failure->status == 404)
         not_found(f);
-    }
+    else
+        fail(f, failure);
 }
 
 static void on_retry_timer(struct loop_timer *timer)
@@ -180,7 +209,7 @@ static void on_asked(void *arg, const struct attempt_result *result)
     f->maybe_done |= is_outcome_unknown(&question);
     question.pinned = question.idempotent = true;
     question.tries = f->tries;
-    attempt_limits(f->worker, f->target.deployments[f->at], MAX_READ_TRIES, &question);
+    attempt_limits(f->worker, f->deployment, MAX_READ_TRIES, &question);
     decision = retry_decide(&question, worker_random(f->worker));
     if (decision.action == RETRY_SAME) {
         f->retry.cb = on_retry_timer;
@@ -188,12 +217,12 @@ static void on_asked(void *arg, const struct attempt_result *result)
         if (loop_timer_start(f->worker->loop, &f->retry, decision.delay_ms) == 0)
             return;
     }
-    next_candidate(f, &result->failure);
+    fail_or_not_found(f, &result->failure);
 }
 
 static void ask(struct fetch *f)
 {
-    struct attempt_spec spec = {.deployment = f->target.deployments[f->at],
+    struct attempt_spec spec = {.deployment = f->deployment,
                                 .call = f->call,
                                 .id = f->target.native,
                                 .on_done = on_asked,
@@ -201,13 +230,31 @@ static void ask(struct fetch *f)
 
     f->tries++;
     f->attempt = attempt_start(f->worker, &spec);
-    if (f->attempt == NULL) {
-        struct relay *relay = detach(f);
+    if (f->attempt == NULL)
+        fail_memory(f);
+}
 
-        fetch_free(f);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-    }
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct fetch *f = arg;
+
+    f->locate = NULL;
+    f->deployment = result->deployment;
+    if (!result->found)
+        fail_or_not_found(f, &result->failure);
+    else if (changes_something(f))
+        ask(f); /* this one account only */
+    else
+        answer(f, result->answer);
+}
+
+static void locate(struct fetch *f)
+{
+    f->deployment = MODEL_NO_INDEX;
+    f->locate = locate_start(f->worker, f->kind, f->target.native, f->target.deployments,
+                             f->target.num, on_located, f);
+    if (f->locate == NULL)
+        fail_memory(f);
 }
 
 static enum provider_call call_of(const struct relay *relay)
@@ -234,6 +281,10 @@ void fetch_start(struct relay *relay)
         free(f);
         return;
     }
+    f->deployment = f->target.deployments[0];
     relay_attach(relay, f, on_client_gone);
-    ask(f);
+    if (f->target.num > 1)
+        locate(f);
+    else
+        ask(f);
 }

@@ -12,10 +12,10 @@
 #include "common/log.h"
 #include "common/shm.h"
 #include "server/listener.h"
+#include "server/seals.h"
 #include "server/tls.h"
 #include "server/upgrade.h"
 
-#define SEAL_CONTEXT "tranche id seal"
 #define MIN_DEPLOYMENTS                                                                            \
     256 /* columns of a state region; a region that is full is followed by a larger one */
 #define MAX_RESERVATIONS                                                                           \
@@ -124,27 +124,19 @@ static int make_fallback_seal(struct secret *seal)
     return ret;
 }
 
-/* Seal keys of the file; else one made of the master key; else one that lives as long as the
- * master. */
+/* Where the file gives none, and there is no master key to make one of, one that lives as long as
+ * the master. */
 static int make_seals(struct generation *gen, struct generation_base *base)
 {
     const struct config *config = gen->config;
-    const struct secret *text = &config->master_key;
     int ret = 0;
 
     gen->seals = shm_new(sizeof(*gen->seals)); /* kept out of cores */
     if (gen->seals == NULL)
         return ERR_NOMEM;
-    for (size_t i = 0; i < config->num_seal_keys && ret == 0; i++)
-        ret = ids_seals_add(gen->seals, config->seal_keys[i].data, config->seal_keys[i].len,
-                            SEAL_CONTEXT);
-    if (config->num_seal_keys > 0)
-        return ret;
-    if (!secret_is_set(text)) {
-        text = &base->fallback_seal;
+    if (config->num_seal_keys == 0 && !secret_is_set(&config->master_key))
         ret = make_fallback_seal(&base->fallback_seal);
-    }
-    return ret == 0 ? ids_seals_add(gen->seals, text->data, text->len, SEAL_CONTEXT) : ret;
+    return ret == 0 ? seals_derive(config, &base->fallback_seal, gen->seals) : ret;
 }
 
 static int make_probes(struct generation *gen, const struct generation *previous)

@@ -1,6 +1,6 @@
-/* The command line: `tranche [serve]` and `tranche check`. LiteLLM's start flags work (dashes and
- * underscores are the same); those of its flags that mean nothing here are taken with a warning, so
- * that a start line may stay as it is. */
+/* The command line: `tranche [serve]`, `check`, `check-file`, `id`. LiteLLM's start flags work
+ * (dashes and underscores are the same); those of its flags that mean nothing here are taken with a
+ * warning, so that a start line may stay as it is. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "config/config.h"
 #include "server/check_file.h"
+#include "server/explain_id.h"
 #include "server/inherit.h"
 #include "server/master.h"
 
@@ -78,6 +79,8 @@ static const struct flag flags[] = {
 
 struct command_line {
     struct master_options options;
+    const char *id; /* of `tranche id`; NULL: not given (yet) */
+    bool wants_id;
     bool help, version;
 };
 
@@ -85,11 +88,16 @@ static const char usage[] =
     "usage: tranche [serve] [--config FILE] [--host HOST] [--port PORT] [--num_workers N]\n"
     "       tranche check [--config FILE]\n"
     "       tranche check-file [--provider openai|azure] FILE\n"
+    "       tranche id ID [--config FILE]\n"
     "\n"
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
     "  check-file                check a batch file as an upload would be; exit 1 when it is not "
     "valid\n"
+    "  id                        explain an id: what it names, where that is, who sealed it, or "
+    "why "
+    "it is\n"
+    "                            refused; exit 1 when it is\n"
     "\n"
     "  -c, --config FILE         LiteLLM config.yaml; without it the environment alone\n"
     "      --host HOST           address to listen on (0.0.0.0)\n"
@@ -284,6 +292,10 @@ static int parse(struct command_line *line, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         int ret;
 
+        if (line->wants_id && line->id == NULL && argv[i][0] != '-') {
+            line->id = argv[i];
+            continue;
+        }
         if (argv[i][0] != '-' || argv[i][1] == '\0') {
             fprintf(stderr, "tranche: unexpected argument \"%s\"\nTry \"tranche --help\".\n",
                     argv[i]);
@@ -319,6 +331,33 @@ static int check(const struct master_options *options)
     return ret != 0 || fflush(stdout) != 0;
 }
 
+/* 2: the configuration or the command line is wrong, so that nothing can be said of the id. */
+static int explain(const struct command_line *line)
+{
+    const struct master_options *options = &line->options;
+    struct config *config;
+    struct config_report report = {0};
+    struct strbuf text = STRBUF_INIT;
+    int ret;
+
+    if (line->id == NULL) {
+        fputs("tranche: id wants the id to explain\nTry \"tranche --help\".\n", stderr);
+        return EXIT_USAGE;
+    }
+    ret = config_load(options->config_path, &options->overrides, &config, &report);
+    if (config != NULL) {
+        ret = explain_id(config, line->id);
+    } else {
+        config_report_print(&report, &text);
+        fputs(strbuf_failed(&text) || text.len == 0 ? err_str(ret) : strbuf_str(&text), stderr);
+        ret = EXIT_USAGE;
+    }
+    strbuf_deinit(&text);
+    config_report_free(&report);
+    config_free(config);
+    return fflush(stdout) == 0 ? ret : EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     struct command_line line = {
@@ -328,10 +367,11 @@ int main(int argc, char **argv)
 
     if (strcmp(command, "check-file") == 0)
         return check_file_main(argc - skip, argv + skip);
-    if (strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
+    line.wants_id = strcmp(command, "id") == 0;
+    if (!line.wants_id && strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
         fprintf(stderr,
-                "tranche: unknown command \"%s\", wanted serve, check or check-file\nTry \"tranche "
-                "--help\".\n",
+                "tranche: unknown command \"%s\", wanted serve, check, check-file or id\nTry "
+                "\"tranche --help\".\n",
                 command);
         return EXIT_USAGE;
     }
@@ -342,5 +382,7 @@ int main(int argc, char **argv)
         fputs(line.help ? usage : "tranche " TRANCHE_VERSION "\n", stdout);
         return 0;
     }
+    if (line.wants_id)
+        return explain(&line);
     return strcmp(command, "check") == 0 ? check(&line.options) : master_run(&line.options);
 }

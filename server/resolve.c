@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/ids_litellm.h"
+
 static const char *const missing_key[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = "set OPENAI_API_KEY, or list it in model_list or files_settings",
     [PROVIDER_AZURE] =
@@ -190,53 +192,116 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
     return false;
 }
 
-static bool tagged_target(struct relay *relay, const struct id_tag *tag, struct target *target)
+/* Open what a client sent: the native id and, when a tag says so, the account. Whatever cannot be
+ * this caller's is false, and all of it takes the same way. */
+static bool open_id(const struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                    struct target *target, uint32_t *account)
 {
-    uint32_t account = worker_find_account(relay->worker, tag->deployment);
+    const struct worker *w = relay->worker;
+    struct id_tag tag = {0};
+    size_t native_len;
 
-    if (tag->owner != relay->owner || account == MODEL_NO_INDEX)
+    if (ids_open(w->inherit->seals, kind, id, len, &native_len, &target->tagged, &tag) != 0 ||
+        native_len >= sizeof(target->native))
         return false;
-    target->deployments[0] = relay->worker->account_first[account];
-    target->num = 1;
-    target->tagged = true;
-    return true;
+    memcpy(target->native, id, native_len);
+    target->native[native_len] = '\0';
+    *account = worker_find_account(w, tag.deployment);
+    return target->tagged ? tag.owner == relay->owner && *account != MODEL_NO_INDEX
+                          : relay->owner == 0;
+}
+
+/* Whether a native id is one of LiteLLM's making; it then becomes what is in it. False: a 404. */
+static bool open_litellm_id(struct relay *relay, enum id_kind kind, struct target *target,
+                            uint32_t *account, struct litellm_id *name)
+{
+    int rc = target->tagged ? ERR_INVALID
+                            : ids_litellm_read(kind, target->native, strlen(target->native), name);
+
+    if (rc == ERR_INVALID)
+        return true;
+    target->litellm = true;
+    return rc == 0 && open_id(relay, kind, name->native, strlen(name->native), target, account);
+}
+
+/* Add the accounts of a group. */
+static void add_named_group(const struct worker *w, const char *name, size_t len, uint32_t *out,
+                            uint32_t *num)
+{
+    uint32_t group = table_find_group(w->table, name, len), members = 0;
+    const uint32_t *list;
+
+    if (group == MODEL_NO_INDEX)
+        return;
+    list = table_group_members(w->table, group, &members);
+    for (uint32_t i = 0; i < members; i++)
+        add_account(w, list[i], out, num);
+}
+
+/* The accounts that LiteLLM's id names: of the deployment with that model_info.id, else of the
+ * groups. None: it names nothing that is configured here. */
+static uint32_t named_accounts(const struct worker *w, const struct litellm_id *name, uint32_t *out)
+{
+    uint32_t num = 0;
+
+    for (uint32_t i = 0; i < table_num_deployments(w->table) && name->model[0] != '\0'; i++)
+        if (strcmp(table_str(w->table, table_deployment(w->table, i)->id), name->model) == 0)
+            add_account(w, i, out, &num);
+    if (num == 0 && name->model[0] != '\0')
+        add_named_group(w, name->model, strlen(name->model), out, &num);
+    if (num > 0)
+        return num;
+    for (const char *at = name->targets; *at != '\0'; at += strspn(at, ", ")) {
+        size_t len = strcspn(at, ",");
+
+        add_named_group(w, at, len, out, &num);
+        at += len;
+    }
+    return num;
+}
+
+/* Where an object without a tag may be. */
+static bool find_untagged(struct relay *relay, const struct litellm_id *name, struct target *target,
+                          struct failure *why)
+{
+    if (target->litellm &&
+        (target->num = named_accounts(relay->worker, name, target->deployments)) > 0)
+        return true;
+    if (name->provider[0] != '\0')
+        route_hint_provider(&relay->hints, name->provider, strlen(name->provider));
+    if (!provider_is_usable(relay, why))
+        return false;
+    target->num = all_accounts(relay, target->deployments);
+    if (target->num == 0)
+        nowhere(why);
+    return target->num > 0;
 }
 
 bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
                 struct target *target)
 {
-    struct id_tag tag = {0};
+    struct litellm_id name = {0};
     struct failure why;
-    size_t native_len;
+    uint32_t account;
 
     memset(target, 0, sizeof(*target));
-    if (ids_open(relay->worker->inherit->seals, kind, id, len, &native_len, &target->tagged,
-                 &tag) != 0 ||
-        native_len >= sizeof(target->native) || (!target->tagged && relay->owner != 0)) {
+    if (!open_id(relay, kind, id, len, target, &account) ||
+        !open_litellm_id(relay, kind, target, &account, &name)) {
         resolve_not_found(relay, kind, id);
         return false;
     }
-    memcpy(target->native, id, native_len);
     target->deployments = new_list(relay);
     if (target->deployments == NULL) {
         out_of_memory(&why);
-        relay_failure(relay, &why);
-        return false;
-    }
-    if (target->tagged) {
-        if (tagged_target(relay, &tag, target))
-            return true;
-        resolve_not_found(relay, kind, id);
-    } else {
-        if (provider_is_usable(relay, &why)) {
-            target->num = all_accounts(relay, target->deployments);
-            if (target->num > 0)
-                return true;
-            nowhere(&why);
-        }
-        relay_failure(relay, &why);
+    } else if (target->tagged) {
+        target->deployments[0] = relay->worker->account_first[account];
+        target->num = 1;
+        return true;
+    } else if (find_untagged(relay, &name, target, &why)) {
+        return true;
     }
     target_deinit(target);
+    relay_failure(relay, &why);
     return false;
 }
 
@@ -419,6 +484,11 @@ bool resolve_mints(const struct relay *relay, uint32_t deployment)
     return relay->owner != 0 ||
            relay->worker
                ->account_balanced[table_deployment(relay->worker->table, deployment)->account];
+}
+
+bool resolve_shows_tag(const struct relay *relay, const struct target *target, uint32_t deployment)
+{
+    return target->tagged || (target->litellm && resolve_mints(relay, deployment));
 }
 
 void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,

@@ -13,7 +13,8 @@
 struct target {
     uint32_t *deployments; /* owned; candidates, likely first; one when a tag or a hint pins it */
     uint32_t num;
-    bool tagged; /* the client's id had a tag: the answer's ids get one too */
+    bool tagged;  /* the client's id had a tag: the answer's ids get one too */
+    bool litellm; /* the client's id was one of LiteLLM's: the answer shows ours, not an echo */
     char native[IDS_MAX + 1];
 };
 
@@ -56,6 +57,11 @@ void places_deinit(struct places *places);
 
 /** Whether new objects on this deployment's account get tagged ids. */
 bool resolve_mints(const struct relay *relay, uint32_t deployment);
+
+/** Whether the answer to a call about this object, found at `deployment`, has tagged ids. A client
+ * that asked for a native id gets native ids; one that asked with LiteLLM's gets what new objects
+ * there get, so that it sees one id from then on. */
+bool resolve_shows_tag(const struct relay *relay, const struct target *target, uint32_t deployment);
 
 /** Append the client's form of a native id. */
 void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,

@@ -44,12 +44,10 @@ double worker_random(struct worker *w)
 
 uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint)
 {
-    uint32_t deployment;
+    uint32_t account = account_map_find(&w->account_map, fingerprint), deployment;
 
-    for (size_t i = 0; i < w->config->models.num_accounts; i++)
-        if (w->account_fingerprint[i] == fingerprint)
-            return (uint32_t)i;
-    /* An id from before model_list was rearranged may name another row of its account. */
+    if (account != MODEL_NO_INDEX)
+        return account;
     deployment = table_find_fingerprint(w->table, fingerprint);
     return deployment == MODEL_NO_INDEX ? MODEL_NO_INDEX
                                         : table_deployment(w->table, deployment)->account;
@@ -241,94 +239,16 @@ static int open_signals(struct worker *w, struct signals *s)
     return loop_watch(w->loop, s->fd, on_signal, s);
 }
 
-struct address { /* where an account's objects are */
-    uint32_t fingerprint, account;
-};
-
-static int compare_addresses(const void *a, const void *b)
-{
-    const struct address *x = a, *y = b;
-
-    if (x->fingerprint != y->fingerprint)
-        return x->fingerprint < y->fingerprint ? -1 : 1;
-    return x->account < y->account ? -1 : x->account > y->account;
-}
-
-/* Accounts [0..num) of one address. At Azure they are one resource with several keys: one set of
- * objects. At OpenAI each key may be another project, so the address does not say whose an object
- * is: their tags carry the fingerprint of a row, which config made unique. */
-static void index_shared_address(struct worker *w, const struct address *shared, size_t num)
-{
-    const struct model_list *models = &w->config->models;
-
-    for (size_t i = 0; num > 1 && i < num; i++) {
-        uint32_t account = shared[i].account;
-
-        if (models->accounts[account].provider == PROVIDER_AZURE)
-            w->account_twin[account] = shared[0].account;
-        else if (w->account_first[account] != MODEL_NO_INDEX)
-            w->account_fingerprint[account] =
-                table_deployment(w->table, w->account_first[account])->fingerprint;
-    }
-}
-
-static int index_addresses(struct worker *w)
-{
-    const struct model_list *models = &w->config->models;
-    struct address *all = calloc(models->num_accounts + 1, sizeof(*all));
-
-    if (all == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < models->num_accounts; i++) {
-        const struct model_account *a = &models->accounts[i];
-
-        w->account_fingerprint[i] =
-            ids_deployment_fingerprint(provider_name(a->provider), a->base, "");
-        w->account_twin[i] = (uint32_t)i;
-        all[i] = (struct address){w->account_fingerprint[i], (uint32_t)i};
-    }
-    qsort(all, models->num_accounts, sizeof(*all), compare_addresses);
-    for (size_t at = 0, next; at < models->num_accounts; at = next) {
-        for (next = at + 1;
-             next < models->num_accounts && all[next].fingerprint == all[at].fingerprint; next++)
-            ;
-        index_shared_address(w, all + at, next - at);
-    }
-    free(all);
-    return 0;
-}
-
-/* What the table knows per deployment, per account. */
 static int index_accounts(struct worker *w)
 {
-    size_t num = w->config->models.num_accounts;
-    int rc;
+    struct account_map *map = &w->account_map;
+    int rc = account_map_init(map, &w->config->models, w->config->balance_batches);
 
-    w->account_first = calloc(num + 1, sizeof(*w->account_first));
-    w->account_fingerprint = calloc(num + 1, sizeof(*w->account_fingerprint));
-    w->account_twin = calloc(num + 1, sizeof(*w->account_twin));
-    w->account_balanced = calloc(num + 1, sizeof(*w->account_balanced));
-    if (w->account_first == NULL || w->account_fingerprint == NULL || w->account_twin == NULL ||
-        w->account_balanced == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < num; i++)
-        w->account_first[i] = MODEL_NO_INDEX;
-    for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
-        uint32_t account = table_deployment(w->table, i)->account;
-
-        if (w->account_first[account] == MODEL_NO_INDEX)
-            w->account_first[account] = i;
-    }
-    if ((rc = index_addresses(w)) != 0)
-        return rc;
-    for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
-        const struct table_deployment *d = table_deployment(w->table, i);
-
-        if (!w->config->balance_batches || d->group == MODEL_NO_INDEX)
-            continue;
-        w->account_balanced[d->account] = w->account_balanced[w->account_twin[d->account]] = true;
-    }
-    return 0;
+    w->account_first = map->first;
+    w->account_fingerprint = map->fingerprint;
+    w->account_twin = map->twin;
+    w->account_balanced = map->balanced;
+    return rc;
 }
 
 /* The configured names as indexes of this table. What names no group was refused when the

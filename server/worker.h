@@ -8,6 +8,7 @@
 
 #include "balancer/fallback.h"
 #include "balancer/pick.h"
+#include "common/account_map.h"
 #include "common/loop.h"
 #include "common/upstream/client.h"
 #include "server/front.h"
@@ -24,12 +25,10 @@ struct worker {
     const struct pick_policy *policy; /* NULL: not configured, each group has its default */
     h2o_globalconf_t globalconf;
     h2o_context_t ctx;
-    uint32_t *account_first;       /* per account: its first deployment, which stands for it */
-    uint32_t *account_fingerprint; /* per account: what its tagged ids carry */
-    uint32_t *account_twin; /* per account: the first one of the same Azure resource (two keys, one
-                               set of objects), else itself */
+    struct account_map account_map;
+    const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
+    const bool *account_balanced;
     struct fallback_rule *fallbacks; /* owned [config->num_fallbacks]; groups as indexes */
-    bool *account_balanced; /* per account: the balancer places work on it, so its ids are tagged */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

@@ -1,7 +1,7 @@
 """POST /v1/batches/placement: where a batch would go and why; nothing is made."""
 
 import pytest
-from harness import GROUP, azure_deployment, balanced_config, envelope, lines
+from harness import GROUP, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config
 
 
 @pytest.fixture
@@ -76,3 +76,24 @@ def test_files_uploaded_in_a_row_are_spread_before_their_batches_are_made(start,
         gateway.created(file["id"])
     assert sim.created("files") == 4  # nothing had to be copied
     assert {sim.created("batches", [a]) for a in ("eu", "us")} == {2}
+
+
+def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, make_sim):
+    sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
+                                                                 "enqueued_token_limit": 123_456}])]))
+    rows = [azure_deployment(sim, "eu", api_version="2025-04-01-preview")]
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    data = lines(count=10, content="hello")
+    first = gateway.uploaded(data)
+    counted = first["bytes"] // 4  # as this provider counts
+    before = place(gateway, input_file_id=first["id"]).json()
+    assert before["tokens"] < counted / 2 and before["candidates"][0]["limit_tokens"] is None
+    for n in range(14):
+        gateway.created(first["id"], metadata={"n": str(n)})
+    after = place(gateway, input_file_id=first["id"]).json()
+    assert after["candidates"][0]["limit_tokens"] == 123_456
+    assert 0.9 * counted < after["tokens"] < 1.1 * counted
+    # What others have enqueued there counts too.
+    enqueued = sim.ledger("eu")["enqueued_tokens"]
+    total = enqueued if isinstance(enqueued, int) else sum(enqueued.values())
+    assert 0.9 * total < after["candidates"][0]["enqueued_tokens"] <= 1.1 * total

@@ -206,6 +206,54 @@ static void the_same_deployment_twice_is_refused(void **state)
                  ":5: error: model_list[1]: the same deployment as model_list[0]");
 }
 
+/* Found by trying names; 32 bits are met by chance among some 77,000. */
+static void deployments_with_one_fingerprint_by_chance_are_refused(void **state)
+{
+    struct loaded *l = *state;
+
+    expect_error(l, "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW("d329263", ""),
+                 ":5: error: model_list: the fingerprints of deployments ");
+    load(l, "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW("d329264", ""));
+    assert_int_equal(l->rc, 0);
+}
+
+static void accounts_with_one_fingerprint_by_chance_are_refused(void **state)
+{
+    struct loaded *l = *state;
+
+    expect_error(
+        l,
+        "model_list:\n"
+        "- {model_name: g, litellm_params: {model: azure/d, api_key: a,\n"
+        "   api_base: 'https://r242477.openai.azure.com'}}\n"
+        "- {model_name: g, litellm_params: {model: azure/d, api_key: b,\n"
+        "   api_base: 'https://r374442.openai.azure.com'}}\n",
+        "model_list: the fingerprints of https://r242477.openai.azure.com and "
+        "https://r374442.openai.azure.com are equal by chance, so ids could not tell them apart");
+}
+
+static void without_any_key_to_seal_ids_the_operator_is_told_what_that_means(void **state)
+{
+    static const char balanced[] =
+        "model_list:\n" AZURE_ROW("d", "") "litellm_settings:\n"
+                                           "  enable_loadbalancing_on_batch_endpoints: true\n";
+    static const char warning[] = "warning: tranche_settings.seal_keys: missing, and there is no "
+                                  "master key to derive one from";
+    struct loaded *l = *state;
+    char text[1024];
+
+    load(l, balanced);
+    assert_not_told(l, warning); /* there is a master key */
+    unsetenv("LITELLM_MASTER_KEY");
+    load(l, balanced);
+    assert_int_equal(l->rc, 0);
+    assert_told(l, warning);
+    assert_told(l, "cannot outlive a restart, and no other node understands them");
+    snprintf(text, sizeof(text), "%stranche_settings: {seal_keys: [0123456789abcdef]}\n", balanced);
+    load(l, text);
+    assert_not_told(l, warning);
+}
+
 static void two_keys_of_one_resource_live_side_by_side_with_ids(void **state)
 {
     struct loaded *l = *state;
@@ -348,6 +396,9 @@ int main(void)
         TEST(missing_credentials_name_the_variable),
         TEST(azure_rows_fall_back_on_litellms_variables),
         TEST(the_same_deployment_twice_is_refused),
+        TEST(deployments_with_one_fingerprint_by_chance_are_refused),
+        TEST(accounts_with_one_fingerprint_by_chance_are_refused),
+        TEST(without_any_key_to_seal_ids_the_operator_is_told_what_that_means),
         TEST(two_keys_of_one_resource_live_side_by_side_with_ids),
         TEST(one_deployment_may_stand_in_two_groups),
         TEST(rotating_a_key_keeps_fingerprints_and_ids),

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <dlfcn.h>
+#include <openssl/evp.h>
 
 #include <cmocka.h>
 
@@ -25,6 +27,19 @@ static int setup(void **state)
     (void)state;
     ids_seals_clear(&seals);
     return ids_seals_add(&seals, "sk-master", 9, "tranche ids");
+}
+
+/* In front of the library's: how many hashes were made is what opening an id costs. */
+static unsigned hashes;
+
+int EVP_DigestFinal_ex(EVP_MD_CTX *ctx, unsigned char *md, unsigned int *size)
+{
+    static int (*real)(EVP_MD_CTX *, unsigned char *, unsigned int *);
+
+    if (real == NULL)
+        *(void **)&real = dlsym(RTLD_NEXT, "EVP_DigestFinal_ex");
+    hashes++;
+    return real(ctx, md, size);
 }
 
 /* The tagged form; the caller frees it. */
@@ -237,6 +252,47 @@ static void every_seal_opens_and_the_first_one_mints(void **state)
     free(new);
 }
 
+static void an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place), *batch = mint(ID_BATCH, BATCH, &place);
+    char *forged = strdup(id), *cut = strdup(id), *odd = strdup(id);
+    const char *const ids[] = {id, forged, cut, odd, batch, FILE_ID, "a", "file-unknown"};
+
+    (void)state;
+    forged[strlen(forged) - 1] ^= 1;
+    cut[strlen(cut) - 1] = '\0';
+    odd[strlen(odd) - 3] = '9'; /* no base32: no tag at all */
+    assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        hashes = 0;
+        open_id(ID_FILE, ids[i]);
+        assert_int_equal(hashes, 4); /* two for each HMAC, one HMAC for each seal */
+    }
+    free(id);
+    free(batch);
+    free(forged);
+    free(cut);
+    free(odd);
+}
+
+static void what_a_tag_says_of_itself_can_be_told_without_proof(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    struct id_tag tag = {0};
+
+    (void)state;
+    id[0] = 'x'; /* no longer proved */
+    assert_int_equal(open_id(ID_FILE, id), ERR_FORGED);
+    assert_true(ids_claim(id, strlen(id), &tag));
+    assert_int_equal(tag.deployment, place.deployment);
+    assert_true(tag.owner == place.owner);
+    assert_false(ids_claim(id, strlen(id) - 1, &tag));
+    assert_false(ids_claim(FILE_ID, strlen(FILE_ID), &tag));
+    id[0] = '/';
+    assert_false(ids_claim(id, strlen(id), &tag));
+    free(id);
+}
+
 static void nothing_opens_or_is_minted_without_a_seal(void **state)
 {
     char *id = mint(ID_FILE, FILE_ID, &place);
@@ -447,6 +503,9 @@ int main(void)
         cmocka_unit_test_setup(a_cut_id_never_opens_as_tagged, setup),
         cmocka_unit_test_setup(a_tag_taken_from_another_id_is_refused, setup),
         cmocka_unit_test_setup(every_seal_opens_and_the_first_one_mints, setup),
+        cmocka_unit_test_setup(an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native,
+                               setup),
+        cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
         cmocka_unit_test_setup(at_most_eight_seals_fit_and_none_comes_from_nothing, setup),
         cmocka_unit_test_setup(keys_are_derived_as_rfc_5869_says, setup),

@@ -242,7 +242,7 @@ static void *run_acceptor(void *arg)
 
     while ((fd = accept(s->listen_fd, NULL, NULL)) != -1) {
         struct peer *peer = malloc(sizeof(*peer));
-        int nth = s->connections;
+        int nth = s->connections++; /* before it can answer: tests count it then */
 
         if (nth == MAX_PEERS || peer == NULL)
             abort();
@@ -250,7 +250,6 @@ static void *run_acceptor(void *arg)
         s->fds[nth] = fd;
         if (pthread_create(&s->threads[nth], NULL, run_peer, peer) != 0)
             abort();
-        s->connections++;
     }
     return NULL;
 }

@@ -1,0 +1,110 @@
+"""Ids without a tag, from the master key: the account is looked for, and nothing is changed on the way."""
+
+import pytest
+from harness import azure_account, balanced_config, envelope, sim_config
+from sealed_ids import native_of
+
+ACCOUNTS = ("eu", "us", "sw")
+
+
+def holder(sim, kind, native):
+    return next(a for a in ACCOUNTS if native in [o["id"] for o in sim.ledger(a)[kind]])
+
+
+def marks(sim):
+    return {a: len(sim.requests(a)) for a in ACCOUNTS}
+
+
+def asked_since(sim, before):
+    return [(a, r["method"]) for a in ACCOUNTS for r in sim.requests(a)[before[a]:]]
+
+
+@pytest.fixture
+def placed(gateway, sim):
+    """A native file id and where it is."""
+    native = native_of(gateway.uploaded()["id"])
+    return gateway, native, holder(sim, "files", native)
+
+
+def test_what_was_found_once_is_asked_for_at_one_place_by_all_workers(placed, sim):
+    gateway, native, account = placed
+    assert gateway.get(f"/v1/files/{native}").json()["id"] == native
+    for _ in range(8):  # two workers share the connections
+        before = marks(sim)
+        assert gateway.get(f"/v1/files/{native}").status == 200
+        assert asked_since(sim, before) == [(account, "GET")]
+    before = marks(sim)
+    assert gateway.get(f"/v1/files/{native}/content").status == 200
+    assert {a for a, _ in asked_since(sim, before)} == {account}
+
+
+def test_the_files_of_a_batch_that_was_found_need_no_search(gateway, sim):
+    tagged = gateway.created(gateway.uploaded()["id"])["id"]
+    gateway.wait_batch(sim, tagged)
+    native = native_of(tagged)
+    batch = gateway.get(f"/v1/batches/{native}").json()
+    assert batch["id"] == native and batch["output_file_id"].startswith("file-")
+    before = marks(sim)
+    assert gateway.get(f"/v1/files/{batch['output_file_id']}/content").status == 200
+    assert {a for a, _ in asked_since(sim, before)} == {holder(sim, "batches", native)}
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_delete_goes_to_the_one_account_that_has_the_file(placed, sim, known):
+    gateway, native, account = placed
+    if known:
+        assert gateway.get(f"/v1/files/{native}").status == 200
+    before = marks(sim)
+    deleted = gateway.delete(f"/v1/files/{native}").json()
+    assert (deleted["id"], deleted["deleted"]) == (native, True)
+    asked = asked_since(sim, before)
+    assert [a for a in asked if a[1] != "GET"] == [(account, "DELETE")]
+    if known:
+        assert asked == [(account, "GET"), (account, "DELETE")]
+    before = marks(sim)
+    envelope(gateway.delete(f"/v1/files/{native}"), 404)
+    assert sorted(asked_since(sim, before)) == [(a, "GET") for a in sorted(ACCOUNTS)]
+
+
+def test_a_cancel_goes_to_the_one_account_that_has_the_batch(gateway, sim):
+    native = native_of(gateway.created(gateway.uploaded()["id"])["id"])
+    before = marks(sim)
+    answer = gateway.post(f"/v1/batches/{native}/cancel")
+    assert answer.status == 200 and answer.json()["status"] in ("cancelling", "cancelled"), answer
+    assert [a for a in asked_since(sim, before) if a[1] == "POST"] == [(holder(sim, "batches", native), "POST")]
+
+
+def test_an_account_that_hangs_delays_nobody_who_looks_for_what_another_has(placed, sim):
+    gateway, native, account = placed
+    for other in ACCOUNTS:
+        if other != account:
+            sim.fault({"hang": "answer", "ms": 600_000}, account=other, method="GET", path=f"*/files/{native}")
+    assert gateway.get(f"/v1/files/{native}").json()["id"] == native
+
+
+@pytest.mark.parametrize("target", ["/v1/files/{}", "/v1/files/{}/content"])
+def test_it_is_404_only_when_all_say_so(gateway, sim, target):
+    before = marks(sim)
+    envelope(gateway.get(target.format("file-nobody")), 404)
+    assert sorted({a for a, _ in asked_since(sim, before)}) == sorted(ACCOUNTS)
+    sim.fault({"status": 401}, account="us", path="*/files/file-nobody", times=100)
+    envelope(gateway.get(target.format("file-nobody")), 502, code="upstream_auth")
+    sim.fault({"status": 500}, account="sw", path="*/files/file-nobody", times=100)
+    answer = gateway.get(target.format("file-nobody"))
+    envelope(answer, 500)
+    assert answer.headers["x-litellm-model-api-base"] == sim.base("sw")
+
+
+def test_a_search_that_cannot_be_finished_changes_nothing(placed, sim):
+    gateway, native, account = placed
+    sim.fault({"status": 500}, account=account, method="GET", path=f"*/files/{native}", times=100)
+    envelope(gateway.delete(f"/v1/files/{native}"), 500)
+    assert not [r for a in ACCOUNTS for r in sim.requests(a) if r["method"] == "DELETE"]
+
+
+def test_more_accounts_than_are_asked_at_one_time_are_all_asked(make_sim, start):
+    names = [f"r{n}" for n in range(9)]
+    own = make_sim(sim_config([azure_account(n) for n in names]))
+    gateway = start(balanced_config(own, accounts=names), sim=own)
+    envelope(gateway.get("/v1/files/file-nobody"), 404)
+    assert [n for n in names for r in own.requests(n) if "file-nobody" in r["target"]] == names
