@@ -21,9 +21,8 @@
 #define OWNER_MASK  0xfffu
 #define SEQ_SHIFT   16
 
-#define MAX_ENTRIES  (1u << 20)
-#define KEY_PLACES   (2 * IDEM_WAYS)
-#define BEGIN_ROUNDS 4 /* beaten so often, somebody else is at it */
+#define MAX_ENTRIES (1u << 20)
+#define KEY_PLACES  (2 * IDEM_WAYS)
 
 /* --- words --- */
 
@@ -118,6 +117,7 @@ static bool see(const struct idem *idem, uint32_t place, const struct idem_key *
 
 static void write_words(_Atomic uint64_t *words, const void *bytes, size_t len)
 {
+    IDEM_STEP();
     for (size_t i = 0; i * 8 < len; i++) {
         uint64_t word = 0;
 
@@ -128,6 +128,7 @@ static void write_words(_Atomic uint64_t *words, const void *bytes, size_t len)
 
 static void read_words(const _Atomic uint64_t *words, void *bytes, size_t len)
 {
+    IDEM_STEP();
     for (size_t i = 0; i * 8 < len; i++) {
         uint64_t word = peek(&words[i]);
 
@@ -355,8 +356,7 @@ static bool make_way(struct idem *idem, uint32_t place, uint32_t own, const stru
 
         if (!beaten && !is_over(sight.word, sight.until_ms, now_ms))
             return false;
-        if (swap(&head_at(idem, place)->word, &sight.word,
-                 word_in(sight.word, IDEM_STATE_FREE, 0)))
+        if (swap(&head_at(idem, place)->word, &sight.word, word_in(sight.word, IDEM_STATE_FREE, 0)))
             return true;
     }
     return true;
@@ -392,7 +392,7 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
     memset(claim, 0, sizeof(*claim));
     if (!is_key(key))
         return IDEM_FULL;
-    for (int round = 0; round < BEGIN_ROUNDS; round++) {
+    for (int round = 0; round < IDEM_ROUNDS; round++) {
         enum idem_found found;
         uint32_t place;
         uint64_t word;
@@ -422,8 +422,7 @@ static void drop_done(struct idem *idem, const struct idem_key *key)
         struct sight sight;
 
         if (see(idem, place, key, &sight) && state_of(sight.word) == IDEM_STATE_DONE)
-            swap(&head_at(idem, place)->word, &sight.word,
-                 word_in(sight.word, IDEM_STATE_FREE, 0));
+            swap(&head_at(idem, place)->word, &sight.word, word_in(sight.word, IDEM_STATE_FREE, 0));
     }
 }
 
@@ -526,8 +525,7 @@ void idem_forget(struct idem *idem, struct idem_claim *claim)
 
 void idem_lose(struct idem *idem, struct idem_claim *claim)
 {
-    end(idem, claim,
-        state_of(claim->word) == IDEM_STATE_SENT ? IDEM_STATE_LOST : IDEM_STATE_FREE);
+    end(idem, claim, state_of(claim->word) == IDEM_STATE_SENT ? IDEM_STATE_LOST : IDEM_STATE_FREE);
 }
 
 /* --- the master's --- */

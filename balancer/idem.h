@@ -33,11 +33,12 @@
 
 #include "common/err.h"
 
-#define IDEM_KEY_MAX    255 /* bytes of an Idempotency-Key */
-#define IDEM_KEEP_MS    (24u * 3600 * 1000)
-#define IDEM_REPEAT_MS  (10u * 60 * 1000) /* how long an SDK's retry is known as one */
-#define IDEM_ANSWER_MAX 3840 /* bytes of an answer that are kept; a longer one is kept by its id   \
-                              */
+#define IDEM_KEY_MAX   255 /* bytes of an Idempotency-Key */
+#define IDEM_KEEP_MS   (24u * 3600 * 1000)
+#define IDEM_REPEAT_MS (10u * 60 * 1000) /* how long an SDK's retry is known as one */
+#define IDEM_ANSWER_MAX                                                                            \
+    3840 /* bytes of an answer that are kept; a longer one is kept by its id                       \
+          */
 #define IDEM_ID_MAX     127
 #define IDEM_NONCE_MAX  32
 #define IDEM_MAX_OWNERS 4094 /* owners are 0..4093 */

@@ -19,6 +19,9 @@
 #ifndef IDEM_WAYS
 #define IDEM_WAYS 16u
 #endif
+#ifndef IDEM_ROUNDS
+#define IDEM_ROUNDS 4 /* of idem_begin(): beaten so often, somebody else is at it */
+#endif
 
 /* A place's word: bits 0..3 state, 4..15 owner, 16..63 number of its claims so far. */
 enum idem_state {

@@ -25,6 +25,7 @@
 #include "server/discard.h"
 #include "server/facts.h"
 #include "server/ledger.h"
+#include "server/locate.h"
 #include "server/move.h"
 #include "server/repeat.h"
 #include "server/resolve.h"
@@ -55,13 +56,12 @@ struct order {
     char file[IDS_MAX + 1];       /* native id of the input file there */
     struct quota_claim claim;     /* its reservation; empty: none */
     char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */
-    struct attempt *attempt;      /* owned, as the next three; one of them at most is under way */
+    struct locate *locate;        /* owned, as the next three; one of them at most is under way */
     struct facts_look *look;
     struct create *create;
     struct move *move;
 };
 
-static void locate(struct order *o);
 static void place(struct order *o);
 static void place_elsewhere(struct order *o);
 
@@ -81,8 +81,7 @@ static bool is_copy(const struct order *o)
 /* The end of an order of which nothing is under way: what it held goes back. */
 static void order_free(struct order *o)
 {
-    if (o->attempt != NULL)
-        attempt_cancel(o->attempt);
+    locate_cancel(o->locate);
     if (o->look != NULL)
         facts_look_cancel(o->look);
     if (o->create != NULL)
@@ -565,37 +564,31 @@ static void find_facts(struct order *o)
 
 /* --- finding the account of an untagged file --- */
 
-static void on_located(void *arg, const struct attempt_result *result)
+static void on_located(void *arg, const struct locate_result *result)
 {
     struct order *o = arg;
+    struct relay *relay;
 
-    o->attempt = NULL;
-    if (result->ok) {
+    o->locate = NULL;
+    if (result->found) {
+        while (o->target.deployments[o->at] != result->deployment)
+            o->at++;
         find_facts(o);
-        return;
+    } else if (result->failure.status == 404) {
+        relay = detach(o);
+        relay->deployment = MODEL_NO_INDEX;
+        resolve_not_found(relay, ID_FILE, o->file_id);
+        order_free(o);
+    } else {
+        fail(o, &result->failure);
     }
-    if (o->worst.status == 0 ||
-        o->worst.status ==
-            404) /* 404 only when all say 404: else the file may be where nobody could look */
-        o->worst = result->failure;
-    if (o->at + 1 < o->target.num) {
-        o->at++;
-        locate(o);
-        return;
-    }
-    fail(o, &o->worst);
 }
 
 static void locate(struct order *o)
 {
-    struct attempt_spec spec = {.deployment = o->target.deployments[o->at],
-                                .call = CALL_FILE_GET,
-                                .id = o->target.native,
-                                .on_done = on_located,
-                                .arg = o};
-
-    o->attempt = attempt_start(o->worker, &spec);
-    if (o->attempt == NULL)
+    o->locate = locate_start(o->worker, ID_FILE, o->target.native, o->target.deployments,
+                             o->target.num, on_located, o);
+    if (o->locate == NULL)
         fail_memory(o);
 }
 

@@ -8,19 +8,20 @@
 
 #include "server/choose.h"
 #include "server/facts.h"
+#include "server/locate.h"
 #include "server/resolve.h"
 
 struct placement {
     struct relay *relay;
-    struct target target; /* owned; of the input file */
-    uint32_t at;          /* ... candidate in use */
-    struct facts_look *look;
+    struct target target;    /* owned; of the input file */
+    uint32_t at;             /* ... candidate in use */
+    struct locate *locate;   /* owned */
+    struct facts_look *look; /* owned */
 };
-
-static void ask(struct placement *p);
 
 static void placement_free(struct placement *p)
 {
+    locate_cancel(p->locate);
     if (p->look != NULL)
         facts_look_cancel(p->look);
     target_deinit(&p->target);
@@ -194,24 +195,27 @@ static void answer_file(struct placement *p, const struct facts *facts)
         answer(relay, &plan);
 }
 
+/* @return the relay, to be answered now; the operation is gone */
+static struct relay *detach(struct placement *p)
+{
+    struct relay *relay = p->relay;
+
+    relay->op = NULL;
+    placement_free(p);
+    return relay;
+}
+
 static void on_looked(void *arg, const struct facts *facts)
 {
     struct placement *p = arg;
-    struct relay *relay = p->relay;
 
     p->look = NULL;
-    if (facts != NULL) {
+    if (facts != NULL)
         answer_file(p, facts);
-        return;
-    }
-    if (++p->at < p->target.num) {
-        ask(p);
-        return;
-    }
-    relay->op = NULL;
-    placement_free(p);
-    relay_problem(relay, 404, "invalid_request_error", "file_not_placed", "input_file_id",
-                  "There is no such file, or its lines name no deployment that is balanced here.");
+    else
+        relay_problem(
+            detach(p), 404, "invalid_request_error", "file_not_placed", "input_file_id",
+            "There is no such file, or its lines name no deployment that is balanced here.");
 }
 
 static void ask(struct placement *p)
@@ -225,13 +229,33 @@ static void ask(struct placement *p)
         return;
     }
     p->look = facts_look_start(w, home, p->target.native, on_looked, p);
-    if (p->look == NULL) {
-        struct relay *relay = p->relay;
+    if (p->look == NULL)
+        out_of_memory(detach(p));
+}
 
-        relay->op = NULL;
-        placement_free(p);
-        out_of_memory(relay);
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct placement *p = arg;
+
+    p->locate = NULL;
+    if (!result->found && result->failure.status != 404) {
+        relay_failure(detach(p), &result->failure);
+        return;
     }
+    while (result->found && p->target.deployments[p->at] != result->deployment)
+        p->at++;
+    if (result->found)
+        ask(p);
+    else
+        on_looked(p, NULL);
+}
+
+static void locate(struct placement *p)
+{
+    p->locate = locate_start(p->relay->worker, ID_FILE, p->target.native, p->target.deployments,
+                             p->target.num, on_located, p);
+    if (p->locate == NULL)
+        out_of_memory(detach(p));
 }
 
 static void start_file(struct relay *relay, const char *id, size_t len)
@@ -248,7 +272,10 @@ static void start_file(struct relay *relay, const char *id, size_t len)
         return;
     }
     relay_attach(relay, p, on_client_gone);
-    ask(p);
+    if (p->target.num > 1)
+        locate(p);
+    else
+        ask(p);
 }
 
 /* --- of a number --- */

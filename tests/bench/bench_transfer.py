@@ -341,12 +341,18 @@ def bench_checker(bench):
     return done.stdout.rstrip().splitlines()
 
 
+def bench_tables(bench):
+    argv = [bench.binary("tests", "bench", "bench_balancer"), "7" if bench.args.quick else "25"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.rstrip().splitlines()
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="up to 200 MB, fewer rounds, under 2 minutes")
     parser.add_argument("--sizes", help="megabytes, by comma")
     parser.add_argument("--json", help="all numbers go to this file, too")
-    parser.add_argument("--only", default="", help="some of start, small, checker, upload, plain, download, polls, by comma")
+    parser.add_argument("--only", default="", help="some of start, small, checker, tables, upload, plain, download, polls, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
     parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
@@ -363,8 +369,8 @@ def arguments():
     return args
 
 
-SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("polls", bench_polls),
-            ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
+SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("tables", bench_tables),
+            ("polls", bench_polls), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
             ("download", bench_downloads))
 
 

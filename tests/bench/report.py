@@ -48,6 +48,12 @@ def print_checker(lines):
         print("  " + line)
 
 
+def print_tables(lines):
+    print("\nthe balancer's tables, one core")
+    for line in lines:
+        print("  " + line)
+
+
 def print_polls(result):
     rows = [["server", "alone p50", "p99", "beside p50", "p99", "max", "polls"]]
     for name, r in result["servers"].items():
@@ -71,7 +77,8 @@ def transfer_printer(title):
 
 
 PRINTERS = {
-    "start": print_start, "small": print_small, "checker": print_checker, "polls": print_polls,
+    "start": print_start, "small": print_small, "checker": print_checker, "tables": print_tables,
+    "polls": print_polls,
     "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: 1.3)"),
     "plain": transfer_printer("upload for another purpose: nothing to check"),
     "download": transfer_printer("download (aim: 1.1)"),

@@ -56,6 +56,14 @@ def test_bad_questions_are_told(small_and_large, body, param):
     envelope(place(small_and_large, **body), 400, param=param)
 
 
+def test_a_raw_id_of_the_masters_is_found_first(small_and_large, sim):
+    file = small_and_large.uploaded(lines(count=2, content="x" * 40))
+    native = file["id"].rsplit("-t", 1)[0]
+    got = place(small_and_large, input_file_id=native).json()
+    assert [c["holds_file"] for c in got["candidates"]].count(True) == 1
+    assert small_and_large.created(native)["input_file_id"] == file["id"]
+
+
 def test_a_file_that_is_not_there_is_a_404(small_and_large):
     envelope(place(small_and_large, input_file_id="file-nope"), 404)
 

@@ -369,8 +369,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(bodies_of_every_length_come_back_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(an_id_and_a_nonce_of_full_length_come_back_whole, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(
-            the_same_key_with_another_request_is_a_mismatch_at_any_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_key_with_another_request_is_a_mismatch_at_any_time,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_forgotten_is_as_if_it_had_never_been, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(an_answer_is_kept_for_its_time_and_no_longer, setup,
@@ -385,8 +385,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(
             a_full_table_gives_up_the_answer_whose_time_ends_first_and_nothing_else, setup,
             teardown),
-        cmocka_unit_test_setup_teardown(
-            a_table_is_nearly_full_before_anything_goes_before_its_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_table_is_nearly_full_before_anything_goes_before_its_time,
+                                        setup, teardown),
         cmocka_unit_test(keys_differ_by_kind_owner_and_text),
         cmocka_unit_test_setup_teardown(a_key_that_could_not_be_made_finds_and_keeps_nothing, setup,
                                         teardown),

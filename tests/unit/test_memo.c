@@ -132,8 +132,8 @@ static void a_freed_place_is_taken_before_anything_is_given_up(void **state)
 }
 
 /* A writer is killed after any number of its words, over an empty place and over another entry. */
-static void what_a_killed_writer_left_is_no_entry_and_its_place_is_the_next_to_be_taken(
-    void **state)
+static void
+what_a_killed_writer_left_is_no_entry_and_its_place_is_the_next_to_be_taken(void **state)
 {
     struct entry *e = bucket_of(m, 64);
     uint64_t n;
@@ -214,8 +214,7 @@ static void a_table_as_large_as_the_ids_that_are_put_holds_most_of_them(void **s
     assert_int_equal(memo_new(4096, &m), 0);
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 0; i < 4096; i++) {
-            uint64_t key =
-                memo_key(1, 7, id, (uint64_t)snprintf(id, sizeof(id), "file-%08u", i));
+            uint64_t key = memo_key(1, 7, id, (uint64_t)snprintf(id, sizeof(id), "file-%08u", i));
 
             if (round == 0)
                 put_n(key, i, NOW);
@@ -315,8 +314,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             a_key_that_two_wrote_at_once_is_there_once_after_the_next_put, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_differ_by_kind_place_and_every_byte, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            a_table_as_large_as_the_ids_that_are_put_holds_most_of_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_table_as_large_as_the_ids_that_are_put_holds_most_of_them,
+                                        setup, teardown),
         cmocka_unit_test(sizes_that_make_no_sense_are_refused),
         cmocka_unit_test_setup_teardown(writers_and_readers_at_full_speed_see_whole_values_only,
                                         setup, teardown),

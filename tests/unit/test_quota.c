@@ -1,6 +1,5 @@
 /* quota: what fits where, what a reservation goes through, what a death leaves behind. The ledger
- * is compiled into this file with its atomic steps as points at which a scheduler decides who goes
- * on, so that it runs in every order that several processes could run it in. Processes are
+ * is compiled into this file with its atomic steps as interleave.h wants them. Processes are
  * coroutines there, threads where they are to collide, and processes where one is killed. */
 #include <setjmp.h>
 #include <signal.h>
@@ -14,18 +13,14 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#endif
 
 #include <cmocka.h>
 
 #include "common/model.h"
+#include "tests/unit/interleave.h"
 
-static void step(void);
-#define QUOTA_STEP() step()
+#define QUOTA_STEP() interleave_step()
 #include "balancer/quota.c"
 #include "balancer/quota_learn.c"
 
@@ -139,70 +134,6 @@ static unsigned num_in(enum quota_state state)
     return n;
 }
 
-/* --- the scheduler --- */
-
-#define PROCESSES  3
-#define MAX_STEPS  256
-#define STACK_SIZE (256 * 1024)
-
-struct process {
-    void (*body)(struct process *self);
-    ucontext_t context;
-    char *stack;
-    bool done;
-    int kill_after; /* steps; -1: never */
-    int steps;
-    int result;
-    bool flag;
-};
-
-static _Thread_local struct process *self_process; /* NULL: everything runs straight on */
-static struct process processes[PROCESSES];
-static ucontext_t scheduler;
-static char snapshot[16384];
-
-static void step(void)
-{
-    if (self_process != NULL)
-        swapcontext(&self_process->context, &scheduler);
-}
-
-static void run_process(void)
-{
-    self_process->body(self_process);
-    self_process->done = true;
-    swapcontext(&self_process->context, &scheduler);
-}
-
-static void go_on(struct process *p)
-{
-    if (p->kill_after >= 0 && p->steps >= p->kill_after) {
-        p->done = true;
-        return;
-    }
-    p->steps++;
-    self_process = p;
-    swapcontext(&scheduler, &p->context);
-    self_process = NULL;
-}
-
-static void begin(struct process *p)
-{
-    if (p->stack == NULL)
-        p->stack = malloc(STACK_SIZE);
-    assert_non_null(p->stack);
-#ifdef __SANITIZE_ADDRESS__
-    __asan_unpoison_memory_region(p->stack, STACK_SIZE); /* of one who died there */
-#endif
-    getcontext(&p->context);
-    p->context.uc_stack.ss_sp = p->stack;
-    p->context.uc_stack.ss_size = STACK_SIZE;
-    p->context.uc_link = NULL;
-    makecontext(&p->context, run_process, 0);
-    p->done = p->flag = false;
-    p->result = p->steps = 0;
-}
-
 /* The limit is never passed, and what is in the table is always in E. */
 static void check_always(void)
 {
@@ -214,69 +145,11 @@ static void check_always(void)
     }
 }
 
-/* Of those alive the one that ran last comes first; the others cost one of the `bound` preemptions.
- */
-static int run_schedule(int num, int bound, int *choices, int *alive)
+static int setup_orders(void **state)
 {
-    int steps = 0, last = -1, preemptions = 0;
-
-    for (int i = 0; i < num; i++)
-        begin(&processes[i]);
-    for (;; steps++) {
-        int order[PROCESSES], n = 0;
-        bool running = last >= 0 && !processes[last].done;
-
-        if (running)
-            order[n++] = last;
-        for (int i = 0; i < num && !(running && preemptions >= bound); i++) {
-            if (i != last && !processes[i].done)
-                order[n++] = i;
-        }
-        alive[steps] = n;
-        if (n == 0)
-            return steps;
-        assert_true(steps + 1 < MAX_STEPS);
-        preemptions += running && choices[steps] != 0;
-        last = order[choices[steps]];
-        go_on(&processes[last]);
-        check_always();
-    }
-}
-
-/* Run `num` processes on the ledger as it is now in every order with at most `bound` preemptions.
- * Returns how many orders there were. */
-static int in_every_order(int num, int bound, void (*check)(int num))
-{
-    int choices[MAX_STEPS] = {0}, alive[MAX_STEPS], runs = 0;
-
-#ifdef __SANITIZE_THREAD__
-    skip(); /* it does not follow coroutines */
-#endif
-    assert_true(q->size <= sizeof(snapshot));
-    memcpy(snapshot, (void *)q, q->size);
-    for (;;) {
-        int steps = run_schedule(num, bound, choices, alive);
-
-        check(num);
-        memcpy((void *)q, snapshot, q->size);
-        runs++;
-        while (steps > 0 && choices[steps - 1] + 1 >= alive[steps - 1])
-            choices[--steps] = 0;
-        if (steps == 0)
-            return runs;
-        choices[steps - 1]++;
-    }
-}
-
-static void crew(int nth, void (*body)(struct process *), int kill_after)
-{
-    processes[nth].body = body;
-    processes[nth].kill_after = kill_after;
-}
-
-static uint32_t owner_of_process(const struct process *p)
-{
-    return 10 + (uint32_t)(p - processes);
+    (void)setup(state);
+    world = (struct world){.region = q, .size = q->size, .always = check_always};
+    return 0;
 }
 
 /* The master comes by: whoever died is undone, and everything adds up. */
@@ -1243,15 +1116,6 @@ static void do_repair(struct process *self)
     self->flag = quota_repair(q, &repaired);
 }
 
-static int num_flags(int num)
-{
-    int n = 0;
-
-    for (int i = 0; i < num; i++)
-        n += processes[i].flag;
-    return n;
-}
-
 static int num_ok(int num)
 {
     int n = 0;
@@ -1726,26 +1590,28 @@ int main(int argc, char **argv)
                                         teardown),
         cmocka_unit_test_setup_teardown(random_lives_of_many_jobs_add_up, setup, teardown),
         cmocka_unit_test_setup_teardown(of_those_that_do_not_fit_together_exactly_one_gets_in,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(lives_that_cross_leave_nothing_behind, setup, teardown),
-        cmocka_unit_test_setup_teardown(of_many_that_see_an_end_exactly_one_ends_it, setup,
+                                        setup_orders, teardown),
+        cmocka_unit_test_setup_teardown(lives_that_cross_leave_nothing_behind, setup_orders,
                                         teardown),
-        cmocka_unit_test_setup_teardown(of_many_watchers_one_asks, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            a_batch_seen_in_a_list_while_its_create_is_answered_counts_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(repairing_while_others_reserve_and_release_is_exact, setup,
+        cmocka_unit_test_setup_teardown(of_many_that_see_an_end_exactly_one_ends_it, setup_orders,
                                         teardown),
+        cmocka_unit_test_setup_teardown(of_many_watchers_one_asks, setup_orders, teardown),
         cmocka_unit_test_setup_teardown(
-            a_worker_that_dies_at_any_step_of_a_life_leaves_nothing_that_is_not_put_right, setup,
+            a_batch_seen_in_a_list_while_its_create_is_answered_counts_once, setup_orders,
+            teardown),
+        cmocka_unit_test_setup_teardown(repairing_while_others_reserve_and_release_is_exact,
+                                        setup_orders, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_worker_that_dies_at_any_step_of_a_life_leaves_nothing_that_is_not_put_right,
+            setup_orders, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_create_whose_worker_dies_at_any_step_is_adopted_or_was_never_counted, setup_orders,
             teardown),
         cmocka_unit_test_setup_teardown(
-            a_create_whose_worker_dies_at_any_step_is_adopted_or_was_never_counted, setup,
-            teardown),
-        cmocka_unit_test_setup_teardown(
-            a_death_while_releasing_neither_loses_tokens_nor_gives_them_back_twice, setup,
+            a_death_while_releasing_neither_loses_tokens_nor_gives_them_back_twice, setup_orders,
             teardown),
         cmocka_unit_test_setup_teardown(a_death_while_adopting_an_orphan_leaves_it_to_the_next,
-                                        setup, teardown),
+                                        setup_orders, teardown),
         cmocka_unit_test_setup_teardown(
             killed_processes_leave_a_ledger_that_adds_up_within_a_repair, setup, teardown),
         cmocka_unit_test_setup_teardown(workers_and_the_master_at_full_speed_lose_no_token, setup,

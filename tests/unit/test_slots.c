@@ -105,8 +105,8 @@ static void a_file_that_is_deleted_makes_room_at_once(void **state)
     assert_true(slots_open(s, 0, SLOTS_LASTING, 500, NOW));
 }
 
-static void a_known_deployment_keeps_its_numbers_over_reloads_and_another_one_starts_unknown(
-    void **state)
+static void
+a_known_deployment_keeps_its_numbers_over_reloads_and_another_one_starts_unknown(void **state)
 {
     (void)state;
     slots_set(s, 0, SLOTS_EXPIRING, 3);
