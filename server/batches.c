@@ -312,6 +312,7 @@ static void on_refused(struct order *o, const struct create_result *result)
     struct quota *quota = o->worker->inherit->quota;
     uint32_t column = o->worker->inherit->columns[o->deployment];
 
+    repeat_refused(&o->repeat);
     cancel_reservation(o);
     if (o->have_facts && failure_is_token_limit(&result->failure)) {
         quota_learn_limit(quota, column, ledger_limit_in(result->failure.message));

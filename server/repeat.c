@@ -331,6 +331,12 @@ bool repeat_sent(struct repeat *r, uint32_t deployment)
     return r->claim.place == 0 || idem_sent(r->worker->inherit->idem, &r->claim, deployment);
 }
 
+void repeat_refused(struct repeat *r)
+{
+    if (r->claim.place != 0)
+        idem_refused(r->worker->inherit->idem, &r->claim);
+}
+
 void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, const char *body,
                      size_t len)
 {

@@ -69,6 +69,10 @@ void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
 
+/** All that was sent was refused, and another place is tried: should we die before repeat_sent() is
+ * called again, nothing has happened. */
+void repeat_refused(struct repeat *repeat);
+
 /** It was answered with 200. @param id  the client's form of the object's id */
 void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, const char *body,
                      size_t len);
