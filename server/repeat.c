@@ -10,8 +10,8 @@
 
 #define KEY_HEADER    "idempotency-key"
 #define RETRY_HEADER  "x-stainless-retry-count"
-#define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
-#define MAX_PLACES    8   /* accounts that are searched */
+#define LOOK_MS       50 /* between two looks at a request that is under way in another worker */
+#define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
 #define CLOCK_SLACK_S 300 /* the provider's clock against ours */
 
 static void look(struct repeat *r);
@@ -97,7 +97,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
         r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
     } else if (r->lost) {
         fail_unknown(r);
-    } else if (result->complete) {
+    } else if (result->complete && !r->too_many) {
         r->ops->on_new(r->arg);
     } else {
         fail(r, 503, "server_error", "repeat_unknown", false,
@@ -133,6 +133,8 @@ static void add_place(struct repeat *r, uint32_t deployment)
             return;
     if (r->num_places < MAX_PLACES)
         r->places[r->num_places++] = w->account_first[account];
+    else
+        r->too_many = true;
 }
 
 /* Where the batch may be: where its file is, and, should it have been moved, on the others that the
@@ -141,9 +143,9 @@ static void list_places(struct repeat *r, const uint32_t *homes, uint32_t num_ho
 {
     const struct worker *w = r->worker;
 
-    for (uint32_t i = 0; i < num_homes; i++)
+    for (uint32_t i = 0; i < num_homes && !r->too_many; i++)
         add_place(r, homes[i]);
-    for (size_t i = 0; i < w->config->models.num_accounts; i++)
+    for (size_t i = 0; i < w->config->models.num_accounts && !r->too_many; i++)
         if (w->account_balanced[i] && w->account_first[i] != MODEL_NO_INDEX)
             add_place(r, w->account_first[i]);
 }

@@ -40,6 +40,7 @@ struct repeat {
     uint64_t give_up_ms;     /* waiting for the first one */
     uint32_t *places;        /* owned; whose accounts are searched */
     uint32_t num_places;
+    bool too_many;            /* there are more */
     struct reconcile *search; /* owned */
     struct loop_timer timer;
     const struct repeat_ops *ops;
