@@ -331,6 +331,11 @@ static uint64_t num_buckets(uint32_t places)
     return n;
 }
 
+void quota_ask_every(struct quota *quota, uint32_t ask_ms)
+{
+    put(&quota->shared.ask_ms, ask_ms);
+}
+
 int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out)
 {
     uint64_t columns = round_up(sizeof(struct quota)), scratch, index, places, size;
@@ -355,6 +360,7 @@ int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **ou
     quota->scratch = scratch;
     quota->index = index;
     quota->places = places;
+    quota_ask_every(quota, QUOTA_ASK_MS);
     *out = quota;
     return 0;
 }
@@ -373,6 +379,7 @@ static void empty_column(struct quota *quota, uint32_t column)
         if (is_ownerless(word) && column_of(place_at(quota, i)) == column)
             end(quota, OWNER_MASTER, i, word, QUOTA_DROPPED, 0);
     }
+    put(&quota_column_of(quota, column)->rebuilt, 0);
     quota_forget_learned(quota_column_of(quota, column));
 }
 
@@ -614,13 +621,13 @@ static void view_of(const struct reservation *r, uint64_t word, uint64_t now_ms,
 
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view)
 {
-    uint64_t high = num_places(quota);
+    uint64_t high = num_places(quota), ask_ms = peek(&quota->shared.ask_ms);
 
     for (uint64_t i = *cursor; i < high; i++) {
         struct reservation *r = place_at(quota, i);
         uint64_t word = look(&r->word), asked_ms = peek(&r->asked_ms);
 
-        if (!is_ownerless(word) || now_ms < asked_ms + QUOTA_ASK_MS)
+        if (!is_ownerless(word) || now_ms < asked_ms + ask_ms)
             continue;
         view_of(r, word, now_ms, view);
         if (look(&r->word) != word || !swap(&r->asked_ms, &asked_ms, now_ms))
@@ -630,6 +637,16 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
     }
     *cursor = 0;
     return false;
+}
+
+void quota_note_rebuilt(struct quota *quota, uint32_t column)
+{
+    put(&quota_column_of(quota, column)->rebuilt, 1);
+}
+
+bool quota_is_rebuilt(const struct quota *quota, uint32_t column)
+{
+    return peek(&quota_column_of(quota, column)->rebuilt) != 0;
 }
 
 uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)

@@ -145,10 +145,19 @@ struct quota_view {
     uint64_t begun_ms, lease_ms;
 };
 
-/** The next reservation that nobody has asked about for QUOTA_ASK_MS, marked as asked: of several
+/** How long quota_watch() leaves a reservation alone; QUOTA_ASK_MS until somebody says otherwise.
+ */
+void quota_ask_every(struct quota *quota, uint32_t ask_ms);
+
+/** The next reservation that nobody has asked about for that long, marked as asked: of several
  * callers one gets it. `cursor` starts at 0. @return false: that was the last one, and the cursor
  * is at 0 again */
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view);
+
+/** The deployment's unfinished batches were all adopted: nobody has to do that again as long as the
+ * column is this deployment's. */
+void quota_note_rebuilt(struct quota *quota, uint32_t column);
+bool quota_is_rebuilt(const struct quota *quota, uint32_t column);
 
 /** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it). @return how many */
 uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms);

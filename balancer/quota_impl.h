@@ -23,7 +23,7 @@
 #include "balancer/quota.h"
 
 #define QUOTA_MAGIC  0x54515141u /* "TQQA" */
-#define QUOTA_LAYOUT 1u
+#define QUOTA_LAYOUT 2u
 #define CACHE_LINE   64
 #define RATIOS       256u
 #define BUCKET       8u
@@ -64,7 +64,8 @@ struct quota_column {
     _Atomic uint64_t ask_first;
     _Atomic uint64_t pledged; /* any process's: tokens (40 bits) and the time of that (24 bits of
                                  4,096 ms) */
-    uint64_t reserved[3];
+    _Atomic uint64_t rebuilt; /* the prober's; 1: its unfinished batches were adopted */
+    uint64_t reserved[2];
     struct {
         _Atomic uint64_t
             enqueued; /* E: tokens (44 bits) and version (20), which each change raises */
@@ -96,7 +97,8 @@ struct quota {
         _Atomic uint64_t high;       /* places ever used: nobody looks beyond */
         _Atomic uint64_t hint;       /* where a free one may be */
         _Atomic uint64_t overflowed; /* keys that found their buckets full */
-        uint64_t reserved[5];
+        _Atomic uint64_t ask_ms;     /* between two questions about one reservation */
+        uint64_t reserved[4];
     } shared;
     struct quota_ratio ratios[RATIOS];
 };

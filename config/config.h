@@ -46,6 +46,8 @@ struct config_timeouts {
     uint32_t low_speed_ms;  /* no byte moved in a file transfer for so long; default 60,000 */
     uint32_t list_ms;       /* per account of a merged list; default 3,000 */
     uint32_t shutdown_grace_ms; /* drain after SIGTERM; default 30,000 */
+    uint32_t watch_ms;       /* between two questions about one unfinished batch; default 60,000 */
+    uint32_t count_files_ms; /* between two counts of an account's files; default 600,000 */
 };
 
 /* LiteLLM's classes of failures: `allowed_fails_policy` and `retry_policy` have a number for each.

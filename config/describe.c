@@ -188,6 +188,8 @@ static void describe_timeouts(const struct config_timeouts *timeouts, struct str
     add_ms(out, "timeouts.low_speed_ms", timeouts->low_speed_ms);
     add_ms(out, "timeouts.list_ms", timeouts->list_ms);
     add_ms(out, "timeouts.shutdown_grace_ms", timeouts->shutdown_grace_ms);
+    add_ms(out, "timeouts.watch_ms", timeouts->watch_ms);
+    add_ms(out, "timeouts.count_files_ms", timeouts->count_files_ms);
 }
 
 static void describe_deployment(const struct config *config, const struct model_deployment *d,

@@ -147,6 +147,8 @@ static const cyaml_schema_field_t timeouts_fields[] = {TEXT(struct raw_timeouts,
                                                        TEXT(struct raw_timeouts, low_speed_ms),
                                                        TEXT(struct raw_timeouts, list_ms),
                                                        TEXT(struct raw_timeouts, shutdown_grace_ms),
+                                                       TEXT(struct raw_timeouts, watch_ms),
+                                                       TEXT(struct raw_timeouts, count_files_ms),
                                                        CYAML_FIELD_END};
 
 static const cyaml_schema_field_t quota_fields[] = {

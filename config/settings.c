@@ -202,6 +202,8 @@ static const struct setting settings[] = {
     TIMEOUT(low_speed_ms, 1, DAY_MS),
     TIMEOUT(list_ms, 1, DAY_MS),
     TIMEOUT(shutdown_grace_ms, 0, DAY_MS),
+    TIMEOUT(watch_ms, 100, 60 * 60 * 1000),
+    TIMEOUT(count_files_ms, 100, DAY_MS),
 };
 
 #define NUM_SETTINGS (sizeof(settings) / sizeof(settings[0]))
@@ -260,6 +262,8 @@ int settings_defaults(struct config *config)
         .low_speed_ms = 60000,
         .list_ms = 3000,
         .shutdown_grace_ms = 30000,
+        .watch_ms = 60000,
+        .count_files_ms = 600000,
     };
     config->host = strdup(DEFAULT_HOST);
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);

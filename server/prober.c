@@ -3,6 +3,9 @@
  * finds stands in the probe words of all deployments of the account; workers and /health only read.
  * It never touches a breaker: those learn from real work.
  *
+ * In the same process, in rooms of their own, the upkeep of what workers share: watch.c follows
+ * batches that nobody polls, rebuild.c fills an empty ledger, census.c counts files.
+ *
  * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
  * by a random part of the period. An account that never answers holds one of the eight places for
  * as long as its call may take, no longer. */
@@ -25,7 +28,11 @@
 #include "common/upstream/normal.h"
 #include "common/upstream/provider.h"
 #include "server/attempt.h"
+#include "server/census.h"
+#include "server/errand.h"
 #include "server/loop_h2o.h"
+#include "server/rebuild.h"
+#include "server/watch.h"
 
 #define PERIOD_MS      60000 /* between two calls to one account, +-10 % */
 #define MAX_IN_FLIGHT  8
@@ -56,6 +63,7 @@ struct prober {
     size_t num_accounts;
     struct account_probe *due, **due_end; /* queue */
     unsigned in_flight;
+    struct errands errands; /* beside the probes */
     struct loop_timer beat;
     int signal_fd;
     bool stopping;
@@ -316,6 +324,18 @@ static int open_upstream(struct prober *p)
     return upstream_new(p->loop, &options, &p->upstream);
 }
 
+static int begin_upkeep(struct prober *p)
+{
+    int ret;
+
+    p->errands = (struct errands){
+        .inherit = p->inherit, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
+    if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0 ||
+        (ret = census_start(&p->errands)) != 0)
+        return ret;
+    return watch_start(&p->errands);
+}
+
 static int set_up(struct prober *p, h2o_evloop_t *evloop)
 {
     int ret;
@@ -330,7 +350,7 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
     loop_h2o_turn(p->loop);
     on_beat(&p->beat);
     begin_first_round(p);
-    return 0;
+    return begin_upkeep(p);
 }
 
 int prober_run(const struct inherit *inherit, uint32_t slot)

@@ -200,6 +200,11 @@ def is_probe(request):
     return request["method"] == "GET" and path.endswith("/batches") and "limit=1" in query.split("&")
 
 
+def is_upkeep(request):
+    """One of the prober's calls for its ledgers: it rebuilds them, follows batches and counts files."""
+    return "(upkeep)" in request["headers"].get("user-agent", "")
+
+
 class Sim(Process):
     """tranche-sim: the providers that the gateway talks to, and the ledger of what they were really asked to do."""
 
@@ -237,11 +242,11 @@ class Sim(Process):
         return sum(a["creates"][what] for name, a in ledger.items()
                    if (accounts is None or name in accounts) and "creates" in a)
 
-    def requests(self, account=None, probes=False):
-        """What the providers were asked, in order; without the gateway's own health probes unless asked for."""
+    def requests(self, account=None, probes=False, upkeep=False):
+        """What the providers were asked, in order; without the gateway's own health probes and upkeep unless asked for."""
         names = [account] if account else [n for n in self.ports if n != "entra"]
         seen = [r for n in names for r in self.control("GET", f"/control/requests?account={n}").json()]
-        return [r for r in seen if probes or not is_probe(r)]
+        return [r for r in seen if (upkeep or not is_upkeep(r)) and (probes or not is_probe(r))]
 
     def wait(self, account, method, path, count=1, phase="answered", timeout=PATIENCE):
         query = urlencode({"account": account, "method": method, "path": path, "count": count, "phase": phase,
@@ -413,7 +418,7 @@ class Gateway(Process):
             assert code == 0, f"exit code {code}:\n{log}"
             assert not DEATH.search(log), f"a child died:\n{log}"
         if sim is not None and sim.popen.poll() is None:
-            check_upstream_requests(sim.requests(probes=True))
+            check_upstream_requests(sim.requests(probes=True, upkeep=True))
 
 
 COMMON_HEADERS = {"host", "user-agent", "accept", "accept-encoding", "content-type", "content-length", "connection", "expect",

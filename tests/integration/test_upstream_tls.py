@@ -92,7 +92,7 @@ def test_a_provider_that_cannot_be_verified_gets_nothing(make_sim, start, author
         assert "/tls/" not in error["message"], error
     line = gateway.wait_line(r"deployment .* upload failed: .*connect: .*certificate.*").string
     assert re.search(reason, line), line
-    assert own.requests(probes=True) == [] and own.created("files") == 0
+    assert own.requests(probes=True, upkeep=True) == [] and own.created("files") == 0
 
 
 def test_switches_of_the_environment_open_no_door(make_sim, start, authority):
@@ -100,7 +100,7 @@ def test_switches_of_the_environment_open_no_door(make_sim, start, authority):
     env = {"SSL_CERT_FILE": authority.cert, "CURL_CA_BUNDLE": authority.cert, "SSL_CERT_DIR": os.path.dirname(authority.cert)}
     own, gateway = tls_gateway(make_sim, start, authority.sign(), None, env=env)
     envelope(gateway.upload(), 502)
-    assert own.requests(probes=True) == []
+    assert own.requests(probes=True, upkeep=True) == []
 
 
 class OldServer(threading.Thread):
@@ -177,4 +177,4 @@ def test_a_provider_without_tls_gets_no_key(start, sim, authority):
     """The port of a provider that speaks clear text, named as https."""
     gateway = gateway_at(start, sim, sim.ports["eu"], authority.cert)
     envelope(gateway.upload(), 502)
-    assert [r for r in sim.requests("eu", probes=True) if r["headers"]] == []
+    assert [r for r in sim.requests("eu", probes=True, upkeep=True) if r["headers"]] == []

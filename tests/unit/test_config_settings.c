@@ -141,7 +141,9 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "    json_total_ms: 13\n"
             "    low_speed_ms: 14\n"
             "    list_ms: 15\n"
-            "    shutdown_grace_ms: 0\n");
+            "    shutdown_grace_ms: 0\n"
+            "    watch_ms: 116\n"
+            "    count_files_ms: 2m\n");
     assert_int_equal(l->rc, 0);
     assert_string_equal(l->config->host, "127.0.0.9");
     assert_int_equal(l->config->port, 4001);
@@ -174,6 +176,8 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->timeouts.low_speed_ms, 14);
     assert_int_equal(l->config->timeouts.list_ms, 15);
     assert_int_equal(l->config->timeouts.shutdown_grace_ms, 0);
+    assert_int_equal(l->config->timeouts.watch_ms, 116);
+    assert_int_equal(l->config->timeouts.count_files_ms, 120000);
 }
 
 static void the_defaults_are_those_of_the_header(void **state)
@@ -190,6 +194,8 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->limits.max_line_bytes, 4 << 20);
     assert_true(l->config->limits.spool_bytes == (uint64_t)10 << 30);
     assert_int_equal(l->config->timeouts.list_ms, 3000);
+    assert_int_equal(l->config->timeouts.watch_ms, 60000);
+    assert_int_equal(l->config->timeouts.count_files_ms, 600000);
     assert_null(l->config->routing_strategy);
     assert_string_equal(l->config->spool_dir, "/tmp");
     assert_false(l->config->balance_batches);

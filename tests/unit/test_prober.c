@@ -127,6 +127,8 @@ struct fixture {
     struct config config;
     struct table *table;
     struct state *state;
+    struct quota *quota;
+    struct slots *slots;
     uint32_t columns[ACCOUNTS * EACH];
     struct inherit inherit;
     int alive_fd; /* the master's end */
@@ -167,9 +169,13 @@ static int set_up(void **state)
     assert_int_equal(table_build(&f->config.models, 1, &f->table), 0);
     assert_int_equal(state_new(MAX_WORKERS, ACCOUNTS * EACH, &f->state), 0);
     assert_int_equal(state_bind(f->state, f->table, f->columns), 0);
+    assert_int_equal(quota_new(ACCOUNTS * EACH, 100, &f->quota), 0);
+    assert_int_equal(slots_new(ACCOUNTS * EACH, &f->slots), 0);
     f->inherit = (struct inherit){.config = &f->config,
                                   .table = f->table,
                                   .state = f->state,
+                                  .quota = f->quota,
+                                  .slots = f->slots,
                                   .columns = f->columns,
                                   .probes = shm_new(ACCOUNTS * EACH * sizeof(struct probe_word)),
                                   .shared = shm_new(sizeof(struct shared)),
@@ -189,6 +195,8 @@ static int tear_down(void **state)
     shm_free(f->inherit.shared, sizeof(struct shared));
     shm_free(f->inherit.probes, ACCOUNTS * EACH * sizeof(struct probe_word));
     shm_free(record, sizeof(*record));
+    slots_free(f->slots);
+    quota_free(f->quota);
     state_free(f->state);
     table_free(f->table);
     free(f);

@@ -461,6 +461,37 @@ static void nothing_is_repaired_while_somebody_is_half_way(void **state)
 
 /* --- watching and leases --- */
 
+static void the_time_between_two_questions_can_be_set(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    must_live(0, 60, "batch_1", NOW);
+    quota_ask_every(q, 100);
+    assert_false(quota_watch(q, &cursor, NOW + 99, &view));
+    assert_true(quota_watch(q, &cursor, NOW + 100, &view));
+    assert_false(quota_watch(q, &cursor, NOW + 199, &view));
+    assert_true(quota_watch(q, &cursor, NOW + 200, &view));
+}
+
+static void a_rebuilt_column_stays_so_until_another_deployment_has_it(void **state)
+{
+    struct quota_terms terms = {.fingerprint = 4711};
+
+    (void)state;
+    quota_bind(q, 1, &terms);
+    assert_false(quota_is_rebuilt(q, 1));
+    quota_note_rebuilt(q, 1);
+    terms.limit = 9;
+    quota_bind(q, 1, &terms);
+    assert_true(quota_is_rebuilt(q, 1));
+    assert_false(quota_is_rebuilt(q, 0));
+    terms.fingerprint++;
+    quota_bind(q, 1, &terms);
+    assert_false(quota_is_rebuilt(q, 1));
+}
+
 static void a_reservation_is_due_a_minute_after_anybody_looked(void **state)
 {
     struct quota_view view;
@@ -1527,6 +1558,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(nothing_is_repaired_while_somebody_is_half_way, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_reservation_is_due_a_minute_after_anybody_looked, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_time_between_two_questions_can_be_set, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_rebuilt_column_stays_so_until_another_deployment_has_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(all_that_are_due_are_named_once, setup, teardown),
         cmocka_unit_test_setup_teardown(an_id_too_long_to_keep_still_finds_its_reservation, setup,

@@ -1,0 +1,82 @@
+/* See sighting.h. */
+#include "server/sighting.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/upstream/normal.h"
+
+static uint64_t count_of(const struct json *counts, const char *key)
+{
+    int64_t n;
+
+    return json_int64(json_get(counts, key), &n) && n > 0 ? (uint64_t)n : 0;
+}
+
+bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
+                   struct sighting *out)
+{
+    const char *id = json_get_str(batch, "id");
+    const struct json *counts;
+
+    memset(out, 0, sizeof(*out));
+    if (!json_is(batch, JSON_OBJECT) || id == NULL || id[0] == '\0' || strlen(id) > IDS_MAX)
+        return false;
+    out->marked = ledger_marker(seals, batch, &out->marker);
+    snprintf(out->id, sizeof(out->id), "%s", id);
+    normal_batch(doc, batch, NULL); /* takes the marker out */
+    out->phase = ledger_phase_of(batch);
+    out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);
+    if (!json_int64(json_get(batch, "created_at"), &out->created_s) || out->created_s < 0)
+        out->created_s = 0;
+    counts = json_get(batch, "request_counts");
+    out->total = count_of(counts, "total");
+    out->done = count_of(counts, "completed") + count_of(counts, "failed");
+    return true;
+}
+
+uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s)
+{
+    return s->created_s > 0 && now_unix_s > s->created_s
+               ? (uint64_t)(now_unix_s - s->created_s) * 1000
+               : 0;
+}
+
+static enum sighting_change record_end(struct quota *quota, uint32_t owner, uint32_t column,
+                                       const struct sighting *s, uint64_t token, uint64_t tokens,
+                                       uint64_t now_ms)
+{
+    enum quota_end end = s->phase == LEDGER_FINISHED ? QUOTA_FINISHED : QUOTA_DROPPED;
+
+    /* One whose worker died before it had an id is known by its token only. */
+    if (!quota_release(quota, owner, column, s->id, strlen(s->id), end, now_ms) &&
+        !quota_release_token(quota, owner, token, now_ms))
+        return SIGHTING_NOTHING;
+    if (s->too_large && tokens > 0)
+        quota_full(quota, column, tokens, now_ms);
+    return SIGHTING_RELEASED;
+}
+
+enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
+                                     const struct sighting *s, uint64_t tokens, uint64_t age_ms,
+                                     uint64_t now_ms)
+{
+    uint64_t token =
+        s->marked ? quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce)) : 0;
+    size_t len = strlen(s->id);
+    bool known;
+
+    if (s->phase != LEDGER_RUNNING)
+        return record_end(quota, owner, column, s, token, tokens, now_ms);
+    known = quota_progress(quota, column, s->id, len, s->done, s->total, now_ms);
+    if (!s->marked || tokens == 0)
+        return known ? SIGHTING_SEEN : SIGHTING_NOTHING;
+    /* Also of what is known: an orphan that had got its id comes to life by it. */
+    if (quota_adopt(quota, owner, column, token, s->id, len, tokens, age_ms, now_ms) != 0)
+        return SIGHTING_FULL;
+    if (known)
+        return SIGHTING_SEEN;
+    /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
+    return quota_progress(quota, column, s->id, len, s->done, s->total, now_ms) ? SIGHTING_ADOPTED
+                                                                                : SIGHTING_SEEN;
+}

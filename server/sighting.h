@@ -1,0 +1,47 @@
+/* A batch as its provider shows it, and what that means for the quota ledger. Pure: no call, no
+ * clock. Used by whoever sees batches that no client asked for. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/quota.h"
+#include "common/ids.h"
+#include "common/json.h"
+#include "common/marker.h"
+#include "server/ledger.h"
+
+struct sighting {
+    char id[IDS_MAX + 1];
+    enum ledger_phase phase;
+    bool too_large;       /* failed because the deployment had no room for its tokens */
+    int64_t created_s;    /* Unix; 0: not told */
+    uint64_t done, total; /* requests */
+    bool marked;          /* `marker` verified */
+    struct marker marker;
+};
+
+/** Read a batch as it came; normalises it in place. @return false: it is none that could be named
+ */
+bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
+                   struct sighting *out);
+
+/** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
+uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s);
+
+enum sighting_change {
+    SIGHTING_NOTHING, /* the ledger did not know it, or had seen as much */
+    SIGHTING_SEEN,    /* it runs, and is in the ledger */
+    SIGHTING_ADOPTED, /* it runs; it is in the ledger from now on, or has its id from now on */
+    SIGHTING_RELEASED,
+    SIGHTING_FULL /* it runs, but the ledger has no place for it */
+};
+
+/** Tell the ledger. A batch that runs and whose marker tells its tokens is adopted if it is not
+ * known yet; one that has ended is released. One that ended as too large also tells that the
+ * deployment is full, once.
+ *  @param column  of the deployment that it runs on
+ *  @param tokens  of its reservation, or of its marker; 0: not known, then it is not adopted */
+enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
+                                     const struct sighting *s, uint64_t tokens, uint64_t age_ms,
+                                     uint64_t now_ms);
