@@ -371,7 +371,7 @@ void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op
     add(&row->outcomes[op][outcome], 1);
     add(&row->bytes_sent, bytes_sent);
     add(&row->bytes_received, bytes_received);
-    if (outcome == OUTCOME_OK)
+    if (outcome == OUTCOME_OK && op != OP_READ) /* looks, polls and probes tell nothing about it */
         add_latency(&row->latency, latency_us, now_ms);
     else if (is_failure(outcome))
         set(&row->last_error, last_error_word(outcome, status, now_ms));

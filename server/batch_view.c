@@ -8,8 +8,6 @@
 #include "server/ledger.h"
 #include "server/resolve.h"
 
-#define MEMO_DROPPED 'd' /* kind of a memo's key: a copy that was deleted */
-
 /* The client's own file of a batch that runs on a copy; its account may be another one. */
 static void show_origin(struct relay *relay, const struct marker *marker, struct json_doc *doc,
                         struct json *batch)
@@ -27,21 +25,15 @@ static void show_origin(struct relay *relay, const struct marker *marker, struct
     strbuf_deinit(&id);
 }
 
-/* The copy that an ended batch ran on is of no more use. Everybody who looks at the batch sees that
- * it has ended; who is first deletes. */
+/* The copy that an ended batch ran on is of no more use. */
 static void drop_copy(struct worker *w, uint32_t deployment, const struct json *batch)
 {
     uint32_t account = table_deployment(w->table, deployment)->account;
     const char *copy = json_get_str(batch, "input_file_id");
-    uint64_t value[MEMO_WORDS] = {0}, key;
 
-    if (copy == NULL || copy[0] == '\0' || strlen(copy) > IDS_MAX)
-        return;
-    key = memo_key(MEMO_DROPPED, w->account_fingerprint[account], copy, strlen(copy));
-    if (memo_get(w->inherit->memo, key, 0, loop_now_ms(w->loop), value))
-        return;
-    memo_put(w->inherit->memo, key, value, loop_now_ms(w->loop));
-    discard_file(w, deployment, copy);
+    if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX &&
+        ledger_takes_copy(w->inherit, w->account_fingerprint[account], copy, loop_now_ms(w->loop)))
+        discard_file(w, deployment, copy);
 }
 
 void batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,

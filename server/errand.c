@@ -254,6 +254,7 @@ static int collect_accounts(struct errands *errands)
             (struct errand_account){.errands = errands,
                                     .account = i,
                                     .deployment = map.first[i],
+                                    .fingerprint = map.fingerprint[i],
                                     .twin = map.twin[i],
                                     .balanced = map.balanced[i] && map.first[i] != MODEL_NO_INDEX};
     account_map_deinit(&map);

@@ -20,11 +20,12 @@ struct errand;
 /* One account and its pace. */
 struct errand_account {
     struct errands *errands;
-    uint32_t account;    /* index in the model list */
-    uint32_t deployment; /* the first one of the account: calls are counted there; MODEL_NO_INDEX:
-                            no deployment uses it */
-    uint32_t twin;       /* the first account of the same Azure resource, else itself */
-    bool balanced;       /* the balancer places work on it */
+    uint32_t account;     /* index in the model list */
+    uint32_t deployment;  /* the first one of the account: calls are counted there; MODEL_NO_INDEX:
+                             no deployment uses it */
+    uint32_t fingerprint; /* what its tagged ids carry */
+    uint32_t twin;        /* the first account of the same Azure resource, else itself */
+    bool balanced;        /* the balancer places work on it */
     unsigned in_flight;
     unsigned failures; /* in a row */
     uint64_t quiet_until_ms;

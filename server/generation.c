@@ -293,6 +293,7 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherit.quota = gen->region->quota;
     gen->inherit.slots = gen->region->slots;
     gen->inherit.memo = base->memo;
+    gen->inherit.list_places = base->list_places;
     gen->inherit.idem = base->idem;
     gen->inherit.columns = gen->columns;
     gen->inherit.seals = gen->seals;

@@ -29,6 +29,7 @@ struct generation {
 struct generation_base {
     struct shared *shared;
     struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
+    struct memo *list_places; /* as in struct inherit */
     struct idem *idem;
     int master_fd;
     uint64_t started_ms;

@@ -54,9 +54,10 @@ struct inherit {
     const struct config *config;
     const struct table *table;
     struct state *state;
-    struct quota *quota; /* same columns */
-    struct slots *slots; /* same columns */
-    struct memo *memo;   /* this and the next: the same for all generations */
+    struct quota *quota;      /* same columns */
+    struct slots *slots;      /* same columns */
+    struct memo *memo;        /* this and the next two: the same for all generations */
+    struct memo *list_places; /* how far lists were read: listing_places.h */
     struct idem *idem;
     const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes; /* [table_num_deployments()], shared memory */

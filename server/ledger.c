@@ -88,6 +88,17 @@ static uint64_t count_of(const struct json *counts, const char *name)
     return json_int64(json_get(counts, name), &n) && n > 0 ? (uint64_t)n : 0;
 }
 
+bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
+                       uint64_t now_ms)
+{
+    uint64_t value[MEMO_WORDS] = {0}, key = memo_key('d', fingerprint, copy, strlen(copy));
+
+    if (memo_get(inherit->memo, key, 0, now_ms, value))
+        return false;
+    memo_put(inherit->memo, key, value, now_ms);
+    return true;
+}
+
 bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
                     const struct marker *marker, uint64_t now_ms)
 {

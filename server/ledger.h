@@ -33,6 +33,14 @@ bool ledger_marker(const struct ids_seals *seals, const struct json *batch, stru
 /** The deployment that a marker names; MODEL_NO_INDEX: none of this configuration. */
 uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *marker);
 
+/** A moved batch has ended, and its copy is to be deleted. Everybody who looks at the batch sees
+ * that.
+ *  @param fingerprint  of the account that holds the copy
+ *  @return whether the caller is the first, and deletes it. The memo may forget: twice is harmless
+ */
+bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
+                       uint64_t now_ms);
+
 /** A batch was seen that carries this marker: its reservation is released when it has ended, kept
  * when it has not.
  *  @param slot    the caller's row

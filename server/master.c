@@ -32,8 +32,10 @@
 #define START_LIMIT_MS  10000 /* a generation whose workers are not ready by then is refused */
 #define EXTRA_GRACE_MS                                                                             \
     500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
-#define KILL_WAIT_MS 2000              /* for children to vanish after SIGKILL */
-#define MEMO_ENTRIES 65536             /* 64 bytes each */
+#define KILL_WAIT_MS 2000  /* for children to vanish after SIGKILL */
+#define MEMO_ENTRIES 65536 /* 64 bytes each */
+#define PLACE_ENTRIES                                                                              \
+    65536 /* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
 #define IDEM_ENTRIES 16384             /* 4 KiB each once they are used */
 #define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
@@ -726,6 +728,7 @@ static int open_all(struct master *m)
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
     if (m->base.shared == NULL || memo_new(MEMO_ENTRIES, &m->base.memo) != 0 ||
+        memo_new(PLACE_ENTRIES, &m->base.list_places) != 0 ||
         idem_new(IDEM_ENTRIES, &m->base.idem) != 0 || m->signal_fd == -1 ||
         pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
@@ -751,6 +754,7 @@ static void close_all(struct master *m)
     close_fd(m->alive_fd);
     close_fd(m->base.master_fd);
     idem_free(m->base.idem);
+    memo_free(m->base.list_places);
     memo_free(m->base.memo);
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }

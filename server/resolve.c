@@ -173,25 +173,6 @@ static void nowhere(struct failure *why)
                "AZURE_API_BASE, or list deployments in model_list.");
 }
 
-bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
-{
-    struct failure why;
-
-    if (provider_is_usable(relay, &why)) {
-        *out = new_list(relay);
-        *num = *out != NULL ? all_accounts(relay, *out) : 0;
-        if (*num > 0)
-            return true;
-        if (*out == NULL)
-            out_of_memory(&why);
-        else
-            nowhere(&why);
-        free(*out);
-    }
-    relay_failure(relay, &why);
-    return false;
-}
-
 /* Open what a client sent: the native id and, when a tag says so, the account. Whatever cannot be
  * this caller's is false, and all of it takes the same way. */
 static bool open_id(const struct relay *relay, enum id_kind kind, const char *id, size_t len,
@@ -328,6 +309,122 @@ static void unknown_model(const struct relay *relay, const char *param, const ch
                "%s '%.*s' is not served here. Known models: %s.",
                strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
                len < 128 ? (int)len : 128, model, known);
+}
+
+/* --- lists --- */
+
+struct chosen {            /* accounts of the groups that a list was asked for */
+    uint32_t *deployments; /* one of each */
+    uint32_t num;
+    bool named; /* some group was */
+};
+
+/* Add the accounts of one group. A name that no group has would otherwise be a filter that lets
+ * everything pass; without groups there is nothing to filter by.
+ * @return false: `why` says what is wrong with it */
+static bool choose_group(const struct relay *relay, const char *param, const char *name, size_t len,
+                         struct chosen *chosen, struct failure *why)
+{
+    const struct worker *w = relay->worker;
+    uint32_t group = table_find_group(w->table, name, len), members;
+    const uint32_t *list;
+
+    if (table_num_groups(w->table) == 0)
+        return true;
+    if (group == MODEL_NO_INDEX) {
+        unknown_model(relay, param, name, len, why);
+        return false;
+    }
+    chosen->named = true;
+    list = table_group_members(w->table, group, &members);
+    for (uint32_t i = 0; i < members; i++)
+        if (provider_matches(relay, list[i]))
+            add_account(w, list[i], chosen->deployments, &chosen->num);
+    return true;
+}
+
+/* The groups of a text like "a, b". */
+static bool choose_groups(const struct relay *relay, const char *text, struct chosen *chosen,
+                          struct failure *why)
+{
+    while (*text != '\0') {
+        size_t len = strcspn(text, ","), from = strspn(text, " ");
+        size_t to = len;
+
+        while (to > from && text[to - 1] == ' ')
+            to--;
+        if (to > from &&
+            !choose_group(relay, "target_model_names", text + from, to - from, chosen, why))
+            return false;
+        text += len + (text[len] == ',');
+    }
+    return true;
+}
+
+/* Each `target_model_names` of the query: LiteLLM's comma-separated text, or one name each time. */
+static bool choose_targets(const struct relay *relay, struct chosen *chosen, struct failure *why)
+{
+    static const char *const names[] = {"target_model_names", "target_model_names[]"};
+    char text[4 * ROUTE_NAME_MAX];
+
+    for (size_t at = 0; at < relay->query_len;) {
+        const char *pair = relay->query + at;
+        const char *amp = memchr(pair, '&', relay->query_len - at);
+        size_t len = amp != NULL ? (size_t)(amp - pair) : relay->query_len - at;
+
+        for (size_t i = 0; i < 2; i++) {
+            if (!route_query_has(pair, len, names[i]))
+                continue;
+            if (route_query(pair, len, names[i], text, sizeof(text)) < 0) {
+                relay_fill(why, 400, "invalid_request_error", "invalid_value", "target_model_names",
+                           "Invalid value for 'target_model_names'.");
+                return false;
+            }
+            if (!choose_groups(relay, text, chosen, why))
+                return false;
+        }
+        at += len + 1;
+    }
+    return true;
+}
+
+/* The accounts of the groups asked for, if some were; else all that may hold something.
+ * @return false: `why` says what to answer */
+static bool list_accounts(const struct relay *relay, uint32_t *out, uint32_t *num,
+                          struct failure *why)
+{
+    struct chosen chosen = {.deployments = out};
+    const char *model = relay->hints.model;
+
+    if ((model[0] != '\0' && !choose_group(relay, "model", model, strlen(model), &chosen, why)) ||
+        !choose_targets(relay, &chosen, why))
+        return false;
+    *num = chosen.named ? chosen.num : all_accounts(relay, out);
+    if (*num > 0)
+        return true;
+    if (chosen.named)
+        relay_fill(why, 400, "invalid_request_error", "model_not_found", "model",
+                   "No deployment of the models asked for is one of provider '%s'.",
+                   provider_name(relay->hints.provider));
+    else
+        nowhere(why);
+    return false;
+}
+
+bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
+{
+    struct failure why;
+
+    if (provider_is_usable(relay, &why)) {
+        *out = new_list(relay);
+        if (*out == NULL)
+            out_of_memory(&why);
+        else if (list_accounts(relay, *out, num, &why))
+            return true;
+        free(*out);
+    }
+    relay_failure(relay, &why);
+    return false;
 }
 
 /* --- places --- */

@@ -16,7 +16,7 @@ static uint64_t count_of(const struct json *counts, const char *key)
 bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
                    struct sighting *out)
 {
-    const char *id = json_get_str(batch, "id");
+    const char *id = json_get_str(batch, "id"), *input = json_get_str(batch, "input_file_id");
     const struct json *counts;
 
     memset(out, 0, sizeof(*out));
@@ -24,6 +24,8 @@ bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_se
         return false;
     out->marked = ledger_marker(seals, batch, &out->marker);
     snprintf(out->id, sizeof(out->id), "%s", id);
+    if (out->marked && out->marker.origin != 0 && input != NULL && strlen(input) <= IDS_MAX)
+        snprintf(out->copy, sizeof(out->copy), "%s", input);
     normal_batch(doc, batch, NULL); /* takes the marker out */
     out->phase = ledger_phase_of(batch);
     out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);

@@ -19,6 +19,7 @@ struct sighting {
     uint64_t done, total; /* requests */
     bool marked;          /* `marker` verified */
     struct marker marker;
+    char copy[IDS_MAX + 1]; /* the input file of one that was moved: a copy of ours; else "" */
 };
 
 /** Read a batch as it came; normalises it in place. @return false: it is none that could be named

@@ -146,6 +146,28 @@ static void note_end(struct watch_round *r, uint64_t tokens)
     r->tokens += tokens;
 }
 
+static void on_copy_deleted(void *arg, const struct errand_result *result)
+{
+    struct watch_round *r = arg;
+
+    if (!result->ok && !result->gone)
+        log_warn("account %s: the copy of a moved batch is left there: %s",
+                 errand_account_name(r->account), result->failure.message);
+}
+
+/* Nobody has looked at this batch since it ended, and the copy it ran on is of no more use. */
+static void drop_copy(struct watch_round *r, const struct sighting *s)
+{
+    const struct inherit *inherit = r->account->errands->inherit;
+
+    if (s->copy[0] == '\0' || !inherit->config->delete_moved_copies ||
+        !ledger_takes_copy(inherit, r->account->fingerprint, s->copy, now_of(r)))
+        return;
+    if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
+        log_warn("account %s: out of memory; the copy %.128s is left there",
+                 errand_account_name(r->account), s->copy);
+}
+
 static void record(struct watch_round *r, uint32_t column, const struct sighting *s,
                    uint64_t tokens)
 {
@@ -153,8 +175,10 @@ static void record(struct watch_round *r, uint32_t column, const struct sighting
     enum sighting_change change = sighting_record(ledger(r), errands->slot, column, s, tokens,
                                                   sighting_age_ms(s, clock_unix_s()), now_of(r));
 
-    if (change == SIGHTING_RELEASED)
+    if (change == SIGHTING_RELEASED) {
         note_end(r, tokens);
+        drop_copy(r, s);
+    }
     r->adopted += change == SIGHTING_ADOPTED;
 }
 

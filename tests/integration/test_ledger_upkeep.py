@@ -9,8 +9,8 @@ import signal
 import threading
 
 import pytest
-from harness import (DEPLOYMENTS, GROUP, PROVIDER_KEYS, azure_deployment, balanced_config, http_request, is_upkeep, lines, multipart,
-                     until)
+from harness import (DEPLOYMENTS, GROUP, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, http_request, is_upkeep,
+                     lines, multipart, sim_config, until)
 
 SEAL = "a-seal-key-of-the-tests"
 VERSION = "?api-version=2024-10-21"
@@ -325,3 +325,19 @@ def test_upkeep_carries_our_key_and_nothing_of_a_client(start, sim):
     for request in upkeep(sim):
         assert request["method"] == "GET" and request["headers"]["api-key"] == PROVIDER_KEYS["eu"]
         assert "authorization" not in request["headers"]
+
+
+def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
+    sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
+                                                                 "enqueued_token_limit": 600, "refusal": "fast"}]),
+                               azure_account("us")]))
+    config = config_of(sim, watch_ms=100)
+    config["model_list"] = [azure_deployment(sim, "eu", weight=1), azure_deployment(sim, "us", weight=0)]
+    config["tranche_settings"]["delete_moved_copies"] = True
+    gateway = start(config, sim=sim)
+    file = gateway.uploaded(lines(count=20))
+    assert gateway.created(file["id"])["input_file_id"] == file["id"] and sim.created("batches", ["us"]) == 1
+    sim.advance(3_600_000)
+    sim.wait("us", "DELETE", "/openai/files/*")
+    assert all(f["deleted"] for f in sim.ledger("us")["files"] if f["purpose"] == "batch")
+    assert gateway.get(f"/v1/files/{file['id']}").status == 200

@@ -60,7 +60,7 @@ def test_a_cursor_that_names_nothing_is_a_404_on_merged_lists(gateway, sim, kind
 
 def test_a_cursor_that_names_nothing_is_a_404_on_lists_that_come_whole(direct, sim):
     fill(sim, "eu", 2)
-    envelope(direct.get("/v1/files?provider=azure&after=file-0123456789abcdef0123456789abcdef"), 404, param="after")
+    envelope(direct.get("/v1/files?provider=azure&after=file-0123456789abcdef0123456789abcdef"), 404)
 
 
 @pytest.mark.parametrize("after", ["x" * 600, "%zz", "a%00b"])

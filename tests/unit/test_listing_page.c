@@ -12,7 +12,7 @@
 
 static void add(struct listing_source *s, int64_t t, const char *name)
 {
-    assert_int_equal(listing_source_add(s, t, (void *)(uintptr_t)name), 0);
+    assert_int_equal(listing_source_add(s, t, name, name, strlen(name)), 0);
 }
 
 /* The merged names, one letter each. */
@@ -21,7 +21,7 @@ static void take_all(struct listing_source *s, size_t num, bool ascending, char 
     struct listing_item item;
 
     while (listing_take(s, num, ascending, &item) < num)
-        *out++ = *(const char *)item.object;
+        *out++ = item.text[0];
     *out = '\0';
 }
 
@@ -114,10 +114,10 @@ static void paging_shows_each_object_exactly_once(void **state)
             if (cursor.set && owner[i] == cursor.source && i <= cursor_object)
                 continue; /* what `after` does at the cursor's own account */
             if (listing_is_behind(&cursor, owner[i], times[i], false))
-                assert_int_equal(listing_source_add(&s[owner[i]], times[i], &names[i]), 0);
+                assert_int_equal(listing_source_add(&s[owner[i]], times[i], "id", &names[i], 1), 0);
         }
         for (int k = 0; k < 7 && listing_take(s, SOURCES, false, &item) < SOURCES; k++) {
-            cursor_object = (size_t)((char *)item.object - names);
+            cursor_object = (size_t)(item.text - names);
             assert_false(shown[cursor_object]);
             shown[cursor_object] = true;
             seen++;
@@ -129,20 +129,87 @@ static void paging_shows_each_object_exactly_once(void **state)
     assert_int_equal(seen, OBJECTS);
 }
 
-static void a_whole_list_is_sorted_and_equal_times_keep_their_order(void **state)
+static void assert_items(struct listing_source *s, const char *wanted)
 {
-    struct listing_item items[] = {{3, "d"}, {9, "a"}, {5, "b"}, {5, "c"}, {1, "e"}};
-    char out[6] = "";
+    char out[16] = "";
+
+    take_all(s, 1, false, out);
+    assert_string_equal(out, wanted);
+    s->next = 0;
+}
+
+static void a_whole_list_is_sorted_and_equal_times_go_by_id(void **state)
+{
+    static const char *const orders[] = {"dabce", "ecbad", "cdeab"};
 
     (void)state;
-    listing_sort(items, 5, false);
-    for (int i = 0; i < 5; i++)
-        out[i] = *(char *)items[i].object;
-    assert_string_equal(out, "abcde");
-    listing_sort(items, 5, true);
-    for (int i = 0; i < 5; i++)
-        out[i] = *(char *)items[i].object;
-    assert_string_equal(out, "edbca");
+    for (size_t k = 0; k < sizeof(orders) / sizeof(orders[0]); k++) {
+        struct listing_source s = {0};
+
+        for (const char *c = orders[k]; *c != '\0'; c++) {
+            char name[2] = {*c, '\0'};
+            const char *const all = "abcde";
+
+            assert_int_equal(listing_source_add(&s, (int64_t[]){9, 5, 5, 5, 1}[*c - 'a'], name,
+                                                all + (*c - 'a'), 1),
+                             0);
+        }
+        listing_sort(&s, false);
+        assert_items(&s, "adcbe");
+        listing_sort(&s, true);
+        assert_items(&s, "ebcda");
+        listing_source_deinit(&s);
+    }
+}
+
+static void a_whole_list_goes_on_behind_an_object_that_is_not_in_it_any_more(void **state)
+{
+    struct listing_source s = {0};
+
+    (void)state;
+    add(&s, 9, "a");
+    add(&s, 5, "d");
+    add(&s, 5, "b");
+    add(&s, 1, "e");
+    listing_trim(&s, 5, "c", false);
+    assert_items(&s, "be");
+    listing_trim(&s, 1, "e", false);
+    assert_items(&s, "");
+    listing_source_deinit(&s);
+}
+
+static void a_list_ends_where_an_account_broke_off(void **state)
+{
+    struct listing_source s[2] = {0};
+    char out[16];
+
+    (void)state;
+    add(&s[0], 9, "a");
+    add(&s[0], 7, "c");
+    add(&s[1], 8, "b");
+    add(&s[1], 6, "d");
+    s[0].broken = true;
+    take_all(s, 2, false, out);
+    assert_string_equal(out, "abc");
+    assert_true(listing_has_more(s, 2));
+    s[0].num = s[0].next = 0; /* it gave nothing: the others are shown */
+    s[1].next = 0;
+    take_all(s, 2, false, out);
+    assert_string_equal(out, "bd");
+    assert_false(listing_has_more(s, 2));
+    for (int i = 0; i < 2; i++)
+        listing_source_deinit(&s[i]);
+}
+
+static void behind_a_deleted_cursor_its_equals_are_shown_again_rather_than_lost(void **state)
+{
+    struct listing_cursor cursor = {.set = true, .created_at = 7, .source = 1};
+
+    (void)state;
+    assert_false(listing_may_be_behind(&cursor, 8, false));
+    assert_true(listing_may_be_behind(&cursor, 7, false));
+    assert_true(listing_may_be_behind(&cursor, 6, false));
+    assert_false(listing_may_be_behind(&cursor, 6, true));
 }
 
 int main(void)
@@ -153,7 +220,10 @@ int main(void)
         cmocka_unit_test(oldest_come_first_when_asked),
         cmocka_unit_test(a_cursor_splits_equal_times_between_accounts),
         cmocka_unit_test(paging_shows_each_object_exactly_once),
-        cmocka_unit_test(a_whole_list_is_sorted_and_equal_times_keep_their_order),
+        cmocka_unit_test(a_whole_list_is_sorted_and_equal_times_go_by_id),
+        cmocka_unit_test(a_whole_list_goes_on_behind_an_object_that_is_not_in_it_any_more),
+        cmocka_unit_test(a_list_ends_where_an_account_broke_off),
+        cmocka_unit_test(behind_a_deleted_cursor_its_equals_are_shown_again_rather_than_lost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

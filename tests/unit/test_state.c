@@ -78,8 +78,8 @@ static struct state_sum read_at(const struct state *st, uint32_t column, uint64_
 static void try_at(struct state *st, uint32_t worker, enum outcome outcome, int status, uint64_t us,
                    uint64_t now_ms)
 {
-    state_begin_at(st, worker, 0, OP_READ, now_ms);
-    state_end_at(st, worker, 0, OP_READ, outcome, status, us, 0, 0, now_ms);
+    state_begin_at(st, worker, 0, OP_UPLOAD, now_ms);
+    state_end_at(st, worker, 0, OP_UPLOAD, outcome, status, us, 0, 0, now_ms);
 }
 
 static void nothing_is_known_at_first(void **state)
@@ -197,6 +197,18 @@ static void latency_starts_at_the_first_sample_and_moves_by_an_eighth(void **sta
     state_free(st);
 }
 
+/* A probe or a poll is not what is placed. */
+static void reads_are_no_measure_of_latency(void **state)
+{
+    struct state *st = simple_state(1);
+
+    (void)state;
+    state_begin_at(st, 0, 0, OP_READ, NOW);
+    state_end_at(st, 0, 0, OP_READ, OUTCOME_OK, 200, 5000, 0, 0, NOW);
+    assert_int_equal(read_at(st, 0, NOW).latency_us, 0);
+    state_free(st);
+}
+
 static void a_latency_of_zero_or_of_days_is_still_a_measurement(void **state)
 {
     struct state *st = simple_state(2);
@@ -291,7 +303,7 @@ static void a_dead_workers_gauges_are_cleared_and_its_counters_kept(void **state
     assert_int_equal(sum.in_flight[OP_CREATE], 1);
     assert_int_equal(sum.in_flight[OP_UPLOAD], 0);
     assert_int_equal(sum.requests[OP_CREATE], 2);
-    assert_int_equal(sum.outcomes[OP_READ][OUTCOME_OK], 1);
+    assert_int_equal(sum.outcomes[OP_UPLOAD][OUTCOME_OK], 1);
     state_free(st);
 }
 
@@ -580,6 +592,7 @@ int main(void)
         cmocka_unit_test(requests_and_tokens_count_for_the_current_minute_only),
         cmocka_unit_test(tokens_of_a_minute_stop_at_the_greatest_number_instead_of_wrapping),
         cmocka_unit_test(latency_starts_at_the_first_sample_and_moves_by_an_eighth),
+        cmocka_unit_test(reads_are_no_measure_of_latency),
         cmocka_unit_test(a_latency_of_zero_or_of_days_is_still_a_measurement),
         cmocka_unit_test(the_mean_latency_weighs_workers_by_their_samples),
         cmocka_unit_test(what_former_workers_measured_fades_when_there_is_something_newer),

@@ -1,0 +1,544 @@
+/* One account of a list being read: page by page until it has given enough, said that it has no
+ * more, or used its time. Pages are read in slices, one slice of the whole list in each turn of the
+ * loop, so that other clients do not wait for long ones. */
+#include "server/listing_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/upstream/normal.h"
+#include "server/ledger.h"
+
+#define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
+#define MAX_ANSWER (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
+#define MAX_BURST  65536       /* bytes taken from one account in one turn of the loop */
+#define MAX_TRIES  2 /* at one page: a list that lacks an account for a hiccup is a poor answer */
+#define ASK_GROWTH 4 /* of the pages that are passed over on the way to the cursor */
+
+static const struct failure unreadable = {.status = 502,
+                                          .type = "server_error",
+                                          .code = "bad_upstream_answer",
+                                          .message = "The provider's list could not be read.",
+                                          .retry_after_ms = -1};
+static const struct failure no_paging = {
+    .status = 502,
+    .type = "server_error",
+    .code = "bad_upstream_answer",
+    .message = "The provider says that its list goes on, but does not give what follows.",
+    .retry_after_ms = -1};
+static const struct failure late = {.status = 504,
+                                    .type = "server_error",
+                                    .code = "upstream_timeout",
+                                    .message = "The account did not list its objects in time.",
+                                    .retry_after_ms = -1};
+static const struct failure no_memory = {.status = 500,
+                                         .type = "server_error",
+                                         .code = "out_of_memory",
+                                         .message = "The gateway is out of memory.",
+                                         .retry_after_ms = -1};
+
+static void read_page(struct reader *r);
+
+static struct listing_source *source_of(const struct reader *r)
+{
+    return &r->list->sources[r->index];
+}
+
+/* Azure's dated files list knows no paging: it is always whole (reference 2.4). */
+static bool is_paged(const struct reader *r)
+{
+    const struct model_account *account = worker_account(r->list->worker, r->deployment);
+
+    return !(account->provider == PROVIDER_AZURE && account->api_version != NULL &&
+             r->list->question.kind == ID_FILE);
+}
+
+static bool holds_cursor(const struct reader *r)
+{
+    return r->list->cursor.set && r->list->cursor.source == r->index;
+}
+
+/* --- its end --- */
+
+static void reader_done(struct reader *r)
+{
+    struct listing *l = r->list;
+
+    r->done = true;
+    for (size_t i = 0; i < l->num; i++)
+        if (!l->readers[i].done)
+            return;
+    listing_finish(l);
+}
+
+/* It broke off: what it gave before that is good, and the answer ends there. */
+static void reader_failed(struct reader *r, const struct failure *failure)
+{
+    r->failed = source_of(r)->broken = true;
+    r->failure = *failure;
+    reader_done(r);
+}
+
+/* What `after` names is not there any more: deleted since it was shown. What is behind it is found
+ * by its time. */
+static bool read_from_top(struct reader *r)
+{
+    if (r->after[0] == '\0' || r->pages > 0 || r->from_top || !r->list->cursor.set)
+        return false;
+    r->after[0] = r->begin[0] = '\0';
+    r->from_top = true;
+    r->tries = 0;
+    read_page(r);
+    return true;
+}
+
+/* --- objects --- */
+
+/* Whether an object belongs behind the cursor. What a list that came whole holds is sorted and
+ * trimmed at its end. */
+static bool is_behind(const struct reader *r, int64_t created_at)
+{
+    const struct listing *l = r->list;
+
+    if (!is_paged(r))
+        return true;
+    if (holds_cursor(r) && r->from_top)
+        return listing_may_be_behind(&l->cursor, created_at, l->question.ascending);
+    return listing_is_behind(&l->cursor, r->index, created_at, l->question.ascending);
+}
+
+/* Whether the caller may see the object, and what the quota ledger learns from it. A File has no
+ * place upstream that could say whose it is: only the master key lists files. */
+static bool look_at(const struct listing *l, const struct json *object)
+{
+    const struct inherit *inherit = l->worker->inherit;
+    struct marker marker;
+    bool marked;
+
+    if (l->question.kind == ID_FILE)
+        return l->relay->owner == 0;
+    marked = ledger_marker(inherit->seals, object, &marker);
+    if (marked)
+        (void)ledger_observe(inherit, l->worker->slot, object, &marker,
+                             loop_now_ms(l->worker->loop));
+    return l->relay->owner == 0 || (marked && marker.owner == l->relay->owner);
+}
+
+/* An object that is left out with what came before it. @return false: it is none
+ * Either `after` is on the very page that was to begin behind it (the provider ignored it), or the
+ * cursor turns up in a list that is read from the top for want of it. */
+static bool begin_behind(struct reader *r, const char *id)
+{
+    if (!is_paged(r))
+        return false;
+    if (r->from_top && holds_cursor(r) && strcmp(id, r->list->cursor_target.native) == 0) {
+        source_of(r)->num = 0;
+        r->from_top = false;
+        return true;
+    }
+    if (strcmp(id, r->after) != 0)
+        return false;
+    source_of(r)->num = r->page_from;
+    return true;
+}
+
+static int take_object(struct reader *r, const char *text, size_t len)
+{
+    struct listing *l = r->list;
+    struct json_error error;
+    struct json *object = json_parse(l->scratch, text, len, &error);
+    const char *id = json_get_str(object, "id");
+    int64_t created_at;
+    bool shown;
+
+    if (object == NULL)
+        return ERR_SYNTAX;
+    if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(r->last))
+        return 0;
+    memcpy(r->last, id, strlen(id) + 1);
+    if (begin_behind(r, id))
+        return 0;
+    shown = look_at(l, object);
+    created_at = listing_created_at(l, l->scratch, object);
+    if (!is_behind(r, created_at)) {
+        if (source_of(r)->num == 0)
+            memcpy(r->skipped, id, strlen(id) + 1);
+        return 0;
+    }
+    return shown ? listing_source_add(source_of(r), created_at, id, text, len) : 0;
+}
+
+/* --- pages --- */
+
+/* What stands in front of another account's cursor. */
+static void drop_in_front(struct reader *r)
+{
+    const struct listing *l = r->list;
+    struct listing_source *s = source_of(r);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->num; i++)
+        if (listing_is_behind(&l->cursor, r->index, s->items[i].created_at, l->question.ascending))
+            s->items[kept++] = s->items[i];
+    s->num = kept;
+}
+
+/* When the object of this id was made. @return false: it is not in the list */
+static bool find_time(const struct listing_source *s, const char *id, int64_t *out)
+{
+    for (size_t i = 0; i < s->num; i++) {
+        if (strcmp(listing_source_id(s, i), id) != 0)
+            continue;
+        *out = s->items[i].created_at;
+        return true;
+    }
+    return false;
+}
+
+/* A list that came whole: sort it, and begin behind the cursor, which may be missing in it: deleted
+ * since, or of another purpose. */
+static void end_whole(struct reader *r, bool more)
+{
+    struct listing *l = r->list;
+    struct listing_source *s = source_of(r);
+    bool ascending = l->question.ascending;
+    int64_t cursor_time = l->cursor.created_at;
+
+    listing_sort(s, ascending);
+    if (l->cursor.set && !holds_cursor(r)) {
+        drop_in_front(r);
+    } else if (r->after[0] != '\0') {
+        if (!l->cursor.set && !find_time(s, r->after, &cursor_time)) {
+            listing_fail_cursor(l);
+            return;
+        }
+        listing_trim(s, cursor_time, r->after, ascending);
+    }
+    if (more)
+        reader_failed(r, &no_paging);
+    else
+        reader_done(r);
+}
+
+/* A page was read. @param more  it is not the last one @param told  says the provider */
+static void end_part(struct reader *r, bool more, bool told)
+{
+    const struct listing *l = r->list;
+    size_t num = source_of(r)->num,
+           max = l->question.kind == ID_FILE ? LISTING_MAX_FILES : LISTING_MAX_BATCHES;
+    bool stuck = more && (r->last[0] == '\0' || strcmp(r->last, r->after) == 0);
+
+    if (r->last[0] == '\0' && r->expects && read_from_top(r))
+        return;
+    r->pages++;
+    /* Where nothing is filtered out, what the provider says of the rest is exact; else one more
+     * object than the page shows has to be found. */
+    r->more = more && told && num >= l->question.limit && l->relay->owner == 0;
+    if (!more || r->more || num > l->question.limit || (stuck && !told)) {
+        reader_done(r);
+    } else if (stuck || r->pages >= MAX_PAGES) {
+        reader_failed(r, &no_paging);
+    } else {
+        memcpy(r->after, r->last, sizeof(r->after));
+        if (num == 0)
+            r->ask = r->ask * ASK_GROWTH < max ? r->ask * ASK_GROWTH : max;
+        read_page(r);
+    }
+}
+
+/* No object of the page is used, as on the way to a cursor deep down. */
+static void drop_text(struct reader *r)
+{
+    if (r->page != NULL)
+        strbuf_deinit(&r->page->bytes);
+    r->page = NULL;
+}
+
+/* A page that cannot be read to its end counts as none. */
+static void spoil_page(struct reader *r, const struct failure *failure)
+{
+    source_of(r)->num = r->page_from;
+    drop_text(r);
+    reader_failed(r, failure);
+}
+
+/* All objects of the page were taken. */
+static void end_page(struct reader *r)
+{
+    struct json_error error;
+    struct json_doc *doc = listing_scratch(r->list);
+    bool more = r->scan.num > 0, told;
+    struct json *root;
+
+    root =
+        doc != NULL ? json_parse(doc, strbuf_str(&r->scan.rest), r->scan.rest.len, &error) : NULL;
+    if (!json_is(root, JSON_OBJECT) || normal_list_data(root) == NULL) {
+        spoil_page(r, doc == NULL ? &no_memory : &unreadable);
+        return;
+    }
+    told = json_bool(json_get(root, "has_more"), &more);
+    listing_scan_deinit(&r->scan);
+    if (source_of(r)->num == r->page_from)
+        drop_text(r);
+    r->page = NULL;
+    if (is_paged(r))
+        end_part(r, more, told);
+    else
+        end_whole(r, told && more);
+}
+
+/* Look at some of the page's objects. @return false: the page has ended, or cannot be read (*rc) */
+static bool read_slice(struct reader *r, int *rc)
+{
+    size_t from = r->scan.at, len;
+    const char *text;
+
+    if (listing_scratch(r->list) == NULL) {
+        *rc = ERR_NOMEM;
+        return false;
+    }
+    while ((*rc = listing_scan_next(&r->scan, &text, &len)) > 0) {
+        *rc = take_object(r, text, len);
+        if (*rc != 0)
+            return false;
+        if (r->scan.at - from >= LISTING_SLICE_BYTES)
+            return true;
+    }
+    return false;
+}
+
+/* The next reader with a page to read; NULL: none. */
+static struct reader *next_turn(struct listing *l)
+{
+    for (size_t i = 1; i <= l->num; i++) {
+        size_t at = (l->turn + i) % l->num;
+
+        if (!l->readers[at].complete)
+            continue;
+        l->turn = at;
+        return &l->readers[at];
+    }
+    return NULL;
+}
+
+static void on_turn(struct loop_timer *timer)
+{
+    struct listing *l = timer->arg;
+    struct reader *r = next_turn(l);
+    int rc;
+    bool goes_on;
+
+    if (r == NULL)
+        return;
+    goes_on = read_slice(r, &rc);
+    if (!goes_on)
+        r->complete = false;
+    /* Armed before the page ends, since that may end the list. */
+    if (loop_timer_start(l->worker->loop, timer, 0) != 0)
+        listing_fail_memory(l);
+    else if (!goes_on && rc == 0)
+        end_page(r);
+    else if (!goes_on)
+        spoil_page(r, rc == ERR_SYNTAX ? &unreadable : &no_memory);
+}
+
+/* --- receiving --- */
+
+static bool on_page_head(void *arg, const struct upstream_head *head)
+{
+    struct reader *r = arg;
+    struct listing *l = r->list;
+
+    if (head->status < 200 || head->status > 299)
+        return false; /* collected: an error to translate */
+    r->page = calloc(1, sizeof(*r->page));
+    if (r->page == NULL)
+        return false;
+    r->page->next = l->texts;
+    l->texts = r->page;
+    r->burst = 0;
+    if (head->content_length > 0 && head->content_length <= MAX_ANSWER)
+        strbuf_reserve(&r->page->bytes,
+                       (size_t)head->content_length); /* else it is copied as it grows */
+    return true;
+}
+
+static void on_flow(struct loop_timer *timer)
+{
+    struct listing *l = timer->arg;
+
+    for (size_t i = 0; i < l->num; i++) {
+        struct reader *r = &l->readers[i];
+
+        if (!r->paused)
+            continue;
+        r->paused = false;
+        r->burst = 0;
+        attempt_resume(r->attempt);
+    }
+}
+
+/* curl would take in all that has come, of all accounts in the same turn: 10 MB are 10 ms. */
+static bool on_page_data(void *arg, const char *bytes, size_t len)
+{
+    struct reader *r = arg;
+    struct listing *l = r->list;
+    struct strbuf *text = &r->page->bytes;
+
+    strbuf_add(text, bytes, len);
+    if (strbuf_failed(text) || text->len > MAX_ANSWER) {
+        const struct failure *failure = strbuf_failed(text) ? &no_memory : &unreadable;
+
+        attempt_cancel(r->attempt);
+        r->attempt = NULL;
+        r->page = NULL;
+        reader_failed(r, failure); /* last: it may end the list */
+        return true;
+    }
+    r->burst += len;
+    if (r->burst < MAX_BURST)
+        return true;
+    l->flow.cb = on_flow;
+    l->flow.arg = l;
+    r->paused = loop_timer_start(l->worker->loop, &l->flow, 0) == 0;
+    return !r->paused;
+}
+
+static void on_retry(struct loop_timer *timer)
+{
+    read_page(timer->arg);
+}
+
+/* @return false: no second try, or no time for one */
+static bool try_again(struct reader *r, const struct attempt_result *result)
+{
+    struct listing *l = r->list;
+    struct retry_question question = attempt_question(OP_READ, result);
+    struct retry_answer decision;
+
+    question.pinned = question.idempotent = true;
+    question.tries = r->tries;
+    question.max_tries = MAX_TRIES;
+    decision = retry_decide(&question, worker_random(l->worker));
+    if (decision.action != RETRY_SAME ||
+        loop_now_ms(l->worker->loop) + decision.delay_ms >= l->deadline_ms)
+        return false;
+    r->retry.cb = on_retry;
+    r->retry.arg = r;
+    return loop_timer_start(l->worker->loop, &r->retry, decision.delay_ms) == 0;
+}
+
+static void page_failed(struct reader *r, const struct attempt_result *result)
+{
+    struct listing *l = r->list;
+    int status = result->upstream->head.status;
+
+    drop_text(r);
+    if (try_again(r, result))
+        return;
+
+    /* What a provider says of a cursor it does not know is documented nowhere (reference 6). */
+    if ((status == 404 || status == 400) && read_from_top(r))
+        return;
+    if (status == 404 && l->num == 1 && r->pages == 0 && r->after[0] != '\0')
+        listing_fail_cursor(l);
+    else
+        reader_failed(r, &result->failure);
+}
+
+static void on_page(void *arg, const struct attempt_result *result)
+{
+    struct reader *r = arg;
+    struct listing *l = r->list;
+
+    r->attempt = NULL;
+    r->paused = false;
+    if (!result->ok) {
+        page_failed(r, result);
+        return;
+    }
+    l->slice.cb = on_turn;
+    l->slice.arg = l;
+    if (r->page == NULL || loop_timer_start(l->worker->loop, &l->slice, 0) != 0) {
+        r->page = NULL;
+        reader_failed(r, &no_memory);
+        return;
+    }
+    r->complete = true;
+    r->tries = 0;
+    r->page_from = source_of(r)->num;
+    r->last[0] = '\0';
+    listing_scan_init(&r->scan, strbuf_str(&r->page->bytes), r->page->bytes.len);
+}
+
+static void list_query(const struct reader *r, struct strbuf *query)
+{
+    const struct listing_question *q = &r->list->question;
+
+    if (is_paged(r)) {
+        strbuf_addf(query, "limit=%zu", r->ask);
+        if (r->after[0] != '\0')
+            strbuf_addf(query, "&after=%s",
+                        r->after); /* ids are URL-safe: ids_open() checked, or the provider's own */
+        if (q->ascending)
+            strbuf_adds(query, "&order=asc");
+    }
+    if (q->purpose[0] != '\0')
+        strbuf_addf(query, "%spurpose=%s", query->len > 0 ? "&" : "", q->purpose);
+}
+
+static void read_page(struct reader *r)
+{
+    struct listing *l = r->list;
+    struct strbuf query = STRBUF_INIT;
+    uint64_t now_ms = loop_now_ms(l->worker->loop);
+    struct attempt_spec spec = {.deployment = r->deployment,
+                                .call =
+                                    l->question.kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
+                                .on_head = on_page_head,
+                                .on_data = on_page_data,
+                                .on_done = on_page,
+                                .arg = r};
+
+    if (now_ms >= l->deadline_ms) {
+        reader_failed(r, &late);
+        return;
+    }
+    list_query(r, &query);
+    spec.query = strbuf_str(&query);
+    spec.total_ms = (uint32_t)(l->deadline_ms - now_ms);
+    r->tries++;
+    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->worker, &spec);
+    strbuf_deinit(&query);
+    if (r->attempt == NULL)
+        reader_failed(r, &no_memory);
+}
+
+void listing_reader_deinit(struct reader *r)
+{
+    if (r->attempt != NULL)
+        attempt_cancel(r->attempt);
+    loop_timer_stop(r->list->worker->loop, &r->retry);
+    listing_scan_deinit(&r->scan);
+}
+
+/* What one page is asked for: one more than the page shows tells whether there is more. */
+static size_t page_size(const struct listing_question *q)
+{
+    size_t max = q->kind == ID_FILE ? LISTING_MAX_FILES : LISTING_MAX_BATCHES;
+
+    return q->limit + 1 < max ? q->limit + 1 : max;
+}
+
+void listing_read(struct listing *l)
+{
+    size_t num = l->num;
+
+    l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
+    for (size_t i = 0; i < num; i++) {
+        l->readers[i].ask = page_size(&l->question);
+        memcpy(l->readers[i].begin, l->readers[i].after, sizeof(l->readers[i].begin));
+    }
+    for (size_t i = 0; i < num; i++) /* the last one to end finishes the list, and that frees `l` */
+        read_page(&l->readers[i]);
+}
