@@ -189,8 +189,8 @@ class Client:
             self.problems += [a for a in answers if a is not None and a.status < 500 and a.status != 409]
 
 
-@pytest.mark.parametrize("seed, kills", [(1, 6), pytest.param(2, 40, marks=pytest.mark.long),
-                                         pytest.param(3, 40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seed, kills", [(1, 6), pytest.param(2, 20, marks=pytest.mark.long),
+                                         pytest.param(3, 20, marks=pytest.mark.long)])
 def test_after_workers_were_killed_all_ledgers_agree(start, make_sim, seed, kills):
     sim = four(make_sim)
     settings = {"timeouts": {"watch_ms": "200ms"}}
