@@ -483,20 +483,29 @@ static bool is_held(const struct idem *idem, const struct idem_claim *claim)
     return claim->place != 0 && look(&head_at(idem, claim->place - 1)->word) == claim->word;
 }
 
+/* @return false: it is not held any more */
+static bool change(struct idem *idem, struct idem_claim *claim, enum idem_state state)
+{
+    uint64_t word = claim->word, changed = word_in(word, state, owner_of(word));
+
+    if (word != changed && !swap(&head_at(idem, claim->place - 1)->word, &word, changed))
+        return false;
+    claim->word = changed;
+    return true;
+}
+
 bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment)
 {
-    struct idem_head *h;
-    uint64_t sent, word = claim->word;
-
     if (!is_held(idem, claim))
         return false;
-    h = head_at(idem, claim->place - 1);
-    put(&h->deployment, deployment);
-    sent = word_in(word, IDEM_STATE_SENT, owner_of(word));
-    if (word != sent && !swap(&h->word, &word, sent))
-        return false;
-    claim->word = sent;
-    return true;
+    put(&head_at(idem, claim->place - 1)->deployment, deployment);
+    return change(idem, claim, IDEM_STATE_SENT);
+}
+
+void idem_refused(struct idem *idem, struct idem_claim *claim)
+{
+    if (is_held(idem, claim))
+        (void)change(idem, claim, IDEM_STATE_RUNNING);
 }
 
 void idem_answer(struct idem *idem, struct idem_claim *claim, const struct idem_answer *answer)

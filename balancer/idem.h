@@ -13,10 +13,11 @@
  *               └───────────┴──────────►│                    LOST ──► FREE (its time ends)
  *                                       └─► FREE (owner died, idem_forget())
  *
- * RUNNING: nothing has gone upstream; if its owner dies nothing has happened and it is as if it had
- * never been. SENT: something may have happened; if its owner dies nobody knows, and LOST says so
- * until it is found out: whoever meets LOST must look upstream (by the nonce) before anything else
- * and may take the entry over with idem_take_lost() to record what it found.
+ * RUNNING: nothing has gone upstream, or all of it was refused (idem_refused() leads back from
+ * SENT); if its owner dies nothing has happened and it is as if it had never been. SENT: something
+ * may have happened; if its owner dies nobody knows, and LOST says so until it is found out:
+ * whoever meets LOST must look upstream (by the nonce) before anything else and may take the entry
+ * over with idem_take_lost() to record what it found.
  *
  * One key has at most one owner. WRITING shows nothing; CLAIMED shows the key, and who has got that
  * far looks at all the places where the key may be, once more: of two that see each other the one
@@ -123,6 +124,11 @@ bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *ke
  *  @return false: the claim is not held any more (never between idem_begin() and what ends it, as
  * long as the owner is alive); then send nothing */
 MUST_USE bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment);
+
+/** It is known that nothing has happened upstream so far, and something else is tried next, which
+ * may take long (a file is copied): RUNNING again, so that the owner's death on the way loses
+ * nothing. idem_sent() again before the next one is asked. Does nothing to an empty claim. */
+void idem_refused(struct idem *idem, struct idem_claim *claim);
 
 /** It was answered for good: keep the answer and give the claim up. Does nothing to an empty claim.
  */

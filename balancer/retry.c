@@ -63,6 +63,13 @@ static bool is_repeatable(const struct retry_question *q)
     return (q->op == OP_READ && q->idempotent) || did_nothing(q);
 }
 
+/* A success, or a refusal for what the request is: the client's to know, whoever asks again. A 460
+ * or 499 is neither, although its number makes it look like the client's mistake. */
+static bool is_usable(const struct retry_question *q)
+{
+    return q->answered && q->outcome == OUTCOME_OK && (q->status < 400 || is_refusal(q));
+}
+
 /* Whether the same deployment may answer otherwise a moment later. */
 static bool may_pass(const struct retry_question *q)
 {
@@ -146,7 +153,7 @@ struct retry_answer retry_decide(const struct retry_question *q, double random)
 
     /* A usable answer ends it. An OK without a complete answer contradicts itself and is treated as
      * lost. */
-    if (q->outcome == OUTCOME_OK && q->answered)
+    if (is_usable(q))
         return give_up;
     if (!is_repeatable(q))
         return (struct retry_answer){q->op == OP_CREATE ? RETRY_RECONCILE : RETRY_GIVE_UP, 0};

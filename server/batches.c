@@ -330,21 +330,40 @@ static void limit_tries(struct order *o, struct retry_question *question)
         question->tries = 0;
 }
 
+/* A copy that we stored a moment ago is not found (reference 1.7): that place is slow, and the
+ * client's file is where it was. */
+static bool lost_our_copy(struct order *o, const struct create_result *result)
+{
+    if (!is_copy(o) || result->failure.status != 404)
+        return false;
+    o->worst = (struct failure){.status = 503,
+                                .type = "server_error",
+                                .code = "file_not_processed",
+                                .message = "The file's deployment has no room for its batch, and "
+                                           "the deployment that got a copy does not find it yet. "
+                                           "Nothing was created; try again later.",
+                                .retry_after_ms = 2000};
+    return true;
+}
+
 static void on_refused(struct order *o, const struct create_result *result)
 {
     struct retry_question question = result->question;
     struct quota *quota = o->worker->inherit->quota;
     uint32_t column = o->worker->inherit->columns[o->deployment];
 
+    repeat_refused(&o->repeat);
     cancel_reservation(o);
     if (o->have_facts && failure_is_token_limit(&result->failure)) {
         quota_learn_limit(quota, column, ledger_limit_in(result->failure.message));
         quota_full(quota, column, o->tokens, loop_now_ms(o->worker->loop));
     }
+    o->worst = result->failure;
+    if (lost_our_copy(o, result))
+        question.outcome = OUTCOME_BAD_ANSWER;
     if (is_copy(o))
         discard_file(o->worker, o->deployment, o->file);
     o->file[0] = '\0';
-    o->worst = result->failure;
     question.pinned = o->places.num == 0;
     question.tries = o->tries;
     question.max_tries = MAX_CREATE_TRIES;

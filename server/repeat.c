@@ -7,11 +7,12 @@
 
 #include "common/clock.h"
 #include "server/fetch.h"
+#include "server/resolve.h"
 
 #define KEY_HEADER    "idempotency-key"
 #define RETRY_HEADER  "x-stainless-retry-count"
-#define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
-#define MAX_PLACES    64  /* accounts that are searched; where there are more, nobody can tell */
+#define LOOK_MS       50 /* between two looks at a request that is under way in another worker */
+#define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
 #define CLOCK_SLACK_S 300 /* the provider's clock against ours */
 
 static void look(struct repeat *r);
@@ -97,7 +98,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
         r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
     } else if (r->lost) {
         fail_unknown(r);
-    } else if (result->complete && !r->cut) {
+    } else if (result->complete && !r->too_many) {
         r->ops->on_new(r->arg);
     } else {
         fail(r, 503, "server_error", "repeat_unknown", false,
@@ -134,20 +135,40 @@ static void add_place(struct repeat *r, uint32_t deployment)
     if (r->num_places < MAX_PLACES)
         r->places[r->num_places++] = w->account_first[account];
     else
-        r->cut = true;
+        r->too_many = true;
 }
 
-/* Where the batch may be: where its file is, and, should it have been moved, on the others that the
- * balancer uses. */
-static void list_places(struct repeat *r, const uint32_t *homes, uint32_t num_homes)
+/* The accounts that work of this group may be moved to. */
+static void add_group(struct repeat *r, uint32_t group)
+{
+    struct places places;
+
+    if (resolve_group(r->worker, group, &places) != 0) {
+        r->too_many = true; /* for want of memory: not all are searched */
+        return;
+    }
+    for (uint32_t i = 0; i < places.num; i++)
+        add_place(r, places.deployments[i]);
+    places_deinit(&places);
+}
+
+/* Where the batch may be: where its file is, and, should it have been moved, wherever a group of
+ * that account's goes. */
+static void list_places(struct repeat *r)
 {
     const struct worker *w = r->worker;
+    uint32_t num_homes = r->num_places;
 
-    for (uint32_t i = 0; i < num_homes; i++)
-        add_place(r, homes[i]);
-    for (size_t i = 0; i < w->config->models.num_accounts && !r->cut; i++)
-        if (w->account_balanced[i] && w->account_first[i] != MODEL_NO_INDEX)
-            add_place(r, w->account_first[i]);
+    for (uint32_t home = 0; home < num_homes && !r->too_many; home++) {
+        uint32_t account = w->account_twin[table_deployment(w->table, r->places[home])->account];
+
+        for (uint32_t i = 0; i < table_num_deployments(w->table) && !r->too_many; i++) {
+            const struct table_deployment *d = table_deployment(w->table, i);
+
+            if (d->group != MODEL_NO_INDEX && w->account_twin[d->account] == account)
+                add_group(r, d->group);
+        }
+    }
 }
 
 /* A LOST one says where it was sent. */
@@ -174,10 +195,12 @@ static bool table_knows(const struct repeat *r)
 
 static void on_claimed(struct repeat *r)
 {
-    if ((r->keyed || r->again) && r->kind == REPEAT_CREATE && !table_knows(r))
+    if ((r->keyed || r->again) && r->kind == REPEAT_CREATE && !table_knows(r)) {
+        list_places(r);
         search(r, r->keyed ? r->nonce : "");
-    else
+    } else {
         r->ops->on_new(r->arg);
+    }
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -311,7 +334,8 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, 
         fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
         return;
     }
-    list_places(r, homes, num_homes);
+    for (uint32_t i = 0; i < num_homes && !r->too_many; i++)
+        add_place(r, homes[i]);
     look(r);
 }
 
@@ -331,6 +355,12 @@ void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_
 bool repeat_sent(struct repeat *r, uint32_t deployment)
 {
     return r->claim.place == 0 || idem_sent(r->worker->inherit->idem, &r->claim, deployment);
+}
+
+void repeat_refused(struct repeat *r)
+{
+    if (r->claim.place != 0)
+        idem_refused(r->worker->inherit->idem, &r->claim);
 }
 
 void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, const char *body,

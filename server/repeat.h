@@ -40,7 +40,7 @@ struct repeat {
     uint64_t give_up_ms;     /* waiting for the first one */
     uint32_t *places;        /* owned; whose accounts are searched */
     uint32_t num_places;
-    bool cut;                 /* there are more: not finding it proves nothing */
+    bool too_many;            /* there are more */
     struct reconcile *search; /* owned */
     struct loop_timer timer;
     const struct repeat_ops *ops;
@@ -69,6 +69,10 @@ void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_
 /** Something may happen upstream from now on; before the first byte. @param deployment fingerprint
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
+
+/** All that was sent was refused, and another place is tried: should we die before repeat_sent() is
+ * called again, nothing has happened. */
+void repeat_refused(struct repeat *repeat);
 
 /** It was answered with 200. @param id  the client's form of the object's id */
 void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, const char *body,

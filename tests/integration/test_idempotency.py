@@ -317,3 +317,22 @@ def try_again(gateway, file_id):
         return repeated(gateway, file_id)
     except OSError:
         return None
+
+
+def test_a_moved_batch_is_found_by_its_key_wherever_it_went(start, make_sim):
+    """Ten accounts, the batch at the last one, and a gateway that has forgotten all about it."""
+    names = [f"a{n}" for n in range(10)]
+    sim = make_sim(sim_config([azure_account(a, deployments=[{
+        "name": f"gpt-4o-batch-{a}", "model": "gpt-4o", "sku": "GlobalBatch", "refusal": "fast",
+        "enqueued_token_limit": 600 if a == "a0" else 0}]) for a in names]))
+    order = {"a0": 1, "a9": 2}
+    rows = [azure_deployment(sim, a, order=order.get(a, 3)) for a in names]
+    config = balanced_config(sim, accounts=(), model_list=rows)
+    first = start(config, sim=sim)
+    file = first.uploaded(lines(count=20))
+    made = keyed(first, file["id"]).json()
+    assert sim.created("batches", ["a9"]) == 1
+    first.finish(sim)
+    again = keyed(start(config, sim=sim), file["id"])
+    assert again.status == 200 and again.json()["id"] == made["id"] and again.json()["input_file_id"] == file["id"]
+    assert sim.created("batches") == 1

@@ -190,6 +190,29 @@ def test_a_copy_that_one_deployment_refuses_goes_to_the_next(start, make_sim, fa
     assert sim.created("batches") == 1 and sim.created("batches", ["eu"]) == 0
 
 
+def test_a_copy_that_is_not_found_yet_is_no_missing_file_of_the_clients(start, make_sim):
+    sim = make_sim(sim_config([limited("eu", 600), limited("us", 0), limited("sw", 0)]))
+    rows = [azure_deployment(sim, a, order=n + 1) for n, a in enumerate(("eu", "us", "sw"))]
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    sim.control("POST", "/control/switches", {"account": "us", "set": {"file_visible_after_ms": 600_000}})
+    file = gateway.uploaded(lines(count=20))
+    batch = gateway.created(file["id"])
+    assert batch["input_file_id"] == file["id"] and sim.created("batches", ["sw"]) == 1
+
+
+def test_a_copy_that_is_found_nowhere_yet_can_be_made_later(start, two):
+    gateway = start(eu_first(two), sim=two)
+    two.control("POST", "/control/switches", {"account": "us", "set": {"file_visible_after_ms": 600_000}})
+    file = gateway.uploaded(lines(count=20))
+    answer = gateway.create(file["id"])
+    envelope(answer, 503, code="file_not_processed")
+    assert int(answer.headers["retry-after"]) >= 1 and "x-should-retry" not in answer.headers
+    two.wait("us", "DELETE", "/openai/files/*")
+    two.control("POST", "/control/switches", {"account": "us", "set": {"file_visible_after_ms": 0}})
+    assert gateway.create(file["id"], headers={"x-stainless-retry-count": "1"}).status == 200
+    assert two.created("batches") == 1
+
+
 def test_a_copy_whose_create_is_refused_is_deleted_again(start, make_sim):
     sim = make_sim(sim_config([limited("eu", 600), limited("us", 600)]))
     gateway = start(eu_first(sim), sim=sim)

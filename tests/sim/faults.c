@@ -93,9 +93,9 @@ static void get_int(const struct json *obj, const char *key, int64_t *out)
 
 static int parse_action(struct fault *f, const struct json *a, struct strbuf *why)
 {
-    static const char *const known[] = {"status",   "headers", "body",     "early",   "close",
-                                        "reset",    "hang",    "ms",       "trickle", "truncate",
-                                        "delay_ms", "gzip",    "not_json", "oversize"};
+    static const char *const known[] = {"status",   "headers", "body",     "early",    "close",
+                                        "reset",    "hang",    "ms",       "trickle",  "truncate",
+                                        "delay_ms", "gzip",    "not_json", "oversize", "late"};
     int64_t status = 0;
 
     for (size_t i = 0; i < json_size(a); i++) {
@@ -115,6 +115,7 @@ static int parse_action(struct fault *f, const struct json *a, struct strbuf *wh
     }
     f->status = (int)status;
     (void)json_bool(json_get(a, "early"), &f->early);
+    (void)json_bool(json_get(a, "late"), &f->late);
     if (parse_headers(f, json_get(a, "headers"), why) != 0)
         return -1;
     parse_body(f, json_get(a, "body"));

@@ -18,6 +18,7 @@ struct fault {
     int64_t hits;
     int status;     /* 0: execute */
     bool early;     /* the status is answered on the head, without reading the body */
+    bool late;      /* ... after the request was carried out */
     char *headers;  /* owned header lines with CRLF; NULL: none */
     bool has_type;  /* ... with a Content-Type among them */
     bool has_retry; /* ... with a retry-after of some form among them */

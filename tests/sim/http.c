@@ -255,12 +255,16 @@ static void answer_fault(struct conn *c)
 
 static void execute(struct conn *c)
 {
-    if (c->fault != NULL && c->fault->status != 0) {
+    bool scripted = c->fault != NULL && c->fault->status != 0;
+
+    if (!scripted || c->fault->late) {
+        reply_reset(&c->rep);
+        dispatch(c, c->acc, &c->req, &c->rep);
+    }
+    if (scripted) {
         answer_fault(c);
         return;
     }
-    reply_reset(&c->rep);
-    dispatch(c, c->acc, &c->req, &c->rep);
     if (c->rep.park) {
         c->parked = true;
         hold(c, -1, RESUME_ANSWER);

@@ -223,6 +223,28 @@ static void a_death_before_anything_was_sent_frees_the_key(void **state)
     assert_int_equal(begin("a", &claim), IDEM_NEW);
 }
 
+static void a_death_after_all_was_refused_frees_the_key(void **state)
+{
+    struct idem_claim claim, nothing = {0};
+
+    (void)state;
+    assert_int_equal(begin("a", &claim), IDEM_NEW);
+    assert_true(idem_sent(t, &claim, 77));
+    idem_refused(t, &claim);
+    assert_int_equal(look_at("a", NOW), IDEM_RUNNING);
+    assert_int_equal(idem_undo_owner(t, 1), 0);
+    assert_int_equal(look_at("a", NOW), IDEM_NEW);
+    idem_refused(t, &claim); /* too late: it is nobody's any more */
+    idem_refused(t, &nothing);
+    assert_int_equal(begin("a", &claim), IDEM_NEW);
+    assert_true(idem_sent(t, &claim, 77));
+    idem_refused(t, &claim);
+    assert_true(idem_sent(t, &claim, 78));
+    assert_int_equal(idem_undo_owner(t, 1), 1);
+    assert_int_equal(begin("a", &claim), IDEM_LOST);
+    assert_int_equal(answer.deployment, 78);
+}
+
 static void a_death_after_something_was_sent_is_remembered_until_it_is_found_out(void **state)
 {
     struct idem_claim claim, second, third;
@@ -379,6 +401,8 @@ int main(int argc, char **argv)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_death_after_something_was_sent_is_remembered_until_it_is_found_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_death_after_all_was_refused_frees_the_key, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_was_lost_ends_with_its_time, setup, teardown),
         cmocka_unit_test_setup_teardown(giving_up_before_anything_was_sent_loses_nothing, setup,
                                         teardown),

@@ -106,7 +106,8 @@ static void nothing_that_may_have_happened_is_repeated_but_idempotent_reads(void
 
 static void check_reconcile(const struct retry_question *q, struct retry_answer a)
 {
-    bool usable = q->answered && q->outcome == OUTCOME_OK;
+    bool usable = q->answered && q->outcome == OUTCOME_OK &&
+                  (q->status < 400 || means_not_executed(q->status, q->lost_behind));
 
     assert_int_equal(a.action == RETRY_RECONCILE,
                      q->op == OP_CREATE && may_have_executed(q) && !usable);
@@ -230,6 +231,16 @@ static void a_create_answered_by_500_502_504_or_408_is_reconciled(void **state)
     assert_int_equal(action(question(OP_CREATE, OUTCOME_SERVER_ERROR, 502)), RETRY_RECONCILE);
     assert_int_equal(action(question(OP_CREATE, OUTCOME_SERVER_ERROR, 504)), RETRY_RECONCILE);
     assert_int_equal(action(question(OP_CREATE, OUTCOME_TIMEOUT, 408)), RETRY_RECONCILE);
+}
+
+static void a_create_answered_by_460_or_499_is_reconciled(void **state)
+{
+    (void)state;
+    for (int status = 452; status < 500; status++) {
+        assert_int_equal(action(question(OP_CREATE, OUTCOME_OK, status)), RETRY_RECONCILE);
+        assert_int_equal(action(question(OP_UPLOAD, OUTCOME_OK, status)), RETRY_GIVE_UP);
+        assert_int_equal(action(question(OP_READ, OUTCOME_OK, status)), RETRY_GIVE_UP);
+    }
 }
 
 static void a_create_whose_answer_was_lost_is_reconciled_even_at_the_last_try(void **state)
@@ -472,6 +483,7 @@ int main(void)
         cmocka_unit_test(a_create_refused_for_quota_goes_to_the_next_deployment),
         cmocka_unit_test(a_create_refused_where_its_file_is_pinned_is_answered),
         cmocka_unit_test(a_create_answered_by_500_502_504_or_408_is_reconciled),
+        cmocka_unit_test(a_create_answered_by_460_or_499_is_reconciled),
         cmocka_unit_test(a_create_whose_answer_was_lost_is_reconciled_even_at_the_last_try),
         cmocka_unit_test(a_create_that_found_nobody_goes_to_the_next_deployment),
         cmocka_unit_test(

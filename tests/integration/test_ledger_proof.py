@@ -1,0 +1,252 @@
+"""Every fault of the simulator on every call of a create and an upload, judged by the simulator's ledger: a batch is never
+made twice, what a client was told is true, and what was refused is done elsewhere.
+
+All cases of one kind run at once, when the first test asks for them; each test then judges one of them."""
+
+import pytest
+from harness import renamed
+from proof import (CREATES, FAULTS, FILES, HANGS, SOME, is_carried_out, is_harmless, is_refusal, judge_create, outcomes,
+                   sdk_repeats)
+
+# Limits that end what hangs. Everything else needs milliseconds.
+SHORT = {"tranche_settings": {"timeouts": {"json_total_ms": "2s", "first_byte_ms": "2s", "low_speed_ms": "2s"}}}
+# Refusals that say nothing about the file or the request: another deployment may do it.
+MOVABLE = {401, 403, 429, 501, 503, 505, 521, 523, 525, 526}
+QUOTA = {"file-quota": {"status": 400, "body": {"error": {"code": "quotaExceeded", "message": "Too many files."}}}}
+
+
+
+
+# --- a create, where no other deployment could do it ---
+
+
+def create_alone(world, case):
+    case.file = world.upload(case).json()
+    world.fault(case, "POST", CREATES)
+    world.create(case)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    with outcomes(tmp_path_factory.mktemp("alone"), FAULTS, 1, create_alone) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_create_is_made_once_at_most(alone, name):
+    case = alone[name]
+    judge_create(case)
+    if is_harmless(case.action) or is_carried_out(case.action):
+        assert [a.status for a in case.answers] == [200], case
+    elif is_refusal(case.action) and sdk_repeats(case.answers[0]):
+        assert [a.status for a in case.answers][1:] == [200], case
+    elif is_refusal(case.action):
+        assert case.made == [0] and case.last.json()["error"]["code"] != "create_outcome_unknown", case
+
+
+# --- a create, where there is a second deployment ---
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    with outcomes(tmp_path_factory.mktemp("beside"), FAULTS, 2, create_alone) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_create_goes_elsewhere_only_when_it_was_refused(beside, name):
+    case = beside[name]
+    judge_create(case)
+    if case.action.get("status") in MOVABLE and not case.action.get("late"):
+        assert [a.status for a in case.answers] == [200] and case.made == [0, 1], case
+    elif "accept" not in name:  # a connection that ends before it took anything proves that nothing was done
+        assert case.made[1] == 0, case
+
+
+# --- an upload ---
+
+
+def upload(world, case):
+    world.fault(case, "POST", FILES)
+    case.answers = [world.upload(case, count=3)]
+    if case.last.status == 200:
+        case.content = world.gateway.get(f"/v1/files/{case.last.json()['id']}/content")
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory):
+    with outcomes(tmp_path_factory.mktemp("uploads"), {**FAULTS, **QUOTA}, 2, upload) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *QUOTA])
+def test_an_upload_goes_elsewhere_only_when_it_was_refused(uploads, name):
+    case = uploads[name]
+    if case.problem is not None:
+        raise case.problem
+    (answer,) = case.answers
+    asked = [len([r for r in case.requests[a] if r["method"] == "POST"]) for a in case.accounts]
+    if answer.status == 200:  # acknowledged: it is there, whole, and nowhere else
+        assert case.stored in ([1, 0], [0, 1]), case
+        home = case.accounts[case.stored.index(1)]
+        assert case.content.status == 200 and case.content.body == renamed(case.data.replace(
+            case.group.encode(), b"gpt-4o-batch"), f"gpt-4o-batch-{home}"), case
+    if is_harmless(case.action):
+        assert answer.status == 200 and case.stored == [1, 0], case
+    elif case.action.get("status") in MOVABLE | {404} or name in QUOTA:
+        assert answer.status == 200 and case.stored == [0, 1], case
+        assert asked == [1, 1], case
+    elif "accept" not in name:
+        assert answer.status != 200 and asked == [1, 0], case
+        assert case.stored == [1 if is_carried_out(case.action) else 0, 0], case
+
+
+# --- a file that moves, because its own deployment has no room ---
+
+
+def move_and(method, path, at, times=1):
+    def work(world, case):
+        case.file = world.upload(case).json()
+        world.fault(case, method, path, at=at, times=times)
+        world.create(case)
+    return work
+
+
+def moving(scope_name, method, path, at):
+    @pytest.fixture(scope="module", name=scope_name)
+    def fixture(tmp_path_factory, request):
+        faults = FAULTS if request.config.getoption("--long") else SOME
+        with outcomes(tmp_path_factory.mktemp(scope_name), faults, 3, move_and(method, path, at), limit=600) as found:
+            yield found
+    return fixture
+
+
+described = moving("described", "GET", "/openai/files/*", 0)
+copied = moving("copied", "POST", FILES, 1)
+created_there = moving("created_there", "POST", CREATES, 1)
+
+
+def rare(names):
+    return [pytest.param(n, marks=[] if n in SOME else pytest.mark.long) for n in names]
+
+
+@pytest.mark.parametrize("name", rare(FAULTS))
+def test_reading_a_file_that_moves_may_fail_once(described, name):
+    """The first GET of a file is its description, and what it says is no matter of money."""
+    case = described[name]
+    judge_create(case)
+    assert case.made[0] == 0, case
+
+
+@pytest.mark.parametrize("name", rare(FAULTS))
+def test_a_copy_that_cannot_be_stored_is_stored_elsewhere(copied, name):
+    case = copied[name]
+    judge_create(case)
+    assert [a.status for a in case.answers] == [200], case
+    assert case.made in ([0, 1, 0], [0, 0, 1]), case
+    if is_harmless(case.action):
+        assert case.made == [0, 1, 0] and case.stored == [1, 1, 0], case
+
+
+@pytest.mark.parametrize("name", rare(FAULTS))
+def test_a_create_at_the_second_place_is_made_once_at_most(created_there, name):
+    case = created_there[name]
+    judge_create(case)
+    if is_harmless(case.action) or is_carried_out(case.action):
+        assert [a.status for a in case.answers] == [200] and case.made == [0, 1, 0], case
+    elif case.action.get("status") in MOVABLE:
+        assert [a.status for a in case.answers] == [200] and case.made == [0, 0, 1], case
+
+
+def read_twice(world, case):
+    """The fault is on the content: the second GET below the file."""
+    case.file = world.upload(case).json()
+    world.fault(case, "GET", "/openai/files/*/content")
+    world.create(case)
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory, request):
+    faults = FAULTS if request.config.getoption("--long") else SOME
+    with outcomes(tmp_path_factory.mktemp("content"), faults, 2, read_twice, limit=600) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", rare(FAULTS))
+def test_a_copy_is_whole_or_not_made(content, name):
+    case = content[name]
+    judge_create(case)
+    if name == "oversize":
+        return  # padded with blanks: the provider's own content, and the copy has it
+    for file in case.ledgers[1]["files"]:
+        assert file["bytes"] == len(case.data.replace(case.group.encode(), f"gpt-4o-batch-{case.accounts[1]}".encode())), case
+
+
+# --- looking for a batch whose answer was lost ---
+
+
+def look_for_lost(times):
+    def work(world, case):
+        case.file = world.upload(case).json()
+        world.fault(case, "POST", CREATES, action={"close": "answer"})
+        world.fault(case, "GET", CREATES, times=times)
+        world.create(case)
+    return work
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, request):
+    faults = FAULTS if request.config.getoption("--long") else SOME
+    faults = {n: a for n, a in faults.items() if "accept" not in n}  # these would hit the create
+    with outcomes(tmp_path_factory.mktemp("searched"), faults, 1, look_for_lost(1)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", rare([n for n in FAULTS if "accept" not in n]))
+def test_a_lost_batch_is_found_although_one_look_fails(searched, name):
+    case = searched[name]
+    judge_create(case)
+    assert [a.status for a in case.answers] == [200] and case.made == [1], case
+
+
+# --- what hangs for ever ---
+
+
+def hanging(method, path):
+    def work(world, case):
+        if path == FILES:
+            world.fault(case, method, path)
+            case.answers = [world.upload(case, count=3)]
+        else:
+            case.file = world.upload(case).json()
+            world.fault(case, method, path)
+            world.create(case)
+    return work
+
+
+@pytest.fixture(scope="module")
+def hung_creates(tmp_path_factory):
+    with outcomes(tmp_path_factory.mktemp("hung"), HANGS, 2, hanging("POST", CREATES), **SHORT) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hung_uploads(tmp_path_factory):
+    with outcomes(tmp_path_factory.mktemp("hung"), HANGS, 2, hanging("POST", FILES), **SHORT) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_a_create_that_hangs_is_made_once_at_most(hung_creates, name):
+    case = hung_creates[name]
+    judge_create(case)
+    assert case.made[1] == 0, case
+    assert (case.last.status == 200) == is_carried_out(case.action), case
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_an_upload_that_hangs_is_not_repeated(hung_uploads, name):
+    case = hung_uploads[name]
+    if case.problem is not None:
+        raise case.problem
+    assert case.last.status == 504 and case.stored[1] == 0, case
