@@ -611,6 +611,45 @@ static void whatever_the_scanner_is_sure_of_yajl_sees_the_same_way(void **state)
     assert_true(sure > 50000 && refused > 50000);
 }
 
+/* A string of some 200 bytes, most of them plain: rows of backslashes end anywhere in a block. */
+static size_t print_long_string(char *line)
+{
+    static const char *const bits[] = {"\\\"",         "\\\\",     "\\n", "\\/",
+                                       "\\b\\f\\r\\t", "\xc3\xa9", "\\",  "\\x",
+                                       "\\u0041",      "\x7f",     "\t",  "\""};
+    size_t len = (size_t)sprintf(line, "{\"body\":{\"input\":\"0123456789abcdef");
+
+    for (int i = 0; i < 12; i++) {
+        for (size_t n = draw(3) == 0 ? draw(70) : draw(8); n > 0; n--)
+            line[len++] = (char)('a' + draw(26));
+        for (size_t n = draw(4), bit = draw(draw(4) != 0 ? 6 : 12); n > 0 && bit < 12; n--)
+            len += (size_t)sprintf(line + len, "%s", bits[bit]);
+    }
+    return len + (size_t)sprintf(line + len, "\"}}");
+}
+
+static void in_long_strings_too_the_scanner_sees_what_yajl_sees(void **state)
+{
+    struct jsonl_refusal refusal;
+    struct jsonl_facts fast, slow;
+    size_t sure = 0, refused = 0;
+    char line[2000];
+
+    (void)state;
+    for (int round = 0; round < 100000; round++) {
+        size_t len = print_long_string(line);
+        int err = jsonl_referee(line, len, 6, &slow, &refusal);
+
+        if (jsonl_scan(line, len, 6, &fast) != (err == 0))
+            fail_msg("yajl says %d: %s", err, line);
+        if (err == 0)
+            assert_same_facts(line, &fast, &slow);
+        sure += err == 0;
+        refused += err != 0;
+    }
+    assert_true(sure > 10000 && refused > 10000);
+}
+
 static void the_scanner_gives_up_only_where_it_says(void **state)
 {
     static const char *const sure[] = {GOOD,
@@ -911,6 +950,7 @@ int main(void)
         cmocka_unit_test(messages_are_short_and_printable),
         cmocka_unit_test(a_finished_checker_takes_no_more),
         cmocka_unit_test(whatever_the_scanner_is_sure_of_yajl_sees_the_same_way),
+        cmocka_unit_test(in_long_strings_too_the_scanner_sees_what_yajl_sees),
         cmocka_unit_test(the_scanner_gives_up_only_where_it_says),
         cmocka_unit_test(splicing_changes_the_model_and_no_other_byte),
         cmocka_unit_test(without_a_name_or_without_models_a_splice_copies),
