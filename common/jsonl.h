@@ -74,7 +74,7 @@ struct jsonl_report {
 struct jsonl *jsonl_new(const struct jsonl_rules *rules);
 void jsonl_free(struct jsonl *j);
 
-/** Look at the next bytes, in pieces of any size. Bounded work per byte; callers feed at most 64
+/** Look at the next bytes, in pieces of any size. Bounded work per byte; callers feed at most 128
  * KiB a turn. A line is read when its end has come, so that a piece may cost the time of one whole
  * line (4 MiB: some 3 ms).
  *  @return 0; ERR_SYNTAX once enough problems were found (the rest of the input is then only

@@ -8,7 +8,7 @@
  *
  * A TLS socket is read by libh2o, until the kernel has nothing more; so its receive buffer is fixed
  * (the kernel would let it grow to megabytes, all of which may come in one turn). Clear text is
- * read by ourselves, 64 KiB at a time. */
+ * read by ourselves, a slice at a time. */
 #include "server/guard.h"
 
 #include <errno.h>

@@ -277,6 +277,7 @@ static void check_a_pause_stops_the_client(bool tls)
         body_resume(world.held->body);
         turn();
         assert_in_range(world.bytes - before, 1, BODY_SLICE);
+        total += client_push(&c, megabyte, sizeof(megabyte)); /* into the room that this made */
     }
     pass_ms(GUARD_GRACE_MS * 3); /* its client is not slow: we are */
     assert_int_equal(world.failures[BODY_TOO_SLOW], 0);
