@@ -599,7 +599,7 @@ struct jsonl *jsonl_new(const struct jsonl_rules *rules)
     set_rules(&j->rules, rules);
     j->line = 1;
     j->problems = calloc(j->rules.max_errors, sizeof(*j->problems));
-    if (j->problems == NULL || idset_init(&j->ids) != 0) {
+    if (j->problems == NULL || idset_init(&j->ids, j->rules.max_lines) != 0) {
         jsonl_free(j);
         return NULL;
     }
