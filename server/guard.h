@@ -31,7 +31,6 @@
 #define GUARD_IDLE_MS      75000       /* between requests */
 #define GUARD_AGE_MS       3600000     /* then a connection ends with the next response */
 #define GUARD_STALL_MS     60000       /* response bytes wait and the client takes none */
-#define GUARD_GRACE_MS     20000       /* credit of a body at the minimum rate */
 #define GUARD_HANGUP_MS    100         /* a request must run so long before its client is watched */
 #define GUARD_LINGER_MS    5000        /* after an early answer, */
 #define GUARD_LINGER_BYTES (64u << 20) /* or so many bytes */
@@ -142,6 +141,7 @@ struct front {
     uint64_t warned_ms;       /* when accept(2) was last said to fail */
     uint32_t max_per_address; /* 0: no limit */
     uint64_t min_body_rate;   /* bytes/s */
+    uint32_t body_grace_ms;   /* credit of a body at that rate */
     size_t max_conns, num_conns;
     h2o_linklist_t conns;
     struct guard_peers peers;
@@ -179,6 +179,10 @@ bool guard_unpin(struct conn *conn);
 /** Cut the TCP connection; libh2o will notice and close. For connections that libh2o polls. */
 void guard_cut(struct conn *conn);
 
+/** End our side and go on reading: whoever waits for the end of the answer sees it now. Nothing of
+ * ours may wait to be written. */
+void guard_end_sending(struct conn *conn);
+
 /** The connection is being closed by libh2o: touch nothing of libh2o's any more. */
 void guard_dying(struct conn *conn);
 
@@ -197,7 +201,7 @@ struct guard_rate {
     uint64_t deadline_us;
 };
 
-void guard_rate_reset(struct guard_rate *rate, uint64_t now_ms);
+void guard_rate_reset(struct guard_rate *rate, const struct front *front, uint64_t now_ms);
 void guard_rate_credit(struct guard_rate *rate, const struct front *front, uint64_t bytes,
                        uint64_t now_ms);
 bool guard_rate_failed(const struct guard_rate *rate, const struct front *front, uint64_t now_ms);
