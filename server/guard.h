@@ -36,13 +36,16 @@
 #define GUARD_LINGER_BYTES (64u << 20) /* or so many bytes */
 #define GUARD_REUSE_BYTES                                                                          \
     65536 /* a body left unread that is no larger does not cost the connection */
-#define GUARD_CLOSE_MS      5000         /* a TLS goodbye that the client does not take */
-#define GUARD_ACCEPTS       4            /* for each time that the listener wakes us */
-#define GUARD_READ          16384        /* bytes of one read while a head is awaited */
-#define GUARD_WINDOW_H2     (512u << 10) /* HTTP/2 flow control: one stream, */
-#define GUARD_WINDOW_H2_ALL (1u << 20)   /* and a connection: most bytes of it that wait here */
+#define GUARD_CLOSE_MS      5000  /* a TLS goodbye that the client does not take */
+#define GUARD_ACCEPTS       4     /* for each time that the listener wakes us */
+#define GUARD_READ          16384 /* bytes of one read while a head is awaited */
+/* What may come in one turn is less than 256 KiB for an upload: libh2o's buffers double, and a
+ * little more would cost twice as much. */
+#define GUARD_WINDOW_H2     (224u << 10) /* HTTP/2 flow control: one stream, */
+#define GUARD_WINDOW_H2_ALL (448u << 10) /* and a connection: most bytes of it that wait here */
 #define GUARD_BUFFER_TLS                                                                           \
-    (256 << 10) /* bytes of a TLS socket's receive buffer; net.core.rmem_max may make it less */
+    (112 << 10) /* bytes of a TLS socket's receive buffer, which the kernel doubles;               \
+                   net.core.rmem_max may make it less */
 
 enum conn_phase {
     CONN_SNIFF, /* clear text, the first bytes decide */
