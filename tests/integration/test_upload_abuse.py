@@ -324,6 +324,7 @@ class Watch:
 
     def __init__(self, gateway):
         self.before = {}
+        assert gateway.get("/health/liveliness").status == 200  # so each has its name by now
         for pid in gateway.workers():
             if "worker" not in pathlib.Path(f"/proc/{pid}/comm").read_text():
                 continue  # the prober, which may just be at its first probe

@@ -352,6 +352,21 @@ static void check_only_a_body_below_the_minimum_rate_is_too_slow(bool tls)
 }
 BOTH(only_a_body_below_the_minimum_rate_is_too_slow)
 
+static void check_the_grace_of_a_slow_body_is_the_configured_one(bool tls)
+{
+    struct client c;
+
+    (tls ? world.tls : world.clear)->body_grace_ms = 3000;
+    c = open_h1(tls);
+    client_say(&c, "POST /a HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\n");
+    pass_ms(2900);
+    assert_int_equal(world.failures[BODY_TOO_SLOW], 0);
+    pass_ms(500);
+    assert_int_equal(world.failures[BODY_TOO_SLOW], 1);
+    client_close(&c);
+}
+BOTH(the_grace_of_a_slow_body_is_the_configured_one)
+
 static void check_a_client_may_leave_at_any_byte(bool tls)
 {
     static const char whole[] =
@@ -813,6 +828,7 @@ int main(void)
         TEST(a_pause_stops_the_client),
         TEST(an_end_is_not_told_to_a_handler_that_pauses),
         TEST(only_a_body_below_the_minimum_rate_is_too_slow),
+        TEST(the_grace_of_a_slow_body_is_the_configured_one),
         TEST(a_client_may_leave_at_any_byte),
         TEST(a_client_that_leaves_frees_the_request_that_runs),
         TEST(a_client_that_leaves_while_its_body_is_paused_is_noticed),
