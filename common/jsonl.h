@@ -1,6 +1,6 @@
 /* Batch input files: check each line as the bytes arrive, remember where body.model stands, and
  * print the file again with another model name, every other byte untouched. Memory is bounded: one
- * line, 16 bytes an id, a few bytes a line.
+ * line, 12 bytes an id, a few bytes a line.
  *
  * Each line is one request: a JSON object in strict UTF-8 with `custom_id` (string, not empty,
  * unique in the file), `method`
