@@ -583,7 +583,8 @@ int jsonl_finish(struct jsonl *j)
     j->finished = true;
     if (j->result == 0 && j->carry.len > 0)
         end_line(j, strbuf_str(&j->carry), j->carry.len);
-    strbuf_deinit(&j->carry);
+    strbuf_deinit(&j->carry); /* neither is needed while the file is sent, which may take long */
+    idset_deinit(&j->ids);
     if (j->result == 0 && j->lines == 0 && j->num_problems == 0) {
         j->line = 1;
         add_problem(j, 0, "", "empty_file",

@@ -163,8 +163,7 @@ static bool open_world(struct world *w)
 /* Both ends of a TCP connection. */
 static bool connect_both(int fds[2])
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr *at = (struct sockaddr *)(void *)&address;
     socklen_t len = sizeof(address);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
@@ -191,8 +190,7 @@ static int open_connection(struct world *w, bool guarded)
         return -1;
     if (guarded)
         return guard_adopt(w->front, fds[1], &none) == 0 ? fds[0] : -1;
-    sock =
-        h2o_evloop_socket_create(w->evloop, fds[1], H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
+    sock = h2o_evloop_socket_create(w->evloop, fds[1], H2O_SOCKET_FLAG_IS_ACCEPTED_CONNECTION);
     h2o_accept(&w->accept, sock);
     return fds[0];
 }
