@@ -367,9 +367,7 @@ def test_an_upload_takes_no_more_memory_than_its_buffers(make_door, sim, kind):
     answer, size = send_big(door, 40_000_000, "batch")
     assert answer.status == 200, answer
     (account, file), = [f for f in stored(sim) if f[1]["bytes"] > 30_000_000]
-    # over TLS libh2o holds what one turn brings twice, as it came and decrypted
-    most = MIB * 3 // 2 if kind.endswith("tls") else MIB
-    assert watch.peak() <= most, f"grew by {watch.peak() >> 10} KiB for a file of {size >> 20} MiB"
+    assert watch.peak() <= MIB, f"grew by {watch.peak() >> 10} KiB for a file of {size >> 20} MiB"
 
 
 @no_sanitizer
