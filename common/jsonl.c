@@ -17,7 +17,8 @@ enum {
     DEFAULT_LINES = 100 * 1000,
     DEFAULT_DEPTH = 64,
     MAX_ERRORS = 50,
-    EXCERPT_BYTES = 40
+    EXCERPT_BYTES = 60,
+    SPELLING_BYTES = 13 /* of one character, with a NUL */
 };
 
 /* The line that is being judged. */
@@ -59,28 +60,57 @@ add_problem(struct jsonl *j, size_t at, const char *field, const char *code, con
         stop(j, ERR_SYNTAX);
 }
 
-/* The beginning of a text from the file (valid UTF-8), fit for a message. */
+/* The beginning of a text from the file (valid UTF-8), fit for a message: what does not show as
+ * itself, or looks like something else (a hyphen that is none, a blank without width), is spelled
+ * out. */
 struct excerpt {
     char text[EXCERPT_BYTES + 4];
 };
 
+/* One character. @return its bytes in `text`; *size: those of its spelling in `out` */
+static size_t spell(const char *text, char out[SPELLING_BYTES], int *size)
+{
+    unsigned char c = (unsigned char)text[0];
+    uint32_t code;
+    size_t len = 1;
+
+    if (c == '"' || c == '\\')
+        *size = snprintf(out, SPELLING_BYTES, "\\%c", c);
+    else if (c >= 0x20 && c < 0x7f)
+        *size = snprintf(out, SPELLING_BYTES, "%c", c);
+    else if (c < 0x80)
+        *size = snprintf(out, SPELLING_BYTES, "\\x%02x", c);
+    if (c < 0x80)
+        return 1;
+    len = c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    code = c & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++)
+        code = code << 6 | ((unsigned char)text[i] & 0x3f);
+    if (code < 0x10000)
+        *size = snprintf(out, SPELLING_BYTES, "\\u%04x", code);
+    else /* as in JSON */
+        *size = snprintf(out, SPELLING_BYTES, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10),
+                         0xdc00 + (code & 0x3ff));
+    return len;
+}
+
 static struct excerpt excerpt(const char *text, size_t len)
 {
     struct excerpt e;
-    size_t n = len < EXCERPT_BYTES ? len : EXCERPT_BYTES, i;
+    char spelling[SPELLING_BYTES];
+    size_t used = 0, at = 0;
+    int size;
 
-    while (n > 0 && n < len && ((unsigned char)text[n] & 0xc0) == 0x80)
-        n--; /* not in the middle of a character */
-    for (i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        bool control = c < 0x20 || c == 0x7f ||
-                       (c >= 0x80 && c < 0xa0 && i > 0 && (unsigned char)text[i - 1] == 0xc2);
+    while (at < len) {
+        size_t n = spell(text + at, spelling, &size);
 
-        e.text[i] = control ? '?' : text[i];
-        if (control && c >= 0x80)
-            e.text[i - 1] = '?';
+        if (used + (size_t)size > EXCERPT_BYTES)
+            break;
+        memcpy(e.text + used, spelling, (size_t)size);
+        used += (size_t)size;
+        at += n;
     }
-    memcpy(e.text + n, n < len ? "..." : "", n < len ? 4 : 1);
+    memcpy(e.text + used, at < len ? "..." : "", at < len ? 4 : 1);
     return e;
 }
 
@@ -291,10 +321,13 @@ static void add_varint(struct strbuf *out, uint64_t value)
 static void keep_span(struct jsonl *j, const struct jsonl_value *v)
 {
     uint64_t at = j->line_at + j->base + v->at;
+    bool other_len = v->len != j->last_span_len;
 
-    add_varint(&j->spans, at - j->last_span_end);
-    add_varint(&j->spans, v->len);
+    add_varint(&j->spans, (at - j->last_span_end) << 1 | other_len);
+    if (other_len)
+        add_varint(&j->spans, v->len);
     j->last_span_end = at + v->len;
+    j->last_span_len = v->len;
     j->span_bytes += v->len;
     j->num_spans++;
     if (strbuf_failed(&j->spans))
@@ -550,7 +583,8 @@ int jsonl_finish(struct jsonl *j)
     j->finished = true;
     if (j->result == 0 && j->carry.len > 0)
         end_line(j, strbuf_str(&j->carry), j->carry.len);
-    strbuf_deinit(&j->carry);
+    strbuf_deinit(&j->carry); /* neither is needed while the file is sent, which may take long */
+    idset_deinit(&j->ids);
     if (j->result == 0 && j->lines == 0 && j->num_problems == 0) {
         j->line = 1;
         add_problem(j, 0, "", "empty_file",
@@ -599,7 +633,7 @@ struct jsonl *jsonl_new(const struct jsonl_rules *rules)
     set_rules(&j->rules, rules);
     j->line = 1;
     j->problems = calloc(j->rules.max_errors, sizeof(*j->problems));
-    if (j->problems == NULL || idset_init(&j->ids) != 0) {
+    if (j->problems == NULL || idset_init(&j->ids, j->rules.max_lines) != 0) {
         jsonl_free(j);
         return NULL;
     }

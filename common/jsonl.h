@@ -1,6 +1,6 @@
 /* Batch input files: check each line as the bytes arrive, remember where body.model stands, and
  * print the file again with another model name, every other byte untouched. Memory is bounded: one
- * line, 16 bytes an id, a few bytes a line.
+ * line, 12 bytes an id, a few bytes a line.
  *
  * Each line is one request: a JSON object in strict UTF-8 with `custom_id` (string, not empty,
  * unique in the file), `method`
@@ -74,7 +74,7 @@ struct jsonl_report {
 struct jsonl *jsonl_new(const struct jsonl_rules *rules);
 void jsonl_free(struct jsonl *j);
 
-/** Look at the next bytes, in pieces of any size. Bounded work per byte; callers feed at most 64
+/** Look at the next bytes, in pieces of any size. Bounded work per byte; callers feed at most 128
  * KiB a turn. A line is read when its end has come, so that a piece may cost the time of one whole
  * line (4 MiB: some 3 ms).
  *  @return 0; ERR_SYNTAX once enough problems were found (the rest of the input is then only

@@ -29,9 +29,11 @@ struct jsonl {
     struct strbuf url;   /* decoded */
     uint64_t url_line;   /* 0: none yet */
 
-    struct strbuf spans; /* of body.model's values: varints of the gap since the last one, and of
-                            the length */
+    /* Of body.model's values: varints of the gap since the last one, doubled, plus 1 where the
+     * length is another than that of the last; then that length. */
+    struct strbuf spans;
     uint64_t last_span_end;
+    size_t last_span_len; /* 0: none yet */
     uint64_t num_spans, span_bytes;
 
     uint64_t lines, bytes;

@@ -1,6 +1,6 @@
 /* A client's request body, whatever the HTTP version and however it is framed: bytes, end, error,
- * pause/resume. Handlers see only this. The bytes come on the loop's turns, at most 64 KiB each,
- * never from inside body_start() or body_resume(). */
+ * pause/resume. Handlers see only this. The bytes come on the loop's turns, at most BODY_SLICE
+ * each, never from inside body_start() or body_resume(). */
 #pragma once
 
 #include <stdbool.h>
@@ -9,7 +9,9 @@
 
 #include "common/err.h"
 
-#define BODY_SLICE 65536 /* most bytes of one on_data() */
+#define BODY_SLICE                                                                                 \
+    131072 /* most bytes of one on_data(): costs a turn 0.2 ms, and 0.6 ms when each line goes to  \
+              the referee; 64 KiB cost 6 % more CPU */
 
 enum body_failure {
     BODY_CLIENT_GONE, /* reset, closed, TLS error: nobody is left to answer */

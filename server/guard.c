@@ -8,7 +8,7 @@
  *
  * A TLS socket is read by libh2o, until the kernel has nothing more; so its receive buffer is fixed
  * (the kernel would let it grow to megabytes, all of which may come in one turn). Clear text is
- * read by ourselves, 64 KiB at a time. */
+ * read by ourselves, a slice at a time. */
 #include "server/guard.h"
 
 #include <errno.h>
@@ -22,6 +22,8 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <h2o/http2.h>
 
 #include "common/log.h"
@@ -137,6 +139,54 @@ void guard_dying(struct conn *conn)
 {
     conn->dying = true;
     conn->active_ms = loop_now_ms(conn->front->loop);
+}
+
+/* The begin of what libh2o 2.2.5 keeps of a TLS connection: private, so looked at only where its
+ * first member is the context that we gave. */
+struct lib_tls {
+    SSL_CTX *ctx;
+    SSL *ssl;
+};
+
+static SSL *tls_of(const struct conn *conn)
+{
+    const struct lib_tls *lib = (const void *)conn->sock->ssl;
+
+    return lib->ctx == conn->front->tls ? lib->ssl : NULL;
+}
+
+/* libh2o says close_notify only when it closes; so it is said here, past its queue, which must be
+ * empty. What the client sends can be read as before (RFC 8446, 6.1). */
+static void say_close_notify(SSL *ssl, int fd)
+{
+    BIO *own = SSL_get_wbio(ssl), *memory = BIO_new(BIO_s_mem());
+    char *alert;
+    long len;
+
+    if (memory == NULL)
+        return;
+    BIO_up_ref(own);
+    SSL_set0_wbio(ssl, memory);
+    (void)SSL_shutdown(ssl);
+    ERR_clear_error();
+    len = BIO_get_mem_data(memory, &alert);
+    if (len > 0)
+        (void)send(fd, alert, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    SSL_set0_wbio(ssl, own);
+}
+
+void guard_end_sending(struct conn *conn)
+{
+    int fd = h2o_socket_get_fd(conn->sock);
+    SSL *ssl;
+
+    if (conn->sock->ssl != NULL) {
+        ssl = tls_of(conn);
+        if (ssl == NULL)
+            return;
+        say_close_notify(ssl, fd);
+    }
+    shutdown(fd, SHUT_WR);
 }
 
 /* --- the first bytes --- */
@@ -305,15 +355,15 @@ bool guard_stalled(struct conn *conn, bool waiting, uint64_t mark, uint64_t now_
     return now_ms - conn->stall_ms > GUARD_STALL_MS;
 }
 
-void guard_rate_reset(struct guard_rate *rate, uint64_t now_ms)
+void guard_rate_reset(struct guard_rate *rate, const struct front *front, uint64_t now_ms)
 {
-    rate->deadline_us = (now_ms + GUARD_GRACE_MS) * 1000;
+    rate->deadline_us = (now_ms + front->body_grace_ms) * 1000;
 }
 
 void guard_rate_credit(struct guard_rate *rate, const struct front *front, uint64_t bytes,
                        uint64_t now_ms)
 {
-    uint64_t most = (now_ms + GUARD_GRACE_MS) * 1000;
+    uint64_t most = (now_ms + front->body_grace_ms) * 1000;
 
     if (front->min_body_rate == 0)
         return;
@@ -515,6 +565,7 @@ int guard_new(struct loop *loop, h2o_context_t *ctx, const struct config_limits 
     front->slot = slot;
     front->max_per_address = limits->max_connections_per_address;
     front->min_body_rate = limits->min_body_rate;
+    front->body_grace_ms = limits->body_grace_ms;
     front->max_conns =
         cap_connections(limits->max_connections != 0 ? limits->max_connections : 1000);
     front->num_polls = front->max_conns;

@@ -31,19 +31,21 @@
 #define GUARD_IDLE_MS      75000       /* between requests */
 #define GUARD_AGE_MS       3600000     /* then a connection ends with the next response */
 #define GUARD_STALL_MS     60000       /* response bytes wait and the client takes none */
-#define GUARD_GRACE_MS     20000       /* credit of a body at the minimum rate */
 #define GUARD_HANGUP_MS    100         /* a request must run so long before its client is watched */
 #define GUARD_LINGER_MS    5000        /* after an early answer, */
 #define GUARD_LINGER_BYTES (64u << 20) /* or so many bytes */
 #define GUARD_REUSE_BYTES                                                                          \
     65536 /* a body left unread that is no larger does not cost the connection */
-#define GUARD_CLOSE_MS      5000         /* a TLS goodbye that the client does not take */
-#define GUARD_ACCEPTS       4            /* for each time that the listener wakes us */
-#define GUARD_READ          16384        /* bytes of one read while a head is awaited */
-#define GUARD_WINDOW_H2     (512u << 10) /* HTTP/2 flow control: one stream, */
-#define GUARD_WINDOW_H2_ALL (1u << 20)   /* and a connection: most bytes of it that wait here */
+#define GUARD_CLOSE_MS      5000  /* a TLS goodbye that the client does not take */
+#define GUARD_ACCEPTS       4     /* for each time that the listener wakes us */
+#define GUARD_READ          16384 /* bytes of one read while a head is awaited */
+/* What may come in one turn is less than 256 KiB for an upload: libh2o's buffers double, and a
+ * little more would cost twice as much. */
+#define GUARD_WINDOW_H2     (224u << 10) /* HTTP/2 flow control: one stream, */
+#define GUARD_WINDOW_H2_ALL (448u << 10) /* and a connection: most bytes of it that wait here */
 #define GUARD_BUFFER_TLS                                                                           \
-    (256 << 10) /* bytes of a TLS socket's receive buffer; net.core.rmem_max may make it less */
+    (112 << 10) /* bytes of a TLS socket's receive buffer, which the kernel doubles;               \
+                   net.core.rmem_max may make it less */
 
 enum conn_phase {
     CONN_SNIFF, /* clear text, the first bytes decide */
@@ -142,6 +144,7 @@ struct front {
     uint64_t warned_ms;       /* when accept(2) was last said to fail */
     uint32_t max_per_address; /* 0: no limit */
     uint64_t min_body_rate;   /* bytes/s */
+    uint32_t body_grace_ms;   /* credit of a body at that rate */
     size_t max_conns, num_conns;
     h2o_linklist_t conns;
     struct guard_peers peers;
@@ -179,6 +182,10 @@ bool guard_unpin(struct conn *conn);
 /** Cut the TCP connection; libh2o will notice and close. For connections that libh2o polls. */
 void guard_cut(struct conn *conn);
 
+/** End our side and go on reading: whoever waits for the end of the answer sees it now. Nothing of
+ * ours may wait to be written. */
+void guard_end_sending(struct conn *conn);
+
 /** The connection is being closed by libh2o: touch nothing of libh2o's any more. */
 void guard_dying(struct conn *conn);
 
@@ -197,7 +204,7 @@ struct guard_rate {
     uint64_t deadline_us;
 };
 
-void guard_rate_reset(struct guard_rate *rate, uint64_t now_ms);
+void guard_rate_reset(struct guard_rate *rate, const struct front *front, uint64_t now_ms);
 void guard_rate_credit(struct guard_rate *rate, const struct front *front, uint64_t bytes,
                        uint64_t now_ms);
 bool guard_rate_failed(const struct guard_rate *rate, const struct front *front, uint64_t now_ms);

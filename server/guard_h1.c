@@ -51,9 +51,73 @@ static bool all(const char *s, size_t len, unsigned char wanted)
     return true;
 }
 
+#ifdef __SSE2__
+static int mask_of(__m128i bytes)
+{
+    return _mm_movemask_epi8(bytes);
+}
+
+/* 0x21-0x7e; others are negative, or too small, or DEL. */
+static bool are_visible(__m128i bytes)
+{
+    return mask_of(_mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)),
+                                    _mm_cmpgt_epi8(bytes, _mm_set1_epi8(0x20)))) == 0xffff;
+}
+
+static __m128i from_to(__m128i bytes, char first, char last)
+{
+    __m128i above = _mm_sub_epi8(bytes, _mm_set1_epi8(first));
+
+    return _mm_cmpeq_epi8(_mm_min_epu8(above, _mm_set1_epi8((char)(last - first))), above);
+}
+
+/* Letters, digits, colon, hyphen and dot: nearly every authority. */
+static bool are_plain_host(__m128i bytes)
+{
+    __m128i letters = from_to(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 'z');
+
+    return mask_of(_mm_or_si128(_mm_or_si128(letters, from_to(bytes, '0', ':')),
+                                from_to(bytes, '-', '.'))) == 0xffff;
+}
+
+/* Whether all blocks of 16 pass, the last one together with bytes of the one before. */
+static inline bool blocks_pass(const char *s, size_t len, bool (*pass)(__m128i))
+{
+    if (len < 16)
+        return false;
+    for (size_t at = 0; at + 16 < len; at += 16)
+        if (!pass(_mm_loadu_si128((const __m128i *)(const void *)(s + at))))
+            return false;
+    return pass(_mm_loadu_si128((const __m128i *)(const void *)(s + len - 16)));
+}
+
+static bool is_surely_visible(const char *s, size_t len)
+{
+    return blocks_pass(s, len, are_visible);
+}
+
+static bool is_surely_authority(const char *s, size_t len)
+{
+    return blocks_pass(s, len, are_plain_host);
+}
+#else
+static bool is_surely_visible(const char *s, size_t len)
+{
+    (void)s;
+    (void)len;
+    return false;
+}
+
+static bool is_surely_authority(const char *s, size_t len)
+{
+    return is_surely_visible(s, len);
+}
+#endif
+
 bool guard_h1_is_target(const char *target, size_t len)
 {
-    return len > 0 && target[0] == '/' && all(target, len, VISIBLE);
+    return len > 0 && target[0] == '/' &&
+           (is_surely_visible(target, len) || all(target, len, VISIBLE));
 }
 
 bool guard_h1_is_method(const char *method, size_t len)
@@ -63,7 +127,7 @@ bool guard_h1_is_method(const char *method, size_t len)
 
 bool guard_h1_is_authority(const char *authority, size_t len)
 {
-    return len <= 1024 && all(authority, len, AUTHORITY);
+    return len <= 1024 && (is_surely_authority(authority, len) || all(authority, len, AUTHORITY));
 }
 
 int guard_h1_find_end(const char *bytes, size_t len, size_t *scanned)

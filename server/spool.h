@@ -1,5 +1,5 @@
 /* Where an upload waits while it is checked: memory up to 64 KiB, then one unlinked file in
- * spool_dir. All workers' spools together stay under one limit. */
+ * spool_dir and its last bytes in memory. All workers' spools together stay under one limit. */
 #pragma once
 
 #include <stddef.h>
@@ -10,15 +10,16 @@
 #include "common/loop.h"
 #include "server/inherit.h"
 
-#define SPOOL_MEMORY 65536
+#define SPOOL_MEMORY 65536 /* bytes; also what the file is written in */
 
 struct spool {
     const struct inherit *inherit; /* borrowed: spool_dir, limit, slots */
     uint32_t slot;                 /* whose account the bytes are on */
     struct loop *loop;             /* borrowed; NULL: a large file is given back at once */
-    char *memory;                  /* owned; the first SPOOL_MEMORY bytes while there is no file */
-    int fd;                        /* -1: still in memory */
-    uint64_t size;                 /* bytes written */
+    char *memory;                  /* owned; the last bytes, SPOOL_MEMORY at most; NULL: none yet */
+    int fd;                        /* -1: all is in memory */
+    uint64_t filed;                /* bytes in the file: whole blocks of SPOOL_MEMORY */
+    uint64_t size;                 /* bytes written: `filed`, then those in memory */
 };
 
 void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot,
@@ -28,8 +29,8 @@ void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slo
  * ms to drop 200 MB (measured) and everybody would wait. */
 void spool_deinit(struct spool *spool);
 
-/** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM
- */
+/** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM.
+ * After an error the spool is of no use but for spool_deinit() */
 MUST_USE int spool_write(struct spool *spool, const char *bytes, size_t len);
 
 /** Read like pread(2): bytes, 0 at the end, -1 on error. Fits jsonl_read_cb with the spool as

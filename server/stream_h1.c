@@ -309,8 +309,8 @@ static void start_linger(struct conn *conn)
     h1->since_ms = now_of(conn);
     h1->lingered = 0;
     h1->closing = h1->refused || !h1->req->http1_is_persistent;
-    if (h1->closing && conn->sock->ssl == NULL)
-        shutdown(h2o_socket_get_fd(conn->sock), SHUT_WR);
+    if (h1->closing)
+        guard_end_sending(conn);
     h2o_socket_read_start(conn->sock, on_linger_readable);
 }
 
@@ -371,7 +371,7 @@ static void do_start(struct body *body)
     struct h1_stream *s = stream_of(body);
 
     s->started = true;
-    guard_rate_reset(&s->rate, now_of(s->conn));
+    guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
     kick(s->conn);
 }
 
@@ -384,7 +384,7 @@ static void do_resume(struct body *body)
 {
     struct h1_stream *s = stream_of(body);
 
-    guard_rate_reset(&s->rate, now_of(s->conn));
+    guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
     kick(s->conn);
 }
 

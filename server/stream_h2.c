@@ -230,7 +230,7 @@ static void do_start(struct body *body)
     struct h2_stream *s = stream_of(body);
 
     s->started = true;
-    guard_rate_reset(&s->rate, now_of(s->conn));
+    guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
     kick(s->conn);
 }
 
@@ -241,8 +241,10 @@ static void do_pause(struct body *body)
 
 static void do_resume(struct body *body)
 {
-    guard_rate_reset(&stream_of(body)->rate, now_of(stream_of(body)->conn));
-    kick(stream_of(body)->conn);
+    struct h2_stream *s = stream_of(body);
+
+    guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
+    kick(s->conn);
 }
 
 static void do_abandon(struct body *body)

@@ -3,6 +3,7 @@
 #include "server/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@
 #include "server/resolve.h"
 #include "server/upload.h"
 
-#define BEAT_MS 1000
+#define BEAT_MS     1000
+#define LARGE_BLOCK (128 << 10) /* bytes; glibc's first choice */
 
 /* xoshiro256+: the top 53 bits are the fraction. */
 double worker_random(struct worker *w)
@@ -217,6 +219,16 @@ static void on_master_gone(void *arg)
     _exit(1);
 }
 
+/* Large blocks are mappings of their own for good: they grow without a copy and go back to the
+ * system when they are freed. By itself glibc raises the bound with each such block that is freed,
+ * and the table of a long file's ids, which grows forty times, is then copied each time. */
+static void keep_large_blocks_apart(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
+#endif
+}
+
 static int open_signals(struct worker *w, struct signals *s)
 {
     sigset_t set;
@@ -345,6 +357,7 @@ int worker_run(const struct inherit *inherit, uint32_t slot)
     w->slot = slot;
     if (w->config->routing_strategy != NULL)
         w->policy = pick_policy_find(w->config->routing_strategy);
+    keep_large_blocks_apart();
     rc = make(w, &signals);
     if (rc != 0) {
         log_error("worker cannot start: %s", err_str(rc));

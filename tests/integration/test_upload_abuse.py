@@ -320,11 +320,14 @@ def memory(pid, what):
 
 
 class Watch:
-    """How far the memory of a gateway's processes grows."""
+    """How far the memory of a gateway's workers grows."""
 
     def __init__(self, gateway):
         self.before = {}
+        assert gateway.get("/health/liveliness").status == 200  # so each has its name by now
         for pid in gateway.workers():
+            if "worker" not in pathlib.Path(f"/proc/{pid}/comm").read_text():
+                continue  # the prober, which may just be at its first probe
             pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak starts anew (proc_pid_clear_refs(5))
             self.before[pid] = memory(pid, "VmRSS")
 
@@ -364,7 +367,7 @@ def test_an_upload_takes_no_more_memory_than_its_buffers(make_door, sim, kind):
     answer, size = send_big(door, 40_000_000, "batch")
     assert answer.status == 200, answer
     (account, file), = [f for f in stored(sim) if f[1]["bytes"] > 30_000_000]
-    assert watch.peak() <= 8 * MIB, f"grew by {watch.peak() >> 10} KiB for a file of {size >> 20} MiB"
+    assert watch.peak() <= MIB, f"grew by {watch.peak() >> 10} KiB for a file of {size >> 20} MiB"
 
 
 @no_sanitizer
@@ -384,7 +387,7 @@ def test_each_further_upload_takes_a_mebibyte_at_most(make_door, sim, kind):
         call.send(body[3_000_000:])
         call.finish()
     assert [call.answer().status for call in calls] == [200] * 16
-    assert grown <= (8 + 15) * MIB, f"{grown >> 10} KiB: more than 8 MiB for the first upload and 1 MiB for each further one"
+    assert grown <= 16 * MIB, f"{grown >> 10} KiB: more than 1 MiB for each"
     assert len(stored(sim)) == 17
 
 
@@ -397,7 +400,7 @@ def test_a_slow_provider_does_not_make_an_upload_grow(make_door, sim):
     sim.fault({"hang": "body", "ms": 1500}, account="oai", method="POST", path="/v1/files*")
     data, body, form = multipart_of_mini(20_000)
     assert door.upload(body, form).status == 200
-    assert watch.peak() <= 8 * MIB, watch.peak()
+    assert watch.peak() <= MIB, watch.peak()
 
 
 def multipart_of_mini(count):
@@ -420,7 +423,7 @@ def test_a_big_file_takes_no_more_memory_than_a_small_one(make_door, sim, kind, 
     watch = Watch(door.gateway)
     answer, sent = send_big(door, size, purpose)
     assert answer.status == 200, answer
-    assert watch.peak() <= 8 * MIB, f"grew by {watch.peak() >> 10} KiB"
+    assert watch.peak() <= MIB, f"grew by {watch.peak() >> 10} KiB"
     assert max(f["bytes"] for _, f in stored(sim)) >= sent
 
 

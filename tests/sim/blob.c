@@ -14,7 +14,15 @@
 
 #define WINDOW (256 * 1024)
 
+/* Large files that are no more, kept as they are: to write over pages costs a copy, to make new
+ * ones several times that, and a benchmark would measure it. Their old bytes are never read: each
+ * blob knows its own length. */
+#define MAX_SPARE       2
+#define MAX_SPARE_BYTES ((int64_t)2 << 30)
+
 static const char *spool_dir = "/tmp";
+static int spare[MAX_SPARE];
+static int num_spare;
 
 void blob_set_dir(const char *dir)
 {
@@ -24,7 +32,11 @@ void blob_set_dir(const char *dir)
 static int spool_open(void)
 {
     char path[4096];
-    int fd = open(spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd;
+
+    if (num_spare > 0)
+        return spare[--num_spare];
+    fd = open(spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
     if (fd != -1)
         return fd;
@@ -119,7 +131,7 @@ void blob_slice(struct blob *blob, int64_t off, int64_t len)
     blob->len = len;
 }
 
-int blob_dup(const struct blob *from, struct blob *to)
+int blob_dup(struct blob *from, struct blob *to)
 {
     *to = (struct blob)BLOB_INIT;
     if (from->fd == -1)
@@ -127,13 +139,23 @@ int blob_dup(const struct blob *from, struct blob *to)
     to->fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
     to->off = from->off;
     to->len = from->len;
+    to->shared = from->shared = true;
     return to->fd == -1 ? ERR_IO : 0;
+}
+
+/* A file that several blobs share stays open with the others, so it is never a spare. */
+static void spool_close(const struct blob *blob)
+{
+    if (!blob->shared && num_spare < MAX_SPARE && blob->off + blob->len <= MAX_SPARE_BYTES)
+        spare[num_spare++] = blob->fd;
+    else
+        close(blob->fd);
 }
 
 void blob_free(struct blob *blob)
 {
     if (blob->fd != -1)
-        close(blob->fd);
+        spool_close(blob);
     free(blob->mem);
     *blob = (struct blob)BLOB_INIT;
 }

@@ -14,6 +14,7 @@ struct blob {
     int fd;      /* owned; -1 when in memory */
     int64_t off; /* where the content begins in fd or mem */
     int64_t len; /* bytes */
+    bool shared; /* the file has, or had, a second reference */
 };
 
 #define BLOB_INIT                                                                                  \
@@ -35,7 +36,7 @@ int64_t blob_read(const struct blob *blob, int64_t pos, void *buf, size_t len);
 void blob_slice(struct blob *blob, int64_t off, int64_t len);
 
 /** A second reference to the same bytes. Returns 0 or a negative code. */
-int blob_dup(const struct blob *from, struct blob *to);
+int blob_dup(struct blob *from, struct blob *to);
 
 void blob_free(struct blob *blob);
 

@@ -483,7 +483,7 @@ static void honour_range(struct call *call)
     blob_slice(&rep->file, from, to - from + 1);
 }
 
-static void content(struct call *call, const struct file *f)
+static void content(struct call *call, struct file *f)
 {
     struct reply *rep = call->rep;
 

@@ -155,6 +155,26 @@ static void check_an_early_answer_reaches_a_client_that_still_sends(bool tls)
 }
 BOTH(an_early_answer_reaches_a_client_that_still_sends)
 
+static void check_the_end_of_an_early_answer_is_told_at_once_and_the_rest_is_still_taken(bool tls)
+{
+    static char megabyte[1 << 20];
+    struct client c = open_h1(tls);
+
+    client_say(&c, "POST /refuse HTTP/1.1\r\n" HOST "Content-Length: 3145728\r\n\r\n");
+    settle(&c);
+    assert_int_equal(strncmp(c.bytes, "HTTP/1.1 401 ", 13), 0);
+    assert_true(c.eof);
+    if (tls) /* said, not cut off */
+        assert_int_equal(SSL_get_shutdown(c.ssl), SSL_RECEIVED_SHUTDOWN);
+    assert_int_equal(front_connections(tls ? world.tls : world.clear), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(client_push(&c, megabyte, sizeof(megabyte)), sizeof(megabyte));
+    settle(&c);
+    assert_int_equal(front_connections(tls ? world.tls : world.clear), 0);
+    client_close(&c);
+}
+BOTH(the_end_of_an_early_answer_is_told_at_once_and_the_rest_is_still_taken)
+
 static void check_lingering_is_bounded_in_time(bool tls)
 {
     struct client c = open_h1(tls);
@@ -277,8 +297,9 @@ static void check_a_pause_stops_the_client(bool tls)
         body_resume(world.held->body);
         turn();
         assert_in_range(world.bytes - before, 1, BODY_SLICE);
+        total += client_push(&c, megabyte, sizeof(megabyte)); /* into the room that this made */
     }
-    pass_ms(GUARD_GRACE_MS * 3); /* its client is not slow: we are */
+    pass_ms(world.limits.body_grace_ms * 3); /* its client is not slow: we are */
     assert_int_equal(world.failures[BODY_TOO_SLOW], 0);
     world.held->pauses = false;
     body_resume(world.held->body);
@@ -330,6 +351,21 @@ static void check_only_a_body_below_the_minimum_rate_is_too_slow(bool tls)
     client_close(&c);
 }
 BOTH(only_a_body_below_the_minimum_rate_is_too_slow)
+
+static void check_the_grace_of_a_slow_body_is_the_configured_one(bool tls)
+{
+    struct client c;
+
+    (tls ? world.tls : world.clear)->body_grace_ms = 3000;
+    c = open_h1(tls);
+    client_say(&c, "POST /a HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\n");
+    pass_ms(2900);
+    assert_int_equal(world.failures[BODY_TOO_SLOW], 0);
+    pass_ms(500);
+    assert_int_equal(world.failures[BODY_TOO_SLOW], 1);
+    client_close(&c);
+}
+BOTH(the_grace_of_a_slow_body_is_the_configured_one)
 
 static void check_a_client_may_leave_at_any_byte(bool tls)
 {
@@ -782,6 +818,7 @@ int main(void)
         TEST(hundred_continue_waits_for_the_handler),
         TEST(no_100_continue_for_a_body_that_came_already),
         TEST(an_early_answer_reaches_a_client_that_still_sends),
+        TEST(the_end_of_an_early_answer_is_told_at_once_and_the_rest_is_still_taken),
         TEST(lingering_is_bounded_in_time),
         TEST(lingering_is_bounded_in_bytes),
         TEST(a_small_body_left_unread_does_not_cost_the_connection),
@@ -791,6 +828,7 @@ int main(void)
         TEST(a_pause_stops_the_client),
         TEST(an_end_is_not_told_to_a_handler_that_pauses),
         TEST(only_a_body_below_the_minimum_rate_is_too_slow),
+        TEST(the_grace_of_a_slow_body_is_the_configured_one),
         TEST(a_client_may_leave_at_any_byte),
         TEST(a_client_that_leaves_frees_the_request_that_runs),
         TEST(a_client_that_leaves_while_its_body_is_paused_is_noticed),

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,6 +269,32 @@ static void extensions_and_trailers_are_bounded(void **state)
     assert_int_equal(decode(text, 1000, out, &len, &used), CHUNKED_BAD);
 }
 
+/* One odd byte at any place, whatever the length: the blocks of 16 and what is left of them. */
+static void every_byte_of_a_target_and_of_an_authority_is_looked_at(void **state)
+{
+    static const char in_authority[] = "-._~!$&'()*+,;=:[]%"; /* beside letters and digits */
+    char target[70], authority[70];
+
+    (void)state;
+    for (size_t len = 1; len < sizeof(target); len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (int c = 0; c < 256; c++) {
+                bool visible = c > 0x20 && c < 0x7f;
+                bool alnum = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+
+                memset(target, 'a', len);
+                target[0] = '/';
+                target[at] = (char)c;
+                assert_int_equal(guard_h1_is_target(target, len), at == 0 ? c == '/' : visible);
+                memset(authority, 'a', len);
+                authority[at] = (char)c;
+                assert_int_equal(guard_h1_is_authority(authority, len),
+                                 alnum || (c != 0 && c < 0x80 && strchr(in_authority, c) != NULL));
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +306,7 @@ int main(void)
         cmocka_unit_test(expectations_count_for_http_1_1_alone),
         cmocka_unit_test(a_value_may_hold_anything_but_controls),
         cmocka_unit_test(a_name_is_a_token),
+        cmocka_unit_test(every_byte_of_a_target_and_of_an_authority_is_looked_at),
         cmocka_unit_test(a_hundred_fields_are_taken_and_one_more_is_not),
         cmocka_unit_test(framing_is_hidden_at_the_same_length),
         cmocka_unit_test(chunks_are_joined_however_they_are_cut),

@@ -524,7 +524,7 @@ static void messages_are_short_and_printable(void **state)
     jsonl_report(j, &report);
     assert_string_equal(report.problems[0].code, "invalid_method");
     assert_true(utf8_is_valid(report.problems[0].message, strlen(report.problems[0].message)));
-    assert_non_null(strstr(report.problems[0].message, "\"?????\xe2\x82\xac"));
+    assert_non_null(strstr(report.problems[0].message, "\"\\x1b\\u0085\\u009b\\u20ac\\u20ac"));
     assert_non_null(strstr(report.problems[0].message, "...\"; expected \"POST\""));
     jsonl_free(j);
     strbuf_deinit(&text);
@@ -609,6 +609,45 @@ static void whatever_the_scanner_is_sure_of_yajl_sees_the_same_way(void **state)
         assert_same_facts(line, &fast, &slow);
     }
     assert_true(sure > 50000 && refused > 50000);
+}
+
+/* A string of some 200 bytes, most of them plain: rows of backslashes end anywhere in a block. */
+static size_t print_long_string(char *line)
+{
+    static const char *const bits[] = {"\\\"",         "\\\\",     "\\n", "\\/",
+                                       "\\b\\f\\r\\t", "\xc3\xa9", "\\",  "\\x",
+                                       "\\u0041",      "\x7f",     "\t",  "\""};
+    size_t len = (size_t)sprintf(line, "{\"body\":{\"input\":\"0123456789abcdef");
+
+    for (int i = 0; i < 12; i++) {
+        for (size_t n = draw(3) == 0 ? draw(70) : draw(8); n > 0; n--)
+            line[len++] = (char)('a' + draw(26));
+        for (size_t n = draw(4), bit = draw(draw(4) != 0 ? 6 : 12); n > 0 && bit < 12; n--)
+            len += (size_t)sprintf(line + len, "%s", bits[bit]);
+    }
+    return len + (size_t)sprintf(line + len, "\"}}");
+}
+
+static void in_long_strings_too_the_scanner_sees_what_yajl_sees(void **state)
+{
+    struct jsonl_refusal refusal;
+    struct jsonl_facts fast, slow;
+    size_t sure = 0, refused = 0;
+    char line[2000];
+
+    (void)state;
+    for (int round = 0; round < 100000; round++) {
+        size_t len = print_long_string(line);
+        int err = jsonl_referee(line, len, 6, &slow, &refusal);
+
+        if (jsonl_scan(line, len, 6, &fast) != (err == 0))
+            fail_msg("yajl says %d: %s", err, line);
+        if (err == 0)
+            assert_same_facts(line, &fast, &slow);
+        sure += err == 0;
+        refused += err != 0;
+    }
+    assert_true(sure > 10000 && refused > 10000);
 }
 
 static void the_scanner_gives_up_only_where_it_says(void **state)
@@ -842,28 +881,66 @@ static void an_original_that_fails_or_became_shorter_is_an_error(void **state)
 
 /* --- the small words below --- */
 
+static void add_numbered(struct idset *set, uint32_t i, int expected)
+{
+    char id[32];
+    int len = snprintf(id, sizeof(id), "request-%u", i);
+    uint32_t first = 0;
+
+    assert_int_equal(idset_add(set, id, (size_t)len, i, &first), expected);
+    if (expected == ERR_DUPLICATE)
+        assert_int_equal(first, i);
+}
+
 static void a_set_tells_which_strings_it_has_seen(void **state)
 {
     struct idset set;
     uint32_t first = 0;
-    char id[32];
 
     (void)state;
-    assert_int_equal(idset_init(&set), 0);
+    assert_int_equal(idset_init(&set, 20003), 0);
     for (uint32_t i = 1; i <= 20000; i++) {
-        int len = snprintf(id, sizeof(id), "request-%u", i);
-
-        assert_int_equal(idset_add(&set, id, (size_t)len, i, &first), 0);
+        add_numbered(&set, i, 0);
+        add_numbered(&set, 1 + (uint32_t)draw(i), ERR_DUPLICATE);
     }
-    for (uint32_t i = 1; i <= 20000; i++) {
-        int len = snprintf(id, sizeof(id), "request-%u", i);
+    for (uint32_t i = 1; i <= 20000; i++)
+        add_numbered(&set, i, ERR_DUPLICATE);
+    assert_int_equal(idset_add(&set, "", 0, 20001, &first), 0);
+    assert_int_equal(idset_add(&set, "\0", 1, 20002, &first), 0);
+    assert_int_equal(idset_add(&set, "\0\0\0\0\0\0\0\0", 8, 20003, &first), 0);
+    idset_deinit(&set);
+}
 
-        assert_int_equal(idset_add(&set, id, (size_t)len, 7, &first), ERR_DUPLICATE);
-        assert_int_equal(first, i);
+/* However many there are, and not only at lucky sizes. */
+static void a_set_takes_less_than_twelve_bytes_a_string(void **state)
+{
+    struct idset set;
+
+    (void)state;
+    assert_int_equal(idset_init(&set, 100000), 0);
+    for (uint32_t i = 1; i <= 100000; i++) {
+        add_numbered(&set, i, 0);
+        if (i >= 30000)
+            assert_true(set.room * 10 < 12ull * i);
     }
-    assert_int_equal(idset_add(&set, "", 0, 1, &first), 0);
-    assert_int_equal(idset_add(&set, "\0", 1, 1, &first), 0);
-    assert_int_equal(idset_add(&set, "\0\0\0\0\0\0\0\0", 8, 1, &first), 0);
+    for (uint32_t i = 1; i <= 100000; i++)
+        add_numbered(&set, i, ERR_DUPLICATE);
+    idset_deinit(&set);
+}
+
+static void a_mark_too_large_is_kept_as_the_largest(void **state)
+{
+    struct idset set;
+    uint32_t first = 0;
+
+    (void)state;
+    assert_int_equal(idset_init(&set, UINT64_MAX), 0);
+    assert_int_equal(idset_add(&set, "a", 1, (1u << 24) - 2, &first), 0);
+    assert_int_equal(idset_add(&set, "b", 1, UINT32_MAX, &first), 0);
+    assert_int_equal(idset_add(&set, "a", 1, 1, &first), ERR_DUPLICATE);
+    assert_int_equal(first, (1u << 24) - 2);
+    assert_int_equal(idset_add(&set, "b", 1, 1, &first), ERR_DUPLICATE);
+    assert_int_equal(first, (1u << 24) - 1);
     idset_deinit(&set);
 }
 
@@ -911,12 +988,15 @@ int main(void)
         cmocka_unit_test(messages_are_short_and_printable),
         cmocka_unit_test(a_finished_checker_takes_no_more),
         cmocka_unit_test(whatever_the_scanner_is_sure_of_yajl_sees_the_same_way),
+        cmocka_unit_test(in_long_strings_too_the_scanner_sees_what_yajl_sees),
         cmocka_unit_test(the_scanner_gives_up_only_where_it_says),
         cmocka_unit_test(splicing_changes_the_model_and_no_other_byte),
         cmocka_unit_test(without_a_name_or_without_models_a_splice_copies),
         cmocka_unit_test(several_splices_run_over_one_checker),
         cmocka_unit_test(an_original_that_fails_or_became_shorter_is_an_error),
         cmocka_unit_test(a_set_tells_which_strings_it_has_seen),
+        cmocka_unit_test(a_set_takes_less_than_twelve_bytes_a_string),
+        cmocka_unit_test(a_mark_too_large_is_kept_as_the_largest),
         cmocka_unit_test(the_size_of_a_string_is_known_before_it_is_printed),
     };
 

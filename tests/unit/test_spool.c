@@ -95,6 +95,40 @@ static void a_small_upload_needs_no_file_and_a_large_one_leaves_no_name(void **s
     spool_deinit(&spool);
 }
 
+/* Pieces of odd sizes against a block of 64 KiB: the borders lie everywhere. */
+static void whatever_the_pieces_every_byte_comes_back_at_its_place(void **state)
+{
+    static const size_t sizes[] = {1,     65535, 65536, 65537, 131072, 3,         200000,
+                                   65533, 4096,  1,     65536, 65535,  2 * 65536, 7};
+    static char data[1000000], back[1000000];
+    struct spool spool;
+    uint64_t size = 0, at;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (char)(i * 2654435761u >> 13);
+    for (size_t first = 0; first < sizeof(sizes) / sizeof(sizes[0]); first++) {
+        spool_init(&spool, &inherit, 0, NULL);
+        size = 0;
+        for (size_t i = first; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            assert_int_equal(spool_write(&spool, data + size, sizes[i]), 0);
+            size += sizes[i];
+            assert_int_equal(spool.size, size);
+            assert_int_equal(shared->slots[0].spool_bytes, size);
+            assert_int_equal(spool.filed % SPOOL_MEMORY, 0);
+        }
+        for (at = 0; at < size;) {
+            ssize_t n = spool_read(&spool, back + at, 50000, at);
+
+            assert_true(n > 0);
+            at += (uint64_t)n;
+        }
+        assert_memory_equal(back, data, size);
+        spool_deinit(&spool);
+        assert_int_equal(shared->slots[0].spool_bytes, 0);
+    }
+}
+
 static void a_first_write_larger_than_memory_goes_straight_to_the_file(void **state)
 {
     struct spool spool;
@@ -186,6 +220,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_written_in_pieces_is_read_back_whole, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_small_upload_needs_no_file_and_a_large_one_leaves_no_name,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(whatever_the_pieces_every_byte_comes_back_at_its_place,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_first_write_larger_than_memory_goes_straight_to_the_file,
                                         set_up, tear_down),

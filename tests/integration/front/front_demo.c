@@ -327,7 +327,8 @@ static int listen_on(int port)
 
 int main(int argc, char **argv)
 {
-    struct config config = {.limits = {.max_connections = 1000, .min_body_rate = 1024}};
+    struct config config = {
+        .limits = {.max_connections = 1000, .min_body_rate = 1024, .body_grace_ms = 20000}};
     struct inherit inherit = {.config = &config};
     h2o_evloop_t *evloop;
     h2o_hostconf_t *host;
