@@ -311,6 +311,16 @@ static unsigned best_of(const struct idem *idem, uint32_t first, uint64_t now_ms
     return free_places;
 }
 
+/* Something that is to be known until then will not be. */
+static void forget_early(struct idem *idem, uint64_t until_ms)
+{
+    uint64_t old = peek(&idem->shared.blind_until_ms);
+
+    atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
+    while (old < until_ms && !swap(&idem->shared.blind_until_ms, &old, until_ms))
+        ;
+}
+
 /* Take a place: in the emptier of the two buckets, else the one that is given up with the least
  * regret. Each failure means that somebody else got on, so that it is not tried for ever only
  * because somebody might. */
@@ -318,7 +328,7 @@ static bool take_place(struct idem *idem, uint32_t owner, const struct places *p
                        uint64_t now_ms, uint32_t *place, uint64_t *word)
 {
     for (unsigned round = 0; round < 2 * KEY_PLACES; round++) {
-        uint64_t old = 0, worth, other_old = 0, other_worth = 0;
+        uint64_t old = 0, worth, other_old = 0, other_worth = 0, until_ms;
         uint32_t other = 0;
         unsigned room = best_of(idem, places->first[0], now_ms, place, &old, &worth);
 
@@ -334,11 +344,12 @@ static bool take_place(struct idem *idem, uint32_t owner, const struct places *p
         }
         if (worth == 0)
             return false;
+        until_ms = peek(&head_at(idem, *place)->until_ms);
         *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), IDEM_STATE_WRITING, owner);
         if (!swap(&head_at(idem, *place)->word, &old, *word))
-            continue;
+            continue; /* and what was read of it means nothing */
         if (worth != UINT64_MAX)
-            atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
+            forget_early(idem, until_ms);
         return true;
     }
     return false;
@@ -400,7 +411,7 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
         if (find(idem, key, request, now_ms, answer, &found))
             return found;
         if (!take_place(idem, owner, &places, now_ms, &place, &word)) {
-            atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
+            forget_early(idem, now_ms + keep_ms);
             return IDEM_FULL; /* what goes on without a place is not known here either */
         }
         write_head(idem, place, key, request, nonce, now_ms + keep_ms);
@@ -562,6 +573,11 @@ uint32_t idem_undo_owner(struct idem *idem, uint32_t owner)
 uint64_t idem_evicted(const struct idem *idem)
 {
     return atomic_load_explicit(&idem->shared.evicted, memory_order_relaxed);
+}
+
+uint64_t idem_blind_until_ms(const struct idem *idem)
+{
+    return peek(&idem->shared.blind_until_ms);
 }
 
 uint64_t idem_since_ms(const struct idem *idem)

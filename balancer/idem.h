@@ -146,6 +146,10 @@ void idem_lose(struct idem *idem, struct idem_claim *claim);
  * right. Master only, before the row is used again. @return how many became LOST */
 uint32_t idem_undo_owner(struct idem *idem, uint32_t owner);
 
+/** Until when (monotonic ms) the table may not know what it was asked: the latest end of what went
+ * before its time, or found no place. 0: never. */
+uint64_t idem_blind_until_ms(const struct idem *idem);
+
 /** DONE entries that went before their time, and requests that found no place, since the start:
  * once there was one, what is not here may have been asked before all the same. */
 uint64_t idem_evicted(const struct idem *idem);

@@ -62,6 +62,7 @@ struct idem {
     uint64_t since_ms;
     alignas(64) struct {
         _Atomic uint64_t evicted;
+        _Atomic uint64_t blind_until_ms; /* only grows */
     } shared;
 };
 

@@ -111,7 +111,7 @@ static bool is_wildcard(const char *name)
 /* Whether `text` fits `pattern`, where `*` stands for any characters, or none. The last star takes
  * more when the rest does not fit, so that no input takes longer than the product of both lengths.
  */
-static bool fits(const char *pattern, const char *text, size_t len)
+bool table_name_fits(const char *pattern, const char *text, size_t len)
 {
     const char *star = NULL;
     size_t i = 0, retry = 0;
@@ -401,7 +401,7 @@ uint32_t table_find_group(const struct table *table, const char *model, size_t l
     if (exact != 0)
         return exact - 1;
     for (uint32_t i = 0; i < table->num_wildcards; i++) {
-        if (fits(table_group_name(table, wildcards[i]), model, len))
+        if (table_name_fits(table_group_name(table, wildcards[i]), model, len))
             return wildcards[i];
     }
     return MODEL_NO_INDEX;

@@ -48,6 +48,9 @@ const char *table_group_name(const struct table *table, uint32_t group);
  * first); MODEL_NO_INDEX: none. */
 uint32_t table_find_group(const struct table *table, const char *model, size_t len);
 
+/** Whether a name fits a pattern in which `*` stands for any characters, or none. Pure. */
+bool table_name_fits(const char *pattern, const char *name, size_t len);
+
 /** Members of a group as deployment indexes, in file order. */
 const uint32_t *table_group_members(const struct table *table, uint32_t group, uint32_t *num);
 

@@ -76,8 +76,8 @@ static int print_verdict(const char *path, enum provider provider, const struct 
     bool over;
 
     jsonl_report(lines, &report);
-    over = verdict_over_limit(&report, provider_name(provider), default_bytes,
-                              default_lines[provider], &why);
+    over = verdict_unfit(&report, provider_name(provider), default_bytes, default_lines[provider],
+                         &why);
     for (size_t i = 0; i < report.num_problems; i++) {
         const struct jsonl_problem *p = &report.problems[i];
 

@@ -13,6 +13,7 @@
 #define PENDING_FIRST_MS                                                                           \
     250 /* between two looks at a file that its provider still processes; doubled each time */
 #define PENDING_MAX_MS 4000
+#define YOUNG_S        60  /* age of a file that may just have been processed */
 #define CLOCK_SLACK_S  300 /* the provider's clock against ours */
 
 struct create {
@@ -152,18 +153,31 @@ static bool may_be_pending(const struct create *c, const struct attempt_result *
            worker_account(c->worker, c->deployment)->provider == PROVIDER_AZURE;
 }
 
-static bool is_pending(const struct upstream_result *res)
+/* What the look at the file says of the refusal. */
+enum file_state {
+    FILE_PENDING,
+    FILE_YOUNG, /* processed by now, but so new that it may have been pending a moment ago */
+    FILE_READY  /* no reason to refuse */
+};
+
+static enum file_state state_of(const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
     struct json *file =
         doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
     const char *status = json_get_str(file, "status");
-    bool pending = status != NULL &&
-                   (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
+    enum file_state state = FILE_READY;
+    int64_t created_s;
 
+    if (status != NULL &&
+        (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0))
+        state = FILE_PENDING;
+    else if (json_int64(json_get(file, "created_at"), &created_s) &&
+             llabs((long long)(clock_unix_s() - created_s)) <= YOUNG_S)
+        state = FILE_YOUNG;
     json_doc_free(doc);
-    return pending;
+    return state;
 }
 
 static void look_again(struct loop_timer *timer)
@@ -200,15 +214,16 @@ static void wait_for_file(struct create *c)
 static void on_looked(void *arg, const struct attempt_result *result)
 {
     struct create *c = arg;
+    enum file_state state = result->ok ? state_of(result->upstream) : FILE_READY;
 
     c->attempt = NULL;
-    if (result->ok && is_pending(result->upstream)) {
+    if (state == FILE_PENDING) {
         wait_for_file(c);
         return;
     }
     c->looked = true;
-    /* Again: a 400 proves that the one before did nothing. */
-    if (!c->pending || !result->ok || c->abandoned || send_create(c) != 0)
+    /* Once more: a 400 proves that the one before did nothing. */
+    if (!(c->pending || state == FILE_YOUNG) || !result->ok || c->abandoned || send_create(c) != 0)
         give_up(c);
 }
 

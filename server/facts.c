@@ -131,19 +131,25 @@ void facts_look_cancel(struct facts_look *look)
     look_free(look);
 }
 
-/* The row of that account which has this name; MODEL_NO_INDEX: none. */
+/* The row of that account which has this name, else the one whose `*` takes it; MODEL_NO_INDEX:
+ * none. */
 static uint32_t find_named(const struct worker *w, uint32_t deployment, const char *model)
 {
     uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+    uint32_t wild = MODEL_NO_INDEX;
 
     for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
         const struct table_deployment *d = table_deployment(w->table, i);
+        const char *name = table_str(w->table, d->upstream_model);
 
-        if (d->group != MODEL_NO_INDEX && w->account_twin[d->account] == account &&
-            strcmp(table_str(w->table, d->upstream_model), model) == 0)
+        if (d->group == MODEL_NO_INDEX || w->account_twin[d->account] != account)
+            continue;
+        if (strcmp(name, model) == 0)
             return i;
+        if (wild == MODEL_NO_INDEX && table_name_fits(name, model, strlen(model)))
+            wild = i;
     }
-    return MODEL_NO_INDEX;
+    return wild;
 }
 
 static void finish(struct facts_look *look)

@@ -4,6 +4,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/clock.h"
+#include "common/log.h"
+
 enum ledger_phase ledger_phase_of(const struct json *batch)
 {
     static const char *const dropped[] = {"failed", "expired", "cancelled", "canceled"};
@@ -99,6 +102,26 @@ bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, cons
     return true;
 }
 
+/* It runs, and the ledger does not know it by its id: another node made it, or this one before it
+ * was restarted, or a worker that died. */
+static void adopt(const struct inherit *inherit, uint32_t slot, uint32_t column,
+                  const struct json *batch, const struct marker *marker, uint64_t now_ms)
+{
+    uint64_t token = quota_token(inherit->quota, column, marker->nonce, strlen(marker->nonce)),
+             age_ms = 0;
+    int64_t created_s, now_s = clock_unix_s();
+    size_t len;
+    const char *id = json_str(json_get(batch, "id"), &len);
+
+    if (marker->tokens == 0)
+        return;
+    if (json_int64(json_get(batch, "created_at"), &created_s) && created_s < now_s)
+        age_ms = (uint64_t)(now_s - created_s) * 1000;
+    if (quota_adopt(inherit->quota, slot, column, token, id, len, marker->tokens, age_ms, now_ms) !=
+        0)
+        log_warn("quota: the ledger has no place left; batch %.128s is not counted", id);
+}
+
 bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
                     const struct marker *marker, uint64_t now_ms)
 {
@@ -114,9 +137,10 @@ bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct j
         return false;
     column = inherit->columns[deployment];
     if (phase == LEDGER_RUNNING) {
-        (void)quota_progress(inherit->quota, column, id, len,
-                             count_of(counts, "completed") + count_of(counts, "failed"),
-                             count_of(counts, "total"), now_ms);
+        if (!quota_progress(inherit->quota, column, id, len,
+                            count_of(counts, "completed") + count_of(counts, "failed"),
+                            count_of(counts, "total"), now_ms))
+            adopt(inherit, slot, column, batch, marker, now_ms);
         return false;
     }
     released = quota_release(inherit->quota, slot, column, id, len,

@@ -41,8 +41,8 @@ uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *m
 bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
 
-/** A batch was seen that carries this marker: its reservation is released when it has ended, kept
- * when it has not.
+/** A batch was seen that carries this marker: its reservation is released when it has ended; while
+ * it has not, it is kept, or made when the ledger did not know the batch.
  *  @param slot    the caller's row
  *  @param marker  NULL: it has none; then it is not in the ledger, and nothing happens
  *  @return whether this call released it */

@@ -189,8 +189,9 @@ static bool table_knows(const struct repeat *r)
 {
     const struct idem *idem = r->worker->inherit->idem;
     uint64_t keep_ms = r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS;
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
 
-    return loop_now_ms(r->worker->loop) >= idem_since_ms(idem) + keep_ms && idem_evicted(idem) == 0;
+    return now_ms >= idem_since_ms(idem) + keep_ms && now_ms >= idem_blind_until_ms(idem);
 }
 
 static void on_claimed(struct repeat *r)
@@ -344,6 +345,15 @@ void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_
     relay_header(relay, "idempotent-replayed", "true");
     if (answer->len > 0) {
         relay_bytes(relay, answer->status, "application/json", answer->body, answer->len);
+        return;
+    }
+    if (answer->id[0] == '\0') {
+        struct failure failure;
+
+        relay_fill(&failure, 409, "invalid_request_error", "idempotency_answer_lost", "",
+                   "This request was answered before; the answer was too long to be kept.");
+        failure.should_not_retry = true;
+        relay_failure(relay, &failure);
         return;
     }
     relay->route = (struct route){.kind = kind, .id_len = strlen(answer->id)};

@@ -338,8 +338,8 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
         return false;
     provider = (enum provider)table_deployment(up->worker->table, places.deployments[0])->provider;
     places_deinit(&places);
-    return !verdict_over_limit(report, provider_name(provider), limits->max_file_bytes[provider],
-                               limits->max_lines[provider], why);
+    return !verdict_unfit(report, provider_name(provider), limits->max_file_bytes[provider],
+                          limits->max_lines[provider], why);
 }
 
 static void answer_verdict(struct receiver *rc)

@@ -401,8 +401,8 @@ static bool is_over_limit(const struct upload *up, enum provider provider, struc
     if (up->lines == NULL)
         return false;
     jsonl_report(up->lines, &report);
-    return verdict_over_limit(&report, provider_name(provider), limits->max_file_bytes[provider],
-                              limits->max_lines[provider], why);
+    return verdict_unfit(&report, provider_name(provider), limits->max_file_bytes[provider],
+                         limits->max_lines[provider], why);
 }
 
 /* Limits belong to providers, and a group may have rows of both: those that cannot take this file

@@ -2,6 +2,9 @@
 #include "server/verdict.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "common/model.h"
 
 #define BYTES_PER_TOKEN 4
 
@@ -58,8 +61,8 @@ struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *rep
     return root;
 }
 
-bool verdict_over_limit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
-                        uint64_t max_lines, struct failure *why)
+bool verdict_unfit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
+                   uint64_t max_lines, struct failure *why)
 {
     *why = (struct failure){
         .status = 400, .type = "invalid_request_error", .param = "file", .retry_after_ms = -1};
@@ -75,6 +78,14 @@ bool verdict_over_limit(const struct jsonl_report *report, const char *provider,
         snprintf(why->message, sizeof(why->message),
                  "The file has %llu requests, the limit for %s is %llu.",
                  (unsigned long long)report->lines, provider, (unsigned long long)max_lines);
+        return true;
+    }
+    if (report->url != NULL && strcmp(provider, provider_name(PROVIDER_OPENAI)) == 0 &&
+        strncmp(report->url, "/v1/", 4) != 0) {
+        snprintf(why->code, sizeof(why->code), "invalid_url");
+        snprintf(why->message, sizeof(why->message),
+                 "The lines' url is '%.64s'; expected '/v1%.64s' for %s.", report->url, report->url,
+                 provider);
         return true;
     }
     return false;

@@ -68,7 +68,7 @@ def test_of_many_at_once_one_wins_and_the_others_wait(gateway, sim):
 def test_a_refused_create_leaves_its_key_free(gateway, sim):
     file = gateway.uploaded()
     sim.fault({"status": 400, "body": {"error": {"code": "invalidPayload", "message": "no"}}},
-              method="POST", path="/openai/batches*", times=1)
+              method="POST", path="/openai/batches*", times=2)
     envelope(keyed(gateway, file["id"]), 400)
     assert keyed(gateway, file["id"]).status == 200
     assert sim.created("batches") == 1
@@ -261,7 +261,7 @@ def test_the_same_create_on_purpose_is_another_batch(gateway, sim):
 
 def test_a_retry_after_a_refusal_is_made(gateway, sim):
     file = gateway.uploaded()
-    sim.fault({"status": 400, "body": {"error": {"code": "x", "message": "no"}}}, method="POST", path="/openai/batches*", times=1)
+    sim.fault({"status": 400, "body": {"error": {"code": "x", "message": "no"}}}, method="POST", path="/openai/batches*", times=2)
     envelope(gateway.create(file["id"]), 400)
     assert repeated(gateway, file["id"]).status == 200
     assert sim.created("batches") == 1

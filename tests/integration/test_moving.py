@@ -97,13 +97,15 @@ def test_what_is_known_to_be_full_is_not_asked_again(start, two):
 def test_tokens_are_reserved_before_the_create_so_that_a_full_deployment_is_never_asked(start, sim):
     """Limits that the operator tells are kept without a refusal."""
     rows = [azure_deployment(sim, "eu", weight=1), azure_deployment(sim, "us", weight=0)]
-    rows[0]["model_info"]["enqueued_token_limit"] = 40
+    rows[0]["model_info"]["enqueued_token_limit"] = 100
     gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
-    data = lines(count=2, content="x" * 100)  # some 66 tokens
-    file = gateway.uploaded(data)
-    batch = gateway.created(file["id"])
-    assert sim.created("batches", ["us"]) == 1 and batch["input_file_id"] == file["id"]
-    assert not [r for r in sim.requests("eu") if r["method"] == "POST" and "batches" in r["target"]]
+    file = gateway.uploaded(lines(count=2, content="x" * 100))  # some 66 tokens
+    assert sim.created("files", ["eu"]) == 1
+    gateway.created(file["id"])
+    second = gateway.created(file["id"])
+    assert sim.created("batches", ["eu"]) == 1 == sim.created("batches", ["us"])
+    assert second["input_file_id"] == file["id"] and sim.created("files", ["us"]) == 1
+    assert len([r for r in sim.requests("eu") if r["method"] == "POST" and "batches" in r["target"]]) == 1
 
 
 def test_what_never_fits_is_a_400_that_names_every_limit(start, sim):
@@ -158,7 +160,7 @@ def test_a_refused_create_takes_no_room(start, sim):
     gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
     file = gateway.uploaded(lines(count=2, content="x" * 100))
     sim.fault({"status": 400, "body": {"error": {"code": "invalidPayload", "message": "no"}}},
-              account="eu", method="POST", path="/openai/batches*", times=3)
+              account="eu", method="POST", path="/openai/batches*", times=6)
     for _ in range(3):
         envelope(gateway.create(file["id"]), 400)
     gateway.created(file["id"])
@@ -389,6 +391,25 @@ def test_a_full_resource_is_not_sent_further_files(start, sim):
     assert sim.created("files", ["eu"]) == 1 and sim.created("files", ["us"]) == 3
     asked = [r for r in sim.requests("eu") if r["method"] == "POST"]
     assert len(asked) == 2
+
+
+def test_a_file_that_was_pending_a_moment_ago_is_asked_for_again(start, sim):
+    """The provider refuses because the file is pending, and has processed it by the time anybody looks."""
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded()
+    sim.fault({"status": 400, "body": {"error": {"code": "invalidPayload", "message": "not ready"}}},
+              account="eu", method="POST", path="/openai/batches*", times=1)
+    gateway.created(file["id"])
+    assert sim.created("batches") == 1
+
+
+def test_lines_of_azures_form_are_refused_for_openai(start, sim):
+    from harness import direct_config
+    gateway = start(direct_config(sim), sim=sim)
+    data = lines(model="gpt-4o-mini", url="/chat/completions")
+    error = envelope(gateway.upload(data, target="/openai/v1/files"), 400, code="invalid_url", param="file")
+    assert "/v1/chat/completions" in error["message"]
+    assert gateway.upload(data, target="/azure/v1/files").status == 200
 
 
 def test_azure_files_get_the_configured_expiry(start, sim):

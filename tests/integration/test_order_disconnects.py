@@ -92,10 +92,10 @@ def test_while_its_file_is_looked_for(start, sim, how):
 def test_while_it_is_looked_for_among_the_batches_of_before(start, sim, how):
     gateway = start(config(sim), sim=sim)
     file = gateway.uploaded()
-    sim.wait("eu", "GET", BATCHES)  # the prober's
+    sim.wait("eu", "GET", BATCHES, count=2)  # the prober's: is it healthy, what runs there
     sim.fault({"hang": "answer", "ms": LONG}, account="eu", method="GET", path=BATCHES)
     client = Client(gateway, file["id"], headers={"Idempotency-Key": "k"})
-    sim.wait("eu", "GET", BATCHES, count=2, phase="received")
+    sim.wait("eu", "GET", BATCHES, count=3, phase="received")
     client.leave(how)
     assert sim.created("batches") == 0
     # The key is free again.
@@ -201,11 +201,11 @@ def test_while_it_is_created(start, sim, full, how, moved):
 def test_while_its_lost_answer_is_looked_for(start, sim, how):
     gateway = start(config(sim), sim=sim)
     file = gateway.uploaded()
-    sim.wait("eu", "GET", BATCHES)  # the prober's
+    sim.wait("eu", "GET", BATCHES, count=2)  # the prober's: is it healthy, what runs there
     sim.fault({"close": "answer"}, account="eu", method="POST", path=BATCHES)
     sim.fault({"hang": "answer", "ms": 700}, account="eu", method="GET", path=BATCHES)
     client = Client(gateway, file["id"])
-    sim.wait("eu", "GET", BATCHES, count=2, phase="received")
+    sim.wait("eu", "GET", BATCHES, count=3, phase="received")
     client.leave(how)
     again = gateway.create(file["id"], headers={"x-stainless-retry-count": "1"})
     assert again.status == 200 and again.headers["idempotent-replayed"] == "true", again
@@ -218,7 +218,7 @@ def test_while_a_create_is_under_way_whose_outcome_nobody_will_know(start, sim, 
     """Its tokens stay counted, and a repeat is told that nobody knows."""
     gateway = start(config(sim), sim=sim)
     file = gateway.uploaded()
-    sim.wait("eu", "GET", BATCHES)  # the prober's
+    sim.wait("eu", "GET", BATCHES, count=2)  # the prober's: is it healthy, what runs there
     sim.fault({"hang": "answer", "ms": 700, "close": "answer"}, account="eu", method="POST", path=BATCHES)
     sim.fault({"status": 503}, account="eu", method="GET", path=BATCHES, times=1000)
     client = Client(gateway, file["id"])

@@ -315,6 +315,7 @@ static void a_full_table_gives_up_the_answer_whose_time_ends_first_and_nothing_e
     finish(&claims[5], 3);
     finish(&claims[6], 3);
     assert_int_equal(idem_evicted(t), 2); /* both that found no place: nobody knows them */
+    assert_int_equal(idem_blind_until_ms(t), NOW + KEEP);
     assert_int_equal(begin_at("x", 1, NOW + 100, &claim), IDEM_NEW);
     assert_int_equal(idem_evicted(t), 3);
     assert_int_equal(look_at("k5", NOW), IDEM_NEW);
@@ -327,6 +328,23 @@ static void a_full_table_gives_up_the_answer_whose_time_ends_first_and_nothing_e
     assert_int_equal(idem_evicted(t), 3);
     assert_int_equal(look_at("k7", NOW), IDEM_LOST);
     assert_int_equal(look_at("k0", NOW), IDEM_RUNNING);
+}
+
+/* What was forgotten early is only missed until its time would have been over anyway. */
+static void a_table_says_until_when_it_may_not_know(void **state)
+{
+    struct idem_claim claim;
+    unsigned n = 0;
+    char text[16];
+
+    (void)state;
+    assert_int_equal(idem_blind_until_ms(t), 0);
+    while (idem_evicted(t) == 0) {
+        snprintf(text, sizeof(text), "k%u", n);
+        assert_int_equal(begin_at(text, 1, NOW + n++, &claim), IDEM_NEW);
+        finish(&claim, 1);
+    }
+    assert_in_range(idem_blind_until_ms(t), NOW + KEEP, NOW + KEEP + n);
 }
 
 /* Two buckets a key: it is nearly full before the first answer goes. */
@@ -409,6 +427,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(
             a_full_table_gives_up_the_answer_whose_time_ends_first_and_nothing_else, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(a_table_says_until_when_it_may_not_know, setup, teardown),
         cmocka_unit_test_setup_teardown(a_table_is_nearly_full_before_anything_goes_before_its_time,
                                         setup, teardown),
         cmocka_unit_test(keys_differ_by_kind_owner_and_text),
