@@ -1,7 +1,7 @@
 """Every shape of failure that a provider knows becomes one envelope with a fitting status."""
 
 import pytest
-from harness import azure_deployment, balanced_config, direct_config, envelope, lines
+from harness import azure_deployment, balanced_config, direct_config, envelope, lines, until
 
 # What providers answer (reference 1.7 and 2.8) -> what a client gets: status, and members of the envelope.
 SHAPES = {
@@ -114,7 +114,8 @@ def test_an_unusable_answer_is_502_and_the_next_one_is_fine(start, sim, fault):
     sim.fault(fault, account="eu", method="GET", path="/openai/batches/*", times=-1)
     envelope(gateway.get(f"/v1/batches/{batch['id']}"), 502)
     sim.clear_faults()
-    assert gateway.get(f"/v1/batches/{batch['id']}").status == 200
+    # A connection that was refused at its very beginning may still be in the other worker's hands.
+    until(lambda: gateway.get(f"/v1/batches/{batch['id']}").status == 200, "the next one is fine")
 
 
 @pytest.mark.parametrize("fault", [{"trickle": {"bytes": 50, "interval_ms": 5}}, {"delay_ms": 50}], ids=["trickle", "delay"])
