@@ -1,0 +1,264 @@
+/* Where an order's batch is made: where its file is, or, when there is no room or the provider
+ * refuses, at another deployment of its group (or of those that the group falls back to), which
+ * gets a copy of the file. */
+#include "server/order.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "server/choose.h"
+
+/* Count its tokens there. @return 0; ERR_LIMIT: no room */
+static int reserve(struct order *o, uint32_t deployment)
+{
+    struct worker *w = o->worker;
+    uint32_t column = w->inherit->columns[deployment];
+    uint64_t token = o->nonce[0] != '\0'
+                         ? quota_token(w->inherit->quota, column, o->nonce, strlen(o->nonce))
+                         : 0;
+    int rc = quota_reserve(w->inherit->quota, w->slot, column, o->tokens, token,
+                           loop_now_ms(w->loop), &o->claim);
+
+    if (rc == ERR_FULL)
+        log_warn("quota: the ledger has no place left; a batch is created uncounted");
+    return rc == ERR_LIMIT ? ERR_LIMIT : 0;
+}
+
+static void set_tried(struct order *o, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < o->places.num; i++)
+        if (o->places.deployments[i] == deployment)
+            o->tried[i] = true;
+}
+
+void order_nowhere(struct order *o)
+{
+    struct choose_question q = {.op = OP_CREATE,
+                                .candidates = o->places.deployments,
+                                .num = o->places.num,
+                                .tokens = o->tokens};
+    struct failure why;
+
+    choose_nowhere(o->worker, &q, &why);
+    /* What a provider said for other reasons than room is more telling. */
+    if (o->worst.status != 0 && !failure_is_token_limit(&o->worst) &&
+        (why.status == 503 || o->worst.status >= 500))
+        why = o->worst;
+    order_fail(o, &why);
+}
+
+static void on_moved(void *arg, enum move_end end, const char *copy, const struct failure *why)
+{
+    struct order *o = arg;
+
+    if (end == MOVE_DONE) {
+        snprintf(o->file, sizeof(o->file), "%s", copy);
+        order_send(o);
+        return;
+    }
+    order_leave_place(o);
+    if (o->worst.status == 0 || failure_is_token_limit(&o->worst))
+        o->worst = *why;
+    if (end == MOVE_NOT_THERE && ++o->tries < ORDER_MAX_TRIES)
+        order_place_elsewhere(o);
+    else
+        order_fail(o, &o->worst);
+}
+
+/* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
+static uint32_t choose_with_room(struct order *o)
+{
+    uint32_t chosen, stage = o->stage;
+
+    while (o->places.num > 0 &&
+           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage,
+                                      o->tokens)) != MODEL_NO_INDEX) {
+        set_tried(o, chosen);
+        if (reserve(o, chosen) == 0) {
+            o->entered = true;
+            o->tries_here = o->stage == stage ? o->tries_here : 0;
+            return chosen;
+        }
+        choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */
+    }
+    return MODEL_NO_INDEX;
+}
+
+void order_place_elsewhere(struct order *o)
+{
+    uint32_t chosen = choose_with_room(o);
+
+    if (chosen == MODEL_NO_INDEX) {
+        order_nowhere(o);
+        return;
+    }
+    o->deployment = chosen;
+    if (o->move == NULL)
+        o->move = move_new(o->worker, o->facts.deployment, o->target.native, on_moved, o);
+    if (o->move == NULL || move_to(o->move, chosen) != 0)
+        order_fail_memory(o);
+}
+
+/* Statement 103: the output's expiry is refused here when this provider would. */
+static bool expiry_is_in_range(const struct order *o, enum provider provider,
+                               struct failure *failure)
+{
+    const struct json *seconds =
+        json_get(json_get(o->relay->request, "output_expires_after"), "seconds");
+    int64_t min_s, max_s, value;
+
+    if (!json_int64(seconds, &value))
+        return true; /* absent, or for the provider to refuse */
+    provider_expiry_range(provider, &min_s, &max_s);
+    *failure = (struct failure){.status = 400,
+                                .type = "invalid_request_error",
+                                .code = "invalid_value",
+                                .param = "output_expires_after.seconds",
+                                .retry_after_ms = -1};
+    snprintf(failure->message, sizeof(failure->message),
+             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld "
+             "instead.",
+             (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
+    return value >= min_s && value <= max_s;
+}
+
+/* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
+ * and they are what `endpoint` says (reference 1.3 and 2.5). */
+static bool could_take(const struct order *o, enum provider provider)
+{
+    struct failure why;
+
+    return expiry_is_in_range(o, provider, &why) &&
+           (provider != PROVIDER_OPENAI || strncmp(o->endpoint, "/v1/", 4) == 0);
+}
+
+/* Rows that cannot take this work are no places: their room is of no use to it. */
+static void drop_unfit(struct order *o)
+{
+    struct places *p = &o->places;
+    uint32_t num = p->num;
+
+    p->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        uint32_t deployment = p->deployments[i];
+
+        if (deployment != o->facts.deployment &&
+            !could_take(o, worker_account(o->worker, deployment)->provider))
+            continue;
+        p->deployments[p->num] = deployment;
+        p->stages[p->num++] = p->stages[i];
+    }
+}
+
+/* The rows that could take this work instead. */
+static int find_places(struct order *o)
+{
+    const struct worker *w = o->worker;
+
+    if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        return ERR_NOMEM;
+    drop_unfit(o);
+    set_tried(o, o->facts.deployment);
+    return 0;
+}
+
+/* Where the file is known to be. */
+static void place(struct order *o)
+{
+    enum provider provider = worker_account(o->worker, o->target.deployments[o->at])->provider;
+    struct failure why;
+
+    o->deployment = o->have_facts ? o->facts.deployment : o->target.deployments[o->at];
+    snprintf(o->file, sizeof(o->file), "%s", o->target.native);
+    if (!expiry_is_in_range(o, provider, &why)) {
+        order_fail(o, &why);
+        return;
+    }
+    if (o->have_facts) {
+        o->tokens = facts_tokens(o->worker, &o->facts, provider);
+        if (find_places(o) != 0) {
+            order_fail_memory(o);
+            return;
+        }
+        quota_redeem(o->worker->inherit->quota, o->worker->inherit->columns[o->deployment],
+                     o->tokens, loop_now_ms(o->worker->loop));
+        if (reserve(o, o->deployment) == ERR_LIMIT) {
+            o->file[0] = '\0';
+            order_place_elsewhere(o);
+            return;
+        }
+    }
+    order_send(o);
+}
+
+/* --- what is known about the file --- */
+
+static void on_looked(void *arg, const struct facts *facts)
+{
+    struct order *o = arg;
+
+    o->look = NULL;
+    o->have_facts = facts != NULL;
+    if (facts != NULL)
+        o->facts = *facts;
+    place(o);
+}
+
+/* Only what the balancer places has a row of its own, and others to go to. */
+static void find_facts(struct order *o)
+{
+    struct worker *w = o->worker;
+    uint32_t home = o->target.deployments[o->at];
+
+    if (o->target.native[0] == '\0' ||
+        !w->account_balanced[table_deployment(w->table, home)->account]) {
+        place(o);
+        return;
+    }
+    o->have_facts = facts_recall(w, home, o->target.native, &o->facts);
+    if (!o->have_facts)
+        o->look = facts_look_start(w, home, o->target.native, on_looked, o);
+    if (o->look == NULL)
+        place(o);
+}
+
+/* --- finding the account of an untagged file --- */
+
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct order *o = arg;
+    struct relay *relay;
+
+    o->locate = NULL;
+    if (result->found) {
+        while (o->target.deployments[o->at] != result->deployment)
+            o->at++;
+        find_facts(o);
+    } else if (result->failure.status == 404) {
+        relay = order_detach(o);
+        relay->deployment = MODEL_NO_INDEX;
+        resolve_not_found(relay, ID_FILE, o->file_id);
+        order_free(o);
+    } else {
+        order_fail(o, &result->failure);
+    }
+}
+
+static void locate(struct order *o)
+{
+    o->locate = locate_start(o->worker, ID_FILE, o->target.native, o->target.deployments,
+                             o->target.num, on_located, o);
+    if (o->locate == NULL)
+        order_fail_memory(o);
+}
+
+void order_place(struct order *o)
+{
+    if (o->target.num > 1 && o->target.native[0] != '\0')
+        locate(o);
+    else
+        find_facts(o);
+}
