@@ -816,6 +816,28 @@ static void windows_for_a_stream_that_has_sent_everything_do_no_harm(void **stat
     }
 }
 
+/* RFC 9113, section 6.8: what is under way goes on to its end. */
+static void check_a_client_that_says_goodbye_gets_the_answer_to_its_upload(bool tls)
+{
+    static const char goodbye[8] = {0};
+    struct client c = open_h2(tls);
+
+    put_request(&out, 1, "POST", "/a", false);
+    put(&out, FRAME_DATA, 0, 1, "hello", 5);
+    put(&out, FRAME_GOAWAY, 0, 0, goodbye, sizeof(goodbye));
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(streams[1].status, 0);
+    put(&out, FRAME_DATA, FRAME_END_STREAM, 1, "world", 5);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(world.bytes, 10);
+    assert_int_equal(streams[1].status, 200);
+    assert_true(streams[1].ended);
+    client_close(&c);
+}
+BOTH(a_client_that_says_goodbye_gets_the_answer_to_its_upload)
+
 static void draining_finishes_uploads_and_takes_no_new_streams(void **state)
 {
     struct client c = open_h2(false), idle = open_h2(false);
@@ -1068,6 +1090,7 @@ int main(void)
         TEST(frames_out_of_place_end_the_connection),
         TEST(a_preface_must_be_followed_by_settings),
         TEST(windows_for_a_stream_that_has_sent_everything_do_no_harm),
+        TEST(a_client_that_says_goodbye_gets_the_answer_to_its_upload),
         TEST(draining_finishes_uploads_and_takes_no_new_streams),
         TEST(a_continuation_while_draining_does_not_spin),
         TEST(idle_and_old_connections_retire),
