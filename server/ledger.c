@@ -5,7 +5,7 @@
 #include <strings.h>
 
 #include "common/clock.h"
-#include "common/log.h"
+#include "server/sighting.h"
 
 enum ledger_phase ledger_phase_of(const struct json *batch)
 {
@@ -84,13 +84,6 @@ uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *m
                                    : MODEL_NO_INDEX;
 }
 
-static uint64_t count_of(const struct json *counts, const char *name)
-{
-    int64_t n;
-
-    return json_int64(json_get(counts, name), &n) && n > 0 ? (uint64_t)n : 0;
-}
-
 bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms)
 {
@@ -102,50 +95,16 @@ bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, cons
     return true;
 }
 
-/* It runs, and the ledger does not know it by its id: another node made it, or this one before it
- * was restarted, or a worker that died. */
-static void adopt(const struct inherit *inherit, uint32_t slot, uint32_t column,
-                  const struct json *batch, const struct marker *marker, uint64_t now_ms)
-{
-    uint64_t token = quota_token(inherit->quota, column, marker->nonce, strlen(marker->nonce)),
-             age_ms = 0;
-    int64_t created_s, now_s = clock_unix_s();
-    size_t len;
-    const char *id = json_str(json_get(batch, "id"), &len);
-
-    if (marker->tokens == 0)
-        return;
-    if (json_int64(json_get(batch, "created_at"), &created_s) && created_s < now_s)
-        age_ms = (uint64_t)(now_s - created_s) * 1000;
-    if (quota_adopt(inherit->quota, slot, column, token, id, len, marker->tokens, age_ms, now_ms) !=
-        0)
-        log_warn("quota: the ledger has no place left; batch %.128s is not counted", id);
-}
-
 bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
                     const struct marker *marker, uint64_t now_ms)
 {
     uint32_t deployment = marker != NULL ? ledger_deployment(inherit, marker) : MODEL_NO_INDEX;
-    const struct json *counts = json_get(batch, "request_counts");
-    enum ledger_phase phase = ledger_phase_of(batch);
-    uint32_t column;
-    size_t len;
-    const char *id = json_str(json_get(batch, "id"), &len);
-    bool released;
+    struct sighting s;
 
-    if (deployment == MODEL_NO_INDEX || id == NULL)
+    if (deployment == MODEL_NO_INDEX || !sighting_note(batch, &s))
         return false;
-    column = inherit->columns[deployment];
-    if (phase == LEDGER_RUNNING) {
-        if (!quota_progress(inherit->quota, column, id, len,
-                            count_of(counts, "completed") + count_of(counts, "failed"),
-                            count_of(counts, "total"), now_ms))
-            adopt(inherit, slot, column, batch, marker, now_ms);
-        return false;
-    }
-    released = quota_release(inherit->quota, slot, column, id, len,
-                             phase == LEDGER_FINISHED ? QUOTA_FINISHED : QUOTA_DROPPED, now_ms);
-    if (released && phase == LEDGER_DROPPED && ledger_was_full(batch))
-        quota_full(inherit->quota, column, marker->tokens, now_ms);
-    return released;
+    s.marked = true;
+    s.marker = *marker;
+    return sighting_record(inherit->quota, slot, inherit->columns[deployment], &s, marker->tokens,
+                           sighting_age_ms(&s, clock_unix_s()), now_ms) == SIGHTING_RELEASED;
 }

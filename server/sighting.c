@@ -13,27 +13,39 @@ static uint64_t count_of(const struct json *counts, const char *key)
     return json_int64(json_get(counts, key), &n) && n > 0 ? (uint64_t)n : 0;
 }
 
-bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
-                   struct sighting *out)
+bool sighting_note(const struct json *batch, struct sighting *out)
 {
-    const char *id = json_get_str(batch, "id"), *input = json_get_str(batch, "input_file_id");
-    const struct json *counts;
+    const char *id = json_get_str(batch, "id");
+    const struct json *counts = json_get(batch, "request_counts");
 
     memset(out, 0, sizeof(*out));
     if (!json_is(batch, JSON_OBJECT) || id == NULL || id[0] == '\0' || strlen(id) > IDS_MAX)
         return false;
-    out->marked = ledger_marker(seals, batch, &out->marker);
     snprintf(out->id, sizeof(out->id), "%s", id);
-    if (out->marked && out->marker.origin != 0 && input != NULL && strlen(input) <= IDS_MAX)
-        snprintf(out->copy, sizeof(out->copy), "%s", input);
-    normal_batch(doc, batch, NULL); /* takes the marker out */
     out->phase = ledger_phase_of(batch);
     out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);
     if (!json_int64(json_get(batch, "created_at"), &out->created_s) || out->created_s < 0)
         out->created_s = 0;
-    counts = json_get(batch, "request_counts");
     out->total = count_of(counts, "total");
     out->done = count_of(counts, "completed") + count_of(counts, "failed");
+    return true;
+}
+
+bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
+                   struct sighting *out)
+{
+    const char *input = json_get_str(batch, "input_file_id");
+    struct marker marker;
+    bool marked = ledger_marker(seals, batch, &marker);
+
+    normal_batch(doc, batch, NULL); /* takes the marker out */
+    if (!sighting_note(batch, out))
+        return false;
+    out->marked = marked;
+    if (marked)
+        out->marker = marker;
+    if (marked && marker.origin != 0 && input != NULL && strlen(input) <= IDS_MAX)
+        snprintf(out->copy, sizeof(out->copy), "%s", input);
     return true;
 }
 

@@ -27,6 +27,10 @@ struct sighting {
 bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
                    struct sighting *out);
 
+/** What the object alone tells, as far as its form is known before it is normalised: nothing of its
+ * marker. @return as sighting_read() */
+bool sighting_note(const struct json *batch, struct sighting *out);
+
 /** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
 uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s);
 
