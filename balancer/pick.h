@@ -37,7 +37,7 @@ struct pick_candidate {
     bool eligible;            /* written by pick_next(): a policy looks at no others */
     uint64_t requests_minute; /* begun in this minute */
     uint64_t tokens_minute;
-    uint64_t in_flight;
+    uint64_t in_flight; /* of what is placed: uploads and creates */
     uint64_t latency_us;
     uint64_t enqueued; /* tokens of unfinished batches */
     uint64_t limit;    /* of those; 0: unknown, everything fits */

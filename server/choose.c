@@ -27,8 +27,7 @@ void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, ui
     c->requests_minute = sum.requests_minute;
     c->tokens_minute = sum.tokens_minute;
     c->latency_us = sum.latency_us;
-    for (int i = 0; i < OP_CLASS_COUNT; i++)
-        c->in_flight += sum.in_flight[i];
+    c->in_flight = sum.in_flight[OP_UPLOAD] + sum.in_flight[OP_CREATE]; /* reads are not placed */
     quota_describe(w->inherit->quota, column, now_ms, c);
     if (op == OP_UPLOAD) {
         struct quota_sum quota;

@@ -80,7 +80,8 @@ bool verdict_unfit(const struct jsonl_report *report, const char *provider, uint
                  (unsigned long long)report->lines, provider, (unsigned long long)max_lines);
         return true;
     }
-    if (report->url != NULL && strcmp(provider, provider_name(PROVIDER_OPENAI)) == 0 &&
+    if (report->num_problems == 0 && report->url != NULL &&
+        strcmp(provider, provider_name(PROVIDER_OPENAI)) == 0 &&
         strncmp(report->url, "/v1/", 4) != 0) {
         snprintf(why->code, sizeof(why->code), "invalid_url");
         snprintf(why->message, sizeof(why->message),
