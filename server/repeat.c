@@ -13,7 +13,8 @@
 #define RETRY_HEADER  "x-stainless-retry-count"
 #define LOOK_MS       50 /* between two looks at a request that is under way in another worker */
 #define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
-#define CLOCK_SLACK_S 300 /* the provider's clock against ours */
+#define YOUNG_MS      10000 /* a gateway that has just been started again */
+#define CLOCK_SLACK_S 300   /* the provider's clock against ours */
 
 static void look(struct repeat *r);
 
@@ -107,6 +108,13 @@ static void on_searched(void *arg, const struct reconcile_result *result)
     }
 }
 
+/* What the gateway sent just before it was killed may not be listed yet. */
+static bool may_be_on_its_way(const struct repeat *r)
+{
+    return r->announced &&
+           loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
+}
+
 /* @param nonce  "" for whatever has the same owner and request */
 static void search(struct repeat *r, const char *nonce)
 {
@@ -117,7 +125,7 @@ static void search(struct repeat *r, const char *nonce)
                                   .owner = r->owner,
                                   .request = r->request,
                                   .not_before_s = clock_unix_s() - age_s,
-                                  .patient = r->lost};
+                                  .patient = r->lost || may_be_on_its_way(r)};
 
     r->search = reconcile_start(r->worker, &spec, on_searched, r);
     if (r->search == NULL)
@@ -312,7 +320,8 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, 
     r->worker = relay->worker;
     r->kind = kind;
     r->keyed = find_header(relay, KEY_HEADER, &text);
-    r->again = !r->keyed && says_again(relay);
+    r->announced = says_again(relay);
+    r->again = r->announced && !r->keyed;
     r->owner = relay->owner;
     r->request = request;
     snprintf(r->nonce, sizeof(r->nonce), "%s", nonce);

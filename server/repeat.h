@@ -30,8 +30,9 @@ struct repeat_ops {
 struct repeat {
     struct worker *worker; /* borrowed; NULL: not begun */
     enum repeat_kind kind;
-    bool keyed; /* by Idempotency-Key */
-    bool again; /* an SDK says that it asked before */
+    bool keyed;     /* by Idempotency-Key */
+    bool again;     /* an SDK says that it asked before, and there is no key */
+    bool announced; /* an SDK says that it asked before */
     struct idem_key key;
     uint64_t owner, request;
     char nonce[MARKER_NONCE + 1];

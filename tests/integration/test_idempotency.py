@@ -336,3 +336,19 @@ def test_a_moved_batch_is_found_by_its_key_wherever_it_went(start, make_sim):
     again = keyed(start(config, sim=sim), file["id"])
     assert again.status == 200 and again.json()["id"] == made["id"] and again.json()["input_file_id"] == file["id"]
     assert sim.created("batches") == 1
+
+
+def test_a_batch_that_is_not_listed_yet_after_a_restart_is_not_made_again(start, sim):
+    """The gateway was killed with a create on its way; the provider lists the batch a moment later."""
+    first = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = first.uploaded()
+    made = first.created(file["id"])
+    first.finish(sim)
+    seen = len([r for r in sim.requests("eu", probes=True, upkeep=True) if r["method"] == "GET" and "/openai/batches?" in r["target"]])
+    second = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    sim.wait("eu", "GET", "/openai/batches", count=seen + 2)  # the prober's: is it healthy, what runs there
+    sim.fault({"status": 200, "body": {"object": "list", "data": [], "has_more": False}}, account="eu", method="GET",
+              path="/openai/batches", times=1)
+    again = repeated(second, file["id"])
+    assert again.status == 200 and again.json()["id"] == made["id"]
+    assert sim.created("batches") == 1
