@@ -498,7 +498,8 @@ static void check_evicted_once(int num)
 {
     assert_int_equal(num_found(num, IDEM_NEW), 1);
     assert_int_equal(num_found(num, IDEM_RUNNING) + num_found(num, IDEM_FULL), num - 1);
-    assert_int_equal(idem_evicted(t), 1 + num_found(num, IDEM_FULL)); /* who found no place counts */
+    assert_int_equal(idem_evicted(t),
+                     1 + num_found(num, IDEM_FULL)); /* who found no place counts */
     assert_int_equal(num_in(IDEM_STATE_RUNNING), 2);
 }
 

@@ -107,8 +107,8 @@ static void what_has_no_name_is_no_batch(void **state)
         struct json_doc *doc = json_doc_new();
         struct json_error error;
 
-        assert_false(sighting_read(doc, json_parse(doc, texts[i], strlen(texts[i]), &error),
-                                   &seals, &s));
+        assert_false(
+            sighting_read(doc, json_parse(doc, texts[i], strlen(texts[i]), &error), &seals, &s));
         json_doc_free(doc);
     }
 }
