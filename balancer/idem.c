@@ -10,10 +10,10 @@
 #include "balancer/idem.h"
 
 #include <string.h>
-#include <openssl/evp.h>
 
 #include "balancer/idem_impl.h"
 #include "common/clock.h"
+#include "common/sha256.h"
 #include "common/shm.h"
 
 #define STATE_MASK  0xfu
@@ -216,16 +216,13 @@ void idem_free(struct idem *idem)
 
 struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    struct idem_key key = {0};
+    const struct sha256_piece pieces[] = {
+        {&kind, sizeof(kind)}, {&owner, sizeof(owner)}, {text, len}};
+    unsigned char hash[SHA256_BYTES];
+    struct idem_key key;
 
-    if (ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
-        EVP_DigestUpdate(ctx, &kind, sizeof(kind)) == 1 &&
-        EVP_DigestUpdate(ctx, &owner, sizeof(owner)) == 1 &&
-        EVP_DigestUpdate(ctx, text, len) == 1 && EVP_DigestFinal_ex(ctx, digest, NULL) == 1)
-        memcpy(key.hash, digest, sizeof(key.hash));
-    EVP_MD_CTX_free(ctx);
+    sha256_of(pieces, sizeof(pieces) / sizeof(pieces[0]), hash);
+    memcpy(key.hash, hash, sizeof(key.hash));
     return key;
 }
 

@@ -55,8 +55,8 @@ void idem_free(struct idem *idem); /* NULL is fine */
 /* What names a request. */
 struct idem_key {
     uint64_t hash[2]; /* SHA-256 of kind, owner and key, cut to 16 bytes: what one owner chooses
-                         never meets what another one has. Both 0: could not be made (no memory);
-                         nothing is found by it, and IDEM_FULL is the answer */
+                         never meets what another one has. Both 0: no key; nothing is found by it,
+                         and IDEM_FULL is the answer */
 };
 
 /** @param owner  fingerprint of who asks

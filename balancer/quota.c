@@ -72,15 +72,19 @@ static uint32_t column_of(const struct reservation *r)
     return atomic_load_explicit(&r->column, memory_order_acquire);
 }
 
-/* FNV-1a over the text, then mixed with the deployment: equal ids of two accounts are two batches.
- */
+/* Eight bytes at a time, then mixed with the deployment: equal ids of two accounts are two batches.
+ * Every length is told apart, as it is part of the start. */
 static uint64_t hash(const struct quota *quota, uint32_t column, uint64_t seed, const char *text,
                      size_t len)
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ seed;
+    uint64_t h = seed ^ len * UINT64_C(0x9e3779b97f4a7c15);
 
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+    for (size_t at = 0; at < len; at += 8) {
+        uint64_t word = 0;
+
+        memcpy(&word, text + at, len - at < 8 ? len - at : 8);
+        h = quota_mix(h ^ word);
+    }
     return quota_mix(h + peek(&quota_column_of(quota, column)->fingerprint) *
                              UINT64_C(0x9e3779b97f4a7c15));
 }
@@ -172,6 +176,7 @@ static bool is_at(const struct quota *quota, uint64_t place, uint64_t key, uint6
  * reservation or nothing. */
 static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint64_t *word)
 {
+    __builtin_prefetch((const void *)index_at(quota, key, BUCKET)); /* both are far away */
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
         uint64_t indexed = look(index_at(quota, key, i));
 
@@ -598,7 +603,7 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
         put(&r->lease_ms, now_ms + QUOTA_EXTEND_MS);
     if (total != 0 && now_ms > begun_ms && is_news(r, now_ms))
         quota_note_progress(col, peek(&r->ahead), peek(&r->tokens), done, total, now_ms - begun_ms);
-    return true;
+    return state_of(word) != QUOTA_ORPHAN;
 }
 
 static void view_of(const struct reservation *r, uint64_t word, uint64_t now_ms,

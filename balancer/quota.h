@@ -130,7 +130,8 @@ MUST_USE int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, u
 
 /** A batch was seen that still runs: it need not be asked about for a minute, a lease that had
  * ended goes on, and progress slower than expected lowers the deployment's drain rate. @param total
- * 0: not known yet. @return whether there is such a reservation */
+ * 0: not known yet. @return whether there is such a reservation, and it needs nothing: an ORPHAN
+ * that has got its id is made LIVE by quota_adopt() */
 bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done,
                     uint64_t total, uint64_t now_ms);
 

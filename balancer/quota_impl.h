@@ -23,7 +23,7 @@
 #include "balancer/quota.h"
 
 #define QUOTA_MAGIC  0x54515141u /* "TQQA" */
-#define QUOTA_LAYOUT 2u
+#define QUOTA_LAYOUT 3u
 #define CACHE_LINE   64
 #define RATIOS       256u
 #define BUCKET       8u
@@ -48,13 +48,14 @@ struct reservation {
     _Atomic uint64_t key;      /* hash of column and id; 0: no id yet */
     _Atomic uint64_t token;    /* hash of column and the caller's token; 0: none */
     _Atomic uint64_t tokens;   /* fixed from RESERVED on */
-    _Atomic uint64_t ahead;    /* what was enqueued there before it; AHEAD_UNKNOWN */
     _Atomic uint64_t begun_ms; /* of the create */
     _Atomic uint64_t lease_ms; /* monotonic end */
     _Atomic uint64_t asked_ms; /* last time somebody looked upstream, compare-and-swap */
-    _Atomic uint64_t id[QUOTA_ID_SIZE / 8];
     _Atomic uint32_t column;
     _Atomic uint32_t told_min; /* minute of the last progress that counted, compare-and-swap */
+    /* Up to here a poll looks at it, from here on more seldom: another cache line. */
+    _Atomic uint64_t ahead; /* what was enqueued there before it; AHEAD_UNKNOWN */
+    _Atomic uint64_t id[QUOTA_ID_SIZE / 8];
 };
 
 struct quota_column {
@@ -103,7 +104,9 @@ struct quota {
     struct quota_ratio ratios[RATIOS];
 };
 
-static_assert(sizeof(struct reservation) == 128, "layout of the quota region");
+static_assert(sizeof(struct reservation) == 128 &&
+                  offsetof(struct reservation, ahead) == CACHE_LINE,
+              "layout of the quota region");
 static_assert(sizeof(struct quota_column) == 128, "layout of the quota region");
 static_assert(sizeof(struct quota) == 128 + RATIOS * 16, "layout of the quota region");
 static_assert(QUOTA_ID_SIZE % 8 == 0, "an id is kept in words");

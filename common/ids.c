@@ -2,21 +2,12 @@
  * says is proved by its seal.
  *
  * The seal is HMAC-SHA256 (RFC 2104) cut to 8 bytes: a forger has to guess online, one request a
- * guess, and each wrong guess is an ordinary 404. HMAC is written here over OpenSSL's EVP digest
- * with one context kept for the life of the process: OpenSSL 3's one-shot HMAC() looks the
- * algorithm up again on each call and takes five times as long, and every poll opens an id. Not for
- * threads: a process has one digest context. */
+ * guess, and each wrong guess is an ordinary 404. */
 #include "common/ids.h"
 
 #include <assert.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define DIGEST_BYTES 32
-#define BLOCK_BYTES  64 /* SHA-256's, RFC 2104's B */
 
 #define DEPLOYMENT_BYTES 4
 #define OWNER_BYTES      8
@@ -30,61 +21,6 @@ static_assert(TAG_BYTES * 8 == IDS_TAG_CHARS * 5,
               "a tag fills its base32 characters: no spare bits to vary");
 
 static const char base32_alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
-
-struct piece {
-    const void *bytes;
-    size_t len;
-};
-
-/* The digest context, made at the first use and kept. There is no way to go on without SHA-256, and
- * the first use is at start, when fingerprints are computed: so it ends the process. */
-static EVP_MD_CTX *digest_start(void)
-{
-    static EVP_MD_CTX *ctx;
-    static EVP_MD *sha256;
-
-    if (ctx == NULL) {
-        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-        ctx = EVP_MD_CTX_new();
-        if (sha256 == NULL || ctx == NULL) {
-            fputs("tranche: SHA-256 is not available, or out of memory\n", stderr);
-            abort();
-        }
-    }
-    if (EVP_DigestInit_ex2(ctx, sha256, NULL) != 1)
-        abort();
-    return ctx;
-}
-
-/* Hash `head` (may be NULL) and then the pieces. On a started context of a software digest neither
- * step can fail. */
-static void digest(const unsigned char *head, const struct piece *pieces, size_t num,
-                   unsigned char *out)
-{
-    EVP_MD_CTX *ctx = digest_start();
-    bool ok = head == NULL || EVP_DigestUpdate(ctx, head, BLOCK_BYTES) == 1;
-
-    for (size_t i = 0; i < num && ok; i++)
-        ok = EVP_DigestUpdate(ctx, pieces[i].bytes, pieces[i].len) == 1;
-    if (!ok || EVP_DigestFinal_ex(ctx, out, NULL) != 1)
-        abort();
-}
-
-/* HMAC-SHA256 with a key of exactly 32 bytes (shorter than a block, so it is only padded). */
-static void hmac(const unsigned char *key, const struct piece *pieces, size_t num,
-                 unsigned char *out)
-{
-    unsigned char pad[BLOCK_BYTES], inner[DIGEST_BYTES];
-    struct piece last = {inner, sizeof(inner)};
-
-    for (size_t i = 0; i < sizeof(pad); i++)
-        pad[i] = (i < DIGEST_BYTES ? key[i] : 0) ^ 0x36;
-    digest(pad, pieces, num, inner);
-    for (size_t i = 0; i < sizeof(pad); i++)
-        pad[i] ^= 0x36 ^ 0x5c;
-    digest(pad, &last, 1, out);
-    OPENSSL_cleanse(pad, sizeof(pad));
-}
 
 static void put_be(unsigned char *out, uint64_t value, size_t bytes)
 {
@@ -106,14 +42,14 @@ static uint64_t get_be(const unsigned char *in, size_t bytes)
 /* The first `bytes`-wide number in a hash of NUL-terminated pieces that is not 0. */
 static uint64_t fingerprint(const char *const *texts, size_t num, size_t bytes)
 {
-    unsigned char hash[DIGEST_BYTES];
-    struct piece pieces[4];
+    unsigned char hash[SHA256_BYTES];
+    struct sha256_piece pieces[4];
     uint64_t value;
 
     /* The NUL is hashed too: it ends each text, so that no two lists of texts hash alike. */
     for (size_t i = 0; i < num; i++)
-        pieces[i] = (struct piece){texts[i], strlen(texts[i]) + 1};
-    digest(NULL, pieces, num, hash);
+        pieces[i] = (struct sha256_piece){texts[i], strlen(texts[i]) + 1};
+    sha256_of(pieces, num, hash);
     for (size_t at = 0; at + bytes <= sizeof(hash); at += bytes) {
         value = get_be(hash + at, bytes);
         if (value != 0)
@@ -121,6 +57,23 @@ static uint64_t fingerprint(const char *const *texts, size_t num, size_t bytes)
     }
     return 1; /* a SHA-256 of all zeroes: not met in this universe */
 }
+
+/* What a character is good for. */
+enum { WORD = 1, MARK = 2 }; /* in every id; in an id that a client sends, too */
+
+static const unsigned char classes[256] = {
+    ['a' ... 'z'] = WORD, ['A' ... 'Z'] = WORD, ['0' ... '9'] = WORD, ['_'] = WORD,
+    ['-'] = WORD,         ['.'] = MARK,         ['='] = MARK,         [':'] = MARK,
+    ['@'] = MARK,         ['+'] = MARK,         ['~'] = MARK,
+};
+
+/* Of a character of base32: its five bits, and one. 0: it is none. */
+static const unsigned char base32_values[256] = {
+    ['a'] = 1,  ['b'] = 2,  ['c'] = 3,  ['d'] = 4,  ['e'] = 5,  ['f'] = 6,  ['g'] = 7,  ['h'] = 8,
+    ['i'] = 9,  ['j'] = 10, ['k'] = 11, ['l'] = 12, ['m'] = 13, ['n'] = 14, ['o'] = 15, ['p'] = 16,
+    ['q'] = 17, ['r'] = 18, ['s'] = 19, ['t'] = 20, ['u'] = 21, ['v'] = 22, ['w'] = 23, ['x'] = 24,
+    ['y'] = 25, ['z'] = 26, ['2'] = 27, ['3'] = 28, ['4'] = 29, ['5'] = 30, ['6'] = 31, ['7'] = 32,
+};
 
 static void base32_write(char *out, const unsigned char *tag)
 {
@@ -132,48 +85,37 @@ static void base32_write(char *out, const unsigned char *tag)
     }
 }
 
-/* The five bits of a character, or -1. */
-static int base32_value(char c)
-{
-    if (c >= 'a' && c <= 'z')
-        return c - 'a';
-    if (c >= '2' && c <= '7')
-        return c - '2' + 26;
-    return -1;
-}
-
 static bool base32_read(unsigned char *tag, const char *in)
 {
+    bool all = true;
+
     for (size_t group = 0; group < TAG_BYTES / 5; group++) {
         uint64_t bits = 0;
 
         for (size_t i = 0; i < 8; i++) {
-            int value = base32_value(in[group * 8 + i]);
+            unsigned value = base32_values[(unsigned char)in[group * 8 + i]];
 
-            if (value == -1)
-                return false;
-            bits = bits << 5 | (uint64_t)value;
+            all &= value != 0;
+            bits = bits << 5 | ((value - 1) & 31);
         }
         put_be(tag + group * 5, bits, 5);
     }
-    return true;
+    return all;
 }
 
-static bool is_word(char c)
+/* Whether each byte is of one of these classes. */
+static bool all_are(const char *text, size_t len, unsigned wanted)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
+    bool all = true;
+
+    for (size_t i = 0; i < len; i++)
+        all &= (classes[(unsigned char)text[i]] & wanted) != 0;
+    return all;
 }
 
 static bool is_mintable(const char *native, size_t len)
 {
-    if (len == 0 || len + TAG_MARK_CHARS + IDS_TAG_CHARS > IDS_MAX)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        if (!is_word(native[i]))
-            return false;
-    }
-    return true;
+    return len > 0 && len + TAG_MARK_CHARS + IDS_TAG_CHARS <= IDS_MAX && all_are(native, len, WORD);
 }
 
 static bool is_acceptable(const char *id, size_t len)
@@ -182,59 +124,62 @@ static bool is_acceptable(const char *id, size_t len)
         return false;
     if (id[0] == '.' && (len == 1 || (len == 2 && id[1] == '.')))
         return false;
-    for (size_t i = 0; i < len; i++) {
-        if (!is_word(id[i]) && (id[i] == '\0' || strchr(".=:@+~", id[i]) == NULL))
-            return false;
-    }
-    return true;
+    return all_are(id, len, WORD | MARK);
 }
 
 /* The seal of a tag's first bytes (deployment and owner) and a native id. All but the native id,
  * which comes last, has a fixed width: no two questions give the same input. */
-static void seal_of(const unsigned char *key, enum id_kind kind, const char *native,
+static void seal_of(const struct hmac_key *key, enum id_kind kind, const char *native,
                     size_t native_len, const unsigned char *tag, unsigned char *seal)
 {
-    unsigned char mac[DIGEST_BYTES], k = (unsigned char)kind;
-    const struct piece pieces[] = {
-        {&k, 1}, {tag, DEPLOYMENT_BYTES + OWNER_BYTES}, {native, native_len}};
+    unsigned char mac[SHA256_BYTES], text[1 + DEPLOYMENT_BYTES + OWNER_BYTES + IDS_MAX];
+    struct sha256_piece piece = {text, 1 + DEPLOYMENT_BYTES + OWNER_BYTES + native_len};
 
-    hmac(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
+    text[0] = (unsigned char)kind;
+    memcpy(text + 1, tag, DEPLOYMENT_BYTES + OWNER_BYTES);
+    memcpy(text + 1 + DEPLOYMENT_BYTES + OWNER_BYTES, native, native_len);
+    hmac_sha256(key, &piece, 1, mac);
     memcpy(seal, mac, SEAL_BYTES);
 }
 
-/* Whether one of the seals made this tag. All are tried, and each is compared whole, so that the
- * time tells nothing. */
-static bool verifies(const struct ids_seals *seals, enum id_kind kind, const char *native,
-                     size_t native_len, const unsigned char *tag)
+/* Which of the seals made this tag, a bit for each. All are tried, and each is compared whole, so
+ * that the time tells nothing. */
+static unsigned int made_by(const struct ids_seals *seals, enum id_kind kind, const char *native,
+                            size_t native_len, const unsigned char *tag)
 {
     unsigned char seal[SEAL_BYTES];
     unsigned int hits = 0;
 
     for (size_t i = 0; i < seals->num; i++) {
-        seal_of(seals->key[i], kind, native, native_len, tag, seal);
-        hits |= CRYPTO_memcmp(seal, tag + DEPLOYMENT_BYTES + OWNER_BYTES, SEAL_BYTES) == 0;
+        seal_of(&seals->key[i], kind, native, native_len, tag, seal);
+        hits |= (unsigned int)(CRYPTO_memcmp(seal, tag + DEPLOYMENT_BYTES + OWNER_BYTES,
+                                             SEAL_BYTES) == 0)
+                << i;
     }
-    return hits != 0;
+    return hits;
 }
 
 int ids_seals_add(struct ids_seals *seals, const char *text, size_t len, const char *context)
 {
     /* HKDF without salt: extract with a key of zeroes, expand by one block. */
-    static const unsigned char no_salt[DIGEST_BYTES];
+    static const unsigned char no_salt[SHA256_BYTES];
     static const unsigned char counter = 1;
-    const struct piece secret = {text, len};
-    const struct piece info[] = {{context, strlen(context)}, {&counter, 1}};
-    unsigned char prk[DIGEST_BYTES];
+    const struct sha256_piece secret = {text, len};
+    const struct sha256_piece info[] = {{context, strlen(context)}, {&counter, 1}};
+    unsigned char bytes[SHA256_BYTES];
+    struct hmac_key key;
 
-    static_assert(sizeof(seals->key[0]) == DIGEST_BYTES, "one block of HKDF output is one key");
     if (len == 0)
         return ERR_INVALID;
     if (seals->num >= IDS_MAX_SEALS)
         return ERR_LIMIT;
-    hmac(no_salt, &secret, 1, prk);
-    hmac(prk, info, 2, seals->key[seals->num]);
-    seals->num++;
-    OPENSSL_cleanse(prk, sizeof(prk));
+    hmac_key_init(&key, no_salt);
+    hmac_sha256(&key, &secret, 1, bytes);
+    hmac_key_init(&key, bytes);
+    hmac_sha256(&key, info, 2, bytes);
+    hmac_key_init(&seals->key[seals->num++], bytes);
+    OPENSSL_cleanse(bytes, sizeof(bytes));
+    OPENSSL_cleanse(&key, sizeof(key));
     return 0;
 }
 
@@ -258,22 +203,33 @@ uint64_t ids_owner_fingerprint(const char *name)
     return fingerprint(texts, 2, OWNER_BYTES);
 }
 
+size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const char *native,
+                     size_t len, const struct id_tag *tag, char out[IDS_MAX + 1])
+{
+    unsigned char bytes[TAG_BYTES];
+
+    if (!is_mintable(native, len) || seals->num == 0)
+        return 0;
+    put_be(bytes, tag->deployment, DEPLOYMENT_BYTES);
+    put_be(bytes + DEPLOYMENT_BYTES, tag->owner, OWNER_BYTES);
+    seal_of(&seals->key[0], kind, native, len, bytes, bytes + DEPLOYMENT_BYTES + OWNER_BYTES);
+    memcpy(out, native, len);
+    memcpy(out + len, TAG_MARK, TAG_MARK_CHARS);
+    base32_write(out + len + TAG_MARK_CHARS, bytes);
+    len += TAG_MARK_CHARS + IDS_TAG_CHARS;
+    out[len] = '\0';
+    return len;
+}
+
 int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native,
              const struct id_tag *tag, struct strbuf *out)
 {
-    size_t len = strnlen(native, IDS_MAX + 1);
-    unsigned char bytes[TAG_BYTES];
-    char text[TAG_MARK_CHARS + IDS_TAG_CHARS];
+    char text[IDS_MAX + 1];
+    size_t len = ids_mint_text(seals, kind, native, strnlen(native, IDS_MAX + 1), tag, text);
 
-    if (!is_mintable(native, len) || seals->num == 0)
+    if (len == 0)
         return ERR_INVALID;
-    put_be(bytes, tag->deployment, DEPLOYMENT_BYTES);
-    put_be(bytes + DEPLOYMENT_BYTES, tag->owner, OWNER_BYTES);
-    seal_of(seals->key[0], kind, native, len, bytes, bytes + DEPLOYMENT_BYTES + OWNER_BYTES);
-    memcpy(text, TAG_MARK, TAG_MARK_CHARS);
-    base32_write(text + TAG_MARK_CHARS, bytes);
-    strbuf_add(out, native, len);
-    strbuf_add(out, text, sizeof(text));
+    strbuf_add(out, text, len);
     return strbuf_failed(out) ? ERR_NOMEM : 0;
 }
 
@@ -309,32 +265,35 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, s
 {
     unsigned char bytes[TAG_BYTES] = {0};
     size_t before = len;
-    bool has_tag, proved;
+    unsigned int hits;
+    bool has_tag;
 
     if (!is_acceptable(id, len))
         return ERR_INVALID;
     has_tag = read_tag(id, len, bytes, &before);
     if (!has_tag)
         before = len;
-    proved = verifies(seals, kind, id, before, bytes); /* also where there is nothing to prove: the
-                                                          time is that of a tag */
-    if (has_tag && !proved)
+    hits = made_by(seals, kind, id, before, bytes); /* also where there is nothing to prove: the
+                                                       time is that of a tag */
+    if (has_tag && hits == 0)
         return ERR_FORGED;
     *native_len = before;
     *tagged = has_tag;
-    if (has_tag)
+    if (has_tag) {
         *tag = tag_of(bytes);
+        tag->aged = (hits & 1) == 0;
+    }
     return 0;
 }
 
-static void text_seal(const unsigned char *key, const char *text, size_t len,
+static void text_seal(const struct hmac_key *key, const char *text, size_t len,
                       char out[IDS_SEAL_HEX + 1])
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char mac[DIGEST_BYTES], k = 't'; /* no id_kind */
-    const struct piece pieces[] = {{&k, 1}, {text, len}};
+    unsigned char mac[SHA256_BYTES], k = 't'; /* no id_kind */
+    const struct sha256_piece pieces[] = {{&k, 1}, {text, len}};
 
-    hmac(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
+    hmac_sha256(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
     for (size_t i = 0; i < IDS_SEAL_HEX / 2; i++) {
         out[2 * i] = digits[mac[i] >> 4];
         out[2 * i + 1] = digits[mac[i] & 15];
@@ -347,7 +306,7 @@ int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len,
 {
     if (seals->num == 0)
         return ERR_INVALID;
-    text_seal(seals->key[0], text, len, out);
+    text_seal(&seals->key[0], text, len, out);
     return 0;
 }
 
@@ -360,7 +319,7 @@ bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t l
     if (strlen(seal) != IDS_SEAL_HEX)
         return false;
     for (size_t i = 0; i < seals->num; i++) {
-        text_seal(seals->key[i], text, len, mine);
+        text_seal(&seals->key[i], text, len, mine);
         hits |= CRYPTO_memcmp(mine, seal, IDS_SEAL_HEX) == 0;
     }
     return hits != 0;

@@ -7,10 +7,7 @@
  * the known forms does: hex and UUIDs have other lengths and 0, 1, 8, 9). Sent bare, it would be
  * refused as forged; tagged, it opens like any other, since only the last tag is read. Characters
  * outside the base32 alphabet make an ending no tag at all: such an id is somebody's native one,
- * and for all but the master key that is the same 404.
- *
- * One thread per process: the calls share a digest context. The first call of a process may end it
- * when OpenSSL has no SHA-256 or no memory. */
+ * and for all but the master key that is the same 404. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/sha256.h"
 #include "common/strbuf.h"
 
 #define IDS_MAX       512 /* bytes of any id we accept; LiteLLM's managed ids exceed 300 */
@@ -29,13 +27,15 @@ enum id_kind { ID_FILE = 'f', ID_BATCH = 'b' };
 /* Seal keys: the first one mints, all open. Memory is the caller's; wipe with ids_seals_clear(). */
 struct ids_seals {
     size_t num;
-    unsigned char key[IDS_MAX_SEALS][32];
+    struct hmac_key key[IDS_MAX_SEALS];
 };
 
 struct id_tag {
     uint32_t deployment; /* ids_deployment_fingerprint() of where the object lives */
     uint64_t owner;      /* ids_owner_fingerprint() of who made it; 0: the master key (or a keyless
                             gateway) */
+    bool aged; /* ids_open() only: another seal than the first opened it; ids_mint() would now give
+                  another text */
 };
 
 /** Add a seal derived by HKDF-SHA256 (RFC 5869) from any text (a configured seal key, or the master
@@ -63,6 +63,11 @@ uint64_t ids_owner_fingerprint(const char *name);
  * providers' reference; or no seal at all), ERR_NOMEM; nothing is appended then */
 MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native,
                       const struct id_tag *tag, struct strbuf *out);
+
+/** The same of a native id of that length, into memory of the caller's. @return characters, and a
+ * NUL behind them; 0: as ERR_INVALID, nothing is written */
+size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const char *native,
+                     size_t len, const struct id_tag *tag, char out[IDS_MAX + 1]);
 
 /** Look at an id a client sent.
  *  @param native_len  on 0: how many leading bytes are the provider's own id (all of them when

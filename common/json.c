@@ -500,11 +500,31 @@ const char *json_get_str(const struct json *obj, const char *key)
     return json_str(json_get(obj, key), NULL);
 }
 
+/* Plain digits, as nearly all numbers are: no library call for those. */
+static bool short_digits(const char *text, size_t len, int64_t *out)
+{
+    int64_t n = 0;
+
+    if (len == 0 || len > 18)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        n = n * 10 + (text[i] - '0');
+    }
+    *out = n;
+    return true;
+}
+
 bool json_int64(const struct json *v, int64_t *out)
 {
     long long value;
 
-    if (!json_is(v, JSON_NUMBER) || strpbrk(v->text, ".eE") != NULL)
+    if (!json_is(v, JSON_NUMBER))
+        return false;
+    if (short_digits(v->text, v->len, out))
+        return true;
+    if (strpbrk(v->text, ".eE") != NULL)
         return false;
     errno = 0;
     value = strtoll(v->text, NULL, 10);

@@ -53,7 +53,7 @@ static struct opened open_id(const struct explainer *e, enum id_kind kind, const
     struct ids_seals one = {.num = 1};
 
     for (size_t i = 0; i < e->seals.num && o.rc == 0 && o.tagged; i++) {
-        memcpy(one.key[0], e->seals.key[i], sizeof(one.key[0]));
+        one.key[0] = e->seals.key[i];
         if (open_with(&one, kind, id).rc == 0) {
             o.seal = i;
             break;

@@ -12,7 +12,8 @@ enum ledger_phase ledger_phase_of(const struct json *batch)
     static const char *const dropped[] = {"failed", "expired", "cancelled", "canceled"};
     const char *status = json_get_str(batch, "status");
 
-    if (status == NULL)
+    /* Most that are asked about are in_progress or validating: they end here. */
+    if (status == NULL || strchr("cCfFeE", status[0]) == NULL)
         return LEDGER_RUNNING;
     if (strcasecmp(status, "completed") == 0)
         return LEDGER_FINISHED;

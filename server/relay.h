@@ -7,11 +7,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/ids.h"
 #include "common/json.h"
 #include "common/upstream/failure.h"
 #include "server/body.h"
 #include "server/route.h"
 #include "server/worker.h"
+
+/* The tagged id that a request names, once it was opened: an answer that shows the same object
+ * shows the same text, which need not be sealed again. */
+struct named {
+    enum id_kind kind;
+    uint32_t deployment; /* fingerprint in its tag; the owner is the relay's */
+    size_t len;          /* 0: none, or minting would give another text now */
+    size_t native_len;
+    char id[IDS_MAX + 1];
+};
 
 struct relay {
     h2o_req_t *req; /* borrowed; valid as long as the relay */
@@ -27,6 +38,7 @@ struct relay {
     uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */
     struct json_doc *doc; /* of the request's JSON body; owned; NULL: none */
     struct json *request; /* root of it; NULL: no body */
+    struct named named;   /* resolve_id()'s */
     void *op;             /* borrowed; the operation that will answer */
     void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
     bool answered;

@@ -173,23 +173,41 @@ static void nowhere(struct failure *why)
                "AZURE_API_BASE, or list deployments in model_list.");
 }
 
+static void remember_named(struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                           size_t native_len, const struct id_tag *tag)
+{
+    struct named *n = &relay->named;
+
+    n->kind = kind;
+    n->deployment = tag->deployment;
+    n->len = len;
+    n->native_len = native_len;
+    memcpy(n->id, id, len);
+}
+
 /* Open what a client sent: the native id and, when a tag says so, the account. Whatever cannot be
  * this caller's is false, and all of it takes the same way. */
-static bool open_id(const struct relay *relay, enum id_kind kind, const char *id, size_t len,
+static bool open_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
                     struct target *target, uint32_t *account)
 {
     const struct worker *w = relay->worker;
     struct id_tag tag = {0};
     size_t native_len;
 
+    relay->named.len = 0;
     if (ids_open(w->inherit->seals, kind, id, len, &native_len, &target->tagged, &tag) != 0 ||
         native_len >= sizeof(target->native))
         return false;
     memcpy(target->native, id, native_len);
     target->native[native_len] = '\0';
     *account = worker_find_account(w, tag.deployment);
-    return target->tagged ? tag.owner == relay->owner && *account != MODEL_NO_INDEX
-                          : relay->owner == 0;
+    if (!target->tagged)
+        return relay->owner == 0;
+    if (tag.owner != relay->owner || *account == MODEL_NO_INDEX)
+        return false;
+    if (!tag.aged)
+        remember_named(relay, kind, id, len, native_len, &tag);
+    return true;
 }
 
 /* Whether a native id is one of LiteLLM's making; it then becomes what is in it. False: a 404. */
@@ -588,31 +606,56 @@ bool resolve_shows_tag(const struct relay *relay, const struct target *target, u
     return target->tagged || (target->litellm && resolve_mints(relay, deployment));
 }
 
+static struct id_tag tag_at(const struct relay *relay, uint32_t deployment)
+{
+    const struct worker *w = relay->worker;
+
+    return (struct id_tag){
+        .deployment = w->account_fingerprint[table_deployment(w->table, deployment)->account],
+        .owner = relay->owner};
+}
+
 void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
                        bool tagged, const char *native, struct strbuf *out)
 {
-    const struct worker *w = relay->worker;
-    struct id_tag tag = {
-        .deployment = w->account_fingerprint[table_deployment(w->table, deployment)->account],
-        .owner = relay->owner};
+    struct id_tag tag = tag_at(relay, deployment);
 
     /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than
      * lost. */
-    if (!tagged || ids_mint(w->inherit->seals, kind, native, &tag, out) != 0)
+    if (!tagged || ids_mint(relay->worker->inherit->seals, kind, native, &tag, out) != 0)
         strbuf_adds(out, native);
 }
 
+/* Whether the request named this object, and by what minting gives. */
+static bool is_named(const struct relay *relay, enum id_kind kind, const struct id_tag *tag,
+                     const char *native, size_t len)
+{
+    const struct named *n = &relay->named;
+
+    return n->len > 0 && n->kind == kind && n->deployment == tag->deployment &&
+           n->native_len == len && memcmp(n->id, native, len) == 0;
+}
+
+/* As resolve_client_id(), of a field, where it is. */
 static void show(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged,
                  struct json_doc *doc, struct json *object, const char *field)
 {
-    struct strbuf id = STRBUF_INIT;
-    const char *native = json_get_str(object, field);
+    struct id_tag tag = tag_at(relay, deployment);
+    char minted[IDS_MAX + 1];
+    const char *id = minted;
+    size_t len;
+    const char *native = json_str(json_get(object, field), &len);
 
-    if (native == NULL || native[0] == '\0')
+    if (!tagged || native == NULL || len == 0)
         return;
-    resolve_client_id(relay, deployment, kind, tagged, native, &id);
-    json_set_str(doc, object, field, strbuf_str(&id));
-    strbuf_deinit(&id);
+    if (is_named(relay, kind, &tag, native, len)) {
+        id = relay->named.id;
+        len = relay->named.len;
+    } else {
+        len = ids_mint_text(relay->worker->inherit->seals, kind, native, len, &tag, minted);
+    }
+    if (len > 0)
+        json_set(doc, object, field, json_new_string(doc, id, len));
 }
 
 void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged,

@@ -15,13 +15,16 @@ static uint64_t count_of(const struct json *counts, const char *key)
 
 bool sighting_note(const struct json *batch, struct sighting *out)
 {
-    const char *id = json_get_str(batch, "id");
+    size_t len;
+    const char *id = json_str(json_get(batch, "id"), &len);
     const struct json *counts = json_get(batch, "request_counts");
 
-    memset(out, 0, sizeof(*out));
-    if (!json_is(batch, JSON_OBJECT) || id == NULL || id[0] == '\0' || strlen(id) > IDS_MAX)
+    out->marked = false;
+    out->copy[0] = '\0';
+    if (!json_is(batch, JSON_OBJECT) || id == NULL || len == 0 || len > IDS_MAX)
         return false;
-    snprintf(out->id, sizeof(out->id), "%s", id);
+    memcpy(out->id, id, len);
+    out->id[len] = '\0';
     out->phase = ledger_phase_of(batch);
     out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);
     if (!json_int64(json_get(batch, "created_at"), &out->created_s) || out->created_s < 0)
@@ -75,21 +78,20 @@ enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32
                                      const struct sighting *s, uint64_t tokens, uint64_t age_ms,
                                      uint64_t now_ms)
 {
-    uint64_t token =
-        s->marked ? quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce)) : 0;
     size_t len = strlen(s->id);
-    bool known;
+    uint64_t token = 0;
+    bool running = s->phase == LEDGER_RUNNING;
 
-    if (s->phase != LEDGER_RUNNING)
+    if (running && quota_progress(quota, column, s->id, len, s->done, s->total, now_ms))
+        return SIGHTING_SEEN;
+    if (s->marked)
+        token = quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce));
+    if (!running)
         return record_end(quota, owner, column, s, token, tokens, now_ms);
-    known = quota_progress(quota, column, s->id, len, s->done, s->total, now_ms);
     if (!s->marked || tokens == 0)
-        return known ? SIGHTING_SEEN : SIGHTING_NOTHING;
-    /* Also of what is known: an orphan that had got its id comes to life by it. */
+        return SIGHTING_NOTHING;
     if (quota_adopt(quota, owner, column, token, s->id, len, tokens, age_ms, now_ms) != 0)
         return SIGHTING_FULL;
-    if (known)
-        return SIGHTING_SEEN;
     /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
     return quota_progress(quota, column, s->id, len, s->done, s->total, now_ms) ? SIGHTING_ADOPTED
                                                                                 : SIGHTING_SEEN;

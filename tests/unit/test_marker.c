@@ -71,6 +71,37 @@ static void no_changed_character_goes_unnoticed(void **state)
     strbuf_deinit(&text);
 }
 
+/* Each byte at each place of a number: 0-9 and a-f are digits, nothing else is. */
+static void only_lower_case_hex_digits_are_read(void **state)
+{
+    struct marker marker = {.owner = UINT64_C(0x0123456789abcdef),
+                            .request = UINT64_C(0xfedcba9876543210),
+                            .tokens = 1,
+                            .file = "file-1"},
+                  out;
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    memset(marker.nonce, 'c', MARKER_NONCE);
+    assert_int_equal(marker_write(&seals, &marker, &text), 0);
+    for (char *at = text.data + 2; at < text.data + 104; at++) {
+        char was = *at;
+
+        for (int byte = 1; byte < 256 && was != '.'; byte++) {
+            bool digit = (byte >= '0' && byte <= '9') || (byte >= 'a' && byte <= 'f');
+
+            *at = (char)byte;
+            if (*at != was)
+                assert_int_equal(marker_read(&seals, text.data, &out),
+                                 digit ? ERR_FORGED : ERR_SYNTAX);
+        }
+        *at = was;
+    }
+    assert_int_equal(marker_read(&seals, text.data, &out), 0);
+    assert_true(out.owner == marker.owner && out.request == marker.request);
+    strbuf_deinit(&text);
+}
+
 static void a_blob_has_no_file_and_an_odd_file_id_no_marker(void **state)
 {
     struct strbuf text = STRBUF_INIT;
@@ -141,6 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_written_is_read_back),
         cmocka_unit_test(no_changed_character_goes_unnoticed),
+        cmocka_unit_test(only_lower_case_hex_digits_are_read),
         cmocka_unit_test(a_blob_has_no_file_and_an_odd_file_id_no_marker),
         cmocka_unit_test(what_version_0_1_0_wrote_is_still_read),
         cmocka_unit_test(a_nonce_of_a_text_is_the_owners_own_and_always_the_same),
