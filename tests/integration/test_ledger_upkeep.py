@@ -309,6 +309,24 @@ def test_a_full_account_gets_no_file(start, sim):
     assert len(sim.ledger("eu")["files"]) == 3 and len(sim.ledger("us")["files"]) == 3
 
 
+def test_a_deleted_file_makes_room_for_the_next_one_at_once(start, sim):
+    config = config_of(sim, ("eu", "us"))
+    config["model_list"] = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "us", order=2)]
+    config["tranche_settings"].update(log_level="debug", limits={"max_files": {"azure": 3}})
+    gateway = start(config, sim=sim)
+    for account in ("eu", "us"):
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: 0 input files that stay")
+    first = gateway.uploaded()
+    for _ in range(3):
+        gateway.uploaded()
+    assert (len(sim.ledger("eu")["files"]), len(sim.ledger("us")["files"])) == (3, 1)
+    assert gateway.delete(f"/v1/files/{first['id']}").status == 200
+    gateway.uploaded()
+    assert (len(sim.ledger("eu")["files"]), len(sim.ledger("us")["files"])) == (4, 1)
+    gateway.uploaded()
+    assert (len(sim.ledger("eu")["files"]), len(sim.ledger("us")["files"])) == (4, 2)
+
+
 def test_output_files_are_not_counted(start, sim):
     leave_batch(sim, "eu")
     finish_all(sim)

@@ -68,6 +68,13 @@ def test_a_file_that_is_not_there_is_a_404(small_and_large):
     envelope(place(small_and_large, input_file_id="file-nope"), 404)
 
 
+def test_a_file_that_was_deleted_is_a_404_too(small_and_large):
+    file = small_and_large.uploaded()
+    assert small_and_large.delete(f"/v1/files/{file['id']}").status == 200
+    answer = small_and_large.post("/v1/batches/placement", {"input_file_id": file["id"]})
+    assert answer.status == 404 and answer.json()["error"]["param"] == "input_file_id"
+
+
 def test_it_is_a_post_and_needs_the_key(small_and_large):
     assert small_and_large.get("/v1/batches/placement").status == 405
     envelope(small_and_large.request("POST", "/v1/batches/placement", {"model": GROUP, "tokens": 1}, key=None), 401)
