@@ -345,7 +345,8 @@ def test_upkeep_carries_our_key_and_nothing_of_a_client(start, sim):
         assert "authorization" not in request["headers"]
 
 
-def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
+def moved_away(start, make_sim):
+    """A gateway whose one batch runs on a copy, and how to start it once more."""
     sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
                                                                  "enqueued_token_limit": 600, "refusal": "fast"}]),
                                azure_account("us")]))
@@ -355,7 +356,22 @@ def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
     gateway = start(config, sim=sim)
     file = gateway.uploaded(lines(count=20))
     assert gateway.created(file["id"])["input_file_id"] == file["id"] and sim.created("batches", ["us"]) == 1
+    return sim, config, gateway, file
+
+
+def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
+    sim, _, gateway, file = moved_away(start, make_sim)
     sim.advance(3_600_000)
+    sim.wait("us", "DELETE", "/openai/files/*")
+    assert all(f["deleted"] for f in sim.ledger("us")["files"] if f["purpose"] == "batch")
+    assert gateway.get(f"/v1/files/{file['id']}").status == 200
+
+
+def test_the_copy_of_a_batch_that_ended_while_the_gateway_was_down_goes(start, make_sim):
+    sim, config, gateway, file = moved_away(start, make_sim)
+    gateway.finish(sim)
+    sim.advance(3_600_000)
+    gateway = start(config, sim=sim)
     sim.wait("us", "DELETE", "/openai/files/*")
     assert all(f["deleted"] for f in sim.ledger("us")["files"] if f["purpose"] == "batch")
     assert gateway.get(f"/v1/files/{file['id']}").status == 200
