@@ -57,8 +57,9 @@ MUST_USE int state_bind(struct state *state, const struct table *table, uint32_t
  * ended by the same process. */
 void state_begin(struct state *state, uint32_t worker, uint32_t column, enum op_class op);
 
-/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8, but not of reads,
- * which the balancer does not place), bytes, last error (any outcome but OK and CANCELLED).
+/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8, a time-out counts as
+ * 1000 s; but not of reads, which the balancer does not place), bytes, last error (any outcome but
+ * OK and CANCELLED).
  *  @param status  HTTP status or 0 */
 void state_end(struct state *state, uint32_t worker, uint32_t column, enum op_class op,
                enum outcome outcome, int status, uint64_t latency_us, uint64_t bytes_sent,
