@@ -355,7 +355,8 @@ void state_begin_at(struct state *state, uint32_t worker, uint32_t column, enum 
 
     atomic_store_explicit(&row->in_flight[op], in_flight + 1, memory_order_relaxed);
     add(&row->requests[op], 1);
-    add_in_minute(&row->requests_minute, 1, now_ms);
+    if (op != OP_READ) /* rpm bounds what is placed: polls, lists and our own upkeep are not */
+        add_in_minute(&row->requests_minute, 1, now_ms);
 }
 
 void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op_class op,
