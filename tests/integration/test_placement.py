@@ -112,3 +112,13 @@ def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, mak
     enqueued = sim.ledger("eu")["enqueued_tokens"]
     total = enqueued if isinstance(enqueued, int) else sum(enqueued.values())
     assert 0.9 * total < after["candidates"][0]["enqueued_tokens"] <= 1.1 * total
+
+
+def test_a_limit_that_a_refusal_names_is_learned(start, make_sim):
+    sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
+                                                                 "enqueued_token_limit": 1000, "refusal": "fast"}])]))
+    gateway = start(balanced_config(sim, accounts=("eu",)), sim=sim)
+    file = gateway.uploaded(lines(count=20))
+    assert place(gateway, input_file_id=file["id"]).json()["candidates"][0]["limit_tokens"] is None
+    envelope(gateway.create(file["id"]), code="token_limit_exceeded")
+    assert place(gateway, input_file_id=file["id"]).json()["candidates"][0]["limit_tokens"] == 1000
