@@ -114,6 +114,20 @@ def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, mak
     assert 0.9 * total < after["candidates"][0]["enqueued_tokens"] <= 1.1 * total
 
 
+def test_fallbacks_are_placed_only_where_the_group_has_no_room(start, sim):
+    rows = [azure_deployment(sim, "eu"), azure_deployment(sim, "us", group="second")]
+    for row, limit in zip(rows, (100_000, 100_000_000)):
+        row["model_info"].update(id=row["model_name"], enqueued_token_limit=limit)
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows, router_settings={"fallbacks": [{GROUP: ["second"]}]}),
+                    sim=sim)
+    small = place(gateway, model=GROUP, tokens=1000).json()
+    assert small["deployment"] == GROUP and [c["fallback"] for c in small["candidates"]] == [False, True]
+    large = place(gateway, model=GROUP, tokens=1_000_000).json()
+    assert large["deployment"] == "second" and "falls back" in large["reason"]
+    gateway.uploaded()
+    assert sim.created("files", ["eu"]) == 1
+
+
 def test_a_limit_that_a_refusal_names_is_learned(start, make_sim):
     sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
                                                                  "enqueued_token_limit": 1000, "refusal": "fast"}])]))
