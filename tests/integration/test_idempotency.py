@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from harness import azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
+from harness import GROUP, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
 
 
 def keyed(gateway, file_id, key="key-1", **more):
@@ -225,7 +225,13 @@ def test_an_upload_with_the_same_key_is_made_once(gateway, sim):
     assert sim.created("files") == 1
 
 
-@pytest.mark.parametrize("other", [{"data": lines(count=4)}, {"filename": "other.jsonl"}], ids=["bytes", "name"])
+EXPIRES = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "1209600"}
+
+
+@pytest.mark.parametrize("other", [{"data": lines(count=4)}, {"filename": "other.jsonl"}, {"fields": {"purpose": "user_data"}},
+                                   {"fields": EXPIRES}, {"fields": {"target_model_names": GROUP}},
+                                   {"fields": {"custom_llm_provider": "azure"}}],
+                         ids=["bytes", "name", "purpose", "expiry", "groups", "provider"])
 def test_an_upload_of_something_else_under_the_same_key_is_a_conflict(gateway, sim, other):
     gateway.upload(headers={"Idempotency-Key": "u1"})
     answer = gateway.upload(headers={"Idempotency-Key": "u1"}, **other)
