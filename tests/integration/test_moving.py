@@ -238,6 +238,16 @@ def test_a_copy_goes_when_its_batch_has_ended_if_so_configured(start, two):
     assert gateway.get(f"/v1/files/{file['id']}/content").status == 200  # the client's own is the client's
 
 
+@pytest.mark.parametrize("fields, settings", [({"expires_after[anchor]": "created_at", "expires_after[seconds]": "1300000"}, {}),
+                                              ({}, {"azure_file_expires_after": "1300000"})], ids=["the_files_own", "configured"])
+def test_a_copy_expires_when_the_file_does(start, two, fields, settings):
+    gateway = start(eu_first(two, tranche_settings=settings), sim=two)
+    file = gateway.uploaded(lines(count=20), fields=fields)
+    gateway.created(file["id"])
+    (copy,) = [f for f in gateway.get("/v1/files").json()["data"] if f["id"] != file["id"]]
+    assert two.created("files", ["us"]) == 1 and abs(copy["expires_at"] - file["expires_at"]) <= 5
+
+
 def test_a_copy_stays_when_nothing_is_configured(start, two):
     gateway = start(eu_first(two), sim=two)
     file = gateway.uploaded(lines(count=20))

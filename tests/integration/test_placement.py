@@ -93,6 +93,16 @@ def test_files_uploaded_in_a_row_are_spread_before_their_batches_are_made(start,
     assert {sim.created("batches", [a]) for a in ("eu", "us")} == {2}
 
 
+def test_a_file_whose_batch_was_made_counts_once(start, sim):
+    rows = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "us", order=2)]
+    for row in rows:
+        row["model_info"]["enqueued_token_limit"] = 1000
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    for _ in range(2):  # some 350 tokens each
+        gateway.created(gateway.uploaded(lines(count=12, content="x" * 80))["id"])
+    assert sim.created("files", ["eu"]) == sim.created("batches", ["eu"]) == 2
+
+
 def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, make_sim):
     sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
                                                                  "enqueued_token_limit": 123_456}])]))
