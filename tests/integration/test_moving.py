@@ -230,6 +230,11 @@ def test_a_copy_goes_when_its_batch_has_ended_if_so_configured(start, two):
     gateway = start(eu_first(two, tranche_settings={"delete_moved_copies": True}), sim=two)
     file = gateway.uploaded(lines(count=20))
     batch = gateway.created(file["id"])
+    for _ in range(3):  # who looks at it while it runs takes nothing away
+        assert gateway.get("/v1/batches/" + batch["id"]).json()["status"] == "validating"
+        assert len(gateway.get("/v1/batches").json()["data"]) == 1
+    assert len(gateway.get("/v1/files").json()["data"]) == 2
+    assert not [r for r in two.requests("us") if r["method"] == "DELETE"]
     gateway.wait_batch(two, batch["id"])
     two.wait("us", "DELETE", "/openai/files/*")
     assert gateway.get("/v1/batches/" + batch["id"]).json()["input_file_id"] == file["id"]
