@@ -27,6 +27,8 @@
 #define MINUTE_MS           60000u
 #define LATENCY_SHARE       8u /* EWMA: a new sample weighs 1/8 */
 #define LATENCY_MAX_SAMPLES 64u
+#define TIMEOUT_LATENCY_US                                                                         \
+    UINT64_C(1000000000) /* what a time-out counts as: LiteLLM's 1000 s (lowest_latency.py) */
 
 struct state {
     uint32_t magic;
@@ -353,7 +355,8 @@ void state_begin_at(struct state *state, uint32_t worker, uint32_t column, enum 
 
     atomic_store_explicit(&row->in_flight[op], in_flight + 1, memory_order_relaxed);
     add(&row->requests[op], 1);
-    add_in_minute(&row->requests_minute, 1, now_ms);
+    if (op != OP_READ) /* rpm bounds what is placed: polls, lists and our own upkeep are not */
+        add_in_minute(&row->requests_minute, 1, now_ms);
 }
 
 void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op_class op,
@@ -373,7 +376,9 @@ void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op
     add(&row->bytes_received, bytes_received);
     if (outcome == OUTCOME_OK && op != OP_READ) /* looks, polls and probes tell nothing about it */
         add_latency(&row->latency, latency_us, now_ms);
-    else if (is_failure(outcome))
+    else if (outcome == OUTCOME_TIMEOUT && op != OP_READ)
+        add_latency(&row->latency, TIMEOUT_LATENCY_US, now_ms);
+    if (is_failure(outcome))
         set(&row->last_error, last_error_word(outcome, status, now_ms));
 }
 

@@ -53,12 +53,13 @@ MUST_USE int state_bind(struct state *state, const struct table *table, uint32_t
 
 /* --- a writer's row: only the process that owns `worker` calls these --- */
 
-/** An upstream try begins: in flight + 1, requests + 1 (also of this minute). Each one must be
- * ended by the same process. */
+/** An upstream try begins: in flight + 1, requests + 1 (also of this minute, unless it is a read).
+ * Each one must be ended by the same process. */
 void state_begin(struct state *state, uint32_t worker, uint32_t column, enum op_class op);
 
-/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8, but not of reads,
- * which the balancer does not place), bytes, last error (any outcome but OK and CANCELLED).
+/** It ended: in flight - 1, counters, latency EWMA (of OUTCOME_OK, alpha 1/8, a time-out counts as
+ * 1000 s; but not of reads, which the balancer does not place), bytes, last error (any outcome but
+ * OK and CANCELLED).
  *  @param status  HTTP status or 0 */
 void state_end(struct state *state, uint32_t worker, uint32_t column, enum op_class op,
                enum outcome outcome, int status, uint64_t latency_us, uint64_t bytes_sent,
@@ -85,8 +86,8 @@ struct state_sum {
     uint64_t latency_us;       /* mean of the workers' EWMAs, weighted by samples (at most 64 count,
                                   halved for each minute that a worker's       last one is older than the
                                   newest); 0: nothing measured */
-    uint64_t requests_minute;  /* begun in the current minute (of the monotonic clock) by all
-                                  workers: for rpm */
+    uint64_t requests_minute;  /* uploads and creates begun in the current minute (of the
+                                  monotonic clock) by all workers: for rpm */
     uint64_t tokens_minute;    /* counted in the current minute: for tpm */
     int last_status;           /* of the newest failure */
     enum outcome last_outcome; /* of the newest failure; OUTCOME_OK: never failed */

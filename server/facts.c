@@ -14,6 +14,10 @@
 /* Keys of the memo. */
 #define MEMO_FACTS 'f'
 
+/* Word 0 of a value: the deployment's fingerprint, and above it how the file was counted. */
+#define COUNTED_FLAG  (UINT64_C(1) << 32)
+#define EXPIRING_FLAG (UINT64_C(1) << 33)
+
 /* Word 4 of a value: bytes (40 bits) and lines (24). */
 #define LINES_BITS 24
 #define LINES_MAX  ((UINT64_C(1) << LINES_BITS) - 1)
@@ -63,7 +67,10 @@ void facts_remember(struct worker *w, uint32_t deployment, const char *native,
                     const struct facts *facts)
 {
     uint64_t lines = facts->lines < LINES_MAX ? facts->lines : LINES_MAX;
-    uint64_t value[MEMO_WORDS] = {table_deployment(w->table, facts->deployment)->fingerprint,
+    uint64_t counted = facts->counted ? COUNTED_FLAG : 0,
+             expiring = facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0;
+    uint64_t value[MEMO_WORDS] = {table_deployment(w->table, facts->deployment)->fingerprint |
+                                      counted | expiring,
                                   facts->model, facts->prompt_bytes, facts->output_tokens,
                                   facts->bytes << LINES_BITS | lines};
 
@@ -77,13 +84,21 @@ bool facts_recall(const struct worker *w, uint32_t deployment, const char *nativ
 
     if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), value))
         return false;
-    *facts = (struct facts){.deployment = table_find_fingerprint(w->table, (uint32_t)value[0]),
-                            .model = value[1],
-                            .prompt_bytes = value[2],
-                            .output_tokens = value[3],
-                            .lines = value[4] & LINES_MAX,
-                            .bytes = value[4] >> LINES_BITS};
+    *facts =
+        (struct facts){.deployment = table_find_fingerprint(w->table, (uint32_t)value[0]),
+                       .model = value[1],
+                       .prompt_bytes = value[2],
+                       .output_tokens = value[3],
+                       .lines = value[4] & LINES_MAX,
+                       .bytes = value[4] >> LINES_BITS,
+                       .counted = (value[0] & COUNTED_FLAG) != 0,
+                       .slot = (value[0] & EXPIRING_FLAG) != 0 ? SLOTS_EXPIRING : SLOTS_LASTING};
     return facts->deployment != MODEL_NO_INDEX;
+}
+
+void facts_forget(const struct worker *w, uint32_t deployment, const char *native)
+{
+    memo_drop(w->inherit->memo, key_of(w, deployment, native));
 }
 
 static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balancer/slots.h"
 #include "common/jsonl.h"
 #include "server/worker.h"
 
@@ -14,6 +15,8 @@ struct facts {
     uint64_t model;      /* facts_model() of the group's name: whose tokens per byte count */
     uint64_t prompt_bytes, output_tokens; /* struct jsonl_report */
     uint64_t lines, bytes;
+    bool counted;         /* among the account's files (file_slots.h), by an upload of ours ... */
+    enum slots_kind slot; /* ... as one of these */
 };
 
 /** A number for a model's name; never 0. */
@@ -34,6 +37,9 @@ void facts_remember(struct worker *w, uint32_t deployment, const char *native,
 /** @return whether they are known */
 bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
                   struct facts *facts);
+
+/** The file is gone, or is going. */
+void facts_forget(const struct worker *w, uint32_t deployment, const char *native);
 
 /** Estimate of a whole file of which the first `sample->bytes` were checked. Pure. */
 void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes);

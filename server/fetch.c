@@ -9,6 +9,8 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/batch_view.h"
+#include "server/facts.h"
+#include "server/file_slots.h"
 #include "server/locate.h"
 #include "server/resolve.h"
 
@@ -188,6 +190,26 @@ static bool is_outcome_unknown(const struct retry_question *q)
                        : !q->nothing_sent;
 }
 
+/* What was asked for is done. A delete that is asked again and finds nothing: the one before, whose
+ * answer was lost, did it. */
+static bool is_done(const struct fetch *f, const struct attempt_result *result)
+{
+    return result->ok ||
+           (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404);
+}
+
+/* A file that is gone holds no slot, and nothing can be placed by it. */
+static void note_deletion(const struct fetch *f)
+{
+    struct facts facts;
+
+    if (!facts_recall(f->worker, f->deployment, f->target.native, &facts))
+        return;
+    facts_forget(f->worker, f->deployment, f->target.native);
+    if (facts.counted)
+        file_slots_add(f->worker, f->deployment, facts.slot, -1);
+}
+
 static void on_asked(void *arg, const struct attempt_result *result)
 {
     struct fetch *f = arg;
@@ -195,14 +217,13 @@ static void on_asked(void *arg, const struct attempt_result *result)
     struct retry_answer decision;
 
     f->attempt = NULL;
+    if (f->call == CALL_FILE_DELETE && is_done(f, result))
+        note_deletion(f);
     if (f->relay == NULL) {
         fetch_free(f);
         return;
     }
-    /* A delete that is asked again and finds nothing: the one before, whose answer was lost, did
-     * it. */
-    if (result->ok ||
-        (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404)) {
+    if (is_done(f, result)) {
         answer(f, result->upstream);
         return;
     }

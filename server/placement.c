@@ -43,6 +43,7 @@ struct plan {
     struct places places;
     struct pick_candidate *all; /* owned; [places.num] */
     const struct pick_policy *policy;
+    uint32_t stage; /* of the places that the policy chose among */
     enum quota_fit fit;
     uint64_t wait_ms;
     uint32_t chosen; /* MODEL_NO_INDEX: none */
@@ -56,6 +57,24 @@ static struct pick_candidate *candidate_of(const struct plan *plan, uint32_t dep
     return NULL;
 }
 
+/* As choose_in_stages(): what a group falls back to waits for what comes before it. */
+static uint32_t choose(struct plan *plan)
+{
+    struct worker *w = plan->worker;
+    const struct places *places = &plan->places;
+    uint32_t first = 0, end, chosen = MODEL_NO_INDEX;
+
+    for (; first < places->num && chosen == MODEL_NO_INDEX; first = end) {
+        for (end = first; end < places->num && places->stages[end] == places->stages[first]; end++)
+            ;
+        plan->stage = places->stages[first];
+        plan->policy = choose_policy(w, places->deployments + first, end - first);
+        chosen =
+            pick_next(plan->policy, plan->all + first, end - first, plan->tokens, worker_random(w));
+    }
+    return chosen;
+}
+
 static int decide(struct plan *plan)
 {
     struct worker *w = plan->worker;
@@ -67,13 +86,11 @@ static int decide(struct plan *plan)
     for (uint32_t i = 0; i < plan->places.num; i++)
         choose_describe(w, OP_CREATE, plan->places.deployments[i], loop_now_ms(w->loop),
                         &plan->all[i]);
-    plan->policy = choose_policy(w, plan->places.deployments, plan->places.num);
     plan->fit = quota_verdict(plan->all, plan->places.num, plan->tokens, &plan->wait_ms);
     home = plan->home != MODEL_NO_INDEX ? candidate_of(plan, plan->home) : NULL;
-    plan->chosen =
-        home != NULL && pick_fits(home, plan->tokens)
-            ? plan->home
-            : pick_next(plan->policy, plan->all, plan->places.num, plan->tokens, worker_random(w));
+    plan->chosen = choose(plan);
+    if (home != NULL && pick_fits(home, plan->tokens))
+        plan->chosen = plan->home;
     return 0;
 }
 
@@ -87,6 +104,8 @@ static const char *reason_of(const struct plan *plan)
         return "Those that have room are at their rpm or tpm limit for this minute.";
     if (plan->chosen == plan->home)
         return "The file is there, and the tokens fit.";
+    if (plan->stage > 0)
+        return "What was asked for has no room now; chosen among what it falls back to.";
     if (strcmp(plan->policy->name, "quota-aware") == 0)
         return plan->home == MODEL_NO_INDEX
                    ? "Least expected completion of those where the tokens fit."
@@ -127,6 +146,7 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
                  doc, seconds(((double)c->enqueued + (double)plan->tokens) / pick_drain_rate(c))));
     json_set(doc, row, "fits", json_new_bool(doc, pick_fits(c, plan->tokens)));
     json_set(doc, row, "admitted", json_new_bool(doc, c->admitted));
+    json_set(doc, row, "fallback", json_new_bool(doc, plan->places.stages[i] > 0));
     json_set(doc, row, "holds_file", json_new_bool(doc, deployment == plan->home));
     json_set(doc, row, "chosen", json_new_bool(doc, deployment == plan->chosen));
     return row;

@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/ledger.h"
 #include "server/pages.h"
 
 #define LIST_QUERY     "limit=100"
@@ -12,10 +13,12 @@
 #define MAX_STAGGER_MS 5000
 #define FIRST_AGAIN_MS 1000u /* before an account that failed is tried anew; doubled ... */
 #define MAX_AGAIN_MS   300000u
+#define MAX_COPIES     100 /* of moved batches, that are deleted after one start */
 
 struct rebuild {
     struct errand_account *account; /* borrowed */
     struct rebuild_tally tally;
+    uint32_t copies; /* asked to be deleted */
     uint32_t again_ms;
     bool told; /* that it failed */
     struct loop_timer begin;
@@ -58,6 +61,32 @@ static const struct inherit *inherit_of(const struct rebuild *r)
     return r->account->errands->inherit;
 }
 
+static void on_copy_deleted(void *arg, const struct errand_result *result)
+{
+    struct rebuild *r = arg;
+
+    if (!result->ok && !result->gone)
+        log_warn("account %s: the copy of a moved batch is left there: %s",
+                 errand_account_name(r->account), result->failure.message);
+}
+
+/* It ended while nobody was there to see it. Most copies went long ago, and asking again finds
+ * nothing: so only those of the newest batches. */
+static void drop_copy(struct rebuild *r, const struct sighting *s)
+{
+    const struct inherit *inherit = inherit_of(r);
+
+    if (s->phase == LEDGER_RUNNING || s->copy[0] == '\0' || !inherit->config->delete_moved_copies ||
+        r->copies >= MAX_COPIES ||
+        !ledger_takes_copy(inherit, r->account->fingerprint, s->copy,
+                           loop_now_ms(r->account->errands->loop)))
+        return;
+    r->copies++;
+    if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
+        log_warn("account %s: out of memory; the copy %.128s is left there",
+                 errand_account_name(r->account), s->copy);
+}
+
 static void on_batch(void *arg, struct json_doc *doc, struct json *object)
 {
     struct rebuild *r = arg;
@@ -71,6 +100,7 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     rebuild_take(&r->tally, inherit->quota, r->account->errands->slot,
                  deployment != MODEL_NO_INDEX ? inherit->columns[deployment] : UINT32_MAX, &s,
                  sighting_age_ms(&s, clock_unix_s()), loop_now_ms(r->account->errands->loop));
+    drop_copy(r, &s);
 }
 
 static bool on_more(void *arg)

@@ -10,6 +10,7 @@
 #include "common/upstream/normal.h"
 #include "server/choose.h"
 #include "server/facts.h"
+#include "server/file_slots.h"
 #include "server/verdict.h"
 
 #define MAX_UPLOAD_TRIES 8
@@ -135,23 +136,6 @@ static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
     return SLOTS_LASTING;
 }
 
-/* All rows of an account show the same count. */
-static void note_slots(struct upload *up, bool refused)
-{
-    const struct worker *w = up->worker;
-    enum slots_kind kind = slot_kind(up, up->deployment);
-    uint32_t account = w->account_twin[table_deployment(w->table, up->deployment)->account];
-
-    for (uint32_t i = 0; up->lines != NULL && i < table_num_deployments(w->table); i++) {
-        if (w->account_twin[table_deployment(w->table, i)->account] != account)
-            continue;
-        if (refused)
-            slots_refused(w->inherit->slots, w->inherit->columns[i], kind, loop_now_ms(w->loop));
-        else
-            slots_add(w->inherit->slots, w->inherit->columns[i], kind, 1);
-    }
-}
-
 /* --- the answer --- */
 
 /* What a create will ask for. */
@@ -164,6 +148,8 @@ static void remember(const struct upload *up, const char *native)
         return;
     jsonl_report(up->lines, &report);
     facts_fill(&facts, up->worker, up->deployment, &report);
+    facts.counted = true;
+    facts.slot = slot_kind(up, up->deployment);
     facts_remember(up->worker, up->deployment, native, &facts);
     quota_pledge(up->worker->inherit->quota, up->worker->inherit->columns[up->deployment],
                  tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));
@@ -184,7 +170,8 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
              "exist there.");
         return;
     }
-    note_slots(up, false);
+    if (up->lines != NULL)
+        file_slots_add(up->worker, up->deployment, slot_kind(up, up->deployment), 1);
     remember(up, json_get_str(file, "id"));
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
@@ -241,8 +228,8 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     struct retry_answer answer;
 
     up->send = NULL;
-    if (attempt_is_file_quota(&result->failure))
-        note_slots(up, true);
+    if (attempt_is_file_quota(&result->failure) && up->lines != NULL)
+        file_slots_refused(up->worker, up->deployment, slot_kind(up, up->deployment));
     if (result->ok) {
         answer_file(up, result->upstream, file_bytes);
         return;

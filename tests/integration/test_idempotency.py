@@ -1,12 +1,13 @@
 """What is asked twice is done once: by Idempotency-Key, and by what SDKs say when they repeat."""
 
+import hmac
 import os
 import signal
 import threading
 import time
 
 import pytest
-from harness import azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
+from harness import GROUP, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
 
 
 def keyed(gateway, file_id, key="key-1", **more):
@@ -20,6 +21,13 @@ def repeated(gateway, file_id, count=1, **more):
 def same_answer(a, b):
     assert a.status == b.status == 200, (a, b)
     assert a.body == b.body
+
+
+def sealed(seal, text):
+    """A marker as common/marker.h seals it."""
+    prk = hmac.new(b"\0" * 32, seal.encode(), "sha256").digest()
+    key = hmac.new(prk, b"tranche id seal\1", "sha256").digest()
+    return text + hmac.new(key, b"t" + text.encode(), "sha256").hexdigest()[:16]
 
 
 # --- Idempotency-Key on creates ---
@@ -217,7 +225,13 @@ def test_an_upload_with_the_same_key_is_made_once(gateway, sim):
     assert sim.created("files") == 1
 
 
-@pytest.mark.parametrize("other", [{"data": lines(count=4)}, {"filename": "other.jsonl"}], ids=["bytes", "name"])
+EXPIRES = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "1209600"}
+
+
+@pytest.mark.parametrize("other", [{"data": lines(count=4)}, {"filename": "other.jsonl"}, {"fields": {"purpose": "user_data"}},
+                                   {"fields": EXPIRES}, {"fields": {"target_model_names": GROUP}},
+                                   {"fields": {"custom_llm_provider": "azure"}}],
+                         ids=["bytes", "name", "purpose", "expiry", "groups", "provider"])
 def test_an_upload_of_something_else_under_the_same_key_is_a_conflict(gateway, sim, other):
     gateway.upload(headers={"Idempotency-Key": "u1"})
     answer = gateway.upload(headers={"Idempotency-Key": "u1"}, **other)
@@ -257,6 +271,28 @@ def test_the_same_create_on_purpose_is_another_batch(gateway, sim):
     ids = [gateway.create(file["id"], headers={"x-stainless-retry-count": "0"}).json()["id"] for _ in range(3)]
     assert len(set(ids)) == 3 == sim.created("batches")
     assert repeated(gateway, file["id"]).json()["id"] == ids[-1]
+
+
+@pytest.mark.parametrize("field", [None, 1, 2], ids=["the_same", "another_owner", "another_request"])
+def test_after_a_restart_only_the_same_request_of_the_same_owner_is_taken_for_the_one_before(start, sim, field):
+    """What the provider lists carries markers of this gateway's seal; the one in question differs in one field."""
+    seal = "a-seal-key-of-the-tests"
+    config = balanced_config(sim, accounts=["eu"], tranche_settings={"seal_keys": [seal]})
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    first.created(file["id"])
+    first.finish(sim)
+    (old,) = sim.ledger("eu")["batches"]
+    fields = old["metadata"]["tranche"][:-16].split(".")
+    if field is not None:
+        fields[field] = f"{int(fields[field], 16) ^ 1:016x}"
+    listed = {"id": old["id"], "object": "batch", "status": "in_progress", "created_at": int(time.time()),
+              "metadata": {"tranche": sealed(seal, ".".join(fields))}}
+    sim.fault({"status": 200, "body": {"object": "list", "data": [listed], "has_more": False}},
+              account="eu", method="GET", path="/openai/batches", times=1000)
+    answer = repeated(start(config, sim=sim), file["id"])
+    assert answer.status == 200 and ("idempotent-replayed" in answer.headers) == (field is None), answer
+    assert sim.created("batches") == (1 if field is None else 2)
 
 
 def test_a_retry_after_a_refusal_is_made(gateway, sim):

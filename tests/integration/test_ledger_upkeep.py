@@ -309,6 +309,24 @@ def test_a_full_account_gets_no_file(start, sim):
     assert len(sim.ledger("eu")["files"]) == 3 and len(sim.ledger("us")["files"]) == 3
 
 
+def test_a_deleted_file_makes_room_for_the_next_one_at_once(start, sim):
+    config = config_of(sim, ("eu", "us"))
+    config["model_list"] = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "us", order=2)]
+    config["tranche_settings"].update(log_level="debug", limits={"max_files": {"azure": 3}})
+    gateway = start(config, sim=sim)
+    for account in ("eu", "us"):
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: 0 input files that stay")
+    first = gateway.uploaded()
+    for _ in range(3):
+        gateway.uploaded()
+    assert (len(sim.ledger("eu")["files"]), len(sim.ledger("us")["files"])) == (3, 1)
+    assert gateway.delete(f"/v1/files/{first['id']}").status == 200
+    gateway.uploaded()
+    assert (len(sim.ledger("eu")["files"]), len(sim.ledger("us")["files"])) == (4, 1)
+    gateway.uploaded()
+    assert (len(sim.ledger("eu")["files"]), len(sim.ledger("us")["files"])) == (4, 2)
+
+
 def test_output_files_are_not_counted(start, sim):
     leave_batch(sim, "eu")
     finish_all(sim)
@@ -327,7 +345,8 @@ def test_upkeep_carries_our_key_and_nothing_of_a_client(start, sim):
         assert "authorization" not in request["headers"]
 
 
-def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
+def moved_away(start, make_sim):
+    """A gateway whose one batch runs on a copy, and how to start it once more."""
     sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
                                                                  "enqueued_token_limit": 600, "refusal": "fast"}]),
                                azure_account("us")]))
@@ -337,7 +356,22 @@ def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
     gateway = start(config, sim=sim)
     file = gateway.uploaded(lines(count=20))
     assert gateway.created(file["id"])["input_file_id"] == file["id"] and sim.created("batches", ["us"]) == 1
+    return sim, config, gateway, file
+
+
+def test_the_copy_of_a_moved_batch_goes_although_nobody_looks(start, make_sim):
+    sim, _, gateway, file = moved_away(start, make_sim)
     sim.advance(3_600_000)
+    sim.wait("us", "DELETE", "/openai/files/*")
+    assert all(f["deleted"] for f in sim.ledger("us")["files"] if f["purpose"] == "batch")
+    assert gateway.get(f"/v1/files/{file['id']}").status == 200
+
+
+def test_the_copy_of_a_batch_that_ended_while_the_gateway_was_down_goes(start, make_sim):
+    sim, config, gateway, file = moved_away(start, make_sim)
+    gateway.finish(sim)
+    sim.advance(3_600_000)
+    gateway = start(config, sim=sim)
     sim.wait("us", "DELETE", "/openai/files/*")
     assert all(f["deleted"] for f in sim.ledger("us")["files"] if f["purpose"] == "batch")
     assert gateway.get(f"/v1/files/{file['id']}").status == 200

@@ -112,9 +112,14 @@ def test_two_deployments_of_one_resource_are_listed_once(make_sim, start):
         {"name": "one", "model": "gpt-4o", "sku": "GlobalBatch"}, {"name": "two", "model": "gpt-4o", "sku": "GlobalBatch"}]}
     own = make_sim(sim_config([account]))
     config = balanced_config(own, accounts=[])
-    config["model_list"] = [azure_deployment(own, "eu", model="azure/one"), azure_deployment(own, "eu", model="azure/two")]
+    config["model_list"] = [azure_deployment(own, "eu", model="azure/one"), azure_deployment(own, "eu", model="azure/two"),
+                            azure_deployment(own, "eu", model="azure/two", group="other")]
     gateway = start(config, sim=own)
     made = [gateway.created(gateway.uploaded()["id"])["id"] for _ in range(24)]
     assert {b["model"] for b in own.ledger("eu")["batches"]} == {"one", "two"}
-    assert sorted(b["id"] for b in gateway.get("/v1/batches?limit=50").json()["data"]) == sorted(made)
-    assert len([r for r in own.requests("eu") if r["method"] == "GET" and r["target"].startswith("/openai/batches?")]) == 1
+    names = f"{GROUP},other"
+    for asked, query in enumerate(["", f"&model={GROUP}", f"&target_model_names={names}", f"&model=other&target_model_names={names}"], 1):
+        listed = gateway.get(f"/v1/batches?limit=50{query}").json()["data"]
+        assert sorted(b["id"] for b in listed) == sorted(made), query
+        lists = [r for r in own.requests("eu") if r["method"] == "GET" and r["target"].startswith("/openai/batches?")]
+        assert len(lists) == asked, query

@@ -230,12 +230,27 @@ def test_a_copy_goes_when_its_batch_has_ended_if_so_configured(start, two):
     gateway = start(eu_first(two, tranche_settings={"delete_moved_copies": True}), sim=two)
     file = gateway.uploaded(lines(count=20))
     batch = gateway.created(file["id"])
+    for _ in range(3):  # who looks at it while it runs takes nothing away
+        assert gateway.get("/v1/batches/" + batch["id"]).json()["status"] == "validating"
+        assert len(gateway.get("/v1/batches").json()["data"]) == 1
+    assert len(gateway.get("/v1/files").json()["data"]) == 2
+    assert not [r for r in two.requests("us") if r["method"] == "DELETE"]
     gateway.wait_batch(two, batch["id"])
     two.wait("us", "DELETE", "/openai/files/*")
     assert gateway.get("/v1/batches/" + batch["id"]).json()["input_file_id"] == file["id"]
     assert gateway.get("/v1/batches").json()["data"][0]["input_file_id"] == file["id"]
     assert len([r for r in two.requests("us") if r["method"] == "DELETE"]) == 1
     assert gateway.get(f"/v1/files/{file['id']}/content").status == 200  # the client's own is the client's
+
+
+@pytest.mark.parametrize("fields, settings", [({"expires_after[anchor]": "created_at", "expires_after[seconds]": "1300000"}, {}),
+                                              ({}, {"azure_file_expires_after": "1300000"})], ids=["the_files_own", "configured"])
+def test_a_copy_expires_when_the_file_does(start, two, fields, settings):
+    gateway = start(eu_first(two, tranche_settings=settings), sim=two)
+    file = gateway.uploaded(lines(count=20), fields=fields)
+    gateway.created(file["id"])
+    (copy,) = [f for f in gateway.get("/v1/files").json()["data"] if f["id"] != file["id"]]
+    assert two.created("files", ["us"]) == 1 and abs(copy["expires_at"] - file["expires_at"]) <= 5
 
 
 def test_a_copy_stays_when_nothing_is_configured(start, two):

@@ -68,6 +68,13 @@ def test_a_file_that_is_not_there_is_a_404(small_and_large):
     envelope(place(small_and_large, input_file_id="file-nope"), 404)
 
 
+def test_a_file_that_was_deleted_is_a_404_too(small_and_large):
+    file = small_and_large.uploaded()
+    assert small_and_large.delete(f"/v1/files/{file['id']}").status == 200
+    answer = small_and_large.post("/v1/batches/placement", {"input_file_id": file["id"]})
+    assert answer.status == 404 and answer.json()["error"]["param"] == "input_file_id"
+
+
 def test_it_is_a_post_and_needs_the_key(small_and_large):
     assert small_and_large.get("/v1/batches/placement").status == 405
     envelope(small_and_large.request("POST", "/v1/batches/placement", {"model": GROUP, "tokens": 1}, key=None), 401)
@@ -84,6 +91,16 @@ def test_files_uploaded_in_a_row_are_spread_before_their_batches_are_made(start,
         gateway.created(file["id"])
     assert sim.created("files") == 4  # nothing had to be copied
     assert {sim.created("batches", [a]) for a in ("eu", "us")} == {2}
+
+
+def test_a_file_whose_batch_was_made_counts_once(start, sim):
+    rows = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "us", order=2)]
+    for row in rows:
+        row["model_info"]["enqueued_token_limit"] = 1000
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    for _ in range(2):  # some 350 tokens each
+        gateway.created(gateway.uploaded(lines(count=12, content="x" * 80))["id"])
+    assert sim.created("files", ["eu"]) == sim.created("batches", ["eu"]) == 2
 
 
 def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, make_sim):
@@ -105,3 +122,27 @@ def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, mak
     enqueued = sim.ledger("eu")["enqueued_tokens"]
     total = enqueued if isinstance(enqueued, int) else sum(enqueued.values())
     assert 0.9 * total < after["candidates"][0]["enqueued_tokens"] <= 1.1 * total
+
+
+def test_fallbacks_are_placed_only_where_the_group_has_no_room(start, sim):
+    rows = [azure_deployment(sim, "eu"), azure_deployment(sim, "us", group="second")]
+    for row, limit in zip(rows, (100_000, 100_000_000)):
+        row["model_info"].update(id=row["model_name"], enqueued_token_limit=limit)
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows, router_settings={"fallbacks": [{GROUP: ["second"]}]}),
+                    sim=sim)
+    small = place(gateway, model=GROUP, tokens=1000).json()
+    assert small["deployment"] == GROUP and [c["fallback"] for c in small["candidates"]] == [False, True]
+    large = place(gateway, model=GROUP, tokens=1_000_000).json()
+    assert large["deployment"] == "second" and "falls back" in large["reason"]
+    gateway.uploaded()
+    assert sim.created("files", ["eu"]) == 1
+
+
+def test_a_limit_that_a_refusal_names_is_learned(start, make_sim):
+    sim = make_sim(sim_config([azure_account("eu", deployments=[{"name": "gpt-4o-batch-eu", "model": "gpt-4o", "sku": "GlobalBatch",
+                                                                 "enqueued_token_limit": 1000, "refusal": "fast"}])]))
+    gateway = start(balanced_config(sim, accounts=("eu",)), sim=sim)
+    file = gateway.uploaded(lines(count=20))
+    assert place(gateway, input_file_id=file["id"]).json()["candidates"][0]["limit_tokens"] is None
+    envelope(gateway.create(file["id"]), code="token_limit_exceeded")
+    assert place(gateway, input_file_id=file["id"]).json()["candidates"][0]["limit_tokens"] == 1000

@@ -41,6 +41,19 @@ def test_another_clients_identical_create_is_not_taken_for_ours(gateway, sim):
         assert answer.headers["x-should-retry"] == "false" and sim.created("batches") == 1
 
 
+def test_the_tokens_of_a_create_that_nobody_can_tell_of_stay_counted(gateway, sim):
+    """The batch may well run there, and then its tokens are enqueued."""
+    def enqueued():
+        got = gateway.post("/v1/batches/placement", {"input_file_id": file["id"]}).json()
+        return sum(c["enqueued_tokens"] for c in got["candidates"]), got["tokens"]
+
+    file = gateway.uploaded()
+    sim.fault({"close": "head"}, method="POST", path="/openai/batches*", times=1)
+    envelope(gateway.create(file["id"]), 502, code="create_outcome_unknown")
+    counted, tokens = enqueued()
+    assert counted == tokens > 0
+
+
 def test_sixteen_pairs_of_the_client_leave_no_room_and_the_answer_says_so(gateway, sim):
     pairs = {f"key{n}": str(n) for n in range(16)}
     file = gateway.uploaded()

@@ -62,10 +62,21 @@ def test_tpm_keeps_a_deployment_out_for_the_rest_of_the_minute(start, sim):
 
 @within_a_minute
 def test_rpm_is_counted_by_all_workers(start, sim):
-    gateway = routed(start, sim, "simple-shuffle", eu={"rpm": 1, "weight": 1000}, us={"weight": 1})
+    gateway = routed(start, sim, "simple-shuffle", eu={"rpm": 1, "weight": 1}, us={"weight": 0})
     for n in range(5):
         gateway.uploaded(lines(count=n + 1))
-    assert files(sim)["us"] >= 4
+    assert files(sim)["eu"] == 1 and files(sim)["us"] == 4
+
+
+@within_a_minute
+def test_polls_and_probes_do_not_use_up_rpm(start, sim):
+    gateway = routed(start, sim, "simple-shuffle", eu={"rpm": 3, "weight": 1}, us={"weight": 0})
+    file = gateway.uploaded()
+    for _ in range(5):
+        gateway.get(f"/v1/files/{file['id']}")
+        gateway.get("/v1/batches")
+    gateway.uploaded(lines(count=2))
+    assert files(sim)["eu"] == 2
 
 
 def test_the_least_busy_one_is_next(start, sim):

@@ -79,6 +79,20 @@ static void a_long_list_is_read_to_its_last_unfinished_batch(void **state)
     assert_int_equal(calls_to(0), 5);
 }
 
+static void an_azure_list_is_read_until_a_page_has_nothing_unfinished(void **state)
+{
+    char id[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 400; i++) {
+        snprintf(id, sizeof(id), "b%u", i);
+        our_batch(0, 0, id, i == 50 || i == 150 ? "in_progress" : "completed", 30 * 3600 + i, 7);
+    }
+    begin();
+    assert_int_equal(enqueued(0), 14);
+    assert_int_equal(calls_to(0), 3);
+}
+
 static void an_openai_list_is_read_no_further_than_a_batch_can_last(void **state)
 {
     char id[16];
@@ -176,6 +190,7 @@ int main(void)
         T(unfinished_batches_are_adopted_by_the_deployment_of_their_marker),
         T(batches_of_others_are_left_out),
         T(a_long_list_is_read_to_its_last_unfinished_batch),
+        T(an_azure_list_is_read_until_a_page_has_nothing_unfinished),
         T(an_openai_list_is_read_no_further_than_a_batch_can_last),
         T(a_second_rebuild_changes_nothing),
         T(what_was_rebuilt_is_not_read_again),

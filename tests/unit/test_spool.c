@@ -21,7 +21,7 @@ static struct inherit inherit;
 static int set_up(void **state)
 {
     (void)state;
-    if (dir[strlen(dir) - 1] == 'X' && mkdtemp(dir) == NULL)
+    if (strcmp(dir + strlen(dir) - strlen("XXXXXX"), "XXXXXX") == 0 && mkdtemp(dir) == NULL)
         return -1;
     shared = aligned_alloc(CACHE_LINE, sizeof(*shared));
     if (shared == NULL)

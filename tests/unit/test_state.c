@@ -158,7 +158,8 @@ static void requests_and_tokens_count_for_the_current_minute_only(void **state)
 
     (void)state;
     state_begin_at(st, 0, 0, OP_CREATE, NOW);
-    state_begin_at(st, 1, 0, OP_CREATE, NOW + MINUTE - 1);
+    state_begin_at(st, 1, 0, OP_UPLOAD, NOW + MINUTE - 1);
+    state_begin_at(st, 1, 0, OP_READ, NOW + MINUTE - 1); /* a poll uses nothing up */
     state_add_tokens(st, 0, 0, 500, NOW + 1);
     state_add_tokens(st, 0, 0, 70, NOW + 2);
     assert_int_equal(read_at(st, 0, NOW + MINUTE - 1).requests_minute, 2);
@@ -167,7 +168,7 @@ static void requests_and_tokens_count_for_the_current_minute_only(void **state)
     assert_int_equal(read_at(st, 0, NOW + MINUTE).tokens_minute, 0);
     state_begin_at(st, 0, 0, OP_CREATE, NOW + MINUTE);
     assert_int_equal(read_at(st, 0, NOW + MINUTE).requests_minute, 1);
-    assert_int_equal(read_at(st, 0, NOW + MINUTE).requests[OP_CREATE], 3);
+    assert_int_equal(read_at(st, 0, NOW + MINUTE).requests[OP_CREATE], 2);
     state_free(st);
 }
 
@@ -204,8 +205,25 @@ static void reads_are_no_measure_of_latency(void **state)
 
     (void)state;
     state_begin_at(st, 0, 0, OP_READ, NOW);
+    state_end_at(st, 0, 0, OP_READ, OUTCOME_TIMEOUT, 0, 5000, 0, 0, NOW);
+    state_begin_at(st, 0, 0, OP_READ, NOW);
     state_end_at(st, 0, 0, OP_READ, OUTCOME_OK, 200, 5000, 0, 0, NOW);
     assert_int_equal(read_at(st, 0, NOW).latency_us, 0);
+    state_free(st);
+}
+
+/* LiteLLM's penalty: else one that only ever times out stays the one that is to be measured. */
+static void a_time_out_counts_as_a_thousand_seconds(void **state)
+{
+    struct state *st = simple_state(1);
+
+    (void)state;
+    state_begin_at(st, 0, 0, OP_UPLOAD, NOW);
+    state_end_at(st, 0, 0, OP_UPLOAD, OUTCOME_TIMEOUT, 0, 5000, 0, 0, NOW);
+    assert_int_equal(read_at(st, 0, NOW).latency_us, UINT64_C(1000000000));
+    state_begin_at(st, 0, 0, OP_CREATE, NOW);
+    state_end_at(st, 0, 0, OP_CREATE, OUTCOME_OK, 200, 8000000, 0, 0, NOW);
+    assert_int_equal(read_at(st, 0, NOW).latency_us, UINT64_C(876000000));
     state_free(st);
 }
 
@@ -468,7 +486,7 @@ static void *run_writer(void *arg)
         state_begin_at(crew->st, crew->worker, 0, OP_CREATE, NOW);
         state_add_tokens(crew->st, crew->worker, 0, 3, NOW);
         state_end_at(crew->st, crew->worker, 0, OP_CREATE,
-                     i % 2 == 0 ? OUTCOME_OK : OUTCOME_TIMEOUT, 408, 250, 10, 20, NOW);
+                     i % 2 == 0 ? OUTCOME_OK : OUTCOME_RATE_LIMIT, 429, 250, 10, 20, NOW);
     }
     return NULL;
 }
@@ -484,7 +502,7 @@ static void *run_reader(void *arg)
         /* Counters never go back, no more can be in flight than there are writers, and a failure is
          * seen whole. */
         if (sum.requests[OP_CREATE] < last || sum.in_flight[OP_CREATE] > WRITERS ||
-            (sum.last_error_ms != 0 && (sum.last_error_ms != NOW || sum.last_status != 408)) ||
+            (sum.last_error_ms != 0 && (sum.last_error_ms != NOW || sum.last_status != 429)) ||
             (sum.latency_us != 0 && sum.latency_us != 250))
             return crew;
         last = sum.requests[OP_CREATE];
@@ -515,7 +533,7 @@ static void nothing_is_lost_when_all_workers_write_and_somebody_reads(void **sta
     sum = read_at(st, 0, NOW);
     assert_int_equal(sum.requests[OP_CREATE], WRITERS * ROUNDS);
     assert_int_equal(sum.outcomes[OP_CREATE][OUTCOME_OK], WRITERS * ROUNDS / 2);
-    assert_int_equal(sum.outcomes[OP_CREATE][OUTCOME_TIMEOUT], WRITERS * ROUNDS / 2);
+    assert_int_equal(sum.outcomes[OP_CREATE][OUTCOME_RATE_LIMIT], WRITERS * ROUNDS / 2);
     assert_int_equal(sum.in_flight[OP_CREATE], 0);
     assert_int_equal(sum.requests_minute, WRITERS * ROUNDS);
     assert_int_equal(sum.tokens_minute, 3 * WRITERS * ROUNDS);
@@ -593,6 +611,7 @@ int main(void)
         cmocka_unit_test(tokens_of_a_minute_stop_at_the_greatest_number_instead_of_wrapping),
         cmocka_unit_test(latency_starts_at_the_first_sample_and_moves_by_an_eighth),
         cmocka_unit_test(reads_are_no_measure_of_latency),
+        cmocka_unit_test(a_time_out_counts_as_a_thousand_seconds),
         cmocka_unit_test(a_latency_of_zero_or_of_days_is_still_a_measurement),
         cmocka_unit_test(the_mean_latency_weighs_workers_by_their_samples),
         cmocka_unit_test(what_former_workers_measured_fades_when_there_is_something_newer),
