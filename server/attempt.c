@@ -18,9 +18,10 @@ struct attempt {
     uint32_t deployment;
     enum op_class op;
     attempt_done_cb on_done;
+    upstream_begin_cb on_begin;
     upstream_head_cb on_head;
     upstream_data_cb on_data;
-    void *arg; /* borrowed; of the three callbacks */
+    void *arg; /* borrowed; of the callbacks */
     upstream_source_cb source;
 };
 
@@ -166,6 +167,13 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
     on_done(owner, &result);
 }
 
+static bool on_call_begin(void *arg)
+{
+    struct attempt *at = arg;
+
+    return at->on_begin(at->arg);
+}
+
 static bool on_call_head(void *arg, const struct upstream_head *head)
 {
     struct attempt *at = arg;
@@ -231,6 +239,7 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
             .total_ms = total_limit(at, spec),
             .first_byte_ms = file ? at->worker->config->timeouts.first_byte_ms : 0,
             .max_body = is_list(spec->call) ? MAX_LIST_ANSWER : MAX_JSON_ANSWER,
+            .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
             .on_head = spec->on_head != NULL ? on_call_head : NULL,
             .on_data = spec->on_data != NULL ? on_call_data : NULL,
             .on_done = on_call_done,
@@ -256,6 +265,7 @@ struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *
     at->deployment = spec->deployment;
     at->op = attempt_op_class(spec->call);
     at->on_done = spec->on_done;
+    at->on_begin = spec->on_begin;
     at->on_head = spec->on_head;
     at->on_data = spec->on_data;
     at->source = spec->source;
