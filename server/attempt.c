@@ -102,6 +102,19 @@ void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t d
     question->least_delay_ms = policy->least_delay_ms;
 }
 
+struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+                                   const struct retry_question *question)
+{
+    struct retry_answer answer = retry_decide(question, worker_random(worker));
+
+    if (answer.action == RETRY_SAME)
+        log_debug("deployment %s: %s is tried again in %u ms, %u of at most %u tries made",
+                  table_str(worker->table, table_deployment(worker->table, deployment)->id),
+                  op_class_name(question->op), answer.delay_ms, question->tries,
+                  question->max_tries);
+    return answer;
+}
+
 /* "up -> cooling for create, server_error, status 503, 4 in a row, for 4720 ms" */
 static void log_change(const struct attempt *at, const struct breaker_view *before,
                        const struct breaker_view *after, enum outcome outcome, int status)

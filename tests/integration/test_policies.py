@@ -2,8 +2,9 @@
 is made again."""
 
 import re
+import socket
 
-from harness import azure_deployment, balanced_config, envelope
+from harness import MASTER_KEY, azure_deployment, balanced_config, envelope
 
 COOLING = r"deployment \S+ \(.*\): up -> cooling for "
 
@@ -72,6 +73,70 @@ def test_a_read_is_made_again_as_often_as_the_policy_says(start, sim):
         envelope(gateway.get(f"/v1/batches/{batch['id']}"))
         assert reads(sim) - before == tries, status
         sim.clear_faults()
+
+
+def test_a_read_is_not_made_again_before_the_operators_retry_after(start, sim):
+    """No clock: while one client's read waits, others are answered, and the provider has seen it only once."""
+    config = two_deployments(sim, {"retry_after": 600})
+    config["tranche_settings"] = {"log_level": "debug"}
+    gateway = start(config, sim=sim)
+    batch = gateway.created(gateway.uploaded()["id"])
+    sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches/*", times=1)
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:  # its leaving ends the wait
+        client.sendall(b"GET /v1/batches/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
+                       % (batch["id"].encode(), MASTER_KEY.encode()))
+        gateway.wait_line(r"deployment \S+: read is tried again in 600000 ms, 1 of at most \d tries made")
+        for n in range(2, 12):
+            assert gateway.get(f"/v1/batches/{batch['id']}").status == 200
+            assert reads(sim) == n
+
+
+def test_without_a_retry_after_a_read_is_made_again_soon(start, sim):
+    config = two_deployments(sim)
+    config["tranche_settings"] = {"log_level": "debug"}
+    gateway = start(config, sim=sim)
+    batch = gateway.created(gateway.uploaded()["id"])
+    sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches/*", times=1)
+    assert gateway.get(f"/v1/batches/{batch['id']}").status == 200
+    wait = gateway.wait_line(r"deployment \S+: read is tried again in (\d+) ms")
+    assert 100 <= int(wait.group(1)) <= 200
+    assert reads(sim) == 2
+
+
+def test_a_read_that_waited_for_retry_after_is_made_again(start, sim):
+    config = two_deployments(sim, {"retry_after": "300ms"})
+    config["tranche_settings"] = {"log_level": "debug"}
+    gateway = start(config, sim=sim)
+    batch = gateway.created(gateway.uploaded()["id"])
+    sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches/*", times=1)
+    assert gateway.get(f"/v1/batches/{batch['id']}").status == 200
+    gateway.wait_line(r"deployment \S+: read is tried again in 300 ms")
+    assert reads(sim) == 2
+
+
+def test_a_page_of_a_list_is_made_again_as_often_as_the_operator_says(start, sim):
+    for retries in (0, 2):
+        config = two_deployments(sim, {"num_retries": retries})
+        config["tranche_settings"] = {"timeouts": {"list_ms": 60_000}}
+        gateway = start(config, sim=sim)
+        sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches", times=20)
+        assert gateway.get("/v1/batches").headers["x-tranche-partial"]
+        asked = [r for r in sim.requests("eu") if r["method"] == "GET" and r["target"].startswith("/openai/batches?")]
+        assert len(asked) == 1 + retries
+        gateway.stop()
+        sim.reset()
+
+
+def test_another_row_is_not_waited_for(start, sim):
+    """retry_after is for the same deployment; LiteLLM too goes to another one at once."""
+    config = two_deployments(sim, {"retry_after": 3600})
+    gateway = start(config, sim=sim)
+    file = gateway.uploaded()
+    for path in ("/openai/files*", "/openai/batches*"):
+        sim.fault({"status": 429}, account="eu", method="POST", path=path, times=1)
+    gateway.uploaded()
+    gateway.created(file["id"])
+    assert sim.created("batches", ["us"]) == 1
 
 
 def test_a_row_says_how_often_for_itself(start, sim):
