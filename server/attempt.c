@@ -94,11 +94,13 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
 void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
                     struct retry_question *question)
 {
-    const struct retry_policy *policy = &worker->inherit->retry;
+    const struct table_deployment *d = table_deployment(worker->table, deployment);
+    const struct inherit *inherit = worker->inherit;
+    const struct retry_policy *policy = d->group == MODEL_NO_INDEX || inherit->group_retry == NULL
+                                            ? &inherit->retry
+                                            : &inherit->group_retry[d->group];
 
-    question->max_tries =
-        retry_max_tries(policy, table_deployment(worker->table, deployment)->max_retries,
-                        question->outcome, default_tries);
+    question->max_tries = retry_max_tries(policy, d->max_retries, question->outcome, default_tries);
     question->least_delay_ms = policy->least_delay_ms;
 }
 
