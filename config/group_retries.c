@@ -41,8 +41,7 @@ static int take_policy(struct node *policy, struct reporter *reporter, struct co
     struct config_group_retries *all;
 
     if (!models_has_group(&config->models, policy->key)) {
-        report_at(reporter, CONFIG_WARNING, policy,
-                  "ignored: no row of that group is served here");
+        report_at(reporter, CONFIG_WARNING, policy, "ignored: no row of that group is served here");
         return 0;
     }
     schema_check_retries(policy, reporter);
