@@ -27,8 +27,8 @@ struct sample_question {
     void *arg;
 };
 
-/** Draw up to `max` of those that are not tried and have the lowest order (of those without any only
- * when none has one).
+/** Draw up to `max` of those that are not tried and have the lowest order (of those without any
+ * only when none has one).
  *  @param out  room for `max`; places in q->candidates, ascending
  *  @return how many; 0: all were tried. All there are when they are not more than `max` and not by
  *          share */
