@@ -174,7 +174,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
         stay_up(v);
         return;
     }
-    if (resting && !asked)
+    if (resting && (!asked || policy->own_time))
         return; /* from before the rest; its reason stays with the rest */
     v->reason = outcome;
     if (resting) {
@@ -182,7 +182,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
         v->firm |= outcome == OUTCOME_RATE_LIMIT;
         return;
     }
-    if (asked) {
+    if (asked && !policy->own_time) {
         begin_rest(v, now_ms + asked_ms(policy, retry_after_ms), outcome == OUTCOME_RATE_LIMIT);
         return;
     }
@@ -191,7 +191,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
     share = is_share_too_great(v, policy);
     if (policy->cooldown_ms == 0)
         stay_up(v);
-    else if (v->state != BREAKER_UP || share || is_number_too_great(v, policy, outcome))
+    else if (asked || v->state != BREAKER_UP || share || is_number_too_great(v, policy, outcome))
         begin_rest(v, now_ms + rest_ms(policy, v->rounds + 1, seed),
                    share || outcome == OUTCOME_RATE_LIMIT);
 }

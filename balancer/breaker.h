@@ -6,7 +6,7 @@
  * UP: admits all. COOLING: admits nothing until `until`, then one probe (PROBING) decides.
  * LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the numbers; the time
  * doubles with each round up to 300 s with +-20 % jitter derived from the fingerprint; Retry-After
- * is honoured as it is, but capped at 300 s.
+ * is honoured as it is, but capped at 300 s, except where the row has a cooldown_time of its own.
  *
  * Failures are looked at in three ways, because batch traffic is a few uploads an hour as well as
  * hundreds of polls a second: in a row, whatever the time between them; in one minute, whatever
@@ -37,6 +37,9 @@ struct breaker_policy {
     uint32_t rate_min;     /* tries in that minute before the share says anything */
     uint32_t cooldown_ms;  /* first rest; 0: none but those that the provider asks for */
     uint32_t max_ms;       /* longest rest; a longer cooldown_ms stays as it is */
+    bool own_time;         /* cooldown_ms is the row's own: how long it rests also when its provider
+                              names a time, which goes before the router's only; 0: it never rests.
+                              Source: deployment_callback_on_failure in litellm/router.py */
     bool never_rests;      /* LiteLLM's disable_cooldowns: not even when the provider asks for it */
 };
 

@@ -143,8 +143,10 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     struct breaker_policy policy = inherit->breaker;
     struct breaker_view before, after;
 
-    if (d->cooldown_ms != UINT32_MAX)
+    if (d->cooldown_ms != UINT32_MAX) {
         policy.cooldown_ms = d->cooldown_ms;
+        policy.own_time = true;
+    }
     state_end(inherit->state, at->worker->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);

@@ -94,6 +94,22 @@ def test_a_rest_is_as_long_as_the_row_says(start, sim):
     assert 160_000 <= int(rest.group(1)) <= 240_000
 
 
+def test_a_rows_own_rest_goes_before_what_its_provider_asks_for(start, sim):
+    gateway = start(two_deployments(sim, cooldown_time=200), sim=sim)
+    sim.fault({"status": 429, "headers": {"Retry-After": "3"}}, account="eu", method="POST", path="/openai/files*", times=1)
+    gateway.uploaded()
+    rest = gateway.wait_line(COOLING + r"upload, rate_limit, status 429, 1 in a row, for (\d+) ms")
+    assert 150_000 <= int(rest.group(1)) <= 240_000
+
+
+def test_a_provider_that_asks_for_a_rest_goes_before_the_routers(start, sim):
+    gateway = start(two_deployments(sim, {"cooldown_time": 600}), sim=sim)
+    sim.fault({"status": 429, "headers": {"Retry-After": "90"}}, account="eu", method="POST", path="/openai/files*", times=1)
+    gateway.uploaded()
+    rest = gateway.wait_line(COOLING + r"upload, rate_limit, status 429, 1 in a row, for (\d+) ms")
+    assert 60_000 <= int(rest.group(1)) <= 90_000
+
+
 def test_a_greater_share_of_failures_than_half_begins_a_rest(start, sim):
     gateway = start(two_deployments(sim, {"num_retries": 0}), sim=sim)
     batch = gateway.created(gateway.uploaded()["id"])

@@ -396,6 +396,27 @@ static void where_rests_are_disabled_a_rest_from_before_ends_with_the_next_try(v
                      BREAKER_UP);
 }
 
+static void a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_asks_for(void **state)
+{
+    struct breaker_policy own = breaker_policy(3, 20000);
+    uint64_t w = breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW);
+
+    (void)state;
+    assert_int_equal(view_of(w).until_ms, NOW + 120000);
+    own.own_time = true;
+    w = breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW);
+    assert_int_equal(view_of(w).state, BREAKER_COOLING); /* at once all the same */
+    assert_true(view_of(w).firm);
+    assert_in_range(view_of(w).until_ms, NOW + 16000, NOW + 24000);
+    assert_true(breaker_next(w, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW + 1) ==
+                breaker_next(w, &own, OUTCOME_RATE_LIMIT, -1, 7, NOW + 1));
+    w = breaker_next(0, &own, OUTCOME_SERVER_ERROR, 1, 7, NOW);
+    assert_in_range(view_of(w).until_ms, NOW + 16000, NOW + 24000);
+    own.cooldown_ms = 0;
+    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW)).state,
+                     BREAKER_UP);
+}
+
 static void with_a_number_per_minute_successes_between_do_not_help(void **state)
 {
     struct breaker_policy per_minute = policy;
@@ -951,6 +972,8 @@ int main(void)
             where_the_operator_says_nothing_more_than_half_of_five_tries_begins_a_rest),
         cmocka_unit_test(where_rests_are_disabled_nothing_begins_one),
         cmocka_unit_test(where_rests_are_disabled_a_rest_from_before_ends_with_the_next_try),
+        cmocka_unit_test(
+            a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_asks_for),
         cmocka_unit_test(with_a_number_per_minute_successes_between_do_not_help),
         cmocka_unit_test(a_share_of_failures_begins_a_rest_only_above_half_and_from_five_tries_on),
         cmocka_unit_test(a_share_is_of_one_minute_and_a_rest_for_it_is_sat_out),
