@@ -58,6 +58,11 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
 void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
                     struct retry_question *question);
 
+/** retry_decide(), with a line in the debug log when the same deployment is asked again: who
+ * wonders what a slow answer waits for finds it there. */
+struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+                                   const struct retry_question *question);
+
 /** Start. @return NULL: out of memory, on_done will not run */
 struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);
 
