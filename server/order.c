@@ -301,7 +301,8 @@ static void on_refused(struct order *o, const struct create_result *result)
     repeat_refused(&o->repeat);
     cancel_reservation(o);
     if (o->have_facts && failure_is_token_limit(&result->failure)) {
-        quota_learn_limit(quota, column, ledger_limit_in(result->failure.message));
+        quota_learn_refused(quota, column, ledger_limit_in(result->failure.message),
+                            loop_now_ms(o->worker->loop));
         quota_full(quota, column, o->tokens, loop_now_ms(o->worker->loop));
     }
     o->worst = result->failure;
