@@ -66,6 +66,9 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
 /** Whether the batch can carry a marker. */
 bool order_takes_marker(const struct order *o);
 
+/** The sealed marker for the batch at the current place. @return 0; else it can carry none */
+MUST_USE int order_marker(const struct order *o, struct strbuf *text);
+
 /** The current place is given up: its tokens, and the right to try there, go back. */
 void order_leave_place(struct order *o);
 

@@ -1,6 +1,7 @@
 """Work that one deployment refuses is done by another one, and the client notices nothing but that it was done."""
 
 import json
+import signal
 
 import pytest
 from harness import GROUP, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config
@@ -458,9 +459,10 @@ def test_through_a_second_group_a_full_deployment_is_full_too(start, sim):
     envelope(gateway.create(file["id"]), 429, code="token_limit_exceeded")
     assert sim.created("batches") == 1
     # A reload that turns the rows round, or leaves only the second, keeps what is counted.
-    for rows in (rows_of_one(sim)[::-1], rows_of_one(sim)[1:]):
+    for n, rows in enumerate((rows_of_one(sim)[::-1], rows_of_one(sim)[1:])):
         gateway.write_config(balanced_config(sim, accounts=(), model_list=rows))
-        gateway.reload()
+        gateway.send(signal.SIGHUP)
+        gateway.wait_line(f"generation {n + 2} serves")
         assert [c["enqueued_tokens"] for c in room(gateway, "two")] == [first["enqueued_tokens"]]
 
 
@@ -471,20 +473,19 @@ def test_a_refused_create_is_not_moved_to_where_it_was_refused(start, make_sim):
     rows[1]["model_info"]["id"] = "again"
     gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
     file = gateway.uploaded(lines(count=20))
-    envelope(gateway.create(file["id"]), 400, code="token_limit_exceeded")
+    envelope(gateway.create(file["id"]), 429, code="token_limit_exceeded")
     assert sim.created("files") == 1
     assert len([r for r in sim.requests("eu") if r["method"] == "POST" and "batches" in r["target"]]) == 1
 
 
 def test_what_one_model_of_a_wildcard_was_refused_does_not_bar_another(start, make_sim):
     sim = make_sim(sim_config([azure_account("eu", deployments=[
-        {"name": "small", "model": "gpt-4o", "sku": "GlobalBatch", "enqueued_token_limit": 600, "refusal": "fast"},
+        {"name": "small", "model": "gpt-4o", "sku": "GlobalBatch", "enqueued_token_limit": 1000, "refusal": "fast"},
         {"name": "large", "model": "gpt-4o", "sku": "GlobalBatch"}])]))
     gateway = start(balanced_config(sim, accounts=(), model_list=[azure_deployment(sim, "eu", group="azure/*", model="azure/*")]), sim=sim)
-    small = gateway.uploaded(lines("azure/small", count=20))
-    refusal = envelope(gateway.create(small["id"]), 400, code="token_limit_exceeded")
-    assert "600" in refusal["message"]
-    gateway.created(gateway.uploaded(lines("azure/large", count=30))["id"])
+    small = gateway.uploaded(lines("azure/small", count=90))
+    envelope(gateway.create(small["id"]), 400, code="token_limit_exceeded")
+    gateway.created(gateway.uploaded(lines("azure/large", count=100))["id"])
 
 
 def test_a_wildcard_that_is_full_now_says_so_and_when_to_come_again(start, make_sim):
@@ -507,7 +508,7 @@ def test_a_batch_that_has_no_room_for_our_marker_is_not_moved(start, two):
     file = gateway.uploaded(lines(count=20))
     full = {f"key{n}": "x" for n in range(16)}
     answer = gateway.create(file["id"], metadata=full)
-    envelope(answer, 400, code="token_limit_exceeded")
+    envelope(answer, 429, code="token_limit_exceeded")
     assert two.created("batches") == 0 and two.created("files") == 1
     assert gateway.created(file["id"], metadata={"key": "x"})["input_file_id"] == file["id"]
     assert two.created("batches", ["us"]) == 1
@@ -523,7 +524,7 @@ def test_after_a_restart_a_file_is_not_taken_for_another_groups(start, make_sim)
     file = first.uploaded(lines("two", count=20))
     first.finish(sim)
     second = start(config, sim=sim)
-    envelope(second.create(file["id"]), 400, code="token_limit_exceeded")
+    envelope(second.create(file["id"]), 429, code="token_limit_exceeded")
     assert sim.created("batches") == 0 and sim.created("files") == 1
     # Whoever uploads it again is understood.
     again = second.uploaded(lines("two", count=20))
