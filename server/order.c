@@ -50,6 +50,7 @@ void order_free(struct order *o)
     target_deinit(&o->target);
     places_deinit(&o->places);
     free(o->tried);
+    free(o->barred);
     free(o->file_id);
     free(o);
 }

@@ -31,6 +31,7 @@ struct order {
     uint64_t tokens;              /* of the batch; 0: not known */
     struct places places;         /* owned; where its work may go; none: only where the file is */
     bool *tried;                  /* owned; [places.num] */
+    bool *barred;                 /* owned; the same, and what has no slot for a copy */
     uint32_t stage;               /* of the places in use */
     uint32_t tries, tries_here;   /* in all, and in this stage */
     uint32_t deployment;          /* of the current try */

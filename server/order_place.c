@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "server/choose.h"
+#include "server/file_slots.h"
 #include "server/ledger.h"
 
 /* Count its tokens there. @return 0; ERR_LIMIT: no room */
@@ -86,14 +87,30 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
         order_fail(o, &o->worst);
 }
 
+/* First among those that have a slot for the copy. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct order *o)
+{
+    uint32_t stage = o->stage, chosen;
+
+    for (uint32_t i = 0; i < o->places.num; i++) {
+        uint32_t place = o->places.deployments[i];
+
+        o->barred[i] = o->tried[i] || !file_slots_open(o->worker, place,
+                                                       move_slot_kind(o->worker, &o->facts, place));
+    }
+    chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->barred, &stage, o->tokens);
+    if (chosen == MODEL_NO_INDEX)
+        chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens);
+    return chosen;
+}
+
 /* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
 static uint32_t choose_with_room(struct order *o)
 {
     uint32_t chosen, stage = o->stage;
 
-    while (o->places.num > 0 &&
-           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage,
-                                      o->tokens)) != MODEL_NO_INDEX) {
+    while (o->places.num > 0 && (chosen = choose(o)) != MODEL_NO_INDEX) {
         set_tried(o, chosen);
         if (reserve(o, chosen) == 0) {
             o->entered = true;
@@ -194,7 +211,8 @@ static int find_places(struct order *o)
     const struct worker *w = o->worker;
 
     if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
-        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
+        (o->barred = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
     drop_unfit(o);
     set_tried(o, o->facts.deployment);

@@ -530,3 +530,23 @@ def test_after_a_restart_a_file_is_not_taken_for_another_groups(start, make_sim)
     again = second.uploaded(lines("two", count=20))
     second.created(again["id"])
     assert sim.created("batches", ["sw"]) == 1
+
+
+def test_copies_hold_slots_for_files_and_go_where_there_are_some(start, make_sim):
+    sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000), limited("sw", 1_000_000)]))
+    rows = [azure_deployment(sim, a, order=n + 1) for n, a in enumerate(("eu", "us", "sw"))]
+    settings = {"delete_moved_copies": True, "log_level": "debug", "limits": {"max_files": {"azure": 2}}}
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows, tranche_settings=settings), sim=sim, workers=1)
+    for account in ("eu", "us", "sw"):
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: 0 input files that stay")
+    first, second = (gateway.uploaded(lines(count=20)) for _ in range(2))
+    moved = [gateway.created(f["id"]) for f in (first, second)]
+    assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 2, 0]
+    gateway.created(first["id"], metadata={"n": "3"})
+    assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 2, 1]
+    # A copy that was deleted makes room at once.
+    seen = len(gateway.lines)
+    gateway.wait_batch(sim, moved[0]["id"])
+    gateway.wait_line("the copy .* is deleted", start=seen)
+    gateway.created(second["id"], metadata={"n": "4"})
+    assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 3, 1]
