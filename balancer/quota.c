@@ -385,20 +385,46 @@ static void empty_column(struct quota *quota, uint32_t column)
         if (is_ownerless(word) && column_of(place_at(quota, i)) == column)
             end(quota, OWNER_MASTER, i, word, QUOTA_DROPPED, 0);
     }
-    put(&quota_column_of(quota, column)->rebuilt, 0);
-    quota_forget_learned(quota_column_of(quota, column));
+    put(&quota_row_of(quota, column)->rebuilt, 0);
+    quota_forget_learned(quota_row_of(quota, column));
+}
+
+static uint64_t clamp_limit(uint64_t limit)
+{
+    return limit < QUOTA_MAX_TOKENS ? limit : QUOTA_MAX_TOKENS;
 }
 
 void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *terms)
 {
-    struct quota_column *col = quota_column_of(quota, column);
+    struct quota_column *col = quota_row_of(quota, column);
 
+    put(&col->alias, 0);
     if (peek(&col->fingerprint) != terms->fingerprint)
         empty_column(quota, column);
     put(&col->fingerprint, terms->fingerprint);
-    put(&col->limit, terms->limit < QUOTA_MAX_TOKENS ? terms->limit : QUOTA_MAX_TOKENS);
+    put(&col->limit, clamp_limit(terms->limit));
     put(&col->lease_ms, terms->lease_ms != 0 ? terms->lease_ms : QUOTA_LEASE_MS);
     put(&col->ask_first, terms->ask_first);
+    put(&col->many, terms->many);
+}
+
+/* With the fingerprint goes the memory of what it was: should it be bound again, it begins anew. */
+void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t limit)
+{
+    struct quota_column *col = quota_row_of(quota, column), *real = quota_row_of(quota, of);
+    uint64_t configured = peek(&real->limit);
+
+    assert(of != column && peek(&real->alias) == 0);
+    if (peek(&col->alias) != (uint64_t)of + 1) {
+        put(&col->alias, 0);
+        empty_column(quota, column);
+        put(&col->fingerprint, 0);
+        put(&col->alias, (uint64_t)of + 1);
+        count_out(col,
+                  ENQUEUED_MAX); /* creates in flight: a repair counts them where they are now */
+    }
+    if (limit != 0 && (configured == 0 || limit < configured))
+        put(&real->limit, clamp_limit(limit));
 }
 
 /* --- a reservation's life --- */
@@ -409,7 +435,7 @@ static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_
                    struct quota_claim *out)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col);
+    uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col, now_ms);
     uint64_t foreign = quota_foreign_of(col, now_ms);
     uint64_t place, word, ahead;
     struct reservation *r;
@@ -417,7 +443,7 @@ static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_
     if (!claim(quota, owner, &place, &word))
         return ERR_FULL;
     r = place_at(quota, place);
-    write_place(r, col, column, tokens, begun_ms, now_ms);
+    write_place(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
     if (!count_in(col, tokens, foreign, limit, &ahead)) {
         vacate(quota, place, word);
         return ERR_LIMIT;
@@ -436,7 +462,7 @@ static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_
 /* Whether one look says already that it will not fit: most refusals end here and write nothing. */
 static bool is_hopeless(const struct quota_column *col, uint64_t tokens, uint64_t now_ms)
 {
-    uint64_t limit = quota_limit_of(col);
+    uint64_t limit = quota_limit_of(col, now_ms);
     uint64_t enqueued = enqueued_of(look(&col->shared.enqueued)) + quota_foreign_of(col, now_ms);
 
     if (quota_is_resting(col, tokens, now_ms))
@@ -641,8 +667,8 @@ static uint64_t orphan_since(const struct reservation *r)
     return atomic_load_explicit(&r->stamp, memory_order_relaxed) * UINT64_C(1000);
 }
 
-static void view_of(const struct reservation *r, uint64_t word, uint64_t now_ms,
-                    struct quota_view *view)
+static void view_of(const struct quota *quota, const struct reservation *r, uint64_t word,
+                    uint64_t now_ms, struct quota_view *view)
 {
     uint64_t words[QUOTA_ID_SIZE / 8];
 
@@ -650,7 +676,7 @@ static void view_of(const struct reservation *r, uint64_t word, uint64_t now_ms,
         words[i] = peek_in_order(&r->id[i]);
     memcpy(view->id, words, sizeof(words));
     view->id[QUOTA_ID_SIZE - 1] = '\0';
-    view->column = column_of(r);
+    view->column = quota_canonical(quota, column_of(r));
     view->orphan = state_of(word) == QUOTA_ORPHAN;
     view->token = peek_in_order(&r->token);
     view->tokens = peek_in_order(&r->tokens);
@@ -684,7 +710,7 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
 
         if (!is_ownerless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
             continue;
-        view_of(r, word, now_ms, view);
+        view_of(quota, r, word, now_ms, view);
         if (look(&r->word) != word || !swap(&r->asked_ms, &asked_ms, now_ms))
             continue; /* it ended, or another one asks */
         *cursor = (uint32_t)i + 1;
@@ -752,7 +778,7 @@ static bool add_up(const struct quota *quota, uint64_t *sums)
     for (uint64_t i = 0; i < num_places(quota); i++) {
         const struct reservation *r = place_at(quota, i);
         uint64_t word = look(&r->word), tokens = peek_in_order(&r->tokens);
-        uint32_t column = column_of(r);
+        uint32_t column = quota_canonical(quota, column_of(r));
 
         if (state_of(word) == QUOTA_FREE)
             continue;
@@ -796,7 +822,7 @@ static bool repair_round(struct quota *quota, uint32_t *repaired)
     if (!add_up(quota, sums))
         return false;
     for (uint32_t c = 0; c < quota->max_columns; c++) {
-        if (sums[c] == enqueued_of(before[c]))
+        if (quota_canonical(quota, c) != c || sums[c] == enqueued_of(before[c]))
             continue;
         if (swap(&quota_column_of(quota, c)->shared.enqueued, &before[c],
                  enqueued_next(before[c], sums[c] < ENQUEUED_MAX ? sums[c] : ENQUEUED_MAX)))
@@ -825,6 +851,8 @@ void quota_count(const struct quota *quota, uint32_t *counts)
     memset(counts, 0, quota->max_columns * sizeof(*counts));
     for (uint64_t i = 0; i < num_places(quota); i++) {
         if (is_counted(look(&place_at(quota, i)->word)))
-            counts[column_of(place_at(quota, i))]++;
+            counts[quota_canonical(quota, column_of(place_at(quota, i)))]++;
     }
+    for (uint32_t c = 0; c < quota->max_columns; c++)
+        counts[c] = counts[quota_canonical(quota, c)];
 }

@@ -27,9 +27,11 @@
  * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our
  * sum, taken to drain at the deployment's rate since then.
  *
- * Columns are those of state_bind(). No locks; monotonic time is an argument; any process may call
- * anything that is not marked as the master's. `owner` is the caller's row (its slot), as for
- * state_begin(). */
+ * Columns are those of state_bind(), one per row of the configuration. Rows that are one deployment
+ * at the provider share one ledger: quota_alias() makes the later ones another name of the first's
+ * column, and everything that is asked of or told about them is its. No locks; monotonic time is an
+ * argument; any process may call anything that is not marked as the master's. `owner` is the
+ * caller's row (its slot), as for state_begin(). */
 #pragma once
 
 #include <stdbool.h>
@@ -51,6 +53,7 @@
 #define QUOTA_EXTEND_MS   (3600u * 1000) /* by how much an answer "still running" prolongs it */
 #define QUOTA_FULL_MS     60000u         /* first rest of a size that was refused; doubles ... */
 #define QUOTA_FULL_MAX_MS (16u * 60000)  /* ... up to this */
+#define QUOTA_REFUSED_MS  (3600u * 1000) /* how long the limit that a refusal names is believed */
 
 struct quota; /* the region */
 
@@ -67,12 +70,19 @@ struct quota_terms {
     uint64_t lease_ms; /* 0: QUOTA_LEASE_MS */
     bool ask_first;    /* Azure, where no job ever expires: the end of a lease only makes it asked
                           about once more */
+    bool many;         /* a wildcard, which stands for many deployments: what one of them says is
+                          not learned, for the others would be judged by it */
 };
 
 /** Tell a column's terms; master only, before the fork, for each deployment of a new table. Another
  * fingerprint than before empties the column: its reservations and all that was learned are
  * dropped. */
 void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *terms);
+
+/** This column's row is the same deployment as the row of column `of`, which is bound. What was
+ * counted in it so far is dropped. Master only, before the fork.
+ *  @param limit  configured for this row; the lower one counts. 0: none */
+void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t limit);
 
 /* --- a reservation's life --- */
 
@@ -196,9 +206,13 @@ bool quota_repair(struct quota *quota, uint32_t *repaired);
 
 /* --- what is learned --- */
 
-/** The answer of a create told the deployment's `deployment-maximum-enqueued-tokens`; also from an
- * error text. 0 is ignored. */
+/** The answer of a create told the deployment's `deployment-maximum-enqueued-tokens`. 0 is ignored.
+ */
 void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit);
+
+/** The text of a refusal named the limit. It holds for QUOTA_REFUSED_MS, or until one of the two
+ * tells another: whom we never ask again could not tell that he has more now. 0 is ignored. */
+void quota_learn_refused(struct quota *quota, uint32_t column, uint64_t limit, uint64_t now_ms);
 
 /** ... and its `deployment-enqueued-tokens`, this create included: what exceeds our sum is foreign.
  *  @return the tokens of this one job as the provider counts them, for quota_learn_ratio(); 0:
@@ -248,7 +262,7 @@ struct quota_sum {
 void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum);
 
 /** Reservations per column, for the metrics page: walks the table. `counts` has max_columns
- * entries. */
+ * entries; rows of one deployment show the same. */
 void quota_count(const struct quota *quota, uint32_t *counts);
 
 /** Fill in what quota-aware looks at: enqueued, limit, drain_rate, placed, full_tokens,

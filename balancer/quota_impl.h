@@ -23,7 +23,7 @@
 #include "balancer/quota.h"
 
 #define QUOTA_MAGIC  0x54515141u /* "TQQA" */
-#define QUOTA_LAYOUT 3u
+#define QUOTA_LAYOUT 4u
 #define CACHE_LINE   64
 #define RATIOS       256u
 #define BUCKET       8u
@@ -61,18 +61,20 @@ struct reservation {
 };
 
 struct quota_column {
-    alignas(CACHE_LINE) _Atomic uint64_t fingerprint; /* this and the next three: the master's */
+    alignas(CACHE_LINE) _Atomic uint64_t fingerprint; /* this and the next five: the master's */
     _Atomic uint64_t limit;
     _Atomic uint64_t lease_ms;
     _Atomic uint64_t ask_first;
+    _Atomic uint64_t alias; /* the column + 1 of the deployment that this row is too; 0: its own */
+    _Atomic uint64_t many;  /* 1: a wildcard, of which nothing is learned */
     _Atomic uint64_t pledged; /* any process's: tokens (40 bits) and the time of that (24 bits of
                                  4,096 ms) */
     _Atomic uint64_t rebuilt; /* the prober's; 1: its unfinished batches were adopted */
-    uint64_t reserved[2];
     struct {
         _Atomic uint64_t
             enqueued; /* E: tokens (44 bits) and version (20), which each change raises */
-        _Atomic uint64_t limit_learned; /* 0: unknown */
+        _Atomic uint64_t limit_learned; /* tokens (43 bits), whether a refusal told them (1) and
+                                           when (20 bits of 65,536 ms); 0: unknown */
         _Atomic uint64_t drain;         /* bits of a double, tokens/s; 0: unknown */
         _Atomic uint64_t foreign; /* tokens (40 bits) and the time of that (24 bits of 4,096 ms) */
         _Atomic uint64_t
@@ -177,10 +179,24 @@ static inline uint64_t enqueued_next(uint64_t word, uint64_t tokens)
     return ((word >> ENQUEUED_BITS) + 1) << ENQUEUED_BITS | tokens;
 }
 
-static inline struct quota_column *quota_column_of(const struct quota *quota, uint32_t column)
+/* What is in a column itself: the master's, who binds and repairs them. */
+static inline struct quota_column *quota_row_of(const struct quota *quota, uint32_t column)
 {
     assert(column < quota->max_columns);
     return (struct quota_column *)((char *)quota + quota->columns) + column;
+}
+
+/* The one column in which all rows of a deployment are counted; of that one, itself. */
+static inline uint32_t quota_canonical(const struct quota *quota, uint32_t column)
+{
+    uint64_t alias = peek(&quota_row_of(quota, column)->alias);
+
+    return alias != 0 ? (uint32_t)(alias - 1) : column;
+}
+
+static inline struct quota_column *quota_column_of(const struct quota *quota, uint32_t column)
+{
+    return quota_row_of(quota, quota_canonical(quota, column));
 }
 
 /* Any bits to 64 good ones (the finisher of SplitMix64, public domain); never 0. */
@@ -196,7 +212,7 @@ static inline uint64_t quota_mix(uint64_t x)
 
 /* --- quota_learn.c, for quota.c --- */
 
-uint64_t quota_limit_of(const struct quota_column *column);
+uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms);
 uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms);
 
 /* Whether jobs of that size were just refused there. */

@@ -17,6 +17,11 @@
 #define FOREIGN_UNIT 4096u     /* ms */
 #define TIME_MASK    0xffffffu /* 24 bits of that unit: two years */
 
+#define LIMIT_REFUSED    (QUOTA_MAX_TOKENS + 1) /* the bit above the tokens */
+#define LIMIT_TIME_SHIFT 44
+#define LIMIT_TIME_MASK  0xfffffu /* 20 bits of that unit: two years */
+#define LIMIT_UNIT       65536u   /* ms */
+
 #define REFUSALS_BITS 8
 #define REFUSALS_MAX  0xffu
 
@@ -63,31 +68,67 @@ static void move(_Atomic uint64_t *word, double prior, double sample, double wei
     } while (!swap(word, &old, as_bits(from + (sample - from) * weight)));
 }
 
+/* Each refusal and each header there is another deployment's, and says nothing about the next. */
+static bool is_many(const struct quota_column *column)
+{
+    return peek(&column->many) != 0;
+}
+
 /* --- limits --- */
 
-uint64_t quota_limit_of(const struct quota_column *column)
+/* The configuration may keep some for others, but cannot make more than there is. */
+static uint64_t lower_limit(uint64_t configured, uint64_t learned)
 {
-    uint64_t configured = peek(&column->limit), learned = peek(&column->shared.limit_learned);
+    return configured == 0 || (learned != 0 && learned < configured) ? learned : configured;
+}
 
-    /* The configuration may keep some for others, but cannot make more than there is. */
-    if (configured == 0 || (learned != 0 && learned < configured))
-        return learned;
-    return configured;
+static bool is_outdated(uint64_t learned, uint64_t now_ms)
+{
+    uint64_t units = (now_ms / LIMIT_UNIT - (learned >> LIMIT_TIME_SHIFT)) & LIMIT_TIME_MASK;
+
+    return (learned & LIMIT_REFUSED) != 0 && units * LIMIT_UNIT >= QUOTA_REFUSED_MS;
+}
+
+uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms)
+{
+    uint64_t learned = peek(&column->shared.limit_learned);
+
+    return lower_limit(peek(&column->limit),
+                       is_outdated(learned, now_ms) ? 0 : learned & QUOTA_MAX_TOKENS);
+}
+
+/* Outdated or not, it tells how large the deployment is. */
+static uint64_t last_limit_of(const struct quota_column *column)
+{
+    return lower_limit(peek(&column->limit),
+                       peek(&column->shared.limit_learned) & QUOTA_MAX_TOKENS);
+}
+
+static void put_learned(struct quota *quota, uint32_t column, uint64_t limit, uint64_t flags)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+
+    if (limit != 0 && !is_many(col))
+        put(&col->shared.limit_learned,
+            (limit < QUOTA_MAX_TOKENS ? limit : QUOTA_MAX_TOKENS) | flags);
 }
 
 void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit)
 {
-    struct quota_column *col = quota_column_of(quota, column);
+    put_learned(quota, column, limit, 0);
+}
 
-    if (limit != 0)
-        put(&col->shared.limit_learned, limit < QUOTA_MAX_TOKENS ? limit : QUOTA_MAX_TOKENS);
+void quota_learn_refused(struct quota *quota, uint32_t column, uint64_t limit, uint64_t now_ms)
+{
+    put_learned(quota, column, limit,
+                LIMIT_REFUSED | (now_ms / LIMIT_UNIT & LIMIT_TIME_MASK) << LIMIT_TIME_SHIFT);
 }
 
 /* --- the drain rate --- */
 
 static double prior_rate_of(const struct quota_column *column)
 {
-    const struct pick_candidate nothing = {.limit = quota_limit_of(column)};
+    const struct pick_candidate nothing = {.limit = last_limit_of(column)};
 
     return pick_drain_rate(&nothing);
 }
@@ -175,6 +216,8 @@ uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enq
     uint64_t e = look(&col->shared.enqueued), ours = enqueued_of(e), version = e >> ENQUEUED_BITS;
     uint64_t before = peek(&col->shared.header), versions;
 
+    if (is_many(col))
+        return 0;
     if (enqueued > QUOTA_MAX_TOKENS)
         enqueued = QUOTA_MAX_TOKENS;
     put(&col->shared.foreign, foreign_word(enqueued > ours ? enqueued - ours : 0, now_ms));
@@ -263,10 +306,12 @@ static void begin_rest(struct quota_column *column, uint64_t tokens, uint64_t no
 void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t limit = quota_limit_of(col), ours = enqueued_of(look(&col->shared.enqueued));
+    uint64_t limit = quota_limit_of(col, now_ms), ours = enqueued_of(look(&col->shared.enqueued));
     uint64_t least = limit >= tokens ? limit - tokens + 1 : 0;
     uint64_t old = look(&col->shared.foreign);
 
+    if (is_many(col))
+        return;
     begin_rest(col, tokens, now_ms);
     while (limit != 0 && ours + foreign_now(old, col, now_ms) < least) {
         if (swap(&col->shared.foreign, &old, foreign_word(least - ours, now_ms)))
@@ -365,7 +410,7 @@ void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, str
     sum->reserved = enqueued_of(look(&col->shared.enqueued));
     sum->pledged = pledged_now(peek(&quota_column_of(quota, column)->pledged), now_ms);
     sum->foreign = quota_foreign_of(col, now_ms);
-    sum->limit = quota_limit_of(col);
+    sum->limit = quota_limit_of(col, now_ms);
     sum->drain_rate = rate_of(col);
     sum->placed = placed_in(peek(&col->shared.placed), now_ms);
     sum->full_for_ms = full_for_ms(col, now_ms);

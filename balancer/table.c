@@ -21,7 +21,7 @@
 #include "common/shm.h"
 
 #define TABLE_MAGIC  0x4c425454u /* "TTBL" */
-#define TABLE_LAYOUT 2u
+#define TABLE_LAYOUT 3u
 
 struct table {
     uint32_t magic;
@@ -53,7 +53,7 @@ struct group {
 
 static_assert(sizeof(struct table) == 72, "layout of the table's region");
 static_assert(sizeof(struct group) == 20, "layout of the table's region");
-static_assert(sizeof(struct table_deployment) == 72, "layout of the table's region");
+static_assert(sizeof(struct table_deployment) == 80, "layout of the table's region");
 static_assert(offsetof(struct table_deployment, weight) == 32, "layout of the table's region");
 
 /* While it is being built: where the next string goes. */
@@ -214,6 +214,8 @@ static int add_deployment(struct builder *b, const struct model_list *list, uint
     to->timeout_ms = from->timeout_ms;
     to->cooldown_ms = from->cooldown_ms;
     to->max_retries = from->max_retries;
+    to->real = from->real != 0 ? from->real : from->fingerprint;
+    to->many = from->upstream_model != NULL && strchr(from->upstream_model, '*') != NULL;
     slot = (uint32_t *)at(b->table, b->table->print_slots) +
            find_print_slot(b->table, from->fingerprint);
     if (*slot != 0)
@@ -414,6 +416,11 @@ const uint32_t *table_group_members(const struct table *table, uint32_t group, u
     assert(group < table->num_groups);
     *num = g->num;
     return (const uint32_t *)at(table, table->members) + g->first;
+}
+
+bool table_same_deployment(const struct table *table, uint32_t a, uint32_t b)
+{
+    return table_deployment(table, a)->real == table_deployment(table, b)->real;
 }
 
 uint32_t table_find_fingerprint(const struct table *table, uint32_t fingerprint)

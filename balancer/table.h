@@ -27,6 +27,8 @@ struct table_deployment {
     uint32_t timeout_ms;  /* 0: default */
     uint32_t cooldown_ms; /* UINT32_MAX: the router's */
     uint32_t max_retries; /* UINT32_MAX: not given */
+    uint32_t real; /* fingerprint of the first row that is this very deployment, mostly itself */
+    uint32_t many; /* 1: its name at the provider is a wildcard */
 };
 
 /** Copy `list` into a new sealed region. Deployment i of the list is deployment i of the table.
@@ -53,6 +55,9 @@ bool table_name_fits(const char *pattern, const char *name, size_t len);
 
 /** Members of a group as deployment indexes, in file order. */
 const uint32_t *table_group_members(const struct table *table, uint32_t group, uint32_t *num);
+
+/** Whether two rows are one deployment at the provider, in two groups or with two ids. */
+bool table_same_deployment(const struct table *table, uint32_t a, uint32_t b);
 
 /** The deployment with this fingerprint; MODEL_NO_INDEX: none. */
 uint32_t table_find_fingerprint(const struct table *table, uint32_t fingerprint);

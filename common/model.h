@@ -40,6 +40,8 @@ struct model_deployment {
     char *mode; /* owned; model_info.mode, "batch" for batch deployments; NULL when not given */
     uint32_t account;     /* index into accounts */
     uint32_t fingerprint; /* ids_deployment_fingerprint(); unique in a list */
+    uint32_t real; /* fingerprint of the first row that is this very deployment at the provider,
+                      which is its own where there is no other; 0: the same */
     double weight; /* 0: not given; negative: given as 0, so nothing goes there while others can */
     int64_t rpm, tpm;              /* 0: not given */
     int32_t order;                 /* 0: not given */

@@ -204,6 +204,24 @@ static bool same_target(const struct model_list *models, const struct model_depl
            strcmp(a->upstream_model, b->upstream_model) == 0;
 }
 
+/* Whether their batches stand in one queue. Two keys are two ways to one Azure resource, but at
+ * OpenAI each may be another organisation's (account_map.c sees it so, too). */
+static bool same_queue(const struct model_list *models, const struct model_deployment *a,
+                       const struct model_deployment *b)
+{
+    return same_target(models, a, b) &&
+           (a->account == b->account || models->accounts[a->account].provider == PROVIDER_AZURE);
+}
+
+/* Only a row that has a twin by name is looked for in all of the list. */
+static uint32_t find_real(const struct model_list *models, const struct model_deployment *d)
+{
+    for (size_t i = 0; i < models->num_deployments; i++)
+        if (same_queue(models, &models->deployments[i], d))
+            return models->deployments[i].fingerprint;
+    return d->fingerprint;
+}
+
 static const struct model_deployment *with_fingerprint(const struct model_list *models,
                                                        uint32_t fingerprint, size_t *index)
 {
@@ -247,6 +265,7 @@ static int set_fingerprint(struct models_build *build, struct model_deployment *
     bool failed;
 
     d->fingerprint = ids_deployment_fingerprint(provider, account->base, d->upstream_model);
+    d->real = d->fingerprint;
     twin = with_fingerprint(models, d->fingerprint, &first);
     if (twin == NULL)
         return 0;
@@ -261,6 +280,7 @@ static int set_fingerprint(struct models_build *build, struct model_deployment *
         strbuf_deinit(&name);
         if (failed)
             return ERR_NOMEM;
+        d->real = find_real(models, d);
         twin = with_fingerprint(models, d->fingerprint, &first);
         if (twin == NULL)
             return 0;

@@ -7,6 +7,7 @@
 #include "balancer/retry.h"
 #include "common/log.h"
 #include "server/attempt.h"
+#include "server/file_slots.h"
 
 #define MAX_TRIES 4
 
@@ -44,6 +45,9 @@ static void on_deleted(void *arg, const struct attempt_result *result)
     struct retry_answer answer;
 
     if (result->ok || result->upstream->head.status == 404) {
+        file_slots_deleted(d->worker, d->deployment, d->native);
+        log_debug("account %s: the copy %.128s is deleted",
+                  worker_account(d->worker, d->deployment)->name, d->native);
         end(d, NULL);
         return;
     }

@@ -17,6 +17,7 @@
 /* Word 0 of a value: the deployment's fingerprint, and above it how the file was counted. */
 #define COUNTED_FLAG  (UINT64_C(1) << 32)
 #define EXPIRING_FLAG (UINT64_C(1) << 33)
+#define GUESSED_FLAG  (UINT64_C(1) << 34)
 
 /* Word 4 of a value: bytes (40 bits) and lines (24). */
 #define LINES_BITS 24
@@ -68,9 +69,10 @@ void facts_remember(struct worker *w, uint32_t deployment, const char *native,
 {
     uint64_t lines = facts->lines < LINES_MAX ? facts->lines : LINES_MAX;
     uint64_t counted = facts->counted ? COUNTED_FLAG : 0,
-             expiring = facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0;
+             expiring = facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0,
+             guessed = facts->guessed ? GUESSED_FLAG : 0;
     uint64_t value[MEMO_WORDS] = {table_deployment(w->table, facts->deployment)->fingerprint |
-                                      counted | expiring,
+                                      counted | expiring | guessed,
                                   facts->model, facts->prompt_bytes, facts->output_tokens,
                                   facts->bytes << LINES_BITS | lines};
 
@@ -91,9 +93,34 @@ bool facts_recall(const struct worker *w, uint32_t deployment, const char *nativ
                        .output_tokens = value[3],
                        .lines = value[4] & LINES_MAX,
                        .bytes = value[4] >> LINES_BITS,
+                       .guessed = (value[0] & GUESSED_FLAG) != 0,
                        .counted = (value[0] & COUNTED_FLAG) != 0,
                        .slot = (value[0] & EXPIRING_FLAG) != 0 ? SLOTS_EXPIRING : SLOTS_LASTING};
     return facts->deployment != MODEL_NO_INDEX;
+}
+
+static bool has_deployment(const struct table *table, uint32_t group, uint32_t deployment)
+{
+    uint32_t num;
+    const uint32_t *members = table_group_members(table, group, &num);
+
+    for (uint32_t i = 0; i < num; i++)
+        if (table_same_deployment(table, members[i], deployment))
+            return true;
+    return false;
+}
+
+bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t deployment)
+{
+    for (uint32_t i = 0; facts->guessed && i < table_num_deployments(table); i++) {
+        uint32_t group = table_deployment(table, i)->group;
+
+        if (group != MODEL_NO_INDEX && table_same_deployment(table, i, facts->deployment) &&
+            group != table_deployment(table, facts->deployment)->group &&
+            !has_deployment(table, group, deployment))
+            return false;
+    }
+    return true;
 }
 
 void facts_forget(const struct worker *w, uint32_t deployment, const char *native)
@@ -181,6 +208,7 @@ static void finish(struct facts_look *look)
         facts.deployment = find_named(w, look->deployment, report.model);
     known = facts.deployment != MODEL_NO_INDEX;
     if (known) {
+        facts.guessed = true; /* two groups may have that row */
         facts.model = model_of(w, facts.deployment);
         facts_extrapolate(&facts, &report,
                           look->file_bytes > 0 ? (uint64_t)look->file_bytes : look->fed);

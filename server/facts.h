@@ -15,6 +15,7 @@ struct facts {
     uint64_t model;      /* facts_model() of the group's name: whose tokens per byte count */
     uint64_t prompt_bytes, output_tokens; /* struct jsonl_report */
     uint64_t lines, bytes;
+    bool guessed;         /* which of the deployment's rows: the file was not seen when it came */
     bool counted;         /* among the account's files (file_slots.h), by an upload of ours ... */
     enum slots_kind slot; /* ... as one of these */
 };
@@ -37,6 +38,10 @@ void facts_remember(struct worker *w, uint32_t deployment, const char *native,
 /** @return whether they are known */
 bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
                   struct facts *facts);
+
+/** Whether a batch of this file may run at another deployment: one of the group that it came for.
+ * Where that is a guess, of every group that it may have come for. Pure. */
+bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t deployment);
 
 /** The file is gone, or is going. */
 void facts_forget(const struct worker *w, uint32_t deployment, const char *native);

@@ -198,18 +198,6 @@ static bool is_done(const struct fetch *f, const struct attempt_result *result)
            (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404);
 }
 
-/* A file that is gone holds no slot, and nothing can be placed by it. */
-static void note_deletion(const struct fetch *f)
-{
-    struct facts facts;
-
-    if (!facts_recall(f->worker, f->deployment, f->target.native, &facts))
-        return;
-    facts_forget(f->worker, f->deployment, f->target.native);
-    if (facts.counted)
-        file_slots_add(f->worker, f->deployment, facts.slot, -1);
-}
-
 static void on_asked(void *arg, const struct attempt_result *result)
 {
     struct fetch *f = arg;
@@ -218,7 +206,7 @@ static void on_asked(void *arg, const struct attempt_result *result)
 
     f->attempt = NULL;
     if (f->call == CALL_FILE_DELETE && is_done(f, result))
-        note_deletion(f);
+        file_slots_deleted(f->worker, f->deployment, f->target.native);
     if (f->relay == NULL) {
         fetch_free(f);
         return;

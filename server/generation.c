@@ -69,9 +69,14 @@ static void bind_columns(struct generation *gen)
         struct quota_terms terms = {.fingerprint = d->fingerprint,
                                     .limit =
                                         gen->config->models.deployments[i].enqueued_token_limit,
-                                    .ask_first = d->provider == PROVIDER_AZURE};
+                                    .ask_first = d->provider == PROVIDER_AZURE,
+                                    .many = d->many};
+        uint32_t first = table_find_fingerprint(gen->table, d->real); /* bound before its twins */
 
-        quota_bind(gen->region->quota, gen->columns[i], &terms);
+        if (first == i)
+            quota_bind(gen->region->quota, gen->columns[i], &terms);
+        else
+            quota_alias(gen->region->quota, gen->columns[i], gen->columns[first], terms.limit);
         slots_bind(gen->region->slots, gen->columns[i], d->fingerprint);
     }
 }

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/jsonl.h"
 #include "common/log.h"
+#include "server/file_slots.h"
 #include "server/send_file.h"
 #include "server/spool.h"
 
@@ -22,10 +23,11 @@ struct move {
     uint32_t from, to;
     char native[IDS_MAX + 1];
     char filename[MAX_NAME];
-    int64_t expires_at; /* Unix seconds; 0: never, or not told */
-    bool described;     /* name and expiry are known */
-    bool complete;      /* the spool holds all of it */
-    bool fits;          /* ... so far; false: the spool is full or broken */
+    int64_t expires_at;   /* Unix seconds; 0: never, or not told */
+    enum slots_kind slot; /* of the copy under way */
+    bool described;       /* name and expiry are known */
+    bool complete;        /* the spool holds all of it */
+    bool fits;            /* ... so far; false: the spool is full or broken */
     uint32_t tries;
     struct spool spool;
     struct jsonl *lines;     /* owned */
@@ -44,6 +46,17 @@ static void drop_content(struct move *m)
     m->lines = NULL;
     spool_deinit(&m->spool);
     spool_init(&m->spool, m->worker->inherit, m->worker->slot, m->worker->loop);
+}
+
+enum slots_kind move_slot_kind(const struct worker *worker, const struct facts *facts, uint32_t to)
+{
+    bool azure = worker_account(worker, to)->provider == PROVIDER_AZURE;
+
+    /* As set_expiry(), before anybody has read when the file ends. */
+    if ((facts->counted && facts->slot == SLOTS_EXPIRING) ||
+        (azure && worker->config->azure_file_expiry_s != 0))
+        return SLOTS_EXPIRING;
+    return SLOTS_LASTING;
 }
 
 struct move *move_new(struct worker *worker, uint32_t from, const char *native,
@@ -211,6 +224,26 @@ static int start_reading(struct move *m)
 
 /* --- storing --- */
 
+/* The copy holds a slot of the account's like any other file, until it is deleted. */
+static void note_copy(const struct move *m, const struct attempt_result *result, const char *id)
+{
+    struct jsonl_report report;
+    struct facts facts;
+
+    if (attempt_is_file_quota(&result->failure))
+        file_slots_refused(m->worker, m->to, m->slot);
+    if (!result->ok)
+        return;
+    file_slots_add(m->worker, m->to, m->slot, 1);
+    if (id == NULL || strlen(id) > IDS_MAX)
+        return;
+    jsonl_report(m->lines, &report);
+    facts_fill(&facts, m->worker, m->to, &report);
+    facts.counted = true;
+    facts.slot = m->slot;
+    facts_remember(m->worker, m->to, id, &facts);
+}
+
 static void on_sent(void *arg, const struct attempt_result *result, uint64_t file_bytes)
 {
     struct move *m = arg;
@@ -223,6 +256,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     struct failure failure = result->failure;
 
     m->send = NULL;
+    note_copy(m, result, id);
     if (result->ok && id == NULL)
         failure = (struct failure){.status = 502,
                                    .type = "server_error",
@@ -284,6 +318,7 @@ static int start_sending(struct move *m)
                                 report.model, filled, sizeof(filled));
     spec.form.filename = name_at(m, worker_account(m->worker, m->to)->provider);
     set_expiry(m, &spec.form, seconds);
+    m->slot = spec.form.expires_after_seconds != NULL ? SLOTS_EXPIRING : SLOTS_LASTING;
     m->send = send_file_start(m->worker, &spec, on_sent, m);
     return m->send != NULL ? 0 : ERR_NOMEM;
 }

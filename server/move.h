@@ -5,6 +5,7 @@
 #pragma once
 
 #include "server/attempt.h"
+#include "server/facts.h"
 
 struct move;
 
@@ -19,6 +20,9 @@ enum move_end {
  *  Once per move_to() unless freed, never from inside it. */
 typedef void (*move_done_cb)(void *arg, enum move_end end, const char *copy,
                              const struct failure *why);
+
+/** What a copy at `to` of this file would count as among the account's files. */
+enum slots_kind move_slot_kind(const struct worker *worker, const struct facts *facts, uint32_t to);
 
 /** A file that may be moved. @param from     the deployment whose lines they are
  *  @param native  its id there

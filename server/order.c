@@ -50,6 +50,7 @@ void order_free(struct order *o)
     target_deinit(&o->target);
     places_deinit(&o->places);
     free(o->tried);
+    free(o->barred);
     free(o->file_id);
     free(o);
 }
@@ -157,8 +158,7 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
 
 /* --- the create --- */
 
-/* The marker for the batch at this place; "" where it carries none. */
-static int make_marker(struct order *o, struct strbuf *text)
+int order_marker(const struct order *o, struct strbuf *text)
 {
     const struct table_deployment *d = table_deployment(o->worker->table, o->deployment);
     uint32_t home = table_deployment(o->worker->table, o->target.deployments[o->at])->account;
@@ -191,7 +191,7 @@ static int make_body(struct order *o, struct strbuf *body)
     struct strbuf text = STRBUF_INIT;
     int rc = 0;
 
-    if (o->nonce[0] != '\0' && make_marker(o, &text) == 0) {
+    if (o->nonce[0] != '\0' && order_marker(o, &text) == 0) {
         if (!json_is(metadata, JSON_OBJECT)) {
             metadata = json_new_object(relay->doc);
             json_set(relay->doc, relay->request, "metadata", metadata);
@@ -301,7 +301,8 @@ static void on_refused(struct order *o, const struct create_result *result)
     repeat_refused(&o->repeat);
     cancel_reservation(o);
     if (o->have_facts && failure_is_token_limit(&result->failure)) {
-        quota_learn_limit(quota, column, ledger_limit_in(result->failure.message));
+        quota_learn_refused(quota, column, ledger_limit_in(result->failure.message),
+                            loop_now_ms(o->worker->loop));
         quota_full(quota, column, o->tokens, loop_now_ms(o->worker->loop));
     }
     o->worst = result->failure;

@@ -31,6 +31,7 @@ struct order {
     uint64_t tokens;              /* of the batch; 0: not known */
     struct places places;         /* owned; where its work may go; none: only where the file is */
     bool *tried;                  /* owned; [places.num] */
+    bool *barred;                 /* owned; the same, and what has no slot for a copy */
     uint32_t stage;               /* of the places in use */
     uint32_t tries, tries_here;   /* in all, and in this stage */
     uint32_t deployment;          /* of the current try */
@@ -65,6 +66,9 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
 
 /** Whether the batch can carry a marker. */
 bool order_takes_marker(const struct order *o);
+
+/** The sealed marker for the batch at the current place. @return 0; else it can carry none */
+MUST_USE int order_marker(const struct order *o, struct strbuf *text);
 
 /** The current place is given up: its tokens, and the right to try there, go back. */
 void order_leave_place(struct order *o);

@@ -9,6 +9,8 @@
 
 #include "common/log.h"
 #include "server/choose.h"
+#include "server/file_slots.h"
+#include "server/ledger.h"
 
 /* Count its tokens there. @return 0; ERR_LIMIT: no room */
 static int reserve(struct order *o, uint32_t deployment)
@@ -26,11 +28,27 @@ static int reserve(struct order *o, uint32_t deployment)
     return rc == ERR_LIMIT ? ERR_LIMIT : 0;
 }
 
+/* All rows of one deployment are one place: what it refused it would refuse through each. */
 static void set_tried(struct order *o, uint32_t deployment)
 {
     for (uint32_t i = 0; i < o->places.num; i++)
-        if (o->places.deployments[i] == deployment)
+        if (table_same_deployment(o->worker->table, o->places.deployments[i], deployment))
             o->tried[i] = true;
+}
+
+/* The ledger sees no reason, but the provider did: it learns nothing of what a wildcard stands for.
+ * Its own words, as a refusal for now unless they name a limit that the job exceeds. */
+static void repeat_refusal(const struct order *o, struct failure *why)
+{
+    uint64_t limit = ledger_limit_in(o->worst.message);
+
+    *why = o->worst;
+    if (limit != 0 && o->tokens > limit)
+        return;
+    why->status = 429;
+    snprintf(why->type, sizeof(why->type), "rate_limit_error");
+    if (why->retry_after_ms < 0)
+        why->retry_after_ms = QUOTA_FULL_MS;
 }
 
 void order_nowhere(struct order *o)
@@ -46,6 +64,8 @@ void order_nowhere(struct order *o)
     if (o->worst.status != 0 && !failure_is_token_limit(&o->worst) &&
         (why.status == 503 || o->worst.status >= 500))
         why = o->worst;
+    else if (why.status == 503 && failure_is_token_limit(&o->worst))
+        repeat_refusal(o, &why);
     order_fail(o, &why);
 }
 
@@ -67,14 +87,30 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
         order_fail(o, &o->worst);
 }
 
+/* First among those that have a slot for the copy. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct order *o)
+{
+    uint32_t stage = o->stage, chosen;
+
+    for (uint32_t i = 0; i < o->places.num; i++) {
+        uint32_t place = o->places.deployments[i];
+
+        o->barred[i] = o->tried[i] || !file_slots_open(o->worker, place,
+                                                       move_slot_kind(o->worker, &o->facts, place));
+    }
+    chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->barred, &stage, o->tokens);
+    if (chosen == MODEL_NO_INDEX)
+        chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens);
+    return chosen;
+}
+
 /* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
 static uint32_t choose_with_room(struct order *o)
 {
     uint32_t chosen, stage = o->stage;
 
-    while (o->places.num > 0 &&
-           (chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage,
-                                      o->tokens)) != MODEL_NO_INDEX) {
+    while (o->places.num > 0 && (chosen = choose(o)) != MODEL_NO_INDEX) {
         set_tried(o, chosen);
         if (reserve(o, chosen) == 0) {
             o->entered = true;
@@ -134,18 +170,35 @@ static bool could_take(const struct order *o, enum provider provider)
            (provider != PROVIDER_OPENAI || strncmp(o->endpoint, "/v1/", 4) == 0);
 }
 
+/* Without a marker nobody could tell later that a batch runs on a copy: its answers would show the
+ * copy's id, and the copy would stay for ever. */
+static bool can_carry_marker(const struct order *o)
+{
+    struct strbuf text = STRBUF_INIT;
+    bool can = o->nonce[0] != '\0' && order_marker(o, &text) == 0;
+
+    strbuf_deinit(&text);
+    return can;
+}
+
+static bool may_go(const struct order *o, bool movable, uint32_t deployment)
+{
+    return movable && facts_may_go(o->worker->table, &o->facts, deployment) &&
+           could_take(o, worker_account(o->worker, deployment)->provider);
+}
+
 /* Rows that cannot take this work are no places: their room is of no use to it. */
 static void drop_unfit(struct order *o)
 {
     struct places *p = &o->places;
     uint32_t num = p->num;
+    bool movable = can_carry_marker(o);
 
     p->num = 0;
     for (uint32_t i = 0; i < num; i++) {
         uint32_t deployment = p->deployments[i];
 
-        if (deployment != o->facts.deployment &&
-            !could_take(o, worker_account(o->worker, deployment)->provider))
+        if (deployment != o->facts.deployment && !may_go(o, movable, deployment))
             continue;
         p->deployments[p->num] = deployment;
         p->stages[p->num++] = p->stages[i];
@@ -158,7 +211,8 @@ static int find_places(struct order *o)
     const struct worker *w = o->worker;
 
     if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
-        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
+        (o->barred = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
     drop_unfit(o);
     set_tried(o, o->facts.deployment);

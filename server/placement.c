@@ -209,6 +209,21 @@ static void answer(struct relay *relay, struct plan *plan)
 
 /* --- of a file --- */
 
+/* A batch of the file goes nowhere else, then. */
+static void drop_other_groups(const struct worker *w, const struct facts *facts,
+                              struct places *places)
+{
+    uint32_t num = places->num;
+
+    places->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        if (!facts_may_go(w->table, facts, places->deployments[i]))
+            continue;
+        places->deployments[places->num] = places->deployments[i];
+        places->stages[places->num++] = places->stages[i];
+    }
+}
+
 static void answer_file(struct placement *p, const struct facts *facts)
 {
     struct relay *relay = p->relay;
@@ -217,13 +232,16 @@ static void answer_file(struct placement *p, const struct facts *facts)
     struct plan plan = {.worker = w,
                         .tokens = facts_tokens(w, facts, (enum provider)d->provider),
                         .home = facts->deployment};
+    struct facts known = *facts;
 
     relay->op = NULL;
     placement_free(p);
-    if (resolve_group(w, d->group, &plan.places) != 0)
+    if (resolve_group(w, d->group, &plan.places) != 0) {
         out_of_memory(relay);
-    else
-        answer(relay, &plan);
+        return;
+    }
+    drop_other_groups(w, &known, &plan.places);
+    answer(relay, &plan);
 }
 
 /* @return the relay, to be answered now; the operation is gone */

@@ -294,21 +294,6 @@ static int start_try(struct upload *up)
     return up->send != NULL ? 0 : ERR_NOMEM;
 }
 
-/* Whether the account has a slot for one more file; of one that nobody has counted we know nothing.
- */
-static bool has_slot(const struct upload *up, uint32_t deployment)
-{
-    const struct worker *w = up->worker;
-    const struct config_limits *limits = &w->config->limits;
-    enum provider provider = worker_account(w, deployment)->provider;
-    enum slots_kind kind = slot_kind(up, deployment);
-    uint64_t limit =
-        kind == SLOTS_EXPIRING ? limits->max_expiring_files[provider] : limits->max_files[provider];
-
-    return slots_open(w->inherit->slots, w->inherit->columns[deployment], kind, limit,
-                      loop_now_ms(w->loop));
-}
-
 /* First among those that have a slot for the file. When none has, among all: the count may be old,
  * and a provider that refuses tells more than we know. */
 static uint32_t choose(struct upload *up)
@@ -317,7 +302,8 @@ static uint32_t choose(struct upload *up)
     uint32_t stage = up->stage, chosen;
 
     for (uint32_t i = 0; i < up->places.num; i++)
-        up->barred[i] = up->tried[i] || !has_slot(up, up->places.deployments[i]);
+        up->barred[i] = up->tried[i] || !file_slots_open(up->worker, up->places.deployments[i],
+                                                         slot_kind(up, up->places.deployments[i]));
     chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
     if (chosen == MODEL_NO_INDEX)
         chosen =

@@ -1,6 +1,7 @@
 """Work that one deployment refuses is done by another one, and the client notices nothing but that it was done."""
 
 import json
+import signal
 
 import pytest
 from harness import GROUP, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config
@@ -433,3 +434,119 @@ def test_azure_files_get_the_configured_expiry(start, sim):
     assert file["expires_at"] - file["created_at"] == 14 * 86400
     longer = gateway.uploaded(lines(count=2), fields={"expires_after[anchor]": "created_at", "expires_after[seconds]": "1296000"})
     assert longer["expires_at"] - longer["created_at"] == 1296000  # the client's own word counts
+
+
+def rows_of_one(sim, groups=("one", "two")):
+    """The same deployment of "eu" in several groups, with room for one batch; and no other."""
+    rows = [azure_deployment(sim, "eu", group=g) for g in groups]
+    for n, row in enumerate(rows):
+        row["model_info"].update(id=f"row-{n}", enqueued_token_limit=100)
+    return rows
+
+
+def room(gateway, model):
+    return gateway.post("/v1/batches/placement", {"model": model, "tokens": 50}).json()["candidates"]
+
+
+def test_through_a_second_group_a_full_deployment_is_full_too(start, sim):
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows_of_one(sim)), sim=sim)
+    data = lines("one", count=2, content="x" * 100)  # some 66 tokens
+    gateway.created(gateway.uploaded(data)["id"])
+    (first,), (second,) = room(gateway, "one"), room(gateway, "two")
+    assert first["enqueued_tokens"] == second["enqueued_tokens"] > 0
+    assert not first["fits"] and not second["fits"]
+    file = gateway.uploaded(lines("two", count=2, content="x" * 100))
+    envelope(gateway.create(file["id"]), 429, code="token_limit_exceeded")
+    assert sim.created("batches") == 1
+    # A reload that turns the rows round, or leaves only the second, keeps what is counted.
+    for n, rows in enumerate((rows_of_one(sim)[::-1], rows_of_one(sim)[1:])):
+        gateway.write_config(balanced_config(sim, accounts=(), model_list=rows))
+        gateway.send(signal.SIGHUP)
+        gateway.wait_line(f"generation {n + 2} serves")
+        assert [c["enqueued_tokens"] for c in room(gateway, "two")] == [first["enqueued_tokens"]]
+
+
+def test_a_refused_create_is_not_moved_to_where_it_was_refused(start, make_sim):
+    """Two rows of one deployment in one group are one place."""
+    sim = make_sim(sim_config([limited("eu", 600)]))
+    rows = [azure_deployment(sim, "eu"), azure_deployment(sim, "eu")]
+    rows[1]["model_info"]["id"] = "again"
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    file = gateway.uploaded(lines(count=20))
+    envelope(gateway.create(file["id"]), 429, code="token_limit_exceeded")
+    assert sim.created("files") == 1
+    assert len([r for r in sim.requests("eu") if r["method"] == "POST" and "batches" in r["target"]]) == 1
+
+
+def test_what_one_model_of_a_wildcard_was_refused_does_not_bar_another(start, make_sim):
+    sim = make_sim(sim_config([azure_account("eu", deployments=[
+        {"name": "small", "model": "gpt-4o", "sku": "GlobalBatch", "enqueued_token_limit": 1000, "refusal": "fast"},
+        {"name": "large", "model": "gpt-4o", "sku": "GlobalBatch"}])]))
+    gateway = start(balanced_config(sim, accounts=(), model_list=[azure_deployment(sim, "eu", group="azure/*", model="azure/*")]), sim=sim)
+    small = gateway.uploaded(lines("azure/small", count=90))
+    envelope(gateway.create(small["id"]), 400, code="token_limit_exceeded")
+    gateway.created(gateway.uploaded(lines("azure/large", count=100))["id"])
+
+
+def test_a_wildcard_that_is_full_now_says_so_and_when_to_come_again(start, make_sim):
+    sim = make_sim(sim_config([limited("eu", 600)]))
+    gateway = start(balanced_config(sim, accounts=(), model_list=[azure_deployment(sim, "eu", group="azure/*", model="azure/*")]), sim=sim)
+    data = lines("azure/gpt-4o-batch-eu", count=8)
+    gateway.created(gateway.uploaded(data)["id"])
+    answer = None
+    for _ in range(8):
+        answer = gateway.create(gateway.uploaded(data)["id"])
+        if answer.status != 200:
+            break
+    envelope(answer, 429, code="token_limit_exceeded")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_batch_that_has_no_room_for_our_marker_is_not_moved(start, two):
+    """Later answers could not tell which file was the client's, and nobody could delete the copy."""
+    gateway = start(eu_first(two), sim=two)
+    file = gateway.uploaded(lines(count=20))
+    full = {f"key{n}": "x" for n in range(16)}
+    answer = gateway.create(file["id"], metadata=full)
+    envelope(answer, 429, code="token_limit_exceeded")
+    assert two.created("batches") == 0 and two.created("files") == 1
+    assert gateway.created(file["id"], metadata={"key": "x"})["input_file_id"] == file["id"]
+    assert two.created("batches", ["us"]) == 1
+
+
+def test_after_a_restart_a_file_is_not_taken_for_another_groups(start, make_sim):
+    """Two groups have the deployment; only one of them may go to "us"."""
+    sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000), limited("sw", 1_000_000)]))
+    rows = [azure_deployment(sim, "eu", group="one", weight=1), azure_deployment(sim, "us", group="one", weight=0),
+            azure_deployment(sim, "eu", group="two", weight=1), azure_deployment(sim, "sw", group="two", weight=0)]
+    config = balanced_config(sim, accounts=(), model_list=rows)
+    first = start(config, sim=sim)
+    file = first.uploaded(lines("two", count=20))
+    first.finish(sim)
+    second = start(config, sim=sim)
+    envelope(second.create(file["id"]), 429, code="token_limit_exceeded")
+    assert sim.created("batches") == 0 and sim.created("files") == 1
+    # Whoever uploads it again is understood.
+    again = second.uploaded(lines("two", count=20))
+    second.created(again["id"])
+    assert sim.created("batches", ["sw"]) == 1
+
+
+def test_copies_hold_slots_for_files_and_go_where_there_are_some(start, make_sim):
+    sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000), limited("sw", 1_000_000)]))
+    rows = [azure_deployment(sim, a, order=n + 1) for n, a in enumerate(("eu", "us", "sw"))]
+    settings = {"delete_moved_copies": True, "log_level": "debug", "limits": {"max_files": {"azure": 2}}}
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows, tranche_settings=settings), sim=sim, workers=1)
+    for account in ("eu", "us", "sw"):
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: 0 input files that stay")
+    first, second = (gateway.uploaded(lines(count=20)) for _ in range(2))
+    moved = [gateway.created(f["id"]) for f in (first, second)]
+    assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 2, 0]
+    gateway.created(first["id"], metadata={"n": "3"})
+    assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 2, 1]
+    # A copy that was deleted makes room at once.
+    seen = len(gateway.lines)
+    gateway.wait_batch(sim, moved[0]["id"])
+    gateway.wait_line("the copy .* is deleted", start=seen)
+    gateway.created(second["id"], metadata={"n": "4"})
+    assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 3, 1]

@@ -266,6 +266,23 @@ static void two_keys_of_one_resource_live_side_by_side_with_ids(void **state)
                     "  model_info: {id: second}\n");
     assert_int_equal(l->rc, 0);
     assert_true(deployment(l, 0)->fingerprint != deployment(l, 1)->fingerprint);
+    assert_int_equal(deployment(l, 1)->real, deployment(l, 0)->fingerprint);
+}
+
+/* An Azure deployment is where it is; at OpenAI another key may be another organisation's. */
+static void rows_are_one_deployment_when_their_batches_stand_in_one_queue(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, "model_list:\n"
+            "- {model_name: a, litellm_params: {model: openai/m, api_key: one}}\n"
+            "- {model_name: b, litellm_params: {model: openai/m, api_key: two}}\n"
+            "- {model_name: c, litellm_params: {model: openai/m, api_key: one}}\n"
+            "- {model_name: d, litellm_params: {model: openai/m, api_key: two}}\n"
+            "- {model_name: d, litellm_params: {model: openai/n, api_key: two}}\n");
+    assert_int_equal(l->rc, 0);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(deployment(l, i)->real, deployment(l, i < 4 ? i % 2 : i)->fingerprint);
 }
 
 static void one_deployment_may_stand_in_two_groups(void **state)
@@ -396,6 +413,7 @@ int main(void)
         TEST(missing_credentials_name_the_variable),
         TEST(azure_rows_fall_back_on_litellms_variables),
         TEST(the_same_deployment_twice_is_refused),
+        TEST(rows_are_one_deployment_when_their_batches_stand_in_one_queue),
         TEST(deployments_with_one_fingerprint_by_chance_are_refused),
         TEST(accounts_with_one_fingerprint_by_chance_are_refused),
         TEST(without_any_key_to_seal_ids_the_operator_is_told_what_that_means),

@@ -661,7 +661,151 @@ static void an_adopted_batch_has_the_lease_that_is_left_of_it(void **state)
     assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR), 1);
 }
 
+/* --- rows of one deployment --- */
+
+static void through_a_second_row_of_a_full_deployment_nothing_is_free(void **state)
+{
+    struct quota_claim claim;
+    uint64_t token;
+
+    (void)state;
+    quota_alias(q, 2, 0, 0);
+    must_live(0, 60, "batch_1", NOW);
+    assert_int_equal(reserved(2), 60);
+    assert_int_equal(sum_at(2, NOW).limit, 100);
+    assert_int_equal(try_reserve(2, 41, NOW), ERR_LIMIT);
+    token = quota_token(q, 2, "nonce", 5);
+    assert_int_equal(token, quota_token(q, 0, "nonce", 5));
+    assert_int_equal(quota_reserve(q, 1, 2, 30, token, NOW, &claim), 0);
+    assert_int_equal(reserved(0), 90);
+    commit(&claim, "batch_2");
+    assert_true(release(0, "batch_2", QUOTA_FINISHED, NOW + HOUR)); /* seen by the other name */
+    assert_true(release(2, "batch_1", QUOTA_FINISHED, NOW + HOUR));
+    assert_int_equal(reserved(0), 0);
+    assert_int_equal(sum_at(0, NOW).drain_rate, sum_at(2, NOW).drain_rate);
+    quota_pledge(q, 2, 7, NOW);
+    assert_int_equal(sum_at(0, NOW).pledged, 7);
+    quota_full(q, 2, 50, NOW);
+    assert_int_equal(sum_at(0, NOW).full_tokens, 50);
+}
+
+static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0, repaired = 9, counts[4];
+
+    (void)state;
+    quota_alias(q, 2, 0, 0);
+    must_live(2, 60, "batch_1", NOW);
+    assert_true(quota_repair(q, &repaired));
+    assert_int_equal(repaired, 0);
+    put(&quota_row_of(q, 0)->shared.enqueued, 5);
+    assert_true(quota_repair(q, &repaired));
+    assert_int_equal(repaired, 1);
+    assert_int_equal(reserved(2), 60);
+    assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_int_equal(view.column, 0);
+    quota_count(q, counts);
+    assert_int_equal(counts[0], 1);
+    assert_int_equal(counts[1], 0);
+    assert_int_equal(counts[2], 1);
+    quota_note_rebuilt(q, 2);
+    assert_true(quota_is_rebuilt(q, 0));
+}
+
+static void of_two_limits_for_one_deployment_the_lower_one_counts(void **state)
+{
+    (void)state;
+    quota_alias(q, 2, 0, 0);
+    assert_int_equal(sum_at(2, NOW).limit, 100);
+    quota_alias(q, 2, 0, 40);
+    assert_int_equal(sum_at(0, NOW).limit, 40);
+    quota_alias(q, 3, 0, 70);
+    assert_int_equal(sum_at(0, NOW).limit, 40);
+    bind_column(0, 100, 0); /* the next load of the file says otherwise */
+    assert_int_equal(sum_at(2, NOW).limit, 0);
+    quota_alias(q, 3, 0, 70);
+    assert_int_equal(sum_at(2, NOW).limit, 70);
+}
+
+static void a_reload_that_parts_or_joins_rows_keeps_the_first_ones_ledger(void **state)
+{
+    struct quota_claim flying;
+    uint32_t repaired;
+
+    (void)state;
+    must_live(0, 20, "batch_0", NOW);
+    must_live(2, 60, "batch_2", NOW);
+    flying = must_reserve(2, 10, NOW);
+    quota_note_rebuilt(q, 2);
+    quota_alias(q, 2, 0, 0); /* joined: a rebuild finds batch_2 again */
+    assert_true(quota_repair(q, &repaired));
+    assert_int_equal(reserved(2), 30);
+    commit(&flying, "batch_3");
+    assert_true(release(0, "batch_3", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 20);
+    quota_alias(q, 2, 0, 0); /* said again: nothing is lost */
+    assert_int_equal(reserved(2), 20);
+    bind_column(2, 102, 100); /* parted */
+    assert_int_equal(reserved(2), 0);
+    assert_int_equal(reserved(0), 20);
+    assert_false(quota_is_rebuilt(q, 2));
+    assert_false(release(2, "batch_0", QUOTA_DROPPED, NOW));
+    assert_true(release(0, "batch_0", QUOTA_DROPPED, NOW));
+}
+
+static void a_wildcard_row_learns_nothing_that_would_refuse_another_of_its_deployments(void **state)
+{
+    static const struct quota_terms wild = {.fingerprint = 9, .many = true};
+    static const struct quota_terms capped = {.fingerprint = 9, .many = true, .limit = 80};
+
+    (void)state;
+    quota_bind(q, 0, &wild);
+    quota_learn_limit(q, 0, 10);
+    quota_learn_refused(q, 0, 10, NOW);
+    quota_full(q, 0, 5, NOW);
+    assert_int_equal(quota_learn_enqueued(q, 0, 50, NOW), 0);
+    assert_int_equal(quota_learn_enqueued(q, 0, 60, NOW), 0);
+    assert_int_equal(sum_at(0, NOW).limit, 0);
+    assert_int_equal(sum_at(0, NOW).foreign, 0);
+    assert_int_equal(sum_at(0, NOW).full_for_ms, 0);
+    assert_int_equal(try_reserve(0, 1000, NOW), 0);
+    quota_bind(q, 1, &capped); /* what the operator says holds */
+    assert_int_equal(try_reserve(1, 81, NOW), ERR_LIMIT);
+}
+
 /* --- limits, foreign work, refusals --- */
+
+static void a_limit_that_a_refusal_named_is_forgotten_after_an_hour(void **state)
+{
+    (void)state;
+    bind_column(0, 9, 0);
+    quota_learn_refused(q, 0, 70, NOW);
+    assert_int_equal(sum_at(0, NOW).limit, 70);
+    assert_int_equal(sum_at(0, NOW + HOUR - 66000).limit, 70);
+    assert_int_equal(try_reserve(0, 71, NOW + HOUR - 66000), ERR_LIMIT);
+    assert_int_equal(sum_at(0, NOW + HOUR + 66000).limit, 0);
+    assert_int_equal(try_reserve(0, 71, NOW + HOUR + 66000),
+                     0);                               /* the provider is asked anew ... */
+    quota_learn_refused(q, 0, 70, NOW + HOUR + 66000); /* ... and still refuses */
+    assert_int_equal(try_reserve(0, 71, NOW + 2 * HOUR), ERR_LIMIT);
+    assert_int_equal(sum_at(0, NOW + 5 * HOUR).limit, 0);
+}
+
+static void a_header_replaces_what_a_refusal_said_and_does_not_age(void **state)
+{
+    (void)state;
+    bind_column(0, 9, 0);
+    quota_learn_refused(q, 0, 70, NOW);
+    quota_learn_limit(q, 0, 90);
+    assert_int_equal(sum_at(0, NOW).limit, 90);
+    assert_int_equal(sum_at(0, NOW + 1000 * (uint64_t)HOUR).limit, 90);
+    bind_column(0, 9, 80); /* configured, and lower */
+    assert_int_equal(sum_at(0, NOW).limit, 80);
+    quota_learn_refused(q, 0, QUOTA_MAX_TOKENS + 5, NOW);
+    bind_column(0, 9, 0);
+    assert_int_equal(sum_at(0, NOW).limit, QUOTA_MAX_TOKENS);
+}
 
 static void the_lower_of_configured_and_learned_limit_counts(void **state)
 {
@@ -1591,6 +1735,21 @@ int main(int argc, char **argv)
                                         teardown),
         cmocka_unit_test_setup_teardown(the_same_id_on_two_deployments_is_two_batches, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(through_a_second_row_of_a_full_deployment_nothing_is_free,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            rows_of_one_deployment_are_repaired_watched_and_counted_as_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_two_limits_for_one_deployment_the_lower_one_counts,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_reload_that_parts_or_joins_rows_keeps_the_first_ones_ledger, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_wildcard_row_learns_nothing_that_would_refuse_another_of_its_deployments, setup,
+            teardown),
+        cmocka_unit_test_setup_teardown(a_limit_that_a_refusal_named_is_forgotten_after_an_hour,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_header_replaces_what_a_refusal_said_and_does_not_age,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_table_says_so_and_a_freed_place_is_used_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_reservation_whose_bucket_is_full_is_found_all_the_same,
