@@ -111,7 +111,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
 /* What the gateway sent just before it was killed may not be listed yet. */
 static bool may_be_on_its_way(const struct repeat *r)
 {
-    return r->announced &&
+    return (r->announced || r->keyed) &&
            loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
 }
 

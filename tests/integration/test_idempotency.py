@@ -1,6 +1,8 @@
 """What is asked twice is done once: by Idempotency-Key, and by what SDKs say when they repeat."""
 
+import contextlib
 import hmac
+import http.client
 import os
 import signal
 import threading
@@ -388,3 +390,35 @@ def test_a_batch_that_is_not_listed_yet_after_a_restart_is_not_made_again(start,
     again = repeated(second, file["id"])
     assert again.status == 200 and again.json()["id"] == made["id"]
     assert sim.created("batches") == 1
+
+
+def killed_in_a_create(start, sim, config, **more):
+    """A gateway that was killed, all of it, while the provider still had to carry a keyed create out."""
+    gateway = start(config, sim=sim)
+    gateway.deaths_expected = True
+    file = gateway.uploaded()
+    sim.fault({"hang": "head", **more}, account="eu", method="POST", path="/openai/batches*", times=1)
+
+    def create():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            keyed(gateway, file["id"])
+
+    thread = threading.Thread(target=create)
+    thread.start()
+    sim.wait("eu", "POST", "/openai/batches*", phase="received")
+    os.killpg(gateway.pid, signal.SIGKILL)
+    thread.join()
+    return file
+
+
+def test_a_key_that_is_used_again_right_after_a_crash_makes_no_second_batch(start, sim):
+    """The provider carries the create out when the gateway that sent it is gone and the next one has asked."""
+    config = balanced_config(sim, accounts=["eu"])
+    file = killed_in_a_create(start, sim, config, ms=1500)
+    again = keyed(start(config, sim=sim), file["id"])
+    sim.wait("eu", "POST", "/openai/batches*", count=len(creates(sim, "eu")))
+    assert again.status == 200 and sim.created("batches") == 1, again
+
+
+def creates(sim, account):
+    return [r for r in sim.requests(account) if r["method"] == "POST" and "/openai/batches?" in r["target"]]
