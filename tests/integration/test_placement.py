@@ -105,3 +105,13 @@ def test_tokens_and_limits_are_learned_from_what_the_provider_answers(start, mak
     enqueued = sim.ledger("eu")["enqueued_tokens"]
     total = enqueued if isinstance(enqueued, int) else sum(enqueued.values())
     assert 0.9 * total < after["candidates"][0]["enqueued_tokens"] <= 1.1 * total
+
+
+def test_a_fallback_is_only_chosen_when_the_group_itself_has_no_room(start, sim):
+    rows = [azure_deployment(sim, "eu"), azure_deployment(sim, "us", group="other")]
+    rows[0]["model_info"].update(id="own", enqueued_token_limit=1000)
+    rows[1]["model_info"].update(id="fallback", enqueued_token_limit=1_000_000_000)  # done a million times sooner
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows,
+                                    router_settings={"fallbacks": [{GROUP: ["other"]}]}), sim=sim)
+    assert place(gateway, model=GROUP, tokens=500).json()["deployment"] == "own"
+    assert place(gateway, model=GROUP, tokens=1001).json()["deployment"] == "fallback"
