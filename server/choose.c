@@ -399,16 +399,18 @@ static void explain_tokens(struct worker *w, const struct choose_question *q,
     quota_explain(all, names, num, q->tokens, out->message, sizeof(out->message));
 }
 
+struct pick_candidate *choose_look_at_all(struct worker *w, const struct choose_question *q)
+{
+    struct choose_cache *cache = look_at_all(w, q, false);
+
+    return cache != NULL ? cache->all : NULL;
+}
+
 /* As describe_all(), but of very many those of a moment ago, which stay the cache's. */
 static struct pick_candidate *describe_for_answer(struct worker *w, const struct choose_question *q,
                                                   struct pick_candidate few[FEW])
 {
-    struct choose_cache *cache;
-
-    if (q->num <= SAMPLE_EXACT)
-        return describe_all(w, q, few);
-    cache = look_at_all(w, q, false);
-    return cache != NULL ? cache->all : NULL;
+    return q->num <= SAMPLE_EXACT ? describe_all(w, q, few) : choose_look_at_all(w, q);
 }
 
 void choose_nowhere(struct worker *w, const struct choose_question *q, struct failure *out)

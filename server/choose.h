@@ -48,6 +48,12 @@ void choose_nowhere(struct worker *w, const struct choose_question *q, struct fa
 void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
                      struct pick_candidate *c);
 
+/** All of more than SAMPLE_EXACT candidates, as they were a moment ago. q->tokens are not looked
+ * at.
+ *  @return [q->num], the worker's own until its next choice, of which `eligible` may be written;
+ *          NULL: out of memory */
+struct pick_candidate *choose_look_at_all(struct worker *w, const struct choose_question *q);
+
 /** The policy for these candidates (of one group, or one account). */
 const struct pick_policy *choose_policy(const struct worker *w, const uint32_t *candidates,
                                         uint32_t num);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "balancer/sample.h"
 #include "server/choose.h"
 #include "server/facts.h"
 #include "server/locate.h"
@@ -41,7 +42,7 @@ struct plan {
     uint64_t tokens;
     uint32_t home; /* the deployment that holds the file; MODEL_NO_INDEX: no file */
     struct places places;
-    struct pick_candidate *all; /* owned; [places.num] */
+    struct pick_candidate *all; /* [places.num]; owned; of very many rows the worker's */
     const struct pick_policy *policy;
     uint32_t stage; /* of the places that the policy chose among */
     enum quota_fit fit;
@@ -57,40 +58,60 @@ static struct pick_candidate *candidate_of(const struct plan *plan, uint32_t dep
     return NULL;
 }
 
-/* As choose_in_stages(): what a group falls back to waits for what comes before it. */
-static uint32_t choose(struct plan *plan)
+static bool is_very_large(const struct plan *plan)
 {
-    struct worker *w = plan->worker;
-    const struct places *places = &plan->places;
-    uint32_t first = 0, end, chosen = MODEL_NO_INDEX;
-
-    for (; first < places->num && chosen == MODEL_NO_INDEX; first = end) {
-        for (end = first; end < places->num && places->stages[end] == places->stages[first]; end++)
-            ;
-        plan->stage = places->stages[first];
-        plan->policy = choose_policy(w, places->deployments + first, end - first);
-        chosen =
-            pick_next(plan->policy, plan->all + first, end - first, plan->tokens, worker_random(w));
-    }
-    return chosen;
+    return plan->places.num > SAMPLE_EXACT;
 }
 
-static int decide(struct plan *plan)
+static int describe(struct plan *plan)
 {
     struct worker *w = plan->worker;
-    const struct pick_candidate *home;
+    struct choose_question q = {
+        .op = OP_CREATE, .candidates = plan->places.deployments, .num = plan->places.num};
 
+    if (is_very_large(plan)) {
+        plan->all = choose_look_at_all(w, &q);
+        return plan->all != NULL ? 0 : ERR_NOMEM;
+    }
     plan->all = calloc(plan->places.num + 1, sizeof(*plan->all));
     if (plan->all == NULL)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < plan->places.num; i++)
         choose_describe(w, OP_CREATE, plan->places.deployments[i], loop_now_ms(w->loop),
                         &plan->all[i]);
+    return 0;
+}
+
+/* As choose_in_stages(): fallbacks wait until nothing before them can take it. */
+static void pick_in_stages(struct plan *plan)
+{
+    const struct places *places = &plan->places;
+    uint32_t first = 0, end;
+
+    plan->chosen = MODEL_NO_INDEX;
+    for (; first < places->num && plan->chosen == MODEL_NO_INDEX; first = end) {
+        for (end = first; end < places->num && places->stages[end] == places->stages[first];)
+            end++;
+        plan->stage = places->stages[first];
+        plan->policy = choose_policy(plan->worker, places->deployments + first, end - first);
+        plan->chosen = pick_next(plan->policy, plan->all + first, end - first, plan->tokens,
+                                 worker_random(plan->worker));
+    }
+}
+
+static int decide(struct plan *plan)
+{
+    const struct pick_candidate *home;
+
+    if (describe(plan) != 0)
+        return ERR_NOMEM;
+    plan->policy = choose_policy(plan->worker, plan->places.deployments, plan->places.num);
     plan->fit = quota_verdict(plan->all, plan->places.num, plan->tokens, &plan->wait_ms);
     home = plan->home != MODEL_NO_INDEX ? candidate_of(plan, plan->home) : NULL;
-    plan->chosen = choose(plan);
     if (home != NULL && pick_fits(home, plan->tokens))
         plan->chosen = plan->home;
+    else
+        pick_in_stages(plan);
     return 0;
 }
 
@@ -163,6 +184,25 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
     return row;
 }
 
+/* Of very many the one that is chosen, the one that holds the file, and the first ones: to show all
+ * of 10,000 took 29 ms and 2.8 MB. @return how many are left out */
+static uint32_t show_candidates(const struct plan *plan, struct json_doc *doc, struct json *rows)
+{
+    uint32_t left_out = 0, room = SAMPLE_EXACT;
+
+    for (uint32_t i = 0; i < plan->places.num; i++) {
+        uint32_t deployment = plan->places.deployments[i];
+        bool always = deployment == plan->chosen || deployment == plan->home;
+
+        if (always || room > 0)
+            json_append(doc, rows, show_candidate(plan, doc, i));
+        else
+            left_out++;
+        room -= !always && room > 0;
+    }
+    return left_out;
+}
+
 static struct json *show(const struct plan *plan, struct json_doc *doc)
 {
     static const char *const fits[] = {
@@ -170,6 +210,7 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
     const struct worker *w = plan->worker;
     struct json *root = json_new_object(doc), *rows = json_new_array(doc);
     const char *chosen = NULL;
+    uint32_t left_out;
 
     if (plan->chosen != MODEL_NO_INDEX)
         chosen = table_str(w->table, table_deployment(w->table, plan->chosen)->id);
@@ -182,9 +223,10 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
     json_set(doc, root, "retry_after_ms",
              plan->fit == QUOTA_NOT_NOW ? json_new_int(doc, (int64_t)plan->wait_ms)
                                         : json_new_null(doc));
-    for (uint32_t i = 0; i < plan->places.num; i++)
-        json_append(doc, rows, show_candidate(plan, doc, i));
+    left_out = show_candidates(plan, doc, rows);
     json_set(doc, root, "candidates", rows);
+    if (left_out > 0)
+        json_set_int(doc, root, "candidates_left_out", left_out);
     return root;
 }
 
@@ -203,8 +245,9 @@ static void answer(struct relay *relay, struct plan *plan)
     else
         relay_json(relay, 200, show(plan, doc));
     json_doc_free(doc);
+    if (!is_very_large(plan))
+        free(plan->all);
     places_deinit(&plan->places);
-    free(plan->all);
 }
 
 /* --- of a file --- */

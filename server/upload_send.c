@@ -383,17 +383,19 @@ static bool is_over_limit(const struct upload *up, enum provider provider, struc
  * take */
 static bool drop_unfit(struct upload *up, struct failure *why)
 {
-    struct failure reason = {0};
-    bool any = false;
+    struct failure reasons[PROVIDER_COUNT] = {0};
+    bool is_unfit[PROVIDER_COUNT], any = false;
 
+    for (int p = 0; p < PROVIDER_COUNT; p++)
+        is_unfit[p] = is_over_limit(up, (enum provider)p, &reasons[p]) ||
+                      !expiry_is_in_range(up, (enum provider)p, &reasons[p]);
     for (uint32_t i = 0; i < up->places.num; i++) {
-        enum provider provider =
-            (enum provider)table_deployment(up->worker->table, up->places.deployments[i])->provider;
+        uint32_t provider =
+            table_deployment(up->worker->table, up->places.deployments[i])->provider;
 
-        up->tried[i] =
-            is_over_limit(up, provider, &reason) || !expiry_is_in_range(up, provider, &reason);
+        up->tried[i] = is_unfit[provider];
         if (up->tried[i] && why->status == 0)
-            *why = reason;
+            *why = reasons[provider];
         any |= !up->tried[i];
     }
     return any;

@@ -56,6 +56,12 @@ def test_the_one_row_with_room_is_found(start, wide_sim):
         assert answer.headers["x-litellm-model-id"] == "row-7777", answer
         gateway.created(answer.json()["id"])
     envelope(gateway.upload(lines(count=400, content="Hello world! " * 100)), 400, code="token_limit_exceeded")
+    plan = gateway.post("/v1/batches/placement", {"model": GROUP, "tokens": 900}).json()
+    assert plan["fits"] == "now" and plan["deployment"] == "row-7777"
+    assert len(plan["candidates"]) == 257 and plan["candidates_left_out"] == ROWS - 257
+    assert [c["deployment"] for c in plan["candidates"] if c["chosen"]] == ["row-7777"]
+    plan = gateway.post("/v1/batches/placement", {"model": GROUP, "tokens": 100_001}).json()
+    assert plan["fits"] == "never" and plan["deployment"] is None and len(plan["candidates"]) == 256
     account = ACCOUNTS[7777 % len(ACCOUNTS)]
     assert wide_sim.created("batches", [account]) == 5 == wide_sim.created("files")
 

@@ -154,3 +154,13 @@ def test_a_limit_that_a_refusal_names_is_learned(start, make_sim):
     assert place(gateway, input_file_id=file["id"]).json()["candidates"][0]["limit_tokens"] is None
     envelope(gateway.create(file["id"]), code="token_limit_exceeded")
     assert place(gateway, input_file_id=file["id"]).json()["candidates"][0]["limit_tokens"] == 1000
+
+
+def test_a_fallback_is_only_chosen_when_the_group_itself_has_no_room(start, sim):
+    rows = [azure_deployment(sim, "eu"), azure_deployment(sim, "us", group="other")]
+    rows[0]["model_info"].update(id="own", enqueued_token_limit=1000)
+    rows[1]["model_info"].update(id="fallback", enqueued_token_limit=1_000_000_000)  # done a million times sooner
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows,
+                                    router_settings={"fallbacks": [{GROUP: ["other"]}]}), sim=sim)
+    assert place(gateway, model=GROUP, tokens=500).json()["deployment"] == "own"
+    assert place(gateway, model=GROUP, tokens=1001).json()["deployment"] == "fallback"
