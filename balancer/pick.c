@@ -109,59 +109,67 @@ INLINED uint32_t draw_cheapest(const struct pick_candidate *c, uint32_t n, cost_
 }
 
 /* What the first candidate has decides for all; those that lack it then get nothing. */
-static uint32_t choose_shuffle(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                               double random)
+static uint32_t choose_shuffle(const struct pick_candidate *c, uint32_t n,
+                               const struct pick_job *job)
 {
     const struct pick_candidate *first = &c[first_eligible(c, n)];
     uint32_t drawn = MODEL_NO_INDEX;
 
-    (void)tokens;
     if (first->weight != 0)
-        drawn = draw(c, n, weight_of, random);
+        drawn = draw(c, n, weight_of, job->random);
     else if (first->rpm > 0)
-        drawn = draw(c, n, rpm_of, random);
+        drawn = draw(c, n, rpm_of, job->random);
     else if (first->tpm > 0)
-        drawn = draw(c, n, tpm_of, random);
-    return drawn != MODEL_NO_INDEX ? drawn : draw(c, n, one_of, random);
+        drawn = draw(c, n, tpm_of, job->random);
+    return drawn != MODEL_NO_INDEX ? drawn : draw(c, n, one_of, job->random);
 }
 
-static uint32_t choose_even(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                            double random)
+static uint32_t choose_even(const struct pick_candidate *c, uint32_t n, const struct pick_job *job)
 {
-    (void)tokens;
-    return draw(c, n, one_of, random);
+    return draw(c, n, one_of, job->random);
 }
 
-static uint32_t choose_least_busy(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                                  double random)
+static uint32_t choose_least_busy(const struct pick_candidate *c, uint32_t n,
+                                  const struct pick_job *job)
 {
-    (void)tokens;
-    return draw_cheapest(c, n, in_flight_of, random);
+    return draw_cheapest(c, n, in_flight_of, job->random);
 }
 
-/* Not measured counts as 0 and so comes first, as in LiteLLM: each one gets its first sample. */
-static uint32_t choose_latency(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                               double random)
+/* Not measured counts as 0 and so comes first, as in LiteLLM: each one gets its first sample. Who
+ * is slower than the fastest by no more than the buffer is as good as that one. */
+static uint32_t choose_latency(const struct pick_candidate *c, uint32_t n,
+                               const struct pick_job *job)
 {
-    (void)tokens;
-    return draw_cheapest(c, n, latency_of, random);
+    uint64_t lowest = UINT64_MAX, most;
+    uint32_t num = 0, nth, i;
+
+    if (job->latency_buffer <= 0)
+        return draw_cheapest(c, n, latency_of, job->random);
+    for (i = 0; i < n; i++)
+        if (c[i].eligible && c[i].latency_us < lowest)
+            lowest = c[i].latency_us;
+    most = lowest + (uint64_t)((double)lowest * job->latency_buffer);
+    for (i = 0; i < n; i++)
+        num += c[i].eligible && c[i].latency_us <= most;
+    nth = (uint32_t)(job->random * num);
+    for (i = 0; i < n; i++)
+        if (c[i].eligible && c[i].latency_us <= most && nth-- == 0)
+            return i;
+    return first_eligible(c, n); /* random was not below 1 */
 }
 
 /* The first one, in file order, of those with the fewest tokens in this minute. */
-static uint32_t choose_usage(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                             double random)
+static uint32_t choose_usage(const struct pick_candidate *c, uint32_t n, const struct pick_job *job)
 {
-    (void)tokens;
-    (void)random;
+    (void)job;
     return draw_cheapest(c, n, tokens_of, 0);
 }
 
 /* The same, with ties drawn by lot: many gateways at once do not all run to the first. */
-static uint32_t choose_usage_v2(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                                double random)
+static uint32_t choose_usage_v2(const struct pick_candidate *c, uint32_t n,
+                                const struct pick_job *job)
 {
-    (void)tokens;
-    return draw_cheapest(c, n, tokens_of, random);
+    return draw_cheapest(c, n, tokens_of, job->random);
 }
 
 /* When the job would be done there, in seconds: work / rate, kept apart because a division costs
@@ -218,11 +226,11 @@ static uint32_t choose_turn(const struct pick_candidate *c, uint32_t n, uint64_t
     return first_eligible(c, n); /* random was not below 1 */
 }
 
-static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
-                                   double random)
+static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n,
+                                   const struct pick_job *job)
 {
     uint32_t chosen = first_eligible(c, n);
-    struct completion best = completion_of(&c[chosen], tokens);
+    struct completion best = completion_of(&c[chosen], job->tokens);
     bool is_tied = false;
 
     for (uint32_t i = chosen + 1; i < n; i++) {
@@ -230,7 +238,7 @@ static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n, u
 
         if (!c[i].eligible)
             continue;
-        completion = completion_of(&c[i], tokens);
+        completion = completion_of(&c[i], job->tokens);
         if (!is_as_soon(completion, best))
             continue;
         is_tied = is_as_soon(best, completion);
@@ -239,19 +247,19 @@ static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n, u
             chosen = i;
         }
     }
-    return is_tied ? choose_turn(c, n, tokens, best, random) : chosen;
+    return is_tied ? choose_turn(c, n, job->tokens, best, job->random) : chosen;
 }
 
 static const struct pick_policy policies[] = {
-    {"simple-shuffle", true, choose_shuffle},
-    {"least-busy", false, choose_least_busy},
-    {"latency-based-routing", false, choose_latency},
-    {"usage-based-routing", false, choose_usage},
-    {"usage-based-routing-v2", false, choose_usage_v2},
-    {"quota-aware", false, choose_quota_aware},
+    {"simple-shuffle", true, 0, choose_shuffle},
+    {"least-busy", false, 0, choose_least_busy},
+    {"latency-based-routing", false, 0, choose_latency},
+    {"usage-based-routing", false, 0, choose_usage},
+    {"usage-based-routing-v2", false, 0, choose_usage_v2},
+    {"quota-aware", false, 0, choose_quota_aware},
 };
 
-const struct pick_policy pick_even = {"", false, choose_even};
+const struct pick_policy pick_even = {"", false, 0, choose_even};
 
 /* Whether one more request with these tokens would pass a limit. A job that alone is larger than
  * tpm may go when the minute is still untouched: it would otherwise never run, and a batch is not
@@ -341,6 +349,7 @@ uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *cand
                    uint64_t tokens, double random)
 {
     struct findings found = mark_open(candidates, n, tokens);
+    struct pick_job job = {tokens, random, policy->latency_buffer};
 
     if (!found.any)
         return MODEL_NO_INDEX;
@@ -348,5 +357,5 @@ uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *cand
         drop_resting(candidates, n);
     if (found.any_order)
         drop_later_orders(candidates, n);
-    return candidates[policy->choose(candidates, n, tokens, random)].deployment;
+    return candidates[policy->choose(candidates, n, &job)].deployment;
 }

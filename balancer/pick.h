@@ -54,13 +54,20 @@ struct pick_candidate {
     uint64_t full_for_ms; /* ... for so long; 0: no such thing */
 };
 
+/* What is to be placed, and how. */
+struct pick_job {
+    uint64_t tokens;       /* 0: unknown */
+    double random;         /* uniform in [0,1) */
+    double latency_buffer; /* the policy's */
+};
+
 struct pick_policy {
-    const char *name; /* LiteLLM's routing_strategy */
-    bool by_share;    /* each one's chance is its share of weights, rpm or tpm */
-    /* Index into candidates[0..n) of an eligible one; there is at least one. `random` is uniform in
-     * [0,1). Pure. */
-    uint32_t (*choose)(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens,
-                       double random);
+    const char *name;      /* LiteLLM's routing_strategy */
+    bool by_share;         /* each one's chance is its share of weights, rpm or tpm */
+    double latency_buffer; /* latency-based-routing: LiteLLM's lowest_latency_buffer */
+    /* Index into candidates[0..n) of an eligible one; there is at least one. Pure. */
+    uint32_t (*choose)(const struct pick_candidate *candidates, uint32_t n,
+                       const struct pick_job *job);
 };
 
 /** Tokens/s at which it works off what is enqueued; the prior is its limit (PICK_PRIOR_LIMIT) in

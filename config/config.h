@@ -82,6 +82,8 @@ struct config {
     struct secret master_key; /* unset: no authentication, loud warning */
     struct model_list models;
     bool balance_batches;   /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
+    double latency_buffer;  /* of latency-based-routing: who is slower than the fastest by at most
+                               this  share of it is as good */
     char *routing_strategy; /* owned; LiteLLM's name; NULL: not given, then "quota-aware" for groups
                                with a row of mode batch and none with a weight, else
                                "simple-shuffle" */

@@ -344,15 +344,12 @@ static int64_t take_number(const struct models_build *build, const struct node *
 static void take_numbers(const struct models_build *build, const struct raw_params *raw,
                          const struct node *params, struct model_deployment *d)
 {
-    static const struct scalar_rule count = {SCALAR_INT, 0, INT64_MAX};
     static const struct scalar_rule small = {SCALAR_INT, 0, 1000000};
     static const struct scalar_rule weight = {SCALAR_FLOAT, 0, INT64_MAX};
     static const struct scalar_rule timeout = {SCALAR_SECONDS, 1, 7 * (int64_t)DAY_MS};
     static const struct scalar_rule cooldown = {SCALAR_SECONDS, 0, DAY_MS};
     union scalar_value value;
 
-    d->rpm = take_number(build, params, "rpm", raw->rpm, &count, 0);
-    d->tpm = take_number(build, params, "tpm", raw->tpm, &count, 0);
     d->order = (int32_t)take_number(build, params, "order", raw->order, &small, 0);
     d->timeout_ms = (uint32_t)take_number(build, params, "timeout", raw->timeout, &timeout,
                                           build->default_timeout_ms);
@@ -366,6 +363,25 @@ static void take_numbers(const struct models_build *build, const struct raw_para
         settings_parse(&weight, raw->weight, node_get(params, "weight"), build->reporter, &value))
         d->weight = value.number > 0 ? value.number
                                      : -1; /* a given 0 drains a row: not the same as not given */
+}
+
+/* LiteLLM reads each of them from the row, then from its litellm_params, then from its model_info,
+ * as its lowest_tpm_rpm.py does. */
+static void take_minute_limits(const struct models_build *build, const struct raw_row *raw,
+                               const struct node *row, struct model_deployment *d)
+{
+    static const struct scalar_rule count = {SCALAR_INT, 0, INT64_MAX};
+    const struct {
+        const struct node *node;
+        const char *rpm, *tpm;
+    } places[] = {{node_get(row, "model_info"), raw->info.rpm, raw->info.tpm},
+                  {node_get(row, "litellm_params"), raw->params.rpm, raw->params.tpm},
+                  {row, raw->rpm, raw->tpm}};
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        d->rpm = take_number(build, places[i].node, "rpm", places[i].rpm, &count, d->rpm);
+        d->tpm = take_number(build, places[i].node, "tpm", places[i].tpm, &count, d->tpm);
+    }
 }
 
 static void take_token_limit(const struct models_build *build, const struct raw_info *raw,
@@ -466,6 +482,7 @@ static int add_row(struct models_build *build, const struct raw_row *raw, const 
     }
     rc = accounts_take(build, &source, &d.account, &url_deployment);
     take_numbers(build, &raw->params, params, &d);
+    take_minute_limits(build, raw, row, &d);
     take_token_limit(build, &raw->info, row, &d);
     if (rc != 0 || d.account == MODEL_NO_INDEX ||
         (raw->info.id != NULL && !check_id(build, raw->info.id, row)))

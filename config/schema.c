@@ -63,14 +63,20 @@ static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, cust
                                                     TEXT(struct raw_params, timeout),
                                                     CYAML_FIELD_END};
 
-static const cyaml_schema_field_t info_fields[] = {
-    TEXT(struct raw_info, id), TEXT(struct raw_info, mode),
-    TEXT(struct raw_info, enqueued_token_limit), CYAML_FIELD_END};
+static const cyaml_schema_field_t info_fields[] = {TEXT(struct raw_info, id),
+                                                   TEXT(struct raw_info, mode),
+                                                   TEXT(struct raw_info, enqueued_token_limit),
+                                                   TEXT(struct raw_info, rpm),
+                                                   TEXT(struct raw_info, tpm),
+                                                   CYAML_FIELD_END};
 
 static const cyaml_schema_field_t row_fields[] = {
     TEXT(struct raw_row, model_name),
+    TEXT(struct raw_row, rpm),
+    TEXT(struct raw_row, tpm),
     MAPPING(struct raw_row, "litellm_params", params, params_fields),
-    MAPPING(struct raw_row, "model_info", info, info_fields), CYAML_FIELD_END};
+    MAPPING(struct raw_row, "model_info", info, info_fields),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t allowed_fails_fields[] = {
     NAMED_TEXT("BadRequestErrorAllowedFails", struct raw_policy, bad_request),
@@ -103,8 +109,14 @@ static const cyaml_schema_field_t litellm_fields[] = {
     FREE_FORM("default_fallbacks"),
     CYAML_FIELD_END};
 
+static const cyaml_schema_field_t strategy_args_fields[] = {
+    TEXT(struct raw_strategy_args, lowest_latency_buffer), TEXT(struct raw_strategy_args, ttl),
+    TEXT(struct raw_strategy_args, max_latency_list_size), CYAML_FIELD_END};
+
 static const cyaml_schema_field_t router_fields[] = {
     TEXT(struct raw_router, routing_strategy),
+    MAPPING(struct raw_router, "routing_strategy_args", routing_strategy_args,
+            strategy_args_fields),
     TEXT(struct raw_router, timeout),
     TEXT(struct raw_router, num_retries),
     TEXT(struct raw_router, allowed_fails),

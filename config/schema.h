@@ -26,11 +26,11 @@ struct raw_params {
 };
 
 struct raw_info {
-    char *id, *mode, *enqueued_token_limit;
+    char *id, *mode, *enqueued_token_limit, *rpm, *tpm;
 };
 
 struct raw_row {
-    char *model_name;
+    char *model_name, *rpm, *tpm;
     struct raw_params params;
     struct raw_info info;
 };
@@ -47,8 +47,13 @@ struct raw_litellm {
     struct raw_policy allowed_fails_policy;
 };
 
+struct raw_strategy_args {
+    char *lowest_latency_buffer, *ttl, *max_latency_list_size;
+};
+
 struct raw_router {
     char *routing_strategy;
+    struct raw_strategy_args routing_strategy_args;
     char *timeout, *num_retries, *allowed_fails, *cooldown_time, *retry_after, *max_fallbacks;
     char *disable_cooldowns;
     struct raw_policy allowed_fails_policy, retry_policy;

@@ -435,6 +435,27 @@ static int take_strategy(const struct settings_input *in, struct config *config)
     return 0;
 }
 
+/* Of LiteLLM's latency-based-routing. Ours keeps a moving average instead of a list of samples. */
+static void take_strategy_args(const struct settings_input *in, struct config *config)
+{
+    static const struct scalar_rule buffer = {SCALAR_FLOAT, 0, 1000};
+    const struct raw_strategy_args *raw = &in->raw->router.routing_strategy_args;
+    const struct node *args = node_find(in->root, "router_settings.routing_strategy_args");
+    static const char not_followed[] =
+        "not followed here: a latency is a moving average, as new as the last uploads and creates";
+    union scalar_value value;
+
+    if (raw->lowest_latency_buffer != NULL &&
+        settings_parse(&buffer, raw->lowest_latency_buffer, node_get(args, "lowest_latency_buffer"),
+                       in->reporter, &value))
+        config->latency_buffer = value.number;
+    if (raw->ttl != NULL)
+        report_at(in->reporter, CONFIG_WARNING, node_get(args, "ttl"), not_followed);
+    if (raw->max_latency_list_size != NULL)
+        report_at(in->reporter, CONFIG_WARNING, node_get(args, "max_latency_list_size"),
+                  not_followed);
+}
+
 static void take_log_level(const struct settings_input *in, struct config *config)
 {
     static const struct {
@@ -577,6 +598,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
     take_log_level(in, config);
     take_default_timeout(in, default_timeout_ms);
     take_file_expiry(in, config);
+    take_strategy_args(in, config);
     rc = take_strategy(in, config);
     if (rc == 0)
         rc = take_text(in, "tranche_settings.host", t->host, &config->host);

@@ -355,8 +355,11 @@ int worker_run(const struct inherit *inherit, uint32_t slot)
     w->config = inherit->config;
     w->table = inherit->table;
     w->slot = slot;
-    if (w->config->routing_strategy != NULL)
-        w->policy = pick_policy_find(w->config->routing_strategy);
+    if (w->config->routing_strategy != NULL) {
+        w->configured_policy = *pick_policy_find(w->config->routing_strategy);
+        w->configured_policy.latency_buffer = w->config->latency_buffer;
+        w->policy = &w->configured_policy;
+    }
     keep_large_blocks_apart();
     rc = make(w, &signals);
     if (rc != 0) {

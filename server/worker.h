@@ -22,7 +22,9 @@ struct worker {
     struct loop *loop;
     struct upstream *upstream;
     struct front *front;
-    const struct pick_policy *policy; /* NULL: not configured, each group has its default */
+    struct pick_policy configured_policy;
+    const struct pick_policy
+        *policy; /* that one; NULL: not configured, each group has its default */
     h2o_globalconf_t globalconf;
     h2o_context_t ctx;
     struct account_map account_map;

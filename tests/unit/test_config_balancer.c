@@ -51,6 +51,42 @@ static void a_row_may_say_its_own_token_limit_and_rest(void **state)
     assert_int_equal(deployment(l, 3)->cooldown_ms, UINT32_MAX); /* the account as a whole */
 }
 
+static void limits_of_the_minute_are_read_from_each_of_their_places(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, "model_list:\n"
+            "- {model_name: g, rpm: 1, litellm_params: {model: openai/a, rpm: 2, tpm: 20},\n"
+            "   model_info: {rpm: 3, tpm: 30}}\n"
+            "- {model_name: g, litellm_params: {model: openai/b}, model_info: {rpm: 4, tpm: 40}}\n"
+            "- {model_name: g, tpm: 50, litellm_params: {model: openai/c}}\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(deployment(l, 0)->rpm, 1);
+    assert_int_equal(deployment(l, 0)->tpm, 20);
+    assert_int_equal(deployment(l, 1)->rpm, 4);
+    assert_int_equal(deployment(l, 1)->tpm, 40);
+    assert_int_equal(deployment(l, 2)->rpm, 0);
+    assert_int_equal(deployment(l, 2)->tpm, 50);
+    expect_error(l,
+                 "model_list:\n"
+                 "- {model_name: g, litellm_params: {model: openai/a}, model_info: {rpm: many}}\n",
+                 "model_list[0].model_info.rpm: got \"many\"");
+}
+
+static void the_buffer_of_latency_based_routing_is_taken(void **state)
+{
+    struct loaded *l = *state;
+
+    expect_warning(l,
+                   "router_settings:\n"
+                   "  routing_strategy: latency-based-routing\n"
+                   "  routing_strategy_args: {lowest_latency_buffer: 0.5, ttl: 10}\n",
+                   "router_settings.routing_strategy_args.ttl");
+    assert_true(l->config->latency_buffer == 0.5);
+    expect_error(l, "router_settings: {routing_strategy_args: {lowest_latency_buffer: -1}}\n",
+                 "router_settings.routing_strategy_args.lowest_latency_buffer: got \"-1\"");
+}
+
 static void wrong_limits_of_a_row_are_errors(void **state)
 {
     struct loaded *l = *state;
@@ -558,6 +594,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_row_may_say_its_own_token_limit_and_rest),
+        TEST(limits_of_the_minute_are_read_from_each_of_their_places),
+        TEST(the_buffer_of_latency_based_routing_is_taken),
         TEST(wrong_limits_of_a_row_are_errors),
         TEST(num_retries_of_a_row_is_another_name_of_max_retries_and_wins),
         TEST(the_closest_quota_counts_wherever_it_stands),

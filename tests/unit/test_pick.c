@@ -339,6 +339,27 @@ static void the_fastest_is_chosen_but_first_those_not_measured(void **state)
     assert_counts("latency-based-routing", (uint32_t[]){0, 1000, 0});
 }
 
+/* lowest_latency.py: all within lowest * (1 + lowest_latency_buffer), each with the same chance. */
+static void those_within_the_buffer_are_as_good_as_the_fastest(void **state)
+{
+    static const uint64_t latencies[] = {1000, 1501, 1500, 1200};
+    struct pick_policy policy = *pick_policy_find("latency-based-routing");
+    uint32_t counts[4] = {0};
+
+    (void)state;
+    policy.latency_buffer = 0.5;
+    for (size_t i = 0; i < 4; i++)
+        add()->latency_us = latencies[i];
+    for (int i = 0; i < 900; i++)
+        counts[pick_next(&policy, group, size, 0, i / 900.0) - 100]++;
+    assert_memory_equal(counts, ((uint32_t[]){300, 0, 300, 300}), sizeof(counts));
+    group[0].tried = true; /* then 1,200 is the fastest */
+    assert_int_not_equal(pick_next(&policy, group, size, 0, 0), 100);
+    assert_int_equal(pick_next(&policy, group, size, 0, 0), 101);
+    group[1].latency_us = 0; /* not measured: before all others, whatever the buffer */
+    assert_int_equal(pick_next(&policy, group, size, 0, 0.99), 101);
+}
+
 static void the_least_used_of_this_minute_is_chosen(void **state)
 {
     (void)state;
@@ -435,6 +456,7 @@ int main(void)
         cmocka_unit_test_setup(a_random_number_at_either_end_chooses_an_end, setup),
         cmocka_unit_test_setup(the_least_busy_is_chosen_and_ties_are_drawn, setup),
         cmocka_unit_test_setup(the_fastest_is_chosen_but_first_those_not_measured, setup),
+        cmocka_unit_test_setup(those_within_the_buffer_are_as_good_as_the_fastest, setup),
         cmocka_unit_test_setup(the_least_used_of_this_minute_is_chosen, setup),
         cmocka_unit_test_setup(a_tie_at_the_greatest_number_is_still_a_choice, setup),
         cmocka_unit_test_setup(every_policy_chooses_only_what_may_be_chosen, setup),
