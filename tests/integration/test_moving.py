@@ -478,6 +478,19 @@ def test_a_refused_create_is_not_moved_to_where_it_was_refused(start, make_sim):
     assert len([r for r in sim.requests("eu") if r["method"] == "POST" and "batches" in r["target"]]) == 1
 
 
+@pytest.mark.parametrize("status, made", [(401, 1), (429, 0)])
+def test_a_second_key_of_a_resource_helps_where_the_first_is_refused_and_nowhere_else(start, sim, status, made):
+    rows = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "eu", order=2, api_version="2025-04-01-preview")]
+    rows[1]["model_info"]["id"] = "again"
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    file = gateway.uploaded()
+    sim.fault({"status": status}, account="eu", method="POST", path="/openai/batches*", times=1)
+    answer = gateway.create(file["id"])
+    assert (answer.status == 200) == (made == 1), answer
+    assert sim.created("batches") == made
+    assert made == 0 or answer.json()["input_file_id"] == file["id"]
+
+
 def test_what_one_model_of_a_wildcard_was_refused_does_not_bar_another(start, make_sim):
     sim = make_sim(sim_config([azure_account("eu", deployments=[
         {"name": "small", "model": "gpt-4o", "sku": "GlobalBatch", "enqueued_token_limit": 1000, "refusal": "fast"},
