@@ -19,6 +19,10 @@
 #define MINUTE_MS 60000u
 #define MAX_MS    300000u
 
+/* LiteLLM's DEFAULT_FAILURE_THRESHOLD_PERCENT and DEFAULT_FAILURE_THRESHOLD_MINIMUM_REQUESTS. */
+#define DEFAULT_RATE_PERCENT 50
+#define DEFAULT_RATE_MIN     5
+
 /* bits 0..1 state, 2..5 reason, 6..13 failures, 14..19 rounds, 20 firm, 21..63 until_ms, in whose
  * place an UP word has: 21..34 failures of the minute, 35..48 its tries, 49..63 the minute. A stale
  * minute is taken for this one after 22 days of silence exactly. */
@@ -133,7 +137,7 @@ static bool is_number_too_great(const struct breaker_view *v, const struct break
 
 static void on_success(struct breaker_view *v, const struct breaker_policy *policy, uint64_t now_ms)
 {
-    if (v->state == BREAKER_COOLING && v->firm && now_ms < v->until_ms)
+    if (v->state == BREAKER_COOLING && v->firm && now_ms < v->until_ms && !policy->never_rests)
         return;
     if (v->state != BREAKER_UP)
         *v = (struct breaker_view){.state = BREAKER_UP, .reason = v->reason};
@@ -165,7 +169,12 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
     bool share;
 
     v->failures = min_u32(v->failures + 1, FAILURES_MAX);
-    if (resting && !asked)
+    if (policy->never_rests) {
+        v->reason = outcome;
+        stay_up(v);
+        return;
+    }
+    if (resting && (!asked || policy->own_time))
         return; /* from before the rest; its reason stays with the rest */
     v->reason = outcome;
     if (resting) {
@@ -173,7 +182,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
         v->firm |= outcome == OUTCOME_RATE_LIMIT;
         return;
     }
-    if (asked) {
+    if (asked && !policy->own_time) {
         begin_rest(v, now_ms + asked_ms(policy, retry_after_ms), outcome == OUTCOME_RATE_LIMIT);
         return;
     }
@@ -182,7 +191,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
     share = is_share_too_great(v, policy);
     if (policy->cooldown_ms == 0)
         stay_up(v);
-    else if (v->state != BREAKER_UP || share || is_number_too_great(v, policy, outcome))
+    else if (asked || v->state != BREAKER_UP || share || is_number_too_great(v, policy, outcome))
         begin_rest(v, now_ms + rest_ms(policy, v->rounds + 1, seed),
                    share || outcome == OUTCOME_RATE_LIMIT);
 }
@@ -260,6 +269,16 @@ struct breaker_policy breaker_policy(uint32_t allowed_fails, uint32_t cooldown_m
 
     for (int i = 0; i < OUTCOME_COUNT; i++)
         policy.allowed[i] = allowed_fails;
+    return policy;
+}
+
+struct breaker_policy breaker_policy_default(uint32_t cooldown_ms)
+{
+    struct breaker_policy policy = breaker_policy(DEFAULT_ALLOWED_FAILS, cooldown_ms);
+
+    policy.allowed[OUTCOME_AUTH] = 0;
+    policy.rate_percent = DEFAULT_RATE_PERCENT;
+    policy.rate_min = DEFAULT_RATE_MIN;
     return policy;
 }
 

@@ -6,12 +6,13 @@
  * UP: admits all. COOLING: admits nothing until `until`, then one probe (PROBING) decides.
  * LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the numbers; the time
  * doubles with each round up to 300 s with +-20 % jitter derived from the fingerprint; Retry-After
- * is honoured as it is, but capped at 300 s.
+ * is honoured as it is, but capped at 300 s, except where the row has a cooldown_time of its own.
  *
  * Failures are looked at in three ways, because batch traffic is a few uploads an hour as well as
  * hundreds of polls a second: in a row, whatever the time between them; in one minute, whatever
  * succeeded between them (LiteLLM's meaning of an allowed_fails that is given); and as a share of
- * what the minute brought (LiteLLM's rule when it is not given: more than half of 5 or more).
+ * what the minute brought (LiteLLM's rule when it is not given: more than half of 5 or more). A key
+ * that is refused gets no second try then either.
  *
  * Rules of use: reads that follow an id go to their owner whatever the breaker says; a deployment
  * that pick_next() chose although it was not admitted (nothing else was left) is tried without
@@ -24,6 +25,8 @@
 
 #include "balancer/state.h"
 
+#define DEFAULT_ALLOWED_FAILS 3 /* LiteLLM's */
+
 enum breaker_state { BREAKER_UP, BREAKER_COOLING, BREAKER_PROBING };
 
 struct breaker_policy {
@@ -34,6 +37,10 @@ struct breaker_policy {
     uint32_t rate_min;     /* tries in that minute before the share says anything */
     uint32_t cooldown_ms;  /* first rest; 0: none but those that the provider asks for */
     uint32_t max_ms;       /* longest rest; a longer cooldown_ms stays as it is */
+    bool own_time;         /* cooldown_ms is the row's own: how long it rests also when its provider
+                              names a time, which goes before the router's only; 0: it never rests.
+                              Source: deployment_callback_on_failure in litellm/router.py */
+    bool never_rests;      /* LiteLLM's disable_cooldowns: not even when the provider asks for it */
 };
 
 struct breaker_view {
@@ -65,6 +72,15 @@ bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms);
 /** The policy that forgives `allowed_fails` failures in a row of any kind and rests for
  * `cooldown_ms` at first and 300 s at most. */
 struct breaker_policy breaker_policy(uint32_t allowed_fails, uint32_t cooldown_ms);
+
+/** LiteLLM's policy when the operator gives neither allowed_fails nor an allowed_fails_policy: a
+ * rest after more than 3 failures in a row, for more than half of 5 or more in a minute, and at
+ * once after a failure that no retry can mend (AUTH). A 429 without Retry-After, for which LiteLLM
+ * rests at once too, counts like the others: files lie where they are, and would be moved for it.
+ *
+ * Source: _should_cooldown_deployment in litellm/router_utils/cooldown_handlers.py, should_retry in
+ * litellm/utils.py, and the constants of litellm/constants.py that are named in breaker.c. */
+struct breaker_policy breaker_policy_default(uint32_t cooldown_ms);
 
 /** The word after one ended try. Pure. OUTCOME_OK closes (but a rest after a 429, or for a share of
  * failures, is sat out); AUTH, CONNECT, SERVER_ERROR, TIMEOUT, BROKEN, BAD_ANSWER and RATE_LIMIT

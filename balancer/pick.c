@@ -125,6 +125,13 @@ static uint32_t choose_shuffle(const struct pick_candidate *c, uint32_t n, uint6
     return drawn != MODEL_NO_INDEX ? drawn : draw(c, n, one_of, random);
 }
 
+static uint32_t choose_even(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
+                            double random)
+{
+    (void)tokens;
+    return draw(c, n, one_of, random);
+}
+
 static uint32_t choose_least_busy(const struct pick_candidate *c, uint32_t n, uint64_t tokens,
                                   double random)
 {
@@ -236,10 +243,15 @@ static uint32_t choose_quota_aware(const struct pick_candidate *c, uint32_t n, u
 }
 
 static const struct pick_policy policies[] = {
-    {"simple-shuffle", choose_shuffle},          {"least-busy", choose_least_busy},
-    {"latency-based-routing", choose_latency},   {"usage-based-routing", choose_usage},
-    {"usage-based-routing-v2", choose_usage_v2}, {"quota-aware", choose_quota_aware},
+    {"simple-shuffle", true, choose_shuffle},
+    {"least-busy", false, choose_least_busy},
+    {"latency-based-routing", false, choose_latency},
+    {"usage-based-routing", false, choose_usage},
+    {"usage-based-routing-v2", false, choose_usage_v2},
+    {"quota-aware", false, choose_quota_aware},
 };
+
+const struct pick_policy pick_even = {"", false, choose_even};
 
 /* Whether one more request with these tokens would pass a limit. A job that alone is larger than
  * tpm may go when the minute is still untouched: it would otherwise never run, and a batch is not
@@ -264,7 +276,7 @@ static struct findings mark_open(struct pick_candidate *c, uint32_t n, uint64_t 
     struct findings found = {0};
 
     for (uint32_t i = 0; i < n; i++) {
-        bool eligible = !c[i].tried && !is_over_limits(&c[i], tokens) && pick_fits(&c[i], tokens);
+        bool eligible = pick_is_open(&c[i], tokens);
 
         c[i].eligible = eligible;
         found.any |= eligible;
@@ -303,10 +315,17 @@ double pick_drain_rate(const struct pick_candidate *candidate)
 
 bool pick_fits(const struct pick_candidate *candidate, uint64_t tokens)
 {
+    if (candidate->room_later)
+        return true;
     if (candidate->full_for_ms > 0 && tokens >= candidate->full_tokens)
         return false;
     return candidate->limit == 0 ||
            (tokens <= candidate->limit && candidate->enqueued <= candidate->limit - tokens);
+}
+
+bool pick_is_open(const struct pick_candidate *candidate, uint64_t tokens)
+{
+    return !candidate->tried && !is_over_limits(candidate, tokens) && pick_fits(candidate, tokens);
 }
 
 const struct pick_policy *pick_policy_find(const char *name)

@@ -12,6 +12,9 @@
  *
  * What the job's tokens do not fit into now is no candidate of any policy.
  *
+ * Of groups of more than SAMPLE_EXACT rows (sample.h) a policy sees a sample, and all only when
+ * none of the sample will do: the least busy one is then the least busy of the sample, and so on.
+ *
  * Where LiteLLM leaves ties of least-busy to the order of a dictionary we draw lots, and a limit of
  * N per minute lets N requests through (LiteLLM's usage-based ones stop at N - 1). */
 #pragma once
@@ -34,6 +37,7 @@ struct pick_candidate {
     int32_t order;            /* 0: not given; lower first */
     bool admitted;            /* its breaker lets this operation through */
     bool tried;               /* this request was there already */
+    bool room_later;          /* that it has no room now does not matter */
     bool eligible;            /* written by pick_next(): a policy looks at no others */
     uint64_t requests_minute; /* begun in this minute */
     uint64_t tokens_minute;
@@ -52,6 +56,7 @@ struct pick_candidate {
 
 struct pick_policy {
     const char *name; /* LiteLLM's routing_strategy */
+    bool by_share;    /* each one's chance is its share of weights, rpm or tpm */
     /* Index into candidates[0..n) of an eligible one; there is at least one. `random` is uniform in
      * [0,1). Pure. */
     uint32_t (*choose)(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens,
@@ -65,6 +70,14 @@ double pick_drain_rate(const struct pick_candidate *candidate);
 /** Whether the enqueued tokens and those of this job stay within its limit, and it did not just
  * refuse such a job. */
 bool pick_fits(const struct pick_candidate *candidate, uint64_t tokens);
+
+/** Whether this request may go there at all: it was not there yet, no limit of the minute is
+ * reached and the tokens fit. What its breaker says is another question. */
+bool pick_is_open(const struct pick_candidate *candidate, uint64_t tokens);
+
+/** Each eligible one has the same chance: for samples that were drawn by share. No name of it is in
+ * pick_policy_find(). */
+extern const struct pick_policy pick_even;
 
 /** The policy of that name; NULL: unknown. */
 const struct pick_policy *pick_policy_find(const char *name);

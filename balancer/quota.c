@@ -4,8 +4,8 @@
  *   in:   claim a place, write it, count it in E, say RESERVED
  *   out:  say RELEASING (one alone can), take it out of E, say FREE
  *
- * So what is RESERVED, LIVE or ORPHAN is in E for certain, what is FREE is not, and between the two
- * a place names the owner that is about to decide it. */
+ * So what is RESERVED, SENT, LIVE or ORPHAN is in E for certain, what is FREE is not, and between
+ * the two a place names the owner that is about to decide it. */
 #include "balancer/quota.h"
 
 #include "balancer/quota_impl.h"
@@ -47,7 +47,8 @@ static bool is_counted(uint64_t word)
 {
     enum quota_state state = state_of(word);
 
-    return state == QUOTA_RESERVED || state == QUOTA_LIVE || state == QUOTA_ORPHAN;
+    return state == QUOTA_RESERVED || state == QUOTA_SENT || state == QUOTA_LIVE ||
+           state == QUOTA_ORPHAN;
 }
 
 /* What anybody may end. A create in flight is ended by who holds its claim, or orphaned by the
@@ -258,7 +259,7 @@ static void write_place(struct reservation *r, const struct quota_column *col, u
     put_in_order(&r->lease_ms, begun_ms + peek(&col->lease_ms));
     put(&r->asked_ms, now_ms);
     put_in_order(&r->id[0], 0);
-    atomic_store_explicit(&r->told_min, 0, memory_order_relaxed);
+    atomic_store_explicit(&r->stamp, 0, memory_order_relaxed);
     atomic_store_explicit(&r->column, column, memory_order_release);
 }
 
@@ -428,13 +429,13 @@ void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t lim
 
 /* --- a reservation's life --- */
 
-/* As RESERVED; `force` asks for no limit. */
+/* As RESERVED; or as SENT, then whatever the limit. */
 static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
-                   uint64_t token, bool force, uint64_t begun_ms, uint64_t now_ms,
+                   uint64_t token, enum quota_state state, uint64_t begun_ms, uint64_t now_ms,
                    struct quota_claim *out)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t limit = force ? 0 : quota_limit_of(col, now_ms);
+    uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col, now_ms);
     uint64_t foreign = quota_foreign_of(col, now_ms);
     uint64_t place, word, ahead;
     struct reservation *r;
@@ -450,7 +451,7 @@ static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_
     put(&r->ahead, ahead);
     put_in_order(&r->token, token);
     index_add(quota, peek(&r->token), place);
-    out->word = word_in(word, QUOTA_RESERVED, owner);
+    out->word = word_in(word, state, owner);
     out->place = (uint32_t)place + 1;
     out->column = column;
     out->tokens = tokens;
@@ -486,13 +487,13 @@ int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t
         tokens = QUOTA_MAX_TOKENS;
     if (is_hopeless(col, tokens, now_ms))
         return ERR_LIMIT;
-    ret = reserve(quota, owner, column, tokens, token, false, now_ms, now_ms, claim);
+    ret = reserve(quota, owner, column, tokens, token, QUOTA_RESERVED, now_ms, now_ms, claim);
     if (ret == 0)
         quota_note_placed(col, now_ms);
     return ret;
 }
 
-/* Give what is RESERVED its id, and to itself. Found by its id first, then no longer by its token:
+/* Give what is held its id, and to itself. Found by its id first, then no longer by its token:
  * at no time by neither. */
 static bool make_live(struct quota *quota, uint64_t place, uint64_t word, const char *id,
                       size_t len)
@@ -523,13 +524,41 @@ void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim 
         end(quota, owner, claim->place - 1, claim->word, QUOTA_DROPPED, now_ms);
 }
 
-void quota_abandon(struct quota *quota, const struct quota_claim *claim)
+/* @return false: it is not what the claim says any more */
+static bool change(struct quota *quota, struct quota_claim *claim, enum quota_state state)
 {
-    uint64_t word = claim->word;
+    uint64_t old = claim->word, new = word_in(old, state, owner_of(old));
 
+    if (!swap(&place_at(quota, claim->place - 1)->word, &old, new))
+        return false;
+    claim->word = new;
+    return true;
+}
+
+bool quota_sent(struct quota *quota, struct quota_claim *claim)
+{
+    return claim->place == 0 || change(quota, claim, QUOTA_SENT);
+}
+
+void quota_refused(struct quota *quota, struct quota_claim *claim)
+{
     if (claim->place != 0)
-        swap(&place_at(quota, claim->place - 1)->word, &word,
-             word_in(word, QUOTA_ORPHAN, OWNER_NOBODY));
+        (void)change(quota, claim, QUOTA_RESERVED);
+}
+
+/* By the one who holds it, or for a dead one. The time first: who sees an orphan may read it. */
+static bool orphan(struct quota *quota, uint64_t place, uint64_t word, uint64_t now_ms)
+{
+    struct reservation *r = place_at(quota, place);
+
+    atomic_store_explicit(&r->stamp, (uint32_t)(now_ms / 1000), memory_order_relaxed);
+    return swap(&r->word, &word, word_in(word, QUOTA_ORPHAN, OWNER_NOBODY));
+}
+
+void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_t now_ms)
+{
+    if (claim->place != 0 && look(&place_at(quota, claim->place - 1)->word) == claim->word)
+        (void)orphan(quota, claim->place - 1, claim->word, now_ms);
 }
 
 static bool release_key(struct quota *quota, uint32_t owner, uint64_t key, enum quota_end how,
@@ -565,7 +594,7 @@ bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, ui
 static void adopt_orphan(struct quota *quota, uint32_t owner, uint64_t place, uint64_t word,
                          const char *id, size_t len)
 {
-    uint64_t held = word_in(word, QUOTA_RESERVED, owner);
+    uint64_t held = word_in(word, QUOTA_SENT, owner);
 
     if (swap(&place_at(quota, place)->word, &word, held))
         make_live(quota, place, held, id, len);
@@ -595,7 +624,7 @@ int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t t
     }
     if (tokens > QUOTA_MAX_TOKENS)
         tokens = QUOTA_MAX_TOKENS;
-    ret = reserve(quota, owner, column, tokens, token, true, begun_ms, now_ms, &claim);
+    ret = reserve(quota, owner, column, tokens, token, QUOTA_SENT, begun_ms, now_ms, &claim);
     if (ret != 0)
         return ERR_FULL;
     put(&place_at(quota, claim.place - 1)->ahead, AHEAD_UNKNOWN);
@@ -606,11 +635,11 @@ int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t t
 /* A client that polls every second tells no more than one a minute. */
 static bool is_news(struct reservation *r, uint64_t now_ms)
 {
-    uint32_t old = atomic_load_explicit(&r->told_min, memory_order_relaxed);
+    uint32_t old = atomic_load_explicit(&r->stamp, memory_order_relaxed);
     uint32_t minute = (uint32_t)(now_ms / MINUTE_MS);
 
     return old != minute &&
-           atomic_compare_exchange_strong_explicit(&r->told_min, &old, minute, memory_order_relaxed,
+           atomic_compare_exchange_strong_explicit(&r->stamp, &old, minute, memory_order_relaxed,
                                                    memory_order_relaxed);
 }
 
@@ -633,6 +662,11 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
     return state_of(word) != QUOTA_ORPHAN;
 }
 
+static uint64_t orphan_since(const struct reservation *r)
+{
+    return atomic_load_explicit(&r->stamp, memory_order_relaxed) * UINT64_C(1000);
+}
+
 static void view_of(const struct quota *quota, const struct reservation *r, uint64_t word,
                     uint64_t now_ms, struct quota_view *view)
 {
@@ -649,6 +683,21 @@ static void view_of(const struct quota *quota, const struct reservation *r, uint
     view->begun_ms = peek_in_order(&r->begun_ms);
     view->lease_ms = peek_in_order(&r->lease_ms);
     view->last_call = now_ms >= view->lease_ms;
+    view->orphan_ms = view->orphan ? orphan_since(r) : 0;
+}
+
+/* A create of unknown outcome is looked for at once, since most appear within a second or never;
+ * the longer it is not seen, the more seldom. */
+static bool is_due(const struct reservation *r, uint64_t word, uint64_t asked_ms, uint64_t ask_ms,
+                   uint64_t now_ms)
+{
+    if (state_of(word) == QUOTA_ORPHAN) {
+        uint64_t since_ms = orphan_since(r);
+        uint64_t gap_ms = asked_ms >= since_ms ? QUOTA_ORPHAN_MS + asked_ms - since_ms : 0;
+
+        ask_ms = gap_ms < ask_ms ? gap_ms : ask_ms;
+    }
+    return now_ms >= asked_ms + ask_ms;
 }
 
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view)
@@ -659,7 +708,7 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
         struct reservation *r = place_at(quota, i);
         uint64_t word = look(&r->word), asked_ms = peek(&r->asked_ms);
 
-        if (!is_ownerless(word) || now_ms < asked_ms + ask_ms)
+        if (!is_ownerless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
             continue;
         view_of(quota, r, word, now_ms, view);
         if (look(&r->word) != word || !swap(&r->asked_ms, &asked_ms, now_ms))
@@ -701,7 +750,7 @@ uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)
 
 /* --- repair --- */
 
-struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner)
+struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms)
 {
     struct quota_undone undone = {0};
 
@@ -714,9 +763,10 @@ struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner)
         if (state == QUOTA_RESERVING || state == QUOTA_RELEASING) {
             vacate(quota, i, word);
             undone.freed++;
-        } else if (state == QUOTA_RESERVED && swap(&place_at(quota, i)->word, &word,
-                                                   word_in(word, QUOTA_ORPHAN, OWNER_NOBODY))) {
-            undone.orphans++;
+        } else if (state == QUOTA_RESERVED) {
+            undone.freed += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+        } else if (state == QUOTA_SENT) {
+            undone.orphans += orphan(quota, i, word, now_ms);
         }
     }
     return undone;

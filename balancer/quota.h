@@ -5,22 +5,24 @@
  * A reservation is a place in a table, and all that happens to it is one word changed by
  * compare-and-swap:
  *
- *                  quota_reserve()            quota_commit()
- *   FREE ──► RESERVING ──────────► RESERVED ────────────────► LIVE ◄──────────┐
- *    ▲           │                  │     │                    │              │ quota_adopt()
- *    │           │ does not fit     │     └─ owner died ─► ORPHAN ────────────┘
- *    │           │                  │ quota_cancel()           │
- *    └───────────┴──── RELEASING ◄──┴──── quota_release(), quota_expire()
+ *                  quota_reserve()     quota_sent()       quota_commit()
+ *   FREE ──► RESERVING ──────────► RESERVED ◄──────► SENT ───────────────► LIVE ◄────┐
+ *    ▲           │                   │ quota_refused() │ │                  │         │
+ * quota_adopt() │           │ does not fit      │                 │ └─ owner died, ─► ORPHAN ────┘
+ *    │           │       owner died, │                 │    quota_abandon()│
+ *    │           │    quota_cancel() │  quota_cancel() │                  │
+ *    └───────────┴──── RELEASING ◄───┴─────────────────┴── quota_release(), quota_expire()
  *
- * Per column there is one word E, the sum of what is RESERVED, LIVE or ORPHAN, with a version in
- * it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and an
- * E that is off by it: quota_undo_owner() frees the place, quota_repair() puts E back to the sum.
+ * Per column there is one word E, the sum of what is RESERVED, SENT, LIVE or ORPHAN, with a version
+ * in it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and
+ * an E that is off by it: quota_undo_owner() frees the place, quota_repair() puts E back to the
+ * sum.
  *
- * **A create in flight whose worker died** (RESERVED) is never given back at once: the batch may
- * well run, and tokens counted for nothing cost less than a create that is refused. It becomes an
- * ORPHAN, which stays counted, is shown by quota_watch() for reconciliation once a minute, and ends
- * by quota_adopt() (its batch was found), quota_release_token() (it is known not to exist) or its
- * lease.
+ * **A worker that died** leaves what it had not begun to send (RESERVED) as if it had never been. A
+ * create on its way (SENT) is never given back at once: the batch may well run. It becomes an
+ * ORPHAN, which stays counted, is shown by quota_watch() for reconciliation (at once, then ever
+ * more seldom), and ends by quota_adopt() (its batch was found), quota_release_token() (it did not
+ * appear) or its lease.
  *
  * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our
  * sum, taken to drain at the deployment's rate since then.
@@ -44,6 +46,7 @@
 #define QUOTA_ID_SIZE    56     /* with its NUL; a longer id is kept by its hash only */
 #define QUOTA_MAX_OWNERS 4094   /* owners are 0..4093 */
 #define QUOTA_ASK_MS     60000u /* a reservation is asked about at most once in this time */
+#define QUOTA_ORPHAN_MS  1000u  /* a create of unknown outcome is looked for that soon again */
 #define QUOTA_LEASE_MS   (26u * 3600 * 1000) /* OpenAI's window of 24 h, and some for its clock */
 #define QUOTA_GRACE_MS                                                                             \
     (2u * 3600 * 1000) /* how long one that is asked about before its end may stay silent */
@@ -93,13 +96,21 @@ struct quota_claim {
 /** A marker's hash: what a search among the deployment's batches can find a create by. Never 0. */
 uint64_t quota_token(const struct quota *quota, uint32_t column, const char *marker, size_t len);
 
-/** Count `tokens` before the create goes out.
+/** Count `tokens` before the create goes out; RESERVED.
  *  @param token  quota_token() of its marker; 0: none
  *  @param claim  written, all zero on error; the caller hands it to quota_commit() or
  * quota_cancel(), once
  *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no place left */
 MUST_USE int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
                            uint64_t token, uint64_t now_ms, struct quota_claim *claim);
+
+/** From now on something may have happened upstream; before the first byte. An empty claim is fine.
+ * @return false: the claim was ended (never while its owner lives); then send nothing */
+MUST_USE bool quota_sent(struct quota *quota, struct quota_claim *claim);
+
+/** It is known that nothing has happened so far, and the same place is asked once more later:
+ * RESERVED again. Does nothing to an empty or ended claim. */
+void quota_refused(struct quota *quota, struct quota_claim *claim);
 
 /** The create was answered with this batch. From here on the reservation lives without its owner.
  *  @return 0; ERR_NOT_FOUND: the claim is empty or was ended before */
@@ -113,7 +124,7 @@ void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim 
 
 /** Nobody knows whether the create has happened: as if its worker had died, an ORPHAN. Does nothing
  * to an empty or ended claim. */
-void quota_abandon(struct quota *quota, const struct quota_claim *claim);
+void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_t now_ms);
 
 enum quota_end {
     QUOTA_FINISHED, /* worked off (completed): tells how fast the deployment drains */
@@ -154,10 +165,12 @@ struct quota_view {
     uint64_t token;
     uint64_t tokens;
     uint64_t begun_ms, lease_ms;
+    uint64_t orphan_ms; /* since when it is an orphan, to the second; 0: it is none */
 };
 
 /** How long quota_watch() leaves a reservation alone; QUOTA_ASK_MS until somebody says otherwise.
- */
+ * An orphan is due at once, then after QUOTA_ORPHAN_MS and twice, four times ... as long, up to
+ * that. */
 void quota_ask_every(struct quota *quota, uint32_t ask_ms);
 
 /** The next reservation that nobody has asked about for that long, marked as asked: of several
@@ -176,13 +189,13 @@ uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms);
 /* --- repair; master only --- */
 
 struct quota_undone {
-    uint32_t freed;   /* places that were half way in or out */
-    uint32_t orphans; /* creates in flight, which stay counted */
+    uint32_t freed;   /* places that were half way in or out, and creates that had not been sent */
+    uint32_t orphans; /* creates on their way, which stay counted */
 };
 
 /** That owner's process is dead (reaped): undo what it had begun. Before its slot is used again;
  * quota_repair() should follow. */
-struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner);
+struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms);
 
 /** Make each column's E the sum of its reservations. Safe at any time; a column that others change
  * meanwhile is right by itself or left for the next call. Meant for every few seconds and after

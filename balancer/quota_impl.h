@@ -32,9 +32,10 @@
 enum quota_state {
     QUOTA_FREE,
     QUOTA_RESERVING, /* not counted for certain; nothing was sent */
-    QUOTA_RESERVED,  /* counted; the create is in flight */
+    QUOTA_RESERVED,  /* counted; nothing was sent */
+    QUOTA_SENT,      /* counted; the create is in flight */
     QUOTA_LIVE,      /* counted; the batch is known */
-    QUOTA_ORPHAN,    /* counted; the create's worker died */
+    QUOTA_ORPHAN,    /* counted; what became of the create nobody knows */
     QUOTA_RELEASING  /* not counted for certain */
 };
 
@@ -52,7 +53,8 @@ struct reservation {
     _Atomic uint64_t lease_ms; /* monotonic end */
     _Atomic uint64_t asked_ms; /* last time somebody looked upstream, compare-and-swap */
     _Atomic uint32_t column;
-    _Atomic uint32_t told_min; /* minute of the last progress that counted, compare-and-swap */
+    _Atomic uint32_t stamp; /* LIVE: minute of the last progress that counted, compare-and-swap;
+                               ORPHAN: second since which it is one */
     /* Up to here a poll looks at it, from here on more seldom: another cache line. */
     _Atomic uint64_t ahead; /* what was enqueued there before it; AHEAD_UNKNOWN */
     _Atomic uint64_t id[QUOTA_ID_SIZE / 8];

@@ -30,7 +30,8 @@ void sha256_of(const struct sha256_piece *pieces, size_t num, unsigned char out[
     SHA256_Final(out, &ctx);
 }
 
-static void start_with(uint32_t state[8], const unsigned char bytes[SHA256_BYTES], unsigned char pad)
+static void start_with(uint32_t state[8], const unsigned char bytes[SHA256_BYTES],
+                       unsigned char pad)
 {
     unsigned char block[BLOCK_BYTES];
     SHA256_CTX ctx;

@@ -1,9 +1,10 @@
 /* SHA-256 (FIPS 180-4) and HMAC-SHA256 (RFC 2104) of texts in pieces. For what is hashed on every
- * request: a key is kept as the two states that follow its padded block, so that a short message costs
- * two blocks instead of four, and nothing is looked up or allocated. Cannot fail; any thread.
+ * request: a key is kept as the two states that follow its padded block, so that a short message
+ * costs two blocks instead of four, and nothing is looked up or allocated. Cannot fail; any thread.
  *
- * The rounds are OpenSSL's, by the interface that version 3 calls deprecated and keeps: its successor
- * takes an algorithm look-up or a context's copy on each call, which costs more than the rounds. */
+ * The rounds are OpenSSL's, by the interface that version 3 calls deprecated and keeps: its
+ * successor takes an algorithm look-up or a context's copy on each call, which costs more than the
+ * rounds. */
 #pragma once
 
 #include <stddef.h>

@@ -10,6 +10,7 @@
 #include "config/document.h"
 #include "config/env.h"
 #include "config/fallbacks.h"
+#include "config/group_retries.h"
 #include "config/models.h"
 #include "config/quotas.h"
 #include "config/report.h"
@@ -64,6 +65,8 @@ static int build(struct loading *l)
         rc = quotas_apply(l->raw, l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         rc = fallbacks_take(l->tree.root, &l->reporter, l->config);
+    if (rc == 0)
+        rc = group_retries_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         check_config(l->config, l->tree.root, &l->reporter);
     return rc;
@@ -121,6 +124,9 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->num_fallbacks; i++)
         fallbacks_deinit(&config->fallbacks[i]);
     free(config->fallbacks);
+    for (size_t i = 0; i < config->num_group_retries; i++)
+        free(config->group_retries[i].group);
+    free(config->group_retries);
     free(config->tls_cert_file);
     free(config->tls_key_file);
     free(config->spool_dir);

@@ -69,6 +69,12 @@ struct config_fallback {
     size_t num_to;
 };
 
+/* A policy of router_settings.model_group_retry_policy; it stands for retry_policy as a whole. */
+struct config_group_retries {
+    char *group;                                 /* owned */
+    uint32_t retries_of[CONFIG_FAILURE_CLASSES]; /* UINT32_MAX: not given */
+};
+
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
@@ -92,6 +98,9 @@ struct config {
     uint32_t retry_after_ms;                           /* least wait before another try; 0: none */
     uint32_t allowed_fails_of[CONFIG_FAILURE_CLASSES]; /* allowed_fails_policy */
     uint32_t retries_of[CONFIG_FAILURE_CLASSES];       /* retry_policy */
+    struct config_group_retries *group_retries;        /* owned; in file order */
+    size_t num_group_retries;
+    bool disable_cooldowns;            /* no deployment ever rests */
     struct config_fallback *fallbacks; /* owned; in file order, default_fallbacks last */
     size_t num_fallbacks;
     uint32_t max_fallbacks; /* groups that one request may go through; default 5 */

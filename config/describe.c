@@ -107,6 +107,18 @@ static void add_policy(struct strbuf *out, const char *label, const uint32_t *nu
         strbuf_addc(out, '\n');
 }
 
+static void describe_group_retries(const struct config *config, struct strbuf *out)
+{
+    struct strbuf label = STRBUF_INIT;
+
+    for (size_t i = 0; i < config->num_group_retries; i++) {
+        strbuf_reset(&label);
+        strbuf_addf(&label, "retry_policy of %s", config->group_retries[i].group);
+        add_policy(out, strbuf_str(&label), config->group_retries[i].retries_of);
+    }
+    strbuf_deinit(&label);
+}
+
 static void describe_fallbacks(const struct config *config, struct strbuf *out)
 {
     for (size_t i = 0; i < config->num_fallbacks; i++) {
@@ -133,7 +145,10 @@ static void describe_routing(const struct config *config, struct strbuf *out)
     add_optional(out, "allowed_fails", config->allowed_fails, false);
     add_policy(out, "allowed_fails_policy", config->allowed_fails_of);
     add_optional(out, "cooldown_time", config->cooldown_ms, true);
+    if (config->disable_cooldowns)
+        add_text(out, "disable_cooldowns", "true: no deployment ever rests");
     add_policy(out, "retry_policy", config->retries_of);
+    describe_group_retries(config, out);
     add_ms(out, "retry_after", config->retry_after_ms);
     describe_fallbacks(config, out);
 }

@@ -13,7 +13,7 @@
 
 #include "common/secret.h"
 
-#define MAX_FILE_BYTES ((size_t)1 << 20)
+#define MAX_FILE_BYTES ((size_t)8 << 20) /* 10,000 rows are some 4 MB */
 #define MAX_FILES      64
 #define MAX_DEPTH      64
 #define MAX_KEYS       4096 /* of one mapping; finding doubles is quadratic */
@@ -546,7 +546,7 @@ static int load_file(struct loading *l, const char *path, const struct node *ask
     if (rc == ERR_IO)
         rc = unreadable(l, path, asked, strerror(errno));
     else if (rc == ERR_LIMIT)
-        rc = unreadable(l, path, asked, "longer than 1 MiB");
+        rc = unreadable(l, path, asked, "longer than 8 MiB");
     if (rc == 0)
         rc = name_file(l->tree, path);
     if (rc == 0)

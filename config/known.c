@@ -196,14 +196,12 @@ static const char *const router_settings[] = {"alerting_config",
                                               "default_max_parallel_requests",
                                               "default_priority",
                                               "deployment_affinity_ttl_seconds",
-                                              "disable_cooldowns",
                                               "enable_pre_call_check",
                                               "enable_pre_call_checks",
                                               "enable_tag_filtering",
                                               "guardrail_list",
                                               "ignore_invalid_deployments",
                                               "model_group_alias",
-                                              "model_group_retry_policy",
                                               "optional_pre_call_checks",
                                               "polling_interval",
                                               "provider_budget_config",
@@ -317,7 +315,11 @@ static const char *const model_info[] = {"access_groups",
                                          "tier",
                                          NULL};
 
-static const char *const retry_policy[] = {"NotFoundErrorRetries", NULL};
+static const char *const retry_policy[] = {"DefaultRetries", "NotFoundErrorRetries",
+                                           "ServiceUnavailableErrorRetries", NULL};
+static const char *const allowed_fails_policy[] = {"BadGatewayErrorAllowedFails",
+                                                   "NotFoundErrorAllowedFails",
+                                                   "ServiceUnavailableErrorAllowedFails", NULL};
 
 static const struct {
     const char *path;
@@ -327,6 +329,7 @@ static const struct {
               {"general_settings", general_settings},
               {"router_settings", router_settings},
               {"retry_policy", retry_policy},
+              {"allowed_fails_policy", allowed_fails_policy},
               {"litellm_params", litellm_params},
               {"model_info", model_info}};
 

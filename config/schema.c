@@ -111,8 +111,10 @@ static const cyaml_schema_field_t router_fields[] = {
     TEXT(struct raw_router, cooldown_time),
     TEXT(struct raw_router, retry_after),
     TEXT(struct raw_router, max_fallbacks),
+    TEXT(struct raw_router, disable_cooldowns),
     MAPPING(struct raw_router, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
     MAPPING(struct raw_router, "retry_policy", retry_policy, retries_fields),
+    FREE_FORM("model_group_retry_policy"),
     FREE_FORM("fallbacks"),
     FREE_FORM("default_fallbacks"),
     CYAML_FIELD_END};
@@ -234,6 +236,8 @@ static const char *litellm_name(const struct node *map)
 {
     if (map->parent == NULL)
         return "";
+    if (map->parent->key != NULL && strcmp(map->parent->key, "model_group_retry_policy") == 0)
+        return "retry_policy";
     if (map->key != NULL)
         return map->key;
     return map->parent->key != NULL && strcmp(map->parent->key, "files_settings") == 0
@@ -362,6 +366,14 @@ static void check_value(struct node *node, const cyaml_schema_value_t *value,
 void schema_check(struct node *root, struct reporter *reporter)
 {
     check_map(root, config_fields, reporter);
+}
+
+void schema_check_retries(struct node *policy, struct reporter *reporter)
+{
+    static const cyaml_schema_value_t value = {
+        CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_policy, retries_fields)};
+
+    check_value(policy, &value, reporter);
 }
 
 /* libyaml writes into a strbuf, which the caller wipes. */

@@ -1,7 +1,8 @@
 /* What of the file is used, as libcyaml tables. Every scalar is loaded as text (scalar.h says why);
- * NULL: not given. Mappings whose keys are the operator's own names (fallbacks) are not loaded but
- * read from the tree (fallbacks.h). The same tables tell wrong types and unknown keys with their
- * lines, which libcyaml alone does not. */
+ * NULL: not given. Mappings whose keys are the operator's own names (fallbacks,
+ * model_group_retry_policy) are not loaded but read from the tree (fallbacks.h, group_retries.h).
+ * The same tables tell wrong types and unknown keys with their lines, which libcyaml alone does
+ * not. */
 #pragma once
 
 #include <stdint.h>
@@ -49,6 +50,7 @@ struct raw_litellm {
 struct raw_router {
     char *routing_strategy;
     char *timeout, *num_retries, *allowed_fails, *cooldown_time, *retry_after, *max_fallbacks;
+    char *disable_cooldowns;
     struct raw_policy allowed_fails_policy, retry_policy;
 };
 
@@ -113,6 +115,10 @@ struct raw_config {
  * already are passed by.
  */
 void schema_check(struct node *root, struct reporter *reporter);
+
+/** The same for one policy of model_group_retry_policy, whose keys are the operator's own names and
+ * are therefore not in the tables. */
+void schema_check_retries(struct node *policy, struct reporter *reporter);
 
 /**
  * Load what is left of a checked tree.

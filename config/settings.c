@@ -86,7 +86,7 @@ struct setting {
                CONFIG_CONTENT_POLICY, IDLE),                                                       \
         POLICY(section, policy, "InternalServerError" suffix, internal_server, to,                 \
                CONFIG_INTERNAL_SERVER, NULL)
-#define IDLE "without effect: a request that is at fault is answered, and counts for no deployment"
+#define IDLE SETTINGS_IDLE_FAILURE
 
 /* Where two rows have one target, the later one wins: LiteLLM lets router_settings go over
  * litellm_settings. */
@@ -126,6 +126,11 @@ static const struct setting settings[] = {
      TO(cooldown_ms),
      TARGET_UINT32,
      {SCALAR_SECONDS, 0, DAY_MS}},
+    {"router_settings.disable_cooldowns",
+     FROM(router.disable_cooldowns),
+     TO(disable_cooldowns),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
     {"litellm_settings.retry_after",
      FROM(litellm.retry_after),
      TO(retry_after_ms),

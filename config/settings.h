@@ -8,6 +8,10 @@
 #include "config/scalar.h"
 #include "config/schema.h"
 
+/* The warning about a policy for failures that never lead to another try, nor to a rest. */
+#define SETTINGS_IDLE_FAILURE                                                                      \
+    "without effect: a request that is at fault is answered, and counts for no deployment"
+
 struct settings_input {
     const struct raw_config *raw; /* NULL: no file */
     const struct node *root;      /* NULL: no file */

@@ -18,9 +18,10 @@ struct attempt {
     uint32_t deployment;
     enum op_class op;
     attempt_done_cb on_done;
+    upstream_begin_cb on_begin;
     upstream_head_cb on_head;
     upstream_data_cb on_data;
-    void *arg; /* borrowed; of the three callbacks */
+    void *arg; /* borrowed; of the callbacks */
     upstream_source_cb source;
 };
 
@@ -94,12 +95,27 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
 void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
                     struct retry_question *question)
 {
-    const struct retry_policy *policy = &worker->inherit->retry;
+    const struct table_deployment *d = table_deployment(worker->table, deployment);
+    const struct inherit *inherit = worker->inherit;
+    const struct retry_policy *policy = d->group == MODEL_NO_INDEX || inherit->group_retry == NULL
+                                            ? &inherit->retry
+                                            : &inherit->group_retry[d->group];
 
-    question->max_tries =
-        retry_max_tries(policy, table_deployment(worker->table, deployment)->max_retries,
-                        question->outcome, default_tries);
+    question->max_tries = retry_max_tries(policy, d->max_retries, question->outcome, default_tries);
     question->least_delay_ms = policy->least_delay_ms;
+}
+
+struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+                                   const struct retry_question *question)
+{
+    struct retry_answer answer = retry_decide(question, worker_random(worker));
+
+    if (answer.action == RETRY_SAME)
+        log_debug("deployment %s: %s is tried again in %u ms, %u of at most %u tries made",
+                  table_str(worker->table, table_deployment(worker->table, deployment)->id),
+                  op_class_name(question->op), answer.delay_ms, question->tries,
+                  question->max_tries);
+    return answer;
 }
 
 /* "up -> cooling for create, server_error, status 503, 4 in a row, for 4720 ms" */
@@ -128,8 +144,10 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     struct breaker_policy policy = inherit->breaker;
     struct breaker_view before, after;
 
-    if (d->cooldown_ms != UINT32_MAX)
+    if (d->cooldown_ms != UINT32_MAX) {
         policy.cooldown_ms = d->cooldown_ms;
+        policy.own_time = true;
+    }
     state_end(inherit->state, at->worker->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
@@ -164,6 +182,13 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
             upstream->error[0] != '\0' ? ", " : "", upstream->error);
     free(at);
     on_done(owner, &result);
+}
+
+static bool on_call_begin(void *arg)
+{
+    struct attempt *at = arg;
+
+    return at->on_begin(at->arg);
 }
 
 static bool on_call_head(void *arg, const struct upstream_head *head)
@@ -231,6 +256,7 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
             .total_ms = total_limit(at, spec),
             .first_byte_ms = file ? at->worker->config->timeouts.first_byte_ms : 0,
             .max_body = is_list(spec->call) ? MAX_LIST_ANSWER : MAX_JSON_ANSWER,
+            .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
             .on_head = spec->on_head != NULL ? on_call_head : NULL,
             .on_data = spec->on_data != NULL ? on_call_data : NULL,
             .on_done = on_call_done,
@@ -256,6 +282,7 @@ struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *
     at->deployment = spec->deployment;
     at->op = attempt_op_class(spec->call);
     at->on_done = spec->on_done;
+    at->on_begin = spec->on_begin;
     at->on_head = spec->on_head;
     at->on_data = spec->on_data;
     at->source = spec->source;

@@ -29,10 +29,11 @@ struct attempt_spec {
     size_t body_len;
     upstream_source_cb source; /* or a source of exactly source_length bytes */
     uint64_t source_length;
-    uint32_t total_ms;        /* 0: the class's default */
-    bool background;          /* no client waits for it */
-    const char *range;        /* a Range header to pass on; NULL: none */
-    upstream_head_cb on_head; /* for streamed answers */
+    uint32_t total_ms;          /* 0: the class's default */
+    bool background;            /* no client waits for it */
+    const char *range;          /* a Range header to pass on; NULL: none */
+    upstream_begin_cb on_begin; /* or NULL; just before the first byte, from inside curl */
+    upstream_head_cb on_head;   /* for streamed answers */
     upstream_data_cb on_data;
     attempt_done_cb on_done; /* once unless cancelled; never from inside attempt_start() */
     void *arg;
@@ -56,6 +57,11 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
  *  @param default_tries  when he says nothing */
 void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
                     struct retry_question *question);
+
+/** retry_decide(), with a line in the debug log when the same deployment is asked again: who
+ * wonders what a slow answer waits for finds it there. */
+struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+                                   const struct retry_question *question);
 
 /** Start. @return NULL: out of memory, on_done will not run */
 struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);

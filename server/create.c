@@ -34,7 +34,7 @@ struct create {
     uint32_t pending_ms; /* until the next look */
     uint64_t give_up_ms; /* monotonic; when waiting for the file ends */
     struct loop_timer retry;
-    create_done_cb on_done;
+    const struct create_ops *ops;
     void *arg; /* borrowed */
 };
 
@@ -60,12 +60,12 @@ void create_cancel(struct create *c)
 
 static void finish(struct create *c, const struct create_result *result)
 {
-    create_done_cb on_done = c->on_done;
+    const struct create_ops *ops = c->ops;
     void *arg = c->arg;
     struct create_result copy = *result;
 
     create_free(c);
-    on_done(arg, &copy);
+    ops->on_done(arg, &copy);
 }
 
 static void refuse(struct create *c, const struct failure *failure,
@@ -255,6 +255,7 @@ static void on_created(void *arg, const struct attempt_result *result)
     if (may_be_pending(c, result)) {
         c->cause = result->failure;
         c->refused = question;
+        c->ops->on_refused(c->arg);
         look_at_file(c);
         return;
     }
@@ -266,6 +267,13 @@ static void on_created(void *arg, const struct attempt_result *result)
         refuse(c, &result->failure, &question);
 }
 
+static bool on_begin(void *arg)
+{
+    struct create *c = arg;
+
+    return c->ops->on_begin(c->arg);
+}
+
 static int send_create(struct create *c)
 {
     struct attempt_spec spec = {.deployment = c->deployment,
@@ -273,6 +281,7 @@ static int send_create(struct create *c)
                                 .content_type = "application/json",
                                 .body = strbuf_str(&c->body),
                                 .body_len = c->body.len,
+                                .on_begin = on_begin,
                                 .on_done = on_created,
                                 .arg = c};
 
@@ -290,7 +299,7 @@ bool create_abandon(struct create *c)
 }
 
 struct create *create_start(struct worker *worker, const struct create_spec *spec,
-                            create_done_cb on_done, void *arg)
+                            const struct create_ops *ops, void *arg)
 {
     struct create *c = calloc(1, sizeof(*c));
 
@@ -305,7 +314,7 @@ struct create *create_start(struct worker *worker, const struct create_spec *spe
     snprintf(c->request_id, sizeof(c->request_id), "%s", spec->request_id);
     strbuf_add(&c->body, spec->body, spec->body_len);
     c->retry.arg = c;
-    c->on_done = on_done;
+    c->ops = ops;
     c->arg = arg;
     if (!strbuf_failed(&c->body) && send_create(c) == 0)
         return c;

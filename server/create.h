@@ -33,12 +33,21 @@ struct create_spec {
     const char *request_id; /* for log lines */
 };
 
-/** Once unless cancelled, never from inside create_start(). */
-typedef void (*create_done_cb)(void *arg, const struct create_result *result);
+struct create_ops {
+    /* From now on something may have happened: the first byte is about to go, for the first time or
+     * again after on_refused. From inside curl: note it, and start or cancel nothing. Return false
+     * to send nothing, which ends as REFUSED. */
+    bool (*on_begin)(void *arg);
+    /* It is known that nothing has happened so far; the same will be asked again, after a while. */
+    void (*on_refused)(void *arg);
+    /* The end; once unless cancelled, never from inside create_start(). */
+    void (*on_done)(void *arg, const struct create_result *result);
+};
 
-/** @return NULL: out of memory; nothing was sent, on_done will not run */
+/** @param ops  static
+ *  @return NULL: out of memory; nothing was sent, on_done will not run */
 struct create *create_start(struct worker *worker, const struct create_spec *spec,
-                            create_done_cb on_done, void *arg);
+                            const struct create_ops *ops, void *arg);
 
 /** The client has left. @return true: nothing is under way, and it was cancelled; false: it goes on
  * to its end, and waits for nothing any more */

@@ -54,7 +54,7 @@ static void on_deleted(void *arg, const struct attempt_result *result)
     question.pinned = question.idempotent = true;
     question.tries = d->tries;
     question.max_tries = MAX_TRIES;
-    answer = retry_decide(&question, worker_random(d->worker));
+    answer = attempt_decide(d->worker, d->deployment, &question);
     if (answer.action != RETRY_SAME ||
         loop_timer_start(d->worker->loop, &d->retry, answer.delay_ms) != 0)
         end(d, result->failure.message);

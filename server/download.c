@@ -298,7 +298,7 @@ static void without_stream(struct download *dl, const struct attempt_result *res
     question.pinned = question.idempotent = true;
     question.tries = dl->tries;
     attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);
-    decision = retry_decide(&question, worker_random(dl->worker));
+    decision = attempt_decide(dl->worker, dl->deployment, &question);
     if (decision.action == RETRY_SAME) {
         dl->retry.cb = on_retry_timer;
         dl->retry.arg = dl;

@@ -219,7 +219,7 @@ static void on_asked(void *arg, const struct attempt_result *result)
     question.pinned = question.idempotent = true;
     question.tries = f->tries;
     attempt_limits(f->worker, f->deployment, MAX_READ_TRIES, &question);
-    decision = retry_decide(&question, worker_random(f->worker));
+    decision = attempt_decide(f->worker, f->deployment, &question);
     if (decision.action == RETRY_SAME) {
         f->retry.cb = on_retry_timer;
         f->retry.arg = f;

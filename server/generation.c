@@ -21,12 +21,7 @@
 #define MAX_RESERVATIONS                                                                           \
     262144 /* unfinished batches that the ledger knows; 160 bytes each once they exist */
 
-/* LiteLLM's defaults: allowed_fails, DEFAULT_COOLDOWN_TIME_SECONDS,
- * DEFAULT_FAILURE_THRESHOLD_PERCENT and DEFAULT_FAILURE_THRESHOLD_MINIMUM_REQUESTS. */
-#define DEFAULT_ALLOWED_FAILS 3
-#define DEFAULT_COOLDOWN_MS   5000
-#define DEFAULT_RATE_PERCENT  50
-#define DEFAULT_RATE_MIN      5
+#define DEFAULT_COOLDOWN_MS 5000 /* LiteLLM's DEFAULT_COOLDOWN_TIME_SECONDS */
 
 struct state_region {
     struct state *state; /* owned */
@@ -192,43 +187,94 @@ static bool is_given(uint32_t number)
     return number != UINT32_MAX;
 }
 
-/* A number of failures that is given holds for a minute; without any, the share of failures counts,
- * as in LiteLLM. */
+/* Whether the operator says what is forgiven: of every failure, or of one kind that we know. */
+static bool is_forgiving_given(const struct config *config)
+{
+    bool given = is_given(config->allowed_fails);
+
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        given |= class >= 0 && is_given(config->allowed_fails_of[class]);
+    }
+    return given;
+}
+
+/* Numbers that are given hold for a minute, as in LiteLLM, and are all that counts then. */
+static struct breaker_policy given_policy(const struct config *config, uint32_t cooldown_ms)
+{
+    struct breaker_policy policy = breaker_policy(
+        is_given(config->allowed_fails) ? config->allowed_fails : DEFAULT_ALLOWED_FAILS,
+        cooldown_ms);
+
+    policy.per_minute = true;
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        if (class >= 0 && is_given(config->allowed_fails_of[class]))
+            policy.allowed[i] = config->allowed_fails_of[class];
+    }
+    return policy;
+}
+
+/* What rests when the operator forbids rests is up again. */
+static void end_rests(struct generation *gen)
+{
+    for (uint32_t i = 0; i < table_num_deployments(gen->table); i++)
+        for (int op = 0; op < OP_CLASS_COUNT; op++)
+            atomic_store(state_health(gen->region->state, gen->columns[i], (enum op_class)op), 0);
+}
+
 static void set_breaker(struct generation *gen)
 {
     const struct config *config = gen->config;
-    struct breaker_policy policy = breaker_policy(
-        is_given(config->allowed_fails) ? config->allowed_fails : DEFAULT_ALLOWED_FAILS,
-        is_given(config->cooldown_ms) ? config->cooldown_ms : DEFAULT_COOLDOWN_MS);
+    uint32_t cooldown_ms =
+        is_given(config->cooldown_ms) ? config->cooldown_ms : DEFAULT_COOLDOWN_MS;
 
-    policy.per_minute = is_given(config->allowed_fails);
-    for (int i = 0; i < OUTCOME_COUNT; i++) {
-        int class = class_of((enum outcome)i);
-
-        if (class < 0 || !is_given(config->allowed_fails_of[class]))
-            continue;
-        policy.allowed[i] = config->allowed_fails_of[class];
-        policy.per_minute = true;
-    }
-    if (!policy.per_minute) {
-        policy.rate_percent = DEFAULT_RATE_PERCENT;
-        policy.rate_min = DEFAULT_RATE_MIN;
-    }
-    gen->inherit.breaker = policy;
+    gen->inherit.breaker = is_forgiving_given(config) ? given_policy(config, cooldown_ms)
+                                                      : breaker_policy_default(cooldown_ms);
+    gen->inherit.breaker.never_rests = config->disable_cooldowns;
+    if (config->disable_cooldowns)
+        end_rests(gen);
 }
 
-static void set_retry(struct generation *gen)
+static void set_retries_of(struct retry_policy *policy,
+                           const uint32_t retries_of[CONFIG_FAILURE_CLASSES])
 {
-    const struct config *config = gen->config;
-    struct retry_policy *policy = &gen->inherit.retry;
-
-    policy->num_retries = config->num_retries;
-    policy->least_delay_ms = config->retry_after_ms;
     for (int i = 0; i < OUTCOME_COUNT; i++) {
         int class = class_of((enum outcome)i);
 
-        policy->retries_of[i] = class < 0 ? RETRY_NOT_GIVEN : config->retries_of[class];
+        policy->retries_of[i] = class < 0 ? RETRY_NOT_GIVEN : retries_of[class];
     }
+}
+
+/* A group's own policy takes the place of the one for all as a whole: what it does not name is as
+ * if no policy named it. Source: resolve_retry_policy in LiteLLM's
+ * litellm_core_utils/get_retry_from_policy.py. */
+static int set_retry(struct generation *gen)
+{
+    const struct config *config = gen->config;
+    uint32_t num = table_num_groups(gen->table);
+
+    gen->inherit.retry = (struct retry_policy){.num_retries = config->num_retries,
+                                               .least_delay_ms = config->retry_after_ms};
+    set_retries_of(&gen->inherit.retry, config->retries_of);
+    if (config->num_group_retries == 0)
+        return 0;
+    gen->group_retry = calloc((size_t)num + 1, sizeof(*gen->group_retry));
+    if (gen->group_retry == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < num; i++)
+        gen->group_retry[i] = gen->inherit.retry;
+    for (size_t i = 0; i < config->num_group_retries; i++) {
+        const struct config_group_retries *of = &config->group_retries[i];
+        uint32_t group = table_find_group(gen->table, of->group, strlen(of->group));
+
+        if (group != MODEL_NO_INDEX)
+            set_retries_of(&gen->group_retry[group], of->retries_of);
+    }
+    gen->inherit.group_retry = gen->group_retry;
+    return 0;
 }
 
 static bool same_address(const struct generation *gen, const struct generation *previous)
@@ -290,8 +336,9 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = open_tls(gen, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
+    if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)
+        return ret;
     set_breaker(gen);
-    set_retry(gen);
     gen->inherit.config = gen->config;
     gen->inherit.table = gen->table;
     gen->inherit.state = gen->region->state;
@@ -352,6 +399,7 @@ void generation_free(struct generation *gen)
     shm_free(gen->inherit.probes, (gen->num_probes + 1) * sizeof(*gen->inherit.probes));
     region_release(gen->region);
     free(gen->columns);
+    free(gen->group_retry);
     table_free(gen->table);
     if (gen->seals != NULL)
         ids_seals_clear(gen->seals);

@@ -19,8 +19,9 @@ struct generation {
     struct config *config;   /* owned; = inherit.config */
     struct table *table;     /* owned; = inherit.table */
     uint32_t *columns;       /* owned; = inherit.columns */
-    struct ids_seals *seals; /* owned; = inherit.seals */
-    struct state_region *region; /* counted */
+    struct retry_policy *group_retry; /* owned; = inherit.group_retry; may be NULL */
+    struct ids_seals *seals;          /* owned; = inherit.seals */
+    struct state_region *region;      /* counted */
     size_t num_probes;
     unsigned places; /* rows that belong to it, running or waiting */
 };

@@ -65,6 +65,8 @@ struct inherit {
     const struct ids_seals *seals;
     struct breaker_policy breaker;
     struct retry_policy retry;
+    const struct retry_policy *group_retry; /* [table_num_groups()]: for rows of groups; NULL: all
+                                               have `retry` */
     uint32_t generation;
     uint64_t started_ms; /* monotonic, of the master */
     int listen_fd;       /* shared, non-blocking; bound by the master */

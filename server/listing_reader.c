@@ -12,7 +12,9 @@
 #define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
 #define MAX_ANSWER (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
 #define MAX_BURST  65536       /* bytes taken from one account in one turn of the loop */
-#define MAX_TRIES  2 /* at one page: a list that lacks an account for a hiccup is a poor answer */
+#define MAX_TRIES                                                                                  \
+    2 /* at one page, unless the operator says: a list that lacks an account for a hiccup is a     \
+         poor answer */
 #define ASK_GROWTH 4 /* of the pages that are passed over on the way to the cursor */
 
 static const struct failure unreadable = {.status = 502,
@@ -418,8 +420,8 @@ static bool try_again(struct reader *r, const struct attempt_result *result)
 
     question.pinned = question.idempotent = true;
     question.tries = r->tries;
-    question.max_tries = MAX_TRIES;
-    decision = retry_decide(&question, worker_random(l->worker));
+    attempt_limits(l->worker, r->deployment, MAX_TRIES, &question);
+    decision = attempt_decide(l->worker, r->deployment, &question);
     if (decision.action != RETRY_SAME ||
         loop_now_ms(l->worker->loop) + decision.delay_ms >= l->deadline_ms)
         return false;

@@ -201,7 +201,7 @@ static bool try_again(struct look *look, const struct attempt_result *result)
     question.pinned = question.idempotent = true;
     question.tries = look->tries;
     attempt_limits(w, look->locate->deployments[look->at], MAX_TRIES, &question);
-    decision = retry_decide(&question, worker_random(w));
+    decision = attempt_decide(w, look->locate->deployments[look->at], &question);
     look->retry.cb = on_retry_timer;
     look->retry.arg = look;
     return decision.action == RETRY_SAME &&

@@ -486,7 +486,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
 {
     struct place *p = &m->places[row];
     uint64_t in_flight = state_clear_worker(p->gen->inherit.state, row);
-    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, row);
+    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, row, now_ms);
     uint32_t lost = idem_undo_owner(m->base.idem, row);
     uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
     char name[96], how[96];

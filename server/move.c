@@ -122,7 +122,7 @@ static void read_failed(struct move *m, const struct attempt_result *result)
     question.pinned = question.idempotent = true;
     question.tries = m->tries;
     question.max_tries = MAX_READ_TRIES;
-    answer = retry_decide(&question, worker_random(m->worker));
+    answer = attempt_decide(m->worker, m->from, &question);
     m->timer.cb = on_timer;
     if (answer.action != RETRY_SAME ||
         loop_timer_start(m->worker->loop, &m->timer, answer.delay_ms) != 0)

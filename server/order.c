@@ -242,7 +242,7 @@ static void on_made(struct order *o, const struct create_result *result)
 
 static void on_unknown(struct order *o, const struct create_result *result)
 {
-    quota_abandon(o->worker->inherit->quota, &o->claim);
+    quota_abandon(o->worker->inherit->quota, &o->claim, loop_now_ms(o->worker->loop));
     o->claim = (struct quota_claim){0};
     repeat_lost(&o->repeat);
     if (o->relay != NULL) {
@@ -342,6 +342,27 @@ static void on_created(void *arg, const struct create_result *result)
         on_unknown(o, result);
 }
 
+/* Up to here a death of this worker leaves nothing behind, and a repeat of the request is a new
+ * one; from here on nobody could know. */
+static bool on_begin(void *arg)
+{
+    struct order *o = arg;
+
+    return quota_sent(o->worker->inherit->quota, &o->claim) &&
+           repeat_sent(&o->repeat, table_deployment(o->worker->table, o->deployment)->fingerprint);
+}
+
+static void on_refused_for_now(void *arg)
+{
+    struct order *o = arg;
+
+    quota_refused(o->worker->inherit->quota, &o->claim);
+    repeat_refused(&o->repeat);
+}
+
+static const struct create_ops create_ops = {
+    .on_begin = on_begin, .on_refused = on_refused_for_now, .on_done = on_created};
+
 void order_send(struct order *o)
 {
     struct strbuf body = STRBUF_INIT;
@@ -350,13 +371,12 @@ void order_send(struct order *o)
                                .nonce = o->nonce,
                                .request_id = o->request_id};
 
-    if (make_body(o, &body) == 0 &&
-        repeat_sent(&o->repeat, table_deployment(o->worker->table, o->deployment)->fingerprint)) {
+    if (make_body(o, &body) == 0) {
         spec.body = strbuf_str(&body);
         spec.body_len = body.len;
         o->tries++;
         o->tries_here++;
-        o->create = create_start(o->worker, &spec, on_created, o);
+        o->create = create_start(o->worker, &spec, &create_ops, o);
     }
     strbuf_deinit(&body);
     if (o->create != NULL) {

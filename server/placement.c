@@ -122,6 +122,18 @@ static double seconds(double s)
     return isfinite(s) ? round(s * 10) / 10 : 0;
 }
 
+/* To a tenth, and what is less than that to three digits: a small deployment is not none. */
+static double rate(double tokens_per_second)
+{
+    double scale = 10;
+
+    if (!isfinite(tokens_per_second) || tokens_per_second <= 0)
+        return 0;
+    while (tokens_per_second * scale < 100 && scale < 1e9)
+        scale *= 10;
+    return round(tokens_per_second * scale) / scale;
+}
+
 static struct json *show_candidate(const struct plan *plan, struct json_doc *doc, uint32_t i)
 {
     const struct worker *w = plan->worker;
@@ -139,8 +151,7 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
     json_set_int(doc, row, "enqueued_tokens", (int64_t)c->enqueued);
     json_set(doc, row, "free_tokens",
              c->limit > 0 ? json_new_int(doc, (int64_t)room) : json_new_null(doc));
-    json_set(doc, row, "drain_tokens_per_second",
-             json_new_double(doc, seconds(pick_drain_rate(c))));
+    json_set(doc, row, "drain_tokens_per_second", json_new_double(doc, rate(pick_drain_rate(c))));
     json_set(doc, row, "expected_completion_seconds",
              json_new_double(
                  doc, seconds(((double)c->enqueued + (double)plan->tokens) / pick_drain_rate(c))));

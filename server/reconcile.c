@@ -7,13 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/ledger.h"
 
-#define PAGE              100 /* the most that both providers give */
-#define MAX_PAGES         50  /* of one account in one look */
-#define MAX_PAGES_PATIENT 5   /* the same for a create of a moment ago, which is among the newest */
+#define PAGE 100 /* the most that both providers give */
+#define MAX_PAGES                                                                                  \
+    500 /* of one account in one look: a day and five minutes of 2000 creates an hour (reference   \
+           1.3) */
+#define CLOCK_SLACK_S 300 /* the provider's clock against ours */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
@@ -24,7 +27,7 @@ struct reconcile {
     uint32_t num, at;
     char nonce[MARKER_NONCE + 1]; /* "": by owner and request */
     uint64_t owner, request;
-    int64_t not_before_s;
+    int64_t not_before_s, begun_s;
     bool patient;
     size_t looks;   /* made */
     unsigned pages; /* read of this account in this look */
@@ -84,11 +87,6 @@ static bool is_wanted(const struct reconcile *r, const struct json *batch, struc
     return marker->owner == r->owner && marker->request == r->request;
 }
 
-static unsigned max_pages(const struct reconcile *r)
-{
-    return r->patient ? MAX_PAGES_PATIENT : MAX_PAGES;
-}
-
 /* What one page says. */
 enum page_end { PAGE_FOUND, PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
 
@@ -133,6 +131,9 @@ static void next_account(struct reconcile *r)
         return;
     }
     r->looks++;
+    /* What appears from now on is of now: the next look reads no further than that. */
+    if (r->complete && r->not_before_s < r->begun_s - CLOCK_SLACK_S)
+        r->not_before_s = r->begun_s - CLOCK_SLACK_S;
     if (r->patient && r->looks < LOOKS &&
         loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) == 0)
         return;
@@ -148,11 +149,11 @@ static void on_list(void *arg, const struct attempt_result *result)
 
     r->attempt = NULL;
     r->pages++;
-    if (end == PAGE_UNREADABLE || (end == PAGE_MORE && r->pages >= max_pages(r)))
+    if (end == PAGE_UNREADABLE || (end == PAGE_MORE && r->pages >= MAX_PAGES))
         r->complete = false;
     if (end == PAGE_FOUND)
         finish(r, &found);
-    else if (end == PAGE_MORE && r->pages < max_pages(r))
+    else if (end == PAGE_MORE && r->pages < MAX_PAGES)
         ask(r);
     else
         next_account(r);
@@ -204,6 +205,7 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
     r->owner = spec->owner;
     r->request = spec->request;
     r->not_before_s = spec->not_before_s;
+    r->begun_s = clock_unix_s();
     r->patient = spec->patient;
     r->on_done = on_done;
     r->arg = arg;

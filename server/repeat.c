@@ -108,10 +108,11 @@ static void on_searched(void *arg, const struct reconcile_result *result)
     }
 }
 
-/* What the gateway sent just before it was killed may not be listed yet. */
+/* What was sent a moment ago may not be listed yet: by the gateway that was killed and is here
+ * again, or by another node that the client asked before this one. */
 static bool may_be_on_its_way(const struct repeat *r)
 {
-    return r->announced &&
+    return r->announced ||
            loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
 }
 
@@ -192,19 +193,22 @@ static void look_at_home_first(struct repeat *r, uint32_t fingerprint)
 
 /* --- looking here --- */
 
-/* Whether the table would know, had it been asked before. */
-static bool table_knows(const struct repeat *r)
+bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t since_ms,
+                      uint64_t blind_until_ms)
 {
-    const struct idem *idem = r->worker->inherit->idem;
-    uint64_t keep_ms = r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS;
-    uint64_t now_ms = loop_now_ms(r->worker->loop);
-
-    return now_ms >= idem_since_ms(idem) + keep_ms && now_ms >= idem_blind_until_ms(idem);
+    if (announced)
+        return true;
+    return keyed && (now_ms < since_ms + IDEM_KEEP_MS || now_ms < blind_until_ms);
 }
 
-static void on_claimed(struct repeat *r)
+/* The table does not know it. */
+static void on_unknown_here(struct repeat *r)
 {
-    if ((r->keyed || r->again) && r->kind == REPEAT_CREATE && !table_knows(r)) {
+    const struct idem *idem = r->worker->inherit->idem;
+
+    if (r->kind == REPEAT_CREATE &&
+        repeat_must_look(r->keyed, r->announced, loop_now_ms(r->worker->loop), idem_since_ms(idem),
+                         idem_blind_until_ms(idem))) {
         list_places(r);
         search(r, r->keyed ? r->nonce : "");
     } else {
@@ -253,7 +257,7 @@ static void on_full(struct repeat *r)
              "The gateway cannot keep another Idempotency-Key now. Nothing was done; try again "
              "later, or without a key.");
     else
-        r->ops->on_new(r->arg);
+        on_unknown_here(r);
 }
 
 static void look(struct repeat *r)
@@ -272,7 +276,7 @@ static void look(struct repeat *r)
                                 now_ms, &r->claim);
     switch (found) {
     case IDEM_NEW:
-        on_claimed(r);
+        on_unknown_here(r);
         break;
     case IDEM_RUNNING:
         if (r->keyed || r->again)

@@ -52,6 +52,14 @@ struct repeat {
  * it, else random. @return 0, ERR_IO */
 MUST_USE int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1]);
 
+/** Whether a create that this node's table does not know is looked for upstream before it is made.
+ * One that is announced as a repeat always is: the first one may have gone to another node. A key
+ * alone says nothing of that, and is trusted to the table once that is old enough to know it. Pure.
+ *  @param since_ms        idem_since_ms()
+ *  @param blind_until_ms  idem_blind_until_ms() */
+bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t since_ms,
+                      uint64_t blind_until_ms);
+
 /** Whether the request has an Idempotency-Key. */
 bool repeat_is_keyed(const struct relay *relay);
 

@@ -117,14 +117,33 @@ static uint32_t hinted_group(const struct relay *relay)
     return MODEL_NO_INDEX;
 }
 
-/* Add the account's representative once. */
+/* Room for all deployments, and behind it a byte for each account: whether it is in the list. A
+ * group may have an account of its own for each of its thousands of rows. */
+static uint32_t *new_list(const struct worker *w)
+{
+    size_t room = (table_num_deployments(w->table) + 1u) * sizeof(uint32_t);
+    uint32_t *list = malloc(room + w->config->models.num_accounts);
+
+    if (list != NULL)
+        memset((char *)list + room, 0, w->config->models.num_accounts);
+    return list;
+}
+
+static bool *listed_accounts(const struct worker *w, uint32_t *list)
+{
+    return (bool *)(list + table_num_deployments(w->table) + 1u);
+}
+
+/* Add the account's representative once.
+ * @param out  of new_list() */
 static void add_account(const struct worker *w, uint32_t deployment, uint32_t *out, uint32_t *num)
 {
     uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+    bool *listed = listed_accounts(w, out);
 
-    for (uint32_t i = 0; i < *num; i++)
-        if (table_deployment(w->table, out[i])->account == account)
-            return;
+    if (listed[account])
+        return;
+    listed[account] = true;
     out[(*num)++] = w->account_first[account];
 }
 
@@ -153,11 +172,6 @@ static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
             provider_matches(relay, w->account_first[i]))
             out[num++] = w->account_first[i];
     return num;
-}
-
-static uint32_t *new_list(const struct relay *relay)
-{
-    return calloc(table_num_deployments(relay->worker->table) + 1u, sizeof(uint32_t));
 }
 
 static void out_of_memory(struct failure *why)
@@ -289,7 +303,9 @@ bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t l
         resolve_not_found(relay, kind, id);
         return false;
     }
-    target->deployments = new_list(relay);
+    /* A tag names the one place, and most requests are polls with one. */
+    target->deployments =
+        target->tagged ? malloc(sizeof(*target->deployments)) : new_list(relay->worker);
     if (target->deployments == NULL) {
         out_of_memory(&why);
     } else if (target->tagged) {
@@ -434,7 +450,7 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
     struct failure why;
 
     if (provider_is_usable(relay, &why)) {
-        *out = new_list(relay);
+        *out = new_list(relay->worker);
         if (*out == NULL)
             out_of_memory(&why);
         else if (list_accounts(relay, *out, num, &why))
@@ -452,9 +468,11 @@ static int places_init(const struct worker *w, struct places *out)
     size_t room = table_num_deployments(w->table) + 1u;
 
     memset(out, 0, sizeof(*out));
-    out->deployments = calloc(room, sizeof(*out->deployments));
-    out->stages = calloc(room, sizeof(*out->stages));
-    if (out->deployments != NULL && out->stages != NULL)
+    /* Not zeroed: most groups fill little of it. */
+    out->deployments = malloc(room * sizeof(*out->deployments));
+    out->stages = malloc(room * sizeof(*out->stages));
+    out->has_group = calloc(table_num_groups(w->table) + 1u, sizeof(*out->has_group));
+    if (out->deployments != NULL && out->stages != NULL && out->has_group != NULL)
         return 0;
     places_deinit(out);
     return ERR_NOMEM;
@@ -464,16 +482,8 @@ void places_deinit(struct places *places)
 {
     free(places->deployments);
     free(places->stages);
+    free(places->has_group);
     memset(places, 0, sizeof(*places));
-}
-
-/* A row belongs to one group: when one of its rows is there, all are that may be. */
-static bool has_group(const struct worker *w, const struct places *places, uint32_t group)
-{
-    for (uint32_t i = 0; i < places->num; i++)
-        if (table_deployment(w->table, places->deployments[i])->group == group)
-            return true;
-    return false;
 }
 
 static void add_group(const struct worker *w, const struct relay *relay, uint32_t group,
@@ -482,12 +492,13 @@ static void add_group(const struct worker *w, const struct relay *relay, uint32_
     uint32_t num;
     const uint32_t *members = table_group_members(w->table, group, &num);
 
-    for (uint32_t i = has_group(w, out, group) ? num : 0; i < num; i++) {
+    for (uint32_t i = out->has_group[group] ? num : 0; i < num; i++) {
         if (relay != NULL && !provider_matches(relay, members[i]))
             continue;
         out->deployments[out->num] = members[i];
         out->stages[out->num++] = stage;
     }
+    out->has_group[group] = true; /* all of its rows that may be: each belongs to one group */
     out->grouped |= out->num > 0;
     out->num_stages = stage + 1;
 }
@@ -570,6 +581,7 @@ static bool find_places(const struct relay *relay, const char *model, const char
         nowhere(why);
     } else {
         out->deployments[0] = whole;
+        out->stages[0] = 0;
         out->num = out->num_stages = 1;
         out->grouped = false;
         return true;

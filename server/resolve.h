@@ -39,6 +39,7 @@ struct places {
     uint32_t *stages; /* owned; per candidate: 0 what was asked for, then the fallbacks in order;
                          ascending */
     uint32_t num, num_stages;
+    bool *has_group; /* owned; by group: its rows are among them */
     bool grouped; /* rows of groups: body.model becomes the deployment's name; else one account as a
                      whole */
 };

@@ -11,11 +11,12 @@
 #include "common/log.h"
 #include "server/pages.h"
 
-#define TICKS        60 /* looks into the ledger in the time between two questions ... */
-#define MIN_TICK_MS  10 /* ... within these */
-#define MAX_TICK_MS  1000
-#define LIST_QUERY   "limit=100"
-#define ROUND_JITTER 10 /* rounds begin within a tenth of the time between two questions */
+#define TICKS            60 /* looks into the ledger in the time between two questions ... */
+#define MIN_TICK_MS      10 /* ... within these */
+#define MAX_TICK_MS      1000
+#define LIST_QUERY       "limit=100"
+#define ROUND_JITTER     10 /* rounds begin within a tenth of the time between two questions */
+#define ORPHAN_JITTER_MS 500
 
 struct watch;
 
@@ -75,10 +76,9 @@ bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_ag
 bool watch_gives_up(const struct watch_item *item, bool whole, uint64_t page_age_ms,
                     uint64_t now_ms)
 {
-    uint64_t age_ms = age_of(item, now_ms);
-
     return item->view.orphan && item->view.id[0] == '\0' && !item->found &&
-           age_ms > WATCH_ORPHAN_MS && (whole || page_age_ms > age_ms + WATCH_SLACK_MS);
+           now_ms > item->view.orphan_ms + WATCH_ORPHAN_MS &&
+           (whole || page_age_ms > age_of(item, now_ms) + WATCH_SLACK_MS);
 }
 
 static bool is_gone_at(const struct watch_gone *gone, size_t i, uint32_t column, const char *id)
@@ -365,6 +365,25 @@ static bool make_room(struct watch_round *r)
     return true;
 }
 
+static bool has_orphan(const struct watch_round *r)
+{
+    for (size_t i = 0; i < r->num; i++)
+        if (r->items[i].view.orphan)
+            return true;
+    return false;
+}
+
+/* When a round that is wanted begins: within a tenth of the time between two questions, so that
+ * many gateways do not ask at once; but who looks for an orphan is in a hurry. */
+static uint32_t round_delay_ms(const struct watch_round *r)
+{
+    uint32_t within_ms = r->watch->ask_ms / ROUND_JITTER;
+
+    if (has_orphan(r) && within_ms > ORPHAN_JITTER_MS)
+        within_ms = ORPHAN_JITTER_MS;
+    return errand_random_below(within_ms);
+}
+
 /* What cannot be asked about now was marked as asked, and is due the next time. */
 static void collect(struct watch *w)
 {
@@ -397,8 +416,7 @@ static void on_tick(struct loop_timer *timer)
 
         if (r->waiting || r->running || r->num == 0)
             continue;
-        r->waiting = loop_timer_start(w->errands->loop, &r->begin,
-                                      errand_random_below(w->ask_ms / ROUND_JITTER)) == 0;
+        r->waiting = loop_timer_start(w->errands->loop, &r->begin, round_delay_ms(r)) == 0;
         if (!r->waiting)
             r->num = 0;
     }

@@ -14,7 +14,7 @@
 #define WATCH_MAX_DUE     4096 /* of one account and round; the others are due the next time */
 #define WATCH_MAX_SINGLES 100  /* calls for one batch each, of one account and round */
 #define WATCH_SLACK_MS    (10u * 60 * 1000) /* how far the provider's clock may be off ours */
-#define WATCH_ORPHAN_MS   (5u * 60 * 1000)  /* how long a create may stay unseen */
+#define WATCH_ORPHAN_MS   30000u /* how long a create of unknown outcome may stay unseen */
 #define WATCH_REMEMBER_GONE                                                                        \
     256 /* batches of which a provider said once that they are not there                           \
          */
@@ -37,8 +37,8 @@ bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_ag
 /**
  * Whether an orphan that the list did not show was never created, as far as the ledger is
  * concerned. Nothing is sent because of that and nobody is told: should the batch appear after all,
- * some tokens were counted as free too early, and the provider refuses what does not fit. Money is
- * not concerned.
+ * some tokens were counted as free too early, and the next look at it counts them again: so half a
+ * minute is enough, in which it was looked for some five times. Money is not concerned.
  *
  * @param whole        the list was read to its end
  * @param page_age_ms  of the oldest batch that was shown

@@ -28,7 +28,8 @@ struct worker {
     struct account_map account_map;
     const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
     const bool *account_balanced;
-    struct fallback_rule *fallbacks; /* owned [config->num_fallbacks]; groups as indexes */
+    struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
+    struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

@@ -243,6 +243,7 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
     call->total_ms = request->total_ms;
     call->first_byte_ms = request->first_byte_ms;
     call->max_body = request->max_body != 0 ? request->max_body : DEFAULT_BODY_BYTES;
+    call->on_begin = request->on_begin;
     call->on_head = request->on_head;
     call->on_data = request->on_data;
     call->on_done = request->on_done;

@@ -85,6 +85,11 @@ typedef bool (*upstream_head_cb)(void *arg, const struct upstream_head *head);
  * bytes, or the connection or the total limit broke. */
 typedef bool (*upstream_data_cb)(void *arg, const char *bytes, size_t len);
 
+/* The connection stands and the first byte of the request is about to go. From inside curl: no call
+ * may be started or cancelled from here. Return false to send nothing (UPSTREAM_REFUSED,
+ * nothing_sent). */
+typedef bool (*upstream_begin_cb)(void *arg);
+
 struct upstream_request {
     const char *method;
     const char *url; /* absolute */
@@ -96,12 +101,13 @@ struct upstream_request {
     upstream_source_cb
         source; /* or NULL; then `source_length` bytes are sent with an exact Content-Length */
     uint64_t source_length;
-    bool file;                /* true: the HTTP/1.1 file handle, no total limit but low speed */
-    bool once;                /* create, upload: never silently repeated; a `source` implies it */
-    uint32_t total_ms;        /* whole call; 0: none (file transfers) */
-    uint32_t first_byte_ms;   /* after the request was sent; 0: none */
-    size_t max_body;          /* cap of a collected body; 0: 1 MiB */
-    upstream_head_cb on_head; /* NULL: always collect */
+    bool file;                  /* true: the HTTP/1.1 file handle, no total limit but low speed */
+    bool once;                  /* create, upload: never silently repeated; a `source` implies it */
+    uint32_t total_ms;          /* whole call; 0: none (file transfers) */
+    uint32_t first_byte_ms;     /* after the request was sent; 0: none */
+    size_t max_body;            /* cap of a collected body; 0: 1 MiB */
+    upstream_begin_cb on_begin; /* or NULL; once for a request that is marked `once` */
+    upstream_head_cb on_head;   /* NULL: always collect */
     upstream_data_cb on_data;
     upstream_done_cb
         on_done; /* exactly once unless cancelled; never from inside upstream_start() */

@@ -103,6 +103,7 @@ struct upstream_call {
     bool file, single; /* single: the request must go out once at most */
     uint32_t total_ms, first_byte_ms;
     size_t max_body;
+    upstream_begin_cb on_begin;
     upstream_head_cb on_head;
     upstream_data_cb on_data;
     upstream_done_cb on_done;

@@ -25,6 +25,10 @@ static int on_prereq(void *arg, char *peer, char *local, int peer_port, int loca
         call_fail(call, UPSTREAM_BROKEN, "send: connection lost, not repeated");
         return CURL_PREREQFUNC_ABORT;
     }
+    if (!call->began && call->on_begin != NULL && !call->on_begin(call->arg)) {
+        call_fail(call, UPSTREAM_REFUSED, "start: given up before the first byte");
+        return CURL_PREREQFUNC_ABORT;
+    }
     call->began = true;
     call_set_phase(call, call->source != NULL && call->source_left > 0 ? PHASE_SEND : PHASE_WAIT);
     return CURL_PREREQFUNC_OK;

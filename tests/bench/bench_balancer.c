@@ -13,6 +13,7 @@
 #include "balancer/memo.h"
 #include "balancer/pick.h"
 #include "balancer/quota.h"
+#include "balancer/sample.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/ids.h"
@@ -204,6 +205,94 @@ static uint64_t run_describe(void)
     return sum * CANDIDATES;
 }
 
+/* --- a choice of a group of 10,000 rows --- */
+
+#define MANY         10000u
+#define MANY_CHOICES (CALLS / 100)
+
+static struct table *many_table;
+static struct state *many_state;
+static struct quota *many_quota;
+static uint32_t many_columns[MANY], many_rows[MANY];
+static struct pick_candidate many_seen[MANY];
+
+static double many_random(void *arg)
+{
+    (void)arg;
+    return draw(1 << 20) / (double)(1 << 20);
+}
+
+static void make_many(void)
+{
+    struct model_deployment *rows = calloc(MANY, sizeof(*rows));
+    struct model_account account = {0};
+    struct model_list list = {
+        .accounts = &account, .num_accounts = 1, .deployments = rows, .num_deployments = MANY};
+
+    if (rows == NULL)
+        exit(1);
+    for (uint32_t i = 0; i < MANY; i++) {
+        many_rows[i] = i;
+        rows[i] = (struct model_deployment){.group = models[0], .fingerprint = i + 1};
+    }
+    must(table_build(&list, 1, &many_table));
+    free(rows);
+    must(state_new(129, MANY + 256, &many_state));
+    must(state_bind(many_state, many_table, many_columns));
+    must(quota_new(MANY + 256, 1024, &many_quota));
+    for (uint32_t c = 0; c < MANY; c++) {
+        quota_bind(many_quota, many_columns[c],
+                   &(struct quota_terms){.fingerprint = c + 1, .limit = 1 << 30});
+        for (uint32_t w = 0; w < WORKERS; w++) {
+            state_begin_at(many_state, w, many_columns[c], OP_CREATE, NOW);
+            state_end_at(many_state, w, many_columns[c], OP_CREATE, OUTCOME_OK, 200,
+                         1000 + draw(1000), 1, 1, NOW);
+        }
+    }
+}
+
+/* choose_describe() of server/choose.c. */
+static void describe_one_of_many(uint32_t row, struct pick_candidate *c)
+{
+    const struct table_deployment *d = table_deployment(many_table, row);
+    struct state_sum s;
+
+    state_read(many_state, many_columns[row], NOW, &s);
+    *c = (struct pick_candidate){.deployment = row, .weight = d->weight, .order = d->order};
+    c->requests_minute = s.requests_minute;
+    c->in_flight = s.in_flight[OP_CREATE];
+    c->admitted = breaker_admits(*state_health(many_state, many_columns[row], OP_CREATE), NOW);
+    quota_describe(many_quota, many_columns[row], NOW, c);
+}
+
+/* One choice for each 100 of CALLS. */
+static uint64_t run_many(bool all)
+{
+    struct sample_question q = {
+        .table = many_table, .candidates = many_rows, .num = MANY, .random = many_random};
+    uint32_t places[SAMPLE_SIZE];
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < MANY_CHOICES; i++) {
+        uint32_t num = all ? MANY : sample_draw(&q, places, SAMPLE_SIZE);
+
+        for (uint32_t k = 0; k < num; k++)
+            describe_one_of_many(all ? k : places[k], &many_seen[k]);
+        sum += pick_next(pick_policy_find("quota-aware"), many_seen, num, 1000, 0.5);
+    }
+    return sum;
+}
+
+static uint64_t run_many_sampled(void)
+{
+    return run_many(false);
+}
+
+static uint64_t run_many_all(void)
+{
+    return run_many(true);
+}
+
 static uint64_t run_group(uint32_t nth)
 {
     uint64_t sum = 0;
@@ -389,6 +478,8 @@ static uint64_t run_idem_look(void)
 static const struct subject subjects[] = {
     {"choice among 32, quota-aware", "200", run_quota_aware},
     {"its numbers from 8 workers, per candidate", "", run_describe},
+    {"1/100 of a choice among 10,000, described", "10000", run_many_sampled},
+    {"1/100 of it when all are looked at", "", run_many_all},
     {"choice among 32, simple-shuffle", "200", run_shuffle},
     {"choice among 32, least-busy", "200", run_least_busy},
     {"group of a model, 10 deployments", "", run_group_10},
@@ -416,6 +507,7 @@ int main(int argc, char **argv)
     make_models();
     make_candidates();
     make_batches();
+    make_many();
     printf("%-42s %8s %6s   ns\n", "", "measured", "aim");
     for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {
         double best = 1e18;

@@ -1,7 +1,7 @@
-/* What ids and accounting cost one GET /v1/batches/{id}, in nanoseconds of one core, by the functions
- * that a worker runs: the client's id is opened, where it is recalled, the batch's marker is proved,
- * the ledger hears of it, and the ids of the answer are minted. Of each of 20,000 batches, in no order,
- * and of a hundred that are polled all the time.
+/* What ids and accounting cost one GET /v1/batches/{id}, in nanoseconds of one core, by the
+ * functions that a worker runs: the client's id is opened, where it is recalled, the batch's marker
+ * is proved, the ledger hears of it, and the ids of the answer are minted. Of each of 20,000
+ * batches, in no order, and of a hundred that are polled all the time.
  *
  * Usage: bench_poll [rounds, default 7] */
 #include <stdint.h>
@@ -17,7 +17,8 @@
 
 #define BATCHES 20000u
 #define CALLS   20000u
-#define DOCS    50u /* parsed at a time, outside of what is measured, and in the cache then as in life */
+#define DOCS                                                                                       \
+    50u /* parsed at a time, outside of what is measured, and in the cache then as in life */
 #define COLUMNS 4u
 
 struct batch {
@@ -77,7 +78,8 @@ static void make_worker(void)
 
     for (uint32_t i = 0; i < COLUMNS; i++) {
         snprintf(base[i], sizeof(base[i]), "https://eu%u.openai.azure.com", i);
-        accounts[i] = (struct model_account){.provider = PROVIDER_AZURE, .base = base[i], .name = base[i]};
+        accounts[i] =
+            (struct model_account){.provider = PROVIDER_AZURE, .base = base[i], .name = base[i]};
         deployments[i] = (struct model_deployment){.group = (char *)"gpt-4o",
                                                    .id = base[i],
                                                    .upstream_model = (char *)"gpt-4o-batch",
@@ -112,7 +114,8 @@ static void make_worker(void)
 }
 
 /* As Azure shows it, with its names of this length. */
-static void write_batch(uint32_t nth, const char *native, const char *file, bool ended, struct strbuf *out)
+static void write_batch(uint32_t nth, const char *native, const char *file, bool ended,
+                        struct strbuf *out)
 {
     struct marker marker = {.request = nth * UINT64_C(0x9e3779b97f4a7c15), .tokens = 1000};
     struct strbuf text = STRBUF_INIT;
@@ -122,10 +125,13 @@ static void write_batch(uint32_t nth, const char *native, const char *file, bool
     marker.deployment = deployments[nth % COLUMNS].fingerprint;
     must(marker_write(&seals, &marker, &text));
     strbuf_addf(out,
-                "{\"id\":\"%s\",\"object\":\"batch\",\"endpoint\":\"/v1/chat/completions\",\"input_file_id\":"
+                "{\"id\":\"%s\",\"object\":\"batch\",\"endpoint\":\"/v1/chat/"
+                "completions\",\"input_file_id\":"
                 "\"%s\",\"completion_window\":\"24h\",\"status\":\"%s\",\"output_file_id\":%s,"
-                "\"error_file_id\":%s,\"created_at\":%lld,\"in_progress_at\":1700000000,\"request_counts\":{"
-                "\"total\":1000,\"completed\":%u,\"failed\":0},\"metadata\":{\"team\":\"x\",\"tranche\":\"%s\"}}",
+                "\"error_file_id\":%s,\"created_at\":%lld,\"in_progress_at\":1700000000,\"request_"
+                "counts\":{"
+                "\"total\":1000,\"completed\":%u,\"failed\":0},\"metadata\":{\"team\":\"x\","
+                "\"tranche\":\"%s\"}}",
                 native, file, ended ? "completed" : "in_progress",
                 ended ? "\"file-00000000000000000000000000000001\"" : "null",
                 ended ? "\"file-00000000000000000000000000000002\"" : "null",
@@ -145,7 +151,8 @@ static void make_batch(uint32_t nth, bool ended)
     snprintf(native, sizeof(native), "batch_%08x-0000-4000-8000-%012x", mixed, nth);
     snprintf(file, sizeof(file), "file-%032x", mixed);
     if (!ended) {
-        must(quota_reserve(inherit.quota, 1, inherit.columns[column], 1000, nth + 1, loop_ms, &claim));
+        must(quota_reserve(inherit.quota, 1, inherit.columns[column], 1000, nth + 1, loop_ms,
+                           &claim));
         must(quota_commit(inherit.quota, &claim, native, strlen(native)));
     }
     must(ids_mint(&seals, ID_BATCH, native, &tag, &minted));
@@ -195,8 +202,7 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
         if (parts & COUNTING)
             *sum += ledger_observe(&inherit, 1, polls[i].root, &marker, loop_ms);
         if (parts & MINTING)
-            resolve_show_batch(&relay, polls[i].column, true, polls[i].doc,
-                               polls[i].root);
+            resolve_show_batch(&relay, polls[i].column, true, polls[i].doc, polls[i].root);
     }
 }
 
@@ -263,7 +269,8 @@ int main(int argc, char **argv)
             double best = 1e18;
 
             for (unsigned round = 0; round < rounds; round++) {
-                double taken = measure(worlds[k].first, worlds[k].different, subjects[i].parts, &sum);
+                double taken =
+                    measure(worlds[k].first, worlds[k].different, subjects[i].parts, &sum);
 
                 best = taken < best ? taken : best;
             }

@@ -342,9 +342,11 @@ def bench_checker(bench):
 
 
 def bench_tables(bench):
-    argv = [bench.binary("tests", "bench", "bench_balancer"), "7" if bench.args.quick else "25"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
-    return done.stdout.rstrip().splitlines()
+    lines = []
+    for name in ("bench_balancer", "bench_poll"):
+        argv = [bench.binary("tests", "bench", name), "7" if bench.args.quick else "25"]
+        lines += subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout.rstrip().splitlines()
+    return lines
 
 
 def arguments():

@@ -1,6 +1,8 @@
 """What is asked twice is done once: by Idempotency-Key, and by what SDKs say when they repeat."""
 
+import contextlib
 import hmac
+import http.client
 import os
 import signal
 import threading
@@ -10,8 +12,8 @@ import pytest
 from harness import GROUP, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
 
 
-def keyed(gateway, file_id, key="key-1", **more):
-    return gateway.create(file_id, headers={"Idempotency-Key": key}, **more)
+def keyed(gateway, file_id, key="key-1", headers=(), **more):
+    return gateway.create(file_id, headers={"Idempotency-Key": key, **dict(headers)}, **more)
 
 
 def repeated(gateway, file_id, count=1, **more):
@@ -387,4 +389,70 @@ def test_a_batch_that_is_not_listed_yet_after_a_restart_is_not_made_again(start,
               path="/openai/batches", times=1)
     again = repeated(second, file["id"])
     assert again.status == 200 and again.json()["id"] == made["id"]
+    assert sim.created("batches") == 1
+
+
+def killed_in_a_create(start, sim, config, **more):
+    """A gateway that was killed, all of it, while the provider still had to carry a keyed create out."""
+    gateway = start(config, sim=sim)
+    gateway.deaths_expected = True
+    file = gateway.uploaded()
+    sim.fault({"hang": "head", **more}, account="eu", method="POST", path="/openai/batches*", times=1)
+
+    def create():
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            keyed(gateway, file["id"])
+
+    thread = threading.Thread(target=create)
+    thread.start()
+    sim.wait("eu", "POST", "/openai/batches*", phase="received")
+    os.killpg(gateway.pid, signal.SIGKILL)
+    thread.join()
+    return file
+
+
+def test_a_key_that_is_used_again_right_after_a_crash_makes_no_second_batch(start, sim):
+    """The provider carries the create out when the gateway that sent it is gone and the next one has asked."""
+    config = balanced_config(sim, accounts=["eu"])
+    file = killed_in_a_create(start, sim, config, ms=1500)
+    again = keyed(start(config, sim=sim), file["id"])
+    sim.wait("eu", "POST", "/openai/batches*", count=len(creates(sim, "eu")))
+    assert again.status == 200 and sim.created("batches") == 1, again
+
+
+def creates(sim, account):
+    return [r for r in sim.requests(account) if r["method"] == "POST" and "/openai/batches?" in r["target"]]
+
+
+def announced_with_a_key(gateway, file_id):
+    return keyed(gateway, file_id, headers={"x-stainless-retry-count": "1"})
+
+
+@pytest.mark.parametrize("ask, again", [(keyed, keyed), (keyed, announced_with_a_key), (repeated, repeated)],
+                         ids=["key", "key_and_retry", "retry"])
+def test_a_repeat_that_comes_to_another_node_makes_no_second_batch(start, sim, ask, again):
+    """Two nodes behind one address: the same accounts, the same seals, each with a memory of its own."""
+    config = balanced_config(sim, tranche_settings={"seal_keys": ["a-seal-key-of-the-tests"]})
+    one, other = start(config, sim=sim), start(config, sim=sim)
+    file = one.uploaded()
+    made = ask(one, file["id"])
+    assert made.status == 200, made
+    found = again(other, file["id"])
+    assert found.status == 200 and found.json()["id"] == made.json()["id"], found
+    assert found.headers["idempotent-replayed"] == "true" and sim.created("batches") == 1
+
+
+def test_a_create_that_is_under_way_at_another_node_is_waited_for(start, sim):
+    """The client's connection to the first node broke, and its provider has not carried the create out yet."""
+    config = balanced_config(sim, accounts=["eu"], tranche_settings={"seal_keys": ["a-seal-key-of-the-tests"]})
+    one, other = start(config, sim=sim), start(config, sim=sim)
+    file = one.uploaded()
+    sim.fault({"hang": "head", "ms": 1000}, account="eu", method="POST", path="/openai/batches*", times=1)
+    first = []
+    thread = threading.Thread(target=lambda: first.append(one.create(file["id"])))
+    thread.start()
+    sim.wait("eu", "POST", "/openai/batches*", phase="received")
+    again = repeated(other, file["id"])
+    thread.join()
+    assert again.status == first[0].status == 200 and again.json()["id"] == first[0].json()["id"], again
     assert sim.created("batches") == 1

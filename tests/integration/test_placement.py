@@ -27,6 +27,14 @@ def test_a_number_of_tokens_is_placed(small_and_large, sim):
     assert sim.created("files") == sim.created("batches") == 0
 
 
+def test_a_deployment_of_a_small_limit_is_shown_to_drain(start, sim):
+    row = azure_deployment(sim, "eu")
+    row["model_info"]["enqueued_token_limit"] = 1000  # in eight hours, as long as nothing is known: 0.0347 tokens/s
+    gateway = start(balanced_config(sim, accounts=(), model_list=[row]), sim=sim)
+    (shown,) = gateway.post("/v1/batches/placement", {"model": GROUP, "tokens": 10}).json()["candidates"]
+    assert shown["drain_tokens_per_second"] == 0.0347
+
+
 def test_what_never_fits_and_what_fits_later(small_and_large):
     got = place(small_and_large, model=GROUP, tokens=1001).json()
     assert got["fits"] == "never" and got["deployment"] is None

@@ -1,7 +1,19 @@
 """The marker in a batch's metadata: by it a create whose answer was lost is found again."""
 
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import threading
+
 import pytest
-from harness import envelope
+from harness import MASTER_KEY, envelope, until
+from test_processes import worker_pids
 
 LOST = {"closed": {"close": "answer"}, "reset": {"reset": "answer"}, "truncated_body": {"truncate": 30}, "not_json": {"not_json": True}}
 
@@ -71,3 +83,77 @@ def test_the_gateways_own_metadata_key_is_refused(gateway, sim):
     file = gateway.uploaded()
     envelope(gateway.create(file["id"], metadata={"tranche": "1.x"}), 400, param="metadata.tranche")
     assert sim.created("batches") == 0
+
+
+class SlowDoor:
+    """An OpenAI-like server that lets nobody in before open(): connections to it stay half made."""
+
+    def __init__(self):
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(0)
+        self.port = self.listener.getsockname()[1]
+        self.first = socket.create_connection(("127.0.0.1", self.port))  # fills the queue
+        self.creates = []
+        self.listed = b'{"object":"list","data":[],"has_more":false}'
+
+    def is_waited_for_by(self, pid):
+        """Whether that process has a connection to us in SYN_SENT."""
+        inodes = set()
+        for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(fd).removeprefix("socket:[").removesuffix("]"))
+        rows = [row.split() for row in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return any(r[2].endswith(f":{self.port:04X}") and r[3] == "02" and r[9] in inodes for r in rows)
+
+    def open(self):
+        threading.Thread(target=self.accept, daemon=True).start()
+        self.first.close()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.converse, args=(sock,), daemon=True).start()
+
+    def converse(self, sock):
+        with sock, contextlib.suppress(OSError):
+            data = b""
+            while (end := data.find(b"\r\n\r\n")) < 0 or len(data) < end + 4 + self.length(data):
+                more = sock.recv(65536)
+                if not more:
+                    return
+                data += more
+            body = self.listed
+            if data.startswith(b"POST"):
+                self.creates.append(json.loads(data[end + 4:]))
+                body = json.dumps({"id": "batch_1", "object": "batch", "status": "validating",
+                                   **self.creates[-1]}).encode()
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+                         % (len(body), body))
+
+    @staticmethod
+    def length(data):
+        found = re.search(rb"(?i)content-length: (\d+)", data)
+        return int(found.group(1)) if found else 0
+
+
+def test_a_create_whose_worker_is_killed_while_it_connects_is_made_when_it_is_repeated(start):
+    door = SlowDoor()
+    gateway = start(None, env={"OPENAI_API_KEY": "sk-door", "OPENAI_API_BASE": f"http://127.0.0.1:{door.port}/v1",
+                               "LITELLM_MASTER_KEY": MASTER_KEY}, workers=1)
+    gateway.deaths_expected = True
+    until(lambda: len(worker_pids(gateway)) == 1, "the worker, and a prober that has its name")
+    (worker,) = worker_pids(gateway)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(gateway.create, "file-1")
+        until(lambda: door.is_waited_for_by(worker), "the create waits for its connection")
+        os.kill(worker, signal.SIGKILL)
+        assert isinstance(first.exception(60), (OSError, http.client.HTTPException))
+    until(lambda: [p for p in worker_pids(gateway) if p != worker], "another worker")
+    door.open()
+    answer = gateway.create("file-1", headers={"x-stainless-retry-count": "1"})
+    assert answer.status == 200 and answer.json()["id"] == "batch_1", answer
+    assert len(door.creates) == 1

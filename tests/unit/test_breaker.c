@@ -330,6 +330,93 @@ static void each_kind_of_failure_has_a_number_of_its_own(void **state)
     assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_CONNECT, -1, 7, NOW)).state, BREAKER_UP);
 }
 
+static void where_the_operator_says_nothing_a_refused_key_alone_begins_a_rest(void **state)
+{
+    struct breaker_policy none = breaker_policy_default(5000);
+    uint64_t w = breaker_next(0, &none, OUTCOME_AUTH, -1, 7, NOW);
+
+    (void)state;
+    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).failures, 1);
+    assert_in_range(view_of(w).until_ms, NOW + 4000, NOW + 6000);
+    for (int outcome = OUTCOME_RATE_LIMIT; outcome <= OUTCOME_BAD_ANSWER; outcome++) {
+        w = 0;
+        for (int i = 0; i < 3; i++)
+            w = breaker_next(w, &none, (enum outcome)outcome, -1, 7, NOW);
+        assert_int_equal(view_of(w).state, BREAKER_UP);
+        w = breaker_next(w, &none, (enum outcome)outcome, -1, 7, NOW);
+        assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    }
+}
+
+static void where_the_operator_says_nothing_more_than_half_of_five_tries_begins_a_rest(void **state)
+{
+    static const enum outcome outcomes[] = {OUTCOME_TIMEOUT, OUTCOME_OK, OUTCOME_TIMEOUT,
+                                            OUTCOME_OK, OUTCOME_TIMEOUT};
+    struct breaker_policy none = breaker_policy_default(5000);
+    uint64_t w = 0;
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(view_of(w).state, BREAKER_UP);
+        w = breaker_next(w, &none, outcomes[i], -1, 7, NOW);
+    }
+    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+}
+
+static void where_rests_are_disabled_nothing_begins_one(void **state)
+{
+    struct breaker_policy none = breaker_policy(0, 5000);
+    uint64_t w = 0;
+
+    (void)state;
+    none.never_rests = none.per_minute = true;
+    for (int i = 0; i < 300; i++) {
+        enum outcome outcome = (enum outcome)(OUTCOME_AUTH + i % (OUTCOME_BAD_ANSWER));
+
+        w = breaker_next(w, &none, outcome, i % 2 == 0 ? 9000 : -1, 7, NOW);
+        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_int_equal(view_of(w).reason, outcome);
+    }
+    assert_int_equal(view_of(w).failures, 255);
+    assert_int_equal(view_of(breaker_next(w, &none, OUTCOME_OK, -1, 7, NOW)).failures, 0);
+}
+
+static void where_rests_are_disabled_a_rest_from_before_ends_with_the_next_try(void **state)
+{
+    struct breaker_policy none = policy;
+    uint64_t throttled = breaker_next(0, &policy, OUTCOME_RATE_LIMIT, 60000, 7, NOW);
+
+    (void)state;
+    none.never_rests = true;
+    assert_int_equal(view_of(throttled).state, BREAKER_COOLING);
+    assert_int_equal(view_of(breaker_next(throttled, &none, OUTCOME_OK, -1, 7, NOW)).state,
+                     BREAKER_UP);
+    assert_int_equal(view_of(breaker_next(throttled, &none, OUTCOME_AUTH, -1, 7, NOW)).state,
+                     BREAKER_UP);
+}
+
+static void a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_asks_for(void **state)
+{
+    struct breaker_policy own = breaker_policy(3, 20000);
+    uint64_t w = breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW);
+
+    (void)state;
+    assert_int_equal(view_of(w).until_ms, NOW + 120000);
+    own.own_time = true;
+    w = breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW);
+    assert_int_equal(view_of(w).state, BREAKER_COOLING); /* at once all the same */
+    assert_true(view_of(w).firm);
+    assert_in_range(view_of(w).until_ms, NOW + 16000, NOW + 24000);
+    assert_true(breaker_next(w, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW + 1) ==
+                breaker_next(w, &own, OUTCOME_RATE_LIMIT, -1, 7, NOW + 1));
+    w = breaker_next(0, &own, OUTCOME_SERVER_ERROR, 1, 7, NOW);
+    assert_in_range(view_of(w).until_ms, NOW + 16000, NOW + 24000);
+    own.cooldown_ms = 0;
+    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW)).state,
+                     BREAKER_UP);
+}
+
 static void with_a_number_per_minute_successes_between_do_not_help(void **state)
 {
     struct breaker_policy per_minute = policy;
@@ -880,6 +967,13 @@ int main(void)
         cmocka_unit_test(a_cancelled_try_counts_neither_way),
         cmocka_unit_test(without_allowed_fails_the_first_failure_begins_a_rest),
         cmocka_unit_test(each_kind_of_failure_has_a_number_of_its_own),
+        cmocka_unit_test(where_the_operator_says_nothing_a_refused_key_alone_begins_a_rest),
+        cmocka_unit_test(
+            where_the_operator_says_nothing_more_than_half_of_five_tries_begins_a_rest),
+        cmocka_unit_test(where_rests_are_disabled_nothing_begins_one),
+        cmocka_unit_test(where_rests_are_disabled_a_rest_from_before_ends_with_the_next_try),
+        cmocka_unit_test(
+            a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_asks_for),
         cmocka_unit_test(with_a_number_per_minute_successes_between_do_not_help),
         cmocka_unit_test(a_share_of_failures_begins_a_rest_only_above_half_and_from_five_tries_on),
         cmocka_unit_test(a_share_is_of_one_minute_and_a_rest_for_it_is_sat_out),

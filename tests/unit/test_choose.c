@@ -9,12 +9,15 @@
 
 #include "server/choose.h"
 
-#define NOW 1000000u
+#define NOW  1000000u
+#define MANY 10000u
+
+static uint64_t now_ms = NOW;
 
 static uint64_t do_now_ms(struct loop *loop)
 {
     (void)loop;
-    return NOW;
+    return now_ms;
 }
 
 static const struct loop_ops ops = {.now_ms = do_now_ms};
@@ -169,8 +172,246 @@ static void leaving_a_stage_leaves_all_before_it(void **state)
     assert_int_equal(choose_leave_stage(&places, tried, 5), 0);
 }
 
+/* --- groups of thousands of rows --- */
+
+static struct model_deployment many_rows[MANY];
+static uint32_t many_columns[MANY], many[MANY];
+static bool many_tried[MANY];
+static struct choose_question ask;
+
+static int setup_many(void **state)
+{
+    (void)state;
+    memset(many_tried, 0, sizeof(many_tried));
+    for (uint32_t i = 0; i < MANY; i++) {
+        many[i] = i;
+        many_rows[i] =
+            (struct model_deployment){.group = (char *)(uintptr_t) "g", .fingerprint = 77 + i};
+    }
+    now_ms += 1000; /* what the worker remembers of the test before is old */
+    worker.policy = pick_policy_find("quota-aware");
+    return 0;
+}
+
+/* The first `num` rows as they are now, each with a limit of so many tokens; 0: none. */
+static void build_many(uint32_t num, uint64_t limit)
+{
+    struct model_list list = {
+        .accounts = &account, .num_accounts = 1, .deployments = many_rows, .num_deployments = num};
+    struct table *table;
+
+    assert_int_equal(table_build(&list, 1, &table), 0);
+    assert_int_equal(state_new(2, MANY, &inherit.state), 0);
+    assert_int_equal(state_bind(inherit.state, table, many_columns), 0);
+    assert_int_equal(quota_new(MANY, MANY, &inherit.quota), 0);
+    inherit.breaker = breaker_policy(0, 60000);
+    inherit.columns = many_columns;
+    worker.table = table;
+    for (uint32_t i = 0; i < num; i++)
+        quota_bind(inherit.quota, many_columns[i],
+                   &(struct quota_terms){.fingerprint = 77 + i, .limit = limit});
+    ask = (struct choose_question){
+        .op = OP_CREATE, .candidates = many, .num = num, .tried = many_tried, .tokens = 10};
+}
+
+static int teardown_many(void **state)
+{
+    inherit.columns = columns;
+    return teardown(state);
+}
+
+static void rest(uint32_t deployment)
+{
+    struct breaker_view before, after;
+
+    breaker_record(state_health(inherit.state, many_columns[deployment], OP_CREATE),
+                   &inherit.breaker, OUTCOME_SERVER_ERROR, -1, 1, now_ms, &before, &after);
+}
+
+static void limit_to(uint32_t deployment, uint64_t limit)
+{
+    quota_bind(inherit.quota, many_columns[deployment],
+               &(struct quota_terms){.fingerprint = 77 + deployment, .limit = limit});
+}
+
+static void fill(uint32_t deployment, uint64_t tokens)
+{
+    struct quota_claim claim;
+
+    assert_int_equal(quota_reserve(inherit.quota, 0, many_columns[deployment], tokens,
+                                   1000 + deployment, now_ms, &claim),
+                     0);
+}
+
+static void the_one_row_that_is_up_is_found_among_ten_thousand(void **state)
+{
+    (void)state;
+    build_many(MANY, 0);
+    for (uint32_t i = 0; i < MANY; i++)
+        if (i != 7777)
+            rest(i);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(choose_deployment(&worker, &ask), 7777);
+    many_tried[7777] = true; /* then the last ones are not ejected */
+    assert_true(choose_deployment(&worker, &ask) != MODEL_NO_INDEX);
+}
+
+static void the_one_row_with_room_is_found_among_ten_thousand(void **state)
+{
+    struct failure why;
+
+    (void)state;
+    build_many(MANY, 100);
+    limit_to(4444, 100000);
+    ask.tokens = 5000;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(choose_deployment(&worker, &ask), 4444);
+    many_tried[4444] = true;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    ask.tried = NULL;
+    ask.tokens = 200000; /* more than that one, too */
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    choose_nowhere(&worker, &ask, &why);
+    assert_int_equal(why.status, 400);
+    ask.tokens = 99999;
+    fill(4444, 5000);
+    now_ms += 100;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    choose_nowhere(&worker, &ask, &why);
+    assert_int_equal(why.status, 429);
+}
+
+static void room_that_went_a_moment_ago_is_not_offered_again(void **state)
+{
+    (void)state;
+    build_many(MANY, 100);
+    limit_to(4444, 6000);
+    ask.tokens = 5000;
+    assert_int_equal(choose_deployment(&worker, &ask), 4444);
+    fill(4444, 5000);
+    now_ms++;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+}
+
+static void what_a_look_at_all_rows_found_serves_for_a_tenth_of_a_second(void **state)
+{
+    (void)state;
+    build_many(MANY, 100);
+    ask.tokens = 5000;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    limit_to(9999, 6000);
+    now_ms += 99;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    now_ms++;
+    assert_int_equal(choose_deployment(&worker, &ask), 9999);
+}
+
+static void a_look_at_other_rows_or_for_another_operation_does_not_serve(void **state)
+{
+    bool seen = false;
+
+    (void)state;
+    build_many(MANY, 100);
+    ask.tokens = 5000;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    limit_to(9998, 6000);
+    ask.num--;
+    assert_int_equal(choose_deployment(&worker, &ask), 9998);
+    ask.num++;
+    assert_int_equal(choose_deployment(&worker, &ask), 9998);
+    limit_to(5, 6000);
+    rest(5); /* for creates */
+    now_ms += 100;
+    assert_int_equal(choose_deployment(&worker, &ask), 9998);
+    ask.op = OP_UPLOAD;
+    for (int i = 0; i < 40; i++)
+        seen |= choose_deployment(&worker, &ask) == 5;
+    assert_true(seen);
+}
+
+static void an_upload_goes_where_there_will_be_room_some_day(void **state)
+{
+    (void)state;
+    build_many(MANY, 100);
+    limit_to(1234, 6000);
+    fill(1234, 5000);
+    ask.op = OP_UPLOAD;
+    ask.tokens = 5000;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(choose_deployment(&worker, &ask), 1234);
+    ask.op = OP_CREATE;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+}
+
+static void the_lowest_order_goes_first_among_ten_thousand(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++)
+        many_rows[i].order = i == 9000 ? 1 : 2;
+    build_many(MANY, 100);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(choose_deployment(&worker, &ask), 9000);
+    rest(9000);
+    assert_int_not_equal(choose_deployment(&worker, &ask), 9000);
+}
+
+static void shares_hold_among_ten_thousand(void **state)
+{
+    uint32_t heavy = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++)
+        many_rows[i].weight = i == 5000 ? 9999 : 1;
+    build_many(MANY, 0);
+    worker.policy = pick_policy_find("simple-shuffle");
+    for (int i = 0; i < 1000; i++)
+        heavy += choose_deployment(&worker, &ask) == 5000;
+    assert_in_range(heavy, 420, 580);
+    rest(5000);
+    for (int i = 0; i < 100; i++)
+        assert_int_not_equal(choose_deployment(&worker, &ask), 5000);
+}
+
+static void every_policy_spreads_work_over_very_many_rows(void **state)
+{
+    static const char *const policies[] = {"simple-shuffle",         "least-busy",
+                                           "latency-based-routing",  "usage-based-routing",
+                                           "usage-based-routing-v2", "quota-aware"};
+
+    (void)state;
+    build_many(MANY, 100);
+    for (size_t p = 0; p < sizeof(policies) / sizeof(policies[0]); p++) {
+        uint32_t different = 0;
+
+        worker.policy = pick_policy_find(policies[p]);
+        memset(many_tried, 0, sizeof(many_tried));
+        for (int i = 0; i < 100; i++) {
+            uint32_t chosen = choose_deployment(&worker, &ask);
+
+            assert_true(chosen < MANY);
+            different += !many_tried[chosen];
+            many_tried[chosen] = true; /* and so it is not chosen again */
+        }
+        assert_int_equal(different, 100);
+    }
+}
+
+/* Up to SAMPLE_EXACT rows: LiteLLM's meaning to the letter. */
+static void the_least_busy_of_256_is_always_found(void **state)
+{
+    (void)state;
+    build_many(256, 0);
+    worker.policy = pick_policy_find("least-busy");
+    for (uint32_t i = 0; i < 256; i++)
+        if (i != 200)
+            state_begin_at(inherit.state, 0, many_columns[i], OP_CREATE, now_ms);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(choose_deployment(&worker, &ask), 200);
+}
+
 int main(void)
 {
+#define MANY_TEST(name) cmocka_unit_test_setup_teardown(name, setup_many, teardown_many)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(only_one_request_probes_a_deployment_that_has_rested, setup,
                                         teardown),
@@ -183,6 +424,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stage_without_any_of_its_own_is_passed_over, setup,
                                         teardown),
         cmocka_unit_test(leaving_a_stage_leaves_all_before_it),
+        MANY_TEST(the_one_row_that_is_up_is_found_among_ten_thousand),
+        MANY_TEST(the_one_row_with_room_is_found_among_ten_thousand),
+        MANY_TEST(room_that_went_a_moment_ago_is_not_offered_again),
+        MANY_TEST(what_a_look_at_all_rows_found_serves_for_a_tenth_of_a_second),
+        MANY_TEST(a_look_at_other_rows_or_for_another_operation_does_not_serve),
+        MANY_TEST(an_upload_goes_where_there_will_be_room_some_day),
+        MANY_TEST(the_lowest_order_goes_first_among_ten_thousand),
+        MANY_TEST(shares_hold_among_ten_thousand),
+        MANY_TEST(every_policy_spreads_work_over_very_many_rows),
+        MANY_TEST(the_least_busy_of_256_is_always_found),
         cmocka_unit_test_setup_teardown(nowhere_to_go_is_a_503_that_says_when_to_come_back, setup,
                                         teardown),
     };

@@ -326,6 +326,84 @@ static void the_routers_policies_win_over_litellms_own(void **state)
     assert_int_equal(l->config->allowed_fails_of[CONFIG_RATE_LIMIT], 8);
 }
 
+static void a_group_may_have_a_retry_policy_of_its_own(void **state)
+{
+    struct loaded *l = *state;
+    struct strbuf text = STRBUF_INIT;
+
+    load(l, THREE_ROWS "router_settings:\n"
+                       "  retry_policy: {TimeoutErrorRetries: 1}\n"
+                       "  model_group_retry_policy:\n"
+                       "    h: {RateLimitErrorRetries: 4, TimeoutErrorRetries: null}\n"
+                       "    g: {InternalServerErrorRetries: 0, BadRequestErrorRetries: 2}\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(l->config->num_group_retries, 2);
+    assert_string_equal(l->config->group_retries[0].group, "h");
+    assert_int_equal(l->config->group_retries[0].retries_of[CONFIG_RATE_LIMIT], 4);
+    assert_int_equal(l->config->group_retries[0].retries_of[CONFIG_TIMEOUT], UINT32_MAX);
+    assert_string_equal(l->config->group_retries[1].group, "g");
+    assert_int_equal(l->config->group_retries[1].retries_of[CONFIG_INTERNAL_SERVER], 0);
+    assert_told(l, ":21: honoured: router_settings.model_group_retry_policy.h."
+                   "RateLimitErrorRetries: = 4");
+    assert_told(l, ":22: warning: router_settings.model_group_retry_policy.g."
+                   "BadRequestErrorRetries: without effect");
+    config_describe(l->config, &text);
+    assert_non_null(strstr(strbuf_str(&text), "retry_policy of h"));
+    strbuf_deinit(&text);
+}
+
+static void wrong_retry_policies_of_groups_are_told_with_their_line(void **state)
+{
+    struct loaded *l = *state;
+
+#define POLICY "router_settings:\n  model_group_retry_policy:"
+    expect_error(l, THREE_ROWS POLICY " [g]\n",
+                 ":19: error: router_settings.model_group_retry_policy: got a list, wanted a "
+                 "mapping such as {group: {RateLimitErrorRetries: 3}}");
+    expect_error(l, THREE_ROWS POLICY "\n    g: 3\n",
+                 ":20: error: router_settings.model_group_retry_policy.g: got \"3\", wanted a "
+                 "mapping");
+    expect_error(l, THREE_ROWS POLICY "\n    g:\n      RateLimitErrorRetries: many\n",
+                 ":21: error: router_settings.model_group_retry_policy.g.RateLimitErrorRetries: "
+                 "got \"many\", wanted");
+    expect_error(l, THREE_ROWS POLICY "\n    g: {RateLimitErrorRetries: [3]}\n",
+                 ":20: error: router_settings.model_group_retry_policy.g.RateLimitErrorRetries: "
+                 "got a list, wanted a single value");
+    expect_error(l, THREE_ROWS POLICY " os.environ/TRANCHE_TEST_UNSET\n",
+                 ":19: error: router_settings.model_group_retry_policy: the environment variable "
+                 "TRANCHE_TEST_UNSET is not set");
+    expect_error(l, THREE_ROWS POLICY "\n    g: os.environ/TRANCHE_TEST_UNSET\n",
+                 ":20: error: router_settings.model_group_retry_policy.g: the environment variable "
+                 "TRANCHE_TEST_UNSET is not set");
+    expect_warning(l, THREE_ROWS POLICY "\n    g: {RateLimitErorRetries: 3}\n",
+                   ":20: warning: router_settings.model_group_retry_policy.g.RateLimitErorRetries: "
+                   "unknown key, did you mean \"RateLimitErrorRetries\"?");
+    expect_warning(l, THREE_ROWS POLICY "\n    g: {NotFoundErrorRetries: 3}\n",
+                   ":20: warning: router_settings.model_group_retry_policy.g.NotFoundErrorRetries: "
+                   "ignored: of LiteLLM's settings");
+    expect_warning(l, THREE_ROWS POLICY "\n    nobody: {RateLimitErrorRetries: 3}\n",
+                   ":20: warning: router_settings.model_group_retry_policy.nobody: ignored: no row "
+                   "of that group is served here");
+    assert_int_equal(l->config->num_group_retries, 0);
+    load(l, THREE_ROWS POLICY "\n");
+    assert_int_equal(l->rc, 0);
+#undef POLICY
+}
+
+static void rests_can_be_disabled(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, "router_settings: {disable_cooldowns: true}\n");
+    assert_int_equal(l->rc, 0);
+    assert_true(l->config->disable_cooldowns);
+    assert_told(l, ":1: honoured: router_settings.disable_cooldowns: = true");
+    load(l, "router_settings: {}\n");
+    assert_false(l->config->disable_cooldowns);
+    expect_error(l, "router_settings: {disable_cooldowns: sometimes}\n",
+                 ":1: error: router_settings.disable_cooldowns: got \"sometimes\", wanted ");
+}
+
 static void assert_fallback(const struct loaded *l, size_t i, const char *group, const char *first,
                             const char *second)
 {
@@ -493,6 +571,9 @@ int main(void)
         TEST(policies_for_requests_at_fault_are_told_to_have_no_effect),
         TEST(misspelt_policies_get_a_guess_and_wrong_ones_an_error),
         TEST(the_routers_policies_win_over_litellms_own),
+        TEST(a_group_may_have_a_retry_policy_of_its_own),
+        TEST(wrong_retry_policies_of_groups_are_told_with_their_line),
+        TEST(rests_can_be_disabled),
         TEST(fallbacks_come_in_the_order_of_the_file_and_those_for_all_last),
         TEST(fallbacks_of_litellm_settings_count_where_the_router_has_none),
         TEST(unknown_groups_in_fallbacks_are_errors_with_their_line),

@@ -28,6 +28,7 @@
 #define MINUTE 60000u
 #define NOW    (1000u * (uint64_t)HOUR)
 #define M      UINT64_C(1000000)
+#define TOKEN  UINT64_C(0x123456789abcdef0)
 
 /* --- a small ledger --- */
 
@@ -81,6 +82,15 @@ static int try_reserve(uint32_t column, uint64_t tokens, uint64_t now_ms)
     struct quota_claim claim;
 
     return quota_reserve(q, 1, column, tokens, 0, now_ms, &claim);
+}
+
+static struct quota_claim must_send(uint32_t owner, uint64_t tokens, uint64_t token)
+{
+    struct quota_claim claim;
+
+    assert_int_equal(quota_reserve(q, owner, 0, tokens, token, NOW, &claim), 0);
+    assert_true(quota_sent(q, &claim));
+    return claim;
 }
 
 static void commit(const struct quota_claim *claim, const char *id)
@@ -157,7 +167,7 @@ static void clean_up(int num)
 {
     for (int i = 0; i < num; i++) {
         if (processes[i].kill_after >= 0)
-            quota_undo_owner(q, owner_of_process(&processes[i]));
+            quota_undo_owner(q, owner_of_process(&processes[i]), NOW);
     }
     assert_true(quota_repair(q, NULL));
     assert_int_equal(num_in(QUOTA_RESERVING) + num_in(QUOTA_RELEASING), 0);
@@ -378,15 +388,14 @@ static void a_create_in_flight_is_not_adopted_a_second_time(void **state)
 static void a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is_found(void **state)
 {
     uint64_t token = quota_token(q, 0, "marker", 6);
-    struct quota_claim claim;
     struct quota_undone undone;
     struct quota_view view;
     uint32_t cursor = 0;
 
     (void)state;
-    assert_int_equal(quota_reserve(q, 7, 0, 60, token, NOW, &claim), 0);
+    must_send(7, 60, token);
     must_reserve(0, 10, NOW);
-    undone = quota_undo_owner(q, 7);
+    undone = quota_undo_owner(q, 7, NOW);
     assert_int_equal(undone.orphans, 1);
     assert_int_equal(undone.freed, 0);
     assert_int_equal(reserved(0), 70);
@@ -406,15 +415,68 @@ static void a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is
 static void an_orphan_that_never_became_a_batch_is_released_by_its_token(void **state)
 {
     uint64_t token = quota_token(q, 0, "marker", 6);
-    struct quota_claim claim;
 
     (void)state;
-    assert_int_equal(quota_reserve(q, 7, 0, 60, token, NOW, &claim), 0);
+    must_send(7, 60, token);
     assert_false(quota_release_token(q, 1, token, NOW)); /* its owner is about to decide that */
-    quota_undo_owner(q, 7);
+    quota_undo_owner(q, 7, NOW);
     assert_false(quota_release_token(q, 1, 0, NOW));
     assert_true(quota_release_token(q, 1, token, NOW));
     assert_int_equal(reserved(0), 0);
+}
+
+static void a_create_that_was_never_sent_goes_with_its_worker(void **state)
+{
+    struct quota_undone undone;
+    struct quota_view view;
+    struct quota_claim claim;
+    uint32_t cursor = 0;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 7, 0, 60, TOKEN, NOW, &claim), 0);
+    undone = quota_undo_owner(q, 7, NOW);
+    assert_int_equal(undone.freed, 1);
+    assert_int_equal(undone.orphans, 0);
+    assert_int_equal(reserved(0), 0);
+    assert_false(quota_watch(q, &cursor, NOW + HOUR, &view));
+    assert_false(quota_sent(q, &claim));
+}
+
+static void a_create_that_was_refused_and_waits_goes_with_its_worker_too(void **state)
+{
+    struct quota_claim claim = must_send(7, 60, TOKEN);
+
+    (void)state;
+    quota_refused(q, &claim);
+    assert_int_equal(reserved(0), 60);
+    assert_int_equal(quota_undo_owner(q, 7, NOW).freed, 1);
+    assert_int_equal(reserved(0), 0);
+    claim = must_send(7, 60, TOKEN);
+    quota_refused(q, &claim);
+    assert_true(quota_sent(q, &claim));
+    commit(&claim, "batch_1");
+    assert_int_equal(quota_undo_owner(q, 7, NOW).freed, 0);
+    assert_int_equal(reserved(0), 60);
+}
+
+static void an_orphan_is_asked_about_at_once_and_then_ever_more_seldom(void **state)
+{
+    static const unsigned after_s[] = {0, 1, 3, 7, 15, 31, 63, 123, 183};
+    uint64_t died_ms = NOW / 1000 * 1000 + HOUR;
+    struct quota_claim claim = must_send(7, 60, TOKEN);
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    quota_abandon(q, &claim, died_ms);
+    for (size_t i = 0; i < sizeof(after_s) / sizeof(after_s[0]); i++) {
+        uint64_t due_ms = died_ms + after_s[i] * UINT64_C(1000);
+
+        assert_true(i == 0 || !quota_watch(q, &cursor, due_ms - 1, &view));
+        assert_true(quota_watch(q, &cursor, due_ms, &view));
+        assert_true(view.orphan_ms == died_ms);
+        cursor = 0;
+    }
 }
 
 static void a_live_batch_does_not_die_with_the_worker_that_created_it(void **state)
@@ -423,7 +485,7 @@ static void a_live_batch_does_not_die_with_the_worker_that_created_it(void **sta
 
     (void)state;
     must_live(0, 60, "batch_1", NOW);
-    undone = quota_undo_owner(q, 1);
+    undone = quota_undo_owner(q, 1, NOW);
     assert_int_equal(undone.freed + undone.orphans, 0);
     assert_int_equal(reserved(0), 60);
     assert_true(progress(0, "batch_1", 0, 0, NOW));
@@ -454,7 +516,7 @@ static void nothing_is_repaired_while_somebody_is_half_way(void **state)
     assert_true(claim(q, 7, &place, &word));
     assert_false(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 95);
-    assert_int_equal(quota_undo_owner(q, 7).freed, 1);
+    assert_int_equal(quota_undo_owner(q, 7, NOW).freed, 1);
     assert_true(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 0);
 }
@@ -563,12 +625,10 @@ static void a_lease_ends_after_26_hours(void **state)
 
 static void an_orphan_ends_with_its_lease_and_a_create_in_flight_does_not(void **state)
 {
-    struct quota_claim claim;
-
     (void)state;
-    must_reserve(0, 10, NOW);
-    assert_int_equal(quota_reserve(q, 7, 0, 60, 0, NOW, &claim), 0);
-    quota_undo_owner(q, 7);
+    must_send(1, 10, 0);
+    must_send(7, 60, 0);
+    quota_undo_owner(q, 7, NOW);
     assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS), 1);
     assert_int_equal(reserved(0), 10);
 }
@@ -1247,14 +1307,15 @@ static void do_reserve_and_cancel(struct process *self)
         quota_cancel(q, owner_of_process(self), &claim, NOW);
 }
 
-#define TOKEN UINT64_C(0x123456789abcdef0)
-
 static void do_create(struct process *self)
 {
     struct quota_claim claim;
 
     self->result = quota_reserve(q, owner_of_process(self), 0, 40, TOKEN, NOW, &claim);
-    if (self->result == 0)
+    if (self->result != 0)
+        return;
+    self->flag = quota_sent(q, &claim); /* the batch may exist from here on */
+    if (self->flag)
         self->result = quota_commit(q, &claim, "batch_1", 7);
 }
 
@@ -1388,10 +1449,8 @@ static void do_commit_claimed(struct process *self)
 
 static void a_batch_seen_in_a_list_while_its_create_is_answered_counts_once(void **state)
 {
-    struct quota_claim claim;
-
     (void)state;
-    assert_int_equal(quota_reserve(q, 10, 0, 40, TOKEN, NOW, &claim), 0);
+    must_send(10, 40, TOKEN);
     crew(0, do_commit_claimed, -1);
     crew(1, do_adopt, -1);
     crew(2, do_adopt, -1);
@@ -1455,6 +1514,7 @@ static void check_death_in_create(int num)
 {
     clean_up(num);
     if (num_in(QUOTA_ORPHAN) + num_in(QUOTA_LIVE) == 0) {
+        assert_false(processes[0].flag);
         assert_int_equal(reserved(0), 0);
         return;
     }
@@ -1511,11 +1571,9 @@ static void check_death_in_adopt(int num)
 
 static void a_death_while_adopting_an_orphan_leaves_it_to_the_next(void **state)
 {
-    struct quota_claim claim;
-
     (void)state;
-    assert_int_equal(quota_reserve(q, 7, 0, 40, TOKEN, NOW, &claim), 0);
-    quota_undo_owner(q, 7);
+    must_send(7, 40, TOKEN);
+    quota_undo_owner(q, 7, NOW);
     for (int kill_after = 0; kill_after < 25; kill_after++) {
         crew(0, do_adopt, kill_after);
         crew(1, do_adopt, -1);
@@ -1645,14 +1703,14 @@ static void killed_processes_leave_a_ledger_that_adds_up_within_a_repair(void **
 
         wait_for_changes(5 + round % 7);
         kill_child(children[victim]);
-        quota_undo_owner(q, 20 + victim);
+        quota_undo_owner(q, 20 + victim, NOW);
         while (!quota_repair(q, NULL))
             sched_yield(); /* the other one is in the middle of something */
         children[victim] = start_child(20 + victim);
     }
     for (unsigned i = 0; i < 2; i++) {
         kill_child(children[i]);
-        quota_undo_owner(q, 20 + i);
+        quota_undo_owner(q, 20 + i, NOW);
     }
     assert_true(quota_repair(q, NULL));
     assert_int_equal(num_in(QUOTA_RESERVING) + num_in(QUOTA_RELEASING) + num_in(QUOTA_RESERVED), 0);
@@ -1709,6 +1767,12 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(
             a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is_found, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(a_create_that_was_never_sent_goes_with_its_worker, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_create_that_was_refused_and_waits_goes_with_its_worker_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_orphan_is_asked_about_at_once_and_then_ever_more_seldom,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             an_orphan_that_never_became_a_batch_is_released_by_its_token, setup, teardown),
         cmocka_unit_test_setup_teardown(a_live_batch_does_not_die_with_the_worker_that_created_it,

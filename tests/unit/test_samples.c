@@ -107,6 +107,10 @@ static void the_full_file_is_honoured_whole(void **state)
     assert_int_equal(config->azure_file_expiry_s, 2592000);
     assert_int_equal(config->retries_of[CONFIG_AUTHENTICATION], 0);
     assert_int_equal(config->num_fallbacks, 1);
+    assert_int_equal(config->num_group_retries, 1);
+    assert_string_equal(config->group_retries[0].group, "gpt-4o-batch");
+    assert_int_equal(config->group_retries[0].retries_of[CONFIG_RATE_LIMIT], 5);
+    assert_false(config->disable_cooldowns);
     config_free(config);
 }
 

@@ -42,7 +42,8 @@ static void texts_hash_as_nist_says(void **state)
 }
 
 /* A key that is shorter than a block is padded with zeroes, so these do as keys of 32 bytes. */
-static void assert_mac(const char *key, size_t key_len, const char *text, size_t len, const char *hex)
+static void assert_mac(const char *key, size_t key_len, const char *text, size_t len,
+                       const char *hex)
 {
     struct sha256_piece piece = {text, len};
     unsigned char mac[SHA256_BYTES], bytes[SHA256_BYTES] = {0};
@@ -60,16 +61,19 @@ static void macs_are_those_of_rfc_4231(void **state)
 
     (void)state;
     memset(key, 0x0b, 20);
-    assert_mac(key, 20, "Hi There", 8, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+    assert_mac(key, 20, "Hi There", 8,
+               "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
     assert_mac("Jefe", 4, "what do ya want for nothing?", 28,
                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     memset(key, 0xaa, 20);
     memset(text, 0xdd, 50);
-    assert_mac(key, 20, text, 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe");
+    assert_mac(key, 20, text, 50,
+               "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe");
     for (int i = 0; i < 25; i++)
         key[i] = (char)(i + 1);
     memset(text, 0xcd, 50);
-    assert_mac(key, 25, text, 50, "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b");
+    assert_mac(key, 25, text, 50,
+               "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b");
 }
 
 static void the_mac_of_any_length_in_any_pieces_is_that_of_the_library(void **state)

@@ -71,8 +71,10 @@ static void live_with_quota(struct worker *w, bool die)
 
     if (quota_reserve(quota, w->owner, column, 1 + draw(w, 40), w->x | 1, w->now_ms, &claim) != 0)
         return;
+    if (draw(w, 2) == 0)
+        MUST(quota_sent(quota, &claim));
     if (die)
-        return; /* as an orphan */
+        return; /* as an orphan, or as if it had never been */
     if (draw(w, 4) == 0) {
         quota_cancel(quota, w->owner, &claim, w->now_ms);
         return;
@@ -207,7 +209,7 @@ static void *run_worker(void *arg)
 static void bury(uint32_t owner)
 {
     (void)state_clear_worker(state_region, owner);
-    (void)quota_undo_owner(quota, owner);
+    (void)quota_undo_owner(quota, owner, NOW);
     atomic_fetch_add(&lost_by_death, idem_undo_owner(idem, owner));
     (void)quota_repair(quota, NULL);
     atomic_store(&dead[owner], false);

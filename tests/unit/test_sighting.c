@@ -171,7 +171,8 @@ static void an_orphan_lives_on_under_its_id(void **state)
 
     (void)state;
     assert_int_equal(quota_reserve(quota, 1, 0, 500, token(), NOW, &claim), 0);
-    assert_int_equal(quota_undo_owner(quota, 1).orphans, 1);
+    assert_true(quota_sent(quota, &claim));
+    assert_int_equal(quota_undo_owner(quota, 1, NOW).orphans, 1);
     assert_int_equal(record(&s, 500), SIGHTING_ADOPTED);
     assert_int_equal(enqueued(), 500);
     assert_int_equal(record(&done, 500), SIGHTING_RELEASED);
@@ -185,7 +186,8 @@ static void an_orphan_that_has_ended_is_released_by_its_marker(void **state)
 
     (void)state;
     assert_int_equal(quota_reserve(quota, 1, 0, 500, token(), NOW, &claim), 0);
-    assert_int_equal(quota_undo_owner(quota, 1).orphans, 1);
+    assert_true(quota_sent(quota, &claim));
+    assert_int_equal(quota_undo_owner(quota, 1, NOW).orphans, 1);
     assert_int_equal(record(&s, 500), SIGHTING_RELEASED);
     assert_int_equal(enqueued(), 0);
 }

@@ -488,6 +488,44 @@ static void a_create_goes_out_once_even_where_a_kept_connection_dies_of_it(void 
     world_free(w);
 }
 
+static void who_asks_is_told_just_before_the_first_byte(void **state)
+{
+    struct world *w = world_new(serve_hello), *deaf = world_new(NULL);
+    struct upstream_request create = {
+        .method = "POST", .once = true, .body = "{}", .body_len = 2, .on_begin = on_begin};
+    struct upstream_request again = create;
+
+    (void)state;
+    fetch(w, &create);
+    assert_int_equal(w->end, UPSTREAM_ANSWERED);
+    assert_int_equal(w->begins, 1);
+    assert_int_equal(w->requests_at_begin, 0);
+    fetch(deaf, &again);
+    assert_int_equal(deaf->end, UPSTREAM_CONNECT_FAILED);
+    assert_int_equal(deaf->begins, 0);
+    world_stop(w);
+    world_free(w);
+    world_stop(deaf);
+    world_free(deaf);
+}
+
+static void who_asks_may_still_say_no_and_nothing_is_sent(void **state)
+{
+    struct world *w = world_new(serve_hello);
+
+    (void)state;
+    w->refuses_to_begin = true;
+    fetch(w,
+          &(struct upstream_request){
+              .method = "POST", .once = true, .body = "{}", .body_len = 2, .on_begin = on_begin});
+    assert_int_equal(w->end, UPSTREAM_REFUSED);
+    assert_true(w->nothing_sent);
+    assert_int_equal(w->begins, 1);
+    world_stop(w);
+    assert_int_equal(w->server.requests, 0);
+    world_free(w);
+}
+
 static void a_refused_connection_is_known_to_have_sent_nothing(void **state)
 {
     struct world *w = world_new(NULL); /* bound, not listening */
@@ -972,6 +1010,8 @@ int main(void)
         cmocka_unit_test(connections_that_creates_leave_behind_are_few),
         cmocka_unit_test(a_read_on_a_dying_connection_is_repeated_but_a_create_is_not),
         cmocka_unit_test(a_create_goes_out_once_even_where_a_kept_connection_dies_of_it),
+        cmocka_unit_test(who_asks_is_told_just_before_the_first_byte),
+        cmocka_unit_test(who_asks_may_still_say_no_and_nothing_is_sent),
         cmocka_unit_test(a_refused_connection_is_known_to_have_sent_nothing),
         cmocka_unit_test(an_unknown_host_is_a_failed_connect),
         cmocka_unit_test(a_failed_tls_handshake_has_sent_nothing),

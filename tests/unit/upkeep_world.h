@@ -457,8 +457,9 @@ static inline void reserve(uint32_t deployment, const char *id, uint64_t tokens,
                                    quota_token(w->quota, column, nonce, MARKER_NONCE),
                                    w->loop.now_ms, &claim),
                      0);
+    assert_true(quota_sent(w->quota, &claim));
     if (orphan)
-        assert_int_equal(quota_undo_owner(w->quota, 1).orphans, 1);
+        assert_int_equal(quota_undo_owner(w->quota, 1, w->loop.now_ms).orphans, 1);
     else
         assert_int_equal(quota_commit(w->quota, &claim, id, strlen(id)), 0);
 }

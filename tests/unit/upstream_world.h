@@ -296,9 +296,20 @@ struct world {
         ON_DATA_CANCEL,
         ON_DATA_RESUME_INSIDE
     } on_data;
+    int begins, requests_at_begin;
+    bool refuses_to_begin;
     bool cancel_in_head, paused, start_in_done, start_in_data;
     struct loop_timer resume;
 };
+
+static inline bool on_begin(void *arg)
+{
+    struct world *w = arg;
+
+    w->begins++;
+    w->requests_at_begin = w->server.requests;
+    return !w->refuses_to_begin;
+}
 
 static void on_wake(void *arg)
 {

@@ -1,0 +1,59 @@
+/* When a create that the table does not know is looked for upstream. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "server/repeat.h"
+
+#define SINCE_MS UINT64_C(5000)
+#define DAY_MS   (UINT64_C(24) * 3600 * 1000)
+#define WEEK_MS  (7 * DAY_MS)
+
+static void an_announced_repeat_is_looked_for_however_long_the_node_is_up(void **state)
+{
+    (void)state;
+    for (uint64_t up_ms = 0; up_ms <= WEEK_MS; up_ms += 60000) {
+        assert_true(repeat_must_look(false, true, SINCE_MS + up_ms, SINCE_MS, 0));
+        assert_true(repeat_must_look(true, true, SINCE_MS + up_ms, SINCE_MS, 0));
+    }
+}
+
+static void a_key_is_looked_for_until_the_table_is_as_old_as_keys_are_kept(void **state)
+{
+    (void)state;
+    assert_true(repeat_must_look(true, false, SINCE_MS, SINCE_MS, 0));
+    assert_true(repeat_must_look(true, false, SINCE_MS + DAY_MS - 1, SINCE_MS, 0));
+    assert_false(repeat_must_look(true, false, SINCE_MS + DAY_MS, SINCE_MS, 0));
+}
+
+static void a_key_is_looked_for_while_the_table_may_have_lost_one(void **state)
+{
+    uint64_t blind_until_ms = SINCE_MS + 3 * DAY_MS;
+
+    (void)state;
+    assert_true(repeat_must_look(true, false, blind_until_ms - 1, SINCE_MS, blind_until_ms));
+    assert_false(repeat_must_look(true, false, blind_until_ms, SINCE_MS, blind_until_ms));
+}
+
+static void what_is_no_repeat_is_never_looked_for(void **state)
+{
+    (void)state;
+    assert_false(repeat_must_look(false, false, SINCE_MS, SINCE_MS, SINCE_MS + DAY_MS));
+    assert_false(repeat_must_look(false, false, SINCE_MS + WEEK_MS, SINCE_MS, 0));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_announced_repeat_is_looked_for_however_long_the_node_is_up),
+        cmocka_unit_test(a_key_is_looked_for_until_the_table_is_as_old_as_keys_are_kept),
+        cmocka_unit_test(a_key_is_looked_for_while_the_table_may_have_lost_one),
+        cmocka_unit_test(what_is_no_repeat_is_never_looked_for),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
