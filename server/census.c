@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "common/log.h"
+#include "server/facts.h"
 #include "server/pages.h"
 
 #define WHOLE_QUERY    "purpose=batch"
@@ -78,6 +79,20 @@ static void publish(const struct census *c)
             slots_set(inherit->slots, inherit->columns[i], (enum slots_kind)kind,
                       c->tally.held[kind]);
     }
+}
+
+void census_file_goes(const struct errand_account *account, const char *native)
+{
+    const struct errands *errands = account->errands;
+    const struct inherit *inherit = errands->inherit;
+    enum slots_kind kind;
+
+    if (!facts_take_slot(inherit->memo, account->fingerprint, native, loop_now_ms(errands->loop),
+                         &kind))
+        return;
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++)
+        if (errands->accounts[table_deployment(inherit->table, i)->account].twin == account->twin)
+            slots_add(inherit->slots, inherit->columns[i], kind, -1);
 }
 
 static void on_file(void *arg, struct json_doc *doc, struct json *object)

@@ -23,5 +23,8 @@ void census_take(struct census_tally *tally, const struct json *file);
 uint32_t census_next_ms(const struct census_tally *tally, const uint64_t limits[SLOTS_KINDS],
                         uint32_t period_ms);
 
+/** A file that was counted when it was stored is being deleted. */
+void census_file_goes(const struct errand_account *account, const char *native);
+
 /** Begin with all accounts whose provider has a limit. @return 0, ERR_NOMEM */
 MUST_USE int census_start(struct errands *errands);

@@ -79,6 +79,11 @@ void facts_remember(struct worker *w, uint32_t deployment, const char *native,
     memo_put(w->inherit->memo, key_of(w, deployment, native), value, loop_now_ms(w->loop));
 }
 
+static enum slots_kind slot_of(uint64_t word)
+{
+    return (word & EXPIRING_FLAG) != 0 ? SLOTS_EXPIRING : SLOTS_LASTING;
+}
+
 bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
                   struct facts *facts)
 {
@@ -86,16 +91,15 @@ bool facts_recall(const struct worker *w, uint32_t deployment, const char *nativ
 
     if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), value))
         return false;
-    *facts =
-        (struct facts){.deployment = table_find_fingerprint(w->table, (uint32_t)value[0]),
-                       .model = value[1],
-                       .prompt_bytes = value[2],
-                       .output_tokens = value[3],
-                       .lines = value[4] & LINES_MAX,
-                       .bytes = value[4] >> LINES_BITS,
-                       .guessed = (value[0] & GUESSED_FLAG) != 0,
-                       .counted = (value[0] & COUNTED_FLAG) != 0,
-                       .slot = (value[0] & EXPIRING_FLAG) != 0 ? SLOTS_EXPIRING : SLOTS_LASTING};
+    *facts = (struct facts){.deployment = table_find_fingerprint(w->table, (uint32_t)value[0]),
+                            .model = value[1],
+                            .prompt_bytes = value[2],
+                            .output_tokens = value[3],
+                            .lines = value[4] & LINES_MAX,
+                            .bytes = value[4] >> LINES_BITS,
+                            .guessed = (value[0] & GUESSED_FLAG) != 0,
+                            .counted = (value[0] & COUNTED_FLAG) != 0,
+                            .slot = slot_of(value[0])};
     return facts->deployment != MODEL_NO_INDEX;
 }
 
@@ -126,6 +130,18 @@ bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t
 void facts_forget(const struct worker *w, uint32_t deployment, const char *native)
 {
     memo_drop(w->inherit->memo, key_of(w, deployment, native));
+}
+
+bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, uint64_t now_ms,
+                     enum slots_kind *kind)
+{
+    uint64_t value[MEMO_WORDS], key = memo_key(MEMO_FACTS, account, native, strlen(native));
+
+    if (!memo_get(memo, key, 0, now_ms, value))
+        return false;
+    memo_drop(memo, key);
+    *kind = slot_of(value[0]);
+    return (value[0] & COUNTED_FLAG) != 0;
 }
 
 static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)

@@ -46,6 +46,11 @@ bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t
 /** The file is gone, or is going. */
 void facts_forget(const struct worker *w, uint32_t deployment, const char *native);
 
+/** The same for the prober. @param account  fingerprint @return whether it was counted among the
+ * account's files, and as which kind */
+bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, uint64_t now_ms,
+                     enum slots_kind *kind);
+
 /** Estimate of a whole file of which the first `sample->bytes` were checked. Pure. */
 void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes);
 

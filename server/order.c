@@ -306,6 +306,8 @@ static void on_refused(struct order *o, const struct create_result *result)
         quota_full(quota, column, o->tokens, loop_now_ms(o->worker->loop));
     }
     o->worst = result->failure;
+    if (question.outcome != OUTCOME_AUTH)
+        order_rule_out(o);
     if (lost_our_copy(o, result))
         question.outcome = OUTCOME_BAD_ANSWER;
     if (has_copy(o))

@@ -84,5 +84,9 @@ void order_place(struct order *o);
 /** The next deployment that has room gets a copy of the file and the batch. */
 void order_place_elsewhere(struct order *o);
 
+/** What the current place refused it would refuse through all rows that are the same deployment.
+ * Not for a refused key: another row may have another one. */
+void order_rule_out(struct order *o);
+
 /** There is none: say why, and when there will be. */
 void order_nowhere(struct order *o);

@@ -28,12 +28,24 @@ static int reserve(struct order *o, uint32_t deployment)
     return rc == ERR_LIMIT ? ERR_LIMIT : 0;
 }
 
-/* All rows of one deployment are one place: what it refused it would refuse through each. */
-static void set_tried(struct order *o, uint32_t deployment)
+/* @param any_key  also its rows with another key, or of another API version */
+static void set_tried(struct order *o, uint32_t deployment, bool any_key)
 {
-    for (uint32_t i = 0; i < o->places.num; i++)
-        if (table_same_deployment(o->worker->table, o->places.deployments[i], deployment))
+    const struct table *table = o->worker->table;
+    uint32_t account = table_deployment(table, deployment)->account;
+
+    for (uint32_t i = 0; i < o->places.num; i++) {
+        uint32_t place = o->places.deployments[i];
+
+        if (table_same_deployment(table, place, deployment) &&
+            (any_key || table_deployment(table, place)->account == account))
             o->tried[i] = true;
+    }
+}
+
+void order_rule_out(struct order *o)
+{
+    set_tried(o, o->deployment, true);
 }
 
 /* The ledger sees no reason, but the provider did: it learns nothing of what a wildcard stands for.
@@ -79,6 +91,8 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
         return;
     }
     order_leave_place(o);
+    if (why->status != 401 && why->status != 403)
+        order_rule_out(o);
     if (o->worst.status == 0 || failure_is_token_limit(&o->worst))
         o->worst = *why;
     if (end == MOVE_NOT_THERE && ++o->tries < ORDER_MAX_TRIES)
@@ -111,7 +125,7 @@ static uint32_t choose_with_room(struct order *o)
     uint32_t chosen, stage = o->stage;
 
     while (o->places.num > 0 && (chosen = choose(o)) != MODEL_NO_INDEX) {
-        set_tried(o, chosen);
+        set_tried(o, chosen, false);
         if (reserve(o, chosen) == 0) {
             o->entered = true;
             o->tries_here = o->stage == stage ? o->tries_here : 0;
@@ -215,7 +229,7 @@ static int find_places(struct order *o)
         (o->barred = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
     drop_unfit(o);
-    set_tried(o, o->facts.deployment);
+    set_tried(o, o->facts.deployment, false);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/census.h"
 #include "server/pages.h"
 
 #define TICKS            60 /* looks into the ledger in the time between two questions ... */
@@ -166,6 +167,8 @@ static void drop_copy(struct watch_round *r, const struct sighting *s)
     if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
         log_warn("account %s: out of memory; the copy %.128s is left there",
                  errand_account_name(r->account), s->copy);
+    else
+        census_file_goes(r->account, s->copy);
 }
 
 static void record(struct watch_round *r, uint32_t column, const struct sighting *s,

@@ -478,6 +478,19 @@ def test_a_refused_create_is_not_moved_to_where_it_was_refused(start, make_sim):
     assert len([r for r in sim.requests("eu") if r["method"] == "POST" and "batches" in r["target"]]) == 1
 
 
+@pytest.mark.parametrize("status, made", [(401, 1), (429, 0)])
+def test_a_second_key_of_a_resource_helps_where_the_first_is_refused_and_nowhere_else(start, sim, status, made):
+    rows = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "eu", order=2, api_version="2025-04-01-preview")]
+    rows[1]["model_info"]["id"] = "again"
+    gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
+    file = gateway.uploaded()
+    sim.fault({"status": status}, account="eu", method="POST", path="/openai/batches*", times=1)
+    answer = gateway.create(file["id"])
+    assert (answer.status == 200) == (made == 1), answer
+    assert sim.created("batches") == made
+    assert made == 0 or answer.json()["input_file_id"] == file["id"]
+
+
 def test_what_one_model_of_a_wildcard_was_refused_does_not_bar_another(start, make_sim):
     sim = make_sim(sim_config([azure_account("eu", deployments=[
         {"name": "small", "model": "gpt-4o", "sku": "GlobalBatch", "enqueued_token_limit": 1000, "refusal": "fast"},
@@ -532,10 +545,12 @@ def test_after_a_restart_a_file_is_not_taken_for_another_groups(start, make_sim)
     assert sim.created("batches", ["sw"]) == 1
 
 
-def test_copies_hold_slots_for_files_and_go_where_there_are_some(start, make_sim):
+@pytest.mark.parametrize("seen_by", ["client", "prober"])
+def test_copies_hold_slots_for_files_and_go_where_there_are_some(start, make_sim, seen_by):
     sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000), limited("sw", 1_000_000)]))
     rows = [azure_deployment(sim, a, order=n + 1) for n, a in enumerate(("eu", "us", "sw"))]
-    settings = {"delete_moved_copies": True, "log_level": "debug", "limits": {"max_files": {"azure": 2}}}
+    settings = {"delete_moved_copies": True, "log_level": "debug", "limits": {"max_files": {"azure": 2}},
+                "timeouts": {"watch_ms": 100} if seen_by == "prober" else {}}
     gateway = start(balanced_config(sim, accounts=(), model_list=rows, tranche_settings=settings), sim=sim, workers=1)
     for account in ("eu", "us", "sw"):
         gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: 0 input files that stay")
@@ -546,7 +561,11 @@ def test_copies_hold_slots_for_files_and_go_where_there_are_some(start, make_sim
     assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 2, 1]
     # A copy that was deleted makes room at once.
     seen = len(gateway.lines)
-    gateway.wait_batch(sim, moved[0]["id"])
-    gateway.wait_line("the copy .* is deleted", start=seen)
+    if seen_by == "client":
+        gateway.wait_batch(sim, moved[0]["id"])
+        gateway.wait_line("the copy .* is deleted", start=seen)
+    else:
+        sim.advance(700_000)
+        sim.wait("us", "DELETE", "/openai/files/*")
     gateway.created(second["id"], metadata={"n": "4"})
     assert [sim.created("files", [a]) for a in ("eu", "us", "sw")] == [2, 3, 1]

@@ -69,6 +69,41 @@ static void models_of_different_names_are_different(void **state)
     assert_int_not_equal(facts_model("gpt-4o", 6), facts_model("gpt-4", 5));
 }
 
+static struct model_deployment row(const char *group, uint32_t fingerprint, uint32_t real)
+{
+    return (struct model_deployment){.group = (char *)(uintptr_t)group,
+                                     .id = (char *)(uintptr_t)group,
+                                     .upstream_model = (char *)(uintptr_t) "up",
+                                     .litellm_model = (char *)(uintptr_t) "azure/up",
+                                     .fingerprint = fingerprint,
+                                     .real = real};
+}
+
+static void a_file_that_two_groups_may_own_goes_only_where_both_go(void **state)
+{
+    struct model_account account = {.provider = PROVIDER_AZURE};
+    struct model_deployment rows[] = {row("one", 1, 1), row("one", 2, 2), row("one", 3, 3),
+                                      row("two", 4, 1), row("two", 5, 2), row("two", 6, 6),
+                                      row("else", 7, 2)};
+    struct model_list list = {
+        .accounts = &account, .num_accounts = 1, .deployments = rows, .num_deployments = 7};
+    struct facts facts = {.deployment = 0, .guessed = true};
+    struct table *table = NULL;
+
+    (void)state;
+    assert_int_equal(table_build(&list, 1, &table), 0);
+    assert_true(table_same_deployment(table, 1, 6));
+    assert_false(table_same_deployment(table, 1, 2));
+    assert_true(facts_may_go(table, &facts, 0));
+    assert_true(facts_may_go(table, &facts, 1)); /* "two" has it by another row */
+    assert_false(facts_may_go(table, &facts, 2));
+    facts.guessed = false; /* its upload was seen */
+    assert_true(facts_may_go(table, &facts, 2));
+    facts = (struct facts){.deployment = 2, .guessed = true}; /* only one group has it */
+    assert_true(facts_may_go(table, &facts, 0));
+    table_free(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -76,6 +111,7 @@ int main(void)
         cmocka_unit_test(a_file_is_at_least_what_was_read_of_it),
         cmocka_unit_test(nothing_read_is_nothing_known),
         cmocka_unit_test(the_largest_files_do_not_overflow),
+        cmocka_unit_test(a_file_that_two_groups_may_own_goes_only_where_both_go),
         cmocka_unit_test(models_of_different_names_are_different),
     };
 
