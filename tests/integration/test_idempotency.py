@@ -456,3 +456,39 @@ def test_a_create_that_is_under_way_at_another_node_is_waited_for(start, sim):
     thread.join()
     assert again.status == first[0].status == 200 and again.json()["id"] == first[0].json()["id"], again
     assert sim.created("batches") == 1
+
+
+def test_a_key_is_found_although_other_accounts_do_not_answer(start, make_sim):
+    """Several accounts are asked at once, and the one that has the batch ends the search."""
+    names = ["a0", "a1", "a2", "a3"]
+    sim = make_sim(sim_config([azure_account(n) for n in names]))
+    order = {"a0": 1, "a3": 2}
+    config = balanced_config(sim, accounts=(), model_list=[azure_deployment(sim, n, order=order.get(n, 3)) for n in names])
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    sim.fault({"status": 429}, account="a0", method="POST", path="/openai/batches*", times=1)
+    made = keyed(first, file["id"])
+    assert made.status == 200 and sim.created("batches", ["a3"]) == 1, made
+    first.finish(sim)
+    for name in names[:3]:
+        sim.fault({"hang": "answer"}, account=name, method="GET", path="/openai/batches", times=1000)
+    again = keyed(start(config, sim=sim), file["id"])
+    assert again.status == 200 and again.json()["id"] == made.json()["id"], again
+    assert sim.created("batches") == 1
+
+
+def test_of_several_like_it_a_retry_gets_the_newest_wherever_it_is(start, sim):
+    """The same create twice on purpose, the second one moved, and a gateway that has forgotten both."""
+    config = balanced_config(sim)
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    first.created(file["id"])
+    (home,) = [a for a in ("eu", "us", "sw") if sim.created("batches", [a])]
+    sim.advance(2000)
+    sim.fault({"status": 429}, account=home, method="POST", path="/openai/batches*", times=1)
+    made = first.created(file["id"])
+    assert sim.created("batches", [home]) == 1 and sim.created("batches") == 2
+    first.finish(sim)
+    again = repeated(start(config, sim=sim), file["id"])
+    assert again.status == 200 and again.json()["id"] == made["id"]
+    assert sim.created("batches") == 2
