@@ -5,6 +5,9 @@
  *   look ──► accounts, some at a time: page, page, ... ──► all read ──► nothing: the next look
  *                          └─► found: the end                └─► the newest of what was found
  *
+ * What was read is kept in the worker's read_log: an account of which a day was read is asked only
+ * for what is newer, by the next look and by the next search.
+ *
  * A nonce names one batch, so the first account that has it ends the search. An owner and a request
  * may name several, of which the newest is meant: all accounts are read then. */
 #include "server/reconcile.h"
@@ -22,8 +25,10 @@
 #define MAX_PAGES                                                                                  \
     500 /* of one account in one look: a day and five minutes of 2000 creates an hour (reference   \
            1.3) */
-#define MAX_AT_ONCE   4   /* accounts */
-#define CLOCK_SLACK_S 300 /* the provider's clock against ours */
+#define MAX_AT_ONCE 4 /* accounts */
+#define ROUNDING_MS                                                                                \
+    2000 /* one moment, from whole seconds, taken at two times; far less than what any search goes \
+            back for the clocks' sake */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
@@ -32,11 +37,13 @@ static const uint32_t look_after_ms[] = {50, 500, 2000};
 struct place {
     struct reconcile *reconcile; /* borrowed */
     uint32_t deployment;
-    struct attempt *attempt; /* owned; NULL: not begun, or at its end */
-    unsigned pages;          /* read */
-    char first[IDS_MAX + 1]; /* id of the first batch of the page before */
-    char after[IDS_MAX + 1]; /* cursor; "" from the top */
-    bool whole;              /* an earlier look has read it as far back as is of interest */
+    struct attempt *attempt;   /* owned; NULL: not begun, or at its end */
+    unsigned pages;            /* read */
+    char first[IDS_MAX + 1];   /* id of the first batch of the page before */
+    char after[IDS_MAX + 1];   /* cursor; "" from the top */
+    int64_t from_s;            /* Unix seconds; it is read as far back as this */
+    int64_t begun_s, begun_ms; /* ... since then: the same moment on both clocks */
+    uint32_t forgotten;        /* of its log, then */
 };
 
 struct reconcile {
@@ -46,7 +53,8 @@ struct reconcile {
     uint32_t running;
     char nonce[MARKER_NONCE + 1]; /* "": by owner and request */
     uint64_t owner, request;
-    int64_t not_before_s, begun_s;
+    int64_t not_before_s;
+    uint64_t known_since_ms;
     bool patient;
     size_t looks; /* made */
     bool complete;
@@ -96,24 +104,74 @@ static int64_t created_at(const struct json *batch)
     return normal_time(json_get(batch, "created_at"), &t) ? t : 0;
 }
 
-/* --- what a page says --- */
+/* --- what was read before --- */
 
-/* How far back this account is read: what appears after the first look is of now. */
-static int64_t oldest_wanted(const struct place *p)
+static struct read_log *log_of(const struct place *p)
 {
-    const struct reconcile *r = p->reconcile;
-    int64_t now_s = r->begun_s - CLOCK_SLACK_S;
+    const struct worker *w = p->reconcile->worker;
 
-    return p->whole && now_s > r->not_before_s ? now_s : r->not_before_s;
+    return &w->read_logs[w->account_twin[table_deployment(w->table, p->deployment)->account]];
 }
 
-/* An older one with the same words is of an earlier day: who asks now wants another one. */
-static bool is_wanted(const struct reconcile *r, const struct json *batch, struct marker *marker)
+/* On the monotonic clock. */
+static int64_t moment_of(const struct place *p, int64_t unix_s)
 {
+    return p->begun_ms - (p->begun_s - unix_s) * 1000;
+}
+
+/* Whether the nonce is known not to be among the account's batches up to log_of(p)->to_ms. */
+static bool is_excluded(const struct place *p)
+{
+    const struct reconcile *r = p->reconcile;
+
+    return r->nonce[0] != '\0' &&
+           read_log_excludes(log_of(p), r->nonce, moment_of(p, r->not_before_s) + ROUNDING_MS);
+}
+
+static void begin_place(struct place *p)
+{
+    const struct reconcile *r = p->reconcile;
+    const struct read_log *log = log_of(p);
+    int64_t newer_s;
+
+    p->pages = 0;
+    p->after[0] = '\0';
+    p->begun_s = clock_unix_s();
+    p->begun_ms = (int64_t)loop_now_ms(r->worker->loop);
+    p->forgotten = log->forgotten;
+    p->from_s = r->not_before_s;
+    if (!is_excluded(p))
+        return;
+    newer_s = p->begun_s - (p->begun_ms - log->to_ms) / 1000 - 1 - READ_LOG_SLACK_S;
+    if (newer_s > p->from_s)
+        p->from_s = newer_s;
+}
+
+/* Nothing new can be learned there. */
+static bool is_settled(const struct place *p)
+{
+    const struct reconcile *r = p->reconcile;
+
+    return r->known_since_ms != 0 && is_excluded(p) &&
+           log_of(p)->to_ms >= (int64_t)r->known_since_ms;
+}
+
+static void end_place(struct place *p)
+{
+    read_log_note(log_of(p), p->forgotten, moment_of(p, p->from_s), p->begun_ms);
+}
+
+/* --- what a page says --- */
+
+/* An older one with the same words is of an earlier day: who asks now wants another one. */
+static bool is_wanted(struct place *p, const struct json *batch, struct marker *marker)
+{
+    const struct reconcile *r = p->reconcile;
     int64_t t = created_at(batch);
 
     if ((t != 0 && t < r->not_before_s) || !ledger_marker(r->worker->inherit->seals, batch, marker))
         return false;
+    read_log_add(log_of(p), marker->nonce);
     if (r->nonce[0] != '\0')
         return strcmp(marker->nonce, r->nonce) == 0;
     return marker->owner == r->owner && marker->request == r->request;
@@ -130,7 +188,7 @@ static enum page_end what_follows(struct place *p, const struct json *root, cons
     const char *last = num > 0 ? json_get_str(json_at(data, num - 1), "id") : NULL;
     bool more = num > 0, told = json_bool(json_get(root, "has_more"), &more);
 
-    if (!more || oldest < oldest_wanted(p))
+    if (!more || oldest < p->from_s)
         return PAGE_LAST;
     if (first == NULL || last == NULL)
         return PAGE_UNREADABLE;
@@ -155,7 +213,7 @@ static enum page_end read_page(struct place *p, struct json_doc *doc,
         struct json *batch = json_at(data, i);
         int64_t t = created_at(batch);
 
-        if (is_wanted(p->reconcile, batch, &found->marker)) {
+        if (is_wanted(p, batch, &found->marker)) {
             found->deployment = p->deployment;
             found->doc = doc;
             found->batch = batch;
@@ -206,9 +264,8 @@ static void go_on(struct reconcile *r)
     while (r->running < MAX_AT_ONCE && r->next < r->num) {
         struct place *p = &r->places[r->next++];
 
-        p->pages = 0;
-        p->after[0] = '\0';
-        if (ask(p))
+        begin_place(p);
+        if (!is_settled(p) && ask(p))
             r->running++;
     }
     if (r->running == 0)
@@ -249,7 +306,7 @@ static void on_list(void *arg, const struct attempt_result *result)
     if (end == PAGE_MORE && p->pages < MAX_PAGES && ask(p))
         return;
     if (end == PAGE_LAST)
-        p->whole = true;
+        end_place(p);
     else if (end != PAGE_FOUND)
         r->complete = false;
     r->running--;
@@ -267,8 +324,12 @@ static void on_timer(struct loop_timer *timer)
 
 static bool copy_places(struct reconcile *r, const struct reconcile_spec *spec)
 {
+    struct worker *w = r->worker;
+
+    if (w->read_logs == NULL)
+        w->read_logs = calloc(w->config->models.num_accounts + 1, sizeof(*w->read_logs));
     r->places = calloc(spec->num, sizeof(*r->places));
-    if (r->places == NULL)
+    if (r->places == NULL || w->read_logs == NULL)
         return false;
     r->num = spec->num;
     for (uint32_t i = 0; i < spec->num; i++) {
@@ -291,7 +352,7 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
     r->owner = spec->owner;
     r->request = spec->request;
     r->not_before_s = spec->not_before_s;
-    r->begun_s = clock_unix_s();
+    r->known_since_ms = spec->known_since_ms;
     r->patient = spec->patient;
     r->on_done = on_done;
     r->arg = arg;

@@ -16,6 +16,8 @@ struct reconcile_spec {
     const char *nonce; /* of the marker; NULL: the newest that has the next two */
     uint64_t owner, request;
     int64_t not_before_s; /* Unix seconds; older batches are of no interest, whatever they carry */
+    uint64_t known_since_ms; /* monotonic; what was made since then the caller knows: an account
+                                that was read later is not asked again. 0: nothing */
     bool patient; /* its create may still be on the way: look again, up to three times in 2.5 s */
 };
 

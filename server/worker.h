@@ -13,6 +13,7 @@
 #include "common/upstream/client.h"
 #include "server/front.h"
 #include "server/inherit.h"
+#include "server/read_log.h"
 
 struct worker {
     const struct inherit *inherit;
@@ -28,6 +29,7 @@ struct worker {
     struct account_map account_map;
     const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
     const bool *account_balanced;
+    struct read_log *read_logs; /* owned [accounts], by their twins; NULL: no search was made yet */
     struct fallback_rule *fallbacks; /* owned [config->num_fallbacks]; groups as indexes */
     struct loop_timer beat;
     struct loop_timer grace;

@@ -492,3 +492,22 @@ def test_of_several_like_it_a_retry_gets_the_newest_wherever_it_is(start, sim):
     again = repeated(start(config, sim=sim), file["id"])
     assert again.status == 200 and again.json()["id"] == made["id"]
     assert sim.created("batches") == 2
+
+
+def test_after_a_restart_the_day_before_is_read_once_and_not_for_each_key(start, sim):
+    config = balanced_config(sim, accounts=["eu"])
+    gateway = start(config, sim=sim, workers=1)
+    file = gateway.uploaded()
+    hour_ago = int(time.time()) - 3600
+    listed = [{"id": f"batch_{i}", "object": "batch", "status": "completed", "created_at": hour_ago} for i in range(100)]
+    # No more than these, whatever page is asked for.
+    sim.fault({"status": 200, "body": {"object": "list", "data": listed}}, account="eu", method="GET", path="/openai/batches", times=1000)
+
+    def pages():
+        return len([r for r in sim.requests("eu") if r["method"] == "GET" and "&after=batch_99" in r["target"]])
+
+    assert keyed(gateway, file["id"], "one").status == 200
+    assert pages() == 1
+    for key in ("two", "three"):
+        assert keyed(gateway, file["id"], key).status == 200
+    assert pages() == 1 and sim.created("batches") == 3
