@@ -1,6 +1,15 @@
 /* See reconcile.h. The provider may still be working on the create when its connection breaks, so
  * one look is not enough; a batch that appears after the last look is what the client's error
- * message warns of. */
+ * message warns of.
+ *
+ *   look ──► accounts, some at a time: page, page, ... ──► all read ──► nothing: the next look
+ *                          └─► found: the end                └─► the newest of what was found
+ *
+ * What was read is kept in the worker's read_log: an account of which a day was read is asked only
+ * for what is newer, by the next look and by the next search.
+ *
+ * A nonce names one batch, so the first account that has it ends the search. An owner and a request
+ * may name several, of which the newest is meant: all accounts are read then. */
 #include "server/reconcile.h"
 
 #include <stdio.h>
@@ -16,37 +25,54 @@
 #define MAX_PAGES                                                                                  \
     500 /* of one account in one look: a day and five minutes of 2000 creates an hour (reference   \
            1.3) */
-#define CLOCK_SLACK_S 300 /* the provider's clock against ours */
+#define MAX_AT_ONCE 4 /* accounts */
+#define ROUNDING_MS                                                                                \
+    2000 /* one moment, from whole seconds, taken at two times; far less than what any search goes \
+            back for the clocks' sake */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
 
+/* One account in the look that is under way. */
+struct place {
+    struct reconcile *reconcile; /* borrowed */
+    uint32_t deployment;
+    struct attempt *attempt;   /* owned; NULL: not begun, or at its end */
+    unsigned pages;            /* read */
+    char first[IDS_MAX + 1];   /* id of the first batch of the page before */
+    char after[IDS_MAX + 1];   /* cursor; "" from the top */
+    int64_t from_s;            /* Unix seconds; it is read as far back as this */
+    int64_t begun_s, begun_ms; /* ... since then: the same moment on both clocks */
+    uint32_t forgotten;        /* of its log, then */
+};
+
 struct reconcile {
     struct worker *worker; /* borrowed */
-    uint32_t *deployments; /* owned */
-    uint32_t num, at;
+    struct place *places;  /* owned */
+    uint32_t num, next;    /* ... the first one that this look has not begun */
+    uint32_t running;
     char nonce[MARKER_NONCE + 1]; /* "": by owner and request */
     uint64_t owner, request;
-    int64_t not_before_s, begun_s;
+    int64_t not_before_s;
+    uint64_t known_since_ms;
     bool patient;
-    size_t looks;   /* made */
-    unsigned pages; /* read of this account in this look */
+    size_t looks; /* made */
     bool complete;
-    char after[IDS_MAX + 1]; /* cursor; "" from the top */
-    struct attempt *attempt; /* owned */
+    struct json_doc *best_doc; /* owned; of the next, the newest that was found */
+    struct reconcile_result best;
     struct loop_timer timer;
     reconcile_done_cb on_done;
     void *arg; /* borrowed */
 };
 
-static void ask(struct reconcile *r);
-
 static void reconcile_free(struct reconcile *r)
 {
-    if (r->attempt != NULL)
-        attempt_cancel(r->attempt);
+    for (uint32_t i = 0; r->places != NULL && i < r->num; i++)
+        if (r->places[i].attempt != NULL)
+            attempt_cancel(r->places[i].attempt);
     loop_timer_stop(r->worker->loop, &r->timer);
-    free(r->deployments);
+    json_doc_free(r->best_doc);
+    free(r->places);
     free(r);
 }
 
@@ -55,16 +81,19 @@ void reconcile_cancel(struct reconcile *r)
     reconcile_free(r);
 }
 
-static void finish(struct reconcile *r, struct reconcile_result *result)
+/* With the best that was found, or nothing. */
+static void finish(struct reconcile *r)
 {
     reconcile_done_cb on_done = r->on_done;
     void *arg = r->arg;
+    struct reconcile_result result = r->best;
+    struct json_doc *doc = r->best_doc;
 
-    result->complete = r->complete;
-    if (r->at < r->num)
-        result->deployment = r->deployments[r->at];
+    result.complete = r->complete;
+    r->best_doc = NULL;
     reconcile_free(r);
-    on_done(arg, result);
+    on_done(arg, &result);
+    json_doc_free(doc);
 }
 
 /* 0: not told. */
@@ -75,119 +104,239 @@ static int64_t created_at(const struct json *batch)
     return normal_time(json_get(batch, "created_at"), &t) ? t : 0;
 }
 
-/* An older one with the same words is of an earlier day: who asks now wants another one. */
-static bool is_wanted(const struct reconcile *r, const struct json *batch, struct marker *marker)
+/* --- what was read before --- */
+
+static struct read_log *log_of(const struct place *p)
 {
+    const struct worker *w = p->reconcile->worker;
+
+    return &w->read_logs[w->account_twin[table_deployment(w->table, p->deployment)->account]];
+}
+
+/* On the monotonic clock. */
+static int64_t moment_of(const struct place *p, int64_t unix_s)
+{
+    return p->begun_ms - (p->begun_s - unix_s) * 1000;
+}
+
+/* Whether the nonce is known not to be among the account's batches up to log_of(p)->to_ms. */
+static bool is_excluded(const struct place *p)
+{
+    const struct reconcile *r = p->reconcile;
+
+    return r->nonce[0] != '\0' &&
+           read_log_excludes(log_of(p), r->nonce, moment_of(p, r->not_before_s) + ROUNDING_MS);
+}
+
+static void begin_place(struct place *p)
+{
+    const struct reconcile *r = p->reconcile;
+    const struct read_log *log = log_of(p);
+    int64_t newer_s;
+
+    p->pages = 0;
+    p->after[0] = '\0';
+    p->begun_s = clock_unix_s();
+    p->begun_ms = (int64_t)loop_now_ms(r->worker->loop);
+    p->forgotten = log->forgotten;
+    p->from_s = r->not_before_s;
+    if (!is_excluded(p))
+        return;
+    newer_s = p->begun_s - (p->begun_ms - log->to_ms) / 1000 - 1 - READ_LOG_SLACK_S;
+    if (newer_s > p->from_s)
+        p->from_s = newer_s;
+}
+
+/* Nothing new can be learned there. */
+static bool is_settled(const struct place *p)
+{
+    const struct reconcile *r = p->reconcile;
+
+    return r->known_since_ms != 0 && is_excluded(p) &&
+           log_of(p)->to_ms >= (int64_t)r->known_since_ms;
+}
+
+static void end_place(struct place *p)
+{
+    read_log_note(log_of(p), p->forgotten, moment_of(p, p->from_s), p->begun_ms);
+}
+
+/* --- what a page says --- */
+
+/* An older one with the same words is of an earlier day: who asks now wants another one. */
+static bool is_wanted(struct place *p, const struct json *batch, struct marker *marker)
+{
+    const struct reconcile *r = p->reconcile;
     int64_t t = created_at(batch);
 
     if ((t != 0 && t < r->not_before_s) || !ledger_marker(r->worker->inherit->seals, batch, marker))
         return false;
+    read_log_add(log_of(p), marker->nonce);
     if (r->nonce[0] != '\0')
         return strcmp(marker->nonce, r->nonce) == 0;
     return marker->owner == r->owner && marker->request == r->request;
 }
 
-/* What one page says. */
 enum page_end { PAGE_FOUND, PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
 
-static enum page_end read_page(struct reconcile *r, struct json_doc *doc,
+/* Whether the provider has another page. One that ignores `after` gives the first page for ever. */
+static enum page_end what_follows(struct place *p, const struct json *root, const struct json *data,
+                                  int64_t oldest)
+{
+    size_t num = json_size(data);
+    const char *first = num > 0 ? json_get_str(json_at(data, 0), "id") : NULL;
+    const char *last = num > 0 ? json_get_str(json_at(data, num - 1), "id") : NULL;
+    bool more = num > 0, told = json_bool(json_get(root, "has_more"), &more);
+
+    if (!more || oldest < p->from_s)
+        return PAGE_LAST;
+    if (first == NULL || last == NULL)
+        return PAGE_UNREADABLE;
+    if (p->pages > 0 && strcmp(first, p->first) == 0)
+        return told ? PAGE_UNREADABLE : PAGE_LAST;
+    snprintf(p->first, sizeof(p->first), "%s", first);
+    snprintf(p->after, sizeof(p->after), "%s", last);
+    return PAGE_MORE;
+}
+
+static enum page_end read_page(struct place *p, struct json_doc *doc,
                                const struct upstream_result *res, struct reconcile_result *found)
 {
     struct json_error error;
     struct json *root = json_parse(doc, res->body, res->body_len, &error);
     struct json *data = json_is(root, JSON_OBJECT) ? normal_list_data(root) : NULL;
-    size_t num = json_size(data);
-    bool more = num > 0;
     int64_t oldest = INT64_MAX;
 
     if (data == NULL)
         return PAGE_UNREADABLE;
-    for (size_t i = 0; i < num; i++) {
+    for (size_t i = 0; i < json_size(data); i++) {
         struct json *batch = json_at(data, i);
-        const char *id = json_get_str(batch, "id");
         int64_t t = created_at(batch);
 
-        if (is_wanted(r, batch, &found->marker)) {
+        if (is_wanted(p, batch, &found->marker)) {
+            found->deployment = p->deployment;
             found->doc = doc;
             found->batch = batch;
             return PAGE_FOUND;
         }
         if (t != 0)
             oldest = t;
-        snprintf(r->after, sizeof(r->after), "%s", id != NULL ? id : "");
     }
-    (void)json_bool(json_get(root, "has_more"), &more);
-    return more && r->after[0] != '\0' && oldest >= r->not_before_s ? PAGE_MORE : PAGE_LAST;
+    return what_follows(p, root, data, oldest);
 }
 
-static void next_account(struct reconcile *r)
-{
-    struct reconcile_result nothing = {0};
+/* --- the way through the accounts --- */
 
-    r->pages = 0;
-    r->after[0] = '\0';
-    if (++r->at < r->num) {
-        ask(r);
-        return;
-    }
+static void on_list(void *arg, const struct attempt_result *result);
+
+static bool ask(struct place *p)
+{
+    char query[64 + 3 * IDS_MAX];
+    struct attempt_spec spec = {.deployment = p->deployment,
+                                .call = CALL_BATCH_LIST,
+                                .query = query,
+                                .on_done = on_list,
+                                .arg = p};
+
+    /* An id that could not stand in a query as it is would end the reading of this account. */
+    if (p->after[0] != '\0')
+        snprintf(query, sizeof(query), "limit=%d&after=%s", PAGE, p->after);
+    else
+        snprintf(query, sizeof(query), "limit=%d", PAGE);
+    p->attempt = attempt_start(p->reconcile->worker, &spec);
+    if (p->attempt == NULL)
+        p->reconcile->complete = false;
+    return p->attempt != NULL;
+}
+
+static void end_look(struct reconcile *r)
+{
     r->looks++;
-    /* What appears from now on is of now: the next look reads no further than that. */
-    if (r->complete && r->not_before_s < r->begun_s - CLOCK_SLACK_S)
-        r->not_before_s = r->begun_s - CLOCK_SLACK_S;
-    if (r->patient && r->looks < LOOKS &&
+    if (r->best.batch == NULL && r->patient && r->looks < LOOKS &&
         loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) == 0)
         return;
-    finish(r, &nothing);
+    finish(r);
+}
+
+/* As many accounts as may be read at once; the end, when there is none left. */
+static void go_on(struct reconcile *r)
+{
+    while (r->running < MAX_AT_ONCE && r->next < r->num) {
+        struct place *p = &r->places[r->next++];
+
+        begin_place(p);
+        if (!is_settled(p) && ask(p))
+            r->running++;
+    }
+    if (r->running == 0)
+        end_look(r);
+}
+
+/* Takes the document. */
+static void keep_best(struct reconcile *r, struct json_doc *doc,
+                      const struct reconcile_result *found)
+{
+    if (r->best.batch != NULL && created_at(r->best.batch) >= created_at(found->batch)) {
+        json_doc_free(doc);
+        return;
+    }
+    json_doc_free(r->best_doc);
+    r->best_doc = doc;
+    r->best = *found;
 }
 
 static void on_list(void *arg, const struct attempt_result *result)
 {
-    struct reconcile *r = arg;
+    struct place *p = arg;
+    struct reconcile *r = p->reconcile;
     struct json_doc *doc = result->ok ? json_doc_new() : NULL;
     struct reconcile_result found = {0};
-    enum page_end end = doc != NULL ? read_page(r, doc, result->upstream, &found) : PAGE_UNREADABLE;
+    enum page_end end = doc != NULL ? read_page(p, doc, result->upstream, &found) : PAGE_UNREADABLE;
 
-    r->attempt = NULL;
-    r->pages++;
-    if (end == PAGE_UNREADABLE || (end == PAGE_MORE && r->pages >= MAX_PAGES))
-        r->complete = false;
+    p->attempt = NULL;
+    p->pages++;
     if (end == PAGE_FOUND)
-        finish(r, &found);
-    else if (end == PAGE_MORE && r->pages < MAX_PAGES)
-        ask(r);
+        keep_best(r, doc, &found);
     else
-        next_account(r);
-    json_doc_free(doc);
-}
-
-static void ask(struct reconcile *r)
-{
-    char query[64 + 3 * IDS_MAX];
-    struct attempt_spec spec = {.deployment = r->deployments[r->at],
-                                .call = CALL_BATCH_LIST,
-                                .query = query,
-                                .on_done = on_list,
-                                .arg = r};
-
-    /* An id that could not stand in a query as it is would end the reading of this account. */
-    if (r->after[0] != '\0')
-        snprintf(query, sizeof(query), "limit=%d&after=%s", PAGE, r->after);
-    else
-        snprintf(query, sizeof(query), "limit=%d", PAGE);
-    r->attempt = attempt_start(r->worker, &spec);
-    if (r->attempt == NULL) {
-        r->complete = false;
-        next_account(r);
+        json_doc_free(doc);
+    if (end == PAGE_FOUND && r->nonce[0] != '\0') {
+        finish(r);
+        return;
     }
+    if (end == PAGE_MORE && p->pages < MAX_PAGES && ask(p))
+        return;
+    if (end == PAGE_LAST)
+        end_place(p);
+    else if (end != PAGE_FOUND)
+        r->complete = false;
+    r->running--;
+    go_on(r);
 }
 
 static void on_timer(struct loop_timer *timer)
 {
     struct reconcile *r = timer->arg;
 
-    r->at = 0;
+    r->next = 0;
     r->complete = true;
-    ask(r);
+    go_on(r);
+}
+
+static bool copy_places(struct reconcile *r, const struct reconcile_spec *spec)
+{
+    struct worker *w = r->worker;
+
+    if (w->read_logs == NULL)
+        w->read_logs = calloc(w->config->models.num_accounts + 1, sizeof(*w->read_logs));
+    r->places = calloc(spec->num, sizeof(*r->places));
+    if (r->places == NULL || w->read_logs == NULL)
+        return false;
+    r->num = spec->num;
+    for (uint32_t i = 0; i < spec->num; i++) {
+        r->places[i].reconcile = r;
+        r->places[i].deployment = spec->deployments[i];
+    }
+    return true;
 }
 
 struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_spec *spec,
@@ -198,24 +347,20 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
     if (r == NULL)
         return NULL;
     r->worker = worker;
-    r->num = spec->num;
-    r->deployments = calloc(spec->num, sizeof(*r->deployments));
     if (spec->nonce != NULL)
         snprintf(r->nonce, sizeof(r->nonce), "%s", spec->nonce);
     r->owner = spec->owner;
     r->request = spec->request;
     r->not_before_s = spec->not_before_s;
-    r->begun_s = clock_unix_s();
+    r->known_since_ms = spec->known_since_ms;
     r->patient = spec->patient;
     r->on_done = on_done;
     r->arg = arg;
     r->timer.cb = on_timer;
     r->timer.arg = r;
-    if (r->deployments != NULL) {
-        memcpy(r->deployments, spec->deployments, spec->num * sizeof(*r->deployments));
-        if (loop_timer_start(worker->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
-            return r;
-    }
+    if (copy_places(r, spec) &&
+        loop_timer_start(worker->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
+        return r;
     reconcile_free(r);
     return NULL;
 }

@@ -1,6 +1,6 @@
 /* Find a batch by the marker it carries, among the newest of some accounts: whether a create whose
  * answer was lost has happened, and whether what an SDK repeats was made before. Bounded: a few
- * looks at a few pages, then "not found". */
+ * looks, back to the time that counts, at several accounts at once; then "not found". */
 #pragma once
 
 #include "common/json.h"
@@ -10,11 +10,14 @@
 struct reconcile;
 
 struct reconcile_spec {
-    const uint32_t *deployments; /* one of each account to look at, in this order; copied */
+    const uint32_t
+        *deployments; /* one of each account to look at, in this order, some at once; copied */
     uint32_t num;
-    const char *nonce; /* of the marker; NULL: whatever has the next two */
+    const char *nonce; /* of the marker; NULL: the newest that has the next two */
     uint64_t owner, request;
     int64_t not_before_s; /* Unix seconds; older batches are of no interest, whatever they carry */
+    uint64_t known_since_ms; /* monotonic; what was made since then the caller knows: an account
+                                that was read later is not asked again. 0: nothing */
     bool patient; /* its create may still be on the way: look again, up to three times in 2.5 s */
 };
 

@@ -116,6 +116,17 @@ static bool may_be_on_its_way(const struct repeat *r)
            loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
 }
 
+/* Since when the table knows all that was asked for here, and that none of it is the one that is
+ * looked for; 0: it does not. What a gateway before this one had sent is listed by then. */
+static uint64_t known_since_ms(const struct repeat *r)
+{
+    const struct idem *idem = r->worker->inherit->idem;
+
+    if (r->lost || r->announced || loop_now_ms(r->worker->loop) < idem_blind_until_ms(idem))
+        return 0;
+    return idem_since_ms(idem) + YOUNG_MS;
+}
+
 /* @param nonce  "" for whatever has the same owner and request */
 static void search(struct repeat *r, const char *nonce)
 {
@@ -126,6 +137,7 @@ static void search(struct repeat *r, const char *nonce)
                                   .owner = r->owner,
                                   .request = r->request,
                                   .not_before_s = clock_unix_s() - age_s,
+                                  .known_since_ms = known_since_ms(r),
                                   .patient = r->lost || may_be_on_its_way(r)};
 
     r->search = reconcile_start(r->worker, &spec, on_searched, r);

@@ -13,6 +13,7 @@
 #include "common/upstream/client.h"
 #include "server/front.h"
 #include "server/inherit.h"
+#include "server/read_log.h"
 
 struct worker {
     const struct inherit *inherit;
@@ -32,6 +33,7 @@ struct worker {
     const bool *account_balanced;
     struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
+    struct read_log *read_logs; /* owned [accounts], by their twins; NULL: no search was made yet */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

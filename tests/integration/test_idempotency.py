@@ -456,3 +456,58 @@ def test_a_create_that_is_under_way_at_another_node_is_waited_for(start, sim):
     thread.join()
     assert again.status == first[0].status == 200 and again.json()["id"] == first[0].json()["id"], again
     assert sim.created("batches") == 1
+
+
+def test_a_key_is_found_although_other_accounts_do_not_answer(start, make_sim):
+    """Several accounts are asked at once, and the one that has the batch ends the search."""
+    names = ["a0", "a1", "a2", "a3"]
+    sim = make_sim(sim_config([azure_account(n) for n in names]))
+    order = {"a0": 1, "a3": 2}
+    config = balanced_config(sim, accounts=(), model_list=[azure_deployment(sim, n, order=order.get(n, 3)) for n in names])
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    sim.fault({"status": 429}, account="a0", method="POST", path="/openai/batches*", times=1)
+    made = keyed(first, file["id"])
+    assert made.status == 200 and sim.created("batches", ["a3"]) == 1, made
+    first.finish(sim)
+    for name in names[:3]:
+        sim.fault({"hang": "answer"}, account=name, method="GET", path="/openai/batches", times=1000)
+    again = keyed(start(config, sim=sim), file["id"])
+    assert again.status == 200 and again.json()["id"] == made.json()["id"], again
+    assert sim.created("batches") == 1
+
+
+def test_of_several_like_it_a_retry_gets_the_newest_wherever_it_is(start, sim):
+    """The same create twice on purpose, the second one moved, and a gateway that has forgotten both."""
+    config = balanced_config(sim)
+    first = start(config, sim=sim)
+    file = first.uploaded()
+    first.created(file["id"])
+    (home,) = [a for a in ("eu", "us", "sw") if sim.created("batches", [a])]
+    sim.advance(2000)
+    sim.fault({"status": 429}, account=home, method="POST", path="/openai/batches*", times=1)
+    made = first.created(file["id"])
+    assert sim.created("batches", [home]) == 1 and sim.created("batches") == 2
+    first.finish(sim)
+    again = repeated(start(config, sim=sim), file["id"])
+    assert again.status == 200 and again.json()["id"] == made["id"]
+    assert sim.created("batches") == 2
+
+
+def test_after_a_restart_the_day_before_is_read_once_and_not_for_each_key(start, sim):
+    config = balanced_config(sim, accounts=["eu"])
+    gateway = start(config, sim=sim, workers=1)
+    file = gateway.uploaded()
+    hour_ago = int(time.time()) - 3600
+    listed = [{"id": f"batch_{i}", "object": "batch", "status": "completed", "created_at": hour_ago} for i in range(100)]
+    # No more than these, whatever page is asked for.
+    sim.fault({"status": 200, "body": {"object": "list", "data": listed}}, account="eu", method="GET", path="/openai/batches", times=1000)
+
+    def pages():
+        return len([r for r in sim.requests("eu") if r["method"] == "GET" and "&after=batch_99" in r["target"]])
+
+    assert keyed(gateway, file["id"], "one").status == 200
+    assert pages() == 1
+    for key in ("two", "three"):
+        assert keyed(gateway, file["id"], key).status == 200
+    assert pages() == 1 and sim.created("batches") == 3
