@@ -2,6 +2,7 @@
 #include "server/repeat.h"
 
 #include <stdio.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,15 +57,30 @@ static bool is_good_key(h2o_iovec_t value)
     return value.len > 0 && value.len <= IDEM_KEY_MAX;
 }
 
-static bool says_again(const struct relay *relay)
+/* How often an SDK says that it has asked before; 0: not, or it says nothing. */
+static uint32_t attempt_of(const struct relay *relay)
 {
     h2o_iovec_t value;
+    uint32_t n = 0;
 
-    return find_header(relay, RETRY_HEADER, &value) && value.len > 0 && value.len < 6 &&
-           value.base[0] >= '1' && value.base[0] <= '9';
+    if (!find_header(relay, RETRY_HEADER, &value) || value.len == 0 || value.len > 5)
+        return 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.base[i] < '0' || value.base[i] > '9')
+            return 0;
+        n = n * 10 + (uint32_t)(value.base[i] - '0');
+    }
+    return n;
 }
 
 /* --- ends --- */
+
+/* It is known that nothing of this request has happened so far. */
+static void go_on(struct repeat *r)
+{
+    r->clear = true;
+    r->ops->on_new(r->arg);
+}
 
 static void fail(struct repeat *r, int status, const char *type, const char *code, bool final,
                  const char *text)
@@ -100,7 +116,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
     } else if (r->lost) {
         fail_unknown(r);
     } else if (result->complete && !r->too_many) {
-        r->ops->on_new(r->arg);
+        go_on(r);
     } else {
         fail(r, 503, "server_error", "repeat_unknown", false,
              "Whether this create was made before could not be found out now: a provider did not "
@@ -213,18 +229,38 @@ bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t sinc
     return keyed && (now_ms < since_ms + IDEM_KEEP_MS || now_ms < blind_until_ms);
 }
 
+/* Most repeats are made because this gateway itself has just refused (429, no room): then it knows
+ * of the try before that nothing came of it, and of those before that it found out then. So a
+ * client that waits for room does not make us read all lists each time. By the try's number and the
+ * client's address, so that two clients that ask the same are not taken for one. */
+static void note_refused(const struct repeat *r)
+{
+    uint64_t value[MEMO_WORDS] = {r->client.hash[1], r->attempt};
+
+    memo_put(r->worker->inherit->memo, r->client.hash[0], value, loop_now_ms(r->worker->loop));
+}
+
+static bool was_refused_here(const struct repeat *r)
+{
+    uint64_t value[MEMO_WORDS];
+
+    return memo_get(r->worker->inherit->memo, r->client.hash[0], IDEM_REPEAT_MS,
+                    loop_now_ms(r->worker->loop), value) &&
+           value[0] == r->client.hash[1] && value[1] + 1 == r->attempt;
+}
+
 /* The table does not know it. */
 static void on_unknown_here(struct repeat *r)
 {
     const struct idem *idem = r->worker->inherit->idem;
 
-    if (r->kind == REPEAT_CREATE &&
+    if (r->kind == REPEAT_CREATE && !was_refused_here(r) &&
         repeat_must_look(r->keyed, r->announced, loop_now_ms(r->worker->loop), idem_since_ms(idem),
                          idem_blind_until_ms(idem))) {
         list_places(r);
         search(r, r->keyed ? r->nonce : "");
     } else {
-        r->ops->on_new(r->arg);
+        go_on(r);
     }
 }
 
@@ -254,7 +290,7 @@ static void on_lost(struct repeat *r, const struct idem_answer *answer)
     if (r->kind == REPEAT_UPLOAD) {
         /* Its worker died: at worst an orphaned file, which costs no money. */
         (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
-        r->ops->on_new(r->arg);
+        go_on(r);
     } else if (nonce[0] != '\0') {
         search(r, nonce);
     } else {
@@ -294,7 +330,7 @@ static void look(struct repeat *r)
         if (r->keyed || r->again)
             wait_for_first(r);
         else
-            r->ops->on_new(r->arg); /* two at once: the first one is what is kept */
+            go_on(r); /* two at once: the first one is what is kept */
         break;
     case IDEM_DONE:
         r->ops->on_replay(r->arg, &answer);
@@ -303,7 +339,7 @@ static void look(struct repeat *r)
         if (r->keyed || r->again)
             on_lost(r, &answer);
         else
-            r->ops->on_new(r->arg);
+            go_on(r);
         break;
     case IDEM_MISMATCH:
         fail(r, 409, "invalid_request_error", "idempotency_key_reused", true,
@@ -327,6 +363,21 @@ static struct idem_key key_of(const struct repeat *r, h2o_iovec_t text)
     return idem_key('r', r->owner, request, 16);
 }
 
+/* Who asks for what. */
+static struct idem_key client_of(const struct repeat *r, const struct relay *relay)
+{
+    h2o_conn_t *conn = relay->req->conn;
+    char text[sizeof(r->key.hash) + NI_MAXHOST];
+    struct sockaddr_storage peer;
+    socklen_t peer_len = conn->callbacks->get_peername(conn, (struct sockaddr *)&peer);
+    size_t len = peer_len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&peer, peer_len,
+                                                          text + sizeof(r->key.hash))
+                              : SIZE_MAX;
+
+    memcpy(text, r->key.hash, sizeof(r->key.hash));
+    return idem_key('n', r->owner, text, sizeof(r->key.hash) + (len != SIZE_MAX ? len : 0));
+}
+
 void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, uint64_t request,
                   const char *nonce, const uint32_t *homes, uint32_t num_homes,
                   const struct repeat_ops *ops, void *arg)
@@ -336,7 +387,8 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, 
     r->worker = relay->worker;
     r->kind = kind;
     r->keyed = find_header(relay, KEY_HEADER, &text);
-    r->announced = says_again(relay);
+    r->attempt = attempt_of(relay);
+    r->announced = r->attempt > 0;
     r->again = r->announced && !r->keyed;
     r->owner = relay->owner;
     r->request = request;
@@ -355,6 +407,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, 
         return;
     }
     r->key = key_of(r, text);
+    r->client = client_of(r, relay);
     r->places = calloc(MAX_PLACES, sizeof(*r->places));
     if (r->places == NULL) {
         fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
@@ -429,8 +482,11 @@ void repeat_end(struct repeat *r)
         reconcile_cancel(r->search);
     r->search = NULL;
     loop_timer_stop(r->worker->loop, &r->timer);
-    if (r->claim.place != 0)
+    if (r->claim.place != 0) {
         idem_forget(r->worker->inherit->idem, &r->claim);
+        if (r->kind == REPEAT_CREATE && r->clear)
+            note_refused(r);
+    }
     free(r->places);
     r->places = NULL;
 }

@@ -30,10 +30,13 @@ struct repeat_ops {
 struct repeat {
     struct worker *worker; /* borrowed; NULL: not begun */
     enum repeat_kind kind;
-    bool keyed;     /* by Idempotency-Key */
-    bool again;     /* an SDK says that it asked before, and there is no key */
-    bool announced; /* an SDK says that it asked before */
+    bool keyed;       /* by Idempotency-Key */
+    bool again;       /* an SDK says that it asked before, and there is no key */
+    bool announced;   /* an SDK says that it asked before */
+    bool clear;       /* it is known that nothing came of the tries before this one */
+    uint32_t attempt; /* how often it asked before */
     struct idem_key key;
+    struct idem_key client; /* this request of this client's */
     uint64_t owner, request;
     char nonce[MARKER_NONCE + 1];
     struct idem_claim claim; /* ours to answer, lose or forget; empty: nothing is kept */

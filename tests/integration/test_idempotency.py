@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from harness import GROUP, azure_account, azure_deployment, balanced_config, envelope, lines, sim_config, until
+from harness import (GROUP, azure_account, azure_deployment, balanced_config, envelope, is_probe, is_upkeep, lines, sim_config,
+                     until)
 
 
 def keyed(gateway, file_id, key="key-1", headers=(), **more):
@@ -511,3 +512,38 @@ def test_after_a_restart_the_day_before_is_read_once_and_not_for_each_key(start,
     for key in ("two", "three"):
         assert keyed(gateway, file["id"], key).status == 200
     assert pages() == 1 and sim.created("batches") == 3
+
+
+def lists_for_clients(sim):
+    return len([r for r in sim.requests("eu") if r["method"] == "GET" and r["target"].split("?")[0].endswith("/openai/batches")
+                and not is_probe(r) and not is_upkeep(r)])
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "k"}], ids=["announced", "keyed"])
+def test_a_retry_of_what_this_gateway_refused_a_moment_ago_reads_no_lists(start, sim, key):
+    """A client that waits for room would otherwise have all accounts' lists read each time it asks."""
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded()
+    if key:  # the day before the start is read once
+        assert gateway.create(file["id"], headers={"Idempotency-Key": "first"}).status == 200
+    before = sim.created("batches")
+    fault = sim.fault({"status": 429}, account="eu", method="POST", path="/openai/batches*", times=1000)
+    assert gateway.create(file["id"], headers=key).status == 429
+    asked = lists_for_clients(sim)
+    for n in range(1, 4):
+        assert gateway.create(file["id"], headers={**key, "x-stainless-retry-count": str(n)}).status == 429
+    assert lists_for_clients(sim) == asked
+    sim.clear_faults()
+    assert gateway.create(file["id"], headers={**key, "x-stainless-retry-count": "4"}).status == 200
+    assert lists_for_clients(sim) == asked and sim.created("batches") == before + 1, fault
+
+
+def test_a_retry_of_what_somebody_else_may_have_taken_is_looked_for(start, sim):
+    """The try before this one did not come here."""
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded()
+    sim.fault({"status": 429}, account="eu", method="POST", path="/openai/batches*", times=1)
+    assert gateway.create(file["id"]).status == 429
+    asked = lists_for_clients(sim)
+    assert gateway.create(file["id"], headers={"x-stainless-retry-count": "2"}).status == 200
+    assert lists_for_clients(sim) > asked and sim.created("batches") == 1
