@@ -130,17 +130,21 @@ def test_an_upload_at_20_kilobytes_a_second_takes_as_long_as_it_takes(make_door,
 
 # --- no room ---
 
-def spooled(gateway):
-    """Bytes in the unlinked files of all workers."""
-    total = 0
+def spools(gateway):
+    """Sizes of the unlinked files of all workers."""
+    sizes = []
     for pid in gateway.workers():
         for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
             try:
                 if os.readlink(fd).endswith(" (deleted)"):
-                    total += os.stat(fd).st_size
+                    sizes.append(os.stat(fd).st_size)
             except OSError:  # closed meanwhile
                 pass
-    return total
+    return sizes
+
+
+def spooled(gateway):
+    return sum(spools(gateway))
 
 
 def is_507(answer):
@@ -157,6 +161,7 @@ def test_the_spool_limit_is_for_all_uploads_together(make_door, sim, kind):
         first.send(body[:-100])
         until(lambda: spooled(door.gateway) > 600_000, "the first upload's bytes to arrive")
         assert is_507(door.upload(body, form))
+        until(lambda: len(spools(door.gateway)) == 1, "the refused upload's room, which is given back in slices")
         small = door.upload(*batch_form(5)[1:])
         assert small.status == 200, small
         assert door.gateway.get("/v1/files").status == 200
