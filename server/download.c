@@ -1,6 +1,7 @@
 /* See download.h. Two buffers a transfer: one is being sent, the other fills; above DOWNLOAD_BUFFER
- * the provider is paused. A transfer that breaks after its head went out ends in a visibly broken
- * response (connection closed, or RST_STREAM): never a short file that looks whole. */
+ * the provider is paused. What came in a turn goes out in one piece at its end. A transfer that
+ * breaks after its head went out ends in a visibly broken response (connection closed, or
+ * RST_STREAM): never a short file that looks whole. */
 #include "server/download.h"
 
 #include <stdio.h>
@@ -14,9 +15,12 @@
 #include "server/range.h"
 #include "server/resolve.h"
 
-#define MAX_CONTENT_TRIES 3 /* unless the operator says otherwise */
-#define DOWNLOAD_BUFFER                                                                            \
-    (128u << 10) /* bytes waiting while another buffer is on its way: 256 KiB a stream at most */
+#define MAX_CONTENT_TRIES 3            /* unless the operator says otherwise */
+#define DOWNLOAD_READ     (128u << 10) /* most bytes that libcurl reads at a time */
+
+/* Bytes waiting; with what libcurl had read by then, less than 240 KiB. A whole read must reach it,
+ * also one that began with the head, or libcurl reads on. */
+#define DOWNLOAD_BUFFER (DOWNLOAD_READ - (16u << 10))
 
 struct download {
     h2o_generator_t generator; /* first: libh2o hands it back to us */
@@ -36,7 +40,7 @@ struct download {
     bool ended;   /* no more bytes will come */
     bool broken;  /* ... because the transfer failed */
     uint32_t tries;
-    struct loop_timer retry;
+    struct loop_timer retry, end_of_turn;
 };
 
 static void ask(struct download *dl);
@@ -47,6 +51,7 @@ static void download_free(struct download *dl)
         attempt_cancel(dl->attempt);
     locate_cancel(dl->locate);
     loop_timer_stop(dl->worker->loop, &dl->retry);
+    loop_timer_stop(dl->worker->loop, &dl->end_of_turn);
     target_deinit(&dl->target);
     strbuf_deinit(&dl->filling);
     strbuf_deinit(&dl->sending);
@@ -71,20 +76,25 @@ static struct relay *detach(struct download *dl)
 
 /* --- towards the client --- */
 
+static void swap_buffers(struct download *dl)
+{
+    struct strbuf swap = dl->sending;
+
+    dl->sending = dl->filling;
+    dl->filling = swap;
+    strbuf_reset(&dl->filling);
+}
+
 /* Send what is there, one h2o_send at a time; the last one carries the end. */
 static void flush(struct download *dl)
 {
     h2o_send_state_t state = H2O_SEND_STATE_IN_PROGRESS;
     h2o_req_t *req = dl->relay->req;
-    struct strbuf swap;
     h2o_iovec_t buf;
 
     if (dl->busy || !dl->started || (dl->filling.len == 0 && !dl->ended))
         return;
-    swap = dl->sending;
-    dl->sending = dl->filling;
-    dl->filling = swap;
-    strbuf_reset(&dl->filling);
+    swap_buffers(dl);
     if (dl->ended)
         state = dl->broken ? H2O_SEND_STATE_ERROR : H2O_SEND_STATE_FINAL;
     buf = h2o_iovec_init(dl->sending.data, dl->sending.len);
@@ -95,13 +105,31 @@ static void flush(struct download *dl)
     h2o_send(req, &buf, buf.len > 0 ? 1 : 0, state);
 }
 
+static void on_end_of_turn(struct loop_timer *timer)
+{
+    flush(timer->arg);
+}
+
+/* libcurl hands on a read in small pieces, and the end often comes right behind the last. */
+static void flush_soon(struct download *dl)
+{
+    if (dl->busy || dl->end_of_turn.slot != 0)
+        return;
+    dl->end_of_turn.cb = on_end_of_turn;
+    dl->end_of_turn.arg = dl;
+    if (loop_timer_start(dl->worker->loop, &dl->end_of_turn, 0) != 0)
+        flush(dl);
+}
+
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 {
     struct download *dl = H2O_STRUCT_FROM_MEMBER(struct download, generator, generator);
 
     (void)req;
     dl->busy = false;
-    if (dl->paused) { /* what is waiting goes out now, so there is room again */
+    if (dl->filling.len == 0)
+        swap_buffers(dl); /* who keeps up needs one buffer, and it stays in the cache */
+    if (dl->paused) {     /* what is waiting goes out now, so there is room again */
         dl->paused = false;
         attempt_resume(dl->attempt);
     }
@@ -164,6 +192,10 @@ static void start_response(struct download *dl, const struct upstream_head *head
     dl->generator.proceed = on_proceed;
     dl->generator.stop = on_stop;
     dl->started = true;
+    if (head->content_length > 0) /* else it doubles its way there */
+        (void)strbuf_reserve(&dl->filling, head->content_length < DOWNLOAD_READ
+                                               ? (size_t)head->content_length
+                                               : DOWNLOAD_READ);
     h2o_start_response(req, &dl->generator);
 }
 
@@ -235,7 +267,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
         flush(dl); /* last: the end of a response may free us */
         return true;
     }
-    flush(dl);
+    flush_soon(dl);
     dl->paused = dl->filling.len >= DOWNLOAD_BUFFER;
     return !dl->paused;
 }

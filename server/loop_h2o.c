@@ -5,10 +5,16 @@
  * Timers that are due are first taken out of the heap as one batch and then called, in the order of
  * their times, those of one millisecond in the order of their start. A timer that a callback starts
  * with delay 0 is therefore never part of the running batch, and input and output have their turn
- * in between. */
+ * in between.
+ *
+ * What is due at once needs no system call: two lists of libh2o's own with a duration of 0, which
+ * its loop runs at the end of a turn, `batch` before `behind`. `batch` calls the timers; linked
+ * again while it runs, it would run again and again without a turn of the sockets, so that
+ * `behind`, which comes next, does that. */
 #include "server/loop_h2o.h"
 
 #include <errno.h>
+#include <h2o/timeout.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -42,6 +48,9 @@ struct loop_h2o {
     uint64_t
         turn; /* evloop's own time (h2o_now) when now_ms was read: another value is another turn */
     uint64_t armed_ms; /* when timer_fd will fire; 0: it will not */
+    h2o_timeout_t batch, behind;
+    h2o_timeout_entry_t batch_entry, behind_entry;
+    bool batch_runs; /* until `behind` has its turn */
     uint64_t seq;
     struct entry *heap; /* owned; [0] is due first */
     size_t num;
@@ -78,6 +87,28 @@ static void arm(struct loop_h2o *l, uint64_t at_ms)
 
     timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
     l->armed_ms = at_ms;
+}
+
+/* At the end of this turn, or of the next one. libh2o goes by the wall clock: a time long ago is
+ * reached also when somebody sets that back. */
+static void link_at_once(struct loop_h2o *l, h2o_timeout_t *list, h2o_timeout_entry_t *entry)
+{
+    h2o_timeout_link(l->evloop, list, entry);
+    entry->registered_at = 0;
+}
+
+static void run_soon(struct loop_h2o *l)
+{
+    if (!l->batch_runs && !h2o_timeout_is_linked(&l->batch_entry))
+        link_at_once(l, &l->batch, &l->batch_entry);
+}
+
+static void wake_for(struct loop_h2o *l, uint64_t due_ms)
+{
+    if (due_ms <= l->now_ms)
+        run_soon(l);
+    else if (l->armed_ms == 0 || due_ms < l->armed_ms)
+        arm(l, due_ms);
 }
 
 static bool before(const struct entry *a, const struct entry *b)
@@ -176,8 +207,8 @@ static int do_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t 
     e.seq = ++l->seq;
     timer->due_ms = e.due_ms;
     sift_up(l, l->num++, e);
-    if (l->num_due == 0 && (l->armed_ms == 0 || e.due_ms < l->armed_ms))
-        arm(l, e.due_ms);
+    if (l->num_due == 0)
+        wake_for(l, e.due_ms);
     return 0;
 }
 
@@ -193,14 +224,8 @@ static void take_due(struct loop_h2o *l)
     }
 }
 
-static void on_timer_fd(h2o_socket_t *sock, const char *err)
+static void run_due(struct loop_h2o *l)
 {
-    struct loop_h2o *l = sock->data;
-    uint64_t expirations;
-
-    (void)err; /* only reads report one, and libh2o does not read here */
-    if (read(l->timer_fd, &expirations, sizeof(expirations)) == -1)
-        return; /* EAGAIN: set anew after epoll saw it */
     read_clock(l);
     take_due(l);
     for (size_t i = 0; i < l->num_due; i++) {
@@ -212,9 +237,38 @@ static void on_timer_fd(h2o_socket_t *sock, const char *err)
         timer->cb(timer);
     }
     l->num_due = 0;
-    l->armed_ms = 0;
     if (l->num > 0)
-        arm(l, l->heap[0].due_ms);
+        wake_for(l, l->heap[0].due_ms);
+}
+
+static void on_batch(h2o_timeout_entry_t *entry)
+{
+    struct loop_h2o *l = H2O_STRUCT_FROM_MEMBER(struct loop_h2o, batch_entry, entry);
+
+    l->batch_runs = true;
+    link_at_once(l, &l->behind, &l->behind_entry);
+    run_due(l);
+}
+
+static void on_behind(h2o_timeout_entry_t *entry)
+{
+    struct loop_h2o *l = H2O_STRUCT_FROM_MEMBER(struct loop_h2o, behind_entry, entry);
+
+    l->batch_runs = false;
+    if (l->num > 0)
+        wake_for(l, l->heap[0].due_ms);
+}
+
+static void on_timer_fd(h2o_socket_t *sock, const char *err)
+{
+    struct loop_h2o *l = sock->data;
+    uint64_t expirations;
+
+    (void)err; /* only reads report one, and libh2o does not read here */
+    if (read(l->timer_fd, &expirations, sizeof(expirations)) == -1)
+        return; /* EAGAIN: set anew after epoll saw it */
+    l->armed_ms = 0;
+    run_due(l);
 }
 
 static void on_watch(h2o_socket_t *sock, const char *err)
@@ -263,6 +317,10 @@ struct loop *loop_h2o_new(h2o_evloop_t *evloop)
     l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (l->timer_fd == -1)
         goto fail;
+    h2o_timeout_init(evloop, &l->batch, 0);
+    h2o_timeout_init(evloop, &l->behind, 0);
+    l->batch_entry.cb = on_batch;
+    l->behind_entry.cb = on_behind;
     l->timer_sock = socket_over(l, l->timer_fd, on_timer_fd, l);
     read_clock(l);
     return &l->super;
@@ -292,6 +350,10 @@ void loop_h2o_free(struct loop *loop)
         h2o_socket_close(w->sock);
         free(w);
     }
+    h2o_timeout_unlink(&l->batch_entry);
+    h2o_timeout_unlink(&l->behind_entry);
+    h2o_timeout_dispose(l->evloop, &l->batch);
+    h2o_timeout_dispose(l->evloop, &l->behind);
     h2o_socket_close(l->timer_sock);
     free(l->heap);
     free(l->due);

@@ -52,11 +52,13 @@ static void on_client_gone(void *op)
     receiver_free(op);
 }
 
-/* Answer and end. The relay lets go of us when it answers. */
+/* Answer and end. The relay lets go of us when it answers; who reads the answer finds the room
+ * given back, at another worker too. */
 #define REJECT(rc, ...)                                                                            \
     do {                                                                                           \
         struct relay *relay_ = (rc)->up->relay;                                                    \
         (rc)->failed = true;                                                                       \
+        spool_deinit(&(rc)->up->spool);                                                            \
         relay_problem(relay_, __VA_ARGS__);                                                        \
     } while (0)
 

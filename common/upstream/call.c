@@ -48,6 +48,7 @@ void call_free(struct upstream_call *call)
     assert(!up->in_curl || !call->added);
     loop_timer_stop(up->loop, &call->timer);
     call_work_remove(call);
+    lane_unpark(call); /* while the descriptor is open for sure */
     if (call->added)
         curl_multi_remove_handle(call->lane->multi, call->easy);
     handle_release(call);
@@ -240,6 +241,7 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
     call->single = request->once || request->source != NULL;
     call->kind = request->file ? HANDLE_FILE : call->single ? HANDLE_ONCE : HANDLE_JSON;
     call->lane = &up->lanes[call->kind == HANDLE_JSON ? LANE_JSON : LANE_H1];
+    call->parked_fd = call->watched_fd = -1;
     call->total_ms = request->total_ms;
     call->first_byte_ms = request->first_byte_ms;
     call->max_body = request->max_body != 0 ? request->max_body : DEFAULT_BODY_BYTES;

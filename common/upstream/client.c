@@ -21,17 +21,72 @@
 
 /* --- curl and the loop --- */
 
+static struct upstream_call *call_of(CURL *easy)
+{
+    char *private = NULL;
+
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    return (struct upstream_call *)(void *)private;
+}
+
+static void forget_parked(struct upstream_call *call)
+{
+    TAILQ_REMOVE(&call->lane->parked, call, parked_link);
+    call->parked_fd = -1;
+}
+
+void lane_unpark(struct upstream_call *call)
+{
+    if (call->parked_fd == -1)
+        return;
+    epoll_ctl(call->lane->epoll_fd, EPOLL_CTL_DEL, call->parked_fd, NULL);
+    forget_parked(call);
+}
+
+/* A transfer that is paused goes on in the same turn when its owner keeps up, and then nothing
+ * has to be changed. Over HTTP/2 a descriptor is not a call's alone. */
+static bool park(struct upstream_call *call, curl_socket_t fd)
+{
+    if (call == NULL || !call->pausing || call->lane != &call->up->lanes[LANE_H1] ||
+        call->watched_fd != fd || call->watched_for != CURL_POLL_IN)
+        return false;
+    call->parked_fd = fd;
+    TAILQ_INSERT_TAIL(&call->lane->parked, call, parked_link);
+    return true;
+}
+
+/* @return true when `fd` is watched already for what is wanted */
+static bool take_parked(struct lane *lane, struct upstream_call *call, curl_socket_t fd, int what)
+{
+    struct upstream_call *parked;
+
+    TAILQ_FOREACH(parked, &lane->parked, parked_link)
+    if (parked->parked_fd == fd)
+        break;
+    if (parked == NULL)
+        return false;
+    forget_parked(parked);
+    return parked == call && what == CURL_POLL_IN;
+}
+
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
+    struct upstream_call *call = call_of(easy);
     struct lane *lane = arg;
     struct epoll_event event = {.data.fd = fd};
 
-    (void)easy;
     (void)known;
     if (what == CURL_POLL_REMOVE) {
-        epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* fails when it is closed already */
+        if (!park(call, fd))
+            epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* fails when it is closed */
         return 0;
     }
+    if (call != NULL) {
+        call->watched_fd = fd;
+        call->watched_for = what;
+    }
+    if (take_parked(lane, call, fd, what))
+        return 0;
     event.events = (what & CURL_POLL_IN ? (uint32_t)EPOLLIN : 0) |
                    (what & CURL_POLL_OUT ? (uint32_t)EPOLLOUT : 0);
     /* Curl may have closed and reopened the number behind our back, so try both. */
@@ -58,6 +113,7 @@ static void run_curl(struct lane *lane, curl_socket_t fd, int mask)
     int running;
 
     lane->up->in_curl = true;
+    lane->up->run++;
     curl_multi_socket_action(lane->multi, fd, mask, &running);
     lane->up->in_curl = false;
 }
@@ -71,12 +127,10 @@ static void reap(struct lane *lane)
 
     while ((msg = curl_multi_info_read(lane->multi, &left)) != NULL) {
         CURLcode code = msg->data.result;
-        char *private = NULL;
 
         if (msg->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private);
-        call = (struct upstream_call *)(void *)private;
+        call = call_of(msg->easy_handle);
         if (call->dropped)
             call_free(call);
         else
@@ -161,9 +215,14 @@ static void on_lane_timer(struct loop_timer *timer)
 static void on_lane_readable(void *arg)
 {
     struct epoll_event events[EVENTS_PER_TURN];
+    struct upstream_call *call;
     struct lane *lane = arg;
-    int n = epoll_wait(lane->epoll_fd, events, EVENTS_PER_TURN, 0), i;
+    int n, i;
 
+    run_work(lane->up); /* paused ones that go on: what is parked after this is not wanted */
+    while ((call = TAILQ_FIRST(&lane->parked)) != NULL)
+        lane_unpark(call);
+    n = epoll_wait(lane->epoll_fd, events, EVENTS_PER_TURN, 0);
     for (i = 0; i < n; i++) {
         int mask = 0;
 
@@ -239,6 +298,7 @@ static int lane_init(struct upstream *up, struct lane *lane)
     long max_idle = lane == &up->lanes[LANE_JSON] ? MAX_IDLE_JSON : MAX_IDLE_H1;
 
     lane->up = up;
+    TAILQ_INIT(&lane->parked);
     lane->timer.cb = on_lane_timer;
     lane->timer.arg = lane;
     lane->multi = curl_multi_init();

@@ -80,9 +80,9 @@ typedef void (*upstream_done_cb)(void *arg, const struct upstream_result *result
 /* A head came and its body will be streamed. Return false to have the body collected instead
  * (errors, small JSON). */
 typedef bool (*upstream_head_cb)(void *arg, const struct upstream_head *head);
-/* Body bytes; at most 128 KiB a call. Return false to pause after these bytes (they are taken);
- * upstream_resume() goes on. While paused, on_done can still come: when nothing followed these
- * bytes, or the connection or the total limit broke. */
+/* Body bytes; at most 16 KiB a call. Return false to pause after these bytes (they are taken);
+ * upstream_resume() goes on. What was read already still comes, less than 128 KiB; and while paused
+ * on_done can come: when the connection or the total limit broke. */
 typedef bool (*upstream_data_cb)(void *arg, const char *bytes, size_t len);
 
 /* The connection stands and the first byte of the request is about to go. From inside curl: no call

@@ -29,11 +29,14 @@
  * HTTP/1.1. */
 enum { LANE_JSON, LANE_H1, LANE_COUNT };
 
+TAILQ_HEAD(call_list, upstream_call);
+
 struct lane {
     struct upstream *up; /* borrowed; our owner */
     CURLM *multi;        /* owned */
     int epoll_fd;        /* the loop's */
     struct loop_timer timer;
+    struct call_list parked; /* see upstream_call.parked_fd */
 };
 
 /* Curl refuses to change some options of a handle that was used, so handles for different uses are
@@ -51,8 +54,6 @@ struct origin {
     size_t len; /* 0: none */
 };
 
-TAILQ_HEAD(call_list, upstream_call);
-
 struct upstream {
     struct loop *loop; /* borrowed */
     bool allow_insecure;
@@ -66,6 +67,7 @@ struct upstream {
     struct origin origins[MAX_ORIGINS];
     size_t next_origin; /* to be replaced */
     bool in_curl;       /* curl is on the stack below us */
+    uint64_t run;       /* counts how often curl was run */
     struct call_list work;
     size_t num_work;
     struct loop_timer work_timer;
@@ -94,6 +96,11 @@ struct upstream_call {
     struct lane *lane;               /* borrowed */
     CURL *easy;                      /* owned; NULL when refused before there was one */
     bool added;                      /* to the lane's multi */
+    TAILQ_ENTRY(upstream_call) parked_link;
+    int parked_fd; /* paused, but still watched for reading: most owners want more in the same turn.
+                      -1: none */
+    int watched_fd; /* the last that curl wanted watched for this call, and what for */
+    int watched_for;
     struct curl_slist *lines; /* owned; one piece with their text, which holds the credential */
     size_t lines_size;        /* bytes */
     char *body;               /* owned; NULL: none */
@@ -114,6 +121,7 @@ struct upstream_call {
     bool dropped; /* cancelled from inside curl */
     bool streaming;
     bool paused;      /* the owner wants no bytes */
+    bool pausing;     /* curl is being told */
     bool curl_paused; /* curl knows */
     bool resumed;     /* upstream_resume() was called during on_data */
     bool failed;      /* we stopped it ourselves: `end` and `error` say why */
@@ -124,6 +132,7 @@ struct upstream_call {
     uint64_t trickle_bytes;                 /* moved since moved_ms */
     uint64_t started_us, first_byte_us;
     uint64_t received;
+    uint64_t run, run_bytes; /* received while curl runs this time (upstream.run) */
     struct loop_timer timer; /* the nearest limit */
     char error[160];
     char curl_error[CURL_ERROR_SIZE];
@@ -172,6 +181,11 @@ void call_moved(struct upstream_call *call, size_t bytes);
 /** Work that must wait until curl has returned: bits of enum todo. */
 void call_work_add(struct upstream_call *call, unsigned bit);
 void call_work_remove(struct upstream_call *call);
+
+/* --- client.c --- */
+
+/** Curl does not read for this call any more, so the loop must not look either. */
+void lane_unpark(struct upstream_call *call);
 
 /* --- transfer.c --- */
 

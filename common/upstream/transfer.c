@@ -8,6 +8,7 @@
 #include "common/clock.h"
 
 #define PRE_RESERVE (256 * 1024)
+#define MAX_RUN     (128 * 1024) /* bytes of a file; a turn of the loop runs curl once or twice */
 
 /* The connection stands, the first byte of the request is about to go. Also the last gate against
  * sending twice: whatever made curl start again, a call that must not be repeated stops here. */
@@ -158,6 +159,32 @@ static bool collect_bytes(struct upstream_call *call, const char *bytes, size_t 
     return true;
 }
 
+/* Curl reads on as long as there is something to read, and what it may not hand on it copies. Told
+ * from inside its callback it stops at once. */
+static void pause_curl(struct upstream_call *call)
+{
+    call->curl_paused = true;
+    call->pausing = true;
+    if (curl_easy_pause(call->easy, CURLPAUSE_RECV) != CURLE_OK)
+        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
+    call->pausing = false;
+}
+
+/* Curl reads a hundred times and more before it returns: who takes all that comes, and checks each
+ * line of it, would hold up everybody else meanwhile. */
+static void end_run(struct upstream_call *call, size_t len)
+{
+    if (call->run != call->up->run) {
+        call->run = call->up->run;
+        call->run_bytes = 0;
+    }
+    call->run_bytes += len;
+    if (!call->file || call->curl_paused || call->run_bytes < MAX_RUN)
+        return;
+    pause_curl(call);
+    call_work_add(call, TODO_RESUME);
+}
+
 static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
 {
     struct upstream_call *call = arg;
@@ -166,10 +193,6 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
 
     if (call->dropped || call->failed)
         return CURL_WRITEFUNC_ERROR;
-    if (call->paused) { /* curl keeps these bytes and gives them again */
-        call->curl_paused = true;
-        return CURL_WRITEFUNC_PAUSE;
-    }
     call_moved(call, len);
     call->received += len;
     if (!call->streaming)
@@ -178,10 +201,13 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
     go_on = call->on_data(call->arg, bytes, len);
     if (call->dropped)
         return CURL_WRITEFUNC_ERROR;
-    if (!go_on && !call->resumed) {
+    if (!go_on && !call->resumed && !call->paused) {
         call->paused = true;
+        if (!call->curl_paused)
+            pause_curl(call);
         call_rearm_limit(call);
     }
+    end_run(call, len);
     return len;
 }
 

@@ -180,6 +180,25 @@ static void a_callback_that_starts_its_own_timer_at_once_runs_on_another_turn(vo
     assert_true(p.turn_fired > first);
 }
 
+static void a_batch_may_start_timers_for_now_and_for_later(void **state)
+{
+    struct fixture *f = *state;
+    struct probe now, later, between;
+
+    probe_init(&now, f, 1);
+    probe_init(&later, f, 2);
+    probe_init(&between, f, 3);
+    now.restarts = 50;
+    later.restarts = 3;
+    later.restart_ms = 2;
+    assert_int_equal(loop_timer_start(f->loop, &between.timer, 1), 0);
+    assert_int_equal(loop_timer_start(f->loop, &now.timer, 0), 0);
+    assert_int_equal(loop_timer_start(f->loop, &later.timer, 0), 0);
+    run_until(f, 51 + 4 + 1);
+    turn(f, 0);
+    assert_int_equal(f->fired, 51 + 4 + 1);
+}
+
 static void a_timer_started_again_from_its_batch_fires_once(void **state)
 {
     struct fixture *f = *state;
@@ -288,6 +307,27 @@ static void a_watched_descriptor_is_reported_as_long_as_it_is_readable(void **st
     close(fds[1]); /* its other end is the loop's */
 }
 
+static void a_timer_that_always_starts_again_at_once_does_not_starve_a_descriptor(void **state)
+{
+    struct fixture *f = *state;
+    int fds[2];
+    struct reader r = {0};
+    struct probe p;
+
+    assert_int_equal(pipe(fds), 0);
+    r.fd = fds[0];
+    assert_int_equal(loop_watch(f->loop, fds[0], on_readable, &r), 0);
+    assert_int_equal(write(fds[1], "abc", 3), 3);
+    probe_init(&p, f, 1);
+    p.restarts = 2000;
+    assert_int_equal(loop_timer_start(f->loop, &p.timer, 0), 0);
+    for (int i = 0; i < 3; i++)
+        turn(f, 1000);
+    assert_int_equal(r.calls, 3);
+    assert_true(f->fired >= 2 && f->fired <= 3); /* one batch a turn */
+    close(fds[1]);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -298,6 +338,8 @@ int main(void)
         T(a_stopped_timer_stays_silent),
         T(a_callback_may_stop_a_timer_of_its_own_batch),
         T(a_callback_that_starts_its_own_timer_at_once_runs_on_another_turn),
+        T(a_batch_may_start_timers_for_now_and_for_later),
+        T(a_timer_that_always_starts_again_at_once_does_not_starve_a_descriptor),
         T(a_timer_started_again_from_its_batch_fires_once),
         T(an_earlier_timer_overtakes_one_that_is_armed),
         T(many_timers_fire_in_order_while_others_are_stopped),

@@ -22,6 +22,7 @@ static void on_resume_time(struct loop_timer *timer)
     size_t before = w->body.len;
 
     w->paused = false;
+    w->while_paused = 0;
     upstream_resume(w->call);
     assert_int_equal(w->body.len, before); /* not from inside */
 }
@@ -30,8 +31,10 @@ static bool on_data(void *arg, const char *bytes, size_t len)
 {
     struct world *w = arg;
 
-    assert_false(w->paused);
-    assert_true(len > 0 && len <= 128 * 1024);
+    if (w->paused) /* the rest of what was read */
+        w->while_paused += len;
+    assert_true(w->while_paused < 128 * 1024);
+    assert_true(len > 0 && len <= 16 * 1024);
     strbuf_add(&w->body, bytes, len);
     if (w->start_in_data) {
         w->start_in_data = false;
@@ -924,6 +927,48 @@ static void a_download_streams_with_back_pressure(void **state)
     }
 }
 
+static void a_paused_download_lets_the_loop_sleep(void **state)
+{
+    struct world *w = world_new(serve_big);
+    struct epoll_event event;
+    size_t before;
+
+    (void)state;
+    w->on_data = ON_DATA_HOLD;
+    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
+    while (!w->paused)
+        loop_turn(&w->loop);
+    before = w->body.len;
+    for (int i = 0; i < 3; i++)
+        loop_turn(&w->loop);
+    assert_int_equal(epoll_wait(w->loop.epoll_fd, &event, 1, 0), 0);
+    assert_int_equal(w->body.len, before);
+    w->on_data = ON_DATA_GO_ON;
+    w->paused = false;
+    upstream_resume(w->call);
+    run_until(w, &w->done);
+    assert_big(w);
+    world_stop(w);
+    world_free(w);
+}
+
+static void a_turn_brings_no_more_of_a_file_than_its_share(void **state)
+{
+    struct world *w = world_new(serve_big);
+    size_t before = 0;
+
+    (void)state;
+    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
+    while (!w->done) {
+        loop_turn(&w->loop);
+        assert_true(w->done || w->body.len - before < 512 * 1024);
+        before = w->body.len;
+    }
+    assert_big(w);
+    world_stop(w);
+    world_free(w);
+}
+
 static void an_error_in_place_of_a_download_is_collected(void **state)
 {
     struct world *w = world_new(serve_error);
@@ -1033,6 +1078,8 @@ int main(void)
         cmocka_unit_test(a_source_that_fails_ends_the_upload),
         cmocka_unit_test(a_refusal_before_the_end_of_an_upload_is_an_answer),
         cmocka_unit_test(a_download_streams_with_back_pressure),
+        cmocka_unit_test(a_paused_download_lets_the_loop_sleep),
+        cmocka_unit_test(a_turn_brings_no_more_of_a_file_than_its_share),
         cmocka_unit_test(an_error_in_place_of_a_download_is_collected),
         cmocka_unit_test(nothing_is_heard_of_a_cancelled_call),
         cmocka_unit_test(the_next_call_may_start_from_inside_any_callback),

@@ -89,12 +89,29 @@ static int do_watch(struct loop *loop, int fd, loop_fd_cb on_readable, void *arg
 
 static const struct loop_ops fake_ops = {do_now_ms, do_timer_start, do_timer_stop, do_watch};
 
-static struct loop_timer *due_timer(struct fake_loop *l, uint64_t now_ms)
+static bool is_running(const struct fake_loop *l, const struct loop_timer *timer)
 {
     for (size_t i = 0; i < l->num_timers; i++)
+        if (l->timers[i] == timer)
+            return true;
+    return false;
+}
+
+/* What they start is for the next turn. */
+static void run_timers(struct fake_loop *l, uint64_t now_ms)
+{
+    struct loop_timer *due[MAX_TIMERS];
+    size_t num = 0;
+
+    for (size_t i = 0; i < l->num_timers; i++)
         if (l->timers[i]->due_ms <= now_ms)
-            return l->timers[i];
-    return NULL;
+            due[num++] = l->timers[i];
+    for (size_t i = 0; i < num; i++) {
+        if (!is_running(l, due[i]) || due[i]->due_ms > now_ms)
+            continue;
+        do_timer_stop(&l->super, due[i]);
+        due[i]->cb(due[i]);
+    }
 }
 
 static int wait_ms(struct fake_loop *l)
@@ -114,17 +131,13 @@ static void loop_turn(struct fake_loop *l)
     struct epoll_event events[MAX_WATCHES];
     int n = epoll_wait(l->epoll_fd, events, MAX_WATCHES, wait_ms(l));
     uint64_t now_ms = do_now_ms(&l->super);
-    struct loop_timer *timer;
 
     l->in_callback = true;
     for (int i = 0; i < n; i++) {
         struct watch *w = &l->watches[events[i].data.u64];
         w->cb(w->arg);
     }
-    for (int i = 0; i < 64 && (timer = due_timer(l, now_ms)) != NULL; i++) {
-        do_timer_stop(&l->super, timer);
-        timer->cb(timer);
-    }
+    run_timers(l, now_ms);
     l->in_callback = false;
 }
 
@@ -299,6 +312,7 @@ struct world {
     int begins, requests_at_begin;
     bool refuses_to_begin;
     bool cancel_in_head, paused, start_in_done, start_in_data;
+    size_t while_paused; /* bytes */
     struct loop_timer resume;
 };
 
