@@ -24,7 +24,8 @@ def mib(count):
 def print_machine(machine, no_pin, store):
     pinned = "not pinned" if no_pin or machine["cpus"] < 2 else "server under test on one core, client and simulator on the others"
     print(f"{machine['cpu']}, {machine['cpus']} cores, {pinned}; load before: {machine['load']:.1f}; the simulator stores in {store.rsplit('/', 1)[0]}")
-    print("medians; every server has one worker; x is the ratio to nginx (buffering off, else as Debian ships it; nginx-64k: with larger buffers)")
+    print("medians; every server has one worker; x is the ratio to nginx (buffering off, else as Debian ships it; nginx-64k: with larger buffers);\n"
+          "of times and CPU, below 1 is faster than nginx; of requests per second, above 1")
 
 
 def print_start(result):
@@ -79,7 +80,7 @@ def transfer_printer(title):
 PRINTERS = {
     "start": print_start, "small": print_small, "checker": print_checker, "tables": print_tables,
     "polls": print_polls,
-    "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: 1.3)"),
+    "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: at most 1.3 x the time)"),
     "plain": transfer_printer("upload for another purpose: nothing to check"),
-    "download": transfer_printer("download (aim: 1.1)"),
+    "download": transfer_printer("download (aim: at most 1.1 x the time)"),
 }
