@@ -54,9 +54,11 @@ void hmac_key_init(struct hmac_key *key, const unsigned char bytes[SHA256_BYTES]
 /* A hash that has just taken in one block. */
 static void resume(SHA256_CTX *ctx, const uint32_t state[8])
 {
-    SHA256_Init(ctx);
     memcpy(ctx->h, state, sizeof(ctx->h));
     ctx->Nl = BLOCK_BYTES * 8;
+    ctx->Nh = 0;
+    ctx->num = 0; /* so `data` holds nothing yet */
+    ctx->md_len = SHA256_DIGEST_LENGTH;
 }
 
 void hmac_sha256(const struct hmac_key *key, const struct sha256_piece *pieces, size_t num,

@@ -290,34 +290,60 @@ static bool find_untagged(struct relay *relay, const struct litellm_id *name, st
     return target->num > 0;
 }
 
-bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
-                struct target *target)
+/* A tag names the one place, and most requests are polls with one. */
+static bool pin(struct relay *relay, struct target *target, uint32_t account)
+{
+    struct failure why;
+
+    target->deployments = malloc(sizeof(*target->deployments));
+    if (target->deployments == NULL) {
+        out_of_memory(&why);
+        relay_failure(relay, &why);
+        return false;
+    }
+    target->deployments[0] = relay->worker->account_first[account];
+    target->num = 1;
+    return true;
+}
+
+/* Where an object of an id without a tag may be, which may be one of LiteLLM's making. */
+static bool resolve_untagged(struct relay *relay, enum id_kind kind, const char *id,
+                             struct target *target, uint32_t account)
 {
     struct litellm_id name = {0};
     struct failure why;
-    uint32_t account;
 
-    memset(target, 0, sizeof(*target));
-    if (!open_id(relay, kind, id, len, target, &account) ||
-        !open_litellm_id(relay, kind, target, &account, &name)) {
+    if (!open_litellm_id(relay, kind, target, &account, &name)) {
         resolve_not_found(relay, kind, id);
         return false;
     }
-    /* A tag names the one place, and most requests are polls with one. */
-    target->deployments =
-        target->tagged ? malloc(sizeof(*target->deployments)) : new_list(relay->worker);
-    if (target->deployments == NULL) {
+    if (target->tagged)
+        return pin(relay, target, account);
+    target->deployments = new_list(relay->worker);
+    if (target->deployments == NULL)
         out_of_memory(&why);
-    } else if (target->tagged) {
-        target->deployments[0] = relay->worker->account_first[account];
-        target->num = 1;
+    else if (find_untagged(relay, &name, target, &why))
         return true;
-    } else if (find_untagged(relay, &name, target, &why)) {
-        return true;
-    }
     target_deinit(target);
     relay_failure(relay, &why);
     return false;
+}
+
+bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                struct target *target)
+{
+    uint32_t account;
+
+    target->deployments = NULL;
+    target->num = 0;
+    target->litellm = false;
+    target->native[0] = '\0';
+    if (!open_id(relay, kind, id, len, target, &account)) {
+        resolve_not_found(relay, kind, id);
+        return false;
+    }
+    return target->tagged ? pin(relay, target, account)
+                          : resolve_untagged(relay, kind, id, target, account);
 }
 
 void target_deinit(struct target *target)
