@@ -311,6 +311,7 @@ struct world {
     } on_data;
     bool cancel_in_head, paused, start_in_done, start_in_data;
     size_t while_paused; /* bytes */
+    size_t memory;       /* bytes in use when it paused */
     struct loop_timer resume;
 };
 
