@@ -160,12 +160,13 @@ static bool collect_bytes(struct upstream_call *call, const char *bytes, size_t 
 }
 
 /* Curl reads on as long as there is something to read, and what it may not hand on it copies. Told
- * from inside its callback it stops at once. */
+ * from inside its callback it stops at once; but told to stop reading alone it looks at the
+ * connection once more soon (7.88: cselect_bits), reads all the same, and copies that. */
 static void pause_curl(struct upstream_call *call)
 {
     call->curl_paused = true;
     call->pausing = true;
-    if (curl_easy_pause(call->easy, CURLPAUSE_RECV) != CURLE_OK)
+    if (curl_easy_pause(call->easy, CURLPAUSE_ALL) != CURLE_OK)
         call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
     call->pausing = false;
 }

@@ -313,6 +313,7 @@ struct world {
     bool refuses_to_begin;
     bool cancel_in_head, paused, start_in_done, start_in_data;
     size_t while_paused; /* bytes */
+    size_t memory;       /* bytes in use when it paused */
     struct loop_timer resume;
 };
 
