@@ -1,5 +1,5 @@
-/* An upstream for tests that only notes its calls: the test answers them in whatever order it likes.
- * Accounts are those whose base begins with "//a0" to "//a9"; define ACCOUNTS before. */
+/* An upstream for tests that only notes its calls: the test answers them in whatever order it
+ * likes. Accounts are those whose base begins with "//a0" to "//a9"; define ACCOUNTS before. */
 #pragma once
 
 #include <setjmp.h>
