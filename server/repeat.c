@@ -1,8 +1,8 @@
 /* See repeat.h. */
 #include "server/repeat.h"
 
-#include <stdio.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

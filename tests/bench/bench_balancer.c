@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "balancer/breaker.h"
 #include "balancer/idem.h"
@@ -17,6 +16,7 @@
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/ids.h"
+#include "tests/bench/bench.h"
 
 #define CALLS       20000u
 #define CANDIDATES  32u
@@ -43,29 +43,6 @@ static struct table *tables[GROUP_SIZES];
 static const uint32_t group_sizes[GROUP_SIZES] = {10, 100, 1000, 10000};
 static char (*models)[32];
 static char (*ids)[IDS_MAX + 1];
-static uint64_t seed = 88172645463325252u;
-
-static uint32_t draw(uint32_t below)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return (uint32_t)(seed >> 33) % below;
-}
-
-static void must(int ret)
-{
-    if (ret != 0)
-        exit(1);
-}
-
-static double now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 /* --- what there is --- */
 
