@@ -20,6 +20,9 @@
 static_assert(TAG_BYTES * 8 == IDS_TAG_CHARS * 5,
               "a tag fills its base32 characters: no spare bits to vary");
 
+/* The first byte of what a key is applied to keeps its uses apart; of an id it is the kind. */
+enum { OF_TEXT = 't', OF_NAMER = 'n' };
+
 static const char base32_alphabet[] = "abcdefghijklmnopqrstuvwxyz234567";
 
 static void put_be(unsigned char *out, uint64_t value, size_t bytes)
@@ -127,36 +130,102 @@ static bool is_acceptable(const char *id, size_t len)
     return all_are(id, len, WORD | MARK);
 }
 
-/* The seal of a tag's first bytes (deployment and owner) and a native id. All but the native id,
- * which comes last, has a fixed width: no two questions give the same input. */
-static void seal_of(const struct hmac_key *key, enum id_kind kind, const char *native,
-                    size_t native_len, const unsigned char *tag, unsigned char *seal)
-{
-    unsigned char mac[SHA256_BYTES], text[1 + DEPLOYMENT_BYTES + OWNER_BYTES + IDS_MAX];
-    struct sha256_piece piece = {text, 1 + DEPLOYMENT_BYTES + OWNER_BYTES + native_len};
+/* What is sealed for an id: its tag's first bytes (deployment and owner) and the native id. All but
+ * the native id, which comes last, has a fixed width: no two questions give the same input. */
+struct sealed {
+    unsigned char text[1 + DEPLOYMENT_BYTES + OWNER_BYTES + IDS_MAX];
+    size_t len;
+};
 
-    text[0] = (unsigned char)kind;
-    memcpy(text + 1, tag, DEPLOYMENT_BYTES + OWNER_BYTES);
-    memcpy(text + 1 + DEPLOYMENT_BYTES + OWNER_BYTES, native, native_len);
-    hmac_sha256(key, &piece, 1, mac);
-    memcpy(seal, mac, SEAL_BYTES);
+static_assert(sizeof(((struct sealed *)0)->text) <= SEAL_CACHE_TEXT_MAX, "each has a name");
+
+static void sealed_init(struct sealed *sealed, enum id_kind kind, const char *native,
+                        size_t native_len, const unsigned char *tag)
+{
+    sealed->text[0] = (unsigned char)kind;
+    memcpy(sealed->text + 1, tag, DEPLOYMENT_BYTES + OWNER_BYTES);
+    memcpy(sealed->text + 1 + DEPLOYMENT_BYTES + OWNER_BYTES, native, native_len);
+    sealed->len = 1 + DEPLOYMENT_BYTES + OWNER_BYTES + native_len;
 }
 
-/* Which of the seals made this tag, a bit for each. All are tried, and each is compared whole, so
- * that the time tells nothing. */
-static unsigned int made_by(const struct ids_seals *seals, enum id_kind kind, const char *native,
-                            size_t native_len, const unsigned char *tag)
+static uint64_t seal_of(const struct hmac_key *key, const struct sealed *sealed)
 {
-    unsigned char seal[SEAL_BYTES];
+    struct sha256_piece piece = {sealed->text, sealed->len};
+    unsigned char mac[SHA256_BYTES];
+
+    hmac_sha256(key, &piece, 1, mac);
+    return get_be(mac, SEAL_BYTES);
+}
+
+/* Whether this text has a name, by which the cache may know the first key's seal of it. */
+static bool has_name(const struct ids_seals *seals, unsigned kind, const void *text, size_t len,
+                     struct seal_name *name)
+{
+    return seals->cache != NULL && seals->num > 0 &&
+           seal_cache_name(&seals->namer, kind, text, len, name);
+}
+
+/* The first key's, computed now or before. */
+static uint64_t first_seal_of(const struct ids_seals *seals, const struct sealed *sealed)
+{
+    struct seal_name name;
+    uint64_t seal;
+
+    if (!has_name(seals, 0, sealed->text, sealed->len, &name))
+        return seal_of(&seals->key[0], sealed);
+    if (!seal_cache_get(seals->cache, &name, &seal)) {
+        seal = seal_of(&seals->key[0], sealed);
+        seal_cache_put(seals->cache, &name, seal);
+    }
+    return seal;
+}
+
+/* Which of the seals made this one, a bit for each. All are tried, and each is compared whole, so
+ * that the time tells nothing. */
+static unsigned int made_by(const struct ids_seals *seals, const struct sealed *sealed,
+                            uint64_t claimed)
+{
     unsigned int hits = 0;
 
     for (size_t i = 0; i < seals->num; i++) {
-        seal_of(&seals->key[i], kind, native, native_len, tag, seal);
-        hits |= (unsigned int)(CRYPTO_memcmp(seal, tag + DEPLOYMENT_BYTES + OWNER_BYTES,
-                                             SEAL_BYTES) == 0)
-                << i;
+        uint64_t seal = seal_of(&seals->key[i], sealed);
+
+        hits |= (unsigned int)(CRYPTO_memcmp(&seal, &claimed, sizeof(seal)) == 0) << i;
     }
     return hits;
+}
+
+/* The same of what the cache may know. */
+static unsigned int made_or_known_by(const struct ids_seals *seals, const struct sealed *sealed,
+                                     uint64_t claimed)
+{
+    struct seal_name name;
+    unsigned int hits;
+
+    if (!has_name(seals, 0, sealed->text, sealed->len, &name))
+        return made_by(seals, sealed, claimed);
+    if (seal_cache_proves(seals->cache, &name, claimed))
+        return 1;
+    hits = made_by(seals, sealed, claimed);
+    if (hits & 1)
+        seal_cache_put(seals->cache, &name, claimed);
+    return hits;
+}
+
+/* Each word from the first key by its number: NIST SP 800-108 section 4.1, a KDF in counter mode.
+ */
+static void derive_namer(struct ids_seals *seals)
+{
+    const unsigned char kind = OF_NAMER;
+    unsigned char mac[SHA256_BYTES];
+
+    for (uint32_t i = 0; i < sizeof(seals->namer.word) / sizeof(seals->namer.word[0]); i++) {
+        const struct sha256_piece pieces[] = {{&kind, 1}, {&i, sizeof(i)}};
+
+        hmac_sha256(&seals->key[0], pieces, 2, mac);
+        seals->namer.word[i] = get_be(mac, sizeof(seals->namer.word[i]));
+    }
+    OPENSSL_cleanse(mac, sizeof(mac));
 }
 
 int ids_seals_add(struct ids_seals *seals, const char *text, size_t len, const char *context)
@@ -178,6 +247,8 @@ int ids_seals_add(struct ids_seals *seals, const char *text, size_t len, const c
     hmac_key_init(&key, bytes);
     hmac_sha256(&key, info, 2, bytes);
     hmac_key_init(&seals->key[seals->num++], bytes);
+    if (seals->num == 1)
+        derive_namer(seals);
     OPENSSL_cleanse(bytes, sizeof(bytes));
     OPENSSL_cleanse(&key, sizeof(key));
     return 0;
@@ -207,12 +278,14 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
                      size_t len, const struct id_tag *tag, char out[IDS_MAX + 1])
 {
     unsigned char bytes[TAG_BYTES];
+    struct sealed sealed;
 
     if (!is_mintable(native, len) || seals->num == 0)
         return 0;
     put_be(bytes, tag->deployment, DEPLOYMENT_BYTES);
     put_be(bytes + DEPLOYMENT_BYTES, tag->owner, OWNER_BYTES);
-    seal_of(&seals->key[0], kind, native, len, bytes, bytes + DEPLOYMENT_BYTES + OWNER_BYTES);
+    sealed_init(&sealed, kind, native, len, bytes);
+    put_be(bytes + DEPLOYMENT_BYTES + OWNER_BYTES, first_seal_of(seals, &sealed), SEAL_BYTES);
     memcpy(out, native, len);
     memcpy(out + len, TAG_MARK, TAG_MARK_CHARS);
     base32_write(out + len + TAG_MARK_CHARS, bytes);
@@ -260,12 +333,15 @@ bool ids_claim(const char *id, size_t len, struct id_tag *tag)
     return true;
 }
 
-int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, size_t len,
-             size_t *native_len, bool *tagged, struct id_tag *tag)
+int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner, const char *id,
+             size_t len, size_t *native_len, bool *tagged, struct id_tag *tag)
 {
     unsigned char bytes[TAG_BYTES] = {0};
     size_t before = len;
+    struct sealed sealed;
+    struct id_tag claim;
     unsigned int hits;
+    uint64_t seal;
     bool has_tag;
 
     if (!is_acceptable(id, len))
@@ -273,14 +349,18 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, s
     has_tag = read_tag(id, len, bytes, &before);
     if (!has_tag)
         before = len;
-    hits = made_by(seals, kind, id, before, bytes); /* also where there is nothing to prove: the
-                                                       time is that of a tag */
+    claim = tag_of(bytes);
+    seal = get_be(bytes + DEPLOYMENT_BYTES + OWNER_BYTES, SEAL_BYTES);
+    sealed_init(&sealed, kind, id, before, bytes);
+    /* Also where there is nothing to prove: the time is that of a tag. */
+    hits = has_tag && claim.owner == owner ? made_or_known_by(seals, &sealed, seal)
+                                           : made_by(seals, &sealed, seal);
     if (has_tag && hits == 0)
         return ERR_FORGED;
     *native_len = before;
     *tagged = has_tag;
     if (has_tag) {
-        *tag = tag_of(bytes);
+        *tag = claim;
         tag->aged = (hits & 1) == 0;
     }
     return 0;
@@ -290,7 +370,7 @@ static void text_seal(const struct hmac_key *key, const char *text, size_t len,
                       char out[IDS_SEAL_HEX + 1])
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char mac[SHA256_BYTES], k = 't'; /* no id_kind */
+    unsigned char mac[SHA256_BYTES], k = OF_TEXT;
     const struct sha256_piece pieces[] = {{&k, 1}, {text, len}};
 
     hmac_sha256(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
@@ -310,17 +390,34 @@ int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len,
     return 0;
 }
 
-bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len,
-                       const char *seal)
+static unsigned int text_made_by(const struct ids_seals *seals, const char *text, size_t len,
+                                 const char *seal)
 {
     char mine[IDS_SEAL_HEX + 1];
     unsigned int hits = 0;
 
-    if (strlen(seal) != IDS_SEAL_HEX)
-        return false;
     for (size_t i = 0; i < seals->num; i++) {
         text_seal(&seals->key[i], text, len, mine);
-        hits |= CRYPTO_memcmp(mine, seal, IDS_SEAL_HEX) == 0;
+        hits |= (unsigned int)(CRYPTO_memcmp(mine, seal, IDS_SEAL_HEX) == 0) << i;
     }
+    return hits;
+}
+
+#define PROVED 0 /* in the cache in place of a seal, when that is part of the name */
+
+bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len)
+{
+    struct seal_name name;
+    bool named;
+    unsigned int hits;
+
+    if (len < IDS_SEAL_HEX)
+        return false;
+    named = has_name(seals, OF_TEXT, text, len, &name);
+    if (named && seal_cache_proves(seals->cache, &name, PROVED))
+        return true;
+    hits = text_made_by(seals, text, len - IDS_SEAL_HEX, text + len - IDS_SEAL_HEX);
+    if (named && (hits & 1))
+        seal_cache_put(seals->cache, &name, PROVED);
     return hits != 0;
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/seal_cache.h"
 #include "common/sha256.h"
 #include "common/strbuf.h"
 
@@ -24,10 +25,13 @@
 
 enum id_kind { ID_FILE = 'f', ID_BATCH = 'b' };
 
-/* Seal keys: the first one mints, all open. Memory is the caller's; wipe with ids_seals_clear(). */
+/* Seal keys: the first one mints, all open. Memory is the caller's, zeroes at first; wipe with
+ * ids_seals_clear(). */
 struct ids_seals {
     size_t num;
     struct hmac_key key[IDS_MAX_SEALS];
+    struct seal_namer namer;  /* of the first */
+    struct seal_cache *cache; /* what the first made before; the caller's. NULL: all is computed */
 };
 
 struct id_tag {
@@ -70,15 +74,18 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
                      size_t len, const struct id_tag *tag, char out[IDS_MAX + 1]);
 
 /** Look at an id a client sent.
+ *  @param owner       who sent it: of what he owns himself the cache may be asked
  *  @param native_len  on 0: how many leading bytes are the provider's own id (all of them when
  * untagged)
  *  @param tagged      on 0: whether a valid tag was there; `tag` is only set then
  *  @return 0; ERR_INVALID (empty, longer than IDS_MAX, a byte outside [A-Za-z0-9._=:@+~-], or ".",
  * ".."); ERR_FORGED (it has the form of a tag but does not verify with any seal for this kind).
- * Time depends on the length and the number of seals only: not on whether there is a tag, and not
- * on which byte of it differs. */
-MUST_USE int ids_open(const struct ids_seals *seals, enum id_kind kind, const char *id, size_t len,
-                      size_t *native_len, bool *tagged, struct id_tag *tag);
+ * Time depends on the length and the number of seals only: not on whether there is a tag, not on
+ * which byte of it differs, not on whether somebody else's id is genuine. Only of the owner's own
+ * genuine ids it tells whether they were seen before. */
+MUST_USE int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner,
+                      const char *id, size_t len, size_t *native_len, bool *tagged,
+                      struct id_tag *tag);
 
 /** What an id's tag says of itself, proved or not: for explaining it to an operator, never for
  * acting on it. @return false: it has none */
@@ -93,6 +100,6 @@ bool ids_claim(const char *id, size_t len, struct id_tag *tag);
 MUST_USE int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len,
                            char out[IDS_SEAL_HEX + 1]);
 
-/** Whether one of the keys made this seal (IDS_SEAL_HEX characters); constant time. */
-bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len,
-                       const char *seal);
+/** Whether one of the keys made the seal that the text ends with, over all that goes before it.
+ * Constant time for what is not genuine. */
+bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len);

@@ -140,7 +140,7 @@ static int read_place(const char *text, struct marker *out)
     return 0;
 }
 
-int marker_read(const struct ids_seals *seals, const char *text, struct marker *out)
+int marker_parse(const char *text, struct marker *out)
 {
     size_t len = strlen(text), file_len, file_at = text[0] == '1' ? FILE_AT_1 : FILE_AT;
 
@@ -156,7 +156,17 @@ int marker_read(const struct ids_seals *seals, const char *text, struct marker *
         return ERR_SYNTAX;
     memcpy(out->nonce, text + NONCE_AT, MARKER_NONCE);
     memcpy(out->file, text + file_at, file_len);
-    return ids_text_verifies(seals, text, len - IDS_SEAL_HEX, text + len - IDS_SEAL_HEX)
-               ? 0
-               : ERR_FORGED;
+    return 0;
+}
+
+bool marker_is_ours(const struct ids_seals *seals, const char *text)
+{
+    return ids_text_verifies(seals, text, strlen(text));
+}
+
+int marker_read(const struct ids_seals *seals, const char *text, struct marker *out)
+{
+    int ret = marker_parse(text, out);
+
+    return ret != 0 || marker_is_ours(seals, text) ? ret : ERR_FORGED;
 }

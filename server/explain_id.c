@@ -42,7 +42,7 @@ static struct opened open_with(const struct ids_seals *seals, enum id_kind kind,
 {
     struct opened o = {0};
 
-    o.rc = ids_open(seals, kind, id, strlen(id), &o.native_len, &o.tagged, &o.tag);
+    o.rc = ids_open(seals, kind, 0, id, strlen(id), &o.native_len, &o.tagged, &o.tag);
     return o;
 }
 

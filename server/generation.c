@@ -134,6 +134,7 @@ static int make_seals(struct generation *gen, struct generation_base *base)
     gen->seals = shm_new(sizeof(*gen->seals)); /* kept out of cores */
     if (gen->seals == NULL)
         return ERR_NOMEM;
+    gen->seals->cache = base->seal_cache;
     if (config->num_seal_keys == 0 && !secret_is_set(&config->master_key))
         ret = make_fallback_seal(&base->fallback_seal);
     return ret == 0 ? seals_derive(config, &base->fallback_seal, gen->seals) : ret;

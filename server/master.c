@@ -36,6 +36,7 @@
 #define MEMO_ENTRIES 65536 /* 64 bytes each */
 #define PLACE_ENTRIES                                                                              \
     65536 /* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
+#define SEAL_ENTRIES 32768             /* 32 bytes each; five for a batch that has ended */
 #define IDEM_ENTRIES 16384             /* 4 KiB each once they are used */
 #define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
@@ -729,7 +730,8 @@ static int open_all(struct master *m)
     m->signal_fd = open_signals();
     if (m->base.shared == NULL || memo_new(MEMO_ENTRIES, &m->base.memo) != 0 ||
         memo_new(PLACE_ENTRIES, &m->base.list_places) != 0 ||
-        idem_new(IDEM_ENTRIES, &m->base.idem) != 0 || m->signal_fd == -1 ||
+        idem_new(IDEM_ENTRIES, &m->base.idem) != 0 ||
+        seal_cache_new(SEAL_ENTRIES, &m->base.seal_cache) != 0 || m->signal_fd == -1 ||
         pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
         return ERR_IO;
@@ -753,6 +755,7 @@ static void close_all(struct master *m)
     close_fd(m->signal_fd);
     close_fd(m->alive_fd);
     close_fd(m->base.master_fd);
+    seal_cache_free(m->base.seal_cache);
     idem_free(m->base.idem);
     memo_free(m->base.list_places);
     memo_free(m->base.memo);

@@ -209,7 +209,8 @@ static bool open_id(struct relay *relay, enum id_kind kind, const char *id, size
     size_t native_len;
 
     relay->named.len = 0;
-    if (ids_open(w->inherit->seals, kind, id, len, &native_len, &target->tagged, &tag) != 0 ||
+    if (ids_open(w->inherit->seals, kind, relay->owner, id, len, &native_len, &target->tagged,
+                 &tag) != 0 ||
         native_len >= sizeof(target->native))
         return false;
     memcpy(target->native, id, native_len);

@@ -308,7 +308,7 @@ static size_t open_id(const char *id, uint32_t *column)
     size_t native_len;
     bool tagged;
 
-    must(ids_open(&seals, ID_BATCH, id, strlen(id), &native_len, &tagged, &tag));
+    must(ids_open(&seals, ID_BATCH, 0, id, strlen(id), &native_len, &tagged, &tag));
     *column = tag.deployment - 1;
     return native_len;
 }

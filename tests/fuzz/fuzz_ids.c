@@ -11,9 +11,26 @@ static const struct ids_seals *seals(void)
 {
     static struct ids_seals made;
 
-    if (made.num == 0)
+    if (made.num == 0) {
+        MUST(seal_cache_new(64, &made.cache) == 0);
         MUST(ids_seals_add(&made, "a seal key for the fuzzer", 25, "fuzz") == 0);
+    }
     return &made;
+}
+
+/* Twice: what is computed and what is remembered say the same. */
+static int open_twice(const char *text, size_t len, enum id_kind kind, size_t *native_len,
+                      bool *tagged, struct id_tag *tag)
+{
+    int ret = ids_open(seals(), kind, 0, text, len, native_len, tagged, tag);
+    struct id_tag again = {0};
+
+    if (ret == 0 && *tagged) {
+        MUST(ids_open(seals(), kind, tag->owner, text, len, native_len, tagged, &again) == 0);
+        MUST(ids_open(seals(), kind, tag->owner, text, len, native_len, tagged, &again) == 0);
+        MUST(again.deployment == tag->deployment && again.aged == tag->aged);
+    }
+    return ret;
 }
 
 static void check_id(const char *text, size_t len, enum id_kind kind)
@@ -24,7 +41,7 @@ static void check_id(const char *text, size_t len, enum id_kind kind)
     size_t native_len;
     bool tagged;
 
-    if (ids_open(seals(), kind, text, len, &native_len, &tagged, &tag) != 0)
+    if (open_twice(text, len, kind, &native_len, &tagged, &tag) != 0)
         return;
     MUST(native_len > 0 && native_len <= len && len <= IDS_MAX);
     if (!tagged)

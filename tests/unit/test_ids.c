@@ -22,11 +22,16 @@
 
 static struct ids_seals seals;
 static const struct id_tag place = {0xdeadbeef, 0x0123456789abcdef};
+static uint64_t opener; /* who sends the ids */
+
+static struct seal_cache *cache; /* NULL in the first of two runs: all is computed */
 
 static int setup(void **state)
 {
     (void)state;
     ids_seals_clear(&seals);
+    seals.cache = cache;
+    opener = place.owner;
     return ids_seals_add(&seals, "sk-master", 9, "tranche ids");
 }
 
@@ -58,7 +63,7 @@ static int open_with(const struct ids_seals *with, enum id_kind kind, const char
     size_t native_len;
     bool tagged;
 
-    return ids_open(with, kind, id, len, &native_len, &tagged, &tag);
+    return ids_open(with, kind, opener, id, len, &native_len, &tagged, &tag);
 }
 
 static int open_id(enum id_kind kind, const char *id)
@@ -73,7 +78,8 @@ static void assert_native(const char *id)
     size_t native_len = 0;
     bool tagged = true;
 
-    assert_int_equal(ids_open(&seals, ID_FILE, id, strlen(id), &native_len, &tagged, &tag), 0);
+    assert_int_equal(ids_open(&seals, ID_FILE, opener, id, strlen(id), &native_len, &tagged, &tag),
+                     0);
     assert_false(tagged);
     assert_int_equal(native_len, strlen(id));
 }
@@ -111,7 +117,8 @@ static void what_was_minted_opens_to_the_same_native_id_place_and_owner(void **s
         random_native(native, 1 + next_random() % (IDS_MAX - TAG_SIZE));
         id = mint(kind, native, &in);
         assert_int_equal(strlen(id), strlen(native) + TAG_SIZE);
-        assert_int_equal(ids_open(&seals, kind, id, strlen(id), &native_len, &tagged, &out), 0);
+        assert_int_equal(ids_open(&seals, kind, opener, id, strlen(id), &native_len, &tagged, &out),
+                         0);
         assert_true(tagged);
         assert_int_equal(native_len, strlen(native));
         assert_memory_equal(id, native, native_len);
@@ -204,7 +211,7 @@ static void a_cut_id_never_opens_as_tagged(void **state)
         size_t native_len;
         bool tagged;
 
-        if (ids_open(&seals, ID_FILE, id, cut, &native_len, &tagged, &tag) == 0) {
+        if (ids_open(&seals, ID_FILE, opener, id, cut, &native_len, &tagged, &tag) == 0) {
             assert_false(tagged);
             assert_int_equal(native_len, cut);
         }
@@ -242,6 +249,7 @@ static void every_seal_opens_and_the_first_one_mints(void **state)
 
     (void)state;
     ids_seals_clear(&seals);
+    seals.cache = cache; /* as a reload finds it, with what the old key made */
     assert_int_equal(ids_seals_add(&seals, "new", 3, "tranche ids"), 0);
     assert_int_equal(open_id(ID_FILE, old), ERR_FORGED);
     assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
@@ -252,6 +260,15 @@ static void every_seal_opens_and_the_first_one_mints(void **state)
     free(old);
     free(new);
 }
+
+static unsigned hashes_to_open(const char *id)
+{
+    hashes = 0;
+    (void)open_id(ID_FILE, id);
+    return hashes;
+}
+
+#define TWO_SEALS 4 /* hashes: two for each HMAC, one HMAC for each seal */
 
 static void an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native(void **state)
 {
@@ -264,16 +281,96 @@ static void an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native(void 
     cut[strlen(cut) - 1] = '\0';
     odd[strlen(odd) - 3] = '9'; /* no base32: no tag at all */
     assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
-    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
-        hashes = 0;
-        open_id(ID_FILE, ids[i]);
-        assert_int_equal(hashes, 4); /* two for each HMAC, one HMAC for each seal */
-    }
+    opener = place.owner + 1;
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        assert_int_equal(hashes_to_open(ids[i]), TWO_SEALS);
+    opener = place.owner;
+    for (size_t i = 1; i < sizeof(ids) / sizeof(ids[0]); i++)
+        assert_int_equal(hashes_to_open(ids[i]), TWO_SEALS);
     free(id);
     free(batch);
     free(forged);
     free(cut);
     free(odd);
+}
+
+/* What is in the cache tells nobody else that an id is genuine, not even by its time. */
+static void only_to_its_owner_a_genuine_id_is_known_without_a_hash(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+
+    (void)state;
+    assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
+    (void)open_id(ID_FILE, id);
+    assert_int_equal(hashes_to_open(id), cache != NULL ? 0 : TWO_SEALS);
+    assert_int_equal(open_id(ID_FILE, id), 0);
+    opener = 0;
+    assert_int_equal(hashes_to_open(id), TWO_SEALS);
+    assert_int_equal(open_id(ID_FILE, id), 0);
+    free(id);
+}
+
+static void what_was_opened_before_makes_no_other_id_pass(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    size_t len = strlen(id);
+
+    (void)state;
+    assert_int_equal(open_id(ID_FILE, id), 0);
+    assert_int_equal(open_id(ID_BATCH, id), ERR_FORGED);
+    for (size_t i = len - IDS_TAG_CHARS; i < len; i++) {
+        char was = id[i];
+
+        id[i] = was == 'a' ? 'b' : 'a';
+        assert_int_equal(open_id(ID_FILE, id), ERR_FORGED);
+        id[i] = was;
+    }
+    free(id);
+}
+
+/* Another key may have made it; then the answer shows it with the first one's seal. */
+static void an_id_of_an_older_seal_is_aged_each_time_it_is_opened(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+
+    (void)state;
+    ids_seals_clear(&seals);
+    seals.cache = cache;
+    assert_int_equal(ids_seals_add(&seals, "new", 3, "tranche ids"), 0);
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    for (int i = 0; i < 3; i++) {
+        struct id_tag tag;
+        size_t native_len;
+        bool tagged;
+
+        assert_int_equal(
+            ids_open(&seals, ID_FILE, opener, id, strlen(id), &native_len, &tagged, &tag), 0);
+        assert_true(tag.aged);
+    }
+    free(id);
+}
+
+static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void **state)
+{
+    char text[64] = "a text.", seal[IDS_SEAL_HEX + 1];
+    size_t len = strlen(text);
+
+    (void)state;
+    assert_int_equal(ids_seal_text(&seals, text, len, seal), 0);
+    strcat(text, seal);
+    for (int i = 0; i < 2; i++) {
+        assert_true(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+        hashes = 0;
+    }
+    assert_true(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+    assert_int_equal(hashes, cache != NULL ? 0 : 2);
+    for (size_t i = 0; i < len + IDS_SEAL_HEX; i++) {
+        text[i] ^= 1;
+        assert_false(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+        text[i] ^= 1;
+    }
+    for (size_t i = 0; i < len + IDS_SEAL_HEX; i++)
+        assert_false(ids_text_verifies(&seals, text, i));
 }
 
 static void what_a_tag_says_of_itself_can_be_told_without_proof(void **state)
@@ -392,7 +489,8 @@ static void a_native_id_that_ends_like_a_tag_is_reached_in_its_tagged_form_only(
 
     (void)state;
     assert_int_equal(open_id(ID_FILE, odd), ERR_FORGED);
-    assert_int_equal(ids_open(&seals, ID_FILE, id, strlen(id), &native_len, &tagged, &tag), 0);
+    assert_int_equal(ids_open(&seals, ID_FILE, opener, id, strlen(id), &native_len, &tagged, &tag),
+                     0);
     assert_true(tagged);
     assert_int_equal(native_len, strlen(odd));
     free(id);
@@ -508,6 +606,11 @@ int main(void)
         cmocka_unit_test_setup(every_seal_opens_and_the_first_one_mints, setup),
         cmocka_unit_test_setup(an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native,
                                setup),
+        cmocka_unit_test_setup(only_to_its_owner_a_genuine_id_is_known_without_a_hash, setup),
+        cmocka_unit_test_setup(what_was_opened_before_makes_no_other_id_pass, setup),
+        cmocka_unit_test_setup(an_id_of_an_older_seal_is_aged_each_time_it_is_opened, setup),
+        cmocka_unit_test_setup(a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it,
+                               setup),
         cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
         cmocka_unit_test_setup(at_most_eight_seals_fit_and_none_comes_from_nothing, setup),
@@ -526,5 +629,11 @@ int main(void)
         cmocka_unit_test_setup(fingerprints_stay_what_they_were_in_the_first_version, setup),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("computed", tests, NULL, NULL);
+
+    if (seal_cache_new(1024, &cache) != 0)
+        return 1;
+    failed += cmocka_run_group_tests_name("with a cache", tests, NULL, NULL);
+    seal_cache_free(cache);
+    return failed;
 }
