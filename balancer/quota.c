@@ -8,6 +8,7 @@
  * the two a place names the owner that is about to decide it. */
 #include "balancer/quota.h"
 
+#include "balancer/memo.h"
 #include "balancer/quota_impl.h"
 #include "common/shm.h"
 
@@ -21,7 +22,7 @@
 #define INDEX_WORDS      (2 * BUCKET) /* where a key may be */
 #define MAX_PLACES       (INDEX_PLACE_MASK - 1)
 
-#define TOKEN_SEED 0x7472616e636865u /* a marker that reads like an id is still no id */
+#define TOKEN_SEED 0x746f6b65u /* a marker that reads like an id is still no id */
 
 #define NEAR_PLACES   64 /* looked at around the hint before a new one is used */
 #define REPAIR_ROUNDS 4
@@ -73,21 +74,11 @@ static uint32_t column_of(const struct reservation *r)
     return atomic_load_explicit(&r->column, memory_order_acquire);
 }
 
-/* Eight bytes at a time, then mixed with the deployment: equal ids of two accounts are two batches.
- * Every length is told apart, as it is part of the start. */
-static uint64_t hash(const struct quota *quota, uint32_t column, uint64_t seed, const char *text,
+/* Mixed with the deployment: equal ids of two accounts are two batches. */
+static uint64_t hash(const struct quota *quota, uint32_t column, uint32_t seed, const char *text,
                      size_t len)
 {
-    uint64_t h = seed ^ len * UINT64_C(0x9e3779b97f4a7c15);
-
-    for (size_t at = 0; at < len; at += 8) {
-        uint64_t word = 0;
-
-        memcpy(&word, text + at, len - at < 8 ? len - at : 8);
-        h = quota_mix(h ^ word);
-    }
-    return quota_mix(h + peek(&quota_column_of(quota, column)->fingerprint) *
-                             UINT64_C(0x9e3779b97f4a7c15));
+    return memo_key(seed, peek(&quota_column_of(quota, column)->fingerprint), text, len);
 }
 
 static uint64_t key_of(const struct quota *quota, uint32_t column, const char *id, size_t len)
@@ -573,6 +564,20 @@ static bool release_key(struct quota *quota, uint32_t owner, uint64_t key, enum 
            end(quota, owner, place, word, how, now_ms))
         any = true;
     return any;
+}
+
+static void expect_key(const struct quota *quota, uint64_t key)
+{
+    __builtin_prefetch((const void *)index_at(quota, key, 0));
+    __builtin_prefetch((const void *)index_at(quota, key, BUCKET));
+}
+
+void quota_expect(const struct quota *quota, uint32_t column, const char *id, size_t len,
+                  const char *marker, size_t marker_len)
+{
+    expect_key(quota, key_of(quota, column, id, len));
+    if (marker_len > 0)
+        expect_key(quota, quota_token(quota, column, marker, marker_len));
 }
 
 bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len,

@@ -139,6 +139,11 @@ bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const c
 /** No batch with this marker exists: end its ORPHAN. @return as above */
 bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms);
 
+/** Have what the ledger knows of a batch on its way from memory when its fate is told, some 100 ns
+ * later. Changes nothing. @param marker  as of quota_token(); "": it is not asked for by that */
+void quota_expect(const struct quota *quota, uint32_t column, const char *id, size_t len,
+                  const char *marker, size_t marker_len);
+
 /** A batch that runs upstream, as a list tells: finds its reservation, or gives an ORPHAN its id,
  * or makes a new one whatever the limit (the provider has accepted it). After a restart the ledger
  * is rebuilt by this.

@@ -6,6 +6,7 @@
  * architecture.md section 5. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -44,5 +45,11 @@ void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MA
 MUST_USE int marker_write(const struct ids_seals *seals, const struct marker *marker,
                           struct strbuf *out);
 
-/** Read a text back, also one that version 0.1.0 wrote. @return 0; ERR_SYNTAX; ERR_FORGED */
+/** What a text says, proved or not; also one that version 0.1.0 wrote. @return 0; ERR_SYNTAX */
+MUST_USE int marker_parse(const char *text, struct marker *out);
+
+/** Whether one of our keys sealed it, whatever it says. */
+bool marker_is_ours(const struct ids_seals *seals, const char *text);
+
+/** Both: read a text back, also one that version 0.1.0 wrote. @return 0; ERR_SYNTAX; ERR_FORGED */
 MUST_USE int marker_read(const struct ids_seals *seals, const char *text, struct marker *out);

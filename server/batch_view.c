@@ -7,6 +7,7 @@
 #include "server/discard.h"
 #include "server/ledger.h"
 #include "server/resolve.h"
+#include "server/sighting.h"
 
 #define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
 
@@ -43,16 +44,14 @@ void batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct js
                 struct json *batch, const char *client_endpoint)
 {
     struct worker *w = relay->worker;
-    struct marker marker;
-    bool marked = ledger_marker(w->inherit->seals, batch, &marker);
-    bool moved = marked && marker.origin != 0 && marker.file[0] != '\0';
+    struct sighting seen;
+    bool moved = ledger_observe(w->inherit, w->slot, batch, loop_now_ms(w->loop), &seen) &&
+                 seen.marker.origin != 0 && seen.marker.file[0] != '\0';
 
-    if (marked)
-        (void)ledger_observe(w->inherit, w->slot, batch, &marker, loop_now_ms(w->loop));
     if (moved && w->config->delete_moved_copies && ledger_phase_of(batch) != LEDGER_RUNNING)
         drop_copy(w, deployment, batch);
     normal_batch(doc, batch, client_endpoint);
     resolve_show_batch(relay, deployment, tagged, doc, batch);
     if (moved)
-        show_origin(relay, &marker, doc, batch);
+        show_origin(relay, &seen.marker, doc, batch);
 }

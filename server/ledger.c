@@ -72,9 +72,14 @@ uint64_t ledger_limit_in(const char *message)
     return 0;
 }
 
+static const char *marker_text(const struct json *batch)
+{
+    return json_get_str(json_get(batch, "metadata"), MARKER_KEY);
+}
+
 bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out)
 {
-    const char *text = json_get_str(json_get(batch, "metadata"), MARKER_KEY);
+    const char *text = marker_text(batch);
 
     return text != NULL && marker_read(seals, text, out) == 0;
 }
@@ -96,16 +101,35 @@ bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, cons
     return true;
 }
 
-bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                    const struct marker *marker, uint64_t now_ms)
+/* The ledger's lines come from far away; they do while the marker is being proved. */
+static void expect(const struct inherit *inherit, uint32_t deployment, const struct sighting *s)
 {
-    uint32_t deployment = marker != NULL ? ledger_deployment(inherit, marker) : MODEL_NO_INDEX;
-    struct sighting s;
+    bool ended = s->phase != LEDGER_RUNNING;
 
-    if (deployment == MODEL_NO_INDEX || !sighting_note(batch, &s))
+    quota_expect(inherit->quota, inherit->columns[deployment], s->id, strlen(s->id),
+                 ended ? s->marker.nonce : "", ended ? MARKER_NONCE : 0);
+}
+
+bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    uint64_t now_ms, struct sighting *out)
+{
+    const char *text = marker_text(batch);
+    uint32_t deployment;
+    bool counts;
+
+    out->marked = false;
+    out->phase = LEDGER_RUNNING;
+    if (text == NULL || marker_parse(text, &out->marker) != 0)
         return false;
-    s.marked = true;
-    s.marker = *marker;
-    return sighting_record(inherit->quota, slot, inherit->columns[deployment], &s, marker->tokens,
-                           sighting_age_ms(&s, clock_unix_s()), now_ms) == SIGHTING_RELEASED;
+    deployment = ledger_deployment(inherit, &out->marker);
+    counts = sighting_note(batch, out) && deployment != MODEL_NO_INDEX;
+    if (counts)
+        expect(inherit, deployment, out);
+    if (!marker_is_ours(inherit->seals, text))
+        return false;
+    out->marked = true;
+    if (counts)
+        (void)sighting_record(inherit->quota, slot, inherit->columns[deployment], out,
+                              out->marker.tokens, sighting_age_ms(out, clock_unix_s()), now_ms);
+    return true;
 }

@@ -41,10 +41,13 @@ uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *m
 bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
 
-/** A batch was seen that carries this marker: its reservation is released when it has ended; while
- * it has not, it is kept, or made when the ledger did not know the batch.
- *  @param slot    the caller's row
- *  @param marker  NULL: it has none; then it is not in the ledger, and nothing happens
- *  @return whether this call released it */
+struct sighting; /* sighting.h */
+
+/** A batch was seen, as its provider sent it. When it carries a marker of ours its reservation is
+ * released if it has ended; while it has not, it is kept, or made if the ledger did not know the
+ * batch.
+ *  @param slot  the caller's row
+ *  @param out   what was seen, all but `copy`; filled in as far as it goes when false
+ *  @return whether it carries one, which is in `out` then */
 bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                    const struct marker *marker, uint64_t now_ms);
+                    uint64_t now_ms, struct sighting *out);

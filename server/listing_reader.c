@@ -8,6 +8,7 @@
 
 #include "common/upstream/normal.h"
 #include "server/ledger.h"
+#include "server/sighting.h"
 
 #define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
 #define MAX_ANSWER (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
@@ -114,16 +115,13 @@ static bool is_behind(const struct reader *r, int64_t created_at)
 static bool look_at(const struct listing *l, const struct json *object)
 {
     const struct inherit *inherit = l->worker->inherit;
-    struct marker marker;
+    struct sighting seen;
     bool marked;
 
     if (l->question.kind == ID_FILE)
         return l->relay->owner == 0;
-    marked = ledger_marker(inherit->seals, object, &marker);
-    if (marked)
-        (void)ledger_observe(inherit, l->worker->slot, object, &marker,
-                             loop_now_ms(l->worker->loop));
-    return l->relay->owner == 0 || (marked && marker.owner == l->relay->owner);
+    marked = ledger_observe(inherit, l->worker->slot, object, loop_now_ms(l->worker->loop), &seen);
+    return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 
 /* An object that is left out with what came before it. @return false: it is none

@@ -28,7 +28,7 @@ bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_se
                    struct sighting *out);
 
 /** What the object alone tells, as far as its form is known before it is normalised: nothing of its
- * marker. @return as sighting_read() */
+ * marker, which is left as it is. @return as sighting_read() */
 bool sighting_note(const struct json *batch, struct sighting *out);
 
 /** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
