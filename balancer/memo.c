@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "balancer/checksum.h"
 #include "common/shm.h"
 
 #define MEMO_MAGIC  0x4d4d5154u /* "TQMM" */
@@ -50,23 +51,12 @@ static void put(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/* One word more: the two halves of a product of 128 bits, folded. */
-static uint64_t mix(uint64_t sum, uint64_t word)
-{
-    unsigned __int128 product = (unsigned __int128)(sum ^ UINT64_C(0x9e3779b97f4a7c15)) *
-                                (word ^ UINT64_C(0xbf58476d1ce4e5b9));
-
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* A chain, so that each word's place counts. A product loses what it is multiplied with when one
- * side is 0; the added word keeps it. */
 static uint64_t sum_of(uint64_t key, uint64_t time_ms, const uint64_t value[MEMO_WORDS])
 {
-    uint64_t sum = mix(key, time_ms) + time_ms;
+    uint64_t sum = checksum_add(key, time_ms);
 
     for (unsigned i = 0; i < MEMO_WORDS; i++)
-        sum = mix(sum, value[i]) + value[i];
+        sum = checksum_add(sum, value[i]);
     return sum;
 }
 
@@ -115,16 +105,16 @@ void memo_free(struct memo *memo)
 
 uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len)
 {
-    uint64_t h = mix(mix(kind, len) + kind, place) + place, word;
+    uint64_t h = checksum_add(checksum_mix(kind, len) + kind, place), word;
 
     for (; len >= sizeof(word); text += sizeof(word), len -= sizeof(word)) {
         memcpy(&word, text, sizeof(word));
-        h = mix(h, word) + word;
+        h = checksum_add(h, word);
     }
     word = 0;
     if (len > 0)
         memcpy(&word, text, len);
-    h = mix(mix(h, word) + word, UINT64_C(0x94d049bb133111eb));
+    h = checksum_mix(checksum_add(h, word), UINT64_C(0x94d049bb133111eb));
     return h != 0 ? h : 1;
 }
 

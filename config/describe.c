@@ -164,6 +164,10 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
     else
         add_ms(out, "azure_file_expires_after", (int64_t)config->azure_file_expiry_s * 1000);
     add_text(out, "delete_moved_copies", config->delete_moved_copies ? "true" : "false");
+    if (config->poll_cache_ms == 0)
+        add_text(out, "poll_cache_ms", "none");
+    else
+        add_ms(out, "poll_cache_ms", config->poll_cache_ms);
 }
 
 /* 0: no limit. */

@@ -186,6 +186,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, log_level),
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),
+    TEXT(struct raw_tranche, poll_cache_ms),
     MAPPING(struct raw_tranche, "count_output_tokens", count_output_tokens, provider_fields),
     LIST(struct raw_tranche, "quotas", quotas, &quota_entry, MAX_ROWS),
     MAPPING(struct raw_tranche, "tls", tls, tls_fields),

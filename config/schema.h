@@ -97,7 +97,7 @@ struct raw_tranche {
     struct raw_quota *quotas;
     uint32_t quotas_count;
     struct raw_per_provider count_output_tokens;
-    char *azure_file_expires_after, *delete_moved_copies;
+    char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms;
     struct raw_tls tls;
     struct raw_limits limits;
     struct raw_timeouts timeouts;

@@ -6,6 +6,7 @@
 #include "common/upstream/normal.h"
 #include "server/discard.h"
 #include "server/ledger.h"
+#include "server/polls.h"
 #include "server/resolve.h"
 #include "server/sighting.h"
 
@@ -40,18 +41,43 @@ static void drop_copy(struct worker *w, uint32_t deployment, const struct json *
         discard_file(w, deployment, copy);
 }
 
-void batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
-                struct json *batch, const char *client_endpoint)
+static bool is_moved(const struct marker *marker)
 {
-    struct worker *w = relay->worker;
-    struct sighting seen;
-    bool moved = ledger_observe(w->inherit, w->slot, batch, loop_now_ms(w->loop), &seen) &&
-                 seen.marker.origin != 0 && seen.marker.file[0] != '\0';
+    return marker->origin != 0 && marker->file[0] != '\0';
+}
 
-    if (moved && w->config->delete_moved_copies && ledger_phase_of(batch) != LEDGER_RUNNING)
-        drop_copy(w, deployment, batch);
+/* @param marker  of one that was moved; else NULL */
+static void shape(struct relay *relay, uint32_t deployment, bool tagged,
+                  const struct marker *marker, struct json_doc *doc, struct json *batch,
+                  const char *client_endpoint)
+{
     normal_batch(doc, batch, client_endpoint);
     resolve_show_batch(relay, deployment, tagged, doc, batch);
-    if (moved)
-        show_origin(relay, &seen.marker, doc, batch);
+    if (marker != NULL)
+        show_origin(relay, marker, doc, batch);
+}
+
+struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+                        struct json *batch, const char *client_endpoint)
+{
+    struct worker *w = relay->worker;
+    uint64_t now_ms = loop_now_ms(w->loop);
+    struct sighting seen;
+    bool moved;
+
+    batch = polls_believe(w->inherit, worker_fingerprint(w, deployment), doc, batch, now_ms);
+    moved = ledger_observe(w->inherit, w->slot, batch, now_ms, &seen) && is_moved(&seen.marker);
+    if (moved && w->config->delete_moved_copies && ledger_phase_of(batch) != LEDGER_RUNNING)
+        drop_copy(w, deployment, batch);
+    shape(relay, deployment, tagged, moved ? &seen.marker : NULL, doc, batch, client_endpoint);
+    return batch;
+}
+
+void batch_view_again(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+                      struct json *batch)
+{
+    struct marker marker;
+    bool moved = ledger_marker(relay->worker->inherit->seals, batch, &marker) && is_moved(&marker);
+
+    shape(relay, deployment, tagged, moved ? &marker : NULL, doc, batch, NULL);
 }

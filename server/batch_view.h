@@ -5,9 +5,16 @@
 #include "server/relay.h"
 
 /** Turn `batch` (in `doc`, as the provider sent it) into what this client gets. A batch that was
- * moved to another deployment shows the input file that its client knows, not the copy it runs on.
+ * moved to another deployment shows the input file that its client knows, not the copy it runs on;
+ * one that has ended is shown as it ended, whatever the provider says now.
  *  @param deployment       one of the account that sent it
  *  @param tagged           its ids carry their place
- *  @param client_endpoint  as in normal_batch() */
-void batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
-                struct json *batch, const char *client_endpoint);
+ *  @param client_endpoint  as in normal_batch()
+ *  @return what to show, in `doc`: `batch`, changed in place, or the one that had ended */
+struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+                        struct json *batch, const char *client_endpoint);
+
+/** The same of what was seen before and is only answered again (polls_recall()): it is no news to
+ * anybody. Changes `batch` in place. */
+void batch_view_again(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+                      struct json *batch);

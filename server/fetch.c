@@ -12,6 +12,7 @@
 #include "server/facts.h"
 #include "server/file_slots.h"
 #include "server/locate.h"
+#include "server/polls.h"
 #include "server/resolve.h"
 
 #define MAX_READ_TRIES 3 /* unless the operator says otherwise */
@@ -150,15 +151,14 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
         resolve_show_file(f->relay, f->deployment, tagged, doc, object);
     } else {
         remember_files(f, object);
-        batch_view(f->relay, f->deployment, tagged, doc, object, NULL);
+        object = batch_view(f->relay, f->deployment, tagged, doc, object, NULL);
     }
     return object;
 }
 
-static void answer(struct fetch *f, const struct upstream_result *res)
+/* @param doc  owns `object`, and goes */
+static void respond(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
-    struct json_doc *doc = json_doc_new();
-    struct json *object = doc != NULL ? normalised(f, doc, res) : NULL;
     struct relay *relay = detach(f);
 
     fetch_free(f);
@@ -168,6 +168,36 @@ static void answer(struct fetch *f, const struct upstream_result *res)
     else
         relay_json(relay, 200, object);
     json_doc_free(doc);
+}
+
+static void answer(struct fetch *f, const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+
+    respond(f, doc, doc != NULL ? normalised(f, doc, res) : NULL);
+}
+
+/* A poll that needs not be asked upstream. @return whether it was answered; `f` is gone then */
+static bool answer_again(struct fetch *f)
+{
+    struct worker *w = f->worker;
+    struct json_doc *doc;
+    struct json *batch;
+
+    if (f->call != CALL_BATCH_GET || w->config->poll_cache_ms == 0)
+        return false;
+    doc = json_doc_new();
+    batch = doc != NULL ? polls_recall(w->inherit, worker_fingerprint(w, f->deployment),
+                                       f->target.native, doc, loop_now_ms(w->loop))
+                        : NULL;
+    if (batch == NULL) {
+        json_doc_free(doc);
+        return false;
+    }
+    batch_view_again(f->relay, f->deployment,
+                     resolve_shows_tag(f->relay, &f->target, f->deployment), doc, batch);
+    respond(f, doc, batch);
+    return true;
 }
 
 static void fail_or_not_found(struct fetch *f, const struct failure *failure)
@@ -294,6 +324,6 @@ void fetch_start(struct relay *relay)
     relay_attach(relay, f, on_client_gone);
     if (f->target.num > 1)
         locate(f);
-    else
+    else if (!answer_again(f))
         ask(f);
 }

@@ -348,6 +348,7 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherit.memo = base->memo;
     gen->inherit.list_places = base->list_places;
     gen->inherit.idem = base->idem;
+    gen->inherit.poll_cache = base->poll_cache;
     gen->inherit.columns = gen->columns;
     gen->inherit.seals = gen->seals;
     gen->inherit.shared = base->shared;

@@ -32,6 +32,7 @@ struct generation_base {
     struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
     struct memo *list_places; /* as in struct inherit */
     struct idem *idem;
+    struct poll_cache *poll_cache;
     struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
     int master_fd;
     uint64_t started_ms;

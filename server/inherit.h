@@ -10,6 +10,7 @@
 #include "balancer/breaker.h"
 #include "balancer/idem.h"
 #include "balancer/memo.h"
+#include "balancer/poll_cache.h"
 #include "balancer/quota.h"
 #include "balancer/slots.h"
 #include "balancer/retry.h"
@@ -59,8 +60,9 @@ struct inherit {
     struct memo *memo;        /* this and the next two: the same for all generations */
     struct memo *list_places; /* how far lists were read: listing_places.h */
     struct idem *idem;
-    const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
-    struct probe_word *probes; /* [table_num_deployments()], shared memory */
+    struct poll_cache *poll_cache; /* this one too */
+    const uint32_t *columns;       /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes;     /* [table_num_deployments()], shared memory */
     struct shared *shared;
     const struct ids_seals *seals;
     struct breaker_policy breaker;

@@ -109,17 +109,17 @@ int64_t listing_created_at(const struct listing *l, struct json_doc *doc, struct
 
 /* --- the answer --- */
 
-static void show(struct listing *l, size_t source, struct json_doc *doc, struct json *object)
+static struct json *show(struct listing *l, size_t source, struct json_doc *doc,
+                         struct json *object)
 {
     uint32_t deployment = l->readers[source].deployment;
     bool tagged = resolve_mints(l->relay, deployment);
 
-    if (l->question.kind == ID_BATCH) {
-        batch_view(l->relay, deployment, tagged, doc, object, NULL);
-        return;
-    }
+    if (l->question.kind == ID_BATCH)
+        return batch_view(l->relay, deployment, tagged, doc, object, NULL);
     normal_file(doc, object, -1);
     resolve_show_file(l->relay, deployment, tagged, doc, object);
+    return object;
 }
 
 static void add_id(struct strbuf *out, const char *field, const char *id)
@@ -139,7 +139,7 @@ static int write_object(struct listing *l, size_t source, const struct listing_i
 
     if (object == NULL)
         return ERR_NOMEM; /* it was valid when it was read */
-    show(l, source, l->scratch, object);
+    object = show(l, source, l->scratch, object);
     if (l->written++ > 0)
         strbuf_addc(&l->text, ',');
     json_write(object, &l->text);

@@ -8,6 +8,7 @@
 
 #include "common/upstream/normal.h"
 #include "server/ledger.h"
+#include "server/polls.h"
 #include "server/sighting.h"
 
 #define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
@@ -112,15 +113,20 @@ static bool is_behind(const struct reader *r, int64_t created_at)
 
 /* Whether the caller may see the object, and what the quota ledger learns from it. A File has no
  * place upstream that could say whose it is: only the master key lists files. */
-static bool look_at(const struct listing *l, const struct json *object)
+static bool look_at(const struct reader *r, const struct json *object)
 {
-    const struct inherit *inherit = l->worker->inherit;
+    const struct listing *l = r->list;
+    const struct worker *w = l->worker;
+    uint64_t now_ms = loop_now_ms(w->loop);
     struct sighting seen;
     bool marked;
 
     if (l->question.kind == ID_FILE)
         return l->relay->owner == 0;
-    marked = ledger_observe(inherit, l->worker->slot, object, loop_now_ms(l->worker->loop), &seen);
+    if (polls_is_outdated(w->inherit, worker_fingerprint(w, r->deployment), object, now_ms))
+        marked = ledger_marker(w->inherit->seals, object, &seen.marker); /* and no reservation */
+    else
+        marked = ledger_observe(w->inherit, w->slot, object, now_ms, &seen);
     return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 
@@ -158,7 +164,7 @@ static int take_object(struct reader *r, const char *text, size_t len)
     memcpy(r->last, id, strlen(id) + 1);
     if (begin_behind(r, id))
         return 0;
-    shown = look_at(l, object);
+    shown = look_at(r, object);
     created_at = listing_created_at(l, l->scratch, object);
     if (!is_behind(r, created_at)) {
         if (source_of(r)->num == 0)

@@ -37,6 +37,7 @@
 #define PLACE_ENTRIES                                                                              \
     65536 /* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
 #define SEAL_ENTRIES 32768             /* 32 bytes each; five for a batch that has ended */
+#define POLL_ENTRIES 16384             /* 4 KiB each once they are used */
 #define IDEM_ENTRIES 16384             /* 4 KiB each once they are used */
 #define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
@@ -731,6 +732,7 @@ static int open_all(struct master *m)
     if (m->base.shared == NULL || memo_new(MEMO_ENTRIES, &m->base.memo) != 0 ||
         memo_new(PLACE_ENTRIES, &m->base.list_places) != 0 ||
         idem_new(IDEM_ENTRIES, &m->base.idem) != 0 ||
+        poll_cache_new(POLL_ENTRIES, &m->base.poll_cache) != 0 ||
         seal_cache_new(SEAL_ENTRIES, &m->base.seal_cache) != 0 || m->signal_fd == -1 ||
         pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
@@ -756,6 +758,7 @@ static void close_all(struct master *m)
     close_fd(m->alive_fd);
     close_fd(m->base.master_fd);
     seal_cache_free(m->base.seal_cache);
+    poll_cache_free(m->base.poll_cache);
     idem_free(m->base.idem);
     memo_free(m->base.list_places);
     memo_free(m->base.memo);

@@ -647,11 +647,8 @@ bool resolve_shows_tag(const struct relay *relay, const struct target *target, u
 
 static struct id_tag tag_at(const struct relay *relay, uint32_t deployment)
 {
-    const struct worker *w = relay->worker;
-
-    return (struct id_tag){
-        .deployment = w->account_fingerprint[table_deployment(w->table, deployment)->account],
-        .owner = relay->owner};
+    return (struct id_tag){.deployment = worker_fingerprint(relay->worker, deployment),
+                           .owner = relay->owner};
 }
 
 void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,

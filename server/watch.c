@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "server/census.h"
 #include "server/pages.h"
+#include "server/polls.h"
 
 #define TICKS            60 /* looks into the ledger in the time between two questions ... */
 #define MIN_TICK_MS      10 /* ... within these */
@@ -210,6 +211,7 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
     uint32_t deployment;
     uint64_t age_ms;
 
+    object = polls_believe(errands->inherit, r->account->fingerprint, doc, object, now_of(r));
     if (!sighting_read(doc, object, errands->inherit->seals, &s))
         return;
     age_ms = sighting_age_ms(&s, clock_unix_s());

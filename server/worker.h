@@ -47,6 +47,12 @@ double worker_random(struct worker *w);
 /** The account whose tagged ids carry this fingerprint; MODEL_NO_INDEX: none. */
 uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint);
 
+/* What the tagged ids of a deployment's account carry. */
+static inline uint32_t worker_fingerprint(const struct worker *w, uint32_t deployment)
+{
+    return w->account_fingerprint[table_deployment(w->table, deployment)->account];
+}
+
 static inline const struct model_account *worker_account(const struct worker *w,
                                                          uint32_t deployment)
 {

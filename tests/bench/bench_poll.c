@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "server/batch_view.h"
 #include "server/ledger.h"
+#include "server/polls.h"
 #include "server/resolve.h"
 #include "server/sighting.h"
 #include "tests/bench/bench.h"
@@ -77,6 +78,7 @@ static void make_worker(void)
     must(state_bind(state, table, columns));
     must(quota_new(64, 262144, &inherit.quota));
     must(memo_new(65536, &inherit.memo));
+    must(poll_cache_new(16384, &inherit.poll_cache));
     for (uint32_t i = 0; i < COLUMNS; i++)
         quota_bind(inherit.quota, columns[i], &(struct quota_terms){.fingerprint = 1000 + i});
     must(account_map_init(&worker.account_map, &config.models, true));
@@ -152,7 +154,7 @@ static void make_batches(void)
 
 /* --- what is measured --- */
 
-enum part { OPENING = 1, PROVING = 2, COUNTING = 4, MINTING = 8 };
+enum part { OPENING = 1, PROVING = 2, COUNTING = 4, MINTING = 8, BELIEVING = 16 };
 
 struct poll {
     char id[IDS_MAX + 1]; /* as the request has just been parsed */
@@ -177,6 +179,10 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
             *sum += target.deployments[0];
             target_deinit(&target);
         }
+        if (parts & BELIEVING &&
+            polls_believe(&inherit, worker_fingerprint(&worker, polls[i].column), polls[i].doc,
+                          polls[i].root, loop_ms) != polls[i].root)
+            exit(1);
         if (parts & COUNTING) {
             if (!ledger_observe(&inherit, 1, polls[i].root, loop_ms, &seen))
                 exit(1);
@@ -227,6 +233,7 @@ static const struct {
     {"... and the ledger told", "", PROVING | COUNTING},
     {"the id opened, the answer's ids shown", "", OPENING | MINTING},
     {"all of it", "1000", OPENING | PROVING | COUNTING | MINTING},
+    {"beside it: what it was seen as before", "", BELIEVING},
 };
 
 static const struct {

@@ -119,6 +119,7 @@ struct world {
     struct state *state;
     struct quota *quota;
     struct slots *slots;
+    struct poll_cache *poll_cache;
     uint32_t columns[DEPLOYMENTS];
     struct ids_seals seals;
     struct inherit inherit;
@@ -380,6 +381,7 @@ static inline int world_begin(void **state)
     assert_int_equal(state_bind(w->state, w->table, w->columns), 0);
     assert_int_equal(quota_new(64, 8192, &w->quota), 0);
     assert_int_equal(slots_new(64, &w->slots), 0);
+    assert_int_equal(poll_cache_new(64, &w->poll_cache), 0);
     for (uint32_t i = 0; i < DEPLOYMENTS; i++) {
         struct quota_terms terms = {.fingerprint = 1000 + i, .limit = 1000000, .ask_first = i != 3};
 
@@ -391,6 +393,7 @@ static inline int world_begin(void **state)
                                   .state = w->state,
                                   .quota = w->quota,
                                   .slots = w->slots,
+                                  .poll_cache = w->poll_cache,
                                   .columns = w->columns,
                                   .seals = &w->seals};
     w->errands = (struct errands){.inherit = &w->inherit, .slot = ROW, .loop = &w->loop.base};
@@ -402,6 +405,7 @@ static inline int world_begin(void **state)
 static inline int world_end(void **state)
 {
     (void)state;
+    poll_cache_free(w->poll_cache);
     slots_free(w->slots);
     quota_free(w->quota);
     state_free(w->state);

@@ -1,0 +1,229 @@
+/* See poll_cache.h. The region is a header, buckets of eight keys, each a cache line, and the
+ * entries, a page each, in the same order: most polls find no key and read one line. */
+#include "balancer/poll_cache.h"
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "balancer/checksum.h"
+#include "balancer/memo.h"
+#include "common/shm.h"
+
+#define CACHE_LINE  64
+#define PAGE        4096
+#define WAYS        8u
+#define MAX_ENTRIES (1u << 20)
+#define TEXT_WORDS  (POLL_CACHE_TEXT / sizeof(uint64_t))
+#define ENDED       (UINT64_C(1) << 32) /* beside the length */
+
+struct entry {
+    alignas(PAGE) _Atomic uint64_t key;
+    _Atomic uint64_t time_ms;
+    _Atomic uint64_t shape; /* length, ENDED */
+    _Atomic uint64_t sum;   /* of all the others */
+    _Atomic uint64_t text[TEXT_WORDS];
+};
+
+struct bucket {
+    alignas(CACHE_LINE) _Atomic uint64_t key[WAYS]; /* 0: free */
+};
+
+struct poll_cache {
+    uint64_t size; /* bytes, the whole region */
+    uint64_t bucket_mask;
+    uint64_t entries; /* offset */
+    struct bucket buckets[];
+};
+
+static_assert(sizeof(struct entry) == PAGE && sizeof(struct bucket) == CACHE_LINE &&
+                  sizeof(struct poll_cache) == CACHE_LINE,
+              "layout of the region");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
+
+static uint64_t look(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void put(_Atomic uint64_t *word, uint64_t value)
+{
+    atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+static uint64_t round_up(uint64_t bytes, uint64_t to)
+{
+    return (bytes + to - 1) / to * to;
+}
+
+int poll_cache_new(uint32_t entries, struct poll_cache **out)
+{
+    uint64_t buckets = 1, first, size;
+    struct poll_cache *cache;
+
+    if (entries == 0 || entries > MAX_ENTRIES)
+        return ERR_INVALID;
+    while (buckets * WAYS < entries)
+        buckets *= 2;
+    first = round_up(sizeof(*cache) + buckets * sizeof(struct bucket), PAGE);
+    size = first + buckets * WAYS * sizeof(struct entry);
+    cache = shm_new(size);
+    if (cache == NULL)
+        return ERR_NOMEM;
+    cache->size = size;
+    cache->bucket_mask = buckets - 1;
+    cache->entries = first;
+    *out = cache;
+    return 0;
+}
+
+void poll_cache_free(struct poll_cache *cache)
+{
+    if (cache != NULL)
+        shm_free(cache, cache->size);
+}
+
+uint64_t poll_cache_key(uint64_t account, const char *id, size_t len)
+{
+    return memo_key('p', account, id, len);
+}
+
+static struct bucket *bucket_of(const struct poll_cache *cache, uint64_t key)
+{
+    return (struct bucket *)cache->buckets + (key & cache->bucket_mask);
+}
+
+static struct entry *entry_at(const struct poll_cache *cache, uint64_t key, unsigned way)
+{
+    return (struct entry *)((char *)cache + cache->entries) + (key & cache->bucket_mask) * WAYS +
+           way;
+}
+
+/* Of the words that were read or are to be written. */
+static uint64_t sum_of(uint64_t key, uint64_t time_ms, uint64_t shape, const uint64_t *text,
+                       size_t words)
+{
+    uint64_t sum = checksum_add(checksum_add(key, time_ms), shape);
+
+    for (size_t i = 0; i < words; i++)
+        sum = checksum_add(sum, text[i]);
+    return sum;
+}
+
+static size_t words_of(uint64_t len)
+{
+    return (len + sizeof(uint64_t) - 1) / sizeof(uint64_t);
+}
+
+/* Another process may be ahead. */
+static uint64_t age_of(uint64_t time_ms, uint64_t now_ms)
+{
+    return now_ms > time_ms ? now_ms - time_ms : 0;
+}
+
+/* @return whether the entry is that key's, and whole */
+static bool read_entry(const struct entry *e, uint64_t key, uint64_t now_ms, struct poll_seen *out)
+{
+    uint64_t time_ms = look(&e->time_ms), shape = look(&e->shape), sum = look(&e->sum);
+    uint64_t text[TEXT_WORDS], len = shape & ~ENDED;
+
+    if (look(&e->key) != key || len > POLL_CACHE_TEXT)
+        return false;
+    for (size_t i = 0; i < words_of(len); i++)
+        text[i] = look(&e->text[i]);
+    if (sum != sum_of(key, time_ms, shape, text, words_of(len)))
+        return false;
+    out->ended = (shape & ENDED) != 0;
+    out->age_ms = age_of(time_ms, now_ms);
+    out->len = len;
+    memcpy(out->text, text, len);
+    return true;
+}
+
+static void write_entry(struct entry *e, uint64_t key, bool ended, const char *bytes, size_t len,
+                        uint64_t now_ms)
+{
+    uint64_t text[TEXT_WORDS], shape = len | (ended ? ENDED : 0);
+    size_t words = words_of(len);
+
+    if (words > 0)
+        text[words - 1] = 0;
+    memcpy(text, bytes, len);
+    put(&e->key, key);
+    put(&e->time_ms, now_ms);
+    put(&e->shape, shape);
+    for (size_t i = 0; i < words; i++)
+        put(&e->text[i], text[i]);
+    put(&e->sum, sum_of(key, now_ms, shape, text, words));
+}
+
+bool poll_cache_get(const struct poll_cache *cache, uint64_t key, uint64_t now_ms,
+                    struct poll_seen *out)
+{
+    const struct bucket *bucket = bucket_of(cache, key);
+
+    for (unsigned i = 0; i < WAYS; i++)
+        if (look(&bucket->key[i]) == key && read_entry(entry_at(cache, key, i), key, now_ms, out))
+            return true;
+    return false;
+}
+
+bool poll_cache_peek(const struct poll_cache *cache, uint64_t key, uint64_t now_ms, bool *ended,
+                     uint64_t *age_ms)
+{
+    const struct bucket *bucket = bucket_of(cache, key);
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        const struct entry *e = entry_at(cache, key, i);
+
+        if (look(&bucket->key[i]) != key)
+            continue;
+        *ended = (look(&e->shape) & ENDED) != 0;
+        *age_ms = age_of(look(&e->time_ms), now_ms);
+        return true;
+    }
+    return false;
+}
+
+/* Where to write: see poll_cache_put(). */
+static unsigned way_for(const struct poll_cache *cache, uint64_t key)
+{
+    const struct bucket *bucket = bucket_of(cache, key);
+    uint64_t best_rank = UINT64_MAX;
+    unsigned best = 0;
+
+    for (unsigned i = 0; i < WAYS; i++) {
+        const struct entry *e = entry_at(cache, key, i);
+        uint64_t found = look(&bucket->key[i]), rank = 0;
+
+        if (found == key)
+            return i;
+        if (found != 0) /* the running ones first; of equals the one seen longest ago */
+            rank = 1 + (look(&e->time_ms) | (look(&e->shape) & ENDED) << 30);
+        if (rank < best_rank) {
+            best_rank = rank;
+            best = i;
+        }
+    }
+    return best;
+}
+
+void poll_cache_put(struct poll_cache *cache, uint64_t key, bool ended, const char *text,
+                    size_t len, uint64_t now_ms)
+{
+    struct bucket *bucket = bucket_of(cache, key);
+    struct poll_seen seen;
+    unsigned way;
+
+    if (len > POLL_CACHE_TEXT || (!ended && poll_cache_get(cache, key, now_ms, &seen) && seen.ended))
+        return;
+    way = way_for(cache, key);
+    for (unsigned i = 0; i < WAYS; i++) {
+        /* There twice if two wrote it at the same time: the older one must not come back. */
+        if (i != way && look(&bucket->key[i]) == key)
+            put(&bucket->key[i], 0);
+    }
+    write_entry(entry_at(cache, key, way), key, ended, text, len, now_ms);
+    put(&bucket->key[way], key);
+}
