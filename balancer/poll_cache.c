@@ -216,7 +216,8 @@ void poll_cache_put(struct poll_cache *cache, uint64_t key, bool ended, const ch
     struct poll_seen seen;
     unsigned way;
 
-    if (len > POLL_CACHE_TEXT || (!ended && poll_cache_get(cache, key, now_ms, &seen) && seen.ended))
+    if (len > POLL_CACHE_TEXT ||
+        (!ended && poll_cache_get(cache, key, now_ms, &seen) && seen.ended))
         return;
     way = way_for(cache, key);
     for (unsigned i = 0; i < WAYS; i++) {

@@ -851,13 +851,31 @@ bool quota_repair(struct quota *quota, uint32_t *repaired)
     return all;
 }
 
-void quota_count(const struct quota *quota, uint32_t *counts)
+static void tally(const struct quota *quota, const struct reservation *r,
+                  struct quota_tally *tallies)
 {
-    memset(counts, 0, quota->max_columns * sizeof(*counts));
-    for (uint64_t i = 0; i < num_places(quota); i++) {
-        if (is_counted(look(&place_at(quota, i)->word)))
-            counts[quota_canonical(quota, column_of(place_at(quota, i)))]++;
-    }
-    for (uint32_t c = 0; c < quota->max_columns; c++)
-        counts[c] = counts[quota_canonical(quota, c)];
+    uint64_t word = look(&r->word), begun_ms = peek_in_order(&r->begun_ms);
+    struct quota_tally *t = &tallies[quota_canonical(quota, column_of(r))];
+
+    if (!is_counted(word) || look(&r->word) >> SEQ_SHIFT != word >> SEQ_SHIFT)
+        return; /* another one has the place by now */
+    t->reservations++;
+    t->orphans += state_of(word) == QUOTA_ORPHAN;
+    if (t->oldest_ms == 0 || begun_ms < t->oldest_ms)
+        t->oldest_ms = begun_ms;
+}
+
+bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t places,
+                 struct quota_tally *tallies)
+{
+    uint64_t high = num_places(quota), end = *cursor + (uint64_t)places;
+
+    for (; *cursor < high && *cursor < end; ++*cursor)
+        tally(quota, place_at(quota, *cursor), tallies);
+    return *cursor < high;
+}
+
+uint32_t quota_max_columns(const struct quota *quota)
+{
+    return quota->max_columns;
 }

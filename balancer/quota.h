@@ -266,9 +266,24 @@ struct quota_sum {
 
 void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum);
 
-/** Reservations per column, for the metrics page: walks the table. `counts` has max_columns
- * entries; rows of one deployment show the same. */
-void quota_count(const struct quota *quota, uint32_t *counts);
+struct quota_tally {
+    uint32_t reservations;
+    uint32_t orphans;   /* of these, creates whose outcome nobody knows */
+    uint64_t oldest_ms; /* monotonic: when the oldest of their creates began; 0: there is none */
+};
+
+/** Count the reservations, some of the table's places at a time: call it until it says that this
+ * was all.
+ *  @param cursor   starts at 0
+ *  @param places   looked at in this call
+ *  @param tallies  quota_max_columns() entries, zeroes at first; what rows of one deployment share
+ * is in the column that they share
+ *  @return whether there are more */
+bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t places,
+                 struct quota_tally *tallies);
+
+/** Columns that the region has room for. */
+uint32_t quota_max_columns(const struct quota *quota);
 
 /** Fill in what quota-aware looks at: enqueued, limit, drain_rate, placed, full_tokens,
  * full_for_ms. */

@@ -21,7 +21,7 @@
 #include "common/shm.h"
 
 #define STATE_MAGIC  0x54535254u /* "TRST" */
-#define STATE_LAYOUT 1u
+#define STATE_LAYOUT 2u
 #define CACHE_LINE   64
 
 #define MINUTE_MS           60000u
@@ -64,6 +64,7 @@ struct row {
         latency; /* minute of the last sample (23 bits), samples (7), EWMA in us (34) */
     _Atomic uint64_t
         last_error; /* monotonic ms (48 bits), outcome (4), HTTP status (12); 0: never */
+    _Atomic uint64_t rests;
     _Atomic uint32_t in_flight[OP_CLASS_COUNT];
 };
 
@@ -401,6 +402,11 @@ void state_add_tokens(struct state *state, uint32_t worker, uint32_t column, uin
     add_in_minute(&own_row(state, worker, column)->tokens_minute, tokens, now_ms);
 }
 
+void state_add_rest(struct state *state, uint32_t worker, uint32_t column)
+{
+    add(&own_row(state, worker, column)->rests, 1);
+}
+
 uint64_t state_clear_worker(struct state *state, uint32_t worker)
 {
     uint64_t cleared = 0;
@@ -457,6 +463,7 @@ static void add_row(const struct row *row, uint64_t now_ms, struct state_sum *su
     }
     sum->bytes_sent += get(&row->bytes_sent);
     sum->bytes_received += get(&row->bytes_received);
+    sum->rests += get(&row->rests);
     sum->requests_minute += count_in_minute(&row->requests_minute, now_ms);
     sum->tokens_minute += count_in_minute(&row->tokens_minute, now_ms);
     add_to_mean(mean, get(&row->latency));

@@ -83,6 +83,7 @@ struct state_sum {
     uint64_t outcomes[OP_CLASS_COUNT][OUTCOME_COUNT];
     uint64_t in_flight[OP_CLASS_COUNT];
     uint64_t bytes_sent, bytes_received;
+    uint64_t rests;
     uint64_t latency_us;       /* mean of the workers' EWMAs, weighted by samples (at most 64 count,
                                   halved for each minute that a worker's       last one is older than the
                                   newest); 0: nothing measured */
@@ -100,6 +101,9 @@ void state_read(const struct state *state, uint32_t column, uint64_t now_ms, str
 /** Tokens placed on a deployment in this minute (own row). */
 void state_add_tokens(struct state *state, uint32_t worker, uint32_t column, uint64_t tokens,
                       uint64_t now_ms);
+
+/** A breaker of the deployment began to rest (own row). */
+void state_add_rest(struct state *state, uint32_t worker, uint32_t column);
 
 /* --- health words --- */
 

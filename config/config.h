@@ -111,6 +111,7 @@ struct config {
                                                  false: both document prompt tokens */
     uint32_t azure_file_expiry_s; /* expires_after of a batch file that names none; 0: none */
     bool delete_moved_copies;     /* the copy that a moved batch ran on goes when it has ended */
+    bool metrics_need_key;        /* /metrics wants the master key, as /health does; default true */
     uint32_t poll_cache_ms;       /* how long what a batch was seen as is answered again; 0: the
                                      provider is asked each time */
     struct config_limits limits;

@@ -98,6 +98,7 @@ static const cyaml_schema_field_t retries_fields[] = {
 
 static const cyaml_schema_field_t litellm_fields[] = {
     TEXT(struct raw_litellm, enable_loadbalancing_on_batch_endpoints),
+    TEXT(struct raw_litellm, require_auth_for_metrics_endpoint),
     TEXT(struct raw_litellm, request_timeout),
     TEXT(struct raw_litellm, num_retries),
     TEXT(struct raw_litellm, allowed_fails),

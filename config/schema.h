@@ -41,7 +41,7 @@ struct raw_policy {
 };
 
 struct raw_litellm {
-    char *enable_loadbalancing_on_batch_endpoints;
+    char *enable_loadbalancing_on_batch_endpoints, *require_auth_for_metrics_endpoint;
     char *request_timeout, *num_retries, *allowed_fails, *cooldown_time, *retry_after,
         *max_fallbacks;
     struct raw_policy allowed_fails_policy;

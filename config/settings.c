@@ -96,6 +96,11 @@ static const struct setting settings[] = {
      TO(balance_batches),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
+    {"litellm_settings.require_auth_for_metrics_endpoint",
+     FROM(litellm.require_auth_for_metrics_endpoint),
+     TO(metrics_need_key),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
     {"litellm_settings.num_retries",
      FROM(litellm.num_retries),
      TO(num_retries),
@@ -275,6 +280,7 @@ int settings_defaults(struct config *config)
         .watch_ms = 60000,
         .count_files_ms = 600000,
     };
+    config->metrics_need_key = true;
     config->host = strdup(DEFAULT_HOST);
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);
     if (config->host == NULL || config->spool_dir == NULL)

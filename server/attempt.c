@@ -151,10 +151,13 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     state_end(inherit->state, at->worker->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
-    if (breaker_record(state_health(inherit->state, column, at->op), &policy, outcome,
-                       retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
-                       &after))
-        log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
+    if (!breaker_record(state_health(inherit->state, column, at->op), &policy, outcome,
+                        retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
+                        &after))
+        return;
+    if (after.state == BREAKER_COOLING && before.state != BREAKER_COOLING)
+        state_add_rest(inherit->state, at->worker->slot, column);
+    log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
 }
 
 static void on_call_done(void *arg, const struct upstream_result *upstream)

@@ -98,14 +98,14 @@ __attribute__((noreturn)) static void become(enum child_role role, uint32_t row,
     _exit(code);
 }
 
-static void fill_slot(struct worker_slot *slot, uint32_t generation)
+static void fill_slot(struct worker_slot *slot, enum child_role role, uint32_t generation)
 {
-    atomic_store(&slot->requests, 0);
     atomic_store(&slot->beat_ms, 0);
     atomic_store(&slot->spool_bytes, 0);
     atomic_store(&slot->connections, 0);
     atomic_store(&slot->generation, generation);
     atomic_store(&slot->draining, 0);
+    atomic_store(&slot->is_worker, role == CHILD_WORKER);
 }
 
 int child_spawn(struct child *child, uint32_t row, const struct inherit *inherit,
@@ -114,7 +114,7 @@ int child_spawn(struct child *child, uint32_t row, const struct inherit *inherit
     struct worker_slot *slot = &inherit->shared->slots[row];
     pid_t parent = getpid(), pid;
 
-    fill_slot(slot, inherit->generation);
+    fill_slot(slot, child->role, inherit->generation);
     pid = fork();
     if (pid == -1)
         return ERR_NOMEM;

@@ -26,14 +26,17 @@
 /* One child writes its slot, anyone reads it. */
 struct worker_slot {
     alignas(CACHE_LINE) _Atomic uint64_t
-        requests; /* client requests answered since this slot's process started */
+        requests; /* client requests answered, by all processes that had this slot */
     _Atomic uint64_t
         beat_ms; /* monotonic ms of the last turn of its loop (once a second at least) */
-    _Atomic uint64_t spool_bytes; /* on disk now */
-    _Atomic uint32_t connections; /* client connections open */
-    _Atomic uint32_t generation;  /* of the table that it serves */
-    _Atomic int32_t pid;          /* 0: free; set by the master */
-    _Atomic uint32_t draining;    /* 1: finishing what it has */
+    _Atomic uint64_t spool_bytes;              /* on disk now */
+    _Atomic uint64_t files, file_bytes, lines; /* of uploads whose bodies were found good, as
+                                                  above */
+    _Atomic uint32_t connections;              /* client connections open */
+    _Atomic uint32_t generation;               /* of the table that it serves */
+    _Atomic int32_t pid;                       /* 0: free; set by the master */
+    _Atomic uint32_t draining;                 /* 1: finishing what it has */
+    _Atomic uint32_t is_worker;                /* 0: the prober */
 };
 
 /* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies

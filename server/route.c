@@ -223,8 +223,10 @@ static void match_resource(const struct segment *seg, int n, struct route *route
         set_id(route, &seg[1]);
 }
 
-static void match_health(const struct segment *seg, int n, struct route *route)
+static void match_operators(const struct segment *seg, int n, struct route *route)
 {
+    if (n == 1 && is(&seg[0], "metrics"))
+        set(route, ROUTE_METRICS, METHOD_GET | METHOD_HEAD);
     if (n < 1 || !is(&seg[0], "health"))
         return;
     if (n == 1)
@@ -264,7 +266,7 @@ void route_parse(const char *path, size_t path_len, const char *query, size_t qu
     at = strip_prefix(seg, n, hints, &prefixed);
     match_resource(seg + at, n - at, route);
     if (route->kind == ROUTE_NONE && !prefixed)
-        match_health(seg, n, route);
+        match_operators(seg, n, route);
     if (route->kind == ROUTE_NONE)
         return;
     /* An Azure SDK speaks of /openai/...?api-version=...: that names Azure's path, not the provider
@@ -342,6 +344,8 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return "health.liveness";
     case ROUTE_READINESS:
         return "health.readiness";
+    case ROUTE_METRICS:
+        return "metrics";
     case ROUTE_NONE:
         break;
     }

@@ -22,7 +22,8 @@ enum route_kind {
     ROUTE_MODEL_INFO,
     ROUTE_HEALTH,
     ROUTE_LIVENESS,
-    ROUTE_READINESS
+    ROUTE_READINESS,
+    ROUTE_METRICS
 };
 
 enum route_method {

@@ -328,6 +328,24 @@ static bool finish_lines(struct receiver *rc)
     return false;
 }
 
+static void add(_Atomic uint64_t *own, uint64_t n)
+{
+    atomic_fetch_add_explicit(own, n, memory_order_relaxed);
+}
+
+/* For the metrics. */
+static void note_good(const struct upload *up)
+{
+    struct worker_slot *slot = &up->worker->inherit->shared->slots[up->worker->slot];
+    struct jsonl_report report = {0};
+
+    if (up->lines != NULL)
+        jsonl_report(up->lines, &report);
+    add(&slot->files, 1);
+    add(&slot->file_bytes, up->received);
+    add(&slot->lines, report.lines);
+}
+
 /* What the checks of the file as a whole say: is there a place for it, and does it fit there? */
 static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
                                struct failure *why)
@@ -383,6 +401,7 @@ static void on_body_end(void *arg)
         route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
         answer_verdict(rc);
     } else if (finish_lines(rc)) {
+        note_good(up);
         route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
         rc->up = NULL;
         receiver_free(rc);

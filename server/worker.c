@@ -18,6 +18,7 @@
 #include "server/download.h"
 #include "server/fetch.h"
 #include "server/health.h"
+#include "server/metrics.h"
 #include "server/listing.h"
 #include "server/loop_h2o.h"
 #include "server/models.h"
@@ -91,6 +92,9 @@ static void dispatch(struct relay *relay)
     case ROUTE_HEALTH:
         health_full(relay);
         break;
+    case ROUTE_METRICS:
+        metrics_start(relay);
+        break;
     case ROUTE_FILE_VALIDATE:
     case ROUTE_LIVENESS:
     case ROUTE_READINESS:
@@ -141,6 +145,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         health_liveness(relay);
     else if (relay->route.kind == ROUTE_READINESS)
         health_readiness(relay);
+    else if (relay->route.kind == ROUTE_METRICS && !w->config->metrics_need_key)
+        metrics_start(relay);
     else if (!auth_check(relay))
         return 0;
     else if (relay->method == METHOD_POST &&

@@ -661,6 +661,35 @@ static void an_adopted_batch_has_the_lease_that_is_left_of_it(void **state)
     assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR), 1);
 }
 
+/* --- counting --- */
+
+static void reservations_are_counted_per_deployment_with_the_age_of_the_oldest(void **state)
+{
+    struct quota_tally tallies[4] = {0};
+    struct quota_claim claim;
+    uint32_t place = 0, calls = 1;
+
+    (void)state;
+    must_live(0, 10, "batch_1", NOW + 5);
+    must_live(0, 10, "batch_2", NOW + 3);
+    must_live(0, 10, "batch_3", NOW + 4);
+    must_live(1, 10, "batch_4", NOW);
+    assert_int_equal(quota_reserve(q, 1, 0, 10, quota_token(q, 0, "nonce", 5), NOW + 9, &claim), 0);
+    assert_true(quota_sent(q, &claim));
+    quota_abandon(q, &claim, NOW + 10);
+    assert_true(release(0, "batch_3", QUOTA_DROPPED, NOW + 11));
+    for (; quota_count(q, &place, 2, tallies); calls++)
+        ;
+    assert_int_equal(calls, 3); /* five places were ever used */
+    assert_int_equal(tallies[0].reservations, 3);
+    assert_int_equal(tallies[0].orphans, 1);
+    assert_int_equal(tallies[0].oldest_ms, NOW + 3);
+    assert_int_equal(tallies[1].reservations, 1);
+    assert_int_equal(tallies[1].oldest_ms, NOW);
+    assert_int_equal(tallies[2].reservations, 0);
+    assert_int_equal(tallies[2].oldest_ms, 0);
+}
+
 /* --- rows of one deployment --- */
 
 static void through_a_second_row_of_a_full_deployment_nothing_is_free(void **state)
@@ -692,7 +721,8 @@ static void through_a_second_row_of_a_full_deployment_nothing_is_free(void **sta
 static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void **state)
 {
     struct quota_view view;
-    uint32_t cursor = 0, repaired = 9, counts[4];
+    struct quota_tally tallies[4] = {0};
+    uint32_t cursor = 0, place = 0, repaired = 9;
 
     (void)state;
     quota_alias(q, 2, 0, 0);
@@ -705,10 +735,11 @@ static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void 
     assert_int_equal(reserved(2), 60);
     assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
     assert_int_equal(view.column, 0);
-    quota_count(q, counts);
-    assert_int_equal(counts[0], 1);
-    assert_int_equal(counts[1], 0);
-    assert_int_equal(counts[2], 1);
+    assert_int_equal(quota_max_columns(q), 4);
+    assert_false(quota_count(q, &place, 64, tallies));
+    assert_int_equal(tallies[0].reservations, 1);
+    assert_int_equal(tallies[1].reservations, 0);
+    assert_int_equal(tallies[2].reservations, 0); /* shown by the column it is another name of */
     quota_note_rebuilt(q, 2);
     assert_true(quota_is_rebuilt(q, 0));
 }
@@ -1624,14 +1655,16 @@ static void *run_worker(void *arg)
 static void *run_master(void *arg)
 {
     struct quota_view view;
-    uint32_t cursor = 0, counts[4];
+    struct quota_tally tallies[4] = {0};
+    uint32_t cursor = 0;
 
     (void)arg;
     while (!atomic_load(&over)) {
         quota_repair(q, NULL);
         quota_watch(q, &cursor, NOW + HOUR, &view);
         quota_expire(q, 5, NOW);
-        quota_count(q, counts);
+        for (uint32_t place = 0; quota_count(q, &place, 10, tallies);)
+            ;
         for (uint32_t c = 0; c < 2; c++)
             assert_true(reserved(c) <= 100);
     }
@@ -1739,6 +1772,8 @@ int main(int argc, char **argv)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(
             rows_of_one_deployment_are_repaired_watched_and_counted_as_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            reservations_are_counted_per_deployment_with_the_age_of_the_oldest, setup, teardown),
         cmocka_unit_test_setup_teardown(of_two_limits_for_one_deployment_the_lower_one_counts,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(

@@ -57,6 +57,8 @@ static void each_resource_has_its_route_and_methods(void **state)
         {"/health/liveliness", ROUTE_LIVENESS, METHOD_GET | METHOD_HEAD},
         {"/health/liveness/", ROUTE_LIVENESS, METHOD_GET | METHOD_HEAD},
         {"/health/readiness", ROUTE_READINESS, METHOD_GET | METHOD_HEAD},
+        {"/metrics", ROUTE_METRICS, METHOD_GET | METHOD_HEAD},
+        {"/metrics/", ROUTE_METRICS, METHOD_GET | METHOD_HEAD},
     };
 
     (void)state;

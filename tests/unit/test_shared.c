@@ -220,7 +220,8 @@ static void *run_master(void *arg)
     struct quota_view view = {0};
     struct state_sum sum;
     struct quota_sum quota_sum;
-    uint32_t cursor = 0, counts[2];
+    struct quota_tally tallies[2] = {0};
+    uint32_t cursor = 0;
 
     while (!atomic_load(&over)) {
         for (uint32_t i = 0; i < WORKERS; i++)
@@ -229,7 +230,8 @@ static void *run_master(void *arg)
         (void)quota_repair(quota, NULL);
         if (quota_watch(quota, &cursor, NOW + 2 * QUOTA_ASK_MS, &view) && view.orphan)
             (void)quota_release_token(quota, MASTER_OWNER, view.token, NOW);
-        quota_count(quota, counts);
+        for (uint32_t place = 0; quota_count(quota, &place, 100, tallies);)
+            ;
         quota_read(quota, 0, NOW, &quota_sum);
         state_read(state_region, 0, NOW, &sum);
         MUST(sum.in_flight[OP_CREATE] <= WORKERS);
