@@ -60,8 +60,7 @@ static void write_node(struct scrape *s)
         .reload_failed = atomic_load_explicit(&shared->reload_failed, memory_order_relaxed) != 0,
         .restarts = read_word(&shared->restarts),
         .evicted = idem_evicted(inherit->idem),
-        .started_unix_s =
-            clock_unix_s() - (int64_t)((clock_now_ms() - inherit->started_ms) / 1000),
+        .started_unix_s = clock_unix_s() - (int64_t)((clock_now_ms() - inherit->started_ms) / 1000),
     };
 
     for (uint32_t i = 0; i < MAX_WORKERS; i++) {

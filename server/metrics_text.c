@@ -265,8 +265,8 @@ static void oldest(const struct metric *m, const struct metrics_row *row, struct
 
 static void files(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
 {
-    static const char *const kinds[SLOTS_KINDS] = {[SLOTS_LASTING] = "false",
-                                                   [SLOTS_EXPIRING] = "true"};
+    static const char *const kinds[SLOTS_KINDS] = {
+        [SLOTS_LASTING] = "false", [SLOTS_EXPIRING] = "true"};
 
     for (unsigned kind = 0; kind < SLOTS_KINDS; kind++) {
         if (!row->own_files || row->files[kind] == UINT64_MAX)
@@ -364,8 +364,8 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
     write_alone("tranche_workers", "gauge", "Workers, draining ones too", node->workers, out);
     write_alone("tranche_child_restarts_total", "counter", "Children replaced after a death",
                 node->restarts, out);
-    write_alone("tranche_client_connections", "gauge", "Connections of clients",
-                node->connections, out);
+    write_alone("tranche_client_connections", "gauge", "Connections of clients", node->connections,
+                out);
     write_alone("tranche_client_requests_total", "counter", "Requests of clients, answered",
                 node->requests, out);
     write_alone("tranche_spool_bytes", "gauge", "Bytes of uploads that wait on disk",

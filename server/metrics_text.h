@@ -29,7 +29,7 @@ struct metrics_row {
     struct quota_sum quota;
     struct quota_tally tally;
     uint64_t oldest_age_s;
-    bool own_files; /* the same of its account's files */
+    bool own_files;              /* the same of its account's files */
     uint64_t files[SLOTS_KINDS]; /* UINT64_MAX: not known */
 };
 

@@ -7,10 +7,7 @@
 #include <string.h>
 
 #include "common/ids.h"
-#include "common/upstream/normal.h"
-#include "server/listing_scan.h"
-
-#define SLICE_BYTES 32768 /* read in one turn of the loop: about 0.4 ms */
+#include "server/page_scan.h"
 
 struct pages {
     struct pages_spec spec;
@@ -18,9 +15,7 @@ struct pages {
     char after[IDS_MAX + 1]; /* the last id so far; "": none */
     char first[IDS_MAX + 1]; /* the first one of the page before */
     bool repeated;
-    struct strbuf text; /* the page being read */
-    struct listing_scan scan;
-    struct loop_timer slice;
+    struct page_scan scan; /* of the page being read */
 };
 
 static int ask(struct pages *p);
@@ -30,37 +25,41 @@ static void finish(struct pages *p, enum pages_end end, const char *why)
     pages_done_cb on_done = p->spec.on_done;
     void *arg = p->spec.arg;
 
-    listing_scan_deinit(&p->scan);
-    strbuf_deinit(&p->text);
+    page_scan_cancel(&p->scan);
     free(p);
     on_done(arg, end, why);
 }
 
-/* The rest of the list without its elements. @return whether it is a list at all */
-static bool read_rest(const struct pages *p, bool *more)
+static bool on_object(void *arg, struct json_doc *doc, struct json *object)
 {
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *root =
-        doc != NULL ? json_parse(doc, strbuf_str(&p->scan.rest), p->scan.rest.len, &error) : NULL;
-    bool ok = json_is(root, JSON_OBJECT) && normal_list_data(root) != NULL;
+    struct pages *p = arg;
+    const char *id = json_get_str(object, "id");
 
-    *more = p->scan.num > 0;
-    (void)json_bool(json_get(root, "has_more"), more); /* not told: until a page is empty */
-    json_doc_free(doc);
-    return ok;
+    if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(p->after))
+        return true;
+    if (p->scan.num == 1) {
+        p->repeated = strcmp(id, p->after) == 0 || strcmp(id, p->first) == 0;
+        snprintf(p->first, sizeof(p->first), "%s", id);
+    }
+    if (p->repeated)
+        return true;
+    snprintf(p->after, sizeof(p->after), "%s", id);
+    p->spec.on_object(p->spec.arg, doc, object);
+    return true;
 }
 
-static void end_page(struct pages *p)
+/* A provider that does not tell whether there is more is asked until a page is empty. */
+static void on_page_end(void *arg, enum page_scan_end end, const struct page_scan *scan)
 {
-    bool more;
+    struct pages *p = arg;
 
-    if (!read_rest(p, &more)) {
-        finish(p, PAGES_FAILED, "the answer is no list");
+    if (end != PAGE_SCAN_WHOLE) {
+        finish(p, PAGES_FAILED,
+               end == PAGE_SCAN_NO_MEMORY ? "out of memory" : "the answer is no list");
         return;
     }
     p->num++;
-    if (!p->spec.paged || !more || p->repeated || p->scan.num == 0)
+    if (!p->spec.paged || !scan->more || p->repeated || scan->num == 0)
         finish(p, PAGES_WHOLE, "");
     else if (p->num >= p->spec.max_pages || !p->spec.on_more(p->spec.arg))
         finish(p, PAGES_STOPPED, "");
@@ -68,73 +67,17 @@ static void end_page(struct pages *p)
         finish(p, PAGES_FAILED, "out of memory");
 }
 
-static void take_object(struct pages *p, struct json_doc *doc, struct json *object)
-{
-    const char *id = json_get_str(object, "id");
-
-    if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(p->after))
-        return;
-    if (p->scan.num == 1) {
-        p->repeated = strcmp(id, p->after) == 0 || strcmp(id, p->first) == 0;
-        snprintf(p->first, sizeof(p->first), "%s", id);
-    }
-    if (p->repeated)
-        return;
-    snprintf(p->after, sizeof(p->after), "%s", id);
-    p->spec.on_object(p->spec.arg, doc, object);
-}
-
-/* @return as listing_scan_next(), for the last one; 1: the slice is over */
-static int read_some(struct pages *p, struct json_doc *doc)
-{
-    size_t from = p->scan.at, len;
-    const char *text;
-    int rc;
-
-    while ((rc = listing_scan_next(&p->scan, &text, &len)) > 0) {
-        struct json_error error;
-        struct json *object = json_parse(doc, text, len, &error);
-
-        if (object == NULL)
-            return ERR_SYNTAX;
-        take_object(p, doc, object);
-        if (p->scan.at - from >= SLICE_BYTES)
-            return 1;
-    }
-    return rc;
-}
-
-static void on_slice(struct loop_timer *timer)
-{
-    struct pages *p = timer->arg;
-    struct json_doc *doc = json_doc_new();
-    int rc = doc != NULL ? read_some(p, doc) : ERR_NOMEM;
-
-    json_doc_free(doc);
-    if (rc > 0)
-        rc = loop_timer_start(p->spec.account->errands->loop, timer, 0);
-    else if (rc == 0) {
-        end_page(p);
-        return;
-    }
-    if (rc != 0)
-        finish(p, PAGES_FAILED, "the answer is no list");
-}
+static const struct page_scan_ops page_ops = {.on_object = on_object, .on_end = on_page_end};
 
 static void on_answer(void *arg, const struct errand_result *result)
 {
     struct pages *p = arg;
     struct failure failure = result->failure;
 
-    if (!result->ok) {
+    if (!result->ok)
         finish(p, PAGES_FAILED, failure.message);
-        return;
-    }
-    strbuf_reset(&p->text);
-    strbuf_add(&p->text, result->upstream->body, result->upstream->body_len);
-    listing_scan_init(&p->scan, strbuf_str(&p->text), p->text.len);
-    if (strbuf_failed(&p->text) ||
-        loop_timer_start(p->spec.account->errands->loop, &p->slice, 0) != 0)
+    else if (page_scan_start(&p->scan, p->spec.account->errands->loop, result->upstream->body,
+                             result->upstream->body_len, &page_ops, p) != 0)
         finish(p, PAGES_FAILED, "out of memory");
 }
 
@@ -161,7 +104,6 @@ int pages_start(const struct pages_spec *spec)
     if (p == NULL)
         return ERR_NOMEM;
     p->spec = *spec;
-    p->slice = (struct loop_timer){.cb = on_slice, .arg = p};
     rc = ask(p);
     if (rc != 0)
         free(p);

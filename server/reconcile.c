@@ -20,6 +20,7 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/ledger.h"
+#include "server/page_scan.h"
 
 #define PAGE 100 /* the most that both providers give */
 #define MAX_PAGES                                                                                  \
@@ -37,10 +38,13 @@ static const uint32_t look_after_ms[] = {50, 500, 2000};
 struct place {
     struct reconcile *reconcile; /* borrowed */
     uint32_t deployment;
-    struct attempt *attempt;   /* owned; NULL: not begun, or at its end */
-    unsigned pages;            /* read */
-    char first[IDS_MAX + 1];   /* id of the first batch of the page before */
-    char after[IDS_MAX + 1];   /* cursor; "" from the top */
+    struct attempt *attempt;                    /* owned; NULL: not begun, or at its end */
+    unsigned pages;                             /* read */
+    char first[IDS_MAX + 1];                    /* id of the first batch of the page before */
+    char after[IDS_MAX + 1];                    /* cursor; "" from the top */
+    struct page_scan scan;                      /* of the page that is being read */
+    char top[IDS_MAX + 1], bottom[IDS_MAX + 1]; /* ids of its first and last batch so far */
+    int64_t oldest_s;
     int64_t from_s;            /* Unix seconds; it is read as far back as this */
     int64_t begun_s, begun_ms; /* ... since then: the same moment on both clocks */
     uint32_t forgotten;        /* of its log, then */
@@ -65,11 +69,17 @@ struct reconcile {
     void *arg; /* borrowed */
 };
 
+static void stop_place(struct place *p)
+{
+    if (p->attempt != NULL)
+        attempt_cancel(p->attempt);
+    page_scan_cancel(&p->scan);
+}
+
 static void reconcile_free(struct reconcile *r)
 {
     for (uint32_t i = 0; r->places != NULL && i < r->num; i++)
-        if (r->places[i].attempt != NULL)
-            attempt_cancel(r->places[i].attempt);
+        stop_place(&r->places[i]);
     loop_timer_stop(r->worker->loop, &r->timer);
     json_doc_free(r->best_doc);
     free(r->places);
@@ -180,49 +190,49 @@ static bool is_wanted(struct place *p, const struct json *batch, struct marker *
 enum page_end { PAGE_FOUND, PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
 
 /* Whether the provider has another page. One that ignores `after` gives the first page for ever. */
-static enum page_end what_follows(struct place *p, const struct json *root, const struct json *data,
-                                  int64_t oldest)
+static enum page_end what_follows(struct place *p, const struct page_scan *page)
 {
-    size_t num = json_size(data);
-    const char *first = num > 0 ? json_get_str(json_at(data, 0), "id") : NULL;
-    const char *last = num > 0 ? json_get_str(json_at(data, num - 1), "id") : NULL;
-    bool more = num > 0, told = json_bool(json_get(root, "has_more"), &more);
-
-    if (!more || oldest < p->from_s)
+    if (!page->more || p->oldest_s < p->from_s)
         return PAGE_LAST;
-    if (first == NULL || last == NULL)
+    if (p->top[0] == '\0' || p->bottom[0] == '\0')
         return PAGE_UNREADABLE;
-    if (p->pages > 0 && strcmp(first, p->first) == 0)
-        return told ? PAGE_UNREADABLE : PAGE_LAST;
-    snprintf(p->first, sizeof(p->first), "%s", first);
-    snprintf(p->after, sizeof(p->after), "%s", last);
+    if (p->pages > 0 && strcmp(p->top, p->first) == 0)
+        return page->told ? PAGE_UNREADABLE : PAGE_LAST;
+    memcpy(p->first, p->top, sizeof(p->first));
+    memcpy(p->after, p->bottom, sizeof(p->after));
     return PAGE_MORE;
 }
 
-static enum page_end read_page(struct place *p, struct json_doc *doc,
-                               const struct upstream_result *res, struct reconcile_result *found)
+/* Takes the document. */
+static void keep_best(struct reconcile *r, struct json_doc *doc,
+                      const struct reconcile_result *found)
 {
-    struct json_error error;
-    struct json *root = json_parse(doc, res->body, res->body_len, &error);
-    struct json *data = json_is(root, JSON_OBJECT) ? normal_list_data(root) : NULL;
-    int64_t oldest = INT64_MAX;
-
-    if (data == NULL)
-        return PAGE_UNREADABLE;
-    for (size_t i = 0; i < json_size(data); i++) {
-        struct json *batch = json_at(data, i);
-        int64_t t = created_at(batch);
-
-        if (is_wanted(p, batch, &found->marker)) {
-            found->deployment = p->deployment;
-            found->doc = doc;
-            found->batch = batch;
-            return PAGE_FOUND;
-        }
-        if (t != 0)
-            oldest = t;
+    if (r->best.batch != NULL && created_at(r->best.batch) >= created_at(found->batch)) {
+        json_doc_free(doc);
+        return;
     }
-    return what_follows(p, root, data, oldest);
+    json_doc_free(r->best_doc);
+    r->best_doc = doc;
+    r->best = *found;
+}
+
+static bool on_batch(void *arg, struct json_doc *doc, struct json *batch)
+{
+    struct place *p = arg;
+    struct reconcile_result found = {.deployment = p->deployment, .doc = doc, .batch = batch};
+    const char *id = json_get_str(batch, "id");
+    int64_t t = created_at(batch);
+
+    snprintf(p->bottom, sizeof(p->bottom), "%s", id != NULL ? id : "");
+    if (p->scan.num == 1)
+        memcpy(p->top, p->bottom, sizeof(p->top));
+    if (t != 0)
+        p->oldest_s = t;
+    if (!is_wanted(p, batch, &found.marker))
+        return true;
+    page_scan_take(&p->scan);
+    keep_best(p->reconcile, doc, &found);
+    return false;
 }
 
 /* --- the way through the accounts --- */
@@ -272,33 +282,11 @@ static void go_on(struct reconcile *r)
         end_look(r);
 }
 
-/* Takes the document. */
-static void keep_best(struct reconcile *r, struct json_doc *doc,
-                      const struct reconcile_result *found)
+static void end_page(struct place *p, enum page_end end)
 {
-    if (r->best.batch != NULL && created_at(r->best.batch) >= created_at(found->batch)) {
-        json_doc_free(doc);
-        return;
-    }
-    json_doc_free(r->best_doc);
-    r->best_doc = doc;
-    r->best = *found;
-}
-
-static void on_list(void *arg, const struct attempt_result *result)
-{
-    struct place *p = arg;
     struct reconcile *r = p->reconcile;
-    struct json_doc *doc = result->ok ? json_doc_new() : NULL;
-    struct reconcile_result found = {0};
-    enum page_end end = doc != NULL ? read_page(p, doc, result->upstream, &found) : PAGE_UNREADABLE;
 
-    p->attempt = NULL;
     p->pages++;
-    if (end == PAGE_FOUND)
-        keep_best(r, doc, &found);
-    else
-        json_doc_free(doc);
     if (end == PAGE_FOUND && r->nonce[0] != '\0') {
         finish(r);
         return;
@@ -311,6 +299,30 @@ static void on_list(void *arg, const struct attempt_result *result)
         r->complete = false;
     r->running--;
     go_on(r);
+}
+
+static void on_page_end(void *arg, enum page_scan_end end, const struct page_scan *page)
+{
+    struct place *p = arg;
+
+    if (end == PAGE_SCAN_WHOLE)
+        end_page(p, what_follows(p, page));
+    else
+        end_page(p, end == PAGE_SCAN_STOPPED ? PAGE_FOUND : PAGE_UNREADABLE);
+}
+
+static void on_list(void *arg, const struct attempt_result *result)
+{
+    static const struct page_scan_ops ops = {.on_object = on_batch, .on_end = on_page_end};
+    struct place *p = arg;
+    const struct upstream_result *res = result->upstream;
+
+    p->attempt = NULL;
+    p->top[0] = p->bottom[0] = '\0';
+    p->oldest_s = INT64_MAX;
+    if (!result->ok || page_scan_start(&p->scan, p->reconcile->worker->loop, res->body,
+                                       res->body_len, &ops, p) != 0)
+        end_page(p, PAGE_UNREADABLE);
 }
 
 static void on_timer(struct loop_timer *timer)

@@ -9,7 +9,9 @@
 
 #include "server/metrics_text.h"
 
-#define MODEL "litellm_model_name=\"azure/m\",model_id=\"eu-1\",api_base=\"https://a\",api_provider=\"azure\""
+#define MODEL                                                                                      \
+    "litellm_model_name=\"azure/m\",model_id=\"eu-1\",api_base=\"https://"                         \
+    "a\",api_provider=\"azure\""
 #define ASKED MODEL ",requested_model=\"gpt-4o\""
 #define OURS  "model_group=\"gpt-4o\",model_id=\"eu-1\""
 
@@ -118,10 +120,11 @@ static void each_outcome_that_was_met_is_a_series(void **state)
 static void the_ledger_of_a_deployment_is_shown_by_one_of_its_rows(void **state)
 {
     static const char *const of_ledger[] = {
-        "tranche_enqueued_tokens", "tranche_foreign_tokens",       "tranche_pledged_tokens",
-        "tranche_free_tokens",     "tranche_enqueued_token_limit", "tranche_drain_tokens_per_second",
-        "tranche_full_seconds",    "tranche_reservations",         "tranche_orphaned_reservations",
-        "tranche_oldest_reservation_seconds"};
+        "tranche_enqueued_tokens",       "tranche_foreign_tokens",
+        "tranche_pledged_tokens",        "tranche_free_tokens",
+        "tranche_enqueued_token_limit",  "tranche_drain_tokens_per_second",
+        "tranche_full_seconds",          "tranche_reservations",
+        "tranche_orphaned_reservations", "tranche_oldest_reservation_seconds"};
 
     (void)state;
     row.quota = (struct quota_sum){.reserved = 700,
@@ -161,7 +164,8 @@ static void what_is_not_known_is_not_shown(void **state)
     assert_samples("tranche_oldest_reservation_seconds", "");
     assert_samples("tranche_account_files", "");
     row.files[SLOTS_EXPIRING] = 12;
-    assert_samples("tranche_account_files", "tranche_account_files{" OURS ",expires=\"true\"} 12\n");
+    assert_samples("tranche_account_files",
+                   "tranche_account_files{" OURS ",expires=\"true\"} 12\n");
     row.own_files = false;
     assert_samples("tranche_account_files", "");
     row.sum.latency_us = 1234567;

@@ -26,7 +26,9 @@
 
 /* --- the loop: its clock and its timers move when told --- */
 
-static struct loop_timer *timer; /* the one that runs */
+static struct loop_timer *timers[ACCOUNTS + 1]; /* that run, in the order of their starts */
+static uint64_t delays_ms[ACCOUNTS + 1];
+static unsigned num_timers;
 static uint64_t now_ms;
 
 static uint64_t do_now_ms(struct loop *loop)
@@ -35,29 +37,52 @@ static uint64_t do_now_ms(struct loop *loop)
     return now_ms;
 }
 
+static void drop_timer(unsigned at)
+{
+    num_timers--;
+    memmove(timers + at, timers + at + 1, (num_timers - at) * sizeof(*timers));
+    memmove(delays_ms + at, delays_ms + at + 1, (num_timers - at) * sizeof(*delays_ms));
+}
+
 static void do_timer_stop(struct loop *loop, struct loop_timer *t)
 {
     (void)loop;
-    if (timer == t)
-        timer = NULL;
+    for (unsigned i = 0; i < num_timers; i++)
+        if (timers[i] == t)
+            drop_timer(i--);
 }
 
 static int do_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
 {
-    (void)loop;
-    (void)delay_ms;
-    assert_true(timer == NULL || timer == t);
-    timer = t;
+    do_timer_stop(loop, t);
+    assert_true(num_timers <= ACCOUNTS);
+    timers[num_timers] = t;
+    delays_ms[num_timers++] = delay_ms;
     return 0;
 }
 
 static void run_timer(void)
 {
-    struct loop_timer *t = timer;
+    struct loop_timer *t = timers[0];
 
-    assert_non_null(t);
-    timer = NULL;
+    assert_int_equal(num_timers, 1);
+    drop_timer(0);
     t->cb(t);
+}
+
+/* Answer a list; then the page is read, slice by slice. */
+static void reply(unsigned account, int status, const char *body)
+{
+    answer(account, status, body);
+    for (unsigned i = 0; i < num_timers; i++) {
+        struct loop_timer *t = timers[i];
+
+        if (delays_ms[i] != 0)
+            continue;
+        drop_timer(i);
+        t->cb(t);
+        i = (unsigned)-1;
+    }
 }
 
 static const struct loop_ops ops = {
@@ -76,6 +101,7 @@ static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5};
 static struct inherit inherit;
 static struct worker worker;
 
+static struct reconcile *search;
 static struct reconcile_result last;
 static char found_id[64];
 static unsigned ended;
@@ -109,7 +135,7 @@ static int set_up(void **state)
     worker = (struct worker){
         .inherit = &inherit, .config = &config, .table = table, .loop = &loop, .account_twin = all};
     ended = num_calls = 0;
-    timer = NULL;
+    num_timers = 0;
     now_ms = 1000000;
     return 0;
 }
@@ -124,7 +150,7 @@ static void free_calls(void)
 static int tear_down(void **state)
 {
     (void)state;
-    assert_null(timer);
+    assert_int_equal(num_timers, 0);
     assert_int_equal(in_flight(), 0);
     free_calls();
     for (uint32_t i = 0; worker.read_logs != NULL && i < ACCOUNTS; i++)
@@ -160,28 +186,55 @@ static void start(const char *nonce, uint32_t num, bool patient, uint64_t known_
 
     free_calls();
     ended = 0;
-    assert_non_null(reconcile_start(&worker, &spec, on_reconciled, &last));
+    search = reconcile_start(&worker, &spec, on_reconciled, &last);
+    assert_non_null(search);
     assert_int_equal(ended, 0);
     run_timer();
 }
 
-/* A page with one batch of ours. */
-static const char *page(const char *id, const char *nonce, int64_t age_s, bool more)
+static void add_batch(struct strbuf *out, const char *id, const char *nonce, int64_t age_s)
 {
-    static char out[2048];
     struct marker marker = {.owner = OWNER, .request = REQUEST};
     struct strbuf text = STRBUF_INIT;
 
     snprintf(marker.nonce, sizeof(marker.nonce), "%s", nonce);
     snprintf(marker.file, sizeof(marker.file), "file-1");
     assert_int_equal(marker_write(&seals, &marker, &text), 0);
-    snprintf(out, sizeof(out),
-             "{\"object\":\"list\",\"data\":[{\"id\":\"%s\",\"status\":\"completed\",\"created_"
-             "at\":%lld,"
-             "\"metadata\":{\"tranche\":\"%s\"}}],\"has_more\":%s}",
-             id, (long long)(clock_unix_s() - age_s), strbuf_str(&text), more ? "true" : "false");
+    strbuf_addf(out,
+                "{\"id\":\"%s\",\"status\":\"completed\",\"created_at\":%lld,"
+                "\"metadata\":{\"tranche\":\"%s\",\"team\":\"%0512d\"}}",
+                id, (long long)(clock_unix_s() - age_s), strbuf_str(&text), 0);
     strbuf_deinit(&text);
-    return out;
+}
+
+/* A page with one batch of ours. */
+static const char *page(const char *id, const char *nonce, int64_t age_s, bool more)
+{
+    static struct strbuf out;
+
+    strbuf_reset(&out);
+    strbuf_adds(&out, "{\"object\":\"list\",\"data\":[");
+    add_batch(&out, id, nonce, age_s);
+    strbuf_addf(&out, "],\"has_more\":%s}", more ? "true" : "false");
+    return strbuf_str(&out);
+}
+
+/* One of a hundred, the n-th with that nonce: three slices. */
+static const char *long_page(unsigned nth, const char *nonce)
+{
+    static struct strbuf out;
+
+    strbuf_reset(&out);
+    strbuf_adds(&out, "{\"object\":\"list\",\"data\":[");
+    for (unsigned i = 0; i < 100; i++) {
+        char id[32];
+
+        snprintf(id, sizeof(id), "batch_%u", i);
+        strbuf_adds(&out, i > 0 ? "," : "");
+        add_batch(&out, id, i == nth ? nonce : OTHER, 60 + i);
+    }
+    strbuf_adds(&out, "],\"has_more\":false}");
+    return strbuf_str(&out);
 }
 
 /* --- the tests --- */
@@ -192,12 +245,12 @@ static void no_more_than_four_accounts_are_read_at_one_time(void **state)
     start(NONCE, ACCOUNTS, false, 0);
     assert_int_equal(in_flight(), 4);
     assert_null(open_call(4));
-    answer(2, 200, EMPTY);
+    reply(2, 200, EMPTY);
     assert_int_equal(in_flight(), 4);
     assert_non_null(open_call(4));
     for (unsigned i = 0; i < ACCOUNTS; i++)
         if (i != 2)
-            answer(i, 200, EMPTY);
+            reply(i, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
     assert_true(last.complete);
@@ -207,8 +260,8 @@ static void the_account_that_has_the_batch_ends_the_search(void **state)
 {
     (void)state;
     start(NONCE, ACCOUNTS, false, 0);
-    answer(0, 200, EMPTY);
-    answer(3, 200, page("batch_x", NONCE, 60, true));
+    reply(0, 200, EMPTY);
+    reply(3, 200, page("batch_x", NONCE, 60, true));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
     assert_int_equal(last.deployment, 3);
@@ -220,21 +273,71 @@ static void of_several_equal_creates_the_newest_is_meant_wherever_it_is(void **s
 {
     (void)state;
     start(NULL, 3, false, 0);
-    answer(1, 200, page("batch_old", NONCE, 120, false));
-    answer(2, 200, page("batch_new", OTHER, 60, false));
+    reply(1, 200, page("batch_old", NONCE, 120, false));
+    reply(2, 200, page("batch_new", OTHER, 60, false));
     assert_int_equal(ended, 0);
-    answer(0, 200, page("batch_older", NONCE, 180, false));
+    reply(0, 200, page("batch_older", NONCE, 180, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_new");
     assert_int_equal(last.deployment, 2);
+}
+
+static void a_long_page_is_read_in_slices(void **state)
+{
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answer(0, 200, long_page(90, NONCE));
+    for (unsigned turns = 0; turns < 2; turns++) {
+        run_timer();
+        assert_int_equal(ended, 0);
+    }
+    run_timer();
+    assert_int_equal(ended, 1);
+    assert_string_equal(found_id, "batch_90");
+}
+
+static void of_a_long_page_the_first_with_the_same_request_is_meant(void **state)
+{
+    (void)state;
+    start(NULL, 2, false, 0);
+    reply(0, 200, long_page(0, NONCE));
+    reply(1, 200, page("batch_newer", NONCE, 10, false));
+    assert_int_equal(ended, 1);
+    assert_string_equal(found_id, "batch_newer");
+}
+
+static void a_search_that_is_given_up_while_a_page_is_read_leaves_nothing(void **state)
+{
+    (void)state;
+    start(NONCE, 3, false, 0);
+    answer(0, 200, long_page(99, NONCE));
+    run_timer();
+    answer(1, 200, long_page(99, NONCE));
+    reconcile_cancel(search);
+    assert_int_equal(ended, 0);
+    assert_int_equal(num_timers, 0);
+}
+
+static void a_page_that_breaks_off_leaves_it_open_whether_there_is_one(void **state)
+{
+    char *cut = strdup(long_page(99, OTHER));
+
+    (void)state;
+    cut[strlen(cut) * 2 / 3] = '\0';
+    start(NONCE, 1, false, 0);
+    reply(0, 200, cut);
+    assert_int_equal(ended, 1);
+    assert_null(last.batch);
+    assert_false(last.complete);
+    free(cut);
 }
 
 static void an_account_that_fails_leaves_it_open_whether_there_is_one(void **state)
 {
     (void)state;
     start(NONCE, 2, false, 0);
-    answer(0, 500, NULL);
-    answer(1, 200, EMPTY);
+    reply(0, 500, NULL);
+    reply(1, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
     assert_false(last.complete);
@@ -244,8 +347,8 @@ static void a_list_that_ends_nowhere_leaves_it_open_whether_there_is_one(void **
 {
     (void)state;
     start(NONCE, 1, false, 0);
-    answer(0, 200, page("batch_1", OTHER, 60, true));
-    answer(0, 200, page("batch_1", OTHER, 60, true));
+    reply(0, 200, page("batch_1", OTHER, 60, true));
+    reply(0, 200, page("batch_1", OTHER, 60, true));
     assert_int_equal(ended, 1);
     assert_false(last.complete);
 }
@@ -254,12 +357,12 @@ static void a_patient_search_finds_what_is_listed_at_the_third_look(void **state
 {
     (void)state;
     start(NONCE, 1, true, 0);
-    answer(0, 200, EMPTY);
+    reply(0, 200, EMPTY);
     run_timer();
-    answer(0, 200, EMPTY);
+    reply(0, 200, EMPTY);
     assert_int_equal(ended, 0);
     run_timer();
-    answer(0, 200, page("batch_x", NONCE, 0, false));
+    reply(0, 200, page("batch_x", NONCE, 0, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
 }
@@ -268,11 +371,11 @@ static void what_was_read_once_is_not_read_again(void **state)
 {
     (void)state;
     start(NONCE, 1, false, 0);
-    answer(0, 200, page("batch_1", OTHER, 3600, true));
-    answer(0, 200, page("batch_2", OTHER, 7200, false));
+    reply(0, 200, page("batch_1", OTHER, 3600, true));
+    reply(0, 200, page("batch_2", OTHER, 7200, false));
     assert_int_equal(num_calls, 2);
     start(NONCE, 1, false, 0);
-    answer(0, 200, page("batch_1", OTHER, 3600, true));
+    reply(0, 200, page("batch_1", OTHER, 3600, true));
     assert_int_equal(num_calls, 1);
     assert_int_equal(ended, 1);
     assert_true(last.complete);
@@ -282,9 +385,9 @@ static void a_nonce_that_was_seen_is_looked_for_in_all_that_counts(void **state)
 {
     (void)state;
     start(NONCE, 1, false, now_ms);
-    answer(0, 200, page("batch_1", OTHER, 3600, false));
+    reply(0, 200, page("batch_1", OTHER, 3600, false));
     start(OTHER, 1, false, now_ms);
-    answer(0, 200, page("batch_1", OTHER, 3600, false));
+    reply(0, 200, page("batch_1", OTHER, 3600, false));
     assert_string_equal(found_id, "batch_1");
 }
 
@@ -294,13 +397,13 @@ static void an_account_that_was_read_in_time_is_not_asked_and_may_fail(void **st
 
     (void)state;
     start(NONCE, 2, false, known_since_ms);
-    answer(0, 200, EMPTY);
-    answer(1, 500, NULL);
+    reply(0, 200, EMPTY);
+    reply(1, 500, NULL);
     assert_false(last.complete);
     now_ms += 1000;
     start(NONCE, 2, false, known_since_ms);
     assert_null(open_call(0));
-    answer(1, 200, EMPTY);
+    reply(1, 200, EMPTY);
     assert_true(last.complete);
     start(NONCE, 2, false, known_since_ms);
     assert_int_equal(num_calls, 0);
@@ -312,9 +415,9 @@ static void an_account_that_was_read_too_early_is_asked_for_what_is_newer(void *
 {
     (void)state;
     start(NONCE, 1, false, now_ms + 1);
-    answer(0, 200, EMPTY);
+    reply(0, 200, EMPTY);
     start(NONCE, 1, false, now_ms + 1);
-    answer(0, 500, NULL);
+    reply(0, 500, NULL);
     assert_false(last.complete);
 }
 
@@ -326,6 +429,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_account_that_has_the_batch_ends_the_search, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(of_several_equal_creates_the_newest_is_meant_wherever_it_is,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_long_page_is_read_in_slices, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(of_a_long_page_the_first_with_the_same_request_is_meant,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_search_that_is_given_up_while_a_page_is_read_leaves_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_page_that_breaks_off_leaves_it_open_whether_there_is_one,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_account_that_fails_leaves_it_open_whether_there_is_one,
                                         set_up, tear_down),
