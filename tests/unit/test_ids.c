@@ -373,6 +373,41 @@ static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void 
         assert_false(ids_text_verifies(&seals, text, i));
 }
 
+/* A namer under which the n-th pair of a text's words counts for nothing. */
+static void make_blind(struct ids_seals *to, const char *text, size_t pair)
+{
+    uint64_t words[2];
+
+    memcpy(words, text + pair * sizeof(words), sizeof(words));
+    to->namer.word[2 * pair + 1] = 0 - words[1];
+}
+
+/* Whoever hits the name of one of many markers, by one chance in 2^64 for each, has still to hit
+ * the seal of that one. */
+static void a_text_with_the_name_of_a_genuine_one_needs_the_same_seal(void **state)
+{
+    char text[64] = "a text of two words, no more.  .", seal[IDS_SEAL_HEX + 1];
+    size_t len = strlen(text);
+
+    (void)state;
+    assert_int_equal(len, 32);
+    assert_int_equal(ids_seal_text(&seals, text, len, seal), 0);
+    strcat(text, seal);
+    for (size_t pair = 0; pair <= 2; pair++)
+        make_blind(&seals, text, pair);
+    assert_true(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+    for (size_t i = len; i < len + IDS_SEAL_HEX; i++) {
+        char was = text[i];
+
+        text[i] = was == '0' ? '1' : '0';
+        assert_false(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+        text[0] = 'b';
+        assert_false(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+        text[0] = 'a';
+        text[i] = was;
+    }
+}
+
 static void what_a_tag_says_of_itself_can_be_told_without_proof(void **state)
 {
     char *id = mint(ID_FILE, FILE_ID, &place);
@@ -611,6 +646,7 @@ int main(void)
         cmocka_unit_test_setup(an_id_of_an_older_seal_is_aged_each_time_it_is_opened, setup),
         cmocka_unit_test_setup(a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it,
                                setup),
+        cmocka_unit_test_setup(a_text_with_the_name_of_a_genuine_one_needs_the_same_seal, setup),
         cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
         cmocka_unit_test_setup(at_most_eight_seals_fit_and_none_comes_from_nothing, setup),

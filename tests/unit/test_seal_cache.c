@@ -122,7 +122,7 @@ static void words_of_two_entries_are_no_entry(void **state)
     }
 }
 
-/* RFC 4418, by the book: byte by byte, and a product of halves. */
+/* RFC 4418 section 5.2.2, with a product of halves: no word of 128 bits. */
 static struct seal_name referee(const unsigned char *text, size_t len)
 {
     uint64_t words[sizeof(namer.word) / sizeof(namer.word[0])] = {0};
@@ -142,7 +142,7 @@ static struct seal_name referee(const unsigned char *text, size_t len)
     return sum;
 }
 
-static void a_name_is_what_the_rfc_says_at_every_length(void **state)
+static void a_name_is_a_sum_of_products_at_every_length(void **state)
 {
     unsigned char text[SEAL_CACHE_TEXT_MAX + 1];
     struct seal_name name;
@@ -232,10 +232,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_seal_that_was_put_is_there_and_no_other_is_proved_by_it,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(a_third_one_in_a_bucket_takes_the_place_of_the_first,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_third_one_in_a_bucket_takes_the_place_of_the_first, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(words_of_two_entries_are_no_entry, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_name_is_what_the_rfc_says_at_every_length, setup,
+        cmocka_unit_test_setup_teardown(a_name_is_a_sum_of_products_at_every_length, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(every_bit_the_length_and_the_kind_are_in_a_name, setup,
                                         teardown),
