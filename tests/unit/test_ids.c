@@ -310,6 +310,19 @@ static void only_to_its_owner_a_genuine_id_is_known_without_a_hash(void **state)
     free(id);
 }
 
+static void what_was_minted_before_is_minted_again_without_a_hash(void **state)
+{
+    static const char native[] = "batch_minted_twice";
+    char first[IDS_MAX + 1], again[IDS_MAX + 1];
+
+    (void)state;
+    assert_true(ids_mint_text(&seals, ID_BATCH, native, strlen(native), &place, first) > 0);
+    hashes = 0;
+    assert_true(ids_mint_text(&seals, ID_BATCH, native, strlen(native), &place, again) > 0);
+    assert_int_equal(hashes, cache != NULL ? 0 : 2);
+    assert_string_equal(first, again);
+}
+
 static void what_was_opened_before_makes_no_other_id_pass(void **state)
 {
     char *id = mint(ID_FILE, FILE_ID, &place);
@@ -350,6 +363,24 @@ static void an_id_of_an_older_seal_is_aged_each_time_it_is_opened(void **state)
     free(id);
 }
 
+/* A key that is listed twice is no older one. */
+static void an_id_of_the_first_seal_is_not_aged_whoever_else_made_it(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    struct id_tag tag;
+    size_t native_len;
+    bool tagged;
+
+    (void)state;
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    for (uint64_t i = 0; i < 2; i++) { /* by its owner, and computed */
+        assert_int_equal(
+            ids_open(&seals, ID_FILE, opener + i, id, strlen(id), &native_len, &tagged, &tag), 0);
+        assert_false(tag.aged);
+    }
+    free(id);
+}
+
 static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void **state)
 {
     char text[64] = "a text.", seal[IDS_SEAL_HEX + 1];
@@ -371,6 +402,71 @@ static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void 
     }
     for (size_t i = 0; i < len + IDS_SEAL_HEX; i++)
         assert_false(ids_text_verifies(&seals, text, i));
+}
+
+/* Batches that run while the seal keys are rotated. */
+static void a_text_of_an_older_seal_is_proved_each_time(void **state)
+{
+    char text[64] = "a text.", seal[IDS_SEAL_HEX + 1];
+
+    (void)state;
+    assert_int_equal(ids_seal_text(&seals, text, strlen(text), seal), 0);
+    strcat(text, seal);
+    ids_seals_clear(&seals);
+    seals.cache = cache;
+    assert_int_equal(ids_seals_add(&seals, "new", 3, "tranche ids"), 0);
+    assert_false(ids_text_verifies(&seals, text, strlen(text)));
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(ids_text_verifies(&seals, text, strlen(text)));
+}
+
+/* An upper-case digit has the same value, and would be a second text with one seal. */
+static void a_seal_is_written_in_lower_case_only(void **state)
+{
+    char text[64] = "a text.", seal[IDS_SEAL_HEX + 1], *at;
+
+    (void)state;
+    assert_int_equal(ids_seal_text(&seals, text, strlen(text), seal), 0);
+    at = strcat(text, seal) + strlen(text) - IDS_SEAL_HEX;
+    at += strcspn(at, "abcdef");
+    assert_true(*at != '\0');
+    assert_true(ids_text_verifies(&seals, text, strlen(text)));
+    *at = (char)(*at - 'a' + 'A');
+    assert_false(ids_text_verifies(&seals, text, strlen(text)));
+}
+
+/* The table's names are hard to hit as long as nobody knows these words, and no two are tied. */
+static void each_word_that_names_are_made_with_is_a_secret_of_its_own(void **state)
+{
+    const size_t num = sizeof(seals.namer.word) / sizeof(seals.namer.word[0]);
+    struct seal_namer other = seals.namer;
+    char seal[IDS_SEAL_HEX + 1];
+
+    (void)state;
+    for (uint32_t i = 0; i < num; i++) {
+        assert_int_equal(ids_seal_text(&seals, (const char *)&i, sizeof(i), seal), 0);
+        assert_true(strtoull(seal, NULL, 16) != seals.namer.word[i]);
+        for (uint32_t k = 0; k < i; k++)
+            assert_true(seals.namer.word[i] != seals.namer.word[k]);
+    }
+    ids_seals_clear(&seals);
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
+    assert_memory_equal(&other, &seals.namer, sizeof(other));
+    ids_seals_clear(&seals);
+    assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
+    for (uint32_t i = 0; i < num; i++)
+        assert_true(seals.namer.word[i] != other.word[i]);
+}
+
+static void nothing_is_left_of_keys_that_are_cleared(void **state)
+{
+    static const struct ids_seals nothing;
+
+    (void)state;
+    ids_seals_clear(&seals);
+    assert_memory_equal(&seals, &nothing, sizeof(seals));
 }
 
 /* A namer under which the n-th pair of a text's words counts for nothing. */
@@ -646,6 +742,12 @@ int main(void)
         cmocka_unit_test_setup(an_id_of_an_older_seal_is_aged_each_time_it_is_opened, setup),
         cmocka_unit_test_setup(a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it,
                                setup),
+        cmocka_unit_test_setup(an_id_of_the_first_seal_is_not_aged_whoever_else_made_it, setup),
+        cmocka_unit_test_setup(what_was_minted_before_is_minted_again_without_a_hash, setup),
+        cmocka_unit_test_setup(a_text_of_an_older_seal_is_proved_each_time, setup),
+        cmocka_unit_test_setup(a_seal_is_written_in_lower_case_only, setup),
+        cmocka_unit_test_setup(each_word_that_names_are_made_with_is_a_secret_of_its_own, setup),
+        cmocka_unit_test_setup(nothing_is_left_of_keys_that_are_cleared, setup),
         cmocka_unit_test_setup(a_text_with_the_name_of_a_genuine_one_needs_the_same_seal, setup),
         cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),

@@ -180,6 +180,33 @@ static void every_bit_the_length_and_the_kind_are_in_a_name(void **state)
             assert_false(same(&seen[i], &seen[k]));
 }
 
+/* As many as there are places, by names as short as they can be and as long as ids are. */
+static void names_are_spread_over_all_buckets(void **state)
+{
+    static const char *const heads[] = {"", "batch_690a1b2c3d4e81908f7e6d5c"};
+    struct seal_cache *large;
+
+    (void)state;
+    assert_int_equal(seal_cache_new(4096, &large), 0);
+    for (unsigned head = 0; head < 2; head++) {
+        unsigned kept = 0;
+        char text[64];
+
+        for (unsigned pass = 0; pass < 2; pass++)
+            for (unsigned i = 0; i < 4096; i++) {
+                size_t len = (size_t)snprintf(text, sizeof(text), "%s%x", heads[head], i);
+                struct seal_name name = name_of(text, len);
+
+                if (pass == 0)
+                    seal_cache_put(large, &name, i);
+                else
+                    kept += seal_cache_proves(large, &name, i);
+            }
+        assert_in_range(kept, 2000, 4096); /* two of a bucket stay: by chance 2,987 */
+    }
+    seal_cache_free(large);
+}
+
 #define THREADS 4
 #define ROUNDS  20000
 
@@ -239,6 +266,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(every_bit_the_length_and_the_kind_are_in_a_name, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(names_are_spread_over_all_buckets, setup, teardown),
         cmocka_unit_test_setup_teardown(of_many_that_write_at_once_nobody_reads_what_was_not_put,
                                         setup, teardown),
         cmocka_unit_test(sizes_that_make_no_sense_are_refused),
