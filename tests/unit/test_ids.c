@@ -381,6 +381,61 @@ static void an_id_of_the_first_seal_is_not_aged_whoever_else_made_it(void **stat
     free(id);
 }
 
+#define GENERATIONS 3
+
+/* Seals with keys in another order each, as of a reload while the old workers still drain. */
+static void make_generation(unsigned nth, struct seal_cache *shared, struct ids_seals *out)
+{
+    static const char *const keys[GENERATIONS][2] = {{"one", "two"}, {"two", "one"}, {"two", ""}};
+
+    ids_seals_clear(out);
+    out->cache = shared;
+    for (size_t i = 0; i < 2 && keys[nth][i][0] != '\0'; i++)
+        assert_int_equal(ids_seals_add(out, keys[nth][i], 3, "tranche ids"), 0);
+}
+
+static void assert_opened_alike(const struct ids_seals *a, const struct ids_seals *b,
+                                const char *id, uint64_t owner)
+{
+    struct id_tag one = {0}, other = {0};
+    size_t len = 0, other_len = 0;
+    bool tagged = false, other_tagged = false;
+    int ret = ids_open(a, ID_FILE, owner, id, strlen(id), &len, &tagged, &one);
+
+    assert_int_equal(
+        ret, ids_open(b, ID_FILE, owner, id, strlen(id), &other_len, &other_tagged, &other));
+    assert_true(len == other_len && tagged == other_tagged && one.aged == other.aged);
+    assert_true(one.deployment == other.deployment && one.owner == other.owner);
+}
+
+/* A few ids in a table with fewer places, minted and opened by all of them in turn. */
+static void generations_that_share_a_cache_answer_as_if_they_had_none(void **state)
+{
+    struct ids_seals with[GENERATIONS], without[GENERATIONS];
+    struct seal_cache *shared;
+
+    (void)state;
+    assert_int_equal(seal_cache_new(8, &shared), 0);
+    for (unsigned g = 0; g < GENERATIONS; g++) {
+        make_generation(g, shared, &with[g]);
+        make_generation(g, NULL, &without[g]);
+    }
+    for (int round = 0; round < 4000; round++) {
+        unsigned g = next_random() % GENERATIONS, by = next_random() % GENERATIONS;
+        struct id_tag tag = {.deployment = next_random() % 2, .owner = next_random() % 2};
+        char native[16], minted[IDS_MAX + 1], wanted[IDS_MAX + 1];
+
+        snprintf(native, sizeof(native), "file-%u", (unsigned)next_random() % 3);
+        assert_true(ids_mint_text(&with[by], ID_FILE, native, strlen(native), &tag, minted) > 0);
+        assert_true(ids_mint_text(&without[by], ID_FILE, native, strlen(native), &tag, wanted) > 0);
+        assert_string_equal(minted, wanted);
+        if (next_random() % 4 == 0)
+            minted[strlen(minted) - 1] ^= 1;
+        assert_opened_alike(&with[g], &without[g], minted, next_random() % 2);
+    }
+    seal_cache_free(shared);
+}
+
 static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void **state)
 {
     char text[64] = "a text.", seal[IDS_SEAL_HEX + 1];
@@ -742,6 +797,7 @@ int main(void)
         cmocka_unit_test_setup(an_id_of_an_older_seal_is_aged_each_time_it_is_opened, setup),
         cmocka_unit_test_setup(a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it,
                                setup),
+        cmocka_unit_test_setup(generations_that_share_a_cache_answer_as_if_they_had_none, setup),
         cmocka_unit_test_setup(an_id_of_the_first_seal_is_not_aged_whoever_else_made_it, setup),
         cmocka_unit_test_setup(what_was_minted_before_is_minted_again_without_a_hash, setup),
         cmocka_unit_test_setup(a_text_of_an_older_seal_is_proved_each_time, setup),
