@@ -189,7 +189,7 @@ static void every_bit_the_length_and_the_kind_are_in_a_name(void **state)
 static void names_are_spread_over_all_buckets(void **state)
 {
     static const char *const heads[] = {"", "batch_690a1b2c3d4e81908f7e6d5c"};
-    struct seal_cache *large;
+    struct seal_cache *large = NULL;
 
     (void)state;
     assert_int_equal(seal_cache_new(4096, &large), 0);
