@@ -9,6 +9,8 @@
 #include <openssl/crypto.h>
 #include <string.h>
 
+#include "common/hex.h"
+
 #define DEPLOYMENT_BYTES 4
 #define OWNER_BYTES      8
 #define SEAL_BYTES       8
@@ -130,39 +132,45 @@ static bool is_acceptable(const char *id, size_t len)
     return all_are(id, len, WORD | MARK);
 }
 
-/* What is sealed for an id: its tag's first bytes (deployment and owner) and the native id. All but
- * the native id, which comes last, has a fixed width: no two questions give the same input. */
+/* What a key is applied to: its use, and a text of the caller's. */
 struct sealed {
-    unsigned char text[1 + DEPLOYMENT_BYTES + OWNER_BYTES + IDS_MAX];
+    unsigned char kind; /* an id's, or OF_TEXT */
+    const void *text;
     size_t len;
 };
 
-static_assert(sizeof(((struct sealed *)0)->text) <= SEAL_CACHE_TEXT_MAX, "each has a name");
+/* Of an id: its tag's first bytes (deployment and owner) and the native id. All but the native id,
+ * which comes last, has a fixed width: no two questions give the same input. */
+struct id_text {
+    unsigned char bytes[DEPLOYMENT_BYTES + OWNER_BYTES + IDS_MAX];
+};
 
-static void sealed_init(struct sealed *sealed, enum id_kind kind, const char *native,
-                        size_t native_len, const unsigned char *tag)
+static_assert(sizeof(struct id_text) <= SEAL_CACHE_TEXT_MAX, "each has a name");
+
+static struct sealed sealed_of(enum id_kind kind, const char *native, size_t native_len,
+                               const unsigned char *tag, struct id_text *text)
 {
-    sealed->text[0] = (unsigned char)kind;
-    memcpy(sealed->text + 1, tag, DEPLOYMENT_BYTES + OWNER_BYTES);
-    memcpy(sealed->text + 1 + DEPLOYMENT_BYTES + OWNER_BYTES, native, native_len);
-    sealed->len = 1 + DEPLOYMENT_BYTES + OWNER_BYTES + native_len;
+    memcpy(text->bytes, tag, DEPLOYMENT_BYTES + OWNER_BYTES);
+    memcpy(text->bytes + DEPLOYMENT_BYTES + OWNER_BYTES, native, native_len);
+    return (struct sealed){(unsigned char)kind, text->bytes,
+                           DEPLOYMENT_BYTES + OWNER_BYTES + native_len};
 }
 
 static uint64_t seal_of(const struct hmac_key *key, const struct sealed *sealed)
 {
-    struct sha256_piece piece = {sealed->text, sealed->len};
+    const struct sha256_piece pieces[] = {{&sealed->kind, 1}, {sealed->text, sealed->len}};
     unsigned char mac[SHA256_BYTES];
 
-    hmac_sha256(key, &piece, 1, mac);
+    hmac_sha256(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
     return get_be(mac, SEAL_BYTES);
 }
 
-/* Whether this text has a name, by which the cache may know the first key's seal of it. */
-static bool has_name(const struct ids_seals *seals, unsigned kind, const void *text, size_t len,
+/* Whether this has a name, by which the cache may know the first key's seal of it. */
+static bool has_name(const struct ids_seals *seals, const struct sealed *sealed,
                      struct seal_name *name)
 {
     return seals->cache != NULL && seals->num > 0 &&
-           seal_cache_name(&seals->namer, kind, text, len, name);
+           seal_cache_name(&seals->namer, sealed->kind, sealed->text, sealed->len, name);
 }
 
 /* The first key's, computed now or before. */
@@ -171,7 +179,7 @@ static uint64_t first_seal_of(const struct ids_seals *seals, const struct sealed
     struct seal_name name;
     uint64_t seal;
 
-    if (!has_name(seals, 0, sealed->text, sealed->len, &name))
+    if (!has_name(seals, sealed, &name))
         return seal_of(&seals->key[0], sealed);
     if (!seal_cache_get(seals->cache, &name, &seal)) {
         seal = seal_of(&seals->key[0], sealed);
@@ -202,7 +210,7 @@ static unsigned int made_or_known_by(const struct ids_seals *seals, const struct
     struct seal_name name;
     unsigned int hits;
 
-    if (!has_name(seals, 0, sealed->text, sealed->len, &name))
+    if (!has_name(seals, sealed, &name))
         return made_by(seals, sealed, claimed);
     if (seal_cache_proves(seals->cache, &name, claimed))
         return 1;
@@ -212,7 +220,7 @@ static unsigned int made_or_known_by(const struct ids_seals *seals, const struct
     return hits;
 }
 
-/* Each word from the first key by its number: NIST SP 800-108 section 4.1, a KDF in counter mode.
+/* Each word from the first key by its number: a KDF in counter mode, NIST SP 800-108r1 section 4.1.
  */
 static void derive_namer(struct ids_seals *seals)
 {
@@ -278,13 +286,14 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
                      size_t len, const struct id_tag *tag, char out[IDS_MAX + 1])
 {
     unsigned char bytes[TAG_BYTES];
+    struct id_text text;
     struct sealed sealed;
 
     if (!is_mintable(native, len) || seals->num == 0)
         return 0;
     put_be(bytes, tag->deployment, DEPLOYMENT_BYTES);
     put_be(bytes + DEPLOYMENT_BYTES, tag->owner, OWNER_BYTES);
-    sealed_init(&sealed, kind, native, len, bytes);
+    sealed = sealed_of(kind, native, len, bytes, &text);
     put_be(bytes + DEPLOYMENT_BYTES + OWNER_BYTES, first_seal_of(seals, &sealed), SEAL_BYTES);
     memcpy(out, native, len);
     memcpy(out + len, TAG_MARK, TAG_MARK_CHARS);
@@ -338,6 +347,7 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner, c
 {
     unsigned char bytes[TAG_BYTES] = {0};
     size_t before = len;
+    struct id_text text;
     struct sealed sealed;
     struct id_tag claim;
     unsigned int hits;
@@ -351,7 +361,7 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner, c
         before = len;
     claim = tag_of(bytes);
     seal = get_be(bytes + DEPLOYMENT_BYTES + OWNER_BYTES, SEAL_BYTES);
-    sealed_init(&sealed, kind, id, before, bytes);
+    sealed = sealed_of(kind, id, before, bytes, &text);
     /* Also where there is nothing to prove: the time is that of a tag. */
     hits = has_tag && claim.owner == owner ? made_or_known_by(seals, &sealed, seal)
                                            : made_by(seals, &sealed, seal);
@@ -366,58 +376,38 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner, c
     return 0;
 }
 
-static void text_seal(const struct hmac_key *key, const char *text, size_t len,
-                      char out[IDS_SEAL_HEX + 1])
+static bool read_seal(const char *text, uint64_t *out)
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char mac[SHA256_BYTES], k = OF_TEXT;
-    const struct sha256_piece pieces[] = {{&k, 1}, {text, len}};
+    uint64_t high, low;
 
-    hmac_sha256(key, pieces, sizeof(pieces) / sizeof(pieces[0]), mac);
-    for (size_t i = 0; i < IDS_SEAL_HEX / 2; i++) {
-        out[2 * i] = digits[mac[i] >> 4];
-        out[2 * i + 1] = digits[mac[i] & 15];
-    }
-    out[IDS_SEAL_HEX] = '\0';
+    static_assert(IDS_SEAL_HEX == 16, "twice eight digits");
+    if (!hex_read_eight(text, &high) || !hex_read_eight(text + 8, &low))
+        return false;
+    *out = high << 32 | low;
+    return true;
 }
 
 int ids_seal_text(const struct ids_seals *seals, const char *text, size_t len,
                   char out[IDS_SEAL_HEX + 1])
 {
+    static const char digits[] = "0123456789abcdef";
+    uint64_t seal;
+
     if (seals->num == 0)
         return ERR_INVALID;
-    text_seal(&seals->key[0], text, len, out);
+    seal = seal_of(&seals->key[0], &(struct sealed){OF_TEXT, text, len});
+    for (size_t i = 0; i < IDS_SEAL_HEX; i++)
+        out[i] = digits[seal >> (60 - 4 * i) & 15];
+    out[IDS_SEAL_HEX] = '\0';
     return 0;
 }
 
-static unsigned int text_made_by(const struct ids_seals *seals, const char *text, size_t len,
-                                 const char *seal)
-{
-    char mine[IDS_SEAL_HEX + 1];
-    unsigned int hits = 0;
-
-    for (size_t i = 0; i < seals->num; i++) {
-        text_seal(&seals->key[i], text, len, mine);
-        hits |= (unsigned int)(CRYPTO_memcmp(mine, seal, IDS_SEAL_HEX) == 0) << i;
-    }
-    return hits;
-}
-
-#define PROVED 0 /* in the cache in place of a seal, when that is part of the name */
-
 bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len)
 {
-    struct seal_name name;
-    bool named;
-    unsigned int hits;
+    uint64_t claimed;
 
-    if (len < IDS_SEAL_HEX)
+    if (len < IDS_SEAL_HEX || !read_seal(text + len - IDS_SEAL_HEX, &claimed))
         return false;
-    named = has_name(seals, OF_TEXT, text, len, &name);
-    if (named && seal_cache_proves(seals->cache, &name, PROVED))
-        return true;
-    hits = text_made_by(seals, text, len - IDS_SEAL_HEX, text + len - IDS_SEAL_HEX);
-    if (named && (hits & 1))
-        seal_cache_put(seals->cache, &name, PROVED);
-    return hits != 0;
+    return made_or_known_by(seals, &(struct sealed){OF_TEXT, text, len - IDS_SEAL_HEX}, claimed) !=
+           0;
 }

@@ -80,9 +80,9 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
  *  @param tagged      on 0: whether a valid tag was there; `tag` is only set then
  *  @return 0; ERR_INVALID (empty, longer than IDS_MAX, a byte outside [A-Za-z0-9._=:@+~-], or ".",
  * ".."); ERR_FORGED (it has the form of a tag but does not verify with any seal for this kind).
- * Time depends on the length and the number of seals only: not on whether there is a tag, not on
- * which byte of it differs, not on whether somebody else's id is genuine. Only of the owner's own
- * genuine ids it tells whether they were seen before. */
+ * Time depends on what the sender knows only, the length of what is before a tag and the number of
+ * seals: not on which byte of it differs, not on whether somebody else's id is genuine or in the
+ * cache. Only of the owner's own genuine ids it tells whether they were seen before. */
 MUST_USE int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner,
                       const char *id, size_t len, size_t *native_len, bool *tagged,
                       struct id_tag *tag);
@@ -101,5 +101,5 @@ MUST_USE int ids_seal_text(const struct ids_seals *seals, const char *text, size
                            char out[IDS_SEAL_HEX + 1]);
 
 /** Whether one of the keys made the seal that the text ends with, over all that goes before it.
- * Constant time for what is not genuine. */
+ * Constant time for what is not genuine and has the form of a seal. */
 bool ids_text_verifies(const struct ids_seals *seals, const char *text, size_t len);

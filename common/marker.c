@@ -4,10 +4,11 @@
 #include "common/marker.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "common/hex.h"
 
 #define OWNER_AT   2
 #define REQUEST_AT (OWNER_AT + 16 + 1)
@@ -78,38 +79,12 @@ int marker_write(const struct ids_seals *seals, const struct marker *marker, str
     return rc;
 }
 
-#define EACH(byte) ((byte)*UINT64_C(0x0101010101010101))
-
-/* Eight lower-case hex digits, all at once: a poll reads nearly a hundred. In each byte an addition
- * carries into the top bit when the byte is out of a range, and never beyond, since no byte has
- * that bit itself. @return whether they are all digits */
-static bool read_eight(const char *text, uint64_t *out)
-{
-    uint64_t v, number, letter, is_number, is_letter;
-
-    memcpy(&v, text, sizeof(v));
-    if ((v & EACH(0x80)) != 0)
-        return false;
-    number = v ^ EACH('0');  /* 0 to 9 when it is one */
-    letter = v ^ EACH(0x60); /* 1 to 6 */
-    is_number = ~(number + EACH(0x76));
-    is_letter = ~(letter + EACH(0x79)) & (letter + EACH(0x7f));
-    if (((is_number | is_letter) & EACH(0x80)) != EACH(0x80))
-        return false;
-    v = (v & EACH(15)) + (v >> 6 & EACH(1)) * 9;
-    v = be64toh(v); /* the first digit counts most */
-    v = (v | v >> 4) & UINT64_C(0x00ff00ff00ff00ff);
-    v = (v | v >> 8) & UINT64_C(0x0000ffff0000ffff);
-    *out = (v | v >> 16) & UINT64_C(0x00000000ffffffff);
-    return true;
-}
-
 /* `digits` hex digits, 8 or 16, and the dot behind them. */
 static int read_hex(const char *text, int digits, uint64_t *out)
 {
     uint64_t low = 0;
 
-    if (!read_eight(text, out) || (digits == 16 && !read_eight(text + 8, &low)) ||
+    if (!hex_read_eight(text, out) || (digits == 16 && !hex_read_eight(text + 8, &low)) ||
         text[digits] != '.')
         return ERR_SYNTAX;
     if (digits == 16)
@@ -122,8 +97,8 @@ static bool is_nonce(const char *text)
     uint64_t ignored;
 
     static_assert(MARKER_NONCE == 32, "four times eight digits");
-    return read_eight(text, &ignored) && read_eight(text + 8, &ignored) &&
-           read_eight(text + 16, &ignored) && read_eight(text + 24, &ignored) &&
+    return hex_read_eight(text, &ignored) && hex_read_eight(text + 8, &ignored) &&
+           hex_read_eight(text + 16, &ignored) && hex_read_eight(text + 24, &ignored) &&
            text[MARKER_NONCE] == '.';
 }
 

@@ -52,7 +52,8 @@ static unsigned __int128 product_of(const struct seal_namer *namer, size_t nth, 
            (words[1] + namer->word[2 * nth + 1]);
 }
 
-/* The length is added at the end, as in RFC 4418 section 5.2.1: the padding is zeroes. */
+/* The length is added to NH, as in RFC 4418 section 5.2.1, since the padding is zeroes; in bytes,
+ * with the kind below it. */
 bool seal_cache_name(const struct seal_namer *namer, unsigned kind, const void *text, size_t len,
                      struct seal_name *out)
 {

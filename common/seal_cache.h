@@ -2,10 +2,12 @@
  * through SHA-256 every few seconds. A lossy table in shared memory, as balancer/memo.h is one: an
  * entry may vanish at any time, and nothing is wrong without it, only slower.
  *
- * A text is known by its name, which is NH of UMAC (RFC 4418 section 5.2) over words of 64 bits: a
- * universal hash under a secret key, for which two texts, whoever chose them, have one name with a
- * probability of 2^-64 at most. That is as hard as guessing a seal, so what is accepted here was
- * sealed here. Names stay among our processes. */
+ * A text is known by its name, which is NH of UMAC (RFC 4418 section 5.2.2), here over words of 64
+ * bits in pairs of neighbours: a universal hash under a secret key, for which two texts, whoever
+ * chose them, have one name with a probability of 2^-64 at most. An entry proves its own seal and
+ * no other: who claims a seal has that one entry's name to hit, however many there are. That is as
+ * hard as guessing a seal, so what is accepted here was sealed here; therefore the seal is no part
+ * of the text that is named. Names stay among our processes. */
 #pragma once
 
 #include <stdbool.h>

@@ -310,6 +310,19 @@ static void only_to_its_owner_a_genuine_id_is_known_without_a_hash(void **state)
     free(id);
 }
 
+static void what_was_minted_before_is_minted_again_without_a_hash(void **state)
+{
+    static const char native[] = "batch_minted_twice";
+    char first[IDS_MAX + 1], again[IDS_MAX + 1];
+
+    (void)state;
+    assert_true(ids_mint_text(&seals, ID_BATCH, native, strlen(native), &place, first) > 0);
+    hashes = 0;
+    assert_true(ids_mint_text(&seals, ID_BATCH, native, strlen(native), &place, again) > 0);
+    assert_int_equal(hashes, cache != NULL ? 0 : 2);
+    assert_string_equal(first, again);
+}
+
 static void what_was_opened_before_makes_no_other_id_pass(void **state)
 {
     char *id = mint(ID_FILE, FILE_ID, &place);
@@ -350,6 +363,79 @@ static void an_id_of_an_older_seal_is_aged_each_time_it_is_opened(void **state)
     free(id);
 }
 
+/* A key that is listed twice is no older one. */
+static void an_id_of_the_first_seal_is_not_aged_whoever_else_made_it(void **state)
+{
+    char *id = mint(ID_FILE, FILE_ID, &place);
+    struct id_tag tag;
+    size_t native_len;
+    bool tagged;
+
+    (void)state;
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    for (uint64_t i = 0; i < 2; i++) { /* by its owner, and computed */
+        assert_int_equal(
+            ids_open(&seals, ID_FILE, opener + i, id, strlen(id), &native_len, &tagged, &tag), 0);
+        assert_false(tag.aged);
+    }
+    free(id);
+}
+
+#define GENERATIONS 3
+
+/* Seals with keys in another order each, as of a reload while the old workers still drain. */
+static void make_generation(unsigned nth, struct seal_cache *shared, struct ids_seals *out)
+{
+    static const char *const keys[GENERATIONS][2] = {{"one", "two"}, {"two", "one"}, {"two", ""}};
+
+    ids_seals_clear(out);
+    out->cache = shared;
+    for (size_t i = 0; i < 2 && keys[nth][i][0] != '\0'; i++)
+        assert_int_equal(ids_seals_add(out, keys[nth][i], 3, "tranche ids"), 0);
+}
+
+static void assert_opened_alike(const struct ids_seals *a, const struct ids_seals *b,
+                                const char *id, uint64_t owner)
+{
+    struct id_tag one = {0}, other = {0};
+    size_t len = 0, other_len = 0;
+    bool tagged = false, other_tagged = false;
+    int ret = ids_open(a, ID_FILE, owner, id, strlen(id), &len, &tagged, &one);
+
+    assert_int_equal(
+        ret, ids_open(b, ID_FILE, owner, id, strlen(id), &other_len, &other_tagged, &other));
+    assert_true(len == other_len && tagged == other_tagged && one.aged == other.aged);
+    assert_true(one.deployment == other.deployment && one.owner == other.owner);
+}
+
+/* A few ids in a table with fewer places, minted and opened by all of them in turn. */
+static void generations_that_share_a_cache_answer_as_if_they_had_none(void **state)
+{
+    struct ids_seals with[GENERATIONS], without[GENERATIONS];
+    struct seal_cache *shared;
+
+    (void)state;
+    assert_int_equal(seal_cache_new(8, &shared), 0);
+    for (unsigned g = 0; g < GENERATIONS; g++) {
+        make_generation(g, shared, &with[g]);
+        make_generation(g, NULL, &without[g]);
+    }
+    for (int round = 0; round < 4000; round++) {
+        unsigned g = next_random() % GENERATIONS, by = next_random() % GENERATIONS;
+        struct id_tag tag = {.deployment = next_random() % 2, .owner = next_random() % 2};
+        char native[16], minted[IDS_MAX + 1], wanted[IDS_MAX + 1];
+
+        snprintf(native, sizeof(native), "file-%u", (unsigned)next_random() % 3);
+        assert_true(ids_mint_text(&with[by], ID_FILE, native, strlen(native), &tag, minted) > 0);
+        assert_true(ids_mint_text(&without[by], ID_FILE, native, strlen(native), &tag, wanted) > 0);
+        assert_string_equal(minted, wanted);
+        if (next_random() % 4 == 0)
+            minted[strlen(minted) - 1] ^= 1;
+        assert_opened_alike(&with[g], &without[g], minted, next_random() % 2);
+    }
+    seal_cache_free(shared);
+}
+
 static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void **state)
 {
     char text[64] = "a text.", seal[IDS_SEAL_HEX + 1];
@@ -371,6 +457,106 @@ static void a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it(void 
     }
     for (size_t i = 0; i < len + IDS_SEAL_HEX; i++)
         assert_false(ids_text_verifies(&seals, text, i));
+}
+
+/* Batches that run while the seal keys are rotated. */
+static void a_text_of_an_older_seal_is_proved_each_time(void **state)
+{
+    char text[64] = "a text.", seal[IDS_SEAL_HEX + 1];
+
+    (void)state;
+    assert_int_equal(ids_seal_text(&seals, text, strlen(text), seal), 0);
+    strcat(text, seal);
+    ids_seals_clear(&seals);
+    seals.cache = cache;
+    assert_int_equal(ids_seals_add(&seals, "new", 3, "tranche ids"), 0);
+    assert_false(ids_text_verifies(&seals, text, strlen(text)));
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(ids_text_verifies(&seals, text, strlen(text)));
+}
+
+/* An upper-case digit has the same value, and would be a second text with one seal. */
+static void a_seal_is_written_in_lower_case_only(void **state)
+{
+    char text[64] = "a text.", seal[IDS_SEAL_HEX + 1], *at;
+
+    (void)state;
+    assert_int_equal(ids_seal_text(&seals, text, strlen(text), seal), 0);
+    at = strcat(text, seal) + strlen(text) - IDS_SEAL_HEX;
+    at += strcspn(at, "abcdef");
+    assert_true(*at != '\0');
+    assert_true(ids_text_verifies(&seals, text, strlen(text)));
+    *at = (char)(*at - 'a' + 'A');
+    assert_false(ids_text_verifies(&seals, text, strlen(text)));
+}
+
+/* The table's names are hard to hit as long as nobody knows these words, and no two are tied. */
+static void each_word_that_names_are_made_with_is_a_secret_of_its_own(void **state)
+{
+    const size_t num = sizeof(seals.namer.word) / sizeof(seals.namer.word[0]);
+    struct seal_namer other = seals.namer;
+    char seal[IDS_SEAL_HEX + 1];
+
+    (void)state;
+    for (uint32_t i = 0; i < num; i++) {
+        assert_int_equal(ids_seal_text(&seals, (const char *)&i, sizeof(i), seal), 0);
+        assert_true(strtoull(seal, NULL, 16) != seals.namer.word[i]);
+        for (uint32_t k = 0; k < i; k++)
+            assert_true(seals.namer.word[i] != seals.namer.word[k]);
+    }
+    ids_seals_clear(&seals);
+    assert_int_equal(ids_seals_add(&seals, "sk-master", 9, "tranche ids"), 0);
+    assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
+    assert_memory_equal(&other, &seals.namer, sizeof(other));
+    ids_seals_clear(&seals);
+    assert_int_equal(ids_seals_add(&seals, "another", 7, "tranche ids"), 0);
+    for (uint32_t i = 0; i < num; i++)
+        assert_true(seals.namer.word[i] != other.word[i]);
+}
+
+static void nothing_is_left_of_keys_that_are_cleared(void **state)
+{
+    static const struct ids_seals nothing;
+
+    (void)state;
+    ids_seals_clear(&seals);
+    assert_memory_equal(&seals, &nothing, sizeof(seals));
+}
+
+/* A namer under which the n-th pair of a text's words counts for nothing. */
+static void make_blind(struct ids_seals *to, const char *text, size_t pair)
+{
+    uint64_t words[2];
+
+    memcpy(words, text + pair * sizeof(words), sizeof(words));
+    to->namer.word[2 * pair + 1] = 0 - words[1];
+}
+
+/* Whoever hits the name of one of many markers, by one chance in 2^64 for each, has still to hit
+ * the seal of that one. */
+static void a_text_with_the_name_of_a_genuine_one_needs_the_same_seal(void **state)
+{
+    char text[64] = "a text of two words, no more.  .", seal[IDS_SEAL_HEX + 1];
+    size_t len = strlen(text);
+
+    (void)state;
+    assert_int_equal(len, 32);
+    assert_int_equal(ids_seal_text(&seals, text, len, seal), 0);
+    strcat(text, seal);
+    for (size_t pair = 0; pair <= 2; pair++)
+        make_blind(&seals, text, pair);
+    assert_true(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+    for (size_t i = len; i < len + IDS_SEAL_HEX; i++) {
+        char was = text[i];
+
+        text[i] = was == '0' ? '1' : '0';
+        assert_false(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+        text[0] = 'b';
+        assert_false(ids_text_verifies(&seals, text, len + IDS_SEAL_HEX));
+        text[0] = 'a';
+        text[i] = was;
+    }
 }
 
 static void what_a_tag_says_of_itself_can_be_told_without_proof(void **state)
@@ -611,6 +797,14 @@ int main(void)
         cmocka_unit_test_setup(an_id_of_an_older_seal_is_aged_each_time_it_is_opened, setup),
         cmocka_unit_test_setup(a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it,
                                setup),
+        cmocka_unit_test_setup(generations_that_share_a_cache_answer_as_if_they_had_none, setup),
+        cmocka_unit_test_setup(an_id_of_the_first_seal_is_not_aged_whoever_else_made_it, setup),
+        cmocka_unit_test_setup(what_was_minted_before_is_minted_again_without_a_hash, setup),
+        cmocka_unit_test_setup(a_text_of_an_older_seal_is_proved_each_time, setup),
+        cmocka_unit_test_setup(a_seal_is_written_in_lower_case_only, setup),
+        cmocka_unit_test_setup(each_word_that_names_are_made_with_is_a_secret_of_its_own, setup),
+        cmocka_unit_test_setup(nothing_is_left_of_keys_that_are_cleared, setup),
+        cmocka_unit_test_setup(a_text_with_the_name_of_a_genuine_one_needs_the_same_seal, setup),
         cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
         cmocka_unit_test_setup(at_most_eight_seals_fit_and_none_comes_from_nothing, setup),

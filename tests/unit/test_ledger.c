@@ -3,11 +3,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "server/ledger.h"
+#include "server/sighting.h"
+
+#define NOW   UINT64_C(100000000)
+#define ROW   3
+#define HERE  0xdeadbeefu /* the fingerprint of the one deployment */
+#define OWNER UINT64_C(0x0123456789abcdef)
 
 static struct json_doc *doc;
 
@@ -100,6 +108,225 @@ static void what_is_no_limit_is_none(void **state)
     assert_true(ledger_limit_in("Limit: 99999999999999999999999999") <= UINT64_C(999999999999999));
 }
 
+/* --- what a batch that passes by tells --- */
+
+static struct ids_seals seals;
+static struct inherit inherit;
+
+static int begin(void **state)
+{
+    static struct model_account account = {
+        .provider = PROVIDER_OPENAI, .base = (char *)"http://a", .name = (char *)"a"};
+    static struct model_deployment deployment = {.group = (char *)"m",
+                                                 .id = (char *)"1",
+                                                 .upstream_model = (char *)"m",
+                                                 .litellm_model = (char *)"openai/m",
+                                                 .fingerprint = HERE};
+    static const struct model_list models = {
+        .accounts = &account, .num_accounts = 1, .deployments = &deployment, .num_deployments = 1};
+    static const uint32_t columns[] = {2};
+    static struct table *table;
+
+    ids_seals_clear(&seals);
+    assert_int_equal(seal_cache_new(1024, &seals.cache), 0);
+    assert_int_equal(ids_seals_add(&seals, "a seal key", 10, "test"), 0);
+    assert_int_equal(table_build(&models, 1, &table), 0);
+    assert_int_equal(quota_new(4, 100, &inherit.quota), 0);
+    quota_bind(inherit.quota, columns[0], &(struct quota_terms){.fingerprint = HERE});
+    inherit.table = table;
+    inherit.columns = columns;
+    inherit.seals = &seals;
+    return setup(state);
+}
+
+static int end(void **state)
+{
+    quota_free(inherit.quota);
+    table_free((struct table *)inherit.table);
+    seal_cache_free(seals.cache);
+    return teardown(state);
+}
+
+static struct marker marker_here(void)
+{
+    struct marker m = {.owner = OWNER, .tokens = 500, .deployment = HERE, .file = "file-1"};
+
+    memset(m.nonce, 'a', MARKER_NONCE);
+    return m;
+}
+
+/* As its provider sends it, with this text in place of our marker.
+ * @param id  with its quotes, or what is there instead */
+static const struct json *marked_batch(const char *id, const char *status, const char *marker)
+{
+    char text[2048];
+
+    snprintf(text, sizeof(text),
+             "{\"id\":%s,\"status\":\"%s\",\"created_at\":%lld,\"metadata\":{\"tranche\":\"%s\"}}",
+             id, status, (long long)clock_unix_s() - 3600, marker);
+    return batch(text);
+}
+
+static const char *sealed_by(const struct ids_seals *by, const struct marker *m)
+{
+    static char text[MARKER_MAX + 1];
+    struct strbuf out = STRBUF_INIT;
+
+    assert_int_equal(marker_write(by, m, &out), 0);
+    snprintf(text, sizeof(text), "%s", strbuf_str(&out));
+    strbuf_deinit(&out);
+    return text;
+}
+
+static const char *ours(void)
+{
+    struct marker m = marker_here();
+
+    return sealed_by(&seals, &m);
+}
+
+static bool observe(const struct json *object, struct sighting *seen)
+{
+    memset(seen, 0x55, sizeof(*seen));
+    return ledger_observe(&inherit, ROW, object, NOW, seen);
+}
+
+static uint64_t enqueued(void)
+{
+    struct quota_sum sum;
+
+    quota_read(inherit.quota, inherit.columns[0], NOW, &sum);
+    return sum.reserved;
+}
+
+static void a_batch_that_runs_is_counted_with_the_tokens_of_its_marker_until_it_ends(void **state)
+{
+    struct sighting seen;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen));
+        assert_true(seen.marked);
+        assert_true(seen.marker.owner == OWNER);
+        assert_string_equal(seen.marker.file, "file-1");
+        assert_string_equal(seen.id, "b1");
+        assert_int_equal(enqueued(), 500);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_true(observe(marked_batch("\"b1\"", "completed", ours()), &seen));
+        assert_int_equal(seen.phase, LEDGER_FINISHED);
+        assert_int_equal(enqueued(), 0);
+    }
+}
+
+static void one_that_is_adopted_is_as_old_as_its_provider_says(void **state)
+{
+    struct quota_view view;
+    struct sighting seen;
+    uint32_t cursor = 0;
+
+    (void)state;
+    assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen));
+    assert_true(quota_watch(inherit.quota, &cursor, NOW + QUOTA_ASK_MS, &view));
+    assert_in_range(view.begun_ms, NOW - 3700 * 1000, NOW - 3600 * 1000);
+}
+
+/* Its worker died before it had an id. */
+static void an_end_is_told_by_the_marker_where_the_id_is_not_known(void **state)
+{
+    char nonce[MARKER_NONCE];
+    struct quota_claim claim;
+    struct sighting seen;
+
+    (void)state;
+    memset(nonce, 'a', MARKER_NONCE);
+    assert_int_equal(
+        quota_reserve(inherit.quota, 1, inherit.columns[0], 500,
+                      quota_token(inherit.quota, inherit.columns[0], nonce, MARKER_NONCE), NOW,
+                      &claim),
+        0);
+    assert_true(quota_sent(inherit.quota, &claim));
+    assert_int_equal(quota_undo_owner(inherit.quota, 1, NOW).orphans, 1);
+    assert_true(observe(marked_batch("\"b1\"", "cancelled", ours()), &seen));
+    assert_int_equal(enqueued(), 0);
+}
+
+/* Somebody else who uses the account may write what he likes into his batch. */
+static void what_a_forged_marker_says_is_not_believed_and_changes_nothing(void **state)
+{
+    struct ids_seals others = {0};
+    struct marker m = marker_here();
+    char text[MARKER_MAX + 1];
+    struct sighting seen;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(ids_seals_add(&others, "another key", 11, "test"), 0);
+    assert_false(observe(marked_batch("\"b2\"", "in_progress", sealed_by(&others, &m)), &seen));
+    assert_int_equal(enqueued(), 0);
+    assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen));
+    len = (size_t)snprintf(text, sizeof(text), "%s", ours());
+    for (size_t i = 0; i < len; i++) {
+        char was = text[i];
+
+        text[i] = was == 'a' ? 'b' : 'a';
+        assert_false(observe(marked_batch("\"b2\"", "in_progress", text), &seen));
+        assert_false(seen.marked);
+        assert_false(observe(marked_batch("\"b1\"", "completed", text), &seen));
+        assert_false(seen.marked);
+        assert_int_equal(enqueued(), 500);
+        text[i] = was;
+    }
+}
+
+static void what_has_no_marker_is_not_ours(void **state)
+{
+    static const char *const texts[] = {"null",
+                                        "[]",
+                                        "{}",
+                                        "{\"id\":\"b1\",\"status\":\"in_progress\"}",
+                                        "{\"id\":\"b1\",\"metadata\":7}",
+                                        "{\"id\":\"b1\",\"metadata\":{\"tranche\":7}}"};
+    struct sighting seen;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_false(observe(batch(texts[i]), &seen));
+        assert_false(seen.marked);
+    }
+    assert_false(observe(NULL, &seen));
+    assert_int_equal(enqueued(), 0);
+}
+
+/* A deployment that left the configuration, and version 0.1.0, whose markers named none. */
+static void one_of_ours_that_ran_elsewhere_is_ours_and_not_counted(void **state)
+{
+    static const uint32_t elsewhere[] = {0, 1, HERE - 1, HERE + 1, UINT32_MAX};
+    struct marker m = marker_here();
+    struct sighting seen;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
+        m.deployment = elsewhere[i];
+        assert_true(observe(marked_batch("\"b1\"", "in_progress", sealed_by(&seals, &m)), &seen));
+        assert_true(seen.marked && seen.marker.owner == OWNER);
+        assert_int_equal(enqueued(), 0);
+    }
+}
+
+static void one_of_ours_without_a_name_is_ours_and_not_counted(void **state)
+{
+    static const char *const names[] = {"7", "null", "\"\"", "{}"};
+    struct sighting seen;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_true(observe(marked_batch(names[i], "in_progress", ours()), &seen));
+        assert_true(seen.marked && seen.marker.owner == OWNER);
+        assert_int_equal(enqueued(), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,5 +337,22 @@ int main(void)
         cmocka_unit_test(what_is_no_limit_is_none),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    const struct CMUnitTest passing[] = {
+        cmocka_unit_test_setup_teardown(
+            a_batch_that_runs_is_counted_with_the_tokens_of_its_marker_until_it_ends, begin, end),
+        cmocka_unit_test_setup_teardown(one_that_is_adopted_is_as_old_as_its_provider_says, begin,
+                                        end),
+        cmocka_unit_test_setup_teardown(an_end_is_told_by_the_marker_where_the_id_is_not_known,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(
+            what_a_forged_marker_says_is_not_believed_and_changes_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(what_has_no_marker_is_not_ours, begin, end),
+        cmocka_unit_test_setup_teardown(one_of_ours_that_ran_elsewhere_is_ours_and_not_counted,
+                                        begin, end),
+        cmocka_unit_test_setup_teardown(one_of_ours_without_a_name_is_ours_and_not_counted, begin,
+                                        end),
+    };
+
+    return cmocka_run_group_tests_name("pure", tests, setup, teardown) +
+           cmocka_run_group_tests_name("passing by", passing, NULL, NULL);
 }

@@ -258,6 +258,16 @@ static void the_same_id_on_two_deployments_is_two_batches(void **state)
     assert_int_equal(reserved(1), 0);
 }
 
+static void a_marker_that_reads_like_an_id_is_none(void **state)
+{
+    (void)state;
+    must_send(1, 60, quota_token(q, 0, "batch_1", 7));
+    assert_int_equal(quota_undo_owner(q, 1, NOW).orphans, 1);
+    assert_false(release(0, "batch_1", QUOTA_DROPPED, NOW));
+    assert_int_equal(reserved(0), 60);
+    assert_true(quota_release_token(q, 1, quota_token(q, 0, "batch_1", 7), NOW));
+}
+
 static void a_full_table_says_so_and_a_freed_place_is_used_again(void **state)
 {
     char id[16];
@@ -1785,6 +1795,7 @@ int main(int argc, char **argv)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_header_replaces_what_a_refusal_said_and_does_not_age,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(a_marker_that_reads_like_an_id_is_none, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_table_says_so_and_a_freed_place_is_used_again, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_reservation_whose_bucket_is_full_is_found_all_the_same,

@@ -99,30 +99,35 @@ static void a_third_one_in_a_bucket_takes_the_place_of_the_first(void **state)
     assert_true(has(&names[2], 102));
 }
 
-/* A writer is killed after any of its words, over another entry. */
+/* A writer is killed after any of its words, over another entry; half of a name is easy to meet for
+ * who may choose the texts. */
 static void words_of_two_entries_are_no_entry(void **state)
 {
-    struct seal_name first = rival(0), second = rival(1);
-    _Atomic uint64_t *words = (_Atomic uint64_t *)&bucket_of(c, &first)->entry[0];
-    uint64_t one[3], two[3];
+    struct seal_name names[] = {{1000, ENTRIES}, {2 * ENTRIES + 1000, 3 * ENTRIES}};
+    struct seal_name mixed[] = {{names[0].lo, names[1].hi}, {names[1].lo, names[0].hi}};
+    _Atomic uint64_t *words = (_Atomic uint64_t *)&bucket_of(c, &names[0])->entry[0];
+    uint64_t parts[2][3];
 
     (void)state;
-    seal_cache_put(c, &first, 0x1111);
-    for (unsigned i = 0; i < 3; i++)
-        one[i] = words[i];
-    seal_cache_put(c, &second, 0x2222);
-    for (unsigned i = 0; i < 3; i++)
-        two[i] = words[i];
-    memset(bucket_of(c, &first), 0, sizeof(struct bucket));
+    for (unsigned n = 0; n < 2; n++) {
+        seal_cache_put(c, &names[n], 0x1111 << n);
+        for (unsigned i = 0; i < 3; i++)
+            parts[n][i] = words[i];
+        assert_ptr_equal(bucket_of(c, &names[n]), bucket_of(c, &mixed[n]));
+    }
+    memset(bucket_of(c, &names[0]), 0, sizeof(struct bucket));
     for (unsigned mask = 1; mask < 7; mask++) {
         for (unsigned i = 0; i < 3; i++)
-            words[i] = mask >> i & 1 ? two[i] : one[i];
-        assert_false(has(&first, 0x1111) || has(&first, 0x2222));
-        assert_false(has(&second, 0x1111) || has(&second, 0x2222));
+            words[i] = parts[mask >> i & 1][i];
+        for (unsigned n = 0; n < 2; n++)
+            for (unsigned s = 0; s < 2; s++) {
+                assert_false(has(&names[n], 0x1111 << s));
+                assert_false(has(&mixed[n], 0x1111 << s));
+            }
     }
 }
 
-/* RFC 4418, by the book: byte by byte, and a product of halves. */
+/* RFC 4418 section 5.2.2, with a product of halves: no word of 128 bits. */
 static struct seal_name referee(const unsigned char *text, size_t len)
 {
     uint64_t words[sizeof(namer.word) / sizeof(namer.word[0])] = {0};
@@ -142,7 +147,7 @@ static struct seal_name referee(const unsigned char *text, size_t len)
     return sum;
 }
 
-static void a_name_is_what_the_rfc_says_at_every_length(void **state)
+static void a_name_is_a_sum_of_products_at_every_length(void **state)
 {
     unsigned char text[SEAL_CACHE_TEXT_MAX + 1];
     struct seal_name name;
@@ -178,6 +183,33 @@ static void every_bit_the_length_and_the_kind_are_in_a_name(void **state)
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < i; k++)
             assert_false(same(&seen[i], &seen[k]));
+}
+
+/* As many as there are places, by names as short as they can be and as long as ids are. */
+static void names_are_spread_over_all_buckets(void **state)
+{
+    static const char *const heads[] = {"", "batch_690a1b2c3d4e81908f7e6d5c"};
+    struct seal_cache *large = NULL;
+
+    (void)state;
+    assert_int_equal(seal_cache_new(4096, &large), 0);
+    for (unsigned head = 0; head < 2; head++) {
+        unsigned kept = 0;
+        char text[64];
+
+        for (unsigned pass = 0; pass < 2; pass++)
+            for (unsigned i = 0; i < 4096; i++) {
+                size_t len = (size_t)snprintf(text, sizeof(text), "%s%x", heads[head], i);
+                struct seal_name name = name_of(text, len);
+
+                if (pass == 0)
+                    seal_cache_put(large, &name, i);
+                else
+                    kept += seal_cache_proves(large, &name, i);
+            }
+        assert_in_range(kept, 2000, 4096); /* two of a bucket stay: by chance 2,987 */
+    }
+    seal_cache_free(large);
 }
 
 #define THREADS 4
@@ -235,10 +267,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_third_one_in_a_bucket_takes_the_place_of_the_first, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(words_of_two_entries_are_no_entry, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_name_is_what_the_rfc_says_at_every_length, setup,
+        cmocka_unit_test_setup_teardown(a_name_is_a_sum_of_products_at_every_length, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(every_bit_the_length_and_the_kind_are_in_a_name, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(names_are_spread_over_all_buckets, setup, teardown),
         cmocka_unit_test_setup_teardown(of_many_that_write_at_once_nobody_reads_what_was_not_put,
                                         setup, teardown),
         cmocka_unit_test(sizes_that_make_no_sense_are_refused),
