@@ -29,6 +29,19 @@ static void header_hints(struct relay *relay)
     }
 }
 
+/* Clients of Azure's v1 API send no api-version: where no OpenAI account is served, a path below
+ * /openai can only be theirs. */
+static void azure_path_hint(struct relay *relay)
+{
+    const uint32_t *by_provider = relay->worker->config->models.default_deployment;
+
+    if (!relay->hints.openai_path || by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX ||
+        by_provider[PROVIDER_AZURE] == MODEL_NO_INDEX)
+        return;
+    relay->hints.openai_path = relay->hints.has_provider = false;
+    relay->hints.azure_shape = true;
+}
+
 void resolve_hints(struct relay *relay)
 {
     char text[ROUTE_NAME_MAX];
@@ -36,6 +49,7 @@ void resolve_hints(struct relay *relay)
     size_t len;
     int n;
 
+    azure_path_hint(relay);
     if ((value = json_str(json_get(relay->request, "model"), &len)) != NULL && len > 0) {
         relay->hints.model[0] = '\0'; /* the body's model goes before the query's */
         route_hint_model(&relay->hints, value, len);
