@@ -232,8 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_seal_that_was_put_is_there_and_no_other_is_proved_by_it,
                                         setup, teardown),
-        cmocka_unit_test_setup_teardown(a_third_one_in_a_bucket_takes_the_place_of_the_first,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_third_one_in_a_bucket_takes_the_place_of_the_first, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(words_of_two_entries_are_no_entry, setup, teardown),
         cmocka_unit_test_setup_teardown(a_name_is_what_the_rfc_says_at_every_length, setup,
                                         teardown),
