@@ -1,4 +1,5 @@
-/* See credentials.h. LiteLLM's form: `[{credential_name: a, credential_values: {api_key: ...}}]`. */
+/* See credentials.h. LiteLLM's form: `[{credential_name: a, credential_values: {api_key: ...}}]`.
+ */
 #include "config/credentials.h"
 
 #include <stdint.h>

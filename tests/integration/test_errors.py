@@ -164,6 +164,7 @@ def test_truncated_content_is_a_visibly_broken_transfer(start, sim):
 def test_invalid_json_in_a_create_is_400_with_line_and_column(gateway, sim, body, line, column):
     answer = gateway.post("/v1/batches", body.encode("latin-1"), headers={"Content-Type": "application/json"})
     error = envelope(answer, 400, type="invalid_request_error")
+    assert not error["message"].endswith(".."), error
     if line:
         assert f"line {line}" in error["message"] and "column" in error["message"], error
     if column:
