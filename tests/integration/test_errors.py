@@ -204,3 +204,22 @@ def test_token_limit_exceeded_everywhere_is_told_as_it_is(start, sim):
     answer = gateway.create(file["id"])
     assert answer.status in (400, 429), answer
     assert "token" in envelope(answer)["message"]
+
+
+FAILING = {"upload": ("POST", "/openai/files", lambda g, f, b: g.upload()),
+           "create": ("POST", "/openai/batches", lambda g, f, b: g.create(f)),
+           "poll": ("GET", "/openai/batches/*", lambda g, f, b: g.get(f"/v1/batches/{b}")),
+           "content": ("GET", "/openai/files/*/content", lambda g, f, b: g.get(f"/v1/files/{f}/content")),
+           "list": ("GET", "/openai/files", lambda g, f, b: g.get("/v1/files"))}
+
+
+@pytest.mark.parametrize("call", FAILING)
+def test_the_log_of_a_failed_call_names_the_clients_request_and_the_providers(start, sim, call):
+    """Who reports an x-request-id is told why it failed; the provider's support asks for theirs."""
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded()["id"]
+    batch = gateway.created(file)["id"]
+    method, path, ask = FAILING[call]
+    sim.fault({"status": 501, "headers": {"apim-request-id": "theirs-17"}}, account="eu", method=method, path=path, times=1000)
+    request = ask(gateway, file, batch).headers["x-request-id"]
+    gateway.wait_line(rf"warn .* failed: server_error, status 501, request {request}, the provider's theirs-17$")
