@@ -427,7 +427,8 @@ static void clear_text_upstream_needs_permission(void **state)
 
 static void loopback_needs_no_permission(void **state)
 {
-    static const char *const hosts[] = {"127.0.0.1:8080", "127.1.2.3", "localhost:1", "[::1]:80"};
+    static const char *const hosts[] = {"127.0.0.1:8080", "127.1.2.3",    "localhost:1",
+                                        "[::1]:80",       "0.0.0.0:4000", "0.0.0.0"};
     struct loaded *l = *state;
     char yaml[256];
 
