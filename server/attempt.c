@@ -175,15 +175,17 @@ static const char *their_id(const struct upstream_head *head)
     return strspn(id, ID_CHARS) == strlen(id) && strlen(id) <= MAX_THEIR_ID ? id : "";
 }
 
-/* "deployment eu-1: read failed: server_error, status 503, request 2f..., the provider's 7c..." */
+/* "deployment eu-1 (eu.openai.azure.com): read failed: server_error, status 503, request 2f..., the
+ * provider's 7c..." */
 static void log_failure(const struct attempt *at, enum outcome outcome,
                         const struct upstream_result *upstream)
 {
     const struct table *table = at->worker->table;
     const char *theirs = their_id(&upstream->head);
 
-    log_warn("deployment %s: %s failed: %s, status %d%s%s%s%s%s%s",
-             table_str(table, table_deployment(table, at->deployment)->id), op_class_name(at->op),
+    log_warn("deployment %s (%s): %s failed: %s, status %d%s%s%s%s%s%s",
+             table_str(table, table_deployment(table, at->deployment)->id),
+             worker_account(at->worker, at->deployment)->name, op_class_name(at->op),
              outcome_name(outcome), upstream->head.status, upstream->error[0] != '\0' ? ", " : "",
              upstream->error, at->request_id[0] != '\0' ? ", request " : "", at->request_id,
              theirs[0] != '\0' ? ", the provider's " : "", theirs);

@@ -222,4 +222,4 @@ def test_the_log_of_a_failed_call_names_the_clients_request_and_the_providers(st
     method, path, ask = FAILING[call]
     sim.fault({"status": 501, "headers": {"apim-request-id": "theirs-17"}}, account="eu", method=method, path=path, times=1000)
     request = ask(gateway, file, batch).headers["x-request-id"]
-    gateway.wait_line(rf"warn .* failed: server_error, status 501, request {request}, the provider's theirs-17$")
+    gateway.wait_line(rf"warn .* deployment \S+ \(127\.0\.0\.1:\d+\): \w+ failed: server_error, status 501, request {request}, the provider's theirs-17$")
