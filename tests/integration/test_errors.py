@@ -206,6 +206,31 @@ def test_token_limit_exceeded_everywhere_is_told_as_it_is(start, sim):
     assert "token" in envelope(answer)["message"]
 
 
+METADATA = {"text": ("x", "metadata", "invalid_type"), "list": ([1], "metadata", "invalid_type"),
+            "number": ({"a": 1}, "metadata.a", "invalid_type"), "null": ({"a": None}, "metadata.a", "invalid_type"),
+            "object": ({"ok": "x", "a": {"b": "c"}}, "metadata.a", "invalid_type"),
+            "17_pairs": ({f"k{n}": "v" for n in range(17)}, "metadata", "object_above_max_properties"),
+            "long_key": ({"k" * 65: "v"}, "metadata", "string_above_max_length"),
+            "long_value": ({"k": "\u00fc" * 513}, "metadata.k", "string_above_max_length")}
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_that_no_provider_takes_is_told_with_its_place_whoever_would_get_it(gateway, sim, name):
+    """Azure's own answer names no parameter, and OpenAI's code is not Azure's."""
+    metadata, param, code = METADATA[name]
+    file = gateway.uploaded()["id"]
+    envelope(gateway.create(file, metadata=metadata), 400, type="invalid_request_error", param=param, code=code)
+    assert not [r for r in sim.requests() if r["method"] == "POST" and r["target"].startswith("/openai/batches")]
+
+
+def test_metadata_at_its_limits_is_taken(gateway):
+    """Characters are counted, not bytes."""
+    file = gateway.uploaded()["id"]
+    for metadata in ({f"{n:02d}" + "\u00e9" * 62: "\u65e5" * 512 for n in range(16)}, {"": ""}, {"k": "\U0001f600" * 256}):
+        assert gateway.created(file, metadata=metadata)["metadata"] == metadata
+    assert gateway.created(file, metadata=None)["metadata"] is None
+
+
 FAILING = {"upload": ("POST", "/openai/files", lambda g, f, b: g.upload()),
            "create": ("POST", "/openai/batches", lambda g, f, b: g.create(f)),
            "poll": ("GET", "/openai/batches/*", lambda g, f, b: g.get(f"/v1/batches/{b}")),
