@@ -90,10 +90,11 @@ int account_map_init(struct account_map *map, const struct model_list *models, b
     map->first = calloc(num + 1, sizeof(*map->first));
     map->fingerprint = calloc(num + 1, sizeof(*map->fingerprint));
     map->twin = calloc(num + 1, sizeof(*map->twin));
+    map->grouped = calloc(num + 1, sizeof(*map->grouped));
     map->balanced = calloc(num + 1, sizeof(*map->balanced));
     map->sorted = calloc(num + 1, sizeof(*map->sorted));
     if (map->first == NULL || map->fingerprint == NULL || map->twin == NULL ||
-        map->balanced == NULL || map->sorted == NULL)
+        map->grouped == NULL || map->balanced == NULL || map->sorted == NULL)
         return ERR_NOMEM;
     map->num = (uint32_t)num;
     for (size_t i = 0; i < num; i++)
@@ -109,9 +110,11 @@ int account_map_init(struct account_map *map, const struct model_list *models, b
     for (size_t i = 0; i < models->num_deployments; i++) {
         const struct model_deployment *d = &models->deployments[i];
 
-        if (balance_batches && d->group != NULL)
-            map->balanced[d->account] = map->balanced[map->twin[d->account]] = true;
+        if (d->group != NULL)
+            map->grouped[d->account] = map->grouped[map->twin[d->account]] = true;
     }
+    if (balance_batches)
+        memcpy(map->balanced, map->grouped, num * sizeof(*map->balanced));
     return 0;
 }
 
@@ -120,6 +123,7 @@ void account_map_deinit(struct account_map *map)
     free(map->first);
     free(map->fingerprint);
     free(map->twin);
+    free(map->grouped);
     free(map->balanced);
     free(map->sorted);
     memset(map, 0, sizeof(*map));

@@ -20,6 +20,7 @@ struct account_map {
     uint32_t *fingerprint; /* what its tagged ids carry */
     uint32_t *twin;        /* the first one of the same Azure resource (two keys, one set of
                               objects), else itself */
+    bool *grouped;         /* a row of a group is on it: clients reach it by the group's name */
     bool *balanced;        /* the balancer places work on it, so its ids are tagged */
     struct account_map_place *sorted; /* by fingerprint, then by account */
     uint32_t clash[2];                /* with ERR_DUPLICATE: the two accounts */

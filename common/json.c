@@ -365,6 +365,8 @@ static struct json *fail_at(struct json_error *error, const char *text, size_t o
 
     if (error == NULL)
         return NULL;
+    if (len > 0 && message[len - 1] == '.')
+        len--; /* some of yajl's messages are sentences, and all of them end up in one */
     json_place(text, offset, &error->line, &error->column);
     snprintf(error->message, sizeof(error->message), "%.*s", (int)(len < 180 ? len : 180), message);
     return NULL;

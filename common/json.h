@@ -19,7 +19,8 @@ struct json_doc; /* arena of all values of a tree; freed as one */
 struct json_error {
     size_t line;       /* 1-based */
     size_t column;     /* 1-based, in bytes */
-    char message[192]; /* one line, printable, no input longer than a few characters in it */
+    char message[192]; /* one line without a full stop, printable, no input longer than a few
+                          characters in it */
 };
 
 struct json_doc *json_doc_new(void);      /* NULL when out of memory */

@@ -76,7 +76,8 @@ static bool is_header_text(const char *text)
     return true;
 }
 
-/* 127.0.0.0/8, ::1 and localhost never leave this machine. */
+/* 127.0.0.0/8, ::1 and localhost never leave this machine; nor does 0.0.0.0, which LiteLLM's
+ * samples name (RFC 1122, section 3.2.1.3: this host). */
 static bool is_loopback(const char *base)
 {
     const char *host = strstr(base, "://");
@@ -87,6 +88,8 @@ static bool is_loopback(const char *base)
         return host[5] == '\0' || host[5] == ':' || host[5] == '/';
     len = strcspn(host, ":/");
     if (len == 9 && strncasecmp(host, "localhost", 9) == 0)
+        return true;
+    if (len == 7 && strncmp(host, "0.0.0.0", 7) == 0)
         return true;
     if (strncmp(host, "127.", 4) != 0)
         return false;

@@ -154,6 +154,10 @@ void config_report_free(struct config_report *report);
  * ...). */
 void config_report_print(const struct config_report *report, struct strbuf *out);
 
+/** One note without its severity and without a line end, for a log that has its own: what is not
+ * known (file, line, field) is left out. */
+void config_note_print(const struct config_note *note, struct strbuf *out);
+
 /** What `tranche check` prints after the notes: settings in force and, per deployment, the final
  * URL pattern. No secrets. */
 void config_describe(const struct config *config, struct strbuf *out);

@@ -8,7 +8,6 @@
 
 static const char *const top[] = {"assistant_settings",
                                   "callback_settings",
-                                  "credential_list",
                                   "default_team_settings",
                                   "finetune_settings",
                                   "guardrails",
@@ -246,7 +245,6 @@ static const char *const litellm_params[] = {"additional_drop_params",
                                              "input_cost_per_second",
                                              "input_cost_per_token",
                                              "keepalive_timeout",
-                                             "litellm_credential_name",
                                              "litellm_trace_id",
                                              "logprobs",
                                              "max_budget",
@@ -349,6 +347,62 @@ bool known_litellm(const char *path, const char *key)
             return true;
     }
     return false;
+}
+
+#define NO_TOKENS  "tokens of Entra ID are not fetched here; give api_key or azure_ad_token"
+#define NO_HEADERS "calls carry no headers of the operator's own"
+#define VERIFIED                                                                                   \
+    "certificates are always verified; upstream_ca_file of tranche_settings names another "        \
+    "authority"
+#define ONE_KEY "who may call is decided by the master key alone"
+
+static const struct {
+    const char *path, *key, *loss;
+} losses[] = {
+    {"litellm_params", "azure_password", NO_TOKENS},
+    {"litellm_params", "azure_scope", NO_TOKENS},
+    {"litellm_params", "azure_username", NO_TOKENS},
+    {"litellm_params", "client_id", NO_TOKENS},
+    {"litellm_params", "client_secret", NO_TOKENS},
+    {"litellm_params", "tenant_id", NO_TOKENS},
+    {"litellm_params", "extra_headers", NO_HEADERS},
+    {"litellm_params", "headers", NO_HEADERS},
+    {"litellm_params", "max_file_size_mb",
+     "limits of tranche_settings say how large a file may be"},
+    {"litellm_params", "ssl_verify", VERIFIED},
+    {"litellm_params", "tags", "requests are not told apart by tags"},
+    {"litellm_settings", "ssl_certificate", "calls carry no client certificate"},
+    {"litellm_settings", "ssl_verify", VERIFIED},
+    {"litellm_settings", "enforced_batch_output_expires_after",
+     "what a client says of output_expires_after counts"},
+    {"litellm_settings", "enforced_file_expires_after",
+     "what a client says of expires_after counts; azure_file_expires_after of tranche_settings is "
+     "for files of which it says nothing"},
+    {"router_settings", "default_litellm_params", "give them in each row of model_list"},
+    {"router_settings", "enable_tag_filtering", "requests are not told apart by tags"},
+    {"router_settings", "model_group_alias", "clients have to ask for a model_name of model_list"},
+    {"general_settings", "admin_only_routes", ONE_KEY},
+    {"general_settings", "allowed_ips", ONE_KEY},
+    {"general_settings", "allowed_routes", ONE_KEY},
+    {"general_settings", "custom_auth", ONE_KEY},
+    {"general_settings", "database_url", "keys in LiteLLM's database are not known here; " ONE_KEY},
+    {"general_settings", "enable_jwt_auth", ONE_KEY},
+    {"general_settings", "enable_oauth2_auth", ONE_KEY},
+    {"general_settings", "enable_oauth2_proxy_auth", ONE_KEY},
+    {"general_settings", "litellm_jwtauth", ONE_KEY},
+    {"general_settings", "litellm_key_header_name",
+     "the key is taken from Authorization or api-key"},
+    {"general_settings", "max_request_size_mb",
+     "limits of tranche_settings say how large a file may be"},
+    {"general_settings", "public_routes", ONE_KEY}};
+
+const char *known_loss(const char *path, const char *key)
+{
+    for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+        if (strcmp(losses[i].path, path) == 0 && strcmp(losses[i].key, key) == 0)
+            return losses[i].loss;
+    }
+    return NULL;
 }
 
 static size_t least(size_t a, size_t b)

@@ -10,6 +10,10 @@
 /** Whether LiteLLM knows `key` in the map at `path` ("" the top; "litellm_params" for a row's). */
 bool known_litellm(const char *path, const char *key);
 
+/** What is lost with a setting that has a meaning for files and batches at LiteLLM, and none here;
+ * NULL: it has none there either. */
+const char *known_loss(const char *path, const char *key);
+
 /* Finds the name that a misspelt one was most likely meant to be. */
 struct known_guess {
     const char *key;  /* borrowed; the misspelt one */

@@ -7,6 +7,7 @@
 
 #include "common/ids.h"
 #include "config/accounts.h"
+#include "config/credentials.h"
 #include "config/settings.h"
 
 #define DAY_MS   86400000
@@ -109,10 +110,12 @@ void models_mark_rows(struct node *root, struct reporter *reporter)
     for (size_t i = 0; i < list->num_items; i++) {
         if (list->items[i]->kind != NODE_MAP)
             continue;
-        if (is_ours(list->items[i], reporter))
-            rename_base_url(node_get(list->items[i], "litellm_params"), reporter);
-        else
+        if (!is_ours(list->items[i], reporter)) {
             list->items[i]->skipped = true;
+            continue;
+        }
+        credentials_take(root, node_get(list->items[i], "litellm_params"), reporter);
+        rename_base_url(node_get(list->items[i], "litellm_params"), reporter);
     }
 }
 

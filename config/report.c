@@ -186,25 +186,40 @@ void config_report_free(struct config_report *report)
     *report = (struct config_report){0};
 }
 
+static void print_place(const struct config_note *note, struct strbuf *out)
+{
+    if (note->file == NULL && note->field != NULL && note->field[0] == '-')
+        strbuf_adds(out, "command line: ");
+    else if (note->file == NULL)
+        strbuf_adds(out, "environment: ");
+    else if (note->line == 0)
+        strbuf_addf(out, "%s: ", note->file);
+    else
+        strbuf_addf(out, "%s:%u: ", note->file, note->line);
+}
+
+static void print_what(const struct config_note *note, struct strbuf *out)
+{
+    if (note->field != NULL)
+        strbuf_addf(out, "%s: ", note->field);
+    strbuf_adds(out, note->text);
+}
+
+void config_note_print(const struct config_note *note, struct strbuf *out)
+{
+    print_place(note, out);
+    print_what(note, out);
+}
+
 void config_report_print(const struct config_report *report, struct strbuf *out)
 {
     static const char *const names[] = {
         [CONFIG_ERROR] = "error", [CONFIG_WARNING] = "warning", [CONFIG_HONOURED] = "honoured"};
 
     for (size_t i = 0; i < report->num_notes; i++) {
-        const struct config_note *note = &report->notes[i];
-
-        if (note->file == NULL && note->field != NULL && note->field[0] == '-')
-            strbuf_adds(out, "command line: ");
-        else if (note->file == NULL)
-            strbuf_adds(out, "environment: ");
-        else if (note->line == 0)
-            strbuf_addf(out, "%s: ", note->file);
-        else
-            strbuf_addf(out, "%s:%u: ", note->file, note->line);
-        strbuf_addf(out, "%s: ", names[note->severity]);
-        if (note->field != NULL)
-            strbuf_addf(out, "%s: ", note->field);
-        strbuf_addf(out, "%s\n", note->text);
+        print_place(&report->notes[i], out);
+        strbuf_addf(out, "%s: ", names[report->notes[i].severity]);
+        print_what(&report->notes[i], out);
+        strbuf_addc(out, '\n');
     }
 }

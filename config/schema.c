@@ -35,23 +35,16 @@
 #define LIST(type, key, member, entry, max)                                                        \
     CYAML_FIELD_SEQUENCE(key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, member, entry, 0, max)
 
-static const cyaml_schema_field_t params_fields[] = {TEXT(struct raw_params, model),
-                                                     TEXT(struct raw_params, custom_llm_provider),
-                                                     TEXT(struct raw_params, api_key),
-                                                     TEXT(struct raw_params, api_base),
-                                                     TEXT(struct raw_params, api_version),
-                                                     TEXT(struct raw_params, azure_ad_token),
-                                                     TEXT(struct raw_params, organization),
-                                                     TEXT(struct raw_params, project),
-                                                     TEXT(struct raw_params, rpm),
-                                                     TEXT(struct raw_params, tpm),
-                                                     TEXT(struct raw_params, weight),
-                                                     TEXT(struct raw_params, order),
-                                                     TEXT(struct raw_params, max_retries),
-                                                     TEXT(struct raw_params, num_retries),
-                                                     TEXT(struct raw_params, cooldown_time),
-                                                     TEXT(struct raw_params, timeout),
-                                                     CYAML_FIELD_END};
+static const cyaml_schema_field_t params_fields[] = {
+    TEXT(struct raw_params, model),         TEXT(struct raw_params, custom_llm_provider),
+    TEXT(struct raw_params, api_key),       TEXT(struct raw_params, api_base),
+    TEXT(struct raw_params, api_version),   TEXT(struct raw_params, azure_ad_token),
+    TEXT(struct raw_params, organization),  TEXT(struct raw_params, project),
+    TEXT(struct raw_params, rpm),           TEXT(struct raw_params, tpm),
+    TEXT(struct raw_params, weight),        TEXT(struct raw_params, order),
+    TEXT(struct raw_params, max_retries),   TEXT(struct raw_params, num_retries),
+    TEXT(struct raw_params, cooldown_time), TEXT(struct raw_params, timeout),
+    FREE_FORM("litellm_credential_name"),   CYAML_FIELD_END};
 
 static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, custom_llm_provider),
                                                     TEXT(struct raw_params, api_key),
@@ -209,6 +202,7 @@ static const cyaml_schema_field_t config_fields[] = {
     MAPPING(struct raw_config, "router_settings", router, router_fields),
     MAPPING(struct raw_config, "general_settings", general, general_fields),
     MAPPING(struct raw_config, "tranche_settings", tranche, tranche_fields),
+    FREE_FORM("credential_list"),
     CYAML_FIELD_END};
 
 static const cyaml_schema_value_t config_schema = {
@@ -266,15 +260,18 @@ static void note_unknown(const struct node *node, const cyaml_schema_field_t *fi
     bool free_form = strcmp(place, "model_info") == 0;
     struct strbuf home = STRBUF_INIT;
     struct known_guess guess;
+    const char *loss;
 
     known_guess_init(&guess, node->key);
     for (const cyaml_schema_field_t *f = fields; f->key != NULL; f++)
         known_guess_offer(&guess, f->key);
     if (known_litellm(place, node->key)) {
+        loss = known_loss(place, node->key);
         if (!free_form)
-            report_at(
-                reporter, CONFIG_WARNING, node,
-                "ignored: of LiteLLM's settings this one has no meaning for files and batches");
+            report_at(reporter, CONFIG_WARNING, node, "ignored: %s",
+                      loss != NULL
+                          ? loss
+                          : "of LiteLLM's settings this one has no meaning for files and batches");
         return;
     }
     if (!free_form)

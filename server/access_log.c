@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <openssl/rand.h>
+
 #include "common/clock.h"
 #include "common/json.h"
 #include "server/relay.h"
@@ -38,12 +40,44 @@ static bool has_room(void)
     return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
 }
 
-static void put_line(const struct strbuf *line)
+/* End the line and write it. */
+static void put_line(struct strbuf *line)
 {
+    if (lost > 0)
+        strbuf_addf(line, ",\"lines_lost\":%llu", lost);
+    strbuf_adds(line, "}\n");
     if (strbuf_failed(line) || !has_room() || write(STDOUT_FILENO, line->data, line->len) < 0)
         lost++;
     else
         lost = 0;
+}
+
+/* RFC 9562 version 4. */
+void access_log_new_id(char out[ACCESS_LOG_ID])
+{
+    unsigned char r[16];
+
+    if (RAND_bytes(r, sizeof(r)) != 1)
+        memset(r, 0, sizeof(r));
+    r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
+    r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
+    snprintf(out, ACCESS_LOG_ID,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1],
+             r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14],
+             r[15]);
+}
+
+void access_log_refusal(const char *request_id, int status, int version, size_t bytes_out)
+{
+    struct strbuf line = STRBUF_INIT;
+
+    add_time(&line);
+    strbuf_addf(&line,
+                ",\"request_id\":\"%s\",\"route\":\"none\",\"status\":%d,\"bytes_out\":%zu,"
+                "\"http\":\"%d.%d\"",
+                request_id, status, bytes_out, version >> 8, version & 0xff);
+    put_line(&line);
+    strbuf_deinit(&line);
 }
 
 void access_log_write(const struct relay *relay)
@@ -72,9 +106,6 @@ void access_log_write(const struct relay *relay)
         strbuf_adds(&line, ",\"deployment\":");
         json_write_string(&line, id, strlen(id));
     }
-    if (lost > 0)
-        strbuf_addf(&line, ",\"lines_lost\":%llu", lost);
-    strbuf_adds(&line, "}\n");
     put_line(&line);
     strbuf_deinit(&line);
 }

@@ -8,6 +8,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 
+#define ID_CHARS        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
+#define MAX_THEIR_ID    64          /* characters of a provider's request id that are logged */
 #define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
 #define MAX_JSON_ANSWER                                                                            \
     (1u << 20) /* of one object, or an error: a batch with all its errors has some 30,000 */
@@ -21,7 +23,8 @@ struct attempt {
     upstream_begin_cb on_begin;
     upstream_head_cb on_head;
     upstream_data_cb on_data;
-    void *arg; /* borrowed; of the callbacks */
+    void *arg;           /* borrowed; of the callbacks */
+    char request_id[37]; /* of the client's request; "": none */
     upstream_source_cb source;
 };
 
@@ -160,6 +163,37 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
 }
 
+/* What the provider calls this call; its support asks for it. */
+static const char *their_id(const struct upstream_head *head)
+{
+    const char *id = "";
+
+    for (size_t i = 0; i < head->num_headers; i++) {
+        const struct upstream_header *h = &head->headers[i];
+
+        if (strcmp(h->name, "apim-request-id") == 0 ||
+            (strcmp(h->name, "x-request-id") == 0 && id[0] == '\0'))
+            id = h->value;
+    }
+    return strspn(id, ID_CHARS) == strlen(id) && strlen(id) <= MAX_THEIR_ID ? id : "";
+}
+
+/* "deployment eu-1 (eu.openai.azure.com): read failed: server_error, status 503, request 2f..., the
+ * provider's 7c..." */
+static void log_failure(const struct attempt *at, enum outcome outcome,
+                        const struct upstream_result *upstream)
+{
+    const struct table *table = at->worker->table;
+    const char *theirs = their_id(&upstream->head);
+
+    log_warn("deployment %s (%s): %s failed: %s, status %d%s%s%s%s%s%s",
+             table_str(table, table_deployment(table, at->deployment)->id),
+             worker_account(at->worker, at->deployment)->name, op_class_name(at->op),
+             outcome_name(outcome), upstream->head.status, upstream->error[0] != '\0' ? ", " : "",
+             upstream->error, at->request_id[0] != '\0' ? ", request " : "", at->request_id,
+             theirs[0] != '\0' ? ", the provider's " : "", theirs);
+}
+
 static void on_call_done(void *arg, const struct upstream_result *upstream)
 {
     struct attempt *at = arg;
@@ -178,11 +212,7 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
                                                 api-version is wrong */
     account(at, result.outcome, upstream, result.failure.retry_after_ms);
     if (result.outcome != OUTCOME_OK)
-        log_warn(
-            "deployment %s: %s failed: %s, status %d%s%s",
-            table_str(at->worker->table, table_deployment(at->worker->table, at->deployment)->id),
-            op_class_name(at->op), outcome_name(result.outcome), status,
-            upstream->error[0] != '\0' ? ", " : "", upstream->error);
+        log_failure(at, result.outcome, upstream);
     free(at);
     on_done(owner, &result);
 }
@@ -290,6 +320,8 @@ struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *
     at->on_data = spec->on_data;
     at->source = spec->source;
     at->arg = spec->arg;
+    if (spec->request_id != NULL)
+        snprintf(at->request_id, sizeof(at->request_id), "%s", spec->request_id);
     if (start_call(at, spec) != 0) {
         free(at);
         return NULL;

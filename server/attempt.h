@@ -31,6 +31,7 @@ struct attempt_spec {
     uint64_t source_length;
     uint32_t total_ms;          /* 0: the class's default */
     bool background;            /* no client waits for it */
+    const char *request_id;     /* of the client's request, for the log; copied; NULL: none */
     const char *range;          /* a Range header to pass on; NULL: none */
     upstream_begin_cb on_begin; /* or NULL; just before the first byte, from inside curl */
     upstream_head_cb on_head;   /* for streamed answers */

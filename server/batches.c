@@ -63,14 +63,81 @@ static bool require_string(struct relay *relay, const char *name)
     return false;
 }
 
-/* The key of our own pair. */
-static bool metadata_is_free(struct relay *relay)
+#define MAX_PAIRS     16 /* of metadata, and how long they may be in characters (reference 1.3) */
+#define MAX_KEY       64
+#define MAX_VALUE     512
+#define MAX_PARAM_KEY 40 /* bytes of a key that an error's `param` shows */
+
+static size_t characters(const char *text, size_t len)
 {
-    if (json_get(json_get(relay->request, "metadata"), MARKER_KEY) == NULL)
+    size_t n = 0;
+
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)text[i] & 0xc0) != 0x80; /* the first byte of each */
+    return n;
+}
+
+static void refuse_pair(struct relay *relay, const char *key, size_t key_len, const char *code,
+                        const char *why)
+{
+    char param[64] = "metadata";
+
+    if (key_len <= MAX_PARAM_KEY)
+        snprintf(param, sizeof(param), "metadata.%s", key);
+    relay_problem(relay, 400, "invalid_request_error", code, param, "Invalid '%s': %s.", param,
+                  why);
+}
+
+static bool pair_is_fine(struct relay *relay, const char *key, size_t key_len,
+                         const struct json *value)
+{
+    size_t len;
+    const char *text = json_str(value, &len);
+
+    if (text == NULL)
+        refuse_pair(relay, key, key_len, "invalid_type", "expected a string");
+    else if (characters(key, key_len) > MAX_KEY)
+        refuse_pair(relay, key, key_len, "string_above_max_length",
+                    "keys may have at most 64 characters");
+    else if (characters(text, len) > MAX_VALUE)
+        refuse_pair(relay, key, key_len, "string_above_max_length",
+                    "values may have at most 512 characters");
+    else if (strcmp(key, MARKER_KEY) == 0)
+        refuse_pair(relay, key, key_len, "invalid_value", "this key is reserved for the gateway");
+    else
         return true;
-    relay_problem(relay, 400, "invalid_request_error", "invalid_value", "metadata." MARKER_KEY,
-                  "The metadata key '" MARKER_KEY "' is reserved for the gateway.");
     return false;
+}
+
+/* What all providers take, told the same way whichever would get it. */
+static bool metadata_is_fine(struct relay *relay)
+{
+    const struct json *metadata = json_get(relay->request, "metadata");
+    size_t num = json_size(metadata);
+
+    if (metadata == NULL || json_is(metadata, JSON_NULL))
+        return true;
+    if (!json_is(metadata, JSON_OBJECT)) {
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "metadata",
+                      "Invalid type for 'metadata': expected an object.");
+        return false;
+    }
+    if (num > MAX_PAIRS) {
+        relay_problem(relay, 400, "invalid_request_error", "object_above_max_properties",
+                      "metadata",
+                      "Invalid 'metadata': too many properties. Expected an object with at most "
+                      "%d properties, but got one with %zu.",
+                      MAX_PAIRS, num);
+        return false;
+    }
+    for (size_t i = 0; i < num; i++) {
+        size_t len;
+        const char *key = json_key_at(metadata, i, &len);
+
+        if (!pair_is_fine(relay, key, len, json_at(metadata, i)))
+            return false;
+    }
+    return true;
 }
 
 /* Azure takes a batch from blob storage instead of a file (reference 2.5). */
@@ -129,7 +196,7 @@ void batches_create(struct relay *relay)
 
     if ((!has_blob(relay) && !require_string(relay, "input_file_id")) ||
         !require_string(relay, "endpoint") || !require_string(relay, "completion_window") ||
-        !metadata_is_free(relay))
+        !metadata_is_fine(relay))
         return;
     o = order_new(relay);
     if (o == NULL) {

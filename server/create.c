@@ -232,6 +232,7 @@ static void look_at_file(struct create *c)
     struct attempt_spec spec = {.deployment = c->deployment,
                                 .call = CALL_FILE_GET,
                                 .id = c->file,
+                                .request_id = c->request_id,
                                 .on_done = on_looked,
                                 .arg = c};
 
@@ -278,6 +279,7 @@ static int send_create(struct create *c)
 {
     struct attempt_spec spec = {.deployment = c->deployment,
                                 .call = CALL_BATCH_CREATE,
+                                .request_id = c->request_id,
                                 .content_type = "application/json",
                                 .body = strbuf_str(&c->body),
                                 .body_len = c->body.len,

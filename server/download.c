@@ -361,6 +361,7 @@ static void ask(struct download *dl)
                                 .call = CALL_FILE_CONTENT,
                                 .id = dl->target.native,
                                 .range = dl->range,
+                                .request_id = dl->relay->request_id,
                                 .on_head = on_head,
                                 .on_data = on_data,
                                 .on_done = on_done,

@@ -264,6 +264,7 @@ static void ask(struct fetch *f)
     struct attempt_spec spec = {.deployment = f->deployment,
                                 .call = f->call,
                                 .id = f->target.native,
+                                .request_id = f->relay->request_id,
                                 .on_done = on_asked,
                                 .arg = f};
 

@@ -501,6 +501,7 @@ static void read_page(struct reader *r)
     struct attempt_spec spec = {.deployment = r->deployment,
                                 .call =
                                     l->question.kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
+                                .request_id = l->relay->request_id,
                                 .on_head = on_page_head,
                                 .on_data = on_page_data,
                                 .on_done = on_page,

@@ -31,6 +31,7 @@ struct locate {
     uint32_t num;
     uint32_t next;       /* candidate to be asked next */
     uint32_t remembered; /* candidate that the memo named; MODEL_NO_INDEX: none */
+    uint32_t alone;      /* candidate to be asked before all others; MODEL_NO_INDEX: none */
     unsigned busy;       /* looks */
     struct look looks[LOCATE_PARALLEL];
     struct failure worst; /* the most telling one so far */
@@ -166,7 +167,7 @@ static void fill(struct locate *l)
     while (l->next < l->num && l->busy < LOCATE_PARALLEL) {
         uint32_t at = l->next++;
 
-        if (at != l->remembered)
+        if (at != l->alone)
             start_look(l, at);
     }
 }
@@ -179,7 +180,7 @@ static void end_look(struct look *look, const struct failure *failure)
     note_failure(l, look->at, failure);
     look->busy = false;
     l->busy--;
-    fill(l); /* also when it was the remembered one: then the others come in */
+    fill(l); /* also when it was asked alone: then the others come in */
     if (l->busy == 0)
         finish_not_found(l);
 }
@@ -239,9 +240,12 @@ static uint32_t recall(const struct locate *l)
 
 static void begin(struct locate *l)
 {
-    l->remembered = recall(l);
-    if (l->remembered != MODEL_NO_INDEX)
-        start_look(l, l->remembered);
+    l->remembered = l->alone = recall(l);
+    /* What is not balanced is most often where calls go that name no model. */
+    if (l->alone == MODEL_NO_INDEX && !l->worker->config->balance_batches)
+        l->alone = 0;
+    if (l->alone != MODEL_NO_INDEX)
+        start_look(l, l->alone);
     if (l->busy == 0)
         fill(l);
 }

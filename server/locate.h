@@ -1,7 +1,8 @@
 /* Finding the account of an object whose id carries no tag (the master key may send such ids): the
- * account where it was seen before is asked first and alone, else all at once, a few at a time; the
- * first that has it wins, and the memo tells the other workers. Only ever asks with GET: whoever
- * wants to change the object does so afterwards, at the one place. */
+ * account where it was seen before, without balancing else the likeliest, is asked first and alone,
+ * then all others at once, a few at a time; the first that has it wins, and the memo tells the
+ * other workers. Only ever asks with GET: whoever wants to change the object does so afterwards, at
+ * the one place. */
 #pragma once
 
 #include <stdbool.h>

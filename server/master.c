@@ -262,14 +262,15 @@ static void stop_now(struct master *m, const char *why, uint64_t now_ms)
 static void log_notes(const struct config_report *report, bool failed)
 {
     for (size_t i = 0; i < report->num_notes; i++) {
-        const struct config_note *n = &report->notes[i];
-        const char *file = n->file != NULL ? n->file : "environment";
-        const char *field = n->field != NULL ? n->field : "";
+        const struct config_note *note = &report->notes[i];
+        struct strbuf text = STRBUF_INIT;
 
-        if (n->severity == CONFIG_ERROR)
-            log_error("%s:%u: %s: %s", file, n->line, field, n->text);
-        else if (n->severity == CONFIG_WARNING && !failed)
-            log_warn("%s:%u: %s: %s", file, n->line, field, n->text);
+        config_note_print(note, &text);
+        if (note->severity == CONFIG_ERROR)
+            log_error("%s", strbuf_str(&text));
+        else if (note->severity == CONFIG_WARNING && !failed)
+            log_warn("%s", strbuf_str(&text));
+        strbuf_deinit(&text);
     }
 }
 

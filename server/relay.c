@@ -1,7 +1,6 @@
 /* See relay.h. */
 #include "server/relay.h"
 
-#include <openssl/rand.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +8,6 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "server/access_log.h"
 #include "server/auth.h"
 
 /* A collected JSON body; lives in the request's pool. */
@@ -71,20 +69,6 @@ static void on_pool_gone(void *p)
                               1, memory_order_relaxed);
 }
 
-/* RFC 9562 version 4. */
-static void make_request_id(char out[37])
-{
-    unsigned char r[16];
-
-    if (RAND_bytes(r, sizeof(r)) != 1)
-        memset(r, 0, sizeof(r));
-    r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
-    r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
-    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0],
-             r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13],
-             r[14], r[15]);
-}
-
 struct relay *relay_new(struct worker *worker, h2o_req_t *req)
 {
     struct relay *relay = h2o_mem_alloc_shared(&req->pool, sizeof(*relay), on_pool_gone);
@@ -95,7 +79,7 @@ struct relay *relay_new(struct worker *worker, h2o_req_t *req)
     relay->worker = worker;
     relay->started_us = clock_now_us();
     relay->deployment = MODEL_NO_INDEX;
-    make_request_id(relay->request_id);
+    access_log_new_id(relay->request_id);
     if (path_len < req->path.len) {
         relay->query_len = req->path.len - path_len - 1;
         relay->query = h2o_strdup(&req->pool, req->path.base + path_len + 1, relay->query_len).base;

@@ -10,6 +10,7 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/upstream/failure.h"
+#include "server/access_log.h"
 #include "server/body.h"
 #include "server/route.h"
 #include "server/worker.h"
@@ -32,8 +33,8 @@ struct relay {
     struct route_hints hints;
     const char *query; /* pool; without '?' */
     size_t query_len;
-    uint64_t owner;      /* ids_owner_fingerprint(); 0: master key, or no authentication */
-    char request_id[37]; /* UUID; x-request-id and log lines */
+    uint64_t owner; /* ids_owner_fingerprint(); 0: master key, or no authentication */
+    char request_id[ACCESS_LOG_ID]; /* UUID; x-request-id and log lines */
     uint64_t started_us;
     uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */
     struct json_doc *doc; /* of the request's JSON body; owned; NULL: none */

@@ -399,7 +399,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, 
     r->arg = arg;
     if (r->keyed && !is_good_key(text)) {
         fail(r, 400, "invalid_request_error", "invalid_value", false,
-             "Invalid Idempotency-Key: expected 1 to 255 visible ASCII characters.");
+             "Invalid Idempotency-Key: expected 1 to 255 printable ASCII characters.");
         return;
     }
     if (!r->keyed && kind == REPEAT_UPLOAD) {

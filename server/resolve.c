@@ -29,6 +29,19 @@ static void header_hints(struct relay *relay)
     }
 }
 
+/* Clients of Azure's v1 API send no api-version: where no OpenAI account is served, a path below
+ * /openai can only be theirs. */
+static void azure_path_hint(struct relay *relay)
+{
+    const uint32_t *by_provider = relay->worker->config->models.default_deployment;
+
+    if (!relay->hints.openai_path || by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX ||
+        by_provider[PROVIDER_AZURE] == MODEL_NO_INDEX)
+        return;
+    relay->hints.openai_path = relay->hints.has_provider = false;
+    relay->hints.azure_shape = true;
+}
+
 void resolve_hints(struct relay *relay)
 {
     char text[ROUTE_NAME_MAX];
@@ -36,6 +49,7 @@ void resolve_hints(struct relay *relay)
     size_t len;
     int n;
 
+    azure_path_hint(relay);
     if ((value = json_str(json_get(relay->request, "model"), &len)) != NULL && len > 0) {
         relay->hints.model[0] = '\0'; /* the body's model goes before the query's */
         route_hint_model(&relay->hints, value, len);
@@ -147,8 +161,10 @@ static void add_account(const struct worker *w, uint32_t deployment, uint32_t *o
     out[(*num)++] = w->account_first[account];
 }
 
-/* All accounts that an object without a tag may be in, likely first. */
-static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
+/* The accounts of the group that a hint names; without one the default account, and those `among`
+ * (by account) that the provider asked for has.
+ * @return how many; the likely ones first */
+static uint32_t all_accounts(const struct relay *relay, const bool *among, uint32_t *out)
 {
     const struct worker *w = relay->worker;
     uint32_t group = hinted_group(relay), first = default_deployment(relay), num = 0, members;
@@ -164,11 +180,9 @@ static uint32_t all_accounts(const struct relay *relay, uint32_t *out)
     }
     if (first != MODEL_NO_INDEX)
         add_account(w, first, out, &num);
-    if (!w->config->balance_batches)
-        return num;
     first = num > 0 ? out[0] : MODEL_NO_INDEX;
     for (size_t i = 0; i < w->config->models.num_accounts; i++)
-        if (w->account_balanced[i] && w->account_twin[i] == i && w->account_first[i] != first &&
+        if (among[i] && w->account_twin[i] == i && w->account_first[i] != first &&
             provider_matches(relay, w->account_first[i]))
             out[num++] = w->account_first[i];
     return num;
@@ -285,7 +299,8 @@ static bool find_untagged(struct relay *relay, const struct litellm_id *name, st
         route_hint_provider(&relay->hints, name->provider, strlen(name->provider));
     if (!provider_is_usable(relay, why))
         return false;
-    target->num = all_accounts(relay, target->deployments);
+    /* Without balancing too: who named a model at the upload has only an id from then on. */
+    target->num = all_accounts(relay, relay->worker->account_grouped, target->deployments);
     if (target->num == 0)
         nowhere(why);
     return target->num > 0;
@@ -460,7 +475,7 @@ static bool list_accounts(const struct relay *relay, uint32_t *out, uint32_t *nu
     if ((model[0] != '\0' && !choose_group(relay, "model", model, strlen(model), &chosen, why)) ||
         !choose_targets(relay, &chosen, why))
         return false;
-    *num = chosen.named ? chosen.num : all_accounts(relay, out);
+    *num = chosen.named ? chosen.num : all_accounts(relay, relay->worker->account_balanced, out);
     if (*num > 0)
         return true;
     if (chosen.named)

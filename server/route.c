@@ -276,6 +276,7 @@ void route_parse(const char *path, size_t path_len, const char *query, size_t qu
         hints->has_provider = false;
         hints->azure_shape = true;
     }
+    hints->openai_path = hints->has_provider && hints->provider == PROVIDER_OPENAI;
     query_hints(query, query_len, hints);
 }
 

@@ -41,6 +41,7 @@ enum route_method {
 struct route_hints {
     bool has_provider; /* path prefix or ?provider=, header, query, body: in this order */
     enum provider provider;
+    bool openai_path; /* it was the path's "/openai", which is how Azure's v1 API begins, too */
     bool unknown_provider; /* a provider was named that we do not serve; `provider_text` has it */
     char provider_text[64];
     bool azure_shape; /* an Azure SDK's URL form (api-version, /openai/deployments/): used only when

@@ -89,6 +89,7 @@ static int begin(struct send_file *sf, const struct send_file_spec *spec)
 {
     struct attempt_spec attempt = {.deployment = spec->deployment,
                                    .call = CALL_FILE_CREATE,
+                                   .request_id = spec->request_id,
                                    .source = on_source,
                                    .on_done = on_sent,
                                    .arg = sf};

@@ -15,6 +15,7 @@ struct send_file_spec {
     const struct jsonl *lines;   /* borrowed until the end; NULL: no batch file */
     const char *model;           /* what body.model becomes; NULL: it stays */
     struct provider_upload form; /* borrowed until send_file_start() returns */
+    const char *request_id;      /* of the client's request, for the log; NULL: none */
 };
 
 /** @param file_bytes  of the file as it was sent. Once unless cancelled, never from inside

@@ -29,6 +29,8 @@
 #include <unistd.h>
 #include <h2o/http1.h>
 
+#include "server/access_log.h"
+
 struct h1_stream {
     struct body body; /* first: body.c's functions lead back here */
     struct conn *conn;
@@ -330,12 +332,16 @@ static void refuse(struct conn *conn, int status)
 {
     const struct guard_refusal *r = guard_refusal(status);
     struct h1_conn *h1 = &conn->h1;
-    char text[768];
-    int len = snprintf(text, sizeof(text),
-                       "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                       "Content-Length: %zu\r\n\r\n%s",
-                       r->status, r->reason, strlen(r->body), r->body);
+    char text[768], id[ACCESS_LOG_ID];
     h2o_iovec_t buf;
+    int len;
+
+    access_log_new_id(id);
+    access_log_refusal(id, r->status, 0x101, strlen(r->body));
+    len = snprintf(text, sizeof(text),
+                   "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                   "Content-Length: %zu\r\nx-request-id: %s\r\n\r\n%s",
+                   r->status, r->reason, strlen(r->body), id, r->body);
 
     h1->stash_len = h1->stash_at =
         0; /* nothing of it will be used; the text lives there until it is written */

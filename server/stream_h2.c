@@ -25,6 +25,8 @@
 #include <h2o/http2.h>
 #include <h2o/http2_internal.h>
 
+#include "server/access_log.h"
+
 struct h2_stream {
     struct body body; /* first: body.c's functions lead back here */
     struct conn *conn;
@@ -373,7 +375,10 @@ static void refuse(h2o_req_t *req, int status)
 {
     const struct guard_refusal *r = guard_refusal(status);
     h2o_hostconf_t *host = req->conn->hosts[0];
+    char *id = h2o_mem_alloc_pool(&req->pool, ACCESS_LOG_ID);
 
+    access_log_new_id(id);
+    access_log_refusal(id, r->status, 0x200, strlen(r->body));
     h2o_get_timestamp(req->conn->ctx, &req->pool, &req->processed_at);
     req->scheme = req->input.scheme;
     req->method = req->input.method;
@@ -386,6 +391,8 @@ static void refuse(h2o_req_t *req, int status)
     req->res.content_length = strlen(r->body);
     h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
                    H2O_STRLIT("application/json"));
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, id,
+                          ACCESS_LOG_ID - 1);
     h2o_send_inline(req, r->body, strlen(r->body));
 }
 

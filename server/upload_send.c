@@ -275,6 +275,7 @@ static int start_try(struct upload *up)
         .deployment = up->deployment,
         .spool = &up->spool,
         .lines = up->lines,
+        .request_id = up->relay->request_id,
         .form = {.purpose = strbuf_str(&up->purpose),
                  .filename = strbuf_str(&up->filename),
                  .expires_after_anchor =

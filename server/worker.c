@@ -265,6 +265,7 @@ static int index_accounts(struct worker *w)
     w->account_first = map->first;
     w->account_fingerprint = map->fingerprint;
     w->account_twin = map->twin;
+    w->account_grouped = map->grouped;
     w->account_balanced = map->balanced;
     return rc;
 }

@@ -30,7 +30,7 @@ struct worker {
     h2o_context_t ctx;
     struct account_map account_map;
     const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
-    const bool *account_balanced;
+    const bool *account_grouped, *account_balanced;
     struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct read_log *read_logs; /* owned [accounts], by their twins; NULL: no search was made yet */

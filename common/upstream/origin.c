@@ -12,7 +12,8 @@ static bool is_loopback(const char *host)
 
     if (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
         return true;
-    return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
+    return inet_pton(AF_INET, host, &v4) == 1 &&
+           (v4.s_addr == INADDR_ANY || (ntohl(v4.s_addr) >> 24) == 127);
 }
 
 /* @return NULL when the URL may be asked, else why not */

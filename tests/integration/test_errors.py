@@ -164,6 +164,7 @@ def test_truncated_content_is_a_visibly_broken_transfer(start, sim):
 def test_invalid_json_in_a_create_is_400_with_line_and_column(gateway, sim, body, line, column):
     answer = gateway.post("/v1/batches", body.encode("latin-1"), headers={"Content-Type": "application/json"})
     error = envelope(answer, 400, type="invalid_request_error")
+    assert not error["message"].endswith(".."), error
     if line:
         assert f"line {line}" in error["message"] and "column" in error["message"], error
     if column:
@@ -203,3 +204,47 @@ def test_token_limit_exceeded_everywhere_is_told_as_it_is(start, sim):
     answer = gateway.create(file["id"])
     assert answer.status in (400, 429), answer
     assert "token" in envelope(answer)["message"]
+
+
+METADATA = {"text": ("x", "metadata", "invalid_type"), "list": ([1], "metadata", "invalid_type"),
+            "number": ({"a": 1}, "metadata.a", "invalid_type"), "null": ({"a": None}, "metadata.a", "invalid_type"),
+            "object": ({"ok": "x", "a": {"b": "c"}}, "metadata.a", "invalid_type"),
+            "17_pairs": ({f"k{n}": "v" for n in range(17)}, "metadata", "object_above_max_properties"),
+            "long_key": ({"k" * 65: "v"}, "metadata", "string_above_max_length"),
+            "long_value": ({"k": "\u00fc" * 513}, "metadata.k", "string_above_max_length")}
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_that_no_provider_takes_is_told_with_its_place_whoever_would_get_it(gateway, sim, name):
+    """Azure's own answer names no parameter, and OpenAI's code is not Azure's."""
+    metadata, param, code = METADATA[name]
+    file = gateway.uploaded()["id"]
+    envelope(gateway.create(file, metadata=metadata), 400, type="invalid_request_error", param=param, code=code)
+    assert not [r for r in sim.requests() if r["method"] == "POST" and r["target"].startswith("/openai/batches")]
+
+
+def test_metadata_at_its_limits_is_taken(gateway):
+    """Characters are counted, not bytes."""
+    file = gateway.uploaded()["id"]
+    for metadata in ({f"{n:02d}" + "\u00e9" * 62: "\u65e5" * 512 for n in range(16)}, {"": ""}, {"k": "\U0001f600" * 256}):
+        assert gateway.created(file, metadata=metadata)["metadata"] == metadata
+    assert gateway.created(file, metadata=None)["metadata"] is None
+
+
+FAILING = {"upload": ("POST", "/openai/files", lambda g, f, b: g.upload()),
+           "create": ("POST", "/openai/batches", lambda g, f, b: g.create(f)),
+           "poll": ("GET", "/openai/batches/*", lambda g, f, b: g.get(f"/v1/batches/{b}")),
+           "content": ("GET", "/openai/files/*/content", lambda g, f, b: g.get(f"/v1/files/{f}/content")),
+           "list": ("GET", "/openai/files", lambda g, f, b: g.get("/v1/files"))}
+
+
+@pytest.mark.parametrize("call", FAILING)
+def test_the_log_of_a_failed_call_names_the_clients_request_and_the_providers(start, sim, call):
+    """Who reports an x-request-id is told why it failed; the provider's support asks for theirs."""
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded()["id"]
+    batch = gateway.created(file)["id"]
+    method, path, ask = FAILING[call]
+    sim.fault({"status": 501, "headers": {"apim-request-id": "theirs-17"}}, account="eu", method=method, path=path, times=1000)
+    request = ask(gateway, file, batch).headers["x-request-id"]
+    gateway.wait_line(rf"warn .* deployment \S+ \(127\.0\.0\.1:\d+\): \w+ failed: server_error, status 501, request {request}, the provider's theirs-17$")

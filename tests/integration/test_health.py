@@ -95,3 +95,19 @@ def test_the_access_log_has_one_line_a_request(gateway):
     answer = gateway.get("/v1/batches?limit=1")
     line = json.loads(gateway.wait_line(r'^\{.*"' + answer.headers["x-request-id"] + '".*').group(0))
     assert (line["status"], line["method"], line["route"]) == (200, "GET", "batches.list")
+
+
+LONG = "/v1/files?" + "a" * 9000
+
+
+@pytest.mark.parametrize("how", [["--http1.1"], ["--http2-prior-knowledge"]], ids=["http1", "http2"])
+def test_a_request_that_no_route_sees_has_an_id_and_a_line_too(gateway, how):
+    import json
+    import re
+    import subprocess
+    done = subprocess.run(["curl", "-sS", "-i", *how, gateway.url + LONG], capture_output=True, timeout=60)
+    head, _, body = done.stdout.decode().partition("\r\n\r\n")
+    assert " 414" in head.splitlines()[0] and json.loads(body)["error"]["message"], done
+    request = re.search(r"(?im)^x-request-id: (\S+)", head).group(1)
+    line = json.loads(gateway.wait_line(r'^\{.*"' + request + '".*').group(0))
+    assert (line["status"], line["route"], line["http"]) == (414, "none", "1.1" if how == ["--http1.1"] else "2.0")

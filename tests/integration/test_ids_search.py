@@ -1,7 +1,7 @@
 """Ids without a tag, from the master key: the account is looked for, and nothing is changed on the way."""
 
 import pytest
-from harness import azure_account, balanced_config, envelope, sim_config
+from harness import PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, envelope, sim_config
 from sealed_ids import native_of
 
 ACCOUNTS = ("eu", "us", "sw")
@@ -108,3 +108,50 @@ def test_more_accounts_than_are_asked_at_one_time_are_all_asked(make_sim, start)
     gateway = start(balanced_config(own, accounts=names), sim=own)
     envelope(gateway.get("/v1/files/file-nobody"), 404)
     assert [n for n in names for r in own.requests(n) if "file-nobody" in r["target"]] == names
+
+
+@pytest.fixture
+def unbalanced(start, sim):
+    """LiteLLM's default: rows are reached by their names, and ids are the providers' own."""
+    config = balanced_config(sim, accounts=())
+    config["model_list"] = [azure_deployment(sim, a, group=f"batch-{a}") for a in ACCOUNTS]
+    del config["litellm_settings"]
+    return start(config, sim=sim)
+
+
+def test_without_balancing_what_a_named_model_got_is_found_by_its_own_id(unbalanced, sim):
+    """A client names the model once, at the upload, and has ids from then on."""
+    file = unbalanced.uploaded(fields={"model": "batch-sw"})
+    assert holder(sim, "files", file["id"]) == "sw"
+    assert unbalanced.get(f"/v1/files/{file['id']}").json() == file
+    batch = unbalanced.created(file["id"])
+    assert holder(sim, "batches", batch["id"]) == "sw"
+    output = unbalanced.wait_batch(sim, batch["id"])["output_file_id"]
+    assert len(unbalanced.get(f"/v1/files/{output}/content").body.splitlines()) == 3
+    other = unbalanced.created(file["id"])["id"]
+    assert unbalanced.post(f"/v1/batches/{other}/cancel").json()["status"] == "cancelling"
+    assert unbalanced.delete(f"/v1/files/{file['id']}").json()["deleted"]
+    envelope(unbalanced.get(f"/v1/files/{file['id']}"), 404)
+
+
+def test_without_balancing_the_default_account_is_asked_first_and_alone(unbalanced, sim):
+    file = unbalanced.uploaded()["id"]  # names no group's model: the provider's first account
+    home = holder(sim, "files", file)
+    before = marks(sim)
+    assert unbalanced.get(f"/v1/files/{file}").status == 200
+    assert asked_since(sim, before) == [(home, "GET")]
+    before = marks(sim)
+    envelope(unbalanced.get("/v1/files/file-nowhere"), 404)
+    assert sorted(asked_since(sim, before)) == [(a, "GET") for a in sorted(ACCOUNTS)]
+
+
+def test_without_balancing_a_named_provider_is_the_only_one_asked(start, sim):
+    config = balanced_config(sim, accounts=())
+    config["model_list"] = [azure_deployment(sim, "eu", group="batch-eu"),
+                            {"model_name": "mini", "litellm_params": {"model": "openai/gpt-4o-mini", "api_base": sim.base("oai") + "/v1",
+                                                                      "api_key": PROVIDER_KEYS["oai"]}}]
+    del config["litellm_settings"]
+    gateway = start(config, sim=sim)
+    file = gateway.uploaded(fields={"model": "batch-eu"})["id"]
+    assert gateway.get(f"/v1/files/{file}").json()["id"] == file
+    envelope(gateway.get(f"/v1/files/{file}?provider=openai"), 404)

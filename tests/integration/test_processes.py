@@ -228,13 +228,17 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration_and_says_why(start, 
     seen = len(gateway.lines)
     gateway.write_config("model_list: [\n  oops")
     gateway.send(signal.SIGHUP)
-    gateway.wait_line(re.escape(gateway.config_path.name), start=seen)
+    gateway.wait_line(rf" error master\[\d+\]: {re.escape(str(gateway.config_path))}:\d+: not YAML: ", start=seen)
     assert gateway.get("/v1/batches").status == 200
     until(lambda: gateway.get("/health").json()["reload_failed"] is True, "health tells that the reload failed")
     gateway.write_config({**balanced_config(sim, accounts=["eu"]), "model_list": [{"model_name": GROUP}]})
     seen = len(gateway.lines)
     gateway.send(signal.SIGHUP)
     gateway.wait_line(r"model_list", start=seen)
+    gateway.config_path.unlink()
+    seen = len(gateway.lines)
+    gateway.send(signal.SIGHUP)
+    gateway.wait_line(rf" error master\[\d+\]: {re.escape(str(gateway.config_path))}: cannot read: ", start=seen)
     assert gateway.uploaded()
 
 

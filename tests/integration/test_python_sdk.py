@@ -32,7 +32,7 @@ def bare_client(gateway):
 
 
 CLIENTS = {"OpenAI": openai_client, "AzureOpenAI": azure_client, "AzureOpenAI_with_a_token": azure_ad_client,
-           "OpenAI_with_a_bare_origin": bare_client}
+           "OpenAI_with_a_bare_origin": bare_client, "OpenAI_with_azures_v1_path": azure_v1_client}
 
 
 @pytest.fixture(params=CLIENTS.values(), ids=CLIENTS.keys())

@@ -41,6 +41,17 @@ def test_azure_sdk_shapes_are_served_by_azure(direct, sim, shape):
     flow_over(direct, sim, shape, "", "api-version=2024-10-21", "eu", DEPLOYMENTS["eu"])
 
 
+@pytest.mark.parametrize("prefix", ["/openai/v1", "/openai"])
+def test_azures_v1_path_is_served_by_azure_where_there_is_no_openai(start, sim, prefix):
+    """Azure's v1 API is below /openai/v1 and wants no api-version: the same path as that of the provider OpenAI."""
+    config = direct_config(sim)
+    del config["files_settings"][1]
+    gateway = start(config, sim=sim)
+    flow_over(gateway, sim, prefix, "", "", "eu", DEPLOYMENTS["eu"])
+    error = envelope(gateway.get("/v1/files?provider=openai"), 400)
+    assert "no credentials for provider 'openai'" in error["message"]
+
+
 def flow_over(gateway, sim, prefix, slash, query, account, model):
     """All nine calls over one form of URL, with the object counted at the right provider."""
     def target(path, more=""):

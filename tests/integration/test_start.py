@@ -108,6 +108,13 @@ def test_included_files_are_read(start, sim, tmp_path):
     assert gateway.uploaded()
 
 
+def test_the_address_0_0_0_0_is_this_machine(start, sim):
+    """LiteLLM's documentation writes http://0.0.0.0:PORT for servers beside the gateway."""
+    base = sim.base("oai").replace("127.0.0.1", "0.0.0.0")
+    env = {"OPENAI_API_KEY": PROVIDER_KEYS["oai"], "OPENAI_BASE_URL": f"{base}/v1"}
+    assert start(sim=sim, env=env).uploaded(lines("gpt-4o-mini"), key=None)
+
+
 def test_an_http_base_beyond_the_loopback_is_refused_unless_allowed(tmp_path, sim):
     config = balanced_config(sim)
     config["model_list"][0]["litellm_params"]["api_base"] = "http://example.com"

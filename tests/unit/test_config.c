@@ -161,6 +161,48 @@ static void base_url_is_another_name_of_api_base(void **state)
     assert_not_told(l, "warning");
 }
 
+static void a_row_takes_the_credential_that_it_names(void **state)
+{
+    struct loaded *l = *state;
+
+    setenv("CREDENTIAL_KEY", "azure-secret-9", 1);
+    setenv("AZURE_API_KEY", "key-of-another-resource", 1);
+    setenv("AZURE_API_BASE", "https://another.openai.azure.com", 1);
+    load(
+        l,
+        "credential_list:\n"
+        "- credential_name: eu\n"
+        "  credential_values:\n"
+        "    api_key: os.environ/CREDENTIAL_KEY\n"
+        "    api_base: https://eu.openai.azure.com\n"
+        "    api_version: 2025-04-01-preview\n"
+        "  credential_info: {description: production}\n"
+        "model_list:\n"
+        "- model_name: a\n"
+        "  litellm_params: {model: azure/a, litellm_credential_name: eu, api_version: 2024-10-21}\n"
+        "- {model_name: b, litellm_params: {model: azure/b, litellm_credential_name: eu}}\n");
+    assert_int_equal(l->rc, 0);
+    assert_string_equal(account_of(l, 0)->base, "https://eu.openai.azure.com");
+    assert_string_equal(account_of(l, 0)->key.data, "azure-secret-9");
+    assert_string_equal(account_of(l, 0)->api_version, "2024-10-21");
+    assert_string_equal(account_of(l, 1)->api_version, "2025-04-01-preview");
+    assert_not_told(l, "credential");
+    assert_not_told(l, "azure-secret-9");
+}
+
+static void a_credential_that_is_not_there_is_an_error_and_no_other_key_is_taken(void **state)
+{
+    struct loaded *l = *state;
+
+    setenv("AZURE_API_KEY", "key-of-another-resource", 1);
+    setenv("AZURE_API_BASE", "https://another.openai.azure.com", 1);
+    load(l, "model_list:\n"
+            "- {model_name: a, litellm_params: {model: azure/a, litellm_credential_name: eu}}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "main.yaml:2: error: model_list[0].litellm_params.litellm_credential_name: got "
+                   "\"eu\", wanted a credential_name of credential_list");
+}
+
 static void missing_credentials_name_the_variable(void **state)
 {
     struct loaded *l = *state;
@@ -385,7 +427,8 @@ static void clear_text_upstream_needs_permission(void **state)
 
 static void loopback_needs_no_permission(void **state)
 {
-    static const char *const hosts[] = {"127.0.0.1:8080", "127.1.2.3", "localhost:1", "[::1]:80"};
+    static const char *const hosts[] = {"127.0.0.1:8080", "127.1.2.3",    "localhost:1",
+                                        "[::1]:80",       "0.0.0.0:4000", "0.0.0.0"};
     struct loaded *l = *state;
     char yaml[256];
 
@@ -410,6 +453,8 @@ int main(void)
         TEST(deployments_of_one_resource_share_its_account),
         TEST(an_address_is_taken_in_every_form_that_is_pasted),
         TEST(base_url_is_another_name_of_api_base),
+        TEST(a_row_takes_the_credential_that_it_names),
+        TEST(a_credential_that_is_not_there_is_an_error_and_no_other_key_is_taken),
         TEST(missing_credentials_name_the_variable),
         TEST(azure_rows_fall_back_on_litellms_variables),
         TEST(the_same_deployment_twice_is_refused),

@@ -41,6 +41,30 @@ static void notes_come_in_the_order_of_the_file(void **state)
     }
 }
 
+static void what_is_lost_with_a_setting_of_litellms_is_told(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l,
+         "general_settings: {allowed_ips: [10.0.0.1], database_url: postgres, alerting: [slack]}\n"
+         "router_settings: {model_group_alias: {a: b}}\n"
+         "litellm_settings: {ssl_verify: false}\n"
+         "model_list:\n"
+         "- {model_name: a, litellm_params: {model: azure/a, api_base: 'https://a.test', api_key: "
+         "k,\n"
+         "     client_secret: s-1234}}\n");
+    assert_int_equal(l->rc, 0);
+    assert_told(l, ":1: warning: general_settings.allowed_ips: ignored: who may call is decided by "
+                   "the master key alone");
+    assert_told(l, "general_settings.database_url: ignored: keys in LiteLLM's database are not");
+    assert_told(l, "general_settings.alerting: ignored: of LiteLLM's settings this one has no "
+                   "meaning for files and batches");
+    assert_told(l, "router_settings.model_group_alias: ignored: clients have to ask for");
+    assert_told(l, "litellm_settings.ssl_verify: ignored: certificates are always verified");
+    assert_told(l, "litellm_params.client_secret: ignored: tokens of Entra ID are not fetched");
+    assert_not_told(l, "s-1234");
+}
+
 static void misspelt_keys_get_a_guess(void **state)
 {
     struct loaded *l = *state;
@@ -313,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(wrong_values_say_file_line_field_got_and_wanted),
         TEST(notes_come_in_the_order_of_the_file),
+        TEST(what_is_lost_with_a_setting_of_litellms_is_told),
         TEST(misspelt_keys_get_a_guess),
         TEST(settings_that_only_litellm_has_are_told_as_ignored),
         TEST(router_settings_win_over_litellm_settings),

@@ -101,6 +101,7 @@ static int set_up(void **state)
                                         .deployments = rows,
                                         .num_deployments = ACCOUNTS};
     config.timeouts.json_total_ms = 1000;
+    config.balance_batches = true;
     inherit = (struct inherit){.config = &config, .columns = columns};
     inherit.breaker = breaker_policy(3, 5);
     memset(&inherit.retry, 0xff, sizeof(inherit.retry)); /* RETRY_NOT_GIVEN */
@@ -231,6 +232,23 @@ static void what_is_no_longer_where_it_was_seen_is_looked_for_elsewhere(void **s
     assert_int_equal(num_calls, 4); /* forgotten: nobody is likelier than others */
 }
 
+static void without_balancing_the_likeliest_is_asked_first_and_alone(void **state)
+{
+    (void)state;
+    config.balance_batches = false;
+    start(ACCOUNTS);
+    assert_int_equal(in_flight(), 1);
+    answer(0, 404, NOT_HERE);
+    assert_int_equal(in_flight(), 4);
+    answer(2, 200, FOUND);
+    assert_int_equal(last.deployment, 2);
+    free_calls();
+    ended = 0;
+    start(ACCOUNTS);
+    answer(2, 200, FOUND); /* seen there: likelier than the first */
+    assert_int_equal(num_calls, 1);
+}
+
 static void an_account_that_is_not_asked_about_is_not_asked_though_the_memo_knows_it(void **state)
 {
     (void)state;
@@ -358,6 +376,7 @@ int main(void)
         TEST(the_first_that_has_it_wins_and_the_others_are_left),
         TEST(where_it_was_seen_is_asked_first_and_alone),
         TEST(what_is_no_longer_where_it_was_seen_is_looked_for_elsewhere),
+        TEST(without_balancing_the_likeliest_is_asked_first_and_alone),
         TEST(an_account_that_is_not_asked_about_is_not_asked_though_the_memo_knows_it),
         TEST(a_404_needs_all_of_them),
         TEST(an_account_that_could_not_say_outweighs_those_that_do_not_have_it),

@@ -156,6 +156,10 @@ static void an_azure_sdk_url_is_no_claim_for_the_provider_openai(void **state)
     parse("/openai/v1/files");
     assert_true(hints.has_provider);
     assert_int_equal(hints.provider, PROVIDER_OPENAI);
+    assert_true(hints.openai_path); /* Azure's v1 API has the same path */
+    parse("/v1/files?provider=openai");
+    assert_true(hints.has_provider);
+    assert_false(hints.openai_path);
 }
 
 static void query_values_are_decoded_and_the_first_one_counts(void **state)
