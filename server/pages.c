@@ -7,10 +7,7 @@
 #include <string.h>
 
 #include "common/ids.h"
-#include "common/upstream/normal.h"
 #include "server/listing_scan.h"
-
-#define SLICE_BYTES 32768 /* read in one turn of the loop: about 0.4 ms */
 
 struct pages {
     struct pages_spec spec;
@@ -20,7 +17,7 @@ struct pages {
     bool repeated;
     struct strbuf text; /* the page being read */
     struct listing_scan scan;
-    struct loop_timer slice;
+    struct slice slice;
 };
 
 static int ask(struct pages *p);
@@ -36,31 +33,17 @@ static void finish(struct pages *p, enum pages_end end, const char *why)
     on_done(arg, end, why);
 }
 
-/* The rest of the list without its elements. @return whether it is a list at all */
-static bool read_rest(const struct pages *p, bool *more)
-{
-    struct json_doc *doc = json_doc_new();
-    struct json_error error;
-    struct json *root =
-        doc != NULL ? json_parse(doc, strbuf_str(&p->scan.rest), p->scan.rest.len, &error) : NULL;
-    bool ok = json_is(root, JSON_OBJECT) && normal_list_data(root) != NULL;
-
-    *more = p->scan.num > 0;
-    (void)json_bool(json_get(root, "has_more"), more); /* not told: until a page is empty */
-    json_doc_free(doc);
-    return ok;
-}
-
 static void end_page(struct pages *p)
 {
-    bool more;
+    bool more, told;
 
-    if (!read_rest(p, &more)) {
+    if (listing_scan_rest(&p->scan, &more, &told) != 0) {
         finish(p, PAGES_FAILED, "the answer is no list");
         return;
     }
     p->num++;
-    if (!p->spec.paged || !more || p->repeated || p->scan.num == 0)
+    if (!p->spec.paged || !more /* not told: until a page is empty */ || p->repeated ||
+        p->scan.num == 0)
         finish(p, PAGES_WHOLE, "");
     else if (p->num >= p->spec.max_pages || !p->spec.on_more(p->spec.arg))
         finish(p, PAGES_STOPPED, "");
@@ -68,55 +51,47 @@ static void end_page(struct pages *p)
         finish(p, PAGES_FAILED, "out of memory");
 }
 
-static void take_object(struct pages *p, struct json_doc *doc, struct json *object)
+static int take_object(void *arg, struct json_doc *doc, struct json *object, const char *text,
+                       size_t len)
 {
+    struct pages *p = arg;
     const char *id = json_get_str(object, "id");
 
+    (void)text;
+    (void)len;
     if (id == NULL || id[0] == '\0' || strlen(id) >= sizeof(p->after))
-        return;
+        return 0;
     if (p->scan.num == 1) {
         p->repeated = strcmp(id, p->after) == 0 || strcmp(id, p->first) == 0;
         snprintf(p->first, sizeof(p->first), "%s", id);
     }
     if (p->repeated)
-        return;
+        return 0;
     snprintf(p->after, sizeof(p->after), "%s", id);
     p->spec.on_object(p->spec.arg, doc, object);
+    return 0;
 }
 
-/* @return as listing_scan_next(), for the last one; 1: the slice is over */
-static int read_some(struct pages *p, struct json_doc *doc)
+static int wait_for_turn(struct pages *p)
 {
-    size_t from = p->scan.at, len;
-    const char *text;
-    int rc;
+    struct errands *errands = p->spec.account->errands;
 
-    while ((rc = listing_scan_next(&p->scan, &text, &len)) > 0) {
-        struct json_error error;
-        struct json *object = json_parse(doc, text, len, &error);
-
-        if (object == NULL)
-            return ERR_SYNTAX;
-        take_object(p, doc, object);
-        if (p->scan.at - from >= SLICE_BYTES)
-            return 1;
-    }
-    return rc;
+    return slices_add(&errands->slices, errands->loop, &p->slice);
 }
 
-static void on_slice(struct loop_timer *timer)
+static void on_slice(struct slice *slice)
 {
-    struct pages *p = timer->arg;
+    struct pages *p = slice->arg;
     struct json_doc *doc = json_doc_new();
-    int rc = doc != NULL ? read_some(p, doc) : ERR_NOMEM;
+    int rc = listing_scan_slice(&p->scan, doc, take_object, p);
 
     json_doc_free(doc);
-    if (rc > 0)
-        rc = loop_timer_start(p->spec.account->errands->loop, timer, 0);
-    else if (rc == 0) {
+    if (rc == 0) {
         end_page(p);
         return;
     }
+    if (rc == LISTING_SCAN_MORE)
+        rc = wait_for_turn(p);
     if (rc != 0)
         finish(p, PAGES_FAILED, "the answer is no list");
 }
@@ -133,8 +108,7 @@ static void on_answer(void *arg, const struct errand_result *result)
     strbuf_reset(&p->text);
     strbuf_add(&p->text, result->upstream->body, result->upstream->body_len);
     listing_scan_init(&p->scan, strbuf_str(&p->text), p->text.len);
-    if (strbuf_failed(&p->text) ||
-        loop_timer_start(p->spec.account->errands->loop, &p->slice, 0) != 0)
+    if (strbuf_failed(&p->text) || wait_for_turn(p) != 0)
         finish(p, PAGES_FAILED, "out of memory");
 }
 
@@ -161,7 +135,7 @@ int pages_start(const struct pages_spec *spec)
     if (p == NULL)
         return ERR_NOMEM;
     p->spec = *spec;
-    p->slice = (struct loop_timer){.cb = on_slice, .arg = p};
+    p->slice = (struct slice){.cb = on_slice, .arg = p};
     rc = ask(p);
     if (rc != 0)
         free(p);
