@@ -20,6 +20,7 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/ledger.h"
+#include "server/listing_scan.h"
 
 #define PAGE 100 /* the most that both providers give */
 #define MAX_PAGES                                                                                  \
@@ -44,6 +45,13 @@ struct place {
     int64_t from_s;            /* Unix seconds; it is read as far back as this */
     int64_t begun_s, begun_ms; /* ... since then: the same moment on both clocks */
     uint32_t forgotten;        /* of its log, then */
+    /* The page that came: */
+    bool reading;
+    struct strbuf text; /* owned */
+    struct listing_scan scan;
+    char begins[IDS_MAX + 1], ends[IDS_MAX + 1]; /* ids of its first and last batch so far; "":
+                                                    that one has none */
+    int64_t oldest;                              /* Unix seconds; INT64_MAX: none tells */
 };
 
 struct reconcile {
@@ -61,16 +69,28 @@ struct reconcile {
     struct json_doc *best_doc; /* owned; of the next, the newest that was found */
     struct reconcile_result best;
     struct loop_timer timer;
+    struct slice slice; /* of the pages that came ... */
+    uint32_t turn;      /* ... whose was looked at last */
     reconcile_done_cb on_done;
     void *arg; /* borrowed */
 };
 
+static void drop_page(struct place *p)
+{
+    p->reading = false;
+    listing_scan_deinit(&p->scan);
+    strbuf_deinit(&p->text);
+}
+
 static void reconcile_free(struct reconcile *r)
 {
-    for (uint32_t i = 0; r->places != NULL && i < r->num; i++)
+    for (uint32_t i = 0; r->places != NULL && i < r->num; i++) {
         if (r->places[i].attempt != NULL)
             attempt_cancel(r->places[i].attempt);
+        drop_page(&r->places[i]);
+    }
     loop_timer_stop(r->worker->loop, &r->timer);
+    slices_remove(&r->worker->slices, &r->slice);
     json_doc_free(r->best_doc);
     free(r->places);
     free(r);
@@ -180,49 +200,61 @@ static bool is_wanted(struct place *p, const struct json *batch, struct marker *
 enum page_end { PAGE_FOUND, PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
 
 /* Whether the provider has another page. One that ignores `after` gives the first page for ever. */
-static enum page_end what_follows(struct place *p, const struct json *root, const struct json *data,
-                                  int64_t oldest)
+static enum page_end what_follows(struct place *p)
 {
-    size_t num = json_size(data);
-    const char *first = num > 0 ? json_get_str(json_at(data, 0), "id") : NULL;
-    const char *last = num > 0 ? json_get_str(json_at(data, num - 1), "id") : NULL;
-    bool more = num > 0, told = json_bool(json_get(root, "has_more"), &more);
+    bool more, told;
 
-    if (!more || oldest < p->from_s)
-        return PAGE_LAST;
-    if (first == NULL || last == NULL)
+    if (listing_scan_rest(&p->scan, &more, &told) != 0)
         return PAGE_UNREADABLE;
-    if (p->pages > 0 && strcmp(first, p->first) == 0)
+    if (!more || p->oldest < p->from_s)
+        return PAGE_LAST;
+    if (p->begins[0] == '\0' || p->ends[0] == '\0')
+        return PAGE_UNREADABLE;
+    if (p->pages > 0 && strcmp(p->begins, p->first) == 0)
         return told ? PAGE_UNREADABLE : PAGE_LAST;
-    snprintf(p->first, sizeof(p->first), "%s", first);
-    snprintf(p->after, sizeof(p->after), "%s", last);
+    memcpy(p->first, p->begins, sizeof(p->first));
+    memcpy(p->after, p->ends, sizeof(p->after));
     return PAGE_MORE;
 }
 
-static enum page_end read_page(struct place *p, struct json_doc *doc,
-                               const struct upstream_result *res, struct reconcile_result *found)
+static void note_id(struct place *p, const struct json *batch)
 {
-    struct json_error error;
-    struct json *root = json_parse(doc, res->body, res->body_len, &error);
-    struct json *data = json_is(root, JSON_OBJECT) ? normal_list_data(root) : NULL;
-    int64_t oldest = INT64_MAX;
+    const char *id = json_get_str(batch, "id");
 
-    if (data == NULL)
-        return PAGE_UNREADABLE;
-    for (size_t i = 0; i < json_size(data); i++) {
-        struct json *batch = json_at(data, i);
-        int64_t t = created_at(batch);
+    if (id == NULL || strlen(id) > IDS_MAX)
+        id = "";
+    memcpy(p->ends, id, strlen(id) + 1);
+    if (p->scan.num == 1)
+        memcpy(p->begins, id, strlen(id) + 1);
+}
 
-        if (is_wanted(p, batch, &found->marker)) {
-            found->deployment = p->deployment;
-            found->doc = doc;
-            found->batch = batch;
-            return PAGE_FOUND;
-        }
-        if (t != 0)
-            oldest = t;
+#define FOUND 2 /* beside what listing_scan_slice() returns */
+
+struct looking { /* at one slice */
+    struct place *place;
+    struct reconcile_result *found;
+};
+
+static int look_at(void *arg, struct json_doc *doc, struct json *batch, const char *text,
+                   size_t len)
+{
+    const struct looking *looking = arg;
+    struct place *p = looking->place;
+    struct reconcile_result *found = looking->found;
+    int64_t t = created_at(batch);
+
+    (void)text;
+    (void)len;
+    note_id(p, batch);
+    if (is_wanted(p, batch, &found->marker)) {
+        found->deployment = p->deployment;
+        found->doc = doc;
+        found->batch = batch;
+        return FOUND;
     }
-    return what_follows(p, root, data, oldest);
+    if (t != 0)
+        p->oldest = t;
+    return 0;
 }
 
 /* --- the way through the accounts --- */
@@ -285,20 +317,16 @@ static void keep_best(struct reconcile *r, struct json_doc *doc,
     r->best = *found;
 }
 
-static void on_list(void *arg, const struct attempt_result *result)
+/* @param doc  taken; of what was found */
+static void end_page(struct place *p, enum page_end end, struct json_doc *doc,
+                     const struct reconcile_result *found)
 {
-    struct place *p = arg;
     struct reconcile *r = p->reconcile;
-    struct json_doc *doc = result->ok ? json_doc_new() : NULL;
-    struct reconcile_result found = {0};
-    enum page_end end = doc != NULL ? read_page(p, doc, result->upstream, &found) : PAGE_UNREADABLE;
 
-    p->attempt = NULL;
+    drop_page(p);
     p->pages++;
     if (end == PAGE_FOUND)
-        keep_best(r, doc, &found);
-    else
-        json_doc_free(doc);
+        keep_best(r, doc, found);
     if (end == PAGE_FOUND && r->nonce[0] != '\0') {
         finish(r);
         return;
@@ -311,6 +339,75 @@ static void on_list(void *arg, const struct attempt_result *result)
         r->complete = false;
     r->running--;
     go_on(r);
+}
+
+/* The next place with a page to read; NULL: none. */
+static struct place *next_turn(const struct reconcile *r)
+{
+    for (uint32_t i = 1; i <= r->num; i++) {
+        struct place *p = &r->places[(r->turn + i) % r->num];
+
+        if (p->reading)
+            return p;
+    }
+    return NULL;
+}
+
+/* @return false: the search has ended */
+static bool wait_for_turn(struct reconcile *r)
+{
+    if (slices_add(&r->worker->slices, r->worker->loop, &r->slice) == 0)
+        return true;
+    r->complete = false;
+    finish(r);
+    return false;
+}
+
+static enum page_end page_end_of(struct place *p, int rc)
+{
+    if (rc == FOUND)
+        return PAGE_FOUND;
+    return rc == 0 ? what_follows(p) : PAGE_UNREADABLE;
+}
+
+static void on_slice(struct slice *slice)
+{
+    struct reconcile *r = slice->arg;
+    struct place *p = next_turn(r);
+    struct json_doc *doc = json_doc_new();
+    struct reconcile_result found = {0};
+    struct looking looking = {p, &found};
+    int rc = listing_scan_slice(&p->scan, doc, look_at, &looking);
+
+    r->turn = (uint32_t)(p - r->places);
+    p->reading = rc == LISTING_SCAN_MORE;
+    if (rc != FOUND) {
+        json_doc_free(doc);
+        doc = NULL;
+    }
+    /* In the queue before the page ends, since that may end the search. */
+    if (next_turn(r) != NULL && !wait_for_turn(r))
+        json_doc_free(doc);
+    else if (rc != LISTING_SCAN_MORE)
+        end_page(p, page_end_of(p, rc), doc, &found);
+}
+
+static void on_list(void *arg, const struct attempt_result *result)
+{
+    struct place *p = arg;
+
+    p->attempt = NULL;
+    if (result->ok)
+        strbuf_add(&p->text, result->upstream->body, result->upstream->body_len);
+    if (!result->ok || strbuf_failed(&p->text)) {
+        end_page(p, PAGE_UNREADABLE, NULL, NULL);
+        return;
+    }
+    listing_scan_init(&p->scan, strbuf_str(&p->text), p->text.len);
+    p->oldest = INT64_MAX;
+    p->begins[0] = p->ends[0] = '\0';
+    p->reading = true;
+    (void)wait_for_turn(p->reconcile);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -358,6 +455,7 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
     r->arg = arg;
     r->timer.cb = on_timer;
     r->timer.arg = r;
+    r->slice = (struct slice){.cb = on_slice, .arg = r};
     if (copy_places(r, spec) &&
         loop_timer_start(worker->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
         return r;

@@ -184,6 +184,42 @@ static const char *page(const char *id, const char *nonce, int64_t age_s, bool m
     return out;
 }
 
+/* A page of a hundred batches of almost a kilobyte each; the last one is ours, the others are not.
+ */
+static char *large_page(const char *id, const char *nonce, bool more)
+{
+    struct strbuf out = STRBUF_INIT;
+    const char *single = page(id, nonce, 60, more), *list = strchr(single, '[') + 1;
+
+    strbuf_add(&out, single, (size_t)(list - single));
+    for (int i = 0; i < 99; i++)
+        strbuf_addf(&out, "{\"id\":\"batch_%s_%d\",\"created_at\":%lld,\"errors\":\"%0800d\"},", id,
+                    i, (long long)clock_unix_s(), i);
+    strbuf_adds(&out, list);
+    return strbuf_take(&out);
+}
+
+static bool is_reading(void)
+{
+    return timer == &worker.slices.turn;
+}
+
+/* @return the turns of the loop that reading what came has taken */
+static unsigned read_pages(void)
+{
+    unsigned turns = 0;
+
+    for (; is_reading(); turns++)
+        run_timer();
+    return turns;
+}
+
+static void answered(unsigned account, int status, const char *body)
+{
+    answer(account, status, body);
+    read_pages();
+}
+
 /* --- the tests --- */
 
 static void no_more_than_four_accounts_are_read_at_one_time(void **state)
@@ -192,12 +228,12 @@ static void no_more_than_four_accounts_are_read_at_one_time(void **state)
     start(NONCE, ACCOUNTS, false, 0);
     assert_int_equal(in_flight(), 4);
     assert_null(open_call(4));
-    answer(2, 200, EMPTY);
+    answered(2, 200, EMPTY);
     assert_int_equal(in_flight(), 4);
     assert_non_null(open_call(4));
     for (unsigned i = 0; i < ACCOUNTS; i++)
         if (i != 2)
-            answer(i, 200, EMPTY);
+            answered(i, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
     assert_true(last.complete);
@@ -207,8 +243,8 @@ static void the_account_that_has_the_batch_ends_the_search(void **state)
 {
     (void)state;
     start(NONCE, ACCOUNTS, false, 0);
-    answer(0, 200, EMPTY);
-    answer(3, 200, page("batch_x", NONCE, 60, true));
+    answered(0, 200, EMPTY);
+    answered(3, 200, page("batch_x", NONCE, 60, true));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
     assert_int_equal(last.deployment, 3);
@@ -220,10 +256,10 @@ static void of_several_equal_creates_the_newest_is_meant_wherever_it_is(void **s
 {
     (void)state;
     start(NULL, 3, false, 0);
-    answer(1, 200, page("batch_old", NONCE, 120, false));
-    answer(2, 200, page("batch_new", OTHER, 60, false));
+    answered(1, 200, page("batch_old", NONCE, 120, false));
+    answered(2, 200, page("batch_new", OTHER, 60, false));
     assert_int_equal(ended, 0);
-    answer(0, 200, page("batch_older", NONCE, 180, false));
+    answered(0, 200, page("batch_older", NONCE, 180, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_new");
     assert_int_equal(last.deployment, 2);
@@ -233,8 +269,8 @@ static void an_account_that_fails_leaves_it_open_whether_there_is_one(void **sta
 {
     (void)state;
     start(NONCE, 2, false, 0);
-    answer(0, 500, NULL);
-    answer(1, 200, EMPTY);
+    answered(0, 500, NULL);
+    answered(1, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
     assert_false(last.complete);
@@ -244,8 +280,8 @@ static void a_list_that_ends_nowhere_leaves_it_open_whether_there_is_one(void **
 {
     (void)state;
     start(NONCE, 1, false, 0);
-    answer(0, 200, page("batch_1", OTHER, 60, true));
-    answer(0, 200, page("batch_1", OTHER, 60, true));
+    answered(0, 200, page("batch_1", OTHER, 60, true));
+    answered(0, 200, page("batch_1", OTHER, 60, true));
     assert_int_equal(ended, 1);
     assert_false(last.complete);
 }
@@ -254,12 +290,12 @@ static void a_patient_search_finds_what_is_listed_at_the_third_look(void **state
 {
     (void)state;
     start(NONCE, 1, true, 0);
-    answer(0, 200, EMPTY);
+    answered(0, 200, EMPTY);
     run_timer();
-    answer(0, 200, EMPTY);
+    answered(0, 200, EMPTY);
     assert_int_equal(ended, 0);
     run_timer();
-    answer(0, 200, page("batch_x", NONCE, 0, false));
+    answered(0, 200, page("batch_x", NONCE, 0, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
 }
@@ -268,11 +304,11 @@ static void what_was_read_once_is_not_read_again(void **state)
 {
     (void)state;
     start(NONCE, 1, false, 0);
-    answer(0, 200, page("batch_1", OTHER, 3600, true));
-    answer(0, 200, page("batch_2", OTHER, 7200, false));
+    answered(0, 200, page("batch_1", OTHER, 3600, true));
+    answered(0, 200, page("batch_2", OTHER, 7200, false));
     assert_int_equal(num_calls, 2);
     start(NONCE, 1, false, 0);
-    answer(0, 200, page("batch_1", OTHER, 3600, true));
+    answered(0, 200, page("batch_1", OTHER, 3600, true));
     assert_int_equal(num_calls, 1);
     assert_int_equal(ended, 1);
     assert_true(last.complete);
@@ -282,9 +318,9 @@ static void a_nonce_that_was_seen_is_looked_for_in_all_that_counts(void **state)
 {
     (void)state;
     start(NONCE, 1, false, now_ms);
-    answer(0, 200, page("batch_1", OTHER, 3600, false));
+    answered(0, 200, page("batch_1", OTHER, 3600, false));
     start(OTHER, 1, false, now_ms);
-    answer(0, 200, page("batch_1", OTHER, 3600, false));
+    answered(0, 200, page("batch_1", OTHER, 3600, false));
     assert_string_equal(found_id, "batch_1");
 }
 
@@ -294,13 +330,13 @@ static void an_account_that_was_read_in_time_is_not_asked_and_may_fail(void **st
 
     (void)state;
     start(NONCE, 2, false, known_since_ms);
-    answer(0, 200, EMPTY);
-    answer(1, 500, NULL);
+    answered(0, 200, EMPTY);
+    answered(1, 500, NULL);
     assert_false(last.complete);
     now_ms += 1000;
     start(NONCE, 2, false, known_since_ms);
     assert_null(open_call(0));
-    answer(1, 200, EMPTY);
+    answered(1, 200, EMPTY);
     assert_true(last.complete);
     start(NONCE, 2, false, known_since_ms);
     assert_int_equal(num_calls, 0);
@@ -312,10 +348,99 @@ static void an_account_that_was_read_too_early_is_asked_for_what_is_newer(void *
 {
     (void)state;
     start(NONCE, 1, false, now_ms + 1);
-    answer(0, 200, EMPTY);
+    answered(0, 200, EMPTY);
     start(NONCE, 1, false, now_ms + 1);
-    answer(0, 500, NULL);
+    answered(0, 500, NULL);
     assert_false(last.complete);
+}
+
+static void a_page_of_a_hundred_batches_is_read_in_several_turns_of_the_loop(void **state)
+{
+    char *text = large_page("batch_x", NONCE, false);
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answer(0, 200, text);
+    assert_int_equal(ended, 0);
+    assert_in_range(read_pages(), 3, 10);
+    assert_int_equal(ended, 1);
+    assert_string_equal(found_id, "batch_x");
+    free(text);
+}
+
+static void accounts_that_answer_at_once_are_read_one_slice_in_a_turn(void **state)
+{
+    char *text = large_page("batch_1", OTHER, false);
+    unsigned alone;
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answer(0, 200, text);
+    alone = read_pages();
+    assert_true(alone > 1);
+    start(NONCE, ACCOUNTS, false, 0);
+    for (unsigned i = 0; i < 4; i++)
+        answer(i, 200, text);
+    assert_in_range(read_pages(), 4 * alone, 4 * alone);
+    assert_int_equal(ended, 0);
+    answered(4, 200, EMPTY);
+    answered(5, 200, EMPTY);
+    assert_int_equal(ended, 1);
+    assert_true(last.complete);
+    free(text);
+}
+
+static void the_page_behind_a_long_one_is_asked_for_by_its_last_batch(void **state)
+{
+    char *text = large_page("batch_1", OTHER, true);
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answered(0, 200, text);
+    assert_int_equal(num_calls, 2);
+    assert_non_null(strstr(calls[1]->url, "&after=batch_1"));
+    answered(0, 200, page("batch_x", NONCE, 120, false));
+    assert_string_equal(found_id, "batch_x");
+    free(text);
+}
+
+static void a_page_that_breaks_off_leaves_it_open_whether_there_is_one(void **state)
+{
+    char *text = large_page("batch_x", NONCE, false);
+
+    (void)state;
+    text[strlen(text) / 2] = '\0';
+    start(NONCE, 1, false, 0);
+    answered(0, 200, text);
+    assert_int_equal(ended, 1);
+    assert_null(last.batch);
+    assert_false(last.complete);
+    free(text);
+}
+
+/* What it held a sanitizer would find. */
+static void a_search_is_forgotten_while_a_page_is_read(void **state)
+{
+    char *text = large_page("batch_x", NONCE, false);
+    struct reconcile_spec spec = {.deployments = all,
+                                  .num = 2,
+                                  .nonce = NONCE,
+                                  .owner = OWNER,
+                                  .request = REQUEST,
+                                  .not_before_s = clock_unix_s() - DAY_S};
+    struct reconcile *search;
+
+    (void)state;
+    search = reconcile_start(&worker, &spec, on_reconciled, &last);
+    assert_non_null(search);
+    run_timer();
+    answer(0, 200, text);
+    run_timer();
+    assert_true(is_reading());
+    reconcile_cancel(search);
+    assert_false(is_reading());
+    assert_int_equal(ended, 0);
+    free(text);
 }
 
 int main(void)
@@ -340,6 +465,16 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             an_account_that_was_read_too_early_is_asked_for_what_is_newer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_page_of_a_hundred_batches_is_read_in_several_turns_of_the_loop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(accounts_that_answer_at_once_are_read_one_slice_in_a_turn,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_page_behind_a_long_one_is_asked_for_by_its_last_batch,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_page_that_breaks_off_leaves_it_open_whether_there_is_one,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_search_is_forgotten_while_a_page_is_read, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
