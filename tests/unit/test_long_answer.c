@@ -414,6 +414,38 @@ static void a_client_that_leaves_half_way_leaves_nothing(void **state)
     }
 }
 
+/* HTTP/2: the client's preface, its settings, and one request for /health on stream 1 (RFC 9113
+ * section 4, RFC 7541 appendix A for the fields). */
+#define H2_REQUEST                                                                                 \
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"                                                             \
+    "\0\0\0\4\0\0\0\0\0"                                                                           \
+    "\0\0\16\1\5\0\0\0\1\202\206\4\7/health\1\1x"
+#define H2_RESET "\0\0\4\3\0\0\0\0\1\0\0\0\10"
+
+/* The connection stays, so that nothing but the reset ends the answer, also while it is written. */
+static void a_stream_that_is_reset_half_way_leaves_nothing(void **state)
+{
+    unsigned while_written = 0;
+    struct client c;
+
+    (void)state;
+    for (unsigned leave = 1; leave < 80; leave++) {
+        client_open(&c, "");
+        assert_int_equal(send(c.fd, H2_REQUEST, sizeof(H2_REQUEST) - 1, 0), sizeof(H2_REQUEST) - 1);
+        for (unsigned i = 0; i < leave; i++) {
+            turn();
+            client_read(&c);
+        }
+        while_written += worker.slices.first != NULL;
+        assert_int_equal(send(c.fd, H2_RESET, sizeof(H2_RESET) - 1, 0), sizeof(H2_RESET) - 1);
+        turn();
+        turn();
+        assert_null(worker.slices.first);
+        client_close(&c);
+    }
+    assert_in_range(while_written, 5, 75);
+}
+
 static void a_client_that_never_reads_and_leaves_leaves_nothing(void **state)
 {
     struct client c;
@@ -436,6 +468,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_long_answer_goes_out_in_parts_to_a_client_who_keeps_up,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_leaves_half_way_leaves_nothing, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_stream_that_is_reset_half_way_leaves_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_client_that_never_reads_and_leaves_leaves_nothing, set_up,
                                         tear_down),
