@@ -20,6 +20,7 @@ static void listing_free(struct listing *l)
         listing_reader_deinit(&l->readers[i]);
         listing_source_deinit(&l->sources[i]);
     }
+    loop_timer_stop(l->worker->loop, &l->open);
     slices_remove(&l->worker->slices, &l->slice);
     loop_timer_stop(l->worker->loop, &l->late);
     loop_timer_stop(l->worker->loop, &l->flow);

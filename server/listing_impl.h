@@ -62,6 +62,7 @@ struct listing {
     struct reader *readers;         /* owned [num]; by fingerprint: the order of equal times */
     struct listing_source *sources; /* owned [num] */
     size_t num;
+    size_t opened;               /* readers that have begun */
     size_t turn;                 /* whose text was looked at last */
     struct target cursor_target; /* owned; where `after` may live */
     struct locate *locate;       /* owned; the search for it */
@@ -75,6 +76,7 @@ struct listing {
     size_t last_source; /* of the last object printed */
     int64_t last_created_at;
     struct loop_timer late; /* the end of the search for the cursor */
+    struct loop_timer open; /* of beginning to read */
     struct slice slice;     /* of reading; of printing */
     struct loop_timer flow; /* readers that paused go on */
 };

@@ -15,7 +15,9 @@
 #define MAX_TRIES                                                                                  \
     2 /* at one page, unless the operator says: a list that lacks an account for a hiccup is a     \
          poor answer */
-#define ASK_GROWTH 4 /* of the pages that are passed over on the way to the cursor */
+#define OPEN_AT_ONCE  8 /* accounts whose reading begins in one turn of the loop: 0.3 ms */
+#define OPEN_EVERY_MS 1 /* libcurl begins all calls of a millisecond in one go */
+#define ASK_GROWTH    4 /* of the pages that are passed over on the way to the cursor */
 
 static const struct failure unreadable = {.status = 502,
                                           .type = "server_error",
@@ -501,15 +503,28 @@ static size_t page_size(const struct listing_question *q)
     return q->limit + 1 < max ? q->limit + 1 : max;
 }
 
+/* The last one to end finishes the list, and that frees it. */
+static void open_some(struct loop_timer *timer)
+{
+    struct listing *l = timer->arg;
+    size_t at = l->opened, num = l->num - at < OPEN_AT_ONCE ? l->num - at : OPEN_AT_ONCE;
+
+    l->opened += num;
+    if (l->opened < l->num && loop_timer_start(l->worker->loop, timer, OPEN_EVERY_MS) != 0) {
+        listing_fail_memory(l);
+        return;
+    }
+    for (size_t end = at + num; at < end; at++)
+        read_page(&l->readers[at]);
+}
+
 void listing_read(struct listing *l)
 {
-    size_t num = l->num;
-
     l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
-    for (size_t i = 0; i < num; i++) {
+    for (size_t i = 0; i < l->num; i++) {
         l->readers[i].ask = page_size(&l->question);
         memcpy(l->readers[i].begin, l->readers[i].after, sizeof(l->readers[i].begin));
     }
-    for (size_t i = 0; i < num; i++) /* the last one to end finishes the list, and that frees `l` */
-        read_page(&l->readers[i]);
+    l->open = (struct loop_timer){.cb = open_some, .arg = l};
+    open_some(&l->open);
 }

@@ -7,8 +7,9 @@
 
 #include "common/strbuf.h"
 
-#define LONG_TEXT_PART 32768 /* bytes from which a part is full; its last addition may exceed it   \
-                              */
+#define LONG_TEXT_PART                                                                             \
+    32768 /* bytes from which a part is full; its last addition may exceed it                      \
+           */
 
 struct long_part {
     struct long_part *next; /* owned */
