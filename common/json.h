@@ -83,6 +83,12 @@ void json_write(const struct json *v, struct strbuf *out);
 /** Print a string literal with quotes; bytes that are no valid UTF-8 become U+FFFD. */
 void json_write_string(struct strbuf *out, const char *text, size_t len);
 
+/** Print a member of an object that is being printed, behind a comma unless it is the first one.
+ *  @param key  as it goes out: nothing in it that needs an escape
+ *  @param value  of _string, as json_write_string(); NULL prints null */
+void json_write_member_string(struct strbuf *out, const char *key, const char *value);
+void json_write_member_int(struct strbuf *out, const char *key, int64_t value);
+
 /** Line and column (1-based, bytes) of an offset in a text; lines end with LF. */
 void json_place(const char *text, size_t offset, size_t *line, size_t *column);
 

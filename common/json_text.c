@@ -434,3 +434,27 @@ void json_write_string(struct strbuf *out, const char *text, size_t len)
     strbuf_add(out, text + plain, at - plain);
     strbuf_addc(out, '"');
 }
+
+static void write_key(struct strbuf *out, const char *key)
+{
+    if (out->len > 0 && out->data[out->len - 1] != '{')
+        strbuf_addc(out, ',');
+    strbuf_addc(out, '"');
+    strbuf_adds(out, key);
+    strbuf_adds(out, "\":");
+}
+
+void json_write_member_string(struct strbuf *out, const char *key, const char *value)
+{
+    write_key(out, key);
+    if (value != NULL)
+        json_write_string(out, value, strlen(value));
+    else
+        strbuf_adds(out, "null");
+}
+
+void json_write_member_int(struct strbuf *out, const char *key, int64_t value)
+{
+    write_key(out, key);
+    strbuf_addf(out, "%lld", (long long)value);
+}

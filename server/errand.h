@@ -12,6 +12,7 @@
 #include "common/upstream/failure.h"
 #include "common/upstream/provider.h"
 #include "server/inherit.h"
+#include "server/slices.h"
 
 #define ERRAND_AGENT "tranche/" TRANCHE_VERSION " (upkeep)"
 
@@ -44,6 +45,7 @@ struct errands {
     uint32_t num_columns;
     struct errand *waiting, **waiting_end; /* owned; queue */
     unsigned in_flight;
+    struct slices slices;   /* of lists being read */
     struct loop_timer wake; /* when the first quiet account may be called again */
     /* Owned; what watch.c, rebuild.c and census.c keep. */
     struct watch *watch;

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/json.h"
+#include "server/long_answer.h"
+
 static bool is_healthy(const struct probe_word *p)
 {
     return atomic_load_explicit(&p->checked_unix_s, memory_order_acquire) == 0 ||
@@ -25,81 +28,137 @@ static bool all_admitted(const struct worker *w, uint32_t deployment)
     return true;
 }
 
-static struct json *endpoint(const struct worker *w, struct json_doc *doc, uint32_t i)
+/* What was known of one row when its turn came: it is looked at once, so that one that recovers
+ * while the answer is written is in one of the lists, and in one only. */
+struct finding {
+    int64_t checked_unix_s;
+    int32_t status;
+    uint32_t outcome;
+    uint8_t list; /* LIST_... */
+};
+
+enum { LIST_HEALTHY, LIST_UNHEALTHY, LIST_NONE };
+
+/* The answer being written: the healthy rows, then the others. */
+struct report {
+    const struct worker *worker; /* borrowed */
+    uint32_t num, next;          /* rows */
+    int list;                    /* being written */
+    uint32_t counts[2];
+    bool *named;               /* behind the findings; per account: model_list names it */
+    struct finding findings[]; /* [num] */
+};
+
+static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
 {
+    const struct worker *w = r->worker;
     const struct table_deployment *d = table_deployment(w->table, i);
     const struct model_account *account = &w->config->models.accounts[d->account];
-    const struct probe_word *p = &w->inherit->probes[i];
-    struct json *e = json_new_object(doc);
+    const struct finding *found = &r->findings[i];
     char text[96];
 
-    json_set_str(doc, e, "model", table_str(w->table, d->litellm_model));
-    json_set_str(doc, e, "api_base", account->base);
+    strbuf_addc(out, '{');
+    json_write_member_string(out, "model", table_str(w->table, d->litellm_model));
+    json_write_member_string(out, "api_base", account->base);
     if (account->api_version != NULL)
-        json_set_str(doc, e, "api_version", account->api_version);
-    json_set_str(doc, e, "model_id", table_str(w->table, d->id));
+        json_write_member_string(out, "api_version", account->api_version);
+    json_write_member_string(out, "model_id", table_str(w->table, d->id));
     if (d->batch)
-        json_set_str(doc, e, "mode", "batch");
-    if (!is_healthy(p)) {
-        snprintf(
-            text, sizeof(text), "list batches failed: %s, status %d",
-            outcome_name((enum outcome)atomic_load_explicit(&p->outcome, memory_order_relaxed)),
-            (int)atomic_load_explicit(&p->status, memory_order_relaxed));
-        json_set_str(doc, e, "error", text);
+        json_write_member_string(out, "mode", "batch");
+    if (found->list == LIST_UNHEALTHY) {
+        snprintf(text, sizeof(text), "list batches failed: %s, status %d",
+                 outcome_name((enum outcome)found->outcome), (int)found->status);
+        json_write_member_string(out, "error", text);
     }
-    json_set_int(doc, e, "checked_at",
-                 (int64_t)atomic_load_explicit(&p->checked_unix_s, memory_order_relaxed));
-    return e;
+    json_write_member_int(out, "checked_at", found->checked_unix_s);
+    strbuf_addc(out, '}');
+}
+
+static void write_end(const struct report *r, struct strbuf *out)
+{
+    bool failed =
+        atomic_load_explicit(&r->worker->inherit->shared->reload_failed, memory_order_relaxed) != 0;
+
+    strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s}",
+                r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
 }
 
 /* A row for calls that name no model says nothing new about an account that model_list names too.
- * @return per account: model_list names it; owned by the caller */
-static bool *named_accounts(const struct worker *w)
+ */
+static bool is_listed(const struct report *r, uint32_t i)
 {
-    bool *named = calloc(w->config->models.num_accounts + 1, sizeof(*named));
+    const struct table_deployment *d = table_deployment(r->worker->table, i);
 
-    for (uint32_t i = 0; named != NULL && i < table_num_deployments(w->table); i++)
-        named[table_deployment(w->table, i)->account] |=
-            table_deployment(w->table, i)->group != MODEL_NO_INDEX;
-    return named;
+    return d->group != MODEL_NO_INDEX || !r->named[d->account];
 }
 
-static bool is_listed(const struct table_deployment *d, const bool *named)
+static void look_at(struct report *r, uint32_t i)
 {
-    return d->group != MODEL_NO_INDEX || !named[d->account];
+    const struct probe_word *p = &r->worker->inherit->probes[i];
+    struct finding *found = &r->findings[i];
+
+    found->list = LIST_NONE;
+    if (!is_listed(r, i))
+        return;
+    found->list = is_healthy(p) ? LIST_HEALTHY : LIST_UNHEALTHY;
+    found->outcome = atomic_load_explicit(&p->outcome, memory_order_relaxed);
+    found->status = atomic_load_explicit(&p->status, memory_order_relaxed);
+    found->checked_unix_s = (int64_t)atomic_load_explicit(&p->checked_unix_s, memory_order_relaxed);
+}
+
+static enum long_answer_step write_next(void *arg, struct strbuf *out)
+{
+    struct report *r = arg;
+    uint32_t i = r->next;
+
+    if (i < r->num) {
+        r->next++;
+        if (r->list == LIST_HEALTHY)
+            look_at(r, i);
+        if (r->findings[i].list != r->list)
+            return LONG_ANSWER_MORE;
+        if (r->counts[r->list]++ > 0)
+            strbuf_addc(out, ',');
+        write_row(r, i, out);
+        return LONG_ANSWER_MORE;
+    }
+    if (r->list == LIST_UNHEALTHY) {
+        write_end(r, out);
+        return LONG_ANSWER_DONE;
+    }
+    strbuf_adds(out, "],\"unhealthy_endpoints\":[");
+    r->list = LIST_UNHEALTHY;
+    r->next = 0;
+    return LONG_ANSWER_MORE;
+}
+
+static void note_named(struct report *r)
+{
+    const struct table *table = r->worker->table;
+
+    for (uint32_t i = 0; i < r->num; i++)
+        r->named[table_deployment(table, i)->account] |=
+            table_deployment(table, i)->group != MODEL_NO_INDEX;
+}
+
+static struct report *report_new(const struct worker *w)
+{
+    uint32_t num = table_num_deployments(w->table);
+    struct report *r = calloc(1, sizeof(*r) + num * sizeof(r->findings[0]) +
+                                     w->config->models.num_accounts * sizeof(*r->named));
+
+    if (r == NULL)
+        return NULL;
+    r->worker = w;
+    r->num = num;
+    r->named = (bool *)(r->findings + num);
+    note_named(r);
+    return r;
 }
 
 void health_full(struct relay *relay)
 {
-    const struct worker *w = relay->worker;
-    struct json_doc *doc = json_doc_new();
-    bool *named = named_accounts(w);
-    struct json *root, *healthy, *unhealthy;
-
-    if (doc == NULL || named == NULL) {
-        json_doc_free(doc);
-        free(named);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-        return;
-    }
-    root = json_new_object(doc);
-    healthy = json_new_array(doc);
-    unhealthy = json_new_array(doc);
-    for (uint32_t i = 0; i < table_num_deployments(w->table); i++)
-        if (is_listed(table_deployment(w->table, i), named))
-            json_append(doc, is_healthy(&w->inherit->probes[i]) ? healthy : unhealthy,
-                        endpoint(w, doc, i));
-    json_set(doc, root, "healthy_endpoints", healthy);
-    json_set(doc, root, "unhealthy_endpoints", unhealthy);
-    json_set_int(doc, root, "healthy_count", (int64_t)json_size(healthy));
-    json_set_int(doc, root, "unhealthy_count", (int64_t)json_size(unhealthy));
-    json_set(doc, root, "reload_failed",
-             json_new_bool(doc, atomic_load_explicit(&w->inherit->shared->reload_failed,
-                                                     memory_order_relaxed) != 0));
-    relay_json(relay, 200, root);
-    free(named);
-    json_doc_free(doc);
+    long_answer_write(relay, "{\"healthy_endpoints\":[", write_next, report_new(relay->worker));
 }
 
 void health_liveness(struct relay *relay)

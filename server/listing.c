@@ -11,6 +11,7 @@
 #include "common/upstream/normal.h"
 #include "server/batch_view.h"
 #include "server/listing_impl.h"
+#include "server/long_answer.h"
 
 static void listing_free(struct listing *l)
 {
@@ -19,9 +20,11 @@ static void listing_free(struct listing *l)
         listing_reader_deinit(&l->readers[i]);
         listing_source_deinit(&l->sources[i]);
     }
-    loop_timer_stop(l->worker->loop, &l->slice);
+    loop_timer_stop(l->worker->loop, &l->open);
+    slices_remove(&l->worker->slices, &l->slice);
+    loop_timer_stop(l->worker->loop, &l->late);
     loop_timer_stop(l->worker->loop, &l->flow);
-    strbuf_deinit(&l->text);
+    long_text_deinit(&l->text);
     strbuf_deinit(&l->first);
     strbuf_deinit(&l->last);
     json_doc_free(l->scratch);
@@ -136,13 +139,14 @@ static int write_object(struct listing *l, size_t source, const struct listing_i
 {
     struct json_error error;
     struct json *object = json_parse(l->scratch, item->text, item->len, &error);
+    struct strbuf *out = long_text_out(&l->text);
 
     if (object == NULL)
         return ERR_NOMEM; /* it was valid when it was read */
     object = show(l, source, l->scratch, object);
     if (l->written++ > 0)
-        strbuf_addc(&l->text, ',');
-    json_write(object, &l->text);
+        strbuf_addc(out, ',');
+    json_write(object, out);
     strbuf_reset(&l->last);
     strbuf_adds(&l->last, json_get_str(object, "id"));
     if (l->written == 1)
@@ -215,33 +219,32 @@ static void remember_way(const struct listing *l)
 
 static void end_answer(struct listing *l)
 {
-    bool more = has_more(l), failed;
-    struct strbuf text;
+    bool more = has_more(l);
+    struct strbuf *out = long_text_out(&l->text);
+    struct long_text text;
     struct relay *relay;
 
     if (more && !strbuf_failed(&l->last))
         remember(l, strbuf_str(&l->last), l->last_created_at, l->last_source);
+    strbuf_addc(out, ']');
+    add_id(out, "first_id", l->written > 0 ? strbuf_str(&l->first) : NULL);
+    add_id(out, "last_id", l->written > 0 ? strbuf_str(&l->last) : NULL);
+    strbuf_addf(out, ",\"has_more\":%s}", more ? "true" : "false");
+    if (strbuf_failed(&l->first) || strbuf_failed(&l->last)) {
+        listing_fail_memory(l);
+        return;
+    }
     text = l->text;
-    strbuf_init(&l->text);
-    strbuf_addc(&text, ']');
-    add_id(&text, "first_id", l->written > 0 ? strbuf_str(&l->first) : NULL);
-    add_id(&text, "last_id", l->written > 0 ? strbuf_str(&l->last) : NULL);
-    strbuf_addf(&text, ",\"has_more\":%s}", more ? "true" : "false");
-    failed = strbuf_failed(&text) || strbuf_failed(&l->first) || strbuf_failed(&l->last);
+    l->text = (struct long_text){0};
     relay = detach(l);
     listing_free(l);
-    if (failed)
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-    else
-        relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
-    strbuf_deinit(&text);
+    long_answer_send(relay, &text);
 }
 
-static void write_slice(struct loop_timer *timer)
+static void write_slice(struct slice *slice)
 {
-    struct listing *l = timer->arg;
-    size_t source, from = l->text.len;
+    struct listing *l = slice->arg;
+    size_t source, from = long_text_len(&l->text);
     struct listing_item item;
 
     if (listing_scratch(l) == NULL) {
@@ -254,8 +257,8 @@ static void write_slice(struct loop_timer *timer)
             listing_fail_memory(l);
             return;
         }
-        if (l->text.len - from >= LISTING_SLICE_BYTES / 2 &&
-            loop_timer_start(l->worker->loop, timer, 0) == 0)
+        if (long_text_len(&l->text) - from >= LISTING_SLICE_BYTES / 2 &&
+            slices_add(&l->worker->slices, l->worker->loop, slice) == 0)
             return;
     }
     end_answer(l);
@@ -263,7 +266,7 @@ static void write_slice(struct loop_timer *timer)
 
 static void answer_page(struct listing *l)
 {
-    strbuf_adds(&l->text, "{\"object\":\"list\",\"data\":[");
+    strbuf_adds(long_text_out(&l->text), "{\"object\":\"list\",\"data\":[");
     l->slice.cb = write_slice;
     l->slice.arg = l;
     write_slice(&l->slice);

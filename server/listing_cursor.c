@@ -47,7 +47,7 @@ static void on_located(void *arg, const struct locate_result *result)
     struct json *object;
 
     l->locate = NULL;
-    loop_timer_stop(l->worker->loop, &l->slice);
+    loop_timer_stop(l->worker->loop, &l->late);
     if (!result->found && result->failure.status != 404) {
         listing_fail(l, &result->failure);
         return;
@@ -88,12 +88,12 @@ static void ask(struct listing *l)
         listing_fail_cursor(l);
         return;
     }
-    l->slice.cb = on_late;
-    l->slice.arg = l;
+    l->late.cb = on_late;
+    l->late.arg = l;
     l->locate = locate_start(l->worker, l->question.kind, target->native, target->deployments, num,
                              on_located, l);
     if (l->locate == NULL ||
-        loop_timer_start(l->worker->loop, &l->slice, l->worker->config->timeouts.list_ms) != 0)
+        loop_timer_start(l->worker->loop, &l->late, l->worker->config->timeouts.list_ms) != 0)
         listing_fail_memory(l);
 }
 

@@ -8,13 +8,12 @@
 #include "server/listing_places.h"
 #include "server/listing_scan.h"
 #include "server/locate.h"
+#include "server/long_text.h"
 #include "server/relay.h"
 #include "server/resolve.h"
 
 #define LISTING_MAX_FILES   10000
 #define LISTING_MAX_BATCHES 100
-#define LISTING_SLICE_BYTES                                                                        \
-    32768 /* of a provider's answer read in one turn of the loop: about 0.4 ms */
 
 struct listing_text { /* one answer of a provider; its objects are used until the end */
     struct listing_text *next;
@@ -63,19 +62,23 @@ struct listing {
     struct reader *readers;         /* owned [num]; by fingerprint: the order of equal times */
     struct listing_source *sources; /* owned [num] */
     size_t num;
+    size_t opened;               /* readers that have begun */
     size_t turn;                 /* whose text was looked at last */
     struct target cursor_target; /* owned; where `after` may live */
     struct locate *locate;       /* owned; the search for it */
     struct listing_cursor cursor;
-    struct listing_text *texts;      /* owned */
-    uint64_t deadline_ms;            /* of the accounts being read */
-    struct strbuf text, first, last; /* the answer being printed, its first and newest id */
-    struct json_doc *scratch; /* owned; what is read or printed in this slice; NULL: nothing */
+    struct listing_text *texts; /* owned */
+    uint64_t deadline_ms;       /* of the accounts being read */
+    struct long_text text;      /* the answer being printed ... */
+    struct strbuf first, last;  /* ... its first and newest id */
+    struct json_doc *scratch;   /* owned; what is read or printed in this slice; NULL: nothing */
     size_t written;
     size_t last_source; /* of the last object printed */
     int64_t last_created_at;
-    struct loop_timer slice; /* the end of the search for the cursor; of reading; of printing */
-    struct loop_timer flow;  /* readers that paused go on */
+    struct loop_timer late; /* the end of the search for the cursor */
+    struct loop_timer open; /* of beginning to read */
+    struct slice slice;     /* of reading; of printing */
+    struct loop_timer flow; /* readers that paused go on */
 };
 
 /** Take the question apart. @return false: an error was answered */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "common/upstream/normal.h"
+
 void listing_scan_init(struct listing_scan *s, const char *text, size_t len)
 {
     listing_scan_deinit(s);
@@ -159,4 +161,46 @@ int listing_scan_next(struct listing_scan *s, const char **element, size_t *len)
     *element = s->text + at;
     *len = behind - at;
     return 1;
+}
+
+int listing_scan_slice(struct listing_scan *s, struct json_doc *doc, listing_scan_cb on_object,
+                       void *arg)
+{
+    size_t from = s->at, len;
+    const char *text;
+    int rc;
+
+    if (doc == NULL)
+        return ERR_NOMEM;
+    while ((rc = listing_scan_next(s, &text, &len)) > 0) {
+        struct json_error error;
+        struct json *object = json_parse(doc, text, len, &error);
+
+        if (object == NULL)
+            return ERR_SYNTAX;
+        rc = on_object(arg, doc, object, text, len);
+        if (rc != 0)
+            return rc;
+        if (s->at - from >= LISTING_SLICE_BYTES)
+            return LISTING_SCAN_MORE;
+    }
+    return rc;
+}
+
+int listing_scan_rest(const struct listing_scan *s, bool *more, bool *told)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *root;
+    int rc = 0;
+
+    if (doc == NULL)
+        return ERR_NOMEM;
+    root = json_parse(doc, strbuf_str(&s->rest), s->rest.len, &error);
+    if (!json_is(root, JSON_OBJECT) || normal_list_data(root) == NULL)
+        rc = ERR_SYNTAX;
+    *more = s->num > 0;
+    *told = json_bool(json_get(root, "has_more"), more);
+    json_doc_free(doc);
+    return rc;
 }

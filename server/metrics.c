@@ -6,44 +6,40 @@
 
 #include "common/clock.h"
 #include "server/metrics_text.h"
+#include "server/long_answer.h"
 
 #define CONTENT_TYPE  "text/plain; version=0.0.4; charset=utf-8"
-#define ROWS_A_TURN   128   /* read */
 #define PLACES_A_TURN 16384 /* of the ledger, counted */
-#define BYTES_A_TURN  65536 /* written */
+#define BLOCKS_A_TURN 8     /* written, and given back */
+#define BLOCK         64    /* deployments; read in one turn */
 
-struct scrape_row {
-    struct metrics_row shown;
-    uint32_t column;
+struct block {
+    uint32_t num; /* rows that are shown */
+    uint32_t columns[BLOCK];
+    struct metrics_row rows[BLOCK];
 };
 
 struct scrape {
-    struct relay *relay;
-    struct worker *worker;
-    struct loop_timer timer;
-    struct scrape_row *rows; /* owned; those that are shown, table_num_deployments() at most */
-    uint32_t num;
+    struct worker *worker; /* borrowed */
+    struct block **blocks; /* owned, each freed as soon as it is written */
+    uint32_t num_blocks;
     struct quota_tally *tallies; /* owned; per column */
-    uint32_t read;               /* deployments so far */
+    uint32_t read;               /* blocks so far */
     uint32_t cursor;             /* of quota_count() */
-    bool counted;
-    size_t metric; /* being written */
-    uint32_t row;  /* of it, the next */
-    struct strbuf text;
+    bool begun, counted;
+    size_t metric;  /* being written */
+    uint32_t block; /* of it, the next */
 };
 
-static void scrape_free(struct scrape *s)
+static void scrape_free(void *arg)
 {
-    loop_timer_stop(s->worker->loop, &s->timer);
-    free(s->rows);
-    free(s->tallies);
-    strbuf_deinit(&s->text);
-    free(s);
-}
+    struct scrape *s = arg;
 
-static void on_client_gone(void *op)
-{
-    scrape_free(op);
+    for (uint32_t i = 0; s->blocks != NULL && i < s->num_blocks; i++)
+        free(s->blocks[i]);
+    free(s->blocks);
+    free(s->tallies);
+    free(s);
 }
 
 static uint64_t read_word(const _Atomic uint64_t *word)
@@ -51,7 +47,7 @@ static uint64_t read_word(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-static void write_node(struct scrape *s)
+static void write_node(const struct scrape *s, struct strbuf *out)
 {
     const struct inherit *inherit = s->worker->inherit;
     struct shared *shared = inherit->shared;
@@ -75,7 +71,7 @@ static void write_node(struct scrape *s)
         node.file_bytes += read_word(&slot->file_bytes);
         node.lines += read_word(&slot->lines);
     }
-    metrics_write_node(&node, &s->text);
+    metrics_write_node(&node, out);
 }
 
 /* The first row of an account shows the account's files. */
@@ -98,20 +94,19 @@ static bool is_shown(const struct worker *w, uint32_t i, const struct state_sum 
            table_deployment(w->table, i)->group != MODEL_NO_INDEX;
 }
 
-static void read_row(struct scrape *s, uint32_t i)
+static void read_row(const struct worker *w, uint32_t i, struct block *block)
 {
-    const struct worker *w = s->worker;
     const struct inherit *inherit = w->inherit;
     const struct table_deployment *d = table_deployment(w->table, i);
     const struct probe_word *probe = &inherit->probes[i];
     uint64_t now_ms = loop_now_ms(w->loop);
     uint32_t column = inherit->columns[i];
-    struct metrics_row *row = &s->rows[s->num].shown;
+    struct metrics_row *row = &block->rows[block->num];
 
     state_read(inherit->state, column, now_ms, &row->sum);
     if (!is_shown(w, i, &row->sum))
         return;
-    s->rows[s->num++].column = column;
+    block->columns[block->num++] = column;
     row->group = d->group != MODEL_NO_INDEX ? table_group_name(w->table, d->group) : "";
     row->model = table_str(w->table, d->litellm_model);
     row->id = table_str(w->table, d->id);
@@ -130,75 +125,78 @@ static void read_row(struct scrape *s, uint32_t i)
         row->files[kind] = slots_held(inherit->slots, column, (enum slots_kind)kind);
 }
 
-static bool read_some(struct scrape *s)
+/* Want of memory ends the answer. */
+static void read_block(struct scrape *s, struct strbuf *out)
 {
-    uint32_t num = table_num_deployments(s->worker->table), end = s->read + ROWS_A_TURN;
+    const struct worker *w = s->worker;
+    uint32_t num = table_num_deployments(w->table), i = s->read * BLOCK, end = i + BLOCK;
+    struct block *block = calloc(1, sizeof(*block));
 
-    for (; s->read < num && s->read < end; s->read++)
-        read_row(s, s->read);
-    return s->read < num;
+    out->failed |= block == NULL;
+    for (; block != NULL && i < num && i < end; i++)
+        read_row(w, i, block);
+    s->blocks[s->read++] = block;
 }
 
-static void place_tally(struct scrape *s, uint32_t i)
+static void place_tallies(const struct scrape *s, struct block *block)
 {
     uint64_t now_ms = loop_now_ms(s->worker->loop);
-    struct metrics_row *row = &s->rows[i].shown;
 
-    row->tally = s->tallies[s->rows[i].column];
-    if (row->tally.oldest_ms != 0 && now_ms > row->tally.oldest_ms)
-        row->oldest_age_s = (now_ms - row->tally.oldest_ms) / 1000;
+    for (uint32_t i = 0; i < block->num; i++) {
+        const struct quota_tally *tally = &s->tallies[block->columns[i]];
+
+        block->rows[i].tally = *tally;
+        if (tally->oldest_ms != 0 && now_ms > tally->oldest_ms)
+            block->rows[i].oldest_age_s = (now_ms - tally->oldest_ms) / 1000;
+    }
 }
 
+/* @return whether there are more */
 static bool count_some(struct scrape *s)
 {
-    if (!s->counted &&
-        quota_count(s->worker->inherit->quota, &s->cursor, PLACES_A_TURN, s->tallies))
+    if (quota_count(s->worker->inherit->quota, &s->cursor, PLACES_A_TURN, s->tallies))
         return true;
-    if (!s->counted)
-        for (uint32_t i = 0; i < s->num; i++)
-            place_tally(s, i);
+    for (uint32_t i = 0; i < s->num_blocks; i++)
+        place_tallies(s, s->blocks[i]);
     s->counted = true;
     return false;
 }
 
-static bool write_some(struct scrape *s)
+static void write_block(struct scrape *s, struct strbuf *out)
 {
-    size_t end = s->text.len + BYTES_A_TURN;
+    struct block *block = s->blocks[s->block];
 
-    while (s->metric < metrics_count() && s->text.len < end) {
-        if (s->row == 0)
-            metrics_write_head(s->metric, &s->text);
-        for (; s->row < s->num && s->text.len < end; s->row++)
-            metrics_write_row(s->metric, &s->rows[s->row].shown, &s->text);
-        if (s->row < s->num)
-            break;
-        s->row = 0;
+    if (s->block == 0)
+        metrics_write_head(s->metric, out);
+    for (uint32_t i = 0; i < block->num; i++)
+        metrics_write_row(s->metric, &block->rows[i], out);
+    if (s->metric + 1 == metrics_count()) {
+        s->blocks[s->block] = NULL;
+        free(block);
+    }
+    if (++s->block == s->num_blocks) {
+        s->block = 0;
         s->metric++;
     }
-    return s->metric < metrics_count();
 }
 
-static void no_memory(struct relay *relay)
+static enum long_answer_step write_next(void *arg, struct strbuf *out)
 {
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-}
+    struct scrape *s = arg;
 
-static void on_turn(struct loop_timer *timer)
-{
-    struct scrape *s = timer->arg;
-    bool more = read_some(s) || count_some(s) || write_some(s);
-    bool failed = strbuf_failed(&s->text);
-
-    if (more && !failed) {
-        if (loop_timer_start(s->worker->loop, timer, 0) == 0)
-            return;
-        failed = true;
+    if (!s->begun)
+        write_node(s, out);
+    s->begun = true;
+    if (s->read < s->num_blocks) {
+        read_block(s, out);
+        return s->num_blocks > 1 ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
     }
-    if (failed)
-        no_memory(s->relay);
-    else
-        relay_bytes(s->relay, 200, CONTENT_TYPE, s->text.data, s->text.len);
-    scrape_free(s);
+    if (!s->counted)
+        return count_some(s) ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
+    write_block(s, out);
+    if (s->metric == metrics_count())
+        return LONG_ANSWER_DONE;
+    return s->block % BLOCKS_A_TURN == BLOCKS_A_TURN - 1 ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
 }
 
 void metrics_start(struct relay *relay)
@@ -207,20 +205,14 @@ void metrics_start(struct relay *relay)
     struct scrape *s = calloc(1, sizeof(*s));
 
     if (s != NULL) {
-        s->relay = relay;
         s->worker = w;
-        s->rows = calloc(table_num_deployments(w->table) + 1u, sizeof(*s->rows));
+        s->num_blocks = table_num_deployments(w->table) / BLOCK + 1;
+        s->blocks = calloc(s->num_blocks, sizeof(struct block *));
         s->tallies = calloc(quota_max_columns(w->inherit->quota), sizeof(*s->tallies));
-        s->timer.cb = on_turn;
-        s->timer.arg = s;
     }
-    if (s == NULL || s->rows == NULL || s->tallies == NULL ||
-        loop_timer_start(w->loop, &s->timer, 0) != 0) {
-        if (s != NULL)
-            scrape_free(s);
-        no_memory(relay);
-        return;
+    if (s != NULL && (s->blocks == NULL || s->tallies == NULL)) {
+        scrape_free(s);
+        s = NULL;
     }
-    relay_attach(relay, s, on_client_gone);
-    write_node(s);
+    long_answer_write_as(relay, CONTENT_TYPE, "", write_next, s, scrape_free);
 }

@@ -1,73 +1,102 @@
 /* See models.h. */
 #include "server/models.h"
 
-static void answer(struct relay *relay, struct json_doc *doc, const struct json *root)
+#include <stdlib.h>
+
+#include "common/json.h"
+#include "server/long_answer.h"
+
+#define CREATED 1677610602 /* LiteLLM's constant: groups have no birthday */
+
+/* An answer being written, row by row. */
+struct rows {
+    const struct worker *worker; /* borrowed */
+    uint32_t next;
+    uint32_t written;
+};
+
+static struct rows *rows_new(const struct relay *relay)
 {
-    if (doc == NULL || json_doc_failed(doc))
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-    else
-        relay_json(relay, 200, root);
-    json_doc_free(doc);
+    struct rows *r = calloc(1, sizeof(*r));
+
+    if (r != NULL)
+        r->worker = relay->worker;
+    return r;
+}
+
+static void begin_row(struct rows *r, struct strbuf *out)
+{
+    strbuf_adds(out, r->written++ > 0 ? ",{" : "{");
+}
+
+static enum long_answer_step write_group(void *arg, struct strbuf *out)
+{
+    struct rows *r = arg;
+    const struct table *table = r->worker->table;
+
+    if (r->next == table_num_groups(table)) {
+        strbuf_adds(out, "]}");
+        return LONG_ANSWER_DONE;
+    }
+    begin_row(r, out);
+    json_write_member_string(out, "id", table_group_name(table, r->next++));
+    json_write_member_string(out, "object", "model");
+    json_write_member_int(out, "created", CREATED);
+    json_write_member_string(out, "owned_by", "openai");
+    strbuf_addc(out, '}');
+    return LONG_ANSWER_MORE;
 }
 
 void models_list(struct relay *relay)
 {
-    const struct worker *w = relay->worker;
-    struct json_doc *doc = json_doc_new();
-    struct json *root = doc != NULL ? json_new_object(doc) : NULL, *data;
-
-    if (root != NULL) {
-        data = json_new_array(doc);
-        for (uint32_t g = 0; g < table_num_groups(w->table); g++) {
-            struct json *model = json_new_object(doc);
-
-            json_set_str(doc, model, "id", table_group_name(w->table, g));
-            json_set_str(doc, model, "object", "model");
-            json_set_int(doc, model, "created",
-                         1677610602); /* LiteLLM's constant: groups have no birthday */
-            json_set_str(doc, model, "owned_by", "openai");
-            json_append(doc, data, model);
-        }
-        json_set_str(doc, root, "object", "list");
-        json_set(doc, root, "data", data);
-    }
-    answer(relay, doc, root);
+    long_answer_write(relay, "{\"object\":\"list\",\"data\":[", write_group, rows_new(relay));
 }
 
-static struct json *row(const struct worker *w, struct json_doc *doc,
-                        const struct table_deployment *d)
+static void write_params(const struct worker *w, const struct table_deployment *d,
+                         struct strbuf *out)
 {
     const struct model_account *account = &w->config->models.accounts[d->account];
-    struct json *entry = json_new_object(doc), *params = json_new_object(doc),
-                *info = json_new_object(doc);
 
-    json_set_str(doc, entry, "model_name", table_group_name(w->table, d->group));
-    json_set_str(doc, params, "model", table_str(w->table, d->litellm_model));
-    json_set_str(doc, params, "api_base", account->base);
+    strbuf_adds(out, ",\"litellm_params\":{");
+    json_write_member_string(out, "model", table_str(w->table, d->litellm_model));
+    json_write_member_string(out, "api_base", account->base);
     if (account->api_version != NULL)
-        json_set_str(doc, params, "api_version", account->api_version);
-    json_set(doc, entry, "litellm_params", params);
-    json_set_str(doc, info, "id", table_str(w->table, d->id));
+        json_write_member_string(out, "api_version", account->api_version);
+    strbuf_addc(out, '}');
+}
+
+static void write_info(const struct worker *w, const struct table_deployment *d, struct strbuf *out)
+{
+    strbuf_adds(out, ",\"model_info\":{");
+    json_write_member_string(out, "id", table_str(w->table, d->id));
     if (d->batch)
-        json_set_str(doc, info, "mode", "batch");
-    json_set_str(doc, info, "litellm_provider", provider_name((enum provider)d->provider));
-    json_set(doc, entry, "model_info", info);
-    return entry;
+        json_write_member_string(out, "mode", "batch");
+    json_write_member_string(out, "litellm_provider", provider_name((enum provider)d->provider));
+    strbuf_addc(out, '}');
+}
+
+static enum long_answer_step write_deployment(void *arg, struct strbuf *out)
+{
+    struct rows *r = arg;
+    const struct table *table = r->worker->table;
+    const struct table_deployment *d;
+
+    if (r->next == table_num_deployments(table)) {
+        strbuf_adds(out, "]}");
+        return LONG_ANSWER_DONE;
+    }
+    d = table_deployment(table, r->next++);
+    if (d->group == MODEL_NO_INDEX)
+        return LONG_ANSWER_MORE;
+    begin_row(r, out);
+    json_write_member_string(out, "model_name", table_group_name(table, d->group));
+    write_params(r->worker, d, out);
+    write_info(r->worker, d, out);
+    strbuf_addc(out, '}');
+    return LONG_ANSWER_MORE;
 }
 
 void models_info(struct relay *relay)
 {
-    const struct worker *w = relay->worker;
-    struct json_doc *doc = json_doc_new();
-    struct json *root = doc != NULL ? json_new_object(doc) : NULL, *data;
-
-    if (root != NULL) {
-        data = json_new_array(doc);
-        for (uint32_t i = 0; i < table_num_deployments(w->table); i++)
-            if (table_deployment(w->table, i)->group != MODEL_NO_INDEX)
-                json_append(doc, data, row(w, doc, table_deployment(w->table, i)));
-        json_set(doc, root, "data", data);
-    }
-    answer(relay, doc, root);
+    long_answer_write(relay, "{\"data\":[", write_deployment, rows_new(relay));
 }

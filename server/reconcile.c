@@ -20,7 +20,7 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/ledger.h"
-#include "server/page_scan.h"
+#include "server/listing_scan.h"
 
 #define PAGE 100 /* the most that both providers give */
 #define MAX_PAGES                                                                                  \
@@ -38,16 +38,20 @@ static const uint32_t look_after_ms[] = {50, 500, 2000};
 struct place {
     struct reconcile *reconcile; /* borrowed */
     uint32_t deployment;
-    struct attempt *attempt;                    /* owned; NULL: not begun, or at its end */
-    unsigned pages;                             /* read */
-    char first[IDS_MAX + 1];                    /* id of the first batch of the page before */
-    char after[IDS_MAX + 1];                    /* cursor; "" from the top */
-    struct page_scan scan;                      /* of the page that is being read */
-    char top[IDS_MAX + 1], bottom[IDS_MAX + 1]; /* ids of its first and last batch so far */
-    int64_t oldest_s;
+    struct attempt *attempt;   /* owned; NULL: not begun, or at its end */
+    unsigned pages;            /* read */
+    char first[IDS_MAX + 1];   /* id of the first batch of the page before */
+    char after[IDS_MAX + 1];   /* cursor; "" from the top */
     int64_t from_s;            /* Unix seconds; it is read as far back as this */
     int64_t begun_s, begun_ms; /* ... since then: the same moment on both clocks */
     uint32_t forgotten;        /* of its log, then */
+    /* The page that came: */
+    bool reading;
+    struct strbuf text; /* owned */
+    struct listing_scan scan;
+    char begins[IDS_MAX + 1], ends[IDS_MAX + 1]; /* ids of its first and last batch so far; "":
+                                                    that one has none */
+    int64_t oldest;                              /* Unix seconds; INT64_MAX: none tells */
 };
 
 struct reconcile {
@@ -65,22 +69,28 @@ struct reconcile {
     struct json_doc *best_doc; /* owned; of the next, the newest that was found */
     struct reconcile_result best;
     struct loop_timer timer;
+    struct slice slice; /* of the pages that came ... */
+    uint32_t turn;      /* ... whose was looked at last */
     reconcile_done_cb on_done;
     void *arg; /* borrowed */
 };
 
-static void stop_place(struct place *p)
+static void drop_page(struct place *p)
 {
-    if (p->attempt != NULL)
-        attempt_cancel(p->attempt);
-    page_scan_cancel(&p->scan);
+    p->reading = false;
+    listing_scan_deinit(&p->scan);
+    strbuf_deinit(&p->text);
 }
 
 static void reconcile_free(struct reconcile *r)
 {
-    for (uint32_t i = 0; r->places != NULL && i < r->num; i++)
-        stop_place(&r->places[i]);
+    for (uint32_t i = 0; r->places != NULL && i < r->num; i++) {
+        if (r->places[i].attempt != NULL)
+            attempt_cancel(r->places[i].attempt);
+        drop_page(&r->places[i]);
+    }
     loop_timer_stop(r->worker->loop, &r->timer);
+    slices_remove(&r->worker->slices, &r->slice);
     json_doc_free(r->best_doc);
     free(r->places);
     free(r);
@@ -190,49 +200,61 @@ static bool is_wanted(struct place *p, const struct json *batch, struct marker *
 enum page_end { PAGE_FOUND, PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
 
 /* Whether the provider has another page. One that ignores `after` gives the first page for ever. */
-static enum page_end what_follows(struct place *p, const struct page_scan *page)
+static enum page_end what_follows(struct place *p)
 {
-    if (!page->more || p->oldest_s < p->from_s)
-        return PAGE_LAST;
-    if (p->top[0] == '\0' || p->bottom[0] == '\0')
+    bool more, told;
+
+    if (listing_scan_rest(&p->scan, &more, &told) != 0)
         return PAGE_UNREADABLE;
-    if (p->pages > 0 && strcmp(p->top, p->first) == 0)
-        return page->told ? PAGE_UNREADABLE : PAGE_LAST;
-    memcpy(p->first, p->top, sizeof(p->first));
-    memcpy(p->after, p->bottom, sizeof(p->after));
+    if (!more || p->oldest < p->from_s)
+        return PAGE_LAST;
+    if (p->begins[0] == '\0' || p->ends[0] == '\0')
+        return PAGE_UNREADABLE;
+    if (p->pages > 0 && strcmp(p->begins, p->first) == 0)
+        return told ? PAGE_UNREADABLE : PAGE_LAST;
+    memcpy(p->first, p->begins, sizeof(p->first));
+    memcpy(p->after, p->ends, sizeof(p->after));
     return PAGE_MORE;
 }
 
-/* Takes the document. */
-static void keep_best(struct reconcile *r, struct json_doc *doc,
-                      const struct reconcile_result *found)
+static void note_id(struct place *p, const struct json *batch)
 {
-    if (r->best.batch != NULL && created_at(r->best.batch) >= created_at(found->batch)) {
-        json_doc_free(doc);
-        return;
-    }
-    json_doc_free(r->best_doc);
-    r->best_doc = doc;
-    r->best = *found;
+    const char *id = json_get_str(batch, "id");
+
+    if (id == NULL || strlen(id) > IDS_MAX)
+        id = "";
+    memcpy(p->ends, id, strlen(id) + 1);
+    if (p->scan.num == 1)
+        memcpy(p->begins, id, strlen(id) + 1);
 }
 
-static bool on_batch(void *arg, struct json_doc *doc, struct json *batch)
+#define FOUND 2 /* beside what listing_scan_slice() returns */
+
+struct looking { /* at one slice */
+    struct place *place;
+    struct reconcile_result *found;
+};
+
+static int look_at(void *arg, struct json_doc *doc, struct json *batch, const char *text,
+                   size_t len)
 {
-    struct place *p = arg;
-    struct reconcile_result found = {.deployment = p->deployment, .doc = doc, .batch = batch};
-    const char *id = json_get_str(batch, "id");
+    const struct looking *looking = arg;
+    struct place *p = looking->place;
+    struct reconcile_result *found = looking->found;
     int64_t t = created_at(batch);
 
-    snprintf(p->bottom, sizeof(p->bottom), "%s", id != NULL ? id : "");
-    if (p->scan.num == 1)
-        memcpy(p->top, p->bottom, sizeof(p->top));
+    (void)text;
+    (void)len;
+    note_id(p, batch);
+    if (is_wanted(p, batch, &found->marker)) {
+        found->deployment = p->deployment;
+        found->doc = doc;
+        found->batch = batch;
+        return FOUND;
+    }
     if (t != 0)
-        p->oldest_s = t;
-    if (!is_wanted(p, batch, &found.marker))
-        return true;
-    page_scan_take(&p->scan);
-    keep_best(p->reconcile, doc, &found);
-    return false;
+        p->oldest = t;
+    return 0;
 }
 
 /* --- the way through the accounts --- */
@@ -282,11 +304,29 @@ static void go_on(struct reconcile *r)
         end_look(r);
 }
 
-static void end_page(struct place *p, enum page_end end)
+/* Takes the document. */
+static void keep_best(struct reconcile *r, struct json_doc *doc,
+                      const struct reconcile_result *found)
+{
+    if (r->best.batch != NULL && created_at(r->best.batch) >= created_at(found->batch)) {
+        json_doc_free(doc);
+        return;
+    }
+    json_doc_free(r->best_doc);
+    r->best_doc = doc;
+    r->best = *found;
+}
+
+/* @param doc  taken; of what was found */
+static void end_page(struct place *p, enum page_end end, struct json_doc *doc,
+                     const struct reconcile_result *found)
 {
     struct reconcile *r = p->reconcile;
 
+    drop_page(p);
     p->pages++;
+    if (end == PAGE_FOUND)
+        keep_best(r, doc, found);
     if (end == PAGE_FOUND && r->nonce[0] != '\0') {
         finish(r);
         return;
@@ -301,28 +341,73 @@ static void end_page(struct place *p, enum page_end end)
     go_on(r);
 }
 
-static void on_page_end(void *arg, enum page_scan_end end, const struct page_scan *page)
+/* The next place with a page to read; NULL: none. */
+static struct place *next_turn(const struct reconcile *r)
 {
-    struct place *p = arg;
+    for (uint32_t i = 1; i <= r->num; i++) {
+        struct place *p = &r->places[(r->turn + i) % r->num];
 
-    if (end == PAGE_SCAN_WHOLE)
-        end_page(p, what_follows(p, page));
-    else
-        end_page(p, end == PAGE_SCAN_STOPPED ? PAGE_FOUND : PAGE_UNREADABLE);
+        if (p->reading)
+            return p;
+    }
+    return NULL;
+}
+
+/* @return false: the search has ended */
+static bool wait_for_turn(struct reconcile *r)
+{
+    if (slices_add(&r->worker->slices, r->worker->loop, &r->slice) == 0)
+        return true;
+    r->complete = false;
+    finish(r);
+    return false;
+}
+
+static enum page_end page_end_of(struct place *p, int rc)
+{
+    if (rc == FOUND)
+        return PAGE_FOUND;
+    return rc == 0 ? what_follows(p) : PAGE_UNREADABLE;
+}
+
+static void on_slice(struct slice *slice)
+{
+    struct reconcile *r = slice->arg;
+    struct place *p = next_turn(r);
+    struct json_doc *doc = json_doc_new();
+    struct reconcile_result found = {0};
+    struct looking looking = {p, &found};
+    int rc = listing_scan_slice(&p->scan, doc, look_at, &looking);
+
+    r->turn = (uint32_t)(p - r->places);
+    p->reading = rc == LISTING_SCAN_MORE;
+    if (rc != FOUND) {
+        json_doc_free(doc);
+        doc = NULL;
+    }
+    /* In the queue before the page ends, since that may end the search. */
+    if (next_turn(r) != NULL && !wait_for_turn(r))
+        json_doc_free(doc);
+    else if (rc != LISTING_SCAN_MORE)
+        end_page(p, page_end_of(p, rc), doc, &found);
 }
 
 static void on_list(void *arg, const struct attempt_result *result)
 {
-    static const struct page_scan_ops ops = {.on_object = on_batch, .on_end = on_page_end};
     struct place *p = arg;
-    const struct upstream_result *res = result->upstream;
 
     p->attempt = NULL;
-    p->top[0] = p->bottom[0] = '\0';
-    p->oldest_s = INT64_MAX;
-    if (!result->ok || page_scan_start(&p->scan, p->reconcile->worker->loop, res->body,
-                                       res->body_len, &ops, p) != 0)
-        end_page(p, PAGE_UNREADABLE);
+    if (result->ok)
+        strbuf_add(&p->text, result->upstream->body, result->upstream->body_len);
+    if (!result->ok || strbuf_failed(&p->text)) {
+        end_page(p, PAGE_UNREADABLE, NULL, NULL);
+        return;
+    }
+    listing_scan_init(&p->scan, strbuf_str(&p->text), p->text.len);
+    p->oldest = INT64_MAX;
+    p->begins[0] = p->ends[0] = '\0';
+    p->reading = true;
+    (void)wait_for_turn(p->reconcile);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -370,6 +455,7 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
     r->arg = arg;
     r->timer.cb = on_timer;
     r->timer.arg = r;
+    r->slice = (struct slice){.cb = on_slice, .arg = r};
     if (copy_places(r, spec) &&
         loop_timer_start(worker->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
         return r;

@@ -122,6 +122,18 @@ void relay_common_headers(struct relay *relay)
     }
 }
 
+void relay_head(struct relay *relay, int status, const char *content_type, size_t len)
+{
+    h2o_req_t *req = relay->req;
+
+    relay->answered = true;
+    relay_common_headers(relay);
+    req->res.status = status;
+    req->res.reason = relay_reason(status);
+    req->res.content_length = len;
+    relay_header(relay, "content-type", content_type);
+}
+
 void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,
                  size_t len)
 {
@@ -129,12 +141,7 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
     h2o_iovec_t copy = h2o_strdup(&req->pool, bytes, len);
 
     relay->op = NULL;
-    relay->answered = true;
-    relay_common_headers(relay);
-    req->res.status = status;
-    req->res.reason = relay_reason(status);
-    req->res.content_length = len;
-    relay_header(relay, "content-type", content_type);
+    relay_head(relay, status, content_type, len);
     h2o_start_response(req, &no_generator);
     if (relay->method == METHOD_HEAD || len == 0)
         h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);

@@ -58,6 +58,10 @@ void relay_header(struct relay *relay, const char *name, const char *value);
  * `relay->deployment`). */
 void relay_common_headers(struct relay *relay);
 
+/** Set the head of an answer of `len` bytes; from then on it counts as answered. The caller starts
+ * the response and sends them. */
+void relay_head(struct relay *relay, int status, const char *content_type, size_t len);
+
 /** Answer whole; the bytes are copied. Ends the operation's hold on the relay. HEAD gets the same
  * head and no body. */
 void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,

@@ -161,32 +161,29 @@ static void search(struct repeat *r, const char *nonce)
         fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
 }
 
-static void add_place(struct repeat *r, uint32_t deployment)
+static uint32_t account_of(const struct repeat *r, uint32_t deployment)
 {
     const struct worker *w = r->worker;
-    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
 
-    for (uint32_t i = 0; i < r->num_places; i++)
-        if (w->account_twin[table_deployment(w->table, r->places[i])->account] == account)
-            return;
+    return w->account_twin[table_deployment(w->table, deployment)->account];
+}
+
+static void append_place(struct repeat *r, uint32_t account)
+{
     if (r->num_places < MAX_PLACES)
-        r->places[r->num_places++] = w->account_first[account];
+        r->places[r->num_places++] = r->worker->account_first[account];
     else
         r->too_many = true;
 }
 
-/* The accounts that work of this group may be moved to. */
-static void add_group(struct repeat *r, uint32_t group)
+static void add_place(struct repeat *r, uint32_t deployment)
 {
-    struct places places;
+    uint32_t account = account_of(r, deployment);
 
-    if (resolve_group(r->worker, group, &places) != 0) {
-        r->too_many = true; /* for want of memory: not all are searched */
-        return;
-    }
-    for (uint32_t i = 0; i < places.num; i++)
-        add_place(r, places.deployments[i]);
-    places_deinit(&places);
+    for (uint32_t i = 0; i < r->num_places; i++)
+        if (account_of(r, r->places[i]) == account)
+            return;
+    append_place(r, account);
 }
 
 /* Where the batch may be: where its file is, and, should it have been moved, wherever a group of
@@ -194,18 +191,22 @@ static void add_group(struct repeat *r, uint32_t group)
 static void list_places(struct repeat *r)
 {
     const struct worker *w = r->worker;
-    uint32_t num_homes = r->num_places;
+    bool *listed = calloc(w->config->models.num_accounts + 1, sizeof(*listed));
+    struct places places = {0};
 
-    for (uint32_t home = 0; home < num_homes && !r->too_many; home++) {
-        uint32_t account = w->account_twin[table_deployment(w->table, r->places[home])->account];
+    for (uint32_t i = 0; listed != NULL && i < r->num_places; i++)
+        listed[account_of(r, r->places[i])] = true;
+    if (listed == NULL || resolve_around(w, listed, &places) != 0)
+        r->too_many = true; /* for want of memory: not all are searched */
+    for (uint32_t i = 0; i < places.num && !r->too_many; i++) {
+        uint32_t account = account_of(r, places.deployments[i]);
 
-        for (uint32_t i = 0; i < table_num_deployments(w->table) && !r->too_many; i++) {
-            const struct table_deployment *d = table_deployment(w->table, i);
-
-            if (d->group != MODEL_NO_INDEX && w->account_twin[d->account] == account)
-                add_group(r, d->group);
-        }
+        if (!listed[account])
+            append_place(r, account);
+        listed[account] = true;
     }
+    places_deinit(&places);
+    free(listed);
 }
 
 /* A LOST one says where it was sent. */

@@ -568,6 +568,24 @@ int resolve_group(const struct worker *w, uint32_t group, struct places *out)
     return 0;
 }
 
+int resolve_around(const struct worker *w, const bool *accounts, struct places *out)
+{
+    bool *done = calloc(table_num_groups(w->table) + 1u, sizeof(*done));
+    int rc = done != NULL ? places_init(w, out) : ERR_NOMEM;
+
+    for (uint32_t i = 0; rc == 0 && i < table_num_deployments(w->table); i++) {
+        const struct table_deployment *d = table_deployment(w->table, i);
+
+        if (d->group == MODEL_NO_INDEX || done[d->group] || !accounts[w->account_twin[d->account]])
+            continue;
+        done[d->group] = true; /* beside has_group: it may be there as another one's fallback */
+        add_group(w, NULL, d->group, 0, out);
+        add_fallbacks(w, NULL, d->group, out);
+    }
+    free(done);
+    return rc;
+}
+
 /* Each of the comma-separated names is a group's. */
 static bool add_targets(const struct relay *relay, const char *target, struct places *out,
                         struct failure *why)

@@ -55,6 +55,14 @@ bool resolve_upload(const struct relay *relay, const char *model, const char *ta
 /** Candidates for the work of a file that lies on a row of a group: that group and its fallbacks.
  * @return 0, ERR_NOMEM */
 MUST_USE int resolve_group(const struct worker *w, uint32_t group, struct places *out);
+
+/** Where the work of files on these accounts may be: the groups that have rows there, each with its
+ * fallbacks, every row once. Looks at each row and each group once, however many there are.
+ *  @param accounts  by account: whether it is one of them; of twins the first one tells
+ *  @param out       its stages mean nothing
+ *  @return 0, ERR_NOMEM */
+MUST_USE int resolve_around(const struct worker *w, const bool *accounts, struct places *out);
+
 void places_deinit(struct places *places);
 
 /** Whether new objects on this deployment's account get tagged ids. */

@@ -14,6 +14,7 @@
 #include "server/front.h"
 #include "server/inherit.h"
 #include "server/read_log.h"
+#include "server/slices.h"
 
 struct worker {
     const struct inherit *inherit;
@@ -34,6 +35,7 @@ struct worker {
     struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct read_log *read_logs; /* owned [accounts], by their twins; NULL: no search was made yet */
+    struct slices slices;       /* of what is too long for one turn */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

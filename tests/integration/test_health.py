@@ -1,7 +1,14 @@
 """What LiteLLM's operators look at: health, liveness, readiness, models."""
 
+import json
+import re
+import signal
+import subprocess
+
+import hyperframe.frame
 import pytest
 from harness import GROUP, MASTER_KEY, azure_deployment, balanced_config, direct_config, free_port, until
+from wire import H1, H2Call
 
 
 def test_liveness_answers_without_a_provider(start, sim):
@@ -91,10 +98,114 @@ def test_request_ids_are_unique(gateway):
 
 
 def test_the_access_log_has_one_line_a_request(gateway):
-    import json
     answer = gateway.get("/v1/batches?limit=1")
     line = json.loads(gateway.wait_line(r'^\{.*"' + answer.headers["x-request-id"] + '".*').group(0))
     assert (line["status"], line["method"], line["route"]) == (200, "GET", "batches.list")
+
+
+# --- a configuration whose rows do not fit into one turn of the loop ---
+
+ROWS = 600  # of few rows with long names: of many, now and then two have the same fingerprint, which a start refuses
+FILLER = "x" * 500
+LONG = ("/v1/models", "/v1/model/info", "/health")
+
+
+def large_config(sim, name="row"):
+    rows = [azure_deployment(sim, "eu", group=f"{name}-{n}{FILLER}", model=f"azure/{name}-model-{n}{FILLER}")
+            for n in range(ROWS)]
+    return {**balanced_config(sim), "model_list": rows}
+
+
+def names(target, body):
+    """What the rows of an answer are called, in their order."""
+    shown = json.loads(body)
+    if target == "/v1/models":
+        return [m["id"] for m in shown["data"]]
+    if target == "/v1/model/info":
+        return [r["model_name"] for r in shown["data"]]
+    assert (shown["healthy_count"], shown["unhealthy_count"]) == (ROWS, 0), shown
+    return [r["model"].replace("azure/", "").replace("-model", "") for r in shown["healthy_endpoints"]]
+
+
+def without_times(body):
+    """The next round of probes may come in between."""
+    return re.sub(rb'"checked_at":\d+', b"", body)
+
+
+@pytest.fixture
+def large(start, sim):
+    gateway = start(large_config(sim), sim=sim)
+    until(lambda: b'"checked_at":0' not in gateway.get("/health").body, "a probe of every row")
+    return gateway
+
+
+class OverH1:
+    def __init__(self, port, method, target, receive_buffer=None):
+        self.conn = H1(port, receive_buffer=receive_buffer)
+        self.conn.request(method, target)
+
+    def head(self):
+        self.status, self.headers = self.conn.head()
+        return self.headers
+
+    def body(self):
+        return self.conn.body(self.status, self.headers)
+
+
+class OverH2:
+    def __init__(self, port, method, target, receive_buffer=None):
+        self.call = H2Call(port, receive_buffer=receive_buffer, window=65535)
+        self.call.request(method, target)
+        self.conn = self.call.conn
+        # A GOAWAY lets the streams that are there end (RFC 9113 section 6.8); the library closes them all.
+        self.conn.h2._frame_dispatch_table[hyperframe.frame.GoAwayFrame] = lambda frame: ([], [])
+
+    def head(self):
+        return self.conn.wait_head(self.call.stream)
+
+    def body(self):
+        return self.call.answer().body
+
+
+BOTH = pytest.mark.parametrize("over", (OverH1, OverH2))
+
+
+@BOTH
+@pytest.mark.parametrize("target", LONG)
+def test_every_row_of_a_large_configuration_is_shown_over_both_versions(large, target, over):
+    first = large.get(target)
+    assert names(target, first.body) == [f"row-{n}{FILLER}" for n in range(ROWS)]
+    for method, wanted in (("GET", first.body), ("HEAD", b"")):
+        ask = over(large.port, method, target)
+        assert int(ask.head()["content-length"]) == len(first.body)
+        assert without_times(ask.body()) == without_times(wanted)
+        ask.conn.close()
+
+
+@BOTH
+@pytest.mark.parametrize("target", LONG)
+def test_a_client_that_leaves_half_way_through_a_long_answer_harms_nobody(large, target, over):
+    whole = len(large.get(target).body)
+    for _ in range(5):
+        ask = over(large.port, "GET", target, receive_buffer=4096)
+        request_id = ask.head()["x-request-id"]
+        ask.conn.close()
+        large.wait_line(r'^\{.*"' + request_id + '".*"status":200')  # it has ended for the gateway too
+    assert len(large.get(target).body) == whole
+
+
+@BOTH
+@pytest.mark.parametrize("target", LONG)
+def test_a_reload_in_the_middle_of_a_long_answer_changes_nothing_in_it(large, sim, target, over):
+    ask = over(large.port, "GET", target, receive_buffer=4096)
+    ask.head()
+    large.write_config(large_config(sim, "new"))
+    large.send(signal.SIGHUP)
+    large.wait_line(r"generation 2 serves")
+    large.wait_line(r"draining")
+    assert names(target, ask.body()) == [f"row-{n}{FILLER}" for n in range(ROWS)]
+    ask.conn.close()
+    assert names("/v1/models", large.get("/v1/models").body) == [f"new-{n}{FILLER}" for n in range(ROWS)]
 
 
 LONG = "/v1/files?" + "a" * 9000
@@ -102,9 +213,6 @@ LONG = "/v1/files?" + "a" * 9000
 
 @pytest.mark.parametrize("how", [["--http1.1"], ["--http2-prior-knowledge"]], ids=["http1", "http2"])
 def test_a_request_that_no_route_sees_has_an_id_and_a_line_too(gateway, how):
-    import json
-    import re
-    import subprocess
     done = subprocess.run(["curl", "-sS", "-i", *how, gateway.url + LONG], capture_output=True, timeout=60)
     head, _, body = done.stdout.decode().partition("\r\n\r\n")
     assert " 414" in head.splitlines()[0] and json.loads(body)["error"]["message"], done

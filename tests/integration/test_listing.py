@@ -106,6 +106,19 @@ def test_a_provider_that_ignores_after_does_not_loop_us(make_sim, start):
     assert sorted(pages(gateway, 2)) == sorted(made)
 
 
+def test_a_list_over_thirty_accounts_asks_each_of_them_once(make_sim, start):
+    from harness import azure_account, sim_config
+    names = [f"a{n}" for n in range(30)]
+    own = make_sim(sim_config([azure_account(n) for n in names]))
+    gateway = start(balanced_config(own, accounts=names), sim=own)
+    made = [gateway.created(gateway.uploaded()["id"])["id"] for _ in range(12)]
+    answer = gateway.get("/v1/batches?limit=50")
+    assert sorted(b["id"] for b in answer.json()["data"]) == sorted(made)
+    assert "x-tranche-partial" not in answer.headers
+    asked = [len([r for r in own.requests(n) if r["method"] == "GET" and r["target"].startswith("/openai/batches?")]) for n in names]
+    assert asked == [1] * len(names)
+
+
 def test_two_deployments_of_one_resource_are_listed_once(make_sim, start):
     from harness import sim_config
     account = {"name": "eu", "kind": "azure", "port": 0, "key": PROVIDER_KEYS["eu"], "deployments": [

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct upstream_call {
     struct upstream_request request;
     bool cancelled, done;
     unsigned account;
+    char url[512];
 };
 
 static struct upstream_call *calls[64];
@@ -33,6 +35,7 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
     assert_string_equal(request->method, "GET");
     call->account = (unsigned)atoi(number + 3);
     call->request = *request;
+    snprintf(call->url, sizeof(call->url), "%s", request->url);
     return calls[num_calls++] = call;
 }
 

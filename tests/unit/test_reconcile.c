@@ -26,9 +26,7 @@
 
 /* --- the loop: its clock and its timers move when told --- */
 
-static struct loop_timer *timers[ACCOUNTS + 1]; /* that run, in the order of their starts */
-static uint64_t delays_ms[ACCOUNTS + 1];
-static unsigned num_timers;
+static struct loop_timer *timer; /* the one that runs */
 static uint64_t now_ms;
 
 static uint64_t do_now_ms(struct loop *loop)
@@ -37,52 +35,29 @@ static uint64_t do_now_ms(struct loop *loop)
     return now_ms;
 }
 
-static void drop_timer(unsigned at)
-{
-    num_timers--;
-    memmove(timers + at, timers + at + 1, (num_timers - at) * sizeof(*timers));
-    memmove(delays_ms + at, delays_ms + at + 1, (num_timers - at) * sizeof(*delays_ms));
-}
-
 static void do_timer_stop(struct loop *loop, struct loop_timer *t)
 {
     (void)loop;
-    for (unsigned i = 0; i < num_timers; i++)
-        if (timers[i] == t)
-            drop_timer(i--);
+    if (timer == t)
+        timer = NULL;
 }
 
 static int do_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
 {
-    do_timer_stop(loop, t);
-    assert_true(num_timers <= ACCOUNTS);
-    timers[num_timers] = t;
-    delays_ms[num_timers++] = delay_ms;
+    (void)loop;
+    (void)delay_ms;
+    assert_true(timer == NULL || timer == t);
+    timer = t;
     return 0;
 }
 
 static void run_timer(void)
 {
-    struct loop_timer *t = timers[0];
+    struct loop_timer *t = timer;
 
-    assert_int_equal(num_timers, 1);
-    drop_timer(0);
+    assert_non_null(t);
+    timer = NULL;
     t->cb(t);
-}
-
-/* Answer a list; then the page is read, slice by slice. */
-static void reply(unsigned account, int status, const char *body)
-{
-    answer(account, status, body);
-    for (unsigned i = 0; i < num_timers; i++) {
-        struct loop_timer *t = timers[i];
-
-        if (delays_ms[i] != 0)
-            continue;
-        drop_timer(i);
-        t->cb(t);
-        i = (unsigned)-1;
-    }
 }
 
 static const struct loop_ops ops = {
@@ -101,7 +76,6 @@ static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5};
 static struct inherit inherit;
 static struct worker worker;
 
-static struct reconcile *search;
 static struct reconcile_result last;
 static char found_id[64];
 static unsigned ended;
@@ -135,7 +109,7 @@ static int set_up(void **state)
     worker = (struct worker){
         .inherit = &inherit, .config = &config, .table = table, .loop = &loop, .account_twin = all};
     ended = num_calls = 0;
-    num_timers = 0;
+    timer = NULL;
     now_ms = 1000000;
     return 0;
 }
@@ -150,7 +124,7 @@ static void free_calls(void)
 static int tear_down(void **state)
 {
     (void)state;
-    assert_int_equal(num_timers, 0);
+    assert_null(timer);
     assert_int_equal(in_flight(), 0);
     free_calls();
     for (uint32_t i = 0; worker.read_logs != NULL && i < ACCOUNTS; i++)
@@ -186,55 +160,64 @@ static void start(const char *nonce, uint32_t num, bool patient, uint64_t known_
 
     free_calls();
     ended = 0;
-    search = reconcile_start(&worker, &spec, on_reconciled, &last);
-    assert_non_null(search);
+    assert_non_null(reconcile_start(&worker, &spec, on_reconciled, &last));
     assert_int_equal(ended, 0);
     run_timer();
 }
 
-static void add_batch(struct strbuf *out, const char *id, const char *nonce, int64_t age_s)
+/* A page with one batch of ours. */
+static const char *page(const char *id, const char *nonce, int64_t age_s, bool more)
 {
+    static char out[2048];
     struct marker marker = {.owner = OWNER, .request = REQUEST};
     struct strbuf text = STRBUF_INIT;
 
     snprintf(marker.nonce, sizeof(marker.nonce), "%s", nonce);
     snprintf(marker.file, sizeof(marker.file), "file-1");
     assert_int_equal(marker_write(&seals, &marker, &text), 0);
-    strbuf_addf(out,
-                "{\"id\":\"%s\",\"status\":\"completed\",\"created_at\":%lld,"
-                "\"metadata\":{\"tranche\":\"%s\",\"team\":\"%0512d\"}}",
-                id, (long long)(clock_unix_s() - age_s), strbuf_str(&text), 0);
+    snprintf(out, sizeof(out),
+             "{\"object\":\"list\",\"data\":[{\"id\":\"%s\",\"status\":\"completed\",\"created_"
+             "at\":%lld,"
+             "\"metadata\":{\"tranche\":\"%s\"}}],\"has_more\":%s}",
+             id, (long long)(clock_unix_s() - age_s), strbuf_str(&text), more ? "true" : "false");
     strbuf_deinit(&text);
+    return out;
 }
 
-/* A page with one batch of ours. */
-static const char *page(const char *id, const char *nonce, int64_t age_s, bool more)
+/* A page of a hundred batches of almost a kilobyte each; the last one is ours, the others are not.
+ */
+static char *large_page(const char *id, const char *nonce, bool more)
 {
-    static struct strbuf out;
+    struct strbuf out = STRBUF_INIT;
+    const char *single = page(id, nonce, 60, more), *list = strchr(single, '[') + 1;
 
-    strbuf_reset(&out);
-    strbuf_adds(&out, "{\"object\":\"list\",\"data\":[");
-    add_batch(&out, id, nonce, age_s);
-    strbuf_addf(&out, "],\"has_more\":%s}", more ? "true" : "false");
-    return strbuf_str(&out);
+    strbuf_add(&out, single, (size_t)(list - single));
+    for (int i = 0; i < 99; i++)
+        strbuf_addf(&out, "{\"id\":\"batch_%s_%d\",\"created_at\":%lld,\"errors\":\"%0800d\"},", id,
+                    i, (long long)clock_unix_s(), i);
+    strbuf_adds(&out, list);
+    return strbuf_take(&out);
 }
 
-/* One of a hundred, the n-th with that nonce: three slices. */
-static const char *long_page(unsigned nth, const char *nonce)
+static bool is_reading(void)
 {
-    static struct strbuf out;
+    return timer == &worker.slices.turn;
+}
 
-    strbuf_reset(&out);
-    strbuf_adds(&out, "{\"object\":\"list\",\"data\":[");
-    for (unsigned i = 0; i < 100; i++) {
-        char id[32];
+/* @return the turns of the loop that reading what came has taken */
+static unsigned read_pages(void)
+{
+    unsigned turns = 0;
 
-        snprintf(id, sizeof(id), "batch_%u", i);
-        strbuf_adds(&out, i > 0 ? "," : "");
-        add_batch(&out, id, i == nth ? nonce : OTHER, 60 + i);
-    }
-    strbuf_adds(&out, "],\"has_more\":false}");
-    return strbuf_str(&out);
+    for (; is_reading(); turns++)
+        run_timer();
+    return turns;
+}
+
+static void answered(unsigned account, int status, const char *body)
+{
+    answer(account, status, body);
+    read_pages();
 }
 
 /* --- the tests --- */
@@ -245,12 +228,12 @@ static void no_more_than_four_accounts_are_read_at_one_time(void **state)
     start(NONCE, ACCOUNTS, false, 0);
     assert_int_equal(in_flight(), 4);
     assert_null(open_call(4));
-    reply(2, 200, EMPTY);
+    answered(2, 200, EMPTY);
     assert_int_equal(in_flight(), 4);
     assert_non_null(open_call(4));
     for (unsigned i = 0; i < ACCOUNTS; i++)
         if (i != 2)
-            reply(i, 200, EMPTY);
+            answered(i, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
     assert_true(last.complete);
@@ -260,8 +243,8 @@ static void the_account_that_has_the_batch_ends_the_search(void **state)
 {
     (void)state;
     start(NONCE, ACCOUNTS, false, 0);
-    reply(0, 200, EMPTY);
-    reply(3, 200, page("batch_x", NONCE, 60, true));
+    answered(0, 200, EMPTY);
+    answered(3, 200, page("batch_x", NONCE, 60, true));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
     assert_int_equal(last.deployment, 3);
@@ -273,71 +256,21 @@ static void of_several_equal_creates_the_newest_is_meant_wherever_it_is(void **s
 {
     (void)state;
     start(NULL, 3, false, 0);
-    reply(1, 200, page("batch_old", NONCE, 120, false));
-    reply(2, 200, page("batch_new", OTHER, 60, false));
+    answered(1, 200, page("batch_old", NONCE, 120, false));
+    answered(2, 200, page("batch_new", OTHER, 60, false));
     assert_int_equal(ended, 0);
-    reply(0, 200, page("batch_older", NONCE, 180, false));
+    answered(0, 200, page("batch_older", NONCE, 180, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_new");
     assert_int_equal(last.deployment, 2);
-}
-
-static void a_long_page_is_read_in_slices(void **state)
-{
-    (void)state;
-    start(NONCE, 1, false, 0);
-    answer(0, 200, long_page(90, NONCE));
-    for (unsigned turns = 0; turns < 2; turns++) {
-        run_timer();
-        assert_int_equal(ended, 0);
-    }
-    run_timer();
-    assert_int_equal(ended, 1);
-    assert_string_equal(found_id, "batch_90");
-}
-
-static void of_a_long_page_the_first_with_the_same_request_is_meant(void **state)
-{
-    (void)state;
-    start(NULL, 2, false, 0);
-    reply(0, 200, long_page(0, NONCE));
-    reply(1, 200, page("batch_newer", NONCE, 10, false));
-    assert_int_equal(ended, 1);
-    assert_string_equal(found_id, "batch_newer");
-}
-
-static void a_search_that_is_given_up_while_a_page_is_read_leaves_nothing(void **state)
-{
-    (void)state;
-    start(NONCE, 3, false, 0);
-    answer(0, 200, long_page(99, NONCE));
-    run_timer();
-    answer(1, 200, long_page(99, NONCE));
-    reconcile_cancel(search);
-    assert_int_equal(ended, 0);
-    assert_int_equal(num_timers, 0);
-}
-
-static void a_page_that_breaks_off_leaves_it_open_whether_there_is_one(void **state)
-{
-    char *cut = strdup(long_page(99, OTHER));
-
-    (void)state;
-    cut[strlen(cut) * 2 / 3] = '\0';
-    start(NONCE, 1, false, 0);
-    reply(0, 200, cut);
-    assert_int_equal(ended, 1);
-    assert_null(last.batch);
-    assert_false(last.complete);
-    free(cut);
 }
 
 static void an_account_that_fails_leaves_it_open_whether_there_is_one(void **state)
 {
     (void)state;
     start(NONCE, 2, false, 0);
-    reply(0, 500, NULL);
-    reply(1, 200, EMPTY);
+    answered(0, 500, NULL);
+    answered(1, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
     assert_false(last.complete);
@@ -347,8 +280,8 @@ static void a_list_that_ends_nowhere_leaves_it_open_whether_there_is_one(void **
 {
     (void)state;
     start(NONCE, 1, false, 0);
-    reply(0, 200, page("batch_1", OTHER, 60, true));
-    reply(0, 200, page("batch_1", OTHER, 60, true));
+    answered(0, 200, page("batch_1", OTHER, 60, true));
+    answered(0, 200, page("batch_1", OTHER, 60, true));
     assert_int_equal(ended, 1);
     assert_false(last.complete);
 }
@@ -357,12 +290,12 @@ static void a_patient_search_finds_what_is_listed_at_the_third_look(void **state
 {
     (void)state;
     start(NONCE, 1, true, 0);
-    reply(0, 200, EMPTY);
+    answered(0, 200, EMPTY);
     run_timer();
-    reply(0, 200, EMPTY);
+    answered(0, 200, EMPTY);
     assert_int_equal(ended, 0);
     run_timer();
-    reply(0, 200, page("batch_x", NONCE, 0, false));
+    answered(0, 200, page("batch_x", NONCE, 0, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
 }
@@ -371,11 +304,11 @@ static void what_was_read_once_is_not_read_again(void **state)
 {
     (void)state;
     start(NONCE, 1, false, 0);
-    reply(0, 200, page("batch_1", OTHER, 3600, true));
-    reply(0, 200, page("batch_2", OTHER, 7200, false));
+    answered(0, 200, page("batch_1", OTHER, 3600, true));
+    answered(0, 200, page("batch_2", OTHER, 7200, false));
     assert_int_equal(num_calls, 2);
     start(NONCE, 1, false, 0);
-    reply(0, 200, page("batch_1", OTHER, 3600, true));
+    answered(0, 200, page("batch_1", OTHER, 3600, true));
     assert_int_equal(num_calls, 1);
     assert_int_equal(ended, 1);
     assert_true(last.complete);
@@ -385,9 +318,9 @@ static void a_nonce_that_was_seen_is_looked_for_in_all_that_counts(void **state)
 {
     (void)state;
     start(NONCE, 1, false, now_ms);
-    reply(0, 200, page("batch_1", OTHER, 3600, false));
+    answered(0, 200, page("batch_1", OTHER, 3600, false));
     start(OTHER, 1, false, now_ms);
-    reply(0, 200, page("batch_1", OTHER, 3600, false));
+    answered(0, 200, page("batch_1", OTHER, 3600, false));
     assert_string_equal(found_id, "batch_1");
 }
 
@@ -397,13 +330,13 @@ static void an_account_that_was_read_in_time_is_not_asked_and_may_fail(void **st
 
     (void)state;
     start(NONCE, 2, false, known_since_ms);
-    reply(0, 200, EMPTY);
-    reply(1, 500, NULL);
+    answered(0, 200, EMPTY);
+    answered(1, 500, NULL);
     assert_false(last.complete);
     now_ms += 1000;
     start(NONCE, 2, false, known_since_ms);
     assert_null(open_call(0));
-    reply(1, 200, EMPTY);
+    answered(1, 200, EMPTY);
     assert_true(last.complete);
     start(NONCE, 2, false, known_since_ms);
     assert_int_equal(num_calls, 0);
@@ -415,10 +348,99 @@ static void an_account_that_was_read_too_early_is_asked_for_what_is_newer(void *
 {
     (void)state;
     start(NONCE, 1, false, now_ms + 1);
-    reply(0, 200, EMPTY);
+    answered(0, 200, EMPTY);
     start(NONCE, 1, false, now_ms + 1);
-    reply(0, 500, NULL);
+    answered(0, 500, NULL);
     assert_false(last.complete);
+}
+
+static void a_page_of_a_hundred_batches_is_read_in_several_turns_of_the_loop(void **state)
+{
+    char *text = large_page("batch_x", NONCE, false);
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answer(0, 200, text);
+    assert_int_equal(ended, 0);
+    assert_in_range(read_pages(), 3, 10);
+    assert_int_equal(ended, 1);
+    assert_string_equal(found_id, "batch_x");
+    free(text);
+}
+
+static void accounts_that_answer_at_once_are_read_one_slice_in_a_turn(void **state)
+{
+    char *text = large_page("batch_1", OTHER, false);
+    unsigned alone;
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answer(0, 200, text);
+    alone = read_pages();
+    assert_true(alone > 1);
+    start(NONCE, ACCOUNTS, false, 0);
+    for (unsigned i = 0; i < 4; i++)
+        answer(i, 200, text);
+    assert_in_range(read_pages(), 4 * alone, 4 * alone);
+    assert_int_equal(ended, 0);
+    answered(4, 200, EMPTY);
+    answered(5, 200, EMPTY);
+    assert_int_equal(ended, 1);
+    assert_true(last.complete);
+    free(text);
+}
+
+static void the_page_behind_a_long_one_is_asked_for_by_its_last_batch(void **state)
+{
+    char *text = large_page("batch_1", OTHER, true);
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    answered(0, 200, text);
+    assert_int_equal(num_calls, 2);
+    assert_non_null(strstr(calls[1]->url, "&after=batch_1"));
+    answered(0, 200, page("batch_x", NONCE, 120, false));
+    assert_string_equal(found_id, "batch_x");
+    free(text);
+}
+
+static void a_page_that_breaks_off_leaves_it_open_whether_there_is_one(void **state)
+{
+    char *text = large_page("batch_x", NONCE, false);
+
+    (void)state;
+    text[strlen(text) / 2] = '\0';
+    start(NONCE, 1, false, 0);
+    answered(0, 200, text);
+    assert_int_equal(ended, 1);
+    assert_null(last.batch);
+    assert_false(last.complete);
+    free(text);
+}
+
+/* What it held a sanitizer would find. */
+static void a_search_is_forgotten_while_a_page_is_read(void **state)
+{
+    char *text = large_page("batch_x", NONCE, false);
+    struct reconcile_spec spec = {.deployments = all,
+                                  .num = 2,
+                                  .nonce = NONCE,
+                                  .owner = OWNER,
+                                  .request = REQUEST,
+                                  .not_before_s = clock_unix_s() - DAY_S};
+    struct reconcile *search;
+
+    (void)state;
+    search = reconcile_start(&worker, &spec, on_reconciled, &last);
+    assert_non_null(search);
+    run_timer();
+    answer(0, 200, text);
+    run_timer();
+    assert_true(is_reading());
+    reconcile_cancel(search);
+    assert_false(is_reading());
+    assert_int_equal(ended, 0);
+    free(text);
 }
 
 int main(void)
@@ -429,13 +451,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_account_that_has_the_batch_ends_the_search, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(of_several_equal_creates_the_newest_is_meant_wherever_it_is,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_long_page_is_read_in_slices, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(of_a_long_page_the_first_with_the_same_request_is_meant,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            a_search_that_is_given_up_while_a_page_is_read_leaves_nothing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_page_that_breaks_off_leaves_it_open_whether_there_is_one,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_account_that_fails_leaves_it_open_whether_there_is_one,
                                         set_up, tear_down),
@@ -450,6 +465,16 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             an_account_that_was_read_too_early_is_asked_for_what_is_newer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_page_of_a_hundred_batches_is_read_in_several_turns_of_the_loop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(accounts_that_answer_at_once_are_read_one_slice_in_a_turn,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_page_behind_a_long_one_is_asked_for_by_its_last_batch,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_page_that_breaks_off_leaves_it_open_whether_there_is_one,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_search_is_forgotten_while_a_page_is_read, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

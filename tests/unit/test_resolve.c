@@ -137,6 +137,43 @@ static void a_provider_that_is_named_holds_for_fallbacks_too(void **state)
     expect(2, (uint32_t[]){2, 3}, (uint32_t[]){0, 2});
 }
 
+static void around_an_account_lie_its_groups_and_their_fallbacks_each_row_once(void **state)
+{
+    static const uint32_t twins[] = {0, 1};
+
+    (void)state;
+    worker.account_twin = twins;
+    assert_int_equal(resolve_around(&worker, (bool[]){true, false}, &places), 0);
+    expect(3, (uint32_t[]){0, 2, 1}, (uint32_t[]){0, 0, 0});
+    places_deinit(&places);
+    assert_int_equal(resolve_around(&worker, (bool[]){false, false}, &places), 0);
+    assert_int_equal(places.num, 0);
+    places_deinit(&places);
+    config.num_fallbacks = 2;
+    assert_int_equal(resolve_around(&worker, (bool[]){true, false}, &places), 0);
+    assert_int_equal(places.num, 4);
+    assert_memory_equal(places.deployments, ((uint32_t[]){0, 2, 1, 3}), 4 * sizeof(uint32_t));
+}
+
+/* "c" is there as what "a" falls back to; what it falls back to itself counts as well. */
+static void around_an_account_a_fallback_that_is_also_its_group_brings_its_own(void **state)
+{
+    static const uint32_t twins[] = {0, 1}, to_c[] = {2}, to_b[] = {1};
+    struct fallback_rule chain[] = {{.group = 0, .to = to_c, .num_to = 1},
+                                    {.group = 2, .to = to_b, .num_to = 1}};
+
+    (void)state;
+    worker.account_twin = twins;
+    worker.fallbacks = chain;
+    config.num_fallbacks = 2;
+    config.max_fallbacks = 1;
+    assert_int_equal(resolve_around(&worker, (bool[]){false, true}, &places), 0);
+    worker.fallbacks = rules;
+    config.max_fallbacks = 5;
+    assert_int_equal(places.num, 4);
+    assert_memory_equal(places.deployments, ((uint32_t[]){0, 2, 3, 1}), 4 * sizeof(uint32_t));
+}
+
 static void without_balancing_an_account_as_a_whole_serves(void **state)
 {
     (void)state;
@@ -157,6 +194,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_unknown_target_is_told_by_its_name, setup, teardown),
         cmocka_unit_test_setup_teardown(fallbacks_stand_behind_what_was_asked_for_each_group_once,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            around_an_account_lie_its_groups_and_their_fallbacks_each_row_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            around_an_account_a_fallback_that_is_also_its_group_brings_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(a_provider_that_is_named_holds_for_fallbacks_too, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(without_balancing_an_account_as_a_whole_serves, setup,

@@ -1,0 +1,34 @@
+/* Work that is too long for one turn of the loop, in slices: all who have some wait in one queue,
+ * and each turn runs one slice, so that ten lists being read at once hold nobody up for longer than
+ * one does. A slice should cost less than half a millisecond. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/err.h"
+#include "common/loop.h"
+
+struct slice;
+typedef void (*slice_cb)(struct slice *slice);
+
+/* Embedded in the owner's struct; all zero but `cb` and `arg` before it first waits. */
+struct slice {
+    slice_cb cb;         /* runs once each time it was added, never from inside slices_add() */
+    void *arg;           /* borrowed; the owner's */
+    struct slice *next;  /* the queue's */
+    struct slice **link; /* what points to it; NULL: it does not wait. The queue's */
+};
+
+/* One for each loop; all zero is an empty one. */
+struct slices {
+    struct slice *first, **end; /* borrowed; queue */
+    struct loop_timer turn;
+};
+
+/** Have the slice run on a coming turn, behind those that wait already; one that waits stays where
+ * it is. The callback may add its slice again, and free what it is part of.
+ *  @return 0, ERR_NOMEM: it does not wait */
+MUST_USE int slices_add(struct slices *slices, struct loop *loop, struct slice *slice);
+
+/** Forget it; safe when it does not wait. The owner calls it before its struct goes. */
+void slices_remove(struct slices *slices, struct slice *slice);
