@@ -65,6 +65,7 @@ struct metric {
     const char *name, *type, *help;
     enum labels labels;
     void (*write)(const struct metric *m, const struct metrics_row *row, struct strbuf *out);
+    size_t field; /* of number() and of_ledger(): a uint64_t of the row */
 };
 
 static void write_number(const struct metric *m, const struct metrics_row *row, uint64_t value,
@@ -72,6 +73,17 @@ static void write_number(const struct metric *m, const struct metrics_row *row, 
 {
     begin(out, m->name, m->labels, row);
     end(out, value);
+}
+
+static void number(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
+{
+    write_number(m, row, *(const uint64_t *)((const char *)row + m->field), out);
+}
+
+static void of_ledger(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
+{
+    if (row->own_ledger)
+        number(m, row, out);
 }
 
 static void write_of_op(const struct metric *m, const struct metrics_row *row, enum op_class op,
@@ -136,11 +148,6 @@ static void failures(const struct metric *m, const struct metrics_row *row, stru
     }
 }
 
-static void rests(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
-{
-    write_number(m, row, row->sum.rests, out);
-}
-
 /* A series for each outcome that was met. */
 static void calls(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
 {
@@ -185,34 +192,6 @@ static void latency(const struct metric *m, const struct metrics_row *row, struc
         return;
     begin(out, m->name, m->labels, row);
     end_real(out, (double)row->sum.latency_us / 1e6);
-}
-
-static void sent(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
-{
-    write_number(m, row, row->sum.bytes_sent, out);
-}
-
-static void received(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
-{
-    write_number(m, row, row->sum.bytes_received, out);
-}
-
-static void enqueued(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
-{
-    if (row->own_ledger)
-        write_number(m, row, row->quota.reserved, out);
-}
-
-static void foreign(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
-{
-    if (row->own_ledger)
-        write_number(m, row, row->quota.foreign, out);
-}
-
-static void pledged(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
-{
-    if (row->own_ledger)
-        write_number(m, row, row->quota.pledged, out);
 }
 
 static void limit(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
@@ -287,15 +266,17 @@ static const struct metric metrics[] = {
      "Upstream calls for which the deployment is not to blame", LITELLM_MODEL, successes},
     {"litellm_deployment_failure_responses_total", "counter", "Upstream calls that failed",
      LITELLM_MODEL, failures},
-    {"litellm_deployment_cooled_down_total", "counter", "Rests begun", LITELLM, rests},
+    {"litellm_deployment_cooled_down_total", "counter", "Rests begun", LITELLM, number,
+     offsetof(struct metrics_row, sum.rests)},
     {"tranche_upstream_requests_total", "counter", "Upstream calls that ended, and how", OURS,
      calls},
     {"tranche_upstream_in_flight", "gauge", "Upstream calls under way", OURS, in_flight},
     {"tranche_upstream_latency_seconds", "gauge",
      "Moving average of the time of uploads and creates", OURS, latency},
-    {"tranche_upstream_sent_bytes_total", "counter", "Bytes sent upstream", OURS, sent},
+    {"tranche_upstream_sent_bytes_total", "counter", "Bytes sent upstream", OURS, number,
+     offsetof(struct metrics_row, sum.bytes_sent)},
     {"tranche_upstream_received_bytes_total", "counter", "Bytes received from upstream", OURS,
-     received},
+     number, offsetof(struct metrics_row, sum.bytes_received)},
     {"tranche_deployment_resting", "gauge", "1: nothing new of this kind goes there now", OURS,
      resting},
     {"tranche_deployment_healthy", "gauge", "1: the last probe succeeded, or there was none yet",
@@ -303,11 +284,11 @@ static const struct metric metrics[] = {
     {"tranche_deployment_probe_timestamp_seconds", "gauge", "Time of the last probe", OURS,
      checked},
     {"tranche_enqueued_tokens", "gauge", "Tokens of unfinished batches that the ledger holds", OURS,
-     enqueued},
+     of_ledger, offsetof(struct metrics_row, quota.reserved)},
     {"tranche_foreign_tokens", "gauge", "Tokens that others have enqueued there, as far as known",
-     OURS, foreign},
+     OURS, of_ledger, offsetof(struct metrics_row, quota.foreign)},
     {"tranche_pledged_tokens", "gauge", "Tokens of files whose batches will probably follow", OURS,
-     pledged},
+     of_ledger, offsetof(struct metrics_row, quota.pledged)},
     {"tranche_enqueued_token_limit", "gauge", "Tokens that may be enqueued there", OURS, limit},
     {"tranche_free_tokens", "gauge", "Tokens that fit there now", OURS, free_tokens},
     {"tranche_drain_tokens_per_second", "gauge", "How fast it works off what is enqueued", OURS,

@@ -5,9 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <pthread.h>
 
 #include <cmocka.h>
+
+#include "tests/unit/hammer.h"
 
 #include "common/seal_cache.c"
 
@@ -212,11 +213,10 @@ static void names_are_spread_over_all_buckets(void **state)
     seal_cache_free(large);
 }
 
-#define THREADS 4
-#define ROUNDS  20000
+#define ROUNDS 20000
 
 /* Names of two buckets, whose seals follow from them. */
-static void *hammer(void *arg)
+static void *put_and_get(void *arg)
 {
     uint64_t wrong = 0;
 
@@ -234,16 +234,8 @@ static void *hammer(void *arg)
 
 static void of_many_that_write_at_once_nobody_reads_what_was_not_put(void **state)
 {
-    pthread_t threads[THREADS];
-    void *wrong;
-
     (void)state;
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, hammer, (void *)i), 0);
-    for (uintptr_t i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_join(threads[i], &wrong), 0);
-        assert_null(wrong);
-    }
+    hammer(put_and_get);
 }
 
 static void sizes_that_make_no_sense_are_refused(void **state)
