@@ -332,7 +332,7 @@ static void head_tells_the_length_and_sends_nothing(void **state)
     static const char *const paths[] = {"/health", "/v1/models", "/v1/model/info"};
     struct client get, head;
     char request[128];
-    size_t len;
+    size_t len = 0;
 
     (void)state;
     for (int i = 0; i < 3; i++) {
