@@ -205,15 +205,16 @@ def test_a_reload_in_the_middle_of_a_long_answer_changes_nothing_in_it(large, si
     large.wait_line(r"draining")
     assert names(target, ask.body()) == [f"row-{n}{FILLER}" for n in range(ROWS)]
     ask.conn.close()
-    assert names("/v1/models", large.get("/v1/models").body) == [f"new-{n}{FILLER}" for n in range(ROWS)]
+    wanted = [f"new-{n}{FILLER}" for n in range(ROWS)]
+    until(lambda: names("/v1/models", large.get("/v1/models").body) == wanted, "no worker of the old configuration is asked any more")
 
 
-LONG = "/v1/files?" + "a" * 9000
+LONG_PATH = "/v1/files?" + "a" * 9000
 
 
 @pytest.mark.parametrize("how", [["--http1.1"], ["--http2-prior-knowledge"]], ids=["http1", "http2"])
 def test_a_request_that_no_route_sees_has_an_id_and_a_line_too(gateway, how):
-    done = subprocess.run(["curl", "-sS", "-i", *how, gateway.url + LONG], capture_output=True, timeout=60)
+    done = subprocess.run(["curl", "-sS", "-i", *how, gateway.url + LONG_PATH], capture_output=True, timeout=60)
     head, _, body = done.stdout.decode().partition("\r\n\r\n")
     assert " 414" in head.splitlines()[0] and json.loads(body)["error"]["message"], done
     request = re.search(r"(?im)^x-request-id: (\S+)", head).group(1)
