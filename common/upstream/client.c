@@ -17,6 +17,7 @@
  * 34 KiB here and their place at the provider. */
 #define MAX_IDLE_JSON        256
 #define MAX_IDLE_H1          32
+#define CURL_8_1_1           0x080101
 #define EVENTS_PER_TURN      16 /* sockets: about 0.5 ms; those left are there in the next turn */
 
 /* --- curl and the loop --- */
@@ -349,6 +350,7 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     up->low_speed_ms = options->low_speed_ms;
     up->max_header_bytes =
         options->max_header_bytes != 0 ? options->max_header_bytes : DEFAULT_HEADER_BYTES;
+    up->mends_folds = curl_version_info(CURLVERSION_NOW)->version_num < CURL_8_1_1;
     up->work_timer.cb = on_work;
     up->work_timer.arg = up;
     TAILQ_INIT(&up->work);
@@ -382,7 +384,6 @@ void upstream_free(struct upstream *up)
     loop_timer_stop(up->loop, &up->work_timer);
     for (i = 0; i < LANE_COUNT; i++)
         lane_deinit(&up->lanes[i]);
-    handle_free_spares(up);
     if (up->share != NULL)
         curl_share_cleanup(up->share);
     free(up->ca_file);

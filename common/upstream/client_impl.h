@@ -20,7 +20,6 @@
 #include "common/strbuf.h"
 #include "common/upstream/client.h"
 
-#define MAX_SPARE   32 /* handles of a kind that are kept */
 #define MAX_ORIGINS 16
 
 #define OUT_OF_MEMORY "start: out of memory"
@@ -39,14 +38,7 @@ struct lane {
     struct call_list parked; /* see upstream_call.parked_fd */
 };
 
-/* Curl refuses to change some options of a handle that was used, so handles for different uses are
- * kept apart. */
-enum handle_kind { HANDLE_JSON, HANDLE_ONCE, HANDLE_FILE, HANDLE_KINDS };
-
-struct spare {
-    CURL *easy[MAX_SPARE]; /* owned; ready but for what belongs to a call */
-    size_t num;
-};
+enum handle_kind { HANDLE_JSON, HANDLE_ONCE, HANDLE_FILE };
 
 /* Where calls may go: "scheme://authority/", not terminated. */
 struct origin {
@@ -60,8 +52,8 @@ struct upstream {
     char *ca_file; /* owned; NULL: what libcurl was built with */
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;
+    bool mends_folds; /* libcurl is one that refuses a head whose first line is folded */
     struct lane lanes[LANE_COUNT];
-    struct spare spares[HANDLE_KINDS];
     CURLSH *share; /* owned; TLS sessions, so that fresh connections resume */
     size_t active;
     struct origin origins[MAX_ORIGINS];
@@ -127,6 +119,7 @@ struct upstream_call {
     bool failed;      /* we stopped it ourselves: `end` and `error` say why */
     enum upstream_end end;
     struct head head;
+    bool first_line; /* of the head comes next, and curl is told to show it: on_debug() */
     struct strbuf collected;
     uint64_t started_ms, sent_ms, moved_ms; /* loop time */
     uint64_t trickle_bytes;                 /* moved since moved_ms */
@@ -189,10 +182,8 @@ void lane_unpark(struct upstream_call *call);
 
 /* --- transfer.c --- */
 
-/** Have curl call us; once for each handle. @return false: out of memory */
-bool transfer_set_functions(CURL *easy);
-/** Whom these functions are about; NULL: nobody any more. @return false: out of memory */
-bool transfer_set_call(CURL *easy, struct upstream_call *call);
+/** Have curl call us about this call. @return false: out of memory */
+bool transfer_set_functions(CURL *easy, struct upstream_call *call);
 
 /* --- origin.c --- */
 
@@ -203,9 +194,7 @@ const char *origin_check(struct upstream *up, const char *url);
 
 /** Make the call's handle ready. @return NULL, or why the call is refused */
 const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request);
-/** Free the handles that were kept. */
-void handle_free_spares(struct upstream *up);
-/** Give the handle back, outside of curl and of its multi, and wipe the request's lines. */
+/** Free the handle, outside of curl and of its multi, and wipe the request's lines. */
 void handle_release(struct upstream_call *call);
 /** The file with the authorities that are trusted: one bundle and no directory. @return to be
  * freed; NULL: there is none, or out of memory */

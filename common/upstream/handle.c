@@ -1,6 +1,10 @@
-/* Curl's easy handle. What never changes is set once, when a handle is made; used handles are
- * kept for the next call. The request's lines are one piece of memory, so that the
- * credential in them is wiped in one go. */
+/* Curl's easy handle: one for each call, freed with it. A handle that is used again brings along
+ * what curl remembers of the transfer before: before 8.1.1 a pointer to its last header, which is
+ * freed by then and written to when the next answer begins with a folded line (curl #11101; Debian
+ * 12 has 7.88), besides method, body, range and authentication state. To make one costs some 3 us;
+ * what is dear, connections, TLS sessions, names and parsed certificates, lives in the multi and in
+ * the share. The request's lines are one piece of memory, so that the credential in them is wiped
+ * in one go. */
 #include "common/upstream/client_impl.h"
 
 #include <stdlib.h>
@@ -90,9 +94,8 @@ static const char *set_lines(struct upstream_call *call, const struct upstream_r
 
 #define SET(option, value) (err |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
-/* What holds for each call of a kind. The sizes of buffers are among it: once a call was cancelled
- * before it had a connection, curl answers CURLE_BAD_FUNCTION_ARGUMENT to them. */
-static bool set_for_ever(CURL *easy, const struct upstream *up, enum handle_kind kind)
+/* What holds for each call of a kind. */
+static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind kind)
 {
     long buffer_bytes = kind == HANDLE_FILE ? FILE_BUFFER : JSON_BUFFER;
     bool h1 = kind != HANDLE_JSON;
@@ -123,10 +126,10 @@ static bool set_for_ever(CURL *easy, const struct upstream *up, enum handle_kind
     SET(CURLOPT_PIPEWAIT, h1 ? 0L : 1L);
     SET(CURLOPT_BUFFERSIZE, buffer_bytes);
     SET(CURLOPT_UPLOAD_BUFFERSIZE, buffer_bytes);
-    return err == 0 && transfer_set_functions(easy);
+    return err == 0;
 }
 
-/* The method and the body. A handle that was used remembers both, so each is set or unset. */
+/* The method and the body. */
 static bool set_body(struct upstream_call *call, const struct upstream_request *request)
 {
     bool get = strcmp(request->method, "GET") == 0, post = strcmp(request->method, "POST") == 0;
@@ -140,13 +143,13 @@ static bool set_body(struct upstream_call *call, const struct upstream_request *
         fields = NULL; /* curl asks on_read() then */
         length = request->source_length;
     }
-    SET(CURLOPT_POSTFIELDSIZE_LARGE, has_body ? (curl_off_t)length : -1);
-    SET(CURLOPT_POSTFIELDS, has_body ? fields : NULL);
-    if (has_body)
+    if (has_body) {
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
+        SET(CURLOPT_POSTFIELDS, fields);
         SET(CURLOPT_POST, 1L);
-    else
-        SET(CURLOPT_HTTPGET, 1L);
-    SET(CURLOPT_CUSTOMREQUEST, get || post ? NULL : request->method);
+    }
+    if (!get && !post)
+        SET(CURLOPT_CUSTOMREQUEST, request->method);
     return err == 0;
 }
 
@@ -158,36 +161,11 @@ static bool set_call(struct upstream_call *call, const struct upstream_request *
     SET(CURLOPT_URL, request->url);
     SET(CURLOPT_ERRORBUFFER, call->curl_error);
     SET(CURLOPT_FRESH_CONNECT, call->single ? 1L : 0L);
-    return err == 0 && transfer_set_call(easy, call) && set_body(call, request);
-}
-
-/* Nothing of a call stays behind but its URL. Setting pointers to NULL cannot fail. */
-static void forget_call(CURL *easy)
-{
-    int err = 0;
-
-    SET(CURLOPT_HTTPHEADER, NULL);
-    SET(CURLOPT_POSTFIELDS, NULL);
-    SET(CURLOPT_ERRORBUFFER, NULL);
-    (void)err;
-    (void)transfer_set_call(easy, NULL);
+    return err == 0 && set_common(easy, call->up, call->kind) &&
+           transfer_set_functions(easy, call) && set_body(call, request);
 }
 
 #undef SET
-
-static CURL *handle_get(struct upstream *up, enum handle_kind kind)
-{
-    struct spare *spare = &up->spares[kind];
-    CURL *easy;
-
-    if (spare->num > 0)
-        return spare->easy[--spare->num];
-    easy = curl_easy_init();
-    if (easy == NULL || set_for_ever(easy, up, kind))
-        return easy;
-    curl_easy_cleanup(easy);
-    return NULL;
-}
 
 static bool copy_body(struct upstream_call *call, const struct upstream_request *request)
 {
@@ -211,7 +189,7 @@ const char *handle_prepare(struct upstream_call *call, const struct upstream_req
         return "start: the method is none";
     if (!copy_body(call, request))
         return OUT_OF_MEMORY;
-    call->easy = handle_get(call->up, call->kind);
+    call->easy = curl_easy_init();
     if (call->easy == NULL || !set_call(call, request))
         return OUT_OF_MEMORY;
     return set_lines(call, request);
@@ -219,28 +197,12 @@ const char *handle_prepare(struct upstream_call *call, const struct upstream_req
 
 void handle_release(struct upstream_call *call)
 {
-    struct spare *spare = &call->up->spares[call->kind];
-
-    if (call->easy != NULL && spare->num == MAX_SPARE) {
-        curl_easy_cleanup(call->easy);
-    } else if (call->easy != NULL) {
-        forget_call(call->easy);
-        spare->easy[spare->num++] = call->easy;
-    }
+    curl_easy_cleanup(call->easy);
     call->easy = NULL;
     if (call->lines != NULL)
         secret_wipe(call->lines, call->lines_size);
     free(call->lines);
     call->lines = NULL;
-}
-
-void handle_free_spares(struct upstream *up)
-{
-    size_t i;
-
-    for (i = 0; i < HANDLE_KINDS; i++)
-        while (up->spares[i].num > 0)
-            curl_easy_cleanup(up->spares[i].easy[--up->spares[i].num]);
 }
 
 /* One bundle and no directory: libcurl over OpenSSL then parses it once a day instead of once a

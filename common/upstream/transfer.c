@@ -101,11 +101,36 @@ static bool on_head_end(struct upstream_call *call)
     return true;
 }
 
+/* Libcurl before 8.1.1 refuses an answer whose head begins with a folded line. It shows each line
+ * to this function first, in the memory that it reads from then, and so the line can be given an
+ * empty name: curl takes that, and head_add() leaves it out as it does with folded lines. */
+static int on_debug(CURL *easy, curl_infotype type, char *text, size_t len, void *arg)
+{
+    const struct upstream_call *call = arg;
+
+    (void)easy;
+    if (type == CURLINFO_HEADER_IN && call->first_line && len > 0 &&
+        (text[0] == ' ' || text[0] == '\t'))
+        text[0] = ':';
+    return 0;
+}
+
+/* Curl says much more to that function, and spends time on it, when it is told to: so only from a
+ * status line to the line behind it. */
+static void show_line(struct upstream_call *call, bool first)
+{
+    if (!call->up->mends_folds || call->first_line == first)
+        return;
+    call->first_line = first;
+    curl_easy_setopt(call->easy, CURLOPT_VERBOSE, first ? 1L : 0L);
+}
+
 /* One line of a head, trailers included (those are ignored). @return false to stop the transfer */
 static bool take_header_line(struct upstream_call *call, const char *line, size_t len)
 {
     struct head *head = &call->head;
 
+    show_line(call, false);
     head->raw_bytes += len; /* 1xx heads and trailers count too: a flood of them ends here */
     if (head->raw_bytes > call->up->max_header_bytes) {
         call_fail(call, UPSTREAM_TOO_LARGE, "receive: the head is over its limit");
@@ -119,6 +144,7 @@ static bool take_header_line(struct upstream_call *call, const char *line, size_
         len--;
     if (len >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
         head_reset(head, head_parse_status(line, len));
+        show_line(call, true);
         return true;
     }
     if (len > 0) {
@@ -214,7 +240,7 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
 
 #define SET(option, value) (err |= curl_easy_setopt(easy, option, value) != CURLE_OK)
 
-bool transfer_set_functions(CURL *easy)
+bool transfer_set_functions(CURL *easy, struct upstream_call *call)
 {
     int err = 0;
 
@@ -223,13 +249,8 @@ bool transfer_set_functions(CURL *easy)
     SET(CURLOPT_WRITEFUNCTION, on_write);
     SET(CURLOPT_READFUNCTION, on_read);
     SET(CURLOPT_SEEKFUNCTION, on_seek);
-    return err == 0;
-}
-
-bool transfer_set_call(CURL *easy, struct upstream_call *call)
-{
-    int err = 0;
-
+    SET(CURLOPT_DEBUGFUNCTION, on_debug);
+    SET(CURLOPT_DEBUGDATA, call);
     SET(CURLOPT_PRIVATE, call);
     SET(CURLOPT_PREREQDATA, call);
     SET(CURLOPT_HEADERDATA, call);

@@ -475,7 +475,7 @@ static void fetch(struct world *w, struct upstream_request *request)
     run_until(w, &w->done);
 }
 
-static void serve_hello(struct server *s, int fd, int nth)
+static inline void serve_hello(struct server *s, int fd, int nth)
 {
     struct head head;
 

@@ -1,0 +1,113 @@
+/* The HTTP client and what outlives a call: connections that are kept, and nothing else. A provider
+ * that answers oddly, or lets a kept connection die, meets the call after it. */
+#include "upstream_world.h"
+
+/* --- folded heads --- */
+
+static const char *const folds[] = {" c: d\r\n", "\tfolded: zzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n", " x:\r\n",
+                                    " a: b\r\n  c: d\r\n\te: f\r\n", " Content-Length: 7\r\n"};
+
+#define NUM_FOLDS (sizeof(folds) / sizeof(folds[0]))
+
+/* Every second answer begins with a line that continues another one, and none was there. */
+static void serve_folded_first(struct server *s, int fd, int nth)
+{
+    struct head head;
+
+    (void)nth;
+    for (unsigned n = 0; read_request(s, fd, &head); n++) {
+        say(fd, "HTTP/1.1 200 OK\r\n");
+        if (n % 2 == 1)
+            say(fd, folds[n / 2 % NUM_FOLDS]);
+        say(fd, "X-Test: yes\r\nRequest-Id: abc\r\nContent-Length: 5\r\n\r\nhello");
+    }
+}
+
+static void a_folded_first_line_of_an_answer_kills_no_worker(void **state)
+{
+    struct world *w = world_new(serve_folded_first);
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        fetch(w, &(struct upstream_request){0});
+        assert_int_equal(w->end, UPSTREAM_ANSWERED);
+        assert_int_equal(w->status, 200);
+        assert_string_equal(w->header, "yes");
+        assert_string_equal(strbuf_str(&w->body), "hello");
+    }
+    assert_int_equal(w->server.connections, 1);
+    world_stop(w);
+    world_free(w);
+}
+
+/* The same with files, whose answers are streamed, and with calls that go out once. */
+static void serve_folded_always(struct server *s, int fd, int nth)
+{
+    struct head head;
+
+    (void)nth;
+    while (read_request(s, fd, &head))
+        say(fd, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nA: b\r\n\r\n"
+                "HTTP/1.1 200 OK\r\n c: d\r\nX-Test: yes\r\nX-Other: o\r\n folded: on\r\n"
+                "Transfer-Encoding: chunked\r\n\r\n"
+                "5\r\nhello\r\n0\r\nT: u\r\n v: w\r\n\r\n");
+}
+
+static void folded_lines_stay_out_of_every_kind_of_call(void **state)
+{
+    struct world *w = world_new(serve_folded_always);
+
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        fetch(w, &(struct upstream_request){.file = i % 3 == 0,
+                                            .once = i % 3 == 1,
+                                            .method = i % 3 == 1 ? "POST" : "GET",
+                                            .body = i % 3 == 1 ? "{}" : NULL,
+                                            .body_len = i % 3 == 1 ? 2 : 0});
+        assert_int_equal(w->end, UPSTREAM_ANSWERED);
+        assert_string_equal(w->header, "yes");
+        assert_string_equal(strbuf_str(&w->body), "hello");
+    }
+    world_stop(w);
+    world_free(w);
+}
+
+/* A line that is none at all is the provider's fault, and this one call's end at most. */
+static void serve_nonsense(struct server *s, int fd, int nth)
+{
+    struct head head;
+
+    (void)nth;
+    while (read_request(s, fd, &head))
+        say(fd, s->requests % 2 == 0
+                    ? "HTTP/1.1 200 OK\r\n nonsense\r\nContent-Length: 5\r\n\r\nhello"
+                    : "HTTP/1.1 200 OK\r\nnonsense\r\n folded\r\nContent-Length: 5\r\n\r\nhello");
+}
+
+static void a_line_without_a_name_ends_its_own_call_at_most(void **state)
+{
+    struct world *w = world_new(serve_nonsense);
+
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        fetch(w, &(struct upstream_request){0});
+        if (w->end != UPSTREAM_ANSWERED)
+            assert_int_equal(w->end, UPSTREAM_BROKEN);
+        else
+            assert_string_equal(strbuf_str(&w->body), "hello");
+    }
+    world_stop(w);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_folded_first_line_of_an_answer_kills_no_worker),
+        cmocka_unit_test(folded_lines_stay_out_of_every_kind_of_call),
+        cmocka_unit_test(a_line_without_a_name_ends_its_own_call_at_most),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
