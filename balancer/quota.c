@@ -110,10 +110,13 @@ static bool has_tag(const _Atomic uint64_t *key, uint64_t tag)
  * they are in the index and keeps them until they are out of it. */
 static bool is_vacant(const struct quota *quota, uint64_t word)
 {
-    const struct reservation *r = place_at(quota, (word & INDEX_PLACE_MASK) - 1);
+    const struct reservation *r;
     uint64_t tag = word >> INDEX_PLACE_BITS;
 
-    return word == 0 || !(has_tag(&r->key, tag) || has_tag(&r->token, tag));
+    if (word == 0)
+        return true;
+    r = place_at(quota, (word & INDEX_PLACE_MASK) - 1);
+    return !(has_tag(&r->key, tag) || has_tag(&r->token, tag));
 }
 
 /* Returns false when both buckets are full. */

@@ -48,8 +48,9 @@ static bool was_told(const struct reporter *reporter, const struct config_note *
     return false;
 }
 
-static void add(struct reporter *reporter, enum config_severity severity, const char *file,
-                unsigned line, const char *field, const char *fmt, va_list args)
+static void __attribute__((format(printf, 6, 0)))
+add(struct reporter *reporter, enum config_severity severity, const char *file, unsigned line,
+    const char *field, const char *fmt, va_list args)
 {
     struct config_note note = {.severity = severity, .line = line};
     struct strbuf text = STRBUF_INIT;

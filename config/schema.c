@@ -520,7 +520,8 @@ static void *on_memory(void *ctx, void *old, size_t size)
 }
 
 /* The return code alone is vague; the first line of the log says what was wrong. */
-static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
     struct strbuf *log = ctx;
 

@@ -34,6 +34,14 @@ py:venv python3-venv
 cmd:node nodejs
 cmd:npm npm
 '
+CLANG_NEEDS='
+cmd:clang clang
+glob:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-14-dev
+'
+COVERAGE_NEEDS='
+cmd:llvm-cov llvm
+cmd:llvm-profdata llvm
+'
 
 say() { printf '\n== %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 2; }
@@ -55,6 +63,7 @@ is_there() {
     cmd:*) command -v "${1#cmd:}" >/dev/null ;;
     pc:*) pkg-config --exists "${1#pc:}" 2>/dev/null ;;
     file:*) [ -e "${1#file:}" ] ;;
+    glob:*) compgen -G "${1#glob:}" >/dev/null ;;
     py:venv) find_python >/dev/null ;;
     esac
 }

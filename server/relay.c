@@ -202,8 +202,9 @@ void relay_failure(struct relay *relay, const struct failure *failure)
     strbuf_deinit(&text);
 }
 
-static void fill(struct failure *failure, int status, const char *type, const char *code,
-                 const char *param, const char *fmt, va_list args)
+static void __attribute__((format(printf, 6, 0)))
+fill(struct failure *failure, int status, const char *type, const char *code, const char *param,
+     const char *fmt, va_list args)
 {
     *failure = (struct failure){.status = status, .retry_after_ms = -1};
     snprintf(failure->type, sizeof(failure->type), "%s", type);

@@ -63,10 +63,11 @@ static uint64_t now_of(const struct conn *conn)
 
 /* --- the stash: bytes behind a head --- */
 
+/* NULL when it is empty. */
 static const char *stash_bytes(const struct h1_conn *h1, size_t *len)
 {
     *len = h1->stash_len - h1->stash_at;
-    return h1->stash + h1->stash_at;
+    return *len != 0 ? h1->stash + h1->stash_at : NULL;
 }
 
 static bool stash_put(struct h1_conn *h1, const char *bytes, size_t len)

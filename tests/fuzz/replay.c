@@ -1,14 +1,17 @@
 /* Runs a fuzz target over a corpus without a fuzzer, so that every build replays what was found:
- * each file, and each beginning of a small one. Arguments are files and directories. */
+ * each file, and each beginning of a small one unless the first argument is --whole. The others are
+ * files and directories. */
 #include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { SMALL_BYTES = 2048 };
 
 static size_t inputs;
+static bool beginnings = true;
 
 /* In memory of exactly that size, so that a sanitizer sees the first byte read too many. */
 static void run(const uint8_t *data, size_t size)
@@ -26,7 +29,7 @@ static void run_beginnings(const uint8_t *data, size_t size)
 {
     size_t len;
 
-    if (size <= SMALL_BYTES)
+    if (beginnings && size <= SMALL_BYTES)
         for (len = 0; len < size; len++)
             run(data, len);
     run(data, size);
@@ -83,7 +86,8 @@ int main(int argc, char **argv)
 {
     int failed = 0, i;
 
-    for (i = 1; i < argc; i++)
+    beginnings = argc < 2 || strcmp(argv[1], "--whole") != 0;
+    for (i = beginnings ? 1 : 2; i < argc; i++)
         failed |= run_path(argv[i]);
     printf("%zu inputs\n", inputs);
     return failed != 0 || inputs == 0;

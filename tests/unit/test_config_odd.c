@@ -36,8 +36,8 @@ static const char *const scalars[] = {"model_list.0.model_name",
                                       "router_settings.retry_after",
                                       "router_settings.max_fallbacks",
                                       "router_settings.retry_policy.TimeoutErrorRetries",
-                                      "litellm_settings.allowed_fails_policy."
-                                      "RateLimitErrorAllowedFails",
+                                      ("litellm_settings.allowed_fails_policy."
+                                       "RateLimitErrorAllowedFails"),
                                       "router_settings.default_fallbacks.0",
                                       "tranche_settings.quotas.0.deployment",
                                       "tranche_settings.quotas.0.model_name",

@@ -569,8 +569,8 @@ static void whatever_the_scanner_is_sure_of_yajl_sees_the_same_way(void **state)
         "\\\\\"},{\"x\":[1,2.5e3,-0]}],\"model\":\"m\\/x\","
         "\"max_tokens\":12},\"custom_id\":\"\\u0041\",\"url\":\"/"
         "v1\",\"method\":\"POST\",\"url\":null}",
-        "{\"custom_id\":[],\"body\":[{\"model\":1}],\"method\":true,\"url\":-1.5,\"body\":{"
-        "\"model\":\"z\",\"input\":\"data:,x\"}}",
+        ("{\"custom_id\":[],\"body\":[{\"model\":1}],\"method\":true,\"url\":-1.5,\"body\":{"
+         "\"model\":\"z\",\"input\":\"data:,x\"}}"),
         "{\"a\":[1,true,\"b\"],\"c\":{}} ",
     };
     static const char alphabet[] =

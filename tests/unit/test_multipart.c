@@ -421,8 +421,8 @@ static void other_content_types_and_broken_boundaries_are_refused(void **state)
         "multipart/form-data; boundary=\"a\\\"b\"",
         "multipart/form-data; boundary=a\r\nb",
         "multipart/form-data; boundary=\xc3\xa4",
-        "multipart/form-data; "
-        "boundary=01234567890123456789012345678901234567890123456789012345678901234567890",
+        ("multipart/form-data; "
+         "boundary=01234567890123456789012345678901234567890123456789012345678901234567890"),
         "multipart/mixed; boundary=a",
         "multipart/form-dataX; boundary=a",
         "application/json",
