@@ -82,7 +82,7 @@ struct inherit {
 
 /** A worker's whole life; returns its exit code. Called in the child right after the fork: SIGTERM,
  * SIGQUIT and SIGCHLD are default, nothing is blocked, terminal signals are ignored. SIGTERM or
- * SIGQUIT: drain; a second SIGTERM: end now. */
+ * SIGQUIT: drain; another one changes nothing. */
 int worker_run(const struct inherit *inherit, uint32_t slot);
 
 /** The prober's whole life. */

@@ -111,7 +111,7 @@ static const char usage[] =
     "\n"
     "The command line wins over the file, the file over the environment (HOST, PORT, "
     "NUM_WORKERS).\n"
-    "Signals: TERM, INT, QUIT drain, a second one ends; HUP loads the configuration anew; USR2 "
+    "Signals: TERM, INT, QUIT drain, another one a second later ends; HUP loads the configuration anew; USR2 "
     "starts the\n"
     "program's file anew on the same socket.\n";
 
@@ -375,6 +375,8 @@ int main(int argc, char **argv)
                 command);
         return EXIT_USAGE;
     }
+    if (strcmp(command, "serve") == 0)
+        master_keep_signals();
     ret = parse(&line, argc - (argc > 0 ? skip : 0), argv + skip);
     if (ret != 0)
         return ret;

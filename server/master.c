@@ -33,6 +33,9 @@
 #define EXTRA_GRACE_MS                                                                             \
     500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
 #define KILL_WAIT_MS 2000  /* for children to vanish after SIGKILL */
+#define ONE_STOP_MS                                                                                \
+    1000 /* signals to end that come so soon after the first one are that one: timeout(1) sends    \
+            one to the process and one to its group */
 #define MEMO_ENTRIES 65536 /* 64 bytes each */
 #define PLACE_ENTRIES                                                                              \
     65536 /* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
@@ -58,8 +61,9 @@ struct master {
     int signal_fd;
     int alive_fd;      /* write end of the pipe whose EOF tells children that we are gone */
     pid_t upgrade_pid; /* 0: none */
-    bool reload_again; /* SIGHUP came while one was starting */
+    bool reload_wanted, upgrade_wanted; /* SIGHUP, SIGUSR2: kept until they can be carried out */
     bool stopping;
+    uint64_t stop_ms;    /* when the first signal to end was read */
     bool cut_off;        /* something was ended that had not finished */
     uint64_t give_up_ms; /* 0: not yet; then we leave, whoever is left */
     uint64_t next_look_ms;
@@ -239,22 +243,23 @@ static void generation_leave(struct master *m, struct generation *gen, uint64_t 
 static void stop(struct master *m, const char *why, uint64_t now_ms)
 {
     m->stopping = true;
-    log_info("%s: draining", why);
+    m->stop_ms = now_ms;
     m->serving = NULL;
     m->starting = NULL;
     for (struct generation *gen = m->generations, *next; gen != NULL; gen = next) {
         next = gen->next; /* a generation whose rows all wait goes with the last one */
         generation_leave(m, gen, now_ms);
     }
+    log_info("%s: draining", why);
 }
 
 static void stop_now(struct master *m, const char *why, uint64_t now_ms)
 {
-    log_warn("%s again: ending now", why);
     for (uint32_t row = 0; row < MAX_WORKERS; row++)
         row_kill(m, row);
     if (m->give_up_ms == 0)
         m->give_up_ms = now_ms + KILL_WAIT_MS;
+    log_warn("%s again: ending now", why);
 }
 
 /* --- generations --- */
@@ -382,12 +387,7 @@ static void log_listening(const struct master *m, const struct generation *gen)
 
 static void reload(struct master *m, uint64_t now_ms)
 {
-    if (m->stopping)
-        return;
-    if (m->starting != NULL) {
-        m->reload_again = true;
-        return;
-    }
+    m->reload_wanted = false;
     log_info("SIGHUP: loading the configuration");
     if (generation_start(m, false, now_ms) != 0) {
         atomic_store(&m->base.shared->reload_failed, 1);
@@ -402,39 +402,39 @@ static void reload(struct master *m, uint64_t now_ms)
 static void generation_refuse(struct master *m, const char *why, uint64_t now_ms)
 {
     struct generation *gen = m->starting;
+    uint32_t number;
 
     m->starting = NULL;
     if (m->serving == NULL) {
-        log_error("cannot start: %s", why);
         m->cut_off = true;
         stop(m, "no worker", now_ms);
+        log_error("cannot start: %s", why);
         return;
     }
     atomic_store(&m->base.shared->reload_failed, 1);
-    log_error("generation %u is refused, %s; generation %u goes on", gen->inherit.generation, why,
-              m->serving->inherit.generation);
+    number = gen->inherit.generation;
     generation_leave(m, gen, now_ms);
+    log_error("generation %u is refused, %s; generation %u goes on", number, why,
+              m->serving->inherit.generation);
 }
 
 static void generation_promote(struct master *m, uint64_t now_ms)
 {
     struct generation *old = m->serving, *gen = m->starting;
+    bool took_over;
 
     m->starting = NULL;
     m->serving = gen;
     log_set_level((enum log_level)gen->config->log_level);
     atomic_store(&m->base.shared->reload_failed, 0);
+    if (old != NULL)
+        generation_leave(m, old, now_ms);
+    took_over = upgrade_finish();
     log_info("generation %u serves: %u workers, %zu deployments, %zu accounts",
              gen->inherit.generation, num_workers_of(gen), gen->config->models.num_deployments,
              gen->config->models.num_accounts);
-    if (old != NULL)
-        generation_leave(m, old, now_ms);
-    if (upgrade_finish())
+    if (took_over)
         log_info("took over from the program before");
-    if (m->reload_again) {
-        m->reload_again = false;
-        reload(m, now_ms);
-    }
 }
 
 static bool workers_are_ready(struct master *m, const struct generation *gen)
@@ -467,13 +467,13 @@ static void row_replace(struct master *m, uint32_t row, const char *name, const 
     uint32_t wait_ms = child_wait_ms(&c->fast_ends, c->started_ms, now_ms);
 
     atomic_fetch_add(&m->base.shared->restarts, 1);
-    log_error("%s ended: %s; %llu calls in flight returned; next one in %u ms", name, how,
-              (unsigned long long)in_flight, wait_ms);
     c->pid = 0;
     c->phase = CHILD_WAITING;
     c->restart_ms = now_ms + wait_ms;
     if (wait_ms == 0)
         row_start(m, row, now_ms);
+    log_error("%s ended: %s; %llu calls in flight returned; next one in %u ms", name, how,
+              (unsigned long long)in_flight, wait_ms);
 }
 
 /* A worker that leaves by itself before its first turn says that it cannot live; one that is killed
@@ -557,13 +557,13 @@ static void check_row(struct master *m, uint32_t row, bool look, uint64_t now_ms
         return;
     name_row(m, row, name, sizeof(name));
     if (c->phase == CHILD_LEAVING && c->deadline_ms != 0 && now_ms >= c->deadline_ms) {
-        log_warn("%s is not done at the end of its grace: killed", name);
         row_kill(m, row);
+        log_warn("%s is not done at the end of its grace: killed", name);
     } else if (look &&
                child_pulse_is_still(&c->pulse, atomic_load(&slot_of(m, row)->beat_ms), now_ms)) {
-        log_error("%s shows no sign of life for %d s: killed", name, CHILD_STILL_MS / 1000);
         child_pulse_start(&c->pulse, now_ms);
         row_kill(m, row);
+        log_error("%s shows no sign of life for %d s: killed", name, CHILD_STILL_MS / 1000);
     }
 }
 
@@ -605,13 +605,10 @@ static void check_rows(struct master *m, uint64_t now_ms)
 
 static void upgrade(struct master *m)
 {
+    m->upgrade_wanted = false;
     if (getpid() == 1) {
         log_warn("SIGUSR2: the first process of a container cannot be replaced, its end is the "
                  "container's");
-        return;
-    }
-    if (m->stopping || m->serving == NULL || m->upgrade_pid != 0) {
-        log_warn("SIGUSR2: not now");
         return;
     }
     m->upgrade_pid = upgrade_start(m->serving->inherit.listen_fd, m->serving->config->host,
@@ -624,25 +621,42 @@ static void upgrade(struct master *m)
     log_info("SIGUSR2: new program started, pid %d", (int)m->upgrade_pid);
 }
 
-static void on_signal(struct master *m, int number, uint64_t now_ms)
+/* What was asked for while it could not be done: while a generation is starting, or a new program.
+ * Nothing is asked for in vain, and nothing is done by halves. */
+static void carry_out(struct master *m, uint64_t now_ms)
+{
+    if (m->stopping || m->starting != NULL || m->upgrade_pid != 0)
+        return;
+    if (m->reload_wanted)
+        reload(m, now_ms);
+    else if (m->upgrade_wanted)
+        upgrade(m);
+}
+
+static void on_end_signal(struct master *m, int number, uint64_t now_ms)
 {
     char name[32];
 
+    snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(number));
+    if (!m->stopping)
+        stop(m, name, now_ms);
+    else if (now_ms >= m->stop_ms + ONE_STOP_MS)
+        stop_now(m, name, now_ms);
+}
+
+static void on_signal(struct master *m, int number, uint64_t now_ms)
+{
     switch (number) {
     case SIGTERM:
     case SIGINT:
     case SIGQUIT:
-        snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(number));
-        if (m->stopping)
-            stop_now(m, name, now_ms);
-        else
-            stop(m, name, now_ms);
+        on_end_signal(m, number, now_ms);
         break;
     case SIGHUP:
-        reload(m, now_ms);
+        m->reload_wanted = true;
         break;
     case SIGUSR2:
-        upgrade(m);
+        m->upgrade_wanted = true;
         break;
     default: /* SIGCHLD: reap() looks for itself, as signals of one kind merge */
         break;
@@ -701,26 +715,40 @@ static void run(struct master *m)
         read_signals(m, now_ms);
         reap(m, now_ms);
         check_starting(m, now_ms);
+        carry_out(m, now_ms);
         check_rows(m, now_ms);
     }
 }
 
-/* Signals that we read from the descriptor; the mask of children is cleared after the fork. */
-static int open_signals(void)
+/* Signals that we read from the descriptor, blocked for that; the mask of children is cleared after
+ * the fork. An ignored SIGCHLD would reap for us, and nohup's SIGHUP is still the operator's. */
+static int block_signals(sigset_t *set)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
+
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaddset(set, numbers[i]);
+    if (sigprocmask(SIG_SETMASK, set, NULL) == -1)
+        return -1;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        signal(numbers[i], SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    return 0;
+}
+
+void master_keep_signals(void)
+{
     sigset_t set;
 
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        signal(numbers[i], SIG_DFL); /* an ignored SIGCHLD would reap for us; nohup's SIGHUP is
-                                        still the operator's */
-        sigaddset(&set, numbers[i]);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    if (sigprocmask(SIG_SETMASK, &set, NULL) == -1)
-        return -1;
-    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    (void)block_signals(&set);
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
 }
 
 static int open_all(struct master *m)

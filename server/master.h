@@ -1,7 +1,8 @@
 /* The master: reads the configuration, binds, forks, supervises. It never touches a client's byte.
  *
- * Signals: SIGTERM, SIGINT and SIGQUIT drain (a second one ends at once); SIGHUP loads the
- * configuration anew; SIGUSR2 starts the program's file anew with the same listening socket. */
+ * Signals: SIGTERM, SIGINT and SIGQUIT drain (another one, a second later or more, ends at once);
+ * SIGHUP loads the configuration anew; SIGUSR2 starts the program's file anew with the same
+ * listening socket. The last two are kept while they cannot be carried out. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +16,10 @@ struct master_options {
     bool debug;                               /* log level debug, whatever the file says */
     char **argv;                              /* for the binary upgrade */
 };
+
+/** From here on signals wait for master_run(). For the first lines of a program that serves: a
+ * SIGHUP or SIGUSR2 that comes while it starts would end it otherwise. */
+void master_keep_signals(void);
 
 /** Serve until told to end. @return the exit code: 0 when all that was in flight was finished; 1
  * when it could not start or had to cut something off */

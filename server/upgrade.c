@@ -55,14 +55,6 @@ static bool export_listener(int listen_fd, const char *host, int port, pid_t par
     return setenv(ENV_PARENT, text, 1) == 0;
 }
 
-static void unblock_signals(void)
-{
-    sigset_t none;
-
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 pid_t upgrade_start(int listen_fd, const char *host, int port)
 {
     pid_t parent = getpid(), pid;
@@ -75,7 +67,8 @@ pid_t upgrade_start(int listen_fd, const char *host, int port)
     if (pid == -1)
         return ERR_IO;
     if (pid == 0) {
-        unblock_signals();
+        /* The signals that we block stay blocked: none of them gets lost, or ends the new program,
+         * before it reads them. */
         if (export_listener(listen_fd, host, port, parent))
             execv(program, arguments);
         log_error("upgrade: cannot start %s: %s", program, strerror(errno));

@@ -211,9 +211,10 @@ static void on_signal(void *arg)
     while (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGINT)
             continue; /* a terminal's Ctrl-C reaches the whole group; the master decides */
-        if (s->worker->draining)
-            _exit(0); /* the second one ends now */
-        begin_drain(s->worker);
+        if (!s->worker->draining)
+            begin_drain(s->worker);
+        /* Another one says nothing: timeout(1), Ctrl-\ and others send theirs to the whole group,
+         * besides the master's. What has to end now gets SIGKILL from the master. */
     }
 }
 

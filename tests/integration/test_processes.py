@@ -1,5 +1,6 @@
 """Master and workers: who dies, who goes on, and what a client notices of it."""
 
+import errno
 import http.client
 import json
 import os
@@ -10,7 +11,8 @@ import threading
 import time
 
 import pytest
-from harness import (GROUP, MASTER_KEY, PATIENCE, alive, azure_deployment, balanced_config, envelope, lines, until)
+from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, lines,
+                     until)
 
 SLOW = {"hang": "answer", "ms": 400}
 
@@ -167,18 +169,99 @@ def test_idle_connections_do_not_hold_up_a_drain(start, sim):
         conn.close()
 
 
-def test_a_second_sigterm_ends_at_once(start, sim):
-    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+def test_another_sigterm_a_second_later_ends_at_once(start, sim):
+    """The first one is sent again and again: what comes within a second is the same one, what comes later is another."""
+    gateway = start(balanced_config(sim, accounts=["eu"], tranche_settings={"timeouts": {"shutdown_grace_ms": 600_000}}), sim=sim)
     gateway.deaths_expected = True
-    thread, got = hold_a_request(gateway, sim, milliseconds=15_000)
-    gateway.send(signal.SIGTERM)
-    gateway.wait_line(r"(?i)drain|shutting down|SIGTERM|stopping")
-    at = time.monotonic()
-    gateway.send(signal.SIGTERM)
-    gateway.wait()
-    assert time.monotonic() - at < 5
+    thread, got = hold_a_request(gateway, sim, milliseconds=600_000)
+
+    def told_to_end():
+        gateway.send(signal.SIGTERM)
+        return gateway.popen.poll() is not None
+
+    until(told_to_end, "the end of a gateway that gets SIGTERM for more than a second")
+    gateway.wait_line(r"SIGTERM again: ending now")
     thread.join(PATIENCE)
     assert not hasattr(got[0], "status") or got[0].status >= 500
+
+
+def to_the_program_and_its_group(gateway, signum):
+    """What timeout(1) does."""
+    gateway.send(signum)
+    os.killpg(gateway.pid, signum)
+
+
+def as_ctrl_c(gateway, signum):
+    """What a shell does, and a wrapper that passes on what it got itself."""
+    os.killpg(gateway.pid, signal.SIGINT)
+    gateway.send(signum)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=["SIGTERM", "SIGINT", "SIGQUIT"])
+@pytest.mark.parametrize("tell", [to_the_program_and_its_group, as_ctrl_c])
+def test_what_is_in_flight_is_finished_although_everybody_is_told_twice_to_end(start, sim, tell, signum):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    thread, got = hold_a_request(gateway, sim)
+    tell(gateway, signum)
+    thread.join(PATIENCE)
+    assert got and getattr(got[0], "status", None) == 200, got
+    assert gateway.wait() == 0
+
+
+class StartingGateway(Process):
+    """One that reads its configuration from a pipe: it stays in its start until the test writes one."""
+
+    def __init__(self, directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.pipe = directory / "config.yaml"
+        os.mkfifo(self.pipe)
+        super().__init__([find_binary("tranche"), "--config", str(self.pipe), "--host", "127.0.0.1", "--port", "0",
+                          "--num_workers", "1"])
+
+    def write_config(self, config):
+        """Returns when somebody has read it: all before that came during a start."""
+        def opened():
+            try:
+                return os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                assert error.errno == errno.ENXIO, error  # nobody reads yet
+                return None
+
+        with os.fdopen(until(opened, "somebody reads the configuration"), "wb") as pipe:
+            pipe.write(json.dumps(config).encode())
+
+    def told(self, signum):
+        """The signal is there, and waits: the program has come as far as to block it."""
+        def is_blocked():
+            status = dict(line.split(":", 1) for line in open(f"/proc/{self.pid}/status"))
+            return int(status["SigBlk"], 16) >> (signum - 1) & 1
+
+        until(is_blocked, "signals wait")
+        self.send(signum)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR2], ids=["SIGHUP", "SIGUSR2"])
+def test_a_signal_that_comes_during_the_start_is_carried_out_after_it(sim, tmp_path, signum):
+    config = balanced_config(sim, accounts=["eu"])
+    gateway = StartingGateway(tmp_path)
+    successor = None
+    try:
+        gateway.told(signum)
+        gateway.write_config(config)
+        gateway.wait_line(r"generation 1 serves")
+        gateway.write_config(config)  # it is read again: the signal was not dropped
+        if signum == signal.SIGHUP:
+            gateway.wait_line(r"generation 2 serves")
+            assert gateway.stop() == 0
+        else:
+            successor = int(gateway.wait_line(r"new program started, pid (\d+)").group(1))
+            assert gateway.wait() == 0
+    finally:
+        if successor is not None:
+            os.kill(successor, signal.SIGTERM)
+        elif gateway.popen.poll() is None:
+            gateway.popen.kill()
+    assert gateway.wait_output_end()
 
 
 def test_a_drain_is_bounded_by_its_grace(start, sim):
