@@ -25,7 +25,10 @@ struct fetch {
     struct target target; /* owned */
     uint32_t deployment;  /* where the object is; MODEL_NO_INDEX: not known yet */
     uint32_t tries;
-    bool maybe_done;         /* a try before this one was sent here and its outcome is unknown */
+    bool maybe_done;         /* it was sent here before, by us or by libcurl, and with what outcome is
+                                unknown */
+    struct failure *refusal; /* owned; of a cancel that may have been done before: the batch is asked
+                                for now; NULL: none */
     bool alone;              /* the client is gone, but what it asked for is under way: counted in
                                 worker->operations */
     struct locate *locate;   /* owned; the place is being looked for */
@@ -44,6 +47,7 @@ static void fetch_free(struct fetch *f)
         f->worker->operations--;
     loop_timer_stop(f->worker->loop, &f->retry);
     target_deinit(&f->target);
+    free(f->refusal);
     free(f);
 }
 
@@ -170,11 +174,24 @@ static void respond(struct fetch *f, struct json_doc *doc, const struct json *ob
     json_doc_free(doc);
 }
 
+static bool is_cancelled(const struct json *batch)
+{
+    const char *status = json_get_str(batch, "status");
+
+    return status != NULL && (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0);
+}
+
 static void answer(struct fetch *f, const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
+    struct json *object = doc != NULL ? normalised(f, doc, res) : NULL;
 
-    respond(f, doc, doc != NULL ? normalised(f, doc, res) : NULL);
+    if (f->refusal == NULL || is_cancelled(object)) {
+        respond(f, doc, object);
+        return;
+    }
+    json_doc_free(doc);
+    fail(f, f->refusal); /* it had ended before */
 }
 
 /* A poll that needs not be asked upstream. @return whether it was answered; `f` is gone then */
@@ -228,6 +245,33 @@ static bool is_done(const struct fetch *f, const struct attempt_result *result)
            (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404);
 }
 
+/* A cancel that is asked again and conflicts with what the batch is: perhaps because the one before
+ * did it. Azure's status is not known (reference 2.5). */
+static bool may_be_cancelled(const struct fetch *f, const struct attempt_result *result)
+{
+    int status = result->upstream->head.status;
+
+    return f->call == CALL_BATCH_CANCEL && f->maybe_done && (status == 409 || status == 400);
+}
+
+static void ask_for_batch(struct fetch *f, const struct failure *refusal)
+{
+    f->refusal = malloc(sizeof(*f->refusal));
+    if (f->refusal == NULL) {
+        fail_memory(f);
+        return;
+    }
+    *f->refusal = *refusal;
+    f->call = CALL_BATCH_GET;
+    ask(f);
+}
+
+/* The file is gone from its account, whoever did it. */
+static bool is_gone(const struct fetch *f, const struct attempt_result *result)
+{
+    return f->call == CALL_FILE_DELETE && (result->ok || result->upstream->head.status == 404);
+}
+
 static void on_asked(void *arg, const struct attempt_result *result)
 {
     struct fetch *f = arg;
@@ -235,7 +279,8 @@ static void on_asked(void *arg, const struct attempt_result *result)
     struct retry_answer decision;
 
     f->attempt = NULL;
-    if (f->call == CALL_FILE_DELETE && is_done(f, result))
+    f->maybe_done |= result->upstream->repeated;
+    if (is_gone(f, result))
         file_slots_deleted(f->worker, f->deployment, f->target.native);
     if (f->relay == NULL) {
         fetch_free(f);
@@ -243,6 +288,14 @@ static void on_asked(void *arg, const struct attempt_result *result)
     }
     if (is_done(f, result)) {
         answer(f, result->upstream);
+        return;
+    }
+    if (f->refusal != NULL) {
+        fail(f, f->refusal);
+        return;
+    }
+    if (may_be_cancelled(f, result)) {
+        ask_for_batch(f, &result->failure);
         return;
     }
     f->maybe_done |= is_outcome_unknown(&question);

@@ -71,7 +71,8 @@ static void clean_text(char *text)
 /* The one way out: take along what the owner needs, let go of everything, call back last. */
 void call_finish(struct upstream_call *call, enum upstream_end end)
 {
-    struct upstream_result result = {.end = end, .nothing_sent = !call->began};
+    struct upstream_result result = {
+        .end = end, .nothing_sent = !call->began, .repeated = call->repeated};
     struct head head = call->head;
     struct strbuf body = call->collected;
     upstream_done_cb on_done = call->on_done;

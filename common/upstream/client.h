@@ -62,6 +62,9 @@ struct upstream_head {
 struct upstream_result {
     enum upstream_end end;
     bool nothing_sent;         /* known: not one byte of the request reached a connection */
+    bool repeated; /* libcurl lost the kept connection that it had sent the request on and sent it
+                      again by itself: the answer may be to what was done before. Never of a request
+                      that is marked `once` */
     struct upstream_head head; /* status 0 when no head came */
     const char *body; /* collected body, NUL-terminated; NULL when streamed, none, or the answer was
                          not complete; valid during the callback, like `head` */
@@ -102,7 +105,8 @@ struct upstream_request {
         source; /* or NULL; then `source_length` bytes are sent with an exact Content-Length */
     uint64_t source_length;
     bool file;                  /* true: the HTTP/1.1 file handle, no total limit but low speed */
-    bool once;                  /* create, upload: never silently repeated; a `source` implies it */
+    bool once;                  /* create, upload: never silently repeated; a `source` implies it.
+                                   Others may be: upstream_result.repeated */
     uint32_t total_ms;          /* whole call; 0: none (file transfers) */
     uint32_t first_byte_ms;     /* after the request was sent; 0: none */
     size_t max_body;            /* cap of a collected body; 0: 1 MiB */

@@ -109,8 +109,9 @@ struct upstream_call {
     void *arg; /* borrowed */
 
     enum phase phase;
-    bool began;   /* curl was about to send the request's first byte */
-    bool dropped; /* cancelled from inside curl */
+    bool began;    /* curl was about to send the request's first byte */
+    bool repeated; /* ... and once more, on another connection */
+    bool dropped;  /* cancelled from inside curl */
     bool streaming;
     bool paused;      /* the owner wants no bytes */
     bool pausing;     /* curl is being told */

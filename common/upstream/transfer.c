@@ -11,7 +11,9 @@
 #define MAX_RUN     (128 * 1024) /* bytes of a file; a turn of the loop runs curl once or twice */
 
 /* The connection stands, the first byte of the request is about to go. Also the last gate against
- * sending twice: whatever made curl start again, a call that must not be repeated stops here. */
+ * sending twice: whatever made curl start again (a kept connection that died before an answer, a
+ * stream that HTTP/2 refused), a call that must not be repeated stops here, and of another one it
+ * is noted. */
 static int on_prereq(void *arg, char *peer, char *local, int peer_port, int local_port)
 {
     struct upstream_call *call = arg;
@@ -30,6 +32,7 @@ static int on_prereq(void *arg, char *peer, char *local, int peer_port, int loca
         call_fail(call, UPSTREAM_REFUSED, "start: given up before the first byte");
         return CURL_PREREQFUNC_ABORT;
     }
+    call->repeated = call->began;
     call->began = true;
     call_set_phase(call, call->source != NULL && call->source_left > 0 ? PHASE_SEND : PHASE_WAIT);
     return CURL_PREREQFUNC_OK;

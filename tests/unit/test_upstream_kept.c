@@ -100,12 +100,61 @@ static void a_line_without_a_name_ends_its_own_call_at_most(void **state)
     world_free(w);
 }
 
+/* --- repeats that nobody asked for --- */
+
+/* The first connection answers once, takes the second request and dies of it. */
+static void serve_dying(struct server *s, int fd, int nth)
+{
+    struct head head;
+
+    while (read_request(s, fd, &head)) {
+        if (nth == 0 && s->requests == 2)
+            return;
+        say(fd, s->requests == 1 ? "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+                                 : "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}");
+    }
+}
+
+static void a_request_that_libcurl_repeated_by_itself_says_so(void **state)
+{
+    struct world *w = world_new(serve_dying);
+
+    (void)state;
+    fetch(w, &(struct upstream_request){0});
+    assert_false(w->repeated);
+    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    assert_int_equal(w->end, UPSTREAM_ANSWERED);
+    assert_int_equal(w->status, 404);
+    assert_true(w->repeated);
+    assert_int_equal(w->server.requests, 3);
+    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    assert_false(w->repeated);
+    world_stop(w);
+    world_free(w);
+}
+
+static void a_request_on_a_fresh_connection_that_dies_is_not_repeated(void **state)
+{
+    struct world *w = world_new(serve_dying);
+
+    (void)state;
+    w->server.requests = 1; /* the first one is the one that is lost */
+    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    assert_int_equal(w->end, UPSTREAM_BROKEN);
+    assert_false(w->repeated);
+    assert_false(w->nothing_sent);
+    world_stop(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_folded_first_line_of_an_answer_kills_no_worker),
         cmocka_unit_test(folded_lines_stay_out_of_every_kind_of_call),
         cmocka_unit_test(a_line_without_a_name_ends_its_own_call_at_most),
+        cmocka_unit_test(a_request_that_libcurl_repeated_by_itself_says_so),
+        cmocka_unit_test(a_request_on_a_fresh_connection_that_dies_is_not_repeated),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -295,7 +295,7 @@ struct world {
     bool done, streaming, in_start;
     int heads, dones;
     enum upstream_end end;
-    bool nothing_sent;
+    bool nothing_sent, repeated;
     int status;
     int64_t content_length;
     char header[64], error[160];
@@ -417,6 +417,7 @@ static void on_done(void *arg, const struct upstream_result *result)
     w->dones++;
     w->end = result->end;
     w->nothing_sent = result->nothing_sent;
+    w->repeated = result->repeated;
     w->status = result->head.status;
     w->content_length = result->head.content_length;
     w->bytes_sent = result->bytes_sent;
