@@ -45,6 +45,7 @@ struct chunk {
 struct json_doc {
     struct chunk *chunks; /* owned; the newest first */
     size_t next_size;     /* payload bytes of the next chunk */
+    size_t bytes;         /* of all chunks */
     bool failed;
 };
 
@@ -56,7 +57,10 @@ struct parse {
     struct json *root;
     const char *key; /* waiting for its value; arena */
     size_t key_len;
-    const char *refusal; /* constant; why a callback stopped yajl */
+    size_t values, max_values;
+    bool over_limit;
+    const char *refusal; /* constant, or `text`; why a callback stopped yajl */
+    char text[64];
     yajl_handle yajl;
     size_t root_end; /* offset behind the root */
 };
@@ -90,6 +94,11 @@ bool json_doc_failed(const struct json_doc *doc)
     return doc->failed;
 }
 
+size_t json_doc_bytes(const struct json_doc *doc)
+{
+    return doc->bytes;
+}
+
 static struct chunk *add_chunk(struct json_doc *doc, size_t at_least)
 {
     size_t size = doc->next_size > at_least ? doc->next_size : at_least;
@@ -103,6 +112,7 @@ static struct chunk *add_chunk(struct json_doc *doc, size_t at_least)
     chunk->size = size;
     chunk->next = doc->chunks;
     doc->chunks = chunk;
+    doc->bytes += sizeof(*chunk) + size;
     if (doc->next_size < MAX_CHUNK_BYTES)
         doc->next_size *= 2;
     return chunk;
@@ -264,12 +274,25 @@ static int place_value(struct parse *p, struct json *v)
     return 1;
 }
 
+/* A value begins: is it one too many? Asked before anything is made for it. */
+static bool count_value(struct parse *p)
+{
+    if (p->values++ < p->max_values)
+        return true;
+    snprintf(p->text, sizeof(p->text), "more than %zu values", p->max_values);
+    p->over_limit = true;
+    refuse(p, p->text);
+    return false;
+}
+
 static int open_container(struct parse *p, enum json_type type)
 {
     struct json *v;
 
     if (p->depth == MAX_DEPTH)
         return refuse(p, "nested deeper than 128 levels");
+    if (!count_value(p))
+        return 0;
     v = new_value(p->doc, type);
     if (place_value(p, v) == 0)
         return 0;
@@ -281,28 +304,28 @@ static int on_null(void *arg)
 {
     struct parse *p = arg;
 
-    return place_value(p, new_value(p->doc, JSON_NULL));
+    return count_value(p) ? place_value(p, new_value(p->doc, JSON_NULL)) : 0;
 }
 
 static int on_boolean(void *arg, int truth)
 {
     struct parse *p = arg;
 
-    return place_value(p, json_new_bool(p->doc, truth != 0));
+    return count_value(p) ? place_value(p, json_new_bool(p->doc, truth != 0)) : 0;
 }
 
 static int on_number(void *arg, const char *text, size_t len)
 {
     struct parse *p = arg;
 
-    return place_value(p, new_text_value(p->doc, JSON_NUMBER, text, len));
+    return count_value(p) ? place_value(p, new_text_value(p->doc, JSON_NUMBER, text, len)) : 0;
 }
 
 static int on_string(void *arg, const unsigned char *text, size_t len)
 {
     struct parse *p = arg;
 
-    return place_value(p, new_text_value(p->doc, JSON_STRING, (const char *)text, len));
+    return count_value(p) ? place_value(p, new_text_value(p->doc, JSON_STRING, (const char *)text, len)) : 0;
 }
 
 static int on_key(void *arg, const unsigned char *text, size_t len)
@@ -368,6 +391,7 @@ static struct json *fail_at(struct json_error *error, const char *text, size_t o
     if (len > 0 && message[len - 1] == '.')
         len--; /* some of yajl's messages are sentences, and all of them end up in one */
     json_place(text, offset, &error->line, &error->column);
+    error->over_limit = false;
     snprintf(error->message, sizeof(error->message), "%.*s", (int)(len < 180 ? len : 180), message);
     return NULL;
 }
@@ -376,7 +400,7 @@ static struct json *fail_at(struct json_error *error, const char *text, size_t o
 static size_t find_leniency(const char *text, size_t len, const char **why)
 {
     size_t at = utf8_valid_prefix(text, len);
-    size_t i;
+    const char *vertical, *feed;
 
     if (at < len) {
         *why = "invalid UTF-8";
@@ -386,11 +410,11 @@ static size_t find_leniency(const char *text, size_t len, const char **why)
         *why = "byte order mark; JSON starts without one";
         return 0;
     }
-    for (i = 0; i < len; i++) {
-        if (text[i] == '\v' || text[i] == '\f') {
-            *why = "control byte";
-            return i;
-        }
+    vertical = memchr(text, '\v', len);
+    feed = memchr(text, '\f', vertical != NULL ? (size_t)(vertical - text) : len);
+    if (vertical != NULL || feed != NULL) {
+        *why = "control byte";
+        return (size_t)((feed != NULL ? feed : vertical) - text);
     }
     *why = "\\u escape of half a surrogate pair";
     return json_find_lone_surrogate(text, len);
@@ -403,8 +427,12 @@ static struct json *fail_from_yajl(struct json_error *error, const char *text, s
     unsigned char *owned;
     const char *message = "not valid JSON";
 
-    if (p->refusal != NULL)
-        return fail_at(error, text, consumed > 0 ? consumed - 1 : 0, p->refusal);
+    if (p->refusal != NULL) {
+        fail_at(error, text, consumed > 0 ? consumed - 1 : 0, p->refusal);
+        if (error != NULL)
+            error->over_limit = p->over_limit;
+        return NULL;
+    }
     owned = yajl_get_error(p->yajl, 0, (const unsigned char *)text, len);
     if (owned != NULL)
         message = (const char *)owned;
@@ -437,7 +465,13 @@ static struct json *run(struct parse *p, const char *text, size_t len, struct js
 struct json *json_parse(struct json_doc *doc, const char *text, size_t len,
                         struct json_error *error)
 {
-    struct parse p = {.doc = doc};
+    return json_parse_most(doc, text, len, JSON_MAX_VALUES, error);
+}
+
+struct json *json_parse_most(struct json_doc *doc, const char *text, size_t len, size_t max_values,
+                             struct json_error *error)
+{
+    struct parse p = {.doc = doc, .max_values = max_values};
     const char *why = NULL;
     struct json *root;
     size_t offence;

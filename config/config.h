@@ -27,7 +27,9 @@ struct config_limits {
     uint64_t max_lines[PROVIDER_COUNT]; /* default 50,000 (OpenAI), 100,000 (Azure) */
     uint64_t max_line_bytes;            /* default 4 MiB */
     uint64_t
-        max_json_bytes; /* body of a JSON request; default 128 KiB: 1 MiB can take 40 ms to parse */
+        max_json_bytes; /* body of a JSON request; default 128 KiB, 4 KiB where no POST */
+    uint64_t json_memory_bytes; /* bodies of JSON requests and their trees; per worker; default 64
+                                   MiB; at least eight of the largest bodies have room */
     uint64_t spool_bytes;                 /* all workers together; default 10 GiB */
     uint32_t max_connections;             /* per worker; default 1,000 */
     uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */

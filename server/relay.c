@@ -9,14 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/auth.h"
-
-/* A collected JSON body; lives in the request's pool. */
-struct collector {
-    struct relay *relay;
-    struct body *body; /* NULL once it ended */
-    struct strbuf bytes;
-    relay_body_cb next;
-};
+#include "server/collect.h"
 
 static h2o_generator_t no_generator = {NULL, NULL};
 
@@ -64,7 +57,7 @@ static void on_pool_gone(void *p)
         relay->op = NULL;
         relay->on_gone(op);
     }
-    json_doc_free(relay->doc);
+    collect_forget(relay);
     atomic_fetch_add_explicit(&relay->worker->inherit->shared->slots[relay->worker->slot].requests,
                               1, memory_order_relaxed);
 }
@@ -127,6 +120,7 @@ void relay_head(struct relay *relay, int status, const char *content_type, size_
     h2o_req_t *req = relay->req;
 
     relay->answered = true;
+    collect_forget(relay);
     relay_common_headers(relay);
     req->res.status = status;
     req->res.reason = relay_reason(status);
@@ -233,106 +227,4 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
     fill(&failure, status, type, code, param, fmt, args);
     va_end(args);
     relay_failure(relay, &failure);
-}
-
-/* --- collecting a small body --- */
-
-static void on_collector_gone(void *p)
-{
-    struct collector *c = p;
-
-    body_abandon(c->body);
-    strbuf_deinit(&c->bytes);
-}
-
-static void on_collect_data(void *arg, const char *bytes, size_t len)
-{
-    struct collector *c = arg;
-
-    strbuf_add(&c->bytes, bytes, len);
-}
-
-/* An empty body is no body: SDKs send Content-Type with nothing behind it (reference 3.1). */
-static bool is_blank(const struct strbuf *text)
-{
-    return strspn(strbuf_str(text), " \t\r\n") == text->len;
-}
-
-static void on_collect_end(void *arg)
-{
-    struct collector *c = arg;
-    struct relay *relay = c->relay;
-    struct json_error error;
-
-    c->body = NULL;
-    if (is_blank(&c->bytes)) {
-        c->next(relay);
-        return;
-    }
-    relay->doc = json_doc_new();
-    if (relay->doc == NULL || strbuf_failed(&c->bytes)) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-        return;
-    }
-    relay->request = json_parse(relay->doc, strbuf_str(&c->bytes), c->bytes.len, &error);
-    if (relay->request == NULL) {
-        relay_problem(relay, 400, "invalid_request_error", "invalid_json", "",
-                      "The request body is not valid JSON: line %zu, column %zu: %s.", error.line,
-                      error.column, error.message);
-        return;
-    }
-    if (!json_is(relay->request, JSON_OBJECT)) {
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "",
-                      "The request body must be a JSON object.");
-        return;
-    }
-    c->next(relay);
-}
-
-static void too_large(struct relay *relay)
-{
-    relay_problem(relay, 413, "invalid_request_error", "request_too_large", "",
-                  "The request body is larger than %llu bytes.",
-                  (unsigned long long)relay->worker->config->limits.max_json_bytes);
-}
-
-static void on_collect_failure(void *arg, enum body_failure why)
-{
-    struct collector *c = arg;
-
-    c->body = NULL;
-    if (why == BODY_CLIENT_GONE)
-        return;
-    if (why == BODY_TOO_LARGE)
-        too_large(c->relay);
-    else if (why == BODY_TOO_SLOW)
-        relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "",
-                      "The request body came too slowly.");
-    else
-        relay_problem(c->relay, 400, "invalid_request_error", "bad_request", "",
-                      "The request body is malformed.");
-}
-
-static const struct body_ops collect_ops = {on_collect_data, on_collect_end, on_collect_failure};
-
-void relay_collect(struct relay *relay, relay_body_cb next)
-{
-    struct collector *c;
-    struct body *body = front_body(relay->req);
-
-    if (body == NULL) {
-        next(relay);
-        return;
-    }
-    if (body_length(body) > (int64_t)relay->worker->config->limits.max_json_bytes) {
-        too_large(relay);
-        return;
-    }
-    c = h2o_mem_alloc_shared(&relay->req->pool, sizeof(*c), on_collector_gone);
-    memset(c, 0, sizeof(*c));
-    c->relay = relay;
-    c->body = body;
-    c->next = next;
-    body_start(body, &collect_ops, c, relay->worker->config->limits.max_json_bytes);
 }

@@ -37,8 +37,9 @@ struct relay {
     char request_id[ACCESS_LOG_ID]; /* UUID; x-request-id and log lines */
     uint64_t started_us;
     uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */
-    struct json_doc *doc; /* of the request's JSON body; owned; NULL: none */
-    struct json *request; /* root of it; NULL: no body */
+    struct json_doc *doc; /* of the request's JSON body; owned; NULL: none, or no longer needed */
+    struct json *request; /* root of it; NULL: no body, or it was forgotten or answered */
+    size_t json_bytes;    /* of `doc`, as the worker's budget counts them */
     struct named named;   /* resolve_id()'s */
     void *op;             /* borrowed; the operation that will answer */
     void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
@@ -81,10 +82,3 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
 
 /** The reason phrase of a status (RFC 9110 section 15). */
 const char *relay_reason(int status);
-
-typedef void (*relay_body_cb)(struct relay *relay);
-
-/** Collect a small JSON body (if there is one) into relay->request, then call `next`. Answers 400
- * (with line and column) or 413 itself when that fails. May call `next` before it returns when
- * there is no body. */
-void relay_collect(struct relay *relay, relay_body_cb next);

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "server/auth.h"
 #include "server/batches.h"
+#include "server/collect.h"
 #include "server/download.h"
 #include "server/fetch.h"
 #include "server/health.h"
@@ -64,6 +65,8 @@ static void dispatch(struct relay *relay)
     bool post = relay->method == METHOD_POST;
 
     resolve_hints(relay);
+    if (!(relay->route.kind == ROUTE_BATCHES && post) && relay->route.kind != ROUTE_PLACEMENT)
+        collect_forget(relay); /* all that the others want of it is in the hints */
     switch (relay->route.kind) {
     case ROUTE_FILES:
     case ROUTE_BATCHES:
@@ -153,7 +156,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
              (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
         upload_start(relay);
     else
-        relay_collect(relay, dispatch);
+        collect_json(relay, dispatch);
     return 0;
 }
 

@@ -36,6 +36,7 @@ struct worker {
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct read_log *read_logs; /* owned [accounts], by their twins; NULL: no search was made yet */
     struct slices slices;       /* of what is too long for one turn */
+    uint64_t json_bytes;        /* held now by clients' JSON bodies and their trees: collect.c */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

@@ -216,7 +216,7 @@ int config_load(struct sim *sim, const char *path)
         goto out;
     }
     size_t len = fread(text, 1, CONFIG_MAX, file);
-    const struct json *root = json_parse(doc, text, len, &error);
+    const struct json *root = json_parse_most(doc, text, len, SIZE_MAX, &error);
     if (root == NULL)
         fprintf(stderr, "%s:%zu:%zu: %s\n", path, error.line, error.column, error.message);
     else

@@ -250,7 +250,7 @@ struct json *call_json(struct call *call, struct json_doc **doc)
 
     *doc = json_doc_new();
     if (text != NULL && *doc != NULL)
-        root = json_parse(*doc, text, len, &error);
+        root = json_parse_most(*doc, text, len, SIZE_MAX, &error);
     free(text);
     if (root == NULL || !json_is(root, JSON_OBJECT)) {
         call_error(call, 400, call->azure ? "invalidPayload" : NULL, NULL,

@@ -161,7 +161,7 @@ bool span_text(struct span s, char *out, size_t size)
     }
     struct json_doc *doc = json_doc_new();
     struct json_error error;
-    const struct json *v = doc == NULL ? NULL : json_parse(doc, s.p, s.len, &error);
+    const struct json *v = doc == NULL ? NULL : json_parse_most(doc, s.p, s.len, SIZE_MAX, &error);
     const char *text = json_str(v, NULL);
     if (text != NULL)
         snprintf(out, size, "%s", text);

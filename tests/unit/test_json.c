@@ -431,7 +431,7 @@ static void a_large_document_survives_the_arena(void **state)
     for (int i = 0; i < 300000; i++)
         strbuf_addc(&text, 'x');
     strbuf_adds(&text, "\"]");
-    json_write(parse_bytes(text.data, text.len), &again);
+    json_write(json_parse_most(doc, text.data, text.len, SIZE_MAX, &error), &again);
     assert_string_equal(strbuf_str(&again), strbuf_str(&text));
     strbuf_deinit(&text);
     strbuf_deinit(&again);
@@ -483,6 +483,63 @@ static void what_was_printed_reads_back_and_prints_the_same(void **state)
     strbuf_deinit(&twice);
 }
 
+/* "[0,0,...]" of so many zeros; owned by the caller. */
+static char *zeros(size_t num)
+{
+    char *text = malloc(2 * num + 2);
+
+    assert_non_null(text);
+    for (size_t i = 0; i < num; i++)
+        memcpy(text + 1 + 2 * i, "0,", 2);
+    text[0] = '[';
+    text[2 * num] = ']';
+    text[2 * num + 1] = '\0';
+    return text;
+}
+
+/* 128 KiB of zeros took 7 MB and 13 ms. */
+static void a_text_of_very_many_values_is_refused_at_the_first_one_too_many(void **state)
+{
+    char *text = zeros(65535);
+
+    (void)state;
+    assert_null(json_parse_most(doc, text, strlen(text), 2048, &error));
+    assert_true(error.over_limit);
+    assert_string_equal(error.message, "more than 2048 values");
+    assert_int_equal(error.line, 1);
+    assert_int_equal(error.column, 1 + 2 * 2047 + 1);
+    assert_true(json_doc_bytes(doc) < 512 * 1024);
+    assert_null(parse(text));
+    assert_true(error.over_limit);
+    free(text);
+}
+
+static void values_are_counted_at_every_depth_and_keys_are_not(void **state)
+{
+    static const char text[] = "{\"a\":[null,true,{\"b\":\"c\"}],\"d\":-1}";
+
+    (void)state;
+    assert_non_null(json_parse_most(doc, text, strlen(text), 7, &error));
+    assert_null(json_parse_most(doc, text, strlen(text), 6, &error));
+    assert_true(error.over_limit);
+    assert_null(json_parse_most(doc, text, strlen(text) - 1, 7, &error));
+    assert_false(error.over_limit);
+}
+
+static void as_many_values_as_are_allowed_are_read(void **state)
+{
+    char *text = zeros(JSON_MAX_VALUES - 1);
+    struct json *v = parse(text);
+
+    (void)state;
+    assert_int_equal(json_size(v), JSON_MAX_VALUES - 1);
+    free(text);
+    text = zeros(JSON_MAX_VALUES);
+    assert_null(parse(text));
+    assert_true(error.over_limit);
+    free(text);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -510,6 +567,9 @@ int main(void)
         CASE(invalid_text_becomes_replacement_characters),
         CASE(a_large_document_survives_the_arena),
         CASE(what_was_printed_reads_back_and_prints_the_same),
+        CASE(a_text_of_very_many_values_is_refused_at_the_first_one_too_many),
+        CASE(values_are_counted_at_every_depth_and_keys_are_not),
+        CASE(as_many_values_as_are_allowed_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
