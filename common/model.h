@@ -29,11 +29,13 @@ struct model_account {
     struct secret key;  /* API key or Entra token */
     char *organization; /* owned; OpenAI-Organization, or NULL */
     char *project;      /* owned; OpenAI-Project, or NULL */
+    char *credential;   /* owned; its credential_name in credential_list, or NULL */
 };
 
 struct model_deployment {
     char *group;          /* owned; model_list's model_name; NULL: the account as a whole */
     char *id;             /* owned; model_info.id, or a stable digest of names and addresses */
+    bool own_id;          /* the operator gave it */
     char *upstream_model; /* owned; deployment name (Azure) or model id (OpenAI); "" for the account
                              as a whole */
     char *litellm_model;  /* owned; as written: "azure/gpt-4o-batch"; for health and model info */

@@ -296,6 +296,28 @@ static int take_project(const struct models_build *build, const struct accounts_
     return rc;
 }
 
+/* The name under which the row took its key from credential_list. */
+static int take_credential_name(const struct accounts_source *source, struct model_account *account)
+{
+    const struct node *name = node_get(source->node, "litellm_credential_name");
+
+    if (name == NULL || name->kind != NODE_SCALAR || name->skipped || *name->text == '\0')
+        return 0;
+    account->credential = strdup(name->text);
+    return account->credential == NULL ? ERR_NOMEM : 0;
+}
+
+/* Of two names of one account the lesser stays, whichever row came first. */
+static void merge_name(struct model_account *have, struct model_account *other)
+{
+    char *name = have->credential;
+
+    if (other->credential == NULL || (name != NULL && strcmp(name, other->credential) <= 0))
+        return;
+    have->credential = other->credential;
+    other->credential = name;
+}
+
 static bool same_text(const char *a, const char *b)
 {
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
@@ -339,6 +361,7 @@ static int put(struct models_build *build, struct model_account *account, uint32
 
     for (size_t i = 0; i < models->num_accounts; i++) {
         if (same_account(&models->accounts[i], account)) {
+            merge_name(&models->accounts[i], account);
             accounts_deinit(account);
             *index = (uint32_t)i;
             return 0;
@@ -367,6 +390,7 @@ void accounts_deinit(struct model_account *account)
     free(account->name);
     free(account->organization);
     free(account->project);
+    free(account->credential);
     secret_clear(&account->key);
     *account = (struct model_account){0};
 }
@@ -390,6 +414,8 @@ int accounts_take(struct models_build *build, const struct accounts_source *sour
         rc = take_version(build, source, &endpoint, &account);
     if (rc == 0)
         rc = take_project(build, source, &account);
+    if (rc == 0)
+        rc = take_credential_name(source, &account);
     if (rc == 0)
         rc = put(build, &account, index);
     if (rc != 0) {

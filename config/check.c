@@ -2,6 +2,7 @@
 #include "config/check.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,7 +85,30 @@ static void check_providers(const struct config *config, struct reporter *report
                "configuration file with a model_list");
 }
 
-/* Ids name an account by a fingerprint of its address. */
+/* OpenAI accounts without a name of their own: ids cannot say which of them is meant. */
+static void tell_nameless(const struct config *config, const struct node *root,
+                          const struct account_map *map, struct reporter *reporter)
+{
+    struct strbuf text = STRBUF_INIT;
+    uint32_t num = 0, *places = calloc(map->num + 1u, sizeof(*places));
+    bool sure;
+
+    for (uint32_t i = 0; places != NULL && config->balance_batches && i < map->num && num < 2; i++)
+        if (map->twin[i] == i)
+            num = account_map_candidates(map, map->fingerprint[i], places, &sure);
+    for (uint32_t i = 0; num > 1 && i < num; i++)
+        strbuf_addf(&text, "%s%s", i > 0 ? ", " : "", config->models.accounts[places[i]].name);
+    free(places);
+    if (num > 1) {
+        strbuf_adds(&text, " share an address and have no name that ids could carry: their objects "
+                           "are looked for among them. An organization, a project, a "
+                           "litellm_credential_name or a model_info.id in their rows names them");
+        note(reporter, CONFIG_HONOURED, root, "model_list", strbuf_str(&text));
+    }
+    strbuf_deinit(&text);
+}
+
+/* Ids name an account by a fingerprint of its address, or of what the operator calls it. */
 static void check_accounts(const struct config *config, const struct node *root,
                            struct reporter *reporter)
 {
@@ -100,6 +124,8 @@ static void check_accounts(const struct config *config, const struct node *root,
                     list[map.clash[0]].base, list[map.clash[1]].base);
         note(reporter, CONFIG_ERROR, root, "model_list", strbuf_str(&text));
     }
+    if (rc == 0)
+        tell_nameless(config, root, &map, reporter);
     strbuf_deinit(&text);
     account_map_deinit(&map);
 }

@@ -119,16 +119,18 @@ void models_mark_rows(struct node *root, struct reporter *reporter)
     }
 }
 
-/* A name that stays the same as long as the names and addresses do. */
-static char *digest_id(const struct model_account *account, const struct model_deployment *d)
+/* A name that stays the same as long as the names and addresses do.
+ * @param more  what tells the row from one that is alike otherwise; NULL: nothing */
+static char *digest_id(const struct model_account *account, const struct model_deployment *d,
+                       const char *more)
 {
     const char *const parts[] = {d->group == NULL ? "" : d->group, provider_name(account->provider),
-                                 account->base, d->upstream_model};
+                                 account->base, d->upstream_model, more};
     unsigned char digest[EVP_MAX_MD_SIZE];
     struct strbuf text = STRBUF_INIT, id = STRBUF_INIT;
     unsigned int len;
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]) && parts[i] != NULL; i++)
         strbuf_add(&text, parts[i], strlen(parts[i]) + 1); /* with the NUL between them */
     if (!strbuf_failed(&text) &&
         EVP_Digest(text.data, text.len, digest, &len, EVP_sha256(), NULL) == 1) {
@@ -250,47 +252,123 @@ static void note_duplicate(const struct models_build *build, const struct node *
     strbuf_deinit(&path);
 }
 
-/*
- * The fingerprint comes from provider, address and upstream name. The same deployment may stand in
- * several groups, or several times with ids of its own (two keys of one resource): such later rows
- * add group and id, so that the first one, and what was minted for it, stays as it is. Returns
- * ERR_DUPLICATE when reported.
- */
-static int set_fingerprint(struct models_build *build, struct model_deployment *d,
-                           const struct node *row, bool own_id)
+/* What tells an account from others at its address: what the operator calls it, else its name in
+ * logs. Owned by the caller; NULL: out of memory. */
+static char *account_text(const struct model_account *account)
+{
+    const char *const names[] = {account->organization, account->project, account->credential};
+    struct strbuf text = STRBUF_INIT;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (names[i] != NULL)
+            strbuf_addf(&text, "%zu:%s\n", i, names[i]);
+    if (text.len == 0)
+        strbuf_adds(&text, account->name);
+    return strbuf_take(&text);
+}
+
+/* A row like an earlier one, with another key, organization or project: LiteLLM's plainest load
+ * balancing. Its id and fingerprint say which account it is of. */
+static int tell_apart(const struct model_account *account, struct model_deployment *d)
+{
+    char *text = account_text(account), *id;
+    struct strbuf name = STRBUF_INIT;
+    int rc = ERR_NOMEM;
+
+    if (text == NULL)
+        return ERR_NOMEM;
+    id = digest_id(account, d, text);
+    strbuf_addf(&name, "%s\n%s\n\n%s", d->upstream_model, d->group, text);
+    if (id != NULL && !strbuf_failed(&name)) {
+        d->fingerprint = ids_deployment_fingerprint(provider_name(account->provider), account->base,
+                                                    strbuf_str(&name));
+        free(d->id);
+        d->id = id;
+        id = NULL;
+        rc = 0;
+    }
+    free(id);
+    free(text);
+    strbuf_deinit(&name);
+    return rc;
+}
+
+/* A row for the same deployment in another group, or with an id of its own. */
+static int name_again(const struct model_account *account, struct model_deployment *d)
+{
+    struct strbuf name = STRBUF_INIT;
+    int rc = 0;
+
+    strbuf_addf(&name, "%s\n%s\n%s", d->upstream_model, d->group, d->own_id ? d->id : "");
+    if (strbuf_failed(&name))
+        rc = ERR_NOMEM;
+    else
+        d->fingerprint = ids_deployment_fingerprint(provider_name(account->provider), account->base,
+                                                    strbuf_str(&name));
+    strbuf_deinit(&name);
+    return rc;
+}
+
+static bool same_row(const struct model_deployment *a, const struct model_deployment *b)
+{
+    return !b->own_id && strcmp(a->group, b->group) == 0;
+}
+
+/* A later row of a deployment that `twin` names already. Returns ERR_DUPLICATE when reported. */
+static int set_later_fingerprint(struct models_build *build, struct model_deployment *d,
+                                 const struct node *row, size_t first)
 {
     const struct model_list *models = &build->config->models;
     const struct model_account *account = &models->accounts[d->account];
-    const char *provider = provider_name(account->provider);
-    const struct model_deployment *twin;
-    struct strbuf name = STRBUF_INIT;
-    size_t first;
-    bool failed;
+    const struct model_deployment *twin = &models->deployments[first];
+    int rc;
 
-    d->fingerprint = ids_deployment_fingerprint(provider, account->base, d->upstream_model);
+    if (same_row(twin, d) && twin->account == d->account) {
+        note_duplicate(build, row, first);
+        return ERR_DUPLICATE;
+    }
+    rc = same_row(twin, d) ? tell_apart(account, d) : name_again(account, d);
+    if (rc != 0)
+        return rc;
+    if ((twin = with_fingerprint(models, d->fingerprint, &first)) != NULL && same_row(twin, d) &&
+        twin->account != d->account && (rc = tell_apart(account, d)) != 0)
+        return rc; /* alike in a group that is not the first one's */
+    d->real = find_real(models, d);
+    twin = with_fingerprint(models, d->fingerprint, &first);
+    if (twin != NULL && same_target(models, twin, d) && strcmp(twin->group, d->group) == 0) {
+        note_duplicate(build, row, first);
+        return ERR_DUPLICATE;
+    }
+    return 0;
+}
+
+/*
+ * The fingerprint comes from provider, address and upstream name. The same deployment may stand in
+ * several groups, or several times with ids or accounts of its own: such later rows add these, so
+ * that the first one, and what was minted for it, stays as it is. Returns ERR_DUPLICATE when
+ * reported.
+ */
+static int set_fingerprint(struct models_build *build, struct model_deployment *d,
+                           const struct node *row)
+{
+    const struct model_list *models = &build->config->models;
+    const struct model_account *account = &models->accounts[d->account];
+    const struct model_deployment *twin;
+    size_t first;
+    int rc;
+
+    d->fingerprint = ids_deployment_fingerprint(provider_name(account->provider), account->base,
+                                                d->upstream_model);
     d->real = d->fingerprint;
     twin = with_fingerprint(models, d->fingerprint, &first);
     if (twin == NULL)
         return 0;
     if (same_target(models, twin, d) && row != NULL && build->rows[first] != NULL) {
-        if (!own_id && strcmp(twin->group, d->group) == 0) {
-            note_duplicate(build, row, first);
-            return ERR_DUPLICATE;
-        }
-        strbuf_addf(&name, "%s\n%s\n%s", d->upstream_model, d->group, own_id ? d->id : "");
-        failed = strbuf_failed(&name);
-        d->fingerprint = ids_deployment_fingerprint(provider, account->base, strbuf_str(&name));
-        strbuf_deinit(&name);
-        if (failed)
-            return ERR_NOMEM;
-        d->real = find_real(models, d);
+        if ((rc = set_later_fingerprint(build, d, row, first)) != 0)
+            return rc;
         twin = with_fingerprint(models, d->fingerprint, &first);
         if (twin == NULL)
             return 0;
-        if (same_target(models, twin, d) && strcmp(twin->group, d->group) == 0) {
-            note_duplicate(build, row, first);
-            return ERR_DUPLICATE;
-        }
     }
     report_add(build->reporter, CONFIG_ERROR, row == NULL ? NULL : row->file,
                row == NULL ? 0 : row->line, "model_list",
@@ -302,10 +380,10 @@ static int set_fingerprint(struct models_build *build, struct model_deployment *
 /* Hands the deployment over to the list, or frees it: 0 and *index, ERR_DUPLICATE (reported),
  * ERR_NOMEM. */
 static int put(struct models_build *build, struct model_deployment *d, const struct node *row,
-               bool own_id, uint32_t *index)
+               uint32_t *index)
 {
     struct model_list *models = &build->config->models;
-    int rc = set_fingerprint(build, d, row, own_id);
+    int rc = set_fingerprint(build, d, row);
     struct model_deployment *deployments;
     const struct node **rows;
     size_t cap;
@@ -445,7 +523,8 @@ static int fill_names(const struct models_build *build, const struct raw_row *ra
         (raw->info.mode != NULL && d->mode == NULL))
         return ERR_NOMEM;
     d->id = raw->info.id != NULL ? copy(raw->info.id)
-                                 : digest_id(&build->config->models.accounts[d->account], d);
+                                 : digest_id(&build->config->models.accounts[d->account], d, NULL);
+    d->own_id = raw->info.id != NULL;
     return d->id == NULL ? ERR_NOMEM : 0;
 }
 
@@ -496,7 +575,7 @@ static int add_row(struct models_build *build, const struct raw_row *raw, const 
         models_deployment_deinit(&d);
         goto done;
     }
-    rc = put(build, &d, row, raw->info.id != NULL, &index);
+    rc = put(build, &d, row, &index);
     if (rc == 0)
         report_at(build->reporter, CONFIG_HONOURED, row, "%s deployment \"%s\" of account %s",
                   provider_name(source.provider), upstream,
@@ -533,12 +612,12 @@ static int add_default(struct models_build *build, uint32_t account, uint32_t ti
     d.upstream_model = strdup("");
     d.litellm_model = strdup(provider_name(provider));
     if (d.upstream_model != NULL)
-        d.id = digest_id(&models->accounts[account], &d);
+        d.id = digest_id(&models->accounts[account], &d, NULL);
     if (d.litellm_model == NULL || d.id == NULL) {
         models_deployment_deinit(&d);
         return ERR_NOMEM;
     }
-    rc = put(build, &d, NULL, false, &models->default_deployment[provider]);
+    rc = put(build, &d, NULL, &models->default_deployment[provider]);
     return rc == ERR_NOMEM ? ERR_NOMEM : 0;
 }
 

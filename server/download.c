@@ -431,7 +431,7 @@ void download_start(struct relay *relay)
     dl->deployment = dl->target.deployments[0];
     dl->range = range_of(relay);
     relay_attach(relay, dl, on_client_gone);
-    if (dl->target.num > 1)
+    if (dl->target.unsure)
         locate(dl);
     else
         ask(dl);

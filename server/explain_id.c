@@ -2,6 +2,7 @@
 #include "server/explain_id.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,16 +64,15 @@ static struct opened open_id(const struct explainer *e, enum id_kind kind, const
     return o;
 }
 
-/* The account of a tag, as worker_find_account() finds it. */
-static uint32_t find_account(const struct explainer *e, uint32_t fingerprint)
+/* The accounts that a tag may mean, as requests find them. Owned by the caller.
+ * @param num  0: none, or out of memory */
+static uint32_t *find_accounts(const struct explainer *e, uint32_t fingerprint, uint32_t *num,
+                               bool *sure)
 {
-    const struct model_list *models = &e->config->models;
-    uint32_t account = account_map_find(&e->map, fingerprint);
+    uint32_t *accounts = calloc(e->map.num + 1u, sizeof(*accounts));
 
-    for (size_t i = 0; account == MODEL_NO_INDEX && i < models->num_deployments; i++)
-        if (models->deployments[i].fingerprint == fingerprint)
-            account = models->deployments[i].account;
-    return account;
+    *num = accounts != NULL ? account_map_candidates(&e->map, fingerprint, accounts, sure) : 0;
+    return accounts;
 }
 
 static void print_account(const struct explainer *e, uint32_t account)
@@ -89,26 +89,40 @@ static void print_owner(const struct id_tag *tag)
            tag->owner == 0 ? "the master key" : "not the master key: a 404 for it");
 }
 
+static void print_places(const struct explainer *e, const uint32_t *accounts, uint32_t num,
+                         bool sure, const struct id_tag *tag)
+{
+    label("account");
+    if (num == 0)
+        printf("fingerprint %08" PRIx32 ", which is none of this configuration\n",
+               tag->deployment);
+    else if (num > 1 || !sure)
+        printf("%s, so the object is looked for at %" PRIu32 ":\n",
+               sure ? "one of several that share what ids say of them" : "unknown here", num);
+    for (uint32_t i = 0; i < num; i++) {
+        if (num > 1 || !sure)
+            label("");
+        print_account(e, accounts[i]);
+    }
+}
+
 static int explain_tagged(const struct explainer *e, enum id_kind kind, const char *id,
                           const struct opened *o)
 {
-    uint32_t account = find_account(e, o->tag.deployment);
+    bool sure = true;
+    uint32_t num, *accounts = find_accounts(e, o->tag.deployment, &num, &sure);
 
     label("kind");
     printf("%s\n", kind_name(kind));
     label("native id");
     printf("%.*s\n", (int)o->native_len, id);
-    label("account");
-    if (account != MODEL_NO_INDEX)
-        print_account(e, account);
-    else
-        printf("fingerprint %08" PRIx32 ", which is none of this configuration\n",
-               o->tag.deployment);
+    print_places(e, accounts, num, sure, &o->tag);
+    free(accounts);
     print_owner(&o->tag);
     label("seal");
     printf("%zu of %zu%s\n", o->seal + 1, e->seals.num,
            o->seal == 0 ? ", which mints" : ", which only opens: the answers show another id");
-    if (account != MODEL_NO_INDEX)
+    if (num > 0)
         return 0;
     label("refused");
     puts("its account is not configured here: the answer is 404");
@@ -122,7 +136,7 @@ static int explain_forged(const struct explainer *e, const char *id)
     uint32_t account;
 
     if (ids_claim(id, strlen(id), &tag)) {
-        account = find_account(e, tag.deployment);
+        account = account_map_find(&e->map, tag.deployment);
         label("it claims");
         printf("account fingerprint %08" PRIx32 "%s%s, owner %016" PRIx64 "\n", tag.deployment,
                account == MODEL_NO_INDEX ? "" : ", which is ",

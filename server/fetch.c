@@ -125,7 +125,7 @@ static void remember_files(const struct fetch *f, const struct json *batch)
 {
     static const char *const fields[] = {"output_file_id", "error_file_id"};
 
-    for (size_t i = 0; f->target.num > 1 && i < sizeof(fields) / sizeof(fields[0]); i++) {
+    for (size_t i = 0; f->target.unsure && i < sizeof(fields) / sizeof(fields[0]); i++) {
         const char *id = json_get_str(batch, fields[i]);
 
         if (id != NULL && id[0] != '\0')
@@ -376,7 +376,7 @@ void fetch_start(struct relay *relay)
     }
     f->deployment = f->target.deployments[0];
     relay_attach(relay, f, on_client_gone);
-    if (f->target.num > 1)
+    if (f->target.unsure)
         locate(f);
     else if (!answer_again(f))
         ask(f);

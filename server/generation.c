@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/shm.h"
 #include "server/listener.h"
+#include "server/lost_accounts.h"
 #include "server/seals.h"
 #include "server/tls.h"
 #include "server/upgrade.h"
@@ -381,6 +382,8 @@ int generation_new(struct generation_base *base, struct config **config,
         generation_free(gen);
         return ret;
     }
+    if (previous != NULL)
+        lost_accounts_tell(previous, gen);
     *out = gen;
     return 0;
 }

@@ -191,7 +191,7 @@ static void remember(const struct listing *l, const char *id, int64_t created_at
     const struct listing_question *q = &l->question;
     uint64_t now_ms = loop_now_ms(l->worker->loop);
     struct strbuf key = STRBUF_INIT;
-    struct listing_page_end end = {created_at, l->readers[source].fingerprint};
+    struct listing_page_end end = {created_at, l->readers[source].key};
     struct listing_place place;
 
     listing_places_key(&key, q->kind, q->ascending, q->purpose, id);
@@ -199,7 +199,7 @@ static void remember(const struct listing *l, const char *id, int64_t created_at
         listing_places_put_end(memo, &key, &end, now_ms);
         for (size_t i = 0; i < l->num; i++) {
             place_of(l, i, &place);
-            listing_places_put(memo, &key, l->readers[i].fingerprint, &place, now_ms);
+            listing_places_put(memo, &key, l->readers[i].key, &place, now_ms);
         }
     }
     strbuf_deinit(&key);
@@ -331,13 +331,13 @@ void listing_finish(struct listing *l)
 
 /* --- the question --- */
 
-/* Equal times go by the accounts' fingerprints: the same on every node, for every filter, and after
+/* Equal times go by the accounts' keys: the same on every node, for every filter, and after
  * the model list was rearranged. */
 static int compare_readers(const void *a, const void *b)
 {
     const struct reader *x = a, *y = b;
 
-    return x->fingerprint < y->fingerprint ? -1 : x->fingerprint > y->fingerprint;
+    return x->key < y->key ? -1 : x->key > y->key;
 }
 
 static bool open_readers(struct listing *l, struct relay *relay)
@@ -358,9 +358,7 @@ static bool open_readers(struct listing *l, struct relay *relay)
     for (uint32_t i = 0; i < num; i++) {
         l->readers[i].list = l;
         l->readers[i].deployment = deployments[i];
-        l->readers[i].fingerprint =
-            l->worker
-                ->account_fingerprint[table_deployment(l->worker->table, deployments[i])->account];
+        l->readers[i].key = worker_account_key(l->worker, deployments[i]);
     }
     free(deployments);
     qsort(l->readers, num, sizeof(*l->readers), compare_readers);

@@ -5,10 +5,10 @@
 #include <string.h>
 
 /* The account of the list that holds the cursor. @return false: none of them */
-static bool set_cursor(struct listing *l, uint32_t fingerprint, int64_t created_at)
+static bool set_cursor(struct listing *l, uint32_t key, int64_t created_at)
 {
     for (size_t i = 0; i < l->num; i++) {
-        if (l->readers[i].fingerprint != fingerprint)
+        if (l->readers[i].key != key)
             continue;
         l->cursor = (struct listing_cursor){.set = true, .created_at = created_at, .source = i};
         memcpy(l->readers[i].after, l->cursor_target.native, sizeof(l->readers[i].after));
@@ -17,15 +17,10 @@ static bool set_cursor(struct listing *l, uint32_t fingerprint, int64_t created_
     return false;
 }
 
-static uint32_t fingerprint_of(const struct listing *l, uint32_t deployment)
-{
-    return l->worker->account_fingerprint[table_deployment(l->worker->table, deployment)->account];
-}
-
 static bool is_listed(const struct listing *l, uint32_t deployment)
 {
     for (size_t i = 0; i < l->num; i++)
-        if (l->readers[i].fingerprint == fingerprint_of(l, deployment))
+        if (l->readers[i].key == worker_account_key(l->worker, deployment))
             return true;
     return false;
 }
@@ -56,7 +51,7 @@ static void on_located(void *arg, const struct locate_result *result)
                  ? json_parse(doc, result->answer->body, result->answer->body_len, &error)
                  : NULL;
     if (json_is(object, JSON_OBJECT) &&
-        set_cursor(l, fingerprint_of(l, result->deployment), listing_created_at(l, doc, object)))
+        set_cursor(l, worker_account_key(l->worker, result->deployment), listing_created_at(l, doc, object)))
         listing_read(l);
     else
         listing_fail_cursor(l);
@@ -114,7 +109,7 @@ static bool recall(struct listing *l)
     for (size_t i = 0; found && i < l->num; i++) {
         struct reader *r = &l->readers[i];
 
-        if (!listing_places_get(memo, &key, r->fingerprint, now_ms, &place))
+        if (!listing_places_get(memo, &key, r->key, now_ms, &place))
             continue;
         r->expects = place.more;
         if (i != l->cursor.source)

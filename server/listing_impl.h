@@ -31,7 +31,7 @@ struct listing_question {
 struct reader { /* one account being read */
     struct listing *list;
     uint32_t deployment;
-    uint32_t fingerprint; /* of the account: its place among equals */
+    uint32_t key; /* of the account: its place among equals */
     size_t index;
     struct attempt *attempt;
     char after[IDS_MAX + 1];   /* native cursor of the page being asked for; "" from the top */
@@ -59,7 +59,7 @@ struct listing {
     struct relay *relay; /* borrowed; NULL: being freed */
     struct worker *worker;
     struct listing_question question;
-    struct reader *readers;         /* owned [num]; by fingerprint: the order of equal times */
+    struct reader *readers;         /* owned [num]; by key: the order of equal times */
     struct listing_source *sources; /* owned [num] */
     size_t num;
     size_t opened;               /* readers that have begun */

@@ -10,7 +10,7 @@
 #include "common/json.h"
 #include "server/attempt.h"
 
-#define MEMO_ID_PLACE 'i' /* kind of key; the value's first word is the account's fingerprint */
+#define MEMO_ID_PLACE 'i' /* kind of key; the value's first word is the account's key */
 #define MAX_TRIES     3   /* at one account, unless the operator says otherwise */
 
 /* One account being asked. */
@@ -50,11 +50,6 @@ static const struct failure no_memory = {.status = 500,
 static uint64_t key_of(enum id_kind kind, const char *native)
 {
     return memo_key(MEMO_ID_PLACE, (uint64_t)kind, native, strlen(native));
-}
-
-static uint64_t fingerprint_of(const struct worker *w, uint32_t deployment)
-{
-    return w->account_fingerprint[table_deployment(w->table, deployment)->account];
 }
 
 static void locate_free(struct locate *l)
@@ -233,7 +228,7 @@ static uint32_t recall(const struct locate *l)
 
     if (memo_get(w->inherit->memo, key_of(l->kind, l->native), 0, loop_now_ms(w->loop), value))
         for (uint32_t i = 0; i < l->num; i++)
-            if (fingerprint_of(w, l->deployments[i]) == value[0])
+            if (worker_account_key(w, l->deployments[i]) == value[0])
                 return i;
     return MODEL_NO_INDEX;
 }
@@ -286,9 +281,17 @@ void locate_cancel(struct locate *locate)
 void locate_remember(const struct worker *worker, enum id_kind kind, const char *native,
                      uint32_t deployment)
 {
-    const uint64_t value[MEMO_WORDS] = {fingerprint_of(worker, deployment)};
+    const uint64_t value[MEMO_WORDS] = {worker_account_key(worker, deployment)};
 
     memo_put(worker->inherit->memo, key_of(kind, native), value, loop_now_ms(worker->loop));
+}
+
+void locate_remember_new(const struct worker *worker, enum id_kind kind, const char *native,
+                         uint32_t deployment)
+{
+    if (account_map_pinned(&worker->account_map, worker_fingerprint(worker, deployment)) ==
+        MODEL_NO_INDEX)
+        locate_remember(worker, kind, native, deployment);
 }
 
 int locate_rank(const struct failure *failure)

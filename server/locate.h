@@ -45,6 +45,11 @@ void locate_cancel(struct locate *locate);
 void locate_remember(const struct worker *worker, enum id_kind kind, const char *native,
                      uint32_t deployment);
 
+/** The same of an object that was just made, where its tagged id will not say enough: its account
+ * shares what ids carry with others. */
+void locate_remember_new(const struct worker *worker, enum id_kind kind, const char *native,
+                         uint32_t deployment);
+
 /** How much a failure tells of an object that may be at that account. Of several accounts the
  * failure of the highest rank is answered, of equals that of the earlier candidate. Pure.
  *  4  it could not say: 5xx, time-outs, unreachable, broken or unreadable answers; asking again may

@@ -126,6 +126,8 @@ static void write_answer(struct order *o, uint32_t deployment, struct json_doc *
     struct relay nobody = {.worker = o->worker, .owner = o->owner};
     struct relay *relay = o->relay != NULL ? o->relay : &nobody;
 
+    if (json_get_str(batch, "id") != NULL)
+        locate_remember_new(o->worker, ID_BATCH, json_get_str(batch, "id"), deployment);
     batch = batch_view(relay, deployment, o->tagged || resolve_mints(relay, deployment), doc, batch,
                        o->endpoint[0] != '\0' ? o->endpoint : NULL);
     json_write(batch, text);

@@ -325,7 +325,7 @@ static void locate(struct order *o)
 
 void order_place(struct order *o)
 {
-    if (o->target.num > 1 && o->target.native[0] != '\0')
+    if (o->target.unsure && o->target.native[0] != '\0')
         locate(o);
     else
         find_facts(o);

@@ -364,7 +364,7 @@ static void start_file(struct relay *relay, const char *id, size_t len)
         return;
     }
     relay_attach(relay, p, on_client_gone);
-    if (p->target.num > 1)
+    if (p->target.unsure)
         locate(p);
     else
         ask(p);

@@ -216,32 +216,32 @@ static void remember_named(struct relay *relay, enum id_kind kind, const char *i
 /* Open what a client sent: the native id and, when a tag says so, the account. Whatever cannot be
  * this caller's is false, and all of it takes the same way. */
 static bool open_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
-                    struct target *target, uint32_t *account)
+                    struct target *target, struct id_tag *tag)
 {
     const struct worker *w = relay->worker;
-    struct id_tag tag = {0};
     size_t native_len;
+
+    memset(tag, 0, sizeof(*tag));
 
     relay->named.len = 0;
     if (ids_open(w->inherit->seals, kind, relay->owner, id, len, &native_len, &target->tagged,
-                 &tag) != 0 ||
+                 tag) != 0 ||
         native_len >= sizeof(target->native))
         return false;
     memcpy(target->native, id, native_len);
     target->native[native_len] = '\0';
-    *account = worker_find_account(w, tag.deployment);
     if (!target->tagged)
         return relay->owner == 0;
-    if (tag.owner != relay->owner || *account == MODEL_NO_INDEX)
+    if (tag->owner != relay->owner)
         return false;
-    if (!tag.aged)
-        remember_named(relay, kind, id, len, native_len, &tag);
+    if (!tag->aged)
+        remember_named(relay, kind, id, len, native_len, tag);
     return true;
 }
 
 /* Whether a native id is one of LiteLLM's making; it then becomes what is in it. False: a 404. */
 static bool open_litellm_id(struct relay *relay, enum id_kind kind, struct target *target,
-                            uint32_t *account, struct litellm_id *name)
+                            struct id_tag *tag, struct litellm_id *name)
 {
     int rc = target->tagged ? ERR_INVALID
                             : ids_litellm_read(kind, target->native, strlen(target->native), name);
@@ -249,7 +249,7 @@ static bool open_litellm_id(struct relay *relay, enum id_kind kind, struct targe
     if (rc == ERR_INVALID)
         return true;
     target->litellm = true;
-    return rc == 0 && open_id(relay, kind, name->native, strlen(name->native), target, account);
+    return rc == 0 && open_id(relay, kind, name->native, strlen(name->native), target, tag);
 }
 
 /* Add the accounts of a group. */
@@ -306,40 +306,78 @@ static bool find_untagged(struct relay *relay, const struct litellm_id *name, st
     return target->num > 0;
 }
 
-/* A tag names the one place, and most requests are polls with one. */
-static bool pin(struct relay *relay, struct target *target, uint32_t account)
+/* The accounts that a tag may mean, each by the deployment that stands for it. */
+static int list_candidates(const struct worker *w, uint32_t fingerprint, struct target *target)
+{
+    uint32_t *accounts = malloc((w->account_map.num + 1u) * sizeof(*accounts)), num = 0;
+    bool sure;
+
+    if (accounts == NULL)
+        return ERR_NOMEM;
+    num = account_map_candidates(&w->account_map, fingerprint, accounts, &sure);
+    for (uint32_t i = 0; i < num; i++)
+        if (w->account_first[accounts[i]] != MODEL_NO_INDEX)
+            accounts[target->num++] = w->account_first[accounts[i]];
+    target->deployments = accounts;
+    target->unsure = !sure || target->num > 1;
+    return 0;
+}
+
+/* Most requests are polls with a tag that names one place. */
+static int pin(const struct worker *w, uint32_t fingerprint, struct target *target)
+{
+    uint32_t account = account_map_pinned(&w->account_map, fingerprint);
+
+    target->num = 0;
+    target->unsure = false;
+    if (account == MODEL_NO_INDEX || w->account_first[account] == MODEL_NO_INDEX)
+        return list_candidates(w, fingerprint, target);
+    target->deployments = malloc(sizeof(*target->deployments));
+    if (target->deployments == NULL)
+        return ERR_NOMEM;
+    target->deployments[0] = w->account_first[account];
+    target->num = 1;
+    return 0;
+}
+
+/* Where the object of a genuine tag is. @return false when an error was answered */
+static bool resolve_tagged(struct relay *relay, enum id_kind kind, const char *id,
+                           struct target *target, const struct id_tag *tag)
 {
     struct failure why;
 
-    target->deployments = malloc(sizeof(*target->deployments));
-    if (target->deployments == NULL) {
+    if (pin(relay->worker, tag->deployment, target) != 0) {
         out_of_memory(&why);
         relay_failure(relay, &why);
         return false;
     }
-    target->deployments[0] = relay->worker->account_first[account];
-    target->num = 1;
-    return true;
+    if (target->num > 0)
+        return true;
+    target_deinit(target);
+    resolve_not_found(relay, kind, id);
+    return false;
 }
 
 /* Where an object of an id without a tag may be, which may be one of LiteLLM's making. */
 static bool resolve_untagged(struct relay *relay, enum id_kind kind, const char *id,
-                             struct target *target, uint32_t account)
+                             struct target *target, struct id_tag *tag)
 {
     struct litellm_id name = {0};
     struct failure why;
 
-    if (!open_litellm_id(relay, kind, target, &account, &name)) {
+    if (!open_litellm_id(relay, kind, target, tag, &name)) {
         resolve_not_found(relay, kind, id);
         return false;
     }
     if (target->tagged)
-        return pin(relay, target, account);
+        return resolve_tagged(relay, kind, id, target, tag);
     target->deployments = new_list(relay->worker);
     if (target->deployments == NULL)
         out_of_memory(&why);
-    else if (find_untagged(relay, &name, target, &why))
+    else if (find_untagged(relay, &name, target, &why)) {
+        target->unsure = target->num > 1;
         return true;
+    }
     target_deinit(target);
     relay_failure(relay, &why);
     return false;
@@ -348,18 +386,18 @@ static bool resolve_untagged(struct relay *relay, enum id_kind kind, const char 
 bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
                 struct target *target)
 {
-    uint32_t account;
+    struct id_tag tag;
 
     target->deployments = NULL;
     target->num = 0;
-    target->litellm = false;
+    target->unsure = target->litellm = false;
     target->native[0] = '\0';
-    if (!open_id(relay, kind, id, len, target, &account)) {
+    if (!open_id(relay, kind, id, len, target, &tag)) {
         resolve_not_found(relay, kind, id);
         return false;
     }
-    return target->tagged ? pin(relay, target, account)
-                          : resolve_untagged(relay, kind, id, target, account);
+    return target->tagged ? resolve_tagged(relay, kind, id, target, &tag)
+                          : resolve_untagged(relay, kind, id, target, &tag);
 }
 
 void target_deinit(struct target *target)
@@ -684,47 +722,61 @@ static struct id_tag tag_at(const struct relay *relay, uint32_t deployment)
                            .owner = relay->owner};
 }
 
-void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
-                       bool tagged, const char *native, struct strbuf *out)
-{
-    struct id_tag tag = tag_at(relay, deployment);
-
-    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than
-     * lost. */
-    if (!tagged || ids_mint(relay->worker->inherit->seals, kind, native, &tag, out) != 0)
-        strbuf_adds(out, native);
-}
-
-/* Whether the request named this object, and by what minting gives. */
-static bool is_named(const struct relay *relay, enum id_kind kind, const struct id_tag *tag,
+/* Whether the request named this object. */
+static bool is_named(const struct relay *relay, uint32_t deployment, enum id_kind kind,
                      const char *native, size_t len)
 {
     const struct named *n = &relay->named;
+    const struct worker *w = relay->worker;
 
-    return n->len > 0 && n->kind == kind && n->deployment == tag->deployment &&
-           n->native_len == len && memcmp(n->id, native, len) == 0;
+    return n->len > 0 && n->kind == kind && n->native_len == len &&
+           memcmp(n->id, native, len) == 0 &&
+           account_map_may_mean(&w->account_map, n->deployment,
+                                table_deployment(w->table, deployment)->account);
+}
+
+/* Write the client's form of a native id: as the client wrote it where the request names it, so
+ * that it knows the object again also when its account has another name by now.
+ * @return characters, and a NUL behind them; 0: the id cannot carry a tag */
+static size_t write_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
+                       const char *native, size_t len, char out[IDS_MAX + 1])
+{
+    struct id_tag tag = tag_at(relay, deployment);
+
+    if (!is_named(relay, deployment, kind, native, len))
+        return ids_mint_text(relay->worker->inherit->seals, kind, native, len, &tag, out);
+    memcpy(out, relay->named.id, relay->named.len);
+    out[relay->named.len] = '\0';
+    return relay->named.len;
+}
+
+void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
+                       bool tagged, const char *native, struct strbuf *out)
+{
+    char text[IDS_MAX + 1];
+    size_t len = tagged ? write_id(relay, deployment, kind, native, strlen(native), text) : 0;
+
+    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than
+     * lost. */
+    if (len > 0)
+        strbuf_add(out, text, len);
+    else
+        strbuf_adds(out, native);
 }
 
 /* As resolve_client_id(), of a field, where it is. */
 static void show(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged,
                  struct json_doc *doc, struct json *object, const char *field)
 {
-    struct id_tag tag = tag_at(relay, deployment);
-    char minted[IDS_MAX + 1];
-    const char *id = minted;
+    char text[IDS_MAX + 1];
     size_t len;
     const char *native = json_str(json_get(object, field), &len);
 
     if (!tagged || native == NULL || len == 0)
         return;
-    if (is_named(relay, kind, &tag, native, len)) {
-        id = relay->named.id;
-        len = relay->named.len;
-    } else {
-        len = ids_mint_text(relay->worker->inherit->seals, kind, native, len, &tag, minted);
-    }
+    len = write_id(relay, deployment, kind, native, len, text);
     if (len > 0)
-        json_set(doc, object, field, json_new_string(doc, id, len));
+        json_set(doc, object, field, json_new_string(doc, text, len));
 }
 
 void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged,

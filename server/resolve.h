@@ -11,8 +11,9 @@
 
 /* Where an object may live. */
 struct target {
-    uint32_t *deployments; /* owned; candidates, likely first; one when a tag or a hint pins it */
+    uint32_t *deployments; /* owned; candidates, likely first */
     uint32_t num;
+    bool unsure;  /* it has to be looked for among them (with GET) before anything is changed */
     bool tagged;  /* the client's id had a tag: the answer's ids get one too */
     bool litellm; /* the client's id was one of LiteLLM's: the answer shows ours, not an echo */
     char native[IDS_MAX + 1];

@@ -11,6 +11,7 @@
 #include "server/choose.h"
 #include "server/facts.h"
 #include "server/file_slots.h"
+#include "server/locate.h"
 #include "server/verdict.h"
 
 #define MAX_UPLOAD_TRIES 8
@@ -173,6 +174,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     if (up->lines != NULL)
         file_slots_add(up->worker, up->deployment, slot_kind(up, up->deployment), 1);
     remember(up, json_get_str(file, "id"));
+    locate_remember_new(up->worker, ID_FILE, json_get_str(file, "id"), up->deployment);
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
     resolve_show_file(relay, up->deployment, resolve_mints(relay, up->deployment), doc, file);

@@ -56,6 +56,12 @@ static inline uint32_t worker_fingerprint(const struct worker *w, uint32_t deplo
     return w->account_fingerprint[table_deployment(w->table, deployment)->account];
 }
 
+/* What no other place has; of one Azure resource or one OpenAI project all have the same. */
+static inline uint32_t worker_account_key(const struct worker *w, uint32_t deployment)
+{
+    return w->account_map.key[w->account_twin[table_deployment(w->table, deployment)->account]];
+}
+
 static inline const struct model_account *worker_account(const struct worker *w,
                                                          uint32_t deployment)
 {

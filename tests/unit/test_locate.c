@@ -71,7 +71,7 @@ static struct model_account accounts[ACCOUNTS];
 static struct model_deployment rows[ACCOUNTS];
 static char bases[ACCOUNTS][32];
 static struct config config;
-static uint32_t columns[ACCOUNTS], fingerprints[ACCOUNTS];
+static uint32_t columns[ACCOUNTS], fingerprints[ACCOUNTS], twins[ACCOUNTS];
 static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5, 6};
 static struct inherit inherit;
 static struct worker worker;
@@ -95,6 +95,7 @@ static int set_up(void **state)
                                             .max_retries = RETRY_NOT_GIVEN,
                                             .fingerprint = 100 + i};
         fingerprints[i] = 200 + i;
+        twins[i] = i;
     }
     config.models = (struct model_list){.accounts = accounts,
                                         .num_accounts = ACCOUNTS,
@@ -115,6 +116,8 @@ static int set_up(void **state)
                              .table = table,
                              .loop = &loop,
                              .account_fingerprint = fingerprints,
+                             .account_twin = twins,
+                             .account_map = {.num = ACCOUNTS, .key = fingerprints},
                              .random_state = {1, 2, 3, 4}};
     ended = num_calls = 0;
     memset(timers, 0, sizeof(timers));
