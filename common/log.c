@@ -1,4 +1,5 @@
-/* One line, one write(2), so that lines of several processes never mix. */
+/* One line, one write(2), so that lines of several processes never mix; log_out.h says what happens
+ * when nobody reads them. */
 #include "common/log.h"
 
 #include <stdarg.h>
@@ -6,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "common/log_out.h"
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 static char process_name[32] = "tranche";
@@ -28,32 +31,58 @@ static void mask_control_bytes(char *text, size_t len)
             text[i] = '?';
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+static size_t add_head(char *line, size_t size, enum log_level level)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
-    char line[2048];
     struct timespec ts;
     struct tm tm;
+    size_t len;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    len = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    len += (size_t)snprintf(line + len, size - len, ".%03ldZ %s %s[%d]: ", ts.tv_nsec / 1000000,
+                            names[level], process_name, (int)getpid());
+    return len;
+}
+
+void log_tell_lost(void)
+{
+    uint64_t lost = log_out_take_untold(LOG_STREAM_ERROR);
+    char line[256];
+    size_t len;
+
+    if (lost == 0)
+        return;
+    len = add_head(line, sizeof(line), LOG_LEVEL_WARN);
+    len += (size_t)snprintf(line + len, sizeof(line) - len,
+                            "%llu lines of this log were lost: its reader had stopped, or there "
+                            "was no room\n",
+                            (unsigned long long)lost);
+    if (!log_out_put(LOG_STREAM_ERROR, line, len))
+        log_out_give_back(LOG_STREAM_ERROR, lost);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+    char line[2048];
     va_list args;
-    int head, len;
+    size_t head;
+    int len;
 
     if (level > max_level)
         return;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    gmtime_r(&ts.tv_sec, &tm);
-    head = (int)strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-    head += snprintf(line + head, sizeof(line) - (size_t)head,
-                     ".%03ldZ %s %s[%d]: ", ts.tv_nsec / 1000000, names[level], process_name,
-                     (int)getpid());
+    head = add_head(line, sizeof(line), level);
     va_start(args, fmt);
-    len = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, fmt, args);
+    len = vsnprintf(line + head, sizeof(line) - head - 1, fmt, args);
     va_end(args);
     if (len < 0)
         return;
-    if (len > (int)sizeof(line) - head - 2)
-        len = (int)sizeof(line) - head - 2;
+    if (len > (int)(sizeof(line) - head) - 2)
+        len = (int)(sizeof(line) - head) - 2;
     mask_control_bytes(line + head, (size_t)len);
-    line[head + len] = '\n';
-    if (write(STDERR_FILENO, line, (size_t)(head + len + 1)) < 0)
-        return; /* nowhere left to complain */
+    line[head + (size_t)len] = '\n';
+    log_tell_lost();
+    if (!log_out_put(LOG_STREAM_ERROR, line, head + (size_t)len + 1))
+        log_out_lose(LOG_STREAM_ERROR);
 }

@@ -11,7 +11,12 @@ void log_set_level(enum log_level level);
 /** The name of this process in each line ("master", "worker 2"); copied, 31 bytes at most. */
 void log_set_process(const char *name);
 
-/** Write one line with a single write(2). */
+/** Say how many lines were lost since the last time, if any were and there is room now. Each line
+ * does so itself before it is written: this is for somebody who looks in regularly. */
+void log_tell_lost(void);
+
+/** Write one line with a single write(2); it never waits for a reader (log_out.h). errno may
+ * change. */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -1,21 +1,20 @@
 /* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough.
  * Nobody who reads the log slowly, or not at all, holds up those who are served: lines that find no
- * room are counted, and the next one that does says how many were lost. */
+ * room are counted for all workers, and the next one that does says how many were lost. */
 #include "server/access_log.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <openssl/rand.h>
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/log_out.h"
 #include "server/relay.h"
 
-static unsigned long long lost; /* lines since the last one that was written */
+#define LINE_END 64 /* what put_line() adds, at most */
 
 static void add_time(struct strbuf *line)
 {
@@ -31,25 +30,30 @@ static void add_time(struct strbuf *line)
     strbuf_addf(line, "{\"time\":\"%s\"", text);
 }
 
-/* A pipe that has room has it for PIPE_BUF bytes (pipe(7)), more than a line has; files always do.
- */
-static bool has_room(void)
-{
-    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-
-    return poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
-}
-
 /* End the line and write it. */
 static void put_line(struct strbuf *line)
 {
+    uint64_t lost = log_out_take_untold(LOG_STREAM_ACCESS);
+
     if (lost > 0)
-        strbuf_addf(line, ",\"lines_lost\":%llu", lost);
+        strbuf_addf(line, ",\"lines_lost\":%llu", (unsigned long long)lost);
     strbuf_adds(line, "}\n");
-    if (strbuf_failed(line) || !has_room() || write(STDOUT_FILENO, line->data, line->len) < 0)
-        lost++;
-    else
-        lost = 0;
+    if (!strbuf_failed(line) && log_out_put(LOG_STREAM_ACCESS, line->data, line->len))
+        return;
+    log_out_give_back(LOG_STREAM_ACCESS, lost);
+    log_out_lose(LOG_STREAM_ACCESS);
+}
+
+/* A text that would make the line longer than one write takes is left out. */
+static void add_text(struct strbuf *line, const char *name, const char *text, size_t len)
+{
+    struct strbuf member = STRBUF_INIT;
+
+    strbuf_addf(&member, ",\"%s\":", name);
+    json_write_string(&member, text, len);
+    if (!strbuf_failed(&member) && line->len + member.len < LOG_OUT_LINE_MAX - LINE_END)
+        strbuf_add(line, member.data, member.len);
+    strbuf_deinit(&member);
 }
 
 /* RFC 9562 version 4. */
@@ -95,16 +99,13 @@ void access_log_write(const struct relay *relay)
                 relay->answered ? req->res.status : 499, req->bytes_sent,
                 (unsigned long long)(clock_now_us() - relay->started_us), req->version >> 8,
                 req->version & 0xff);
-    if (relay->route.id_len > 0) {
-        strbuf_adds(&line, ",\"id\":");
-        json_write_string(&line, relay->route.id, relay->route.id_len);
-    }
+    if (relay->route.id_len > 0)
+        add_text(&line, "id", relay->route.id, relay->route.id_len);
     if (relay->deployment != MODEL_NO_INDEX) {
         const char *id = table_str(relay->worker->table,
                                    table_deployment(relay->worker->table, relay->deployment)->id);
 
-        strbuf_adds(&line, ",\"deployment\":");
-        json_write_string(&line, id, strlen(id));
+        add_text(&line, "deployment", id, strlen(id));
     }
     put_line(&line);
     strbuf_deinit(&line);

@@ -20,6 +20,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/log_out.h"
 #include "common/shm.h"
 #include "server/child.h"
 #include "server/generation.h"
@@ -32,6 +33,7 @@
 #define START_LIMIT_MS  10000 /* a generation whose workers are not ready by then is refused */
 #define EXTRA_GRACE_MS                                                                             \
     500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
+#define REPORT_WAIT_MS 5000 /* for who reads why we do not start */
 #define KILL_WAIT_MS 2000  /* for children to vanish after SIGKILL */
 #define ONE_STOP_MS                                                                                \
     1000 /* signals to end that come so soon after the first one are that one: timeout(1) sends    \
@@ -303,7 +305,7 @@ static void tell_report(const struct config_report *report, bool failed, bool fi
         return;
     }
     config_report_print(report, &text);
-    fputs(strbuf_str(&text), stderr);
+    log_out_text(strbuf_str(&text), text.len, REPORT_WAIT_MS);
     strbuf_deinit(&text);
 }
 
@@ -598,6 +600,7 @@ static void check_rows(struct master *m, uint64_t now_ms)
     if (look) {
         m->next_look_ms = now_ms + LOOK_MS;
         keep_ledgers(m, now_ms);
+        log_tell_lost();
     }
 }
 
@@ -816,6 +819,8 @@ int master_run(const struct master_options *options)
     m->options = options;
     m->signal_fd = m->alive_fd = m->base.master_fd = -1;
     log_set_process("master");
+    if (log_out_init() != 0)
+        log_warn("the log may wait for its reader: %s", strerror(errno));
     upgrade_init(options->argv);
     raise_descriptor_limit();
     if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {

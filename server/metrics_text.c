@@ -332,6 +332,9 @@ static void write_alone(const char *name, const char *type, const char *help, ui
     strbuf_addf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
+static const char *const log_names[LOG_STREAMS] = {
+    [LOG_STREAM_ACCESS] = "access", [LOG_STREAM_ERROR] = "error"};
+
 void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
 {
     write_head("tranche_build_info", "gauge", "The version that runs", out);
@@ -358,4 +361,9 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
                 node->lines, out);
     write_alone("tranche_idempotency_evictions_total", "counter",
                 "Answers for repeats that were forgotten before their time", node->evicted, out);
+    write_head("tranche_log_lines_dropped_total", "counter",
+               "Log lines that nobody read in time, or that found no room", out);
+    for (int i = 0; i < LOG_STREAMS; i++)
+        strbuf_addf(out, "tranche_log_lines_dropped_total{stream=\"%s\"} %llu\n", log_names[i],
+                    (unsigned long long)node->log_lost[i]);
 }

@@ -13,6 +13,7 @@
 #include "balancer/quota.h"
 #include "balancer/slots.h"
 #include "balancer/state.h"
+#include "common/log_out.h"
 #include "common/strbuf.h"
 
 /* What one row of the configuration shows. */
@@ -38,6 +39,7 @@ struct metrics_node {
     uint32_t generation, workers;
     bool reload_failed;
     uint64_t restarts, connections, requests, spool_bytes, files, file_bytes, lines, evicted;
+    uint64_t log_lost[LOG_STREAMS]; /* lines */
     int64_t started_unix_s;
 };
 
