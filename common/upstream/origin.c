@@ -69,7 +69,7 @@ static size_t origin_length(const char *url)
         return 0;
     authority += 3;
     len = strcspn(authority, "/?#@\\");
-    if (authority[len] != '/')
+    if (len == 0 || authority[len] != '/')
         return 0;
     for (at = url; *at != '\0'; at++)
         if (*at <= ' ' || *at > '~')

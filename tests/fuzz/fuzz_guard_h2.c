@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "server/guard.h"
 
 static struct {
@@ -117,6 +118,8 @@ static void begin(void)
     h2o_hostconf_t *host;
 
     signal(SIGPIPE, SIG_IGN);
+    fuzz_quiet();
+    log_set_level(LOG_LEVEL_ERROR);
     world.loop.ops = &loop_ops;
     world.now_ms = 1000000;
     world.evloop = h2o_evloop_create();

@@ -69,8 +69,8 @@ static void compare(const struct jsonl *a, const struct jsonl *b)
     }
 }
 
-static char *splice(const struct jsonl *j, const char *name, struct source *source, uint64_t *seed,
-                    size_t *len)
+static char *spliced(const struct jsonl *j, const char *name, struct source *source, uint64_t *seed,
+                     size_t *len)
 {
     size_t size = (size_t)jsonl_spliced_size(j, name), done = 0;
     struct jsonl_splice *s = jsonl_splice_new(j, name, read_source, source);
@@ -95,7 +95,7 @@ static void check_splice(const struct jsonl_rules *rules, const struct jsonl *j,
     struct jsonl_rules wide = *rules;
     struct source source = {text, len};
     size_t once_len, twice_len;
-    char *once = splice(j, name, &source, seed, &once_len), *twice;
+    char *once = spliced(j, name, &source, seed, &once_len), *twice;
     struct jsonl *again;
     int result;
 
@@ -104,7 +104,7 @@ static void check_splice(const struct jsonl_rules *rules, const struct jsonl *j,
     again = check(&wide, once, once_len, seed, &result);
     MUST(result == 0);
     source = (struct source){once, once_len};
-    twice = splice(again, name, &source, seed, &twice_len);
+    twice = spliced(again, name, &source, seed, &twice_len);
     MUST(twice_len == once_len && memcmp(once, twice, once_len) == 0);
     jsonl_free(again);
     free(once);

@@ -89,6 +89,6 @@ int main(int argc, char **argv)
     beginnings = argc < 2 || strcmp(argv[1], "--whole") != 0;
     for (i = beginnings ? 1 : 2; i < argc; i++)
         failed |= run_path(argv[i]);
-    printf("%zu inputs\n", inputs);
+    fprintf(stderr, "%zu inputs\n", inputs);
     return failed != 0 || inputs == 0;
 }

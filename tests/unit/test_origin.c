@@ -1,0 +1,89 @@
+/* Which URL may be asked: what is remembered of an origin never says more than curl's parser. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/upstream/client_impl.h"
+
+static bool may_ask(struct upstream *up, const char *url)
+{
+    return origin_check(up, url) == NULL;
+}
+
+/* curl takes "http:///127.0.0.1/" for 127.0.0.1, and this machine may be asked in clear text. */
+static void an_address_without_a_host_opens_no_other_address(void **state)
+{
+    struct upstream up = {0};
+
+    (void)state;
+    assert_true(may_ask(&up, "http:///127.0.0.1/v1"));
+    assert_false(may_ask(&up, "http:///provider.example/v1"));
+    assert_false(may_ask(&up, "https:////v1"));
+}
+
+static void an_origin_is_remembered_and_its_neighbours_are_not(void **state)
+{
+    struct upstream up = {0};
+
+    (void)state;
+    assert_true(may_ask(&up, "http://127.0.0.1:80/v1"));
+    assert_true(may_ask(&up, "http://127.0.0.1:80/v2?x"));
+    assert_false(may_ask(&up, "http://127.0.0.1:80.provider.example/v1"));
+    assert_false(may_ask(&up, "http://127.0.0.1.provider.example/"));
+    assert_false(may_ask(&up, "http://user@127.0.0.1:80/v1"));
+    assert_false(may_ask(&up, "http://127.0.0.1:80/a b"));
+}
+
+/* Names of exactly the room and of one byte more. */
+static void a_name_as_long_as_the_room_is_remembered_whole(void **state)
+{
+    static const size_t room = sizeof(((struct origin *)NULL)->text);
+
+    (void)state;
+    for (size_t len = room - 1; len <= room + 1; len++) {
+        struct upstream up = {0};
+        char url[200];
+
+        memset(url, 0, sizeof(url));
+        memcpy(url, "https://", 8);
+        for (size_t i = 8; i < len - 1; i++)
+            url[i] = i % 50 == 0 ? '.' : 'a';
+        url[len - 1] = '/';
+        assert_true(may_ask(&up, url));
+        assert_int_equal(up.origins[0].len, len <= room ? len : 0);
+        assert_int_equal(up.origins[1].len, 0);
+        assert_true(may_ask(&up, url));
+        assert_int_equal(up.origins[1].len, 0);
+    }
+}
+
+static void more_origins_than_there_is_room_for_replace_the_oldest(void **state)
+{
+    struct upstream up = {0};
+    char url[64];
+
+    (void)state;
+    for (int i = 0; i < MAX_ORIGINS + 3; i++) {
+        snprintf(url, sizeof(url), "https://h%d.example/", i);
+        assert_true(may_ask(&up, url));
+    }
+    assert_string_equal(up.origins[2].text, "https://h18.example/");
+    assert_string_equal(up.origins[3].text, "https://h3.example/");
+    assert_int_equal(up.next_origin, MAX_ORIGINS + 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_address_without_a_host_opens_no_other_address),
+        cmocka_unit_test(an_origin_is_remembered_and_its_neighbours_are_not),
+        cmocka_unit_test(a_name_as_long_as_the_room_is_remembered_whole),
+        cmocka_unit_test(more_origins_than_there_is_room_for_replace_the_oldest),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
