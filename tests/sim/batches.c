@@ -49,7 +49,7 @@ static void put_time(const struct call *call, struct strbuf *out, const char *ke
 
 static int64_t at(const struct batch *b, enum status status)
 {
-    return b->at_ms[status] / 1000;
+    return b->at_ms[status] != 0 ? b->at_ms[status] / 1000 + b->skew_s : 0;
 }
 
 static void put_errors(const struct call *call, struct strbuf *out, const struct batch *b)

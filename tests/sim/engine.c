@@ -554,6 +554,7 @@ void engine_start(struct account *acc, struct batch *b)
 {
     acc->n_active++;
     b->at_ms[STATUS_VALIDATING] = acc->sim->now_ms;
+    b->skew_s = acc->sw.clock_skew_s;
     if (b->input != NULL)
         b->check = sim_alloc(sizeof(*b->check));
     acc->n_unread += b->check != NULL;

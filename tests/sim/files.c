@@ -61,6 +61,7 @@ struct file *files_add(struct account *acc, const char *purpose, const char *fil
     f->output = output;
     f->created_ms = acc->sim->now_ms;
     f->ready_ms = f->created_ms;
+    f->skew_s = acc->sw.clock_skew_s;
     if (acc->n_files == acc->cap_files) {
         acc->cap_files = acc->cap_files == 0 ? 64 : acc->cap_files * 2;
         acc->files = sim_realloc(acc->files, acc->cap_files * sizeof(struct file *));
@@ -91,9 +92,9 @@ static void write_file(const struct call *call, const struct file *f, struct str
         put_int(out, "bytes", f->bytes);
     else if (strcmp(call->acc->sw.pending_bytes, "null") == 0)
         put_raw(out, "bytes", "null");
-    put_int(out, "created_at", f->created_ms / 1000);
+    put_int(out, "created_at", f->created_ms / 1000 + f->skew_s);
     if (f->expires_at != 0)
-        put_int(out, "expires_at", f->expires_at);
+        put_int(out, "expires_at", f->expires_at + f->skew_s);
     else
         put_raw(out, "expires_at", "null");
     put_str(out, "filename", f->filename);

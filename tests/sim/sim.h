@@ -48,8 +48,9 @@ struct file {
     struct blob blob;   /* owned content; empty once deleted */
     int64_t bytes;      /* size of the content */
     int64_t created_ms; /* simulator's clock */
+    int64_t skew_s;     /* of the account's clock then, which tells the times below */
     int64_t ready_ms;   /* `processed` from here on */
-    int64_t expires_at; /* Unix seconds; 0: never */
+    int64_t expires_at; /* Unix seconds, simulator's clock; 0: never */
     bool expiry_asked;  /* the upload named an expiry */
     bool bad;           /* processing ends in `error` */
     bool output;        /* made by a batch */
@@ -109,7 +110,8 @@ struct batch {
     size_t n_lines;
     uint32_t *order; /* owned; order of execution and of output */
     struct strbuf ids;
-    size_t done; /* lines executed */
+    int64_t skew_s; /* of the account's clock when it was made: its times are told with it */
+    size_t done;    /* lines executed */
     size_t ok;
     size_t failed;
     int64_t in_tokens;      /* of executed lines that succeeded */

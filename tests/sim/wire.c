@@ -279,11 +279,10 @@ static void compress_reply(struct conn *c)
     }
 }
 
-static const char *http_date(void)
+static const char *http_date(time_t now)
 {
     static time_t at;
     static char text[64];
-    time_t now = time(NULL);
 
     if (now != at) {
         struct tm tm;
@@ -292,6 +291,20 @@ static const char *http_date(void)
         strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     }
     return text;
+}
+
+/* By the account's own clock, unless a fault says it. */
+static void add_date(struct conn *c, struct strbuf *out)
+{
+    const struct account *acc = c->acc;
+    int64_t now_s = acc->sim->now_ms / 1000 + acc->sw.clock_skew_s;
+    const char *headers = strbuf_str(&c->rep.headers);
+
+    if (!acc->sw.date || strncasecmp(headers, "date:", 5) == 0 ||
+        strcasestr(headers, "\r\ndate:") != NULL)
+        return;
+    strbuf_adds(out, "\r\ndate: ");
+    strbuf_adds(out, http_date((time_t)now_s));
 }
 
 static void add_number(struct strbuf *out, int64_t n)
@@ -313,8 +326,7 @@ static void compose_head(struct conn *c, int64_t length, bool bodyless)
     add_number(out, c->rep.status);
     strbuf_addc(out, ' ');
     strbuf_adds(out, reply_reason(c->rep.status));
-    strbuf_adds(out, "\r\ndate: ");
-    strbuf_adds(out, http_date());
+    add_date(c, out);
     if (c->rep.type != NULL && !bodyless) {
         strbuf_adds(out, "\r\ncontent-type: ");
         strbuf_adds(out, c->rep.type);
