@@ -21,7 +21,7 @@
 #include "common/shm.h"
 
 #define STATE_MAGIC  0x54535254u /* "TRST" */
-#define STATE_LAYOUT 2u
+#define STATE_LAYOUT 3u
 #define CACHE_LINE   64
 
 #define MINUTE_MS           60000u
@@ -49,6 +49,7 @@ struct column {
     uint32_t binding;     /* the newest one that wanted it */
     struct {
         _Atomic uint64_t health[OP_CLASS_COUNT]; /* breaker.h; any process, compare-and-swap */
+        struct skew skew;                        /* the same */
     } shared;
 };
 
@@ -69,7 +70,7 @@ struct row {
 };
 
 static_assert(sizeof(struct state) == 64, "layout of the state region");
-static_assert(sizeof(struct column) == 32, "layout of the state region");
+static_assert(sizeof(struct column) == 48, "layout of the state region");
 static_assert(sizeof(struct row) == 320 && alignof(struct row) == CACHE_LINE,
               "layout of the state region");
 static_assert(OUTCOME_COUNT <= 16, "an outcome has four bits in last_error");
@@ -275,6 +276,7 @@ static void forget(struct state *state, uint32_t column)
 
     for (int op = 0; op < OP_CLASS_COUNT; op++)
         set(&c->shared.health[op], 0);
+    skew_forget(&c->shared.skew);
     for (uint32_t w = 0; w < state->max_workers; w++) {
         _Atomic uint64_t *words = is_used(state, w) ? row_of(state, w, column)->requests : NULL;
 
@@ -490,4 +492,9 @@ void state_read(const struct state *state, uint32_t column, uint64_t now_ms, str
 _Atomic uint64_t *state_health(struct state *state, uint32_t column, enum op_class op)
 {
     return &column_of(state, column)->shared.health[op];
+}
+
+struct skew *state_skew(struct state *state, uint32_t column)
+{
+    return &column_of(state, column)->shared.skew;
 }

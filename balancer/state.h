@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "balancer/skew.h"
 #include "balancer/table.h"
 
 enum op_class {
@@ -109,3 +110,7 @@ void state_add_rest(struct state *state, uint32_t worker, uint32_t column);
 
 /** The word of (column, op); breaker.h knows its bits. 0: never failed. */
 _Atomic uint64_t *state_health(struct state *state, uint32_t column, enum op_class op);
+
+/** How far the provider's clock is from ours. Kept in the column of the account's first deployment
+ * (table_deployment.first). */
+struct skew *state_skew(struct state *state, uint32_t column);

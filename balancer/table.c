@@ -21,7 +21,7 @@
 #include "common/shm.h"
 
 #define TABLE_MAGIC  0x4c425454u /* "TTBL" */
-#define TABLE_LAYOUT 3u
+#define TABLE_LAYOUT 4u
 
 struct table {
     uint32_t magic;
@@ -53,7 +53,7 @@ struct group {
 
 static_assert(sizeof(struct table) == 72, "layout of the table's region");
 static_assert(sizeof(struct group) == 20, "layout of the table's region");
-static_assert(sizeof(struct table_deployment) == 80, "layout of the table's region");
+static_assert(sizeof(struct table_deployment) == 88, "layout of the table's region");
 static_assert(offsetof(struct table_deployment, weight) == 32, "layout of the table's region");
 
 /* While it is being built: where the next string goes. */
@@ -224,6 +224,33 @@ static int add_deployment(struct builder *b, const struct model_list *list, uint
     return 0;
 }
 
+/* @param first_of  [accounts], MODEL_NO_INDEX where none was seen yet */
+static void name_first(struct table_deployment *d, uint32_t i, uint32_t *first_of)
+{
+    if (first_of[d->account] == MODEL_NO_INDEX)
+        first_of[d->account] = i;
+    d->first = first_of[d->account];
+}
+
+static int find_first_of_accounts(struct table *t)
+{
+    struct table_deployment *deployments = deployments_of(t);
+    size_t num = 0;
+    uint32_t *first_of;
+
+    for (uint32_t i = 0; i < t->num_deployments; i++)
+        if (deployments[i].account >= num)
+            num = (size_t)deployments[i].account + 1;
+    first_of = malloc((num + 1) * sizeof(*first_of));
+    if (first_of == NULL)
+        return ERR_NOMEM;
+    memset(first_of, 0xff, num * sizeof(*first_of)); /* MODEL_NO_INDEX */
+    for (uint32_t i = 0; i < t->num_deployments; i++)
+        name_first(&deployments[i], i, first_of);
+    free(first_of);
+    return 0;
+}
+
 /* A counting sort by group: stable, so members stay in file order. */
 static void fill_members(struct table *t)
 {
@@ -345,6 +372,9 @@ int table_build(const struct model_list *list, uint32_t generation, struct table
     }
     fill_members(b.table);
     fill_wildcards(b.table);
+    err = find_first_of_accounts(b.table);
+    if (err != 0)
+        goto fail;
     err = shm_seal(b.table, header.size);
     if (err != 0)
         goto fail;

@@ -27,8 +27,10 @@ struct table_deployment {
     uint32_t timeout_ms;  /* 0: default */
     uint32_t cooldown_ms; /* UINT32_MAX: the router's */
     uint32_t max_retries; /* UINT32_MAX: not given */
-    uint32_t real; /* fingerprint of the first row that is this very deployment, mostly itself */
-    uint32_t many; /* 1: its name at the provider is a wildcard */
+    uint32_t real;  /* fingerprint of the first row that is this very deployment, mostly itself */
+    uint32_t many;  /* 1: its name at the provider is a wildcard */
+    uint32_t first; /* the first deployment of its account */
+    uint32_t reserved;
 };
 
 /** Copy `list` into a new sealed region. Deployment i of the list is deployment i of the table.

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/provider_clock.h"
 
 #define ID_CHARS        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
 #define MAX_THEIR_ID    64          /* characters of a provider's request id that are logged */
@@ -202,6 +203,8 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
     void *owner = at->arg;
     int status = upstream->head.status;
 
+    provider_clock_learn(at->worker->inherit, at->deployment, upstream,
+                         loop_now_ms(at->worker->loop));
     result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
     result.failure.retry_after_ms = -1;
     if (!result.ok)

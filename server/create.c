@@ -6,15 +6,15 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/clock.h"
 #include "common/log.h"
+#include "server/provider_clock.h"
 #include "server/reconcile.h"
 
 #define PENDING_FIRST_MS                                                                           \
     250 /* between two looks at a file that its provider still processes; doubled each time */
 #define PENDING_MAX_MS 4000
 #define YOUNG_S        60  /* age of a file that may just have been processed */
-#define CLOCK_SLACK_S  300 /* the provider's clock against ours */
+#define CLOCK_SLACK_S  300 /* what our idea of the provider's clock may lack */
 
 struct create {
     struct worker *worker; /* borrowed; `operations` counts us */
@@ -27,7 +27,7 @@ struct create {
     struct reconcile *reconcile;   /* owned; the answer was lost, and we look for the batch */
     struct failure cause;          /* how it was lost; while the file is pending: the refusal */
     struct retry_question refused; /* ... and what came back */
-    int64_t begun_unix_s;
+    uint64_t begun_ms;             /* monotonic */
     bool abandoned;
     bool pending;        /* the file was seen pending */
     bool looked;         /* ... and its state is known: no further refusal is because of it */
@@ -103,11 +103,12 @@ static void on_reconciled(void *arg, const struct reconcile_result *found)
 
 static void reconcile(struct create *c, const struct failure *cause)
 {
-    struct reconcile_spec spec = {.deployments = &c->deployment,
-                                  .num = 1,
-                                  .nonce = c->nonce,
-                                  .not_before_s = c->begun_unix_s - CLOCK_SLACK_S,
-                                  .patient = true};
+    struct reconcile_spec spec = {
+        .deployments = &c->deployment,
+        .num = 1,
+        .nonce = c->nonce,
+        .age_s = (uint32_t)((loop_now_ms(c->worker->loop) - c->begun_ms) / 1000) + CLOCK_SLACK_S,
+        .patient = true};
     struct create_result unknown = {.end = CREATE_UNKNOWN, .failure = *cause};
 
     c->cause = *cause;
@@ -160,7 +161,7 @@ enum file_state {
     FILE_READY  /* no reason to refuse */
 };
 
-static enum file_state state_of(const struct upstream_result *res)
+static enum file_state state_of(const struct create *c, const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
@@ -174,7 +175,8 @@ static enum file_state state_of(const struct upstream_result *res)
         (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0))
         state = FILE_PENDING;
     else if (json_int64(json_get(file, "created_at"), &created_s) &&
-             llabs((long long)(clock_unix_s() - created_s)) <= YOUNG_S)
+             llabs((long long)(provider_clock_now_s(c->worker->inherit, c->deployment) -
+                               created_s)) <= YOUNG_S)
         state = FILE_YOUNG;
     json_doc_free(doc);
     return state;
@@ -214,7 +216,7 @@ static void wait_for_file(struct create *c)
 static void on_looked(void *arg, const struct attempt_result *result)
 {
     struct create *c = arg;
-    enum file_state state = result->ok ? state_of(result->upstream) : FILE_READY;
+    enum file_state state = result->ok ? state_of(c, result->upstream) : FILE_READY;
 
     c->attempt = NULL;
     if (state == FILE_PENDING) {
@@ -310,7 +312,7 @@ struct create *create_start(struct worker *worker, const struct create_spec *spe
     c->worker = worker;
     worker->operations++;
     c->deployment = spec->deployment;
-    c->begun_unix_s = clock_unix_s();
+    c->begun_ms = loop_now_ms(worker->loop);
     snprintf(c->file, sizeof(c->file), "%s", spec->file);
     snprintf(c->nonce, sizeof(c->nonce), "%s", spec->nonce);
     snprintf(c->request_id, sizeof(c->request_id), "%s", spec->request_id);

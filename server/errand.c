@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "server/attempt.h"
+#include "server/provider_clock.h"
 
 #define MAX_IN_FLIGHT    8 /* beside the eight of the probes */
 #define MAX_PER_ACCOUNT  2 /* one that follows batches, and one that counts files */
@@ -104,6 +105,7 @@ static void on_answer(void *arg, const struct upstream_result *upstream)
     int status = upstream->head.status;
     struct errand_result result = {.upstream = upstream, .failure.retry_after_ms = -1};
 
+    provider_clock_learn(inherit, e->account->deployment, upstream, loop_now_ms(errands->loop));
     result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
     result.gone = upstream->end == UPSTREAM_ANSWERED && status == 404;
     if (!result.ok)

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/clock.h"
+#include "server/provider_clock.h"
 #include "server/sighting.h"
 
 enum ledger_phase ledger_phase_of(const struct json *batch)
@@ -129,7 +129,8 @@ bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct j
         return false;
     out->marked = true;
     if (counts)
-        (void)sighting_record(inherit->quota, slot, inherit->columns[deployment], out,
-                              out->marker.tokens, sighting_age_ms(out, clock_unix_s()), now_ms);
+        (void)sighting_record(
+            inherit->quota, slot, inherit->columns[deployment], out, out->marker.tokens,
+            sighting_age_ms(out, provider_clock_now_s(inherit, deployment)), now_ms);
     return true;
 }

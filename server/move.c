@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "balancer/retry.h"
-#include "common/clock.h"
 #include "common/jsonl.h"
 #include "common/log.h"
 #include "server/file_slots.h"
+#include "server/provider_clock.h"
 #include "server/send_file.h"
 #include "server/spool.h"
 
@@ -292,7 +292,8 @@ static const char *name_at(const struct move *m, enum provider provider)
 static void set_expiry(const struct move *m, struct provider_upload *form, char seconds[24])
 {
     enum provider provider = worker_account(m->worker, m->to)->provider;
-    int64_t min_s, max_s, left_s = m->expires_at - clock_unix_s();
+    int64_t min_s, max_s,
+        left_s = m->expires_at - provider_clock_now_s(m->worker->inherit, m->from);
 
     if (m->expires_at == 0)
         left_s = provider == PROVIDER_AZURE ? m->worker->config->azure_file_expiry_s : 0;

@@ -31,6 +31,7 @@
 #include "server/census.h"
 #include "server/errand.h"
 #include "server/loop_h2o.h"
+#include "server/provider_clock.h"
 #include "server/rebuild.h"
 #include "server/watch.h"
 
@@ -166,6 +167,7 @@ static void on_answer(void *arg, const struct upstream_result *result)
     enum outcome outcome;
     bool success = is_success(result);
 
+    provider_clock_learn(inherit, a->deployment, result, loop_now_ms(p->loop));
     if (!success)
         failure_from_result(result, clock_unix_s(), &failure);
     outcome = attempt_outcome(result, &failure);

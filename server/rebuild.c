@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "server/ledger.h"
 #include "server/pages.h"
+#include "server/provider_clock.h"
 
 #define LIST_QUERY     "limit=100"
 #define STAGGER_MS     25 /* between two accounts, as for probes ... */
@@ -99,7 +99,8 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     deployment = s.marked ? ledger_deployment(inherit, &s.marker) : MODEL_NO_INDEX;
     rebuild_take(&r->tally, inherit->quota, r->account->errands->slot,
                  deployment != MODEL_NO_INDEX ? inherit->columns[deployment] : UINT32_MAX, &s,
-                 sighting_age_ms(&s, clock_unix_s()), loop_now_ms(r->account->errands->loop));
+                 sighting_age_ms(&s, provider_clock_now_s(inherit, r->account->deployment)),
+                 loop_now_ms(r->account->errands->loop));
     drop_copy(r, &s);
 }
 

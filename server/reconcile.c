@@ -8,6 +8,10 @@
  * What was read is kept in the worker's read_log: an account of which a day was read is asked only
  * for what is newer, by the next look and by the next search.
  *
+ * How old a batch is, its provider's clock tells, which may be far from ours and may jump
+ * meanwhile: ages are kept as moments of our monotonic clock, and turned into the provider's time
+ * when a page has come, whose own `Date` is known by then (server/provider_clock.h).
+ *
  * A nonce names one batch, so the first account that has it ends the search. An owner and a request
  * may name several, of which the newest is meant: all accounts are read then. */
 #include "server/reconcile.h"
@@ -16,20 +20,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/ledger.h"
 #include "server/listing_scan.h"
+#include "server/provider_clock.h"
 
 #define PAGE 100 /* the most that both providers give */
 #define MAX_PAGES                                                                                  \
     500 /* of one account in one look: a day and five minutes of 2000 creates an hour (reference   \
            1.3) */
 #define MAX_AT_ONCE 4 /* accounts */
-#define ROUNDING_MS                                                                                \
-    2000 /* one moment, from whole seconds, taken at two times; far less than what any search goes \
-            back for the clocks' sake */
+#define ROUNDING_S  2 /* what whole seconds may hide of a moment: theirs, and ours */
 
 static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
@@ -42,8 +44,7 @@ struct place {
     unsigned pages;            /* read */
     char first[IDS_MAX + 1];   /* id of the first batch of the page before */
     char after[IDS_MAX + 1];   /* cursor; "" from the top */
-    int64_t from_s;            /* Unix seconds; it is read as far back as this */
-    int64_t begun_s, begun_ms; /* ... since then: the same moment on both clocks */
+    int64_t from_ms, begun_ms; /* monotonic: since when it is read, and how far back */
     uint32_t forgotten;        /* of its log, then */
     /* The page that came: */
     bool reading;
@@ -61,7 +62,7 @@ struct reconcile {
     uint32_t running;
     char nonce[MARKER_NONCE + 1]; /* "": by owner and request */
     uint64_t owner, request;
-    int64_t not_before_s;
+    int64_t limit_ms; /* monotonic; what was made before is of no interest */
     uint64_t known_since_ms;
     bool patient;
     size_t looks; /* made */
@@ -133,10 +134,13 @@ static struct read_log *log_of(const struct place *p)
     return &w->read_logs[w->account_twin[table_deployment(w->table, p->deployment)->account]];
 }
 
-/* On the monotonic clock. */
-static int64_t moment_of(const struct place *p, int64_t unix_s)
+/* The earliest time that the provider may have told at a moment of the monotonic clock. */
+static int64_t told_at(const struct place *p, int64_t moment_ms)
 {
-    return p->begun_ms - (p->begun_s - unix_s) * 1000;
+    const struct worker *w = p->reconcile->worker;
+    int64_t ago_ms = (int64_t)loop_now_ms(w->loop) - moment_ms;
+
+    return provider_clock_floor_s(w->inherit, p->deployment) - ago_ms / 1000 - ROUNDING_S;
 }
 
 /* Whether the nonce is known not to be among the account's batches up to log_of(p)->to_ms. */
@@ -144,27 +148,21 @@ static bool is_excluded(const struct place *p)
 {
     const struct reconcile *r = p->reconcile;
 
-    return r->nonce[0] != '\0' &&
-           read_log_excludes(log_of(p), r->nonce, moment_of(p, r->not_before_s) + ROUNDING_MS);
+    return r->nonce[0] != '\0' && read_log_excludes(log_of(p), r->nonce, r->limit_ms);
 }
 
 static void begin_place(struct place *p)
 {
     const struct reconcile *r = p->reconcile;
     const struct read_log *log = log_of(p);
-    int64_t newer_s;
 
     p->pages = 0;
     p->after[0] = '\0';
-    p->begun_s = clock_unix_s();
     p->begun_ms = (int64_t)loop_now_ms(r->worker->loop);
     p->forgotten = log->forgotten;
-    p->from_s = r->not_before_s;
-    if (!is_excluded(p))
-        return;
-    newer_s = p->begun_s - (p->begun_ms - log->to_ms) / 1000 - 1 - READ_LOG_SLACK_S;
-    if (newer_s > p->from_s)
-        p->from_s = newer_s;
+    p->from_ms = r->limit_ms;
+    if (is_excluded(p) && log->to_ms - READ_LOG_SLACK_S * 1000 > p->from_ms)
+        p->from_ms = log->to_ms - READ_LOG_SLACK_S * 1000;
 }
 
 /* Nothing new can be learned there. */
@@ -178,7 +176,7 @@ static bool is_settled(const struct place *p)
 
 static void end_place(struct place *p)
 {
-    read_log_note(log_of(p), p->forgotten, moment_of(p, p->from_s), p->begun_ms);
+    read_log_note(log_of(p), p->forgotten, p->from_ms, p->begun_ms);
 }
 
 /* --- what a page says --- */
@@ -189,7 +187,8 @@ static bool is_wanted(struct place *p, const struct json *batch, struct marker *
     const struct reconcile *r = p->reconcile;
     int64_t t = created_at(batch);
 
-    if ((t != 0 && t < r->not_before_s) || !ledger_marker(r->worker->inherit->seals, batch, marker))
+    if ((t != 0 && t < told_at(p, r->limit_ms)) ||
+        !ledger_marker(r->worker->inherit->seals, batch, marker))
         return false;
     read_log_add(log_of(p), marker->nonce);
     if (r->nonce[0] != '\0')
@@ -206,7 +205,7 @@ static enum page_end what_follows(struct place *p)
 
     if (listing_scan_rest(&p->scan, &more, &told) != 0)
         return PAGE_UNREADABLE;
-    if (!more || p->oldest < p->from_s)
+    if (!more || p->oldest < told_at(p, p->from_ms))
         return PAGE_LAST;
     if (p->begins[0] == '\0' || p->ends[0] == '\0')
         return PAGE_UNREADABLE;
@@ -448,7 +447,7 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
         snprintf(r->nonce, sizeof(r->nonce), "%s", spec->nonce);
     r->owner = spec->owner;
     r->request = spec->request;
-    r->not_before_s = spec->not_before_s;
+    r->limit_ms = (int64_t)loop_now_ms(worker->loop) - (int64_t)spec->age_s * 1000;
     r->known_since_ms = spec->known_since_ms;
     r->patient = spec->patient;
     r->on_done = on_done;

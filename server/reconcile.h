@@ -15,7 +15,8 @@ struct reconcile_spec {
     uint32_t num;
     const char *nonce; /* of the marker; NULL: the newest that has the next two */
     uint64_t owner, request;
-    int64_t not_before_s; /* Unix seconds; older batches are of no interest, whatever they carry */
+    uint32_t age_s; /* how old it may be by its provider's clock: older batches are of no interest,
+                       whatever they carry */
     uint64_t known_since_ms; /* monotonic; what was made since then the caller knows: an account
                                 that was read later is not asked again. 0: nothing */
     bool patient; /* its create may still be on the way: look again, up to three times in 2.5 s */
@@ -26,7 +27,7 @@ struct reconcile_result {
     struct json_doc *doc;
     struct json *batch; /* as the provider lists it, both valid during the call; NULL: not found */
     struct marker marker;
-    bool complete; /* nothing found: all accounts answered, back to `not_before_s` */
+    bool complete; /* nothing found: all accounts answered, `age_s` back */
 };
 
 /** Once, never from inside reconcile_start(). */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "server/fetch.h"
 #include "server/resolve.h"
 
@@ -15,7 +14,7 @@
 #define LOOK_MS       50 /* between two looks at a request that is under way in another worker */
 #define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
 #define YOUNG_MS      10000 /* a gateway that has just been started again */
-#define CLOCK_SLACK_S 300   /* the provider's clock against ours */
+#define CLOCK_SLACK_S 300   /* beyond which an answer that the key still names would be too old */
 
 static void look(struct repeat *r);
 
@@ -146,13 +145,13 @@ static uint64_t known_since_ms(const struct repeat *r)
 /* @param nonce  "" for whatever has the same owner and request */
 static void search(struct repeat *r, const char *nonce)
 {
-    int64_t age_s = (int64_t)((r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS) / 1000) + CLOCK_SLACK_S;
+    uint32_t age_s = (uint32_t)((r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS) / 1000) + CLOCK_SLACK_S;
     struct reconcile_spec spec = {.deployments = r->places,
                                   .num = r->num_places,
                                   .nonce = nonce[0] != '\0' ? nonce : NULL,
                                   .owner = r->owner,
                                   .request = r->request,
-                                  .not_before_s = clock_unix_s() - age_s,
+                                  .age_s = age_s,
                                   .known_since_ms = known_since_ms(r),
                                   .patient = r->lost || may_be_on_its_way(r)};
 

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/log.h"
 #include "server/census.h"
 #include "server/pages.h"
 #include "server/polls.h"
+#include "server/provider_clock.h"
 
 #define TICKS            60 /* looks into the ledger in the time between two questions ... */
 #define MIN_TICK_MS      10 /* ... within these */
@@ -130,6 +130,12 @@ static uint64_t now_of(const struct watch_round *r)
     return loop_now_ms(r->account->errands->loop);
 }
 
+/* Unix seconds, as the account tells them. */
+static int64_t provider_now_s(const struct watch_round *r)
+{
+    return provider_clock_now_s(r->account->errands->inherit, r->account->deployment);
+}
+
 static void finish(struct watch_round *r)
 {
     if (r->ended > 0)
@@ -177,7 +183,7 @@ static void record(struct watch_round *r, uint32_t column, const struct sighting
 {
     struct errands *errands = r->account->errands;
     enum sighting_change change = sighting_record(ledger(r), errands->slot, column, s, tokens,
-                                                  sighting_age_ms(s, clock_unix_s()), now_of(r));
+                                                  sighting_age_ms(s, provider_now_s(r)), now_of(r));
 
     if (change == SIGHTING_RELEASED) {
         note_end(r, tokens);
@@ -214,7 +220,7 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
     object = polls_believe(errands->inherit, r->account->fingerprint, doc, object, now_of(r));
     if (!sighting_read(doc, object, errands->inherit->seals, &s))
         return;
-    age_ms = sighting_age_ms(&s, clock_unix_s());
+    age_ms = sighting_age_ms(&s, provider_now_s(r));
     if (age_ms > r->page_age_ms)
         r->page_age_ms = age_ms;
     item = find_item(r, &s);

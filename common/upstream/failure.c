@@ -13,10 +13,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include <curl/curl.h>
-
 #include "common/json.h"
 #include "common/secret.h"
+#include "common/upstream/date.h"
 
 #define MAX_PARSED     (256 * 1024) /* bytes of a body that we look at */
 #define MAX_PLAIN      512          /* bytes of a text/plain body that is shown */
@@ -306,18 +305,15 @@ static int64_t parse_amount(const char *text, int64_t unit_ms)
 /* RFC 9110 5.6.7, all three forms. */
 static int64_t parse_date(const char *text, int64_t now_unix_s)
 {
-    time_t when;
+    int64_t when;
 
-    if (strlen(text) > 64 || strchr(text, ':') == NULL || !isalpha((unsigned char)*text))
+    if (!date_read(text, &when))
         return -1;
-    when = curl_getdate(text, NULL);
-    if (when == -1)
-        return -1;
-    if ((int64_t)when <= now_unix_s)
+    if (when <= now_unix_s)
         return 0;
-    if ((int64_t)when - now_unix_s >= MAX_RETRY_MS / 1000)
+    if (when - now_unix_s >= MAX_RETRY_MS / 1000)
         return MAX_RETRY_MS;
-    return ((int64_t)when - now_unix_s) * 1000;
+    return (when - now_unix_s) * 1000;
 }
 
 /* "... Please retry after 26 seconds.": some of Azure's 429 say it in no header
@@ -348,8 +344,11 @@ static int64_t retry_after(const struct upstream_result *result, const char *mes
     value = upstream_header_find(&result->head, "retry-after");
     if (value != NULL)
         wait_ms = parse_amount(value, 1000);
-    if (wait_ms < 0 && value != NULL)
+    if (wait_ms < 0 && value != NULL) {
+        /* By the clock of who wrote it, if he tells that. */
+        (void)date_of(&result->head, &now_unix_s);
         wait_ms = parse_date(value, now_unix_s);
+    }
     if (wait_ms < 0 && result->head.status == 429)
         wait_ms = parse_sentence(message);
     return wait_ms;

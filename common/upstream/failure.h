@@ -29,7 +29,8 @@ struct failure {
  * upstream_unreachable, upstream_timeout (504), upstream_broken, upstream_too_large,
  * upstream_invalid_answer (also for a 2xx that the caller could not use),
  * upstream_unexpected_status, upstream_refused (502 but for the one), upload_unreadable (500).
- *  @param now_unix_s  for HTTP dates in Retry-After */
+ *  @param now_unix_s  for HTTP dates in Retry-After, where the answer has no `Date` to judge them
+ * by */
 void failure_from_result(const struct upstream_result *result, int64_t now_unix_s,
                          struct failure *out);
 

@@ -23,6 +23,7 @@ struct upstream_call {
 
 static struct upstream_call *calls[64];
 static unsigned num_calls;
+static const char *date_header; /* of the answers; NULL: none */
 
 struct upstream_call *upstream_start(struct upstream *up, const struct upstream_request *request)
 {
@@ -70,8 +71,9 @@ void upstream_resume(struct upstream_call *call)
 
 const char *upstream_header_find(const struct upstream_head *head, const char *name)
 {
-    (void)head;
-    (void)name;
+    for (size_t i = 0; i < head->num_headers; i++)
+        if (strcmp(head->headers[i].name, name) == 0)
+            return head->headers[i].value;
     return NULL;
 }
 
@@ -96,8 +98,11 @@ static unsigned in_flight(void)
 static void answer(unsigned account, int status, const char *body)
 {
     struct upstream_call *call = open_call(account);
+    struct upstream_header date = {"date", date_header};
     struct upstream_result result = {.end = status != 0 ? UPSTREAM_ANSWERED : UPSTREAM_TIMEOUT,
                                      .head.status = status,
+                                     .head.headers = &date,
+                                     .head.num_headers = date_header != NULL,
                                      .body = body,
                                      .body_len = body != NULL ? strlen(body) : 0};
 

@@ -363,6 +363,21 @@ static void retry_after_is_read_in_all_its_forms(void **state)
     }
 }
 
+static void a_date_to_retry_after_is_judged_by_the_clock_of_who_wrote_it(void **state)
+{
+    struct upstream_header headers[] = {{"retry-after", "Mon, 21 Sep 2026 14:28:50 GMT"},
+                                        {"date", "Mon, 21 Sep 2026 14:28:20 GMT"}};
+    struct upstream_result result = {.end = UPSTREAM_ANSWERED};
+    struct failure f;
+
+    (void)state;
+    result.head.status = 503;
+    result.head.headers = headers;
+    result.head.num_headers = 2;
+    failure_from_result(&result, NOW, &f);
+    assert_int_equal(f.retry_after_ms, 30000);
+}
+
 static void milliseconds_win_over_seconds(void **state)
 {
     struct upstream_header headers[] = {{"retry-after", "9"}, {"retry-after-ms", "120"}};
@@ -461,6 +476,7 @@ int main(void)
         cmocka_unit_test(statuses_that_no_client_should_see_become_502),
         cmocka_unit_test(calls_without_an_answer_have_codes_of_their_own),
         cmocka_unit_test(retry_after_is_read_in_all_its_forms),
+        cmocka_unit_test(a_date_to_retry_after_is_judged_by_the_clock_of_who_wrote_it),
         cmocka_unit_test(milliseconds_win_over_seconds),
         cmocka_unit_test(a_full_deployment_is_recognised_in_every_form),
         cmocka_unit_test(what_cannot_succeed_later_says_so),

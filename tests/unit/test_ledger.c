@@ -133,6 +133,7 @@ static int begin(void **state)
     assert_int_equal(table_build(&models, 1, &table), 0);
     assert_int_equal(quota_new(4, 100, &inherit.quota), 0);
     quota_bind(inherit.quota, columns[0], &(struct quota_terms){.fingerprint = HERE});
+    assert_int_equal(state_new(2, 4, &inherit.state), 0);
     inherit.table = table;
     inherit.columns = columns;
     inherit.seals = &seals;
@@ -142,6 +143,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     quota_free(inherit.quota);
+    state_free(inherit.state);
     table_free((struct table *)inherit.table);
     seal_cache_free(seals.cache);
     return teardown(state);

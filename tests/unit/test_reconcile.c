@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -104,11 +105,13 @@ static int set_up(void **state)
     inherit.breaker = breaker_policy(1000, 5);
     assert_int_equal(ids_seals_add(&seals, "a seal key", 10, "test"), 0);
     assert_int_equal(table_build(&config.models, 1, &table), 0);
+    inherit.table = table;
     assert_int_equal(state_new(2, ACCOUNTS, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
     worker = (struct worker){
         .inherit = &inherit, .config = &config, .table = table, .loop = &loop, .account_twin = all};
     ended = num_calls = 0;
+    date_header = NULL;
     timer = NULL;
     now_ms = 1000000;
     return 0;
@@ -154,7 +157,7 @@ static void start(const char *nonce, uint32_t num, bool patient, uint64_t known_
                                   .nonce = nonce,
                                   .owner = OWNER,
                                   .request = REQUEST,
-                                  .not_before_s = clock_unix_s() - DAY_S,
+                                  .age_s = DAY_S,
                                   .known_since_ms = known_since_ms,
                                   .patient = patient};
 
@@ -418,6 +421,63 @@ static void a_page_that_breaks_off_leaves_it_open_whether_there_is_one(void **st
     free(text);
 }
 
+/* The provider's clock is so far ahead from now on; of the pages too. */
+static void set_clock(int64_t ahead_s)
+{
+    static char text[40];
+    time_t t = (time_t)(clock_unix_s() + ahead_s);
+    struct tm tm;
+
+    gmtime_r(&t, &tm);
+    strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    date_header = text;
+}
+
+static void a_batch_is_as_old_as_its_providers_own_clock_says(void **state)
+{
+    (void)state;
+    set_clock(-2 * DAY_S);
+    start(NONCE, 1, false, 0);
+    answered(0, 200, page("batch_x", NONCE, 2 * DAY_S, false));
+    assert_string_equal(found_id, "batch_x");
+    start(NONCE, 1, false, 0);
+    answered(0, 200, page("batch_x", NONCE, 3 * DAY_S + 60, false));
+    assert_int_equal(ended, 1);
+    assert_null(last.batch);
+    assert_true(last.complete);
+}
+
+static void a_batch_that_was_stamped_before_its_providers_clock_jumped_is_found(void **state)
+{
+    static const int64_t jumps[] = {900, -900, 93600, -93600};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(jumps) / sizeof(jumps[0]); i++) {
+        set_clock(0);
+        start(OTHER, 1, false, 0);
+        answered(0, 200, EMPTY);
+        set_clock(jumps[i]);
+        start(NONCE, 1, false, 0);
+        answered(0, 200, page("batch_x", NONCE, 1, false));
+        assert_string_equal(found_id, "batch_x");
+    }
+}
+
+/* What was read before the jump was read; what came after it carries another time, and counts. */
+static void a_log_that_was_read_before_a_jump_hides_nothing_behind_it(void **state)
+{
+    (void)state;
+    set_clock(93600);
+    start(NONCE, 1, false, 0);
+    answered(0, 200, page("batch_1", OTHER, -93600 + 60, false));
+    assert_true(last.complete);
+    set_clock(0);
+    start(NONCE, 1, false, 0);
+    answered(0, 200, page("batch_2", "00000000000000030000000000000003", 1, true));
+    answered(0, 200, page("batch_x", NONCE, 2, false));
+    assert_string_equal(found_id, "batch_x");
+}
+
 /* What it held a sanitizer would find. */
 static void a_search_is_forgotten_while_a_page_is_read(void **state)
 {
@@ -427,7 +487,7 @@ static void a_search_is_forgotten_while_a_page_is_read(void **state)
                                   .nonce = NONCE,
                                   .owner = OWNER,
                                   .request = REQUEST,
-                                  .not_before_s = clock_unix_s() - DAY_S};
+                                  .age_s = DAY_S};
     struct reconcile *search;
 
     (void)state;
@@ -475,6 +535,12 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_search_is_forgotten_while_a_page_is_read, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_batch_is_as_old_as_its_providers_own_clock_says, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(
+            a_batch_that_was_stamped_before_its_providers_clock_jumped_is_found, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_was_read_before_a_jump_hides_nothing_behind_it,
+                                        set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
