@@ -7,7 +7,8 @@
 
 #define COLLECT_MAX_VALUES 2048 /* of a request's JSON: a create with 16 pairs has about 25 */
 #define COLLECT_MAX_OTHER                                                                          \
-    4096 /* bytes of a body where there is nothing to say but a provider or a model: all but POST */
+    4096 /* bytes of a body where there is nothing to say but a provider or a model: all but POST  \
+          */
 #define COLLECT_AT_ONCE                                                                            \
     512 /* bytes of a body that is read on the turn on which it ends: 20 us at most */
 #define COLLECT_SMALL                                                                              \
@@ -22,5 +23,6 @@ typedef void (*collect_cb)(struct relay *relay);
  * loop. May call `next` before it returns when there is no body. */
 void collect_json(struct relay *relay, collect_cb next);
 
-/** Free the request's tree, if there is one: nothing more is asked of it. An answer does so, too. */
+/** Free the request's tree, if there is one: nothing more is asked of it. An answer does so, too.
+ */
 void collect_forget(struct relay *relay);

@@ -58,6 +58,20 @@ struct h1_stream;
 struct h2_stream;
 struct st_h2o_http2_conn_t;
 
+#define H2_ORPHANS 256 /* the newest; a client has 100 streams at a time */
+
+/* A stream that we ended before its client did: what was on its way may still come. */
+struct h2_orphan {
+    uint32_t id;    /* 0: none */
+    int64_t window; /* bytes that may come */
+    int64_t left;   /* bytes that have to come by its content-length; -1: it had none */
+};
+
+struct h2_reset {
+    uint32_t id;
+    enum frame_error error;
+};
+
 /* What stream_h1.c keeps for each connection. */
 struct h1_conn {
     enum { H1_HEAD, H1_RUNNING, H1_LINGER } phase;
@@ -100,12 +114,12 @@ struct h2_conn {
     uint8_t *block;            /* owned; header block in pieces, behind room for a frame header */
     size_t block_len;
     bool block_ends_stream;
-    uint64_t block_ms; /* since when; 0: none is open */
-    int64_t window;    /* what the client may still send on the connection */
-    uint32_t returned; /* bytes to give back, not yet told */
-    int64_t orphans;   /* bytes that may still come for streams that we ended; kept from growing for
-                          ever */
-    uint32_t *resets;  /* owned; streams to reset on the next turn */
+    uint64_t block_ms;         /* since when; 0: none is open */
+    int64_t window;            /* what the client may still send on the connection */
+    uint32_t returned;         /* bytes to give back, not yet told */
+    struct h2_orphan *orphans; /* owned [H2_ORPHANS]; a ring; NULL: none yet */
+    size_t next_orphan;
+    struct h2_reset *resets; /* owned; streams to reset on the next turn */
     size_t num_resets, max_resets;
     uint64_t written; /* of sock->bytes_written, already earned */
     h2o_timeout_entry_t kick;

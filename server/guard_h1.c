@@ -192,7 +192,9 @@ static int check_request_line(struct cursor *c, struct guard_head *out)
     if (target_len > GUARD_H1_MAX_TARGET)
         return 414;
     if (!guard_h1_is_target(target, target_len))
-        return 400;
+        return *target == '/' || memmem(method, (size_t)(line_end - method), "HTTP/", 5) != NULL
+                   ? 400
+                   : GUARD_H1_FOREIGN;
     c->at = line_end + 2;
     return check_version(version, (size_t)(line_end - version), out);
 }

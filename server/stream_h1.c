@@ -694,6 +694,8 @@ static void settle_head(struct conn *conn, size_t len, int status, const struct 
 {
     if (status == 0)
         pass(conn, len, head);
+    else if (status == GUARD_H1_FOREIGN)
+        h1_hang_up(conn);
     else
         refuse(conn, status);
 }
@@ -714,7 +716,8 @@ static void try_head(struct conn *conn)
     }
     if (input->size == 0 || (input->size == 1 && input->bytes[0] == '\r' && !h1->skipped_line))
         return;
-    if (is_whole(input) && (len = guard_h1_check(input->bytes, input->size, &head)) >= 0) {
+    if (is_whole(input) &&
+        (len = guard_h1_check(input->bytes, input->size, &head)) != GUARD_H1_MORE) {
         settle_head(conn, input->size, len, &head);
         return;
     }

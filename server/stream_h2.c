@@ -26,6 +26,7 @@
 #include <h2o/http2_internal.h>
 
 #include "server/access_log.h"
+#include "server/h2_frames.h"
 
 struct h2_stream {
     struct body body; /* first: body.c's functions lead back here */
@@ -72,55 +73,6 @@ static void kick(struct conn *conn)
         h2o_timeout_link(conn->front->ctx->loop, &conn->front->ctx->zero_timeout, &conn->h2.kick);
 }
 
-/* --- frames of ours --- */
-
-static void put_frame(lib_conn *lib, uint8_t type, uint8_t flags, uint32_t stream_id,
-                      const uint8_t *payload, size_t len)
-{
-    h2o_iovec_t room = h2o_buffer_reserve(&lib->_write.buf, FRAME_HEADER_SIZE + len);
-
-    h2o_http2_encode_frame_header((uint8_t *)room.base, len, type, flags, (int32_t)stream_id);
-    memcpy(room.base + FRAME_HEADER_SIZE, payload, len);
-    lib->_write.buf->size += FRAME_HEADER_SIZE + len;
-    h2o_http2_conn_request_write(lib);
-}
-
-static void put_reset(lib_conn *lib, uint32_t stream_id, enum frame_error error)
-{
-    const uint8_t payload[4] = {0, 0, 0, (uint8_t)error};
-
-    put_frame(lib, FRAME_RST_STREAM, 0, stream_id, payload, sizeof(payload));
-}
-
-static void put_window(lib_conn *lib, uint32_t stream_id, uint32_t bytes)
-{
-    const uint8_t payload[4] = {(uint8_t)(bytes >> 24), (uint8_t)(bytes >> 16),
-                                (uint8_t)(bytes >> 8), (uint8_t)bytes};
-
-    put_frame(lib, FRAME_WINDOW_UPDATE, 0, stream_id, payload, sizeof(payload));
-}
-
-/* Behind libh2o's own SETTINGS, which offer 16 MiB for each stream: what we really have room for.
- */
-static void put_settings(lib_conn *lib)
-{
-    static const struct {
-        uint8_t id;
-        uint32_t value;
-    } ours[] = {{H2O_HTTP2_SETTINGS_INITIAL_WINDOW_SIZE, GUARD_WINDOW_H2},
-                {H2O_HTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, FRAME_MAX_LIST}};
-    uint8_t payload[sizeof(ours) / sizeof(ours[0]) * 6], *p = payload;
-
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        *p++ = 0;
-        *p++ = ours[i].id;
-        for (int shift = 24; shift >= 0; shift -= 8)
-            *p++ = (uint8_t)(ours[i].value >> shift);
-    }
-    put_frame(lib, FRAME_SETTINGS, 0, 0, payload, sizeof(payload));
-    put_window(lib, 0, GUARD_WINDOW_H2_ALL - 65535); /* RFC 9113, 6.9.2: it begins with 65,535 */
-}
-
 /* --- flow control: bytes are given back when the handler has them --- */
 
 static void return_to_connection(struct conn *conn, size_t bytes)
@@ -128,7 +80,7 @@ static void return_to_connection(struct conn *conn, size_t bytes)
     conn->h2.returned += (uint32_t)bytes;
     if (conn->h2.returned < GUARD_WINDOW_H2_ALL / 2)
         return;
-    put_window(lib_of(conn), 0, conn->h2.returned);
+    h2_put_window(lib_of(conn), 0, conn->h2.returned);
     conn->h2.window += conn->h2.returned;
     conn->h2.returned = 0;
 }
@@ -139,7 +91,7 @@ static void return_to_stream(struct h2_stream *s, size_t bytes)
     s->returned += (uint32_t)bytes;
     if (s->returned < GUARD_WINDOW_H2 / 2 || s->remote_ended)
         return;
-    put_window(lib_of(s->conn), s->id, s->returned);
+    h2_put_window(lib_of(s->conn), s->id, s->returned);
     s->window += s->returned;
     s->returned = 0;
 }
@@ -273,14 +225,15 @@ static struct h2_stream *find_stream(const struct conn *conn, uint32_t id)
     return NULL;
 }
 
-/* To be reset on the next turn: the response has ended, its request has not (RFC 9113, 8.1). */
-static void reset_later(struct conn *conn, uint32_t id)
+/* To be reset on the next turn: the response has ended, its request has not or was malformed (RFC
+ * 9113, 8.1 and 8.1.1). */
+static void reset_later(struct conn *conn, uint32_t id, enum frame_error error)
 {
     struct h2_conn *h2 = &conn->h2;
 
     if (h2->num_resets == h2->max_resets) {
         size_t max = h2->max_resets * 2 + 8;
-        uint32_t *grown = realloc(h2->resets, max * sizeof(*grown));
+        struct h2_reset *grown = realloc(h2->resets, max * sizeof(*grown));
 
         if (grown == NULL) {
             guard_cut(conn);
@@ -289,15 +242,16 @@ static void reset_later(struct conn *conn, uint32_t id)
         h2->resets = grown;
         h2->max_resets = max;
     }
-    h2->resets[h2->num_resets++] = id;
+    h2->resets[h2->num_resets++] = (struct h2_reset){id, error};
 }
 
-/* Bytes may be on their way for a stream that we have ended. */
-static void expect_orphans(struct h2_conn *h2, int64_t window)
+static void expect_rest(const struct h2_stream *s)
 {
-    const int64_t most = 100 * (int64_t)GUARD_WINDOW_H2; /* of so many streams at a time */
+    struct h2_orphan orphan = {s->id, s->window, -1};
 
-    h2->orphans = h2->orphans + window < most ? h2->orphans + window : most;
+    if (s->body.length != -1 && !s->broken)
+        orphan.left = s->body.length - (int64_t)s->received;
+    h2_expect_orphan(s->conn, &orphan);
 }
 
 static void on_stream_gone(void *p)
@@ -309,10 +263,10 @@ static void on_stream_gone(void *p)
         at = &(*at)->next;
     *at = s->next;
     h2->returned += (uint32_t)(s->queue_len - s->queue_at);
-    if (!s->remote_ended) {
-        expect_orphans(h2, s->window);
-        reset_later(s->conn, s->id);
-    }
+    if (!s->remote_ended)
+        expect_rest(s);
+    if (s->broken || !s->remote_ended)
+        reset_later(s->conn, s->id, s->broken ? FRAME_PROTOCOL_ERROR : FRAME_OK);
     kick(s->conn);
     drop_queue(s);
 }
@@ -325,7 +279,7 @@ static bool has_expectation(h2o_req_t *req)
                                   req->headers.entries[i].value.len, H2O_STRLIT("100-continue"));
 }
 
-static void add_stream(struct conn *conn, lib_stream *stream)
+static struct h2_stream *add_stream(struct conn *conn, lib_stream *stream)
 {
     /* the pool's disposers run from the last to the first: ours after the handler's */
     struct h2_stream *s = h2o_mem_alloc_shared(&stream->req.pool, sizeof(*s), on_stream_gone);
@@ -342,6 +296,16 @@ static void add_stream(struct conn *conn, lib_stream *stream)
     s->hello_wanted = has_expectation(&stream->req);
     s->next = conn->h2.streams;
     conn->h2.streams = s;
+    return s;
+}
+
+/* Its answer is followed by a reset: the request is malformed (RFC 9113, 8.1.1). */
+static void add_malformed(struct conn *conn, lib_stream *stream, bool ends)
+{
+    struct h2_stream *s = add_stream(conn, stream);
+
+    s->remote_ended = ends;
+    s->broken = s->told = true;
 }
 
 /* --- requests --- */
@@ -409,9 +373,11 @@ static void admit(struct conn *conn, lib_stream *stream, bool ends)
     if (ends) {
         h2o_buffer_dispose(&stream->_req_body);
         stream->_req_body = NULL;
-    } else {
-        add_stream(conn, stream);
     }
+    if (status == 400)
+        add_malformed(conn, stream, ends);
+    else if (!ends)
+        add_stream(conn, stream);
     conn->active_ms = now_of(conn);
     h2o_http2_stream_set_state(lib, stream, H2O_HTTP2_STREAM_STATE_REQ_PENDING);
     h2o_http2_stream_set_state(lib, stream, H2O_HTTP2_STREAM_STATE_SEND_HEADERS);
@@ -474,12 +440,25 @@ static bool charge_reset(struct conn *conn, const char **why)
     return frame_charge(&conn->h2.budget, COST_RESET, now_of(conn));
 }
 
+/* Trailers of a request that we answered before its end; libh2o may still be sending the answer. */
+static int on_orphan_trailers(struct conn *conn, struct h2_orphan *orphan, bool ends,
+                              const uint8_t *block, size_t len, const char **why)
+{
+    if (!ends) {
+        *why = "trailers must end the stream";
+        return -FRAME_PROTOCOL_ERROR;
+    }
+    orphan->id = 0;
+    return skip_block(lib_of(conn), block, len, true, why);
+}
+
 /* A whole header block; the nine bytes before it are ours to write. */
 static int on_block(struct conn *conn, uint32_t id, bool ends, uint8_t *block, size_t len,
                     const char **why)
 {
     lib_conn *lib = lib_of(conn);
     struct h2_stream *s = find_stream(conn, id);
+    struct h2_orphan *orphan;
     lib_stream *stream;
     ssize_t ret;
 
@@ -487,10 +466,10 @@ static int on_block(struct conn *conn, uint32_t id, bool ends, uint8_t *block, s
     if (s != NULL)
         return on_trailers(conn, s, ends, block, len, why);
     if (id <= lib->pull_stream_ids.max_open) {
-        /* trailers of a request that we answered early, or a client that cannot count */
-        if (h2o_http2_conn_get_stream(lib, id) != NULL || !charge_reset(conn, why))
-            return -FRAME_STREAM_CLOSED;
-        return skip_block(lib, block, len, true, why);
+        if ((orphan = h2_find_orphan(&conn->h2, id)) != NULL)
+            return on_orphan_trailers(conn, orphan, ends, block, len, why);
+        *why = "HEADERS on a closed stream"; /* a client that cannot count */
+        return -FRAME_STREAM_CLOSED;
     }
     if (lib->state >= H2O_HTTP2_CONN_STATE_HALF_CLOSED)
         return skip_block(lib, block, len, false, why); /* the GOAWAY tells that it was not taken */
@@ -505,7 +484,7 @@ static int on_block(struct conn *conn, uint32_t id, bool ends, uint8_t *block, s
     if (stream->state == H2O_HTTP2_STREAM_STATE_RECV_BODY)
         admit(conn, stream, ends);
     else if (!ends)
-        expect_orphans(&conn->h2, GUARD_WINDOW_H2); /* libh2o answered 400 by itself */
+        h2_expect_orphan(conn, &(struct h2_orphan){id, GUARD_WINDOW_H2, -1}); /* its own 400 */
     return 0;
 }
 
@@ -552,19 +531,31 @@ static int on_continuation(struct conn *conn, const struct frame *f, const uint8
 /* --- the other frames --- */
 
 /* For a stream that is not, or no longer, ours. */
-static int on_orphan(struct conn *conn, const struct frame *f, const char **why)
+static int on_orphan(struct conn *conn, const struct frame *f, size_t len, const char **why)
 {
     lib_conn *lib = lib_of(conn);
+    struct h2_orphan *orphan;
+    bool ends;
 
     if (f->stream_id > lib->pull_stream_ids.max_open || f->stream_id % 2 == 0) {
         *why = "DATA on an idle stream";
         return -FRAME_PROTOCOL_ERROR;
     }
-    conn->h2.orphans -= f->length;
-    if (conn->h2.orphans < 0) {
+    orphan = h2_find_orphan(&conn->h2, f->stream_id);
+    if (orphan == NULL || (orphan->window -= f->length) < 0) {
         *why = "DATA on a closed stream";
         return -FRAME_STREAM_CLOSED;
     }
+    ends = (f->flags & FRAME_END_STREAM) != 0;
+    if (orphan->left != -1) {
+        orphan->left -= (int64_t)len;
+        if (orphan->left < 0 || (ends && orphan->left != 0)) {
+            h2_put_reset(lib, f->stream_id, FRAME_PROTOCOL_ERROR);
+            orphan->left = -1;
+        }
+    }
+    if (ends)
+        orphan->id = 0;
     return_to_connection(conn, f->length);
     return 0;
 }
@@ -604,7 +595,7 @@ static int on_data(struct conn *conn, const struct frame *f, const uint8_t *payl
         return -FRAME_FLOW_CONTROL_ERROR;
     }
     if (s == NULL)
-        return on_orphan(conn, f, why);
+        return on_orphan(conn, f, (size_t)len, why);
     if (s->remote_ended) {
         *why = "DATA after the end of the stream";
         return -FRAME_STREAM_CLOSED;
@@ -616,6 +607,25 @@ static int on_data(struct conn *conn, const struct frame *f, const uint8_t *payl
         end_body(s);
     else
         tell_end(s);
+    return 0;
+}
+
+/* End one stream for what its client did, and nothing else of the connection. */
+static int reset_stream(struct conn *conn, lib_stream *stream, enum frame_error error,
+                        const char **why)
+{
+    struct h2_stream *s = find_stream(conn, stream->stream_id);
+
+    if (!charge_reset(conn, why))
+        return -FRAME_ENHANCE_YOUR_CALM;
+    if (s != NULL) {
+        if (!s->remote_ended)
+            expect_rest(s);
+        body_fail(&s->body, BODY_CLIENT_GONE);
+        s->remote_ended = s->told = true;
+    }
+    h2_put_reset(lib_of(conn), stream->stream_id, error);
+    h2o_http2_stream_reset(lib_of(conn), stream);
     return 0;
 }
 
@@ -662,10 +672,8 @@ static ssize_t on_window(struct conn *conn, const struct frame *f, const uint8_t
     }
     if (stream == NULL || is_sent(stream))
         return 0;
-    if (h2o_http2_window_get_window(&stream->output_window) + (ssize_t)bytes > INT32_MAX) {
-        *why = "window larger than allowed";
-        return -FRAME_FLOW_CONTROL_ERROR;
-    }
+    if (h2o_http2_window_get_window(&stream->output_window) + (ssize_t)bytes > INT32_MAX)
+        return reset_stream(conn, stream, FRAME_FLOW_CONTROL_ERROR, why); /* RFC 9113, 6.9.1 */
     return pass(conn, src, FRAME_HEADER_SIZE + f->length, why);
 }
 
@@ -673,13 +681,29 @@ static ssize_t on_reset(struct conn *conn, const struct frame *f, const uint8_t 
                         const char **why)
 {
     struct h2_stream *s = find_stream(conn, f->stream_id);
+    struct h2_orphan *orphan = h2_find_orphan(&conn->h2, f->stream_id);
 
+    if (orphan != NULL)
+        orphan->id = 0; /* nothing may follow */
     if (s != NULL) {
+        s->broken = false;
         if (!s->remote_ended || s->body.ops != NULL)
             body_fail(&s->body, BODY_CLIENT_GONE);
         s->remote_ended = s->told = true;
     }
     return pass(conn, src, FRAME_HEADER_SIZE + f->length, why);
+}
+
+/* RFC 7540, 5.3.1; that is all that we still know of priorities (RFC 9113, 5.3.2). */
+static bool depends_on_itself(const struct frame *f, const uint8_t *payload)
+{
+    size_t at = f->type == FRAME_HEADERS && (f->flags & FRAME_PADDED) != 0 ? 1 : 0;
+    const uint8_t *p = payload + at;
+
+    if (f->length < at + 5 || (f->type == FRAME_HEADERS && (f->flags & FRAME_HAS_PRIORITY) == 0))
+        return false;
+    return (((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) &
+            0x7fffffff) == f->stream_id;
 }
 
 static ssize_t on_frame(struct conn *conn, const struct frame *f, const uint8_t *src,
@@ -688,6 +712,10 @@ static ssize_t on_frame(struct conn *conn, const struct frame *f, const uint8_t 
     /* the socket's input buffer, or the block: ours to write */
     uint8_t *payload = (uint8_t *)(uintptr_t)src + FRAME_HEADER_SIZE;
 
+    if ((f->type == FRAME_HEADERS || f->type == FRAME_PRIORITY) && depends_on_itself(f, payload)) {
+        *why = "a stream that depends on itself";
+        return -FRAME_PROTOCOL_ERROR;
+    }
     switch (f->type) {
     case FRAME_DATA:
         return on_data(conn, f, payload, why);
@@ -723,7 +751,7 @@ static ssize_t greet(struct conn *conn, lib_conn *lib, const uint8_t *src, size_
     conn->h2.preface = false;
     conn->h2.lib_expect = lib->_read_expect;
     lib->_read_expect = on_frames;
-    put_settings(lib);
+    h2_put_settings(lib);
     return ret;
 }
 
@@ -760,7 +788,8 @@ static void say_hello(struct h2_stream *s)
 
     s->hello_wanted = false;
     if (s->received == 0 && !s->remote_ended)
-        put_frame(lib_of(s->conn), FRAME_HEADERS, FRAME_END_HEADERS, s->id, block, sizeof(block));
+        h2_put_frame(lib_of(s->conn), FRAME_HEADERS, FRAME_END_HEADERS, s->id, block,
+                     sizeof(block));
 }
 
 static void on_kick(h2o_timeout_entry_t *entry)
@@ -771,7 +800,7 @@ static void on_kick(h2o_timeout_entry_t *entry)
     if (!is_alive(conn) || lib_of(conn)->state >= H2O_HTTP2_CONN_STATE_IS_CLOSING)
         return;
     for (size_t i = 0; i < h2->num_resets; i++)
-        put_reset(lib_of(conn), h2->resets[i], FRAME_OK);
+        h2_put_reset(lib_of(conn), h2->resets[i].id, h2->resets[i].error);
     h2->num_resets = 0;
     return_to_connection(conn, 0);
     for (struct h2_stream *s = h2->streams; s != NULL; s = s->next) {
@@ -905,4 +934,5 @@ void h2_forget(struct conn *conn)
     h2o_timeout_unlink(&conn->h2.kick);
     free(conn->h2.block);
     free(conn->h2.resets);
+    free(conn->h2.orphans);
 }

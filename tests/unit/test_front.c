@@ -604,6 +604,19 @@ static void check_odd_heads_are_refused_before_any_handler(bool tls)
 }
 BOTH(odd_heads_are_refused_before_any_handler)
 
+/* As h2spec asks of whoever sends a wrong HTTP/2 preface: an answer in HTTP/1 would be noise. */
+static void check_a_peer_that_does_not_speak_http_is_hung_up_on(bool tls)
+{
+    struct client c = open_h1(tls);
+
+    client_push_text(&c, "INVALID CONNECTION PREFACE\r\n\r\n");
+    settle(&c);
+    assert_true(c.eof);
+    assert_int_equal(c.len, 0);
+    client_close(&c);
+}
+BOTH(a_peer_that_does_not_speak_http_is_hung_up_on)
+
 static void check_large_heads_are_refused(bool tls)
 {
     static char text[GUARD_H1_MAX_HEAD + 4096];
@@ -839,6 +852,7 @@ int main(void)
         TEST(a_head_must_come_in_time_and_an_idle_connection_ends),
         TEST(a_connection_ends_when_it_is_old),
         TEST(odd_heads_are_refused_before_any_handler),
+        TEST(a_peer_that_does_not_speak_http_is_hung_up_on),
         TEST(large_heads_are_refused),
         TEST(draining_ends_what_is_idle_and_finishes_what_runs),
         TEST(a_drain_leaves_a_new_connection_the_time_for_its_first_request),

@@ -371,10 +371,158 @@ static void check_a_length_must_be_kept(bool tls)
         look(&c);
         assert_int_equal(world.failures[BODY_MALFORMED], 1);
         assert_int_equal(streams[1].status, 400);
+        assert_int_equal(streams[1].reset, 1 + FRAME_PROTOCOL_ERROR);
         client_close(&c);
     }
 }
 BOTH(a_length_must_be_kept)
+
+/* Also when the answer did not wait for the body (RFC 9113, 8.1.1), before or after it has gone. */
+static void check_a_length_that_is_not_kept_is_told_behind_an_early_answer(bool tls)
+{
+    for (int later = 0; later < 4; later++) {
+        uint8_t block[256];
+        struct client c = open_h2(tls);
+        size_t len = block_of(block, "POST", "/refuse");
+
+        len += put_field(block + len, "content-length", "5");
+        put(&out, FRAME_HEADERS, FRAME_END_HEADERS, 1, block, len);
+        put(&out, FRAME_DATA, 0, 1, "hel", 3);
+        if (later != 0)
+            flush(&c, &out);
+        if (later < 2)
+            put(&out, FRAME_DATA, FRAME_END_STREAM, 1, "l", 1);
+        else
+            put(&out, FRAME_DATA, 0, 1, "lo!", later == 2 ? 3 : 2);
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(streams[1].status, 401);
+        assert_int_equal(streams[1].reset, 1 + (later == 3 ? FRAME_OK : FRAME_PROTOCOL_ERROR));
+        assert_int_equal(peer.goaways, 0);
+        client_close(&c);
+    }
+}
+BOTH(a_length_that_is_not_kept_is_told_behind_an_early_answer)
+
+/* What libh2o refused by itself, or a handler answered early, has trailers all the same, as gRPC
+ * clients send them: they ended the whole connection. */
+static void check_trailers_of_a_refused_request_leave_the_other_streams_alone(bool tls)
+{
+    uint8_t block[256], trailers[64];
+    size_t len = block_of(block, "POST", "/a"), trailers_len = put_field(trailers, "x-test", "y");
+    struct client c = open_h2(tls);
+
+    len += put_field(block + len, "x", "a\nb");
+    put_request(&out, 1, "GET", "/hang", true);
+    put(&out, FRAME_HEADERS, FRAME_END_HEADERS, 3, block, len);
+    put_request(&out, 5, "POST", "/refuse", false);
+    put(&out, FRAME_DATA, 0, 3, "hello", 5);
+    for (uint32_t id = 3; id <= 5; id += 2)
+        put(&out, FRAME_HEADERS, FRAME_END_STREAM | FRAME_END_HEADERS, id, trailers, trailers_len);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(streams[3].status, 400);
+    assert_int_equal(streams[5].status, 401);
+    assert_int_equal(peer.goaways, 0);
+    answer(world.held, 200, "x", 1);
+    look(&c);
+    assert_int_equal(streams[1].status, 200);
+    client_close(&c);
+}
+BOTH(trailers_of_a_refused_request_leave_the_other_streams_alone)
+
+/* The same a turn later, and only once. */
+static void check_a_refused_request_has_one_end(bool tls)
+{
+    for (int second = 0; second < 3; second++) {
+        uint8_t trailers[64];
+        size_t len = put_field(trailers, "x-test", "y");
+        struct client c = open_h2(tls);
+
+        put_request(&out, 1, "POST", "/refuse", false);
+        flush(&c, &out);
+        look(&c);
+        put(&out, FRAME_DATA, 0, 1, "hello", 5);
+        put(&out, FRAME_HEADERS, FRAME_END_STREAM | FRAME_END_HEADERS, 1, trailers, len);
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(peer.goaways, 0);
+        if (second == 0)
+            put(&out, FRAME_DATA, 0, 1, "hello", 5);
+        else if (second == 1)
+            put(&out, FRAME_HEADERS, FRAME_END_STREAM | FRAME_END_HEADERS, 1, trailers, len);
+        else {
+            put_request(&out, 3, "POST", "/refuse", false);
+            put(&out, FRAME_HEADERS, FRAME_END_HEADERS, 3, trailers, len);
+        }
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(peer.error, second == 2 ? FRAME_PROTOCOL_ERROR : FRAME_STREAM_CLOSED);
+        client_close(&c);
+    }
+}
+BOTH(a_refused_request_has_one_end)
+
+/* Its answer may have gone out before the reset came. */
+static void check_nothing_follows_a_reset(bool tls)
+{
+    for (int answered = 0; answered < 2; answered++) {
+        struct client c = open_h2(tls);
+
+        put_request(&out, 1, "POST", answered ? "/refuse" : "/a", false);
+        flush(&c, &out);
+        put_reset(&out, 1);
+        put(&out, FRAME_DATA, FRAME_END_STREAM, 1, "hello", 5);
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(peer.error, FRAME_STREAM_CLOSED);
+        client_close(&c);
+    }
+}
+BOTH(nothing_follows_a_reset)
+
+static void check_a_window_that_overflows_ends_its_stream_alone(bool tls)
+{
+    struct client c = open_h2(tls);
+
+    put_request(&out, 1, "GET", "/hang", true);
+    put_request(&out, 3, "POST", "/a", false);
+    put_window(&out, 3, 0x7fffffff);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(streams[3].reset, 1 + FRAME_FLOW_CONTROL_ERROR);
+    assert_int_equal(world.failures[BODY_CLIENT_GONE], 1);
+    put(&out, FRAME_DATA, FRAME_END_STREAM, 3, "hello", 5); /* was on its way */
+    flush(&c, &out);
+    answer(world.held, 200, "x", 1);
+    look(&c);
+    assert_int_equal(streams[1].status, 200);
+    assert_int_equal(peer.goaways, 0);
+    client_close(&c);
+}
+BOTH(a_window_that_overflows_ends_its_stream_alone)
+
+static void check_no_stream_depends_on_itself(bool tls)
+{
+    uint8_t block[256] = {0x80, 0, 0, 1, 7};
+    size_t len = block_of(block + 5, "GET", "/a");
+    struct client c = open_h2(tls);
+
+    put(&out, FRAME_HEADERS, FRAME_END_HEADERS | FRAME_END_STREAM | FRAME_HAS_PRIORITY, 1, block,
+        len + 5);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(peer.error, FRAME_PROTOCOL_ERROR);
+    client_close(&c);
+    c = open_h2(tls);
+    put(&out, FRAME_PRIORITY, 0, 3, "\0\0\0\1\7", 5);
+    put(&out, FRAME_PRIORITY, 0, 1, "\0\0\0\1\7", 5);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(peer.error, FRAME_PROTOCOL_ERROR);
+    client_close(&c);
+}
+BOTH(no_stream_depends_on_itself)
 
 static void check_a_pause_closes_the_window(bool tls)
 {
@@ -527,6 +675,7 @@ static void odd_requests_are_refused_before_any_handler(void **state)
     assert_int_equal(status_for_path("get", "/a"), 400);
     assert_int_equal(status_for_path("GE T", "/a"), 400);
     assert_int_equal(status_for_path("GET", ""), 400);
+    assert_int_equal(streams[1].reset, 1 + FRAME_PROTOCOL_ERROR);
     assert_int_equal(status_for_path("GET", "a"), 400);
     assert_int_equal(status_for_path("GET", "http://x/a"), 400);
     assert_int_equal(status_for_path("GET", "/a b"), 400);
@@ -1077,6 +1226,12 @@ int main(void)
         TEST(a_reset_frees_the_request),
         TEST(trailers_end_a_body_and_reach_nobody),
         TEST(a_length_must_be_kept),
+        TEST(a_length_that_is_not_kept_is_told_behind_an_early_answer),
+        TEST(trailers_of_a_refused_request_leave_the_other_streams_alone),
+        TEST(a_refused_request_has_one_end),
+        TEST(nothing_follows_a_reset),
+        TEST(a_window_that_overflows_ends_its_stream_alone),
+        TEST(no_stream_depends_on_itself),
         TEST(a_pause_closes_the_window),
         TEST(a_client_must_keep_to_the_window),
         TEST(hundred_continue_waits_for_the_handler),
