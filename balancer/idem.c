@@ -182,30 +182,54 @@ static uint64_t round_up(uint64_t bytes)
     return (bytes + IDEM_PAGE - 1) / IDEM_PAGE * IDEM_PAGE;
 }
 
-int idem_new(uint32_t entries, struct idem **out)
+/* What a region of that many entries begins with. */
+static int fill_head(struct idem *head, uint32_t entries)
 {
-    uint64_t heads = round_up(sizeof(struct idem)), bodies, size, buckets = 1;
-    struct idem *idem;
+    uint64_t buckets = 1;
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
     while (buckets * IDEM_WAYS < entries)
         buckets *= 2;
-    bodies = heads + round_up(buckets * IDEM_WAYS * sizeof(struct idem_head));
-    size = bodies + buckets * IDEM_WAYS * sizeof(struct idem_body);
-    idem = shm_new(size);
+    memset(head, 0, sizeof(*head));
+    head->magic = IDEM_MAGIC;
+    head->layout = IDEM_LAYOUT;
+    head->bucket_mask = buckets - 1;
+    head->num_places = buckets * IDEM_WAYS;
+    head->heads = round_up(sizeof(struct idem));
+    head->bodies = head->heads + round_up(buckets * IDEM_WAYS * sizeof(struct idem_head));
+    head->size = head->bodies + buckets * IDEM_WAYS * sizeof(struct idem_body);
+    return 0;
+}
+
+#define HEAD_LEN offsetof(struct idem, since_ms)
+
+int idem_new(uint32_t entries, struct idem **out)
+{
+    struct idem head, *idem;
+
+    if (fill_head(&head, entries) != 0)
+        return ERR_INVALID;
+    idem = shm_new_lasting("tranche-idem", head.size);
     if (idem == NULL)
         return ERR_NOMEM;
-    idem->magic = IDEM_MAGIC;
-    idem->layout = IDEM_LAYOUT;
-    idem->size = size;
-    idem->bucket_mask = buckets - 1;
-    idem->num_places = buckets * IDEM_WAYS;
-    idem->heads = heads;
-    idem->bodies = bodies;
+    memcpy(idem, &head, HEAD_LEN);
     idem->since_ms = clock_now_ms();
     *out = idem;
     return 0;
+}
+
+int idem_adopt(int fd, uint32_t entries, struct idem **out)
+{
+    struct idem head = {0};
+    void *region;
+    int ret = fill_head(&head, entries);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, HEAD_LEN, head.size, &region);
+    if (ret == 0)
+        *out = region;
+    return ret;
 }
 
 void idem_free(struct idem *idem)
@@ -551,13 +575,18 @@ void idem_lose(struct idem *idem, struct idem_claim *claim)
 
 uint32_t idem_undo_owner(struct idem *idem, uint32_t owner)
 {
+    return idem_undo_owners(idem, owner, 1);
+}
+
+uint32_t idem_undo_owners(struct idem *idem, uint32_t first, uint32_t num)
+{
     uint32_t lost = 0;
 
     for (uint32_t place = 0; place < idem->num_places; place++) {
         uint64_t word = look(&head_at(idem, place)->word);
         bool sent = state_of(word) == IDEM_STATE_SENT;
 
-        if (state_of(word) == IDEM_STATE_FREE || owner_of(word) != owner)
+        if (state_of(word) == IDEM_STATE_FREE || owner_of(word) - first >= num)
             continue;
         if (swap(&head_at(idem, place)->word, &word,
                  sent ? word_in(word, IDEM_STATE_LOST, OWNER_NOBODY)

@@ -50,6 +50,12 @@ struct idem; /* the region */
  * nobody needed cost nothing.
  *  @return 0, ERR_INVALID (0, or more than a million), ERR_NOMEM */
 MUST_USE int idem_new(uint32_t entries, struct idem **out);
+
+/** The same, of what the program before hands over (shm_adopt()): it has to be what idem _new()
+ * would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int idem_adopt(int fd, uint32_t entries, struct idem **out);
 void idem_free(struct idem *idem); /* NULL is fine */
 
 /* What names a request. */
@@ -145,6 +151,9 @@ void idem_lose(struct idem *idem, struct idem_claim *claim);
 /** That owner's process is dead: RUNNING is freed, SENT becomes LOST, what was half written is put
  * right. Master only, before the row is used again. @return how many became LOST */
 uint32_t idem_undo_owner(struct idem *idem, uint32_t owner);
+
+/** The same of `num` owners from `first` on, all dead. */
+uint32_t idem_undo_owners(struct idem *idem, uint32_t first, uint32_t num);
 
 /** Until when (monotonic ms) the table may not know what it was asked: the latest end of what went
  * before its time, or found no place. 0: never. */

@@ -59,7 +59,7 @@ struct idem {
     uint64_t bucket_mask;
     uint64_t num_places;
     uint64_t heads, bodies; /* offsets */
-    uint64_t since_ms;
+    uint64_t since_ms;      /* all before it is the same in each program that could use the region */
     alignas(64) struct {
         _Atomic uint64_t evicted;
         _Atomic uint64_t blind_until_ms; /* only grows */

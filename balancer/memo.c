@@ -76,25 +76,48 @@ static bool read_entry(const struct entry *e, struct copy *copy)
     return copy->key != 0 && copy->sum == sum_of(copy->key, copy->time_ms, copy->value);
 }
 
-int memo_new(uint32_t entries, struct memo **out)
+/* What a region of that many entries begins with. */
+static int fill_head(struct memo *head, uint32_t entries)
 {
-    uint64_t places = WAYS, size;
-    struct memo *memo;
+    uint64_t places = WAYS;
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
     while (places < entries)
         places *= 2;
-    size = sizeof(*memo) + places * sizeof(struct entry);
-    memo = shm_new(size);
+    memset(head, 0, sizeof(*head));
+    head->magic = MEMO_MAGIC;
+    head->layout = MEMO_LAYOUT;
+    head->size = sizeof(*head) + places * sizeof(struct entry);
+    head->bucket_mask = places / WAYS - 1;
+    return 0;
+}
+
+int memo_new(uint32_t entries, struct memo **out)
+{
+    struct memo head, *memo;
+
+    if (fill_head(&head, entries) != 0)
+        return ERR_INVALID;
+    memo = shm_new_lasting("tranche-memo", head.size);
     if (memo == NULL)
         return ERR_NOMEM;
-    memo->magic = MEMO_MAGIC;
-    memo->layout = MEMO_LAYOUT;
-    memo->size = size;
-    memo->bucket_mask = places / WAYS - 1;
+    memcpy(memo, &head, sizeof(head));
     *out = memo;
     return 0;
+}
+
+int memo_adopt(int fd, uint32_t entries, struct memo **out)
+{
+    struct memo head = {0};
+    void *region;
+    int ret = fill_head(&head, entries);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+    if (ret == 0)
+        *out = region;
+    return ret;
 }
 
 void memo_free(struct memo *memo)

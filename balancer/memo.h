@@ -22,6 +22,12 @@ struct memo; /* the region */
 MUST_USE int memo_new(uint32_t entries, struct memo **out);
 void memo_free(struct memo *memo); /* NULL is fine */
 
+/** The same, of what the program before hands over (shm_adopt()): it has to be what memo _new()
+ * would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int memo_adopt(int fd, uint32_t entries, struct memo **out);
+
 /** The key of a text. Fast, and no match for somebody who looks for two texts with one key: what a
  * stranger chooses freely (other than an id whose seal was checked) is not to be recalled by it.
  *  @param kind   keeps the uses apart

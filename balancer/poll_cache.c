@@ -11,6 +11,8 @@
 #include "balancer/memo.h"
 #include "common/shm.h"
 
+#define POLL_MAGIC  0x43505154u /* "TQPC" */
+#define POLL_LAYOUT 1u
 #define CACHE_LINE  64
 #define PAGE        4096
 #define WAYS        8u
@@ -31,7 +33,9 @@ struct bucket {
 };
 
 struct poll_cache {
-    uint64_t size; /* bytes, the whole region */
+    uint32_t magic;
+    uint32_t layout; /* raise it with any change of the region */
+    uint64_t size;   /* bytes, the whole region */
     uint64_t bucket_mask;
     uint64_t entries; /* offset */
     struct bucket buckets[];
@@ -57,25 +61,49 @@ static uint64_t round_up(uint64_t bytes, uint64_t to)
     return (bytes + to - 1) / to * to;
 }
 
-int poll_cache_new(uint32_t entries, struct poll_cache **out)
+/* What a region of that many entries begins with. */
+static int fill_head(struct poll_cache *head, uint32_t entries)
 {
-    uint64_t buckets = 1, first, size;
-    struct poll_cache *cache;
+    uint64_t buckets = 1;
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
     while (buckets * WAYS < entries)
         buckets *= 2;
-    first = round_up(sizeof(*cache) + buckets * sizeof(struct bucket), PAGE);
-    size = first + buckets * WAYS * sizeof(struct entry);
-    cache = shm_new(size);
+    memset(head, 0, sizeof(*head));
+    head->magic = POLL_MAGIC;
+    head->layout = POLL_LAYOUT;
+    head->bucket_mask = buckets - 1;
+    head->entries = round_up(sizeof(*head) + buckets * sizeof(struct bucket), PAGE);
+    head->size = head->entries + buckets * WAYS * sizeof(struct entry);
+    return 0;
+}
+
+int poll_cache_new(uint32_t entries, struct poll_cache **out)
+{
+    struct poll_cache head, *cache;
+
+    if (fill_head(&head, entries) != 0)
+        return ERR_INVALID;
+    cache = shm_new_lasting("tranche-polls", head.size);
     if (cache == NULL)
         return ERR_NOMEM;
-    cache->size = size;
-    cache->bucket_mask = buckets - 1;
-    cache->entries = first;
+    memcpy(cache, &head, sizeof(head));
     *out = cache;
     return 0;
+}
+
+int poll_cache_adopt(int fd, uint32_t entries, struct poll_cache **out)
+{
+    struct poll_cache head = {0};
+    void *region;
+    int ret = fill_head(&head, entries);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+    if (ret == 0)
+        *out = region;
+    return ret;
 }
 
 void poll_cache_free(struct poll_cache *cache)

@@ -25,6 +25,12 @@ struct poll_cache; /* the region */
 MUST_USE int poll_cache_new(uint32_t entries, struct poll_cache **out);
 void poll_cache_free(struct poll_cache *cache); /* NULL is fine */
 
+/** The same, of what the program before hands over (shm_adopt()): it has to be what poll_cache
+ * _new() would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int poll_cache_adopt(int fd, uint32_t entries, struct poll_cache **out);
+
 /** @param account  fingerprint of where the batch is
  *  @param id       native
  *  @return never 0 */

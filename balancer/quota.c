@@ -8,6 +8,8 @@
  * the two a place names the owner that is about to decide it. */
 #include "balancer/quota.h"
 
+#include <stdlib.h>
+
 #include "balancer/memo.h"
 #include "balancer/quota_impl.h"
 #include "common/shm.h"
@@ -336,32 +338,70 @@ void quota_ask_every(struct quota *quota, uint32_t ask_ms)
     put(&quota->shared.ask_ms, ask_ms);
 }
 
-int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+/* What a region of these dimensions begins with. */
+static int fill_head(struct quota *head, uint32_t max_columns, uint32_t max_reservations)
 {
-    uint64_t columns = round_up(sizeof(struct quota)), scratch, index, places, size;
-    struct quota *quota;
-
     if (max_columns == 0 || max_reservations == 0 || max_reservations > MAX_PLACES)
         return ERR_INVALID;
-    scratch = columns + (uint64_t)max_columns * sizeof(struct quota_column);
-    index = scratch + round_up((uint64_t)max_columns * 2 * sizeof(uint64_t));
-    places = index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
-    size = places + (uint64_t)max_reservations * sizeof(struct reservation);
-    quota = shm_new(size);
+    memset(head, 0, sizeof(*head));
+    head->magic = QUOTA_MAGIC;
+    head->layout = QUOTA_LAYOUT;
+    head->max_columns = max_columns;
+    head->max_places = max_reservations;
+    head->bucket_mask = num_buckets(max_reservations) - 1;
+    head->columns = round_up(sizeof(struct quota));
+    head->index = head->columns + (uint64_t)max_columns * sizeof(struct quota_column);
+    head->places = head->index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
+    head->size = head->places + (uint64_t)max_reservations * sizeof(struct reservation);
+    return 0;
+}
+
+#define HEAD_LEN offsetof(struct quota, shared)
+
+int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+{
+    struct quota head, *quota;
+
+    if (fill_head(&head, max_columns, max_reservations) != 0)
+        return ERR_INVALID;
+    quota = shm_new_lasting("tranche-quota", head.size);
     if (quota == NULL)
         return ERR_NOMEM;
-    quota->magic = QUOTA_MAGIC;
-    quota->layout = QUOTA_LAYOUT;
-    quota->size = size;
-    quota->max_columns = max_columns;
-    quota->max_places = max_reservations;
-    quota->bucket_mask = num_buckets(max_reservations) - 1;
-    quota->columns = columns;
-    quota->scratch = scratch;
-    quota->index = index;
-    quota->places = places;
+    memcpy(quota, &head, HEAD_LEN);
     quota_ask_every(quota, QUOTA_ASK_MS);
     *out = quota;
+    return 0;
+}
+
+/* Whether what is in it leads nowhere else: the numbers of columns and places that it uses. */
+static bool stays_inside(const struct quota *quota)
+{
+    if (peek(&quota->shared.high) > quota->max_places)
+        return false;
+    for (uint64_t i = 0; i < num_places(quota); i++)
+        if (column_of(place_at(quota, i)) >= quota->max_columns)
+            return false;
+    for (uint32_t c = 0; c < quota->max_columns; c++)
+        if (quota_canonical(quota, c) >= quota->max_columns)
+            return false;
+    return true;
+}
+
+int quota_adopt_region(int fd, uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+{
+    struct quota head = {0};
+    void *region;
+    int ret = fill_head(&head, max_columns, max_reservations);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, HEAD_LEN, head.size, &region);
+    if (ret != 0)
+        return ret;
+    if (!stays_inside(region)) {
+        quota_free(region);
+        return ERR_INVALID;
+    }
+    *out = region;
     return 0;
 }
 
@@ -760,19 +800,26 @@ uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)
 
 struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms)
 {
+    return quota_undo_owners(quota, owner, 1, now_ms);
+}
+
+/* By way of the first of them, which is as dead as the others. */
+struct quota_undone quota_undo_owners(struct quota *quota, uint32_t first, uint32_t num,
+                                      uint64_t now_ms)
+{
     struct quota_undone undone = {0};
 
     for (uint64_t i = 0; i < num_places(quota); i++) {
         uint64_t word = look(&place_at(quota, i)->word);
         enum quota_state state = state_of(word);
 
-        if (state == QUOTA_FREE || owner_of(word) != owner)
+        if (state == QUOTA_FREE || owner_of(word) - first >= num)
             continue;
         if (state == QUOTA_RESERVING || state == QUOTA_RELEASING) {
             vacate(quota, i, word);
             undone.freed++;
         } else if (state == QUOTA_RESERVED) {
-            undone.freed += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+            undone.freed += end(quota, first, i, word, QUOTA_DROPPED, now_ms);
         } else if (state == QUOTA_SENT) {
             undone.orphans += orphan(quota, i, word, now_ms);
         }
@@ -817,9 +864,8 @@ static void mend_index(struct quota *quota)
 /* Each E is read before the table and changed only if nobody did meanwhile: who comes in or goes
  * out changes E while his place is in RESERVING or RELEASING, so that either we saw that state, or
  * E's version tells. */
-static bool repair_round(struct quota *quota, uint32_t *repaired)
+static bool repair_round(struct quota *quota, uint64_t *before, uint32_t *repaired)
 {
-    uint64_t *before = (uint64_t *)((char *)quota + quota->scratch);
     uint64_t *sums = before + quota->max_columns;
     bool all = true;
 
@@ -841,14 +887,33 @@ static bool repair_round(struct quota *quota, uint32_t *repaired)
     return all;
 }
 
+/* Two words for each column, the process's own: during an upgrade two masters repair. Kept for the
+ * next time; NULL: out of memory. */
+static uint64_t *scratch_for(const struct quota *quota)
+{
+    static uint64_t *scratch;
+    static uint32_t columns;
+
+    if (columns < quota->max_columns) {
+        uint64_t *more = realloc(scratch, (size_t)quota->max_columns * 2 * sizeof(*more));
+
+        if (more == NULL)
+            return NULL;
+        scratch = more;
+        columns = quota->max_columns;
+    }
+    return scratch;
+}
+
 bool quota_repair(struct quota *quota, uint32_t *repaired)
 {
+    uint64_t *scratch = scratch_for(quota);
     uint32_t n = 0;
     bool all = false;
 
     mend_index(quota);
-    for (int i = 0; i < REPAIR_ROUNDS && !all; i++)
-        all = repair_round(quota, &n);
+    for (int i = 0; i < REPAIR_ROUNDS && !all && scratch != NULL; i++)
+        all = repair_round(quota, scratch, &n);
     if (repaired != NULL)
         *repaired = n;
     return all;

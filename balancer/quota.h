@@ -63,6 +63,13 @@ struct quota; /* the region */
 MUST_USE int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out);
 void quota_free(struct quota *quota); /* NULL is fine */
 
+/** The same, of what the program before hands over (shm_adopt()): it has to be what quota _new()
+ * would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int quota_adopt_region(int fd, uint32_t max_columns, uint32_t max_reservations,
+                                struct quota **out);
+
 /** What the configuration says about a deployment. */
 struct quota_terms {
     uint32_t fingerprint;
@@ -201,6 +208,11 @@ struct quota_undone {
 /** That owner's process is dead (reaped): undo what it had begun. Before its slot is used again;
  * quota_repair() should follow. */
 struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms);
+
+/** The same of `num` owners from `first` on, all dead. The one of quota_bind() is QUOTA_MAX_OWNERS.
+ */
+struct quota_undone quota_undo_owners(struct quota *quota, uint32_t first, uint32_t num,
+                                      uint64_t now_ms);
 
 /** Make each column's E the sum of its reservations. Safe at any time; a column that others change
  * meanwhile is right by itself or left for the next call. Meant for every few seconds and after

@@ -5,7 +5,6 @@
  *   struct quota                  header, and the words that all share
  *   struct quota_ratio [RATIOS]   tokens per byte of a model
  *   struct quota_column [columns] what is known about one deployment
- *   uint64_t scratch [2 columns]  quota_repair()'s, the master's own
  *   uint64_t index [buckets][8]   hash to place
  *   struct reservation [places]   the table: the truth, of which E and the index are derived
  *
@@ -23,7 +22,7 @@
 #include "balancer/quota.h"
 
 #define QUOTA_MAGIC  0x54515141u /* "TQQA" */
-#define QUOTA_LAYOUT 4u
+#define QUOTA_LAYOUT 5u
 #define CACHE_LINE   64
 #define RATIOS       256u
 #define BUCKET       8u
@@ -97,7 +96,7 @@ struct quota {
     uint32_t max_columns;
     uint32_t max_places;
     uint64_t bucket_mask;
-    uint64_t columns, scratch, index, places; /* offsets */
+    uint64_t columns, index, places; /* offsets */
     alignas(CACHE_LINE) struct {
         _Atomic uint64_t high;       /* places ever used: nobody looks beyond */
         _Atomic uint64_t hint;       /* where a free one may be */

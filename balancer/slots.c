@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "common/shm.h"
 
@@ -49,22 +50,44 @@ static struct column *column_of(const struct slots *slots, uint32_t column)
     return (struct column *)slots->columns + column;
 }
 
-int slots_new(uint32_t max_columns, struct slots **out)
+/* What a region of that many columns begins with. */
+static int fill_head(struct slots *head, uint32_t max_columns)
 {
-    uint64_t size = sizeof(struct slots) + (uint64_t)max_columns * sizeof(struct column);
-    struct slots *slots;
-
     if (max_columns == 0)
         return ERR_INVALID;
-    slots = shm_new(size);
+    memset(head, 0, sizeof(*head));
+    head->magic = SLOTS_MAGIC;
+    head->layout = SLOTS_LAYOUT;
+    head->size = sizeof(*head) + (uint64_t)max_columns * sizeof(struct column);
+    head->max_columns = max_columns;
+    return 0;
+}
+
+int slots_new(uint32_t max_columns, struct slots **out)
+{
+    struct slots head, *slots;
+
+    if (fill_head(&head, max_columns) != 0)
+        return ERR_INVALID;
+    slots = shm_new_lasting("tranche-slots", head.size);
     if (slots == NULL)
         return ERR_NOMEM;
-    slots->magic = SLOTS_MAGIC;
-    slots->layout = SLOTS_LAYOUT;
-    slots->size = size;
-    slots->max_columns = max_columns;
+    memcpy(slots, &head, sizeof(head));
     *out = slots;
     return 0;
+}
+
+int slots_adopt(int fd, uint32_t max_columns, struct slots **out)
+{
+    struct slots head = {0};
+    void *region;
+    int ret = fill_head(&head, max_columns);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+    if (ret == 0)
+        *out = region;
+    return ret;
 }
 
 void slots_free(struct slots *slots)

@@ -23,6 +23,12 @@ struct slots; /* the region */
 MUST_USE int slots_new(uint32_t max_columns, struct slots **out);
 void slots_free(struct slots *slots); /* NULL is fine */
 
+/** The same, of what the program before hands over (shm_adopt()): it has to be what slots _new()
+ * would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int slots_adopt(int fd, uint32_t max_columns, struct slots **out);
+
 /** This deployment has the column; if it is another one than before, nothing is known of it. Master
  * only, before the fork, for each deployment of a new table. */
 void slots_bind(struct slots *slots, uint32_t column, uint32_t fingerprint);

@@ -36,10 +36,10 @@ struct state {
     uint64_t size;   /* bytes, the whole region */
     uint32_t max_workers;
     uint32_t max_columns;
+    uint64_t columns; /* offsets */
+    uint64_t rows;
     _Atomic uint32_t num_columns; /* ever bound; the master's */
     uint32_t binding;             /* number of the last state_bind(); the master's */
-    uint64_t columns;             /* offsets */
-    uint64_t rows;
     uint64_t reserved[2];
     _Atomic uint32_t rows_used[]; /* [max_workers] */
 };
@@ -208,28 +208,56 @@ static uint64_t round_up(uint64_t bytes)
     return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
-int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out)
+/* What a region of these dimensions begins with. */
+static int fill_head(struct state *head, uint32_t max_workers, uint32_t max_deployments)
 {
-    struct state *state;
-    uint64_t columns =
-        round_up(sizeof(*state) + (uint64_t)max_workers * sizeof(state->rows_used[0]));
-    uint64_t rows = columns + round_up((uint64_t)max_deployments * sizeof(struct column));
-    uint64_t cells, bytes, size;
+    uint64_t cells, bytes;
 
+    memset(head, 0, sizeof(*head));
+    head->magic = STATE_MAGIC;
+    head->layout = STATE_LAYOUT;
+    head->max_workers = max_workers;
+    head->max_columns = max_deployments;
+    head->columns = round_up(sizeof(*head) + (uint64_t)max_workers * sizeof(head->rows_used[0]));
+    head->rows = head->columns + round_up((uint64_t)max_deployments * sizeof(struct column));
     if (__builtin_mul_overflow((uint64_t)max_workers, (uint64_t)max_deployments, &cells) ||
         __builtin_mul_overflow(cells, sizeof(struct row), &bytes) ||
-        __builtin_add_overflow(rows, bytes, &size))
+        __builtin_add_overflow(head->rows, bytes, &head->size))
         return ERR_NOMEM;
-    state = shm_new(size);
+    return 0;
+}
+
+#define HEAD_LEN offsetof(struct state, num_columns)
+
+int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out)
+{
+    struct state head, *state;
+
+    if (fill_head(&head, max_workers, max_deployments) != 0)
+        return ERR_NOMEM;
+    state = shm_new_lasting("tranche-state", head.size);
     if (state == NULL)
         return ERR_NOMEM;
-    state->magic = STATE_MAGIC;
-    state->layout = STATE_LAYOUT;
-    state->size = size;
-    state->max_workers = max_workers;
-    state->max_columns = max_deployments;
-    state->columns = columns;
-    state->rows = rows;
+    memcpy(state, &head, HEAD_LEN);
+    *out = state;
+    return 0;
+}
+
+int state_adopt(int fd, uint32_t max_workers, uint32_t max_deployments, struct state **out)
+{
+    struct state head = {0}, *state;
+    void *region;
+    int ret = fill_head(&head, max_workers, max_deployments);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, HEAD_LEN, head.size, &region);
+    if (ret != 0)
+        return ret;
+    state = region;
+    if (atomic_load(&state->num_columns) > max_deployments) {
+        state_free(state);
+        return ERR_INVALID;
+    }
     *out = state;
     return 0;
 }

@@ -45,6 +45,13 @@ struct state; /* the region */
 MUST_USE int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out);
 void state_free(struct state *state); /* NULL is fine */
 
+/** The same, of what the program before hands over (shm_adopt()): it has to be what state _new()
+ * would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int state_adopt(int fd, uint32_t max_workers, uint32_t max_deployments,
+                         struct state **out);
+
 /** Give each deployment of a new table its column (a known fingerprint keeps its old one). Master
  * only, before the fork. `columns` gets table_num_deployments() entries. When all columns were
  * given away, new deployments take over (emptied) those that neither this table nor the two bound

@@ -13,6 +13,8 @@
 
 #include "common/shm.h"
 
+#define SEAL_MAGIC  0x43535154u /* "TQSC" */
+#define SEAL_LAYOUT 1u
 #define CACHE_LINE  64
 #define WAYS        2u
 #define MAX_ENTRIES (1u << 24)
@@ -29,7 +31,9 @@ struct bucket {
 };
 
 struct seal_cache {
-    uint64_t size; /* bytes, the whole region */
+    uint32_t magic;
+    uint32_t layout; /* raise it with any change of the region, or of what names and seals are */
+    uint64_t size;   /* bytes, the whole region */
     uint64_t bucket_mask;
     struct bucket buckets[];
 };
@@ -74,23 +78,48 @@ bool seal_cache_name(const struct seal_namer *namer, unsigned kind, const void *
     return true;
 }
 
-int seal_cache_new(uint32_t entries, struct seal_cache **out)
+/* What a region of that many entries begins with. */
+static int fill_head(struct seal_cache *head, uint32_t entries)
 {
-    uint64_t buckets = 1, size;
-    struct seal_cache *cache;
+    uint64_t buckets = 1;
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
     while (buckets * WAYS < entries)
         buckets *= 2;
-    size = sizeof(*cache) + buckets * sizeof(struct bucket);
-    cache = shm_new(size);
+    memset(head, 0, sizeof(*head));
+    head->magic = SEAL_MAGIC;
+    head->layout = SEAL_LAYOUT;
+    head->size = sizeof(*head) + buckets * sizeof(struct bucket);
+    head->bucket_mask = buckets - 1;
+    return 0;
+}
+
+int seal_cache_new(uint32_t entries, struct seal_cache **out)
+{
+    struct seal_cache head, *cache;
+
+    if (fill_head(&head, entries) != 0)
+        return ERR_INVALID;
+    cache = shm_new_lasting("tranche-seals", head.size);
     if (cache == NULL)
         return ERR_NOMEM;
-    cache->size = size;
-    cache->bucket_mask = buckets - 1;
+    memcpy(cache, &head, sizeof(head));
     *out = cache;
     return 0;
+}
+
+int seal_cache_adopt(int fd, uint32_t entries, struct seal_cache **out)
+{
+    struct seal_cache head = {0};
+    void *region;
+    int ret = fill_head(&head, entries);
+
+    if (ret == 0)
+        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+    if (ret == 0)
+        *out = region;
+    return ret;
 }
 
 void seal_cache_free(struct seal_cache *cache)

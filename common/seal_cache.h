@@ -39,6 +39,12 @@ struct seal_cache; /* the region */
 MUST_USE int seal_cache_new(uint32_t entries, struct seal_cache **out);
 void seal_cache_free(struct seal_cache *cache); /* NULL is fine */
 
+/** The same, of what the program before hands over (shm_adopt()): it has to be what seal_cache
+ * _new() would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int seal_cache_adopt(int fd, uint32_t entries, struct seal_cache **out);
+
 /** Remember a seal, in the place of the one that was put there before the last. */
 void seal_cache_put(struct seal_cache *cache, const struct seal_name *name, uint64_t seal);
 

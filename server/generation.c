@@ -11,6 +11,7 @@
 
 #include "common/log.h"
 #include "common/shm.h"
+#include "server/handover.h"
 #include "server/listener.h"
 #include "server/lost_accounts.h"
 #include "server/seals.h"
@@ -49,7 +50,7 @@ static int region_new(size_t num_deployments, struct state_region **out)
     if (region == NULL || columns > UINT32_MAX)
         goto fail;
     region->users = 1;
-    if (state_new(MAX_WORKERS, (uint32_t)columns, &region->state) != 0 ||
+    if (state_new(WORKER_ROWS, (uint32_t)columns, &region->state) != 0 ||
         quota_new((uint32_t)columns, MAX_RESERVATIONS, &region->quota) != 0 ||
         slots_new((uint32_t)columns, &region->slots) != 0)
         goto fail;
@@ -60,6 +61,29 @@ fail:
     if (region != NULL)
         region_release(region);
     return ERR_NOMEM;
+}
+
+/* The three of the program before, or none: a column means one deployment in all of them. NULL
+ * where they do not fit. */
+static struct state_region *region_adopt(void)
+{
+    uint32_t columns = handover_columns();
+    struct state_region *region = columns > 0 ? calloc(1, sizeof(*region)) : NULL;
+    bool fit;
+
+    if (region == NULL)
+        return NULL;
+    region->users = 1;
+    fit = handover_took(HANDOVER_STATE, state_adopt(handover_take(HANDOVER_STATE), WORKER_ROWS,
+                                                    columns, &region->state));
+    fit &= handover_took(HANDOVER_QUOTA, quota_adopt_region(handover_take(HANDOVER_QUOTA), columns,
+                                                            MAX_RESERVATIONS, &region->quota));
+    fit &= handover_took(HANDOVER_SLOTS,
+                         slots_adopt(handover_take(HANDOVER_SLOTS), columns, &region->slots));
+    if (fit)
+        return region;
+    region_release(region);
+    return NULL;
 }
 
 /* What the configuration says about each deployment's quota, and whose the columns are. */
@@ -95,8 +119,11 @@ static int bind_state(struct generation *gen, const struct generation *previous)
     if (previous != NULL) {
         gen->region = previous->region;
         gen->region->users++;
-        ret = state_bind(gen->region->state, gen->table, gen->columns);
+    } else {
+        gen->region = region_adopt();
     }
+    if (gen->region != NULL)
+        ret = state_bind(gen->region->state, gen->table, gen->columns);
     if (ret == ERR_FULL) {
         region_release(gen->region);
         gen->region = NULL;
@@ -386,6 +413,20 @@ int generation_new(struct generation_base *base, struct config **config,
         lost_accounts_tell(previous, gen);
     *out = gen;
     return 0;
+}
+
+void generation_offer(const struct generation *gen, struct handover_offer *offer)
+{
+    offer->regions[HANDOVER_STATE] = shm_fd(gen->region->state);
+    offer->regions[HANDOVER_QUOTA] = shm_fd(gen->region->quota);
+    offer->regions[HANDOVER_SLOTS] = shm_fd(gen->region->slots);
+    offer->columns = quota_max_columns(gen->region->quota);
+}
+
+void generation_rebind(struct generation *gen)
+{
+    if (state_bind(gen->region->state, gen->table, gen->columns) == 0)
+        bind_columns(gen);
 }
 
 void generation_close_listener(struct generation *gen)

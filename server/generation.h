@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "server/handover.h"
 #include "server/inherit.h"
 
 struct state_region; /* the balancer's state with the number of generations that use it */
@@ -51,6 +52,13 @@ struct generation_base {
 MUST_USE int generation_new(struct generation_base *base, struct config **config,
                             const struct generation *previous, uint32_t number,
                             struct generation **out, char *error, size_t error_size);
+
+/** Name the descriptors of its state region to the next program. */
+void generation_offer(const struct generation *gen, struct handover_offer *offer);
+
+/** After another program has bound columns of the regions that it shared: this generation's are
+ * its own again. */
+void generation_rebind(struct generation *gen);
 
 /** Nobody uses it any more. NULL is fine. */
 void generation_free(struct generation *gen);

@@ -19,9 +19,11 @@
 #include "common/ids.h"
 #include "config/config.h"
 
-#define CACHE_LINE  64
-#define MAX_WORKERS 128         /* rows: live workers of all generations, and the prober */
-#define MASTER_ROW  MAX_WORKERS /* the master, where it is an owner like them */
+#define CACHE_LINE       64
+#define MAX_WORKERS      128 /* of one program: live workers of all generations, and the prober */
+#define SIDES            2   /* programs that may share the regions during an upgrade: handover.h */
+#define WORKER_ROWS      (SIDES * MAX_WORKERS) /* of both; a row is known by its number among these */
+#define MASTER_ROW(side) (WORKER_ROWS + (side)) /* a master, where it is an owner like them */
 
 /* One child writes its slot, anyone reads it. */
 struct worker_slot {
@@ -51,7 +53,7 @@ struct probe_word {
 struct shared {
     _Atomic uint32_t reload_failed; /* 1: the last SIGHUP was refused; old generation serves */
     _Atomic uint64_t restarts;      /* children replaced after an unplanned end */
-    struct worker_slot slots[MAX_WORKERS];
+    struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
 };
 
 struct inherit {

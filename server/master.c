@@ -34,7 +34,7 @@
 #define EXTRA_GRACE_MS                                                                             \
     500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
 #define REPORT_WAIT_MS 5000 /* for who reads why we do not start */
-#define KILL_WAIT_MS 2000  /* for children to vanish after SIGKILL */
+#define KILL_WAIT_MS   2000 /* for children to vanish after SIGKILL */
 #define ONE_STOP_MS                                                                                \
     1000 /* signals to end that come so soon after the first one are that one: timeout(1) sends    \
             one to the process and one to its group */
@@ -59,7 +59,10 @@ struct master {
     struct generation *starting;    /* NULL: none */
     uint64_t start_limit_ms;
     uint32_t last_number;
-    struct place places[MAX_WORKERS];
+    uint32_t side;                    /* whose rows are ours: handover.h */
+    struct place places[MAX_WORKERS]; /* of the rows of our side */
+    struct life life;                 /* ours */
+    int other_fd; /* the life of the program before or after us; -1: nobody of one is alive */
     int signal_fd;
     int alive_fd;      /* write end of the pipe whose EOF tells children that we are gone */
     pid_t upgrade_pid; /* 0: none */
@@ -73,17 +76,23 @@ struct master {
 
 /* --- rows --- */
 
+/* Its number among the rows of both sides. */
+static uint32_t number_of(const struct master *m, uint32_t row)
+{
+    return m->side * MAX_WORKERS + row;
+}
+
 static struct worker_slot *slot_of(struct master *m, uint32_t row)
 {
-    return &m->base.shared->slots[row];
+    return &m->base.shared->slots[number_of(m, row)];
 }
 
 static void name_row(const struct master *m, uint32_t row, char *text, size_t size)
 {
     const struct child *c = &m->places[row].child;
 
-    snprintf(text, size, "%s %u (pid %d, generation %u)", child_role_name(c->role), row,
-             (int)c->pid, c->generation);
+    snprintf(text, size, "%s %u (pid %d, generation %u)", child_role_name(c->role),
+             number_of(m, row), (int)c->pid, c->generation);
 }
 
 static void forget_generation(struct master *m, struct generation *gen)
@@ -148,6 +157,8 @@ static size_t list_closes(const struct master *m, const struct place *p, int *fd
 
     fds[num++] = m->signal_fd;
     fds[num++] = m->alive_fd;
+    if (m->other_fd != -1)
+        fds[num++] = m->other_fd;
     for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
         if (g->inherit.listen_fd != -1 && (g != p->gen || p->child.role == CHILD_PROBER))
             fds[num++] = g->inherit.listen_fd;
@@ -157,19 +168,21 @@ static size_t list_closes(const struct master *m, const struct place *p, int *fd
 static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
 {
     struct place *p = &m->places[row];
-    int fds[2 + MAX_WORKERS]; /* each generation but the newest holds a row */
+    int fds[3 + MAX_WORKERS]; /* each generation but the newest holds a row */
     struct child_closes closes = {.fds = fds,
                                   .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
     uint32_t wait_ms;
 
-    if (child_spawn(&p->child, row, &p->gen->inherit, &closes, now_ms) == 0) {
-        log_debug("%s %u started, pid %d", child_role_name(p->child.role), row, (int)p->child.pid);
+    if (child_spawn(&p->child, number_of(m, row), &p->gen->inherit, &closes, now_ms) == 0) {
+        log_debug("%s %u started, pid %d", child_role_name(p->child.role), number_of(m, row),
+                  (int)p->child.pid);
         return;
     }
     wait_ms = child_wait_ms(&p->child.fast_ends, now_ms, now_ms);
     p->child.phase = CHILD_WAITING;
     p->child.restart_ms = now_ms + (wait_ms > CHILD_FIRST_WAIT_MS ? wait_ms : CHILD_FIRST_WAIT_MS);
-    log_error("cannot fork %s %u: %s", child_role_name(p->child.role), row, strerror(errno));
+    log_error("cannot fork %s %u: %s", child_role_name(p->child.role), number_of(m, row),
+              strerror(errno));
 }
 
 static void add_child(struct master *m, struct generation *gen, enum child_role role,
@@ -490,9 +503,9 @@ static bool failed_to_start(const struct master *m, const struct place *p, uint6
 static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64_t now_ms)
 {
     struct place *p = &m->places[row];
-    uint64_t in_flight = state_clear_worker(p->gen->inherit.state, row);
-    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, row, now_ms);
-    uint32_t lost = idem_undo_owner(m->base.idem, row);
+    uint64_t in_flight = state_clear_worker(p->gen->inherit.state, number_of(m, row));
+    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, number_of(m, row), now_ms);
+    uint32_t lost = idem_undo_owner(m->base.idem, number_of(m, row));
     uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
     char name[96], how[96];
 
@@ -581,7 +594,7 @@ static void keep_ledgers(struct master *m, uint64_t now_ms)
         if (g->inherit.quota == last)
             continue;
         last = g->inherit.quota;
-        ended = quota_expire(g->inherit.quota, MASTER_ROW, now_ms);
+        ended = quota_expire(g->inherit.quota, MASTER_ROW(m->side), now_ms);
         (void)quota_repair(g->inherit.quota, &repaired);
         if (ended > 0)
             log_info("quota: %u reservations ended unseen, at the end of their lease", ended);
@@ -606,6 +619,34 @@ static void check_rows(struct master *m, uint64_t now_ms)
 
 /* --- the loop --- */
 
+/* The write end of its life is the new program's alone from here on. */
+static int start_successor(struct master *m)
+{
+    const struct config *config = m->serving->config;
+    struct handover_offer offer = {.side = 1 - m->side,
+                                   .regions = {[HANDOVER_IDEM] = shm_fd(m->base.idem),
+                                               [HANDOVER_MEMO] = shm_fd(m->base.memo),
+                                               [HANDOVER_LIST_PLACES] = shm_fd(m->base.list_places),
+                                               [HANDOVER_POLL_CACHE] = shm_fd(m->base.poll_cache),
+                                               [HANDOVER_SEAL_CACHE] = shm_fd(m->base.seal_cache)},
+                                   .seal = &m->base.fallback_seal,
+                                   .own_life = m->life.watched};
+    pid_t pid;
+
+    if (life_new(&offer.life) != 0)
+        return ERR_IO;
+    generation_offer(m->serving, &offer);
+    pid = upgrade_start(m->serving->inherit.listen_fd, config->host, config->port, &offer);
+    if (pid < 0) {
+        life_close(&offer.life);
+        return ERR_IO;
+    }
+    close(offer.life.held);
+    m->other_fd = offer.life.watched;
+    m->upgrade_pid = pid;
+    return 0;
+}
+
 static void upgrade(struct master *m)
 {
     m->upgrade_wanted = false;
@@ -614,17 +655,14 @@ static void upgrade(struct master *m)
                  "container's");
         return;
     }
-    m->upgrade_pid = upgrade_start(m->serving->inherit.listen_fd, m->serving->config->host,
-                                   m->serving->config->port);
-    if (m->upgrade_pid < 0) {
-        log_error("upgrade: cannot fork: %s", strerror(errno));
-        m->upgrade_pid = 0;
-        return;
-    }
-    log_info("SIGUSR2: new program started, pid %d", (int)m->upgrade_pid);
+    if (start_successor(m) != 0)
+        log_error("upgrade: cannot start: %s", strerror(errno));
+    else
+        log_info("SIGUSR2: new program started, pid %d", (int)m->upgrade_pid);
 }
 
-/* What was asked for while it could not be done: while a generation is starting, or a new program.
+/* What was asked for while it could not be done: while a generation is starting, or a new program,
+ * or while the program before this one still drains, since two programs have rows and no third.
  * Nothing is asked for in vain, and nothing is done by halves. */
 static void carry_out(struct master *m, uint64_t now_ms)
 {
@@ -632,28 +670,39 @@ static void carry_out(struct master *m, uint64_t now_ms)
         return;
     if (m->reload_wanted)
         reload(m, now_ms);
-    else if (m->upgrade_wanted)
+    else if (m->upgrade_wanted && m->other_fd == -1)
         upgrade(m);
 }
 
-static void on_end_signal(struct master *m, int number, uint64_t now_ms)
+/* The new program serves. What was kept here is for it. */
+static void pass_on_signals(const struct master *m)
+{
+    if (m->reload_wanted)
+        kill(m->upgrade_pid, SIGHUP);
+    if (m->upgrade_wanted)
+        kill(m->upgrade_pid, SIGUSR2);
+}
+
+static void on_end_signal(struct master *m, const struct signalfd_siginfo *info, uint64_t now_ms)
 {
     char name[32];
 
-    snprintf(name, sizeof(name), "SIG%s", sigabbrev_np(number));
+    if (m->upgrade_pid != 0 && info->ssi_pid == (uint32_t)m->upgrade_pid)
+        pass_on_signals(m);
+    snprintf(name, sizeof(name), "SIG%s", sigabbrev_np((int)info->ssi_signo));
     if (!m->stopping)
         stop(m, name, now_ms);
     else if (now_ms >= m->stop_ms + ONE_STOP_MS)
         stop_now(m, name, now_ms);
 }
 
-static void on_signal(struct master *m, int number, uint64_t now_ms)
+static void on_signal(struct master *m, const struct signalfd_siginfo *info, uint64_t now_ms)
 {
-    switch (number) {
+    switch (info->ssi_signo) {
     case SIGTERM:
     case SIGINT:
     case SIGQUIT:
-        on_end_signal(m, number, now_ms);
+        on_end_signal(m, info, now_ms);
         break;
     case SIGHUP:
         m->reload_wanted = true;
@@ -671,7 +720,7 @@ static void read_signals(struct master *m, uint64_t now_ms)
     struct signalfd_siginfo info;
 
     while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        on_signal(m, (int)info.ssi_signo, now_ms);
+        on_signal(m, &info, now_ms);
 }
 
 static uint64_t next_wake_ms(const struct master *m)
@@ -706,14 +755,54 @@ static bool is_finished(const struct master *m, uint64_t now_ms)
     return !any_child(m) || (m->give_up_ms != 0 && now_ms >= m->give_up_ms);
 }
 
+/* Nobody of the other program is alive any more. Its master has undone what its workers left,
+ * unless it was killed: then nobody else can. Its rows are free from here on. */
+static void on_other_gone(struct master *m, uint64_t now_ms)
+{
+    uint32_t side = 1 - m->side, lost = 0, orphans = 0;
+
+    close(m->other_fd);
+    m->other_fd = -1;
+    lost = idem_undo_owners(m->base.idem, side * MAX_WORKERS, MAX_WORKERS);
+    for (struct generation *g = m->generations; g != NULL; g = g->next) {
+        for (uint32_t row = 0; row < MAX_WORKERS; row++)
+            (void)state_clear_worker(g->inherit.state, side * MAX_WORKERS + row);
+        orphans +=
+            quota_undo_owners(g->inherit.quota, side * MAX_WORKERS, MAX_WORKERS, now_ms).orphans;
+        (void)quota_undo_owners(g->inherit.quota, MASTER_ROW(side), 1, now_ms);
+        (void)quota_undo_owners(g->inherit.quota, QUOTA_MAX_OWNERS, 1, now_ms);
+        (void)quota_repair(g->inherit.quota, NULL);
+    }
+    if (!m->stopping && m->serving != NULL)
+        generation_rebind(m->serving);
+    log_info("nobody of the other program is left");
+    if (lost + orphans > 0)
+        log_warn(
+            "it left %u creates of which nobody knows whether they happened; a repeat of %u of "
+            "them looks upstream first",
+            orphans, lost);
+}
+
+static void wait_for_news(struct master *m, uint64_t now_ms)
+{
+    struct pollfd wait[] = {{.fd = m->signal_fd, .events = POLLIN},
+                            {.fd = m->other_fd, .events = POLLIN}}; /* -1 is passed over */
+
+    if (poll(wait, 2, poll_timeout_ms(m, now_ms)) == -1) {
+        if (errno != EINTR)
+            log_error("poll: %s", strerror(errno));
+        return;
+    }
+    if (wait[1].revents != 0)
+        on_other_gone(m, clock_now_ms());
+}
+
 static void run(struct master *m)
 {
-    struct pollfd wait = {.fd = m->signal_fd, .events = POLLIN};
     uint64_t now_ms = clock_now_ms();
 
     while (!is_finished(m, now_ms)) {
-        if (poll(&wait, 1, poll_timeout_ms(m, now_ms)) == -1 && errno != EINTR)
-            log_error("poll: %s", strerror(errno));
+        wait_for_news(m, now_ms);
         now_ms = clock_now_ms();
         read_signals(m, now_ms);
         reap(m, now_ms);
@@ -737,6 +826,7 @@ static int block_signals(sigset_t *set)
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         signal(numbers[i], SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* memfds count against the system's file size limit */
     return 0;
 }
 
@@ -754,6 +844,35 @@ static int open_signals(void)
     return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
 }
 
+/* Each region that the program before hands over, else a new one. */
+static int open_regions(struct generation_base *b)
+{
+    int idem = handover_take(HANDOVER_IDEM), memo = handover_take(HANDOVER_MEMO),
+        places = handover_take(HANDOVER_LIST_PLACES), polls = handover_take(HANDOVER_POLL_CACHE),
+        seals = handover_take(HANDOVER_SEAL_CACHE), ret = 0;
+
+    if (!handover_took(HANDOVER_IDEM, idem_adopt(idem, IDEM_ENTRIES, &b->idem)))
+        ret |= idem_new(IDEM_ENTRIES, &b->idem);
+    if (!handover_took(HANDOVER_MEMO, memo_adopt(memo, MEMO_ENTRIES, &b->memo)))
+        ret |= memo_new(MEMO_ENTRIES, &b->memo);
+    if (!handover_took(HANDOVER_LIST_PLACES, memo_adopt(places, PLACE_ENTRIES, &b->list_places)))
+        ret |= memo_new(PLACE_ENTRIES, &b->list_places);
+    if (!handover_took(HANDOVER_POLL_CACHE, poll_cache_adopt(polls, POLL_ENTRIES, &b->poll_cache)))
+        ret |= poll_cache_new(POLL_ENTRIES, &b->poll_cache);
+    if (!handover_took(HANDOVER_SEAL_CACHE, seal_cache_adopt(seals, SEAL_ENTRIES, &b->seal_cache)))
+        ret |= seal_cache_new(SEAL_ENTRIES, &b->seal_cache);
+    return ret;
+}
+
+/* Which rows are ours, and who else lives. */
+static int take_side(struct master *m)
+{
+    m->side = handover_side();
+    handover_take_lives(&m->life, &m->other_fd);
+    handover_take_seal(&m->base.fallback_seal);
+    return m->life.held == -1 ? life_new(&m->life) : 0;
+}
+
 static int open_all(struct master *m)
 {
     int ends[2];
@@ -761,12 +880,8 @@ static int open_all(struct master *m)
     m->base.started_ms = clock_now_ms();
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
-    if (m->base.shared == NULL || memo_new(MEMO_ENTRIES, &m->base.memo) != 0 ||
-        memo_new(PLACE_ENTRIES, &m->base.list_places) != 0 ||
-        idem_new(IDEM_ENTRIES, &m->base.idem) != 0 ||
-        poll_cache_new(POLL_ENTRIES, &m->base.poll_cache) != 0 ||
-        seal_cache_new(SEAL_ENTRIES, &m->base.seal_cache) != 0 || m->signal_fd == -1 ||
-        pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
+    if (m->base.shared == NULL || m->signal_fd == -1 || take_side(m) != 0 ||
+        open_regions(&m->base) != 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
         return ERR_IO;
     }
@@ -788,6 +903,9 @@ static void close_all(struct master *m)
     secret_clear(&m->base.fallback_seal);
     close_fd(m->signal_fd);
     close_fd(m->alive_fd);
+    close_fd(m->other_fd);
+    life_close(&m->life);
+    handover_end();
     close_fd(m->base.master_fd);
     seal_cache_free(m->base.seal_cache);
     poll_cache_free(m->base.poll_cache);
@@ -817,13 +935,16 @@ int master_run(const struct master_options *options)
     if (m == NULL)
         return 1;
     m->options = options;
-    m->signal_fd = m->alive_fd = m->base.master_fd = -1;
+    m->signal_fd = m->alive_fd = m->base.master_fd = m->other_fd = -1;
+    m->life = (struct life)LIFE_NONE;
     log_set_process("master");
     if (log_out_init() != 0)
         log_warn("the log may wait for its reader: %s", strerror(errno));
     upgrade_init(options->argv);
     raise_descriptor_limit();
     if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {
+        handover_end(); /* of another layout, or not needed: gone before anybody is upgraded again
+                         */
         log_listening(m, m->starting);
         run(m);
         code = m->cut_off ? 1 : 0;

@@ -60,7 +60,7 @@ static void write_node(const struct scrape *s, struct strbuf *out)
         .started_unix_s = clock_unix_s() - (int64_t)((clock_now_ms() - inherit->started_ms) / 1000),
     };
 
-    for (uint32_t i = 0; i < MAX_WORKERS; i++) {
+    for (uint32_t i = 0; i < WORKER_ROWS; i++) {
         const struct worker_slot *slot = &shared->slots[i];
 
         node.workers += atomic_load_explicit(&slot->pid, memory_order_relaxed) != 0 &&

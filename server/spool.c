@@ -97,7 +97,7 @@ static bool fits(const struct spool *spool, size_t extra)
 {
     uint64_t sum = extra;
 
-    for (unsigned i = 0; i < MAX_WORKERS; i++)
+    for (unsigned i = 0; i < WORKER_ROWS; i++)
         sum += atomic_load_explicit(&spool->inherit->shared->slots[i].spool_bytes,
                                     memory_order_relaxed);
     return sum <= spool->inherit->config->limits.spool_bytes;

@@ -1,6 +1,6 @@
 /* See upgrade.h. Two variables carry it: the descriptor with the address it stands for, and the pid
- * of the old master, which is believed only as long as it is our parent. Both are gone from the
- * environment before a child is forked. */
+ * of the old master, which is believed as long as it is our parent; should it have died since, what
+ * it handed over tells that it was. Both are gone from the environment before a child is forked. */
 #include "server/upgrade.h"
 
 #include <errno.h>
@@ -21,13 +21,14 @@
 static char program[PATH_MAX];
 static char **arguments;
 static pid_t predecessor;
+static bool successor;
 
-static pid_t parse_predecessor(const char *text)
+static pid_t parse_pid(const char *text)
 {
     char *end;
     long pid = text != NULL ? strtol(text, &end, 10) : 0;
 
-    return pid > 1 && pid == (long)getppid() && *end == '\0' ? (pid_t)pid : 0;
+    return pid > 1 && pid <= INT_MAX && *end == '\0' ? (pid_t)pid : 0;
 }
 
 void upgrade_init(char **argv)
@@ -37,7 +38,11 @@ void upgrade_init(char **argv)
     program[len > 0 ? len : 0] =
         '\0'; /* now: once the file is replaced, the link says "(deleted)" */
     arguments = argv;
-    predecessor = parse_predecessor(getenv(ENV_PARENT));
+    predecessor = parse_pid(getenv(ENV_PARENT));
+    handover_init(predecessor);
+    if (predecessor != getppid())
+        predecessor = 0;
+    successor = predecessor != 0 || handover_is_given();
     unsetenv(ENV_PARENT);
 }
 
@@ -55,7 +60,7 @@ static bool export_listener(int listen_fd, const char *host, int port, pid_t par
     return setenv(ENV_PARENT, text, 1) == 0;
 }
 
-pid_t upgrade_start(int listen_fd, const char *host, int port)
+pid_t upgrade_start(int listen_fd, const char *host, int port, const struct handover_offer *offer)
 {
     pid_t parent = getpid(), pid;
 
@@ -69,12 +74,17 @@ pid_t upgrade_start(int listen_fd, const char *host, int port)
     if (pid == 0) {
         /* The signals that we block stay blocked: none of them gets lost, or ends the new program,
          * before it reads them. */
-        if (export_listener(listen_fd, host, port, parent))
+        if (export_listener(listen_fd, host, port, parent) && handover_export(offer, parent))
             execv(program, arguments);
         log_error("upgrade: cannot start %s: %s", program, strerror(errno));
         _exit(127);
     }
     return pid;
+}
+
+bool upgrade_is_successor(void)
+{
+    return successor;
 }
 
 int upgrade_take_listener(const char *host, int port)
@@ -87,7 +97,7 @@ int upgrade_take_listener(const char *host, int port)
         return -1;
     fd = strtol(text, &end, 10);
     snprintf(expected, sizeof(expected), " %s %d", host, port);
-    if (predecessor == 0 || fd < 3 || fd > INT_MAX || listener_adopt((int)fd) < 0)
+    if (!successor || fd < 3 || fd > INT_MAX || listener_adopt((int)fd) < 0)
         fd = -1; /* not ours to close */
     else if (strcmp(end, expected) != 0) {
         close((int)fd);
