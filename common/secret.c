@@ -19,24 +19,31 @@ static size_t mapping_size(size_t len)
     return (len + 1 + page - 1) / page * page;
 }
 
-int secret_set(struct secret *s, const char *text, size_t len)
+int secret_room(struct secret *s, size_t len)
 {
+    size_t size = mapping_size(len);
     char *data;
 
-    if (len == 0) {
-        s->data = NULL;
-        s->len = 0;
+    *s = (struct secret)SECRET_NONE;
+    if (len == 0)
         return 0;
-    }
-    data =
-        mmap(NULL, mapping_size(len), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED)
         return ERR_NOMEM;
-    (void)madvise(data, mapping_size(len), MADV_DONTDUMP);
-    memcpy(data, text, len);
+    (void)madvise(data, size, MADV_DONTDUMP);
+    (void)mlock(data, size);
     s->data = data;
     s->len = len;
     return 0;
+}
+
+int secret_set(struct secret *s, const char *text, size_t len)
+{
+    int ret = secret_room(s, len);
+
+    if (ret == 0 && len > 0)
+        memcpy(s->data, text, len);
+    return ret;
 }
 
 void secret_clear(struct secret *s)
@@ -73,6 +80,32 @@ bool secret_equal(const struct secret *s, const char *text, size_t len)
         HMAC(EVP_sha256(), key, sizeof(key), (const unsigned char *)text, len, b, &n) == NULL)
         return false;
     return CRYPTO_memcmp(a, b, sizeof(a)) == 0;
+}
+
+#define WORD_MIN 32 /* an Azure key has 32 hexadecimal digits or 84 letters and digits */
+
+static bool is_long_word(const char *text)
+{
+    size_t letters = 0, digits = 0;
+
+    for (; *text != '\0'; text++)
+        if (*text >= '0' && *text <= '9')
+            digits++;
+        else if ((*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z'))
+            letters++;
+        else if (*text != '+' && *text != '=')
+            return false;
+    return letters + digits >= WORD_MIN && digits > 0;
+}
+
+bool secret_looks_like_one(const char *text)
+{
+    static const char *const beginnings[] = {"sk-", "sk_", "eyJ", "Bearer ", "bearer "};
+
+    for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+        if (strncmp(text, beginnings[i], strlen(beginnings[i])) == 0)
+            return true;
+    return is_long_word(text);
 }
 
 void secret_wipe(void *bytes, size_t len)

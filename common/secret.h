@@ -1,5 +1,6 @@
-/* Keys and tokens. They live in memory that core dumps leave out, are wiped when they end, are
- * compared in constant time, and are never printed: logs and reports say SECRET_MASK. */
+/* Keys and tokens. They live in memory that core dumps leave out and, as far as RLIMIT_MEMLOCK
+ * lets, that is not swapped out, are wiped when they end, are compared in constant time, and are
+ * never printed: logs and reports say SECRET_MASK. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,6 +23,10 @@ struct secret {
  * to wipe. An empty text gives a secret that secret_is_set() calls unset. */
 int secret_set(struct secret *s, const char *text, size_t len);
 
+/** Make `s` (which must be empty) hold `len` bytes of zeroes, for the caller to fill. Returns 0 or
+ * ERR_NOMEM. */
+int secret_room(struct secret *s, size_t len);
+
 /** Wipe and free; `s` is empty afterwards. Safe on an empty one. */
 void secret_clear(struct secret *s);
 
@@ -32,6 +37,10 @@ bool secret_is_set(const struct secret *s);
  * hashed with a per-process key first, so that neither content nor length leaks). An unset secret
  * equals nothing. */
 bool secret_equal(const struct secret *s, const char *text, size_t len);
+
+/** Whether a text looks like a key that was pasted where something else belongs: it begins as
+ * OpenAI's keys or as a token do, or is a long word of letters and digits without any separator. */
+bool secret_looks_like_one(const char *text);
 
 /** Wipe `len` bytes in a way that the compiler keeps. */
 void secret_wipe(void *bytes, size_t len);

@@ -118,6 +118,10 @@ static int take_address(const struct models_build *build, const struct accounts_
     }
     if (base.text == NULL)
         base.text = DEFAULT_OPENAI_BASE;
+    if (secret_looks_like_one(base.text)) { /* it would be asked of a name server */
+        blame(build, &base, CONFIG_ERROR, "api_base", "wanted an address, and it looks like a key");
+        return 0;
+    }
     rc = azure ? azure_endpoint_parse(base.text, endpoint, &why)
                : openai_base_parse(base.text, &account->base, &why);
     if (rc == ERR_INVALID) {

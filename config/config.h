@@ -96,6 +96,7 @@ struct config {
     char *spool_dir;                    /* owned; default $TMPDIR or /tmp */
     char *upstream_ca_file;             /* owned; NULL: the system's */
     bool allow_insecure_upstream;       /* http:// to other than loopback */
+    bool core_dumps;                    /* processes may leave cores, and be debugged */
     int log_level;                      /* enum log_level */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;

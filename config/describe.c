@@ -80,6 +80,7 @@ static void describe_server(const struct config *config, struct strbuf *out)
     add_text(out, "upstream_ca_file",
              config->upstream_ca_file == NULL ? "the system's" : config->upstream_ca_file);
     add_text(out, "allow_insecure_upstream", config->allow_insecure_upstream ? "true" : "false");
+    add_text(out, "core_dumps", config->core_dumps ? "true" : "false");
     add_text(out, "log_level", levels[config->log_level]);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/environment.h"
 #include "common/secret.h"
 
 static bool is_reference(const struct node *node)
@@ -84,7 +85,7 @@ static int put_value(struct node *node, const char *value, struct reporter *repo
     if (value[start + len] != '\0' || start > 0)
         report_at(reporter, CONFIG_WARNING, node,
                   "white space around the value of the environment variable %s is cut off",
-                  node->variable);
+                  node_variable_name(node));
     text = strndup(value + start, len);
     if (text == NULL)
         return ERR_NOMEM;
@@ -93,7 +94,8 @@ static int put_value(struct node *node, const char *value, struct reporter *repo
         set_null(node);
     } else if (!is_text(text)) {
         report_at(reporter, CONFIG_ERROR, node,
-                  "the environment variable %s holds bytes that are not text", node->variable);
+                  "the environment variable %s holds bytes that are not text",
+                  node_variable_name(node));
         set_null(node);
         node->skipped = true;
     }
@@ -155,7 +157,7 @@ const char *env_get(const struct env *env, const char *name)
     if (entry != NULL && entry->kind == NODE_SCALAR)
         value = entry->text;
     if (value == NULL)
-        value = getenv(name);
+        value = environment_get(name);
     return value == NULL || *value == '\0' ? NULL : value;
 }
 

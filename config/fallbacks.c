@@ -68,7 +68,7 @@ static int take_name(const struct taking *t, const struct node *node,
 {
     if (node->kind == NODE_NULL && node->variable != NULL)
         report_at(t->reporter, CONFIG_ERROR, node,
-                  "the environment variable %s is not set or empty", node->variable);
+                  "the environment variable %s is not set or empty", node_variable_name(node));
     else if (node->kind != NODE_SCALAR)
         report_wanted(t->reporter, node, "a model_name of model_list");
     else if (is_served(t, node, node->text))

@@ -72,7 +72,7 @@ int group_retries_take(struct node *root, struct reporter *reporter, struct conf
         return 0;
     if (policies->kind == NODE_NULL && policies->variable != NULL)
         report_at(reporter, CONFIG_ERROR, policies,
-                  "the environment variable %s is not set or empty", policies->variable);
+                  "the environment variable %s is not set or empty", node_variable_name(policies));
     else if (policies->kind == NODE_SCALAR || policies->kind == NODE_LIST)
         report_wanted(reporter, policies, "a mapping such as {group: {RateLimitErrorRetries: 3}}");
     if (policies->kind != NODE_MAP)

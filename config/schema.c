@@ -178,6 +178,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, spool_limit),
     TEXT(struct raw_tranche, upstream_ca_file),
     TEXT(struct raw_tranche, allow_insecure_upstream),
+    TEXT(struct raw_tranche, core_dumps),
     TEXT(struct raw_tranche, log_level),
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),
@@ -364,7 +365,7 @@ static void check_value(struct node *node, const cyaml_schema_value_t *value,
         wrap_in_list(node, reporter);
     if (node->kind == NODE_NULL && node->variable != NULL)
         report_at(reporter, CONFIG_ERROR, node, "the environment variable %s is not set or empty",
-                  node->variable);
+                  node_variable_name(node));
     else if (node->kind != NODE_NULL && node->kind != wants[value->type].kind)
         report_wanted(reporter, node, wants[value->type].wanted);
     else if (node->kind == NODE_MAP)

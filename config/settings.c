@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/environment.h"
 #include "common/log.h"
 #include "config/known.h"
 
@@ -170,6 +171,11 @@ static const struct setting settings[] = {
      TO(allow_insecure_upstream),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.core_dumps",
+     FROM(tranche.core_dumps),
+     TO(core_dumps),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
     {"tranche_settings.count_output_tokens.openai",
      FROM(tranche.count_output_tokens.openai),
      TO(count_output_tokens[PROVIDER_OPENAI]),
@@ -248,7 +254,7 @@ static int available_cpus(void)
 
 int settings_defaults(struct config *config)
 {
-    const char *tmp = getenv("TMPDIR");
+    const char *tmp = environment_get("TMPDIR");
 
     config->port = DEFAULT_PORT;
     config->num_workers = available_cpus();

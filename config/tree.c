@@ -6,7 +6,9 @@
 
 #include "common/secret.h"
 
-#define SHOWN_BYTES 80 /* of a value in a message */
+#define SHOWN_BYTES    80 /* of a value in a message */
+#define NAME_MAX_BYTES 64 /* a longer "name" of a variable is none */
+#define WORD_BYTES     20 /* nor is one of this length without an underscore, or of mixed kinds */
 
 struct node *node_new(enum node_kind kind, const char *file, unsigned line)
 {
@@ -151,7 +153,7 @@ void node_path(const struct node *node, struct strbuf *out)
     if (node->key != NULL) {
         if (parent->parent != NULL)
             strbuf_addc(out, '.');
-        strbuf_adds(out, node->key);
+        strbuf_adds(out, secret_looks_like_one(node->key) ? SECRET_MASK : node->key);
         return;
     }
     for (size_t i = 0; i < parent->num_items; i++) {
@@ -188,11 +190,35 @@ static bool looks_secret(const char *text)
 {
     const char *query = strchr(text, '?');
 
-    if (strncmp(text, "sk-", 3) == 0 || strncmp(text, "eyJ", 3) == 0)
+    if (secret_looks_like_one(text))
         return true;
     if (query != NULL && strncmp(query, "?api-version=", 13) != 0)
         return true;
     return strstr(text, "://") != NULL && strchr(text, '@') != NULL;
+}
+
+/* Of `os.environ/NAME`. A key may have been pasted behind it: what has not the form of a variable's
+ * name is not shown. */
+static bool is_variable_name(const char *text)
+{
+    bool lower = false, digit = false, joined = false;
+    size_t len = strlen(text);
+
+    for (size_t i = 0; i < len; i++) {
+        lower |= text[i] >= 'a' && text[i] <= 'z';
+        digit |= text[i] >= '0' && text[i] <= '9';
+        joined |= text[i] == '_';
+        if (!(text[i] == '_' || (text[i] >= '0' && text[i] <= '9' && i > 0) ||
+              (text[i] >= 'a' && text[i] <= 'z') || (text[i] >= 'A' && text[i] <= 'Z')))
+            return false;
+    }
+    return len > 0 && len <= NAME_MAX_BYTES && !secret_looks_like_one(text) &&
+           (len < WORD_BYTES || (joined && !(lower && digit)));
+}
+
+const char *node_variable_name(const struct node *node)
+{
+    return is_variable_name(node->variable) ? node->variable : SECRET_MASK;
 }
 
 static void show_text(const char *text, struct strbuf *out)
@@ -218,7 +244,7 @@ void node_show(const struct node *node, struct strbuf *out)
     if (node == NULL || (node->kind == NODE_NULL && node->variable == NULL))
         strbuf_adds(out, "nothing");
     else if (node->variable != NULL)
-        strbuf_addf(out, SECRET_MASK " (from os.environ/%s)", node->variable);
+        strbuf_addf(out, SECRET_MASK " (from os.environ/%s)", node_variable_name(node));
     else if (node->kind == NODE_LIST)
         strbuf_adds(out, "a list");
     else if (node->kind == NODE_MAP)

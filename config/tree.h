@@ -59,6 +59,10 @@ void node_path(const struct node *node, struct strbuf *out);
 /** Append what is there, safe to show: "\"600.5\"", "***", "a list", "nothing". */
 void node_show(const struct node *node, struct strbuf *out);
 
+/** The name of the environment variable that it came from, safe to show: SECRET_MASK when it looks
+ * like a key and not like a name. Only for nodes with a variable. */
+const char *node_variable_name(const struct node *node);
+
 /** Whether values under this key are never shown. */
 bool node_is_secret(const struct node *node);
 

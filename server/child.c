@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/environment.h"
 #include "common/log.h"
+#include "server/posture.h"
 
 const char *child_role_name(enum child_role role)
 {
@@ -74,9 +76,16 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* RLIMIT_CORE and PR_SET_DUMPABLE stay as they are: keys live in mappings that cores leave out, an
- * operator needs the core of a crash, and a process that is not dumpable can be looked at by no
- * debugger and no leak checker of its own user. */
+/* Where cores are allowed, keys at rest are not in them (they live in mappings of their own), but
+ * what passes through can be: a request's header, an answer, what was freed and not yet used again.
+ * So there are none unless the operator wants them. */
+static void set_posture(const struct config *config)
+{
+    environment_drop();
+    posture_set_cores(config->core_dumps);
+    posture_forbid_new_privileges();
+}
+
 __attribute__((noreturn)) static void become(enum child_role role, uint32_t row, pid_t parent,
                                              const struct inherit *inherit,
                                              const struct child_closes *closes)
@@ -89,6 +98,7 @@ __attribute__((noreturn)) static void become(enum child_role role, uint32_t row,
     for (size_t i = 0; i < closes->num; i++)
         close(closes->fds[i]);
     reset_signals();
+    set_posture(inherit->config);
     snprintf(name, sizeof(name), role == CHILD_PROBER ? "prober" : "worker %u", row);
     log_set_process(name);
     snprintf(name, sizeof(name), "tranche-%s", child_role_name(role));

@@ -3,11 +3,13 @@
  * warning, so that a start line may stay as it is. */
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
+#include "common/secret.h"
 #include "config/config.h"
 #include "server/check_file.h"
 #include "server/explain_id.h"
@@ -111,7 +113,8 @@ static const char usage[] =
     "\n"
     "The command line wins over the file, the file over the environment (HOST, PORT, "
     "NUM_WORKERS).\n"
-    "Signals: TERM, INT, QUIT drain, another one a second later ends; HUP loads the configuration anew; USR2 "
+    "Signals: TERM, INT, QUIT drain, another one a second later ends; HUP loads the configuration "
+    "anew; USR2 "
     "starts the\n"
     "program's file anew on the same socket.\n";
 
@@ -218,6 +221,16 @@ static bool parse_number(const char *text, long min, long max, int *out)
     return true;
 }
 
+/* Some take keys (--add_key, --headers), and everybody reads a command line: what has no meaning
+ * here is wiped where it stands, for this program and the next one. */
+static int ignore(const struct flag *f, const char *value)
+{
+    log_warn("--%s has no meaning here and is ignored", f->name);
+    if (value != NULL)
+        secret_wipe((char *)(uintptr_t)value, strlen(value));
+    return 0;
+}
+
 static int apply(struct command_line *line, const struct flag *f, const char *value)
 {
     struct master_options *o = &line->options;
@@ -255,8 +268,7 @@ static int apply(struct command_line *line, const struct flag *f, const char *va
     case FLAG_IGNORED:
         break;
     }
-    log_warn("--%s has no meaning here and is ignored", f->name);
-    return 0;
+    return ignore(f, value);
 }
 
 /* "--name value", "--name=value", "-c value", "-cvalue". Moves *i past a value of its own. */
@@ -298,7 +310,7 @@ static int parse(struct command_line *line, int argc, char **argv)
         }
         if (argv[i][0] != '-' || argv[i][1] == '\0') {
             fprintf(stderr, "tranche: unexpected argument \"%s\"\nTry \"tranche --help\".\n",
-                    argv[i]);
+                    secret_looks_like_one(argv[i]) ? SECRET_MASK : argv[i]);
             return EXIT_USAGE;
         }
         ret = parse_flag(line, argc, argv, &i);

@@ -25,6 +25,7 @@
 #include "server/child.h"
 #include "server/generation.h"
 #include "server/listener.h"
+#include "server/posture.h"
 #include "server/upgrade.h"
 
 #define MAX_DESCRIPTORS 65536
@@ -341,6 +342,7 @@ static int load_config(struct master *m, bool first, struct config **out)
     }
     if (m->options->debug)
         (*out)->log_level = LOG_LEVEL_DEBUG;
+    posture_set_cores((*out)->core_dumps);
     if (first)
         log_set_level((enum log_level)(*out)->log_level);
     return 0;
@@ -940,6 +942,7 @@ int master_run(const struct master_options *options)
     log_set_process("master");
     if (log_out_init() != 0)
         log_warn("the log may wait for its reader: %s", strerror(errno));
+    posture_init();
     upgrade_init(options->argv);
     raise_descriptor_limit();
     if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/environment.h"
 #include "common/log.h"
 #include "server/listener.h"
 
@@ -74,7 +75,8 @@ pid_t upgrade_start(int listen_fd, const char *host, int port, const struct hand
     if (pid == 0) {
         /* The signals that we block stay blocked: none of them gets lost, or ends the new program,
          * before it reads them. */
-        if (export_listener(listen_fd, host, port, parent) && handover_export(offer, parent))
+        if (environment_restore() == 0 && export_listener(listen_fd, host, port, parent) &&
+            handover_export(offer, parent))
             execv(program, arguments);
         log_error("upgrade: cannot start %s: %s", program, strerror(errno));
         _exit(127);

@@ -61,12 +61,36 @@ static void a_core_dump_does_not_have_it(void **state)
     secret_clear(&s);
 }
 
+static void a_pasted_key_looks_like_one_and_a_name_does_not(void **state)
+{
+    static const char *const keys[] = {"sk-x",
+                                       "sk_live_x",
+                                       "eyJhbGciOiJIUzI1NiJ9.e30.x",
+                                       "Bearer x",
+                                       "0123456789abcdef0123456789abcdef",
+                                       "9zX8cV7bN6mQ5wL4eK3rJ2hT1yG0uF9iD8oS7pA6zX5cV4bN3mQ2wL=="};
+    static const char *const names[] = {"",
+                                        "gpt-4o-mini-2024-07-18",
+                                        "https://r.openai.azure.com",
+                                        "AZURE_OPENAI_API_KEY_OF_EUROPE_WEST_2",
+                                        "2024-10-21",
+                                        "averylongnamewithoutanydigitsinitatall",
+                                        "600"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        assert_true(secret_looks_like_one(keys[i]));
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        assert_false(secret_looks_like_one(names[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_secret_equals_itself_and_nothing_else),
         cmocka_unit_test(no_credential_opens_a_gate_whose_secret_is_unset),
         cmocka_unit_test(a_core_dump_does_not_have_it),
+        cmocka_unit_test(a_pasted_key_looks_like_one_and_a_name_does_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,19 @@
+/* What the processes of a gateway forbid themselves, so that keys do not leave by the system's own
+ * ways: cores, files that others may read, programs with more rights. */
+#pragma once
+
+#include <stdbool.h>
+
+/** At the start, before anything is made: files are for their owner alone (umask), and the
+ * environment's keys and SSLKEYLOGFILE are taken away (environment_take()), with a warning where
+ * that changes something, or where we run as root. */
+void posture_init(void);
+
+/** Allow or forbid cores of this process and its later children. Forbidden, the process is not
+ * dumpable either: PR_SET_DUMPABLE keeps it from core handlers that ignore RLIMIT_CORE, and from
+ * other processes of its user that would read its memory (ptrace(2), /proc/PID/mem, environ). */
+void posture_set_cores(bool allowed);
+
+/** No program that this process or its children could be made to start gets more rights than they
+ * have (PR_SET_NO_NEW_PRIVS). */
+void posture_forbid_new_privileges(void);
