@@ -9,12 +9,13 @@ import signal
 import subprocess
 
 import pytest
-from harness import (BUILD, DEPLOYMENTS, GROUP, PATIENCE, Gateway, azure_account, azure_deployment, balanced_config, find_binary, free_port, http_request, lines, multipart,
+from harness import (DEPLOYMENTS, GROUP, PATIENCE, Gateway, azure_account, azure_deployment, balanced_config, find_binary, free_port, http_request, lines, multipart,
                      program_env, sim_config, until)
 from test_upstream_tls import Authority
 from planted import KEYS, dumpable_memory, found, found_in_memory, processes
+from wire import sanitized
 
-SANITIZED = (BUILD.name if not (BUILD / "CMakeCache.txt").exists() else (BUILD / "CMakeCache.txt").read_text()).find("fsanitize") >= 0
+SANITIZED = sanitized()
 MASTER = KEYS["master"]
 
 
@@ -181,7 +182,7 @@ def crash_of_master(gateway, directory):
 
 @pytest.mark.skipif(not CORES_ARE_FILES, reason="this system hands cores to a program")
 @pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="this system forbids cores")
-@pytest.mark.skipif(SANITIZED, reason="sanitizers keep a copy of the environment and forbid cores of their own accord")
+@pytest.mark.skipif(SANITIZED, reason="sanitizers keep a copy of the environment")
 def test_a_core_that_is_wanted_has_no_key_at_rest(planted, tmp_path, monkeypatch):
     """Of master and workers before a client comes: what passes through can be in it (the prober sends the keys to the providers),
     which is why there are no cores by default."""
