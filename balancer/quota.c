@@ -759,6 +759,8 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
         if (!is_ownerless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
             continue;
         view_of(quota, r, word, now_ms, view);
+        view->place = (uint32_t)i;
+        view->word = word;
         if (look(&r->word) != word || !swap(&r->asked_ms, &asked_ms, now_ms))
             continue; /* it ended, or another one asks */
         *cursor = (uint32_t)i + 1;
@@ -766,6 +768,13 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
     }
     *cursor = 0;
     return false;
+}
+
+bool quota_release_view(struct quota *quota, uint32_t owner, const struct quota_view *view,
+                        uint64_t now_ms)
+{
+    return is_ownerless(view->word) &&
+           end(quota, owner, view->place, view->word, QUOTA_DROPPED, now_ms);
 }
 
 void quota_note_rebuilt(struct quota *quota, uint32_t column)
@@ -778,20 +787,34 @@ bool quota_is_rebuilt(const struct quota *quota, uint32_t column)
     return peek(&quota_column_of(quota, column)->rebuilt) != 0;
 }
 
-uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)
+static bool is_unseen_orphan(const struct reservation *r, uint64_t word, uint64_t now_ms)
+{
+    return state_of(word) == QUOTA_ORPHAN && peek(&r->key) == 0 &&
+           now_ms >= orphan_since(r) + QUOTA_ORPHAN_KEEP_MS;
+}
+
+static bool is_past_lease(const struct quota *quota, const struct reservation *r, uint64_t now_ms)
+{
+    bool ask_first = peek(&quota_column_of(quota, column_of(r))->ask_first) != 0;
+
+    return now_ms >= peek(&r->lease_ms) + (ask_first ? QUOTA_GRACE_MS : 0);
+}
+
+struct quota_expired quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)
 {
     uint64_t high = num_places(quota);
-    uint32_t ended = 0;
+    struct quota_expired ended = {0};
 
     for (uint64_t i = 0; i < high; i++) {
-        struct reservation *r = place_at(quota, i);
-        uint64_t word = look(&r->word), grace_ms;
+        const struct reservation *r = place_at(quota, i);
+        uint64_t word = look(&r->word);
 
         if (!is_ownerless(word))
             continue;
-        grace_ms = peek(&quota_column_of(quota, column_of(r))->ask_first) ? QUOTA_GRACE_MS : 0;
-        if (now_ms >= peek(&r->lease_ms) + grace_ms)
-            ended += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+        if (is_unseen_orphan(r, word, now_ms))
+            ended.orphans += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+        else if (is_past_lease(quota, r, now_ms))
+            ended.leases += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
     }
     return ended;
 }

@@ -21,8 +21,9 @@
  * **A worker that died** leaves what it had not begun to send (RESERVED) as if it had never been. A
  * create on its way (SENT) is never given back at once: the batch may well run. It becomes an
  * ORPHAN, which stays counted, is shown by quota_watch() for reconciliation (at once, then ever
- * more seldom), and ends by quota_adopt() (its batch was found), quota_release_token() (it did not
- * appear) or its lease.
+ * more seldom), and ends by quota_adopt() (its batch was found), quota_release_view() (it did not
+ * appear) or QUOTA_ORPHAN_KEEP_MS: whoever looks may be kept from it by clocks, by a provider that
+ * lists nothing, by thousands of newer batches. A batch that shows itself later is adopted then.
  *
  * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our
  * sum, taken to drain at the deployment's rate since then.
@@ -47,7 +48,9 @@
 #define QUOTA_MAX_OWNERS 4094   /* owners are 0..4093 */
 #define QUOTA_ASK_MS     60000u /* a reservation is asked about at most once in this time */
 #define QUOTA_ORPHAN_MS  1000u  /* a create of unknown outcome is looked for that soon again */
-#define QUOTA_LEASE_MS   (26u * 3600 * 1000) /* OpenAI's window of 24 h, and some for its clock */
+#define QUOTA_ORPHAN_KEEP_MS                                                                       \
+    (5u * 60 * 1000) /* ... and that long it stays counted, whatever is or is not seen of it */
+#define QUOTA_LEASE_MS (26u * 3600 * 1000) /* OpenAI's window of 24 h, and some for its clock */
 #define QUOTA_GRACE_MS                                                                             \
     (2u * 3600 * 1000) /* how long one that is asked about before its end may stay silent */
 #define QUOTA_EXTEND_MS   (3600u * 1000) /* by how much an answer "still running" prolongs it */
@@ -170,6 +173,8 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
 
 /** What a reservation looks like from outside. */
 struct quota_view {
+    uint32_t place; /* this and the next are the ledger's own */
+    uint64_t word;
     uint32_t column;
     bool orphan;    /* its worker died: without an id look for `token` among the newest batches */
     bool last_call; /* its lease has ended; unless it is seen to run it will be released */
@@ -190,13 +195,24 @@ void quota_ask_every(struct quota *quota, uint32_t ask_ms);
  * is at 0 again */
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view);
 
+/** End what was viewed, if nothing has become of it since: its batch is not there. Unlike
+ * quota_release() it needs neither an id nor a token. @return whether it is gone by this call */
+bool quota_release_view(struct quota *quota, uint32_t owner, const struct quota_view *view,
+                        uint64_t now_ms);
+
 /** The deployment's unfinished batches were all adopted: nobody has to do that again as long as the
  * column is this deployment's. */
 void quota_note_rebuilt(struct quota *quota, uint32_t column);
 bool quota_is_rebuilt(const struct quota *quota, uint32_t column);
 
-/** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it). @return how many */
-uint32_t quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms);
+struct quota_expired {
+    uint32_t leases;
+    uint32_t orphans;
+};
+
+/** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it), and what is an orphan
+ * without an id for longer than QUOTA_ORPHAN_KEEP_MS. @return how many */
+struct quota_expired quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms);
 
 /* --- repair; master only --- */
 
@@ -253,7 +269,9 @@ uint64_t quota_tokens(const struct quota *quota, uint64_t model, uint64_t bytes)
 
 /* --- what is about to come --- */
 
-#define QUOTA_PLEDGE_MS 120000u /* after so long half of what was pledged counts */
+#define QUOTA_PLEDGE_MS 120000u /* after so long half of what was pledged counts ... */
+#define QUOTA_PLEDGE_END_MS                                                                        \
+    (10 * QUOTA_PLEDGE_MS) /* ... and after so long nothing, when nothing was pledged since */
 
 /** A file of that many tokens was stored here, and its batch will probably follow: so that a
  * hundred files uploaded in a row do not all go to the one deployment that is empty now. It counts

@@ -234,6 +234,8 @@ static uint64_t pledged_now(uint64_t word, uint64_t now_ms)
 {
     uint64_t age_ms = ((now_ms / FOREIGN_UNIT - (word >> FOREIGN_BITS)) & TIME_MASK) * FOREIGN_UNIT;
 
+    if (age_ms >= QUOTA_PLEDGE_END_MS)
+        return 0;
     /* Bit by bit, not in halves: each new pledge begins the time anew, and what is pledged every
      * minute would never fade. */
     return (uint64_t)((double)(word & FOREIGN_MAX) * exp2(-(double)age_ms / QUOTA_PLEDGE_MS));

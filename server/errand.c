@@ -107,7 +107,7 @@ static void on_answer(void *arg, const struct upstream_result *upstream)
 
     provider_clock_learn(inherit, e->account->deployment, upstream, loop_now_ms(errands->loop));
     result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
-    result.gone = upstream->end == UPSTREAM_ANSWERED && status == 404;
+    result.gone = upstream->end == UPSTREAM_ANSWERED && (status == 404 || status == 410);
     if (!result.ok)
         failure_from_result(upstream, clock_unix_s(), &result.failure);
     result.outcome = attempt_outcome(upstream, &result.failure);

@@ -18,6 +18,7 @@
 #define COUNTED_FLAG  (UINT64_C(1) << 32)
 #define EXPIRING_FLAG (UINT64_C(1) << 33)
 #define GUESSED_FLAG  (UINT64_C(1) << 34)
+#define PLEDGED_FLAG  (UINT64_C(1) << 35)
 
 /* Word 4 of a value: bytes (40 bits) and lines (24). */
 #define LINES_BITS 24
@@ -70,9 +71,10 @@ void facts_remember(struct worker *w, uint32_t deployment, const char *native,
     uint64_t lines = facts->lines < LINES_MAX ? facts->lines : LINES_MAX;
     uint64_t counted = facts->counted ? COUNTED_FLAG : 0,
              expiring = facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0,
-             guessed = facts->guessed ? GUESSED_FLAG : 0;
+             guessed = facts->guessed ? GUESSED_FLAG : 0,
+             pledged = facts->pledged ? PLEDGED_FLAG : 0;
     uint64_t value[MEMO_WORDS] = {table_deployment(w->table, facts->deployment)->fingerprint |
-                                      counted | expiring | guessed,
+                                      counted | expiring | guessed | pledged,
                                   facts->model, facts->prompt_bytes, facts->output_tokens,
                                   facts->bytes << LINES_BITS | lines};
 
@@ -99,6 +101,7 @@ bool facts_recall(const struct worker *w, uint32_t deployment, const char *nativ
                             .bytes = value[4] >> LINES_BITS,
                             .guessed = (value[0] & GUESSED_FLAG) != 0,
                             .counted = (value[0] & COUNTED_FLAG) != 0,
+                            .pledged = (value[0] & PLEDGED_FLAG) != 0,
                             .slot = slot_of(value[0])};
     return facts->deployment != MODEL_NO_INDEX;
 }
@@ -130,6 +133,20 @@ bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t
 void facts_forget(const struct worker *w, uint32_t deployment, const char *native)
 {
     memo_drop(w->inherit->memo, key_of(w, deployment, native));
+}
+
+void facts_redeem(struct worker *w, uint32_t deployment, const char *native, struct facts *facts)
+{
+    const struct inherit *inherit = w->inherit;
+    enum provider provider;
+
+    if (!facts->pledged)
+        return;
+    provider = (enum provider)table_deployment(w->table, facts->deployment)->provider;
+    facts->pledged = false;
+    facts_remember(w, deployment, native, facts);
+    quota_redeem(inherit->quota, inherit->columns[facts->deployment],
+                 facts_tokens(w, facts, provider), loop_now_ms(w->loop));
 }
 
 bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, uint64_t now_ms,

@@ -42,6 +42,7 @@ void file_slots_deleted(struct worker *w, uint32_t deployment, const char *nativ
 
     if (!facts_recall(w, deployment, native, &facts))
         return;
+    facts_redeem(w, deployment, native, &facts);
     facts_forget(w, deployment, native);
     if (facts.counted)
         file_slots_add(w, deployment, facts.slot, -1);

@@ -7,6 +7,7 @@
 
 #include "common/json.h"
 #include "server/long_answer.h"
+#include "server/provider_clock.h"
 
 static bool is_healthy(const struct probe_word *p)
 {
@@ -55,6 +56,7 @@ static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
     const struct table_deployment *d = table_deployment(w->table, i);
     const struct model_account *account = &w->config->models.accounts[d->account];
     const struct finding *found = &r->findings[i];
+    int64_t skew_s = provider_clock_skew_s(w->inherit, i);
     char text[96];
 
     strbuf_addc(out, '{');
@@ -70,6 +72,8 @@ static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
                  outcome_name((enum outcome)found->outcome), (int)found->status);
         json_write_member_string(out, "error", text);
     }
+    if (llabs(skew_s) > SKEW_WARN_S)
+        json_write_member_int(out, "clock_skew_s", skew_s);
     json_write_member_int(out, "checked_at", found->checked_unix_s);
     strbuf_addc(out, '}');
 }

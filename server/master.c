@@ -591,15 +591,21 @@ static void keep_ledgers(struct master *m, uint64_t now_ms)
     const struct quota *last = NULL;
 
     for (struct generation *g = m->generations; g != NULL; g = g->next) {
-        uint32_t repaired = 0, ended;
+        uint32_t repaired = 0;
+        struct quota_expired ended;
 
         if (g->inherit.quota == last)
             continue;
         last = g->inherit.quota;
         ended = quota_expire(g->inherit.quota, MASTER_ROW(m->side), now_ms);
         (void)quota_repair(g->inherit.quota, &repaired);
-        if (ended > 0)
-            log_info("quota: %u reservations ended unseen, at the end of their lease", ended);
+        if (ended.leases > 0)
+            log_info("quota: %u reservations ended unseen, at the end of their lease",
+                     ended.leases);
+        if (ended.orphans > 0)
+            log_info("quota: %u creates of unknown outcome were not seen in %u minutes: their "
+                     "tokens are free",
+                     ended.orphans, QUOTA_ORPHAN_KEEP_MS / 60000);
         if (repaired > 0)
             log_info("quota: the sums of %u deployments were put right", repaired);
     }

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "server/metrics_text.h"
 #include "server/long_answer.h"
+#include "server/provider_clock.h"
 
 #define CONTENT_TYPE  "text/plain; version=0.0.4; charset=utf-8"
 #define PLACES_A_TURN 16384 /* of the ledger, counted */
@@ -121,6 +122,8 @@ static void read_row(const struct worker *w, uint32_t i, struct block *block)
             read_word(state_health(inherit->state, column, (enum op_class)op)), now_ms);
     row->own_ledger = d->real == d->fingerprint;
     quota_read(inherit->quota, column, now_ms, &row->quota);
+    row->own_clock = d->first == i;
+    row->skew_s = provider_clock_skew_s(inherit, i);
     row->own_files = is_first_of_account(w, i);
     for (unsigned kind = 0; kind < SLOTS_KINDS; kind++)
         row->files[kind] = slots_held(inherit->slots, column, (enum slots_kind)kind);

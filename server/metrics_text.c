@@ -256,6 +256,14 @@ static void files(const struct metric *m, const struct metrics_row *row, struct 
     }
 }
 
+static void clock_skew(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
+{
+    if (!row->own_clock)
+        return;
+    begin(out, m->name, m->labels, row);
+    strbuf_addf(out, "} %lld\n", (long long)row->skew_s);
+}
+
 static const struct metric metrics[] = {
     {"litellm_deployment_state", "gauge",
      "0: healthy, 1: some kinds of operations rest, 2: unhealthy, or all of them rest", LITELLM,
@@ -301,6 +309,8 @@ static const struct metric metrics[] = {
      orphans},
     {"tranche_oldest_reservation_seconds", "gauge", "Age of the oldest of them", OURS, oldest},
     {"tranche_account_files", "gauge", "Input files that its account holds", OURS, files},
+    {"tranche_account_clock_skew_seconds", "gauge",
+     "How far its account's clock is ahead of ours; below 0: behind", OURS, clock_skew},
 };
 
 size_t metrics_count(void)

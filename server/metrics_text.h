@@ -32,6 +32,8 @@ struct metrics_row {
     uint64_t oldest_age_s;
     bool own_files;              /* the same of its account's files */
     uint64_t files[SLOTS_KINDS]; /* UINT64_MAX: not known */
+    bool own_clock;              /* the same of its account's clock */
+    int64_t skew_s;              /* that it is ahead of ours */
 };
 
 /* What the node shows. */

@@ -251,8 +251,7 @@ static void place(struct order *o)
             order_fail_memory(o);
             return;
         }
-        quota_redeem(o->worker->inherit->quota, o->worker->inherit->columns[o->deployment],
-                     o->tokens, loop_now_ms(o->worker->loop));
+        facts_redeem(o->worker, o->target.deployments[o->at], o->target.native, &o->facts);
         if (reserve(o, o->deployment) == ERR_LIMIT) {
             o->file[0] = '\0';
             order_place_elsewhere(o);

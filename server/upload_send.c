@@ -151,6 +151,7 @@ static void remember(const struct upload *up, const char *native)
     facts_fill(&facts, up->worker, up->deployment, &report);
     facts.counted = true;
     facts.slot = slot_kind(up, up->deployment);
+    facts.pledged = true;
     facts_remember(up->worker, up->deployment, native, &facts);
     quota_pledge(up->worker->inherit->quota, up->worker->inherit->columns[up->deployment],
                  tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));

@@ -75,11 +75,18 @@ bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_ag
     return missing >= WATCH_LIST_FROM;
 }
 
-bool watch_gives_up(const struct watch_item *item, bool whole, uint64_t page_age_ms,
-                    uint64_t now_ms)
+uint32_t watch_patience_ms(uint32_t ask_ms)
+{
+    if (ask_ms / 2 > WATCH_ORPHAN_MS)
+        return WATCH_ORPHAN_MS;
+    return ask_ms / 2 > WATCH_ORPHAN_MIN_MS ? ask_ms / 2 : WATCH_ORPHAN_MIN_MS;
+}
+
+bool watch_gives_up(const struct watch_item *item, uint32_t patience_ms, bool whole,
+                    uint64_t page_age_ms, uint64_t now_ms)
 {
     return item->view.orphan && item->view.id[0] == '\0' && !item->found &&
-           now_ms > item->view.orphan_ms + WATCH_ORPHAN_MS &&
+           now_ms > item->view.orphan_ms + patience_ms &&
            (whole || page_age_ms > age_of(item, now_ms) + WATCH_SLACK_MS);
 }
 
@@ -245,13 +252,14 @@ static bool on_more(void *arg)
 
 static void give_up_orphans(struct watch_round *r, bool whole)
 {
-    uint32_t orphans = 0;
+    uint32_t orphans = 0, patience_ms = watch_patience_ms(r->watch->ask_ms);
 
     for (size_t i = 0; i < r->num; i++) {
         const struct quota_view *view = &r->items[i].view;
 
-        if (watch_gives_up(&r->items[i], whole, r->page_age_ms, now_of(r)) &&
-            quota_release_token(ledger(r), r->account->errands->slot, view->token, now_of(r)))
+        r->items[i].missing = whole && !r->items[i].found;
+        if (watch_gives_up(&r->items[i], patience_ms, whole, r->page_age_ms, now_of(r)) &&
+            quota_release_view(ledger(r), r->account->errands->slot, view, now_of(r)))
             orphans++;
     }
     if (orphans > 0)
@@ -284,7 +292,8 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     struct sighting s;
 
     if (result->gone) {
-        if (watch_gone_again(&r->watch->gone, view->column, view->id) &&
+        /* A list that does not show it either is as good as a second answer. */
+        if ((item->missing || watch_gone_again(&r->watch->gone, view->column, view->id)) &&
             quota_release(ledger(r), errands->slot, view->column, view->id, strlen(view->id),
                           QUOTA_DROPPED, now_of(r)))
             note_end(r, view->tokens);

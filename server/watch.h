@@ -13,8 +13,14 @@
 #define WATCH_MAX_PAGES   10   /* of a hundred batches */
 #define WATCH_MAX_DUE     4096 /* of one account and round; the others are due the next time */
 #define WATCH_MAX_SINGLES 100  /* calls for one batch each, of one account and round */
-#define WATCH_SLACK_MS    (10u * 60 * 1000) /* how far the provider's clock may be off ours */
-#define WATCH_ORPHAN_MS   30000u /* how long a create of unknown outcome may stay unseen */
+#define WATCH_SLACK_MS                                                                             \
+    (2u * 60 * 1000) /* how far our idea of the provider's clock may be off, or its order of       \
+                        batches */
+#define WATCH_ORPHAN_MS                                                                            \
+    30000u /* how long a create of unknown outcome may stay unseen: at most this, at least the     \
+              next                                                                                 \
+              ... */
+#define WATCH_ORPHAN_MIN_MS 2000u /* ... and else half of the time between two questions */
 #define WATCH_REMEMBER_GONE                                                                        \
     256 /* batches of which a provider said once that they are not there                           \
          */
@@ -22,7 +28,8 @@
 /* A reservation that is due. */
 struct watch_item {
     struct quota_view view;
-    bool found; /* the list showed it */
+    bool found;   /* the list showed it */
+    bool missing; /* the list was read to its end and did not */
 };
 
 /** Whether to ask for the list rather than for each. An orphan can only be found in a list. */
@@ -30,7 +37,7 @@ bool watch_wants_list(const struct watch_item *items, size_t num);
 
 /** Whether the next page is worth its call: enough are still missing (or an orphan is), and some of
  * them could be on it.
- *  @param page_age_ms  of the oldest batch that was shown */
+ *  @param page_age_ms  of the oldest batch that was shown, by its provider's clock */
 bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_age_ms,
                     uint64_t now_ms);
 
@@ -40,11 +47,15 @@ bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_ag
  * some tokens were counted as free too early, and the next look at it counts them again: so half a
  * minute is enough, in which it was looked for some five times. Money is not concerned.
  *
+ * @param patience_ms  watch_patience_ms()
  * @param whole        the list was read to its end
- * @param page_age_ms  of the oldest batch that was shown
+ * @param page_age_ms  of the oldest batch that was shown, by its provider's clock
  */
-bool watch_gives_up(const struct watch_item *item, bool whole, uint64_t page_age_ms,
-                    uint64_t now_ms);
+bool watch_gives_up(const struct watch_item *item, uint32_t patience_ms, bool whole,
+                    uint64_t page_age_ms, uint64_t now_ms);
+
+/** How long an orphan is looked for. @param ask_ms  between two questions */
+uint32_t watch_patience_ms(uint32_t ask_ms);
 
 /* Batches that were not there when asked for: the first 404 may be the moment's (a replica behind,
  * a gateway in front). Forgotten when the prober starts anew, which only costs another call. */

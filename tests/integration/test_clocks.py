@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from harness import balanced_config, until
+from test_metrics import page
 
 MINUTE, HOUR = 60, 3600
 SKEWS = {"16-min-ahead": 16 * MINUTE, "16-min-behind": -16 * MINUTE, "26-h-ahead": 26 * HOUR, "26-h-behind": -26 * HOUR}
@@ -114,6 +115,17 @@ def test_a_skew_is_told_once_and_again_when_it_changes(start, sim):
     gateway.get("/v1/batches")
     gateway.wait_line(r"account 127\.0\.0\.1:\d+: its clock is 7\d\d\d s behind ours")
     assert gateway.log.count("its clock is") == 2
+
+
+def test_a_skew_is_in_health_and_in_the_metrics(start, sim):
+    set_clock(sim, -15 * MINUTE, "eu")
+    gateway = start(balanced_config(sim, accounts=["eu", "us"]), sim=sim)
+    gateway.wait_line(r"its clock is")
+    rows = {r["api_base"]: r for r in gateway.get("/health").json()["healthy_endpoints"]}
+    assert -15 * MINUTE - 2 <= rows[sim.base("eu")]["clock_skew_s"] <= -14 * MINUTE
+    assert "clock_skew_s" not in rows[sim.base("us")]
+    skews = [s.value for s in page(gateway).all("tranche_account_clock_skew_seconds")]
+    assert len(skews) == 2 and min(skews) == rows[sim.base("eu")]["clock_skew_s"] and abs(max(skews)) <= 30
 
 
 @pytest.mark.parametrize("headers", [{"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"Date": "yesterday"}, {"Date": ""},

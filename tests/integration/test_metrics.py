@@ -55,6 +55,27 @@ def test_uploads_creates_and_reads_are_counted_as_they_were_made(gateway, sim):
     assert now.sum("tranche_workers") == 2 and now.sum("tranche_client_connections") >= 0
 
 
+def test_what_was_expected_of_a_file_is_no_longer_expected_when_it_is_deleted(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    first, other = gateway.uploaded(lines(count=50)), gateway.uploaded(lines(count=100))
+    all_of_it = page(gateway).sum("tranche_pledged_tokens")
+    assert gateway.delete(f"/v1/files/{first['id']}").status == 200
+    rest = page(gateway).sum("tranche_pledged_tokens")
+    assert all_of_it / 2 < rest < all_of_it * 3 / 4
+    gateway.created(other["id"])
+    assert page(gateway).sum("tranche_pledged_tokens") <= 1
+
+
+def test_a_second_batch_of_a_file_takes_nothing_from_what_is_expected_of_others(start, sim):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    first, _ = gateway.uploaded(lines(count=50)), gateway.uploaded(lines(count=50))
+    gateway.created(first["id"])
+    rest = page(gateway).sum("tranche_pledged_tokens")
+    gateway.created(first["id"])
+    gateway.created(first["id"])
+    assert page(gateway).sum("tranche_pledged_tokens") > rest * 3 / 4 > 0
+
+
 @pytest.fixture
 def limited(start, sim):
     rows = [azure_deployment(sim, a) for a in ("eu", "us")]

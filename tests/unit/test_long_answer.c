@@ -34,6 +34,7 @@ static struct model_deployment rows[ROWS];
 static char texts[ROWS][3][40];
 static struct config config;
 static struct probe_word probes[ROWS];
+static uint32_t columns[ROWS];
 static struct shared shared;
 static struct inherit inherit;
 static struct worker worker;
@@ -96,7 +97,13 @@ static int set_up(void **state)
                                         .deployments = rows,
                                         .num_deployments = ROWS};
     assert_int_equal(table_build(&config.models, 1, &table), 0);
-    inherit = (struct inherit){.config = &config, .probes = probes, .shared = &shared};
+    inherit = (struct inherit){.config = &config,
+                               .probes = probes,
+                               .shared = &shared,
+                               .table = table,
+                               .columns = columns};
+    assert_int_equal(state_new(1, ROWS, &inherit.state), 0);
+    assert_int_equal(state_bind(inherit.state, table, columns), 0);
     worker = (struct worker){.inherit = &inherit, .config = &config, .table = table};
     worker.loop = loop_h2o_new(evloop);
     h2o_config_init(&worker.globalconf);
@@ -121,6 +128,7 @@ static int tear_down(void **state)
     h2o_config_dispose(&worker.globalconf);
     loop_h2o_free(worker.loop);
     h2o_evloop_destroy(evloop);
+    state_free(inherit.state);
     table_free((struct table *)(uintptr_t)worker.table);
     return 0;
 }

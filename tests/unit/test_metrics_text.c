@@ -168,6 +168,11 @@ static void what_is_not_known_is_not_shown(void **state)
                    "tranche_account_files{" OURS ",expires=\"true\"} 12\n");
     row.own_files = false;
     assert_samples("tranche_account_files", "");
+    assert_samples("tranche_account_clock_skew_seconds", "");
+    row.own_clock = true;
+    row.skew_s = -899;
+    assert_samples("tranche_account_clock_skew_seconds",
+                   "tranche_account_clock_skew_seconds{" OURS "} -899\n");
     row.sum.latency_us = 1234567;
     assert_samples("tranche_upstream_latency_seconds",
                    "tranche_upstream_latency_seconds{" OURS "} 1.234567\n");

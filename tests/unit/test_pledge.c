@@ -59,7 +59,10 @@ static void a_pledge_that_nobody_redeems_fades(void **state)
     assert_in_range(sum_at(NOW + QUOTA_PLEDGE_MS / 2).pledged, 550, 580);
     assert_in_range(sum_at(NOW + QUOTA_PLEDGE_MS).pledged, 390, 410);
     assert_in_range(sum_at(NOW + 2 * QUOTA_PLEDGE_MS).pledged, 195, 205);
-    assert_int_equal(sum_at(NOW + 60 * QUOTA_PLEDGE_MS).pledged, 0);
+    assert_in_range(sum_at(NOW + QUOTA_PLEDGE_END_MS - 5000).pledged, 0, 1);
+    quota_pledge(quota, 0, QUOTA_MAX_TOKENS / 16, NOW);
+    assert_true(sum_at(NOW + QUOTA_PLEDGE_END_MS - 5000).pledged > 0);
+    assert_int_equal(sum_at(NOW + QUOTA_PLEDGE_END_MS + 5000).pledged, 0);
 }
 
 static void pledges_fade_also_while_new_ones_come(void **state)

@@ -627,20 +627,39 @@ static void a_lease_ends_after_26_hours(void **state)
     (void)state;
     must_live(0, 60, "batch_1", NOW);
     must_live(0, 10, "batch_2", NOW + 1);
-    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS - 1), 0);
-    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS), 1);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS - 1).leases, 0);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS).leases, 1);
     assert_int_equal(reserved(0), 10);
     assert_false(progress(0, "batch_1", 0, 0, NOW));
 }
 
-static void an_orphan_ends_with_its_lease_and_a_create_in_flight_does_not(void **state)
+static void an_orphan_ends_after_minutes_and_a_create_in_flight_does_not(void **state)
 {
     (void)state;
     must_send(1, 10, 0);
     must_send(7, 60, 0);
     quota_undo_owner(q, 7, NOW);
-    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS), 1);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_ORPHAN_KEEP_MS - 1000).orphans, 0);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_ORPHAN_KEEP_MS).orphans, 1);
     assert_int_equal(reserved(0), 10);
+    assert_int_equal(quota_expire(q, 1, NOW + QUOTA_LEASE_MS).orphans, 0);
+}
+
+static void what_was_viewed_is_released_only_as_it_was(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    must_send(7, 60, 0);
+    quota_undo_owner(q, 7, NOW);
+    assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_true(quota_release_view(q, 1, &view, NOW));
+    assert_int_equal(reserved(0), 0);
+    assert_false(quota_release_view(q, 1, &view, NOW));
+    must_live(0, 60, "batch_1", NOW); /* in the same place */
+    assert_false(quota_release_view(q, 1, &view, NOW));
+    assert_int_equal(reserved(0), 60);
 }
 
 static void where_jobs_never_expire_one_is_asked_about_before_it_is_released(void **state)
@@ -652,14 +671,14 @@ static void where_jobs_never_expire_one_is_asked_about_before_it_is_released(voi
     (void)state;
     quota_bind(q, 0, &(struct quota_terms){.fingerprint = 100, .limit = 100, .ask_first = true});
     must_live(0, 60, "batch_1", NOW);
-    assert_int_equal(quota_expire(q, 1, end_ms), 0);
+    assert_int_equal(quota_expire(q, 1, end_ms).leases, 0);
     assert_true(quota_watch(q, &cursor, end_ms, &view));
     assert_true(view.last_call);
     assert_true(progress(0, "batch_1", 1, 10, end_ms + 1)); /* it runs: an hour more */
-    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS), 0);
+    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS).leases, 0);
     end_ms += 1 + QUOTA_EXTEND_MS;
-    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS - 1), 0);
-    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS), 1); /* nobody answered */
+    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS - 1).leases, 0);
+    assert_int_equal(quota_expire(q, 1, end_ms + QUOTA_GRACE_MS).leases, 1); /* nobody answered */
     assert_int_equal(reserved(0), 0);
 }
 
@@ -667,8 +686,8 @@ static void an_adopted_batch_has_the_lease_that_is_left_of_it(void **state)
 {
     (void)state;
     assert_int_equal(quota_adopt(q, 2, 0, 0, "batch_1", 7, 10, 20 * HOUR, NOW), 0);
-    assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR - 1), 0);
-    assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR), 1);
+    assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR - 1).leases, 0);
+    assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR).leases, 1);
 }
 
 /* --- counting --- */
@@ -1372,7 +1391,7 @@ static void do_release(struct process *self)
 
 static void do_expire(struct process *self)
 {
-    self->flag = quota_expire(q, owner_of_process(self), NOW + QUOTA_LEASE_MS) == 1;
+    self->flag = quota_expire(q, owner_of_process(self), NOW + QUOTA_LEASE_MS).leases == 1;
 }
 
 static void do_watch(struct process *self)
@@ -1534,7 +1553,7 @@ static void check_death_in_life(int num)
     clean_up(num);
     /* Gone, or in flight and found at the end of its lease at the latest. */
     assert_int_equal(reserved(0), 40 * (num_in(QUOTA_ORPHAN) + num_in(QUOTA_LIVE)));
-    quota_expire(q, 1, NOW + QUOTA_LEASE_MS);
+    (void)quota_expire(q, 1, NOW + QUOTA_LEASE_MS);
     assert_int_equal(reserved(0), 0);
     assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
 }
@@ -1836,7 +1855,9 @@ int main(int argc, char **argv)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_lease_ends_after_26_hours, setup, teardown),
         cmocka_unit_test_setup_teardown(
-            an_orphan_ends_with_its_lease_and_a_create_in_flight_does_not, setup, teardown),
+            an_orphan_ends_after_minutes_and_a_create_in_flight_does_not, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_viewed_is_released_only_as_it_was, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(
             where_jobs_never_expire_one_is_asked_about_before_it_is_released, setup, teardown),
         cmocka_unit_test_setup_teardown(an_adopted_batch_has_the_lease_that_is_left_of_it, setup,

@@ -63,10 +63,10 @@ static void an_orphan_is_given_up_when_half_a_minute_has_not_shown_it(void **sta
     struct watch_item old = item("", WATCH_ORPHAN_MS + 1, true);
 
     (void)state;
-    assert_false(watch_gives_up(&young, true, 0, START_MS));
-    assert_true(watch_gives_up(&old, true, 0, START_MS));
+    assert_false(watch_gives_up(&young, WATCH_ORPHAN_MS, true, 0, START_MS));
+    assert_true(watch_gives_up(&old, WATCH_ORPHAN_MS, true, 0, START_MS));
     old.found = true;
-    assert_false(watch_gives_up(&old, true, 0, START_MS));
+    assert_false(watch_gives_up(&old, WATCH_ORPHAN_MS, true, 0, START_MS));
 }
 
 static void an_orphan_is_kept_when_the_list_was_not_read_far_enough(void **state)
@@ -74,8 +74,17 @@ static void an_orphan_is_kept_when_the_list_was_not_read_far_enough(void **state
     struct watch_item old = item("", HOUR, true);
 
     (void)state;
-    assert_false(watch_gives_up(&old, false, HOUR, START_MS));
-    assert_true(watch_gives_up(&old, false, HOUR + WATCH_SLACK_MS + 1, START_MS));
+    assert_false(watch_gives_up(&old, WATCH_ORPHAN_MS, false, HOUR, START_MS));
+    assert_true(watch_gives_up(&old, WATCH_ORPHAN_MS, false, HOUR + WATCH_SLACK_MS + 1, START_MS));
+}
+
+static void who_asks_more_often_gives_up_sooner(void **state)
+{
+    (void)state;
+    assert_int_equal(watch_patience_ms(60000), 30000);
+    assert_int_equal(watch_patience_ms(3600000), 30000);
+    assert_int_equal(watch_patience_ms(20000), 10000);
+    assert_int_equal(watch_patience_ms(100), 2000);
 }
 
 static void only_an_orphan_is_given_up(void **state)
@@ -83,8 +92,8 @@ static void only_an_orphan_is_given_up(void **state)
     struct watch_item known = item("a", HOUR, false), named = item("a", HOUR, true);
 
     (void)state;
-    assert_false(watch_gives_up(&known, true, 0, START_MS));
-    assert_false(watch_gives_up(&named, true, 0, START_MS));
+    assert_false(watch_gives_up(&known, WATCH_ORPHAN_MS, true, 0, START_MS));
+    assert_false(watch_gives_up(&named, WATCH_ORPHAN_MS, true, 0, START_MS));
 }
 
 static void a_batch_is_gone_when_its_provider_has_said_so_twice(void **state)
@@ -285,14 +294,105 @@ static void an_orphan_that_never_appears_is_released_after_half_a_minute(void **
     assert_int_equal(enqueued(2), 0);
 }
 
-static void an_orphan_stays_while_its_account_does_not_answer(void **state)
+/* Sixteen pairs of the client's left no room for a marker: nothing could find it. */
+static void an_orphan_without_a_marker_is_released_after_half_a_minute(void **state)
+{
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(quota_reserve(w->quota, 1, w->columns[2], 500, 0, w->loop.now_ms, &claim), 0);
+    assert_true(quota_sent(w->quota, &claim));
+    quota_abandon(w->quota, &claim, w->loop.now_ms);
+    begin();
+    pass(&w->loop, WATCH_ORPHAN_MS + 3 * SECOND);
+    assert_int_equal(enqueued(2), 0);
+}
+
+/* As the master does it once a second. */
+static void pass_with_master(uint64_t ms)
+{
+    for (uint64_t i = 0; i < ms; i += SECOND) {
+        pass(&w->loop, SECOND);
+        (void)quota_expire(w->quota, ROW, w->loop.now_ms);
+    }
+}
+
+static void an_orphan_ends_within_minutes_although_its_account_does_not_answer(void **state)
 {
     (void)state;
     reserve(2, "b1", 500, true);
     w->fail_times = 10000;
     begin();
-    pass(&w->loop, 20 * MINUTE);
+    pass_with_master(QUOTA_ORPHAN_KEEP_MS - SECOND);
     assert_int_equal(enqueued(2), 500);
+    pass_with_master(2 * SECOND);
+    assert_int_equal(enqueued(2), 0);
+}
+
+/* A thousand newer ones are in the way: the list ends before it. */
+static void orphans_end_within_minutes_whatever_the_clock_and_the_rate(void **state)
+{
+    static const int64_t skews[] = {0, 900, -900, 93600, -93600};
+    char id[16];
+
+    (void)state;
+    for (int i = 0; i < 1500; i++) {
+        snprintf(id, sizeof(id), "x%d", i);
+        batch(1, id, "completed", 1);
+    }
+    begin();
+    for (size_t i = 0; i < sizeof(skews) / sizeof(skews[0]); i++) {
+        w->skew_s = skews[i];
+        snprintf(id, sizeof(id), "b%zu", i);
+        reserve(2, id, 500, true);
+        pass_with_master(QUOTA_ORPHAN_KEEP_MS + 2 * SECOND);
+        assert_int_equal(enqueued(2), 0);
+    }
+}
+
+static void a_batch_of_an_orphan_that_was_given_up_is_counted_when_it_shows_itself(void **state)
+{
+    (void)state;
+    reserve(2, "b1", 500, true);
+    begin();
+    pass(&w->loop, WATCH_ORPHAN_MS + 3 * SECOND);
+    assert_int_equal(enqueued(2), 0);
+    our_batch(1, 2, "b1", "in_progress", 60, 500);
+    reserve(2, "b2", 10, true);
+    pass(&w->loop, 3 * SECOND);
+    assert_int_equal(enqueued(2), 510);
+}
+
+static void a_reservation_is_as_old_as_its_providers_clock_says(void **state)
+{
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    (void)state;
+    w->skew_s = -93600;
+    reserve(2, "b1", 10, true); /* so that the list is asked for */
+    our_batch(1, 2, "b2", "in_progress", 3600, 500);
+    begin();
+    pass(&w->loop, 3 * SECOND);
+    (void)quota_expire(w->quota, ROW, w->loop.now_ms);
+    assert_int_equal(enqueued(2), 510);
+    pass(&w->loop, WATCH_ORPHAN_MS);
+    while (quota_watch(w->quota, &cursor, w->loop.now_ms + 2 * HOUR, &view))
+        assert_in_range(view.begun_ms, START_MS - HOUR - 2 * SECOND, START_MS - HOUR + 5 * SECOND);
+}
+
+static void a_batch_that_neither_list_nor_look_shows_is_released_at_once(void **state)
+{
+    char id[8];
+
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        snprintf(id, sizeof(id), "b%d", i);
+        reserve(2, id, 10, false);
+    }
+    begin();
+    pass(&w->loop, MINUTE + 20 * SECOND);
+    assert_int_equal(enqueued(2), 0);
 }
 
 static void a_list_also_shows_what_another_gateway_with_our_seals_runs(void **state)
@@ -405,6 +505,7 @@ int main(void)
         P(pages_older_than_what_is_missing_are_not_read),
         P(an_orphan_is_given_up_when_half_a_minute_has_not_shown_it),
         P(an_orphan_is_kept_when_the_list_was_not_read_far_enough),
+        P(who_asks_more_often_gives_up_sooner),
         P(only_an_orphan_is_given_up),
         P(a_batch_is_gone_when_its_provider_has_said_so_twice),
         P(more_than_can_be_remembered_costs_only_another_question),
@@ -420,7 +521,12 @@ int main(void)
         T(an_orphan_is_found_by_its_marker_and_lives_on),
         T(an_orphan_that_has_ended_meanwhile_is_released),
         T(an_orphan_that_never_appears_is_released_after_half_a_minute),
-        T(an_orphan_stays_while_its_account_does_not_answer),
+        T(an_orphan_without_a_marker_is_released_after_half_a_minute),
+        T(an_orphan_ends_within_minutes_although_its_account_does_not_answer),
+        T(orphans_end_within_minutes_whatever_the_clock_and_the_rate),
+        T(a_batch_of_an_orphan_that_was_given_up_is_counted_when_it_shows_itself),
+        T(a_reservation_is_as_old_as_its_providers_clock_says),
+        T(a_batch_that_neither_list_nor_look_shows_is_released_at_once),
         T(a_list_also_shows_what_another_gateway_with_our_seals_runs),
         T(an_account_that_fails_is_left_alone_as_long_as_it_asks_for),
         T(a_strange_answer_about_one_batch_does_not_end_the_round),

@@ -132,6 +132,7 @@ struct world {
     int fail_status; /* of the next fail_times calls; 0: cannot be reached */
     unsigned fail_times;
     const char *retry_after; /* header of these */
+    int64_t skew_s;          /* their clocks are so far ahead */
     struct world *before;
 };
 
@@ -155,8 +156,8 @@ static inline void add_batch(struct strbuf *out, const struct thing *t)
     strbuf_addf(out,
                 "{\"id\":\"%s\",\"object\":\"batch\",\"status\":\"%s\",\"created_at\":%lld,"
                 "\"request_counts\":{\"total\":%u,\"completed\":%u,\"failed\":0}",
-                t->id, t->status, (long long)time(NULL) - (long long)t->age_s, t->total,
-                t->completed);
+                t->id, t->status, (long long)(time(NULL) + w->skew_s) - (long long)t->age_s,
+                t->total, t->completed);
     if (t->marker[0] != '\0')
         strbuf_addf(out, ",\"metadata\":{\"team\":\"x\",\"tranche\":\"%s\"}", t->marker);
     if (t->error != NULL)
@@ -232,17 +233,21 @@ static inline int write_answer(const struct upstream_call *call, struct strbuf *
 static void answer(struct loop_timer *timer)
 {
     struct upstream_call *call = timer->arg;
-    struct upstream_header header = {"retry-after", w->retry_after};
+    time_t now = time(NULL) + w->skew_s;
+    char date[40];
+    struct upstream_header headers[] = {{"date", date}, {"retry-after", w->retry_after}};
     struct strbuf body = STRBUF_INIT;
     struct upstream_result result = {.end = UPSTREAM_ANSWERED, .head.content_length = -1};
 
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
+    result.head.headers = headers;
+    result.head.num_headers = 1;
     w->in_flight[call->account]--;
     if (w->fail_times > 0) {
         w->fail_times--;
         result.head.status = w->fail_status;
         result.end = w->fail_status != 0 ? UPSTREAM_ANSWERED : UPSTREAM_CONNECT_FAILED;
-        result.head.headers = &header;
-        result.head.num_headers = w->retry_after != NULL;
+        result.head.num_headers += w->retry_after != NULL;
     } else {
         result.head.status = write_answer(call, &body);
     }
