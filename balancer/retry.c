@@ -21,6 +21,11 @@
  *   520 522 524       the same from Cloudflare (522 also when the origin stops acknowledging).
  *   2xx 3xx           that we cannot use: it was probably carried out.
  *
+ * A refusal of a create in other words than the provider's (a page, plain text, a gateway's JSON,
+ * no body at all) comes from something in front of it, which may have passed the create on and lost
+ * patience: it proves nothing. But for 401, which is told before anything is passed on, and for
+ * Cloudflare's, which say themselves that there was no connection. An upload is no matter of money.
+ *
  * No idempotency key exists upstream (reference 1.8): only a refusal makes repeating
  * safe. */
 #include "balancer/retry.h"
@@ -50,11 +55,23 @@ static bool is_refusal(const struct retry_question *q)
     }
 }
 
+/* Statuses that say by themselves that the request got no further than what answers. */
+static bool is_from_the_door(int status)
+{
+    return status == 401 || status == 521 || status == 523 || status == 525 || status == 526;
+}
+
+bool retry_is_doubtful(const struct retry_question *q)
+{
+    return q->op == OP_CREATE && q->answered && q->foreign && is_refusal(q) &&
+           !is_from_the_door(q->status);
+}
+
 /* Whether it is known that upstream did nothing. When the facts contradict each other (an answer to
  * nothing), the answer counts. */
 static bool did_nothing(const struct retry_question *q)
 {
-    return q->answered ? is_refusal(q) : q->nothing_sent && q->status == 0;
+    return q->answered ? is_refusal(q) && !retry_is_doubtful(q) : q->nothing_sent && q->status == 0;
 }
 
 /* Creates and uploads are never repeatable by nature, whatever the caller says. */
@@ -67,7 +84,8 @@ static bool is_repeatable(const struct retry_question *q)
  * or 499 is neither, although its number makes it look like the client's mistake. */
 static bool is_usable(const struct retry_question *q)
 {
-    return q->answered && q->outcome == OUTCOME_OK && (q->status < 400 || is_refusal(q));
+    return q->answered && q->outcome == OUTCOME_OK &&
+           (q->status < 400 || (is_refusal(q) && !retry_is_doubtful(q)));
 }
 
 /* Whether the same deployment may answer otherwise a moment later. */

@@ -25,6 +25,8 @@ struct retry_question {
     bool answered;     /* a complete HTTP answer came back, body included */
     bool lost_behind;  /* that answer is a proxy's, which says that it lost its connection to the
                           server: retry_is_lost_behind() */
+    bool foreign;      /* that answer is a refusal in other words than its provider's: something
+                          in front of it may have passed the request on */
     enum outcome outcome;
     int status;              /* HTTP status or 0 */
     uint32_t tries;          /* made so far, this one included */
@@ -63,6 +65,11 @@ uint32_t retry_max_tries(const struct retry_policy *policy, uint32_t deployment_
  * saying that the server behind it had the request, or part of it, and then went away: its 503 does
  * not prove that nothing happened. */
 bool retry_is_lost_behind(const char *body, size_t len);
+
+/** Whether an answer that reads as a refusal of a create proves nothing, because it may come from
+ * something that passed the create on. Then RETRY_RECONCILE: the batch is looked for before
+ * anything is made elsewhere. Pure. */
+bool retry_is_doubtful(const struct retry_question *q);
 
 /** Decide. Pure. `random` is uniform in [0,1).
  *

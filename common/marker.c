@@ -52,6 +52,12 @@ void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MA
         snprintf(nonce + 2 * i, 3, "%02x", hash[i]);
 }
 
+bool marker_takes_file(const char *file)
+{
+    return strpbrk(file, ". \t\r\n") == NULL &&
+           FILE_AT + strlen(file) + 1 + IDS_SEAL_HEX <= MARKER_MAX;
+}
+
 int marker_write(const struct ids_seals *seals, const struct marker *marker, struct strbuf *out)
 {
     struct strbuf text = STRBUF_INIT;

@@ -40,6 +40,9 @@ MUST_USE int marker_new_nonce(char nonce[MARKER_NONCE + 1]);
  * batch. @param owner  two owners' equal texts name different creates */
 void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MARKER_NONCE + 1]);
 
+/** Whether a marker can name this file: a provider's id may be too long, or have a dot in it. */
+bool marker_takes_file(const char *file);
+
 /** Append the sealed text. @return 0; ERR_LIMIT: longer than MARKER_MAX; ERR_INVALID: no seal key,
  * or a file id with bytes no id has; ERR_NOMEM */
 MUST_USE int marker_write(const struct ids_seals *seals, const struct marker *marker,

@@ -90,6 +90,8 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
         .nothing_sent = res->nothing_sent,
         .answered = res->end == UPSTREAM_ANSWERED,
         .lost_behind = res->body != NULL && retry_is_lost_behind(res->body, res->body_len),
+        .foreign = op == OP_CREATE && res->end == UPSTREAM_ANSWERED && res->head.status >= 400 &&
+                   !failure_is_from_provider(res),
         .outcome = result->outcome,
         .status = res->head.status,
         .retry_after_ms = result->failure.retry_after_ms,

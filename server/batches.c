@@ -190,6 +190,21 @@ static struct order *order_new(struct relay *relay)
     return o;
 }
 
+/* By what its batch will be known; and the client is told when that is not a marker. */
+static void describe(struct order *o)
+{
+    const struct json *request = o->relay->request;
+    bool full = json_size(json_get(request, "metadata")) >= MARKER_PAIRS;
+
+    wanted_describe(&o->wanted, o->target.native, request);
+    o->wanted.owner = o->owner;
+    o->wanted.request = o->request;
+    o->wanted.unmarked = o->nonce[0] == '\0';
+    memcpy(o->wanted.nonce, o->nonce, sizeof(o->wanted.nonce));
+    if (o->wanted.unmarked && o->target.native[0] != '\0')
+        relay_header(o->relay, "x-tranche-unmarked", full ? "metadata-full" : "file-id");
+}
+
 void batches_create(struct relay *relay)
 {
     struct order *o;
@@ -215,9 +230,7 @@ void batches_create(struct relay *relay)
         order_fail_memory(o);
         return;
     }
-    if (o->nonce[0] == '\0' && o->target.native[0] != '\0' &&
-        json_size(json_get(relay->request, "metadata")) >= MARKER_PAIRS)
-        relay_header(relay, "x-tranche-unmarked", "metadata-full");
-    repeat_begin(&o->repeat, REPEAT_CREATE, relay, o->request, o->nonce, o->target.deployments,
-                 o->target.num, &repeat_ops, o);
+    describe(o);
+    repeat_begin(&o->repeat, REPEAT_CREATE, relay, &o->wanted, o->target.deployments, o->target.num,
+                 &repeat_ops, o);
 }

@@ -20,13 +20,14 @@ struct create {
     struct worker *worker; /* borrowed; `operations` counts us */
     uint32_t deployment;
     char file[IDS_MAX + 1];
-    char nonce[MARKER_NONCE + 1];
+    struct wanted wanted;
     char request_id[37];
     struct strbuf body;
     struct attempt *attempt;       /* owned */
-    struct reconcile *reconcile;   /* owned; the answer was lost, and we look for the batch */
-    struct failure cause;          /* how it was lost; while the file is pending: the refusal */
-    struct retry_question refused; /* ... and what came back */
+    struct reconcile *reconcile;   /* owned; the outcome is not known, and we look for the batch */
+    struct failure cause;          /* what came; while the file is pending: the refusal */
+    struct retry_question refused; /* ... and what it says */
+    bool doubtful;                 /* it is a refusal, but perhaps not the provider's */
     uint64_t begun_ms;             /* monotonic */
     bool abandoned;
     bool pending;        /* the file was seen pending */
@@ -83,12 +84,22 @@ static void give_up(struct create *c)
     refuse(c, &c->cause, &c->refused);
 }
 
-/* --- a lost answer --- */
+/* --- an outcome that is not known --- */
 
+static void tell_reconciled(const struct create *c, bool found)
+{
+    log_warn("request %s: %s; the batch was %s", c->request_id,
+             c->doubtful ? "a create was refused in words that are not the provider's"
+                         : "the answer to a create was lost",
+             found ? "found" : "not found");
+}
+
+/* Something in front of the provider may refuse what it has passed on. When the batch is not there,
+ * it is a refusal as any other. */
 static void on_reconciled(void *arg, const struct reconcile_result *found)
 {
     struct create *c = arg;
-    struct create_result result = {.end = found->batch != NULL ? CREATE_MADE : CREATE_UNKNOWN,
+    struct create_result result = {.end = CREATE_UNKNOWN,
                                    .doc = found->doc,
                                    .batch = found->batch,
                                    .enqueued_tokens = -1,
@@ -96,23 +107,31 @@ static void on_reconciled(void *arg, const struct reconcile_result *found)
                                    .failure = c->cause};
 
     c->reconcile = NULL;
-    log_warn("request %s: the answer to a create was lost; the batch was %s", c->request_id,
-             found->batch != NULL ? "found" : "not found");
+    tell_reconciled(c, found->end == RECONCILE_FOUND);
+    if (c->doubtful && found->end == RECONCILE_NOTHING) {
+        refuse(c, &c->cause, &c->refused);
+        return;
+    }
+    /* Without a marker it may be an older one that looks the same. */
+    if (found->end == RECONCILE_FOUND && !c->wanted.unmarked)
+        result.end = CREATE_MADE;
     finish(c, &result);
 }
 
+/* A lost create that carries no marker is not looked for: what looks like it proves nothing, and
+ * neither does nothing. */
 static void reconcile(struct create *c, const struct failure *cause)
 {
     struct reconcile_spec spec = {
         .deployments = &c->deployment,
         .num = 1,
-        .nonce = c->nonce,
+        .wanted = &c->wanted,
         .age_s = (uint32_t)((loop_now_ms(c->worker->loop) - c->begun_ms) / 1000) + CLOCK_SLACK_S,
         .patient = true};
     struct create_result unknown = {.end = CREATE_UNKNOWN, .failure = *cause};
 
     c->cause = *cause;
-    if (c->nonce[0] != '\0')
+    if (c->doubtful || !c->wanted.unmarked)
         c->reconcile = reconcile_start(c->worker, &spec, on_reconciled, c);
     if (c->reconcile == NULL)
         finish(c, &unknown);
@@ -255,19 +274,21 @@ static void on_created(void *arg, const struct attempt_result *result)
         read_answer(c, result->upstream);
         return;
     }
-    if (may_be_pending(c, result)) {
+    question.pinned = true; /* whether there is a next one is not ours to know */
+    question.tries = question.max_tries = 1;
+    c->doubtful = retry_is_doubtful(&question);
+    if (retry_decide(&question, 0).action == RETRY_RECONCILE) {
+        question.foreign = false; /* when the look finds nothing, it is the provider's after all */
+        c->refused = question;
+        reconcile(c, &result->failure);
+    } else if (may_be_pending(c, result)) {
         c->cause = result->failure;
         c->refused = question;
         c->ops->on_refused(c->arg);
         look_at_file(c);
-        return;
-    }
-    question.pinned = true; /* whether there is a next one is not ours to know */
-    question.tries = question.max_tries = 1;
-    if (retry_decide(&question, 0).action == RETRY_RECONCILE)
-        reconcile(c, &result->failure);
-    else
+    } else {
         refuse(c, &result->failure, &question);
+    }
 }
 
 static bool on_begin(void *arg)
@@ -314,7 +335,7 @@ struct create *create_start(struct worker *worker, const struct create_spec *spe
     c->deployment = spec->deployment;
     c->begun_ms = loop_now_ms(worker->loop);
     snprintf(c->file, sizeof(c->file), "%s", spec->file);
-    snprintf(c->nonce, sizeof(c->nonce), "%s", spec->nonce);
+    c->wanted = *spec->wanted;
     snprintf(c->request_id, sizeof(c->request_id), "%s", spec->request_id);
     strbuf_add(&c->body, spec->body, spec->body_len);
     c->retry.arg = c;

@@ -1,11 +1,12 @@
 /* One create at one deployment, to its known or honestly unknown end: the POST, a file that its
- * provider still processes, a lost answer that is looked for. Nothing is ever sent twice but after
- * a refusal that proves that nothing happened. It knows no client: who has one decides what its
- * leaving means. */
+ * provider still processes, a lost answer that is looked for, a refusal that may not be its
+ * provider's. Nothing is ever sent twice but after a refusal that proves that nothing happened. It
+ * knows no client: who has one decides what its leaving means. */
 #pragma once
 
 #include "common/json.h"
 #include "server/attempt.h"
+#include "server/wanted.h"
 
 struct create;
 
@@ -29,8 +30,8 @@ struct create_spec {
     const char *file; /* native id of the input file there; "": none (a blob) */
     const char *body; /* complete, the marker in it; copied */
     size_t body_len;
-    const char *nonce;      /* of that marker; "": it carries none */
-    const char *request_id; /* for log lines */
+    const struct wanted *wanted; /* how to know the batch again; copied */
+    const char *request_id;      /* for log lines */
 };
 
 struct create_ops {

@@ -175,36 +175,45 @@ int order_marker(const struct order *o, struct strbuf *text)
     return marker_write(o->worker->inherit->seals, &marker, text);
 }
 
-/* A blob takes no metadata (reference 2.5), 16 pairs of the client's leave no room, and what is no
- * object the provider refuses. */
+/* A blob takes no metadata (reference 2.5), 16 pairs of the client's leave no room, some ids no
+ * marker can hold, and what is no object the provider refuses. */
 bool order_takes_marker(const struct order *o)
 {
     const struct json *metadata = json_get(o->relay->request, "metadata");
 
-    return o->target.native[0] != '\0' && json_size(metadata) < MARKER_PAIRS &&
+    return o->target.native[0] != '\0' && marker_takes_file(o->target.native) &&
+           json_size(metadata) < MARKER_PAIRS &&
            (metadata == NULL || json_is(metadata, JSON_NULL) || json_is(metadata, JSON_OBJECT));
 }
 
-/* The body that goes upstream: the client's, with this place's file and our marker. */
-static int make_body(struct order *o, struct strbuf *body)
+static int add_marker(struct order *o)
 {
     struct relay *relay = o->relay;
     struct json *metadata = json_get(relay->request, "metadata");
     struct strbuf text = STRBUF_INIT;
-    int rc = 0;
+    int rc = order_marker(o, &text);
 
-    if (o->nonce[0] != '\0' && order_marker(o, &text) == 0) {
-        if (!json_is(metadata, JSON_OBJECT)) {
-            metadata = json_new_object(relay->doc);
-            json_set(relay->doc, relay->request, "metadata", metadata);
-        }
-        json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
-    } else {
-        o->nonce[0] = '\0'; /* an id that no marker can hold */
+    if (rc == 0 && !json_is(metadata, JSON_OBJECT)) {
+        metadata = json_new_object(relay->doc);
+        json_set(relay->doc, relay->request, "metadata", metadata);
     }
+    if (rc == 0)
+        json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
+    strbuf_deinit(&text);
+    return rc;
+}
+
+/* The body that goes upstream: the client's, with this place's file and our marker. Never without
+ * one where it is what a repeat will be looked for by. */
+static int make_body(struct order *o, struct strbuf *body)
+{
+    struct relay *relay = o->relay;
+    int rc = o->nonce[0] != '\0' ? add_marker(o) : 0;
+
+    if (rc != 0)
+        return rc;
     rc = provider_batch_body(worker_account(o->worker, o->deployment), relay->doc, relay->request,
                              o->file[0] != '\0' ? o->file : NULL, body);
-    strbuf_deinit(&text);
     return rc != 0 || strbuf_failed(body) ? ERR_NOMEM : 0;
 }
 
@@ -368,11 +377,13 @@ static const struct create_ops create_ops = {
 void order_send(struct order *o)
 {
     struct strbuf body = STRBUF_INIT;
+    struct wanted wanted = o->wanted;
     struct create_spec spec = {.deployment = o->deployment,
                                .file = o->file,
-                               .nonce = o->nonce,
+                               .wanted = &wanted,
                                .request_id = o->request_id};
 
+    snprintf(wanted.file, sizeof(wanted.file), "%s", o->file);
     if (make_body(o, &body) == 0) {
         spec.body = strbuf_str(&body);
         spec.body_len = body.len;

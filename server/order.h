@@ -19,6 +19,7 @@ struct order {
     char request_id[37];
     uint64_t owner;
     uint64_t request;     /* fingerprint of what was asked */
+    struct wanted wanted; /* the batch, by what it will be known: at the client's file */
     char endpoint[64];    /* as the client wrote it */
     char *file_id;        /* owned; of the input file, as the client wrote it */
     bool tagged;          /* the client's ids carry their place */

@@ -4,18 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/sha256.h"
+
 #define FIRST_SIZE 256
 #define MAX_SIZE   (2 * READ_LOG_MAX)
 
-/* Half of the nonce is enough to tell "not here". Only the gateway makes sealed ones, so that
- * nobody chooses where they fall. */
-static uint64_t word_of(const char *nonce)
+/* A part of the hash is enough to tell "not here". The texts are what anybody with a key of the
+ * account may have written: hashed, so that nobody chooses where they fall. */
+static uint64_t word_of(enum read_log_kind kind, const char *name)
 {
-    char half[17] = "";
+    char tag = (char)kind;
+    const struct sha256_piece pieces[] = {{&tag, 1}, {name, strlen(name)}};
+    unsigned char hash[SHA256_BYTES];
     uint64_t word;
 
-    memcpy(half, nonce, strnlen(nonce, 16));
-    word = strtoull(half, NULL, 16);
+    sha256_of(pieces, 2, hash);
+    memcpy(&word, hash, sizeof(word));
     return word != 0 ? word : 1;
 }
 
@@ -24,7 +28,7 @@ static uint32_t find(const struct read_log *log, uint64_t word)
 {
     uint32_t at = (uint32_t)(word & (log->size - 1));
 
-    while (log->nonces[at] != 0 && log->nonces[at] != word)
+    while (log->names[at] != 0 && log->names[at] != word)
         at = (at + 1) & (log->size - 1);
     return at;
 }
@@ -33,7 +37,7 @@ static void forget(struct read_log *log)
 {
     uint32_t forgotten = log->forgotten + 1;
 
-    free(log->nonces);
+    free(log->names);
     *log = (struct read_log){.forgotten = forgotten};
 }
 
@@ -47,20 +51,20 @@ static bool grow(struct read_log *log)
     struct read_log larger = *log;
 
     larger.size = log->size != 0 ? 2 * log->size : FIRST_SIZE;
-    larger.nonces = larger.size <= MAX_SIZE ? calloc(larger.size, sizeof(*larger.nonces)) : NULL;
-    if (larger.nonces == NULL)
+    larger.names = larger.size <= MAX_SIZE ? calloc(larger.size, sizeof(*larger.names)) : NULL;
+    if (larger.names == NULL)
         return false;
     for (uint32_t i = 0; i < log->size; i++)
-        if (log->nonces[i] != 0)
-            larger.nonces[find(&larger, log->nonces[i])] = log->nonces[i];
-    free(log->nonces);
+        if (log->names[i] != 0)
+            larger.names[find(&larger, log->names[i])] = log->names[i];
+    free(log->names);
     *log = larger;
     return true;
 }
 
-void read_log_add(struct read_log *log, const char *nonce)
+void read_log_add(struct read_log *log, enum read_log_kind kind, const char *name)
 {
-    uint64_t word = word_of(nonce);
+    uint64_t word = word_of(kind, name);
     uint32_t at;
 
     if (2 * log->num >= log->size && !grow(log)) {
@@ -68,8 +72,8 @@ void read_log_add(struct read_log *log, const char *nonce)
         return;
     }
     at = find(log, word);
-    log->num += log->nonces[at] == 0;
-    log->nonces[at] = word;
+    log->num += log->names[at] == 0;
+    log->names[at] = word;
 }
 
 void read_log_note(struct read_log *log, uint32_t forgotten, int64_t from_ms, int64_t to_ms)
@@ -89,9 +93,10 @@ void read_log_note(struct read_log *log, uint32_t forgotten, int64_t from_ms, in
         log->from_ms = from_ms;
 }
 
-bool read_log_excludes(const struct read_log *log, const char *nonce, int64_t from_ms)
+bool read_log_excludes(const struct read_log *log, enum read_log_kind kind, const char *name,
+                       int64_t from_ms)
 {
     if (!log->known || log->from_ms > from_ms)
         return false;
-    return log->num == 0 || log->nonces[find(log, word_of(nonce))] == 0;
+    return log->num == 0 || log->names[find(log, word_of(kind, name))] == 0;
 }

@@ -14,6 +14,7 @@
 #define LOOK_MS       50 /* between two looks at a request that is under way in another worker */
 #define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
 #define YOUNG_MS      10000 /* a gateway that has just been started again */
+#define REFUSED_MS    90000 /* a retry comes within the minute that SDKs wait at most, and some */
 #define CLOCK_SLACK_S 300   /* beyond which an answer that the key still names would be too old */
 
 static void look(struct repeat *r);
@@ -102,25 +103,61 @@ static void fail_unknown(struct repeat *r)
 
 /* --- looking upstream --- */
 
+static void fail_reused(struct repeat *r)
+{
+    fail(r, 409, "invalid_request_error", "idempotency_key_reused", true,
+         "This Idempotency-Key was used for another request.");
+}
+
+/* Batches of blobs, and those whose metadata a provider does not keep, look all the same. */
+static void fail_unsure(struct repeat *r)
+{
+    fail(r, 409, "invalid_request_error", "create_outcome_unknown", true,
+         "Whether this create was made before cannot be told: there is a batch of the same input "
+         "that may be the one. Nothing was created. List the batches; to create another one, send "
+         "the request as a new one, without an Idempotency-Key.");
+}
+
+static void fail_unread(struct repeat *r)
+{
+    fail(r, 503, "server_error", "repeat_unknown", false,
+         "Whether this create was made before could not be found out now: a provider did not "
+         "list its batches. Nothing was created; try again later.");
+}
+
+/* All lists were read in which it could have been found. */
+static void on_not_there(struct repeat *r)
+{
+    if (r->too_many)
+        fail_unread(r);
+    else
+        go_on(r);
+}
+
+static void on_found(struct repeat *r, const struct reconcile_result *result)
+{
+    if (r->lost)
+        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+    r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
+}
+
 static void on_searched(void *arg, const struct reconcile_result *result)
 {
     struct repeat *r = arg;
-    struct idem *idem = r->worker->inherit->idem;
 
     r->search = NULL;
-    if (result->batch != NULL) {
-        if (r->lost)
-            (void)idem_take_lost(idem, r->worker->slot, &r->key, &r->claim);
-        r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
-    } else if (r->lost) {
+    if (result->end == RECONCILE_FOUND)
+        on_found(r, result);
+    else if (r->lost)
         fail_unknown(r);
-    } else if (result->complete && !r->too_many) {
-        go_on(r);
-    } else {
-        fail(r, 503, "server_error", "repeat_unknown", false,
-             "Whether this create was made before could not be found out now: a provider did not "
-             "list its batches. Nothing was created; try again later.");
-    }
+    else if (result->end == RECONCILE_CONFLICT)
+        fail_reused(r);
+    else if (result->end == RECONCILE_UNSURE)
+        fail_unsure(r);
+    else if (result->end == RECONCILE_UNREAD)
+        fail_unread(r);
+    else
+        on_not_there(r);
 }
 
 /* What was sent a moment ago may not be listed yet: by the gateway that was killed and is here
@@ -145,16 +182,16 @@ static uint64_t known_since_ms(const struct repeat *r)
 /* @param nonce  "" for whatever has the same owner and request */
 static void search(struct repeat *r, const char *nonce)
 {
+    struct wanted wanted = r->wanted;
     uint32_t age_s = (uint32_t)((r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS) / 1000) + CLOCK_SLACK_S;
     struct reconcile_spec spec = {.deployments = r->places,
                                   .num = r->num_places,
-                                  .nonce = nonce[0] != '\0' ? nonce : NULL,
-                                  .owner = r->owner,
-                                  .request = r->request,
+                                  .wanted = &wanted,
                                   .age_s = age_s,
                                   .known_since_ms = known_since_ms(r),
                                   .patient = r->lost || may_be_on_its_way(r)};
 
+    snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
     r->search = reconcile_start(r->worker, &spec, on_searched, r);
     if (r->search == NULL)
         fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
@@ -186,13 +223,16 @@ static void add_place(struct repeat *r, uint32_t deployment)
 }
 
 /* Where the batch may be: where its file is, and, should it have been moved, wherever a group of
- * that account's goes. */
+ * that account's goes. Without a marker none is moved. */
 static void list_places(struct repeat *r)
 {
     const struct worker *w = r->worker;
-    bool *listed = calloc(w->config->models.num_accounts + 1, sizeof(*listed));
     struct places places = {0};
+    bool *listed;
 
+    if (r->wanted.unmarked)
+        return;
+    listed = calloc(w->config->models.num_accounts + 1, sizeof(*listed));
     for (uint32_t i = 0; listed != NULL && i < r->num_places; i++)
         listed[account_of(r, r->places[i])] = true;
     if (listed == NULL || resolve_around(w, listed, &places) != 0)
@@ -231,8 +271,9 @@ bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t sinc
 
 /* Most repeats are made because this gateway itself has just refused (429, no room): then it knows
  * of the try before that nothing came of it, and of those before that it found out then. So a
- * client that waits for room does not make us read all lists each time. By the try's number and the
- * client's address, so that two clients that ask the same are not taken for one. */
+ * client that waits for room does not make us read all lists each time. By the whole request, the
+ * try's number and who the client is, so that two that ask the same are not taken for one; once,
+ * and soon, since a client that gives up may begin anew at another node. */
 static void note_refused(const struct repeat *r)
 {
     uint64_t value[MEMO_WORDS] = {r->client.hash[1], r->attempt};
@@ -242,11 +283,15 @@ static void note_refused(const struct repeat *r)
 
 static bool was_refused_here(const struct repeat *r)
 {
+    struct memo *memo = r->worker->inherit->memo;
     uint64_t value[MEMO_WORDS];
 
-    return memo_get(r->worker->inherit->memo, r->client.hash[0], IDEM_REPEAT_MS,
-                    loop_now_ms(r->worker->loop), value) &&
-           value[0] == r->client.hash[1] && value[1] + 1 == r->attempt;
+    if (r->client.hash[0] == 0 ||
+        !memo_get(memo, r->client.hash[0], REFUSED_MS, loop_now_ms(r->worker->loop), value) ||
+        value[0] != r->client.hash[1] || value[1] + 1 != r->attempt)
+        return false;
+    memo_drop(memo, r->client.hash[0]);
+    return true;
 }
 
 /* The table does not know it. */
@@ -258,7 +303,7 @@ static void on_unknown_here(struct repeat *r)
         repeat_must_look(r->keyed, r->announced, loop_now_ms(r->worker->loop), idem_since_ms(idem),
                          idem_blind_until_ms(idem))) {
         list_places(r);
-        search(r, r->keyed ? r->nonce : "");
+        search(r, r->keyed ? r->wanted.nonce : "");
     } else {
         go_on(r);
     }
@@ -317,10 +362,10 @@ static void look(struct repeat *r)
     enum idem_found found;
 
     if (r->keyed || r->again)
-        found = idem_begin(idem, r->worker->slot, &r->key, r->request, r->nonce, keep_ms, now_ms,
-                           &r->claim, &answer);
+        found = idem_begin(idem, r->worker->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
+                           now_ms, &r->claim, &answer);
     else /* the same once more, on purpose: the newer one is what a repeat would mean */
-        found = idem_begin_anew(idem, r->worker->slot, &r->key, r->request, r->nonce, keep_ms,
+        found = idem_begin_anew(idem, r->worker->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
                                 now_ms, &r->claim);
     switch (found) {
     case IDEM_NEW:
@@ -342,8 +387,7 @@ static void look(struct repeat *r)
             go_on(r);
         break;
     case IDEM_MISMATCH:
-        fail(r, 409, "invalid_request_error", "idempotency_key_reused", true,
-             "This Idempotency-Key was used for another request.");
+        fail_reused(r);
         break;
     case IDEM_FULL:
         on_full(r);
@@ -358,28 +402,67 @@ static struct idem_key key_of(const struct repeat *r, h2o_iovec_t text)
     char request[17];
 
     if (r->keyed)
-        return idem_key(r->kind == REPEAT_CREATE ? 'c' : 'u', r->owner, text.base, text.len);
-    snprintf(request, sizeof(request), "%016llx", (unsigned long long)r->request);
-    return idem_key('r', r->owner, request, 16);
+        return idem_key(r->kind == REPEAT_CREATE ? 'c' : 'u', r->wanted.owner, text.base, text.len);
+    snprintf(request, sizeof(request), "%016llx", (unsigned long long)r->asked);
+    return idem_key('r', r->wanted.owner, request, 16);
 }
 
-/* Who asks for what. */
-static struct idem_key client_of(const struct repeat *r, const struct relay *relay)
+/* The body is not all that decides: a provider and a model may stand in path, query and headers.
+ * Without them it is the body's fingerprint, which is also what markers carry. */
+static uint64_t asked_for(const struct relay *relay, uint64_t request)
+{
+    const struct route_hints *hints = &relay->hints;
+    struct strbuf text = STRBUF_INIT;
+    uint64_t asked = request;
+
+    if (!hints->has_provider && hints->model[0] == '\0' && hints->deployment[0] == '\0')
+        return request;
+    strbuf_addf(&text, "%016llx %s\n%s\n%s", (unsigned long long)request,
+                hints->has_provider ? provider_name(hints->provider) : "", hints->model,
+                hints->deployment);
+    if (!strbuf_failed(&text))
+        asked = marker_fingerprint(strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+    return asked;
+}
+
+static void add_peer(const struct relay *relay, struct strbuf *text)
 {
     h2o_conn_t *conn = relay->req->conn;
-    char text[sizeof(r->key.hash) + NI_MAXHOST];
     struct sockaddr_storage peer;
     socklen_t peer_len = conn->callbacks->get_peername(conn, (struct sockaddr *)&peer);
-    size_t len = peer_len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&peer, peer_len,
-                                                          text + sizeof(r->key.hash))
+    char host[NI_MAXHOST];
+    size_t len = peer_len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&peer, peer_len, host)
                               : SIZE_MAX;
 
-    memcpy(text, r->key.hash, sizeof(r->key.hash));
-    return idem_key('n', r->owner, text, sizeof(r->key.hash) + (len != SIZE_MAX ? len : 0));
+    if (len != SIZE_MAX)
+        strbuf_add(text, host, len);
 }
 
-void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, uint64_t request,
-                  const char *nonce, const uint32_t *homes, uint32_t num_homes,
+/* Who asks for what. What a proxy says of its client is not believed, but told apart by. */
+static struct idem_key client_of(const struct repeat *r, const struct relay *relay)
+{
+    static const char *const names[] = {"x-forwarded-for", "forwarded", "x-real-ip", "user-agent"};
+    struct strbuf text = STRBUF_INIT;
+    struct idem_key key = {{0, 0}};
+    h2o_iovec_t value;
+
+    strbuf_add(&text, (const char *)r->key.hash, sizeof(r->key.hash));
+    strbuf_add(&text, (const char *)&r->asked, sizeof(r->asked));
+    add_peer(relay, &text);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        strbuf_adds(&text, "\n");
+        if (find_header(relay, names[i], &value))
+            strbuf_add(&text, value.base, value.len);
+    }
+    if (!strbuf_failed(&text))
+        key = idem_key('n', r->wanted.owner, strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+    return key;
+}
+
+void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
+                  const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,
                   const struct repeat_ops *ops, void *arg)
 {
     h2o_iovec_t text = {NULL, 0};
@@ -390,9 +473,8 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay, 
     r->attempt = attempt_of(relay);
     r->announced = r->attempt > 0;
     r->again = r->announced && !r->keyed;
-    r->owner = relay->owner;
-    r->request = request;
-    snprintf(r->nonce, sizeof(r->nonce), "%s", nonce);
+    r->wanted = *wanted;
+    r->asked = kind == REPEAT_CREATE ? asked_for(relay, wanted->request) : wanted->request;
     r->timer.cb = on_timer;
     r->timer.arg = r;
     r->ops = ops;
@@ -460,7 +542,7 @@ void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, cons
         return;
     if (id != NULL && strlen(id) < sizeof(answer.id))
         snprintf(answer.id, sizeof(answer.id), "%s", id);
-    snprintf(answer.nonce, sizeof(answer.nonce), "%s", r->nonce);
+    snprintf(answer.nonce, sizeof(answer.nonce), "%s", r->wanted.nonce);
     if (len <= sizeof(answer.body)) {
         memcpy(answer.body, body, len);
         answer.len = len;
@@ -484,7 +566,7 @@ void repeat_end(struct repeat *r)
     loop_timer_stop(r->worker->loop, &r->timer);
     if (r->claim.place != 0) {
         idem_forget(r->worker->inherit->idem, &r->claim);
-        if (r->kind == REPEAT_CREATE && r->clear)
+        if (r->kind == REPEAT_CREATE && r->clear && r->client.hash[0] != 0)
             note_refused(r);
     }
     free(r->places);

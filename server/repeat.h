@@ -38,8 +38,8 @@ struct repeat {
     uint32_t attempt; /* how often it asked before */
     struct idem_key key;
     struct idem_key client; /* this request of this client's */
-    uint64_t owner, request;
-    char nonce[MARKER_NONCE + 1];
+    struct wanted wanted;   /* what it makes, or has made */
+    uint64_t asked;         /* fingerprint of the request: of all that decides what becomes of it */
     struct idem_claim claim; /* ours to answer, lose or forget; empty: nothing is kept */
     bool lost;               /* the first one's outcome is unknown */
     uint64_t give_up_ms;     /* waiting for the first one */
@@ -68,11 +68,11 @@ bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t sinc
 bool repeat_is_keyed(const struct relay *relay);
 
 /** Find out; exactly one of `ops` is called, once, perhaps before this returns.
- *  @param request  fingerprint of all that was asked
- *  @param nonce    of the marker that the create will carry; "" none
- *  @param homes    deployments of the accounts where the batch is likely to be; copied */
+ *  @param wanted  what is to be made; copied. Its `nonce` is that of the marker that the create
+ * will carry, and its `request` the fingerprint of what was asked; of an upload only this counts
+ *  @param homes   deployments of the accounts where the batch is likely to be; copied */
 void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *relay,
-                  uint64_t request, const char *nonce, const uint32_t *homes, uint32_t num_homes,
+                  const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,
                   const struct repeat_ops *ops, void *arg);
 
 /** Answer with what was answered before; an answer too long to be kept is asked for again.

@@ -458,6 +458,14 @@ static void on_repeat_failed(void *arg, const struct failure *failure)
 
 static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
 
+static void begin(struct upload *up)
+{
+    struct wanted wanted = {.owner = up->relay->owner, .request = fingerprint_of(up)};
+
+    repeat_begin(&up->repeat, REPEAT_UPLOAD, up->relay, &wanted, up->places.deployments,
+                 up->places.num, &repeat_ops, up);
+}
+
 void upload_send(struct upload *up)
 {
     struct jsonl_report report = {0};
@@ -480,6 +488,5 @@ void upload_send(struct upload *up)
     else if (!drop_unfit(up, &why))
         fail_with(up, &why);
     else
-        repeat_begin(&up->repeat, REPEAT_UPLOAD, up->relay, fingerprint_of(up), "",
-                     up->places.deployments, up->places.num, &repeat_ops, up);
+        begin(up);
 }

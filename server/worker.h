@@ -13,7 +13,6 @@
 #include "common/upstream/client.h"
 #include "server/front.h"
 #include "server/inherit.h"
-#include "server/read_log.h"
 #include "server/slices.h"
 
 struct worker {
@@ -34,9 +33,9 @@ struct worker {
     const bool *account_grouped, *account_balanced;
     struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
-    struct read_log *read_logs; /* owned [accounts], by their twins; NULL: no search was made yet */
-    struct slices slices;       /* of what is too long for one turn */
-    uint64_t json_bytes;        /* held now by clients' JSON bodies and their trees: collect.c */
+    struct batch_reader **readers;     /* owned [accounts], by their twins; batch_reader.c's */
+    struct slices slices;              /* of what is too long for one turn */
+    uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;

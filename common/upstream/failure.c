@@ -475,6 +475,33 @@ void failure_from_result(const struct upstream_result *result, int64_t now_unix_
     out->should_not_retry = true; /* nearly always its configuration */
 }
 
+static bool has_text(const struct json *value)
+{
+    const char *text = json_str(value, NULL);
+
+    return (text != NULL && text[0] != '\0') || json_is(value, JSON_NUMBER);
+}
+
+bool failure_is_from_provider(const struct upstream_result *result)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct json_doc *doc = json_doc_new();
+    struct json_error problem;
+    const struct json *error = NULL;
+    bool full = false;
+
+    if (doc != NULL && result->body != NULL && result->body_len <= MAX_PARSED)
+        clean_body(result->body, result->body_len, &text);
+    if (!strbuf_failed(&text) && text.len > 0) {
+        error = json_get(json_parse(doc, text.data, text.len, &problem), "error");
+        full = memmem(text.data, text.len, TOKEN_LIMIT, strlen(TOKEN_LIMIT)) != NULL;
+    }
+    full = full || has_text(json_get(error, "code")) || has_text(json_get(error, "message"));
+    strbuf_deinit(&text);
+    json_doc_free(doc);
+    return full;
+}
+
 bool failure_is_token_limit(const struct failure *failure)
 {
     if (failure->status != 400 && failure->status != 429)

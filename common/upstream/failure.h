@@ -34,6 +34,11 @@ struct failure {
 void failure_from_result(const struct upstream_result *result, int64_t now_unix_s,
                          struct failure *out);
 
+/** Whether an error answer has the provider's own shape: an object `error` with a code or a message
+ * in it, or its words for a full deployment. Whatever stands in front of a provider (a proxy, a
+ * gateway, a load balancer) answers otherwise. Pure. */
+bool failure_is_from_provider(const struct upstream_result *result);
+
 /** Whether a 400/429 says that the deployment's enqueued-token quota is full (code or text
  * token_limit_exceeded). */
 bool failure_is_token_limit(const struct failure *failure);

@@ -3,9 +3,15 @@ made twice, what a client was told is true, and what was refused is done elsewhe
 
 All cases of one kind run at once, when the first test asks for them; each test then judges one of them."""
 
+import concurrent.futures
+import contextlib
+import http.client
+import os
+import signal
+
 import pytest
-from harness import renamed
-from proof import (CREATES, FAULTS, FILES, HANGS, SOME, is_carried_out, is_harmless, is_refusal, judge_create, outcomes,
+from harness import MASTER_KEY, Gateway, Sim, azure_account, azure_deployment, balanced_config, lines, renamed, sim_config
+from proof import (CREATES, FAULTS, FILES, HANGS, SOME, Case, is_carried_out, is_harmless, is_refusal, judge_create, outcomes,
                    sdk_repeats)
 
 # Limits that end what hangs. Everything else needs milliseconds.
@@ -250,3 +256,111 @@ def test_an_upload_that_hangs_is_not_repeated(hung_uploads, name):
     if case.problem is not None:
         raise case.problem
     assert case.last.status == 504 and case.stored[1] == 0, case
+
+
+# --- a gateway that is killed, and the next one that is asked again ---
+
+SIXTEEN = {f"pair{n}": f"value {n}" for n in range(16)}
+# Where the create is when the gateway is killed: at its provider, carried out or not, or looked for, or answered.
+AT = {"head": {"hang": "head", "ms": 2500}, "body": {"hang": "body", "ms": 2500}, "carried-out": {"hang": "answer"},
+      "looked-for": {"close": "answer"}, "refused-at-the-door": {"status": 503, "late": True, "body": "<html>busy</html>"},
+      "answered": None}
+KINDS = ["marked", "sixteen-pairs", "blob", "no-seal-keys", "rotated-key", "moved"]
+
+
+class Restart:
+    """All phases of one kind, each with an account of its own (and one to move to), in one gateway that is killed."""
+
+    def __init__(self, directory, kind):
+        self.directory, self.kind = directory, kind
+        self.cases = [Case(f"{phase}-{ask}", AT[phase], n, 2) for n, (phase, ask) in
+                      enumerate((p, a) for p in AT for a in ("keyed", "announced"))]
+        self.sim = Sim(directory, sim_config([azure_account(a, deployments=[{
+            "name": f"gpt-4o-batch-{a}", "model": "gpt-4o", "sku": "GlobalBatch", "refusal": "fast",
+            "enqueued_token_limit": 600 if kind == "moved" and i == 0 else 0}])
+            for c in self.cases for i, a in enumerate(c.accounts)]))
+        self.keys = {"no-seal-keys": (None, None), "rotated-key": (MASTER_KEY, MASTER_KEY + "-2")}.get(kind, (MASTER_KEY,) * 2)
+        self.gateway = self.start(self.keys[0])
+
+    def start(self, key):
+        rows = [azure_deployment(self.sim, a, group=c.group, order=i + 1, api_version="2025-04-01-preview")
+                for c in self.cases for i, a in enumerate(c.accounts)]
+        sections = {"general_settings": {"master_key": key} if key else {}}
+        if len(set(self.keys)) > 1 or key is None:  # ids without a seal: those of a balanced group end with it
+            sections["litellm_settings"] = {}
+            rows = [row for n, row in enumerate(rows) if n % 2 == 0]
+        gateway = Gateway(self.directory, balanced_config(self.sim, accounts=(), model_list=rows, **sections))
+        gateway.deaths_expected = True
+        return gateway
+
+    def ask(self, case, key, again):
+        body = {"input_file_id": case.file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+        if self.kind == "blob":
+            body = {"input_blob": f"https://store.example/{case.group}", **{k: body[k] for k in body if k != "input_file_id"}}
+        if self.kind == "sixteen-pairs":
+            body["metadata"] = SIXTEEN
+        headers = {"Idempotency-Key": "key-" + case.name} if "keyed" in case.name else {"x-stainless-retry-count": str(again)}
+        return self.gateway.request("POST", f"/v1/batches?model={case.group}", body, headers=headers, key=key)
+
+    def begin(self, case):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.ask(case, self.keys[0], 0)
+
+    def set_up(self, case):
+        at = case.accounts[self.kind == "moved"]
+        if self.kind != "blob":
+            answer = self.gateway.upload(lines(model=case.group, count=20), target=f"/v1/files?model={case.group}", key=self.keys[0])
+            assert answer.status == 200, answer
+            case.file = answer.json()["id"]
+        if case.action is not None:
+            self.sim.fault(case.action, account=at, method="POST", path=CREATES)
+        if "looked-for" in case.name:
+            self.sim.fault({"hang": "head", "ms": 1500}, account=at, method="GET", path=CREATES, times=1000)
+        return at
+
+    def kill(self):
+        """Once all have come where they are to be killed, and not before their creates have ended upstream."""
+        places = [self.set_up(case) for case in self.cases]
+        with concurrent.futures.ThreadPoolExecutor(len(self.cases)) as pool:
+            asked = [pool.submit(self.begin, case) for case in self.cases]
+            for at in places:
+                self.sim.wait(at, "POST", CREATES, phase="received")
+            for case, begun in zip(self.cases, asked):
+                if case.action is None:
+                    begun.result()
+            os.killpg(self.gateway.pid, signal.SIGKILL)
+        for at in places:
+            self.sim.wait(at, "POST", CREATES)
+        self.sim.clear_faults()
+
+    def run(self):
+        self.kill()
+        self.gateway = self.start(self.keys[1])
+        with concurrent.futures.ThreadPoolExecutor(len(self.cases)) as pool:
+            answers = [pool.submit(self.ask, case, self.keys[1], 1) for case in self.cases]
+        for case, answer in zip(self.cases, answers):
+            case.answers = [answer.result()]
+        ledger = self.sim.control("GET", "/control/ledger").json()["accounts"]
+        for case in self.cases:
+            case.look(ledger)
+        return {case.name: case for case in self.cases}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def restarted(request, tmp_path_factory):
+    restart = Restart(tmp_path_factory.mktemp("restart"), request.param)
+    yield restart.kind, restart.run()
+    restart.gateway.finish(restart.sim)
+    restart.sim.stop()
+
+
+@pytest.mark.parametrize("name", [f"{phase}-{ask}" for phase in AT for ask in ("keyed", "announced")])
+def test_a_restart_at_any_moment_of_a_create_makes_no_second_batch(restarted, name):
+    kind, cases = restarted
+    case = cases[name]
+    assert sum(case.made) == 1, case
+    if kind == "blob":  # nothing tells whose it is
+        assert case.last.status == 409 and case.last.json()["error"]["code"] == "create_outcome_unknown", case
+    else:
+        assert case.last.status == 200 and case.last.headers["idempotent-replayed"] == "true", case
+        assert case.batches[0]["id"] in case.last.json()["id"], case

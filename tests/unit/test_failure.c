@@ -461,9 +461,44 @@ static void the_envelope_has_its_keys_in_order_and_escapes(void **state)
     strbuf_deinit(&out);
 }
 
+static void only_an_error_object_is_the_providers_own_word(void **state)
+{
+    static const char *const its_own[] = {
+        "{\"error\":{\"message\":\"no\",\"type\":\"x\",\"param\":null,\"code\":null}}",
+        "{\"error\":{\"code\":\"429\",\"message\":\"\"}}", "{\"error\":{\"code\":429}}",
+        "\xef\xbb\xbf{\"error\":{\"message\":\"no\"},\"detail\":{}}",
+        "<h1>token_limit_exceeded</h1>"};
+    static const char *const others[] = {"",
+                                         "<html>503</html>",
+                                         "no healthy upstream",
+                                         "{}",
+                                         "[]",
+                                         "{\"error\":\"busy\"}",
+                                         "{\"error\":{}}",
+                                         "{\"error\":{\"code\":\"\",\"message\":null}}",
+                                         "{\"statusCode\":429,\"message\":\"Rate limit\"}",
+                                         "{\"detail\":{\"message\":\"x\"}}",
+                                         "{\"error\":{\"message\":\"cut"};
+    struct upstream_result result = {.end = UPSTREAM_ANSWERED, .head.status = 429};
+
+    (void)state;
+    assert_false(failure_is_from_provider(&result));
+    for (size_t i = 0; i < sizeof(its_own) / sizeof(its_own[0]); i++) {
+        result.body = its_own[i];
+        result.body_len = strlen(its_own[i]);
+        assert_true(failure_is_from_provider(&result));
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        result.body = others[i];
+        result.body_len = strlen(others[i]);
+        assert_false(failure_is_from_provider(&result));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_an_error_object_is_the_providers_own_word),
         cmocka_unit_test(an_error_of_openai_passes_unchanged),
         cmocka_unit_test(the_shapes_of_azure_get_type_and_param),
         cmocka_unit_test(shapes_of_others_are_understood),

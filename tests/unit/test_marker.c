@@ -155,6 +155,24 @@ static void a_nonce_of_a_text_is_the_owners_own_and_always_the_same(void **state
     assert_string_not_equal(a, b);
 }
 
+static void a_file_that_a_marker_takes_can_be_written(void **state)
+{
+    static const char *const ids[] = {"", "file-1", "file.1", "file 1"};
+    char id[IDS_MAX + 1];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) + IDS_MAX; i++) {
+        struct marker marker = {.nonce = "0123456789abcdef0123456789abcdef"};
+        struct strbuf out = STRBUF_INIT;
+
+        memset(id, 'x', sizeof(id));
+        id[i < 4 ? 0 : i - 4] = '\0';
+        snprintf(marker.file, sizeof(marker.file), "%s", i < 4 ? ids[i] : id);
+        assert_int_equal(marker_takes_file(marker.file), marker_write(&seals, &marker, &out) == 0);
+        strbuf_deinit(&out);
+    }
+}
+
 static void fingerprints_and_nonces_differ(void **state)
 {
     char a[MARKER_NONCE + 1], b[MARKER_NONCE + 1];
@@ -176,6 +194,7 @@ int main(void)
         cmocka_unit_test(a_blob_has_no_file_and_an_odd_file_id_no_marker),
         cmocka_unit_test(what_version_0_1_0_wrote_is_still_read),
         cmocka_unit_test(a_nonce_of_a_text_is_the_owners_own_and_always_the_same),
+        cmocka_unit_test(a_file_that_a_marker_takes_can_be_written),
         cmocka_unit_test(fingerprints_and_nonces_differ),
     };
 

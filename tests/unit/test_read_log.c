@@ -26,9 +26,9 @@ static void what_was_never_read_excludes_nothing(void **state)
     struct read_log log = {0};
 
     (void)state;
-    assert_false(read_log_excludes(&log, nonce(1), 0));
-    read_log_add(&log, nonce(1));
-    assert_false(read_log_excludes(&log, nonce(2), 0));
+    assert_false(read_log_excludes(&log, READ_LOG_NONCE, nonce(1), 0));
+    read_log_add(&log, READ_LOG_NONCE, nonce(1));
+    assert_false(read_log_excludes(&log, READ_LOG_NONCE, nonce(2), 0));
     read_log_deinit(&log);
 }
 
@@ -38,12 +38,12 @@ static void a_day_that_was_read_excludes_what_was_not_in_it(void **state)
 
     (void)state;
     for (unsigned n = 1; n <= 5000; n++)
-        read_log_add(&log, nonce(n));
+        read_log_add(&log, READ_LOG_NONCE, nonce(n));
     read_log_note(&log, log.forgotten, -DAY_MS, 1000);
     for (unsigned n = 1; n <= 5000; n++)
-        assert_false(read_log_excludes(&log, nonce(n), -DAY_MS));
-    assert_true(read_log_excludes(&log, nonce(5001), -DAY_MS));
-    assert_true(read_log_excludes(&log, nonce(0), 0));
+        assert_false(read_log_excludes(&log, READ_LOG_NONCE, nonce(n), -DAY_MS));
+    assert_true(read_log_excludes(&log, READ_LOG_NONCE, nonce(5001), -DAY_MS));
+    assert_true(read_log_excludes(&log, READ_LOG_NONCE, nonce(0), 0));
     read_log_deinit(&log);
 }
 
@@ -53,8 +53,8 @@ static void a_short_read_says_nothing_of_the_time_before_it(void **state)
 
     (void)state;
     read_log_note(&log, log.forgotten, 1000, 2000);
-    assert_false(read_log_excludes(&log, nonce(1), 999));
-    assert_true(read_log_excludes(&log, nonce(1), 1000));
+    assert_false(read_log_excludes(&log, READ_LOG_NONCE, nonce(1), 999));
+    assert_true(read_log_excludes(&log, READ_LOG_NONCE, nonce(1), 1000));
 }
 
 static void reads_that_meet_are_one(void **state)
@@ -65,9 +65,9 @@ static void reads_that_meet_are_one(void **state)
     read_log_note(&log, log.forgotten, 0, DAY_MS);
     read_log_note(&log, log.forgotten, DAY_MS - SLACK_MS, 2 * DAY_MS);
     assert_int_equal(log.to_ms, 2 * DAY_MS);
-    assert_true(read_log_excludes(&log, nonce(1), 0));
+    assert_true(read_log_excludes(&log, READ_LOG_NONCE, nonce(1), 0));
     read_log_note(&log, log.forgotten, -DAY_MS, 2 * DAY_MS);
-    assert_true(read_log_excludes(&log, nonce(1), -DAY_MS));
+    assert_true(read_log_excludes(&log, READ_LOG_NONCE, nonce(1), -DAY_MS));
 }
 
 static void a_gap_between_two_reads_is_not_passed_over(void **state)
@@ -99,13 +99,13 @@ static void a_full_log_forgets_all_and_reads_under_way_are_not_noted(void **stat
     (void)state;
     read_log_note(&log, before, 0, DAY_MS);
     while (log.forgotten == before && n < 2 * READ_LOG_MAX)
-        read_log_add(&log, nonce(n++));
+        read_log_add(&log, READ_LOG_NONCE, nonce(n++));
     assert_true(n > READ_LOG_MAX && n < 2 * READ_LOG_MAX);
-    assert_false(read_log_excludes(&log, nonce(0), 0));
+    assert_false(read_log_excludes(&log, READ_LOG_NONCE, nonce(0), 0));
     read_log_note(&log, before, 0, DAY_MS);
-    assert_false(read_log_excludes(&log, nonce(0), 0));
+    assert_false(read_log_excludes(&log, READ_LOG_NONCE, nonce(0), 0));
     read_log_note(&log, log.forgotten, 0, DAY_MS);
-    assert_true(read_log_excludes(&log, nonce(0), 0));
+    assert_true(read_log_excludes(&log, READ_LOG_NONCE, nonce(0), 0));
     read_log_deinit(&log);
 }
 

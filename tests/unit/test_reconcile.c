@@ -13,22 +13,33 @@
 
 #include "balancer/retry.h"
 #include "common/clock.h"
+#include "server/batch_reader.h"
 #include "server/reconcile.h"
 
-#define ACCOUNTS 6
-#define OWNER    0x11u
-#define REQUEST  0x22u
-#define EMPTY    "{\"object\":\"list\",\"data\":[],\"has_more\":false}"
-#define NONCE    "00000000000000010000000000000001"
-#define OTHER    "00000000000000020000000000000002"
-#define DAY_S    86400
+#define ACCOUNTS   6
+#define OWNER      0x11u
+#define REQUEST    0x22u
+#define EMPTY      "{\"object\":\"list\",\"data\":[],\"has_more\":false}"
+#define NONCE      "00000000000000010000000000000001"
+#define OTHER      "00000000000000020000000000000002"
+#define DAY_S      86400
+#define MAX_TIMERS 64
 
 #include "noted_calls.h"
 
 /* --- the loop: its clock and its timers move when told --- */
 
-static struct loop_timer *timer; /* the one that runs */
+static struct loop_timer *timers[MAX_TIMERS]; /* those that run, in no order */
 static uint64_t now_ms;
+
+static size_t slot_of(const struct loop_timer *t)
+{
+    size_t i = 0;
+
+    while (i < MAX_TIMERS - 1 && timers[i] != t)
+        i++;
+    return i;
+}
 
 static uint64_t do_now_ms(struct loop *loop)
 {
@@ -39,25 +50,36 @@ static uint64_t do_now_ms(struct loop *loop)
 static void do_timer_stop(struct loop *loop, struct loop_timer *t)
 {
     (void)loop;
-    if (timer == t)
-        timer = NULL;
+    if (timers[slot_of(t)] == t)
+        timers[slot_of(t)] = NULL;
 }
 
 static int do_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
 {
-    (void)loop;
-    (void)delay_ms;
-    assert_true(timer == NULL || timer == t);
-    timer = t;
+    do_timer_stop(loop, t);
+    t->due_ms = now_ms + delay_ms;
+    timers[slot_of(NULL)] = t;
     return 0;
+}
+
+static struct loop_timer *next_timer(void)
+{
+    struct loop_timer *next = NULL;
+
+    for (size_t i = 0; i < MAX_TIMERS; i++)
+        if (timers[i] != NULL && (next == NULL || timers[i]->due_ms < next->due_ms))
+            next = timers[i];
+    return next;
 }
 
 static void run_timer(void)
 {
-    struct loop_timer *t = timer;
+    struct loop_timer *t = next_timer();
 
     assert_non_null(t);
-    timer = NULL;
+    if (t->due_ms > now_ms)
+        now_ms = t->due_ms;
+    do_timer_stop(NULL, t);
     t->cb(t);
 }
 
@@ -112,7 +134,7 @@ static int set_up(void **state)
         .inherit = &inherit, .config = &config, .table = table, .loop = &loop, .account_twin = all};
     ended = num_calls = 0;
     date_header = NULL;
-    timer = NULL;
+    memset(timers, 0, sizeof(timers));
     now_ms = 1000000;
     return 0;
 }
@@ -127,12 +149,10 @@ static void free_calls(void)
 static int tear_down(void **state)
 {
     (void)state;
-    assert_null(timer);
+    assert_null(next_timer());
     assert_int_equal(in_flight(), 0);
     free_calls();
-    for (uint32_t i = 0; worker.read_logs != NULL && i < ACCOUNTS; i++)
-        read_log_deinit(&worker.read_logs[i]);
-    free(worker.read_logs);
+    batch_readers_free(&worker);
     state_free(inherit.state);
     table_free((struct table *)(uintptr_t)worker.table);
     ids_seals_clear(&seals);
@@ -149,23 +169,55 @@ static void on_reconciled(void *arg, const struct reconcile_result *result)
     ended++;
 }
 
-/* Look for a create of the last day; then its calls are under way. */
-static void start(const char *nonce, uint32_t num, bool patient, uint64_t known_since_ms)
+static struct wanted wanted_of(const char *nonce)
+{
+    struct wanted wanted = {.owner = OWNER, .request = REQUEST, .file = "file-1"};
+
+    if (nonce != NULL)
+        snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
+    return wanted;
+}
+
+static bool is_reading(void)
+{
+    return timers[slot_of(&worker.slices.turn)] == &worker.slices.turn;
+}
+
+/* The rounds that are due, and whoever is told at once. */
+static void run_due(void)
+{
+    while (next_timer() != NULL && !is_reading() && next_timer()->due_ms <= now_ms)
+        run_timer();
+}
+
+static void look_for(const struct wanted *wanted, uint32_t num, bool patient,
+                     uint64_t known_since_ms)
 {
     struct reconcile_spec spec = {.deployments = all,
                                   .num = num,
-                                  .nonce = nonce,
-                                  .owner = OWNER,
-                                  .request = REQUEST,
+                                  .wanted = wanted,
                                   .age_s = DAY_S,
                                   .known_since_ms = known_since_ms,
                                   .patient = patient};
 
+    assert_non_null(reconcile_start(&worker, &spec, on_reconciled, &last));
+}
+
+/* Look for a create of the last day; then its calls are under way. */
+static void start(const char *nonce, uint32_t num, bool patient, uint64_t known_since_ms)
+{
+    struct wanted wanted = wanted_of(nonce);
+
     free_calls();
     ended = 0;
-    assert_non_null(reconcile_start(&worker, &spec, on_reconciled, &last));
+    look_for(&wanted, num, patient, known_since_ms);
     assert_int_equal(ended, 0);
-    run_timer();
+    now_ms += patient ? 50 : 0;
+    run_due();
+    if (num_calls == 0 && ended == 0) { /* a round was begun a moment ago */
+        now_ms += READER_GAP_MS;
+        run_due();
+    }
 }
 
 /* A page with one batch of ours. */
@@ -202,9 +254,12 @@ static char *large_page(const char *id, const char *nonce, bool more)
     return strbuf_take(&out);
 }
 
-static bool is_reading(void)
+static void run_slice(void)
 {
-    return timer == &worker.slices.turn;
+    struct loop_timer *t = &worker.slices.turn;
+
+    do_timer_stop(NULL, t);
+    t->cb(t);
 }
 
 /* @return the turns of the loop that reading what came has taken */
@@ -213,7 +268,8 @@ static unsigned read_pages(void)
     unsigned turns = 0;
 
     for (; is_reading(); turns++)
-        run_timer();
+        run_slice();
+    run_due();
     return turns;
 }
 
@@ -221,6 +277,14 @@ static void answered(unsigned account, int status, const char *body)
 {
     answer(account, status, body);
     read_pages();
+}
+
+/* The next look of a patient search, and the calls it makes. */
+static void next_look(void)
+{
+    run_timer();
+    now_ms += READER_GAP_MS;
+    run_due();
 }
 
 /* --- the tests --- */
@@ -239,7 +303,7 @@ static void no_more_than_four_accounts_are_read_at_one_time(void **state)
             answered(i, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
 }
 
 static void the_account_that_has_the_batch_ends_the_search(void **state)
@@ -276,7 +340,7 @@ static void an_account_that_fails_leaves_it_open_whether_there_is_one(void **sta
     answered(1, 200, EMPTY);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
-    assert_false(last.complete);
+    assert_int_equal(last.end, RECONCILE_UNREAD);
 }
 
 static void a_list_that_ends_nowhere_leaves_it_open_whether_there_is_one(void **state)
@@ -286,7 +350,7 @@ static void a_list_that_ends_nowhere_leaves_it_open_whether_there_is_one(void **
     answered(0, 200, page("batch_1", OTHER, 60, true));
     answered(0, 200, page("batch_1", OTHER, 60, true));
     assert_int_equal(ended, 1);
-    assert_false(last.complete);
+    assert_int_equal(last.end, RECONCILE_UNREAD);
 }
 
 static void a_patient_search_finds_what_is_listed_at_the_third_look(void **state)
@@ -294,10 +358,10 @@ static void a_patient_search_finds_what_is_listed_at_the_third_look(void **state
     (void)state;
     start(NONCE, 1, true, 0);
     answered(0, 200, EMPTY);
-    run_timer();
+    next_look();
     answered(0, 200, EMPTY);
     assert_int_equal(ended, 0);
-    run_timer();
+    next_look();
     answered(0, 200, page("batch_x", NONCE, 0, false));
     assert_int_equal(ended, 1);
     assert_string_equal(found_id, "batch_x");
@@ -314,7 +378,7 @@ static void what_was_read_once_is_not_read_again(void **state)
     answered(0, 200, page("batch_1", OTHER, 3600, true));
     assert_int_equal(num_calls, 1);
     assert_int_equal(ended, 1);
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
 }
 
 static void a_nonce_that_was_seen_is_looked_for_in_all_that_counts(void **state)
@@ -335,16 +399,16 @@ static void an_account_that_was_read_in_time_is_not_asked_and_may_fail(void **st
     start(NONCE, 2, false, known_since_ms);
     answered(0, 200, EMPTY);
     answered(1, 500, NULL);
-    assert_false(last.complete);
+    assert_int_equal(last.end, RECONCILE_UNREAD);
     now_ms += 1000;
     start(NONCE, 2, false, known_since_ms);
     assert_null(open_call(0));
     answered(1, 200, EMPTY);
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
     start(NONCE, 2, false, known_since_ms);
     assert_int_equal(num_calls, 0);
     assert_int_equal(ended, 1);
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
 }
 
 static void an_account_that_was_read_too_early_is_asked_for_what_is_newer(void **state)
@@ -354,7 +418,7 @@ static void an_account_that_was_read_too_early_is_asked_for_what_is_newer(void *
     answered(0, 200, EMPTY);
     start(NONCE, 1, false, now_ms + 1);
     answered(0, 500, NULL);
-    assert_false(last.complete);
+    assert_int_equal(last.end, RECONCILE_UNREAD);
 }
 
 static void a_page_of_a_hundred_batches_is_read_in_several_turns_of_the_loop(void **state)
@@ -381,6 +445,7 @@ static void accounts_that_answer_at_once_are_read_one_slice_in_a_turn(void **sta
     answer(0, 200, text);
     alone = read_pages();
     assert_true(alone > 1);
+    now_ms += READER_GAP_MS;
     start(NONCE, ACCOUNTS, false, 0);
     for (unsigned i = 0; i < 4; i++)
         answer(i, 200, text);
@@ -389,7 +454,7 @@ static void accounts_that_answer_at_once_are_read_one_slice_in_a_turn(void **sta
     answered(4, 200, EMPTY);
     answered(5, 200, EMPTY);
     assert_int_equal(ended, 1);
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
     free(text);
 }
 
@@ -417,7 +482,7 @@ static void a_page_that_breaks_off_leaves_it_open_whether_there_is_one(void **st
     answered(0, 200, text);
     assert_int_equal(ended, 1);
     assert_null(last.batch);
-    assert_false(last.complete);
+    assert_int_equal(last.end, RECONCILE_UNREAD);
     free(text);
 }
 
@@ -444,7 +509,7 @@ static void a_batch_is_as_old_as_its_providers_own_clock_says(void **state)
     answered(0, 200, page("batch_x", NONCE, 3 * DAY_S + 60, false));
     assert_int_equal(ended, 1);
     assert_null(last.batch);
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
 }
 
 static void a_batch_that_was_stamped_before_its_providers_clock_jumped_is_found(void **state)
@@ -470,7 +535,7 @@ static void a_log_that_was_read_before_a_jump_hides_nothing_behind_it(void **sta
     set_clock(93600);
     start(NONCE, 1, false, 0);
     answered(0, 200, page("batch_1", OTHER, -93600 + 60, false));
-    assert_true(last.complete);
+    assert_int_equal(last.end, RECONCILE_NOTHING);
     set_clock(0);
     start(NONCE, 1, false, 0);
     answered(0, 200, page("batch_2", "00000000000000030000000000000003", 1, true));
@@ -482,25 +547,145 @@ static void a_log_that_was_read_before_a_jump_hides_nothing_behind_it(void **sta
 static void a_search_is_forgotten_while_a_page_is_read(void **state)
 {
     char *text = large_page("batch_x", NONCE, false);
-    struct reconcile_spec spec = {.deployments = all,
-                                  .num = 2,
-                                  .nonce = NONCE,
-                                  .owner = OWNER,
-                                  .request = REQUEST,
-                                  .age_s = DAY_S};
+    struct wanted wanted = wanted_of(NONCE);
+    struct reconcile_spec spec = {.deployments = all, .num = 2, .wanted = &wanted, .age_s = DAY_S};
     struct reconcile *search;
 
     (void)state;
     search = reconcile_start(&worker, &spec, on_reconciled, &last);
     assert_non_null(search);
-    run_timer();
+    run_due();
     answer(0, 200, text);
-    run_timer();
+    run_slice();
     assert_true(is_reading());
     reconcile_cancel(search);
     assert_false(is_reading());
     assert_int_equal(ended, 0);
     free(text);
+}
+
+static void searches_of_one_account_share_what_is_read(void **state)
+{
+    struct wanted other = wanted_of(OTHER);
+
+    (void)state;
+    start(NONCE, 2, false, 0);
+    for (int i = 0; i < 30; i++)
+        look_for(&other, 2, false, 0);
+    run_due();
+    assert_int_equal(num_calls, 2); /* who comes now waits for the next one */
+    answered(0, 200, EMPTY);
+    answered(1, 200, EMPTY);
+    assert_int_equal(ended, 1);
+    assert_int_equal(num_calls, 2);
+    now_ms += READER_GAP_MS;
+    run_due();
+    assert_int_equal(num_calls, 4);
+    answered(0, 200, EMPTY);
+    answered(1, 200, page("batch_x", OTHER, 60, false));
+    assert_int_equal(ended, 31);
+    assert_string_equal(found_id, "batch_x");
+    assert_int_equal(num_calls, 4);
+}
+
+static void a_search_that_waits_may_leave(void **state)
+{
+    struct wanted other = wanted_of(OTHER);
+    struct reconcile_spec spec = {.deployments = all, .num = 1, .wanted = &other, .age_s = DAY_S};
+    struct reconcile *search;
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    search = reconcile_start(&worker, &spec, on_reconciled, &last);
+    run_due();
+    reconcile_cancel(search);
+    answered(0, 200, EMPTY);
+    assert_int_equal(ended, 1);
+    now_ms += READER_GAP_MS;
+    run_due();
+    assert_int_equal(num_calls, 1);
+}
+
+/* A day is read page by page, and who wants a quarter of an hour does not wait for all of it. */
+static void a_short_search_does_not_wait_for_a_long_one(void **state)
+{
+    struct wanted recent = wanted_of(NULL);
+    struct reconcile_spec spec = {.deployments = all, .num = 1, .wanted = &recent, .age_s = 900};
+
+    (void)state;
+    start(NONCE, 1, false, 0);
+    assert_non_null(reconcile_start(&worker, &spec, on_reconciled, &last));
+    now_ms += READER_GAP_MS;
+    run_due();
+    assert_int_equal(in_flight(), 1);
+    answered(0, 200, page("batch_1", OTHER, 1000, true));
+    assert_int_equal(in_flight(), 1);
+    assert_null(strstr(calls[1]->url, "after="));
+    recent.request++;
+    answered(0, 200, page("batch_1", OTHER, 1000, true));
+    assert_int_equal(ended, 1); /* the short one: what follows is older */
+    assert_non_null(strstr(calls[2]->url, "after=batch_1"));
+    answered(0, 200, page("batch_2", NONCE, 1100, true));
+    assert_int_equal(ended, 2);
+    assert_string_equal(found_id, "batch_2");
+}
+
+static void a_list_that_begins_with_the_oldest_is_read_to_its_end(void **state)
+{
+    struct strbuf list = STRBUF_INIT;
+
+    (void)state;
+    strbuf_addf(&list,
+                "{\"object\":\"list\",\"data\":[{\"id\":\"batch_1\",\"created_at\":%lld},"
+                "{\"id\":\"batch_2\",\"created_at\":%lld}],\"has_more\":true}",
+                (long long)(clock_unix_s() - 9 * DAY_S), (long long)(clock_unix_s() - 8 * DAY_S));
+    start(NONCE, 1, false, 0);
+    answered(0, 200, strbuf_str(&list));
+    assert_int_equal(ended, 0);
+    assert_non_null(strstr(calls[1]->url, "after=batch_2"));
+    answered(0, 200, page("batch_x", NONCE, 60, false));
+    assert_int_equal(ended, 1);
+    assert_string_equal(found_id, "batch_x");
+    strbuf_deinit(&list);
+}
+
+/* One key, two requests. */
+static void a_nonce_of_another_request_is_a_conflict(void **state)
+{
+    struct wanted wanted = wanted_of(NONCE);
+
+    (void)state;
+    wanted.request = REQUEST + 1;
+    free_calls();
+    ended = 0;
+    look_for(&wanted, 2, true, 0);
+    now_ms += 50;
+    run_due();
+    answered(1, 200, page("batch_x", NONCE, 60, false));
+    assert_int_equal(ended, 1);
+    assert_int_equal(last.end, RECONCILE_CONFLICT);
+    assert_null(last.batch);
+}
+
+static void a_batch_that_may_be_the_one_leaves_it_open_whether_it_is(void **state)
+{
+    struct wanted wanted = {.owner = OWNER, .request = REQUEST, .unmarked = true, .file = "file-1"};
+    const char *list = "{\"object\":\"list\",\"data\":[{\"id\":\"batch_1\",\"input_file_id\":"
+                       "\"file-1\",\"endpoint\":\"/v1/x\",\"metadata\":{\"a\":\"b\"}}],"
+                       "\"has_more\":false}";
+
+    (void)state;
+    free_calls();
+    ended = 0;
+    look_for(&wanted, 1, false, 0);
+    run_due();
+    answered(0, 200, list);
+    assert_int_equal(last.end, RECONCILE_UNSURE);
+    look_for(&wanted, 1, false, 1); /* what was read once is not taken for nothing */
+    now_ms += READER_GAP_MS;
+    run_due();
+    answered(0, 200, list);
+    assert_int_equal(last.end, RECONCILE_UNSURE);
 }
 
 int main(void)
@@ -535,6 +720,17 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_search_is_forgotten_while_a_page_is_read, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(searches_of_one_account_share_what_is_read, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_search_that_waits_may_leave, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_short_search_does_not_wait_for_a_long_one, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_list_that_begins_with_the_oldest_is_read_to_its_end,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_nonce_of_another_request_is_a_conflict, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_batch_that_may_be_the_one_leaves_it_open_whether_it_is,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_batch_is_as_old_as_its_providers_own_clock_says, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(

@@ -25,7 +25,7 @@ static void ask_everything(visit_cb visit)
 {
     static const int64_t waits[] = {-1, 0, 1500, 2000, 2001, 300000};
 
-    for (uint32_t bits = 0; bits < 32; bits++) {
+    for (uint32_t bits = 0; bits < 64; bits++) {
         for (int op = 0; op < OP_CLASS_COUNT; op++) {
             for (int outcome = 0; outcome < OUTCOME_COUNT; outcome++) {
                 for (size_t s = 0; s < NUM_STATUSES * 6 * 6; s++) {
@@ -36,6 +36,7 @@ static void ask_everything(visit_cb visit)
                         .nothing_sent = bits & 4,
                         .answered = bits & 8,
                         .lost_behind = bits & 16,
+                        .foreign = bits & 32,
                         .outcome = (enum outcome)outcome,
                         .status = statuses[s % NUM_STATUSES],
                         .tries = 1 + (uint32_t)(s / NUM_STATUSES % 3),
@@ -81,10 +82,21 @@ static bool means_not_executed(int status, bool lost_behind)
     }
 }
 
+/* A refusal of a create in somebody else's words may be told after the create was passed on. */
+static bool is_hearsay(const struct retry_question *q)
+{
+    static const int first_hand[] = {401, 521, 523, 525, 526};
+
+    for (size_t i = 0; i < sizeof(first_hand) / sizeof(first_hand[0]); i++)
+        if (q->status == first_hand[i])
+            return false;
+    return q->op == OP_CREATE && q->foreign;
+}
+
 static bool may_have_executed(const struct retry_question *q)
 {
     if (q->answered)
-        return !means_not_executed(q->status, q->lost_behind);
+        return !means_not_executed(q->status, q->lost_behind) || is_hearsay(q);
     return !q->nothing_sent || q->status != 0;
 }
 
@@ -106,8 +118,8 @@ static void nothing_that_may_have_happened_is_repeated_but_idempotent_reads(void
 
 static void check_reconcile(const struct retry_question *q, struct retry_answer a)
 {
-    bool usable = q->answered && q->outcome == OUTCOME_OK &&
-                  (q->status < 400 || means_not_executed(q->status, q->lost_behind));
+    bool usable =
+        q->answered && q->outcome == OUTCOME_OK && (q->status < 400 || !may_have_executed(q));
 
     assert_int_equal(a.action == RETRY_RECONCILE,
                      q->op == OP_CREATE && may_have_executed(q) && !usable);
@@ -288,6 +300,23 @@ static void a_503_of_a_proxy_that_lost_its_server_is_no_refusal(void **state)
     assert_int_equal(action(q), RETRY_RECONCILE);
     q.op = OP_UPLOAD;
     assert_int_equal(action(q), RETRY_GIVE_UP);
+}
+
+static void a_refusal_that_is_not_the_providers_proves_nothing_of_a_create(void **state)
+{
+    static const int refused[] = {403, 404, 429, 501, 503, 505};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        struct retry_question q = question(OP_CREATE, OUTCOME_SERVER_ERROR, refused[i]);
+
+        assert_false(retry_is_doubtful(&q));
+        q.foreign = true;
+        assert_true(retry_is_doubtful(&q));
+        assert_int_equal(action(q), RETRY_RECONCILE);
+        q.op = OP_UPLOAD; /* no matter of money */
+        assert_int_equal(action(q), RETRY_NEXT);
+    }
 }
 
 static void an_upload_refused_moves_and_one_lost_is_answered(void **state)
@@ -489,6 +518,7 @@ int main(void)
         cmocka_unit_test(
             a_failed_connection_that_does_not_say_that_nothing_was_sent_is_not_believed),
         cmocka_unit_test(a_503_of_a_proxy_that_lost_its_server_is_no_refusal),
+        cmocka_unit_test(a_refusal_that_is_not_the_providers_proves_nothing_of_a_create),
         cmocka_unit_test(an_upload_refused_moves_and_one_lost_is_answered),
         cmocka_unit_test(a_read_of_a_pinned_object_is_tried_there_again),
         cmocka_unit_test(what_no_waiting_mends_is_not_tried_again_there),
