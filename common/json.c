@@ -746,6 +746,12 @@ void json_remove(struct json *obj, const char *key)
     memmove(m, m + 1, (size_t)(obj->members + obj->count - m) * sizeof(*m));
 }
 
+void json_assign(struct json *v, const struct json *from)
+{
+    if (v != NULL && from != NULL)
+        *v = *from;
+}
+
 void json_append(struct json_doc *doc, struct json *array, struct json *value)
 {
     if (value != NULL && json_is(array, JSON_ARRAY))

@@ -90,6 +90,10 @@ void json_set_int(struct json_doc *doc, struct json *obj, const char *key, int64
 void json_remove(struct json *obj, const char *key); /* absent is fine */
 void json_append(struct json_doc *doc, struct json *array, struct json *value);
 
+/** Make a value, wherever it stands, the same as another one of its document. NULL for either
+ * changes nothing. */
+void json_assign(struct json *v, const struct json *from);
+
 /** Print compactly, strings re-escaped (only what RFC 8259 demands, plus U+007F); invalid UTF-8
  * never gets in. */
 void json_write(const struct json *v, struct strbuf *out);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log_out.h"
+#include "common/mask.h"
 
 static enum log_level max_level = LOG_LEVEL_INFO;
 static char process_name[32] = "tranche";
@@ -80,6 +81,7 @@ void log_line(enum log_level level, const char *fmt, ...)
         return;
     if (len > (int)(sizeof(line) - head) - 2)
         len = (int)(sizeof(line) - head) - 2;
+    len = (int)mask_hide(mask_installed(), line + head, (size_t)len, (size_t)len);
     mask_control_bytes(line + head, (size_t)len);
     line[head + (size_t)len] = '\n';
     log_tell_lost();

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log_out.h"
+#include "common/mask.h"
 #include "server/relay.h"
 
 #define LINE_END 64 /* what put_line() adds, at most */
@@ -84,6 +85,17 @@ void access_log_refusal(const char *request_id, int status, int version, size_t 
     strbuf_deinit(&line);
 }
 
+/* What a client puts into the place of an id may be a key. */
+static void add_id(struct strbuf *line, const struct relay *relay)
+{
+    char id[IDS_MAX + 1];
+    size_t len = relay->route.id_len;
+
+    memcpy(id, relay->route.id, len + 1);
+    len = mask_hide(mask_installed(), id, len, sizeof(id));
+    add_text(line, "id", id, len);
+}
+
 void access_log_write(const struct relay *relay)
 {
     const h2o_req_t *req = relay->req;
@@ -100,7 +112,7 @@ void access_log_write(const struct relay *relay)
                 (unsigned long long)(clock_now_us() - relay->started_us), req->version >> 8,
                 req->version & 0xff);
     if (relay->route.id_len > 0)
-        add_text(&line, "id", relay->route.id, relay->route.id_len);
+        add_id(&line, relay);
     if (relay->deployment != MODEL_NO_INDEX) {
         const char *id = table_str(relay->worker->table,
                                    table_deployment(relay->worker->table, relay->deployment)->id);

@@ -48,7 +48,7 @@ static enum outcome outcome_of_status(const struct upstream_result *result,
 {
     int status = result->head.status;
 
-    if (status == 401 || status == 403)
+    if (status == 401 || status == 403 || failure_is_refused_key(failure))
         return OUTCOME_AUTH;
     if (status == 429 || failure_is_token_limit(failure) || attempt_is_file_quota(failure))
         return OUTCOME_RATE_LIMIT;

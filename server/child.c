@@ -11,6 +11,7 @@
 
 #include "common/environment.h"
 #include "common/log.h"
+#include "common/mask.h"
 #include "server/posture.h"
 
 const char *child_role_name(enum child_role role)
@@ -104,6 +105,7 @@ __attribute__((noreturn)) static void become(enum child_role role, uint32_t row,
     snprintf(name, sizeof(name), "tranche-%s", child_role_name(role));
     (void)prctl(PR_SET_NAME, name);
     log_set_level((enum log_level)inherit->config->log_level);
+    mask_install(inherit->mask);
     code = role == CHILD_PROBER ? prober_run(inherit, row) : worker_run(inherit, row);
     _exit(code);
 }

@@ -169,7 +169,7 @@ static bool may_be_pending(const struct create *c, const struct attempt_result *
 {
     return !c->looked && !c->abandoned && result->upstream->end == UPSTREAM_ANSWERED &&
            result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
-           c->file[0] != '\0' &&
+           !failure_is_refused_key(&result->failure) && c->file[0] != '\0' &&
            worker_account(c->worker, c->deployment)->provider == PROVIDER_AZURE;
 }
 

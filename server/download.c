@@ -10,6 +10,7 @@
 
 #include "balancer/retry.h"
 #include "common/log.h"
+#include "common/mask.h"
 #include "server/attempt.h"
 #include "server/locate.h"
 #include "server/range.h"
@@ -143,8 +144,21 @@ static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
     (void)req;
 }
 
+/* A header in the provider's words, which may quote the key that it was sent. */
+static void pass_header(struct relay *relay, const char *name, const char *value)
+{
+    char *copy = strdup(value);
+    size_t len = strlen(value);
+
+    if (copy == NULL)
+        return;
+    mask_hide(mask_installed(), copy, len, len + 1);
+    relay_header(relay, name, copy);
+    free(copy);
+}
+
 /* The headers of content that mean the same to our client; nothing else of the provider's is passed
- * on. */
+ * on. What a file is, its client said: no browser has to guess. */
 static void copy_headers(struct download *dl, const struct upstream_head *head)
 {
     static const char *const names[] = {"content-disposition", "content-range", "accept-ranges",
@@ -152,14 +166,15 @@ static void copy_headers(struct download *dl, const struct upstream_head *head)
     const char *type = upstream_header_find(head, "content-type");
     const char *encoding = upstream_header_find(head, "content-encoding");
 
-    relay_header(dl->relay, "content-type", type != NULL ? type : "application/octet-stream");
+    pass_header(dl->relay, "content-type", type != NULL ? type : "application/octet-stream");
+    relay_header(dl->relay, "x-content-type-options", "nosniff");
     if (encoding != NULL)
-        relay_header(dl->relay, "content-encoding", encoding);
+        pass_header(dl->relay, "content-encoding", encoding);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const char *value = upstream_header_find(head, names[i]);
 
         if (value != NULL && (head->status == 206 || strcmp(names[i], "content-range") != 0))
-            relay_header(dl->relay, names[i], value);
+            pass_header(dl->relay, names[i], value);
     }
 }
 
@@ -300,11 +315,13 @@ static void answer_odd(struct download *dl, int status)
     struct relay *relay = detach(dl);
 
     download_free(dl);
-    if (status == 204)
+    if (status == 204) {
+        relay_header(relay, "x-content-type-options", "nosniff");
         relay_bytes(relay, 200, "application/octet-stream", "", 0);
-    else
+    } else {
         relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
                       "The provider answered with status %d.", status);
+    }
 }
 
 static void on_retry_timer(struct loop_timer *timer)
@@ -325,8 +342,8 @@ static void without_stream(struct download *dl, const struct attempt_result *res
     }
     if (result->upstream->head.status == 416 &&
         (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
-        relay_header(dl->relay, "content-range",
-                     range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
+        pass_header(dl->relay, "content-range",
+                    range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
     question.pinned = question.idempotent = true;
     question.tries = dl->tries;
     attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);

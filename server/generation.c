@@ -10,6 +10,7 @@
 #include <openssl/rand.h>
 
 #include "common/log.h"
+#include "common/mask.h"
 #include "common/shm.h"
 #include "server/handover.h"
 #include "server/listener.h"
@@ -166,6 +167,27 @@ static int make_seals(struct generation *gen, struct generation_base *base)
     if (config->num_seal_keys == 0 && !secret_is_set(&config->master_key))
         ret = make_fallback_seal(&base->fallback_seal);
     return ret == 0 ? seals_derive(config, &base->fallback_seal, gen->seals) : ret;
+}
+
+/* What no text may quote, whichever account it is of. */
+static int make_mask(struct generation *gen)
+{
+    const struct config *config = gen->config;
+    const struct model_list *models = &config->models;
+    size_t n = 0;
+    const struct secret **secrets =
+        calloc(models->num_accounts + config->num_seal_keys + 1, sizeof(const struct secret *));
+
+    if (secrets == NULL)
+        return ERR_NOMEM;
+    secrets[n++] = &config->master_key;
+    for (size_t i = 0; i < config->num_seal_keys; i++)
+        secrets[n++] = &config->seal_keys[i];
+    for (size_t i = 0; i < models->num_accounts; i++)
+        secrets[n++] = &models->accounts[i].key;
+    gen->mask = mask_new(secrets, n);
+    free(secrets);
+    return gen->mask != NULL ? 0 : ERR_NOMEM;
 }
 
 static int make_probes(struct generation *gen, const struct generation *previous)
@@ -357,7 +379,8 @@ static int build(struct generation *gen, struct generation_base *base,
     const struct model_list *models = &gen->config->models;
     int ret;
 
-    if ((ret = tell("the seals of ids", make_seals(gen, base), error, error_size)) != 0 ||
+    if ((ret = tell("the mask of secrets", make_mask(gen), error, error_size)) != 0 ||
+        (ret = tell("the seals of ids", make_seals(gen, base), error, error_size)) != 0 ||
         (ret = tell("the model table", table_build(models, number, &gen->table), error,
                     error_size)) != 0 ||
         (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
@@ -379,6 +402,7 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherit.poll_cache = base->poll_cache;
     gen->inherit.columns = gen->columns;
     gen->inherit.seals = gen->seals;
+    gen->inherit.mask = gen->mask;
     gen->inherit.shared = base->shared;
     gen->inherit.generation = number;
     gen->inherit.started_ms = base->started_ms;
@@ -411,6 +435,7 @@ int generation_new(struct generation_base *base, struct config **config,
     }
     if (previous != NULL)
         lost_accounts_tell(previous, gen);
+    mask_install(gen->mask);
     *out = gen;
     return 0;
 }
@@ -450,6 +475,7 @@ void generation_free(struct generation *gen)
     if (gen->seals != NULL)
         ids_seals_clear(gen->seals);
     shm_free(gen->seals, sizeof(*gen->seals));
+    mask_free(gen->mask);
     config_free(gen->config);
     free(gen);
 }

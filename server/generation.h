@@ -22,6 +22,7 @@ struct generation {
     uint32_t *columns;       /* owned; = inherit.columns */
     struct retry_policy *group_retry; /* owned; = inherit.group_retry; may be NULL */
     struct ids_seals *seals;          /* owned; = inherit.seals */
+    struct mask *mask;                /* owned; = inherit.mask */
     struct state_region *region;      /* counted */
     size_t num_probes;
     unsigned places; /* rows that belong to it, running or waiting */
@@ -42,7 +43,8 @@ struct generation_base {
 };
 
 /**
- * Make it, with the listening socket open and nobody accepting.
+ * Make it, with the listening socket open and nobody accepting. From then on this process masks
+ * the secrets of its configuration in what it logs.
  *
  * @param config    taken over, also on failure (then freed and NULL)
  * @param previous  the generation to follow; NULL: the first one

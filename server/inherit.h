@@ -56,6 +56,8 @@ struct shared {
     struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
 };
 
+struct mask;
+
 struct inherit {
     const struct config *config;
     const struct table *table;
@@ -70,6 +72,7 @@ struct inherit {
     struct probe_word *probes;     /* [table_num_deployments()], shared memory */
     struct shared *shared;
     const struct ids_seals *seals;
+    const struct mask *mask; /* all secrets of `config`; NULL: none (tests) */
     struct breaker_policy breaker;
     struct retry_policy retry;
     const struct retry_policy *group_retry; /* [table_num_groups()]: for rows of groups; NULL: all

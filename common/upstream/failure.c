@@ -2,9 +2,9 @@
  * statements 84 to 87, 106, 110, 111.
  *
  * A provider may repeat a key in its text ("Incorrect API key provided: sk-..."), and that key
- * would be ours. The answers that do so (401, 403) are replaced as a whole; elsewhere everything
- * that looks like a key is masked: `sk-` and what hangs on it, JSON web tokens, what follows
- * "Bearer", and runs of 32 or more letters and digits shortly after the word "key". */
+ * would be ours. The answers that mean to do so (401, 403, some 400) are replaced as a whole;
+ * elsewhere our secrets are masked by value, and behind that everything that looks like a key
+ * (common/mask.h). */
 #include "common/upstream/failure.h"
 
 #include <ctype.h>
@@ -14,14 +14,13 @@
 #include <strings.h>
 
 #include "common/json.h"
-#include "common/secret.h"
+#include "common/mask.h"
 #include "common/upstream/date.h"
 
 #define MAX_PARSED     (256 * 1024) /* bytes of a body that we look at */
 #define MAX_PLAIN      512          /* bytes of a text/plain body that is shown */
 #define MAX_RETRY_MS   300000
-#define MIN_KEY        32 /* letters and digits in a row */
-#define KEY_REACH      64 /* bytes between the word "key" and a key */
+#define MAX_SAID       (16 * 1024) /* bytes of one text that are looked at */
 #define TOKEN_LIMIT    "token_limit_exceeded"
 #define UPSTREAM_CODES "upstream_"
 
@@ -38,29 +37,6 @@ static size_t utf8_length(const char *text, size_t len)
     return 0;
 }
 
-static bool is_key_byte(char c)
-{
-    unsigned char u = (unsigned char)c;
-
-    return (u < 0x80 && isalnum(u)) || c == '-' || c == '_' || c == '*' || c == '.';
-}
-
-static size_t run_of(const char *text, size_t len, bool (*in)(char))
-{
-    size_t n = 0;
-
-    while (n < len && in(text[n]))
-        n++;
-    while (n > 0 && text[n - 1] == '.') /* the end of a sentence */
-        n--;
-    return n;
-}
-
-static bool is_base62(char c)
-{
-    return (unsigned char)c < 0x80 && isalnum((unsigned char)c);
-}
-
 static bool has_prefix(const char *text, size_t len, const char *prefix)
 {
     size_t n = strlen(prefix);
@@ -68,69 +44,46 @@ static bool has_prefix(const char *text, size_t len, const char *prefix)
     return len >= n && strncasecmp(text, prefix, n) == 0;
 }
 
-/* Whether the word "key" stands shortly before `at`. */
-static bool follows_key(const char *text, size_t at)
-{
-    size_t from = at > KEY_REACH ? at - KEY_REACH : 0, i;
-
-    for (i = from; i + 3 <= at; i++)
-        if (strncasecmp(text + i, "key", 3) == 0)
-            return true;
-    return false;
-}
-
-/* How many bytes at text[at] are a key; 0: none. Called where a word begins only. */
-static size_t key_length(const char *text, size_t len, size_t at)
-{
-    const char *here = text + at;
-    size_t left = len - at, n;
-
-    if (has_prefix(here, left, "sk-")) {
-        n = run_of(here, left, is_key_byte);
-        return n >= 8 ? n : 0;
-    }
-    if (left >= 3 && strncmp(here, "eyJ", 3) == 0) {
-        n = run_of(here, left, is_key_byte);
-        return n >= 16 ? n : 0;
-    }
-    if (at >= 7 && strncasecmp(here - 7, "bearer ", 7) == 0) {
-        n = run_of(here, left, is_key_byte);
-        return n >= 16 ? n : 0;
-    }
-    n = run_of(here, left, is_base62);
-    return n >= MIN_KEY && follows_key(text, at) ? n : 0;
-}
-
-/* Copy text for people: keys masked, control bytes as spaces, invalid UTF-8 as U+FFFD, cut at a
- * character. */
+/* Copy text for people: control bytes as spaces, invalid UTF-8 as U+FFFD, cut at a character. */
 static void copy_text(char *out, size_t size, const char *text, size_t len)
 {
     static const char replacement[] = "\xef\xbf\xbd";
-    size_t at = 0, used = 0, n;
+    size_t at = 0, used = 0, bytes;
 
     while (at < len) {
-        bool word =
-            at == 0 || (!is_base62(text[at - 1]) && text[at - 1] != '-' && text[at - 1] != '_');
-        size_t key = word ? key_length(text, len, at) : 0;
         const char *piece = text + at;
 
-        n = utf8_length(piece, len - at);
-        at += key != 0 ? key : n != 0 ? n : 1;
-        if (key != 0) {
-            piece = SECRET_MASK;
-            n = strlen(SECRET_MASK);
-        } else if (n == 0) {
+        bytes = utf8_length(piece, len - at);
+        at += bytes > 0 ? bytes : 1;
+        if (bytes == 0) {
             piece = replacement;
-            n = 3;
+            bytes = sizeof(replacement) - 1;
         } else if ((unsigned char)*piece < ' ' || *piece == 0x7f) {
             piece = " ";
         }
-        if (used + n >= size)
+        if (used + bytes >= size)
             break;
-        memcpy(out + used, piece, n);
-        used += n;
+        memcpy(out + used, piece, bytes);
+        used += bytes;
     }
     out[used] = '\0';
+}
+
+/* The same for a provider's text, which may quote a key: ours by value, and whatever looks like
+ * one. It is cut far behind what is shown, so that no more than the rest of a key is at the cut. */
+static void copy_said(char *out, size_t size, const char *text, size_t len)
+{
+    size_t most = len < MAX_SAID ? len : MAX_SAID;
+    char *copy = malloc(most + 1);
+
+    out[0] = '\0';
+    if (copy == NULL)
+        return;
+    memcpy(copy, text, most);
+    most = mask_hide(mask_installed(), copy, most, most);
+    most = mask_guess(copy, most, most);
+    copy_text(out, size, copy, most);
+    free(copy);
 }
 
 static void set_text(char *out, size_t size, const char *text)
@@ -217,7 +170,7 @@ static void take(const struct json *v, char *out, size_t size)
 
     if (text == NULL || is_nothing(text))
         return;
-    copy_text(out, size, text, len);
+    copy_said(out, size, text, len);
 }
 
 static void read_error(const struct json *root, struct failure *out)
@@ -267,10 +220,12 @@ static void read_body(const struct upstream_result *result, struct failure *out)
     if (strbuf_failed(&text) || text.len == 0)
         goto done;
     root = json_parse(doc, text.data, text.len, &error);
+    if (json_is(root, JSON_ARRAY)) /* Google's OpenAI-compatible API */
+        root = json_at(root, 0);
     if (root != NULL)
         read_error(root, out);
     else if (is_plain_text(result, text.data, text.len))
-        copy_text(out->message, sizeof(out->message), text.data, text.len);
+        copy_said(out->message, sizeof(out->message), text.data, text.len);
     /* The body of Azure's early refusal is not documented, only that its text holds this
      * (reference 2.6). */
     if ((out->status == 400 || out->status == 429) &&
@@ -413,6 +368,58 @@ static void from_error(const struct upstream_result *result, int64_t now_unix_s,
     out->should_not_retry = is_final(result, out);
 }
 
+static void set_refused_key(struct failure *out, int status)
+{
+    char text[160];
+
+    snprintf(text, sizeof(text),
+             "The provider refused the gateway's own credential or its rights (HTTP status %d). "
+             "The operator of the gateway has to act.",
+             status);
+    set_own(out, 502, UPSTREAM_CODES "auth", text);
+    out->retry_after_ms = -1;
+    out->should_not_retry = true;
+}
+
+/* Some servers say with a 400 or 422 that the key is wrong: ours, since the client's never reaches
+ * them. Told by the code or type, or, where no parameter is blamed, by the words that OpenAI,
+ * Azure, Google, vLLM and LiteLLM use. */
+static bool refuses_key(const struct failure *f)
+{
+    static const char *const codes[] = {"invalid_api_key",
+                                        "api_key_invalid",
+                                        "invalid_api_token",
+                                        "incorrect_api_key",
+                                        "invalid_subscription_key",
+                                        "authentication_error",
+                                        "invalid_authentication",
+                                        "auth_error",
+                                        "unauthorized",
+                                        "unauthenticated",
+                                        "invalidauthenticationtoken",
+                                        "expired_api_key"};
+    static const char *const words[] = {"incorrect api key",  "invalid api key",
+                                        "invalid api-key",    "invalid api_key",
+                                        "api key not valid",  "api key expired",
+                                        "api key is invalid", "invalid subscription key",
+                                        "api key not found",  "invalid proxy server token"};
+
+    if (f->status != 400 && f->status != 422)
+        return false;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (strcasecmp(f->code, codes[i]) == 0 || strcasecmp(f->type, codes[i]) == 0)
+            return true;
+    for (size_t i = 0; f->param[0] == '\0' && i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcasestr(f->message, words[i]) != NULL)
+            return true;
+    return false;
+}
+
+bool failure_is_refused_key(const struct failure *failure)
+{
+    return strcmp(failure->code, UPSTREAM_CODES "auth") == 0;
+}
+
 /* A complete answer. */
 static void from_answer(const struct upstream_result *result, int64_t now_unix_s,
                         struct failure *out)
@@ -421,15 +428,11 @@ static void from_answer(const struct upstream_result *result, int64_t now_unix_s
     char text[160];
 
     if (status == 401 || status == 403) {
-        snprintf(
-            text, sizeof(text),
-            "The provider refused the gateway's own credential or its rights (HTTP status %d). "
-            "The operator of the gateway has to act.",
-            status);
-        set_own(out, 502, UPSTREAM_CODES "auth", text);
-        out->should_not_retry = true;
+        set_refused_key(out, status);
     } else if (status >= 400 && status <= 599 && status != 407) {
         from_error(result, now_unix_s, out);
+        if (refuses_key(out))
+            set_refused_key(out, status);
     } else if (status >= 200 && status <= 299) {
         set_own(out, 502, UPSTREAM_CODES "invalid_answer",
                 "The provider's answer could not be understood.");

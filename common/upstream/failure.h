@@ -1,6 +1,6 @@
 /* The one error translator: every upstream body shape (reference 1.7 and 2.8, empty, HTML) -> the
- * four-key envelope. What looks like a key in a provider's text is masked; failure.c says what
- * does. */
+ * four-key envelope. Secrets in a provider's text, and what looks like one, are masked
+ * (common/mask.h, with mask_installed()). */
 #pragma once
 
 #include <stdbool.h>
@@ -24,7 +24,8 @@ struct failure {
 };
 
 /** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from
- * the provider is answered as 502 with code `upstream_auth`: the gateway's credential is wrong, not
+ * the provider, and a 400 or 422 that says that the key is wrong, is answered as 502 with code
+ * `upstream_auth`: the gateway's credential is wrong, not
  * the client's, and SDK users must not think that theirs is. Codes of our own: upstream_auth,
  * upstream_unreachable, upstream_timeout (504), upstream_broken, upstream_too_large,
  * upstream_invalid_answer (also for a 2xx that the caller could not use),
@@ -42,6 +43,9 @@ bool failure_is_from_provider(const struct upstream_result *result);
 /** Whether a 400/429 says that the deployment's enqueued-token quota is full (code or text
  * token_limit_exceeded). */
 bool failure_is_token_limit(const struct failure *failure);
+
+/** Whether the provider refused the gateway's own credential (code upstream_auth). */
+bool failure_is_refused_key(const struct failure *failure);
 
 /** Print the envelope {"error":{"message","type","param","code"}}. */
 void failure_write(const struct failure *failure, struct strbuf *out);

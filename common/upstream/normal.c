@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/json_mask.h"
 #include "common/upstream/provider.h"
 
 #define METADATA_OWN "tranche" /* the pair that we add to a batch upstream */
@@ -210,12 +211,24 @@ static bool status_is(const struct json *obj, const char *text)
     return status != NULL && strcmp(status, text) == 0;
 }
 
+/* What a provider says may quote the key that it was sent (common/mask.h). Texts for people may
+ * quote other keys, too. */
+static void hide_secrets(struct json_doc *doc, struct json *obj)
+{
+    static const char *const texts[] = {"errors", "error", "status_details", "incomplete_details"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        json_mask(doc, json_get(obj, texts[i]), mask_installed(), true);
+    json_mask(doc, obj, mask_installed(), false);
+}
+
 /* --- files --- */
 
 void normal_file(struct json_doc *doc, struct json *file, int64_t bytes_hint)
 {
     if (!json_is(file, JSON_OBJECT))
         return;
+    hide_secrets(doc, file);
     fill_str(doc, file, "object", "file");
     fix_status(doc, file);
     if (status_is(file, "pending") || status_is(file, "running"))
@@ -238,6 +251,8 @@ struct json *normal_deletion(struct json_doc *doc, struct json *answer, const ch
 
     if (out == NULL)
         return NULL;
+    if (json_is(answer, JSON_OBJECT))
+        hide_secrets(doc, answer);
     json_bool(json_get(answer, "deleted"), &deleted);
     json_set_str(doc, out, "id", id);
     json_set_str(doc, out, "object", "file");
@@ -409,12 +424,13 @@ void normal_batch(struct json_doc *doc, struct json *batch, const char *client_e
 
     if (!json_is(batch, JSON_OBJECT))
         return;
+    fix_metadata(doc, batch); /* our marker need not be looked through */
+    hide_secrets(doc, batch);
     fill_str(doc, batch, "object", "batch");
     fix_endpoint(doc, batch, client_endpoint);
     fix_status(doc, batch);
     fix_errors(doc, batch);
     fix_counts(doc, batch);
-    fix_metadata(doc, batch);
     for (i = 0; i < NUM_BATCH_KEYS; i++)
         if (ends_with(batch_keys[i], "_at"))
             fix_time(doc, batch, batch_keys[i]);

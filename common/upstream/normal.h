@@ -1,6 +1,6 @@
 /* The one normaliser: whatever a provider answered becomes OpenAI's shape (architecture section 3;
  * statements 88-92, 97). Unknown fields and statuses pass through unchanged. Works in place on a
- * parsed answer. */
+ * parsed answer. Secrets that a provider quotes are masked first (mask_installed()). */
 #pragma once
 
 #include <stdbool.h>

@@ -249,8 +249,7 @@ static void assert_message(const char *text, const char *want)
 static void what_looks_like_a_key_is_masked(void **state)
 {
     (void)state;
-    assert_message("Incorrect API key provided: sk-proj-Ab1_cd*****EFgh. Find it",
-                   "Incorrect API key provided: ***. Find it");
+    assert_message("The API key sk-proj-Ab1_cd*****EFgh. Find it", "The API key ***. Find it");
     assert_message("'sk-12345678'", "'***'");
     assert_message("Authorization: Bearer abcdefghijklmnopqrst!", "Authorization: Bearer ***!");
     assert_message("token eyJhbGciOiJSUzI1NiJ9.eyJhdWQ.sig-x is old", "token *** is old");
@@ -276,6 +275,39 @@ static void a_key_in_param_or_code_is_masked_too(void **state)
 
     (void)state;
     assert_failure(&f, 400, "***", "***", "***", "m");
+}
+
+static void assert_refused_key(int status, const char *body)
+{
+    struct failure f = of(status, body);
+
+    assert_int_equal(f.status, 502);
+    assert_string_equal(f.code, "upstream_auth");
+    assert_true(f.should_not_retry && failure_is_refused_key(&f));
+    assert_null(strstr(f.message, "secret"));
+}
+
+/* LiteLLM's clients showed "Incorrect API key" to people whose own key was right. */
+static void a_400_about_our_key_is_not_the_clients(void **state)
+{
+    struct failure f;
+
+    (void)state;
+    assert_refused_key(400, "{\"error\":{\"message\":\"Incorrect API key provided: secret\"}}");
+    assert_refused_key(400, "{\"error\":{\"message\":\"no\",\"code\":\"invalid_api_key\"}}");
+    assert_refused_key(422, "{\"error\":{\"message\":\"no\",\"type\":\"authentication_error\"}}");
+    assert_refused_key(400,
+                       "[{\"error\":{\"code\":400,\"message\":\"API key not valid. Please pass "
+                       "a valid API key.\",\"status\":\"INVALID_ARGUMENT\"}}]");
+    assert_refused_key(400,
+                       "{\"error\":{\"code\":\"400\",\"innererror\":{\"code\":\"ApiKeyInvalid\"},"
+                       "\"message\":\"Access denied due to invalid subscription key\"}}");
+    /* a line of the client's file may speak of keys */
+    f = of(400,
+           "{\"error\":{\"message\":\"Invalid API key in 'body.messages'\",\"param\":\"file\"}}");
+    assert_int_equal(f.status, 400);
+    f = of(404, "{\"error\":{\"message\":\"Incorrect API key provided\"}}");
+    assert_int_equal(f.status, 404);
 }
 
 static void statuses_that_no_client_should_see_become_502(void **state)
@@ -508,6 +540,7 @@ int main(void)
         cmocka_unit_test(a_refused_credential_is_the_gateways_matter),
         cmocka_unit_test(what_looks_like_a_key_is_masked),
         cmocka_unit_test(a_key_in_param_or_code_is_masked_too),
+        cmocka_unit_test(a_400_about_our_key_is_not_the_clients),
         cmocka_unit_test(statuses_that_no_client_should_see_become_502),
         cmocka_unit_test(calls_without_an_answer_have_codes_of_their_own),
         cmocka_unit_test(retry_after_is_read_in_all_its_forms),
