@@ -414,9 +414,18 @@ static void decode_param(const struct param *param, struct strbuf *out)
         strbuf_add(out, param->value.text, param->value.len);
 }
 
+/* Removed, it would make another field's name of this one. A NUL cannot be in a head. */
+static bool has_line_end(const struct strbuf *name)
+{
+    return name->len > 0 && (memchr(name->data, '\r', name->len) != NULL ||
+                             memchr(name->data, '\n', name->len) != NULL);
+}
+
 static int decode_names(struct multipart *mp, const struct disposition *d)
 {
     decode_param(&d->name, &mp->name);
+    if (has_line_end(&mp->name))
+        return fail(mp, ERR_SYNTAX, "the name of a part has a line end in it");
     clean(&mp->name);
     if (d->extended.name.text != NULL) {
         strbuf_reset(&mp->filename);

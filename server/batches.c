@@ -205,10 +205,28 @@ static void describe(struct order *o)
         relay_header(o->relay, "x-tranche-unmarked", full ? "metadata-full" : "file-id");
 }
 
+/* Such a name is one member to us and another one to a provider whose parser stops there. */
+static bool names_are_fine(struct relay *relay)
+{
+    for (size_t i = 0; i < json_size(relay->request); i++) {
+        size_t len;
+        const char *key = json_key_at(relay->request, i, &len);
+
+        if (strcspn(key, "\r\n") == len)
+            continue;
+        relay_problem(relay, 400, "invalid_request_error", "invalid_value", "",
+                      "The name of a member has a line end or a NUL in it.");
+        return false;
+    }
+    return true;
+}
+
 void batches_create(struct relay *relay)
 {
     struct order *o;
 
+    if (!names_are_fine(relay))
+        return;
     if ((!has_blob(relay) && !require_string(relay, "input_file_id")) ||
         !require_string(relay, "endpoint") || !require_string(relay, "completion_window") ||
         !metadata_is_fine(relay))

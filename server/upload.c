@@ -236,12 +236,24 @@ static int on_form_data(void *arg, const char *bytes, size_t len)
     return 0;
 }
 
+/* A field of one line. What stands behind a NUL or a line end would be seen by one reader and not
+ * by another. */
+static bool is_one_line(const struct strbuf *field)
+{
+    return strcspn(strbuf_str(field), "\r\n") == field->len;
+}
+
 static int on_part_end(void *arg)
 {
     struct receiver *rc = arg;
     struct upload *up = rc->up;
     const char *text = strbuf_str(&rc->field);
 
+    if (rc->part != PART_FILE && rc->part != PART_IGNORED && !is_one_line(&rc->field)) {
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "",
+               "A form field has a line end or a NUL byte in its value.");
+        return ERR_SYNTAX;
+    }
     switch (rc->part) {
     case PART_PURPOSE:
         strbuf_reset(&up->purpose);

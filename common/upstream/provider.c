@@ -445,7 +445,10 @@ int provider_multipart(const struct provider_upload *upload, const char *boundar
 
 static bool is_gateway_only(const char *key)
 {
-    static const char *const names[] = {"model", "custom_llm_provider", "provider"};
+    static const char *const names[] = {
+        "model",      "custom_llm_provider", "provider",       "api_key",        "api_base",
+        "base_url",   "api_version",         "azure_ad_token", "azure_endpoint", "extra_headers",
+        "extra_body", "extra_query",         "default_headers"};
     size_t i;
 
     for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -86,7 +86,9 @@ MUST_USE int provider_multipart(const struct provider_upload *upload, const char
 /** The body of a batch create for this provider from the client's own (already checked) object:
  * only fields the provider knows (input_file_id replaced by `native_file_id`, endpoint,
  * completion_window, metadata, output_expires_after, and unknown members as they came), without
- * gateway-only ones (model, custom_llm_provider, provider, litellm_*). `endpoint` goes to Azure as
+ * gateway-only ones (model, custom_llm_provider, provider, litellm_*) and without what LiteLLM's
+ * clients put there for a client of their own, credentials and addresses included (api_key,
+ * api_base, base_url, extra_headers, ...). `endpoint` goes to Azure as
  * the client sent it; OpenAI gets the /v1 that Azure's older pages leave out. Appended to `out`;
  * `doc` and `request` are not changed.
  *  @param native_file_id  NULL: input_file_id stays as it is

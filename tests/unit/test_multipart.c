@@ -206,6 +206,8 @@ static void names_are_decoded_as_browsers_and_curl_write_them(void **state)
     assert_filename("filename=\"a\\\"b\\\\c.txt\"", "c.txt");
     assert_filename("filename=\"a\\\"b.txt\"", "a\"b.txt");
     assert_filename("filename=\"a%22b%0d%0A.txt\"", "a\"b.txt");
+    assert_refused("--abc\r\n" HEAD("pur%0apose") "1\r\n--abc--", ERR_SYNTAX, "line end");
+    assert_refused("--abc\r\n" HEAD("purpose%0D") "1\r\n--abc--", ERR_SYNTAX, "line end");
     assert_filename("filename=\"100%25 %zz.txt\"", "100%25 %zz.txt");
     assert_filename("filename=plain.jsonl", "plain.jsonl");
     assert_filename("filename=\"\"", "");
