@@ -18,31 +18,81 @@ static bool bearer_token(h2o_iovec_t value, const char **token, size_t *len)
     return *len > 0;
 }
 
-bool auth_check(struct relay *relay)
+/* The credential in a header. @return false: the header is another one */
+static bool credential_in(const h2o_header_t *h, const char **token, size_t *len)
+{
+    *token = NULL;
+    *len = 0;
+    if (h2o_memis(h->name->base, h->name->len, H2O_STRLIT("authorization"))) {
+        if (!bearer_token(h->value, token, len))
+            *token = NULL;
+        return true;
+    }
+    if (!h2o_memis(h->name->base, h->name->len, H2O_STRLIT("api-key")))
+        return false;
+    *token = h->value.base;
+    *len = h->value.len;
+    return true;
+}
+
+/* @param given  whether any credential was there */
+static bool shows_key(const struct relay *relay, bool *given)
 {
     const struct secret *key = &relay->worker->config->master_key;
     const h2o_headers_t *headers = &relay->req->headers;
-    bool given = false, valid = false;
+    bool valid = false;
+
+    *given = false;
+    for (size_t i = 0; i < headers->size; i++) {
+        const char *token;
+        size_t len;
+
+        if (!credential_in(&headers->entries[i], &token, &len))
+            continue;
+        *given = true;
+        valid |= token != NULL && secret_equal(key, token, len);
+    }
+    return valid;
+}
+
+const char *auth_credential(const struct relay *relay, size_t *len)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+    const char *token = NULL;
+
+    for (size_t i = 0; i < headers->size && token == NULL; i++)
+        (void)credential_in(&headers->entries[i], &token, len);
+    return token;
+}
+
+bool auth_has_key(const struct relay *relay)
+{
+    bool given;
+
+    return shows_key(relay, &given);
+}
+
+bool auth_is_single(struct relay *relay)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+    unsigned num = 0;
+
+    for (size_t i = 0; i < headers->size; i++)
+        num += h2o_memis(headers->entries[i].name->base, headers->entries[i].name->len,
+                         H2O_STRLIT("authorization"));
+    if (num <= 1)
+        return true;
+    relay_problem(relay, 400, "invalid_request_error", "invalid_header", "",
+                  "The request has more than one Authorization header.");
+    return false;
+}
+
+bool auth_check(struct relay *relay)
+{
+    bool given;
 
     relay->owner = 0;
-    if (!secret_is_set(key))
-        return true;
-    for (size_t i = 0; i < headers->size; i++) {
-        const h2o_header_t *h = &headers->entries[i];
-        const char *token = h->value.base;
-        size_t len = h->value.len;
-
-        if (h2o_memis(h->name->base, h->name->len, H2O_STRLIT("authorization"))) {
-            given = true;
-            if (!bearer_token(h->value, &token, &len))
-                continue;
-        } else if (!h2o_memis(h->name->base, h->name->len, H2O_STRLIT("api-key"))) {
-            continue;
-        }
-        given = true;
-        valid |= secret_equal(key, token, len);
-    }
-    if (valid)
+    if (!secret_is_set(&relay->worker->config->master_key) || shows_key(relay, &given))
         return true;
     relay_header(relay, "www-authenticate", "Bearer");
     relay_problem(relay, 401, "invalid_request_error", "invalid_api_key", "",

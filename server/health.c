@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/json.h"
+#include "server/auth.h"
 #include "server/long_answer.h"
 #include "server/provider_clock.h"
 
@@ -180,10 +181,14 @@ void health_readiness(struct relay *relay)
     for (uint32_t i = 0; !w->draining && !ready && i < table_num_deployments(w->table); i++)
         ready = is_healthy(&w->inherit->probes[i]) && all_admitted(w, i);
     if (ready) {
-        static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not "
+        static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not connected\"}";
+        static const char more[] = "{\"status\":\"healthy\",\"db\":\"Not "
                                    "connected\",\"tranche_version\":\"" TRANCHE_VERSION "\"}";
 
-        relay_bytes(relay, 200, "application/json", text, sizeof(text) - 1);
+        if (auth_has_key(relay))
+            relay_bytes(relay, 200, "application/json", more, sizeof(more) - 1);
+        else
+            relay_bytes(relay, 200, "application/json", text, sizeof(text) - 1);
     } else {
         relay_problem(relay, 503, "server_error", "not_ready", "", "%s",
                       w->draining ? "The gateway is shutting down."

@@ -8,8 +8,10 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/mask.h"
 #include "server/auth.h"
 #include "server/collect.h"
+#include "server/health.h"
 
 static h2o_generator_t no_generator = {NULL, NULL};
 
@@ -104,7 +106,8 @@ void relay_common_headers(struct relay *relay)
 {
     relay_header(relay, "x-request-id", relay->request_id);
     relay_header(relay, "x-litellm-call-id", relay->request_id);
-    relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
+    if (!health_is_for_all(relay->route.kind) || auth_has_key(relay))
+        relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
     if (relay->deployment != MODEL_NO_INDEX) {
         const struct table_deployment *d =
             table_deployment(relay->worker->table, relay->deployment);
@@ -162,8 +165,8 @@ void relay_json(struct relay *relay, int status, const struct json *value)
 /* What the client may try again says when, also where the provider named no time (statement 86). */
 static int64_t wait_of(const struct failure *failure)
 {
-    bool retryable =
-        !failure->should_not_retry && (failure->status == 429 || failure->status >= 500);
+    bool retryable = !failure->should_not_retry &&
+                     (failure->status == 408 || failure->status == 429 || failure->status >= 500);
 
     if (failure->retry_after_ms < 0)
         return retryable ? DEFAULT_RETRY_AFTER_MS : -1;
@@ -186,12 +189,44 @@ static void retry_headers(struct relay *relay, const struct failure *failure)
     relay_header(relay, "retry-after-ms", text);
 }
 
+static void hide_in(const struct mask *mask, struct failure *failure)
+{
+    struct {
+        char *text;
+        size_t size;
+    } texts[] = {{failure->message, sizeof(failure->message)},
+                 {failure->type, sizeof(failure->type)},
+                 {failure->code, sizeof(failure->code)},
+                 {failure->param, sizeof(failure->param)}};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        mask_hide(mask, texts[i].text, strlen(texts[i].text), texts[i].size);
+}
+
+/* Errors show what was asked for: an id, a name, a line. A key that somebody put there by mistake
+ * would end in the logs of whoever reads the answer. */
+static void hide_secrets(const struct relay *relay, struct failure *failure)
+{
+    struct secret own = SECRET_NONE;
+    const struct secret *list[] = {&own};
+    struct mask *mask = NULL;
+
+    hide_in(mask_installed(), failure);
+    own.data = (char *)auth_credential(relay, &own.len);
+    if (own.data != NULL)
+        mask = mask_new(list, 1);
+    hide_in(mask, failure);
+    mask_free(mask);
+}
+
 void relay_failure(struct relay *relay, const struct failure *failure)
 {
+    struct failure shown = *failure;
     struct strbuf text = STRBUF_INIT;
 
+    hide_secrets(relay, &shown);
     retry_headers(relay, failure);
-    failure_write(failure, &text);
+    failure_write(&shown, &text);
     relay_bytes(relay, failure->status, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);
 }

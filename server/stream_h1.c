@@ -333,16 +333,20 @@ static void refuse(struct conn *conn, int status)
 {
     const struct guard_refusal *r = guard_refusal(status);
     struct h1_conn *h1 = &conn->h1;
-    char text[768], id[ACCESS_LOG_ID];
+    char text[1024], id[ACCESS_LOG_ID];
     h2o_iovec_t buf;
     int len;
 
+    h2o_get_timestamp(conn->front->ctx, NULL, NULL); /* makes the cached one that of now */
     access_log_new_id(id);
     access_log_refusal(id, r->status, 0x101, strlen(r->body));
     len = snprintf(text, sizeof(text),
-                   "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                   "Content-Length: %zu\r\nx-request-id: %s\r\n\r\n%s",
-                   r->status, r->reason, strlen(r->body), id, r->body);
+                   "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nServer: tranche\r\n"
+                   "Content-Type: application/json\r\nContent-Length: %zu\r\n"
+                   "x-request-id: %s\r\nx-litellm-call-id: %s\r\n"
+                   "x-tranche-version: " TRANCHE_VERSION "\r\n\r\n%s",
+                   r->status, r->reason, conn->front->ctx->_timestamp_cache.value->rfc1123,
+                   strlen(r->body), id, id, r->body);
 
     h1->stash_len = h1->stash_at =
         0; /* nothing of it will be used; the text lives there until it is written */

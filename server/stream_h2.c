@@ -357,6 +357,10 @@ static void refuse(h2o_req_t *req, int status)
                    H2O_STRLIT("application/json"));
     h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, id,
                           ACCESS_LOG_ID - 1);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-litellm-call-id"), 0, NULL,
+                          id, ACCESS_LOG_ID - 1);
+    h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-tranche-version"), 0, NULL,
+                          H2O_STRLIT(TRANCHE_VERSION));
     h2o_send_inline(req, r->body, strlen(r->body));
 }
 

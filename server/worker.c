@@ -140,6 +140,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
     if (w->draining)
         req->http1_is_persistent = 0;
+    if (!auth_is_single(relay))
+        return 0;
     if (relay->route.kind == ROUTE_NONE)
         unknown_route(relay);
     else if (!(relay->route.allowed & relay->method))

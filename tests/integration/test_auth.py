@@ -6,6 +6,7 @@ import socket
 import openai
 import pytest
 from harness import MASTER_KEY, PATIENCE, balanced_config, envelope, lines
+from wire import KINDS, make_door, wire_certificate  # noqa: F401
 
 TARGETS = [("GET", "/v1/files"), ("POST", "/v1/files"), ("GET", "/v1/files/file-x"), ("DELETE", "/v1/files/file-x"),
            ("GET", "/v1/files/file-x/content"), ("GET", "/v1/batches"), ("POST", "/v1/batches"),
@@ -68,7 +69,7 @@ def test_the_master_key_may_be_a_reference_to_the_environment(start, sim):
 
 def test_no_credential_and_nothing_of_an_sdk_crosses_the_gateway(gateway, sim):
     extra = {"api-key": MASTER_KEY, "x-stainless-lang": "python", "x-stainless-retry-count": "0", "Cookie": "session=1",
-             "OpenAI-Organization": "org-client", "x-forwarded-for": "10.0.0.1", "x-litellm-tags": "a,b",
+             "OpenAI-Organization": "org-client", "x-litellm-tags": "a,b",
              **{f"x-extra-{n}": "1" for n in range(20)}}
     file = gateway.uploaded(headers=dict(extra))
     batch = gateway.created(file["id"], headers=dict(extra))
@@ -115,3 +116,37 @@ def test_an_sdk_that_uploads_with_a_wrong_key_sees_an_authentication_error(gatew
     client = openai.OpenAI(base_url=gateway.url + "/v1", api_key="sk-wrong", max_retries=0)
     with client, pytest.raises(openai.AuthenticationError):
         client.files.create(file=("requests.jsonl", b"x" * (megabytes << 20)), purpose="batch")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_authorization_headers_are_refused(make_door, kind):
+    """A proxy in front may have looked at the other one; an api-key header beside one is another matter (old SDKs)."""
+    door = make_door(kind)
+    for one, other in ((MASTER_KEY, MASTER_KEY), (MASTER_KEY, "sk-other"), ("sk-other", MASTER_KEY)):
+        answer = door.call("GET", "/v1/models", {"authorization": f"Bearer {other}"}, key=one).answer()
+        envelope(answer, 400, code="invalid_header")
+    assert door.call("GET", "/v1/models", {"api-key": MASTER_KEY}).answer().status == 200
+
+
+def test_readiness_without_a_key_names_no_version(start, sim):
+    for config in (balanced_config(sim), {k: v for k, v in balanced_config(sim).items() if k != "general_settings"}):
+        gateway = start(config, sim=sim)
+        for target in ("/health/readiness", "/health/liveliness"):
+            for key in (None, "sk-wrong"):
+                answer = gateway.get(target, key=key)
+                assert answer.status == 200
+                assert "version" not in answer.body.decode() + repr(answer.headers)
+    gateway = start(balanced_config(sim), sim=sim)
+    assert gateway.get("/health/readiness").json()["tranche_version"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refusal_by_the_head_alone_has_the_headers_of_all_answers(make_door, kind):
+    """Who looks for x-request-id or Date finds them on a 400 of the parser, too."""
+    door = make_door(kind)
+    usual = door.call("GET", "/v1/nothing").answer()
+    refused = door.call("GET", "/v1/" + "x" * 9000).answer()
+    assert (usual.status, refused.status) == (404, 414)
+    missing = set(usual.headers) - set(refused.headers) - {"connection", "keep-alive"}
+    assert not missing, missing
+    assert refused.headers["x-request-id"] == refused.headers["x-litellm-call-id"]

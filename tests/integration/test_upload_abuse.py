@@ -104,6 +104,7 @@ def test_a_stalled_body_is_given_up_and_a_slow_one_is_not(make_door, sim):
     for call in calls:
         answer = call.answer()
         envelope(answer, 408)
+        assert int(answer.headers["retry-after"]) >= 1, "a client that may try again is told when"
     for drip in drips:
         drip.send(body[at:])
         drip.finish()
