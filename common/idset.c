@@ -102,6 +102,11 @@ void idset_deinit(struct idset *set)
     set->room = set->count = 0;
 }
 
+size_t idset_bytes(const struct idset *set)
+{
+    return set->slots != NULL ? (set->room + TAIL) * SLOT_BYTES : 0;
+}
+
 /* --- slots --- */
 
 struct entry {

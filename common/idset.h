@@ -21,6 +21,9 @@ struct idset {
 MUST_USE int idset_init(struct idset *set, uint64_t max_mark);
 void idset_deinit(struct idset *set);
 
+/** Bytes that it has allocated. */
+size_t idset_bytes(const struct idset *set);
+
 /**
  * Add a string.
  *

@@ -595,6 +595,17 @@ int jsonl_finish(struct jsonl *j)
     return j->result;
 }
 
+size_t jsonl_memory(const struct jsonl *j)
+{
+    return sizeof(*j) + j->rules.max_errors * sizeof(*j->problems) + idset_bytes(&j->ids) +
+           j->carry.cap + j->scratch.cap + j->spans.cap + j->model.cap + j->url.cap;
+}
+
+size_t jsonl_unfinished(const struct jsonl *j)
+{
+    return j->carry.len;
+}
+
 void jsonl_report(const struct jsonl *j, struct jsonl_report *report)
 {
     *report = (struct jsonl_report){

@@ -26,12 +26,13 @@ struct config_limits {
     uint64_t max_other_file_bytes;      /* other purposes; default 512,000,000 */
     uint64_t max_lines[PROVIDER_COUNT]; /* default 50,000 (OpenAI), 100,000 (Azure) */
     uint64_t max_line_bytes;            /* default 4 MiB */
-    uint64_t
-        max_json_bytes; /* body of a JSON request; default 128 KiB, 4 KiB where no POST */
-    uint64_t json_memory_bytes; /* bodies of JSON requests and their trees; per worker; default 64
-                                   MiB; at least eight of the largest bodies have room */
-    uint64_t spool_bytes;                 /* all workers together; default 10 GiB */
-    uint32_t max_connections;             /* per worker; default 1,000 */
+    uint64_t max_json_bytes;      /* body of a JSON request; default 128 KiB, 4 KiB where no POST */
+    uint64_t json_memory_bytes;   /* bodies of JSON requests and their trees; per worker; default 64
+                                     MiB; at least eight of the largest bodies have room */
+    uint64_t upload_memory_bytes; /* what uploads hold in memory; per worker; default 256 MiB; at
+                                     least eight of the longest lines have room */
+    uint64_t spool_bytes;         /* all workers together; default 10 GiB */
+    uint32_t max_connections;     /* per worker; default 1,000 */
     uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */
     uint64_t min_body_rate;               /* bytes/s after the grace; default 1,024 */
     uint32_t body_grace_ms;               /* before that rate is asked for; default 20,000 */

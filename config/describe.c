@@ -191,6 +191,7 @@ static void describe_limits(const struct config_limits *limits, struct strbuf *o
     add_bytes(out, "limits.max_line_bytes", limits->max_line_bytes);
     add_bytes(out, "limits.max_json_bytes", limits->max_json_bytes);
     add_bytes(out, "limits.json_memory_bytes", limits->json_memory_bytes);
+    add_bytes(out, "limits.upload_memory_bytes", limits->upload_memory_bytes);
     add_bytes(out, "limits.spool_bytes", limits->spool_bytes);
     add_number(out, "limits.max_connections", limits->max_connections);
     add_number(out, "limits.max_connections_per_address", limits->max_connections_per_address);

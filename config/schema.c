@@ -139,6 +139,7 @@ static const cyaml_schema_field_t limits_fields[] = {
     TEXT(struct raw_limits, max_line_bytes),
     TEXT(struct raw_limits, max_json_bytes),
     TEXT(struct raw_limits, json_memory_bytes),
+    TEXT(struct raw_limits, upload_memory_bytes),
     TEXT(struct raw_limits, spool_bytes),
     TEXT(struct raw_limits, max_connections),
     TEXT(struct raw_limits, max_connections_per_address),

@@ -75,7 +75,7 @@ struct raw_per_provider {
 struct raw_limits {
     struct raw_per_provider max_file_bytes, max_lines, max_files, max_expiring_files;
     char *max_other_file_bytes, *max_line_bytes, *max_json_bytes, *spool_bytes;
-    char *json_memory_bytes;
+    char *json_memory_bytes, *upload_memory_bytes;
     char *max_connections, *max_connections_per_address, *min_body_rate, *body_grace_ms;
 };
 

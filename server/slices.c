@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "common/clock.h"
+
 static struct loop *loop_of(const struct slices *s)
 {
     return s->turn.arg;
@@ -24,10 +26,17 @@ static void on_turn(struct loop_timer *timer)
     struct slices *s = (struct slices *)((char *)timer - offsetof(struct slices, turn));
     struct slice *slice = s->first;
 
+    uint64_t began_us = clock_now_us(), took_ms;
+
     unlink_slice(s, slice);
     if (s->first != NULL)
         (void)loop_timer_start(loop_of(s), timer, 0); /* its room is there: it just left it */
     slice->cb(slice);
+    took_ms = (clock_now_us() - began_us) / 1000;
+    if (took_ms < SLICES_LONG_MS || s->first == NULL)
+        return;
+    loop_timer_stop(loop_of(s), timer);
+    (void)loop_timer_start(loop_of(s), timer, took_ms < SLICES_REST_MS ? took_ms : SLICES_REST_MS);
 }
 
 int slices_add(struct slices *s, struct loop *loop, struct slice *slice)

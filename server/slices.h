@@ -1,12 +1,16 @@
 /* Work that is too long for one turn of the loop, in slices: all who have some wait in one queue,
  * and each turn runs one slice, so that ten lists being read at once hold nobody up for longer than
- * one does. A slice should cost less than half a millisecond. */
+ * one does. A slice should cost less than half a millisecond. One that took longer is followed by
+ * as much time without any: an answer to somebody else takes several turns. */
 #pragma once
 
 #include <stdbool.h>
 
 #include "common/err.h"
 #include "common/loop.h"
+
+#define SLICES_LONG_MS 2   /* a slice that took so long is followed by a rest, */
+#define SLICES_REST_MS 100 /* of at most so long */
 
 struct slice;
 typedef void (*slice_cb)(struct slice *slice);

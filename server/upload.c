@@ -7,11 +7,16 @@
 
 #include "server/endpoints.h"
 #include "server/resolve.h"
+#include "server/upload_memory.h"
 #include "server/upload_send.h"
 #include "server/verdict.h"
 
 #define MAX_FIELD                                                                                  \
     4096 /* bytes of a text field that we read; longer ones are an error where we need them */
+
+#define LONG_LINE                                                                                  \
+    (256 << 10) /* bytes: a line so long is looked at on a turn of its own                         \
+                 */
 
 /* Which part of the form is being read. */
 enum part_kind {
@@ -27,19 +32,24 @@ enum part_kind {
 
 struct receiver {
     struct upload *up; /* owned; NULL after it was handed on */
+    struct worker *worker;
     struct body *body; /* borrowed; NULL once it ended */
     struct multipart *form;
     enum part_kind part;
     struct strbuf field; /* the current text field */
     bool have_file;
-    bool failed;       /* the client was told; the rest of the body is not read */
-    bool validate;     /* POST files/validate: check and tell, send nothing */
-    bool all_problems; /* go on after the first bad line */
+    bool failed;        /* the client was told; the rest of the body is not read */
+    bool validate;      /* POST files/validate: check and tell, send nothing */
+    bool all_problems;  /* go on after the first bad line */
+    struct strbuf held; /* bytes of the body that wait for a turn: a long line ends in them */
+    struct slice slice;
 };
 
 static void receiver_free(struct receiver *rc)
 {
     body_abandon(rc->body);
+    slices_remove(&rc->worker->slices, &rc->slice);
+    strbuf_deinit(&rc->held);
     multipart_free(rc->form);
     strbuf_deinit(&rc->field);
     if (rc->up != NULL)
@@ -395,12 +405,10 @@ static void answer_verdict(struct receiver *rc)
     json_doc_free(doc);
 }
 
-static void on_body_end(void *arg)
+static void finish(struct receiver *rc)
 {
-    struct receiver *rc = arg;
     struct upload *up = rc->up;
 
-    rc->body = NULL;
     if (multipart_finish(rc->form) != 0) {
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
@@ -423,13 +431,15 @@ static void on_body_end(void *arg)
     receiver_free(rc);
 }
 
-static void on_body_data(void *arg, const char *bytes, size_t len)
+/* @return false: it was answered, and `rc` is gone */
+static bool feed(struct receiver *rc, const char *bytes, size_t len)
 {
-    struct receiver *rc = arg;
     int err = multipart_feed(rc->form, bytes, len);
 
-    if (err == 0)
-        return;
+    if (err == 0) {
+        upload_memory_count(rc->up, rc->held.cap);
+        return true;
+    }
     if (!rc->failed) {
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
@@ -438,6 +448,78 @@ static void on_body_data(void *arg, const char *bytes, size_t len)
                "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
     }
     receiver_free(rc);
+    return false;
+}
+
+/* What waits for a turn of its own, and it is this one. */
+static void on_slice(struct slice *slice)
+{
+    struct receiver *rc = slice->arg;
+    struct strbuf held = rc->held;
+    bool fine;
+
+    rc->held = (struct strbuf)STRBUF_INIT;
+    fine = held.len == 0 || feed(rc, strbuf_str(&held), held.len);
+    strbuf_deinit(&held);
+    if (!fine)
+        return;
+    if (rc->body != NULL)
+        body_resume(rc->body);
+    else
+        finish(rc);
+}
+
+static void no_memory(struct receiver *rc)
+{
+    REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    receiver_free(rc);
+}
+
+static void wait_for_turn(struct receiver *rc)
+{
+    if (strbuf_failed(&rc->held) ||
+        slices_add(&rc->worker->slices, rc->worker->loop, &rc->slice) != 0)
+        no_memory(rc);
+}
+
+static bool line_is_long(const struct receiver *rc)
+{
+    return rc->up->lines != NULL && jsonl_unfinished(rc->up->lines) >= LONG_LINE;
+}
+
+static void refuse_for_room(struct receiver *rc)
+{
+    REJECT(rc, 503, "server_error", "upload_memory_full", "file",
+           "The gateway has no room for this upload now: other uploads' lines take all of it. Try "
+           "again, or raise tranche_settings.limits.upload_memory_bytes.");
+}
+
+static void on_body_data(void *arg, const char *bytes, size_t len)
+{
+    struct receiver *rc = arg;
+
+    if (!upload_memory_has_room(rc->up, len)) {
+        refuse_for_room(rc);
+        receiver_free(rc);
+    } else if (rc->held.len > 0 || (line_is_long(rc) && memchr(bytes, '\n', len) != NULL)) {
+        strbuf_add(&rc->held, bytes, len);
+        upload_memory_count(rc->up, rc->held.cap);
+        body_pause(rc->body);
+        wait_for_turn(rc);
+    } else {
+        (void)feed(rc, bytes, len);
+    }
+}
+
+static void on_body_end(void *arg)
+{
+    struct receiver *rc = arg;
+
+    rc->body = NULL;
+    if (rc->held.len > 0 || line_is_long(rc))
+        wait_for_turn(rc);
+    else
+        finish(rc);
 }
 
 static void on_body_failure(void *arg, enum body_failure why)
@@ -481,6 +563,9 @@ static struct receiver *receiver_new(struct relay *relay)
 
     if (rc == NULL)
         return NULL;
+    rc->worker = relay->worker;
+    rc->slice.cb = on_slice;
+    rc->slice.arg = rc;
     rc->validate = relay->route.kind == ROUTE_FILE_VALIDATE;
     rc->all_problems = rc->validate || (route_query(relay->query, relay->query_len, "validate",
                                                     text, sizeof(text)) > 0 &&
@@ -532,11 +617,14 @@ void upload_start(struct relay *relay)
     else if ((body = front_body(relay->req)) != NULL &&
              body_length(body) > (int64_t)max_body_bytes(relay))
         REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+    else if (!upload_memory_has_room(rc->up, UPLOAD_MEMORY_BASE))
+        refuse_for_room(rc);
     if (rc->failed || body == NULL) {
         receiver_free(rc);
         return;
     }
     rc->body = body;
+    upload_memory_count(rc->up, 0);
     relay_attach(relay, rc, on_client_gone);
     body_start(body, &upload_body_ops, rc, max_body_bytes(relay));
 }

@@ -11,6 +11,7 @@
 #include "server/choose.h"
 #include "server/facts.h"
 #include "server/file_slots.h"
+#include "server/upload_memory.h"
 #include "server/locate.h"
 #include "server/verdict.h"
 
@@ -52,6 +53,7 @@ void upload_free(struct upload *up)
     EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
     jsonl_free(up->lines);
+    upload_memory_forget(up);
     strbuf_deinit(&up->purpose);
     strbuf_deinit(&up->filename);
     strbuf_deinit(&up->expires_anchor);
@@ -471,6 +473,7 @@ void upload_send(struct upload *up)
     struct jsonl_report report = {0};
     struct failure why = {0};
 
+    upload_memory_count(up, 0); /* the ids and the last line are gone */
     if (up->lines != NULL)
         jsonl_report(up->lines, &report);
     relay_attach(up->relay, up, on_client_gone);

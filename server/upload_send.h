@@ -16,6 +16,7 @@ struct upload {
     struct worker *worker;
     struct spool spool;
     uint64_t received;   /* bytes of the file part so far */
+    uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */
     struct jsonl *lines; /* owned; NULL: no batch file */
     bool lines_bad;
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */

@@ -35,6 +35,7 @@ struct worker {
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct batch_reader **readers;     /* owned [accounts], by their twins; batch_reader.c's */
     struct slices slices;              /* of what is too long for one turn */
+    uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
     uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
     struct loop_timer beat;
     struct loop_timer grace;

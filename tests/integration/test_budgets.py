@@ -4,14 +4,17 @@ the worker's memory stays below what the table adds up to.
 A machine that is busy with other things makes every answer late, so a poll counts as late only when the worker itself worked
 for so long while the poll waited: its processor time is read from /proc before the poll is sent and after the answer came."""
 
+import contextlib
 import json
+import os
 import pathlib
+import signal
 import threading
 import time
 
 import pytest
-from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config
-from wire import H1, H2, Broken, sanitized
+from harness import GROUP, PATIENCE, balanced_config, multipart
+from wire import H1, Broken, sanitized
 
 MIB = 1 << 20
 WORST_NS = 250_000_000 * (8 if sanitized() else 1)
@@ -38,6 +41,15 @@ class Worker:
         listening = {f"socket:[{line.split()[9]}]" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
                      if line.split()[3] == "0A"}
         return len(inodes & listening)
+
+    @contextlib.contextmanager
+    def asleep(self):
+        """What is sent meanwhile is there all at once when the worker goes on."""
+        os.kill(int(self.proc.name), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(int(self.proc.name), signal.SIGCONT)
 
     def busy_ns(self):
         return int((self.proc / "schedstat").read_text().split()[0])
@@ -142,8 +154,9 @@ def test_others_are_served_while_one_sends_200_bodies_of_65000_values(world):
     worker.forget_peak()
     before = worker.now()
     with Good(gateway, worker, target) as good:
-        for client in clients:
-            client.send(VALUES[-1:])
+        with worker.asleep():
+            for client in clients:
+                client.send(VALUES[-1:])
         got = answers(clients)
     judge(good, worker, before, 16 * MIB)
     assert {a.status for a in got} == {400}
@@ -187,3 +200,65 @@ def test_bodies_that_stop_short_of_their_end_fill_a_budget_and_not_the_machine(w
     with H1(gateway.port).request("POST", "/v1/batches", length=len(LARGE)) as again:  # the room came back
         again.send(LARGE)
         assert again.answer().status == 400
+
+
+def form(line):
+    """(body, content type) of an upload of one line."""
+    return multipart([("purpose", "batch"), ("file", None)], line + b"\n")
+
+
+def long_line(size, quoted=b'"@"', piece=b"a"):
+    text = json.dumps({"custom_id": "1", "method": "POST", "url": "/v1/chat/completions",
+                       "body": {"model": GROUP, "messages": [{"role": "user", "content": "@"}]}}).encode()
+    return text.replace(b'"@"', quoted.replace(b"@", piece * ((size - len(text)) // len(piece))))
+
+
+def uploads(gateway, count, body, kind, keep):
+    clients = []
+    for _ in range(count):
+        client = H1(gateway.port).request("POST", "/v1/files", {"Content-Type": kind}, len(body))
+        try:
+            client.send(body[:-keep])
+        except ConnectionError:
+            pass  # it was answered before it was read
+        clients.append(client)
+    return clients
+
+
+def test_unfinished_lines_fill_a_budget_and_not_the_machine(world):
+    """100 uploads of one line of 3 MiB each held 322 MB."""
+    gateway, worker, target = world(upload_memory_bytes=32 * MIB)
+    body, kind = form(long_line(3 * MIB))
+    worker.forget_peak()
+    before = worker.now()
+    with Good(gateway, worker, target) as good:
+        clients = uploads(gateway, 100, body, kind, 200)
+        refused = [c for c in clients if not c.silent(0.05)]
+        assert 70 < len(refused) < 97
+        answer = refused[0].answer()
+        small = gateway.upload()  # lines as people send them find room
+    judge(good, worker, before, 64 * MIB)
+    assert small.status == 200, small
+    gateway.check(answer)
+    assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1
+    assert answer.json()["error"]["code"] == "upload_memory_full"
+    for client in clients:
+        client.close()
+    sim_file = gateway.upload(long_line(3 * MIB))  # the room came back
+    assert sim_file.status == 200, sim_file
+
+
+def test_long_lines_that_end_at_once_are_looked_at_one_a_turn(world):
+    """Lines of nothing but empty strings take 7 ms and more a MiB; all that had ended in one turn were looked at in it."""
+    gateway, worker, target = world(upload_memory_bytes=512 * MIB)
+    body, kind = form(long_line(MIB, b'["@"]', b'","'))
+    clients = uploads(gateway, 150, body, kind, 200)
+    worker.forget_peak()
+    before = worker.now()
+    with Good(gateway, worker, target) as good:
+        with worker.asleep():
+            for client in clients:
+                client.send(body[-200:])
+        got = answers(clients)
+    judge(good, worker, before, 256 * MIB)
+    assert {a.status for a in got} == {200}

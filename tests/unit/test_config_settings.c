@@ -157,6 +157,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "    max_line_bytes: 6MiB\n"
             "    max_json_bytes: 7MiB\n"
             "    json_memory_bytes: 77MiB\n"
+            "    upload_memory_bytes: 78MiB\n"
             "    max_connections: 8\n"
             "    max_connections_per_address: 9\n"
             "    min_body_rate: 10\n"
@@ -193,6 +194,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.max_line_bytes, 6 << 20);
     assert_int_equal(l->config->limits.max_json_bytes, 7 << 20);
     assert_int_equal(l->config->limits.json_memory_bytes, 77 << 20);
+    assert_int_equal(l->config->limits.upload_memory_bytes, 78 << 20);
     assert_int_equal(l->config->limits.max_connections, 8);
     assert_int_equal(l->config->limits.max_connections_per_address, 9);
     assert_int_equal(l->config->limits.min_body_rate, 10);

@@ -892,6 +892,26 @@ static void add_numbered(struct idset *set, uint32_t i, int expected)
         assert_int_equal(first, i);
 }
 
+static void a_checker_tells_what_it_holds(void **state)
+{
+    struct jsonl *j = jsonl_new(&(struct jsonl_rules){0});
+    char piece[4096];
+    size_t before;
+
+    (void)state;
+    assert_non_null(j);
+    before = jsonl_memory(j);
+    memset(piece, 'x', sizeof(piece));
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(jsonl_feed(j, piece, sizeof(piece)), 0);
+    assert_int_equal(jsonl_unfinished(j), 100 * sizeof(piece));
+    assert_in_range(jsonl_memory(j) - before, 100 * sizeof(piece), 200 * sizeof(piece) + 64);
+    assert_int_equal(jsonl_finish(j), ERR_SYNTAX);
+    assert_int_equal(jsonl_unfinished(j), 0);
+    assert_in_range(jsonl_memory(j), before, before + 512);
+    jsonl_free(j);
+}
+
 static void a_set_tells_which_strings_it_has_seen(void **state)
 {
     struct idset set;
@@ -994,6 +1014,7 @@ int main(void)
         cmocka_unit_test(without_a_name_or_without_models_a_splice_copies),
         cmocka_unit_test(several_splices_run_over_one_checker),
         cmocka_unit_test(an_original_that_fails_or_became_shorter_is_an_error),
+        cmocka_unit_test(a_checker_tells_what_it_holds),
         cmocka_unit_test(a_set_tells_which_strings_it_has_seen),
         cmocka_unit_test(a_set_takes_less_than_twelve_bytes_a_string),
         cmocka_unit_test(a_mark_too_large_is_kept_as_the_largest),

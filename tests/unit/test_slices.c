@@ -7,14 +7,16 @@
 
 #include <cmocka.h>
 
+#include "common/clock.h"
 #include "server/slices.h"
 
 static struct loop_timer *timer; /* the one that runs */
+static uint64_t rest_ms;         /* its delay */
 
 static int do_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
 {
     (void)loop;
-    assert_int_equal(delay_ms, 0);
+    rest_ms = delay_ms;
     timer = t;
     return 0;
 }
@@ -36,12 +38,16 @@ struct job {
     char name;
     unsigned more;      /* slices after the next one */
     struct job *victim; /* whom it removes; NULL: nobody */
+    uint64_t work_us;   /* how long it takes */
 };
 
 static void on_slice(struct slice *slice)
 {
     struct job *job = slice->arg;
+    uint64_t until_us = clock_now_us() + job->work_us;
 
+    while (clock_now_us() < until_us)
+        ;
     order[strlen(order)] = job->name;
     if (job->victim != NULL)
         slices_remove(&slices, &job->victim->slice);
@@ -130,6 +136,22 @@ static void an_empty_queue_costs_no_turn(void **state)
     assert_null(timer);
 }
 
+/* An answer to somebody else takes several turns: it came between two long slices at most. */
+static void a_slice_that_took_long_is_followed_by_as_long_a_rest(void **state)
+{
+    struct job a = {.victim = NULL}, b = {.victim = NULL};
+
+    (void)state;
+    add(&a, 'a', 0);
+    add(&b, 'b', 0);
+    a.work_us = 10000;
+    timer->cb(timer);
+    assert_string_equal(order, "a");
+    assert_in_range(rest_ms, 10, SLICES_REST_MS);
+    run();
+    assert_string_equal(order, "ab");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +159,7 @@ int main(void)
         cmocka_unit_test_setup(one_that_waits_keeps_its_place, set_up),
         cmocka_unit_test_setup(one_that_was_removed_does_not_run, set_up),
         cmocka_unit_test_setup(an_empty_queue_costs_no_turn, set_up),
+        cmocka_unit_test_setup(a_slice_that_took_long_is_followed_by_as_long_a_rest, set_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
