@@ -21,7 +21,7 @@
 
 #define IDS_MAX       512 /* bytes of any id we accept; LiteLLM's managed ids exceed 300 */
 #define IDS_TAG_CHARS 32  /* base32 (RFC 4648, lower case, no padding) of 20 bytes */
-#define IDS_MAX_SEALS 8
+#define IDS_MAX_SEALS 16 /* eight keys, and what older versions made of them */
 
 enum id_kind { ID_FILE = 'f', ID_BATCH = 'b' };
 

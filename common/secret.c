@@ -108,6 +108,42 @@ bool secret_looks_like_one(const char *text)
     return is_long_word(text);
 }
 
+/* Those of LiteLLM's pages, of ours, and what people write for a while. Compared without case, as
+ * what the key contains. */
+static bool is_well_known(const char *text)
+{
+    static const char *const parts[] = {"sk-1234",  "changeme", "change-me",       "change_me",
+                                        "password", "your-key", "your-master-key", "secret-key",
+                                        "example",  "12345678", "abcdefgh",        "placeholder"};
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (strcasestr(text, parts[i]) != NULL)
+            return true;
+    return false;
+}
+
+#define FEW_CHARACTERS                                                                             \
+    8 /* hexadecimal digits at random miss more than half of them in one of a                      \
+         million keys */
+
+static bool has_few_characters(const struct secret *s)
+{
+    bool seen[256] = {false};
+    size_t num = 0;
+
+    for (size_t i = 0; i < s->len; i++) {
+        num += !seen[(unsigned char)s->data[i]];
+        seen[(unsigned char)s->data[i]] = true;
+    }
+    return num < FEW_CHARACTERS;
+}
+
+bool secret_is_weak(const struct secret *s)
+{
+    return secret_is_set(s) &&
+           (s->len < SECRET_STRONG_MIN || has_few_characters(s) || is_well_known(s->data));
+}
+
 void secret_wipe(void *bytes, size_t len)
 {
     OPENSSL_cleanse(bytes, len);

@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SECRET_MASK "***"
+#define SECRET_MASK       "***"
+#define SECRET_STRONG_MIN 16 /* bytes of a key that people may choose */
 
 struct secret {
     char *data; /* owned, NUL-terminated, in a page of its own that is kept out of cores; NULL: none
@@ -41,6 +42,10 @@ bool secret_equal(const struct secret *s, const char *text, size_t len);
 /** Whether a text looks like a key that was pasted where something else belongs: it begins as
  * OpenAI's keys or as a token do, or is a long word of letters and digits without any separator. */
 bool secret_looks_like_one(const char *text);
+
+/** Whether it would be found by who tries keys: shorter than SECRET_STRONG_MIN, of few different
+ * characters, or one that documentation and examples use. An unset one is none, and not weak. */
+bool secret_is_weak(const struct secret *s);
 
 /** Wipe `len` bytes in a way that the compiler keeps. */
 void secret_wipe(void *bytes, size_t len);

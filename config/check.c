@@ -64,6 +64,15 @@ static void check_spool(const struct config *config, const struct node *root,
 static void check_auth(const struct config *config, const struct node *root,
                        struct reporter *reporter)
 {
+    if (secret_is_weak(&config->master_key))
+        note(
+            reporter, CONFIG_WARNING, root, "general_settings.master_key",
+            config->num_seal_keys == 0
+                ? "weak (under 16 bytes, few different ones, or one that is well known): it can "
+                  "be guessed, also from any id, since it seals them; openssl rand -hex 32 makes a "
+                  "better one, and tranche_settings.seal_keys another one for ids"
+                : "weak (under 16 bytes, few different ones, or one that is well known): it can "
+                  "be guessed; openssl rand -hex 32 makes a better one");
     if (secret_is_set(&config->master_key))
         return;
     note(reporter, CONFIG_WARNING, root, "general_settings.master_key",

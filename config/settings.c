@@ -598,11 +598,12 @@ static int take_seal_keys(const struct settings_input *in, struct config *config
             report_wanted(in->reporter, list->items[i], "a random text of 16 bytes or more");
             continue;
         }
-        if (strlen(key) < 16)
-            report_at(in->reporter, CONFIG_WARNING, list->items[i],
-                      "shorter than 16 bytes: who guesses it can forge ids");
         if (secret_set(&config->seal_keys[config->num_seal_keys], key, strlen(key)) != 0)
             return ERR_NOMEM;
+        if (secret_is_weak(&config->seal_keys[config->num_seal_keys]))
+            report_at(in->reporter, CONFIG_WARNING, list->items[i],
+                      "weak (under 16 bytes, few different ones, or one that is well known): who "
+                      "guesses it can forge ids");
         config->num_seal_keys++;
     }
     report_at(in->reporter, CONFIG_HONOURED, list, "= %zu keys", config->num_seal_keys);

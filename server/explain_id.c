@@ -94,8 +94,7 @@ static void print_places(const struct explainer *e, const uint32_t *accounts, ui
 {
     label("account");
     if (num == 0)
-        printf("fingerprint %08" PRIx32 ", which is none of this configuration\n",
-               tag->deployment);
+        printf("fingerprint %08" PRIx32 ", which is none of this configuration\n", tag->deployment);
     else if (num > 1 || !sure)
         printf("%s, so the object is looked for at %" PRIu32 ":\n",
                sure ? "one of several that share what ids say of them" : "unknown here", num);
@@ -104,6 +103,15 @@ static void print_places(const struct explainer *e, const uint32_t *accounts, ui
             label("");
         print_account(e, accounts[i]);
     }
+}
+
+static void print_seal(const struct explainer *e, size_t seal)
+{
+    size_t keys = seals_num_keys(e->config);
+
+    printf("%zu of %zu%s%s\n", seal % keys + 1, keys,
+           seal >= keys ? ", as older versions made of it" : "",
+           seal == 0 ? ", which mints" : ", which only opens: the answers show another id");
 }
 
 static int explain_tagged(const struct explainer *e, enum id_kind kind, const char *id,
@@ -120,8 +128,7 @@ static int explain_tagged(const struct explainer *e, enum id_kind kind, const ch
     free(accounts);
     print_owner(&o->tag);
     label("seal");
-    printf("%zu of %zu%s\n", o->seal + 1, e->seals.num,
-           o->seal == 0 ? ", which mints" : ", which only opens: the answers show another id");
+    print_seal(e, o->seal);
     if (num > 0)
         return 0;
     label("refused");
@@ -151,7 +158,7 @@ static int explain_forged(const struct explainer *e, const char *id)
         printf(
             "no seal key of this configuration (%zu) made this tag, neither for a file nor for a "
             "batch: it is forged, damaged, or of a gateway with other keys\n",
-            e->seals.num);
+            seals_num_keys(e->config));
     return 1;
 }
 

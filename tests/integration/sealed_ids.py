@@ -1,6 +1,7 @@
 """Tagged ids as common/ids.c makes them, and LiteLLM's, made by somebody else: a test that forges must know the rules."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
@@ -13,9 +14,15 @@ def sign(key, *parts):
     return hmac.new(key, b"".join(parts), hashlib.sha256).digest()
 
 
-def seal_of(text):
-    """HKDF-SHA256 (RFC 5869) without salt, one block."""
-    return sign(sign(bytes(32), text.encode()), b"tranche id seal", b"\x01")
+@functools.cache
+def stretched(text):
+    """scrypt (RFC 7914)."""
+    return hashlib.scrypt(text.encode(), salt=b"tranche id seal, stretched 1", n=16384, r=8, p=1, maxmem=64 << 20, dklen=32)
+
+
+def seal_of(text, old=False):
+    """HKDF-SHA256 (RFC 5869) without salt, one block, of the stretched key; older versions took the key as it is."""
+    return sign(sign(bytes(32), text.encode() if old else stretched(text)), b"tranche id seal", b"\x01")
 
 
 def fingerprint(size, *texts):
@@ -34,8 +41,8 @@ def owner_of(name):
 MASTER = bytes(8)
 
 
-def mint(key, kind, native, place, owner=MASTER):
-    tag = place + owner + sign(seal_of(key), kind, place, owner, native.encode())[:8]
+def mint(key, kind, native, place, owner=MASTER, old=False):
+    tag = place + owner + sign(seal_of(key, old), kind, place, owner, native.encode())[:8]
     return f"{native}-t{base64.b32encode(tag).decode().lower()}"
 
 

@@ -53,6 +53,13 @@ def test_the_seal_that_verified_and_another_owner_are_told(explain):
     assert told["owner"].startswith(owner_of("team-a").hex()) and "not the master key" in told["owner"]
 
 
+@pytest.mark.parametrize("key, number", [(NEW, 1), (OLD, 2)])
+def test_an_id_of_an_older_version_opens_and_is_told_as_one(explain, key, number):
+    code, told, done = explain(mint(key, FILE, "file-abc", HERE, old=True))
+    assert code == 0, done
+    assert told["seal"].startswith(f"{number} of 2, as older versions made of it, which only opens")
+
+
 @pytest.mark.parametrize("id_, why, claim", [
     (mint("a-third-key-of-sixteen-bytes", FILE, "file-abc", HERE), "no seal key of this configuration (2)", "eu.example"),
     (mint(NEW, FILE, "file-abc", HERE)[1:], "no seal key", "eu.example"),

@@ -9,10 +9,11 @@ import signal
 import subprocess
 
 import pytest
-from harness import (DEPLOYMENTS, GROUP, PATIENCE, Gateway, azure_account, azure_deployment, balanced_config, find_binary, free_port, http_request, lines, multipart,
-                     program_env, sim_config, until)
-from test_upstream_tls import Authority
+from harness import (DEPLOYMENTS, GROUP, PATIENCE, Gateway, azure_account, azure_deployment, balanced_config, envelope, find_binary,
+                     free_port, http_request, lines, multipart, program_env, sim_config, until)
 from planted import KEYS, dumpable_memory, found, found_in_memory, processes
+from sealed_ids import FILE, mint, native_of, tag_bytes
+from test_upstream_tls import Authority
 from wire import sanitized
 
 SANITIZED = sanitized()
@@ -53,7 +54,8 @@ ENVIRONMENT = {"LITELLM_MASTER_KEY": MASTER, "OPENAI_API_KEY": KEYS["openai"], "
 @pytest.fixture
 def planted(start, world):
     def make(args=(), env=None, **tranche):
-        gateway = start(planted_config(world, **tranche), sim=world, env={**ENVIRONMENT, **(env or {})}, args=args)
+        gateway = start(planted_config(world, **tranche), sim=world, env={**ENVIRONMENT, "OPENAI_BASE_URL": world.base("oai") + "/v1", **(env or {})},
+                        args=args)
         gateway.secrets += list(KEYS.values())
         gateway.wait_line(r"generation 1 serves")
         until(lambda: all("tranche-" in pathlib.Path(f"/proc/{pid}/comm").read_text() for pid in gateway.workers())
@@ -101,7 +103,6 @@ def test_values_from_the_environment_survive_a_reload(planted, world):
     gateway = planted()
     gateway.send(signal.SIGHUP)
     gateway.wait_line(r"generation 2 serves")
-    assert gateway.request("GET", "/health", key=MASTER).json()["unhealthy_count"] == 0
     assert all(answer.status == 200 for answer in work(gateway, world)[:3])
     for pid in processes(gateway):
         assert found(environ(pid)) == []
@@ -262,7 +263,8 @@ def answers(port):
 
 @pytest.mark.parametrize("level", ["error", "warn", "info", "debug"])
 def test_no_answer_and_no_log_at_any_level_has_a_key(tmp_path, world, level):
-    gateway = Quiet(tmp_path, planted_config(world, log_level=level), env=ENVIRONMENT, args=["--port", str(free_port())])
+    gateway = Quiet(tmp_path, planted_config(world, log_level=level), args=["--port", str(free_port())],
+                    env={**ENVIRONMENT, "OPENAI_BASE_URL": world.base("oai") + "/v1"})
     try:
         for answer in work(gateway, world):
             assert found(answer.body + json.dumps(answer.headers).encode()) == [], answer
@@ -321,3 +323,53 @@ def test_the_secrets_of_tls_sessions_are_not_written_where_the_environment_says(
     assert gateway.get("/v1/files").status == 200
     assert not log.exists()
     gateway.wait_line("SSLKEYLOGFILE is set and ignored")
+
+
+# --- what an id tells of the key that sealed it ---
+
+GUESSED = "sk-guess-me-if-you-can"
+
+
+@pytest.mark.parametrize("sections", [{"general_settings": {"master_key": GUESSED}},
+                                      {"general_settings": {"master_key": MASTER}, "tranche_settings": {"seal_keys": [GUESSED]}}])
+def test_a_key_cannot_be_tried_fast_on_an_id(start, sim, sections):
+    """Who has an id and a list of keys: one HMAC a key does not find it, one scrypt a key does."""
+    gateway = start(balanced_config(sim, **sections), sim=sim)
+    form, form_type = multipart([("purpose", "batch"), ("file", None)], lines())
+    key = sections["general_settings"]["master_key"]
+    id_ = gateway.request("POST", "/v1/files", form, {"Content-Type": form_type}, key=key).json()["id"]
+    tag = tag_bytes(id_)
+    slow, fast = (mint(GUESSED, FILE, native_of(id_), tag[:4], tag[4:12], old=old) for old in (False, True))
+    assert id_ == slow and id_ != fast
+
+
+def test_ids_of_older_versions_still_open_and_answers_show_the_new_ones(start, sim):
+    gateway = start(balanced_config(sim, general_settings={"master_key": GUESSED}), sim=sim)
+    form, form_type = multipart([("purpose", "batch"), ("file", None)], lines())
+    new = gateway.request("POST", "/v1/files", form, {"Content-Type": form_type}, key=GUESSED).json()["id"]
+    tag = tag_bytes(new)
+    old = mint(GUESSED, FILE, native_of(new), tag[:4], tag[4:12], old=True)
+    answer = gateway.request("GET", f"/v1/files/{old}", key=GUESSED)
+    assert answer.status == 200 and answer.json()["id"] == new
+    batch = gateway.request("POST", "/v1/batches", {"input_file_id": old, "endpoint": "/v1/chat/completions",
+                                                    "completion_window": "24h"}, key=GUESSED)
+    assert batch.status == 200 and batch.json()["input_file_id"] in (old, new)
+    envelope(gateway.request("GET", f"/v1/files/{old[:-1] + ('a' if old[-1] != 'a' else 'b')}", key=GUESSED), 404)
+
+
+@pytest.mark.parametrize("key", ["sk-1234", "short-but-odd-7", "aaaaaaaaaaaaaaaaaaaaaaaa", "sk-CHANGEME-please-do-it",
+                                 "my-password-is-long-enough"])
+def test_a_weak_master_key_is_warned_of(tmp_path, world, key):
+    config = planted_config(world)
+    config["general_settings"] = {"master_key": key}
+    assert re.search(rb"warning: general_settings.master_key: weak", check(tmp_path, config, ENVIRONMENT))
+    assert b"weak" in check(tmp_path, planted_config(world), {**ENVIRONMENT, "LITELLM_MASTER_KEY": key})
+    config = planted_config(world, seal_keys=[key])
+    assert re.search(rb"warning: tranche_settings.seal_keys\[0\]: weak", check(tmp_path, config, ENVIRONMENT))
+
+
+@pytest.mark.parametrize("key", [MASTER, "9f86d081884c7d659a2feaa0c55ad015", "sk-" + "q7Zr2Xw9" * 4])
+def test_a_strong_master_key_is_not(tmp_path, world, key):
+    config = planted_config(world, seal_keys=[key])
+    config["general_settings"] = {"master_key": key}
+    assert b"weak" not in check(tmp_path, config, ENVIRONMENT)

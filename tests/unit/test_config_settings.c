@@ -277,7 +277,7 @@ static void weak_seal_keys_are_warned_about_unseen(void **state)
 
     load(l, "tranche_settings:\n  seal_keys:\n  - short-secret\n");
     assert_int_equal(l->rc, 0);
-    assert_told(l, ":3: warning: tranche_settings.seal_keys[0]: shorter than 16 bytes");
+    assert_told(l, ":3: warning: tranche_settings.seal_keys[0]: weak (under 16 bytes");
     assert_not_told(l, "short-secret");
     expect_error(l, "tranche_settings:\n  seal_keys: ['']\n",
                  "seal_keys[0]: got ***, wanted a random text");

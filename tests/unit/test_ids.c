@@ -590,7 +590,7 @@ static void nothing_opens_or_is_minted_without_a_seal(void **state)
     free(id);
 }
 
-static void at_most_eight_seals_fit_and_none_comes_from_nothing(void **state)
+static void at_most_sixteen_seals_fit_and_none_comes_from_nothing(void **state)
 {
     (void)state;
     assert_int_equal(ids_seals_add(&seals, "", 0, "x"), ERR_INVALID);
@@ -807,7 +807,7 @@ int main(void)
         cmocka_unit_test_setup(a_text_with_the_name_of_a_genuine_one_needs_the_same_seal, setup),
         cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
-        cmocka_unit_test_setup(at_most_eight_seals_fit_and_none_comes_from_nothing, setup),
+        cmocka_unit_test_setup(at_most_sixteen_seals_fit_and_none_comes_from_nothing, setup),
         cmocka_unit_test_setup(keys_are_derived_as_rfc_5869_says, setup),
         cmocka_unit_test_setup(one_text_gives_different_keys_for_different_uses, setup),
         cmocka_unit_test_setup(ids_of_all_known_providers_are_native, setup),

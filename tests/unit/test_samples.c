@@ -11,7 +11,9 @@
 #include "config/config.h"
 #include "config_env.h"
 
-#define SAMPLES SOURCE_DIR "/config/samples/"
+#define SAMPLES    SOURCE_DIR "/config/samples/"
+#define MASTER_KEY "sk-9f86d081884c7d659a2feaa0c55ad015"
+#define SEAL_KEY   "2c26b46b68ffc68ff99b453c1d304134"
 
 static struct config *load(const char *path)
 {
@@ -38,12 +40,12 @@ static void the_minimal_file_serves_one_model_of_openai(void **state)
     (void)state;
     env_clean();
     setenv("OPENAI_API_KEY", "sk-openai", 1);
-    setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
+    setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
     config = load(SAMPLES "minimal-openai.yaml");
     assert_int_equal(config->models.num_accounts, 1);
     assert_int_equal(config->models.num_deployments, 2);
     assert_string_equal(config->models.deployments[0].group, "gpt-4o-mini");
-    assert_string_equal(config->master_key.data, "sk-gateway");
+    assert_string_equal(config->master_key.data, MASTER_KEY);
     config_free(config);
 }
 
@@ -62,8 +64,10 @@ static void the_azure_file_spreads_one_model_over_three_resources(void **state)
         strcat(strcpy(name, "AZURE_API_KEY_"), places[i]);
         setenv(name, places[i], 1);
     }
-    setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
+    setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
+    setenv("TRANCHE_SEAL_KEY", SEAL_KEY, 1);
     config = load(SAMPLES "three-azure.yaml");
+    assert_int_equal(config->num_seal_keys, 1);
     assert_true(config->balance_batches);
     assert_int_equal(config->models.num_accounts, 3);
     assert_int_equal(config->models.num_deployments, 4);
@@ -88,8 +92,8 @@ static void the_full_file_is_honoured_whole(void **state)
     setenv("AZURE_API_KEY_EU", "azure", 1);
     setenv("AZURE_AD_TOKEN_US", "token", 1);
     setenv("OPENAI_API_KEY", "sk-openai", 1);
-    setenv("LITELLM_MASTER_KEY", "sk-gateway", 1);
-    setenv("TRANCHE_SEAL_KEY", "a-seal-key-of-32-bytes-or-so----", 1);
+    setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
+    setenv("TRANCHE_SEAL_KEY", SEAL_KEY, 1);
     config = load(SAMPLES "full.yaml");
     assert_int_equal(config->models.num_accounts, 3);
     assert_int_equal(config->models.num_deployments, 5);
