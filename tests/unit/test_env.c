@@ -203,13 +203,13 @@ static void where_to_listen_comes_from_the_environment(void **state)
     setenv("HOST", "127.0.0.1", 1);
     setenv("PORT", "0", 1);
     setenv("NUM_WORKERS", "3", 1);
-    setenv("LITELLM_MASTER_KEY", "sk-master", 1);
+    setenv("LITELLM_MASTER_KEY", "sk-master-of-nobody-2718", 1);
     load(l, NULL);
     assert_int_equal(l->rc, 0);
     assert_string_equal(l->config->host, "127.0.0.1");
     assert_int_equal(l->config->port, 0);
     assert_int_equal(l->config->num_workers, 3);
-    assert_string_equal(l->config->master_key.data, "sk-master");
+    assert_string_equal(l->config->master_key.data, "sk-master-of-nobody-2718");
     assert_not_told(l, "warning");
 }
 
