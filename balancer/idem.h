@@ -1,7 +1,7 @@
 /* Which creates and uploads were asked for already, and what was answered: a bounded table in
  * shared memory, so that a repeat gets the same answer from any worker. Two kinds of repeats: the
- * same Idempotency-Key (for 24 h), and an SDK's retry of the same create by the same owner (for
- * some minutes).
+ * same Idempotency-Key (for 24 h), and an SDK's retry of the same create by the same owner (for as
+ * long as the SDK waits for an answer).
  *
  * An entry is a place whose life is one word changed by compare-and-swap, as in quota.h:
  *
@@ -36,7 +36,6 @@
 
 #define IDEM_KEY_MAX   255 /* bytes of an Idempotency-Key */
 #define IDEM_KEEP_MS   (24u * 3600 * 1000)
-#define IDEM_REPEAT_MS (10u * 60 * 1000) /* how long an SDK's retry is known as one */
 #define IDEM_ANSWER_MAX                                                                            \
     3840 /* bytes of an answer that are kept; a longer one is kept by its id                       \
           */

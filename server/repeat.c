@@ -11,7 +11,9 @@
 
 #define KEY_HEADER    "idempotency-key"
 #define RETRY_HEADER  "x-stainless-retry-count"
-#define LOOK_MS       50 /* between two looks at a request that is under way in another worker */
+#define SDK_TIMEOUT_S 600 /* openai-python and openai-node, where nothing else is configured */
+#define SDK_WAIT_S    60  /* the longest Retry-After that they honour */
+#define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
 #define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
 #define YOUNG_MS      10000 /* a gateway that has just been started again */
 #define REFUSED_MS    90000 /* a retry comes within the minute that SDKs wait at most, and some */
@@ -57,20 +59,37 @@ static bool is_good_key(h2o_iovec_t value)
     return value.len > 0 && value.len <= IDEM_KEY_MAX;
 }
 
-/* How often an SDK says that it has asked before; 0: not, or it says nothing. */
-static uint32_t attempt_of(const struct relay *relay)
+/* A header's number, a fraction cut off; 0: it is none, or has more than five digits. */
+static uint32_t number_in(const struct relay *relay, const char *name)
 {
     h2o_iovec_t value;
     uint32_t n = 0;
 
-    if (!find_header(relay, RETRY_HEADER, &value) || value.len == 0 || value.len > 5)
+    if (!find_header(relay, name, &value) || value.len == 0)
         return 0;
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.base[i] < '0' || value.base[i] > '9')
+    for (size_t i = 0; i < value.len && value.base[i] != '.'; i++) {
+        if (value.base[i] < '0' || value.base[i] > '9' || i == 5)
             return 0;
         n = n * 10 + (uint32_t)(value.base[i] - '0');
     }
     return n;
+}
+
+/* openai-python says it by the first name, openai-node by the second one. */
+static uint32_t timeout_of(const struct relay *relay)
+{
+    uint32_t timeout_s = number_in(relay, "x-stainless-read-timeout");
+
+    return timeout_s != 0 ? timeout_s : number_in(relay, "x-stainless-timeout");
+}
+
+uint32_t repeat_age_s(bool keyed, uint32_t tries, uint32_t timeout_s)
+{
+    uint64_t day_s = IDEM_KEEP_MS / 1000;
+    uint64_t age_s =
+        (uint64_t)tries * ((timeout_s > SDK_TIMEOUT_S ? timeout_s : SDK_TIMEOUT_S) + SDK_WAIT_S);
+
+    return (uint32_t)(keyed || age_s > day_s ? day_s : age_s);
 }
 
 /* --- ends --- */
@@ -183,7 +202,7 @@ static uint64_t known_since_ms(const struct repeat *r)
 static void search(struct repeat *r, const char *nonce)
 {
     struct wanted wanted = r->wanted;
-    uint32_t age_s = (uint32_t)((r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS) / 1000) + CLOCK_SLACK_S;
+    uint32_t age_s = repeat_age_s(r->keyed, r->attempt, r->timeout_s) + CLOCK_SLACK_S;
     struct reconcile_spec spec = {.deployments = r->places,
                                   .num = r->num_places,
                                   .wanted = &wanted,
@@ -345,10 +364,10 @@ static void on_lost(struct repeat *r, const struct idem_answer *answer)
 
 static void on_full(struct repeat *r)
 {
-    if (r->keyed)
+    if (r->keyed || r->again) /* two of them at once would not see each other */
         fail(r, 503, "server_error", "idempotency_table_full", false,
-             "The gateway cannot keep another Idempotency-Key now. Nothing was done; try again "
-             "later, or without a key.");
+             "The gateway cannot keep another repeated request or Idempotency-Key now. Nothing was "
+             "done; try again later.");
     else
         on_unknown_here(r);
 }
@@ -357,7 +376,7 @@ static void look(struct repeat *r)
 {
     struct idem *idem = r->worker->inherit->idem;
     uint64_t now_ms = loop_now_ms(r->worker->loop);
-    uint64_t keep_ms = r->keyed ? IDEM_KEEP_MS : IDEM_REPEAT_MS;
+    uint64_t keep_ms = (repeat_age_s(r->keyed, 1, r->timeout_s) + CLOCK_SLACK_S) * UINT64_C(1000);
     struct idem_answer answer;
     enum idem_found found;
 
@@ -470,7 +489,8 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
     r->worker = relay->worker;
     r->kind = kind;
     r->keyed = find_header(relay, KEY_HEADER, &text);
-    r->attempt = attempt_of(relay);
+    r->attempt = number_in(relay, RETRY_HEADER);
+    r->timeout_s = timeout_of(relay);
     r->announced = r->attempt > 0;
     r->again = r->announced && !r->keyed;
     r->wanted = *wanted;

@@ -1,5 +1,5 @@
 /* Whether a request was made before: by its Idempotency-Key (creates and uploads, 24 h), or because
- * an SDK says that it repeats a create (`x-stainless-retry-count`, some minutes). A repeat gets the
+ * an SDK says that it repeats a create (`x-stainless-retry-count`). A repeat gets the
  * answer of the first one, waits for it when it is under way, and is looked for among the batches
  * upstream when the gateway may have forgotten it, or another node may have had the first one.
  * balancer/idem.h is the memory behind it.
@@ -31,11 +31,12 @@ struct repeat_ops {
 struct repeat {
     struct worker *worker; /* borrowed; NULL: not begun */
     enum repeat_kind kind;
-    bool keyed;       /* by Idempotency-Key */
-    bool again;       /* an SDK says that it asked before, and there is no key */
-    bool announced;   /* an SDK says that it asked before */
-    bool clear;       /* it is known that nothing came of the tries before this one */
-    uint32_t attempt; /* how often it asked before */
+    bool keyed;         /* by Idempotency-Key */
+    bool again;         /* an SDK says that it asked before, and there is no key */
+    bool announced;     /* an SDK says that it asked before */
+    bool clear;         /* it is known that nothing came of the tries before this one */
+    uint32_t attempt;   /* how often it asked before */
+    uint32_t timeout_s; /* how long it waits for an answer; 0: it does not say */
     struct idem_key key;
     struct idem_key client; /* this request of this client's */
     struct wanted wanted;   /* what it makes, or has made */
@@ -63,6 +64,13 @@ MUST_USE int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1
  *  @param blind_until_ms  idem_blind_until_ms() */
 bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t since_ms,
                       uint64_t blind_until_ms);
+
+/** How long ago the first try of a repeated request can have been, in seconds: a key is good for a
+ * day; who announces repeats waited for each answer as long as it says, 600 s where it does not
+ * (all of OpenAI's SDKs), and a minute at most between two tries. Never more than a day. Pure.
+ *  @param tries      made before
+ *  @param timeout_s  of the client; 0: not known */
+uint32_t repeat_age_s(bool keyed, uint32_t tries, uint32_t timeout_s);
 
 /** Whether the request has an Idempotency-Key. */
 bool repeat_is_keyed(const struct relay *relay);

@@ -2,6 +2,7 @@
 lists, and what it refuses because nobody could find it out. The simulator's ledger is the judge."""
 
 import concurrent.futures
+import time
 
 import pytest
 from harness import GROUP, MASTER_KEY, PROVIDER_KEYS, balanced_config, direct_config, envelope, is_probe, is_upkeep
@@ -67,6 +68,31 @@ def test_a_key_that_was_used_for_another_provider_or_model_gets_a_conflict(direc
     answer = direct.create(file["id"], **{"target": "/azure/v1/batches", **hint, "headers": {**KEY, **hint.get("headers", {})}})
     envelope(answer, 409, code="idempotency_key_reused")
     assert sim.created("batches") == 1
+
+
+# --- how long ago the first try may have been ---
+
+
+@pytest.mark.parametrize("headers, minutes, found", [
+    ({"x-stainless-retry-count": "1"}, 12, True), ({"x-stainless-retry-count": "1"}, 30, False),
+    ({"x-stainless-retry-count": "2"}, 23, True), ({"x-stainless-retry-count": "2"}, 60, False),
+    ({"x-stainless-retry-count": "1", "x-stainless-read-timeout": "3600.0"}, 55, True),
+    ({"x-stainless-retry-count": "1", "x-stainless-timeout": "3600"}, 55, True),
+    ({"x-stainless-retry-count": "1", "x-stainless-timeout": "5"}, 12, True)])
+def test_a_repeat_is_the_create_before_it_as_far_back_as_its_time_outs_reach(start, sim, headers, minutes, found):
+    """An SDK waits ten minutes for each answer: its third try comes 20 minutes after the first one."""
+    first = start(alone(sim), sim=sim)
+    file = first.uploaded()
+    assert first.create(file["id"]).status == 200
+    (old,) = sim.ledger("eu")["batches"]
+    listed = {"id": old["id"], "object": "batch", "status": "in_progress", "input_file_id": old["input_file_id"],
+              "metadata": old["metadata"], "created_at": int(time.time()) - 60 * minutes}
+    first.finish(sim)
+    sim.fault({"status": 200, "body": {"object": "list", "data": [listed], "has_more": False}}, account="eu", method="GET",
+              path="/openai/batches", times=1000)
+    answer = start(alone(sim), sim=sim).create(file["id"], headers=headers)
+    assert answer.status == 200 and ("idempotent-replayed" in answer.headers) == found, answer
+    assert sim.created("batches") == (1 if found else 2)
 
 
 # --- batches that carry no marker ---

@@ -46,6 +46,18 @@ static void what_is_no_repeat_is_never_looked_for(void **state)
     assert_false(repeat_must_look(false, false, SINCE_MS + WEEK_MS, SINCE_MS, 0));
 }
 
+/* Each try waits for its answer, and SDKs wait ten minutes. */
+static void the_third_try_looks_back_over_two_time_outs(void **state)
+{
+    (void)state;
+    assert_in_range(repeat_age_s(false, 1, 0), 600 + 60, 900);
+    assert_in_range(repeat_age_s(false, 2, 0), 2 * (600 + 60), 1800);
+    assert_int_equal(repeat_age_s(false, 1, 30), repeat_age_s(false, 1, 0));
+    assert_in_range(repeat_age_s(false, 1, 3600), 3600 + 60, 4000);
+    assert_int_equal(repeat_age_s(false, 99999, 99999), DAY_MS / 1000);
+    assert_int_equal(repeat_age_s(true, 0, 0), DAY_MS / 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -53,6 +65,7 @@ int main(void)
         cmocka_unit_test(a_key_is_looked_for_until_the_table_is_as_old_as_keys_are_kept),
         cmocka_unit_test(a_key_is_looked_for_while_the_table_may_have_lost_one),
         cmocka_unit_test(what_is_no_repeat_is_never_looked_for),
+        cmocka_unit_test(the_third_try_looks_back_over_two_time_outs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
