@@ -2,10 +2,12 @@
  *
  *   struct table                      header: magic, layout, size, counts, offsets of all below
  *   struct table_deployment [n]       in the order of the model list
- *   struct group [n]                  in the order in which their names first appear
+ *   struct group [n + a]              in the order in which their names first appear; those of rows
+ *                                     that are not served are empty
  *   uint32_t members [n]              deployment indexes, group after group, in file order
- *   uint32_t wildcards [n]            group indexes of names with a `*`, most specific first
- *   uint32_t group_slots [2^k]        open addressing by name: group index + 1; 0: empty
+ *   uint32_t wildcards [n + a]          group indexes of names with a `*`, most specific first
+ *   struct name [n + g + a]           what clients may say: groups, ids of rows, aliases
+ *   uint32_t name_slots [2^k]         open addressing by name: name index + 1; 0: empty
  *   uint32_t print_slots [2^k]        the same by fingerprint: deployment index + 1; 0: empty
  *   char strings []                   NUL-terminated; offset 0 is ""
  *
@@ -18,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/names.h"
 #include "common/shm.h"
 
 #define TABLE_MAGIC  0x4c425454u /* "TTBL" */
@@ -31,28 +34,36 @@ struct table {
     uint32_t num_deployments;
     uint32_t num_groups;
     uint32_t num_wildcards;
-    uint32_t group_mask; /* number of slots - 1 */
+    uint32_t num_names;
+    uint32_t name_mask; /* number of slots - 1 */
     uint32_t print_mask;
     uint32_t deployments; /* offsets */
     uint32_t groups;
     uint32_t members;
     uint32_t wildcards;
-    uint32_t group_slots;
+    uint32_t names;
+    uint32_t name_slots;
     uint32_t print_slots;
     uint32_t strings;
-    uint32_t reserved;
 };
 
 struct group {
-    uint32_t name; /* string offset */
-    uint32_t name_len;
-    uint32_t hash;
+    uint32_t name;  /* string offset */
     uint32_t first; /* of its members */
     uint32_t num;   /* members */
 };
 
-static_assert(sizeof(struct table) == 72, "layout of the table's region");
-static_assert(sizeof(struct group) == 20, "layout of the table's region");
+struct name {
+    uint32_t text; /* string offset */
+    uint32_t len;
+    uint32_t hash;
+    uint32_t group; /* index of the group that answers to it; MODEL_NO_INDEX: none does */
+    uint32_t row;   /* deployment index: the name is its id; MODEL_NO_INDEX: it is not */
+};
+
+static_assert(sizeof(struct table) == 80, "layout of the table's region");
+static_assert(sizeof(struct group) == 12, "layout of the table's region");
+static_assert(sizeof(struct name) == 20, "layout of the table's region");
 static_assert(sizeof(struct table_deployment) == 88, "layout of the table's region");
 static_assert(offsetof(struct table_deployment, weight) == 32, "layout of the table's region");
 
@@ -108,43 +119,21 @@ static bool is_wildcard(const char *name)
     return strchr(name, '*') != NULL;
 }
 
-/* Whether `text` fits `pattern`, where `*` stands for any characters, or none. The last star takes
- * more when the rest does not fit, so that no input takes longer than the product of both lengths.
- */
-bool table_name_fits(const char *pattern, const char *text, size_t len)
+static struct name *names_of(const struct table *t)
 {
-    const char *star = NULL;
-    size_t i = 0, retry = 0;
-
-    while (i < len) {
-        if (*pattern == '*') {
-            star = pattern++;
-            retry = i;
-        } else if (*pattern != '\0' && *pattern == text[i]) {
-            pattern++;
-            i++;
-        } else if (star != NULL) {
-            pattern = star + 1;
-            i = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (*pattern == '*')
-        pattern++;
-    return *pattern == '\0';
+    return at(t, t->names);
 }
 
-static uint32_t find_group_slot(const struct table *t, const char *name, size_t len, uint32_t hash)
+static uint32_t find_name_slot(const struct table *t, const char *text, size_t len, uint32_t hash)
 {
-    const uint32_t *slots = at(t, t->group_slots);
-    const struct group *groups = groups_of(t);
-    uint32_t i = hash & t->group_mask;
+    const uint32_t *slots = at(t, t->name_slots);
+    const struct name *names = names_of(t);
+    uint32_t i = hash & t->name_mask;
 
-    for (; slots[i] != 0; i = (i + 1) & t->group_mask) {
-        const struct group *g = &groups[slots[i] - 1];
+    for (; slots[i] != 0; i = (i + 1) & t->name_mask) {
+        const struct name *n = &names[slots[i] - 1];
 
-        if (g->hash == hash && g->name_len == len && memcmp(table_str(t, g->name), name, len) == 0)
+        if (n->hash == hash && n->len == len && memcmp(table_str(t, n->text), text, len) == 0)
             break;
     }
     return i;
@@ -174,23 +163,62 @@ static uint32_t add_string(struct builder *b, const char *text)
     return offset;
 }
 
-static uint32_t add_group(struct builder *b, const char *name)
+/* The entry of a name, a new one where there was none.
+ * @param string  its offset when it is stored already; 0: it is not */
+static struct name *add_name(struct builder *b, const char *text, uint32_t string)
 {
     struct table *t = b->table;
-    size_t len = strlen(name);
-    uint32_t hash = hash_name(name, len);
-    uint32_t *slot = (uint32_t *)at(t, t->group_slots) + find_group_slot(t, name, len, hash);
+    size_t len = strlen(text);
+    uint32_t hash = hash_name(text, len);
+    uint32_t *slot = (uint32_t *)at(t, t->name_slots) + find_name_slot(t, text, len, hash);
 
     if (*slot == 0) {
-        struct group *g = &groups_of(t)[t->num_groups];
-
-        g->name = add_string(b, name);
-        g->name_len = (uint32_t)len;
-        g->hash = hash;
-        *slot = ++t->num_groups;
+        names_of(t)[t->num_names] =
+            (struct name){.text = string != 0 ? string : add_string(b, text),
+                          .len = (uint32_t)len,
+                          .hash = hash,
+                          .group = MODEL_NO_INDEX,
+                          .row = MODEL_NO_INDEX};
+        *slot = ++t->num_names;
     }
-    groups_of(t)[*slot - 1].num++;
-    return *slot - 1;
+    return &names_of(t)[*slot - 1];
+}
+
+static uint32_t add_group(struct builder *b, const char *text)
+{
+    struct name *name = add_name(b, text, 0);
+
+    if (name->group == MODEL_NO_INDEX) {
+        groups_of(b->table)[b->table->num_groups].name = name->text;
+        name->group = b->table->num_groups++;
+    }
+    return name->group;
+}
+
+/* Ids behind groups, whose names win; then what rows that are not served are called; then aliases,
+ * which go before all others in LiteLLM, too. */
+static void add_names(struct builder *b, const struct model_list *list)
+{
+    for (size_t i = 0; i < list->num_deployments; i++) {
+        const struct model_deployment *d = &list->deployments[i];
+        struct name *name;
+
+        if (d->id == NULL || *d->id == '\0')
+            continue;
+        name = add_name(b, d->id, deployments_of(b->table)[i].id);
+        if (name->row == MODEL_NO_INDEX && d->group != NULL)
+            name->row = (uint32_t)i;
+    }
+    for (size_t i = 0; i < list->num_names; i++)
+        if (list->names[i].target == NULL)
+            (void)add_group(b, list->names[i].name);
+    for (size_t i = 0; i < list->num_names; i++)
+        if (list->names[i].target != NULL) {
+            struct name *target = add_name(b, list->names[i].target, 0);
+            uint32_t group = target->group;
+
+            add_name(b, list->names[i].name, 0)->group = group;
+        }
 }
 
 static int add_deployment(struct builder *b, const struct model_list *list, uint32_t i)
@@ -201,6 +229,8 @@ static int add_deployment(struct builder *b, const struct model_list *list, uint
 
     to->fingerprint = from->fingerprint;
     to->group = from->group != NULL ? add_group(b, from->group) : MODEL_NO_INDEX;
+    if (to->group != MODEL_NO_INDEX)
+        groups_of(b->table)[to->group].num++;
     to->account = from->account;
     to->provider = list->accounts[from->account].provider;
     to->id = add_string(b, from->id);
@@ -318,6 +348,8 @@ static uint64_t all_string_bytes(const struct model_list *list)
         bytes += string_bytes(d->group) + string_bytes(d->id) + string_bytes(d->upstream_model) +
                  string_bytes(d->litellm_model);
     }
+    for (size_t i = 0; i < list->num_names; i++)
+        bytes += string_bytes(list->names[i].name) + string_bytes(list->names[i].target);
     return bytes;
 }
 
@@ -329,24 +361,27 @@ static uint32_t place(uint64_t *end, uint64_t bytes)
     return (uint32_t)offset; /* checked as a whole by plan() */
 }
 
-/* Fill in the header for `n` deployments. Groups are counted as if each deployment had its own. */
-static int plan(struct table *t, uint64_t n, uint64_t strings)
+/* Fill in the header for `n` deployments and `more` names. Groups are counted as if each deployment
+ * had its own, and each of the names, too. */
+static int plan(struct table *t, uint64_t n, uint64_t more, uint64_t strings)
 {
-    uint64_t end = 0, slots;
+    uint64_t end = 0, slots, names = 2 * n + 2 * more;
 
-    if (n > UINT32_MAX / 1024)
+    if (n > UINT32_MAX / 1024 || more > UINT32_MAX / 1024)
         return ERR_NOMEM;
     slots = num_slots(n);
     place(&end, sizeof(*t));
     t->magic = TABLE_MAGIC;
     t->layout = TABLE_LAYOUT;
     t->num_deployments = (uint32_t)n;
-    t->group_mask = t->print_mask = (uint32_t)slots - 1;
+    t->print_mask = (uint32_t)slots - 1;
+    t->name_mask = (uint32_t)num_slots(names) - 1;
     t->deployments = place(&end, n * sizeof(struct table_deployment));
-    t->groups = place(&end, n * sizeof(struct group));
+    t->groups = place(&end, (n + more) * sizeof(struct group));
     t->members = place(&end, n * sizeof(uint32_t));
-    t->wildcards = place(&end, n * sizeof(uint32_t));
-    t->group_slots = place(&end, slots * sizeof(uint32_t));
+    t->wildcards = place(&end, (n + more) * sizeof(uint32_t));
+    t->names = place(&end, names * sizeof(struct name));
+    t->name_slots = place(&end, (t->name_mask + 1ull) * sizeof(uint32_t));
     t->print_slots = place(&end, slots * sizeof(uint32_t));
     t->strings = place(&end, strings);
     t->size = end;
@@ -357,7 +392,7 @@ int table_build(const struct model_list *list, uint32_t generation, struct table
 {
     struct table header = {.generation = generation};
     struct builder b = {.strings_used = 1};
-    int err = plan(&header, list->num_deployments, all_string_bytes(list));
+    int err = plan(&header, list->num_deployments, list->num_names, all_string_bytes(list));
 
     if (err != 0)
         return err;
@@ -370,6 +405,7 @@ int table_build(const struct model_list *list, uint32_t generation, struct table
         if (err != 0)
             goto fail;
     }
+    add_names(&b, list);
     fill_members(b.table);
     fill_wildcards(b.table);
     err = find_first_of_accounts(b.table);
@@ -424,19 +460,46 @@ const char *table_group_name(const struct table *table, uint32_t group)
     return table_str(table, groups_of(table)[group].name);
 }
 
+bool table_find_name(const struct table *table, const char *text, size_t len,
+                     struct table_name *out)
+{
+    const uint32_t *slots = at(table, table->name_slots);
+    const uint32_t *wildcards = at(table, table->wildcards);
+    uint32_t exact = slots[find_name_slot(table, text, len, hash_name(text, len))];
+    const struct name *name = exact != 0 ? &names_of(table)[exact - 1] : NULL;
+
+    *out = (struct table_name){MODEL_NO_INDEX, MODEL_NO_INDEX};
+    if (name != NULL && name->group != MODEL_NO_INDEX) {
+        out->group = name->group;
+        return true;
+    }
+    if (name != NULL && name->row != MODEL_NO_INDEX) {
+        out->row = name->row;
+        out->group = table_deployment(table, name->row)->group;
+        return true;
+    }
+    for (uint32_t i = 0; i < table->num_wildcards; i++) {
+        if (!names_fit(table_group_name(table, wildcards[i]), text, len))
+            continue;
+        out->group = wildcards[i];
+        return true;
+    }
+    return false;
+}
+
 uint32_t table_find_group(const struct table *table, const char *model, size_t len)
 {
-    const uint32_t *slots = at(table, table->group_slots);
-    const uint32_t *wildcards = at(table, table->wildcards);
-    uint32_t exact = slots[find_group_slot(table, model, len, hash_name(model, len))];
+    struct table_name name;
 
-    if (exact != 0)
-        return exact - 1;
-    for (uint32_t i = 0; i < table->num_wildcards; i++) {
-        if (table_name_fits(table_group_name(table, wildcards[i]), model, len))
-            return wildcards[i];
-    }
-    return MODEL_NO_INDEX;
+    return table_find_name(table, model, len, &name) && table_is_served(table, name.group)
+               ? name.group
+               : MODEL_NO_INDEX;
+}
+
+bool table_is_served(const struct table *table, uint32_t group)
+{
+    assert(group < table->num_groups);
+    return groups_of(table)[group].num > 0;
 }
 
 const uint32_t *table_group_members(const struct table *table, uint32_t group, uint32_t *num)

@@ -48,12 +48,22 @@ const char *table_str(const struct table *table, uint32_t offset);
 uint32_t table_num_groups(const struct table *table);
 const char *table_group_name(const struct table *table, uint32_t group);
 
-/** The group that serves `model` (exact name; then wildcards such as "azure/" "*", most specific
- * first); MODEL_NO_INDEX: none. */
+/* What a client's name means. */
+struct table_name {
+    uint32_t group; /* of the name */
+    uint32_t row;   /* the name is this row's id, and means it alone; MODEL_NO_INDEX: the group */
+};
+
+/** What a name means: an alias or a model_name, the id of a row, or a pattern such as "azure/" "*"
+ * that fits (most literal characters first). @return false: nothing */
+bool table_find_name(const struct table *table, const char *text, size_t len,
+                     struct table_name *out);
+
+/** The served group that a name means, also as the id of one of its rows; MODEL_NO_INDEX: none. */
 uint32_t table_find_group(const struct table *table, const char *model, size_t len);
 
-/** Whether a name fits a pattern in which `*` stands for any characters, or none. Pure. */
-bool table_name_fits(const char *pattern, const char *name, size_t len);
+/** Whether a group has rows. One without is the name of rows that are not served. */
+bool table_is_served(const struct table *table, uint32_t group);
 
 /** Members of a group as deployment indexes, in file order. */
 const uint32_t *table_group_members(const struct table *table, uint32_t group, uint32_t *num);

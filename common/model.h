@@ -55,11 +55,21 @@ struct model_deployment {
 
 #define MODEL_NO_INDEX UINT32_MAX
 
+/* A name that clients may use beside those of groups. */
+struct model_name {
+    char *name;   /* owned */
+    char *target; /* owned; the group that an alias stands for; NULL: the name (perhaps a pattern) of
+                     a row that is not served, so that nothing else may answer to it */
+    bool hidden;  /* not shown in lists of models */
+};
+
 struct model_list {
     struct model_account *accounts; /* owned */
     size_t num_accounts;
     struct model_deployment *deployments; /* owned */
     size_t num_deployments;
+    struct model_name *names; /* owned */
+    size_t num_names;
     uint32_t default_deployment[PROVIDER_COUNT]; /* index of the account-as-a-whole row that serves
                                                     a provider named without a model;
                                                     MODEL_NO_INDEX: none */

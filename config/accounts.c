@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/upstream/provider.h"
+#include "config/row_provider.h"
 
 #define DEFAULT_OPENAI_BASE "https://api.openai.com/v1"
 #define DEFAULT_AZURE_VERSION                                                                      \
@@ -18,22 +19,50 @@ static const char *const openai_keys[] = {"OPENAI_API_KEY", NULL};
 static const char *const openai_bases[] = {"OPENAI_BASE_URL", "OPENAI_API_BASE", NULL};
 static const char *const openai_organizations[] = {"OPENAI_ORGANIZATION", "OPENAI_ORG_ID", NULL};
 static const char *const openai_projects[] = {"OPENAI_PROJECT_ID", NULL};
-static const char *const azure_keys[] = {"AZURE_API_KEY", "AZURE_OPENAI_API_KEY", NULL};
+static const char *const azure_keys[] = {"AZURE_OPENAI_API_KEY", "AZURE_API_KEY", NULL};
 static const char *const azure_tokens[] = {"AZURE_AD_TOKEN", NULL};
 static const char *const azure_bases[] = {"AZURE_API_BASE", NULL};
 static const char *const azure_versions[] = {"AZURE_API_VERSION", NULL};
 
-/* A text and the place to blame for it. */
-struct value {
-    const char *text;        /* borrowed; NULL: none */
-    const struct node *node; /* NULL: not from the file */
-    const char *variable;    /* borrowed; of the environment, or NULL */
-    bool refused;            /* it was given, and reported as wrong */
+/* LiteLLM's module-level credentials: keys of litellm_settings, read before the environment.
+ * Sources: litellm/batches/main.py, litellm/files/main.py. */
+static const char *const module_bases[] = {"api_base", NULL};
+static const char *const module_versions[] = {"api_version", NULL};
+static const char *const module_organizations[] = {"organization", NULL};
+static const char *const openai_module_keys[] = {"api_key", "openai_key", NULL};
+static const char *const azure_module_keys[] = {"api_key", "azure_key", NULL};
+static const char *const none[] = {NULL};
+
+/* Where else than in the row a value may stand. */
+struct elsewhere {
+    const char *const *module, *const *variables;
 };
 
-/* The row's own text, else the first of the variables that is set. */
+/* A text and the place to blame for it. */
+struct value {
+    const char *text;          /* borrowed; NULL: none */
+    const struct node *node;   /* NULL: not from the row */
+    const struct node *module; /* of litellm_settings, or NULL */
+    const char *variable;      /* borrowed; of the environment, or NULL */
+    bool refused;              /* it was given, and reported as wrong */
+};
+
+static const struct node *find_module(const struct models_build *build, const char *const *names)
+{
+    const struct node *settings = node_get(build->root, "litellm_settings");
+
+    for (; *names != NULL; names++) {
+        const struct node *node = node_get(settings, *names);
+
+        if (node != NULL && !node->skipped && node->kind == NODE_SCALAR && *node->text != '\0')
+            return node;
+    }
+    return NULL;
+}
+
+/* The row's own text, else the module's, else the first of the variables that is set. */
 static struct value find(const struct models_build *build, const struct accounts_source *source,
-                         const char *key, const char *own, const char *const *variables)
+                         const char *key, const char *own, struct elsewhere elsewhere)
 {
     struct value value = {.node = node_get(source->node, key)};
 
@@ -47,7 +76,11 @@ static struct value find(const struct models_build *build, const struct accounts
         return value;
     }
     value.node = NULL;
-    value.text = env_first(build->env, variables, &value.variable);
+    if (source->compatible)
+        return value;
+    value.module = find_module(build, elsewhere.module);
+    value.text = value.module != NULL ? value.module->text
+                                      : env_first(build->env, elsewhere.variables, &value.variable);
     return value;
 }
 
@@ -58,12 +91,16 @@ static void blame(const struct models_build *build, const struct value *value,
         .kind = NODE_SCALAR, .key = (char *)(uintptr_t)key, .text = (char *)(uintptr_t)value->text};
     struct strbuf got = STRBUF_INIT;
 
-    node_show(value->node != NULL ? value->node : &shown, &got);
-    if (value->node != NULL)
-        report_at(build->reporter, severity, value->node, "got %s, %s", strbuf_str(&got), text);
+    node_show(value->node != NULL     ? value->node
+              : value->module != NULL ? value->module
+                                      : &shown,
+              &got);
+    if (value->node != NULL || value->module != NULL)
+        report_at(build->reporter, severity, value->node != NULL ? value->node : value->module,
+                  "got %s, %s", strbuf_str(&got), text);
     else
-        report_add(build->reporter, severity, NULL, 0, value->variable, "got %s, %s",
-                   strbuf_str(&got), text);
+        report_add(build->reporter, severity == CONFIG_SKIPPED ? CONFIG_ERROR : severity, NULL, 0,
+                   value->variable, "got %s, %s", strbuf_str(&got), text);
     strbuf_deinit(&got);
 }
 
@@ -103,15 +140,20 @@ static int take_address(const struct models_build *build, const struct accounts_
     bool azure = source->provider == PROVIDER_AZURE;
     struct value base =
         find(build, source, "api_base", source->params == NULL ? NULL : source->params->api_base,
-             azure ? azure_bases : openai_bases);
+             (struct elsewhere){module_bases, azure ? azure_bases : openai_bases});
     struct strbuf text = STRBUF_INIT;
     const char *why = "";
     int rc;
 
     if (base.refused)
         return 0;
+    if (base.text == NULL && source->compatible) {
+        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_base",
+                     "missing: a server with OpenAI's API is found by its address");
+        return 0;
+    }
     if (base.text == NULL && azure) {
-        report_under(build->reporter, CONFIG_ERROR, source->node, "api_base",
+        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_base",
                      "missing: give the resource's address here or in the environment variable "
                      "AZURE_API_BASE");
         return 0;
@@ -176,7 +218,8 @@ static int take_version(const struct models_build *build, const struct accounts_
                         const struct azure_endpoint *endpoint, struct model_account *account)
 {
     const char *own = source->params == NULL ? NULL : source->params->api_version;
-    struct value version = find(build, source, "api_version", own, azure_versions);
+    struct value version = find(build, source, "api_version", own,
+                                (struct elsewhere){module_versions, azure_versions});
 
     if (version.refused)
         return ERR_INVALID;
@@ -197,7 +240,7 @@ static int take_version(const struct models_build *build, const struct accounts_
     if (strcasecmp(version.text, "preview") == 0)
         return set_version(account, "preview");
     if (!is_date(version.text)) {
-        blame(build, &version, CONFIG_ERROR, "api_version",
+        blame(build, &version, CONFIG_SKIPPED, "api_version",
               "wanted a date such as 2024-10-21 or 2025-04-01-preview, or v1");
         return ERR_INVALID;
     }
@@ -205,6 +248,44 @@ static int take_version(const struct models_build *build, const struct accounts_
         blame(build, &version, CONFIG_WARNING, "api_version",
               "older than 2024-07-01-preview, the first version with batches");
     return set_version(account, version.text);
+}
+
+/* A row that says how to get a token of Entra ID says that no other credential is its own: the
+ * environment's key is of another resource. */
+static bool refuse_entra(const struct models_build *build, const struct accounts_source *source,
+                         const struct value *key, const struct value *token)
+{
+    static const char *const fields[] = {
+        "tenant_id",      "client_id",   "client_secret",    "azure_username",
+        "azure_password", "azure_scope", "azure_credential", "azure_federated_token_file"};
+
+    if (source->provider != PROVIDER_AZURE || key->node != NULL || token->node != NULL)
+        return false;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        const struct node *node = node_get(source->node, fields[i]);
+
+        if (node == NULL || (node->kind == NODE_NULL && node->variable == NULL))
+            continue;
+        report_at(build->reporter, CONFIG_SKIPPED, node,
+                  "the row is left out: its tokens of Entra ID are not fetched here, and no other "
+                  "key is for it; give api_key or azure_ad_token");
+        return true;
+    }
+    return false;
+}
+
+/* A key that was pasted into the wrong row. */
+static void doubt_key(const struct models_build *build, const struct value *found)
+{
+    const char *other = row_foreign_key(found->text);
+    struct strbuf text = STRBUF_INIT;
+
+    if (other == NULL)
+        return;
+    strbuf_addf(&text, "which looks like a key of %s: it goes to the address of this account",
+                other);
+    blame(build, found, CONFIG_WARNING, "api_key", strbuf_str(&text));
+    strbuf_deinit(&text);
 }
 
 /* The API key, or Azure's token. *found says whose mistake it would be. Returns ERR_INVALID when
@@ -218,11 +299,13 @@ static int find_credential(const struct models_build *build, const struct accoun
 
     *auth = ACCOUNT_AUTH_API_KEY;
     *found = find(build, source, "api_key", params == NULL ? NULL : params->api_key,
-                  azure ? azure_keys : openai_keys);
+                  (struct elsewhere){azure ? azure_module_keys : openai_module_keys,
+                                     azure ? azure_keys : openai_keys});
     if (azure)
-        token = find(build, source, "azure_ad_token",
-                     params == NULL ? NULL : params->azure_ad_token, azure_tokens);
-    if (found->refused || token.refused)
+        token =
+            find(build, source, "azure_ad_token", params == NULL ? NULL : params->azure_ad_token,
+                 (struct elsewhere){none, azure_tokens});
+    if (found->refused || token.refused || refuse_entra(build, source, found, &token))
         return ERR_INVALID;
     if (!azure && params != NULL && params->azure_ad_token != NULL)
         report_under(build->reporter, CONFIG_WARNING, source->node, "azure_ad_token",
@@ -238,11 +321,15 @@ static int find_credential(const struct models_build *build, const struct accoun
     }
     if (found->text != NULL)
         return 0;
-    report_under(build->reporter, CONFIG_ERROR, source->node, "api_key",
-                 azure ? "missing: give the key here or in the environment variable AZURE_API_KEY, "
-                         "or a token in azure_ad_token or AZURE_AD_TOKEN"
-                       : "missing: give the key here or in the environment variable "
-                         "OPENAI_API_KEY");
+    report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_key",
+                 source->compatible
+                     ? "missing: a server with OpenAI's API gets no key of the environment's; give "
+                       "any text when it asks for none"
+                 : azure
+                     ? "missing: give the key here or in the environment variable AZURE_API_KEY, "
+                       "or a token in azure_ad_token or AZURE_AD_TOKEN"
+                     : "missing: give the key here or in the environment variable "
+                       "OPENAI_API_KEY");
     return ERR_INVALID;
 }
 
@@ -254,8 +341,9 @@ static int take_credential(const struct models_build *build, const struct accoun
 
     if (rc != 0)
         return rc;
+    doubt_key(build, &found);
     if (strncmp(found.text, "oidc/", 5) == 0) {
-        blame(build, &found, CONFIG_ERROR, "api_key",
+        blame(build, &found, CONFIG_SKIPPED, "api_key",
               "wanted the token itself; oidc/ references are not followed");
         return ERR_INVALID;
     }
@@ -268,9 +356,9 @@ static int take_credential(const struct models_build *build, const struct accoun
 }
 
 static int take_header(const struct models_build *build, const struct accounts_source *source,
-                       const char *key, const char *own, const char *const *variables, char **out)
+                       const char *key, const char *own, struct elsewhere elsewhere, char **out)
 {
-    struct value value = find(build, source, key, own, variables);
+    struct value value = find(build, source, key, own, elsewhere);
 
     if (value.refused)
         return ERR_INVALID;
@@ -293,10 +381,11 @@ static int take_project(const struct models_build *build, const struct accounts_
     if (source->provider != PROVIDER_OPENAI)
         return 0;
     rc = take_header(build, source, "organization", p == NULL ? NULL : p->organization,
-                     openai_organizations, &account->organization);
+                     (struct elsewhere){module_organizations, openai_organizations},
+                     &account->organization);
     if (rc == 0)
-        rc = take_header(build, source, "project", p == NULL ? NULL : p->project, openai_projects,
-                         &account->project);
+        rc = take_header(build, source, "project", p == NULL ? NULL : p->project,
+                         (struct elsewhere){none, openai_projects}, &account->project);
     return rc;
 }
 
@@ -437,6 +526,10 @@ bool accounts_in_env(struct models_build *build, enum provider provider, bool wa
 {
     const char *key = NULL, *base = NULL;
 
+    if (find_module(build, provider == PROVIDER_OPENAI ? openai_module_keys : azure_module_keys) !=
+            NULL &&
+        (provider == PROVIDER_OPENAI || find_module(build, module_bases) != NULL))
+        return true;
     if (provider == PROVIDER_OPENAI)
         return env_first(build->env, openai_keys, &key) != NULL;
     if (env_first(build->env, azure_keys, &key) == NULL)

@@ -1,5 +1,5 @@
-/* Where one account's address and credential come from: the row's own fields, else the
- * environment's defaults (LiteLLM's names). */
+/* Where one account's address and credential come from: the row's own fields, else those of
+ * litellm_settings (LiteLLM's module-level ones), else the environment's (LiteLLM's names). */
 #pragma once
 
 #include "config/models.h"
@@ -8,6 +8,7 @@ struct accounts_source {
     enum provider provider;
     const struct raw_params *params; /* NULL: the environment alone */
     const struct node *node;         /* the map of `params`; NULL: the environment alone */
+    bool compatible; /* a server with OpenAI's API: nothing of the environment's is for it */
 };
 
 /**

@@ -139,6 +139,37 @@ static void check_accounts(const struct config *config, const struct node *root,
     account_map_deinit(&map);
 }
 
+/* A path that means two things. */
+static void check_openai_path(const struct config *config, const struct node *root,
+                              struct reporter *reporter)
+{
+    const uint32_t *by_provider = config->models.default_deployment;
+
+    if (by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX &&
+        by_provider[PROVIDER_AZURE] != MODEL_NO_INDEX && !config->openai_path_given)
+        note(reporter, CONFIG_WARNING, root, "tranche_settings.openai_path",
+             "missing, and both providers are served: a client of Azure's v1 API that sends a "
+             "bearer token to /openai/v1 is served by OpenAI, whose path this is in LiteLLM (one "
+             "that sends api-key is served by Azure); set openai or azure");
+}
+
+/* Module-level credentials that are not there: the environment's would be used in their place. */
+static void check_module(const struct node *root, struct reporter *reporter)
+{
+    static const char *const names[] = {"api_base",  "api_key",    "api_version",
+                                        "azure_key", "openai_key", "organization"};
+    const struct node *settings = node_get(root, "litellm_settings");
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct node *node = node_get(settings, names[i]);
+
+        if (node != NULL && node->kind == NODE_NULL && node->variable != NULL)
+            report_at(reporter, CONFIG_ERROR, node,
+                      "the environment variable %s is not set or empty",
+                      node_variable_name(node));
+    }
+}
+
 void check_config(const struct config *config, const struct node *root, struct reporter *reporter)
 {
     check_providers(config, reporter);
@@ -146,4 +177,6 @@ void check_config(const struct config *config, const struct node *root, struct r
     check_spool(config, root, reporter);
     check_auth(config, root, reporter);
     check_accounts(config, root, reporter);
+    check_openai_path(config, root, reporter);
+    check_module(root, reporter);
 }

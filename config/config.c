@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "config/accounts.h"
+#include "config/aliases.h"
 #include "config/check.h"
 #include "config/document.h"
 #include "config/env.h"
@@ -14,6 +15,7 @@
 #include "config/models.h"
 #include "config/quotas.h"
 #include "config/report.h"
+#include "config/rows.h"
 #include "config/schema.h"
 #include "config/settings.h"
 
@@ -38,7 +40,7 @@ static int read_file(struct loading *l, const char *path)
     rc = env_resolve(&l->env, l->tree.root, &l->reporter);
     if (rc != 0)
         return rc;
-    models_mark_rows(l->tree.root, &l->reporter);
+    rows_mark(l->tree.root, &l->env, &l->reporter);
     schema_check(l->tree.root, &l->reporter);
     return schema_load(l->tree.root, &l->reporter, &l->raw);
 }
@@ -63,6 +65,8 @@ static int build(struct loading *l)
         rc = models_build(&models);
     if (rc == 0)
         rc = quotas_apply(l->raw, l->tree.root, &l->reporter, l->config);
+    if (rc == 0)
+        rc = aliases_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         rc = fallbacks_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
@@ -108,6 +112,11 @@ static void free_models(struct model_list *models)
         models_deployment_deinit(&models->deployments[i]);
     free(models->accounts);
     free(models->deployments);
+    for (size_t i = 0; i < models->num_names; i++) {
+        free(models->names[i].name);
+        free(models->names[i].target);
+    }
+    free(models->names);
 }
 
 void config_free(struct config *config)

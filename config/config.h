@@ -98,6 +98,8 @@ struct config {
     char *upstream_ca_file;             /* owned; NULL: the system's */
     bool allow_insecure_upstream;       /* http:// to other than loopback */
     bool core_dumps;                    /* processes may leave cores, and be debugged */
+    bool openai_path_given;    /* tranche_settings.openai_path is set */
+    bool openai_path_is_azure; /* /openai/v1 is Azure's v1 API also where OpenAI is served */
     int log_level;                      /* enum log_level */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;
@@ -122,7 +124,9 @@ struct config {
     struct config_timeouts timeouts;
 };
 
-enum config_severity { CONFIG_ERROR, CONFIG_WARNING, CONFIG_HONOURED };
+/* SKIPPED: a row that cannot be used as it stands is left out, and what it names is refused; with
+ * `tranche check --strict` it is an error. */
+enum config_severity { CONFIG_ERROR, CONFIG_SKIPPED, CONFIG_WARNING, CONFIG_HONOURED };
 
 struct config_note {
     enum config_severity severity;
@@ -137,6 +141,7 @@ struct config_report {
     struct config_note *notes; /* owned; in file order */
     size_t num_notes;
     size_t num_errors;
+    size_t num_skipped; /* notes about rows that are left out */
 };
 
 /**
@@ -153,8 +158,8 @@ MUST_USE int config_load(const char *path, const struct config_overrides *overri
 void config_free(struct config *config); /* wipes secrets; NULL is fine */
 void config_report_free(struct config_report *report);
 
-/** One line per note: `file:line: severity: field: text`, severity being error, warning or
- * honoured. Notes without a file start with "environment: " or "command line: " (fields "--port",
+/** One line per note: `file:line: severity: field: text`, severity being error, skipped, warning
+ * or honoured. Notes without a file start with "environment: " or "command line: " (fields "--port",
  * ...). */
 void config_report_print(const struct config_report *report, struct strbuf *out);
 

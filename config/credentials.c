@@ -28,8 +28,13 @@ void credentials_take(const struct node *root, struct node *params, struct repor
         return;
     values = name->kind == NODE_SCALAR ? find(root, name->text) : NULL;
     if (values == NULL) {
-        report_wanted(reporter, name,
-                      "a credential_name of credential_list with its credential_values");
+        struct strbuf got = STRBUF_INIT;
+
+        node_show(name, &got);
+        report_at(reporter, CONFIG_SKIPPED, name,
+                  "got %s, wanted a credential_name of credential_list with its credential_values",
+                  strbuf_str(&got));
+        strbuf_deinit(&got);
         return;
     }
     for (size_t i = 0; values->kind == NODE_MAP && i < values->num_items; i++) {

@@ -34,6 +34,8 @@ static const struct node *setting(const struct node *root, const char *key)
  * somebody is told why not. */
 static bool is_served(const struct taking *t, const struct node *node, const char *name)
 {
+    struct strbuf got = STRBUF_INIT;
+
     if (models_has_group(&t->config->models, name))
         return true;
     if (models_names_group(t->root, name)) {
@@ -41,11 +43,16 @@ static bool is_served(const struct taking *t, const struct node *node, const cha
                   "ignored: no row of that group is served here");
         return false;
     }
-    if (name == node->key)
-        report_at(t->reporter, CONFIG_ERROR, node,
-                  "unknown group, wanted a model_name of model_list, or *");
-    else
-        report_wanted(t->reporter, node, "a model_name of model_list");
+    for (size_t i = 0; i < t->config->models.num_names; i++)
+        if (t->config->models.names[i].target != NULL &&
+            strcmp(t->config->models.names[i].name, name) == 0)
+            return true; /* an alias */
+    node_show(&(struct node){.kind = NODE_SCALAR, .text = (char *)(uintptr_t)name}, &got);
+    report_at(t->reporter, CONFIG_WARNING, node,
+              "ignored: %s is no model_name of model_list, no alias and no model_info.id, and no "
+              "pattern takes it",
+              strbuf_str(&got));
+    strbuf_deinit(&got);
     return false;
 }
 

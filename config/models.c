@@ -7,116 +7,18 @@
 
 #include "common/ids.h"
 #include "config/accounts.h"
-#include "config/credentials.h"
+#include "config/expand.h"
+#include "config/row_provider.h"
+#include "config/rows.h"
 #include "config/settings.h"
 
 #define DAY_MS   86400000
 #define MAX_ID   256
 #define ID_BYTES 16 /* of the digest that stands in for a missing model_info.id */
 
-/* What comes after "azure/" or "openai/" to choose one of LiteLLM's code paths, and is no part of
- * the name. */
-static const char *const hints[] = {"responses/", "o_series/", "gpt5_series/", NULL};
-
-/* "azure/gpt-4o" → PROVIDER_AZURE and "gpt-4o". Bare names are OpenAI's. *rest points into `model`.
- * false: a provider that is not ours. */
-static bool read_model(const char *custom, const char *model, enum provider *provider,
-                       const char **rest)
-{
-    const char *slash = strchr(model, '/');
-    size_t len;
-
-    *rest = model;
-    if (custom == NULL || *custom == '\0')
-        custom = slash == NULL ? "openai" : model;
-    else if (slash == NULL || strncmp(model, custom, strlen(custom)) != 0)
-        slash = NULL; /* the name may have slashes of its own */
-    len = slash == NULL || custom != model ? strlen(custom) : (size_t)(slash - model);
-    if (len == 6 && strncmp(custom, "openai", 6) == 0)
-        *provider = PROVIDER_OPENAI;
-    else if (len == 5 && strncmp(custom, "azure", 5) == 0)
-        *provider = PROVIDER_AZURE;
-    else
-        return false;
-    if (slash != NULL && (size_t)(slash - model) == len)
-        *rest = slash + 1;
-    for (const char *const *hint = hints; *hint != NULL; hint++) {
-        if (strncmp(*rest, *hint, strlen(*hint)) == 0) {
-            *rest += strlen(*hint);
-            break;
-        }
-    }
-    return true;
-}
-
 static const char *text_of(const struct node *node)
 {
     return node == NULL || node->kind != NODE_SCALAR ? NULL : node->text;
-}
-
-/* Whether the row is one to load; otherwise somebody is told why not. */
-static bool is_ours(const struct node *row, struct reporter *reporter)
-{
-    const struct node *params = node_get(row, "litellm_params");
-    const struct node *model = node_get(params, "model");
-    struct strbuf got = STRBUF_INIT;
-    enum provider provider;
-    const char *rest;
-
-    if (params == NULL || params->kind == NODE_NULL) {
-        report_under(reporter, CONFIG_ERROR, row, "litellm_params", "missing");
-        return false;
-    }
-    if (params->kind != NODE_MAP || (model != NULL && model->kind != NODE_SCALAR &&
-                                     (model->kind != NODE_NULL || model->variable != NULL)))
-        return true; /* schema_check() says what is wrong */
-    if (text_of(model) == NULL || *model->text == '\0') {
-        report_under(reporter, CONFIG_ERROR, params, "model",
-                     "missing: give azure/<deployment> or openai/<model>");
-        return false;
-    }
-    if (read_model(text_of(node_get(params, "custom_llm_provider")), model->text, &provider, &rest))
-        return true;
-    node_show(model, &got);
-    report_at(reporter, CONFIG_WARNING, model,
-              "got %s, which is not a batch provider here; the row is ignored", strbuf_str(&got));
-    strbuf_deinit(&got);
-    return false;
-}
-
-/* LiteLLM takes `base_url` for `api_base`; not following it would send a key to the wrong place. */
-static void rename_base_url(const struct node *params, struct reporter *reporter)
-{
-    struct node *base_url = node_get(params, "base_url");
-    char *key;
-
-    if (base_url == NULL || node_get(params, "api_base") != NULL)
-        return;
-    key = strdup("api_base");
-    if (key == NULL) {
-        reporter->failed = true;
-        return;
-    }
-    free(base_url->key);
-    base_url->key = key;
-}
-
-void models_mark_rows(struct node *root, struct reporter *reporter)
-{
-    const struct node *list = node_get(root, "model_list");
-
-    if (list == NULL || list->kind != NODE_LIST)
-        return;
-    for (size_t i = 0; i < list->num_items; i++) {
-        if (list->items[i]->kind != NODE_MAP)
-            continue;
-        if (!is_ours(list->items[i], reporter)) {
-            list->items[i]->skipped = true;
-            continue;
-        }
-        credentials_take(root, node_get(list->items[i], "litellm_params"), reporter);
-        rename_base_url(node_get(list->items[i], "litellm_params"), reporter);
-    }
 }
 
 /* A name that stays the same as long as the names and addresses do.
@@ -245,7 +147,7 @@ static void note_duplicate(const struct models_build *build, const struct node *
     struct strbuf path = STRBUF_INIT;
 
     node_path(other, &path);
-    report_at(build->reporter, CONFIG_ERROR, row,
+    report_at(build->reporter, CONFIG_SKIPPED, row,
               "the same deployment as %s in %s:%u, so ids could not tell them apart; remove one or "
               "give this one a model_info.id of its own",
               strbuf_str(&path), other->file, other->line);
@@ -498,7 +400,7 @@ static bool check_id(const struct models_build *build, const char *id, const str
     }
     for (size_t i = 0; i < models->num_deployments; i++) {
         if (strcmp(models->deployments[i].id, id) == 0) {
-            report_at(build->reporter, CONFIG_ERROR, node,
+            report_at(build->reporter, CONFIG_SKIPPED, node,
                       "the id is taken by another row, in line %u",
                       build->rows[i] == NULL ? 0 : build->rows[i]->line);
             return false;
@@ -540,19 +442,26 @@ static const char *choose_upstream(const struct models_build *build, const char 
     return url_deployment;
 }
 
-static int add_row(struct models_build *build, const struct raw_row *raw, const struct node *row)
+static int add_row(struct models_build *build, const struct raw_row *raw, struct node *row)
 {
     const struct node *params = node_get(row, "litellm_params");
     struct accounts_source source = {.params = &raw->params, .node = params};
     struct model_deployment d = {0};
     char *url_deployment = NULL;
     const char *name, *upstream;
+    enum row_kind kind;
     uint32_t index;
     int rc;
 
-    if (raw->params.model == NULL ||
-        !read_model(raw->params.custom_llm_provider, raw->params.model, &source.provider, &name))
+    if (raw->params.model == NULL)
         return 0; /* schema_check() has told */
+    kind = row_provider(raw->params.custom_llm_provider, raw->params.model,
+                        raw->params.api_base != NULL, &source.provider, &name);
+    if (kind != ROW_OWN && kind != ROW_COMPATIBLE)
+        return 0; /* as has rows_mark() */
+    source.compatible = kind == ROW_COMPATIBLE;
+    if (!rows_for_all(row, secret_is_set(&build->config->master_key), build->reporter))
+        return 0;
     if (raw->model_name == NULL || *raw->model_name == '\0') {
         report_under(build->reporter, CONFIG_ERROR, row, "model_name",
                      "missing: the name that clients ask for");
@@ -567,7 +476,7 @@ static int add_row(struct models_build *build, const struct raw_row *raw, const 
     take_minute_limits(build, raw, row, &d);
     take_token_limit(build, &raw->info, row, &d);
     if (rc != 0 || d.account == MODEL_NO_INDEX ||
-        (raw->info.id != NULL && !check_id(build, raw->info.id, row)))
+        (raw->info.id != NULL && !check_id(build, raw->info.id, row)) || row->skipped)
         goto done;
     upstream = choose_upstream(build, url_deployment, name, params);
     rc = fill_names(build, raw, upstream, &d);
@@ -628,16 +537,20 @@ static int add_files_row(struct models_build *build, const struct raw_params *ra
     struct model_list *models = &build->config->models;
     struct accounts_source source = {.params = raw, .node = node};
     char *url_deployment;
+    enum row_kind kind;
     const char *rest;
     uint32_t account, timeout_ms;
     int rc;
 
     if (raw->custom_llm_provider == NULL) {
-        report_under(build->reporter, CONFIG_ERROR, node, "custom_llm_provider",
+        report_under(build->reporter, CONFIG_SKIPPED, node, "custom_llm_provider",
                      "missing: openai or azure");
         return 0;
     }
-    if (!read_model(raw->custom_llm_provider, "", &source.provider, &rest)) {
+    kind =
+        row_provider(raw->custom_llm_provider, "", raw->api_base != NULL, &source.provider, &rest);
+    source.compatible = kind == ROW_COMPATIBLE;
+    if (kind != ROW_OWN && kind != ROW_COMPATIBLE) {
         report_under(build->reporter, CONFIG_WARNING, node, "custom_llm_provider",
                      "not a batch provider here; ignored");
         return 0;
@@ -722,9 +635,71 @@ static int add_missing_default(struct models_build *build, enum provider provide
     return add_first_default(build, provider);
 }
 
+/* A copy of a row for a name that other settings use. */
+static int add_expanded(struct models_build *build, struct model_deployment *copy,
+                        const struct node *row)
+{
+    uint32_t index;
+    int rc = ERR_NOMEM;
+
+    copy->id = digest_id(&build->config->models.accounts[copy->account], copy, NULL);
+    if (copy->id == NULL)
+        models_deployment_deinit(copy);
+    else
+        rc = put(build, copy, row, &index);
+    return rc == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+/* What the rows that are left out name stays theirs: nothing else may answer to it. */
+static int keep_names(struct models_build *build, size_t *faulty)
+{
+    const struct node *list = node_get(build->root, "model_list");
+    struct model_list *models = &build->config->models;
+
+    for (size_t i = 0; list != NULL && i < list->num_items; i++) {
+        const char *name = text_of(node_get(list->items[i], "model_name"));
+        struct model_name lost = {0};
+
+        if (!list->items[i]->skipped || name == NULL || *name == '\0')
+            continue;
+        lost.name = strdup(name);
+        if (lost.name == NULL || models_add_name(models, &lost) != 0) {
+            free(lost.name);
+            return ERR_NOMEM;
+        }
+    }
+    *faulty = build->reporter->num_skipped;
+    return 0;
+}
+
+int models_add_name(struct model_list *models, const struct model_name *name)
+{
+    struct model_name *names = realloc(models->names, (models->num_names + 1) * sizeof(*names));
+
+    if (names == NULL)
+        return ERR_NOMEM;
+    models->names = names;
+    names[models->num_names++] = *name;
+    return 0;
+}
+
+/* Rows that cannot be used, and none that can: not what the operator meant. */
+static void refuse_nothing(const struct models_build *build, size_t faulty)
+{
+    const struct node *list = node_get(build->root, "model_list");
+
+    for (size_t i = 0; i < build->config->models.num_deployments; i++)
+        if (build->config->models.deployments[i].group != NULL)
+            return;
+    if (faulty > 0 && list != NULL && list->num_items > 0)
+        report_at(build->reporter, CONFIG_ERROR, list,
+                  "no row can be served; what is wrong with them stands beside this line");
+}
+
 int models_build(struct models_build *build)
 {
     struct model_list *models = &build->config->models;
+    size_t faulty = 0;
     int rc = 0;
 
     for (int p = 0; p < PROVIDER_COUNT; p++)
@@ -735,6 +710,12 @@ int models_build(struct models_build *build)
         rc = add_files_rows(build);
     for (int p = 0; p < PROVIDER_COUNT && rc == 0; p++)
         rc = add_missing_default(build, (enum provider)p);
+    if (rc == 0 && build->raw != NULL)
+        rc = expand_names(build, add_expanded);
+    if (rc == 0 && build->raw != NULL)
+        rc = keep_names(build, &faulty);
+    if (rc == 0)
+        refuse_nothing(build, faulty);
     free(build->rows);
     build->rows = NULL;
     return rc;

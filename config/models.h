@@ -20,12 +20,11 @@ struct models_build {
     size_t missed;            /* accounts that were named but are not complete; reported */
 };
 
-/** Mark the rows that are no business of ours (LiteLLM's files mix providers) or that name no model
- * as skipped, before schema_check(): what they contain is then not complained about. */
-void models_mark_rows(struct node *root, struct reporter *reporter);
-
 /** Build config->models. Faults are reported. @return 0, ERR_NOMEM */
 MUST_USE int models_build(struct models_build *build);
+
+/** Append a name. @param name  its texts are the list's on 0 @return 0, ERR_NOMEM */
+MUST_USE int models_add_name(struct model_list *models, const struct model_name *name);
 
 /** Whether a deployment of the list is in that group. */
 bool models_has_group(const struct model_list *models, const char *group);

@@ -71,8 +71,38 @@ add(struct reporter *reporter, enum config_severity severity, const char *file, 
         return;
     }
     reporter->num_errors += severity == CONFIG_ERROR;
+    reporter->num_skipped += severity == CONFIG_SKIPPED;
     reporter->entries[reporter->num] = (struct report_entry){.note = note, .seq = reporter->num};
     reporter->num++;
+}
+
+struct node *report_row_of(const struct node *node)
+{
+    for (; node != NULL && node->parent != NULL; node = node->parent) {
+        const struct node *list = node->parent;
+
+        if (list->kind != NODE_LIST || list->key == NULL || list->parent == NULL ||
+            list->parent->parent != NULL ||
+            (strcmp(list->key, "model_list") != 0 && strcmp(list->key, "files_settings") != 0))
+            continue;
+        for (size_t i = 0; i < list->num_items; i++)
+            if (list->items[i] == node)
+                return list->items[i];
+    }
+    return NULL;
+}
+
+/* A row that cannot be used is no reason to serve none. What stands outside of any row concerns all
+ * of them. */
+static enum config_severity severity_at(const struct node *node, enum config_severity severity)
+{
+    struct node *row = severity == CONFIG_SKIPPED ? report_row_of(node) : NULL;
+
+    if (severity != CONFIG_SKIPPED)
+        return severity;
+    if (row != NULL)
+        row->skipped = true;
+    return row != NULL ? CONFIG_SKIPPED : CONFIG_ERROR;
 }
 
 void report_add(struct reporter *reporter, enum config_severity severity, const char *file,
@@ -93,7 +123,8 @@ void report_at(struct reporter *reporter, enum config_severity severity, const s
 
     node_path(node, &path);
     va_start(args, fmt);
-    add(reporter, severity, node->file, node->line, strbuf_str(&path), fmt, args);
+    add(reporter, severity_at(node, severity), node->file, node->line, strbuf_str(&path), fmt,
+        args);
     va_end(args);
     reporter->failed |= strbuf_failed(&path);
     strbuf_deinit(&path);
@@ -114,8 +145,8 @@ void report_under(struct reporter *reporter, enum config_severity severity, cons
         strbuf_addc(&path, '.');
     strbuf_adds(&path, key);
     va_start(args, fmt);
-    add(reporter, severity, child == NULL ? NULL : child->file, child == NULL ? 0 : child->line,
-        strbuf_str(&path), fmt, args);
+    add(reporter, severity_at(child, severity), child == NULL ? NULL : child->file,
+        child == NULL ? 0 : child->line, strbuf_str(&path), fmt, args);
     va_end(args);
     reporter->failed |= strbuf_failed(&path);
     strbuf_deinit(&path);
@@ -159,7 +190,8 @@ int report_finish(struct reporter *reporter, const struct tree *tree, struct con
 {
     int rc = reporter->failed ? ERR_NOMEM : 0;
 
-    *out = (struct config_report){.num_errors = reporter->num_errors};
+    *out = (struct config_report){.num_errors = reporter->num_errors,
+                                  .num_skipped = reporter->num_skipped};
     if (reporter->num > 0) {
         out->notes = calloc(reporter->num, sizeof(*out->notes));
         for (size_t i = 0; i < reporter->num; i++)
@@ -214,8 +246,10 @@ void config_note_print(const struct config_note *note, struct strbuf *out)
 
 void config_report_print(const struct config_report *report, struct strbuf *out)
 {
-    static const char *const names[] = {
-        [CONFIG_ERROR] = "error", [CONFIG_WARNING] = "warning", [CONFIG_HONOURED] = "honoured"};
+    static const char *const names[] = {[CONFIG_ERROR] = "error",
+                                        [CONFIG_SKIPPED] = "skipped",
+                                        [CONFIG_WARNING] = "warning",
+                                        [CONFIG_HONOURED] = "honoured"};
 
     for (size_t i = 0; i < report->num_notes; i++) {
         print_place(&report->notes[i], out);

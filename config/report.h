@@ -7,9 +7,14 @@
 struct reporter {
     struct report_entry *entries; /* owned */
     size_t num, cap;
-    size_t num_errors;
+    size_t num_errors, num_skipped;
     bool failed; /* ran out of memory: config_load() then says ERR_NOMEM */
 };
+
+/** The row of model_list or files_settings that a node belongs to; NULL: none. A note of severity
+ * CONFIG_SKIPPED about one of its nodes leaves the row out as a whole, and marks it; about a node
+ * elsewhere it is an error. */
+struct node *report_row_of(const struct node *node);
 
 /** A note about a place of our own choosing. @param file, field  copied; NULL: none */
 void report_add(struct reporter *reporter, enum config_severity severity, const char *file,

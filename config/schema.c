@@ -101,6 +101,12 @@ static const cyaml_schema_field_t litellm_fields[] = {
     MAPPING(struct raw_litellm, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
     FREE_FORM("fallbacks"),
     FREE_FORM("default_fallbacks"),
+    FREE_FORM("api_base"),
+    FREE_FORM("api_key"),
+    FREE_FORM("api_version"),
+    FREE_FORM("azure_key"),
+    FREE_FORM("openai_key"),
+    FREE_FORM("organization"),
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t strategy_args_fields[] = {
@@ -120,6 +126,7 @@ static const cyaml_schema_field_t router_fields[] = {
     TEXT(struct raw_router, disable_cooldowns),
     MAPPING(struct raw_router, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
     MAPPING(struct raw_router, "retry_policy", retry_policy, retries_fields),
+    FREE_FORM("model_group_alias"),
     FREE_FORM("model_group_retry_policy"),
     FREE_FORM("fallbacks"),
     FREE_FORM("default_fallbacks"),
@@ -181,6 +188,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, allow_insecure_upstream),
     TEXT(struct raw_tranche, core_dumps),
     TEXT(struct raw_tranche, log_level),
+    TEXT(struct raw_tranche, openai_path),
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),
     TEXT(struct raw_tranche, poll_cache_ms),
@@ -365,7 +373,7 @@ static void check_value(struct node *node, const cyaml_schema_value_t *value,
         value->sequence.entry->type == CYAML_STRING)
         wrap_in_list(node, reporter);
     if (node->kind == NODE_NULL && node->variable != NULL)
-        report_at(reporter, CONFIG_ERROR, node, "the environment variable %s is not set or empty",
+        report_at(reporter, CONFIG_SKIPPED, node, "the environment variable %s is not set or empty",
                   node_variable_name(node));
     else if (node->kind != NODE_NULL && node->kind != wants[value->type].kind)
         report_wanted(reporter, node, wants[value->type].wanted);

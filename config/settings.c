@@ -502,6 +502,25 @@ static void take_log_level(const struct settings_input *in, struct config *confi
     report_wanted(in->reporter, node, "error, warn, info or debug");
 }
 
+/* Whose /openai/v1 is, for clients that send a bearer token: OpenAI's path below LiteLLM, and
+ * Azure's own v1 API. */
+static void take_openai_path(const struct settings_input *in, struct config *config)
+{
+    const struct node *node = node_find(in->root, "tranche_settings.openai_path");
+    const char *text = in->raw->tranche.openai_path;
+
+    if (text == NULL)
+        return;
+    if (strcasecmp(text, "azure") != 0 && strcasecmp(text, "openai") != 0) {
+        report_wanted(in->reporter, node, "openai or azure");
+        return;
+    }
+    config->openai_path_given = true;
+    config->openai_path_is_azure = strcasecmp(text, "azure") == 0;
+    report_at(in->reporter, CONFIG_HONOURED, node, "= %s",
+              config->openai_path_is_azure ? "azure" : "openai");
+}
+
 /* Seconds for a whole call; LiteLLM's two places for it, the router's first. */
 static void take_default_timeout(const struct settings_input *in, uint32_t *timeout_ms)
 {
@@ -618,6 +637,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
 
     apply_table(in, config);
     take_log_level(in, config);
+    take_openai_path(in, config);
     take_default_timeout(in, default_timeout_ms);
     take_file_expiry(in, config);
     take_strategy_args(in, config);

@@ -229,7 +229,7 @@ void batches_create(struct relay *relay)
         return;
     if ((!has_blob(relay) && !require_string(relay, "input_file_id")) ||
         !require_string(relay, "endpoint") || !require_string(relay, "completion_window") ||
-        !metadata_is_fine(relay))
+        !metadata_is_fine(relay) || !resolve_check_model(relay))
         return;
     o = order_new(relay);
     if (o == NULL) {

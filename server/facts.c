@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/names.h"
 #include "common/log.h"
 #include "server/attempt.h"
 
@@ -221,7 +222,7 @@ static uint32_t find_named(const struct worker *w, uint32_t deployment, const ch
             continue;
         if (strcmp(name, model) == 0)
             return i;
-        if (wild == MODEL_NO_INDEX && table_name_fits(name, model, strlen(model)))
+        if (wild == MODEL_NO_INDEX && names_fit(name, model, strlen(model)))
             wild = i;
     }
     return wild;

@@ -71,8 +71,7 @@ void lost_accounts_tell(const struct generation *previous, const struct generati
     struct quota_tally *tallies = count_batches(previous->inherit.quota);
     struct account_map was = {0}, is = {0};
 
-    if (tallies != NULL &&
-        account_map_init(&was, &before->models, before->balance_batches) == 0 &&
+    if (tallies != NULL && account_map_init(&was, &before->models, before->balance_batches) == 0 &&
         account_map_init(&is, &now->models, now->balance_batches) == 0)
         compare(previous, &was, &is, tallies);
     account_map_deinit(&was);

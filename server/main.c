@@ -26,6 +26,7 @@ enum flag_action {
     FLAG_TLS_CERT,
     FLAG_TLS_KEY,
     FLAG_DEBUG,
+    FLAG_STRICT,
     FLAG_HELP,
     FLAG_VERSION,
     FLAG_IGNORED
@@ -47,6 +48,7 @@ static const struct flag flags[] = {
     {"ssl_keyfile_path", 0, true, FLAG_TLS_KEY},
     {"debug", 0, false, FLAG_DEBUG},
     {"detailed_debug", 0, false, FLAG_DEBUG},
+    {"strict", 0, false, FLAG_STRICT},
     {"help", 'h', false, FLAG_HELP},
     {"version", 'v', false, FLAG_VERSION},
     /* LiteLLM's: one-model start lines, other servers, its database and its telemetry. */
@@ -83,17 +85,19 @@ struct command_line {
     struct master_options options;
     const char *id; /* of `tranche id`; NULL: not given (yet) */
     bool wants_id;
+    bool strict; /* of `tranche check` */
     bool help, version;
 };
 
 static const char usage[] =
     "usage: tranche [serve] [--config FILE] [--host HOST] [--port PORT] [--num_workers N]\n"
-    "       tranche check [--config FILE]\n"
+    "       tranche check [--strict] [--config FILE]\n"
     "       tranche check-file [--provider openai|azure] FILE\n"
     "       tranche id ID [--config FILE]\n"
     "\n"
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
+    "                            (with --strict also when a row is left out because of a fault)\n"
     "  check-file                check a batch file as an upload would be; exit 1 when it is not "
     "valid\n"
     "  id                        explain an id: what it names, where that is, who sealed it, or "
@@ -259,6 +263,9 @@ static int apply(struct command_line *line, const struct flag *f, const char *va
     case FLAG_DEBUG:
         o->debug = true;
         return 0;
+    case FLAG_STRICT:
+        line->strict = true;
+        break;
     case FLAG_HELP:
         line->help = true;
         return 0;
@@ -324,7 +331,7 @@ static int parse(struct command_line *line, int argc, char **argv)
     return 0;
 }
 
-static int check(const struct master_options *options)
+static int check(const struct master_options *options, bool strict)
 {
     struct config *config;
     struct config_report report = {0};
@@ -338,6 +345,8 @@ static int check(const struct master_options *options)
         strbuf_addf(&text, "cannot load the configuration: %s\n", err_str(ret));
     fputs(strbuf_str(&text), stdout);
     strbuf_deinit(&text);
+    if (strict && report.num_skipped > 0)
+        ret = ERR_INVALID;
     config_report_free(&report);
     config_free(config);
     return ret != 0 || fflush(stdout) != 0;
@@ -398,5 +407,5 @@ int main(int argc, char **argv)
     }
     if (line.wants_id)
         return explain(&line);
-    return strcmp(command, "check") == 0 ? check(&line.options) : master_run(&line.options);
+    return strcmp(command, "check") == 0 ? check(&line.options, line.strict) : master_run(&line.options);
 }

@@ -289,6 +289,8 @@ static void log_notes(const struct config_report *report, bool failed)
         config_note_print(note, &text);
         if (note->severity == CONFIG_ERROR)
             log_error("%s", strbuf_str(&text));
+        else if (note->severity == CONFIG_SKIPPED)
+            log_warn("left out: %s", strbuf_str(&text));
         else if (note->severity == CONFIG_WARNING && !failed)
             log_warn("%s", strbuf_str(&text));
         strbuf_deinit(&text);

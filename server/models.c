@@ -29,17 +29,38 @@ static void begin_row(struct rows *r, struct strbuf *out)
     strbuf_adds(out, r->written++ > 0 ? ",{" : "{");
 }
 
+/* Groups, then aliases. */
+static uint32_t num_models(const struct worker *w)
+{
+    return table_num_groups(w->table) + (uint32_t)w->config->models.num_names;
+}
+
+/* NULL: nothing that clients may ask for, or should see. */
+static const char *model_name(const struct worker *w, uint32_t i)
+{
+    uint32_t groups = table_num_groups(w->table);
+    const struct model_name *name;
+
+    if (i < groups)
+        return table_is_served(w->table, i) ? table_group_name(w->table, i) : NULL;
+    name = &w->config->models.names[i - groups];
+    return name->target != NULL && !name->hidden ? name->name : NULL;
+}
+
 static enum long_answer_step write_group(void *arg, struct strbuf *out)
 {
     struct rows *r = arg;
-    const struct table *table = r->worker->table;
+    const char *name;
 
-    if (r->next == table_num_groups(table)) {
-        strbuf_adds(out, "]}");
-        return LONG_ANSWER_DONE;
-    }
+    do {
+        if (r->next == num_models(r->worker)) {
+            strbuf_adds(out, "]}");
+            return LONG_ANSWER_DONE;
+        }
+        name = model_name(r->worker, r->next++);
+    } while (name == NULL);
     begin_row(r, out);
-    json_write_member_string(out, "id", table_group_name(table, r->next++));
+    json_write_member_string(out, "id", name);
     json_write_member_string(out, "object", "model");
     json_write_member_int(out, "created", CREATED);
     json_write_member_string(out, "owned_by", "openai");

@@ -29,14 +29,25 @@ static void header_hints(struct relay *relay)
     }
 }
 
-/* Clients of Azure's v1 API send no api-version: where no OpenAI account is served, a path below
- * /openai can only be theirs. */
+/* Azure's clients may send their key as `api-key`, which OpenAI's never do. */
+static bool has_azure_key(const struct relay *relay)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+
+    return h2o_find_header_by_str(headers, H2O_STRLIT("api-key"), -1) != -1 &&
+           h2o_find_header(headers, H2O_TOKEN_AUTHORIZATION, -1) == -1;
+}
+
+/* Clients of Azure's v1 API send no api-version. A path below /openai is theirs where no OpenAI
+ * account is served, where the key's header says so, or where the operator does. */
 static void azure_path_hint(struct relay *relay)
 {
-    const uint32_t *by_provider = relay->worker->config->models.default_deployment;
+    const struct config *config = relay->worker->config;
+    const uint32_t *by_provider = config->models.default_deployment;
 
-    if (!relay->hints.openai_path || by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX ||
-        by_provider[PROVIDER_AZURE] == MODEL_NO_INDEX)
+    if (!relay->hints.openai_path || by_provider[PROVIDER_AZURE] == MODEL_NO_INDEX ||
+        (by_provider[PROVIDER_OPENAI] != MODEL_NO_INDEX && !config->openai_path_is_azure &&
+         !has_azure_key(relay)))
         return;
     relay->hints.openai_path = relay->hints.has_provider = false;
     relay->hints.azure_shape = true;
@@ -114,21 +125,16 @@ static uint32_t default_deployment(const struct relay *relay)
                                                           : by_provider[PROVIDER_AZURE];
 }
 
-/* The group a hint names: a model_name, or (Azure SDKs) a deployment in the path. */
-static uint32_t hinted_group(const struct relay *relay)
+/* What a hint names: the model of the request, or (Azure SDKs) a deployment in the path. */
+static bool hinted(const struct relay *relay, struct table_name *name)
 {
     const struct table *table = relay->worker->table;
     const char *names[] = {relay->hints.model, relay->hints.deployment};
-    uint32_t group;
 
-    for (int i = 0; i < 2; i++) {
-        if (names[i][0] == '\0')
-            continue;
-        group = table_find_group(table, names[i], strlen(names[i]));
-        if (group != MODEL_NO_INDEX)
-            return group;
-    }
-    return MODEL_NO_INDEX;
+    for (int i = 0; i < 2; i++)
+        if (names[i][0] != '\0' && table_find_name(table, names[i], strlen(names[i]), name))
+            return true;
+    return false;
 }
 
 /* Room for all deployments, and behind it a byte for each account: whether it is in the list. A
@@ -161,17 +167,27 @@ static void add_account(const struct worker *w, uint32_t deployment, uint32_t *o
     out[(*num)++] = w->account_first[account];
 }
 
+/* The rows that a name means. */
+static const uint32_t *members_of(const struct worker *w, const struct table_name *name,
+                                  uint32_t *num)
+{
+    *num = 1;
+    return name->row != MODEL_NO_INDEX ? &name->row
+                                       : table_group_members(w->table, name->group, num);
+}
+
 /* The accounts of the group that a hint names; without one the default account, and those `among`
  * (by account) that the provider asked for has.
  * @return how many; the likely ones first */
 static uint32_t all_accounts(const struct relay *relay, const bool *among, uint32_t *out)
 {
     const struct worker *w = relay->worker;
-    uint32_t group = hinted_group(relay), first = default_deployment(relay), num = 0, members;
+    uint32_t first = default_deployment(relay), num = 0, members;
+    struct table_name name;
     const uint32_t *list;
 
-    if (group != MODEL_NO_INDEX) {
-        list = table_group_members(w->table, group, &members);
+    if (hinted(relay, &name)) {
+        list = members_of(w, &name, &members);
         for (uint32_t i = 0; i < members; i++)
             if (provider_matches(relay, list[i]))
                 add_account(w, list[i], out, &num);
@@ -417,12 +433,79 @@ static void unknown_model(const struct relay *relay, const char *param, const ch
     size_t at = 0;
 
     for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
-        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", g > 0 ? ", " : "",
-                               table_group_name(table, g));
+        if (table_is_served(table, g))
+            at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", at > 0 ? ", " : "",
+                                   table_group_name(table, g));
     relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
                "%s '%.*s' is not served here. Known models: %s.",
                strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
                len < 128 ? (int)len : 128, model, known);
+}
+
+/* The name is of rows that are not served: it is theirs all the same, and no pattern's. */
+static void unserved_model(const char *param, const char *model, size_t len, struct failure *why)
+{
+    relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
+               "%s '%.*s' is configured, but not served here: its provider, environment or "
+               "settings do not allow it (the gateway's log says why).",
+               strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
+               len < 128 ? (int)len : 128, model);
+}
+
+/* What a name means, if it is served. @return false: `why` says what is wrong with it */
+static bool find_served(const struct relay *relay, const char *param, const char *text, size_t len,
+                        struct table_name *name, struct failure *why)
+{
+    const struct table *table = relay->worker->table;
+
+    if (!table_find_name(table, text, len, name)) {
+        unknown_model(relay, param, text, len, why);
+        return false;
+    }
+    if (name->row != MODEL_NO_INDEX || table_is_served(table, name->group))
+        return true;
+    unserved_model(param, text, len, why);
+    return false;
+}
+
+/* A model that a request names decides where it goes, so it has to be one. Without any group there
+ * is nothing to choose among. Who names a provider may name models of its own for it. */
+static bool model_is_served(const struct relay *relay, const struct route_hints *hints,
+                            struct failure *why)
+{
+    const struct table *table = relay->worker->table;
+    struct table_name name;
+    const char *model = hints->model;
+
+    if (model[0] == '\0' || table_num_groups(table) == 0)
+        return true;
+    if (hints->has_provider && !table_find_name(table, model, strlen(model), &name))
+        return true;
+    return find_served(relay, "model", model, strlen(model), &name, why);
+}
+
+bool resolve_check_head(struct relay *relay)
+{
+    struct route_hints hints = relay->hints;
+    struct failure why;
+    bool served;
+
+    resolve_hints(relay);
+    served = model_is_served(relay, &relay->hints, &why);
+    relay->hints = hints; /* the form's own come in between */
+    if (!served)
+        relay_failure(relay, &why);
+    return served;
+}
+
+bool resolve_check_model(struct relay *relay)
+{
+    struct failure why;
+
+    if (model_is_served(relay, &relay->hints, &why))
+        return true;
+    relay_failure(relay, &why);
+    return false;
 }
 
 /* --- lists --- */
@@ -440,17 +523,16 @@ static bool choose_group(const struct relay *relay, const char *param, const cha
                          struct chosen *chosen, struct failure *why)
 {
     const struct worker *w = relay->worker;
-    uint32_t group = table_find_group(w->table, name, len), members;
+    struct table_name found;
+    uint32_t members;
     const uint32_t *list;
 
     if (table_num_groups(w->table) == 0)
         return true;
-    if (group == MODEL_NO_INDEX) {
-        unknown_model(relay, param, name, len, why);
+    if (!find_served(relay, param, name, len, &found, why))
         return false;
-    }
     chosen->named = true;
-    list = table_group_members(w->table, group, &members);
+    list = members_of(w, &found, &members);
     for (uint32_t i = 0; i < members; i++)
         if (provider_matches(relay, list[i]))
             add_account(w, list[i], chosen->deployments, &chosen->num);
@@ -583,6 +665,17 @@ static void add_group(const struct worker *w, const struct relay *relay, uint32_
     out->num_stages = stage + 1;
 }
 
+/* One row alone. */
+static void add_row(const struct relay *relay, uint32_t row, struct places *out)
+{
+    if (!provider_matches(relay, row))
+        return;
+    out->deployments[out->num] = row;
+    out->stages[out->num++] = 0;
+    out->grouped = true;
+    out->num_stages = 1;
+}
+
 #define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
 
 /* What these groups fall back to, each in a stage of its own behind them. */
@@ -595,6 +688,18 @@ static void add_fallbacks(const struct worker *w, const struct relay *relay, uin
                          max < MAX_CHAIN ? max : MAX_CHAIN, chain);
     for (uint32_t i = 1; i < num; i++)
         add_group(w, relay, chain[i], out->num_stages, out);
+}
+
+/* What a name means, and behind it what that falls back to. */
+static void add_named(const struct worker *w, const struct relay *relay,
+                      const struct table_name *name, struct places *out)
+{
+    if (name->row != MODEL_NO_INDEX) {
+        add_row(relay, name->row, out);
+        return;
+    }
+    add_group(w, relay, name->group, 0, out);
+    add_fallbacks(w, relay, name->group, out);
 }
 
 int resolve_group(const struct worker *w, uint32_t group, struct places *out)
@@ -634,20 +739,48 @@ static bool add_targets(const struct relay *relay, const char *target, struct pl
         size_t len = strcspn(at, ","), lead = strspn(at, " \t");
         const char *name = at + (lead < len ? lead : len);
         size_t name_len = len - (size_t)(name - at);
-        uint32_t group;
+        struct table_name found;
 
         while (name_len > 0 && (name[name_len - 1] == ' ' || name[name_len - 1] == '\t'))
             name_len--;
-        group = name_len > 0 ? table_find_group(w->table, name, name_len) : MODEL_NO_INDEX;
-        if (name_len > 0 && group == MODEL_NO_INDEX) {
-            unknown_model(relay, "target_model_names", name, name_len, why);
+        if (name_len > 0 && !find_served(relay, "target_model_names", name, name_len, &found, why))
             return false;
-        }
-        if (group != MODEL_NO_INDEX)
-            add_group(w, relay, group, 0, out);
+        if (name_len > 0 && found.row != MODEL_NO_INDEX)
+            add_row(relay, found.row, out);
+        else if (name_len > 0)
+            add_group(w, relay, found.group, 0, out);
         at += len;
         at += *at == ',';
     }
+    return true;
+}
+
+/* By the model of the request, else by that of the lines. @return false: `why` says what is wrong
+ */
+static bool add_modelled(const struct relay *relay, const char *model, struct places *out,
+                         struct failure *why)
+{
+    const struct worker *w = relay->worker;
+    struct table_name name;
+    bool by_lines = w->config->balance_batches && model != NULL;
+
+    if (!model_is_served(relay, &relay->hints, why))
+        return false;
+    if (hinted(relay, &name)) {
+        add_named(w, relay, &name, out);
+        return true;
+    }
+    if (!by_lines)
+        return true;
+    if (!table_find_name(w->table, model, strlen(model), &name)) {
+        if (relay->hints.has_provider)
+            return true;
+        unknown_model(relay, "file", model, strlen(model), why);
+        return false;
+    }
+    if (!find_served(relay, "file", model, strlen(model), &name, why))
+        return false;
+    add_named(w, relay, &name, out);
     return true;
 }
 
@@ -655,7 +788,7 @@ static bool find_places(const struct relay *relay, const char *model, const char
                         struct places *out, struct failure *why)
 {
     const struct worker *w = relay->worker;
-    uint32_t group = hinted_group(relay), whole;
+    uint32_t whole;
 
     if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
         return false;
@@ -663,28 +796,20 @@ static bool find_places(const struct relay *relay, const char *model, const char
         add_fallbacks(w, relay, table_deployment(w->table, out->deployments[0])->group, out);
         return true;
     }
-    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL)
-        group = table_find_group(w->table, model, strlen(model));
-    if (group != MODEL_NO_INDEX) {
-        add_group(w, relay, group, 0, out);
-        add_fallbacks(w, relay, group, out);
-    }
+    if (!add_modelled(relay, model, out, why))
+        return false;
     if (out->num > 0)
         return true;
     whole = default_deployment(relay);
-    if (group == MODEL_NO_INDEX && w->config->balance_batches && model != NULL &&
-        !relay->hints.has_provider) {
-        unknown_model(relay, "file", model, strlen(model), why);
-    } else if (whole == MODEL_NO_INDEX) {
+    if (whole == MODEL_NO_INDEX) {
         nowhere(why);
-    } else {
-        out->deployments[0] = whole;
-        out->stages[0] = 0;
-        out->num = out->num_stages = 1;
-        out->grouped = false;
-        return true;
+        return false;
     }
-    return false;
+    out->deployments[0] = whole;
+    out->stages[0] = 0;
+    out->num = out->num_stages = 1;
+    out->grouped = false;
+    return true;
 }
 
 bool resolve_upload(const struct relay *relay, const char *model, const char *target,

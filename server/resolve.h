@@ -23,6 +23,13 @@ struct target {
  * before any resolve_*(). */
 void resolve_hints(struct relay *relay);
 
+/** Whether the model that head and query name is served, before anything of a body is taken; the
+ * hints stay as they are. @return false when an error was answered (400 model_not_found) */
+bool resolve_check_head(struct relay *relay);
+
+/** The same for what resolve_hints() gathered. */
+bool resolve_check_model(struct relay *relay);
+
 /** Where the object of this id can be. @param param  name of the field for the error, NULL: the id
  * in the path
  *  @return false when an error was answered (404 for every id that cannot be this caller's) */

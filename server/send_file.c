@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/names.h"
+
 struct send_file {
     struct worker *worker; /* borrowed */
     struct spool *spool;   /* borrowed */
@@ -129,20 +131,6 @@ struct send_file *send_file_start(struct worker *worker, const struct send_file_
     return NULL;
 }
 
-static bool fill_wildcard(const char *pattern, const char *upstream, const char *model, char *out,
-                          size_t size)
-{
-    const char *star = strchr(pattern, '*'), *at = strchr(upstream, '*');
-    size_t head = star != NULL ? (size_t)(star - pattern) : 0,
-           tail = star != NULL ? strlen(star + 1) : 0, len = strlen(model);
-
-    if (star == NULL || at == NULL || len < head + tail || strncmp(model, pattern, head) != 0 ||
-        strcmp(model + len - tail, star + 1) != 0)
-        return false;
-    return snprintf(out, size, "%.*s%.*s%s", (int)(at - upstream), upstream,
-                    (int)(len - head - tail), model + head, at + 1) < (int)size;
-}
-
 const char *send_file_name(const struct worker *worker, uint32_t deployment, const char *pattern,
                            const char *model, char *buf, size_t size)
 {
@@ -153,5 +141,7 @@ const char *send_file_name(const struct worker *worker, uint32_t deployment, con
         return NULL;
     if (strchr(upstream, '*') == NULL)
         return upstream;
-    return model != NULL && fill_wildcard(pattern, upstream, model, buf, size) ? buf : NULL;
+    if (model == NULL || !names_fill(pattern, upstream, model, buf, size))
+        return NULL;
+    return names_without_hint(buf);
 }

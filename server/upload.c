@@ -602,6 +602,8 @@ void upload_start(struct relay *relay)
                       "Missing required parameter: 'file'. The request has no body.");
         return;
     }
+    if (!resolve_check_head(relay))
+        return;
     rc = receiver_new(relay);
     if (rc == NULL) {
         relay_problem(relay, 500, "server_error", "out_of_memory", "",

@@ -83,9 +83,9 @@ def test_a_provider_without_credentials_is_a_clear_error_of_the_request(start, s
     assert "AZURE_API_KEY" in envelope(answer)["message"]
 
 
-def test_an_unset_variable_of_the_file_is_named(tmp_path, sim):
-    config = balanced_config(sim)
-    config["model_list"][1]["litellm_params"]["api_key"] = "os.environ/AZURE_API_KEY_OF_NOBODY"
+def test_an_unset_variable_of_the_only_row_is_named_and_stops_the_start(tmp_path, sim):
+    config = balanced_config(sim, accounts=["eu"])
+    config["model_list"][0]["litellm_params"]["api_key"] = "os.environ/AZURE_API_KEY_OF_NOBODY"
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(config, indent=1))
     for done in (run("check", "--config", str(path)), run("--config", str(path), "--port", "0")):

@@ -120,6 +120,15 @@ static inline void expect_error(struct loaded *l, const char *yaml, const char *
     assert_int_equal(l->rc, ERR_INVALID);
 }
 
+/* Loads, and this row alone is left out. */
+static inline void expect_skipped(struct loaded *l, const char *yaml, const char *part)
+{
+    load(l, yaml);
+    assert_told(l, part);
+    assert_int_equal(l->report.num_skipped, 1);
+    assert_int_equal(l->rc, 0);
+}
+
 static inline const struct model_deployment *deployment(const struct loaded *l, size_t i)
 {
     assert_non_null(l->config);

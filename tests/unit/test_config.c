@@ -18,7 +18,8 @@ static void a_row_says_everything_about_a_deployment(void **state)
             "    order: 1\n"
             "    timeout: 2.5\n"
             "    max_retries: 0\n"
-            "  model_info: {id: eu-1, mode: batch, base_model: azure/gpt-4o}\n");
+            "  model_info: {id: eu-1, mode: batch, base_model: azure/gpt-4o}\n"
+            "tranche_settings: {openai_path: openai}\n");
     assert_int_equal(l->rc, 0);
     assert_string_equal(deployment(l, 0)->group, "gpt-4o-batch");
     assert_string_equal(deployment(l, 0)->id, "eu-1");
@@ -97,7 +98,7 @@ static void rows_of_other_providers_are_left_out_with_a_warning(void **state)
     load(l, "model_list:\n"
             "- {model_name: c, litellm_params: {model: anthropic/claude, nonsense: 1}}\n"
             "- {model_name: v, litellm_params: {model: gpt, custom_llm_provider: vertex_ai}}\n"
-            "- {model_name: i, litellm_params: {model: azure_ai/phi}}\n"
+            "- {model_name: i, litellm_params: {model: mistral/large}}\n"
             "- {model_name: g, litellm_params: {model: openai/gpt}}\n");
     assert_int_equal(l->rc, 0);
     assert_told(l, ":2: warning: model_list[0].litellm_params.model: got \"anthropic/claude\", "
@@ -155,7 +156,8 @@ static void base_url_is_another_name_of_api_base(void **state)
     struct loaded *l = *state;
 
     load(l, "model_list:\n"
-            "- {model_name: g, litellm_params: {model: gpt, base_url: 'http://localhost:1/v1'}}\n");
+            "- {model_name: g, litellm_params: {model: openai/gpt, base_url: "
+            "'http://localhost:1/v1'}}\n");
     assert_int_equal(l->rc, 0);
     assert_string_equal(account_of(l, 0)->base, "http://localhost:1/v1");
     assert_not_told(l, "warning");
@@ -199,8 +201,9 @@ static void a_credential_that_is_not_there_is_an_error_and_no_other_key_is_taken
     load(l, "model_list:\n"
             "- {model_name: a, litellm_params: {model: azure/a, litellm_credential_name: eu}}\n");
     assert_int_equal(l->rc, ERR_INVALID);
-    assert_told(l, "main.yaml:2: error: model_list[0].litellm_params.litellm_credential_name: got "
-                   "\"eu\", wanted a credential_name of credential_list");
+    assert_told(l,
+                "main.yaml:2: skipped: model_list[0].litellm_params.litellm_credential_name: got "
+                "\"eu\", wanted a credential_name of credential_list");
 }
 
 static void missing_credentials_name_the_variable(void **state)
@@ -210,15 +213,16 @@ static void missing_credentials_name_the_variable(void **state)
     unsetenv("OPENAI_API_KEY");
     load(l, "model_list:\n"
             "- model_name: o\n"
-            "  litellm_params: {model: gpt}\n"
+            "  litellm_params: {model: openai/gpt}\n"
             "- model_name: a\n"
             "  litellm_params: {model: azure/d}\n");
     assert_int_equal(l->rc, ERR_INVALID);
-    assert_told(l, ":3: error: model_list[0].litellm_params.api_key: missing: give the key here or "
-                   "in the environment variable OPENAI_API_KEY");
-    assert_told(l, ":5: error: model_list[1].litellm_params.api_base: missing");
+    assert_told(l,
+                ":3: skipped: model_list[0].litellm_params.api_key: missing: give the key here or "
+                "in the environment variable OPENAI_API_KEY");
+    assert_told(l, ":5: skipped: model_list[1].litellm_params.api_base: missing");
     assert_told(l, "AZURE_API_BASE");
-    assert_told(l, ":5: error: model_list[1].litellm_params.api_key: missing");
+    assert_told(l, ":5: skipped: model_list[1].litellm_params.api_key: missing");
     assert_told(l, "AZURE_API_KEY");
     assert_not_told(l, "no provider");
 }
@@ -244,8 +248,8 @@ static void the_same_deployment_twice_is_refused(void **state)
 {
     struct loaded *l = *state;
 
-    expect_error(l, "model_list:\n" AZURE_ROW("d", "") AZURE_ROW("d", ", rpm: 5"),
-                 ":5: error: model_list[1]: the same deployment as model_list[0]");
+    expect_skipped(l, "model_list:\n" AZURE_ROW("d", "") AZURE_ROW("d", ", rpm: 5"),
+                   ":5: skipped: model_list[1]: the same deployment as model_list[0]");
 }
 
 /* Found by trying names; 32 bits are met by chance among some 77,000. */
@@ -366,12 +370,12 @@ static void equal_ids_are_refused(void **state)
 {
     struct loaded *l = *state;
 
-    expect_error(
+    expect_skipped(
         l,
         "model_list:\n"
-        "- {model_name: a, litellm_params: {model: x}, model_info: {id: one}}\n"
-        "- {model_name: b, litellm_params: {model: y}, model_info: {id: one}}\n",
-        ":3: error: model_list[1].model_info.id: the id is taken by another row, in line 2");
+        "- {model_name: a, litellm_params: {model: openai/x}, model_info: {id: one}}\n"
+        "- {model_name: b, litellm_params: {model: openai/y}, model_info: {id: one}}\n",
+        ":3: skipped: model_list[1].model_info.id: the id is taken by another row, in line 2");
 }
 
 static void files_settings_come_before_the_environment(void **state)
@@ -412,7 +416,7 @@ static void bare_calls_go_to_the_first_account_of_the_list(void **state)
 static void clear_text_upstream_needs_permission(void **state)
 {
     static const char permission[] = "tranche_settings: {allow_insecure_upstream: true}\n";
-    static const char row[] = "model_list:\n- {model_name: g, litellm_params: {model: gpt, "
+    static const char row[] = "model_list:\n- {model_name: g, litellm_params: {model: openai/gpt, "
                               "api_base: 'http://gateway.internal/v1'}}\n";
     struct loaded *l = *state;
     char both[512];
@@ -434,7 +438,7 @@ static void loopback_needs_no_permission(void **state)
 
     for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
         snprintf(yaml, sizeof(yaml),
-                 "model_list:\n- {model_name: g, litellm_params: {model: gpt, api_base: "
+                 "model_list:\n- {model_name: g, litellm_params: {model: openai/gpt, api_base: "
                  "'http://%s/v1'}}\n",
                  hosts[i]);
         load(l, yaml);

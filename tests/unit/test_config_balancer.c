@@ -491,17 +491,18 @@ static void fallbacks_of_litellm_settings_count_where_the_router_has_none(void *
     assert_fallback(l, 1, "*", "h", NULL);
 }
 
-static void unknown_groups_in_fallbacks_are_errors_with_their_line(void **state)
+static void names_that_nobody_serves_drop_out_of_fallbacks_with_a_warning(void **state)
 {
     struct loaded *l = *state;
 
-    expect_error(l, THREE_ROWS "router_settings:\n  fallbacks:\n  - g: [h, nobody]\n",
-                 ":20: error: router_settings.fallbacks[0].g[1]: got \"nobody\", wanted a "
-                 "model_name of model_list");
-    expect_error(l, THREE_ROWS "router_settings:\n  fallbacks:\n  - nobody: [h]\n",
-                 ":20: error: router_settings.fallbacks[0].nobody: unknown group");
-    expect_error(l, THREE_ROWS "router_settings:\n  default_fallbacks:\n  - nobody\n",
-                 ":20: error: router_settings.default_fallbacks[0]: got \"nobody\"");
+    expect_warning(l, THREE_ROWS "router_settings:\n  fallbacks:\n  - g: [h, nobody]\n",
+                   ":20: warning: router_settings.fallbacks[0].g[1]: ignored: \"nobody\" is no "
+                   "model_name of model_list, no alias and no model_info.id");
+    assert_fallback(l, 0, "g", "h", NULL);
+    expect_warning(l, THREE_ROWS "router_settings:\n  fallbacks:\n  - nobody: [h]\n",
+                   ":20: warning: router_settings.fallbacks[0].nobody: ignored: \"nobody\"");
+    expect_warning(l, THREE_ROWS "router_settings:\n  default_fallbacks:\n  - nobody\n",
+                   ":20: warning: router_settings.default_fallbacks[0]: ignored: \"nobody\"");
 }
 
 static void groups_that_are_not_served_drop_out_of_fallbacks(void **state)
@@ -614,7 +615,7 @@ int main(void)
         TEST(rests_can_be_disabled),
         TEST(fallbacks_come_in_the_order_of_the_file_and_those_for_all_last),
         TEST(fallbacks_of_litellm_settings_count_where_the_router_has_none),
-        TEST(unknown_groups_in_fallbacks_are_errors_with_their_line),
+        TEST(names_that_nobody_serves_drop_out_of_fallbacks_with_a_warning),
         TEST(groups_that_are_not_served_drop_out_of_fallbacks),
         TEST(the_first_of_two_fallbacks_of_a_group_counts),
         TEST(fallbacks_of_another_shape_are_errors),

@@ -11,18 +11,18 @@ static void includes_append_lists_and_merge_maps(void **state)
     snprintf(path, sizeof(path), "%s/sub", l->dir);
     assert_int_equal(mkdir(path, 0700), 0);
     write_file(l, "a.yaml",
-               "model_list:\n- {model_name: a, litellm_params: {model: a}}\n"
+               "model_list:\n- {model_name: a, litellm_params: {model: openai/a}}\n"
                "include: [sub/c.yaml]\n");
     write_file(l, "sub/c.yaml",
-               "model_list:\n- {model_name: c, litellm_params: {model: c, rpm: x}}\n"
+               "model_list:\n- {model_name: c, litellm_params: {model: openai/c, rpm: x}}\n"
                "router_settings: {num_retries: 7}\n");
     load(l, "include:\n- a.yaml\n"
-            "model_list:\n- {model_name: m, litellm_params: {model: m}}\n"
+            "model_list:\n- {model_name: m, litellm_params: {model: openai/m}}\n"
             "router_settings: {num_retries: 1, allowed_fails: 2}\n");
     assert_int_equal(l->report.num_errors, 1);
     assert_told(l, "sub/c.yaml:2: error: model_list[2].litellm_params.rpm: got \"x\"");
     write_file(l, "sub/c.yaml",
-               "model_list:\n- {model_name: c, litellm_params: {model: c}}\n"
+               "model_list:\n- {model_name: c, litellm_params: {model: openai/c}}\n"
                "router_settings: {num_retries: 7}\n");
     load_with(l, NULL);
     assert_int_equal(l->rc, 0);
@@ -39,8 +39,9 @@ static void circles_of_includes_end(void **state)
 {
     struct loaded *l = *state;
 
-    write_file(l, "a.yaml",
-               "include: b.yaml\nmodel_list:\n- {model_name: a, litellm_params: {model: a}}\n");
+    write_file(
+        l, "a.yaml",
+        "include: b.yaml\nmodel_list:\n- {model_name: a, litellm_params: {model: openai/a}}\n");
     write_file(l, "b.yaml", "include: [a.yaml, main.yaml, b.yaml]\n");
     load(l, "include: [a.yaml]\n");
     assert_int_equal(l->rc, 0);

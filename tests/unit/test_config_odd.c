@@ -79,7 +79,6 @@ static const char *const containers[] = {"model_list",
                                          "router_settings.retry_policy",
                                          "router_settings.fallbacks",
                                          "router_settings.fallbacks.0",
-                                         "router_settings.default_fallbacks",
                                          "tranche_settings.quotas",
                                          "tranche_settings.quotas.0",
                                          "tranche_settings.count_output_tokens",
@@ -103,9 +102,9 @@ static void write_nested(struct strbuf *yaml, const char *path, const char *valu
         if (strncmp(path, "litellm_params", 14) == 0)
             strbuf_adds(yaml, "model_name: g, ");
         else if (strncmp(path, "model_info", 10) == 0 || strcmp(path, "model_name") == 0)
-            strbuf_adds(yaml, "litellm_params: {model: gpt}, ");
+            strbuf_adds(yaml, "litellm_params: {model: openai/gpt}, ");
         else if (params && strcmp(path, "model") != 0)
-            strbuf_adds(yaml, "model: gpt, ");
+            strbuf_adds(yaml, "model: openai/gpt, ");
         strbuf_add(yaml, path, len);
         strbuf_adds(yaml, ": ");
     }

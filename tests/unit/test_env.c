@@ -274,7 +274,7 @@ static void an_unset_reference_is_an_error_with_its_line(void **state)
                  "    api_key: os.environ/TEST_KEY\n");
     assert_int_equal(l->rc, ERR_INVALID);
     assert_int_equal(l->report.num_errors, 1);
-    assert_told(l, ":6: error: model_list[0].litellm_params.api_key: the environment variable "
+    assert_told(l, ":6: skipped: model_list[0].litellm_params.api_key: the environment variable "
                    "TEST_KEY is not set");
 }
 
@@ -310,7 +310,7 @@ static void a_value_from_a_variable_is_not_shown_when_it_is_wrong(void **state)
     setenv("OPENAI_API_KEY", "k", 1);
     load_text(l, "model_list:\n"
                  "- model_name: g\n"
-                 "  litellm_params: {model: gpt, rpm: os.environ/TEST_RPM}\n");
+                 "  litellm_params: {model: openai/gpt, rpm: os.environ/TEST_RPM}\n");
     assert_int_equal(l->rc, ERR_INVALID);
     assert_told(l, "got *** (from os.environ/TEST_RPM), wanted an integer of 0 or more");
     assert_not_told(l, "hunter2");
@@ -323,7 +323,7 @@ static void the_newline_of_a_key_file_is_cut_off_with_a_warning(void **state)
     setenv("TEST_KEY", "key-1\n", 1);
     load_text(l, "model_list:\n"
                  "- model_name: g\n"
-                 "  litellm_params: {model: gpt, api_key: os.environ/TEST_KEY}\n");
+                 "  litellm_params: {model: openai/gpt, api_key: os.environ/TEST_KEY}\n");
     assert_int_equal(l->rc, 0);
     assert_string_equal(account(l, 0)->key.data, "key-1");
     assert_told(l, "white space around the value of the environment variable TEST_KEY");
@@ -336,7 +336,7 @@ static void bytes_that_are_no_text_are_refused(void **state)
     setenv("TEST_KEY", "k\xff\xfe", 1);
     load_text(l, "model_list:\n"
                  "- model_name: g\n"
-                 "  litellm_params: {model: gpt, api_key: os.environ/TEST_KEY}\n");
+                 "  litellm_params: {model: openai/gpt, api_key: os.environ/TEST_KEY}\n");
     assert_int_equal(l->rc, ERR_INVALID);
     assert_int_equal(l->report.num_errors, 1);
     assert_told(l, "TEST_KEY holds bytes that are not text");
@@ -353,7 +353,7 @@ static void environment_variables_of_the_file_count_and_are_not_exported(void **
                  "  NUM_WORKERS: 2\n"
                  "model_list:\n"
                  "- model_name: g\n"
-                 "  litellm_params: {model: gpt, api_base: os.environ/TEST_BASE}\n");
+                 "  litellm_params: {model: openai/gpt, api_base: os.environ/TEST_BASE}\n");
     assert_int_equal(l->rc, 0);
     assert_string_equal(account(l, 0)->key.data, "from-shell");
     assert_string_equal(account(l, 0)->base, "http://localhost:1/v1");

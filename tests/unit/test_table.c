@@ -311,6 +311,73 @@ static void wildcards_of_equal_length_are_asked_in_file_order(void **state)
     table_free(table);
 }
 
+static struct model_name names[3];
+
+static void name(const char *text, const char *target)
+{
+    names[list.num_names].name = (char *)(uintptr_t)text;
+    names[list.num_names++].target = (char *)(uintptr_t)target;
+    list.names = names;
+}
+
+static void the_name_of_a_row_that_is_not_served_answers_to_nothing(void **state)
+{
+    struct table_name found;
+    struct table *table;
+
+    (void)state;
+    memset(names, 0, sizeof(names));
+    add("*", "1");
+    add("claude-mine", "2");
+    name("claude", NULL);
+    name("claude-*", NULL);
+    table = build();
+    assert_int_equal(find(table, "claude"), MODEL_NO_INDEX); /* nor is it the pattern's */
+    assert_int_equal(find(table, "claude-x"), MODEL_NO_INDEX);
+    assert_true(table_find_name(table, "claude-x", 8, &found));
+    assert_false(table_is_served(table, found.group));
+    assert_string_equal(name_of(table, "claude-mine"), "claude-mine");
+    assert_string_equal(name_of(table, "gpt"), "*");
+    table_free(table);
+}
+
+static void an_alias_is_another_name_of_its_group_and_goes_first(void **state)
+{
+    struct table *table;
+
+    (void)state;
+    memset(names, 0, sizeof(names));
+    add("a", "1");
+    add("b", "2");
+    name("short", "a");
+    name("b", "a");
+    table = build();
+    assert_string_equal(name_of(table, "short"), "a");
+    assert_string_equal(name_of(table, "b"), "a");
+    assert_int_equal(table_num_groups(table), 2);
+    table_free(table);
+}
+
+static void the_id_of_a_row_means_that_row_unless_a_group_has_the_name(void **state)
+{
+    struct table_name found;
+    struct table *table;
+
+    (void)state;
+    add("a", "row-1");
+    add("a", "row-2");
+    add("b", "a");
+    add("*", "3");
+    table = build();
+    assert_true(table_find_name(table, "row-2", 5, &found));
+    assert_int_equal(found.row, 1);
+    assert_string_equal(table_group_name(table, found.group), "a");
+    assert_true(table_find_name(table, "a", 1, &found));
+    assert_int_equal(found.row, MODEL_NO_INDEX);
+    assert_string_equal(table_group_name(table, found.group), "a");
+    table_free(table);
+}
+
 static void a_long_name_of_one_letter_does_not_stall_a_wildcard(void **state)
 {
     static char model[100000];
@@ -367,6 +434,9 @@ int main(void)
             the_exact_name_wins_over_wildcards_and_the_most_specific_wildcard_over_others, setup),
         cmocka_unit_test_setup(a_star_stands_for_any_characters_and_for_none, setup),
         cmocka_unit_test_setup(wildcards_of_equal_length_are_asked_in_file_order, setup),
+        cmocka_unit_test_setup(the_name_of_a_row_that_is_not_served_answers_to_nothing, setup),
+        cmocka_unit_test_setup(an_alias_is_another_name_of_its_group_and_goes_first, setup),
+        cmocka_unit_test_setup(the_id_of_a_row_means_that_row_unless_a_group_has_the_name, setup),
         cmocka_unit_test_setup(a_long_name_of_one_letter_does_not_stall_a_wildcard, setup),
         cmocka_unit_test_setup(a_process_that_writes_into_the_table_is_killed, setup),
     };
