@@ -1,6 +1,7 @@
 /* Runs a fuzz target over a corpus without a fuzzer, so that every build replays what was found:
- * each file, and each beginning of a small one unless the first argument is --whole. The others are
- * files and directories. */
+ * each file, and each beginning of a small one that has a name (what scripts/fuzz --keep adds has a
+ * number for one). With --whole as the first argument no beginnings are run. The others are files
+ * and directories. */
 #include "tests/fuzz/fuzz.h"
 
 #include <dirent.h>
@@ -25,11 +26,19 @@ static void run(const uint8_t *data, size_t size)
     inputs++;
 }
 
-static void run_beginnings(const uint8_t *data, size_t size)
+/* What a fuzzer calls what it found: 40 hex digits. */
+static bool has_number(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+
+    return strlen(name) == 40 && strspn(name, "0123456789abcdef") == 40;
+}
+
+static void run_beginnings(const char *path, const uint8_t *data, size_t size)
 {
     size_t len;
 
-    if (beginnings && size <= SMALL_BYTES)
+    if (beginnings && size <= SMALL_BYTES && !has_number(path))
         for (len = 0; len < size; len++)
             run(data, len);
     run(data, size);
@@ -46,7 +55,7 @@ static int run_file(const char *path, size_t size)
     if (f != NULL)
         fclose(f);
     if (got == size && data != NULL)
-        run_beginnings(data, size);
+        run_beginnings(path, data, size);
     else
         fprintf(stderr, "%s: cannot be read\n", path);
     free(data);
