@@ -303,6 +303,29 @@ static void check_an_early_answer_ends_with_a_reset_without_error(bool tls)
 }
 BOTH(an_early_answer_ends_with_a_reset_without_error)
 
+/* All of them in one read, so that their resets wait together: more than there is room for at
+ * first.
+ */
+static void check_many_uploads_that_are_answered_early_are_all_reset(bool tls)
+{
+    static const char piece[100];
+    struct client c = open_h2(tls);
+
+    for (uint32_t id = 1; id < 61; id += 2) {
+        put_request(&out, id, "POST", "/refuse", false);
+        put(&out, FRAME_DATA, 0, id, piece, sizeof(piece));
+    }
+    flush(&c, &out);
+    look(&c);
+    for (uint32_t id = 1; id < 61; id += 2) {
+        assert_int_equal(streams[id].status, 401);
+        assert_int_equal(streams[id].reset, 1); /* NO_ERROR */
+    }
+    assert_int_equal(peer.goaways, 0);
+    client_close(&c);
+}
+BOTH(many_uploads_that_are_answered_early_are_all_reset)
+
 static void check_a_reset_frees_the_request(bool tls)
 {
     struct client c = open_h2(tls);
@@ -1223,6 +1246,7 @@ int main(void)
         TEST(a_handler_runs_before_its_body_arrives),
         TEST(uploads_run_side_by_side),
         TEST(an_early_answer_ends_with_a_reset_without_error),
+        TEST(many_uploads_that_are_answered_early_are_all_reset),
         TEST(a_reset_frees_the_request),
         TEST(trailers_end_a_body_and_reach_nobody),
         TEST(a_length_must_be_kept),

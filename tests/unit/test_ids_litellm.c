@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/ids_litellm.h"
+#include "exact.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 static char id[1024];
@@ -35,7 +36,11 @@ static const char *encode(const char *prefix, const char *text)
 
 static int read_as(enum id_kind kind, const char *text)
 {
-    return ids_litellm_read(kind, text, strlen(text), &read_id);
+    char *copy = exact_copy(text, strlen(text));
+    int rc = ids_litellm_read(kind, copy, strlen(text), &read_id);
+
+    free(copy);
+    return rc;
 }
 
 #define FILE_TEXT                                                                                  \

@@ -13,6 +13,7 @@
 #include "common/idset.h"
 #include "common/json.h"
 #include "common/json_text.h"
+#include "exact.h"
 #include "common/jsonl.h"
 #include "common/jsonl_facts.h"
 #include "common/strbuf.h"
@@ -650,6 +651,38 @@ static void in_long_strings_too_the_scanner_sees_what_yajl_sees(void **state)
     assert_true(sure > 10000 && refused > 10000);
 }
 
+/* Both readers have memory of exactly the line's size. */
+static void check_cut_line(const char *line, size_t len)
+{
+    struct jsonl_facts fast, slow;
+    struct jsonl_refusal refusal;
+    char *copy = exact_copy(line, len);
+    bool sure = jsonl_scan(copy, len, 6, &fast);
+    int err = jsonl_referee(copy, len, 6, &slow, &refusal);
+
+    assert_true(!sure || err == 0);
+    free(copy);
+}
+
+static void no_reader_looks_behind_a_line_that_is_cut_off(void **state)
+{
+    static const char *const lines[] = {
+        "{\"a\":true,\"b\":false,\"c\":null,\"d\":[true,false,null]}",
+        "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/x\",\"body\":{\"model\":\"m\"}}",
+        "{\"body\":{\"input\":\"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \\ud83d\\ude00 "
+        "\\u00e9\"}}",
+        "{\"body\":{\"input\":\"data:image/"
+        "png;base64,0123456789abcdef0123456789abcdef0123456789abcdef"
+        "0123456789abcdef0123456789abcdef0123456789abcdef\",\"max_tokens\":12}}",
+        "{\"a\":-1.5e+10,\"b\":0,\"c\":[[[[1]]]]} ",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        for (size_t len = 0; len <= strlen(lines[i]); len++)
+            check_cut_line(lines[i], len);
+}
+
 static void the_scanner_gives_up_only_where_it_says(void **state)
 {
     static const char *const sure[] = {GOOD,
@@ -1009,6 +1042,7 @@ int main(void)
         cmocka_unit_test(a_finished_checker_takes_no_more),
         cmocka_unit_test(whatever_the_scanner_is_sure_of_yajl_sees_the_same_way),
         cmocka_unit_test(in_long_strings_too_the_scanner_sees_what_yajl_sees),
+        cmocka_unit_test(no_reader_looks_behind_a_line_that_is_cut_off),
         cmocka_unit_test(the_scanner_gives_up_only_where_it_says),
         cmocka_unit_test(splicing_changes_the_model_and_no_other_byte),
         cmocka_unit_test(without_a_name_or_without_models_a_splice_copies),

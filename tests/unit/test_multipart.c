@@ -342,6 +342,31 @@ static void limits_stop_heads_names_parts_and_padding(void **state)
     }
 }
 
+/* However it is cut, whole included: a head of exactly the limit passes, one byte more does not. */
+static void a_head_over_its_limit_is_refused_in_one_piece_too(void **state)
+{
+    static const char head[] =
+        "Content-Disposition: form-data; name=\"a\"\r\nX: 0123456789\r\n\r\n";
+    char body[300];
+
+    (void)state;
+    snprintf(body, sizeof(body), "--abc\r\n%sdata\r\n--abc--", head);
+    for (size_t limit = 1; limit <= sizeof(head) + 1; limit++) {
+        const struct multipart_limits limits = {.max_head_bytes = limit};
+
+        for (size_t piece = 1; piece < sizeof(body); piece = piece * 2 + 1) {
+            struct record r = {0};
+            struct multipart *mp = new_parser(TYPE, &limits, &r);
+            int err = feed(mp, body, strlen(body), piece);
+
+            if (err != (limit < sizeof(head) - 1 ? ERR_LIMIT : 0))
+                fail_msg("limit %zu, pieces of %zu: %d", limit, piece, err);
+            multipart_free(mp);
+            strbuf_deinit(&r.text);
+        }
+    }
+}
+
 static void an_error_names_the_byte_whatever_the_pieces(void **state)
 {
     static const char body[] = "--abc\r\n" HEAD("a") "1\r\n--abc\r\nbad\r\n\r\n";
@@ -507,6 +532,7 @@ int main(void)
         cmocka_unit_test(a_nul_in_a_head_is_refused),
         cmocka_unit_test(a_body_without_its_end_is_refused),
         cmocka_unit_test(limits_stop_heads_names_parts_and_padding),
+        cmocka_unit_test(a_head_over_its_limit_is_refused_in_one_piece_too),
         cmocka_unit_test(an_error_names_the_byte_whatever_the_pieces),
         cmocka_unit_test(a_callback_that_fails_stops_the_parser_for_good),
         cmocka_unit_test(any_legal_boundary_is_taken_from_the_content_type),

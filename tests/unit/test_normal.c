@@ -326,6 +326,30 @@ static void a_list_of_either_form_is_found(void **state)
     json_doc_free(doc);
 }
 
+/* As long as a status can be once each capital letter has got its underscore, and longer. */
+static void a_status_of_any_length_is_shown(void **state)
+{
+    (void)state;
+    for (size_t len = 1; len < 400; len += len < 140 ? 1 : 51) {
+        struct json_doc *doc = json_doc_new();
+        struct json *file = json_new_object(doc);
+        char status[400], want[801];
+        size_t n = 0;
+
+        for (size_t i = 0; i < len; i++) {
+            status[i] = i % 2 != 0 ? 'X' : 'y';
+            if (i % 2 != 0)
+                want[n++] = '_';
+            want[n++] = i % 2 != 0 ? 'x' : 'y';
+        }
+        status[len] = want[n] = '\0';
+        json_set(doc, file, "status", json_new_string(doc, status, len));
+        normal_file(doc, file, -1);
+        assert_string_equal(json_get_str(file, "status"), len <= 64 ? want : status);
+        json_doc_free(doc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +367,7 @@ int main(void)
         cmocka_unit_test(clients_see_the_endpoint_that_they_sent),
         cmocka_unit_test(our_own_metadata_is_never_shown),
         cmocka_unit_test(a_batch_with_very_many_members_is_bounded_work),
+        cmocka_unit_test(a_status_of_any_length_is_shown),
         cmocka_unit_test(what_is_no_object_is_left_alone),
         cmocka_unit_test(a_deletion_answers_alike_everywhere),
         cmocka_unit_test(a_list_of_either_form_is_found),

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "server/route.h"
+#include "exact.h"
 
 static struct route route;
 static struct route_hints hints;
@@ -17,8 +18,12 @@ static void parse(const char *target)
 {
     const char *q = strchr(target, '?');
     size_t len = q != NULL ? (size_t)(q - target) : strlen(target);
+    size_t query_len = q != NULL ? strlen(q + 1) : 0;
+    char *path = exact_copy(target, len), *query = exact_copy(q != NULL ? q + 1 : "", query_len);
 
-    route_parse(target, len, q != NULL ? q + 1 : "", q != NULL ? strlen(q + 1) : 0, &route, &hints);
+    route_parse(path, len, query, query_len, &route, &hints);
+    free(path);
+    free(query);
 }
 
 static void bare_v1_prefixed_and_trailing_slash_are_the_same_route(void **state)
