@@ -36,6 +36,14 @@ struct config_limits {
     uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */
     uint64_t min_body_rate;               /* bytes/s after the grace; default 1,024 */
     uint32_t body_grace_ms;               /* before that rate is asked for; default 20,000 */
+    uint64_t min_read_rate; /* bytes/s that the reader of an answer takes after the grace; 0: one
+                               that takes nothing at all in it is too slow; default 1,024 */
+    uint32_t read_grace_ms; /* default 60,000 */
+    /* 503 above these; 0: no limit. Calls are those to providers, for requests of clients. */
+    uint32_t max_upstream_calls;           /* per worker; default 1,000 */
+    uint32_t max_calls_per_connection;     /* requests of it that may call; default 100 */
+    uint32_t max_downloads;                /* per worker, of up to 350 KB each; default 100 */
+    uint32_t max_downloads_per_connection; /* default 16 */
     uint64_t max_files[PROVIDER_COUNT];   /* input files without expiry that an account holds; 0: no
                                              limit; default 500 for Azure (reference 2.4) */
     uint64_t max_expiring_files[PROVIDER_COUNT]; /* ... with expiry; default 10,000 for Azure */
@@ -47,6 +55,8 @@ struct config_timeouts {
                                to total elsewhere */
     uint32_t json_total_ms; /* a small JSON call as a whole; default 60,000 */
     uint32_t low_speed_ms;  /* no byte moved in a file transfer for so long; default 60,000 */
+    uint32_t paused_ms;     /* a download whose client does not read is dropped upstream after this,
+                               and resumed when it reads again; 0: never; default 10,000 */
     uint32_t list_ms;       /* per account of a merged list; default 3,000 */
     uint32_t shutdown_grace_ms; /* drain after SIGTERM; default 30,000 */
     uint32_t watch_ms;       /* between two questions about one unfinished batch; default 60,000 */

@@ -173,7 +173,7 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
 }
 
 /* 0: no limit. */
-static void add_files(struct strbuf *out, const char *label, uint64_t number)
+static void add_bound(struct strbuf *out, const char *label, uint64_t number)
 {
     if (number == 0)
         add_text(out, label, "no limit");
@@ -197,10 +197,16 @@ static void describe_limits(const struct config_limits *limits, struct strbuf *o
     add_number(out, "limits.max_connections_per_address", limits->max_connections_per_address);
     add_bytes(out, "limits.min_body_rate", limits->min_body_rate);
     add_ms(out, "limits.body_grace_ms", limits->body_grace_ms);
-    add_files(out, "limits.max_files.openai", limits->max_files[PROVIDER_OPENAI]);
-    add_files(out, "limits.max_files.azure", limits->max_files[PROVIDER_AZURE]);
-    add_files(out, "limits.max_expiring_files.openai", limits->max_expiring_files[PROVIDER_OPENAI]);
-    add_files(out, "limits.max_expiring_files.azure", limits->max_expiring_files[PROVIDER_AZURE]);
+    add_bytes(out, "limits.min_read_rate", limits->min_read_rate);
+    add_ms(out, "limits.read_grace_ms", limits->read_grace_ms);
+    add_bound(out, "limits.max_upstream_calls", limits->max_upstream_calls);
+    add_bound(out, "limits.max_calls_per_connection", limits->max_calls_per_connection);
+    add_bound(out, "limits.max_downloads", limits->max_downloads);
+    add_bound(out, "limits.max_downloads_per_connection", limits->max_downloads_per_connection);
+    add_bound(out, "limits.max_files.openai", limits->max_files[PROVIDER_OPENAI]);
+    add_bound(out, "limits.max_files.azure", limits->max_files[PROVIDER_AZURE]);
+    add_bound(out, "limits.max_expiring_files.openai", limits->max_expiring_files[PROVIDER_OPENAI]);
+    add_bound(out, "limits.max_expiring_files.azure", limits->max_expiring_files[PROVIDER_AZURE]);
 }
 
 static void describe_timeouts(const struct config_timeouts *timeouts, struct strbuf *out)
@@ -209,6 +215,7 @@ static void describe_timeouts(const struct config_timeouts *timeouts, struct str
     add_ms(out, "timeouts.first_byte_ms", timeouts->first_byte_ms);
     add_ms(out, "timeouts.json_total_ms", timeouts->json_total_ms);
     add_ms(out, "timeouts.low_speed_ms", timeouts->low_speed_ms);
+    add_ms(out, "timeouts.paused_ms", timeouts->paused_ms);
     add_ms(out, "timeouts.list_ms", timeouts->list_ms);
     add_ms(out, "timeouts.shutdown_grace_ms", timeouts->shutdown_grace_ms);
     add_ms(out, "timeouts.watch_ms", timeouts->watch_ms);

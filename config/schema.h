@@ -77,10 +77,13 @@ struct raw_limits {
     char *max_other_file_bytes, *max_line_bytes, *max_json_bytes, *spool_bytes;
     char *json_memory_bytes, *upload_memory_bytes;
     char *max_connections, *max_connections_per_address, *min_body_rate, *body_grace_ms;
+    char *min_read_rate, *read_grace_ms, *max_upstream_calls, *max_calls_per_connection;
+    char *max_downloads, *max_downloads_per_connection;
 };
 
 struct raw_timeouts {
-    char *connect_ms, *first_byte_ms, *json_total_ms, *low_speed_ms, *list_ms, *shutdown_grace_ms;
+    char *connect_ms, *first_byte_ms, *json_total_ms, *low_speed_ms, *paused_ms, *list_ms;
+    char *shutdown_grace_ms;
     char *watch_ms, *count_files_ms;
 };
 

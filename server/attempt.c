@@ -278,6 +278,8 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
         rc = provider_headers(account, spec->call, spec->content_type, &headers);
     if (rc == 0 && spec->range != NULL && headers.num < PROVIDER_MAX_HEADERS)
         headers.list[headers.num++] = (struct upstream_header){"Range", spec->range};
+    if (rc == 0 && spec->if_range != NULL && headers.num < PROVIDER_MAX_HEADERS)
+        headers.list[headers.num++] = (struct upstream_header){"If-Range", spec->if_range};
     if (rc == 0) {
         bool file = spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT;
         struct upstream_request request = {

@@ -33,6 +33,7 @@ struct attempt_spec {
     bool background;            /* no client waits for it */
     const char *request_id;     /* of the client's request, for the log; copied; NULL: none */
     const char *range;          /* a Range header to pass on; NULL: none */
+    const char *if_range;       /* an If-Range header; NULL: none */
     upstream_begin_cb on_begin; /* or NULL; just before the first byte, from inside curl */
     upstream_head_cb on_head;   /* for streamed answers */
     upstream_data_cb on_data;

@@ -1,7 +1,14 @@
 /* See download.h. Two buffers a transfer: one is being sent, the other fills; above DOWNLOAD_BUFFER
- * the provider is paused. What came in a turn goes out in one piece at its end. A transfer that
- * breaks after its head went out ends in a visibly broken response (connection closed, or
- * RST_STREAM): never a short file that looks whole. */
+ * the provider is paused. What came in a turn goes out in one piece at its end.
+ *
+ * A client that does not read must not hold a provider's connection: the call of a pause that lasts
+ * (timeouts.paused_ms) is ended, and when the client reads again the rest is asked for by Range. A
+ * provider that knows no ranges sends the whole again, of which the client gets the rest; that is
+ * done once, and later pauses only hold the call. Bytes that are not known to be of the same file
+ * are never put together.
+ *
+ * A transfer that breaks after its head went out ends in a visibly broken response (connection
+ * closed, or RST_STREAM): never a short file that looks whole. */
 #include "server/download.h"
 
 #include <stdio.h>
@@ -11,10 +18,12 @@
 #include "balancer/retry.h"
 #include "common/log.h"
 #include "common/mask.h"
+#include "server/admit.h"
 #include "server/attempt.h"
 #include "server/locate.h"
 #include "server/range.h"
 #include "server/resolve.h"
+#include "server/resume.h"
 
 #define MAX_CONTENT_TRIES 3            /* unless the operator says otherwise */
 #define DOWNLOAD_READ     (128u << 10) /* most bytes that libcurl reads at a time */
@@ -31,28 +40,38 @@ struct download {
     uint32_t deployment;     /* where the file is; MODEL_NO_INDEX: not known yet */
     char *range;             /* owned; the client's Range, NULL: none */
     struct range part;       /* what of a whole answer the client gets; RANGE_NONE: all */
-    uint64_t position;       /* of the next byte that the provider sends */
+    uint64_t position;       /* in the file, of the next byte that the provider sends */
+    uint64_t next, end; /* in the file: what the client still needs; end UINT64_MAX: as it comes */
+    struct resume_mark mark;
+    struct admit_place place;
     struct locate *locate;   /* owned; the place is being looked for */
     struct attempt *attempt; /* owned */
     struct strbuf filling, sending;
     bool started; /* the response head is out */
     bool busy;    /* an h2o_send is outstanding */
     bool paused;  /* the provider waits for the client */
+    bool left;    /* ... no more: the call was ended, and the rest is asked for when there is room */
+    bool resuming;    /* the rest was asked for, and no head came yet */
+    bool no_resuming; /* it would cost the whole again */
     bool ended;   /* no more bytes will come */
     bool broken;  /* ... because the transfer failed */
     uint32_t tries;
-    struct loop_timer retry, end_of_turn;
+    uint64_t paused_ms; /* since when */
+    struct loop_timer retry, end_of_turn, pause;
 };
 
 static void ask(struct download *dl);
+static void resume(struct download *dl);
 
 static void download_free(struct download *dl)
 {
     if (dl->attempt != NULL)
         attempt_cancel(dl->attempt);
     locate_cancel(dl->locate);
+    admit_cancel(&dl->place);
     loop_timer_stop(dl->worker->loop, &dl->retry);
     loop_timer_stop(dl->worker->loop, &dl->end_of_turn);
+    loop_timer_stop(dl->worker->loop, &dl->pause);
     target_deinit(&dl->target);
     strbuf_deinit(&dl->filling);
     strbuf_deinit(&dl->sending);
@@ -133,6 +152,9 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
     if (dl->paused) {     /* what is waiting goes out now, so there is room again */
         dl->paused = false;
         attempt_resume(dl->attempt);
+    } else if (dl->left) {
+        dl->left = false;
+        resume(dl);
     }
     flush(dl); /* last: the end of a response may free us */
 }
@@ -228,10 +250,67 @@ static void answer_unsatisfiable(struct download *dl, int64_t total)
 
 /* --- from the provider --- */
 
+/* What the client gets of the file. A 206 that does not say what it holds, or not the truth, goes
+ * on as it is. */
+static void note_extent(struct download *dl, const struct upstream_head *head)
+{
+    struct content_range part;
+
+    resume_note(&dl->mark, head);
+    dl->end = UINT64_MAX;
+    if (dl->part.kind == RANGE_PART) {
+        dl->next = dl->part.first;
+        dl->end = dl->part.last + 1;
+    } else if (head->status == 200 && head->content_length >= 0) {
+        dl->end = (uint64_t)head->content_length;
+    } else if (head->status == 206 &&
+               content_range_parse(upstream_header_find(head, "content-range"), &part) &&
+               (head->content_length < 0 ||
+                (uint64_t)head->content_length == part.last - part.first + 1)) {
+        dl->position = dl->next = part.first;
+        dl->end = part.last + 1;
+    } else {
+        dl->no_resuming = head->status == 206;
+    }
+}
+
+/* No more bytes will come, and some are missing. */
+static void break_off(struct download *dl)
+{
+    dl->ended = dl->broken = true;
+    flush_soon(dl);
+}
+
+static bool on_head_of_rest(struct download *dl, const struct upstream_head *head)
+{
+    if (head->status != 200 && head->status != 206)
+        return false;
+    dl->resuming = false;
+    switch (resume_judge(&dl->mark, head, dl->next)) {
+    case RESUME_REST:
+        dl->position = dl->next;
+        break;
+    case RESUME_WHOLE:
+        dl->position = 0;
+        dl->no_resuming = true;
+        break;
+    case RESUME_OTHER:
+        log_warn("request %s: the rest of the file is not known to be of the same bytes",
+                 dl->relay->request_id);
+        attempt_cancel(dl->attempt);
+        dl->attempt = NULL;
+        break_off(dl);
+        break;
+    }
+    return true;
+}
+
 static bool on_head(void *arg, const struct upstream_head *head)
 {
     struct download *dl = arg;
 
+    if (dl->started)
+        return on_head_of_rest(dl, head);
     if (head->status != 200 && (head->status != 206 || dl->range == NULL))
         return false; /* collected: an error to translate, or an answer to another question */
     if (head->status == 200 && head->content_length >= 0)
@@ -240,6 +319,7 @@ static bool on_head(void *arg, const struct upstream_head *head)
         answer_unsatisfiable(dl, head->content_length);
         return true;
     }
+    note_extent(dl, head);
     start_response(dl, head);
     if (dl->relay->method ==
         METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
@@ -251,20 +331,53 @@ static bool on_head(void *arg, const struct upstream_head *head)
     return true;
 }
 
-/* Of these bytes, those that the client asked for. */
+/* Of these bytes, those that the client needs. */
 static void cut_part(struct download *dl, const char **bytes, size_t *len)
 {
     uint64_t from = dl->position, to = dl->position + *len; /* [from, to) */
 
     dl->position = to;
-    if (dl->part.kind != RANGE_PART)
-        return;
-    if (from < dl->part.first)
-        from = dl->part.first < to ? dl->part.first : to;
-    if (to > dl->part.last + 1)
-        to = dl->part.last + 1 > from ? dl->part.last + 1 : from;
+    if (from < dl->next)
+        from = dl->next < to ? dl->next : to;
+    if (to > dl->end)
+        to = dl->end > from ? dl->end : from;
     *bytes += from - (dl->position - *len);
     *len = (size_t)(to - from);
+    dl->next += *len;
+}
+
+static void on_pause_lasts(struct loop_timer *timer)
+{
+    struct download *dl = timer->arg;
+    uint32_t limit_ms = dl->worker->config->timeouts.paused_ms;
+    uint64_t paused_ms = loop_now_ms(dl->worker->loop) - dl->paused_ms;
+
+    if (!dl->paused || dl->no_resuming)
+        return;
+    if (paused_ms < limit_ms) {
+        (void)loop_timer_start(dl->worker->loop, timer, limit_ms - paused_ms);
+        return;
+    }
+    log_debug("request %s: the client does not read; the provider is left at byte %llu",
+              dl->relay->request_id, (unsigned long long)dl->next);
+    attempt_cancel(dl->attempt);
+    dl->attempt = NULL;
+    dl->paused = false;
+    dl->left = true;
+}
+
+/* Pauses come and go, the timer stays: it looks for one that lasts. Without memory for it the
+ * provider waits. */
+static void note_pause(struct download *dl)
+{
+    uint32_t limit_ms = dl->worker->config->timeouts.paused_ms;
+
+    dl->paused_ms = loop_now_ms(dl->worker->loop);
+    if (limit_ms == 0 || dl->no_resuming || dl->pause.slot != 0 || !resume_is_possible(&dl->mark))
+        return;
+    dl->pause.cb = on_pause_lasts;
+    dl->pause.arg = dl;
+    (void)loop_timer_start(dl->worker->loop, &dl->pause, limit_ms);
 }
 
 static bool on_data(void *arg, const char *bytes, size_t len)
@@ -274,7 +387,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     cut_part(dl, &bytes, &len);
     strbuf_add(&dl->filling, bytes, len);
     dl->broken |= strbuf_failed(&dl->filling); /* bytes were lost: the end must say so */
-    if (dl->part.kind == RANGE_PART && dl->position > dl->part.last &&
+    if (dl->part.kind == RANGE_PART && dl->next >= dl->end &&
         !strbuf_failed(&dl->filling)) {
         attempt_cancel(dl->attempt); /* the rest is of no interest */
         dl->attempt = NULL;
@@ -284,6 +397,8 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     }
     flush_soon(dl);
     dl->paused = dl->filling.len >= DOWNLOAD_BUFFER;
+    if (dl->paused)
+        note_pause(dl);
     return !dl->paused;
 }
 
@@ -329,11 +444,25 @@ static void on_retry_timer(struct loop_timer *timer)
     ask(timer->arg);
 }
 
-/* It ended before a byte went to the client: so it may be asked again. */
-static void without_stream(struct download *dl, const struct attempt_result *result)
+/* @return whether it is asked again after a while */
+static bool tries_again(struct download *dl, const struct attempt_result *result)
 {
     struct retry_question question = attempt_question(OP_READ, result);
     struct retry_answer decision;
+
+    question.pinned = question.idempotent = true;
+    question.tries = dl->tries;
+    attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);
+    decision = attempt_decide(dl->worker, dl->deployment, &question);
+    dl->retry.cb = on_retry_timer;
+    dl->retry.arg = dl;
+    return decision.action == RETRY_SAME &&
+           loop_timer_start(dl->worker->loop, &dl->retry, decision.delay_ms) == 0;
+}
+
+/* It ended before a byte went to the client: so it may be asked again. */
+static void without_stream(struct download *dl, const struct attempt_result *result)
+{
     const char *range;
 
     if (result->ok) {
@@ -344,17 +473,8 @@ static void without_stream(struct download *dl, const struct attempt_result *res
         (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
         pass_header(dl->relay, "content-range",
                     range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
-    question.pinned = question.idempotent = true;
-    question.tries = dl->tries;
-    attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);
-    decision = attempt_decide(dl->worker, dl->deployment, &question);
-    if (decision.action == RETRY_SAME) {
-        dl->retry.cb = on_retry_timer;
-        dl->retry.arg = dl;
-        if (loop_timer_start(dl->worker->loop, &dl->retry, decision.delay_ms) == 0)
-            return;
-    }
-    fail(dl, &result->failure);
+    if (!tries_again(dl, result))
+        fail(dl, &result->failure);
 }
 
 static void on_done(void *arg, const struct attempt_result *result)
@@ -366,14 +486,18 @@ static void on_done(void *arg, const struct attempt_result *result)
         without_stream(dl, result);
         return;
     }
+    if (dl->resuming && tries_again(dl, result))
+        return;
     dl->ended = true;
     dl->paused = false;
-    dl->broken |= result->upstream->end != UPSTREAM_ANSWERED;
+    dl->broken |= dl->resuming || result->upstream->end != UPSTREAM_ANSWERED ||
+                  (dl->end != UINT64_MAX && dl->next != dl->end);
     flush(dl);
 }
 
 static void ask(struct download *dl)
 {
+    char rest[64];
     struct attempt_spec spec = {.deployment = dl->deployment,
                                 .call = CALL_FILE_CONTENT,
                                 .id = dl->target.native,
@@ -384,10 +508,29 @@ static void ask(struct download *dl)
                                 .on_done = on_done,
                                 .arg = dl};
 
+    if (dl->resuming) {
+        resume_range(dl->next, dl->end, rest, sizeof(rest));
+        spec.range = rest;
+        spec.if_range = resume_validator(&dl->mark);
+    }
     dl->tries++;
     dl->attempt = attempt_start(dl->worker, &spec);
-    if (dl->attempt == NULL)
+    if (dl->attempt == NULL && dl->resuming)
+        break_off(dl);
+    else if (dl->attempt == NULL)
         fail_memory(dl);
+}
+
+/* There is room again, and nobody who sends. */
+static void resume(struct download *dl)
+{
+    if (dl->next == dl->end) { /* only the provider's end was not seen yet */
+        dl->ended = true;
+        return;
+    }
+    dl->resuming = true;
+    dl->tries = 0;
+    ask(dl);
 }
 
 static void on_located(void *arg, const struct locate_result *result)
@@ -409,6 +552,29 @@ static void locate(struct download *dl)
                               dl->target.num, on_located, dl);
     if (dl->locate == NULL)
         fail_memory(dl);
+}
+
+static void begin(struct download *dl)
+{
+    if (dl->target.unsure)
+        locate(dl);
+    else
+        ask(dl);
+}
+
+static void on_place(void *arg, bool granted)
+{
+    struct download *dl = arg;
+    struct relay *relay;
+
+    if (granted) {
+        begin(dl);
+        return;
+    }
+    relay = detach(dl);
+    relay->deployment = MODEL_NO_INDEX;
+    download_free(dl);
+    admit_refuse(relay);
 }
 
 /* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give
@@ -448,8 +614,6 @@ void download_start(struct relay *relay)
     dl->deployment = dl->target.deployments[0];
     dl->range = range_of(relay);
     relay_attach(relay, dl, on_client_gone);
-    if (dl->target.unsure)
-        locate(dl);
-    else
-        ask(dl);
+    if (admit_download(relay, &dl->place, on_place, dl))
+        begin(dl);
 }

@@ -8,6 +8,7 @@
 #include "common/names.h"
 #include "common/log.h"
 #include "server/attempt.h"
+#include "server/range.h"
 
 #define SAMPLE_BYTES 262144
 #define SAMPLE_RANGE "bytes=0-262143"
@@ -162,9 +163,15 @@ bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, ui
     return (value[0] & COUNTED_FLAG) != 0;
 }
 
+/* A provider may claim any size: more than this is as much as this. */
+#define MOST (UINT64_C(1) << 60)
+
 static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)
 {
-    return sample != 0 ? (uint64_t)((double)part * ((double)whole / (double)sample)) : part;
+    double scaled =
+        sample != 0 ? (double)part * ((double)whole / (double)sample) : (double)part;
+
+    return scaled < (double)MOST ? (uint64_t)scaled : MOST;
 }
 
 void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes)
@@ -252,15 +259,15 @@ static void finish(struct facts_look *look)
     on_done(arg, known ? &facts : NULL);
 }
 
-/* "bytes 0-262143/12345678" tells the size of the whole. */
+/* "bytes 0-262143/12345678" tells the size of the whole; -1: not told. */
 static int64_t whole_of(const struct upstream_head *head)
 {
-    const char *range = upstream_header_find(head, "content-range");
-    const char *slash = range != NULL ? strchr(range, '/') : NULL;
+    struct content_range part;
 
     if (head->status != 206)
         return head->content_length;
-    return slash != NULL && slash[1] >= '0' && slash[1] <= '9' ? strtoll(slash + 1, NULL, 10) : -1;
+    return content_range_parse(upstream_header_find(head, "content-range"), &part) ? part.total
+                                                                                   : -1;
 }
 
 static bool on_head(void *arg, const struct upstream_head *head)

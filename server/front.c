@@ -30,6 +30,11 @@ struct body *front_body(h2o_req_t *req)
     return conn->phase == CONN_H2 ? h2_body(conn, req) : h1_body(conn, req);
 }
 
+struct front_load *front_load(h2o_req_t *req)
+{
+    return &guard_conn_of(req)->load;
+}
+
 bool front_has_body(h2o_req_t *req)
 {
     return front_body(req) != NULL;

@@ -13,6 +13,13 @@
 
 struct front;
 
+/* What requests of one client connection hold at a time: the bookkeeping of admit.c, which starts
+ * at zero. */
+struct front_load {
+    uint32_t calls;     /* requests that may ask providers */
+    uint32_t downloads; /* of these */
+};
+
 /** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one
  * host). Nothing is accepted before front_start().
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
@@ -32,6 +39,9 @@ size_t front_connections(const struct front *front);
 /** The body of a request as a stream; NULL when the request has none (no framing at all, or a
  * length of 0). Owned by the request's pool; callable once, from the handler. */
 struct body *front_body(h2o_req_t *req);
+
+/** The load of the connection that a request came on; lives longer than the request. */
+struct front_load *front_load(h2o_req_t *req);
 
 /** Whether the request announced or carries a body (front_body() would not be NULL). */
 bool front_has_body(h2o_req_t *req);

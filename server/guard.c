@@ -345,14 +345,28 @@ uint64_t guard_acked(const struct conn *conn)
     return info.tcpi_bytes_acked;
 }
 
+bool guard_reads_slowly(struct guard_reader *reader, const struct front *front, uint64_t mark,
+                        uint64_t now_ms)
+{
+    uint64_t most = (now_ms + front->read_grace_ms) * 1000, rate = front->min_read_rate;
+    uint64_t taken = mark - reader->mark, gained = UINT64_MAX;
+
+    if (rate != 0 && taken < UINT64_MAX / 1000000)
+        gained = taken * 1000000 / rate;
+    if (reader->deadline_us == 0 || (taken > 0 && gained > most - reader->deadline_us))
+        reader->deadline_us = most;
+    else if (taken > 0)
+        reader->deadline_us += gained;
+    reader->mark = mark;
+    return now_ms * 1000 > reader->deadline_us;
+}
+
 bool guard_stalled(struct conn *conn, bool waiting, uint64_t mark, uint64_t now_ms)
 {
-    if (!waiting || conn->stall_ms == 0 || mark != conn->stall_mark) {
-        conn->stall_ms = waiting ? now_ms : 0;
-        conn->stall_mark = mark;
-        return false;
-    }
-    return now_ms - conn->stall_ms > GUARD_STALL_MS;
+    if (waiting)
+        return guard_reads_slowly(&conn->reader, conn->front, mark, now_ms);
+    conn->reader.deadline_us = 0;
+    return false;
 }
 
 void guard_rate_reset(struct guard_rate *rate, const struct front *front, uint64_t now_ms)
@@ -566,6 +580,8 @@ int guard_new(struct loop *loop, h2o_context_t *ctx, const struct config_limits 
     front->max_per_address = limits->max_connections_per_address;
     front->min_body_rate = limits->min_body_rate;
     front->body_grace_ms = limits->body_grace_ms;
+    front->min_read_rate = limits->min_read_rate;
+    front->read_grace_ms = limits->read_grace_ms != 0 ? limits->read_grace_ms : GUARD_STALL_MS;
     front->max_conns =
         cap_connections(limits->max_connections != 0 ? limits->max_connections : 1000);
     front->num_polls = front->max_conns;

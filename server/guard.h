@@ -30,7 +30,7 @@
     1000 /* while draining: a connection so young may carry its first request yet */
 #define GUARD_IDLE_MS      75000       /* between requests */
 #define GUARD_AGE_MS       3600000     /* then a connection ends with the next response */
-#define GUARD_STALL_MS     60000       /* response bytes wait and the client takes none */
+#define GUARD_STALL_MS     60000       /* the grace of a reader where none is configured */
 #define GUARD_HANGUP_MS    100         /* a request must run so long before its client is watched */
 #define GUARD_LINGER_MS    5000        /* after an early answer, */
 #define GUARD_LINGER_BYTES (64u << 20) /* or so many bytes */
@@ -102,6 +102,19 @@ struct h1_conn {
     h2o_timeout_entry_t kick;
 };
 
+/* How a client takes what it asked for. Like a body's credit (guard_rate), but only while bytes
+ * wait for it. */
+struct guard_reader {
+    uint64_t deadline_us; /* 0: nothing waits */
+    uint64_t mark;        /* bytes taken, when last looked at */
+};
+
+/* A stream whose bytes wait although the connection could take them: its own window is closed. */
+struct h2_reader {
+    uint32_t id;
+    struct guard_reader reader;
+};
+
 /* What stream_h2.c keeps for each connection. */
 struct h2_conn {
     bool preface;       /* libh2o has not seen it yet */
@@ -121,6 +134,8 @@ struct h2_conn {
     size_t next_orphan;
     struct h2_reset *resets; /* owned; streams to reset on the next turn */
     size_t num_resets, max_resets;
+    struct h2_reader *readers; /* owned; in the order in which libh2o walks over its streams */
+    size_t num_readers, max_readers;
     uint64_t written; /* of sock->bytes_written, already earned */
     h2o_timeout_entry_t kick;
 };
@@ -136,8 +151,8 @@ struct conn {
     uint64_t opened_ms;
     bool used;          /* it carried a request */
     uint64_t active_ms; /* last time a request began or ended; since when it is dying */
-    uint64_t stall_ms;  /* since when response bytes do not move; 0: they do */
-    uint64_t stall_mark;
+    struct guard_reader reader;
+    struct front_load load;
     uint64_t peer; /* guard_peers_key() */
     struct timeval connected_at;
     union {
@@ -159,6 +174,8 @@ struct front {
     uint32_t max_per_address; /* 0: no limit */
     uint64_t min_body_rate;   /* bytes/s */
     uint32_t body_grace_ms;   /* credit of a body at that rate */
+    uint64_t min_read_rate;   /* bytes/s; 0: any movement will do */
+    uint32_t read_grace_ms;
     size_t max_conns, num_conns;
     h2o_linklist_t conns;
     struct guard_peers peers;
@@ -206,9 +223,13 @@ void guard_dying(struct conn *conn);
 /** The bytes that the peer has acknowledged (TCP); 0 where the kernel cannot tell. */
 uint64_t guard_acked(const struct conn *conn);
 
-/** Follow response bytes that wait. @param waiting  whether any do; @param mark  moves when they
- * do.
- *  @return true when they stood still for too long */
+/** Follow response bytes that wait for a reader.
+ *  @param mark  bytes that it has taken; never less than before
+ *  @return true when it was slower than min_read_rate for longer than the grace */
+bool guard_reads_slowly(struct guard_reader *reader, const struct front *front, uint64_t mark,
+                        uint64_t now_ms);
+
+/** The same of a connection's reader. @param waiting  whether any bytes wait for it */
 bool guard_stalled(struct conn *conn, bool waiting, uint64_t mark, uint64_t now_ms);
 
 /* A body's credit at the minimum rate: the time when it is used up. Bytes push that time into the

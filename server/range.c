@@ -1,7 +1,6 @@
 /* See range.h. */
 #include "server/range.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -56,4 +55,22 @@ struct range range_parse(const char *text, uint64_t total)
     if (*at != '\0' && ((at = number(at, &last)) == NULL || *at != '\0' || last < first))
         return none;
     return part(first, last, total);
+}
+
+bool content_range_parse(const char *text, struct content_range *out)
+{
+    uint64_t total = UINT64_MAX;
+
+    if (text == NULL || strncasecmp(text, "bytes ", 6) != 0)
+        return false;
+    text += 6;
+    text += strspn(text, " ");
+    if ((text = number(text, &out->first)) == NULL || *text++ != '-' ||
+        (text = number(text, &out->last)) == NULL || *text++ != '/')
+        return false;
+    if (strcmp(text, "*") != 0 && ((text = number(text, &total)) == NULL || *text != '\0' ||
+                                   total > INT64_MAX || out->last >= total))
+        return false;
+    out->total = total == UINT64_MAX ? -1 : (int64_t)total;
+    return out->first <= out->last && out->last < INT64_MAX;
 }

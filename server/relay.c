@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mask.h"
+#include "server/admit.h"
 #include "server/auth.h"
 #include "server/collect.h"
 #include "server/health.h"
@@ -60,6 +61,7 @@ static void on_pool_gone(void *p)
         relay->on_gone(op);
     }
     collect_forget(relay);
+    admit_release(relay);
     atomic_fetch_add_explicit(&relay->worker->inherit->shared->slots[relay->worker->slot].requests,
                               1, memory_order_relaxed);
 }

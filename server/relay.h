@@ -44,6 +44,8 @@ struct relay {
     void *op;             /* borrowed; the operation that will answer */
     void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
     bool answered;
+    struct front_load *load; /* borrowed; admit.c's; NULL: no place was taken */
+    bool downloads;          /* with a download's place */
 };
 
 /** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */

@@ -814,23 +814,64 @@ static void on_kick(h2o_timeout_entry_t *entry)
     }
 }
 
-/* Response bytes that wait for the client; `mark` moves with them. */
-static bool is_waiting(const struct conn *conn, const lib_conn *lib, uint64_t *mark)
+/* The record of a stream's reader, new ones at the place `at`. NULL: out of memory. */
+static struct h2_reader *reader_of(struct h2_conn *h2, size_t at, uint32_t id)
 {
-    bool waiting = lib->_write.buf_in_flight != NULL;
+    for (size_t i = at; i < h2->num_readers; i++) {
+        struct h2_reader found = h2->readers[i];
 
-    *mark = waiting ? guard_acked(conn) : 0;
-    if (lib->num_streams.pull.send_body == 0)
-        return waiting;
-    for (khint_t i = kh_begin(lib->streams); i != kh_end(lib->streams); i++) {
-        lib_stream *stream = kh_exist(lib->streams, i) ? kh_val(lib->streams, i) : NULL;
-
-        if (stream != NULL && h2o_http2_stream_has_pending_data(stream)) {
-            *mark += stream->req.bytes_sent;
-            waiting = true;
-        }
+        if (found.id != id)
+            continue;
+        h2->readers[i] = h2->readers[at];
+        h2->readers[at] = found;
+        return &h2->readers[at];
     }
-    return waiting;
+    if (h2->num_readers == h2->max_readers) {
+        size_t max = h2->max_readers * 2 + 8;
+        struct h2_reader *grown = realloc(h2->readers, max * sizeof(*grown));
+
+        if (grown == NULL)
+            return NULL;
+        h2->readers = grown;
+        h2->max_readers = max;
+    }
+    h2->readers[h2->num_readers++] = h2->readers[at];
+    h2->readers[at] = (struct h2_reader){.id = id};
+    return &h2->readers[at];
+}
+
+/* Whether its client has closed the way of a stream's bytes: its window, or that of all. */
+static bool is_held(lib_conn *lib, lib_stream *stream)
+{
+    return h2o_http2_stream_has_pending_data(stream) &&
+           (h2o_http2_window_get_window(&stream->output_window) <= 0 ||
+            h2o_http2_window_get_window(&lib->_write.window) <= 0);
+}
+
+/* Who keeps a window closed holds a response, and what that hangs on, as who does not read at all;
+ * but other streams of the connection may be read well, so this one alone is reset. */
+static void check_readers(struct conn *conn, lib_conn *lib, uint64_t now_ms)
+{
+    struct h2_conn *h2 = &conn->h2;
+    size_t num = 0;
+
+    for (khint_t i = kh_begin(lib->streams);
+         lib->num_streams.pull.send_body != 0 && i != kh_end(lib->streams); i++) {
+        lib_stream *stream = kh_exist(lib->streams, i) ? kh_val(lib->streams, i) : NULL;
+        struct h2_reader *reader;
+
+        if (stream == NULL || !is_held(lib, stream))
+            continue;
+        reader = reader_of(h2, num, stream->stream_id);
+        if (reader == NULL)
+            break;
+        num++;
+        if (!guard_reads_slowly(&reader->reader, conn->front, stream->req.bytes_sent, now_ms))
+            continue;
+        reset_later(conn, stream->stream_id, FRAME_ENHANCE_YOUR_CALM);
+        h2o_http2_stream_reset(lib, stream);
+    }
+    h2->num_readers = num;
 }
 
 void h2_retire(struct conn *conn, uint64_t now_ms)
@@ -877,7 +918,6 @@ void h2_tick(struct conn *conn, uint64_t now_ms)
 {
     struct h2_conn *h2 = &conn->h2;
     lib_conn *lib = lib_of(conn);
-    uint64_t mark;
     bool waiting;
 
     if (!is_alive(conn)) { /* much output waits, or TLS says goodbye */
@@ -890,11 +930,12 @@ void h2_tick(struct conn *conn, uint64_t now_ms)
         guard_cut(conn);
         return;
     }
-    waiting = is_waiting(conn, lib, &mark);
-    if (guard_stalled(conn, waiting, mark, now_ms)) {
+    waiting = conn->sock->_cb.write != NULL; /* for room in the socket, with or without bytes */
+    if (guard_stalled(conn, waiting, waiting ? guard_acked(conn) : 0, now_ms)) {
         guard_cut(conn);
         return;
     }
+    check_readers(conn, lib, now_ms);
     if (lib->num_streams.pull.open != 0)
         conn->active_ms = now_ms;
     if (conn->front->draining || now_ms - conn->active_ms > GUARD_IDLE_MS ||
@@ -939,4 +980,5 @@ void h2_forget(struct conn *conn)
     free(conn->h2.block);
     free(conn->h2.resets);
     free(conn->h2.orphans);
+    free(conn->h2.readers);
 }

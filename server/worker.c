@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "server/admit.h"
 #include "server/auth.h"
 #include "server/batches.h"
 #include "server/collect.h"
@@ -133,6 +134,23 @@ struct entry { /* libh2o's handler with our pointer behind it */
     struct worker *worker;
 };
 
+/* Whether a request may make us ask providers. */
+static bool may_call(const struct relay *relay)
+{
+    switch (relay->route.kind) {
+    case ROUTE_FILES:
+    case ROUTE_FILE:
+    case ROUTE_FILE_CONTENT:
+    case ROUTE_BATCHES:
+    case ROUTE_BATCH:
+    case ROUTE_BATCH_CANCEL:
+    case ROUTE_PLACEMENT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
     struct worker *w = ((struct entry *)handler)->worker;
@@ -152,7 +170,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         health_readiness(relay);
     else if (relay->route.kind == ROUTE_METRICS && !w->config->metrics_need_key)
         metrics_start(relay);
-    else if (!auth_check(relay))
+    else if (!auth_check(relay) || (may_call(relay) && !admit_call(relay)))
         return 0;
     else if (relay->method == METHOD_POST &&
              (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
@@ -340,6 +358,7 @@ static int make(struct worker *w, struct signals *signals)
         return rc;
     if (RAND_bytes((unsigned char *)w->random_state, sizeof(w->random_state)) != 1)
         return ERR_IO;
+    TAILQ_INIT(&w->downloads_waiting);
     w->loop = loop_h2o_new(evloop);
     if (w->loop == NULL)
         return ERR_NOMEM;

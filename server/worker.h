@@ -2,6 +2,7 @@
  * process. */
 #pragma once
 
+#include <sys/queue.h>
 #include <h2o.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,6 +41,9 @@ struct worker {
     struct loop_timer beat;
     struct loop_timer grace;
     bool draining;
+    uint32_t downloads;  /* in flight; admit.c's, as what follows */
+    TAILQ_HEAD(, admit_place) downloads_waiting;
+    uint32_t num_waiting;
     uint64_t operations; /* that go on although their client may have left */
     uint64_t random_state[4];
 };

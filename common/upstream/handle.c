@@ -123,7 +123,6 @@ static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind k
     SET(CURLOPT_MAXAGE_CONN, (long)MAX_IDLE_S);
     SET(CURLOPT_MAXLIFETIME_CONN, (long)MAX_LIFETIME_S);
     SET(CURLOPT_HTTP_VERSION, (long)(h1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
-    SET(CURLOPT_PIPEWAIT, h1 ? 0L : 1L);
     SET(CURLOPT_BUFFERSIZE, buffer_bytes);
     SET(CURLOPT_UPLOAD_BUFFERSIZE, buffer_bytes);
     return err == 0;
@@ -161,6 +160,10 @@ static bool set_call(struct upstream_call *call, const struct upstream_request *
     SET(CURLOPT_URL, request->url);
     SET(CURLOPT_ERRORBUFFER, call->curl_error);
     SET(CURLOPT_FRESH_CONNECT, call->single ? 1L : 0L);
+    /* Wait for a connection that may be shared. Over clear text curl knows that none is only when
+     * the first answer comes: whoever waited there would wait for a call that hangs. */
+    SET(CURLOPT_PIPEWAIT,
+        call->kind == HANDLE_JSON && strncasecmp(request->url, "https:", 6) == 0 ? 1L : 0L);
     return err == 0 && set_common(easy, call->up, call->kind) &&
            transfer_set_functions(easy, call) && set_body(call, request);
 }

@@ -161,11 +161,18 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "    max_connections: 8\n"
             "    max_connections_per_address: 9\n"
             "    min_body_rate: 10\n"
+            "    min_read_rate: 21\n"
+            "    read_grace_ms: 22s\n"
+            "    max_upstream_calls: 23\n"
+            "    max_calls_per_connection: 24\n"
+            "    max_downloads: 25\n"
+            "    max_downloads_per_connection: 26\n"
             "  timeouts:\n"
             "    connect_ms: 11\n"
             "    first_byte_ms: 12s\n"
             "    json_total_ms: 13\n"
             "    low_speed_ms: 14\n"
+            "    paused_ms: 27\n"
             "    list_ms: 15\n"
             "    shutdown_grace_ms: 0\n"
             "    watch_ms: 116\n"
@@ -198,10 +205,17 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.max_connections, 8);
     assert_int_equal(l->config->limits.max_connections_per_address, 9);
     assert_int_equal(l->config->limits.min_body_rate, 10);
+    assert_int_equal(l->config->limits.min_read_rate, 21);
+    assert_int_equal(l->config->limits.read_grace_ms, 22000);
+    assert_int_equal(l->config->limits.max_upstream_calls, 23);
+    assert_int_equal(l->config->limits.max_calls_per_connection, 24);
+    assert_int_equal(l->config->limits.max_downloads, 25);
+    assert_int_equal(l->config->limits.max_downloads_per_connection, 26);
     assert_int_equal(l->config->timeouts.connect_ms, 11);
     assert_int_equal(l->config->timeouts.first_byte_ms, 12000);
     assert_int_equal(l->config->timeouts.json_total_ms, 13);
     assert_int_equal(l->config->timeouts.low_speed_ms, 14);
+    assert_int_equal(l->config->timeouts.paused_ms, 27);
     assert_int_equal(l->config->timeouts.list_ms, 15);
     assert_int_equal(l->config->timeouts.shutdown_grace_ms, 0);
     assert_int_equal(l->config->timeouts.watch_ms, 116);
@@ -221,6 +235,13 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->limits.max_lines[PROVIDER_AZURE], 100000);
     assert_int_equal(l->config->limits.max_line_bytes, 4 << 20);
     assert_true(l->config->limits.spool_bytes == (uint64_t)10 << 30);
+    assert_int_equal(l->config->limits.min_read_rate, 1024);
+    assert_int_equal(l->config->limits.read_grace_ms, 60000);
+    assert_int_equal(l->config->limits.max_upstream_calls, 1000);
+    assert_int_equal(l->config->limits.max_calls_per_connection, 100);
+    assert_int_equal(l->config->limits.max_downloads, 100);
+    assert_int_equal(l->config->limits.max_downloads_per_connection, 16);
+    assert_int_equal(l->config->timeouts.paused_ms, 10000);
     assert_int_equal(l->config->timeouts.list_ms, 3000);
     assert_int_equal(l->config->timeouts.watch_ms, 60000);
     assert_int_equal(l->config->timeouts.count_files_ms, 600000);

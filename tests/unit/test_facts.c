@@ -61,6 +61,21 @@ static void the_largest_files_do_not_overflow(void **state)
     assert_true(facts.output_tokens == UINT64_C(100000000) << 22);
 }
 
+static void a_size_that_no_file_has_is_not_beyond_64_bits(void **state)
+{
+    static const struct jsonl_report dense = {
+        .lines = 1, .bytes = 1, .prompt_bytes = 262144, .output_tokens = UINT64_MAX};
+    struct facts facts = {0};
+
+    (void)state;
+    facts_extrapolate(&facts, &dense, INT64_MAX);
+    assert_true(facts.prompt_bytes == UINT64_C(1) << 60);
+    assert_true(facts.output_tokens == UINT64_C(1) << 60);
+    assert_true(facts.lines == UINT64_C(1) << 60);
+    facts_extrapolate(&facts, &dense, 1);
+    assert_true(facts.prompt_bytes == 262144);
+}
+
 static void models_of_different_names_are_different(void **state)
 {
     (void)state;
@@ -111,6 +126,7 @@ int main(void)
         cmocka_unit_test(a_file_is_at_least_what_was_read_of_it),
         cmocka_unit_test(nothing_read_is_nothing_known),
         cmocka_unit_test(the_largest_files_do_not_overflow),
+        cmocka_unit_test(a_size_that_no_file_has_is_not_beyond_64_bits),
         cmocka_unit_test(a_file_that_two_groups_may_own_goes_only_where_both_go),
         cmocka_unit_test(models_of_different_names_are_different),
     };

@@ -466,6 +466,42 @@ static void check_a_client_that_takes_nothing_is_cut_off(bool tls)
 }
 BOTH(a_client_that_takes_nothing_is_cut_off)
 
+/* @return the seconds that a reader lives that takes so much in each quarter of one */
+static unsigned lives_s(uint64_t rate, uint64_t bytes)
+{
+    struct front front = {.min_read_rate = rate, .read_grace_ms = 60000};
+    struct guard_reader reader = {0};
+
+    for (uint64_t n = 0; n < 4000; n++)
+        if (guard_reads_slowly(&reader, &front, 77 + n * bytes, 5000 + n * 250))
+            return (unsigned)(n / 4);
+    return 1000;
+}
+
+static void a_reader_that_takes_less_than_the_least_is_too_slow(void **state)
+{
+    (void)state;
+    assert_int_equal(lives_s(1024, 0), 60);
+    assert_in_range(lives_s(1024, 1), 60, 61);
+    assert_in_range(lives_s(1024, 128), 119, 121); /* half of it: twice the grace */
+    assert_int_equal(lives_s(1024, 256), 1000);
+    assert_int_equal(lives_s(1024, UINT64_C(1) << 50), 1000);
+    assert_int_equal(lives_s(0, 0), 60); /* no rate is asked for: any movement will do */
+    assert_int_equal(lives_s(0, 1), 1000);
+}
+
+static void what_was_read_fast_gives_no_more_than_the_grace(void **state)
+{
+    struct front front = {.min_read_rate = 1024, .read_grace_ms = 60000};
+    struct guard_reader reader = {0};
+
+    (void)state;
+    assert_false(guard_reads_slowly(&reader, &front, 0, 1000));
+    assert_false(guard_reads_slowly(&reader, &front, 1 << 30, 2000));
+    assert_false(guard_reads_slowly(&reader, &front, 1 << 30, 62000));
+    assert_true(guard_reads_slowly(&reader, &front, 1 << 30, 62250));
+}
+
 static void check_a_head_must_come_in_time_and_an_idle_connection_ends(bool tls)
 {
     struct front *front = tls ? world.tls : world.clear;
@@ -849,6 +885,8 @@ int main(void)
         TEST(a_response_that_breaks_off_is_visibly_broken),
         TEST(a_download_has_its_length),
         TEST(a_client_that_takes_nothing_is_cut_off),
+        TEST(a_reader_that_takes_less_than_the_least_is_too_slow),
+        TEST(what_was_read_fast_gives_no_more_than_the_grace),
         TEST(a_head_must_come_in_time_and_an_idle_connection_ends),
         TEST(a_connection_ends_when_it_is_old),
         TEST(odd_heads_are_refused_before_any_handler),

@@ -1118,6 +1118,61 @@ static void check_a_client_that_takes_nothing_is_cut_off(bool tls)
 }
 BOTH(a_client_that_takes_nothing_is_cut_off)
 
+/* One stream is read well, a byte of the other now and then. */
+static void check_a_stream_that_is_read_a_byte_at_a_time_is_reset_alone(bool tls)
+{
+    struct client c = open_h2(tls);
+
+    put_setting(&out, 4, 0);
+    put_request(&out, 1, "GET", "/download=90000000", true);
+    put_request(&out, 3, "GET", "/download=90000000", true);
+    flush(&c, &out);
+    for (int i = 0; i < 40 && streams[1].reset == 0; i++) {
+        put_window(&out, 0, 20001);
+        put_window(&out, 1, 1);
+        put_window(&out, 3, 20000);
+        flush(&c, &out);
+        pass_ms(5000);
+        look(&c);
+    }
+    assert_int_equal(streams[1].reset, FRAME_ENHANCE_YOUR_CALM + 1);
+    assert_in_range(streams[1].bytes, 5, 15);
+    assert_int_equal(world.gone, 1);
+    put_window(&out, 0, 20000);
+    put_window(&out, 3, 20000);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(streams[3].reset, 0);
+    assert_true(streams[3].bytes >= 200000 && streams[3].bytes % 20000 == 0);
+    assert_false(c.eof);
+    client_close(&c);
+}
+BOTH(a_stream_that_is_read_a_byte_at_a_time_is_reset_alone)
+
+/* The window of the whole connection stays closed: nobody is read. */
+static void check_streams_that_nobody_reads_are_reset(bool tls)
+{
+    struct client c = open_h2(tls);
+
+    put_setting(&out, 4, 1 << 20);
+    for (uint32_t id = 1; id < 2 * 30; id += 2)
+        put_request(&out, id, "GET", "/download=900000", true);
+    flush(&c, &out);
+    pass_ms(GUARD_STALL_MS - 5000);
+    assert_int_equal(world.gone, 0);
+    pass_ms(10000);
+    assert_int_equal(world.gone, 30);
+    look(&c);
+    assert_false(c.eof);
+    put_request(&out, 91, "GET", "/a", true);
+    put_window(&out, 0, 100);
+    flush(&c, &out);
+    look(&c);
+    assert_int_equal(streams[91].status, 200);
+    client_close(&c);
+}
+BOTH(streams_that_nobody_reads_are_reset)
+
 /* --- noise --- */
 
 static uint32_t seed = 1;
@@ -1274,6 +1329,8 @@ int main(void)
         TEST(a_continuation_while_draining_does_not_spin),
         TEST(idle_and_old_connections_retire),
         TEST(a_client_that_takes_nothing_is_cut_off),
+        TEST(a_stream_that_is_read_a_byte_at_a_time_is_reset_alone),
+        TEST(streams_that_nobody_reads_are_reset),
         TEST(a_hundred_thousand_random_frames_do_no_harm),
     };
 

@@ -51,12 +51,42 @@ static void what_is_not_one_range_of_bytes_is_ignored(void **state)
         assert_int_equal(range_parse(texts[i], 100).kind, RANGE_NONE);
 }
 
+static bool reads(const char *text, uint64_t first, uint64_t last, int64_t total)
+{
+    struct content_range part;
+
+    return content_range_parse(text, &part) && part.first == first && part.last == last &&
+           part.total == total;
+}
+
+static void a_content_range_says_what_came_and_of_how_much(void **state)
+{
+    static const char *const wrong[] = {
+        "", "bytes", "bytes ", "bytes */1000", "bytes 0-/5", "bytes 5-4/10", "bytes 0-10/10",
+        "bytes 0-9/10x", "bytes 0-9", "bytes 0-9/", "lines 0-9/10", "bytes -9/10",
+        "bytes 0-9/18446744073709551615", "bytes 0-9/99999999999999999999999",
+        "bytes 0-9223372036854775807/*", "bytes 0-99999999999999999999/*",
+    };
+    struct content_range part;
+
+    (void)state;
+    assert_true(reads("bytes 0-9/10", 0, 9, 10));
+    assert_true(reads("Bytes 100-262143/12345678", 100, 262143, 12345678));
+    assert_true(reads("bytes 5-5/*", 5, 5, -1));
+    assert_true(reads("bytes 0-9/9223372036854775807", 0, 9, INT64_MAX));
+    assert_false(content_range_parse(NULL, &part));
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        if (content_range_parse(wrong[i], &part))
+            fail_msg("%s", wrong[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_single_range_names_its_bytes),
         cmocka_unit_test(a_range_behind_the_end_cannot_be_satisfied),
         cmocka_unit_test(what_is_not_one_range_of_bytes_is_ignored),
+        cmocka_unit_test(a_content_range_says_what_came_and_of_how_much),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

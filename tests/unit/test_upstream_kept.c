@@ -147,6 +147,35 @@ static void a_request_on_a_fresh_connection_that_dies_is_not_repeated(void **sta
     world_free(w);
 }
 
+/* --- calls that hang --- */
+
+static void serve_all_but_the_first(struct server *s, int fd, int nth)
+{
+    struct head head;
+
+    while (read_request(s, fd, &head))
+        if (nth > 0)
+            say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+}
+
+static void a_first_call_that_hangs_stops_no_other_to_that_provider(void **state)
+{
+    struct world *w = world_new(serve_all_but_the_first);
+    struct upstream_call *first;
+
+    (void)state;
+    first = start(w, &(struct upstream_request){0});
+    run_until(w, &w->woken);
+    for (int i = 0; i < 3; i++) {
+        fetch(w, &(struct upstream_request){0});
+        assert_int_equal(w->end, UPSTREAM_ANSWERED);
+    }
+    assert_int_equal(w->server.connections, 2);
+    upstream_cancel(first);
+    world_stop(w);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +184,7 @@ int main(void)
         cmocka_unit_test(a_line_without_a_name_ends_its_own_call_at_most),
         cmocka_unit_test(a_request_that_libcurl_repeated_by_itself_says_so),
         cmocka_unit_test(a_request_on_a_fresh_connection_that_dies_is_not_repeated),
+        cmocka_unit_test(a_first_call_that_hangs_stops_no_other_to_that_provider),
     };
 
     signal(SIGPIPE, SIG_IGN);
