@@ -95,7 +95,20 @@ static void tell_reconciled(const struct create *c, bool found)
 }
 
 /* Something in front of the provider may refuse what it has passed on. When the batch is not there,
- * it is a refusal as any other. */
+ * it is a refusal as any other. So is one of the request itself (400, 404, 422 ...) where the list
+ * cannot be read: servers that only resemble OpenAI's have no list, and errors of their own shape,
+ * and nobody asks again because of such an answer. It stays foreign, and nothing is made elsewhere.
+ */
+static bool is_refused_all_the_same(struct create *c, enum reconcile_end end)
+{
+    if (!c->doubtful)
+        return false;
+    c->refused.foreign = end != RECONCILE_NOTHING;
+    return end == RECONCILE_NOTHING ||
+           (end == RECONCILE_UNREAD && c->refused.outcome == OUTCOME_OK &&
+            c->refused.status != 409);
+}
+
 static void on_reconciled(void *arg, const struct reconcile_result *found)
 {
     struct create *c = arg;
@@ -108,7 +121,7 @@ static void on_reconciled(void *arg, const struct reconcile_result *found)
 
     c->reconcile = NULL;
     tell_reconciled(c, found->end == RECONCILE_FOUND);
-    if (c->doubtful && found->end == RECONCILE_NOTHING) {
+    if (is_refused_all_the_same(c, found->end)) {
         refuse(c, &c->cause, &c->refused);
         return;
     }
@@ -278,7 +291,6 @@ static void on_created(void *arg, const struct attempt_result *result)
     question.tries = question.max_tries = 1;
     c->doubtful = retry_is_doubtful(&question);
     if (retry_decide(&question, 0).action == RETRY_RECONCILE) {
-        question.foreign = false; /* when the look finds nothing, it is the provider's after all */
         c->refused = question;
         reconcile(c, &result->failure);
     } else if (may_be_pending(c, result)) {

@@ -310,6 +310,8 @@ static void on_refused(struct order *o, const struct create_result *result)
     uint32_t column = o->worker->inherit->columns[o->deployment];
 
     repeat_refused(&o->repeat);
+    if (question.foreign)
+        repeat_doubt(&o->repeat);
     cancel_reservation(o);
     if (o->have_facts && failure_is_token_limit(&result->failure)) {
         quota_learn_refused(quota, column, ledger_limit_in(result->failure.message),

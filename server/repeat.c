@@ -553,6 +553,11 @@ void repeat_refused(struct repeat *r)
         idem_refused(r->worker->inherit->idem, &r->claim);
 }
 
+void repeat_doubt(struct repeat *r)
+{
+    r->clear = false;
+}
+
 void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, const char *body,
                      size_t len)
 {

@@ -242,6 +242,18 @@ def test_while_nobody_can_look_a_front_doors_refusal_is_an_unknown_outcome(start
     assert answer.headers["x-should-retry"] == "false" and sim.created("batches") == late
 
 
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_a_server_without_a_list_may_refuse_a_request_in_its_own_words(start, sim, status):
+    """Many servers resemble OpenAI's, and answer as their framework does."""
+    gateway = start(two(sim), sim=sim)
+    file = gateway.uploaded()
+    sim.fault({"status": status, "body": {"detail": "There is no such thing here."}}, account="eu", method="POST",
+              path="/openai/batches*", times=10)
+    sim.fault({"status": 404, "body": {"detail": "Not Found"}}, account="eu", method="GET", path="/openai/batches", times=1000)
+    error = envelope(gateway.create(file["id"]), status)
+    assert error["message"] == "There is no such thing here." and sim.created("batches") == 0
+
+
 @pytest.mark.parametrize("late", [True, False])
 def test_a_front_doors_refusal_of_sixteen_pairs_is_looked_at_too(start, sim, late):
     gateway = start(two(sim), sim=sim)
