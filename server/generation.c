@@ -355,13 +355,13 @@ static int open_listener(struct generation *gen, const struct generation *previo
     return 0;
 }
 
-static int open_tls(struct generation *gen, char *error, size_t error_size)
+static int open_tls(struct generation *gen, const struct tickets *tickets, char *error, size_t error_size)
 {
     const struct config *config = gen->config;
 
     if (config->tls_cert_file == NULL)
         return 0;
-    return tls_new(config->tls_cert_file, config->tls_key_file, &gen->inherit.tls, error,
+    return tls_new(config->tls_cert_file, config->tls_key_file, tickets, &gen->inherit.tls, error,
                    error_size);
 }
 
@@ -385,7 +385,7 @@ static int build(struct generation *gen, struct generation_base *base,
                     error_size)) != 0 ||
         (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
         (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
-        (ret = open_tls(gen, error, error_size)) != 0 ||
+        (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
     if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)

@@ -11,6 +11,7 @@
 #include "server/handover.h"
 #include "server/inherit.h"
 
+struct tickets;
 struct state_region; /* the balancer's state with the number of generations that use it */
 
 struct generation {
@@ -35,6 +36,7 @@ struct generation_base {
     struct memo *list_places; /* as in struct inherit */
     struct idem *idem;
     struct poll_cache *poll_cache;
+    struct tickets *tickets;       /* of TLS sessions */
     struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
     int master_fd;
     uint64_t started_ms;

@@ -26,6 +26,7 @@
 #include "server/generation.h"
 #include "server/listener.h"
 #include "server/posture.h"
+#include "server/tickets.h"
 #include "server/upgrade.h"
 
 #define MAX_DESCRIPTORS 65536
@@ -624,6 +625,7 @@ static void check_rows(struct master *m, uint64_t now_ms)
         m->next_look_ms = now_ms + LOOK_MS;
         keep_ledgers(m, now_ms);
         log_tell_lost();
+        tickets_rotate(m->base.tickets, now_ms);
     }
 }
 
@@ -891,7 +893,7 @@ static int open_all(struct master *m)
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
     if (m->base.shared == NULL || m->signal_fd == -1 || take_side(m) != 0 ||
-        open_regions(&m->base) != 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
+        open_regions(&m->base) != 0 || tickets_new(m->base.started_ms, &m->base.tickets) != 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
         return ERR_IO;
     }
@@ -917,6 +919,7 @@ static void close_all(struct master *m)
     life_close(&m->life);
     handover_end();
     close_fd(m->base.master_fd);
+    tickets_free(m->base.tickets);
     seal_cache_free(m->base.seal_cache);
     poll_cache_free(m->base.poll_cache);
     idem_free(m->base.idem);

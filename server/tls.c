@@ -123,14 +123,14 @@ static bool set_policy(SSL_CTX *ctx)
                                           sizeof(session_context) - 1) == 1;
 }
 
-int tls_new(const char *cert_file, const char *key_file, SSL_CTX **out, char *error,
-            size_t error_size)
+int tls_new(const char *cert_file, const char *key_file, const struct tickets *tickets,
+            SSL_CTX **out, char *error, size_t error_size)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     int ret;
 
     *out = NULL;
-    if (ctx == NULL || !set_policy(ctx)) {
+    if (ctx == NULL || !set_policy(ctx) || (tickets != NULL && tickets_use(ctx, tickets) != 0)) {
         snprintf(error, error_size, "TLS: out of memory");
         ERR_clear_error();
         SSL_CTX_free(ctx);

@@ -6,6 +6,8 @@ import pathlib
 import re
 import resource
 import signal
+import socket
+import ssl
 import subprocess
 
 import pytest
@@ -373,3 +375,31 @@ def test_a_strong_master_key_is_not(tmp_path, world, key):
     config = planted_config(world, seal_keys=[key])
     config["general_settings"] = {"master_key": key}
     assert b"weak" not in check(tmp_path, config, ENVIRONMENT)
+
+
+# --- TLS sessions ---
+
+def tls_session(port, session=None):
+    """A TLS 1.2 session (Python shows no ticket of 1.3 before it reads), and whether it was resumed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode, context.maximum_version = False, ssl.CERT_NONE, ssl.TLSVersion.TLSv1_2
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain:
+        with (context if session is None else session[1]).wrap_socket(plain, session=session and session[0]) as tls:
+            tls.sendall(b"GET /health/liveliness HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b" 200 " in tls.recv(100)
+            return (tls.session, context if session is None else session[1]), tls.session_reused
+
+
+def test_a_tls_session_resumes_with_every_worker_and_after_a_reload(start, sim, tmp_path):
+    where = tmp_path / "tls"
+    where.mkdir()
+    pair = Authority(where, "authority").sign()
+    gateway = start(balanced_config(sim), sim=sim, args=["--ssl_certfile_path", pair["cert"], "--ssl_keyfile_path", pair["key"]])
+    session, resumed = tls_session(gateway.port)
+    assert not resumed
+    for _ in range(10):
+        assert tls_session(gateway.port, session)[1]
+    gateway.send(signal.SIGHUP)
+    gateway.wait_line(r"generation 2 serves")
+    for _ in range(10):
+        assert tls_session(gateway.port, session)[1]

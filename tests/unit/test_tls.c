@@ -96,12 +96,14 @@ static int remove_files(void **state)
     return 0;
 }
 
+static struct tickets *tickets; /* NULL: each context has keys of its own */
+
 static SSL_CTX *server_of(const struct files *fs)
 {
     char error[256];
     SSL_CTX *ctx;
 
-    assert_int_equal(tls_new(fs->cert, fs->key, &ctx, error, sizeof(error)), 0);
+    assert_int_equal(tls_new(fs->cert, fs->key, tickets, &ctx, error, sizeof(error)), 0);
     return ctx;
 }
 
@@ -276,12 +278,110 @@ static void sessions_resume_without_anything_kept_on_the_server(void **state)
     assert_resumes(*state, TLS1_3_VERSION);
 }
 
+/* One handshake with what was kept, and what comes of it is kept. */
+static bool resumes(SSL_CTX *client_ctx, SSL_CTX *server_ctx)
+{
+    SSL_SESSION *with = kept;
+    struct talk t;
+    bool reused;
+
+    kept = NULL;
+    talk_begin(&t, client_ctx, server_ctx);
+    if (with != NULL)
+        SSL_set_session(t.client, with);
+    assert_true(talk_handshake(&t));
+    reused = SSL_session_reused(t.server) == 1;
+    if (kept == NULL) /* TLS 1.2 tells nobody of the new ticket of a session that was resumed */
+        kept = SSL_get1_session(t.client);
+    talk_end(&t);
+    SSL_SESSION_free(with);
+    return reused;
+}
+
+static SSL_CTX *keeping_client(int version)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    SSL_CTX_set_max_proto_version(ctx, version);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ctx, keep_session);
+    return ctx;
+}
+
+static void with_tickets(void **state, void (*body)(SSL_CTX *client, const struct files *fs))
+{
+    static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+        SSL_CTX *client = keeping_client(versions[i]);
+
+        assert_int_equal(tickets_new(0, &tickets), 0);
+        kept = NULL;
+        body(client, *state);
+        SSL_SESSION_free(kept);
+        SSL_CTX_free(client);
+        tickets_free(tickets);
+        tickets = NULL;
+    }
+}
+
+static void over_a_reload(SSL_CTX *client, const struct files *fs)
+{
+    SSL_CTX *before = server_of(fs), *after = server_of(fs);
+
+    assert_false(resumes(client, before));
+    assert_true(resumes(client, after));
+    SSL_CTX_free(before);
+    SSL_CTX_free(after);
+}
+
+static void a_session_resumes_after_a_reload(void **state)
+{
+    with_tickets(state, over_a_reload);
+}
+
+/* The client comes once a period: its ticket is replaced by one of the newest key each time. */
+static void over_many_periods(SSL_CTX *client, const struct files *fs)
+{
+    SSL_CTX *server = server_of(fs);
+
+    assert_false(resumes(client, server));
+    for (uint64_t period = 1; period < 10; period++) {
+        tickets_rotate(tickets, period * TICKETS_PERIOD_MS);
+        assert_true(resumes(client, server));
+    }
+    SSL_CTX_free(server);
+}
+
+static void who_comes_again_in_time_resumes_for_ever(void **state)
+{
+    with_tickets(state, over_many_periods);
+}
+
+static void after_three_periods(SSL_CTX *client, const struct files *fs)
+{
+    SSL_CTX *server = server_of(fs);
+
+    assert_false(resumes(client, server));
+    tickets_rotate(tickets, TICKETS_PERIOD_MS - 1); /* not yet: nothing changes */
+    for (uint64_t period = 1; period <= 3; period++)
+        tickets_rotate(tickets, period * TICKETS_PERIOD_MS);
+    assert_false(resumes(client, server));
+    assert_true(resumes(client, server));
+    SSL_CTX_free(server);
+}
+
+static void a_ticket_key_does_not_open_for_ever(void **state)
+{
+    with_tickets(state, after_three_periods);
+}
+
 static void assert_refused(const char *cert, const char *key, const char *named)
 {
     char error[256] = "";
     SSL_CTX *ctx;
 
-    assert_int_equal(tls_new(cert, key, &ctx, error, sizeof(error)), ERR_INVALID);
+    assert_int_equal(tls_new(cert, key, NULL, &ctx, error, sizeof(error)), ERR_INVALID);
     assert_null(ctx);
     assert_non_null(strstr(error, named));
 }
@@ -315,6 +415,9 @@ int main(void)
         cmocka_unit_test(a_client_without_alpn_is_served),
         cmocka_unit_test(tls_1_2_and_1_3_are_spoken_and_nothing_older),
         cmocka_unit_test(sessions_resume_without_anything_kept_on_the_server),
+        cmocka_unit_test(a_session_resumes_after_a_reload),
+        cmocka_unit_test(who_comes_again_in_time_resumes_for_ever),
+        cmocka_unit_test(a_ticket_key_does_not_open_for_ever),
         cmocka_unit_test(an_unusable_file_is_named_in_the_error),
         cmocka_unit_test(a_key_with_a_passphrase_is_refused_and_nobody_is_asked),
     };

@@ -338,7 +338,7 @@ int main(int argc, char **argv)
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--tls") == 0 && i + 2 < argc) {
-            if (tls_new(argv[i + 1], argv[i + 2], &inherit.tls, error, sizeof(error)) != 0) {
+            if (tls_new(argv[i + 1], argv[i + 2], NULL, &inherit.tls, error, sizeof(error)) != 0) {
                 fprintf(stderr, "%s\n", error);
                 return 1;
             }
