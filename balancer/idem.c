@@ -332,14 +332,19 @@ static unsigned best_of(const struct idem *idem, uint32_t first, uint64_t now_ms
     return free_places;
 }
 
+static void grow(_Atomic uint64_t *word, uint64_t to)
+{
+    uint64_t old = peek(word);
+
+    while (old < to && !swap(word, &old, to))
+        ;
+}
+
 /* Something that is to be known until then will not be. */
 static void forget_early(struct idem *idem, uint64_t until_ms)
 {
-    uint64_t old = peek(&idem->shared.blind_until_ms);
-
     atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
-    while (old < until_ms && !swap(&idem->shared.blind_until_ms, &old, until_ms))
-        ;
+    grow(&idem->shared.blind_until_ms, until_ms);
 }
 
 /* Take a place: in the emptier of the two buckets, else the one that is given up with the least
@@ -568,7 +573,11 @@ void idem_forget(struct idem *idem, struct idem_claim *claim)
 
 void idem_lose(struct idem *idem, struct idem_claim *claim)
 {
-    end(idem, claim, state_of(claim->word) == IDEM_STATE_SENT ? IDEM_STATE_LOST : IDEM_STATE_FREE);
+    bool sent = state_of(claim->word) == IDEM_STATE_SENT;
+
+    if (sent)
+        grow(&idem->shared.lost_ms, clock_now_ms());
+    end(idem, claim, sent ? IDEM_STATE_LOST : IDEM_STATE_FREE);
 }
 
 /* --- the master's --- */
@@ -593,6 +602,8 @@ uint32_t idem_undo_owners(struct idem *idem, uint32_t first, uint32_t num)
                       : word_in(word, IDEM_STATE_FREE, 0)))
             lost += sent;
     }
+    if (lost > 0)
+        grow(&idem->shared.lost_ms, clock_now_ms());
     return lost;
 }
 
@@ -609,4 +620,29 @@ uint64_t idem_blind_until_ms(const struct idem *idem)
 uint64_t idem_since_ms(const struct idem *idem)
 {
     return idem->since_ms;
+}
+
+uint64_t idem_lost_ms(const struct idem *idem)
+{
+    return peek(&idem->shared.lost_ms);
+}
+
+void idem_note_before(struct idem *idem, uint64_t until_ms, bool certain)
+{
+    grow(certain ? &idem->shared.unsure_until_ms : &idem->shared.suspect_until_ms, until_ms);
+}
+
+void idem_note_evidence(struct idem *idem)
+{
+    grow(&idem->shared.unsure_until_ms, peek(&idem->shared.suspect_until_ms));
+}
+
+uint64_t idem_unsure_until_ms(const struct idem *idem)
+{
+    return peek(&idem->shared.unsure_until_ms);
+}
+
+uint64_t idem_suspect_until_ms(const struct idem *idem)
+{
+    return peek(&idem->shared.suspect_until_ms);
 }

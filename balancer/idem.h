@@ -164,3 +164,23 @@ uint64_t idem_evicted(const struct idem *idem);
 
 /** Monotonic ms of idem_new(): what was asked before it is not known here. */
 uint64_t idem_since_ms(const struct idem *idem);
+
+/** When the outcome of something sent became unknown the last time (a LOST entry was made);
+ * monotonic ms. 0: never. */
+uint64_t idem_lost_ms(const struct idem *idem);
+
+/* --- what a gateway before this table had under way --- */
+
+/** Its creates, of which nothing is known here, may be carried out until then (monotonic ms).
+ *  @param certain  false: only if there was such a gateway, which idem_note_evidence() tells */
+void idem_note_before(struct idem *idem, uint64_t until_ms, bool certain);
+
+/** There was one: a batch of its making was seen. */
+void idem_note_evidence(struct idem *idem);
+
+/** Until when what is not found, neither here nor upstream, may have been sent all the same. 0, or
+ * a time that has passed: it has not. */
+uint64_t idem_unsure_until_ms(const struct idem *idem);
+
+/** Until when evidence is of interest. */
+uint64_t idem_suspect_until_ms(const struct idem *idem);

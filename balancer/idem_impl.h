@@ -14,7 +14,7 @@
 #include "balancer/idem.h"
 
 #define IDEM_MAGIC  0x44495154u /* "TQID" */
-#define IDEM_LAYOUT 1u
+#define IDEM_LAYOUT 2u
 #define IDEM_PAGE   4096u
 #ifndef IDEM_WAYS
 #define IDEM_WAYS 16u
@@ -59,10 +59,13 @@ struct idem {
     uint64_t bucket_mask;
     uint64_t num_places;
     uint64_t heads, bodies; /* offsets */
-    uint64_t since_ms;      /* all before it is the same in each program that could use the region */
+    uint64_t since_ms; /* all before it is the same in each program that could use the region */
     alignas(64) struct {
         _Atomic uint64_t evicted;
-        _Atomic uint64_t blind_until_ms; /* only grows */
+        _Atomic uint64_t blind_until_ms; /* this and the others only grow */
+        _Atomic uint64_t lost_ms;
+        _Atomic uint64_t unsure_until_ms;
+        _Atomic uint64_t suspect_until_ms;
     } shared;
 };
 

@@ -139,6 +139,7 @@ void config_free(struct config *config)
     free(config->tls_cert_file);
     free(config->tls_key_file);
     free(config->spool_dir);
+    free(config->state_dir);
     free(config->upstream_ca_file);
     free(config);
 }

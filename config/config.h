@@ -105,6 +105,8 @@ struct config {
     size_t num_seal_keys;
     char *tls_cert_file, *tls_key_file; /* owned; both or neither */
     char *spool_dir;                    /* owned; default $TMPDIR or /tmp */
+    char *state_dir;                    /* owned; default $STATE_DIRECTORY, else spool_dir */
+    bool state_dir_is_given;            /* by the file */
     char *upstream_ca_file;             /* owned; NULL: the system's */
     bool allow_insecure_upstream;       /* http:// to other than loopback */
     bool core_dumps;                    /* processes may leave cores, and be debugged */

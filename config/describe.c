@@ -77,6 +77,7 @@ static void describe_server(const struct config *config, struct strbuf *out)
     if (config->tls_key_file != NULL)
         add_text(out, "tls.key_file", config->tls_key_file);
     add_text(out, "spool_dir", config->spool_dir);
+    add_text(out, "state_dir", config->state_dir);
     add_text(out, "upstream_ca_file",
              config->upstream_ca_file == NULL ? "the system's" : config->upstream_ca_file);
     add_text(out, "allow_insecure_upstream", config->allow_insecure_upstream ? "true" : "false");

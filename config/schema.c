@@ -191,6 +191,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, num_workers),
     TEXT(struct raw_tranche, spool_dir),
     TEXT(struct raw_tranche, spool_limit),
+    TEXT(struct raw_tranche, state_dir),
     TEXT(struct raw_tranche, upstream_ca_file),
     TEXT(struct raw_tranche, allow_insecure_upstream),
     TEXT(struct raw_tranche, core_dumps),

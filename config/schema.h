@@ -94,7 +94,7 @@ struct raw_quota {
 
 struct raw_tranche {
     char *host, *port, *num_workers;
-    char *spool_dir, *spool_limit;
+    char *spool_dir, *spool_limit, *state_dir;
     char *upstream_ca_file, *allow_insecure_upstream, *log_level, *core_dumps, *openai_path;
     char **seal_keys;
     uint32_t seal_keys_count;

@@ -444,6 +444,20 @@ static int take_path(const struct settings_input *in, const char *path, const ch
     return rc;
 }
 
+/* What systemd makes for a unit with StateDirectory= is named first of a list with colons. */
+static int default_state_dir(struct config *config)
+{
+    const char *given = getenv("STATE_DIRECTORY");
+
+    config->state_dir_is_given = config->state_dir != NULL && config->state_dir[0] != '\0';
+    if (config->state_dir_is_given)
+        return 0;
+    free(config->state_dir);
+    config->state_dir = given != NULL && given[0] == '/' ? strndup(given, strcspn(given, ":"))
+                                                         : strdup(config->spool_dir);
+    return config->state_dir != NULL ? 0 : ERR_NOMEM;
+}
+
 static bool is_one_of(const char *const *names, const char *name)
 {
     for (; *names != NULL; names++) {
@@ -664,6 +678,10 @@ static int apply_file(const struct settings_input *in, struct config *config,
         rc = take_text(in, "tranche_settings.host", t->host, &config->host);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.spool_dir", t->spool_dir, &config->spool_dir);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.state_dir", t->state_dir, &config->state_dir);
+    if (rc == 0)
+        rc = default_state_dir(config);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.upstream_ca_file", t->upstream_ca_file,
                        &config->upstream_ca_file);

@@ -9,6 +9,7 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/listing_scan.h"
+#include "server/past.h"
 #include "server/provider_clock.h"
 
 #define PAGE           100 /* the most that both providers give */
@@ -235,6 +236,7 @@ static int on_object(void *arg, struct json_doc *doc, struct json *batch, const 
         seen.marker = &marker;
     note_batch(&r->page, &seen);
     note_in_log(&r->log, &seen);
+    past_saw(r->worker->inherit, round->deployment, batch, loop_now_ms(r->worker->loop));
     show(r, round, &seen);
     return 0;
 }

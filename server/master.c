@@ -25,6 +25,7 @@
 #include "server/child.h"
 #include "server/generation.h"
 #include "server/listener.h"
+#include "server/past.h"
 #include "server/posture.h"
 #include "server/tickets.h"
 #include "server/upgrade.h"
@@ -64,6 +65,8 @@ struct master {
     uint32_t side;                    /* whose rows are ours: handover.h */
     struct place places[MAX_WORKERS]; /* of the rows of our side */
     struct life life;                 /* ours */
+    struct past past;
+    bool shared;  /* the program before handed over what it knows of creates */
     int other_fd; /* the life of the program before or after us; -1: nobody of one is alive */
     int signal_fd;
     int alive_fd;      /* write end of the pipe whose EOF tells children that we are gone */
@@ -362,6 +365,25 @@ static void warn_about_config(const struct config *config)
                  "a model_list with --config");
 }
 
+/* The program before keeps its record until we serve. */
+static void begin_past(struct master *m, const struct generation *gen, bool first, uint64_t now_ms)
+{
+    if (!first || !upgrade_is_successor())
+        past_take(&m->past, gen->config, m->base.idem, false, now_ms);
+    else if (!m->shared)
+        past_unshared(gen->config, m->base.idem, now_ms);
+}
+
+/* Before the program before is told to end: one of the two records says that somebody runs. */
+static void take_past_over(struct master *m, uint64_t now_ms)
+{
+    if (m->serving != NULL || !upgrade_is_successor())
+        return;
+    past_take(&m->past, m->starting->config, m->base.idem, true, now_ms);
+    if (!m->shared)
+        past_unshared(m->starting->config, m->base.idem, now_ms);
+}
+
 static int generation_start(struct master *m, bool first, uint64_t now_ms)
 {
     struct config *config = NULL;
@@ -383,6 +405,7 @@ static int generation_start(struct master *m, bool first, uint64_t now_ms)
         return ERR_FULL;
     }
     warn_about_config(gen->config);
+    begin_past(m, gen, first, now_ms);
     m->last_number++;
     gen->next = m->generations;
     m->generations = gen;
@@ -443,6 +466,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
     struct generation *old = m->serving, *gen = m->starting;
     bool took_over;
 
+    take_past_over(m, now_ms);
     m->starting = NULL;
     m->serving = gen;
     log_set_level((enum log_level)gen->config->log_level);
@@ -857,13 +881,14 @@ static int open_signals(void)
 }
 
 /* Each region that the program before hands over, else a new one. */
-static int open_regions(struct generation_base *b)
+static int open_regions(struct generation_base *b, bool *shared)
 {
     int idem = handover_take(HANDOVER_IDEM), memo = handover_take(HANDOVER_MEMO),
         places = handover_take(HANDOVER_LIST_PLACES), polls = handover_take(HANDOVER_POLL_CACHE),
         seals = handover_take(HANDOVER_SEAL_CACHE), ret = 0;
 
-    if (!handover_took(HANDOVER_IDEM, idem_adopt(idem, IDEM_ENTRIES, &b->idem)))
+    *shared = handover_took(HANDOVER_IDEM, idem_adopt(idem, IDEM_ENTRIES, &b->idem));
+    if (!*shared)
         ret |= idem_new(IDEM_ENTRIES, &b->idem);
     if (!handover_took(HANDOVER_MEMO, memo_adopt(memo, MEMO_ENTRIES, &b->memo)))
         ret |= memo_new(MEMO_ENTRIES, &b->memo);
@@ -893,7 +918,9 @@ static int open_all(struct master *m)
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
     if (m->base.shared == NULL || m->signal_fd == -1 || take_side(m) != 0 ||
-        open_regions(&m->base) != 0 || tickets_new(m->base.started_ms, &m->base.tickets) != 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
+        open_regions(&m->base, &m->shared) != 0 ||
+        tickets_new(m->base.started_ms, &m->base.tickets) != 0 ||
+        pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
         return ERR_IO;
     }
@@ -961,6 +988,7 @@ int master_run(const struct master_options *options)
                          */
         log_listening(m, m->starting);
         run(m);
+        past_end(&m->past, m->base.idem, !any_child(m), clock_now_ms());
         code = m->cut_off ? 1 : 0;
         log_info("done");
     }

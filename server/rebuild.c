@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "server/ledger.h"
 #include "server/pages.h"
+#include "server/past.h"
 #include "server/provider_clock.h"
 
 #define LIST_QUERY     "limit=100"
@@ -94,6 +95,7 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     uint32_t deployment;
     struct sighting s;
 
+    past_saw(inherit, r->account->deployment, object, loop_now_ms(r->account->errands->loop));
     if (!sighting_read(doc, object, inherit->seals, &s))
         return;
     deployment = s.marked ? ledger_deployment(inherit, &s.marker) : MODEL_NO_INDEX;

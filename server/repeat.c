@@ -15,6 +15,7 @@
 #define SDK_WAIT_S    60  /* the longest Retry-After that they honour */
 #define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
 #define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
+#define MAX_WAIT_MS   60000 /* SDKs take no longer one from a Retry-After */
 #define YOUNG_MS      10000 /* a gateway that has just been started again */
 #define REFUSED_MS    90000 /* a retry comes within the minute that SDKs wait at most, and some */
 #define CLOCK_SLACK_S 300   /* beyond which an answer that the key still names would be too old */
@@ -144,11 +145,31 @@ static void fail_unread(struct repeat *r)
          "list its batches. Nothing was created; try again later.");
 }
 
+/* A gateway before this one may have sent it: the provider carries out what it has, although nobody
+ * waits for it. */
+static void fail_under_way(struct repeat *r, uint64_t wait_ms)
+{
+    struct failure failure;
+
+    relay_fill(&failure, 503, "server_error", "repeat_unknown", "",
+               "Whether this create was made before cannot be told yet: it is not listed, but the "
+               "gateway before this one ended without finishing, and may have sent it. Nothing was "
+               "created; try again in %u s.",
+               (unsigned)((wait_ms + 999) / 1000));
+    failure.retry_after_ms = wait_ms < MAX_WAIT_MS ? (int64_t)wait_ms : MAX_WAIT_MS;
+    r->ops->on_failed(r->arg, &failure);
+}
+
 /* All lists were read in which it could have been found. */
 static void on_not_there(struct repeat *r)
 {
+    uint64_t until_ms = idem_unsure_until_ms(r->worker->inherit->idem);
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
+
     if (r->too_many)
         fail_unread(r);
+    else if (until_ms > now_ms)
+        fail_under_way(r, until_ms - now_ms);
     else
         go_on(r);
 }
@@ -187,15 +208,20 @@ static bool may_be_on_its_way(const struct repeat *r)
            loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
 }
 
+uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms)
+{
+    return since_ms + YOUNG_MS > unsure_until_ms ? since_ms + YOUNG_MS : unsure_until_ms;
+}
+
 /* Since when the table knows all that was asked for here, and that none of it is the one that is
- * looked for; 0: it does not. What a gateway before this one had sent is listed by then. */
+ * looked for; 0: it does not. */
 static uint64_t known_since_ms(const struct repeat *r)
 {
     const struct idem *idem = r->worker->inherit->idem;
 
     if (r->lost || r->announced || loop_now_ms(r->worker->loop) < idem_blind_until_ms(idem))
         return 0;
-    return idem_since_ms(idem) + YOUNG_MS;
+    return repeat_known_since_ms(idem_since_ms(idem), idem_unsure_until_ms(idem));
 }
 
 /* @param nonce  "" for whatever has the same owner and request */

@@ -57,6 +57,11 @@ struct repeat {
  * it, else random. @return 0, ERR_IO */
 MUST_USE int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1]);
 
+/** From when on a list that was read has whatever a gateway before this one had sent, so that it
+ * need not be read again for that: what is slow at the provider is listed late. Pure. Both in
+ * monotonic ms. */
+uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms);
+
 /** Whether a create that this node's table does not know is looked for upstream before it is made.
  * One that is announced as a repeat always is: the first one may have gone to another node. A key
  * alone says nothing of that, and is trusted to the table once that is old enough to know it. Pure.

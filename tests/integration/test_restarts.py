@@ -14,6 +14,13 @@ ASKS = pytest.mark.parametrize("ask", [KEY, RETRY], ids=["keyed", "announced"])
 BLOB_VERSION = "?api-version=2025-04-01-preview"
 
 
+@pytest.fixture(autouse=True)
+def one_place(tmp_path, monkeypatch):
+    """The gateways of a test find the record of how the one before ended."""
+    (tmp_path / "state").mkdir()
+    monkeypatch.setitem(SEALS, "state_dir", str(tmp_path / "state"))
+
+
 def alone(sim, **more):
     return balanced_config(sim, accounts=["eu"], tranche_settings=SEALS, **more)
 

@@ -21,6 +21,7 @@ static inline void env_clean(void)
                                         "PORT",
                                         "NUM_WORKERS",
                                         "TMPDIR",
+                                        "STATE_DIRECTORY",
                                         "TEST_KEY",
                                         "TEST_RPM",
                                         "TEST_BASE"};

@@ -145,6 +145,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "  num_workers: 3\n"
             "  spool_dir: .\n"
             "  spool_limit: 1GiB\n"
+            "  state_dir: .\n"
             "  upstream_ca_file: cert.pem\n"
             "  allow_insecure_upstream: yes\n"
             "  log_level: debug\n"
@@ -183,6 +184,8 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->num_workers, 3);
     snprintf(wanted, sizeof(wanted), "%s/.", l->dir);
     assert_string_equal(l->config->spool_dir, wanted);
+    assert_string_equal(l->config->state_dir, wanted);
+    assert_true(l->config->state_dir_is_given);
     snprintf(wanted, sizeof(wanted), "%s/cert.pem", l->dir);
     assert_string_equal(l->config->upstream_ca_file, wanted);
     assert_string_equal(l->config->tls_cert_file, wanted);
@@ -247,8 +250,26 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->timeouts.count_files_ms, 600000);
     assert_null(l->config->routing_strategy);
     assert_string_equal(l->config->spool_dir, "/tmp");
+    assert_string_equal(l->config->state_dir, "/tmp");
+    assert_false(l->config->state_dir_is_given);
     assert_false(l->config->balance_batches);
     assert_null(l->config->tls_cert_file);
+}
+
+static void the_state_is_where_systemd_says_unless_the_file_names_a_place(void **state)
+{
+    struct loaded *l = *state;
+
+    setenv("STATE_DIRECTORY", "/var/lib/tranche:/var/lib/other", 1);
+    load(l, "tranche_settings:\n  spool_dir: .\n");
+    assert_string_equal(l->config->state_dir, "/var/lib/tranche");
+    assert_false(l->config->state_dir_is_given);
+    load(l, "tranche_settings:\n  state_dir: /srv/tranche\n");
+    assert_string_equal(l->config->state_dir, "/srv/tranche");
+    setenv("STATE_DIRECTORY", "relative", 1);
+    load(l, "tranche_settings:\n  port: 4001\n");
+    assert_string_equal(l->config->state_dir, "/tmp");
+    unsetenv("STATE_DIRECTORY");
 }
 
 static void the_command_line_wins_over_the_file_over_the_environment(void **state)
@@ -368,6 +389,7 @@ int main(void)
         TEST(router_settings_win_over_litellm_settings),
         TEST(a_strategy_nobody_knows_is_an_error),
         TEST(every_setting_of_ours_is_taken_over),
+        TEST(the_state_is_where_systemd_says_unless_the_file_names_a_place),
         TEST(the_defaults_are_those_of_the_header),
         TEST(the_command_line_wins_over_the_file_over_the_environment),
         TEST(half_a_tls_pair_is_an_error),

@@ -58,9 +58,19 @@ static void the_third_try_looks_back_over_two_time_outs(void **state)
     assert_int_equal(repeat_age_s(true, 0, 0), DAY_MS / 1000);
 }
 
+/* Carried out 30 s after a crash, it is in no list that was read at 20 s. */
+static void a_list_that_was_read_while_a_create_may_be_under_way_is_read_again(void **state)
+{
+    (void)state;
+    assert_true(repeat_known_since_ms(SINCE_MS, SINCE_MS + 65000) >= SINCE_MS + 65000);
+    assert_true(repeat_known_since_ms(SINCE_MS, 0) > SINCE_MS);
+    assert_true(repeat_known_since_ms(SINCE_MS, 0) < SINCE_MS + 65000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_list_that_was_read_while_a_create_may_be_under_way_is_read_again),
         cmocka_unit_test(an_announced_repeat_is_looked_for_however_long_the_node_is_up),
         cmocka_unit_test(a_key_is_looked_for_until_the_table_is_as_old_as_keys_are_kept),
         cmocka_unit_test(a_key_is_looked_for_while_the_table_may_have_lost_one),
