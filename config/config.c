@@ -128,6 +128,7 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->num_seal_keys; i++)
         secret_clear(&config->seal_keys[i]);
     free(config->seal_keys);
+    free(config->limits.proxies);
     free(config->host);
     free(config->routing_strategy);
     for (size_t i = 0; i < config->num_fallbacks; i++)

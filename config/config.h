@@ -3,6 +3,7 @@
  * through the same code) before anything is forked. */
 #pragma once
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,8 @@ struct config_overrides {
     int num_workers;  /* -1: not given */
 };
 
+#define CONFIG_QUARTER UINT32_MAX
+
 struct config_limits {
     uint64_t
         max_file_bytes[PROVIDER_COUNT]; /* of a purpose=batch upload; default 200,000,000 each */
@@ -33,9 +36,14 @@ struct config_limits {
                                      least eight of the longest lines have room */
     uint64_t spool_bytes;         /* all workers together; default 10 GiB */
     uint32_t max_connections;     /* per worker; default 1,000 */
-    uint32_t max_connections_per_address; /* per worker; 0: no limit (default) */
-    uint64_t min_body_rate;               /* bytes/s after the grace; default 1,024 */
-    uint32_t body_grace_ms;               /* before that rate is asked for; default 20,000 */
+    /* per worker; 0: no limit; CONFIG_QUARTER (default): a quarter of max_connections, but not for
+     * loopback. Never for `proxies` */
+    uint32_t max_connections_per_address;
+    struct sockaddr_in6 *proxies; /* owned by the configuration; tranche_settings.proxies: addresses
+                                     of proxies in front of us; IPv4 as mapped ones */
+    size_t num_proxies;
+    uint64_t min_body_rate; /* bytes/s after the grace; default 1,024 */
+    uint32_t body_grace_ms; /* before that rate is asked for; default 20,000 */
     uint64_t min_read_rate; /* bytes/s that the reader of an answer takes after the grace; 0: one
                                that takes nothing at all in it is too slow; default 1,024 */
     uint32_t read_grace_ms; /* default 60,000 */
@@ -44,8 +52,8 @@ struct config_limits {
     uint32_t max_calls_per_connection;     /* requests of it that may call; default 100 */
     uint32_t max_downloads;                /* per worker, of up to 350 KB each; default 100 */
     uint32_t max_downloads_per_connection; /* default 16 */
-    uint64_t max_files[PROVIDER_COUNT];   /* input files without expiry that an account holds; 0: no
-                                             limit; default 500 for Azure (reference 2.4) */
+    uint64_t max_files[PROVIDER_COUNT]; /* input files without expiry that an account holds; 0: no
+                                           limit; default 500 for Azure (reference 2.4) */
     uint64_t max_expiring_files[PROVIDER_COUNT]; /* ... with expiry; default 10,000 for Azure */
 };
 
@@ -110,9 +118,9 @@ struct config {
     char *upstream_ca_file;             /* owned; NULL: the system's */
     bool allow_insecure_upstream;       /* http:// to other than loopback */
     bool core_dumps;                    /* processes may leave cores, and be debugged */
-    bool openai_path_given;    /* tranche_settings.openai_path is set */
+    bool openai_path_given;             /* tranche_settings.openai_path is set */
     bool openai_path_is_azure; /* /openai/v1 is Azure's v1 API also where OpenAI is served */
-    int log_level;                      /* enum log_level */
+    int log_level;             /* enum log_level */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;
     uint32_t retry_after_ms;                           /* least wait before another try; 0: none */
@@ -171,7 +179,8 @@ void config_free(struct config *config); /* wipes secrets; NULL is fine */
 void config_report_free(struct config_report *report);
 
 /** One line per note: `file:line: severity: field: text`, severity being error, skipped, warning
- * or honoured. Notes without a file start with "environment: " or "command line: " (fields "--port",
+ * or honoured. Notes without a file start with "environment: " or "command line: " (fields
+ * "--port",
  * ...). */
 void config_report_print(const struct config_report *report, struct strbuf *out);
 

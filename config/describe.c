@@ -195,7 +195,12 @@ static void describe_limits(const struct config_limits *limits, struct strbuf *o
     add_bytes(out, "limits.upload_memory_bytes", limits->upload_memory_bytes);
     add_bytes(out, "limits.spool_bytes", limits->spool_bytes);
     add_number(out, "limits.max_connections", limits->max_connections);
-    add_number(out, "limits.max_connections_per_address", limits->max_connections_per_address);
+    if (limits->max_connections_per_address == CONFIG_QUARTER)
+        add_text(out, "limits.max_connections_per_address",
+                 "a quarter of max_connections, loopback excepted");
+    else
+        add_number(out, "limits.max_connections_per_address", limits->max_connections_per_address);
+    add_number(out, "proxies", limits->num_proxies);
     add_bytes(out, "limits.min_body_rate", limits->min_body_rate);
     add_ms(out, "limits.body_grace_ms", limits->body_grace_ms);
     add_bytes(out, "limits.min_read_rate", limits->min_read_rate);

@@ -206,6 +206,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     MAPPING(struct raw_tranche, "limits", limits, limits_fields),
     MAPPING(struct raw_tranche, "timeouts", timeouts, timeouts_fields),
     LIST(struct raw_tranche, "seal_keys", seal_keys, &seal_entry, MAX_SEALS),
+    LIST(struct raw_tranche, "proxies", proxies, &seal_entry, MAX_ROWS),
     CYAML_FIELD_END};
 
 static const cyaml_schema_value_t row_entry = {

@@ -98,6 +98,8 @@ struct raw_tranche {
     char *upstream_ca_file, *allow_insecure_upstream, *log_level, *core_dumps, *openai_path;
     char **seal_keys;
     uint32_t seal_keys_count;
+    char **proxies;
+    uint32_t proxies_count;
     struct raw_quota *quotas;
     uint32_t quotas_count;
     struct raw_per_provider count_output_tokens;

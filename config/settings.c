@@ -1,7 +1,9 @@
 /* See settings.h. */
 #include "config/settings.h"
 
+#include <arpa/inet.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -285,7 +287,7 @@ int settings_defaults(struct config *config)
         .upload_memory_bytes = (uint64_t)(256 * MIB),
         .spool_bytes = (uint64_t)(10 * 1024 * MIB),
         .max_connections = 1000,
-        .max_connections_per_address = 0,
+        .max_connections_per_address = CONFIG_QUARTER,
         .min_body_rate = 1024,
         .body_grace_ms = 20000,
         .min_read_rate = 1024,
@@ -661,6 +663,42 @@ static int take_seal_keys(const struct settings_input *in, struct config *config
     return 0;
 }
 
+/* An IPv4 or IPv6 address, the former as a mapped one. */
+static bool read_address(const char *text, struct sockaddr_in6 *out)
+{
+    char mapped[INET6_ADDRSTRLEN + 8];
+
+    memset(out, 0, sizeof(*out));
+    out->sin6_family = AF_INET6;
+    if (inet_pton(AF_INET6, text, &out->sin6_addr) == 1)
+        return true;
+    return snprintf(mapped, sizeof(mapped), "::ffff:%s", text) < (int)sizeof(mapped) &&
+           strchr(text, ':') == NULL && inet_pton(AF_INET6, mapped, &out->sin6_addr) == 1;
+}
+
+static int take_proxies(const struct settings_input *in, struct config *config)
+{
+    const struct node *list = node_find(in->root, "tranche_settings.proxies");
+    struct config_limits *limits = &config->limits;
+    uint32_t n = in->raw->tranche.proxies_count;
+
+    if (n == 0)
+        return 0;
+    limits->proxies = calloc(n, sizeof(*limits->proxies));
+    if (limits->proxies == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        if (list->items[i]->skipped)
+            continue;
+        if (read_address(in->raw->tranche.proxies[i], &limits->proxies[limits->num_proxies]))
+            limits->num_proxies++;
+        else
+            report_wanted(in->reporter, list->items[i], "an IPv4 or IPv6 address");
+    }
+    report_at(in->reporter, CONFIG_HONOURED, list, "= %zu addresses", limits->num_proxies);
+    return 0;
+}
+
 static int apply_file(const struct settings_input *in, struct config *config,
                       uint32_t *default_timeout_ms)
 {
@@ -692,6 +730,8 @@ static int apply_file(const struct settings_input *in, struct config *config,
         rc = take_path(in, "tranche_settings.tls.key_file", t->tls.key_file, &config->tls_key_file);
     if (rc == 0)
         rc = take_seal_keys(in, config);
+    if (rc == 0)
+        rc = take_proxies(in, config);
     return rc;
 }
 

@@ -23,6 +23,19 @@ int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inher
                      inherit->listen_fd, out);
 }
 
+bool front_is_spare(h2o_req_t *req)
+{
+    const struct conn *conn = guard_conn_of(req);
+
+    return conn->spare && conn->front->num_conns > conn->front->max_conns;
+}
+
+void front_trust(h2o_req_t *req)
+{
+    if (!front_is_spare(req))
+        guard_conn_of(req)->trusted = true;
+}
+
 struct body *front_body(h2o_req_t *req)
 {
     struct conn *conn = guard_conn_of(req);

@@ -36,6 +36,14 @@ void front_drain(struct front *front);
 /** Client connections open; the worker may exit once it is 0 while draining. */
 size_t front_connections(const struct front *front);
 
+/** Its client has shown the key, or needs none: the connection is not closed to make room for
+ * another one. */
+void front_trust(h2o_req_t *req);
+
+/** Whether the worker is full and the request came on one of the places that are kept for the
+ * health routes: nothing else is served there. */
+bool front_is_spare(h2o_req_t *req);
+
 /** The body of a request as a stream; NULL when the request has none (no framing at all, or a
  * length of 0). Owned by the request's pool; callable once, from the handler. */
 struct body *front_body(h2o_req_t *req);

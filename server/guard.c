@@ -67,6 +67,11 @@ const struct guard_refusal *guard_refusal(int status)
 
 static void on_acceptable(h2o_socket_t *listener, const char *err);
 
+static bool has_place(const struct front *front)
+{
+    return front->num_conns < front->max_conns + GUARD_SPARE;
+}
+
 static void pause_listener(struct front *front)
 {
     if (!front->listening)
@@ -77,7 +82,7 @@ static void pause_listener(struct front *front)
 
 static void resume_listener(struct front *front)
 {
-    if (front->listening || front->listener == NULL || front->num_conns >= front->max_conns)
+    if (front->listening || front->listener == NULL || !has_place(front))
         return;
     h2o_socket_read_start(front->listener, on_acceptable);
     front->listening = true;
@@ -277,16 +282,56 @@ int guard_adopt(struct front *front, int fd, const struct sockaddr *address)
 
 /* --- accepting --- */
 
+static bool is_counted(const struct front *front, const struct sockaddr *address, uint64_t key)
+{
+    if (front->max_per_address == 0 || key == 0 ||
+        (!front->counts_loopback && guard_peers_is_loopback(address)))
+        return false;
+    for (size_t i = 0; i < front->num_proxies; i++)
+        if (front->proxies[i] == key)
+            return false;
+    return true;
+}
+
 static bool too_many_of(struct front *front, const struct sockaddr *address)
 {
     uint64_t key = guard_peers_key(address);
     uint32_t n;
 
-    if (front->max_per_address == 0 || key == 0)
+    if (!is_counted(front, address, key))
         return false;
     n = guard_peers_add(&front->peers, key);
     guard_peers_remove(&front->peers, key);
     return n > front->max_per_address;
+}
+
+static void evict(struct conn *conn)
+{
+    conn->evicted = true;
+    if (conn->phase == CONN_H1)
+        h1_hang_up(conn);
+    else if (conn->phase == CONN_H2)
+        guard_cut(conn);
+    else
+        close_socket(conn);
+}
+
+/* All places are taken: the oldest connection that never showed the key goes. When all others did,
+ * the new one is a spare one. The list is in the order of arrival. */
+static void make_room(struct front *front)
+{
+    struct conn *newest = H2O_STRUCT_FROM_MEMBER(struct conn, link, front->conns.prev);
+
+    for (h2o_linklist_t *at = front->conns.next; at != &newest->link; at = at->next) {
+        struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, link, at);
+
+        if (!conn->trusted && !conn->evicted && !conn->dying) {
+            newest->spare = conn->spare; /* it takes that place */
+            evict(conn);
+            return;
+        }
+    }
+    newest->spare = true;
 }
 
 static void on_accept_failed(struct front *front, int error)
@@ -318,6 +363,8 @@ static bool accept_one(struct front *front)
     }
     if (too_many_of(front, address) || guard_adopt(front, fd, address) != 0)
         close(fd);
+    else if (front->num_conns > front->max_conns)
+        make_room(front);
     return true;
 }
 
@@ -326,10 +373,10 @@ static void on_acceptable(h2o_socket_t *listener, const char *err)
     struct front *front = listener->data;
 
     (void)err;
-    for (int i = 0; i < GUARD_ACCEPTS && front->num_conns < front->max_conns; i++)
+    for (int i = 0; i < GUARD_ACCEPTS && has_place(front); i++)
         if (!accept_one(front))
             break;
-    if (front->num_conns >= front->max_conns)
+    if (!has_place(front))
         pause_listener(front);
 }
 
@@ -391,6 +438,26 @@ bool guard_rate_failed(const struct guard_rate *rate, const struct front *front,
     return front->min_body_rate != 0 && now_ms * 1000 > rate->deadline_us;
 }
 
+static bool is_tight(const struct front *front)
+{
+    return front->num_conns > front->max_conns - front->max_conns / 8;
+}
+
+uint64_t guard_handshake_ms(const struct front *front)
+{
+    return is_tight(front) ? GUARD_TIGHT_HANDSHAKE_MS : GUARD_HANDSHAKE_MS;
+}
+
+uint64_t guard_head_ms(const struct front *front)
+{
+    return is_tight(front) ? GUARD_TIGHT_HEAD_MS : GUARD_HEAD_MS;
+}
+
+uint64_t guard_idle_ms(const struct front *front)
+{
+    return is_tight(front) ? GUARD_TIGHT_IDLE_MS : GUARD_IDLE_MS;
+}
+
 /* A connection that carries nothing: no byte of a request, here or in the kernel. */
 static bool is_idle(const struct conn *conn)
 {
@@ -433,7 +500,7 @@ static void tick_conn(struct conn *conn, uint64_t now_ms)
     switch (conn->phase) {
     case CONN_SNIFF:
     case CONN_TLS:
-        if (now_ms - conn->opened_ms > GUARD_HANDSHAKE_MS)
+        if (now_ms - conn->opened_ms > guard_handshake_ms(conn->front))
             close_socket(conn);
         break;
     case CONN_H1:
@@ -564,6 +631,20 @@ static int open_listener(struct front *front, int fd)
     return 0;
 }
 
+static int limit_addresses(struct front *front, const struct config_limits *limits)
+{
+    front->counts_loopback = limits->max_connections_per_address != CONFIG_QUARTER;
+    front->max_per_address = front->counts_loopback ? limits->max_connections_per_address
+                                                    : (uint32_t)(front->max_conns + 3) / 4;
+    front->proxies = calloc(limits->num_proxies + 1, sizeof(*front->proxies));
+    if (front->proxies == NULL)
+        return ERR_NOMEM;
+    for (; front->num_proxies < limits->num_proxies; front->num_proxies++)
+        front->proxies[front->num_proxies] =
+            guard_peers_key((const struct sockaddr *)&limits->proxies[front->num_proxies]);
+    return 0;
+}
+
 int guard_new(struct loop *loop, h2o_context_t *ctx, const struct config_limits *limits,
               SSL_CTX *tls, struct worker_slot *slot, int listen_fd, struct front **out)
 {
@@ -577,20 +658,20 @@ int guard_new(struct loop *loop, h2o_context_t *ctx, const struct config_limits 
     front->accept = (h2o_accept_ctx_t){.ctx = ctx, .hosts = ctx->globalconf->hosts};
     front->tls = tls;
     front->slot = slot;
-    front->max_per_address = limits->max_connections_per_address;
     front->min_body_rate = limits->min_body_rate;
     front->body_grace_ms = limits->body_grace_ms;
     front->min_read_rate = limits->min_read_rate;
     front->read_grace_ms = limits->read_grace_ms != 0 ? limits->read_grace_ms : GUARD_STALL_MS;
     front->max_conns =
         cap_connections(limits->max_connections != 0 ? limits->max_connections : 1000);
-    front->num_polls = front->max_conns;
+    front->num_polls = front->max_conns + GUARD_SPARE;
     front->tick = (struct loop_timer){.cb = on_tick, .arg = front};
     h2o_linklist_init_anchor(&front->conns);
     front->polls = calloc(front->num_polls, sizeof(*front->polls));
     front->polled = calloc(front->num_polls, sizeof(struct conn *));
     if (front->polls == NULL || front->polled == NULL ||
-        guard_peers_init(&front->peers, front->max_conns + 1) != 0)
+        guard_peers_init(&front->peers, front->max_conns + GUARD_SPARE + 1) != 0 ||
+        limit_addresses(front, limits) != 0)
         goto fail;
     if (listen_fd != -1 && open_listener(front, listen_fd) != 0)
         goto fail;
@@ -608,6 +689,7 @@ void guard_free(struct front *front)
     if (front->listener != NULL)
         h2o_socket_close(front->listener);
     guard_peers_deinit(&front->peers);
+    free(front->proxies);
     free(front->polls);
     free(front->polled);
     free(front);

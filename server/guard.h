@@ -28,12 +28,18 @@
 #define GUARD_HEAD_MS      10000 /* first byte to last of a request head or header block */
 #define GUARD_FRESH_MS                                                                             \
     1000 /* while draining: a connection so young may carry its first request yet */
-#define GUARD_IDLE_MS      75000       /* between requests */
-#define GUARD_AGE_MS       3600000     /* then a connection ends with the next response */
-#define GUARD_STALL_MS     60000       /* the grace of a reader where none is configured */
-#define GUARD_HANGUP_MS    100         /* a request must run so long before its client is watched */
-#define GUARD_LINGER_MS    5000        /* after an early answer, */
-#define GUARD_LINGER_BYTES (64u << 20) /* or so many bytes */
+#define GUARD_IDLE_MS            75000 /* between requests */
+/* The same where more than seven of eight places are taken: who does nothing makes room. */
+#define GUARD_TIGHT_HANDSHAKE_MS 3000
+#define GUARD_TIGHT_HEAD_MS      3000
+#define GUARD_TIGHT_IDLE_MS      10000
+/* Places beyond the limit: for health routes alone once nobody can make room. */
+#define GUARD_SPARE              8
+#define GUARD_AGE_MS             3600000 /* then a connection ends with the next response */
+#define GUARD_STALL_MS           60000   /* the grace of a reader where none is configured */
+#define GUARD_HANGUP_MS          100  /* a request must run so long before its client is watched */
+#define GUARD_LINGER_MS          5000 /* after an early answer, */
+#define GUARD_LINGER_BYTES       (64u << 20) /* or so many bytes */
 #define GUARD_REUSE_BYTES                                                                          \
     65536 /* a body left unread that is no larger does not cost the connection */
 #define GUARD_CLOSE_MS      5000  /* a TLS goodbye that the client does not take */
@@ -150,6 +156,9 @@ struct conn {
     bool closed;   /* the socket is gone; freed with the last pin */
     uint64_t opened_ms;
     bool used;          /* it carried a request */
+    bool trusted;       /* ... with the key */
+    bool spare;         /* it came when all places were taken by trusted ones */
+    bool evicted;       /* cut to make room; libh2o has not noticed yet */
     uint64_t active_ms; /* last time a request began or ended; since when it is dying */
     struct guard_reader reader;
     struct front_load load;
@@ -172,11 +181,14 @@ struct front {
     bool draining;
     uint64_t warned_ms;       /* when accept(2) was last said to fail */
     uint32_t max_per_address; /* 0: no limit */
-    uint64_t min_body_rate;   /* bytes/s */
-    uint32_t body_grace_ms;   /* credit of a body at that rate */
-    uint64_t min_read_rate;   /* bytes/s; 0: any movement will do */
+    bool counts_loopback;
+    uint64_t *proxies; /* owned; guard_peers_key()s that are not counted */
+    size_t num_proxies;
+    uint64_t min_body_rate; /* bytes/s */
+    uint32_t body_grace_ms; /* credit of a body at that rate */
+    uint64_t min_read_rate; /* bytes/s; 0: any movement will do */
     uint32_t read_grace_ms;
-    size_t max_conns, num_conns;
+    size_t max_conns, num_conns; /* GUARD_SPARE more may be open */
     h2o_linklist_t conns;
     struct guard_peers peers;
     struct loop_timer tick;
@@ -204,6 +216,11 @@ struct conn *guard_conn_of(h2o_req_t *req);
 /** Take over a connected socket (of the listener, or the self-test's). Does nothing on ERR_NOMEM.
  */
 MUST_USE int guard_adopt(struct front *front, int fd, const struct sockaddr *address);
+
+/* Times that depend on how full the worker is. */
+uint64_t guard_handshake_ms(const struct front *front);
+uint64_t guard_head_ms(const struct front *front);
+uint64_t guard_idle_ms(const struct front *front);
 
 /* Keep the record over a call that may close the connection. @return of guard_unpin(): whether it
  * is still open */

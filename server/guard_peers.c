@@ -51,6 +51,20 @@ uint64_t guard_peers_key(const struct sockaddr *address)
     return 0;
 }
 
+bool guard_peers_is_loopback(const struct sockaddr *address)
+{
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    uint32_t v4;
+
+    if (address->sa_family == AF_INET)
+        v4 = ((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr;
+    else if (address->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6))
+        memcpy(&v4, v6->s6_addr + 12, sizeof(v4));
+    else
+        return address->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(v6);
+    return (ntohl(v4) >> 24) == 127;
+}
+
 static size_t home_of(const struct guard_peers *peers, uint64_t key)
 {
     return (size_t)(key * 0x9e3779b97f4a7c15 >> 32) & peers->mask;

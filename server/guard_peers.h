@@ -2,6 +2,7 @@
  * subscriber gets. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -19,6 +20,9 @@ void guard_peers_deinit(struct guard_peers *peers);
 
 /** What an address counts under. 0 only for families other than IP, which are not counted. */
 uint64_t guard_peers_key(const struct sockaddr *address);
+
+/** Whether the address is this machine's own loopback. */
+bool guard_peers_is_loopback(const struct sockaddr *address);
 
 /** One connection more. @return how many it has now; 0 for key 0 */
 uint32_t guard_peers_add(struct guard_peers *peers, uint64_t key);

@@ -798,8 +798,8 @@ void h1_tick(struct conn *conn, uint64_t now_ms)
 
     switch (h1->phase) {
     case H1_HEAD:
-        if (h1->since_ms != 0 ? now_ms - h1->since_ms > GUARD_HEAD_MS
-                              : now_ms - conn->active_ms > GUARD_IDLE_MS)
+        if (h1->since_ms != 0 ? now_ms - h1->since_ms > guard_head_ms(conn->front)
+                              : now_ms - conn->active_ms > guard_idle_ms(conn->front))
             h1_hang_up(conn);
         break;
     case H1_RUNNING:

@@ -925,8 +925,8 @@ void h2_tick(struct conn *conn, uint64_t now_ms)
             guard_cut(conn);
         return;
     }
-    if ((h2->preface && now_ms - conn->opened_ms > GUARD_HANDSHAKE_MS) ||
-        (h2->block_ms != 0 && now_ms - h2->block_ms > GUARD_HEAD_MS)) {
+    if ((h2->preface && now_ms - conn->opened_ms > guard_handshake_ms(conn->front)) ||
+        (h2->block_ms != 0 && now_ms - h2->block_ms > guard_head_ms(conn->front))) {
         guard_cut(conn);
         return;
     }
@@ -938,7 +938,7 @@ void h2_tick(struct conn *conn, uint64_t now_ms)
     check_readers(conn, lib, now_ms);
     if (lib->num_streams.pull.open != 0)
         conn->active_ms = now_ms;
-    if (conn->front->draining || now_ms - conn->active_ms > GUARD_IDLE_MS ||
+    if (conn->front->draining || now_ms - conn->active_ms > guard_idle_ms(conn->front) ||
         now_ms - conn->opened_ms > GUARD_AGE_MS)
         h2_retire(conn, now_ms);
     if (h2->retire_ms != 0 && !h2->final_goaway && now_ms - h2->retire_ms >= 1000)

@@ -129,6 +129,28 @@ static void wrong_method(struct relay *relay)
                   relay->req->method.base, allow);
 }
 
+/* Health is answered all the same, and whoever ends a connection makes room. */
+static void no_place(struct relay *relay)
+{
+    relay->req->http1_is_persistent = 0;
+    relay_problem(relay, 503, "server_error", "connections_full", "",
+                  "The gateway has no place for another connection now. Try again, or raise "
+                  "tranche_settings.limits.max_connections.");
+}
+
+/* The client has shown the key. */
+static void serve(struct relay *relay)
+{
+    front_trust(relay->req);
+    if (may_call(relay) && !admit_call(relay))
+        return;
+    if (relay->method == METHOD_POST &&
+        (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
+        upload_start(relay);
+    else
+        collect_json(relay, dispatch);
+}
+
 struct entry { /* libh2o's handler with our pointer behind it */
     h2o_handler_t super;
     struct worker *worker;
@@ -170,13 +192,10 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         health_readiness(relay);
     else if (relay->route.kind == ROUTE_METRICS && !w->config->metrics_need_key)
         metrics_start(relay);
-    else if (!auth_check(relay) || (may_call(relay) && !admit_call(relay)))
-        return 0;
-    else if (relay->method == METHOD_POST &&
-             (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
-        upload_start(relay);
-    else
-        collect_json(relay, dispatch);
+    else if (relay->route.kind != ROUTE_HEALTH && front_is_spare(req))
+        no_place(relay);
+    else if (auth_check(relay))
+        serve(relay);
     return 0;
 }
 

@@ -311,7 +311,7 @@ def direct_config(sim, **sections):
 class Gateway(Process):
     """The real program with a generated configuration, on a free port of the loopback."""
 
-    def __init__(self, directory, config=None, args=(), env=None, workers=2, host_port=True):
+    def __init__(self, directory, config=None, args=(), env=None, workers=2, host_port=True, host="127.0.0.1"):
         self.secrets = [k for k in PROVIDER_KEYS.values()]
         self.deaths_expected = False
         self.tls = False
@@ -322,9 +322,9 @@ class Gateway(Process):
             self.write_config(config)
             argv += ["--config", str(self.config_path)]
         if host_port:
-            argv += ["--host", "127.0.0.1", "--port", "0", "--num_workers", str(workers)]
+            argv += ["--host", host, "--port", "0", "--num_workers", str(workers)]
         super().__init__(argv + list(args), env=env)
-        self.port = int(self.wait_line(r"listening on 127\.0\.0\.1:(\d+)").group(1))
+        self.port = int(self.wait_line(r"listening on " + re.escape(host) + r":(\d+)").group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write_config(self, config):

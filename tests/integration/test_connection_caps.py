@@ -4,9 +4,11 @@ import resource
 import socket
 import time
 
-from harness import MASTER_KEY, direct_config
+import pytest
+from harness import MASTER_KEY, direct_config, until
 
 ASK = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + MASTER_KEY.encode() + b"\r\n\r\n"
+LIVE = b"GET /health/liveliness HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def capped(start, sim, workers=1, **limits):
@@ -26,23 +28,89 @@ def busy_ns(gateway):
     return sum(int(open(f"/proc/{pid}/schedstat").read().split()[0]) for pid in gateway.workers())
 
 
-def test_one_too_many_waits_until_another_one_goes(start, sim):
+def asked(gateway, request=ASK, **kw):
+    """The answer to one request on a new connection; b"" when it is closed."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30, **kw) as client:
+        client.sendall(request)
+        try:
+            return client.recv(65536)
+        except ConnectionResetError:
+            return b""
+
+
+def test_a_full_worker_tells_others_to_come_again_and_answers_for_its_health(start, sim):
     gateway = capped(start, sim, max_connections=4)
     held = [opened(gateway) for _ in range(4)]
-    late = socket.create_connection(("127.0.0.1", gateway.port), timeout=30)  # the kernel takes it, nobody serves it
-    late.sendall(ASK)
+    for _ in range(20):
+        answer = asked(gateway)
+        assert answer.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in answer and b"connections_full" in answer
+        assert asked(gateway, LIVE).startswith(b"HTTP/1.1 200")
     for client in held:  # those inside are served as ever
         client.sendall(ASK)
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
-    late.setblocking(False)
-    try:
-        got = late.recv(1)
-    except BlockingIOError:
-        got = None
-    assert got is None
-    late.settimeout(30)
     held.pop().close()
-    assert late.recv(65536).startswith(b"HTTP/1.1 200")
+    until(lambda: asked(gateway).startswith(b"HTTP/1.1 200"), "a place is free again")
+
+
+def test_who_never_showed_the_key_makes_room_for_who_does(start, sim):
+    """One address held all connections for as long as it wished, no key needed, and liveness failed."""
+    gateway = capped(start, sim, max_connections=20)
+    first = opened(gateway)
+    silent = [socket.create_connection(("127.0.0.1", gateway.port), timeout=30) for _ in range(100)]
+    for client in silent[50:]:
+        client.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n")
+    for _ in range(20):
+        assert asked(gateway, LIVE).startswith(b"HTTP/1.1 200")
+        assert asked(gateway).startswith(b"HTTP/1.1 200")
+    more = [opened(gateway) for _ in range(19)]
+    for client in [first, *more]:
+        client.sendall(ASK)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+    assert asked(gateway, LIVE).startswith(b"HTTP/1.1 200")
+    try:
+        assert silent[0].recv(1) == b""
+    except ConnectionResetError:
+        pass
+
+
+def test_by_default_an_address_may_hold_a_quarter_and_loopback_all(start, sim):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback's")
+        own = probe.getsockname()[0]
+    config = direct_config(sim, tranche_settings={"limits": {"max_connections": 16}})
+    gateway = start(config, sim=sim, workers=1, host="0.0.0.0")
+    held = []
+    for _ in range(5):
+        client = socket.create_connection((own, gateway.port), timeout=30)
+        client.sendall(ASK)
+        held.append(client)
+    assert [c.recv(65536)[:12] if n < 4 else ended(c) for n, c in enumerate(held)] == [b"HTTP/1.1 200"] * 4 + [True]
+    near = [opened(gateway) for _ in range(12)]
+    for client in near:
+        client.sendall(ASK)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def ended(client):
+    try:
+        return client.recv(65536) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_proxy_may_hold_more_than_other_addresses(start, sim):
+    config = direct_config(sim, tranche_settings={"limits": {"max_connections_per_address": 2}, "proxies": ["127.0.0.9", "::1"]})
+    gateway = start(config, sim=sim, workers=1)
+    for address, most in (("127.0.0.9", 6), ("127.0.0.8", 2)):
+        held = []
+        for _ in range(6):
+            client = socket.create_connection(("127.0.0.1", gateway.port), timeout=30, source_address=(address, 0))
+            client.sendall(ASK)
+            held.append(client)
+        assert [not ended(c) for c in held] == [True] * most + [False] * (6 - most)
 
 
 def test_a_full_worker_does_not_spin(start, sim):

@@ -684,6 +684,27 @@ static void check_large_heads_are_refused(bool tls)
 }
 BOTH(large_heads_are_refused)
 
+/* Who does nothing makes room for others. */
+static void check_times_are_shorter_where_nearly_all_places_are_taken(bool tls)
+{
+    struct front *front = tls ? world.tls : world.clear;
+    size_t max = front->max_conns;
+    struct client many[8];
+
+    front->max_conns = 8;
+    for (int i = 0; i < 8; i++)
+        many[i] = open_h1(tls);
+    client_push_text(&many[0], "GET /a HTTP/1.1\r\n");
+    pass_ms(GUARD_TIGHT_HEAD_MS + 1000);
+    assert_int_equal(front_connections(front), 7);
+    pass_ms(GUARD_TIGHT_HEAD_MS); /* there is room again: who is left has the usual time */
+    assert_int_equal(front_connections(front), 7);
+    for (int i = 0; i < 8; i++)
+        client_close(&many[i]);
+    front->max_conns = max;
+}
+BOTH(times_are_shorter_where_nearly_all_places_are_taken)
+
 static void check_draining_ends_what_is_idle_and_finishes_what_runs(bool tls)
 {
     struct front *front = tls ? world.tls : world.clear;
@@ -892,6 +913,7 @@ int main(void)
         TEST(odd_heads_are_refused_before_any_handler),
         TEST(a_peer_that_does_not_speak_http_is_hung_up_on),
         TEST(large_heads_are_refused),
+        TEST(times_are_shorter_where_nearly_all_places_are_taken),
         TEST(draining_ends_what_is_idle_and_finishes_what_runs),
         TEST(a_drain_leaves_a_new_connection_the_time_for_its_first_request),
         TEST(a_tls_handshake_has_a_deadline),
