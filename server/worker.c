@@ -138,19 +138,6 @@ static void no_place(struct relay *relay)
                   "tranche_settings.limits.max_connections.");
 }
 
-/* The client has shown the key. */
-static void serve(struct relay *relay)
-{
-    front_trust(relay->req);
-    if (may_call(relay) && !admit_call(relay))
-        return;
-    if (relay->method == METHOD_POST &&
-        (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
-        upload_start(relay);
-    else
-        collect_json(relay, dispatch);
-}
-
 struct entry { /* libh2o's handler with our pointer behind it */
     h2o_handler_t super;
     struct worker *worker;
@@ -171,6 +158,19 @@ static bool may_call(const struct relay *relay)
     default:
         return false;
     }
+}
+
+/* The client has shown the key. */
+static void serve(struct relay *relay)
+{
+    front_trust(relay->req);
+    if (may_call(relay) && !admit_call(relay))
+        return;
+    if (relay->method == METHOD_POST &&
+        (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
+        upload_start(relay);
+    else
+        collect_json(relay, dispatch);
 }
 
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)

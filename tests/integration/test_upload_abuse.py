@@ -137,7 +137,8 @@ def spools(gateway):
     for pid in gateway.workers():
         for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
             try:
-                if os.readlink(fd).endswith(" (deleted)"):
+                name = os.readlink(fd)  # regions of shared memory are /memfd:... (deleted)
+                if name.endswith(" (deleted)") and not name.startswith("/memfd:"):
                     sizes.append(os.stat(fd).st_size)
             except OSError:  # closed meanwhile
                 pass
