@@ -132,6 +132,11 @@ static bool is_acceptable(const char *id, size_t len)
     return all_are(id, len, WORD | MARK);
 }
 
+bool ids_is_usable(const char *native)
+{
+    return is_acceptable(native, strlen(native));
+}
+
 /* What a key is applied to: its use, and a text of the caller's. */
 struct sealed {
     unsigned char kind; /* an id's, or OF_TEXT */

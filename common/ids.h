@@ -62,6 +62,9 @@ uint32_t ids_deployment_fingerprint(const char *provider, const char *base,
 /** Fingerprint of an owner's name; never 0. */
 uint64_t ids_owner_fingerprint(const char *name);
 
+/** Whether a provider's id can be named by later calls: what ids_open() takes. */
+bool ids_is_usable(const char *native);
+
 /** Append the tagged form of `native` to `out`.
  *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see section 4.5 of the
  * providers' reference; or no seal at all), ERR_NOMEM; nothing is appended then */

@@ -270,6 +270,8 @@ static void add_url_problem(struct jsonl *j, size_t at, const char *url, size_t 
     char expected[160] = "a path that starts with /";
     size_t used = 0;
 
+    if (has_control(url, len))
+        snprintf(expected, sizeof(expected), "a path without control characters");
     if (endpoint != NULL)
         snprintf(expected, sizeof(expected), "an endpoint");
     for (; endpoint != NULL && *endpoint != NULL; endpoint++) {

@@ -2,6 +2,7 @@
  * values. */
 #include "common/jsonl_facts.h"
 
+#include <ctype.h>
 #include <string.h>
 
 struct word {
@@ -86,9 +87,53 @@ void jsonl_note_tokens(struct jsonl_facts *facts, const char *digits, size_t len
         facts->output_tokens = tokens;
 }
 
+static int hex_value(char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c != '\0' ? strchr(digits, tolower((unsigned char)c)) : NULL;
+
+    return at != NULL ? (int)(at - digits) : -1;
+}
+
+/* The byte that a string's next characters stand for; -1: none of ASCII, or the string is over. */
+static int next_byte(const char **raw, const char *end)
+{
+    int code = 0;
+
+    if (*raw == end)
+        return -1;
+    if (**raw != '\\')
+        return (unsigned char)*(*raw)++;
+    if (end - *raw < 6 || (*raw)[1] != 'u')
+        return -1;
+    for (int i = 2; i < 6; i++) {
+        int digit = hex_value((*raw)[i]);
+
+        if (digit < 0)
+            return -1;
+        code = code * 16 + digit;
+    }
+    *raw += 6;
+    return code < 0x80 ? code : -1;
+}
+
+/* In any case (RFC 3986, 3.1) and spelling: `\u0064ata:` is the same string to a provider. */
+static bool is_data_url(const char *raw, size_t len)
+{
+    const char *end = raw + len;
+
+    for (const char *at = "data:"; *at != '\0'; at++) {
+        int byte = next_byte(&raw, end);
+
+        if (byte < 0 || tolower(byte) != *at)
+            return false;
+    }
+    return true;
+}
+
 void jsonl_note_text(struct jsonl_facts *facts, const char *raw, size_t raw_len, size_t decoded_len)
 {
-    if (raw_len >= 5 && memcmp(raw, "data:", 5) == 0 && decoded_len > JSONL_DATA_URL_BYTES)
+    if (decoded_len > JSONL_DATA_URL_BYTES && is_data_url(raw, raw_len))
         decoded_len = JSONL_DATA_URL_BYTES;
     facts->prompt_bytes += decoded_len;
 }

@@ -133,11 +133,38 @@ static void write_answer(struct order *o, uint32_t deployment, struct json_doc *
     json_write(batch, text);
 }
 
+/* The batch was made and has an id that no later call could name: so neither it nor a repeat is
+ * told as an ordinary success. */
+static void fail_unusable(struct order *o, uint32_t deployment, const char *id)
+{
+    struct failure failure;
+
+    log_warn("request %s: the batch that was made at %s has an id that no call can name: %.128s",
+             o->request_id, worker_account(o->worker, deployment)->name, id);
+    repeat_lost(&o->repeat);
+    if (o->relay == NULL) {
+        order_free(o);
+        return;
+    }
+    relay_fill(&failure, 502, "server_error", "unusable_id", "",
+               "The provider made the batch, but named it \"%.128s\", which is no id that a later "
+               "call could name. Do not create it again.",
+               id);
+    failure.should_not_retry = true;
+    o->deployment = deployment;
+    order_fail(o, &failure);
+}
+
 void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, struct json *batch)
 {
+    const char *id = json_get_str(batch, "id");
     struct strbuf text = STRBUF_INIT;
     struct relay *relay;
 
+    if (id != NULL && !ids_is_usable(id)) {
+        fail_unusable(o, deployment, id);
+        return;
+    }
     write_answer(o, deployment, doc, batch, &text);
     repeat_answered(&o->repeat, table_deployment(o->worker->table, deployment)->fingerprint,
                     json_get_str(batch, "id"), strbuf_str(&text),

@@ -228,6 +228,8 @@ void relay_failure(struct relay *relay, const struct failure *failure)
 
     hide_secrets(relay, &shown);
     retry_headers(relay, failure);
+    if (shown.allow[0] != '\0')
+        relay_header(relay, "allow", shown.allow);
     failure_write(&shown, &text);
     relay_bytes(relay, failure->status, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);

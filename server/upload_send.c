@@ -159,6 +159,20 @@ static void remember(const struct upload *up, const char *native)
                  tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));
 }
 
+/* Such an id is not taken in a path: decoded on its way it could name something else than a file,
+ * with our key. The file is there, and whoever sends it again makes another one. */
+static void fail_unusable(struct upload *up, const char *id)
+{
+    struct failure failure;
+
+    relay_fill(&failure, 502, "server_error", "unusable_id", "",
+               "The provider took the file, but named it \"%.128s\", which is no id that a later "
+               "call could name.",
+               id);
+    failure.should_not_retry = true;
+    fail_with(up, &failure);
+}
+
 static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
 {
     struct strbuf text = STRBUF_INIT;
@@ -176,6 +190,11 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     }
     if (up->lines != NULL)
         file_slots_add(up->worker, up->deployment, slot_kind(up, up->deployment), 1);
+    if (!ids_is_usable(json_get_str(file, "id"))) {
+        fail_unusable(up, json_get_str(file, "id"));
+        json_doc_free(doc);
+        return;
+    }
     remember(up, json_get_str(file, "id"));
     locate_remember_new(up->worker, ID_FILE, json_get_str(file, "id"), up->deployment);
     normal_file(doc, file, (int64_t)file_bytes);

@@ -18,6 +18,7 @@
 #include "common/upstream/date.h"
 
 #define MAX_PARSED     (256 * 1024) /* bytes of a body that we look at */
+#define MAX_CODE  999999 /* a larger number is none of an error's */
 #define MAX_PLAIN      512          /* bytes of a text/plain body that is shown */
 #define MAX_RETRY_MS   300000
 #define MAX_SAID       (16 * 1024) /* bytes of one text that are looked at */
@@ -173,6 +174,18 @@ static void take(const struct json *v, char *out, size_t size)
     copy_said(out, size, text, len);
 }
 
+/* A text, or an integer: vLLM's and others'. */
+static void take_code(const struct json *v, struct failure *out)
+{
+    int64_t number;
+
+    take(v, out->code, sizeof(out->code));
+    if (!json_int64(v, &number) || number < 0 || number > MAX_CODE)
+        return;
+    out->code_is_number = true;
+    snprintf(out->code, sizeof(out->code), "%lld", (long long)number);
+}
+
 static void read_error(const struct json *root, struct failure *out)
 {
     static const char *const messages[] = {"message", "Message", "msg",   "error_description",
@@ -191,12 +204,13 @@ static void read_error(const struct json *root, struct failure *out)
     if (out->message[0] == '\0')
         take(root, out->message, sizeof(out->message)); /* the answer is a mere string */
     take(json_get(error, "type"), out->type, sizeof(out->type));
-    take(json_get(error, "code"), out->code, sizeof(out->code));
+    take_code(json_get(error, "code"), out);
     take(first_said(error, params), out->param, sizeof(out->param));
     for (i = 0; inners[i] != NULL && inner == NULL; i++)
         inner = json_get(error, inners[i]);
-    if (out->code[0] == '\0' || is_number(out->code))
+    if (is_number(out->code)) /* or empty */
         take(json_get(inner, "code"), out->code, sizeof(out->code));
+    out->code_is_number &= is_number(out->code);
 }
 
 static bool is_plain_text(const struct upstream_result *result, const char *text, size_t len)
@@ -353,12 +367,24 @@ static bool is_final(const struct upstream_result *result, const struct failure 
     return strcmp(failure->code, "insufficient_quota") == 0;
 }
 
+/* RFC 9110, 15.5.6: a 405 says what is allowed. */
+static void take_allow(const struct upstream_result *result, struct failure *out)
+{
+    const char *text = upstream_header_find(&result->head, "allow");
+
+    if (result->head.status == 405 && text != NULL && strlen(text) < sizeof(out->allow) &&
+        text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ, ")] == '\0')
+        set_text(out->allow, sizeof(out->allow), text);
+}
+
 static void from_error(const struct upstream_result *result, int64_t now_unix_s,
                        struct failure *out)
 {
     out->status = result->head.status;
     read_body(result, out);
-    if (is_number(out->code)) /* Azure's edge repeats the status as code; statement 84 */
+    take_allow(result, out);
+    /* Azure's edge repeats the status as a text; statement 84 */
+    if (is_number(out->code) && !out->code_is_number)
         set_text(out->code, sizeof(out->code), out->status == 429 ? "rate_limit_exceeded" : "");
     if (out->type[0] == '\0' || strcmp(out->type, "error") == 0)
         set_text(out->type, sizeof(out->type), type_of(out->status));
@@ -530,6 +556,9 @@ void failure_write(const struct failure *failure, struct strbuf *out)
     json_write_string(out, failure->message, strlen(failure->message));
     write_member(out, "type", failure->type);
     write_member(out, "param", failure->param);
-    write_member(out, "code", failure->code);
+    if (failure->code_is_number && failure->code[0] != '\0' && is_number(failure->code))
+        strbuf_addf(out, ",\"code\":%s", failure->code);
+    else
+        write_member(out, "code", failure->code);
     strbuf_adds(out, "}}");
 }

@@ -15,12 +15,14 @@ struct failure {
                    answers, 504 for our time-outs */
     char
         type[48]; /* "invalid_request_error", "rate_limit_error", "server_error", ... never empty */
-    char code[64];          /* "" prints as null; never a bare number */
+    char code[64]; /* "" prints as null; digits alone only where the provider has a number there */
+    bool code_is_number;    /* ... which prints as one */
     char param[64];         /* "" prints as null */
     char message[1024];     /* upstream's text, UTF-8 made valid, cut; never empty */
     int64_t retry_after_ms; /* retry-after-ms, then retry-after (seconds or date); -1: none; capped
                                at 300,000 */
     bool should_not_retry;  /* answer x-should-retry: false */
+    char allow[64];         /* of a 405: the methods that the provider names; "": none */
 };
 
 /** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from

@@ -383,12 +383,28 @@ static void fix_errors(struct json_doc *doc, struct json *batch)
         fix_error(doc, json_at(data, i));
 }
 
+/* Whether requests of it were sent to a model, as far as is told: then what was not counted is not
+ * known to be 0. */
+static bool has_run(const struct json *batch)
+{
+    static const char *const running[] = {"in_progress", "finalizing", "completed",
+                                          "expired",     "cancelling", "cancelled"};
+    size_t i;
+
+    for (i = 0; i < sizeof(running) / sizeof(running[0]); i++)
+        if (status_is(batch, running[i]))
+            return true;
+    return !is_unset(json_get(batch, "in_progress_at"));
+}
+
 static void fix_counts(struct json_doc *doc, struct json *batch)
 {
     static const char *const names[] = {"total", "completed", "failed"};
     struct json *counts = json_get(batch, "request_counts");
     size_t i;
 
+    if (is_unset(counts) && has_run(batch))
+        return; /* reorder_batch() makes it null */
     if (is_unset(counts)) {
         counts = json_new_object(doc);
         if (counts == NULL)

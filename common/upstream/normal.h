@@ -18,8 +18,8 @@
 void normal_file(struct json_doc *doc, struct json *file, int64_t bytes_hint);
 
 /** A Batch: all keys of reference 1.3 present, unset ones null, in their order (unknown ones after
- * them); "" ids -> null; statuses lower-case; ISO times -> integers; null request_counts or members
- * of it -> 0; errors.data[].line integer; our own metadata pair (key "tranche") removed, metadata
+ * them); "" ids -> null; statuses lower-case; ISO times -> integers; null request_counts -> 0, or
+ * null when the batch has run; null members of it -> 0; errors.data[].line integer; our own metadata pair (key "tranche") removed, metadata
  * null when nothing else is in it.
  *  @param client_endpoint  what the client sent ("/v1/chat/completions") or NULL: then a bare
  * "/chat/completions" gets its /v1 back */

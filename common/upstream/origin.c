@@ -77,6 +77,15 @@ static size_t origin_length(const char *url)
     return (size_t)(authority - url) + len + 1;
 }
 
+/* Whether no host stands between "//" and the port, path or end. Libcurl would take the next thing
+ * that looks like one ("http:///x"). */
+static bool names_no_host(const char *url)
+{
+    const char *authority = strstr(url, "://");
+
+    return authority != NULL && (authority[3] == '\0' || strchr("/?#:@\\", authority[3]) != NULL);
+}
+
 static bool is_known(const struct upstream *up, const char *url, size_t len)
 {
     size_t i;
@@ -93,6 +102,8 @@ const char *origin_check(struct upstream *up, const char *url)
     struct origin *origin;
     const char *why;
 
+    if (names_no_host(url))
+        return "start: the URL names no host";
     if (len != 0 && is_known(up, url, len))
         return NULL;
     why = ask_curl(up, url);

@@ -446,7 +446,9 @@ def envelope(answer, status=None, **wanted):
     assert isinstance(error["message"], str) and error["message"], answer
     assert isinstance(error["type"], str) and error["type"], answer
     assert error["param"] is None or isinstance(error["param"], str), answer
-    assert error["code"] is None or (isinstance(error["code"], str) and not error["code"].isdigit()), answer
+    # A number is one that a provider has there (vLLM does); digits as a text say nothing.
+    code = error["code"]
+    assert code is None or type(code) is int or (isinstance(code, str) and not code.isdigit()), answer
     for name, value in wanted.items():
         assert error[name] == value, answer
     return error

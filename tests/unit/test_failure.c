@@ -31,8 +31,8 @@ static struct failure of_bytes(int status, const char *body, size_t len, const c
     memset(&out, 0xa5, sizeof(out));
     failure_from_result(&result, NOW, &out);
 
-    /* What holds for each: a type, a message, valid JSON with exactly four keys, no bare number as
-     * code. */
+    /* What holds for each: a type, a message, valid JSON with exactly four keys, digits as code
+     * only where the provider has a number there. */
     assert_true(out.type[0] != '\0' && out.message[0] != '\0');
     assert_true(out.status >= 400 && out.status <= 599);
     assert_true(out.retry_after_ms >= -1 && out.retry_after_ms <= 300000);
@@ -45,7 +45,8 @@ static struct failure of_bytes(int status, const char *body, size_t len, const c
     assert_true(json_is(json_get(envelope, "type"), JSON_STRING));
     assert_non_null(json_get(envelope, "param"));
     assert_non_null(json_get(envelope, "code"));
-    assert_true(out.code[0] == '\0' || out.code[strspn(out.code, "0123456789")] != '\0');
+    assert_true(out.code[0] == '\0' || out.code[strspn(out.code, "0123456789")] != '\0' ||
+                (out.code_is_number && json_is(json_get(envelope, "code"), JSON_NUMBER)));
     json_doc_free(doc);
     strbuf_deinit(&text);
     return out;
@@ -113,6 +114,39 @@ static void the_shapes_of_azure_get_type_and_param(void **state)
         400,
         "{\"error\":{\"code\":\"jsonlValidationFailed\",\"details\":[{\"message\":\"line 3\"}]}}");
     assert_failure(&f, 400, "invalid_request_error", "jsonlValidationFailed", "", "line 3");
+}
+
+static void a_code_that_is_a_number_stays_one(void **state)
+{
+    struct failure f = of(400, "{\"error\":{\"code\":400,\"message\":\"m\"}}");
+    struct strbuf out = STRBUF_INIT;
+
+    (void)state;
+    failure_write(&f, &out);
+    assert_string_equal(strbuf_str(&out),
+                        "{\"error\":{\"message\":\"m\",\"type\":\"invalid_request_error\","
+                        "\"param\":null,\"code\":400}}");
+    strbuf_deinit(&out);
+    f = of(400, "{\"error\":{\"code\":1210,\"message\":\"m\"}}");
+    assert_string_equal(f.code, "1210");
+    f = of(400, "{\"error\":{\"code\":-5,\"message\":\"m\"}}");
+    assert_string_equal(f.code, "");
+    f = of(400, "{\"error\":{\"code\":123456789012345,\"message\":\"m\"}}");
+    assert_string_equal(f.code, "");
+    f = of(401, "{\"error\":{\"code\":401,\"message\":\"m\"}}");
+    assert_string_equal(f.code, "upstream_auth");
+}
+
+static void a_405_says_what_is_allowed(void **state)
+{
+    struct failure f = with(405, "allow", "GET, HEAD");
+
+    (void)state;
+    assert_string_equal(f.allow, "GET, HEAD");
+    f = with(405, "allow", "GET, <script>");
+    assert_string_equal(f.allow, "");
+    f = with(404, "allow", "GET");
+    assert_string_equal(f.allow, "");
 }
 
 static void shapes_of_others_are_understood(void **state)
@@ -533,6 +567,8 @@ int main(void)
         cmocka_unit_test(only_an_error_object_is_the_providers_own_word),
         cmocka_unit_test(an_error_of_openai_passes_unchanged),
         cmocka_unit_test(the_shapes_of_azure_get_type_and_param),
+        cmocka_unit_test(a_code_that_is_a_number_stays_one),
+        cmocka_unit_test(a_405_says_what_is_allowed),
         cmocka_unit_test(shapes_of_others_are_understood),
         cmocka_unit_test(bodies_that_say_nothing_get_a_message_of_ours),
         cmocka_unit_test(invalid_text_becomes_valid_and_long_text_is_cut_at_a_character),

@@ -28,6 +28,7 @@ static const char *const endpoints[] = {URL, "/v1/responses", "/v1/embeddings", 
 
 static const struct jsonl_rules balanced = {.endpoints = endpoints, .model_required = true};
 static const struct jsonl_rules plain = {.endpoints = endpoints};
+static const struct jsonl_rules any_path = {0};
 
 /* Cheap and repeatable. */
 static uint64_t seed = 88172645463325252u;
@@ -160,6 +161,18 @@ static void assert_refused(const struct jsonl_rules *rules, const char *text, ui
     assert_refused_bytes(rules, text, strlen(text), line, column, field, code);
 }
 
+static void assert_told(const struct jsonl_rules *rules, const char *text, const char *message)
+{
+    struct jsonl_report report;
+    int result;
+    struct jsonl *j = check_all_ways(rules, text, strlen(text), &result);
+
+    jsonl_report(j, &report);
+    assert_true(report.num_problems > 0);
+    assert_string_equal(report.problems[0].message, message);
+    jsonl_free(j);
+}
+
 /* --- what passes --- */
 
 static void line_ends_may_be_lf_or_crlf_and_the_last_one_may_be_missing(void **state)
@@ -253,24 +266,41 @@ static void the_report_tells_model_url_and_sizes(void **state)
     jsonl_free(j);
 }
 
-static void an_embedded_image_counts_little(void **state)
+/* @param begin  of the string that 50,000 bytes follow */
+static uint64_t bytes_of_embedded(const char *begin)
 {
     struct strbuf text = STRBUF_INIT;
     struct jsonl_report report;
     struct jsonl *j;
 
-    (void)state;
-    strbuf_adds(&text, "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL
-                       "\",\"body\":{\"model\":\"m\",\"messages\":"
-                       "[{\"url\":\"data:image/png;base64,");
+    strbuf_addf(&text,
+                "{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" URL
+                "\",\"body\":{\"model\":\"m\",\"messages\":[{\"url\":\"%s",
+                begin);
     for (int i = 0; i < 50000; i++)
         strbuf_addc(&text, 'A');
     strbuf_adds(&text, "\"}]}}");
     j = assert_accepted_bytes(&balanced, text.data, text.len);
     jsonl_report(j, &report);
-    assert_int_equal(report.prompt_bytes, JSONL_DATA_URL_BYTES);
     jsonl_free(j);
     strbuf_deinit(&text);
+    return report.prompt_bytes;
+}
+
+static void an_embedded_image_counts_little(void **state)
+{
+    static const char *const urls[] = {
+        "data:image/png;base64,", "DATA:image/png;base64,", "\\u0064ata:image/png;base64,",
+        "d\\u0061\\u0074\\u0041\\u003A,",  "dat\\u0061:",
+    };
+    static const char *const others[] = {"dat", "dat\\u0062:", "\\u0064at\\u0161:", "d\\/ta:",
+                                         "\\\\u0064ata:", "\\u00640ata:"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
+        assert_int_equal(bytes_of_embedded(urls[i]), JSONL_DATA_URL_BYTES);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_true(bytes_of_embedded(others[i]) >= 50000);
 }
 
 /* --- what does not --- */
@@ -370,6 +400,10 @@ static void method_and_url_must_be_the_ones_of_the_endpoint(void **state)
     assert_refused(&plain, METHOD("null"), 1, 27, "method", "invalid_type");
     assert_refused(&plain, TO("\"/v1/files\""), 1, 40, "url", "invalid_url");
     assert_refused(&plain, TO("\"" URL "\\u0000\""), 1, 40, "url", "invalid_url");
+    assert_told(&any_path, TO("\"/v1/x\\u0000\""),
+                "`url` is \"/v1/x\\x00\"; expected a path without control characters");
+    assert_told(&any_path, TO("\"v1/x\""),
+                "`url` is \"v1/x\"; expected a path that starts with /");
     assert_refused(&plain, TO("[]"), 1, 40, "url", "invalid_type");
     assert_refused(&plain, GOOD "\n" TO("\"/v1/responses\""), 2, 40, "url", "url_mismatch");
     assert_refused(&plain, "{\"custom_id\":\"a\",\"url\":\"" URL "\",\"body\":{}}", 1, 1, "method",

@@ -221,6 +221,36 @@ static void missing_counts_are_zero(void **state)
                         "{'total':3,'failed':1,'completed':0}");
 }
 
+static void counts_that_a_batch_that_ran_does_not_tell_are_null(void **state)
+{
+    static const char *const ran[] = {"'in_progress'", "'Finalizing'", "'completed'",
+                                      "'expired'",     "'cancelling'", "'cancelled'"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ran) / sizeof(ran[0]); i++) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "{'status':%s}", ran[i]);
+        assert_batch_member(text, NULL, "request_counts", "null");
+        snprintf(text, sizeof(text), "{'status':%s,'request_counts':null}", ran[i]);
+        assert_batch_member(text, NULL, "request_counts", "null");
+        snprintf(text, sizeof(text), "{'status':%s,'request_counts':{'total':2}}", ran[i]);
+        assert_batch_member(text, NULL, "request_counts", "{'total':2,'completed':0,'failed':0}");
+    }
+    assert_batch_member("{'status':'failed','in_progress_at':5}", NULL, "request_counts", "null");
+    assert_batch_member("{'status':'failed'}", NULL, "request_counts",
+                        "{'total':0,'completed':0,'failed':0}");
+    assert_batch_member("{'status':'validating'}", NULL, "request_counts",
+                        "{'total':0,'completed':0,'failed':0}");
+}
+
+static void empty_metadata_of_a_provider_stays_empty(void **state)
+{
+    (void)state;
+    assert_batch_member("{'metadata':{}}", NULL, "metadata", "{}");
+    assert_batch_member("{'metadata':null}", NULL, "metadata", "null");
+}
+
 static void the_lines_of_errors_are_integers(void **state)
 {
     (void)state;
@@ -363,6 +393,8 @@ int main(void)
         cmocka_unit_test(empty_ids_become_null),
         cmocka_unit_test(capitals_leave_a_status),
         cmocka_unit_test(missing_counts_are_zero),
+        cmocka_unit_test(counts_that_a_batch_that_ran_does_not_tell_are_null),
+        cmocka_unit_test(empty_metadata_of_a_provider_stays_empty),
         cmocka_unit_test(the_lines_of_errors_are_integers),
         cmocka_unit_test(clients_see_the_endpoint_that_they_sent),
         cmocka_unit_test(our_own_metadata_is_never_shown),

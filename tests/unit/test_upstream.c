@@ -604,6 +604,13 @@ static void a_call_that_may_not_start_says_so_on_a_coming_turn(void **state)
         "http://127.0.0.1\\@192.0.2.1/",
         "http://192.0.2.1?://127.0.0.1/",
         "http://192.0.2.1#://127.0.0.1/",
+        "https://:443",
+        "https://:443/",
+        "http:///127.0.0.1/",
+        "http:////127.0.0.1/",
+        "http://",
+        "http://?x",
+        "http://@127.0.0.1/",
     };
     const struct upstream_header bad = {"X-A", "b\r\nX-C: d"};
     struct world *w = world_new(NULL);
