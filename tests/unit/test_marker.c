@@ -185,9 +185,52 @@ static void fingerprints_and_nonces_differ(void **state)
     assert_string_not_equal(a, b);
 }
 
+/* What a create was asked is told by eight bytes of the digest, in every version that wrote it. */
+static void a_fingerprint_stays_what_it_was(void **state)
+{
+    (void)state;
+    assert_int_equal(marker_fingerprint("", 0), 0xe3b0c44298fc1c14u);
+    assert_int_equal(marker_fingerprint("abc", 3), 0xba7816bf8f01cfeau);
+}
+
+/* Of exactly the largest size, and of one byte more. */
+static void a_marker_longer_than_metadata_may_be_is_none(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct marker back;
+
+    (void)state;
+    for (size_t len = MARKER_MAX; len <= MARKER_MAX + 1; len++) {
+        strbuf_reset(&text);
+        strbuf_adds(&text, "1.0000000000000001.0000000000000002.00112233445566778899aabbccddeeff.");
+        while (text.len < len - 17)
+            strbuf_addc(&text, 'f');
+        strbuf_adds(&text, ".0123456789abcdef");
+        assert_int_equal(text.len, len);
+        assert_int_equal(marker_parse(strbuf_str(&text), &back),
+                         len == MARKER_MAX ? 0 : ERR_SYNTAX);
+    }
+    strbuf_deinit(&text);
+}
+
+static void a_marker_without_a_whole_nonce_is_not_written(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct marker marker = sample;
+
+    (void)state;
+    marker.nonce[MARKER_NONCE - 1] = '\0';
+    assert_int_equal(marker_write(&seals, &marker, &text), ERR_INVALID);
+    assert_int_equal(text.len, 0);
+    strbuf_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fingerprint_stays_what_it_was),
+        cmocka_unit_test(a_marker_longer_than_metadata_may_be_is_none),
+        cmocka_unit_test(a_marker_without_a_whole_nonce_is_not_written),
         cmocka_unit_test(what_was_written_is_read_back),
         cmocka_unit_test(no_changed_character_goes_unnoticed),
         cmocka_unit_test(only_lower_case_hex_digits_are_read),

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "common/multipart.h"
+#include "exact.h"
 #include "common/strbuf.h"
 
 #define TYPE       "multipart/form-data; boundary=abc"
@@ -64,7 +65,10 @@ static struct multipart *new_parser(const char *type, const struct multipart_lim
     struct multipart *mp = NULL;
     const char *why = NULL;
 
-    assert_int_equal(multipart_new(type, strlen(type), limits, &ops, r, &mp, &why), 0);
+    char *copy = exact_copy(type, strlen(type));
+
+    assert_int_equal(multipart_new(copy, strlen(type), limits, &ops, r, &mp, &why), 0);
+    free(copy);
     assert_null(why);
     return mp;
 }
@@ -253,6 +257,36 @@ static void a_head_may_be_folded_and_in_any_letter_case(void **state)
         "[a|-|text/plain]1;");
 }
 
+/* A name that is the beginning of one that counts, and values of blanks only. */
+static void other_lines_of_a_head_are_left_alone(void **state)
+{
+    (void)state;
+    assert_parses("--abc\r\nContent: x\r\nContent-T: base64\r\nContent-Disposition: form-data; "
+                  "name=\"a\"\r\nX: \t \r\nContent-Type:  \r\n\r\n1\r\n--abc--",
+                  "[a|-|]1;");
+}
+
+/* A CR long before the end of a piece begins no delimiter. */
+static void a_cr_in_long_data_is_data(void **state)
+{
+    char body[600], expected[600], data[401];
+
+    (void)state;
+    for (size_t at = 0; at < 400; at += 57) {
+        memset(data, 'x', 400);
+        data[400] = '\0';
+        data[at] = '\r';
+        snprintf(body, sizeof(body), "--abc\r\n" HEAD("a") "%s\r\n--abc--", data);
+        snprintf(expected, sizeof(expected), "[a|-|-]%s;", data);
+        assert_parses(body, expected);
+    }
+    memset(body, 'x', 500); /* in front of the first part */
+    body[0] = '\r';
+    body[500] = '\0';
+    strcat(body, "\r\n--abc--");
+    assert_parses(body, "");
+}
+
 static void heads_that_break_the_rules_are_refused(void **state)
 {
     static const char *const heads[] = {
@@ -282,6 +316,7 @@ static void heads_that_break_the_rules_are_refused(void **state)
         "Content-Disposition : form-data; name=\"a\"\r\n\r\n",
         " Content-Disposition: form-data; name=\"a\"\r\n\r\n",
         "no colon here\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n",
+        "a\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n",
     };
     struct strbuf body = STRBUF_INIT;
 
@@ -320,11 +355,12 @@ static void a_body_without_its_end_is_refused(void **state)
 static void limits_stop_heads_names_parts_and_padding(void **state)
 {
     const struct multipart_limits limits = {
-        .max_parts = 2, .max_head_bytes = 60, .max_name_bytes = 4};
+        .max_parts = 2, .max_head_bytes = 64, .max_name_bytes = 4};
     static const char *const bodies[] = {
         "--abc\r\n" HEAD("a") "\r\n--abc\r\n" HEAD("b") "\r\n--abc\r\n" HEAD("c") "\r\n--abc--",
         "--abc\r\n" HEAD("a2345678901234567890") "\r\n--abc--",
         "--abc\r\n" HEAD("a2345") "\r\n--abc--",
+        "--abc\r\nContent-Disposition: form-data; name=a; filename=a2345\r\n\r\n\r\n--abc--",
         "--abc                                                                         \r\n" HEAD(
             "a"),
     };
@@ -453,15 +489,23 @@ static void other_content_types_and_broken_boundaries_are_refused(void **state)
         "multipart/mixed; boundary=a",
         "multipart/form-dataX; boundary=a",
         "application/json",
+        "multipart/form-data ",
+        "multipart/form-data; boundary",
+        "multipart/form-data; boundary ",
+        "multipart/form-data; boundary= ",
+        "multipart/form-data; boundary=\"abc",
+        "multipart/form-data; boundary=\"abc\\",
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         struct multipart *mp = (struct multipart *)&mp;
         const char *why = NULL;
+        char *type = exact_copy(types[i], strlen(types[i]));
 
-        assert_int_equal(multipart_new(types[i], strlen(types[i]), NULL, &ops, NULL, &mp, &why),
+        assert_int_equal(multipart_new(type, strlen(types[i]), NULL, &ops, NULL, &mp, &why),
                          ERR_INVALID);
+        free(type);
         assert_null(mp);
         assert_non_null(why);
     }
@@ -528,6 +572,8 @@ int main(void)
         cmocka_unit_test(the_extended_file_name_wins),
         cmocka_unit_test(only_a_clean_base_name_is_left_of_a_path),
         cmocka_unit_test(a_head_may_be_folded_and_in_any_letter_case),
+        cmocka_unit_test(other_lines_of_a_head_are_left_alone),
+        cmocka_unit_test(a_cr_in_long_data_is_data),
         cmocka_unit_test(heads_that_break_the_rules_are_refused),
         cmocka_unit_test(a_nul_in_a_head_is_refused),
         cmocka_unit_test(a_body_without_its_end_is_refused),

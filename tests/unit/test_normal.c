@@ -380,6 +380,87 @@ static void a_status_of_any_length_is_shown(void **state)
     }
 }
 
+static bool time_of(const char *text, int64_t *out)
+{
+    struct json_doc *doc = json_doc_new();
+    bool is_time = normal_time(json_new_string(doc, text, strlen(text)), out);
+
+    json_doc_free(doc);
+    return is_time;
+}
+
+/* Each part of a time at its first and last value, and one beyond. */
+static void times_that_no_clock_shows_are_no_times(void **state)
+{
+    static const char *const good[] = {"1970-01-01T00:00:00Z",      "2024-02-29T23:59:60Z",
+                                       "2024-12-31T00:00:00+23:59", "2024-04-30T00:00:00-00:00",
+                                       "2023-02-28T00:00:00.1234Z", "999999999999999999"};
+    static const char *const bad[] = {"1969-12-31T00:00:00Z",
+                                      "2024-00-01T00:00:00Z",
+                                      "2024-13-01T00:00:00Z",
+                                      "2024-01-00T00:00:00Z",
+                                      "2024-01-32T00:00:00Z",
+                                      "2024-04-31T00:00:00Z",
+                                      "2023-02-29T00:00:00Z",
+                                      "2024-01-01T24:00:00Z",
+                                      "2024-01-01T00:60:00Z",
+                                      "2024-01-01T00:00:61Z",
+                                      "2024-01-01T00:00:00+24:00",
+                                      "2024-01-01T00:00:00+00:60",
+                                      "2024-01-01T00:00:00+0:00",
+                                      "2024-01-01T00:00:00+00:00x",
+                                      "1000000000000000000",
+                                      "9999999999999999999",
+                                      "12x"};
+    int64_t when;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        if (!time_of(good[i], &when))
+            fail_msg("%s is a time", good[i]);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        if (time_of(bad[i], &when))
+            fail_msg("%s is no time", bad[i]);
+}
+
+/* A number that a double holds exactly, up to 9e15. */
+static void numbers_beyond_all_counts_are_none(void **state)
+{
+    (void)state;
+    assert_file(
+        "{'bytes':8999999999999999.0,'status':'processed'}", -1,
+        "{'bytes':8999999999999999,'status':'processed','object':'file','status_details':null}");
+    assert_file("{'bytes':9e15,'status':'processed'}", -1,
+                "{'bytes':9e15,'status':'processed','object':'file','status_details':null}");
+    assert_file(
+        "{'bytes':-8999999999999999.0,'status':'processed'}", -1,
+        "{'bytes':-8999999999999999,'status':'processed','object':'file','status_details':null}");
+    assert_file("{'bytes':-9e15,'status':'processed'}", -1,
+                "{'bytes':-9e15,'status':'processed','object':'file','status_details':null}");
+}
+
+/* Objects of 256 members are put in order, and of one more they are not; with a key that has a NUL
+ * in it. */
+static void an_object_of_any_number_of_members_is_bounded_work(void **state)
+{
+    (void)state;
+    for (int members = 230; members < 300; members++) {
+        struct json_doc *doc = json_doc_new();
+        struct json *batch = json_new_object(doc), *gone;
+        char key[16];
+
+        for (int i = 0; i < members; i++) {
+            snprintf(key, sizeof(key), "k%d", i);
+            json_set_int(doc, batch, key, i);
+        }
+        gone = normal_deletion(doc, batch, "file-1");
+        assert_int_equal(json_size(gone), members <= 256 ? 3 + members : 3);
+        normal_batch(doc, batch, NULL);
+        assert_true(json_size(batch) >= (size_t)members + 22);
+        json_doc_free(doc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +481,9 @@ int main(void)
         cmocka_unit_test(our_own_metadata_is_never_shown),
         cmocka_unit_test(a_batch_with_very_many_members_is_bounded_work),
         cmocka_unit_test(a_status_of_any_length_is_shown),
+        cmocka_unit_test(times_that_no_clock_shows_are_no_times),
+        cmocka_unit_test(numbers_beyond_all_counts_are_none),
+        cmocka_unit_test(an_object_of_any_number_of_members_is_bounded_work),
         cmocka_unit_test(what_is_no_object_is_left_alone),
         cmocka_unit_test(a_deletion_answers_alike_everywhere),
         cmocka_unit_test(a_list_of_either_form_is_found),

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -76,12 +77,46 @@ static void more_origins_than_there_is_room_for_replace_the_oldest(void **state)
     assert_int_equal(up.next_origin, MAX_ORIGINS + 3);
 }
 
+static void every_address_of_this_machine_may_be_asked_in_clear_text(void **state)
+{
+    struct upstream up = {0};
+
+    (void)state;
+    assert_true(may_ask(&up, "http://0.0.0.0/"));
+    assert_true(may_ask(&up, "http://127.255.0.1/"));
+    assert_true(may_ask(&up, "http://[::1]:4000/"));
+    assert_true(may_ask(&up, "http://LOCALHOST/"));
+    assert_false(may_ask(&up, "http://128.0.0.1/"));
+    assert_string_equal(origin_check(&up, "https://user@h.example/"),
+                        "start: the URL holds credentials");
+}
+
+/* Far longer than anything that is remembered: only what is there is looked at. */
+static void a_very_long_name_is_compared_with_nothing(void **state)
+{
+    struct upstream *up = calloc(1, sizeof(*up));
+    char *url = malloc(20001);
+
+    (void)state;
+    assert_true(up != NULL && url != NULL);
+    memset(url, 'a', 20000);
+    memcpy(url, "https://", 8);
+    url[19999] = '/';
+    url[20000] = '\0';
+    (void)may_ask(up, url);
+    assert_int_equal(up->next_origin, 0);
+    free(url);
+    free(up);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_address_without_a_host_opens_no_other_address),
         cmocka_unit_test(an_origin_is_remembered_and_its_neighbours_are_not),
         cmocka_unit_test(a_name_as_long_as_the_room_is_remembered_whole),
+        cmocka_unit_test(every_address_of_this_machine_may_be_asked_in_clear_text),
+        cmocka_unit_test(a_very_long_name_is_compared_with_nothing),
         cmocka_unit_test(more_origins_than_there_is_room_for_replace_the_oldest),
     };
 
