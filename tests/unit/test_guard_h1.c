@@ -67,6 +67,87 @@ static void endless_heads_and_targets_are_refused(void **state)
     assert_int_equal(guard_h1_find_end(text, GUARD_H1_MAX_HEAD, &scanned), -431);
 }
 
+static int end_of(const char *bytes, size_t len)
+{
+    char *copy = exact_copy(bytes, len);
+    size_t scanned = 0;
+    int end = guard_h1_find_end(copy, len, &scanned);
+
+    free(copy);
+    return end;
+}
+
+/* All at once: the end of a head counts when it is within the largest head, and no byte behind what
+ * came is looked at. */
+static void a_head_of_the_largest_size_ends_and_a_larger_one_does_not(void **state)
+{
+    static char text[GUARD_H1_MAX_HEAD + 100];
+
+    (void)state;
+    for (size_t len = GUARD_H1_MAX_HEAD - 2; len < GUARD_H1_MAX_HEAD + 3; len++) {
+        memset(text, 'a', sizeof(text));
+        memcpy(text, LINE "X: ", strlen(LINE "X: "));
+        memcpy(text + len - 4, "\r\n\r\n", 4);
+        assert_int_equal(end_of(text, len), len <= GUARD_H1_MAX_HEAD ? (int)len : -431);
+        assert_int_equal(end_of(text, len - 1), len <= GUARD_H1_MAX_HEAD ? 0 : -431);
+    }
+}
+
+/* However it comes: with its end, or before that. */
+static void a_request_line_that_is_too_long_is_414_with_its_end_and_without(void **state)
+{
+    static char text[GUARD_H1_MAX_TARGET + 200];
+    const size_t longest = 32 + 1 + GUARD_H1_MAX_TARGET + 11;
+
+    (void)state;
+    for (size_t len = longest - 2; len < longest + 4; len++) {
+        memset(text, 'A', sizeof(text));
+        assert_int_equal(end_of(text, len), len <= longest ? 0 : -414);
+        memcpy(text + len - 1, "\r\n\r\n", 4); /* the LF is byte `len` */
+        assert_int_equal(end_of(text, len + 3), len < longest ? (int)len + 3 : -414);
+    }
+    assert_int_equal(end_of("\n", 1), -400);
+    assert_int_equal(end_of("A\r\n", 3), 0);
+    assert_int_equal(end_of("", 0), 0);
+}
+
+/* As HTTP/2's pseudo fields come: without anything behind them. */
+static void methods_targets_and_authorities_have_bounds(void **state)
+{
+    char text[1100];
+
+    (void)state;
+    memset(text, 'A', sizeof(text));
+    text[0] = '/';
+    for (size_t len = 0; len < 80; len++) {
+        char *target = exact_copy(text, len), *method = exact_copy(text + 1, len);
+
+        assert_int_equal(guard_h1_is_target(target, len), len > 0);
+        assert_int_equal(guard_h1_is_method(method, len), len > 0 && len <= 32);
+        assert_true(guard_h1_is_authority(method, len));
+        free(target);
+        free(method);
+    }
+    assert_true(guard_h1_is_authority(text + 1, 1024));
+    assert_false(guard_h1_is_authority(text + 1, 1025));
+}
+
+/* Names that begin or end like those that count. */
+static void a_name_counts_as_a_whole(void **state)
+{
+    struct guard_head info;
+
+    (void)state;
+    assert_int_equal(check(LINE
+                           "Content-Length-X: 5\r\nContent-Lengt: 6\r\nTransfer-Encoding2: a\r\n"
+                           "Hos: y\r\nHostess: z\r\nExpec: b\r\nC: d\r\n\r\n",
+                           &info),
+                     0);
+    assert_int_equal(info.framing, FRAMING_NONE);
+    assert_int_equal(check(LINE "X: a\x7f\r\n\r\n", &info), 400);
+    assert_int_equal(check(LINE "X:\r\nY: \t \r\n\r\n", &info), 0);
+}
+
 static void the_longest_target_is_taken_and_one_more_byte_is_not(void **state)
 {
     static char text[GUARD_H1_MAX_TARGET + 100];
@@ -306,6 +387,10 @@ int main(void)
         cmocka_unit_test(a_head_ends_at_the_empty_line_however_it_arrives),
         cmocka_unit_test(what_cannot_become_a_head_is_refused_at_once),
         cmocka_unit_test(endless_heads_and_targets_are_refused),
+        cmocka_unit_test(a_head_of_the_largest_size_ends_and_a_larger_one_does_not),
+        cmocka_unit_test(a_request_line_that_is_too_long_is_414_with_its_end_and_without),
+        cmocka_unit_test(methods_targets_and_authorities_have_bounds),
+        cmocka_unit_test(a_name_counts_as_a_whole),
         cmocka_unit_test(the_longest_target_is_taken_and_one_more_byte_is_not),
         cmocka_unit_test(framing_is_told),
         cmocka_unit_test(expectations_count_for_http_1_1_alone),
