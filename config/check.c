@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/account_map.h"
+#include "common/secret.h"
 
 /* About a setting that the file may or may not have. */
 static void note(struct reporter *reporter, enum config_severity severity, const struct node *root,
@@ -165,8 +167,58 @@ static void check_module(const struct node *root, struct reporter *reporter)
 
         if (node != NULL && node->kind == NODE_NULL && node->variable != NULL)
             report_at(reporter, CONFIG_ERROR, node,
-                      "the environment variable %s is not set or empty",
-                      node_variable_name(node));
+                      "the environment variable %s is not set or empty", node_variable_name(node));
+    }
+}
+
+/* A variable of environment_variables is not a secret for being there. */
+static bool is_key(const struct node *node)
+{
+    static const char *const parts[] = {"KEY", "TOKEN", "SECRET", "PASS", "CREDENTIAL"};
+
+    if (node->parent == NULL || node->parent->key == NULL ||
+        strcmp(node->parent->key, "environment_variables") != 0)
+        return node_is_secret(node);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (strcasestr(node->key, parts[i]) != NULL)
+            return true;
+    return secret_looks_like_one(node->text);
+}
+
+/* "true" and "60" are settings of something that is called a key. */
+static bool stands_in_clear(const struct node *node)
+{
+    return node->kind == NODE_SCALAR && node->variable == NULL && node->text[0] != '\0' &&
+           node->text[strspn(node->text, "0123456789")] != '\0' &&
+           strcasecmp(node->text, "true") != 0 && strcasecmp(node->text, "false") != 0 &&
+           is_key(node);
+}
+
+/* The first key of that file that stands in it as it is. */
+static const struct node *find_key(const struct node *node, const char *file)
+{
+    const struct node *found = NULL;
+
+    if (stands_in_clear(node) && strcmp(node->file, file) == 0)
+        return node;
+    for (size_t i = 0; i < node->num_items && found == NULL; i++)
+        found = find_key(node->items[i], file);
+    return found;
+}
+
+void check_files(const struct tree *tree, struct reporter *reporter)
+{
+    const struct node *key;
+    struct stat st;
+
+    for (size_t i = 0; tree->root != NULL && i < tree->num_files; i++) {
+        if (stat(tree->files[i], &st) == -1 || (st.st_mode & S_IROTH) == 0)
+            continue;
+        key = find_key(tree->root, tree->files[i]);
+        if (key != NULL)
+            report_at(reporter, CONFIG_WARNING, key,
+                      "a key stands here as it is, and every user of this machine may read the "
+                      "file: chmod o-r, or os.environ/NAME");
     }
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hidden.h"
 #include "config/accounts.h"
 #include "config/aliases.h"
 #include "config/check.h"
@@ -73,10 +74,12 @@ static int build(struct loading *l)
         rc = group_retries_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         check_config(l->config, l->tree.root, &l->reporter);
+    if (rc == 0)
+        check_files(&l->tree, &l->reporter);
     return rc;
 }
 
-int config_load(const char *path, const struct config_overrides *overrides, struct config **out,
+static int load(const char *path, const struct config_overrides *overrides, struct config **out,
                 struct config_report *report)
 {
     struct loading l = {.overrides = overrides};
@@ -102,6 +105,30 @@ int config_load(const char *path, const struct config_overrides *overrides, stru
     else
         config_free(l.config);
     return rc;
+}
+
+struct load_call {
+    const char *path;
+    const struct config_overrides *overrides;
+    struct config **out;
+    struct config_report *report;
+    int rc;
+};
+
+static void call_load(void *arg)
+{
+    struct load_call *call = arg;
+
+    call->rc = load(call->path, call->overrides, call->out, call->report);
+}
+
+int config_load(const char *path, const struct config_overrides *overrides, struct config **out,
+                struct config_report *report)
+{
+    struct load_call call = {path, overrides, out, report, ERR_NOMEM};
+
+    hidden_run(call_load, &call);
+    return call.rc;
 }
 
 static void free_models(struct model_list *models)

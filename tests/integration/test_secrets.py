@@ -48,7 +48,6 @@ def planted_config(sim, **tranche):
             "tranche_settings": tranche}
 
 
-AT_REST = {name: KEYS[name] for name in ("master", "openai", "named", "other")}
 ENVIRONMENT = {"LITELLM_MASTER_KEY": MASTER, "OPENAI_API_KEY": KEYS["openai"], "MY_US_KEY": KEYS["named"],
                "DATABASE_URL": KEYS["other"]}
 
@@ -194,14 +193,14 @@ def test_a_core_that_is_wanted_has_no_key_at_rest(planted, tmp_path, monkeypatch
         assert crash(pid, tmp_path / "cores") != []
     assert crash_of_master(gateway, tmp_path / "cores") != []
     for core in (tmp_path / "cores").glob("core*"):
-        assert found_in_memory(core.read_bytes(), AT_REST) == [], core
+        assert found_in_memory(core.read_bytes()) == [], core
 
 
 @pytest.mark.skipif(SANITIZED, reason="sanitizers keep a copy of the environment")
 def test_no_memory_that_a_core_would_hold_has_a_key_at_rest(planted):
     gateway = planted(core_dumps=True)
     for pid in [gateway.pid] + workers_alone(gateway):
-        assert found_in_memory(dumpable_memory(pid), AT_REST) == [], pathlib.Path(f"/proc/{pid}/comm").read_text()
+        assert found_in_memory(dumpable_memory(pid)) == [], pathlib.Path(f"/proc/{pid}/comm").read_text()
 
 
 def test_a_process_lets_nobody_of_its_user_look_into_it(planted):
@@ -279,6 +278,11 @@ def test_no_answer_and_no_log_at_any_level_has_a_key(tmp_path, world, level):
 def check(tmp_path, config, env=None):
     path = tmp_path / "checked.yaml"
     path.write_text(config if isinstance(config, str) else json.dumps(config))
+    path.chmod(0o600)
+    return check_path(path, env)
+
+
+def check_path(path, env=None):
     done = subprocess.run([find_binary("tranche"), "check", "--config", str(path)], env=program_env(env), capture_output=True,
                           timeout=PATIENCE * 2)
     return done.stdout + done.stderr
@@ -309,6 +313,38 @@ def test_a_key_that_was_pasted_in_the_wrong_place_is_not_shown(tmp_path, key, pl
 def test_the_name_of_a_variable_that_is_missing_is_shown(tmp_path, name):
     params = {"model": "azure/m", "api_base": "https://r.openai.azure.com", "api_key": f"os.environ/{name}"}
     assert name.encode() in check(tmp_path, {"model_list": [{"model_name": "m", "litellm_params": params}]})
+
+
+# --- files that everybody reads ---
+
+READABLE = b"every user of this machine may read the file"
+
+
+def check_file(tmp_path, config, mode, env=None):
+    path = tmp_path / "checked.yaml"
+    path.write_text(json.dumps(config))
+    path.chmod(mode)
+    return check_path(path, env)
+
+
+def literal(**params):
+    return {"model_list": [{"model_name": "m", "litellm_params": {"model": "openai/m", **params}}]}
+
+
+@pytest.mark.parametrize("config, field", [
+    (literal(api_key=KEYS["openai"]), b"model_list[0].litellm_params.api_key"),
+    ({**literal(api_key="os.environ/K"), "general_settings": {"master_key": MASTER}}, b"general_settings.master_key"),
+    ({**literal(api_key="os.environ/K"), "environment_variables": {"MY_KEY": "short"}}, b"environment_variables.MY_KEY")])
+def test_a_key_in_a_file_that_everybody_may_read_is_warned_of(tmp_path, config, field):
+    shown = check_file(tmp_path, config, 0o644, {"K": "k"})
+    assert READABLE in shown and field + b": a key stands here" in shown and shown.count(READABLE) == 1
+    assert READABLE not in check_file(tmp_path, config, 0o640, {"K": "k"})
+
+
+def test_a_file_without_a_key_may_be_read_by_everybody(tmp_path):
+    config = {**literal(api_key="os.environ/K"), "environment_variables": {"PORT": "4000"},
+              "general_settings": {"master_key": "os.environ/M"}}
+    assert READABLE not in check_file(tmp_path, config, 0o644, {"K": "k", "M": MASTER})
 
 
 # --- SSLKEYLOGFILE ---

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -70,6 +71,7 @@ static inline void write_bytes(const struct loaded *l, const char *name, const c
     FILE *file;
 
     snprintf(path, sizeof(path), "%s/%s", l->dir, name);
+    umask(077); /* or keys that stand in it are warned of */
     file = fopen(path, "w");
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, len, file), len);

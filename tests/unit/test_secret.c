@@ -2,12 +2,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "common/hidden.h"
 #include "common/secret.h"
 
 static void a_secret_equals_itself_and_nothing_else(void **state)
@@ -39,26 +42,56 @@ static void no_credential_opens_a_gate_whose_secret_is_unset(void **state)
 }
 
 /* What the kernel says of the mapping: dd is "do not include in core dump" (proc(5), VmFlags). */
-static void a_core_dump_does_not_have_it(void **state)
+static bool is_left_out_of_cores(const void *place)
 {
-    struct secret s = SECRET_NONE;
-    char line[256];
+    char line[512];
     unsigned long from, to;
-    int found = 0, inside = 0;
+    bool found = false, inside = false;
     FILE *maps = fopen("/proc/self/smaps", "r");
 
-    (void)state;
     assert_non_null(maps);
-    assert_int_equal(secret_set(&s, "a provider's key", 16), 0);
     while (fgets(line, sizeof(line), maps) != NULL) {
         if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-            inside = (uintptr_t)s.data >= from && (uintptr_t)s.data < to;
+            inside = (uintptr_t)place >= from && (uintptr_t)place < to;
         else if (inside && strncmp(line, "VmFlags:", 8) == 0)
             found = strstr(line, " dd") != NULL;
     }
     fclose(maps);
-    assert_true(found);
+    return found;
+}
+
+static void a_core_dump_does_not_have_it(void **state)
+{
+    struct secret s = SECRET_NONE;
+
+    (void)state;
+    assert_int_equal(secret_set(&s, "a provider's key", 16), 0);
+    assert_true(is_left_out_of_cores(s.data));
     secret_clear(&s);
+}
+
+static void remember(void *arg)
+{
+    char **place = arg;
+
+    *place = malloc(100);
+}
+
+static void a_core_dump_does_not_have_what_hidden_work_leaves_behind(void **state)
+{
+    char *ours = malloc(100), *hidden = NULL;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        hidden_run(remember, &hidden);
+        assert_non_null(hidden);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        assert_true(is_left_out_of_cores(hidden));
+        assert_false(is_left_out_of_cores(ours));
+#endif
+        free(hidden);
+    }
+    free(ours);
 }
 
 static void a_pasted_key_looks_like_one_and_a_name_does_not(void **state)
@@ -90,6 +123,7 @@ int main(void)
         cmocka_unit_test(a_secret_equals_itself_and_nothing_else),
         cmocka_unit_test(no_credential_opens_a_gate_whose_secret_is_unset),
         cmocka_unit_test(a_core_dump_does_not_have_it),
+        cmocka_unit_test(a_core_dump_does_not_have_what_hidden_work_leaves_behind),
         cmocka_unit_test(a_pasted_key_looks_like_one_and_a_name_does_not),
     };
 
