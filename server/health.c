@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "server/auth.h"
 #include "server/long_answer.h"
@@ -79,13 +80,28 @@ static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
     strbuf_addc(out, '}');
 }
 
+/* Since when this gateway knows what it was asked to create, which outlives SIGUSR2; and for how
+ * long it does not know what the gateway before it had under way. */
+static void write_memory(const struct worker *w, struct strbuf *out)
+{
+    const struct idem *idem = w->inherit->idem;
+    uint64_t now_ms = loop_now_ms(w->loop), until_ms = idem_unsure_until_ms(idem);
+
+    json_write_member_int(out, "creates_known_since",
+                          clock_unix_s() - (int64_t)((now_ms - idem_since_ms(idem)) / 1000));
+    json_write_member_int(out, "repeats_unknown_for_s",
+                          until_ms > now_ms ? (int64_t)((until_ms - now_ms + 999) / 1000) : 0);
+}
+
 static void write_end(const struct report *r, struct strbuf *out)
 {
     bool failed =
         atomic_load_explicit(&r->worker->inherit->shared->reload_failed, memory_order_relaxed) != 0;
 
-    strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s}",
+    strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s",
                 r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
+    write_memory(r->worker, out);
+    strbuf_addc(out, '}');
 }
 
 /* A row for calls that name no model says nothing new about an account that model_list names too.

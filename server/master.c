@@ -27,6 +27,7 @@
 #include "server/listener.h"
 #include "server/past.h"
 #include "server/posture.h"
+#include "server/regions.h"
 #include "server/tickets.h"
 #include "server/upgrade.h"
 
@@ -41,12 +42,6 @@
 #define ONE_STOP_MS                                                                                \
     1000 /* signals to end that come so soon after the first one are that one: timeout(1) sends    \
             one to the process and one to its group */
-#define MEMO_ENTRIES 65536 /* 64 bytes each */
-#define PLACE_ENTRIES                                                                              \
-    65536 /* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
-#define SEAL_ENTRIES 32768             /* 32 bytes each; five for a batch that has ended */
-#define POLL_ENTRIES 16384             /* 4 KiB each once they are used */
-#define IDEM_ENTRIES 16384             /* 4 KiB each once they are used */
 #define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
 struct place {
@@ -659,18 +654,12 @@ static void check_rows(struct master *m, uint64_t now_ms)
 static int start_successor(struct master *m)
 {
     const struct config *config = m->serving->config;
-    struct handover_offer offer = {.side = 1 - m->side,
-                                   .regions = {[HANDOVER_IDEM] = shm_fd(m->base.idem),
-                                               [HANDOVER_MEMO] = shm_fd(m->base.memo),
-                                               [HANDOVER_LIST_PLACES] = shm_fd(m->base.list_places),
-                                               [HANDOVER_POLL_CACHE] = shm_fd(m->base.poll_cache),
-                                               [HANDOVER_SEAL_CACHE] = shm_fd(m->base.seal_cache)},
-                                   .seal = &m->base.fallback_seal,
-                                   .own_life = m->life.watched};
+    struct handover_offer offer = {.side = 1 - m->side, .own_life = m->life.watched};
     pid_t pid;
 
     if (life_new(&offer.life) != 0)
         return ERR_IO;
+    regions_offer(&m->base, &offer);
     generation_offer(m->serving, &offer);
     pid = upgrade_start(m->serving->inherit.listen_fd, config->host, config->port, &offer);
     if (pid < 0) {
@@ -791,32 +780,14 @@ static bool is_finished(const struct master *m, uint64_t now_ms)
     return !any_child(m) || (m->give_up_ms != 0 && now_ms >= m->give_up_ms);
 }
 
-/* Nobody of the other program is alive any more. Its master has undone what its workers left,
- * unless it was killed: then nobody else can. Its rows are free from here on. */
+/* Its rows are free from here on, and columns that it bound are ours again. */
 static void on_other_gone(struct master *m, uint64_t now_ms)
 {
-    uint32_t side = 1 - m->side, lost = 0, orphans = 0;
-
     close(m->other_fd);
     m->other_fd = -1;
-    lost = idem_undo_owners(m->base.idem, side * MAX_WORKERS, MAX_WORKERS);
-    for (struct generation *g = m->generations; g != NULL; g = g->next) {
-        for (uint32_t row = 0; row < MAX_WORKERS; row++)
-            (void)state_clear_worker(g->inherit.state, side * MAX_WORKERS + row);
-        orphans +=
-            quota_undo_owners(g->inherit.quota, side * MAX_WORKERS, MAX_WORKERS, now_ms).orphans;
-        (void)quota_undo_owners(g->inherit.quota, MASTER_ROW(side), 1, now_ms);
-        (void)quota_undo_owners(g->inherit.quota, QUOTA_MAX_OWNERS, 1, now_ms);
-        (void)quota_repair(g->inherit.quota, NULL);
-    }
+    regions_clear_side(&m->base, m->generations, 1 - m->side, now_ms);
     if (!m->stopping && m->serving != NULL)
         generation_rebind(m->serving);
-    log_info("nobody of the other program is left");
-    if (lost + orphans > 0)
-        log_warn(
-            "it left %u creates of which nobody knows whether they happened; a repeat of %u of "
-            "them looks upstream first",
-            orphans, lost);
 }
 
 static void wait_for_news(struct master *m, uint64_t now_ms)
@@ -880,27 +851,6 @@ static int open_signals(void)
     return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
 }
 
-/* Each region that the program before hands over, else a new one. */
-static int open_regions(struct generation_base *b, bool *shared)
-{
-    int idem = handover_take(HANDOVER_IDEM), memo = handover_take(HANDOVER_MEMO),
-        places = handover_take(HANDOVER_LIST_PLACES), polls = handover_take(HANDOVER_POLL_CACHE),
-        seals = handover_take(HANDOVER_SEAL_CACHE), ret = 0;
-
-    *shared = handover_took(HANDOVER_IDEM, idem_adopt(idem, IDEM_ENTRIES, &b->idem));
-    if (!*shared)
-        ret |= idem_new(IDEM_ENTRIES, &b->idem);
-    if (!handover_took(HANDOVER_MEMO, memo_adopt(memo, MEMO_ENTRIES, &b->memo)))
-        ret |= memo_new(MEMO_ENTRIES, &b->memo);
-    if (!handover_took(HANDOVER_LIST_PLACES, memo_adopt(places, PLACE_ENTRIES, &b->list_places)))
-        ret |= memo_new(PLACE_ENTRIES, &b->list_places);
-    if (!handover_took(HANDOVER_POLL_CACHE, poll_cache_adopt(polls, POLL_ENTRIES, &b->poll_cache)))
-        ret |= poll_cache_new(POLL_ENTRIES, &b->poll_cache);
-    if (!handover_took(HANDOVER_SEAL_CACHE, seal_cache_adopt(seals, SEAL_ENTRIES, &b->seal_cache)))
-        ret |= seal_cache_new(SEAL_ENTRIES, &b->seal_cache);
-    return ret;
-}
-
 /* Which rows are ours, and who else lives. */
 static int take_side(struct master *m)
 {
@@ -918,7 +868,7 @@ static int open_all(struct master *m)
     m->base.shared = shm_new(sizeof(*m->base.shared));
     m->signal_fd = open_signals();
     if (m->base.shared == NULL || m->signal_fd == -1 || take_side(m) != 0 ||
-        open_regions(&m->base, &m->shared) != 0 ||
+        regions_open(&m->base, &m->shared) != 0 ||
         tickets_new(m->base.started_ms, &m->base.tickets) != 0 ||
         pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
         log_error("cannot start: %s", strerror(errno));
@@ -947,11 +897,7 @@ static void close_all(struct master *m)
     handover_end();
     close_fd(m->base.master_fd);
     tickets_free(m->base.tickets);
-    seal_cache_free(m->base.seal_cache);
-    poll_cache_free(m->base.poll_cache);
-    idem_free(m->base.idem);
-    memo_free(m->base.list_places);
-    memo_free(m->base.memo);
+    regions_close(&m->base);
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }
 

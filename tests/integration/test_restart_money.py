@@ -188,6 +188,7 @@ def test_after_a_crash_other_creates_are_made_at_once(site, sim):
     here = site()
     file = killed_in_a_create(here, {"close": "body"})
     gateway = here.start()
+    assert 0 < gateway.get("/health").json()["repeats_unknown_for_s"] <= 65
     assert plain(gateway, file["id"]).status == 200 and sim.created("batches") == 1
     refused_for_now(keyed(gateway, file["id"], "another key"))
     assert sim.created("batches") == 1
@@ -254,6 +255,7 @@ def test_after_a_clean_end_the_next_one_serves_at_once(site, sim, again):
     assert keyed(gateway, file["id"], "an earlier one", metadata={"a": "b"}).status == 200
     assert gateway.stop() == 0
     gateway = here.start()
+    assert gateway.get("/health").json()["repeats_unknown_for_s"] == 0
     assert again(gateway, file["id"]).status == 200 and sim.created("batches") == 2
 
 

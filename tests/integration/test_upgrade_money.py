@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import threading
+import time
 
 import harness
 import pytest
@@ -190,7 +191,10 @@ def test_a_key_is_known_to_the_new_program_without_a_look_upstream(start, sim, r
     file = gateway.uploaded()
     more = {"metadata": {f"k{n}": "v" for n in range(16)}}
     first = [keyed(gateway, file["id"]), keyed(gateway, file["id"], "key-2", **more)]
+    since = gateway.get("/health").json()["creates_known_since"]
+    until(lambda: time.time() > since + 2, "a start now would show")
     replaced(gateway)
+    assert abs(gateway.get("/health").json()["creates_known_since"] - since) <= 1
     asked = reads(sim)
     again = [keyed(gateway, file["id"]), keyed(gateway, file["id"], "key-2", **more)]
     assert [a.body for a in first] == [a.body for a in again] and sim.created("batches") == 2
