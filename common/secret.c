@@ -112,9 +112,24 @@ bool secret_looks_like_one(const char *text)
  * what the key contains. */
 static bool is_well_known(const char *text)
 {
-    static const char *const parts[] = {"sk-1234",  "changeme", "change-me",       "change_me",
-                                        "password", "your-key", "your-master-key", "secret-key",
-                                        "example",  "12345678", "abcdefgh",        "placeholder"};
+    static const char *const parts[] = {"sk-1234",
+                                        "changeme",
+                                        "change-me",
+                                        "change_me",
+                                        "password",
+                                        "your-key",
+                                        "your-master-key",
+                                        "secret-key",
+                                        "example",
+                                        "12345678",
+                                        "abcdefgh",
+                                        "placeholder",
+                                        "litellm-master-key",
+                                        "litellm_master_key",
+                                        "my-master-key",
+                                        "my-secret",
+                                        "replace-me",
+                                        "replaceme"};
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         if (strcasestr(text, parts[i]) != NULL)

@@ -66,20 +66,28 @@ static void check_spool(const struct config *config, const struct node *root,
 static void check_auth(const struct config *config, const struct node *root,
                        struct reporter *reporter)
 {
-    if (secret_is_weak(&config->master_key))
-        note(
-            reporter, CONFIG_WARNING, root, "general_settings.master_key",
-            config->num_seal_keys == 0
-                ? "weak (under 16 bytes, few different ones, or one that is well known): it can "
-                  "be guessed, also from any id, since it seals them; openssl rand -hex 32 makes a "
-                  "better one, and tranche_settings.seal_keys another one for ids"
-                : "weak (under 16 bytes, few different ones, or one that is well known): it can "
-                  "be guessed; openssl rand -hex 32 makes a better one");
+    const char *served = config->permit_weak_master_key ? "everybody" : "only this machine";
+    struct strbuf text = STRBUF_INIT;
+
+    if (secret_is_weak(&config->master_key)) {
+        strbuf_addf(&text,
+                    "weak (under 16 bytes, few different ones, or one that is well known): it can "
+                    "be guessed%s; openssl rand -hex 32 makes a better one%s; %s is served",
+                    config->num_seal_keys == 0 ? ", also from any id, since it seals them" : "",
+                    config->num_seal_keys == 0
+                        ? ", and tranche_settings.seal_keys another one for ids"
+                        : "",
+                    served);
+        note(reporter, CONFIG_WARNING, root, "general_settings.master_key", strbuf_str(&text));
+        strbuf_deinit(&text);
+    }
     if (secret_is_set(&config->master_key))
         return;
     note(reporter, CONFIG_WARNING, root, "general_settings.master_key",
-         "missing, and LITELLM_MASTER_KEY is not set: everybody who reaches the port may use the "
-         "providers' keys");
+         config->permit_weak_master_key
+             ? "missing, and LITELLM_MASTER_KEY is not set: everybody who reaches the port may use "
+               "the providers' keys"
+             : "missing, and LITELLM_MASTER_KEY is not set: only this machine is served");
     if (config->balance_batches && config->num_seal_keys == 0)
         note(reporter, CONFIG_WARNING, root, "tranche_settings.seal_keys",
              "missing, and there is no master key to derive one from: ids of balanced files and "

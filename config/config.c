@@ -156,6 +156,9 @@ void config_free(struct config *config)
         secret_clear(&config->seal_keys[i]);
     free(config->seal_keys);
     free(config->limits.proxies);
+    for (size_t i = 0; i < config->num_allowed_hosts; i++)
+        free(config->allowed_hosts[i]);
+    free(config->allowed_hosts);
     free(config->host);
     free(config->routing_strategy);
     for (size_t i = 0; i < config->num_fallbacks; i++)

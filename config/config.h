@@ -100,7 +100,13 @@ struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
     int num_workers;          /* default: CPUs this process may use */
-    struct secret master_key; /* unset: no authentication, loud warning */
+    struct secret master_key; /* unset: no authentication, see weak_master_key */
+    bool weak_master_key; /* it is unset, short or well known: only this machine is served ... */
+    bool permit_weak_master_key; /* ... unless this says that everybody may be */
+    bool master_key_in_file;     /* general_settings has it, which wins over the environment */
+    char **allowed_hosts;        /* owned, and each one; further names of this gateway, without
+                                    ports: they matter where no master key is set */
+    size_t num_allowed_hosts;
     struct model_list models;
     bool balance_batches;   /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
     double latency_buffer;  /* of latency-based-routing: who is slower than the fastest by at most

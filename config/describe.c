@@ -64,6 +64,8 @@ static void describe_server(const struct config *config, struct strbuf *out)
     add_number(out, "num_workers", (uint64_t)config->num_workers);
     add_text(out, "master_key",
              secret_is_set(&config->master_key) ? SECRET_MASK : "none: no authentication");
+    if (config->weak_master_key)
+        add_text(out, "serves", config->permit_weak_master_key ? "everybody" : "this machine only");
     add_label(out, "seal_keys");
     if (config->num_seal_keys > 0)
         strbuf_addf(out, "%zu\n", config->num_seal_keys);

@@ -15,6 +15,7 @@
 
 #define MAX_ROWS  20000
 #define MAX_SEALS 8
+#define MAX_HOSTS 64
 
 /* A text that may be missing. */
 #define TEXT(type, name)                                                                           \
@@ -195,6 +196,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, upstream_ca_file),
     TEXT(struct raw_tranche, allow_insecure_upstream),
     TEXT(struct raw_tranche, core_dumps),
+    TEXT(struct raw_tranche, permit_weak_or_unset_master_key),
     TEXT(struct raw_tranche, log_level),
     TEXT(struct raw_tranche, openai_path),
     TEXT(struct raw_tranche, azure_file_expires_after),
@@ -207,6 +209,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     MAPPING(struct raw_tranche, "timeouts", timeouts, timeouts_fields),
     LIST(struct raw_tranche, "seal_keys", seal_keys, &seal_entry, MAX_SEALS),
     LIST(struct raw_tranche, "proxies", proxies, &seal_entry, MAX_ROWS),
+    LIST(struct raw_tranche, "allowed_hosts", allowed_hosts, &seal_entry, MAX_HOSTS),
     CYAML_FIELD_END};
 
 static const cyaml_schema_value_t row_entry = {

@@ -96,6 +96,9 @@ struct raw_tranche {
     char *host, *port, *num_workers;
     char *spool_dir, *spool_limit, *state_dir;
     char *upstream_ca_file, *allow_insecure_upstream, *log_level, *core_dumps, *openai_path;
+    char *permit_weak_or_unset_master_key;
+    char **allowed_hosts;
+    uint32_t allowed_hosts_count;
     char **seal_keys;
     uint32_t seal_keys_count;
     char **proxies;

@@ -173,6 +173,11 @@ static const struct setting settings[] = {
      TO(allow_insecure_upstream),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.permit_weak_or_unset_master_key",
+     FROM(tranche.permit_weak_or_unset_master_key),
+     TO(permit_weak_master_key),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
     {"tranche_settings.core_dumps",
      FROM(tranche.core_dumps),
      TO(core_dumps),
@@ -608,15 +613,37 @@ static bool is_header_text(const char *text)
     return true;
 }
 
+/* LiteLLM's way to say it; it starts with no key, or a weak one, only then. */
+static void take_permission(const struct settings_input *in, struct config *config)
+{
+    static const struct scalar_rule rule = {SCALAR_BOOL, 0, 0};
+    static const char name[] = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY";
+    const char *text = env_get(in->env, name);
+    union scalar_value value;
+
+    if (text == NULL ||
+        (in->raw != NULL && in->raw->tranche.permit_weak_or_unset_master_key != NULL))
+        return;
+    if (scalar_parse(&rule, text, &value) == 0)
+        config->permit_weak_master_key = value.truth;
+    else
+        report_add(in->reporter, CONFIG_WARNING, NULL, 0, name,
+                   "not \"true\", so it permits nothing");
+}
+
 static int take_master_key(const struct settings_input *in, struct config *config)
 {
     const char *key = in->raw == NULL ? NULL : in->raw->general.master_key;
     const struct node *node = node_find(in->root, "general_settings.master_key");
+    int rc;
 
     if (key == NULL) {
         key = env_get(in->env, "LITELLM_MASTER_KEY");
         node = NULL;
     }
+    config->weak_master_key = true; /* until there is one that is not */
+    config->master_key_in_file = node != NULL;
+    take_permission(in, config);
     if (key == NULL)
         return 0;
     if (*key == '\0' || !is_header_text(key)) {
@@ -629,7 +656,9 @@ static int take_master_key(const struct settings_input *in, struct config *confi
     }
     if (node != NULL)
         report_at(in->reporter, CONFIG_HONOURED, node, "= " SECRET_MASK);
-    return secret_set(&config->master_key, key, strlen(key));
+    rc = secret_set(&config->master_key, key, strlen(key));
+    config->weak_master_key = rc != 0 || secret_is_weak(&config->master_key);
+    return rc;
 }
 
 static int take_seal_keys(const struct settings_input *in, struct config *config)
@@ -699,6 +728,34 @@ static int take_proxies(const struct settings_input *in, struct config *config)
     return 0;
 }
 
+static int take_allowed_hosts(const struct settings_input *in, struct config *config)
+{
+    const struct node *list = node_find(in->root, "tranche_settings.allowed_hosts");
+    uint32_t n = in->raw->tranche.allowed_hosts_count;
+
+    if (n == 0)
+        return 0;
+    config->allowed_hosts = calloc(n, sizeof(*config->allowed_hosts));
+    if (config->allowed_hosts == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *host = in->raw->tranche.allowed_hosts[i];
+
+        if (list->items[i]->skipped)
+            continue;
+        if (*host == '\0' || !is_header_text(host) || strpbrk(host, "/:*") != NULL) {
+            report_wanted(in->reporter, list->items[i],
+                          "a host name without a scheme, a port or a wildcard");
+            continue;
+        }
+        config->allowed_hosts[config->num_allowed_hosts] = strdup(host);
+        if (config->allowed_hosts[config->num_allowed_hosts++] == NULL)
+            return ERR_NOMEM;
+    }
+    report_at(in->reporter, CONFIG_HONOURED, list, "= %zu names", config->num_allowed_hosts);
+    return 0;
+}
+
 static int apply_file(const struct settings_input *in, struct config *config,
                       uint32_t *default_timeout_ms)
 {
@@ -732,6 +789,8 @@ static int apply_file(const struct settings_input *in, struct config *config,
         rc = take_seal_keys(in, config);
     if (rc == 0)
         rc = take_proxies(in, config);
+    if (rc == 0)
+        rc = take_allowed_hosts(in, config);
     return rc;
 }
 

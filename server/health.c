@@ -4,11 +4,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/json.h"
 #include "server/auth.h"
 #include "server/long_answer.h"
+#include "server/protect.h"
 #include "server/provider_clock.h"
 
 static bool is_healthy(const struct probe_word *p)
@@ -95,12 +97,18 @@ static void write_memory(const struct worker *w, struct strbuf *out)
 
 static void write_end(const struct report *r, struct strbuf *out)
 {
+    const char *warning = protect_warning(r->worker->config);
     bool failed =
         atomic_load_explicit(&r->worker->inherit->shared->reload_failed, memory_order_relaxed) != 0;
 
     strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s",
                 r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
     write_memory(r->worker, out);
+    if (warning[0] != '\0') {
+        strbuf_adds(out, ",\"warnings\":[");
+        json_write_string(out, warning, strlen(warning));
+        strbuf_addc(out, ']');
+    }
     strbuf_addc(out, '}');
 }
 

@@ -27,6 +27,7 @@
 #include "server/listener.h"
 #include "server/past.h"
 #include "server/posture.h"
+#include "server/protect.h"
 #include "server/regions.h"
 #include "server/tickets.h"
 #include "server/upgrade.h"
@@ -349,12 +350,23 @@ static int load_config(struct master *m, bool first, struct config **out)
     return 0;
 }
 
-static void warn_about_config(const struct config *config)
+/* The warning, and a line to copy that ends it. */
+static void warn_about_key(const struct config *config, const char *path)
 {
-    if (!secret_is_set(&config->master_key))
-        log_warn("NO MASTER KEY: everyone who reaches this port can use your providers' keys. Set "
-                 "LITELLM_MASTER_KEY or "
-                 "general_settings.master_key.");
+    const char *warning = protect_warning(config);
+
+    if (warning[0] == '\0')
+        return;
+    log_warn("%s.", warning);
+    log_warn("To end this, %sstart it with a key: LITELLM_MASTER_KEY=sk-$(openssl rand -hex 24) "
+             "tranche%s%s",
+             config->master_key_in_file ? "take master_key out of general_settings and " : "",
+             path != NULL ? " --config " : "", path != NULL ? path : "");
+}
+
+static void warn_about_config(const struct config *config, const char *path)
+{
+    warn_about_key(config, path);
     if (config->models.num_deployments == 0)
         log_warn("no deployment: set OPENAI_API_KEY, or AZURE_API_KEY and AZURE_API_BASE, or give "
                  "a model_list with --config");
@@ -399,7 +411,7 @@ static int generation_start(struct master *m, bool first, uint64_t now_ms)
         generation_free(gen);
         return ERR_FULL;
     }
-    warn_about_config(gen->config);
+    warn_about_config(gen->config, m->options->config_path);
     begin_past(m, gen, first, now_ms);
     m->last_number++;
     gen->next = m->generations;

@@ -25,6 +25,7 @@
 #include "server/loop_h2o.h"
 #include "server/models.h"
 #include "server/placement.h"
+#include "server/protect.h"
 #include "server/relay.h"
 #include "server/resolve.h"
 #include "server/upload.h"
@@ -180,7 +181,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
     if (w->draining)
         req->http1_is_persistent = 0;
-    if (!auth_is_single(relay))
+    if (!auth_is_single(relay) || !protect_request(relay))
         return 0;
     if (relay->route.kind == ROUTE_NONE)
         unknown_route(relay);

@@ -324,7 +324,7 @@ class Gateway(Process):
         if host_port:
             argv += ["--host", host, "--port", "0", "--num_workers", str(workers)]
         super().__init__(argv + list(args), env=env)
-        self.port = int(self.wait_line(r"listening on " + re.escape(host) + r":(\d+)").group(1))
+        self.port = int(self.wait_line(r"listening on (?:" + re.escape(host) + r"|127\.0\.0\.1|0\.0\.0\.0|\[::\]):(\d+)").group(1))
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write_config(self, config):

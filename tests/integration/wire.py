@@ -207,10 +207,10 @@ class H2:
                 self.gone = self.gone or repr(why)
 
     def request(self, method, target, headers=None, key=MASTER_KEY, end=True):
-        fields = [(":method", method), (":scheme", "http"), (":authority", "gateway.test"), (":path", target)]
+        fields = [(":method", method), (":scheme", "http"), (":authority", (headers or {}).get(":authority", "gateway.test")), (":path", target)]
         if key is not None:
             fields.append(("authorization", f"Bearer {key}"))
-        fields += [(n.lower(), str(v)) for n, v in (headers or {}).items()]
+        fields += [(n.lower(), str(v)) for n, v in (headers or {}).items() if n != ":authority"]
         stream = self.h2.get_next_available_stream_id()
         self.streams[stream] = {"headers": None, "interim": [], "data": bytearray(), "ended": False, "reset": None}
         self.h2.send_headers(stream, fields, end_stream=end)

@@ -17,6 +17,7 @@ static inline void env_clean(void)
                                         "AZURE_API_VERSION",
                                         "AZURE_AD_TOKEN",
                                         "LITELLM_MASTER_KEY",
+                                        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY",
                                         "HOST",
                                         "PORT",
                                         "NUM_WORKERS",

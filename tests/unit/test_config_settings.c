@@ -150,6 +150,8 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "  allow_insecure_upstream: yes\n"
             "  log_level: debug\n"
             "  seal_keys: [0123456789abcdef, fedcba9876543210]\n"
+            "  permit_weak_or_unset_master_key: true\n"
+            "  allowed_hosts: [gate.example, tranche.default.svc]\n"
             "  tls: {cert_file: cert.pem, key_file: key.pem}\n"
             "  limits:\n"
             "    max_file_bytes: {openai: 1MB, azure: 2MB}\n"
@@ -194,6 +196,9 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.spool_bytes, 1 << 30);
     assert_true(l->config->allow_insecure_upstream);
     assert_int_equal(l->config->log_level, LOG_LEVEL_DEBUG);
+    assert_true(l->config->permit_weak_master_key);
+    assert_int_equal(l->config->num_allowed_hosts, 2);
+    assert_string_equal(l->config->allowed_hosts[1], "tranche.default.svc");
     assert_int_equal(l->config->num_seal_keys, 2);
     assert_string_equal(l->config->seal_keys[1].data, "fedcba9876543210");
     assert_int_equal(l->config->limits.max_file_bytes[PROVIDER_OPENAI], 1000000);
@@ -313,6 +318,18 @@ static void a_spool_that_cannot_be_written_is_an_error(void **state)
                  ":2: error: tranche_settings.spool_dir: got \"/nonexistent\", wanted a directory");
 }
 
+static void an_allowed_host_is_a_name_and_nothing_more(void **state)
+{
+    struct loaded *l = *state;
+
+    expect_error(l, "tranche_settings:\n  allowed_hosts: ['https://gate.example']\n",
+                 "allowed_hosts[0]: got \"https://gate.example\", wanted a host name");
+    expect_error(l, "tranche_settings:\n  allowed_hosts: ['gate.example:4000']\n",
+                 "wanted a host name");
+    expect_error(l, "tranche_settings:\n  allowed_hosts: ['*.example']\n", "wanted a host name");
+    expect_error(l, "tranche_settings:\n  allowed_hosts: ['']\n", "wanted a host name");
+}
+
 static void weak_seal_keys_are_warned_about_unseen(void **state)
 {
     struct loaded *l = *state;
@@ -394,6 +411,7 @@ int main(void)
         TEST(the_command_line_wins_over_the_file_over_the_environment),
         TEST(half_a_tls_pair_is_an_error),
         TEST(a_spool_that_cannot_be_written_is_an_error),
+        TEST(an_allowed_host_is_a_name_and_nothing_more),
         TEST(weak_seal_keys_are_warned_about_unseen),
         TEST(secrets_are_nowhere_in_what_is_printed),
         TEST(a_description_shows_each_deployments_address),

@@ -51,6 +51,16 @@ static void load(struct loaded *l, const char *path)
     assert_int_equal(l->rc == 0, l->report.num_errors == 0);
 }
 
+/* Another one in its place. */
+static void load_again(struct loaded *l, const char *path)
+{
+    config_free(l->config);
+    config_report_free(&l->report);
+    strbuf_reset(&l->text);
+    l->report = (struct config_report){0};
+    load(l, path);
+}
+
 static void load_text(struct loaded *l, const char *yaml)
 {
     FILE *file;
@@ -236,6 +246,52 @@ static void no_master_key_is_a_warning_not_an_error(void **state)
     assert_int_equal(l->rc, 0);
     assert_false(secret_is_set(&l->config->master_key));
     assert_told(l, "warning: general_settings.master_key");
+    assert_told(l, "only this machine is served");
+    assert_true(l->config->weak_master_key);
+    assert_false(l->config->permit_weak_master_key);
+}
+
+static void a_weak_master_key_is_told_and_a_random_one_is_not(void **state)
+{
+    struct loaded *l = *state;
+
+    setenv("OPENAI_API_KEY", "k", 1);
+    setenv("LITELLM_MASTER_KEY", "sk-1234", 1);
+    load(l, NULL);
+    assert_int_equal(l->rc, 0);
+    assert_true(l->config->weak_master_key);
+    assert_told(l, "warning: general_settings.master_key: weak");
+    setenv("LITELLM_MASTER_KEY", "sk-5b1d09e7c3f82a46", 1);
+    load_again(l, NULL);
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->weak_master_key);
+    assert_null(strstr(strbuf_str(&l->text), "warning"));
+}
+
+static void only_true_permits_to_serve_everybody_without_a_key(void **state)
+{
+    static const char name[] = "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY";
+    struct loaded *l = *state;
+
+    setenv("OPENAI_API_KEY", "k", 1);
+    setenv(name, "true", 1);
+    load(l, NULL);
+    assert_true(l->config->permit_weak_master_key);
+    assert_told(l, "everybody who reaches the port may use");
+    setenv(name, "false", 1);
+    load_again(l, NULL);
+    assert_false(l->config->permit_weak_master_key);
+    setenv(name, "maybe", 1);
+    load_again(l, NULL);
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->permit_weak_master_key);
+    assert_told(l, "PERMIT_WEAK_OR_UNSET_MASTER_KEY: not \"true\", so it permits nothing");
+    setenv(name, "true", 1);
+    config_free(l->config);
+    config_report_free(&l->report);
+    l->report = (struct config_report){0};
+    load_text(l, "tranche_settings: {permit_weak_or_unset_master_key: false}\n");
+    assert_false(l->config->permit_weak_master_key);
 }
 
 static void a_reference_takes_the_variables_value(void **state)
@@ -379,6 +435,8 @@ int main(void)
         TEST(where_to_listen_comes_from_the_environment),
         TEST(a_wrong_port_in_the_environment_is_named),
         TEST(no_master_key_is_a_warning_not_an_error),
+        TEST(a_weak_master_key_is_told_and_a_random_one_is_not),
+        TEST(only_true_permits_to_serve_everybody_without_a_key),
         TEST(a_reference_takes_the_variables_value),
         TEST(an_unset_reference_is_an_error_with_its_line),
         TEST(an_unset_master_key_does_not_open_the_door),

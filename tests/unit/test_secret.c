@@ -117,6 +117,51 @@ static void a_pasted_key_looks_like_one_and_a_name_does_not(void **state)
         assert_false(secret_looks_like_one(names[i]));
 }
 
+static bool is_weak(const char *text)
+{
+    struct secret s = SECRET_NONE;
+    bool weak;
+
+    assert_int_equal(secret_set(&s, text, strlen(text)), 0);
+    weak = secret_is_weak(&s);
+    secret_clear(&s);
+    return weak;
+}
+
+static void short_and_well_known_keys_are_weak(void **state)
+{
+    static const char *const keys[] = {"sk-1234",
+                                       "sk-master-1234",
+                                       "123456789012345",
+                                       "sk-1234567890123456",
+                                       "sk-abcdefghijklmnop",
+                                       "aaaaaaaaaaaaaaaaaaaaaaaa",
+                                       "sk-ababababababababab",
+                                       "----------------------",
+                                       "sk-litellm-master-key",
+                                       "SK-LITELLM_MASTER_KEY",
+                                       "your-master-key-here",
+                                       "change-me-please-now"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (!is_weak(keys[i]))
+            fail_msg("%s", keys[i]);
+}
+
+static void random_keys_and_long_phrases_are_not(void **state)
+{
+    static const char *const keys[] = {"sk-5f1d0c7b9a3e4826", "0f23a567891bcdef0e23456d89abcdee",
+                                       "kX3v9QmT2pLwZ8rB", "four words nobody guesses easily",
+                                       "sk-litellm-9f8e7d6c5b4a39281706f5e4d3c2b1a0"};
+
+    (void)state;
+    assert_false(is_weak("")); /* none is not weak */
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (is_weak(keys[i]))
+            fail_msg("%s", keys[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +170,8 @@ int main(void)
         cmocka_unit_test(a_core_dump_does_not_have_it),
         cmocka_unit_test(a_core_dump_does_not_have_what_hidden_work_leaves_behind),
         cmocka_unit_test(a_pasted_key_looks_like_one_and_a_name_does_not),
+        cmocka_unit_test(short_and_well_known_keys_are_weak),
+        cmocka_unit_test(random_keys_and_long_phrases_are_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
