@@ -674,17 +674,28 @@ static size_t hide(const struct mask *m, const struct view *v, char *text, size_
     return used + len - taken;
 }
 
-size_t mask_hide(const struct mask *m, char *text, size_t len, size_t size)
+static size_t hide_once(const struct mask *m, char *text, size_t len)
 {
     struct view v;
 
-    if (m == NULL || m->num_patterns == 0 || len < m->shortest)
-        return len;
     if (view_init(&v, text, len) == 0)
         len = hide(m, &v, text, len);
     else
         len = put_mask(text, 0, len);
     view_deinit(&v);
+    return len;
+}
+
+size_t mask_hide(const struct mask *m, char *text, size_t len, size_t size)
+{
+    size_t before;
+
+    if (m == NULL || m->num_patterns == 0 || len < m->shortest)
+        return len;
+    do { /* a short one that what was hidden had joined now stands alone */
+        before = len;
+        len = hide_once(m, text, len);
+    } while (len < before);
     end_text(text, len, size);
     return len;
 }

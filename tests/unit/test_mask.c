@@ -304,6 +304,7 @@ static void a_short_key_is_hidden_as_a_word_of_its_own(void **state)
     assert_hidden(m, "YWIxMmNkMzRlZg== and 61623132636433346566", "***g== and ***");
     assert_hidden(m, "the key sk-1234, or SK-1234.", "the key ***, or ***.");
     assert_hidden(m, "sk%2D1234", "***");
+    assert_hidden(m, "8f3c1a9be27d40560b9d8e7f6a5c4b32sk-1234", "******");
     assert_untouched(m, "file-ab12cd34ef00 xab12cd34ef batch_ab12cd34ef-1 sk-1234-x sk-12345");
     mask_free(m);
 }
