@@ -71,6 +71,7 @@ struct h2_orphan {
     uint32_t id;    /* 0: none */
     int64_t window; /* bytes that may come */
     int64_t left;   /* bytes that have to come by its content-length; -1: it had none */
+    int64_t output; /* window of ours that its WINDOW_UPDATEs go on to open */
 };
 
 struct h2_reset {

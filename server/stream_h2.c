@@ -245,13 +245,29 @@ static void reset_later(struct conn *conn, uint32_t id, enum frame_error error)
     h2->resets[h2->num_resets++] = (struct h2_reset){id, error};
 }
 
+/* The window that the client has opened for the answer. */
+static int64_t output_of(const struct h2_stream *s)
+{
+    lib_stream *stream = H2O_STRUCT_FROM_MEMBER(lib_stream, req, s->req);
+
+    return h2o_http2_window_get_window(&stream->output_window);
+}
+
 static void expect_rest(const struct h2_stream *s)
 {
-    struct h2_orphan orphan = {s->id, s->window, -1};
+    struct h2_orphan orphan = {s->id, s->window, -1, output_of(s)};
 
     if (s->body.length != -1 && !s->broken)
         orphan.left = s->body.length - (int64_t)s->received;
     h2_expect_orphan(s->conn, &orphan);
+}
+
+/* Why a stream is reset that has sent its answer. */
+static enum frame_error end_of(const struct h2_stream *s)
+{
+    if (s->broken)
+        return FRAME_PROTOCOL_ERROR;
+    return output_of(s) > INT32_MAX ? FRAME_FLOW_CONTROL_ERROR : FRAME_OK;
 }
 
 static void on_stream_gone(void *p)
@@ -266,7 +282,7 @@ static void on_stream_gone(void *p)
     if (!s->remote_ended)
         expect_rest(s);
     if (s->broken || !s->remote_ended)
-        reset_later(s->conn, s->id, s->broken ? FRAME_PROTOCOL_ERROR : FRAME_OK);
+        reset_later(s->conn, s->id, end_of(s));
     kick(s->conn);
     drop_queue(s);
 }
@@ -488,7 +504,7 @@ static int on_block(struct conn *conn, uint32_t id, bool ends, uint8_t *block, s
     if (stream->state == H2O_HTTP2_STREAM_STATE_RECV_BODY)
         admit(conn, stream, ends);
     else if (!ends)
-        h2_expect_orphan(conn, &(struct h2_orphan){id, GUARD_WINDOW_H2, -1}); /* its own 400 */
+        h2_expect_orphan(conn, &(struct h2_orphan){id, GUARD_WINDOW_H2, -1, 0}); /* its own 400 */
     return 0;
 }
 
@@ -654,6 +670,18 @@ static ssize_t pass(struct conn *conn, const uint8_t *src, size_t len, const cha
     return ret < 0 ? ret : 0;
 }
 
+/* A window that overflows is told also where the answer went out before (RFC 9113, 6.9.1). */
+static void widen_orphan(struct conn *conn, uint32_t id, uint32_t bytes)
+{
+    struct h2_orphan *orphan = h2_find_orphan(&conn->h2, id);
+
+    if (orphan == NULL || orphan->output > INT32_MAX)
+        return;
+    orphan->output += bytes;
+    if (orphan->output > INT32_MAX)
+        h2_put_reset(lib_of(conn), id, FRAME_FLOW_CONTROL_ERROR);
+}
+
 static ssize_t on_window(struct conn *conn, const struct frame *f, const uint8_t *src,
                          const char **why)
 {
@@ -674,8 +702,15 @@ static ssize_t on_window(struct conn *conn, const struct frame *f, const uint8_t
         *why = "WINDOW_UPDATE of an idle stream";
         return -FRAME_PROTOCOL_ERROR;
     }
-    if (stream == NULL || is_sent(stream))
+    if (stream == NULL) {
+        widen_orphan(conn, f->stream_id, bytes);
         return 0;
+    }
+    if (is_sent(stream)) { /* the window is counted, but nothing is woken by it */
+        if (h2o_http2_window_get_window(&stream->output_window) <= INT32_MAX)
+            stream->output_window._avail += (ssize_t)bytes;
+        return 0;
+    }
     if (h2o_http2_window_get_window(&stream->output_window) + (ssize_t)bytes > INT32_MAX)
         return reset_stream(conn, stream, FRAME_FLOW_CONTROL_ERROR, why); /* RFC 9113, 6.9.1 */
     return pass(conn, src, FRAME_HEADER_SIZE + f->length, why);

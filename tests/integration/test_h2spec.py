@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from harness import ROOT
+from harness import ROOT, balanced_config
 from wire import make_door, wire_certificate  # noqa: F401  (fixtures)
 
 TESTS = 146
@@ -32,11 +32,14 @@ def h2spec():
     return program
 
 
-@pytest.mark.parametrize("path", ["/health/liveliness", "/v1/batches"])
 @pytest.mark.parametrize("kind", ["h2", "h2_tls"])
-def test_http2_keeps_every_rule_of_h2spec(make_door, h2spec, kind, path):  # noqa: F811
-    door = make_door(kind, workers=1)
+def test_http2_keeps_every_rule_of_h2spec(make_door, h2spec, sim, kind):  # noqa: F811
+    """Without a key and on a route that waits for the end of a body: a request that is answered at its head ends with a
+    RST_STREAM of its own (RFC 9113, 8.1), which h2spec takes for its answer to what it sends next."""
+    config = balanced_config(sim)
+    del config["general_settings"]
+    door = make_door(kind, config, workers=1)
     tls = ["-t", "-k"] if door.tls else []
-    ran = subprocess.run([str(h2spec), "-S", "-h", "127.0.0.1", "-p", str(door.gateway.port), "-P", path, "-o", "20", *tls],
+    ran = subprocess.run([str(h2spec), "-S", "-h", "127.0.0.1", "-p", str(door.gateway.port), "-P", "/v1/models", "-o", "20", *tls],
                          capture_output=True, text=True)
     assert f"{TESTS} tests, {TESTS} passed, 0 skipped, 0 failed" in ran.stdout, ran.stdout + ran.stderr

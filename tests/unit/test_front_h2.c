@@ -525,6 +525,32 @@ static void check_a_window_that_overflows_ends_its_stream_alone(bool tls)
 }
 BOTH(a_window_that_overflows_ends_its_stream_alone)
 
+/* Its answer went out with the first of two updates, or before both. */
+static void check_a_window_that_overflows_is_told_behind_an_early_answer(bool tls)
+{
+    for (int before = 0; before < 2; before++) {
+        struct client c = open_h2(tls);
+
+        put_request(&out, 1, "POST", "/refuse", false);
+        if (before)
+            put_window(&out, 1, 0x7fffffff - 65535);
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(streams[1].reset, 1 + FRAME_OK);
+        put_window(&out, 1, 0x7fffffff - 65535);
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(streams[1].reset, 1 + (before ? FRAME_FLOW_CONTROL_ERROR : FRAME_OK));
+        put_window(&out, 1, 0x7fffffff);
+        flush(&c, &out);
+        look(&c);
+        assert_int_equal(streams[1].reset, 1 + FRAME_FLOW_CONTROL_ERROR);
+        assert_int_equal(peer.goaways, 0);
+        client_close(&c);
+    }
+}
+BOTH(a_window_that_overflows_is_told_behind_an_early_answer)
+
 static void check_no_stream_depends_on_itself(bool tls)
 {
     uint8_t block[256] = {0x80, 0, 0, 1, 7};
@@ -1310,6 +1336,7 @@ int main(void)
         TEST(a_refused_request_has_one_end),
         TEST(nothing_follows_a_reset),
         TEST(a_window_that_overflows_ends_its_stream_alone),
+        TEST(a_window_that_overflows_is_told_behind_an_early_answer),
         TEST(no_stream_depends_on_itself),
         TEST(a_pause_closes_the_window),
         TEST(a_client_must_keep_to_the_window),
