@@ -18,6 +18,14 @@ enum provider { PROVIDER_OPENAI, PROVIDER_AZURE };
 
 enum account_auth { ACCOUNT_AUTH_API_KEY, ACCOUNT_AUTH_BEARER };
 
+/* A header of the operator's own. */
+struct model_header {
+    char *name;          /* owned */
+    struct secret value; /* perhaps a key of a gateway in the way */
+};
+
+#define MODEL_MAX_HEADERS 4 /* Azure takes ten with ours (reference 2.9) */
+
 struct model_account {
     enum provider provider;
     char *base; /* owned; scheme://host[:port][/prefix], no trailing slash, nothing of /openai or
@@ -29,6 +37,8 @@ struct model_account {
     struct secret key;  /* API key or Entra token */
     char *organization; /* owned; OpenAI-Organization, or NULL */
     char *project;      /* owned; OpenAI-Project, or NULL */
+    struct model_header *headers; /* owned; extra ones for each call, or NULL */
+    size_t num_headers;
     char *credential;   /* owned; its credential_name in credential_list, or NULL */
 };
 

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "common/upstream/provider.h"
+#include "config/headers.h"
 #include "config/row_provider.h"
 
 #define DEFAULT_OPENAI_BASE "https://api.openai.com/v1"
@@ -420,7 +421,7 @@ static bool same_account(const struct model_account *a, const struct model_accou
 {
     return a->provider == b->provider && a->auth == b->auth && strcmp(a->base, b->base) == 0 &&
            same_text(a->api_version, b->api_version) &&
-           same_text(a->organization, b->organization) && same_text(a->project, b->project) &&
+           headers_equal(a, b) && same_text(a->organization, b->organization) && same_text(a->project, b->project) &&
            a->key.len == b->key.len && memcmp(a->key.data, b->key.data, a->key.len) == 0;
 }
 
@@ -484,6 +485,7 @@ void accounts_deinit(struct model_account *account)
     free(account->organization);
     free(account->project);
     free(account->credential);
+    headers_deinit(account);
     secret_clear(&account->key);
     *account = (struct model_account){0};
 }
@@ -509,6 +511,8 @@ int accounts_take(struct models_build *build, const struct accounts_source *sour
         rc = take_project(build, source, &account);
     if (rc == 0)
         rc = take_credential_name(source, &account);
+    if (rc == 0)
+        rc = headers_take(build, source->node, &account);
     if (rc == 0)
         rc = put(build, &account, index);
     if (rc != 0) {

@@ -10,6 +10,8 @@
 #include "config/aliases.h"
 #include "config/check.h"
 #include "config/document.h"
+#include "config/egress.h"
+#include "config/entrance.h"
 #include "config/env.h"
 #include "config/fallbacks.h"
 #include "config/group_retries.h"
@@ -62,6 +64,10 @@ static int build(struct loading *l)
 
     if (rc == 0)
         rc = settings_apply(&in, l->config, &models.default_timeout_ms);
+    if (rc == 0)
+        rc = egress_take(l->tree.root, &l->env, &l->reporter, l->config);
+    if (rc == 0)
+        rc = entrance_take(l->tree.root, &l->env, &l->reporter, l->config);
     if (rc == 0)
         rc = models_build(&models);
     if (rc == 0)
@@ -172,5 +178,13 @@ void config_free(struct config *config)
     free(config->spool_dir);
     free(config->state_dir);
     free(config->upstream_ca_file);
+    secret_clear(&config->upstream_proxy);
+    secret_clear(&config->proxy_credential);
+    free(config->no_proxy);
+    free(config->root_path);
+    free(config->key_header);
+    for (size_t i = 0; i < config->num_cors_origins; i++)
+        free(config->cors_origins[i]);
+    free(config->cors_origins);
     free(config);
 }

@@ -123,6 +123,14 @@ struct config {
     bool state_dir_is_given;            /* by the file */
     char *upstream_ca_file;             /* owned; NULL: the system's */
     bool allow_insecure_upstream;       /* http:// to other than loopback */
+    struct secret upstream_proxy; /* address of the proxy that calls to providers go through; unset:
+                                     none */
+    struct secret proxy_credential; /* "user:password" of that address; unset: it has none */
+    char *no_proxy;      /* owned; hosts that are reached without it, with commas; NULL: none */
+    char *root_path;     /* owned; "/llm": routes are found below it, too; NULL: none */
+    char *key_header;    /* owned; lower case; where clients may send the key, too; NULL: none */
+    char **cors_origins; /* owned; whose pages may call; "*": anybody's */
+    size_t num_cors_origins;
     bool core_dumps;                    /* processes may leave cores, and be debugged */
     bool openai_path_given;             /* tranche_settings.openai_path is set */
     bool openai_path_is_azure; /* /openai/v1 is Azure's v1 API also where OpenAI is served */

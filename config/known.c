@@ -78,7 +78,6 @@ static const char *const litellm_settings[] = {"aws_sqs_callback_params",
                                                "service_callbacks",
                                                "set_verbose",
                                                "ssl_certificate",
-                                               "ssl_verify",
                                                "success_callback",
                                                "store_audit_logs",
                                                "telemetry",
@@ -149,7 +148,6 @@ static const char *const general_settings[] = {"admin_only_routes",
                                                "key_management_settings",
                                                "key_management_system",
                                                "litellm_jwtauth",
-                                               "litellm_key_header_name",
                                                "litellm_license",
                                                "max_parallel_requests",
                                                "max_request_size_mb",
@@ -254,10 +252,8 @@ static const char *const litellm_params[] = {"additional_drop_params",
                                              "drop_params",
                                              "dimensions",
                                              "extra_body",
-                                             "extra_headers",
                                              "frequency_penalty",
                                              "gcs_bucket_name",
-                                             "headers",
                                              "initial_prompt_value",
                                              "input_cost_per_second",
                                              "input_cost_per_token",
@@ -377,8 +373,7 @@ bool known_litellm(const char *path, const char *key)
     return false;
 }
 
-#define NO_TOKENS  "tokens of Entra ID are not fetched here; give api_key or azure_ad_token"
-#define NO_HEADERS "calls carry no headers of the operator's own"
+#define NO_TOKENS "tokens of Entra ID are not fetched here; give api_key or azure_ad_token"
 #define VERIFIED                                                                                   \
     "certificates are always verified; upstream_ca_file of tranche_settings names another "        \
     "authority"
@@ -400,14 +395,11 @@ static const struct {
     {"litellm_params", "client_id", NO_TOKENS},
     {"litellm_params", "client_secret", NO_TOKENS},
     {"litellm_params", "tenant_id", NO_TOKENS},
-    {"litellm_params", "extra_headers", NO_HEADERS},
-    {"litellm_params", "headers", NO_HEADERS},
     {"litellm_params", "max_file_size_mb",
      "limits of tranche_settings say how large a file may be"},
     {"litellm_params", "ssl_verify", VERIFIED},
     {"litellm_params", "tags", "requests are not told apart by tags"},
     {"litellm_settings", "ssl_certificate", "calls carry no client certificate"},
-    {"litellm_settings", "ssl_verify", VERIFIED},
     {"litellm_settings", "enforced_batch_output_expires_after",
      "what a client says of output_expires_after counts"},
     {"litellm_settings", "enforced_file_expires_after",
@@ -424,8 +416,6 @@ static const struct {
     {"general_settings", "enable_oauth2_auth", ONE_KEY},
     {"general_settings", "enable_oauth2_proxy_auth", ONE_KEY},
     {"general_settings", "litellm_jwtauth", ONE_KEY},
-    {"general_settings", "litellm_key_header_name",
-     "the key is taken from Authorization or api-key"},
     {"general_settings", "max_request_size_mb",
      "limits of tranche_settings say how large a file may be"},
     {"general_settings", "public_routes", ONE_KEY},

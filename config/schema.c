@@ -45,7 +45,9 @@ static const cyaml_schema_field_t params_fields[] = {
     TEXT(struct raw_params, weight),        TEXT(struct raw_params, order),
     TEXT(struct raw_params, max_retries),   TEXT(struct raw_params, num_retries),
     TEXT(struct raw_params, cooldown_time), TEXT(struct raw_params, timeout),
-    FREE_FORM("litellm_credential_name"),   CYAML_FIELD_END};
+    FREE_FORM("litellm_credential_name"),
+    FREE_FORM("extra_headers"),
+    FREE_FORM("headers"),   CYAML_FIELD_END};
 
 static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, custom_llm_provider),
                                                     TEXT(struct raw_params, api_key),
@@ -102,6 +104,7 @@ static const cyaml_schema_field_t litellm_fields[] = {
     MAPPING(struct raw_litellm, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
     FREE_FORM("fallbacks"),
     FREE_FORM("default_fallbacks"),
+    FREE_FORM("ssl_verify"),
     FREE_FORM("api_base"),
     FREE_FORM("api_key"),
     FREE_FORM("api_version"),
@@ -134,7 +137,7 @@ static const cyaml_schema_field_t router_fields[] = {
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t general_fields[] = {TEXT(struct raw_general, master_key),
-                                                      CYAML_FIELD_END};
+                                                      FREE_FORM("litellm_key_header_name"), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t tls_fields[] = {TEXT(struct raw_tls, cert_file),
                                                   TEXT(struct raw_tls, key_file), CYAML_FIELD_END};
@@ -199,6 +202,9 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, permit_weak_or_unset_master_key),
     TEXT(struct raw_tranche, log_level),
     TEXT(struct raw_tranche, openai_path),
+    FREE_FORM("upstream_proxy"),
+    FREE_FORM("no_proxy"),
+    FREE_FORM("cors_origins"),
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),
     TEXT(struct raw_tranche, poll_cache_ms),

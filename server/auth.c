@@ -18,8 +18,23 @@ static bool bearer_token(h2o_iovec_t value, const char **token, size_t *len)
     return *len > 0;
 }
 
+/* Where LiteLLM's clients put the key, too: its own header, those of other providers' SDKs and of
+ * Azure's API management. Source: get_api_key() of LiteLLM's user_api_key_auth.py. */
+static bool is_key_header(const struct relay *relay, const h2o_header_t *h)
+{
+    static const char *const names[] = {"api-key", "x-litellm-api-key", "x-api-key",
+                                        "x-goog-api-key", "ocp-apim-subscription-key"};
+    const char *own = relay->worker->config->key_header;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (h2o_memis(h->name->base, h->name->len, names[i], strlen(names[i])))
+            return true;
+    return own != NULL && h2o_memis(h->name->base, h->name->len, own, strlen(own));
+}
+
 /* The credential in a header. @return false: the header is another one */
-static bool credential_in(const h2o_header_t *h, const char **token, size_t *len)
+static bool credential_in(const struct relay *relay, const h2o_header_t *h, const char **token,
+                          size_t *len)
 {
     *token = NULL;
     *len = 0;
@@ -28,10 +43,12 @@ static bool credential_in(const h2o_header_t *h, const char **token, size_t *len
             *token = NULL;
         return true;
     }
-    if (!h2o_memis(h->name->base, h->name->len, H2O_STRLIT("api-key")))
+    if (!is_key_header(relay, h))
         return false;
-    *token = h->value.base;
-    *len = h->value.len;
+    if (!bearer_token(h->value, token, len)) { /* with or without the scheme */
+        *token = h->value.base;
+        *len = h->value.len;
+    }
     return true;
 }
 
@@ -47,7 +64,7 @@ static bool shows_key(const struct relay *relay, bool *given)
         const char *token;
         size_t len;
 
-        if (!credential_in(&headers->entries[i], &token, &len))
+        if (!credential_in(relay, &headers->entries[i], &token, &len))
             continue;
         *given = true;
         valid |= token != NULL && secret_equal(key, token, len);
@@ -61,7 +78,7 @@ const char *auth_credential(const struct relay *relay, size_t *len)
     const char *token = NULL;
 
     for (size_t i = 0; i < headers->size && token == NULL; i++)
-        (void)credential_in(&headers->entries[i], &token, len);
+        (void)credential_in(relay, &headers->entries[i], &token, len);
     return token;
 }
 

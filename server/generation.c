@@ -176,15 +176,20 @@ static int make_mask(struct generation *gen)
     const struct model_list *models = &config->models;
     size_t n = 0;
     const struct secret **secrets =
-        calloc(models->num_accounts + config->num_seal_keys + 1, sizeof(const struct secret *));
+        calloc(models->num_accounts * (1 + MODEL_MAX_HEADERS) + config->num_seal_keys + 2,
+               sizeof(const struct secret *));
 
     if (secrets == NULL)
         return ERR_NOMEM;
     secrets[n++] = &config->master_key;
+    secrets[n++] = &config->proxy_credential;
     for (size_t i = 0; i < config->num_seal_keys; i++)
         secrets[n++] = &config->seal_keys[i];
-    for (size_t i = 0; i < models->num_accounts; i++)
+    for (size_t i = 0; i < models->num_accounts; i++) {
         secrets[n++] = &models->accounts[i].key;
+        for (size_t k = 0; k < models->accounts[i].num_headers; k++)
+            secrets[n++] = &models->accounts[i].headers[k].value;
+    }
     gen->mask = mask_new(secrets, n);
     free(secrets);
     return gen->mask != NULL ? 0 : ERR_NOMEM;

@@ -29,6 +29,16 @@ static void begin_row(struct rows *r, struct strbuf *out)
     strbuf_adds(out, r->written++ > 0 ? ",{" : "{");
 }
 
+/* The members of one and the brace behind them. */
+static void write_model(struct strbuf *out, const char *name)
+{
+    json_write_member_string(out, "id", name);
+    json_write_member_string(out, "object", "model");
+    json_write_member_int(out, "created", CREATED);
+    json_write_member_string(out, "owned_by", "openai");
+    strbuf_addc(out, '}');
+}
+
 /* Groups, then aliases. */
 static uint32_t num_models(const struct worker *w)
 {
@@ -60,11 +70,7 @@ static enum long_answer_step write_group(void *arg, struct strbuf *out)
         name = model_name(r->worker, r->next++);
     } while (name == NULL);
     begin_row(r, out);
-    json_write_member_string(out, "id", name);
-    json_write_member_string(out, "object", "model");
-    json_write_member_int(out, "created", CREATED);
-    json_write_member_string(out, "owned_by", "openai");
-    strbuf_addc(out, '}');
+    write_model(out, name);
     return LONG_ANSWER_MORE;
 }
 
@@ -120,4 +126,83 @@ static enum long_answer_step write_deployment(void *arg, struct strbuf *out)
 void models_info(struct relay *relay)
 {
     long_answer_write(relay, "{\"data\":[", write_deployment, rows_new(relay));
+}
+
+void models_one(struct relay *relay)
+{
+    const struct table *table = relay->worker->table;
+    struct strbuf text = STRBUF_INIT;
+    struct table_name name;
+
+    if (relay->route.bad_id ||
+        !table_find_name(table, relay->route.id, relay->route.id_len, &name) ||
+        (name.row == MODEL_NO_INDEX && !table_is_served(table, name.group))) {
+        relay_problem(relay, 404, "invalid_request_error", "model_not_found", "model",
+                      "The model '%.128s' does not exist.", relay->route.id);
+        return;
+    }
+    strbuf_addc(&text, '{');
+    write_model(&text, relay->route.id);
+    if (strbuf_failed(&text))
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
+    else
+        relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+}
+
+/* What the rows of a group have together: minute limits add up, as LiteLLM adds them. */
+static void write_summary(const struct worker *w, uint32_t group, struct strbuf *out)
+{
+    uint32_t num;
+    const uint32_t *rows = table_group_members(w->table, group, &num);
+    bool has[PROVIDER_COUNT] = {false}, batch = false;
+    int64_t rpm = 0, tpm = 0;
+    const char *comma = "";
+
+    for (uint32_t i = 0; i < num; i++) {
+        const struct table_deployment *d = table_deployment(w->table, rows[i]);
+
+        has[d->provider] = true;
+        batch |= d->batch != 0;
+        rpm += d->rpm;
+        tpm += d->tpm;
+    }
+    strbuf_adds(out, ",\"providers\":[");
+    for (int p = 0; p < PROVIDER_COUNT; p++)
+        if (has[p]) {
+            strbuf_addf(out, "%s\"%s\"", comma, provider_name((enum provider)p));
+            comma = ",";
+        }
+    strbuf_adds(out, "]");
+    if (batch)
+        json_write_member_string(out, "mode", "batch");
+    if (rpm > 0)
+        json_write_member_int(out, "rpm", rpm);
+    if (tpm > 0)
+        json_write_member_int(out, "tpm", tpm);
+    json_write_member_int(out, "num_deployments", num);
+}
+
+static enum long_answer_step write_group_info(void *arg, struct strbuf *out)
+{
+    struct rows *r = arg;
+    const struct table *table = r->worker->table;
+
+    while (r->next < table_num_groups(table) && !table_is_served(table, r->next))
+        r->next++;
+    if (r->next == table_num_groups(table)) {
+        strbuf_adds(out, "]}");
+        return LONG_ANSWER_DONE;
+    }
+    begin_row(r, out);
+    json_write_member_string(out, "model_group", table_group_name(table, r->next));
+    write_summary(r->worker, r->next++, out);
+    strbuf_addc(out, '}');
+    return LONG_ANSWER_MORE;
+}
+
+void models_groups(struct relay *relay)
+{
+    long_answer_write(relay, "{\"data\":[", write_group_info, rows_new(relay));
 }

@@ -318,10 +318,13 @@ static void begin_first_round(struct prober *p)
 static int open_upstream(struct prober *p)
 {
     const struct config *config = p->inherit->config;
-    struct upstream_options options = {.allow_insecure = config->allow_insecure_upstream,
-                                       .ca_file = config->upstream_ca_file,
-                                       .connect_ms = config->timeouts.connect_ms,
-                                       .low_speed_ms = config->timeouts.low_speed_ms};
+    struct upstream_options options = {
+        .allow_insecure = config->allow_insecure_upstream,
+        .ca_file = config->upstream_ca_file,
+        .proxy = secret_is_set(&config->upstream_proxy) ? config->upstream_proxy.data : NULL,
+        .no_proxy = config->no_proxy,
+        .connect_ms = config->timeouts.connect_ms,
+        .low_speed_ms = config->timeouts.low_speed_ms};
 
     return upstream_new(p->loop, &options, &p->upstream);
 }

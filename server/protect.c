@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "server/cors.h"
 #include "server/health.h"
 
 #define MAX_HOST 256
@@ -221,6 +222,8 @@ static void collect_facts(const struct relay *relay, struct protect_facts *f)
                                            req->input.authority.base, req->input.authority.len);
     for (size_t i = 0; i < req->headers.size; i++)
         note_header(relay, &req->headers.entries[i], f);
+    if (f->foreign_origin && cors_names(relay))
+        f->foreign_origin = false;
     if ((upload && relay->method == METHOD_POST) || !front_has_body(req))
         f->form = false;
 }

@@ -12,6 +12,7 @@
 #include "server/admit.h"
 #include "server/auth.h"
 #include "server/collect.h"
+#include "server/cors.h"
 #include "server/health.h"
 
 static h2o_generator_t no_generator = {NULL, NULL};
@@ -22,6 +23,7 @@ const char *relay_reason(int status)
         int status;
         const char *reason;
     } known[] = {{200, "OK"},
+                 {204, "No Content"},
                  {206, "Partial Content"},
                  {400, "Bad Request"},
                  {401, "Unauthorized"},
@@ -67,10 +69,22 @@ static void on_pool_gone(void *p)
                               1, memory_order_relaxed);
 }
 
+/* Bytes of the path before the routes: LiteLLM's SERVER_ROOT_PATH, which a proxy in front may have
+ * cut off already. */
+static size_t below_root(const char *root, const char *path, size_t len)
+{
+    size_t root_len = root != NULL ? strlen(root) : 0;
+
+    return root_len > 0 && len > root_len && memcmp(path, root, root_len) == 0 &&
+                   path[root_len] == '/'
+               ? root_len
+               : 0;
+}
+
 struct relay *relay_new(struct worker *worker, h2o_req_t *req)
 {
     struct relay *relay = h2o_mem_alloc_shared(&req->pool, sizeof(*relay), on_pool_gone);
-    size_t path_len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+    size_t path_len = req->query_at == SIZE_MAX ? req->path.len : req->query_at, root_len;
 
     memset(relay, 0, sizeof(*relay));
     relay->req = req;
@@ -85,8 +99,9 @@ struct relay *relay_new(struct worker *worker, h2o_req_t *req)
         relay->query = "";
     }
     relay->method = route_method(req->method.base, req->method.len);
-    route_parse(req->path.base, path_len, relay->query, relay->query_len, &relay->route,
-                &relay->hints);
+    root_len = below_root(worker->config->root_path, req->path.base, path_len);
+    route_parse(req->path.base + root_len, path_len - root_len, relay->query, relay->query_len,
+                &relay->route, &relay->hints);
     return relay;
 }
 
@@ -109,6 +124,7 @@ void relay_common_headers(struct relay *relay)
 {
     relay_header(relay, "x-request-id", relay->request_id);
     relay_header(relay, "x-litellm-call-id", relay->request_id);
+    cors_headers(relay);
     if (!health_is_for_all(relay->route.kind) || auth_has_key(relay))
         relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
     if (relay->deployment != MODEL_NO_INDEX) {

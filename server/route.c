@@ -186,6 +186,14 @@ static void set_id(struct route *route, const struct segment *seg)
     route->id_len = (size_t)len;
 }
 
+/* A model's name may have slashes, written as they are. */
+static void set_model(struct route *route, const struct segment *seg, int n)
+{
+    struct segment all = {seg[0].text, (size_t)(seg[n - 1].text + seg[n - 1].len - seg[0].text)};
+
+    set_id(route, &all);
+}
+
 static void set(struct route *route, enum route_kind kind, unsigned allowed)
 {
     route->kind = kind;
@@ -215,11 +223,18 @@ static void match_resource(const struct segment *seg, int n, struct route *route
             set(route, ROUTE_BATCH_CANCEL, METHOD_POST);
     } else if (n == 1 && is(&seg[0], "models")) {
         set(route, ROUTE_MODELS, METHOD_GET | METHOD_HEAD);
+    } else if (n >= 2 && is(&seg[0], "models")) {
+        set(route, ROUTE_MODEL, METHOD_GET | METHOD_HEAD);
     } else if (n == 2 && is(&seg[0], "model") && is(&seg[1], "info")) {
         set(route, ROUTE_MODEL_INFO, METHOD_GET | METHOD_HEAD);
+    } else if (n == 2 && is(&seg[0], "model_group") && is(&seg[1], "info")) {
+        set(route, ROUTE_MODEL_GROUP_INFO, METHOD_GET | METHOD_HEAD);
     }
-    if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO &&
-        route->kind != ROUTE_FILE_VALIDATE && route->kind != ROUTE_PLACEMENT)
+    if (route->kind == ROUTE_MODEL)
+        set_model(route, &seg[1], n - 1);
+    else if (route->kind != ROUTE_NONE && n >= 2 && route->kind != ROUTE_MODEL_INFO &&
+             route->kind != ROUTE_MODEL_GROUP_INFO && route->kind != ROUTE_FILE_VALIDATE &&
+             route->kind != ROUTE_PLACEMENT)
         set_id(route, &seg[1]);
 }
 
@@ -337,8 +352,12 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return "batches.cancel";
     case ROUTE_MODELS:
         return "models.list";
+    case ROUTE_MODEL:
+        return "models.get";
     case ROUTE_MODEL_INFO:
         return "models.info";
+    case ROUTE_MODEL_GROUP_INFO:
+        return "model_groups.info";
     case ROUTE_HEALTH:
         return "health";
     case ROUTE_LIVENESS:

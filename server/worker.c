@@ -16,6 +16,7 @@
 #include "server/admit.h"
 #include "server/auth.h"
 #include "server/batches.h"
+#include "server/cors.h"
 #include "server/collect.h"
 #include "server/download.h"
 #include "server/fetch.h"
@@ -91,8 +92,14 @@ static void dispatch(struct relay *relay)
     case ROUTE_MODELS:
         models_list(relay);
         break;
+    case ROUTE_MODEL:
+        models_one(relay);
+        break;
     case ROUTE_MODEL_INFO:
         models_info(relay);
+        break;
+    case ROUTE_MODEL_GROUP_INFO:
+        models_groups(relay);
         break;
     case ROUTE_HEALTH:
         health_full(relay);
@@ -182,6 +189,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     if (w->draining)
         req->http1_is_persistent = 0;
     if (!auth_is_single(relay) || !protect_request(relay))
+        return 0;
+    if (cors_preflight(relay))
         return 0;
     if (relay->route.kind == ROUTE_NONE)
         unknown_route(relay);
@@ -365,10 +374,13 @@ static void configure_h2o(struct worker *w)
 
 static int make(struct worker *w, struct signals *signals)
 {
-    struct upstream_options options = {.allow_insecure = w->config->allow_insecure_upstream,
-                                       .ca_file = w->config->upstream_ca_file,
-                                       .connect_ms = w->config->timeouts.connect_ms,
-                                       .low_speed_ms = w->config->timeouts.low_speed_ms};
+    struct upstream_options options = {
+        .allow_insecure = w->config->allow_insecure_upstream,
+        .ca_file = w->config->upstream_ca_file,
+        .proxy = secret_is_set(&w->config->upstream_proxy) ? w->config->upstream_proxy.data : NULL,
+        .no_proxy = w->config->no_proxy,
+        .connect_ms = w->config->timeouts.connect_ms,
+        .low_speed_ms = w->config->timeouts.low_speed_ms};
     h2o_evloop_t *evloop = h2o_evloop_create();
     int rc = index_accounts(w);
 

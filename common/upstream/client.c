@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/secret.h"
+#include "common/strbuf.h"
 
 #define DEFAULT_CONNECT_MS   10000
 #define DEFAULT_HEADER_BYTES (64 * 1024)
@@ -331,6 +333,30 @@ static void lane_deinit(struct lane *lane)
     curl_multi_cleanup(lane->multi);
 }
 
+/* This machine and the cloud's metadata address are never reached through a proxy: it would get
+ * what is for them alone. */
+#define NEVER_PROXIED "localhost,127.0.0.0/8,0.0.0.0,::1,169.254.0.0/16"
+
+static int set_proxy(struct upstream *up, const struct upstream_options *options)
+{
+    struct strbuf hosts = STRBUF_INIT;
+
+    if (options->proxy == NULL)
+        return 0;
+    strbuf_adds(&hosts, NEVER_PROXIED);
+    if (options->no_proxy != NULL)
+        strbuf_addf(&hosts, ",%s", options->no_proxy);
+    /* A star among others is no pattern to libcurl. */
+    if (options->no_proxy != NULL && strcmp(options->no_proxy, "*") == 0) {
+        strbuf_reset(&hosts);
+        strbuf_adds(&hosts, "*");
+    }
+    up->proxy = strdup(options->proxy);
+    up->no_proxy = strbuf_failed(&hosts) ? NULL : strdup(strbuf_str(&hosts));
+    strbuf_deinit(&hosts);
+    return up->proxy != NULL && up->no_proxy != NULL ? 0 : ERR_NOMEM;
+}
+
 int upstream_new(struct loop *loop, const struct upstream_options *options, struct upstream **out)
 {
     struct upstream *up;
@@ -358,6 +384,8 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     if (up->share == NULL)
         goto fail;
     curl_share_setopt(up->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    if (set_proxy(up, options) != 0)
+        goto fail;
     up->ca_file = handle_find_ca_bundle(options->ca_file);
     if (options->ca_file != NULL && up->ca_file == NULL)
         goto fail;
@@ -387,6 +415,10 @@ void upstream_free(struct upstream *up)
     if (up->share != NULL)
         curl_share_cleanup(up->share);
     free(up->ca_file);
+    if (up->proxy != NULL)
+        secret_wipe(up->proxy, strlen(up->proxy));
+    free(up->proxy);
+    free(up->no_proxy);
     free(up);
     curl_global_cleanup();
 }

@@ -20,6 +20,11 @@ struct upstream_call; /* one request in flight */
 
 struct upstream_options {
     bool allow_insecure;     /* http:// to other than loopback */
+    const char *proxy;       /* address of an HTTP proxy for all that is not this machine's (CONNECT,
+                                RFC 9110 section 9.3.6); copied; NULL: none, whatever the environment
+                                says */
+    const char *no_proxy;    /* hosts that are reached without it: names, ".domain", addresses, with
+                                commas; copied; NULL: none besides this machine and 169.254.0.0/16 */
     const char *ca_file;     /* PEM, copied; replaces the system's; NULL: the system's */
     uint32_t connect_ms;     /* DNS + TCP + TLS; 0: 10,000 */
     uint32_t low_speed_ms;   /* file transfers: less than 1 KiB moved in so long ends them (a paused

@@ -49,6 +49,8 @@ struct origin {
 struct upstream {
     struct loop *loop; /* borrowed */
     bool allow_insecure;
+    char *proxy;    /* owned; NULL: none; wiped */
+    char *no_proxy; /* owned; what is reached without it */
     char *ca_file; /* owned; NULL: what libcurl was built with */
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;

@@ -103,8 +103,17 @@ static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind k
 
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_NOPROXY, "*");
+    SET(CURLOPT_PROXY, up->proxy != NULL ? up->proxy : "");
+    SET(CURLOPT_NOPROXY, up->proxy != NULL ? up->no_proxy : "*");
+    if (up->proxy != NULL) {
+        SET(CURLOPT_HTTPPROXYTUNNEL, 1L); /* it sees an address, never a request */
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+        SET(CURLOPT_PROXYHEADER, NULL);
+        SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* the key is not for it */
+        SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        if (up->ca_file != NULL)
+            SET(CURLOPT_PROXY_CAINFO, up->ca_file);
+    }
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     SET(CURLOPT_PATH_AS_IS, 1L);

@@ -359,6 +359,9 @@ int provider_headers(const struct model_account *account, enum provider_call cal
                   text_room(account->project) + text_room(content_type);
     int err;
 
+    for (size_t i = 0; i < account->num_headers; i++)
+        room += account->headers[i].value.len + 1;
+
     memset(out, 0, sizeof(*out));
     err = strbuf_reserve(&out->storage, room);
     if (err == 0 && secret_is_set(&account->key))
@@ -375,6 +378,8 @@ int provider_headers(const struct model_account *account, enum provider_call cal
         err = add_header(out, "OpenAI-Organization", "", account->organization);
     if (err == 0 && openai && account->project != NULL && *account->project != '\0')
         err = add_header(out, "OpenAI-Project", "", account->project);
+    for (size_t i = 0; err == 0 && i < account->num_headers; i++)
+        err = add_header(out, account->headers[i].name, "", account->headers[i].value.data);
     if (err != 0)
         provider_headers_wipe(out);
     return err;

@@ -56,7 +56,8 @@ void provider_expiry_range(enum provider provider, int64_t *min_s, int64_t *max_
  * reference 1.3; NULL for anything else, also for what has its /v1 already. */
 const char *provider_endpoint_v1(const char *endpoint);
 
-#define PROVIDER_MAX_HEADERS 10 /* Azure answers 431 above 10 custom ones (reference 2.9) */
+#define PROVIDER_MAX_HEADERS 14 /* Azure answers 431 above 10 custom ones
+                                   (reference 2.9); of those here six are HTTP's own */
 
 /* Header lines for one call; the strings live in `storage`. */
 struct provider_headers {
@@ -66,7 +67,8 @@ struct provider_headers {
 };
 
 /** Authentication (none when the account has no key), Accept, Accept-Encoding: identity,
- * User-Agent, Content-Type (when not NULL), and OpenAI's organization and project. `out` is filled
+ * User-Agent, Content-Type (when not NULL), OpenAI's organization and project,
+ * and the account's own. `out` is filled
  * anew; wipe it when the call has started.
  *  @return 0, ERR_NOMEM, ERR_LIMIT, ERR_INVALID (a control byte in a value, such as a line end
  * pasted with a key) */

@@ -1,0 +1,14 @@
+/* litellm_params.extra_headers (or `headers`): what each call of a row carries besides ours. */
+#pragma once
+
+#include "config/models.h"
+
+/** Take them into the account. Names that decide framing, authentication or routing, or that are no
+ * names, leave the row out.
+ *  @param params  the row's litellm_params; NULL: none
+ *  @return 0, ERR_INVALID (reported), ERR_NOMEM */
+MUST_USE int headers_take(struct models_build *build, const struct node *params,
+                          struct model_account *account);
+
+bool headers_equal(const struct model_account *a, const struct model_account *b);
+void headers_deinit(struct model_account *account);
