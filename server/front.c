@@ -48,6 +48,11 @@ struct front_load *front_load(h2o_req_t *req)
     return &guard_conn_of(req)->load;
 }
 
+bool front_is_loopback(h2o_req_t *req)
+{
+    return guard_conn_of(req)->loopback;
+}
+
 bool front_has_body(h2o_req_t *req)
 {
     return front_body(req) != NULL;

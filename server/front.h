@@ -51,5 +51,8 @@ struct body *front_body(h2o_req_t *req);
 /** The load of the connection that a request came on; lives longer than the request. */
 struct front_load *front_load(h2o_req_t *req);
 
+/** Whether the request's peer has an address of this machine's loopback. */
+bool front_is_loopback(h2o_req_t *req);
+
 /** Whether the request announced or carries a body (front_body() would not be NULL). */
 bool front_has_body(h2o_req_t *req);

@@ -164,6 +164,7 @@ struct conn {
     struct guard_reader reader;
     struct front_load load;
     uint64_t peer; /* guard_peers_key() */
+    bool loopback; /* guard_peers_is_loopback(); a socket that was reset no longer says so */
     struct timeval connected_at;
     union {
         struct h1_conn h1;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "server/cors.h"
+#include "server/guard_peers.h"
 #include "server/health.h"
 
 #define MAX_HOST 256
@@ -26,24 +27,6 @@ enum protect_verdict protect_judge(const struct config *config, const struct pro
     if (facts->foreign_origin)
         return PROTECT_FOREIGN_ORIGIN;
     return facts->form ? PROTECT_FORM : PROTECT_SERVE;
-}
-
-bool protect_is_loopback(const struct sockaddr *address)
-{
-    const struct sockaddr_in *v4 = (const void *)address;
-    const struct sockaddr_in6 *v6 = (const void *)address;
-
-    switch (address->sa_family) {
-    case AF_INET:
-        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-    case AF_INET6:
-        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) ||
-               (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) && v6->sin6_addr.s6_addr[12] == 127);
-    case AF_UNIX:
-        return true;
-    default:
-        return false;
-    }
 }
 
 bool protect_is_forwarding(const char *name, size_t len)
@@ -96,14 +79,14 @@ static bool is_address(const char *host, bool *loopback)
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
 
     if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
-        *loopback =
-            v4.sin_addr.s_addr == 0 || protect_is_loopback((const struct sockaddr *)(void *)&v4);
+        *loopback = v4.sin_addr.s_addr == 0 ||
+                    guard_peers_is_loopback((const struct sockaddr *)(void *)&v4);
         return true;
     }
     if (inet_pton(AF_INET6, host, &v6.sin6_addr) != 1)
         return false;
     *loopback = IN6_IS_ADDR_UNSPECIFIED(&v6.sin6_addr) ||
-                protect_is_loopback((const struct sockaddr *)(void *)&v6);
+                guard_peers_is_loopback((const struct sockaddr *)(void *)&v6);
     return true;
 }
 
@@ -213,11 +196,9 @@ static void note_header(const struct relay *relay, const h2o_header_t *h, struct
 static void collect_facts(const struct relay *relay, struct protect_facts *f)
 {
     h2o_req_t *req = relay->req;
-    struct sockaddr_storage peer = {0};
     bool upload = relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE;
-    socklen_t len = req->conn->callbacks->get_peername(req->conn, (struct sockaddr *)(void *)&peer);
 
-    *f = (struct protect_facts){.neighbour = len > 0 && protect_is_loopback((const void *)&peer)};
+    *f = (struct protect_facts){.neighbour = front_is_loopback(req)};
     f->foreign_host = !protect_is_our_host(relay->worker->config, machine_name(),
                                            req->input.authority.base, req->input.authority.len);
     for (size_t i = 0; i < req->headers.size; i++)

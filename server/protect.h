@@ -12,7 +12,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
 
 #include "config/config.h"
 #include "server/relay.h"
@@ -35,9 +34,6 @@ enum protect_verdict {
 
 /** @param config  its master key, weak_master_key and permit_weak_master_key count */
 enum protect_verdict protect_judge(const struct config *config, const struct protect_facts *facts);
-
-/** Whether it is 127.0.0.0/8, ::1, one of the former as an IPv6 address, or a Unix socket. */
-bool protect_is_loopback(const struct sockaddr *address);
 
 /** Whether a header with this name (lower case) says that a proxy had the request before. */
 bool protect_is_forwarding(const char *name, size_t len);
