@@ -80,7 +80,7 @@ class Soak:
         self.gateway = Gateway(directory, config_of(self.sim))
         self.gateway.deaths_expected = True  # only of those that we kill: see unexpected_deaths()
         self.lot = random.Random(seed)  # of the disturber; each client has its own
-        self.intents, self.files, self.batches, self.killed = [], [], [], []
+        self.intents, self.judged, self.files, self.batches, self.killed = [], [], [], [], []
         self.lock = threading.Lock()
         self.done = self.rounds = 0
         self.kills = True
@@ -96,7 +96,7 @@ class Soak:
 
     def intend(self):
         with self.lock:
-            self.intents.append(Intent(len(self.intents)))
+            self.intents.append(Intent(len(self.judged) + len(self.intents)))
             return self.intents[-1]
 
     def create(self, lot):
@@ -209,7 +209,13 @@ class Soak:
         page = self.page()
         sums = {name: page.sum(name) for name in SUMS}
         sums["tranche_client_connections"] = page.sum("tranche_client_connections") - 1  # ours
-        return {name: value for name, value in sums.items() if value != 0}
+        owed = {name: value for name, value in sums.items() if value != 0}
+        return {**owed, "sockets": self.sockets()} if owed else {}
+
+    def sockets(self):
+        """Lines of the kernel's table about the gateway's port, to tell what a connection that stays waits for."""
+        rows = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+        return [" ".join(row.split()[1:5]) for row in rows if f":{self.gateway.port:04X}" in row]
 
     def files_off(self):
         """How many more or fewer files are counted at the accounts than there are."""
@@ -244,8 +250,16 @@ class Soak:
         except AssertionError:
             raise AssertionError(f"never {name}: {last[0]}") from None
 
+    def renew(self):
+        """Judge, and begin again with empty providers: lists are as short as before, so that memory can be compared."""
+        self.judge_batches()
+        self.judged += self.intents
+        self.intents, self.files, self.batches = [], [], []
+        self.sim.reset()
+        self.settled(self.files_off, "no file counted")
+
     def judge_batches(self):
-        """One batch at most for each intent, and what was acknowledged is that one."""
+        """One batch at most for each intent, and what was acknowledged is that one. @return how many there are"""
         made = {}
         for batch in self.all_batches():
             made.setdefault(batch["metadata"]["intent"], []).append(batch["id"])
