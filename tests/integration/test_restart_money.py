@@ -127,7 +127,8 @@ def test_a_create_that_the_provider_carries_out_late_is_not_made_again_after_a_c
 
 
 PHASES = {"being_carried_out": {"hang": "body", "ms": LATE}, "sent": {"hang": "head", "ms": LATE},
-          "carried_out": {"hang": "answer", "ms": LATE}, "half_answered": {"trickle": {"bytes": 40, "interval_ms": 200}}}
+          "carried_out": {"hang": "answer", "ms": LATE}, "half_answered": {"trickle": {"bytes": 40, "interval_ms": 200}},
+          "carried_out_and_denied": {"status": 502, "late": True, "delay_ms": LATE}}
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -90,6 +90,7 @@ PHASES = {
     "being_carried_out": {"hang": "body", "ms": LONG},
     "carried_out": {"hang": "answer", "ms": LONG},
     "half_answered": {"trickle": {"bytes": 40, "interval_ms": 150}},
+    "carried_out_and_denied": {"status": 502, "late": True, "delay_ms": LONG},
     "answered": None,
 }
 
