@@ -10,7 +10,8 @@
 #include "server/provider_clock.h"
 #include "server/run_record.h"
 
-#define FRESH_S (24 * 3600) /* a batch that is older tells of nobody who was here of late */
+#define ROUNDING_S 2           /* what whole seconds may hide of a moment: theirs, and ours */
+#define FRESH_S    (24 * 3600) /* a batch that is older tells of nobody who was here of late */
 
 uint64_t past_window_ms(const struct config *config)
 {
@@ -107,11 +108,13 @@ void past_end(struct past *past, const struct idem *idem, bool clean, uint64_t n
     }
 }
 
-/* The provider's time of a moment of ours, the later one where its clock leaves a choice. */
+/* The earliest time that the provider may have told at a moment of ours. A batch that we made a
+ * moment after our start is not taken for one of before: what is left out is what a gateway before
+ * made in its last seconds, and nothing in the day before. */
 static int64_t told_at(const struct inherit *inherit, uint32_t deployment, uint64_t moment_ms,
                        uint64_t now_ms)
 {
-    return provider_clock_now_s(inherit, deployment) -
+    return provider_clock_floor_s(inherit, deployment) - ROUNDING_S -
            (int64_t)((now_ms > moment_ms ? now_ms - moment_ms : 0) / 1000);
 }
 
