@@ -128,6 +128,14 @@ static void methods_targets_and_authorities_have_bounds(void **state)
         free(target);
         free(method);
     }
+    {
+        char *end = exact_copy("/", 1);
+
+        assert_false(guard_h1_is_target(end + 1, 0));
+        assert_false(guard_h1_is_method(end + 1, 0));
+        assert_true(guard_h1_is_authority(end + 1, 0));
+        free(end);
+    }
     assert_true(guard_h1_is_authority(text + 1, 1024));
     assert_false(guard_h1_is_authority(text + 1, 1025));
 }
@@ -146,6 +154,15 @@ static void a_name_counts_as_a_whole(void **state)
     assert_int_equal(info.framing, FRAMING_NONE);
     assert_int_equal(check(LINE "X: a\x7f\r\n\r\n", &info), 400);
     assert_int_equal(check(LINE "X:\r\nY: \t \r\n\r\n", &info), 0);
+    assert_int_equal(check("GET / HTTP/1.1\r\nHost: \t \r\n\r\n", &info), 0);
+    assert_false(info.padded); /* what stands before a value is no part of it anyhow */
+    assert_int_equal(check(LINE "Transfer-Encoding: chunke\r\n\r\n", &info), 400);
+    assert_int_equal(check(LINE "Transfer-Encoding: c\r\n\r\n", &info), 400);
+    assert_int_equal(check(LINE "Expect: 100-continu\r\n\r\n", &info), 417);
+    assert_int_equal(check("", &info), 400);
+    assert_int_equal(check("\n", &info), 400);
+    assert_int_equal(check("\r\n", &info), 400);
+    assert_int_equal(check("\n\r\n", &info), 400);
 }
 
 static void the_longest_target_is_taken_and_one_more_byte_is_not(void **state)

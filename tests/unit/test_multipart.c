@@ -266,24 +266,27 @@ static void other_lines_of_a_head_are_left_alone(void **state)
                   "[a|-|]1;");
 }
 
+static void a_part_may_have_an_empty_name(void **state)
+{
+    (void)state;
+    assert_parses("--abc\r\n" HEAD("") "1\r\n--abc--", "[|-|-]1;");
+}
+
 /* A CR long before the end of a piece begins no delimiter. */
 static void a_cr_in_long_data_is_data(void **state)
 {
-    char body[600], expected[600], data[401];
+    enum { LEN = 5000 };
+    static char body[LEN + 200], expected[LEN + 200], data[LEN + 1];
 
     (void)state;
-    for (size_t at = 0; at < 400; at += 57) {
-        memset(data, 'x', 400);
-        data[400] = '\0';
+    for (size_t at = 0; at < LEN; at += 457) {
+        memset(data, 'x', LEN);
         data[at] = '\r';
         snprintf(body, sizeof(body), "--abc\r\n" HEAD("a") "%s\r\n--abc--", data);
         snprintf(expected, sizeof(expected), "[a|-|-]%s;", data);
         assert_parses(body, expected);
     }
-    memset(body, 'x', 500); /* in front of the first part */
-    body[0] = '\r';
-    body[500] = '\0';
-    strcat(body, "\r\n--abc--");
+    snprintf(body, sizeof(body), "\r%s\r\n--abc--", data); /* in front of the first part */
     assert_parses(body, "");
 }
 
@@ -327,6 +330,7 @@ static void heads_that_break_the_rules_are_refused(void **state)
         assert_refused(strbuf_str(&body), ERR_SYNTAX, "");
     }
     strbuf_deinit(&body);
+    assert_refused("--abc\r\n\r\nx\r\n--abc--", ERR_SYNTAX, "no Content-Disposition");
     assert_refused("--abc\n" HEAD("a") "1\r\n--abc--", ERR_SYNTAX, "LF");
 }
 
@@ -573,6 +577,7 @@ int main(void)
         cmocka_unit_test(only_a_clean_base_name_is_left_of_a_path),
         cmocka_unit_test(a_head_may_be_folded_and_in_any_letter_case),
         cmocka_unit_test(other_lines_of_a_head_are_left_alone),
+        cmocka_unit_test(a_part_may_have_an_empty_name),
         cmocka_unit_test(a_cr_in_long_data_is_data),
         cmocka_unit_test(heads_that_break_the_rules_are_refused),
         cmocka_unit_test(a_nul_in_a_head_is_refused),

@@ -380,6 +380,22 @@ static void a_status_of_any_length_is_shown(void **state)
     }
 }
 
+/* "zz\0x" and "zz" are two names. */
+static void a_name_with_a_nul_in_it_is_no_other_name(void **state)
+{
+    static const char text[] = "{\"zz\\u0000x\":1,\"id\":\"a\"}";
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *batch = json_parse(doc, text, strlen(text), &error), *gone;
+
+    (void)state;
+    gone = normal_deletion(doc, batch, "file-1");
+    assert_null(json_get(gone, "zz"));
+    normal_batch(doc, batch, NULL);
+    assert_null(json_get(batch, "zz"));
+    json_doc_free(doc);
+}
+
 static bool time_of(const char *text, int64_t *out)
 {
     struct json_doc *doc = json_doc_new();
@@ -459,6 +475,21 @@ static void an_object_of_any_number_of_members_is_bounded_work(void **state)
         assert_true(json_size(batch) >= (size_t)members + 22);
         json_doc_free(doc);
     }
+    for (int place = 254; place < 259; place++) { /* behind the 256th nothing is looked at */
+        struct json_doc *doc = json_doc_new();
+        struct json *batch = json_new_object(doc);
+        char key[16];
+
+        json_set_str(doc, batch, "object", "batch");
+        for (int i = 1; i < place; i++) {
+            snprintf(key, sizeof(key), "k%d", i);
+            json_set_int(doc, batch, key, i);
+        }
+        json_set_str(doc, batch, "x_file_id", "");
+        normal_batch(doc, batch, NULL);
+        assert_int_equal(json_is(json_get(batch, "x_file_id"), JSON_NULL), place < 256);
+        json_doc_free(doc);
+    }
 }
 
 int main(void)
@@ -481,6 +512,7 @@ int main(void)
         cmocka_unit_test(our_own_metadata_is_never_shown),
         cmocka_unit_test(a_batch_with_very_many_members_is_bounded_work),
         cmocka_unit_test(a_status_of_any_length_is_shown),
+        cmocka_unit_test(a_name_with_a_nul_in_it_is_no_other_name),
         cmocka_unit_test(times_that_no_clock_shows_are_no_times),
         cmocka_unit_test(numbers_beyond_all_counts_are_none),
         cmocka_unit_test(an_object_of_any_number_of_members_is_bounded_work),
