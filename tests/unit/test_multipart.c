@@ -104,7 +104,7 @@ static int parse_piece(const char *body, size_t len, size_t piece, struct strbuf
 
 static void assert_parses(const char *body, const char *expected)
 {
-    static const size_t pieces[] = {1, 2, 3, 5, 7, 16, 1 << 20};
+    static const size_t pieces[] = {1, 2, 3, 5, 7, 16, 4000, 1 << 20};
     struct strbuf out;
 
     for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
