@@ -399,7 +399,10 @@ class Gateway(Process):
         """Pids of the master's children."""
         out = []
         for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
-            out += [int(p) for p in (task / "children").read_text().split()]
+            try:
+                out += [int(p) for p in (task / "children").read_text().split()]
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # a thread that ended meanwhile
         return out
 
     def finish(self, sim=None):

@@ -80,7 +80,7 @@ def test_by_default_an_address_may_hold_a_quarter_and_loopback_all(start, sim):
         except OSError:
             pytest.skip("this machine has no address but loopback's")
         own = probe.getsockname()[0]
-    config = direct_config(sim, tranche_settings={"limits": {"max_connections": 16}})
+    config = direct_config(sim, tranche_settings={"limits": {"max_connections": 16}, "permit_weak_or_unset_master_key": True})
     gateway = start(config, sim=sim, workers=1, host="0.0.0.0")
     held = []
     for _ in range(5):

@@ -28,7 +28,7 @@ SHAPES = {
                                    "code": "rate_limit_exceeded"}}, 429, {"code": "rate_limit_exceeded", "type": "requests"}),
     "out_of_credit": (429, {"error": {"message": "You exceeded your current quota", "type": "insufficient_quota",
                                       "param": None, "code": "insufficient_quota"}}, 429, {"code": "insufficient_quota"}),
-    "numeric_code": (400, {"error": {"code": 4711, "message": "numbers"}}, 400, {"code": None, "message": "numbers"}),
+    "numeric_code": (400, {"error": {"code": 4711, "message": "numbers"}}, 400, {"code": 4711, "message": "numbers"}),
     "error_is_text": (400, {"error": "just text"}, 400, {"message": "just text"}),
     "message_at_the_top": (400, {"message": "at the top"}, 400, {"message": "at the top"}),
     "conflict": (409, {"error": {"code": "conflict", "message": "Cannot cancel a batch with status 'completed'."}}, 409,

@@ -30,7 +30,7 @@ def command_name(pid):
     try:
         with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/cmdline", "rb") as cmdline:
             return comm.read() + cmdline.read().decode("latin-1")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
 
 

@@ -97,10 +97,15 @@ def test_a_provider_that_cannot_be_verified_gets_nothing(make_sim, start, author
 
 def test_switches_of_the_environment_open_no_door(make_sim, start, authority):
     """curl's command line would trust this."""
-    env = {"SSL_CERT_FILE": authority.cert, "CURL_CA_BUNDLE": authority.cert, "SSL_CERT_DIR": os.path.dirname(authority.cert)}
+    env = {"CURL_CA_BUNDLE": authority.cert, "SSL_CERT_DIR": os.path.dirname(authority.cert)}
     own, gateway = tls_gateway(make_sim, start, authority.sign(), None, env=env)
     envelope(gateway.upload(), 502)
     assert own.requests(probes=True, upkeep=True) == []
+
+
+def test_the_bundle_of_ssl_cert_file_is_trusted_as_in_litellm(make_sim, start, authority):
+    own, gateway = tls_gateway(make_sim, start, authority.sign(), None, env={"SSL_CERT_FILE": authority.cert})
+    assert gateway.upload().status == 200
 
 
 class OldServer(threading.Thread):
