@@ -58,6 +58,71 @@ static bool is_paged(const struct reader *r)
              r->list->question.kind == ID_FILE);
 }
 
+/* --- accounts that are no OpenAI --- */
+
+#define MEMO_WHOLE    'w'              /* kind of key: how an account has to be read */
+#define WHOLE_KEEP_MS (60 * 60 * 1000) /* then it is tried page by page again */
+#define WHOLE_PAGE    10000            /* objects asked for at once */
+
+/* Servers with OpenAI's API have lists of their own making: some list the oldest objects first
+ * whatever `order` says, some honour `limit` and ignore `after`. Page by page the first would be
+ * merged in the wrong order, and the second end with their first page. Such an account is read
+ * whole, and the next lists know. */
+static uint64_t whole_key(const struct reader *r)
+{
+    return memo_key(MEMO_WHOLE, r->list->question.kind, (const char *)&r->key, sizeof(r->key));
+}
+
+static bool is_known_whole(const struct reader *r)
+{
+    uint64_t value[MEMO_WORDS];
+
+    return memo_get(r->list->worker->inherit->memo, whole_key(r), WHOLE_KEEP_MS,
+                    loop_now_ms(r->list->worker->loop), value);
+}
+
+/* Whether the objects stand in another order than was asked for. */
+static bool is_disordered(const struct reader *r)
+{
+    const struct listing_source *s = source_of(r);
+    bool ascending = r->list->question.ascending;
+
+    for (size_t i = 1; i < s->num; i++)
+        if (ascending ? s->items[i].created_at < s->items[i - 1].created_at
+                      : s->items[i].created_at > s->items[i - 1].created_at)
+            return true;
+    return false;
+}
+
+/* Begin again, with all it has. */
+static void read_whole(struct reader *r)
+{
+    static const uint64_t value[MEMO_WORDS] = {1};
+    struct listing *l = r->list;
+
+    memo_put(l->worker->inherit->memo, whole_key(r), value, loop_now_ms(l->worker->loop));
+    source_of(r)->num = 0;
+    r->whole = true;
+    r->from_top = r->more = false;
+    r->after[0] = r->skipped[0] = '\0';
+    r->pages = 0;
+    r->tries = 0;
+    r->ask = WHOLE_PAGE;
+    read_page(r);
+}
+
+/* Numbers at which servers cut lists that they do not page. Without `has_more` nobody can tell such
+ * a list from one that ends there by chance. */
+static bool may_be_cut(size_t num)
+{
+    static const size_t caps[] = {20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10000};
+
+    for (size_t i = 0; i < sizeof(caps) / sizeof(caps[0]); i++)
+        if (num == caps[i])
+            return true;
+    return false;
+}
+
 static bool holds_cursor(const struct reader *r)
 {
     return r->list->cursor.set && r->list->cursor.source == r->index;
@@ -105,7 +170,7 @@ static bool is_behind(const struct reader *r, int64_t created_at)
 {
     const struct listing *l = r->list;
 
-    if (!is_paged(r))
+    if (!is_paged(r) || r->whole)
         return true;
     if (holds_cursor(r) && r->from_top)
         return listing_may_be_behind(&l->cursor, created_at, l->question.ascending);
@@ -212,12 +277,12 @@ static void end_whole(struct reader *r, bool more)
     listing_sort(s, ascending);
     if (l->cursor.set && !holds_cursor(r)) {
         drop_in_front(r);
-    } else if (r->after[0] != '\0') {
-        if (!l->cursor.set && !find_time(s, r->after, &cursor_time)) {
+    } else if (r->begin[0] != '\0') {
+        if (!l->cursor.set && !find_time(s, r->begin, &cursor_time)) {
             listing_fail_cursor(l);
             return;
         }
-        listing_trim(s, cursor_time, r->after, ascending);
+        listing_trim(s, cursor_time, r->begin, ascending);
     }
     if (more)
         reader_failed(r, &no_paging);
@@ -225,8 +290,26 @@ static void end_whole(struct reader *r, bool more)
         reader_done(r);
 }
 
-/* A page was read. @param more  it is not the last one @param told  says the provider */
-static void end_part(struct reader *r, bool more, bool told)
+/* A page of an account that is read whole. @param count  objects on it */
+static void end_whole_page(struct reader *r, bool more, bool told, size_t count)
+{
+    bool new = source_of(r)->num > r->page_from, full = count >= r->ask || may_be_cut(count);
+
+    r->pages++;
+    if (!(told ? more : full && count > 0)) {
+        end_whole(r, false);
+    } else if (!new || r->last[0] == '\0' || r->pages >= MAX_PAGES) {
+        /* It does not go on where it should: more is there, or nobody can tell. */
+        end_whole(r, true);
+    } else {
+        memcpy(r->after, r->last, sizeof(r->after));
+        read_page(r);
+    }
+}
+
+/* A page was read. @param more  it is not the last one @param told  says the provider
+ * @param count  objects on it */
+static void end_part(struct reader *r, bool more, bool told, size_t count)
 {
     const struct listing *l = r->list;
     size_t num = source_of(r)->num,
@@ -235,6 +318,10 @@ static void end_part(struct reader *r, bool more, bool told)
 
     if (r->last[0] == '\0' && r->expects && read_from_top(r))
         return;
+    if (is_disordered(r) || (stuck && !told && count >= r->ask)) {
+        read_whole(r);
+        return;
+    }
     r->pages++;
     /* Where nothing is filtered out, what the provider says of the rest is exact; else one more
      * object than the page shows has to be found. */
@@ -271,6 +358,7 @@ static void spoil_page(struct reader *r, const struct failure *failure)
 static void end_page(struct reader *r)
 {
     bool more, told;
+    size_t count = r->scan.num;
     int rc = listing_scan_rest(&r->scan, &more, &told);
 
     if (rc != 0) {
@@ -281,10 +369,12 @@ static void end_page(struct reader *r)
     if (source_of(r)->num == r->page_from)
         drop_text(r);
     r->page = NULL;
-    if (is_paged(r))
-        end_part(r, more, told);
-    else
+    if (!is_paged(r))
         end_whole(r, told && more);
+    else if (r->whole)
+        end_whole_page(r, more, told, count);
+    else
+        end_part(r, more, told, count);
 }
 
 /* The next reader with a page to read; NULL: none. */
@@ -459,7 +549,7 @@ static void list_query(const struct reader *r, struct strbuf *query)
         if (r->after[0] != '\0')
             strbuf_addf(query, "&after=%s",
                         r->after); /* ids are URL-safe: ids_open() checked, or the provider's own */
-        if (q->ascending)
+        if (q->ascending && !r->whole)
             strbuf_adds(query, "&order=asc");
     }
     if (q->purpose[0] != '\0')
@@ -529,8 +619,15 @@ void listing_read(struct listing *l)
 {
     l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
     for (size_t i = 0; i < l->num; i++) {
-        l->readers[i].ask = page_size(&l->question);
-        memcpy(l->readers[i].begin, l->readers[i].after, sizeof(l->readers[i].begin));
+        struct reader *r = &l->readers[i];
+
+        r->ask = page_size(&l->question);
+        memcpy(r->begin, r->after, sizeof(r->begin));
+        if (is_paged(r) && is_known_whole(r)) {
+            r->whole = true;
+            r->after[0] = '\0';
+            r->ask = WHOLE_PAGE;
+        }
     }
     l->open = (struct loop_timer){.cb = open_some, .arg = l};
     open_some(&l->open);
