@@ -161,7 +161,7 @@ static void read_answer(struct create *c, const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
-    struct create_result result = {.end = CREATE_MADE, .doc = doc};
+    struct create_result result = {.end = CREATE_MADE, .status = res->head.status, .doc = doc};
     struct failure unreadable = {.message = "it was no JSON object", .retry_after_ms = -1};
 
     result.batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;

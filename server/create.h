@@ -18,6 +18,7 @@ enum create_end {
 
 struct create_result {
     enum create_end end;
+    int status; /* MADE: of the provider's answer; 0: it was found in a list */
     struct json_doc *doc;
     struct json *batch; /* MADE: as the provider sent it; both valid during the call */
     int64_t enqueued_tokens, max_enqueued_tokens; /* of the answer's headers; -1: not told */

@@ -158,6 +158,7 @@ static void fail_unusable(struct order *o, uint32_t deployment, const char *id)
 void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, struct json *batch)
 {
     const char *id = json_get_str(batch, "id");
+    int status = o->relay != NULL ? resolve_status(o->relay, deployment, o->status) : 200;
     struct strbuf text = STRBUF_INIT;
     struct relay *relay;
 
@@ -167,7 +168,7 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
     }
     write_answer(o, deployment, doc, batch, &text);
     repeat_answered(&o->repeat, table_deployment(o->worker->table, deployment)->fingerprint,
-                    json_get_str(batch, "id"), strbuf_str(&text),
+                    json_get_str(batch, "id"), status, strbuf_str(&text),
                     strbuf_failed(&text) ? 0 : text.len);
     if (o->relay == NULL) {
         log_info("request %s: the client left while its batch was created; batch %.128s at %s",
@@ -180,7 +181,7 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
         o->deployment = deployment;
         relay = order_detach(o);
         order_free(o);
-        relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
+        relay_bytes(relay, status, "application/json", strbuf_str(&text), text.len);
     }
     strbuf_deinit(&text);
 }
@@ -275,6 +276,7 @@ static void on_made(struct order *o, const struct create_result *result)
         log_warn("quota: the reservation of batch %.128s ended before its create", id);
     o->claim = (struct quota_claim){0};
     learn(o, result);
+    o->status = result->status;
     order_answer(o, o->deployment, result->doc, result->batch);
 }
 

@@ -35,6 +35,7 @@ struct order {
     bool *barred;                 /* owned; the same, and what has no slot for a copy */
     uint32_t stage;               /* of the places in use */
     uint32_t tries, tries_here;   /* in all, and in this stage */
+    int status;                   /* of the provider's answer; 0: not known */
     uint32_t deployment;          /* of the current try */
     bool entered;                 /* chosen, and nothing was sent there yet: choose_give_back() */
     char file[IDS_MAX + 1];       /* native id of the input file there */

@@ -584,10 +584,10 @@ void repeat_doubt(struct repeat *r)
     r->clear = false;
 }
 
-void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, const char *body,
-                     size_t len)
+void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int status,
+                     const char *body, size_t len)
 {
-    struct idem_answer answer = {.status = 200, .deployment = deployment};
+    struct idem_answer answer = {.status = status, .deployment = deployment};
 
     if (r->claim.place == 0)
         return;

@@ -103,9 +103,9 @@ void repeat_refused(struct repeat *repeat);
 /** What refused it may have passed it on all the same: a repeat has to look. */
 void repeat_doubt(struct repeat *repeat);
 
-/** It was answered with 200. @param id  the client's form of the object's id */
-void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, const char *body,
-                     size_t len);
+/** It was answered with this 2xx. @param id  the client's form of the object's id */
+void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, int status,
+                     const char *body, size_t len);
 
 /** Nobody knows what has happened. */
 void repeat_lost(struct repeat *repeat);

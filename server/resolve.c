@@ -177,7 +177,7 @@ static const uint32_t *members_of(const struct worker *w, const struct table_nam
 }
 
 /* The accounts of the group that a hint names; without one the default account, and those `among`
- * (by account) that the provider asked for has.
+ * (by account; NULL: all) that the provider asked for has.
  * @return how many; the likely ones first */
 static uint32_t all_accounts(const struct relay *relay, const bool *among, uint32_t *out)
 {
@@ -198,7 +198,8 @@ static uint32_t all_accounts(const struct relay *relay, const bool *among, uint3
         add_account(w, first, out, &num);
     first = num > 0 ? out[0] : MODEL_NO_INDEX;
     for (size_t i = 0; i < w->config->models.num_accounts; i++)
-        if (among[i] && w->account_twin[i] == i && w->account_first[i] != first &&
+        if ((among == NULL || among[i]) && w->account_twin[i] == i &&
+            w->account_first[i] != first && w->account_first[i] != MODEL_NO_INDEX &&
             provider_matches(relay, w->account_first[i]))
             out[num++] = w->account_first[i];
     return num;
@@ -315,8 +316,9 @@ static bool find_untagged(struct relay *relay, const struct litellm_id *name, st
         route_hint_provider(&relay->hints, name->provider, strlen(name->provider));
     if (!provider_is_usable(relay, why))
         return false;
-    /* Without balancing too: who named a model at the upload has only an id from then on. */
-    target->num = all_accounts(relay, relay->worker->account_grouped, target->deployments);
+    /* All that are configured, without balancing too: who named a model or a provider at the upload
+     * has only an id from then on. */
+    target->num = all_accounts(relay, NULL, target->deployments);
     if (target->num == 0)
         nowhere(why);
     return target->num > 0;
@@ -834,6 +836,20 @@ bool resolve_mints(const struct relay *relay, uint32_t deployment)
     return relay->owner != 0 ||
            relay->worker
                ->account_balanced[table_deployment(relay->worker->table, deployment)->account];
+}
+
+int resolve_status(const struct relay *relay, uint32_t deployment, int status)
+{
+    const struct model_account *account = worker_account(relay->worker, deployment);
+
+    if (!relay->hints.azure_shape || account->provider != PROVIDER_AZURE)
+        return 200;
+    if (status >= 200 && status <= 299 && status != 204)
+        return status;
+    return account->api_version != NULL && strcmp(account->api_version, "2024-10-21") > 0 &&
+                   account->api_version[0] == '2'
+               ? 201
+               : 200;
 }
 
 bool resolve_shows_tag(const struct relay *relay, const struct target *target, uint32_t deployment)

@@ -76,6 +76,12 @@ void places_deinit(struct places *places);
 /** Whether new objects on this deployment's account get tagged ids. */
 bool resolve_mints(const struct relay *relay, uint32_t deployment);
 
+/** The status that tells a client that its batch was made: 200 as at OpenAI; on the paths of
+ * Azure's SDKs what Azure itself answered, since some of them take nothing else.
+ *  @param status  the provider's; 0: it was not seen, then what the account's version answers (reference
+ *                 2.2: 201 after 2024-10-21) */
+int resolve_status(const struct relay *relay, uint32_t deployment, int status);
+
 /** Whether the answer to a call about this object, found at `deployment`, has tagged ids. A client
  * that asked for a native id gets native ids; one that asked with LiteLLM's gets what new objects
  * there get, so that it sees one id from then on. */

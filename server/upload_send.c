@@ -204,7 +204,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     if (!strbuf_failed(&text))
         repeat_answered(&up->repeat,
                         table_deployment(up->worker->table, up->deployment)->fingerprint,
-                        json_get_str(file, "id"), strbuf_str(&text), text.len);
+                        json_get_str(file, "id"), 200, strbuf_str(&text), text.len);
     upload_free(up);
     relay_json(relay, 200, file);
     strbuf_deinit(&text);

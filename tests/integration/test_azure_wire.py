@@ -167,3 +167,28 @@ def test_an_openai_deployment_of_the_model_list_is_reached_with_its_model_name(s
     assert done["error_file_id"] is None
     (upload,) = by_target(sim, "oai", "POST", "/v1/files")
     assert upload["headers"]["authorization"] == f"Bearer {PROVIDER_KEYS['oai']}"
+
+
+@pytest.mark.parametrize("path", ["/openai/batches", "/openai/deployments/gpt-4o-batch/batches"])
+@pytest.mark.parametrize("version, status", [("2024-10-21", 200), ("2025-04-01-preview", 201)])
+def test_a_create_in_azures_shape_answers_with_azures_own_status(start, sim, version, status, path):
+    """An SDK that takes 201 alone would report an error for a batch that was made."""
+    config = balanced_config(sim, accounts=["eu"])
+    config["model_list"][0]["litellm_params"]["api_version"] = version
+    gateway = start(config, sim=sim)
+    file, key = gateway.uploaded(), {"Idempotency-Key": "azure-shaped"}
+    made = gateway.create(file["id"], target=f"{path}?api-version={version}", headers=key)
+    assert made.status == sim.requests("eu")[-1]["status"] == status, made
+    again = gateway.create(file["id"], target=f"{path}?api-version={version}", headers=key)
+    assert again.status == status and again.json()["id"] == made.json()["id"], again
+    assert gateway.create(file["id"]).status == 200  # OpenAI's shape, OpenAI's status
+
+
+def test_a_create_in_azures_shape_that_is_found_again_has_its_status(start, sim):
+    config = balanced_config(sim, accounts=["eu"])
+    config["model_list"][0]["litellm_params"]["api_version"] = "2025-04-01-preview"
+    gateway = start(config, sim=sim)
+    file = gateway.uploaded()
+    sim.fault({"close": "answer"}, account="eu", method="POST", path="*/batches")
+    made = gateway.create(file["id"], target="/openai/batches?api-version=2025-04-01-preview")
+    assert made.status == 201 and sim.created("batches") == 1, made

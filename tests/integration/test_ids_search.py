@@ -1,7 +1,7 @@
 """Ids without a tag, from the master key: the account is looked for, and nothing is changed on the way."""
 
 import pytest
-from harness import PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, envelope, sim_config
+from harness import PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, direct_config, envelope, lines, sim_config
 from sealed_ids import native_of
 
 ACCOUNTS = ("eu", "us", "sw")
@@ -155,3 +155,16 @@ def test_without_balancing_a_named_provider_is_the_only_one_asked(start, sim):
     file = gateway.uploaded(fields={"model": "batch-eu"})["id"]
     assert gateway.get(f"/v1/files/{file}").json()["id"] == file
     envelope(gateway.get(f"/v1/files/{file}?provider=openai"), 404)
+
+
+def test_without_balancing_a_raw_id_is_found_at_every_configured_account(start, sim):
+    config = direct_config(sim, model_list=[azure_deployment(sim, "us", group="g")])
+    gateway = start(config, sim=sim)
+    at_azure = gateway.uploaded(target="/azure/v1/files", data=lines("gpt-4o-batch-eu"))["id"]
+    at_openai = gateway.uploaded(target="/openai/v1/files", data=lines("gpt-4o-mini"))["id"]
+    for native in (at_azure, at_openai):
+        assert gateway.get("/v1/files/" + native).json()["id"] == native
+    batch = gateway.created(at_azure)
+    assert sim.created("batches", ["eu"]) == 1
+    assert gateway.get("/v1/batches/" + batch["id"]).json()["id"] == batch["id"]
+    assert gateway.delete("/v1/files/" + at_azure).status == 200
