@@ -1,6 +1,6 @@
 /* See marker.h. `2.<owner>.<request>.<nonce>.<tokens>.<deployment>.<origin>.<file>.<seal>`:
  * fixed-width hex but for the file id, which has no dots. Version 1 had no tokens, deployment and
- * origin. */
+ * origin; version 3 is version 2 of a batch whose endpoint the client wrote without "/v1". */
 #include "common/marker.h"
 
 #include <assert.h>
@@ -66,10 +66,11 @@ int marker_write(const struct ids_seals *seals, const struct marker *marker, str
 
     if (strpbrk(marker->file, ". \t\r\n") != NULL || strlen(marker->nonce) != MARKER_NONCE)
         return ERR_INVALID;
-    strbuf_addf(&text, "2.%016llx.%016llx.%s.%016llx.%08lx.%08lx.%s.",
-                (unsigned long long)marker->owner, (unsigned long long)marker->request,
-                marker->nonce, (unsigned long long)marker->tokens,
-                (unsigned long)marker->deployment, (unsigned long)marker->origin, marker->file);
+    strbuf_addf(&text, "%c.%016llx.%016llx.%s.%016llx.%08lx.%08lx.%s.",
+                marker->bare_endpoint ? '3' : '2', (unsigned long long)marker->owner,
+                (unsigned long long)marker->request, marker->nonce,
+                (unsigned long long)marker->tokens, (unsigned long)marker->deployment,
+                (unsigned long)marker->origin, marker->file);
     if (strbuf_failed(&text))
         rc = ERR_NOMEM;
     else if (text.len + IDS_SEAL_HEX > MARKER_MAX)
@@ -126,15 +127,16 @@ int marker_parse(const char *text, struct marker *out)
     size_t len = strlen(text), file_len, file_at = text[0] == '1' ? FILE_AT_1 : FILE_AT;
 
     memset(out, 0, sizeof(*out));
-    if (len > MARKER_MAX || len < file_at + 1 + IDS_SEAL_HEX ||
-        (text[0] != '1' && text[0] != '2') || text[1] != '.' || text[len - IDS_SEAL_HEX - 1] != '.')
+    if (len > MARKER_MAX || len < file_at + 1 + IDS_SEAL_HEX || text[0] < '1' || text[0] > '3' ||
+        text[1] != '.' || text[len - IDS_SEAL_HEX - 1] != '.')
         return ERR_SYNTAX;
     file_len = len - IDS_SEAL_HEX - 1 - file_at;
     if (read_hex(text + OWNER_AT, 16, &out->owner) != 0 ||
         read_hex(text + REQUEST_AT, 16, &out->request) != 0 || !is_nonce(text + NONCE_AT) ||
         file_len > IDS_MAX || memchr(text + file_at, '.', file_len) != NULL ||
-        (text[0] == '2' && read_place(text, out) != 0))
+        (text[0] != '1' && read_place(text, out) != 0))
         return ERR_SYNTAX;
+    out->bare_endpoint = text[0] == '3';
     memcpy(out->nonce, text + NONCE_AT, MARKER_NONCE);
     memcpy(out->file, text + file_at, file_len);
     return 0;

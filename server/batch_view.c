@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/upstream/normal.h"
+#include "common/upstream/provider.h"
 #include "server/discard.h"
 #include "server/ledger.h"
 #include "server/polls.h"
@@ -46,30 +47,43 @@ static bool is_moved(const struct marker *marker)
     return marker->origin != 0 && marker->file[0] != '\0';
 }
 
-/* @param marker  of one that was moved; else NULL */
-static void shape(struct relay *relay, uint32_t deployment, bool tagged,
-                  const struct marker *marker, struct json_doc *doc, struct json *batch,
-                  const char *client_endpoint)
+/* One batch shows one endpoint, wherever it is shown: as the client wrote it, which its marker
+ * remembers; without one as OpenAI writes it. */
+static const char *endpoint_of(const struct marker *marker, const struct json *batch)
 {
-    normal_batch(doc, batch, client_endpoint);
+    const char *endpoint = json_get_str(batch, "endpoint");
+    const char *v1 = provider_endpoint_v1(endpoint);
+
+    if (marker == NULL || !marker->bare_endpoint)
+        return v1;
+    return v1 == NULL && endpoint != NULL && strncmp(endpoint, "/v1/", 4) == 0 ? endpoint + 3
+                                                                               : endpoint;
+}
+
+/* @param marker  ours; NULL: it has none */
+static void shape(struct relay *relay, uint32_t deployment, bool tagged,
+                  const struct marker *marker, struct json_doc *doc, struct json *batch)
+{
+    normal_batch(doc, batch, endpoint_of(marker, batch));
     resolve_show_batch(relay, deployment, tagged, doc, batch);
-    if (marker != NULL)
+    if (marker != NULL && is_moved(marker))
         show_origin(relay, marker, doc, batch);
 }
 
 struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
-                        struct json *batch, const char *client_endpoint)
+                        struct json *batch)
 {
     struct worker *w = relay->worker;
     uint64_t now_ms = loop_now_ms(w->loop);
     struct sighting seen;
-    bool moved;
+    bool marked;
 
     batch = polls_believe(w->inherit, worker_fingerprint(w, deployment), doc, batch, now_ms);
-    moved = ledger_observe(w->inherit, w->slot, batch, now_ms, &seen) && is_moved(&seen.marker);
-    if (moved && w->config->delete_moved_copies && ledger_phase_of(batch) != LEDGER_RUNNING)
+    marked = ledger_observe(w->inherit, w->slot, batch, now_ms, &seen);
+    if (marked && is_moved(&seen.marker) && w->config->delete_moved_copies &&
+        ledger_phase_of(batch) != LEDGER_RUNNING)
         drop_copy(w, deployment, batch);
-    shape(relay, deployment, tagged, moved ? &seen.marker : NULL, doc, batch, client_endpoint);
+    shape(relay, deployment, tagged, marked ? &seen.marker : NULL, doc, batch);
     return batch;
 }
 
@@ -77,7 +91,7 @@ void batch_view_again(struct relay *relay, uint32_t deployment, bool tagged, str
                       struct json *batch)
 {
     struct marker marker;
-    bool moved = ledger_marker(relay->worker->inherit->seals, batch, &marker) && is_moved(&marker);
+    bool marked = ledger_marker(relay->worker->inherit->seals, batch, &marker);
 
-    shape(relay, deployment, tagged, moved ? &marker : NULL, doc, batch, NULL);
+    shape(relay, deployment, tagged, marked ? &marker : NULL, doc, batch);
 }

@@ -6,13 +6,13 @@
 
 /** Turn `batch` (in `doc`, as the provider sent it) into what this client gets. A batch that was
  * moved to another deployment shows the input file that its client knows, not the copy it runs on;
- * one that has ended is shown as it ended, whatever the provider says now.
- *  @param deployment       one of the account that sent it
- *  @param tagged           its ids carry their place
- *  @param client_endpoint  as in normal_batch()
+ * one that has ended is shown as it ended, whatever the provider says now; its endpoint is spelled as
+ * its client wrote it.
+ *  @param deployment  one of the account that sent it
+ *  @param tagged      its ids carry their place
  *  @return what to show, in `doc`: `batch`, changed in place, or the one that had ended */
 struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
-                        struct json *batch, const char *client_endpoint);
+                        struct json *batch);
 
 /** The same of what was seen before and is only answered again (polls_recall()): it is no news to
  * anybody. Changes `batch` in place. */

@@ -155,7 +155,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
         resolve_show_file(f->relay, f->deployment, tagged, doc, object);
     } else {
         remember_files(f, object);
-        object = batch_view(f->relay, f->deployment, tagged, doc, object, NULL);
+        object = batch_view(f->relay, f->deployment, tagged, doc, object);
     }
     return object;
 }

@@ -119,7 +119,7 @@ static struct json *show(struct listing *l, size_t source, struct json_doc *doc,
     bool tagged = resolve_mints(l->relay, deployment);
 
     if (l->question.kind == ID_BATCH)
-        return batch_view(l->relay, deployment, tagged, doc, object, NULL);
+        return batch_view(l->relay, deployment, tagged, doc, object);
     normal_file(doc, object, -1);
     resolve_show_file(l->relay, deployment, tagged, doc, object);
     return object;

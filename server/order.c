@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "balancer/retry.h"
+#include "common/upstream/provider.h"
 #include "common/log.h"
 #include "server/attempt.h"
 #include "server/batch_view.h"
@@ -128,8 +129,8 @@ static void write_answer(struct order *o, uint32_t deployment, struct json_doc *
 
     if (json_get_str(batch, "id") != NULL)
         locate_remember_new(o->worker, ID_BATCH, json_get_str(batch, "id"), deployment);
-    batch = batch_view(relay, deployment, o->tagged || resolve_mints(relay, deployment), doc, batch,
-                       o->endpoint[0] != '\0' ? o->endpoint : NULL);
+    batch =
+        batch_view(relay, deployment, o->tagged || resolve_mints(relay, deployment), doc, batch);
     json_write(batch, text);
 }
 
@@ -195,6 +196,7 @@ int order_marker(const struct order *o, struct strbuf *text)
     struct marker marker = {.owner = o->owner,
                             .request = o->request,
                             .tokens = o->tokens,
+                            .bare_endpoint = provider_endpoint_v1(o->endpoint) != NULL,
                             .deployment = o->have_facts ? d->fingerprint : 0,
                             .origin = has_copy(o) ? o->worker->account_fingerprint[home] : 0};
 

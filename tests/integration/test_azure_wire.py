@@ -192,3 +192,15 @@ def test_a_create_in_azures_shape_that_is_found_again_has_its_status(start, sim)
     sim.fault({"close": "answer"}, account="eu", method="POST", path="*/batches")
     made = gateway.create(file["id"], target="/openai/batches?api-version=2025-04-01-preview")
     assert made.status == 201 and sim.created("batches") == 1, made
+
+
+@pytest.mark.parametrize("endpoint", ["/chat/completions", "/v1/chat/completions"])
+def test_one_batch_shows_one_endpoint_wherever_it_is_shown(start, sim, endpoint):
+    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    file = gateway.uploaded(lines(url="/chat/completions"))
+    key = {"Idempotency-Key": "one-endpoint"}
+    body = {"endpoint": endpoint}
+    batch = gateway.created(file["id"], headers=key, **body)
+    shown = [batch, gateway.get("/v1/batches/" + batch["id"]).json(), gateway.get("/v1/batches").json()["data"][0],
+             gateway.create(file["id"], headers=key, **body).json(), gateway.post(f"/v1/batches/{batch['id']}/cancel").json()]
+    assert [b["endpoint"] for b in shown] == [endpoint] * len(shown)

@@ -46,6 +46,28 @@ static void what_was_written_is_read_back(void **state)
     strbuf_deinit(&text);
 }
 
+static void the_clients_spelling_of_its_endpoint_is_kept(void **state)
+{
+    struct marker bare = sample, back;
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    assert_int_equal(marker_write(&seals, &sample, &text), 0);
+    assert_int_equal(text.data[0], '2'); /* what older programs read, too */
+    assert_int_equal(marker_read(&seals, strbuf_str(&text), &back), 0);
+    assert_false(back.bare_endpoint);
+    strbuf_reset(&text);
+    bare.bare_endpoint = true;
+    assert_int_equal(marker_write(&seals, &bare, &text), 0);
+    assert_int_equal(marker_read(&seals, strbuf_str(&text), &back), 0);
+    assert_true(back.bare_endpoint);
+    assert_int_equal(back.tokens, sample.tokens);
+    assert_string_equal(back.file, sample.file);
+    text.data[0] = '2'; /* the seal covers it */
+    assert_int_equal(marker_read(&seals, strbuf_str(&text), &back), ERR_FORGED);
+    strbuf_deinit(&text);
+}
+
 static void no_changed_character_goes_unnoticed(void **state)
 {
     struct strbuf text = STRBUF_INIT;
@@ -232,6 +254,7 @@ int main(void)
         cmocka_unit_test(a_marker_longer_than_metadata_may_be_is_none),
         cmocka_unit_test(a_marker_without_a_whole_nonce_is_not_written),
         cmocka_unit_test(what_was_written_is_read_back),
+        cmocka_unit_test(the_clients_spelling_of_its_endpoint_is_kept),
         cmocka_unit_test(no_changed_character_goes_unnoticed),
         cmocka_unit_test(only_lower_case_hex_digits_are_read),
         cmocka_unit_test(a_blob_has_no_file_and_an_odd_file_id_no_marker),
