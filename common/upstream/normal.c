@@ -446,10 +446,10 @@ void normal_batch(struct json_doc *doc, struct json *batch, const char *client_e
     fix_endpoint(doc, batch, client_endpoint);
     fix_status(doc, batch);
     fix_errors(doc, batch);
-    fix_counts(doc, batch);
     for (i = 0; i < NUM_BATCH_KEYS; i++)
         if (ends_with(batch_keys[i], "_at"))
             fix_time(doc, batch, batch_keys[i]);
+    fix_counts(doc, batch); /* behind the times, one of which says whether it ran */
     for (i = 0; i < json_size(batch) && i < MAX_REORDER; i++) {
         const char *key = json_key_at(batch, i, &len);
         if (ends_with(key, "_file_id") || ends_with(key, "_blob"))

@@ -148,6 +148,14 @@ static void iso_times_become_unix_seconds(void **state)
 
 #define EMPTY_COUNTS "'request_counts':{'total':0,'completed':0,'failed':0}"
 
+static void an_empty_time_of_running_says_that_a_batch_has_not_run(void **state)
+{
+    (void)state;
+    assert_batch_member("{'in_progress_at':''}", NULL, "request_counts",
+                        "{'total':0,'completed':0,'failed':0}");
+    assert_batch_member("{'in_progress_at':1790000000}", NULL, "request_counts", "null");
+}
+
 static void a_batch_has_all_keys_in_the_order_of_real_answers(void **state)
 {
     struct json_doc *doc = json_doc_new();
@@ -500,6 +508,7 @@ int main(void)
         cmocka_unit_test(a_file_without_bytes_or_status_gets_both),
         cmocka_unit_test(unknown_statuses_of_files_pass_through),
         cmocka_unit_test(iso_times_become_unix_seconds),
+        cmocka_unit_test(an_empty_time_of_running_says_that_a_batch_has_not_run),
         cmocka_unit_test(a_batch_has_all_keys_in_the_order_of_real_answers),
         cmocka_unit_test(normalising_a_batch_twice_changes_nothing_more),
         cmocka_unit_test(empty_ids_become_null),
