@@ -94,7 +94,7 @@ def test_an_answer_that_is_no_object_with_an_id_is_a_bad_gateway(direct, sim, ta
 
 def test_a_page_that_is_no_answer_to_a_delete_is_a_bad_gateway(direct, sim):
     sim.fault({"status": 200, "body": "<html>please log in</html>"}, account="oai", method="DELETE")
-    envelope(direct.delete(f"/v1/files/{NATIVE}"), 502)
+    envelope(direct.delete(f"/v1/files/{NATIVE}", headers={"custom-llm-provider": "openai"}), 502)
 
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"status": 500, "body": ""}, {"reset": "head"}, {"status": 429, "body": "{}"}])

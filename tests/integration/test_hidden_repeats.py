@@ -87,7 +87,8 @@ def test_a_batch_that_cannot_be_looked_at_leaves_the_conflict(one, sim):
     sim.fault({"close": "answer"}, account="oai", method="POST", path="*/cancel")
     sim.fault({"status": 409}, account="oai", method="POST", path="*/cancel")
     sim.fault({"status": 500}, account="oai", method="GET", path="/v1/batches/*", times=9)
-    envelope(one.post(f"/v1/batches/{batch['id']}/cancel"), 409)
+    cancel = one.post(f"/v1/batches/{batch['id']}/cancel", headers={"custom-llm-provider": "openai"})
+    envelope(cancel, 409)
     gets = [r for r in sim.requests("oai") if r["method"] == "GET" and r["status"] == 500]
     assert len(gets) == 1
 
