@@ -1,6 +1,17 @@
 # Sourced by the other scripts: where things are, and how what is missing gets installed.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+unset CDPATH
+# The words and letters that tools write must not depend on whoever calls (in Turkish the small letter of I is not i).
+unset LANGUAGE
+export LC_ALL=C.UTF-8
+# `env -i` and cron leave out what compilers, pip and npm take for granted.
+export PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}:/usr/sbin:/sbin
+export HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+# Packages may come through a proxy; what runs on this machine is asked without one.
+for name in no_proxy NO_PROXY; do
+    [ "${!name:-}" = '*' ] || export "$name=127.0.0.1,localhost,::1${!name:+,${!name}}"
+done
+cd -P "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." || exit 2
 ROOT=$PWD
 VENV=$ROOT/.venv
 JOBS=$(nproc 2>/dev/null || echo 2)
@@ -20,17 +31,15 @@ pc:libh2o-evloop libh2o-evloop-dev
 pc:yajl libyajl-dev
 pc:yaml-0.1 libyaml-dev
 pc:libcyaml libcyaml-dev
+'
+UNIT_NEEDS='
 pc:cmocka libcmocka-dev
+py:venv python3-venv
 '
-CURL_NEEDS='
-cmd:curl curl
-cmd:python3 python3
-'
-TEST_NEEDS='
+INTEGRATION_NEEDS='
 cmd:curl curl
 cmd:openssl openssl
 cmd:nghttp nghttp2-client
-py:venv python3-venv
 cmd:node nodejs
 cmd:npm npm
 '
@@ -45,6 +54,40 @@ cmd:llvm-profdata llvm
 
 say() { printf '\n== %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 2; }
+
+# need_own FOLDER...: whoever calls can write to those that are there, and make those that are not.
+need_own() {
+    local folder place owner
+    for folder; do
+        place=$(find -H "$folder" -maxdepth 2 -type d ! -writable -print -quit 2>/dev/null || true)
+        [ -n "$place" ] || continue
+        owner=$(stat -c %U "$place")
+        die "$ROOT/$place belongs to $owner, and $(id -un) cannot write there
+delete $ROOT/$folder as $owner (it holds nothing but what these scripts make), or run this as $owner"
+    done
+    [ -w . ] || die "$(id -un) cannot write to $ROOT: clone it to a place of your own"
+}
+
+room_in() { df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print int($4 / 1024) }'; }
+
+# need_place MEGABYTES: build/ can be written to, and there is a TMPDIR with so much room (a smaller one is replaced by build/tmp)
+# and a HOME.
+need_place() {
+    local temporary=${TMPDIR:-/tmp}
+    need_own build
+    mkdir -p build
+    if [ ! -w "${HOME:-/nowhere}" ]; then
+        mkdir -p build/home
+        export HOME=$ROOT/build/home
+    fi
+    if [ -d "$temporary" ] && [ -w "$temporary" ] && [ "$(room_in "$temporary")" -ge "$1" ]; then
+        return 0
+    fi
+    [ "$(room_in build)" -ge "$1" ] || die "neither $temporary nor $ROOT/build has $1 MB free: set TMPDIR to a folder that has"
+    say "$temporary cannot take $1 MB: temporary files go to build/tmp"
+    mkdir -p build/tmp
+    export TMPDIR=$ROOT/build/tmp
+}
 
 # A python3 of 3.9 or newer that can make virtual environments. Debian's own first: a shim in PATH may have no version behind it.
 find_python() {
@@ -68,11 +111,12 @@ is_there() {
     esac
 }
 
+# missing_of LIST...: the packages, each once.
 missing_of() {
     local probe package
     while read -r probe package; do
         [ -z "$probe" ] || is_there "$probe" || echo "$package"
-    done <<<"$1"
+    done <<<"$(printf '%s\n' "$@")" | awk '!seen[$0]++'
 }
 
 install_packages() {
@@ -84,31 +128,30 @@ run as root:  apt-get update && apt-get install -y --no-install-recommends $*"
     fi
     command -v apt-get >/dev/null || die "install what Debian calls: $* (there is no apt-get here)"
     say "installing $*"
-    log=$(mktemp)
+    log=build/apt.log
     "${as[@]}" apt-get update -qq >/dev/null 2>&1 </dev/null || true
     if ! "${as[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2
-        rm -f "$log"
         die "apt-get could not install: $*"
     fi
-    rm -f "$log"
 }
 
-# need LIST: everything in it is there afterwards, or the script ends with a message that says what to install.
+# need LIST...: everything in them is there afterwards, or the script ends with one message that names all that is to be installed.
 need() {
     local missing
-    missing=$(missing_of "$1")
+    missing=$(missing_of "$@")
     [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086
     install_packages $missing
-    missing=$(missing_of "$1")
+    missing=$(missing_of "$@")
     [ -z "$missing" ] || die "still missing after the installation:" $missing
 }
 
 # need_python_packages: the virtual environment with the pinned packages of the tests.
 need_python_packages() {
     local wanted=tests/integration/requirements.txt python
+    need_own .venv
     if ! "$VENV/bin/python" -c '' 2>/dev/null; then
         python=$(find_python) || die "no python3 that can make a virtual environment (Debian: python3-venv)"
         rm -rf "$VENV"
@@ -131,6 +174,7 @@ need_python_packages() {
 # need_node_packages: the pinned Node SDK. No lock file: it would name the registry of whoever made it.
 need_node_packages() {
     local dir=tests/integration/node
+    need_own "$dir"
     if cmp -s "$dir/package.json" "$dir/node_modules/.installed"; then
         return
     fi
@@ -139,13 +183,28 @@ need_node_packages() {
     cp "$dir/package.json" "$dir/node_modules/.installed"
 }
 
+# drop_moved PRESET: what CMake noted of another place (the checkout was moved or copied) helps nobody.
+drop_moved() {
+    local cache=build/$1/CMakeCache.txt home
+    [ -f "$cache" ] || return 0
+    home=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$cache")
+    [ "$home" != "$ROOT" ] || return 0
+    say "build/$1 was made in $home: it is made anew"
+    rm -rf "build/$1"
+}
+
 # build PRESET [TARGET...]
 build() {
     local preset=$1
     shift
+    drop_moved "$preset"
     say "building $preset"
-    if [ ! -f "build/$preset/build.ninja" ]; then
-        cmake --preset "$preset" >/dev/null
+    if [ ! -f "build/$preset/build.ninja" ] || ! cmp -s CMakePresets.json "build/$preset/presets"; then
+        cmake --preset "$preset" >"build/$preset.configure.log" 2>&1 || {
+            tail -n 20 "build/$preset.configure.log" >&2
+            die "CMake cannot configure the preset $preset (the whole text: build/$preset.configure.log)"
+        }
+        cp CMakePresets.json "build/$preset/presets"
     fi
     cmake --build "build/$preset" -j "$JOBS" ${1:+--target "$@"} >&2
 }
