@@ -41,6 +41,7 @@
 
 #include "balancer/pick.h"
 #include "common/err.h"
+#include "common/features.h"
 
 #define QUOTA_MAX_TOKENS                                                                           \
     ((UINT64_C(1) << 43) - 1)   /* of a job and of a limit; more is taken for this */
@@ -248,7 +249,7 @@ void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit);
 void quota_learn_refused(struct quota *quota, uint32_t column, uint64_t limit, uint64_t now_ms);
 
 /** ... and its `deployment-enqueued-tokens`, this create included: what exceeds our sum is foreign.
- *  @return the tokens of this one job as the provider counts them, for quota_learn_ratio(); 0:
+ *  @return the tokens of this one job as the provider counts them, for quota_learn_rate(); 0:
  * cannot be told (something else began or ended since the last time that header was seen) */
 uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
                               uint64_t now_ms);
@@ -258,14 +259,17 @@ uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enq
  * minute, then for two ... sixteen, until one is accepted. Call it after quota_cancel(). */
 void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
 
-/** What a job of `bytes` prompt bytes really counted: moves the tokens per byte of this model by a
- * quarter of the difference. `model` is any hash of its name. Absurd ratios (more than 4 or less
- * than 1/64 tokens per byte) are ignored. */
-void quota_learn_ratio(struct quota *quota, uint64_t model, uint64_t bytes, uint64_t tokens);
+/** What a job really counted, its output left out: when it consists of one feature nearly alone
+ * (features_dominant()), and that feature is not exact, the model's tokens per unit of that feature
+ * move by a quarter of the difference. What would be outside the feature's fixed bounds is ignored:
+ * nobody's odd file moves what others are counted by further than that. `model` is any hash of its
+ * name. */
+void quota_learn_rate(struct quota *quota, uint64_t model, const struct features *features,
+                      uint64_t tokens);
 
-/** Tokens of a job of that many prompt bytes; a quarter of the bytes for a model of which nothing
- * is known. At least 1. */
-uint64_t quota_tokens(const struct quota *quota, uint64_t model, uint64_t bytes);
+/** Tokens of a job: each feature at what was learned of this model, or at its prior. 1 to
+ * QUOTA_MAX_TOKENS. */
+uint64_t quota_tokens(const struct quota *quota, uint64_t model, const struct features *features);
 
 /* --- what is about to come --- */
 

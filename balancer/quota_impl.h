@@ -3,7 +3,7 @@
  * steps.
  *
  *   struct quota                  header, and the words that all share
- *   struct quota_ratio [RATIOS]   tokens per byte of a model
+ *   struct quota_ratio [RATIOS]   tokens per unit of a feature of a model
  *   struct quota_column [columns] what is known about one deployment
  *   uint64_t index [buckets][8]   hash to place
  *   struct reservation [places]   the table: the truth, of which E and the index are derived
@@ -85,8 +85,8 @@ struct quota_column {
 };
 
 struct quota_ratio {
-    _Atomic uint64_t model; /* 0: free */
-    _Atomic uint64_t value; /* tokens per byte in 1/2^32; 0: unknown */
+    _Atomic uint64_t model; /* and feature, hashed; 0: free */
+    _Atomic uint64_t value; /* bits of a double, tokens per unit; 0: unknown */
 };
 
 struct quota {

@@ -1,7 +1,7 @@
 /* What is known about a deployment besides our own reservations: its limit, how fast it drains,
- * what others have enqueued there, what it just refused; and the tokens per byte of a model. Every
- * fact is one word, changed by compare-and-swap as a whole; all of them are estimates that a lost
- * update does not harm.
+ * what others have enqueued there, what it just refused; and the tokens per unit of what a model's
+ * files consist of. Every fact is one word, changed by compare-and-swap as a whole; all of them are
+ * estimates that a lost update does not harm.
  *
  * The drain rate is the one that makes the expectation ((E + s) / r) come true: a job that ended
  * after `t` with `ahead` tokens before it says r = (ahead + s) / t, however the provider orders its
@@ -35,9 +35,6 @@
     (10u * 60000)          /* validation and start-up: until then no progress means nothing */
 #define SLOWEST_S 172800.0 /* no progress so slow that a job would take longer than that */
 
-#define RATIO_PRIOR  0.25
-#define RATIO_MIN    (1.0 / 64)
-#define RATIO_MAX    4.0
 #define RATIO_WEIGHT 0.25
 #define RATIO_PROBES 16u
 
@@ -361,7 +358,7 @@ void quota_forget_learned(struct quota_column *column)
     put(&column->pledged, 0);
 }
 
-/* --- tokens per byte --- */
+/* --- tokens per unit --- */
 
 /* The model's row; NULL: none, and `make` was not asked for or there is no room. */
 static struct quota_ratio *ratio_of(const struct quota *quota, uint64_t model, bool make)
@@ -380,27 +377,56 @@ static struct quota_ratio *ratio_of(const struct quota *quota, uint64_t model, b
     return NULL;
 }
 
-void quota_learn_ratio(struct quota *quota, uint64_t model, uint64_t bytes, uint64_t tokens)
+/* A row for each feature that was learned. Not the key of version 0.1.0, whose one ratio a model's
+ * files of all kinds had taught. */
+static uint64_t rate_key(uint64_t model, int feature)
 {
-    double ratio = bytes > 0 ? (double)tokens / (double)bytes : 0;
-    struct quota_ratio *row;
-
-    if (ratio < RATIO_MIN || ratio > RATIO_MAX)
-        return;
-    row = ratio_of(quota, model, true);
-    if (row != NULL)
-        move(&row->value, RATIO_PRIOR, ratio, RATIO_WEIGHT);
+    return quota_mix(model + 1 + (uint64_t)feature);
 }
 
-uint64_t quota_tokens(const struct quota *quota, uint64_t model, uint64_t bytes)
+static void read_rates(const struct quota *quota, uint64_t model, double rates[NUM_FEATURES])
 {
-    const struct quota_ratio *row = ratio_of(quota, model, false);
-    uint64_t bits = row != NULL ? peek(&row->value) : 0;
-    double tokens = ceil((double)bytes * (bits != 0 ? as_double(bits) : RATIO_PRIOR));
+    for (int f = 0; f < NUM_FEATURES; f++) {
+        const struct feature_rate *rate = feature_rate((enum feature)f);
+        const struct quota_ratio *row =
+            rate->max > 0 ? ratio_of(quota, rate_key(model, f), false) : NULL;
+        uint64_t bits = row != NULL ? peek(&row->value) : 0;
 
+        rates[f] = bits != 0 ? as_double(bits) : rate->prior;
+    }
+}
+
+void quota_learn_rate(struct quota *quota, uint64_t model, const struct features *features,
+                      uint64_t tokens)
+{
+    double rates[NUM_FEATURES], rest, sample;
+    const struct feature_rate *rate;
+    struct quota_ratio *row;
+    enum feature f;
+
+    read_rates(quota, model, rates);
+    f = features_dominant(features, rates, &rest);
+    if (f == NUM_FEATURES)
+        return;
+    rate = feature_rate(f);
+    sample = ((double)tokens - rest) / (double)features->units[f];
+    if (rate->max <= 0 || sample < rate->min || sample > rate->max)
+        return;
+    row = ratio_of(quota, rate_key(model, f), true);
+    if (row != NULL)
+        move(&row->value, rate->prior, sample, RATIO_WEIGHT);
+}
+
+uint64_t quota_tokens(const struct quota *quota, uint64_t model, const struct features *features)
+{
+    double rates[NUM_FEATURES];
+    uint64_t tokens;
+
+    read_rates(quota, model, rates);
+    tokens = features_tokens(features, rates);
     if (tokens < 1)
         return 1;
-    return tokens < (double)QUOTA_MAX_TOKENS ? (uint64_t)tokens : QUOTA_MAX_TOKENS;
+    return tokens < QUOTA_MAX_TOKENS ? tokens : QUOTA_MAX_TOKENS;
 }
 
 /* --- readers --- */

@@ -436,10 +436,12 @@ static void refuse_long_line(struct jsonl *j)
 
 static void check_request(struct jsonl *j, const char *text, size_t len)
 {
-    struct line line = {.text = text, .len = len};
+    struct line line;
     struct jsonl_refusal refusal;
     int err = 0;
 
+    line.text = text;
+    line.len = len;
     if (!jsonl_scan(text, len, j->rules.max_depth, &line.facts))
         err = jsonl_referee(text, len, j->rules.max_depth, &line.facts, &refusal);
     if (err == ERR_SYNTAX) {
@@ -459,7 +461,7 @@ static void check_request(struct jsonl *j, const char *text, size_t len)
     check_method(j, &line);
     check_url(j, &line);
     check_body(j, &line);
-    j->prompt_bytes += line.facts.prompt_bytes;
+    features_add(&j->prompt, &line.facts.prompt);
     j->output_tokens += line.facts.output_tokens;
 }
 
@@ -615,7 +617,7 @@ void jsonl_report(const struct jsonl *j, struct jsonl_report *report)
         .bytes = j->bytes,
         .model = j->model_state == MODEL_NAMED ? strbuf_str(&j->model) : NULL,
         .url = j->url_line != 0 ? strbuf_str(&j->url) : NULL,
-        .prompt_bytes = j->prompt_bytes,
+        .prompt = j->prompt,
         .output_tokens = j->output_tokens,
         .num_problems = j->num_problems,
         .problems = j->problems,

@@ -30,6 +30,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
+#include "common/features.h"
 #include "common/strbuf.h"
 
 struct jsonl;
@@ -58,10 +59,11 @@ struct jsonl_report {
     uint64_t bytes;    /* all bytes fed */
     const char *model; /* decoded; NULL when no line had one */
     const char *url;   /* of the first line; NULL before it */
-    /* The base of the token estimate: decoded bytes of all strings (not keys) in the body's
-     * messages, input, prompt, instructions and tools. A string that starts with `data:` counts
-     * 1024 at most: pictures are not paid by the byte. */
-    uint64_t prompt_bytes;
+    /* The base of the token estimate, each kind apart: all strings (not keys) in the body's
+     * messages, input, prompt, instructions and prediction, decoded; tools, functions,
+     * response_format and text as the JSON that they are; images, sound and other base64 wherever
+     * it stands; token ids of input and prompt. */
+    struct features prompt;
     /* Sum over the lines of the largest of max_tokens, max_completion_tokens, max_output_tokens,
      * each at most 100 million. */
     uint64_t output_tokens;

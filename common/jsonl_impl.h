@@ -1,6 +1,7 @@
 /* What checking and splicing share: the checker's inside. Nobody else includes this. */
 #pragma once
 
+#include "common/features.h"
 #include "common/idset.h"
 #include "common/jsonl.h"
 #include "common/strbuf.h"
@@ -37,5 +38,6 @@ struct jsonl {
     uint64_t num_spans, span_bytes;
 
     uint64_t lines, bytes;
-    uint64_t prompt_bytes, output_tokens;
+    struct features prompt;
+    uint64_t output_tokens;
 };

@@ -16,8 +16,10 @@ struct reading {
     yajl_handle yajl; /* borrowed */
     struct jsonl_facts *facts;
     unsigned depth, max_depth;
-    bool in_body, counting, rooted; /* as in jsonl_scan.c; the root has been seen */
-    enum jsonl_field field;         /* what the key before stands for */
+    bool in_body, rooted;              /* as in jsonl_scan.c; the root has been seen */
+    bool is_array[JSONL_ID_DEPTH + 1]; /* the levels that token ids may stand in */
+    struct jsonl_place place;
+    enum jsonl_field field; /* what the key before stands for */
     size_t key_at;
     size_t root_end;   /* offset behind the root */
     size_t flushed_at; /* a number at the very end is only handed out when yajl is told that it is
@@ -93,6 +95,8 @@ static int on_number(void *arg, const char *text, size_t len)
 
     if (r->field == FIELD_TOKENS)
         jsonl_note_tokens(r->facts, text, len);
+    else if (r->place.in == FIELD_IDS && r->depth <= JSONL_ID_DEPTH && r->is_array[r->depth])
+        jsonl_note_id(r->facts, text, len);
     return note_word(r, JSON_NUMBER, len);
 }
 
@@ -107,22 +111,25 @@ static int on_string(void *arg, const unsigned char *text, size_t len)
 
     (void)text;
     note(r, field, &value);
-    if (r->counting || field == FIELD_TEXT)
-        jsonl_note_text(r->facts, r->line + start + 1, value.len - 2, len);
+    if (r->place.in != FIELD_OTHER || jsonl_is_prompt(field))
+        jsonl_note_text(r->facts, &r->place, r->line + start + 1, value.len - 2, len);
     return 1;
 }
 
 static int on_key(void *arg, const unsigned char *text, size_t len)
 {
     struct reading *r = arg;
+    size_t end = token_end(r), start = string_start(r->line, end);
 
+    r->place.key = r->line + start + 1;
+    r->place.key_len = end - start - 2;
     r->field = FIELD_OTHER;
     if (r->depth == 1)
         r->field = jsonl_top_field((const char *)text, len);
     else if (r->depth == 2 && r->in_body)
         r->field = jsonl_body_field((const char *)text, len);
     if (r->field < NUM_FIELDS)
-        r->key_at = string_start(r->line, token_end(r));
+        r->key_at = start;
     return 1;
 }
 
@@ -136,11 +143,13 @@ static int on_start(struct reading *r, enum json_type type)
         return 0;
     }
     r->depth++;
+    if (r->depth <= JSONL_ID_DEPTH)
+        r->is_array[r->depth] = type == JSON_ARRAY;
     note(r, field, &value);
     if (field == FIELD_BODY)
         r->in_body = type == JSON_OBJECT;
-    else if (field == FIELD_TEXT)
-        r->counting = true;
+    else if (jsonl_is_prompt(field))
+        jsonl_enter_prompt(&r->place, field, type == JSON_OBJECT, value.at);
     return 1;
 }
 
@@ -160,8 +169,8 @@ static int on_end(void *arg)
 
     r->depth--;
     r->root_end = token_end(r);
-    if (r->depth <= 2)
-        r->counting = false;
+    if (r->depth <= 2 && r->place.in != FIELD_OTHER)
+        jsonl_leave_prompt(&r->place, r->facts, r->root_end);
     if (r->depth <= 1)
         r->in_body = false;
     return 1;
@@ -264,7 +273,11 @@ static int run(struct reading *r, size_t len, struct jsonl_refusal *refusal)
 int jsonl_referee(const char *line, size_t len, unsigned max_depth, struct jsonl_facts *facts,
                   struct jsonl_refusal *refusal)
 {
-    struct reading r = {.line = line, .facts = facts, .max_depth = max_depth, .field = FIELD_OTHER};
+    struct reading r = {.line = line,
+                        .facts = facts,
+                        .max_depth = max_depth,
+                        .field = FIELD_OTHER,
+                        .place = {.in = FIELD_OTHER}};
     int err = check_text(line, len, refusal);
 
     memset(facts, 0, sizeof(*facts));
@@ -275,6 +288,7 @@ int jsonl_referee(const char *line, size_t len, unsigned max_depth, struct jsonl
         return ERR_NOMEM;
     yajl_config(r.yajl, yajl_dont_validate_strings, 1); /* done */
     err = run(&r, len, refusal);
+    jsonl_note_end(facts);
     yajl_free(r.yajl);
     return err;
 }

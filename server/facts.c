@@ -13,18 +13,23 @@
 #define SAMPLE_BYTES 262144
 #define SAMPLE_RANGE "bytes=0-262143"
 
-/* Keys of the memo. */
-#define MEMO_FACTS 'f'
+/* Keys of the memo. Another number for each layout of the words: an upgraded program finds nothing
+ * where the one before wrote by another layout, instead of reading it wrong. Version 0.1.0 had 'f'.
+ */
+#define MEMO_FACTS 'F'
 
-/* Word 0 of a value: the deployment's fingerprint, and above it how the file was counted. */
+/* Word 0 of a value: the deployment's fingerprint (32 bits), how the file was counted, images (28).
+ * Word 1: text (40) and lines (24). Word 2: bytes of the file (40) and audio (24). Word 3: token
+ * ids (40) and other base64 (24). Word 4: output tokens (44). */
 #define COUNTED_FLAG  (UINT64_C(1) << 32)
 #define EXPIRING_FLAG (UINT64_C(1) << 33)
 #define GUESSED_FLAG  (UINT64_C(1) << 34)
 #define PLEDGED_FLAG  (UINT64_C(1) << 35)
-
-/* Word 4 of a value: bytes (40 bits) and lines (24). */
-#define LINES_BITS 24
-#define LINES_MAX  ((UINT64_C(1) << LINES_BITS) - 1)
+#define IMAGES_SHIFT  36
+#define IMAGES_BITS   28
+#define LOW_BITS      24
+#define HIGH_BITS     40
+#define OUTPUT_BITS   44
 
 uint64_t facts_model(const char *name, size_t len)
 {
@@ -47,17 +52,26 @@ void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment
 {
     *facts = (struct facts){.deployment = deployment,
                             .model = model_of(w, deployment),
-                            .prompt_bytes = report->prompt_bytes,
+                            .prompt = report->prompt,
                             .output_tokens = report->output_tokens,
                             .lines = report->lines,
                             .bytes = report->bytes};
 }
 
+static uint64_t output_of(const struct worker *w, const struct facts *facts, enum provider provider)
+{
+    return w->config->count_output_tokens[provider] ? facts->output_tokens : 0;
+}
+
 uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider)
 {
-    uint64_t tokens = quota_tokens(w->inherit->quota, facts->model, facts->prompt_bytes);
+    return quota_tokens(w->inherit->quota, facts->model, &facts->prompt) +
+           output_of(w, facts, provider);
+}
 
-    return w->config->count_output_tokens[provider] ? tokens + facts->output_tokens : tokens;
+uint64_t facts_least(const struct worker *w, const struct facts *facts, enum provider provider)
+{
+    return facts->guessed ? 0 : features_least(&facts->prompt) + output_of(w, facts, provider);
 }
 
 static uint64_t key_of(const struct worker *w, uint32_t deployment, const char *native)
@@ -67,20 +81,35 @@ static uint64_t key_of(const struct worker *w, uint32_t deployment, const char *
     return memo_key(MEMO_FACTS, w->account_fingerprint[account], native, strlen(native));
 }
 
-void facts_remember(struct worker *w, uint32_t deployment, const char *native,
-                    const struct facts *facts)
+static uint64_t at_most(uint64_t value, unsigned bits)
 {
-    uint64_t lines = facts->lines < LINES_MAX ? facts->lines : LINES_MAX;
-    uint64_t counted = facts->counted ? COUNTED_FLAG : 0,
-             expiring = facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0,
-             guessed = facts->guessed ? GUESSED_FLAG : 0,
-             pledged = facts->pledged ? PLEDGED_FLAG : 0;
-    uint64_t value[MEMO_WORDS] = {table_deployment(w->table, facts->deployment)->fingerprint |
-                                      counted | expiring | guessed | pledged,
-                                  facts->model, facts->prompt_bytes, facts->output_tokens,
-                                  facts->bytes << LINES_BITS | lines};
+    uint64_t most = (UINT64_C(1) << bits) - 1;
 
-    memo_put(w->inherit->memo, key_of(w, deployment, native), value, loop_now_ms(w->loop));
+    return value < most ? value : most;
+}
+
+static uint64_t pair(uint64_t high, uint64_t low)
+{
+    return at_most(high, HIGH_BITS) << LOW_BITS | at_most(low, LOW_BITS);
+}
+
+static uint64_t low_of(uint64_t word)
+{
+    return word & ((UINT64_C(1) << LOW_BITS) - 1);
+}
+
+void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[MEMO_WORDS])
+{
+    const uint64_t *units = facts->prompt.units;
+
+    words[0] = fingerprint | (facts->counted ? COUNTED_FLAG : 0) |
+               (facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0) |
+               (facts->guessed ? GUESSED_FLAG : 0) | (facts->pledged ? PLEDGED_FLAG : 0) |
+               at_most(units[FEATURE_IMAGES], IMAGES_BITS) << IMAGES_SHIFT;
+    words[1] = pair(units[FEATURE_TEXT], facts->lines);
+    words[2] = pair(facts->bytes, units[FEATURE_AUDIO]);
+    words[3] = pair(units[FEATURE_IDS], units[FEATURE_FILES]);
+    words[4] = at_most(facts->output_tokens, OUTPUT_BITS);
 }
 
 static enum slots_kind slot_of(uint64_t word)
@@ -88,24 +117,47 @@ static enum slots_kind slot_of(uint64_t word)
     return (word & EXPIRING_FLAG) != 0 ? SLOTS_EXPIRING : SLOTS_LASTING;
 }
 
+uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts)
+{
+    *facts = (struct facts){.deployment = MODEL_NO_INDEX,
+                            .output_tokens = words[4],
+                            .lines = low_of(words[1]),
+                            .bytes = words[2] >> LOW_BITS,
+                            .guessed = (words[0] & GUESSED_FLAG) != 0,
+                            .counted = (words[0] & COUNTED_FLAG) != 0,
+                            .pledged = (words[0] & PLEDGED_FLAG) != 0,
+                            .slot = slot_of(words[0])};
+    facts->prompt.units[FEATURE_TEXT] = words[1] >> LOW_BITS;
+    facts->prompt.units[FEATURE_IMAGES] = words[0] >> IMAGES_SHIFT;
+    facts->prompt.units[FEATURE_AUDIO] = low_of(words[2]);
+    facts->prompt.units[FEATURE_FILES] = low_of(words[3]);
+    facts->prompt.units[FEATURE_IDS] = words[3] >> LOW_BITS;
+    return (uint32_t)words[0];
+}
+
+void facts_remember(struct worker *w, uint32_t deployment, const char *native,
+                    const struct facts *facts)
+{
+    uint64_t words[MEMO_WORDS];
+
+    facts_pack(facts, table_deployment(w->table, facts->deployment)->fingerprint, words);
+    memo_put(w->inherit->memo, key_of(w, deployment, native), words, loop_now_ms(w->loop));
+}
+
 bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
                   struct facts *facts)
 {
-    uint64_t value[MEMO_WORDS];
+    uint64_t words[MEMO_WORDS];
+    uint32_t fingerprint;
 
-    if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), value))
+    if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), words))
         return false;
-    *facts = (struct facts){.deployment = table_find_fingerprint(w->table, (uint32_t)value[0]),
-                            .model = value[1],
-                            .prompt_bytes = value[2],
-                            .output_tokens = value[3],
-                            .lines = value[4] & LINES_MAX,
-                            .bytes = value[4] >> LINES_BITS,
-                            .guessed = (value[0] & GUESSED_FLAG) != 0,
-                            .counted = (value[0] & COUNTED_FLAG) != 0,
-                            .pledged = (value[0] & PLEDGED_FLAG) != 0,
-                            .slot = slot_of(value[0])};
-    return facts->deployment != MODEL_NO_INDEX;
+    fingerprint = facts_unpack(words, facts);
+    facts->deployment = table_find_fingerprint(w->table, fingerprint);
+    if (facts->deployment == MODEL_NO_INDEX)
+        return false;
+    facts->model = model_of(w, facts->deployment);
+    return true;
 }
 
 static bool has_deployment(const struct table *table, uint32_t group, uint32_t deployment)
@@ -168,8 +220,7 @@ bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, ui
 
 static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)
 {
-    double scaled =
-        sample != 0 ? (double)part * ((double)whole / (double)sample) : (double)part;
+    double scaled = sample != 0 ? (double)part * ((double)whole / (double)sample) : (double)part;
 
     return scaled < (double)MOST ? (uint64_t)scaled : MOST;
 }
@@ -178,7 +229,8 @@ void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, u
 {
     uint64_t whole = file_bytes > sample->bytes ? file_bytes : sample->bytes;
 
-    facts->prompt_bytes = scale(sample->prompt_bytes, sample->bytes, whole);
+    for (int f = 0; f < NUM_FEATURES; f++)
+        facts->prompt.units[f] = scale(sample->prompt.units[f], sample->bytes, whole);
     facts->output_tokens = scale(sample->output_tokens, sample->bytes, whole);
     facts->lines = scale(sample->lines, sample->bytes, whole);
     facts->bytes = whole;

@@ -6,14 +6,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "balancer/memo.h"
 #include "balancer/slots.h"
 #include "common/jsonl.h"
 #include "server/worker.h"
 
 struct facts {
-    uint32_t deployment; /* that the lines name; MODEL_NO_INDEX: none of ours */
-    uint64_t model;      /* facts_model() of the group's name: whose tokens per byte count */
-    uint64_t prompt_bytes, output_tokens; /* struct jsonl_report */
+    uint32_t deployment;    /* that the lines name; MODEL_NO_INDEX: none of ours */
+    uint64_t model;         /* facts_model() of the group's name: whose learned rates count */
+    struct features prompt; /* struct jsonl_report, as the next one */
+    uint64_t output_tokens;
     uint64_t lines, bytes;
     bool guessed;         /* which of the deployment's rows: the file was not seen when it came */
     bool counted;         /* among the account's files (file_slots.h), by an upload of ours ... */
@@ -28,9 +30,19 @@ uint64_t facts_model(const char *name, size_t len);
 void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment,
                 const struct jsonl_report *report);
 
-/** Tokens that a batch of this file will count at a provider: prompt bytes at the model's learned
- * ratio, and declared output where that counts. At least 1. */
+/** Tokens that a batch of this file will probably count at a provider: its prompts at what was
+ * learned of the model, and declared output where that counts. At least 1. */
 uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider);
+
+/** ... and what no provider counts less than: a final refusal may rest on it. 0 for a file of which
+ * only the beginning was seen. */
+uint64_t facts_least(const struct worker *w, const struct facts *facts, enum provider provider);
+
+/** The words of the memo that facts are kept in, and back; the deployment by its fingerprint, the
+ * model not at all. Numbers that are too large for their place become the largest that is not.
+ * Pure. */
+void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[MEMO_WORDS]);
+uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts);
 
 /** Keep for all workers. @param deployment  one of the account that holds the file */
 void facts_remember(struct worker *w, uint32_t deployment, const char *native,

@@ -265,7 +265,7 @@ static void learn(struct order *o, const struct create_result *result)
                                    loop_now_ms(o->worker->loop));
     output = o->worker->config->count_output_tokens[provider] ? o->facts.output_tokens : 0;
     if (counted > output)
-        quota_learn_ratio(quota, o->facts.model, o->facts.prompt_bytes, counted - output);
+        quota_learn_rate(quota, o->facts.model, &o->facts.prompt, counted - output);
 }
 
 static void on_made(struct order *o, const struct create_result *result)

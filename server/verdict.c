@@ -6,11 +6,9 @@
 
 #include "common/model.h"
 
-#define BYTES_PER_TOKEN 4
-
 uint64_t verdict_tokens(const struct jsonl_report *report)
 {
-    return (report->prompt_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN + report->output_tokens;
+    return features_tokens(&report->prompt, NULL) + report->output_tokens;
 }
 
 static struct json *problem(struct json_doc *doc, struct json *line, struct json *column,

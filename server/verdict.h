@@ -10,8 +10,8 @@
 
 #define VERDICT_MAX_PROBLEMS 50
 
-/** Estimated tokens that the file will enqueue: four bytes of prompt text a token (OpenAI's rule of
- * thumb for English), plus the declared output. */
+/** Estimated tokens that the file will enqueue: its prompts as a gateway counts them that has
+ * learned nothing yet (features.h), plus the declared output. */
 uint64_t verdict_tokens(const struct jsonl_report *report);
 
 /** The problems as [{"line","column","field","code","message"}]. `extra`: a problem of the file as

@@ -471,8 +471,7 @@ static int read_body(struct call *call, const struct json *body, struct batch *b
         snprintf(b->input_id, sizeof(b->input_id), "%s", b->input->id);
         engine_peek_model(b->input, b->model, sizeof(b->model));
         b->deployment = engine_deployment(call->acc, b->model);
-        b->tokens = b->input->bytes /
-                    (call->acc->sw.bytes_per_token > 0 ? call->acc->sw.bytes_per_token : 1);
+        b->tokens = engine_count_tokens(call->acc, b->input);
     }
     engine_advance_all(call->acc);
     if (check_rates(call) != 0 || check_room(call, b) != 0)

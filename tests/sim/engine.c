@@ -83,6 +83,25 @@ void engine_peek_model(const struct file *f, char *out, size_t size)
         (void)span_text(scan.model, out, size);
 }
 
+int64_t engine_count_tokens(const struct account *acc, const struct file *f)
+{
+    static const char mark[] = "\"data:image";
+    int64_t at = 0, images = 0, image_bytes = 0;
+
+    while (acc->sw.tokens_per_image > 0 &&
+           (at = blob_find(&f->blob, at, mark, sizeof(mark) - 1)) != -1) {
+        int64_t end = blob_find(&f->blob, at + 1, "\"", 1);
+
+        if (end == -1)
+            break;
+        images++;
+        image_bytes += end - at;
+        at = end;
+    }
+    return (f->bytes - image_bytes) / (acc->sw.bytes_per_token > 0 ? acc->sw.bytes_per_token : 1) +
+           images * acc->sw.tokens_per_image;
+}
+
 /* Errors. */
 
 __attribute__((format(printf, 6, 7))) static void add_error(struct account *acc, struct batch *b,

@@ -31,6 +31,9 @@ bool engine_reads(const struct account *acc, const struct file *f);
 /** The model that the first line of a file names; "" when it names none. */
 void engine_peek_model(const struct file *f, char *out, size_t size);
 
+/** What a batch of the file enqueues: `bytes_per_token`, `tokens_per_image`. */
+int64_t engine_count_tokens(const struct account *acc, const struct file *f);
+
 /** /chat/completions and /v1/chat/completions are one thing on Azure. */
 bool engine_same_endpoint(const struct account *acc, const char *a, const char *b);
 

@@ -1052,23 +1052,71 @@ static void nonsense_about_progress_changes_nothing(void **state)
     assert_false(progress(0, "batch_unknown", 5, 10, NOW + 3 * HOUR));
 }
 
+static uint64_t tokens_of(uint64_t model, enum feature feature, uint64_t units)
+{
+    struct features features = {{0}};
+
+    features.units[feature] = units;
+    return quota_tokens(q, model, &features);
+}
+
+static void learn(uint64_t model, enum feature feature, uint64_t units, uint64_t tokens)
+{
+    struct features features = {{0}};
+
+    features.units[feature] = units;
+    quota_learn_rate(q, model, &features, tokens);
+}
+
 static void tokens_per_byte_are_learned_for_each_model(void **state)
 {
     (void)state;
-    assert_int_equal(quota_tokens(q, 7, 1000), 250);
-    assert_int_equal(quota_tokens(q, 7, 0), 1);
+    assert_int_equal(tokens_of(7, FEATURE_TEXT, 1000), 250);
+    assert_int_equal(tokens_of(7, FEATURE_TEXT, 0), 1);
     for (int i = 0; i < 40; i++)
-        quota_learn_ratio(q, 7, 1000, 400);
-    assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
-    assert_int_equal(quota_tokens(q, 8, 1000), 250);
-    quota_learn_ratio(q, 7, 1000, 0);
-    quota_learn_ratio(q, 7, 1000, 4001);
-    quota_learn_ratio(q, 7, 0, 5);
-    assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
-    assert_true(quota_tokens(q, 7, UINT64_MAX) == QUOTA_MAX_TOKENS);
+        learn(7, FEATURE_TEXT, 1000, 400);
+    assert_in_range(tokens_of(7, FEATURE_TEXT, 1000), 399, 401);
+    assert_int_equal(tokens_of(8, FEATURE_TEXT, 1000), 250);
+    assert_true(tokens_of(7, FEATURE_TEXT, UINT64_MAX) == QUOTA_MAX_TOKENS);
     for (uint64_t model = 100; model < 1000; model++)
-        quota_learn_ratio(q, model, 1000, 800); /* more models than rows: the prior for the rest */
-    assert_in_range(quota_tokens(q, 7, 1000), 399, 401);
+        learn(model, FEATURE_TEXT, 1000, 800); /* more models than rows: the prior for the rest */
+    assert_in_range(tokens_of(7, FEATURE_TEXT, 1000), 399, 401);
+}
+
+static void one_odd_file_moves_nothing_beyond_the_fixed_bounds(void **state)
+{
+    (void)state;
+    learn(7, FEATURE_TEXT, 1000, 0);
+    learn(7, FEATURE_TEXT, 1000, 62); /* less than 1/16 */
+    learn(7, FEATURE_TEXT, 1000, 1001);
+    learn(7, FEATURE_TEXT, 0, 5);
+    assert_int_equal(tokens_of(7, FEATURE_TEXT, 1000), 250);
+    for (int i = 0; i < 100; i++)
+        learn(7, FEATURE_TEXT, 1000, 1000);
+    assert_in_range(tokens_of(7, FEATURE_TEXT, 1000), 999, 1000);
+}
+
+static void batches_of_images_teach_nothing_about_text(void **state)
+{
+    const struct features images = {{[FEATURE_TEXT] = 200 * 20, [FEATURE_IMAGES] = 200 * 9}};
+
+    (void)state;
+    for (int i = 0; i < 40; i++)
+        quota_learn_rate(q, 7, &images, 200 * 1100 + 1000);
+    assert_int_equal(tokens_of(7, FEATURE_TEXT, 4000000), 1000000);
+    assert_in_range(tokens_of(7, FEATURE_IMAGES, 9), 1099, 1101);
+    assert_int_equal(tokens_of(8, FEATURE_IMAGES, 9), 765);
+}
+
+static void a_file_of_several_kinds_teaches_nothing(void **state)
+{
+    const struct features mixed = {{[FEATURE_TEXT] = 2000, [FEATURE_IMAGES] = 9}};
+
+    (void)state;
+    quota_learn_rate(q, 7, &mixed, 5000);
+    assert_int_equal(quota_tokens(q, 7, &mixed), 500 + 765);
+    learn(7, FEATURE_IDS, 1000, 3000); /* a token is a token */
+    assert_int_equal(tokens_of(7, FEATURE_IDS, 1000), 1000);
 }
 
 static void an_answer_to_the_watch_counts_as_progress(void **state)
@@ -1901,6 +1949,11 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(equals_in_turn_too_are_drawn_by_lot, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_per_byte_are_learned_for_each_model, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(one_odd_file_moves_nothing_beyond_the_fixed_bounds, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(batches_of_images_teach_nothing_about_text, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_file_of_several_kinds_teaches_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_job_larger_than_every_limit_never_fits_and_all_limits_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(

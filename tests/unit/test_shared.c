@@ -81,7 +81,7 @@ static void live_with_quota(struct worker *w, bool die)
     }
     MUST(quota_commit(quota, &claim, id, len) == 0);
     quota_learn_enqueued(quota, column, 50, w->now_ms);
-    quota_learn_ratio(quota, 7, 1000, 300);
+    quota_learn_rate(quota, 7, &(struct features){{[FEATURE_TEXT] = 1000}}, 300);
     quota_pledge(quota, column, 30, w->now_ms);
     MUST(quota_progress(quota, column, id, len, 1, 2, w->now_ms));
     if (draw(w, 8) == 0)
