@@ -10,10 +10,10 @@
 #include <openssl/rand.h>
 
 #include "common/clock.h"
+#include "common/ids.h"
 #include "common/json.h"
 #include "common/log_out.h"
 #include "common/mask.h"
-#include "server/relay.h"
 
 #define LINE_END 64 /* what put_line() adds, at most */
 
@@ -86,39 +86,34 @@ void access_log_refusal(const char *request_id, int status, int version, size_t 
 }
 
 /* What a client puts into the place of an id may be a key. */
-static void add_id(struct strbuf *line, const struct relay *relay)
+static void add_id(struct strbuf *line, const char *text, size_t len)
 {
     char id[IDS_MAX + 1];
-    size_t len = relay->route.id_len;
 
-    memcpy(id, relay->route.id, len + 1);
+    if (len > IDS_MAX)
+        len = IDS_MAX;
+    memcpy(id, text, len);
+    id[len] = '\0';
     len = mask_hide(mask_installed(), id, len, sizeof(id));
     add_text(line, "id", id, len);
 }
 
-void access_log_write(const struct relay *relay)
+void access_log_write(const struct access_line *request)
 {
-    const h2o_req_t *req = relay->req;
     struct strbuf line = STRBUF_INIT;
-    char name[64];
 
-    route_allow(relay->method, name, sizeof(name));
     add_time(&line);
-    strbuf_addf(&line, ",\"request_id\":\"%s\",\"route\":\"%s\",\"method\":", relay->request_id,
-                route_name(relay->route.kind, relay->method));
-    json_write_string(&line, name, strlen(name));
+    strbuf_addf(&line, ",\"request_id\":\"%s\",\"route\":\"%s\",\"method\":", request->request_id,
+                request->route);
+    json_write_string(&line, request->method, strlen(request->method));
     strbuf_addf(&line, ",\"status\":%d,\"bytes_out\":%zu,\"duration_us\":%llu,\"http\":\"%d.%d\"",
-                relay->answered ? req->res.status : 499, req->bytes_sent,
-                (unsigned long long)(clock_now_us() - relay->started_us), req->version >> 8,
-                req->version & 0xff);
-    if (relay->route.id_len > 0)
-        add_id(&line, relay);
-    if (relay->deployment != MODEL_NO_INDEX) {
-        const char *id = table_str(relay->worker->table,
-                                   table_deployment(relay->worker->table, relay->deployment)->id);
-
-        add_text(&line, "deployment", id, strlen(id));
-    }
+                request->status, request->bytes_out,
+                (unsigned long long)(clock_now_us() - request->started_us), request->version >> 8,
+                request->version & 0xff);
+    if (request->id_len > 0)
+        add_id(&line, request->id, request->id_len);
+    if (request->deployment != NULL)
+        add_text(&line, "deployment", request->deployment, strlen(request->deployment));
     put_line(&line);
     strbuf_deinit(&line);
 }

@@ -29,58 +29,6 @@ struct attempt {
     upstream_source_cb source;
 };
 
-enum op_class attempt_op_class(enum provider_call call)
-{
-    if (call == CALL_FILE_CREATE)
-        return OP_UPLOAD;
-    return call == CALL_BATCH_CREATE ? OP_CREATE : OP_READ;
-}
-
-/* The account holds as many files as it may: another one has room (reference 1.1 and 2.4). */
-bool attempt_is_file_quota(const struct failure *failure)
-{
-    return failure->status == 400 && (strcmp(failure->code, "quotaExceeded") == 0 ||
-                                      strcasestr(failure->message, "file storage quota") != NULL);
-}
-
-static enum outcome outcome_of_status(const struct upstream_result *result,
-                                      const struct failure *failure)
-{
-    int status = result->head.status;
-
-    if (status == 401 || status == 403 || failure_is_refused_key(failure))
-        return OUTCOME_AUTH;
-    if (status == 429 || failure_is_token_limit(failure) || attempt_is_file_quota(failure))
-        return OUTCOME_RATE_LIMIT;
-    if (status == 408)
-        return OUTCOME_TIMEOUT;
-    if (status >= 500)
-        return OUTCOME_SERVER_ERROR;
-    if (status < 200 || (status >= 300 && status < 400))
-        return OUTCOME_BAD_ANSWER;
-    return OUTCOME_OK; /* 2xx, and 4xx about the object */
-}
-
-enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure)
-{
-    switch (result->end) {
-    case UPSTREAM_ANSWERED:
-        return outcome_of_status(result, failure);
-    case UPSTREAM_CONNECT_FAILED:
-        return OUTCOME_CONNECT;
-    case UPSTREAM_TIMEOUT:
-        return OUTCOME_TIMEOUT;
-    case UPSTREAM_BROKEN:
-        return OUTCOME_BROKEN;
-    case UPSTREAM_TOO_LARGE:
-        return OUTCOME_BAD_ANSWER;
-    case UPSTREAM_SOURCE_FAILED:
-    case UPSTREAM_REFUSED:
-        break;
-    }
-    return OUTCOME_CANCELLED;
-}
-
 struct retry_question attempt_question(enum op_class op, const struct attempt_result *result)
 {
     const struct upstream_result *res = result->upstream;
@@ -211,7 +159,7 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
     result.failure.retry_after_ms = -1;
     if (!result.ok)
         failure_from_result(upstream, clock_unix_s(), &result.failure);
-    result.outcome = attempt_outcome(upstream, &result.failure);
+    result.outcome = outcome_of(upstream, &result.failure);
     if (at->op == OP_UPLOAD && result.outcome == OUTCOME_OK && status == 404)
         result.outcome = OUTCOME_BAD_ANSWER; /* an upload names no object: the address or the
                                                 api-version is wrong */
@@ -320,7 +268,7 @@ struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *
         return NULL;
     at->worker = worker;
     at->deployment = spec->deployment;
-    at->op = attempt_op_class(spec->call);
+    at->op = outcome_class_of(spec->call);
     at->on_done = spec->on_done;
     at->on_begin = spec->on_begin;
     at->on_head = spec->on_head;

@@ -6,6 +6,7 @@
 #include "balancer/state.h"
 #include "common/upstream/failure.h"
 #include "common/upstream/provider.h"
+#include "server/outcome.h"
 #include "server/worker.h"
 
 struct attempt;
@@ -40,15 +41,6 @@ struct attempt_spec {
     attempt_done_cb on_done; /* once unless cancelled; never from inside attempt_start() */
     void *arg;
 };
-
-/** The operation class of a call: what its breaker and counters are kept under. */
-enum op_class attempt_op_class(enum provider_call call);
-
-/** How an ended call counts for its deployment. Pure. */
-enum outcome attempt_outcome(const struct upstream_result *result, const struct failure *failure);
-
-/** Whether an upload was refused because the account holds as many files as it may. Pure. */
-bool attempt_is_file_quota(const struct failure *failure);
 
 /** What retry_decide() has to know of an ended call; the caller adds what only it knows (pinned,
  * tries, untried...). Pure. */

@@ -8,7 +8,7 @@
 #include "common/account_map.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "server/attempt.h"
+#include "server/outcome.h"
 #include "server/provider_clock.h"
 
 #define MAX_IN_FLIGHT    8 /* beside the eight of the probes */
@@ -110,7 +110,7 @@ static void on_answer(void *arg, const struct upstream_result *upstream)
     result.gone = upstream->end == UPSTREAM_ANSWERED && (status == 404 || status == 410);
     if (!result.ok)
         failure_from_result(upstream, clock_unix_s(), &result.failure);
-    result.outcome = attempt_outcome(upstream, &result.failure);
+    result.outcome = outcome_of(upstream, &result.failure);
     state_end(inherit->state, errands->slot, inherit->columns[e->account->deployment], OP_READ,
               result.outcome, status, upstream->total_us, upstream->bytes_sent,
               upstream->bytes_received);

@@ -230,7 +230,7 @@ static void note_copy(const struct move *m, const struct attempt_result *result,
     struct jsonl_report report;
     struct facts facts;
 
-    if (attempt_is_file_quota(&result->failure))
+    if (outcome_is_file_quota(&result->failure))
         file_slots_refused(m->worker, m->to, m->slot);
     if (!result->ok)
         return;

@@ -27,7 +27,7 @@
 #include "common/upstream/failure.h"
 #include "common/upstream/normal.h"
 #include "common/upstream/provider.h"
-#include "server/attempt.h"
+#include "server/outcome.h"
 #include "server/census.h"
 #include "server/errand.h"
 #include "server/loop_h2o.h"
@@ -170,7 +170,7 @@ static void on_answer(void *arg, const struct upstream_result *result)
     provider_clock_learn(inherit, a->deployment, result, loop_now_ms(p->loop));
     if (!success)
         failure_from_result(result, clock_unix_s(), &failure);
-    outcome = attempt_outcome(result, &failure);
+    outcome = outcome_of(result, &failure);
     if (success && !is_batch_list(result->body, result->body_len)) {
         outcome = OUTCOME_BAD_ANSWER;
         success = false;

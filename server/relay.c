@@ -51,12 +51,33 @@ const char *relay_reason(int status)
     return status < 400 ? "OK" : "Error";
 }
 
+static void log_access(const struct relay *relay)
+{
+    const h2o_req_t *req = relay->req;
+    const struct table *table = relay->worker->table;
+    char method[64];
+    struct access_line line = {.request_id = relay->request_id,
+                               .route = route_name(relay->route.kind, relay->method),
+                               .method = method,
+                               .status = relay->answered ? req->res.status : 499,
+                               .bytes_out = req->bytes_sent,
+                               .started_us = relay->started_us,
+                               .version = req->version,
+                               .id = relay->route.id,
+                               .id_len = relay->route.id_len};
+
+    route_allow(relay->method, method, sizeof(method));
+    if (relay->deployment != MODEL_NO_INDEX)
+        line.deployment = table_str(table, table_deployment(table, relay->deployment)->id);
+    access_log_write(&line);
+}
+
 /* The pool goes: normal end, reset, abort, at any time. The request struct is still whole here. */
 static void on_pool_gone(void *p)
 {
     struct relay *relay = p;
 
-    access_log_write(relay);
+    log_access(relay);
     if (relay->op != NULL) {
         void *op = relay->op;
 

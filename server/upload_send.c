@@ -252,7 +252,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     struct retry_answer answer;
 
     up->send = NULL;
-    if (attempt_is_file_quota(&result->failure) && up->lines != NULL)
+    if (outcome_is_file_quota(&result->failure) && up->lines != NULL)
         file_slots_refused(up->worker, up->deployment, slot_kind(up, up->deployment));
     if (result->ok) {
         answer_file(up, result->upstream, file_bytes);
@@ -260,7 +260,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     }
     question.tries = up->tries;
     question.max_tries = MAX_UPLOAD_TRIES;
-    if (!attempt_is_file_quota(&result->failure)) /* that is no fault, but a question of room */
+    if (!outcome_is_file_quota(&result->failure)) /* that is no fault, but a question of room */
         limit_tries(up, &question);
     question.untried = untried(up);
     answer = retry_decide(&question, worker_random(up->worker));

@@ -15,7 +15,7 @@ static enum outcome of_status(int status, const char *code)
     struct failure failure = {.status = status};
 
     strncpy(failure.code, code, sizeof(failure.code) - 1);
-    return attempt_outcome(&res, &failure);
+    return outcome_of(&res, &failure);
 }
 
 static void an_error_about_an_object_is_no_fault_of_the_deployment(void **state)
@@ -66,17 +66,17 @@ static void a_call_without_an_answer_counts_by_how_it_ended(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         res.end = cases[i].end;
-        assert_int_equal(attempt_outcome(&res, &failure), cases[i].outcome);
+        assert_int_equal(outcome_of(&res, &failure), cases[i].outcome);
     }
 }
 
 static void uploads_and_creates_have_breakers_of_their_own(void **state)
 {
     (void)state;
-    assert_int_equal(attempt_op_class(CALL_FILE_CREATE), OP_UPLOAD);
-    assert_int_equal(attempt_op_class(CALL_BATCH_CREATE), OP_CREATE);
-    assert_int_equal(attempt_op_class(CALL_BATCH_CANCEL), OP_READ);
-    assert_int_equal(attempt_op_class(CALL_FILE_CONTENT), OP_READ);
+    assert_int_equal(outcome_class_of(CALL_FILE_CREATE), OP_UPLOAD);
+    assert_int_equal(outcome_class_of(CALL_BATCH_CREATE), OP_CREATE);
+    assert_int_equal(outcome_class_of(CALL_BATCH_CANCEL), OP_READ);
+    assert_int_equal(outcome_class_of(CALL_FILE_CONTENT), OP_READ);
 }
 
 int main(void)
