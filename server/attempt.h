@@ -7,7 +7,7 @@
 #include "common/upstream/failure.h"
 #include "common/upstream/provider.h"
 #include "server/outcome.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 struct attempt;
 

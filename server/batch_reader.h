@@ -21,7 +21,7 @@
 #include "common/json.h"
 #include "server/read_log.h"
 #include "server/wanted.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 #define READER_GAP_MS 200
 

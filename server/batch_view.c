@@ -79,7 +79,7 @@ struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, s
     bool marked;
 
     batch = polls_believe(w->inherit, worker_fingerprint(w, deployment), doc, batch, now_ms);
-    marked = ledger_observe(w->inherit, w->slot, batch, now_ms, &seen);
+    marked = sighting_observe(w->inherit, w->slot, batch, now_ms, &seen);
     if (marked && is_moved(&seen.marker) && w->config->delete_moved_copies &&
         ledger_phase_of(batch) != LEDGER_RUNNING)
         drop_copy(w, deployment, batch);

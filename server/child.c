@@ -14,11 +14,6 @@
 #include "common/mask.h"
 #include "server/posture.h"
 
-const char *child_role_name(enum child_role role)
-{
-    return role == CHILD_PROBER ? "prober" : "worker";
-}
-
 uint32_t child_wait_ms(uint32_t *fast_ends, uint64_t started_ms, uint64_t ended_ms)
 {
     uint32_t wait_ms = CHILD_FIRST_WAIT_MS;
@@ -87,12 +82,11 @@ static void set_posture(const struct config *config)
     posture_forbid_new_privileges();
 }
 
-__attribute__((noreturn)) static void become(enum child_role role, uint32_t row, pid_t parent,
+__attribute__((noreturn)) static void become(const struct child_role *role, uint32_t row, pid_t parent,
                                              const struct inherit *inherit,
                                              const struct child_closes *closes)
 {
     char name[32];
-    int code;
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1 || getppid() != parent)
         _exit(1); /* the parent died before the call */
@@ -100,24 +94,26 @@ __attribute__((noreturn)) static void become(enum child_role role, uint32_t row,
         close(closes->fds[i]);
     reset_signals();
     set_posture(inherit->config);
-    snprintf(name, sizeof(name), role == CHILD_PROBER ? "prober" : "worker %u", row);
+    if (role->is_worker)
+        snprintf(name, sizeof(name), "%s %u", role->name, row);
+    else
+        snprintf(name, sizeof(name), "%s", role->name);
     log_set_process(name);
-    snprintf(name, sizeof(name), "tranche-%s", child_role_name(role));
+    snprintf(name, sizeof(name), "tranche-%s", role->name);
     (void)prctl(PR_SET_NAME, name);
     log_set_level((enum log_level)inherit->config->log_level);
     mask_install(inherit->mask);
-    code = role == CHILD_PROBER ? prober_run(inherit, row) : worker_run(inherit, row);
-    _exit(code);
+    _exit(role->run(inherit, row));
 }
 
-static void fill_slot(struct worker_slot *slot, enum child_role role, uint32_t generation)
+static void fill_slot(struct worker_slot *slot, const struct child_role *role, uint32_t generation)
 {
     atomic_store(&slot->beat_ms, 0);
     atomic_store(&slot->spool_bytes, 0);
     atomic_store(&slot->connections, 0);
     atomic_store(&slot->generation, generation);
     atomic_store(&slot->draining, 0);
-    atomic_store(&slot->is_worker, role == CHILD_WORKER);
+    atomic_store(&slot->is_worker, role->is_worker);
 }
 
 int child_spawn(struct child *child, uint32_t row, const struct inherit *inherit,

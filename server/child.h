@@ -16,7 +16,13 @@
 #define CHILD_STILL_MS      30000 /* a heartbeat that stands still for longer gets SIGKILL */
 #define CHILD_LOST_MS       5000 /* a watcher that was away for longer judges nobody by that time */
 
-enum child_role { CHILD_WORKER, CHILD_PROBER };
+/* What a child is for. The program lists them (main.c): the master knows none by name. */
+struct child_role {
+    const char *name; /* of the process, "tranche-NAME", and in logs */
+    bool is_worker;   /* serves clients: there are several, and they are drained */
+    /* Its whole life; returns its exit code. Called in the child right after the fork. */
+    int (*run)(const struct inherit *inherit, uint32_t row);
+};
 
 enum child_phase {
     CHILD_NONE, /* the row is free */
@@ -34,7 +40,7 @@ struct child_pulse {
 
 struct child {
     enum child_phase phase;
-    enum child_role role;
+    const struct child_role *role; /* borrowed; NULL: the row was never used */
     pid_t pid;           /* 0: not running */
     uint32_t generation; /* number of the generation that it serves */
     uint64_t started_ms;
@@ -49,8 +55,6 @@ struct child_closes {
     const int *fds;
     size_t num;
 };
-
-const char *child_role_name(enum child_role role);
 
 /**
  * How long a place stays empty after its child ended. The first fast end costs nothing, the next
@@ -81,8 +85,7 @@ bool child_pulse_seen(const struct child_pulse *pulse);
 /**
  * Fork. The child gets SIGKILL when its parent dies, ignores SIGINT, SIGHUP, SIGPIPE, SIGUSR1 and
  * SIGUSR2, has the default action for all others and blocks none, closes `closes`, runs
- * worker_run() or prober_run() and leaves with _exit(2): nothing of the parent's is freed or
- * flushed twice.
+ * child->role->run() and leaves with _exit(2): nothing of the parent's is freed or flushed twice.
  *
  * Does not return in the child. The slot of `row` is cleared and filled before the fork.
  *

@@ -6,7 +6,7 @@
 #include "balancer/state.h"
 #include "common/upstream/failure.h"
 #include "server/resolve.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 struct choose_question {
     enum op_class op;

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "server/front.h"
+
 /* Lives in the request's pool. */
 struct collector {
     struct relay *relay;

@@ -3,7 +3,7 @@
  * money. */
 #pragma once
 
-#include "server/worker.h"
+#include "server/runtime.h"
 
 /** Start; a worker that drains waits for it. @param deployment  one of the account that holds it */
 void discard_file(struct worker *worker, uint32_t deployment, const char *native);

@@ -9,7 +9,7 @@
 #include "balancer/memo.h"
 #include "balancer/slots.h"
 #include "common/jsonl.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 struct facts {
     uint32_t deployment;    /* that the lines name; MODEL_NO_INDEX: none of ours */

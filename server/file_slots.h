@@ -3,7 +3,7 @@
 #pragma once
 
 #include "balancer/slots.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 /** That many more, or less, at the account of this deployment. */
 void file_slots_add(const struct worker *w, uint32_t deployment, enum slots_kind kind, int change);

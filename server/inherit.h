@@ -84,11 +84,3 @@ struct inherit {
     int master_fd; /* read end of a pipe whose other end only the master holds: EOF = the master is
                       dead */
 };
-
-/** A worker's whole life; returns its exit code. Called in the child right after the fork: SIGTERM,
- * SIGQUIT and SIGCHLD are default, nothing is blocked, terminal signals are ignored. SIGTERM or
- * SIGQUIT: drain; another one changes nothing. */
-int worker_run(const struct inherit *inherit, uint32_t slot);
-
-/** The prober's whole life. */
-int prober_run(const struct inherit *inherit, uint32_t slot);

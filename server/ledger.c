@@ -4,9 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "server/provider_clock.h"
-#include "server/sighting.h"
-
 enum ledger_phase ledger_phase_of(const struct json *batch)
 {
     static const char *const dropped[] = {"failed", "expired", "cancelled", "canceled"};
@@ -72,14 +69,14 @@ uint64_t ledger_limit_in(const char *message)
     return 0;
 }
 
-static const char *marker_text(const struct json *batch)
+const char *ledger_marker_text(const struct json *batch)
 {
     return json_get_str(json_get(batch, "metadata"), MARKER_KEY);
 }
 
 bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out)
 {
-    const char *text = marker_text(batch);
+    const char *text = ledger_marker_text(batch);
 
     return text != NULL && marker_read(seals, text, out) == 0;
 }
@@ -98,39 +95,5 @@ bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, cons
     if (memo_get(inherit->memo, key, 0, now_ms, value))
         return false;
     memo_put(inherit->memo, key, value, now_ms);
-    return true;
-}
-
-/* The ledger's lines come from far away; they do while the marker is being proved. */
-static void expect(const struct inherit *inherit, uint32_t deployment, const struct sighting *s)
-{
-    bool ended = s->phase != LEDGER_RUNNING;
-
-    quota_expect(inherit->quota, inherit->columns[deployment], s->id, strlen(s->id),
-                 ended ? s->marker.nonce : "", ended ? MARKER_NONCE : 0);
-}
-
-bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                    uint64_t now_ms, struct sighting *out)
-{
-    const char *text = marker_text(batch);
-    uint32_t deployment;
-    bool counts;
-
-    out->marked = false;
-    out->phase = LEDGER_RUNNING;
-    if (text == NULL || marker_parse(text, &out->marker) != 0)
-        return false;
-    deployment = ledger_deployment(inherit, &out->marker);
-    counts = sighting_note(batch, out) && deployment != MODEL_NO_INDEX;
-    if (counts)
-        expect(inherit, deployment, out);
-    if (!marker_is_ours(inherit->seals, text))
-        return false;
-    out->marked = true;
-    if (counts)
-        (void)sighting_record(
-            inherit->quota, slot, inherit->columns[deployment], out, out->marker.tokens,
-            sighting_age_ms(out, provider_clock_now_s(inherit, deployment)), now_ms);
     return true;
 }

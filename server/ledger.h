@@ -26,6 +26,9 @@ bool ledger_was_full(const struct json *batch);
  * 30K for the deployment" (reference 1.7 and 2.6); 0: none. Pure. */
 uint64_t ledger_limit_in(const char *message);
 
+/** The text of a batch's marker, ours or not; NULL: it has none. */
+const char *ledger_marker_text(const struct json *batch);
+
 /** The marker in a batch's metadata, as the provider sent it (before normal_batch() strips it).
  * @return false: none, or not ours */
 bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out);
@@ -40,14 +43,3 @@ uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *m
  */
 bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
-
-struct sighting; /* sighting.h */
-
-/** A batch was seen, as its provider sent it. When it carries a marker of ours its reservation is
- * released if it has ended; while it has not, it is kept, or made if the ledger did not know the
- * batch.
- *  @param slot  the caller's row
- *  @param out   what was seen, all but `copy`; filled in as far as it goes when false
- *  @return whether it carries one, which is in `out` then */
-bool ledger_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                    uint64_t now_ms, struct sighting *out);

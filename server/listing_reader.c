@@ -192,7 +192,7 @@ static bool look_at(const struct reader *r, const struct json *object)
     if (polls_is_outdated(w->inherit, worker_fingerprint(w, r->deployment), object, now_ms))
         marked = ledger_marker(w->inherit->seals, object, &seen.marker); /* and no reservation */
     else
-        marked = ledger_observe(w->inherit, w->slot, object, now_ms, &seen);
+        marked = sighting_observe(w->inherit, w->slot, object, now_ms, &seen);
     return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 

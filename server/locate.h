@@ -10,7 +10,7 @@
 
 #include "common/ids.h"
 #include "common/upstream/failure.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 #define LOCATE_PARALLEL 4 /* accounts asked at one time */
 

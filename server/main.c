@@ -15,8 +15,13 @@
 #include "server/explain_id.h"
 #include "server/inherit.h"
 #include "server/master.h"
+#include "server/prober.h"
+#include "server/worker.h"
 
 #define EXIT_USAGE 2
+
+static const struct child_role worker_role = {"worker", true, worker_run};
+static const struct child_role prober_role = {"prober", false, prober_run};
 
 enum flag_action {
     FLAG_CONFIG,
@@ -382,7 +387,10 @@ static int explain(const struct command_line *line)
 int main(int argc, char **argv)
 {
     struct command_line line = {
-        .options = {.overrides = {.host = NULL, .port = -1, .num_workers = -1}, .argv = argv}};
+        .options = {.overrides = {.host = NULL, .port = -1, .num_workers = -1},
+                    .argv = argv,
+                    .worker = &worker_role,
+                    .prober = &prober_role}};
     const char *command = argc > 1 && argv[1][0] != '-' ? argv[1] : "serve";
     int skip = argc > 1 && argv[1][0] != '-' ? 2 : 1, ret;
 

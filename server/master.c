@@ -92,7 +92,7 @@ static void name_row(const struct master *m, uint32_t row, char *text, size_t si
 {
     const struct child *c = &m->places[row].child;
 
-    snprintf(text, size, "%s %u (pid %d, generation %u)", child_role_name(c->role),
+    snprintf(text, size, "%s %u (pid %d, generation %u)", c->role->name,
              number_of(m, row), (int)c->pid, c->generation);
 }
 
@@ -161,7 +161,7 @@ static size_t list_closes(const struct master *m, const struct place *p, int *fd
     if (m->other_fd != -1)
         fds[num++] = m->other_fd;
     for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
-        if (g->inherit.listen_fd != -1 && (g != p->gen || p->child.role == CHILD_PROBER))
+        if (g->inherit.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
             fds[num++] = g->inherit.listen_fd;
     return num;
 }
@@ -175,18 +175,18 @@ static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
     uint32_t wait_ms;
 
     if (child_spawn(&p->child, number_of(m, row), &p->gen->inherit, &closes, now_ms) == 0) {
-        log_debug("%s %u started, pid %d", child_role_name(p->child.role), number_of(m, row),
+        log_debug("%s %u started, pid %d", p->child.role->name, number_of(m, row),
                   (int)p->child.pid);
         return;
     }
     wait_ms = child_wait_ms(&p->child.fast_ends, now_ms, now_ms);
     p->child.phase = CHILD_WAITING;
     p->child.restart_ms = now_ms + (wait_ms > CHILD_FIRST_WAIT_MS ? wait_ms : CHILD_FIRST_WAIT_MS);
-    log_error("cannot fork %s %u: %s", child_role_name(p->child.role), number_of(m, row),
+    log_error("cannot fork %s %u: %s", p->child.role->name, number_of(m, row),
               strerror(errno));
 }
 
-static void add_child(struct master *m, struct generation *gen, enum child_role role,
+static void add_child(struct master *m, struct generation *gen, const struct child_role *role,
                       uint64_t now_ms)
 {
     uint32_t row = find_free_row(m);
@@ -212,8 +212,8 @@ static void start_children(struct master *m, struct generation *gen, uint64_t no
         log_warn("num_workers %d: %u is the most that one machine's gateway uses",
                  gen->config->num_workers, workers);
     for (unsigned i = 0; i < workers; i++)
-        add_child(m, gen, CHILD_WORKER, now_ms);
-    add_child(m, gen, CHILD_PROBER, now_ms);
+        add_child(m, gen, m->options->worker, now_ms);
+    add_child(m, gen, m->options->prober, now_ms);
 }
 
 /* --- ending children --- */
@@ -226,7 +226,7 @@ static void row_kill(struct master *m, uint32_t row)
         return;
     kill(c->pid, SIGKILL);
     c->deadline_ms = 0;
-    m->cut_off = m->cut_off || (m->stopping && c->role == CHILD_WORKER);
+    m->cut_off = m->cut_off || (m->stopping && c->role->is_worker);
 }
 
 /* SIGTERM once: a worker takes a second one for "now". */
@@ -491,7 +491,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
 static bool workers_are_ready(struct master *m, const struct generation *gen)
 {
     for (uint32_t row = 0; row < MAX_WORKERS; row++)
-        if (m->places[row].gen == gen && m->places[row].child.role == CHILD_WORKER &&
+        if (m->places[row].gen == gen && m->places[row].child.role->is_worker &&
             (m->places[row].child.phase != CHILD_RUNNING ||
              atomic_load(&slot_of(m, row)->beat_ms) == 0))
             return false;
@@ -532,7 +532,7 @@ static void row_replace(struct master *m, uint32_t row, const char *name, const 
 static bool failed_to_start(const struct master *m, const struct place *p, uint64_t beat_ms,
                             int wait_status)
 {
-    return p->gen == m->starting && p->child.role == CHILD_WORKER && beat_ms == 0 &&
+    return p->gen == m->starting && p->child.role->is_worker && beat_ms == 0 &&
            WIFEXITED(wait_status);
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "config/config.h"
+#include "server/child.h"
 
 struct master_options {
     const char *config_path; /* NULL: environment alone */
@@ -15,6 +16,7 @@ struct master_options {
     const char *tls_cert_file, *tls_key_file; /* of the command line; NULL: the file's */
     bool debug;                               /* log level debug, whatever the file says */
     char **argv;                              /* for the binary upgrade */
+    const struct child_role *worker, *prober; /* the children that it starts */
 };
 
 /** From here on signals wait for master_run(). For the first lines of a program that serves: a

@@ -9,7 +9,7 @@
  * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
  * by a random part of the period. An account that never answers holds one of the eight places for
  * as long as its call may take, no longer. */
-#include "server/inherit.h"
+#include "server/prober.h"
 
 #include <errno.h>
 #include <h2o/socket.h>

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "server/cors.h"
+#include "server/front.h"
 #include "server/guard_peers.h"
-#include "server/health.h"
 
 #define MAX_HOST 256
 
@@ -252,7 +252,7 @@ bool protect_request(struct relay *relay)
     struct protect_facts facts;
     enum protect_verdict verdict;
 
-    if (!config->weak_master_key || health_is_for_all(relay->route.kind))
+    if (!config->weak_master_key || route_is_for_all(relay->route.kind))
         return true;
     collect_facts(relay, &facts);
     verdict = protect_judge(config, &facts);

@@ -5,7 +5,7 @@
 
 #include "common/json.h"
 #include "server/wanted.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 struct reconcile;
 

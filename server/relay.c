@@ -13,7 +13,6 @@
 #include "server/auth.h"
 #include "server/collect.h"
 #include "server/cors.h"
-#include "server/health.h"
 
 static h2o_generator_t no_generator = {NULL, NULL};
 
@@ -146,7 +145,7 @@ void relay_common_headers(struct relay *relay)
     relay_header(relay, "x-request-id", relay->request_id);
     relay_header(relay, "x-litellm-call-id", relay->request_id);
     cors_headers(relay);
-    if (!health_is_for_all(relay->route.kind) || auth_has_key(relay))
+    if (!route_is_for_all(relay->route.kind) || auth_has_key(relay))
         relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
     if (relay->deployment != MODEL_NO_INDEX) {
         const struct table_deployment *d =

@@ -13,7 +13,7 @@
 #include "server/access_log.h"
 #include "server/body.h"
 #include "server/route.h"
-#include "server/worker.h"
+#include "server/runtime.h"
 
 /* The tagged id that a request names, once it was opened: an answer that shows the same object
  * shows the same text, which need not be sealed again. */

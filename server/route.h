@@ -74,6 +74,13 @@ void route_allow(unsigned allowed, char *out, size_t size);
 /** "files.create", "batches.cancel", ...: for logs. */
 const char *route_name(enum route_kind kind, enum route_method method);
 
+/** Whether a route answers without a key: liveness and readiness. Who asks them without one learns
+ * no version. */
+static inline bool route_is_for_all(enum route_kind kind)
+{
+    return kind == ROUTE_LIVENESS || kind == ROUTE_READINESS;
+}
+
 /** Decode %XX once (and '+' as space when `plus`) into a NUL-terminated string.
  *  @return length; -1: a bad escape, a NUL byte, or no room */
 int route_decode(const char *text, size_t len, bool plus, char *out, size_t size);

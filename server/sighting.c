@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/upstream/normal.h"
+#include "server/provider_clock.h"
 
 static uint64_t count_of(const struct json *counts, const char *key)
 {
@@ -95,4 +96,38 @@ enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32
     /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
     return quota_progress(quota, column, s->id, len, s->done, s->total, now_ms) ? SIGHTING_ADOPTED
                                                                                 : SIGHTING_SEEN;
+}
+
+/* Prefetch the ledger's cache lines: the proof of the marker hides what they cost. */
+static void expect(const struct inherit *inherit, uint32_t deployment, const struct sighting *s)
+{
+    bool ended = s->phase != LEDGER_RUNNING;
+
+    quota_expect(inherit->quota, inherit->columns[deployment], s->id, strlen(s->id),
+                 ended ? s->marker.nonce : "", ended ? MARKER_NONCE : 0);
+}
+
+bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    uint64_t now_ms, struct sighting *out)
+{
+    const char *text = ledger_marker_text(batch);
+    uint32_t deployment;
+    bool counts;
+
+    out->marked = false;
+    out->phase = LEDGER_RUNNING;
+    if (text == NULL || marker_parse(text, &out->marker) != 0)
+        return false;
+    deployment = ledger_deployment(inherit, &out->marker);
+    counts = sighting_note(batch, out) && deployment != MODEL_NO_INDEX;
+    if (counts)
+        expect(inherit, deployment, out);
+    if (!marker_is_ours(inherit->seals, text))
+        return false;
+    out->marked = true;
+    if (counts)
+        (void)sighting_record(
+            inherit->quota, slot, inherit->columns[deployment], out, out->marker.tokens,
+            sighting_age_ms(out, provider_clock_now_s(inherit, deployment)), now_ms);
+    return true;
 }

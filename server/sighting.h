@@ -50,3 +50,12 @@ enum sighting_change {
 enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
                                      const struct sighting *s, uint64_t tokens, uint64_t age_ms,
                                      uint64_t now_ms);
+
+/** A batch was seen, as its provider sent it. When it carries a marker of ours its reservation is
+ * released if it has ended; while it has not, it is kept, or made if the ledger did not know the
+ * batch.
+ *  @param slot  the caller's row
+ *  @param out   what was seen, all but `copy`; filled in as far as it goes when false
+ *  @return whether it carries one, which is in `out` then */
+bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    uint64_t now_ms, struct sighting *out);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "server/endpoints.h"
+#include "server/front.h"
 #include "server/resolve.h"
 #include "server/upload_memory.h"
 #include "server/upload_send.h"

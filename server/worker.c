@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <openssl/rand.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "server/collect.h"
 #include "server/download.h"
 #include "server/fetch.h"
+#include "server/front.h"
 #include "server/health.h"
 #include "server/metrics.h"
 #include "server/listing.h"
@@ -28,37 +28,22 @@
 #include "server/placement.h"
 #include "server/protect.h"
 #include "server/relay.h"
+#include "server/runtime.h"
 #include "server/resolve.h"
 #include "server/upload.h"
 
 #define BEAT_MS     1000
 #define LARGE_BLOCK (128 << 10) /* bytes; glibc's first choice */
 
-/* xoshiro256+: the top 53 bits are the fraction. */
-double worker_random(struct worker *w)
-{
-    uint64_t *s = w->random_state;
-    uint64_t result = s[0] + s[3], t = s[1] << 17;
-
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = (s[3] << 45) | (s[3] >> 19);
-    return (double)(result >> 11) * 0x1.0p-53;
-}
-
-uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint)
-{
-    uint32_t account = account_map_find(&w->account_map, fingerprint), deployment;
-
-    if (account != MODEL_NO_INDEX)
-        return account;
-    deployment = table_find_fingerprint(w->table, fingerprint);
-    return deployment == MODEL_NO_INDEX ? MODEL_NO_INDEX
-                                        : table_deployment(w->table, deployment)->account;
-}
+/* A worker's own: its life, around what its handlers share. */
+struct life {
+    struct worker shared;
+    struct front *front; /* owned */
+    h2o_globalconf_t globalconf;
+    h2o_context_t ctx;
+    struct loop_timer beat, grace;
+    int signal_fd;
+};
 
 /* --- requests --- */
 
@@ -211,60 +196,57 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
 /* --- life --- */
 
-static struct worker_slot *own_slot(const struct worker *w)
+static struct worker_slot *own_slot(const struct life *l)
 {
-    return &w->inherit->shared->slots[w->slot];
+    return &l->shared.inherit->shared->slots[l->shared.slot];
 }
 
 static void on_beat(struct loop_timer *timer)
 {
-    struct worker *w = timer->arg;
+    struct life *l = timer->arg;
 
-    atomic_store_explicit(&own_slot(w)->beat_ms, clock_now_ms(), memory_order_relaxed);
-    atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front),
+    atomic_store_explicit(&own_slot(l)->beat_ms, clock_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&own_slot(l)->connections, (uint32_t)front_connections(l->front),
                           memory_order_relaxed);
-    if (loop_timer_start(w->loop, timer, BEAT_MS) != 0)
+    if (loop_timer_start(l->shared.loop, timer, BEAT_MS) != 0)
         log_error("out of memory: no more heartbeats");
 }
 
 static void on_grace_over(struct loop_timer *timer)
 {
-    struct worker *w = timer->arg;
+    struct life *l = timer->arg;
 
     log_warn(
         "drain: grace is over, %zu connections and %llu changes under way at providers are cut",
-        front_connections(w->front), (unsigned long long)w->operations);
+        front_connections(l->front), (unsigned long long)l->shared.operations);
     _exit(0);
 }
 
-static void begin_drain(struct worker *w)
+static void begin_drain(struct life *l)
 {
+    struct worker *w = &l->shared;
+
     w->draining = true;
-    atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
-    log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front),
+    atomic_store_explicit(&own_slot(l)->draining, 1, memory_order_relaxed);
+    log_info("draining: %zu connections, %zu upstream calls", front_connections(l->front),
              upstream_active(w->upstream));
-    front_drain(w->front);
-    w->grace.cb = on_grace_over;
-    w->grace.arg = w;
-    if (loop_timer_start(w->loop, &w->grace, w->config->timeouts.shutdown_grace_ms) != 0)
+    front_drain(l->front);
+    l->grace.cb = on_grace_over;
+    l->grace.arg = l;
+    if (loop_timer_start(w->loop, &l->grace, w->config->timeouts.shutdown_grace_ms) != 0)
         _exit(1);
 }
 
-struct signals {
-    struct worker *worker;
-    int fd;
-};
-
 static void on_signal(void *arg)
 {
-    struct signals *s = arg;
+    struct life *l = arg;
     struct signalfd_siginfo info;
 
-    while (read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+    while (read(l->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGINT)
             continue; /* a terminal's Ctrl-C reaches the whole group; the master decides */
-        if (!s->worker->draining)
-            begin_drain(s->worker);
+        if (!l->shared.draining)
+            begin_drain(l);
         /* Another one says nothing: timeout(1), Ctrl-\ and others send theirs to the whole group,
          * besides the master's. What has to end now gets SIGKILL from the master. */
     }
@@ -288,7 +270,7 @@ static void keep_large_blocks_apart(void)
 #endif
 }
 
-static int open_signals(struct worker *w, struct signals *s)
+static int open_signals(struct life *l)
 {
     sigset_t set;
 
@@ -303,57 +285,15 @@ static int open_signals(struct worker *w, struct signals *s)
     sigaddset(&set, SIGQUIT);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    s->worker = w;
-    s->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (s->fd == -1)
+    l->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (l->signal_fd == -1)
         return ERR_IO;
-    return loop_watch(w->loop, s->fd, on_signal, s);
+    return loop_watch(l->shared.loop, l->signal_fd, on_signal, l);
 }
 
-static int index_accounts(struct worker *w)
+static void configure_h2o(struct life *l)
 {
-    struct account_map *map = &w->account_map;
-    int rc = account_map_init(map, &w->config->models, w->config->balance_batches);
-
-    w->account_first = map->first;
-    w->account_fingerprint = map->fingerprint;
-    w->account_twin = map->twin;
-    w->account_grouped = map->grouped;
-    w->account_balanced = map->balanced;
-    return rc;
-}
-
-/* The configured names as indexes of this table. What names no group was refused when the
- * configuration was read; here it is passed over. */
-static int index_fallbacks(struct worker *w)
-{
-    const struct config *config = w->config;
-
-    w->fallbacks = calloc(config->num_fallbacks + 1, sizeof(*w->fallbacks));
-    if (w->fallbacks == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < config->num_fallbacks; i++) {
-        const struct config_fallback *from = &config->fallbacks[i];
-        struct fallback_rule *rule = &w->fallbacks[i];
-        uint32_t *to = calloc(from->num_to + 1, sizeof(*to));
-
-        if (to == NULL)
-            return ERR_NOMEM;
-        for (size_t n = 0; n < from->num_to; n++) {
-            to[rule->num_to] = table_find_group(w->table, from->to[n], strlen(from->to[n]));
-            rule->num_to += to[rule->num_to] != MODEL_NO_INDEX;
-        }
-        rule->to = to;
-        rule->group = strcmp(from->group, "*") == 0
-                          ? MODEL_NO_INDEX
-                          : table_find_group(w->table, from->group, strlen(from->group));
-    }
-    return 0;
-}
-
-static void configure_h2o(struct worker *w)
-{
-    const struct config_limits *limits = &w->config->limits;
+    const struct config_limits *limits = &l->shared.config->limits;
     h2o_hostconf_t *host;
     h2o_pathconf_t *path;
     struct entry *entry;
@@ -362,18 +302,19 @@ static void configure_h2o(struct worker *w)
     for (int i = 0; i < PROVIDER_COUNT; i++)
         if (limits->max_file_bytes[i] > largest)
             largest = limits->max_file_bytes[i];
-    h2o_config_init(&w->globalconf);
-    w->globalconf.server_name = h2o_iovec_init(H2O_STRLIT("tranche"));
-    w->globalconf.max_request_entity_size = largest + (2u << 20);
-    host = h2o_config_register_host(&w->globalconf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_config_init(&l->globalconf);
+    l->globalconf.server_name = h2o_iovec_init(H2O_STRLIT("tranche"));
+    l->globalconf.max_request_entity_size = largest + (2u << 20);
+    host = h2o_config_register_host(&l->globalconf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     path = h2o_config_register_path(host, "/", 0);
     entry = (struct entry *)h2o_create_handler(path, sizeof(*entry));
     entry->super.on_req = on_request;
-    entry->worker = w;
+    entry->worker = &l->shared;
 }
 
-static int make(struct worker *w, struct signals *signals)
+static int make(struct life *l)
 {
+    struct worker *w = &l->shared;
     struct upstream_options options = {
         .allow_insecure = w->config->allow_insecure_upstream,
         .ca_file = w->config->upstream_ca_file,
@@ -382,37 +323,32 @@ static int make(struct worker *w, struct signals *signals)
         .connect_ms = w->config->timeouts.connect_ms,
         .low_speed_ms = w->config->timeouts.low_speed_ms};
     h2o_evloop_t *evloop = h2o_evloop_create();
-    int rc = index_accounts(w);
+    int rc = worker_prepare(w);
 
-    if (rc == 0)
-        rc = index_fallbacks(w);
     if (rc != 0)
         return rc;
-    if (RAND_bytes((unsigned char *)w->random_state, sizeof(w->random_state)) != 1)
-        return ERR_IO;
-    TAILQ_INIT(&w->downloads_waiting);
     w->loop = loop_h2o_new(evloop);
     if (w->loop == NULL)
         return ERR_NOMEM;
-    configure_h2o(w);
-    h2o_context_init(&w->ctx, evloop, &w->globalconf);
+    configure_h2o(l);
+    h2o_context_init(&l->ctx, evloop, &l->globalconf);
     if ((rc = upstream_new(w->loop, &options, &w->upstream)) != 0 ||
-        (rc = front_new(w->loop, &w->ctx, w->inherit, w->slot, &w->front)) != 0 ||
-        (rc = open_signals(w, signals)) != 0)
+        (rc = front_new(w->loop, &l->ctx, w->inherit, w->slot, &l->front)) != 0 ||
+        (rc = open_signals(l)) != 0)
         return rc;
     return loop_watch(w->loop, w->inherit->master_fd, on_master_gone, NULL);
 }
 
-static bool is_drained(const struct worker *w)
+static bool is_drained(const struct life *l)
 {
-    return w->draining && front_connections(w->front) == 0 && w->operations == 0;
+    return l->shared.draining && front_connections(l->front) == 0 && l->shared.operations == 0;
 }
 
 int worker_run(const struct inherit *inherit, uint32_t slot)
 {
-    static struct worker worker; /* one per process */
-    static struct signals signals;
-    struct worker *w = &worker;
+    static struct life life; /* one per process */
+    struct life *l = &life;
+    struct worker *w = &l->shared;
     int rc;
 
     w->inherit = inherit;
@@ -425,17 +361,17 @@ int worker_run(const struct inherit *inherit, uint32_t slot)
         w->policy = &w->configured_policy;
     }
     keep_large_blocks_apart();
-    rc = make(w, &signals);
+    rc = make(l);
     if (rc != 0) {
         log_error("worker cannot start: %s", err_str(rc));
         return 1;
     }
-    w->beat.cb = on_beat;
-    w->beat.arg = w;
-    on_beat(&w->beat);
-    front_start(w->front);
-    while (!is_drained(w)) {
-        if (h2o_evloop_run(w->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
+    l->beat.cb = on_beat;
+    l->beat.arg = l;
+    on_beat(&l->beat);
+    front_start(l->front);
+    while (!is_drained(l)) {
+        if (h2o_evloop_run(l->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
             log_warn("event loop: %s", strerror(errno));
     }
     log_info("drained");

@@ -8,19 +8,6 @@
 
 #include "server/child.h"
 
-/* child.c names both lives; none is lived here. */
-int worker_run(const struct inherit *inherit, uint32_t slot)
-{
-    (void)inherit;
-    return (int)slot;
-}
-
-int prober_run(const struct inherit *inherit, uint32_t slot)
-{
-    (void)inherit;
-    return (int)slot;
-}
-
 static void a_child_that_ends_for_the_first_time_is_replaced_at_once(void **state)
 {
     uint32_t fast_ends = 0;

@@ -190,7 +190,7 @@ static const char *ours(void)
 static bool observe(const struct json *object, struct sighting *seen)
 {
     memset(seen, 0x55, sizeof(*seen));
-    return ledger_observe(&inherit, ROW, object, NOW, seen);
+    return sighting_observe(&inherit, ROW, object, NOW, seen);
 }
 
 static uint64_t enqueued(void)

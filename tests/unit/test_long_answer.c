@@ -58,6 +58,9 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     return 0;
 }
 
+static h2o_globalconf_t globalconf;
+static h2o_context_t ctx;
+
 /* Rows of all kinds: with and without a version, batch or not, of a group or of none, some with
  * text that JSON has to escape; probed with and without success, or not yet. */
 static void fill_rows(void)
@@ -106,26 +109,26 @@ static int set_up(void **state)
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
     worker = (struct worker){.inherit = &inherit, .config = &config, .table = table};
     worker.loop = loop_h2o_new(evloop);
-    h2o_config_init(&worker.globalconf);
-    host = h2o_config_register_host(&worker.globalconf, h2o_iovec_init(H2O_STRLIT("x")), 65535);
+    h2o_config_init(&globalconf);
+    host = h2o_config_register_host(&globalconf, h2o_iovec_init(H2O_STRLIT("x")), 65535);
     h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof(h2o_handler_t))->on_req =
         on_request;
-    h2o_context_init(&worker.ctx, evloop, &worker.globalconf);
-    return guard_new(worker.loop, &worker.ctx, &limits, NULL, NULL, -1, &front);
+    h2o_context_init(&ctx, evloop, &globalconf);
+    return guard_new(worker.loop, &ctx, &limits, NULL, NULL, -1, &front);
 }
 
 static int tear_down(void **state)
 {
-    h2o_evloop_t *evloop = worker.ctx.loop;
-    void *queue = worker.ctx.queue;
+    h2o_evloop_t *evloop = ctx.loop;
+    void *queue = ctx.queue;
 
     (void)state;
     assert_int_equal(front->num_conns, 0);
     assert_null(worker.slices.first);
     guard_free(front);
-    h2o_context_dispose(&worker.ctx);
+    h2o_context_dispose(&ctx);
     free(queue); /* which libh2o forgets */
-    h2o_config_dispose(&worker.globalconf);
+    h2o_config_dispose(&globalconf);
     loop_h2o_free(worker.loop);
     h2o_evloop_destroy(evloop);
     idem_free(inherit.idem);
@@ -136,7 +139,7 @@ static int tear_down(void **state)
 
 static void turn(void)
 {
-    assert_int_equal(h2o_evloop_run(worker.ctx.loop, 0), 0);
+    assert_int_equal(h2o_evloop_run(ctx.loop, 0), 0);
 }
 
 /* --- a client --- */

@@ -15,7 +15,7 @@
 
 #include "common/shm.h"
 #include "common/upstream/client.h"
-#include "server/inherit.h"
+#include "server/prober.h"
 
 #define ACCOUNTS 30
 #define EACH     2 /* deployments of an account */
