@@ -8,23 +8,22 @@
 #include "server/discard.h"
 #include "server/ledger.h"
 #include "server/polls.h"
-#include "server/resolve.h"
 #include "server/sighting.h"
 
 #define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
 
 /* The client's own file of a batch that runs on a copy; its account may be another one. */
-static void show_origin(struct relay *relay, const struct marker *marker, struct json_doc *doc,
+static void show_origin(const struct viewer *viewer, const struct marker *marker, struct json_doc *doc,
                         struct json *batch)
 {
-    uint32_t account = worker_find_account(relay->worker, marker->origin);
+    uint32_t account = worker_find_account(viewer->worker, marker->origin);
     struct strbuf id = STRBUF_INIT;
 
     if (account == MODEL_NO_INDEX)
         strbuf_adds(&id, marker->file); /* no longer configured: better its bare name than another
                                            file's */
     else
-        resolve_client_id(relay, relay->worker->account_first[account], ID_FILE, true, marker->file,
+        client_ids_text(viewer, viewer->worker->account_first[account], ID_FILE, true, marker->file,
                           &id);
     json_set_str(doc, batch, "input_file_id", strbuf_str(&id));
     strbuf_deinit(&id);
@@ -61,19 +60,19 @@ static const char *endpoint_of(const struct marker *marker, const struct json *b
 }
 
 /* @param marker  ours; NULL: it has none */
-static void shape(struct relay *relay, uint32_t deployment, bool tagged,
+static void shape(const struct viewer *viewer, uint32_t deployment, bool tagged,
                   const struct marker *marker, struct json_doc *doc, struct json *batch)
 {
     normal_batch(doc, batch, endpoint_of(marker, batch));
-    resolve_show_batch(relay, deployment, tagged, doc, batch);
+    client_ids_show_batch(viewer, deployment, tagged, doc, batch);
     if (marker != NULL && is_moved(marker))
-        show_origin(relay, marker, doc, batch);
+        show_origin(viewer, marker, doc, batch);
 }
 
-struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
                         struct json *batch)
 {
-    struct worker *w = relay->worker;
+    struct worker *w = viewer->worker;
     uint64_t now_ms = loop_now_ms(w->loop);
     struct sighting seen;
     bool marked;
@@ -83,15 +82,15 @@ struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, s
     if (marked && is_moved(&seen.marker) && w->config->delete_moved_copies &&
         ledger_phase_of(batch) != LEDGER_RUNNING)
         drop_copy(w, deployment, batch);
-    shape(relay, deployment, tagged, marked ? &seen.marker : NULL, doc, batch);
+    shape(viewer, deployment, tagged, marked ? &seen.marker : NULL, doc, batch);
     return batch;
 }
 
-void batch_view_again(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
                       struct json *batch)
 {
     struct marker marker;
-    bool marked = ledger_marker(relay->worker->inherit->seals, batch, &marker);
+    bool marked = ledger_marker(viewer->worker->inherit->seals, batch, &marker);
 
-    shape(relay, deployment, tagged, marked ? &marker : NULL, doc, batch);
+    shape(viewer, deployment, tagged, marked ? &marker : NULL, doc, batch);
 }

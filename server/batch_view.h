@@ -2,7 +2,7 @@
  * way out: the ledger sees it, the normaliser shapes it, and its ids become the client's. */
 #pragma once
 
-#include "server/relay.h"
+#include "server/client_ids.h"
 
 /** Turn `batch` (in `doc`, as the provider sent it) into what this client gets. A batch that was
  * moved to another deployment shows the input file that its client knows, not the copy it runs on;
@@ -11,10 +11,10 @@
  *  @param deployment  one of the account that sent it
  *  @param tagged      its ids carry their place
  *  @return what to show, in `doc`: `batch`, changed in place, or the one that had ended */
-struct json *batch_view(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
                         struct json *batch);
 
 /** The same of what was seen before and is only answered again (polls_recall()): it is no news to
  * anybody. Changes `batch` in place. */
-void batch_view_again(struct relay *relay, uint32_t deployment, bool tagged, struct json_doc *doc,
+void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
                       struct json *batch);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "server/order.h"
+#include "server/replay.h"
 
 /* It is new: nobody has answered it, and nobody is at it. */
 static void on_new(void *arg)
@@ -38,7 +39,7 @@ static void on_replay(void *arg, const struct idem_answer *answer)
 
     relay->deployment = table_find_fingerprint(o->worker->table, answer->deployment);
     order_free(o);
-    repeat_replay(relay, ROUTE_BATCH, answer);
+    replay_answer(relay, ROUTE_BATCH, answer);
 }
 
 static void on_repeat_failed(void *arg, const struct failure *failure)

@@ -312,7 +312,7 @@ uint32_t choose_deployment(struct worker *w, const struct choose_question *q)
     return chosen != MODEL_NO_INDEX ? chosen : choose_of_all(w, q, policy);
 }
 
-uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
+uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct candidates *places,
                           const bool *tried, uint32_t *stage, uint64_t tokens)
 {
     uint32_t first = 0, end;
@@ -337,7 +337,7 @@ uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct place
     return MODEL_NO_INDEX;
 }
 
-static uint32_t stage_of(const struct places *places, uint32_t deployment)
+static uint32_t stage_of(const struct candidates *places, uint32_t deployment)
 {
     for (uint32_t i = 0; i < places->num; i++)
         if (places->deployments[i] == deployment)
@@ -345,7 +345,7 @@ static uint32_t stage_of(const struct places *places, uint32_t deployment)
     return 0;
 }
 
-uint32_t choose_leave_stage(const struct places *places, bool *tried, uint32_t deployment)
+uint32_t choose_leave_stage(const struct candidates *places, bool *tried, uint32_t deployment)
 {
     uint32_t left = 0, stage = stage_of(places, deployment);
 

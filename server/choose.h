@@ -5,7 +5,7 @@
 #include "balancer/pick.h"
 #include "balancer/state.h"
 #include "common/upstream/failure.h"
-#include "server/resolve.h"
+#include "server/candidates.h"
 #include "server/runtime.h"
 
 struct choose_question {
@@ -28,12 +28,12 @@ uint32_t choose_deployment(struct worker *w, const struct choose_question *q);
  *  @param tried    [places->num]: this request was there already, or it cannot take it
  *  @param stage    in and out: of the places in use; 0 at first
  *  @return MODEL_NO_INDEX: no stage has any left */
-uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct places *places,
+uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct candidates *places,
                           const bool *tried, uint32_t *stage, uint64_t tokens);
 
 /** What the operator allows was tried in the stage of this deployment: all that is left of it, and
  * of those before it, is marked as tried. @return how many wait behind it */
-uint32_t choose_leave_stage(const struct places *places, bool *tried, uint32_t deployment);
+uint32_t choose_leave_stage(const struct candidates *places, bool *tried, uint32_t deployment);
 
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */

@@ -110,11 +110,11 @@ static void not_found(struct fetch *f)
 static struct json *deletion(struct fetch *f, struct json_doc *doc, struct json *object)
 {
     struct strbuf id = STRBUF_INIT;
+    struct viewer viewer = relay_viewer(f->relay);
     struct json *answer;
 
-    resolve_client_id(f->relay, f->deployment, ID_FILE,
-                      resolve_shows_tag(f->relay, &f->target, f->deployment), f->target.native,
-                      &id);
+    client_ids_text(&viewer, f->deployment, ID_FILE,
+                    resolve_shows_tag(f->relay, &f->target, f->deployment), f->target.native, &id);
     answer = normal_deletion(doc, object, strbuf_str(&id));
     strbuf_deinit(&id);
     return answer;
@@ -138,6 +138,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
                                const struct upstream_result *res)
 {
     bool tagged = resolve_shows_tag(f->relay, &f->target, f->deployment);
+    struct viewer viewer = relay_viewer(f->relay);
     struct json_error error;
     struct json *object =
         res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
@@ -152,10 +153,10 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
         return NULL;
     if (f->call == CALL_FILE_GET) {
         normal_file(doc, object, -1);
-        resolve_show_file(f->relay, f->deployment, tagged, doc, object);
+        client_ids_show_file(&viewer, f->deployment, tagged, doc, object);
     } else {
         remember_files(f, object);
-        object = batch_view(f->relay, f->deployment, tagged, doc, object);
+        object = batch_view(&viewer, f->deployment, tagged, doc, object);
     }
     return object;
 }
@@ -199,6 +200,7 @@ static bool answer_again(struct fetch *f)
 {
     struct worker *w = f->worker;
     struct json_doc *doc;
+    struct viewer viewer;
     struct json *batch;
 
     if (f->call != CALL_BATCH_GET || w->config->poll_cache_ms == 0)
@@ -211,7 +213,8 @@ static bool answer_again(struct fetch *f)
         json_doc_free(doc);
         return false;
     }
-    batch_view_again(f->relay, f->deployment,
+    viewer = relay_viewer(f->relay);
+    batch_view_again(&viewer, f->deployment,
                      resolve_shows_tag(f->relay, &f->target, f->deployment), doc, batch);
     respond(f, doc, batch);
     return true;

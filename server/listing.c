@@ -116,12 +116,13 @@ static struct json *show(struct listing *l, size_t source, struct json_doc *doc,
                          struct json *object)
 {
     uint32_t deployment = l->readers[source].deployment;
-    bool tagged = resolve_mints(l->relay, deployment);
+    struct viewer viewer = relay_viewer(l->relay);
+    bool tagged = client_ids_are_tagged(&viewer, deployment);
 
     if (l->question.kind == ID_BATCH)
-        return batch_view(l->relay, deployment, tagged, doc, object);
+        return batch_view(&viewer, deployment, tagged, doc, object);
     normal_file(doc, object, -1);
-    resolve_show_file(l->relay, deployment, tagged, doc, object);
+    client_ids_show_file(&viewer, deployment, tagged, doc, object);
     return object;
 }
 

@@ -49,7 +49,7 @@ void order_free(struct order *o)
     order_leave_place(o);
     repeat_end(&o->repeat);
     target_deinit(&o->target);
-    places_deinit(&o->places);
+    candidates_deinit(&o->places);
     free(o->tried);
     free(o->barred);
     free(o->file_id);
@@ -124,13 +124,14 @@ static void fail_unknown(struct order *o, const struct failure *cause)
 static void write_answer(struct order *o, uint32_t deployment, struct json_doc *doc,
                          struct json *batch, struct strbuf *text)
 {
-    struct relay nobody = {.worker = o->worker, .owner = o->owner};
-    struct relay *relay = o->relay != NULL ? o->relay : &nobody;
+    struct viewer viewer = {.worker = o->worker, .owner = o->owner};
 
+    if (o->relay != NULL)
+        viewer = relay_viewer(o->relay);
     if (json_get_str(batch, "id") != NULL)
         locate_remember_new(o->worker, ID_BATCH, json_get_str(batch, "id"), deployment);
     batch =
-        batch_view(relay, deployment, o->tagged || resolve_mints(relay, deployment), doc, batch);
+        batch_view(&viewer, deployment, o->tagged || client_ids_are_tagged(&viewer, deployment), doc, batch);
     json_write(batch, text);
 }
 

@@ -30,7 +30,7 @@ struct order {
     struct facts facts;   /* of the file */
     bool have_facts;
     uint64_t tokens;              /* of the batch; 0: not known */
-    struct places places;         /* owned; where its work may go; none: only where the file is */
+    struct candidates places;         /* owned; where its work may go; none: only where the file is */
     bool *tried;                  /* owned; [places.num] */
     bool *barred;                 /* owned; the same, and what has no slot for a copy */
     uint32_t stage;               /* of the places in use */

@@ -204,7 +204,7 @@ static bool may_go(const struct order *o, bool movable, uint32_t deployment)
 /* Rows that cannot take this work are no places: their room is of no use to it. */
 static void drop_unfit(struct order *o)
 {
-    struct places *p = &o->places;
+    struct candidates *p = &o->places;
     uint32_t num = p->num;
     bool movable = can_carry_marker(o);
 
@@ -224,7 +224,7 @@ static int find_places(struct order *o)
 {
     const struct worker *w = o->worker;
 
-    if (resolve_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
+    if (candidates_of_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
         (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
         (o->barred = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;

@@ -41,7 +41,7 @@ struct plan {
     struct worker *worker;
     uint64_t tokens;
     uint32_t home; /* the deployment that holds the file; MODEL_NO_INDEX: no file */
-    struct places places;
+    struct candidates places;
     struct pick_candidate *all; /* [places.num]; owned; of very many rows the worker's */
     const struct pick_policy *policy;
     uint32_t stage; /* of the places that the policy chose among */
@@ -85,7 +85,7 @@ static int describe(struct plan *plan)
 /* As choose_in_stages(): fallbacks wait until nothing before them can take it. */
 static void pick_in_stages(struct plan *plan)
 {
-    const struct places *places = &plan->places;
+    const struct candidates *places = &plan->places;
     uint32_t first = 0, end;
 
     plan->chosen = MODEL_NO_INDEX;
@@ -247,14 +247,14 @@ static void answer(struct relay *relay, struct plan *plan)
     json_doc_free(doc);
     if (!is_very_large(plan))
         free(plan->all);
-    places_deinit(&plan->places);
+    candidates_deinit(&plan->places);
 }
 
 /* --- of a file --- */
 
 /* A batch of the file goes nowhere else, then. */
 static void drop_other_groups(const struct worker *w, const struct facts *facts,
-                              struct places *places)
+                              struct candidates *places)
 {
     uint32_t num = places->num;
 
@@ -279,7 +279,7 @@ static void answer_file(struct placement *p, const struct facts *facts)
 
     relay->op = NULL;
     placement_free(p);
-    if (resolve_group(w, d->group, &plan.places) != 0) {
+    if (candidates_of_group(w, d->group, &plan.places) != 0) {
         out_of_memory(relay);
         return;
     }
@@ -389,7 +389,7 @@ static void start_number(struct relay *relay)
     else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
         relay_problem(relay, 400, "invalid_request_error", "invalid_type", "tokens",
                       "Invalid 'tokens': expected an integer of 1 or more.");
-    else if (resolve_group(relay->worker, group, &plan.places) != 0)
+    else if (candidates_of_group(relay->worker, group, &plan.places) != 0)
         out_of_memory(relay);
     else {
         plan.tokens = (uint64_t)tokens;

@@ -12,18 +12,9 @@
 #include "common/upstream/failure.h"
 #include "server/access_log.h"
 #include "server/body.h"
+#include "server/client_ids.h"
 #include "server/route.h"
 #include "server/runtime.h"
-
-/* The tagged id that a request names, once it was opened: an answer that shows the same object
- * shows the same text, which need not be sealed again. */
-struct named {
-    enum id_kind kind;
-    uint32_t deployment; /* fingerprint in its tag; the owner is the relay's */
-    size_t len;          /* 0: none, or minting would give another text now */
-    size_t native_len;
-    char id[IDS_MAX + 1];
-};
 
 struct relay {
     h2o_req_t *req; /* borrowed; valid as long as the relay */
@@ -84,3 +75,9 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
 
 /** The reason phrase of a status (RFC 9110 section 15). */
 const char *relay_reason(int status);
+
+/** Who asked, as client_ids.h and batch_view.h want it; valid as long as the relay. */
+static inline struct viewer relay_viewer(const struct relay *relay)
+{
+    return (struct viewer){relay->worker, relay->owner, &relay->named};
+}

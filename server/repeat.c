@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/fetch.h"
 #include "server/resolve.h"
 
 #define KEY_HEADER    "idempotency-key"
@@ -272,7 +271,7 @@ static void add_place(struct repeat *r, uint32_t deployment)
 static void list_places(struct repeat *r)
 {
     const struct worker *w = r->worker;
-    struct places places = {0};
+    struct candidates places = {0};
     bool *listed;
 
     if (r->wanted.unmarked)
@@ -280,7 +279,7 @@ static void list_places(struct repeat *r)
     listed = calloc(w->config->models.num_accounts + 1, sizeof(*listed));
     for (uint32_t i = 0; listed != NULL && i < r->num_places; i++)
         listed[account_of(r, r->places[i])] = true;
-    if (listed == NULL || resolve_around(w, listed, &places) != 0)
+    if (listed == NULL || candidates_around(w, listed, &places) != 0)
         r->too_many = true; /* for want of memory: not all are searched */
     for (uint32_t i = 0; i < places.num && !r->too_many; i++) {
         uint32_t account = account_of(r, places.deployments[i]);
@@ -289,7 +288,7 @@ static void list_places(struct repeat *r)
             append_place(r, account);
         listed[account] = true;
     }
-    places_deinit(&places);
+    candidates_deinit(&places);
     free(listed);
 }
 
@@ -544,28 +543,6 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
     for (uint32_t i = 0; i < num_homes && !r->too_many; i++)
         add_place(r, homes[i]);
     look(r);
-}
-
-void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_answer *answer)
-{
-    relay_header(relay, "idempotent-replayed", "true");
-    if (answer->len > 0) {
-        relay_bytes(relay, answer->status, "application/json", answer->body, answer->len);
-        return;
-    }
-    if (answer->id[0] == '\0') {
-        struct failure failure;
-
-        relay_fill(&failure, 409, "invalid_request_error", "idempotency_answer_lost", "",
-                   "This request was answered before; the answer was too long to be kept.");
-        failure.should_not_retry = true;
-        relay_failure(relay, &failure);
-        return;
-    }
-    relay->route = (struct route){.kind = kind, .id_len = strlen(answer->id)};
-    relay->method = METHOD_GET;
-    memcpy(relay->route.id, answer->id, relay->route.id_len + 1);
-    fetch_start(relay);
 }
 
 bool repeat_sent(struct repeat *r, uint32_t deployment)

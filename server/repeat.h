@@ -88,10 +88,6 @@ void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *re
                   const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,
                   const struct repeat_ops *ops, void *arg);
 
-/** Answer with what was answered before; an answer too long to be kept is asked for again.
- *  @param kind  ROUTE_FILE or ROUTE_BATCH: what it is */
-void repeat_replay(struct relay *relay, enum route_kind kind, const struct idem_answer *answer);
-
 /** Something may happen upstream from now on; before the first byte. @param deployment fingerprint
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);

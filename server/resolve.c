@@ -112,6 +112,12 @@ static bool provider_matches(const struct relay *relay, uint32_t deployment)
                (uint32_t)relay->hints.provider;
 }
 
+/* For candidates.h. */
+static int provider_asked(const struct relay *relay)
+{
+    return relay->hints.has_provider ? (int)relay->hints.provider : CANDIDATES_ANY;
+}
+
 /* The account as a whole that serves when nothing names a model. */
 static uint32_t default_deployment(const struct relay *relay)
 {
@@ -627,112 +633,20 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
 
 /* --- places --- */
 
-static int places_init(const struct worker *w, struct places *out)
-{
-    size_t room = table_num_deployments(w->table) + 1u;
-
-    memset(out, 0, sizeof(*out));
-    /* Not zeroed: most groups fill little of it. */
-    out->deployments = malloc(room * sizeof(*out->deployments));
-    out->stages = malloc(room * sizeof(*out->stages));
-    out->has_group = calloc(table_num_groups(w->table) + 1u, sizeof(*out->has_group));
-    if (out->deployments != NULL && out->stages != NULL && out->has_group != NULL)
-        return 0;
-    places_deinit(out);
-    return ERR_NOMEM;
-}
-
-void places_deinit(struct places *places)
-{
-    free(places->deployments);
-    free(places->stages);
-    free(places->has_group);
-    memset(places, 0, sizeof(*places));
-}
-
-static void add_group(const struct worker *w, const struct relay *relay, uint32_t group,
-                      uint32_t stage, struct places *out)
-{
-    uint32_t num;
-    const uint32_t *members = table_group_members(w->table, group, &num);
-
-    for (uint32_t i = out->has_group[group] ? num : 0; i < num; i++) {
-        if (relay != NULL && !provider_matches(relay, members[i]))
-            continue;
-        out->deployments[out->num] = members[i];
-        out->stages[out->num++] = stage;
-    }
-    out->has_group[group] = true; /* all of its rows that may be: each belongs to one group */
-    out->grouped |= out->num > 0;
-    out->num_stages = stage + 1;
-}
-
-/* One row alone. */
-static void add_row(const struct relay *relay, uint32_t row, struct places *out)
-{
-    if (!provider_matches(relay, row))
-        return;
-    out->deployments[out->num] = row;
-    out->stages[out->num++] = 0;
-    out->grouped = true;
-    out->num_stages = 1;
-}
-
-#define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
-
-/* What these groups fall back to, each in a stage of its own behind them. */
-static void add_fallbacks(const struct worker *w, const struct relay *relay, uint32_t group,
-                          struct places *out)
-{
-    uint32_t chain[MAX_CHAIN + 1], max = w->config->max_fallbacks, num;
-
-    num = fallback_chain(w->fallbacks, w->config->num_fallbacks, group,
-                         max < MAX_CHAIN ? max : MAX_CHAIN, chain);
-    for (uint32_t i = 1; i < num; i++)
-        add_group(w, relay, chain[i], out->num_stages, out);
-}
-
 /* What a name means, and behind it what that falls back to. */
 static void add_named(const struct worker *w, const struct relay *relay,
-                      const struct table_name *name, struct places *out)
+                      const struct table_name *name, struct candidates *out)
 {
     if (name->row != MODEL_NO_INDEX) {
-        add_row(relay, name->row, out);
+        candidates_add_row(w, name->row, provider_asked(relay), out);
         return;
     }
-    add_group(w, relay, name->group, 0, out);
-    add_fallbacks(w, relay, name->group, out);
-}
-
-int resolve_group(const struct worker *w, uint32_t group, struct places *out)
-{
-    if (places_init(w, out) != 0)
-        return ERR_NOMEM;
-    add_group(w, NULL, group, 0, out);
-    add_fallbacks(w, NULL, group, out);
-    return 0;
-}
-
-int resolve_around(const struct worker *w, const bool *accounts, struct places *out)
-{
-    bool *done = calloc(table_num_groups(w->table) + 1u, sizeof(*done));
-    int rc = done != NULL ? places_init(w, out) : ERR_NOMEM;
-
-    for (uint32_t i = 0; rc == 0 && i < table_num_deployments(w->table); i++) {
-        const struct table_deployment *d = table_deployment(w->table, i);
-
-        if (d->group == MODEL_NO_INDEX || done[d->group] || !accounts[w->account_twin[d->account]])
-            continue;
-        done[d->group] = true; /* beside has_group: it may be there as another one's fallback */
-        add_group(w, NULL, d->group, 0, out);
-        add_fallbacks(w, NULL, d->group, out);
-    }
-    free(done);
-    return rc;
+    candidates_add_group(w, name->group, 0, provider_asked(relay), out);
+    candidates_add_fallbacks(w, name->group, provider_asked(relay), out);
 }
 
 /* Each of the comma-separated names is a group's. */
-static bool add_targets(const struct relay *relay, const char *target, struct places *out,
+static bool add_targets(const struct relay *relay, const char *target, struct candidates *out,
                         struct failure *why)
 {
     const struct worker *w = relay->worker;
@@ -748,9 +662,9 @@ static bool add_targets(const struct relay *relay, const char *target, struct pl
         if (name_len > 0 && !find_served(relay, "target_model_names", name, name_len, &found, why))
             return false;
         if (name_len > 0 && found.row != MODEL_NO_INDEX)
-            add_row(relay, found.row, out);
+            candidates_add_row(w, found.row, provider_asked(relay), out);
         else if (name_len > 0)
-            add_group(w, relay, found.group, 0, out);
+            candidates_add_group(w, found.group, 0, provider_asked(relay), out);
         at += len;
         at += *at == ',';
     }
@@ -759,7 +673,7 @@ static bool add_targets(const struct relay *relay, const char *target, struct pl
 
 /* By the model of the request, else by that of the lines. @return false: `why` says what is wrong
  */
-static bool add_modelled(const struct relay *relay, const char *model, struct places *out,
+static bool add_modelled(const struct relay *relay, const char *model, struct candidates *out,
                          struct failure *why)
 {
     const struct worker *w = relay->worker;
@@ -787,7 +701,7 @@ static bool add_modelled(const struct relay *relay, const char *model, struct pl
 }
 
 static bool find_places(const struct relay *relay, const char *model, const char *target,
-                        struct places *out, struct failure *why)
+                        struct candidates *out, struct failure *why)
 {
     const struct worker *w = relay->worker;
     uint32_t whole;
@@ -795,7 +709,8 @@ static bool find_places(const struct relay *relay, const char *model, const char
     if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
         return false;
     if (out->num > 0) {
-        add_fallbacks(w, relay, table_deployment(w->table, out->deployments[0])->group, out);
+        candidates_add_fallbacks(w, table_deployment(w->table, out->deployments[0])->group,
+                                 provider_asked(relay), out);
         return true;
     }
     if (!add_modelled(relay, model, out, why))
@@ -815,28 +730,21 @@ static bool find_places(const struct relay *relay, const char *model, const char
 }
 
 bool resolve_upload(const struct relay *relay, const char *model, const char *target,
-                    struct places *out, struct failure *why)
+                    struct candidates *out, struct failure *why)
 {
     if (!provider_is_usable(relay, why))
         return false;
-    if (places_init(relay->worker, out) != 0) {
+    if (candidates_init(relay->worker, out) != 0) {
         out_of_memory(why);
         return false;
     }
     if (find_places(relay, model, target, out, why))
         return true;
-    places_deinit(out);
+    candidates_deinit(out);
     return false;
 }
 
-/* --- ids in answers --- */
-
-bool resolve_mints(const struct relay *relay, uint32_t deployment)
-{
-    return relay->owner != 0 ||
-           relay->worker
-               ->account_balanced[table_deployment(relay->worker->table, deployment)->account];
-}
+/* --- answers that depend on the account --- */
 
 int resolve_status(const struct relay *relay, uint32_t deployment, int status)
 {
@@ -854,83 +762,7 @@ int resolve_status(const struct relay *relay, uint32_t deployment, int status)
 
 bool resolve_shows_tag(const struct relay *relay, const struct target *target, uint32_t deployment)
 {
-    return target->tagged || (target->litellm && resolve_mints(relay, deployment));
-}
+    struct viewer viewer = relay_viewer(relay);
 
-static struct id_tag tag_at(const struct relay *relay, uint32_t deployment)
-{
-    return (struct id_tag){.deployment = worker_fingerprint(relay->worker, deployment),
-                           .owner = relay->owner};
-}
-
-/* Whether the request named this object. */
-static bool is_named(const struct relay *relay, uint32_t deployment, enum id_kind kind,
-                     const char *native, size_t len)
-{
-    const struct named *n = &relay->named;
-    const struct worker *w = relay->worker;
-
-    return n->len > 0 && n->kind == kind && n->native_len == len &&
-           memcmp(n->id, native, len) == 0 &&
-           account_map_may_mean(&w->account_map, n->deployment,
-                                table_deployment(w->table, deployment)->account);
-}
-
-/* Write the client's form of a native id: as the client wrote it where the request names it, so
- * that it knows the object again also when its account has another name by now.
- * @return characters, and a NUL behind them; 0: the id cannot carry a tag */
-static size_t write_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
-                       const char *native, size_t len, char out[IDS_MAX + 1])
-{
-    struct id_tag tag = tag_at(relay, deployment);
-
-    if (!is_named(relay, deployment, kind, native, len))
-        return ids_mint_text(relay->worker->inherit->seals, kind, native, len, &tag, out);
-    memcpy(out, relay->named.id, relay->named.len);
-    out[relay->named.len] = '\0';
-    return relay->named.len;
-}
-
-void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
-                       bool tagged, const char *native, struct strbuf *out)
-{
-    char text[IDS_MAX + 1];
-    size_t len = tagged ? write_id(relay, deployment, kind, native, strlen(native), text) : 0;
-
-    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than
-     * lost. */
-    if (len > 0)
-        strbuf_add(out, text, len);
-    else
-        strbuf_adds(out, native);
-}
-
-/* As resolve_client_id(), of a field, where it is. */
-static void show(const struct relay *relay, uint32_t deployment, enum id_kind kind, bool tagged,
-                 struct json_doc *doc, struct json *object, const char *field)
-{
-    char text[IDS_MAX + 1];
-    size_t len;
-    const char *native = json_str(json_get(object, field), &len);
-
-    if (!tagged || native == NULL || len == 0)
-        return;
-    len = write_id(relay, deployment, kind, native, len, text);
-    if (len > 0)
-        json_set(doc, object, field, json_new_string(doc, text, len));
-}
-
-void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged,
-                       struct json_doc *doc, struct json *file)
-{
-    show(relay, deployment, ID_FILE, tagged, doc, file, "id");
-}
-
-void resolve_show_batch(const struct relay *relay, uint32_t deployment, bool tagged,
-                        struct json_doc *doc, struct json *batch)
-{
-    show(relay, deployment, ID_BATCH, tagged, doc, batch, "id");
-    show(relay, deployment, ID_FILE, tagged, doc, batch, "input_file_id");
-    show(relay, deployment, ID_FILE, tagged, doc, batch, "output_file_id");
-    show(relay, deployment, ID_FILE, tagged, doc, batch, "error_file_id");
+    return target->tagged || (target->litellm && client_ids_are_tagged(&viewer, deployment));
 }

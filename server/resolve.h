@@ -7,6 +7,7 @@
 
 #include "common/ids.h"
 #include "common/strbuf.h"
+#include "server/candidates.h"
 #include "server/relay.h"
 
 /* Where an object may live. */
@@ -41,40 +42,13 @@ void target_deinit(struct target *target);
  * error was answered; else *out is malloc'ed */
 bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 
-/* Where a new object may go. */
-struct places {
-    uint32_t *deployments; /* owned; candidates */
-    uint32_t *stages; /* owned; per candidate: 0 what was asked for, then the fallbacks in order;
-                         ascending */
-    uint32_t num, num_stages;
-    bool *has_group; /* owned; by group: its rows are among them */
-    bool grouped; /* rows of groups: body.model becomes the deployment's name; else one account as a
-                     whole */
-};
-
 /** Candidates for an upload: the groups of target_model_names, or the group of the model that the
  * request or the lines name, with what they fall back to; or one account as a whole.
  *  @param model   of the lines; NULL: none
  *  @param target  value of target_model_names, comma-separated; NULL or "": not given
- *  @return true: at least one; release with places_deinit(); false: `why` says what to answer */
+ *  @return true: at least one; release with candidates_deinit(); false: `why` says what to answer */
 bool resolve_upload(const struct relay *relay, const char *model, const char *target,
-                    struct places *out, struct failure *why);
-
-/** Candidates for the work of a file that lies on a row of a group: that group and its fallbacks.
- * @return 0, ERR_NOMEM */
-MUST_USE int resolve_group(const struct worker *w, uint32_t group, struct places *out);
-
-/** Where the work of files on these accounts may be: the groups that have rows there, each with its
- * fallbacks, every row once. Looks at each row and each group once, however many there are.
- *  @param accounts  by account: whether it is one of them; of twins the first one tells
- *  @param out       its stages mean nothing
- *  @return 0, ERR_NOMEM */
-MUST_USE int resolve_around(const struct worker *w, const bool *accounts, struct places *out);
-
-void places_deinit(struct places *places);
-
-/** Whether new objects on this deployment's account get tagged ids. */
-bool resolve_mints(const struct relay *relay, uint32_t deployment);
+                    struct candidates *out, struct failure *why);
 
 /** The status that tells a client that its batch was made: 200 as at OpenAI; on the paths of
  * Azure's SDKs what Azure itself answered, since some of them take nothing else.
@@ -86,16 +60,6 @@ int resolve_status(const struct relay *relay, uint32_t deployment, int status);
  * that asked for a native id gets native ids; one that asked with LiteLLM's gets what new objects
  * there get, so that it sees one id from then on. */
 bool resolve_shows_tag(const struct relay *relay, const struct target *target, uint32_t deployment);
-
-/** Append the client's form of a native id. */
-void resolve_client_id(const struct relay *relay, uint32_t deployment, enum id_kind kind,
-                       bool tagged, const char *native, struct strbuf *out);
-
-/** Rewrite the ids of a normalised File or Batch to the client's form. */
-void resolve_show_file(const struct relay *relay, uint32_t deployment, bool tagged,
-                       struct json_doc *doc, struct json *file);
-void resolve_show_batch(const struct relay *relay, uint32_t deployment, bool tagged,
-                        struct json_doc *doc, struct json *batch);
 
 /** The answer to every id that names nothing this caller may see: unknown, forged, foreign or of
  * the wrong kind look the same. */

@@ -374,13 +374,13 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
                                struct failure *why)
 {
     const struct config_limits *limits = &up->worker->config->limits;
-    struct places places;
+    struct candidates places;
     enum provider provider;
 
     if (!resolve_upload(up->relay, report->model, strbuf_str(&up->target_models), &places, why))
         return false;
     provider = (enum provider)table_deployment(up->worker->table, places.deployments[0])->provider;
-    places_deinit(&places);
+    candidates_deinit(&places);
     return !verdict_unfit(report, provider_name(provider), limits->max_file_bytes[provider],
                           limits->max_lines[provider], why);
 }

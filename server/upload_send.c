@@ -11,6 +11,7 @@
 #include "server/choose.h"
 #include "server/facts.h"
 #include "server/file_slots.h"
+#include "server/replay.h"
 #include "server/upload_memory.h"
 #include "server/locate.h"
 #include "server/verdict.h"
@@ -60,7 +61,7 @@ void upload_free(struct upload *up)
     strbuf_deinit(&up->expires_seconds);
     strbuf_deinit(&up->provider);
     strbuf_deinit(&up->target_models);
-    places_deinit(&up->places);
+    candidates_deinit(&up->places);
     free(up->tried);
     free(up->barred);
     free(up);
@@ -179,6 +180,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     struct json_doc *doc = json_doc_new();
     struct json_error error;
     struct json *file = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    struct viewer viewer;
     struct relay *relay;
 
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
@@ -199,7 +201,8 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     locate_remember_new(up->worker, ID_FILE, json_get_str(file, "id"), up->deployment);
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
-    resolve_show_file(relay, up->deployment, resolve_mints(relay, up->deployment), doc, file);
+    viewer = relay_viewer(relay);
+    client_ids_show_file(&viewer, up->deployment, client_ids_are_tagged(&viewer, up->deployment), doc, file);
     json_write(file, &text);
     if (!strbuf_failed(&text))
         repeat_answered(&up->repeat,
@@ -469,7 +472,7 @@ static void on_replay(void *arg, const struct idem_answer *answer)
 
     relay->deployment = table_find_fingerprint(up->worker->table, answer->deployment);
     upload_free(up);
-    repeat_replay(relay, ROUTE_FILE, answer);
+    replay_answer(relay, ROUTE_FILE, answer);
 }
 
 static void on_repeat_failed(void *arg, const struct failure *failure)

@@ -22,7 +22,7 @@ struct upload {
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
         target_models;          /* the form's fields */
-    struct places places;       /* owned */
+    struct candidates places;       /* owned */
     bool *tried;                /* owned; [places.num] */
     bool *barred;               /* owned; [places.num]; tried, or without a slot: see choose() */
     uint32_t stage;             /* of the candidates in use */

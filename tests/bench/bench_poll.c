@@ -193,7 +193,7 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
         if (parts & MASKING)
             json_mask(polls[i].doc, polls[i].root, mask_installed(), false);
         if (parts & MINTING)
-            resolve_show_batch(&relay, polls[i].column, true, polls[i].doc, polls[i].root);
+            client_ids_show_batch(&(struct viewer){&worker, relay.owner, &relay.named}, polls[i].column, true, polls[i].doc, polls[i].root);
     }
 }
 

@@ -120,7 +120,7 @@ static void nowhere_to_go_is_a_503_that_says_when_to_come_back(void **state)
 static void a_fallback_waits_until_all_of_what_comes_before_it_were_tried(void **state)
 {
     uint32_t stages[2] = {0, 1}, stage = 0;
-    struct places places = {
+    struct candidates places = {
         .deployments = both, .stages = stages, .num = 2, .num_stages = 2, .grouped = true};
     bool tried[2] = {false, false};
 
@@ -139,7 +139,7 @@ static void a_fallback_waits_until_all_of_what_comes_before_it_were_tried(void *
 static void a_stage_that_was_left_is_not_gone_back_to(void **state)
 {
     uint32_t stages[2] = {0, 1}, stage = 1;
-    struct places places = {
+    struct candidates places = {
         .deployments = both, .stages = stages, .num = 2, .num_stages = 2, .grouped = true};
     bool tried[2] = {false, false};
 
@@ -150,7 +150,7 @@ static void a_stage_that_was_left_is_not_gone_back_to(void **state)
 static void a_stage_without_any_of_its_own_is_passed_over(void **state)
 {
     uint32_t stages[1] = {3}, stage = 0;
-    struct places places = {
+    struct candidates places = {
         .deployments = both, .stages = stages, .num = 1, .num_stages = 5, .grouped = true};
     bool tried[1] = {false};
 
@@ -162,7 +162,7 @@ static void a_stage_without_any_of_its_own_is_passed_over(void **state)
 static void leaving_a_stage_leaves_all_before_it(void **state)
 {
     uint32_t rows_of[4] = {7, 3, 9, 5}, stages[4] = {0, 0, 1, 2};
-    struct places places = {.deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
+    struct candidates places = {.deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
     bool tried[4] = {true, false, false, false};
 
     (void)state;

@@ -26,7 +26,7 @@ static struct fallback_rule rules[] = {{.group = 0, .to = to_b_and_c, .num_to = 
 static struct config config = {.balance_batches = true, .max_fallbacks = 5};
 static struct worker worker = {.config = &config, .fallbacks = rules};
 static struct relay relay = {.worker = &worker};
-static struct places places;
+static struct candidates places;
 static struct failure why;
 
 static int setup(void **state)
@@ -49,14 +49,14 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    places_deinit(&places);
+    candidates_deinit(&places);
     table_free((struct table *)(uintptr_t)worker.table);
     return 0;
 }
 
 static bool resolve(const char *model, const char *target)
 {
-    places_deinit(&places);
+    candidates_deinit(&places);
     return resolve_upload(&relay, model, target, &places, &why);
 }
 
@@ -122,8 +122,8 @@ static void fallbacks_stand_behind_what_was_asked_for_each_group_once(void **sta
     expect(4, (uint32_t[]){0, 2, 1, 3}, (uint32_t[]){0, 0, 1, 2});
     assert_true(resolve("x", "b,a")); /* a is there already; c is what a falls back to */
     expect(4, (uint32_t[]){1, 0, 2, 3}, (uint32_t[]){0, 0, 0, 2});
-    places_deinit(&places);
-    assert_int_equal(resolve_group(&worker, 0, &places), 0);
+    candidates_deinit(&places);
+    assert_int_equal(candidates_of_group(&worker, 0, &places), 0);
     expect(4, (uint32_t[]){0, 2, 1, 3}, (uint32_t[]){0, 0, 1, 2});
 }
 
@@ -143,14 +143,14 @@ static void around_an_account_lie_its_groups_and_their_fallbacks_each_row_once(v
 
     (void)state;
     worker.account_twin = twins;
-    assert_int_equal(resolve_around(&worker, (bool[]){true, false}, &places), 0);
+    assert_int_equal(candidates_around(&worker, (bool[]){true, false}, &places), 0);
     expect(3, (uint32_t[]){0, 2, 1}, (uint32_t[]){0, 0, 0});
-    places_deinit(&places);
-    assert_int_equal(resolve_around(&worker, (bool[]){false, false}, &places), 0);
+    candidates_deinit(&places);
+    assert_int_equal(candidates_around(&worker, (bool[]){false, false}, &places), 0);
     assert_int_equal(places.num, 0);
-    places_deinit(&places);
+    candidates_deinit(&places);
     config.num_fallbacks = 2;
-    assert_int_equal(resolve_around(&worker, (bool[]){true, false}, &places), 0);
+    assert_int_equal(candidates_around(&worker, (bool[]){true, false}, &places), 0);
     assert_int_equal(places.num, 4);
     assert_memory_equal(places.deployments, ((uint32_t[]){0, 2, 1, 3}), 4 * sizeof(uint32_t));
 }
@@ -167,7 +167,7 @@ static void around_an_account_a_fallback_that_is_also_its_group_brings_its_own(v
     worker.fallbacks = chain;
     config.num_fallbacks = 2;
     config.max_fallbacks = 1;
-    assert_int_equal(resolve_around(&worker, (bool[]){false, true}, &places), 0);
+    assert_int_equal(candidates_around(&worker, (bool[]){false, true}, &places), 0);
     worker.fallbacks = rules;
     config.max_fallbacks = 5;
     assert_int_equal(places.num, 4);

@@ -1,0 +1,41 @@
+/* The ids that a client sees: a native id as its provider wrote it, or with a tag that pins its
+ * account and its owner. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/ids.h"
+#include "common/json.h"
+#include "common/strbuf.h"
+#include "server/runtime.h"
+
+/* The tagged id that a request names, once it was opened: an answer that shows the same object
+ * shows the same text, which need not be sealed again. */
+struct named {
+    enum id_kind kind;
+    uint32_t deployment; /* fingerprint in its tag; the owner is the viewer's */
+    size_t len;          /* 0: none, or minting would give another text now */
+    size_t native_len;
+    char id[IDS_MAX + 1];
+};
+
+/* Who sees an object. All borrowed. */
+struct viewer {
+    struct worker *worker;
+    uint64_t owner;            /* its tenant: ids_owner_fingerprint(); 0: the master key, or none */
+    const struct named *named; /* the id that its request names; NULL: none */
+};
+
+/** Whether new objects on this deployment's account get tagged ids. */
+bool client_ids_are_tagged(const struct viewer *viewer, uint32_t deployment);
+
+/** Append the client's form of a native id. */
+void client_ids_text(const struct viewer *viewer, uint32_t deployment, enum id_kind kind,
+                       bool tagged, const char *native, struct strbuf *out);
+
+/** Rewrite the ids of a normalised File or Batch to the client's form. */
+void client_ids_show_file(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                       struct json_doc *doc, struct json *file);
+void client_ids_show_batch(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                        struct json_doc *doc, struct json *batch);
