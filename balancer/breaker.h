@@ -30,27 +30,29 @@
 enum breaker_state { BREAKER_UP, BREAKER_COOLING, BREAKER_PROBING };
 
 struct breaker_policy {
-    uint32_t allowed[OUTCOME_COUNT]; /* failures in a row that are still forgiven when the last one
-                                        is of this kind; 255 or more: any number */
+    /* Failures in a row that are still forgiven when the last one is of this kind; 255 or more: any
+     * number */
+    uint32_t allowed[OUTCOME_COUNT];
     bool per_minute;       /* as many in one minute are, too, and no more, successes or not */
     uint32_t rate_percent; /* a greater share of a minute's tries is not forgiven; 0: no matter */
     uint32_t rate_min;     /* tries in that minute before the share says anything */
     uint32_t cooldown_ms;  /* first rest; 0: none but those that the provider asks for */
     uint32_t max_ms;       /* longest rest; a longer cooldown_ms stays as it is */
-    bool own_time;         /* cooldown_ms is the row's own: how long it rests also when its provider
-                              names a time, which goes before the router's only; 0: it never rests.
-                              Source: deployment_callback_on_failure in litellm/router.py */
-    bool never_rests;      /* LiteLLM's disable_cooldowns: not even when the provider asks for it */
+    /* cooldown_ms is the row's own: how long it rests also when its provider names a time, which
+     * goes before the router's only; 0: it never rests. Source: deployment_callback_on_failure in
+     * litellm/router.py */
+    bool own_time;
+    bool never_rests; /* LiteLLM's disable_cooldowns: not even when the provider asks for it */
 };
 
 struct breaker_view {
     enum breaker_state state;
-    enum outcome reason; /* of the last failure, or of the rest; kept after recovery; OUTCOME_OK:
-                            never failed */
-    uint32_t failures;   /* in a row; at most 255 */
-    uint32_t rounds;     /* rests in a row; at most 63 */
-    bool firm;           /* the rest is sat out, whatever earlier tries bring home */
-    uint64_t until_ms;   /* monotonic; when COOLING or PROBING ends; UP: 0 */
+    /* Of the last failure, or of the rest; kept after recovery; OUTCOME_OK: never failed */
+    enum outcome reason;
+    uint32_t failures; /* in a row; at most 255 */
+    uint32_t rounds;   /* rests in a row; at most 63 */
+    bool firm;         /* the rest is sat out, whatever earlier tries bring home */
+    uint64_t until_ms; /* monotonic; when COOLING or PROBING ends; UP: 0 */
     /* UP only, else 0: what a minute brought, as far as the policy asks for it */
     uint32_t minute;       /* of the monotonic clock, modulo 2^15 */
     uint32_t minute_tries; /* at most 16,383; then both are halved */

@@ -34,11 +34,10 @@
 
 #include "common/err.h"
 
-#define IDEM_KEY_MAX   255 /* bytes of an Idempotency-Key */
-#define IDEM_KEEP_MS   (24u * 3600 * 1000)
-#define IDEM_ANSWER_MAX                                                                            \
-    3840 /* bytes of an answer that are kept; a longer one is kept by its id                       \
-          */
+#define IDEM_KEY_MAX    255 /* bytes of an Idempotency-Key */
+#define IDEM_KEEP_MS    (24u * 3600 * 1000)
+/* Bytes of an answer that are kept; a longer one is kept by its id */
+#define IDEM_ANSWER_MAX 3840
 #define IDEM_ID_MAX     127
 #define IDEM_NONCE_MAX  32
 #define IDEM_MAX_OWNERS 4094 /* owners are 0..4093 */
@@ -59,14 +58,14 @@ void idem_free(struct idem *idem); /* NULL is fine */
 
 /* What names a request. */
 struct idem_key {
-    uint64_t hash[2]; /* SHA-256 of kind, owner and key, cut to 16 bytes: what one owner chooses
-                         never meets what another one has. Both 0: no key; nothing is found by it,
-                         and IDEM_FULL is the answer */
+    /* SHA-256 of kind, owner and key, cut to 16 bytes: what one owner chooses never meets what
+     * another one has. Both 0: no key; nothing is found by it, and IDEM_FULL is the answer */
+    uint64_t hash[2];
 };
 
 /** @param owner  fingerprint of who asks
- * @param kind  'c' a create with an Idempotency-Key, 'u' an upload with one, 'r' a create as an
- * SDK would repeat it (`text` is then its fingerprint) */
+ *  @param kind  'c' a create with an Idempotency-Key, 'u' an upload with one, 'r' a create as an
+ *         SDK would repeat it (`text` is then its fingerprint) */
 struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len);
 
 struct idem_claim {
@@ -86,18 +85,18 @@ enum idem_found {
 /* An answer that is kept. */
 struct idem_answer {
     int status;
-    uint32_t deployment;            /* fingerprint; what served it */
-    char id[IDEM_ID_MAX + 1];       /* the client's form of the object's id; "" when longer */
-    char nonce[IDEM_NONCE_MAX + 1]; /* of the marker; what to look for when LOST; "" none. Filled
-                                       here, not taken from here */
+    uint32_t deployment;      /* fingerprint; what served it */
+    char id[IDEM_ID_MAX + 1]; /* the client's form of the object's id; "" when longer */
+    /* Of the marker; what to look for when LOST; "" none. Filled here, not taken from here */
+    char nonce[IDEM_NONCE_MAX + 1];
     size_t len; /* of the body; 0 with status != 0: too long, ask for the object */
     char body[IDEM_ANSWER_MAX];
 };
 
 /** Look a request up, and claim it when it is new.
  *  @param request  fingerprint of all that was asked
- *  @param nonce    of the marker that the create will carry; "" none. Kept from the start, cut to
- * IDEM_NONCE_MAX
+ *  @param nonce  of the marker that the create will carry; "" none. Kept from the start, cut to
+ *         IDEM_NONCE_MAX
  *  @param keep_ms  from now on; the answer goes at the end of that time, however late it came
  *  @param claim    all zero unless NEW
  *  @param answer   filled for DONE and LOST (nonce, deployment); not to be looked at otherwise */
@@ -127,7 +126,7 @@ bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *ke
  * Again, when a deployment is known to have done nothing and the next one is about to be asked.
  *  @param deployment  fingerprint of where it goes
  *  @return false: the claim is not held any more (never between idem_begin() and what ends it, as
- * long as the owner is alive); then send nothing */
+ *         long as the owner is alive); then send nothing */
 MUST_USE bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment);
 
 /** It is known that nothing has happened upstream so far, and something else is tried next, which

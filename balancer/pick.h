@@ -2,13 +2,15 @@
  * pick_policy, under LiteLLM's names:
  *
  *   simple-shuffle          by `weight` if the first eligible candidate has one, else by its rpm,
- * else by tpm, else uniform; what lacks the number that decides gets nothing (all zero: uniform)
+ *                           else by tpm, else uniform; a candidate without the number that decides
+ *                           gets nothing (all zero: uniform)
  *   least-busy              fewest in flight
  *   latency-based-routing   lowest latency; not measured comes first
  *   usage-based-routing     fewest tokens in this minute; ties: the first in file order
  *   usage-based-routing-v2  the same; ties by lot
  *   quota-aware (ours)      least expected completion ((enqueued + tokens) / drain rate) / health;
- * of equals the one that had the fewest jobs lately for its limit, then by lot
+ *                           of equals the one with the fewest recent jobs for its limit, then by
+ *                           lot
  *
  * What the job's tokens do not fit into now is no candidate of any policy.
  *
@@ -24,11 +26,10 @@
 
 #include "common/err.h"
 
-#define PICK_PRIOR_LIMIT                                                                           \
-    UINT64_C(200000000) /* taken for an unknown limit where a size is needed: Azure's most common  \
-                           one */
-#define PICK_PRIOR_DRAIN_S                                                                         \
-    28800.0 /* a deployment that never finished a job drains a full limit in 8 h */
+/* Taken for an unknown limit where a size is needed: Azure's most common one */
+#define PICK_PRIOR_LIMIT   UINT64_C(200000000)
+/* A deployment that never finished a job drains a full limit in 8 h */
+#define PICK_PRIOR_DRAIN_S 28800.0
 
 struct pick_candidate {
     uint32_t deployment; /* index in the table */
@@ -46,11 +47,11 @@ struct pick_candidate {
     uint64_t enqueued; /* tokens of unfinished batches */
     uint64_t limit;    /* of those; 0: unknown, everything fits */
     double drain_rate; /* tokens/s; 0: unknown, see pick_drain_rate() */
-    double
-        health; /* 0 < h <= 1: how likely a job placed there ends well; 0: unknown, taken for 1 */
+    /* 0 < h <= 1: how likely a job placed there ends well; 0: unknown, taken for 1 */
+    double health;
     uint64_t placed; /* jobs lately, in the same time for all */
-    uint64_t
-        full_tokens; /* a job of at least this size was refused just now; not to be tried ... */
+    /* A job of at least this size was refused just now; not to be tried ... */
+    uint64_t full_tokens;
     uint64_t full_for_ms; /* ... for so long; 0: no such thing */
 };
 

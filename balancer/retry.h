@@ -18,15 +18,18 @@ enum retry_action {
 
 struct retry_question {
     enum op_class op;
-    bool pinned;       /* an id names the deployment: there is no next one */
-    bool idempotent;   /* GET, DELETE, HEAD, cancel; counts for OP_READ only. Who repeats a DELETE
-                          must take a 404 then for a success */
+    bool pinned; /* an id names the deployment: there is no next one */
+    /* GET, DELETE, HEAD, cancel; counts for OP_READ only. Who repeats a DELETE must take a 404 then
+     * for a success */
+    bool idempotent;
     bool nothing_sent; /* known: no byte of the request left us, or the connection was refused */
     bool answered;     /* a complete HTTP answer came back, body included */
-    bool lost_behind;  /* that answer is a proxy's, which says that it lost its connection to the
-                          server: retry_is_lost_behind() */
-    bool foreign;      /* that answer is a refusal in other words than its provider's: something
-                          in front of it may have passed the request on */
+    /* That answer is a proxy's, which says that it lost its connection to the server:
+     * retry_is_lost_behind() */
+    bool lost_behind;
+    /* That answer is a refusal in other words than its provider's: something in front of it may
+     * have passed the request on */
+    bool foreign;
     enum outcome outcome;
     int status;              /* HTTP status or 0 */
     uint32_t tries;          /* made so far, this one included */
@@ -38,8 +41,9 @@ struct retry_question {
 
 struct retry_answer {
     enum retry_action action;
-    uint32_t delay_ms; /* before RETRY_SAME; jittered by the caller's random number; at most 2,000,
-                          or least_delay_ms when that is more */
+    /* Before RETRY_SAME; jittered by the caller's random number; at most 2,000, or least_delay_ms
+     * when that is more */
+    uint32_t delay_ms;
 };
 
 #define RETRY_NOT_GIVEN UINT32_MAX

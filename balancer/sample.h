@@ -20,9 +20,10 @@ struct sample_question {
     const uint32_t *candidates; /* deployments */
     uint32_t num;
     const bool *tried; /* [num]: not to be drawn; NULL: none */
-    bool by_share;     /* rows come as often as their weight (rpm, tpm: what the first of them has)
-                          says, so that each of the sample may be chosen with the same right, which is
-                          simple-shuffle; false: no row comes twice, each with the same chance */
+    /* Rows come as often as their weight (rpm, tpm: what the first of them has) says, so that each
+     * of the sample may be chosen with the same right, which is simple-shuffle; false: no row comes
+     * twice, each with the same chance */
+    bool by_share;
     double (*random)(void *arg); /* uniform in [0,1) */
     void *arg;
 };

@@ -38,13 +38,13 @@ struct skew_sample {
 /** What to believe after this sample.
  *  @param before_s  seconds believed so far
  *  @return the same, or the nearest that the sample allows; `before_s` for a sample that proves
- * nothing */
+ *         nothing */
 int64_t skew_after(int64_t before_s, const struct skew_sample *sample);
 
 /** Learn from an answer.
  *  @param now_ms  monotonic
  *  @return whether it is news: SKEW_WARN_S were passed, or the skew was told and has changed by as
- * much since, or it was told and is gone. One of all processes gets true */
+ *         much since, or it was told and is gone. One of all processes gets true */
 bool skew_learn(struct skew *skew, const struct skew_sample *sample, uint64_t now_ms);
 
 /** Seconds that the provider's clock is ahead; below 0: behind. */

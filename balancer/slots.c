@@ -13,8 +13,8 @@
 #define CACHE_LINE   64
 
 struct column {
-    alignas(CACHE_LINE) _Atomic uint64_t
-        fingerprint; /* the master's; + 2^32, so that 0 is nobody */
+    /* The master's; + 2^32, so that 0 is nobody */
+    alignas(CACHE_LINE) _Atomic uint64_t fingerprint;
     uint64_t reserved[3];
     struct {
         _Atomic uint64_t held[SLOTS_KINDS];       /* files + 1; 0: not known */

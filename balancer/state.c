@@ -27,8 +27,8 @@
 #define MINUTE_MS           60000u
 #define LATENCY_SHARE       8u /* EWMA: a new sample weighs 1/8 */
 #define LATENCY_MAX_SAMPLES 64u
-#define TIMEOUT_LATENCY_US                                                                         \
-    UINT64_C(1000000000) /* what a time-out counts as: LiteLLM's 1000 s (lowest_latency.py) */
+/* What a time-out counts as: LiteLLM's 1000 s (lowest_latency.py) */
+#define TIMEOUT_LATENCY_US  UINT64_C(1000000000)
 
 struct state {
     uint32_t magic;
@@ -61,10 +61,10 @@ struct row {
     _Atomic uint64_t bytes_received;
     _Atomic uint64_t requests_minute; /* minute (24 bits) and count (40 bits) */
     _Atomic uint64_t tokens_minute;   /* the same */
-    _Atomic uint64_t
-        latency; /* minute of the last sample (23 bits), samples (7), EWMA in us (34) */
-    _Atomic uint64_t
-        last_error; /* monotonic ms (48 bits), outcome (4), HTTP status (12); 0: never */
+    /* Minute of the last sample (23 bits), samples (7), EWMA in us (34) */
+    _Atomic uint64_t latency;
+    /* Monotonic ms (48 bits), outcome (4), HTTP status (12); 0: never */
+    _Atomic uint64_t last_error;
     _Atomic uint64_t rests;
     _Atomic uint32_t in_flight[OP_CLASS_COUNT];
 };

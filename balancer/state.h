@@ -12,18 +12,15 @@
 #include "balancer/skew.h"
 #include "balancer/table.h"
 
-enum op_class {
-    OP_UPLOAD,
-    OP_CREATE,
-    OP_READ
-}; /* READ: everything that follows an id, and lists */
+/* READ: every call that follows an id (DELETE and cancel, too), and lists. */
+enum op_class { OP_UPLOAD, OP_CREATE, OP_READ };
 #define OP_CLASS_COUNT 3
 
 /* How one upstream try ended; the failure classes of LiteLLM's policies. */
 enum outcome {
-    OUTCOME_OK,   /* 2xx, and 4xx about the object (400, 404, 409, 413, 422, ...): the deployment is
-                     fine */
-    OUTCOME_AUTH, /* 401, 403 */
+    /* 2xx, and 4xx about the object (400, 404, 409, 413, 422, ...): the deployment is fine */
+    OUTCOME_OK,
+    OUTCOME_AUTH,         /* 401, 403 */
     OUTCOME_RATE_LIMIT,   /* 429, and 400 token_limit_exceeded */
     OUTCOME_TIMEOUT,      /* 408, or our own time-outs */
     OUTCOME_CONNECT,      /* DNS, TCP, TLS: nothing was sent */
@@ -92,11 +89,12 @@ struct state_sum {
     uint64_t in_flight[OP_CLASS_COUNT];
     uint64_t bytes_sent, bytes_received;
     uint64_t rests;
-    uint64_t latency_us;       /* mean of the workers' EWMAs, weighted by samples (at most 64 count,
-                                  halved for each minute that a worker's       last one is older than the
-                                  newest); 0: nothing measured */
-    uint64_t requests_minute;  /* uploads and creates begun in the current minute (of the
-                                  monotonic clock) by all workers: for rpm */
+    /* Mean of the workers' EWMAs, weighted by samples (at most 64 count, halved for each minute
+     * that a worker's last one is older than the newest); 0: nothing measured */
+    uint64_t latency_us;
+    /* Uploads and creates begun in the current minute (of the monotonic clock) by all workers: for
+     * rpm */
+    uint64_t requests_minute;
     uint64_t tokens_minute;    /* counted in the current minute: for tpm */
     int last_status;           /* of the newest failure */
     enum outcome last_outcome; /* of the newest failure; OUTCOME_OK: never failed */

@@ -5,7 +5,7 @@
  *   struct group [n + a]              in the order in which their names first appear; those of rows
  *                                     that are not served are empty
  *   uint32_t members [n]              deployment indexes, group after group, in file order
- *   uint32_t wildcards [n + a]          group indexes of names with a `*`, most specific first
+ *   uint32_t wildcards [n + a]        group indexes of names with a `*`, most specific first
  *   struct name [n + g + a]           what clients may say: groups, ids of rows, aliases
  *   uint32_t name_slots [2^k]         open addressing by name: name index + 1; 0: empty
  *   uint32_t print_slots [2^k]        the same by fingerprint: deployment index + 1; 0: empty

@@ -21,7 +21,7 @@
 
 #define IDS_MAX       512 /* bytes of any id we accept; LiteLLM's managed ids exceed 300 */
 #define IDS_TAG_CHARS 32  /* base32 (RFC 4648, lower case, no padding) of 20 bytes */
-#define IDS_MAX_SEALS 16 /* eight keys, and what older versions made of them */
+#define IDS_MAX_SEALS 16  /* eight keys, and what older versions made of them */
 
 enum id_kind { ID_FILE = 'f', ID_BATCH = 'b' };
 
@@ -36,10 +36,11 @@ struct ids_seals {
 
 struct id_tag {
     uint32_t deployment; /* ids_deployment_fingerprint() of where the object lives */
-    uint64_t owner;      /* ids_owner_fingerprint() of who made it; 0: the master key (or a keyless
-                            gateway) */
-    bool aged; /* ids_open() only: another seal than the first opened it; ids_mint() would now give
-                  another text */
+    /* ids_owner_fingerprint() of who made it; 0: the master key (or a keyless gateway) */
+    uint64_t owner;
+    /* ids_open() only: another seal than the first opened it; ids_mint() would now give another
+     * text */
+    bool aged;
 };
 
 /** Add a seal derived by HKDF-SHA256 (RFC 5869) from any text (a configured seal key, or the master
@@ -67,7 +68,7 @@ bool ids_is_usable(const char *native);
 
 /** Append the tagged form of `native` to `out`.
  *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see section 4.5 of the
- * providers' reference; or no seal at all), ERR_NOMEM; nothing is appended then */
+ *         providers' reference; or no seal at all), ERR_NOMEM; nothing is appended then */
 MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native,
                       const struct id_tag *tag, struct strbuf *out);
 
@@ -79,13 +80,14 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
 /** Look at an id a client sent.
  *  @param owner       who sent it: of what he owns himself the cache may be asked
  *  @param native_len  on 0: how many leading bytes are the provider's own id (all of them when
- * untagged)
+ *         untagged)
  *  @param tagged      on 0: whether a valid tag was there; `tag` is only set then
  *  @return 0; ERR_INVALID (empty, longer than IDS_MAX, a byte outside [A-Za-z0-9._=:@+~-], or ".",
- * ".."); ERR_FORGED (it has the form of a tag but does not verify with any seal for this kind).
- * Time depends on what the sender knows only, the length of what is before a tag and the number of
- * seals: not on which byte of it differs, not on whether somebody else's id is genuine or in the
- * cache. Only of the owner's own genuine ids it tells whether they were seen before. */
+ *         ".."); ERR_FORGED (it has the form of a tag but does not verify with any seal for this
+ *         kind). Time depends on what the sender knows only, the length of what is before a tag and
+ *         the number of seals: not on which byte of it differs, not on whether somebody else's id
+ *         is genuine or in the cache. Only of the owner's own genuine ids it tells whether they
+ *         were seen before. */
 MUST_USE int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner,
                       const char *id, size_t len, size_t *native_len, bool *tagged,
                       struct id_tag *tag);

@@ -325,7 +325,9 @@ static int on_string(void *arg, const unsigned char *text, size_t len)
 {
     struct parse *p = arg;
 
-    return count_value(p) ? place_value(p, new_text_value(p->doc, JSON_STRING, (const char *)text, len)) : 0;
+    return count_value(p)
+               ? place_value(p, new_text_value(p->doc, JSON_STRING, (const char *)text, len))
+               : 0;
 }
 
 static int on_key(void *arg, const unsigned char *text, size_t len)

@@ -17,11 +17,11 @@ struct json;     /* one value; lives as long as its document */
 struct json_doc; /* arena of all values of a tree; freed as one */
 
 struct json_error {
-    size_t line;       /* 1-based */
-    size_t column;     /* 1-based, in bytes */
-    bool over_limit;   /* valid JSON as far as it was read, but more of it than is taken */
-    char message[192]; /* one line without a full stop, printable, no input longer than a few
-                          characters in it */
+    size_t line;     /* 1-based */
+    size_t column;   /* 1-based, in bytes */
+    bool over_limit; /* valid JSON as far as it was read, but more of it than is taken */
+    /* One line without a full stop, printable, no input longer than a few characters in it */
+    char message[192];
 };
 
 /* Most values (members and elements, whatever their depth, and the root) of one document, so that

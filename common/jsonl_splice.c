@@ -102,8 +102,9 @@ void jsonl_splice_free(struct jsonl_splice *s)
 struct fill {
     size_t len;
     size_t in, out; /* bytes of the original used up, bytes printed */
-    size_t lead;    /* most that the second was ever before the first: the original stands so far
-                       behind the beginning that nothing is printed over what is to come */
+    /* Most that the second was ever before the first: the original stands so far behind the
+     * beginning that nothing is printed over what is to come */
+    size_t lead;
 };
 
 /* Use up the original to the next span and, when there is room, the span. @return false: the buffer

@@ -44,7 +44,7 @@ bool mask_finds(const struct mask *mask, const char *text, size_t len);
  * whole text is replaced.
  *  @param mask  NULL: nothing is looked for
  *  @param size  bytes of the array `text`, at least `len`; a NUL is written behind the text when it
- * has room
+ *         has room
  *  @return the new length */
 size_t mask_hide(const struct mask *mask, char *text, size_t len, size_t size);
 

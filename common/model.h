@@ -28,32 +28,34 @@ struct model_header {
 
 struct model_account {
     enum provider provider;
-    char *base; /* owned; scheme://host[:port][/prefix], no trailing slash, nothing of /openai or
-                   /v1 for Azure; for OpenAI it includes /v1: "https://api.openai.com/v1" */
+    /* Owned; scheme://host[:port][/prefix], no trailing slash, nothing of /openai or /v1 for Azure;
+     * for OpenAI it includes /v1: "https://api.openai.com/v1" */
+    char *base;
     char *api_version; /* owned; Azure: "2024-10-21", ... ; NULL: the v1 API (Azure) or OpenAI */
-    char *
-        name; /* owned; for logs and headers: host[:port], made unique when two accounts share it */
+    /* Owned; for logs and headers: host[:port], made unique when two accounts share it */
+    char *name;
     enum account_auth auth;
-    struct secret key;  /* API key or Entra token */
-    char *organization; /* owned; OpenAI-Organization, or NULL */
-    char *project;      /* owned; OpenAI-Project, or NULL */
+    struct secret key;            /* API key or Entra token */
+    char *organization;           /* owned; OpenAI-Organization, or NULL */
+    char *project;                /* owned; OpenAI-Project, or NULL */
     struct model_header *headers; /* owned; extra ones for each call, or NULL */
     size_t num_headers;
-    char *credential;   /* owned; its credential_name in credential_list, or NULL */
+    char *credential; /* owned; its credential_name in credential_list, or NULL */
 };
 
 struct model_deployment {
-    char *group;          /* owned; model_list's model_name; NULL: the account as a whole */
-    char *id;             /* owned; model_info.id, or a stable digest of names and addresses */
-    bool own_id;          /* the operator gave it */
-    char *upstream_model; /* owned; deployment name (Azure) or model id (OpenAI); "" for the account
-                             as a whole */
-    char *litellm_model;  /* owned; as written: "azure/gpt-4o-batch"; for health and model info */
+    char *group; /* owned; model_list's model_name; NULL: the account as a whole */
+    char *id;    /* owned; model_info.id, or a stable digest of names and addresses */
+    bool own_id; /* the operator gave it */
+    /* Owned; deployment name (Azure) or model id (OpenAI); "" for the account as a whole */
+    char *upstream_model;
+    char *litellm_model; /* owned; as written: "azure/gpt-4o-batch"; for health and model info */
     char *mode; /* owned; model_info.mode, "batch" for batch deployments; NULL when not given */
     uint32_t account;     /* index into accounts */
     uint32_t fingerprint; /* ids_deployment_fingerprint(); unique in a list */
-    uint32_t real; /* fingerprint of the first row that is this very deployment at the provider,
-                      which is its own where there is no other; 0: the same */
+    /* Fingerprint of the first row that is this very deployment at the provider, which is its own
+     * where there is no other; 0: the same */
+    uint32_t real;
     double weight; /* 0: not given; negative: given as 0, so nothing goes there while others can */
     int64_t rpm, tpm;              /* 0: not given */
     int32_t order;                 /* 0: not given */
@@ -67,10 +69,11 @@ struct model_deployment {
 
 /* A name that clients may use beside those of groups. */
 struct model_name {
-    char *name;   /* owned */
-    char *target; /* owned; the group that an alias stands for; NULL: the name (perhaps a pattern) of
-                     a row that is not served, so that nothing else may answer to it */
-    bool hidden;  /* not shown in lists of models */
+    char *name; /* owned */
+    /* Owned; the group that an alias stands for; NULL: the name (perhaps a pattern) of a row that
+     * is not served, so that nothing else may answer to it */
+    char *target;
+    bool hidden; /* not shown in lists of models */
 };
 
 struct model_list {
@@ -80,9 +83,9 @@ struct model_list {
     size_t num_deployments;
     struct model_name *names; /* owned */
     size_t num_names;
-    uint32_t default_deployment[PROVIDER_COUNT]; /* index of the account-as-a-whole row that serves
-                                                    a provider named without a model;
-                                                    MODEL_NO_INDEX: none */
+    /* Index of the account-as-a-whole row that serves a provider named without a model;
+     * MODEL_NO_INDEX: none */
+    uint32_t default_deployment[PROVIDER_COUNT];
 };
 
 /** "openai" or "azure". */

@@ -8,24 +8,31 @@
  *
  *   text before the first or after the closing delimiter   ignored
  *   blanks and tabs between boundary and line end           accepted, up to 64 (ERR_LIMIT)
- *   boundary followed by anything else in the line          data, delivered as it is; `--` always
- * closes a delimiter after a bare LF                             data boundary, or a line of a
- * part's head, ended by bare LF  ERR_SYNTAX bare CR, NUL or another control byte in a head
- * ERR_SYNTAX folded head line (RFC 822)                              joined with a blank head line
- * without colon, or a blank in front of it      ERR_SYNTAX Content-Disposition missing, twice, not
- * `form-data`     ERR_SYNTAX `name` missing, or a parameter twice                    ERR_SYNTAX
+ *   boundary followed by anything else in the line          data, delivered as it is; `--`
+ *                                                           always closes
+ *   a delimiter after a bare LF                             data
+ *   boundary, or a line of a part's head, ended by bare LF  ERR_SYNTAX
+ *   bare CR, NUL or another control byte in a head          ERR_SYNTAX
+ *   folded head line (RFC 822)                              joined with a blank
+ *   head line without colon, or a blank in front of it      ERR_SYNTAX
+ *   Content-Disposition missing, twice, not `form-data`     ERR_SYNTAX
+ *   `name` missing, or a parameter twice                    ERR_SYNTAX
  *   Content-Type missing                                    accepted; twice: ERR_SYNTAX
  *   Content-Transfer-Encoding but 7bit, 8bit, binary        ERR_SYNTAX (RFC 7578, section 4.7:
- * deprecated) a part that is multipart itself                         one part; its text is data
- *   `\"` and `\\` in a quoted name                          `"` and `\`; any other backslash stands
- * for itself %22, %0D, %0A in a quoted name                          decoded; any other % stands
- * for itself `filename*` beside `filename`                           wins; undecodable, or not
- * UTF-8 or ISO-8859-1: ERR_SYNTAX directories in a file name (/ or \), `.` and `..`       removed;
- * the name may end up empty control characters in names                             removed invalid
- * UTF-8 in names                                  each byte becomes U+FFFD too many parts, too long
- * a head or name                 ERR_LIMIT no part at all, only the closing delimiter accepted no
- * closing delimiter                                    ERR_SYNTAX from multipart_finish() the same
- * field name again                               delivered again; the caller's business
+ *                                                           deprecated)
+ *   a part that is multipart itself                         one part; its text is data
+ *   `\"` and `\\` in a quoted name                          `"` and `\`; any other backslash
+ *                                                           stands for itself
+ *   %22, %0D, %0A in a quoted name                          decoded; any other % stands for itself
+ *   `filename*` beside `filename`                           wins; undecodable, or not
+ *                                                           UTF-8 or ISO-8859-1: ERR_SYNTAX
+ *   directories in a file name (/ or \), `.` and `..`       removed; the name may end up empty
+ *   control characters in names                             removed
+ *   invalid UTF-8 in names                                  each byte becomes U+FFFD
+ *   too many parts, too long a head or name                 ERR_LIMIT
+ *   no part at all, only the closing delimiter              accepted
+ *   no closing delimiter                                    ERR_SYNTAX from multipart_finish()
+ *   the same field name again                               delivered again; the caller's business
  */
 #pragma once
 
@@ -39,8 +46,8 @@ struct multipart;
 
 struct multipart_part {
     const char *name; /* decoded field name; never NULL */
-    const char
-        *filename; /* decoded, base name only, control bytes removed; NULL when the part has none */
+    /* Decoded, base name only, control bytes removed; NULL when the part has none */
+    const char *filename;
     const char *content_type; /* as sent; NULL when absent */
 };
 
@@ -63,7 +70,7 @@ struct multipart_limits {
  *  @param out     the parser (free with multipart_free()); NULL on error
  *  @param why     a constant text on error
  *  @return 0; ERR_INVALID when this is not multipart/form-data or the boundary is missing or breaks
- * RFC 2046 (1..70 of bchars, no trailing space); ERR_NOMEM */
+ *         RFC 2046 (1..70 of bchars, no trailing space); ERR_NOMEM */
 MUST_USE int multipart_new(const char *content_type, size_t content_type_len,
                            const struct multipart_limits *limits, const struct multipart_ops *ops,
                            void *arg, struct multipart **out, const char **why);
@@ -72,7 +79,7 @@ void multipart_free(struct multipart *mp);
 /** Parse the next bytes; calls the ops back before it returns. Bytes after the closing delimiter
  * are ignored (epilogue).
  *  @return 0; ERR_SYNTAX or ERR_LIMIT (see multipart_error()); or what an op returned. Final once
- * not 0. */
+ *         not 0. */
 MUST_USE int multipart_feed(struct multipart *mp, const char *bytes, size_t len);
 
 /** The body is over. @return 0; ERR_SYNTAX when the closing delimiter is missing */

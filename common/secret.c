@@ -137,9 +137,8 @@ static bool is_well_known(const char *text)
     return false;
 }
 
-#define FEW_CHARACTERS                                                                             \
-    8 /* hexadecimal digits at random miss more than half of them in one of a                      \
-         million keys */
+/* Hexadecimal digits at random miss more than half of them in one of a million keys */
+#define FEW_CHARACTERS 8
 
 static bool has_few_characters(const struct secret *s)
 {

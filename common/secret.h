@@ -10,8 +10,8 @@
 #define SECRET_STRONG_MIN 16 /* bytes of a key that people may choose */
 
 struct secret {
-    char *data; /* owned, NUL-terminated, in a page of its own that is kept out of cores; NULL: none
-                 */
+    /* Owned, NUL-terminated, in a page of its own that is kept out of cores; NULL: none */
+    char *data;
     size_t len; /* bytes, without the NUL */
 };
 

@@ -11,10 +11,10 @@
 #include "config/headers.h"
 #include "config/row_provider.h"
 
-#define DEFAULT_OPENAI_BASE "https://api.openai.com/v1"
-#define DEFAULT_AZURE_VERSION                                                                      \
-    "2024-10-21" /* the latest dated one that is no preview: reference 2.2 */
-#define FIRST_BATCH_VERSION "2024-07-01" /* older ones refuse purpose=batch: reference 2.2 */
+#define DEFAULT_OPENAI_BASE   "https://api.openai.com/v1"
+/* The latest dated one that is no preview: reference 2.2 */
+#define DEFAULT_AZURE_VERSION "2024-10-21"
+#define FIRST_BATCH_VERSION   "2024-07-01" /* older ones refuse purpose=batch: reference 2.2 */
 
 static const char *const openai_keys[] = {"OPENAI_API_KEY", NULL};
 static const char *const openai_bases[] = {"OPENAI_BASE_URL", "OPENAI_API_BASE", NULL};
@@ -420,8 +420,8 @@ static bool same_text(const char *a, const char *b)
 static bool same_account(const struct model_account *a, const struct model_account *b)
 {
     return a->provider == b->provider && a->auth == b->auth && strcmp(a->base, b->base) == 0 &&
-           same_text(a->api_version, b->api_version) &&
-           headers_equal(a, b) && same_text(a->organization, b->organization) && same_text(a->project, b->project) &&
+           same_text(a->api_version, b->api_version) && headers_equal(a, b) &&
+           same_text(a->organization, b->organization) && same_text(a->project, b->project) &&
            a->key.len == b->key.len && memcmp(a->key.data, b->key.data, a->key.len) == 0;
 }
 

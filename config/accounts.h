@@ -16,8 +16,8 @@ struct accounts_source {
  * a new one.
  *
  * @param index           MODEL_NO_INDEX when something is missing or wrong (reported)
- * @param url_deployment  owned by the caller afterwards; the deployment that an Azure address
- * named, or NULL
+ *  @param url_deployment  owned by the caller afterwards; the deployment that an Azure address
+ *         named, or NULL
  * @return 0, ERR_NOMEM
  */
 MUST_USE int accounts_take(struct models_build *build, const struct accounts_source *source,

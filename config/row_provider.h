@@ -7,11 +7,12 @@
 #include "common/model.h"
 
 enum row_kind {
-    ROW_OWN,        /* OpenAI's or Azure's own */
-    ROW_COMPATIBLE, /* a server with OpenAI's API and credentials of its own: the row has to name
-                       address and key, the environment's OpenAI key is not for it */
-    ROW_FOREIGN,    /* another provider's */
-    ROW_UNKNOWN     /* a bare name that is nobody's */
+    ROW_OWN, /* OpenAI's or Azure's own */
+    /* A server with OpenAI's API and credentials of its own: the row has to name address and key,
+     * the environment's OpenAI key is not for it */
+    ROW_COMPATIBLE,
+    ROW_FOREIGN, /* another provider's */
+    ROW_UNKNOWN  /* a bare name that is nobody's */
 };
 
 /** Read "azure/gpt-4o" as PROVIDER_AZURE and "gpt-4o".

@@ -26,7 +26,7 @@ MUST_USE int settings_defaults(struct config *config);
 /** Take over what the environment, the file and the command line say, in this order; wrong values
  * are reported and leave the default.
  *  @param default_timeout_ms  router_settings.timeout or litellm_settings.request_timeout, for rows
- * without their own; 0: none
+ *         without their own; 0: none
  *  @return 0, ERR_NOMEM */
 MUST_USE int settings_apply(const struct settings_input *in, struct config *config,
                             uint32_t *default_timeout_ms);

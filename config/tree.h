@@ -18,9 +18,10 @@ struct node {
     unsigned line;       /* 1-based; the key's in a map */
     char *key;           /* owned; NULL: an item of a list, or the root */
     char *text;          /* owned; scalars only; no NUL inside */
-    char *variable; /* owned; the environment variable that `text` came from; NODE_NULL with this
-                       set: the variable is unset */
-    bool skipped;   /* somebody already said why this does not count */
+    /* Owned; the environment variable that `text` came from; NODE_NULL with this set: the variable
+     * is unset */
+    char *variable;
+    bool skipped;        /* somebody already said why this does not count */
     struct node **items; /* owned */
     size_t num_items;
     size_t cap_items;

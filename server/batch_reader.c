@@ -37,8 +37,8 @@ struct round {
 struct page {
     struct strbuf text; /* owned */
     struct listing_scan scan;
-    char begins[IDS_MAX + 1], ends[IDS_MAX + 1]; /* ids of its first and last batch so far; "":
-                                                    that one has none */
+    /* Ids of its first and last batch so far; "": that one has none */
+    char begins[IDS_MAX + 1], ends[IDS_MAX + 1];
     int64_t newest_s, oldest_s; /* of its first and its last batch that tell; INT64_MAX: none */
 };
 

@@ -201,8 +201,8 @@ struct choose_cache {
 };
 
 #define CACHE_MS 100
-#define MAX_OLD                                                                                    \
-    8 /* rows that were not any more what they had been, before all are looked at again */
+/* Rows that were not any more what they had been, before all are looked at again */
+#define MAX_OLD  8
 
 static uint64_t sum_of(const struct choose_question *q)
 {

@@ -22,8 +22,8 @@ enum chunked_result { CHUNKED_MORE, CHUNKED_END, CHUNKED_BAD };
 /**
  * Decode in place: the payload among `len` raw bytes is moved to the front of `bytes`.
  *
- * @param used  raw bytes taken; all but at CHUNKED_END (what follows is the next message) and
- * CHUNKED_BAD
+ *  @param used  raw bytes taken; all but at CHUNKED_END (what follows is the next message) and
+ *         CHUNKED_BAD
  * @param out   payload bytes, valid with every result
  */
 enum chunked_result chunked_decode(struct chunked *c, char *bytes, size_t len, size_t *used,

@@ -6,14 +6,13 @@
 #include "server/relay.h"
 
 #define COLLECT_MAX_VALUES 2048 /* of a request's JSON: a create with 16 pairs has about 25 */
-#define COLLECT_MAX_OTHER                                                                          \
-    4096 /* bytes of a body where there is nothing to say but a provider or a model: all but POST  \
-          */
-#define COLLECT_AT_ONCE                                                                            \
-    512 /* bytes of a body that is read on the turn on which it ends: 20 us at most */
-#define COLLECT_SMALL                                                                              \
-    16384 /* bytes of a body for which the last quarter of the budget is kept: one client's large  \
-             ones leave room for creates as SDKs send them */
+/* Bytes of a body where there is nothing to say but a provider or a model: all but POST */
+#define COLLECT_MAX_OTHER  4096
+/* Bytes of a body that is read on the turn on which it ends: 20 us at most */
+#define COLLECT_AT_ONCE    512
+/* Bytes of a body for which the last quarter of the budget is kept: one client's large ones leave
+ * room for creates as SDKs send them */
+#define COLLECT_SMALL      16384
 
 typedef void (*collect_cb)(struct relay *relay);
 

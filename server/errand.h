@@ -21,9 +21,10 @@ struct errand;
 /* One account and its pace. */
 struct errand_account {
     struct errands *errands;
-    uint32_t account;     /* index in the model list */
-    uint32_t deployment;  /* the first one of the account: calls are counted there; MODEL_NO_INDEX:
-                             no deployment uses it */
+    uint32_t account; /* index in the model list */
+    /* The first one of the account: calls are counted there; MODEL_NO_INDEX: no deployment uses
+     * it */
+    uint32_t deployment;
     uint32_t fingerprint; /* what its tagged ids carry */
     uint32_t twin;        /* the first account of the same Azure resource, else itself */
     bool balanced;        /* the balancer places work on it */
@@ -40,8 +41,8 @@ struct errands {
     struct upstream *upstream;       /* borrowed */
     struct errand_account *accounts; /* owned; as in the model list */
     size_t num_accounts;
-    uint32_t *deployment_of; /* owned [num_columns]: column to deployment of this table, or
-                                MODEL_NO_INDEX */
+    /* Owned [num_columns]: column to deployment of this table, or MODEL_NO_INDEX */
+    uint32_t *deployment_of;
     uint32_t num_columns;
     struct errand *waiting, **waiting_end; /* owned; queue */
     unsigned in_flight;
@@ -88,8 +89,8 @@ uint32_t errand_random_below(uint32_t bound);
  * @param retry_after_ms  what the provider asked for; -1: nothing
  * @param failures        in a row, this one included
  * @param random          uniform in [0, 1000)
- * @return 0 after a good one; else what the provider asked for and up to a tenth more, or a second,
- * two, four ... 64 of them, give or take a quarter
+ *  @return 0 after a good one; else what the provider asked for and up to a tenth more, or a
+ *         second, two, four ... 64 of them, give or take a quarter
  */
 uint64_t errand_rest_ms(enum outcome outcome, int64_t retry_after_ms, unsigned failures,
                         uint32_t random);

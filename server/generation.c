@@ -19,10 +19,10 @@
 #include "server/tls.h"
 #include "server/upgrade.h"
 
-#define MIN_DEPLOYMENTS                                                                            \
-    256 /* columns of a state region; a region that is full is followed by a larger one */
-#define MAX_RESERVATIONS                                                                           \
-    262144 /* unfinished batches that the ledger knows; 160 bytes each once they exist */
+/* Columns of a state region; a region that is full is followed by a larger one */
+#define MIN_DEPLOYMENTS  256
+/* Unfinished batches that the ledger knows; 160 bytes each once they exist */
+#define MAX_RESERVATIONS 262144
 
 #define DEFAULT_COOLDOWN_MS 5000 /* LiteLLM's DEFAULT_COOLDOWN_TIME_SECONDS */
 
@@ -360,7 +360,8 @@ static int open_listener(struct generation *gen, const struct generation *previo
     return 0;
 }
 
-static int open_tls(struct generation *gen, const struct tickets *tickets, char *error, size_t error_size)
+static int open_tls(struct generation *gen, const struct tickets *tickets, char *error,
+                    size_t error_size)
 {
     const struct config *config = gen->config;
 

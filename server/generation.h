@@ -16,11 +16,11 @@ struct state_region; /* the balancer's state with the number of generations that
 
 struct generation {
     struct generation *next; /* the master's list */
-    struct inherit inherit;  /* what children get; all of it is owned by the generation but what is
-                                the base's */
-    struct config *config;   /* owned; = inherit.config */
-    struct table *table;     /* owned; = inherit.table */
-    uint32_t *columns;       /* owned; = inherit.columns */
+    /* What children get; all of it is owned by the generation but what is the base's */
+    struct inherit inherit;
+    struct config *config;            /* owned; = inherit.config */
+    struct table *table;              /* owned; = inherit.table */
+    uint32_t *columns;                /* owned; = inherit.columns */
     struct retry_policy *group_retry; /* owned; = inherit.group_retry; may be NULL */
     struct ids_seals *seals;          /* owned; = inherit.seals */
     struct mask *mask;                /* owned; = inherit.mask */
@@ -40,8 +40,8 @@ struct generation_base {
     struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
     int master_fd;
     uint64_t started_ms;
-    struct secret
-        fallback_seal; /* set by the first generation that has neither seal keys nor a master key */
+    /* Set by the first generation that has neither seal keys nor a master key */
+    struct secret fallback_seal;
 };
 
 /**

@@ -23,11 +23,11 @@
 #include "server/inherit.h"
 
 /* Times and bounds of the front door; those an operator may set are in config_limits. */
-#define GUARD_TICK_MS      250   /* how exact all of these are */
-#define GUARD_HANDSHAKE_MS 10000 /* TLS, or the first byte of a new connection */
-#define GUARD_HEAD_MS      10000 /* first byte to last of a request head or header block */
-#define GUARD_FRESH_MS                                                                             \
-    1000 /* while draining: a connection so young may carry its first request yet */
+#define GUARD_TICK_MS            250   /* how exact all of these are */
+#define GUARD_HANDSHAKE_MS       10000 /* TLS, or the first byte of a new connection */
+#define GUARD_HEAD_MS            10000 /* first byte to last of a request head or header block */
+/* While draining: a connection so young may carry its first request yet */
+#define GUARD_FRESH_MS           1000
 #define GUARD_IDLE_MS            75000 /* between requests */
 /* The same where more than seven of eight places are taken: who does nothing makes room. */
 #define GUARD_TIGHT_HANDSHAKE_MS 3000
@@ -40,18 +40,18 @@
 #define GUARD_HANGUP_MS          100  /* a request must run so long before its client is watched */
 #define GUARD_LINGER_MS          5000 /* after an early answer, */
 #define GUARD_LINGER_BYTES       (64u << 20) /* or so many bytes */
-#define GUARD_REUSE_BYTES                                                                          \
-    65536 /* a body left unread that is no larger does not cost the connection */
-#define GUARD_CLOSE_MS      5000  /* a TLS goodbye that the client does not take */
-#define GUARD_ACCEPTS       4     /* for each time that the listener wakes us */
-#define GUARD_READ          16384 /* bytes of one read while a head is awaited */
+/* A body left unread that is no larger does not cost the connection */
+#define GUARD_REUSE_BYTES        65536
+#define GUARD_CLOSE_MS           5000  /* a TLS goodbye that the client does not take */
+#define GUARD_ACCEPTS            4     /* for each time that the listener wakes us */
+#define GUARD_READ               16384 /* bytes of one read while a head is awaited */
 /* What may come in one turn is less than 256 KiB for an upload: libh2o's buffers double, and a
  * little more would cost twice as much. */
-#define GUARD_WINDOW_H2     (224u << 10) /* HTTP/2 flow control: one stream, */
-#define GUARD_WINDOW_H2_ALL (448u << 10) /* and a connection: most bytes of it that wait here */
-#define GUARD_BUFFER_TLS                                                                           \
-    (112 << 10) /* bytes of a TLS socket's receive buffer, which the kernel doubles;               \
-                   net.core.rmem_max may make it less */
+#define GUARD_WINDOW_H2          (224u << 10) /* HTTP/2 flow control: one stream, */
+#define GUARD_WINDOW_H2_ALL      (448u << 10) /* and a connection: most bytes of it that wait here */
+/* Bytes of a TLS socket's receive buffer, which the kernel doubles; net.core.rmem_max may make it
+ * less */
+#define GUARD_BUFFER_TLS         (112 << 10)
 
 enum conn_phase {
     CONN_SNIFF, /* clear text, the first bytes decide */
@@ -104,8 +104,7 @@ struct h1_conn {
         h2o_iovec_t *bufs;   /* pool */
         size_t num;
         h2o_send_state_t state;
-    } held; /* a send that waits: for `100 Continue` to be written, or an empty one for the next
-               turn */
+    } held; /* a send that waits: for `100 Continue` to be written, or for the next turn */
     h2o_timeout_entry_t kick;
 };
 

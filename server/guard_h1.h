@@ -44,10 +44,10 @@ int guard_h1_find_end(const char *bytes, size_t len, size_t *scanned);
 
 /** Check a complete head: as found by guard_h1_find_end(), or what arrived if it ends in an empty
  * line.
- * @return 0, or the status to answer: 400, 414, 417, 431, 505; GUARD_H1_MORE: the head ends before,
- * so guard_h1_find_end() has to say where; GUARD_H1_FOREIGN: three words, but neither a path nor a
- * version of HTTP among them: a peer that would not understand an answer, as one whose HTTP/2
- * preface is wrong (RFC 9113, 3.4) */
+ *  @return 0, or the status to answer: 400, 414, 417, 431, 505; GUARD_H1_MORE: the head ends
+ *         before, so guard_h1_find_end() has to say where; GUARD_H1_FOREIGN: three words, but
+ *         neither a path nor a version of HTTP among them: a peer that would not understand an
+ *         answer, as one whose HTTP/2 preface is wrong (RFC 9113, 3.4) */
 int guard_h1_check(const char *head, size_t len, struct guard_head *out);
 
 /** Make the framing invisible in place, at the same length, so that libh2o sees an empty body and

@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-#define UNIT 1000 /* thousandths */
-#define BYTES_PER_WINDOW                                                                           \
-    512 /* response bytes that earn a WINDOW_UPDATE: a client that returns every                   \
-           4 KiB for stream and connection uses a quarter of it */
+#define UNIT             1000 /* thousandths */
+/* Response bytes that earn a WINDOW_UPDATE: a client that returns every 4 KiB for stream and
+ * connection uses a quarter of it */
+#define BYTES_PER_WINDOW 512
 
 static const struct {
     uint32_t burst; /* frames */

@@ -17,8 +17,8 @@
 #define FRAME_MAX_BLOCK   (FRAME_MAX_PAYLOAD - FRAME_HEADER_SIZE) /* bytes of one header block */
 #define FRAME_MAX_PIECES  64                                      /* frames of one header block */
 #define FRAME_MAX_FIELDS  100                                     /* of a decoded header list */
-#define FRAME_MAX_LIST                                                                             \
-    65536 /* its bytes, as RFC 9113, 6.5.2 counts them (32 more for each field) */
+/* Its bytes, as RFC 9113, 6.5.2 counts them (32 more for each field) */
+#define FRAME_MAX_LIST    65536
 
 enum frame_type {
     FRAME_DATA,

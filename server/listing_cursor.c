@@ -51,7 +51,8 @@ static void on_located(void *arg, const struct locate_result *result)
                  ? json_parse(doc, result->answer->body, result->answer->body_len, &error)
                  : NULL;
     if (json_is(object, JSON_OBJECT) &&
-        set_cursor(l, worker_account_key(l->worker, result->deployment), listing_created_at(l, doc, object)))
+        set_cursor(l, worker_account_key(l->worker, result->deployment),
+                   listing_created_at(l, doc, object)))
         listing_read(l);
     else
         listing_fail_cursor(l);

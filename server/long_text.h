@@ -7,9 +7,8 @@
 
 #include "common/strbuf.h"
 
-#define LONG_TEXT_PART                                                                             \
-    32768 /* bytes from which a part is full; its last addition may exceed it                      \
-           */
+/* Bytes from which a part is full; its last addition may exceed it */
+#define LONG_TEXT_PART 32768
 
 struct long_part {
     struct long_part *next; /* owned */

@@ -23,8 +23,8 @@
 #include "common/err.h"
 
 #define FIRST_CAPACITY 64
-#define SLOT_DUE                                                                                   \
-    (SIZE_MAX ^ SIZE_MAX >> 1) /* set in loop_timer.slot: a place in `due`, not in `heap` */
+/* Set in loop_timer.slot: a place in `due`, not in `heap` */
+#define SLOT_DUE       (SIZE_MAX ^ SIZE_MAX >> 1)
 
 struct entry {
     uint64_t due_ms;
@@ -45,8 +45,8 @@ struct loop_h2o {
     h2o_socket_t *timer_sock; /* owned; over timer_fd */
     int timer_fd;
     uint64_t now_ms;
-    uint64_t
-        turn; /* evloop's own time (h2o_now) when now_ms was read: another value is another turn */
+    /* evloop's own time (h2o_now) when now_ms was read: another value is another turn */
+    uint64_t turn;
     uint64_t armed_ms; /* when timer_fd will fire; 0: it will not */
     h2o_timeout_t batch, behind;
     h2o_timeout_entry_t batch_entry, behind_entry;

@@ -6,9 +6,8 @@
 #include "common/strbuf.h"
 #include "server/ledger.h"
 
-#define REFRESH_MS                                                                                 \
-    60000 /* an ended one may still get its usage, or an output file, a bit later                  \
-           */
+/* An ended one may still get its usage, or an output file, a bit later */
+#define REFRESH_MS 60000
 
 /* Of the object's own id. @return 0: it has none */
 static uint64_t key_of(uint32_t account, const struct json *batch)

@@ -7,9 +7,10 @@
 #include <stdint.h>
 
 enum range_kind {
-    RANGE_NONE, /* absent, another unit, several ranges, or malformed: the whole is sent (RFC 9110
-                   section 14.2 allows to ignore it) */
-    RANGE_PART, /* bytes first..last */
+    /* Absent, another unit, several ranges, or malformed: the whole is sent (RFC 9110 section 14.2
+     * allows to ignore it) */
+    RANGE_NONE,
+    RANGE_PART,         /* bytes first..last */
     RANGE_UNSATISFIABLE /* 416 */
 };
 

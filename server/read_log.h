@@ -35,7 +35,7 @@ void read_log_add(struct read_log *log, enum read_log_kind kind, const char *nam
 
 /** A read that began at `to_ms` has seen all batches since `from_ms`.
  *  @param forgotten  log->forgotten when it began; when that has changed, the names it saw may be
- * gone, and nothing is noted */
+ *         gone, and nothing is noted */
 void read_log_note(struct read_log *log, uint32_t forgotten, int64_t from_ms, int64_t to_ms);
 
 /** Whether no batch between `from_ms` and log->to_ms has this name; those of the last

@@ -34,7 +34,7 @@ bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally);
 
 /** Take one batch of the list. Pure but for the ledger.
  *  @param column  of the deployment that its marker names; UINT32_MAX: it has no marker of ours, or
- * names none of this configuration */
+ *         names none of this configuration */
 void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t owner, uint32_t column,
                   const struct sighting *s, uint64_t age_ms, uint64_t now_ms);
 

@@ -4,12 +4,12 @@
 #include "common/log.h"
 #include "common/shm.h"
 
-#define MEMO_ENTRIES 65536 /* 64 bytes each */
-#define PLACE_ENTRIES                                                                              \
-    65536 /* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
-#define SEAL_ENTRIES 32768 /* 32 bytes each; five for a batch that has ended */
-#define POLL_ENTRIES 16384 /* 4 KiB each once they are used */
-#define IDEM_ENTRIES 16384 /* 4 KiB each once they are used */
+#define MEMO_ENTRIES  65536 /* 64 bytes each */
+/* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
+#define PLACE_ENTRIES 65536
+#define SEAL_ENTRIES  32768 /* 32 bytes each; five for a batch that has ended */
+#define POLL_ENTRIES  16384 /* 4 KiB each once they are used */
+#define IDEM_ENTRIES  16384 /* 4 KiB each once they are used */
 
 int regions_open(struct generation_base *b, bool *known)
 {

@@ -30,8 +30,8 @@ struct run_record {
 struct run_past {
     bool known;         /* there was a record, or there should have been: see `why` */
     uint64_t unsure_ms; /* until then (monotonic) a create of it may be under way; 0: none is */
-    uint64_t
-        suspect_ms; /* the same, should there have been a gateway at all, which no record tells */
+    /* The same, should there have been a gateway at all, which no record tells */
+    uint64_t suspect_ms;
     char why[RUN_RECORD_TEXT]; /* why it is unsure, for the log; "": it is not */
 };
 

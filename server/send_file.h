@@ -18,8 +18,8 @@ struct send_file_spec {
     const char *request_id;      /* of the client's request, for the log; NULL: none */
 };
 
-/** @param file_bytes  of the file as it was sent. Once unless cancelled, never from inside
- * send_file_start(); the try is gone by then. */
+/** @param file_bytes  of the file as it was sent. Called once unless cancelled, never from inside
+ *                     send_file_start(); the try is gone by then. */
 typedef void (*send_file_done_cb)(void *arg, const struct attempt_result *result,
                                   uint64_t file_bytes);
 

@@ -6,12 +6,13 @@
  * head, and the body is read here once the handler starts it. Three places of libh2o are used, all
  * in its public structs:
  *
- *   sock->_cb.read    ours while a head is awaited; libh2o's own is called with exactly one checked
- * head in the input buffer, and with an error to make it close. It never sees other bytes: what
- *                     came behind a head waits in the stash.
- *   do_send           of the last output stream: the moment when the response begins and ends, so
- * that `Connection: close` can still be said, and so that libh2o goes on only when sock->_cb.write
- * its completion has been passed on by us: after an unread body was drained.
+ *   sock->_cb.read   Ours while a head is awaited. libh2o's own is called with exactly one checked
+ *                    head in the input buffer, and with an error to make it close. It never sees
+ *                    other bytes: what came behind a head waits in the stash.
+ *   do_send          Of the last output stream: the moment when the response begins and ends, so
+ *                    that `Connection: close` can still be added, and
+ *   sock->_cb.write  its completion, which we pass on to libh2o only after an unread body was
+ *                    drained.
  *
  *   H1_HEAD ──head is fine──> H1_RUNNING ──last byte written──> (finish) ──> H1_HEAD, or closed
  *      │                          └──body not read to its end──> H1_LINGER ──drained──> (finish)

@@ -5,14 +5,18 @@
  * brought to abort or spin by some sequences of frames (design libh2o.md 1.4, 6). So it gets to see
  * little:
  *
- *   HEADERS, CONTINUATION  are put together here and passed as one HEADERS frame without padding,
- * priority and END_STREAM, so that libh2o opens the stream and waits for a body; then the request
- * is checked and its handler run by us, at the end of the head. Trailers are decoded, to keep the
- * compression state, and dropped. DATA                   never: bodies are streams of ours, with
- * flow control windows of ours. PRIORITY, unknown      never. WINDOW_UPDATE          checked; not
- * for streams that have sent everything: those may still wait for their write, and a window that
- * opens then trips an assertion of libh2o. SETTINGS               likewise made harmless for such
- * streams. RST_STREAM, PING, GOAWAY as they are, within the budgets of guard_h2.c.
+ *   HEADERS, CONTINUATION     put together here and passed as one HEADERS frame without padding,
+ *                             priority and END_STREAM, so that libh2o opens the stream and waits
+ *                             for a body; then we check the request and run its handler, at the
+ *                             end of the head. Trailers are decoded, to keep the compression
+ *                             state, and dropped.
+ *   DATA                      never: bodies are streams of ours, with flow control windows of ours.
+ *   PRIORITY, unknown types   never.
+ *   WINDOW_UPDATE             checked; not for streams that have sent everything: those may still
+ *                             wait for their write, and a window that opens then trips an
+ *                             assertion of libh2o.
+ *   SETTINGS                  likewise made harmless for such streams.
+ *   RST_STREAM, PING, GOAWAY  as they are, within the budgets of guard_h2.c.
  *
  * A client that breaks a rule gets GOAWAY and is closed by libh2o: on_frames() returns the error.
  * Frames are written by us only in two places: inside the filter, and on the next turn (on_kick)

@@ -6,10 +6,10 @@
 
 #include "server/upload_send.h"
 
-#define UPLOAD_MEMORY_BASE 8192 /* bytes: the request, the form's parser, small fields */
-#define UPLOAD_MEMORY_SMALL                                                                        \
-    (256 << 10) /* bytes held by an upload for which the last quarter of the budget is kept: one   \
-                   client's endless lines leave room for files as people send them */
+#define UPLOAD_MEMORY_BASE  8192 /* bytes: the request, the form's parser, small fields */
+/* Bytes held by an upload for which the last quarter of the budget is kept: one client's endless
+ * lines leave room for files as people send them */
+#define UPLOAD_MEMORY_SMALL (256 << 10)
 
 /** Count what the upload holds now. @param extra  bytes of the caller's own for it */
 void upload_memory_count(struct upload *up, size_t extra);

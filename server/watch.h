@@ -9,21 +9,17 @@
 #include "server/errand.h"
 #include "server/sighting.h"
 
-#define WATCH_LIST_FROM   4    /* that many due reservations are worth a list call */
-#define WATCH_MAX_PAGES   10   /* of a hundred batches */
-#define WATCH_MAX_DUE     4096 /* of one account and round; the others are due the next time */
-#define WATCH_MAX_SINGLES 100  /* calls for one batch each, of one account and round */
-#define WATCH_SLACK_MS                                                                             \
-    (2u * 60 * 1000) /* how far our idea of the provider's clock may be off, or its order of       \
-                        batches */
-#define WATCH_ORPHAN_MS                                                                            \
-    30000u /* how long a create of unknown outcome may stay unseen: at most this, at least the     \
-              next                                                                                 \
-              ... */
+#define WATCH_LIST_FROM     4    /* that many due reservations are worth a list call */
+#define WATCH_MAX_PAGES     10   /* of a hundred batches */
+#define WATCH_MAX_DUE       4096 /* of one account and round; the others are due the next time */
+#define WATCH_MAX_SINGLES   100  /* calls for one batch each, of one account and round */
+/* How far our idea of the provider's clock may be off, or its order of batches */
+#define WATCH_SLACK_MS      (2u * 60 * 1000)
+/* How long a create of unknown outcome may stay unseen: at most this, at least the next ... */
+#define WATCH_ORPHAN_MS     30000u
 #define WATCH_ORPHAN_MIN_MS 2000u /* ... and else half of the time between two questions */
-#define WATCH_REMEMBER_GONE                                                                        \
-    256 /* batches of which a provider said once that they are not there                           \
-         */
+/* Batches of which a provider said once that they are not there */
+#define WATCH_REMEMBER_GONE 256
 
 /* A reservation that is due. */
 struct watch_item {

@@ -11,8 +11,8 @@
 #include "common/log.h"
 
 #define DEFAULT_BODY_BYTES (1024 * 1024)
-#define LEAST_MOVE                                                                                 \
-    1024 /* bytes; less is no movement, or a byte a minute would hold a call for ever */
+/* Bytes; less is no movement, or a byte a minute would hold a call for ever */
+#define LEAST_MOVE         1024
 
 /* --- work that must wait until curl has returned --- */
 

@@ -19,16 +19,18 @@ struct upstream;      /* one per process that talks to providers; made after the
 struct upstream_call; /* one request in flight */
 
 struct upstream_options {
-    bool allow_insecure;     /* http:// to other than loopback */
-    const char *proxy;       /* address of an HTTP proxy for all that is not this machine's (CONNECT,
-                                RFC 9110 section 9.3.6); copied; NULL: none, whatever the environment
-                                says */
-    const char *no_proxy;    /* hosts that are reached without it: names, ".domain", addresses, with
-                                commas; copied; NULL: none besides this machine and 169.254.0.0/16 */
-    const char *ca_file;     /* PEM, copied; replaces the system's; NULL: the system's */
-    uint32_t connect_ms;     /* DNS + TCP + TLS; 0: 10,000 */
-    uint32_t low_speed_ms;   /* file transfers: less than 1 KiB moved in so long ends them (a paused
-                                one waits for its owner); 0: no limit */
+    bool allow_insecure; /* http:// to other than loopback */
+    /* Address of an HTTP proxy for all that is not this machine's (CONNECT, RFC 9110 section
+     * 9.3.6); copied; NULL: none, whatever the environment says */
+    const char *proxy;
+    /* Hosts that are reached without it: names, ".domain", addresses, with commas; copied; NULL:
+     * none besides this machine and 169.254.0.0/16 */
+    const char *no_proxy;
+    const char *ca_file; /* PEM, copied; replaces the system's; NULL: the system's */
+    uint32_t connect_ms; /* DNS + TCP + TLS; 0: 10,000 */
+    /* File transfers: less than 1 KiB moved in so long ends them (a paused one waits for its
+     * owner); 0: no limit */
+    uint32_t low_speed_ms;
     size_t max_header_bytes; /* of an answer; 0: 64 KiB */
 };
 
@@ -66,13 +68,14 @@ struct upstream_head {
 
 struct upstream_result {
     enum upstream_end end;
-    bool nothing_sent;         /* known: not one byte of the request reached a connection */
-    bool repeated; /* libcurl lost the kept connection that it had sent the request on and sent it
-                      again by itself: the answer may be to what was done before. Never of a request
-                      that is marked `once` */
+    bool nothing_sent; /* known: not one byte of the request reached a connection */
+    /* libcurl lost the kept connection that it had sent the request on and sent it again by itself:
+     * the answer may be to what was done before. Never of a request that is marked `once` */
+    bool repeated;
     struct upstream_head head; /* status 0 when no head came */
-    const char *body; /* collected body, NUL-terminated; NULL when streamed, none, or the answer was
-                         not complete; valid during the callback, like `head` */
+    /* Collected body, NUL-terminated; NULL when streamed, none, or the answer was not complete;
+     * valid during the callback, like `head` */
+    const char *body;
     size_t body_len;
     uint64_t first_byte_us, total_us;
     uint64_t bytes_sent, bytes_received; /* bodies */
@@ -101,25 +104,26 @@ typedef bool (*upstream_begin_cb)(void *arg);
 struct upstream_request {
     const char *method;
     const char *url; /* absolute */
-    const struct upstream_header
-        *headers; /* complete: of its own curl adds Host and Content-Length only */
+    /* Complete: of its own curl adds Host and Content-Length only */
+    const struct upstream_header *headers;
     size_t num_headers;
     const char *body; /* small body; copied; NULL: none */
     size_t body_len;
-    upstream_source_cb
-        source; /* or NULL; then `source_length` bytes are sent with an exact Content-Length */
+    /* Or NULL; then `source_length` bytes are sent with an exact Content-Length */
+    upstream_source_cb source;
     uint64_t source_length;
-    bool file;                  /* true: the HTTP/1.1 file handle, no total limit but low speed */
-    bool once;                  /* create, upload: never silently repeated; a `source` implies it.
-                                   Others may be: upstream_result.repeated */
+    bool file; /* true: the HTTP/1.1 file handle, no total limit but low speed */
+    /* Create, upload: never silently repeated; a `source` implies it. Others may be:
+     * upstream_result.repeated */
+    bool once;
     uint32_t total_ms;          /* whole call; 0: none (file transfers) */
     uint32_t first_byte_ms;     /* after the request was sent; 0: none */
     size_t max_body;            /* cap of a collected body; 0: 1 MiB */
     upstream_begin_cb on_begin; /* or NULL; once for a request that is marked `once` */
     upstream_head_cb on_head;   /* NULL: always collect */
     upstream_data_cb on_data;
-    upstream_done_cb
-        on_done; /* exactly once unless cancelled; never from inside upstream_start() */
+    /* Exactly once unless cancelled; never from inside upstream_start() */
+    upstream_done_cb on_done;
     void *arg;
 };
 

@@ -51,7 +51,7 @@ struct upstream {
     bool allow_insecure;
     char *proxy;    /* owned; NULL: none; wiped */
     char *no_proxy; /* owned; what is reached without it */
-    char *ca_file; /* owned; NULL: what libcurl was built with */
+    char *ca_file;  /* owned; NULL: what libcurl was built with */
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;
     bool mends_folds; /* libcurl is one that refuses a head whose first line is folded */
@@ -91,8 +91,8 @@ struct upstream_call {
     CURL *easy;                      /* owned; NULL when refused before there was one */
     bool added;                      /* to the lane's multi */
     TAILQ_ENTRY(upstream_call) parked_link;
-    int parked_fd; /* paused, but still watched for reading: most owners want more in the same turn.
-                      -1: none */
+    /* Paused, but still watched for reading: most owners want more in the same turn. -1: none */
+    int parked_fd;
     int watched_fd; /* the last that curl wanted watched for this call, and what for */
     int watched_for;
     struct curl_slist *lines; /* owned; one piece with their text, which holds the credential */

@@ -18,7 +18,7 @@
 #include "common/upstream/date.h"
 
 #define MAX_PARSED     (256 * 1024) /* bytes of a body that we look at */
-#define MAX_CODE  999999 /* a larger number is none of an error's */
+#define MAX_CODE       999999       /* a larger number is none of an error's */
 #define MAX_PLAIN      512          /* bytes of a text/plain body that is shown */
 #define MAX_RETRY_MS   300000
 #define MAX_SAID       (16 * 1024) /* bytes of one text that are looked at */

@@ -11,18 +11,19 @@
 #include "common/upstream/client.h"
 
 struct failure {
-    int status; /* what the client gets: upstream's, but 502 for 3xx, 1xx, unexpected 2xx, unusable
-                   answers, 504 for our time-outs */
-    char
-        type[48]; /* "invalid_request_error", "rate_limit_error", "server_error", ... never empty */
+    /* What the client gets: upstream's, but 502 for 3xx, 1xx, unexpected 2xx, unusable answers, 504
+     * for our time-outs */
+    int status;
+    /* "invalid_request_error", "rate_limit_error", "server_error", ... never empty */
+    char type[48];
     char code[64]; /* "" prints as null; digits alone only where the provider has a number there */
-    bool code_is_number;    /* ... which prints as one */
-    char param[64];         /* "" prints as null */
-    char message[1024];     /* upstream's text, UTF-8 made valid, cut; never empty */
-    int64_t retry_after_ms; /* retry-after-ms, then retry-after (seconds or date); -1: none; capped
-                               at 300,000 */
-    bool should_not_retry;  /* answer x-should-retry: false */
-    char allow[64];         /* of a 405: the methods that the provider names; "": none */
+    bool code_is_number; /* ... which prints as one */
+    char param[64];      /* "" prints as null */
+    char message[1024];  /* upstream's text, UTF-8 made valid, cut; never empty */
+    /* retry-after-ms, then retry-after (seconds or date); -1: none; capped at 300,000 */
+    int64_t retry_after_ms;
+    bool should_not_retry; /* answer x-should-retry: false */
+    char allow[64];        /* of a 405: the methods that the provider names; "": none */
 };
 
 /** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from
@@ -33,7 +34,7 @@ struct failure {
  * upstream_invalid_answer (also for a 2xx that the caller could not use),
  * upstream_unexpected_status, upstream_refused (502 but for the one), upload_unreadable (500).
  *  @param now_unix_s  for HTTP dates in Retry-After, where the answer has no `Date` to judge them
- * by */
+ *         by */
 void failure_from_result(const struct upstream_result *result, int64_t now_unix_s,
                          struct failure *out);
 

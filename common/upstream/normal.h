@@ -22,7 +22,7 @@ void normal_file(struct json_doc *doc, struct json *file, int64_t bytes_hint);
  * null when the batch has run; null members of it -> 0; errors.data[].line integer; our own metadata pair (key "tranche") removed, metadata
  * null when nothing else is in it.
  *  @param client_endpoint  what the client sent ("/v1/chat/completions") or NULL: then a bare
- * "/chat/completions" gets its /v1 back */
+ *         "/chat/completions" gets its /v1 back */
 void normal_batch(struct json_doc *doc, struct json *batch, const char *client_endpoint);
 
 /** A deletion answer, also from an empty 204 (then `answer` is NULL):

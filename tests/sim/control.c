@@ -351,7 +351,8 @@ static void post(struct conn *c, struct sim *sim, struct request *req, struct re
     if (path_is(req, "/control/reset")) {
         sim_reset(sim);
         strbuf_adds(&rep->body, "{\"ok\":true}");
-    } else if (text == NULL || doc == NULL || (body = json_parse_most(doc, text, len, SIZE_MAX, &error)) == NULL) {
+    } else if (text == NULL || doc == NULL ||
+               (body = json_parse_most(doc, text, len, SIZE_MAX, &error)) == NULL) {
         problem(rep, 400, "the body is not JSON");
     } else if (path_is(req, "/control/faults")) {
         add_fault(c, sim, body, rep);

@@ -281,9 +281,11 @@ static int world_begin(void **state)
     memset(&world, 0, sizeof(world));
     world.loop.ops = &world_loop_ops;
     world.now_ms = 1000000;
-    world.limits = (struct config_limits){
-        .max_connections = 1000, .min_body_rate = 1024, .body_grace_ms = 20000,
-        .min_read_rate = 1024, .read_grace_ms = GUARD_STALL_MS};
+    world.limits = (struct config_limits){.max_connections = 1000,
+                                          .min_body_rate = 1024,
+                                          .body_grace_ms = 20000,
+                                          .min_read_rate = 1024,
+                                          .read_grace_ms = GUARD_STALL_MS};
     world.evloop = h2o_evloop_create();
     h2o_config_init(&world.config);
     host = h2o_config_register_host(&world.config, h2o_iovec_init(H2O_STRLIT("x")), 65535);

@@ -176,7 +176,8 @@ static void two_keys_of_one_openai_project_are_one_place(void **state)
     accounts[1].project = (char *)(uintptr_t) "q";
     make();
     assert_int_equal(map.twin[1], 1);
-    accounts[0].project = accounts[1].project = NULL; /* of one organization, perhaps two projects */
+    accounts[0].project = accounts[1].project =
+        NULL; /* of one organization, perhaps two projects */
     accounts[0].organization = accounts[1].organization = (char *)(uintptr_t) "o";
     make();
     assert_int_equal(map.twin[1], 1);

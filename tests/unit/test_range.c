@@ -62,10 +62,22 @@ static bool reads(const char *text, uint64_t first, uint64_t last, int64_t total
 static void a_content_range_says_what_came_and_of_how_much(void **state)
 {
     static const char *const wrong[] = {
-        "", "bytes", "bytes ", "bytes */1000", "bytes 0-/5", "bytes 5-4/10", "bytes 0-10/10",
-        "bytes 0-9/10x", "bytes 0-9", "bytes 0-9/", "lines 0-9/10", "bytes -9/10",
-        "bytes 0-9/18446744073709551615", "bytes 0-9/99999999999999999999999",
-        "bytes 0-9223372036854775807/*", "bytes 0-99999999999999999999/*",
+        "",
+        "bytes",
+        "bytes ",
+        "bytes */1000",
+        "bytes 0-/5",
+        "bytes 5-4/10",
+        "bytes 0-10/10",
+        "bytes 0-9/10x",
+        "bytes 0-9",
+        "bytes 0-9/",
+        "lines 0-9/10",
+        "bytes -9/10",
+        "bytes 0-9/18446744073709551615",
+        "bytes 0-9/99999999999999999999999",
+        "bytes 0-9223372036854775807/*",
+        "bytes 0-99999999999999999999/*",
     };
     struct content_range part;
 

@@ -4,8 +4,9 @@
 
 /* --- folded heads --- */
 
-static const char *const folds[] = {" c: d\r\n", "\tfolded: zzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n", " x:\r\n",
-                                    " a: b\r\n  c: d\r\n\te: f\r\n", " Content-Length: 7\r\n"};
+static const char *const folds[] = {" c: d\r\n", "\tfolded: zzzzzzzzzzzzzzzzzzzzzzzzzzzz\r\n",
+                                    " x:\r\n", " a: b\r\n  c: d\r\n\te: f\r\n",
+                                    " Content-Length: 7\r\n"};
 
 #define NUM_FOLDS (sizeof(folds) / sizeof(folds[0]))
 
