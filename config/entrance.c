@@ -121,3 +121,23 @@ int entrance_take(const struct node *root, const struct env *env, struct reporte
         rc = take_origins(root, reporter, config);
     return rc;
 }
+
+const char *entrance_warning(const struct config *config)
+{
+    bool unset = !secret_is_set(&config->master_key);
+
+    if (!config->weak_master_key)
+        return "";
+    if (config->permit_weak_master_key)
+        return unset
+                   ? "NO MASTER KEY: everybody who reaches this port may use the providers' keys, "
+                     "as LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY or "
+                     "tranche_settings.permit_weak_or_unset_master_key says"
+                   : "WEAK MASTER KEY: everybody who guesses it may use the providers' keys, as "
+                     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY or "
+                     "tranche_settings.permit_weak_or_unset_master_key says";
+    return unset ? "PROTECTED MODE: no master key is set, so only this machine is served, and what "
+                   "comes through a proxy is not"
+                 : "PROTECTED MODE: the master key is weak (shorter than 16 characters, or well "
+                   "known), so only this machine is served, and what comes through a proxy is not";
+}

@@ -12,3 +12,6 @@
  *  @return 0, ERR_NOMEM */
 MUST_USE int entrance_take(const struct node *root, const struct env *env,
                            struct reporter *reporter, struct config *config);
+
+/** What operators have to know of the master key, on one line: for the log and /health. "" when all is well. */
+const char *entrance_warning(const struct config *config);

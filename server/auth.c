@@ -1,6 +1,7 @@
 /* See auth.h. Comparison is constant-time (secret_equal). */
 #include "server/auth.h"
 
+#include <h2o.h>
 #include <string.h>
 #include <strings.h>
 

@@ -3,6 +3,7 @@
  * the budget: at most twice its text and 100 bytes for each of COLLECT_MAX_VALUES. */
 #include "server/collect.h"
 
+#include <h2o.h>
 #include <string.h>
 
 #include "server/front.h"

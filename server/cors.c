@@ -2,6 +2,7 @@
  * with CORS): the headers' names and what they say. */
 #include "server/cors.h"
 
+#include <h2o.h>
 #include <string.h>
 
 #define MAX_AGE "600" /* seconds that a preflight is remembered */

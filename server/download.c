@@ -33,8 +33,7 @@
 #define DOWNLOAD_BUFFER (DOWNLOAD_READ - (16u << 10))
 
 struct download {
-    h2o_generator_t generator; /* first: libh2o hands it back to us */
-    struct relay *relay;       /* borrowed; NULL once the client is gone */
+    struct relay *relay; /* borrowed; NULL once the client is gone */
     struct worker *worker;
     struct target target;    /* owned */
     uint32_t deployment;     /* where the file is; MODEL_NO_INDEX: not known yet */
@@ -48,7 +47,7 @@ struct download {
     struct attempt *attempt; /* owned */
     struct strbuf filling, sending;
     bool started; /* the response head is out */
-    bool busy;    /* an h2o_send is outstanding */
+    bool busy;    /* a relay_send() is outstanding */
     bool paused;  /* the provider waits for the client */
     bool left;    /* ... no more: the call was ended, and the rest is asked for when there is room */
     bool resuming;    /* the rest was asked for, and no head came yet */
@@ -105,24 +104,21 @@ static void swap_buffers(struct download *dl)
     strbuf_reset(&dl->filling);
 }
 
-/* Send what is there, one h2o_send at a time; the last one carries the end. */
+/* Send what is there, one piece at a time; the last one carries the end. */
 static void flush(struct download *dl)
 {
-    h2o_send_state_t state = H2O_SEND_STATE_IN_PROGRESS;
-    h2o_req_t *req = dl->relay->req;
-    h2o_iovec_t buf;
+    enum relay_more more = RELAY_MORE;
 
     if (dl->busy || !dl->started || (dl->filling.len == 0 && !dl->ended))
         return;
     swap_buffers(dl);
     if (dl->ended)
-        state = dl->broken ? H2O_SEND_STATE_ERROR : H2O_SEND_STATE_FINAL;
-    buf = h2o_iovec_init(dl->sending.data, dl->sending.len);
+        more = dl->broken ? RELAY_BROKEN : RELAY_LAST;
     dl->busy = true;
-    if (state == H2O_SEND_STATE_ERROR && dl->broken)
+    if (more == RELAY_BROKEN)
         log_warn("request %s: the provider's file ended early; the client's transfer is broken off",
                  dl->relay->request_id);
-    h2o_send(req, &buf, buf.len > 0 ? 1 : 0, state);
+    relay_send(dl->relay, dl->sending.data, dl->sending.len, more);
 }
 
 static void on_end_of_turn(struct loop_timer *timer)
@@ -141,11 +137,10 @@ static void flush_soon(struct download *dl)
         flush(dl);
 }
 
-static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
+static void on_proceed(void *arg)
 {
-    struct download *dl = H2O_STRUCT_FROM_MEMBER(struct download, generator, generator);
+    struct download *dl = arg;
 
-    (void)req;
     dl->busy = false;
     if (dl->filling.len == 0)
         swap_buffers(dl); /* who keeps up needs one buffer, and it stays in the cache */
@@ -157,13 +152,6 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
         resume(dl);
     }
     flush(dl); /* last: the end of a response may free us */
-}
-
-/* The connection broke under the response; the relay's disposer does the rest. */
-static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
-{
-    (void)generator;
-    (void)req;
 }
 
 /* A header in the provider's words, which may quote the key that it was sent. */
@@ -208,32 +196,29 @@ static void set_range_headers(struct download *dl, const struct upstream_head *h
     snprintf(text, sizeof(text), "bytes %llu-%llu/%lld", (unsigned long long)dl->part.first,
              (unsigned long long)dl->part.last, (long long)head->content_length);
     relay_header(dl->relay, "content-range", text);
-    dl->relay->req->res.status = 206;
-    dl->relay->req->res.content_length = (size_t)(dl->part.last - dl->part.first + 1);
 }
 
 static void start_response(struct download *dl, const struct upstream_head *head)
 {
     struct relay *relay = dl->relay;
-    h2o_req_t *req = relay->req;
+    int64_t length = head->content_length;
+    int status = head->status;
 
     relay->deployment = dl->deployment;
     relay->answered = true;
     relay_common_headers(relay);
     copy_headers(dl, head);
-    req->res.status = head->status;
-    req->res.content_length = head->content_length >= 0 ? (size_t)head->content_length : SIZE_MAX;
-    if (dl->part.kind == RANGE_PART)
+    if (dl->part.kind == RANGE_PART) {
         set_range_headers(dl, head);
-    req->res.reason = relay_reason(req->res.status);
-    dl->generator.proceed = on_proceed;
-    dl->generator.stop = on_stop;
+        status = 206;
+        length = (int64_t)(dl->part.last - dl->part.first + 1);
+    }
     dl->started = true;
     if (head->content_length > 0) /* else it doubles its way there */
         (void)strbuf_reserve(&dl->filling, head->content_length < DOWNLOAD_READ
                                                ? (size_t)head->content_length
                                                : DOWNLOAD_READ);
-    h2o_start_response(req, &dl->generator);
+    relay_start(relay, status, length, on_proceed, dl);
 }
 
 static void answer_unsatisfiable(struct download *dl, int64_t total)
@@ -323,9 +308,7 @@ static bool on_head(void *arg, const struct upstream_head *head)
     start_response(dl, head);
     if (dl->relay->method ==
         METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
-        h2o_req_t *req = detach(dl)->req;
-
-        h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+        relay_send(detach(dl), NULL, 0, RELAY_LAST);
         download_free(dl);
     }
     return true;
@@ -581,14 +564,14 @@ static void on_place(void *arg, bool granted)
  * no validators to compare), and only one range: then the whole file is the answer. */
 static char *range_of(const struct relay *relay)
 {
-    const h2o_headers_t *headers = &relay->req->headers;
-    ssize_t at = h2o_find_header(headers, H2O_TOKEN_RANGE, -1);
+    const char *value, *condition;
+    size_t len, condition_len;
     char *text;
 
-    if (at == -1 || relay->method != METHOD_GET ||
-        h2o_find_header(headers, H2O_TOKEN_IF_RANGE, -1) != -1)
+    if (!relay_request_header(relay, "range", &value, &len) || relay->method != METHOD_GET ||
+        relay_request_header(relay, "if-range", &condition, &condition_len))
         return NULL;
-    text = strndup(headers->entries[at].value.base, headers->entries[at].value.len);
+    text = strndup(value, len);
     if (text != NULL && range_parse(text, UINT64_MAX).kind == RANGE_NONE) {
         free(text);
         text = NULL;

@@ -1,6 +1,8 @@
 /* front.h over the guard. */
 #include "server/front.h"
 
+#include <h2o.h>
+
 #include "common/log.h"
 #include "server/guard.h"
 

@@ -2,7 +2,6 @@
  * Everything that knows libh2o's internals is behind it. */
 #pragma once
 
-#include <h2o.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -11,6 +10,8 @@
 #include "server/body.h"
 #include "server/inherit.h"
 
+struct st_h2o_context_t; /* libh2o's, see worker.c */
+struct st_h2o_req_t;
 struct front;
 
 /* What requests of one client connection hold at a time: the bookkeeping of admit.c, which starts
@@ -24,7 +25,7 @@ struct front_load {
  * host). Nothing is accepted before front_start().
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
  * must not start) */
-MUST_USE int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inherit,
+MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx, const struct inherit *inherit,
                        uint32_t slot, struct front **out);
 
 void front_start(struct front *front);
@@ -38,21 +39,21 @@ size_t front_connections(const struct front *front);
 
 /** Its client has shown the key, or needs none: the connection is not closed to make room for
  * another one. */
-void front_trust(h2o_req_t *req);
+void front_trust(struct st_h2o_req_t *req);
 
 /** Whether the worker is full and the request came on one of the places that are kept for the
  * health routes: nothing else is served there. */
-bool front_is_spare(h2o_req_t *req);
+bool front_is_spare(struct st_h2o_req_t *req);
 
 /** The body of a request as a stream; NULL when the request has none (no framing at all, or a
  * length of 0). Owned by the request's pool; callable once, from the handler. */
-struct body *front_body(h2o_req_t *req);
+struct body *front_body(struct st_h2o_req_t *req);
 
 /** The load of the connection that a request came on; lives longer than the request. */
-struct front_load *front_load(h2o_req_t *req);
+struct front_load *front_load(struct st_h2o_req_t *req);
 
 /** Whether the request's peer has an address of this machine's loopback. */
-bool front_is_loopback(h2o_req_t *req);
+bool front_is_loopback(struct st_h2o_req_t *req);
 
 /** Whether the request announced or carries a body (front_body() would not be NULL). */
-bool front_has_body(h2o_req_t *req);
+bool front_has_body(struct st_h2o_req_t *req);

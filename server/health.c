@@ -8,9 +8,9 @@
 
 #include "common/clock.h"
 #include "common/json.h"
+#include "config/entrance.h"
 #include "server/auth.h"
 #include "server/long_answer.h"
-#include "server/protect.h"
 #include "server/provider_clock.h"
 
 static bool is_healthy(const struct probe_word *p)
@@ -97,7 +97,7 @@ static void write_memory(const struct worker *w, struct strbuf *out)
 
 static void write_end(const struct report *r, struct strbuf *out)
 {
-    const char *warning = protect_warning(r->worker->config);
+    const char *warning = entrance_warning(r->worker->config);
     bool failed =
         atomic_load_explicit(&r->worker->inherit->shared->reload_failed, memory_order_relaxed) != 0;
 

@@ -7,9 +7,8 @@
 #define SLICE_ROWS 2000 /* in one turn, of which some may give nothing; 32 KiB are about 0.2 ms */
 
 struct long_answer {
-    h2o_generator_t generator; /* first: libh2o hands it back to us */
-    struct relay *relay;       /* borrowed */
-    struct worker *worker;     /* borrowed */
+    struct relay *relay;   /* borrowed */
+    struct worker *worker; /* borrowed */
     const char *content_type;
     long_answer_cb write;
     void *arg; /* owned; NULL: all is written */
@@ -62,11 +61,9 @@ static void give_up(struct long_answer *a)
 static void send_part(struct long_answer *a)
 {
     const struct long_part *part = a->text.first;
-    h2o_iovec_t buf = h2o_iovec_init(part->bytes.data, part->bytes.len);
 
-    h2o_send(a->relay->req, &buf, 1,
-             part->next != NULL ? H2O_SEND_STATE_IN_PROGRESS
-                                : H2O_SEND_STATE_FINAL); /* which may free us */
+    relay_send(a->relay, part->bytes.data, part->bytes.len,
+               part->next != NULL ? RELAY_MORE : RELAY_LAST); /* which may free us */
 }
 
 static void on_next(struct loop_timer *timer)
@@ -75,35 +72,25 @@ static void on_next(struct loop_timer *timer)
 }
 
 /* Not at once: to a client who keeps up all of it would go out in this turn. */
-static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
+static void on_proceed(void *arg)
 {
-    struct long_answer *a = H2O_STRUCT_FROM_MEMBER(struct long_answer, generator, generator);
+    struct long_answer *a = arg;
 
-    (void)req;
     long_text_drop(&a->text);
     if (loop_timer_start(a->worker->loop, &a->next, 0) != 0)
         send_part(a);
 }
 
-/* The connection broke under the response; the relay's disposer does the rest. */
-static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
-{
-    (void)generator;
-    (void)req;
-}
-
 static void start_sending(struct long_answer *a)
 {
-    h2o_req_t *req = a->relay->req;
+    size_t len = long_text_len(&a->text);
 
-    a->generator.proceed = on_proceed;
-    a->generator.stop = on_stop;
     a->next.cb = on_next;
     a->next.arg = a;
-    relay_head(a->relay, 200, a->content_type, long_text_len(&a->text));
-    h2o_start_response(req, &a->generator);
+    relay_head(a->relay, 200, a->content_type, len);
+    relay_start(a->relay, 200, (int64_t)len, on_proceed, a);
     if (a->relay->method == METHOD_HEAD)
-        h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
+        relay_send(a->relay, NULL, 0, RELAY_LAST);
     else
         send_part(a);
 }

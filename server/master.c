@@ -22,12 +22,12 @@
 #include "common/log.h"
 #include "common/log_out.h"
 #include "common/shm.h"
+#include "config/entrance.h"
 #include "server/child.h"
 #include "server/generation.h"
 #include "server/listener.h"
 #include "server/past.h"
 #include "server/posture.h"
-#include "server/protect.h"
 #include "server/regions.h"
 #include "server/tickets.h"
 #include "server/upgrade.h"
@@ -353,7 +353,7 @@ static int load_config(struct master *m, bool first, struct config **out)
 /* The warning, and a line to copy that ends it. */
 static void warn_about_key(const struct config *config, const char *path)
 {
-    const char *warning = protect_warning(config);
+    const char *warning = entrance_warning(config);
 
     if (warning[0] == '\0')
         return;

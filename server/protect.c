@@ -1,6 +1,7 @@
 /* See protect.h. */
 #include "server/protect.h"
 
+#include <h2o.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -258,24 +259,4 @@ bool protect_request(struct relay *relay)
     verdict = protect_judge(config, &facts);
     answer(relay, verdict);
     return verdict == PROTECT_SERVE;
-}
-
-const char *protect_warning(const struct config *config)
-{
-    bool unset = !secret_is_set(&config->master_key);
-
-    if (!config->weak_master_key)
-        return "";
-    if (config->permit_weak_master_key)
-        return unset
-                   ? "NO MASTER KEY: everybody who reaches this port may use the providers' keys, "
-                     "as LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY or "
-                     "tranche_settings.permit_weak_or_unset_master_key says"
-                   : "WEAK MASTER KEY: everybody who guesses it may use the providers' keys, as "
-                     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY or "
-                     "tranche_settings.permit_weak_or_unset_master_key says";
-    return unset ? "PROTECTED MODE: no master key is set, so only this machine is served, and what "
-                   "comes through a proxy is not"
-                 : "PROTECTED MODE: the master key is weak (shorter than 16 characters, or well "
-                   "known), so only this machine is served, and what comes through a proxy is not";
 }

@@ -57,6 +57,3 @@ bool protect_is_form(const char *type, size_t len);
 
 /** Judge a request. On false it was answered. */
 bool protect_request(struct relay *relay);
-
-/** What operators have to know, on one line: for the log and /health. "" when all is well. */
-const char *protect_warning(const struct config *config);

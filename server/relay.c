@@ -1,6 +1,8 @@
 /* See relay.h. */
 #include "server/relay.h"
 
+#include <h2o.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,6 +133,32 @@ void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op))
     relay->on_gone = on_gone;
 }
 
+bool relay_request_header(const struct relay *relay, const char *name, const char **value,
+                          size_t *len)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+    ssize_t at = h2o_find_header_by_str(headers, name, strlen(name), -1);
+
+    if (at == -1)
+        return false;
+    *value = headers->entries[at].value.base;
+    *len = headers->entries[at].value.len;
+    return true;
+}
+
+void relay_peer(const struct relay *relay, struct strbuf *out)
+{
+    h2o_conn_t *conn = relay->req->conn;
+    struct sockaddr_storage peer;
+    socklen_t peer_len = conn->callbacks->get_peername(conn, (struct sockaddr *)&peer);
+    char host[NI_MAXHOST];
+    size_t len = peer_len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&peer, peer_len, host)
+                              : SIZE_MAX;
+
+    if (len != SIZE_MAX)
+        strbuf_add(out, host, len);
+}
+
 void relay_header(struct relay *relay, const char *name, const char *value)
 {
     h2o_req_t *req = relay->req;
@@ -169,6 +197,54 @@ void relay_head(struct relay *relay, int status, const char *content_type, size_
     req->res.content_length = len;
     relay_header(relay, "content-type", content_type);
 }
+
+/* --- an answer in pieces --- */
+
+struct stream { /* in the request's pool */
+    h2o_generator_t generator;
+    void (*on_proceed)(void *arg);
+    void *arg; /* borrowed */
+};
+
+static void on_stream_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+    struct stream *stream = H2O_STRUCT_FROM_MEMBER(struct stream, generator, generator);
+
+    (void)req;
+    stream->on_proceed(stream->arg);
+}
+
+/* The connection broke under the response; the relay's disposer does the rest. */
+static void on_stream_stop(h2o_generator_t *generator, h2o_req_t *req)
+{
+    (void)generator;
+    (void)req;
+}
+
+void relay_start(struct relay *relay, int status, int64_t length, void (*on_proceed)(void *arg),
+                 void *arg)
+{
+    h2o_req_t *req = relay->req;
+    struct stream *stream = h2o_mem_alloc_pool(&req->pool, sizeof(*stream));
+
+    *stream = (struct stream){{on_stream_proceed, on_stream_stop}, on_proceed, arg};
+    req->res.status = status;
+    req->res.reason = relay_reason(status);
+    req->res.content_length = length >= 0 ? (size_t)length : SIZE_MAX;
+    h2o_start_response(req, &stream->generator);
+}
+
+void relay_send(struct relay *relay, const char *bytes, size_t len, enum relay_more more)
+{
+    static const h2o_send_state_t states[] = {[RELAY_MORE] = H2O_SEND_STATE_IN_PROGRESS,
+                                              [RELAY_LAST] = H2O_SEND_STATE_FINAL,
+                                              [RELAY_BROKEN] = H2O_SEND_STATE_ERROR};
+    h2o_iovec_t buf = {.base = (char *)(uintptr_t)bytes, .len = len};
+
+    h2o_send(relay->req, &buf, len > 0 ? 1 : 0, states[more]);
+}
+
+/* --- whole answers --- */
 
 void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,
                  size_t len)

@@ -3,12 +3,12 @@
  * learns of that through `on_gone` and keeps no pointer to the relay. */
 #pragma once
 
-#include <h2o.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "common/ids.h"
 #include "common/json.h"
+#include "common/strbuf.h"
 #include "common/upstream/failure.h"
 #include "server/access_log.h"
 #include "server/body.h"
@@ -16,8 +16,10 @@
 #include "server/route.h"
 #include "server/runtime.h"
 
+struct st_h2o_req_t; /* libh2o's request: request/ alone looks into it */
+
 struct relay {
-    h2o_req_t *req; /* borrowed; valid as long as the relay */
+    struct st_h2o_req_t *req; /* borrowed; valid as long as the relay */
     struct worker *worker;
     struct route route;
     enum route_method method;
@@ -40,10 +42,20 @@ struct relay {
 };
 
 /** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */
-struct relay *relay_new(struct worker *worker, h2o_req_t *req);
+struct relay *relay_new(struct worker *worker, struct st_h2o_req_t *req);
 
 /** From now on `op` answers. */
 void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op));
+
+/** The first header of this name that the client sent.
+ *  @param name   lower case
+ *  @param value  borrowed, as long as the request; not terminated
+ *  @return false: it sent none */
+bool relay_request_header(const struct relay *relay, const char *name, const char **value,
+                          size_t *len);
+
+/** Append the address that the client's connection comes from; nothing when it is not known. */
+void relay_peer(const struct relay *relay, struct strbuf *out);
 
 /** Add an answer header; the text is copied. */
 void relay_header(struct relay *relay, const char *name, const char *value);
@@ -61,6 +73,22 @@ void relay_head(struct relay *relay, int status, const char *content_type, size_
 void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,
                  size_t len);
 void relay_json(struct relay *relay, int status, const struct json *value);
+
+enum relay_more {
+    RELAY_MORE,  /* more follows, when the client has taken this */
+    RELAY_LAST,  /* that was all; may free the operation before it returns */
+    RELAY_BROKEN /* it cannot be completed: the client's transfer is broken off */
+};
+
+/** Begin an answer that goes out in pieces, whose other headers are set.
+ *  @param length      of its body; -1: not known
+ *  @param on_proceed  after each relay_send() of RELAY_MORE, perhaps before that returns */
+void relay_start(struct relay *relay, int status, int64_t length, void (*on_proceed)(void *arg),
+                 void *arg);
+
+/** Send the next piece; one at a time. @param bytes  the caller keeps them until on_proceed(), or
+ * until the request's end */
+void relay_send(struct relay *relay, const char *bytes, size_t len, enum relay_more more);
 
 /** Answer with an error envelope. */
 void relay_failure(struct relay *relay, const struct failure *failure);

@@ -23,26 +23,27 @@ static void look(struct repeat *r);
 
 /* --- the headers --- */
 
-static bool find_header(const struct relay *relay, const char *name, h2o_iovec_t *value)
-{
-    ssize_t at = h2o_find_header_by_str(&relay->req->headers, name, strlen(name), -1);
+/* A header's value; borrowed. */
+struct text {
+    const char *base;
+    size_t len;
+};
 
-    if (at == -1)
-        return false;
-    *value = relay->req->headers.entries[at].value;
-    return true;
+static bool find_header(const struct relay *relay, const char *name, struct text *value)
+{
+    return relay_request_header(relay, name, &value->base, &value->len);
 }
 
 bool repeat_is_keyed(const struct relay *relay)
 {
-    h2o_iovec_t value;
+    struct text value;
 
     return find_header(relay, KEY_HEADER, &value);
 }
 
 int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1])
 {
-    h2o_iovec_t value;
+    struct text value;
 
     if (!find_header(relay, KEY_HEADER, &value))
         return marker_new_nonce(nonce);
@@ -51,7 +52,7 @@ int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1])
 }
 
 /* Visible characters (RFC 9110 section 5.5), as many as the table's contract says. */
-static bool is_good_key(h2o_iovec_t value)
+static bool is_good_key(struct text value)
 {
     for (size_t i = 0; i < value.len; i++)
         if ((unsigned char)value.base[i] < 0x20 || (unsigned char)value.base[i] > 0x7e)
@@ -62,7 +63,7 @@ static bool is_good_key(h2o_iovec_t value)
 /* A header's number, a fraction cut off; 0: it is none, or has more than five digits. */
 static uint32_t number_in(const struct relay *relay, const char *name)
 {
-    h2o_iovec_t value;
+    struct text value;
     uint32_t n = 0;
 
     if (!find_header(relay, name, &value) || value.len == 0)
@@ -441,7 +442,7 @@ static void look(struct repeat *r)
 
 /* --- life --- */
 
-static struct idem_key key_of(const struct repeat *r, h2o_iovec_t text)
+static struct idem_key key_of(const struct repeat *r, struct text text)
 {
     char request[17];
 
@@ -470,30 +471,17 @@ static uint64_t asked_for(const struct relay *relay, uint64_t request)
     return asked;
 }
 
-static void add_peer(const struct relay *relay, struct strbuf *text)
-{
-    h2o_conn_t *conn = relay->req->conn;
-    struct sockaddr_storage peer;
-    socklen_t peer_len = conn->callbacks->get_peername(conn, (struct sockaddr *)&peer);
-    char host[NI_MAXHOST];
-    size_t len = peer_len > 0 ? h2o_socket_getnumerichost((struct sockaddr *)&peer, peer_len, host)
-                              : SIZE_MAX;
-
-    if (len != SIZE_MAX)
-        strbuf_add(text, host, len);
-}
-
 /* Who asks for what. What a proxy says of its client is not believed, but told apart by. */
 static struct idem_key client_of(const struct repeat *r, const struct relay *relay)
 {
     static const char *const names[] = {"x-forwarded-for", "forwarded", "x-real-ip", "user-agent"};
     struct strbuf text = STRBUF_INIT;
     struct idem_key key = {{0, 0}};
-    h2o_iovec_t value;
+    struct text value;
 
     strbuf_add(&text, (const char *)r->key.hash, sizeof(r->key.hash));
     strbuf_add(&text, (const char *)&r->asked, sizeof(r->asked));
-    add_peer(relay, &text);
+    relay_peer(relay, &text);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         strbuf_adds(&text, "\n");
         if (find_header(relay, names[i], &value))
@@ -509,7 +497,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
                   const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,
                   const struct repeat_ops *ops, void *arg)
 {
-    h2o_iovec_t text = {NULL, 0};
+    struct text text = {NULL, 0};
 
     r->worker = relay->worker;
     r->kind = kind;

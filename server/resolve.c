@@ -1,6 +1,7 @@
 /* See resolve.h. */
 #include "server/resolve.h"
 
+#include <h2o.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,10 +33,11 @@ static void header_hints(struct relay *relay)
 /* Azure's clients may send their key as `api-key`, which OpenAI's never do. */
 static bool has_azure_key(const struct relay *relay)
 {
-    const h2o_headers_t *headers = &relay->req->headers;
+    const char *value;
+    size_t len;
 
-    return h2o_find_header_by_str(headers, H2O_STRLIT("api-key"), -1) != -1 &&
-           h2o_find_header(headers, H2O_TOKEN_AUTHORIZATION, -1) == -1;
+    return relay_request_header(relay, "api-key", &value, &len) &&
+           !relay_request_header(relay, "authorization", &value, &len);
 }
 
 /* Clients of Azure's v1 API send no api-version. A path below /openai is theirs where no OpenAI

@@ -545,13 +545,6 @@ static const struct body_ops upload_body_ops = {on_body_data, on_body_end, on_bo
 
 /* --- the start --- */
 
-static h2o_iovec_t content_type_of(const h2o_req_t *req)
-{
-    ssize_t at = h2o_find_header(&req->headers, H2O_TOKEN_CONTENT_TYPE, -1);
-
-    return at == -1 ? h2o_iovec_init("", 0) : req->headers.entries[at].value;
-}
-
 static struct receiver *receiver_new(struct relay *relay)
 {
     const struct config_limits *limits = &relay->worker->config->limits;
@@ -593,7 +586,8 @@ static uint64_t max_body_bytes(const struct relay *relay)
 void upload_start(struct relay *relay)
 {
     struct receiver *rc;
-    h2o_iovec_t type = content_type_of(relay->req);
+    const char *type = "";
+    size_t type_len = 0;
     const char *why = NULL;
     struct body *body = NULL;
     int err;
@@ -611,7 +605,8 @@ void upload_start(struct relay *relay)
                       "The gateway is out of memory.");
         return;
     }
-    err = multipart_new(type.base, type.len, NULL, &form_ops, rc, &rc->form, &why);
+    (void)relay_request_header(relay, "content-type", &type, &type_len);
+    err = multipart_new(type, type_len, NULL, &form_ops, rc, &rc->form, &why);
     if (err == ERR_INVALID)
         REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "",
                "Expected a multipart/form-data body: %s.", why);

@@ -2,6 +2,7 @@
  * that holds descriptors of its own is made here, after the fork. */
 #include "server/worker.h"
 
+#include <h2o.h>
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 
 #include "server/guard_peers.h"
+#include "config/entrance.h"
 #include "server/protect.h"
 
 static char key[] = "sk-1234";
@@ -220,15 +221,15 @@ static void operators_are_told_which_of_four_it_is(void **state)
     struct config config = {.weak_master_key = true};
 
     (void)state;
-    assert_non_null(strstr(protect_warning(&config), "PROTECTED MODE: no master key"));
+    assert_non_null(strstr(entrance_warning(&config), "PROTECTED MODE: no master key"));
     config.permit_weak_master_key = true;
-    assert_non_null(strstr(protect_warning(&config), "NO MASTER KEY"));
+    assert_non_null(strstr(entrance_warning(&config), "NO MASTER KEY"));
     config.master_key = (struct secret){key, sizeof(key) - 1};
-    assert_non_null(strstr(protect_warning(&config), "WEAK MASTER KEY"));
+    assert_non_null(strstr(entrance_warning(&config), "WEAK MASTER KEY"));
     config.permit_weak_master_key = false;
-    assert_non_null(strstr(protect_warning(&config), "the master key is weak"));
+    assert_non_null(strstr(entrance_warning(&config), "the master key is weak"));
     config.weak_master_key = false;
-    assert_string_equal(protect_warning(&config), "");
+    assert_string_equal(entrance_warning(&config), "");
 }
 
 int main(void)
