@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "common/json.h"
+#include "common/json_text.h"
+#include "exact.h"
 
 static struct json_doc *doc;
 static struct json_error error;
@@ -540,6 +542,119 @@ static void as_many_values_as_are_allowed_are_read(void **state)
     free(text);
 }
 
+/* Longer than a piece of the document's memory, so that each has one of exactly its size. */
+static char *long_text(size_t len)
+{
+    char *text = malloc(len + 1);
+
+    assert_non_null(text);
+    memset(text, 'a', len);
+    text[len] = '\0';
+    return text;
+}
+
+static void what_follows_a_string_of_any_length_has_its_own_room(void **state)
+{
+    (void)state;
+    for (size_t len = 0; len < 70000; len += len % 1024 < 40 ? 1 : 1024 - len % 1024) {
+        char *text = long_text(len);
+        struct json_doc *other = json_doc_new();
+        struct json *list = json_new_array(other);
+
+        for (int i = 0; i < 3; i++) {
+            json_append(other, list, json_new_string(other, text, len));
+            json_append(other, list, json_new_int(other, i));
+        }
+        assert_int_equal(json_size(list), 6);
+        json_doc_free(other);
+        free(text);
+    }
+}
+
+static void no_text_at_all_makes_an_empty_string(void **state)
+{
+    struct json *v = json_new_string(doc, NULL, 0);
+
+    (void)state;
+    assert_prints(v, "\"\"");
+}
+
+/* Long enough for the way that sorts them, and two of them the beginning of each other. */
+static void long_keys_that_begin_alike_are_different_members(void **state)
+{
+    char *shorter = long_text(5000), *longer = long_text(200000);
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    for (int turn = 0; turn < 2; turn++) {
+        struct json *v;
+
+        strbuf_reset(&text);
+        strbuf_addf(&text, "{\"%s\":1,\"%s\":2", turn == 0 ? shorter : longer,
+                    turn == 0 ? longer : shorter);
+        for (int i = 0; i < 40; i++)
+            strbuf_addf(&text, ",\"k%d\":0", i);
+        strbuf_adds(&text, "}");
+        v = parse_bytes(text.data, text.len);
+        assert_int_equal(json_size(v), 42);
+        assert_int_equal(json_size(json_get(v, shorter)), 0);
+        assert_non_null(json_get(v, shorter));
+        assert_non_null(json_get(v, longer));
+    }
+    strbuf_deinit(&text);
+    free(shorter);
+    free(longer);
+}
+
+/* However many there are, also as many as there is room for. */
+static void of_any_number_of_members_none_is_made_up(void **state)
+{
+    (void)state;
+    for (int n = 1; n < 140; n++) {
+        struct strbuf text = STRBUF_INIT, again = STRBUF_INIT;
+        struct json *v;
+
+        strbuf_addc(&text, '{');
+        for (int i = 0; i < n; i++)
+            strbuf_addf(&text, "%s\"k%d\":%d", i > 0 ? "," : "", i, i);
+        strbuf_addc(&text, '}');
+        v = parse_bytes(text.data, text.len);
+        assert_int_equal(json_size(v), n);
+        json_write(v, &again);
+        assert_string_equal(strbuf_str(&again), strbuf_str(&text));
+        strbuf_deinit(&text);
+        strbuf_deinit(&again);
+    }
+}
+
+static void the_last_byte_is_looked_at_too(void **state)
+{
+    (void)state;
+    assert_refused("[]\xff", 1, 3, "UTF-8");
+    assert_refused("[]\v", 1, 3, "control");
+    assert_refused("\"a\xc3", 1, 3, "UTF-8");
+}
+
+/* What no checker let pass comes out as something, of what is there. */
+static void strings_that_are_cut_off_are_decoded_as_far_as_they_go(void **state)
+{
+    static const char *const raws[] = {
+        "ab\\n\\u00e9\\ud83d\\ude00x", "\\", "\\u", "\\uzzzz", "\\ud83d\\n12345", "\\ud83d\\u12"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(raws) / sizeof(raws[0]); i++) {
+        for (size_t len = 0; len <= strlen(raws[i]); len++) {
+            struct strbuf out = STRBUF_INIT;
+            char *copy = exact_copy(raws[i], len);
+
+            json_decode_string(copy, len, &out);
+            assert_true(out.len <= len);
+            free(copy);
+            strbuf_deinit(&out);
+        }
+    }
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -570,6 +685,12 @@ int main(void)
         CASE(a_text_of_very_many_values_is_refused_at_the_first_one_too_many),
         CASE(values_are_counted_at_every_depth_and_keys_are_not),
         CASE(as_many_values_as_are_allowed_are_read),
+        CASE(what_follows_a_string_of_any_length_has_its_own_room),
+        CASE(no_text_at_all_makes_an_empty_string),
+        CASE(long_keys_that_begin_alike_are_different_members),
+        CASE(of_any_number_of_members_none_is_made_up),
+        CASE(the_last_byte_is_looked_at_too),
+        CASE(strings_that_are_cut_off_are_decoded_as_far_as_they_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1203,6 +1203,201 @@ static void the_size_of_a_string_is_known_before_it_is_printed(void **state)
     }
 }
 
+#define LINE_OF(id, body)                                                                          \
+    "{\"custom_id\":\"" id "\",\"method\":\"POST\",\"url\":\"/v1/x\",\"body\":" body "}\n"
+
+/* An excerpt says by three dots that there is more, also when that is one byte. */
+static void an_id_that_is_one_byte_too_long_for_a_message_is_cut_with_dots(void **state)
+{
+    struct jsonl_rules rules = {0};
+    char id[64], text[600], message[300];
+
+    (void)state;
+    for (int len = 59; len < 63; len++) {
+        memset(id, 'i', (size_t)len);
+        id[len] = '\0';
+        snprintf(text, sizeof(text),
+                 "{\"custom_id\":\"%s\",\"method\":\"POST\",\"url\":\"/x\",\"body\":{}}\n"
+                 "{\"custom_id\":\"%s\",\"method\":\"POST\",\"url\":\"/x\",\"body\":{}}\n",
+                 id, id);
+        snprintf(message, sizeof(message),
+                 "`custom_id` \"%.60s%s\" was used in line 1 already; expected a unique one", id,
+                 len > 60 ? "..." : "");
+        assert_told(&rules, text, message);
+    }
+}
+
+static void endpoints_are_listed_as_far_as_there_is_room(void **state)
+{
+    static const char *const one[] = {"/v1/a", NULL}, *const two[] = {"/v1/a", "/v1/b", NULL};
+    static const char *const none[] = {NULL};
+    struct jsonl_rules rules = {.endpoints = one};
+    char names[12][40];
+    const char *many[13] = {NULL};
+
+    (void)state;
+    assert_told(&rules, LINE_OF("a", "{}"), "`url` is \"/v1/x\"; expected one of /v1/a");
+    rules.endpoints = two;
+    assert_told(&rules, LINE_OF("a", "{}"), "`url` is \"/v1/x\"; expected one of /v1/a, /v1/b");
+    rules.endpoints = none;
+    assert_told(&rules, LINE_OF("a", "{}"), "`url` is \"/v1/x\"; expected an endpoint");
+    rules.endpoints = many;
+    for (int len = 1; len < 39; len++) {
+        for (int i = 0; i < 12; i++) {
+            memset(names[i], 'e', (size_t)len);
+            names[i][len] = '\0';
+            many[i] = names[i];
+        }
+        assert_refused(&rules, LINE_OF("a", "{}"), 1, 40, "url", "invalid_url");
+    }
+}
+
+/* Before its end has come: what is kept of a line is bounded. */
+static void a_line_that_is_too_long_is_refused_before_its_end(void **state)
+{
+    const struct jsonl_rules rules = {.max_line_bytes = 1000};
+    struct jsonl *j = jsonl_new(&rules);
+    struct jsonl_report report;
+    char piece[100];
+
+    (void)state;
+    memset(piece, 'x', sizeof(piece));
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(jsonl_feed(j, piece, sizeof(piece)), 0);
+    jsonl_report(j, &report);
+    assert_int_equal(report.num_problems, 0);
+    (void)!jsonl_feed(j, piece, 1);
+    jsonl_report(j, &report);
+    assert_int_equal(report.num_problems, 1);
+    assert_string_equal(report.problems[0].code, "line_too_long");
+    jsonl_free(j);
+}
+
+static void no_more_than_fifty_problems_are_collected(void **state)
+{
+    (void)state;
+    for (unsigned wanted = 49; wanted < 53; wanted++) {
+        const struct jsonl_rules rules = {.max_errors = wanted};
+        struct strbuf text = STRBUF_INIT;
+        struct jsonl_report report;
+        struct jsonl *j;
+        int result;
+
+        for (int i = 0; i < 60; i++)
+            strbuf_adds(&text, "[]\n");
+        j = check(&rules, text.data, text.len, 7, &result);
+        jsonl_report(j, &report);
+        assert_int_equal(report.num_problems, wanted < 50 ? wanted : 50);
+        jsonl_free(j);
+        strbuf_deinit(&text);
+    }
+}
+
+/* Whichever reader it is. */
+static void assert_counts(const char *line, uint64_t prompt_bytes, uint64_t output_tokens)
+{
+    struct jsonl_facts fast, slow;
+    struct jsonl_refusal refusal;
+    char *copy = exact_copy(line, strlen(line));
+
+    assert_true(jsonl_scan(copy, strlen(line), 20, &fast));
+    assert_int_equal(jsonl_referee(copy, strlen(line), 20, &slow, &refusal), 0);
+    assert_int_equal(fast.prompt.units[FEATURE_TEXT], prompt_bytes);
+    assert_memory_equal(&slow.prompt, &fast.prompt, sizeof(fast.prompt));
+    assert_int_equal(fast.output_tokens, output_tokens);
+    assert_int_equal(slow.output_tokens, output_tokens);
+    free(copy);
+}
+
+static void declared_tokens_are_counted_up_to_a_hundred_million(void **state)
+{
+    (void)state;
+    assert_counts("{\"body\":{\"max_tokens\":99999999}}", 0, 99999999);
+    assert_counts("{\"body\":{\"max_tokens\":100000000}}", 0, 100000000);
+    assert_counts("{\"body\":{\"max_tokens\":100000001}}", 0, 100000000);
+    assert_counts("{\"body\":{\"max_tokens\":99999999999999999999999999999999999999}}", 0,
+                  100000000);
+    assert_counts("{\"body\":{\"max_tokens\":184467440737095516160}}", 0, 100000000);
+    assert_counts("{\"body\":{\"max_tokens\":5,\"max_completion_tokens\":6}}", 0, 6);
+    assert_counts("{\"body\":{\"max_tokens\":6,\"max_completion_tokens\":5}}", 0, 6);
+}
+
+static void every_message_is_counted_and_nothing_behind_them(void **state)
+{
+    (void)state;
+    assert_counts(
+        "{\"body\":{\"messages\":[{\"content\":\"ab\"},{\"content\":[{\"text\":\"cde\"}]},"
+        "{\"content\":\"f\"}],\"user\":\"nobody\"},\"other\":\"xyz\"}",
+        6, 0);
+    assert_counts("{\"body\":{\"input\":\"ab\",\"x\":{\"y\":\"cd\"}},\"input\":\"ef\"}", 2, 0);
+}
+
+/* A member of the same name in an object behind the body. */
+static void what_stands_behind_the_body_is_none_of_it(void **state)
+{
+    struct jsonl_facts fast, slow;
+    struct jsonl_refusal refusal;
+    static const char line[] = "{\"body\":{\"model\":\"a\"},\"x\":{\"model\":\"bcd\",\"input\":"
+                               "\"e\"},\"y\":[{\"model\":1}]}";
+
+    (void)state;
+    assert_true(jsonl_scan(line, strlen(line), 8, &fast));
+    assert_int_equal(jsonl_referee(line, strlen(line), 8, &slow, &refusal), 0);
+    assert_same_facts(line, &fast, &slow);
+    assert_int_equal(fast.fields[FIELD_MODEL].len, 3);
+    assert_int_equal(fast.prompt.units[FEATURE_TEXT], 0);
+}
+
+/* Longer than the blocks that are read at once, cut everywhere. */
+static void no_reader_looks_behind_a_long_string_that_is_cut_off(void **state)
+{
+    char line[700];
+    size_t len = (size_t)sprintf(line, "{\"body\":{\"input\":\"");
+
+    (void)state;
+    while (len < 400)
+        line[len++] = 'a';
+    while (len < 600)
+        len += (size_t)sprintf(line + len, len % 3 == 0 ? "\\n" : "b");
+    for (size_t cut = 0; cut < len; cut++)
+        check_cut_line(line, cut);
+}
+
+static void the_referee_names_an_odd_byte_at_the_very_end(void **state)
+{
+    struct jsonl_facts facts;
+    struct jsonl_refusal refusal;
+
+    (void)state;
+    assert_int_equal(jsonl_referee("{}\xff", 3, 8, &facts, &refusal), ERR_SYNTAX);
+    assert_non_null(strstr(refusal.message, "UTF-8"));
+}
+
+static ssize_t read_too_much(void *arg, char *buf, size_t len, uint64_t offset)
+{
+    (void)arg;
+    (void)buf;
+    (void)offset;
+    return (ssize_t)len + 1;
+}
+
+static void an_original_that_gives_more_than_was_asked_for_is_not_believed(void **state)
+{
+    const struct jsonl_rules rules = {0};
+    struct jsonl *j;
+    struct jsonl_splice *s;
+    char buf[100];
+    int result;
+
+    (void)state;
+    j = check(&rules, GOOD, strlen(GOOD), 0, &result);
+    assert_int_equal(result, 0);
+    s = jsonl_splice_new(j, "name", read_too_much, NULL);
+    assert_int_equal(jsonl_splice_read(s, buf, sizeof(buf)), ERR_IO);
+    jsonl_splice_free(s);
+    jsonl_free(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1248,6 +1443,16 @@ int main(void)
         cmocka_unit_test(a_set_takes_less_than_twelve_bytes_a_string),
         cmocka_unit_test(a_mark_too_large_is_kept_as_the_largest),
         cmocka_unit_test(the_size_of_a_string_is_known_before_it_is_printed),
+        cmocka_unit_test(an_id_that_is_one_byte_too_long_for_a_message_is_cut_with_dots),
+        cmocka_unit_test(endpoints_are_listed_as_far_as_there_is_room),
+        cmocka_unit_test(a_line_that_is_too_long_is_refused_before_its_end),
+        cmocka_unit_test(no_more_than_fifty_problems_are_collected),
+        cmocka_unit_test(declared_tokens_are_counted_up_to_a_hundred_million),
+        cmocka_unit_test(every_message_is_counted_and_nothing_behind_them),
+        cmocka_unit_test(what_stands_behind_the_body_is_none_of_it),
+        cmocka_unit_test(no_reader_looks_behind_a_long_string_that_is_cut_off),
+        cmocka_unit_test(the_referee_names_an_odd_byte_at_the_very_end),
+        cmocka_unit_test(an_original_that_gives_more_than_was_asked_for_is_not_believed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
