@@ -1,6 +1,6 @@
 /* What batches looked like when they were last seen, in shared memory: for two uses.
  *
- * - **A batch that has ended has ended** (reference, statement 112), whatever one of its provider's
+ * - **A batch that has ended has ended** (providers statement 112), whatever one of its provider's
  *   replicas says a moment later: of those that have, the object is kept, and nothing but a newer
  *   look at an ended one takes its place.
  * - An answer may be given again to who polls more often than the operator wants to ask upstream.

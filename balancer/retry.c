@@ -5,7 +5,7 @@
  * Answers that are refusals, that is, prove that the request was not carried out:
  *
  *   400-451, not 408  RFC 9110, 15.5: the request is at fault. 401, 403, 429 and Azure's 400
- *                     token_limit_exceeded (reference 2.6) another deployment may not give.
+ *                     token_limit_exceeded (providers 2.6) another deployment may not give.
  *   503               RFC 9110, 15.6.4: not able to handle the request now; unless a proxy says
  *                     it lost its own connection (Envoy's flags UC, UR): lost_behind.
  *   501 505           RFC 9110, 15.6.2 and 15.6.6: method or version not supported.
@@ -26,7 +26,7 @@
  * patience: it proves nothing. But for 401, which is told before anything is passed on, and for
  * Cloudflare's, which say themselves that there was no connection. An upload is no matter of money.
  *
- * No idempotency key exists upstream (reference 1.8): only a refusal makes repeating
+ * No idempotency key exists upstream (providers 1.8): only a refusal makes repeating
  * safe. */
 #include "balancer/retry.h"
 

@@ -1,5 +1,5 @@
 /* How many input files an account holds: Azure bounds them (500 without expiry, 10,000 with one,
- * reference 2.4), and an upload to a full account is refused after all its bytes went out. Counted
+ * providers 2.4), and an upload to a full account is refused after all its bytes went out. Counted
  * by the prober from the account's list of files, moved by our own uploads and deletes in between.
  * In shared memory that outlives generations, per column of state_bind(); all columns of one
  * account hold the same numbers, which is the caller's to see to.

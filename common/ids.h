@@ -1,6 +1,6 @@
 /* Ids that carry their place: `<native id>-t<32 base32 characters>`, the tag being deployment
  * fingerprint (4 bytes), owner fingerprint (8) and a truncated HMAC-SHA256 (8) over kind, native
- * id, deployment and owner. Same object, same id, always. design: architecture.md section 5. No
+ * id, deployment and owner. Same object, same id, always (server README 5). No
  * database: the tag is the pin.
  *
  * A provider's own id could by chance end like a tag (a "-t" and 32 characters of [a-z2-7]; none of
@@ -67,8 +67,8 @@ uint64_t ids_owner_fingerprint(const char *name);
 bool ids_is_usable(const char *native);
 
 /** Append the tagged form of `native` to `out`.
- *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see section 4.5 of the
- *         providers' reference; or no seal at all), ERR_NOMEM; nothing is appended then */
+ *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see providers
+ *         4.5; or no seal at all), ERR_NOMEM; nothing is appended then */
 MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native,
                       const struct id_tag *tag, struct strbuf *out);
 

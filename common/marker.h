@@ -2,8 +2,8 @@
  * which file, on which deployment, and how many tokens that is. The provider is the durable memory:
  * a create whose answer was lost is found again by it, the quota ledger is rebuilt from it, and a
  * batch that was moved still shows its client the file that the client knows. Sealed, so that
- * nobody can pass a batch off as another's; stripped from every answer (normal.h). design:
- * architecture.md section 5. */
+ * nobody can pass a batch off as another's; stripped from every answer (normal.h),
+ * see server README 5. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 #include "common/strbuf.h"
 
 #define MARKER_KEY   "tranche"
-#define MARKER_MAX   512 /* characters of a metadata value (reference 1.3) */
+#define MARKER_MAX   512 /* characters of a metadata value (providers 1.3) */
 #define MARKER_PAIRS 16  /* pairs of a metadata object */
 #define MARKER_NONCE 32  /* hex characters */
 

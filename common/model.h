@@ -24,7 +24,7 @@ struct model_header {
     struct secret value; /* perhaps a key of a gateway in the way */
 };
 
-#define MODEL_MAX_HEADERS 4 /* Azure takes ten with ours (reference 2.9) */
+#define MODEL_MAX_HEADERS 4 /* Azure takes ten with ours (providers 2.9) */
 
 struct model_account {
     enum provider provider;

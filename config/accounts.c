@@ -12,9 +12,9 @@
 #include "config/row_provider.h"
 
 #define DEFAULT_OPENAI_BASE   "https://api.openai.com/v1"
-/* The latest dated one that is no preview: reference 2.2 */
+/* The latest dated one that is no preview: providers 2.2 */
 #define DEFAULT_AZURE_VERSION "2024-10-21"
-#define FIRST_BATCH_VERSION   "2024-07-01" /* older ones refuse purpose=batch: reference 2.2 */
+#define FIRST_BATCH_VERSION   "2024-07-01" /* older ones refuse purpose=batch: providers 2.2 */
 
 static const char *const openai_keys[] = {"OPENAI_API_KEY", NULL};
 static const char *const openai_bases[] = {"OPENAI_BASE_URL", "OPENAI_API_BASE", NULL};

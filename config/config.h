@@ -53,7 +53,7 @@ struct config_limits {
     uint32_t max_downloads;                /* per worker, of up to 350 KB each; default 100 */
     uint32_t max_downloads_per_connection; /* default 16 */
     uint64_t max_files[PROVIDER_COUNT]; /* input files without expiry that an account holds; 0: no
-                                           limit; default 500 for Azure (reference 2.4) */
+                                           limit; default 500 for Azure (providers 2.4) */
     uint64_t max_expiring_files[PROVIDER_COUNT]; /* ... with expiry; default 10,000 for Azure */
 };
 

@@ -581,7 +581,7 @@ static void take_default_timeout(const struct settings_input *in, uint32_t *time
     }
 }
 
-/* Azure takes 14 to 30 days (reference 2.4); without any, files stay until somebody deletes them.
+/* Azure takes 14 to 30 days (providers 2.4); without any, files stay until somebody deletes them.
  */
 static void take_file_expiry(const struct settings_input *in, struct config *config)
 {

@@ -13,7 +13,7 @@
 #include "server/provider_clock.h"
 
 #define PAGE           100 /* the most that both providers give */
-/* Of one account in one round: a day and five minutes of 2000 creates an hour (reference 1.3). */
+/* Of one account in one round: a day and five minutes of 2000 creates an hour (providers 1.3). */
 #define MAX_PAGES      500
 #define ROUNDING_S     2 /* what whole seconds may hide of a moment: theirs, and ours */
 #define ROUNDS         2

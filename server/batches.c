@@ -64,7 +64,7 @@ static bool require_string(struct relay *relay, const char *name)
     return false;
 }
 
-#define MAX_PAIRS     16 /* of metadata, and how long they may be in characters (reference 1.3) */
+#define MAX_PAIRS     16 /* of metadata, and how long they may be in characters (providers 1.3) */
 #define MAX_KEY       64
 #define MAX_VALUE     512
 #define MAX_PARAM_KEY 40 /* bytes of a key that an error's `param` shows */
@@ -141,7 +141,7 @@ static bool metadata_is_fine(struct relay *relay)
     return true;
 }
 
-/* Azure takes a batch from blob storage instead of a file (reference 2.5). */
+/* Azure takes a batch from blob storage instead of a file (providers 2.5). */
 static bool has_blob(const struct relay *relay)
 {
     return json_is(json_get(relay->request, "input_blob"), JSON_STRING);

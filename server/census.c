@@ -134,7 +134,7 @@ static void on_begin(struct loop_timer *timer)
     struct census *c = timer->arg;
     const struct model_account *account =
         &c->account->errands->inherit->config->models.accounts[c->account->account];
-    /* Azure's dated files list knows no paging: it is always whole (reference 2.4). */
+    /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
     bool paged = account->provider != PROVIDER_AZURE || account->api_version == NULL;
     struct pages_spec spec = {.account = c->account,
                               .call = CALL_FILE_LIST,

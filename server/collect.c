@@ -66,7 +66,7 @@ void collect_forget(struct relay *relay)
 
 /* --- the end of a body --- */
 
-/* An empty body is no body: SDKs send Content-Type with nothing behind it (reference 3.1). */
+/* An empty body is no body: SDKs send Content-Type with nothing behind it (providers 3.1). */
 static bool is_blank(const struct strbuf *text)
 {
     return strspn(strbuf_str(text), " \t\r\n") == text->len;

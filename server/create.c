@@ -174,10 +174,10 @@ static void read_answer(struct create *c, const struct upstream_result *res)
     json_doc_free(doc);
 }
 
-/* --- a file that its provider still processes (statement 104) --- */
+/* --- a file that its provider still processes (providers statement 104) --- */
 
-/* Azure refuses a create whose file is pending, in words that nobody documents (statement 52): so
- * the file is asked. */
+/* Azure refuses a create whose file is pending, in words that nobody documents (providers statement
+ * 52): so the file is asked. */
 static bool may_be_pending(const struct create *c, const struct attempt_result *result)
 {
     return !c->looked && !c->abandoned && result->upstream->end == UPSTREAM_ANSWERED &&

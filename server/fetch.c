@@ -133,7 +133,7 @@ static void remember_files(const struct fetch *f, const struct json *batch)
     }
 }
 
-/* The answer in OpenAI's shape; NULL: it is none (reference statement 111). */
+/* The answer in OpenAI's shape; NULL: it is none (providers statement 111). */
 static struct json *normalised(struct fetch *f, struct json_doc *doc,
                                const struct upstream_result *res)
 {
@@ -249,7 +249,7 @@ static bool is_done(const struct fetch *f, const struct attempt_result *result)
 }
 
 /* A cancel that is asked again and conflicts with what the batch is: perhaps because the one before
- * did it. Azure's status is not known (reference 2.5). */
+ * did it. Azure's status is not known (providers 2.5). */
 static bool may_be_cancelled(const struct fetch *f, const struct attempt_result *result)
 {
     int status = result->upstream->head.status;

@@ -566,7 +566,7 @@ void front_drain(struct front *front)
         return;
     front->draining = true;
     /* HTTP/1 answers now end with `Connection: close`. Not h2o_context_request_shutdown(): its
-     * HTTP/2 side forgets uploads (design libh2o.md 1.4); ours is h2_retire(). */
+     * HTTP/2 side forgets uploads (front README 1.4); ours is h2_retire(). */
     front->ctx->shutdown_requested = 1;
     if (front->listener != NULL) {
         h2o_socket_close(front->listener);

@@ -1,5 +1,5 @@
 /* The strict check of an HTTP/1 request head, made before libh2o parses it (its parser is lenient,
- * and handlers cannot see framing fields any more: design libh2o.md 1.1 and 6). Pure: bytes in,
+ * and handlers cannot see framing fields any more: front README 1.1 and 2). Pure: bytes in,
  * verdict out. Rules: RFC 9112, and where it leaves a choice the one that cannot be smuggled
  * through. */
 #pragma once

@@ -19,11 +19,11 @@ enum ledger_phase {
 enum ledger_phase ledger_phase_of(const struct json *batch);
 
 /** Whether a failed batch failed because its deployment was full (the slow form of the refusal,
- * reference 2.6). Pure. */
+ * providers 2.6). Pure. */
 bool ledger_was_full(const struct json *batch);
 
 /** The limit that a refusal's text names: "Limit: 90000 enqueued tokens", "the configured limit of
- * 30K for the deployment" (reference 1.7 and 2.6); 0: none. Pure. */
+ * 30K for the deployment" (providers 1.7 and 2.6); 0: none. Pure. */
 uint64_t ledger_limit_in(const char *message);
 
 /** The text of a batch's marker, ours or not; NULL: it has none. */

@@ -1,5 +1,5 @@
 /* The listening socket: made by the master, shared by all workers (a connection never waits behind
- * one busy worker: design libh2o.md 1.2). */
+ * one busy worker: front README 1.2). */
 #pragma once
 
 #include <stddef.h>

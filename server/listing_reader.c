@@ -49,7 +49,7 @@ static struct listing_source *source_of(const struct reader *r)
     return &r->list->sources[r->index];
 }
 
-/* Azure's dated files list knows no paging: it is always whole (reference 2.4). */
+/* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
 static bool is_paged(const struct reader *r)
 {
     const struct model_account *account = worker_account(r->list->worker, r->deployment);
@@ -506,7 +506,7 @@ static void page_failed(struct reader *r, const struct attempt_result *result)
     if (try_again(r, result))
         return;
 
-    /* What a provider says of a cursor it does not know is documented nowhere (reference 6). */
+    /* What a provider says of a cursor it does not know is documented nowhere (providers 6). */
     if ((status == 404 || status == 400) && read_from_top(r))
         return;
     if (status == 404 && l->num == 1 && r->pages == 0 && r->after[0] != '\0')

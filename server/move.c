@@ -276,7 +276,7 @@ static int64_t clamp(int64_t value, int64_t min, int64_t max)
     return value < min ? min : value > max ? max : value;
 }
 
-/* OpenAI takes no batch file that is called otherwise (reference 1.1); nobody but the provider sees
+/* OpenAI takes no batch file that is called otherwise (providers 1.1); nobody but the provider sees
  * what a copy is called. */
 static const char *name_at(const struct move *m, enum provider provider)
 {

@@ -206,7 +206,7 @@ int order_marker(const struct order *o, struct strbuf *text)
     return marker_write(o->worker->inherit->seals, &marker, text);
 }
 
-/* A blob takes no metadata (reference 2.5), 16 pairs of the client's leave no room, some ids no
+/* A blob takes no metadata (providers 2.5), 16 pairs of the client's leave no room, some ids no
  * marker can hold, and what is no object the provider refuses. */
 bool order_takes_marker(const struct order *o)
 {
@@ -319,7 +319,7 @@ static void limit_tries(struct order *o, struct retry_question *question)
         question->tries = 0;
 }
 
-/* A copy that we stored a moment ago is not found (reference 1.7): that place is slow, and the
+/* A copy that we stored a moment ago is not found (providers 1.7): that place is slow, and the
  * client's file is where it was. */
 static bool lost_our_copy(struct order *o, const struct create_result *result)
 {

@@ -151,7 +151,7 @@ void order_place_elsewhere(struct order *o)
         order_fail_memory(o);
 }
 
-/* Statement 103: the output's expiry is refused here when this provider would. */
+/* Providers statement 103: the output's expiry is refused here when this provider would. */
 static bool expiry_is_in_range(const struct order *o, enum provider provider,
                                struct failure *failure)
 {
@@ -175,7 +175,7 @@ static bool expiry_is_in_range(const struct order *o, enum provider provider,
 }
 
 /* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
- * and they are what `endpoint` says (reference 1.3 and 2.5). */
+ * and they are what `endpoint` says (providers 1.3 and 2.5). */
 static bool could_take(const struct order *o, enum provider provider)
 {
     struct failure why;

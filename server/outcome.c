@@ -10,7 +10,7 @@ enum op_class outcome_class_of(enum provider_call call)
     return call == CALL_BATCH_CREATE ? OP_CREATE : OP_READ;
 }
 
-/* The account holds as many files as it may: another one has room (reference 1.1 and 2.4). */
+/* The account holds as many files as it may: another one has room (providers 1.1 and 2.4). */
 bool outcome_is_file_quota(const struct failure *failure)
 {
     return failure->status == 400 && (strcmp(failure->code, "quotaExceeded") == 0 ||

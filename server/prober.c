@@ -372,7 +372,7 @@ int prober_run(const struct inherit *inherit, uint32_t slot)
     }
     while (!p.stopping)
         if (h2o_evloop_run(evloop, BEAT_MS) != 0 &&
-            errno != EINTR) { /* a signal is no failure: libh2o.md 1.2 */
+            errno != EINTR) { /* a signal is no failure: front README 1.2 */
             log_error("event loop: %s", strerror(errno));
             return 1;
         }

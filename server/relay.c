@@ -274,10 +274,11 @@ void relay_json(struct relay *relay, int status, const struct json *value)
     strbuf_deinit(&text);
 }
 
-#define MAX_RETRY_AFTER_MS     60000 /* SDKs ignore longer waits, or give up (reference 3.5) */
+#define MAX_RETRY_AFTER_MS     60000 /* SDKs ignore longer waits, or give up (providers 3.5) */
 #define DEFAULT_RETRY_AFTER_MS 1000
 
-/* What the client may try again says when, also where the provider named no time (statement 86). */
+/* What the client may try again says when, also where the provider named no time (providers
+ * statement 86). */
 static int64_t wait_of(const struct failure *failure)
 {
     bool retryable = !failure->should_not_retry &&

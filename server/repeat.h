@@ -4,7 +4,7 @@
  * upstream when the gateway may have forgotten it, or another node may have had the first one.
  * balancer/idem.h is the memory behind it.
  *
- * No standard defines the header for these endpoints (reference 1.8); its meaning here is that of
+ * No standard defines the header for these endpoints (providers 1.8); its meaning here is that of
  * the IETF draft "The Idempotency-Key HTTP Header Field": same key and same request, same answer;
  * another request, an error. */
 #pragma once

@@ -1,5 +1,5 @@
 /* Who serves a request: the id's tag, else what path, query, headers and body say, else the default
- * (architecture section 4). And the ids that the answer shows. */
+ * (server README 4). And the ids that the answer shows. */
 #pragma once
 
 #include <stdbool.h>
@@ -52,8 +52,8 @@ bool resolve_upload(const struct relay *relay, const char *model, const char *ta
 
 /** The status that tells a client that its batch was made: 200 as at OpenAI; on the paths of
  * Azure's SDKs what Azure itself answered, since some of them take nothing else.
- *  @param status  the provider's; 0: it was not seen, then what the account's version answers (reference
- *                 2.2: 201 after 2024-10-21) */
+ *  @param status  the provider's; 0: it was not seen, then what the account's version answers
+ *                 (providers 2.2: 201 after 2024-10-21) */
 int resolve_status(const struct relay *relay, uint32_t deployment, int status);
 
 /** Whether the answer to a call about this object, found at `deployment`, has tagged ids. A client

@@ -1,5 +1,5 @@
 /* Paths and queries to routes. Segments are decoded one by one, so that %2F inside an id never
- * changes the route (providers' reference 4.5). */
+ * changes the route (providers 4.5). */
 #include "server/route.h"
 
 #include <string.h>

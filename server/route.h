@@ -1,4 +1,4 @@
-/* From a request target to what is asked: pure, no allocation. Architecture section 4 lists the
+/* From a request target to what is asked: pure, no allocation. Server README 4 lists the
  * forms; a trailing slash is the same route and nothing redirects. */
 #pragma once
 

@@ -2,7 +2,7 @@
  * (conn->_read_expect).
  *
  * libh2o runs a handler only when the body is complete, takes floods of all kinds, and can be
- * brought to abort or spin by some sequences of frames (design libh2o.md 1.4, 6). So it gets to see
+ * brought to abort or spin by some sequences of frames (front README 1.4, 2). So it gets to see
  * little:
  *
  *   HEADERS, CONTINUATION     put together here and passed as one HEADERS frame without padding,

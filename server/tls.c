@@ -1,5 +1,5 @@
-/* See tls.h. libh2o's own ALPN list also offers h2 drafts and never selects http/1.1 (design
- * libh2o.md 1.2), hence the callback of our own. */
+/* See tls.h. libh2o's own ALPN list also offers h2 drafts and never selects http/1.1 (front README
+ * 1.2), hence the callback of our own. */
 #include "server/tls.h"
 
 #include <errno.h>

@@ -130,7 +130,7 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
 
 /* --- slots for files --- */
 
-/* What a batch file counts as at that account (reference 2.4). */
+/* What a batch file counts as at that account (providers 2.4). */
 static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
 {
     bool azure = worker_account(up->worker, deployment)->provider == PROVIDER_AZURE;
@@ -376,7 +376,7 @@ static void try_next(struct upload *up)
 
 /* --- the start --- */
 
-/* Statement 103: what one provider accepts the other refuses. */
+/* Providers statement 103: what one provider accepts the other refuses. */
 static bool expiry_is_in_range(const struct upload *up, enum provider provider, struct failure *why)
 {
     int64_t min_s, max_s, value;

@@ -24,7 +24,7 @@ struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *rep
                             const struct failure *extra);
 
 /** Whether a provider would not take the file: it is too large or too long, or its urls are of
- * another provider's form, which OpenAI says hours later (reference 1.6, 2.5); `why` then says so.
+ * another provider's form, which OpenAI says hours later (providers 1.6, 2.5); `why` then says so.
  */
 bool verdict_unfit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
                    uint64_t max_lines, struct failure *why);

@@ -6,7 +6,7 @@
 
 #include "common/sha256.h"
 
-/* OpenAI shows the endpoint as it was sent, Azure without its /v1 (reference, statement 58). */
+/* OpenAI shows the endpoint as it was sent, Azure without its /v1 (providers statement 58). */
 static const char *bare_endpoint(const char *endpoint)
 {
     return strncmp(endpoint, "/v1/", 4) == 0 ? endpoint + 3 : endpoint;
@@ -106,7 +106,7 @@ static enum wanted_match match_stripped(const struct wanted *wanted, const struc
                                                                               : WANTED_NO;
 }
 
-/* Azure keeps no metadata of these (reference 2.5): two creates from one blob look the same. */
+/* Azure keeps no metadata of these (providers 2.5): two creates from one blob look the same. */
 static enum wanted_match match_blob(const struct wanted *wanted, const struct json *batch)
 {
     const char *blob = json_get_str(batch, "input_blob");

@@ -1,5 +1,5 @@
 /* Azure OpenAI's dialect: the dated API under /openai with an api-version, and the v1 API under
- * /openai/v1. Source: reference/provider-apis.md section 2. */
+ * /openai/v1. Source: providers 2. */
 #include "common/upstream/provider.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ struct segment {
     size_t len;
 };
 
-/* "v1", "latest" and "preview" are no dates: they name the v1 API (reference 2.1). */
+/* "v1", "latest" and "preview" are no dates: they name the v1 API (providers 2.1). */
 static bool is_v1(const char *api_version)
 {
     return api_version == NULL || *api_version == '\0' || strcasecmp(api_version, "v1") == 0 ||

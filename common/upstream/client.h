@@ -1,7 +1,7 @@
 /* HTTP towards providers: libcurl multi on the worker's loop, two handles (small JSON, HTTP/2 over
  * TLS allowed; file content, HTTP/1.1 only) behind nested epoll descriptors. No redirects, no proxy
  * or netrc from the environment, https only unless allowed or loopback, verified TLS >= 1.2, limits
- * per phase, caps on what comes back. Measured facts: design libh2o.md, section 3.
+ * per phase, caps on what comes back. Measured facts: providers 7.
  *
  * Money safety: a request marked `once` goes out on a connection on which libcurl cannot repeat it
  * by itself (fresh HTTP/1.1). */

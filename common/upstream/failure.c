@@ -1,5 +1,5 @@
-/* The one error translator. Sources: reference/provider-apis.md sections 1.7, 2.8, 2.9 and
- * statements 84 to 87, 106, 110, 111.
+/* The one error translator. Sources: providers 1.7, 2.8, 2.9 and providers statements 84 to 87,
+ * 106, 110, 111.
  *
  * A provider may repeat a key in its text ("Incorrect API key provided: sk-..."), and that key
  * would be ours. The answers that mean to do so (401, 403, some 400) are replaced as a whole;
@@ -241,7 +241,7 @@ static void read_body(const struct upstream_result *result, struct failure *out)
     else if (is_plain_text(result, text.data, text.len))
         copy_said(out->message, sizeof(out->message), text.data, text.len);
     /* The body of Azure's early refusal is not documented, only that its text holds this
-     * (reference 2.6). */
+     * (providers 2.6). */
     if ((out->status == 400 || out->status == 429) &&
         memmem(text.data, text.len, TOKEN_LIMIT, strlen(TOKEN_LIMIT)) != NULL)
         set_text(out->code, sizeof(out->code), TOKEN_LIMIT);
@@ -286,7 +286,7 @@ static int64_t parse_date(const char *text, int64_t now_unix_s)
 }
 
 /* "... Please retry after 26 seconds.": some of Azure's 429 say it in no header
- * (reference 2.8, 2.9). */
+ * (providers 2.8, 2.9). */
 static int64_t parse_sentence(const char *message)
 {
     static const char words[] = "retry after ";
@@ -383,7 +383,7 @@ static void from_error(const struct upstream_result *result, int64_t now_unix_s,
     out->status = result->head.status;
     read_body(result, out);
     take_allow(result, out);
-    /* Azure's edge repeats the status as a text; statement 84 */
+    /* Azure's edge repeats the status as a text; providers statement 84 */
     if (is_number(out->code) && !out->code_is_number)
         set_text(out->code, sizeof(out->code), out->status == 429 ? "rate_limit_exceeded" : "");
     if (out->type[0] == '\0' || strcmp(out->type, "error") == 0)

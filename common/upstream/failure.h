@@ -1,4 +1,4 @@
-/* The one error translator: every upstream body shape (reference 1.7 and 2.8, empty, HTML) -> the
+/* The one error translator: every upstream body shape (providers 1.7 and 2.8, empty, HTML) -> the
  * four-key envelope. Secrets in a provider's text, and what looks like one, are masked
  * (common/mask.h, with mask_installed()). */
 #pragma once

@@ -1,5 +1,5 @@
-/* The one normaliser. Sources: reference/provider-apis.md sections 1.1, 1.3, 2.4, 2.5 and
- * statements 88 to 97. It is lenient in what it reads and leaves alone what it does not understand.
+/* The one normaliser. Sources: providers 1.1, 1.3, 2.4, 2.5 and providers statements 88 to 97. It
+ * is lenient in what it reads and leaves alone what it does not understand.
  */
 #include "common/upstream/normal.h"
 
@@ -269,7 +269,7 @@ struct json *normal_deletion(struct json_doc *doc, struct json *answer, const ch
 
 /* --- batches --- */
 
-/* Reference 1.3, in the order of real answers. */
+/* Providers 1.3, in the order of real answers. */
 static const char *const batch_keys[] = {
     "id",
     "object",

@@ -1,6 +1,6 @@
-/* The one normaliser: whatever a provider answered becomes OpenAI's shape (architecture section 3;
- * statements 88-92, 97). Unknown fields and statuses pass through unchanged. Works in place on a
- * parsed answer. Secrets that a provider quotes are masked first (mask_installed()). */
+/* The one normaliser: whatever a provider answered becomes OpenAI's shape (server README 3;
+ * providers statements 88-92, 97). Unknown fields and statuses pass through unchanged. Works in
+ * place on a parsed answer. Secrets that a provider quotes are masked first (mask_installed()). */
 #pragma once
 
 #include <stdbool.h>
@@ -17,10 +17,10 @@
  * applied twice. */
 void normal_file(struct json_doc *doc, struct json *file, int64_t bytes_hint);
 
-/** A Batch: all keys of reference 1.3 present, unset ones null, in their order (unknown ones after
+/** A Batch: all keys of providers 1.3 present, unset ones null, in their order (unknown ones after
  * them); "" ids -> null; statuses lower-case; ISO times -> integers; null request_counts -> 0, or
- * null when the batch has run; null members of it -> 0; errors.data[].line integer; our own metadata pair (key "tranche") removed, metadata
- * null when nothing else is in it.
+ * null when the batch has run; null members of it -> 0; errors.data[].line integer; our own
+ * metadata pair (key "tranche") removed, metadata null when nothing else is in it.
  *  @param client_endpoint  what the client sent ("/v1/chat/completions") or NULL: then a bare
  *         "/chat/completions" gets its /v1 back */
 void normal_batch(struct json_doc *doc, struct json *batch, const char *client_endpoint);

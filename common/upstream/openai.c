@@ -1,5 +1,4 @@
-/* OpenAI's dialect, and that of everything compatible with it. Source: reference/provider-apis.md
- * section 1. */
+/* OpenAI's dialect, and that of everything compatible with it. Source: providers 1. */
 #include "common/upstream/provider.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The dialects behind one table of functions: URL, authentication, body quirks on the way out. On
  * the way back every answer passes one normaliser (normal.h) and one error translator (failure.h).
- * Sources: reference/provider-apis.md sections 1 and 2. */
+ * Sources: providers 1 and 2. */
 #pragma once
 
 #include <stdbool.h>
@@ -48,16 +48,16 @@ void provider_url_pattern(const struct model_account *account, struct strbuf *ou
 
 const char *provider_method(enum provider_call call);
 
-/** What `expires_after` and `output_expires_after` may say, in seconds (statement 103;
- * reference 1.1, 2.4). */
+/** What `expires_after` and `output_expires_after` may say, in seconds (providers statement 103;
+ * providers 1.1, 2.4). */
 void provider_expiry_range(enum provider provider, int64_t *min_s, int64_t *max_s);
 
 /** "/v1/chat/completions" for "/chat/completions", and so on for the endpoints known in
- * reference 1.3; NULL for anything else, also for what has its /v1 already. */
+ * providers 1.3; NULL for anything else, also for what has its /v1 already. */
 const char *provider_endpoint_v1(const char *endpoint);
 
 #define PROVIDER_MAX_HEADERS 14 /* Azure answers 431 above 10 custom ones
-                                   (reference 2.9); of those here six are HTTP's own */
+                                   (providers 2.9); of those here six are HTTP's own */
 
 /* Header lines for one call; the strings live in `storage`. */
 struct provider_headers {

@@ -3,7 +3,7 @@
 import pytest
 from harness import azure_deployment, balanced_config, direct_config, envelope, lines, until
 
-# What providers answer (reference 1.7 and 2.8) -> what a client gets: status, and members of the envelope.
+# What providers answer (providers 1.7 and 2.8) -> what a client gets: status, and members of the envelope.
 SHAPES = {
     "edge_401": (401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}}, 502,
                  {"code": "upstream_auth"}),

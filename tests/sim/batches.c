@@ -1,4 +1,4 @@
-/* /batches of both providers (reference 1.3 and 2.5). */
+/* /batches of both providers (providers 1.3 and 2.5). */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -379,7 +379,7 @@ static bool fails_unready(const struct call *call, const struct batch *b)
            strcmp(call->acc->sw.pending_create, "async") == 0;
 }
 
-/* The fast form of the quota (reference 2.6). */
+/* The fast form of the quota (providers 2.6). */
 static int check_room(struct call *call, struct batch *b)
 {
     const struct deployment *d = b->deployment;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs tranche-sim and checks it against statements 1 to 72 of the provider reference, one by one.
+"""Runs tranche-sim and checks it against providers statements 1 to 72, one by one.
 
 usage: check.py [path of tranche-sim] [word in the names of the checks]
 

@@ -396,7 +396,7 @@ static void judge_file(struct account *acc, struct batch *b)
                   b->model);
 }
 
-/* The slow form of the quota (reference 2.6): the batch is looked at, then refused. */
+/* The slow form of the quota (providers 2.6): the batch is looked at, then refused. */
 static void judge_quota(struct account *acc, struct batch *b)
 {
     const struct deployment *d = b->deployment;

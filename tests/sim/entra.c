@@ -1,4 +1,4 @@
-/* Entra ID and the instance metadata service (reference 2.3): tokens that the Azure fakes of this
+/* Entra ID and the instance metadata service (providers 2.3): tokens that the Azure fakes of this
  * process accept. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* /files of both providers (reference 1.1 and 2.4). */
+/* /files of both providers (providers 1.1 and 2.4). */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,7 +203,7 @@ static int check_expiry(struct call *call, struct upload *up)
     return 0;
 }
 
-/* How many uploads an account may keep (statement 54) and take per time. */
+/* How many uploads an account may keep (providers statement 54) and take per time. */
 static int check_quota(struct call *call, const struct upload *up)
 {
     const struct switches *sw = &call->acc->sw;

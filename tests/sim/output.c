@@ -1,4 +1,4 @@
-/* Output and error files: both providers' line shapes (reference 1.6 and 2.5). */
+/* Output and error files: both providers' line shapes (providers 1.6 and 2.5). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

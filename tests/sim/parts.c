@@ -42,7 +42,7 @@ static char *parameter(const char *value, size_t len, const char *name)
     return NULL;
 }
 
-/* Browsers and newer SDKs write %22 for a quote in a name (reference 3.2). */
+/* Browsers and newer SDKs write %22 for a quote in a name (providers 3.2). */
 static void undo_escapes(char *text)
 {
     char *out = text;

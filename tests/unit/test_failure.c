@@ -1,4 +1,4 @@
-/* Every error shape of reference 1.7 and 2.8, and what is no shape at all, in the four-key
+/* Every error shape of providers 1.7 and 2.8, and what is no shape at all, in the four-key
  * envelope. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -538,7 +538,7 @@ static void check_a_connection_ends_when_it_is_old(bool tls)
 }
 BOTH(a_connection_ends_when_it_is_old)
 
-/* Everything that libh2o would let through or answer in its own way (design libh2o.md 6). */
+/* Everything that libh2o would let through or answer in its own way (front README 2). */
 static const struct {
     int status;
     const char *request;

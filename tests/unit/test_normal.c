@@ -1,4 +1,4 @@
-/* Answers of all providers in OpenAI's shapes: every oddity of reference 2.4 and 2.5. */
+/* Answers of all providers in OpenAI's shapes: every oddity of providers 2.4 and 2.5. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
