@@ -8,17 +8,8 @@
 #include "common/ids.h"
 #include "common/json.h"
 #include "common/strbuf.h"
+#include "server/named.h"
 #include "server/runtime.h"
-
-/* The tagged id that a request names, once it was opened: an answer that shows the same object
- * shows the same text, which need not be sealed again. */
-struct named {
-    enum id_kind kind;
-    uint32_t deployment; /* fingerprint in its tag; the owner is the viewer's */
-    size_t len;          /* 0: none, or minting would give another text now */
-    size_t native_len;
-    char id[IDS_MAX + 1];
-};
 
 /* Who sees an object. All borrowed. */
 struct viewer {

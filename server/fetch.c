@@ -9,6 +9,7 @@
 #include "common/upstream/normal.h"
 #include "server/attempt.h"
 #include "server/batch_view.h"
+#include "server/client_ids.h"
 #include "server/facts.h"
 #include "server/file_slots.h"
 #include "server/locate.h"

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/upstream/normal.h"
 #include "server/batch_view.h"
+#include "server/client_ids.h"
 #include "server/listing_impl.h"
 #include "server/long_answer.h"
 

@@ -12,6 +12,7 @@
 #include "server/attempt.h"
 #include "server/batch_view.h"
 #include "server/choose.h"
+#include "server/client_ids.h"
 #include "server/discard.h"
 #include "server/ledger.h"
 

@@ -3,6 +3,7 @@
  * carries out the create, answers, and ends. */
 #pragma once
 
+#include "server/candidates.h"
 #include "server/create.h"
 #include "server/facts.h"
 #include "server/locate.h"

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "balancer/sample.h"
+#include "server/candidates.h"
 #include "server/choose.h"
 #include "server/facts.h"
 #include "server/locate.h"

@@ -13,6 +13,7 @@
 #include "common/mask.h"
 #include "server/admit.h"
 #include "server/auth.h"
+#include "server/client_ids.h"
 #include "server/collect.h"
 #include "server/cors.h"
 
@@ -380,4 +381,9 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
     fill(&failure, status, type, code, param, fmt, args);
     va_end(args);
     relay_failure(relay, &failure);
+}
+
+struct viewer relay_viewer(const struct relay *relay)
+{
+    return (struct viewer){relay->worker, relay->owner, &relay->named};
 }

@@ -11,8 +11,7 @@
 #include "common/strbuf.h"
 #include "common/upstream/failure.h"
 #include "server/access_log.h"
-#include "server/body.h"
-#include "server/client_ids.h"
+#include "server/named.h"
 #include "server/route.h"
 #include "server/runtime.h"
 
@@ -104,8 +103,7 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
 /** The reason phrase of a status (RFC 9110 section 15). */
 const char *relay_reason(int status);
 
+struct viewer; /* client_ids.h */
+
 /** Who asked, as client_ids.h and batch_view.h want it; valid as long as the relay. */
-static inline struct viewer relay_viewer(const struct relay *relay)
-{
-    return (struct viewer){relay->worker, relay->owner, &relay->named};
-}
+struct viewer relay_viewer(const struct relay *relay);

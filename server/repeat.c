@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/candidates.h"
 #include "server/resolve.h"
 
 #define KEY_HEADER    "idempotency-key"

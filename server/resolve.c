@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "common/ids_litellm.h"
+#include "server/candidates.h"
+#include "server/client_ids.h"
 
 static const char *const missing_key[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = "set OPENAI_API_KEY, or list it in model_list or files_settings",

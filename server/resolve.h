@@ -7,8 +7,9 @@
 
 #include "common/ids.h"
 #include "common/strbuf.h"
-#include "server/candidates.h"
 #include "server/relay.h"
+
+struct candidates; /* candidates.h */
 
 /* Where an object may live. */
 struct target {

@@ -9,6 +9,7 @@
 #include "balancer/retry.h"
 #include "common/upstream/normal.h"
 #include "server/choose.h"
+#include "server/client_ids.h"
 #include "server/facts.h"
 #include "server/file_slots.h"
 #include "server/replay.h"

@@ -5,6 +5,7 @@
 
 #include "common/jsonl.h"
 #include "common/multipart.h"
+#include "server/candidates.h"
 #include "server/relay.h"
 #include "server/repeat.h"
 #include "server/resolve.h"

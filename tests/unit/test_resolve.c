@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "server/candidates.h"
 #include "server/resolve.h"
 
 #define TEXT(literal) ((char *)(uintptr_t)(literal)) /* nobody writes it */
