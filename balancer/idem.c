@@ -11,9 +11,9 @@
 
 #include <string.h>
 
-#include "balancer/idem_impl.h"
+#include "idem_impl.h"
 #include "common/clock.h"
-#include "common/sha256.h"
+#include "crypto/sha256.h"
 #include "common/shm.h"
 
 #define STATE_MASK  0xfu

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "balancer/checksum.h"
+#include "checksum.h"
 #include "common/shm.h"
 
 #define MEMO_MAGIC  0x4d4d5154u /* "TQMM" */

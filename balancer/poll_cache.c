@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "balancer/checksum.h"
+#include "checksum.h"
 #include "balancer/memo.h"
 #include "common/shm.h"
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "balancer/memo.h"
-#include "balancer/quota_impl.h"
+#include "quota_impl.h"
 #include "common/shm.h"
 
 #define STATE_MASK  0xfu

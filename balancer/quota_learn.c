@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#include "balancer/quota_impl.h"
+#include "quota_impl.h"
 
 #define FOREIGN_BITS 40
 #define FOREIGN_MAX  ((UINT64_C(1) << FOREIGN_BITS) - 1)

@@ -1,6 +1,6 @@
 /* See log_out.h. */
 #include "common/log_out.h"
-#include "common/log_out_impl.h"
+#include "log_out_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>

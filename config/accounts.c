@@ -1,5 +1,5 @@
 /* See accounts.h. */
-#include "config/accounts.h"
+#include "accounts.h"
 
 #include <ctype.h>
 #include <stdarg.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/upstream/provider.h"
-#include "config/headers.h"
-#include "config/row_provider.h"
+#include "upstream/provider.h"
+#include "headers.h"
+#include "row_provider.h"
 
 #define DEFAULT_OPENAI_BASE   "https://api.openai.com/v1"
 /* The latest dated one that is no preview: providers 2.2 */

@@ -2,7 +2,7 @@
  * litellm_settings (LiteLLM's module-level ones), else the environment's (LiteLLM's names). */
 #pragma once
 
-#include "config/models.h"
+#include "models.h"
 
 struct accounts_source {
     enum provider provider;

@@ -1,11 +1,11 @@
 /* See aliases.h. */
-#include "config/aliases.h"
+#include "aliases.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/models.h"
-#include "config/scalar.h"
+#include "models.h"
+#include "scalar.h"
 
 const char *aliases_target(const struct node *entry)
 {

@@ -1,5 +1,5 @@
 /* See check.h. */
-#include "config/check.h"
+#include "check.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/account_map.h"
+#include "crypto/account_map.h"
 #include "common/secret.h"
 
 /* About a setting that the file may or may not have. */

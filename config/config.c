@@ -6,21 +6,21 @@
 #include <string.h>
 
 #include "common/hidden.h"
-#include "config/accounts.h"
-#include "config/aliases.h"
-#include "config/check.h"
-#include "config/document.h"
-#include "config/egress.h"
+#include "accounts.h"
+#include "aliases.h"
+#include "check.h"
+#include "document.h"
+#include "egress.h"
 #include "config/entrance.h"
 #include "config/env.h"
-#include "config/fallbacks.h"
-#include "config/group_retries.h"
-#include "config/models.h"
-#include "config/quotas.h"
+#include "fallbacks.h"
+#include "group_retries.h"
+#include "models.h"
+#include "quotas.h"
 #include "config/report.h"
-#include "config/rows.h"
-#include "config/schema.h"
-#include "config/settings.h"
+#include "rows.h"
+#include "schema.h"
+#include "settings.h"
 
 /* All that lives only while loading. */
 struct loading {

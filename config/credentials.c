@@ -1,6 +1,6 @@
 /* See credentials.h. LiteLLM's form: `[{credential_name: a, credential_values: {api_key: ...}}]`.
  */
-#include "config/credentials.h"
+#include "credentials.h"
 
 #include <stdint.h>
 #include <string.h>

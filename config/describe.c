@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "common/log.h"
-#include "common/upstream/provider.h"
-#include "config/scalar.h"
+#include "upstream/provider.h"
+#include "scalar.h"
 
 static void add_label(struct strbuf *out, const char *label)
 {

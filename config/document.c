@@ -1,7 +1,7 @@
 /* See document.h. libyaml gives events; the tree is built here rather than with yaml_document_t,
  * because aliases must be counted while they unfold (nine lists of nine aliases each are half a
  * gigabyte) and because keys need their line. */
-#include "config/document.h"
+#include "document.h"
 
 #include <errno.h>
 #include <fcntl.h>

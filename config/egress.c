@@ -1,7 +1,7 @@
 /* See egress.h. The proxy's address may hold a password, so it is kept as a secret and never shown.
  * HTTP_PROXY is not looked at: keys travel over https only, and CGI programs set that variable from
  * a client's header (httpoxy). */
-#include "config/egress.h"
+#include "egress.h"
 
 #include <stdlib.h>
 #include <string.h>

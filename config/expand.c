@@ -1,11 +1,11 @@
 /* See expand.h. */
-#include "config/expand.h"
+#include "expand.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/names.h"
-#include "config/aliases.h"
+#include "aliases.h"
 
 #define MAX_NAME 512
 

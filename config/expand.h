@@ -3,7 +3,7 @@
  * aliases work with them. */
 #pragma once
 
-#include "config/models.h"
+#include "models.h"
 
 /** Call `add` with each group's copy of a row that is to be added to the list.
  *  @param add  takes the copy over, on failure too

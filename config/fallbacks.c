@@ -1,11 +1,11 @@
 /* See fallbacks.h. LiteLLM's form is a list of maps, `[{group: [other, another]}]`; "*" as the
  * group is what default_fallbacks is a shorter way of saying. */
-#include "config/fallbacks.h"
+#include "fallbacks.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/models.h"
+#include "models.h"
 
 #define ANY_GROUP "*"
 

@@ -1,12 +1,12 @@
 /* See group_retries.h. */
-#include "config/group_retries.h"
+#include "group_retries.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/models.h"
-#include "config/schema.h"
-#include "config/settings.h"
+#include "models.h"
+#include "schema.h"
+#include "settings.h"
 
 static const struct {
     const char *key;

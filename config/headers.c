@@ -1,5 +1,5 @@
 /* See headers.h. */
-#include "config/headers.h"
+#include "headers.h"
 
 #include <ctype.h>
 #include <stdlib.h>

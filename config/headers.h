@@ -1,7 +1,7 @@
 /* litellm_params.extra_headers (or `headers`): what each call of a row carries besides ours. */
 #pragma once
 
-#include "config/models.h"
+#include "models.h"
 
 /** Take them into the account. Names that decide framing, authentication or routing, or that are no
  * names, leave the row out.

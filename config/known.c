@@ -1,6 +1,6 @@
 /* See known.h. The names are those of LiteLLM's configuration reference; a missing one costs a
  * warning that says "unknown" instead of "ignored". */
-#include "config/known.h"
+#include "known.h"
 
 #include <string.h>
 

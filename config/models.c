@@ -1,16 +1,16 @@
 /* See models.h. */
-#include "config/models.h"
+#include "models.h"
 
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/ids.h"
-#include "config/accounts.h"
-#include "config/expand.h"
-#include "config/row_provider.h"
-#include "config/rows.h"
-#include "config/settings.h"
+#include "crypto/ids.h"
+#include "accounts.h"
+#include "expand.h"
+#include "row_provider.h"
+#include "rows.h"
+#include "settings.h"
 
 #define DAY_MS   86400000
 #define MAX_ID   256

@@ -5,7 +5,7 @@
 #include "config/config.h"
 #include "config/env.h"
 #include "config/report.h"
-#include "config/schema.h"
+#include "schema.h"
 
 /* One building of a list. */
 struct models_build {

@@ -1,11 +1,11 @@
 /* See quotas.h. */
-#include "config/quotas.h"
+#include "quotas.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/models.h"
-#include "config/settings.h"
+#include "models.h"
+#include "settings.h"
 
 /* How closely a word is about a deployment; more is closer, sums included. */
 #define CLOSE_GROUP      1

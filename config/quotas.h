@@ -4,7 +4,7 @@
 
 #include "config/config.h"
 #include "config/report.h"
-#include "config/schema.h"
+#include "schema.h"
 
 /** Fill in enqueued_token_limit of the deployments that the rows name; config->models must be
  * built. The closest word counts: the row's own model_info, then a quota that names the deployment

@@ -1,7 +1,7 @@
 /* See row_provider.h. The lists are data: names as the providers publish them; `*` stands for any
  * characters. A bare name that fits none of them is nobody's, since a guess would send a key to the
  * wrong provider. */
-#include "config/row_provider.h"
+#include "row_provider.h"
 
 #include <stddef.h>
 #include <string.h>

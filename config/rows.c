@@ -1,13 +1,13 @@
 /* See rows.h. Sources: LiteLLM's Router (deployment_is_active_for_environment) and its pages on
  * team models and model access groups. */
-#include "config/rows.h"
+#include "rows.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/credentials.h"
-#include "config/row_provider.h"
-#include "config/scalar.h"
+#include "credentials.h"
+#include "row_provider.h"
+#include "scalar.h"
 
 static const char *text_of(const struct node *node)
 {

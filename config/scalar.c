@@ -1,7 +1,7 @@
 /* See scalar.h. Numbers are YAML 1.1's decimal ones, as LiteLLM's parser reads them (underscores
  * between digits included); octal, hexadecimal and sexagesimal spellings are refused rather than
  * guessed. */
-#include "config/scalar.h"
+#include "scalar.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* See schema.h. The tree was read with its aliases and includes resolved, so it is written out once
  * more, known parts only, and that text is what libcyaml loads: it never sees an alias, an unknown
  * key or a wrong type. */
-#include "config/schema.h"
+#include "schema.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include <yaml.h>
 
 #include "common/secret.h"
-#include "config/known.h"
+#include "known.h"
 
 #define MAX_ROWS  20000
 #define MAX_SEALS 8

@@ -1,5 +1,5 @@
 /* See settings.h. */
-#include "config/settings.h"
+#include "settings.h"
 
 #include <arpa/inet.h>
 #include <sched.h>
@@ -11,7 +11,7 @@
 
 #include "common/environment.h"
 #include "common/log.h"
-#include "config/known.h"
+#include "known.h"
 
 #define MAX_WORKERS   512
 #define DAY_MS        86400000

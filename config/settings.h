@@ -5,8 +5,8 @@
 #include "config/config.h"
 #include "config/env.h"
 #include "config/report.h"
-#include "config/scalar.h"
-#include "config/schema.h"
+#include "scalar.h"
+#include "schema.h"
 
 /* The warning about a policy for failures that never lead to another try, nor to a rest. */
 #define SETTINGS_IDLE_FAILURE                                                                      \

@@ -1,12 +1,12 @@
 /* Azure OpenAI's dialect: the dated API under /openai with an api-version, and the v1 API under
  * /openai/v1. Source: providers 2. */
-#include "common/upstream/provider.h"
+#include "upstream/provider.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "common/upstream/dialect.h"
+#include "dialect.h"
 
 #define MAX_SEGMENTS 32
 

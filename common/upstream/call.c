@@ -1,6 +1,6 @@
 /* One call: the work that waits until curl has returned, the limits of time, and the one way out.
  */
-#include "common/upstream/client_impl.h"
+#include "client_impl.h"
 
 #include <assert.h>
 #include <stdio.h>

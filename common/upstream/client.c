@@ -1,7 +1,7 @@
 /* libcurl's multi interface on the worker's loop. Each lane (one multi handle) keeps curl's sockets
  * in an epoll of its own, and the loop watches only that: curl may close and reopen descriptors as
  * it likes. Measured in providers 7. The rules that hold here: client_impl.h. */
-#include "common/upstream/client_impl.h"
+#include "client_impl.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -18,7 +18,7 @@
 #include <curl/curl.h>
 
 #include "common/strbuf.h"
-#include "common/upstream/client.h"
+#include "upstream/client.h"
 
 #define MAX_ORIGINS 16
 

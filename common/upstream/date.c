@@ -1,5 +1,5 @@
 /* See date.h. */
-#include "common/upstream/date.h"
+#include "upstream/date.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * A provider may repeat a key in its text ("Incorrect API key provided: sk-..."), and that key
  * would be ours. The answers that mean to do so (401, 403, some 400) are replaced as a whole;
  * elsewhere our secrets are masked by value, and behind that everything that looks like a key
- * (common/mask.h). */
-#include "common/upstream/failure.h"
+ * (common/include/common/mask.h). */
+#include "upstream/failure.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -13,9 +13,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/json.h"
+#include "json/json.h"
 #include "common/mask.h"
-#include "common/upstream/date.h"
+#include "upstream/date.h"
 
 #define MAX_PARSED     (256 * 1024) /* bytes of a body that we look at */
 #define MAX_CODE       999999       /* a larger number is none of an error's */

@@ -5,7 +5,7 @@
  * what is dear, connections, TLS sessions, names and parsed certificates, lives in the multi and in
  * the share. The request's lines are one piece of memory, so that the credential in them is wiped
  * in one go. */
-#include "common/upstream/client_impl.h"
+#include "client_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

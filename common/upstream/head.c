@@ -1,6 +1,6 @@
 /* The head of an answer while it comes in: what curl hands over line by line, checked, in lower
  * case, and kept in one piece of text until it is complete. */
-#include "common/upstream/client_impl.h"
+#include "client_impl.h"
 
 #include <ctype.h>
 #include <stdlib.h>

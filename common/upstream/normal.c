@@ -1,15 +1,15 @@
 /* The one normaliser. Sources: providers 1.1, 1.3, 2.4, 2.5 and providers statements 88 to 97. It
  * is lenient in what it reads and leaves alone what it does not understand.
  */
-#include "common/upstream/normal.h"
+#include "upstream/normal.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#include "common/json_mask.h"
-#include "common/upstream/provider.h"
+#include "json/json_mask.h"
+#include "upstream/provider.h"
 
 #define METADATA_OWN "tranche" /* the pair that we add to a batch upstream */
 #define MAX_REORDER  256       /* members; an object with more keeps its order */
@@ -211,7 +211,7 @@ static bool status_is(const struct json *obj, const char *text)
     return status != NULL && strcmp(status, text) == 0;
 }
 
-/* What a provider says may quote the key that it was sent (common/mask.h). Texts for people may
+/* What a provider says may quote the key that it was sent (common/include/common/mask.h). Texts for people may
  * quote other keys, too. */
 static void hide_secrets(struct json_doc *doc, struct json *obj)
 {

@@ -1,9 +1,9 @@
 /* OpenAI's dialect, and that of everything compatible with it. Source: providers 1. */
-#include "common/upstream/provider.h"
+#include "upstream/provider.h"
 
 #include <string.h>
 
-#include "common/upstream/dialect.h"
+#include "dialect.h"
 
 static void do_root(const struct model_account *account, struct strbuf *url)
 {

@@ -1,6 +1,6 @@
 /* Which URL may be asked. Libcurl's own parser decides, so that nobody reads an address differently
  * than the one who connects; what it said of an origin is remembered, as there are few of them. */
-#include "common/upstream/client_impl.h"
+#include "client_impl.h"
 
 #include <arpa/inet.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* What all dialects have in common: addresses, URLs, header lines, multipart framing, the body of a
  * batch create. */
-#include "common/upstream/provider.h"
+#include "upstream/provider.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "common/upstream/dialect.h"
+#include "dialect.h"
 
 static const struct dialect *const dialects[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = &dialect_openai,

@@ -1,6 +1,6 @@
 /* What curl calls while a transfer runs. An owner is asked from here for bytes and given bytes, and
  * may cancel the call from inside; after each such question `dropped` is looked at first. */
-#include "common/upstream/client_impl.h"
+#include "client_impl.h"
 
 #include <string.h>
 #include <strings.h>

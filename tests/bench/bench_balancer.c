@@ -15,7 +15,7 @@
 #include "balancer/sample.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
-#include "common/ids.h"
+#include "crypto/ids.h"
 #include "tests/bench/bench.h"
 
 #define CALLS       20000u
@@ -163,7 +163,7 @@ static uint64_t run_least_busy(void)
     return run_pick("least-busy");
 }
 
-/* As server/choose.c does it. */
+/* As server/routing/choose.c does it. */
 static uint64_t run_describe(void)
 {
     uint64_t sum = 0;
@@ -228,7 +228,7 @@ static void make_many(void)
     }
 }
 
-/* choose_describe() of server/choose.c. */
+/* choose_describe() of server/routing/choose.c. */
 static void describe_one_of_many(uint32_t row, struct pick_candidate *c)
 {
     const struct table_deployment *d = table_deployment(many_table, row);

@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "server/guard.h"
-#include "server/guard_h1.h"
+#include "front/guard.h"
+#include "front/guard_h1.h"
 
 enum { ROUNDS = 20, HEADS = 100000, REQUESTS = 5000, MAX_FIELDS = 100 };
 

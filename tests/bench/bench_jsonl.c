@@ -8,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/jsonl.h"
-#include "common/multipart.h"
+#include "jsonl/jsonl.h"
+#include "multipart/multipart.h"
 #include "common/strbuf.h"
 
 enum { PIECE_BYTES = 64 * 1024, ROUNDS = 5 };

@@ -10,12 +10,12 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/json_mask.h"
-#include "server/batch_view.h"
-#include "server/ledger.h"
-#include "server/polls.h"
-#include "server/resolve.h"
-#include "server/sighting.h"
+#include "json/json_mask.h"
+#include "objects/batch_view.h"
+#include "objects/ledger.h"
+#include "objects/polls.h"
+#include "request/resolve.h"
+#include "objects/sighting.h"
 #include "tests/bench/bench.h"
 
 #define BATCHES 20000u

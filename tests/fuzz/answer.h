@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "common/json.h"
+#include "json/json.h"
 #include "common/mask.h"
 #include "common/secret.h"
-#include "common/upstream/failure.h"
-#include "common/upstream/normal.h"
+#include "upstream/failure.h"
+#include "upstream/normal.h"
 
 #define PLANTED_KEY "sk-proj-7Qm2Xv9Rk4Tz8Wb1Yc5Nd3"
 #define PLANT_KEY   0x02 /* the whole of it */

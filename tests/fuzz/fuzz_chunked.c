@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "server/chunked.h"
+#include "front/chunked.h"
 
 struct decoded {
     char *bytes; /* owned */

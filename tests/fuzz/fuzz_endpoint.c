@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "common/upstream/client_impl.h"
-#include "common/upstream/provider.h"
+#include "upstream/client_impl.h"
+#include "upstream/provider.h"
 
 static void check_text(const char *text)
 {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "server/guard.h"
+#include "front/guard.h"
 
 #define ESCAPE      0x01
 #define MAX_CLIENTS 3

@@ -8,8 +8,8 @@
 #include <strings.h>
 #include <sys/types.h>
 
-#include "server/chunked.h"
-#include "server/guard_h1.h"
+#include "front/chunked.h"
+#include "front/guard_h1.h"
 
 /* libh2o's parser: exported, its header is not installed. */
 struct phr_header {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "server/guard.h"
+#include "front/guard.h"
 
 static struct {
     struct loop loop;

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "common/ids.h"
-#include "common/marker.h"
+#include "crypto/ids.h"
+#include "crypto/marker.h"
 
 static const struct ids_seals *seals(void)
 {

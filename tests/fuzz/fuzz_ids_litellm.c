@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "common/ids_litellm.h"
+#include "crypto/ids_litellm.h"
 
 static void check_text(const char *text)
 {

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "common/json.h"
-#include "common/jsonl_facts.h"
+#include "json/json.h"
+#include "jsonl/jsonl_facts.h"
 
 static void edit(struct json_doc *doc, struct json *v)
 {

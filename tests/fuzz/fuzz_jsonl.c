@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-#include "common/jsonl.h"
-#include "common/jsonl_facts.h"
+#include "jsonl/jsonl.h"
+#include "jsonl/jsonl_facts.h"
 
 static const struct jsonl_rules rule_sets[] = {
     {.max_line_bytes = 2000, .max_lines = 20, .max_bytes = 20000, .max_depth = 8, .max_errors = 50},

@@ -7,10 +7,10 @@
 
 #include <string.h>
 
-#include "common/upstream/normal.h"
-#include "server/listing_page.h"
-#include "server/listing_places.h"
-#include "server/listing_scan.h"
+#include "upstream/normal.h"
+#include "read/listing_page.h"
+#include "read/listing_places.h"
+#include "calls/listing_scan.h"
 
 /* --- scanning --- */
 

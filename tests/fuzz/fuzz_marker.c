@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "common/marker.h"
+#include "crypto/marker.h"
 
 static const struct ids_seals *seals(void)
 {

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "server/metrics_text.h"
+#include "admin/metrics_text.h"
 
 static bool is_name(char c)
 {

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "common/json.h"
-#include "common/multipart.h"
+#include "json/json.h"
+#include "multipart/multipart.h"
 #include "common/strbuf.h"
 
 struct record {

@@ -3,7 +3,7 @@
  * and the body. */
 #include "tests/fuzz/fuzz.h"
 
-#include "common/upstream/client_impl.h"
+#include "upstream/client_impl.h"
 #include "tests/fuzz/answer.h"
 
 static void check_head(const struct upstream_head *head)

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "server/range.h"
-#include "server/route.h"
+#include "calls/range.h"
+#include "request/route.h"
 
 struct line {
     char *text; /* owned; of exactly that size, without a NUL */

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "common/json.h"
-#include "common/jsonl.h"
+#include "json/json.h"
+#include "jsonl/jsonl.h"
 
 struct source {
     const char *text;

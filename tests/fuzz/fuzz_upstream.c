@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 
 #include "common/log.h"
-#include "common/upstream/client_impl.h"
+#include "upstream/client_impl.h"
 #include "tests/fuzz/answer.h"
 
 #define ESCAPE     0x01

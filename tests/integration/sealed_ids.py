@@ -1,4 +1,4 @@
-"""Tagged ids as common/ids.c makes them, and LiteLLM's, made by somebody else: a test that forges must know the rules."""
+"""Tagged ids as common/crypto/ids.c makes them, and LiteLLM's, made by somebody else: a test that forges must know the rules."""
 
 import base64
 import functools

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/json.h"
+#include "json/json.h"
 
 #define DEPTH_MAX 128
 

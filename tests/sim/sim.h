@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/json.h"
+#include "json/json.h"
 #include "common/strbuf.h"
 
 #include "blob.h"

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/json.h"
+#include "json/json.h"
 #include "common/strbuf.h"
 
 #define SWITCH_FIELD_BOOL(name) bool name;

@@ -20,7 +20,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "server/guard.h"
+#include "front/guard.h"
 
 #define RECEIVED_MAX (4 << 20)
 

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "common/upstream/client.h"
+#include "upstream/client.h"
 
 struct upstream_call {
     struct upstream_request request;

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "common/account_map.h"
-#include "common/ids.h"
+#include "crypto/account_map.h"
+#include "crypto/ids.h"
 
 #define MAX 8
 

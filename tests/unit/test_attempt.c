@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/attempt.h"
+#include "calls/attempt.h"
 
 static enum outcome of_status(int status, const char *code)
 {

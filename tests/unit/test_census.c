@@ -1,7 +1,7 @@
 /* How many files an account holds, and how often that is asked. */
 #include "upkeep_world.h"
 
-#include "server/census.h"
+#include "upkeep/census.h"
 
 static void add_files(unsigned account, unsigned num, const char *purpose, const char *expires)
 {

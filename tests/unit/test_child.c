@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <cmocka.h>
 
-#include "server/child.h"
+#include "master/child.h"
 
 static void a_child_that_ends_for_the_first_time_is_replaced_at_once(void **state)
 {

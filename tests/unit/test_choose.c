@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/choose.h"
+#include "routing/choose.h"
 
 #define NOW  1000000u
 #define MANY 10000u

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "common/upstream/date.h"
+#include "upstream/date.h"
 
 #define EXAMPLE 784111777 /* that of RFC 9110, section 5.6.7 */
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/facts.h"
+#include "objects/facts.h"
 
 static const struct jsonl_report sample = {
     .lines = 10, .bytes = 1000, .prompt = {{[FEATURE_TEXT] = 600}}, .output_tokens = 50};

@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "common/json.h"
-#include "common/upstream/failure.h"
+#include "json/json.h"
+#include "upstream/failure.h"
 
 #define NOW 1790000000 /* Mon, 21 Sep 2026 14:13:20 GMT */
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "common/features.h"
+#include "jsonl/features.h"
 
 static void each_kind_counts_by_its_own_rate(void **state)
 {

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/chunked.h"
-#include "server/guard_h1.h"
+#include "front/chunked.h"
+#include "front/guard_h1.h"
 #include "exact.h"
 
 #define LINE "GET / HTTP/1.1\r\nHost: x\r\n"

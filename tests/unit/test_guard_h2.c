@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/guard_h2.h"
-#include "server/guard_peers.h"
+#include "front/guard_h2.h"
+#include "front/guard_peers.h"
 
 static const char *why;
 

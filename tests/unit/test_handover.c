@@ -18,9 +18,9 @@
 #include "balancer/quota.h"
 #include "balancer/slots.h"
 #include "balancer/state.h"
-#include "common/seal_cache.h"
+#include "crypto/seal_cache.h"
 #include "common/shm.h"
-#include "server/handover.h"
+#include "master/handover.h"
 
 #define OLD_MASTER 4711
 #define NOW        1000000

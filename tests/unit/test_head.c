@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "common/upstream/client_impl.h"
+#include "upstream/client_impl.h"
 #include "exact.h"
 
 static bool add(struct head *head, const char *line)

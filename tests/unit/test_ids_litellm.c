@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "common/ids_litellm.h"
+#include "crypto/ids_litellm.h"
 #include "exact.h"
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "common/json.h"
-#include "common/json_text.h"
+#include "json/json.h"
+#include "json/json_text.h"
 #include "exact.h"
 
 static struct json_doc *doc;

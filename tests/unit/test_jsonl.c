@@ -10,12 +10,12 @@
 
 #include <cmocka.h>
 
-#include "common/idset.h"
-#include "common/json.h"
-#include "common/json_text.h"
+#include "jsonl/idset.h"
+#include "json/json.h"
+#include "json/json_text.h"
 #include "exact.h"
-#include "common/jsonl.h"
-#include "common/jsonl_facts.h"
+#include "jsonl/jsonl.h"
+#include "jsonl/jsonl_facts.h"
 #include "common/strbuf.h"
 
 #define URL "/v1/chat/completions"

@@ -9,8 +9,8 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "server/ledger.h"
-#include "server/sighting.h"
+#include "objects/ledger.h"
+#include "objects/sighting.h"
 
 #define NOW   UINT64_C(100000000)
 #define ROW   3

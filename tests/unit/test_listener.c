@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "server/listener.h"
+#include "master/listener.h"
 
 static int port_of(const char *name)
 {

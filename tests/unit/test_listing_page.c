@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/listing_page.h"
+#include "read/listing_page.h"
 
 static void add(struct listing_source *s, int64_t t, const char *name)
 {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "server/listing_places.h"
+#include "read/listing_places.h"
 
 #define NOW 1000
 #define EU  7u

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "server/listing_scan.h"
+#include "calls/listing_scan.h"
 
 /* The elements, each behind a '|', then what is left behind a '#'; or the error. */
 static int take_apart(const char *text, char *out, size_t size)

@@ -12,7 +12,7 @@
 
 #include "balancer/memo.h"
 #include "balancer/retry.h"
-#include "server/locate.h"
+#include "objects/locate.h"
 
 #define ACCOUNTS 7
 #define FOUND    "{\"id\":\"file-x\",\"object\":\"file\"}"

@@ -14,13 +14,13 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "common/upstream/failure.h"
-#include "server/guard.h"
-#include "server/health.h"
-#include "server/long_text.h"
-#include "server/loop_h2o.h"
-#include "server/models.h"
-#include "server/relay.h"
+#include "upstream/failure.h"
+#include "front/guard.h"
+#include "admin/health.h"
+#include "request/long_text.h"
+#include "core/loop_h2o.h"
+#include "admin/models.h"
+#include "request/relay.h"
 
 #define ROWS     3000
 #define ACCOUNTS 7

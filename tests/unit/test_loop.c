@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "server/loop_h2o.h"
+#include "core/loop_h2o.h"
 
 struct fixture {
     h2o_evloop_t *evloop;

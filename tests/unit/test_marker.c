@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "common/marker.h"
+#include "crypto/marker.h"
 
 static struct ids_seals seals, others;
 static const struct marker sample = {.owner = 0x0123456789abcdefu,

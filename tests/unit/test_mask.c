@@ -10,12 +10,12 @@
 
 #include <openssl/evp.h>
 
-#include "common/json.h"
-#include "common/json_mask.h"
+#include "json/json.h"
+#include "json/json_mask.h"
 #include "common/mask.h"
 #include "common/strbuf.h"
-#include "common/upstream/failure.h"
-#include "common/upstream/normal.h"
+#include "upstream/failure.h"
+#include "upstream/normal.h"
 
 static const char openai_key[] = "sk-proj-Zq3vR8tY1uL6wE9xN2bM5cK7dJ4hG0fSpAoI+/~";
 static const char azure_key[] = "8f3c1a9be27d40560b9d8e7f6a5c4b32";

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "server/metrics_text.h"
+#include "admin/metrics_text.h"
 
 #define MODEL                                                                                      \
     "litellm_model_name=\"azure/m\",model_id=\"eu-1\",api_base=\"https://"                         \

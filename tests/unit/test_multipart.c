@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "common/multipart.h"
+#include "multipart/multipart.h"
 #include "exact.h"
 #include "common/strbuf.h"
 

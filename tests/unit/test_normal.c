@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "common/upstream/normal.h"
+#include "upstream/normal.h"
 
 /* One document; `text` may use ' for ". */
 static struct json *parse(struct json_doc *doc, const char *text)

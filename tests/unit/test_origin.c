@@ -8,7 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "common/upstream/client_impl.h"
+#include "upstream/client_impl.h"
 
 static bool may_ask(struct upstream *up, const char *url)
 {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "server/polls.h"
+#include "objects/polls.h"
 
 #define NOW     UINT64_C(100000000)
 #define ACCOUNT 7

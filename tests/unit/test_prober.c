@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "common/shm.h"
-#include "common/upstream/client.h"
-#include "server/prober.h"
+#include "upstream/client.h"
+#include "upkeep/prober.h"
 
 #define ACCOUNTS 30
 #define EACH     2 /* deployments of an account */

@@ -11,9 +11,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include "server/guard_peers.h"
+#include "front/guard_peers.h"
 #include "config/entrance.h"
-#include "server/protect.h"
+#include "request/protect.h"
 
 static char key[] = "sk-1234";
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "common/upstream/provider.h"
+#include "upstream/provider.h"
 
 static struct model_account account_of(enum provider provider, const char *base,
                                        const char *version)

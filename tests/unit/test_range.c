@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "server/range.h"
+#include "calls/range.h"
 
 static void expect_part(const char *text, uint64_t total, uint64_t first, uint64_t last)
 {

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/read_log.h"
+#include "once/read_log.h"
 
 #define DAY_MS   (INT64_C(24) * 3600 * 1000)
 #define SLACK_MS (READ_LOG_SLACK_S * INT64_C(1000))

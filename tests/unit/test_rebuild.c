@@ -1,7 +1,7 @@
 /* An empty ledger and full accounts: what is adopted, how far back is read, and when again. */
 #include "upkeep_world.h"
 
-#include "server/rebuild.h"
+#include "upkeep/rebuild.h"
 
 /* A second time: as the next prober would. */
 static void begin(void)

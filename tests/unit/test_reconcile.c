@@ -13,8 +13,8 @@
 
 #include "balancer/retry.h"
 #include "common/clock.h"
-#include "server/batch_reader.h"
-#include "server/reconcile.h"
+#include "once/batch_reader.h"
+#include "once/reconcile.h"
 
 #define ACCOUNTS   6
 #define OWNER      0x11u

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/repeat.h"
+#include "once/repeat.h"
 
 #define SINCE_MS UINT64_C(5000)
 #define DAY_MS   (UINT64_C(24) * 3600 * 1000)

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "server/candidates.h"
-#include "server/resolve.h"
+#include "routing/candidates.h"
+#include "request/resolve.h"
 
 #define TEXT(literal) ((char *)(uintptr_t)(literal)) /* nobody writes it */
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/resume.h"
+#include "read/resume.h"
 
 struct answer {
     int status;

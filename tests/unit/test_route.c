@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "server/route.h"
+#include "request/route.h"
 #include "exact.h"
 
 static struct route route;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "server/run_record.h"
+#include "core/run_record.h"
 
 #define BOOT   "11111111-2222-3333-4444-555555555555"
 #define WINDOW 65000u

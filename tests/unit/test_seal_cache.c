@@ -10,7 +10,7 @@
 
 #include "tests/unit/hammer.h"
 
-#include "common/seal_cache.c"
+#include "common/crypto/seal_cache.c"
 
 #define ENTRIES 64u
 

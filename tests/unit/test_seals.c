@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "server/seals.h"
+#include "core/seals.h"
 
 #define CONTEXT "tranche id seal"
 

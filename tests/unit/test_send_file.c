@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "server/send_file.h"
+#include "calls/send_file.h"
 
 #define TEXT(literal) ((char *)(uintptr_t)(literal)) /* nobody writes it */
 

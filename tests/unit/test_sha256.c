@@ -1,5 +1,5 @@
 /* Published vectors, and OpenSSL's own HMAC as a referee for every length. */
-#include "common/sha256.h"
+#include "crypto/sha256.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "server/sighting.h"
+#include "objects/sighting.h"
 
 #define NOW UINT64_C(100000000)
 #define ROW 3

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "server/slices.h"
+#include "core/slices.h"
 
 static struct loop_timer *timer; /* the one that runs */
 static uint64_t rest_ms;         /* its delay */

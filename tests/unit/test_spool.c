@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "server/spool.h"
+#include "core/spool.h"
 
 static char dir[] = "/tmp/tranche-spool-XXXXXX";
 static struct config config;

@@ -15,7 +15,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include "server/tls.h"
+#include "master/tls.h"
 
 struct files {
     char dir[32];

@@ -11,8 +11,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "server/listener.h"
-#include "server/upgrade.h"
+#include "master/listener.h"
+#include "master/upgrade.h"
 
 static char *no_arguments[] = {NULL};
 

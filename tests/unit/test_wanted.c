@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "server/wanted.h"
+#include "once/wanted.h"
 
 #define NONCE "00112233445566778899aabbccddeeff"
 #define OTHER "ffeeddccbbaa99887766554433221100"

@@ -2,7 +2,7 @@
  * a reservation. */
 #include "upkeep_world.h"
 
-#include "server/watch.h"
+#include "upkeep/watch.h"
 
 static struct watch_item item(const char *id, uint64_t age_ms, bool orphan)
 {

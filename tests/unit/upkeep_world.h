@@ -13,8 +13,8 @@
 #include <time.h>
 #include <cmocka.h>
 
-#include "common/marker.h"
-#include "server/errand.h"
+#include "crypto/marker.h"
+#include "upkeep/errand.h"
 
 #define ACCOUNTS    4 /* a0, a1: Azure; a2: OpenAI; a3: another key of a1's resource */
 #define DEPLOYMENTS 5 /* two at a0, then one at each */

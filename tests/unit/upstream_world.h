@@ -24,7 +24,7 @@
 
 #include "common/clock.h"
 #include "common/strbuf.h"
-#include "common/upstream/client.h"
+#include "upstream/client.h"
 
 /* --- a loop --- */
 

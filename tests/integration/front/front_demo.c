@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "server/guard.h"
-#include "server/loop_h2o.h"
-#include "server/tls.h"
+#include "front/guard.h"
+#include "core/loop_h2o.h"
+#include "master/tls.h"
 
 struct demo {
     h2o_globalconf_t config;

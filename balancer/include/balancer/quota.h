@@ -1,0 +1,343 @@
+/* The quota ledger: which deployment has how many enqueued tokens, in shared memory that outlives
+ * generations. A provider bounds the tokens of a deployment's unfinished batches; the ledger holds
+ * one reservation for each batch that we know, so that a create goes only where it fits.
+ *
+ * A reservation is a place in a table, and all that happens to it is one word changed by
+ * compare-and-swap:
+ *
+ *                  quota_reserve()     quota_sent()       quota_commit()
+ *   FREE ──► RESERVING ──────────► RESERVED ◄──────► SENT ───────────────► LIVE ◄────┐
+ *    ▲           │                   │ quota_refused() │ │                  │         │
+ * quota_adopt() │           │ does not fit      │                 │ └─ owner died, ─► ORPHAN ────┘
+ *    │           │       owner died, │                 │    quota_abandon()│
+ *    │           │    quota_cancel() │  quota_cancel() │                  │
+ *    └───────────┴──── RELEASING ◄───┴─────────────────┴── quota_release(), quota_expire()
+ *
+ * Per column there is one word E, the sum of what is RESERVED, SENT, LIVE or ORPHAN, with a version
+ * in it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and
+ * an E that is off by it: quota_undo_owner() frees the place, quota_repair() puts E back to the
+ * sum.
+ *
+ * **A worker that died** leaves what it had not begun to send (RESERVED) as if it had never been. A
+ * create on its way (SENT) is never given back at once: the batch may well run. It becomes an
+ * ORPHAN, which stays counted, is shown by quota_watch() for reconciliation (at once, then ever
+ * more seldom), and ends by quota_adopt() (its batch was found), quota_release_view() (it did not
+ * appear) or QUOTA_ORPHAN_KEEP_MS: whoever looks may be kept from it by clocks, by a provider that
+ * lists nothing, by thousands of newer batches. A batch that shows itself later is adopted then.
+ *
+ * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our
+ * sum, taken to drain at the deployment's rate since then.
+ *
+ * Columns are those of state_bind(), one per row of the configuration. Rows that are one deployment
+ * at the provider share one ledger: quota_alias() makes the later ones another name of the first's
+ * column, and everything that is asked of or told about them is its. No locks; monotonic time is an
+ * argument; any process may call anything that is not marked as the master's. `owner` is the
+ * caller's row (its slot), as for state_begin(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "balancer/pick.h"
+#include "common/err.h"
+#include "jsonl/features.h"
+
+#define QUOTA_MAX_TOKENS                                                                           \
+    ((UINT64_C(1) << 43) - 1)   /* of a job and of a limit; more is taken for this */
+#define QUOTA_ID_SIZE    56     /* with its NUL; a longer id is kept by its hash only */
+#define QUOTA_MAX_OWNERS 4094   /* owners are 0..4093 */
+#define QUOTA_ASK_MS     60000u /* a reservation is asked about at most once in this time */
+#define QUOTA_ORPHAN_MS  1000u  /* a create of unknown outcome is looked for that soon again */
+#define QUOTA_ORPHAN_KEEP_MS                                                                       \
+    (5u * 60 * 1000) /* ... and that long it stays counted, whatever is or is not seen of it */
+#define QUOTA_LEASE_MS (26u * 3600 * 1000) /* OpenAI's window of 24 h, and some for its clock */
+#define QUOTA_GRACE_MS                                                                             \
+    (2u * 3600 * 1000) /* how long one that is asked about before its end may stay silent */
+#define QUOTA_EXTEND_MS   (3600u * 1000) /* by how much an answer "still running" prolongs it */
+#define QUOTA_FULL_MS     60000u         /* first rest of a size that was refused; doubles ... */
+#define QUOTA_FULL_MAX_MS (16u * 60000)  /* ... up to this */
+#define QUOTA_REFUSED_MS  (3600u * 1000) /* how long the limit that a refusal names is believed */
+
+struct quota; /* the region */
+
+/** Room for that many columns and reservations (at most 16 million). Pages that nobody needed yet
+ * cost nothing.
+ *  @return 0; ERR_INVALID (a number is 0 or too great); ERR_NOMEM */
+MUST_USE int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out);
+void quota_free(struct quota *quota); /* NULL is fine */
+
+/** The same, of what the program before hands over (shm_adopt()): it has to be what quota _new()
+ * would make.
+ *  @param fd  taken over, also on failure; -1 is fine
+ *  @return 0, ERR_NOT_FOUND (fd is -1), ERR_INVALID, ERR_NOMEM */
+MUST_USE int quota_adopt_region(int fd, uint32_t max_columns, uint32_t max_reservations,
+                                struct quota **out);
+
+/** What the configuration says about a deployment. */
+struct quota_terms {
+    uint32_t fingerprint;
+    uint64_t limit;    /* tokens; 0: not configured */
+    uint64_t lease_ms; /* 0: QUOTA_LEASE_MS */
+    bool ask_first;    /* Azure, where no job ever expires: the end of a lease only makes it asked
+                          about once more */
+    bool many;         /* a wildcard, which stands for many deployments: what one of them says is
+                          not learned, for the others would be judged by it */
+};
+
+/** Tell a column's terms; master only, before the fork, for each deployment of a new table. Another
+ * fingerprint than before empties the column: its reservations and all that was learned are
+ * dropped. */
+void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *terms);
+
+/** This column's row is the same deployment as the row of column `of`, which is bound. What was
+ * counted in it so far is dropped. Master only, before the fork.
+ *  @param limit  configured for this row; the lower one counts. 0: none */
+void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t limit);
+
+/* --- a reservation's life --- */
+
+struct quota_claim {
+    uint32_t place; /* 0: holds nothing */
+    uint32_t column;
+    uint64_t word;
+    uint64_t tokens;
+};
+
+/** A marker's hash: what a search among the deployment's batches can find a create by. Never 0. */
+uint64_t quota_token(const struct quota *quota, uint32_t column, const char *marker, size_t len);
+
+/** Count `tokens` before the create goes out; RESERVED.
+ *  @param token  quota_token() of its marker; 0: none
+ *  @param claim  written, all zero on error; the caller hands it to quota_commit() or
+ * quota_cancel(), once
+ *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no place left */
+MUST_USE int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+                           uint64_t token, uint64_t now_ms, struct quota_claim *claim);
+
+/** From now on something may have happened upstream; before the first byte. An empty claim is fine.
+ * @return false: the claim was ended (never while its owner lives); then send nothing */
+MUST_USE bool quota_sent(struct quota *quota, struct quota_claim *claim);
+
+/** It is known that nothing has happened so far, and the same place is asked once more later:
+ * RESERVED again. Does nothing to an empty or ended claim. */
+void quota_refused(struct quota *quota, struct quota_claim *claim);
+
+/** The create was answered with this batch. From here on the reservation lives without its owner.
+ *  @return 0; ERR_NOT_FOUND: the claim is empty or was ended before */
+MUST_USE int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id,
+                          size_t len);
+
+/** The create was refused, or never went out: give the tokens back. Does nothing to an empty or
+ * ended claim. */
+void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
+                  uint64_t now_ms);
+
+/** Nobody knows whether the create has happened: as if its worker had died, an ORPHAN. Does nothing
+ * to an empty or ended claim. */
+void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_t now_ms);
+
+enum quota_end {
+    QUOTA_FINISHED, /* worked off (completed): tells how fast the deployment drains */
+    QUOTA_DROPPED   /* failed, expired, cancelled, gone */
+};
+
+/** A terminal state was seen, by anybody. Cheap when there is no such reservation. @return whether
+ * it was there, and is gone by this call */
+bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len,
+                   enum quota_end end, uint64_t now_ms);
+
+/** No batch with this marker exists: end its ORPHAN. @return as above */
+bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms);
+
+/** Have what the ledger knows of a batch on its way from memory when its fate is told, some 100 ns
+ * later. Changes nothing. @param marker  as of quota_token(); "": it is not asked for by that */
+void quota_expect(const struct quota *quota, uint32_t column, const char *id, size_t len,
+                  const char *marker, size_t marker_len);
+
+/** A batch that runs upstream, as a list tells: finds its reservation, or gives an ORPHAN its id,
+ * or makes a new one whatever the limit (the provider has accepted it). After a restart the ledger
+ * is rebuilt by this.
+ *  @param token   quota_token() of its marker; 0: none
+ *  @param age_ms  since it was created
+ *  @return 0, also when it was known; ERR_FULL */
+MUST_USE int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t token,
+                         const char *id, size_t len, uint64_t tokens, uint64_t age_ms,
+                         uint64_t now_ms);
+
+/** A batch was seen that still runs: it need not be asked about for a minute, a lease that had
+ * ended goes on, and progress slower than expected lowers the deployment's drain rate. @param total
+ * 0: not known yet. @return whether there is such a reservation, and it needs nothing: an ORPHAN
+ * that has got its id is made LIVE by quota_adopt() */
+bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done,
+                    uint64_t total, uint64_t now_ms);
+
+/** What a reservation looks like from outside. */
+struct quota_view {
+    uint32_t place; /* this and the next are the ledger's own */
+    uint64_t word;
+    uint32_t column;
+    bool orphan;    /* its worker died: without an id look for `token` among the newest batches */
+    bool last_call; /* its lease has ended; unless it is seen to run it will be released */
+    char id[QUOTA_ID_SIZE]; /* "": not known, or too long */
+    uint64_t token;
+    uint64_t tokens;
+    uint64_t begun_ms, lease_ms;
+    uint64_t orphan_ms; /* since when it is an orphan, to the second; 0: it is none */
+};
+
+/** How long quota_watch() leaves a reservation alone; QUOTA_ASK_MS until somebody says otherwise.
+ * An orphan is due at once, then after QUOTA_ORPHAN_MS and twice, four times ... as long, up to
+ * that. */
+void quota_ask_every(struct quota *quota, uint32_t ask_ms);
+
+/** The next reservation that nobody has asked about for that long, marked as asked: of several
+ * callers one gets it. `cursor` starts at 0. @return false: that was the last one, and the cursor
+ * is at 0 again */
+bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view);
+
+/** End what was viewed, if nothing has become of it since: its batch is not there. Unlike
+ * quota_release() it needs neither an id nor a token. @return whether it is gone by this call */
+bool quota_release_view(struct quota *quota, uint32_t owner, const struct quota_view *view,
+                        uint64_t now_ms);
+
+/** The deployment's unfinished batches were all adopted: nobody has to do that again as long as the
+ * column is this deployment's. */
+void quota_note_rebuilt(struct quota *quota, uint32_t column);
+bool quota_is_rebuilt(const struct quota *quota, uint32_t column);
+
+struct quota_expired {
+    uint32_t leases;
+    uint32_t orphans;
+};
+
+/** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it), and what is an orphan
+ * without an id for longer than QUOTA_ORPHAN_KEEP_MS. @return how many */
+struct quota_expired quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms);
+
+/* --- repair; master only --- */
+
+struct quota_undone {
+    uint32_t freed;   /* places that were half way in or out, and creates that had not been sent */
+    uint32_t orphans; /* creates on their way, which stay counted */
+};
+
+/** That owner's process is dead (reaped): undo what it had begun. Before its slot is used again;
+ * quota_repair() should follow. */
+struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms);
+
+/** The same of `num` owners from `first` on, all dead. The one of quota_bind() is QUOTA_MAX_OWNERS.
+ */
+struct quota_undone quota_undo_owners(struct quota *quota, uint32_t first, uint32_t num,
+                                      uint64_t now_ms);
+
+/** Make each column's E the sum of its reservations. Safe at any time; a column that others change
+ * meanwhile is right by itself or left for the next call. Meant for every few seconds and after
+ * each death.
+ *  @param repaired  columns whose E was wrong; may be NULL
+ *  @return whether all could be looked at: call again soon otherwise */
+bool quota_repair(struct quota *quota, uint32_t *repaired);
+
+/* --- what is learned --- */
+
+/** The answer of a create told the deployment's `deployment-maximum-enqueued-tokens`. 0 is ignored.
+ */
+void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit);
+
+/** The text of a refusal named the limit. It holds for QUOTA_REFUSED_MS, or until one of the two
+ * tells another: whom we never ask again could not tell that he has more now. 0 is ignored. */
+void quota_learn_refused(struct quota *quota, uint32_t column, uint64_t limit, uint64_t now_ms);
+
+/** ... and its `deployment-enqueued-tokens`, this create included: what exceeds our sum is foreign.
+ *  @return the tokens of this one job as the provider counts them, for quota_learn_rate(); 0:
+ * cannot be told (something else began or ended since the last time that header was seen) */
+uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
+                              uint64_t now_ms);
+
+/** A job of `tokens` was refused as too much (token_limit_exceeded, at once or later): E becomes at
+ * least L - tokens + 1, so that the same job does not fit now, and jobs of its size stay away for a
+ * minute, then for two ... sixteen, until one is accepted. Call it after quota_cancel(). */
+void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
+/** What a job really counted, its output left out: when it consists of one feature nearly alone
+ * (features_dominant()), and that feature is not exact, the model's tokens per unit of that feature
+ * move by a quarter of the difference. What would be outside the feature's fixed bounds is ignored:
+ * nobody's odd file moves what others are counted by further than that. `model` is any hash of its
+ * name. */
+void quota_learn_rate(struct quota *quota, uint64_t model, const struct features *features,
+                      uint64_t tokens);
+
+/** Tokens of a job: each feature at what was learned of this model, or at its prior. 1 to
+ * QUOTA_MAX_TOKENS. */
+uint64_t quota_tokens(const struct quota *quota, uint64_t model, const struct features *features);
+
+/* --- what is about to come --- */
+
+#define QUOTA_PLEDGE_MS 120000u /* after so long half of what was pledged counts ... */
+#define QUOTA_PLEDGE_END_MS                                                                        \
+    (10 * QUOTA_PLEDGE_MS) /* ... and after so long nothing, when nothing was pledged since */
+
+/** A file of that many tokens was stored here, and its batch will probably follow: so that a
+ * hundred files uploaded in a row do not all go to the one deployment that is empty now. It counts
+ * for the choice of further uploads only, and fades. */
+void quota_pledge(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
+/** Its batch is being created, here or elsewhere. */
+void quota_redeem(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
+/* --- readers --- */
+
+struct quota_sum {
+    uint64_t reserved;    /* E of our reservations, tokens */
+    uint64_t foreign;     /* of others, as far as we know */
+    uint64_t pledged;     /* of files whose batches will probably come; not enqueued */
+    uint64_t limit;       /* the lower of configured and learned; 0: unknown */
+    double drain_rate;    /* tokens/s; the prior before the first job has finished */
+    uint64_t placed;      /* reservations begun in this hour */
+    uint64_t full_tokens; /* jobs of at least this many are refused ... */
+    uint64_t full_for_ms; /* ... for so long; 0: not */
+};
+
+void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum);
+
+struct quota_tally {
+    uint32_t reservations;
+    uint32_t orphans;   /* of these, creates whose outcome nobody knows */
+    uint64_t oldest_ms; /* monotonic: when the oldest of their creates began; 0: there is none */
+};
+
+/** Count the reservations, some of the table's places at a time: call it until it says that this
+ * was all.
+ *  @param cursor   starts at 0
+ *  @param places   looked at in this call
+ *  @param tallies  quota_max_columns() entries, zeroes at first; what rows of one deployment share
+ * is in the column that they share
+ *  @return whether there are more */
+bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t places,
+                 struct quota_tally *tallies);
+
+/** Columns that the region has room for. */
+uint32_t quota_max_columns(const struct quota *quota);
+
+/** Fill in what quota-aware looks at: enqueued, limit, drain_rate, placed, full_tokens,
+ * full_for_ms. */
+void quota_describe(const struct quota *quota, uint32_t column, uint64_t now_ms,
+                    struct pick_candidate *candidate);
+
+/* --- the verdict on a job; pure --- */
+
+enum quota_fit {
+    QUOTA_FITS,      /* somewhere, now: if pick_next() found nothing, it was not for tokens */
+    QUOTA_NOT_NOW,   /* 429, with a wait */
+    QUOTA_NEVER_FITS /* 400: larger than every limit */
+};
+
+/** @param wait_ms  NOT_NOW: until the first of them is expected to have room, 1 s to 24 h;
+ * otherwise 0. May be NULL */
+enum quota_fit quota_verdict(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens,
+                             uint64_t *wait_ms);
+
+/** The verdict for the client, naming every limit. `names[i]` is candidate i's. Cut to size with
+ * "..." at the end. */
+void quota_explain(const struct pick_candidate *candidates, const char *const *names, uint32_t n,
+                   uint64_t tokens, char *text, size_t size);

@@ -1,0 +1,274 @@
+/* Open addressing with linear probing, the entries in the order of their hashes (Amble and Knuth,
+ * "Ordered hash tables", 1974). So the table can be nine tenths full, of any size, and grow by
+ * little within its own memory: what follows each other follows each other in a larger one too.
+ *
+ * A slot is a number of 80 bits, kept as its upper 64 and its lower 16: the beginning of the hash,
+ * then the mark in the last `mark_bits`. The hash is SipHash-1-3 with 128
+ * bits of output (Aumasson and Bernstein, 2012, with the finalisation of the reference
+ * implementation's 128-bit variant): keyed, because whoever uploads a file chooses its ids. */
+#include "idset.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/random.h>
+
+enum {
+    SLOT_BYTES = 10,
+    FIRST_ROOM = 256,
+    LARGE_ROOM = 32768, /* from here on memory counts more than time */
+    TAIL = 64,          /* slots behind `room`, for what is pushed over the end */
+    MIN_MARK_BITS = 16,
+    MAX_MARK_BITS = 24
+};
+
+struct siphash {
+    uint64_t v0, v1, v2, v3;
+};
+
+static uint64_t rotate(uint64_t x, unsigned bits)
+{
+    return (x << bits) | (x >> (64 - bits));
+}
+
+static void siphash_round(struct siphash *s)
+{
+    s->v0 += s->v1;
+    s->v1 = rotate(s->v1, 13) ^ s->v0;
+    s->v0 = rotate(s->v0, 32);
+    s->v2 += s->v3;
+    s->v3 = rotate(s->v3, 16) ^ s->v2;
+    s->v0 += s->v3;
+    s->v3 = rotate(s->v3, 21) ^ s->v0;
+    s->v2 += s->v1;
+    s->v1 = rotate(s->v1, 17) ^ s->v2;
+    s->v2 = rotate(s->v2, 32);
+}
+
+static void siphash_word(struct siphash *s, uint64_t word)
+{
+    s->v3 ^= word;
+    siphash_round(s);
+    s->v0 ^= word;
+}
+
+static uint64_t siphash_end(struct siphash *s)
+{
+    siphash_round(s);
+    siphash_round(s);
+    siphash_round(s);
+    return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
+}
+
+static void hash(const uint64_t key[2], const char *text, size_t len, uint64_t out[2])
+{
+    struct siphash s = {
+        key[0] ^ UINT64_C(0x736f6d6570736575),
+        key[1] ^ UINT64_C(0x646f72616e646f6d) ^ 0xee,
+        key[0] ^ UINT64_C(0x6c7967656e657261),
+        key[1] ^ UINT64_C(0x7465646279746573),
+    };
+    uint64_t word;
+    size_t at;
+
+    for (at = 0; at + sizeof(word) <= len; at += sizeof(word)) {
+        memcpy(&word, text + at, sizeof(word));
+        siphash_word(&s, word);
+    }
+    word = 0;
+    memcpy(&word, text + at, len - at);
+    siphash_word(&s, word | (uint64_t)len << 56);
+    s.v2 ^= 0xee;
+    out[0] = siphash_end(&s);
+    s.v1 ^= 0xdd;
+    out[1] = siphash_end(&s);
+}
+
+int idset_init(struct idset *set, uint64_t max_mark)
+{
+    memset(set, 0, sizeof(*set));
+    set->mark_bits = MIN_MARK_BITS;
+    while (set->mark_bits < MAX_MARK_BITS && max_mark >> set->mark_bits != 0)
+        set->mark_bits++;
+    return getrandom(set->key, sizeof(set->key), 0) == sizeof(set->key) ? 0 : ERR_IO;
+}
+
+void idset_deinit(struct idset *set)
+{
+    free(set->slots);
+    set->slots = NULL;
+    set->room = set->count = 0;
+}
+
+size_t idset_bytes(const struct idset *set)
+{
+    return set->slots != NULL ? (set->room + TAIL) * SLOT_BYTES : 0;
+}
+
+/* --- slots --- */
+
+struct entry {
+    uint64_t high;
+    uint16_t low;
+};
+
+static unsigned char *slot_at(const struct idset *set, size_t i)
+{
+    return set->slots + i * SLOT_BYTES;
+}
+
+static struct entry get(const struct idset *set, size_t i)
+{
+    struct entry e;
+
+    memcpy(&e.high, slot_at(set, i), sizeof(e.high));
+    memcpy(&e.low, slot_at(set, i) + sizeof(e.high), sizeof(e.low));
+    return e;
+}
+
+static void put(struct idset *set, size_t i, struct entry e)
+{
+    memcpy(slot_at(set, i), &e.high, sizeof(e.high));
+    memcpy(slot_at(set, i) + sizeof(e.high), &e.low, sizeof(e.low));
+}
+
+static uint32_t mark_of(const struct idset *set, struct entry e)
+{
+    return (uint32_t)((e.high << 16 | e.low) & ((UINT64_C(1) << set->mark_bits) - 1));
+}
+
+/* Marks are not 0. */
+static bool is_free(struct entry e)
+{
+    return e.low == 0 && e.high == 0;
+}
+
+static uint64_t tag_of(const struct idset *set, struct entry e)
+{
+    return e.high >> (set->mark_bits - 16);
+}
+
+static struct entry make_entry(const struct idset *set, uint64_t hash, uint32_t mark)
+{
+    uint64_t most = (UINT64_C(1) << set->mark_bits) - 1, kept = mark < most ? mark : most;
+    unsigned shift = set->mark_bits - 16;
+
+    return (struct entry){(hash >> shift) << shift | kept >> 16, (uint16_t)kept};
+}
+
+/* Where an entry would stand alone; never decreases with the hash. */
+static size_t home_of(const struct idset *set, struct entry e)
+{
+    return (size_t)((e.high >> 32) * set->room >> 32);
+}
+
+/* --- growing --- */
+
+/* All entries to the end, in their order. */
+static void pack(struct idset *set, size_t old_slots)
+{
+    size_t to = set->room + TAIL;
+
+    for (size_t i = old_slots; i-- > 0;) {
+        struct entry e = get(set, i);
+
+        if (!is_free(e))
+            put(set, --to, e);
+    }
+}
+
+/* From the end to where they belong. No entry's home is behind the place that it is moved from: in
+ * the smaller table it was not behind that of the packed entries, and a home moves by no more than
+ * the table grows. So no place is written before it was read. */
+static void spread(struct idset *set)
+{
+    size_t slots = set->room + TAIL, at = 0;
+
+    for (size_t i = slots - set->count; i < slots; i++) {
+        struct entry e = get(set, i);
+        size_t home = home_of(set, e);
+
+        assert(home <= i);
+        for (; at < home; at++)
+            put(set, at, (struct entry){0, 0});
+        put(set, at++, e);
+    }
+    memset(slot_at(set, at), 0, (slots - at) * SLOT_BYTES);
+}
+
+static int grow(struct idset *set)
+{
+    size_t old = set->room != 0 ? set->room + TAIL : 0, room = FIRST_ROOM;
+    unsigned char *slots;
+
+    if (set->room != 0)
+        room = set->room + set->room / (set->room < LARGE_ROOM ? 2 : 16);
+    slots = realloc(set->slots, (room + TAIL) * SLOT_BYTES);
+    if (slots == NULL)
+        return ERR_NOMEM;
+    set->slots = slots;
+    set->room = room;
+    pack(set, old);
+    spread(set);
+    return 0;
+}
+
+/* --- adding --- */
+
+/* Push what stands from `at` up to the next free slot by one. @return false: none is free up to the
+ * end */
+static bool make_place(struct idset *set, size_t at)
+{
+    size_t end = at;
+
+    while (end < set->room + TAIL && !is_free(get(set, end)))
+        end++;
+    if (end == set->room + TAIL)
+        return false;
+    memmove(slot_at(set, at + 1), slot_at(set, at), (end - at) * SLOT_BYTES);
+    return true;
+}
+
+/* The place of the first entry that is not before this one; it may be free, or behind the end. */
+static size_t find(const struct idset *set, struct entry wanted)
+{
+    size_t i = home_of(set, wanted);
+
+    for (; i < set->room + TAIL; i++) {
+        struct entry e = get(set, i);
+
+        if (is_free(e) || tag_of(set, e) >= tag_of(set, wanted))
+            break;
+    }
+    return i;
+}
+
+int idset_add(struct idset *set, const char *text, size_t len, uint32_t mark, uint32_t *first)
+{
+    struct entry e, there;
+    uint64_t bits[2];
+    size_t at;
+
+    if (set->count >= set->room / 10 * 9 && grow(set) != 0)
+        return ERR_NOMEM;
+    hash(set->key, text, len, bits);
+    e = make_entry(set, bits[0], mark);
+    at = find(set, e);
+    if (at < set->room + TAIL) {
+        there = get(set, at);
+        if (!is_free(there) && tag_of(set, there) == tag_of(set, e)) {
+            *first = mark_of(set, there);
+            return ERR_DUPLICATE;
+        }
+    }
+    while (!make_place(set, at)) {
+        if (grow(set) != 0)
+            return ERR_NOMEM;
+        at = find(set, e);
+    }
+    put(set, at, e);
+    set->count++;
+    return 0;
+}

@@ -1,0 +1,221 @@
+/* See health.h. The prober's last round says what is healthy; a deployment not probed yet counts as
+ * healthy. */
+#include "admin/health.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "json/json.h"
+#include "config/entrance.h"
+#include "request/auth.h"
+#include "request/long_answer.h"
+#include "core/provider_clock.h"
+
+static bool is_healthy(const struct probe_word *p)
+{
+    return atomic_load_explicit(&p->checked_unix_s, memory_order_acquire) == 0 ||
+           atomic_load_explicit(&p->healthy, memory_order_relaxed) != 0;
+}
+
+static bool all_admitted(const struct worker *w, uint32_t deployment)
+{
+    uint64_t now_ms = loop_now_ms(w->loop);
+
+    for (int op = 0; op < OP_CLASS_COUNT; op++)
+        if (!breaker_admits(atomic_load_explicit(state_health(w->inherit->state,
+                                                              w->inherit->columns[deployment],
+                                                              (enum op_class)op),
+                                                 memory_order_relaxed),
+                            now_ms))
+            return false;
+    return true;
+}
+
+/* What was known of one row when its turn came: it is looked at once, so that one that recovers
+ * while the answer is written is in one of the lists, and in one only. */
+struct finding {
+    int64_t checked_unix_s;
+    int32_t status;
+    uint32_t outcome;
+    uint8_t list; /* LIST_... */
+};
+
+enum { LIST_HEALTHY, LIST_UNHEALTHY, LIST_NONE };
+
+/* The answer being written: the healthy rows, then the others. */
+struct report {
+    const struct worker *worker; /* borrowed */
+    uint32_t num, next;          /* rows */
+    int list;                    /* being written */
+    uint32_t counts[2];
+    bool *named;               /* behind the findings; per account: model_list names it */
+    struct finding findings[]; /* [num] */
+};
+
+static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
+{
+    const struct worker *w = r->worker;
+    const struct table_deployment *d = table_deployment(w->table, i);
+    const struct model_account *account = &w->config->models.accounts[d->account];
+    const struct finding *found = &r->findings[i];
+    int64_t skew_s = provider_clock_skew_s(w->inherit, i);
+    char text[96];
+
+    strbuf_addc(out, '{');
+    json_write_member_string(out, "model", table_str(w->table, d->litellm_model));
+    json_write_member_string(out, "api_base", account->base);
+    if (account->api_version != NULL)
+        json_write_member_string(out, "api_version", account->api_version);
+    json_write_member_string(out, "model_id", table_str(w->table, d->id));
+    if (d->batch)
+        json_write_member_string(out, "mode", "batch");
+    if (found->list == LIST_UNHEALTHY) {
+        snprintf(text, sizeof(text), "list batches failed: %s, status %d",
+                 outcome_name((enum outcome)found->outcome), (int)found->status);
+        json_write_member_string(out, "error", text);
+    }
+    if (llabs(skew_s) > SKEW_WARN_S)
+        json_write_member_int(out, "clock_skew_s", skew_s);
+    json_write_member_int(out, "checked_at", found->checked_unix_s);
+    strbuf_addc(out, '}');
+}
+
+/* Since when this gateway knows what it was asked to create, which outlives SIGUSR2; and for how
+ * long it does not know what the gateway before it had under way. */
+static void write_memory(const struct worker *w, struct strbuf *out)
+{
+    const struct idem *idem = w->inherit->idem;
+    uint64_t now_ms = loop_now_ms(w->loop), until_ms = idem_unsure_until_ms(idem);
+
+    json_write_member_int(out, "creates_known_since",
+                          clock_unix_s() - (int64_t)((now_ms - idem_since_ms(idem)) / 1000));
+    json_write_member_int(out, "repeats_unknown_for_s",
+                          until_ms > now_ms ? (int64_t)((until_ms - now_ms + 999) / 1000) : 0);
+}
+
+static void write_end(const struct report *r, struct strbuf *out)
+{
+    const char *warning = entrance_warning(r->worker->config);
+    bool failed =
+        atomic_load_explicit(&r->worker->inherit->shared->reload_failed, memory_order_relaxed) != 0;
+
+    strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s",
+                r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
+    write_memory(r->worker, out);
+    if (warning[0] != '\0') {
+        strbuf_adds(out, ",\"warnings\":[");
+        json_write_string(out, warning, strlen(warning));
+        strbuf_addc(out, ']');
+    }
+    strbuf_addc(out, '}');
+}
+
+/* A row for calls that name no model says nothing new about an account that model_list names too.
+ */
+static bool is_listed(const struct report *r, uint32_t i)
+{
+    const struct table_deployment *d = table_deployment(r->worker->table, i);
+
+    return d->group != MODEL_NO_INDEX || !r->named[d->account];
+}
+
+static void look_at(struct report *r, uint32_t i)
+{
+    const struct probe_word *p = &r->worker->inherit->probes[i];
+    struct finding *found = &r->findings[i];
+
+    found->list = LIST_NONE;
+    if (!is_listed(r, i))
+        return;
+    found->list = is_healthy(p) ? LIST_HEALTHY : LIST_UNHEALTHY;
+    found->outcome = atomic_load_explicit(&p->outcome, memory_order_relaxed);
+    found->status = atomic_load_explicit(&p->status, memory_order_relaxed);
+    found->checked_unix_s = (int64_t)atomic_load_explicit(&p->checked_unix_s, memory_order_relaxed);
+}
+
+static enum long_answer_step write_next(void *arg, struct strbuf *out)
+{
+    struct report *r = arg;
+    uint32_t i = r->next;
+
+    if (i < r->num) {
+        r->next++;
+        if (r->list == LIST_HEALTHY)
+            look_at(r, i);
+        if (r->findings[i].list != r->list)
+            return LONG_ANSWER_MORE;
+        if (r->counts[r->list]++ > 0)
+            strbuf_addc(out, ',');
+        write_row(r, i, out);
+        return LONG_ANSWER_MORE;
+    }
+    if (r->list == LIST_UNHEALTHY) {
+        write_end(r, out);
+        return LONG_ANSWER_DONE;
+    }
+    strbuf_adds(out, "],\"unhealthy_endpoints\":[");
+    r->list = LIST_UNHEALTHY;
+    r->next = 0;
+    return LONG_ANSWER_MORE;
+}
+
+static void note_named(struct report *r)
+{
+    const struct table *table = r->worker->table;
+
+    for (uint32_t i = 0; i < r->num; i++)
+        r->named[table_deployment(table, i)->account] |=
+            table_deployment(table, i)->group != MODEL_NO_INDEX;
+}
+
+static struct report *report_new(const struct worker *w)
+{
+    uint32_t num = table_num_deployments(w->table);
+    struct report *r = calloc(1, sizeof(*r) + num * sizeof(r->findings[0]) +
+                                     w->config->models.num_accounts * sizeof(*r->named));
+
+    if (r == NULL)
+        return NULL;
+    r->worker = w;
+    r->num = num;
+    r->named = (bool *)(r->findings + num);
+    note_named(r);
+    return r;
+}
+
+void health_full(struct relay *relay)
+{
+    long_answer_write(relay, "{\"healthy_endpoints\":[", write_next, report_new(relay->worker));
+}
+
+void health_liveness(struct relay *relay)
+{
+    relay_bytes(relay, 200, "application/json", "\"I'm alive!\"", 12);
+}
+
+/* Ready when at least one deployment is healthy and admitted by its breakers, and we are not on our
+ * way out. */
+void health_readiness(struct relay *relay)
+{
+    const struct worker *w = relay->worker;
+    bool ready = false;
+
+    for (uint32_t i = 0; !w->draining && !ready && i < table_num_deployments(w->table); i++)
+        ready = is_healthy(&w->inherit->probes[i]) && all_admitted(w, i);
+    if (ready) {
+        static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not connected\"}";
+        static const char more[] = "{\"status\":\"healthy\",\"db\":\"Not "
+                                   "connected\",\"tranche_version\":\"" TRANCHE_VERSION "\"}";
+
+        if (auth_has_key(relay))
+            relay_bytes(relay, 200, "application/json", more, sizeof(more) - 1);
+        else
+            relay_bytes(relay, 200, "application/json", text, sizeof(text) - 1);
+    } else {
+        relay_problem(relay, 503, "server_error", "not_ready", "", "%s",
+                      w->draining ? "The gateway is shutting down."
+                                  : "No deployment can serve now; see /health.");
+    }
+}

@@ -1,0 +1,14 @@
+/* GET /v1/models (OpenAI's list) and /v1/model/info (LiteLLM's): the groups and deployments of the
+ * model table, without secrets. */
+#pragma once
+
+#include "request/relay.h"
+
+void models_list(struct relay *relay);
+void models_info(struct relay *relay);
+
+/** GET /v1/models/{id}: one entry of the list, also of a name that a pattern takes. */
+void models_one(struct relay *relay);
+
+/** GET /model_group/info: LiteLLM's summary of each group. */
+void models_groups(struct relay *relay);

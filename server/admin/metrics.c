@@ -1,0 +1,222 @@
+/* See metrics.h. Rows are read first and written then, since the page has all rows of one metric
+ * together; each turn of the loop does some of it. */
+#include "admin/metrics.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "metrics_text.h"
+#include "request/long_answer.h"
+#include "core/provider_clock.h"
+
+#define CONTENT_TYPE  "text/plain; version=0.0.4; charset=utf-8"
+#define PLACES_A_TURN 16384 /* of the ledger, counted */
+#define BLOCKS_A_TURN 8     /* written, and given back */
+#define BLOCK         64    /* deployments; read in one turn */
+
+struct block {
+    uint32_t num; /* rows that are shown */
+    uint32_t columns[BLOCK];
+    struct metrics_row rows[BLOCK];
+};
+
+struct scrape {
+    struct worker *worker; /* borrowed */
+    struct block **blocks; /* owned, each freed as soon as it is written */
+    uint32_t num_blocks;
+    struct quota_tally *tallies; /* owned; per column */
+    uint32_t read;               /* blocks so far */
+    uint32_t cursor;             /* of quota_count() */
+    bool begun, counted;
+    size_t metric;  /* being written */
+    uint32_t block; /* of it, the next */
+};
+
+static void scrape_free(void *arg)
+{
+    struct scrape *s = arg;
+
+    for (uint32_t i = 0; s->blocks != NULL && i < s->num_blocks; i++)
+        free(s->blocks[i]);
+    free(s->blocks);
+    free(s->tallies);
+    free(s);
+}
+
+static uint64_t read_word(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static void write_node(const struct scrape *s, struct strbuf *out)
+{
+    const struct inherit *inherit = s->worker->inherit;
+    struct shared *shared = inherit->shared;
+    struct metrics_node node = {
+        .generation = inherit->generation,
+        .reload_failed = atomic_load_explicit(&shared->reload_failed, memory_order_relaxed) != 0,
+        .restarts = read_word(&shared->restarts),
+        .evicted = idem_evicted(inherit->idem),
+        .log_lost = {log_out_lost(LOG_STREAM_ACCESS), log_out_lost(LOG_STREAM_ERROR)},
+        .started_unix_s = clock_unix_s() - (int64_t)((clock_now_ms() - inherit->started_ms) / 1000),
+    };
+
+    for (uint32_t i = 0; i < WORKER_ROWS; i++) {
+        const struct worker_slot *slot = &shared->slots[i];
+
+        node.workers += atomic_load_explicit(&slot->pid, memory_order_relaxed) != 0 &&
+                        atomic_load_explicit(&slot->is_worker, memory_order_relaxed) != 0;
+        node.connections += atomic_load_explicit(&slot->connections, memory_order_relaxed);
+        node.requests += read_word(&slot->requests);
+        node.spool_bytes += read_word(&slot->spool_bytes);
+        node.files += read_word(&slot->files);
+        node.file_bytes += read_word(&slot->file_bytes);
+        node.lines += read_word(&slot->lines);
+    }
+    metrics_write_node(&node, out);
+}
+
+/* The first row of an account shows the account's files. */
+static bool is_first_of_account(const struct worker *w, uint32_t deployment)
+{
+    uint32_t account = table_deployment(w->table, deployment)->account;
+
+    return w->account_twin[account] == account && w->account_first[account] == deployment;
+}
+
+/* The row for calls that name no model says nothing new of an account that model_list names too,
+ * unless it was used. */
+static bool is_shown(const struct worker *w, uint32_t i, const struct state_sum *sum)
+{
+    uint64_t requests = 0;
+
+    for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
+        requests += sum->requests[op];
+    return requests > 0 || is_first_of_account(w, i) ||
+           table_deployment(w->table, i)->group != MODEL_NO_INDEX;
+}
+
+static void read_row(const struct worker *w, uint32_t i, struct block *block)
+{
+    const struct inherit *inherit = w->inherit;
+    const struct table_deployment *d = table_deployment(w->table, i);
+    const struct probe_word *probe = &inherit->probes[i];
+    uint64_t now_ms = loop_now_ms(w->loop);
+    uint32_t column = inherit->columns[i];
+    struct metrics_row *row = &block->rows[block->num];
+
+    state_read(inherit->state, column, now_ms, &row->sum);
+    if (!is_shown(w, i, &row->sum))
+        return;
+    block->columns[block->num++] = column;
+    row->group = d->group != MODEL_NO_INDEX ? table_group_name(w->table, d->group) : "";
+    row->model = table_str(w->table, d->litellm_model);
+    row->id = table_str(w->table, d->id);
+    row->base = w->config->models.accounts[d->account].base;
+    row->provider = provider_name((enum provider)d->provider);
+    row->checked_unix_s = (int64_t)read_word(&probe->checked_unix_s);
+    row->healthy = row->checked_unix_s == 0 ||
+                   atomic_load_explicit(&probe->healthy, memory_order_relaxed) != 0;
+    for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
+        row->resting[op] = !breaker_admits(
+            read_word(state_health(inherit->state, column, (enum op_class)op)), now_ms);
+    row->own_ledger = d->real == d->fingerprint;
+    quota_read(inherit->quota, column, now_ms, &row->quota);
+    row->own_clock = d->first == i;
+    row->skew_s = provider_clock_skew_s(inherit, i);
+    row->own_files = is_first_of_account(w, i);
+    for (unsigned kind = 0; kind < SLOTS_KINDS; kind++)
+        row->files[kind] = slots_held(inherit->slots, column, (enum slots_kind)kind);
+}
+
+/* Want of memory ends the answer. */
+static void read_block(struct scrape *s, struct strbuf *out)
+{
+    const struct worker *w = s->worker;
+    uint32_t num = table_num_deployments(w->table), i = s->read * BLOCK, end = i + BLOCK;
+    struct block *block = calloc(1, sizeof(*block));
+
+    out->failed |= block == NULL;
+    for (; block != NULL && i < num && i < end; i++)
+        read_row(w, i, block);
+    s->blocks[s->read++] = block;
+}
+
+static void place_tallies(const struct scrape *s, struct block *block)
+{
+    uint64_t now_ms = loop_now_ms(s->worker->loop);
+
+    for (uint32_t i = 0; i < block->num; i++) {
+        const struct quota_tally *tally = &s->tallies[block->columns[i]];
+
+        block->rows[i].tally = *tally;
+        if (tally->oldest_ms != 0 && now_ms > tally->oldest_ms)
+            block->rows[i].oldest_age_s = (now_ms - tally->oldest_ms) / 1000;
+    }
+}
+
+/* @return whether there are more */
+static bool count_some(struct scrape *s)
+{
+    if (quota_count(s->worker->inherit->quota, &s->cursor, PLACES_A_TURN, s->tallies))
+        return true;
+    for (uint32_t i = 0; i < s->num_blocks; i++)
+        place_tallies(s, s->blocks[i]);
+    s->counted = true;
+    return false;
+}
+
+static void write_block(struct scrape *s, struct strbuf *out)
+{
+    struct block *block = s->blocks[s->block];
+
+    if (s->block == 0)
+        metrics_write_head(s->metric, out);
+    for (uint32_t i = 0; i < block->num; i++)
+        metrics_write_row(s->metric, &block->rows[i], out);
+    if (s->metric + 1 == metrics_count()) {
+        s->blocks[s->block] = NULL;
+        free(block);
+    }
+    if (++s->block == s->num_blocks) {
+        s->block = 0;
+        s->metric++;
+    }
+}
+
+static enum long_answer_step write_next(void *arg, struct strbuf *out)
+{
+    struct scrape *s = arg;
+
+    if (!s->begun)
+        write_node(s, out);
+    s->begun = true;
+    if (s->read < s->num_blocks) {
+        read_block(s, out);
+        return s->num_blocks > 1 ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
+    }
+    if (!s->counted)
+        return count_some(s) ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
+    write_block(s, out);
+    if (s->metric == metrics_count())
+        return LONG_ANSWER_DONE;
+    return s->block % BLOCKS_A_TURN == BLOCKS_A_TURN - 1 ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
+}
+
+void metrics_start(struct relay *relay)
+{
+    struct worker *w = relay->worker;
+    struct scrape *s = calloc(1, sizeof(*s));
+
+    if (s != NULL) {
+        s->worker = w;
+        s->num_blocks = table_num_deployments(w->table) / BLOCK + 1;
+        s->blocks = calloc(s->num_blocks, sizeof(struct block *));
+        s->tallies = calloc(quota_max_columns(w->inherit->quota), sizeof(*s->tallies));
+    }
+    if (s != NULL && (s->blocks == NULL || s->tallies == NULL)) {
+        scrape_free(s);
+        s = NULL;
+    }
+    long_answer_write_as(relay, CONTENT_TYPE, "", write_next, s, scrape_free);
+}

@@ -1,0 +1,299 @@
+/* See attempt.h. Every call to a provider passes here, so that no call escapes the counters. */
+#include "calls/attempt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "core/provider_clock.h"
+
+#define ID_CHARS        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
+#define MAX_THEIR_ID    64          /* characters of a provider's request id that are logged */
+#define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
+#define MAX_JSON_ANSWER                                                                            \
+    (1u << 20) /* of one object, or an error: a batch with all its errors has some 30,000 */
+
+struct attempt {
+    struct worker *worker;      /* borrowed */
+    struct upstream_call *call; /* owned; NULL once ended */
+    uint32_t deployment;
+    enum op_class op;
+    attempt_done_cb on_done;
+    upstream_begin_cb on_begin;
+    upstream_head_cb on_head;
+    upstream_data_cb on_data;
+    void *arg;           /* borrowed; of the callbacks */
+    char request_id[37]; /* of the client's request; "": none */
+    upstream_source_cb source;
+};
+
+struct retry_question attempt_question(enum op_class op, const struct attempt_result *result)
+{
+    const struct upstream_result *res = result->upstream;
+
+    return (struct retry_question){
+        .op = op,
+        .nothing_sent = res->nothing_sent,
+        .answered = res->end == UPSTREAM_ANSWERED,
+        .lost_behind = res->body != NULL && retry_is_lost_behind(res->body, res->body_len),
+        .foreign = op == OP_CREATE && res->end == UPSTREAM_ANSWERED && res->head.status >= 400 &&
+                   !failure_is_from_provider(res),
+        .outcome = result->outcome,
+        .status = res->head.status,
+        .retry_after_ms = result->failure.retry_after_ms,
+    };
+}
+
+void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+                    struct retry_question *question)
+{
+    const struct table_deployment *d = table_deployment(worker->table, deployment);
+    const struct inherit *inherit = worker->inherit;
+    const struct retry_policy *policy = d->group == MODEL_NO_INDEX || inherit->group_retry == NULL
+                                            ? &inherit->retry
+                                            : &inherit->group_retry[d->group];
+
+    question->max_tries = retry_max_tries(policy, d->max_retries, question->outcome, default_tries);
+    question->least_delay_ms = policy->least_delay_ms;
+}
+
+struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+                                   const struct retry_question *question)
+{
+    struct retry_answer answer = retry_decide(question, worker_random(worker));
+
+    if (answer.action == RETRY_SAME)
+        log_debug("deployment %s: %s is tried again in %u ms, %u of at most %u tries made",
+                  table_str(worker->table, table_deployment(worker->table, deployment)->id),
+                  op_class_name(question->op), answer.delay_ms, question->tries,
+                  question->max_tries);
+    return answer;
+}
+
+/* "up -> cooling for create, server_error, status 503, 4 in a row, for 4720 ms" */
+static void log_change(const struct attempt *at, const struct breaker_view *before,
+                       const struct breaker_view *after, enum outcome outcome, int status)
+{
+    const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
+    uint64_t now_ms = loop_now_ms(at->worker->loop);
+    char rest[48] = "";
+
+    if (after->state == BREAKER_COOLING && after->until_ms > now_ms)
+        snprintf(rest, sizeof(rest), ", for %llu ms",
+                 (unsigned long long)(after->until_ms - now_ms));
+    log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row%s",
+             table_str(at->worker->table, d->id), worker_account(at->worker, at->deployment)->name,
+             breaker_state_name(before->state), breaker_state_name(after->state),
+             op_class_name(at->op), outcome_name(outcome), status, after->failures, rest);
+}
+
+static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
+                    int64_t retry_after_ms)
+{
+    const struct inherit *inherit = at->worker->inherit;
+    uint32_t column = inherit->columns[at->deployment];
+    const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
+    struct breaker_policy policy = inherit->breaker;
+    struct breaker_view before, after;
+
+    if (d->cooldown_ms != UINT32_MAX) {
+        policy.cooldown_ms = d->cooldown_ms;
+        policy.own_time = true;
+    }
+    state_end(inherit->state, at->worker->slot, column, at->op, outcome,
+              result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
+              result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
+    if (!breaker_record(state_health(inherit->state, column, at->op), &policy, outcome,
+                        retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
+                        &after))
+        return;
+    if (after.state == BREAKER_COOLING && before.state != BREAKER_COOLING)
+        state_add_rest(inherit->state, at->worker->slot, column);
+    log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
+}
+
+/* What the provider calls this call; its support asks for it. */
+static const char *their_id(const struct upstream_head *head)
+{
+    const char *id = "";
+
+    for (size_t i = 0; i < head->num_headers; i++) {
+        const struct upstream_header *h = &head->headers[i];
+
+        if (strcmp(h->name, "apim-request-id") == 0 ||
+            (strcmp(h->name, "x-request-id") == 0 && id[0] == '\0'))
+            id = h->value;
+    }
+    return strspn(id, ID_CHARS) == strlen(id) && strlen(id) <= MAX_THEIR_ID ? id : "";
+}
+
+/* "deployment eu-1 (eu.openai.azure.com): read failed: server_error, status 503, request 2f..., the
+ * provider's 7c..." */
+static void log_failure(const struct attempt *at, enum outcome outcome,
+                        const struct upstream_result *upstream)
+{
+    const struct table *table = at->worker->table;
+    const char *theirs = their_id(&upstream->head);
+
+    log_warn("deployment %s (%s): %s failed: %s, status %d%s%s%s%s%s%s",
+             table_str(table, table_deployment(table, at->deployment)->id),
+             worker_account(at->worker, at->deployment)->name, op_class_name(at->op),
+             outcome_name(outcome), upstream->head.status, upstream->error[0] != '\0' ? ", " : "",
+             upstream->error, at->request_id[0] != '\0' ? ", request " : "", at->request_id,
+             theirs[0] != '\0' ? ", the provider's " : "", theirs);
+}
+
+static void on_call_done(void *arg, const struct upstream_result *upstream)
+{
+    struct attempt *at = arg;
+    struct attempt_result result = {.upstream = upstream};
+    attempt_done_cb on_done = at->on_done;
+    void *owner = at->arg;
+    int status = upstream->head.status;
+
+    provider_clock_learn(at->worker->inherit, at->deployment, upstream,
+                         loop_now_ms(at->worker->loop));
+    result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
+    result.failure.retry_after_ms = -1;
+    if (!result.ok)
+        failure_from_result(upstream, clock_unix_s(), &result.failure);
+    result.outcome = outcome_of(upstream, &result.failure);
+    if (at->op == OP_UPLOAD && result.outcome == OUTCOME_OK && status == 404)
+        result.outcome = OUTCOME_BAD_ANSWER; /* an upload names no object: the address or the
+                                                api-version is wrong */
+    account(at, result.outcome, upstream, result.failure.retry_after_ms);
+    if (result.outcome != OUTCOME_OK)
+        log_failure(at, result.outcome, upstream);
+    free(at);
+    on_done(owner, &result);
+}
+
+static bool on_call_begin(void *arg)
+{
+    struct attempt *at = arg;
+
+    return at->on_begin(at->arg);
+}
+
+static bool on_call_head(void *arg, const struct upstream_head *head)
+{
+    struct attempt *at = arg;
+
+    return at->on_head(at->arg, head);
+}
+
+static bool on_call_data(void *arg, const char *bytes, size_t len)
+{
+    struct attempt *at = arg;
+
+    return at->on_data(at->arg, bytes, len);
+}
+
+static ssize_t on_call_source(void *arg, char *buf, size_t len)
+{
+    struct attempt *at = arg;
+
+    return at->source(at->arg, buf, len);
+}
+
+static bool is_list(enum provider_call call)
+{
+    return call == CALL_FILE_LIST || call == CALL_BATCH_LIST;
+}
+
+static uint32_t total_limit(const struct attempt *at, const struct attempt_spec *spec)
+{
+    uint32_t own = table_deployment(at->worker->table, spec->deployment)->timeout_ms;
+
+    if (spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT)
+        return 0; /* file transfers have a low-speed limit instead */
+    if (spec->total_ms != 0)
+        return spec->total_ms;
+    return own != 0 ? own : at->worker->config->timeouts.json_total_ms;
+}
+
+static int start_call(struct attempt *at, const struct attempt_spec *spec)
+{
+    const struct model_account *account = worker_account(at->worker, spec->deployment);
+    struct provider_headers headers = {0};
+    struct strbuf url = STRBUF_INIT;
+    int rc;
+
+    rc = provider_url(account, spec->call, spec->id, spec->query, &url);
+    if (rc == 0)
+        rc = provider_headers(account, spec->call, spec->content_type, &headers);
+    if (rc == 0 && spec->range != NULL && headers.num < PROVIDER_MAX_HEADERS)
+        headers.list[headers.num++] = (struct upstream_header){"Range", spec->range};
+    if (rc == 0 && spec->if_range != NULL && headers.num < PROVIDER_MAX_HEADERS)
+        headers.list[headers.num++] = (struct upstream_header){"If-Range", spec->if_range};
+    if (rc == 0) {
+        bool file = spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT;
+        struct upstream_request request = {
+            .method = provider_method(spec->call),
+            .url = strbuf_str(&url),
+            .headers = headers.list,
+            .num_headers = headers.num,
+            .body = spec->body,
+            .body_len = spec->body_len,
+            .source = spec->source != NULL ? on_call_source : NULL,
+            .source_length = spec->source_length,
+            .file = file,
+            .once = at->op != OP_READ,
+            .total_ms = total_limit(at, spec),
+            .first_byte_ms = file ? at->worker->config->timeouts.first_byte_ms : 0,
+            .max_body = is_list(spec->call) ? MAX_LIST_ANSWER : MAX_JSON_ANSWER,
+            .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
+            .on_head = spec->on_head != NULL ? on_call_head : NULL,
+            .on_data = spec->on_data != NULL ? on_call_data : NULL,
+            .on_done = on_call_done,
+            .arg = at,
+        };
+
+        at->call = upstream_start(at->worker->upstream, &request);
+        if (at->call == NULL)
+            rc = ERR_NOMEM;
+    }
+    provider_headers_wipe(&headers);
+    strbuf_deinit(&url);
+    return rc;
+}
+
+struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec)
+{
+    struct attempt *at = calloc(1, sizeof(*at));
+
+    if (at == NULL)
+        return NULL;
+    at->worker = worker;
+    at->deployment = spec->deployment;
+    at->op = outcome_class_of(spec->call);
+    at->on_done = spec->on_done;
+    at->on_begin = spec->on_begin;
+    at->on_head = spec->on_head;
+    at->on_data = spec->on_data;
+    at->source = spec->source;
+    at->arg = spec->arg;
+    if (spec->request_id != NULL)
+        snprintf(at->request_id, sizeof(at->request_id), "%s", spec->request_id);
+    if (start_call(at, spec) != 0) {
+        free(at);
+        return NULL;
+    }
+    state_begin(worker->inherit->state, worker->slot, worker->inherit->columns[spec->deployment],
+                at->op);
+    return at;
+}
+
+void attempt_cancel(struct attempt *at)
+{
+    upstream_cancel(at->call);
+    account(at, OUTCOME_CANCELLED, NULL, -1);
+    free(at);
+}
+
+void attempt_resume(struct attempt *at)
+{
+    upstream_resume(at->call);
+}

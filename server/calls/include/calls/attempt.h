@@ -1,0 +1,67 @@
+/* One try at one deployment: the call itself, its place in the counters, and what the breaker
+ * learns from it. */
+#pragma once
+
+#include "balancer/retry.h"
+#include "balancer/state.h"
+#include "upstream/failure.h"
+#include "upstream/provider.h"
+#include "calls/outcome.h"
+#include "core/runtime.h"
+
+struct attempt;
+
+struct attempt_result {
+    const struct upstream_result *upstream;
+    enum outcome outcome;
+    struct failure failure; /* filled when it was no 2xx */
+    bool ok;                /* a complete 2xx answer */
+};
+
+typedef void (*attempt_done_cb)(void *arg, const struct attempt_result *result);
+
+struct attempt_spec {
+    uint32_t deployment;
+    enum provider_call call;
+    const char *id;           /* native; NULL for collections */
+    const char *query;        /* encoded; NULL: none */
+    const char *content_type; /* of the request body; NULL: none */
+    const char *body;         /* small body, copied; NULL: none */
+    size_t body_len;
+    upstream_source_cb source; /* or a source of exactly source_length bytes */
+    uint64_t source_length;
+    uint32_t total_ms;          /* 0: the class's default */
+    bool background;            /* no client waits for it */
+    const char *request_id;     /* of the client's request, for the log; copied; NULL: none */
+    const char *range;          /* a Range header to pass on; NULL: none */
+    const char *if_range;       /* an If-Range header; NULL: none */
+    upstream_begin_cb on_begin; /* or NULL; just before the first byte, from inside curl */
+    upstream_head_cb on_head;   /* for streamed answers */
+    upstream_data_cb on_data;
+    attempt_done_cb on_done; /* once unless cancelled; never from inside attempt_start() */
+    void *arg;
+};
+
+/** What retry_decide() has to know of an ended call; the caller adds what only it knows (pinned,
+ * tries, untried...). Pure. */
+struct retry_question attempt_question(enum op_class op, const struct attempt_result *result);
+
+/** Fill in what the operator says about the next try: how many there may be in all after one at
+ * `deployment` ended with question->outcome, and how long to wait at least.
+ *  @param default_tries  when he says nothing */
+void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+                    struct retry_question *question);
+
+/** retry_decide(), with a line in the debug log when the same deployment is asked again: who
+ * wonders what a slow answer waits for finds it there. */
+struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+                                   const struct retry_question *question);
+
+/** Start. @return NULL: out of memory, on_done will not run */
+struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);
+
+/** Forget it: no callback any more, the connection is closed. Counted as cancelled. */
+void attempt_cancel(struct attempt *attempt);
+
+/** After on_data returned false. */
+void attempt_resume(struct attempt *attempt);

@@ -1,0 +1,275 @@
+/* See explain_id.h. */
+#include "explain_id.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "crypto/account_map.h"
+#include "crypto/ids.h"
+#include "crypto/ids_litellm.h"
+#include "core/seals.h"
+
+struct explainer {
+    const struct config *config;
+    struct account_map map;
+    struct ids_seals seals;
+};
+
+/* What an id is as a file's, or as a batch's. */
+struct opened {
+    int rc;
+    size_t native_len;
+    bool tagged;
+    struct id_tag tag;
+    size_t seal; /* that verified; index */
+};
+
+static const enum id_kind kinds[] = {ID_FILE, ID_BATCH};
+#define NUM_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static const char *kind_name(enum id_kind kind)
+{
+    return kind == ID_FILE ? "file" : "batch";
+}
+
+static void label(const char *name)
+{
+    printf("%-12s ", name);
+}
+
+static struct opened open_with(const struct ids_seals *seals, enum id_kind kind, const char *id)
+{
+    struct opened o = {0};
+
+    o.rc = ids_open(seals, kind, 0, id, strlen(id), &o.native_len, &o.tagged, &o.tag);
+    return o;
+}
+
+/* Each seal by itself, so that the one that fits can be named. */
+static struct opened open_id(const struct explainer *e, enum id_kind kind, const char *id)
+{
+    struct opened o = open_with(&e->seals, kind, id);
+    struct ids_seals one = {.num = 1};
+
+    for (size_t i = 0; i < e->seals.num && o.rc == 0 && o.tagged; i++) {
+        one.key[0] = e->seals.key[i];
+        if (open_with(&one, kind, id).rc == 0) {
+            o.seal = i;
+            break;
+        }
+    }
+    ids_seals_clear(&one);
+    return o;
+}
+
+/* The accounts that a tag may mean, as requests find them. Owned by the caller.
+ * @param num  0: none, or out of memory */
+static uint32_t *find_accounts(const struct explainer *e, uint32_t fingerprint, uint32_t *num,
+                               bool *sure)
+{
+    uint32_t *accounts = calloc(e->map.num + 1u, sizeof(*accounts));
+
+    *num = accounts != NULL ? account_map_candidates(&e->map, fingerprint, accounts, sure) : 0;
+    return accounts;
+}
+
+static void print_account(const struct explainer *e, uint32_t account)
+{
+    const struct model_account *a = &e->config->models.accounts[account];
+
+    printf("%s (%s, %s)\n", a->name, provider_name(a->provider), a->base);
+}
+
+static void print_owner(const struct id_tag *tag)
+{
+    label("owner");
+    printf("%016" PRIx64 " (%s)\n", tag->owner,
+           tag->owner == 0 ? "the master key" : "not the master key: a 404 for it");
+}
+
+static void print_places(const struct explainer *e, const uint32_t *accounts, uint32_t num,
+                         bool sure, const struct id_tag *tag)
+{
+    label("account");
+    if (num == 0)
+        printf("fingerprint %08" PRIx32 ", which is none of this configuration\n", tag->deployment);
+    else if (num > 1 || !sure)
+        printf("%s, so the object is looked for at %" PRIu32 ":\n",
+               sure ? "one of several that share what ids say of them" : "unknown here", num);
+    for (uint32_t i = 0; i < num; i++) {
+        if (num > 1 || !sure)
+            label("");
+        print_account(e, accounts[i]);
+    }
+}
+
+static void print_seal(const struct explainer *e, size_t seal)
+{
+    size_t keys = seals_num_keys(e->config);
+
+    printf("%zu of %zu%s%s\n", seal % keys + 1, keys,
+           seal >= keys ? ", as older versions made of it" : "",
+           seal == 0 ? ", which mints" : ", which only opens: the answers show another id");
+}
+
+static int explain_tagged(const struct explainer *e, enum id_kind kind, const char *id,
+                          const struct opened *o)
+{
+    bool sure = true;
+    uint32_t num, *accounts = find_accounts(e, o->tag.deployment, &num, &sure);
+
+    label("kind");
+    printf("%s\n", kind_name(kind));
+    label("native id");
+    printf("%.*s\n", (int)o->native_len, id);
+    print_places(e, accounts, num, sure, &o->tag);
+    free(accounts);
+    print_owner(&o->tag);
+    label("seal");
+    print_seal(e, o->seal);
+    if (num > 0)
+        return 0;
+    label("refused");
+    puts("its account is not configured here: the answer is 404");
+    return 1;
+}
+
+/* It looks sealed, and is not: tell what it says of itself, for what that is worth. */
+static int explain_forged(const struct explainer *e, const char *id)
+{
+    struct id_tag tag;
+    uint32_t account;
+
+    if (ids_claim(id, strlen(id), &tag)) {
+        account = account_map_find(&e->map, tag.deployment);
+        label("it claims");
+        printf("account fingerprint %08" PRIx32 "%s%s, owner %016" PRIx64 "\n", tag.deployment,
+               account == MODEL_NO_INDEX ? "" : ", which is ",
+               account == MODEL_NO_INDEX ? "" : e->config->models.accounts[account].name,
+               tag.owner);
+    }
+    label("refused");
+    if (e->seals.num == 0)
+        puts("neither tranche_settings.seal_keys nor a master key is set: what a process sealed is "
+             "understood by itself only");
+    else
+        printf(
+            "no seal key of this configuration (%zu) made this tag, neither for a file nor for a "
+            "batch: it is forged, damaged, or of a gateway with other keys\n",
+            seals_num_keys(e->config));
+    return 1;
+}
+
+static void print_accounts_of(const struct explainer *e, const struct litellm_id *name)
+{
+    const struct model_list *models = &e->config->models;
+    const struct model_deployment *found = NULL;
+
+    for (size_t i = 0; i < models->num_deployments && found == NULL; i++)
+        if (strcmp(models->deployments[i].id, name->model) == 0)
+            found = &models->deployments[i];
+    label("account");
+    if (found != NULL)
+        print_account(e, found->account);
+    else
+        puts("no model_info.id here is that; the accounts of the group of that name, else all, are "
+             "asked");
+}
+
+static void print_litellm(const struct litellm_id *name)
+{
+    label("form");
+    printf("LiteLLM's, %s\n", ids_litellm_form_name(name->form));
+    if (name->model[0] != '\0') {
+        label("model");
+        puts(name->model);
+    }
+    if (name->targets[0] != '\0') {
+        label("targets");
+        puts(name->targets);
+    }
+    if (name->provider[0] != '\0') {
+        label("provider");
+        puts(name->provider);
+    }
+}
+
+static int explain_native(const char *native)
+{
+    label("native id");
+    puts(native);
+    label("owner");
+    puts("no tag: the master key only; for all others a 404");
+    return 0;
+}
+
+static int explain_sealed_or_native(const struct explainer *e, const char *id)
+{
+    struct opened o = {.rc = ERR_INVALID};
+
+    for (size_t i = 0; i < NUM_KINDS; i++) {
+        o = open_id(e, kinds[i], id);
+        if (o.rc == 0 && o.tagged)
+            return explain_tagged(e, kinds[i], id, &o);
+    }
+    if (o.rc == 0)
+        return explain_native(id);
+    if (o.rc == ERR_FORGED)
+        return explain_forged(e, id);
+    label("refused");
+    printf("no id: wanted 1 to %d bytes of A-Z a-z 0-9 . _ = : @ + ~ -\n", IDS_MAX);
+    return 1;
+}
+
+static int explain_litellm(const struct explainer *e, const char *id)
+{
+    struct litellm_id name;
+    bool known = false;
+
+    for (size_t i = 0; i < NUM_KINDS; i++) {
+        int rc = ids_litellm_read(kinds[i], id, strlen(id), &name);
+
+        known |= rc != ERR_INVALID;
+        if (rc != 0)
+            continue;
+        print_litellm(&name);
+        label("kind");
+        puts(kind_name(kinds[i]));
+        if (name.model[0] != '\0')
+            print_accounts_of(e, &name);
+        return explain_sealed_or_native(e, name.native);
+    }
+    if (!known)
+        return -1;
+    print_litellm(&name);
+    label("refused");
+    puts("it names no file or batch at a provider (what it stands for is in LiteLLM's database "
+         "only)");
+    return 1;
+}
+
+int explain_id(const struct config *config, const char *id)
+{
+    struct explainer e = {.config = config};
+    const struct secret none = {0};
+    struct opened o;
+    int code = 2;
+
+    if (account_map_init(&e.map, &config->models, config->balance_batches) != 0 ||
+        seals_derive(config, &none, &e.seals) != 0) {
+        fputs("tranche: out of memory\n", stderr);
+        goto done;
+    }
+    o = open_with(&e.seals, ID_FILE, id);
+    label("id");
+    puts(o.rc == ERR_INVALID ? "(not shown)" : id); /* it may hold what a terminal obeys */
+    code = o.rc == 0 && !o.tagged ? explain_litellm(&e, id) : -1;
+    if (code == -1)
+        code = explain_sealed_or_native(&e, id);
+done:
+    ids_seals_clear(&e.seals);
+    account_map_deinit(&e.map);
+    return code;
+}

@@ -1,0 +1,119 @@
+/* See access_log.h. Never a query string, never a body, never a key: a path and an id say enough.
+ * Nobody who reads the log slowly, or not at all, holds up those who are served: lines that find no
+ * room are counted for all workers, and the next one that does says how many were lost. */
+#include "core/access_log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/rand.h>
+
+#include "common/clock.h"
+#include "crypto/ids.h"
+#include "json/json.h"
+#include "common/log_out.h"
+#include "common/mask.h"
+
+#define LINE_END 64 /* what put_line() adds, at most */
+
+static void add_time(struct strbuf *line)
+{
+    char text[40];
+    struct timespec ts;
+    struct tm tm;
+    size_t len;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    len = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + len, sizeof(text) - len, ".%03ldZ", ts.tv_nsec / 1000000);
+    strbuf_addf(line, "{\"time\":\"%s\"", text);
+}
+
+/* End the line and write it. */
+static void put_line(struct strbuf *line)
+{
+    uint64_t lost = log_out_take_untold(LOG_STREAM_ACCESS);
+
+    if (lost > 0)
+        strbuf_addf(line, ",\"lines_lost\":%llu", (unsigned long long)lost);
+    strbuf_adds(line, "}\n");
+    if (!strbuf_failed(line) && log_out_put(LOG_STREAM_ACCESS, line->data, line->len))
+        return;
+    log_out_give_back(LOG_STREAM_ACCESS, lost);
+    log_out_lose(LOG_STREAM_ACCESS);
+}
+
+/* A text that would make the line longer than one write takes is left out. */
+static void add_text(struct strbuf *line, const char *name, const char *text, size_t len)
+{
+    struct strbuf member = STRBUF_INIT;
+
+    strbuf_addf(&member, ",\"%s\":", name);
+    json_write_string(&member, text, len);
+    if (!strbuf_failed(&member) && line->len + member.len < LOG_OUT_LINE_MAX - LINE_END)
+        strbuf_add(line, member.data, member.len);
+    strbuf_deinit(&member);
+}
+
+/* RFC 9562 version 4. */
+void access_log_new_id(char out[ACCESS_LOG_ID])
+{
+    unsigned char r[16];
+
+    if (RAND_bytes(r, sizeof(r)) != 1)
+        memset(r, 0, sizeof(r));
+    r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
+    r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
+    snprintf(out, ACCESS_LOG_ID,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1],
+             r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14],
+             r[15]);
+}
+
+void access_log_refusal(const char *request_id, int status, int version, size_t bytes_out)
+{
+    struct strbuf line = STRBUF_INIT;
+
+    add_time(&line);
+    strbuf_addf(&line,
+                ",\"request_id\":\"%s\",\"route\":\"none\",\"status\":%d,\"bytes_out\":%zu,"
+                "\"http\":\"%d.%d\"",
+                request_id, status, bytes_out, version >> 8, version & 0xff);
+    put_line(&line);
+    strbuf_deinit(&line);
+}
+
+/* What a client puts into the place of an id may be a key. */
+static void add_id(struct strbuf *line, const char *text, size_t len)
+{
+    char id[IDS_MAX + 1];
+
+    if (len > IDS_MAX)
+        len = IDS_MAX;
+    memcpy(id, text, len);
+    id[len] = '\0';
+    len = mask_hide(mask_installed(), id, len, sizeof(id));
+    add_text(line, "id", id, len);
+}
+
+void access_log_write(const struct access_line *request)
+{
+    struct strbuf line = STRBUF_INIT;
+
+    add_time(&line);
+    strbuf_addf(&line, ",\"request_id\":\"%s\",\"route\":\"%s\",\"method\":", request->request_id,
+                request->route);
+    json_write_string(&line, request->method, strlen(request->method));
+    strbuf_addf(&line, ",\"status\":%d,\"bytes_out\":%zu,\"duration_us\":%llu,\"http\":\"%d.%d\"",
+                request->status, request->bytes_out,
+                (unsigned long long)(clock_now_us() - request->started_us), request->version >> 8,
+                request->version & 0xff);
+    if (request->id_len > 0)
+        add_id(&line, request->id, request->id_len);
+    if (request->deployment != NULL)
+        add_text(&line, "deployment", request->deployment, strlen(request->deployment));
+    put_line(&line);
+    strbuf_deinit(&line);
+}

@@ -1,0 +1,86 @@
+/* All that a child inherits over fork(): the one struct that master and worker share. Everything is
+ * made before the fork and read-only afterwards, but the state region and the slots. */
+#pragma once
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <openssl/ssl.h>
+
+#include "balancer/breaker.h"
+#include "balancer/idem.h"
+#include "balancer/memo.h"
+#include "balancer/poll_cache.h"
+#include "balancer/quota.h"
+#include "balancer/slots.h"
+#include "balancer/retry.h"
+#include "balancer/state.h"
+#include "balancer/table.h"
+#include "crypto/ids.h"
+#include "config/config.h"
+
+#define CACHE_LINE       64
+#define MAX_WORKERS      128 /* of one program: live workers of all generations, and the prober */
+#define SIDES            2   /* programs that may share the regions during an upgrade: handover.h */
+#define WORKER_ROWS      (SIDES * MAX_WORKERS) /* of both; a row is known by its number among these */
+#define MASTER_ROW(side) (WORKER_ROWS + (side)) /* a master, where it is an owner like them */
+
+/* One child writes its slot, anyone reads it. */
+struct worker_slot {
+    alignas(CACHE_LINE) _Atomic uint64_t
+        requests; /* client requests answered, by all processes that had this slot */
+    _Atomic uint64_t
+        beat_ms; /* monotonic ms of the last turn of its loop (once a second at least) */
+    _Atomic uint64_t spool_bytes;              /* on disk now */
+    _Atomic uint64_t files, file_bytes, lines; /* of uploads whose bodies were found good, as
+                                                  above */
+    _Atomic uint32_t connections;              /* client connections open */
+    _Atomic uint32_t generation;               /* of the table that it serves */
+    _Atomic int32_t pid;                       /* 0: free; set by the master */
+    _Atomic uint32_t draining;                 /* 1: finishing what it has */
+    _Atomic uint32_t is_worker;                /* 0: the prober */
+};
+
+/* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies
+ * and an index word would be needed for wider records; these are single words. */
+struct probe_word {
+    _Atomic uint64_t checked_unix_s; /* 0: not yet */
+    _Atomic uint32_t healthy;        /* 1/0 */
+    _Atomic int32_t status;          /* HTTP status or 0 */
+    _Atomic uint32_t outcome;        /* enum outcome */
+};
+
+struct shared {
+    _Atomic uint32_t reload_failed; /* 1: the last SIGHUP was refused; old generation serves */
+    _Atomic uint64_t restarts;      /* children replaced after an unplanned end */
+    struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
+};
+
+struct mask;
+
+struct inherit {
+    const struct config *config;
+    const struct table *table;
+    struct state *state;
+    struct quota *quota;      /* same columns */
+    struct slots *slots;      /* same columns */
+    struct memo *memo;        /* this and the next two: the same for all generations */
+    struct memo *list_places; /* how far lists were read: listing_places.h */
+    struct idem *idem;
+    struct poll_cache *poll_cache; /* this one too */
+    const uint32_t *columns;       /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes;     /* [table_num_deployments()], shared memory */
+    struct shared *shared;
+    const struct ids_seals *seals;
+    const struct mask *mask; /* all secrets of `config`; NULL: none (tests) */
+    struct breaker_policy breaker;
+    struct retry_policy retry;
+    const struct retry_policy *group_retry; /* [table_num_groups()]: for rows of groups; NULL: all
+                                               have `retry` */
+    uint32_t generation;
+    uint64_t started_ms; /* monotonic, of the master */
+    int listen_fd;       /* shared, non-blocking; bound by the master */
+    SSL_CTX *tls;        /* NULL: clear text */
+    int master_fd; /* read end of a pipe whose other end only the master holds: EOF = the master is
+                      dead */
+};

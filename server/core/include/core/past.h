@@ -1,0 +1,48 @@
+/* What a gateway before this one may have under way at the providers, of which this one's memory
+ * knows nothing: as long as that may be, a create that was asked for before and is found nowhere is
+ * not made (server/once/repeat.c).
+ *
+ * A record of each address says how the gateway before ended (run_record.h). Where there is none,
+ * it is a first start, or a container whose files are gone: then a batch of a gateway's making that
+ * is older than we are, and younger than a day, decides. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/idem.h"
+#include "json/json.h"
+#include "config/config.h"
+#include "core/inherit.h"
+
+#define PAST_LISTED_MS 5000 /* between a create that is carried out and its place in a list */
+
+struct run_record;
+
+/* The master's. All zero: nothing yet. */
+struct past {
+    struct run_record *records; /* owned; of all addresses that were listened on */
+};
+
+/** How long a create may be under way once nobody waits for it: the limit that its sender had for
+ * it, and some for the list. */
+uint64_t past_window_ms(const struct config *config);
+
+/** Take an address: read its record, tell `idem` what may be under way, and say that we run. To be
+ * called before anybody may send a create, again for each further configuration; an address that we
+ * have is passed over. Port 0 has a record only in a directory that the file names.
+ * @param quiet  the program before handed its memory over: what its record says is known */
+void past_take(struct past *past, const struct config *config, struct idem *idem, bool quiet,
+               uint64_t now_ms);
+
+/** The program before us is alive, and its memory is not ours: all that it begins until it has
+ * drained is unknown here. */
+void past_unshared(const struct config *config, struct idem *idem, uint64_t now_ms);
+
+/** All children have ended: say so, with what `idem` knows to be open, and let the records go.
+ * @param clean  false: some may still be alive; the next one takes it for a crash */
+void past_end(struct past *past, const struct idem *idem, bool clean, uint64_t now_ms);
+
+/** A batch that an account lists, as it came: whether it tells that there was a gateway before. */
+void past_saw(const struct inherit *inherit, uint32_t deployment, const struct json *batch,
+              uint64_t now_ms);

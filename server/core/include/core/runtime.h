@@ -1,0 +1,70 @@
+/* What a worker's handlers share. It is made after the fork and lives as long as the process. A test
+ * fills the few fields that its handler looks at. */
+#pragma once
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/fallback.h"
+#include "balancer/pick.h"
+#include "crypto/account_map.h"
+#include "common/loop.h"
+#include "upstream/client.h"
+#include "core/inherit.h"
+#include "core/slices.h"
+
+struct worker {
+    const struct inherit *inherit;
+    const struct config *config; /* = inherit->config */
+    const struct table *table;   /* = inherit->table */
+    uint32_t slot;
+    struct loop *loop;
+    struct upstream *upstream;
+    struct pick_policy configured_policy;
+    const struct pick_policy
+        *policy; /* that one; NULL: not configured, each group has its default */
+    struct account_map account_map;
+    const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
+    const bool *account_grouped, *account_balanced;
+    struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
+    struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
+    struct batch_reader **readers;     /* owned [accounts], by their twins; batch_reader.c's */
+    struct slices slices;              /* of what is too long for one turn */
+    uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
+    uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
+    bool draining;
+    uint32_t downloads;  /* in flight; admit.c's, as what follows */
+    TAILQ_HEAD(, admit_place) downloads_waiting;
+    uint32_t num_waiting;
+    uint64_t operations; /* that go on although their client may have left */
+    uint64_t random_state[4];
+};
+
+/** Index the accounts and the fallbacks of a worker whose `inherit`, `config` and `table` are set, and
+ * seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
+MUST_USE int worker_prepare(struct worker *w);
+
+/** Uniform in [0,1); for choices, not for secrets. */
+double worker_random(struct worker *w);
+
+/** The account whose tagged ids carry this fingerprint; MODEL_NO_INDEX: none. */
+uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint);
+
+/* What the tagged ids of a deployment's account carry. */
+static inline uint32_t worker_fingerprint(const struct worker *w, uint32_t deployment)
+{
+    return w->account_fingerprint[table_deployment(w->table, deployment)->account];
+}
+
+/* What no other place has; of one Azure resource or one OpenAI project all have the same. */
+static inline uint32_t worker_account_key(const struct worker *w, uint32_t deployment)
+{
+    return w->account_map.key[w->account_twin[table_deployment(w->table, deployment)->account]];
+}
+
+static inline const struct model_account *worker_account(const struct worker *w,
+                                                         uint32_t deployment)
+{
+    return &w->config->models.accounts[table_deployment(w->table, deployment)->account];
+}

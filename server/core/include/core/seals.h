@@ -1,0 +1,26 @@
+/* The seals of ids that a configuration gives, for the gateway and for `tranche id`.
+ *
+ * Whoever has one sealed id can try keys against it without asking anybody. So a key is stretched
+ * first: each guess costs what a start costs. Ids of versions that did not do so still open, each
+ * key's own seal being among those that open. */
+#pragma once
+
+#include "crypto/ids.h"
+#include "config/config.h"
+
+/**
+ * Seal keys of the file; else the master key; else `fallback`, which is random. Of n keys there are
+ * 2 n seals: first the stretched ones, of which the first mints, then those of the keys as they
+ * are, which only open.
+ *
+ * Takes some 40 ms for each key: once for a configuration, before the fork.
+ *
+ * @param fallback  may be unset: then a configuration without both has no seal at all
+ * @param out       empty before
+ * @return 0, ERR_NOMEM, or an error of ids_seals_add()
+ */
+MUST_USE int seals_derive(const struct config *config, const struct secret *fallback,
+                          struct ids_seals *out);
+
+/** How many keys the configuration gives for seals. */
+size_t seals_num_keys(const struct config *config);

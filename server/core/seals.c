@@ -1,0 +1,57 @@
+/* See seals.h. */
+#include "core/seals.h"
+
+#include <string.h>
+#include <openssl/evp.h>
+
+#define SEAL_CONTEXT "tranche id seal"
+
+/* scrypt (RFC 7914) with what its section 2 calls interactive use: 16 MiB and some 40 ms a guess.
+ * The salt is a constant: nodes that share a key must come to the same seals, and nothing is
+ * stored. */
+#define STRETCH_SALT   "tranche id seal, stretched 1"
+#define STRETCH_N      16384
+#define STRETCH_R      8
+#define STRETCH_P      1
+#define STRETCH_MEMORY (64u << 20) /* more than it needs */
+
+static int add_stretched(struct ids_seals *out, const struct secret *text)
+{
+    unsigned char bytes[SHA256_BYTES];
+    int ret = ERR_NOMEM;
+
+    if (EVP_PBE_scrypt(text->data, text->len, (const unsigned char *)STRETCH_SALT,
+                       strlen(STRETCH_SALT), STRETCH_N, STRETCH_R, STRETCH_P, STRETCH_MEMORY, bytes,
+                       sizeof(bytes)) == 1)
+        ret = ids_seals_add(out, (const char *)bytes, sizeof(bytes), SEAL_CONTEXT);
+    secret_wipe(bytes, sizeof(bytes));
+    return ret;
+}
+
+static int add_as_it_is(struct ids_seals *out, const struct secret *text)
+{
+    return ids_seals_add(out, text->data, text->len, SEAL_CONTEXT);
+}
+
+/* All stretched ones come before all others: the first mints. */
+int seals_derive(const struct config *config, const struct secret *fallback, struct ids_seals *out)
+{
+    const struct secret *keys = config->num_seal_keys > 0 ? config->seal_keys : &config->master_key;
+    size_t num = seals_num_keys(config);
+    int ret = 0;
+
+    for (size_t i = 0; i < num && ret == 0; i++)
+        ret = add_stretched(out, &keys[i]);
+    for (size_t i = 0; i < num && ret == 0; i++)
+        ret = add_as_it_is(out, &keys[i]);
+    if (num == 0 && secret_is_set(fallback))
+        ret = add_as_it_is(out, fallback); /* random: nobody guesses it */
+    return ret;
+}
+
+size_t seals_num_keys(const struct config *config)
+{
+    if (config->num_seal_keys > 0)
+        return config->num_seal_keys;
+    return secret_is_set(&config->master_key) ? 1 : 0;
+}

@@ -1,0 +1,37 @@
+/* Move an input file's work: read the file from the account that holds it, once, into a spool, and
+ * store copies at other deployments, each with that deployment's name in its lines. Constant memory
+ * whatever its size; the line checker reads along, because the splice must know where the names
+ * stand. */
+#pragma once
+
+#include "calls/attempt.h"
+#include "objects/facts.h"
+
+struct move;
+
+enum move_end {
+    MOVE_DONE,
+    MOVE_NOT_THERE, /* this deployment did not take it: another one may */
+    MOVE_IMPOSSIBLE /* the file cannot be read, or is none that could be moved */
+};
+
+/** @param copy  native id at the new place (DONE), valid during the call
+ *  @param why   otherwise
+ *  Once per move_to() unless freed, never from inside it. */
+typedef void (*move_done_cb)(void *arg, enum move_end end, const char *copy,
+                             const struct failure *why);
+
+/** What a copy at `to` of this file would count as among the account's files. */
+enum slots_kind move_slot_kind(const struct worker *worker, const struct facts *facts, uint32_t to);
+
+/** A file that may be moved. @param from     the deployment whose lines they are
+ *  @param native  its id there
+ *  @return NULL: out of memory */
+struct move *move_new(struct worker *worker, uint32_t from, const char *native,
+                      move_done_cb on_done, void *arg);
+
+/** Cancels what is under way; the spool goes. A copy that was made stays. NULL is fine. */
+void move_free(struct move *move);
+
+/** Store a copy at `to`; one at a time. @return 0, ERR_NOMEM */
+MUST_USE int move_to(struct move *move, uint32_t to);

@@ -1,0 +1,331 @@
+/* Where an order's batch is made: where its file is, or, when there is no room or the provider
+ * refuses, at another deployment of its group (or of those that the group falls back to), which
+ * gets a copy of the file. */
+#include "order.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "routing/choose.h"
+#include "objects/file_slots.h"
+#include "objects/ledger.h"
+
+/* Count its tokens there. @return 0; ERR_LIMIT: no room */
+static int reserve(struct order *o, uint32_t deployment)
+{
+    struct worker *w = o->worker;
+    uint32_t column = w->inherit->columns[deployment];
+    uint64_t token = o->nonce[0] != '\0'
+                         ? quota_token(w->inherit->quota, column, o->nonce, strlen(o->nonce))
+                         : 0;
+    int rc = quota_reserve(w->inherit->quota, w->slot, column, o->tokens, token,
+                           loop_now_ms(w->loop), &o->claim);
+
+    if (rc == ERR_FULL)
+        log_warn("quota: the ledger has no place left; a batch is created uncounted");
+    return rc == ERR_LIMIT ? ERR_LIMIT : 0;
+}
+
+/* @param any_key  also its rows with another key, or of another API version */
+static void set_tried(struct order *o, uint32_t deployment, bool any_key)
+{
+    const struct table *table = o->worker->table;
+    uint32_t account = table_deployment(table, deployment)->account;
+
+    for (uint32_t i = 0; i < o->places.num; i++) {
+        uint32_t place = o->places.deployments[i];
+
+        if (table_same_deployment(table, place, deployment) &&
+            (any_key || table_deployment(table, place)->account == account))
+            o->tried[i] = true;
+    }
+}
+
+void order_rule_out(struct order *o)
+{
+    set_tried(o, o->deployment, true);
+}
+
+/* The ledger sees no reason, but the provider did: it learns nothing of what a wildcard stands for.
+ * Its own words, as a refusal for now unless they name a limit that the job exceeds. */
+static void repeat_refusal(const struct order *o, struct failure *why)
+{
+    uint64_t limit = ledger_limit_in(o->worst.message);
+
+    *why = o->worst;
+    if (limit != 0 && o->tokens > limit)
+        return;
+    why->status = 429;
+    snprintf(why->type, sizeof(why->type), "rate_limit_error");
+    if (why->retry_after_ms < 0)
+        why->retry_after_ms = QUOTA_FULL_MS;
+}
+
+void order_nowhere(struct order *o)
+{
+    struct choose_question q = {.op = OP_CREATE,
+                                .candidates = o->places.deployments,
+                                .num = o->places.num,
+                                .tokens = o->tokens};
+    struct failure why;
+
+    choose_nowhere(o->worker, &q, &why);
+    /* What a provider said for other reasons than room is more telling. */
+    if (o->worst.status != 0 && !failure_is_token_limit(&o->worst) &&
+        (why.status == 503 || o->worst.status >= 500))
+        why = o->worst;
+    else if (why.status == 503 && failure_is_token_limit(&o->worst))
+        repeat_refusal(o, &why);
+    order_fail(o, &why);
+}
+
+static void on_moved(void *arg, enum move_end end, const char *copy, const struct failure *why)
+{
+    struct order *o = arg;
+
+    if (end == MOVE_DONE) {
+        snprintf(o->file, sizeof(o->file), "%s", copy);
+        order_send(o);
+        return;
+    }
+    order_leave_place(o);
+    if (why->status != 401 && why->status != 403)
+        order_rule_out(o);
+    if (o->worst.status == 0 || failure_is_token_limit(&o->worst))
+        o->worst = *why;
+    if (end == MOVE_NOT_THERE && ++o->tries < ORDER_MAX_TRIES)
+        order_place_elsewhere(o);
+    else
+        order_fail(o, &o->worst);
+}
+
+/* First among those that have a slot for the copy. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct order *o)
+{
+    uint32_t stage = o->stage, chosen;
+
+    for (uint32_t i = 0; i < o->places.num; i++) {
+        uint32_t place = o->places.deployments[i];
+
+        o->barred[i] = o->tried[i] || !file_slots_open(o->worker, place,
+                                                       move_slot_kind(o->worker, &o->facts, place));
+    }
+    chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->barred, &stage, o->tokens);
+    if (chosen == MODEL_NO_INDEX)
+        chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens);
+    return chosen;
+}
+
+/* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
+static uint32_t choose_with_room(struct order *o)
+{
+    uint32_t chosen, stage = o->stage;
+
+    while (o->places.num > 0 && (chosen = choose(o)) != MODEL_NO_INDEX) {
+        set_tried(o, chosen, false);
+        if (reserve(o, chosen) == 0) {
+            o->entered = true;
+            o->tries_here = o->stage == stage ? o->tries_here : 0;
+            return chosen;
+        }
+        choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */
+    }
+    return MODEL_NO_INDEX;
+}
+
+void order_place_elsewhere(struct order *o)
+{
+    uint32_t chosen = choose_with_room(o);
+
+    if (chosen == MODEL_NO_INDEX) {
+        order_nowhere(o);
+        return;
+    }
+    o->deployment = chosen;
+    if (o->move == NULL)
+        o->move = move_new(o->worker, o->facts.deployment, o->target.native, on_moved, o);
+    if (o->move == NULL || move_to(o->move, chosen) != 0)
+        order_fail_memory(o);
+}
+
+/* Providers statement 103: the output's expiry is refused here when this provider would. */
+static bool expiry_is_in_range(const struct order *o, enum provider provider,
+                               struct failure *failure)
+{
+    const struct json *seconds =
+        json_get(json_get(o->relay->request, "output_expires_after"), "seconds");
+    int64_t min_s, max_s, value;
+
+    if (!json_int64(seconds, &value))
+        return true; /* absent, or for the provider to refuse */
+    provider_expiry_range(provider, &min_s, &max_s);
+    *failure = (struct failure){.status = 400,
+                                .type = "invalid_request_error",
+                                .code = "invalid_value",
+                                .param = "output_expires_after.seconds",
+                                .retry_after_ms = -1};
+    snprintf(failure->message, sizeof(failure->message),
+             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld "
+             "instead.",
+             (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
+    return value >= min_s && value <= max_s;
+}
+
+/* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
+ * and they are what `endpoint` says (providers 1.3 and 2.5). */
+static bool could_take(const struct order *o, enum provider provider)
+{
+    struct failure why;
+
+    return expiry_is_in_range(o, provider, &why) &&
+           (provider != PROVIDER_OPENAI || strncmp(o->endpoint, "/v1/", 4) == 0);
+}
+
+/* Without a marker nobody could tell later that a batch runs on a copy: its answers would show the
+ * copy's id, and the copy would stay for ever. */
+static bool can_carry_marker(const struct order *o)
+{
+    struct strbuf text = STRBUF_INIT;
+    bool can = o->nonce[0] != '\0' && order_marker(o, &text) == 0;
+
+    strbuf_deinit(&text);
+    return can;
+}
+
+static bool may_go(const struct order *o, bool movable, uint32_t deployment)
+{
+    return movable && facts_may_go(o->worker->table, &o->facts, deployment) &&
+           could_take(o, worker_account(o->worker, deployment)->provider);
+}
+
+/* Rows that cannot take this work are no places: their room is of no use to it. */
+static void drop_unfit(struct order *o)
+{
+    struct candidates *p = &o->places;
+    uint32_t num = p->num;
+    bool movable = can_carry_marker(o);
+
+    p->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        uint32_t deployment = p->deployments[i];
+
+        if (deployment != o->facts.deployment && !may_go(o, movable, deployment))
+            continue;
+        p->deployments[p->num] = deployment;
+        p->stages[p->num++] = p->stages[i];
+    }
+}
+
+/* The rows that could take this work instead. */
+static int find_places(struct order *o)
+{
+    const struct worker *w = o->worker;
+
+    if (candidates_of_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
+        (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
+        (o->barred = calloc(o->places.num + 1, sizeof(bool))) == NULL)
+        return ERR_NOMEM;
+    drop_unfit(o);
+    set_tried(o, o->facts.deployment, false);
+    return 0;
+}
+
+/* Where the file is known to be. */
+static void place(struct order *o)
+{
+    enum provider provider = worker_account(o->worker, o->target.deployments[o->at])->provider;
+    struct failure why;
+
+    o->deployment = o->have_facts ? o->facts.deployment : o->target.deployments[o->at];
+    snprintf(o->file, sizeof(o->file), "%s", o->target.native);
+    if (!expiry_is_in_range(o, provider, &why)) {
+        order_fail(o, &why);
+        return;
+    }
+    if (o->have_facts) {
+        o->tokens = facts_tokens(o->worker, &o->facts, provider);
+        if (find_places(o) != 0) {
+            order_fail_memory(o);
+            return;
+        }
+        facts_redeem(o->worker, o->target.deployments[o->at], o->target.native, &o->facts);
+        if (reserve(o, o->deployment) == ERR_LIMIT) {
+            o->file[0] = '\0';
+            order_place_elsewhere(o);
+            return;
+        }
+    }
+    order_send(o);
+}
+
+/* --- what is known about the file --- */
+
+static void on_looked(void *arg, const struct facts *facts)
+{
+    struct order *o = arg;
+
+    o->look = NULL;
+    o->have_facts = facts != NULL;
+    if (facts != NULL)
+        o->facts = *facts;
+    place(o);
+}
+
+/* Only what the balancer places has a row of its own, and others to go to. */
+static void find_facts(struct order *o)
+{
+    struct worker *w = o->worker;
+    uint32_t home = o->target.deployments[o->at];
+
+    if (o->target.native[0] == '\0' ||
+        !w->account_balanced[table_deployment(w->table, home)->account]) {
+        place(o);
+        return;
+    }
+    o->have_facts = facts_recall(w, home, o->target.native, &o->facts);
+    if (!o->have_facts)
+        o->look = facts_look_start(w, home, o->target.native, on_looked, o);
+    if (o->look == NULL)
+        place(o);
+}
+
+/* --- finding the account of an untagged file --- */
+
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct order *o = arg;
+    struct relay *relay;
+
+    o->locate = NULL;
+    if (result->found) {
+        while (o->target.deployments[o->at] != result->deployment)
+            o->at++;
+        find_facts(o);
+    } else if (result->failure.status == 404) {
+        relay = order_detach(o);
+        relay->deployment = MODEL_NO_INDEX;
+        resolve_not_found(relay, ID_FILE, o->file_id);
+        order_free(o);
+    } else {
+        order_fail(o, &result->failure);
+    }
+}
+
+static void locate(struct order *o)
+{
+    o->locate = locate_start(o->worker, ID_FILE, o->target.native, o->target.deployments,
+                             o->target.num, on_located, o);
+    if (o->locate == NULL)
+        order_fail_memory(o);
+}
+
+void order_place(struct order *o)
+{
+    if (o->target.unsure && o->target.native[0] != '\0')
+        locate(o);
+    else
+        find_facts(o);
+}

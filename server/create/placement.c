@@ -1,0 +1,410 @@
+/* See placement.h. It asks the same questions as a create, of the same state, and takes nothing. */
+#include "create/placement.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/sample.h"
+#include "routing/candidates.h"
+#include "routing/choose.h"
+#include "objects/facts.h"
+#include "objects/locate.h"
+#include "request/resolve.h"
+
+struct placement {
+    struct relay *relay;
+    struct target target;    /* owned; of the input file */
+    uint32_t at;             /* ... candidate in use */
+    struct locate *locate;   /* owned */
+    struct facts_look *look; /* owned */
+};
+
+static void placement_free(struct placement *p)
+{
+    locate_cancel(p->locate);
+    if (p->look != NULL)
+        facts_look_cancel(p->look);
+    target_deinit(&p->target);
+    free(p);
+}
+
+static void on_client_gone(void *op)
+{
+    placement_free(op);
+}
+
+/* --- the answer --- */
+
+/* One question and its answer. */
+struct plan {
+    struct worker *worker;
+    uint64_t tokens;
+    uint32_t home; /* the deployment that holds the file; MODEL_NO_INDEX: no file */
+    struct candidates places;
+    struct pick_candidate *all; /* [places.num]; owned; of very many rows the worker's */
+    const struct pick_policy *policy;
+    uint32_t stage; /* of the places that the policy chose among */
+    enum quota_fit fit;
+    uint64_t wait_ms;
+    uint32_t chosen; /* MODEL_NO_INDEX: none */
+};
+
+static struct pick_candidate *candidate_of(const struct plan *plan, uint32_t deployment)
+{
+    for (uint32_t i = 0; i < plan->places.num; i++)
+        if (plan->places.deployments[i] == deployment)
+            return &plan->all[i];
+    return NULL;
+}
+
+static bool is_very_large(const struct plan *plan)
+{
+    return plan->places.num > SAMPLE_EXACT;
+}
+
+static int describe(struct plan *plan)
+{
+    struct worker *w = plan->worker;
+    struct choose_question q = {
+        .op = OP_CREATE, .candidates = plan->places.deployments, .num = plan->places.num};
+
+    if (is_very_large(plan)) {
+        plan->all = choose_look_at_all(w, &q);
+        return plan->all != NULL ? 0 : ERR_NOMEM;
+    }
+    plan->all = calloc(plan->places.num + 1, sizeof(*plan->all));
+    if (plan->all == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < plan->places.num; i++)
+        choose_describe(w, OP_CREATE, plan->places.deployments[i], loop_now_ms(w->loop),
+                        &plan->all[i]);
+    return 0;
+}
+
+/* As choose_in_stages(): fallbacks wait until nothing before them can take it. */
+static void pick_in_stages(struct plan *plan)
+{
+    const struct candidates *places = &plan->places;
+    uint32_t first = 0, end;
+
+    plan->chosen = MODEL_NO_INDEX;
+    for (; first < places->num && plan->chosen == MODEL_NO_INDEX; first = end) {
+        for (end = first; end < places->num && places->stages[end] == places->stages[first];)
+            end++;
+        plan->stage = places->stages[first];
+        plan->policy = choose_policy(plan->worker, places->deployments + first, end - first);
+        plan->chosen = pick_next(plan->policy, plan->all + first, end - first, plan->tokens,
+                                 worker_random(plan->worker));
+    }
+}
+
+static int decide(struct plan *plan)
+{
+    const struct pick_candidate *home;
+
+    if (describe(plan) != 0)
+        return ERR_NOMEM;
+    plan->policy = choose_policy(plan->worker, plan->places.deployments, plan->places.num);
+    plan->fit = quota_verdict(plan->all, plan->places.num, plan->tokens, &plan->wait_ms);
+    home = plan->home != MODEL_NO_INDEX ? candidate_of(plan, plan->home) : NULL;
+    if (home != NULL && pick_fits(home, plan->tokens))
+        plan->chosen = plan->home;
+    else
+        pick_in_stages(plan);
+    return 0;
+}
+
+static const char *reason_of(const struct plan *plan)
+{
+    if (plan->fit == QUOTA_NEVER_FITS)
+        return "It is larger than the limit of every deployment.";
+    if (plan->fit == QUOTA_NOT_NOW)
+        return "No deployment has room for it now.";
+    if (plan->chosen == MODEL_NO_INDEX)
+        return "Those that have room are at their rpm or tpm limit for this minute.";
+    if (plan->chosen == plan->home)
+        return "The file is there, and the tokens fit.";
+    if (plan->stage > 0)
+        return "What was asked for has no room now; chosen among what it falls back to.";
+    if (strcmp(plan->policy->name, "quota-aware") == 0)
+        return plan->home == MODEL_NO_INDEX
+                   ? "Least expected completion of those where the tokens fit."
+                   : "The tokens do not fit where the file is; of the others this one has the "
+                     "least expected completion, and would get a copy.";
+    return plan->home == MODEL_NO_INDEX
+               ? "Chosen by the routing strategy among those where the tokens fit."
+               : "The tokens do not fit where the file is; chosen by the routing strategy among "
+                 "the others, and would get a copy.";
+}
+
+static double seconds(double s)
+{
+    return isfinite(s) ? round(s * 10) / 10 : 0;
+}
+
+/* To a tenth, and what is less than that to three digits: a small deployment is not none. */
+static double rate(double tokens_per_second)
+{
+    double scale = 10;
+
+    if (!isfinite(tokens_per_second) || tokens_per_second <= 0)
+        return 0;
+    while (tokens_per_second * scale < 100 && scale < 1e9)
+        scale *= 10;
+    return round(tokens_per_second * scale) / scale;
+}
+
+static struct json *show_candidate(const struct plan *plan, struct json_doc *doc, uint32_t i)
+{
+    const struct worker *w = plan->worker;
+    const struct pick_candidate *c = &plan->all[i];
+    uint32_t deployment = plan->places.deployments[i];
+    const struct table_deployment *d = table_deployment(w->table, deployment);
+    uint64_t room = c->limit > c->enqueued ? c->limit - c->enqueued : 0;
+    struct json *row = json_new_object(doc);
+    struct json *none = json_new_null(doc);
+
+    json_set_str(doc, row, "deployment", table_str(w->table, d->id));
+    json_set_str(doc, row, "account", worker_account(w, deployment)->name);
+    json_set_str(doc, row, "model", table_str(w->table, d->upstream_model));
+    json_set(doc, row, "limit_tokens", c->limit > 0 ? json_new_int(doc, (int64_t)c->limit) : none);
+    json_set_int(doc, row, "enqueued_tokens", (int64_t)c->enqueued);
+    json_set(doc, row, "free_tokens",
+             c->limit > 0 ? json_new_int(doc, (int64_t)room) : json_new_null(doc));
+    json_set(doc, row, "drain_tokens_per_second", json_new_double(doc, rate(pick_drain_rate(c))));
+    json_set(doc, row, "expected_completion_seconds",
+             json_new_double(
+                 doc, seconds(((double)c->enqueued + (double)plan->tokens) / pick_drain_rate(c))));
+    json_set(doc, row, "fits", json_new_bool(doc, pick_fits(c, plan->tokens)));
+    json_set(doc, row, "admitted", json_new_bool(doc, c->admitted));
+    json_set(doc, row, "fallback", json_new_bool(doc, plan->places.stages[i] > 0));
+    json_set(doc, row, "holds_file", json_new_bool(doc, deployment == plan->home));
+    json_set(doc, row, "chosen", json_new_bool(doc, deployment == plan->chosen));
+    return row;
+}
+
+/* Of very many the one that is chosen, the one that holds the file, and the first ones: to show all
+ * of 10,000 took 29 ms and 2.8 MB. @return how many are left out */
+static uint32_t show_candidates(const struct plan *plan, struct json_doc *doc, struct json *rows)
+{
+    uint32_t left_out = 0, room = SAMPLE_EXACT;
+
+    for (uint32_t i = 0; i < plan->places.num; i++) {
+        uint32_t deployment = plan->places.deployments[i];
+        bool always = deployment == plan->chosen || deployment == plan->home;
+
+        if (always || room > 0)
+            json_append(doc, rows, show_candidate(plan, doc, i));
+        else
+            left_out++;
+        room -= !always && room > 0;
+    }
+    return left_out;
+}
+
+static struct json *show(const struct plan *plan, struct json_doc *doc)
+{
+    static const char *const fits[] = {
+        [QUOTA_FITS] = "now", [QUOTA_NOT_NOW] = "later", [QUOTA_NEVER_FITS] = "never"};
+    const struct worker *w = plan->worker;
+    struct json *root = json_new_object(doc), *rows = json_new_array(doc);
+    const char *chosen = NULL;
+    uint32_t left_out;
+
+    if (plan->chosen != MODEL_NO_INDEX)
+        chosen = table_str(w->table, table_deployment(w->table, plan->chosen)->id);
+    json_set_str(doc, root, "object", "batch.placement");
+    json_set_int(doc, root, "tokens", (int64_t)plan->tokens);
+    json_set_str(doc, root, "fits", fits[plan->fit]);
+    json_set_str(doc, root, "routing_strategy", plan->policy->name);
+    json_set(doc, root, "deployment", json_new_cstring(doc, chosen));
+    json_set_str(doc, root, "reason", reason_of(plan));
+    json_set(doc, root, "retry_after_ms",
+             plan->fit == QUOTA_NOT_NOW ? json_new_int(doc, (int64_t)plan->wait_ms)
+                                        : json_new_null(doc));
+    left_out = show_candidates(plan, doc, rows);
+    json_set(doc, root, "candidates", rows);
+    if (left_out > 0)
+        json_set_int(doc, root, "candidates_left_out", left_out);
+    return root;
+}
+
+static void out_of_memory(struct relay *relay)
+{
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+/* Answers. `plan->places` are filled; all of it goes. */
+static void answer(struct relay *relay, struct plan *plan)
+{
+    struct json_doc *doc = json_doc_new();
+
+    if (doc == NULL || decide(plan) != 0)
+        out_of_memory(relay);
+    else
+        relay_json(relay, 200, show(plan, doc));
+    json_doc_free(doc);
+    if (!is_very_large(plan))
+        free(plan->all);
+    candidates_deinit(&plan->places);
+}
+
+/* --- of a file --- */
+
+/* A batch of the file goes nowhere else, then. */
+static void drop_other_groups(const struct worker *w, const struct facts *facts,
+                              struct candidates *places)
+{
+    uint32_t num = places->num;
+
+    places->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        if (!facts_may_go(w->table, facts, places->deployments[i]))
+            continue;
+        places->deployments[places->num] = places->deployments[i];
+        places->stages[places->num++] = places->stages[i];
+    }
+}
+
+static void answer_file(struct placement *p, const struct facts *facts)
+{
+    struct relay *relay = p->relay;
+    struct worker *w = relay->worker;
+    const struct table_deployment *d = table_deployment(w->table, facts->deployment);
+    struct plan plan = {.worker = w,
+                        .tokens = facts_tokens(w, facts, (enum provider)d->provider),
+                        .home = facts->deployment};
+    struct facts known = *facts;
+
+    relay->op = NULL;
+    placement_free(p);
+    if (candidates_of_group(w, d->group, &plan.places) != 0) {
+        out_of_memory(relay);
+        return;
+    }
+    drop_other_groups(w, &known, &plan.places);
+    answer(relay, &plan);
+}
+
+/* @return the relay, to be answered now; the operation is gone */
+static struct relay *detach(struct placement *p)
+{
+    struct relay *relay = p->relay;
+
+    relay->op = NULL;
+    placement_free(p);
+    return relay;
+}
+
+static void on_looked(void *arg, const struct facts *facts)
+{
+    struct placement *p = arg;
+
+    p->look = NULL;
+    if (facts != NULL)
+        answer_file(p, facts);
+    else
+        relay_problem(
+            detach(p), 404, "invalid_request_error", "file_not_placed", "input_file_id",
+            "There is no such file, or its lines name no deployment that is balanced here.");
+}
+
+static void ask(struct placement *p)
+{
+    struct worker *w = p->relay->worker;
+    uint32_t home = p->target.deployments[p->at];
+    struct facts facts;
+
+    if (facts_recall(w, home, p->target.native, &facts)) {
+        answer_file(p, &facts);
+        return;
+    }
+    p->look = facts_look_start(w, home, p->target.native, on_looked, p);
+    if (p->look == NULL)
+        out_of_memory(detach(p));
+}
+
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct placement *p = arg;
+
+    p->locate = NULL;
+    if (!result->found && result->failure.status != 404) {
+        relay_failure(detach(p), &result->failure);
+        return;
+    }
+    while (result->found && p->target.deployments[p->at] != result->deployment)
+        p->at++;
+    if (result->found)
+        ask(p);
+    else
+        on_looked(p, NULL);
+}
+
+static void locate(struct placement *p)
+{
+    p->locate = locate_start(p->relay->worker, ID_FILE, p->target.native, p->target.deployments,
+                             p->target.num, on_located, p);
+    if (p->locate == NULL)
+        out_of_memory(detach(p));
+}
+
+static void start_file(struct relay *relay, const char *id, size_t len)
+{
+    struct placement *p = calloc(1, sizeof(*p));
+
+    if (p == NULL) {
+        out_of_memory(relay);
+        return;
+    }
+    p->relay = relay;
+    if (!resolve_id(relay, ID_FILE, id, len, &p->target)) {
+        free(p);
+        return;
+    }
+    relay_attach(relay, p, on_client_gone);
+    if (p->target.unsure)
+        locate(p);
+    else
+        ask(p);
+}
+
+/* --- of a number --- */
+
+static void start_number(struct relay *relay)
+{
+    const char *model = json_get_str(relay->request, "model");
+    struct plan plan = {.worker = relay->worker, .home = MODEL_NO_INDEX};
+    const struct table *table = relay->worker->table;
+    uint32_t group = model != NULL ? table_find_group(table, model, strlen(model)) : MODEL_NO_INDEX;
+    int64_t tokens;
+
+    if (model == NULL)
+        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter",
+                      "input_file_id", "Give 'input_file_id', or 'model' and 'tokens'.");
+    else if (group == MODEL_NO_INDEX)
+        relay_problem(relay, 400, "invalid_request_error", "model_not_found", "model",
+                      "The model '%.128s' is not served here.", model);
+    else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "tokens",
+                      "Invalid 'tokens': expected an integer of 1 or more.");
+    else if (candidates_of_group(relay->worker, group, &plan.places) != 0)
+        out_of_memory(relay);
+    else {
+        plan.tokens = (uint64_t)tokens;
+        answer(relay, &plan);
+    }
+}
+
+void placement_start(struct relay *relay)
+{
+    size_t len;
+    const char *id = json_str(json_get(relay->request, "input_file_id"), &len);
+
+    if (id != NULL)
+        start_file(relay, id, len);
+    else
+        start_number(relay);
+}

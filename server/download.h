@@ -1,8 +1,0 @@
-/* GET files/{id}/content: streamed from the provider to the client with back-pressure end to end.
- */
-#pragma once
-
-#include "server/relay.h"
-
-/** Take over a content request (GET or HEAD). */
-void download_start(struct relay *relay);

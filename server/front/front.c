@@ -1,0 +1,61 @@
+/* front.h over the guard. */
+#include "front/front.h"
+
+#include <h2o.h>
+
+#include "common/log.h"
+#include "guard.h"
+
+int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inherit, uint32_t slot,
+              struct front **out)
+{
+    static bool tested;
+    int err;
+
+    *out = NULL;
+    if (!tested && (err = guard_selftest()) != 0) {
+        if (err == ERR_BAD_STATE)
+            log_error("front door: this libh2o does not fit; the program was built for %s of 2.2.5",
+                      "libh2o-evloop0.13");
+        return err;
+    }
+    tested = true;
+    return guard_new(loop, ctx, &inherit->config->limits, inherit->tls,
+                     inherit->shared != NULL ? &inherit->shared->slots[slot] : NULL,
+                     inherit->listen_fd, out);
+}
+
+bool front_is_spare(h2o_req_t *req)
+{
+    const struct conn *conn = guard_conn_of(req);
+
+    return conn->spare && conn->front->num_conns > conn->front->max_conns;
+}
+
+void front_trust(h2o_req_t *req)
+{
+    if (!front_is_spare(req))
+        guard_conn_of(req)->trusted = true;
+}
+
+struct body *front_body(h2o_req_t *req)
+{
+    struct conn *conn = guard_conn_of(req);
+
+    return conn->phase == CONN_H2 ? h2_body(conn, req) : h1_body(conn, req);
+}
+
+struct front_load *front_load(h2o_req_t *req)
+{
+    return &guard_conn_of(req)->load;
+}
+
+bool front_is_loopback(h2o_req_t *req)
+{
+    return guard_conn_of(req)->loopback;
+}
+
+bool front_has_body(h2o_req_t *req)
+{
+    return front_body(req) != NULL;
+}

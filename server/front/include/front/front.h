@@ -1,0 +1,59 @@
+/* The front door of a worker: accept, TLS, HTTP/1.1 or HTTP/2, and request bodies as streams.
+ * Everything that knows libh2o's internals is behind it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/err.h"
+#include "common/loop.h"
+#include "front/body.h"
+#include "core/inherit.h"
+
+struct st_h2o_context_t; /* libh2o's, see worker.c */
+struct st_h2o_req_t;
+struct front;
+
+/* What requests of one client connection hold at a time: the bookkeeping of admit.c, which starts
+ * at zero. */
+struct front_load {
+    uint32_t calls;     /* requests that may ask providers */
+    uint32_t downloads; /* of these */
+};
+
+/** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one
+ * host). Nothing is accepted before front_start().
+ *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
+ * must not start) */
+MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx, const struct inherit *inherit,
+                       uint32_t slot, struct front **out);
+
+void front_start(struct front *front);
+
+/** Stop accepting, let requests in flight finish, tell HTTP/2 peers (GOAWAY), close idle
+ * connections. */
+void front_drain(struct front *front);
+
+/** Client connections open; the worker may exit once it is 0 while draining. */
+size_t front_connections(const struct front *front);
+
+/** Its client has shown the key, or needs none: the connection is not closed to make room for
+ * another one. */
+void front_trust(struct st_h2o_req_t *req);
+
+/** Whether the worker is full and the request came on one of the places that are kept for the
+ * health routes: nothing else is served there. */
+bool front_is_spare(struct st_h2o_req_t *req);
+
+/** The body of a request as a stream; NULL when the request has none (no framing at all, or a
+ * length of 0). Owned by the request's pool; callable once, from the handler. */
+struct body *front_body(struct st_h2o_req_t *req);
+
+/** The load of the connection that a request came on; lives longer than the request. */
+struct front_load *front_load(struct st_h2o_req_t *req);
+
+/** Whether the request's peer has an address of this machine's loopback. */
+bool front_is_loopback(struct st_h2o_req_t *req);
+
+/** Whether the request announced or carries a body (front_body() would not be NULL). */
+bool front_has_body(struct st_h2o_req_t *req);

@@ -1,8 +1,0 @@
-/* GET /files and GET /batches: the lists of all accounts that the question covers, merged newest
- * first, with cursors that stay right under inserts. */
-#pragma once
-
-#include "server/relay.h"
-
-/** Take over a list request. */
-void listing_start(struct relay *relay);

@@ -1,0 +1,487 @@
+/* See generation.h. */
+#include "generation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <openssl/rand.h>
+
+#include "common/log.h"
+#include "common/mask.h"
+#include "common/shm.h"
+#include "handover.h"
+#include "listener.h"
+#include "lost_accounts.h"
+#include "core/seals.h"
+#include "tls.h"
+#include "upgrade.h"
+
+/* Columns of a state region; a region that is full is followed by a larger one */
+#define MIN_DEPLOYMENTS  256
+/* Unfinished batches that the ledger knows; 160 bytes each once they exist */
+#define MAX_RESERVATIONS 262144
+
+#define DEFAULT_COOLDOWN_MS 5000 /* LiteLLM's DEFAULT_COOLDOWN_TIME_SECONDS */
+
+struct state_region {
+    struct state *state; /* owned */
+    struct quota *quota; /* owned; the same columns */
+    struct slots *slots; /* owned; the same columns */
+    unsigned users;      /* generations */
+};
+
+static void region_release(struct state_region *region)
+{
+    if (region == NULL || --region->users > 0)
+        return;
+    state_free(region->state);
+    quota_free(region->quota);
+    slots_free(region->slots);
+    free(region);
+}
+
+static int region_new(size_t num_deployments, struct state_region **out)
+{
+    struct state_region *region = calloc(1, sizeof(*region));
+    size_t columns = num_deployments * 4 > MIN_DEPLOYMENTS ? num_deployments * 4 : MIN_DEPLOYMENTS;
+
+    if (region == NULL || columns > UINT32_MAX)
+        goto fail;
+    region->users = 1;
+    if (state_new(WORKER_ROWS, (uint32_t)columns, &region->state) != 0 ||
+        quota_new((uint32_t)columns, MAX_RESERVATIONS, &region->quota) != 0 ||
+        slots_new((uint32_t)columns, &region->slots) != 0)
+        goto fail;
+    *out = region;
+    return 0;
+
+fail:
+    if (region != NULL)
+        region_release(region);
+    return ERR_NOMEM;
+}
+
+/* The three of the program before, or none: a column means one deployment in all of them. NULL
+ * where they do not fit. */
+static struct state_region *region_adopt(void)
+{
+    uint32_t columns = handover_columns();
+    struct state_region *region = columns > 0 ? calloc(1, sizeof(*region)) : NULL;
+    bool fit;
+
+    if (region == NULL)
+        return NULL;
+    region->users = 1;
+    fit = handover_took(HANDOVER_STATE, state_adopt(handover_take(HANDOVER_STATE), WORKER_ROWS,
+                                                    columns, &region->state));
+    fit &= handover_took(HANDOVER_QUOTA, quota_adopt_region(handover_take(HANDOVER_QUOTA), columns,
+                                                            MAX_RESERVATIONS, &region->quota));
+    fit &= handover_took(HANDOVER_SLOTS,
+                         slots_adopt(handover_take(HANDOVER_SLOTS), columns, &region->slots));
+    if (fit)
+        return region;
+    region_release(region);
+    return NULL;
+}
+
+/* What the configuration says about each deployment's quota, and whose the columns are. */
+static void bind_columns(struct generation *gen)
+{
+    for (uint32_t i = 0; i < table_num_deployments(gen->table); i++) {
+        const struct table_deployment *d = table_deployment(gen->table, i);
+        struct quota_terms terms = {.fingerprint = d->fingerprint,
+                                    .limit =
+                                        gen->config->models.deployments[i].enqueued_token_limit,
+                                    .ask_first = d->provider == PROVIDER_AZURE,
+                                    .many = d->many};
+        uint32_t first = table_find_fingerprint(gen->table, d->real); /* bound before its twins */
+
+        if (first == i)
+            quota_bind(gen->region->quota, gen->columns[i], &terms);
+        else
+            quota_alias(gen->region->quota, gen->columns[i], gen->columns[first], terms.limit);
+        slots_bind(gen->region->slots, gen->columns[i], d->fingerprint);
+    }
+}
+
+/* Columns in the region of the generation before; once deployments have come and gone so often that
+ * it is full, in a new one. Counters and health begin anew then. */
+static int bind_state(struct generation *gen, const struct generation *previous)
+{
+    uint32_t num = table_num_deployments(gen->table);
+    int ret = ERR_FULL;
+
+    gen->columns = calloc((size_t)num + 1, sizeof(*gen->columns));
+    if (gen->columns == NULL)
+        return ERR_NOMEM;
+    if (previous != NULL) {
+        gen->region = previous->region;
+        gen->region->users++;
+    } else {
+        gen->region = region_adopt();
+    }
+    if (gen->region != NULL)
+        ret = state_bind(gen->region->state, gen->table, gen->columns);
+    if (ret == ERR_FULL) {
+        region_release(gen->region);
+        gen->region = NULL;
+        ret = region_new(num, &gen->region);
+        if (ret == 0)
+            ret = state_bind(gen->region->state, gen->table, gen->columns);
+    }
+    if (ret == 0)
+        bind_columns(gen);
+    return ret;
+}
+
+static int make_fallback_seal(struct secret *seal)
+{
+    unsigned char bytes[32];
+    int ret;
+
+    if (secret_is_set(seal))
+        return 0;
+    if (RAND_bytes(bytes, sizeof(bytes)) != 1)
+        return ERR_IO;
+    ret = secret_set(seal, (const char *)bytes, sizeof(bytes));
+    secret_wipe(bytes, sizeof(bytes));
+    log_warn("neither tranche_settings.seal_keys nor a master key is set: the ids that this "
+             "process hands out are not understood by the next one");
+    return ret;
+}
+
+/* Where the file gives none, and there is no master key to make one of, one that lives as long as
+ * the master. */
+static int make_seals(struct generation *gen, struct generation_base *base)
+{
+    const struct config *config = gen->config;
+    int ret = 0;
+
+    gen->seals = shm_new(sizeof(*gen->seals)); /* kept out of cores */
+    if (gen->seals == NULL)
+        return ERR_NOMEM;
+    gen->seals->cache = base->seal_cache;
+    if (config->num_seal_keys == 0 && !secret_is_set(&config->master_key))
+        ret = make_fallback_seal(&base->fallback_seal);
+    return ret == 0 ? seals_derive(config, &base->fallback_seal, gen->seals) : ret;
+}
+
+/* What no text may quote, whichever account it is of. */
+static int make_mask(struct generation *gen)
+{
+    const struct config *config = gen->config;
+    const struct model_list *models = &config->models;
+    size_t n = 0;
+    const struct secret **secrets =
+        calloc(models->num_accounts * (1 + MODEL_MAX_HEADERS) + config->num_seal_keys + 2,
+               sizeof(const struct secret *));
+
+    if (secrets == NULL)
+        return ERR_NOMEM;
+    secrets[n++] = &config->master_key;
+    secrets[n++] = &config->proxy_credential;
+    for (size_t i = 0; i < config->num_seal_keys; i++)
+        secrets[n++] = &config->seal_keys[i];
+    for (size_t i = 0; i < models->num_accounts; i++) {
+        secrets[n++] = &models->accounts[i].key;
+        for (size_t k = 0; k < models->accounts[i].num_headers; k++)
+            secrets[n++] = &models->accounts[i].headers[k].value;
+    }
+    gen->mask = mask_new(secrets, n);
+    free(secrets);
+    return gen->mask != NULL ? 0 : ERR_NOMEM;
+}
+
+static int make_probes(struct generation *gen, const struct generation *previous)
+{
+    struct probe_word *probes;
+
+    gen->num_probes = table_num_deployments(gen->table);
+    probes = shm_new((gen->num_probes + 1) * sizeof(*probes));
+    if (probes == NULL)
+        return ERR_NOMEM;
+    gen->inherit.probes = probes;
+    for (uint32_t i = 0; previous != NULL && i < gen->num_probes; i++) {
+        uint32_t was =
+            table_find_fingerprint(previous->table, table_deployment(gen->table, i)->fingerprint);
+
+        if (was == MODEL_NO_INDEX)
+            continue;
+        atomic_store(&probes[i].healthy, atomic_load(&previous->inherit.probes[was].healthy));
+        atomic_store(&probes[i].status, atomic_load(&previous->inherit.probes[was].status));
+        atomic_store(&probes[i].outcome, atomic_load(&previous->inherit.probes[was].outcome));
+        atomic_store(&probes[i].checked_unix_s,
+                     atomic_load(&previous->inherit.probes[was].checked_unix_s));
+    }
+    return 0;
+}
+
+/* LiteLLM's class of a failure; -1: OK and CANCELLED are none. Whatever goes wrong between the
+ * provider's server and us is an InternalServerError there, a refused connection included. */
+static int class_of(enum outcome outcome)
+{
+    static const int classes[OUTCOME_COUNT] = {
+        [OUTCOME_OK] = -1,
+        [OUTCOME_AUTH] = CONFIG_AUTHENTICATION,
+        [OUTCOME_RATE_LIMIT] = CONFIG_RATE_LIMIT,
+        [OUTCOME_TIMEOUT] = CONFIG_TIMEOUT,
+        [OUTCOME_CONNECT] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_BROKEN] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_SERVER_ERROR] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_BAD_ANSWER] = CONFIG_INTERNAL_SERVER,
+        [OUTCOME_CANCELLED] = -1,
+    };
+
+    return classes[outcome];
+}
+
+static bool is_given(uint32_t number)
+{
+    return number != UINT32_MAX;
+}
+
+/* Whether the operator says what is forgiven: of every failure, or of one kind that we know. */
+static bool is_forgiving_given(const struct config *config)
+{
+    bool given = is_given(config->allowed_fails);
+
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        given |= class >= 0 && is_given(config->allowed_fails_of[class]);
+    }
+    return given;
+}
+
+/* Numbers that are given hold for a minute, as in LiteLLM, and are all that counts then. */
+static struct breaker_policy given_policy(const struct config *config, uint32_t cooldown_ms)
+{
+    struct breaker_policy policy = breaker_policy(
+        is_given(config->allowed_fails) ? config->allowed_fails : DEFAULT_ALLOWED_FAILS,
+        cooldown_ms);
+
+    policy.per_minute = true;
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        if (class >= 0 && is_given(config->allowed_fails_of[class]))
+            policy.allowed[i] = config->allowed_fails_of[class];
+    }
+    return policy;
+}
+
+/* What rests when the operator forbids rests is up again. */
+static void end_rests(struct generation *gen)
+{
+    for (uint32_t i = 0; i < table_num_deployments(gen->table); i++)
+        for (int op = 0; op < OP_CLASS_COUNT; op++)
+            atomic_store(state_health(gen->region->state, gen->columns[i], (enum op_class)op), 0);
+}
+
+static void set_breaker(struct generation *gen)
+{
+    const struct config *config = gen->config;
+    uint32_t cooldown_ms =
+        is_given(config->cooldown_ms) ? config->cooldown_ms : DEFAULT_COOLDOWN_MS;
+
+    gen->inherit.breaker = is_forgiving_given(config) ? given_policy(config, cooldown_ms)
+                                                      : breaker_policy_default(cooldown_ms);
+    gen->inherit.breaker.never_rests = config->disable_cooldowns;
+    if (config->disable_cooldowns)
+        end_rests(gen);
+}
+
+static void set_retries_of(struct retry_policy *policy,
+                           const uint32_t retries_of[CONFIG_FAILURE_CLASSES])
+{
+    for (int i = 0; i < OUTCOME_COUNT; i++) {
+        int class = class_of((enum outcome)i);
+
+        policy->retries_of[i] = class < 0 ? RETRY_NOT_GIVEN : retries_of[class];
+    }
+}
+
+/* A group's own policy takes the place of the one for all as a whole: what it does not name is as
+ * if no policy named it. Source: resolve_retry_policy in LiteLLM's
+ * litellm_core_utils/get_retry_from_policy.py. */
+static int set_retry(struct generation *gen)
+{
+    const struct config *config = gen->config;
+    uint32_t num = table_num_groups(gen->table);
+
+    gen->inherit.retry = (struct retry_policy){.num_retries = config->num_retries,
+                                               .least_delay_ms = config->retry_after_ms};
+    set_retries_of(&gen->inherit.retry, config->retries_of);
+    if (config->num_group_retries == 0)
+        return 0;
+    gen->group_retry = calloc((size_t)num + 1, sizeof(*gen->group_retry));
+    if (gen->group_retry == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < num; i++)
+        gen->group_retry[i] = gen->inherit.retry;
+    for (size_t i = 0; i < config->num_group_retries; i++) {
+        const struct config_group_retries *of = &config->group_retries[i];
+        uint32_t group = table_find_group(gen->table, of->group, strlen(of->group));
+
+        if (group != MODEL_NO_INDEX)
+            set_retries_of(&gen->group_retry[group], of->retries_of);
+    }
+    gen->inherit.group_retry = gen->group_retry;
+    return 0;
+}
+
+static bool same_address(const struct generation *gen, const struct generation *previous)
+{
+    return strcmp(gen->config->host, previous->config->host) == 0 &&
+           gen->config->port == previous->config->port;
+}
+
+/* Another address is bound before the old one is left, the same one is kept: no connection is
+ * refused in between. */
+static int open_listener(struct generation *gen, const struct generation *previous, char *error,
+                         size_t error_size)
+{
+    const struct config *config = gen->config;
+    int fd;
+
+    if (previous == NULL)
+        fd = upgrade_take_listener(config->host, config->port);
+    else
+        fd = same_address(gen, previous) ? fcntl(previous->inherit.listen_fd, F_DUPFD_CLOEXEC, 0)
+                                         : -1;
+    if (fd < 0)
+        fd = listener_open(config->host, config->port, error, error_size);
+    if (fd < 0)
+        return fd;
+    gen->inherit.listen_fd = fd;
+    return 0;
+}
+
+static int open_tls(struct generation *gen, const struct tickets *tickets, char *error,
+                    size_t error_size)
+{
+    const struct config *config = gen->config;
+
+    if (config->tls_cert_file == NULL)
+        return 0;
+    return tls_new(config->tls_cert_file, config->tls_key_file, tickets, &gen->inherit.tls, error,
+                   error_size);
+}
+
+/* Passes `ret` on and, unless somebody did already, says what it was about. */
+static int tell(const char *what, int ret, char *error, size_t error_size)
+{
+    if (ret != 0 && error[0] == '\0')
+        snprintf(error, error_size, "cannot make %s: %s", what, err_str(ret));
+    return ret;
+}
+
+static int build(struct generation *gen, struct generation_base *base,
+                 const struct generation *previous, uint32_t number, char *error, size_t error_size)
+{
+    const struct model_list *models = &gen->config->models;
+    int ret;
+
+    if ((ret = tell("the mask of secrets", make_mask(gen), error, error_size)) != 0 ||
+        (ret = tell("the seals of ids", make_seals(gen, base), error, error_size)) != 0 ||
+        (ret = tell("the model table", table_build(models, number, &gen->table), error,
+                    error_size)) != 0 ||
+        (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
+        (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
+        (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
+        (ret = open_listener(gen, previous, error, error_size)) != 0)
+        return ret;
+    if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)
+        return ret;
+    set_breaker(gen);
+    gen->inherit.config = gen->config;
+    gen->inherit.table = gen->table;
+    gen->inherit.state = gen->region->state;
+    gen->inherit.quota = gen->region->quota;
+    gen->inherit.slots = gen->region->slots;
+    gen->inherit.memo = base->memo;
+    gen->inherit.list_places = base->list_places;
+    gen->inherit.idem = base->idem;
+    gen->inherit.poll_cache = base->poll_cache;
+    gen->inherit.columns = gen->columns;
+    gen->inherit.seals = gen->seals;
+    gen->inherit.mask = gen->mask;
+    gen->inherit.shared = base->shared;
+    gen->inherit.generation = number;
+    gen->inherit.started_ms = base->started_ms;
+    gen->inherit.master_fd = base->master_fd;
+    return 0;
+}
+
+int generation_new(struct generation_base *base, struct config **config,
+                   const struct generation *previous, uint32_t number, struct generation **out,
+                   char *error, size_t error_size)
+{
+    struct generation *gen = calloc(1, sizeof(*gen));
+    int ret;
+
+    *out = NULL;
+    error[0] = '\0';
+    if (gen == NULL) {
+        config_free(*config);
+        *config = NULL;
+        snprintf(error, error_size, "%s", err_str(ERR_NOMEM));
+        return ERR_NOMEM;
+    }
+    gen->inherit.listen_fd = -1;
+    gen->config = *config;
+    *config = NULL;
+    ret = build(gen, base, previous, number, error, error_size);
+    if (ret != 0) {
+        generation_free(gen);
+        return ret;
+    }
+    if (previous != NULL)
+        lost_accounts_tell(previous, gen);
+    mask_install(gen->mask);
+    *out = gen;
+    return 0;
+}
+
+void generation_offer(const struct generation *gen, struct handover_offer *offer)
+{
+    offer->regions[HANDOVER_STATE] = shm_fd(gen->region->state);
+    offer->regions[HANDOVER_QUOTA] = shm_fd(gen->region->quota);
+    offer->regions[HANDOVER_SLOTS] = shm_fd(gen->region->slots);
+    offer->columns = quota_max_columns(gen->region->quota);
+}
+
+void generation_rebind(struct generation *gen)
+{
+    if (state_bind(gen->region->state, gen->table, gen->columns) == 0)
+        bind_columns(gen);
+}
+
+void generation_close_listener(struct generation *gen)
+{
+    if (gen->inherit.listen_fd != -1)
+        close(gen->inherit.listen_fd);
+    gen->inherit.listen_fd = -1;
+}
+
+void generation_free(struct generation *gen)
+{
+    if (gen == NULL)
+        return;
+    generation_close_listener(gen);
+    SSL_CTX_free(gen->inherit.tls);
+    shm_free(gen->inherit.probes, (gen->num_probes + 1) * sizeof(*gen->inherit.probes));
+    region_release(gen->region);
+    free(gen->columns);
+    free(gen->group_retry);
+    table_free(gen->table);
+    if (gen->seals != NULL)
+        ids_seals_clear(gen->seals);
+    shm_free(gen->seals, sizeof(*gen->seals));
+    mask_free(gen->mask);
+    config_free(gen->config);
+    free(gen);
+}

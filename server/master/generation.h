@@ -1,0 +1,72 @@
+/* A generation: one configuration and all that is made of it before workers are forked. It lives
+ * until the last child that inherited it has ended; its number is that of its table. A reload makes
+ * the next one, and what must survive goes over: the listening socket, the state region, and what
+ * the prober has found. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "handover.h"
+#include "core/inherit.h"
+
+struct tickets;
+struct state_region; /* the balancer's state with the number of generations that use it */
+
+struct generation {
+    struct generation *next; /* the master's list */
+    /* What children get; all of it is owned by the generation but what is the base's */
+    struct inherit inherit;
+    struct config *config;            /* owned; = inherit.config */
+    struct table *table;              /* owned; = inherit.table */
+    uint32_t *columns;                /* owned; = inherit.columns */
+    struct retry_policy *group_retry; /* owned; = inherit.group_retry; may be NULL */
+    struct ids_seals *seals;          /* owned; = inherit.seals */
+    struct mask *mask;                /* owned; = inherit.mask */
+    struct state_region *region;      /* counted */
+    size_t num_probes;
+    unsigned places; /* rows that belong to it, running or waiting */
+};
+
+/* What a generation is made with, the same for all of a master's life. */
+struct generation_base {
+    struct shared *shared;
+    struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
+    struct memo *list_places; /* as in struct inherit */
+    struct idem *idem;
+    struct poll_cache *poll_cache;
+    struct tickets *tickets;       /* of TLS sessions */
+    struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
+    int master_fd;
+    uint64_t started_ms;
+    /* Set by the first generation that has neither seal keys nor a master key */
+    struct secret fallback_seal;
+};
+
+/**
+ * Make it, with the listening socket open and nobody accepting. From then on this process masks
+ * the secrets of its configuration in what it logs.
+ *
+ * @param config    taken over, also on failure (then freed and NULL)
+ * @param previous  the generation to follow; NULL: the first one
+ * @param error     on failure one line for the log
+ * @return 0, ERR_INVALID (TLS files, host, ...), ERR_IO, ERR_NOMEM, ERR_DUPLICATE
+ */
+MUST_USE int generation_new(struct generation_base *base, struct config **config,
+                            const struct generation *previous, uint32_t number,
+                            struct generation **out, char *error, size_t error_size);
+
+/** Name the descriptors of its state region to the next program. */
+void generation_offer(const struct generation *gen, struct handover_offer *offer);
+
+/** After another program has bound columns of the regions that it shared: this generation's are
+ * its own again. */
+void generation_rebind(struct generation *gen);
+
+/** Nobody uses it any more. NULL is fine. */
+void generation_free(struct generation *gen);
+
+/** Close the master's copy of the listening socket: its port is free once the last worker has
+ * closed its own. */
+void generation_close_listener(struct generation *gen);

@@ -1,0 +1,956 @@
+/* See master.h. One loop over a signalfd: signals and the ends of children wake it, times of its
+ * rows bound its sleep.
+ *
+ * A generation of workers is STARTING until each of them has been through a turn of its loop, and
+ * only then does the one before it drain: a configuration whose workers cannot live never replaces
+ * one whose workers do. */
+#include "master/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/log_out.h"
+#include "common/shm.h"
+#include "config/entrance.h"
+#include "master/child.h"
+#include "generation.h"
+#include "listener.h"
+#include "core/past.h"
+#include "posture.h"
+#include "regions.h"
+#include "tickets.h"
+#include "upgrade.h"
+
+#define MAX_DESCRIPTORS 65536
+#define LOOK_MS         1000  /* between two looks at the heartbeats */
+#define START_LOOK_MS   10    /* the same while a generation is starting */
+#define START_LIMIT_MS  10000 /* a generation whose workers are not ready by then is refused */
+#define EXTRA_GRACE_MS                                                                             \
+    500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
+#define REPORT_WAIT_MS 5000 /* for who reads why we do not start */
+#define KILL_WAIT_MS   2000 /* for children to vanish after SIGKILL */
+#define ONE_STOP_MS                                                                                \
+    1000 /* signals to end that come so soon after the first one are that one: timeout(1) sends    \
+            one to the process and one to its group */
+#define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
+
+struct place {
+    struct child child;
+    struct generation *gen; /* borrowed; NULL: the row is free */
+};
+
+struct master {
+    const struct master_options *options; /* borrowed */
+    struct generation_base base;
+    struct generation *generations; /* owned, all of them */
+    struct generation *serving;     /* NULL: none, or stopping */
+    struct generation *starting;    /* NULL: none */
+    uint64_t start_limit_ms;
+    uint32_t last_number;
+    uint32_t side;                    /* whose rows are ours: handover.h */
+    struct place places[MAX_WORKERS]; /* of the rows of our side */
+    struct life life;                 /* ours */
+    struct past past;
+    bool shared;  /* the program before handed over what it knows of creates */
+    int other_fd; /* the life of the program before or after us; -1: nobody of one is alive */
+    int signal_fd;
+    int alive_fd;      /* write end of the pipe whose EOF tells children that we are gone */
+    pid_t upgrade_pid; /* 0: none */
+    bool reload_wanted, upgrade_wanted; /* SIGHUP, SIGUSR2: kept until they can be carried out */
+    bool stopping;
+    uint64_t stop_ms;    /* when the first signal to end was read */
+    bool cut_off;        /* something was ended that had not finished */
+    uint64_t give_up_ms; /* 0: not yet; then we leave, whoever is left */
+    uint64_t next_look_ms;
+};
+
+/* --- rows --- */
+
+/* Its number among the rows of both sides. */
+static uint32_t number_of(const struct master *m, uint32_t row)
+{
+    return m->side * MAX_WORKERS + row;
+}
+
+static struct worker_slot *slot_of(struct master *m, uint32_t row)
+{
+    return &m->base.shared->slots[number_of(m, row)];
+}
+
+static void name_row(const struct master *m, uint32_t row, char *text, size_t size)
+{
+    const struct child *c = &m->places[row].child;
+
+    snprintf(text, size, "%s %u (pid %d, generation %u)", c->role->name,
+             number_of(m, row), (int)c->pid, c->generation);
+}
+
+static void forget_generation(struct master *m, struct generation *gen)
+{
+    for (struct generation **link = &m->generations; *link != NULL; link = &(*link)->next)
+        if (*link == gen) {
+            *link = gen->next;
+            break;
+        }
+    generation_free(gen);
+}
+
+static bool is_current(const struct master *m, const struct generation *gen)
+{
+    return gen == m->serving || gen == m->starting;
+}
+
+static void row_free(struct master *m, uint32_t row)
+{
+    struct place *p = &m->places[row];
+    struct generation *gen = p->gen;
+
+    p->gen = NULL;
+    p->child = (struct child){0};
+    if (--gen->places == 0 && !is_current(m, gen))
+        forget_generation(m, gen);
+}
+
+static uint32_t find_free_row(const struct master *m)
+{
+    uint32_t row = 0;
+
+    while (row < MAX_WORKERS && m->places[row].gen != NULL)
+        row++;
+    return row;
+}
+
+static unsigned count_free_rows(const struct master *m)
+{
+    unsigned num = 0;
+
+    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        num += m->places[row].gen == NULL;
+    return num;
+}
+
+static bool any_child(const struct master *m)
+{
+    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        if (m->places[row].child.pid != 0)
+            return true;
+    return false;
+}
+
+/* --- starting children --- */
+
+/* Descriptors that only the master needs: ours, and the sockets of other generations. The prober
+ * needs none. */
+static size_t list_closes(const struct master *m, const struct place *p, int *fds, size_t max)
+{
+    size_t num = 0;
+
+    fds[num++] = m->signal_fd;
+    fds[num++] = m->alive_fd;
+    if (m->other_fd != -1)
+        fds[num++] = m->other_fd;
+    for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
+        if (g->inherit.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
+            fds[num++] = g->inherit.listen_fd;
+    return num;
+}
+
+static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
+{
+    struct place *p = &m->places[row];
+    int fds[3 + MAX_WORKERS]; /* each generation but the newest holds a row */
+    struct child_closes closes = {.fds = fds,
+                                  .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
+    uint32_t wait_ms;
+
+    if (child_spawn(&p->child, number_of(m, row), &p->gen->inherit, &closes, now_ms) == 0) {
+        log_debug("%s %u started, pid %d", p->child.role->name, number_of(m, row),
+                  (int)p->child.pid);
+        return;
+    }
+    wait_ms = child_wait_ms(&p->child.fast_ends, now_ms, now_ms);
+    p->child.phase = CHILD_WAITING;
+    p->child.restart_ms = now_ms + (wait_ms > CHILD_FIRST_WAIT_MS ? wait_ms : CHILD_FIRST_WAIT_MS);
+    log_error("cannot fork %s %u: %s", p->child.role->name, number_of(m, row),
+              strerror(errno));
+}
+
+static void add_child(struct master *m, struct generation *gen, const struct child_role *role,
+                      uint64_t now_ms)
+{
+    uint32_t row = find_free_row(m);
+
+    m->places[row].gen = gen;
+    m->places[row].child = (struct child){.role = role};
+    gen->places++;
+    row_start(m, row, now_ms);
+}
+
+static unsigned num_workers_of(const struct generation *gen)
+{
+    unsigned num = gen->config->num_workers > 0 ? (unsigned)gen->config->num_workers : 1;
+
+    return num < MAX_NEW_ROWS ? num : MAX_NEW_ROWS - 1;
+}
+
+static void start_children(struct master *m, struct generation *gen, uint64_t now_ms)
+{
+    unsigned workers = num_workers_of(gen);
+
+    if (gen->config->num_workers >= (int)MAX_NEW_ROWS)
+        log_warn("num_workers %d: %u is the most that one machine's gateway uses",
+                 gen->config->num_workers, workers);
+    for (unsigned i = 0; i < workers; i++)
+        add_child(m, gen, m->options->worker, now_ms);
+    add_child(m, gen, m->options->prober, now_ms);
+}
+
+/* --- ending children --- */
+
+static void row_kill(struct master *m, uint32_t row)
+{
+    struct child *c = &m->places[row].child;
+
+    if (c->pid == 0)
+        return;
+    kill(c->pid, SIGKILL);
+    c->deadline_ms = 0;
+    m->cut_off = m->cut_off || (m->stopping && c->role->is_worker);
+}
+
+/* SIGTERM once: a worker takes a second one for "now". */
+static void row_tell_to_leave(struct master *m, uint32_t row, uint64_t now_ms)
+{
+    struct place *p = &m->places[row];
+    uint64_t deadline_ms = now_ms + p->gen->config->timeouts.shutdown_grace_ms + EXTRA_GRACE_MS;
+
+    if (p->child.phase == CHILD_WAITING) {
+        row_free(m, row);
+        return;
+    }
+    if (p->child.phase == CHILD_LEAVING)
+        return;
+    p->child.phase = CHILD_LEAVING;
+    p->child.deadline_ms = deadline_ms;
+    kill(p->child.pid, SIGTERM);
+}
+
+/* The master's own copy of the socket goes at once, so that the port is free when the last worker
+ * has closed its own. */
+static void generation_leave(struct master *m, struct generation *gen, uint64_t now_ms)
+{
+    generation_close_listener(gen);
+    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        if (m->places[row].gen == gen)
+            row_tell_to_leave(m, row, now_ms);
+}
+
+static void stop(struct master *m, const char *why, uint64_t now_ms)
+{
+    m->stopping = true;
+    m->stop_ms = now_ms;
+    m->serving = NULL;
+    m->starting = NULL;
+    for (struct generation *gen = m->generations, *next; gen != NULL; gen = next) {
+        next = gen->next; /* a generation whose rows all wait goes with the last one */
+        generation_leave(m, gen, now_ms);
+    }
+    log_info("%s: draining", why);
+}
+
+static void stop_now(struct master *m, const char *why, uint64_t now_ms)
+{
+    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        row_kill(m, row);
+    if (m->give_up_ms == 0)
+        m->give_up_ms = now_ms + KILL_WAIT_MS;
+    log_warn("%s again: ending now", why);
+}
+
+/* --- generations --- */
+
+static void log_notes(const struct config_report *report, bool failed)
+{
+    for (size_t i = 0; i < report->num_notes; i++) {
+        const struct config_note *note = &report->notes[i];
+        struct strbuf text = STRBUF_INIT;
+
+        config_note_print(note, &text);
+        if (note->severity == CONFIG_ERROR)
+            log_error("%s", strbuf_str(&text));
+        else if (note->severity == CONFIG_SKIPPED)
+            log_warn("left out: %s", strbuf_str(&text));
+        else if (note->severity == CONFIG_WARNING && !failed)
+            log_warn("%s", strbuf_str(&text));
+        strbuf_deinit(&text);
+    }
+}
+
+static int replace_string(char **field, const char *text)
+{
+    char *copy;
+
+    if (text == NULL)
+        return 0;
+    copy = strdup(text);
+    if (copy == NULL)
+        return ERR_NOMEM;
+    free(*field);
+    *field = copy;
+    return 0;
+}
+
+/* At the first start the report goes out as `tranche check` prints it; later it is the log's. */
+static void tell_report(const struct config_report *report, bool failed, bool first)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    if (!failed || !first) {
+        log_notes(report, failed);
+        return;
+    }
+    config_report_print(report, &text);
+    log_out_text(strbuf_str(&text), text.len, REPORT_WAIT_MS);
+    strbuf_deinit(&text);
+}
+
+static int load_config(struct master *m, bool first, struct config **out)
+{
+    struct config_report report = {0};
+    int ret = config_load(m->options->config_path, &m->options->overrides, out, &report);
+
+    tell_report(&report, ret != 0, first);
+    if (ret != 0 && report.num_errors == 0)
+        log_error("cannot load the configuration: %s", err_str(ret));
+    config_report_free(&report);
+    if (ret != 0)
+        return ret;
+    if (replace_string(&(*out)->tls_cert_file, m->options->tls_cert_file) != 0 ||
+        replace_string(&(*out)->tls_key_file, m->options->tls_key_file) != 0) {
+        config_free(*out);
+        *out = NULL;
+        return ERR_NOMEM;
+    }
+    if (m->options->debug)
+        (*out)->log_level = LOG_LEVEL_DEBUG;
+    posture_set_cores((*out)->core_dumps);
+    if (first)
+        log_set_level((enum log_level)(*out)->log_level);
+    return 0;
+}
+
+/* The warning, and a line to copy that ends it. */
+static void warn_about_key(const struct config *config, const char *path)
+{
+    const char *warning = entrance_warning(config);
+
+    if (warning[0] == '\0')
+        return;
+    log_warn("%s.", warning);
+    log_warn("To end this, %sstart it with a key: LITELLM_MASTER_KEY=sk-$(openssl rand -hex 24) "
+             "tranche%s%s",
+             config->master_key_in_file ? "take master_key out of general_settings and " : "",
+             path != NULL ? " --config " : "", path != NULL ? path : "");
+}
+
+static void warn_about_config(const struct config *config, const char *path)
+{
+    warn_about_key(config, path);
+    if (config->models.num_deployments == 0)
+        log_warn("no deployment: set OPENAI_API_KEY, or AZURE_API_KEY and AZURE_API_BASE, or give "
+                 "a model_list with --config");
+}
+
+/* The program before keeps its record until we serve. */
+static void begin_past(struct master *m, const struct generation *gen, bool first, uint64_t now_ms)
+{
+    if (!first || !upgrade_is_successor())
+        past_take(&m->past, gen->config, m->base.idem, false, now_ms);
+    else if (!m->shared)
+        past_unshared(gen->config, m->base.idem, now_ms);
+}
+
+/* Before the program before is told to end: one of the two records says that somebody runs. */
+static void take_past_over(struct master *m, uint64_t now_ms)
+{
+    if (m->serving != NULL || !upgrade_is_successor())
+        return;
+    past_take(&m->past, m->starting->config, m->base.idem, true, now_ms);
+    if (!m->shared)
+        past_unshared(m->starting->config, m->base.idem, now_ms);
+}
+
+static int generation_start(struct master *m, bool first, uint64_t now_ms)
+{
+    struct config *config = NULL;
+    struct generation *gen;
+    char error[512];
+    int ret = load_config(m, first, &config);
+
+    if (ret != 0)
+        return ret;
+    ret = generation_new(&m->base, &config, m->serving, m->last_number + 1, &gen, error,
+                         sizeof(error));
+    if (ret != 0) {
+        log_error("%s", error);
+        return ret;
+    }
+    if (count_free_rows(m) < num_workers_of(gen) + 1) {
+        log_error("too many workers of earlier generations are still draining");
+        generation_free(gen);
+        return ERR_FULL;
+    }
+    warn_about_config(gen->config, m->options->config_path);
+    begin_past(m, gen, first, now_ms);
+    m->last_number++;
+    gen->next = m->generations;
+    m->generations = gen;
+    m->starting = gen;
+    m->start_limit_ms = now_ms + START_LIMIT_MS;
+    m->next_look_ms = now_ms;
+    start_children(m, gen, now_ms);
+    return 0;
+}
+
+static void log_listening(const struct master *m, const struct generation *gen)
+{
+    char name[LISTENER_TEXT];
+
+    if (listener_name(gen->inherit.listen_fd, name, sizeof(name)) != 0)
+        snprintf(name, sizeof(name), "%s:%d", gen->config->host, gen->config->port);
+    if (m->serving == NULL || strcmp(m->serving->config->host, gen->config->host) != 0 ||
+        m->serving->config->port != gen->config->port ||
+        (m->serving->inherit.tls == NULL) != (gen->inherit.tls == NULL))
+        log_info("listening on %s (%s)", name, gen->inherit.tls != NULL ? "https" : "http");
+}
+
+static void reload(struct master *m, uint64_t now_ms)
+{
+    m->reload_wanted = false;
+    log_info("SIGHUP: loading the configuration");
+    if (generation_start(m, false, now_ms) != 0) {
+        atomic_store(&m->base.shared->reload_failed, 1);
+        log_error("the new configuration is refused, generation %u goes on",
+                  m->serving->inherit.generation);
+        return;
+    }
+    log_listening(m, m->starting);
+}
+
+/* The first generation has nothing to fall back on: then the program ends. */
+static void generation_refuse(struct master *m, const char *why, uint64_t now_ms)
+{
+    struct generation *gen = m->starting;
+    uint32_t number;
+
+    m->starting = NULL;
+    if (m->serving == NULL) {
+        m->cut_off = true;
+        stop(m, "no worker", now_ms);
+        log_error("cannot start: %s", why);
+        return;
+    }
+    atomic_store(&m->base.shared->reload_failed, 1);
+    number = gen->inherit.generation;
+    generation_leave(m, gen, now_ms);
+    log_error("generation %u is refused, %s; generation %u goes on", number, why,
+              m->serving->inherit.generation);
+}
+
+static void generation_promote(struct master *m, uint64_t now_ms)
+{
+    struct generation *old = m->serving, *gen = m->starting;
+    bool took_over;
+
+    take_past_over(m, now_ms);
+    m->starting = NULL;
+    m->serving = gen;
+    log_set_level((enum log_level)gen->config->log_level);
+    atomic_store(&m->base.shared->reload_failed, 0);
+    if (old != NULL)
+        generation_leave(m, old, now_ms);
+    took_over = upgrade_finish();
+    log_info("generation %u serves: %u workers, %zu deployments, %zu accounts",
+             gen->inherit.generation, num_workers_of(gen), gen->config->models.num_deployments,
+             gen->config->models.num_accounts);
+    if (took_over)
+        log_info("took over from the program before");
+}
+
+static bool workers_are_ready(struct master *m, const struct generation *gen)
+{
+    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        if (m->places[row].gen == gen && m->places[row].child.role->is_worker &&
+            (m->places[row].child.phase != CHILD_RUNNING ||
+             atomic_load(&slot_of(m, row)->beat_ms) == 0))
+            return false;
+    return true;
+}
+
+static void check_starting(struct master *m, uint64_t now_ms)
+{
+    if (m->starting == NULL)
+        return;
+    if (workers_are_ready(m, m->starting))
+        generation_promote(m, now_ms);
+    else if (m->serving != NULL &&
+             now_ms >= m->start_limit_ms) /* the first one has time: nobody waits behind it */
+        generation_refuse(m, "its workers are not ready in time", now_ms);
+}
+
+/* --- what happens to children --- */
+
+static void row_replace(struct master *m, uint32_t row, const char *name, const char *how,
+                        uint64_t in_flight, uint64_t now_ms)
+{
+    struct child *c = &m->places[row].child;
+    uint32_t wait_ms = child_wait_ms(&c->fast_ends, c->started_ms, now_ms);
+
+    atomic_fetch_add(&m->base.shared->restarts, 1);
+    c->pid = 0;
+    c->phase = CHILD_WAITING;
+    c->restart_ms = now_ms + wait_ms;
+    if (wait_ms == 0)
+        row_start(m, row, now_ms);
+    log_error("%s ended: %s; %llu calls in flight returned; next one in %u ms", name, how,
+              (unsigned long long)in_flight, wait_ms);
+}
+
+/* A worker that leaves by itself before its first turn says that it cannot live; one that is killed
+ * was only unlucky. */
+static bool failed_to_start(const struct master *m, const struct place *p, uint64_t beat_ms,
+                            int wait_status)
+{
+    return p->gen == m->starting && p->child.role->is_worker && beat_ms == 0 &&
+           WIFEXITED(wait_status);
+}
+
+static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64_t now_ms)
+{
+    struct place *p = &m->places[row];
+    uint64_t in_flight = state_clear_worker(p->gen->inherit.state, number_of(m, row));
+    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, number_of(m, row), now_ms);
+    uint32_t lost = idem_undo_owner(m->base.idem, number_of(m, row));
+    uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
+    char name[96], how[96];
+
+    name_row(m, row, name, sizeof(name));
+    child_describe_end(wait_status, how, sizeof(how));
+    (void)quota_repair(p->gen->inherit.quota, NULL); /* again at each look, if it was not all */
+    if (undone.orphans > 0)
+        log_warn("%s left %u creates of which nobody knows yet whether they happened", name,
+                 undone.orphans);
+    if (lost > 0)
+        log_warn("%s left %u requests that can be repeated and whose answer nobody knows: a repeat "
+                 "looks upstream first",
+                 name, lost);
+    atomic_store(&slot_of(m, row)->pid, 0);
+    atomic_store(&slot_of(m, row)->connections, 0);
+    atomic_store(&slot_of(m, row)->spool_bytes, 0);
+    if (p->child.phase == CHILD_LEAVING) {
+        log_debug("%s has left: %s", name, how);
+        row_free(m, row);
+    } else if (failed_to_start(m, p, beat_ms, wait_status)) {
+        log_error("%s ended before it was ready: %s", name, how);
+        row_free(m, row);
+        generation_refuse(m, "a worker cannot start", now_ms);
+    } else {
+        row_replace(m, row, name, how, in_flight, now_ms);
+    }
+}
+
+static void on_upgrade_end(struct master *m, int wait_status)
+{
+    char how[96];
+
+    child_describe_end(wait_status, how, sizeof(how));
+    log_error("upgrade: the new program ended: %s; this one goes on", how);
+    m->upgrade_pid = 0;
+}
+
+static void reap(struct master *m, uint64_t now_ms)
+{
+    int wait_status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
+        if (pid == m->upgrade_pid)
+            on_upgrade_end(m, wait_status);
+        for (uint32_t row = 0; row < MAX_WORKERS; row++)
+            if (m->places[row].child.pid == pid) {
+                on_child_end(m, row, wait_status, now_ms);
+                break;
+            }
+    }
+}
+
+static void check_row(struct master *m, uint32_t row, bool look, uint64_t now_ms)
+{
+    struct child *c = &m->places[row].child;
+    char name[96];
+
+    if (c->phase == CHILD_WAITING && now_ms >= c->restart_ms) {
+        row_start(m, row, now_ms);
+        return;
+    }
+    if (c->pid == 0)
+        return;
+    name_row(m, row, name, sizeof(name));
+    if (c->phase == CHILD_LEAVING && c->deadline_ms != 0 && now_ms >= c->deadline_ms) {
+        row_kill(m, row);
+        log_warn("%s is not done at the end of its grace: killed", name);
+    } else if (look &&
+               child_pulse_is_still(&c->pulse, atomic_load(&slot_of(m, row)->beat_ms), now_ms)) {
+        child_pulse_start(&c->pulse, now_ms);
+        row_kill(m, row);
+        log_error("%s shows no sign of life for %d s: killed", name, CHILD_STILL_MS / 1000);
+    }
+}
+
+/* Leases end, and what a killed process left half done is put right. Generations that share their
+ * regions are looked after once. */
+static void keep_ledgers(struct master *m, uint64_t now_ms)
+{
+    const struct quota *last = NULL;
+
+    for (struct generation *g = m->generations; g != NULL; g = g->next) {
+        uint32_t repaired = 0;
+        struct quota_expired ended;
+
+        if (g->inherit.quota == last)
+            continue;
+        last = g->inherit.quota;
+        ended = quota_expire(g->inherit.quota, MASTER_ROW(m->side), now_ms);
+        (void)quota_repair(g->inherit.quota, &repaired);
+        if (ended.leases > 0)
+            log_info("quota: %u reservations ended unseen, at the end of their lease",
+                     ended.leases);
+        if (ended.orphans > 0)
+            log_info("quota: %u creates of unknown outcome were not seen in %u minutes: their "
+                     "tokens are free",
+                     ended.orphans, QUOTA_ORPHAN_KEEP_MS / 60000);
+        if (repaired > 0)
+            log_info("quota: the sums of %u deployments were put right", repaired);
+    }
+}
+
+static void check_rows(struct master *m, uint64_t now_ms)
+{
+    bool look = now_ms >= m->next_look_ms;
+
+    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        if (m->places[row].gen != NULL)
+            check_row(m, row, look, now_ms);
+    if (look) {
+        m->next_look_ms = now_ms + LOOK_MS;
+        keep_ledgers(m, now_ms);
+        log_tell_lost();
+        tickets_rotate(m->base.tickets, now_ms);
+    }
+}
+
+/* --- the loop --- */
+
+/* The write end of its life is the new program's alone from here on. */
+static int start_successor(struct master *m)
+{
+    const struct config *config = m->serving->config;
+    struct handover_offer offer = {.side = 1 - m->side, .own_life = m->life.watched};
+    pid_t pid;
+
+    if (life_new(&offer.life) != 0)
+        return ERR_IO;
+    regions_offer(&m->base, &offer);
+    generation_offer(m->serving, &offer);
+    pid = upgrade_start(m->serving->inherit.listen_fd, config->host, config->port, &offer);
+    if (pid < 0) {
+        life_close(&offer.life);
+        return ERR_IO;
+    }
+    close(offer.life.held);
+    m->other_fd = offer.life.watched;
+    m->upgrade_pid = pid;
+    return 0;
+}
+
+static void upgrade(struct master *m)
+{
+    m->upgrade_wanted = false;
+    if (getpid() == 1) {
+        log_warn("SIGUSR2: the first process of a container cannot be replaced, its end is the "
+                 "container's");
+        return;
+    }
+    if (start_successor(m) != 0)
+        log_error("upgrade: cannot start: %s", strerror(errno));
+    else
+        log_info("SIGUSR2: new program started, pid %d", (int)m->upgrade_pid);
+}
+
+/* What was asked for while it could not be done: while a generation is starting, or a new program,
+ * or while the program before this one still drains, since two programs have rows and no third.
+ * Nothing is asked for in vain, and nothing is done by halves. */
+static void carry_out(struct master *m, uint64_t now_ms)
+{
+    if (m->stopping || m->starting != NULL || m->upgrade_pid != 0)
+        return;
+    if (m->reload_wanted)
+        reload(m, now_ms);
+    else if (m->upgrade_wanted && m->other_fd == -1)
+        upgrade(m);
+}
+
+/* The new program serves. What was kept here is for it. */
+static void pass_on_signals(const struct master *m)
+{
+    if (m->reload_wanted)
+        kill(m->upgrade_pid, SIGHUP);
+    if (m->upgrade_wanted)
+        kill(m->upgrade_pid, SIGUSR2);
+}
+
+static void on_end_signal(struct master *m, const struct signalfd_siginfo *info, uint64_t now_ms)
+{
+    char name[32];
+
+    if (m->upgrade_pid != 0 && info->ssi_pid == (uint32_t)m->upgrade_pid)
+        pass_on_signals(m);
+    snprintf(name, sizeof(name), "SIG%s", sigabbrev_np((int)info->ssi_signo));
+    if (!m->stopping)
+        stop(m, name, now_ms);
+    else if (now_ms >= m->stop_ms + ONE_STOP_MS)
+        stop_now(m, name, now_ms);
+}
+
+static void on_signal(struct master *m, const struct signalfd_siginfo *info, uint64_t now_ms)
+{
+    switch (info->ssi_signo) {
+    case SIGTERM:
+    case SIGINT:
+    case SIGQUIT:
+        on_end_signal(m, info, now_ms);
+        break;
+    case SIGHUP:
+        m->reload_wanted = true;
+        break;
+    case SIGUSR2:
+        m->upgrade_wanted = true;
+        break;
+    default: /* SIGCHLD: reap() looks for itself, as signals of one kind merge */
+        break;
+    }
+}
+
+static void read_signals(struct master *m, uint64_t now_ms)
+{
+    struct signalfd_siginfo info;
+
+    while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        on_signal(m, &info, now_ms);
+}
+
+static uint64_t next_wake_ms(const struct master *m)
+{
+    uint64_t at_ms = m->next_look_ms;
+
+    for (uint32_t row = 0; row < MAX_WORKERS; row++) {
+        const struct child *c = &m->places[row].child;
+
+        if (c->phase == CHILD_WAITING && c->restart_ms < at_ms)
+            at_ms = c->restart_ms;
+        if (c->phase == CHILD_LEAVING && c->deadline_ms != 0 && c->deadline_ms < at_ms)
+            at_ms = c->deadline_ms;
+    }
+    return at_ms;
+}
+
+static int poll_timeout_ms(const struct master *m, uint64_t now_ms)
+{
+    uint64_t at_ms = next_wake_ms(m);
+    uint64_t wait_ms = at_ms > now_ms ? at_ms - now_ms : 0;
+
+    if (m->starting != NULL && wait_ms > START_LOOK_MS)
+        wait_ms = START_LOOK_MS;
+    return wait_ms < LOOK_MS ? (int)wait_ms : LOOK_MS;
+}
+
+static bool is_finished(const struct master *m, uint64_t now_ms)
+{
+    if (!m->stopping)
+        return false;
+    return !any_child(m) || (m->give_up_ms != 0 && now_ms >= m->give_up_ms);
+}
+
+/* Its rows are free from here on, and columns that it bound are ours again. */
+static void on_other_gone(struct master *m, uint64_t now_ms)
+{
+    close(m->other_fd);
+    m->other_fd = -1;
+    regions_clear_side(&m->base, m->generations, 1 - m->side, now_ms);
+    if (!m->stopping && m->serving != NULL)
+        generation_rebind(m->serving);
+}
+
+static void wait_for_news(struct master *m, uint64_t now_ms)
+{
+    struct pollfd wait[] = {{.fd = m->signal_fd, .events = POLLIN},
+                            {.fd = m->other_fd, .events = POLLIN}}; /* -1 is passed over */
+
+    if (poll(wait, 2, poll_timeout_ms(m, now_ms)) == -1) {
+        if (errno != EINTR)
+            log_error("poll: %s", strerror(errno));
+        return;
+    }
+    if (wait[1].revents != 0)
+        on_other_gone(m, clock_now_ms());
+}
+
+static void run(struct master *m)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    while (!is_finished(m, now_ms)) {
+        wait_for_news(m, now_ms);
+        now_ms = clock_now_ms();
+        read_signals(m, now_ms);
+        reap(m, now_ms);
+        check_starting(m, now_ms);
+        carry_out(m, now_ms);
+        check_rows(m, now_ms);
+    }
+}
+
+/* Signals that we read from the descriptor, blocked for that; the mask of children is cleared after
+ * the fork. An ignored SIGCHLD would reap for us, and nohup's SIGHUP is still the operator's. */
+static int block_signals(sigset_t *set)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
+
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaddset(set, numbers[i]);
+    if (sigprocmask(SIG_SETMASK, set, NULL) == -1)
+        return -1;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        signal(numbers[i], SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* memfds count against the system's file size limit */
+    return 0;
+}
+
+void master_keep_signals(void)
+{
+    sigset_t set;
+
+    (void)block_signals(&set);
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+}
+
+/* Which rows are ours, and who else lives. */
+static int take_side(struct master *m)
+{
+    m->side = handover_side();
+    handover_take_lives(&m->life, &m->other_fd);
+    handover_take_seal(&m->base.fallback_seal);
+    return m->life.held == -1 ? life_new(&m->life) : 0;
+}
+
+static int open_all(struct master *m)
+{
+    int ends[2];
+
+    m->base.started_ms = clock_now_ms();
+    m->base.shared = shm_new(sizeof(*m->base.shared));
+    m->signal_fd = open_signals();
+    if (m->base.shared == NULL || m->signal_fd == -1 || take_side(m) != 0 ||
+        regions_open(&m->base, &m->shared) != 0 ||
+        tickets_new(m->base.started_ms, &m->base.tickets) != 0 ||
+        pipe2(ends, O_CLOEXEC | O_NONBLOCK) == -1) {
+        log_error("cannot start: %s", strerror(errno));
+        return ERR_IO;
+    }
+    m->base.master_fd = ends[0];
+    m->alive_fd = ends[1];
+    return 0;
+}
+
+static void close_fd(int fd)
+{
+    if (fd != -1)
+        close(fd);
+}
+
+static void close_all(struct master *m)
+{
+    while (m->generations != NULL)
+        forget_generation(m, m->generations);
+    secret_clear(&m->base.fallback_seal);
+    close_fd(m->signal_fd);
+    close_fd(m->alive_fd);
+    close_fd(m->other_fd);
+    life_close(&m->life);
+    handover_end();
+    close_fd(m->base.master_fd);
+    tickets_free(m->base.tickets);
+    regions_close(&m->base);
+    shm_free(m->base.shared, sizeof(*m->base.shared));
+}
+
+/* Descriptors for the connections of a worker: the soft limit of a login shell (1,024) is for
+ * programs that use select(2), the hard one is the administrator's word. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= MAX_DESCRIPTORS)
+        return;
+    limit.rlim_cur = limit.rlim_max < MAX_DESCRIPTORS ? limit.rlim_max : MAX_DESCRIPTORS;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int master_run(const struct master_options *options)
+{
+    struct master *m = calloc(1, sizeof(*m));
+    int code = 1;
+
+    if (m == NULL)
+        return 1;
+    m->options = options;
+    m->signal_fd = m->alive_fd = m->base.master_fd = m->other_fd = -1;
+    m->life = (struct life)LIFE_NONE;
+    log_set_process("master");
+    if (log_out_init() != 0)
+        log_warn("the log may wait for its reader: %s", strerror(errno));
+    posture_init();
+    upgrade_init(options->argv);
+    raise_descriptor_limit();
+    if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {
+        handover_end(); /* of another layout, or not needed: gone before anybody is upgraded again
+                         */
+        log_listening(m, m->starting);
+        run(m);
+        past_end(&m->past, m->base.idem, !any_child(m), clock_now_ms());
+        code = m->cut_off ? 1 : 0;
+        log_info("done");
+    }
+    close_all(m);
+    free(m);
+    return code;
+}

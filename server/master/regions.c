@@ -1,0 +1,79 @@
+/* See regions.h. */
+#include "regions.h"
+
+#include "common/log.h"
+#include "common/shm.h"
+
+#define MEMO_ENTRIES  65536 /* 64 bytes each */
+/* 64 bytes each: some 7,000 pages of four accounts, after which the oldest go */
+#define PLACE_ENTRIES 65536
+#define SEAL_ENTRIES  32768 /* 32 bytes each; five for a batch that has ended */
+#define POLL_ENTRIES  16384 /* 4 KiB each once they are used */
+#define IDEM_ENTRIES  16384 /* 4 KiB each once they are used */
+
+int regions_open(struct generation_base *b, bool *known)
+{
+    int idem = handover_take(HANDOVER_IDEM), memo = handover_take(HANDOVER_MEMO),
+        places = handover_take(HANDOVER_LIST_PLACES), polls = handover_take(HANDOVER_POLL_CACHE),
+        seals = handover_take(HANDOVER_SEAL_CACHE), ret = 0;
+
+    *known = handover_took(HANDOVER_IDEM, idem_adopt(idem, IDEM_ENTRIES, &b->idem));
+    if (!*known)
+        ret |= idem_new(IDEM_ENTRIES, &b->idem);
+    if (!handover_took(HANDOVER_MEMO, memo_adopt(memo, MEMO_ENTRIES, &b->memo)))
+        ret |= memo_new(MEMO_ENTRIES, &b->memo);
+    if (!handover_took(HANDOVER_LIST_PLACES, memo_adopt(places, PLACE_ENTRIES, &b->list_places)))
+        ret |= memo_new(PLACE_ENTRIES, &b->list_places);
+    if (!handover_took(HANDOVER_POLL_CACHE, poll_cache_adopt(polls, POLL_ENTRIES, &b->poll_cache)))
+        ret |= poll_cache_new(POLL_ENTRIES, &b->poll_cache);
+    if (!handover_took(HANDOVER_SEAL_CACHE, seal_cache_adopt(seals, SEAL_ENTRIES, &b->seal_cache)))
+        ret |= seal_cache_new(SEAL_ENTRIES, &b->seal_cache);
+    return ret == 0 ? 0 : ERR_NOMEM;
+}
+
+void regions_close(struct generation_base *b)
+{
+    seal_cache_free(b->seal_cache);
+    poll_cache_free(b->poll_cache);
+    idem_free(b->idem);
+    memo_free(b->list_places);
+    memo_free(b->memo);
+}
+
+void regions_offer(const struct generation_base *b, struct handover_offer *offer)
+{
+    offer->regions[HANDOVER_IDEM] = shm_fd(b->idem);
+    offer->regions[HANDOVER_MEMO] = shm_fd(b->memo);
+    offer->regions[HANDOVER_LIST_PLACES] = shm_fd(b->list_places);
+    offer->regions[HANDOVER_POLL_CACHE] = shm_fd(b->poll_cache);
+    offer->regions[HANDOVER_SEAL_CACHE] = shm_fd(b->seal_cache);
+    offer->seal = &b->fallback_seal;
+}
+
+static uint32_t clear_generation(const struct generation *gen, uint32_t side, uint64_t now_ms)
+{
+    struct quota *quota = gen->inherit.quota;
+    uint32_t first = side * MAX_WORKERS;
+    struct quota_undone undone = quota_undo_owners(quota, first, MAX_WORKERS, now_ms);
+
+    for (uint32_t row = first; row < first + MAX_WORKERS; row++)
+        (void)state_clear_worker(gen->inherit.state, row);
+    (void)quota_undo_owners(quota, MASTER_ROW(side), 1, now_ms);
+    (void)quota_undo_owners(quota, QUOTA_MAX_OWNERS, 1, now_ms); /* it bound columns */
+    (void)quota_repair(quota, NULL);
+    return undone.orphans;
+}
+
+void regions_clear_side(const struct generation_base *base, const struct generation *generations,
+                        uint32_t side, uint64_t now_ms)
+{
+    uint32_t lost = idem_undo_owners(base->idem, side * MAX_WORKERS, MAX_WORKERS), orphans = 0;
+
+    for (const struct generation *g = generations; g != NULL; g = g->next)
+        orphans += clear_generation(g, side, now_ms);
+    log_info("nobody of the other program is left");
+    if (lost + orphans > 0)
+        log_warn("it left %u creates of which nobody knows whether they happened; a repeat of %u "
+                 "of them looks upstream first",
+                 orphans, lost);
+}

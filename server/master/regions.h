@@ -1,0 +1,25 @@
+/* The regions that a master keeps for all its generations, besides each generation's own state:
+ * made, taken over from the program before, offered to the next one, and cleared of what a program
+ * left that is gone. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/err.h"
+#include "generation.h"
+
+/** Each one that the program before hands over, else a new one; what does not fit is told.
+ * @param known  whether it handed over what it knows of creates
+ * @return 0 or ERR_NOMEM; regions_close() in any case */
+MUST_USE int regions_open(struct generation_base *base, bool *known);
+void regions_close(struct generation_base *base);
+
+/** Name their descriptors. */
+void regions_offer(const struct generation_base *base, struct handover_offer *offer);
+
+/** Nobody of the program of that side is alive: undo what it left. Its master has done that for its
+ * workers, unless it was killed.
+ * @param generations  ours, whose state it may have shared */
+void regions_clear_side(const struct generation_base *base, const struct generation *generations,
+                        uint32_t side, uint64_t now_ms);

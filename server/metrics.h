@@ -1,7 +1,0 @@
-/* GET /metrics, from shared memory alone: what any worker answers is the whole node's. */
-#pragma once
-
-#include "server/relay.h"
-
-/** Answer with the page, made in slices. */
-void metrics_start(struct relay *relay);

@@ -1,0 +1,400 @@
+/* See facts.h. */
+#include "objects/facts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/names.h"
+#include "common/log.h"
+#include "calls/attempt.h"
+#include "calls/range.h"
+
+#define SAMPLE_BYTES 262144
+#define SAMPLE_RANGE "bytes=0-262143"
+
+/* Keys of the memo. Another number for each layout of the words: an upgraded program finds nothing
+ * where the one before wrote by another layout, instead of reading it wrong. Version 0.1.0 had 'f'.
+ */
+#define MEMO_FACTS 'F'
+
+/* Word 0 of a value: the deployment's fingerprint (32 bits), how the file was counted, images (28).
+ * Word 1: text (40) and lines (24). Word 2: bytes of the file (40) and audio (24). Word 3: token
+ * ids (40) and other base64 (24). Word 4: output tokens (44). */
+#define COUNTED_FLAG  (UINT64_C(1) << 32)
+#define EXPIRING_FLAG (UINT64_C(1) << 33)
+#define GUESSED_FLAG  (UINT64_C(1) << 34)
+#define PLEDGED_FLAG  (UINT64_C(1) << 35)
+#define IMAGES_SHIFT  36
+#define IMAGES_BITS   28
+#define LOW_BITS      24
+#define HIGH_BITS     40
+#define OUTPUT_BITS   44
+
+uint64_t facts_model(const char *name, size_t len)
+{
+    return memo_key('m', 0, name, len);
+}
+
+/* The name that clients ask for is the same for all deployments of a group, and so are the tokens.
+ */
+static uint64_t model_of(const struct worker *w, uint32_t deployment)
+{
+    const struct table_deployment *d = table_deployment(w->table, deployment);
+    const char *name = d->group != MODEL_NO_INDEX ? table_group_name(w->table, d->group)
+                                                  : table_str(w->table, d->upstream_model);
+
+    return facts_model(name, strlen(name));
+}
+
+void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment,
+                const struct jsonl_report *report)
+{
+    *facts = (struct facts){.deployment = deployment,
+                            .model = model_of(w, deployment),
+                            .prompt = report->prompt,
+                            .output_tokens = report->output_tokens,
+                            .lines = report->lines,
+                            .bytes = report->bytes};
+}
+
+static uint64_t output_of(const struct worker *w, const struct facts *facts, enum provider provider)
+{
+    return w->config->count_output_tokens[provider] ? facts->output_tokens : 0;
+}
+
+uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider)
+{
+    return quota_tokens(w->inherit->quota, facts->model, &facts->prompt) +
+           output_of(w, facts, provider);
+}
+
+uint64_t facts_least(const struct worker *w, const struct facts *facts, enum provider provider)
+{
+    return facts->guessed ? 0 : features_least(&facts->prompt) + output_of(w, facts, provider);
+}
+
+static uint64_t key_of(const struct worker *w, uint32_t deployment, const char *native)
+{
+    uint32_t account = table_deployment(w->table, deployment)->account;
+
+    return memo_key(MEMO_FACTS, w->account_fingerprint[account], native, strlen(native));
+}
+
+static uint64_t at_most(uint64_t value, unsigned bits)
+{
+    uint64_t most = (UINT64_C(1) << bits) - 1;
+
+    return value < most ? value : most;
+}
+
+static uint64_t pair(uint64_t high, uint64_t low)
+{
+    return at_most(high, HIGH_BITS) << LOW_BITS | at_most(low, LOW_BITS);
+}
+
+static uint64_t low_of(uint64_t word)
+{
+    return word & ((UINT64_C(1) << LOW_BITS) - 1);
+}
+
+void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[MEMO_WORDS])
+{
+    const uint64_t *units = facts->prompt.units;
+
+    words[0] = fingerprint | (facts->counted ? COUNTED_FLAG : 0) |
+               (facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0) |
+               (facts->guessed ? GUESSED_FLAG : 0) | (facts->pledged ? PLEDGED_FLAG : 0) |
+               at_most(units[FEATURE_IMAGES], IMAGES_BITS) << IMAGES_SHIFT;
+    words[1] = pair(units[FEATURE_TEXT], facts->lines);
+    words[2] = pair(facts->bytes, units[FEATURE_AUDIO]);
+    words[3] = pair(units[FEATURE_IDS], units[FEATURE_FILES]);
+    words[4] = at_most(facts->output_tokens, OUTPUT_BITS);
+}
+
+static enum slots_kind slot_of(uint64_t word)
+{
+    return (word & EXPIRING_FLAG) != 0 ? SLOTS_EXPIRING : SLOTS_LASTING;
+}
+
+uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts)
+{
+    *facts = (struct facts){.deployment = MODEL_NO_INDEX,
+                            .output_tokens = words[4],
+                            .lines = low_of(words[1]),
+                            .bytes = words[2] >> LOW_BITS,
+                            .guessed = (words[0] & GUESSED_FLAG) != 0,
+                            .counted = (words[0] & COUNTED_FLAG) != 0,
+                            .pledged = (words[0] & PLEDGED_FLAG) != 0,
+                            .slot = slot_of(words[0])};
+    facts->prompt.units[FEATURE_TEXT] = words[1] >> LOW_BITS;
+    facts->prompt.units[FEATURE_IMAGES] = words[0] >> IMAGES_SHIFT;
+    facts->prompt.units[FEATURE_AUDIO] = low_of(words[2]);
+    facts->prompt.units[FEATURE_FILES] = low_of(words[3]);
+    facts->prompt.units[FEATURE_IDS] = words[3] >> LOW_BITS;
+    return (uint32_t)words[0];
+}
+
+void facts_remember(struct worker *w, uint32_t deployment, const char *native,
+                    const struct facts *facts)
+{
+    uint64_t words[MEMO_WORDS];
+
+    facts_pack(facts, table_deployment(w->table, facts->deployment)->fingerprint, words);
+    memo_put(w->inherit->memo, key_of(w, deployment, native), words, loop_now_ms(w->loop));
+}
+
+bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
+                  struct facts *facts)
+{
+    uint64_t words[MEMO_WORDS];
+    uint32_t fingerprint;
+
+    if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), words))
+        return false;
+    fingerprint = facts_unpack(words, facts);
+    facts->deployment = table_find_fingerprint(w->table, fingerprint);
+    if (facts->deployment == MODEL_NO_INDEX)
+        return false;
+    facts->model = model_of(w, facts->deployment);
+    return true;
+}
+
+static bool has_deployment(const struct table *table, uint32_t group, uint32_t deployment)
+{
+    uint32_t num;
+    const uint32_t *members = table_group_members(table, group, &num);
+
+    for (uint32_t i = 0; i < num; i++)
+        if (table_same_deployment(table, members[i], deployment))
+            return true;
+    return false;
+}
+
+bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t deployment)
+{
+    for (uint32_t i = 0; facts->guessed && i < table_num_deployments(table); i++) {
+        uint32_t group = table_deployment(table, i)->group;
+
+        if (group != MODEL_NO_INDEX && table_same_deployment(table, i, facts->deployment) &&
+            group != table_deployment(table, facts->deployment)->group &&
+            !has_deployment(table, group, deployment))
+            return false;
+    }
+    return true;
+}
+
+void facts_forget(const struct worker *w, uint32_t deployment, const char *native)
+{
+    memo_drop(w->inherit->memo, key_of(w, deployment, native));
+}
+
+void facts_redeem(struct worker *w, uint32_t deployment, const char *native, struct facts *facts)
+{
+    const struct inherit *inherit = w->inherit;
+    enum provider provider;
+
+    if (!facts->pledged)
+        return;
+    provider = (enum provider)table_deployment(w->table, facts->deployment)->provider;
+    facts->pledged = false;
+    facts_remember(w, deployment, native, facts);
+    quota_redeem(inherit->quota, inherit->columns[facts->deployment],
+                 facts_tokens(w, facts, provider), loop_now_ms(w->loop));
+}
+
+bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, uint64_t now_ms,
+                     enum slots_kind *kind)
+{
+    uint64_t value[MEMO_WORDS], key = memo_key(MEMO_FACTS, account, native, strlen(native));
+
+    if (!memo_get(memo, key, 0, now_ms, value))
+        return false;
+    memo_drop(memo, key);
+    *kind = slot_of(value[0]);
+    return (value[0] & COUNTED_FLAG) != 0;
+}
+
+/* A provider may claim any size: more than this is as much as this. */
+#define MOST (UINT64_C(1) << 60)
+
+static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)
+{
+    double scaled = sample != 0 ? (double)part * ((double)whole / (double)sample) : (double)part;
+
+    return scaled < (double)MOST ? (uint64_t)scaled : MOST;
+}
+
+void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes)
+{
+    uint64_t whole = file_bytes > sample->bytes ? file_bytes : sample->bytes;
+
+    for (int f = 0; f < NUM_FEATURES; f++)
+        facts->prompt.units[f] = scale(sample->prompt.units[f], sample->bytes, whole);
+    facts->output_tokens = scale(sample->output_tokens, sample->bytes, whole);
+    facts->lines = scale(sample->lines, sample->bytes, whole);
+    facts->bytes = whole;
+}
+
+/* --- reading the beginning --- */
+
+struct facts_look {
+    struct worker *worker; /* borrowed */
+    uint32_t deployment;
+    char native[IDS_MAX + 1];
+    struct attempt *attempt; /* owned */
+    struct jsonl *lines;     /* owned */
+    uint64_t fed;
+    int64_t file_bytes; /* -1: not told */
+    bool enough;
+    struct loop_timer done;
+    facts_look_cb on_done;
+    void *arg; /* borrowed */
+};
+
+static void look_free(struct facts_look *look)
+{
+    if (look->attempt != NULL)
+        attempt_cancel(look->attempt);
+    loop_timer_stop(look->worker->loop, &look->done);
+    jsonl_free(look->lines);
+    free(look);
+}
+
+void facts_look_cancel(struct facts_look *look)
+{
+    look_free(look);
+}
+
+/* The row of that account which has this name, else the one whose `*` takes it; MODEL_NO_INDEX:
+ * none. */
+static uint32_t find_named(const struct worker *w, uint32_t deployment, const char *model)
+{
+    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+    uint32_t wild = MODEL_NO_INDEX;
+
+    for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
+        const struct table_deployment *d = table_deployment(w->table, i);
+        const char *name = table_str(w->table, d->upstream_model);
+
+        if (d->group == MODEL_NO_INDEX || w->account_twin[d->account] != account)
+            continue;
+        if (strcmp(name, model) == 0)
+            return i;
+        if (wild == MODEL_NO_INDEX && names_fit(name, model, strlen(model)))
+            wild = i;
+    }
+    return wild;
+}
+
+static void finish(struct facts_look *look)
+{
+    struct facts facts = {.deployment = MODEL_NO_INDEX};
+    struct worker *w = look->worker;
+    facts_look_cb on_done = look->on_done;
+    void *arg = look->arg;
+    struct jsonl_report report;
+    bool known;
+
+    jsonl_report(look->lines, &report);
+    if (report.lines > 0 && report.model != NULL)
+        facts.deployment = find_named(w, look->deployment, report.model);
+    known = facts.deployment != MODEL_NO_INDEX;
+    if (known) {
+        facts.guessed = true; /* two groups may have that row */
+        facts.model = model_of(w, facts.deployment);
+        facts_extrapolate(&facts, &report,
+                          look->file_bytes > 0 ? (uint64_t)look->file_bytes : look->fed);
+        facts_remember(w, look->deployment, look->native, &facts);
+    }
+    look_free(look);
+    on_done(arg, known ? &facts : NULL);
+}
+
+/* "bytes 0-262143/12345678" tells the size of the whole; -1: not told. */
+static int64_t whole_of(const struct upstream_head *head)
+{
+    struct content_range part;
+
+    if (head->status != 206)
+        return head->content_length;
+    return content_range_parse(upstream_header_find(head, "content-range"), &part) ? part.total
+                                                                                   : -1;
+}
+
+static bool on_head(void *arg, const struct upstream_head *head)
+{
+    struct facts_look *look = arg;
+
+    if (head->status != 200 && head->status != 206)
+        return false;
+    look->file_bytes = whole_of(head);
+    return true;
+}
+
+static void on_enough(struct loop_timer *timer)
+{
+    finish(timer->arg);
+}
+
+static bool on_data(void *arg, const char *bytes, size_t len)
+{
+    struct facts_look *look = arg;
+    struct jsonl_report report;
+
+    if (look->enough)
+        return false;
+    look->fed += len;
+    look->enough = jsonl_feed(look->lines, bytes, len) != 0;
+    jsonl_report(look->lines, &report);
+    look->enough |= look->fed >= SAMPLE_BYTES && report.lines > 0;
+    if (!look->enough)
+        return true;
+    /* The call must not be cancelled from inside its own callback and freed with us. */
+    if (loop_timer_start(look->worker->loop, &look->done, 0) != 0)
+        look->enough = false;
+    return !look->enough;
+}
+
+static void on_read(void *arg, const struct attempt_result *result)
+{
+    struct facts_look *look = arg;
+
+    look->attempt = NULL;
+    if (result->ok && !look->enough && jsonl_finish(look->lines) != 0) /* a last line without its
+                                                                          end */
+        log_debug("file %.128s: its lines are not what a batch needs", look->native);
+    finish(look);
+}
+
+struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const char *native,
+                                    facts_look_cb on_done, void *arg)
+{
+    struct facts_look *look = calloc(1, sizeof(*look));
+    struct jsonl_rules rules = {.max_line_bytes = w->config->limits.max_line_bytes};
+    struct attempt_spec spec = {.deployment = deployment,
+                                .call = CALL_FILE_CONTENT,
+                                .id = native,
+                                .range = SAMPLE_RANGE,
+                                .on_head = on_head,
+                                .on_data = on_data,
+                                .on_done = on_read,
+                                .arg = look};
+
+    if (look == NULL)
+        return NULL;
+    look->worker = w;
+    look->deployment = deployment;
+    snprintf(look->native, sizeof(look->native), "%s", native);
+    look->file_bytes = -1;
+    look->done.cb = on_enough;
+    look->done.arg = look;
+    look->on_done = on_done;
+    look->arg = arg;
+    look->lines = jsonl_new(&rules);
+    look->attempt = look->lines != NULL ? attempt_start(w, &spec) : NULL;
+    if (look->attempt != NULL)
+        return look;
+    look_free(look);
+    return NULL;
+}

@@ -1,0 +1,32 @@
+/* The ids that a client sees: a native id as its provider wrote it, or with a tag that pins its
+ * account and its owner. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "crypto/ids.h"
+#include "json/json.h"
+#include "common/strbuf.h"
+#include "core/named.h"
+#include "core/runtime.h"
+
+/* Who sees an object. All borrowed. */
+struct viewer {
+    struct worker *worker;
+    uint64_t owner;            /* its tenant: ids_owner_fingerprint(); 0: the master key, or none */
+    const struct named *named; /* the id that its request names; NULL: none */
+};
+
+/** Whether new objects on this deployment's account get tagged ids. */
+bool client_ids_are_tagged(const struct viewer *viewer, uint32_t deployment);
+
+/** Append the client's form of a native id. */
+void client_ids_text(const struct viewer *viewer, uint32_t deployment, enum id_kind kind,
+                       bool tagged, const char *native, struct strbuf *out);
+
+/** Rewrite the ids of a normalised File or Batch to the client's form. */
+void client_ids_show_file(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                       struct json_doc *doc, struct json *file);
+void client_ids_show_batch(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                        struct json_doc *doc, struct json *batch);

@@ -1,0 +1,45 @@
+/* What the quota ledger learns from what passes by: every batch object that anybody sees, in an
+ * answer, a list or a look of the prober's, tells whether its reservation lives on. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "json/json.h"
+#include "crypto/marker.h"
+#include "core/inherit.h"
+
+enum ledger_phase {
+    LEDGER_RUNNING,  /* its tokens are enqueued */
+    LEDGER_FINISHED, /* completed: they were worked off */
+    LEDGER_DROPPED   /* failed, expired, cancelled */
+};
+
+/** Where a batch stands, from its `status` in any case; one that nobody knows is RUNNING. Pure. */
+enum ledger_phase ledger_phase_of(const struct json *batch);
+
+/** Whether a failed batch failed because its deployment was full (the slow form of the refusal,
+ * providers 2.6). Pure. */
+bool ledger_was_full(const struct json *batch);
+
+/** The limit that a refusal's text names: "Limit: 90000 enqueued tokens", "the configured limit of
+ * 30K for the deployment" (providers 1.7 and 2.6); 0: none. Pure. */
+uint64_t ledger_limit_in(const char *message);
+
+/** The text of a batch's marker, ours or not; NULL: it has none. */
+const char *ledger_marker_text(const struct json *batch);
+
+/** The marker in a batch's metadata, as the provider sent it (before normal_batch() strips it).
+ * @return false: none, or not ours */
+bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out);
+
+/** The deployment that a marker names; MODEL_NO_INDEX: none of this configuration. */
+uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *marker);
+
+/** A moved batch has ended, and its copy is to be deleted. Everybody who looks at the batch sees
+ * that.
+ *  @param fingerprint  of the account that holds the copy
+ *  @return whether the caller is the first, and deletes it. The memo may forget: twice is harmless
+ */
+bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
+                       uint64_t now_ms);

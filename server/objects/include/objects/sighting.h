@@ -1,0 +1,61 @@
+/* A batch as its provider shows it, and what that means for the quota ledger. Pure: no call, no
+ * clock. Used by whoever sees batches that no client asked for. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/quota.h"
+#include "crypto/ids.h"
+#include "json/json.h"
+#include "crypto/marker.h"
+#include "objects/ledger.h"
+
+struct sighting {
+    char id[IDS_MAX + 1];
+    enum ledger_phase phase;
+    bool too_large;       /* failed because the deployment had no room for its tokens */
+    int64_t created_s;    /* Unix; 0: not told */
+    uint64_t done, total; /* requests */
+    bool marked;          /* `marker` verified */
+    struct marker marker;
+    char copy[IDS_MAX + 1]; /* the input file of one that was moved: a copy of ours; else "" */
+};
+
+/** Read a batch as it came; normalises it in place. @return false: it is none that could be named
+ */
+bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
+                   struct sighting *out);
+
+/** What the object alone tells, as far as its form is known before it is normalised: nothing of its
+ * marker, which is left as it is. @return as sighting_read() */
+bool sighting_note(const struct json *batch, struct sighting *out);
+
+/** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
+uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s);
+
+enum sighting_change {
+    SIGHTING_NOTHING, /* the ledger did not know it, or had seen as much */
+    SIGHTING_SEEN,    /* it runs, and is in the ledger */
+    SIGHTING_ADOPTED, /* it runs; it is in the ledger from now on, or has its id from now on */
+    SIGHTING_RELEASED,
+    SIGHTING_FULL /* it runs, but the ledger has no place for it */
+};
+
+/** Tell the ledger. A batch that runs and whose marker tells its tokens is adopted if it is not
+ * known yet; one that has ended is released. One that ended as too large also tells that the
+ * deployment is full, once.
+ *  @param column  of the deployment that it runs on
+ *  @param tokens  of its reservation, or of its marker; 0: not known, then it is not adopted */
+enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
+                                     const struct sighting *s, uint64_t tokens, uint64_t age_ms,
+                                     uint64_t now_ms);
+
+/** A batch was seen, as its provider sent it. When it carries a marker of ours its reservation is
+ * released if it has ended; while it has not, it is kept, or made if the ledger did not know the
+ * batch.
+ *  @param slot  the caller's row
+ *  @param out   what was seen, all but `copy`; filled in as far as it goes when false
+ *  @return whether it carries one, which is in `out` then */
+bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    uint64_t now_ms, struct sighting *out);

@@ -1,0 +1,133 @@
+/* See sighting.h. */
+#include "objects/sighting.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "upstream/normal.h"
+#include "core/provider_clock.h"
+
+static uint64_t count_of(const struct json *counts, const char *key)
+{
+    int64_t n;
+
+    return json_int64(json_get(counts, key), &n) && n > 0 ? (uint64_t)n : 0;
+}
+
+bool sighting_note(const struct json *batch, struct sighting *out)
+{
+    size_t len;
+    const char *id = json_str(json_get(batch, "id"), &len);
+    const struct json *counts = json_get(batch, "request_counts");
+
+    out->marked = false;
+    out->copy[0] = '\0';
+    if (!json_is(batch, JSON_OBJECT) || id == NULL || len == 0 || len > IDS_MAX)
+        return false;
+    memcpy(out->id, id, len);
+    out->id[len] = '\0';
+    out->phase = ledger_phase_of(batch);
+    out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);
+    if (!json_int64(json_get(batch, "created_at"), &out->created_s) || out->created_s < 0)
+        out->created_s = 0;
+    out->total = count_of(counts, "total");
+    out->done = count_of(counts, "completed") + count_of(counts, "failed");
+    return true;
+}
+
+bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
+                   struct sighting *out)
+{
+    const char *input = json_get_str(batch, "input_file_id");
+    struct marker marker;
+    bool marked = ledger_marker(seals, batch, &marker);
+
+    normal_batch(doc, batch, NULL); /* takes the marker out */
+    if (!sighting_note(batch, out))
+        return false;
+    out->marked = marked;
+    if (marked)
+        out->marker = marker;
+    if (marked && marker.origin != 0 && input != NULL && strlen(input) <= IDS_MAX)
+        snprintf(out->copy, sizeof(out->copy), "%s", input);
+    return true;
+}
+
+uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s)
+{
+    return s->created_s > 0 && now_unix_s > s->created_s
+               ? (uint64_t)(now_unix_s - s->created_s) * 1000
+               : 0;
+}
+
+static enum sighting_change record_end(struct quota *quota, uint32_t owner, uint32_t column,
+                                       const struct sighting *s, uint64_t token, uint64_t tokens,
+                                       uint64_t now_ms)
+{
+    enum quota_end end = s->phase == LEDGER_FINISHED ? QUOTA_FINISHED : QUOTA_DROPPED;
+
+    /* One whose worker died before it had an id is known by its token only. */
+    if (!quota_release(quota, owner, column, s->id, strlen(s->id), end, now_ms) &&
+        !quota_release_token(quota, owner, token, now_ms))
+        return SIGHTING_NOTHING;
+    if (s->too_large && tokens > 0)
+        quota_full(quota, column, tokens, now_ms);
+    return SIGHTING_RELEASED;
+}
+
+enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
+                                     const struct sighting *s, uint64_t tokens, uint64_t age_ms,
+                                     uint64_t now_ms)
+{
+    size_t len = strlen(s->id);
+    uint64_t token = 0;
+    bool running = s->phase == LEDGER_RUNNING;
+
+    if (running && quota_progress(quota, column, s->id, len, s->done, s->total, now_ms))
+        return SIGHTING_SEEN;
+    if (s->marked)
+        token = quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce));
+    if (!running)
+        return record_end(quota, owner, column, s, token, tokens, now_ms);
+    if (!s->marked || tokens == 0)
+        return SIGHTING_NOTHING;
+    if (quota_adopt(quota, owner, column, token, s->id, len, tokens, age_ms, now_ms) != 0)
+        return SIGHTING_FULL;
+    /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
+    return quota_progress(quota, column, s->id, len, s->done, s->total, now_ms) ? SIGHTING_ADOPTED
+                                                                                : SIGHTING_SEEN;
+}
+
+/* Prefetch the ledger's cache lines: the proof of the marker hides what they cost. */
+static void expect(const struct inherit *inherit, uint32_t deployment, const struct sighting *s)
+{
+    bool ended = s->phase != LEDGER_RUNNING;
+
+    quota_expect(inherit->quota, inherit->columns[deployment], s->id, strlen(s->id),
+                 ended ? s->marker.nonce : "", ended ? MARKER_NONCE : 0);
+}
+
+bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
+                    uint64_t now_ms, struct sighting *out)
+{
+    const char *text = ledger_marker_text(batch);
+    uint32_t deployment;
+    bool counts;
+
+    out->marked = false;
+    out->phase = LEDGER_RUNNING;
+    if (text == NULL || marker_parse(text, &out->marker) != 0)
+        return false;
+    deployment = ledger_deployment(inherit, &out->marker);
+    counts = sighting_note(batch, out) && deployment != MODEL_NO_INDEX;
+    if (counts)
+        expect(inherit, deployment, out);
+    if (!marker_is_ours(inherit->seals, text))
+        return false;
+    out->marked = true;
+    if (counts)
+        (void)sighting_record(
+            inherit->quota, slot, inherit->columns[deployment], out, out->marker.tokens,
+            sighting_age_ms(out, provider_clock_now_s(inherit, deployment)), now_ms);
+    return true;
+}

@@ -1,0 +1,591 @@
+/* See repeat.h. */
+#include "once/repeat.h"
+
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "routing/candidates.h"
+#include "request/resolve.h"
+
+#define KEY_HEADER    "idempotency-key"
+#define RETRY_HEADER  "x-stainless-retry-count"
+#define SDK_TIMEOUT_S 600 /* openai-python and openai-node, where nothing else is configured */
+#define SDK_WAIT_S    60  /* the longest Retry-After that they honour */
+#define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
+#define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
+#define MAX_WAIT_MS   60000 /* SDKs take no longer one from a Retry-After */
+#define YOUNG_MS      10000 /* a gateway that has just been started again */
+#define REFUSED_MS    90000 /* a retry comes within the minute that SDKs wait at most, and some */
+#define CLOCK_SLACK_S 300   /* beyond which an answer that the key still names would be too old */
+
+static void look(struct repeat *r);
+
+/* --- the headers --- */
+
+/* A header's value; borrowed. */
+struct text {
+    const char *base;
+    size_t len;
+};
+
+static bool find_header(const struct relay *relay, const char *name, struct text *value)
+{
+    return relay_request_header(relay, name, &value->base, &value->len);
+}
+
+bool repeat_is_keyed(const struct relay *relay)
+{
+    struct text value;
+
+    return find_header(relay, KEY_HEADER, &value);
+}
+
+int repeat_nonce(const struct relay *relay, char nonce[MARKER_NONCE + 1])
+{
+    struct text value;
+
+    if (!find_header(relay, KEY_HEADER, &value))
+        return marker_new_nonce(nonce);
+    marker_nonce_of(relay->owner, value.base, value.len, nonce);
+    return 0;
+}
+
+/* Visible characters (RFC 9110 section 5.5), as many as the table's contract says. */
+static bool is_good_key(struct text value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if ((unsigned char)value.base[i] < 0x20 || (unsigned char)value.base[i] > 0x7e)
+            return false;
+    return value.len > 0 && value.len <= IDEM_KEY_MAX;
+}
+
+/* A header's number, a fraction cut off; 0: it is none, or has more than five digits. */
+static uint32_t number_in(const struct relay *relay, const char *name)
+{
+    struct text value;
+    uint32_t n = 0;
+
+    if (!find_header(relay, name, &value) || value.len == 0)
+        return 0;
+    for (size_t i = 0; i < value.len && value.base[i] != '.'; i++) {
+        if (value.base[i] < '0' || value.base[i] > '9' || i == 5)
+            return 0;
+        n = n * 10 + (uint32_t)(value.base[i] - '0');
+    }
+    return n;
+}
+
+/* openai-python says it by the first name, openai-node by the second one. */
+static uint32_t timeout_of(const struct relay *relay)
+{
+    uint32_t timeout_s = number_in(relay, "x-stainless-read-timeout");
+
+    return timeout_s != 0 ? timeout_s : number_in(relay, "x-stainless-timeout");
+}
+
+uint32_t repeat_age_s(bool keyed, uint32_t tries, uint32_t timeout_s)
+{
+    uint64_t day_s = IDEM_KEEP_MS / 1000;
+    uint64_t age_s =
+        (uint64_t)tries * ((timeout_s > SDK_TIMEOUT_S ? timeout_s : SDK_TIMEOUT_S) + SDK_WAIT_S);
+
+    return (uint32_t)(keyed || age_s > day_s ? day_s : age_s);
+}
+
+/* --- ends --- */
+
+/* It is known that nothing of this request has happened so far. */
+static void go_on(struct repeat *r)
+{
+    r->clear = true;
+    r->ops->on_new(r->arg);
+}
+
+static void fail(struct repeat *r, int status, const char *type, const char *code, bool final,
+                 const char *text)
+{
+    struct failure failure;
+
+    relay_fill(&failure, status, type, code, "", "%s", text);
+    failure.should_not_retry = final;
+    if (!final && status != 400)
+        failure.retry_after_ms = 1000;
+    r->ops->on_failed(r->arg, &failure);
+}
+
+static void fail_unknown(struct repeat *r)
+{
+    fail(r, 502, "server_error", "create_outcome_unknown", true,
+         "This create was sent before and its answer was lost, so the batch may or may not exist. "
+         "It was not repeated. List the batches before creating it again.");
+}
+
+/* --- looking upstream --- */
+
+static void fail_reused(struct repeat *r)
+{
+    fail(r, 409, "invalid_request_error", "idempotency_key_reused", true,
+         "This Idempotency-Key was used for another request.");
+}
+
+/* Batches of blobs, and those whose metadata a provider does not keep, look all the same. */
+static void fail_unsure(struct repeat *r)
+{
+    fail(r, 409, "invalid_request_error", "create_outcome_unknown", true,
+         "Whether this create was made before cannot be told: there is a batch of the same input "
+         "that may be the one. Nothing was created. List the batches; to create another one, send "
+         "the request as a new one, without an Idempotency-Key.");
+}
+
+static void fail_unread(struct repeat *r)
+{
+    fail(r, 503, "server_error", "repeat_unknown", false,
+         "Whether this create was made before could not be found out now: a provider did not "
+         "list its batches. Nothing was created; try again later.");
+}
+
+/* A gateway before this one may have sent it: the provider carries out what it has, although nobody
+ * waits for it. */
+static void fail_under_way(struct repeat *r, uint64_t wait_ms)
+{
+    struct failure failure;
+
+    relay_fill(&failure, 503, "server_error", "repeat_unknown", "",
+               "Whether this create was made before cannot be told yet: it is not listed, but the "
+               "gateway before this one ended without finishing, and may have sent it. Nothing was "
+               "created; try again in %u s.",
+               (unsigned)((wait_ms + 999) / 1000));
+    failure.retry_after_ms = wait_ms < MAX_WAIT_MS ? (int64_t)wait_ms : MAX_WAIT_MS;
+    r->ops->on_failed(r->arg, &failure);
+}
+
+/* All lists were read in which it could have been found. */
+static void on_not_there(struct repeat *r)
+{
+    uint64_t until_ms = idem_unsure_until_ms(r->worker->inherit->idem);
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
+
+    if (r->too_many)
+        fail_unread(r);
+    else if (until_ms > now_ms)
+        fail_under_way(r, until_ms - now_ms);
+    else
+        go_on(r);
+}
+
+static void on_found(struct repeat *r, const struct reconcile_result *result)
+{
+    if (r->lost)
+        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+    r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
+}
+
+static void on_searched(void *arg, const struct reconcile_result *result)
+{
+    struct repeat *r = arg;
+
+    r->search = NULL;
+    if (result->end == RECONCILE_FOUND)
+        on_found(r, result);
+    else if (r->lost)
+        fail_unknown(r);
+    else if (result->end == RECONCILE_CONFLICT)
+        fail_reused(r);
+    else if (result->end == RECONCILE_UNSURE)
+        fail_unsure(r);
+    else if (result->end == RECONCILE_UNREAD)
+        fail_unread(r);
+    else
+        on_not_there(r);
+}
+
+/* What was sent a moment ago may not be listed yet: by the gateway that was killed and is here
+ * again, or by another node that the client asked before this one. */
+static bool may_be_on_its_way(const struct repeat *r)
+{
+    return r->announced ||
+           loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
+}
+
+uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms)
+{
+    return since_ms + YOUNG_MS > unsure_until_ms ? since_ms + YOUNG_MS : unsure_until_ms;
+}
+
+/* Since when the table knows all that was asked for here, and that none of it is the one that is
+ * looked for; 0: it does not. */
+static uint64_t known_since_ms(const struct repeat *r)
+{
+    const struct idem *idem = r->worker->inherit->idem;
+
+    if (r->lost || r->announced || loop_now_ms(r->worker->loop) < idem_blind_until_ms(idem))
+        return 0;
+    return repeat_known_since_ms(idem_since_ms(idem), idem_unsure_until_ms(idem));
+}
+
+/* @param nonce  "" for whatever has the same owner and request */
+static void search(struct repeat *r, const char *nonce)
+{
+    struct wanted wanted = r->wanted;
+    uint32_t age_s = repeat_age_s(r->keyed, r->attempt, r->timeout_s) + CLOCK_SLACK_S;
+    struct reconcile_spec spec = {.deployments = r->places,
+                                  .num = r->num_places,
+                                  .wanted = &wanted,
+                                  .age_s = age_s,
+                                  .known_since_ms = known_since_ms(r),
+                                  .patient = r->lost || may_be_on_its_way(r)};
+
+    snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
+    r->search = reconcile_start(r->worker, &spec, on_searched, r);
+    if (r->search == NULL)
+        fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
+}
+
+static uint32_t account_of(const struct repeat *r, uint32_t deployment)
+{
+    const struct worker *w = r->worker;
+
+    return w->account_twin[table_deployment(w->table, deployment)->account];
+}
+
+static void append_place(struct repeat *r, uint32_t account)
+{
+    if (r->num_places < MAX_PLACES)
+        r->places[r->num_places++] = r->worker->account_first[account];
+    else
+        r->too_many = true;
+}
+
+static void add_place(struct repeat *r, uint32_t deployment)
+{
+    uint32_t account = account_of(r, deployment);
+
+    for (uint32_t i = 0; i < r->num_places; i++)
+        if (account_of(r, r->places[i]) == account)
+            return;
+    append_place(r, account);
+}
+
+/* Where the batch may be: where its file is, and, should it have been moved, wherever a group of
+ * that account's goes. Without a marker none is moved. */
+static void list_places(struct repeat *r)
+{
+    const struct worker *w = r->worker;
+    struct candidates places = {0};
+    bool *listed;
+
+    if (r->wanted.unmarked)
+        return;
+    listed = calloc(w->config->models.num_accounts + 1, sizeof(*listed));
+    for (uint32_t i = 0; listed != NULL && i < r->num_places; i++)
+        listed[account_of(r, r->places[i])] = true;
+    if (listed == NULL || candidates_around(w, listed, &places) != 0)
+        r->too_many = true; /* for want of memory: not all are searched */
+    for (uint32_t i = 0; i < places.num && !r->too_many; i++) {
+        uint32_t account = account_of(r, places.deployments[i]);
+
+        if (!listed[account])
+            append_place(r, account);
+        listed[account] = true;
+    }
+    candidates_deinit(&places);
+    free(listed);
+}
+
+/* A LOST one says where it was sent. */
+static void look_at_home_first(struct repeat *r, uint32_t fingerprint)
+{
+    uint32_t deployment = table_find_fingerprint(r->worker->table, fingerprint);
+
+    if (deployment == MODEL_NO_INDEX)
+        return;
+    r->num_places = 0;
+    add_place(r, deployment);
+}
+
+/* --- looking here --- */
+
+bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t since_ms,
+                      uint64_t blind_until_ms)
+{
+    if (announced)
+        return true;
+    return keyed && (now_ms < since_ms + IDEM_KEEP_MS || now_ms < blind_until_ms);
+}
+
+/* Most repeats are made because this gateway itself has just refused (429, no room): then it knows
+ * of the try before that nothing came of it, and of those before that it found out then. So a
+ * client that waits for room does not make us read all lists each time. By the whole request, the
+ * try's number and who the client is, so that two that ask the same are not taken for one; once,
+ * and soon, since a client that gives up may begin anew at another node. */
+static void note_refused(const struct repeat *r)
+{
+    uint64_t value[MEMO_WORDS] = {r->client.hash[1], r->attempt};
+
+    memo_put(r->worker->inherit->memo, r->client.hash[0], value, loop_now_ms(r->worker->loop));
+}
+
+static bool was_refused_here(const struct repeat *r)
+{
+    struct memo *memo = r->worker->inherit->memo;
+    uint64_t value[MEMO_WORDS];
+
+    if (r->client.hash[0] == 0 ||
+        !memo_get(memo, r->client.hash[0], REFUSED_MS, loop_now_ms(r->worker->loop), value) ||
+        value[0] != r->client.hash[1] || value[1] + 1 != r->attempt)
+        return false;
+    memo_drop(memo, r->client.hash[0]);
+    return true;
+}
+
+/* The table does not know it. */
+static void on_unknown_here(struct repeat *r)
+{
+    const struct idem *idem = r->worker->inherit->idem;
+
+    if (r->kind == REPEAT_CREATE && !was_refused_here(r) &&
+        repeat_must_look(r->keyed, r->announced, loop_now_ms(r->worker->loop), idem_since_ms(idem),
+                         idem_blind_until_ms(idem))) {
+        list_places(r);
+        search(r, r->keyed ? r->wanted.nonce : "");
+    } else {
+        go_on(r);
+    }
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    look(timer->arg);
+}
+
+static void wait_for_first(struct repeat *r)
+{
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
+
+    if (r->give_up_ms == 0)
+        r->give_up_ms = now_ms + r->worker->config->timeouts.json_total_ms;
+    if (now_ms >= r->give_up_ms || loop_timer_start(r->worker->loop, &r->timer, LOOK_MS) != 0)
+        fail(r, 409, "invalid_request_error", "idempotency_in_progress", false,
+             "The same request is still being answered; try again later.");
+}
+
+static void on_lost(struct repeat *r, const struct idem_answer *answer)
+{
+    char nonce[MARKER_NONCE + 1];
+
+    r->lost = true;
+    memcpy(nonce, answer->nonce, sizeof(nonce));
+    look_at_home_first(r, answer->deployment);
+    if (r->kind == REPEAT_UPLOAD) {
+        /* Its worker died: at worst an orphaned file, which costs no money. */
+        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+        go_on(r);
+    } else if (nonce[0] != '\0') {
+        search(r, nonce);
+    } else {
+        fail_unknown(r); /* it carried no marker */
+    }
+}
+
+static void on_full(struct repeat *r)
+{
+    if (r->keyed || r->again) /* two of them at once would not see each other */
+        fail(r, 503, "server_error", "idempotency_table_full", false,
+             "The gateway cannot keep another repeated request or Idempotency-Key now. Nothing was "
+             "done; try again later.");
+    else
+        on_unknown_here(r);
+}
+
+static void look(struct repeat *r)
+{
+    struct idem *idem = r->worker->inherit->idem;
+    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    uint64_t keep_ms = (repeat_age_s(r->keyed, 1, r->timeout_s) + CLOCK_SLACK_S) * UINT64_C(1000);
+    struct idem_answer answer;
+    enum idem_found found;
+
+    if (r->keyed || r->again)
+        found = idem_begin(idem, r->worker->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
+                           now_ms, &r->claim, &answer);
+    else /* the same once more, on purpose: the newer one is what a repeat would mean */
+        found = idem_begin_anew(idem, r->worker->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
+                                now_ms, &r->claim);
+    switch (found) {
+    case IDEM_NEW:
+        on_unknown_here(r);
+        break;
+    case IDEM_RUNNING:
+        if (r->keyed || r->again)
+            wait_for_first(r);
+        else
+            go_on(r); /* two at once: the first one is what is kept */
+        break;
+    case IDEM_DONE:
+        r->ops->on_replay(r->arg, &answer);
+        break;
+    case IDEM_LOST:
+        if (r->keyed || r->again)
+            on_lost(r, &answer);
+        else
+            go_on(r);
+        break;
+    case IDEM_MISMATCH:
+        fail_reused(r);
+        break;
+    case IDEM_FULL:
+        on_full(r);
+        break;
+    }
+}
+
+/* --- life --- */
+
+static struct idem_key key_of(const struct repeat *r, struct text text)
+{
+    char request[17];
+
+    if (r->keyed)
+        return idem_key(r->kind == REPEAT_CREATE ? 'c' : 'u', r->wanted.owner, text.base, text.len);
+    snprintf(request, sizeof(request), "%016llx", (unsigned long long)r->asked);
+    return idem_key('r', r->wanted.owner, request, 16);
+}
+
+/* The body is not all that decides: a provider and a model may stand in path, query and headers.
+ * Without them it is the body's fingerprint, which is also what markers carry. */
+static uint64_t asked_for(const struct relay *relay, uint64_t request)
+{
+    const struct route_hints *hints = &relay->hints;
+    struct strbuf text = STRBUF_INIT;
+    uint64_t asked = request;
+
+    if (!hints->has_provider && hints->model[0] == '\0' && hints->deployment[0] == '\0')
+        return request;
+    strbuf_addf(&text, "%016llx %s\n%s\n%s", (unsigned long long)request,
+                hints->has_provider ? provider_name(hints->provider) : "", hints->model,
+                hints->deployment);
+    if (!strbuf_failed(&text))
+        asked = marker_fingerprint(strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+    return asked;
+}
+
+/* Who asks for what. What a proxy says of its client is not believed, but told apart by. */
+static struct idem_key client_of(const struct repeat *r, const struct relay *relay)
+{
+    static const char *const names[] = {"x-forwarded-for", "forwarded", "x-real-ip", "user-agent"};
+    struct strbuf text = STRBUF_INIT;
+    struct idem_key key = {{0, 0}};
+    struct text value;
+
+    strbuf_add(&text, (const char *)r->key.hash, sizeof(r->key.hash));
+    strbuf_add(&text, (const char *)&r->asked, sizeof(r->asked));
+    relay_peer(relay, &text);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        strbuf_adds(&text, "\n");
+        if (find_header(relay, names[i], &value))
+            strbuf_add(&text, value.base, value.len);
+    }
+    if (!strbuf_failed(&text))
+        key = idem_key('n', r->wanted.owner, strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+    return key;
+}
+
+void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
+                  const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,
+                  const struct repeat_ops *ops, void *arg)
+{
+    struct text text = {NULL, 0};
+
+    r->worker = relay->worker;
+    r->kind = kind;
+    r->keyed = find_header(relay, KEY_HEADER, &text);
+    r->attempt = number_in(relay, RETRY_HEADER);
+    r->timeout_s = timeout_of(relay);
+    r->announced = r->attempt > 0;
+    r->again = r->announced && !r->keyed;
+    r->wanted = *wanted;
+    r->asked = kind == REPEAT_CREATE ? asked_for(relay, wanted->request) : wanted->request;
+    r->timer.cb = on_timer;
+    r->timer.arg = r;
+    r->ops = ops;
+    r->arg = arg;
+    if (r->keyed && !is_good_key(text)) {
+        fail(r, 400, "invalid_request_error", "invalid_value", false,
+             "Invalid Idempotency-Key: expected 1 to 255 printable ASCII characters.");
+        return;
+    }
+    if (!r->keyed && kind == REPEAT_UPLOAD) {
+        ops->on_new(arg); /* an upload that is repeated costs a file slot and no money */
+        return;
+    }
+    r->key = key_of(r, text);
+    r->client = client_of(r, relay);
+    r->places = calloc(MAX_PLACES, sizeof(*r->places));
+    if (r->places == NULL) {
+        fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
+        return;
+    }
+    for (uint32_t i = 0; i < num_homes && !r->too_many; i++)
+        add_place(r, homes[i]);
+    look(r);
+}
+
+bool repeat_sent(struct repeat *r, uint32_t deployment)
+{
+    return r->claim.place == 0 || idem_sent(r->worker->inherit->idem, &r->claim, deployment);
+}
+
+void repeat_refused(struct repeat *r)
+{
+    if (r->claim.place != 0)
+        idem_refused(r->worker->inherit->idem, &r->claim);
+}
+
+void repeat_doubt(struct repeat *r)
+{
+    r->clear = false;
+}
+
+void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int status,
+                     const char *body, size_t len)
+{
+    struct idem_answer answer = {.status = status, .deployment = deployment};
+
+    if (r->claim.place == 0)
+        return;
+    if (id != NULL && strlen(id) < sizeof(answer.id))
+        snprintf(answer.id, sizeof(answer.id), "%s", id);
+    snprintf(answer.nonce, sizeof(answer.nonce), "%s", r->wanted.nonce);
+    if (len <= sizeof(answer.body)) {
+        memcpy(answer.body, body, len);
+        answer.len = len;
+    }
+    idem_answer(r->worker->inherit->idem, &r->claim, &answer);
+}
+
+void repeat_lost(struct repeat *r)
+{
+    if (r->claim.place != 0)
+        idem_lose(r->worker->inherit->idem, &r->claim);
+}
+
+void repeat_end(struct repeat *r)
+{
+    if (r->worker == NULL)
+        return;
+    if (r->search != NULL)
+        reconcile_cancel(r->search);
+    r->search = NULL;
+    loop_timer_stop(r->worker->loop, &r->timer);
+    if (r->claim.place != 0) {
+        idem_forget(r->worker->inherit->idem, &r->claim);
+        if (r->kind == REPEAT_CREATE && r->clear && r->client.hash[0] != 0)
+            note_refused(r);
+    }
+    free(r->places);
+    r->places = NULL;
+}

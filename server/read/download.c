@@ -1,0 +1,602 @@
+/* See download.h. Two buffers a transfer: one is being sent, the other fills; above DOWNLOAD_BUFFER
+ * the provider is paused. What came in a turn goes out in one piece at its end.
+ *
+ * A client that does not read must not hold a provider's connection: the call of a pause that lasts
+ * (timeouts.paused_ms) is ended, and when the client reads again the rest is asked for by Range. A
+ * provider that knows no ranges sends the whole again, of which the client gets the rest; that is
+ * done once, and later pauses only hold the call. Bytes that are not known to be of the same file
+ * are never put together.
+ *
+ * A transfer that breaks after its head went out ends in a visibly broken response (connection
+ * closed, or RST_STREAM): never a short file that looks whole. */
+#include "read/download.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/retry.h"
+#include "common/log.h"
+#include "common/mask.h"
+#include "request/admit.h"
+#include "calls/attempt.h"
+#include "objects/locate.h"
+#include "calls/range.h"
+#include "request/resolve.h"
+#include "resume.h"
+
+#define MAX_CONTENT_TRIES 3            /* unless the operator says otherwise */
+#define DOWNLOAD_READ     (128u << 10) /* most bytes that libcurl reads at a time */
+
+/* Bytes waiting; with what libcurl had read by then, less than 240 KiB. A whole read must reach it,
+ * also one that began with the head, or libcurl reads on. */
+#define DOWNLOAD_BUFFER (DOWNLOAD_READ - (16u << 10))
+
+struct download {
+    struct relay *relay; /* borrowed; NULL once the client is gone */
+    struct worker *worker;
+    struct target target;    /* owned */
+    uint32_t deployment;     /* where the file is; MODEL_NO_INDEX: not known yet */
+    char *range;             /* owned; the client's Range, NULL: none */
+    struct range part;       /* what of a whole answer the client gets; RANGE_NONE: all */
+    uint64_t position;       /* in the file, of the next byte that the provider sends */
+    uint64_t next, end; /* in the file: what the client still needs; end UINT64_MAX: as it comes */
+    struct resume_mark mark;
+    struct admit_place place;
+    struct locate *locate;   /* owned; the place is being looked for */
+    struct attempt *attempt; /* owned */
+    struct strbuf filling, sending;
+    bool started; /* the response head is out */
+    bool busy;    /* a relay_send() is outstanding */
+    bool paused;  /* the provider waits for the client */
+    bool left;    /* ... no more: the call was ended, and the rest is asked for when there is room */
+    bool resuming;    /* the rest was asked for, and no head came yet */
+    bool no_resuming; /* it would cost the whole again */
+    bool ended;   /* no more bytes will come */
+    bool broken;  /* ... because the transfer failed */
+    uint32_t tries;
+    uint64_t paused_ms; /* since when */
+    struct loop_timer retry, end_of_turn, pause;
+};
+
+static void ask(struct download *dl);
+static void resume(struct download *dl);
+
+static void download_free(struct download *dl)
+{
+    if (dl->attempt != NULL)
+        attempt_cancel(dl->attempt);
+    locate_cancel(dl->locate);
+    admit_cancel(&dl->place);
+    loop_timer_stop(dl->worker->loop, &dl->retry);
+    loop_timer_stop(dl->worker->loop, &dl->end_of_turn);
+    loop_timer_stop(dl->worker->loop, &dl->pause);
+    target_deinit(&dl->target);
+    strbuf_deinit(&dl->filling);
+    strbuf_deinit(&dl->sending);
+    free(dl->range);
+    free(dl);
+}
+
+static void on_client_gone(void *op)
+{
+    download_free(op);
+}
+
+static struct relay *detach(struct download *dl)
+{
+    struct relay *relay = dl->relay;
+
+    dl->relay = NULL;
+    relay->op = NULL;
+    relay->deployment = dl->deployment;
+    return relay;
+}
+
+/* --- towards the client --- */
+
+static void swap_buffers(struct download *dl)
+{
+    struct strbuf swap = dl->sending;
+
+    dl->sending = dl->filling;
+    dl->filling = swap;
+    strbuf_reset(&dl->filling);
+}
+
+/* Send what is there, one piece at a time; the last one carries the end. */
+static void flush(struct download *dl)
+{
+    enum relay_more more = RELAY_MORE;
+
+    if (dl->busy || !dl->started || (dl->filling.len == 0 && !dl->ended))
+        return;
+    swap_buffers(dl);
+    if (dl->ended)
+        more = dl->broken ? RELAY_BROKEN : RELAY_LAST;
+    dl->busy = true;
+    if (more == RELAY_BROKEN)
+        log_warn("request %s: the provider's file ended early; the client's transfer is broken off",
+                 dl->relay->request_id);
+    relay_send(dl->relay, dl->sending.data, dl->sending.len, more);
+}
+
+static void on_end_of_turn(struct loop_timer *timer)
+{
+    flush(timer->arg);
+}
+
+/* libcurl hands on a read in small pieces, and the end often comes right behind the last. */
+static void flush_soon(struct download *dl)
+{
+    if (dl->busy || dl->end_of_turn.slot != 0)
+        return;
+    dl->end_of_turn.cb = on_end_of_turn;
+    dl->end_of_turn.arg = dl;
+    if (loop_timer_start(dl->worker->loop, &dl->end_of_turn, 0) != 0)
+        flush(dl);
+}
+
+static void on_proceed(void *arg)
+{
+    struct download *dl = arg;
+
+    dl->busy = false;
+    if (dl->filling.len == 0)
+        swap_buffers(dl); /* who keeps up needs one buffer, and it stays in the cache */
+    if (dl->paused) {     /* what is waiting goes out now, so there is room again */
+        dl->paused = false;
+        attempt_resume(dl->attempt);
+    } else if (dl->left) {
+        dl->left = false;
+        resume(dl);
+    }
+    flush(dl); /* last: the end of a response may free us */
+}
+
+/* A header in the provider's words, which may quote the key that it was sent. */
+static void pass_header(struct relay *relay, const char *name, const char *value)
+{
+    char *copy = strdup(value);
+    size_t len = strlen(value);
+
+    if (copy == NULL)
+        return;
+    mask_hide(mask_installed(), copy, len, len + 1);
+    relay_header(relay, name, copy);
+    free(copy);
+}
+
+/* The headers of content that mean the same to our client; nothing else of the provider's is passed
+ * on. What a file is, its client said: no browser has to guess. */
+static void copy_headers(struct download *dl, const struct upstream_head *head)
+{
+    static const char *const names[] = {"content-disposition", "content-range", "accept-ranges",
+                                        "etag", "last-modified"};
+    const char *type = upstream_header_find(head, "content-type");
+    const char *encoding = upstream_header_find(head, "content-encoding");
+
+    pass_header(dl->relay, "content-type", type != NULL ? type : "application/octet-stream");
+    relay_header(dl->relay, "x-content-type-options", "nosniff");
+    if (encoding != NULL)
+        pass_header(dl->relay, "content-encoding", encoding);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = upstream_header_find(head, names[i]);
+
+        if (value != NULL && (head->status == 206 || strcmp(names[i], "content-range") != 0))
+            pass_header(dl->relay, names[i], value);
+    }
+}
+
+/* The provider sent the whole although a part was asked for: the part is cut out here. */
+static void set_range_headers(struct download *dl, const struct upstream_head *head)
+{
+    char text[96];
+
+    snprintf(text, sizeof(text), "bytes %llu-%llu/%lld", (unsigned long long)dl->part.first,
+             (unsigned long long)dl->part.last, (long long)head->content_length);
+    relay_header(dl->relay, "content-range", text);
+}
+
+static void start_response(struct download *dl, const struct upstream_head *head)
+{
+    struct relay *relay = dl->relay;
+    int64_t length = head->content_length;
+    int status = head->status;
+
+    relay->deployment = dl->deployment;
+    relay->answered = true;
+    relay_common_headers(relay);
+    copy_headers(dl, head);
+    if (dl->part.kind == RANGE_PART) {
+        set_range_headers(dl, head);
+        status = 206;
+        length = (int64_t)(dl->part.last - dl->part.first + 1);
+    }
+    dl->started = true;
+    if (head->content_length > 0) /* else it doubles its way there */
+        (void)strbuf_reserve(&dl->filling, head->content_length < DOWNLOAD_READ
+                                               ? (size_t)head->content_length
+                                               : DOWNLOAD_READ);
+    relay_start(relay, status, length, on_proceed, dl);
+}
+
+static void answer_unsatisfiable(struct download *dl, int64_t total)
+{
+    struct relay *relay = detach(dl);
+    char text[48];
+
+    download_free(dl);
+    snprintf(text, sizeof(text), "bytes */%lld", (long long)total);
+    relay_header(relay, "content-range", text);
+    relay_problem(relay, 416, "invalid_request_error", "range_not_satisfiable", "",
+                  "The file has %lld bytes.", (long long)total);
+}
+
+/* --- from the provider --- */
+
+/* What the client gets of the file. A 206 that does not say what it holds, or not the truth, goes
+ * on as it is. */
+static void note_extent(struct download *dl, const struct upstream_head *head)
+{
+    struct content_range part;
+
+    resume_note(&dl->mark, head);
+    dl->end = UINT64_MAX;
+    if (dl->part.kind == RANGE_PART) {
+        dl->next = dl->part.first;
+        dl->end = dl->part.last + 1;
+    } else if (head->status == 200 && head->content_length >= 0) {
+        dl->end = (uint64_t)head->content_length;
+    } else if (head->status == 206 &&
+               content_range_parse(upstream_header_find(head, "content-range"), &part) &&
+               (head->content_length < 0 ||
+                (uint64_t)head->content_length == part.last - part.first + 1)) {
+        dl->position = dl->next = part.first;
+        dl->end = part.last + 1;
+    } else {
+        dl->no_resuming = head->status == 206;
+    }
+}
+
+/* No more bytes will come, and some are missing. */
+static void break_off(struct download *dl)
+{
+    dl->ended = dl->broken = true;
+    flush_soon(dl);
+}
+
+static bool on_head_of_rest(struct download *dl, const struct upstream_head *head)
+{
+    if (head->status != 200 && head->status != 206)
+        return false;
+    dl->resuming = false;
+    switch (resume_judge(&dl->mark, head, dl->next)) {
+    case RESUME_REST:
+        dl->position = dl->next;
+        break;
+    case RESUME_WHOLE:
+        dl->position = 0;
+        dl->no_resuming = true;
+        break;
+    case RESUME_OTHER:
+        log_warn("request %s: the rest of the file is not known to be of the same bytes",
+                 dl->relay->request_id);
+        attempt_cancel(dl->attempt);
+        dl->attempt = NULL;
+        break_off(dl);
+        break;
+    }
+    return true;
+}
+
+static bool on_head(void *arg, const struct upstream_head *head)
+{
+    struct download *dl = arg;
+
+    if (dl->started)
+        return on_head_of_rest(dl, head);
+    if (head->status != 200 && (head->status != 206 || dl->range == NULL))
+        return false; /* collected: an error to translate, or an answer to another question */
+    if (head->status == 200 && head->content_length >= 0)
+        dl->part = range_parse(dl->range, (uint64_t)head->content_length);
+    if (dl->part.kind == RANGE_UNSATISFIABLE) {
+        answer_unsatisfiable(dl, head->content_length);
+        return true;
+    }
+    note_extent(dl, head);
+    start_response(dl, head);
+    if (dl->relay->method ==
+        METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
+        relay_send(detach(dl), NULL, 0, RELAY_LAST);
+        download_free(dl);
+    }
+    return true;
+}
+
+/* Of these bytes, those that the client needs. */
+static void cut_part(struct download *dl, const char **bytes, size_t *len)
+{
+    uint64_t from = dl->position, to = dl->position + *len; /* [from, to) */
+
+    dl->position = to;
+    if (from < dl->next)
+        from = dl->next < to ? dl->next : to;
+    if (to > dl->end)
+        to = dl->end > from ? dl->end : from;
+    *bytes += from - (dl->position - *len);
+    *len = (size_t)(to - from);
+    dl->next += *len;
+}
+
+static void on_pause_lasts(struct loop_timer *timer)
+{
+    struct download *dl = timer->arg;
+    uint32_t limit_ms = dl->worker->config->timeouts.paused_ms;
+    uint64_t paused_ms = loop_now_ms(dl->worker->loop) - dl->paused_ms;
+
+    if (!dl->paused || dl->no_resuming)
+        return;
+    if (paused_ms < limit_ms) {
+        (void)loop_timer_start(dl->worker->loop, timer, limit_ms - paused_ms);
+        return;
+    }
+    log_debug("request %s: the client does not read; the provider is left at byte %llu",
+              dl->relay->request_id, (unsigned long long)dl->next);
+    attempt_cancel(dl->attempt);
+    dl->attempt = NULL;
+    dl->paused = false;
+    dl->left = true;
+}
+
+/* Pauses come and go, the timer stays: it looks for one that lasts. Without memory for it the
+ * provider waits. */
+static void note_pause(struct download *dl)
+{
+    uint32_t limit_ms = dl->worker->config->timeouts.paused_ms;
+
+    dl->paused_ms = loop_now_ms(dl->worker->loop);
+    if (limit_ms == 0 || dl->no_resuming || dl->pause.slot != 0 || !resume_is_possible(&dl->mark))
+        return;
+    dl->pause.cb = on_pause_lasts;
+    dl->pause.arg = dl;
+    (void)loop_timer_start(dl->worker->loop, &dl->pause, limit_ms);
+}
+
+static bool on_data(void *arg, const char *bytes, size_t len)
+{
+    struct download *dl = arg;
+
+    cut_part(dl, &bytes, &len);
+    strbuf_add(&dl->filling, bytes, len);
+    dl->broken |= strbuf_failed(&dl->filling); /* bytes were lost: the end must say so */
+    if (dl->part.kind == RANGE_PART && dl->next >= dl->end &&
+        !strbuf_failed(&dl->filling)) {
+        attempt_cancel(dl->attempt); /* the rest is of no interest */
+        dl->attempt = NULL;
+        dl->ended = true;
+        flush(dl); /* last: the end of a response may free us */
+        return true;
+    }
+    flush_soon(dl);
+    dl->paused = dl->filling.len >= DOWNLOAD_BUFFER;
+    if (dl->paused)
+        note_pause(dl);
+    return !dl->paused;
+}
+
+static void fail_memory(struct download *dl)
+{
+    struct relay *relay = detach(dl);
+
+    download_free(dl);
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+static void fail(struct download *dl, const struct failure *failure)
+{
+    struct failure copy = *failure;
+    struct relay *relay = detach(dl);
+
+    download_free(dl);
+    if (copy.status != 404) {
+        relay_failure(relay, &copy);
+    } else {
+        relay->deployment = MODEL_NO_INDEX;
+        resolve_not_found(relay, ID_FILE, relay->route.id);
+    }
+}
+
+/* A 2xx that carries no file: 204 is a provider's way to send an empty one. */
+static void answer_odd(struct download *dl, int status)
+{
+    struct relay *relay = detach(dl);
+
+    download_free(dl);
+    if (status == 204) {
+        relay_header(relay, "x-content-type-options", "nosniff");
+        relay_bytes(relay, 200, "application/octet-stream", "", 0);
+    } else {
+        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
+                      "The provider answered with status %d.", status);
+    }
+}
+
+static void on_retry_timer(struct loop_timer *timer)
+{
+    ask(timer->arg);
+}
+
+/* @return whether it is asked again after a while */
+static bool tries_again(struct download *dl, const struct attempt_result *result)
+{
+    struct retry_question question = attempt_question(OP_READ, result);
+    struct retry_answer decision;
+
+    question.pinned = question.idempotent = true;
+    question.tries = dl->tries;
+    attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);
+    decision = attempt_decide(dl->worker, dl->deployment, &question);
+    dl->retry.cb = on_retry_timer;
+    dl->retry.arg = dl;
+    return decision.action == RETRY_SAME &&
+           loop_timer_start(dl->worker->loop, &dl->retry, decision.delay_ms) == 0;
+}
+
+/* It ended before a byte went to the client: so it may be asked again. */
+static void without_stream(struct download *dl, const struct attempt_result *result)
+{
+    const char *range;
+
+    if (result->ok) {
+        answer_odd(dl, result->upstream->head.status);
+        return;
+    }
+    if (result->upstream->head.status == 416 &&
+        (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
+        pass_header(dl->relay, "content-range",
+                    range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
+    if (!tries_again(dl, result))
+        fail(dl, &result->failure);
+}
+
+static void on_done(void *arg, const struct attempt_result *result)
+{
+    struct download *dl = arg;
+
+    dl->attempt = NULL;
+    if (!dl->started) {
+        without_stream(dl, result);
+        return;
+    }
+    if (dl->resuming && tries_again(dl, result))
+        return;
+    dl->ended = true;
+    dl->paused = false;
+    dl->broken |= dl->resuming || result->upstream->end != UPSTREAM_ANSWERED ||
+                  (dl->end != UINT64_MAX && dl->next != dl->end);
+    flush(dl);
+}
+
+static void ask(struct download *dl)
+{
+    char rest[64];
+    struct attempt_spec spec = {.deployment = dl->deployment,
+                                .call = CALL_FILE_CONTENT,
+                                .id = dl->target.native,
+                                .range = dl->range,
+                                .request_id = dl->relay->request_id,
+                                .on_head = on_head,
+                                .on_data = on_data,
+                                .on_done = on_done,
+                                .arg = dl};
+
+    if (dl->resuming) {
+        resume_range(dl->next, dl->end, rest, sizeof(rest));
+        spec.range = rest;
+        spec.if_range = resume_validator(&dl->mark);
+    }
+    dl->tries++;
+    dl->attempt = attempt_start(dl->worker, &spec);
+    if (dl->attempt == NULL && dl->resuming)
+        break_off(dl);
+    else if (dl->attempt == NULL)
+        fail_memory(dl);
+}
+
+/* There is room again, and nobody who sends. */
+static void resume(struct download *dl)
+{
+    if (dl->next == dl->end) { /* only the provider's end was not seen yet */
+        dl->ended = true;
+        return;
+    }
+    dl->resuming = true;
+    dl->tries = 0;
+    ask(dl);
+}
+
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct download *dl = arg;
+
+    dl->locate = NULL;
+    dl->deployment = result->deployment;
+    if (result->found)
+        ask(dl);
+    else
+        fail(dl, &result->failure);
+}
+
+static void locate(struct download *dl)
+{
+    dl->deployment = MODEL_NO_INDEX;
+    dl->locate = locate_start(dl->worker, ID_FILE, dl->target.native, dl->target.deployments,
+                              dl->target.num, on_located, dl);
+    if (dl->locate == NULL)
+        fail_memory(dl);
+}
+
+static void begin(struct download *dl)
+{
+    if (dl->target.unsure)
+        locate(dl);
+    else
+        ask(dl);
+}
+
+static void on_place(void *arg, bool granted)
+{
+    struct download *dl = arg;
+    struct relay *relay;
+
+    if (granted) {
+        begin(dl);
+        return;
+    }
+    relay = detach(dl);
+    relay->deployment = MODEL_NO_INDEX;
+    download_free(dl);
+    admit_refuse(relay);
+}
+
+/* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give
+ * no validators to compare), and only one range: then the whole file is the answer. */
+static char *range_of(const struct relay *relay)
+{
+    const char *value, *condition;
+    size_t len, condition_len;
+    char *text;
+
+    if (!relay_request_header(relay, "range", &value, &len) || relay->method != METHOD_GET ||
+        relay_request_header(relay, "if-range", &condition, &condition_len))
+        return NULL;
+    text = strndup(value, len);
+    if (text != NULL && range_parse(text, UINT64_MAX).kind == RANGE_NONE) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
+void download_start(struct relay *relay)
+{
+    struct download *dl = calloc(1, sizeof(*dl));
+
+    if (dl == NULL) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
+        return;
+    }
+    dl->relay = relay;
+    dl->worker = relay->worker;
+    if (!resolve_id(relay, ID_FILE, relay->route.id, relay->route.id_len, &dl->target)) {
+        free(dl);
+        return;
+    }
+    dl->deployment = dl->target.deployments[0];
+    dl->range = range_of(relay);
+    relay_attach(relay, dl, on_client_gone);
+    if (admit_download(relay, &dl->place, on_place, dl))
+        begin(dl);
+}

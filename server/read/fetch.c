@@ -1,0 +1,387 @@
+/* See fetch.h. With a tag there is one place to ask. Without one (master key only) the place is
+ * looked for first, and a get is answered with what was found on the way. */
+#include "read/fetch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/retry.h"
+#include "upstream/normal.h"
+#include "calls/attempt.h"
+#include "objects/batch_view.h"
+#include "objects/client_ids.h"
+#include "objects/facts.h"
+#include "objects/file_slots.h"
+#include "objects/locate.h"
+#include "objects/polls.h"
+#include "request/resolve.h"
+
+#define MAX_READ_TRIES 3 /* unless the operator says otherwise */
+
+struct fetch {
+    struct relay *relay; /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
+    struct worker *worker;
+    enum provider_call call;
+    enum id_kind kind;
+    struct target target; /* owned */
+    uint32_t deployment;  /* where the object is; MODEL_NO_INDEX: not known yet */
+    uint32_t tries;
+    bool maybe_done;         /* it was sent here before, by us or by libcurl, and with what outcome is
+                                unknown */
+    struct failure *refusal; /* owned; of a cancel that may have been done before: the batch is asked
+                                for now; NULL: none */
+    bool alone;              /* the client is gone, but what it asked for is under way: counted in
+                                worker->operations */
+    struct locate *locate;   /* owned; the place is being looked for */
+    struct attempt *attempt; /* owned */
+    struct loop_timer retry;
+};
+
+static void ask(struct fetch *f);
+
+static void fetch_free(struct fetch *f)
+{
+    if (f->attempt != NULL)
+        attempt_cancel(f->attempt);
+    locate_cancel(f->locate);
+    if (f->alone)
+        f->worker->operations--;
+    loop_timer_stop(f->worker->loop, &f->retry);
+    target_deinit(&f->target);
+    free(f->refusal);
+    free(f);
+}
+
+static bool changes_something(const struct fetch *f)
+{
+    return f->call == CALL_FILE_DELETE || f->call == CALL_BATCH_CANCEL;
+}
+
+static void on_client_gone(void *op)
+{
+    struct fetch *f = op;
+
+    f->relay = NULL;
+    if (!changes_something(f) || f->attempt == NULL) {
+        fetch_free(f);
+        return;
+    }
+    f->alone = true; /* a worker that drains waits for it */
+    f->worker->operations++;
+}
+
+static struct relay *detach(struct fetch *f)
+{
+    struct relay *relay = f->relay;
+
+    f->relay = NULL;
+    relay->op = NULL;
+    relay->deployment = f->deployment;
+    return relay;
+}
+
+static void fail(struct fetch *f, const struct failure *failure)
+{
+    struct relay *relay = detach(f);
+    struct failure copy = *failure;
+
+    fetch_free(f);
+    relay_failure(relay, &copy);
+}
+
+static void fail_memory(struct fetch *f)
+{
+    struct relay *relay = detach(f);
+
+    fetch_free(f);
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+static void not_found(struct fetch *f)
+{
+    struct relay *relay = detach(f);
+    enum id_kind kind = f->kind;
+
+    relay->deployment = MODEL_NO_INDEX;
+    fetch_free(f);
+    resolve_not_found(relay, kind, relay->route.id);
+}
+
+/* A deleted file's id, as the client is shown it everywhere else. */
+static struct json *deletion(struct fetch *f, struct json_doc *doc, struct json *object)
+{
+    struct strbuf id = STRBUF_INIT;
+    struct viewer viewer = relay_viewer(f->relay);
+    struct json *answer;
+
+    client_ids_text(&viewer, f->deployment, ID_FILE,
+                    resolve_shows_tag(f->relay, &f->target, f->deployment), f->target.native, &id);
+    answer = normal_deletion(doc, object, strbuf_str(&id));
+    strbuf_deinit(&id);
+    return answer;
+}
+
+/* What was looked for without a tag is one account's, and so is what it names. */
+static void remember_files(const struct fetch *f, const struct json *batch)
+{
+    static const char *const fields[] = {"output_file_id", "error_file_id"};
+
+    for (size_t i = 0; f->target.unsure && i < sizeof(fields) / sizeof(fields[0]); i++) {
+        const char *id = json_get_str(batch, fields[i]);
+
+        if (id != NULL && id[0] != '\0')
+            locate_remember(f->worker, ID_FILE, id, f->deployment);
+    }
+}
+
+/* The answer in OpenAI's shape; NULL: it is none (providers statement 111). */
+static struct json *normalised(struct fetch *f, struct json_doc *doc,
+                               const struct upstream_result *res)
+{
+    bool tagged = resolve_shows_tag(f->relay, &f->target, f->deployment);
+    struct viewer viewer = relay_viewer(f->relay);
+    struct json_error error;
+    struct json *object =
+        res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+
+    if (f->call == CALL_FILE_DELETE && (res->head.status == 404 || res->body_len == 0))
+        return deletion(f, doc, NULL);
+    if (!json_is(object, JSON_OBJECT))
+        return NULL;
+    if (f->call == CALL_FILE_DELETE)
+        return deletion(f, doc, object);
+    if (json_get_str(object, "id") == NULL)
+        return NULL;
+    if (f->call == CALL_FILE_GET) {
+        normal_file(doc, object, -1);
+        client_ids_show_file(&viewer, f->deployment, tagged, doc, object);
+    } else {
+        remember_files(f, object);
+        object = batch_view(&viewer, f->deployment, tagged, doc, object);
+    }
+    return object;
+}
+
+/* @param doc  owns `object`, and goes */
+static void respond(struct fetch *f, struct json_doc *doc, const struct json *object)
+{
+    struct relay *relay = detach(f);
+
+    fetch_free(f);
+    if (object == NULL)
+        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
+                      "The provider's answer could not be read as JSON.");
+    else
+        relay_json(relay, 200, object);
+    json_doc_free(doc);
+}
+
+static bool is_cancelled(const struct json *batch)
+{
+    const char *status = json_get_str(batch, "status");
+
+    return status != NULL && (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0);
+}
+
+static void answer(struct fetch *f, const struct upstream_result *res)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json *object = doc != NULL ? normalised(f, doc, res) : NULL;
+
+    if (f->refusal == NULL || is_cancelled(object)) {
+        respond(f, doc, object);
+        return;
+    }
+    json_doc_free(doc);
+    fail(f, f->refusal); /* it had ended before */
+}
+
+/* A poll that needs not be asked upstream. @return whether it was answered; `f` is gone then */
+static bool answer_again(struct fetch *f)
+{
+    struct worker *w = f->worker;
+    struct json_doc *doc;
+    struct viewer viewer;
+    struct json *batch;
+
+    if (f->call != CALL_BATCH_GET || w->config->poll_cache_ms == 0)
+        return false;
+    doc = json_doc_new();
+    batch = doc != NULL ? polls_recall(w->inherit, worker_fingerprint(w, f->deployment),
+                                       f->target.native, doc, loop_now_ms(w->loop))
+                        : NULL;
+    if (batch == NULL) {
+        json_doc_free(doc);
+        return false;
+    }
+    viewer = relay_viewer(f->relay);
+    batch_view_again(&viewer, f->deployment,
+                     resolve_shows_tag(f->relay, &f->target, f->deployment), doc, batch);
+    respond(f, doc, batch);
+    return true;
+}
+
+static void fail_or_not_found(struct fetch *f, const struct failure *failure)
+{
+    if (failure->status == 404)
+        not_found(f);
+    else
+        fail(f, failure);
+}
+
+static void on_retry_timer(struct loop_timer *timer)
+{
+    ask(timer->arg);
+}
+
+/* Whether the provider may have done what it was asked. */
+static bool is_outcome_unknown(const struct retry_question *q)
+{
+    return q->answered ? q->status == 408 || (q->status >= 500 && q->status != 503)
+                       : !q->nothing_sent;
+}
+
+/* What was asked for is done. A delete that is asked again and finds nothing: the one before, whose
+ * answer was lost, did it. */
+static bool is_done(const struct fetch *f, const struct attempt_result *result)
+{
+    return result->ok ||
+           (f->call == CALL_FILE_DELETE && f->maybe_done && result->upstream->head.status == 404);
+}
+
+/* A cancel that is asked again and conflicts with what the batch is: perhaps because the one before
+ * did it. Azure's status is not known (providers 2.5). */
+static bool may_be_cancelled(const struct fetch *f, const struct attempt_result *result)
+{
+    int status = result->upstream->head.status;
+
+    return f->call == CALL_BATCH_CANCEL && f->maybe_done && (status == 409 || status == 400);
+}
+
+static void ask_for_batch(struct fetch *f, const struct failure *refusal)
+{
+    f->refusal = malloc(sizeof(*f->refusal));
+    if (f->refusal == NULL) {
+        fail_memory(f);
+        return;
+    }
+    *f->refusal = *refusal;
+    f->call = CALL_BATCH_GET;
+    ask(f);
+}
+
+/* The file is gone from its account, whoever did it. */
+static bool is_gone(const struct fetch *f, const struct attempt_result *result)
+{
+    return f->call == CALL_FILE_DELETE && (result->ok || result->upstream->head.status == 404);
+}
+
+static void on_asked(void *arg, const struct attempt_result *result)
+{
+    struct fetch *f = arg;
+    struct retry_question question = attempt_question(OP_READ, result);
+    struct retry_answer decision;
+
+    f->attempt = NULL;
+    f->maybe_done |= result->upstream->repeated;
+    if (is_gone(f, result))
+        file_slots_deleted(f->worker, f->deployment, f->target.native);
+    if (f->relay == NULL) {
+        fetch_free(f);
+        return;
+    }
+    if (is_done(f, result)) {
+        answer(f, result->upstream);
+        return;
+    }
+    if (f->refusal != NULL) {
+        fail(f, f->refusal);
+        return;
+    }
+    if (may_be_cancelled(f, result)) {
+        ask_for_batch(f, &result->failure);
+        return;
+    }
+    f->maybe_done |= is_outcome_unknown(&question);
+    question.pinned = question.idempotent = true;
+    question.tries = f->tries;
+    attempt_limits(f->worker, f->deployment, MAX_READ_TRIES, &question);
+    decision = attempt_decide(f->worker, f->deployment, &question);
+    if (decision.action == RETRY_SAME) {
+        f->retry.cb = on_retry_timer;
+        f->retry.arg = f;
+        if (loop_timer_start(f->worker->loop, &f->retry, decision.delay_ms) == 0)
+            return;
+    }
+    fail_or_not_found(f, &result->failure);
+}
+
+static void ask(struct fetch *f)
+{
+    struct attempt_spec spec = {.deployment = f->deployment,
+                                .call = f->call,
+                                .id = f->target.native,
+                                .request_id = f->relay->request_id,
+                                .on_done = on_asked,
+                                .arg = f};
+
+    f->tries++;
+    f->attempt = attempt_start(f->worker, &spec);
+    if (f->attempt == NULL)
+        fail_memory(f);
+}
+
+static void on_located(void *arg, const struct locate_result *result)
+{
+    struct fetch *f = arg;
+
+    f->locate = NULL;
+    f->deployment = result->deployment;
+    if (!result->found)
+        fail_or_not_found(f, &result->failure);
+    else if (changes_something(f))
+        ask(f); /* this one account only */
+    else
+        answer(f, result->answer);
+}
+
+static void locate(struct fetch *f)
+{
+    f->deployment = MODEL_NO_INDEX;
+    f->locate = locate_start(f->worker, f->kind, f->target.native, f->target.deployments,
+                             f->target.num, on_located, f);
+    if (f->locate == NULL)
+        fail_memory(f);
+}
+
+static enum provider_call call_of(const struct relay *relay)
+{
+    if (relay->route.kind == ROUTE_FILE)
+        return relay->method == METHOD_DELETE ? CALL_FILE_DELETE : CALL_FILE_GET;
+    return relay->route.kind == ROUTE_BATCH_CANCEL ? CALL_BATCH_CANCEL : CALL_BATCH_GET;
+}
+
+void fetch_start(struct relay *relay)
+{
+    struct fetch *f = calloc(1, sizeof(*f));
+
+    if (f == NULL) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
+        return;
+    }
+    f->relay = relay;
+    f->worker = relay->worker;
+    f->call = call_of(relay);
+    f->kind = relay->route.kind == ROUTE_FILE ? ID_FILE : ID_BATCH;
+    if (!resolve_id(relay, f->kind, relay->route.id, relay->route.id_len, &f->target)) {
+        free(f);
+        return;
+    }
+    f->deployment = f->target.deployments[0];
+    relay_attach(relay, f, on_client_gone);
+    if (f->target.unsure)
+        locate(f);
+    else if (!answer_again(f))
+        ask(f);
+}

@@ -1,0 +1,95 @@
+/* What a list request asks: limit, order, purpose, after, strict. What cannot be read is an error,
+ * never taken for absent. */
+#include "listing_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_BATCHES 20
+
+static bool has(const struct relay *relay, const char *name)
+{
+    return route_query_has(relay->query, relay->query_len, name);
+}
+
+static int get(const struct relay *relay, const char *name, char *out, size_t size)
+{
+    return route_query(relay->query, relay->query_len, name, out, size);
+}
+
+/* Limits are OpenAI's, and so are the words about them. */
+static bool parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
+{
+    size_t max = kind == ID_FILE ? LISTING_MAX_FILES : LISTING_MAX_BATCHES;
+    size_t min = kind == ID_FILE ? 1 : 0;
+    char text[32], *end;
+    long value;
+    int len = get(relay, "limit", text, sizeof(text));
+
+    *out = kind == ID_FILE ? LISTING_MAX_FILES : DEFAULT_BATCHES;
+    if (!has(relay, "limit"))
+        return true;
+    if (len < 0)
+        text[0] = '\0';
+    value = strtol(text, &end, 10);
+    if (len <= 0 || strspn(text, "-0123456789") != (size_t)len || *end != '\0') {
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "limit",
+                      "Invalid type for 'limit': expected an integer, but got '%s' instead.", text);
+    } else if (value > (long)max) {
+        relay_problem(relay, 400, "invalid_request_error", "integer_above_max_value", "limit",
+                      "Invalid 'limit': integer above maximum value. Expected a value <= %zu, but "
+                      "got %s instead.",
+                      max, text);
+    } else if (value < (long)min) {
+        relay_problem(relay, 400, "invalid_request_error", "integer_below_min_value", "limit",
+                      "Invalid 'limit': integer below minimum value. Expected a value >= %zu, but "
+                      "got %s instead.",
+                      min, text);
+    } else {
+        *out = (size_t)value;
+        return true;
+    }
+    return false;
+}
+
+/* A parameter with two values. @return false: an error was answered */
+static bool parse_choice(struct relay *relay, const char *name, const char *no, const char *yes,
+                         bool *out)
+{
+    char text[16];
+    int len = get(relay, name, text, sizeof(text));
+
+    *out = len > 0 && strcmp(text, yes) == 0;
+    if (len == 0 || *out || (len > 0 && strcmp(text, no) == 0) || !has(relay, name))
+        return true;
+    relay_problem(relay, 400, "invalid_request_error", "invalid_value", name,
+                  "Invalid value for '%s': expected '%s' or '%s'.", name, yes, no);
+    return false;
+}
+
+/* A text that is "" when it is absent. @param set  characters it may have; NULL: any */
+static bool parse_text(struct relay *relay, const char *name, const char *set, char *out,
+                       size_t size)
+{
+    int len = get(relay, name, out, size);
+
+    if (len >= 0 && (set == NULL || strspn(out, set) == (size_t)len))
+        return true;
+    out[0] = '\0';
+    if (!has(relay, name))
+        return true;
+    relay_problem(relay, 400, "invalid_request_error", "invalid_value", name,
+                  "Invalid value for '%s'.", name);
+    return false;
+}
+
+bool listing_parse(struct relay *relay, struct listing_question *q)
+{
+    if (!parse_choice(relay, "strict", "false", "true", &q->strict) ||
+        !parse_limit(relay, q->kind, &q->limit) ||
+        !parse_text(relay, "after", NULL, q->after, sizeof(q->after)))
+        return false;
+    return q->kind == ID_BATCH || (parse_choice(relay, "order", "desc", "asc", &q->ascending) &&
+                                   parse_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-",
+                                              q->purpose, sizeof(q->purpose)));
+}

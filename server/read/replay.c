@@ -1,0 +1,28 @@
+/* See replay.h. */
+#include "read/replay.h"
+
+#include <string.h>
+
+#include "read/fetch.h"
+
+void replay_answer(struct relay *relay, enum route_kind kind, const struct idem_answer *answer)
+{
+    relay_header(relay, "idempotent-replayed", "true");
+    if (answer->len > 0) {
+        relay_bytes(relay, answer->status, "application/json", answer->body, answer->len);
+        return;
+    }
+    if (answer->id[0] == '\0') {
+        struct failure failure;
+
+        relay_fill(&failure, 409, "invalid_request_error", "idempotency_answer_lost", "",
+                   "This request was answered before; the answer was too long to be kept.");
+        failure.should_not_retry = true;
+        relay_failure(relay, &failure);
+        return;
+    }
+    relay->route = (struct route){.kind = kind, .id_len = strlen(answer->id)};
+    relay->method = METHOD_GET;
+    memcpy(relay->route.id, answer->id, relay->route.id_len + 1);
+    fetch_start(relay);
+}

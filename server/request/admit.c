@@ -1,0 +1,148 @@
+/* See admit.h. */
+#include "request/admit.h"
+
+#include "common/log.h"
+#include "front/front.h"
+
+#define CALL_WAIT_MS     1000 /* a poll takes less */
+#define DOWNLOAD_WAIT_MS 2000 /* in the queue, and for those that ask again */
+#define MAX_WAITING      256  /* requests; they hold next to nothing */
+
+static bool refuse(struct relay *relay, const char *code, int64_t wait_ms, const char *what)
+{
+    struct failure failure;
+
+    relay_fill(&failure, 503, "server_error", code, "", "%s Nothing was done; try again.", what);
+    failure.retry_after_ms = wait_ms;
+    relay_failure(relay, &failure);
+    return false;
+}
+
+/* 0: no limit. */
+static bool is_full(size_t held, uint32_t limit)
+{
+    return limit != 0 && held >= limit;
+}
+
+bool admit_call(struct relay *relay)
+{
+    const struct config_limits *limits = &relay->worker->config->limits;
+    struct front_load *load = front_load(relay->req);
+
+    if (is_full(load->calls, limits->max_calls_per_connection))
+        return refuse(relay, "too_many_requests_on_connection", CALL_WAIT_MS,
+                      "This connection has too many requests in flight.");
+    if (is_full(upstream_active(relay->worker->upstream), limits->max_upstream_calls))
+        return refuse(relay, "too_many_upstream_calls", CALL_WAIT_MS,
+                      "The gateway waits for too many answers of its providers.");
+    relay->load = load;
+    load->calls++;
+    return true;
+}
+
+/* --- downloads --- */
+
+static bool connection_is_full(const struct relay *relay)
+{
+    return is_full(relay->load->downloads,
+                   relay->worker->config->limits.max_downloads_per_connection);
+}
+
+static bool worker_is_full(const struct worker *w)
+{
+    return is_full(w->downloads, w->config->limits.max_downloads);
+}
+
+static void take(struct relay *relay)
+{
+    relay->downloads = true;
+    relay->load->downloads++;
+    relay->worker->downloads++;
+}
+
+static void leave_queue(struct admit_place *place)
+{
+    if (!place->queued)
+        return;
+    place->queued = false;
+    TAILQ_REMOVE(&place->relay->worker->downloads_waiting, place, link);
+    place->relay->worker->num_waiting--;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct admit_place *place = timer->arg;
+
+    leave_queue(place);
+    place->on_place(place->arg, place->granted);
+}
+
+bool admit_download(struct relay *relay, struct admit_place *place, admit_cb on_place, void *arg)
+{
+    struct worker *w = relay->worker;
+
+    if (!connection_is_full(relay) && !worker_is_full(w)) {
+        take(relay);
+        return true;
+    }
+    *place = (struct admit_place){.relay = relay, .on_place = on_place, .arg = arg};
+    place->timer.cb = on_timer;
+    place->timer.arg = place;
+    if (w->num_waiting < MAX_WAITING) {
+        place->queued = true;
+        TAILQ_INSERT_TAIL(&w->downloads_waiting, place, link);
+        w->num_waiting++;
+    }
+    if (loop_timer_start(w->loop, &place->timer, place->queued ? DOWNLOAD_WAIT_MS : 0) != 0)
+        log_error("a download waits for its place for ever: %s", err_str(ERR_NOMEM));
+    return false;
+}
+
+void admit_cancel(struct admit_place *place)
+{
+    if (place->relay == NULL)
+        return;
+    leave_queue(place);
+    loop_timer_stop(place->relay->worker->loop, &place->timer);
+}
+
+void admit_refuse(struct relay *relay)
+{
+    if (connection_is_full(relay))
+        refuse(relay, "too_many_downloads_on_connection", DOWNLOAD_WAIT_MS,
+               "This connection has too many downloads in flight.");
+    else
+        refuse(relay, "too_many_downloads", DOWNLOAD_WAIT_MS,
+               "The gateway has too many downloads in flight.");
+}
+
+/* A place became free: whoever has waited longest and may have it gets it, on the coming turn. */
+static void grant_next(struct worker *w)
+{
+    struct admit_place *place;
+
+    TAILQ_FOREACH(place, &w->downloads_waiting, link)
+    if (!connection_is_full(place->relay))
+        break;
+    if (place == NULL || worker_is_full(w) || loop_timer_start(w->loop, &place->timer, 0) != 0)
+        return;
+    leave_queue(place);
+    place->granted = true;
+    take(place->relay);
+}
+
+void admit_release(struct relay *relay)
+{
+    bool downloads = relay->downloads;
+
+    if (relay->load != NULL)
+        relay->load->calls--;
+    if (downloads) {
+        relay->load->downloads--;
+        relay->worker->downloads--;
+    }
+    relay->load = NULL;
+    relay->downloads = false;
+    if (downloads)
+        grant_next(relay->worker);
+}

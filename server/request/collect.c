@@ -1,0 +1,228 @@
+/* See collect.h. What the budget counts is what was allocated: the buffer of the bytes while they
+ * come, then the tree. A tree is counted once it was made, so that one tree at a time may be over
+ * the budget: at most twice its text and 100 bytes for each of COLLECT_MAX_VALUES. */
+#include "request/collect.h"
+
+#include <h2o.h>
+#include <string.h>
+
+#include "front/front.h"
+
+/* Lives in the request's pool. */
+struct collector {
+    struct relay *relay;
+    struct body *body; /* NULL once it ended */
+    struct strbuf bytes;
+    size_t counted; /* of `bytes`, in the worker's budget */
+    struct slice slice;
+    collect_cb next;
+};
+
+/* --- the budget --- */
+
+static uint64_t budget_of(const struct worker *w)
+{
+    const struct config_limits *limits = &w->config->limits;
+    uint64_t least = limits->max_json_bytes * 8;
+
+    return limits->json_memory_bytes > least ? limits->json_memory_bytes : least;
+}
+
+/* Whether a body that has `held` bytes may have `more`. */
+static bool has_room(const struct worker *w, size_t held, size_t more)
+{
+    uint64_t budget = budget_of(w);
+
+    if (held + more > COLLECT_SMALL)
+        budget -= budget / 4;
+    return w->json_bytes + more <= budget;
+}
+
+static void count_bytes(struct collector *c)
+{
+    struct worker *w = c->relay->worker;
+
+    w->json_bytes += c->bytes.cap;
+    w->json_bytes -= c->counted;
+    c->counted = c->bytes.cap;
+}
+
+static void drop_bytes(struct collector *c)
+{
+    strbuf_deinit(&c->bytes);
+    count_bytes(c);
+}
+
+void collect_forget(struct relay *relay)
+{
+    if (relay->doc == NULL)
+        return;
+    json_doc_free(relay->doc);
+    relay->doc = NULL;
+    relay->request = NULL;
+    relay->worker->json_bytes -= relay->json_bytes;
+    relay->json_bytes = 0;
+}
+
+/* --- the end of a body --- */
+
+/* An empty body is no body: SDKs send Content-Type with nothing behind it (providers 3.1). */
+static bool is_blank(const struct strbuf *text)
+{
+    return strspn(strbuf_str(text), " \t\r\n") == text->len;
+}
+
+static void no_memory(struct relay *relay)
+{
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+static void refuse_text(struct relay *relay, const struct json_error *error)
+{
+    if (error->over_limit)
+        relay_problem(relay, 400, "invalid_request_error", "too_many_values", "",
+                      "The request body holds too much: line %zu, column %zu: %s.", error->line,
+                      error->column, error->message);
+    else
+        relay_problem(relay, 400, "invalid_request_error", "invalid_json", "",
+                      "The request body is not valid JSON: line %zu, column %zu: %s.", error->line,
+                      error->column, error->message);
+}
+
+static void read_text(struct collector *c)
+{
+    struct relay *relay = c->relay;
+    struct json_error error;
+    struct json *root;
+
+    relay->doc = json_doc_new();
+    if (relay->doc == NULL || strbuf_failed(&c->bytes)) {
+        no_memory(relay);
+        return;
+    }
+    root = json_parse_most(relay->doc, strbuf_str(&c->bytes), c->bytes.len, COLLECT_MAX_VALUES,
+                           &error);
+    drop_bytes(c);
+    relay->json_bytes = json_doc_bytes(relay->doc);
+    relay->worker->json_bytes += relay->json_bytes;
+    relay->request = root;
+    if (root == NULL)
+        refuse_text(relay, &error);
+    else if (!json_is(root, JSON_OBJECT))
+        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "",
+                      "The request body must be a JSON object.");
+    else
+        c->next(relay);
+}
+
+static void on_slice(struct slice *slice)
+{
+    read_text(slice->arg);
+}
+
+static void on_collect_end(void *arg)
+{
+    struct collector *c = arg;
+    struct worker *w = c->relay->worker;
+
+    c->body = NULL;
+    if (is_blank(&c->bytes)) {
+        drop_bytes(c);
+        c->next(c->relay);
+    } else if (c->bytes.len <= COLLECT_AT_ONCE) {
+        read_text(c);
+    } else if (slices_add(&w->slices, w->loop, &c->slice) != 0) {
+        no_memory(c->relay);
+    }
+}
+
+/* --- its bytes --- */
+
+static void on_collector_gone(void *p)
+{
+    struct collector *c = p;
+
+    body_abandon(c->body);
+    slices_remove(&c->relay->worker->slices, &c->slice);
+    drop_bytes(c);
+}
+
+static void no_room(struct collector *c)
+{
+    body_abandon(c->body);
+    c->body = NULL;
+    drop_bytes(c);
+    relay_problem(c->relay, 503, "server_error", "json_memory_full", "",
+                  "The gateway has no room for this request now: other requests' bodies take all "
+                  "of it. Try again, or raise tranche_settings.limits.json_memory_bytes.");
+}
+
+static void on_collect_data(void *arg, const char *bytes, size_t len)
+{
+    struct collector *c = arg;
+
+    if (!has_room(c->relay->worker, c->counted, len)) {
+        no_room(c);
+        return;
+    }
+    strbuf_add(&c->bytes, bytes, len);
+    count_bytes(c);
+}
+
+static uint64_t max_bytes(const struct relay *relay)
+{
+    uint64_t max = relay->worker->config->limits.max_json_bytes;
+
+    return relay->method != METHOD_POST && max > COLLECT_MAX_OTHER ? COLLECT_MAX_OTHER : max;
+}
+
+static void too_large(struct relay *relay)
+{
+    relay_problem(relay, 413, "invalid_request_error", "request_too_large", "",
+                  "The request body is larger than %llu bytes.",
+                  (unsigned long long)max_bytes(relay));
+}
+
+static void on_collect_failure(void *arg, enum body_failure why)
+{
+    struct collector *c = arg;
+
+    c->body = NULL;
+    drop_bytes(c);
+    if (why == BODY_CLIENT_GONE)
+        return;
+    if (why == BODY_TOO_LARGE)
+        too_large(c->relay);
+    else if (why == BODY_TOO_SLOW)
+        relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "",
+                      "The request body came too slowly.");
+    else
+        relay_problem(c->relay, 400, "invalid_request_error", "bad_request", "",
+                      "The request body is malformed.");
+}
+
+static const struct body_ops collect_ops = {on_collect_data, on_collect_end, on_collect_failure};
+
+void collect_json(struct relay *relay, collect_cb next)
+{
+    struct collector *c;
+    struct body *body = front_body(relay->req);
+
+    if (body == NULL) {
+        next(relay);
+        return;
+    }
+    if (body_length(body) > (int64_t)max_bytes(relay)) {
+        too_large(relay);
+        return;
+    }
+    /* the pool's disposers run from the last to the first: ours before the relay's */
+    c = h2o_mem_alloc_shared(&relay->req->pool, sizeof(*c), on_collector_gone);
+    memset(c, 0, sizeof(*c));
+    c->relay = relay;
+    c->body = body;
+    c->slice.cb = on_slice;
+    c->slice.arg = c;
+    c->next = next;
+    body_start(body, &collect_ops, c, max_bytes(relay));
+}

@@ -1,0 +1,74 @@
+/* See cors.h. Source: https://fetch.spec.whatwg.org, section 3.2 (HTTP-network-or-cache requests
+ * with CORS): the headers' names and what they say. */
+#include "request/cors.h"
+
+#include <h2o.h>
+#include <string.h>
+
+#define MAX_AGE "600" /* seconds that a preflight is remembered */
+
+static h2o_iovec_t find(const struct relay *relay, const char *name)
+{
+    ssize_t at = h2o_find_header_by_str(&relay->req->headers, name, strlen(name), -1);
+
+    return at == -1 ? h2o_iovec_init(NULL, 0) : relay->req->headers.entries[at].value;
+}
+
+static bool is_listed(const struct relay *relay, bool star)
+{
+    const struct config *config = relay->worker->config;
+    h2o_iovec_t origin =
+        config->num_cors_origins > 0 ? find(relay, "origin") : h2o_iovec_init(NULL, 0);
+
+    for (size_t i = 0; origin.base != NULL && i < config->num_cors_origins; i++)
+        if ((star && strcmp(config->cors_origins[i], "*") == 0) ||
+            (strlen(config->cors_origins[i]) == origin.len &&
+             memcmp(config->cors_origins[i], origin.base, origin.len) == 0))
+            return true;
+    return false;
+}
+
+bool cors_allows(const struct relay *relay)
+{
+    return is_listed(relay, true);
+}
+
+bool cors_names(const struct relay *relay)
+{
+    return is_listed(relay, false);
+}
+
+void cors_headers(struct relay *relay)
+{
+    h2o_iovec_t origin;
+
+    if (relay->worker->config->num_cors_origins == 0)
+        return;
+    relay_header(relay, "vary", "origin");
+    if (!cors_allows(relay))
+        return;
+    origin = find(relay, "origin");
+    relay_header(relay, "access-control-allow-origin",
+                 h2o_strdup(&relay->req->pool, origin.base, origin.len).base);
+    relay_header(relay, "access-control-expose-headers",
+                 "x-request-id, x-litellm-call-id, x-litellm-model-id, x-tranche-partial, "
+                 "idempotent-replayed, retry-after, retry-after-ms, x-should-retry");
+}
+
+bool cors_preflight(struct relay *relay)
+{
+    h2o_iovec_t asked;
+
+    if (relay->method != METHOD_OTHER ||
+        !h2o_memis(relay->req->method.base, relay->req->method.len, H2O_STRLIT("OPTIONS")) ||
+        find(relay, "access-control-request-method").base == NULL || !cors_allows(relay))
+        return false;
+    relay_header(relay, "access-control-allow-methods", "GET, HEAD, POST, DELETE");
+    asked = find(relay, "access-control-request-headers");
+    if (asked.base != NULL && asked.len <= 1024)
+        relay_header(relay, "access-control-allow-headers",
+                     h2o_strdup(&relay->req->pool, asked.base, asked.len).base);
+    relay_header(relay, "access-control-max-age", MAX_AGE);
+    relay_bytes(relay, 204, "text/plain", "", 0);
+    return true;
+}

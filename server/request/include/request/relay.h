@@ -1,0 +1,109 @@
+/* One client request in flight: who asks, what for, and the one way to answer. Lives in the
+ * request's pool and dies with it; an operation that must go on without its client (a create)
+ * learns of that through `on_gone` and keeps no pointer to the relay. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "crypto/ids.h"
+#include "json/json.h"
+#include "common/strbuf.h"
+#include "upstream/failure.h"
+#include "core/access_log.h"
+#include "core/named.h"
+#include "request/route.h"
+#include "core/runtime.h"
+
+struct st_h2o_req_t; /* libh2o's request: request/ alone looks into it */
+
+struct relay {
+    struct st_h2o_req_t *req; /* borrowed; valid as long as the relay */
+    struct worker *worker;
+    struct route route;
+    enum route_method method;
+    struct route_hints hints;
+    const char *query; /* pool; without '?' */
+    size_t query_len;
+    uint64_t owner; /* ids_owner_fingerprint(); 0: master key, or no authentication */
+    char request_id[ACCESS_LOG_ID]; /* UUID; x-request-id and log lines */
+    uint64_t started_us;
+    uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */
+    struct json_doc *doc; /* of the request's JSON body; owned; NULL: none, or no longer needed */
+    struct json *request; /* root of it; NULL: no body, or it was forgotten or answered */
+    size_t json_bytes;    /* of `doc`, as the worker's budget counts them */
+    struct named named;   /* resolve_id()'s */
+    void *op;             /* borrowed; the operation that will answer */
+    void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
+    bool answered;
+    struct front_load *load; /* borrowed; admit.c's; NULL: no place was taken */
+    bool downloads;          /* with a download's place */
+};
+
+/** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */
+struct relay *relay_new(struct worker *worker, struct st_h2o_req_t *req);
+
+/** From now on `op` answers. */
+void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op));
+
+/** The first header of this name that the client sent.
+ *  @param name   lower case
+ *  @param value  borrowed, as long as the request; not terminated
+ *  @return false: it sent none */
+bool relay_request_header(const struct relay *relay, const char *name, const char **value,
+                          size_t *len);
+
+/** Append the address that the client's connection comes from; nothing when it is not known. */
+void relay_peer(const struct relay *relay, struct strbuf *out);
+
+/** Add an answer header; the text is copied. */
+void relay_header(struct relay *relay, const char *name, const char *value);
+
+/** Set the headers every answer has (request id, call id, model id and base of
+ * `relay->deployment`). */
+void relay_common_headers(struct relay *relay);
+
+/** Set the head of an answer of `len` bytes; from then on it counts as answered. The caller starts
+ * the response and sends them. */
+void relay_head(struct relay *relay, int status, const char *content_type, size_t len);
+
+/** Answer whole; the bytes are copied. Ends the operation's hold on the relay. HEAD gets the same
+ * head and no body. */
+void relay_bytes(struct relay *relay, int status, const char *content_type, const char *bytes,
+                 size_t len);
+void relay_json(struct relay *relay, int status, const struct json *value);
+
+enum relay_more {
+    RELAY_MORE,  /* more follows, when the client has taken this */
+    RELAY_LAST,  /* that was all; may free the operation before it returns */
+    RELAY_BROKEN /* it cannot be completed: the client's transfer is broken off */
+};
+
+/** Begin an answer that goes out in pieces, whose other headers are set.
+ *  @param length      of its body; -1: not known
+ *  @param on_proceed  after each relay_send() of RELAY_MORE, perhaps before that returns */
+void relay_start(struct relay *relay, int status, int64_t length, void (*on_proceed)(void *arg),
+                 void *arg);
+
+/** Send the next piece; one at a time. @param bytes  the caller keeps them until on_proceed(), or
+ * until the request's end */
+void relay_send(struct relay *relay, const char *bytes, size_t len, enum relay_more more);
+
+/** Answer with an error envelope. */
+void relay_failure(struct relay *relay, const struct failure *failure);
+
+/** Describe an error of our own. @param code, param "" for null */
+void relay_fill(struct failure *failure, int status, const char *type, const char *code,
+                const char *param, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/** Answer with an error of our own. @param code, param "" for null */
+void relay_problem(struct relay *relay, int status, const char *type, const char *code,
+                   const char *param, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/** The reason phrase of a status (RFC 9110 section 15). */
+const char *relay_reason(int status);
+
+struct viewer; /* client_ids.h */
+
+/** Who asked, as client_ids.h and batch_view.h want it; valid as long as the relay. */
+struct viewer relay_viewer(const struct relay *relay);

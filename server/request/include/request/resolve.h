@@ -1,0 +1,67 @@
+/* Who serves a request: the id's tag, else what path, query, headers and body say, else the default
+ * (server README 4). And the ids that the answer shows. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "crypto/ids.h"
+#include "common/strbuf.h"
+#include "request/relay.h"
+
+struct candidates; /* candidates.h */
+
+/* Where an object may live. */
+struct target {
+    uint32_t *deployments; /* owned; candidates, likely first */
+    uint32_t num;
+    bool unsure;  /* it has to be looked for among them (with GET) before anything is changed */
+    bool tagged;  /* the client's id had a tag: the answer's ids get one too */
+    bool litellm; /* the client's id was one of LiteLLM's: the answer shows ours, not an echo */
+    char native[IDS_MAX + 1];
+};
+
+/** Take what headers and a JSON body say into the hints (path and query are in already). Call
+ * before any resolve_*(). */
+void resolve_hints(struct relay *relay);
+
+/** Whether the model that head and query name is served, before anything of a body is taken; the
+ * hints stay as they are. @return false when an error was answered (400 model_not_found) */
+bool resolve_check_head(struct relay *relay);
+
+/** The same for what resolve_hints() gathered. */
+bool resolve_check_model(struct relay *relay);
+
+/** Where the object of this id can be. @param param  name of the field for the error, NULL: the id
+ * in the path
+ *  @return false when an error was answered (404 for every id that cannot be this caller's) */
+bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                struct target *target);
+void target_deinit(struct target *target);
+
+/** Accounts that a list covers, each by the deployment that stands for it. @return false when an
+ * error was answered; else *out is malloc'ed */
+bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
+
+/** Candidates for an upload: the groups of target_model_names, or the group of the model that the
+ * request or the lines name, with what they fall back to; or one account as a whole.
+ *  @param model   of the lines; NULL: none
+ *  @param target  value of target_model_names, comma-separated; NULL or "": not given
+ *  @return true: at least one; release with candidates_deinit(); false: `why` says what to answer */
+bool resolve_upload(const struct relay *relay, const char *model, const char *target,
+                    struct candidates *out, struct failure *why);
+
+/** The status that tells a client that its batch was made: 200 as at OpenAI; on the paths of
+ * Azure's SDKs what Azure itself answered, since some of them take nothing else.
+ *  @param status  the provider's; 0: it was not seen, then what the account's version answers
+ *                 (providers 2.2: 201 after 2024-10-21) */
+int resolve_status(const struct relay *relay, uint32_t deployment, int status);
+
+/** Whether the answer to a call about this object, found at `deployment`, has tagged ids. A client
+ * that asked for a native id gets native ids; one that asked with LiteLLM's gets what new objects
+ * there get, so that it sees one id from then on. */
+bool resolve_shows_tag(const struct relay *relay, const struct target *target, uint32_t deployment);
+
+/** The answer to every id that names nothing this caller may see: unknown, forged, foreign or of
+ * the wrong kind look the same. */
+void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id);

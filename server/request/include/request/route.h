@@ -1,0 +1,102 @@
+/* From a request target to what is asked: pure, no allocation. Server README 4 lists the
+ * forms; a trailing slash is the same route and nothing redirects. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "crypto/ids.h"
+#include "common/model.h"
+
+enum route_kind {
+    ROUTE_NONE,
+    ROUTE_FILES,
+    ROUTE_FILE_VALIDATE, /* ours: POST files/validate */
+    ROUTE_FILE,
+    ROUTE_FILE_CONTENT,
+    ROUTE_BATCHES,
+    ROUTE_PLACEMENT, /* ours: POST batches/placement */
+    ROUTE_BATCH,
+    ROUTE_BATCH_CANCEL,
+    ROUTE_MODELS,
+    ROUTE_MODEL,
+    ROUTE_MODEL_INFO,
+    ROUTE_MODEL_GROUP_INFO,
+    ROUTE_HEALTH,
+    ROUTE_LIVENESS,
+    ROUTE_READINESS,
+    ROUTE_METRICS
+};
+
+enum route_method {
+    METHOD_GET = 1,
+    METHOD_HEAD = 2,
+    METHOD_POST = 4,
+    METHOD_DELETE = 8,
+    METHOD_OTHER = 16
+};
+
+#define ROUTE_NAME_MAX 256 /* bytes of a model or deployment name that a client may send */
+
+/* What says who serves a request; filled from path and query by route_parse(), from headers and
+ * body later. Earlier sources win. */
+struct route_hints {
+    bool has_provider; /* path prefix or ?provider=, header, query, body: in this order */
+    enum provider provider;
+    bool openai_path; /* it was the path's "/openai", which is how Azure's v1 API begins, too */
+    bool unknown_provider; /* a provider was named that we do not serve; `provider_text` has it */
+    char provider_text[64];
+    bool azure_shape; /* an Azure SDK's URL form (api-version, /openai/deployments/): used only when
+                         nothing else decides */
+    char model[ROUTE_NAME_MAX];      /* model group asked for; "" none */
+    char deployment[ROUTE_NAME_MAX]; /* {d} of /openai/deployments/{d}/...; "" none */
+};
+
+struct route {
+    enum route_kind kind;
+    unsigned allowed;     /* bit set of enum route_method */
+    char id[IDS_MAX + 1]; /* decoded once; "" for collections */
+    size_t id_len;
+    bool bad_id; /* an id segment that is over-long or decodes to something that no id can be:
+                    answer 404 */
+};
+
+/** Take a path (without query) and a query string (without '?', may be empty) apart.
+ *  `hints` is zeroed and filled with what path and query say. An unknown path gives ROUTE_NONE. */
+void route_parse(const char *path, size_t path_len, const char *query, size_t query_len,
+                 struct route *route, struct route_hints *hints);
+
+enum route_method route_method(const char *method, size_t len);
+
+/** "GET, HEAD, POST" for an Allow header (RFC 9110 section 10.2.1). `out` needs 64 bytes. */
+void route_allow(unsigned allowed, char *out, size_t size);
+
+/** "files.create", "batches.cancel", ...: for logs. */
+const char *route_name(enum route_kind kind, enum route_method method);
+
+/** Whether a route answers without a key: liveness and readiness. Who asks them without one learns
+ * no version. */
+static inline bool route_is_for_all(enum route_kind kind)
+{
+    return kind == ROUTE_LIVENESS || kind == ROUTE_READINESS;
+}
+
+/** Decode %XX once (and '+' as space when `plus`) into a NUL-terminated string.
+ *  @return length; -1: a bad escape, a NUL byte, or no room */
+int route_decode(const char *text, size_t len, bool plus, char *out, size_t size);
+
+/** The decoded value of a query parameter. @return its length; -1: absent, undecodable or over-long
+ */
+int route_query(const char *query, size_t len, const char *name, char *out, size_t size);
+
+/** Whether a parameter is there at all: its value may be one that route_query() cannot give. */
+bool route_query_has(const char *query, size_t len, const char *name);
+
+/** A provider's name as clients write it ("openai", "azure", any case). @return false: not one of
+ * ours */
+bool route_provider(const char *name, size_t len, enum provider *out);
+
+/** Note a provider from a later source; the first one given stays. */
+void route_hint_provider(struct route_hints *hints, const char *name, size_t len);
+/** The same for a model name; over-long ones are ignored. */
+void route_hint_model(struct route_hints *hints, const char *name, size_t len);

@@ -1,0 +1,100 @@
+/* See candidates.h. */
+#include "routing/candidates.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int candidates_init(const struct worker *w, struct candidates *out)
+{
+    size_t room = table_num_deployments(w->table) + 1u;
+
+    memset(out, 0, sizeof(*out));
+    /* Not zeroed: most groups fill little of it. */
+    out->deployments = malloc(room * sizeof(*out->deployments));
+    out->stages = malloc(room * sizeof(*out->stages));
+    out->has_group = calloc(table_num_groups(w->table) + 1u, sizeof(*out->has_group));
+    if (out->deployments != NULL && out->stages != NULL && out->has_group != NULL)
+        return 0;
+    candidates_deinit(out);
+    return ERR_NOMEM;
+}
+
+void candidates_deinit(struct candidates *candidates)
+{
+    free(candidates->deployments);
+    free(candidates->stages);
+    free(candidates->has_group);
+    memset(candidates, 0, sizeof(*candidates));
+}
+
+static bool is_of(const struct worker *w, uint32_t deployment, int provider)
+{
+    return provider == CANDIDATES_ANY || table_deployment(w->table, deployment)->provider == (uint32_t)provider;
+}
+
+void candidates_add_group(const struct worker *w, uint32_t group, uint32_t stage, int provider,
+                          struct candidates *out)
+{
+    uint32_t num;
+    const uint32_t *members = table_group_members(w->table, group, &num);
+
+    for (uint32_t i = out->has_group[group] ? num : 0; i < num; i++) {
+        if (!is_of(w, members[i], provider))
+            continue;
+        out->deployments[out->num] = members[i];
+        out->stages[out->num++] = stage;
+    }
+    out->has_group[group] = true; /* all of its rows that may be: each belongs to one group */
+    out->grouped |= out->num > 0;
+    out->num_stages = stage + 1;
+}
+
+void candidates_add_row(const struct worker *w, uint32_t row, int provider, struct candidates *out)
+{
+    if (!is_of(w, row, provider))
+        return;
+    out->deployments[out->num] = row;
+    out->stages[out->num++] = 0;
+    out->grouped = true;
+    out->num_stages = 1;
+}
+
+#define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
+
+void candidates_add_fallbacks(const struct worker *w, uint32_t group, int provider,
+                              struct candidates *out)
+{
+    uint32_t chain[MAX_CHAIN + 1], max = w->config->max_fallbacks, num;
+
+    num = fallback_chain(w->fallbacks, w->config->num_fallbacks, group,
+                         max < MAX_CHAIN ? max : MAX_CHAIN, chain);
+    for (uint32_t i = 1; i < num; i++)
+        candidates_add_group(w, chain[i], out->num_stages, provider, out);
+}
+
+int candidates_of_group(const struct worker *w, uint32_t group, struct candidates *out)
+{
+    if (candidates_init(w, out) != 0)
+        return ERR_NOMEM;
+    candidates_add_group(w, group, 0, CANDIDATES_ANY, out);
+    candidates_add_fallbacks(w, group, CANDIDATES_ANY, out);
+    return 0;
+}
+
+int candidates_around(const struct worker *w, const bool *accounts, struct candidates *out)
+{
+    bool *done = calloc(table_num_groups(w->table) + 1u, sizeof(*done));
+    int rc = done != NULL ? candidates_init(w, out) : ERR_NOMEM;
+
+    for (uint32_t i = 0; rc == 0 && i < table_num_deployments(w->table); i++) {
+        const struct table_deployment *d = table_deployment(w->table, i);
+
+        if (d->group == MODEL_NO_INDEX || done[d->group] || !accounts[w->account_twin[d->account]])
+            continue;
+        done[d->group] = true; /* beside has_group: it may be there as another one's fallback */
+        candidates_add_group(w, d->group, 0, CANDIDATES_ANY, out);
+        candidates_add_fallbacks(w, d->group, CANDIDATES_ANY, out);
+    }
+    free(done);
+    return rc;
+}

@@ -1,0 +1,190 @@
+/* See census.h. Two keys of one Azure resource are counted once, by the first of them that the
+ * balancer uses, for the columns of both. */
+#include "census.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/log.h"
+#include "objects/facts.h"
+#include "pages.h"
+
+#define WHOLE_QUERY    "purpose=batch"
+#define PAGED_QUERY    "purpose=batch&limit=10000"
+#define STAGGER_MS     25 /* between two accounts, as for probes ... */
+#define MAX_STAGGER_MS 5000
+#define OFTEN          10 /* times as often near a limit */
+#define NEAR_PERCENT   90
+#define JITTER         10 /* a tenth of the period */
+
+struct census {
+    struct errand_account *account; /* borrowed */
+    struct census_tally tally;
+    uint64_t limits[SLOTS_KINDS];
+    uint32_t period_ms;
+    bool failed; /* the last time: to log changes only */
+    struct loop_timer begin;
+};
+
+static bool is_set(const struct json *value)
+{
+    const char *text = json_str(value, NULL);
+    int64_t number;
+
+    if (value == NULL || json_is(value, JSON_NULL) || (text != NULL && text[0] == '\0'))
+        return false;
+    return !json_int64(value, &number) || number != 0;
+}
+
+void census_take(struct census_tally *tally, const struct json *file)
+{
+    const char *purpose = json_get_str(file, "purpose"), *status = json_get_str(file, "status");
+
+    if (purpose == NULL || strcmp(purpose, "batch") != 0 ||
+        (status != NULL && strcasecmp(status, "deleted") == 0))
+        return;
+    tally->held[is_set(json_get(file, "expires_at")) ? SLOTS_EXPIRING : SLOTS_LASTING]++;
+}
+
+uint32_t census_next_ms(const struct census_tally *tally, const uint64_t limits[SLOTS_KINDS],
+                        uint32_t period_ms)
+{
+    for (int kind = 0; kind < SLOTS_KINDS; kind++)
+        if (limits[kind] != 0 && tally->held[kind] > limits[kind] / 100 * NEAR_PERCENT +
+                                                         limits[kind] % 100 * NEAR_PERCENT / 100)
+            return period_ms / OFTEN;
+    return period_ms;
+}
+
+static void schedule(struct census *c, uint32_t delay_ms)
+{
+    if (loop_timer_start(c->account->errands->loop, &c->begin,
+                         delay_ms + errand_random_below(delay_ms / JITTER)) != 0)
+        log_error("account %s: its files are not counted any more: %s",
+                  errand_account_name(c->account), err_str(ERR_NOMEM));
+}
+
+static void publish(const struct census *c)
+{
+    const struct errands *errands = c->account->errands;
+    const struct inherit *inherit = errands->inherit;
+
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
+        uint32_t account = table_deployment(inherit->table, i)->account;
+
+        if (errands->accounts[account].twin != c->account->twin)
+            continue;
+        for (int kind = 0; kind < SLOTS_KINDS; kind++)
+            slots_set(inherit->slots, inherit->columns[i], (enum slots_kind)kind,
+                      c->tally.held[kind]);
+    }
+}
+
+void census_file_goes(const struct errand_account *account, const char *native)
+{
+    const struct errands *errands = account->errands;
+    const struct inherit *inherit = errands->inherit;
+    enum slots_kind kind;
+
+    if (!facts_take_slot(inherit->memo, account->fingerprint, native, loop_now_ms(errands->loop),
+                         &kind))
+        return;
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++)
+        if (errands->accounts[table_deployment(inherit->table, i)->account].twin == account->twin)
+            slots_add(inherit->slots, inherit->columns[i], kind, -1);
+}
+
+static void on_file(void *arg, struct json_doc *doc, struct json *object)
+{
+    struct census *c = arg;
+
+    (void)doc;
+    census_take(&c->tally, object);
+}
+
+static bool on_more(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static void on_end(void *arg, enum pages_end end, const char *why)
+{
+    struct census *c = arg;
+
+    if (end == PAGES_FAILED) {
+        if (!c->failed)
+            log_warn("account %s: its files cannot be counted: %s", errand_account_name(c->account),
+                     why);
+        c->failed = true;
+        schedule(c, c->period_ms / OFTEN);
+        return;
+    }
+    c->failed = false;
+    log_debug("account %s: %llu input files that stay, %llu that expire",
+              errand_account_name(c->account), (unsigned long long)c->tally.held[SLOTS_LASTING],
+              (unsigned long long)c->tally.held[SLOTS_EXPIRING]);
+    publish(c);
+    schedule(c, census_next_ms(&c->tally, c->limits, c->period_ms));
+}
+
+static void on_begin(struct loop_timer *timer)
+{
+    struct census *c = timer->arg;
+    const struct model_account *account =
+        &c->account->errands->inherit->config->models.accounts[c->account->account];
+    /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
+    bool paged = account->provider != PROVIDER_AZURE || account->api_version == NULL;
+    struct pages_spec spec = {.account = c->account,
+                              .call = CALL_FILE_LIST,
+                              .query = paged ? PAGED_QUERY : WHOLE_QUERY,
+                              .paged = paged,
+                              .max_pages = CENSUS_MAX_PAGES,
+                              .on_object = on_file,
+                              .on_more = on_more,
+                              .on_done = on_end,
+                              .arg = c};
+
+    c->tally = (struct census_tally){0};
+    if (pages_start(&spec) != 0)
+        on_end(c, PAGES_FAILED, err_str(ERR_NOMEM));
+}
+
+/* Whether its files are counted, and by this key of the resource. */
+static bool counts(const struct errands *errands, size_t i)
+{
+    const struct errand_account *a = &errands->accounts[i];
+
+    if (!a->balanced)
+        return false;
+    for (size_t k = a->twin; k < i; k++)
+        if (errands->accounts[k].twin == a->twin && errands->accounts[k].balanced)
+            return false;
+    return true;
+}
+
+int census_start(struct errands *errands)
+{
+    const struct config *config = errands->inherit->config;
+    struct census *all = calloc(errands->num_accounts + 1, sizeof(*all));
+    bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+    int ret = all != NULL ? 0 : ERR_NOMEM;
+
+    errands->census = all;
+    for (size_t i = 0; i < errands->num_accounts && ret == 0; i++) {
+        enum provider provider = config->models.accounts[i].provider;
+        struct census *c = &all[i];
+
+        c->account = &errands->accounts[i];
+        c->limits[SLOTS_LASTING] = config->limits.max_files[provider];
+        c->limits[SLOTS_EXPIRING] = config->limits.max_expiring_files[provider];
+        c->period_ms = config->timeouts.count_files_ms;
+        c->begin = (struct loop_timer){.cb = on_begin, .arg = c};
+        if ((c->limits[SLOTS_LASTING] != 0 || c->limits[SLOTS_EXPIRING] != 0) && counts(errands, i))
+            ret = loop_timer_start(errands->loop, &c->begin,
+                                   many ? i * MAX_STAGGER_MS / errands->num_accounts
+                                        : i * STAGGER_MS);
+    }
+    return ret;
+}

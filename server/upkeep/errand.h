@@ -1,0 +1,96 @@
+/* The prober's calls on behalf of the ledger: small GETs that nobody waits for, so they are the
+ * first to stand back. Of one account two are in flight at most, of all accounts eight; an account
+ * that says when to come back (Retry-After), or that fails, is left alone for that long. What is
+ * started meanwhile waits in a queue.
+ *
+ * They carry a User-Agent of their own, so that an operator can tell them from clients' calls in
+ * the provider's log. Like probes they are counted in the prober's row and never touch a breaker.
+ */
+#pragma once
+
+#include "common/loop.h"
+#include "upstream/failure.h"
+#include "upstream/provider.h"
+#include "core/inherit.h"
+#include "core/slices.h"
+
+#define ERRAND_AGENT "tranche/" TRANCHE_VERSION " (upkeep)"
+
+struct errand;
+
+/* One account and its pace. */
+struct errand_account {
+    struct errands *errands;
+    uint32_t account; /* index in the model list */
+    /* The first one of the account: calls are counted there; MODEL_NO_INDEX: no deployment uses
+     * it */
+    uint32_t deployment;
+    uint32_t fingerprint; /* what its tagged ids carry */
+    uint32_t twin;        /* the first account of the same Azure resource, else itself */
+    bool balanced;        /* the balancer places work on it */
+    unsigned in_flight;
+    unsigned failures; /* in a row */
+    uint64_t quiet_until_ms;
+};
+
+/* Everything here lives as long as the prober. */
+struct errands {
+    const struct inherit *inherit; /* borrowed */
+    uint32_t slot;
+    struct loop *loop;               /* borrowed */
+    struct upstream *upstream;       /* borrowed */
+    struct errand_account *accounts; /* owned; as in the model list */
+    size_t num_accounts;
+    /* Owned [num_columns]: column to deployment of this table, or MODEL_NO_INDEX */
+    uint32_t *deployment_of;
+    uint32_t num_columns;
+    struct errand *waiting, **waiting_end; /* owned; queue */
+    unsigned in_flight;
+    struct slices slices;   /* of lists being read */
+    struct loop_timer wake; /* when the first quiet account may be called again */
+    /* Owned; what watch.c, rebuild.c and census.c keep. */
+    struct watch *watch;
+    struct rebuild *rebuild;
+    struct census *census;
+};
+
+struct errand_result {
+    const struct upstream_result *upstream; /* as long as the callback runs */
+    struct failure failure;                 /* filled when not `ok` */
+    enum outcome outcome;                   /* OK also for a 4xx about the object */
+    bool ok;                                /* a complete 2xx answer */
+    bool gone;                              /* the provider says that there is no such object */
+};
+
+typedef void (*errand_done_cb)(void *arg, const struct errand_result *result);
+
+/** Fill `errands`, whose `inherit`, `slot`, `loop` and `upstream` are set. @return 0, ERR_NOMEM */
+MUST_USE int errands_init(struct errands *errands);
+
+/** Queue a call; it starts on a coming turn, when it may. Never calls back before it returns.
+ *  @param id, query  as provider_url(); copied
+ *  @return 0, or an error: `on_done` will not run */
+MUST_USE int errand_start(struct errand_account *account, enum provider_call call, const char *id,
+                          const char *query, errand_done_cb on_done, void *arg);
+
+/** The account of that name in logs. */
+const char *errand_account_name(const struct errand_account *account);
+
+/** Whether calls to it would have to wait. */
+bool errand_account_is_quiet(const struct errand_account *account);
+
+/** Uniform in [0, bound), good enough to keep calls apart; 0 for 0. */
+uint32_t errand_random_below(uint32_t bound);
+
+/**
+ * How long an account is left alone after a call. Pure.
+ *
+ * @param outcome         of the call
+ * @param retry_after_ms  what the provider asked for; -1: nothing
+ * @param failures        in a row, this one included
+ * @param random          uniform in [0, 1000)
+ *  @return 0 after a good one; else what the provider asked for and up to a tenth more, or a
+ *         second, two, four ... 64 of them, give or take a quarter
+ */
+uint64_t errand_rest_ms(enum outcome outcome, int64_t retry_after_ms, unsigned failures,
+                        uint32_t random);

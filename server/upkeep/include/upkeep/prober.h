@@ -1,0 +1,9 @@
+/* The prober: asks each account whether it works, and looks after what the workers share (errand.h,
+ * watch.h, rebuild.h, census.h). One process beside the workers. */
+#pragma once
+
+#include "core/inherit.h"
+
+/** Its whole life, as child_role.run(); returns its exit code. SIGTERM or SIGQUIT: ends at once,
+ * nobody waits for it. */
+int prober_run(const struct inherit *inherit, uint32_t slot);

@@ -1,0 +1,380 @@
+/* The prober: one process that asks every account once a minute for its newest batch (`limit=1`),
+ * which needs the address, the version and the credential to be right and costs nothing. What it
+ * finds stands in the probe words of all deployments of the account; workers and /health only read.
+ * It never touches a breaker: those learn from real work.
+ *
+ * In the same process, in rooms of their own, the upkeep of what workers share: watch.c follows
+ * batches that nobody polls, rebuild.c fills an empty ledger, census.c counts files.
+ *
+ * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
+ * by a random part of the period. An account that never answers holds one of the eight places for
+ * as long as its call may take, no longer. */
+#include "upkeep/prober.h"
+
+#include <errno.h>
+#include <h2o/socket.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <openssl/rand.h>
+
+#include "common/clock.h"
+#include "json/json.h"
+#include "common/log.h"
+#include "upstream/client.h"
+#include "upstream/failure.h"
+#include "upstream/normal.h"
+#include "upstream/provider.h"
+#include "calls/outcome.h"
+#include "census.h"
+#include "errand.h"
+#include "core/loop_h2o.h"
+#include "core/provider_clock.h"
+#include "rebuild.h"
+#include "watch.h"
+
+#define PERIOD_MS      60000 /* between two calls to one account, +-10 % */
+#define MAX_IN_FLIGHT  8
+#define STAGGER_MS     25    /* between two accounts of the first round ... */
+#define MAX_STAGGER_MS 5000  /* ... and for all of them */
+#define CALL_MS        15000 /* the longest that one call may take */
+#define MAX_ANSWER     (1u << 20)
+#define BEAT_MS        1000
+
+struct prober;
+
+struct account_probe {
+    struct prober *prober;
+    uint32_t account;           /* index in the model list */
+    uint32_t deployment;        /* the first one of the account: calls are counted there */
+    struct loop_timer timer;    /* until the next call */
+    struct account_probe *next; /* in the queue of those that are due */
+    bool known, healthy;        /* last finding, to log changes only */
+};
+
+struct prober {
+    const struct inherit *inherit; /* borrowed */
+    uint32_t slot;
+    struct loop *loop;
+    struct upstream *upstream;
+    struct account_probe
+        *accounts; /* owned; as in the model list; `prober` is NULL where no deployment is */
+    size_t num_accounts;
+    struct account_probe *due, **due_end; /* queue */
+    unsigned in_flight;
+    struct errands errands; /* beside the probes */
+    struct loop_timer beat;
+    int signal_fd;
+    bool stopping;
+};
+
+static const struct model_account *account_of(const struct account_probe *a)
+{
+    return &a->prober->inherit->config->models.accounts[a->account];
+}
+
+/* Uniform in [0, bound), good enough to keep calls apart. */
+static uint32_t random_below(uint32_t bound)
+{
+    uint32_t value = 0;
+
+    if (RAND_bytes((unsigned char *)&value, sizeof(value)) != 1)
+        return bound / 2;
+    return value % bound;
+}
+
+static void schedule(struct account_probe *a, uint64_t delay_ms)
+{
+    if (loop_timer_start(a->prober->loop, &a->timer, delay_ms) != 0)
+        log_error("account %s: not probed any more: %s", account_of(a)->name, err_str(ERR_NOMEM));
+}
+
+static void log_change(struct account_probe *a, bool healthy, int status, enum outcome outcome,
+                       const char *why)
+{
+    const char *from = !a->known ? "unknown" : a->healthy ? "healthy" : "unhealthy";
+
+    if (a->known && a->healthy == healthy)
+        return;
+    if (healthy)
+        log_info("account %s: %s -> healthy", account_of(a)->name, from);
+    else
+        log_warn("account %s: %s -> unhealthy, status %d, %s: %s", account_of(a)->name, from,
+                 status, outcome_name(outcome), why);
+    a->known = true;
+    a->healthy = healthy;
+}
+
+/* One answer speaks for all deployments of the account. `checked_unix_s` is written last: a reader
+ * that sees it sees the rest. */
+static void publish(const struct account_probe *a, bool healthy, int status, enum outcome outcome)
+{
+    const struct inherit *inherit = a->prober->inherit;
+    uint64_t now_s = (uint64_t)clock_unix_s();
+
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
+        struct probe_word *word = &inherit->probes[i];
+
+        if (table_deployment(inherit->table, i)->account != a->account)
+            continue;
+        atomic_store(&word->status, status);
+        atomic_store(&word->outcome, outcome);
+        atomic_store(&word->healthy, healthy);
+        atomic_store(&word->checked_unix_s, now_s);
+    }
+}
+
+static void record(struct account_probe *a, enum outcome outcome, bool healthy, int status,
+                   const char *why)
+{
+    log_change(a, healthy, status, outcome, why);
+    publish(a, healthy, status, outcome);
+    schedule(a, PERIOD_MS - PERIOD_MS / 10 + random_below(PERIOD_MS / 5));
+}
+
+/* A page of some portal is no provider, whatever its status. */
+static bool is_batch_list(const char *body, size_t len)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    bool found;
+
+    if (doc == NULL || body == NULL) {
+        json_doc_free(doc);
+        return false;
+    }
+    found = normal_list_data(json_parse(doc, body, len, &error)) != NULL;
+    json_doc_free(doc);
+    return found;
+}
+
+static bool is_success(const struct upstream_result *result)
+{
+    return result->end == UPSTREAM_ANSWERED && result->head.status >= 200 &&
+           result->head.status < 300;
+}
+
+static void pump(struct prober *p);
+
+static void on_answer(void *arg, const struct upstream_result *result)
+{
+    struct account_probe *a = arg;
+    struct prober *p = a->prober;
+    const struct inherit *inherit = p->inherit;
+    struct failure failure = {.retry_after_ms = -1};
+    enum outcome outcome;
+    bool success = is_success(result);
+
+    provider_clock_learn(inherit, a->deployment, result, loop_now_ms(p->loop));
+    if (!success)
+        failure_from_result(result, clock_unix_s(), &failure);
+    outcome = outcome_of(result, &failure);
+    if (success && !is_batch_list(result->body, result->body_len)) {
+        outcome = OUTCOME_BAD_ANSWER;
+        success = false;
+        strcpy(failure.message, "the answer is no list of batches");
+    }
+    state_end(inherit->state, p->slot, inherit->columns[a->deployment], OP_READ, outcome,
+              result->head.status, result->total_us, result->bytes_sent, result->bytes_received);
+    p->in_flight--;
+    record(a, outcome, success, result->head.status,
+           result->error[0] != '\0' ? result->error : failure.message);
+    pump(p);
+}
+
+/* Returns the call, or NULL with nothing begun. */
+static struct upstream_call *start_call(struct account_probe *a)
+{
+    const struct config *config = a->prober->inherit->config;
+    struct strbuf url = STRBUF_INIT;
+    struct provider_headers headers = {0};
+    struct upstream_request request = {.method = provider_method(CALL_BATCH_LIST),
+                                       .total_ms = config->timeouts.json_total_ms,
+                                       .max_body = MAX_ANSWER,
+                                       .on_done = on_answer,
+                                       .arg = a};
+    struct upstream_call *call = NULL;
+
+    if (request.total_ms == 0 || request.total_ms > CALL_MS)
+        request.total_ms = CALL_MS;
+    if (provider_url(account_of(a), CALL_BATCH_LIST, NULL, "limit=1", &url) == 0 &&
+        provider_headers(account_of(a), CALL_BATCH_LIST, NULL, &headers) == 0) {
+        request.url = strbuf_str(&url);
+        request.headers = headers.list;
+        request.num_headers = headers.num;
+        call = upstream_start(a->prober->upstream, &request);
+    }
+    provider_headers_wipe(&headers);
+    strbuf_deinit(&url);
+    return call;
+}
+
+static void probe(struct account_probe *a)
+{
+    struct prober *p = a->prober;
+
+    if (start_call(a) == NULL) {
+        record(a, OUTCOME_CANCELLED, false, 0, "the call could not be built");
+        return;
+    }
+    p->in_flight++;
+    state_begin(p->inherit->state, p->slot, p->inherit->columns[a->deployment], OP_READ);
+}
+
+static void pump(struct prober *p)
+{
+    while (p->due != NULL && p->in_flight < MAX_IN_FLIGHT) {
+        struct account_probe *a = p->due;
+
+        p->due = a->next;
+        if (p->due == NULL)
+            p->due_end = &p->due;
+        probe(a);
+    }
+}
+
+static void on_due(struct loop_timer *timer)
+{
+    struct account_probe *a = timer->arg;
+    struct prober *p = a->prober;
+
+    a->next = NULL;
+    *p->due_end = a;
+    p->due_end = &a->next;
+    pump(p);
+}
+
+static void on_beat(struct loop_timer *timer)
+{
+    struct prober *p = timer->arg;
+
+    atomic_store(&p->inherit->shared->slots[p->slot].beat_ms, loop_now_ms(p->loop));
+    (void)loop_timer_start(p->loop, timer, BEAT_MS); /* its room is there: it just left it */
+}
+
+static void on_signal(void *arg)
+{
+    struct prober *p = arg;
+    struct signalfd_siginfo info;
+
+    if (read(p->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        p->stopping = true; /* nobody waits for a probe: no need to drain */
+}
+
+static void on_master_gone(void *arg)
+{
+    ((struct prober *)arg)->stopping = true;
+}
+
+static int watch_signals(struct prober *p)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGQUIT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (p->signal_fd == -1)
+        return ERR_IO;
+    return loop_watch(p->loop, p->signal_fd, on_signal, p);
+}
+
+/* Accounts that some deployment uses, each with the first one that does; what an earlier prober
+ * found is not news. */
+static int collect_accounts(struct prober *p)
+{
+    const struct inherit *inherit = p->inherit;
+
+    p->num_accounts = inherit->config->models.num_accounts;
+    p->accounts = calloc(p->num_accounts + 1, sizeof(*p->accounts));
+    if (p->accounts == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
+        uint32_t account = table_deployment(inherit->table, i)->account;
+        struct account_probe *a = &p->accounts[account];
+
+        if (a->prober != NULL)
+            continue;
+        *a = (struct account_probe){.prober = p, .account = account, .deployment = i};
+        a->timer = (struct loop_timer){.cb = on_due, .arg = a};
+        a->known = atomic_load(&inherit->probes[i].checked_unix_s) != 0;
+        a->healthy = atomic_load(&inherit->probes[i].healthy) != 0;
+    }
+    return 0;
+}
+
+static void begin_first_round(struct prober *p)
+{
+    bool many = p->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+
+    for (size_t i = 0; i < p->num_accounts; i++)
+        if (p->accounts[i].prober != NULL)
+            schedule(&p->accounts[i], many ? i * MAX_STAGGER_MS / p->num_accounts : i * STAGGER_MS);
+}
+
+static int open_upstream(struct prober *p)
+{
+    const struct config *config = p->inherit->config;
+    struct upstream_options options = {
+        .allow_insecure = config->allow_insecure_upstream,
+        .ca_file = config->upstream_ca_file,
+        .proxy = secret_is_set(&config->upstream_proxy) ? config->upstream_proxy.data : NULL,
+        .no_proxy = config->no_proxy,
+        .connect_ms = config->timeouts.connect_ms,
+        .low_speed_ms = config->timeouts.low_speed_ms};
+
+    return upstream_new(p->loop, &options, &p->upstream);
+}
+
+static int begin_upkeep(struct prober *p)
+{
+    int ret;
+
+    p->errands = (struct errands){
+        .inherit = p->inherit, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
+    if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0 ||
+        (ret = census_start(&p->errands)) != 0)
+        return ret;
+    return watch_start(&p->errands);
+}
+
+static int set_up(struct prober *p, h2o_evloop_t *evloop)
+{
+    int ret;
+
+    p->loop = loop_h2o_new(evloop);
+    if (p->loop == NULL)
+        return ERR_NOMEM;
+    if ((ret = watch_signals(p)) != 0 ||
+        (ret = loop_watch(p->loop, p->inherit->master_fd, on_master_gone, p)) != 0 ||
+        (ret = open_upstream(p)) != 0 || (ret = collect_accounts(p)) != 0)
+        return ret;
+    loop_h2o_turn(p->loop);
+    on_beat(&p->beat);
+    begin_first_round(p);
+    return begin_upkeep(p);
+}
+
+int prober_run(const struct inherit *inherit, uint32_t slot)
+{
+    struct prober p = {.inherit = inherit, .slot = slot, .due_end = &p.due};
+    h2o_evloop_t *evloop = h2o_evloop_create();
+    int ret;
+
+    p.beat = (struct loop_timer){.cb = on_beat, .arg = &p};
+    ret = set_up(&p, evloop);
+    if (ret != 0) {
+        log_error("cannot start: %s", err_str(ret));
+        return 1;
+    }
+    while (!p.stopping)
+        if (h2o_evloop_run(evloop, BEAT_MS) != 0 &&
+            errno != EINTR) { /* a signal is no failure: front README 1.2 */
+            log_error("event loop: %s", strerror(errno));
+            return 1;
+        }
+    return 0; /* the caller leaves with _exit(): calls in flight end with the process */
+}

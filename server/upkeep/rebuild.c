@@ -1,0 +1,210 @@
+/* See rebuild.h. */
+#include "rebuild.h"
+
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "objects/ledger.h"
+#include "pages.h"
+#include "core/past.h"
+#include "core/provider_clock.h"
+
+#define LIST_QUERY     "limit=100"
+#define STAGGER_MS     25 /* between two accounts, as for probes ... */
+#define MAX_STAGGER_MS 5000
+#define FIRST_AGAIN_MS 1000u /* before an account that failed is tried anew; doubled ... */
+#define MAX_AGAIN_MS   300000u
+#define MAX_COPIES     100 /* of moved batches, that are deleted after one start */
+
+struct rebuild {
+    struct errand_account *account; /* borrowed */
+    struct rebuild_tally tally;
+    uint32_t copies; /* asked to be deleted */
+    uint32_t again_ms;
+    bool told; /* that it failed */
+    struct loop_timer begin;
+};
+
+bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally)
+{
+    return tally->newest_age_ms <= QUOTA_LEASE_MS || (ask_first && tally->unfinished);
+}
+
+void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t owner, uint32_t column,
+                  const struct sighting *s, uint64_t age_ms, uint64_t now_ms)
+{
+    if (age_ms < tally->newest_age_ms)
+        tally->newest_age_ms = age_ms;
+    if (s->phase != LEDGER_RUNNING)
+        return;
+    tally->unfinished = true;
+    if (column == UINT32_MAX || !s->marked || s->marker.tokens == 0) {
+        tally->foreign++;
+        return;
+    }
+    if (sighting_record(quota, owner, column, s, s->marker.tokens, age_ms, now_ms) ==
+        SIGHTING_FULL) {
+        tally->refused++;
+        return;
+    }
+    tally->adopted++;
+    tally->tokens += s->marker.tokens;
+}
+
+static void begin_page(struct rebuild *r)
+{
+    r->tally.unfinished = false;
+    r->tally.newest_age_ms = UINT64_MAX;
+}
+
+static const struct inherit *inherit_of(const struct rebuild *r)
+{
+    return r->account->errands->inherit;
+}
+
+static void on_copy_deleted(void *arg, const struct errand_result *result)
+{
+    struct rebuild *r = arg;
+
+    if (!result->ok && !result->gone)
+        log_warn("account %s: the copy of a moved batch is left there: %s",
+                 errand_account_name(r->account), result->failure.message);
+}
+
+/* It ended while nobody was there to see it. Most copies went long ago, and asking again finds
+ * nothing: so only those of the newest batches. */
+static void drop_copy(struct rebuild *r, const struct sighting *s)
+{
+    const struct inherit *inherit = inherit_of(r);
+
+    if (s->phase == LEDGER_RUNNING || s->copy[0] == '\0' || !inherit->config->delete_moved_copies ||
+        r->copies >= MAX_COPIES ||
+        !ledger_takes_copy(inherit, r->account->fingerprint, s->copy,
+                           loop_now_ms(r->account->errands->loop)))
+        return;
+    r->copies++;
+    if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
+        log_warn("account %s: out of memory; the copy %.128s is left there",
+                 errand_account_name(r->account), s->copy);
+}
+
+static void on_batch(void *arg, struct json_doc *doc, struct json *object)
+{
+    struct rebuild *r = arg;
+    const struct inherit *inherit = inherit_of(r);
+    uint32_t deployment;
+    struct sighting s;
+
+    past_saw(inherit, r->account->deployment, object, loop_now_ms(r->account->errands->loop));
+    if (!sighting_read(doc, object, inherit->seals, &s))
+        return;
+    deployment = s.marked ? ledger_deployment(inherit, &s.marker) : MODEL_NO_INDEX;
+    rebuild_take(&r->tally, inherit->quota, r->account->errands->slot,
+                 deployment != MODEL_NO_INDEX ? inherit->columns[deployment] : UINT32_MAX, &s,
+                 sighting_age_ms(&s, provider_clock_now_s(inherit, r->account->deployment)),
+                 loop_now_ms(r->account->errands->loop));
+    drop_copy(r, &s);
+}
+
+static bool on_more(void *arg)
+{
+    struct rebuild *r = arg;
+    const struct inherit *inherit = inherit_of(r);
+    bool more = rebuild_reads_on(inherit->config->models.accounts[r->account->account].provider ==
+                                     PROVIDER_AZURE,
+                                 &r->tally);
+
+    begin_page(r);
+    return more;
+}
+
+/* Columns of the account that the balancer uses. @return how many of them are not rebuilt yet */
+static uint32_t for_each_column(const struct rebuild *r, bool mark)
+{
+    const struct inherit *inherit = inherit_of(r);
+    uint32_t missing = 0;
+
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
+        const struct table_deployment *d = table_deployment(inherit->table, i);
+
+        if (d->account != r->account->account || d->group == MODEL_NO_INDEX)
+            continue;
+        if (mark)
+            quota_note_rebuilt(inherit->quota, inherit->columns[i]);
+        missing += !quota_is_rebuilt(inherit->quota, inherit->columns[i]);
+    }
+    return missing;
+}
+
+static void try_again(struct rebuild *r, const char *why)
+{
+    struct loop *loop = r->account->errands->loop;
+    uint32_t delay_ms = r->again_ms + errand_random_below(r->again_ms / 4);
+
+    if (!r->told)
+        log_warn("account %s: ledger not rebuilt yet, taken for empty until it is: %s",
+                 errand_account_name(r->account), why);
+    r->told = true;
+    r->again_ms = r->again_ms * 2 < MAX_AGAIN_MS ? r->again_ms * 2 : MAX_AGAIN_MS;
+    if (loop_timer_start(loop, &r->begin, delay_ms) != 0)
+        log_error("account %s: ledger not rebuilt: %s", errand_account_name(r->account),
+                  err_str(ERR_NOMEM));
+}
+
+static void on_end(void *arg, enum pages_end end, const char *why)
+{
+    struct rebuild *r = arg;
+    const struct rebuild_tally *t = &r->tally;
+
+    if (end == PAGES_FAILED) {
+        try_again(r, why);
+        return;
+    }
+    for_each_column(r, true);
+    log_info("account %s: ledger rebuilt, %u batches, %llu tokens; %u batches are not ours",
+             errand_account_name(r->account), t->adopted, (unsigned long long)t->tokens,
+             t->foreign);
+    if (t->refused > 0)
+        log_warn("account %s: the ledger is full: %u batches are not in it",
+                 errand_account_name(r->account), t->refused);
+}
+
+static void on_begin(struct loop_timer *timer)
+{
+    struct rebuild *r = timer->arg;
+    struct pages_spec spec = {.account = r->account,
+                              .call = CALL_BATCH_LIST,
+                              .query = LIST_QUERY,
+                              .paged = true,
+                              .max_pages = REBUILD_MAX_PAGES,
+                              .on_object = on_batch,
+                              .on_more = on_more,
+                              .on_done = on_end,
+                              .arg = r};
+
+    r->tally = (struct rebuild_tally){0};
+    begin_page(r);
+    if (pages_start(&spec) != 0)
+        try_again(r, err_str(ERR_NOMEM));
+}
+
+int rebuild_start(struct errands *errands)
+{
+    struct rebuild *all = calloc(errands->num_accounts + 1, sizeof(*all));
+    bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+    int ret = all != NULL ? 0 : ERR_NOMEM;
+
+    errands->rebuild = all;
+    for (size_t i = 0; i < errands->num_accounts && ret == 0; i++) {
+        struct rebuild *r = &all[i];
+
+        r->account = &errands->accounts[i];
+        r->again_ms = FIRST_AGAIN_MS;
+        r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
+        if (r->account->balanced && for_each_column(r, false) > 0)
+            ret = loop_timer_start(errands->loop, &r->begin,
+                                   many ? i * MAX_STAGGER_MS / errands->num_accounts
+                                        : i * STAGGER_MS);
+    }
+    return ret;
+}

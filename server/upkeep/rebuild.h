@@ -1,0 +1,42 @@
+/* The rebuild: after a start the ledger is empty, but the deployments are not. Each account that
+ * the balancer places work on is read once, newest batch first, and every unfinished batch whose
+ * marker verifies with our seals is adopted with the tokens that the marker tells. Until an account
+ * was read the ledger may think it empty: then the provider refuses what does not fit, and the work
+ * moves on.
+ *
+ * A column that was rebuilt says so in the ledger (quota_is_rebuilt()), so that a reload or a new
+ * prober only reads accounts that have new deployments. Reading one twice changes nothing. */
+#pragma once
+
+#include "errand.h"
+#include "objects/sighting.h"
+
+#define REBUILD_MAX_PAGES 200 /* of a hundred batches */
+
+/* What was read of one account. */
+struct rebuild_tally {
+    uint32_t adopted, foreign; /* unfinished batches: ours, and those of which nothing is known */
+    uint64_t tokens;           /* of ours */
+    uint32_t refused;          /* ours, but the ledger is full */
+    /* of the page being read: */
+    bool unfinished;        /* some batch on it runs */
+    uint64_t newest_age_ms; /* of its youngest batch */
+};
+
+/**
+ * Whether older pages can hold anything that still counts. Pure.
+ *
+ * @param ask_first  Azure, where no job ever expires: only a page without an unfinished batch ends
+ *                   the search; elsewhere the lease does
+ * @param tally      of the page that was just read
+ */
+bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally);
+
+/** Take one batch of the list. Pure but for the ledger.
+ *  @param column  of the deployment that its marker names; UINT32_MAX: it has no marker of ours, or
+ *         names none of this configuration */
+void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t owner, uint32_t column,
+                  const struct sighting *s, uint64_t age_ms, uint64_t now_ms);
+
+/** Begin with the accounts that need it. @return 0, ERR_NOMEM */
+MUST_USE int rebuild_start(struct errands *errands);

@@ -1,0 +1,476 @@
+/* See watch.h. A round of one account is one list (or none) and then single calls, one after the
+ * other. A round that meets a failure ends there: what it did not reach is due again in a minute,
+ * and errand.h has the account rest. */
+#include "watch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "census.h"
+#include "pages.h"
+#include "objects/polls.h"
+#include "core/provider_clock.h"
+
+#define TICKS            60 /* looks into the ledger in the time between two questions ... */
+#define MIN_TICK_MS      10 /* ... within these */
+#define MAX_TICK_MS      1000
+#define LIST_QUERY       "limit=100"
+#define ROUND_JITTER     10 /* rounds begin within a tenth of the time between two questions */
+#define ORPHAN_JITTER_MS 500
+
+struct watch;
+
+/* One account's round. */
+struct watch_round {
+    struct watch *watch;
+    struct errand_account *account;
+    struct watch_item *items; /* owned */
+    size_t num, cap;
+    bool waiting, running; /* until `begin`, to which more may be added; and from then on */
+    size_t at, asked;      /* the next item that may be asked for, and how many were */
+    size_t turns;          /* items looked at so far: the first one is drawn by lot */
+    uint64_t page_age_ms;
+    struct loop_timer begin;
+    uint32_t ended, adopted; /* since the round began */
+    uint64_t tokens;         /* of those that have ended */
+};
+
+struct watch {
+    struct errands *errands;
+    struct watch_round *rounds; /* owned; one per account */
+    struct watch_gone gone;
+    struct loop_timer tick;
+    uint32_t tick_ms, ask_ms;
+};
+
+/* --- decisions --- */
+
+static uint64_t age_of(const struct watch_item *item, uint64_t now_ms)
+{
+    return now_ms > item->view.begun_ms ? now_ms - item->view.begun_ms : 0;
+}
+
+bool watch_wants_list(const struct watch_item *items, size_t num)
+{
+    for (size_t i = 0; i < num; i++)
+        if (items[i].view.id[0] == '\0')
+            return true;
+    return num >= WATCH_LIST_FROM;
+}
+
+bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_age_ms,
+                    uint64_t now_ms)
+{
+    size_t missing = 0;
+
+    for (size_t i = 0; i < num; i++) {
+        const struct watch_item *item = &items[i];
+
+        if (item->found || age_of(item, now_ms) + WATCH_SLACK_MS < page_age_ms)
+            continue;
+        missing += item->view.id[0] == '\0' ? WATCH_LIST_FROM : 1;
+    }
+    return missing >= WATCH_LIST_FROM;
+}
+
+uint32_t watch_patience_ms(uint32_t ask_ms)
+{
+    if (ask_ms / 2 > WATCH_ORPHAN_MS)
+        return WATCH_ORPHAN_MS;
+    return ask_ms / 2 > WATCH_ORPHAN_MIN_MS ? ask_ms / 2 : WATCH_ORPHAN_MIN_MS;
+}
+
+bool watch_gives_up(const struct watch_item *item, uint32_t patience_ms, bool whole,
+                    uint64_t page_age_ms, uint64_t now_ms)
+{
+    return item->view.orphan && item->view.id[0] == '\0' && !item->found &&
+           now_ms > item->view.orphan_ms + patience_ms &&
+           (whole || page_age_ms > age_of(item, now_ms) + WATCH_SLACK_MS);
+}
+
+static bool is_gone_at(const struct watch_gone *gone, size_t i, uint32_t column, const char *id)
+{
+    return gone->seen[i].column == column + 1 && strcmp(gone->seen[i].id, id) == 0;
+}
+
+void watch_gone_not(struct watch_gone *gone, uint32_t column, const char *id)
+{
+    for (size_t i = 0; i < WATCH_REMEMBER_GONE; i++)
+        if (is_gone_at(gone, i, column, id))
+            gone->seen[i].column = 0;
+}
+
+bool watch_gone_again(struct watch_gone *gone, uint32_t column, const char *id)
+{
+    size_t at = WATCH_REMEMBER_GONE;
+
+    for (size_t i = 0; i < WATCH_REMEMBER_GONE; i++) {
+        if (is_gone_at(gone, i, column, id)) {
+            gone->seen[i].column = 0;
+            return true;
+        }
+        if (gone->seen[i].column == 0 && at == WATCH_REMEMBER_GONE)
+            at = i;
+    }
+    if (at == WATCH_REMEMBER_GONE) {
+        at = gone->next;
+        gone->next = (gone->next + 1) % WATCH_REMEMBER_GONE;
+    }
+    gone->seen[at].column = column + 1;
+    snprintf(gone->seen[at].id, sizeof(gone->seen[at].id), "%s", id);
+    return false;
+}
+
+/* --- a round --- */
+
+static void next_single(struct watch_round *r);
+
+static struct quota *ledger(const struct watch_round *r)
+{
+    return r->account->errands->inherit->quota;
+}
+
+static uint64_t now_of(const struct watch_round *r)
+{
+    return loop_now_ms(r->account->errands->loop);
+}
+
+/* Unix seconds, as the account tells them. */
+static int64_t provider_now_s(const struct watch_round *r)
+{
+    return provider_clock_now_s(r->account->errands->inherit, r->account->deployment);
+}
+
+static void finish(struct watch_round *r)
+{
+    if (r->ended > 0)
+        log_info("account %s: %u batches had ended unseen, %llu tokens are free again",
+                 errand_account_name(r->account), r->ended, (unsigned long long)r->tokens);
+    if (r->adopted > 0)
+        log_info("account %s: %u batches were found that the ledger did not know",
+                 errand_account_name(r->account), r->adopted);
+    r->num = 0;
+    r->running = false;
+}
+
+static void note_end(struct watch_round *r, uint64_t tokens)
+{
+    r->ended++;
+    r->tokens += tokens;
+}
+
+static void on_copy_deleted(void *arg, const struct errand_result *result)
+{
+    struct watch_round *r = arg;
+
+    if (!result->ok && !result->gone)
+        log_warn("account %s: the copy of a moved batch is left there: %s",
+                 errand_account_name(r->account), result->failure.message);
+}
+
+/* Nobody has looked at this batch since it ended, and the copy it ran on is of no more use. */
+static void drop_copy(struct watch_round *r, const struct sighting *s)
+{
+    const struct inherit *inherit = r->account->errands->inherit;
+
+    if (s->copy[0] == '\0' || !inherit->config->delete_moved_copies ||
+        !ledger_takes_copy(inherit, r->account->fingerprint, s->copy, now_of(r)))
+        return;
+    if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
+        log_warn("account %s: out of memory; the copy %.128s is left there",
+                 errand_account_name(r->account), s->copy);
+    else
+        census_file_goes(r->account, s->copy);
+}
+
+static void record(struct watch_round *r, uint32_t column, const struct sighting *s,
+                   uint64_t tokens)
+{
+    struct errands *errands = r->account->errands;
+    enum sighting_change change = sighting_record(ledger(r), errands->slot, column, s, tokens,
+                                                  sighting_age_ms(s, provider_now_s(r)), now_of(r));
+
+    if (change == SIGHTING_RELEASED) {
+        note_end(r, tokens);
+        drop_copy(r, s);
+    }
+    r->adopted += change == SIGHTING_ADOPTED;
+}
+
+/* The due reservation that this batch is: by its id, or an orphan by its marker. */
+static struct watch_item *find_item(struct watch_round *r, const struct sighting *s)
+{
+    for (size_t i = 0; i < r->num; i++) {
+        const struct quota_view *view = &r->items[i].view;
+
+        if (view->id[0] != '\0'
+                ? strcmp(view->id, s->id) == 0
+                : s->marked && view->token != 0 &&
+                      view->token == quota_token(ledger(r), view->column, s->marker.nonce,
+                                                 strlen(s->marker.nonce)))
+            return &r->items[i];
+    }
+    return NULL;
+}
+
+static void on_listed(void *arg, struct json_doc *doc, struct json *object)
+{
+    struct watch_round *r = arg;
+    struct errands *errands = r->account->errands;
+    struct watch_item *item;
+    struct sighting s;
+    uint32_t deployment;
+    uint64_t age_ms;
+
+    object = polls_believe(errands->inherit, r->account->fingerprint, doc, object, now_of(r));
+    if (!sighting_read(doc, object, errands->inherit->seals, &s))
+        return;
+    age_ms = sighting_age_ms(&s, provider_now_s(r));
+    if (age_ms > r->page_age_ms)
+        r->page_age_ms = age_ms;
+    item = find_item(r, &s);
+    if (item != NULL) {
+        item->found = true;
+        watch_gone_not(&r->watch->gone, item->view.column, s.id);
+        record(r, item->view.column, &s, item->view.tokens);
+        return;
+    }
+    /* Of another gateway with the same seals, or of one whose answer was lost. */
+    deployment = s.marked ? ledger_deployment(errands->inherit, &s.marker) : MODEL_NO_INDEX;
+    if (deployment != MODEL_NO_INDEX)
+        record(r, errands->inherit->columns[deployment], &s, s.marker.tokens);
+}
+
+static bool on_more(void *arg)
+{
+    struct watch_round *r = arg;
+
+    return watch_reads_on(r->items, r->num, r->page_age_ms, now_of(r));
+}
+
+static void give_up_orphans(struct watch_round *r, bool whole)
+{
+    uint32_t orphans = 0, patience_ms = watch_patience_ms(r->watch->ask_ms);
+
+    for (size_t i = 0; i < r->num; i++) {
+        const struct quota_view *view = &r->items[i].view;
+
+        r->items[i].missing = whole && !r->items[i].found;
+        if (watch_gives_up(&r->items[i], patience_ms, whole, r->page_age_ms, now_of(r)) &&
+            quota_release_view(ledger(r), r->account->errands->slot, view, now_of(r)))
+            orphans++;
+    }
+    if (orphans > 0)
+        log_info("account %s: %u creates of unknown outcome never showed: their tokens are free",
+                 errand_account_name(r->account), orphans);
+}
+
+static void on_list_end(void *arg, enum pages_end end, const char *why)
+{
+    struct watch_round *r = arg;
+
+    if (end == PAGES_FAILED) {
+        log_debug("account %s: its batches cannot be watched: %s", errand_account_name(r->account),
+                  why);
+        finish(r);
+        return;
+    }
+    give_up_orphans(r, end == PAGES_WHOLE);
+    next_single(r);
+}
+
+/* What a call for one batch has told about it. @return false: nothing, and the round is over */
+static bool take_answer(struct watch_round *r, const struct watch_item *item,
+                        const struct errand_result *result)
+{
+    const struct quota_view *view = &item->view;
+    struct errands *errands = r->account->errands;
+    struct json_doc *doc;
+    struct json_error error;
+    struct sighting s;
+
+    if (result->gone) {
+        /* A list that does not show it either is as good as a second answer. */
+        if ((item->missing || watch_gone_again(&r->watch->gone, view->column, view->id)) &&
+            quota_release(ledger(r), errands->slot, view->column, view->id, strlen(view->id),
+                          QUOTA_DROPPED, now_of(r)))
+            note_end(r, view->tokens);
+        return true;
+    }
+    if (!result->ok)
+        return result->outcome == OUTCOME_OK; /* a 4xx about this one */
+    doc = json_doc_new();
+    if (doc == NULL)
+        return false;
+    if (sighting_read(doc,
+                      json_parse(doc, result->upstream->body, result->upstream->body_len, &error),
+                      errands->inherit->seals, &s) &&
+        strcmp(s.id, view->id) == 0) {
+        watch_gone_not(&r->watch->gone, view->column, view->id);
+        record(r, view->column, &s, view->tokens);
+    }
+    json_doc_free(doc);
+    return true;
+}
+
+static void on_single(void *arg, const struct errand_result *result)
+{
+    struct watch_round *r = arg;
+
+    if (take_answer(r, &r->items[(r->at + r->turns - 1) % r->num], result))
+        next_single(r);
+    else
+        finish(r);
+}
+
+/* From a place drawn by lot, so that the last ones of a long table get their turn too. */
+static void next_single(struct watch_round *r)
+{
+    while (r->turns < r->num && r->asked < WATCH_MAX_SINGLES) {
+        const struct watch_item *item = &r->items[(r->at + r->turns) % r->num];
+
+        r->turns++;
+        if (item->found || item->view.id[0] == '\0')
+            continue;
+        r->asked++;
+        if (errand_start(r->account, CALL_BATCH_GET, item->view.id, NULL, on_single, r) == 0)
+            return;
+    }
+    finish(r);
+}
+
+static void on_begin(struct loop_timer *timer)
+{
+    struct watch_round *r = timer->arg;
+    struct pages_spec spec = {.account = r->account,
+                              .call = CALL_BATCH_LIST,
+                              .query = LIST_QUERY,
+                              .paged = true,
+                              .max_pages = WATCH_MAX_PAGES,
+                              .on_object = on_listed,
+                              .on_more = on_more,
+                              .on_done = on_list_end,
+                              .arg = r};
+
+    r->waiting = false;
+    r->running = true;
+    r->at = errand_random_below((uint32_t)r->num);
+    r->turns = r->asked = 0;
+    r->ended = r->adopted = 0;
+    r->tokens = r->page_age_ms = 0;
+    if (!watch_wants_list(r->items, r->num))
+        next_single(r);
+    else if (pages_start(&spec) != 0)
+        finish(r);
+}
+
+/* --- what is due --- */
+
+static bool make_room(struct watch_round *r)
+{
+    size_t cap = r->cap != 0 ? r->cap * 2 : 16;
+    struct watch_item *items;
+
+    if (r->num < r->cap)
+        return true;
+    if (r->num == WATCH_MAX_DUE)
+        return false;
+    items = realloc(r->items, cap * sizeof(*items));
+    if (items == NULL)
+        return false;
+    r->items = items;
+    r->cap = cap;
+    return true;
+}
+
+static bool has_orphan(const struct watch_round *r)
+{
+    for (size_t i = 0; i < r->num; i++)
+        if (r->items[i].view.orphan)
+            return true;
+    return false;
+}
+
+/* When a round that is wanted begins: within a tenth of the time between two questions, so that
+ * many gateways do not ask at once; but who looks for an orphan is in a hurry. */
+static uint32_t round_delay_ms(const struct watch_round *r)
+{
+    uint32_t within_ms = r->watch->ask_ms / ROUND_JITTER;
+
+    if (has_orphan(r) && within_ms > ORPHAN_JITTER_MS)
+        within_ms = ORPHAN_JITTER_MS;
+    return errand_random_below(within_ms);
+}
+
+/* What cannot be asked about now was marked as asked, and is due the next time. */
+static void collect(struct watch *w)
+{
+    const struct errands *errands = w->errands;
+    struct quota_view view;
+    uint32_t cursor = 0;
+
+    while (quota_watch(errands->inherit->quota, &cursor, loop_now_ms(errands->loop), &view)) {
+        uint32_t deployment = view.column < errands->num_columns
+                                  ? errands->deployment_of[view.column]
+                                  : MODEL_NO_INDEX;
+        struct watch_round *r;
+
+        if (deployment == MODEL_NO_INDEX)
+            continue; /* no longer in the configuration: its lease will end it */
+        r = &w->rounds[table_deployment(errands->inherit->table, deployment)->account];
+        if (r->running || errand_account_is_quiet(r->account) || !make_room(r))
+            continue;
+        r->items[r->num++] = (struct watch_item){.view = view};
+    }
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+    struct watch *w = timer->arg;
+
+    collect(w);
+    for (size_t i = 0; i < w->errands->num_accounts; i++) {
+        struct watch_round *r = &w->rounds[i];
+
+        if (r->waiting || r->running || r->num == 0)
+            continue;
+        r->waiting = loop_timer_start(w->errands->loop, &r->begin, round_delay_ms(r)) == 0;
+        if (!r->waiting)
+            r->num = 0;
+    }
+    (void)loop_timer_start(w->errands->loop, timer, w->tick_ms); /* its room is there */
+}
+
+int watch_start(struct errands *errands)
+{
+    struct watch *w = calloc(1, sizeof(*w));
+    uint32_t ask_ms = errands->inherit->config->timeouts.watch_ms;
+
+    if (w == NULL)
+        return ERR_NOMEM;
+    w->rounds = calloc(errands->num_accounts + 1, sizeof(*w->rounds));
+    if (w->rounds == NULL) {
+        free(w);
+        return ERR_NOMEM;
+    }
+    errands->watch = w;
+    w->errands = errands;
+    w->ask_ms = ask_ms != 0 ? ask_ms : QUOTA_ASK_MS;
+    w->tick_ms = w->ask_ms / TICKS;
+    if (w->tick_ms < MIN_TICK_MS)
+        w->tick_ms = MIN_TICK_MS;
+    if (w->tick_ms > MAX_TICK_MS)
+        w->tick_ms = MAX_TICK_MS;
+    for (size_t i = 0; i < errands->num_accounts; i++) {
+        struct watch_round *r = &w->rounds[i];
+
+        r->watch = w;
+        r->account = &errands->accounts[i];
+        r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
+    }
+    w->tick = (struct loop_timer){.cb = on_tick, .arg = w};
+    quota_ask_every(errands->inherit->quota, w->ask_ms);
+    return loop_timer_start(errands->loop, &w->tick, w->tick_ms);
+}

@@ -1,0 +1,628 @@
+/* The receiving half of an upload: fields, lines, limits. upload_send.c has the other half. */
+#include "upload/upload.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "upload/endpoints.h"
+#include "front/front.h"
+#include "request/resolve.h"
+#include "upload_memory.h"
+#include "upload_send.h"
+#include "upload/verdict.h"
+
+#define MAX_FIELD                                                                                  \
+    4096 /* bytes of a text field that we read; longer ones are an error where we need them */
+
+#define LONG_LINE                                                                                  \
+    (256 << 10) /* bytes: a line so long is looked at on a turn of its own                         \
+                 */
+
+/* Which part of the form is being read. */
+enum part_kind {
+    PART_FILE,
+    PART_PURPOSE,
+    PART_EXPIRES_ANCHOR,
+    PART_EXPIRES_SECONDS,
+    PART_PROVIDER,
+    PART_MODEL,
+    PART_TARGET_MODELS,
+    PART_IGNORED
+};
+
+struct receiver {
+    struct upload *up; /* owned; NULL after it was handed on */
+    struct worker *worker;
+    struct body *body; /* borrowed; NULL once it ended */
+    struct multipart *form;
+    enum part_kind part;
+    struct strbuf field; /* the current text field */
+    bool have_file;
+    bool failed;        /* the client was told; the rest of the body is not read */
+    bool validate;      /* POST files/validate: check and tell, send nothing */
+    bool all_problems;  /* go on after the first bad line */
+    struct strbuf held; /* bytes of the body that wait for a turn: a long line ends in them */
+    struct slice slice;
+};
+
+static void receiver_free(struct receiver *rc)
+{
+    body_abandon(rc->body);
+    slices_remove(&rc->worker->slices, &rc->slice);
+    strbuf_deinit(&rc->held);
+    multipart_free(rc->form);
+    strbuf_deinit(&rc->field);
+    if (rc->up != NULL)
+        upload_free(rc->up);
+    free(rc);
+}
+
+static void on_client_gone(void *op)
+{
+    receiver_free(op);
+}
+
+/* Answer and end. The relay lets go of us when it answers; who reads the answer finds the room
+ * given back, at another worker too. */
+#define REJECT(rc, ...)                                                                            \
+    do {                                                                                           \
+        struct relay *relay_ = (rc)->up->relay;                                                    \
+        (rc)->failed = true;                                                                       \
+        spool_deinit(&(rc)->up->spool);                                                            \
+        relay_problem(relay_, __VA_ARGS__);                                                        \
+    } while (0)
+
+/* --- the form --- */
+
+static enum part_kind kind_of(const struct multipart_part *part)
+{
+    static const struct {
+        const char *name;
+        enum part_kind kind;
+    } known[] = {{"purpose", PART_PURPOSE},
+                 {"expires_after[anchor]", PART_EXPIRES_ANCHOR},
+                 {"expires_after.anchor", PART_EXPIRES_ANCHOR},
+                 {"expires_after[seconds]", PART_EXPIRES_SECONDS},
+                 {"expires_after.seconds", PART_EXPIRES_SECONDS},
+                 {"custom_llm_provider", PART_PROVIDER},
+                 {"model", PART_MODEL},
+                 {"target_model_names", PART_TARGET_MODELS},
+                 {"target_model_names[]", PART_TARGET_MODELS}};
+
+    if (strcmp(part->name, "file") == 0)
+        return PART_FILE;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(part->name, known[i].name) == 0)
+            return known[i].kind;
+    return PART_IGNORED;
+}
+
+static int begin_file(struct receiver *rc, const struct multipart_part *part)
+{
+    if (rc->have_file) {
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "file",
+               "The form has more than one part named 'file'.");
+        return ERR_INVALID;
+    }
+    rc->have_file = true;
+    strbuf_adds(&rc->up->filename,
+                part->filename != NULL && part->filename[0] != '\0' ? part->filename : "upload");
+    return 0;
+}
+
+static int on_part(void *arg, const struct multipart_part *part)
+{
+    struct receiver *rc = arg;
+
+    rc->part = kind_of(part);
+    strbuf_reset(&rc->field);
+    return rc->part == PART_FILE ? begin_file(rc, part) : 0;
+}
+
+static bool may_be_batch(const struct upload *up)
+{
+    return up->purpose.len == 0 || up->relay->route.kind == ROUTE_FILE_VALIDATE ||
+           strcmp(strbuf_str(&up->purpose), "batch") == 0;
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The largest file that could still be right: the exact limit depends on purpose and provider,
+ * which may come after the file. */
+static uint64_t max_file_bytes(const struct upload *up)
+{
+    const struct config_limits *limits = &up->relay->worker->config->limits;
+    uint64_t batch =
+        max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
+
+    if (up->purpose.len == 0)
+        return max_u64(batch, limits->max_other_file_bytes);
+    return may_be_batch(up) ? batch : limits->max_other_file_bytes;
+}
+
+static int reject_spool(struct receiver *rc, int err)
+{
+    if (err == ERR_FULL)
+        REJECT(rc, 507, "server_error", "insufficient_storage", "file",
+               "The gateway has no room to hold this upload now. Try again later, or raise "
+               "tranche_settings.spool_limit.");
+    else
+        REJECT(rc, 500, "server_error", "spool_error", "file",
+               "The gateway could not store the upload.");
+    return err;
+}
+
+static void describe_line(const struct jsonl_problem *p, char *text, size_t size)
+{
+    snprintf(text, size, "Line %llu, column %llu: %s", (unsigned long long)p->line,
+             (unsigned long long)p->column, p->message);
+}
+
+static int reject_lines(struct receiver *rc)
+{
+    struct jsonl_report report;
+    char text[512];
+
+    jsonl_report(rc->up->lines, &report);
+    if (report.num_problems > 0) {
+        describe_line(&report.problems[0], text, sizeof(text));
+        REJECT(rc, 400, "invalid_request_error", report.problems[0].code, "file", "%s", text);
+    } else
+        REJECT(rc, 500, "server_error", "out_of_memory", "file", "The gateway is out of memory.");
+    return ERR_SYNTAX;
+}
+
+/* ?validate=all: the envelope with the first problem, and all of them in `errors`. */
+static void reject_all(struct receiver *rc)
+{
+    struct relay *relay = rc->up->relay;
+    struct json_doc *doc = json_doc_new();
+    struct json *root, *error;
+    struct jsonl_report report;
+    char message[512];
+
+    jsonl_report(rc->up->lines, &report);
+    if (doc == NULL || report.num_problems == 0) {
+        json_doc_free(doc);
+        reject_lines(rc);
+        return;
+    }
+    rc->failed = true;
+    describe_line(&report.problems[0], message, sizeof(message));
+    root = json_new_object(doc);
+    error = json_new_object(doc);
+    json_set_str(doc, error, "message", message);
+    json_set_str(doc, error, "type", "invalid_request_error");
+    json_set_str(doc, error, "param", "file");
+    json_set_str(doc, error, "code", report.problems[0].code);
+    json_set(doc, error, "errors", verdict_problems(doc, &report, NULL));
+    json_set(doc, root, "error", error);
+    relay_json(relay, 400, root);
+    json_doc_free(doc);
+}
+
+static int file_data(struct receiver *rc, const char *bytes, size_t len)
+{
+    struct upload *up = rc->up;
+    int err;
+
+    up->received += len;
+    if (up->digest != NULL)
+        (void)EVP_DigestUpdate(up->digest, bytes, len);
+    if (up->received > max_file_bytes(up)) {
+        REJECT(rc, 413, "invalid_request_error", "", "file",
+               "File is too large: more than %llu bytes.", (unsigned long long)max_file_bytes(up));
+        return ERR_LIMIT;
+    }
+    /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
+    if (may_be_batch(up) && jsonl_feed(up->lines, bytes, len) != 0 && !up->lines_bad) {
+        up->lines_bad = true; /* what follows is fed all the same: it is counted */
+        if (up->purpose.len > 0 && !rc->all_problems)
+            return reject_lines(rc);
+    }
+    if (rc->validate)
+        return 0; /* nothing will be sent, so nothing is kept */
+    err = spool_write(&up->spool, bytes, len);
+    return err == 0 ? 0 : reject_spool(rc, err);
+}
+
+static int on_form_data(void *arg, const char *bytes, size_t len)
+{
+    struct receiver *rc = arg;
+
+    if (rc->part == PART_FILE)
+        return file_data(rc, bytes, len);
+    if (rc->part == PART_IGNORED)
+        return 0;
+    if (rc->field.len + len > MAX_FIELD) {
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "",
+               "A form field is longer than %d bytes.", MAX_FIELD);
+        return ERR_LIMIT;
+    }
+    strbuf_add(&rc->field, bytes, len);
+    return 0;
+}
+
+/* A field of one line. What stands behind a NUL or a line end would be seen by one reader and not
+ * by another. */
+static bool is_one_line(const struct strbuf *field)
+{
+    return strcspn(strbuf_str(field), "\r\n") == field->len;
+}
+
+static int on_part_end(void *arg)
+{
+    struct receiver *rc = arg;
+    struct upload *up = rc->up;
+    const char *text = strbuf_str(&rc->field);
+
+    if (rc->part != PART_FILE && rc->part != PART_IGNORED && !is_one_line(&rc->field)) {
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "",
+               "A form field has a line end or a NUL byte in its value.");
+        return ERR_SYNTAX;
+    }
+    switch (rc->part) {
+    case PART_PURPOSE:
+        strbuf_reset(&up->purpose);
+        strbuf_adds(&up->purpose, text);
+        if (up->lines_bad && !rc->all_problems && strcmp(text, "batch") == 0)
+            return reject_lines(rc);
+        break;
+    case PART_EXPIRES_ANCHOR:
+        strbuf_reset(&up->expires_anchor);
+        strbuf_adds(&up->expires_anchor, text);
+        break;
+    case PART_EXPIRES_SECONDS:
+        strbuf_reset(&up->expires_seconds);
+        strbuf_adds(&up->expires_seconds, text);
+        break;
+    case PART_PROVIDER:
+        strbuf_reset(&up->provider);
+        strbuf_adds(&up->provider, text);
+        break;
+    case PART_MODEL:
+        up->relay->hints.model[0] =
+            '\0'; /* the form's model goes before the query's and the header's */
+        route_hint_model(&up->relay->hints, text, rc->field.len);
+        break;
+    case PART_TARGET_MODELS: /* repeated, or one with commas */
+        if (up->target_models.len > 0)
+            strbuf_addc(&up->target_models, ',');
+        strbuf_adds(&up->target_models, text);
+        break;
+    case PART_FILE:
+    case PART_IGNORED:
+        break;
+    }
+    return 0;
+}
+
+static const struct multipart_ops form_ops = {on_part, on_form_data, on_part_end};
+
+/* --- the end of the form --- */
+
+static bool check_fields(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+    const char *seconds = strbuf_str(&up->expires_seconds);
+
+    if (!rc->have_file)
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "file",
+               "Missing required parameter: 'file'.");
+    else if (up->purpose.len == 0 && !rc->validate)
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "purpose",
+               "Missing required parameter: 'purpose'.");
+    else if ((up->expires_seconds.len > 0) != (up->expires_anchor.len > 0))
+        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter",
+               up->expires_seconds.len > 0 ? "expires_after[anchor]" : "expires_after[seconds]",
+               "expires_after needs both 'anchor' and 'seconds'.");
+    else if (up->expires_anchor.len > 0 &&
+             strcmp(strbuf_str(&up->expires_anchor), "created_at") != 0)
+        REJECT(rc, 400, "invalid_request_error", "invalid_value", "expires_after[anchor]",
+               "Invalid value for 'expires_after[anchor]': expected 'created_at'.");
+    else if (strspn(seconds, "0123456789") != up->expires_seconds.len ||
+             up->expires_seconds.len > 10)
+        REJECT(rc, 400, "invalid_request_error", "invalid_type", "expires_after[seconds]",
+               "Invalid type for 'expires_after[seconds]': expected an integer.");
+    else
+        return true;
+    return false;
+}
+
+static bool finish_lines(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+
+    if (!may_be_batch(up)) {
+        jsonl_free(up->lines);
+        up->lines = NULL;
+        return true;
+    }
+    if (jsonl_finish(up->lines) == 0)
+        return true;
+    if (rc->all_problems)
+        reject_all(rc);
+    else
+        reject_lines(rc);
+    return false;
+}
+
+static void add(_Atomic uint64_t *own, uint64_t n)
+{
+    atomic_fetch_add_explicit(own, n, memory_order_relaxed);
+}
+
+/* For the metrics. */
+static void note_good(const struct upload *up)
+{
+    struct worker_slot *slot = &up->worker->inherit->shared->slots[up->worker->slot];
+    struct jsonl_report report = {0};
+
+    if (up->lines != NULL)
+        jsonl_report(up->lines, &report);
+    add(&slot->files, 1);
+    add(&slot->file_bytes, up->received);
+    add(&slot->lines, report.lines);
+}
+
+/* What the checks of the file as a whole say: is there a place for it, and does it fit there? */
+static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
+                               struct failure *why)
+{
+    const struct config_limits *limits = &up->worker->config->limits;
+    struct candidates places;
+    enum provider provider;
+
+    if (!resolve_upload(up->relay, report->model, strbuf_str(&up->target_models), &places, why))
+        return false;
+    provider = (enum provider)table_deployment(up->worker->table, places.deployments[0])->provider;
+    candidates_deinit(&places);
+    return !verdict_unfit(report, provider_name(provider), limits->max_file_bytes[provider],
+                          limits->max_lines[provider], why);
+}
+
+static void answer_verdict(struct receiver *rc)
+{
+    struct relay *relay = rc->up->relay;
+    struct json_doc *doc = json_doc_new();
+    struct jsonl_report report;
+    struct failure why;
+    bool fine,
+        complete = jsonl_finish(rc->up->lines) != ERR_NOMEM; /* its problems are in the report */
+
+    rc->failed = true;
+    jsonl_report(rc->up->lines, &report);
+    resolve_hints(relay);
+    fine = whole_file_is_fine(rc->up, &report, &why);
+    if (doc == NULL || !complete)
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
+    else
+        relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why));
+    json_doc_free(doc);
+}
+
+static void finish(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+
+    if (multipart_finish(rc->form) != 0) {
+        uint64_t offset;
+        const char *why = multipart_error(rc->form, &offset);
+
+        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
+               "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
+    } else if (!check_fields(rc)) {
+        /* answered */
+    } else if (rc->validate) {
+        route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        answer_verdict(rc);
+    } else if (finish_lines(rc)) {
+        note_good(up);
+        route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        rc->up = NULL;
+        receiver_free(rc);
+        upload_send(up);
+        return;
+    }
+    receiver_free(rc);
+}
+
+/* @return false: it was answered, and `rc` is gone */
+static bool feed(struct receiver *rc, const char *bytes, size_t len)
+{
+    int err = multipart_feed(rc->form, bytes, len);
+
+    if (err == 0) {
+        upload_memory_count(rc->up, rc->held.cap);
+        return true;
+    }
+    if (!rc->failed) {
+        uint64_t offset;
+        const char *why = multipart_error(rc->form, &offset);
+
+        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
+               "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
+    }
+    receiver_free(rc);
+    return false;
+}
+
+/* What waits for a turn of its own, and it is this one. */
+static void on_slice(struct slice *slice)
+{
+    struct receiver *rc = slice->arg;
+    struct strbuf held = rc->held;
+    bool fine;
+
+    rc->held = (struct strbuf)STRBUF_INIT;
+    fine = held.len == 0 || feed(rc, strbuf_str(&held), held.len);
+    strbuf_deinit(&held);
+    if (!fine)
+        return;
+    if (rc->body != NULL)
+        body_resume(rc->body);
+    else
+        finish(rc);
+}
+
+static void no_memory(struct receiver *rc)
+{
+    REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    receiver_free(rc);
+}
+
+static void wait_for_turn(struct receiver *rc)
+{
+    if (strbuf_failed(&rc->held) ||
+        slices_add(&rc->worker->slices, rc->worker->loop, &rc->slice) != 0)
+        no_memory(rc);
+}
+
+static bool line_is_long(const struct receiver *rc)
+{
+    return rc->up->lines != NULL && jsonl_unfinished(rc->up->lines) >= LONG_LINE;
+}
+
+static void refuse_for_room(struct receiver *rc)
+{
+    REJECT(rc, 503, "server_error", "upload_memory_full", "file",
+           "The gateway has no room for this upload now: other uploads' lines take all of it. Try "
+           "again, or raise tranche_settings.limits.upload_memory_bytes.");
+}
+
+static void on_body_data(void *arg, const char *bytes, size_t len)
+{
+    struct receiver *rc = arg;
+
+    if (!upload_memory_has_room(rc->up, len)) {
+        refuse_for_room(rc);
+        receiver_free(rc);
+    } else if (rc->held.len > 0 || (line_is_long(rc) && memchr(bytes, '\n', len) != NULL)) {
+        strbuf_add(&rc->held, bytes, len);
+        upload_memory_count(rc->up, rc->held.cap);
+        body_pause(rc->body);
+        wait_for_turn(rc);
+    } else {
+        (void)feed(rc, bytes, len);
+    }
+}
+
+static void on_body_end(void *arg)
+{
+    struct receiver *rc = arg;
+
+    rc->body = NULL;
+    if (rc->held.len > 0 || line_is_long(rc))
+        wait_for_turn(rc);
+    else
+        finish(rc);
+}
+
+static void on_body_failure(void *arg, enum body_failure why)
+{
+    struct receiver *rc = arg;
+
+    rc->body = NULL;
+    if (why == BODY_CLIENT_GONE)
+        return; /* the relay tells us next */
+    if (why == BODY_TOO_LARGE)
+        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+    else if (why == BODY_TOO_SLOW)
+        REJECT(rc, 408, "invalid_request_error", "request_timeout", "",
+               "The upload came too slowly.");
+    else
+        REJECT(rc, 400, "invalid_request_error", "bad_request", "",
+               "The request body is malformed.");
+    receiver_free(rc);
+}
+
+static const struct body_ops upload_body_ops = {on_body_data, on_body_end, on_body_failure};
+
+/* --- the start --- */
+
+static struct receiver *receiver_new(struct relay *relay)
+{
+    const struct config_limits *limits = &relay->worker->config->limits;
+    struct jsonl_rules rules = {.max_line_bytes = limits->max_line_bytes,
+                                .max_lines = max_u64(limits->max_lines[0], limits->max_lines[1]),
+                                .endpoints = endpoints_all(),
+                                .model_required = relay->worker->config->balance_batches};
+    struct receiver *rc = calloc(1, sizeof(*rc));
+    char text[8];
+
+    if (rc == NULL)
+        return NULL;
+    rc->worker = relay->worker;
+    rc->slice.cb = on_slice;
+    rc->slice.arg = rc;
+    rc->validate = relay->route.kind == ROUTE_FILE_VALIDATE;
+    rc->all_problems = rc->validate || (route_query(relay->query, relay->query_len, "validate",
+                                                    text, sizeof(text)) > 0 &&
+                                        strcmp(text, "all") == 0);
+    rules.max_errors = rc->all_problems ? VERDICT_MAX_PROBLEMS : 1;
+    rc->up = upload_new(relay, &rules);
+    if (rc->up == NULL) {
+        free(rc);
+        return NULL;
+    }
+    return rc;
+}
+
+/* A form adds boundaries and small fields to its file. */
+static uint64_t max_body_bytes(const struct relay *relay)
+{
+    const struct config_limits *limits = &relay->worker->config->limits;
+
+    return max_u64(limits->max_other_file_bytes, max_u64(limits->max_file_bytes[PROVIDER_OPENAI],
+                                                         limits->max_file_bytes[PROVIDER_AZURE])) +
+           (1u << 20);
+}
+
+void upload_start(struct relay *relay)
+{
+    struct receiver *rc;
+    const char *type = "";
+    size_t type_len = 0;
+    const char *why = NULL;
+    struct body *body = NULL;
+    int err;
+
+    if (!front_has_body(relay->req)) {
+        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter", "file",
+                      "Missing required parameter: 'file'. The request has no body.");
+        return;
+    }
+    if (!resolve_check_head(relay))
+        return;
+    rc = receiver_new(relay);
+    if (rc == NULL) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
+        return;
+    }
+    (void)relay_request_header(relay, "content-type", &type, &type_len);
+    err = multipart_new(type, type_len, NULL, &form_ops, rc, &rc->form, &why);
+    if (err == ERR_INVALID)
+        REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "",
+               "Expected a multipart/form-data body: %s.", why);
+    else if (err != 0)
+        REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    else if ((body = front_body(relay->req)) != NULL &&
+             body_length(body) > (int64_t)max_body_bytes(relay))
+        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+    else if (!upload_memory_has_room(rc->up, UPLOAD_MEMORY_BASE))
+        refuse_for_room(rc);
+    if (rc->failed || body == NULL) {
+        receiver_free(rc);
+        return;
+    }
+    rc->body = body;
+    upload_memory_count(rc->up, 0);
+    relay_attach(relay, rc, on_client_gone);
+    body_start(body, &upload_body_ops, rc, max_body_bytes(relay));
+}

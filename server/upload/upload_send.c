@@ -1,0 +1,518 @@
+/* See upload_send.h. The spool makes another deployment possible: each try splices that
+ * deployment's name while it reads. */
+#include "upload_send.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balancer/retry.h"
+#include "upstream/normal.h"
+#include "routing/choose.h"
+#include "objects/client_ids.h"
+#include "objects/facts.h"
+#include "objects/file_slots.h"
+#include "read/replay.h"
+#include "upload_memory.h"
+#include "objects/locate.h"
+#include "upload/verdict.h"
+
+#define MAX_UPLOAD_TRIES 8
+
+static void try_next(struct upload *up);
+
+struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
+{
+    struct upload *up = calloc(1, sizeof(*up));
+
+    if (up == NULL)
+        return NULL;
+    up->lines = jsonl_new(rules);
+    if (up->lines == NULL) {
+        free(up);
+        return NULL;
+    }
+    if (repeat_is_keyed(relay) && ((up->digest = EVP_MD_CTX_new()) == NULL ||
+                                   EVP_DigestInit_ex(up->digest, EVP_sha256(), NULL) != 1)) {
+        EVP_MD_CTX_free(up->digest);
+        jsonl_free(up->lines);
+        free(up);
+        return NULL;
+    }
+    up->relay = relay;
+    up->worker = relay->worker;
+    up->deployment = MODEL_NO_INDEX;
+    spool_init(&up->spool, relay->worker->inherit, relay->worker->slot, relay->worker->loop);
+    return up;
+}
+
+void upload_free(struct upload *up)
+{
+    if (up->send != NULL)
+        send_file_cancel(up->send);
+    loop_timer_stop(up->worker->loop, &up->retry);
+    repeat_end(&up->repeat);
+    EVP_MD_CTX_free(up->digest);
+    spool_deinit(&up->spool);
+    jsonl_free(up->lines);
+    upload_memory_forget(up);
+    strbuf_deinit(&up->purpose);
+    strbuf_deinit(&up->filename);
+    strbuf_deinit(&up->expires_anchor);
+    strbuf_deinit(&up->expires_seconds);
+    strbuf_deinit(&up->provider);
+    strbuf_deinit(&up->target_models);
+    candidates_deinit(&up->places);
+    free(up->tried);
+    free(up->barred);
+    free(up);
+}
+
+/* The client left: nobody would get the id, so the transfer is stopped. */
+static void on_client_gone(void *op)
+{
+    struct upload *up = op;
+
+    up->relay = NULL;
+    upload_free(up);
+}
+
+/* Take the relay away from the operation: it will answer now. */
+static struct relay *detach(struct upload *up)
+{
+    struct relay *relay = up->relay;
+
+    up->relay = NULL;
+    relay->op = NULL;
+    relay->deployment = up->deployment;
+    return relay;
+}
+
+static void fail_with(struct upload *up, const struct failure *failure)
+{
+    struct failure copy = *failure;
+    struct relay *relay = detach(up);
+
+    upload_free(up);
+    relay_failure(relay, &copy);
+}
+
+static void fail(struct upload *up, int status, const char *code, const char *text)
+{
+    struct failure failure;
+
+    relay_fill(&failure, status, "server_error", code, "", "%s", text);
+    fail_with(up, &failure);
+}
+
+static void fail_memory(struct upload *up)
+{
+    fail(up, 500, "out_of_memory", "The gateway is out of memory.");
+}
+
+static bool is_batch_file(const struct upload *up)
+{
+    return up->lines != NULL && up->places.grouped;
+}
+
+/* Tokens of this file at a deployment; 0: they do not matter there. */
+static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
+{
+    struct jsonl_report report;
+    struct facts facts;
+
+    if (!is_batch_file(up))
+        return 0;
+    jsonl_report(up->lines, &report);
+    facts_fill(&facts, up->worker, deployment, &report);
+    return facts_tokens(up->worker, &facts,
+                        (enum provider)table_deployment(up->worker->table, deployment)->provider);
+}
+
+/* --- slots for files --- */
+
+/* What a batch file counts as at that account (providers 2.4). */
+static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
+{
+    bool azure = worker_account(up->worker, deployment)->provider == PROVIDER_AZURE;
+
+    if (up->expires_seconds.len > 0 || (azure && up->worker->config->azure_file_expiry_s != 0))
+        return SLOTS_EXPIRING;
+    return SLOTS_LASTING;
+}
+
+/* --- the answer --- */
+
+/* What a create will ask for. */
+static void remember(const struct upload *up, const char *native)
+{
+    struct jsonl_report report;
+    struct facts facts;
+
+    if (!is_batch_file(up))
+        return;
+    jsonl_report(up->lines, &report);
+    facts_fill(&facts, up->worker, up->deployment, &report);
+    facts.counted = true;
+    facts.slot = slot_kind(up, up->deployment);
+    facts.pledged = true;
+    facts_remember(up->worker, up->deployment, native, &facts);
+    quota_pledge(up->worker->inherit->quota, up->worker->inherit->columns[up->deployment],
+                 tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));
+}
+
+/* Such an id is not taken in a path: decoded on its way it could name something else than a file,
+ * with our key. The file is there, and whoever sends it again makes another one. */
+static void fail_unusable(struct upload *up, const char *id)
+{
+    struct failure failure;
+
+    relay_fill(&failure, 502, "server_error", "unusable_id", "",
+               "The provider took the file, but named it \"%.128s\", which is no id that a later "
+               "call could name.",
+               id);
+    failure.should_not_retry = true;
+    fail_with(up, &failure);
+}
+
+static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *file = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    struct viewer viewer;
+    struct relay *relay;
+
+    if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
+        json_doc_free(doc);
+        fail(up, 502, "bad_upstream_answer",
+             "The provider accepted the upload but its answer could not be read; the file may "
+             "exist there.");
+        return;
+    }
+    if (up->lines != NULL)
+        file_slots_add(up->worker, up->deployment, slot_kind(up, up->deployment), 1);
+    if (!ids_is_usable(json_get_str(file, "id"))) {
+        fail_unusable(up, json_get_str(file, "id"));
+        json_doc_free(doc);
+        return;
+    }
+    remember(up, json_get_str(file, "id"));
+    locate_remember_new(up->worker, ID_FILE, json_get_str(file, "id"), up->deployment);
+    normal_file(doc, file, (int64_t)file_bytes);
+    relay = detach(up);
+    viewer = relay_viewer(relay);
+    client_ids_show_file(&viewer, up->deployment, client_ids_are_tagged(&viewer, up->deployment), doc, file);
+    json_write(file, &text);
+    if (!strbuf_failed(&text))
+        repeat_answered(&up->repeat,
+                        table_deployment(up->worker->table, up->deployment)->fingerprint,
+                        json_get_str(file, "id"), 200, strbuf_str(&text), text.len);
+    upload_free(up);
+    relay_json(relay, 200, file);
+    strbuf_deinit(&text);
+    json_doc_free(doc);
+}
+
+static uint32_t untried(const struct upload *up)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < up->places.num; i++)
+        n += !up->tried[i];
+    return n;
+}
+
+static void set_tried(struct upload *up, uint32_t deployment, bool tried)
+{
+    for (uint32_t i = 0; i < up->places.num; i++)
+        if (up->places.deployments[i] == deployment)
+            up->tried[i] = tried;
+}
+
+static void on_retry_timer(struct loop_timer *timer)
+{
+    try_next(timer->arg);
+}
+
+/* As for creates: so many among those that were asked for, and again among each of what they fall
+ * back to. */
+static void limit_tries(struct upload *up, struct retry_question *question)
+{
+    if (up->tries >= MAX_UPLOAD_TRIES)
+        return;
+    attempt_limits(up->worker, up->deployment, MAX_UPLOAD_TRIES, question);
+    question->tries = up->tries_here;
+    if (up->tries_here >= question->max_tries &&
+        choose_leave_stage(&up->places, up->tried, up->deployment) > 0)
+        question->tries = up->tries_here = 0;
+}
+
+static void on_sent(void *arg, const struct attempt_result *result, uint64_t file_bytes)
+{
+    struct upload *up = arg;
+    struct retry_question question = attempt_question(OP_UPLOAD, result);
+    struct retry_answer answer;
+
+    up->send = NULL;
+    if (outcome_is_file_quota(&result->failure) && up->lines != NULL)
+        file_slots_refused(up->worker, up->deployment, slot_kind(up, up->deployment));
+    if (result->ok) {
+        answer_file(up, result->upstream, file_bytes);
+        return;
+    }
+    question.tries = up->tries;
+    question.max_tries = MAX_UPLOAD_TRIES;
+    if (!outcome_is_file_quota(&result->failure)) /* that is no fault, but a question of room */
+        limit_tries(up, &question);
+    question.untried = untried(up);
+    answer = retry_decide(&question, worker_random(up->worker));
+    if (answer.action == RETRY_NEXT || answer.action == RETRY_SAME) {
+        if (answer.action == RETRY_SAME)
+            set_tried(up, up->deployment, false);
+        up->retry.cb = on_retry_timer;
+        up->retry.arg = up;
+        if (loop_timer_start(up->worker->loop, &up->retry, answer.delay_ms) == 0)
+            return;
+    }
+    fail_with(up, &result->failure);
+}
+
+/* --- one try --- */
+
+/* Without an expiry Azure keeps files for ever, and 500 of them fill the resource. */
+static void default_expiry(const struct upload *up, struct provider_upload *form, char seconds[16])
+{
+    uint32_t expiry_s = up->worker->config->azure_file_expiry_s;
+
+    if (expiry_s == 0 || up->lines == NULL || form->expires_after_anchor != NULL ||
+        worker_account(up->worker, up->deployment)->provider != PROVIDER_AZURE)
+        return;
+    snprintf(seconds, 16, "%lu", (unsigned long)expiry_s);
+    form->expires_after_anchor = "created_at";
+    form->expires_after_seconds = seconds;
+}
+
+static int start_try(struct upload *up)
+{
+    const struct table_deployment *d = table_deployment(up->worker->table, up->deployment);
+    struct jsonl_report report = {0};
+    char filled[512], seconds[16];
+    struct send_file_spec spec = {
+        .deployment = up->deployment,
+        .spool = &up->spool,
+        .lines = up->lines,
+        .request_id = up->relay->request_id,
+        .form = {.purpose = strbuf_str(&up->purpose),
+                 .filename = strbuf_str(&up->filename),
+                 .expires_after_anchor =
+                     up->expires_anchor.len > 0 ? strbuf_str(&up->expires_anchor) : NULL,
+                 .expires_after_seconds =
+                     up->expires_seconds.len > 0 ? strbuf_str(&up->expires_seconds) : NULL},
+    };
+
+    if (is_batch_file(up)) {
+        jsonl_report(up->lines, &report);
+        spec.model = send_file_name(up->worker, up->deployment,
+                                    table_group_name(up->worker->table, d->group), report.model,
+                                    filled, sizeof(filled));
+    }
+    default_expiry(up, &spec.form, seconds);
+    up->send = send_file_start(up->worker, &spec, on_sent, up);
+    return up->send != NULL ? 0 : ERR_NOMEM;
+}
+
+/* First among those that have a slot for the file. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct upload *up)
+{
+    uint64_t tokens = tokens_of(up, up->places.deployments[0]);
+    uint32_t stage = up->stage, chosen;
+
+    for (uint32_t i = 0; i < up->places.num; i++)
+        up->barred[i] = up->tried[i] || !file_slots_open(up->worker, up->places.deployments[i],
+                                                         slot_kind(up, up->places.deployments[i]));
+    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
+    if (chosen == MODEL_NO_INDEX)
+        chosen =
+            choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, &up->stage, tokens);
+    return chosen;
+}
+
+static void nowhere(struct upload *up)
+{
+    struct choose_question q = {.op = OP_UPLOAD,
+                                .candidates = up->places.deployments,
+                                .num = up->places.num,
+                                .tokens = tokens_of(up, up->places.deployments[0])};
+    struct failure why;
+
+    choose_nowhere(up->worker, &q, &why);
+    fail_with(up, &why);
+}
+
+static void try_next(struct upload *up)
+{
+    uint32_t chosen = choose(up);
+
+    if (chosen == MODEL_NO_INDEX) {
+        nowhere(up);
+        return;
+    }
+    up->deployment = chosen;
+    up->tries++;
+    up->tries_here++;
+    set_tried(up, chosen, true);
+    if (repeat_sent(&up->repeat, table_deployment(up->worker->table, chosen)->fingerprint) &&
+        start_try(up) == 0) {
+        state_add_tokens(up->worker->inherit->state, up->worker->slot,
+                         up->worker->inherit->columns[chosen], tokens_of(up, chosen),
+                         loop_now_ms(up->worker->loop));
+        return;
+    }
+    choose_give_back(up->worker, OP_UPLOAD, chosen);
+    fail_memory(up);
+}
+
+/* --- the start --- */
+
+/* Providers statement 103: what one provider accepts the other refuses. */
+static bool expiry_is_in_range(const struct upload *up, enum provider provider, struct failure *why)
+{
+    int64_t min_s, max_s, value;
+
+    if (up->expires_seconds.len == 0)
+        return true;
+    provider_expiry_range(provider, &min_s, &max_s);
+    value = strtoll(strbuf_str(&up->expires_seconds), NULL, 10);
+    if (value >= min_s && value <= max_s)
+        return true;
+    relay_fill(
+        why, 400, "invalid_request_error", "invalid_value", "expires_after[seconds]",
+        "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.",
+        (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
+    return false;
+}
+
+static bool is_over_limit(const struct upload *up, enum provider provider, struct failure *why)
+{
+    const struct config_limits *limits = &up->worker->config->limits;
+    struct jsonl_report report;
+
+    if (up->lines == NULL)
+        return false;
+    jsonl_report(up->lines, &report);
+    return verdict_unfit(&report, provider_name(provider), limits->max_file_bytes[provider],
+                         limits->max_lines[provider], why);
+}
+
+/* Limits belong to providers, and a group may have rows of both: those that cannot take this file
+ * are out from the start. @return whether any is left; else `why` says what the first one would not
+ * take */
+static bool drop_unfit(struct upload *up, struct failure *why)
+{
+    struct failure reasons[PROVIDER_COUNT] = {0};
+    bool is_unfit[PROVIDER_COUNT], any = false;
+
+    for (int p = 0; p < PROVIDER_COUNT; p++)
+        is_unfit[p] = is_over_limit(up, (enum provider)p, &reasons[p]) ||
+                      !expiry_is_in_range(up, (enum provider)p, &reasons[p]);
+    for (uint32_t i = 0; i < up->places.num; i++) {
+        uint32_t provider =
+            table_deployment(up->worker->table, up->places.deployments[i])->provider;
+
+        up->tried[i] = is_unfit[provider];
+        if (up->tried[i] && why->status == 0)
+            *why = reasons[provider];
+        any |= !up->tried[i];
+    }
+    return any;
+}
+
+/* --- a repeat of an earlier one --- */
+
+/* Of all that was asked: what the form says, and the file byte by byte. */
+static uint64_t fingerprint_of(struct upload *up)
+{
+    const struct strbuf *fields[] = {&up->purpose,         &up->filename, &up->expires_anchor,
+                                     &up->expires_seconds, &up->provider, &up->target_models};
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    uint64_t fingerprint = 0;
+
+    if (up->digest == NULL)
+        return 0;
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+        if (EVP_DigestUpdate(up->digest, strbuf_str(fields[i]), fields[i]->len + 1) != 1)
+            return 0;
+    if (EVP_DigestUpdate(up->digest, up->relay->hints.model, sizeof(up->relay->hints.model)) != 1 ||
+        EVP_DigestFinal_ex(up->digest, digest, NULL) != 1)
+        return 0;
+    memcpy(&fingerprint, digest, sizeof(fingerprint));
+    return fingerprint;
+}
+
+static void on_new(void *arg)
+{
+    try_next(arg);
+}
+
+/* Files carry no marker: they are not looked for upstream. */
+static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struct json *batch)
+{
+    (void)deployment;
+    (void)doc;
+    (void)batch;
+    on_new(arg);
+}
+
+static void on_replay(void *arg, const struct idem_answer *answer)
+{
+    struct upload *up = arg;
+    struct relay *relay = detach(up);
+
+    relay->deployment = table_find_fingerprint(up->worker->table, answer->deployment);
+    upload_free(up);
+    replay_answer(relay, ROUTE_FILE, answer);
+}
+
+static void on_repeat_failed(void *arg, const struct failure *failure)
+{
+    fail_with(arg, failure);
+}
+
+static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
+
+static void begin(struct upload *up)
+{
+    struct wanted wanted = {.owner = up->relay->owner, .request = fingerprint_of(up)};
+
+    repeat_begin(&up->repeat, REPEAT_UPLOAD, up->relay, &wanted, up->places.deployments,
+                 up->places.num, &repeat_ops, up);
+}
+
+void upload_send(struct upload *up)
+{
+    struct jsonl_report report = {0};
+    struct failure why = {0};
+
+    upload_memory_count(up, 0); /* the ids and the last line are gone */
+    if (up->lines != NULL)
+        jsonl_report(up->lines, &report);
+    relay_attach(up->relay, up, on_client_gone);
+    resolve_hints(up->relay);
+    if (!resolve_upload(up->relay, report.model, strbuf_str(&up->target_models), &up->places,
+                        &why)) {
+        fail_with(up, &why);
+        return;
+    }
+    up->tried = calloc(up->places.num, sizeof(bool));
+    up->barred = calloc(up->places.num, sizeof(bool));
+    why.status = 0;
+    if (up->tried == NULL || up->barred == NULL)
+        fail_memory(up);
+    else if (!drop_unfit(up, &why))
+        fail_with(up, &why);
+    else
+        begin(up);
+}

@@ -1,0 +1,42 @@
+/* The sending half of an upload: choose a deployment, send, move on when it refuses, answer. */
+#pragma once
+
+#include <openssl/evp.h>
+
+#include "jsonl/jsonl.h"
+#include "multipart/multipart.h"
+#include "routing/candidates.h"
+#include "request/relay.h"
+#include "once/repeat.h"
+#include "request/resolve.h"
+#include "calls/send_file.h"
+#include "core/spool.h"
+
+struct upload {
+    struct relay *relay; /* borrowed; NULL once the client is gone */
+    struct worker *worker;
+    struct spool spool;
+    uint64_t received;   /* bytes of the file part so far */
+    uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */
+    struct jsonl *lines; /* owned; NULL: no batch file */
+    bool lines_bad;
+    EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
+    struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
+        target_models;          /* the form's fields */
+    struct candidates places;       /* owned */
+    bool *tried;                /* owned; [places.num] */
+    bool *barred;               /* owned; [places.num]; tried, or without a slot: see choose() */
+    uint32_t stage;             /* of the candidates in use */
+    uint32_t tries, tries_here; /* in all, and in the stage of the current one */
+    uint32_t deployment;        /* of the current try */
+    struct send_file *send;     /* owned; NULL: none in flight */
+    struct repeat repeat;       /* this request among those that were made before */
+    struct loop_timer retry;
+};
+
+/** An upload that is still being received. NULL when out of memory. */
+struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules);
+void upload_free(struct upload *up); /* cancels what is in flight */
+
+/** Everything was received and checked: send it. Takes `up` over and answers its relay. */
+void upload_send(struct upload *up);
