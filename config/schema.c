@@ -36,18 +36,26 @@
 #define LIST(type, key, member, entry, max)                                                        \
     CYAML_FIELD_SEQUENCE(key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, member, entry, 0, max)
 
-static const cyaml_schema_field_t params_fields[] = {
-    TEXT(struct raw_params, model),         TEXT(struct raw_params, custom_llm_provider),
-    TEXT(struct raw_params, api_key),       TEXT(struct raw_params, api_base),
-    TEXT(struct raw_params, api_version),   TEXT(struct raw_params, azure_ad_token),
-    TEXT(struct raw_params, organization),  TEXT(struct raw_params, project),
-    TEXT(struct raw_params, rpm),           TEXT(struct raw_params, tpm),
-    TEXT(struct raw_params, weight),        TEXT(struct raw_params, order),
-    TEXT(struct raw_params, max_retries),   TEXT(struct raw_params, num_retries),
-    TEXT(struct raw_params, cooldown_time), TEXT(struct raw_params, timeout),
-    FREE_FORM("litellm_credential_name"),
-    FREE_FORM("extra_headers"),
-    FREE_FORM("headers"),   CYAML_FIELD_END};
+static const cyaml_schema_field_t params_fields[] = {TEXT(struct raw_params, model),
+                                                     TEXT(struct raw_params, custom_llm_provider),
+                                                     TEXT(struct raw_params, api_key),
+                                                     TEXT(struct raw_params, api_base),
+                                                     TEXT(struct raw_params, api_version),
+                                                     TEXT(struct raw_params, azure_ad_token),
+                                                     TEXT(struct raw_params, organization),
+                                                     TEXT(struct raw_params, project),
+                                                     TEXT(struct raw_params, rpm),
+                                                     TEXT(struct raw_params, tpm),
+                                                     TEXT(struct raw_params, weight),
+                                                     TEXT(struct raw_params, order),
+                                                     TEXT(struct raw_params, max_retries),
+                                                     TEXT(struct raw_params, num_retries),
+                                                     TEXT(struct raw_params, cooldown_time),
+                                                     TEXT(struct raw_params, timeout),
+                                                     FREE_FORM("litellm_credential_name"),
+                                                     FREE_FORM("extra_headers"),
+                                                     FREE_FORM("headers"),
+                                                     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, custom_llm_provider),
                                                     TEXT(struct raw_params, api_key),
@@ -136,8 +144,8 @@ static const cyaml_schema_field_t router_fields[] = {
     FREE_FORM("default_fallbacks"),
     CYAML_FIELD_END};
 
-static const cyaml_schema_field_t general_fields[] = {TEXT(struct raw_general, master_key),
-                                                      FREE_FORM("litellm_key_header_name"), CYAML_FIELD_END};
+static const cyaml_schema_field_t general_fields[] = {
+    TEXT(struct raw_general, master_key), FREE_FORM("litellm_key_header_name"), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t tls_fields[] = {TEXT(struct raw_tls, cert_file),
                                                   TEXT(struct raw_tls, key_file), CYAML_FIELD_END};
@@ -168,16 +176,12 @@ static const cyaml_schema_field_t limits_fields[] = {
     MAPPING(struct raw_limits, "max_expiring_files", max_expiring_files, provider_fields),
     CYAML_FIELD_END};
 
-static const cyaml_schema_field_t timeouts_fields[] = {TEXT(struct raw_timeouts, connect_ms),
-                                                       TEXT(struct raw_timeouts, first_byte_ms),
-                                                       TEXT(struct raw_timeouts, json_total_ms),
-                                                       TEXT(struct raw_timeouts, low_speed_ms),
-                                                       TEXT(struct raw_timeouts, paused_ms),
-                                                       TEXT(struct raw_timeouts, list_ms),
-                                                       TEXT(struct raw_timeouts, shutdown_grace_ms),
-                                                       TEXT(struct raw_timeouts, watch_ms),
-                                                       TEXT(struct raw_timeouts, count_files_ms),
-                                                       CYAML_FIELD_END};
+static const cyaml_schema_field_t timeouts_fields[] = {
+    TEXT(struct raw_timeouts, connect_ms),        TEXT(struct raw_timeouts, first_byte_ms),
+    TEXT(struct raw_timeouts, json_total_ms),     TEXT(struct raw_timeouts, low_speed_ms),
+    TEXT(struct raw_timeouts, paused_ms),         TEXT(struct raw_timeouts, list_ms),
+    TEXT(struct raw_timeouts, shutdown_grace_ms), TEXT(struct raw_timeouts, watch_ms),
+    TEXT(struct raw_timeouts, count_files_ms),    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t quota_fields[] = {
     TEXT(struct raw_quota, deployment), TEXT(struct raw_quota, model_name),

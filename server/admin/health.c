@@ -19,13 +19,13 @@ static bool is_healthy(const struct probe_word *p)
            atomic_load_explicit(&p->healthy, memory_order_relaxed) != 0;
 }
 
-static bool all_admitted(const struct worker *w, uint32_t deployment)
+static bool all_admitted(const struct runtime *rt, uint32_t deployment)
 {
-    uint64_t now_ms = loop_now_ms(w->loop);
+    uint64_t now_ms = loop_now_ms(rt->loop);
 
     for (int op = 0; op < OP_CLASS_COUNT; op++)
-        if (!breaker_admits(atomic_load_explicit(state_health(w->inherit->state,
-                                                              w->inherit->columns[deployment],
+        if (!breaker_admits(atomic_load_explicit(state_health(rt->inherit->state,
+                                                              rt->inherit->columns[deployment],
                                                               (enum op_class)op),
                                                  memory_order_relaxed),
                             now_ms))
@@ -46,9 +46,9 @@ enum { LIST_HEALTHY, LIST_UNHEALTHY, LIST_NONE };
 
 /* The answer being written: the healthy rows, then the others. */
 struct report {
-    const struct worker *worker; /* borrowed */
-    uint32_t num, next;          /* rows */
-    int list;                    /* being written */
+    const struct runtime *rt; /* borrowed */
+    uint32_t num, next;       /* rows */
+    int list;                 /* being written */
     uint32_t counts[2];
     bool *named;               /* behind the findings; per account: model_list names it */
     struct finding findings[]; /* [num] */
@@ -56,19 +56,19 @@ struct report {
 
 static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
 {
-    const struct worker *w = r->worker;
-    const struct table_deployment *d = table_deployment(w->table, i);
-    const struct model_account *account = &w->config->models.accounts[d->account];
+    const struct runtime *rt = r->rt;
+    const struct table_deployment *d = table_deployment(rt->table, i);
+    const struct model_account *account = &rt->config->models.accounts[d->account];
     const struct finding *found = &r->findings[i];
-    int64_t skew_s = provider_clock_skew_s(w->inherit, i);
+    int64_t skew_s = provider_clock_skew_s(rt->inherit, i);
     char text[96];
 
     strbuf_addc(out, '{');
-    json_write_member_string(out, "model", table_str(w->table, d->litellm_model));
+    json_write_member_string(out, "model", table_str(rt->table, d->litellm_model));
     json_write_member_string(out, "api_base", account->base);
     if (account->api_version != NULL)
         json_write_member_string(out, "api_version", account->api_version);
-    json_write_member_string(out, "model_id", table_str(w->table, d->id));
+    json_write_member_string(out, "model_id", table_str(rt->table, d->id));
     if (d->batch)
         json_write_member_string(out, "mode", "batch");
     if (found->list == LIST_UNHEALTHY) {
@@ -84,10 +84,10 @@ static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
 
 /* Since when this gateway knows what it was asked to create, which outlives SIGUSR2; and for how
  * long it does not know what the gateway before it had under way. */
-static void write_memory(const struct worker *w, struct strbuf *out)
+static void write_memory(const struct runtime *rt, struct strbuf *out)
 {
-    const struct idem *idem = w->inherit->idem;
-    uint64_t now_ms = loop_now_ms(w->loop), until_ms = idem_unsure_until_ms(idem);
+    const struct idem *idem = rt->inherit->idem;
+    uint64_t now_ms = loop_now_ms(rt->loop), until_ms = idem_unsure_until_ms(idem);
 
     json_write_member_int(out, "creates_known_since",
                           clock_unix_s() - (int64_t)((now_ms - idem_since_ms(idem)) / 1000));
@@ -97,13 +97,13 @@ static void write_memory(const struct worker *w, struct strbuf *out)
 
 static void write_end(const struct report *r, struct strbuf *out)
 {
-    const char *warning = entrance_warning(r->worker->config);
+    const char *warning = entrance_warning(r->rt->config);
     bool failed =
-        atomic_load_explicit(&r->worker->inherit->shared->reload_failed, memory_order_relaxed) != 0;
+        atomic_load_explicit(&r->rt->inherit->shared->reload_failed, memory_order_relaxed) != 0;
 
     strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s",
                 r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
-    write_memory(r->worker, out);
+    write_memory(r->rt, out);
     if (warning[0] != '\0') {
         strbuf_adds(out, ",\"warnings\":[");
         json_write_string(out, warning, strlen(warning));
@@ -116,14 +116,14 @@ static void write_end(const struct report *r, struct strbuf *out)
  */
 static bool is_listed(const struct report *r, uint32_t i)
 {
-    const struct table_deployment *d = table_deployment(r->worker->table, i);
+    const struct table_deployment *d = table_deployment(r->rt->table, i);
 
     return d->group != MODEL_NO_INDEX || !r->named[d->account];
 }
 
 static void look_at(struct report *r, uint32_t i)
 {
-    const struct probe_word *p = &r->worker->inherit->probes[i];
+    const struct probe_word *p = &r->rt->inherit->probes[i];
     struct finding *found = &r->findings[i];
 
     found->list = LIST_NONE;
@@ -163,22 +163,22 @@ static enum long_answer_step write_next(void *arg, struct strbuf *out)
 
 static void note_named(struct report *r)
 {
-    const struct table *table = r->worker->table;
+    const struct table *table = r->rt->table;
 
     for (uint32_t i = 0; i < r->num; i++)
         r->named[table_deployment(table, i)->account] |=
             table_deployment(table, i)->group != MODEL_NO_INDEX;
 }
 
-static struct report *report_new(const struct worker *w)
+static struct report *report_new(const struct runtime *rt)
 {
-    uint32_t num = table_num_deployments(w->table);
+    uint32_t num = table_num_deployments(rt->table);
     struct report *r = calloc(1, sizeof(*r) + num * sizeof(r->findings[0]) +
-                                     w->config->models.num_accounts * sizeof(*r->named));
+                                     rt->config->models.num_accounts * sizeof(*r->named));
 
     if (r == NULL)
         return NULL;
-    r->worker = w;
+    r->rt = rt;
     r->num = num;
     r->named = (bool *)(r->findings + num);
     note_named(r);
@@ -187,7 +187,7 @@ static struct report *report_new(const struct worker *w)
 
 void health_full(struct relay *relay)
 {
-    long_answer_write(relay, "{\"healthy_endpoints\":[", write_next, report_new(relay->worker));
+    long_answer_write(relay, "{\"healthy_endpoints\":[", write_next, report_new(relay->rt));
 }
 
 void health_liveness(struct relay *relay)
@@ -199,11 +199,11 @@ void health_liveness(struct relay *relay)
  * way out. */
 void health_readiness(struct relay *relay)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
     bool ready = false;
 
-    for (uint32_t i = 0; !w->draining && !ready && i < table_num_deployments(w->table); i++)
-        ready = is_healthy(&w->inherit->probes[i]) && all_admitted(w, i);
+    for (uint32_t i = 0; !rt->draining && !ready && i < table_num_deployments(rt->table); i++)
+        ready = is_healthy(&rt->inherit->probes[i]) && all_admitted(rt, i);
     if (ready) {
         static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not connected\"}";
         static const char more[] = "{\"status\":\"healthy\",\"db\":\"Not "
@@ -215,7 +215,7 @@ void health_readiness(struct relay *relay)
             relay_bytes(relay, 200, "application/json", text, sizeof(text) - 1);
     } else {
         relay_problem(relay, 503, "server_error", "not_ready", "", "%s",
-                      w->draining ? "The gateway is shutting down."
-                                  : "No deployment can serve now; see /health.");
+                      rt->draining ? "The gateway is shutting down."
+                                   : "No deployment can serve now; see /health.");
     }
 }

@@ -21,7 +21,7 @@ struct block {
 };
 
 struct scrape {
-    struct worker *worker; /* borrowed */
+    struct runtime *rt;    /* borrowed */
     struct block **blocks; /* owned, each freed as soon as it is written */
     uint32_t num_blocks;
     struct quota_tally *tallies; /* owned; per column */
@@ -50,7 +50,7 @@ static uint64_t read_word(const _Atomic uint64_t *word)
 
 static void write_node(const struct scrape *s, struct strbuf *out)
 {
-    const struct inherit *inherit = s->worker->inherit;
+    const struct inherit *inherit = s->rt->inherit;
     struct shared *shared = inherit->shared;
     struct metrics_node node = {
         .generation = inherit->generation,
@@ -77,42 +77,42 @@ static void write_node(const struct scrape *s, struct strbuf *out)
 }
 
 /* The first row of an account shows the account's files. */
-static bool is_first_of_account(const struct worker *w, uint32_t deployment)
+static bool is_first_of_account(const struct runtime *rt, uint32_t deployment)
 {
-    uint32_t account = table_deployment(w->table, deployment)->account;
+    uint32_t account = table_deployment(rt->table, deployment)->account;
 
-    return w->account_twin[account] == account && w->account_first[account] == deployment;
+    return rt->account_twin[account] == account && rt->account_first[account] == deployment;
 }
 
 /* The row for calls that name no model says nothing new of an account that model_list names too,
  * unless it was used. */
-static bool is_shown(const struct worker *w, uint32_t i, const struct state_sum *sum)
+static bool is_shown(const struct runtime *rt, uint32_t i, const struct state_sum *sum)
 {
     uint64_t requests = 0;
 
     for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
         requests += sum->requests[op];
-    return requests > 0 || is_first_of_account(w, i) ||
-           table_deployment(w->table, i)->group != MODEL_NO_INDEX;
+    return requests > 0 || is_first_of_account(rt, i) ||
+           table_deployment(rt->table, i)->group != MODEL_NO_INDEX;
 }
 
-static void read_row(const struct worker *w, uint32_t i, struct block *block)
+static void read_row(const struct runtime *rt, uint32_t i, struct block *block)
 {
-    const struct inherit *inherit = w->inherit;
-    const struct table_deployment *d = table_deployment(w->table, i);
+    const struct inherit *inherit = rt->inherit;
+    const struct table_deployment *d = table_deployment(rt->table, i);
     const struct probe_word *probe = &inherit->probes[i];
-    uint64_t now_ms = loop_now_ms(w->loop);
+    uint64_t now_ms = loop_now_ms(rt->loop);
     uint32_t column = inherit->columns[i];
     struct metrics_row *row = &block->rows[block->num];
 
     state_read(inherit->state, column, now_ms, &row->sum);
-    if (!is_shown(w, i, &row->sum))
+    if (!is_shown(rt, i, &row->sum))
         return;
     block->columns[block->num++] = column;
-    row->group = d->group != MODEL_NO_INDEX ? table_group_name(w->table, d->group) : "";
-    row->model = table_str(w->table, d->litellm_model);
-    row->id = table_str(w->table, d->id);
-    row->base = w->config->models.accounts[d->account].base;
+    row->group = d->group != MODEL_NO_INDEX ? table_group_name(rt->table, d->group) : "";
+    row->model = table_str(rt->table, d->litellm_model);
+    row->id = table_str(rt->table, d->id);
+    row->base = rt->config->models.accounts[d->account].base;
     row->provider = provider_name((enum provider)d->provider);
     row->checked_unix_s = (int64_t)read_word(&probe->checked_unix_s);
     row->healthy = row->checked_unix_s == 0 ||
@@ -124,7 +124,7 @@ static void read_row(const struct worker *w, uint32_t i, struct block *block)
     quota_read(inherit->quota, column, now_ms, &row->quota);
     row->own_clock = d->first == i;
     row->skew_s = provider_clock_skew_s(inherit, i);
-    row->own_files = is_first_of_account(w, i);
+    row->own_files = is_first_of_account(rt, i);
     for (unsigned kind = 0; kind < SLOTS_KINDS; kind++)
         row->files[kind] = slots_held(inherit->slots, column, (enum slots_kind)kind);
 }
@@ -132,19 +132,19 @@ static void read_row(const struct worker *w, uint32_t i, struct block *block)
 /* Want of memory ends the answer. */
 static void read_block(struct scrape *s, struct strbuf *out)
 {
-    const struct worker *w = s->worker;
-    uint32_t num = table_num_deployments(w->table), i = s->read * BLOCK, end = i + BLOCK;
+    const struct runtime *rt = s->rt;
+    uint32_t num = table_num_deployments(rt->table), i = s->read * BLOCK, end = i + BLOCK;
     struct block *block = calloc(1, sizeof(*block));
 
     out->failed |= block == NULL;
     for (; block != NULL && i < num && i < end; i++)
-        read_row(w, i, block);
+        read_row(rt, i, block);
     s->blocks[s->read++] = block;
 }
 
 static void place_tallies(const struct scrape *s, struct block *block)
 {
-    uint64_t now_ms = loop_now_ms(s->worker->loop);
+    uint64_t now_ms = loop_now_ms(s->rt->loop);
 
     for (uint32_t i = 0; i < block->num; i++) {
         const struct quota_tally *tally = &s->tallies[block->columns[i]];
@@ -158,7 +158,7 @@ static void place_tallies(const struct scrape *s, struct block *block)
 /* @return whether there are more */
 static bool count_some(struct scrape *s)
 {
-    if (quota_count(s->worker->inherit->quota, &s->cursor, PLACES_A_TURN, s->tallies))
+    if (quota_count(s->rt->inherit->quota, &s->cursor, PLACES_A_TURN, s->tallies))
         return true;
     for (uint32_t i = 0; i < s->num_blocks; i++)
         place_tallies(s, s->blocks[i]);
@@ -205,14 +205,14 @@ static enum long_answer_step write_next(void *arg, struct strbuf *out)
 
 void metrics_start(struct relay *relay)
 {
-    struct worker *w = relay->worker;
+    struct runtime *rt = relay->rt;
     struct scrape *s = calloc(1, sizeof(*s));
 
     if (s != NULL) {
-        s->worker = w;
-        s->num_blocks = table_num_deployments(w->table) / BLOCK + 1;
+        s->rt = rt;
+        s->num_blocks = table_num_deployments(rt->table) / BLOCK + 1;
         s->blocks = calloc(s->num_blocks, sizeof(struct block *));
-        s->tallies = calloc(quota_max_columns(w->inherit->quota), sizeof(*s->tallies));
+        s->tallies = calloc(quota_max_columns(rt->inherit->quota), sizeof(*s->tallies));
     }
     if (s != NULL && (s->blocks == NULL || s->tallies == NULL)) {
         scrape_free(s);

@@ -10,7 +10,7 @@
 
 /* An answer being written, row by row. */
 struct rows {
-    const struct worker *worker; /* borrowed */
+    const struct runtime *rt; /* borrowed */
     uint32_t next;
     uint32_t written;
 };
@@ -20,7 +20,7 @@ static struct rows *rows_new(const struct relay *relay)
     struct rows *r = calloc(1, sizeof(*r));
 
     if (r != NULL)
-        r->worker = relay->worker;
+        r->rt = relay->rt;
     return r;
 }
 
@@ -40,20 +40,20 @@ static void write_model(struct strbuf *out, const char *name)
 }
 
 /* Groups, then aliases. */
-static uint32_t num_models(const struct worker *w)
+static uint32_t num_models(const struct runtime *rt)
 {
-    return table_num_groups(w->table) + (uint32_t)w->config->models.num_names;
+    return table_num_groups(rt->table) + (uint32_t)rt->config->models.num_names;
 }
 
 /* NULL: nothing that clients may ask for, or should see. */
-static const char *model_name(const struct worker *w, uint32_t i)
+static const char *model_name(const struct runtime *rt, uint32_t i)
 {
-    uint32_t groups = table_num_groups(w->table);
+    uint32_t groups = table_num_groups(rt->table);
     const struct model_name *name;
 
     if (i < groups)
-        return table_is_served(w->table, i) ? table_group_name(w->table, i) : NULL;
-    name = &w->config->models.names[i - groups];
+        return table_is_served(rt->table, i) ? table_group_name(rt->table, i) : NULL;
+    name = &rt->config->models.names[i - groups];
     return name->target != NULL && !name->hidden ? name->name : NULL;
 }
 
@@ -63,11 +63,11 @@ static enum long_answer_step write_group(void *arg, struct strbuf *out)
     const char *name;
 
     do {
-        if (r->next == num_models(r->worker)) {
+        if (r->next == num_models(r->rt)) {
             strbuf_adds(out, "]}");
             return LONG_ANSWER_DONE;
         }
-        name = model_name(r->worker, r->next++);
+        name = model_name(r->rt, r->next++);
     } while (name == NULL);
     begin_row(r, out);
     write_model(out, name);
@@ -79,23 +79,24 @@ void models_list(struct relay *relay)
     long_answer_write(relay, "{\"object\":\"list\",\"data\":[", write_group, rows_new(relay));
 }
 
-static void write_params(const struct worker *w, const struct table_deployment *d,
+static void write_params(const struct runtime *rt, const struct table_deployment *d,
                          struct strbuf *out)
 {
-    const struct model_account *account = &w->config->models.accounts[d->account];
+    const struct model_account *account = &rt->config->models.accounts[d->account];
 
     strbuf_adds(out, ",\"litellm_params\":{");
-    json_write_member_string(out, "model", table_str(w->table, d->litellm_model));
+    json_write_member_string(out, "model", table_str(rt->table, d->litellm_model));
     json_write_member_string(out, "api_base", account->base);
     if (account->api_version != NULL)
         json_write_member_string(out, "api_version", account->api_version);
     strbuf_addc(out, '}');
 }
 
-static void write_info(const struct worker *w, const struct table_deployment *d, struct strbuf *out)
+static void write_info(const struct runtime *rt, const struct table_deployment *d,
+                       struct strbuf *out)
 {
     strbuf_adds(out, ",\"model_info\":{");
-    json_write_member_string(out, "id", table_str(w->table, d->id));
+    json_write_member_string(out, "id", table_str(rt->table, d->id));
     if (d->batch)
         json_write_member_string(out, "mode", "batch");
     json_write_member_string(out, "litellm_provider", provider_name((enum provider)d->provider));
@@ -105,7 +106,7 @@ static void write_info(const struct worker *w, const struct table_deployment *d,
 static enum long_answer_step write_deployment(void *arg, struct strbuf *out)
 {
     struct rows *r = arg;
-    const struct table *table = r->worker->table;
+    const struct table *table = r->rt->table;
     const struct table_deployment *d;
 
     if (r->next == table_num_deployments(table)) {
@@ -117,8 +118,8 @@ static enum long_answer_step write_deployment(void *arg, struct strbuf *out)
         return LONG_ANSWER_MORE;
     begin_row(r, out);
     json_write_member_string(out, "model_name", table_group_name(table, d->group));
-    write_params(r->worker, d, out);
-    write_info(r->worker, d, out);
+    write_params(r->rt, d, out);
+    write_info(r->rt, d, out);
     strbuf_addc(out, '}');
     return LONG_ANSWER_MORE;
 }
@@ -130,7 +131,7 @@ void models_info(struct relay *relay)
 
 void models_one(struct relay *relay)
 {
-    const struct table *table = relay->worker->table;
+    const struct table *table = relay->rt->table;
     struct strbuf text = STRBUF_INIT;
     struct table_name name;
 
@@ -152,16 +153,16 @@ void models_one(struct relay *relay)
 }
 
 /* What the rows of a group have together: minute limits add up, as LiteLLM adds them. */
-static void write_summary(const struct worker *w, uint32_t group, struct strbuf *out)
+static void write_summary(const struct runtime *rt, uint32_t group, struct strbuf *out)
 {
     uint32_t num;
-    const uint32_t *rows = table_group_members(w->table, group, &num);
+    const uint32_t *rows = table_group_members(rt->table, group, &num);
     bool has[PROVIDER_COUNT] = {false}, batch = false;
     int64_t rpm = 0, tpm = 0;
     const char *comma = "";
 
     for (uint32_t i = 0; i < num; i++) {
-        const struct table_deployment *d = table_deployment(w->table, rows[i]);
+        const struct table_deployment *d = table_deployment(rt->table, rows[i]);
 
         has[d->provider] = true;
         batch |= d->batch != 0;
@@ -187,7 +188,7 @@ static void write_summary(const struct worker *w, uint32_t group, struct strbuf 
 static enum long_answer_step write_group_info(void *arg, struct strbuf *out)
 {
     struct rows *r = arg;
-    const struct table *table = r->worker->table;
+    const struct table *table = r->rt->table;
 
     while (r->next < table_num_groups(table) && !table_is_served(table, r->next))
         r->next++;
@@ -197,7 +198,7 @@ static enum long_answer_step write_group_info(void *arg, struct strbuf *out)
     }
     begin_row(r, out);
     json_write_member_string(out, "model_group", table_group_name(table, r->next));
-    write_summary(r->worker, r->next++, out);
+    write_summary(r->rt, r->next++, out);
     strbuf_addc(out, '}');
     return LONG_ANSWER_MORE;
 }

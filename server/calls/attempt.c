@@ -16,7 +16,7 @@
     (1u << 20) /* of one object, or an error: a batch with all its errors has some 30,000 */
 
 struct attempt {
-    struct worker *worker;      /* borrowed */
+    struct runtime *rt;         /* borrowed */
     struct upstream_call *call; /* owned; NULL once ended */
     uint32_t deployment;
     enum op_class op;
@@ -46,11 +46,11 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
     };
 }
 
-void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+void attempt_limits(const struct runtime *rt, uint32_t deployment, uint32_t default_tries,
                     struct retry_question *question)
 {
-    const struct table_deployment *d = table_deployment(worker->table, deployment);
-    const struct inherit *inherit = worker->inherit;
+    const struct table_deployment *d = table_deployment(rt->table, deployment);
+    const struct inherit *inherit = rt->inherit;
     const struct retry_policy *policy = d->group == MODEL_NO_INDEX || inherit->group_retry == NULL
                                             ? &inherit->retry
                                             : &inherit->group_retry[d->group];
@@ -59,14 +59,14 @@ void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t d
     question->least_delay_ms = policy->least_delay_ms;
 }
 
-struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+struct retry_answer attempt_decide(struct runtime *rt, uint32_t deployment,
                                    const struct retry_question *question)
 {
-    struct retry_answer answer = retry_decide(question, worker_random(worker));
+    struct retry_answer answer = retry_decide(question, runtime_random(rt));
 
     if (answer.action == RETRY_SAME)
         log_debug("deployment %s: %s is tried again in %u ms, %u of at most %u tries made",
-                  table_str(worker->table, table_deployment(worker->table, deployment)->id),
+                  table_str(rt->table, table_deployment(rt->table, deployment)->id),
                   op_class_name(question->op), answer.delay_ms, question->tries,
                   question->max_tries);
     return answer;
@@ -76,15 +76,15 @@ struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
 static void log_change(const struct attempt *at, const struct breaker_view *before,
                        const struct breaker_view *after, enum outcome outcome, int status)
 {
-    const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
-    uint64_t now_ms = loop_now_ms(at->worker->loop);
+    const struct table_deployment *d = table_deployment(at->rt->table, at->deployment);
+    uint64_t now_ms = loop_now_ms(at->rt->loop);
     char rest[48] = "";
 
     if (after->state == BREAKER_COOLING && after->until_ms > now_ms)
         snprintf(rest, sizeof(rest), ", for %llu ms",
                  (unsigned long long)(after->until_ms - now_ms));
     log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row%s",
-             table_str(at->worker->table, d->id), worker_account(at->worker, at->deployment)->name,
+             table_str(at->rt->table, d->id), runtime_account(at->rt, at->deployment)->name,
              breaker_state_name(before->state), breaker_state_name(after->state),
              op_class_name(at->op), outcome_name(outcome), status, after->failures, rest);
 }
@@ -92,9 +92,9 @@ static void log_change(const struct attempt *at, const struct breaker_view *befo
 static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
                     int64_t retry_after_ms)
 {
-    const struct inherit *inherit = at->worker->inherit;
+    const struct inherit *inherit = at->rt->inherit;
     uint32_t column = inherit->columns[at->deployment];
-    const struct table_deployment *d = table_deployment(at->worker->table, at->deployment);
+    const struct table_deployment *d = table_deployment(at->rt->table, at->deployment);
     struct breaker_policy policy = inherit->breaker;
     struct breaker_view before, after;
 
@@ -102,15 +102,14 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
         policy.cooldown_ms = d->cooldown_ms;
         policy.own_time = true;
     }
-    state_end(inherit->state, at->worker->slot, column, at->op, outcome,
+    state_end(inherit->state, at->rt->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
     if (!breaker_record(state_health(inherit->state, column, at->op), &policy, outcome,
-                        retry_after_ms, d->fingerprint, loop_now_ms(at->worker->loop), &before,
-                        &after))
+                        retry_after_ms, d->fingerprint, loop_now_ms(at->rt->loop), &before, &after))
         return;
     if (after.state == BREAKER_COOLING && before.state != BREAKER_COOLING)
-        state_add_rest(inherit->state, at->worker->slot, column);
+        state_add_rest(inherit->state, at->rt->slot, column);
     log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
 }
 
@@ -134,12 +133,12 @@ static const char *their_id(const struct upstream_head *head)
 static void log_failure(const struct attempt *at, enum outcome outcome,
                         const struct upstream_result *upstream)
 {
-    const struct table *table = at->worker->table;
+    const struct table *table = at->rt->table;
     const char *theirs = their_id(&upstream->head);
 
     log_warn("deployment %s (%s): %s failed: %s, status %d%s%s%s%s%s%s",
              table_str(table, table_deployment(table, at->deployment)->id),
-             worker_account(at->worker, at->deployment)->name, op_class_name(at->op),
+             runtime_account(at->rt, at->deployment)->name, op_class_name(at->op),
              outcome_name(outcome), upstream->head.status, upstream->error[0] != '\0' ? ", " : "",
              upstream->error, at->request_id[0] != '\0' ? ", request " : "", at->request_id,
              theirs[0] != '\0' ? ", the provider's " : "", theirs);
@@ -153,8 +152,7 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
     void *owner = at->arg;
     int status = upstream->head.status;
 
-    provider_clock_learn(at->worker->inherit, at->deployment, upstream,
-                         loop_now_ms(at->worker->loop));
+    provider_clock_learn(at->rt->inherit, at->deployment, upstream, loop_now_ms(at->rt->loop));
     result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
     result.failure.retry_after_ms = -1;
     if (!result.ok)
@@ -205,18 +203,18 @@ static bool is_list(enum provider_call call)
 
 static uint32_t total_limit(const struct attempt *at, const struct attempt_spec *spec)
 {
-    uint32_t own = table_deployment(at->worker->table, spec->deployment)->timeout_ms;
+    uint32_t own = table_deployment(at->rt->table, spec->deployment)->timeout_ms;
 
     if (spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT)
         return 0; /* file transfers have a low-speed limit instead */
     if (spec->total_ms != 0)
         return spec->total_ms;
-    return own != 0 ? own : at->worker->config->timeouts.json_total_ms;
+    return own != 0 ? own : at->rt->config->timeouts.json_total_ms;
 }
 
 static int start_call(struct attempt *at, const struct attempt_spec *spec)
 {
-    const struct model_account *account = worker_account(at->worker, spec->deployment);
+    const struct model_account *account = runtime_account(at->rt, spec->deployment);
     struct provider_headers headers = {0};
     struct strbuf url = STRBUF_INIT;
     int rc;
@@ -242,7 +240,7 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
             .file = file,
             .once = at->op != OP_READ,
             .total_ms = total_limit(at, spec),
-            .first_byte_ms = file ? at->worker->config->timeouts.first_byte_ms : 0,
+            .first_byte_ms = file ? at->rt->config->timeouts.first_byte_ms : 0,
             .max_body = is_list(spec->call) ? MAX_LIST_ANSWER : MAX_JSON_ANSWER,
             .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
             .on_head = spec->on_head != NULL ? on_call_head : NULL,
@@ -251,7 +249,7 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
             .arg = at,
         };
 
-        at->call = upstream_start(at->worker->upstream, &request);
+        at->call = upstream_start(at->rt->upstream, &request);
         if (at->call == NULL)
             rc = ERR_NOMEM;
     }
@@ -260,13 +258,13 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
     return rc;
 }
 
-struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec)
+struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spec)
 {
     struct attempt *at = calloc(1, sizeof(*at));
 
     if (at == NULL)
         return NULL;
-    at->worker = worker;
+    at->rt = rt;
     at->deployment = spec->deployment;
     at->op = outcome_class_of(spec->call);
     at->on_done = spec->on_done;
@@ -281,8 +279,7 @@ struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *
         free(at);
         return NULL;
     }
-    state_begin(worker->inherit->state, worker->slot, worker->inherit->columns[spec->deployment],
-                at->op);
+    state_begin(rt->inherit->state, rt->slot, rt->inherit->columns[spec->deployment], at->op);
     return at;
 }
 

@@ -9,8 +9,8 @@
 #include "common/names.h"
 
 struct send_file {
-    struct worker *worker; /* borrowed */
-    struct spool *spool;   /* borrowed */
+    struct runtime *rt;  /* borrowed */
+    struct spool *spool; /* borrowed */
     struct attempt *attempt;
     struct strbuf prologue, epilogue;
     struct jsonl_splice *splice; /* owned; NULL: the spool's bytes as they are */
@@ -110,18 +110,18 @@ static int begin(struct send_file *sf, const struct send_file_spec *spec)
     snprintf(type, sizeof(type), "multipart/form-data; boundary=%s", boundary);
     attempt.content_type = type;
     attempt.source_length = sf->prologue.len + sf->file_bytes + sf->epilogue.len;
-    sf->attempt = attempt_start(sf->worker, &attempt);
+    sf->attempt = attempt_start(sf->rt, &attempt);
     return sf->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
-struct send_file *send_file_start(struct worker *worker, const struct send_file_spec *spec,
+struct send_file *send_file_start(struct runtime *rt, const struct send_file_spec *spec,
                                   send_file_done_cb on_done, void *arg)
 {
     struct send_file *sf = calloc(1, sizeof(*sf));
 
     if (sf == NULL)
         return NULL;
-    sf->worker = worker;
+    sf->rt = rt;
     sf->spool = spec->spool;
     sf->on_done = on_done;
     sf->arg = arg;
@@ -131,11 +131,11 @@ struct send_file *send_file_start(struct worker *worker, const struct send_file_
     return NULL;
 }
 
-const char *send_file_name(const struct worker *worker, uint32_t deployment, const char *pattern,
+const char *send_file_name(const struct runtime *rt, uint32_t deployment, const char *pattern,
                            const char *model, char *buf, size_t size)
 {
     const char *upstream =
-        table_str(worker->table, table_deployment(worker->table, deployment)->upstream_model);
+        table_str(rt->table, table_deployment(rt->table, deployment)->upstream_model);
 
     if (upstream[0] == '\0')
         return NULL;

@@ -415,5 +415,6 @@ int main(int argc, char **argv)
     }
     if (line.wants_id)
         return explain(&line);
-    return strcmp(command, "check") == 0 ? check(&line.options, line.strict) : master_run(&line.options);
+    return strcmp(command, "check") == 0 ? check(&line.options, line.strict)
+                                         : master_run(&line.options);
 }

@@ -37,7 +37,7 @@ static void on_replay(void *arg, const struct idem_answer *answer)
     struct order *o = arg;
     struct relay *relay = order_detach(o);
 
-    relay->deployment = table_find_fingerprint(o->worker->table, answer->deployment);
+    relay->deployment = table_find_fingerprint(o->rt->table, answer->deployment);
     order_free(o);
     replay_answer(relay, ROUTE_BATCH, answer);
 }
@@ -178,7 +178,7 @@ static struct order *order_new(struct relay *relay)
     if (o == NULL)
         return NULL;
     o->relay = relay;
-    o->worker = relay->worker;
+    o->rt = relay->rt;
     o->owner = relay->owner;
     o->request = fingerprint_of(relay);
     o->deployment = MODEL_NO_INDEX;

@@ -17,7 +17,7 @@
 #define CLOCK_SLACK_S  300 /* what our idea of the provider's clock may lack */
 
 struct create {
-    struct worker *worker; /* borrowed; `operations` counts us */
+    struct runtime *rt; /* borrowed; `operations` counts us */
     uint32_t deployment;
     char file[IDS_MAX + 1];
     struct wanted wanted;
@@ -48,8 +48,8 @@ static void create_free(struct create *c)
         attempt_cancel(c->attempt);
     if (c->reconcile != NULL)
         reconcile_cancel(c->reconcile);
-    loop_timer_stop(c->worker->loop, &c->retry);
-    c->worker->operations--;
+    loop_timer_stop(c->rt->loop, &c->retry);
+    c->rt->operations--;
     strbuf_deinit(&c->body);
     free(c);
 }
@@ -139,13 +139,13 @@ static void reconcile(struct create *c, const struct failure *cause)
         .deployments = &c->deployment,
         .num = 1,
         .wanted = &c->wanted,
-        .age_s = (uint32_t)((loop_now_ms(c->worker->loop) - c->begun_ms) / 1000) + CLOCK_SLACK_S,
+        .age_s = (uint32_t)((loop_now_ms(c->rt->loop) - c->begun_ms) / 1000) + CLOCK_SLACK_S,
         .patient = true};
     struct create_result unknown = {.end = CREATE_UNKNOWN, .failure = *cause};
 
     c->cause = *cause;
     if (c->doubtful || !c->wanted.unmarked)
-        c->reconcile = reconcile_start(c->worker, &spec, on_reconciled, c);
+        c->reconcile = reconcile_start(c->rt, &spec, on_reconciled, c);
     if (c->reconcile == NULL)
         finish(c, &unknown);
 }
@@ -183,7 +183,7 @@ static bool may_be_pending(const struct create *c, const struct attempt_result *
     return !c->looked && !c->abandoned && result->upstream->end == UPSTREAM_ANSWERED &&
            result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
            !failure_is_refused_key(&result->failure) && c->file[0] != '\0' &&
-           worker_account(c->worker, c->deployment)->provider == PROVIDER_AZURE;
+           runtime_account(c->rt, c->deployment)->provider == PROVIDER_AZURE;
 }
 
 /* What the look at the file says of the refusal. */
@@ -207,8 +207,8 @@ static enum file_state state_of(const struct create *c, const struct upstream_re
         (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0))
         state = FILE_PENDING;
     else if (json_int64(json_get(file, "created_at"), &created_s) &&
-             llabs((long long)(provider_clock_now_s(c->worker->inherit, c->deployment) -
-                               created_s)) <= YOUNG_S)
+             llabs((long long)(provider_clock_now_s(c->rt->inherit, c->deployment) - created_s)) <=
+                 YOUNG_S)
         state = FILE_YOUNG;
     json_doc_free(doc);
     return state;
@@ -229,16 +229,16 @@ static void wait_for_file(struct create *c)
         .message =
             "The provider still processes the input file. Nothing was created; try again later.",
         .retry_after_ms = 10000};
-    uint64_t now_ms = loop_now_ms(c->worker->loop);
+    uint64_t now_ms = loop_now_ms(c->rt->loop);
 
     if (!c->pending) {
         c->pending = true;
         c->pending_ms = PENDING_FIRST_MS;
-        c->give_up_ms = now_ms + c->worker->config->timeouts.json_total_ms;
+        c->give_up_ms = now_ms + c->rt->config->timeouts.json_total_ms;
     }
     c->retry.cb = look_again;
     if (c->abandoned || now_ms >= c->give_up_ms ||
-        loop_timer_start(c->worker->loop, &c->retry, c->pending_ms) != 0) {
+        loop_timer_start(c->rt->loop, &c->retry, c->pending_ms) != 0) {
         refuse(c, &late, &c->refused);
         return;
     }
@@ -270,7 +270,7 @@ static void look_at_file(struct create *c)
                                 .on_done = on_looked,
                                 .arg = c};
 
-    c->attempt = attempt_start(c->worker, &spec);
+    c->attempt = attempt_start(c->rt, &spec);
     if (c->attempt == NULL)
         give_up(c);
 }
@@ -322,7 +322,7 @@ static int send_create(struct create *c)
                                 .on_done = on_created,
                                 .arg = c};
 
-    c->attempt = attempt_start(c->worker, &spec);
+    c->attempt = attempt_start(c->rt, &spec);
     return c->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -335,17 +335,17 @@ bool create_abandon(struct create *c)
     return true;
 }
 
-struct create *create_start(struct worker *worker, const struct create_spec *spec,
+struct create *create_start(struct runtime *rt, const struct create_spec *spec,
                             const struct create_ops *ops, void *arg)
 {
     struct create *c = calloc(1, sizeof(*c));
 
     if (c == NULL)
         return NULL;
-    c->worker = worker;
-    worker->operations++;
+    c->rt = rt;
+    rt->operations++;
     c->deployment = spec->deployment;
-    c->begun_ms = loop_now_ms(worker->loop);
+    c->begun_ms = loop_now_ms(rt->loop);
     snprintf(c->file, sizeof(c->file), "%s", spec->file);
     c->wanted = *spec->wanted;
     snprintf(c->request_id, sizeof(c->request_id), "%s", spec->request_id);

@@ -48,7 +48,7 @@ struct create_ops {
 
 /** @param ops  static
  *  @return NULL: out of memory; nothing was sent, on_done will not run */
-struct create *create_start(struct worker *worker, const struct create_spec *spec,
+struct create *create_start(struct runtime *rt, const struct create_spec *spec,
                             const struct create_ops *ops, void *arg);
 
 /** The client has left. @return true: nothing is under way, and it was cancelled; false: it goes on

@@ -19,7 +19,7 @@
 #define ANY_NAME       "requests.jsonl"
 
 struct move {
-    struct worker *worker; /* borrowed */
+    struct runtime *rt; /* borrowed */
     uint32_t from, to;
     char native[IDS_MAX + 1];
     char filename[MAX_NAME];
@@ -45,32 +45,32 @@ static void drop_content(struct move *m)
     jsonl_free(m->lines);
     m->lines = NULL;
     spool_deinit(&m->spool);
-    spool_init(&m->spool, m->worker->inherit, m->worker->slot, m->worker->loop);
+    spool_init(&m->spool, m->rt->inherit, m->rt->slot, m->rt->loop);
 }
 
-enum slots_kind move_slot_kind(const struct worker *worker, const struct facts *facts, uint32_t to)
+enum slots_kind move_slot_kind(const struct runtime *rt, const struct facts *facts, uint32_t to)
 {
-    bool azure = worker_account(worker, to)->provider == PROVIDER_AZURE;
+    bool azure = runtime_account(rt, to)->provider == PROVIDER_AZURE;
 
     /* As set_expiry(), before anybody has read when the file ends. */
     if ((facts->counted && facts->slot == SLOTS_EXPIRING) ||
-        (azure && worker->config->azure_file_expiry_s != 0))
+        (azure && rt->config->azure_file_expiry_s != 0))
         return SLOTS_EXPIRING;
     return SLOTS_LASTING;
 }
 
-struct move *move_new(struct worker *worker, uint32_t from, const char *native,
-                      move_done_cb on_done, void *arg)
+struct move *move_new(struct runtime *rt, uint32_t from, const char *native, move_done_cb on_done,
+                      void *arg)
 {
     struct move *m = calloc(1, sizeof(*m));
 
     if (m == NULL)
         return NULL;
-    m->worker = worker;
+    m->rt = rt;
     m->from = from;
     m->to = MODEL_NO_INDEX;
     snprintf(m->native, sizeof(m->native), "%s", native);
-    spool_init(&m->spool, worker->inherit, worker->slot, worker->loop);
+    spool_init(&m->spool, rt->inherit, rt->slot, rt->loop);
     m->timer.arg = m;
     m->on_done = on_done;
     m->arg = arg;
@@ -85,7 +85,7 @@ void move_free(struct move *m)
         attempt_cancel(m->attempt);
     if (m->send != NULL)
         send_file_cancel(m->send);
-    loop_timer_stop(m->worker->loop, &m->timer);
+    loop_timer_stop(m->rt->loop, &m->timer);
     jsonl_free(m->lines);
     spool_deinit(&m->spool);
     free(m);
@@ -122,10 +122,10 @@ static void read_failed(struct move *m, const struct attempt_result *result)
     question.pinned = question.idempotent = true;
     question.tries = m->tries;
     question.max_tries = MAX_READ_TRIES;
-    answer = attempt_decide(m->worker, m->from, &question);
+    answer = attempt_decide(m->rt, m->from, &question);
     m->timer.cb = on_timer;
     if (answer.action != RETRY_SAME ||
-        loop_timer_start(m->worker->loop, &m->timer, answer.delay_ms) != 0)
+        loop_timer_start(m->rt->loop, &m->timer, answer.delay_ms) != 0)
         tell(m, MOVE_IMPOSSIBLE, NULL, &result->failure);
 }
 
@@ -200,7 +200,7 @@ static void on_read(void *arg, const struct attempt_result *result)
 
 static int start_reading(struct move *m)
 {
-    struct jsonl_rules rules = {.max_line_bytes = m->worker->config->limits.max_line_bytes,
+    struct jsonl_rules rules = {.max_line_bytes = m->rt->config->limits.max_line_bytes,
                                 .model_required = true};
     struct attempt_spec spec = {.deployment = m->from,
                                 .call = m->described ? CALL_FILE_CONTENT : CALL_FILE_GET,
@@ -218,7 +218,7 @@ static int start_reading(struct move *m)
             return ERR_NOMEM;
     }
     m->tries++;
-    m->attempt = attempt_start(m->worker, &spec);
+    m->attempt = attempt_start(m->rt, &spec);
     return m->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -231,17 +231,17 @@ static void note_copy(const struct move *m, const struct attempt_result *result,
     struct facts facts;
 
     if (outcome_is_file_quota(&result->failure))
-        file_slots_refused(m->worker, m->to, m->slot);
+        file_slots_refused(m->rt, m->to, m->slot);
     if (!result->ok)
         return;
-    file_slots_add(m->worker, m->to, m->slot, 1);
+    file_slots_add(m->rt, m->to, m->slot, 1);
     if (id == NULL || strlen(id) > IDS_MAX)
         return;
     jsonl_report(m->lines, &report);
-    facts_fill(&facts, m->worker, m->to, &report);
+    facts_fill(&facts, m->rt, m->to, &report);
     facts.counted = true;
     facts.slot = m->slot;
-    facts_remember(m->worker, m->to, id, &facts);
+    facts_remember(m->rt, m->to, id, &facts);
 }
 
 static void on_sent(void *arg, const struct attempt_result *result, uint64_t file_bytes)
@@ -265,7 +265,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
                                    .retry_after_ms = -1};
     if (id != NULL)
         log_info("file %.128s copied from %s to %s, %llu bytes", m->native,
-                 worker_account(m->worker, m->from)->name, worker_account(m->worker, m->to)->name,
+                 runtime_account(m->rt, m->from)->name, runtime_account(m->rt, m->to)->name,
                  (unsigned long long)file_bytes);
     tell(m, id != NULL ? MOVE_DONE : MOVE_NOT_THERE, id, &failure);
     json_doc_free(doc);
@@ -291,12 +291,11 @@ static const char *name_at(const struct move *m, enum provider provider)
 /* The copy lives about as long as the file it stands for. */
 static void set_expiry(const struct move *m, struct provider_upload *form, char seconds[24])
 {
-    enum provider provider = worker_account(m->worker, m->to)->provider;
-    int64_t min_s, max_s,
-        left_s = m->expires_at - provider_clock_now_s(m->worker->inherit, m->from);
+    enum provider provider = runtime_account(m->rt, m->to)->provider;
+    int64_t min_s, max_s, left_s = m->expires_at - provider_clock_now_s(m->rt->inherit, m->from);
 
     if (m->expires_at == 0)
-        left_s = provider == PROVIDER_AZURE ? m->worker->config->azure_file_expiry_s : 0;
+        left_s = provider == PROVIDER_AZURE ? m->rt->config->azure_file_expiry_s : 0;
     if (left_s == 0)
         return;
     provider_expiry_range(provider, &min_s, &max_s);
@@ -307,20 +306,20 @@ static void set_expiry(const struct move *m, struct provider_upload *form, char 
 
 static int start_sending(struct move *m)
 {
-    const struct table *table = m->worker->table;
+    const struct table *table = m->rt->table;
     struct jsonl_report report;
     char filled[MAX_NAME], seconds[24];
     struct send_file_spec spec = {
         .deployment = m->to, .spool = &m->spool, .lines = m->lines, .form = {.purpose = "batch"}};
 
     jsonl_report(m->lines, &report);
-    spec.model = send_file_name(m->worker, m->to,
+    spec.model = send_file_name(m->rt, m->to,
                                 table_str(table, table_deployment(table, m->from)->upstream_model),
                                 report.model, filled, sizeof(filled));
-    spec.form.filename = name_at(m, worker_account(m->worker, m->to)->provider);
+    spec.form.filename = name_at(m, runtime_account(m->rt, m->to)->provider);
     set_expiry(m, &spec.form, seconds);
     m->slot = spec.form.expires_after_seconds != NULL ? SLOTS_EXPIRING : SLOTS_LASTING;
-    m->send = send_file_start(m->worker, &spec, on_sent, m);
+    m->send = send_file_start(m->rt, &spec, on_sent, m);
     return m->send != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -340,5 +339,5 @@ int move_to(struct move *m, uint32_t to)
 {
     m->to = to;
     m->timer.cb = on_start;
-    return loop_timer_start(m->worker->loop, &m->timer, 0);
+    return loop_timer_start(m->rt->loop, &m->timer, 0);
 }

@@ -18,9 +18,9 @@
 
 static void cancel_reservation(struct order *o)
 {
-    struct worker *w = o->worker;
+    struct runtime *rt = o->rt;
 
-    quota_cancel(w->inherit->quota, w->slot, &o->claim, loop_now_ms(w->loop));
+    quota_cancel(rt->inherit->quota, rt->slot, &o->claim, loop_now_ms(rt->loop));
     o->claim = (struct quota_claim){0};
 }
 
@@ -29,7 +29,7 @@ void order_leave_place(struct order *o)
 {
     cancel_reservation(o);
     if (o->entered)
-        choose_give_back(o->worker, OP_CREATE, o->deployment);
+        choose_give_back(o->rt, OP_CREATE, o->deployment);
     o->entered = false;
 }
 
@@ -66,7 +66,7 @@ void order_client_gone(void *op)
         return; /* on_created() ends it */
     o->create = NULL;
     if (has_copy(o))
-        discard_file(o->worker, o->deployment, o->file);
+        discard_file(o->rt, o->deployment, o->file);
     order_free(o);
 }
 
@@ -125,14 +125,14 @@ static void fail_unknown(struct order *o, const struct failure *cause)
 static void write_answer(struct order *o, uint32_t deployment, struct json_doc *doc,
                          struct json *batch, struct strbuf *text)
 {
-    struct viewer viewer = {.worker = o->worker, .owner = o->owner};
+    struct viewer viewer = {.rt = o->rt, .owner = o->owner};
 
     if (o->relay != NULL)
         viewer = relay_viewer(o->relay);
     if (json_get_str(batch, "id") != NULL)
-        locate_remember_new(o->worker, ID_BATCH, json_get_str(batch, "id"), deployment);
-    batch =
-        batch_view(&viewer, deployment, o->tagged || client_ids_are_tagged(&viewer, deployment), doc, batch);
+        locate_remember_new(o->rt, ID_BATCH, json_get_str(batch, "id"), deployment);
+    batch = batch_view(&viewer, deployment, o->tagged || client_ids_are_tagged(&viewer, deployment),
+                       doc, batch);
     json_write(batch, text);
 }
 
@@ -143,7 +143,7 @@ static void fail_unusable(struct order *o, uint32_t deployment, const char *id)
     struct failure failure;
 
     log_warn("request %s: the batch that was made at %s has an id that no call can name: %.128s",
-             o->request_id, worker_account(o->worker, deployment)->name, id);
+             o->request_id, runtime_account(o->rt, deployment)->name, id);
     repeat_lost(&o->repeat);
     if (o->relay == NULL) {
         order_free(o);
@@ -170,13 +170,13 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
         return;
     }
     write_answer(o, deployment, doc, batch, &text);
-    repeat_answered(&o->repeat, table_deployment(o->worker->table, deployment)->fingerprint,
+    repeat_answered(&o->repeat, table_deployment(o->rt->table, deployment)->fingerprint,
                     json_get_str(batch, "id"), status, strbuf_str(&text),
                     strbuf_failed(&text) ? 0 : text.len);
     if (o->relay == NULL) {
         log_info("request %s: the client left while its batch was created; batch %.128s at %s",
                  o->request_id, json_get_str(batch, "id"),
-                 worker_account(o->worker, deployment)->name);
+                 runtime_account(o->rt, deployment)->name);
         order_free(o);
     } else if (strbuf_failed(&text)) {
         order_fail_memory(o);
@@ -193,18 +193,18 @@ void order_answer(struct order *o, uint32_t deployment, struct json_doc *doc, st
 
 int order_marker(const struct order *o, struct strbuf *text)
 {
-    const struct table_deployment *d = table_deployment(o->worker->table, o->deployment);
-    uint32_t home = table_deployment(o->worker->table, o->target.deployments[o->at])->account;
+    const struct table_deployment *d = table_deployment(o->rt->table, o->deployment);
+    uint32_t home = table_deployment(o->rt->table, o->target.deployments[o->at])->account;
     struct marker marker = {.owner = o->owner,
                             .request = o->request,
                             .tokens = o->tokens,
                             .bare_endpoint = provider_endpoint_v1(o->endpoint) != NULL,
                             .deployment = o->have_facts ? d->fingerprint : 0,
-                            .origin = has_copy(o) ? o->worker->account_fingerprint[home] : 0};
+                            .origin = has_copy(o) ? o->rt->account_fingerprint[home] : 0};
 
     snprintf(marker.nonce, sizeof(marker.nonce), "%s", o->nonce);
     snprintf(marker.file, sizeof(marker.file), "%s", o->target.native);
-    return marker_write(o->worker->inherit->seals, &marker, text);
+    return marker_write(o->rt->inherit->seals, &marker, text);
 }
 
 /* A blob takes no metadata (providers 2.5), 16 pairs of the client's leave no room, some ids no
@@ -244,7 +244,7 @@ static int make_body(struct order *o, struct strbuf *body)
 
     if (rc != 0)
         return rc;
-    rc = provider_batch_body(worker_account(o->worker, o->deployment), relay->doc, relay->request,
+    rc = provider_batch_body(runtime_account(o->rt, o->deployment), relay->doc, relay->request,
                              o->file[0] != '\0' ? o->file : NULL, body);
     return rc != 0 || strbuf_failed(body) ? ERR_NOMEM : 0;
 }
@@ -252,9 +252,9 @@ static int make_body(struct order *o, struct strbuf *body)
 /* What the answer tells about the deployment's quota. */
 static void learn(struct order *o, const struct create_result *result)
 {
-    struct quota *quota = o->worker->inherit->quota;
-    uint32_t column = o->worker->inherit->columns[o->deployment];
-    enum provider provider = worker_account(o->worker, o->deployment)->provider;
+    struct quota *quota = o->rt->inherit->quota;
+    uint32_t column = o->rt->inherit->columns[o->deployment];
+    enum provider provider = runtime_account(o->rt, o->deployment)->provider;
     uint64_t counted, output;
 
     if (!o->have_facts)
@@ -264,8 +264,8 @@ static void learn(struct order *o, const struct create_result *result)
     if (result->enqueued_tokens < 0)
         return;
     counted = quota_learn_enqueued(quota, column, (uint64_t)result->enqueued_tokens,
-                                   loop_now_ms(o->worker->loop));
-    output = o->worker->config->count_output_tokens[provider] ? o->facts.output_tokens : 0;
+                                   loop_now_ms(o->rt->loop));
+    output = o->rt->config->count_output_tokens[provider] ? o->facts.output_tokens : 0;
     if (counted > output)
         quota_learn_rate(quota, o->facts.model, &o->facts.prompt, counted - output);
 }
@@ -275,8 +275,7 @@ static void on_made(struct order *o, const struct create_result *result)
     const char *id = json_get_str(result->batch, "id");
 
     /* First the id, then what the header says: it counts this batch too. */
-    if (o->claim.place != 0 &&
-        quota_commit(o->worker->inherit->quota, &o->claim, id, strlen(id)) != 0)
+    if (o->claim.place != 0 && quota_commit(o->rt->inherit->quota, &o->claim, id, strlen(id)) != 0)
         log_warn("quota: the reservation of batch %.128s ended before its create", id);
     o->claim = (struct quota_claim){0};
     learn(o, result);
@@ -286,7 +285,7 @@ static void on_made(struct order *o, const struct create_result *result)
 
 static void on_unknown(struct order *o, const struct create_result *result)
 {
-    quota_abandon(o->worker->inherit->quota, &o->claim, loop_now_ms(o->worker->loop));
+    quota_abandon(o->rt->inherit->quota, &o->claim, loop_now_ms(o->rt->loop));
     o->claim = (struct quota_claim){0};
     repeat_lost(&o->repeat);
     if (o->relay != NULL) {
@@ -294,7 +293,7 @@ static void on_unknown(struct order *o, const struct create_result *result)
         return;
     }
     log_warn("request %s: the client left, and the answer to its create was lost at %s",
-             o->request_id, worker_account(o->worker, o->deployment)->name);
+             o->request_id, runtime_account(o->rt, o->deployment)->name);
     order_free(o);
 }
 
@@ -313,7 +312,7 @@ static void limit_tries(struct order *o, struct retry_question *question)
 {
     if (o->tries >= ORDER_MAX_TRIES)
         return;
-    attempt_limits(o->worker, o->deployment, ORDER_MAX_TRIES, question);
+    attempt_limits(o->rt, o->deployment, ORDER_MAX_TRIES, question);
     question->tries = o->tries_here;
     if (o->tries_here >= question->max_tries &&
         choose_leave_stage(&o->places, o->tried, o->deployment) > 0)
@@ -339,8 +338,8 @@ static bool lost_our_copy(struct order *o, const struct create_result *result)
 static void on_refused(struct order *o, const struct create_result *result)
 {
     struct retry_question question = result->question;
-    struct quota *quota = o->worker->inherit->quota;
-    uint32_t column = o->worker->inherit->columns[o->deployment];
+    struct quota *quota = o->rt->inherit->quota;
+    uint32_t column = o->rt->inherit->columns[o->deployment];
 
     repeat_refused(&o->repeat);
     if (question.foreign)
@@ -348,8 +347,8 @@ static void on_refused(struct order *o, const struct create_result *result)
     cancel_reservation(o);
     if (o->have_facts && failure_is_token_limit(&result->failure)) {
         quota_learn_refused(quota, column, ledger_limit_in(result->failure.message),
-                            loop_now_ms(o->worker->loop));
-        quota_full(quota, column, o->tokens, loop_now_ms(o->worker->loop));
+                            loop_now_ms(o->rt->loop));
+        quota_full(quota, column, o->tokens, loop_now_ms(o->rt->loop));
     }
     o->worst = result->failure;
     if (question.outcome != OUTCOME_AUTH)
@@ -357,7 +356,7 @@ static void on_refused(struct order *o, const struct create_result *result)
     if (lost_our_copy(o, result))
         question.outcome = OUTCOME_BAD_ANSWER;
     if (has_copy(o))
-        discard_file(o->worker, o->deployment, o->file);
+        discard_file(o->rt, o->deployment, o->file);
     o->file[0] = '\0';
     question.pinned = o->places.num == 0;
     question.tries = o->tries;
@@ -394,15 +393,15 @@ static bool on_begin(void *arg)
 {
     struct order *o = arg;
 
-    return quota_sent(o->worker->inherit->quota, &o->claim) &&
-           repeat_sent(&o->repeat, table_deployment(o->worker->table, o->deployment)->fingerprint);
+    return quota_sent(o->rt->inherit->quota, &o->claim) &&
+           repeat_sent(&o->repeat, table_deployment(o->rt->table, o->deployment)->fingerprint);
 }
 
 static void on_refused_for_now(void *arg)
 {
     struct order *o = arg;
 
-    quota_refused(o->worker->inherit->quota, &o->claim);
+    quota_refused(o->rt->inherit->quota, &o->claim);
     repeat_refused(&o->repeat);
 }
 
@@ -424,7 +423,7 @@ void order_send(struct order *o)
         spec.body_len = body.len;
         o->tries++;
         o->tries_here++;
-        o->create = create_start(o->worker, &spec, &create_ops, o);
+        o->create = create_start(o->rt, &spec, &create_ops, o);
     }
     strbuf_deinit(&body);
     if (o->create != NULL) {
@@ -432,6 +431,6 @@ void order_send(struct order *o)
         return;
     }
     if (has_copy(o))
-        discard_file(o->worker, o->deployment, o->file);
+        discard_file(o->rt, o->deployment, o->file);
     order_fail_memory(o); /* nothing was sent */
 }

@@ -16,7 +16,7 @@
 
 struct order {
     struct relay *relay; /* borrowed; NULL once the client is gone */
-    struct worker *worker;
+    struct runtime *rt;
     char request_id[37];
     uint64_t owner;
     uint64_t request;     /* fingerprint of what was asked */
@@ -31,7 +31,7 @@ struct order {
     struct facts facts;   /* of the file */
     bool have_facts;
     uint64_t tokens;              /* of the batch; 0: not known */
-    struct candidates places;         /* owned; where its work may go; none: only where the file is */
+    struct candidates places;     /* owned; where its work may go; none: only where the file is */
     bool *tried;                  /* owned; [places.num] */
     bool *barred;                 /* owned; the same, and what has no slot for a copy */
     uint32_t stage;               /* of the places in use */

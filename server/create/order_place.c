@@ -15,13 +15,13 @@
 /* Count its tokens there. @return 0; ERR_LIMIT: no room */
 static int reserve(struct order *o, uint32_t deployment)
 {
-    struct worker *w = o->worker;
-    uint32_t column = w->inherit->columns[deployment];
+    struct runtime *rt = o->rt;
+    uint32_t column = rt->inherit->columns[deployment];
     uint64_t token = o->nonce[0] != '\0'
-                         ? quota_token(w->inherit->quota, column, o->nonce, strlen(o->nonce))
+                         ? quota_token(rt->inherit->quota, column, o->nonce, strlen(o->nonce))
                          : 0;
-    int rc = quota_reserve(w->inherit->quota, w->slot, column, o->tokens, token,
-                           loop_now_ms(w->loop), &o->claim);
+    int rc = quota_reserve(rt->inherit->quota, rt->slot, column, o->tokens, token,
+                           loop_now_ms(rt->loop), &o->claim);
 
     if (rc == ERR_FULL)
         log_warn("quota: the ledger has no place left; a batch is created uncounted");
@@ -31,7 +31,7 @@ static int reserve(struct order *o, uint32_t deployment)
 /* @param any_key  also its rows with another key, or of another API version */
 static void set_tried(struct order *o, uint32_t deployment, bool any_key)
 {
-    const struct table *table = o->worker->table;
+    const struct table *table = o->rt->table;
     uint32_t account = table_deployment(table, deployment)->account;
 
     for (uint32_t i = 0; i < o->places.num; i++) {
@@ -71,7 +71,7 @@ void order_nowhere(struct order *o)
                                 .tokens = o->tokens};
     struct failure why;
 
-    choose_nowhere(o->worker, &q, &why);
+    choose_nowhere(o->rt, &q, &why);
     /* What a provider said for other reasons than room is more telling. */
     if (o->worst.status != 0 && !failure_is_token_limit(&o->worst) &&
         (why.status == 503 || o->worst.status >= 500))
@@ -110,12 +110,12 @@ static uint32_t choose(struct order *o)
     for (uint32_t i = 0; i < o->places.num; i++) {
         uint32_t place = o->places.deployments[i];
 
-        o->barred[i] = o->tried[i] || !file_slots_open(o->worker, place,
-                                                       move_slot_kind(o->worker, &o->facts, place));
+        o->barred[i] =
+            o->tried[i] || !file_slots_open(o->rt, place, move_slot_kind(o->rt, &o->facts, place));
     }
-    chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->barred, &stage, o->tokens);
+    chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->barred, &stage, o->tokens);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(o->worker, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens);
+        chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens);
     return chosen;
 }
 
@@ -131,7 +131,7 @@ static uint32_t choose_with_room(struct order *o)
             o->tries_here = o->stage == stage ? o->tries_here : 0;
             return chosen;
         }
-        choose_give_back(o->worker, OP_CREATE, chosen); /* somebody was faster */
+        choose_give_back(o->rt, OP_CREATE, chosen); /* somebody was faster */
     }
     return MODEL_NO_INDEX;
 }
@@ -146,7 +146,7 @@ void order_place_elsewhere(struct order *o)
     }
     o->deployment = chosen;
     if (o->move == NULL)
-        o->move = move_new(o->worker, o->facts.deployment, o->target.native, on_moved, o);
+        o->move = move_new(o->rt, o->facts.deployment, o->target.native, on_moved, o);
     if (o->move == NULL || move_to(o->move, chosen) != 0)
         order_fail_memory(o);
 }
@@ -197,8 +197,8 @@ static bool can_carry_marker(const struct order *o)
 
 static bool may_go(const struct order *o, bool movable, uint32_t deployment)
 {
-    return movable && facts_may_go(o->worker->table, &o->facts, deployment) &&
-           could_take(o, worker_account(o->worker, deployment)->provider);
+    return movable && facts_may_go(o->rt->table, &o->facts, deployment) &&
+           could_take(o, runtime_account(o->rt, deployment)->provider);
 }
 
 /* Rows that cannot take this work are no places: their room is of no use to it. */
@@ -222,9 +222,10 @@ static void drop_unfit(struct order *o)
 /* The rows that could take this work instead. */
 static int find_places(struct order *o)
 {
-    const struct worker *w = o->worker;
+    const struct runtime *rt = o->rt;
 
-    if (candidates_of_group(w, table_deployment(w->table, o->facts.deployment)->group, &o->places) != 0 ||
+    if (candidates_of_group(rt, table_deployment(rt->table, o->facts.deployment)->group,
+                            &o->places) != 0 ||
         (o->tried = calloc(o->places.num + 1, sizeof(bool))) == NULL ||
         (o->barred = calloc(o->places.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
@@ -236,7 +237,7 @@ static int find_places(struct order *o)
 /* Where the file is known to be. */
 static void place(struct order *o)
 {
-    enum provider provider = worker_account(o->worker, o->target.deployments[o->at])->provider;
+    enum provider provider = runtime_account(o->rt, o->target.deployments[o->at])->provider;
     struct failure why;
 
     o->deployment = o->have_facts ? o->facts.deployment : o->target.deployments[o->at];
@@ -246,12 +247,12 @@ static void place(struct order *o)
         return;
     }
     if (o->have_facts) {
-        o->tokens = facts_tokens(o->worker, &o->facts, provider);
+        o->tokens = facts_tokens(o->rt, &o->facts, provider);
         if (find_places(o) != 0) {
             order_fail_memory(o);
             return;
         }
-        facts_redeem(o->worker, o->target.deployments[o->at], o->target.native, &o->facts);
+        facts_redeem(o->rt, o->target.deployments[o->at], o->target.native, &o->facts);
         if (reserve(o, o->deployment) == ERR_LIMIT) {
             o->file[0] = '\0';
             order_place_elsewhere(o);
@@ -277,17 +278,17 @@ static void on_looked(void *arg, const struct facts *facts)
 /* Only what the balancer places has a row of its own, and others to go to. */
 static void find_facts(struct order *o)
 {
-    struct worker *w = o->worker;
+    struct runtime *rt = o->rt;
     uint32_t home = o->target.deployments[o->at];
 
     if (o->target.native[0] == '\0' ||
-        !w->account_balanced[table_deployment(w->table, home)->account]) {
+        !rt->account_balanced[table_deployment(rt->table, home)->account]) {
         place(o);
         return;
     }
-    o->have_facts = facts_recall(w, home, o->target.native, &o->facts);
+    o->have_facts = facts_recall(rt, home, o->target.native, &o->facts);
     if (!o->have_facts)
-        o->look = facts_look_start(w, home, o->target.native, on_looked, o);
+        o->look = facts_look_start(rt, home, o->target.native, on_looked, o);
     if (o->look == NULL)
         place(o);
 }
@@ -316,8 +317,8 @@ static void on_located(void *arg, const struct locate_result *result)
 
 static void locate(struct order *o)
 {
-    o->locate = locate_start(o->worker, ID_FILE, o->target.native, o->target.deployments,
-                             o->target.num, on_located, o);
+    o->locate = locate_start(o->rt, ID_FILE, o->target.native, o->target.deployments, o->target.num,
+                             on_located, o);
     if (o->locate == NULL)
         order_fail_memory(o);
 }

@@ -39,7 +39,7 @@ static void on_client_gone(void *op)
 
 /* One question and its answer. */
 struct plan {
-    struct worker *worker;
+    struct runtime *rt;
     uint64_t tokens;
     uint32_t home; /* the deployment that holds the file; MODEL_NO_INDEX: no file */
     struct candidates places;
@@ -66,19 +66,19 @@ static bool is_very_large(const struct plan *plan)
 
 static int describe(struct plan *plan)
 {
-    struct worker *w = plan->worker;
+    struct runtime *rt = plan->rt;
     struct choose_question q = {
         .op = OP_CREATE, .candidates = plan->places.deployments, .num = plan->places.num};
 
     if (is_very_large(plan)) {
-        plan->all = choose_look_at_all(w, &q);
+        plan->all = choose_look_at_all(rt, &q);
         return plan->all != NULL ? 0 : ERR_NOMEM;
     }
     plan->all = calloc(plan->places.num + 1, sizeof(*plan->all));
     if (plan->all == NULL)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < plan->places.num; i++)
-        choose_describe(w, OP_CREATE, plan->places.deployments[i], loop_now_ms(w->loop),
+        choose_describe(rt, OP_CREATE, plan->places.deployments[i], loop_now_ms(rt->loop),
                         &plan->all[i]);
     return 0;
 }
@@ -94,9 +94,9 @@ static void pick_in_stages(struct plan *plan)
         for (end = first; end < places->num && places->stages[end] == places->stages[first];)
             end++;
         plan->stage = places->stages[first];
-        plan->policy = choose_policy(plan->worker, places->deployments + first, end - first);
+        plan->policy = choose_policy(plan->rt, places->deployments + first, end - first);
         plan->chosen = pick_next(plan->policy, plan->all + first, end - first, plan->tokens,
-                                 worker_random(plan->worker));
+                                 runtime_random(plan->rt));
     }
 }
 
@@ -106,7 +106,7 @@ static int decide(struct plan *plan)
 
     if (describe(plan) != 0)
         return ERR_NOMEM;
-    plan->policy = choose_policy(plan->worker, plan->places.deployments, plan->places.num);
+    plan->policy = choose_policy(plan->rt, plan->places.deployments, plan->places.num);
     plan->fit = quota_verdict(plan->all, plan->places.num, plan->tokens, &plan->wait_ms);
     home = plan->home != MODEL_NO_INDEX ? candidate_of(plan, plan->home) : NULL;
     if (home != NULL && pick_fits(home, plan->tokens))
@@ -158,17 +158,17 @@ static double rate(double tokens_per_second)
 
 static struct json *show_candidate(const struct plan *plan, struct json_doc *doc, uint32_t i)
 {
-    const struct worker *w = plan->worker;
+    const struct runtime *rt = plan->rt;
     const struct pick_candidate *c = &plan->all[i];
     uint32_t deployment = plan->places.deployments[i];
-    const struct table_deployment *d = table_deployment(w->table, deployment);
+    const struct table_deployment *d = table_deployment(rt->table, deployment);
     uint64_t room = c->limit > c->enqueued ? c->limit - c->enqueued : 0;
     struct json *row = json_new_object(doc);
     struct json *none = json_new_null(doc);
 
-    json_set_str(doc, row, "deployment", table_str(w->table, d->id));
-    json_set_str(doc, row, "account", worker_account(w, deployment)->name);
-    json_set_str(doc, row, "model", table_str(w->table, d->upstream_model));
+    json_set_str(doc, row, "deployment", table_str(rt->table, d->id));
+    json_set_str(doc, row, "account", runtime_account(rt, deployment)->name);
+    json_set_str(doc, row, "model", table_str(rt->table, d->upstream_model));
     json_set(doc, row, "limit_tokens", c->limit > 0 ? json_new_int(doc, (int64_t)c->limit) : none);
     json_set_int(doc, row, "enqueued_tokens", (int64_t)c->enqueued);
     json_set(doc, row, "free_tokens",
@@ -208,13 +208,13 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
 {
     static const char *const fits[] = {
         [QUOTA_FITS] = "now", [QUOTA_NOT_NOW] = "later", [QUOTA_NEVER_FITS] = "never"};
-    const struct worker *w = plan->worker;
+    const struct runtime *rt = plan->rt;
     struct json *root = json_new_object(doc), *rows = json_new_array(doc);
     const char *chosen = NULL;
     uint32_t left_out;
 
     if (plan->chosen != MODEL_NO_INDEX)
-        chosen = table_str(w->table, table_deployment(w->table, plan->chosen)->id);
+        chosen = table_str(rt->table, table_deployment(rt->table, plan->chosen)->id);
     json_set_str(doc, root, "object", "batch.placement");
     json_set_int(doc, root, "tokens", (int64_t)plan->tokens);
     json_set_str(doc, root, "fits", fits[plan->fit]);
@@ -254,14 +254,14 @@ static void answer(struct relay *relay, struct plan *plan)
 /* --- of a file --- */
 
 /* A batch of the file goes nowhere else, then. */
-static void drop_other_groups(const struct worker *w, const struct facts *facts,
+static void drop_other_groups(const struct runtime *rt, const struct facts *facts,
                               struct candidates *places)
 {
     uint32_t num = places->num;
 
     places->num = 0;
     for (uint32_t i = 0; i < num; i++) {
-        if (!facts_may_go(w->table, facts, places->deployments[i]))
+        if (!facts_may_go(rt->table, facts, places->deployments[i]))
             continue;
         places->deployments[places->num] = places->deployments[i];
         places->stages[places->num++] = places->stages[i];
@@ -271,20 +271,20 @@ static void drop_other_groups(const struct worker *w, const struct facts *facts,
 static void answer_file(struct placement *p, const struct facts *facts)
 {
     struct relay *relay = p->relay;
-    struct worker *w = relay->worker;
-    const struct table_deployment *d = table_deployment(w->table, facts->deployment);
-    struct plan plan = {.worker = w,
-                        .tokens = facts_tokens(w, facts, (enum provider)d->provider),
+    struct runtime *rt = relay->rt;
+    const struct table_deployment *d = table_deployment(rt->table, facts->deployment);
+    struct plan plan = {.rt = rt,
+                        .tokens = facts_tokens(rt, facts, (enum provider)d->provider),
                         .home = facts->deployment};
     struct facts known = *facts;
 
     relay->op = NULL;
     placement_free(p);
-    if (candidates_of_group(w, d->group, &plan.places) != 0) {
+    if (candidates_of_group(rt, d->group, &plan.places) != 0) {
         out_of_memory(relay);
         return;
     }
-    drop_other_groups(w, &known, &plan.places);
+    drop_other_groups(rt, &known, &plan.places);
     answer(relay, &plan);
 }
 
@@ -313,15 +313,15 @@ static void on_looked(void *arg, const struct facts *facts)
 
 static void ask(struct placement *p)
 {
-    struct worker *w = p->relay->worker;
+    struct runtime *rt = p->relay->rt;
     uint32_t home = p->target.deployments[p->at];
     struct facts facts;
 
-    if (facts_recall(w, home, p->target.native, &facts)) {
+    if (facts_recall(rt, home, p->target.native, &facts)) {
         answer_file(p, &facts);
         return;
     }
-    p->look = facts_look_start(w, home, p->target.native, on_looked, p);
+    p->look = facts_look_start(rt, home, p->target.native, on_looked, p);
     if (p->look == NULL)
         out_of_memory(detach(p));
 }
@@ -345,7 +345,7 @@ static void on_located(void *arg, const struct locate_result *result)
 
 static void locate(struct placement *p)
 {
-    p->locate = locate_start(p->relay->worker, ID_FILE, p->target.native, p->target.deployments,
+    p->locate = locate_start(p->relay->rt, ID_FILE, p->target.native, p->target.deployments,
                              p->target.num, on_located, p);
     if (p->locate == NULL)
         out_of_memory(detach(p));
@@ -376,8 +376,8 @@ static void start_file(struct relay *relay, const char *id, size_t len)
 static void start_number(struct relay *relay)
 {
     const char *model = json_get_str(relay->request, "model");
-    struct plan plan = {.worker = relay->worker, .home = MODEL_NO_INDEX};
-    const struct table *table = relay->worker->table;
+    struct plan plan = {.rt = relay->rt, .home = MODEL_NO_INDEX};
+    const struct table *table = relay->rt->table;
     uint32_t group = model != NULL ? table_find_group(table, model, strlen(model)) : MODEL_NO_INDEX;
     int64_t tokens;
 
@@ -390,7 +390,7 @@ static void start_number(struct relay *relay)
     else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
         relay_problem(relay, 400, "invalid_request_error", "invalid_type", "tokens",
                       "Invalid 'tokens': expected an integer of 1 or more.");
-    else if (candidates_of_group(relay->worker, group, &plan.places) != 0)
+    else if (candidates_of_group(relay->rt, group, &plan.places) != 0)
         out_of_memory(relay);
     else {
         plan.tokens = (uint64_t)tokens;

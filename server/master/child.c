@@ -82,8 +82,8 @@ static void set_posture(const struct config *config)
     posture_forbid_new_privileges();
 }
 
-__attribute__((noreturn)) static void become(const struct child_role *role, uint32_t row, pid_t parent,
-                                             const struct inherit *inherit,
+__attribute__((noreturn)) static void become(const struct child_role *role, uint32_t row,
+                                             pid_t parent, const struct inherit *inherit,
                                              const struct child_closes *closes)
 {
     char name[32];

@@ -92,8 +92,8 @@ static void name_row(const struct master *m, uint32_t row, char *text, size_t si
 {
     const struct child *c = &m->places[row].child;
 
-    snprintf(text, size, "%s %u (pid %d, generation %u)", c->role->name,
-             number_of(m, row), (int)c->pid, c->generation);
+    snprintf(text, size, "%s %u (pid %d, generation %u)", c->role->name, number_of(m, row),
+             (int)c->pid, c->generation);
 }
 
 static void forget_generation(struct master *m, struct generation *gen)
@@ -182,8 +182,7 @@ static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
     wait_ms = child_wait_ms(&p->child.fast_ends, now_ms, now_ms);
     p->child.phase = CHILD_WAITING;
     p->child.restart_ms = now_ms + (wait_ms > CHILD_FIRST_WAIT_MS ? wait_ms : CHILD_FIRST_WAIT_MS);
-    log_error("cannot fork %s %u: %s", p->child.role->name, number_of(m, row),
-              strerror(errno));
+    log_error("cannot fork %s %u: %s", p->child.role->name, number_of(m, row), strerror(errno));
 }
 
 static void add_child(struct master *m, struct generation *gen, const struct child_role *role,

@@ -13,32 +13,34 @@
 #define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
 
 /* The client's own file of a batch that runs on a copy; its account may be another one. */
-static void show_origin(const struct viewer *viewer, const struct marker *marker, struct json_doc *doc,
-                        struct json *batch)
+static void show_origin(const struct viewer *viewer, const struct marker *marker,
+                        struct json_doc *doc, struct json *batch)
 {
-    uint32_t account = worker_find_account(viewer->worker, marker->origin);
+    uint32_t account = runtime_find_account(viewer->rt, marker->origin);
     struct strbuf id = STRBUF_INIT;
 
     if (account == MODEL_NO_INDEX)
         strbuf_adds(&id, marker->file); /* no longer configured: better its bare name than another
                                            file's */
     else
-        client_ids_text(viewer, viewer->worker->account_first[account], ID_FILE, true, marker->file,
-                          &id);
+        client_ids_text(viewer, viewer->rt->account_first[account], ID_FILE, true, marker->file,
+                        &id);
     json_set_str(doc, batch, "input_file_id", strbuf_str(&id));
     strbuf_deinit(&id);
 }
 
 /* The copy that an ended batch ran on is of no more use. */
-static void drop_copy(struct worker *w, uint32_t deployment, const struct json *batch)
+static void drop_copy(struct runtime *rt, uint32_t deployment, const struct json *batch)
 {
-    uint32_t account = table_deployment(w->table, deployment)->account;
+    uint32_t account = table_deployment(rt->table, deployment)->account;
     const char *copy = json_get_str(batch, "input_file_id");
 
     /* The first list after a start shows a hundred at once, whose copies went long ago. */
-    if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX && w->operations < MAX_AT_WORK &&
-        ledger_takes_copy(w->inherit, w->account_fingerprint[account], copy, loop_now_ms(w->loop)))
-        discard_file(w, deployment, copy);
+    if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX &&
+        rt->operations < MAX_AT_WORK &&
+        ledger_takes_copy(rt->inherit, rt->account_fingerprint[account], copy,
+                          loop_now_ms(rt->loop)))
+        discard_file(rt, deployment, copy);
 }
 
 static bool is_moved(const struct marker *marker)
@@ -69,28 +71,28 @@ static void shape(const struct viewer *viewer, uint32_t deployment, bool tagged,
         show_origin(viewer, marker, doc, batch);
 }
 
-struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
-                        struct json *batch)
+struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                        struct json_doc *doc, struct json *batch)
 {
-    struct worker *w = viewer->worker;
-    uint64_t now_ms = loop_now_ms(w->loop);
+    struct runtime *rt = viewer->rt;
+    uint64_t now_ms = loop_now_ms(rt->loop);
     struct sighting seen;
     bool marked;
 
-    batch = polls_believe(w->inherit, worker_fingerprint(w, deployment), doc, batch, now_ms);
-    marked = sighting_observe(w->inherit, w->slot, batch, now_ms, &seen);
-    if (marked && is_moved(&seen.marker) && w->config->delete_moved_copies &&
+    batch = polls_believe(rt->inherit, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
+    marked = sighting_observe(rt->inherit, rt->slot, batch, now_ms, &seen);
+    if (marked && is_moved(&seen.marker) && rt->config->delete_moved_copies &&
         ledger_phase_of(batch) != LEDGER_RUNNING)
-        drop_copy(w, deployment, batch);
+        drop_copy(rt, deployment, batch);
     shape(viewer, deployment, tagged, marked ? &seen.marker : NULL, doc, batch);
     return batch;
 }
 
-void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
-                      struct json *batch)
+void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                      struct json_doc *doc, struct json *batch)
 {
     struct marker marker;
-    bool marked = ledger_marker(viewer->worker->inherit->seals, batch, &marker);
+    bool marked = ledger_marker(viewer->rt->inherit->seals, batch, &marker);
 
     shape(viewer, deployment, tagged, marked ? &marker : NULL, doc, batch);
 }

@@ -6,13 +6,12 @@
 bool client_ids_are_tagged(const struct viewer *viewer, uint32_t deployment)
 {
     return viewer->owner != 0 ||
-           viewer->worker
-               ->account_balanced[table_deployment(viewer->worker->table, deployment)->account];
+           viewer->rt->account_balanced[table_deployment(viewer->rt->table, deployment)->account];
 }
 
 static struct id_tag tag_at(const struct viewer *viewer, uint32_t deployment)
 {
-    return (struct id_tag){.deployment = worker_fingerprint(viewer->worker, deployment),
+    return (struct id_tag){.deployment = runtime_fingerprint(viewer->rt, deployment),
                            .owner = viewer->owner};
 }
 
@@ -21,12 +20,12 @@ static bool is_named(const struct viewer *viewer, uint32_t deployment, enum id_k
                      const char *native, size_t len)
 {
     const struct named *n = viewer->named;
-    const struct worker *w = viewer->worker;
+    const struct runtime *rt = viewer->rt;
 
     return n != NULL && n->len > 0 && n->kind == kind && n->native_len == len &&
            memcmp(n->id, native, len) == 0 &&
-           account_map_may_mean(&w->account_map, n->deployment,
-                                table_deployment(w->table, deployment)->account);
+           account_map_may_mean(&rt->account_map, n->deployment,
+                                table_deployment(rt->table, deployment)->account);
 }
 
 /* Write the client's form of a native id: as the client wrote it where the request names it, so
@@ -38,14 +37,14 @@ static size_t write_id(const struct viewer *viewer, uint32_t deployment, enum id
     struct id_tag tag = tag_at(viewer, deployment);
 
     if (!is_named(viewer, deployment, kind, native, len))
-        return ids_mint_text(viewer->worker->inherit->seals, kind, native, len, &tag, out);
+        return ids_mint_text(viewer->rt->inherit->seals, kind, native, len, &tag, out);
     memcpy(out, viewer->named->id, viewer->named->len);
     out[viewer->named->len] = '\0';
     return viewer->named->len;
 }
 
 void client_ids_text(const struct viewer *viewer, uint32_t deployment, enum id_kind kind,
-                       bool tagged, const char *native, struct strbuf *out)
+                     bool tagged, const char *native, struct strbuf *out)
 {
     char text[IDS_MAX + 1];
     size_t len = tagged ? write_id(viewer, deployment, kind, native, strlen(native), text) : 0;
@@ -74,13 +73,13 @@ static void show(const struct viewer *viewer, uint32_t deployment, enum id_kind 
 }
 
 void client_ids_show_file(const struct viewer *viewer, uint32_t deployment, bool tagged,
-                       struct json_doc *doc, struct json *file)
+                          struct json_doc *doc, struct json *file)
 {
     show(viewer, deployment, ID_FILE, tagged, doc, file, "id");
 }
 
 void client_ids_show_batch(const struct viewer *viewer, uint32_t deployment, bool tagged,
-                        struct json_doc *doc, struct json *batch)
+                           struct json_doc *doc, struct json *batch)
 {
     show(viewer, deployment, ID_BATCH, tagged, doc, batch, "id");
     show(viewer, deployment, ID_FILE, tagged, doc, batch, "input_file_id");

@@ -12,7 +12,7 @@
 #define MAX_TRIES 4
 
 struct discard {
-    struct worker *worker; /* borrowed; `operations` counts us */
+    struct runtime *rt; /* borrowed; `operations` counts us */
     uint32_t deployment;
     char native[IDS_MAX + 1];
     uint32_t tries;
@@ -25,8 +25,8 @@ static void end(struct discard *d, const char *why)
 {
     if (why != NULL)
         log_warn("account %s: the copy %.128s is left there: %s",
-                 worker_account(d->worker, d->deployment)->name, d->native, why);
-    d->worker->operations--;
+                 runtime_account(d->rt, d->deployment)->name, d->native, why);
+    d->rt->operations--;
     free(d);
 }
 
@@ -45,18 +45,18 @@ static void on_deleted(void *arg, const struct attempt_result *result)
     struct retry_answer answer;
 
     if (result->ok || result->upstream->head.status == 404) {
-        file_slots_deleted(d->worker, d->deployment, d->native);
+        file_slots_deleted(d->rt, d->deployment, d->native);
         log_debug("account %s: the copy %.128s is deleted",
-                  worker_account(d->worker, d->deployment)->name, d->native);
+                  runtime_account(d->rt, d->deployment)->name, d->native);
         end(d, NULL);
         return;
     }
     question.pinned = question.idempotent = true;
     question.tries = d->tries;
     question.max_tries = MAX_TRIES;
-    answer = attempt_decide(d->worker, d->deployment, &question);
+    answer = attempt_decide(d->rt, d->deployment, &question);
     if (answer.action != RETRY_SAME ||
-        loop_timer_start(d->worker->loop, &d->retry, answer.delay_ms) != 0)
+        loop_timer_start(d->rt->loop, &d->retry, answer.delay_ms) != 0)
         end(d, result->failure.message);
 }
 
@@ -69,17 +69,17 @@ static int send_delete(struct discard *d)
                                 .arg = d};
 
     d->tries++;
-    return attempt_start(d->worker, &spec) != NULL ? 0 : ERR_NOMEM;
+    return attempt_start(d->rt, &spec) != NULL ? 0 : ERR_NOMEM;
 }
 
-void discard_file(struct worker *worker, uint32_t deployment, const char *native)
+void discard_file(struct runtime *rt, uint32_t deployment, const char *native)
 {
     struct discard *d = calloc(1, sizeof(*d));
 
     if (d == NULL)
         return;
-    d->worker = worker;
-    worker->operations++;
+    d->rt = rt;
+    rt->operations++;
     d->deployment = deployment;
     snprintf(d->native, sizeof(d->native), "%s", native);
     d->retry.cb = on_retry;

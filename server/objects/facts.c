@@ -38,47 +38,48 @@ uint64_t facts_model(const char *name, size_t len)
 
 /* The name that clients ask for is the same for all deployments of a group, and so are the tokens.
  */
-static uint64_t model_of(const struct worker *w, uint32_t deployment)
+static uint64_t model_of(const struct runtime *rt, uint32_t deployment)
 {
-    const struct table_deployment *d = table_deployment(w->table, deployment);
-    const char *name = d->group != MODEL_NO_INDEX ? table_group_name(w->table, d->group)
-                                                  : table_str(w->table, d->upstream_model);
+    const struct table_deployment *d = table_deployment(rt->table, deployment);
+    const char *name = d->group != MODEL_NO_INDEX ? table_group_name(rt->table, d->group)
+                                                  : table_str(rt->table, d->upstream_model);
 
     return facts_model(name, strlen(name));
 }
 
-void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment,
+void facts_fill(struct facts *facts, const struct runtime *rt, uint32_t deployment,
                 const struct jsonl_report *report)
 {
     *facts = (struct facts){.deployment = deployment,
-                            .model = model_of(w, deployment),
+                            .model = model_of(rt, deployment),
                             .prompt = report->prompt,
                             .output_tokens = report->output_tokens,
                             .lines = report->lines,
                             .bytes = report->bytes};
 }
 
-static uint64_t output_of(const struct worker *w, const struct facts *facts, enum provider provider)
+static uint64_t output_of(const struct runtime *rt, const struct facts *facts,
+                          enum provider provider)
 {
-    return w->config->count_output_tokens[provider] ? facts->output_tokens : 0;
+    return rt->config->count_output_tokens[provider] ? facts->output_tokens : 0;
 }
 
-uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider)
+uint64_t facts_tokens(const struct runtime *rt, const struct facts *facts, enum provider provider)
 {
-    return quota_tokens(w->inherit->quota, facts->model, &facts->prompt) +
-           output_of(w, facts, provider);
+    return quota_tokens(rt->inherit->quota, facts->model, &facts->prompt) +
+           output_of(rt, facts, provider);
 }
 
-uint64_t facts_least(const struct worker *w, const struct facts *facts, enum provider provider)
+uint64_t facts_least(const struct runtime *rt, const struct facts *facts, enum provider provider)
 {
-    return facts->guessed ? 0 : features_least(&facts->prompt) + output_of(w, facts, provider);
+    return facts->guessed ? 0 : features_least(&facts->prompt) + output_of(rt, facts, provider);
 }
 
-static uint64_t key_of(const struct worker *w, uint32_t deployment, const char *native)
+static uint64_t key_of(const struct runtime *rt, uint32_t deployment, const char *native)
 {
-    uint32_t account = table_deployment(w->table, deployment)->account;
+    uint32_t account = table_deployment(rt->table, deployment)->account;
 
-    return memo_key(MEMO_FACTS, w->account_fingerprint[account], native, strlen(native));
+    return memo_key(MEMO_FACTS, rt->account_fingerprint[account], native, strlen(native));
 }
 
 static uint64_t at_most(uint64_t value, unsigned bits)
@@ -135,28 +136,29 @@ uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts)
     return (uint32_t)words[0];
 }
 
-void facts_remember(struct worker *w, uint32_t deployment, const char *native,
+void facts_remember(struct runtime *rt, uint32_t deployment, const char *native,
                     const struct facts *facts)
 {
     uint64_t words[MEMO_WORDS];
 
-    facts_pack(facts, table_deployment(w->table, facts->deployment)->fingerprint, words);
-    memo_put(w->inherit->memo, key_of(w, deployment, native), words, loop_now_ms(w->loop));
+    facts_pack(facts, table_deployment(rt->table, facts->deployment)->fingerprint, words);
+    memo_put(rt->inherit->memo, key_of(rt, deployment, native), words, loop_now_ms(rt->loop));
 }
 
-bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
+bool facts_recall(const struct runtime *rt, uint32_t deployment, const char *native,
                   struct facts *facts)
 {
     uint64_t words[MEMO_WORDS];
     uint32_t fingerprint;
 
-    if (!memo_get(w->inherit->memo, key_of(w, deployment, native), 0, loop_now_ms(w->loop), words))
+    if (!memo_get(rt->inherit->memo, key_of(rt, deployment, native), 0, loop_now_ms(rt->loop),
+                  words))
         return false;
     fingerprint = facts_unpack(words, facts);
-    facts->deployment = table_find_fingerprint(w->table, fingerprint);
+    facts->deployment = table_find_fingerprint(rt->table, fingerprint);
     if (facts->deployment == MODEL_NO_INDEX)
         return false;
-    facts->model = model_of(w, facts->deployment);
+    facts->model = model_of(rt, facts->deployment);
     return true;
 }
 
@@ -184,23 +186,23 @@ bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t
     return true;
 }
 
-void facts_forget(const struct worker *w, uint32_t deployment, const char *native)
+void facts_forget(const struct runtime *rt, uint32_t deployment, const char *native)
 {
-    memo_drop(w->inherit->memo, key_of(w, deployment, native));
+    memo_drop(rt->inherit->memo, key_of(rt, deployment, native));
 }
 
-void facts_redeem(struct worker *w, uint32_t deployment, const char *native, struct facts *facts)
+void facts_redeem(struct runtime *rt, uint32_t deployment, const char *native, struct facts *facts)
 {
-    const struct inherit *inherit = w->inherit;
+    const struct inherit *inherit = rt->inherit;
     enum provider provider;
 
     if (!facts->pledged)
         return;
-    provider = (enum provider)table_deployment(w->table, facts->deployment)->provider;
+    provider = (enum provider)table_deployment(rt->table, facts->deployment)->provider;
     facts->pledged = false;
-    facts_remember(w, deployment, native, facts);
+    facts_remember(rt, deployment, native, facts);
     quota_redeem(inherit->quota, inherit->columns[facts->deployment],
-                 facts_tokens(w, facts, provider), loop_now_ms(w->loop));
+                 facts_tokens(rt, facts, provider), loop_now_ms(rt->loop));
 }
 
 bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, uint64_t now_ms,
@@ -239,7 +241,7 @@ void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, u
 /* --- reading the beginning --- */
 
 struct facts_look {
-    struct worker *worker; /* borrowed */
+    struct runtime *rt; /* borrowed */
     uint32_t deployment;
     char native[IDS_MAX + 1];
     struct attempt *attempt; /* owned */
@@ -256,7 +258,7 @@ static void look_free(struct facts_look *look)
 {
     if (look->attempt != NULL)
         attempt_cancel(look->attempt);
-    loop_timer_stop(look->worker->loop, &look->done);
+    loop_timer_stop(look->rt->loop, &look->done);
     jsonl_free(look->lines);
     free(look);
 }
@@ -268,16 +270,16 @@ void facts_look_cancel(struct facts_look *look)
 
 /* The row of that account which has this name, else the one whose `*` takes it; MODEL_NO_INDEX:
  * none. */
-static uint32_t find_named(const struct worker *w, uint32_t deployment, const char *model)
+static uint32_t find_named(const struct runtime *rt, uint32_t deployment, const char *model)
 {
-    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+    uint32_t account = rt->account_twin[table_deployment(rt->table, deployment)->account];
     uint32_t wild = MODEL_NO_INDEX;
 
-    for (uint32_t i = 0; i < table_num_deployments(w->table); i++) {
-        const struct table_deployment *d = table_deployment(w->table, i);
-        const char *name = table_str(w->table, d->upstream_model);
+    for (uint32_t i = 0; i < table_num_deployments(rt->table); i++) {
+        const struct table_deployment *d = table_deployment(rt->table, i);
+        const char *name = table_str(rt->table, d->upstream_model);
 
-        if (d->group == MODEL_NO_INDEX || w->account_twin[d->account] != account)
+        if (d->group == MODEL_NO_INDEX || rt->account_twin[d->account] != account)
             continue;
         if (strcmp(name, model) == 0)
             return i;
@@ -290,7 +292,7 @@ static uint32_t find_named(const struct worker *w, uint32_t deployment, const ch
 static void finish(struct facts_look *look)
 {
     struct facts facts = {.deployment = MODEL_NO_INDEX};
-    struct worker *w = look->worker;
+    struct runtime *rt = look->rt;
     facts_look_cb on_done = look->on_done;
     void *arg = look->arg;
     struct jsonl_report report;
@@ -298,14 +300,14 @@ static void finish(struct facts_look *look)
 
     jsonl_report(look->lines, &report);
     if (report.lines > 0 && report.model != NULL)
-        facts.deployment = find_named(w, look->deployment, report.model);
+        facts.deployment = find_named(rt, look->deployment, report.model);
     known = facts.deployment != MODEL_NO_INDEX;
     if (known) {
         facts.guessed = true; /* two groups may have that row */
-        facts.model = model_of(w, facts.deployment);
+        facts.model = model_of(rt, facts.deployment);
         facts_extrapolate(&facts, &report,
                           look->file_bytes > 0 ? (uint64_t)look->file_bytes : look->fed);
-        facts_remember(w, look->deployment, look->native, &facts);
+        facts_remember(rt, look->deployment, look->native, &facts);
     }
     look_free(look);
     on_done(arg, known ? &facts : NULL);
@@ -351,7 +353,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     if (!look->enough)
         return true;
     /* The call must not be cancelled from inside its own callback and freed with us. */
-    if (loop_timer_start(look->worker->loop, &look->done, 0) != 0)
+    if (loop_timer_start(look->rt->loop, &look->done, 0) != 0)
         look->enough = false;
     return !look->enough;
 }
@@ -367,11 +369,11 @@ static void on_read(void *arg, const struct attempt_result *result)
     finish(look);
 }
 
-struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const char *native,
+struct facts_look *facts_look_start(struct runtime *rt, uint32_t deployment, const char *native,
                                     facts_look_cb on_done, void *arg)
 {
     struct facts_look *look = calloc(1, sizeof(*look));
-    struct jsonl_rules rules = {.max_line_bytes = w->config->limits.max_line_bytes};
+    struct jsonl_rules rules = {.max_line_bytes = rt->config->limits.max_line_bytes};
     struct attempt_spec spec = {.deployment = deployment,
                                 .call = CALL_FILE_CONTENT,
                                 .id = native,
@@ -383,7 +385,7 @@ struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const
 
     if (look == NULL)
         return NULL;
-    look->worker = w;
+    look->rt = rt;
     look->deployment = deployment;
     snprintf(look->native, sizeof(look->native), "%s", native);
     look->file_bytes = -1;
@@ -392,7 +394,7 @@ struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const
     look->on_done = on_done;
     look->arg = arg;
     look->lines = jsonl_new(&rules);
-    look->attempt = look->lines != NULL ? attempt_start(w, &spec) : NULL;
+    look->attempt = look->lines != NULL ? attempt_start(rt, &spec) : NULL;
     if (look->attempt != NULL)
         return look;
     look_free(look);

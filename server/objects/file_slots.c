@@ -4,54 +4,54 @@
 #include "objects/facts.h"
 
 /* The next deployment after `i` whose account is the same; MODEL_NO_INDEX: none. */
-static uint32_t next_row(const struct worker *w, uint32_t account, uint32_t i)
+static uint32_t next_row(const struct runtime *rt, uint32_t account, uint32_t i)
 {
-    for (; i < table_num_deployments(w->table); i++)
-        if (w->account_twin[table_deployment(w->table, i)->account] == account)
+    for (; i < table_num_deployments(rt->table); i++)
+        if (rt->account_twin[table_deployment(rt->table, i)->account] == account)
             return i;
     return MODEL_NO_INDEX;
 }
 
-static uint32_t account_of(const struct worker *w, uint32_t deployment)
+static uint32_t account_of(const struct runtime *rt, uint32_t deployment)
 {
-    return w->account_twin[table_deployment(w->table, deployment)->account];
+    return rt->account_twin[table_deployment(rt->table, deployment)->account];
 }
 
-void file_slots_add(const struct worker *w, uint32_t deployment, enum slots_kind kind, int change)
+void file_slots_add(const struct runtime *rt, uint32_t deployment, enum slots_kind kind, int change)
 {
-    uint32_t account = account_of(w, deployment);
+    uint32_t account = account_of(rt, deployment);
 
-    for (uint32_t i = 0; (i = next_row(w, account, i)) != MODEL_NO_INDEX; i++)
-        slots_add(w->inherit->slots, w->inherit->columns[i], kind, change);
+    for (uint32_t i = 0; (i = next_row(rt, account, i)) != MODEL_NO_INDEX; i++)
+        slots_add(rt->inherit->slots, rt->inherit->columns[i], kind, change);
 }
 
-bool file_slots_open(const struct worker *w, uint32_t deployment, enum slots_kind kind)
+bool file_slots_open(const struct runtime *rt, uint32_t deployment, enum slots_kind kind)
 {
-    const struct config_limits *limits = &w->config->limits;
-    enum provider provider = worker_account(w, deployment)->provider;
+    const struct config_limits *limits = &rt->config->limits;
+    enum provider provider = runtime_account(rt, deployment)->provider;
     uint64_t limit =
         kind == SLOTS_EXPIRING ? limits->max_expiring_files[provider] : limits->max_files[provider];
 
-    return slots_open(w->inherit->slots, w->inherit->columns[deployment], kind, limit,
-                      loop_now_ms(w->loop));
+    return slots_open(rt->inherit->slots, rt->inherit->columns[deployment], kind, limit,
+                      loop_now_ms(rt->loop));
 }
 
-void file_slots_deleted(struct worker *w, uint32_t deployment, const char *native)
+void file_slots_deleted(struct runtime *rt, uint32_t deployment, const char *native)
 {
     struct facts facts;
 
-    if (!facts_recall(w, deployment, native, &facts))
+    if (!facts_recall(rt, deployment, native, &facts))
         return;
-    facts_redeem(w, deployment, native, &facts);
-    facts_forget(w, deployment, native);
+    facts_redeem(rt, deployment, native, &facts);
+    facts_forget(rt, deployment, native);
     if (facts.counted)
-        file_slots_add(w, deployment, facts.slot, -1);
+        file_slots_add(rt, deployment, facts.slot, -1);
 }
 
-void file_slots_refused(const struct worker *w, uint32_t deployment, enum slots_kind kind)
+void file_slots_refused(const struct runtime *rt, uint32_t deployment, enum slots_kind kind)
 {
-    uint32_t account = account_of(w, deployment);
+    uint32_t account = account_of(rt, deployment);
 
-    for (uint32_t i = 0; (i = next_row(w, account, i)) != MODEL_NO_INDEX; i++)
-        slots_refused(w->inherit->slots, w->inherit->columns[i], kind, loop_now_ms(w->loop));
+    for (uint32_t i = 0; (i = next_row(rt, account, i)) != MODEL_NO_INDEX; i++)
+        slots_refused(rt->inherit->slots, rt->inherit->columns[i], kind, loop_now_ms(rt->loop));
 }

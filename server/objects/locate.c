@@ -24,7 +24,7 @@ struct look {
 };
 
 struct locate {
-    struct worker *worker;
+    struct runtime *rt;
     enum id_kind kind;
     char native[IDS_MAX + 1];
     uint32_t *deployments; /* owned; candidates, as the caller ordered them */
@@ -59,7 +59,7 @@ static void locate_free(struct locate *l)
 
         if (look->attempt != NULL)
             attempt_cancel(look->attempt);
-        loop_timer_stop(l->worker->loop, &look->retry);
+        loop_timer_stop(l->rt->loop, &look->retry);
     }
     free(l->deployments);
     free(l);
@@ -80,7 +80,7 @@ static void finish_found(struct locate *l, const struct look *look,
     struct locate_result result = {
         .found = true, .deployment = l->deployments[look->at], .answer = answer};
 
-    locate_remember(l->worker, l->kind, l->native, result.deployment);
+    locate_remember(l->rt, l->kind, l->native, result.deployment);
     finish(l, &result);
 }
 
@@ -91,7 +91,7 @@ static void finish_not_found(struct locate *l)
                                                                     : l->deployments[l->worst_at]};
 
     if (l->worst_rank == 0 && l->remembered != MODEL_NO_INDEX)
-        memo_drop(l->worker->inherit->memo, key_of(l->kind, l->native));
+        memo_drop(l->rt->inherit->memo, key_of(l->kind, l->native));
     finish(l, &result);
 }
 
@@ -131,7 +131,7 @@ static int ask(struct look *look)
                                 .arg = look};
 
     look->tries++;
-    look->attempt = attempt_start(l->worker, &spec);
+    look->attempt = attempt_start(l->rt, &spec);
     return look->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -190,18 +190,18 @@ static void on_retry_timer(struct loop_timer *timer)
 
 static bool try_again(struct look *look, const struct attempt_result *result)
 {
-    struct worker *w = look->locate->worker;
+    struct runtime *rt = look->locate->rt;
     struct retry_question question = attempt_question(OP_READ, result);
     struct retry_answer decision;
 
     question.pinned = question.idempotent = true;
     question.tries = look->tries;
-    attempt_limits(w, look->locate->deployments[look->at], MAX_TRIES, &question);
-    decision = attempt_decide(w, look->locate->deployments[look->at], &question);
+    attempt_limits(rt, look->locate->deployments[look->at], MAX_TRIES, &question);
+    decision = attempt_decide(rt, look->locate->deployments[look->at], &question);
     look->retry.cb = on_retry_timer;
     look->retry.arg = look;
     return decision.action == RETRY_SAME &&
-           loop_timer_start(w->loop, &look->retry, decision.delay_ms) == 0;
+           loop_timer_start(rt->loop, &look->retry, decision.delay_ms) == 0;
 }
 
 static void on_looked(void *arg, const struct attempt_result *result)
@@ -223,12 +223,12 @@ static void on_looked(void *arg, const struct attempt_result *result)
 /* The candidate that the memo names. */
 static uint32_t recall(const struct locate *l)
 {
-    const struct worker *w = l->worker;
+    const struct runtime *rt = l->rt;
     uint64_t value[MEMO_WORDS];
 
-    if (memo_get(w->inherit->memo, key_of(l->kind, l->native), 0, loop_now_ms(w->loop), value))
+    if (memo_get(rt->inherit->memo, key_of(l->kind, l->native), 0, loop_now_ms(rt->loop), value))
         for (uint32_t i = 0; i < l->num; i++)
-            if (worker_account_key(w, l->deployments[i]) == value[0])
+            if (runtime_account_key(rt, l->deployments[i]) == value[0])
                 return i;
     return MODEL_NO_INDEX;
 }
@@ -237,7 +237,7 @@ static void begin(struct locate *l)
 {
     l->remembered = l->alone = recall(l);
     /* What is not balanced is most often where calls go that name no model. */
-    if (l->alone == MODEL_NO_INDEX && !l->worker->config->balance_batches)
+    if (l->alone == MODEL_NO_INDEX && !l->rt->config->balance_batches)
         l->alone = 0;
     if (l->alone != MODEL_NO_INDEX)
         start_look(l, l->alone);
@@ -245,7 +245,7 @@ static void begin(struct locate *l)
         fill(l);
 }
 
-struct locate *locate_start(struct worker *worker, enum id_kind kind, const char *native,
+struct locate *locate_start(struct runtime *rt, enum id_kind kind, const char *native,
                             const uint32_t *deployments, uint32_t num, locate_done_cb on_done,
                             void *arg)
 {
@@ -254,7 +254,7 @@ struct locate *locate_start(struct worker *worker, enum id_kind kind, const char
 
     if (l == NULL)
         return NULL;
-    l->worker = worker;
+    l->rt = rt;
     l->deployments = calloc(num, sizeof(*l->deployments));
     if (l->deployments != NULL) {
         memcpy(l->deployments, deployments, num * sizeof(*deployments));
@@ -278,20 +278,19 @@ void locate_cancel(struct locate *locate)
         locate_free(locate);
 }
 
-void locate_remember(const struct worker *worker, enum id_kind kind, const char *native,
+void locate_remember(const struct runtime *rt, enum id_kind kind, const char *native,
                      uint32_t deployment)
 {
-    const uint64_t value[MEMO_WORDS] = {worker_account_key(worker, deployment)};
+    const uint64_t value[MEMO_WORDS] = {runtime_account_key(rt, deployment)};
 
-    memo_put(worker->inherit->memo, key_of(kind, native), value, loop_now_ms(worker->loop));
+    memo_put(rt->inherit->memo, key_of(kind, native), value, loop_now_ms(rt->loop));
 }
 
-void locate_remember_new(const struct worker *worker, enum id_kind kind, const char *native,
+void locate_remember_new(const struct runtime *rt, enum id_kind kind, const char *native,
                          uint32_t deployment)
 {
-    if (account_map_pinned(&worker->account_map, worker_fingerprint(worker, deployment)) ==
-        MODEL_NO_INDEX)
-        locate_remember(worker, kind, native, deployment);
+    if (account_map_pinned(&rt->account_map, runtime_fingerprint(rt, deployment)) == MODEL_NO_INDEX)
+        locate_remember(rt, kind, native, deployment);
 }
 
 int locate_rank(const struct failure *failure)

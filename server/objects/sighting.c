@@ -108,7 +108,7 @@ static void expect(const struct inherit *inherit, uint32_t deployment, const str
 }
 
 bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                    uint64_t now_ms, struct sighting *out)
+                      uint64_t now_ms, struct sighting *out)
 {
     const char *text = ledger_marker_text(batch);
     uint32_t deployment;

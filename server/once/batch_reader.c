@@ -43,7 +43,7 @@ struct page {
 };
 
 struct batch_reader {
-    struct worker *worker; /* borrowed */
+    struct runtime *rt; /* borrowed */
     struct read_log log;
     struct batch_query *waiting, **last; /* borrowed; for the next round, in their order */
     struct batch_query *ended;           /* borrowed; on_end() is due */
@@ -132,10 +132,9 @@ static void tell_ended(struct batch_reader *r)
 /* The earliest time that the provider may have told at a moment of the monotonic clock. */
 static int64_t told_at(const struct batch_reader *r, const struct round *round, int64_t moment_ms)
 {
-    int64_t ago_ms = (int64_t)loop_now_ms(r->worker->loop) - moment_ms;
+    int64_t ago_ms = (int64_t)loop_now_ms(r->rt->loop) - moment_ms;
 
-    return provider_clock_floor_s(r->worker->inherit, round->deployment) - ago_ms / 1000 -
-           ROUNDING_S;
+    return provider_clock_floor_s(r->rt->inherit, round->deployment) - ago_ms / 1000 - ROUNDING_S;
 }
 
 /* Whether no batch back to `from_ms` and up to log.to_ms can be the wanted one. */
@@ -188,7 +187,7 @@ static void note_in_log(struct read_log *log, const struct batch_seen *seen)
 static void drop_page(struct batch_reader *r)
 {
     r->reading = false;
-    slices_remove(&r->worker->slices, &r->slice);
+    slices_remove(&r->rt->slices, &r->slice);
     listing_scan_deinit(&r->page.scan);
     strbuf_deinit(&r->page.text);
 }
@@ -212,7 +211,7 @@ static void note_batch(struct page *page, const struct batch_seen *seen)
 /* An older one with the same words is of an earlier day: who asks now wants another one. */
 static void show(const struct batch_reader *r, struct round *round, const struct batch_seen *seen)
 {
-    int64_t now_ms = (int64_t)loop_now_ms(r->worker->loop);
+    int64_t now_ms = (int64_t)loop_now_ms(r->rt->loop);
     int64_t now_s = told_at(r, round, now_ms); /* the rest is arithmetic, for each query */
 
     for (struct batch_query *q = round->queries; q != NULL; q = q->next)
@@ -236,7 +235,7 @@ static int on_object(void *arg, struct json_doc *doc, struct json *batch, const 
         seen.marker = &marker;
     note_batch(&r->page, &seen);
     note_in_log(&r->log, &seen);
-    past_saw(r->worker->inherit, round->deployment, batch, loop_now_ms(r->worker->loop));
+    past_saw(r->rt->inherit, round->deployment, batch, loop_now_ms(r->rt->loop));
     show(r, round, &seen);
     return 0;
 }
@@ -329,7 +328,7 @@ static void on_slice(struct slice *slice)
         go_on(r);
     } else if (rc != LISTING_SCAN_MORE) {
         end_page(r, rc == 0 ? what_follows(r, &r->rounds[r->turn]) : PAGE_UNREADABLE);
-    } else if (slices_add(&r->worker->slices, r->worker->loop, &r->slice) != 0) {
+    } else if (slices_add(&r->rt->slices, r->rt->loop, &r->slice) != 0) {
         end_page(r, PAGE_UNREADABLE);
     } else {
         tell_ended(r);
@@ -348,7 +347,7 @@ static void on_list(void *arg, const struct attempt_result *result)
     page->newest_s = page->oldest_s = INT64_MAX;
     if (result->ok && !strbuf_failed(&page->text)) {
         listing_scan_init(&page->scan, strbuf_str(&page->text), page->text.len);
-        r->reading = slices_add(&r->worker->slices, r->worker->loop, &r->slice) == 0;
+        r->reading = slices_add(&r->rt->slices, r->rt->loop, &r->slice) == 0;
     }
     if (!r->reading)
         end_page(r, PAGE_UNREADABLE);
@@ -369,7 +368,7 @@ static bool ask_page(struct batch_reader *r, const struct round *round)
         snprintf(query, sizeof(query), "limit=%d&after=%s", PAGE, round->after);
     else
         snprintf(query, sizeof(query), "limit=%d", PAGE);
-    r->attempt = attempt_start(r->worker, &spec);
+    r->attempt = attempt_start(r->rt, &spec);
     return r->attempt != NULL;
 }
 
@@ -401,7 +400,7 @@ static void take_waiting(struct batch_reader *r, struct round *round, bool only_
 static void begin_round(struct batch_reader *r)
 {
     struct round *round = r->rounds[0].active ? &r->rounds[1] : &r->rounds[0];
-    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    uint64_t now_ms = loop_now_ms(r->rt->loop);
 
     if (round->active || r->waiting == NULL ||
         (r->has_begun && now_ms < r->begun_ms + READER_GAP_MS))
@@ -429,10 +428,10 @@ static struct round *next_round(struct batch_reader *r)
 /* Until the next round may begin, or somebody is to be told. */
 static int wait_for_round(struct batch_reader *r)
 {
-    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    uint64_t now_ms = loop_now_ms(r->rt->loop);
     uint64_t due_ms = r->has_begun && r->ended == NULL ? r->begun_ms + READER_GAP_MS : 0;
 
-    return loop_timer_start(r->worker->loop, &r->timer, due_ms > now_ms ? due_ms - now_ms : 0);
+    return loop_timer_start(r->rt->loop, &r->timer, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
 /* Ask for the next page, arrange the next round, and tell who is through. */
@@ -461,28 +460,28 @@ static void on_timer(struct loop_timer *timer)
 
 /* --- life --- */
 
-static struct batch_reader *reader_of(struct worker *w, uint32_t deployment)
+static struct batch_reader *reader_of(struct runtime *rt, uint32_t deployment)
 {
-    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
+    uint32_t account = rt->account_twin[table_deployment(rt->table, deployment)->account];
     struct batch_reader *r;
 
-    if (w->readers == NULL)
-        w->readers = calloc(w->config->models.num_accounts + 1, sizeof(*w->readers));
-    if (w->readers == NULL || w->readers[account] != NULL)
-        return w->readers != NULL ? w->readers[account] : NULL;
-    r = w->readers[account] = calloc(1, sizeof(*r));
+    if (rt->readers == NULL)
+        rt->readers = calloc(rt->config->models.num_accounts + 1, sizeof(*rt->readers));
+    if (rt->readers == NULL || rt->readers[account] != NULL)
+        return rt->readers != NULL ? rt->readers[account] : NULL;
+    r = rt->readers[account] = calloc(1, sizeof(*r));
     if (r == NULL)
         return NULL;
-    r->worker = w;
+    r->rt = rt;
     r->last = &r->waiting;
     r->timer = (struct loop_timer){.cb = on_timer, .arg = r};
     r->slice = (struct slice){.cb = on_slice, .arg = r};
     return r;
 }
 
-bool batch_reader_ask(struct worker *worker, struct batch_query *query)
+bool batch_reader_ask(struct runtime *rt, struct batch_query *query)
 {
-    struct batch_reader *r = reader_of(worker, query->deployment);
+    struct batch_reader *r = reader_of(rt, query->deployment);
 
     if (r == NULL || (r->waiting == NULL && wait_for_round(r) != 0))
         return false;
@@ -522,10 +521,10 @@ void batch_reader_forget(struct batch_query *query)
         if (r->rounds[i].active && r->rounds[i].queries == NULL)
             drop_round(r, &r->rounds[i]);
     if (r->waiting == NULL && r->ended == NULL)
-        loop_timer_stop(r->worker->loop, &r->timer);
+        loop_timer_stop(r->rt->loop, &r->timer);
     /* The other round goes on, and from a turn of its own: nobody is called back from here. */
     if (next_round(r) != NULL && r->attempt == NULL && !r->reading &&
-        loop_timer_start(r->worker->loop, &r->timer, 0) != 0)
+        loop_timer_start(r->rt->loop, &r->timer, 0) != 0)
         log_warn("reading batches: out of memory; a search waits for the next one");
 }
 
@@ -534,16 +533,16 @@ static void reader_free(struct batch_reader *r)
     for (uint32_t i = 0; i < ROUNDS; i++)
         if (r->rounds[i].active)
             drop_round(r, &r->rounds[i]);
-    loop_timer_stop(r->worker->loop, &r->timer);
+    loop_timer_stop(r->rt->loop, &r->timer);
     read_log_deinit(&r->log);
     free(r);
 }
 
-void batch_readers_free(struct worker *worker)
+void batch_readers_free(struct runtime *rt)
 {
-    for (uint32_t i = 0; worker->readers != NULL && i < worker->config->models.num_accounts; i++)
-        if (worker->readers[i] != NULL)
-            reader_free(worker->readers[i]);
-    free(worker->readers);
-    worker->readers = NULL;
+    for (uint32_t i = 0; rt->readers != NULL && i < rt->config->models.num_accounts; i++)
+        if (rt->readers[i] != NULL)
+            reader_free(rt->readers[i]);
+    free(rt->readers);
+    rt->readers = NULL;
 }

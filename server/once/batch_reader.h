@@ -61,10 +61,10 @@ struct batch_query {
 };
 
 /** Wait for the next round. @return false: there is no memory, and on_end() will not run */
-MUST_USE bool batch_reader_ask(struct worker *worker, struct batch_query *query);
+MUST_USE bool batch_reader_ask(struct runtime *rt, struct batch_query *query);
 
 /** Forget it; no callback. Safe on one that waits for nothing. */
 void batch_reader_forget(struct batch_query *query);
 
 /** Let go of all of a worker's readers. Nobody waits for one any more. */
-void batch_readers_free(struct worker *worker);
+void batch_readers_free(struct runtime *rt);

@@ -21,7 +21,7 @@ static const uint32_t look_after_ms[] = {50, 500, 2000};
 #define LOOKS (sizeof(look_after_ms) / sizeof(look_after_ms[0]))
 
 struct reconcile {
-    struct worker *worker;       /* borrowed */
+    struct runtime *rt;          /* borrowed */
     struct batch_query *queries; /* owned; one for each account */
     uint32_t num, next;          /* ... the first one that this look has not begun */
     uint32_t running;
@@ -42,7 +42,7 @@ static void reconcile_free(struct reconcile *r)
 {
     for (uint32_t i = 0; r->queries != NULL && i < r->num; i++)
         batch_reader_forget(&r->queries[i]);
-    loop_timer_stop(r->worker->loop, &r->timer);
+    loop_timer_stop(r->rt->loop, &r->timer);
     strbuf_deinit(&r->found);
     free(r->queries);
     free(r);
@@ -120,7 +120,7 @@ static void end_look(struct reconcile *r)
 {
     r->looks++;
     if (r->found.len == 0 && !r->conflict && r->patient && r->looks < LOOKS &&
-        loop_timer_start(r->worker->loop, &r->timer, look_after_ms[r->looks]) == 0)
+        loop_timer_start(r->rt->loop, &r->timer, look_after_ms[r->looks]) == 0)
         return;
     finish(r);
 }
@@ -129,7 +129,7 @@ static void end_look(struct reconcile *r)
 static void go_on(struct reconcile *r)
 {
     while (r->running < MAX_AT_ONCE && r->next < r->num) {
-        if (batch_reader_ask(r->worker, &r->queries[r->next++]))
+        if (batch_reader_ask(r->rt, &r->queries[r->next++]))
             r->running++;
         else
             r->complete = false;
@@ -163,7 +163,7 @@ static void on_timer(struct loop_timer *timer)
 
 static bool make_queries(struct reconcile *r, const struct reconcile_spec *spec)
 {
-    int64_t now_ms = (int64_t)loop_now_ms(r->worker->loop);
+    int64_t now_ms = (int64_t)loop_now_ms(r->rt->loop);
 
     r->queries = calloc(spec->num + 1u, sizeof(*r->queries));
     if (r->queries == NULL)
@@ -180,14 +180,14 @@ static bool make_queries(struct reconcile *r, const struct reconcile_spec *spec)
     return true;
 }
 
-struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_spec *spec,
+struct reconcile *reconcile_start(struct runtime *rt, const struct reconcile_spec *spec,
                                   reconcile_done_cb on_done, void *arg)
 {
     struct reconcile *r = calloc(1, sizeof(*r));
 
     if (r == NULL)
         return NULL;
-    r->worker = worker;
+    r->rt = rt;
     r->wanted = *spec->wanted;
     r->patient = spec->patient;
     r->on_done = on_done;
@@ -195,7 +195,7 @@ struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_
     r->timer.cb = on_timer;
     r->timer.arg = r;
     if (make_queries(r, spec) &&
-        loop_timer_start(worker->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
+        loop_timer_start(rt->loop, &r->timer, spec->patient ? look_after_ms[0] : 0) == 0)
         return r;
     reconcile_free(r);
     return NULL;

@@ -164,8 +164,8 @@ static void fail_under_way(struct repeat *r, uint64_t wait_ms)
 /* All lists were read in which it could have been found. */
 static void on_not_there(struct repeat *r)
 {
-    uint64_t until_ms = idem_unsure_until_ms(r->worker->inherit->idem);
-    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    uint64_t until_ms = idem_unsure_until_ms(r->rt->inherit->idem);
+    uint64_t now_ms = loop_now_ms(r->rt->loop);
 
     if (r->too_many)
         fail_unread(r);
@@ -178,7 +178,7 @@ static void on_not_there(struct repeat *r)
 static void on_found(struct repeat *r, const struct reconcile_result *result)
 {
     if (r->lost)
-        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+        (void)idem_take_lost(r->rt->inherit->idem, r->rt->slot, &r->key, &r->claim);
     r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
 }
 
@@ -206,7 +206,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
 static bool may_be_on_its_way(const struct repeat *r)
 {
     return r->announced ||
-           loop_now_ms(r->worker->loop) < idem_since_ms(r->worker->inherit->idem) + YOUNG_MS;
+           loop_now_ms(r->rt->loop) < idem_since_ms(r->rt->inherit->idem) + YOUNG_MS;
 }
 
 uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms)
@@ -218,9 +218,9 @@ uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms)
  * looked for; 0: it does not. */
 static uint64_t known_since_ms(const struct repeat *r)
 {
-    const struct idem *idem = r->worker->inherit->idem;
+    const struct idem *idem = r->rt->inherit->idem;
 
-    if (r->lost || r->announced || loop_now_ms(r->worker->loop) < idem_blind_until_ms(idem))
+    if (r->lost || r->announced || loop_now_ms(r->rt->loop) < idem_blind_until_ms(idem))
         return 0;
     return repeat_known_since_ms(idem_since_ms(idem), idem_unsure_until_ms(idem));
 }
@@ -238,22 +238,22 @@ static void search(struct repeat *r, const char *nonce)
                                   .patient = r->lost || may_be_on_its_way(r)};
 
     snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
-    r->search = reconcile_start(r->worker, &spec, on_searched, r);
+    r->search = reconcile_start(r->rt, &spec, on_searched, r);
     if (r->search == NULL)
         fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
 }
 
 static uint32_t account_of(const struct repeat *r, uint32_t deployment)
 {
-    const struct worker *w = r->worker;
+    const struct runtime *rt = r->rt;
 
-    return w->account_twin[table_deployment(w->table, deployment)->account];
+    return rt->account_twin[table_deployment(rt->table, deployment)->account];
 }
 
 static void append_place(struct repeat *r, uint32_t account)
 {
     if (r->num_places < MAX_PLACES)
-        r->places[r->num_places++] = r->worker->account_first[account];
+        r->places[r->num_places++] = r->rt->account_first[account];
     else
         r->too_many = true;
 }
@@ -272,16 +272,16 @@ static void add_place(struct repeat *r, uint32_t deployment)
  * that account's goes. Without a marker none is moved. */
 static void list_places(struct repeat *r)
 {
-    const struct worker *w = r->worker;
+    const struct runtime *rt = r->rt;
     struct candidates places = {0};
     bool *listed;
 
     if (r->wanted.unmarked)
         return;
-    listed = calloc(w->config->models.num_accounts + 1, sizeof(*listed));
+    listed = calloc(rt->config->models.num_accounts + 1, sizeof(*listed));
     for (uint32_t i = 0; listed != NULL && i < r->num_places; i++)
         listed[account_of(r, r->places[i])] = true;
-    if (listed == NULL || candidates_around(w, listed, &places) != 0)
+    if (listed == NULL || candidates_around(rt, listed, &places) != 0)
         r->too_many = true; /* for want of memory: not all are searched */
     for (uint32_t i = 0; i < places.num && !r->too_many; i++) {
         uint32_t account = account_of(r, places.deployments[i]);
@@ -297,7 +297,7 @@ static void list_places(struct repeat *r)
 /* A LOST one says where it was sent. */
 static void look_at_home_first(struct repeat *r, uint32_t fingerprint)
 {
-    uint32_t deployment = table_find_fingerprint(r->worker->table, fingerprint);
+    uint32_t deployment = table_find_fingerprint(r->rt->table, fingerprint);
 
     if (deployment == MODEL_NO_INDEX)
         return;
@@ -324,16 +324,16 @@ static void note_refused(const struct repeat *r)
 {
     uint64_t value[MEMO_WORDS] = {r->client.hash[1], r->attempt};
 
-    memo_put(r->worker->inherit->memo, r->client.hash[0], value, loop_now_ms(r->worker->loop));
+    memo_put(r->rt->inherit->memo, r->client.hash[0], value, loop_now_ms(r->rt->loop));
 }
 
 static bool was_refused_here(const struct repeat *r)
 {
-    struct memo *memo = r->worker->inherit->memo;
+    struct memo *memo = r->rt->inherit->memo;
     uint64_t value[MEMO_WORDS];
 
     if (r->client.hash[0] == 0 ||
-        !memo_get(memo, r->client.hash[0], REFUSED_MS, loop_now_ms(r->worker->loop), value) ||
+        !memo_get(memo, r->client.hash[0], REFUSED_MS, loop_now_ms(r->rt->loop), value) ||
         value[0] != r->client.hash[1] || value[1] + 1 != r->attempt)
         return false;
     memo_drop(memo, r->client.hash[0]);
@@ -343,10 +343,10 @@ static bool was_refused_here(const struct repeat *r)
 /* The table does not know it. */
 static void on_unknown_here(struct repeat *r)
 {
-    const struct idem *idem = r->worker->inherit->idem;
+    const struct idem *idem = r->rt->inherit->idem;
 
     if (r->kind == REPEAT_CREATE && !was_refused_here(r) &&
-        repeat_must_look(r->keyed, r->announced, loop_now_ms(r->worker->loop), idem_since_ms(idem),
+        repeat_must_look(r->keyed, r->announced, loop_now_ms(r->rt->loop), idem_since_ms(idem),
                          idem_blind_until_ms(idem))) {
         list_places(r);
         search(r, r->keyed ? r->wanted.nonce : "");
@@ -362,11 +362,11 @@ static void on_timer(struct loop_timer *timer)
 
 static void wait_for_first(struct repeat *r)
 {
-    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    uint64_t now_ms = loop_now_ms(r->rt->loop);
 
     if (r->give_up_ms == 0)
-        r->give_up_ms = now_ms + r->worker->config->timeouts.json_total_ms;
-    if (now_ms >= r->give_up_ms || loop_timer_start(r->worker->loop, &r->timer, LOOK_MS) != 0)
+        r->give_up_ms = now_ms + r->rt->config->timeouts.json_total_ms;
+    if (now_ms >= r->give_up_ms || loop_timer_start(r->rt->loop, &r->timer, LOOK_MS) != 0)
         fail(r, 409, "invalid_request_error", "idempotency_in_progress", false,
              "The same request is still being answered; try again later.");
 }
@@ -380,7 +380,7 @@ static void on_lost(struct repeat *r, const struct idem_answer *answer)
     look_at_home_first(r, answer->deployment);
     if (r->kind == REPEAT_UPLOAD) {
         /* Its worker died: at worst an orphaned file, which costs no money. */
-        (void)idem_take_lost(r->worker->inherit->idem, r->worker->slot, &r->key, &r->claim);
+        (void)idem_take_lost(r->rt->inherit->idem, r->rt->slot, &r->key, &r->claim);
         go_on(r);
     } else if (nonce[0] != '\0') {
         search(r, nonce);
@@ -401,17 +401,17 @@ static void on_full(struct repeat *r)
 
 static void look(struct repeat *r)
 {
-    struct idem *idem = r->worker->inherit->idem;
-    uint64_t now_ms = loop_now_ms(r->worker->loop);
+    struct idem *idem = r->rt->inherit->idem;
+    uint64_t now_ms = loop_now_ms(r->rt->loop);
     uint64_t keep_ms = (repeat_age_s(r->keyed, 1, r->timeout_s) + CLOCK_SLACK_S) * UINT64_C(1000);
     struct idem_answer answer;
     enum idem_found found;
 
     if (r->keyed || r->again)
-        found = idem_begin(idem, r->worker->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
-                           now_ms, &r->claim, &answer);
+        found = idem_begin(idem, r->rt->slot, &r->key, r->asked, r->wanted.nonce, keep_ms, now_ms,
+                           &r->claim, &answer);
     else /* the same once more, on purpose: the newer one is what a repeat would mean */
-        found = idem_begin_anew(idem, r->worker->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
+        found = idem_begin_anew(idem, r->rt->slot, &r->key, r->asked, r->wanted.nonce, keep_ms,
                                 now_ms, &r->claim);
     switch (found) {
     case IDEM_NEW:
@@ -500,7 +500,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
 {
     struct text text = {NULL, 0};
 
-    r->worker = relay->worker;
+    r->rt = relay->rt;
     r->kind = kind;
     r->keyed = find_header(relay, KEY_HEADER, &text);
     r->attempt = number_in(relay, RETRY_HEADER);
@@ -536,13 +536,13 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
 
 bool repeat_sent(struct repeat *r, uint32_t deployment)
 {
-    return r->claim.place == 0 || idem_sent(r->worker->inherit->idem, &r->claim, deployment);
+    return r->claim.place == 0 || idem_sent(r->rt->inherit->idem, &r->claim, deployment);
 }
 
 void repeat_refused(struct repeat *r)
 {
     if (r->claim.place != 0)
-        idem_refused(r->worker->inherit->idem, &r->claim);
+        idem_refused(r->rt->inherit->idem, &r->claim);
 }
 
 void repeat_doubt(struct repeat *r)
@@ -564,25 +564,25 @@ void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int 
         memcpy(answer.body, body, len);
         answer.len = len;
     }
-    idem_answer(r->worker->inherit->idem, &r->claim, &answer);
+    idem_answer(r->rt->inherit->idem, &r->claim, &answer);
 }
 
 void repeat_lost(struct repeat *r)
 {
     if (r->claim.place != 0)
-        idem_lose(r->worker->inherit->idem, &r->claim);
+        idem_lose(r->rt->inherit->idem, &r->claim);
 }
 
 void repeat_end(struct repeat *r)
 {
-    if (r->worker == NULL)
+    if (r->rt == NULL)
         return;
     if (r->search != NULL)
         reconcile_cancel(r->search);
     r->search = NULL;
-    loop_timer_stop(r->worker->loop, &r->timer);
+    loop_timer_stop(r->rt->loop, &r->timer);
     if (r->claim.place != 0) {
-        idem_forget(r->worker->inherit->idem, &r->claim);
+        idem_forget(r->rt->inherit->idem, &r->claim);
         if (r->kind == REPEAT_CREATE && r->clear && r->client.hash[0] != 0)
             note_refused(r);
     }

@@ -34,12 +34,12 @@
 
 struct download {
     struct relay *relay; /* borrowed; NULL once the client is gone */
-    struct worker *worker;
-    struct target target;    /* owned */
-    uint32_t deployment;     /* where the file is; MODEL_NO_INDEX: not known yet */
-    char *range;             /* owned; the client's Range, NULL: none */
-    struct range part;       /* what of a whole answer the client gets; RANGE_NONE: all */
-    uint64_t position;       /* in the file, of the next byte that the provider sends */
+    struct runtime *rt;
+    struct target target; /* owned */
+    uint32_t deployment;  /* where the file is; MODEL_NO_INDEX: not known yet */
+    char *range;          /* owned; the client's Range, NULL: none */
+    struct range part;    /* what of a whole answer the client gets; RANGE_NONE: all */
+    uint64_t position;    /* in the file, of the next byte that the provider sends */
     uint64_t next, end; /* in the file: what the client still needs; end UINT64_MAX: as it comes */
     struct resume_mark mark;
     struct admit_place place;
@@ -49,11 +49,11 @@ struct download {
     bool started; /* the response head is out */
     bool busy;    /* a relay_send() is outstanding */
     bool paused;  /* the provider waits for the client */
-    bool left;    /* ... no more: the call was ended, and the rest is asked for when there is room */
+    bool left; /* ... no more: the call was ended, and the rest is asked for when there is room */
     bool resuming;    /* the rest was asked for, and no head came yet */
     bool no_resuming; /* it would cost the whole again */
-    bool ended;   /* no more bytes will come */
-    bool broken;  /* ... because the transfer failed */
+    bool ended;       /* no more bytes will come */
+    bool broken;      /* ... because the transfer failed */
     uint32_t tries;
     uint64_t paused_ms; /* since when */
     struct loop_timer retry, end_of_turn, pause;
@@ -68,9 +68,9 @@ static void download_free(struct download *dl)
         attempt_cancel(dl->attempt);
     locate_cancel(dl->locate);
     admit_cancel(&dl->place);
-    loop_timer_stop(dl->worker->loop, &dl->retry);
-    loop_timer_stop(dl->worker->loop, &dl->end_of_turn);
-    loop_timer_stop(dl->worker->loop, &dl->pause);
+    loop_timer_stop(dl->rt->loop, &dl->retry);
+    loop_timer_stop(dl->rt->loop, &dl->end_of_turn);
+    loop_timer_stop(dl->rt->loop, &dl->pause);
     target_deinit(&dl->target);
     strbuf_deinit(&dl->filling);
     strbuf_deinit(&dl->sending);
@@ -133,7 +133,7 @@ static void flush_soon(struct download *dl)
         return;
     dl->end_of_turn.cb = on_end_of_turn;
     dl->end_of_turn.arg = dl;
-    if (loop_timer_start(dl->worker->loop, &dl->end_of_turn, 0) != 0)
+    if (loop_timer_start(dl->rt->loop, &dl->end_of_turn, 0) != 0)
         flush(dl);
 }
 
@@ -332,13 +332,13 @@ static void cut_part(struct download *dl, const char **bytes, size_t *len)
 static void on_pause_lasts(struct loop_timer *timer)
 {
     struct download *dl = timer->arg;
-    uint32_t limit_ms = dl->worker->config->timeouts.paused_ms;
-    uint64_t paused_ms = loop_now_ms(dl->worker->loop) - dl->paused_ms;
+    uint32_t limit_ms = dl->rt->config->timeouts.paused_ms;
+    uint64_t paused_ms = loop_now_ms(dl->rt->loop) - dl->paused_ms;
 
     if (!dl->paused || dl->no_resuming)
         return;
     if (paused_ms < limit_ms) {
-        (void)loop_timer_start(dl->worker->loop, timer, limit_ms - paused_ms);
+        (void)loop_timer_start(dl->rt->loop, timer, limit_ms - paused_ms);
         return;
     }
     log_debug("request %s: the client does not read; the provider is left at byte %llu",
@@ -353,14 +353,14 @@ static void on_pause_lasts(struct loop_timer *timer)
  * provider waits. */
 static void note_pause(struct download *dl)
 {
-    uint32_t limit_ms = dl->worker->config->timeouts.paused_ms;
+    uint32_t limit_ms = dl->rt->config->timeouts.paused_ms;
 
-    dl->paused_ms = loop_now_ms(dl->worker->loop);
+    dl->paused_ms = loop_now_ms(dl->rt->loop);
     if (limit_ms == 0 || dl->no_resuming || dl->pause.slot != 0 || !resume_is_possible(&dl->mark))
         return;
     dl->pause.cb = on_pause_lasts;
     dl->pause.arg = dl;
-    (void)loop_timer_start(dl->worker->loop, &dl->pause, limit_ms);
+    (void)loop_timer_start(dl->rt->loop, &dl->pause, limit_ms);
 }
 
 static bool on_data(void *arg, const char *bytes, size_t len)
@@ -370,8 +370,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     cut_part(dl, &bytes, &len);
     strbuf_add(&dl->filling, bytes, len);
     dl->broken |= strbuf_failed(&dl->filling); /* bytes were lost: the end must say so */
-    if (dl->part.kind == RANGE_PART && dl->next >= dl->end &&
-        !strbuf_failed(&dl->filling)) {
+    if (dl->part.kind == RANGE_PART && dl->next >= dl->end && !strbuf_failed(&dl->filling)) {
         attempt_cancel(dl->attempt); /* the rest is of no interest */
         dl->attempt = NULL;
         dl->ended = true;
@@ -435,12 +434,12 @@ static bool tries_again(struct download *dl, const struct attempt_result *result
 
     question.pinned = question.idempotent = true;
     question.tries = dl->tries;
-    attempt_limits(dl->worker, dl->deployment, MAX_CONTENT_TRIES, &question);
-    decision = attempt_decide(dl->worker, dl->deployment, &question);
+    attempt_limits(dl->rt, dl->deployment, MAX_CONTENT_TRIES, &question);
+    decision = attempt_decide(dl->rt, dl->deployment, &question);
     dl->retry.cb = on_retry_timer;
     dl->retry.arg = dl;
     return decision.action == RETRY_SAME &&
-           loop_timer_start(dl->worker->loop, &dl->retry, decision.delay_ms) == 0;
+           loop_timer_start(dl->rt->loop, &dl->retry, decision.delay_ms) == 0;
 }
 
 /* It ended before a byte went to the client: so it may be asked again. */
@@ -497,7 +496,7 @@ static void ask(struct download *dl)
         spec.if_range = resume_validator(&dl->mark);
     }
     dl->tries++;
-    dl->attempt = attempt_start(dl->worker, &spec);
+    dl->attempt = attempt_start(dl->rt, &spec);
     if (dl->attempt == NULL && dl->resuming)
         break_off(dl);
     else if (dl->attempt == NULL)
@@ -531,7 +530,7 @@ static void on_located(void *arg, const struct locate_result *result)
 static void locate(struct download *dl)
 {
     dl->deployment = MODEL_NO_INDEX;
-    dl->locate = locate_start(dl->worker, ID_FILE, dl->target.native, dl->target.deployments,
+    dl->locate = locate_start(dl->rt, ID_FILE, dl->target.native, dl->target.deployments,
                               dl->target.num, on_located, dl);
     if (dl->locate == NULL)
         fail_memory(dl);
@@ -589,7 +588,7 @@ void download_start(struct relay *relay)
         return;
     }
     dl->relay = relay;
-    dl->worker = relay->worker;
+    dl->rt = relay->rt;
     if (!resolve_id(relay, ID_FILE, relay->route.id, relay->route.id_len, &dl->target)) {
         free(dl);
         return;

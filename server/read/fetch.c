@@ -20,19 +20,20 @@
 
 struct fetch {
     struct relay *relay; /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
-    struct worker *worker;
+    struct runtime *rt;
     enum provider_call call;
     enum id_kind kind;
     struct target target; /* owned */
     uint32_t deployment;  /* where the object is; MODEL_NO_INDEX: not known yet */
     uint32_t tries;
-    bool maybe_done;         /* it was sent here before, by us or by libcurl, and with what outcome is
+    bool maybe_done; /* it was sent here before, by us or by libcurl, and with what outcome is
                                 unknown */
-    struct failure *refusal; /* owned; of a cancel that may have been done before: the batch is asked
+    struct failure
+        *refusal;          /* owned; of a cancel that may have been done before: the batch is asked
                                 for now; NULL: none */
-    bool alone;              /* the client is gone, but what it asked for is under way: counted in
-                                worker->operations */
-    struct locate *locate;   /* owned; the place is being looked for */
+    bool alone;            /* the client is gone, but what it asked for is under way: counted in
+                                rt->operations */
+    struct locate *locate; /* owned; the place is being looked for */
     struct attempt *attempt; /* owned */
     struct loop_timer retry;
 };
@@ -45,8 +46,8 @@ static void fetch_free(struct fetch *f)
         attempt_cancel(f->attempt);
     locate_cancel(f->locate);
     if (f->alone)
-        f->worker->operations--;
-    loop_timer_stop(f->worker->loop, &f->retry);
+        f->rt->operations--;
+    loop_timer_stop(f->rt->loop, &f->retry);
     target_deinit(&f->target);
     free(f->refusal);
     free(f);
@@ -67,7 +68,7 @@ static void on_client_gone(void *op)
         return;
     }
     f->alone = true; /* a worker that drains waits for it */
-    f->worker->operations++;
+    f->rt->operations++;
 }
 
 static struct relay *detach(struct fetch *f)
@@ -130,7 +131,7 @@ static void remember_files(const struct fetch *f, const struct json *batch)
         const char *id = json_get_str(batch, fields[i]);
 
         if (id != NULL && id[0] != '\0')
-            locate_remember(f->worker, ID_FILE, id, f->deployment);
+            locate_remember(f->rt, ID_FILE, id, f->deployment);
     }
 }
 
@@ -180,7 +181,8 @@ static bool is_cancelled(const struct json *batch)
 {
     const char *status = json_get_str(batch, "status");
 
-    return status != NULL && (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0);
+    return status != NULL &&
+           (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0);
 }
 
 static void answer(struct fetch *f, const struct upstream_result *res)
@@ -199,24 +201,24 @@ static void answer(struct fetch *f, const struct upstream_result *res)
 /* A poll that needs not be asked upstream. @return whether it was answered; `f` is gone then */
 static bool answer_again(struct fetch *f)
 {
-    struct worker *w = f->worker;
+    struct runtime *rt = f->rt;
     struct json_doc *doc;
     struct viewer viewer;
     struct json *batch;
 
-    if (f->call != CALL_BATCH_GET || w->config->poll_cache_ms == 0)
+    if (f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0)
         return false;
     doc = json_doc_new();
-    batch = doc != NULL ? polls_recall(w->inherit, worker_fingerprint(w, f->deployment),
-                                       f->target.native, doc, loop_now_ms(w->loop))
+    batch = doc != NULL ? polls_recall(rt->inherit, runtime_fingerprint(rt, f->deployment),
+                                       f->target.native, doc, loop_now_ms(rt->loop))
                         : NULL;
     if (batch == NULL) {
         json_doc_free(doc);
         return false;
     }
     viewer = relay_viewer(f->relay);
-    batch_view_again(&viewer, f->deployment,
-                     resolve_shows_tag(f->relay, &f->target, f->deployment), doc, batch);
+    batch_view_again(&viewer, f->deployment, resolve_shows_tag(f->relay, &f->target, f->deployment),
+                     doc, batch);
     respond(f, doc, batch);
     return true;
 }
@@ -285,7 +287,7 @@ static void on_asked(void *arg, const struct attempt_result *result)
     f->attempt = NULL;
     f->maybe_done |= result->upstream->repeated;
     if (is_gone(f, result))
-        file_slots_deleted(f->worker, f->deployment, f->target.native);
+        file_slots_deleted(f->rt, f->deployment, f->target.native);
     if (f->relay == NULL) {
         fetch_free(f);
         return;
@@ -305,12 +307,12 @@ static void on_asked(void *arg, const struct attempt_result *result)
     f->maybe_done |= is_outcome_unknown(&question);
     question.pinned = question.idempotent = true;
     question.tries = f->tries;
-    attempt_limits(f->worker, f->deployment, MAX_READ_TRIES, &question);
-    decision = attempt_decide(f->worker, f->deployment, &question);
+    attempt_limits(f->rt, f->deployment, MAX_READ_TRIES, &question);
+    decision = attempt_decide(f->rt, f->deployment, &question);
     if (decision.action == RETRY_SAME) {
         f->retry.cb = on_retry_timer;
         f->retry.arg = f;
-        if (loop_timer_start(f->worker->loop, &f->retry, decision.delay_ms) == 0)
+        if (loop_timer_start(f->rt->loop, &f->retry, decision.delay_ms) == 0)
             return;
     }
     fail_or_not_found(f, &result->failure);
@@ -326,7 +328,7 @@ static void ask(struct fetch *f)
                                 .arg = f};
 
     f->tries++;
-    f->attempt = attempt_start(f->worker, &spec);
+    f->attempt = attempt_start(f->rt, &spec);
     if (f->attempt == NULL)
         fail_memory(f);
 }
@@ -348,8 +350,8 @@ static void on_located(void *arg, const struct locate_result *result)
 static void locate(struct fetch *f)
 {
     f->deployment = MODEL_NO_INDEX;
-    f->locate = locate_start(f->worker, f->kind, f->target.native, f->target.deployments,
-                             f->target.num, on_located, f);
+    f->locate = locate_start(f->rt, f->kind, f->target.native, f->target.deployments, f->target.num,
+                             on_located, f);
     if (f->locate == NULL)
         fail_memory(f);
 }
@@ -371,7 +373,7 @@ void fetch_start(struct relay *relay)
         return;
     }
     f->relay = relay;
-    f->worker = relay->worker;
+    f->rt = relay->rt;
     f->call = call_of(relay);
     f->kind = relay->route.kind == ROUTE_FILE ? ID_FILE : ID_BATCH;
     if (!resolve_id(relay, f->kind, relay->route.id, relay->route.id_len, &f->target)) {

@@ -21,10 +21,10 @@ static void listing_free(struct listing *l)
         listing_reader_deinit(&l->readers[i]);
         listing_source_deinit(&l->sources[i]);
     }
-    loop_timer_stop(l->worker->loop, &l->open);
-    slices_remove(&l->worker->slices, &l->slice);
-    loop_timer_stop(l->worker->loop, &l->late);
-    loop_timer_stop(l->worker->loop, &l->flow);
+    loop_timer_stop(l->rt->loop, &l->open);
+    slices_remove(&l->rt->slices, &l->slice);
+    loop_timer_stop(l->rt->loop, &l->late);
+    loop_timer_stop(l->rt->loop, &l->flow);
     long_text_deinit(&l->text);
     strbuf_deinit(&l->first);
     strbuf_deinit(&l->last);
@@ -189,9 +189,9 @@ static void place_of(const struct listing *l, size_t i, struct listing_place *pl
 /* Leave the page behind this id a note of where it begins. */
 static void remember(const struct listing *l, const char *id, int64_t created_at, size_t source)
 {
-    struct memo *memo = l->worker->inherit->list_places;
+    struct memo *memo = l->rt->inherit->list_places;
     const struct listing_question *q = &l->question;
-    uint64_t now_ms = loop_now_ms(l->worker->loop);
+    uint64_t now_ms = loop_now_ms(l->rt->loop);
     struct strbuf key = STRBUF_INIT;
     struct listing_page_end end = {created_at, l->readers[source].key};
     struct listing_place place;
@@ -260,7 +260,7 @@ static void write_slice(struct slice *slice)
             return;
         }
         if (long_text_len(&l->text) - from >= LISTING_SLICE_BYTES / 2 &&
-            slices_add(&l->worker->slices, l->worker->loop, slice) == 0)
+            slices_add(&l->rt->slices, l->rt->loop, slice) == 0)
             return;
     }
     end_answer(l);
@@ -283,7 +283,7 @@ static size_t failed_accounts(const struct listing *l, struct strbuf *names)
         if (!l->readers[i].failed)
             continue;
         strbuf_addf(names, "%s%s", n++ > 0 ? "," : "",
-                    worker_account(l->worker, l->readers[i].deployment)->name);
+                    runtime_account(l->rt, l->readers[i].deployment)->name);
     }
     return n;
 }
@@ -360,7 +360,7 @@ static bool open_readers(struct listing *l, struct relay *relay)
     for (uint32_t i = 0; i < num; i++) {
         l->readers[i].list = l;
         l->readers[i].deployment = deployments[i];
-        l->readers[i].key = worker_account_key(l->worker, deployments[i]);
+        l->readers[i].key = runtime_account_key(l->rt, deployments[i]);
     }
     free(deployments);
     qsort(l->readers, num, sizeof(*l->readers), compare_readers);
@@ -379,7 +379,7 @@ void listing_start(struct relay *relay)
         return;
     }
     l->relay = relay;
-    l->worker = relay->worker;
+    l->rt = relay->rt;
     l->question.kind = relay->route.kind == ROUTE_FILES ? ID_FILE : ID_BATCH;
     if (!listing_parse(relay, &l->question) || !open_readers(l, relay) ||
         (l->question.after[0] != '\0' &&

@@ -20,7 +20,7 @@ static bool set_cursor(struct listing *l, uint32_t key, int64_t created_at)
 static bool is_listed(const struct listing *l, uint32_t deployment)
 {
     for (size_t i = 0; i < l->num; i++)
-        if (l->readers[i].key == worker_account_key(l->worker, deployment))
+        if (l->readers[i].key == runtime_account_key(l->rt, deployment))
             return true;
     return false;
 }
@@ -42,7 +42,7 @@ static void on_located(void *arg, const struct locate_result *result)
     struct json *object;
 
     l->locate = NULL;
-    loop_timer_stop(l->worker->loop, &l->late);
+    loop_timer_stop(l->rt->loop, &l->late);
     if (!result->found && result->failure.status != 404) {
         listing_fail(l, &result->failure);
         return;
@@ -51,7 +51,7 @@ static void on_located(void *arg, const struct locate_result *result)
                  ? json_parse(doc, result->answer->body, result->answer->body_len, &error)
                  : NULL;
     if (json_is(object, JSON_OBJECT) &&
-        set_cursor(l, worker_account_key(l->worker, result->deployment),
+        set_cursor(l, runtime_account_key(l->rt, result->deployment),
                    listing_created_at(l, doc, object)))
         listing_read(l);
     else
@@ -86,19 +86,19 @@ static void ask(struct listing *l)
     }
     l->late.cb = on_late;
     l->late.arg = l;
-    l->locate = locate_start(l->worker, l->question.kind, target->native, target->deployments, num,
+    l->locate = locate_start(l->rt, l->question.kind, target->native, target->deployments, num,
                              on_located, l);
     if (l->locate == NULL ||
-        loop_timer_start(l->worker->loop, &l->late, l->worker->config->timeouts.list_ms) != 0)
+        loop_timer_start(l->rt->loop, &l->late, l->rt->config->timeouts.list_ms) != 0)
         listing_fail_memory(l);
 }
 
 /* The page before left a note. @return false: it did not, or is forgotten */
 static bool recall(struct listing *l)
 {
-    const struct memo *memo = l->worker->inherit->list_places;
+    const struct memo *memo = l->rt->inherit->list_places;
     const struct listing_question *q = &l->question;
-    uint64_t now_ms = loop_now_ms(l->worker->loop);
+    uint64_t now_ms = loop_now_ms(l->rt->loop);
     struct strbuf key = STRBUF_INIT;
     struct listing_page_end end;
     struct listing_place place;

@@ -59,7 +59,7 @@ struct reader { /* one account being read */
 
 struct listing {
     struct relay *relay; /* borrowed; NULL: being freed */
-    struct worker *worker;
+    struct runtime *rt;
     struct listing_question question;
     struct reader *readers;         /* owned [num]; by key: the order of equal times */
     struct listing_source *sources; /* owned [num] */

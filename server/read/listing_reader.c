@@ -52,7 +52,7 @@ static struct listing_source *source_of(const struct reader *r)
 /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
 static bool is_paged(const struct reader *r)
 {
-    const struct model_account *account = worker_account(r->list->worker, r->deployment);
+    const struct model_account *account = runtime_account(r->list->rt, r->deployment);
 
     return !(account->provider == PROVIDER_AZURE && account->api_version != NULL &&
              r->list->question.kind == ID_FILE);
@@ -77,8 +77,8 @@ static bool is_known_whole(const struct reader *r)
 {
     uint64_t value[MEMO_WORDS];
 
-    return memo_get(r->list->worker->inherit->memo, whole_key(r), WHOLE_KEEP_MS,
-                    loop_now_ms(r->list->worker->loop), value);
+    return memo_get(r->list->rt->inherit->memo, whole_key(r), WHOLE_KEEP_MS,
+                    loop_now_ms(r->list->rt->loop), value);
 }
 
 /* Whether the objects stand in another order than was asked for. */
@@ -100,7 +100,7 @@ static void read_whole(struct reader *r)
     static const uint64_t value[MEMO_WORDS] = {1};
     struct listing *l = r->list;
 
-    memo_put(l->worker->inherit->memo, whole_key(r), value, loop_now_ms(l->worker->loop));
+    memo_put(l->rt->inherit->memo, whole_key(r), value, loop_now_ms(l->rt->loop));
     source_of(r)->num = 0;
     r->whole = true;
     r->from_top = r->more = false;
@@ -182,17 +182,17 @@ static bool is_behind(const struct reader *r, int64_t created_at)
 static bool look_at(const struct reader *r, const struct json *object)
 {
     const struct listing *l = r->list;
-    const struct worker *w = l->worker;
-    uint64_t now_ms = loop_now_ms(w->loop);
+    const struct runtime *rt = l->rt;
+    uint64_t now_ms = loop_now_ms(rt->loop);
     struct sighting seen;
     bool marked;
 
     if (l->question.kind == ID_FILE)
         return l->relay->owner == 0;
-    if (polls_is_outdated(w->inherit, worker_fingerprint(w, r->deployment), object, now_ms))
-        marked = ledger_marker(w->inherit->seals, object, &seen.marker); /* and no reservation */
+    if (polls_is_outdated(rt->inherit, runtime_fingerprint(rt, r->deployment), object, now_ms))
+        marked = ledger_marker(rt->inherit->seals, object, &seen.marker); /* and no reservation */
     else
-        marked = sighting_observe(w->inherit, w->slot, object, now_ms, &seen);
+        marked = sighting_observe(rt->inherit, rt->slot, object, now_ms, &seen);
     return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 
@@ -403,7 +403,7 @@ static void on_turn(struct slice *slice)
     if (rc != LISTING_SCAN_MORE)
         r->complete = false;
     /* In the queue before the page ends, since that may end the list. */
-    if (slices_add(&l->worker->slices, l->worker->loop, slice) != 0)
+    if (slices_add(&l->rt->slices, l->rt->loop, slice) != 0)
         listing_fail_memory(l);
     else if (rc == 0)
         end_page(r);
@@ -469,7 +469,7 @@ static bool on_page_data(void *arg, const char *bytes, size_t len)
         return true;
     l->flow.cb = on_flow;
     l->flow.arg = l;
-    r->paused = loop_timer_start(l->worker->loop, &l->flow, 0) == 0;
+    r->paused = loop_timer_start(l->rt->loop, &l->flow, 0) == 0;
     return !r->paused;
 }
 
@@ -487,14 +487,14 @@ static bool try_again(struct reader *r, const struct attempt_result *result)
 
     question.pinned = question.idempotent = true;
     question.tries = r->tries;
-    attempt_limits(l->worker, r->deployment, MAX_TRIES, &question);
-    decision = attempt_decide(l->worker, r->deployment, &question);
+    attempt_limits(l->rt, r->deployment, MAX_TRIES, &question);
+    decision = attempt_decide(l->rt, r->deployment, &question);
     if (decision.action != RETRY_SAME ||
-        loop_now_ms(l->worker->loop) + decision.delay_ms >= l->deadline_ms)
+        loop_now_ms(l->rt->loop) + decision.delay_ms >= l->deadline_ms)
         return false;
     r->retry.cb = on_retry;
     r->retry.arg = r;
-    return loop_timer_start(l->worker->loop, &r->retry, decision.delay_ms) == 0;
+    return loop_timer_start(l->rt->loop, &r->retry, decision.delay_ms) == 0;
 }
 
 static void page_failed(struct reader *r, const struct attempt_result *result)
@@ -528,7 +528,7 @@ static void on_page(void *arg, const struct attempt_result *result)
     }
     l->slice.cb = on_turn;
     l->slice.arg = l;
-    if (r->page == NULL || slices_add(&l->worker->slices, l->worker->loop, &l->slice) != 0) {
+    if (r->page == NULL || slices_add(&l->rt->slices, l->rt->loop, &l->slice) != 0) {
         r->page = NULL;
         reader_failed(r, &no_memory);
         return;
@@ -560,7 +560,7 @@ static void read_page(struct reader *r)
 {
     struct listing *l = r->list;
     struct strbuf query = STRBUF_INIT;
-    uint64_t now_ms = loop_now_ms(l->worker->loop);
+    uint64_t now_ms = loop_now_ms(l->rt->loop);
     struct attempt_spec spec = {.deployment = r->deployment,
                                 .call =
                                     l->question.kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
@@ -578,7 +578,7 @@ static void read_page(struct reader *r)
     spec.query = strbuf_str(&query);
     spec.total_ms = (uint32_t)(l->deadline_ms - now_ms);
     r->tries++;
-    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->worker, &spec);
+    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->rt, &spec);
     strbuf_deinit(&query);
     if (r->attempt == NULL)
         reader_failed(r, &no_memory);
@@ -588,7 +588,7 @@ void listing_reader_deinit(struct reader *r)
 {
     if (r->attempt != NULL)
         attempt_cancel(r->attempt);
-    loop_timer_stop(r->list->worker->loop, &r->retry);
+    loop_timer_stop(r->list->rt->loop, &r->retry);
     listing_scan_deinit(&r->scan);
 }
 
@@ -607,7 +607,7 @@ static void open_some(struct loop_timer *timer)
     size_t at = l->opened, num = l->num - at < OPEN_AT_ONCE ? l->num - at : OPEN_AT_ONCE;
 
     l->opened += num;
-    if (l->opened < l->num && loop_timer_start(l->worker->loop, timer, OPEN_EVERY_MS) != 0) {
+    if (l->opened < l->num && loop_timer_start(l->rt->loop, timer, OPEN_EVERY_MS) != 0) {
         listing_fail_memory(l);
         return;
     }
@@ -617,7 +617,7 @@ static void open_some(struct loop_timer *timer)
 
 void listing_read(struct listing *l)
 {
-    l->deadline_ms = loop_now_ms(l->worker->loop) + l->worker->config->timeouts.list_ms;
+    l->deadline_ms = loop_now_ms(l->rt->loop) + l->rt->config->timeouts.list_ms;
     for (size_t i = 0; i < l->num; i++) {
         struct reader *r = &l->readers[i];
 

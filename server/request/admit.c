@@ -26,13 +26,13 @@ static bool is_full(size_t held, uint32_t limit)
 
 bool admit_call(struct relay *relay)
 {
-    const struct config_limits *limits = &relay->worker->config->limits;
+    const struct config_limits *limits = &relay->rt->config->limits;
     struct front_load *load = front_load(relay->req);
 
     if (is_full(load->calls, limits->max_calls_per_connection))
         return refuse(relay, "too_many_requests_on_connection", CALL_WAIT_MS,
                       "This connection has too many requests in flight.");
-    if (is_full(upstream_active(relay->worker->upstream), limits->max_upstream_calls))
+    if (is_full(upstream_active(relay->rt->upstream), limits->max_upstream_calls))
         return refuse(relay, "too_many_upstream_calls", CALL_WAIT_MS,
                       "The gateway waits for too many answers of its providers.");
     relay->load = load;
@@ -44,20 +44,19 @@ bool admit_call(struct relay *relay)
 
 static bool connection_is_full(const struct relay *relay)
 {
-    return is_full(relay->load->downloads,
-                   relay->worker->config->limits.max_downloads_per_connection);
+    return is_full(relay->load->downloads, relay->rt->config->limits.max_downloads_per_connection);
 }
 
-static bool worker_is_full(const struct worker *w)
+static bool worker_is_full(const struct runtime *rt)
 {
-    return is_full(w->downloads, w->config->limits.max_downloads);
+    return is_full(rt->downloads, rt->config->limits.max_downloads);
 }
 
 static void take(struct relay *relay)
 {
     relay->downloads = true;
     relay->load->downloads++;
-    relay->worker->downloads++;
+    relay->rt->downloads++;
 }
 
 static void leave_queue(struct admit_place *place)
@@ -65,8 +64,8 @@ static void leave_queue(struct admit_place *place)
     if (!place->queued)
         return;
     place->queued = false;
-    TAILQ_REMOVE(&place->relay->worker->downloads_waiting, place, link);
-    place->relay->worker->num_waiting--;
+    TAILQ_REMOVE(&place->relay->rt->downloads_waiting, place, link);
+    place->relay->rt->num_waiting--;
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -79,21 +78,21 @@ static void on_timer(struct loop_timer *timer)
 
 bool admit_download(struct relay *relay, struct admit_place *place, admit_cb on_place, void *arg)
 {
-    struct worker *w = relay->worker;
+    struct runtime *rt = relay->rt;
 
-    if (!connection_is_full(relay) && !worker_is_full(w)) {
+    if (!connection_is_full(relay) && !worker_is_full(rt)) {
         take(relay);
         return true;
     }
     *place = (struct admit_place){.relay = relay, .on_place = on_place, .arg = arg};
     place->timer.cb = on_timer;
     place->timer.arg = place;
-    if (w->num_waiting < MAX_WAITING) {
+    if (rt->num_waiting < MAX_WAITING) {
         place->queued = true;
-        TAILQ_INSERT_TAIL(&w->downloads_waiting, place, link);
-        w->num_waiting++;
+        TAILQ_INSERT_TAIL(&rt->downloads_waiting, place, link);
+        rt->num_waiting++;
     }
-    if (loop_timer_start(w->loop, &place->timer, place->queued ? DOWNLOAD_WAIT_MS : 0) != 0)
+    if (loop_timer_start(rt->loop, &place->timer, place->queued ? DOWNLOAD_WAIT_MS : 0) != 0)
         log_error("a download waits for its place for ever: %s", err_str(ERR_NOMEM));
     return false;
 }
@@ -103,7 +102,7 @@ void admit_cancel(struct admit_place *place)
     if (place->relay == NULL)
         return;
     leave_queue(place);
-    loop_timer_stop(place->relay->worker->loop, &place->timer);
+    loop_timer_stop(place->relay->rt->loop, &place->timer);
 }
 
 void admit_refuse(struct relay *relay)
@@ -117,14 +116,14 @@ void admit_refuse(struct relay *relay)
 }
 
 /* A place became free: whoever has waited longest and may have it gets it, on the coming turn. */
-static void grant_next(struct worker *w)
+static void grant_next(struct runtime *rt)
 {
     struct admit_place *place;
 
-    TAILQ_FOREACH(place, &w->downloads_waiting, link)
+    TAILQ_FOREACH(place, &rt->downloads_waiting, link)
     if (!connection_is_full(place->relay))
         break;
-    if (place == NULL || worker_is_full(w) || loop_timer_start(w->loop, &place->timer, 0) != 0)
+    if (place == NULL || worker_is_full(rt) || loop_timer_start(rt->loop, &place->timer, 0) != 0)
         return;
     leave_queue(place);
     place->granted = true;
@@ -139,10 +138,10 @@ void admit_release(struct relay *relay)
         relay->load->calls--;
     if (downloads) {
         relay->load->downloads--;
-        relay->worker->downloads--;
+        relay->rt->downloads--;
     }
     relay->load = NULL;
     relay->downloads = false;
     if (downloads)
-        grant_next(relay->worker);
+        grant_next(relay->rt);
 }

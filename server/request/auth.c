@@ -25,7 +25,7 @@ static bool is_key_header(const struct relay *relay, const h2o_header_t *h)
 {
     static const char *const names[] = {"api-key", "x-litellm-api-key", "x-api-key",
                                         "x-goog-api-key", "ocp-apim-subscription-key"};
-    const char *own = relay->worker->config->key_header;
+    const char *own = relay->rt->config->key_header;
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (h2o_memis(h->name->base, h->name->len, names[i], strlen(names[i])))
@@ -56,7 +56,7 @@ static bool credential_in(const struct relay *relay, const h2o_header_t *h, cons
 /* @param given  whether any credential was there */
 static bool shows_key(const struct relay *relay, bool *given)
 {
-    const struct secret *key = &relay->worker->config->master_key;
+    const struct secret *key = &relay->rt->config->master_key;
     const h2o_headers_t *headers = &relay->req->headers;
     bool valid = false;
 
@@ -110,7 +110,7 @@ bool auth_check(struct relay *relay)
     bool given;
 
     relay->owner = 0;
-    if (!secret_is_set(&relay->worker->config->master_key) || shows_key(relay, &given))
+    if (!secret_is_set(&relay->rt->config->master_key) || shows_key(relay, &given))
         return true;
     relay_header(relay, "www-authenticate", "Bearer");
     relay_problem(relay, 401, "invalid_request_error", "invalid_api_key", "",

@@ -20,30 +20,30 @@ struct collector {
 
 /* --- the budget --- */
 
-static uint64_t budget_of(const struct worker *w)
+static uint64_t budget_of(const struct runtime *rt)
 {
-    const struct config_limits *limits = &w->config->limits;
+    const struct config_limits *limits = &rt->config->limits;
     uint64_t least = limits->max_json_bytes * 8;
 
     return limits->json_memory_bytes > least ? limits->json_memory_bytes : least;
 }
 
 /* Whether a body that has `held` bytes may have `more`. */
-static bool has_room(const struct worker *w, size_t held, size_t more)
+static bool has_room(const struct runtime *rt, size_t held, size_t more)
 {
-    uint64_t budget = budget_of(w);
+    uint64_t budget = budget_of(rt);
 
     if (held + more > COLLECT_SMALL)
         budget -= budget / 4;
-    return w->json_bytes + more <= budget;
+    return rt->json_bytes + more <= budget;
 }
 
 static void count_bytes(struct collector *c)
 {
-    struct worker *w = c->relay->worker;
+    struct runtime *rt = c->relay->rt;
 
-    w->json_bytes += c->bytes.cap;
-    w->json_bytes -= c->counted;
+    rt->json_bytes += c->bytes.cap;
+    rt->json_bytes -= c->counted;
     c->counted = c->bytes.cap;
 }
 
@@ -60,7 +60,7 @@ void collect_forget(struct relay *relay)
     json_doc_free(relay->doc);
     relay->doc = NULL;
     relay->request = NULL;
-    relay->worker->json_bytes -= relay->json_bytes;
+    relay->rt->json_bytes -= relay->json_bytes;
     relay->json_bytes = 0;
 }
 
@@ -104,7 +104,7 @@ static void read_text(struct collector *c)
                            &error);
     drop_bytes(c);
     relay->json_bytes = json_doc_bytes(relay->doc);
-    relay->worker->json_bytes += relay->json_bytes;
+    relay->rt->json_bytes += relay->json_bytes;
     relay->request = root;
     if (root == NULL)
         refuse_text(relay, &error);
@@ -123,7 +123,7 @@ static void on_slice(struct slice *slice)
 static void on_collect_end(void *arg)
 {
     struct collector *c = arg;
-    struct worker *w = c->relay->worker;
+    struct runtime *rt = c->relay->rt;
 
     c->body = NULL;
     if (is_blank(&c->bytes)) {
@@ -131,7 +131,7 @@ static void on_collect_end(void *arg)
         c->next(c->relay);
     } else if (c->bytes.len <= COLLECT_AT_ONCE) {
         read_text(c);
-    } else if (slices_add(&w->slices, w->loop, &c->slice) != 0) {
+    } else if (slices_add(&rt->slices, rt->loop, &c->slice) != 0) {
         no_memory(c->relay);
     }
 }
@@ -143,7 +143,7 @@ static void on_collector_gone(void *p)
     struct collector *c = p;
 
     body_abandon(c->body);
-    slices_remove(&c->relay->worker->slices, &c->slice);
+    slices_remove(&c->relay->rt->slices, &c->slice);
     drop_bytes(c);
 }
 
@@ -161,7 +161,7 @@ static void on_collect_data(void *arg, const char *bytes, size_t len)
 {
     struct collector *c = arg;
 
-    if (!has_room(c->relay->worker, c->counted, len)) {
+    if (!has_room(c->relay->rt, c->counted, len)) {
         no_room(c);
         return;
     }
@@ -171,7 +171,7 @@ static void on_collect_data(void *arg, const char *bytes, size_t len)
 
 static uint64_t max_bytes(const struct relay *relay)
 {
-    uint64_t max = relay->worker->config->limits.max_json_bytes;
+    uint64_t max = relay->rt->config->limits.max_json_bytes;
 
     return relay->method != METHOD_POST && max > COLLECT_MAX_OTHER ? COLLECT_MAX_OTHER : max;
 }

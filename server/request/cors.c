@@ -16,7 +16,7 @@ static h2o_iovec_t find(const struct relay *relay, const char *name)
 
 static bool is_listed(const struct relay *relay, bool star)
 {
-    const struct config *config = relay->worker->config;
+    const struct config *config = relay->rt->config;
     h2o_iovec_t origin =
         config->num_cors_origins > 0 ? find(relay, "origin") : h2o_iovec_init(NULL, 0);
 
@@ -42,7 +42,7 @@ void cors_headers(struct relay *relay)
 {
     h2o_iovec_t origin;
 
-    if (relay->worker->config->num_cors_origins == 0)
+    if (relay->rt->config->num_cors_origins == 0)
         return;
     relay_header(relay, "vary", "origin");
     if (!cors_allows(relay))

@@ -7,8 +7,8 @@
 #define SLICE_ROWS 2000 /* in one turn, of which some may give nothing; 32 KiB are about 0.2 ms */
 
 struct long_answer {
-    struct relay *relay;   /* borrowed */
-    struct worker *worker; /* borrowed */
+    struct relay *relay; /* borrowed */
+    struct runtime *rt;  /* borrowed */
     const char *content_type;
     long_answer_cb write;
     void *arg; /* owned; NULL: all is written */
@@ -29,8 +29,8 @@ static void drop_arg(struct long_answer *a)
 
 static void long_answer_free(struct long_answer *a)
 {
-    slices_remove(&a->worker->slices, &a->slice);
-    loop_timer_stop(a->worker->loop, &a->next);
+    slices_remove(&a->rt->slices, &a->slice);
+    loop_timer_stop(a->rt->loop, &a->next);
     long_text_deinit(&a->text);
     drop_arg(a);
     free(a);
@@ -77,7 +77,7 @@ static void on_proceed(void *arg)
     struct long_answer *a = arg;
 
     long_text_drop(&a->text);
-    if (loop_timer_start(a->worker->loop, &a->next, 0) != 0)
+    if (loop_timer_start(a->rt->loop, &a->next, 0) != 0)
         send_part(a);
 }
 
@@ -108,7 +108,7 @@ static void write_slice(struct long_answer *a)
     if (long_text_failed(&a->text)) {
         give_up(a);
     } else if (step != LONG_ANSWER_DONE) {
-        if (slices_add(&a->worker->slices, a->worker->loop, &a->slice) != 0)
+        if (slices_add(&a->rt->slices, a->rt->loop, &a->slice) != 0)
             give_up(a);
     } else {
         drop_arg(a);
@@ -128,7 +128,7 @@ static struct long_answer *long_answer_new(struct relay *relay)
     if (a == NULL)
         return NULL;
     a->relay = relay;
-    a->worker = relay->worker;
+    a->rt = relay->rt;
     a->slice = (struct slice){.cb = on_slice, .arg = a};
     relay_attach(relay, a, on_client_gone);
     return a;

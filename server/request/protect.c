@@ -177,7 +177,7 @@ static const char *machine_name(void)
 
 static void note_header(const struct relay *relay, const h2o_header_t *h, struct protect_facts *f)
 {
-    const struct config *config = relay->worker->config;
+    const struct config *config = relay->rt->config;
     const h2o_iovec_t *authority = &relay->req->input.authority, *name = h->name,
                       *value = &h->value;
 
@@ -200,7 +200,7 @@ static void collect_facts(const struct relay *relay, struct protect_facts *f)
     bool upload = relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE;
 
     *f = (struct protect_facts){.neighbour = front_is_loopback(req)};
-    f->foreign_host = !protect_is_our_host(relay->worker->config, machine_name(),
+    f->foreign_host = !protect_is_our_host(relay->rt->config, machine_name(),
                                            req->input.authority.base, req->input.authority.len);
     for (size_t i = 0; i < req->headers.size; i++)
         note_header(relay, &req->headers.entries[i], f);
@@ -249,7 +249,7 @@ static void answer(struct relay *relay, enum protect_verdict verdict)
 
 bool protect_request(struct relay *relay)
 {
-    const struct config *config = relay->worker->config;
+    const struct config *config = relay->rt->config;
     struct protect_facts facts;
     enum protect_verdict verdict;
 

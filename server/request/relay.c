@@ -56,7 +56,7 @@ const char *relay_reason(int status)
 static void log_access(const struct relay *relay)
 {
     const h2o_req_t *req = relay->req;
-    const struct table *table = relay->worker->table;
+    const struct table *table = relay->rt->table;
     char method[64];
     struct access_line line = {.request_id = relay->request_id,
                                .route = route_name(relay->route.kind, relay->method),
@@ -88,8 +88,8 @@ static void on_pool_gone(void *p)
     }
     collect_forget(relay);
     admit_release(relay);
-    atomic_fetch_add_explicit(&relay->worker->inherit->shared->slots[relay->worker->slot].requests,
-                              1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&relay->rt->inherit->shared->slots[relay->rt->slot].requests, 1,
+                              memory_order_relaxed);
 }
 
 /* Bytes of the path before the routes: LiteLLM's SERVER_ROOT_PATH, which a proxy in front may have
@@ -104,14 +104,14 @@ static size_t below_root(const char *root, const char *path, size_t len)
                : 0;
 }
 
-struct relay *relay_new(struct worker *worker, h2o_req_t *req)
+struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
 {
     struct relay *relay = h2o_mem_alloc_shared(&req->pool, sizeof(*relay), on_pool_gone);
     size_t path_len = req->query_at == SIZE_MAX ? req->path.len : req->query_at, root_len;
 
     memset(relay, 0, sizeof(*relay));
     relay->req = req;
-    relay->worker = worker;
+    relay->rt = rt;
     relay->started_us = clock_now_us();
     relay->deployment = MODEL_NO_INDEX;
     access_log_new_id(relay->request_id);
@@ -122,7 +122,7 @@ struct relay *relay_new(struct worker *worker, h2o_req_t *req)
         relay->query = "";
     }
     relay->method = route_method(req->method.base, req->method.len);
-    root_len = below_root(worker->config->root_path, req->path.base, path_len);
+    root_len = below_root(rt->config->root_path, req->path.base, path_len);
     route_parse(req->path.base + root_len, path_len - root_len, relay->query, relay->query_len,
                 &relay->route, &relay->hints);
     return relay;
@@ -177,12 +177,11 @@ void relay_common_headers(struct relay *relay)
     if (!route_is_for_all(relay->route.kind) || auth_has_key(relay))
         relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
     if (relay->deployment != MODEL_NO_INDEX) {
-        const struct table_deployment *d =
-            table_deployment(relay->worker->table, relay->deployment);
+        const struct table_deployment *d = table_deployment(relay->rt->table, relay->deployment);
 
-        relay_header(relay, "x-litellm-model-id", table_str(relay->worker->table, d->id));
+        relay_header(relay, "x-litellm-model-id", table_str(relay->rt->table, d->id));
         relay_header(relay, "x-litellm-model-api-base",
-                     relay->worker->config->models.accounts[d->account].base);
+                     relay->rt->config->models.accounts[d->account].base);
     }
 }
 
@@ -385,5 +384,5 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
 
 struct viewer relay_viewer(const struct relay *relay)
 {
-    return (struct viewer){relay->worker, relay->owner, &relay->named};
+    return (struct viewer){relay->rt, relay->owner, &relay->named};
 }

@@ -46,7 +46,7 @@ static bool has_azure_key(const struct relay *relay)
  * account is served, where the key's header says so, or where the operator does. */
 static void azure_path_hint(struct relay *relay)
 {
-    const struct config *config = relay->worker->config;
+    const struct config *config = relay->rt->config;
     const uint32_t *by_provider = config->models.default_deployment;
 
     if (!relay->hints.openai_path || by_provider[PROVIDER_AZURE] == MODEL_NO_INDEX ||
@@ -98,7 +98,7 @@ static bool provider_is_usable(const struct relay *relay, struct failure *why)
         return false;
     }
     if (relay->hints.has_provider &&
-        relay->worker->config->models.default_deployment[relay->hints.provider] == MODEL_NO_INDEX) {
+        relay->rt->config->models.default_deployment[relay->hints.provider] == MODEL_NO_INDEX) {
         relay_fill(why, 400, "invalid_request_error", "missing_credentials", "custom_llm_provider",
                    "The gateway has no credentials for provider '%s': %s.",
                    provider_name(relay->hints.provider), missing_key[relay->hints.provider]);
@@ -111,9 +111,8 @@ static bool provider_is_usable(const struct relay *relay, struct failure *why)
 
 static bool provider_matches(const struct relay *relay, uint32_t deployment)
 {
-    return !relay->hints.has_provider ||
-           table_deployment(relay->worker->table, deployment)->provider ==
-               (uint32_t)relay->hints.provider;
+    return !relay->hints.has_provider || table_deployment(relay->rt->table, deployment)->provider ==
+                                             (uint32_t)relay->hints.provider;
 }
 
 /* For candidates.h. */
@@ -125,7 +124,7 @@ static int provider_asked(const struct relay *relay)
 /* The account as a whole that serves when nothing names a model. */
 static uint32_t default_deployment(const struct relay *relay)
 {
-    const uint32_t *by_provider = relay->worker->config->models.default_deployment;
+    const uint32_t *by_provider = relay->rt->config->models.default_deployment;
 
     if (relay->hints.has_provider)
         return by_provider[relay->hints.provider];
@@ -138,7 +137,7 @@ static uint32_t default_deployment(const struct relay *relay)
 /* What a hint names: the model of the request, or (Azure SDKs) a deployment in the path. */
 static bool hinted(const struct relay *relay, struct table_name *name)
 {
-    const struct table *table = relay->worker->table;
+    const struct table *table = relay->rt->table;
     const char *names[] = {relay->hints.model, relay->hints.deployment};
 
     for (int i = 0; i < 2; i++)
@@ -149,41 +148,41 @@ static bool hinted(const struct relay *relay, struct table_name *name)
 
 /* Room for all deployments, and behind it a byte for each account: whether it is in the list. A
  * group may have an account of its own for each of its thousands of rows. */
-static uint32_t *new_list(const struct worker *w)
+static uint32_t *new_list(const struct runtime *rt)
 {
-    size_t room = (table_num_deployments(w->table) + 1u) * sizeof(uint32_t);
-    uint32_t *list = malloc(room + w->config->models.num_accounts);
+    size_t room = (table_num_deployments(rt->table) + 1u) * sizeof(uint32_t);
+    uint32_t *list = malloc(room + rt->config->models.num_accounts);
 
     if (list != NULL)
-        memset((char *)list + room, 0, w->config->models.num_accounts);
+        memset((char *)list + room, 0, rt->config->models.num_accounts);
     return list;
 }
 
-static bool *listed_accounts(const struct worker *w, uint32_t *list)
+static bool *listed_accounts(const struct runtime *rt, uint32_t *list)
 {
-    return (bool *)(list + table_num_deployments(w->table) + 1u);
+    return (bool *)(list + table_num_deployments(rt->table) + 1u);
 }
 
 /* Add the account's representative once.
  * @param out  of new_list() */
-static void add_account(const struct worker *w, uint32_t deployment, uint32_t *out, uint32_t *num)
+static void add_account(const struct runtime *rt, uint32_t deployment, uint32_t *out, uint32_t *num)
 {
-    uint32_t account = w->account_twin[table_deployment(w->table, deployment)->account];
-    bool *listed = listed_accounts(w, out);
+    uint32_t account = rt->account_twin[table_deployment(rt->table, deployment)->account];
+    bool *listed = listed_accounts(rt, out);
 
     if (listed[account])
         return;
     listed[account] = true;
-    out[(*num)++] = w->account_first[account];
+    out[(*num)++] = rt->account_first[account];
 }
 
 /* The rows that a name means. */
-static const uint32_t *members_of(const struct worker *w, const struct table_name *name,
+static const uint32_t *members_of(const struct runtime *rt, const struct table_name *name,
                                   uint32_t *num)
 {
     *num = 1;
     return name->row != MODEL_NO_INDEX ? &name->row
-                                       : table_group_members(w->table, name->group, num);
+                                       : table_group_members(rt->table, name->group, num);
 }
 
 /* The accounts of the group that a hint names; without one the default account, and those `among`
@@ -191,27 +190,27 @@ static const uint32_t *members_of(const struct worker *w, const struct table_nam
  * @return how many; the likely ones first */
 static uint32_t all_accounts(const struct relay *relay, const bool *among, uint32_t *out)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
     uint32_t first = default_deployment(relay), num = 0, members;
     struct table_name name;
     const uint32_t *list;
 
     if (hinted(relay, &name)) {
-        list = members_of(w, &name, &members);
+        list = members_of(rt, &name, &members);
         for (uint32_t i = 0; i < members; i++)
             if (provider_matches(relay, list[i]))
-                add_account(w, list[i], out, &num);
+                add_account(rt, list[i], out, &num);
         if (num > 0)
             return num;
     }
     if (first != MODEL_NO_INDEX)
-        add_account(w, first, out, &num);
+        add_account(rt, first, out, &num);
     first = num > 0 ? out[0] : MODEL_NO_INDEX;
-    for (size_t i = 0; i < w->config->models.num_accounts; i++)
-        if ((among == NULL || among[i]) && w->account_twin[i] == i &&
-            w->account_first[i] != first && w->account_first[i] != MODEL_NO_INDEX &&
-            provider_matches(relay, w->account_first[i]))
-            out[num++] = w->account_first[i];
+    for (size_t i = 0; i < rt->config->models.num_accounts; i++)
+        if ((among == NULL || among[i]) && rt->account_twin[i] == i &&
+            rt->account_first[i] != first && rt->account_first[i] != MODEL_NO_INDEX &&
+            provider_matches(relay, rt->account_first[i]))
+            out[num++] = rt->account_first[i];
     return num;
 }
 
@@ -245,13 +244,13 @@ static void remember_named(struct relay *relay, enum id_kind kind, const char *i
 static bool open_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
                     struct target *target, struct id_tag *tag)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
     size_t native_len;
 
     memset(tag, 0, sizeof(*tag));
 
     relay->named.len = 0;
-    if (ids_open(w->inherit->seals, kind, relay->owner, id, len, &native_len, &target->tagged,
+    if (ids_open(rt->inherit->seals, kind, relay->owner, id, len, &native_len, &target->tagged,
                  tag) != 0 ||
         native_len >= sizeof(target->native))
         return false;
@@ -280,36 +279,37 @@ static bool open_litellm_id(struct relay *relay, enum id_kind kind, struct targe
 }
 
 /* Add the accounts of a group. */
-static void add_named_group(const struct worker *w, const char *name, size_t len, uint32_t *out,
+static void add_named_group(const struct runtime *rt, const char *name, size_t len, uint32_t *out,
                             uint32_t *num)
 {
-    uint32_t group = table_find_group(w->table, name, len), members = 0;
+    uint32_t group = table_find_group(rt->table, name, len), members = 0;
     const uint32_t *list;
 
     if (group == MODEL_NO_INDEX)
         return;
-    list = table_group_members(w->table, group, &members);
+    list = table_group_members(rt->table, group, &members);
     for (uint32_t i = 0; i < members; i++)
-        add_account(w, list[i], out, num);
+        add_account(rt, list[i], out, num);
 }
 
 /* The accounts that LiteLLM's id names: of the deployment with that model_info.id, else of the
  * groups. None: it names nothing that is configured here. */
-static uint32_t named_accounts(const struct worker *w, const struct litellm_id *name, uint32_t *out)
+static uint32_t named_accounts(const struct runtime *rt, const struct litellm_id *name,
+                               uint32_t *out)
 {
     uint32_t num = 0;
 
-    for (uint32_t i = 0; i < table_num_deployments(w->table) && name->model[0] != '\0'; i++)
-        if (strcmp(table_str(w->table, table_deployment(w->table, i)->id), name->model) == 0)
-            add_account(w, i, out, &num);
+    for (uint32_t i = 0; i < table_num_deployments(rt->table) && name->model[0] != '\0'; i++)
+        if (strcmp(table_str(rt->table, table_deployment(rt->table, i)->id), name->model) == 0)
+            add_account(rt, i, out, &num);
     if (num == 0 && name->model[0] != '\0')
-        add_named_group(w, name->model, strlen(name->model), out, &num);
+        add_named_group(rt, name->model, strlen(name->model), out, &num);
     if (num > 0)
         return num;
     for (const char *at = name->targets; *at != '\0'; at += strspn(at, ", ")) {
         size_t len = strcspn(at, ",");
 
-        add_named_group(w, at, len, out, &num);
+        add_named_group(rt, at, len, out, &num);
         at += len;
     }
     return num;
@@ -319,8 +319,7 @@ static uint32_t named_accounts(const struct worker *w, const struct litellm_id *
 static bool find_untagged(struct relay *relay, const struct litellm_id *name, struct target *target,
                           struct failure *why)
 {
-    if (target->litellm &&
-        (target->num = named_accounts(relay->worker, name, target->deployments)) > 0)
+    if (target->litellm && (target->num = named_accounts(relay->rt, name, target->deployments)) > 0)
         return true;
     if (name->provider[0] != '\0')
         route_hint_provider(&relay->hints, name->provider, strlen(name->provider));
@@ -335,35 +334,35 @@ static bool find_untagged(struct relay *relay, const struct litellm_id *name, st
 }
 
 /* The accounts that a tag may mean, each by the deployment that stands for it. */
-static int list_candidates(const struct worker *w, uint32_t fingerprint, struct target *target)
+static int list_candidates(const struct runtime *rt, uint32_t fingerprint, struct target *target)
 {
-    uint32_t *accounts = malloc((w->account_map.num + 1u) * sizeof(*accounts)), num = 0;
+    uint32_t *accounts = malloc((rt->account_map.num + 1u) * sizeof(*accounts)), num = 0;
     bool sure;
 
     if (accounts == NULL)
         return ERR_NOMEM;
-    num = account_map_candidates(&w->account_map, fingerprint, accounts, &sure);
+    num = account_map_candidates(&rt->account_map, fingerprint, accounts, &sure);
     for (uint32_t i = 0; i < num; i++)
-        if (w->account_first[accounts[i]] != MODEL_NO_INDEX)
-            accounts[target->num++] = w->account_first[accounts[i]];
+        if (rt->account_first[accounts[i]] != MODEL_NO_INDEX)
+            accounts[target->num++] = rt->account_first[accounts[i]];
     target->deployments = accounts;
     target->unsure = !sure || target->num > 1;
     return 0;
 }
 
 /* Most requests are polls with a tag that names one place. */
-static int pin(const struct worker *w, uint32_t fingerprint, struct target *target)
+static int pin(const struct runtime *rt, uint32_t fingerprint, struct target *target)
 {
-    uint32_t account = account_map_pinned(&w->account_map, fingerprint);
+    uint32_t account = account_map_pinned(&rt->account_map, fingerprint);
 
     target->num = 0;
     target->unsure = false;
-    if (account == MODEL_NO_INDEX || w->account_first[account] == MODEL_NO_INDEX)
-        return list_candidates(w, fingerprint, target);
+    if (account == MODEL_NO_INDEX || rt->account_first[account] == MODEL_NO_INDEX)
+        return list_candidates(rt, fingerprint, target);
     target->deployments = malloc(sizeof(*target->deployments));
     if (target->deployments == NULL)
         return ERR_NOMEM;
-    target->deployments[0] = w->account_first[account];
+    target->deployments[0] = rt->account_first[account];
     target->num = 1;
     return 0;
 }
@@ -374,7 +373,7 @@ static bool resolve_tagged(struct relay *relay, enum id_kind kind, const char *i
 {
     struct failure why;
 
-    if (pin(relay->worker, tag->deployment, target) != 0) {
+    if (pin(relay->rt, tag->deployment, target) != 0) {
         out_of_memory(&why);
         relay_failure(relay, &why);
         return false;
@@ -399,7 +398,7 @@ static bool resolve_untagged(struct relay *relay, enum id_kind kind, const char 
     }
     if (target->tagged)
         return resolve_tagged(relay, kind, id, target, tag);
-    target->deployments = new_list(relay->worker);
+    target->deployments = new_list(relay->rt);
     if (target->deployments == NULL)
         out_of_memory(&why);
     else if (find_untagged(relay, &name, target, &why)) {
@@ -440,7 +439,7 @@ void target_deinit(struct target *target)
 static void unknown_model(const struct relay *relay, const char *param, const char *model,
                           size_t len, struct failure *why)
 {
-    const struct table *table = relay->worker->table;
+    const struct table *table = relay->rt->table;
     char known[512] = "";
     size_t at = 0;
 
@@ -468,7 +467,7 @@ static void unserved_model(const char *param, const char *model, size_t len, str
 static bool find_served(const struct relay *relay, const char *param, const char *text, size_t len,
                         struct table_name *name, struct failure *why)
 {
-    const struct table *table = relay->worker->table;
+    const struct table *table = relay->rt->table;
 
     if (!table_find_name(table, text, len, name)) {
         unknown_model(relay, param, text, len, why);
@@ -485,7 +484,7 @@ static bool find_served(const struct relay *relay, const char *param, const char
 static bool model_is_served(const struct relay *relay, const struct route_hints *hints,
                             struct failure *why)
 {
-    const struct table *table = relay->worker->table;
+    const struct table *table = relay->rt->table;
     struct table_name name;
     const char *model = hints->model;
 
@@ -534,20 +533,20 @@ struct chosen {            /* accounts of the groups that a list was asked for *
 static bool choose_group(const struct relay *relay, const char *param, const char *name, size_t len,
                          struct chosen *chosen, struct failure *why)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
     struct table_name found;
     uint32_t members;
     const uint32_t *list;
 
-    if (table_num_groups(w->table) == 0)
+    if (table_num_groups(rt->table) == 0)
         return true;
     if (!find_served(relay, param, name, len, &found, why))
         return false;
     chosen->named = true;
-    list = members_of(w, &found, &members);
+    list = members_of(rt, &found, &members);
     for (uint32_t i = 0; i < members; i++)
         if (provider_matches(relay, list[i]))
-            add_account(w, list[i], chosen->deployments, &chosen->num);
+            add_account(rt, list[i], chosen->deployments, &chosen->num);
     return true;
 }
 
@@ -607,7 +606,7 @@ static bool list_accounts(const struct relay *relay, uint32_t *out, uint32_t *nu
     if ((model[0] != '\0' && !choose_group(relay, "model", model, strlen(model), &chosen, why)) ||
         !choose_targets(relay, &chosen, why))
         return false;
-    *num = chosen.named ? chosen.num : all_accounts(relay, relay->worker->account_balanced, out);
+    *num = chosen.named ? chosen.num : all_accounts(relay, relay->rt->account_balanced, out);
     if (*num > 0)
         return true;
     if (chosen.named)
@@ -624,7 +623,7 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
     struct failure why;
 
     if (provider_is_usable(relay, &why)) {
-        *out = new_list(relay->worker);
+        *out = new_list(relay->rt);
         if (*out == NULL)
             out_of_memory(&why);
         else if (list_accounts(relay, *out, num, &why))
@@ -638,22 +637,22 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
 /* --- places --- */
 
 /* What a name means, and behind it what that falls back to. */
-static void add_named(const struct worker *w, const struct relay *relay,
+static void add_named(const struct runtime *rt, const struct relay *relay,
                       const struct table_name *name, struct candidates *out)
 {
     if (name->row != MODEL_NO_INDEX) {
-        candidates_add_row(w, name->row, provider_asked(relay), out);
+        candidates_add_row(rt, name->row, provider_asked(relay), out);
         return;
     }
-    candidates_add_group(w, name->group, 0, provider_asked(relay), out);
-    candidates_add_fallbacks(w, name->group, provider_asked(relay), out);
+    candidates_add_group(rt, name->group, 0, provider_asked(relay), out);
+    candidates_add_fallbacks(rt, name->group, provider_asked(relay), out);
 }
 
 /* Each of the comma-separated names is a group's. */
 static bool add_targets(const struct relay *relay, const char *target, struct candidates *out,
                         struct failure *why)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
 
     for (const char *at = target; *at != '\0';) {
         size_t len = strcspn(at, ","), lead = strspn(at, " \t");
@@ -666,9 +665,9 @@ static bool add_targets(const struct relay *relay, const char *target, struct ca
         if (name_len > 0 && !find_served(relay, "target_model_names", name, name_len, &found, why))
             return false;
         if (name_len > 0 && found.row != MODEL_NO_INDEX)
-            candidates_add_row(w, found.row, provider_asked(relay), out);
+            candidates_add_row(rt, found.row, provider_asked(relay), out);
         else if (name_len > 0)
-            candidates_add_group(w, found.group, 0, provider_asked(relay), out);
+            candidates_add_group(rt, found.group, 0, provider_asked(relay), out);
         at += len;
         at += *at == ',';
     }
@@ -680,19 +679,19 @@ static bool add_targets(const struct relay *relay, const char *target, struct ca
 static bool add_modelled(const struct relay *relay, const char *model, struct candidates *out,
                          struct failure *why)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
     struct table_name name;
-    bool by_lines = w->config->balance_batches && model != NULL;
+    bool by_lines = rt->config->balance_batches && model != NULL;
 
     if (!model_is_served(relay, &relay->hints, why))
         return false;
     if (hinted(relay, &name)) {
-        add_named(w, relay, &name, out);
+        add_named(rt, relay, &name, out);
         return true;
     }
     if (!by_lines)
         return true;
-    if (!table_find_name(w->table, model, strlen(model), &name)) {
+    if (!table_find_name(rt->table, model, strlen(model), &name)) {
         if (relay->hints.has_provider)
             return true;
         unknown_model(relay, "file", model, strlen(model), why);
@@ -700,20 +699,20 @@ static bool add_modelled(const struct relay *relay, const char *model, struct ca
     }
     if (!find_served(relay, "file", model, strlen(model), &name, why))
         return false;
-    add_named(w, relay, &name, out);
+    add_named(rt, relay, &name, out);
     return true;
 }
 
 static bool find_places(const struct relay *relay, const char *model, const char *target,
                         struct candidates *out, struct failure *why)
 {
-    const struct worker *w = relay->worker;
+    const struct runtime *rt = relay->rt;
     uint32_t whole;
 
     if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
         return false;
     if (out->num > 0) {
-        candidates_add_fallbacks(w, table_deployment(w->table, out->deployments[0])->group,
+        candidates_add_fallbacks(rt, table_deployment(rt->table, out->deployments[0])->group,
                                  provider_asked(relay), out);
         return true;
     }
@@ -738,7 +737,7 @@ bool resolve_upload(const struct relay *relay, const char *model, const char *ta
 {
     if (!provider_is_usable(relay, why))
         return false;
-    if (candidates_init(relay->worker, out) != 0) {
+    if (candidates_init(relay->rt, out) != 0) {
         out_of_memory(why);
         return false;
     }
@@ -752,7 +751,7 @@ bool resolve_upload(const struct relay *relay, const char *model, const char *ta
 
 int resolve_status(const struct relay *relay, uint32_t deployment, int status)
 {
-    const struct model_account *account = worker_account(relay->worker, deployment);
+    const struct model_account *account = runtime_account(relay->rt, deployment);
 
     if (!relay->hints.azure_shape || account->provider != PROVIDER_AZURE)
         return 200;

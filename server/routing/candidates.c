@@ -4,15 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-int candidates_init(const struct worker *w, struct candidates *out)
+int candidates_init(const struct runtime *rt, struct candidates *out)
 {
-    size_t room = table_num_deployments(w->table) + 1u;
+    size_t room = table_num_deployments(rt->table) + 1u;
 
     memset(out, 0, sizeof(*out));
     /* Not zeroed: most groups fill little of it. */
     out->deployments = malloc(room * sizeof(*out->deployments));
     out->stages = malloc(room * sizeof(*out->stages));
-    out->has_group = calloc(table_num_groups(w->table) + 1u, sizeof(*out->has_group));
+    out->has_group = calloc(table_num_groups(rt->table) + 1u, sizeof(*out->has_group));
     if (out->deployments != NULL && out->stages != NULL && out->has_group != NULL)
         return 0;
     candidates_deinit(out);
@@ -27,19 +27,20 @@ void candidates_deinit(struct candidates *candidates)
     memset(candidates, 0, sizeof(*candidates));
 }
 
-static bool is_of(const struct worker *w, uint32_t deployment, int provider)
+static bool is_of(const struct runtime *rt, uint32_t deployment, int provider)
 {
-    return provider == CANDIDATES_ANY || table_deployment(w->table, deployment)->provider == (uint32_t)provider;
+    return provider == CANDIDATES_ANY ||
+           table_deployment(rt->table, deployment)->provider == (uint32_t)provider;
 }
 
-void candidates_add_group(const struct worker *w, uint32_t group, uint32_t stage, int provider,
+void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t stage, int provider,
                           struct candidates *out)
 {
     uint32_t num;
-    const uint32_t *members = table_group_members(w->table, group, &num);
+    const uint32_t *members = table_group_members(rt->table, group, &num);
 
     for (uint32_t i = out->has_group[group] ? num : 0; i < num; i++) {
-        if (!is_of(w, members[i], provider))
+        if (!is_of(rt, members[i], provider))
             continue;
         out->deployments[out->num] = members[i];
         out->stages[out->num++] = stage;
@@ -49,9 +50,10 @@ void candidates_add_group(const struct worker *w, uint32_t group, uint32_t stage
     out->num_stages = stage + 1;
 }
 
-void candidates_add_row(const struct worker *w, uint32_t row, int provider, struct candidates *out)
+void candidates_add_row(const struct runtime *rt, uint32_t row, int provider,
+                        struct candidates *out)
 {
-    if (!is_of(w, row, provider))
+    if (!is_of(rt, row, provider))
         return;
     out->deployments[out->num] = row;
     out->stages[out->num++] = 0;
@@ -61,39 +63,39 @@ void candidates_add_row(const struct worker *w, uint32_t row, int provider, stru
 
 #define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
 
-void candidates_add_fallbacks(const struct worker *w, uint32_t group, int provider,
+void candidates_add_fallbacks(const struct runtime *rt, uint32_t group, int provider,
                               struct candidates *out)
 {
-    uint32_t chain[MAX_CHAIN + 1], max = w->config->max_fallbacks, num;
+    uint32_t chain[MAX_CHAIN + 1], max = rt->config->max_fallbacks, num;
 
-    num = fallback_chain(w->fallbacks, w->config->num_fallbacks, group,
+    num = fallback_chain(rt->fallbacks, rt->config->num_fallbacks, group,
                          max < MAX_CHAIN ? max : MAX_CHAIN, chain);
     for (uint32_t i = 1; i < num; i++)
-        candidates_add_group(w, chain[i], out->num_stages, provider, out);
+        candidates_add_group(rt, chain[i], out->num_stages, provider, out);
 }
 
-int candidates_of_group(const struct worker *w, uint32_t group, struct candidates *out)
+int candidates_of_group(const struct runtime *rt, uint32_t group, struct candidates *out)
 {
-    if (candidates_init(w, out) != 0)
+    if (candidates_init(rt, out) != 0)
         return ERR_NOMEM;
-    candidates_add_group(w, group, 0, CANDIDATES_ANY, out);
-    candidates_add_fallbacks(w, group, CANDIDATES_ANY, out);
+    candidates_add_group(rt, group, 0, CANDIDATES_ANY, out);
+    candidates_add_fallbacks(rt, group, CANDIDATES_ANY, out);
     return 0;
 }
 
-int candidates_around(const struct worker *w, const bool *accounts, struct candidates *out)
+int candidates_around(const struct runtime *rt, const bool *accounts, struct candidates *out)
 {
-    bool *done = calloc(table_num_groups(w->table) + 1u, sizeof(*done));
-    int rc = done != NULL ? candidates_init(w, out) : ERR_NOMEM;
+    bool *done = calloc(table_num_groups(rt->table) + 1u, sizeof(*done));
+    int rc = done != NULL ? candidates_init(rt, out) : ERR_NOMEM;
 
-    for (uint32_t i = 0; rc == 0 && i < table_num_deployments(w->table); i++) {
-        const struct table_deployment *d = table_deployment(w->table, i);
+    for (uint32_t i = 0; rc == 0 && i < table_num_deployments(rt->table); i++) {
+        const struct table_deployment *d = table_deployment(rt->table, i);
 
-        if (d->group == MODEL_NO_INDEX || done[d->group] || !accounts[w->account_twin[d->account]])
+        if (d->group == MODEL_NO_INDEX || done[d->group] || !accounts[rt->account_twin[d->account]])
             continue;
         done[d->group] = true; /* beside has_group: it may be there as another one's fallback */
-        candidates_add_group(w, d->group, 0, CANDIDATES_ANY, out);
-        candidates_add_fallbacks(w, d->group, CANDIDATES_ANY, out);
+        candidates_add_group(rt, d->group, 0, CANDIDATES_ANY, out);
+        candidates_add_fallbacks(rt, d->group, CANDIDATES_ANY, out);
     }
     free(done);
     return rc;

@@ -9,14 +9,14 @@
 
 #define FEW 32 /* candidates that need no allocation */
 
-void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
+void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, uint64_t now_ms,
                      struct pick_candidate *c)
 {
-    const struct table_deployment *d = table_deployment(w->table, deployment);
-    uint32_t column = w->inherit->columns[deployment];
+    const struct table_deployment *d = table_deployment(rt->table, deployment);
+    uint32_t column = rt->inherit->columns[deployment];
     struct state_sum sum;
 
-    state_read(w->inherit->state, column, now_ms, &sum);
+    state_read(rt->inherit->state, column, now_ms, &sum);
     memset(c, 0, sizeof(*c));
     c->deployment = deployment;
     c->weight = d->weight;
@@ -24,25 +24,25 @@ void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, ui
     c->tpm = d->tpm;
     c->order = d->order;
     c->admitted = breaker_admits(
-        atomic_load_explicit(state_health(w->inherit->state, column, op), memory_order_relaxed),
+        atomic_load_explicit(state_health(rt->inherit->state, column, op), memory_order_relaxed),
         now_ms);
     c->requests_minute = sum.requests_minute;
     c->tokens_minute = sum.tokens_minute;
     c->latency_us = sum.latency_us;
     c->in_flight = sum.in_flight[OP_UPLOAD] + sum.in_flight[OP_CREATE]; /* reads are not placed */
-    quota_describe(w->inherit->quota, column, now_ms, c);
+    quota_describe(rt->inherit->quota, column, now_ms, c);
     if (op == OP_UPLOAD) {
         struct quota_sum quota;
 
-        quota_read(w->inherit->quota, column, now_ms, &quota);
+        quota_read(rt->inherit->quota, column, now_ms, &quota);
         c->enqueued += quota.pledged; /* its batch will come after those */
     }
 }
 
-static bool enter(struct worker *w, enum op_class op, uint32_t deployment)
+static bool enter(struct runtime *rt, enum op_class op, uint32_t deployment)
 {
-    return breaker_enter(state_health(w->inherit->state, w->inherit->columns[deployment], op),
-                         loop_now_ms(w->loop));
+    return breaker_enter(state_health(rt->inherit->state, rt->inherit->columns[deployment], op),
+                         loop_now_ms(rt->loop));
 }
 
 /* Another worker won the right to probe this one: for us it is still resting. @return false: we
@@ -61,15 +61,15 @@ static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployme
 /* Batches are bounded by tokens, not by requests: where the operator says that a group is for them
  * and names no strategy, the quota decides; but shares that he gave in weights are what he wants.
  */
-const struct pick_policy *choose_policy(const struct worker *w, const uint32_t *candidates,
+const struct pick_policy *choose_policy(const struct runtime *rt, const uint32_t *candidates,
                                         uint32_t num)
 {
     bool is_batch = false, is_weighted = false;
 
-    if (w->policy != NULL)
-        return w->policy;
+    if (rt->policy != NULL)
+        return rt->policy;
     for (uint32_t i = 0; i < num; i++) {
-        const struct table_deployment *d = table_deployment(w->table, candidates[i]);
+        const struct table_deployment *d = table_deployment(rt->table, candidates[i]);
 
         is_batch |= d->batch != 0;
         is_weighted |= d->weight != 0;
@@ -78,17 +78,17 @@ const struct pick_policy *choose_policy(const struct worker *w, const uint32_t *
 }
 
 /* All candidates as they are now, in `few` when they fit there. NULL: out of memory. */
-static struct pick_candidate *describe_all(struct worker *w, const struct choose_question *q,
+static struct pick_candidate *describe_all(struct runtime *rt, const struct choose_question *q,
                                            struct pick_candidate few[FEW])
 {
     struct pick_candidate *all = few;
-    uint64_t now_ms = loop_now_ms(w->loop);
+    uint64_t now_ms = loop_now_ms(rt->loop);
 
     if (q->num > FEW && (all = calloc(q->num, sizeof(*all))) == NULL)
         return NULL;
     for (uint32_t i = 0; i < q->num; i++) {
         if (q->tried == NULL || !q->tried[i])
-            choose_describe(w, q->op, q->candidates[i], now_ms, &all[i]);
+            choose_describe(rt, q->op, q->candidates[i], now_ms, &all[i]);
         else /* nobody looks at the rest of it, and of a long chain of fallbacks most are tried */
             all[i] = (struct pick_candidate){.deployment = q->candidates[i], .tried = true};
     }
@@ -113,28 +113,28 @@ static void look_beyond_now(struct pick_candidate *all, uint32_t num, uint64_t t
 }
 
 /* The policy's choice, with the right to try there; or the last resort that is never ejected. */
-static uint32_t take(struct worker *w, const struct choose_question *q,
+static uint32_t take(struct runtime *rt, const struct choose_question *q,
                      const struct pick_policy *policy, struct pick_candidate *all, uint32_t num)
 {
     for (;;) {
-        uint32_t chosen = pick_next(policy, all, num, q->tokens, worker_random(w));
+        uint32_t chosen = pick_next(policy, all, num, q->tokens, runtime_random(rt));
 
-        if (chosen == MODEL_NO_INDEX || enter(w, q->op, chosen) || !withdraw(all, num, chosen))
+        if (chosen == MODEL_NO_INDEX || enter(rt, q->op, chosen) || !withdraw(all, num, chosen))
             return chosen;
     }
 }
 
-static uint32_t choose_of_few(struct worker *w, const struct choose_question *q,
+static uint32_t choose_of_few(struct runtime *rt, const struct choose_question *q,
                               const struct pick_policy *policy)
 {
-    struct pick_candidate few[FEW], *all = describe_all(w, q, few);
+    struct pick_candidate few[FEW], *all = describe_all(rt, q, few);
     uint32_t chosen;
 
     if (all == NULL)
         return MODEL_NO_INDEX;
     if (q->op == OP_UPLOAD && !any_has_room(all, q->num, q->tokens))
         look_beyond_now(all, q->num, q->tokens);
-    chosen = take(w, q, policy, all, q->num);
+    chosen = take(rt, q, policy, all, q->num);
     if (all != few)
         free(all);
     return chosen;
@@ -144,7 +144,7 @@ static uint32_t choose_of_few(struct worker *w, const struct choose_question *q,
 
 static double on_random(void *arg)
 {
-    return worker_random(arg);
+    return runtime_random(arg);
 }
 
 static bool any_is_ready(const struct pick_candidate *seen, uint32_t num, uint64_t tokens)
@@ -159,27 +159,27 @@ static bool any_is_ready(const struct pick_candidate *seen, uint32_t num, uint64
  * Measured (bench_balancer): 0.13 ms among 10,000 rows, most of it for counters that are in no
  * cache.
  */
-static uint32_t choose_of_sample(struct worker *w, const struct choose_question *q,
+static uint32_t choose_of_sample(struct runtime *rt, const struct choose_question *q,
                                  const struct pick_policy *policy)
 {
-    struct sample_question sample = {.table = w->table,
+    struct sample_question sample = {.table = rt->table,
                                      .candidates = q->candidates,
                                      .num = q->num,
                                      .tried = q->tried,
                                      .by_share = policy->by_share,
                                      .random = on_random,
-                                     .arg = w};
+                                     .arg = rt};
     uint32_t places[SAMPLE_SIZE], num = sample_draw(&sample, places, SAMPLE_SIZE);
     struct pick_candidate seen[SAMPLE_SIZE];
-    uint64_t now_ms = loop_now_ms(w->loop);
+    uint64_t now_ms = loop_now_ms(rt->loop);
 
     for (uint32_t i = 0; i < num; i++)
-        choose_describe(w, q->op, q->candidates[places[i]], now_ms, &seen[i]);
+        choose_describe(rt, q->op, q->candidates[places[i]], now_ms, &seen[i]);
     while (any_is_ready(seen, num, q->tokens)) {
         uint32_t chosen = pick_next(policy->by_share ? &pick_even : policy, seen, num, q->tokens,
-                                    worker_random(w));
+                                    runtime_random(rt));
 
-        if (enter(w, q->op, chosen))
+        if (enter(rt, q->op, chosen))
             return chosen;
         withdraw(seen, num, chosen);
     }
@@ -215,12 +215,12 @@ static uint64_t sum_of(const struct choose_question *q)
 
 /* The worker's cache with room for so many rows; what is in it does not hold when it had less.
  * NULL: out of memory. */
-static struct choose_cache *cache_of(struct worker *w, uint32_t num)
+static struct choose_cache *cache_of(struct runtime *rt, uint32_t num)
 {
-    struct choose_cache *cache = w->choose_cache;
+    struct choose_cache *cache = rt->choose_cache;
     struct pick_candidate *all;
 
-    if (cache == NULL && (cache = w->choose_cache = calloc(1, sizeof(*cache))) == NULL)
+    if (cache == NULL && (cache = rt->choose_cache = calloc(1, sizeof(*cache))) == NULL)
         return NULL;
     if (cache->room >= num)
         return cache;
@@ -241,18 +241,18 @@ static bool is_fresh(const struct choose_cache *cache, const struct choose_quest
 }
 
 /* @param fresh  not what they were like a moment ago */
-static struct choose_cache *look_at_all(struct worker *w, const struct choose_question *q,
+static struct choose_cache *look_at_all(struct runtime *rt, const struct choose_question *q,
                                         bool fresh)
 {
-    struct choose_cache *cache = cache_of(w, q->num);
-    uint64_t now_ms = loop_now_ms(w->loop), sum = sum_of(q);
+    struct choose_cache *cache = cache_of(rt, q->num);
+    uint64_t now_ms = loop_now_ms(rt->loop), sum = sum_of(q);
 
     if (cache == NULL)
         return NULL;
     cache->just_now = fresh || !is_fresh(cache, q, sum, now_ms);
     if (cache->just_now) {
         for (uint32_t i = 0; i < q->num; i++)
-            choose_describe(w, q->op, q->candidates[i], now_ms, &cache->all[i]);
+            choose_describe(rt, q->op, q->candidates[i], now_ms, &cache->all[i]);
         cache->op = q->op;
         cache->num = q->num;
         cache->sum = sum;
@@ -266,7 +266,7 @@ static struct choose_cache *look_at_all(struct worker *w, const struct choose_qu
 }
 
 /* Whether a row still is what the choice took it for; what it is now is written down. */
-static bool is_still_so(struct worker *w, const struct choose_question *q,
+static bool is_still_so(struct runtime *rt, const struct choose_question *q,
                         struct choose_cache *cache, uint32_t deployment)
 {
     uint32_t i = 0;
@@ -275,44 +275,44 @@ static bool is_still_so(struct worker *w, const struct choose_question *q,
     while (q->candidates[i] != deployment)
         i++;
     was = cache->all[i];
-    choose_describe(w, q->op, deployment, loop_now_ms(w->loop), &cache->all[i]);
+    choose_describe(rt, q->op, deployment, loop_now_ms(rt->loop), &cache->all[i]);
     cache->all[i].room_later = was.room_later;
     return pick_is_open(&cache->all[i], q->tokens) && cache->all[i].admitted == was.admitted;
 }
 
-static uint32_t choose_of_all(struct worker *w, const struct choose_question *q,
+static uint32_t choose_of_all(struct runtime *rt, const struct choose_question *q,
                               const struct pick_policy *policy)
 {
     for (uint32_t old = 0;; old++) {
-        struct choose_cache *cache = look_at_all(w, q, old == MAX_OLD);
+        struct choose_cache *cache = look_at_all(rt, q, old == MAX_OLD);
         uint32_t chosen;
 
         if (cache == NULL)
             return MODEL_NO_INDEX;
         if (q->op == OP_UPLOAD && !any_has_room(cache->all, q->num, q->tokens))
             look_beyond_now(cache->all, q->num, q->tokens);
-        chosen = pick_next(policy, cache->all, q->num, q->tokens, worker_random(w));
+        chosen = pick_next(policy, cache->all, q->num, q->tokens, runtime_random(rt));
         if (chosen == MODEL_NO_INDEX)
             return MODEL_NO_INDEX;
-        if (!cache->just_now && old < MAX_OLD && !is_still_so(w, q, cache, chosen))
+        if (!cache->just_now && old < MAX_OLD && !is_still_so(rt, q, cache, chosen))
             continue;
-        if (enter(w, q->op, chosen) || !withdraw(cache->all, q->num, chosen))
+        if (enter(rt, q->op, chosen) || !withdraw(cache->all, q->num, chosen))
             return chosen;
     }
 }
 
-uint32_t choose_deployment(struct worker *w, const struct choose_question *q)
+uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q)
 {
-    const struct pick_policy *policy = choose_policy(w, q->candidates, q->num);
+    const struct pick_policy *policy = choose_policy(rt, q->candidates, q->num);
     uint32_t chosen;
 
     if (q->num <= SAMPLE_EXACT)
-        return choose_of_few(w, q, policy);
-    chosen = choose_of_sample(w, q, policy);
-    return chosen != MODEL_NO_INDEX ? chosen : choose_of_all(w, q, policy);
+        return choose_of_few(rt, q, policy);
+    chosen = choose_of_sample(rt, q, policy);
+    return chosen != MODEL_NO_INDEX ? chosen : choose_of_all(rt, q, policy);
 }
 
-uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct candidates *places,
+uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct candidates *places,
                           const bool *tried, uint32_t *stage, uint64_t tokens)
 {
     uint32_t first = 0, end;
@@ -329,7 +329,7 @@ uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct candi
         if (places->stages[first] < *stage)
             continue;
         *stage = places->stages[first];
-        chosen = choose_deployment(w, &q);
+        chosen = choose_deployment(rt, &q);
         if (chosen != MODEL_NO_INDEX)
             return chosen;
     }
@@ -356,14 +356,14 @@ uint32_t choose_leave_stage(const struct candidates *places, bool *tried, uint32
     return left;
 }
 
-void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment)
+void choose_give_back(struct runtime *rt, enum op_class op, uint32_t deployment)
 {
     struct breaker_view before, after;
 
-    (void)breaker_record(state_health(w->inherit->state, w->inherit->columns[deployment], op),
-                         &w->inherit->breaker, OUTCOME_CANCELLED, -1,
-                         table_deployment(w->table, deployment)->fingerprint, loop_now_ms(w->loop),
-                         &before, &after);
+    (void)breaker_record(state_health(rt->inherit->state, rt->inherit->columns[deployment], op),
+                         &rt->inherit->breaker, OUTCOME_CANCELLED, -1,
+                         table_deployment(rt->table, deployment)->fingerprint,
+                         loop_now_ms(rt->loop), &before, &after);
 }
 
 static bool is_at_limit_of_minute(const struct pick_candidate *c)
@@ -381,7 +381,7 @@ static void set_failure(struct failure *out, int status, const char *type, const
 }
 
 /* The tokens are the reason. */
-static void explain_tokens(struct worker *w, const struct choose_question *q,
+static void explain_tokens(struct runtime *rt, const struct choose_question *q,
                            const struct pick_candidate *all, enum quota_fit fit, uint64_t wait_ms,
                            struct failure *out)
 {
@@ -395,28 +395,29 @@ static void explain_tokens(struct worker *w, const struct choose_question *q,
         set_failure(out, 429, "rate_limit_error", "token_limit_exceeded", wait_ms);
     }
     for (uint32_t i = 0; i < num; i++)
-        names[i] = table_str(w->table, table_deployment(w->table, q->candidates[i])->id);
+        names[i] = table_str(rt->table, table_deployment(rt->table, q->candidates[i])->id);
     quota_explain(all, names, num, q->tokens, out->message, sizeof(out->message));
 }
 
-struct pick_candidate *choose_look_at_all(struct worker *w, const struct choose_question *q)
+struct pick_candidate *choose_look_at_all(struct runtime *rt, const struct choose_question *q)
 {
-    struct choose_cache *cache = look_at_all(w, q, false);
+    struct choose_cache *cache = look_at_all(rt, q, false);
 
     return cache != NULL ? cache->all : NULL;
 }
 
 /* As describe_all(), but of very many those of a moment ago, which stay the cache's. */
-static struct pick_candidate *describe_for_answer(struct worker *w, const struct choose_question *q,
+static struct pick_candidate *describe_for_answer(struct runtime *rt,
+                                                  const struct choose_question *q,
                                                   struct pick_candidate few[FEW])
 {
-    return q->num <= SAMPLE_EXACT ? describe_all(w, q, few) : choose_look_at_all(w, q);
+    return q->num <= SAMPLE_EXACT ? describe_all(rt, q, few) : choose_look_at_all(rt, q);
 }
 
-void choose_nowhere(struct worker *w, const struct choose_question *q, struct failure *out)
+void choose_nowhere(struct runtime *rt, const struct choose_question *q, struct failure *out)
 {
-    struct pick_candidate few[FEW], *all = describe_for_answer(w, q, few);
-    uint64_t wait_ms = 60000 - loop_now_ms(w->loop) % 60000, quota_wait_ms = 0;
+    struct pick_candidate few[FEW], *all = describe_for_answer(rt, q, few);
+    uint64_t wait_ms = 60000 - loop_now_ms(rt->loop) % 60000, quota_wait_ms = 0;
     enum quota_fit fit = QUOTA_FITS;
     bool limited = false;
 
@@ -425,7 +426,7 @@ void choose_nowhere(struct worker *w, const struct choose_question *q, struct fa
     if (all != NULL && q->tokens > 0)
         fit = quota_verdict(all, q->num, q->tokens, &quota_wait_ms);
     if (fit != QUOTA_FITS) {
-        explain_tokens(w, q, all, fit, quota_wait_ms, out);
+        explain_tokens(rt, q, all, fit, quota_wait_ms, out);
     } else if (limited) {
         set_failure(out, 429, "rate_limit_error", "rate_limit_exceeded", wait_ms);
         snprintf(out->message, sizeof(out->message),

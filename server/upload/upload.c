@@ -16,7 +16,8 @@
     4096 /* bytes of a text field that we read; longer ones are an error where we need them */
 
 #define LONG_LINE                                                                                  \
-    (256 << 10) /* bytes: a line so long is looked at on a turn of its own                         \
+    (256                                                                                           \
+     << 10) /* bytes: a line so long is looked at on a turn of its own                         \
                  */
 
 /* Which part of the form is being read. */
@@ -33,7 +34,7 @@ enum part_kind {
 
 struct receiver {
     struct upload *up; /* owned; NULL after it was handed on */
-    struct worker *worker;
+    struct runtime *rt;
     struct body *body; /* borrowed; NULL once it ended */
     struct multipart *form;
     enum part_kind part;
@@ -49,7 +50,7 @@ struct receiver {
 static void receiver_free(struct receiver *rc)
 {
     body_abandon(rc->body);
-    slices_remove(&rc->worker->slices, &rc->slice);
+    slices_remove(&rc->rt->slices, &rc->slice);
     strbuf_deinit(&rc->held);
     multipart_free(rc->form);
     strbuf_deinit(&rc->field);
@@ -135,7 +136,7 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
  * which may come after the file. */
 static uint64_t max_file_bytes(const struct upload *up)
 {
-    const struct config_limits *limits = &up->relay->worker->config->limits;
+    const struct config_limits *limits = &up->relay->rt->config->limits;
     uint64_t batch =
         max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
 
@@ -359,7 +360,7 @@ static void add(_Atomic uint64_t *own, uint64_t n)
 /* For the metrics. */
 static void note_good(const struct upload *up)
 {
-    struct worker_slot *slot = &up->worker->inherit->shared->slots[up->worker->slot];
+    struct worker_slot *slot = &up->rt->inherit->shared->slots[up->rt->slot];
     struct jsonl_report report = {0};
 
     if (up->lines != NULL)
@@ -373,13 +374,13 @@ static void note_good(const struct upload *up)
 static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
                                struct failure *why)
 {
-    const struct config_limits *limits = &up->worker->config->limits;
+    const struct config_limits *limits = &up->rt->config->limits;
     struct candidates places;
     enum provider provider;
 
     if (!resolve_upload(up->relay, report->model, strbuf_str(&up->target_models), &places, why))
         return false;
-    provider = (enum provider)table_deployment(up->worker->table, places.deployments[0])->provider;
+    provider = (enum provider)table_deployment(up->rt->table, places.deployments[0])->provider;
     candidates_deinit(&places);
     return !verdict_unfit(report, provider_name(provider), limits->max_file_bytes[provider],
                           limits->max_lines[provider], why);
@@ -478,8 +479,7 @@ static void no_memory(struct receiver *rc)
 
 static void wait_for_turn(struct receiver *rc)
 {
-    if (strbuf_failed(&rc->held) ||
-        slices_add(&rc->worker->slices, rc->worker->loop, &rc->slice) != 0)
+    if (strbuf_failed(&rc->held) || slices_add(&rc->rt->slices, rc->rt->loop, &rc->slice) != 0)
         no_memory(rc);
 }
 
@@ -547,17 +547,17 @@ static const struct body_ops upload_body_ops = {on_body_data, on_body_end, on_bo
 
 static struct receiver *receiver_new(struct relay *relay)
 {
-    const struct config_limits *limits = &relay->worker->config->limits;
+    const struct config_limits *limits = &relay->rt->config->limits;
     struct jsonl_rules rules = {.max_line_bytes = limits->max_line_bytes,
                                 .max_lines = max_u64(limits->max_lines[0], limits->max_lines[1]),
                                 .endpoints = endpoints_all(),
-                                .model_required = relay->worker->config->balance_batches};
+                                .model_required = relay->rt->config->balance_batches};
     struct receiver *rc = calloc(1, sizeof(*rc));
     char text[8];
 
     if (rc == NULL)
         return NULL;
-    rc->worker = relay->worker;
+    rc->rt = relay->rt;
     rc->slice.cb = on_slice;
     rc->slice.arg = rc;
     rc->validate = relay->route.kind == ROUTE_FILE_VALIDATE;
@@ -576,7 +576,7 @@ static struct receiver *receiver_new(struct relay *relay)
 /* A form adds boundaries and small fields to its file. */
 static uint64_t max_body_bytes(const struct relay *relay)
 {
-    const struct config_limits *limits = &relay->worker->config->limits;
+    const struct config_limits *limits = &relay->rt->config->limits;
 
     return max_u64(limits->max_other_file_bytes, max_u64(limits->max_file_bytes[PROVIDER_OPENAI],
                                                          limits->max_file_bytes[PROVIDER_AZURE])) +

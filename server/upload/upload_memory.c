@@ -1,9 +1,9 @@
 /* See upload_memory.h. */
 #include "upload_memory.h"
 
-static uint64_t budget_of(const struct worker *w)
+static uint64_t budget_of(const struct runtime *rt)
 {
-    const struct config_limits *limits = &w->config->limits;
+    const struct config_limits *limits = &rt->config->limits;
     uint64_t least = limits->max_line_bytes * 8;
 
     return limits->upload_memory_bytes > least ? limits->upload_memory_bytes : least;
@@ -11,8 +11,8 @@ static uint64_t budget_of(const struct worker *w)
 
 static void set(struct upload *up, uint64_t bytes)
 {
-    up->worker->upload_bytes += bytes;
-    up->worker->upload_bytes -= up->counted;
+    up->rt->upload_bytes += bytes;
+    up->rt->upload_bytes -= up->counted;
     up->counted = bytes;
 }
 
@@ -29,11 +29,11 @@ void upload_memory_count(struct upload *up, size_t extra)
 
 bool upload_memory_has_room(const struct upload *up, size_t more)
 {
-    uint64_t budget = budget_of(up->worker);
+    uint64_t budget = budget_of(up->rt);
 
     if (up->counted + more > UPLOAD_MEMORY_SMALL)
         budget -= budget / 4;
-    return up->worker->upload_bytes + more <= budget;
+    return up->rt->upload_bytes + more <= budget;
 }
 
 void upload_memory_forget(struct upload *up)

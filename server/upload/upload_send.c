@@ -40,9 +40,9 @@ struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
         return NULL;
     }
     up->relay = relay;
-    up->worker = relay->worker;
+    up->rt = relay->rt;
     up->deployment = MODEL_NO_INDEX;
-    spool_init(&up->spool, relay->worker->inherit, relay->worker->slot, relay->worker->loop);
+    spool_init(&up->spool, relay->rt->inherit, relay->rt->slot, relay->rt->loop);
     return up;
 }
 
@@ -50,7 +50,7 @@ void upload_free(struct upload *up)
 {
     if (up->send != NULL)
         send_file_cancel(up->send);
-    loop_timer_stop(up->worker->loop, &up->retry);
+    loop_timer_stop(up->rt->loop, &up->retry);
     repeat_end(&up->repeat);
     EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
@@ -124,9 +124,9 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
     if (!is_batch_file(up))
         return 0;
     jsonl_report(up->lines, &report);
-    facts_fill(&facts, up->worker, deployment, &report);
-    return facts_tokens(up->worker, &facts,
-                        (enum provider)table_deployment(up->worker->table, deployment)->provider);
+    facts_fill(&facts, up->rt, deployment, &report);
+    return facts_tokens(up->rt, &facts,
+                        (enum provider)table_deployment(up->rt->table, deployment)->provider);
 }
 
 /* --- slots for files --- */
@@ -134,9 +134,9 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
 /* What a batch file counts as at that account (providers 2.4). */
 static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
 {
-    bool azure = worker_account(up->worker, deployment)->provider == PROVIDER_AZURE;
+    bool azure = runtime_account(up->rt, deployment)->provider == PROVIDER_AZURE;
 
-    if (up->expires_seconds.len > 0 || (azure && up->worker->config->azure_file_expiry_s != 0))
+    if (up->expires_seconds.len > 0 || (azure && up->rt->config->azure_file_expiry_s != 0))
         return SLOTS_EXPIRING;
     return SLOTS_LASTING;
 }
@@ -152,13 +152,13 @@ static void remember(const struct upload *up, const char *native)
     if (!is_batch_file(up))
         return;
     jsonl_report(up->lines, &report);
-    facts_fill(&facts, up->worker, up->deployment, &report);
+    facts_fill(&facts, up->rt, up->deployment, &report);
     facts.counted = true;
     facts.slot = slot_kind(up, up->deployment);
     facts.pledged = true;
-    facts_remember(up->worker, up->deployment, native, &facts);
-    quota_pledge(up->worker->inherit->quota, up->worker->inherit->columns[up->deployment],
-                 tokens_of(up, up->deployment), loop_now_ms(up->worker->loop));
+    facts_remember(up->rt, up->deployment, native, &facts);
+    quota_pledge(up->rt->inherit->quota, up->rt->inherit->columns[up->deployment],
+                 tokens_of(up, up->deployment), loop_now_ms(up->rt->loop));
 }
 
 /* Such an id is not taken in a path: decoded on its way it could name something else than a file,
@@ -192,22 +192,22 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
         return;
     }
     if (up->lines != NULL)
-        file_slots_add(up->worker, up->deployment, slot_kind(up, up->deployment), 1);
+        file_slots_add(up->rt, up->deployment, slot_kind(up, up->deployment), 1);
     if (!ids_is_usable(json_get_str(file, "id"))) {
         fail_unusable(up, json_get_str(file, "id"));
         json_doc_free(doc);
         return;
     }
     remember(up, json_get_str(file, "id"));
-    locate_remember_new(up->worker, ID_FILE, json_get_str(file, "id"), up->deployment);
+    locate_remember_new(up->rt, ID_FILE, json_get_str(file, "id"), up->deployment);
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
     viewer = relay_viewer(relay);
-    client_ids_show_file(&viewer, up->deployment, client_ids_are_tagged(&viewer, up->deployment), doc, file);
+    client_ids_show_file(&viewer, up->deployment, client_ids_are_tagged(&viewer, up->deployment),
+                         doc, file);
     json_write(file, &text);
     if (!strbuf_failed(&text))
-        repeat_answered(&up->repeat,
-                        table_deployment(up->worker->table, up->deployment)->fingerprint,
+        repeat_answered(&up->repeat, table_deployment(up->rt->table, up->deployment)->fingerprint,
                         json_get_str(file, "id"), 200, strbuf_str(&text), text.len);
     upload_free(up);
     relay_json(relay, 200, file);
@@ -242,7 +242,7 @@ static void limit_tries(struct upload *up, struct retry_question *question)
 {
     if (up->tries >= MAX_UPLOAD_TRIES)
         return;
-    attempt_limits(up->worker, up->deployment, MAX_UPLOAD_TRIES, question);
+    attempt_limits(up->rt, up->deployment, MAX_UPLOAD_TRIES, question);
     question->tries = up->tries_here;
     if (up->tries_here >= question->max_tries &&
         choose_leave_stage(&up->places, up->tried, up->deployment) > 0)
@@ -257,7 +257,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
 
     up->send = NULL;
     if (outcome_is_file_quota(&result->failure) && up->lines != NULL)
-        file_slots_refused(up->worker, up->deployment, slot_kind(up, up->deployment));
+        file_slots_refused(up->rt, up->deployment, slot_kind(up, up->deployment));
     if (result->ok) {
         answer_file(up, result->upstream, file_bytes);
         return;
@@ -267,13 +267,13 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     if (!outcome_is_file_quota(&result->failure)) /* that is no fault, but a question of room */
         limit_tries(up, &question);
     question.untried = untried(up);
-    answer = retry_decide(&question, worker_random(up->worker));
+    answer = retry_decide(&question, runtime_random(up->rt));
     if (answer.action == RETRY_NEXT || answer.action == RETRY_SAME) {
         if (answer.action == RETRY_SAME)
             set_tried(up, up->deployment, false);
         up->retry.cb = on_retry_timer;
         up->retry.arg = up;
-        if (loop_timer_start(up->worker->loop, &up->retry, answer.delay_ms) == 0)
+        if (loop_timer_start(up->rt->loop, &up->retry, answer.delay_ms) == 0)
             return;
     }
     fail_with(up, &result->failure);
@@ -284,10 +284,10 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
 /* Without an expiry Azure keeps files for ever, and 500 of them fill the resource. */
 static void default_expiry(const struct upload *up, struct provider_upload *form, char seconds[16])
 {
-    uint32_t expiry_s = up->worker->config->azure_file_expiry_s;
+    uint32_t expiry_s = up->rt->config->azure_file_expiry_s;
 
     if (expiry_s == 0 || up->lines == NULL || form->expires_after_anchor != NULL ||
-        worker_account(up->worker, up->deployment)->provider != PROVIDER_AZURE)
+        runtime_account(up->rt, up->deployment)->provider != PROVIDER_AZURE)
         return;
     snprintf(seconds, 16, "%lu", (unsigned long)expiry_s);
     form->expires_after_anchor = "created_at";
@@ -296,7 +296,7 @@ static void default_expiry(const struct upload *up, struct provider_upload *form
 
 static int start_try(struct upload *up)
 {
-    const struct table_deployment *d = table_deployment(up->worker->table, up->deployment);
+    const struct table_deployment *d = table_deployment(up->rt->table, up->deployment);
     struct jsonl_report report = {0};
     char filled[512], seconds[16];
     struct send_file_spec spec = {
@@ -314,12 +314,12 @@ static int start_try(struct upload *up)
 
     if (is_batch_file(up)) {
         jsonl_report(up->lines, &report);
-        spec.model = send_file_name(up->worker, up->deployment,
-                                    table_group_name(up->worker->table, d->group), report.model,
-                                    filled, sizeof(filled));
+        spec.model =
+            send_file_name(up->rt, up->deployment, table_group_name(up->rt->table, d->group),
+                           report.model, filled, sizeof(filled));
     }
     default_expiry(up, &spec.form, seconds);
-    up->send = send_file_start(up->worker, &spec, on_sent, up);
+    up->send = send_file_start(up->rt, &spec, on_sent, up);
     return up->send != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -331,12 +331,11 @@ static uint32_t choose(struct upload *up)
     uint32_t stage = up->stage, chosen;
 
     for (uint32_t i = 0; i < up->places.num; i++)
-        up->barred[i] = up->tried[i] || !file_slots_open(up->worker, up->places.deployments[i],
+        up->barred[i] = up->tried[i] || !file_slots_open(up->rt, up->places.deployments[i],
                                                          slot_kind(up, up->places.deployments[i]));
-    chosen = choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
+    chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
     if (chosen == MODEL_NO_INDEX)
-        chosen =
-            choose_in_stages(up->worker, OP_UPLOAD, &up->places, up->tried, &up->stage, tokens);
+        chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->tried, &up->stage, tokens);
     return chosen;
 }
 
@@ -348,7 +347,7 @@ static void nowhere(struct upload *up)
                                 .tokens = tokens_of(up, up->places.deployments[0])};
     struct failure why;
 
-    choose_nowhere(up->worker, &q, &why);
+    choose_nowhere(up->rt, &q, &why);
     fail_with(up, &why);
 }
 
@@ -364,14 +363,13 @@ static void try_next(struct upload *up)
     up->tries++;
     up->tries_here++;
     set_tried(up, chosen, true);
-    if (repeat_sent(&up->repeat, table_deployment(up->worker->table, chosen)->fingerprint) &&
+    if (repeat_sent(&up->repeat, table_deployment(up->rt->table, chosen)->fingerprint) &&
         start_try(up) == 0) {
-        state_add_tokens(up->worker->inherit->state, up->worker->slot,
-                         up->worker->inherit->columns[chosen], tokens_of(up, chosen),
-                         loop_now_ms(up->worker->loop));
+        state_add_tokens(up->rt->inherit->state, up->rt->slot, up->rt->inherit->columns[chosen],
+                         tokens_of(up, chosen), loop_now_ms(up->rt->loop));
         return;
     }
-    choose_give_back(up->worker, OP_UPLOAD, chosen);
+    choose_give_back(up->rt, OP_UPLOAD, chosen);
     fail_memory(up);
 }
 
@@ -397,7 +395,7 @@ static bool expiry_is_in_range(const struct upload *up, enum provider provider, 
 
 static bool is_over_limit(const struct upload *up, enum provider provider, struct failure *why)
 {
-    const struct config_limits *limits = &up->worker->config->limits;
+    const struct config_limits *limits = &up->rt->config->limits;
     struct jsonl_report report;
 
     if (up->lines == NULL)
@@ -419,8 +417,7 @@ static bool drop_unfit(struct upload *up, struct failure *why)
         is_unfit[p] = is_over_limit(up, (enum provider)p, &reasons[p]) ||
                       !expiry_is_in_range(up, (enum provider)p, &reasons[p]);
     for (uint32_t i = 0; i < up->places.num; i++) {
-        uint32_t provider =
-            table_deployment(up->worker->table, up->places.deployments[i])->provider;
+        uint32_t provider = table_deployment(up->rt->table, up->places.deployments[i])->provider;
 
         up->tried[i] = is_unfit[provider];
         if (up->tried[i] && why->status == 0)
@@ -471,7 +468,7 @@ static void on_replay(void *arg, const struct idem_answer *answer)
     struct upload *up = arg;
     struct relay *relay = detach(up);
 
-    relay->deployment = table_find_fingerprint(up->worker->table, answer->deployment);
+    relay->deployment = table_find_fingerprint(up->rt->table, answer->deployment);
     upload_free(up);
     replay_answer(relay, ROUTE_FILE, answer);
 }

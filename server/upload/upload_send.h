@@ -14,7 +14,7 @@
 
 struct upload {
     struct relay *relay; /* borrowed; NULL once the client is gone */
-    struct worker *worker;
+    struct runtime *rt;
     struct spool spool;
     uint64_t received;   /* bytes of the file part so far */
     uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */
@@ -23,7 +23,7 @@ struct upload {
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
         target_models;          /* the form's fields */
-    struct candidates places;       /* owned */
+    struct candidates places;   /* owned */
     bool *tried;                /* owned; [places.num] */
     bool *barred;               /* owned; [places.num]; tried, or without a slot: see choose() */
     uint32_t stage;             /* of the candidates in use */

@@ -37,8 +37,8 @@
 #define LARGE_BLOCK (128 << 10) /* bytes; glibc's first choice */
 
 /* A worker's own: its life, around what its handlers share. */
-struct life {
-    struct worker shared;
+struct worker {
+    struct runtime rt;   /* what handlers are given */
     struct front *front; /* owned */
     h2o_globalconf_t globalconf;
     h2o_context_t ctx;
@@ -134,7 +134,7 @@ static void no_place(struct relay *relay)
 
 struct entry { /* libh2o's handler with our pointer behind it */
     h2o_handler_t super;
-    struct worker *worker;
+    struct runtime *rt;
 };
 
 /* Whether a request may make us ask providers. */
@@ -169,10 +169,10 @@ static void serve(struct relay *relay)
 
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
-    struct worker *w = ((struct entry *)handler)->worker;
-    struct relay *relay = relay_new(w, req);
+    struct runtime *rt = ((struct entry *)handler)->rt;
+    struct relay *relay = relay_new(rt, req);
 
-    if (w->draining)
+    if (rt->draining)
         req->http1_is_persistent = 0;
     if (!auth_is_single(relay) || !protect_request(relay))
         return 0;
@@ -186,7 +186,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         health_liveness(relay);
     else if (relay->route.kind == ROUTE_READINESS)
         health_readiness(relay);
-    else if (relay->route.kind == ROUTE_METRICS && !w->config->metrics_need_key)
+    else if (relay->route.kind == ROUTE_METRICS && !rt->config->metrics_need_key)
         metrics_start(relay);
     else if (relay->route.kind != ROUTE_HEALTH && front_is_spare(req))
         no_place(relay);
@@ -197,57 +197,57 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
 /* --- life --- */
 
-static struct worker_slot *own_slot(const struct life *l)
+static struct worker_slot *own_slot(const struct worker *w)
 {
-    return &l->shared.inherit->shared->slots[l->shared.slot];
+    return &w->rt.inherit->shared->slots[w->rt.slot];
 }
 
 static void on_beat(struct loop_timer *timer)
 {
-    struct life *l = timer->arg;
+    struct worker *w = timer->arg;
 
-    atomic_store_explicit(&own_slot(l)->beat_ms, clock_now_ms(), memory_order_relaxed);
-    atomic_store_explicit(&own_slot(l)->connections, (uint32_t)front_connections(l->front),
+    atomic_store_explicit(&own_slot(w)->beat_ms, clock_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front),
                           memory_order_relaxed);
-    if (loop_timer_start(l->shared.loop, timer, BEAT_MS) != 0)
+    if (loop_timer_start(w->rt.loop, timer, BEAT_MS) != 0)
         log_error("out of memory: no more heartbeats");
 }
 
 static void on_grace_over(struct loop_timer *timer)
 {
-    struct life *l = timer->arg;
+    struct worker *w = timer->arg;
 
     log_warn(
         "drain: grace is over, %zu connections and %llu changes under way at providers are cut",
-        front_connections(l->front), (unsigned long long)l->shared.operations);
+        front_connections(w->front), (unsigned long long)w->rt.operations);
     _exit(0);
 }
 
-static void begin_drain(struct life *l)
+static void begin_drain(struct worker *w)
 {
-    struct worker *w = &l->shared;
+    struct runtime *rt = &w->rt;
 
-    w->draining = true;
-    atomic_store_explicit(&own_slot(l)->draining, 1, memory_order_relaxed);
-    log_info("draining: %zu connections, %zu upstream calls", front_connections(l->front),
-             upstream_active(w->upstream));
-    front_drain(l->front);
-    l->grace.cb = on_grace_over;
-    l->grace.arg = l;
-    if (loop_timer_start(w->loop, &l->grace, w->config->timeouts.shutdown_grace_ms) != 0)
+    rt->draining = true;
+    atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
+    log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front),
+             upstream_active(rt->upstream));
+    front_drain(w->front);
+    w->grace.cb = on_grace_over;
+    w->grace.arg = w;
+    if (loop_timer_start(rt->loop, &w->grace, rt->config->timeouts.shutdown_grace_ms) != 0)
         _exit(1);
 }
 
 static void on_signal(void *arg)
 {
-    struct life *l = arg;
+    struct worker *w = arg;
     struct signalfd_siginfo info;
 
-    while (read(l->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+    while (read(w->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGINT)
             continue; /* a terminal's Ctrl-C reaches the whole group; the master decides */
-        if (!l->shared.draining)
-            begin_drain(l);
+        if (!w->rt.draining)
+            begin_drain(w);
         /* Another one says nothing: timeout(1), Ctrl-\ and others send theirs to the whole group,
          * besides the master's. What has to end now gets SIGKILL from the master. */
     }
@@ -271,7 +271,7 @@ static void keep_large_blocks_apart(void)
 #endif
 }
 
-static int open_signals(struct life *l)
+static int open_signals(struct worker *w)
 {
     sigset_t set;
 
@@ -286,15 +286,15 @@ static int open_signals(struct life *l)
     sigaddset(&set, SIGQUIT);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    l->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (l->signal_fd == -1)
+    w->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (w->signal_fd == -1)
         return ERR_IO;
-    return loop_watch(l->shared.loop, l->signal_fd, on_signal, l);
+    return loop_watch(w->rt.loop, w->signal_fd, on_signal, w);
 }
 
-static void configure_h2o(struct life *l)
+static void configure_h2o(struct worker *w)
 {
-    const struct config_limits *limits = &l->shared.config->limits;
+    const struct config_limits *limits = &w->rt.config->limits;
     h2o_hostconf_t *host;
     h2o_pathconf_t *path;
     struct entry *entry;
@@ -303,76 +303,77 @@ static void configure_h2o(struct life *l)
     for (int i = 0; i < PROVIDER_COUNT; i++)
         if (limits->max_file_bytes[i] > largest)
             largest = limits->max_file_bytes[i];
-    h2o_config_init(&l->globalconf);
-    l->globalconf.server_name = h2o_iovec_init(H2O_STRLIT("tranche"));
-    l->globalconf.max_request_entity_size = largest + (2u << 20);
-    host = h2o_config_register_host(&l->globalconf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_config_init(&w->globalconf);
+    w->globalconf.server_name = h2o_iovec_init(H2O_STRLIT("tranche"));
+    w->globalconf.max_request_entity_size = largest + (2u << 20);
+    host = h2o_config_register_host(&w->globalconf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     path = h2o_config_register_path(host, "/", 0);
     entry = (struct entry *)h2o_create_handler(path, sizeof(*entry));
     entry->super.on_req = on_request;
-    entry->worker = &l->shared;
+    entry->rt = &w->rt;
 }
 
-static int make(struct life *l)
+static int make(struct worker *w)
 {
-    struct worker *w = &l->shared;
-    struct upstream_options options = {
-        .allow_insecure = w->config->allow_insecure_upstream,
-        .ca_file = w->config->upstream_ca_file,
-        .proxy = secret_is_set(&w->config->upstream_proxy) ? w->config->upstream_proxy.data : NULL,
-        .no_proxy = w->config->no_proxy,
-        .connect_ms = w->config->timeouts.connect_ms,
-        .low_speed_ms = w->config->timeouts.low_speed_ms};
+    struct runtime *rt = &w->rt;
+    struct upstream_options options = {.allow_insecure = rt->config->allow_insecure_upstream,
+                                       .ca_file = rt->config->upstream_ca_file,
+                                       .proxy = secret_is_set(&rt->config->upstream_proxy)
+                                                    ? rt->config->upstream_proxy.data
+                                                    : NULL,
+                                       .no_proxy = rt->config->no_proxy,
+                                       .connect_ms = rt->config->timeouts.connect_ms,
+                                       .low_speed_ms = rt->config->timeouts.low_speed_ms};
     h2o_evloop_t *evloop = h2o_evloop_create();
-    int rc = worker_prepare(w);
+    int rc = runtime_prepare(rt);
 
     if (rc != 0)
         return rc;
-    w->loop = loop_h2o_new(evloop);
-    if (w->loop == NULL)
+    rt->loop = loop_h2o_new(evloop);
+    if (rt->loop == NULL)
         return ERR_NOMEM;
-    configure_h2o(l);
-    h2o_context_init(&l->ctx, evloop, &l->globalconf);
-    if ((rc = upstream_new(w->loop, &options, &w->upstream)) != 0 ||
-        (rc = front_new(w->loop, &l->ctx, w->inherit, w->slot, &l->front)) != 0 ||
-        (rc = open_signals(l)) != 0)
+    configure_h2o(w);
+    h2o_context_init(&w->ctx, evloop, &w->globalconf);
+    if ((rc = upstream_new(rt->loop, &options, &rt->upstream)) != 0 ||
+        (rc = front_new(rt->loop, &w->ctx, rt->inherit, rt->slot, &w->front)) != 0 ||
+        (rc = open_signals(w)) != 0)
         return rc;
-    return loop_watch(w->loop, w->inherit->master_fd, on_master_gone, NULL);
+    return loop_watch(rt->loop, rt->inherit->master_fd, on_master_gone, NULL);
 }
 
-static bool is_drained(const struct life *l)
+static bool is_drained(const struct worker *w)
 {
-    return l->shared.draining && front_connections(l->front) == 0 && l->shared.operations == 0;
+    return w->rt.draining && front_connections(w->front) == 0 && w->rt.operations == 0;
 }
 
 int worker_run(const struct inherit *inherit, uint32_t slot)
 {
-    static struct life life; /* one per process */
-    struct life *l = &life;
-    struct worker *w = &l->shared;
+    static struct worker worker; /* one per process */
+    struct worker *w = &worker;
+    struct runtime *rt = &w->rt;
     int rc;
 
-    w->inherit = inherit;
-    w->config = inherit->config;
-    w->table = inherit->table;
-    w->slot = slot;
-    if (w->config->routing_strategy != NULL) {
-        w->configured_policy = *pick_policy_find(w->config->routing_strategy);
-        w->configured_policy.latency_buffer = w->config->latency_buffer;
-        w->policy = &w->configured_policy;
+    rt->inherit = inherit;
+    rt->config = inherit->config;
+    rt->table = inherit->table;
+    rt->slot = slot;
+    if (rt->config->routing_strategy != NULL) {
+        rt->configured_policy = *pick_policy_find(rt->config->routing_strategy);
+        rt->configured_policy.latency_buffer = rt->config->latency_buffer;
+        rt->policy = &rt->configured_policy;
     }
     keep_large_blocks_apart();
-    rc = make(l);
+    rc = make(w);
     if (rc != 0) {
         log_error("worker cannot start: %s", err_str(rc));
         return 1;
     }
-    l->beat.cb = on_beat;
-    l->beat.arg = l;
-    on_beat(&l->beat);
-    front_start(l->front);
-    while (!is_drained(l)) {
-        if (h2o_evloop_run(l->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
+    w->beat.cb = on_beat;
+    w->beat.arg = w;
+    on_beat(&w->beat);
+    front_start(w->front);
+    while (!is_drained(w)) {
+        if (h2o_evloop_run(w->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
             log_warn("event loop: %s", strerror(errno));
     }
     log_info("drained");

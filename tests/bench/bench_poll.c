@@ -34,7 +34,7 @@ static struct model_deployment deployments[COLUMNS];
 static struct config config;
 static struct ids_seals seals;
 static struct inherit inherit;
-static struct worker worker;
+static struct runtime worker;
 static struct batch *batches;
 static uint64_t loop_ms = UINT64_C(1000000000);
 
@@ -166,7 +166,7 @@ struct poll {
 
 static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t *sum)
 {
-    struct relay relay = {.worker = &worker};
+    struct relay relay = {.rt = &worker};
 
     for (uint32_t i = 0; i < num; i++) {
         struct target target = {0};
@@ -181,7 +181,7 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
             target_deinit(&target);
         }
         if (parts & BELIEVING &&
-            polls_believe(&inherit, worker_fingerprint(&worker, polls[i].column), polls[i].doc,
+            polls_believe(&inherit, runtime_fingerprint(&worker, polls[i].column), polls[i].doc,
                           polls[i].root, loop_ms) != polls[i].root)
             exit(1);
         if (parts & COUNTING) {
@@ -193,7 +193,8 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
         if (parts & MASKING)
             json_mask(polls[i].doc, polls[i].root, mask_installed(), false);
         if (parts & MINTING)
-            client_ids_show_batch(&(struct viewer){&worker, relay.owner, &relay.named}, polls[i].column, true, polls[i].doc, polls[i].root);
+            client_ids_show_batch(&(struct viewer){&worker, relay.owner, &relay.named},
+                                  polls[i].column, true, polls[i].doc, polls[i].root);
     }
 }
 

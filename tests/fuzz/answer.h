@@ -76,7 +76,8 @@ static inline void answer_check_failure(const struct upstream_result *result)
     failure_from_result(result, 1790000000, &failure);
     MUST(failure.status >= 400 && failure.status <= 599);
     MUST(failure.type[0] != '\0' && failure.message[0] != '\0');
-    MUST(failure.code[0] == '\0' || failure.code_is_number || strspn(failure.code, "0123456789") < strlen(failure.code));
+    MUST(failure.code[0] == '\0' || failure.code_is_number ||
+         strspn(failure.code, "0123456789") < strlen(failure.code));
     MUST(failure.retry_after_ms >= -1 && failure.retry_after_ms <= 300000);
     answer_check_text(failure.type, sizeof(failure.type));
     answer_check_text(failure.code, sizeof(failure.code));

@@ -26,7 +26,7 @@ static struct model_account account;
 static struct model_deployment rows[2];
 static uint32_t columns[2], both[2] = {0, 1};
 static struct inherit inherit = {.columns = columns};
-static struct worker worker = {.inherit = &inherit, .loop = &loop, .random_state = {1, 2, 3, 4}};
+static struct runtime worker = {.inherit = &inherit, .loop = &loop, .random_state = {1, 2, 3, 4}};
 
 static int setup(void **state)
 {
@@ -162,7 +162,8 @@ static void a_stage_without_any_of_its_own_is_passed_over(void **state)
 static void leaving_a_stage_leaves_all_before_it(void **state)
 {
     uint32_t rows_of[4] = {7, 3, 9, 5}, stages[4] = {0, 0, 1, 2};
-    struct candidates places = {.deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
+    struct candidates places = {
+        .deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
     bool tried[4] = {true, false, false, false};
 
     (void)state;

@@ -72,9 +72,8 @@ static void a_few_images_of_an_unknown_price_keep_text_from_being_learned(void *
     double rest;
 
     (void)state;
-    assert_int_equal(
-        features_dominant(&mostly_text, (const double[]){0.25, 85, 2, 16, 1}, &rest),
-        NUM_FEATURES); /* gpt-4o-mini counts 2,833 for that image */
+    assert_int_equal(features_dominant(&mostly_text, (const double[]){0.25, 85, 2, 16, 1}, &rest),
+                     NUM_FEATURES); /* gpt-4o-mini counts 2,833 for that image */
 }
 
 static void a_size_that_no_file_has_does_not_overflow(void **state)

@@ -74,7 +74,7 @@ static struct config config;
 static uint32_t columns[ACCOUNTS], fingerprints[ACCOUNTS], twins[ACCOUNTS];
 static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5, 6};
 static struct inherit inherit;
-static struct worker worker;
+static struct runtime worker;
 
 static struct locate_result last;
 static char last_body[64];
@@ -111,14 +111,14 @@ static int set_up(void **state)
     assert_int_equal(state_new(2, ACCOUNTS, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
     assert_int_equal(memo_new(64, &inherit.memo), 0);
-    worker = (struct worker){.inherit = &inherit,
-                             .config = &config,
-                             .table = table,
-                             .loop = &loop,
-                             .account_fingerprint = fingerprints,
-                             .account_twin = twins,
-                             .account_map = {.num = ACCOUNTS, .key = fingerprints},
-                             .random_state = {1, 2, 3, 4}};
+    worker = (struct runtime){.inherit = &inherit,
+                              .config = &config,
+                              .table = table,
+                              .loop = &loop,
+                              .account_fingerprint = fingerprints,
+                              .account_twin = twins,
+                              .account_map = {.num = ACCOUNTS, .key = fingerprints},
+                              .random_state = {1, 2, 3, 4}};
     ended = num_calls = 0;
     memset(timers, 0, sizeof(timers));
     return 0;

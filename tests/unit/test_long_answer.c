@@ -39,7 +39,7 @@ static struct probe_word probes[ROWS];
 static uint32_t columns[ROWS];
 static struct shared shared;
 static struct inherit inherit;
-static struct worker worker;
+static struct runtime worker;
 static struct front *front;
 
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
@@ -107,7 +107,7 @@ static int set_up(void **state)
     assert_int_equal(state_new(1, ROWS, &inherit.state), 0);
     assert_int_equal(idem_new(64, &inherit.idem), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    worker = (struct worker){.inherit = &inherit, .config = &config, .table = table};
+    worker = (struct runtime){.inherit = &inherit, .config = &config, .table = table};
     worker.loop = loop_h2o_new(evloop);
     h2o_config_init(&globalconf);
     host = h2o_config_register_host(&globalconf, h2o_iovec_init(H2O_STRLIT("x")), 65535);

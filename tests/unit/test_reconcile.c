@@ -97,7 +97,7 @@ static struct ids_seals seals;
 static uint32_t columns[ACCOUNTS];
 static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5};
 static struct inherit inherit;
-static struct worker worker;
+static struct runtime worker;
 
 static struct reconcile_result last;
 static char found_id[64];
@@ -130,7 +130,7 @@ static int set_up(void **state)
     inherit.table = table;
     assert_int_equal(state_new(2, ACCOUNTS, &inherit.state), 0);
     assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    worker = (struct worker){
+    worker = (struct runtime){
         .inherit = &inherit, .config = &config, .table = table, .loop = &loop, .account_twin = all};
     ended = num_calls = 0;
     date_header = NULL;

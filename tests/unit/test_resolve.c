@@ -25,8 +25,8 @@ static const uint32_t to_b_and_c[] = {1, 2}, to_a[] = {0};
 static struct fallback_rule rules[] = {{.group = 0, .to = to_b_and_c, .num_to = 2},
                                        {.group = MODEL_NO_INDEX, .to = to_a, .num_to = 1}};
 static struct config config = {.balance_batches = true, .max_fallbacks = 5};
-static struct worker worker = {.config = &config, .fallbacks = rules};
-static struct relay relay = {.worker = &worker};
+static struct runtime worker = {.config = &config, .fallbacks = rules};
+static struct relay relay = {.rt = &worker};
 static struct candidates places;
 static struct failure why;
 

@@ -18,7 +18,7 @@ static struct model_deployment rows[] = {
     {.group = TEXT("team/*"), .upstream_model = TEXT("ft:*:acme"), .fingerprint = 3},
     {.upstream_model = TEXT(""), .fingerprint = 4},
 };
-static struct worker worker;
+static struct runtime worker;
 static char buf[64];
 
 static int setup(void **state)

@@ -131,8 +131,8 @@ struct config {
     char *key_header;    /* owned; lower case; where clients may send the key, too; NULL: none */
     char **cors_origins; /* owned; whose pages may call; "*": anybody's */
     size_t num_cors_origins;
-    bool core_dumps;                    /* processes may leave cores, and be debugged */
-    bool openai_path_given;             /* tranche_settings.openai_path is set */
+    bool core_dumps;           /* processes may leave cores, and be debugged */
+    bool openai_path_given;    /* tranche_settings.openai_path is set */
     bool openai_path_is_azure; /* /openai/v1 is Azure's v1 API also where OpenAI is served */
     int log_level;             /* enum log_level */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */

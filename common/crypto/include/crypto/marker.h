@@ -26,7 +26,7 @@ struct marker {
     uint64_t tokens;              /* reserved for it, 44 bits; 0: not known */
     uint32_t deployment; /* fingerprint of the deployment it was placed on; 0: not known, as in
                             what version 0.1.0 wrote */
-    bool bare_endpoint; /* the client wrote its endpoint without "/v1", and sees it so */
+    bool bare_endpoint;  /* the client wrote its endpoint without "/v1", and sees it so */
     uint32_t origin; /* fingerprint of the account where `file` lives, when that is not the batch's
                         own: the batch runs on a copy. 0: it runs on `file` itself */
 };

@@ -56,7 +56,8 @@ void provider_expiry_range(enum provider provider, int64_t *min_s, int64_t *max_
  * providers 1.3; NULL for anything else, also for what has its /v1 already. */
 const char *provider_endpoint_v1(const char *endpoint);
 
-#define PROVIDER_MAX_HEADERS 14 /* Azure answers 431 above 10 custom ones
+#define PROVIDER_MAX_HEADERS                                                                       \
+    14 /* Azure answers 431 above 10 custom ones
                                    (providers 2.9); of those here six are HTTP's own */
 
 /* Header lines for one call; the strings live in `storage`. */

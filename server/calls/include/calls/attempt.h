@@ -49,16 +49,16 @@ struct retry_question attempt_question(enum op_class op, const struct attempt_re
 /** Fill in what the operator says about the next try: how many there may be in all after one at
  * `deployment` ended with question->outcome, and how long to wait at least.
  *  @param default_tries  when he says nothing */
-void attempt_limits(const struct worker *worker, uint32_t deployment, uint32_t default_tries,
+void attempt_limits(const struct runtime *rt, uint32_t deployment, uint32_t default_tries,
                     struct retry_question *question);
 
 /** retry_decide(), with a line in the debug log when the same deployment is asked again: who
  * wonders what a slow answer waits for finds it there. */
-struct retry_answer attempt_decide(struct worker *worker, uint32_t deployment,
+struct retry_answer attempt_decide(struct runtime *rt, uint32_t deployment,
                                    const struct retry_question *question);
 
 /** Start. @return NULL: out of memory, on_done will not run */
-struct attempt *attempt_start(struct worker *worker, const struct attempt_spec *spec);
+struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spec);
 
 /** Forget it: no callback any more, the connection is closed. Counted as cancelled. */
 void attempt_cancel(struct attempt *attempt);

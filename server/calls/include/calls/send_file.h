@@ -24,7 +24,7 @@ typedef void (*send_file_done_cb)(void *arg, const struct attempt_result *result
                                   uint64_t file_bytes);
 
 /** @return NULL: out of memory or randomness; nothing was begun, on_done will not run */
-struct send_file *send_file_start(struct worker *worker, const struct send_file_spec *spec,
+struct send_file *send_file_start(struct runtime *rt, const struct send_file_spec *spec,
                                   send_file_done_cb on_done, void *arg);
 
 /** Forget it: no callback any more, the connection is closed. */
@@ -37,5 +37,5 @@ void send_file_cancel(struct send_file *sf);
  *  @param model    as the lines have it; NULL: they name none
  *  @param buf      where a filled name goes
  *  @return the name; NULL: the lines' own stays */
-const char *send_file_name(const struct worker *worker, uint32_t deployment, const char *pattern,
+const char *send_file_name(const struct runtime *rt, uint32_t deployment, const char *pattern,
                            const char *model, char *buf, size_t size);

@@ -14,7 +14,7 @@
 #include "core/inherit.h"
 #include "core/slices.h"
 
-struct worker {
+struct runtime {
     const struct inherit *inherit;
     const struct config *config; /* = inherit->config */
     const struct table *table;   /* = inherit->table */
@@ -31,10 +31,10 @@ struct worker {
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct batch_reader **readers;     /* owned [accounts], by their twins; batch_reader.c's */
     struct slices slices;              /* of what is too long for one turn */
-    uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
+    uint64_t upload_bytes;             /* of memory held now by uploads: upload_memory.c */
     uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
     bool draining;
-    uint32_t downloads;  /* in flight; admit.c's, as what follows */
+    uint32_t downloads; /* in flight; admit.c's, as what follows */
     TAILQ_HEAD(, admit_place) downloads_waiting;
     uint32_t num_waiting;
     uint64_t operations; /* that go on although their client may have left */
@@ -43,28 +43,28 @@ struct worker {
 
 /** Index the accounts and the fallbacks of a worker whose `inherit`, `config` and `table` are set, and
  * seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
-MUST_USE int worker_prepare(struct worker *w);
+MUST_USE int runtime_prepare(struct runtime *rt);
 
 /** Uniform in [0,1); for choices, not for secrets. */
-double worker_random(struct worker *w);
+double runtime_random(struct runtime *rt);
 
 /** The account whose tagged ids carry this fingerprint; MODEL_NO_INDEX: none. */
-uint32_t worker_find_account(const struct worker *w, uint32_t fingerprint);
+uint32_t runtime_find_account(const struct runtime *rt, uint32_t fingerprint);
 
 /* What the tagged ids of a deployment's account carry. */
-static inline uint32_t worker_fingerprint(const struct worker *w, uint32_t deployment)
+static inline uint32_t runtime_fingerprint(const struct runtime *rt, uint32_t deployment)
 {
-    return w->account_fingerprint[table_deployment(w->table, deployment)->account];
+    return rt->account_fingerprint[table_deployment(rt->table, deployment)->account];
 }
 
 /* What no other place has; of one Azure resource or one OpenAI project all have the same. */
-static inline uint32_t worker_account_key(const struct worker *w, uint32_t deployment)
+static inline uint32_t runtime_account_key(const struct runtime *rt, uint32_t deployment)
 {
-    return w->account_map.key[w->account_twin[table_deployment(w->table, deployment)->account]];
+    return rt->account_map.key[rt->account_twin[table_deployment(rt->table, deployment)->account]];
 }
 
-static inline const struct model_account *worker_account(const struct worker *w,
-                                                         uint32_t deployment)
+static inline const struct model_account *runtime_account(const struct runtime *rt,
+                                                          uint32_t deployment)
 {
-    return &w->config->models.accounts[table_deployment(w->table, deployment)->account];
+    return &rt->config->models.accounts[table_deployment(rt->table, deployment)->account];
 }

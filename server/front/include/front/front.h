@@ -25,8 +25,8 @@ struct front_load {
  * host). Nothing is accepted before front_start().
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
  * must not start) */
-MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx, const struct inherit *inherit,
-                       uint32_t slot, struct front **out);
+MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx,
+                       const struct inherit *inherit, uint32_t slot, struct front **out);
 
 void front_start(struct front *front);
 

@@ -41,8 +41,8 @@ struct child_pulse {
 struct child {
     enum child_phase phase;
     const struct child_role *role; /* borrowed; NULL: the row was never used */
-    pid_t pid;           /* 0: not running */
-    uint32_t generation; /* number of the generation that it serves */
+    pid_t pid;                     /* 0: not running */
+    uint32_t generation;           /* number of the generation that it serves */
     uint64_t started_ms;
     uint64_t restart_ms;  /* CHILD_WAITING */
     uint64_t deadline_ms; /* CHILD_LEAVING: then it gets SIGKILL; 0: it got it */

@@ -11,10 +11,10 @@
  *  @param deployment  one of the account that sent it
  *  @param tagged      its ids carry their place
  *  @return what to show, in `doc`: `batch`, changed in place, or the one that had ended */
-struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
-                        struct json *batch);
+struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                        struct json_doc *doc, struct json *batch);
 
 /** The same of what was seen before and is only answered again (polls_recall()): it is no news to
  * anybody. Changes `batch` in place. */
-void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tagged, struct json_doc *doc,
-                      struct json *batch);
+void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tagged,
+                      struct json_doc *doc, struct json *batch);

@@ -13,7 +13,7 @@
 
 /* Who sees an object. All borrowed. */
 struct viewer {
-    struct worker *worker;
+    struct runtime *rt;
     uint64_t owner;            /* its tenant: ids_owner_fingerprint(); 0: the master key, or none */
     const struct named *named; /* the id that its request names; NULL: none */
 };
@@ -23,10 +23,10 @@ bool client_ids_are_tagged(const struct viewer *viewer, uint32_t deployment);
 
 /** Append the client's form of a native id. */
 void client_ids_text(const struct viewer *viewer, uint32_t deployment, enum id_kind kind,
-                       bool tagged, const char *native, struct strbuf *out);
+                     bool tagged, const char *native, struct strbuf *out);
 
 /** Rewrite the ids of a normalised File or Batch to the client's form. */
 void client_ids_show_file(const struct viewer *viewer, uint32_t deployment, bool tagged,
-                       struct json_doc *doc, struct json *file);
+                          struct json_doc *doc, struct json *file);
 void client_ids_show_batch(const struct viewer *viewer, uint32_t deployment, bool tagged,
-                        struct json_doc *doc, struct json *batch);
+                           struct json_doc *doc, struct json *batch);

@@ -6,4 +6,4 @@
 #include "core/runtime.h"
 
 /** Start; a worker that drains waits for it. @param deployment  one of the account that holds it */
-void discard_file(struct worker *worker, uint32_t deployment, const char *native);
+void discard_file(struct runtime *rt, uint32_t deployment, const char *native);

@@ -27,16 +27,16 @@ struct facts {
 uint64_t facts_model(const char *name, size_t len);
 
 /** Of a checked file. @param deployment  where it went */
-void facts_fill(struct facts *facts, const struct worker *w, uint32_t deployment,
+void facts_fill(struct facts *facts, const struct runtime *rt, uint32_t deployment,
                 const struct jsonl_report *report);
 
 /** Tokens that a batch of this file will probably count at a provider: its prompts at what was
  * learned of the model, and declared output where that counts. At least 1. */
-uint64_t facts_tokens(const struct worker *w, const struct facts *facts, enum provider provider);
+uint64_t facts_tokens(const struct runtime *rt, const struct facts *facts, enum provider provider);
 
 /** ... and what no provider counts less than: a final refusal may rest on it. 0 for a file of which
  * only the beginning was seen. */
-uint64_t facts_least(const struct worker *w, const struct facts *facts, enum provider provider);
+uint64_t facts_least(const struct runtime *rt, const struct facts *facts, enum provider provider);
 
 /** The words of the memo that facts are kept in, and back; the deployment by its fingerprint, the
  * model not at all. Numbers that are too large for their place become the largest that is not.
@@ -45,11 +45,11 @@ void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[
 uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts);
 
 /** Keep for all workers. @param deployment  one of the account that holds the file */
-void facts_remember(struct worker *w, uint32_t deployment, const char *native,
+void facts_remember(struct runtime *rt, uint32_t deployment, const char *native,
                     const struct facts *facts);
 
 /** @return whether they are known */
-bool facts_recall(const struct worker *w, uint32_t deployment, const char *native,
+bool facts_recall(const struct runtime *rt, uint32_t deployment, const char *native,
                   struct facts *facts);
 
 /** Whether a batch of this file may run at another deployment: one of the group that it came for.
@@ -57,11 +57,11 @@ bool facts_recall(const struct worker *w, uint32_t deployment, const char *nativ
 bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t deployment);
 
 /** The file is gone, or is going. */
-void facts_forget(const struct worker *w, uint32_t deployment, const char *native);
+void facts_forget(const struct runtime *rt, uint32_t deployment, const char *native);
 
 /** Its batch is being created, or never will be: nothing is expected of it any more. Does nothing
  * where nothing was. @param deployment  one of the account that holds the file */
-void facts_redeem(struct worker *w, uint32_t deployment, const char *native, struct facts *facts);
+void facts_redeem(struct runtime *rt, uint32_t deployment, const char *native, struct facts *facts);
 
 /** The same for the prober. @param account  fingerprint @return whether it was counted among the
  * account's files, and as which kind */
@@ -80,6 +80,6 @@ typedef void (*facts_look_cb)(void *arg, const struct facts *facts);
 /** Read the beginning of a file (about 256 KiB, at least one line) from the account of
  * `deployment`.
  * @return NULL: out of memory, on_done will not run */
-struct facts_look *facts_look_start(struct worker *w, uint32_t deployment, const char *native,
+struct facts_look *facts_look_start(struct runtime *rt, uint32_t deployment, const char *native,
                                     facts_look_cb on_done, void *arg);
 void facts_look_cancel(struct facts_look *look);

@@ -6,13 +6,14 @@
 #include "core/runtime.h"
 
 /** That many more, or less, at the account of this deployment. */
-void file_slots_add(const struct worker *w, uint32_t deployment, enum slots_kind kind, int change);
+void file_slots_add(const struct runtime *rt, uint32_t deployment, enum slots_kind kind,
+                    int change);
 
 /** Whether one more file of that kind may go there, as far as we know. */
-bool file_slots_open(const struct worker *w, uint32_t deployment, enum slots_kind kind);
+bool file_slots_open(const struct runtime *rt, uint32_t deployment, enum slots_kind kind);
 
 /** A file is gone: what it was counted as is free, once, and its facts are forgotten. */
-void file_slots_deleted(struct worker *w, uint32_t deployment, const char *native);
+void file_slots_deleted(struct runtime *rt, uint32_t deployment, const char *native);
 
 /** It refused one for their number. */
-void file_slots_refused(const struct worker *w, uint32_t deployment, enum slots_kind kind);
+void file_slots_refused(const struct runtime *rt, uint32_t deployment, enum slots_kind kind);

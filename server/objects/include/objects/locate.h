@@ -34,7 +34,7 @@ typedef void (*locate_done_cb)(void *arg, const struct locate_result *result);
  *  @param on_done      once unless cancelled; never from inside locate_start()
  *  @return valid until on_done begins or locate_cancel(); NULL: out of memory, on_done will not run
  */
-struct locate *locate_start(struct worker *worker, enum id_kind kind, const char *native,
+struct locate *locate_start(struct runtime *rt, enum id_kind kind, const char *native,
                             const uint32_t *deployments, uint32_t num, locate_done_cb on_done,
                             void *arg);
 
@@ -42,12 +42,12 @@ struct locate *locate_start(struct worker *worker, enum id_kind kind, const char
 void locate_cancel(struct locate *locate);
 
 /** Tell the memo where an object without a tag was seen. */
-void locate_remember(const struct worker *worker, enum id_kind kind, const char *native,
+void locate_remember(const struct runtime *rt, enum id_kind kind, const char *native,
                      uint32_t deployment);
 
 /** The same of an object that was just made, where its tagged id will not say enough: its account
  * shares what ids carry with others. */
-void locate_remember_new(const struct worker *worker, enum id_kind kind, const char *native,
+void locate_remember_new(const struct runtime *rt, enum id_kind kind, const char *native,
                          uint32_t deployment);
 
 /** How much a failure tells of an object that may be at that account. Of several accounts the

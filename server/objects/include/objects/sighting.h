@@ -58,4 +58,4 @@ enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32
  *  @param out   what was seen, all but `copy`; filled in as far as it goes when false
  *  @return whether it carries one, which is in `out` then */
 bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                    uint64_t now_ms, struct sighting *out);
+                      uint64_t now_ms, struct sighting *out);

@@ -40,7 +40,7 @@ struct reconcile_result {
 typedef void (*reconcile_done_cb)(void *arg, const struct reconcile_result *result);
 
 /** @return NULL: out of memory, on_done will not run */
-struct reconcile *reconcile_start(struct worker *worker, const struct reconcile_spec *spec,
+struct reconcile *reconcile_start(struct runtime *rt, const struct reconcile_spec *spec,
                                   reconcile_done_cb on_done, void *arg);
 
 /** Forget it; no callback. */

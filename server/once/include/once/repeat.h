@@ -29,7 +29,7 @@ struct repeat_ops {
 
 /* Embedded in the operation; all zero before repeat_begin(). */
 struct repeat {
-    struct worker *worker; /* borrowed; NULL: not begun */
+    struct runtime *rt; /* borrowed; NULL: not begun */
     enum repeat_kind kind;
     bool keyed;         /* by Idempotency-Key */
     bool again;         /* an SDK says that it asked before, and there is no key */

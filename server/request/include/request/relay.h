@@ -19,7 +19,7 @@ struct st_h2o_req_t; /* libh2o's request: request/ alone looks into it */
 
 struct relay {
     struct st_h2o_req_t *req; /* borrowed; valid as long as the relay */
-    struct worker *worker;
+    struct runtime *rt;
     struct route route;
     enum route_method method;
     struct route_hints hints;
@@ -41,7 +41,7 @@ struct relay {
 };
 
 /** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */
-struct relay *relay_new(struct worker *worker, struct st_h2o_req_t *req);
+struct relay *relay_new(struct runtime *rt, struct st_h2o_req_t *req);
 
 /** From now on `op` answers. */
 void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op));

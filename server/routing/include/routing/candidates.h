@@ -21,29 +21,31 @@ struct candidates {
 };
 
 /** Make room for all deployments. @return 0, ERR_NOMEM */
-MUST_USE int candidates_init(const struct worker *w, struct candidates *out);
+MUST_USE int candidates_init(const struct runtime *rt, struct candidates *out);
 
 /** Add the rows of a group that were not added yet, as stage `stage`, which is the last one then.
  *  @param provider  only rows of this enum provider; CANDIDATES_ANY */
-void candidates_add_group(const struct worker *w, uint32_t group, uint32_t stage, int provider,
+void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t stage, int provider,
                           struct candidates *out);
 
 /** Add one row alone, as stage 0. */
-void candidates_add_row(const struct worker *w, uint32_t row, int provider, struct candidates *out);
+void candidates_add_row(const struct runtime *rt, uint32_t row, int provider,
+                        struct candidates *out);
 
 /** Add what a group falls back to, each in a stage of its own behind what is there. */
-void candidates_add_fallbacks(const struct worker *w, uint32_t group, int provider,
+void candidates_add_fallbacks(const struct runtime *rt, uint32_t group, int provider,
                               struct candidates *out);
 
 /** Candidates for the work of a file that lies on a row of a group: that group and its fallbacks.
  * @return 0, ERR_NOMEM */
-MUST_USE int candidates_of_group(const struct worker *w, uint32_t group, struct candidates *out);
+MUST_USE int candidates_of_group(const struct runtime *rt, uint32_t group, struct candidates *out);
 
 /** Where the work of files on these accounts may be: the groups that have rows there, each with its
  * fallbacks, every row once. Looks at each row and each group once, however many there are.
  *  @param accounts  by account: whether it is one of them; of twins the first one tells
  *  @param out       its stages mean nothing
  *  @return 0, ERR_NOMEM */
-MUST_USE int candidates_around(const struct worker *w, const bool *accounts, struct candidates *out);
+MUST_USE int candidates_around(const struct runtime *rt, const bool *accounts,
+                               struct candidates *out);
 
 void candidates_deinit(struct candidates *candidates);

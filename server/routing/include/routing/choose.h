@@ -22,13 +22,13 @@ struct choose_question {
  * than SAMPLE_EXACT candidates a sample is looked at (balancer/include/balancer/sample.h), and all when none of it
  * is up and has room.
  *  @return deployment; MODEL_NO_INDEX: nowhere to go now */
-uint32_t choose_deployment(struct worker *w, const struct choose_question *q);
+uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q);
 
 /** The same among places whose fallbacks wait for what comes before them.
  *  @param tried    [places->num]: this request was there already, or it cannot take it
  *  @param stage    in and out: of the places in use; 0 at first
  *  @return MODEL_NO_INDEX: no stage has any left */
-uint32_t choose_in_stages(struct worker *w, enum op_class op, const struct candidates *places,
+uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct candidates *places,
                           const bool *tried, uint32_t *stage, uint64_t tokens);
 
 /** What the operator allows was tried in the stage of this deployment: all that is left of it, and
@@ -37,23 +37,23 @@ uint32_t choose_leave_stage(const struct candidates *places, bool *tried, uint32
 
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */
-void choose_give_back(struct worker *w, enum op_class op, uint32_t deployment);
+void choose_give_back(struct runtime *rt, enum op_class op, uint32_t deployment);
 
 /** Why there is nowhere to go: 400 when the tokens are more than every limit, 429 with the expected
  * wait when there is no room now or the limits of this minute are reached, else 503. `q->tried` is
  * not looked at. */
-void choose_nowhere(struct worker *w, const struct choose_question *q, struct failure *out);
+void choose_nowhere(struct runtime *rt, const struct choose_question *q, struct failure *out);
 
 /** Fill in what is known about a deployment now. */
-void choose_describe(struct worker *w, enum op_class op, uint32_t deployment, uint64_t now_ms,
+void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, uint64_t now_ms,
                      struct pick_candidate *c);
 
 /** All of more than SAMPLE_EXACT candidates, as they were a moment ago. q->tokens are not looked
  * at.
  *  @return [q->num], the worker's own until its next choice, of which `eligible` may be written;
  *          NULL: out of memory */
-struct pick_candidate *choose_look_at_all(struct worker *w, const struct choose_question *q);
+struct pick_candidate *choose_look_at_all(struct runtime *rt, const struct choose_question *q);
 
 /** The policy for these candidates (of one group, or one account). */
-const struct pick_policy *choose_policy(const struct worker *w, const uint32_t *candidates,
+const struct pick_policy *choose_policy(const struct runtime *rt, const uint32_t *candidates,
                                         uint32_t num);
