@@ -321,12 +321,20 @@ double pick_drain_rate(const struct pick_candidate *candidate)
     return candidate->drain_rate > 0 ? candidate->drain_rate : (double)limit / PICK_PRIOR_DRAIN_S;
 }
 
+uint64_t pick_tokens(const struct pick_candidate *candidate, uint64_t tokens)
+{
+    bool all = candidate->unsure && candidate->limit > 0 && tokens > candidate->limit;
+
+    return all ? candidate->limit : tokens;
+}
+
 bool pick_fits(const struct pick_candidate *candidate, uint64_t tokens)
 {
     if (candidate->room_later)
         return true;
     if (candidate->full_for_ms > 0 && tokens >= candidate->full_tokens)
         return false;
+    tokens = pick_tokens(candidate, tokens);
     return candidate->limit == 0 ||
            (tokens <= candidate->limit && candidate->enqueued <= candidate->limit - tokens);
 }

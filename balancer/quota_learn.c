@@ -25,6 +25,8 @@
 #define REFUSALS_BITS 8
 #define REFUSALS_MAX  0xffu
 
+#define SMALL_SHARE 256u /* a job below this part of a deployment is never kept away by a refusal */
+
 #define HOUR_MS    (3600u * 1000)
 #define COUNT_BITS 40
 #define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
@@ -302,20 +304,38 @@ static void begin_rest(struct quota_column *column, uint64_t tokens, uint64_t no
          (now_ms + rest_ms(refusals)) << REFUSALS_BITS | refusals);
 }
 
-void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
+/* Whether what we have enqueued there could be so much that the job found no room, if our estimates
+ * are too low. Otherwise it is the refused job's own that is. What others enqueued there does not
+ * count: most of that is what an earlier refusal made us think. */
+static bool is_likely_full(uint64_t limit, uint64_t ours, uint64_t tokens)
+{
+    if (limit == 0)
+        return ours > 0 && ours >= tokens; /* it held this much, and does not take as much again */
+    return tokens <= limit && ours * QUOTA_OFF_BY > limit - tokens;
+}
+
+bool quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
     uint64_t limit = quota_limit_of(col, now_ms), ours = enqueued_of(look(&col->shared.enqueued));
-    uint64_t least = limit >= tokens ? limit - tokens + 1 : 0;
-    uint64_t old = look(&col->shared.foreign);
+    uint64_t old = look(&col->shared.foreign), small = (limit != 0 ? limit : ours) / SMALL_SHARE;
+    uint64_t least;
 
-    if (is_many(col))
-        return;
+    if (is_many(col) || !is_likely_full(limit, ours, tokens))
+        return false;
+    tokens = tokens > small ? tokens : small;
     begin_rest(col, tokens, now_ms);
+    least = limit >= tokens ? limit - tokens + 1 : 0;
     while (limit != 0 && ours + foreign_now(old, col, now_ms) < least) {
         if (swap(&col->shared.foreign, &old, foreign_word(least - ours, now_ms)))
             break;
     }
+    return true;
+}
+
+void quota_forget_foreign(struct quota *quota, uint32_t column)
+{
+    put(&quota_column_of(quota, column)->shared.foreign, 0);
 }
 
 void quota_note_accepted(struct quota_column *column, uint64_t tokens)
@@ -430,6 +450,11 @@ uint64_t quota_tokens(const struct quota *quota, uint64_t model, const struct fe
 }
 
 /* --- readers --- */
+
+uint64_t quota_limit(const struct quota *quota, uint32_t column, uint64_t now_ms)
+{
+    return quota_limit_of(quota_column_of(quota, column), now_ms);
+}
 
 void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum)
 {

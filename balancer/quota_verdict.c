@@ -12,17 +12,23 @@
 
 static bool can_ever_fit(const struct pick_candidate *c, uint64_t tokens)
 {
-    return c->limit == 0 || tokens <= c->limit;
+    return c->limit == 0 || pick_tokens(c, tokens) <= c->limit;
+}
+
+static bool is_resting(const struct pick_candidate *c, uint64_t tokens)
+{
+    return c->full_for_ms > 0 && tokens >= c->full_tokens;
 }
 
 /* Until it has drained enough, and is asked again. */
 static double wait_ms_of(const struct pick_candidate *c, uint64_t tokens)
 {
+    uint64_t taken = pick_tokens(c, tokens);
     double wait = 0;
 
-    if (c->limit > 0 && c->enqueued > c->limit - tokens)
-        wait = (double)(c->enqueued - (c->limit - tokens)) / pick_drain_rate(c) * 1000;
-    if (c->full_for_ms > 0 && tokens >= c->full_tokens)
+    if (c->limit > 0 && c->enqueued > c->limit - taken)
+        wait = (double)(c->enqueued - (c->limit - taken)) / pick_drain_rate(c) * 1000;
+    if (is_resting(c, tokens))
         wait = fmax(wait, (double)c->full_for_ms);
     return wait;
 }
@@ -76,7 +82,7 @@ static void add(struct text *t, const char *format, ...)
 }
 
 static void add_limits(struct text *t, const struct pick_candidate *candidates,
-                       const char *const *names, uint32_t n, bool with_free)
+                       const char *const *names, uint32_t n, bool with_free, uint64_t tokens)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct pick_candidate *c = &candidates[i];
@@ -85,6 +91,8 @@ static void add_limits(struct text *t, const struct pick_candidate *candidates,
         add(t, "%s%s ", i > 0 ? ", " : "", names[i]);
         if (c->limit == 0)
             add(t, "says that it is full");
+        else if (with_free && is_resting(c, tokens))
+            add(t, "refused %" PRIu64 " just now, limit %" PRIu64, c->full_tokens, c->limit);
         else if (with_free)
             add(t, "%" PRIu64 " of %" PRIu64 " free", room, c->limit);
         else
@@ -111,11 +119,11 @@ void quota_explain(const struct pick_candidate *candidates, const char *const *n
     add(&t, "This batch is about %" PRIu64 " enqueued tokens", tokens);
     if (fit == QUOTA_NEVER_FITS) {
         add(&t, ", more than the limit of every deployment of this model: ");
-        add_limits(&t, candidates, names, n, false);
+        add_limits(&t, candidates, names, n, false, tokens);
         add(&t, ". Split its input file.");
     } else if (fit == QUOTA_NOT_NOW) {
         add(&t, ", which no deployment of this model has room for now: ");
-        add_limits(&t, candidates, names, n, true);
+        add_limits(&t, candidates, names, n, true, tokens);
         add(&t, ". Room is expected in %" PRIu64 " s.", (wait_ms + 999) / 1000);
     } else {
         add(&t, "; there is room for that.");

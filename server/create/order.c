@@ -15,6 +15,7 @@
 #include "objects/client_ids.h"
 #include "objects/discard.h"
 #include "objects/ledger.h"
+#include "objects/refusals.h"
 
 static void cancel_reservation(struct order *o)
 {
@@ -197,7 +198,7 @@ int order_marker(const struct order *o, struct strbuf *text)
     uint32_t home = table_deployment(o->rt->table, o->target.deployments[o->at])->account;
     struct marker marker = {.owner = o->owner,
                             .request = o->request,
-                            .tokens = o->tokens,
+                            .tokens = o->claim.place != 0 ? o->claim.tokens : o->tokens,
                             .bare_endpoint = provider_endpoint_v1(o->endpoint) != NULL,
                             .deployment = o->have_facts ? d->fingerprint : 0,
                             .origin = has_copy(o) ? o->rt->account_fingerprint[home] : 0};
@@ -278,6 +279,9 @@ static void on_made(struct order *o, const struct create_result *result)
     if (o->claim.place != 0 && quota_commit(o->rt->inherit->quota, &o->claim, id, strlen(id)) != 0)
         log_warn("quota: the reservation of batch %.128s ended before its create", id);
     o->claim = (struct quota_claim){0};
+    if (o->job != 0)
+        refusals_forget(o->rt->inherit->memo, o->job,
+                        table_deployment(o->rt->table, o->deployment)->real);
     learn(o, result);
     o->status = result->status;
     order_answer(o, o->deployment, result->doc, result->batch);
@@ -335,21 +339,27 @@ static bool lost_our_copy(struct order *o, const struct create_result *result)
     return true;
 }
 
+/* For want of room. Its reservation is gone. */
+static void note_refusal(struct order *o, const struct create_result *result)
+{
+    const struct inherit *inherit = o->rt->inherit;
+    uint64_t now_ms = loop_now_ms(o->rt->loop);
+
+    quota_learn_refused(inherit->quota, inherit->columns[o->deployment],
+                        ledger_limit_in(result->failure.message), now_ms);
+    ledger_note_refused(inherit, o->deployment, o->job, o->tokens, now_ms);
+}
+
 static void on_refused(struct order *o, const struct create_result *result)
 {
     struct retry_question question = result->question;
-    struct quota *quota = o->rt->inherit->quota;
-    uint32_t column = o->rt->inherit->columns[o->deployment];
 
     repeat_refused(&o->repeat);
     if (question.foreign)
         repeat_doubt(&o->repeat);
     cancel_reservation(o);
-    if (o->have_facts && failure_is_token_limit(&result->failure)) {
-        quota_learn_refused(quota, column, ledger_limit_in(result->failure.message),
-                            loop_now_ms(o->rt->loop));
-        quota_full(quota, column, o->tokens, loop_now_ms(o->rt->loop));
-    }
+    if (o->have_facts && failure_is_token_limit(&result->failure))
+        note_refusal(o, result);
     o->worst = result->failure;
     if (question.outcome != OUTCOME_AUTH)
         order_rule_out(o);

@@ -30,7 +30,10 @@ struct order {
     struct repeat repeat; /* this request among those that were made before */
     struct facts facts;   /* of the file */
     bool have_facts;
-    uint64_t tokens;              /* of the batch; 0: not known */
+    uint64_t tokens;              /* of the batch, as estimated; 0: not known */
+    uint64_t least;               /* ... and for certain */
+    uint64_t unsure_from;         /* choose_unsure_from() */
+    uint64_t job;                 /* facts_job(); 0: not known */
     struct candidates places;     /* owned; where its work may go; none: only where the file is */
     bool *tried;                  /* owned; [places.num] */
     bool *barred;                 /* owned; the same, and what has no slot for a copy */
@@ -91,5 +94,6 @@ void order_place_elsewhere(struct order *o);
  * Not for a refused key: another row may have another one. */
 void order_rule_out(struct order *o);
 
-/** There is none: say why, and when there will be. */
+/** There is none: say why, and when there will be. No room is promised at a deployment that has
+ * refused this very job. */
 void order_nowhere(struct order *o);

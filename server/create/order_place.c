@@ -11,6 +11,17 @@
 #include "routing/choose.h"
 #include "objects/file_slots.h"
 #include "objects/ledger.h"
+#include "objects/refusals.h"
+
+/* What the job takes of a deployment. */
+static uint64_t tokens_at(const struct order *o, uint32_t column)
+{
+    uint64_t limit = quota_limit(o->rt->inherit->quota, column, loop_now_ms(o->rt->loop));
+    struct pick_candidate c = {.limit = limit,
+                               .unsure = o->unsure_from != 0 && limit >= o->unsure_from};
+
+    return pick_tokens(&c, o->tokens);
+}
 
 /* Count its tokens there. @return 0; ERR_LIMIT: no room */
 static int reserve(struct order *o, uint32_t deployment)
@@ -20,7 +31,7 @@ static int reserve(struct order *o, uint32_t deployment)
     uint64_t token = o->nonce[0] != '\0'
                          ? quota_token(rt->inherit->quota, column, o->nonce, strlen(o->nonce))
                          : 0;
-    int rc = quota_reserve(rt->inherit->quota, rt->slot, column, o->tokens, token,
+    int rc = quota_reserve(rt->inherit->quota, rt->slot, column, tokens_at(o, column), token,
                            loop_now_ms(rt->loop), &o->claim);
 
     if (rc == ERR_FULL)
@@ -55,7 +66,7 @@ static void repeat_refusal(const struct order *o, struct failure *why)
     uint64_t limit = ledger_limit_in(o->worst.message);
 
     *why = o->worst;
-    if (limit != 0 && o->tokens > limit)
+    if (limit != 0 && o->least > limit)
         return;
     why->status = 429;
     snprintf(why->type, sizeof(why->type), "rate_limit_error");
@@ -63,15 +74,113 @@ static void repeat_refusal(const struct order *o, struct failure *why)
         why->retry_after_ms = QUOTA_FULL_MS;
 }
 
-void order_nowhere(struct order *o)
+/* What is known of a refusal of this job at a place. */
+static struct refusal refusal_at(const struct order *o, uint32_t deployment)
 {
+    struct runtime *rt = o->rt;
+    struct refusal refusal;
+
+    (void)refusals_find(rt->inherit->memo, o->job, table_deployment(rt->table, deployment)->real,
+                        loop_now_ms(rt->loop), &refusal);
+    return refusal;
+}
+
+static bool any_refusal(const struct order *o)
+{
+    return o->job != 0 && refusals_any(o->rt->inherit->memo, o->job, loop_now_ms(o->rt->loop));
+}
+
+/* Who refused the job, and promises nothing. */
+struct refusers {
+    uint32_t num;
+    uint64_t wait_ms; /* until the first of them is asked again */
+    bool all_hopeless;
+    char names[512]; /* cut to size */
+};
+
+static void add_refuser(struct refusers *r, const char *name, const struct refusal *refusal)
+{
+    uint64_t wait_ms = refusal->for_ms > 1000 ? refusal->for_ms : 1000;
+    size_t len = strlen(r->names);
+
+    snprintf(r->names + len, sizeof(r->names) - len, "%s%s", r->num > 0 ? ", " : "", name);
+    r->wait_ms = r->num == 0 || wait_ms < r->wait_ms ? wait_ms : r->wait_ms;
+    r->all_hopeless = refusal->hopeless && (r->num == 0 || r->all_hopeless);
+    r->num++;
+}
+
+/* The places that did not refuse it are moved to the front: the order is about to end. @return how
+ * many */
+static uint32_t part_places(struct order *o, struct refusers *r)
+{
+    struct candidates *p = &o->places;
+    uint32_t num = 0;
+
+    *r = (struct refusers){0};
+    if (!any_refusal(o))
+        return p->num;
+    for (uint32_t i = 0; i < p->num; i++) {
+        uint32_t place = p->deployments[i];
+        const struct table_deployment *d = table_deployment(o->rt->table, place);
+        struct refusal refusal = refusal_at(o, place);
+
+        if (refusal.for_ms > 0 || refusal.hopeless) {
+            add_refuser(r, table_str(o->rt->table, d->id), &refusal);
+            continue;
+        }
+        p->deployments[i] = p->deployments[num];
+        p->deployments[num++] = place;
+    }
+    return num;
+}
+
+/* What refused it with next to nothing enqueued will not have more room later: nothing is promised. */
+static void explain_refusal(const struct order *o, const struct refusers *r, struct failure *why)
+{
+    *why = (struct failure){.status = 429,
+                            .type = "rate_limit_error",
+                            .code = "token_limit_exceeded",
+                            .retry_after_ms = (int64_t)r->wait_ms,
+                            .should_not_retry = r->all_hopeless};
+    snprintf(
+        why->message, sizeof(why->message),
+        r->all_hopeless
+            ? "This batch is taken for about %llu enqueued tokens, but was refused where there "
+              "is ample room for that: %s. It probably counts for more, or others use that "
+              "deployment too. No room can be promised; split its input file. It is not sent "
+              "there again for %llu s."
+            : "This batch is about %llu enqueued tokens, which was refused as more than there "
+              "is room for: %s. It is not sent there again for %llu s.",
+        (unsigned long long)o->tokens, r->names, (unsigned long long)(r->wait_ms + 999) / 1000);
+}
+
+/* What the ledger says: of all places when it is for ever, else of those that did not refuse this
+ * very job. */
+static void explain(struct order *o, struct failure *why)
+{
+    struct refusers refusers;
     struct choose_question q = {.op = OP_CREATE,
                                 .candidates = o->places.deployments,
                                 .num = o->places.num,
                                 .tokens = o->tokens};
+
+    q.unsure_from = o->unsure_from =
+        choose_unsure_from(o->rt, q.candidates, q.num, o->tokens, o->least);
+    choose_nowhere(o->rt, &q, why);
+    q.num = part_places(o, &refusers);
+    if (why->status == 400 || refusers.num == 0)
+        return;
+    if (q.num > 0)
+        choose_nowhere(o->rt, &q, why);
+    if (q.num == 0 || why->status == 400)
+        explain_refusal(o, &refusers, why);
+}
+
+void order_nowhere(struct order *o)
+{
     struct failure why;
 
-    choose_nowhere(o->rt, &q, &why);
+    explain(o, &why);
     /* What a provider said for other reasons than room is more telling. */
     if (o->worst.status != 0 && !failure_is_token_limit(&o->worst) &&
         (why.status == 503 || o->worst.status >= 500))
@@ -113,9 +222,11 @@ static uint32_t choose(struct order *o)
         o->barred[i] =
             o->tried[i] || !file_slots_open(o->rt, place, move_slot_kind(o->rt, &o->facts, place));
     }
-    chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->barred, &stage, o->tokens);
+    chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->barred, &stage, o->tokens,
+                              o->unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens);
+        chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens,
+                                  o->unsure_from);
     return chosen;
 }
 
@@ -219,6 +330,13 @@ static void drop_unfit(struct order *o)
     }
 }
 
+/* Where this very job was refused a moment ago. */
+static void skip_refusers(struct order *o)
+{
+    for (uint32_t i = 0; any_refusal(o) && i < o->places.num; i++)
+        o->tried[i] |= refusal_at(o, o->places.deployments[i]).for_ms > 0;
+}
+
 /* The rows that could take this work instead. */
 static int find_places(struct order *o)
 {
@@ -231,6 +349,9 @@ static int find_places(struct order *o)
         return ERR_NOMEM;
     drop_unfit(o);
     set_tried(o, o->facts.deployment, false);
+    skip_refusers(o);
+    o->unsure_from =
+        choose_unsure_from(o->rt, o->places.deployments, o->places.num, o->tokens, o->least);
     return 0;
 }
 
@@ -248,12 +369,14 @@ static void place(struct order *o)
     }
     if (o->have_facts) {
         o->tokens = facts_tokens(o->rt, &o->facts, provider);
+        o->least = facts_least(o->rt, &o->facts, provider);
+        o->job = facts_job(&o->facts);
         if (find_places(o) != 0) {
             order_fail_memory(o);
             return;
         }
         facts_redeem(o->rt, o->target.deployments[o->at], o->target.native, &o->facts);
-        if (reserve(o, o->deployment) == ERR_LIMIT) {
+        if (refusal_at(o, o->deployment).for_ms > 0 || reserve(o, o->deployment) == ERR_LIMIT) {
             o->file[0] = '\0';
             order_place_elsewhere(o);
             return;

@@ -11,6 +11,7 @@
 #include "routing/choose.h"
 #include "objects/facts.h"
 #include "objects/locate.h"
+#include "objects/refusals.h"
 #include "request/resolve.h"
 
 struct placement {
@@ -40,13 +41,16 @@ static void on_client_gone(void *op)
 /* One question and its answer. */
 struct plan {
     struct runtime *rt;
-    uint64_t tokens;
-    uint32_t home; /* the deployment that holds the file; MODEL_NO_INDEX: no file */
+    uint64_t tokens, least; /* as estimated, and for certain */
+    uint64_t unsure_from;   /* choose_unsure_from() */
+    uint64_t job;           /* facts_job(); 0: no file */
+    uint32_t home;          /* the deployment that holds the file; MODEL_NO_INDEX: no file */
     struct candidates places;
     struct pick_candidate *all; /* [places.num]; owned; of very many rows the worker's */
     const struct pick_policy *policy;
     uint32_t stage; /* of the places that the policy chose among */
     enum quota_fit fit;
+    bool hopeless; /* it was refused wherever it could go, with ample room there */
     uint64_t wait_ms;
     uint32_t chosen; /* MODEL_NO_INDEX: none */
 };
@@ -64,11 +68,35 @@ static bool is_very_large(const struct plan *plan)
     return plan->places.num > SAMPLE_EXACT;
 }
 
+/* Where this very job was refused a moment ago it does not fit, whatever the ledger says. */
+static void note_refusals(struct plan *plan)
+{
+    const struct runtime *rt = plan->rt;
+    uint64_t now_ms = loop_now_ms(rt->loop);
+    bool any = plan->job != 0 && refusals_any(rt->inherit->memo, plan->job, now_ms);
+
+    plan->hopeless = any;
+    for (uint32_t i = 0; any && i < plan->places.num; i++) {
+        struct pick_candidate *c = &plan->all[i];
+        struct refusal refusal;
+
+        (void)refusals_find(rt->inherit->memo, plan->job,
+                            table_deployment(rt->table, c->deployment)->real, now_ms, &refusal);
+        plan->hopeless &= refusal.hopeless || (c->limit != 0 && plan->least > c->limit);
+        if (refusal.for_ms == 0)
+            continue;
+        c->full_tokens = 0;
+        c->full_for_ms = refusal.for_ms;
+    }
+}
+
 static int describe(struct plan *plan)
 {
     struct runtime *rt = plan->rt;
-    struct choose_question q = {
-        .op = OP_CREATE, .candidates = plan->places.deployments, .num = plan->places.num};
+    struct choose_question q = {.op = OP_CREATE,
+                                .candidates = plan->places.deployments,
+                                .num = plan->places.num,
+                                .unsure_from = plan->unsure_from};
 
     if (is_very_large(plan)) {
         plan->all = choose_look_at_all(rt, &q);
@@ -77,9 +105,12 @@ static int describe(struct plan *plan)
     plan->all = calloc(plan->places.num + 1, sizeof(*plan->all));
     if (plan->all == NULL)
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < plan->places.num; i++)
+    for (uint32_t i = 0; i < plan->places.num; i++) {
         choose_describe(rt, OP_CREATE, plan->places.deployments[i], loop_now_ms(rt->loop),
                         &plan->all[i]);
+        plan->all[i].unsure = plan->unsure_from != 0 && plan->all[i].limit >= plan->unsure_from;
+    }
+    note_refusals(plan);
     return 0;
 }
 
@@ -104,6 +135,8 @@ static int decide(struct plan *plan)
 {
     const struct pick_candidate *home;
 
+    plan->unsure_from = choose_unsure_from(plan->rt, plan->places.deployments, plan->places.num,
+                                           plan->tokens, plan->least);
     if (describe(plan) != 0)
         return ERR_NOMEM;
     plan->policy = choose_policy(plan->rt, plan->places.deployments, plan->places.num);
@@ -120,6 +153,8 @@ static const char *reason_of(const struct plan *plan)
 {
     if (plan->fit == QUOTA_NEVER_FITS)
         return "It is larger than the limit of every deployment.";
+    if (plan->fit == QUOTA_NOT_NOW && plan->hopeless)
+        return "It was refused where there is ample room for that: no room can be promised.";
     if (plan->fit == QUOTA_NOT_NOW)
         return "No deployment has room for it now.";
     if (plan->chosen == MODEL_NO_INDEX)
@@ -217,13 +252,15 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
         chosen = table_str(rt->table, table_deployment(rt->table, plan->chosen)->id);
     json_set_str(doc, root, "object", "batch.placement");
     json_set_int(doc, root, "tokens", (int64_t)plan->tokens);
-    json_set_str(doc, root, "fits", fits[plan->fit]);
+    json_set_str(doc, root, "fits",
+                 plan->fit == QUOTA_NOT_NOW && plan->hopeless ? "unlikely" : fits[plan->fit]);
     json_set_str(doc, root, "routing_strategy", plan->policy->name);
     json_set(doc, root, "deployment", json_new_cstring(doc, chosen));
     json_set_str(doc, root, "reason", reason_of(plan));
     json_set(doc, root, "retry_after_ms",
-             plan->fit == QUOTA_NOT_NOW ? json_new_int(doc, (int64_t)plan->wait_ms)
-                                        : json_new_null(doc));
+             plan->fit == QUOTA_NOT_NOW && !plan->hopeless
+                 ? json_new_int(doc, (int64_t)plan->wait_ms)
+                 : json_new_null(doc));
     left_out = show_candidates(plan, doc, rows);
     json_set(doc, root, "candidates", rows);
     if (left_out > 0)
@@ -275,6 +312,8 @@ static void answer_file(struct placement *p, const struct facts *facts)
     const struct table_deployment *d = table_deployment(rt->table, facts->deployment);
     struct plan plan = {.rt = rt,
                         .tokens = facts_tokens(rt, facts, (enum provider)d->provider),
+                        .least = facts_least(rt, facts, (enum provider)d->provider),
+                        .job = facts_job(facts),
                         .home = facts->deployment};
     struct facts known = *facts;
 
@@ -393,7 +432,7 @@ static void start_number(struct relay *relay)
     else if (candidates_of_group(relay->rt, group, &plan.places) != 0)
         out_of_memory(relay);
     else {
-        plan.tokens = (uint64_t)tokens;
+        plan.tokens = plan.least = (uint64_t)tokens;
         answer(relay, &plan);
     }
 }

@@ -80,7 +80,8 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
     bool marked;
 
     batch = polls_believe(rt->inherit, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
-    marked = sighting_observe(rt->inherit, rt->slot, batch, now_ms, &seen);
+    marked = sighting_observe(rt->inherit, rt->slot, runtime_fingerprint(rt, deployment), batch,
+                              now_ms, &seen);
     if (marked && is_moved(&seen.marker) && rt->config->delete_moved_copies &&
         ledger_phase_of(batch) != LEDGER_RUNNING)
         drop_copy(rt, deployment, batch);

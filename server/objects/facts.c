@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "calls/attempt.h"
 #include "calls/range.h"
+#include "objects/refusals.h"
 
 #define SAMPLE_BYTES 262144
 #define SAMPLE_RANGE "bytes=0-262143"
@@ -111,6 +112,29 @@ void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[
     words[2] = pair(facts->bytes, units[FEATURE_AUDIO]);
     words[3] = pair(units[FEATURE_IDS], units[FEATURE_FILES]);
     words[4] = at_most(facts->output_tokens, OUTPUT_BITS);
+}
+
+/* Its measures alone. */
+static uint64_t job_of(uint64_t words[MEMO_WORDS])
+{
+    words[0] >>= IMAGES_SHIFT;
+    return refusals_job(words);
+}
+
+uint64_t facts_job(const struct facts *facts)
+{
+    uint64_t words[MEMO_WORDS];
+
+    facts_pack(facts, 0, words);
+    return job_of(words);
+}
+
+uint64_t facts_job_of(const struct memo *memo, uint32_t account, const char *native,
+                      uint64_t now_ms)
+{
+    uint64_t words[MEMO_WORDS], key = memo_key(MEMO_FACTS, account, native, strlen(native));
+
+    return memo_get(memo, key, 0, now_ms, words) ? job_of(words) : 0;
 }
 
 static enum slots_kind slot_of(uint64_t word)

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "objects/refusals.h"
+
 enum ledger_phase ledger_phase_of(const struct json *batch)
 {
     static const char *const dropped[] = {"failed", "expired", "cancelled", "canceled"};
@@ -96,4 +98,30 @@ bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, cons
         return false;
     memo_put(inherit->memo, key, value, now_ms);
     return true;
+}
+
+/* Nothing is enqueued, or so little that it would leave room at several times what it is counted
+ * for. */
+static bool has_ample_room(const struct quota *quota, uint32_t column, uint64_t tokens,
+                           uint64_t now_ms)
+{
+    struct quota_sum sum;
+    uint64_t most;
+
+    quota_read(quota, column, now_ms, &sum);
+    most = QUOTA_OFF_BY * sum.reserved + sum.foreign;
+    return most == 0 || (tokens <= sum.limit && most <= sum.limit - tokens);
+}
+
+void ledger_note_refused(const struct inherit *inherit, uint32_t deployment, uint64_t job,
+                         uint64_t tokens, uint64_t now_ms)
+{
+    const struct table_deployment *d = table_deployment(inherit->table, deployment);
+    uint32_t column = inherit->columns[deployment];
+
+    if (d->many != 0)
+        return;
+    if (job == 0 || refusals_note(inherit->memo, job, d->real,
+                                  has_ample_room(inherit->quota, column, tokens, now_ms), now_ms))
+        (void)quota_full(inherit->quota, column, tokens, now_ms);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "upstream/normal.h"
+#include "objects/facts.h"
 #include "core/provider_clock.h"
 
 static uint64_t count_of(const struct json *counts, const char *key)
@@ -61,8 +62,7 @@ uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s)
 }
 
 static enum sighting_change record_end(struct quota *quota, uint32_t owner, uint32_t column,
-                                       const struct sighting *s, uint64_t token, uint64_t tokens,
-                                       uint64_t now_ms)
+                                       const struct sighting *s, uint64_t token, uint64_t now_ms)
 {
     enum quota_end end = s->phase == LEDGER_FINISHED ? QUOTA_FINISHED : QUOTA_DROPPED;
 
@@ -70,8 +70,6 @@ static enum sighting_change record_end(struct quota *quota, uint32_t owner, uint
     if (!quota_release(quota, owner, column, s->id, strlen(s->id), end, now_ms) &&
         !quota_release_token(quota, owner, token, now_ms))
         return SIGHTING_NOTHING;
-    if (s->too_large && tokens > 0)
-        quota_full(quota, column, tokens, now_ms);
     return SIGHTING_RELEASED;
 }
 
@@ -88,7 +86,7 @@ enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32
     if (s->marked)
         token = quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce));
     if (!running)
-        return record_end(quota, owner, column, s, token, tokens, now_ms);
+        return record_end(quota, owner, column, s, token, now_ms);
     if (!s->marked || tokens == 0)
         return SIGHTING_NOTHING;
     if (quota_adopt(quota, owner, column, token, s->id, len, tokens, age_ms, now_ms) != 0)
@@ -96,6 +94,23 @@ enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32
     /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
     return quota_progress(quota, column, s->id, len, s->done, s->total, now_ms) ? SIGHTING_ADOPTED
                                                                                 : SIGHTING_SEEN;
+}
+
+void sighting_note_ended(const struct inherit *inherit, uint32_t column, uint32_t account,
+                         const struct sighting *s, uint64_t tokens, uint64_t now_ms)
+{
+    uint32_t deployment = s->marked ? ledger_deployment(inherit, &s->marker) : MODEL_NO_INDEX;
+    uint32_t home = s->marked && s->marker.origin != 0 ? s->marker.origin : account;
+
+    if (!s->too_large || tokens == 0)
+        return;
+    quota_forget_foreign(inherit->quota, column);
+    if (deployment == MODEL_NO_INDEX)
+        (void)quota_full(inherit->quota, column, tokens, now_ms);
+    else
+        ledger_note_refused(inherit, deployment,
+                            facts_job_of(inherit->memo, home, s->marker.file, now_ms), tokens,
+                            now_ms);
 }
 
 /* Prefetch the ledger's cache lines: the proof of the marker hides what they cost. */
@@ -107,8 +122,8 @@ static void expect(const struct inherit *inherit, uint32_t deployment, const str
                  ended ? s->marker.nonce : "", ended ? MARKER_NONCE : 0);
 }
 
-bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                      uint64_t now_ms, struct sighting *out)
+bool sighting_observe(const struct inherit *inherit, uint32_t slot, uint32_t account,
+                      const struct json *batch, uint64_t now_ms, struct sighting *out)
 {
     const char *text = ledger_marker_text(batch);
     uint32_t deployment;
@@ -125,9 +140,11 @@ bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct
     if (!marker_is_ours(inherit->seals, text))
         return false;
     out->marked = true;
-    if (counts)
-        (void)sighting_record(
-            inherit->quota, slot, inherit->columns[deployment], out, out->marker.tokens,
-            sighting_age_ms(out, provider_clock_now_s(inherit, deployment)), now_ms);
+    if (counts &&
+        sighting_record(inherit->quota, slot, inherit->columns[deployment], out, out->marker.tokens,
+                        sighting_age_ms(out, provider_clock_now_s(inherit, deployment)),
+                        now_ms) == SIGHTING_RELEASED)
+        sighting_note_ended(inherit, inherit->columns[deployment], account, out, out->marker.tokens,
+                            now_ms);
     return true;
 }

@@ -192,7 +192,8 @@ static bool look_at(const struct reader *r, const struct json *object)
     if (polls_is_outdated(rt->inherit, runtime_fingerprint(rt, r->deployment), object, now_ms))
         marked = ledger_marker(rt->inherit->seals, object, &seen.marker); /* and no reservation */
     else
-        marked = sighting_observe(rt->inherit, rt->slot, object, now_ms, &seen);
+        marked = sighting_observe(rt->inherit, rt->slot, runtime_fingerprint(rt, r->deployment),
+                                  object, now_ms, &seen);
     return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 

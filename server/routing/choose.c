@@ -39,6 +39,29 @@ void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, 
     }
 }
 
+/* What is true of it for this question only. */
+static void take_question(struct pick_candidate *c, const struct choose_question *q)
+{
+    c->room_later = false;
+    c->unsure = q->unsure_from != 0 && c->limit >= q->unsure_from;
+}
+
+uint64_t choose_unsure_from(struct runtime *rt, const uint32_t *candidates, uint32_t num,
+                            uint64_t tokens, uint64_t least)
+{
+    uint64_t now_ms = loop_now_ms(rt->loop), largest = 0;
+
+    for (uint32_t i = 0; i < num; i++) {
+        uint64_t limit =
+            quota_limit(rt->inherit->quota, rt->inherit->columns[candidates[i]], now_ms);
+
+        if (limit == 0 || tokens <= limit)
+            return 0;
+        largest = limit > largest ? limit : largest;
+    }
+    return least <= largest ? largest : 0;
+}
+
 static bool enter(struct runtime *rt, enum op_class op, uint32_t deployment)
 {
     return breaker_enter(state_health(rt->inherit->state, rt->inherit->columns[deployment], op),
@@ -87,10 +110,12 @@ static struct pick_candidate *describe_all(struct runtime *rt, const struct choo
     if (q->num > FEW && (all = calloc(q->num, sizeof(*all))) == NULL)
         return NULL;
     for (uint32_t i = 0; i < q->num; i++) {
-        if (q->tried == NULL || !q->tried[i])
+        if (q->tried == NULL || !q->tried[i]) {
             choose_describe(rt, q->op, q->candidates[i], now_ms, &all[i]);
-        else /* nobody looks at the rest of it, and of a long chain of fallbacks most are tried */
+            take_question(&all[i], q);
+        } else { /* nobody looks at the rest of it, and of a long chain of fallbacks most are tried */
             all[i] = (struct pick_candidate){.deployment = q->candidates[i], .tried = true};
+        }
     }
     return all;
 }
@@ -107,7 +132,7 @@ static bool any_has_room(const struct pick_candidate *all, uint32_t num, uint64_
 static void look_beyond_now(struct pick_candidate *all, uint32_t num, uint64_t tokens)
 {
     for (uint32_t i = 0; i < num; i++) {
-        all[i].tried |= all[i].limit != 0 && tokens > all[i].limit;
+        all[i].tried |= all[i].limit != 0 && pick_tokens(&all[i], tokens) > all[i].limit;
         all[i].room_later = true;
     }
 }
@@ -173,8 +198,10 @@ static uint32_t choose_of_sample(struct runtime *rt, const struct choose_questio
     struct pick_candidate seen[SAMPLE_SIZE];
     uint64_t now_ms = loop_now_ms(rt->loop);
 
-    for (uint32_t i = 0; i < num; i++)
+    for (uint32_t i = 0; i < num; i++) {
         choose_describe(rt, q->op, q->candidates[places[i]], now_ms, &seen[i]);
+        take_question(&seen[i], q);
+    }
     while (any_is_ready(seen, num, q->tokens)) {
         uint32_t chosen = pick_next(policy->by_share ? &pick_even : policy, seen, num, q->tokens,
                                     runtime_random(rt));
@@ -260,7 +287,7 @@ static struct choose_cache *look_at_all(struct runtime *rt, const struct choose_
     }
     for (uint32_t i = 0; i < q->num; i++) {
         cache->all[i].tried = q->tried != NULL && q->tried[i];
-        cache->all[i].room_later = false;
+        take_question(&cache->all[i], q);
     }
     return cache;
 }
@@ -276,6 +303,7 @@ static bool is_still_so(struct runtime *rt, const struct choose_question *q,
         i++;
     was = cache->all[i];
     choose_describe(rt, q->op, deployment, loop_now_ms(rt->loop), &cache->all[i]);
+    take_question(&cache->all[i], q);
     cache->all[i].room_later = was.room_later;
     return pick_is_open(&cache->all[i], q->tokens) && cache->all[i].admitted == was.admitted;
 }
@@ -313,7 +341,7 @@ uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q)
 }
 
 uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct candidates *places,
-                          const bool *tried, uint32_t *stage, uint64_t tokens)
+                          const bool *tried, uint32_t *stage, uint64_t tokens, uint64_t unsure_from)
 {
     uint32_t first = 0, end;
 
@@ -321,7 +349,8 @@ uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct can
         struct choose_question q = {.op = op,
                                     .candidates = places->deployments + first,
                                     .tried = tried + first,
-                                    .tokens = tokens};
+                                    .tokens = tokens,
+                                    .unsure_from = unsure_from};
         uint32_t chosen;
 
         for (end = first; end < places->num && places->stages[end] == places->stages[first]; end++)

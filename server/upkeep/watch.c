@@ -194,6 +194,8 @@ static void record(struct watch_round *r, uint32_t column, const struct sighting
 
     if (change == SIGHTING_RELEASED) {
         note_end(r, tokens);
+        sighting_note_ended(errands->inherit, column, r->account->fingerprint, s, tokens,
+                            now_of(r));
         drop_copy(r, s);
     }
     r->adopted += change == SIGHTING_ADOPTED;

@@ -15,6 +15,7 @@
 #include "read/replay.h"
 #include "upload_memory.h"
 #include "objects/locate.h"
+#include "objects/refusals.h"
 #include "upload/verdict.h"
 
 #define MAX_UPLOAD_TRIES 8
@@ -115,18 +116,29 @@ static bool is_batch_file(const struct upload *up)
     return up->lines != NULL && up->places.grouped;
 }
 
-/* Tokens of this file at a deployment; 0: they do not matter there. */
-static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
+/* A file's tokens at a deployment; 0: they do not matter there. */
+struct size {
+    uint64_t tokens, least; /* facts_tokens(), facts_least() */
+    uint64_t job;           /* facts_job() */
+};
+
+static struct size size_of(const struct upload *up, uint32_t deployment)
 {
+    enum provider provider = (enum provider)table_deployment(up->rt->table, deployment)->provider;
     struct jsonl_report report;
     struct facts facts;
 
     if (!is_batch_file(up))
-        return 0;
+        return (struct size){0};
     jsonl_report(up->lines, &report);
     facts_fill(&facts, up->rt, deployment, &report);
-    return facts_tokens(up->rt, &facts,
-                        (enum provider)table_deployment(up->rt->table, deployment)->provider);
+    return (struct size){facts_tokens(up->rt, &facts, provider),
+                         facts_least(up->rt, &facts, provider), facts_job(&facts)};
+}
+
+static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
+{
+    return size_of(up, deployment).tokens;
 }
 
 /* --- slots for files --- */
@@ -323,28 +335,57 @@ static int start_try(struct upload *up)
     return up->send != NULL ? 0 : ERR_NOMEM;
 }
 
-/* First among those that have a slot for the file. When none has, among all: the count may be old,
- * and a provider that refuses tells more than we know. */
+/* Whether a batch of this very file, under another name, was just refused there as too large. */
+static bool was_refused(const struct upload *up, uint64_t job, uint32_t deployment)
+{
+    struct refusal refusal;
+
+    return refusals_find(up->rt->inherit->memo, job,
+                         table_deployment(up->rt->table, deployment)->real,
+                         loop_now_ms(up->rt->loop), &refusal) &&
+           refusal.for_ms > 0;
+}
+
+static void bar(struct upload *up, uint64_t job)
+{
+    bool refused = job != 0 && refusals_any(up->rt->inherit->memo, job, loop_now_ms(up->rt->loop));
+
+    for (uint32_t i = 0; i < up->places.num; i++) {
+        uint32_t place = up->places.deployments[i];
+
+        up->barred[i] = up->tried[i] || !file_slots_open(up->rt, place, slot_kind(up, place)) ||
+                        (refused && was_refused(up, job, place));
+    }
+}
+
+/* First among those that have a slot for the file, and did not refuse its batch. When none has,
+ * among all: the count may be old, and a provider that refuses tells more than we know. */
 static uint32_t choose(struct upload *up)
 {
-    uint64_t tokens = tokens_of(up, up->places.deployments[0]);
+    struct size size = size_of(up, up->places.deployments[0]);
+    uint64_t unsure_from =
+        choose_unsure_from(up->rt, up->places.deployments, up->places.num, size.tokens, size.least);
     uint32_t stage = up->stage, chosen;
 
-    for (uint32_t i = 0; i < up->places.num; i++)
-        up->barred[i] = up->tried[i] || !file_slots_open(up->rt, up->places.deployments[i],
-                                                         slot_kind(up, up->places.deployments[i]));
-    chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->barred, &stage, tokens);
+    bar(up, size.job);
+    chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->barred, &stage, size.tokens,
+                              unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->tried, &up->stage, tokens);
+        chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->tried, &up->stage,
+                                  size.tokens, unsure_from);
     return chosen;
 }
 
 static void nowhere(struct upload *up)
 {
+    struct size size = size_of(up, up->places.deployments[0]);
     struct choose_question q = {.op = OP_UPLOAD,
                                 .candidates = up->places.deployments,
                                 .num = up->places.num,
-                                .tokens = tokens_of(up, up->places.deployments[0])};
+                                .tokens = size.tokens,
+                                .unsure_from =
+                                    choose_unsure_from(up->rt, up->places.deployments,
+                                                       up->places.num, size.tokens, size.least)};
     struct failure why;
 
     choose_nowhere(up->rt, &q, &why);

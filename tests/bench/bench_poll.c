@@ -185,7 +185,8 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
                           polls[i].root, loop_ms) != polls[i].root)
             exit(1);
         if (parts & COUNTING) {
-            if (!sighting_observe(&inherit, 1, polls[i].root, loop_ms, &seen))
+            if (!sighting_observe(&inherit, 1, runtime_fingerprint(&worker, polls[i].column),
+                                  polls[i].root, loop_ms, &seen))
                 exit(1);
         } else if (parts & PROVING && !ledger_marker(&seals, polls[i].root, &marker)) {
             exit(1);

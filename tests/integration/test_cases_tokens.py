@@ -44,11 +44,11 @@ def estimate(gateway, data):
     return report["estimated_tokens"]
 
 
-def world(make_sim, limits, **switches):
+def world(make_sim, limits, refusal="fast", **switches):
     """Azure resources whose deployments hold so many tokens."""
     accounts = [azure_account(name, switches=switches,
                               deployments=[{"name": f"gpt-4o-batch-{name}", "model": "gpt-4o", "sku": "GlobalBatch",
-                                            "enqueued_token_limit": limit, "refusal": "fast"}]) for name, limit in limits.items()]
+                                            "enqueued_token_limit": limit, "refusal": refusal}]) for name, limit in limits.items()]
     return make_sim(sim_config(accounts))
 
 
@@ -102,3 +102,100 @@ def test_image_batches_do_not_make_a_text_batch_too_large(start, make_sim):
     text = lines(count=40, content="Hello world! " * 7692)  # a million tokens
     gateway.created(gateway.uploaded(text)["id"])
     assert sim.created("batches") == 4
+
+
+# --- one client's job never shuts others out ---
+
+SMALL = lines(count=3)
+
+
+def text_of(tokens, **more):
+    """A file of about so many tokens, as the gateway counts text."""
+    return lines(count=20, content="Hello world! " * (tokens * 4 // 20 // 13), **more)
+
+
+def creates(sim):
+    return len([r for r in sim.requests() if r["method"] == "POST" and "batches" in r["target"]])
+
+
+def make_others(gateway, *files):
+    for data in files:
+        answer = gateway.create(gateway.uploaded(data)["id"])
+        assert answer.status == 200, answer
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["limits-configured", "limits-learned"])
+def test_embeddings_that_can_never_fit_are_final_and_close_the_group_to_nobody(start, make_sim, told):
+    limits = {"eu": 200_000, "us": 200_000}
+    sim = world(make_sim, limits, bytes_per_token=6)
+    gateway = served(start, sim, limits, told=told)
+    assert 230_000 <= estimate(gateway, IDS) <= 250_000
+    for _ in range(3):
+        answer = gateway.upload(IDS)
+        if answer.status == 200:  # the limits are not known before a provider names them
+            answer = gateway.create(answer.json()["id"])
+        error = envelope(answer, 400, code="token_limit_exceeded")
+        assert "Split its input file" in error["message"] and "retry-after" not in answer.headers
+        make_others(gateway, SMALL)
+    assert sim.created("batches") == 3
+
+
+@pytest.mark.parametrize("refusal", ["fast", "slow"])
+def test_a_job_whose_estimate_is_too_low_closes_the_group_to_nobody(start, make_sim, refusal):
+    """It was refused, then everybody was: "200000 of 200000 free", 5 tokens refused."""
+    limits = {"eu": 200_000, "us": 200_000}
+    sim = world(make_sim, limits, refusal=refusal, bytes_per_token=1)  # four times what text is taken for
+    gateway = served(start, sim, limits)
+    data = text_of(80_000)
+    for n in range(4):
+        answer = gateway.create(gateway.uploaded(data)["id"])
+        if answer.status == 200:  # the slow form: the batch fails later
+            assert refusal == "slow" and n < 2
+            gateway.wait_batch(sim, answer.json()["id"], status="failed")
+        else:
+            error = envelope(answer, 429, code="token_limit_exceeded")
+            assert "No room can be promised" in error["message"] and "is expected" not in error["message"]
+            assert answer.headers["x-should-retry"] == "false"
+        make_others(gateway, lines(count=3 + n), text_of(2_000 + n))
+    assert creates(sim) == 2 + 8
+
+
+def test_a_refused_job_is_told_as_unlikely_to_fit(start, make_sim):
+    limits = {"eu": 200_000}
+    sim = world(make_sim, limits, bytes_per_token=1)
+    gateway = served(start, sim, limits)
+    file = gateway.uploaded(text_of(80_000))
+    question = {"input_file_id": file["id"]}
+    assert gateway.post("/v1/batches/placement", question).json()["fits"] == "now"
+    envelope(gateway.create(file["id"]), 429, code="token_limit_exceeded")
+    plan = gateway.post("/v1/batches/placement", question).json()
+    assert plan["fits"] == "unlikely" and plan["retry_after_ms"] is None and plan["deployment"] is None
+    assert not plan["candidates"][0]["fits"] and plan["candidates"][0]["free_tokens"] == 200_000
+
+
+def test_a_job_whose_estimate_is_too_high_is_made_once_nothing_is_enqueued(start, make_sim):
+    """An estimate is a guess: what is more than every limit by it is no final 400."""
+    limits = {"eu": 100_000, "us": 200_000}
+    sim = world(make_sim, limits, bytes_per_token=16)  # a quarter of what text is taken for
+    gateway = served(start, sim, limits)
+    data = text_of(400_000)
+    first, second = gateway.uploaded(data), gateway.uploaded(data)
+    made = gateway.created(first["id"])
+    assert sim.created("batches", ["us"]) == 1  # the largest
+    envelope(gateway.create(second["id"]), 429, code="token_limit_exceeded")
+    gateway.wait_batch(sim, made["id"])
+    gateway.created(second["id"])
+
+
+def test_a_full_deployment_still_keeps_jobs_of_that_size_away(start, make_sim):
+    """What our own jobs there make likely is believed of the deployment, as before."""
+    limits = {"eu": 200_000}
+    sim = world(make_sim, limits, bytes_per_token=2)  # twice what text is taken for
+    gateway = served(start, sim, limits)
+    gateway.created(gateway.uploaded(text_of(60_000))["id"])
+    for n in range(3):
+        answer = gateway.create(gateway.uploaded(text_of(60_000 + 1000 * n))["id"])
+        envelope(answer, 429, code="token_limit_exceeded")
+        assert "x-should-retry" not in answer.headers and int(answer.headers["retry-after"]) >= 1
+    assert creates(sim) == 2
+    make_others(gateway, SMALL)

@@ -1,5 +1,7 @@
 """A group of ten thousand rows over the real program: what a sample of them, and a look at all, decide."""
 
+import json
+
 import pytest
 from harness import GROUP, PROVIDER_KEYS, azure_account, balanced_config, envelope, lines, sim_config
 
@@ -55,7 +57,9 @@ def test_the_one_row_with_room_is_found(start, wide_sim):
         answer = gateway.upload(lines(count=20 + n))
         assert answer.headers["x-litellm-model-id"] == "row-7777", answer
         gateway.created(answer.json()["id"])
-    envelope(gateway.upload(lines(count=400, content="Hello world! " * 100)), 400, code="token_limit_exceeded")
+    row = {"custom_id": "r", "method": "POST", "url": "/v1/embeddings", "body": {"model": GROUP, "input": [7] * 1000}}
+    ids = "".join(json.dumps({**row, "custom_id": f"r-{n}"}) + "\n" for n in range(101)).encode()
+    envelope(gateway.upload(ids), 400, code="token_limit_exceeded")
     plan = gateway.post("/v1/batches/placement", {"model": GROUP, "tokens": 900}).json()
     assert plan["fits"] == "now" and plan["deployment"] == "row-7777"
     assert len(plan["candidates"]) == 257 and plan["candidates_left_out"] == ROWS - 257

@@ -84,15 +84,23 @@ def test_a_throttled_create_moves_on(start, sim):
     assert sim.created("batches", ["us"]) == 1 == sim.created("batches")
 
 
-def test_what_is_known_to_be_full_is_not_asked_again(start, two):
+def creates_at(sim, account):
+    return len([r for r in sim.requests(account) if r["method"] == "POST" and "batches" in r["target"]])
+
+
+def test_what_was_refused_is_not_asked_again_under_another_name(start, two):
+    """A refusal where nothing is enqueued speaks about that file: whoever sends it again is not sent there, others are."""
     gateway = start(eu_first(two), sim=two)
-    first, second = gateway.uploaded(lines(count=20)), gateway.uploaded(lines(count=21))
+    first, second = gateway.uploaded(lines(count=20)), gateway.uploaded(lines(count=20))
     gateway.created(first["id"])
-    asked = len([r for r in two.requests("eu") if r["method"] == "POST" and "batches" in r["target"]])
+    assert creates_at(two, "eu") == 1
     gateway.created(second["id"])
-    again = len([r for r in two.requests("eu") if r["method"] == "POST" and "batches" in r["target"]])
-    assert asked == 1 and again == 1
-    assert two.created("batches", ["us"]) == 2
+    third = gateway.uploaded(lines(count=20))
+    gateway.created(third["id"])
+    assert creates_at(two, "eu") == 1 and two.created("files", ["eu"]) == 2  # the third one's file went to "us" at once
+    assert two.created("batches", ["us"]) == 3
+    gateway.created(gateway.uploaded(lines(count=21))["id"])
+    assert creates_at(two, "eu") == 2
 
 
 def test_tokens_are_reserved_before_the_create_so_that_a_full_deployment_is_never_asked(start, sim):
@@ -114,7 +122,7 @@ def test_what_never_fits_is_a_400_that_names_every_limit(start, sim):
     for row, limit in zip(rows, (40, 50)):
         row["model_info"].update(enqueued_token_limit=limit, id=f"row-{limit}")
     gateway = start(balanced_config(sim, accounts=(), model_list=rows), sim=sim)
-    answer = gateway.upload(lines(count=4, content="x" * 100))
+    answer = gateway.upload(lines(count=4, content="x" * 2000))  # no token has more than 128 bytes
     error = envelope(answer, 400, code="token_limit_exceeded")
     assert "row-40 40" in error["message"] and "row-50 50" in error["message"]
     assert sim.created("files") == 0
@@ -497,6 +505,8 @@ def test_what_one_model_of_a_wildcard_was_refused_does_not_bar_another(start, ma
         {"name": "large", "model": "gpt-4o", "sku": "GlobalBatch"}])]))
     gateway = start(balanced_config(sim, accounts=(), model_list=[azure_deployment(sim, "eu", group="azure/*", model="azure/*")]), sim=sim)
     small = gateway.uploaded(lines("azure/small", count=90))
+    envelope(gateway.create(small["id"]), 429, code="token_limit_exceeded")
+    small = gateway.uploaded(lines("azure/small", count=90, content="x" * 3000))  # more than 1,000 for certain
     envelope(gateway.create(small["id"]), 400, code="token_limit_exceeded")
     gateway.created(gateway.uploaded(lines("azure/large", count=100))["id"])
 

@@ -126,13 +126,13 @@ static void a_fallback_waits_until_all_of_what_comes_before_it_were_tried(void *
 
     (void)state;
     for (int i = 0; i < 20; i++)
-        assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 0);
+        assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 0);
     assert_int_equal(stage, 0);
     tried[0] = true;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 1);
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 1);
     assert_int_equal(stage, 1);
     tried[1] = true;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0),
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0),
                      MODEL_NO_INDEX);
 }
 
@@ -144,7 +144,7 @@ static void a_stage_that_was_left_is_not_gone_back_to(void **state)
     bool tried[2] = {false, false};
 
     (void)state;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 1);
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 1);
 }
 
 static void a_stage_without_any_of_its_own_is_passed_over(void **state)
@@ -155,7 +155,7 @@ static void a_stage_without_any_of_its_own_is_passed_over(void **state)
     bool tried[1] = {false};
 
     (void)state;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0), 0);
+    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 0);
     assert_int_equal(stage, 3);
 }
 
@@ -280,6 +280,31 @@ static void the_one_row_with_room_is_found_among_ten_thousand(void **state)
     assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
     choose_nowhere(&worker, &ask, &why);
     assert_int_equal(why.status, 429);
+}
+
+/* Its estimate is a guess, which only the provider can correct: the largest one is asked, empty. */
+static void a_job_that_may_be_smaller_goes_to_the_largest_once_nothing_is_there(void **state)
+{
+    struct failure why;
+
+    (void)state;
+    build_many(MANY, 100);
+    limit_to(4444, 100000);
+    assert_int_equal(choose_unsure_from(&worker, many, MANY, 100000, 7), 0);      /* no need */
+    assert_int_equal(choose_unsure_from(&worker, many, MANY, 200000, 100001), 0); /* no hope */
+    ask.tokens = 200000;
+    ask.unsure_from = choose_unsure_from(&worker, many, MANY, 200000, 7);
+    assert_int_equal(ask.unsure_from, 100000);
+    assert_int_equal(choose_deployment(&worker, &ask), 4444);
+    fill(4444, 1);
+    now_ms += 100;
+    assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
+    choose_nowhere(&worker, &ask, &why);
+    assert_int_equal(why.status, 429);
+    ask.op = OP_UPLOAD; /* its file waits there */
+    assert_int_equal(choose_deployment(&worker, &ask), 4444);
+    limit_to(4444, 0);
+    assert_int_equal(choose_unsure_from(&worker, many, MANY, 200000, 7), 0);
 }
 
 static void room_that_went_a_moment_ago_is_not_offered_again(void **state)
@@ -427,6 +452,7 @@ int main(void)
         cmocka_unit_test(leaving_a_stage_leaves_all_before_it),
         MANY_TEST(the_one_row_that_is_up_is_found_among_ten_thousand),
         MANY_TEST(the_one_row_with_room_is_found_among_ten_thousand),
+        MANY_TEST(a_job_that_may_be_smaller_goes_to_the_largest_once_nothing_is_there),
         MANY_TEST(room_that_went_a_moment_ago_is_not_offered_again),
         MANY_TEST(what_a_look_at_all_rows_found_serves_for_a_tenth_of_a_second),
         MANY_TEST(a_look_at_other_rows_or_for_another_operation_does_not_serve),

@@ -9,12 +9,15 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "objects/facts.h"
 #include "objects/ledger.h"
+#include "objects/refusals.h"
 #include "objects/sighting.h"
 
 #define NOW   UINT64_C(100000000)
 #define ROW   3
 #define HERE  0xdeadbeefu /* the fingerprint of the one deployment */
+#define HOME  0x0badcafeu /* of its account */
 #define OWNER UINT64_C(0x0123456789abcdef)
 
 static struct json_doc *doc;
@@ -134,6 +137,7 @@ static int begin(void **state)
     assert_int_equal(quota_new(4, 100, &inherit.quota), 0);
     quota_bind(inherit.quota, columns[0], &(struct quota_terms){.fingerprint = HERE});
     assert_int_equal(state_new(2, 4, &inherit.state), 0);
+    assert_int_equal(memo_new(64, &inherit.memo), 0);
     inherit.table = table;
     inherit.columns = columns;
     inherit.seals = &seals;
@@ -143,6 +147,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     quota_free(inherit.quota);
+    memo_free(inherit.memo);
     state_free(inherit.state);
     table_free((struct table *)inherit.table);
     seal_cache_free(seals.cache);
@@ -190,7 +195,7 @@ static const char *ours(void)
 static bool observe(const struct json *object, struct sighting *seen)
 {
     memset(seen, 0x55, sizeof(*seen));
-    return sighting_observe(&inherit, ROW, object, NOW, seen);
+    return sighting_observe(&inherit, ROW, HOME, object, NOW, seen);
 }
 
 static uint64_t enqueued(void)
@@ -219,6 +224,67 @@ static void a_batch_that_runs_is_counted_with_the_tokens_of_its_marker_until_it_
         assert_int_equal(seen.phase, LEDGER_FINISHED);
         assert_int_equal(enqueued(), 0);
     }
+}
+
+static struct quota_sum sum(void)
+{
+    struct quota_sum sum;
+
+    quota_read(inherit.quota, inherit.columns[0], NOW, &sum);
+    return sum;
+}
+
+/* A job whose estimate is too low is refused everywhere, for ever: only the first refusal may speak
+ * about a deployment. */
+static void a_job_that_was_refused_elsewhere_says_nothing_about_the_next_deployment(void **state)
+{
+    struct refusal refusal;
+    struct sighting seen;
+
+    (void)state;
+    assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen)); /* 500 tokens */
+    (void)refusals_note(inherit.memo, 7, HERE + 1, false, NOW);
+    ledger_note_refused(&inherit, 0, 7, 400, NOW);
+    assert_int_equal(sum().full_for_ms, 0);
+    assert_true(refusals_find(inherit.memo, 7, HERE, NOW, &refusal));
+    assert_false(refusal.hopeless);
+    ledger_note_refused(&inherit, 0, 8, 400, NOW);
+    assert_int_equal(sum().full_tokens, 400);
+}
+
+static void a_job_that_was_refused_where_nothing_is_enqueued_is_known_as_such(void **state)
+{
+    struct refusal refusal;
+
+    (void)state;
+    ledger_note_refused(&inherit, 0, 7, 400, NOW);
+    assert_int_equal(sum().full_for_ms, 0);
+    assert_true(refusals_find(inherit.memo, 7, HERE, NOW, &refusal));
+    assert_true(refusal.hopeless);
+    assert_int_equal(refusal.for_ms, REFUSALS_FIRST_MS);
+}
+
+static void a_batch_that_failed_as_too_large_speaks_about_its_file_first(void **state)
+{
+    const struct facts facts = {.bytes = 100, .lines = 2, .prompt = {{80}}};
+    struct refusal refusal;
+    struct sighting seen;
+    char text[2048];
+    uint64_t words[MEMO_WORDS];
+
+    (void)state;
+    facts_pack(&facts, HERE, words);
+    memo_put(inherit.memo, memo_key('F', HOME, "file-1", 6), words, NOW);
+    assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen));
+    snprintf(text, sizeof(text),
+             "{\"id\":\"b1\",\"status\":\"failed\",\"errors\":{\"data\":[{\"code\":"
+             "\"token_limit_exceeded\"}]},\"metadata\":{\"tranche\":\"%s\"}}",
+             ours());
+    assert_true(observe(batch(text), &seen));
+    assert_int_equal(enqueued(), 0);
+    assert_int_equal(sum().full_for_ms, 0);
+    assert_true(refusals_find(inherit.memo, facts_job(&facts), HERE, NOW, &refusal));
+    assert_true(refusal.hopeless);
 }
 
 static void one_that_is_adopted_is_as_old_as_its_provider_says(void **state)
@@ -342,6 +408,12 @@ int main(void)
     const struct CMUnitTest passing[] = {
         cmocka_unit_test_setup_teardown(
             a_batch_that_runs_is_counted_with_the_tokens_of_its_marker_until_it_ends, begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_job_that_was_refused_where_nothing_is_enqueued_is_known_as_such, begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_job_that_was_refused_elsewhere_says_nothing_about_the_next_deployment, begin, end),
+        cmocka_unit_test_setup_teardown(
+            a_batch_that_failed_as_too_large_speaks_about_its_file_first, begin, end),
         cmocka_unit_test_setup_teardown(one_that_is_adopted_is_as_old_as_its_provider_says, begin,
                                         end),
         cmocka_unit_test_setup_teardown(an_end_is_told_by_the_marker_where_the_id_is_not_known,

@@ -743,8 +743,9 @@ static void through_a_second_row_of_a_full_deployment_nothing_is_free(void **sta
     assert_int_equal(sum_at(0, NOW).drain_rate, sum_at(2, NOW).drain_rate);
     quota_pledge(q, 2, 7, NOW);
     assert_int_equal(sum_at(0, NOW).pledged, 7);
-    quota_full(q, 2, 50, NOW);
-    assert_int_equal(sum_at(0, NOW).full_tokens, 50);
+    must_live(0, 50, "batch_3", NOW + HOUR);
+    assert_true(quota_full(q, 2, 50, NOW + HOUR));
+    assert_int_equal(sum_at(0, NOW + HOUR).full_tokens, 50);
 }
 
 static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void **state)
@@ -823,7 +824,8 @@ static void a_wildcard_row_learns_nothing_that_would_refuse_another_of_its_deplo
     quota_bind(q, 0, &wild);
     quota_learn_limit(q, 0, 10);
     quota_learn_refused(q, 0, 10, NOW);
-    quota_full(q, 0, 5, NOW);
+    must_live(0, 50, "batch_1", NOW);
+    assert_false(quota_full(q, 0, 5, NOW));
     assert_int_equal(quota_learn_enqueued(q, 0, 50, NOW), 0);
     assert_int_equal(quota_learn_enqueued(q, 0, 60, NOW), 0);
     assert_int_equal(sum_at(0, NOW).limit, 0);
@@ -915,16 +917,75 @@ static void a_header_tells_what_one_job_counts_when_nothing_else_moved(void **st
 
 static void a_deployment_that_says_it_is_full_is_full_for_jobs_of_that_size(void **state)
 {
-    struct quota_claim claim = must_reserve(0, 40, NOW);
+    struct quota_claim claim;
 
     (void)state;
+    must_live(0, 20, "batch_1", NOW);
+    claim = must_reserve(0, 40, NOW);
     quota_cancel(q, 1, &claim, NOW);
-    quota_full(q, 0, 40, NOW);
-    assert_int_equal(sum_at(0, NOW).foreign, 61);
+    assert_true(quota_full(q, 0, 40, NOW));
+    assert_int_equal(sum_at(0, NOW).foreign, 41);
     assert_int_equal(try_reserve(0, 40, NOW), ERR_LIMIT);
     assert_int_equal(try_reserve(0, 39, NOW), 0);
-    quota_full(q, 1, 101, NOW); /* larger than the limit: that says nothing about what is there */
+    must_live(1, 90, "batch_2", NOW);
+    assert_false(quota_full(q, 1, 101, NOW)); /* larger than the limit: that says nothing */
     assert_int_equal(sum_at(1, NOW).foreign, 0);
+}
+
+/* "200000 of 200000 free", and a batch of 5 tokens was refused: an estimate was too low, and it was
+ * held against everybody. */
+static void a_job_that_was_refused_where_nothing_is_enqueued_closes_it_to_nobody(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 200000);
+    for (int i = 0; i < 10; i++)
+        assert_false(quota_full(q, 0, 2, NOW + (uint64_t)i));
+    assert_int_equal(sum_at(0, NOW).foreign, 0);
+    assert_int_equal(sum_at(0, NOW).full_for_ms, 0);
+    assert_int_equal(try_reserve(0, 5, NOW), 0);
+    assert_int_equal(try_reserve(0, 190000, NOW), 0);
+    bind_column(1, 101, 0); /* of no known limit */
+    assert_false(quota_full(q, 1, 2, NOW));
+    assert_int_equal(try_reserve(1, 5, NOW), 0);
+}
+
+static void a_refusal_is_believed_as_far_as_four_times_the_ledger_makes_it_likely(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 1000);
+    must_live(0, 200, "batch_1", NOW);
+    assert_false(quota_full(q, 0, 200, NOW)); /* 800 + 200 would fit */
+    assert_int_equal(sum_at(0, NOW).full_for_ms, 0);
+    assert_true(quota_full(q, 0, 201, NOW));
+    assert_int_equal(sum_at(0, NOW).full_tokens, 201);
+    bind_column(1, 101, 0);
+    must_live(1, 100, "batch_2", NOW);
+    assert_false(quota_full(q, 1, 101, NOW)); /* of no known limit: it is not known to hold that */
+    assert_true(quota_full(q, 1, 100, NOW));
+}
+
+/* What a refusal made us believe of others is no ground to believe the next one. */
+static void refusals_do_not_vouch_for_each_other(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 1000);
+    must_live(0, 100, "batch_1", NOW);
+    assert_true(quota_full(q, 0, 700, NOW));
+    for (uint64_t tokens = 600; tokens > 0; tokens -= 100)
+        assert_false(quota_full(q, 0, tokens, NOW));
+    assert_int_equal(sum_at(0, NOW).full_tokens, 700);
+    assert_int_equal(try_reserve(0, 600, NOW), 0);
+}
+
+static void a_small_job_probes_at_once_whatever_was_refused(void **state)
+{
+    (void)state;
+    bind_column(0, 100, 256000);
+    must_live(0, 100000, "batch_1", NOW);
+    assert_true(quota_full(q, 0, 2, NOW)); /* it was taken for next to nothing */
+    assert_int_equal(sum_at(0, NOW).full_tokens, 1000);
+    assert_int_equal(try_reserve(0, 999, NOW), 0);
+    assert_int_equal(try_reserve(0, 1000, NOW), ERR_LIMIT);
 }
 
 static void a_refused_size_rests_a_minute_then_two_up_to_sixteen(void **state)
@@ -934,6 +995,7 @@ static void a_refused_size_rests_a_minute_then_two_up_to_sixteen(void **state)
 
     (void)state;
     bind_column(0, 100, 0); /* no limit is known: only the refusal is */
+    must_live(0, 50, "batch_1", NOW);
     for (size_t i = 0; i < sizeof(minutes) / sizeof(minutes[0]); i++) {
         quota_full(q, 0, 40, now);
         quota_full(q, 0, 50, now + 1); /* was under way at the same time */
@@ -954,6 +1016,8 @@ static void an_accepted_job_of_that_size_ends_the_row_of_refusals(void **state)
 {
     (void)state;
     bind_column(0, 100, 0);
+    must_live(0, 39, "batch_0", NOW);
+    must_live(0, 39, "batch_00", NOW);
     quota_full(q, 0, 40, NOW);
     must_live(0, 39, "batch_1", NOW + MINUTE);
     quota_full(q, 0, 40, NOW + MINUTE);
@@ -1298,6 +1362,39 @@ static void a_size_that_was_just_refused_waits_for_the_end_of_that_rest(void **s
     assert_int_equal(quota_verdict(&c, 1, 50, &wait_ms), QUOTA_NOT_NOW);
     assert_int_equal(wait_ms, 30000);
     assert_int_equal(quota_verdict(&c, 1, 49, NULL), QUOTA_FITS);
+}
+
+/* An estimate is a guess: only what is certain is a final 400. */
+static void a_job_that_may_be_smaller_than_it_looks_takes_all_of_the_largest(void **state)
+{
+    struct pick_candidate c[2] = {{.limit = 100}, {.limit = 1000, .unsure = true}};
+    uint64_t wait_ms;
+
+    (void)state;
+    assert_int_equal(pick_tokens(&c[1], 4000), 1000);
+    assert_int_equal(pick_tokens(&c[1], 999), 999);
+    assert_int_equal(pick_tokens(&c[0], 4000), 4000);
+    assert_false(pick_fits(&c[0], 4000));
+    assert_true(pick_fits(&c[1], 4000));
+    assert_int_equal(quota_verdict(c, 2, 4000, &wait_ms), QUOTA_FITS);
+    c[1].enqueued = 1;
+    c[1].drain_rate = 0.01;
+    assert_false(pick_fits(&c[1], 4000));
+    assert_int_equal(quota_verdict(c, 2, 4000, &wait_ms), QUOTA_NOT_NOW);
+    assert_int_equal(wait_ms, 100000);
+    c[1].unsure = false;
+    assert_int_equal(quota_verdict(c, 2, 4000, &wait_ms), QUOTA_NEVER_FITS);
+}
+
+static void a_rest_is_not_told_as_room_that_is_free(void **state)
+{
+    struct pick_candidate c = {.limit = 200000, .full_tokens = 50, .full_for_ms = 30000};
+    char text[256];
+
+    (void)state;
+    quota_explain(&c, names, 1, 50, text, sizeof(text));
+    assert_non_null(strstr(text, "east refused 50 just now, limit 200000"));
+    assert_null(strstr(text, "200000 of 200000 free"));
 }
 
 static void
@@ -1947,6 +2044,16 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(equals_take_turns_by_their_limits_without_clumps, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(equals_in_turn_too_are_drawn_by_lot, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_job_that_was_refused_where_nothing_is_enqueued_closes_it_to_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_refusal_is_believed_as_far_as_four_times_the_ledger_makes_it_likely, setup, teardown),
+        cmocka_unit_test_setup_teardown(refusals_do_not_vouch_for_each_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_small_job_probes_at_once_whatever_was_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_job_that_may_be_smaller_than_it_looks_takes_all_of_the_largest, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_rest_is_not_told_as_room_that_is_free, setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_per_byte_are_learned_for_each_model, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(one_odd_file_moves_nothing_beyond_the_fixed_bounds, setup,

@@ -34,12 +34,13 @@
 struct pick_candidate {
     uint32_t deployment; /* index in the table */
     double weight; /* 0: not given; negative: given as 0 (no traffic while others have a weight) */
-    int64_t rpm, tpm;         /* limits; 0: not given */
-    int32_t order;            /* 0: not given; lower first */
-    bool admitted;            /* its breaker lets this operation through */
-    bool tried;               /* this request was there already */
-    bool room_later;          /* that it has no room now does not matter */
-    bool eligible;            /* written by pick_next(): a policy looks at no others */
+    int64_t rpm, tpm; /* limits; 0: not given */
+    int32_t order;    /* 0: not given; lower first */
+    bool admitted;    /* its breaker lets this operation through */
+    bool tried;       /* this request was there already */
+    bool room_later;  /* that it has no room now does not matter */
+    bool unsure;      /* its limit may be enough for this job, whatever its tokens are taken for */
+    bool eligible;    /* written by pick_next(): a policy looks at no others */
     uint64_t requests_minute; /* begun in this minute */
     uint64_t tokens_minute;
     uint64_t in_flight; /* of what is placed: uploads and creates */
@@ -74,6 +75,10 @@ struct pick_policy {
 /** Tokens/s at which it works off what is enqueued; the prior is its limit (PICK_PRIOR_LIMIT) in
  * PICK_PRIOR_DRAIN_S. Never 0. */
 double pick_drain_rate(const struct pick_candidate *candidate);
+
+/** What a job of so many tokens takes of it. One that is taken for larger than the limit, but may be
+ * smaller (`unsure`), takes all: it is let in once nothing is enqueued. */
+uint64_t pick_tokens(const struct pick_candidate *candidate, uint64_t tokens);
 
 /** Whether the enqueued tokens and those of this job stay within its limit, and it did not just
  * refuse such a job. */

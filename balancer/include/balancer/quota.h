@@ -57,6 +57,7 @@
 #define QUOTA_EXTEND_MS   (3600u * 1000) /* by how much an answer "still running" prolongs it */
 #define QUOTA_FULL_MS     60000u         /* first rest of a size that was refused; doubles ... */
 #define QUOTA_FULL_MAX_MS (16u * 60000)  /* ... up to this */
+#define QUOTA_OFF_BY      4u /* our sum of estimates is rarely too low by more than this */
 #define QUOTA_REFUSED_MS  (3600u * 1000) /* how long the limit that a refusal names is believed */
 
 struct quota; /* the region */
@@ -254,10 +255,20 @@ void quota_learn_refused(struct quota *quota, uint32_t column, uint64_t limit, u
 uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
                               uint64_t now_ms);
 
-/** A job of `tokens` was refused as too much (token_limit_exceeded, at once or later): E becomes at
- * least L - tokens + 1, so that the same job does not fit now, and jobs of its size stay away for a
- * minute, then for two ... sixteen, until one is accepted. Call it after quota_cancel(). */
-void quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+/** A job of `tokens` was refused as too much (token_limit_exceeded, at once or later), and no other
+ * deployment has refused it before. That speaks about the job first: an estimate may be wrong, and
+ * what one job counted for must not keep others away. Only when our own unfinished jobs there, at
+ * four times what they are taken for, leave no room for it, the deployment is believed to be full:
+ * E becomes at least L - tokens + 1, so that the same job does not fit now, and jobs of its size
+ * stay away for a minute, then for two ... sixteen, until one is accepted. Jobs smaller than 1/256
+ * of the limit never do: they are the probe, and a refused create costs nothing. Call it after
+ * quota_cancel(). @return whether it is believed */
+bool quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+
+/** A job failed in the end as too much. While it ran, headers counted it for what it is, and what
+ * exceeded our sum was taken for foreign: that is gone with it, and the next header tells what is
+ * really foreign. Before quota_full(). */
+void quota_forget_foreign(struct quota *quota, uint32_t column);
 
 /** What a job really counted, its output left out: when it consists of one feature nearly alone
  * (features_dominant()), and that feature is not exact, the model's tokens per unit of that feature
@@ -299,6 +310,9 @@ struct quota_sum {
 };
 
 void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum);
+
+/** The lower of configured and learned limit; 0: unknown. */
+uint64_t quota_limit(const struct quota *quota, uint32_t column, uint64_t now_ms);
 
 struct quota_tally {
     uint32_t reservations;

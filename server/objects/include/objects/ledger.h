@@ -43,3 +43,11 @@ uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *m
  */
 bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
+
+/** A job was refused as more than the room at a deployment (once it has given its tokens back): what
+ * that says about the job, and about the deployment (quota_full()). Of a wildcard row neither is
+ * kept: another model of it would be judged by it.
+ *  @param job     facts_job(); 0: not known, then only the deployment is judged
+ *  @param tokens  of its estimate, as counted there */
+void ledger_note_refused(const struct inherit *inherit, uint32_t deployment, uint64_t job,
+                         uint64_t tokens, uint64_t now_ms);

@@ -43,19 +43,27 @@ enum sighting_change {
 };
 
 /** Tell the ledger. A batch that runs and whose marker tells its tokens is adopted if it is not
- * known yet; one that has ended is released. One that ended as too large also tells that the
- * deployment is full, once.
+ * known yet; one that has ended is released. What it means that one ended as too large is for
+ * sighting_note_ended() to say, after SIGHTING_RELEASED.
  *  @param column  of the deployment that it runs on
  *  @param tokens  of its reservation, or of its marker; 0: not known, then it is not adopted */
 enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
                                      const struct sighting *s, uint64_t tokens, uint64_t age_ms,
                                      uint64_t now_ms);
 
+/** It ended as larger than the room: ledger_note_refused(). Nothing when it did not.
+ *  @param column   of its reservation
+ *  @param account  fingerprint of the account that it ran at
+ *  @param tokens   of its reservation, or of its marker; 0: not known */
+void sighting_note_ended(const struct inherit *inherit, uint32_t column, uint32_t account,
+                         const struct sighting *s, uint64_t tokens, uint64_t now_ms);
+
 /** A batch was seen, as its provider sent it. When it carries a marker of ours its reservation is
  * released if it has ended; while it has not, it is kept, or made if the ledger did not know the
  * batch.
- *  @param slot  the caller's row
- *  @param out   what was seen, all but `copy`; filled in as far as it goes when false
+ *  @param slot     the caller's row
+ *  @param account  fingerprint of the account that showed it
+ *  @param out      what was seen, all but `copy`; filled in as far as it goes when false
  *  @return whether it carries one, which is in `out` then */
-bool sighting_observe(const struct inherit *inherit, uint32_t slot, const struct json *batch,
-                      uint64_t now_ms, struct sighting *out);
+bool sighting_observe(const struct inherit *inherit, uint32_t slot, uint32_t account,
+                      const struct json *batch, uint64_t now_ms, struct sighting *out);

@@ -12,8 +12,9 @@ struct choose_question {
     enum op_class op;
     const uint32_t *candidates; /* deployments */
     uint32_t num;
-    const bool *tried; /* per candidate: this request was there already, or it cannot take it */
-    uint64_t tokens;   /* of the job; 0: unknown, or none */
+    const bool *tried;    /* per candidate: this request was there already, or it cannot take it */
+    uint64_t tokens;      /* of the job, as estimated; 0: unknown, or none */
+    uint64_t unsure_from; /* choose_unsure_from(): limits from which on they may be enough */
 };
 
 /** Choose among candidates and take the right to try there (a cooling deployment past its time lets
@@ -27,9 +28,11 @@ uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q);
 /** The same among places whose fallbacks wait for what comes before them.
  *  @param tried    [places->num]: this request was there already, or it cannot take it
  *  @param stage    in and out: of the places in use; 0 at first
+ *  @param tokens   and `unsure_from`: as of a question
  *  @return MODEL_NO_INDEX: no stage has any left */
 uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct candidates *places,
-                          const bool *tried, uint32_t *stage, uint64_t tokens);
+                          const bool *tried, uint32_t *stage, uint64_t tokens,
+                          uint64_t unsure_from);
 
 /** What the operator allows was tried in the stage of this deployment: all that is left of it, and
  * of those before it, is marked as tried. @return how many wait behind it */
@@ -39,7 +42,16 @@ uint32_t choose_leave_stage(const struct candidates *places, bool *tried, uint32
  */
 void choose_give_back(struct runtime *rt, enum op_class op, uint32_t deployment);
 
-/** Why there is nowhere to go: 400 when the tokens are more than every limit, 429 with the expected
+/** Of a job whose estimate is more than every limit, but which may be smaller: the largest limit. A
+ * deployment of that limit takes it once nothing is enqueued there, since only the provider can say
+ * for certain; no smaller one does.
+ *  @param tokens  as estimated
+ *  @param least   for certain
+ *  @return 0: there is no such need (a limit is enough, or unknown), or no hope */
+uint64_t choose_unsure_from(struct runtime *rt, const uint32_t *candidates, uint32_t num,
+                            uint64_t tokens, uint64_t least);
+
+/** Why there is nowhere to go: 400 when the tokens are for certain more than every limit, 429 with the expected
  * wait when there is no room now or the limits of this minute are reached, else 503. `q->tried` is
  * not looked at. */
 void choose_nowhere(struct runtime *rt, const struct choose_question *q, struct failure *out);
