@@ -17,6 +17,8 @@ static void note(struct reporter *reporter, enum config_severity severity, const
 {
     const struct node *node = node_find(root, path);
 
+    if (report_was_unset(node))
+        return;
     if (node == NULL)
         node = root;
     report_add(reporter, severity, node == NULL ? NULL : node->file,
@@ -63,6 +65,15 @@ static void check_spool(const struct config *config, const struct node *root,
     strbuf_deinit(&text);
 }
 
+/* Some may be given and not be there: that was told. */
+static bool has_seal_keys(const struct config *config, const struct node *root)
+{
+    const struct node *list = node_find(root, "tranche_settings.seal_keys");
+
+    return config->num_seal_keys > 0 || (list != NULL && list->num_items > 0) ||
+           report_was_unset(list);
+}
+
 static void check_auth(const struct config *config, const struct node *root,
                        struct reporter *reporter)
 {
@@ -73,22 +84,23 @@ static void check_auth(const struct config *config, const struct node *root,
         strbuf_addf(&text,
                     "weak (under 16 bytes, few different ones, or one that is well known): it can "
                     "be guessed%s; openssl rand -hex 32 makes a better one%s; %s is served",
-                    config->num_seal_keys == 0 ? ", also from any id, since it seals them" : "",
-                    config->num_seal_keys == 0
+                    !has_seal_keys(config, root) ? ", also from any id, since it seals them" : "",
+                    !has_seal_keys(config, root)
                         ? ", and tranche_settings.seal_keys another one for ids"
                         : "",
                     served);
         note(reporter, CONFIG_WARNING, root, "general_settings.master_key", strbuf_str(&text));
         strbuf_deinit(&text);
     }
-    if (secret_is_set(&config->master_key))
+    if (secret_is_set(&config->master_key) ||
+        report_was_unset(node_find(root, "general_settings.master_key")))
         return;
     note(reporter, CONFIG_WARNING, root, "general_settings.master_key",
          config->permit_weak_master_key
              ? "missing, and LITELLM_MASTER_KEY is not set: everybody who reaches the port may use "
                "the providers' keys"
              : "missing, and LITELLM_MASTER_KEY is not set: only this machine is served");
-    if (config->balance_batches && config->num_seal_keys == 0)
+    if (config->balance_batches && !has_seal_keys(config, root))
         note(reporter, CONFIG_WARNING, root, "tranche_settings.seal_keys",
              "missing, and there is no master key to derive one from: ids of balanced files and "
              "batches cannot outlive a restart, and no other node understands them; give all nodes "
@@ -170,13 +182,8 @@ static void check_module(const struct node *root, struct reporter *reporter)
                                         "azure_key", "openai_key", "organization"};
     const struct node *settings = node_get(root, "litellm_settings");
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const struct node *node = node_get(settings, names[i]);
-
-        if (node != NULL && node->kind == NODE_NULL && node->variable != NULL)
-            report_at(reporter, CONFIG_ERROR, node,
-                      "the environment variable %s is not set or empty", node_variable_name(node));
-    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        (void)report_unset(reporter, CONFIG_ERROR, node_get(settings, names[i]));
 }
 
 /* A variable of environment_variables is not a secret for being there. */

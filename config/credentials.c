@@ -24,7 +24,8 @@ void credentials_take(const struct node *root, struct node *params, struct repor
     const struct node *name = node_get(params, "litellm_credential_name"), *values;
     size_t budget = SIZE_MAX;
 
-    if (name == NULL || (name->kind == NODE_NULL && name->variable == NULL))
+    if (name == NULL || (name->kind == NODE_NULL && name->variable == NULL) ||
+        report_unset(reporter, CONFIG_SKIPPED, name))
         return;
     values = name->kind == NODE_SCALAR ? find(root, name->text) : NULL;
     if (values == NULL) {

@@ -270,6 +270,20 @@ static void describe_deployment(const struct config *config, const struct model_
     strbuf_addc(out, '\n');
 }
 
+static void add_count(struct strbuf *out, size_t num, const char *what)
+{
+    strbuf_addf(out, "%zu %s%s", num, what, num == 1 ? "" : "s");
+}
+
+void config_count(const struct model_list *models, struct strbuf *out)
+{
+    if (models->num_rows > 0) {
+        add_count(out, models->num_rows, "deployment");
+        strbuf_adds(out, " in ");
+    }
+    add_count(out, models->num_accounts, "account");
+}
+
 void config_describe(const struct config *config, struct strbuf *out)
 {
     describe_server(config, out);
@@ -277,8 +291,8 @@ void config_describe(const struct config *config, struct strbuf *out)
     describe_balancer(config, out);
     describe_limits(&config->limits, out);
     describe_timeouts(&config->timeouts, out);
-    strbuf_addf(out, "%zu deployments in %zu accounts\n", config->models.num_deployments,
-                config->models.num_accounts);
+    config_count(&config->models, out);
+    strbuf_addc(out, '\n');
     for (size_t i = 0; i < config->models.num_deployments; i++)
         describe_deployment(config, &config->models.deployments[i], out);
 }

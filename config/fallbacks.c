@@ -47,6 +47,11 @@ static bool is_served(const struct taking *t, const struct node *node, const cha
         if (t->config->models.names[i].target != NULL &&
             strcmp(t->config->models.names[i].name, name) == 0)
             return true; /* an alias */
+    if (models_lacks_name(t->root)) {
+        report_at(t->reporter, CONFIG_WARNING, node,
+                  "ignored: no row of that group is served here");
+        return false;
+    }
     node_show(&(struct node){.kind = NODE_SCALAR, .text = (char *)(uintptr_t)name}, &got);
     report_at(t->reporter, CONFIG_WARNING, node,
               "ignored: %s is no model_name of model_list, no alias and no model_info.id, and no "

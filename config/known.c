@@ -2,6 +2,7 @@
  * warning that says "unknown" instead of "ignored". */
 #include "known.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define MAX_NAME 64 /* longer names are not guessed at */
@@ -539,6 +540,11 @@ void known_guess_offer(struct known_guess *guess, const char *candidate)
     if (len > MAX_NAME || strlen(candidate) > MAX_NAME)
         return;
     distance = edit_distance(guess->key, candidate);
+    if (distance > allowed && len > 2 && strncmp(candidate, guess->key, len) == 0 &&
+        candidate[len] == '_' && guess->best == NULL) {
+        guess->best = candidate; /* its first word: "cert" for "cert_file", if nothing is nearer */
+        guess->distance = SIZE_MAX;
+    }
     if (distance <= allowed && (guess->best == NULL || distance < guess->distance)) {
         guess->best = candidate;
         guess->distance = distance;

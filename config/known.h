@@ -14,7 +14,8 @@ bool known_litellm(const char *path, const char *key);
  * NULL: it has none there either. */
 const char *known_loss(const char *path, const char *key);
 
-/* Finds the name that a misspelt one was most likely meant to be. */
+/* Finds the name that a misspelt one was most likely meant to be: a letter or some are wrong, or the
+ * last words are missing. */
 struct known_guess {
     const char *key;  /* borrowed; the misspelt one */
     const char *best; /* borrowed; NULL: nothing is near */

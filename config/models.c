@@ -63,6 +63,11 @@ static bool has_text(const struct node *map, const char *path, const char *text)
     return have != NULL && strcmp(have, text) == 0;
 }
 
+static bool is_unset(const struct node *row, const char *path)
+{
+    return report_was_unset(node_find(row, path));
+}
+
 bool models_names_group(const struct node *root, const char *group)
 {
     const struct node *list = node_get(root, "model_list");
@@ -71,6 +76,16 @@ bool models_names_group(const struct node *root, const char *group)
         if (has_text(list->items[i], "model_name", group))
             return true;
     }
+    return false;
+}
+
+bool models_lacks_name(const struct node *root)
+{
+    const struct node *list = node_get(root, "model_list");
+
+    for (size_t i = 0; list != NULL && i < list->num_items; i++)
+        if (is_unset(list->items[i], "model_name"))
+            return true;
     return false;
 }
 
@@ -83,9 +98,10 @@ bool models_names_deployment(const struct node *root, const char *name, const ch
         const char *model = text_of(node_find(row, "litellm_params.model"));
         const char *slash = model == NULL ? NULL : strchr(model, '/');
 
-        if (group != NULL && !has_text(row, "model_name", group))
+        if (group != NULL && !has_text(row, "model_name", group) && !is_unset(row, "model_name"))
             continue;
-        if (has_text(row, "model_info.id", name) ||
+        if (has_text(row, "model_info.id", name) || is_unset(row, "model_info.id") ||
+            is_unset(row, "litellm_params.model") ||
             (model != NULL && strcmp(slash == NULL ? model : slash + 1, name) == 0))
             return true;
     }
@@ -485,6 +501,7 @@ static int add_row(struct models_build *build, const struct raw_row *raw, struct
         goto done;
     }
     rc = put(build, &d, row, &index);
+    build->config->models.num_rows += rc == 0;
     if (rc == 0)
         report_at(build->reporter, CONFIG_HONOURED, row, "%s deployment \"%s\" of account %s",
                   provider_name(source.provider), upstream,

@@ -32,7 +32,11 @@ bool models_has_group(const struct model_list *models, const char *group);
 /** Whether the file has a row of that model_name, served or not. */
 bool models_names_group(const struct node *root, const char *group);
 
-/** Whether the file has a row, served or not, with that model_info.id or that name upstream.
+/** Whether the model_name of a row was to come from a variable that is not set: it may be any. */
+bool models_lacks_name(const struct node *root);
+
+/** Whether the file has a row, served or not, with that model_info.id or that name upstream, or
+ *  one where these were to come from a variable that is not set.
  *  @param group  of that model_name; NULL: any */
 bool models_names_deployment(const struct node *root, const char *name, const char *group);
 

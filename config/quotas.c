@@ -57,6 +57,8 @@ static bool read_row(const struct applying *a, const struct raw_quota *quota,
     union scalar_value value;
 
     if (quota->deployment == NULL && quota->model_name == NULL) {
+        if (report_was_unset(node_get(row, "model_name")))
+            return false;
         report_under(a->reporter, CONFIG_ERROR, row, "deployment",
                      "missing, as is model_name: say whose quota it is");
         return false;
@@ -80,7 +82,7 @@ static void note_nobody(const struct applying *a, const struct raw_quota *quota,
     bool by_group = quota->deployment == NULL;
     const struct node *node = node_get(row, by_group ? "model_name" : "deployment");
 
-    if (by_group ? models_names_group(a->root, quota->model_name)
+    if (by_group ? models_names_group(a->root, quota->model_name) || models_lacks_name(a->root)
                  : models_names_deployment(a->root, quota->deployment, quota->model_name))
         report_at(a->reporter, CONFIG_WARNING, node, "ignored: no such row is served here");
     else if (by_group)

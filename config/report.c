@@ -105,6 +105,11 @@ static enum config_severity severity_at(const struct node *node, enum config_sev
     return row != NULL ? CONFIG_SKIPPED : CONFIG_ERROR;
 }
 
+bool report_was_unset(const struct node *node)
+{
+    return node != NULL && node->kind == NODE_NULL && node->variable != NULL && node->skipped;
+}
+
 void report_add(struct reporter *reporter, enum config_severity severity, const char *file,
                 unsigned line, const char *field, const char *fmt, ...)
 {
@@ -121,10 +126,12 @@ void report_at(struct reporter *reporter, enum config_severity severity, const s
     struct strbuf path = STRBUF_INIT;
     va_list args;
 
+    severity = severity_at(node, severity);
+    if (report_was_unset(node))
+        return;
     node_path(node, &path);
     va_start(args, fmt);
-    add(reporter, severity_at(node, severity), node->file, node->line, strbuf_str(&path), fmt,
-        args);
+    add(reporter, severity, node->file, node->line, strbuf_str(&path), fmt, args);
     va_end(args);
     reporter->failed |= strbuf_failed(&path);
     strbuf_deinit(&path);
@@ -139,23 +146,37 @@ void report_under(struct reporter *reporter, enum config_severity severity, cons
 
     if (child == NULL)
         child = map;
+    severity = severity_at(child, severity);
+    if (report_was_unset(child))
+        return;
     if (map != NULL)
         node_path(map, &path);
     if (path.len > 0)
         strbuf_addc(&path, '.');
     strbuf_adds(&path, key);
     va_start(args, fmt);
-    add(reporter, severity_at(child, severity), child == NULL ? NULL : child->file,
-        child == NULL ? 0 : child->line, strbuf_str(&path), fmt, args);
+    add(reporter, severity, child == NULL ? NULL : child->file, child == NULL ? 0 : child->line,
+        strbuf_str(&path), fmt, args);
     va_end(args);
     reporter->failed |= strbuf_failed(&path);
     strbuf_deinit(&path);
+}
+
+bool report_unset(struct reporter *reporter, enum config_severity severity, const struct node *node)
+{
+    if (node == NULL || node->kind != NODE_NULL || node->variable == NULL)
+        return false;
+    report_at(reporter, severity, node, "the environment variable %s is not set or empty",
+              node_variable_name(node));
+    return true;
 }
 
 void report_wanted(struct reporter *reporter, const struct node *node, const char *wanted)
 {
     struct strbuf got = STRBUF_INIT;
 
+    if (report_unset(reporter, CONFIG_ERROR, node))
+        return;
     node_show(node, &got);
     report_at(reporter, CONFIG_ERROR, node, "got %s, wanted %s", strbuf_str(&got), wanted);
     reporter->failed |= strbuf_failed(&got);

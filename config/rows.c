@@ -8,6 +8,7 @@
 #include "credentials.h"
 #include "row_provider.h"
 #include "scalar.h"
+#include "schema.h"
 
 static const char *text_of(const struct node *node)
 {
@@ -37,7 +38,7 @@ static void tell_foreign(const struct node *model, enum row_kind kind, struct re
 }
 
 /* Whether the row names a model of a provider of ours; otherwise somebody is told why not. */
-static bool is_ours(const struct node *row, struct reporter *reporter)
+static bool is_ours(struct node *row, struct reporter *reporter)
 {
     const struct node *params = node_get(row, "litellm_params");
     const struct node *model = node_get(params, "model");
@@ -46,6 +47,7 @@ static bool is_ours(const struct node *row, struct reporter *reporter)
     const char *rest;
 
     if (params == NULL || params->kind == NODE_NULL) {
+        schema_check_row(row, reporter);
         report_under(reporter, CONFIG_ERROR, row, "litellm_params", "missing");
         return false;
     }
@@ -53,6 +55,7 @@ static bool is_ours(const struct node *row, struct reporter *reporter)
                                      (model->kind != NODE_NULL || model->variable != NULL)))
         return true; /* schema_check() says what is wrong */
     if (text_of(model) == NULL || *model->text == '\0') {
+        schema_check_row(row, reporter);
         report_under(reporter, CONFIG_ERROR, params, "model",
                      "missing: give azure/<deployment> or openai/<model>");
         return false;

@@ -228,6 +228,10 @@ static const cyaml_schema_value_t row_entry = {
 static const cyaml_schema_value_t files_entry = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_params, files_fields)};
 
+static const cyaml_schema_field_t credential_fields[] = {
+    FREE_FORM("credential_name"), FREE_FORM("credential_values"), FREE_FORM("credential_info"),
+    CYAML_FIELD_END};
+
 static const cyaml_schema_field_t config_fields[] = {
     LIST(struct raw_config, "model_list", rows, &row_entry, MAX_ROWS),
     LIST(struct raw_config, "files_settings", files, &files_entry, MAX_ROWS),
@@ -309,6 +313,10 @@ static void note_unknown(const struct node *node, const cyaml_schema_field_t *fi
     }
     if (!free_form)
         known_guess_offer_litellm(&guess, place);
+    if (node->parent->parent == NULL) { /* read before the tables are */
+        known_guess_offer(&guess, "environment_variables");
+        known_guess_offer(&guess, "include");
+    }
     if (guess.best != NULL)
         report_at(reporter, CONFIG_WARNING, node, "unknown key, did you mean \"%s\"?", guess.best);
     else if (!free_form &&
@@ -394,9 +402,8 @@ static void check_value(struct node *node, const cyaml_schema_value_t *value,
     if (node->kind == NODE_SCALAR && value->type == CYAML_SEQUENCE &&
         value->sequence.entry->type == CYAML_STRING)
         wrap_in_list(node, reporter);
-    if (node->kind == NODE_NULL && node->variable != NULL)
-        report_at(reporter, CONFIG_SKIPPED, node, "the environment variable %s is not set or empty",
-                  node_variable_name(node));
+    if (report_unset(reporter, CONFIG_SKIPPED, node))
+        ; /* told */
     else if (node->kind != NODE_NULL && node->kind != wants[value->type].kind)
         report_wanted(reporter, node, wants[value->type].wanted);
     else if (node->kind == NODE_MAP)
@@ -407,9 +414,25 @@ static void check_value(struct node *node, const cyaml_schema_value_t *value,
         node->skipped = true;
 }
 
+/* Their values are looked at in the rows that take them. */
+static void check_credentials(struct node *root, struct reporter *reporter)
+{
+    const struct node *list = node_get(root, "credential_list");
+
+    for (size_t i = 0; list != NULL && i < list->num_items; i++)
+        if (list->items[i]->kind == NODE_MAP)
+            check_map(list->items[i], credential_fields, reporter);
+}
+
 void schema_check(struct node *root, struct reporter *reporter)
 {
     check_map(root, config_fields, reporter);
+    check_credentials(root, reporter);
+}
+
+void schema_check_row(struct node *row, struct reporter *reporter)
+{
+    check_map(row, row_fields, reporter);
 }
 
 void schema_check_retries(struct node *policy, struct reporter *reporter)

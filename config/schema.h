@@ -130,6 +130,10 @@ struct raw_config {
  */
 void schema_check(struct node *root, struct reporter *reporter);
 
+/** The same for one row of model_list, of which so much is missing that it is passed by later: the
+ * missing key may stand there with a letter wrong. */
+void schema_check_row(struct node *row, struct reporter *reporter);
+
 /** The same for one policy of model_group_retry_policy, whose keys are the operator's own names and
  * are therefore not in the tables. */
 void schema_check_retries(struct node *policy, struct reporter *reporter);

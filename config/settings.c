@@ -776,8 +776,6 @@ static int apply_file(const struct settings_input *in, struct config *config,
     if (rc == 0)
         rc = take_path(in, "tranche_settings.state_dir", t->state_dir, &config->state_dir);
     if (rc == 0)
-        rc = default_state_dir(config);
-    if (rc == 0)
         rc = take_path(in, "tranche_settings.upstream_ca_file", t->upstream_ca_file,
                        &config->upstream_ca_file);
     if (rc == 0)
@@ -862,6 +860,8 @@ int settings_apply(const struct settings_input *in, struct config *config,
     *default_timeout_ms = 0;
     if (rc == 0 && in->raw != NULL)
         rc = apply_file(in, config, default_timeout_ms);
+    if (rc == 0)
+        rc = default_state_dir(config);
     if (rc == 0)
         rc = take_master_key(in, config);
     if (rc == 0)

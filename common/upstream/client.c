@@ -386,7 +386,7 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     curl_share_setopt(up->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     if (set_proxy(up, options) != 0)
         goto fail;
-    up->ca_file = handle_find_ca_bundle(options->ca_file);
+    up->ca_file = upstream_find_ca_bundle(options->ca_file);
     if (options->ca_file != NULL && up->ca_file == NULL)
         goto fail;
     for (i = 0; i < LANE_COUNT; i++)

@@ -199,6 +199,3 @@ const char *origin_check(struct upstream *up, const char *url);
 const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request);
 /** Free the handle, outside of curl and of its multi, and wipe the request's lines. */
 void handle_release(struct upstream_call *call);
-/** The file with the authorities that are trusted: one bundle and no directory. @return to be
- * freed; NULL: there is none, or out of memory */
-char *handle_find_ca_bundle(const char *configured);

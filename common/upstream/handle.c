@@ -219,9 +219,8 @@ void handle_release(struct upstream_call *call)
 
 /* One bundle and no directory: libcurl over OpenSSL then parses it once a day instead of once a
  * connection (7.87 on), and over GnuTLS it does not open hundreds of files each time.
- * `update-ca-certificates` maintains both.
- * @return to be freed; NULL: there is none, or out of memory */
-char *handle_find_ca_bundle(const char *configured)
+ * `update-ca-certificates` maintains both. */
+char *upstream_find_ca_bundle(const char *configured)
 {
     static const char debian[] = "/etc/ssl/certs/ca-certificates.crt";
     CURL *easy = configured == NULL ? curl_easy_init() : NULL;

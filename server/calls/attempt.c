@@ -140,7 +140,8 @@ static void log_failure(const struct attempt *at, enum outcome outcome,
              table_str(table, table_deployment(table, at->deployment)->id),
              runtime_account(at->rt, at->deployment)->name, op_class_name(at->op),
              outcome_name(outcome), upstream->head.status, upstream->error[0] != '\0' ? ", " : "",
-             upstream->error, at->request_id[0] != '\0' ? ", request " : "", at->request_id,
+             outcome_detail(outcome, upstream->error),
+             at->request_id[0] != '\0' ? ", request " : "", at->request_id,
              theirs[0] != '\0' ? ", the provider's " : "", theirs);
 }
 

@@ -54,3 +54,12 @@ enum outcome outcome_of(const struct upstream_result *result, const struct failu
     }
     return OUTCOME_CANCELLED;
 }
+
+const char *outcome_detail(enum outcome outcome, const char *error)
+{
+    const char *name = outcome_name(outcome);
+    size_t len = strlen(name);
+
+    return strncmp(error, name, len) == 0 && strncmp(error + len, ": ", 2) == 0 ? error + len + 2
+                                                                                : error;
+}

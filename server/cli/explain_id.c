@@ -196,13 +196,30 @@ static void print_litellm(const struct litellm_id *name)
     }
 }
 
+/* OpenAI's and Azure's, and all servers' that were tried behind the gateway. */
+static bool looks_native(const char *id)
+{
+    static const char *const beginnings[] = {"file-", "file_", "assistant-", "batch_", "batch-"};
+
+    for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+        if (strncmp(id, beginnings[i], strlen(beginnings[i])) == 0 &&
+            id[strlen(beginnings[i])] != '\0')
+            return true;
+    return false;
+}
+
 static int explain_native(const char *native)
 {
     label("native id");
     puts(native);
     label("owner");
     puts("no tag: the master key only; for all others a 404");
-    return 0;
+    if (looks_native(native))
+        return 0;
+    label("doubtful");
+    puts("files of OpenAI and Azure begin with file- or assistant-, batches with batch_: the "
+         "provider is asked for it, and will hardly know it");
+    return 1;
 }
 
 static int explain_sealed_or_native(const struct explainer *e, const char *id)

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/secret.h"
 #include "config/config.h"
+#include "master/certificates.h"
 #include "check_file.h"
 #include "explain_id.h"
 #include "core/inherit.h"
@@ -94,6 +95,7 @@ struct command_line {
     bool help, version;
 };
 
+/* clang-format off */
 static const char usage[] =
     "usage: tranche [serve] [--config FILE] [--host HOST] [--port PORT] [--num_workers N]\n"
     "       tranche check [--strict] [--config FILE]\n"
@@ -103,12 +105,9 @@ static const char usage[] =
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
     "                            (with --strict also when a row is left out because of a fault)\n"
-    "  check-file                check a batch file as an upload would be; exit 1 when it is not "
-    "valid\n"
-    "  id                        explain an id: what it names, where that is, who sealed it, or "
-    "why "
-    "it is\n"
-    "                            refused; exit 1 when it is\n"
+    "  check-file                check a batch file as an upload would be; exit 1 when it is not valid\n"
+    "  id                        explain an id: what it names, where that is, who sealed it, or why it\n"
+    "                            is refused; exit 1 when it is, or looks like no id of a provider\n"
     "\n"
     "  -c, --config FILE         LiteLLM config.yaml; without it the environment alone\n"
     "      --host HOST           address to listen on (0.0.0.0)\n"
@@ -120,12 +119,10 @@ static const char usage[] =
     "  -h, --help                print this text\n"
     "  -v, --version             print the version\n"
     "\n"
-    "The command line wins over the file, the file over the environment (HOST, PORT, "
-    "NUM_WORKERS).\n"
-    "Signals: TERM, INT, QUIT drain, another one a second later ends; HUP loads the configuration "
-    "anew; USR2 "
-    "starts the\n"
-    "program's file anew on the same socket.\n";
+    "The command line wins over the file, the file over the environment (HOST, PORT, NUM_WORKERS).\n"
+    "Signals: TERM, INT, QUIT drain, another one a second later ends; HUP loads the configuration anew;\n"
+    "USR2 starts the program's file anew on the same socket.\n";
+/* clang-format on */
 
 /* Whether `text` of `len` bytes names the flag, dash or underscore. */
 static bool names_flag(const struct flag *f, const char *text, size_t len)
@@ -270,7 +267,7 @@ static int apply(struct command_line *line, const struct flag *f, const char *va
         return 0;
     case FLAG_STRICT:
         line->strict = true;
-        break;
+        return 0;
     case FLAG_HELP:
         line->help = true;
         return 0;
@@ -336,6 +333,30 @@ static int parse(struct command_line *line, int argc, char **argv)
     return 0;
 }
 
+static void add_lines(struct strbuf *out, const char *severity, const struct strbuf *lines)
+{
+    const char *line = strbuf_str(lines);
+
+    for (size_t len; *line != '\0'; line += len + 1) {
+        len = strcspn(line, "\n");
+        strbuf_addf(out, "certificates: %s: %.*s\n", severity, (int)len, line);
+    }
+}
+
+static int add_certificates(const struct config *config, struct strbuf *out)
+{
+    struct strbuf errors = STRBUF_INIT, warnings = STRBUF_INIT;
+    int ret;
+
+    certificates_check(config, &errors, &warnings);
+    add_lines(out, "error", &errors);
+    add_lines(out, "warning", &warnings);
+    ret = errors.len > 0 ? ERR_INVALID : 0;
+    strbuf_deinit(&errors);
+    strbuf_deinit(&warnings);
+    return ret;
+}
+
 static int check(const struct master_options *options, bool strict)
 {
     struct config *config;
@@ -344,6 +365,10 @@ static int check(const struct master_options *options, bool strict)
     int ret = config_load(options->config_path, &options->overrides, &config, &report);
 
     config_report_print(&report, &text);
+    if (config != NULL)
+        ret = certificates_override(options->tls_cert_file, options->tls_key_file, config);
+    if (config != NULL && ret == 0)
+        ret = add_certificates(config, &text);
     if (config != NULL)
         config_describe(config, &text);
     else if (report.num_errors == 0)
@@ -354,7 +379,7 @@ static int check(const struct master_options *options, bool strict)
         ret = ERR_INVALID;
     config_report_free(&report);
     config_free(config);
-    return ret != 0 || fflush(stdout) != 0;
+    return ret != 0;
 }
 
 /* 2: the configuration or the command line is wrong, so that nothing can be said of the id. */
@@ -381,7 +406,33 @@ static int explain(const struct command_line *line)
     strbuf_deinit(&text);
     config_report_free(&report);
     config_free(config);
-    return fflush(stdout) == 0 ? ret : EXIT_USAGE;
+    return ret;
+}
+
+/* What was printed has to have arrived: a full disk is no success. */
+static int printed(int code)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return code;
+    fputs("tranche: cannot write to standard output\n", stderr);
+    return code == 0 ? EXIT_USAGE : code;
+}
+
+static int run_command(const char *command, struct command_line *line)
+{
+    if (line->strict && strcmp(command, "check") != 0) {
+        fputs("tranche: --strict belongs to check\nTry \"tranche --help\".\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (line->help || line->version) {
+        fputs(line->help ? usage : "tranche " TRANCHE_VERSION "\n", stdout);
+        return printed(0);
+    }
+    if (line->wants_id)
+        return printed(explain(line));
+    if (strcmp(command, "check") == 0)
+        return printed(check(&line->options, line->strict));
+    return master_run(&line->options);
 }
 
 int main(int argc, char **argv)
@@ -395,7 +446,7 @@ int main(int argc, char **argv)
     int skip = argc > 1 && argv[1][0] != '-' ? 2 : 1, ret;
 
     if (strcmp(command, "check-file") == 0)
-        return check_file_main(argc - skip, argv + skip);
+        return printed(check_file_main(argc - skip, argv + skip));
     line.wants_id = strcmp(command, "id") == 0;
     if (!line.wants_id && strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
         fprintf(stderr,
@@ -407,14 +458,5 @@ int main(int argc, char **argv)
     if (strcmp(command, "serve") == 0)
         master_keep_signals();
     ret = parse(&line, argc - (argc > 0 ? skip : 0), argv + skip);
-    if (ret != 0)
-        return ret;
-    if (line.help || line.version) {
-        fputs(line.help ? usage : "tranche " TRANCHE_VERSION "\n", stdout);
-        return 0;
-    }
-    if (line.wants_id)
-        return explain(&line);
-    return strcmp(command, "check") == 0 ? check(&line.options, line.strict)
-                                         : master_run(&line.options);
+    return ret != 0 ? ret : run_command(command, &line);
 }

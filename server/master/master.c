@@ -23,6 +23,7 @@
 #include "common/log_out.h"
 #include "common/shm.h"
 #include "config/entrance.h"
+#include "master/certificates.h"
 #include "master/child.h"
 #include "generation.h"
 #include "listener.h"
@@ -296,20 +297,6 @@ static void log_notes(const struct config_report *report, bool failed)
     }
 }
 
-static int replace_string(char **field, const char *text)
-{
-    char *copy;
-
-    if (text == NULL)
-        return 0;
-    copy = strdup(text);
-    if (copy == NULL)
-        return ERR_NOMEM;
-    free(*field);
-    *field = copy;
-    return 0;
-}
-
 /* At the first start the report goes out as `tranche check` prints it; later it is the log's. */
 static void tell_report(const struct config_report *report, bool failed, bool first)
 {
@@ -324,6 +311,31 @@ static void tell_report(const struct config_report *report, bool failed, bool fi
     strbuf_deinit(&text);
 }
 
+/* Each line of a text. */
+static void log_lines(enum log_level level, const struct strbuf *text)
+{
+    const char *line = strbuf_str(text);
+
+    for (size_t len; *line != '\0'; line += len + 1) {
+        len = strcspn(line, "\n");
+        log_line(level, "%.*s", (int)len, line);
+    }
+}
+
+static int look_at_certificates(const struct config *config)
+{
+    struct strbuf errors = STRBUF_INIT, warnings = STRBUF_INIT;
+    int ret;
+
+    certificates_check(config, &errors, &warnings);
+    log_lines(LOG_LEVEL_ERROR, &errors);
+    log_lines(LOG_LEVEL_WARN, &warnings);
+    ret = errors.len > 0 ? ERR_INVALID : 0;
+    strbuf_deinit(&errors);
+    strbuf_deinit(&warnings);
+    return ret;
+}
+
 static int load_config(struct master *m, bool first, struct config **out)
 {
     struct config_report report = {0};
@@ -335,11 +347,13 @@ static int load_config(struct master *m, bool first, struct config **out)
     config_report_free(&report);
     if (ret != 0)
         return ret;
-    if (replace_string(&(*out)->tls_cert_file, m->options->tls_cert_file) != 0 ||
-        replace_string(&(*out)->tls_key_file, m->options->tls_key_file) != 0) {
+    ret = certificates_override(m->options->tls_cert_file, m->options->tls_key_file, *out);
+    if (ret == 0)
+        ret = look_at_certificates(*out);
+    if (ret != 0) {
         config_free(*out);
         *out = NULL;
-        return ERR_NOMEM;
+        return ret;
     }
     if (m->options->debug)
         (*out)->log_level = LOG_LEVEL_DEBUG;
@@ -470,6 +484,7 @@ static void generation_refuse(struct master *m, const char *why, uint64_t now_ms
 static void generation_promote(struct master *m, uint64_t now_ms)
 {
     struct generation *old = m->serving, *gen = m->starting;
+    struct strbuf served = STRBUF_INIT;
     bool took_over;
 
     take_past_over(m, now_ms);
@@ -480,9 +495,10 @@ static void generation_promote(struct master *m, uint64_t now_ms)
     if (old != NULL)
         generation_leave(m, old, now_ms);
     took_over = upgrade_finish();
-    log_info("generation %u serves: %u workers, %zu deployments, %zu accounts",
-             gen->inherit.generation, num_workers_of(gen), gen->config->models.num_deployments,
-             gen->config->models.num_accounts);
+    config_count(&gen->config->models, &served);
+    log_info("generation %u serves: %u workers, %s", gen->inherit.generation, num_workers_of(gen),
+             strbuf_str(&served));
+    strbuf_deinit(&served);
     if (took_over)
         log_info("took over from the program before");
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <openssl/err.h>
+#include <openssl/x509err.h>
 
 #include "common/log.h"
 
@@ -52,9 +53,24 @@ static int on_passphrase(char *buf, int size, int writing, void *arg)
     return -1;
 }
 
+/* The newest entry that says something; "PEM lib" only tells through whom it came. */
+static unsigned long telling_error(void)
+{
+    unsigned long code, found = ERR_peek_last_error();
+
+    while ((code = ERR_get_error()) != 0) {
+        const char *reason = ERR_reason_error_string(code);
+        size_t len = reason != NULL ? strlen(reason) : 0;
+
+        if (len > 0 && (len < 4 || strcmp(reason + len - 4, " lib") != 0))
+            found = code;
+    }
+    return found;
+}
+
 static int fail_with(const char *what, const char *file, char *error, size_t error_size)
 {
-    unsigned long code = ERR_peek_last_error();
+    unsigned long code = telling_error();
     const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
     bool system_error = code != 0 && ERR_SYSTEM_ERROR(code);
 
@@ -87,6 +103,14 @@ static void warn_about_readers(const char *key_file)
         log_warn("TLS key %s can be read by every user of this machine", key_file);
 }
 
+/* The key was read, and is another certificate's. */
+static bool is_mismatch(void)
+{
+    int reason = ERR_GET_REASON(ERR_peek_last_error());
+
+    return reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH;
+}
+
 static int load_files(SSL_CTX *ctx, const char *cert_file, const char *key_file, char *error,
                       size_t error_size)
 {
@@ -98,9 +122,9 @@ static int load_files(SSL_CTX *ctx, const char *cert_file, const char *key_file,
     SSL_CTX_set_default_passwd_cb(ctx, on_passphrase);
     if (SSL_CTX_use_certificate_chain_file(ctx, cert_file) != 1)
         return fail_with(cert, cert_file, error, error_size);
-    if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1)
+    if (SSL_CTX_use_PrivateKey_file(ctx, key_file, SSL_FILETYPE_PEM) != 1 && !is_mismatch())
         return fail_with(key, key_file, error, error_size);
-    if (SSL_CTX_check_private_key(ctx) != 1) {
+    if (is_mismatch() || SSL_CTX_check_private_key(ctx) != 1) {
         snprintf(error, error_size, "TLS key %s does not belong to certificate %s", key_file,
                  cert_file);
         ERR_clear_error();

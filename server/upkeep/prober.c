@@ -102,7 +102,7 @@ static void log_change(struct account_probe *a, bool healthy, int status, enum o
         log_info("account %s: %s -> healthy", account_of(a)->name, from);
     else
         log_warn("account %s: %s -> unhealthy, status %d, %s: %s", account_of(a)->name, from,
-                 status, outcome_name(outcome), why);
+                 status, outcome_name(outcome), outcome_detail(outcome, why));
     a->known = true;
     a->healthy = healthy;
 }

@@ -4,6 +4,7 @@ Nothing here waits for time to pass. Whoever waits, waits for an event (a line o
 and gives up at a deadline.
 """
 
+import atexit
 import http.client
 import json
 import os
@@ -64,6 +65,8 @@ def until(condition, what, timeout=PATIENCE):
 class Process:
     """A program whose output is read as it comes, so that a test can wait for a line."""
 
+    started = []  # all that this process started, for end_all()
+
     def __init__(self, argv, env=None, cwd=None):
         self.lines = []
         self._news = threading.Condition()
@@ -72,6 +75,7 @@ class Process:
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        Process.started.append(self)
 
     def _read(self):
         for raw in self.popen.stdout:
@@ -118,15 +122,30 @@ class Process:
         self._reader.join(timeout)
         return not self._reader.is_alive()
 
+    def abandon(self):
+        """End it with all its children, at once: a start that failed must not leave them running for ever."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)  # the session is its own
+        except ProcessLookupError:
+            pass
+        self.popen.wait()
+
     def stop(self, timeout=PATIENCE):
         if self.popen.poll() is None:
             self.send(signal.SIGTERM)
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(self.pid, signal.SIGKILL)
-            self.popen.wait()
+            self.abandon()
             raise AssertionError("did not end after SIGTERM; its output:\n" + self.log) from None
+
+
+@atexit.register
+def end_all():
+    """Whoever was forgotten, by a test that failed at a bad moment, ends with the tests."""
+    for process in Process.started:
+        if process.popen.poll() is None:
+            process.abandon()
 
 
 class Answer:
@@ -213,7 +232,11 @@ class Sim(Process):
         path = directory / f"sim-{uuid.uuid4().hex}.json"
         path.write_text(json.dumps(config))
         super().__init__([find_binary("tranche-sim"), "--config", str(path)])
-        ready = json.loads(self.wait_line(r"^\{.*\}$").group(0))
+        try:
+            ready = json.loads(self.wait_line(r"^\{.*\}$").group(0))
+        except BaseException:
+            self.abandon()
+            raise
         self.control_port = ready["control"]
         self.ports = ready["accounts"]
         self.config = config
@@ -324,7 +347,11 @@ class Gateway(Process):
         if host_port:
             argv += ["--host", host, "--port", "0", "--num_workers", str(workers)]
         super().__init__(argv + list(args), env=env)
-        self.port = int(self.wait_line(r"listening on (?:" + re.escape(host) + r"|127\.0\.0\.1|0\.0\.0\.0|\[::\]):(\d+)").group(1))
+        try:
+            self.port = int(self.wait_line(r"listening on (?:" + re.escape(host) + r"|127\.0\.0\.1|0\.0\.0\.0|\[::\]):(\d+)").group(1))
+        except BaseException:
+            self.abandon()
+            raise
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write_config(self, config):

@@ -16,6 +16,11 @@ struct reporter {
  * elsewhere it is an error. */
 struct node *report_row_of(const struct node *node);
 
+/** Whether somebody has told that a variable is not set, and so has no value for this node: what
+ * follows from that is not told as well. report_at() and report_under() leave it out themselves.
+ * @param node  NULL: no */
+bool report_was_unset(const struct node *node);
+
 /** A note about a place of our own choosing. @param file, field  copied; NULL: none */
 void report_add(struct reporter *reporter, enum config_severity severity, const char *file,
                 unsigned line, const char *field, const char *fmt, ...)
@@ -30,7 +35,11 @@ void report_at(struct reporter *reporter, enum config_severity severity, const s
 void report_under(struct reporter *reporter, enum config_severity severity, const struct node *map,
                   const char *key, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/** The error of a wrong value: "got ..., wanted ...". */
+/** Tell that the variable of a node is not set, when that is so. @return whether it is */
+bool report_unset(struct reporter *reporter, enum config_severity severity,
+                  const struct node *node);
+
+/** The error of a wrong value: "got ..., wanted ..."; of an unset variable that it is not set. */
 void report_wanted(struct reporter *reporter, const struct node *node, const char *wanted);
 
 /** Hand everything over, sorted; the reporter is empty afterwards.

@@ -34,6 +34,11 @@ struct upstream_options {
     size_t max_header_bytes; /* of an answer; 0: 64 KiB */
 };
 
+/** The file with the authorities that are trusted: one bundle and no directory.
+ *  @param configured  NULL: the system's, which may not be there
+ *  @return to be freed; NULL: none is known, or out of memory */
+char *upstream_find_ca_bundle(const char *configured);
+
 /** The process must ignore SIGPIPE. Two descriptors go to `loop` for good. @return 0, ERR_NOMEM */
 MUST_USE int upstream_new(struct loop *loop, const struct upstream_options *options,
                           struct upstream **out);
