@@ -169,7 +169,7 @@ static void in_flight(const struct metric *m, const struct metrics_row *row, str
         write_of_op(m, row, (enum op_class)op, row->sum.in_flight[op], out);
 }
 
-static void resting(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
+static void in_cooldown(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
 {
     for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
         write_of_op(m, row, (enum op_class)op, row->resting[op], out);
@@ -266,15 +266,15 @@ static void clock_skew(const struct metric *m, const struct metrics_row *row, st
 
 static const struct metric metrics[] = {
     {"litellm_deployment_state", "gauge",
-     "0: healthy, 1: some kinds of operations rest, 2: unhealthy, or all of them rest", LITELLM,
-     state},
+     "0: healthy, 1: in cooldown for some kinds of calls, 2: unhealthy, or in cooldown for all",
+     LITELLM, state},
     {"litellm_deployment_total_requests_total", "counter", "Upstream calls that ended",
      LITELLM_MODEL, requests},
     {"litellm_deployment_success_responses_total", "counter",
      "Upstream calls for which the deployment is not to blame", LITELLM_MODEL, successes},
     {"litellm_deployment_failure_responses_total", "counter", "Upstream calls that failed",
      LITELLM_MODEL, failures},
-    {"litellm_deployment_cooled_down_total", "counter", "Rests begun", LITELLM, number,
+    {"litellm_deployment_cooled_down_total", "counter", "Cooldowns started", LITELLM, number,
      offsetof(struct metrics_row, sum.rests)},
     {"tranche_upstream_requests_total", "counter", "Upstream calls that ended, and how", OURS,
      calls},
@@ -285,32 +285,34 @@ static const struct metric metrics[] = {
      offsetof(struct metrics_row, sum.bytes_sent)},
     {"tranche_upstream_received_bytes_total", "counter", "Bytes received from upstream", OURS,
      number, offsetof(struct metrics_row, sum.bytes_received)},
-    {"tranche_deployment_resting", "gauge", "1: nothing new of this kind goes there now", OURS,
-     resting},
-    {"tranche_deployment_healthy", "gauge", "1: the last probe succeeded, or there was none yet",
-     OURS, healthy},
-    {"tranche_deployment_probe_timestamp_seconds", "gauge", "Time of the last probe", OURS,
-     checked},
-    {"tranche_enqueued_tokens", "gauge", "Tokens of unfinished batches that the ledger holds", OURS,
+    {"tranche_deployment_in_cooldown", "gauge", "1: no new calls of this kind are sent there", OURS,
+     in_cooldown},
+    {"tranche_deployment_healthy", "gauge",
+     "1: the last health check succeeded, or there was none yet", OURS, healthy},
+    {"tranche_deployment_probe_timestamp_seconds", "gauge", "Unix time of the last health check",
+     OURS, checked},
+    {"tranche_enqueued_tokens", "gauge", "Tokens of unfinished batches in the quota ledger", OURS,
      of_ledger, offsetof(struct metrics_row, quota.reserved)},
-    {"tranche_foreign_tokens", "gauge", "Tokens that others have enqueued there, as far as known",
-     OURS, of_ledger, offsetof(struct metrics_row, quota.foreign)},
-    {"tranche_pledged_tokens", "gauge", "Tokens of files whose batches will probably follow", OURS,
+    {"tranche_external_tokens", "gauge",
+     "Tokens enqueued by other clients of the deployment, estimated", OURS, of_ledger,
+     offsetof(struct metrics_row, quota.foreign)},
+    {"tranche_expected_tokens", "gauge", "Tokens of stored files whose batches are expected", OURS,
      of_ledger, offsetof(struct metrics_row, quota.pledged)},
-    {"tranche_enqueued_token_limit", "gauge", "Tokens that may be enqueued there", OURS, limit},
-    {"tranche_free_tokens", "gauge", "Tokens that fit there now", OURS, free_tokens},
-    {"tranche_drain_tokens_per_second", "gauge", "How fast it works off what is enqueued", OURS,
-     drain},
-    {"tranche_full_seconds", "gauge", "How long work of the size that was refused stays away", OURS,
-     refusing},
-    {"tranche_reservations", "gauge", "Unfinished batches that the ledger holds", OURS,
-     reservations},
-    {"tranche_orphaned_reservations", "gauge", "Of these, creates whose outcome is not known", OURS,
-     orphans},
-    {"tranche_oldest_reservation_seconds", "gauge", "Age of the oldest of them", OURS, oldest},
-    {"tranche_account_files", "gauge", "Input files that its account holds", OURS, files},
+    {"tranche_enqueued_token_limit", "gauge", "Enqueued tokens that the deployment takes", OURS,
+     limit},
+    {"tranche_free_tokens", "gauge", "Tokens that fit into the limit now", OURS, free_tokens},
+    {"tranche_drain_tokens_per_second", "gauge",
+     "Tokens of batches that the deployment works off in a second", OURS, drain},
+    {"tranche_refused_size_retry_seconds", "gauge",
+     "Seconds until batches of the refused size are tried again", OURS, refusing},
+    {"tranche_reservations", "gauge", "Unfinished batches in the quota ledger", OURS, reservations},
+    {"tranche_orphaned_reservations", "gauge", "Reservations of creates whose outcome is unknown",
+     OURS, orphans},
+    {"tranche_oldest_reservation_seconds", "gauge", "Age of the oldest reservation", OURS, oldest},
+    {"tranche_account_files", "gauge", "Input files in the account of the deployment", OURS, files},
     {"tranche_account_clock_skew_seconds", "gauge",
-     "How far its account's clock is ahead of ours; below 0: behind", OURS, clock_skew},
+     "Seconds by which the clock of the account is ahead of this host; negative: behind", OURS,
+     clock_skew},
 };
 
 size_t metrics_count(void)
@@ -355,24 +357,26 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
                 node->generation, out);
     write_alone("tranche_config_reload_failed", "gauge", "1: the last reload was refused",
                 node->reload_failed, out);
-    write_alone("tranche_workers", "gauge", "Workers, draining ones too", node->workers, out);
-    write_alone("tranche_child_restarts_total", "counter", "Children replaced after a death",
-                node->restarts, out);
-    write_alone("tranche_client_connections", "gauge", "Connections of clients", node->connections,
+    write_alone("tranche_workers", "gauge", "Worker processes, draining ones included",
+                node->workers, out);
+    write_alone("tranche_child_restarts_total", "counter",
+                "Child processes restarted after an unplanned end", node->restarts, out);
+    write_alone("tranche_client_connections", "gauge", "Client connections open", node->connections,
                 out);
-    write_alone("tranche_client_requests_total", "counter", "Requests of clients, answered",
+    write_alone("tranche_client_requests_total", "counter", "Client requests answered",
                 node->requests, out);
-    write_alone("tranche_spool_bytes", "gauge", "Bytes of uploads that wait on disk",
+    write_alone("tranche_spool_bytes", "gauge", "Bytes of uploads spooled on disk",
                 node->spool_bytes, out);
-    write_alone("tranche_uploaded_files_total", "counter", "Uploads that were found good",
+    write_alone("tranche_uploaded_files_total", "counter", "Uploads that passed all checks",
                 node->files, out);
-    write_alone("tranche_uploaded_bytes_total", "counter", "Their bytes", node->file_bytes, out);
-    write_alone("tranche_uploaded_lines_total", "counter", "Their lines, of files for batches",
-                node->lines, out);
+    write_alone("tranche_uploaded_bytes_total", "counter",
+                "Bytes of uploads that passed all checks", node->file_bytes, out);
+    write_alone("tranche_uploaded_lines_total", "counter",
+                "Lines of batch files that passed all checks", node->lines, out);
     write_alone("tranche_idempotency_evictions_total", "counter",
-                "Answers for repeats that were forgotten before their time", node->evicted, out);
+                "Idempotency entries evicted before they expired", node->evicted, out);
     write_head("tranche_log_lines_dropped_total", "counter",
-               "Log lines that nobody read in time, or that found no room", out);
+               "Log lines dropped because their reader was too slow or memory was short", out);
     for (int i = 0; i < LOG_STREAMS; i++)
         strbuf_addf(out, "tranche_log_lines_dropped_total{stream=\"%s\"} %llu\n", log_names[i],
                     (unsigned long long)node->log_lost[i]);

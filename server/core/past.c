@@ -31,14 +31,16 @@ static void log_past(const struct config *config, const struct run_past *found, 
                      uint64_t now_ms)
 {
     if (found->unsure_ms > now_ms)
-        log_warn("the gateway before on %s:%d: %s. For %llu s a create that is keyed or said to be "
-                 "repeated, and is found nowhere, is answered 503 (repeat_unknown)",
-                 config->host, config->port, found->why,
-                 (unsigned long long)((found->unsure_ms - now_ms + 999) / 1000));
+        log_warn(
+            "previous gateway on %s:%d: %s. For %llu s, a create with an Idempotency-Key, or that "
+            "an "
+            "SDK repeats, is answered 503 (repeat_unknown) when its batch is not found upstream",
+            config->host, config->port, found->why,
+            (unsigned long long)((found->unsure_ms - now_ms + 999) / 1000));
     if (!kept)
-        log_warn("no record is kept of how this gateway ends, so that each start is taken for one "
-                 "after a crash: set tranche_settings.state_dir to a directory that can be "
-                 "written to");
+        log_warn(
+            "cannot record how this gateway ends, so every start counts as one after a crash: set "
+            "tranche_settings.state_dir to a writable directory");
 }
 
 /* Whoever follows on a free port listens on another one; a directory of its own makes up for it. */
@@ -102,8 +104,7 @@ void past_end(struct past *past, const struct idem *idem, bool clean, uint64_t n
         if (clean &&
             run_record_end(record,
                            if_to_come(larger(unsure_ms, idem_unsure_until_ms(idem)), now_ms)) != 0)
-            log_warn("%s cannot be written: the next start is taken for one after a crash",
-                     record->path);
+            log_warn("cannot write %s: the next start counts as one after a crash", record->path);
         run_record_free(record);
     }
 }
@@ -132,8 +133,9 @@ void past_saw(const struct inherit *inherit, uint32_t deployment, const struct j
         made_s < told_at(inherit, deployment, now_ms, now_ms) - FRESH_S)
         return;
     idem_note_evidence(idem);
-    log_warn("a gateway before this one has made batches, and how it ended is not known here: for "
-             "%llu s a create that is keyed or said to be repeated, and is found nowhere, is "
-             "answered 503 (repeat_unknown)",
-             (unsigned long long)((idem_suspect_until_ms(idem) - now_ms + 999) / 1000));
+    log_warn(
+        "a previous gateway made batches, and how it ended is unknown: for %llu s, a create with "
+        "an Idempotency-Key, or that an SDK repeats, is answered 503 (repeat_unknown) when its "
+        "batch is not found upstream",
+        (unsigned long long)((idem_suspect_until_ms(idem) - now_ms + 999) / 1000));
 }

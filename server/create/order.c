@@ -277,7 +277,8 @@ static void on_made(struct order *o, const struct create_result *result)
 
     /* First the id, then what the header says: it counts this batch too. */
     if (o->claim.place != 0 && quota_commit(o->rt->inherit->quota, &o->claim, id, strlen(id)) != 0)
-        log_warn("quota: the reservation of batch %.128s ended before its create", id);
+        log_warn("quota: the reservation of batch %.128s expired before its create was answered",
+                 id);
     o->claim = (struct quota_claim){0};
     if (o->job != 0)
         refusals_forget(o->rt->inherit->memo, o->job,

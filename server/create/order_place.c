@@ -35,7 +35,7 @@ static int reserve(struct order *o, uint32_t deployment)
                            loop_now_ms(rt->loop), &o->claim);
 
     if (rc == ERR_FULL)
-        log_warn("quota: the ledger has no place left; a batch is created uncounted");
+        log_warn("quota: the ledger is full; a batch is created without a reservation");
     return rc == ERR_LIMIT ? ERR_LIMIT : 0;
 }
 

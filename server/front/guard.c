@@ -602,8 +602,8 @@ static size_t cap_connections(size_t wanted)
         limit.rlim_cur > 2 * FDS_KEPT ? ((size_t)limit.rlim_cur - FDS_KEPT) * 2 / 3 : FDS_KEPT / 4;
     if (most >= wanted)
         return wanted;
-    log_warn("front door: %zu connections at a time instead of %zu: only %llu descriptors", most,
-             wanted, (unsigned long long)limit.rlim_cur);
+    log_warn("front door: at most %zu connections instead of %zu: the limit of open files is %llu",
+             most, wanted, (unsigned long long)limit.rlim_cur);
     return most;
 }
 

@@ -148,8 +148,8 @@ static int make_fallback_seal(struct secret *seal)
         return ERR_IO;
     ret = secret_set(seal, (const char *)bytes, sizeof(bytes));
     secret_wipe(bytes, sizeof(bytes));
-    log_warn("neither tranche_settings.seal_keys nor a master key is set: the ids that this "
-             "process hands out are not understood by the next one");
+    log_warn("neither tranche_settings.seal_keys nor a master key is set: ids from this process "
+             "cannot be read after a restart");
     return ret;
 }
 

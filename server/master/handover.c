@@ -211,7 +211,7 @@ int handover_take(enum handover_region region)
 bool handover_took(enum handover_region region, int ret)
 {
     if (ret != 0 && got.given && got.offered[region])
-        log_warn("upgrade: the program before keeps %s (%s) in another form: %s; they begin anew",
+        log_warn("upgrade: cannot take over %s (%s) from the previous program: %s; starting empty",
                  contents[region], region_names[region], err_str(ret));
     return ret == 0;
 }

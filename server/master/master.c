@@ -454,7 +454,7 @@ static void reload(struct master *m, uint64_t now_ms)
     log_info("SIGHUP: loading the configuration");
     if (generation_start(m, false, now_ms) != 0) {
         atomic_store(&m->base.shared->reload_failed, 1);
-        log_error("the new configuration is refused, generation %u goes on",
+        log_error("the new configuration is refused, generation %u keeps serving",
                   m->serving->inherit.generation);
         return;
     }
@@ -477,7 +477,7 @@ static void generation_refuse(struct master *m, const char *why, uint64_t now_ms
     atomic_store(&m->base.shared->reload_failed, 1);
     number = gen->inherit.generation;
     generation_leave(m, gen, now_ms);
-    log_error("generation %u is refused, %s; generation %u goes on", number, why,
+    log_error("generation %u is refused, %s; generation %u keeps serving", number, why,
               m->serving->inherit.generation);
 }
 
@@ -500,7 +500,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
              strbuf_str(&served));
     strbuf_deinit(&served);
     if (took_over)
-        log_info("took over from the program before");
+        log_info("upgrade: took over from the previous program");
 }
 
 static bool workers_are_ready(struct master *m, const struct generation *gen)
@@ -564,11 +564,11 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
     child_describe_end(wait_status, how, sizeof(how));
     (void)quota_repair(p->gen->inherit.quota, NULL); /* again at each look, if it was not all */
     if (undone.orphans > 0)
-        log_warn("%s left %u creates of which nobody knows yet whether they happened", name,
-                 undone.orphans);
+        log_warn("%s died with %u batch creates in flight, outcome unknown (orphaned reservations)",
+                 name, undone.orphans);
     if (lost > 0)
-        log_warn("%s left %u requests that can be repeated and whose answer nobody knows: a repeat "
-                 "looks upstream first",
+        log_warn("%s died with %u idempotent requests unanswered: a repeat of one is looked for "
+                 "upstream first",
                  name, lost);
     atomic_store(&slot_of(m, row)->pid, 0);
     atomic_store(&slot_of(m, row)->connections, 0);
@@ -590,7 +590,7 @@ static void on_upgrade_end(struct master *m, int wait_status)
     char how[96];
 
     child_describe_end(wait_status, how, sizeof(how));
-    log_error("upgrade: the new program ended: %s; this one goes on", how);
+    log_error("upgrade: the new program ended: %s; this one keeps serving", how);
     m->upgrade_pid = 0;
 }
 
@@ -624,12 +624,12 @@ static void check_row(struct master *m, uint32_t row, bool look, uint64_t now_ms
     name_row(m, row, name, sizeof(name));
     if (c->phase == CHILD_LEAVING && c->deadline_ms != 0 && now_ms >= c->deadline_ms) {
         row_kill(m, row);
-        log_warn("%s is not done at the end of its grace: killed", name);
+        log_warn("%s did not end within its grace period: killed", name);
     } else if (look &&
                child_pulse_is_still(&c->pulse, atomic_load(&slot_of(m, row)->beat_ms), now_ms)) {
         child_pulse_start(&c->pulse, now_ms);
         row_kill(m, row);
-        log_error("%s shows no sign of life for %d s: killed", name, CHILD_STILL_MS / 1000);
+        log_error("%s: no heartbeat for %d s: killed", name, CHILD_STILL_MS / 1000);
     }
 }
 
@@ -649,14 +649,14 @@ static void keep_ledgers(struct master *m, uint64_t now_ms)
         ended = quota_expire(g->inherit.quota, MASTER_ROW(m->side), now_ms);
         (void)quota_repair(g->inherit.quota, &repaired);
         if (ended.leases > 0)
-            log_info("quota: %u reservations ended unseen, at the end of their lease",
+            log_info("quota: %u reservations expired: their batches were not seen to end",
                      ended.leases);
         if (ended.orphans > 0)
-            log_info("quota: %u creates of unknown outcome were not seen in %u minutes: their "
-                     "tokens are free",
+            log_info("quota: %u creates of unknown outcome were not found in %u minutes: their "
+                     "tokens are released",
                      ended.orphans, QUOTA_ORPHAN_KEEP_MS / 60000);
         if (repaired > 0)
-            log_info("quota: the sums of %u deployments were put right", repaired);
+            log_info("quota: corrected the token sums of %u deployments", repaired);
     }
 }
 
@@ -963,7 +963,7 @@ int master_run(const struct master_options *options)
         run(m);
         past_end(&m->past, m->base.idem, !any_child(m), clock_now_ms());
         code = m->cut_off ? 1 : 0;
-        log_info("done");
+        log_info("stopped");
     }
     close_all(m);
     free(m);

@@ -71,9 +71,10 @@ void regions_clear_side(const struct generation_base *base, const struct generat
 
     for (const struct generation *g = generations; g != NULL; g = g->next)
         orphans += clear_generation(g, side, now_ms);
-    log_info("nobody of the other program is left");
+    log_info("upgrade: all processes of the previous program have ended");
     if (lost + orphans > 0)
-        log_warn("it left %u creates of which nobody knows whether they happened; a repeat of %u "
-                 "of them looks upstream first",
-                 orphans, lost);
+        log_warn(
+            "upgrade: it left %u batch creates with unknown outcome; a repeat of %u of them is "
+            "looked for upstream first",
+            orphans, lost);
 }

@@ -24,7 +24,7 @@ static int send_delete(struct discard *d);
 static void end(struct discard *d, const char *why)
 {
     if (why != NULL)
-        log_warn("account %s: the copy %.128s is left there: %s",
+        log_warn("account %s: cannot delete the copy %.128s: %s",
                  runtime_account(d->rt, d->deployment)->name, d->native, why);
     d->rt->operations--;
     free(d);

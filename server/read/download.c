@@ -116,8 +116,9 @@ static void flush(struct download *dl)
         more = dl->broken ? RELAY_BROKEN : RELAY_LAST;
     dl->busy = true;
     if (more == RELAY_BROKEN)
-        log_warn("request %s: the provider's file ended early; the client's transfer is broken off",
-                 dl->relay->request_id);
+        log_warn(
+            "request %s: the provider's file ended early; the transfer to the client is aborted",
+            dl->relay->request_id);
     relay_send(dl->relay, dl->sending.data, dl->sending.len, more);
 }
 
@@ -280,7 +281,7 @@ static bool on_head_of_rest(struct download *dl, const struct upstream_head *hea
         dl->no_resuming = true;
         break;
     case RESUME_OTHER:
-        log_warn("request %s: the rest of the file is not known to be of the same bytes",
+        log_warn("request %s: cannot resume: the file may have changed at the provider",
                  dl->relay->request_id);
         attempt_cancel(dl->attempt);
         dl->attempt = NULL;

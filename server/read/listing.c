@@ -316,7 +316,8 @@ void listing_finish(struct listing *l)
 
     remember_way(l);
     if (failed > 0)
-        log_warn("request %s: list without %s", l->relay->request_id, strbuf_str(&names));
+        log_warn("request %s: list is partial, without %s", l->relay->request_id,
+                 strbuf_str(&names));
     if (!gave_something(l)) {
         listing_fail(l, worst_failure(l));
     } else if (failed > 0 && l->question.strict) {

@@ -93,7 +93,7 @@ bool admit_download(struct relay *relay, struct admit_place *place, admit_cb on_
         rt->num_waiting++;
     }
     if (loop_timer_start(rt->loop, &place->timer, place->queued ? DOWNLOAD_WAIT_MS : 0) != 0)
-        log_error("a download waits for its place for ever: %s", err_str(ERR_NOMEM));
+        log_error("a waiting download gets no time limit: %s", err_str(ERR_NOMEM));
     return false;
 }
 

@@ -61,8 +61,8 @@ static void schedule(struct census *c, uint32_t delay_ms)
 {
     if (loop_timer_start(c->account->errands->loop, &c->begin,
                          delay_ms + errand_random_below(delay_ms / JITTER)) != 0)
-        log_error("account %s: its files are not counted any more: %s",
-                  errand_account_name(c->account), err_str(ERR_NOMEM));
+        log_error("account %s: file counting stopped: %s", errand_account_name(c->account),
+                  err_str(ERR_NOMEM));
 }
 
 static void publish(const struct census *c)
@@ -115,7 +115,7 @@ static void on_end(void *arg, enum pages_end end, const char *why)
 
     if (end == PAGES_FAILED) {
         if (!c->failed)
-            log_warn("account %s: its files cannot be counted: %s", errand_account_name(c->account),
+            log_warn("account %s: cannot count its files: %s", errand_account_name(c->account),
                      why);
         c->failed = true;
         schedule(c, c->period_ms / OFTEN);

@@ -211,7 +211,7 @@ static void pump(struct errands *errands)
         begin(e);
     if (quiet_until_ms != UINT64_MAX &&
         loop_timer_start(errands->loop, &errands->wake, quiet_until_ms - now_ms) != 0)
-        log_error("the ledger's upkeep stands still: %s", err_str(ERR_NOMEM));
+        log_error("quota ledger maintenance stopped: %s", err_str(ERR_NOMEM));
 }
 
 static void on_wake(struct loop_timer *timer)

@@ -88,7 +88,7 @@ static uint32_t random_below(uint32_t bound)
 static void schedule(struct account_probe *a, uint64_t delay_ms)
 {
     if (loop_timer_start(a->prober->loop, &a->timer, delay_ms) != 0)
-        log_error("account %s: not probed any more: %s", account_of(a)->name, err_str(ERR_NOMEM));
+        log_error("account %s: health checks stopped: %s", account_of(a)->name, err_str(ERR_NOMEM));
 }
 
 static void log_change(struct account_probe *a, bool healthy, int status, enum outcome outcome,

@@ -67,7 +67,7 @@ static void on_copy_deleted(void *arg, const struct errand_result *result)
     struct rebuild *r = arg;
 
     if (!result->ok && !result->gone)
-        log_warn("account %s: the copy of a moved batch is left there: %s",
+        log_warn("account %s: cannot delete the copy of a moved batch: %s",
                  errand_account_name(r->account), result->failure.message);
 }
 
@@ -84,7 +84,7 @@ static void drop_copy(struct rebuild *r, const struct sighting *s)
         return;
     r->copies++;
     if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
-        log_warn("account %s: out of memory; the copy %.128s is left there",
+        log_warn("account %s: cannot delete the copy %.128s: out of memory",
                  errand_account_name(r->account), s->copy);
 }
 
@@ -142,12 +142,13 @@ static void try_again(struct rebuild *r, const char *why)
     uint32_t delay_ms = r->again_ms + errand_random_below(r->again_ms / 4);
 
     if (!r->told)
-        log_warn("account %s: ledger not rebuilt yet, taken for empty until it is: %s",
+        log_warn("account %s: quota ledger recovery failed, assuming 0 enqueued tokens until it "
+                 "succeeds: %s",
                  errand_account_name(r->account), why);
     r->told = true;
     r->again_ms = r->again_ms * 2 < MAX_AGAIN_MS ? r->again_ms * 2 : MAX_AGAIN_MS;
     if (loop_timer_start(loop, &r->begin, delay_ms) != 0)
-        log_error("account %s: ledger not rebuilt: %s", errand_account_name(r->account),
+        log_error("account %s: quota ledger recovery stopped: %s", errand_account_name(r->account),
                   err_str(ERR_NOMEM));
 }
 
@@ -161,11 +162,11 @@ static void on_end(void *arg, enum pages_end end, const char *why)
         return;
     }
     for_each_column(r, true);
-    log_info("account %s: ledger rebuilt, %u batches, %llu tokens; %u batches are not ours",
-             errand_account_name(r->account), t->adopted, (unsigned long long)t->tokens,
-             t->foreign);
+    log_info(
+        "account %s: quota ledger recovered: %u batches, %llu tokens; %u batches of other clients",
+        errand_account_name(r->account), t->adopted, (unsigned long long)t->tokens, t->foreign);
     if (t->refused > 0)
-        log_warn("account %s: the ledger is full: %u batches are not in it",
+        log_warn("account %s: the quota ledger is full: %u batches are not counted",
                  errand_account_name(r->account), t->refused);
 }
 

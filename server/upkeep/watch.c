@@ -146,10 +146,10 @@ static int64_t provider_now_s(const struct watch_round *r)
 static void finish(struct watch_round *r)
 {
     if (r->ended > 0)
-        log_info("account %s: %u batches had ended unseen, %llu tokens are free again",
+        log_info("account %s: %u batches ended without being polled, %llu tokens released",
                  errand_account_name(r->account), r->ended, (unsigned long long)r->tokens);
     if (r->adopted > 0)
-        log_info("account %s: %u batches were found that the ledger did not know",
+        log_info("account %s: %u batches found that the quota ledger did not know",
                  errand_account_name(r->account), r->adopted);
     r->num = 0;
     r->running = false;
@@ -166,7 +166,7 @@ static void on_copy_deleted(void *arg, const struct errand_result *result)
     struct watch_round *r = arg;
 
     if (!result->ok && !result->gone)
-        log_warn("account %s: the copy of a moved batch is left there: %s",
+        log_warn("account %s: cannot delete the copy of a moved batch: %s",
                  errand_account_name(r->account), result->failure.message);
 }
 
@@ -179,7 +179,7 @@ static void drop_copy(struct watch_round *r, const struct sighting *s)
         !ledger_takes_copy(inherit, r->account->fingerprint, s->copy, now_of(r)))
         return;
     if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
-        log_warn("account %s: out of memory; the copy %.128s is left there",
+        log_warn("account %s: cannot delete the copy %.128s: out of memory",
                  errand_account_name(r->account), s->copy);
     else
         census_file_goes(r->account, s->copy);
@@ -265,8 +265,9 @@ static void give_up_orphans(struct watch_round *r, bool whole)
             orphans++;
     }
     if (orphans > 0)
-        log_info("account %s: %u creates of unknown outcome never showed: their tokens are free",
-                 errand_account_name(r->account), orphans);
+        log_info(
+            "account %s: %u creates of unknown outcome were not found: their tokens are released",
+            errand_account_name(r->account), orphans);
 }
 
 static void on_list_end(void *arg, enum pages_end end, const char *why)

@@ -217,9 +217,8 @@ static void on_grace_over(struct loop_timer *timer)
 {
     struct worker *w = timer->arg;
 
-    log_warn(
-        "drain: grace is over, %zu connections and %llu changes under way at providers are cut",
-        front_connections(w->front), (unsigned long long)w->rt.operations);
+    log_warn("drain: grace period is over: closing %zu connections, abandoning %llu provider calls",
+             front_connections(w->front), (unsigned long long)w->rt.operations);
     _exit(0);
 }
 

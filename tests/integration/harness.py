@@ -30,7 +30,7 @@ GROUP = "gpt-4o-batch"
 PATIENCE = float(os.environ.get("TRANCHE_TEST_PATIENCE", "20"))  # seconds until an event that does not come is a failure
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Undefined\w*)Sanitizer|runtime error:|ERROR: libFuzzer")
 
-DEATH = re.compile(r"(worker|prober) \d+ \(pid [^)]*\) (ended|shows no sign of life|is not done)")
+DEATH = re.compile(r"(worker|prober) \d+ \(pid [^)]*\) (ended|did not end)|no heartbeat for")
 
 
 def find_binary(name):

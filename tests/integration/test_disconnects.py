@@ -58,7 +58,7 @@ def test_a_client_that_leaves_while_its_file_is_pending_gets_no_batch_behind_its
         sim.wait(account, "GET", "/openai/files/*")
     sim.advance(3_600_000)
     assert gateway.stop() == 0
-    assert "grace is over" not in gateway.log
+    assert "grace period is over" not in gateway.log
     assert sim.created("batches") == 0
 
 
@@ -175,7 +175,7 @@ def test_clients_that_leave_at_any_moment_harm_nobody_and_double_nothing(start, 
     sim.clear_faults()
     assert gateway.get("/v1/batches?limit=1").status == 200
     assert gateway.stop() == 0
-    assert "grace is over" not in gateway.log  # nothing was left that a drain would wait for
+    assert "grace period is over" not in gateway.log  # nothing was left that a drain would wait for
     ledger = sim.control("GET", "/control/ledger").json()["accounts"]
     tokens = [b["metadata"]["token"] for n in ("eu", "us", "sw") for b in ledger[n]["batches"]
               if "token" in (b["metadata"] or {})]

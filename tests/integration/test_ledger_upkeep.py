@@ -14,7 +14,7 @@ from harness import (DEPLOYMENTS, GROUP, PROVIDER_KEYS, azure_account, azure_dep
 
 SEAL = "a-seal-key-of-the-tests"
 VERSION = "?api-version=2024-10-21"
-REBUILT = r"ledger rebuilt, (\d+) batches, (\d+) tokens; (\d+) batches are not ours"
+REBUILT = r"quota ledger recovered: (\d+) batches, (\d+) tokens; (\d+) batches of other clients"
 
 
 # --- batches as another gateway, or this one before it was killed, has left them ---
@@ -72,7 +72,7 @@ def upkeep(sim, account="eu"):
 
 
 def ended(gateway, start=0):
-    found = gateway.wait_line(r"(\d+) batches had ended unseen, (\d+) tokens are free again", start=start)
+    found = gateway.wait_line(r"(\d+) batches ended without being polled, (\d+) tokens released", start=start)
     return tuple(int(n) for n in found.groups())
 
 
@@ -115,7 +115,7 @@ def test_an_account_that_fails_at_first_is_read_once_it_answers(start, sim):
     leave_ours(sim, "eu", 500, 1)
     sim.fault({"status": 503}, account="eu", method="GET", path="/openai/batches", times=3)
     gateway = start(config_of(sim), sim=sim)
-    gateway.wait_line("ledger not rebuilt yet, taken for empty until it is")
+    gateway.wait_line("quota ledger recovery failed, assuming 0 enqueued tokens until it succeeds")
     assert wait_rebuilt(gateway, sim, "eu") == (1, 500, 0)
 
 
@@ -151,7 +151,7 @@ def test_a_batch_that_ends_unseen_releases_its_tokens(start, sim):
     gateway = start(config_of(sim, watch_ms=100), sim=sim)
     assert wait_rebuilt(gateway, sim, "eu") == (1, 500, 0)
     sim.wait("eu", "GET", f"/openai/batches/{batch}", count=2)
-    assert "had ended unseen" not in gateway.log
+    assert "ended without being polled" not in gateway.log
     finish_all(sim)
     assert ended(gateway) == (1, 500)
     provider(sim, "eu", "GET", f"/openai/batches/{batch}{VERSION}")
@@ -180,7 +180,7 @@ def test_a_batch_denied_once_is_kept(start, sim):
     sim.fault({"status": 404}, account="eu", method="GET", path="/openai/batches/*", times=1)
     gateway = start(config_of(sim, watch_ms=100), sim=sim)
     sim.wait("eu", "GET", f"/openai/batches/{batch}", count=4)
-    assert "had ended unseen" not in gateway.log
+    assert "ended without being polled" not in gateway.log
 
 
 def test_a_killed_prober_goes_on_where_it_was(start, sim):
@@ -240,8 +240,8 @@ def test_a_create_whose_worker_was_killed_is_found_by_its_marker(start, sim):
     gateway.deaths_expected = True
     os.kill(worker_pid(gateway), signal.SIGKILL)
     client.join()
-    gateway.wait_line(r"left 1 creates of which nobody knows yet")
-    gateway.wait_line(r"1 batches were found that the ledger did not know")
+    gateway.wait_line(r"died with 1 batch creates in flight, outcome unknown")
+    gateway.wait_line(r"1 batches found that the quota ledger did not know")
     tokens = enqueued(gateway)
     assert tokens > 0
     finish_all(sim)

@@ -257,7 +257,7 @@ def test_a_client_that_leaves_while_a_long_list_arrives_is_forgotten(world, star
         with socket.create_connection(("127.0.0.1", gateway.port)) as s:
             s.sendall(f"GET /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\r\n".encode())
             world.wait("oai", "GET", "/v1/files", count=wanted, phase="received")
-    assert gateway.stop() == 0 and "grace is over" not in gateway.log
+    assert gateway.stop() == 0 and "grace period is over" not in gateway.log
 
 
 def test_the_deadline_covers_all_pages_of_an_account_and_asking_again_goes_on_from_there(make_sim, start):

@@ -79,7 +79,7 @@ def test_an_account_that_fails_makes_the_list_partial_and_says_so(gateway, sim, 
     assert answer.status == 200 and [b["id"] for b in answer.json()["data"]] == there
     assert answer.headers["x-tranche-partial"]
     envelope(gateway.get("/v1/batches?limit=100&strict=true"), 502, code="partial_list")
-    gateway.wait_line("list without")
+    gateway.wait_line("list is partial, without")
 
 
 def test_an_account_that_hangs_does_not_hold_up_the_list(start, sim):

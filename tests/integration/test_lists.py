@@ -50,7 +50,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_long_list_is_forgotten(gateway,
         with socket.create_connection(("127.0.0.1", gateway.port)) as s:
             s.sendall(f"GET /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {MASTER_KEY}\r\n\r\n".encode())
             threading.Event().wait(0.002)
-    assert gateway.stop() == 0 and "grace is over" not in gateway.log
+    assert gateway.stop() == 0 and "grace period is over" not in gateway.log
 
 
 @pytest.mark.parametrize("kind,native", [("files", "file-0123456789abcdef0123456789abcdef"), ("batches", "batch_nowhere")])

@@ -209,7 +209,7 @@ def test_the_prober_and_the_watch_quote_no_key_in_the_log(start, world):
     world.fault({"status": 503, "body": error}, account="eu", method="GET", path="/openai/files", times=-1)
     client = Client(start(config(world), sim=None))
     client.gateway.wait_line(r"account .*unhealthy.*\*\*\*")
-    client.gateway.wait_line(r"account .*files cannot be counted.*\*\*\*")
+    client.gateway.wait_line(r"account .*cannot count its files.*\*\*\*")
     client.create(client.upload().json()["id"])  # the watch follows it, as no client polls
     world.fault({"status": 500, "body": {"error": all_at_once(AZURE_KEY)[:12000]}}, account="eu", method="GET", path="*", times=-1)
     world.wait("eu", "GET", "/openai/batches*", count=5)

@@ -58,22 +58,22 @@ def test_uploads_creates_and_reads_are_counted_as_they_were_made(gateway, sim):
 def test_what_was_expected_of_a_file_is_no_longer_expected_when_it_is_deleted(start, sim):
     gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
     first, other = gateway.uploaded(lines(count=50)), gateway.uploaded(lines(count=100))
-    all_of_it = page(gateway).sum("tranche_pledged_tokens")
+    all_of_it = page(gateway).sum("tranche_expected_tokens")
     assert gateway.delete(f"/v1/files/{first['id']}").status == 200
-    rest = page(gateway).sum("tranche_pledged_tokens")
+    rest = page(gateway).sum("tranche_expected_tokens")
     assert all_of_it / 2 < rest < all_of_it * 3 / 4
     gateway.created(other["id"])
-    assert page(gateway).sum("tranche_pledged_tokens") <= 1
+    assert page(gateway).sum("tranche_expected_tokens") <= 1
 
 
 def test_a_second_batch_of_a_file_takes_nothing_from_what_is_expected_of_others(start, sim):
     gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
     first, _ = gateway.uploaded(lines(count=50)), gateway.uploaded(lines(count=50))
     gateway.created(first["id"])
-    rest = page(gateway).sum("tranche_pledged_tokens")
+    rest = page(gateway).sum("tranche_expected_tokens")
     gateway.created(first["id"])
     gateway.created(first["id"])
-    assert page(gateway).sum("tranche_pledged_tokens") > rest * 3 / 4 > 0
+    assert page(gateway).sum("tranche_expected_tokens") > rest * 3 / 4 > 0
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_failure_a_rest_and_a_recovery_are_seen(start, sim):
     (eu,) = got.all("litellm_deployment_state", api_base=sim.base("eu"))
     failed = got.sum("litellm_deployment_failure_responses_total", exception_class="server_error")
     assert failed == len([r for r in sim.requests() if r["status"] == 500]) >= 1
-    resting = [s.labels for s in got.all("tranche_deployment_resting", operation="upload") if s.value == 1]
+    resting = [s.labels for s in got.all("tranche_deployment_in_cooldown", operation="upload") if s.value == 1]
     assert len(resting) == got.sum("litellm_deployment_cooled_down_total") >= 1
     if eu.labels["model_id"] in [r["model_id"] for r in resting]:
         assert eu.value == 1, "uploads rest, creates and reads do not"

@@ -55,7 +55,7 @@ def gives_back(gateway, account):
 def ends_cleanly(gateway):
     """Nothing is left that a drain would wait for, or cut off."""
     assert gateway.stop() == 0
-    assert "grace is over" not in gateway.log
+    assert "grace period is over" not in gateway.log
 
 
 def config(sim):
@@ -265,5 +265,5 @@ def test_a_drain_during_a_move_waits_for_who_stays_and_for_nobody_else(start, fu
     else:
         client.leave(how)
     end.join()
-    assert ended == [0] and "grace is over" not in gateway.log
+    assert ended == [0] and "grace period is over" not in gateway.log
     assert sim.created("batches") == (1 if stays else 0)

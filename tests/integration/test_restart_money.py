@@ -127,7 +127,7 @@ def test_a_create_that_the_provider_carries_out_late_is_not_made_again_after_a_c
     here = site()
     file = killed_in_a_create(here, {"hang": "head", "ms": LATE * 2}, first)
     gateway = here.start()
-    gateway.wait_line(r"the gateway before on 127\.0\.0\.1:\d+: it did not end cleanly. For 6\d s ")
+    gateway.wait_line(r"previous gateway on 127\.0\.0\.1:\d+: it did not end cleanly. For 6\d s, ")
     refused_for_now(again(gateway, file["id"]))
     sim.wait("eu", "POST", CREATES)
     found = again(gateway, file["id"])
@@ -225,7 +225,7 @@ def test_a_worker_that_is_killed_in_a_create_shows_at_the_next_start(site, sim):
     sim.wait("eu", "POST", CREATES, phase="received")
     os.kill(worker, signal.SIGKILL)
     thread.join(PATIENCE)
-    gateway.wait_line("1 requests that can be repeated and whose answer nobody knows")
+    gateway.wait_line("died with 1 idempotent requests unanswered")
     assert gateway.stop() == 0
     next_one = here.start()
     next_one.wait_line("it ended with creates of unknown outcome")
@@ -296,7 +296,7 @@ def test_a_container_that_forgets_its_files_goes_by_what_the_account_lists(site,
     here.forget()
     gateway = here.start()
     refused_for_now(keyed(gateway, file["id"]))
-    gateway.wait_line("a gateway before this one has made batches, and how it ended is not known here")
+    gateway.wait_line("a previous gateway made batches, and how it ended is unknown")
     assert sim.created("batches") == 1
 
 
@@ -350,7 +350,7 @@ def test_a_record_that_cannot_be_kept_or_read_is_told_and_taken_for_a_crash(site
         record.write_text({"rubbish": "ended", "empty": "", "cut_off": text[:-10]}[spoil])
     gateway = here.start()
     if spoil in ("gone", "a_file", "a_link", "a_directory"):
-        gateway.wait_line(r"no record is kept of how this gateway ends.*set tranche_settings\.state_dir")
+        gateway.wait_line(r"cannot record how this gateway ends.*set tranche_settings\.state_dir")
         gateway.wait_line(r"cannot be kept: ")
     else:
         gateway.wait_line(r"its record cannot be read")
@@ -370,7 +370,7 @@ def replaced(gateway):
     seen = len(gateway.lines)
     gateway.send(signal.SIGUSR2)
     pid = int(gateway.wait_line(r"new program started, pid (\d+)", start=seen).group(1))
-    gateway.wait_line(rf"master\[{pid}\]: took over from the program before", start=seen)
+    gateway.wait_line(rf"master\[{pid}\]: upgrade: took over from the previous program", start=seen)
     return pid
 
 

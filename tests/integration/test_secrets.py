@@ -114,7 +114,7 @@ def test_values_from_the_environment_survive_a_binary_upgrade(planted, world):
     before = processes(gateway)
     gateway.send(signal.SIGUSR2)
     new = int(gateway.wait_line(r"new program started, pid (\d+)").group(1))
-    gateway.wait_line(r"took over from the program before")
+    gateway.wait_line(r"took over from the previous program")
     try:
         assert gateway.wait(PATIENCE * 2) == 0
         assert gateway.request("GET", "/v1/files", key=MASTER).status == 200
@@ -235,7 +235,7 @@ def test_the_command_line_of_no_process_has_a_key(planted, args):
         assert found(pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()) == []
     gateway.send(signal.SIGUSR2)
     new = int(gateway.wait_line(r"new program started, pid (\d+)").group(1))
-    gateway.wait_line(r"took over from the program before")
+    gateway.wait_line(r"took over from the previous program")
     try:
         assert found(pathlib.Path(f"/proc/{new}/cmdline").read_bytes()) == []
         assert gateway.wait(PATIENCE * 2) == 0

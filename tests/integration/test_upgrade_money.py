@@ -40,7 +40,7 @@ class Replaced:
 
     def follow(self, seen):
         self.pids.append(int(self.gateway.wait_line(r"new program started, pid (\d+)", start=seen).group(1)))
-        self.gateway.wait_line(rf"master\[{self.pids[-1]}\]: took over from the program before", start=seen)
+        self.gateway.wait_line(rf"master\[{self.pids[-1]}\]: upgrade: took over from the previous program", start=seen)
         self.gateway.wait_line(r"worker \d+\[\d+\]: draining", start=seen)
 
     def end(self):
@@ -169,8 +169,8 @@ def test_a_create_of_a_program_that_is_killed_while_it_drains_is_not_made_again(
     sim.wait("eu", "POST", CREATES, phase="received")
     replaced(gateway)
     os.kill(gateway.pid, signal.SIGKILL)
-    gateway.wait_line("nobody of the other program is left")
-    gateway.wait_line("it left 1 creates of which nobody knows whether they happened; a repeat of 1 of them looks upstream first")
+    gateway.wait_line("all processes of the previous program have ended")
+    gateway.wait_line("it left 1 batch creates with unknown outcome; a repeat of 1 of them is looked for upstream first")
     thread.join(PATIENCE)
     assert isinstance(got[0], Exception)
     again = keyed(gateway, file["id"])
@@ -247,10 +247,10 @@ def test_two_programs_that_write_one_ledger_agree_in_the_end(start, sim, replace
         gateway.created(file["id"])
     thread.join(PATIENCE)
     assert got[0].status == 200
-    gateway.wait_line(rf"master\[{new.pids[-1]}\]: nobody of the other program is left")
+    gateway.wait_line(rf"master\[{new.pids[-1]}\]: upgrade: all processes of the previous program have ended")
     assert metric(gateway, "tranche_reservations") == sim.ledger("eu")["creates"]["batches"] == 4
     assert metric(gateway, "tranche_orphaned_reservations") == 0
-    assert not re.search(r"quota: the sums of \d+ deployments were put right", gateway.log)
+    assert not re.search(r"quota: corrected the token sums of \d+ deployments", gateway.log)
 
 
 # --- signals, and programs that fail ---
@@ -268,8 +268,8 @@ def test_two_upgrades_in_a_row_are_both_carried_out(start, sim, replaced):
     try:
         gateway.send(signal.SIGUSR2)
         second = int(gateway.wait_line(rf"master\[{first}\]: SIGUSR2: new program started, pid (\d+)").group(1))
-        gateway.wait_line(rf"master\[{second}\]: took over from the program before", start=seen)
-        gateway.wait_line(rf"master\[{second}\]: nobody of the other program is left", start=seen)
+        gateway.wait_line(rf"master\[{second}\]: upgrade: took over from the previous program", start=seen)
+        gateway.wait_line(rf"master\[{second}\]: upgrade: all processes of the previous program have ended", start=seen)
         new = second
         again = keyed(gateway, file["id"])
         assert again.body == made.body and again.headers["idempotent-replayed"] == "true"
@@ -341,8 +341,8 @@ def test_a_new_program_that_fails_leaves_the_old_one_as_it_was(start, sim, repla
     for _ in range(2):  # the second time as the first
         seen = len(gateway.lines)
         gateway.send(signal.SIGUSR2)
-        gateway.wait_line(rf"upgrade: the new program ended: {how}.*; this one goes on", start=seen)
-        gateway.wait_line(r"nobody of the other program is left", start=seen)
+        gateway.wait_line(rf"upgrade: the new program ended: {how}.*; this one keeps serving", start=seen)
+        gateway.wait_line(r"all processes of the previous program have ended", start=seen)
     assert keyed(gateway, file["id"]).body == made.body
     binary.restore()
     replaced(gateway)
@@ -371,7 +371,7 @@ def test_memory_in_a_form_that_the_new_program_does_not_know_begins_anew(start, 
     replaced(gateway)
     if spoil is not CLOSED:
         for name in names:
-            gateway.wait_line(rf"the program before keeps .* \({name}\) in another form: .*; they begin anew")
+            gateway.wait_line(rf"cannot take over .* \({name}\) from the previous program: .*; starting empty")
     again = keyed(gateway, file["id"])  # found by its marker, where the key is not known any more
     assert again.status == 200 and again.json()["id"] == made.json()["id"], again
     assert sim.created("batches") == 1
@@ -394,7 +394,7 @@ def test_an_old_program_that_is_killed_during_the_hand_over_is_followed_all_the_
     binary.wrap(KILLS_ITS_PREDECESSOR)
     seen = len(gateway.lines)
     gateway.send(signal.SIGUSR2)
-    gateway.wait_line("nobody of the other program is left", start=seen)
+    gateway.wait_line("all processes of the previous program have ended", start=seen)
     gateway.wait_line("generation 1 serves", start=seen)
     successor = int(gateway.wait_line(r"master\[(\d+)\]: generation 1 serves", start=seen).group(1))
     try:

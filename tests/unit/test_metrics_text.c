@@ -92,10 +92,10 @@ static void a_deployment_is_partly_out_while_some_operations_rest(void **state)
     (void)state;
     row.resting[OP_CREATE] = true;
     assert_samples("litellm_deployment_state", "litellm_deployment_state{" MODEL "} 1\n");
-    assert_samples("tranche_deployment_resting",
-                   "tranche_deployment_resting{" OURS ",operation=\"upload\"} 0\n"
-                   "tranche_deployment_resting{" OURS ",operation=\"create\"} 1\n"
-                   "tranche_deployment_resting{" OURS ",operation=\"read\"} 0\n");
+    assert_samples("tranche_deployment_in_cooldown",
+                   "tranche_deployment_in_cooldown{" OURS ",operation=\"upload\"} 0\n"
+                   "tranche_deployment_in_cooldown{" OURS ",operation=\"create\"} 1\n"
+                   "tranche_deployment_in_cooldown{" OURS ",operation=\"read\"} 0\n");
     row.resting[OP_UPLOAD] = row.resting[OP_READ] = true;
     assert_samples("litellm_deployment_state", "litellm_deployment_state{" MODEL "} 2\n");
     row.resting[OP_UPLOAD] = row.resting[OP_READ] = row.resting[OP_CREATE] = false;
@@ -119,12 +119,16 @@ static void each_outcome_that_was_met_is_a_series(void **state)
 
 static void the_ledger_of_a_deployment_is_shown_by_one_of_its_rows(void **state)
 {
-    static const char *const of_ledger[] = {
-        "tranche_enqueued_tokens",       "tranche_foreign_tokens",
-        "tranche_pledged_tokens",        "tranche_free_tokens",
-        "tranche_enqueued_token_limit",  "tranche_drain_tokens_per_second",
-        "tranche_full_seconds",          "tranche_reservations",
-        "tranche_orphaned_reservations", "tranche_oldest_reservation_seconds"};
+    static const char *const of_ledger[] = {"tranche_enqueued_tokens",
+                                            "tranche_external_tokens",
+                                            "tranche_expected_tokens",
+                                            "tranche_free_tokens",
+                                            "tranche_enqueued_token_limit",
+                                            "tranche_drain_tokens_per_second",
+                                            "tranche_refused_size_retry_seconds",
+                                            "tranche_reservations",
+                                            "tranche_orphaned_reservations",
+                                            "tranche_oldest_reservation_seconds"};
 
     (void)state;
     row.quota = (struct quota_sum){.reserved = 700,
@@ -136,13 +140,14 @@ static void the_ledger_of_a_deployment_is_shown_by_one_of_its_rows(void **state)
     row.tally = (struct quota_tally){.reservations = 3, .orphans = 1};
     row.oldest_age_s = 60;
     assert_samples("tranche_enqueued_tokens", "tranche_enqueued_tokens{" OURS "} 700\n");
-    assert_samples("tranche_foreign_tokens", "tranche_foreign_tokens{" OURS "} 200\n");
-    assert_samples("tranche_pledged_tokens", "tranche_pledged_tokens{" OURS "} 50\n");
+    assert_samples("tranche_external_tokens", "tranche_external_tokens{" OURS "} 200\n");
+    assert_samples("tranche_expected_tokens", "tranche_expected_tokens{" OURS "} 50\n");
     assert_samples("tranche_enqueued_token_limit", "tranche_enqueued_token_limit{" OURS "} 1000\n");
     assert_samples("tranche_free_tokens", "tranche_free_tokens{" OURS "} 100\n");
     assert_samples("tranche_drain_tokens_per_second",
                    "tranche_drain_tokens_per_second{" OURS "} 34.5\n");
-    assert_samples("tranche_full_seconds", "tranche_full_seconds{" OURS "} 1.5\n");
+    assert_samples("tranche_refused_size_retry_seconds",
+                   "tranche_refused_size_retry_seconds{" OURS "} 1.5\n");
     assert_samples("tranche_reservations", "tranche_reservations{" OURS "} 3\n");
     assert_samples("tranche_orphaned_reservations", "tranche_orphaned_reservations{" OURS "} 1\n");
     assert_samples("tranche_oldest_reservation_seconds",
