@@ -183,27 +183,36 @@ static int32_t code_unit(const char *p, size_t len)
     return unit;
 }
 
-size_t json_find_lone_surrogate(const char *text, size_t len)
+bool json_surrogates_some(const char *text, size_t len, size_t *at, size_t work)
 {
-    size_t at = 0;
     const char *slash;
     int32_t unit, low;
 
-    while (at < len && (slash = memchr(text + at, '\\', len - at)) != NULL) {
-        at = (size_t)(slash - text);
-        unit = code_unit(slash, len - at);
-        if (unit >= 0xd800 && unit <= 0xdbff) {
-            low = code_unit(slash + 6, len - at - 6);
-            if (low < 0xdc00 || low > 0xdfff)
-                return at;
-            at += 12;
-        } else if (unit >= 0xdc00 && unit <= 0xdfff) {
-            return at;
-        } else {
-            at += 2; /* the escaped byte may be a backslash itself */
+    for (; work > 0; work--) {
+        if (*at >= len || (slash = memchr(text + *at, '\\', len - *at)) == NULL) {
+            *at = len;
+            return true;
         }
+        *at = (size_t)(slash - text);
+        unit = code_unit(slash, len - *at);
+        if (unit < 0xd800 || unit > 0xdfff) {
+            *at += 2; /* the escaped byte may be a backslash itself */
+            continue;
+        }
+        low = unit <= 0xdbff ? code_unit(slash + 6, len - *at - 6) : -1;
+        if (low < 0xdc00 || low > 0xdfff)
+            return true;
+        *at += 12;
     }
-    return len;
+    return false;
+}
+
+size_t json_find_lone_surrogate(const char *text, size_t len)
+{
+    size_t at = 0;
+
+    (void)json_surrogates_some(text, len, &at, SIZE_MAX);
+    return at;
 }
 
 static bool is_word(char c)
@@ -403,13 +412,19 @@ size_t json_string_size(const char *text, size_t len)
 static void write_escape(struct strbuf *out, unsigned char c)
 {
     static const char letters[] = "btn?fr"; /* of 0x08 to 0x0d; there is none for 0x0b */
+    static const char digits[] = "0123456789abcdef";
+    char text[6] = {'\\', (char)c, '0', '0'};
+    bool is_short = c == '"' || c == '\\';
 
-    if (c == '"' || c == '\\')
-        strbuf_addf(out, "\\%c", c);
-    else if (c >= 0x08 && c <= 0x0d && c != 0x0b)
-        strbuf_addf(out, "\\%c", letters[c - 0x08]);
-    else
-        strbuf_addf(out, "\\u%04x", c);
+    if (c >= 0x08 && c <= 0x0d && c != 0x0b) {
+        text[1] = letters[c - 0x08];
+        is_short = true;
+    } else if (!is_short) {
+        text[1] = 'u';
+        text[4] = digits[c >> 4];
+        text[5] = digits[c & 15];
+    }
+    strbuf_add(out, text, is_short ? 2 : 6);
 }
 
 void json_write_string(struct strbuf *out, const char *text, size_t len)

@@ -1,4 +1,4 @@
-/* The line checker: cuts the bytes into lines, has each read (jsonl_scan, else jsonl_referee) and
+/* The line checker: cuts the bytes into lines, has each read (jsonl_reader) and
  * applies the rules of batch files to what was found. Whatever is decided depends on bytes and
  * their offsets, never on how they came in pieces. */
 #include "jsonl/jsonl.h"
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "json/json_text.h"
-#include "jsonl_facts.h"
+#include "jsonl/jsonl_facts.h"
 #include "jsonl_impl.h"
 
 enum {
@@ -18,14 +18,8 @@ enum {
     DEFAULT_DEPTH = 64,
     MAX_ERRORS = 50,
     EXCERPT_BYTES = 60,
-    SPELLING_BYTES = 13 /* of one character, with a NUL */
-};
-
-/* The line that is being judged. */
-struct line {
-    const char *text; /* borrowed */
-    size_t len;
-    struct jsonl_facts facts;
+    SPELLING_BYTES = 13, /* of one character, with a NUL */
+    SLICED_BYTES = 65536 /* a line so long is read in slices, where slices are wanted */
 };
 
 static const char *const field_names[NUM_FIELDS] = {"custom_id", "method", "url", "body",
@@ -135,7 +129,7 @@ static const char *type_name(enum json_type type)
 
 /* --- the rules of one request --- */
 
-static bool check_once(struct jsonl *j, const struct line *line, enum jsonl_field field)
+static bool check_once(struct jsonl *j, const struct jsonl_reader *line, enum jsonl_field field)
 {
     const struct jsonl_value *v = &line->facts.fields[field];
 
@@ -147,7 +141,7 @@ static bool check_once(struct jsonl *j, const struct line *line, enum jsonl_fiel
 }
 
 /* There, once, and of the type wanted. */
-static bool check_field(struct jsonl *j, const struct line *line, enum jsonl_field field,
+static bool check_field(struct jsonl *j, const struct jsonl_reader *line, enum jsonl_field field,
                         enum json_type type, const char *expected)
 {
     const struct jsonl_value *v = &line->facts.fields[field];
@@ -166,11 +160,17 @@ static bool check_field(struct jsonl *j, const struct line *line, enum jsonl_fie
                     field_names[field], type_name(v->type), expected);
         return false;
     }
+    if (v->len > JSONL_MAX_VALUE) {
+        add_problem(j, v->at, field_names[field], "invalid_value",
+                    "`%s` takes %zu bytes; expected %d at most", field_names[field], v->len,
+                    JSONL_MAX_VALUE);
+        return false;
+    }
     return true;
 }
 
 /* The decoded text of a string value. Valid until the next call; NULL when out of memory. */
-static const char *decoded(struct jsonl *j, const struct line *line, enum jsonl_field field,
+static const char *decoded(struct jsonl *j, const struct jsonl_reader *line, enum jsonl_field field,
                            size_t *len)
 {
     const struct jsonl_value *v = &line->facts.fields[field];
@@ -211,7 +211,7 @@ static void keep(struct jsonl *j, struct strbuf *out, const char *text, size_t l
         stop(j, ERR_NOMEM);
 }
 
-static void check_custom_id(struct jsonl *j, const struct line *line)
+static void check_custom_id(struct jsonl *j, const struct jsonl_reader *line)
 {
     size_t at = line->facts.fields[FIELD_CUSTOM_ID].at, len;
     uint32_t mark = j->line < UINT32_MAX ? (uint32_t)j->line : UINT32_MAX, first = 0;
@@ -237,7 +237,7 @@ static void check_custom_id(struct jsonl *j, const struct line *line)
         stop(j, err);
 }
 
-static void check_method(struct jsonl *j, const struct line *line)
+static void check_method(struct jsonl *j, const struct jsonl_reader *line)
 {
     size_t at = line->facts.fields[FIELD_METHOD].at, len;
     const char *method;
@@ -287,7 +287,7 @@ static void add_url_problem(struct jsonl *j, size_t at, const char *url, size_t 
                 expected);
 }
 
-static void check_url(struct jsonl *j, const struct line *line)
+static void check_url(struct jsonl *j, const struct jsonl_reader *line)
 {
     size_t at = line->facts.fields[FIELD_URL].at, len;
     const char *url;
@@ -337,7 +337,7 @@ static void keep_span(struct jsonl *j, const struct jsonl_value *v)
 }
 
 /* No model in this line. */
-static void check_no_model(struct jsonl *j, const struct line *line)
+static void check_no_model(struct jsonl *j, const struct jsonl_reader *line)
 {
     if (j->model_state == MODEL_NAMED) {
         add_problem(j, line->facts.fields[FIELD_BODY].at, "body.model",
@@ -381,7 +381,7 @@ static void check_model_name(struct jsonl *j, const struct jsonl_value *v, const
     }
 }
 
-static void check_body(struct jsonl *j, const struct line *line)
+static void check_body(struct jsonl *j, const struct jsonl_reader *line)
 {
     const struct jsonl_value *model = &line->facts.fields[FIELD_MODEL];
     const char *name;
@@ -434,35 +434,42 @@ static void refuse_long_line(struct jsonl *j)
                     j->rules.max_line_bytes);
 }
 
-static void check_request(struct jsonl *j, const char *text, size_t len)
+/* What was read, against the rules. */
+static void judge(struct jsonl *j, const struct jsonl_reader *line, int err)
 {
-    struct line line;
-    struct jsonl_refusal refusal;
-    int err = 0;
-
-    line.text = text;
-    line.len = len;
-    if (!jsonl_scan(text, len, j->rules.max_depth, &line.facts))
-        err = jsonl_referee(text, len, j->rules.max_depth, &line.facts, &refusal);
     if (err == ERR_SYNTAX) {
-        add_problem(j, refusal.at, "", refusal.code, "%s", refusal.message);
+        add_problem(j, line->refusal.at, "", line->refusal.code, "%s", line->refusal.message);
         return;
     }
     if (err != 0) {
         stop(j, err);
         return;
     }
-    if (line.facts.root != JSON_OBJECT) {
-        add_problem(j, line.facts.root_at, "", "invalid_json_line",
-                    "This line is %s; expected one JSON object a line", type_name(line.facts.root));
+    if (line->facts.root != JSON_OBJECT) {
+        add_problem(j, line->facts.root_at, "", "invalid_json_line",
+                    "This line is %s; expected one JSON object a line",
+                    type_name(line->facts.root));
         return;
     }
-    check_custom_id(j, &line);
-    check_method(j, &line);
-    check_url(j, &line);
-    check_body(j, &line);
-    features_add(&j->prompt, &line.facts.prompt);
-    j->output_tokens += line.facts.output_tokens;
+    check_custom_id(j, line);
+    check_method(j, line);
+    check_url(j, line);
+    check_body(j, line);
+    features_add(&j->prompt, &line->facts.prompt);
+    j->output_tokens += line->facts.output_tokens;
+}
+
+/* Go on with the line that is being read. @return whether it was judged */
+static bool read_some(struct jsonl *j)
+{
+    int err = jsonl_reader_some(&j->reader);
+
+    if (err == JSONL_READER_MORE)
+        return false;
+    judge(j, &j->reader, err);
+    jsonl_reader_end(&j->reader);
+    j->base = 0;
+    return true;
 }
 
 /* Bytes of a byte order mark at the start of the file; what is behind it is checked as well. */
@@ -491,7 +498,8 @@ static bool is_blank(const char *text, size_t len)
     return true;
 }
 
-static void check_line(struct jsonl *j, const char *text, size_t len)
+/* @return whether there is a request in it, and its reading begins */
+static bool begin_line(struct jsonl *j, const char *text, size_t len)
 {
     if (j->line == 1)
         j->base = check_mark(j, text, len);
@@ -499,20 +507,27 @@ static void check_line(struct jsonl *j, const char *text, size_t len)
         if (j->blank_line == 0)
             j->blank_line = j->line;
     } else if (begin_request(j)) {
-        check_request(j, text + j->base, len - j->base);
+        jsonl_reader_begin(&j->reader, text + j->base, len - j->base, j->rules.max_depth);
+        return true;
     }
     j->base = 0;
+    return false;
 }
 
-/* A whole line, or what `skipping` left of it. */
-static void end_line(struct jsonl *j, const char *text, size_t len)
+/* A whole line, or what `skipping` left of it. @return whether it is being read */
+static bool end_line(struct jsonl *j, const char *text, size_t len)
 {
     if (j->skipping)
         j->skipping = false;
     else if (len > j->rules.max_line_bytes)
         refuse_long_line(j);
-    else
-        check_line(j, text, len);
+    else if (begin_line(j, text, len)) {
+        if (j->rules.in_slices && text == j->carry.data && len >= SLICED_BYTES)
+            return true;
+        while (!read_some(j))
+            ;
+    }
+    return false;
 }
 
 /* A piece of a line whose end is not there yet. */
@@ -531,6 +546,27 @@ static void add_carry(struct jsonl *j, const char *piece, size_t len)
         stop(j, ERR_NOMEM);
 }
 
+static void keep_rest(struct jsonl *j, const char *bytes, size_t len, uint64_t offset)
+{
+    if (j->rest.len == 0)
+        j->rest_at = offset;
+    strbuf_add(&j->rest, bytes, len);
+    if (strbuf_failed(&j->rest))
+        stop(j, ERR_NOMEM);
+}
+
+/* The line in `carry`, with the bytes before its newline. @return whether it is being read */
+static bool end_carried_line(struct jsonl *j, const char *bytes, size_t len)
+{
+    add_carry(j, bytes, len);
+    if (j->result != 0)
+        return false;
+    if (end_line(j, strbuf_str(&j->carry), j->carry.len))
+        return true;
+    strbuf_reset(&j->carry);
+    return false;
+}
+
 static void take(struct jsonl *j, const char *bytes, size_t len, uint64_t offset)
 {
     const char *p = bytes, *end = bytes + len, *newline;
@@ -541,14 +577,12 @@ static void take(struct jsonl *j, const char *bytes, size_t len, uint64_t offset
             add_carry(j, p, (size_t)(end - p));
             return;
         }
-        if (j->carry.len > 0) {
-            add_carry(j, p, (size_t)(newline - p));
-            if (j->result != 0)
-                return;
-            end_line(j, strbuf_str(&j->carry), j->carry.len);
-            strbuf_reset(&j->carry);
-        } else {
-            end_line(j, p, (size_t)(newline - p));
+        if (j->carry.len == 0) {
+            (void)end_line(j, p, (size_t)(newline - p));
+        } else if (end_carried_line(j, p, (size_t)(newline - p))) {
+            keep_rest(j, newline + 1, (size_t)(end - newline) - 1,
+                      offset + (uint64_t)(newline + 1 - bytes));
+            return;
         }
         p = newline + 1;
         j->line++;
@@ -556,28 +590,80 @@ static void take(struct jsonl *j, const char *bytes, size_t len, uint64_t offset
     }
 }
 
+static void refuse_large_file(struct jsonl *j)
+{
+    add_problem(j, (size_t)(j->rules.max_bytes - j->line_at), "", "file_too_large",
+                "The file is larger than the %llu bytes that are allowed",
+                (unsigned long long)j->rules.max_bytes);
+    stop(j, ERR_SYNTAX);
+}
+
 int jsonl_feed(struct jsonl *j, const char *bytes, size_t len)
 {
-    uint64_t offset = j->bytes, room;
+    uint64_t offset = j->bytes, room = j->rules.max_bytes - offset;
     size_t good = len;
 
     if (j->finished)
         return ERR_BAD_STATE;
     j->bytes += len;
-    if (j->result != 0)
+    if (j->result != 0 || j->too_large)
         return j->result;
-    if (j->rules.max_bytes != 0) {
-        room = j->rules.max_bytes - offset;
-        good = len < room ? len : (size_t)room;
+    if (j->rules.max_bytes != 0 && len > room) {
+        good = (size_t)room;
+        j->too_large = true;
     }
-    take(j, bytes, good, offset);
-    if (j->result == 0 && good < len) {
-        add_problem(j, (size_t)(offset + good - j->line_at), "", "file_too_large",
-                    "The file is larger than the %llu bytes that are allowed",
-                    (unsigned long long)j->rules.max_bytes);
-        stop(j, ERR_SYNTAX);
-    }
+    if (jsonl_pending(j))
+        keep_rest(j, bytes, good, offset);
+    else
+        take(j, bytes, good, offset);
+    if (j->result == 0 && j->too_large && !jsonl_pending(j))
+        refuse_large_file(j);
     return j->result;
+}
+
+bool jsonl_pending(const struct jsonl *j)
+{
+    return j->reader.text != NULL;
+}
+
+/* The line was read, and what is behind it comes next. */
+static void take_rest(struct jsonl *j)
+{
+    struct strbuf rest = j->rest;
+    uint64_t at = j->rest_at;
+
+    strbuf_reset(&j->carry);
+    j->rest = (struct strbuf)STRBUF_INIT;
+    j->line++;
+    j->line_at = at;
+    take(j, strbuf_str(&rest), rest.len, at);
+    strbuf_deinit(&rest);
+    if (j->result == 0 && j->too_large && !jsonl_pending(j))
+        refuse_large_file(j);
+}
+
+int jsonl_continue(struct jsonl *j)
+{
+    if (jsonl_pending(j) && read_some(j))
+        take_rest(j);
+    return j->result;
+}
+
+static void read_pending(struct jsonl *j)
+{
+    while (jsonl_pending(j))
+        if (read_some(j))
+            take_rest(j);
+}
+
+void jsonl_end_of_file(struct jsonl *j)
+{
+    if (j->result != 0 || jsonl_pending(j) || j->carry.len == 0)
+        return;
+    if (end_line(j, strbuf_str(&j->carry), j->carry.len))
+        j->rest_at = j->bytes;
+    else
+        strbuf_reset(&j->carry);
 }
 
 int jsonl_finish(struct jsonl *j)
@@ -585,8 +671,9 @@ int jsonl_finish(struct jsonl *j)
     if (j->finished)
         return j->result;
     j->finished = true;
-    if (j->result == 0 && j->carry.len > 0)
-        end_line(j, strbuf_str(&j->carry), j->carry.len);
+    read_pending(j);
+    jsonl_end_of_file(j);
+    read_pending(j);
     strbuf_deinit(&j->carry); /* neither is needed while the file is sent, which may take long */
     idset_deinit(&j->ids);
     if (j->result == 0 && j->lines == 0 && j->num_problems == 0) {
@@ -602,12 +689,7 @@ int jsonl_finish(struct jsonl *j)
 size_t jsonl_memory(const struct jsonl *j)
 {
     return sizeof(*j) + j->rules.max_errors * sizeof(*j->problems) + idset_bytes(&j->ids) +
-           j->carry.cap + j->scratch.cap + j->spans.cap + j->model.cap + j->url.cap;
-}
-
-size_t jsonl_unfinished(const struct jsonl *j)
-{
-    return j->carry.len;
+           j->carry.cap + j->rest.cap + j->scratch.cap + j->spans.cap + j->model.cap + j->url.cap;
 }
 
 void jsonl_report(const struct jsonl *j, struct jsonl_report *report)
@@ -660,7 +742,9 @@ void jsonl_free(struct jsonl *j)
     if (j == NULL)
         return;
     idset_deinit(&j->ids);
+    jsonl_reader_end(&j->reader);
     strbuf_deinit(&j->carry);
+    strbuf_deinit(&j->rest);
     strbuf_deinit(&j->scratch);
     strbuf_deinit(&j->model);
     strbuf_deinit(&j->url);

@@ -1,6 +1,6 @@
 /* The words that both readers of a batch line share: which keys matter and what is kept of their
  * values. */
-#include "jsonl_facts.h"
+#include "jsonl/jsonl_facts.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -4,6 +4,7 @@
 #include "jsonl/features.h"
 #include "idset.h"
 #include "jsonl/jsonl.h"
+#include "jsonl/jsonl_reader.h"
 #include "common/strbuf.h"
 
 enum model_state { MODEL_UNKNOWN, MODEL_NAMED, MODEL_ABSENT };
@@ -36,6 +37,12 @@ struct jsonl {
     uint64_t last_span_end;
     size_t last_span_len; /* 0: none yet */
     uint64_t num_spans, span_bytes;
+
+    /* The line in `carry`, where it is read in slices; what came behind it, and where that began. */
+    struct jsonl_reader reader;
+    struct strbuf rest;
+    uint64_t rest_at;
+    bool too_large; /* the file is, behind `rest` */
 
     uint64_t lines, bytes;
     struct features prompt;

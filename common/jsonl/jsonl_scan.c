@@ -2,28 +2,13 @@
  * says why: whatever it does not like, and the few legal things it does not do (escaped keys where
  * keys matter, very deep nesting), is the referee's. Nearly all bytes of a batch file are inside
  * strings; only skip_plain() must be fast. */
-#include "jsonl_facts.h"
+#include "jsonl/jsonl_scan.h"
 
 #include <string.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
-
-enum { MAX_DEPTH = 256 };
-
-struct scan {
-    const char *line, *p, *end;
-    struct jsonl_facts *facts;
-    unsigned depth, max_depth;
-    uint64_t
-        objects[MAX_DEPTH / 64]; /* a bit for each open level: set for objects, clear for arrays */
-    bool is_object;              /* the innermost one */
-    bool fresh;                  /* it has no member yet */
-    bool in_body;                /* level 2 is the body */
-    bool utf8;                   /* the rest of the line is known to be valid UTF-8 */
-    struct jsonl_place place;
-};
 
 struct string {
     const char *start; /* behind the opening quote */
@@ -194,12 +179,12 @@ static size_t unicode_escape(const char *p, const char *end, size_t *saved)
     return 12;
 }
 
-/* All escapes that follow each other; NULL when one is invalid. */
-static const char *skip_escapes(const char *p, const char *end, size_t *saved)
+/* All escapes that follow each other, as far as there is work left; NULL when one is invalid. */
+static const char *skip_escapes(const char *p, const char *end, size_t *saved, size_t *work)
 {
     size_t n;
 
-    while (end - p >= 2 && *p == '\\') {
+    for (; end - p >= 2 && *p == '\\' && *work > 0; --*work) {
         switch (p[1]) {
         case '"':
         case '\\':
@@ -225,22 +210,39 @@ static const char *skip_escapes(const char *p, const char *end, size_t *saved)
     return p;
 }
 
+/* For want of work: the member is begun again, and its string gone on with. */
+static bool pause(struct jsonl_scan *s, struct jsonl_scan_string *so_far, const char *start,
+                  const char *p, size_t saved)
+{
+    *so_far = (struct jsonl_scan_string){start, p, saved};
+    s->paused = true;
+    return false;
+}
+
 /* A string; `p` is at its opening quote and moves behind the closing one. */
-static bool take_string(struct scan *s, struct string *out)
+static bool take_string(struct jsonl_scan *s, struct jsonl_scan_string *so_far, struct string *out)
 {
     const char *p = s->p + 1, *end = s->end, *start = p;
     size_t saved = 0;
 
+    if (so_far->start == start) {
+        p = so_far->p;
+        saved = so_far->saved;
+    }
     for (;;) {
         p = s->utf8 ? skip_plain(p, end, true, &saved) : skip_plain(p, end, false, &saved);
         if (p == end)
             return false;
         if (*p == '"')
             break;
+        if (s->work == 0)
+            return pause(s, so_far, start, p, saved);
+        s->work--;
         if (*p == '\\') {
             const char *escape = p;
 
-            p = skip_escapes(p, end, &saved);
+            s->work++; /* counts its escapes itself */
+            p = skip_escapes(p, end, &saved, &s->work);
             if (p == NULL || p == escape)
                 return false;
         } else if ((unsigned char)*p >= 0x80) {
@@ -256,13 +258,13 @@ static bool take_string(struct scan *s, struct string *out)
     return true;
 }
 
-static void skip_blanks(struct scan *s)
+static void skip_blanks(struct jsonl_scan *s)
 {
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\r'))
         s->p++;
 }
 
-static bool take_digits(struct scan *s)
+static bool take_digits(struct jsonl_scan *s)
 {
     const char *start = s->p;
 
@@ -271,7 +273,7 @@ static bool take_digits(struct scan *s)
     return s->p > start;
 }
 
-static bool take_number(struct scan *s)
+static bool take_number(struct jsonl_scan *s)
 {
     if (*s->p == '-')
         s->p++;
@@ -293,7 +295,7 @@ static bool take_number(struct scan *s)
     return true;
 }
 
-static bool take_word(struct scan *s, const char *word, size_t len)
+static bool take_word(struct jsonl_scan *s, const char *word, size_t len)
 {
     if ((size_t)(s->end - s->p) < len || memcmp(s->p, word, len) != 0)
         return false;
@@ -301,11 +303,11 @@ static bool take_word(struct scan *s, const char *word, size_t len)
     return true;
 }
 
-static bool push(struct scan *s, bool object)
+static bool push(struct jsonl_scan *s, bool object)
 {
     uint64_t bit = UINT64_C(1) << (s->depth % 64);
 
-    if (s->depth >= s->max_depth || s->depth >= MAX_DEPTH)
+    if (s->depth >= s->max_depth || s->depth >= JSONL_SCAN_DEPTH)
         return false;
     if (object)
         s->objects[s->depth / 64] |= bit;
@@ -318,7 +320,7 @@ static bool push(struct scan *s, bool object)
     return true;
 }
 
-static void pop(struct scan *s)
+static void pop(struct jsonl_scan *s)
 {
     s->p++;
     s->depth--;
@@ -332,12 +334,16 @@ static void pop(struct scan *s)
         s->in_body = false;
 }
 
-static bool take_string_value(struct scan *s, enum jsonl_field field, struct jsonl_value *value)
+static bool take_string_value(struct jsonl_scan *s, enum jsonl_field field,
+                              struct jsonl_value *value)
 {
     struct string text;
 
-    if (!take_string(s, &text))
+    if (!take_string(s, &s->value, &text)) {
+        if (s->paused && s->is_object) /* its key need not be read again */
+            s->key = (struct jsonl_scan_string){s->place.key, s->place.key + s->place.key_len, 0};
         return false;
+    }
     value->len = text.len + 2;
     value->escaped = text.saved != 0;
     if (s->place.in != FIELD_OTHER || jsonl_is_prompt(field))
@@ -345,7 +351,7 @@ static bool take_string_value(struct scan *s, enum jsonl_field field, struct jso
     return true;
 }
 
-static bool take_container(struct scan *s, enum jsonl_field field, bool object)
+static bool take_container(struct jsonl_scan *s, enum jsonl_field field, bool object)
 {
     size_t at = (size_t)(s->p - s->line);
 
@@ -358,7 +364,7 @@ static bool take_container(struct scan *s, enum jsonl_field field, bool object)
     return true;
 }
 
-static bool take_number_value(struct scan *s, enum jsonl_field field)
+static bool take_number_value(struct jsonl_scan *s, enum jsonl_field field)
 {
     const char *start = s->p;
 
@@ -372,7 +378,7 @@ static bool take_number_value(struct scan *s, enum jsonl_field field)
 }
 
 /* One value; of an object or array, its beginning. */
-static bool take_value(struct scan *s, enum jsonl_field field, size_t key_at)
+static bool take_value(struct jsonl_scan *s, enum jsonl_field field, size_t key_at)
 {
     struct jsonl_value value = {.at = (size_t)(s->p - s->line)};
     bool good;
@@ -415,12 +421,12 @@ static bool take_value(struct scan *s, enum jsonl_field field, size_t key_at)
 }
 
 /* A key and its colon. */
-static bool take_key(struct scan *s, enum jsonl_field *field)
+static bool take_key(struct jsonl_scan *s, enum jsonl_field *field)
 {
     bool top = s->depth == 1, body = s->depth == 2 && s->in_body;
     struct string key;
 
-    if (s->p == s->end || *s->p != '"' || !take_string(s, &key))
+    if (s->p == s->end || *s->p != '"' || !take_string(s, &s->key, &key))
         return false;
     if (top || body) {
         if (key.saved != 0)
@@ -438,7 +444,7 @@ static bool take_key(struct scan *s, enum jsonl_field *field)
 }
 
 /* The next member of the innermost object or array, or its end. */
-static bool take_member(struct scan *s)
+static bool take_member(struct jsonl_scan *s)
 {
     enum jsonl_field field = FIELD_OTHER;
     size_t key_at;
@@ -476,32 +482,76 @@ static OPAQUE void clear(struct jsonl_facts *facts, size_t size)
     memset(facts, 0, size);
 }
 
+void jsonl_scan_begin(struct jsonl_scan *s, const char *line, size_t len, unsigned max_depth,
+                      struct jsonl_facts *facts)
+{
+    /* One by one: to clear all of it, levels too, takes as long as to read a short one. */
+    s->line = s->p = line;
+    s->end = line + len;
+    s->facts = facts;
+    s->depth = 0;
+    s->max_depth = max_depth;
+    s->is_object = s->fresh = s->in_body = s->utf8 = s->paused = false;
+    for (size_t i = 0; i < sizeof(s->objects) / sizeof(s->objects[0]); i++)
+        s->objects[i] = 0;
+    s->key.start = s->value.start = NULL;
+    s->place.in = FIELD_OTHER;
+    s->place.key = NULL;
+    s->place.key_len = s->place.shape_at = s->place.shape_strings = 0;
+    clear(facts, sizeof(*facts));
+}
+
+/* @return false: there is none */
+static bool take_root(struct jsonl_scan *s)
+{
+    skip_blanks(s);
+    if (s->p == s->end || *s->p != '{')
+        return false;
+    s->facts->root = JSON_OBJECT;
+    s->facts->root_at = (size_t)(s->p - s->line);
+    return push(s, true);
+}
+
+/* The members, as far as there is work. @return whether all is well, and s->depth 0 at the end */
+static bool take_members(struct jsonl_scan *s)
+{
+    const char *begin;
+    bool fresh;
+
+    s->paused = false;
+    while (s->depth > 0 && s->work > 0) {
+        s->work--;
+        begin = s->p;
+        fresh = s->fresh;
+        if (take_member(s))
+            continue;
+        if (!s->paused)
+            return false;
+        s->p = begin;
+        s->fresh = fresh;
+        return true;
+    }
+    return true;
+}
+
+enum jsonl_scan_state jsonl_scan_some(struct jsonl_scan *s, size_t work)
+{
+    s->work = work;
+    if (s->p == s->line && !take_root(s))
+        return JSONL_SCAN_DOUBT;
+    if (!take_members(s))
+        return JSONL_SCAN_DOUBT;
+    if (s->depth > 0)
+        return JSONL_SCAN_MORE;
+    jsonl_note_end(s->facts);
+    skip_blanks(s);
+    return s->p == s->end ? JSONL_SCAN_GOOD : JSONL_SCAN_DOUBT;
+}
+
 bool jsonl_scan(const char *line, size_t len, unsigned max_depth, struct jsonl_facts *facts)
 {
-    struct scan s;
+    struct jsonl_scan s;
 
-    /* One by one: to clear all of it, levels too, takes as long as to read a short one. */
-    s.line = s.p = line;
-    s.end = line + len;
-    s.facts = facts;
-    s.depth = 0;
-    s.max_depth = max_depth;
-    s.is_object = s.fresh = s.in_body = s.utf8 = false;
-    s.place.in = FIELD_OTHER;
-    s.place.key = NULL;
-    s.place.key_len = s.place.shape_at = s.place.shape_strings = 0;
-    clear(facts, sizeof(*facts));
-    skip_blanks(&s);
-    if (s.p == s.end || *s.p != '{')
-        return false;
-    facts->root = JSON_OBJECT;
-    facts->root_at = (size_t)(s.p - line);
-    if (!push(&s, true))
-        return false;
-    while (s.depth > 0)
-        if (!take_member(&s))
-            return false;
-    jsonl_note_end(facts);
-    skip_blanks(&s);
-    return s.p == s.end;
+    jsonl_scan_begin(&s, line, len, max_depth, facts);
+    return jsonl_scan_some(&s, SIZE_MAX) == JSONL_SCAN_GOOD;
 }

@@ -34,14 +34,17 @@ struct move {
     struct attempt *attempt; /* owned */
     struct send_file *send;  /* owned */
     struct loop_timer timer;
+    struct slice slice; /* a long line is read */
     move_done_cb on_done;
     void *arg; /* borrowed */
 };
 
 static void go_on(struct move *m);
+static void on_slice(struct slice *slice);
 
 static void drop_content(struct move *m)
 {
+    slices_remove(&m->rt->slices, &m->slice);
     jsonl_free(m->lines);
     m->lines = NULL;
     spool_deinit(&m->spool);
@@ -72,6 +75,8 @@ struct move *move_new(struct runtime *rt, uint32_t from, const char *native, mov
     snprintf(m->native, sizeof(m->native), "%s", native);
     spool_init(&m->spool, rt->inherit, rt->slot, rt->loop);
     m->timer.arg = m;
+    m->slice.cb = on_slice;
+    m->slice.arg = m;
     m->on_done = on_done;
     m->arg = arg;
     return m;
@@ -86,6 +91,7 @@ void move_free(struct move *m)
     if (m->send != NULL)
         send_file_cancel(m->send);
     loop_timer_stop(m->rt->loop, &m->timer);
+    slices_remove(&m->rt->slices, &m->slice);
     jsonl_free(m->lines);
     spool_deinit(&m->spool);
     free(m);
@@ -166,27 +172,18 @@ static bool on_head(void *arg, const struct upstream_head *head)
     return head->status == 200;
 }
 
-/* What could not be kept is read to its end all the same: the call must not be cancelled from
- * inside its own callback, and the end is near. */
-static bool on_data(void *arg, const char *bytes, size_t len)
+/* While a long line is read nothing else is. @return whether one is */
+static bool wait_for_line(struct move *m)
 {
-    struct move *m = arg;
-
-    if (m->fits)
-        m->fits = jsonl_feed(m->lines, bytes, len) == 0 && spool_write(&m->spool, bytes, len) == 0;
-    return true;
+    return jsonl_pending(m->lines) && slices_add(&m->rt->slices, m->rt->loop, &m->slice) == 0;
 }
 
-static void on_read(void *arg, const struct attempt_result *result)
+/* All of it has come. */
+static void end_reading(struct move *m)
 {
-    struct move *m = arg;
-
-    m->attempt = NULL;
-    if (!result->ok || result->upstream->end != UPSTREAM_ANSWERED) {
-        drop_content(m);
-        read_failed(m, result);
+    jsonl_end_of_file(m->lines);
+    if (m->fits && wait_for_line(m))
         return;
-    }
     if (!m->fits || jsonl_finish(m->lines) != 0) {
         drop_content(m);
         tell_own(m, 503, "file_not_movable",
@@ -198,10 +195,48 @@ static void on_read(void *arg, const struct attempt_result *result)
     go_on(m);
 }
 
+/* What could not be kept is read to its end all the same: the call must not be cancelled from
+ * inside its own callback, and the end is near. */
+static bool on_data(void *arg, const char *bytes, size_t len)
+{
+    struct move *m = arg;
+
+    if (m->fits)
+        m->fits = jsonl_feed(m->lines, bytes, len) == 0 && spool_write(&m->spool, bytes, len) == 0;
+    return !m->fits || !wait_for_line(m);
+}
+
+static void on_slice(struct slice *slice)
+{
+    struct move *m = slice->arg;
+
+    if (jsonl_continue(m->lines) != 0)
+        m->fits = false;
+    if (m->fits && wait_for_line(m))
+        return;
+    if (m->attempt != NULL)
+        attempt_resume(m->attempt);
+    else
+        end_reading(m);
+}
+
+static void on_read(void *arg, const struct attempt_result *result)
+{
+    struct move *m = arg;
+
+    m->attempt = NULL;
+    if (!result->ok || result->upstream->end != UPSTREAM_ANSWERED) {
+        drop_content(m);
+        read_failed(m, result);
+    } else {
+        end_reading(m);
+    }
+}
 static int start_reading(struct move *m)
 {
     struct jsonl_rules rules = {.max_line_bytes = m->rt->config->limits.max_line_bytes,
-                                .model_required = true};
+                                .model_required = true,
+                                .in_slices = true};
     struct attempt_spec spec = {.deployment = m->from,
                                 .call = m->described ? CALL_FILE_CONTENT : CALL_FILE_GET,
                                 .id = m->native,

@@ -15,11 +15,6 @@
 #define MAX_FIELD                                                                                  \
     4096 /* bytes of a text field that we read; longer ones are an error where we need them */
 
-#define LONG_LINE                                                                                  \
-    (256                                                                                           \
-     << 10) /* bytes: a line so long is looked at on a turn of its own                         \
-                 */
-
 /* Which part of the form is being read. */
 enum part_kind {
     PART_FILE,
@@ -43,15 +38,13 @@ struct receiver {
     bool failed;        /* the client was told; the rest of the body is not read */
     bool validate;      /* POST files/validate: check and tell, send nothing */
     bool all_problems;  /* go on after the first bad line */
-    struct strbuf held; /* bytes of the body that wait for a turn: a long line ends in them */
-    struct slice slice;
+    struct slice slice; /* waits for a turn while a long line is read */
 };
 
 static void receiver_free(struct receiver *rc)
 {
     body_abandon(rc->body);
     slices_remove(&rc->rt->slices, &rc->slice);
-    strbuf_deinit(&rc->held);
     multipart_free(rc->form);
     strbuf_deinit(&rc->field);
     if (rc->up != NULL)
@@ -206,6 +199,18 @@ static void reject_all(struct receiver *rc)
     json_doc_free(doc);
 }
 
+/* @param err  what the checker of lines said. @return whether the upload goes on */
+static bool lines_are_fine(struct receiver *rc, int err)
+{
+    if (err == 0 || rc->up->lines_bad)
+        return true;
+    rc->up->lines_bad = true; /* what follows is fed all the same: it is counted */
+    if (rc->up->purpose.len == 0 || rc->all_problems)
+        return true;
+    reject_lines(rc);
+    return false;
+}
+
 static int file_data(struct receiver *rc, const char *bytes, size_t len)
 {
     struct upload *up = rc->up;
@@ -220,11 +225,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
         return ERR_LIMIT;
     }
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
-    if (may_be_batch(up) && jsonl_feed(up->lines, bytes, len) != 0 && !up->lines_bad) {
-        up->lines_bad = true; /* what follows is fed all the same: it is counted */
-        if (up->purpose.len > 0 && !rc->all_problems)
-            return reject_lines(rc);
-    }
+    if (may_be_batch(up) && !lines_are_fine(rc, jsonl_feed(up->lines, bytes, len)))
+        return ERR_SYNTAX;
     if (rc->validate)
         return 0; /* nothing will be sent, so nothing is kept */
     err = spool_write(&up->spool, bytes, len);
@@ -439,7 +441,7 @@ static bool feed(struct receiver *rc, const char *bytes, size_t len)
     int err = multipart_feed(rc->form, bytes, len);
 
     if (err == 0) {
-        upload_memory_count(rc->up, rc->held.cap);
+        upload_memory_count(rc->up);
         return true;
     }
     if (!rc->failed) {
@@ -453,39 +455,47 @@ static bool feed(struct receiver *rc, const char *bytes, size_t len)
     return false;
 }
 
-/* What waits for a turn of its own, and it is this one. */
-static void on_slice(struct slice *slice)
-{
-    struct receiver *rc = slice->arg;
-    struct strbuf held = rc->held;
-    bool fine;
-
-    rc->held = (struct strbuf)STRBUF_INIT;
-    fine = held.len == 0 || feed(rc, strbuf_str(&held), held.len);
-    strbuf_deinit(&held);
-    if (!fine)
-        return;
-    if (rc->body != NULL)
-        body_resume(rc->body);
-    else
-        finish(rc);
-}
-
 static void no_memory(struct receiver *rc)
 {
     REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
     receiver_free(rc);
 }
 
+static bool line_is_read(const struct receiver *rc)
+{
+    return rc->up->lines != NULL && jsonl_pending(rc->up->lines);
+}
+
+/* Go on with a long line on a later turn. */
 static void wait_for_turn(struct receiver *rc)
 {
-    if (strbuf_failed(&rc->held) || slices_add(&rc->rt->slices, rc->rt->loop, &rc->slice) != 0)
+    if (slices_add(&rc->rt->slices, rc->rt->loop, &rc->slice) != 0)
         no_memory(rc);
 }
 
-static bool line_is_long(const struct receiver *rc)
+/* All that came was looked at, but for a long line. */
+static void go_on(struct receiver *rc)
 {
-    return rc->up->lines != NULL && jsonl_unfinished(rc->up->lines) >= LONG_LINE;
+    if (rc->body == NULL && rc->up->lines != NULL)
+        jsonl_end_of_file(rc->up->lines);
+    if (line_is_read(rc))
+        wait_for_turn(rc);
+    else if (rc->body != NULL)
+        body_resume(rc->body);
+    else
+        finish(rc);
+}
+
+static void on_slice(struct slice *slice)
+{
+    struct receiver *rc = slice->arg;
+
+    if (!lines_are_fine(rc, jsonl_continue(rc->up->lines))) {
+        receiver_free(rc);
+        return;
+    }
+    upload_memory_count(rc->up);
+    go_on(rc);
 }
 
 static void refuse_for_room(struct receiver *rc)
@@ -502,13 +512,9 @@ static void on_body_data(void *arg, const char *bytes, size_t len)
     if (!upload_memory_has_room(rc->up, len)) {
         refuse_for_room(rc);
         receiver_free(rc);
-    } else if (rc->held.len > 0 || (line_is_long(rc) && memchr(bytes, '\n', len) != NULL)) {
-        strbuf_add(&rc->held, bytes, len);
-        upload_memory_count(rc->up, rc->held.cap);
+    } else if (feed(rc, bytes, len) && line_is_read(rc)) {
         body_pause(rc->body);
         wait_for_turn(rc);
-    } else {
-        (void)feed(rc, bytes, len);
     }
 }
 
@@ -517,10 +523,7 @@ static void on_body_end(void *arg)
     struct receiver *rc = arg;
 
     rc->body = NULL;
-    if (rc->held.len > 0 || line_is_long(rc))
-        wait_for_turn(rc);
-    else
-        finish(rc);
+    go_on(rc);
 }
 
 static void on_body_failure(void *arg, enum body_failure why)
@@ -551,7 +554,8 @@ static struct receiver *receiver_new(struct relay *relay)
     struct jsonl_rules rules = {.max_line_bytes = limits->max_line_bytes,
                                 .max_lines = max_u64(limits->max_lines[0], limits->max_lines[1]),
                                 .endpoints = endpoints_all(),
-                                .model_required = relay->rt->config->balance_batches};
+                                .model_required = relay->rt->config->balance_batches,
+                                .in_slices = true};
     struct receiver *rc = calloc(1, sizeof(*rc));
     char text[8];
 
@@ -622,7 +626,7 @@ void upload_start(struct relay *relay)
         return;
     }
     rc->body = body;
-    upload_memory_count(rc->up, 0);
+    upload_memory_count(rc->up);
     relay_attach(relay, rc, on_client_gone);
     body_start(body, &upload_body_ops, rc, max_body_bytes(relay));
 }

@@ -16,9 +16,9 @@ static void set(struct upload *up, uint64_t bytes)
     up->counted = bytes;
 }
 
-void upload_memory_count(struct upload *up, size_t extra)
+void upload_memory_count(struct upload *up)
 {
-    uint64_t bytes = UPLOAD_MEMORY_BASE + extra;
+    uint64_t bytes = UPLOAD_MEMORY_BASE;
 
     if (up->spool.memory != NULL)
         bytes += SPOOL_MEMORY;

@@ -11,8 +11,8 @@
  * lines leave room for files as people send them */
 #define UPLOAD_MEMORY_SMALL (256 << 10)
 
-/** Count what the upload holds now. @param extra  bytes of the caller's own for it */
-void upload_memory_count(struct upload *up, size_t extra);
+/** Count what the upload holds now. */
+void upload_memory_count(struct upload *up);
 
 /** Whether the upload may take so many more bytes. */
 bool upload_memory_has_room(const struct upload *up, size_t more);

@@ -534,7 +534,7 @@ void upload_send(struct upload *up)
     struct jsonl_report report = {0};
     struct failure why = {0};
 
-    upload_memory_count(up, 0); /* the ids and the last line are gone */
+    upload_memory_count(up); /* the ids and the last line are gone */
     if (up->lines != NULL)
         jsonl_report(up->lines, &report);
     relay_attach(up->relay, up, on_client_gone);

@@ -1,6 +1,7 @@
 /* JSON strings as they stand in a text: decode, measure. Without yajl and without a tree. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/strbuf.h"
@@ -16,3 +17,7 @@ size_t json_string_size(const char *text, size_t len);
  * For what follows a value: yajl overlooks the beginning of a string or word there (`{} "a`, `{}
  * tru`). */
 size_t json_skip_blanks(const char *text, size_t len, size_t at);
+
+/** json_find_lone_surrogate() in pieces: goes on at *at, for `work` escapes at most.
+ *  @return whether *at is the answer; false: go on from there */
+bool json_surrogates_some(const char *text, size_t len, size_t *at, size_t work);

@@ -15,7 +15,7 @@
  *   invalid_json_line           no JSON, no object, no UTF-8, half a surrogate pair, blank
  *   nesting_too_deep, line_too_long, too_many_tasks, file_too_large, empty_file, byte_order_mark
  *   missing_required_parameter  `field` is missing
- *   invalid_type, invalid_value `field` is of another type; is empty or not printable
+ *   invalid_type, invalid_value `field` is of another type; is empty, too long or not printable
  *   duplicate_key               `field` stands twice in its object
  *   duplicate_custom_id, invalid_method, invalid_url, url_mismatch, model_mismatch
  *
@@ -44,7 +44,10 @@ struct jsonl_rules {
     const char *const *endpoints; /* allowed `url` values, NULL-terminated, borrowed; NULL: any that
                                      starts with '/' */
     bool model_required;          /* body.model must be there (balanced uploads, Azure) */
+    bool in_slices; /* the caller asks jsonl_pending(): a long line is read in slices */
 };
+
+enum { JSONL_MAX_VALUE = 65536 }; /* bytes of custom_id, method, url and body.model as they stand */
 
 struct jsonl_problem {
     uint64_t line;     /* 1-based */
@@ -76,24 +79,34 @@ struct jsonl_report {
 struct jsonl *jsonl_new(const struct jsonl_rules *rules);
 void jsonl_free(struct jsonl *j);
 
-/** Look at the next bytes, in pieces of any size. Bounded work per byte; callers feed at most 128
- * KiB a turn. A line is read when its end has come, so that a piece may cost the time of one whole
- * line (4 MiB: some 3 ms of text, 30 ms of nothing but empty strings): jsonl_unfinished().
+/** Look at the next bytes, in pieces of any size; callers feed at most 128 KiB a turn. A line is
+ * read when its end has come, which takes up to 50 ms for one of 4 MiB. With `in_slices` one of at
+ * least 64 KiB that began in an earlier piece is left to jsonl_continue(): what is fed before that
+ * has come to its end is kept.
  *  @return 0; ERR_SYNTAX once enough problems were found (the rest of the input is then only
  * counted); ERR_NOMEM; ERR_BAD_STATE after jsonl_finish() */
 MUST_USE int jsonl_feed(struct jsonl *j, const char *bytes, size_t len);
 
-/** The file is over. Checks the last line and that there was one at all (code empty_file).
+/** Whether a long line is being read: let some turns of the loop pass, each with one call of
+ * jsonl_continue(), before the next bytes. Nothing is known of the line and what is behind it until
+ * then. */
+bool jsonl_pending(const struct jsonl *j);
+
+/** Go on with it for half a millisecond or so; at its end, read what was kept.
+ *  @return as jsonl_feed() */
+MUST_USE int jsonl_continue(struct jsonl *j);
+
+/** No more bytes come: the last line begins to be read, and may be pending then. For who wants
+ * slices; jsonl_finish() is called in any case. */
+void jsonl_end_of_file(struct jsonl *j);
+
+/** The file is over; what is pending is read at once. Checks the last line and that there was one at all (code empty_file).
  *  @return 0 or ERR_SYNTAX */
 MUST_USE int jsonl_finish(struct jsonl *j);
 
-/** Bytes that the checker holds: the beginning of the line whose end is still to come, ids, places
- * of models. What the line is decoded to while it is looked at is not counted: one at a time is. */
+/** Bytes that the checker holds: the beginning of the line whose end is still to come, or one that
+ * is being read and what is behind it, ids, places of models. What the line is decoded to while it is looked at is not counted: one at a time is. */
 size_t jsonl_memory(const struct jsonl *j);
-
-/** Bytes of the line whose end is still to come: what one newline, or jsonl_finish(), will have
- * read at once. */
-size_t jsonl_unfinished(const struct jsonl *j);
 
 /** What is known so far; the pointers live as long as the checker. */
 void jsonl_report(const struct jsonl *j, struct jsonl_report *report);
