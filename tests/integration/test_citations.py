@@ -43,6 +43,14 @@ def test_a_citation_that_exists_passes(tree, source):
     assert (said.returncode, said.stdout) == (0, "")
 
 
+def test_a_document_names_no_file_that_is_not_there(tree, tmp_path):
+    (tmp_path / "server/read/include/read").mkdir(parents=True)
+    (tmp_path / "server/read/include/read/fetch.h").write_text("")
+    (tmp_path / "CONTRIBUTING.md").write_text("`read/fetch`, `fetch.h`, `server/read` and `read/gone`\n`gone.c`, `v1/files`\n")
+    said = tree("int x;\n")
+    assert said.stdout.splitlines() == ["CONTRIBUTING.md:1: `read/gone` is not in this tree", "CONTRIBUTING.md:2: `gone.c` is not in this tree"]
+
+
 @pytest.mark.parametrize("source, says", [
     ("/* Azure counts files (providers 2.9). */", "a.c:1: providers has no section 2.9"),
     ("int x;\n/* Both (providers 2.4 and 2.7). */", "a.c:2: providers has no section 2.7"),
