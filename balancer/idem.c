@@ -297,7 +297,7 @@ enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, u
 
 /* --- beginning --- */
 
-/* How gladly a place is taken, 0: not at all. */
+/* Eviction score of a slot; 0: it must not be evicted. */
 static uint64_t worth_of(const struct idem *idem, uint32_t place, uint64_t now_ms, uint64_t *word)
 {
     const struct idem_head *h = head_at(idem, place);

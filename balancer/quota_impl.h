@@ -52,8 +52,9 @@ struct reservation {
     _Atomic uint64_t lease_ms; /* monotonic end */
     _Atomic uint64_t asked_ms; /* last time somebody looked upstream, compare-and-swap */
     _Atomic uint32_t column;
-    _Atomic uint32_t stamp; /* LIVE: minute of the last progress that counted, compare-and-swap;
-                               ORPHAN: second since which it is one */
+    /* LIVE: minute of the last progress that counted, compare-and-swap; ORPHAN: second since which
+     * it is one */
+    _Atomic uint32_t stamp;
     /* Up to here a poll looks at it, from here on more seldom: another cache line. */
     _Atomic uint64_t ahead; /* what was enqueued there before it; AHEAD_UNKNOWN */
     _Atomic uint64_t id[QUOTA_ID_SIZE / 8];
@@ -66,18 +67,19 @@ struct quota_column {
     _Atomic uint64_t ask_first;
     _Atomic uint64_t alias; /* the column + 1 of the deployment that this row is too; 0: its own */
     _Atomic uint64_t many;  /* 1: a wildcard, of which nothing is learned */
-    _Atomic uint64_t pledged; /* any process's: tokens (40 bits) and the time of that (24 bits of
-                                 4,096 ms) */
+    /* Any process's: tokens (40 bits) and the time of that (24 bits of 4,096 ms) */
+    _Atomic uint64_t pledged;
     _Atomic uint64_t rebuilt; /* the prober's; 1: its unfinished batches were adopted */
     struct {
-        _Atomic uint64_t
-            enqueued; /* E: tokens (44 bits) and version (20), which each change raises */
-        _Atomic uint64_t limit_learned; /* tokens (43 bits), whether a refusal told them (1) and
-                                           when (20 bits of 65,536 ms); 0: unknown */
-        _Atomic uint64_t drain;         /* bits of a double, tokens/s; 0: unknown */
+        /* E: tokens (44 bits) and version (20), which each change raises */
+        _Atomic uint64_t enqueued;
+        /* Tokens (43 bits), whether a refusal told them (1) and when (20 bits of 65,536 ms); 0:
+         * unknown */
+        _Atomic uint64_t limit_learned;
+        _Atomic uint64_t drain;   /* bits of a double, tokens/s; 0: unknown */
         _Atomic uint64_t foreign; /* tokens (40 bits) and the time of that (24 bits of 4,096 ms) */
-        _Atomic uint64_t
-            header; /* the last one seen: tokens (44) and E's version then (20); 0: none */
+        /* The last one seen: tokens (44) and E's version then (20); 0: none */
+        _Atomic uint64_t header;
         _Atomic uint64_t full_until; /* monotonic ms (56 bits) and refusals in a row (8) */
         _Atomic uint64_t full_tokens;
         _Atomic uint64_t placed; /* hour (24 bits) and count (40) */

@@ -31,11 +31,11 @@
 #define COUNT_BITS 40
 #define COUNT_MASK ((UINT64_C(1) << COUNT_BITS) - 1)
 
-#define SAMPLE_WEIGHT 0.25   /* of a job that is expected to take SAMPLE_S or longer */
-#define SAMPLE_S      1800.0 /* a shorter one says less: it mostly waits */
-#define PROGRESS_MIN_MS                                                                            \
-    (10u * 60000)          /* validation and start-up: until then no progress means nothing */
-#define SLOWEST_S 172800.0 /* no progress so slow that a job would take longer than that */
+#define SAMPLE_WEIGHT   0.25   /* of a job that is expected to take SAMPLE_S or longer */
+#define SAMPLE_S        1800.0 /* a shorter one says less: it mostly waits */
+/* Validation and start-up: until then no progress means nothing */
+#define PROGRESS_MIN_MS (10u * 60000)
+#define SLOWEST_S       172800.0 /* no progress so slow that a job would take longer than that */
 
 #define RATIO_WEIGHT 0.25
 #define RATIO_PROBES 16u
@@ -283,8 +283,8 @@ bool quota_is_resting(const struct quota_column *column, uint64_t tokens, uint64
     return full_for_ms(column, now_ms) > 0 && tokens >= peek(&column->shared.full_tokens);
 }
 
-/* A refusal during a rest is one of creates that were under way together: it does not prolong it,
- * but a smaller job that was refused too keeps more away. */
+/* A refusal during a backoff belongs to creates that were in flight together: it does not prolong
+ * the backoff, but a smaller job that was refused lowers the size that is kept away. */
 static void begin_rest(struct quota_column *column, uint64_t tokens, uint64_t now_ms)
 {
     uint64_t old = look(&column->shared.full_until), refusals = old & REFUSALS_MAX;
@@ -296,7 +296,7 @@ static void begin_rest(struct quota_column *column, uint64_t tokens, uint64_t no
         return;
     }
     if (refusals != 0 && now_ms > until_ms + 2 * rest_ms(refusals))
-        refusals = 0; /* another story */
+        refusals = 0; /* the previous backoff ended long ago: start over */
     if (refusals < REFUSALS_MAX)
         refusals++;
     put(&column->shared.full_tokens, tokens);

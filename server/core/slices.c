@@ -30,7 +30,7 @@ static void on_turn(struct loop_timer *timer)
 
     unlink_slice(s, slice);
     if (s->first != NULL)
-        (void)loop_timer_start(loop_of(s), timer, 0); /* its room is there: it just left it */
+        (void)loop_timer_start(loop_of(s), timer, 0); /* cannot fail: its slot was just freed */
     slice->cb(slice);
     took_ms = (clock_now_us() - began_us) / 1000;
     if (took_ms < SLICES_LONG_MS || s->first == NULL)

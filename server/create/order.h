@@ -23,7 +23,7 @@ struct order {
     struct wanted wanted; /* the batch, by what it will be known: at the client's file */
     char endpoint[64];    /* as the client wrote it */
     char *file_id;        /* owned; of the input file, as the client wrote it */
-    bool tagged;          /* the client's ids carry their place */
+    bool tagged;          /* answer with signed (tagged) ids */
     struct target target; /* owned; where the client's file may be */
     uint32_t at;          /* ... candidate in use */
     struct failure worst; /* the most telling failure so far; status 0: none */
@@ -41,7 +41,7 @@ struct order {
     uint32_t tries, tries_here;   /* in all, and in this stage */
     int status;                   /* of the provider's answer; 0: not known */
     uint32_t deployment;          /* of the current try */
-    bool entered;                 /* chosen, and nothing was sent there yet: choose_give_back() */
+    bool entered;                 /* holds the half-open probe permit of `deployment` */
     char file[IDS_MAX + 1];       /* native id of the input file there */
     struct quota_claim claim;     /* its reservation; empty: none */
     char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */

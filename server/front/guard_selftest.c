@@ -258,9 +258,9 @@ int guard_selftest(void)
     err = guard_new(&test->loop, &test->ctx, &limits, NULL, NULL, -1, &test->front);
     if (err == 0) {
         err = run(test);
+        /* The process is about to end: nothing of it can be freed safely. */
         if (test->front->num_conns != 0)
-            return ERR_BAD_STATE; /* the process is about to end: nothing of it can be freed safely
-                                   */
+            return ERR_BAD_STATE;
         guard_free(test->front);
     }
     queue = test->ctx.queue;

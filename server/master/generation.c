@@ -273,7 +273,7 @@ static struct breaker_policy given_policy(const struct config *config, uint32_t 
     return policy;
 }
 
-/* What rests when the operator forbids rests is up again. */
+/* `disable_cooldowns` closes all open breakers. */
 static void end_rests(struct generation *gen)
 {
     for (uint32_t i = 0; i < table_num_deployments(gen->table); i++)

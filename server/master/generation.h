@@ -16,7 +16,7 @@ struct state_region; /* the balancer's state with the number of generations that
 
 struct generation {
     struct generation *next; /* the master's list */
-    /* What children get; all of it is owned by the generation but what is the base's */
+    /* What children inherit. Owned, except the members copied from generation_base */
     struct inherit inherit;
     struct config *config;            /* owned; = inherit.config */
     struct table *table;              /* owned; = inherit.table */

@@ -19,9 +19,9 @@ static void show_origin(const struct viewer *viewer, const struct marker *marker
     uint32_t account = runtime_find_account(viewer->rt, marker->origin);
     struct strbuf id = STRBUF_INIT;
 
+    /* No longer configured: better the file's bare name than another file's. */
     if (account == MODEL_NO_INDEX)
-        strbuf_adds(&id, marker->file); /* no longer configured: better its bare name than another
-                                           file's */
+        strbuf_adds(&id, marker->file);
     else
         client_ids_text(viewer, viewer->rt->account_first[account], ID_FILE, true, marker->file,
                         &id);

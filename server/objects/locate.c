@@ -236,7 +236,7 @@ static uint32_t recall(const struct locate *l)
 static void begin(struct locate *l)
 {
     l->remembered = l->alone = recall(l);
-    /* What is not balanced is most often where calls go that name no model. */
+    /* Without balancing, try the default account first. */
     if (l->alone == MODEL_NO_INDEX && !l->rt->config->balance_batches)
         l->alone = 0;
     if (l->alone != MODEL_NO_INDEX)

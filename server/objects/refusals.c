@@ -29,7 +29,7 @@ static uint64_t rest_ms(uint64_t times)
     return ms < REFUSALS_MAX_MS ? ms : REFUSALS_MAX_MS;
 }
 
-/* So long after its last rest a job's refusals are another story. */
+/* So long after its last backoff a job's refusals start over. */
 static bool is_over(const uint64_t value[MEMO_WORDS], uint64_t now_ms)
 {
     return now_ms > value[UNTIL_MS] + 2 * rest_ms(value[TIMES]);

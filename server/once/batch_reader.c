@@ -208,7 +208,8 @@ static void note_batch(struct page *page, const struct batch_seen *seen)
         page->newest_s = seen->created_s;
 }
 
-/* An older one with the same words is of an earlier day: who asks now wants another one. */
+/* Batches older than the query's window are ignored: equal content does not mean the same
+ * request. */
 static void show(const struct batch_reader *r, struct round *round, const struct batch_seen *seen)
 {
     int64_t now_ms = (int64_t)loop_now_ms(r->rt->loop);

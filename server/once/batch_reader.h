@@ -45,8 +45,9 @@ struct batch_query {
     uint32_t deployment;         /* one of the account */
     const struct wanted *wanted; /* borrowed; what need not be looked for twice */
     int64_t limit_ms;            /* monotonic; what was made before is of no interest */
-    uint64_t known_since_ms;     /* monotonic; what was made since then the caller knows: an account
-                                    that was read later is not asked again. 0: nothing */
+    /* Monotonic; the caller knows every create since then, so an account that was read later needs
+     * no new read. 0: it knows nothing */
+    uint64_t known_since_ms;
     /* One that is young enough; everything is valid during the call. May start or forget nothing.
      * @return true: enough */
     bool (*on_batch)(struct batch_query *query, const struct batch_seen *seen);

@@ -315,11 +315,11 @@ bool repeat_must_look(bool keyed, bool announced, uint64_t now_ms, uint64_t sinc
     return keyed && (now_ms < since_ms + IDEM_KEEP_MS || now_ms < blind_until_ms);
 }
 
-/* Most repeats are made because this gateway itself has just refused (429, no room): then it knows
- * of the try before that nothing came of it, and of those before that it found out then. So a
- * client that waits for room does not make us read all lists each time. By the whole request, the
- * try's number and who the client is, so that two that ask the same are not taken for one; once,
- * and soon, since a client that gives up may begin anew at another node. */
+/* Most SDK retries follow a 429 of our own: then the previous attempt is known to have created
+ * nothing, and the search for the attempts before it was made then. So a client that waits for room
+ * costs no list calls. The entry is keyed by the whole request, the attempt's number and the
+ * client, so that two clients with equal requests are not mixed up; it is used once and expires
+ * soon, since a client that gives up may begin anew at another node. */
 static void note_refused(const struct repeat *r)
 {
     uint64_t value[MEMO_WORDS] = {r->client.hash[1], r->attempt};

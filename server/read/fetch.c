@@ -26,14 +26,13 @@ struct fetch {
     struct target target; /* owned */
     uint32_t deployment;  /* where the object is; MODEL_NO_INDEX: not known yet */
     uint32_t tries;
-    bool maybe_done; /* it was sent here before, by us or by libcurl, and with what outcome is
-                                unknown */
-    struct failure
-        *refusal;          /* owned; of a cancel that may have been done before: the batch is asked
-                                for now; NULL: none */
-    bool alone;            /* the client is gone, but what it asked for is under way: counted in
-                                rt->operations */
-    struct locate *locate; /* owned; the place is being looked for */
+    /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
+    bool maybe_done;
+    /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
+    struct failure *refusal;
+    /* The client is gone, but what it asked for is under way: counted in rt->operations */
+    bool alone;
+    struct locate *locate;   /* owned; the place is being looked for */
     struct attempt *attempt; /* owned */
     struct loop_timer retry;
 };
@@ -122,7 +121,7 @@ static struct json *deletion(struct fetch *f, struct json_doc *doc, struct json 
     return answer;
 }
 
-/* What was looked for without a tag is one account's, and so is what it names. */
+/* The files that an untagged batch names are in the batch's account: remember that. */
 static void remember_files(const struct fetch *f, const struct json *batch)
 {
     static const char *const fields[] = {"output_file_id", "error_file_id"};

@@ -34,11 +34,11 @@ struct reader { /* one account being read */
     uint32_t key; /* of the account: its place among equals */
     size_t index;
     struct attempt *attempt;
-    char after[IDS_MAX + 1];   /* native cursor of the page being asked for; "" from the top */
-    char begin[IDS_MAX + 1];   /* the first of them */
-    bool expects;              /* something is known to be behind `after` */
-    bool whole;                /* its pages are in no order that we can use: all of it is read, then
-                                  sorted */
+    char after[IDS_MAX + 1]; /* native cursor of the page being asked for; "" from the top */
+    char begin[IDS_MAX + 1]; /* the first of them */
+    bool expects;            /* something is known to be behind `after` */
+    /* Its pages are in no order that we can use: all of it is read, then sorted */
+    bool whole;
     bool from_top;             /* `after` is unknown to the account: read all, go by times */
     size_t ask;                /* objects asked for in one page */
     struct listing_text *page; /* borrowed; the page being received or read; NULL: none */

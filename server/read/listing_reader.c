@@ -10,12 +10,12 @@
 #include "objects/polls.h"
 #include "objects/sighting.h"
 
-#define MAX_PAGES  200 /* of one account for one answer: bounds a provider that walks in circles */
-#define MAX_ANSWER (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
-#define MAX_BURST  65536       /* bytes taken from one account in one turn of the loop */
-#define MAX_TRIES                                                                                  \
-    2 /* at one page, unless the operator says: a list that lacks an account for a hiccup is a     \
-         poor answer */
+#define MAX_PAGES     200 /* of one account and answer: bounds a provider that walks in circles */
+#define MAX_ANSWER    (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
+#define MAX_BURST     65536       /* bytes taken from one account in one turn of the loop */
+/* At one page, unless the operator says: a list that lacks an account for a hiccup is a poor
+ * answer */
+#define MAX_TRIES     2
 #define OPEN_AT_ONCE  8 /* accounts whose reading begins in one turn of the loop: 0.3 ms */
 #define OPEN_EVERY_MS 1 /* libcurl begins all calls of a millisecond in one go */
 #define ASK_GROWTH    4 /* of the pages that are passed over on the way to the cursor */
@@ -197,9 +197,9 @@ static bool look_at(const struct reader *r, const struct json *object)
     return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 
-/* An object that is left out with what came before it. @return false: it is none
- * Either `after` is on the very page that was to begin behind it (the provider ignored it), or the
- * cursor turns up in a list that is read from the top for want of it. */
+/* Whether this object is the cursor; then it and the items before it are dropped. The cursor is on
+ * this page because the provider ignored `after`, or because the list is read from its start after
+ * the provider did not know the cursor. */
 static bool begin_behind(struct reader *r, const char *id)
 {
     if (!is_paged(r))
@@ -241,7 +241,7 @@ static int take_object(void *arg, struct json_doc *doc, struct json *object, con
 
 /* --- pages --- */
 
-/* What stands in front of another account's cursor. */
+/* Drop the items that sort before another account's cursor. */
 static void drop_in_front(struct reader *r)
 {
     const struct listing *l = r->list;

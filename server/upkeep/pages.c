@@ -118,9 +118,9 @@ static int ask(struct pages *p)
     int rc = ERR_NOMEM;
 
     strbuf_adds(&query, p->spec.query);
+    /* The provider's own; provider_url() refuses bytes that no URL has. */
     if (p->after[0] != '\0')
-        strbuf_addf(&query, "&after=%s", p->after); /* the provider's own; provider_url() refuses
-                                                       bytes that no URL has */
+        strbuf_addf(&query, "&after=%s", p->after);
     if (!strbuf_failed(&query))
         rc = errand_start(p->spec.account, p->spec.call, NULL, strbuf_str(&query), on_answer, p);
     strbuf_deinit(&query);

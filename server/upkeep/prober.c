@@ -251,7 +251,7 @@ static void on_beat(struct loop_timer *timer)
     struct prober *p = timer->arg;
 
     atomic_store(&p->inherit->shared->slots[p->slot].beat_ms, loop_now_ms(p->loop));
-    (void)loop_timer_start(p->loop, timer, BEAT_MS); /* its room is there: it just left it */
+    (void)loop_timer_start(p->loop, timer, BEAT_MS); /* cannot fail: its slot was just freed */
 }
 
 static void on_signal(void *arg)

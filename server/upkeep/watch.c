@@ -443,7 +443,7 @@ static void on_tick(struct loop_timer *timer)
         if (!r->waiting)
             r->num = 0;
     }
-    (void)loop_timer_start(w->errands->loop, timer, w->tick_ms); /* its room is there */
+    (void)loop_timer_start(w->errands->loop, timer, w->tick_ms); /* cannot fail: slot just freed */
 }
 
 int watch_start(struct errands *errands)

@@ -38,10 +38,9 @@ bool watch_reads_on(const struct watch_item *items, size_t num, uint64_t page_ag
                     uint64_t now_ms);
 
 /**
- * Whether an orphan that the list did not show was never created, as far as the ledger is
- * concerned. Nothing is sent because of that and nobody is told: should the batch appear after all,
- * some tokens were counted as free too early, and the next look at it counts them again: so half a
- * minute is enough, in which it was looked for some five times. Money is not concerned.
+ * Whether the ledger may release an orphan that the list did not show. If its batch shows up later
+ * it is adopted again; the only cost is that its tokens counted as free meanwhile. So half a
+ * minute, with some five looks, is enough.
  *
  * @param patience_ms  watch_patience_ms()
  * @param whole        the list was read to its end

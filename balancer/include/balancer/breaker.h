@@ -51,7 +51,7 @@ struct breaker_view {
     enum outcome reason;
     uint32_t failures; /* in a row; at most 255 */
     uint32_t rounds;   /* rests in a row; at most 63 */
-    bool firm;         /* the rest is sat out, whatever earlier tries bring home */
+    bool firm;         /* successes of requests sent before the cooldown do not shorten it */
     uint64_t until_ms; /* monotonic; when COOLING or PROBING ends; UP: 0 */
     /* UP only, else 0: what a minute brought, as far as the policy asks for it */
     uint32_t minute;       /* of the monotonic clock, modulo 2^15 */

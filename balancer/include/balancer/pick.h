@@ -76,8 +76,8 @@ struct pick_policy {
  * PICK_PRIOR_DRAIN_S. Never 0. */
 double pick_drain_rate(const struct pick_candidate *candidate);
 
-/** What a job of so many tokens takes of it. One that is taken for larger than the limit, but may be
- * smaller (`unsure`), takes all: it is let in once nothing is enqueued. */
+/** What a job of so many tokens takes of it. One that is taken for larger than the limit, but may
+ * be smaller (`unsure`), takes all: it is let in once nothing is enqueued. */
 uint64_t pick_tokens(const struct pick_candidate *candidate, uint64_t tokens);
 
 /** Whether the enqueued tokens and those of this job stay within its limit, and it did not just
@@ -100,9 +100,9 @@ const struct pick_policy *pick_policy_find(const char *name);
  * nothing: the last ones are never ejected. Keep the lowest `order` (what has none only when
  * nothing has one), let the policy choose.
  *  @param candidates  in file order; only `eligible` is written, so that the array serves the next
- * try with one more `tried`
+ *         try with one more `tried`
  *  @param tokens      of this job; 0: unknown
  *  @return index of the chosen *deployment* (candidate.deployment), or MODEL_NO_INDEX: nowhere to
- * go */
+ *         go */
 uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *candidates, uint32_t n,
                    uint64_t tokens, double random);

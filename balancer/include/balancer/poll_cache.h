@@ -3,7 +3,7 @@
  * - **A batch that has ended has ended** (providers statement 112), whatever one of its provider's
  *   replicas says a moment later: of those that have, the object is kept, and nothing but a newer
  *   look at an ended one takes its place.
- * - An answer may be given again to who polls more often than the operator wants to ask upstream.
+ * - Repeated polls within `poll_cache_ms` are answered without asking the provider.
  *
  * A lossy table, as memo.h is one: an entry may vanish at any time, and then the provider is asked
  * and believed. No locks and no order of steps; what is torn does not have its checksum. */

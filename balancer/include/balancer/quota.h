@@ -5,13 +5,16 @@
  * A reservation is a place in a table, and all that happens to it is one word changed by
  * compare-and-swap:
  *
- *                  quota_reserve()     quota_sent()       quota_commit()
- *   FREE ──► RESERVING ──────────► RESERVED ◄──────► SENT ───────────────► LIVE ◄────┐
- *    ▲           │                   │ quota_refused() │ │                  │         │
- * quota_adopt() │           │ does not fit      │                 │ └─ owner died, ─► ORPHAN ────┘
- *    │           │       owner died, │                 │    quota_abandon()│
- *    │           │    quota_cancel() │  quota_cancel() │                  │
- *    └───────────┴──── RELEASING ◄───┴─────────────────┴── quota_release(), quota_expire()
+ *                      quota_reserve()         quota_sent()             quota_commit()
+ *   FREE ──► RESERVING ────────────► RESERVED ─────────────► SENT ────────────────────────► LIVE
+ *    ▲           │                    │    ▲                 │  │                           ▲  │
+ *    │           │                    │    └─quota_refused()─┤  │ owner died,               │  │
+ *    │           │ does not fit       │                      │  │ quota_abandon()           │  │
+ *    │           │                    │                      │  └────────► ORPHAN ──────────┘  │
+ *    │           │       owner died,  │                      │               │ quota_adopt()   │
+ *    │           │      quota_cancel()│        quota_cancel()│               │                 │
+ *    └───────────┴────── RELEASING ◄──┴──────────────────────┴───────────────┴─────────────────┘
+ *                                         quota_release(), quota_release_view(), quota_expire()
  *
  * Per column there is one word E, the sum of what is RESERVED, SENT, LIVE or ORPHAN, with a version
  * in it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and
@@ -25,8 +28,8 @@
  * appear) or QUOTA_ORPHAN_KEEP_MS: whoever looks may be kept from it by clocks, by a provider that
  * lists nothing, by thousands of newer batches. A batch that shows itself later is adopted then.
  *
- * What others enqueue on the same deployment is `foreign`: what the provider reports beyond our
- * sum, taken to drain at the deployment's rate since then.
+ * Tokens that other clients enqueue on the same deployment are `foreign`: what the provider reports
+ * beyond our sum. They drain at the deployment's rate from then on.
  *
  * Columns are those of state_bind(), one per row of the configuration. Rows that are one deployment
  * at the provider share one ledger: quota_alias() makes the later ones another name of the first's
@@ -43,22 +46,22 @@
 #include "common/err.h"
 #include "jsonl/features.h"
 
-#define QUOTA_MAX_TOKENS                                                                           \
-    ((UINT64_C(1) << 43) - 1)   /* of a job and of a limit; more is taken for this */
-#define QUOTA_ID_SIZE    56     /* with its NUL; a longer id is kept by its hash only */
-#define QUOTA_MAX_OWNERS 4094   /* owners are 0..4093 */
-#define QUOTA_ASK_MS     60000u /* a reservation is asked about at most once in this time */
-#define QUOTA_ORPHAN_MS  1000u  /* a create of unknown outcome is looked for that soon again */
-#define QUOTA_ORPHAN_KEEP_MS                                                                       \
-    (5u * 60 * 1000) /* ... and that long it stays counted, whatever is or is not seen of it */
-#define QUOTA_LEASE_MS (26u * 3600 * 1000) /* OpenAI's window of 24 h, and some for its clock */
-#define QUOTA_GRACE_MS                                                                             \
-    (2u * 3600 * 1000) /* how long one that is asked about before its end may stay silent */
-#define QUOTA_EXTEND_MS   (3600u * 1000) /* by how much an answer "still running" prolongs it */
-#define QUOTA_FULL_MS     60000u         /* first rest of a size that was refused; doubles ... */
-#define QUOTA_FULL_MAX_MS (16u * 60000)  /* ... up to this */
-#define QUOTA_OFF_BY      4u /* our sum of estimates is rarely too low by more than this */
-#define QUOTA_REFUSED_MS  (3600u * 1000) /* how long the limit that a refusal names is believed */
+/* Of a job and of a limit; more is taken for this */
+#define QUOTA_MAX_TOKENS     ((UINT64_C(1) << 43) - 1)
+#define QUOTA_ID_SIZE        56     /* with its NUL; a longer id is kept by its hash only */
+#define QUOTA_MAX_OWNERS     4094   /* owners are 0..4093 */
+#define QUOTA_ASK_MS         60000u /* a reservation is asked about at most once in this time */
+#define QUOTA_ORPHAN_MS      1000u  /* a create of unknown outcome is looked for that soon again */
+/* ... and that long it stays counted, whatever is or is not seen of it */
+#define QUOTA_ORPHAN_KEEP_MS (5u * 60 * 1000)
+#define QUOTA_LEASE_MS       (26u * 3600 * 1000) /* OpenAI's window of 24 h, and 2 h for its clock */
+/* After the lease: a last look may still prove that the batch runs */
+#define QUOTA_GRACE_MS       (2u * 3600 * 1000)
+#define QUOTA_EXTEND_MS      (3600u * 1000) /* by how much an answer "still running" prolongs it */
+#define QUOTA_FULL_MS        60000u /* first backoff of a size that was refused; doubles ... */
+#define QUOTA_FULL_MAX_MS    (16u * 60000) /* ... up to this */
+#define QUOTA_OFF_BY         4u /* our sum of estimates is rarely too low by more than this */
+#define QUOTA_REFUSED_MS     (3600u * 1000) /* how long a refusal's limit is used */
 
 struct quota; /* the region */
 
@@ -80,10 +83,11 @@ struct quota_terms {
     uint32_t fingerprint;
     uint64_t limit;    /* tokens; 0: not configured */
     uint64_t lease_ms; /* 0: QUOTA_LEASE_MS */
-    bool ask_first;    /* Azure, where no job ever expires: the end of a lease only makes it asked
-                          about once more */
-    bool many;         /* a wildcard, which stands for many deployments: what one of them says is
-                          not learned, for the others would be judged by it */
+    /* Azure, where no job ever expires: the end of a lease only makes it asked about once more */
+    bool ask_first;
+    /* A wildcard, which stands for many deployments: what one of them says is not learned, for the
+     * others would be judged by it */
+    bool many;
 };
 
 /** Tell a column's terms; master only, before the fork, for each deployment of a new table. Another
@@ -111,7 +115,7 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
 /** Count `tokens` before the create goes out; RESERVED.
  *  @param token  quota_token() of its marker; 0: none
  *  @param claim  written, all zero on error; the caller hands it to quota_commit() or
- * quota_cancel(), once
+ *         quota_cancel(), once
  *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no place left */
 MUST_USE int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
                            uint64_t token, uint64_t now_ms, struct quota_claim *claim);
@@ -151,8 +155,8 @@ bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const c
 /** No batch with this marker exists: end its ORPHAN. @return as above */
 bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms);
 
-/** Have what the ledger knows of a batch on its way from memory when its fate is told, some 100 ns
- * later. Changes nothing. @param marker  as of quota_token(); "": it is not asked for by that */
+/** Prefetch the ledger's cache lines of this batch: its state is recorded some 100 ns later.
+ * Changes nothing. @param marker  as of quota_token(); "": it is not looked up by its marker */
 void quota_expect(const struct quota *quota, uint32_t column, const char *id, size_t len,
                   const char *marker, size_t marker_len);
 
@@ -245,13 +249,15 @@ bool quota_repair(struct quota *quota, uint32_t *repaired);
  */
 void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit);
 
-/** The text of a refusal named the limit. It holds for QUOTA_REFUSED_MS, or until one of the two
- * tells another: whom we never ask again could not tell that he has more now. 0 is ignored. */
+/** The text of a refusal named the limit. It is used for QUOTA_REFUSED_MS, or until a header or
+ * another refusal names another one; without an end we would never retry that deployment. 0 is
+ * ignored. */
 void quota_learn_refused(struct quota *quota, uint32_t column, uint64_t limit, uint64_t now_ms);
 
 /** ... and its `deployment-enqueued-tokens`, this create included: what exceeds our sum is foreign.
  *  @return the tokens of this one job as the provider counts them, for quota_learn_rate(); 0:
- * cannot be told (something else began or ended since the last time that header was seen) */
+ *         cannot be told (something else began or ended since the last time that header was
+ *         seen) */
 uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
                               uint64_t now_ms);
 
@@ -284,9 +290,9 @@ uint64_t quota_tokens(const struct quota *quota, uint64_t model, const struct fe
 
 /* --- what is about to come --- */
 
-#define QUOTA_PLEDGE_MS 120000u /* after so long half of what was pledged counts ... */
-#define QUOTA_PLEDGE_END_MS                                                                        \
-    (10 * QUOTA_PLEDGE_MS) /* ... and after so long nothing, when nothing was pledged since */
+#define QUOTA_PLEDGE_MS     120000u /* after so long half of what was pledged counts ... */
+/* ... and after so long nothing, when nothing was pledged since */
+#define QUOTA_PLEDGE_END_MS (10 * QUOTA_PLEDGE_MS)
 
 /** A file of that many tokens was stored here, and its batch will probably follow: so that a
  * hundred files uploaded in a row do not all go to the one deployment that is empty now. It counts
@@ -325,7 +331,7 @@ struct quota_tally {
  *  @param cursor   starts at 0
  *  @param places   looked at in this call
  *  @param tallies  quota_max_columns() entries, zeroes at first; what rows of one deployment share
- * is in the column that they share
+ *         is in the column that they share
  *  @return whether there are more */
 bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t places,
                  struct quota_tally *tallies);

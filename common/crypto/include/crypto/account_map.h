@@ -1,6 +1,6 @@
-/* What a tagged id says of where its object lives, per account of a model list: the fingerprint
- * that it carries, which accounts are one place, and where an id may mean several. Made once per
- * configuration; never changed afterwards.
+/* Per account of a model list: the fingerprint in signed ids, which accounts are the same resource,
+ * and which fingerprints stand for several accounts. Made once per configuration; never changed
+ * afterwards.
  *
  * An Azure account is its address. At OpenAI all accounts have one address, so the fingerprint is
  * made of what the operator calls the account: organization, project, credential_name, else the

@@ -24,11 +24,13 @@ struct marker {
     char nonce[MARKER_NONCE + 1]; /* names this one create */
     char file[IDS_MAX + 1];       /* native id of the client's input file; "" for a blob */
     uint64_t tokens;              /* reserved for it, 44 bits; 0: not known */
-    uint32_t deployment; /* fingerprint of the deployment it was placed on; 0: not known, as in
-                            what version 0.1.0 wrote */
-    bool bare_endpoint;  /* the client wrote its endpoint without "/v1", and sees it so */
-    uint32_t origin; /* fingerprint of the account where `file` lives, when that is not the batch's
-                        own: the batch runs on a copy. 0: it runs on `file` itself */
+    /* Fingerprint of the deployment it was placed on; 0: not known, as in what version 0.1.0
+     * wrote */
+    uint32_t deployment;
+    bool bare_endpoint; /* the client wrote its endpoint without "/v1", and sees it so */
+    /* Fingerprint of the account where `file` lives, when that is not the batch's own: the batch
+     * runs on a copy. 0: it runs on `file` itself */
+    uint32_t origin;
 };
 
 /** Fingerprint of a create's body as it goes upstream (without the marker). */

@@ -3,13 +3,12 @@
  * line, 12 bytes an id, a few bytes a line.
  *
  * Each line is one request: a JSON object in strict UTF-8 with `custom_id` (string, not empty,
- * unique in the file), `method`
- * ("POST"), `url` (an endpoint, the same in all lines) and `body` (object). `body.model` is a
- * string, the same in all lines; unless it is required it may be missing, but then in all lines.
- * Strings and keys mean what they decode to. None of these keys may stand twice in its object;
- * other keys may. Lines end with LF or CR LF; the last one need not, and blank lines may follow it;
- * a blank line before a request is refused, because providers count or refuse it and line numbers
- * of answers would not fit.
+ * unique in the file), `method` ("POST"), `url` (an endpoint, the same in all lines) and `body`
+ * (object). `body.model` is a string, the same in all lines; unless it is required it may be
+ * missing, but then in all lines. Strings and keys mean what they decode to. None of these keys may
+ * stand twice in its object; other keys may. Lines end with LF or CR LF; the last one need not, and
+ * blank lines may follow it; a blank line before a request is refused, because providers count or
+ * refuse it and line numbers of answers would not fit.
  *
  * Codes of problems, in the words of the providers where they have one:
  *   invalid_json_line           no JSON, no object, no UTF-8, half a surrogate pair, blank
@@ -100,12 +99,14 @@ MUST_USE int jsonl_continue(struct jsonl *j);
  * slices; jsonl_finish() is called in any case. */
 void jsonl_end_of_file(struct jsonl *j);
 
-/** The file is over; what is pending is read at once. Checks the last line and that there was one at all (code empty_file).
+/** The file is over; what is pending is read at once. Checks the last line and that there was one
+ * at all (code empty_file).
  *  @return 0 or ERR_SYNTAX */
 MUST_USE int jsonl_finish(struct jsonl *j);
 
 /** Bytes that the checker holds: the beginning of the line whose end is still to come, or one that
- * is being read and what is behind it, ids, places of models. What the line is decoded to while it is looked at is not counted: one at a time is. */
+ * is being read and what is behind it, ids, places of models. What the line is decoded to while it
+ * is looked at is not counted: one at a time is. */
 size_t jsonl_memory(const struct jsonl *j);
 
 /** What is known so far; the pointers live as long as the checker. */

@@ -28,9 +28,9 @@ enum jsonl_field {
 struct jsonl_value {
     bool present, repeated;
     enum json_type type;
-    bool escaped;     /* a string with backslashes in it */
-    size_t at, len;   /* of the first one, in the line; a string's quotes included; `len` is 0 for
-                         other types */
+    bool escaped; /* a string with backslashes in it */
+    /* Of the first one, in the line; a string's quotes included; `len` is 0 for other types */
+    size_t at, len;
     size_t repeat_at; /* of the second one's key */
 };
 

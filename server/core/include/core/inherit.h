@@ -27,18 +27,18 @@
 
 /* One child writes its slot, anyone reads it. */
 struct worker_slot {
-    alignas(CACHE_LINE) _Atomic uint64_t
-        requests; /* client requests answered, by all processes that had this slot */
-    _Atomic uint64_t
-        beat_ms; /* monotonic ms of the last turn of its loop (once a second at least) */
-    _Atomic uint64_t spool_bytes;              /* on disk now */
-    _Atomic uint64_t files, file_bytes, lines; /* of uploads whose bodies were found good, as
-                                                  above */
-    _Atomic uint32_t connections;              /* client connections open */
-    _Atomic uint32_t generation;               /* of the table that it serves */
-    _Atomic int32_t pid;                       /* 0: free; set by the master */
-    _Atomic uint32_t draining;                 /* 1: finishing what it has */
-    _Atomic uint32_t is_worker;                /* 0: the prober */
+    /* Client requests answered, by all processes that had this slot */
+    alignas(CACHE_LINE) _Atomic uint64_t requests;
+    /* Monotonic ms of the last turn of its loop (once a second at least) */
+    _Atomic uint64_t beat_ms;
+    _Atomic uint64_t spool_bytes; /* on disk now */
+    /* Of uploads whose bodies were found good, as above */
+    _Atomic uint64_t files, file_bytes, lines;
+    _Atomic uint32_t connections; /* client connections open */
+    _Atomic uint32_t generation;  /* of the table that it serves */
+    _Atomic int32_t pid;          /* 0: free; set by the master */
+    _Atomic uint32_t draining;    /* 1: finishing what it has */
+    _Atomic uint32_t is_worker;   /* 0: the prober */
 };
 
 /* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies
@@ -62,12 +62,12 @@ struct inherit {
     const struct config *config;
     const struct table *table;
     struct state *state;
-    struct quota *quota;      /* same columns */
-    struct slots *slots;      /* same columns */
-    struct memo *memo;        /* this and the next two: the same for all generations */
-    struct memo *list_places; /* how far lists were read: listing_places.h */
-    struct idem *idem;
-    struct poll_cache *poll_cache; /* this one too */
+    struct quota *quota;           /* same columns */
+    struct slots *slots;           /* same columns */
+    struct memo *memo;             /* shared by all generations */
+    struct memo *list_places;      /* how far lists were read (listing_places.h); shared by all */
+    struct idem *idem;             /* shared by all generations */
+    struct poll_cache *poll_cache; /* shared by all generations */
     const uint32_t *columns;       /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes;     /* [table_num_deployments()], shared memory */
     struct shared *shared;
@@ -75,12 +75,12 @@ struct inherit {
     const struct mask *mask; /* all secrets of `config`; NULL: none (tests) */
     struct breaker_policy breaker;
     struct retry_policy retry;
-    const struct retry_policy *group_retry; /* [table_num_groups()]: for rows of groups; NULL: all
-                                               have `retry` */
+    /* [table_num_groups()]: for rows of groups; NULL: all have `retry` */
+    const struct retry_policy *group_retry;
     uint32_t generation;
     uint64_t started_ms; /* monotonic, of the master */
     int listen_fd;       /* shared, non-blocking; bound by the master */
     SSL_CTX *tls;        /* NULL: clear text */
-    int master_fd; /* read end of a pipe whose other end only the master holds: EOF = the master is
-                      dead */
+    /* Read end of a pipe whose other end only the master holds: EOF = the master is dead */
+    int master_fd;
 };

@@ -24,7 +24,7 @@ struct front_load {
 /** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one
  * host). Nothing is accepted before front_start().
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
- * must not start) */
+ *         must not start) */
 MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx,
                        const struct inherit *inherit, uint32_t slot, struct front **out);
 

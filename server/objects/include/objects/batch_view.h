@@ -9,7 +9,7 @@
  * one that has ended is shown as it ended, whatever the provider says now; its endpoint is spelled as
  * its client wrote it.
  *  @param deployment  one of the account that sent it
- *  @param tagged      its ids carry their place
+ *  @param tagged      answer with signed (tagged) ids
  *  @return what to show, in `doc`: `batch`, changed in place, or the one that had ended */
 struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged,
                         struct json_doc *doc, struct json *batch);

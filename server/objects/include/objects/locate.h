@@ -18,12 +18,13 @@ struct locate;
 
 struct locate_result {
     bool found;
-    uint32_t deployment; /* one of the candidates: of the account that has it; not found: of the one
-                            whose failure this is, MODEL_NO_INDEX when all said 404 */
-    const struct upstream_result *answer; /* found: the object as the GET showed it, valid during
-                                             the callback; else NULL */
-    struct failure failure; /* not found: what to answer. Status 404: no account has it; answer
-                               resolve_not_found() */
+    /* One of the candidates: of the account that has it; not found: of the one whose failure this
+     * is, MODEL_NO_INDEX when all said 404 */
+    uint32_t deployment;
+    /* Found: the object as the GET showed it, valid during the callback; else NULL */
+    const struct upstream_result *answer;
+    /* Not found: what to answer. Status 404: no account has it; answer resolve_not_found() */
+    struct failure failure;
 };
 
 typedef void (*locate_done_cb)(void *arg, const struct locate_result *result);

@@ -14,8 +14,8 @@
 
 struct refusal {
     uint64_t for_ms; /* it keeps away for so long; 0: it may ask again */
-    bool hopeless;   /* next to nothing was enqueued there, as far as we know: there is no room to
-                        wait for */
+    /* Next to nothing was enqueued there, as far as we know: there is no room to wait for */
+    bool hopeless;
 };
 
 /** What a job is known by: its file's measures, so that a second upload of it is the same job.

@@ -10,14 +10,16 @@
 struct reconcile;
 
 struct reconcile_spec {
-    const uint32_t
-        *deployments; /* one of each account to look at, in this order, some at once; copied */
+    /* One of each account to look at, in this order, some at once; copied */
+    const uint32_t *deployments;
     uint32_t num;
     const struct wanted *wanted; /* copied */
-    uint32_t age_s; /* how old it may be by its provider's clock: older batches are of no interest,
-                       whatever they carry */
-    uint64_t known_since_ms; /* monotonic; what was made since then the caller knows: an account
-                                that was read later is not asked again. 0: nothing */
+    /* How old it may be by its provider's clock: older batches are of no interest, whatever they
+     * carry */
+    uint32_t age_s;
+    /* Monotonic; the caller knows every create since then, so an account that was read later needs
+     * no new search. 0: it knows nothing */
+    uint64_t known_since_ms;
     bool patient; /* its create may still be on the way: look again, up to three times in 2.5 s */
 };
 

@@ -82,7 +82,8 @@ bool repeat_is_keyed(const struct relay *relay);
 
 /** Find out; exactly one of `ops` is called, once, perhaps before this returns.
  *  @param wanted  what is to be made; copied. Its `nonce` is that of the marker that the create
- * will carry, and its `request` the fingerprint of what was asked; of an upload only this counts
+ *         will carry, and its `request` the fingerprint of what was asked; of an upload only this
+ *         counts
  *  @param homes   deployments of the accounts where the batch is likely to be; copied */
 void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *relay,
                   const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,

@@ -46,8 +46,9 @@ struct route_hints {
     bool openai_path; /* it was the path's "/openai", which is how Azure's v1 API begins, too */
     bool unknown_provider; /* a provider was named that we do not serve; `provider_text` has it */
     char provider_text[64];
-    bool azure_shape; /* an Azure SDK's URL form (api-version, /openai/deployments/): used only when
-                         nothing else decides */
+    /* An Azure SDK's URL form (api-version, /openai/deployments/): used only when nothing else
+     * decides */
+    bool azure_shape;
     char model[ROUTE_NAME_MAX];      /* model group asked for; "" none */
     char deployment[ROUTE_NAME_MAX]; /* {d} of /openai/deployments/{d}/...; "" none */
 };
@@ -57,8 +58,8 @@ struct route {
     unsigned allowed;     /* bit set of enum route_method */
     char id[IDS_MAX + 1]; /* decoded once; "" for collections */
     size_t id_len;
-    bool bad_id; /* an id segment that is over-long or decodes to something that no id can be:
-                    answer 404 */
+    /* An id segment that is over-long or decodes to something that no id can be: answer 404 */
+    bool bad_id;
 };
 
 /** Take a path (without query) and a query string (without '?', may be empty) apart.

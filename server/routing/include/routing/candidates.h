@@ -12,12 +12,12 @@
 /* Where a new object may go. All zero: nowhere. */
 struct candidates {
     uint32_t *deployments; /* owned; candidates */
-    uint32_t *stages; /* owned; per candidate: 0 what was asked for, then the fallbacks in order;
-                         ascending */
+    /* Owned; per candidate: 0 what was asked for, then the fallbacks in order; ascending */
+    uint32_t *stages;
     uint32_t num, num_stages;
     bool *has_group; /* owned; by group: its rows are among them */
-    bool grouped; /* rows of groups: body.model becomes the deployment's name; else one account as a
-                     whole */
+    /* Rows of groups: body.model becomes the deployment's name; else one account as a whole */
+    bool grouped;
 };
 
 /** Make room for all deployments. @return 0, ERR_NOMEM */
