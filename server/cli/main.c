@@ -217,6 +217,7 @@ static bool parse_number(const char *text, long min, long max, int *out)
     char *end;
     long value;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a flag that wants a value has one */
     if (text[0] < '0' || text[0] > '9')
         return false;
     errno = 0;

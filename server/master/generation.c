@@ -48,10 +48,10 @@ static int region_new(size_t num_deployments, struct state_region **out)
     struct state_region *region = calloc(1, sizeof(*region));
     size_t columns = num_deployments * 4 > MIN_DEPLOYMENTS ? num_deployments * 4 : MIN_DEPLOYMENTS;
 
-    if (region == NULL || columns > UINT32_MAX)
-        goto fail;
+    if (region == NULL)
+        return ERR_NOMEM;
     region->users = 1;
-    if (state_new(WORKER_ROWS, (uint32_t)columns, &region->state) != 0 ||
+    if (columns > UINT32_MAX || state_new(WORKER_ROWS, (uint32_t)columns, &region->state) != 0 ||
         quota_new((uint32_t)columns, MAX_RESERVATIONS, &region->quota) != 0 ||
         slots_new((uint32_t)columns, &region->slots) != 0)
         goto fail;
@@ -59,8 +59,7 @@ static int region_new(size_t num_deployments, struct state_region **out)
     return 0;
 
 fail:
-    if (region != NULL)
-        region_release(region);
+    region_release(region);
     return ERR_NOMEM;
 }
 

@@ -59,8 +59,8 @@ struct download {
     struct loop_timer retry, end_of_turn, pause;
 };
 
-static void ask(struct download *dl);
-static void resume(struct download *dl);
+static bool ask(struct download *dl);
+static bool resume(struct download *dl);
 
 static void download_free(struct download *dl)
 {
@@ -150,7 +150,8 @@ static void on_proceed(void *arg)
         attempt_resume(dl->attempt);
     } else if (dl->left) {
         dl->left = false;
-        resume(dl);
+        if (!resume(dl))
+            return;
     }
     flush(dl); /* last: the end of a response may free us */
 }
@@ -478,7 +479,8 @@ static void on_done(void *arg, const struct attempt_result *result)
     flush(dl);
 }
 
-static void ask(struct download *dl)
+/* @return false: it was broken off, or answered: it may be gone */
+static bool ask(struct download *dl)
 {
     char rest[64];
     struct attempt_spec spec = {.deployment = dl->deployment,
@@ -498,22 +500,25 @@ static void ask(struct download *dl)
     }
     dl->tries++;
     dl->attempt = attempt_start(dl->rt, &spec);
-    if (dl->attempt == NULL && dl->resuming)
+    if (dl->attempt != NULL)
+        return true;
+    if (dl->resuming)
         break_off(dl);
-    else if (dl->attempt == NULL)
+    else
         fail_memory(dl);
+    return false;
 }
 
-/* There is room again, and nobody who sends. */
-static void resume(struct download *dl)
+/* There is room again, and nobody who sends. @return as ask() */
+static bool resume(struct download *dl)
 {
     if (dl->next == dl->end) { /* only the provider's end was not seen yet */
         dl->ended = true;
-        return;
+        return true;
     }
     dl->resuming = true;
     dl->tries = 0;
-    ask(dl);
+    return ask(dl);
 }
 
 static void on_located(void *arg, const struct locate_result *result)

