@@ -3,14 +3,14 @@
  * point: the word is always a whole state, and a prober that dies lets its time run out.
  *
  *        more than is forgiven,          `until` passed:
- *        or a rest was asked for         the first to enter
+ *        or a wait was asked for         the first to enter
  *   UP ────────────────────────► COOLING ─────────────────► PROBING
  *   ▲                            │     ▲                    │     │
  *   ├──── success of an older try┘     └─ failure: rounds+1 ┘     │
  *   └──────────────────────── success ────────────────────────────┘
  *
- * Failures of tries that began before a rest do not prolong it, and a success of one does not end a
- * rest that follows a 429, or a share of failures: successes were to be expected then. */
+ * Failures of tries that began before a cooldown do not prolong it, and a success of one does not
+ * end a cooldown that follows a 429, or a share of failures: successes were to be expected then. */
 #include "balancer/breaker.h"
 
 #include <assert.h>
@@ -75,7 +75,7 @@ static uint32_t mix(uint32_t x)
     return x ^ x >> 16;
 }
 
-/* The n-th rest in a row, n >= 1: doubled each time, -20 % to +20 %, so that deployments that
+/* The n-th cooldown in a row, n >= 1: doubled each time, -20 % to +20 %, so that deployments that
  * failed together do not come back together. */
 static uint64_t rest_ms(const struct breaker_policy *policy, uint32_t round, uint32_t seed)
 {
@@ -145,7 +145,7 @@ static void on_success(struct breaker_view *v, const struct breaker_policy *poli
     count_in_minute(v, policy, false, now_ms);
 }
 
-/* The operator wants no rests: also one that the provider had asked for is over now. */
+/* The operator wants no cooldowns: one that the provider had asked for is over now, too. */
 static void stay_up(struct breaker_view *v)
 {
     if (v->state != BREAKER_UP)
@@ -175,7 +175,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
         return;
     }
     if (resting && (!asked || policy->own_time))
-        return; /* from before the rest; its reason stays with the rest */
+        return; /* from before the cooldown, whose reason stays */
     v->reason = outcome;
     if (resting) {
         v->until_ms = max_u64(v->until_ms, now_ms + asked_ms(policy, retry_after_ms));

@@ -150,7 +150,7 @@ static void describe_routing(const struct config *config, struct strbuf *out)
     add_policy(out, "allowed_fails_policy", config->allowed_fails_of);
     add_optional(out, "cooldown_time", config->cooldown_ms, true);
     if (config->disable_cooldowns)
-        add_text(out, "disable_cooldowns", "true: no deployment ever rests");
+        add_text(out, "disable_cooldowns", "true: no deployment is ever in cooldown");
     add_policy(out, "retry_policy", config->retries_of);
     describe_group_retries(config, out);
     add_ms(out, "retry_after", config->retry_after_ms);

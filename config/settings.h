@@ -8,7 +8,7 @@
 #include "scalar.h"
 #include "schema.h"
 
-/* The warning about a policy for failures that never lead to another try, nor to a rest. */
+/* The warning about a policy for failures that never lead to another try, nor to a cooldown. */
 #define SETTINGS_IDLE_FAILURE                                                                      \
     "without effect: a request that is at fault is answered, and counts for no deployment"
 

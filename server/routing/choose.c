@@ -68,7 +68,7 @@ static bool enter(struct runtime *rt, enum op_class op, uint32_t deployment)
                          loop_now_ms(rt->loop));
 }
 
-/* Another worker won the right to probe this one: for us it is still resting. @return false: we
+/* Another worker won the right to probe this one: for us it is still in cooldown. @return false: we
  * knew that already */
 static bool withdraw(struct pick_candidate *all, uint32_t num, uint32_t deployment)
 {

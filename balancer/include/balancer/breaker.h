@@ -1,12 +1,13 @@
 /* Circuit breaker per deployment and operation class, in one 64-bit word changed by
- * compare-and-swap: state, reason, consecutive failures, cooling rounds, and until when it rests or
- * what this minute brought. Pure over (word, outcome, now_ms); breaker_record() is the loop around
- * it.
+ * compare-and-swap: state, reason, consecutive failures, cooldowns in a row, and the end of the
+ * cooldown or what this minute brought. Pure over (word, outcome, now_ms); breaker_record() is the
+ * loop around it.
  *
- * UP: admits all. COOLING: admits nothing until `until`, then one probe (PROBING) decides.
- * LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the numbers; the time
- * doubles with each round up to 300 s with +-20 % jitter derived from the fingerprint; Retry-After
- * is honoured as it is, but capped at 300 s, except where the row has a cooldown_time of its own.
+ * UP (closed) admits all. COOLING (open) admits nothing until `until`, then one probe (PROBING,
+ * half open) decides. LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the
+ * numbers; the time doubles with each round up to 300 s with +-20 % jitter derived from the
+ * fingerprint; Retry-After is honoured as it is, but capped at 300 s, except where the row has a
+ * cooldown_time of its own.
  *
  * Failures are looked at in three ways, because batch traffic is a few uploads an hour as well as
  * hundreds of polls a second: in a row, whatever the time between them; in one minute, whatever
@@ -36,10 +37,10 @@ struct breaker_policy {
     bool per_minute;       /* as many in one minute are, too, and no more, successes or not */
     uint32_t rate_percent; /* a greater share of a minute's tries is not forgiven; 0: no matter */
     uint32_t rate_min;     /* tries in that minute before the share says anything */
-    uint32_t cooldown_ms;  /* first rest; 0: none but those that the provider asks for */
-    uint32_t max_ms;       /* longest rest; a longer cooldown_ms stays as it is */
-    /* cooldown_ms is the row's own: how long it rests also when its provider names a time, which
-     * goes before the router's only; 0: it never rests. Source: deployment_callback_on_failure in
+    uint32_t cooldown_ms;  /* first cooldown; 0: none but those that the provider asks for */
+    uint32_t max_ms;       /* longest cooldown; a longer cooldown_ms stays as it is */
+    /* cooldown_ms is the row's own: it is used even when the provider names a time, which overrides
+     * only the router's; 0: no cooldowns. Source: deployment_callback_on_failure in
      * litellm/router.py */
     bool own_time;
     bool never_rests; /* LiteLLM's disable_cooldowns: not even when the provider asks for it */
@@ -47,10 +48,10 @@ struct breaker_policy {
 
 struct breaker_view {
     enum breaker_state state;
-    /* Of the last failure, or of the rest; kept after recovery; OUTCOME_OK: never failed */
+    /* Of the last failure, or of the cooldown; kept after recovery; OUTCOME_OK: never failed */
     enum outcome reason;
     uint32_t failures; /* in a row; at most 255 */
-    uint32_t rounds;   /* rests in a row; at most 63 */
+    uint32_t rounds;   /* cooldowns in a row; at most 63 */
     bool firm;         /* successes of requests sent before the cooldown do not shorten it */
     uint64_t until_ms; /* monotonic; when COOLING or PROBING ends; UP: 0 */
     /* UP only, else 0: what a minute brought, as far as the policy asks for it */
@@ -71,25 +72,25 @@ bool breaker_admits(uint64_t word, uint64_t now_ms);
  * (CANCELLED gives the probe back). */
 bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms);
 
-/** The policy that forgives `allowed_fails` failures in a row of any kind and rests for
+/** The policy that forgives `allowed_fails` failures in a row of any kind; its cooldowns take
  * `cooldown_ms` at first and 300 s at most. */
 struct breaker_policy breaker_policy(uint32_t allowed_fails, uint32_t cooldown_ms);
 
 /** LiteLLM's policy when the operator gives neither allowed_fails nor an allowed_fails_policy: a
- * rest after more than 3 failures in a row, for more than half of 5 or more in a minute, and at
- * once after a failure that no retry can mend (AUTH). A 429 without Retry-After, for which LiteLLM
- * rests at once too, counts like the others: files lie where they are, and would be moved for it.
+ * cooldown after more than 3 failures in a row, for more than half of 5 or more in a minute, and at
+ * once after a failure that no retry can mend (AUTH). A 429 without Retry-After starts a cooldown
+ * at once in LiteLLM; here it counts like the others, since files would have to be copied for it.
  *
  * Source: _should_cooldown_deployment in litellm/router_utils/cooldown_handlers.py, should_retry in
  * litellm/utils.py, and the constants of litellm/constants.py that are named in breaker.c. */
 struct breaker_policy breaker_policy_default(uint32_t cooldown_ms);
 
-/** The word after one ended try. Pure. OUTCOME_OK closes (but a rest after a 429, or for a share of
- * failures, is sat out); AUTH, CONNECT, SERVER_ERROR, TIMEOUT, BROKEN, BAD_ANSWER and RATE_LIMIT
- * count, and more than the policy forgives begin a rest, as does a failed probe; RATE_LIMIT and
- * SERVER_ERROR (503) with a Retry-After rest at once, for as long as that says. Failures that come
- * in during a rest do not prolong it unless they name a later end. CANCELLED changes nothing but
- * gives a probe back.
+/** The word after one ended try. Pure. OUTCOME_OK closes (but a cooldown after a 429, or for a
+ * share of failures, is not shortened); AUTH, CONNECT, SERVER_ERROR, TIMEOUT, BROKEN, BAD_ANSWER
+ * and RATE_LIMIT count, and more than the policy forgives start a cooldown, as does a failed probe;
+ * RATE_LIMIT and SERVER_ERROR (503) with a Retry-After start one at once, for as long as that says.
+ * Failures during a cooldown do not prolong it unless they name a later end. CANCELLED changes
+ * nothing but gives a probe back.
  *  @param retry_after_ms  what upstream asked for; -1: nothing
  *  @param seed            any per-deployment number, for jitter */
 uint64_t breaker_next(uint64_t word, const struct breaker_policy *policy, enum outcome outcome,

@@ -3,8 +3,8 @@
  * milliseconds, for which an event loop must not stand still. A sample costs what the table's own
  * numbers cost, which lie together.
  *
- * Deliberately left out: what a row does now (busy, full, resting). The caller describes the sample
- * and looks at all rows when none of it will do. */
+ * Deliberately left out: what a row does now (busy, full, in cooldown). The caller describes the
+ * sample and looks at all rows when none of it will do. */
 #pragma once
 
 #include <stdbool.h>

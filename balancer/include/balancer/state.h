@@ -108,7 +108,7 @@ void state_read(const struct state *state, uint32_t column, uint64_t now_ms, str
 void state_add_tokens(struct state *state, uint32_t worker, uint32_t column, uint64_t tokens,
                       uint64_t now_ms);
 
-/** A breaker of the deployment began to rest (own row). */
+/** A breaker of the deployment started a cooldown (own row). */
 void state_add_rest(struct state *state, uint32_t worker, uint32_t column);
 
 /* --- health words --- */

@@ -142,7 +142,7 @@ struct config {
     uint32_t retries_of[CONFIG_FAILURE_CLASSES];       /* retry_policy */
     struct config_group_retries *group_retries;        /* owned; in file order */
     size_t num_group_retries;
-    bool disable_cooldowns;            /* no deployment ever rests */
+    bool disable_cooldowns;            /* no deployment is ever in cooldown */
     struct config_fallback *fallbacks; /* owned; in file order, default_fallbacks last */
     size_t num_fallbacks;
     uint32_t max_fallbacks; /* groups that one request may go through; default 5 */

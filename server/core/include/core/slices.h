@@ -9,7 +9,7 @@
 #include "common/err.h"
 #include "common/loop.h"
 
-#define SLICES_LONG_MS 2   /* a slice that took so long is followed by a rest, */
+#define SLICES_LONG_MS 2   /* a slice that took so long is followed by a pause, */
 #define SLICES_REST_MS 100 /* of at most so long */
 
 struct slice;

@@ -9,7 +9,7 @@
 
 #include "balancer/memo.h"
 
-#define REFUSALS_FIRST_MS 60000u        /* first rest; doubles ... */
+#define REFUSALS_FIRST_MS 60000u        /* first backoff; doubles ... */
 #define REFUSALS_MAX_MS   (16u * 60000) /* ... up to this */
 
 struct refusal {
@@ -23,7 +23,7 @@ struct refusal {
  *  @return never 0 */
 uint64_t refusals_job(const uint64_t words[MEMO_WORDS]);
 
-/** `place` refused the job. During a rest it does not prolong it: those were under way together.
+/** `place` refused the job. During a backoff it does not prolong it: those were in flight together.
  *  @param place  any number that names the deployment
  *  @return whether it is the first refusal of this job lately, by anybody */
 bool refusals_note(struct memo *memo, uint64_t job, uint64_t place, bool hopeless, uint64_t now_ms);
