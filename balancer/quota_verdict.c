@@ -106,8 +106,8 @@ static void mark_cut(struct text *t)
         memcpy(t->data + t->size - 4, "...", 4);
 }
 
-void quota_explain(const struct pick_candidate *candidates, const char *const *names, uint32_t n,
-                   uint64_t tokens, char *text, size_t size)
+void quota_explain(const struct pick_candidate *candidates, uint32_t n, const char *const *names,
+                   uint32_t named, uint64_t tokens, char *text, size_t size)
 {
     struct text t = {text, size, 0};
     uint64_t wait_ms;
@@ -119,11 +119,13 @@ void quota_explain(const struct pick_candidate *candidates, const char *const *n
     add(&t, "This batch is about %" PRIu64 " enqueued tokens", tokens);
     if (fit == QUOTA_NEVER_FITS) {
         add(&t, ", more than the limit of every deployment of this model: ");
-        add_limits(&t, candidates, names, n, false, tokens);
+        add_limits(&t, candidates, names, named < n ? named : n, false, tokens);
+        add(&t, "%s", named < n ? ", and others" : "");
         add(&t, ". Split its input file.");
     } else if (fit == QUOTA_NOT_NOW) {
         add(&t, ", which no deployment of this model has room for now: ");
-        add_limits(&t, candidates, names, n, true, tokens);
+        add_limits(&t, candidates, names, named < n ? named : n, true, tokens);
+        add(&t, "%s", named < n ? ", and others" : "");
         add(&t, ". Room is expected in %" PRIu64 " s.", (wait_ms + 999) / 1000);
     } else {
         add(&t, "; there is room for that.");

@@ -425,7 +425,7 @@ static void explain_tokens(struct runtime *rt, const struct choose_question *q,
     }
     for (uint32_t i = 0; i < num; i++)
         names[i] = table_str(rt->table, table_deployment(rt->table, q->candidates[i])->id);
-    quota_explain(all, names, num, q->tokens, out->message, sizeof(out->message));
+    quota_explain(all, q->num, names, num, q->tokens, out->message, sizeof(out->message));
 }
 
 struct pick_candidate *choose_look_at_all(struct runtime *rt, const struct choose_question *q)

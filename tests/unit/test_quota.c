@@ -1321,11 +1321,11 @@ static void a_job_larger_than_every_limit_never_fits_and_all_limits_are_named(vo
     (void)state;
     assert_int_equal(quota_verdict(c, 2, 2001, &wait_ms), QUOTA_NEVER_FITS);
     assert_int_equal(wait_ms, 0);
-    quota_explain(c, names, 2, 2001, text, sizeof(text));
+    quota_explain(c, 2, names, 2, 2001, text, sizeof(text));
     assert_string_equal(text,
                         "This batch is about 2001 enqueued tokens, more than the limit of every "
                         "deployment of this model: east 100, west 2000. Split its input file.");
-    quota_explain(c, names, 2, 2001, text, 40);
+    quota_explain(c, 2, names, 2, 2001, text, 40);
     assert_int_equal(strlen(text), 39);
     assert_string_equal(text + 36, "...");
 }
@@ -1346,7 +1346,7 @@ static void a_job_that_does_not_fit_now_waits_until_the_first_has_drained_enough
     assert_int_equal(wait_ms, 1000);
     assert_int_equal(quota_verdict(c, 2, 100, &wait_ms), QUOTA_FITS);
     assert_int_equal(wait_ms, 0);
-    quota_explain(c, names, 2, 600, text, sizeof(text));
+    quota_explain(c, 2, names, 2, 600, text, sizeof(text));
     assert_string_equal(
         text,
         "This batch is about 600 enqueued tokens, which no deployment of this model has room for "
@@ -1386,13 +1386,26 @@ static void a_job_that_may_be_smaller_than_it_looks_takes_all_of_the_largest(voi
     assert_int_equal(quota_verdict(c, 2, 4000, &wait_ms), QUOTA_NEVER_FITS);
 }
 
+/* Of a group of thousands the first ones are named: they alone were too small, and a batch that was
+ * to wait was told to be split. */
+static void the_verdict_is_about_all_though_only_the_first_are_named(void **state)
+{
+    struct pick_candidate c[2] = {{.limit = 100}, {.limit = 2000, .enqueued = 1900}};
+    char text[256];
+
+    (void)state;
+    quota_explain(c, 2, names, 1, 600, text, sizeof(text));
+    assert_null(strstr(text, "Split"));
+    assert_non_null(strstr(text, "has room for now: east 100 of 100 free, and others. Room is"));
+}
+
 static void a_rest_is_not_told_as_room_that_is_free(void **state)
 {
     struct pick_candidate c = {.limit = 200000, .full_tokens = 50, .full_for_ms = 30000};
     char text[256];
 
     (void)state;
-    quota_explain(&c, names, 1, 50, text, sizeof(text));
+    quota_explain(&c, 1, names, 1, 50, text, sizeof(text));
     assert_non_null(strstr(text, "east refused 50 just now, limit 200000"));
     assert_null(strstr(text, "200000 of 200000 free"));
 }
@@ -2054,6 +2067,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(
             a_job_that_may_be_smaller_than_it_looks_takes_all_of_the_largest, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rest_is_not_told_as_room_that_is_free, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_verdict_is_about_all_though_only_the_first_are_named,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(tokens_per_byte_are_learned_for_each_model, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(one_odd_file_moves_nothing_beyond_the_fixed_bounds, setup,

@@ -115,6 +115,18 @@ static void a_file_is_the_same_job_under_another_name(void **state)
     assert_false(facts_job(&one) == facts_job(&other));
 }
 
+/* SIGUSR2 hands the memo to the next program: version 0.1.0 kept facts in other words. */
+static void what_the_program_before_kept_in_another_layout_is_not_read(void **state)
+{
+    uint64_t words[MEMO_WORDS] = {1, 2, 3, 4, 5};
+
+    (void)state;
+    memo_put(memo, memo_key('f', 9, "file-1", 6), words, NOW);
+    assert_true(facts_job_of(memo, 9, "file-1", NOW) == 0);
+    memo_put(memo, memo_key('F', 9, "file-1", 6), words, NOW);
+    assert_true(facts_job_of(memo, 9, "file-1", NOW) != 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -126,6 +138,7 @@ int main(void)
         T(what_was_refused_with_nothing_enqueued_stays_known_as_such_for_a_while),
         T(an_accepted_job_is_forgotten),
         T(a_file_is_the_same_job_under_another_name),
+        T(what_the_program_before_kept_in_another_layout_is_not_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

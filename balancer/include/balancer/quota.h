@@ -357,7 +357,7 @@ enum quota_fit {
 enum quota_fit quota_verdict(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens,
                              uint64_t *wait_ms);
 
-/** The verdict for the client, naming every limit. `names[i]` is candidate i's. Cut to size with
- * "..." at the end. */
-void quota_explain(const struct pick_candidate *candidates, const char *const *names, uint32_t n,
-                   uint64_t tokens, char *text, size_t size);
+/** The verdict for the client, naming every limit. `names[i]` is candidate i's; of very many only
+ * the first `named` are told, but the verdict is about all. Cut to size with "..." at the end. */
+void quota_explain(const struct pick_candidate *candidates, uint32_t n, const char *const *names,
+                   uint32_t named, uint64_t tokens, char *text, size_t size);
