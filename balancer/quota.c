@@ -899,9 +899,9 @@ static bool repair_round(struct quota *quota, uint64_t *before, uint32_t *repair
     if (!add_up(quota, sums))
         return false;
     for (uint32_t c = 0; c < quota->max_columns; c++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): written above for every column */
         if (quota_canonical(quota, c) != c || sums[c] == enqueued_of(before[c]))
             continue;
-        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): written above for every column */
         if (swap(&quota_column_of(quota, c)->shared.enqueued, &before[c],
                  enqueued_next(before[c], sums[c] < ENQUEUED_MAX ? sums[c] : ENQUEUED_MAX)))
             ++*repaired;

@@ -74,8 +74,8 @@ void read_log_add(struct read_log *log, enum read_log_kind kind, const char *nam
     }
     assert(log->names != NULL);
     at = find(log, word);
-    log->num += log->names[at] == 0;
     /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): grow() has replaced what it freed */
+    log->num += log->names[at] == 0;
     log->names[at] = word;
 }
 
