@@ -43,8 +43,8 @@ struct jsonl_referee {
     size_t long_len, long_saved;
     /* The string that is being looked at, as far as that went. */
     size_t string_at, string_to, string_saved;
-    size_t flushed_at; /* a number at the very end is only handed out when yajl is told that it is
-                          one */
+    /* A number at the very end is only handed out when yajl is told that it is one */
+    size_t flushed_at;
     bool too_deep;
 };
 

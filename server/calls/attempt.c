@@ -12,8 +12,8 @@
 #define ID_CHARS        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
 #define MAX_THEIR_ID    64          /* characters of a provider's request id that are logged */
 #define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
-#define MAX_JSON_ANSWER                                                                            \
-    (1u << 20) /* of one object, or an error: a batch with all its errors has some 30,000 */
+/* Of one object, or an error: a batch with all its errors has some 30,000 */
+#define MAX_JSON_ANSWER (1u << 20)
 
 struct attempt {
     struct runtime *rt;         /* borrowed */

@@ -37,14 +37,14 @@
 #define LOOK_MS         1000  /* between two looks at the heartbeats */
 #define START_LOOK_MS   10    /* the same while a generation is starting */
 #define START_LIMIT_MS  10000 /* a generation whose workers are not ready by then is refused */
-#define EXTRA_GRACE_MS                                                                             \
-    500 /* workers end by themselves at the end of the grace; SIGKILL comes after it */
-#define REPORT_WAIT_MS 5000 /* for who reads why we do not start */
-#define KILL_WAIT_MS   2000 /* for children to vanish after SIGKILL */
-#define ONE_STOP_MS                                                                                \
-    1000 /* signals to end that come so soon after the first one are that one: timeout(1) sends    \
-            one to the process and one to its group */
-#define MAX_NEW_ROWS (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
+/* Workers end by themselves at the end of the grace; SIGKILL comes after it */
+#define EXTRA_GRACE_MS  500
+#define REPORT_WAIT_MS  5000 /* for who reads why we do not start */
+#define KILL_WAIT_MS    2000 /* for children to vanish after SIGKILL */
+/* Signals to end that come so soon after the first one are that one: timeout(1) sends one to the
+ * process and one to its group */
+#define ONE_STOP_MS     1000
+#define MAX_NEW_ROWS    (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
 struct place {
     struct child child;
@@ -957,8 +957,8 @@ int master_run(const struct master_options *options)
     upgrade_init(options->argv);
     raise_descriptor_limit();
     if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {
-        handover_end(); /* of another layout, or not needed: gone before anybody is upgraded again
-                         */
+        /* Of another layout, or not needed: gone before anybody is upgraded again */
+        handover_end();
         log_listening(m, m->starting);
         run(m);
         past_end(&m->past, m->base.idem, !any_child(m), clock_now_ms());

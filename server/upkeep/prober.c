@@ -59,8 +59,8 @@ struct prober {
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
-    struct account_probe
-        *accounts; /* owned; as in the model list; `prober` is NULL where no deployment is */
+    /* Owned; as in the model list; `prober` is NULL where no deployment is */
+    struct account_probe *accounts;
     size_t num_accounts;
     struct account_probe *due, **due_end; /* queue */
     unsigned in_flight;

@@ -81,9 +81,9 @@ struct model_list {
     size_t num_accounts;
     struct model_deployment *deployments; /* owned */
     size_t num_deployments;
-    size_t
-        num_rows; /* of model_list that are served; the other deployments stand for whole accounts,
-                        or for names that a pattern takes */
+    /* Of model_list that are served; the other deployments stand for whole accounts, or for names
+     * that a pattern takes */
+    size_t num_rows;
     struct model_name *names; /* owned */
     size_t num_names;
     /* Index of the account-as-a-whole row that serves a provider named without a model;

@@ -22,7 +22,7 @@ void jsonl_reader_begin(struct jsonl_reader *r, const char *text, size_t len, un
 
 /** Go on for half a millisecond at most: 16,384 members or pieces of strings.
  *  @return JSONL_READER_MORE; or, once and for all, 0 with `facts`; ERR_SYNTAX with `refusal`;
- * ERR_NOMEM */
+ *         ERR_NOMEM */
 MUST_USE int jsonl_reader_some(struct jsonl_reader *r);
 
 /** Let go of the line. Safe when there is none. */

@@ -14,5 +14,5 @@ void jsonl_referee_free(struct jsonl_referee *r); /* NULL is fine */
 
 /** Go on for a quarter of a millisecond or so: 16 KiB of JSON, 8,192 escapes.
  *  @return JSONL_REFEREE_MORE, and it wants to be called again; 0; ERR_SYNTAX with `refusal`
- * filled; ERR_NOMEM */
+ *         filled; ERR_NOMEM */
 MUST_USE int jsonl_referee_some(struct jsonl_referee *r);
