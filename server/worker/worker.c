@@ -13,11 +13,13 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "upstream/provider.h"
 #include "request/admit.h"
 #include "request/auth.h"
 #include "create/batches.h"
-#include "request/cors.h"
+#include "request/coding.h"
 #include "request/collect.h"
+#include "request/cors.h"
 #include "read/download.h"
 #include "read/fetch.h"
 #include "front/front.h"
@@ -158,6 +160,8 @@ static bool may_call(const struct relay *relay)
 static void serve(struct relay *relay)
 {
     front_trust(relay->req);
+    if (!coding_is_fine(relay))
+        return;
     if (may_call(relay) && !admit_call(relay))
         return;
     if (relay->method == METHOD_POST &&
