@@ -27,6 +27,8 @@ void strbuf_reset(struct strbuf *sb)
         sb->data[0] = '\0';
 }
 
+enum { LARGE = 1024 * 1024 /* from here on a buffer does not double */ };
+
 int strbuf_reserve(struct strbuf *sb, size_t extra)
 {
     size_t need, cap;
@@ -41,7 +43,7 @@ int strbuf_reserve(struct strbuf *sb, size_t extra)
     if (need < sb->cap)
         return 0;
     for (cap = sb->cap < 64 ? 64 : sb->cap; cap <= need;)
-        cap *= 2;
+        cap += cap < LARGE ? cap : cap / 4; /* a line may be long, and memory has a budget */
     data = realloc(sb->data, cap);
     if (data == NULL) {
         sb->failed = true;

@@ -137,6 +137,17 @@ int config_load(const char *path, const struct config_overrides *overrides, stru
     return call.rc;
 }
 
+int config_default_limits(struct config_limits *out)
+{
+    struct config *config = calloc(1, sizeof(*config));
+    int ret = config != NULL ? settings_defaults(config) : ERR_NOMEM;
+
+    if (config != NULL)
+        *out = config->limits;
+    config_free(config);
+    return ret;
+}
+
 static void free_models(struct model_list *models)
 {
     for (size_t i = 0; i < models->num_accounts; i++)

@@ -163,6 +163,10 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
              config->count_output_tokens[PROVIDER_OPENAI] ? "true" : "false");
     add_text(out, "count_output_tokens.azure",
              config->count_output_tokens[PROVIDER_AZURE] ? "true" : "false");
+    if (config->azure_min_expiry_ms == 0)
+        add_text(out, "azure_min_expires_after", "what Azure says");
+    else
+        add_ms(out, "azure_min_expires_after", config->azure_min_expiry_ms);
     if (config->azure_file_expiry_s == 0)
         add_text(out, "azure_file_expires_after", "none");
     else
@@ -192,6 +196,11 @@ static void describe_limits(const struct config_limits *limits, struct strbuf *o
     add_number(out, "limits.max_lines.openai", limits->max_lines[PROVIDER_OPENAI]);
     add_number(out, "limits.max_lines.azure", limits->max_lines[PROVIDER_AZURE]);
     add_bytes(out, "limits.max_line_bytes", limits->max_line_bytes);
+    add_number(out, "limits.max_depth", limits->max_depth);
+    add_bound(out, "limits.max_embedding_inputs.openai",
+              limits->max_embedding_inputs[PROVIDER_OPENAI]);
+    add_bound(out, "limits.max_embedding_inputs.azure",
+              limits->max_embedding_inputs[PROVIDER_AZURE]);
     add_bytes(out, "limits.max_json_bytes", limits->max_json_bytes);
     add_bytes(out, "limits.json_memory_bytes", limits->json_memory_bytes);
     add_bytes(out, "limits.upload_memory_bytes", limits->upload_memory_bytes);

@@ -156,6 +156,7 @@ static const cyaml_schema_field_t provider_fields[] = {
 static const cyaml_schema_field_t limits_fields[] = {
     TEXT(struct raw_limits, max_other_file_bytes),
     TEXT(struct raw_limits, max_line_bytes),
+    TEXT(struct raw_limits, max_depth),
     TEXT(struct raw_limits, max_json_bytes),
     TEXT(struct raw_limits, json_memory_bytes),
     TEXT(struct raw_limits, upload_memory_bytes),
@@ -172,6 +173,7 @@ static const cyaml_schema_field_t limits_fields[] = {
     TEXT(struct raw_limits, max_downloads_per_connection),
     MAPPING(struct raw_limits, "max_file_bytes", max_file_bytes, provider_fields),
     MAPPING(struct raw_limits, "max_lines", max_lines, provider_fields),
+    MAPPING(struct raw_limits, "max_embedding_inputs", max_embedding_inputs, provider_fields),
     MAPPING(struct raw_limits, "max_files", max_files, provider_fields),
     MAPPING(struct raw_limits, "max_expiring_files", max_expiring_files, provider_fields),
     CYAML_FIELD_END};
@@ -209,6 +211,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     FREE_FORM("upstream_proxy"),
     FREE_FORM("no_proxy"),
     FREE_FORM("cors_origins"),
+    TEXT(struct raw_tranche, azure_min_expires_after),
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),
     TEXT(struct raw_tranche, poll_cache_ms),

@@ -73,8 +73,9 @@ struct raw_per_provider {
 };
 
 struct raw_limits {
-    struct raw_per_provider max_file_bytes, max_lines, max_files, max_expiring_files;
-    char *max_other_file_bytes, *max_line_bytes, *max_json_bytes, *spool_bytes;
+    struct raw_per_provider max_file_bytes, max_lines, max_embedding_inputs, max_files,
+        max_expiring_files;
+    char *max_other_file_bytes, *max_line_bytes, *max_depth, *max_json_bytes, *spool_bytes;
     char *json_memory_bytes, *upload_memory_bytes;
     char *max_connections, *max_connections_per_address, *min_body_rate, *body_grace_ms;
     char *min_read_rate, *read_grace_ms, *max_upstream_calls, *max_calls_per_connection;
@@ -106,6 +107,7 @@ struct raw_tranche {
     struct raw_quota *quotas;
     uint32_t quotas_count;
     struct raw_per_provider count_output_tokens;
+    char *azure_min_expires_after;
     char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms;
     struct raw_tls tls;
     struct raw_limits limits;

@@ -198,6 +198,11 @@ static const struct setting settings[] = {
      TO(delete_moved_copies),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.azure_min_expires_after",
+     FROM(tranche.azure_min_expires_after),
+     TO(azure_min_expiry_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 0, 30 * (int64_t)DAY_MS}},
     {"tranche_settings.poll_cache_ms",
      FROM(tranche.poll_cache_ms),
      TO(poll_cache_ms),
@@ -211,6 +216,8 @@ static const struct setting settings[] = {
     PROVIDER_LIMIT(max_file_bytes, SCALAR_BYTES, 1, TIB),
     PROVIDER_LIMIT(max_lines, SCALAR_INT, 1, 1000000000),
     LIMIT(max_other_file_bytes, TARGET_UINT64, 1, TIB),
+    PROVIDER_LIMIT(max_embedding_inputs, SCALAR_INT, 0, 1000000000),
+    COUNT_LIMIT(max_depth, TARGET_UINT64, 4, 100000),
     LIMIT(max_line_bytes, TARGET_UINT64, 1024, 1024 * MIB),
     LIMIT(max_json_bytes, TARGET_UINT64, 1024, 1024 * MIB),
     LIMIT(json_memory_bytes, TARGET_UINT64, MIB, TIB),
@@ -286,7 +293,9 @@ int settings_defaults(struct config *config)
         .max_file_bytes = {200000000, 200000000},
         .max_other_file_bytes = 512000000,
         .max_lines = {[PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000},
-        .max_line_bytes = (uint64_t)(4 * MIB),
+        .max_line_bytes = (uint64_t)(64 * MIB),
+        .max_depth = 1000,
+        .max_embedding_inputs = {[PROVIDER_OPENAI] = 50000},
         .max_json_bytes = (uint64_t)128 * 1024,
         .json_memory_bytes = (uint64_t)(64 * MIB),
         .upload_memory_bytes = (uint64_t)(256 * MIB),
@@ -581,8 +590,8 @@ static void take_default_timeout(const struct settings_input *in, uint32_t *time
     }
 }
 
-/* Azure takes 14 to 30 days (providers 2.4); without any, files stay until somebody deletes them.
- */
+/* Azure's text says 14 to 30 days (providers 2.4), but real resources take less; without any, files
+ * stay until somebody deletes them. */
 static void take_file_expiry(const struct settings_input *in, struct config *config)
 {
     static const struct scalar_rule rule = {SCALAR_SECONDS, 0, 30 * (int64_t)DAY_MS};
@@ -594,9 +603,8 @@ static void take_file_expiry(const struct settings_input *in, struct config *con
         return;
     if (strcasecmp(text, "none") != 0 &&
         (scalar_parse(&rule, text, &value) != 0 ||
-         (value.integer != 0 && value.integer < 14 * (int64_t)DAY_MS))) {
-        report_wanted(in->reporter, node,
-                      "none, or a duration from 14d to 30d, which are Azure's bounds");
+         (value.integer != 0 && value.integer < (int64_t)DAY_MS / 24))) {
+        report_wanted(in->reporter, node, "none, or a duration from 1h to 30d");
         return;
     }
     config->azure_file_expiry_s = (uint32_t)(value.integer / 1000);

@@ -11,11 +11,12 @@
 #include "json/json_text.h"
 #include "jsonl/jsonl_facts.h"
 #include "jsonl_impl.h"
+#include "jsonl_inputs.h"
 
 enum {
-    DEFAULT_LINE_BYTES = 4 * 1024 * 1024,
+    DEFAULT_LINE_BYTES = 64 * 1024 * 1024,
     DEFAULT_LINES = 100 * 1000,
-    DEFAULT_DEPTH = 64,
+    DEFAULT_DEPTH = 1000,
     MAX_ERRORS = 50,
     EXCERPT_BYTES = 60,
     SPELLING_BYTES = 13, /* of one character, with a NUL */
@@ -381,6 +382,15 @@ static void check_model_name(struct jsonl *j, const struct jsonl_value *v, const
     }
 }
 
+/* The url of the file is one for embeddings. */
+static bool is_for_embeddings(const struct jsonl *j)
+{
+    static const char path[] = "/embeddings";
+    size_t len = strlen(path);
+
+    return j->url.len >= len && memcmp(j->url.data + j->url.len - len, path, len) == 0;
+}
+
 static void check_body(struct jsonl *j, const struct jsonl_reader *line)
 {
     const struct jsonl_value *model = &line->facts.fields[FIELD_MODEL];
@@ -389,6 +399,8 @@ static void check_body(struct jsonl *j, const struct jsonl_reader *line)
 
     if (!check_field(j, line, FIELD_BODY, JSON_OBJECT, "the object to be posted"))
         return;
+    if (is_for_embeddings(j))
+        j->inputs += jsonl_inputs(line->text, line->len, line->facts.fields[FIELD_BODY].at);
     if (!model->present) {
         check_no_model(j, line);
         return;
@@ -697,6 +709,7 @@ void jsonl_report(const struct jsonl *j, struct jsonl_report *report)
     *report = (struct jsonl_report){
         .lines = j->lines,
         .bytes = j->bytes,
+        .inputs = j->inputs,
         .model = j->model_state == MODEL_NAMED ? strbuf_str(&j->model) : NULL,
         .url = j->url_line != 0 ? strbuf_str(&j->url) : NULL,
         .prompt = j->prompt,

@@ -45,6 +45,7 @@ struct jsonl {
     bool too_large; /* the file is, behind `rest` */
 
     uint64_t lines, bytes;
+    uint64_t inputs; /* of embeddings */
     struct features prompt;
     uint64_t output_tokens;
 };

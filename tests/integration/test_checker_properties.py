@@ -231,6 +231,8 @@ def judge(data):
             judge_line(raw, seen)
         except (ValueError, RecursionError):
             return number, None
+    if seen["model"] is None:
+        raise NotSure("no line has a model: it depends on provider and url, and is said of the whole file")
     return 0, {"lines": len(rows), "bytes": len(data), "model": seen["model"], "url": seen["url"]}
 
 

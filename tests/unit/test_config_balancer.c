@@ -251,9 +251,9 @@ static void the_defaults_of_the_balancer_are_those_of_the_header(void **state)
     }
 }
 
-static void azure_keeps_files_for_14_to_30_days_or_for_ever(void **state)
+static void azure_keeps_files_for_an_hour_to_30_days_or_for_ever(void **state)
 {
-    static const char *const wrong[] = {"13d", "31d", "3600", "soon", "-1", "''"};
+    static const char *const wrong[] = {"59m", "31d", "soon", "-1", "''"};
     struct loaded *l = *state;
     char yaml[128];
 
@@ -261,11 +261,16 @@ static void azure_keeps_files_for_14_to_30_days_or_for_ever(void **state)
         snprintf(yaml, sizeof(yaml), "tranche_settings:\n  azure_file_expires_after: %s\n",
                  wrong[i]);
         expect_error(l, yaml, ":2: error: tranche_settings.azure_file_expires_after: got \"");
-        assert_told(l, "wanted none, or a duration from 14d to 30d");
+        assert_told(l, "wanted none, or a duration from 1h to 30d");
     }
     load(l, "tranche_settings: {azure_file_expires_after: 30d}\n");
     assert_int_equal(l->config->azure_file_expiry_s, 2592000);
+    load(l, "tranche_settings: {azure_file_expires_after: 3d}\n"); /* real resources take it */
+    assert_int_equal(l->config->azure_file_expiry_s, 259200);
+    load(l, "tranche_settings: {azure_min_expires_after: 14d}\n");
+    assert_int_equal(l->config->azure_min_expiry_ms, 1209600000);
     load(l, "tranche_settings: {azure_file_expires_after: none}\n");
+    assert_int_equal(l->config->azure_min_expiry_ms, 0);
     assert_int_equal(l->config->azure_file_expiry_s, 0);
     load(l, "tranche_settings: {azure_file_expires_after: 0}\n");
     assert_int_equal(l->config->azure_file_expiry_s, 0);
@@ -605,7 +610,7 @@ int main(void)
         TEST(half_a_quota_and_two_for_one_deployment_are_errors),
         TEST(limits_of_files_and_what_counts_are_taken_over),
         TEST(the_defaults_of_the_balancer_are_those_of_the_header),
-        TEST(azure_keeps_files_for_14_to_30_days_or_for_ever),
+        TEST(azure_keeps_files_for_an_hour_to_30_days_or_for_ever),
         TEST(the_policies_have_litellms_names),
         TEST(policies_for_requests_at_fault_are_told_to_have_no_effect),
         TEST(misspelt_policies_get_a_guess_and_wrong_ones_an_error),

@@ -158,6 +158,8 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "    max_lines: {openai: 3, azure: 4}\n"
             "    max_other_file_bytes: 5MB\n"
             "    max_line_bytes: 6MiB\n"
+            "    max_depth: 66\n"
+            "    max_embedding_inputs: {openai: 67, azure: 68}\n"
             "    max_json_bytes: 7MiB\n"
             "    json_memory_bytes: 77MiB\n"
             "    upload_memory_bytes: 78MiB\n"
@@ -207,6 +209,9 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.max_lines[PROVIDER_AZURE], 4);
     assert_int_equal(l->config->limits.max_other_file_bytes, 5000000);
     assert_int_equal(l->config->limits.max_line_bytes, 6 << 20);
+    assert_int_equal(l->config->limits.max_depth, 66);
+    assert_int_equal(l->config->limits.max_embedding_inputs[PROVIDER_OPENAI], 67);
+    assert_int_equal(l->config->limits.max_embedding_inputs[PROVIDER_AZURE], 68);
     assert_int_equal(l->config->limits.max_json_bytes, 7 << 20);
     assert_int_equal(l->config->limits.json_memory_bytes, 77 << 20);
     assert_int_equal(l->config->limits.upload_memory_bytes, 78 << 20);
@@ -241,7 +246,10 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->limits.max_file_bytes[PROVIDER_AZURE], 200000000);
     assert_int_equal(l->config->limits.max_lines[PROVIDER_OPENAI], 50000);
     assert_int_equal(l->config->limits.max_lines[PROVIDER_AZURE], 100000);
-    assert_int_equal(l->config->limits.max_line_bytes, 4 << 20);
+    assert_int_equal(l->config->limits.max_line_bytes, 64 << 20);
+    assert_int_equal(l->config->limits.max_depth, 1000);
+    assert_int_equal(l->config->limits.max_embedding_inputs[PROVIDER_OPENAI], 50000);
+    assert_int_equal(l->config->limits.max_embedding_inputs[PROVIDER_AZURE], 0);
     assert_true(l->config->limits.spool_bytes == (uint64_t)10 << 30);
     assert_int_equal(l->config->limits.min_read_rate, 1024);
     assert_int_equal(l->config->limits.read_grace_ms, 60000);

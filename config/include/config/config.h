@@ -28,12 +28,15 @@ struct config_limits {
         max_file_bytes[PROVIDER_COUNT]; /* of a purpose=batch upload; default 200,000,000 each */
     uint64_t max_other_file_bytes;      /* other purposes; default 512,000,000 */
     uint64_t max_lines[PROVIDER_COUNT]; /* default 50,000 (OpenAI), 100,000 (Azure) */
-    uint64_t max_line_bytes;            /* default 4 MiB */
+    uint64_t max_line_bytes;            /* default 64 MiB: 50 MB of files in a request, as base64 */
+    uint64_t max_depth;                 /* of a line; default 1,000 */
+    /* of all lines for embeddings; 0: no limit; default 50,000 (OpenAI), none (Azure) */
+    uint64_t max_embedding_inputs[PROVIDER_COUNT];
     uint64_t max_json_bytes;      /* body of a JSON request; default 128 KiB, 4 KiB where no POST */
     uint64_t json_memory_bytes;   /* bodies of JSON requests and their trees; per worker; default 64
                                      MiB; at least eight of the largest bodies have room */
     uint64_t upload_memory_bytes; /* what uploads hold in memory; per worker; default 256 MiB; at
-                                     least eight of the longest lines have room */
+                                     least one of the longest lines has room */
     uint64_t spool_bytes;         /* all workers together; default 10 GiB */
     uint32_t max_connections;     /* per worker; default 1,000 */
     /* per worker; 0: no limit; CONFIG_QUARTER (default): a quarter of max_connections, but not for
@@ -149,6 +152,7 @@ struct config {
     /* tranche_settings of the balancer */
     bool count_output_tokens[PROVIDER_COUNT]; /* declared max_tokens count as enqueued; default
                                                  false: both document prompt tokens */
+    uint32_t azure_min_expiry_ms; /* least expires_after that Azure is asked for; 0: what it says */
     uint32_t azure_file_expiry_s; /* expires_after of a batch file that names none; 0: none */
     bool delete_moved_copies;     /* the copy that a moved batch ran on goes when it has ended */
     bool metrics_need_key;        /* /metrics wants the master key, as /health does; default true */
@@ -189,6 +193,8 @@ struct config_report {
  */
 MUST_USE int config_load(const char *path, const struct config_overrides *overrides,
                          struct config **out, struct config_report *report);
+/** The limits of a gateway that was told none; without `proxies`. @return 0, ERR_NOMEM */
+MUST_USE int config_default_limits(struct config_limits *out);
 void config_free(struct config *config); /* wipes secrets; NULL is fine */
 void config_report_free(struct config_report *report);
 

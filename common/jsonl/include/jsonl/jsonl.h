@@ -35,14 +35,14 @@
 struct jsonl;
 
 struct jsonl_rules {
-    size_t max_line_bytes; /* 0: the default, 4 MiB */
+    size_t max_line_bytes; /* 0: the default, 64 MiB */
     size_t max_lines;      /* 0: the default, 100,000 */
     uint64_t max_bytes;    /* 0: no limit here */
-    unsigned max_depth;    /* nesting of JSON; 0: the default, 64 */
+    unsigned max_depth;    /* nesting of JSON; 0: the default, 1,000 */
     unsigned max_errors;   /* 0 or 1: stop at the first; else collect up to so many (at most 50) */
     const char *const *endpoints; /* allowed `url` values, NULL-terminated, borrowed; NULL: any that
                                      starts with '/' */
-    bool model_required;          /* body.model must be there (balanced uploads, Azure) */
+    bool model_required;          /* body.model must be there, told at the first line without it */
     bool in_slices; /* the caller asks jsonl_pending(): a long line is read in slices */
 };
 
@@ -59,6 +59,7 @@ struct jsonl_problem {
 struct jsonl_report {
     uint64_t lines;    /* requests, blank trailing lines not counted */
     uint64_t bytes;    /* all bytes fed */
+    uint64_t inputs;   /* of all lines, where they are for embeddings: jsonl_inputs.h */
     const char *model; /* decoded; NULL when no line had one */
     const char *url;   /* of the first line; NULL before it */
     /* The base of the token estimate, each kind apart: all strings (not keys) in the body's
