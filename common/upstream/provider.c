@@ -299,6 +299,22 @@ void provider_expiry_range(enum provider provider, int64_t *min_s, int64_t *max_
     *max_s = dialects[provider]->max_expiry_s;
 }
 
+enum provider provider_rules(const struct model_account *account)
+{
+    static const char *const azure[] = {"openai.azure.com", "services.ai.azure.com",
+                                        "cognitiveservices.azure.com", "openai.azure.us",
+                                        "openai.azure.cn"};
+    const char *host = strstr(account->base, "://");
+    char name[256];
+
+    host = host != NULL ? host + 3 : account->base;
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(host, "/"), host);
+    for (size_t i = 0; i < sizeof(azure) / sizeof(azure[0]); i++)
+        if (provider_host_in(name, azure[i]))
+            return PROVIDER_AZURE;
+    return account->provider;
+}
+
 const char *provider_endpoint_v1(const char *endpoint)
 {
     static const char *const known[] = {

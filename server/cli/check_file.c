@@ -1,24 +1,22 @@
-/* See check_file.h. The limits are the defaults of config.h: what a gateway was configured to is
- * that gateway's to say (POST /v1/files/validate). */
+/* See check_file.h. The limits are the defaults of config.h, or those of a configuration: the same
+ * that its gateway would say (POST /v1/files/validate). */
 #include "check_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "upload/endpoints.h"
+#include "config/config.h"
+#include "core/endpoints.h"
 #include "request/route.h"
 #include "upload/verdict.h"
 
 #define READ_BYTES 65536
 #define BAR_WIDTH  40
-
-static const uint64_t default_lines[PROVIDER_COUNT] = {
-    [PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000};
-static const uint64_t default_bytes = 200000000;
 
 struct progress {
     uint64_t total; /* 0: unknown, or no terminal: nothing is drawn */
@@ -69,30 +67,70 @@ static int read_all(int fd, struct jsonl *lines, struct progress *progress)
     return 0;
 }
 
-static int print_verdict(const char *path, enum provider provider, const struct jsonl *lines)
-{
-    struct jsonl_report report;
-    struct failure why;
-    bool over;
+/* What is asked for. */
+struct question {
+    const char *path, *config_path; /* borrowed; NULL: none */
+    bool each;                      /* no provider was named: what each of them would say */
+    enum provider provider;
+    struct config_limits limits;
+};
 
-    jsonl_report(lines, &report);
-    over = verdict_unfit(&report, provider_name(provider), default_bytes, default_lines[provider],
-                         &why);
-    for (size_t i = 0; i < report.num_problems; i++) {
-        const struct jsonl_problem *p = &report.problems[i];
+static void print_problems(const char *path, const struct jsonl_report *report)
+{
+    for (size_t i = 0; i < report->num_problems; i++) {
+        const struct jsonl_problem *p = &report->problems[i];
 
         printf("%s:%llu:%llu: %s%s%s: %s\n", path, (unsigned long long)p->line,
                (unsigned long long)p->column, p->code, p->field[0] != '\0' ? " " : "", p->field,
                p->message);
     }
-    if (over)
-        printf("%s: %s: %s\n", path, why.code, why.message);
-    printf("%s: %s, %llu requests, %llu bytes, model %s, url %s, about %llu tokens\n", path,
-           report.num_problems == 0 && !over ? "valid" : "not valid",
-           (unsigned long long)report.lines, (unsigned long long)report.bytes,
-           report.model != NULL ? report.model : "-", report.url != NULL ? report.url : "-",
-           (unsigned long long)verdict_tokens(&report));
-    return report.num_problems == 0 && !over ? 0 : 1;
+}
+
+/* @return whether that provider would take the file; its refusal is printed */
+static bool ask_provider(const struct question *q, enum provider provider,
+                         const struct jsonl_report *report)
+{
+    struct verdict_rules rules;
+    struct failure why;
+
+    verdict_rules_of(&q->limits, provider, &rules);
+    if (verdict_unfit(report, &rules, &why)) {
+        printf("%s: %s: %s: %s\n", q->path, provider_name(provider), why.code, why.message);
+        return false;
+    }
+    return report->num_problems == 0;
+}
+
+/* Of that provider, or of each. @return whether any of them would take the file */
+static bool ask_providers(const struct question *q, const struct jsonl_report *report)
+{
+    bool taken[PROVIDER_COUNT] = {false}, any = false;
+
+    for (int p = 0; p < PROVIDER_COUNT; p++)
+        if (q->each || q->provider == (enum provider)p)
+            any |= taken[p] = ask_provider(q, (enum provider)p, report);
+    for (int p = 0; p < PROVIDER_COUNT; p++)
+        if (q->each && taken[p])
+            printf("%s: %s: valid\n", q->path, provider_name((enum provider)p));
+    return any;
+}
+
+static int print_verdict(const struct question *q, const struct jsonl *lines)
+{
+    struct jsonl_report report;
+    const char *warning;
+    bool valid;
+
+    jsonl_report(lines, &report);
+    print_problems(q->path, &report);
+    valid = ask_providers(q, &report);
+    if ((warning = endpoints_warning(report.url)) != NULL)
+        printf("%s: warning: %s\n", q->path, warning);
+    printf("%s: %s, %llu requests, %llu bytes, model %s, url %s, about %llu tokens\n", q->path,
+           valid ? "valid" : "not valid", (unsigned long long)report.lines,
+           (unsigned long long)report.bytes, report.model != NULL ? report.model : "-",
+           report.url != NULL ? report.url : "-", (unsigned long long)verdict_tokens(&report));
+    return valid ? 0 : 1;
 }
 
 static void measure(int fd, struct progress *progress)
@@ -103,12 +141,14 @@ static void measure(int fd, struct progress *progress)
         progress->total = (uint64_t)st.st_size;
 }
 
-static int check_file(const char *path, enum provider provider)
+static int check_file(const struct question *q)
 {
-    struct jsonl_rules rules = {.max_lines = SIZE_MAX,
+    const char *path = q->path;
+    struct jsonl_rules rules = {.max_line_bytes = q->limits.max_line_bytes,
+                                .max_lines = SIZE_MAX,
+                                .max_depth = (unsigned)q->limits.max_depth,
                                 .max_errors = VERDICT_MAX_PROBLEMS,
-                                .endpoints = endpoints_all(),
-                                .model_required = true};
+                                .endpoints = endpoints_all()};
     struct progress progress = {0};
     struct jsonl *lines = jsonl_new(&rules);
     int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
@@ -125,7 +165,7 @@ static int check_file(const char *path, enum provider provider)
         goto done;
     }
     end_drawing(&progress);
-    code = print_verdict(path, provider, lines);
+    code = print_verdict(q, lines);
 done:
     if (fd > STDIN_FILENO)
         close(fd);
@@ -135,24 +175,54 @@ done:
 
 static int usage(void)
 {
-    fputs("usage: tranche check-file [--provider openai|azure] FILE\n", stderr);
+    fputs("usage: tranche check-file [--provider openai|azure] [--config FILE] FILE\n", stderr);
     return 2;
+}
+
+/* The limits of a gateway with that configuration; without one the defaults. @return 0, or -1: told
+ */
+static int find_limits(struct question *q)
+{
+    struct config_overrides overrides = {.port = -1, .num_workers = -1};
+    struct config *config = NULL;
+    struct config_report report = {0};
+    struct strbuf text = STRBUF_INIT;
+    int ret = config_default_limits(&q->limits);
+
+    if (ret == 0 && q->config_path != NULL)
+        ret = config_load(q->config_path, &overrides, &config, &report);
+    if (config != NULL)
+        q->limits = config->limits;
+    if (ret != 0) {
+        config_report_print(&report, &text);
+        fprintf(stderr, "%s", text.len > 0 ? strbuf_str(&text) : err_str(ret));
+    }
+    strbuf_deinit(&text);
+    config_report_free(&report);
+    config_free(config);
+    return ret == 0 ? 0 : -1;
 }
 
 int check_file_main(int argc, char **argv)
 {
-    enum provider provider = PROVIDER_AZURE; /* the wider limits */
-    const char *path = NULL;
+    struct question q = {.each = true};
 
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--provider") == 0) {
-            if (++i == argc || !route_provider(argv[i], strlen(argv[i]), &provider))
+            if (++i == argc || !route_provider(argv[i], strlen(argv[i]), &q.provider))
                 return usage();
-        } else if (path != NULL || (argv[i][0] == '-' && argv[i][1] != '\0')) {
+            q.each = false;
+        } else if (strcmp(argv[i], "--config") == 0) {
+            if (++i == argc)
+                return usage();
+            q.config_path = argv[i];
+        } else if (q.path != NULL || (argv[i][0] == '-' && argv[i][1] != '\0')) {
             return usage();
         } else {
-            path = argv[i];
+            q.path = argv[i];
         }
     }
-    return path != NULL ? check_file(path, provider) : usage();
+    if (q.path == NULL)
+        return usage();
+    return find_limits(&q) == 0 ? check_file(&q) : 2;
 }

@@ -99,7 +99,7 @@ struct command_line {
 static const char usage[] =
     "usage: tranche [serve] [--config FILE] [--host HOST] [--port PORT] [--num_workers N]\n"
     "       tranche check [--strict] [--config FILE]\n"
-    "       tranche check-file [--provider openai|azure] FILE\n"
+    "       tranche check-file [--provider openai|azure] [--config FILE] FILE\n"
     "       tranche id ID [--config FILE]\n"
     "\n"
     "  serve                     start the gateway (default)\n"

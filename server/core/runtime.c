@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "upstream/provider.h"
+
 /* xoshiro256+: the top 53 bits are the fraction. */
 double runtime_random(struct runtime *rt)
 {
@@ -29,6 +31,11 @@ uint32_t runtime_find_account(const struct runtime *rt, uint32_t fingerprint)
     deployment = table_find_fingerprint(rt->table, fingerprint);
     return deployment == MODEL_NO_INDEX ? MODEL_NO_INDEX
                                         : table_deployment(rt->table, deployment)->account;
+}
+
+enum provider runtime_rules(const struct runtime *rt, uint32_t deployment)
+{
+    return provider_rules(runtime_account(rt, deployment));
 }
 
 static int index_accounts(struct runtime *rt)

@@ -183,7 +183,7 @@ static bool may_be_pending(const struct create *c, const struct attempt_result *
     return !c->looked && !c->abandoned && result->upstream->end == UPSTREAM_ANSWERED &&
            result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
            !failure_is_refused_key(&result->failure) && c->file[0] != '\0' &&
-           runtime_account(c->rt, c->deployment)->provider == PROVIDER_AZURE;
+           runtime_rules(c->rt, c->deployment) == PROVIDER_AZURE;
 }
 
 /* What the look at the file says of the refusal. */

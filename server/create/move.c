@@ -53,7 +53,7 @@ static void drop_content(struct move *m)
 
 enum slots_kind move_slot_kind(const struct runtime *rt, const struct facts *facts, uint32_t to)
 {
-    bool azure = runtime_account(rt, to)->provider == PROVIDER_AZURE;
+    bool azure = runtime_rules(rt, to) == PROVIDER_AZURE;
 
     /* As set_expiry(), before anybody has read when the file ends. */
     if ((facts->counted && facts->slot == SLOTS_EXPIRING) ||
@@ -235,6 +235,7 @@ static void on_read(void *arg, const struct attempt_result *result)
 static int start_reading(struct move *m)
 {
     struct jsonl_rules rules = {.max_line_bytes = m->rt->config->limits.max_line_bytes,
+                                .max_depth = (unsigned)m->rt->config->limits.max_depth,
                                 .model_required = true,
                                 .in_slices = true};
     struct attempt_spec spec = {.deployment = m->from,
@@ -326,7 +327,7 @@ static const char *name_at(const struct move *m, enum provider provider)
 /* The copy lives about as long as the file it stands for. */
 static void set_expiry(const struct move *m, struct provider_upload *form, char seconds[24])
 {
-    enum provider provider = runtime_account(m->rt, m->to)->provider;
+    enum provider provider = runtime_rules(m->rt, m->to);
     int64_t min_s, max_s, left_s = m->expires_at - provider_clock_now_s(m->rt->inherit, m->from);
 
     if (m->expires_at == 0)
@@ -351,7 +352,7 @@ static int start_sending(struct move *m)
     spec.model = send_file_name(m->rt, m->to,
                                 table_str(table, table_deployment(table, m->from)->upstream_model),
                                 report.model, filled, sizeof(filled));
-    spec.form.filename = name_at(m, runtime_account(m->rt, m->to)->provider);
+    spec.form.filename = name_at(m, runtime_rules(m->rt, m->to));
     set_expiry(m, &spec.form, seconds);
     m->slot = spec.form.expires_after_seconds != NULL ? SLOTS_EXPIRING : SLOTS_LASTING;
     m->send = send_file_start(m->rt, &spec, on_sent, m);

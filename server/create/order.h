@@ -30,6 +30,7 @@ struct order {
     struct repeat repeat; /* this request among those that were made before */
     struct facts facts;   /* of the file */
     bool have_facts;
+    const char *file_url;         /* constant; that the lines of the file have; NULL: not known */
     uint64_t tokens;              /* of the batch, as estimated; 0: not known */
     uint64_t least;               /* ... and for certain */
     uint64_t unsure_from;         /* choose_unsure_from() */

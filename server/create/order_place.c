@@ -9,7 +9,9 @@
 
 #include "common/log.h"
 #include "routing/choose.h"
+#include "core/endpoints.h"
 #include "objects/file_slots.h"
+#include "objects/file_url.h"
 #include "objects/ledger.h"
 #include "objects/refusals.h"
 
@@ -273,6 +275,8 @@ static bool expiry_is_in_range(const struct order *o, enum provider provider,
     if (!json_int64(seconds, &value))
         return true; /* absent, or for the provider to refuse */
     provider_expiry_range(provider, &min_s, &max_s);
+    if (provider == PROVIDER_AZURE) /* its floor is its own to say: upload_fit.c */
+        min_s = o->rt->config->azure_min_expiry_ms / 1000;
     *failure = (struct failure){.status = 400,
                                 .type = "invalid_request_error",
                                 .code = "invalid_value",
@@ -285,13 +289,28 @@ static bool expiry_is_in_range(const struct order *o, enum provider provider,
     return value >= min_s && value <= max_s;
 }
 
+/* OpenAI refuses it as well, once the batch is made: hours later. Azure is lenient. Nobody guesses
+ * what a file says that was not seen. */
+static bool endpoint_is_that_of_lines(const struct order *o, enum provider provider,
+                                      struct failure *failure)
+{
+    if (provider != PROVIDER_OPENAI || o->file_url == NULL ||
+        endpoints_are_same(o->endpoint, o->file_url))
+        return true;
+    relay_fill(failure, 400, "invalid_request_error", "url_mismatch", "endpoint",
+               "Invalid 'endpoint': the batch is for '%.64s', but the lines of its input file are "
+               "for '%.64s'.",
+               o->endpoint, o->file_url);
+    return false;
+}
+
 /* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
  * and they are what `endpoint` says (providers 1.3 and 2.5). */
 static bool could_take(const struct order *o, enum provider provider)
 {
     struct failure why;
 
-    return expiry_is_in_range(o, provider, &why) &&
+    return expiry_is_in_range(o, provider, &why) && endpoint_is_that_of_lines(o, provider, &why) &&
            (provider != PROVIDER_OPENAI || strncmp(o->endpoint, "/v1/", 4) == 0);
 }
 
@@ -309,7 +328,7 @@ static bool can_carry_marker(const struct order *o)
 static bool may_go(const struct order *o, bool movable, uint32_t deployment)
 {
     return movable && facts_may_go(o->rt->table, &o->facts, deployment) &&
-           could_take(o, runtime_account(o->rt, deployment)->provider);
+           could_take(o, runtime_rules(o->rt, deployment));
 }
 
 /* Rows that cannot take this work are no places: their room is of no use to it. */
@@ -358,12 +377,16 @@ static int find_places(struct order *o)
 /* Where the file is known to be. */
 static void place(struct order *o)
 {
-    enum provider provider = runtime_account(o->rt, o->target.deployments[o->at])->provider;
+    uint32_t home = o->target.deployments[o->at];
+    enum provider provider = runtime_account(o->rt, home)->provider,
+                  rules = runtime_rules(o->rt, home);
     struct failure why;
 
+    if (o->target.native[0] != '\0')
+        o->file_url = file_url_recall(o->rt, home, o->target.native);
     o->deployment = o->have_facts ? o->facts.deployment : o->target.deployments[o->at];
     snprintf(o->file, sizeof(o->file), "%s", o->target.native);
-    if (!expiry_is_in_range(o, provider, &why)) {
+    if (!expiry_is_in_range(o, rules, &why) || !endpoint_is_that_of_lines(o, rules, &why)) {
         order_fail(o, &why);
         return;
     }

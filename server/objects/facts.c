@@ -8,10 +8,12 @@
 #include "common/names.h"
 #include "common/log.h"
 #include "calls/attempt.h"
+#include "objects/file_url.h"
 #include "calls/range.h"
 #include "objects/refusals.h"
 
 #define SAMPLE_BYTES 262144
+#define MOST_LINE    (1u << 20) /* bytes; for what sends the whole file: one turn reads a line */
 #define SAMPLE_RANGE "bytes=0-262143"
 
 /* Keys of the memo. Another number for each layout of the words: an upgraded program finds nothing
@@ -325,6 +327,7 @@ static void finish(struct facts_look *look)
     jsonl_report(look->lines, &report);
     if (report.lines > 0 && report.model != NULL)
         facts.deployment = find_named(rt, look->deployment, report.model);
+    file_url_remember(rt, look->deployment, look->native, report.url);
     known = facts.deployment != MODEL_NO_INDEX;
     if (known) {
         facts.guessed = true; /* two groups may have that row */
@@ -397,7 +400,7 @@ struct facts_look *facts_look_start(struct runtime *rt, uint32_t deployment, con
                                     facts_look_cb on_done, void *arg)
 {
     struct facts_look *look = calloc(1, sizeof(*look));
-    struct jsonl_rules rules = {.max_line_bytes = rt->config->limits.max_line_bytes};
+    struct jsonl_rules rules = {.max_line_bytes = MOST_LINE};
     struct attempt_spec spec = {.deployment = deployment,
                                 .call = CALL_FILE_CONTENT,
                                 .id = native,

@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "upload/endpoints.h"
+#include "core/endpoints.h"
 #include "front/front.h"
 #include "request/resolve.h"
+#include "upload_fit.h"
 #include "upload_memory.h"
 #include "upload_send.h"
 #include "upload/verdict.h"
@@ -175,7 +176,7 @@ static void reject_all(struct receiver *rc)
 {
     struct relay *relay = rc->up->relay;
     struct json_doc *doc = json_doc_new();
-    struct json *root, *error;
+    struct failure first;
     struct jsonl_report report;
     char message[512];
 
@@ -187,15 +188,9 @@ static void reject_all(struct receiver *rc)
     }
     rc->failed = true;
     describe_line(&report.problems[0], message, sizeof(message));
-    root = json_new_object(doc);
-    error = json_new_object(doc);
-    json_set_str(doc, error, "message", message);
-    json_set_str(doc, error, "type", "invalid_request_error");
-    json_set_str(doc, error, "param", "file");
-    json_set_str(doc, error, "code", report.problems[0].code);
-    json_set(doc, error, "errors", verdict_problems(doc, &report, NULL));
-    json_set(doc, root, "error", error);
-    relay_json(relay, 400, root);
+    relay_fill(&first, 400, "invalid_request_error", report.problems[0].code, "file", "%s",
+               message);
+    relay_json(relay, 400, verdict_refusal(doc, &report, &first, NULL));
     json_doc_free(doc);
 }
 
@@ -376,16 +371,19 @@ static void note_good(const struct upload *up)
 static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
                                struct failure *why)
 {
-    const struct config_limits *limits = &up->rt->config->limits;
     struct candidates places;
-    enum provider provider;
+    bool *unfit, fits;
 
     if (!resolve_upload(up->relay, report->model, strbuf_str(&up->target_models), &places, why))
         return false;
-    provider = (enum provider)table_deployment(up->rt->table, places.deployments[0])->provider;
+    unfit = calloc(places.num, sizeof(*unfit));
+    why->status = 0;
+    fits = unfit != NULL && upload_fit(up, &places, unfit, why);
+    if (unfit == NULL)
+        relay_fill(why, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    free(unfit);
     candidates_deinit(&places);
-    return !verdict_unfit(report, provider_name(provider), limits->max_file_bytes[provider],
-                          limits->max_lines[provider], why);
+    return fits;
 }
 
 static void answer_verdict(struct receiver *rc)
@@ -405,7 +403,7 @@ static void answer_verdict(struct receiver *rc)
         relay_problem(relay, 500, "server_error", "out_of_memory", "",
                       "The gateway is out of memory.");
     else
-        relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why));
+        relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why, NULL));
     json_doc_free(doc);
 }
 
@@ -427,6 +425,7 @@ static void finish(struct receiver *rc)
     } else if (finish_lines(rc)) {
         note_good(up);
         route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        up->all_problems = rc->all_problems;
         rc->up = NULL;
         receiver_free(rc);
         upload_send(up);
@@ -553,8 +552,8 @@ static struct receiver *receiver_new(struct relay *relay)
     const struct config_limits *limits = &relay->rt->config->limits;
     struct jsonl_rules rules = {.max_line_bytes = limits->max_line_bytes,
                                 .max_lines = max_u64(limits->max_lines[0], limits->max_lines[1]),
+                                .max_depth = (unsigned)limits->max_depth,
                                 .endpoints = endpoints_all(),
-                                .model_required = relay->rt->config->balance_batches,
                                 .in_slices = true};
     struct receiver *rc = calloc(1, sizeof(*rc));
     char text[8];

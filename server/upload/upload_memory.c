@@ -4,7 +4,7 @@
 static uint64_t budget_of(const struct runtime *rt)
 {
     const struct config_limits *limits = &rt->config->limits;
-    uint64_t least = limits->max_line_bytes * 8;
+    uint64_t least = limits->max_line_bytes * 2; /* a quarter is not for long lines */
 
     return limits->upload_memory_bytes > least ? limits->upload_memory_bytes : least;
 }

@@ -12,10 +12,12 @@
 #include "objects/client_ids.h"
 #include "objects/facts.h"
 #include "objects/file_slots.h"
+#include "objects/file_url.h"
 #include "read/replay.h"
 #include "upload_memory.h"
 #include "objects/locate.h"
 #include "objects/refusals.h"
+#include "upload_fit.h"
 #include "upload/verdict.h"
 
 #define MAX_UPLOAD_TRIES 8
@@ -98,6 +100,25 @@ static void fail_with(struct upload *up, const struct failure *failure)
     relay_failure(relay, &copy);
 }
 
+/* No place takes it. Who asked for all problems finds this one among them. */
+static void fail_unfit(struct upload *up, const struct failure *why)
+{
+    struct json_doc *doc = up->all_problems && up->lines != NULL ? json_doc_new() : NULL;
+    struct jsonl_report report;
+    struct relay *relay;
+
+    if (doc == NULL || up->relay == NULL) {
+        json_doc_free(doc);
+        fail_with(up, why);
+        return;
+    }
+    jsonl_report(up->lines, &report);
+    relay = detach(up);
+    relay_json(relay, why->status, verdict_refusal(doc, &report, why, why));
+    json_doc_free(doc);
+    upload_free(up);
+}
+
 static void fail(struct upload *up, int status, const char *code, const char *text)
 {
     struct failure failure;
@@ -146,7 +167,7 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
 /* What a batch file counts as at that account (providers 2.4). */
 static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
 {
-    bool azure = runtime_account(up->rt, deployment)->provider == PROVIDER_AZURE;
+    bool azure = runtime_rules(up->rt, deployment) == PROVIDER_AZURE;
 
     if (up->expires_seconds.len > 0 || (azure && up->rt->config->azure_file_expiry_s != 0))
         return SLOTS_EXPIRING;
@@ -171,6 +192,15 @@ static void remember(const struct upload *up, const char *native)
     facts_remember(up->rt, up->deployment, native, &facts);
     quota_pledge(up->rt->inherit->quota, up->rt->inherit->columns[up->deployment],
                  tokens_of(up, up->deployment), loop_now_ms(up->rt->loop));
+}
+
+/* What `endpoint` of its batches has to say. */
+static void remember_url(const struct upload *up, const char *native)
+{
+    struct jsonl_report report;
+
+    jsonl_report(up->lines, &report);
+    file_url_remember(up->rt, up->deployment, native, report.url);
 }
 
 /* Such an id is not taken in a path: decoded on its way it could name something else than a file,
@@ -211,6 +241,8 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
         return;
     }
     remember(up, json_get_str(file, "id"));
+    if (up->lines != NULL)
+        remember_url(up, json_get_str(file, "id"));
     locate_remember_new(up->rt, ID_FILE, json_get_str(file, "id"), up->deployment);
     normal_file(doc, file, (int64_t)file_bytes);
     relay = detach(up);
@@ -299,17 +331,34 @@ static void default_expiry(const struct upload *up, struct provider_upload *form
     uint32_t expiry_s = up->rt->config->azure_file_expiry_s;
 
     if (expiry_s == 0 || up->lines == NULL || form->expires_after_anchor != NULL ||
-        runtime_account(up->rt, up->deployment)->provider != PROVIDER_AZURE)
+        runtime_rules(up->rt, up->deployment) != PROVIDER_AZURE)
         return;
     snprintf(seconds, 16, "%lu", (unsigned long)expiry_s);
     form->expires_after_anchor = "created_at";
     form->expires_after_seconds = seconds;
 }
 
+/* OpenAI takes no batch file that is called otherwise (providers 1.1), and says so only when all of
+ * it has arrived. The lines are good, so the name is mended. */
+static void mend_name(const struct upload *up, struct provider_upload *form, struct strbuf *name)
+{
+    static const char ending[] = ".jsonl";
+    size_t len = strlen(ending);
+
+    strbuf_adds(name, form->filename);
+    if (up->lines == NULL || runtime_rules(up->rt, up->deployment) != PROVIDER_OPENAI ||
+        (name->len >= len && memcmp(name->data + name->len - len, ending, len) == 0))
+        return;
+    strbuf_adds(name, ending);
+    if (!strbuf_failed(name))
+        form->filename = strbuf_str(name);
+}
+
 static int start_try(struct upload *up)
 {
     const struct table_deployment *d = table_deployment(up->rt->table, up->deployment);
     struct jsonl_report report = {0};
+    struct strbuf name = STRBUF_INIT;
     char filled[512], seconds[16];
     struct send_file_spec spec = {
         .deployment = up->deployment,
@@ -331,7 +380,9 @@ static int start_try(struct upload *up)
                            report.model, filled, sizeof(filled));
     }
     default_expiry(up, &spec.form, seconds);
+    mend_name(up, &spec.form, &name);
     up->send = send_file_start(up->rt, &spec, on_sent, up);
+    strbuf_deinit(&name);
     return up->send != NULL ? 0 : ERR_NOMEM;
 }
 
@@ -416,58 +467,6 @@ static void try_next(struct upload *up)
 
 /* --- the start --- */
 
-/* Providers statement 103: what one provider accepts the other refuses. */
-static bool expiry_is_in_range(const struct upload *up, enum provider provider, struct failure *why)
-{
-    int64_t min_s, max_s, value;
-
-    if (up->expires_seconds.len == 0)
-        return true;
-    provider_expiry_range(provider, &min_s, &max_s);
-    value = strtoll(strbuf_str(&up->expires_seconds), NULL, 10);
-    if (value >= min_s && value <= max_s)
-        return true;
-    relay_fill(
-        why, 400, "invalid_request_error", "invalid_value", "expires_after[seconds]",
-        "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld instead.",
-        (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
-    return false;
-}
-
-static bool is_over_limit(const struct upload *up, enum provider provider, struct failure *why)
-{
-    const struct config_limits *limits = &up->rt->config->limits;
-    struct jsonl_report report;
-
-    if (up->lines == NULL)
-        return false;
-    jsonl_report(up->lines, &report);
-    return verdict_unfit(&report, provider_name(provider), limits->max_file_bytes[provider],
-                         limits->max_lines[provider], why);
-}
-
-/* Limits belong to providers, and a group may have rows of both: those that cannot take this file
- * are out from the start. @return whether any is left; else `why` says what the first one would not
- * take */
-static bool drop_unfit(struct upload *up, struct failure *why)
-{
-    struct failure reasons[PROVIDER_COUNT] = {0};
-    bool is_unfit[PROVIDER_COUNT], any = false;
-
-    for (int p = 0; p < PROVIDER_COUNT; p++)
-        is_unfit[p] = is_over_limit(up, (enum provider)p, &reasons[p]) ||
-                      !expiry_is_in_range(up, (enum provider)p, &reasons[p]);
-    for (uint32_t i = 0; i < up->places.num; i++) {
-        uint32_t provider = table_deployment(up->rt->table, up->places.deployments[i])->provider;
-
-        up->tried[i] = is_unfit[provider];
-        if (up->tried[i] && why->status == 0)
-            *why = reasons[provider];
-        any |= !up->tried[i];
-    }
-    return any;
-}
-
 /* --- a repeat of an earlier one --- */
 
 /* Of all that was asked: what the form says, and the file byte by byte. */
@@ -549,8 +548,8 @@ void upload_send(struct upload *up)
     why.status = 0;
     if (up->tried == NULL || up->barred == NULL)
         fail_memory(up);
-    else if (!drop_unfit(up, &why))
-        fail_with(up, &why);
+    else if (!upload_fit(up, &up->places, up->tried, &why))
+        fail_unfit(up, &why);
     else
         begin(up);
 }

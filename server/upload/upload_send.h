@@ -20,6 +20,7 @@ struct upload {
     uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */
     struct jsonl *lines; /* owned; NULL: no batch file */
     bool lines_bad;
+    bool all_problems;  /* a refusal lists them in `errors` */
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
         target_models;          /* the form's fields */

@@ -1,10 +1,11 @@
 /* See verdict.h. */
 #include "upload/verdict.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/model.h"
+#include "core/endpoints.h"
 
 uint64_t verdict_tokens(const struct jsonl_report *report)
 {
@@ -43,8 +44,44 @@ struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *r
     return all;
 }
 
+struct json *verdict_refusal(struct json_doc *doc, const struct jsonl_report *report,
+                             const struct failure *first, const struct failure *extra)
+{
+    struct json *root = json_new_object(doc), *error = json_new_object(doc);
+
+    json_set_str(doc, error, "message", first->message);
+    json_set_str(doc, error, "type", "invalid_request_error");
+    json_set_str(doc, error, "param", first->param);
+    json_set_str(doc, error, "code", first->code);
+    json_set(doc, error, "errors", verdict_problems(doc, report, extra));
+    json_set(doc, root, "error", error);
+    return root;
+}
+
+static void add_warning(struct json_doc *doc, struct json *all, const char *code, const char *text)
+{
+    struct json *one = json_new_object(doc);
+
+    json_set_str(doc, one, "code", code);
+    json_set_str(doc, one, "message", text);
+    json_append(doc, all, one);
+}
+
+static struct json *warnings_of(struct json_doc *doc, const struct jsonl_report *report,
+                                const char *model_warning)
+{
+    struct json *all = json_new_array(doc);
+    const char *endpoint_warning = endpoints_warning(report->url);
+
+    if (endpoint_warning != NULL)
+        add_warning(doc, all, "endpoint_ended", endpoint_warning);
+    if (model_warning != NULL && model_warning[0] != '\0')
+        add_warning(doc, all, "model_ends", model_warning);
+    return all;
+}
+
 struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report,
-                            const struct failure *extra)
+                            const struct failure *extra, const char *model_warning)
 {
     struct json *root = json_new_object(doc);
 
@@ -56,36 +93,77 @@ struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *rep
     json_set(doc, root, "url", json_new_cstring(doc, report->url));
     json_set_int(doc, root, "estimated_tokens", (int64_t)verdict_tokens(report));
     json_set(doc, root, "errors", verdict_problems(doc, report, extra));
+    json_set(doc, root, "warnings", warnings_of(doc, report, model_warning));
     return root;
 }
 
-bool verdict_unfit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
-                   uint64_t max_lines, struct failure *why)
+void verdict_rules_of(const struct config_limits *limits, enum provider provider,
+                      struct verdict_rules *rules)
 {
+    *rules = (struct verdict_rules){.provider = provider,
+                                    .max_bytes = limits->max_file_bytes[provider],
+                                    .max_lines = limits->max_lines[provider],
+                                    .max_inputs = limits->max_embedding_inputs[provider]};
+}
+
+static void __attribute__((format(printf, 3, 4)))
+refuse(struct failure *why, const char *code, const char *fmt, ...)
+{
+    va_list args;
+
     *why = (struct failure){
         .status = 400, .type = "invalid_request_error", .param = "file", .retry_after_ms = -1};
-    if (report->bytes > max_bytes) {
-        snprintf(why->code, sizeof(why->code), "file_too_large");
-        snprintf(why->message, sizeof(why->message),
-                 "File is too large: %llu bytes, the limit for %s is %llu.",
-                 (unsigned long long)report->bytes, provider, (unsigned long long)max_bytes);
+    snprintf(why->code, sizeof(why->code), "%s", code);
+    va_start(args, fmt);
+    vsnprintf(why->message, sizeof(why->message), fmt, args);
+    va_end(args);
+}
+
+/* No line has one: the checker refuses a file where some have. */
+static bool lacks_model(const struct jsonl_report *report, enum provider provider)
+{
+    return report->model == NULL && report->lines > 0 &&
+           (provider != PROVIDER_OPENAI || !endpoints_model_is_optional(report->url));
+}
+
+static bool is_too_much(const struct jsonl_report *report, const struct verdict_rules *rules,
+                        struct failure *why)
+{
+    const char *name = provider_name(rules->provider);
+
+    if (report->bytes > rules->max_bytes)
+        refuse(why, "file_too_large", "File is too large: %llu bytes, the limit for %s is %llu.",
+               (unsigned long long)report->bytes, name, (unsigned long long)rules->max_bytes);
+    else if (report->lines > rules->max_lines)
+        refuse(why, "too_many_tasks", "The file has %llu requests, the limit for %s is %llu.",
+               (unsigned long long)report->lines, name, (unsigned long long)rules->max_lines);
+    else if (rules->max_inputs != 0 && report->inputs > rules->max_inputs)
+        refuse(why, "too_many_embedding_inputs",
+               "The file has %llu inputs to embed, the limit for %s is %llu in all lines together.",
+               (unsigned long long)report->inputs, name, (unsigned long long)rules->max_inputs);
+    else
+        return false;
+    return true;
+}
+
+bool verdict_unfit(const struct jsonl_report *report, const struct verdict_rules *rules,
+                   struct failure *why)
+{
+    const char *name = provider_name(rules->provider);
+
+    if (is_too_much(report, rules, why))
         return true;
-    }
-    if (report->lines > max_lines) {
-        snprintf(why->code, sizeof(why->code), "too_many_tasks");
-        snprintf(why->message, sizeof(why->message),
-                 "The file has %llu requests, the limit for %s is %llu.",
-                 (unsigned long long)report->lines, provider, (unsigned long long)max_lines);
-        return true;
-    }
-    if (report->num_problems == 0 && report->url != NULL &&
-        strcmp(provider, provider_name(PROVIDER_OPENAI)) == 0 &&
-        strncmp(report->url, "/v1/", 4) != 0) {
-        snprintf(why->code, sizeof(why->code), "invalid_url");
-        snprintf(why->message, sizeof(why->message),
-                 "The lines' url is '%.64s'; expected '/v1%.64s' for %s.", report->url, report->url,
-                 provider);
-        return true;
-    }
-    return false;
+    if (report->num_problems != 0 || report->url == NULL)
+        return false;
+    if (lacks_model(report, rules->provider))
+        refuse(why, "missing_required_parameter",
+               "Line 1: `body.model` is missing; expected the name of a model, the same in all "
+               "lines (for %s and url '%.64s').",
+               name, report->url);
+    else if (rules->provider == PROVIDER_OPENAI && strncmp(report->url, "/v1/", 4) != 0)
+        refuse(why, "invalid_url", "The lines' url is '%.64s'; expected '/v1%.64s' for %s.",
+               report->url, report->url, name);
+    else
+        return false;
+    return true;
 }

@@ -52,6 +52,10 @@ const char *provider_method(enum provider_call call);
  * providers 1.1, 2.4). */
 void provider_expiry_range(enum provider provider, int64_t *min_s, int64_t *max_s);
 
+/** Whose rules files and batches of an account follow: those of the host, where it is known to be
+ * Azure's (a row may speak OpenAI's dialect to Azure's v1 API), else those of its provider. */
+enum provider provider_rules(const struct model_account *account);
+
 /** "/v1/chat/completions" for "/chat/completions", and so on for the endpoints known in
  * providers 1.3; NULL for anything else, also for what has its /v1 already. */
 const char *provider_endpoint_v1(const char *endpoint);

@@ -51,6 +51,9 @@ double runtime_random(struct runtime *rt);
 /** The account whose tagged ids carry this fingerprint; MODEL_NO_INDEX: none. */
 uint32_t runtime_find_account(const struct runtime *rt, uint32_t fingerprint);
 
+/** Whose rules for files and batches hold at a deployment: provider_rules() of its account. */
+enum provider runtime_rules(const struct runtime *rt, uint32_t deployment);
+
 /* What the tagged ids of a deployment's account carry. */
 static inline uint32_t runtime_fingerprint(const struct runtime *rt, uint32_t deployment)
 {

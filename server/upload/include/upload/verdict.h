@@ -2,11 +2,14 @@
  * ?validate=all, and `tranche check-file`. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "json/json.h"
 #include "jsonl/jsonl.h"
+#include "common/model.h"
 #include "upstream/failure.h"
+#include "config/config.h"
 
 #define VERDICT_MAX_PROBLEMS 50
 
@@ -19,12 +22,30 @@ uint64_t verdict_tokens(const struct jsonl_report *report);
 struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report,
                               const struct failure *extra);
 
-/** {"object","valid","lines","bytes","model","url","estimated_tokens","errors"}. */
-struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report,
-                            const struct failure *extra);
+/** The envelope of a refusal, {"error"}, with all problems in its `errors`.
+ * @param first  the answer's own message and code
+ * @param extra  as above; NULL: none */
+struct json *verdict_refusal(struct json_doc *doc, const struct jsonl_report *report,
+                             const struct failure *first, const struct failure *extra);
 
-/** Whether a provider would not take the file: it is too large or too long, or its urls are of
- * another provider's form, which OpenAI says hours later (providers 1.6, 2.5); `why` then says so.
- */
-bool verdict_unfit(const struct jsonl_report *report, const char *provider, uint64_t max_bytes,
-                   uint64_t max_lines, struct failure *why);
+/** {"object","valid","lines","bytes","model","url","estimated_tokens","errors","warnings"}.
+ * @param model_warning  what to say of the model although the file is good; NULL or "": nothing */
+struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report,
+                            const struct failure *extra, const char *model_warning);
+
+/* What a provider, or the operator in its place, wants of a file as a whole. */
+struct verdict_rules {
+    enum provider provider; /* provider_rules() of the account */
+    uint64_t max_bytes, max_lines;
+    uint64_t max_inputs; /* to embed; 0: no limit */
+};
+
+void verdict_rules_of(const struct config_limits *limits, enum provider provider,
+                      struct verdict_rules *rules);
+
+/** Whether a provider would not take the file: it is too large or too long, its lines have no model
+ * where they need one, or its urls are of another provider's form, which OpenAI says hours later
+ * (providers 1.3, 1.6, 2.5); `why` then says so. Uploads, validation and check-file all ask here,
+ * so that they say the same of one file. */
+bool verdict_unfit(const struct jsonl_report *report, const struct verdict_rules *rules,
+                   struct failure *why);
