@@ -211,8 +211,8 @@ static const char *skip_escapes(const char *p, const char *end, size_t *saved, s
 }
 
 /* For want of work: the member is begun again, and its string gone on with. */
-static bool pause(struct jsonl_scan *s, struct jsonl_scan_string *so_far, const char *start,
-                  const char *p, size_t saved)
+static bool stop_here(struct jsonl_scan *s, struct jsonl_scan_string *so_far, const char *start,
+                      const char *p, size_t saved)
 {
     *so_far = (struct jsonl_scan_string){start, p, saved};
     s->paused = true;
@@ -236,7 +236,7 @@ static bool take_string(struct jsonl_scan *s, struct jsonl_scan_string *so_far, 
         if (*p == '"')
             break;
         if (s->work == 0)
-            return pause(s, so_far, start, p, saved);
+            return stop_here(s, so_far, start, p, saved);
         s->work--;
         if (*p == '\\') {
             const char *escape = p;

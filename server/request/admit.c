@@ -9,6 +9,7 @@
 #define CALL_WAIT_MS     1000 /* a poll takes less */
 #define DOWNLOAD_WAIT_MS 2000 /* in the queue, and for those that ask again */
 #define MAX_WAITING      256  /* requests; they hold next to nothing */
+#define FEW_CALLS        8    /* requests in flight: an SDK's connection has no more */
 
 static bool refuse(struct relay *relay, const char *code, int64_t wait_ms, const char *what)
 {
@@ -26,6 +27,13 @@ static bool is_full(size_t held, uint32_t limit)
     return limit != 0 && held >= limit;
 }
 
+/* The last quarter is for connections with few requests: one that has a hundred in flight, each of
+ * which may ask several accounts, leaves room for others. */
+static uint32_t most_calls(const struct front_load *load, uint32_t limit)
+{
+    return load->calls < FEW_CALLS ? limit : limit - limit / 4;
+}
+
 bool admit_call(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
@@ -34,7 +42,7 @@ bool admit_call(struct relay *relay)
     if (is_full(load->calls, limits->max_calls_per_connection))
         return refuse(relay, "too_many_requests_on_connection", CALL_WAIT_MS,
                       "This connection has too many requests in flight.");
-    if (is_full(upstream_active(relay->rt->upstream), limits->max_upstream_calls))
+    if (is_full(upstream_active(relay->rt->upstream), most_calls(load, limits->max_upstream_calls)))
         return refuse(relay, "too_many_upstream_calls", CALL_WAIT_MS,
                       "The gateway waits for too many answers of its providers.");
     relay->load = load;
