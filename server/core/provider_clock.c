@@ -23,7 +23,7 @@ static void log_skew(const struct inherit *inherit, uint32_t deployment, int64_t
         log_warn("account %s: its clock is %lld s %s ours; its times are judged by its own clock",
                  name, llabs(skew_s), skew_s > 0 ? "ahead of" : "behind");
     else
-        log_info("account %s: its clock tells our time again", name);
+        log_info("account %s: its clock agrees with ours again", name);
 }
 
 void provider_clock_learn(const struct inherit *inherit, uint32_t deployment,

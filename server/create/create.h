@@ -1,7 +1,7 @@
-/* One create at one deployment, to its known or honestly unknown end: the POST, a file that its
- * provider still processes, a lost answer that is looked for, a refusal that may not be its
- * provider's. Nothing is ever sent twice but after a refusal that proves that nothing happened. It
- * knows no client: who has one decides what its leaving means. */
+/* One create at one deployment, to an end that is known or honestly unknown: the POST, an input
+ * file that its provider still processes, a lost answer that is searched for, a refusal that may
+ * not be the provider's own. Nothing is sent twice except after a refusal that proves that nothing
+ * happened. It knows no client: the caller decides what a client's leaving means. */
 #pragma once
 
 #include "json/json.h"

@@ -1,7 +1,7 @@
-/* Move an input file's work: read the file from the account that holds it, once, into a spool, and
- * store copies at other deployments, each with that deployment's name in its lines. Constant memory
- * whatever its size; the line checker reads along, because the splice must know where the names
- * stand. */
+/* Copies an input file to other deployments: reads it once from the account that holds it, into a
+ * spool, and stores copies, each with that deployment's name in its lines. Memory is constant
+ * whatever the size; the line checker reads along, because the splice must know where the names
+ * are. */
 #pragma once
 
 #include "calls/attempt.h"

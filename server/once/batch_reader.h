@@ -1,11 +1,11 @@
 /* Reads the newest batches of one account, for all searches of a worker that wait for that: one
- * call at a time goes to an account, and each batch that comes is shown to everybody who reads
- * along.
+ * call at a time goes to an account, and each batch that arrives is passed to every search that
+ * waits.
  *
  *   batch_query ──► waiting ──► round: page, page, ... ──► read back to its time: on_end()
  *                      ▲           │
  *                      │           └─► shown what it wants, or the list could not be read: on_end()
- *                      └─ who comes while a round is under way waits for the next one
+ *                      └─ a query during a round waits for the next one
  *
  * Rounds begin READER_GAP_MS apart, whatever is asked. While a long one is under way (a day of
  * batches, after a restart), short ones run between its pages.
@@ -13,9 +13,9 @@
  * What was read is kept in a read_log: an account of which a day was read is asked only for what is
  * newer.
  *
- * How old a batch is, its provider's clock tells, which may be far from ours and may jump
- * meanwhile: ages are kept as moments of our monotonic clock, and turned into the provider's time
- * when a page has come, whose own `Date` is known by then (server/core/include/core/provider_clock.h). */
+ * A batch's age is by its provider's clock, which may be far from ours and may jump meanwhile. So
+ * limits are kept as moments of our monotonic clock and converted into the provider's time when a
+ * page has come, whose own `Date` is known by then (core/provider_clock.h). */
 #pragma once
 
 #include "json/json.h"

@@ -1,7 +1,7 @@
-/* What a worker has read of one account's batches: over which time all of them, and by what they
- * may be looked for: the nonces that their markers carry, and of those without a marker the input
- * files. So a create that is looked for makes a day of batches be read once, and afterwards only
- * what is newer. Nothing is concluded from a name that is here, only from one that is not. */
+/* What a worker has read of one account's batches: the time span that was read completely, and the
+ * keys under which batches may be searched: nonces of markers, and for batches without a marker
+ * their input files. So the search for one create reads a day of batches once, and later ones only
+ * what is newer. A key that is in the log proves nothing; only its absence does. */
 #pragma once
 
 #include <stdbool.h>

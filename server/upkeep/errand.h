@@ -1,11 +1,11 @@
-/* The prober's calls on behalf of the ledger: small GETs that nobody waits for, so they are the
- * first to stand back. Of one account two are in flight at most, of all accounts eight; an account
- * that says when to come back (Retry-After), or that fails, is left alone for that long. What is
- * started meanwhile waits in a queue.
+/* Calls of the prober's process for the quota ledger: small GETs, and DELETEs of copies, that no
+ * client waits for, so they yield to everything else. At most two are in flight at one account and
+ * eight in all. An account that answers with Retry-After, or fails, gets no call for that long;
+ * calls that are started meanwhile wait in a queue.
  *
- * They carry a User-Agent of their own, so that an operator can tell them from clients' calls in
- * the provider's log. Like probes they are counted in the prober's row and never touch a breaker.
- */
+ * They carry a User-Agent of their own, so that operators can tell them from clients' calls in the
+ * provider's log. Like health checks they are counted in the prober's row and never touch a
+ * breaker. */
 #pragma once
 
 #include "common/loop.h"

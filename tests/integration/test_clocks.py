@@ -110,7 +110,7 @@ def test_a_skew_is_told_once_and_again_when_it_changes(start, sim):
     assert gateway.log.count("its clock is") == 1
     set_clock(sim, -30)
     gateway.get("/v1/batches")
-    gateway.wait_line(r"account 127\.0\.0\.1:\d+: its clock tells our time again")
+    gateway.wait_line(r"account 127\.0\.0\.1:\d+: its clock agrees with ours again")
     set_clock(sim, -2 * HOUR)
     gateway.get("/v1/batches")
     gateway.wait_line(r"account 127\.0\.0\.1:\d+: its clock is 7\d\d\d s behind ours")

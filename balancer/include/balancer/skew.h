@@ -1,15 +1,15 @@
 /* How far a provider's clock is ahead of ours, learned from the `Date` of its answers (RFC 9110
- * section 6.6.1). What a provider says of times (`created_at`, `expires_at`) is by its own clock;
- * who compares that with our time adds this first.
+ * section 6.6.1). Times in a provider's objects (`created_at`, `expires_at`) are by its own clock;
+ * add this before comparing them with our time.
  *
- * An answer was made at some moment between the first byte of its request and the first byte that
- * came back, so it tells two bounds and no number. What is believed moves only as far as a bound
- * proves it: a slow answer teaches little, and a clock that is right is never suspected.
+ * An answer was made between the first byte of its request and the first byte that came back, so it
+ * gives two bounds and no exact value. The estimate moves only as far as a bound proves: a slow
+ * answer teaches little, and a correct clock is never suspected.
  *
- * A clock may also jump, and what was stamped before it did carries the other time. So the lowest
- * that was believed within SKEW_KEEP_MS is kept beside it: who asks "is this too old to be mine?"
- * uses that one, because for him to be wrong costs a second batch. At first it is not above 0, our
- * own clock, for nobody knows what was before.
+ * A clock may also jump, and older timestamps then carry the previous time. So the lowest estimate
+ * of the last SKEW_KEEP_MS is kept as well: the question "is this too old to be mine?" uses it,
+ * because a wrong answer to that costs a second batch. It starts at most at 0, our own clock, since
+ * nothing is known of the time before.
  *
  * Two words in shared memory that any process may change by compare-and-swap; all zero at first.
  * Decisions are pure. */

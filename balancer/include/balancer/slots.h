@@ -1,10 +1,10 @@
-/* How many input files an account holds: Azure bounds them (500 without expiry, 10,000 with one,
- * providers 2.4), and an upload to a full account is refused after all its bytes went out. Counted
- * by the prober from the account's list of files, moved by our own uploads and deletes in between.
- * In shared memory that outlives generations, per column of state_bind(); all columns of one
- * account hold the same numbers, which is the caller's to see to.
+/* How many input files an account holds. Azure bounds them (500 without expiry, 10,000 with one,
+ * providers 2.4) and refuses an upload to a full account only after all its bytes were sent. The
+ * prober counts the account's list of files; our own uploads and deletes change the count in
+ * between. In shared memory that outlives generations, per column of state_bind(); the caller keeps
+ * the columns of one account equal.
  *
- * Each number is one word: what a killed process leaves is off by one until the next count. */
+ * Each number is one word: a killed process leaves it off by one until the next count. */
 #pragma once
 
 #include <stdbool.h>

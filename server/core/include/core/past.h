@@ -1,10 +1,9 @@
-/* What a gateway before this one may have under way at the providers, of which this one's memory
- * knows nothing: as long as that may be, a create that was asked for before and is found nowhere is
- * not made (server/once/repeat.c).
+/* What a previous gateway may have in flight at the providers, unknown to this one: for as long as
+ * that is possible, a repeated create that is not found upstream is not made (once/repeat.c).
  *
- * A record of each address says how the gateway before ended (run_record.h). Where there is none,
- * it is a first start, or a container whose files are gone: then a batch of a gateway's making that
- * is older than we are, and younger than a day, decides. */
+ * A record for each address says how the previous gateway ended (run_record.h). Without a record it
+ * is a first start, or a container that lost its files: then a listed batch that a gateway made,
+ * older than this process and younger than a day, shows that there was a previous one. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* What the quota ledger learns from what passes by: every batch object that anybody sees, in an
- * answer, a list or a look of the prober's, tells whether its reservation lives on. */
+/* What the quota ledger learns from batch objects: each one that passes, in an answer, a list or a
+ * poll of the prober's process, says whether its reservation is still needed. */
 #pragma once
 
 #include <stdbool.h>

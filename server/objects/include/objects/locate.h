@@ -1,8 +1,8 @@
-/* Finding the account of an object whose id carries no tag (the master key may send such ids): the
- * account where it was seen before, without balancing else the likeliest, is asked first and alone,
- * then all others at once, a few at a time; the first that has it wins, and the memo tells the
- * other workers. Only ever asks with GET: whoever wants to change the object does so afterwards, at
- * the one place. */
+/* Finds the account of an object whose id has no tag (the master key may send such ids). The
+ * account where it was seen before is asked first and alone, without balancing else the default
+ * account; then all others, a few at a time. The first that has it wins, and the memo stores that
+ * for all workers. Only GET is sent; a change of the object is sent afterwards, to that account
+ * alone. */
 #pragma once
 
 #include <stdbool.h>

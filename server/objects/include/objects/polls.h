@@ -1,4 +1,5 @@
-/* What a batch was last seen as (balancer/include/balancer/poll_cache.h), for whoever sees it now. */
+/* The last known state of a batch (balancer/poll_cache.h), applied to a batch object that arrives
+ * now. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,8 +8,8 @@
 #include "json/json.h"
 #include "core/inherit.h"
 
-/** A batch was seen: what it is to be taken for. One that is known to have ended is that, also when
- * its provider shows it running again; what is news is kept.
+/** The state to use for a batch that was seen. A batch that is known to have ended stays ended,
+ * also when its provider shows it running again; new states are stored.
  *  @param account  fingerprint of where it is
  *  @param doc      owns `batch`, and the result
  *  @param batch    as the provider sent it

@@ -1,5 +1,5 @@
-/* A batch as its provider shows it, and what that means for the quota ledger. Pure: no call, no
- * clock. Used by whoever sees batches that no client asked for. */
+/* An observation of a batch: the batch as its provider shows it, and what that means for the quota
+ * ledger. Pure: no call, no clock. Used wherever batches are seen that no client asked for. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,9 +1,9 @@
-/* Which batch a search is for, and what one batch of a provider's list says about that. A batch
- * that carries a marker is known by it, sealed or not: the list is our own account's, and a nonce
- * and a request that were not ours nobody else would have written there. One that carries none (16
- * metadata pairs of the client's own, a blob, a file id that no marker can hold) is known by what
- * it is: its input file, its endpoint and its metadata. "Not found" is only concluded from lists in
- * which it could have been found; what may be it and cannot be told apart is WANTED_MAYBE. */
+/* Which batch a search is for, and whether one batch of a provider's list is that batch. A batch
+ * with a marker is recognised by it, sealed or not: the list is of our own account, and no one else
+ * writes our nonce and request there. A batch without one (16 metadata pairs of the client's own, a
+ * blob, a file id that no marker can hold) is recognised by its input file, its endpoint and its
+ * metadata. "Not found" is concluded only from lists in which it could have been found; a batch
+ * that may be the one, but cannot be told apart from another, is WANTED_MAYBE. */
 #pragma once
 
 #include <stdbool.h>

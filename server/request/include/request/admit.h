@@ -1,7 +1,7 @@
 /* Bounds on what clients make a worker hold at providers: calls in flight and downloads, per worker
- * and per client connection (limits.max_*). What is over them is a 503 with Retry-After: nothing was
- * done, and SDKs ask again by themselves. A download waits a moment for its place first: a client
- * may well ask for a hundred small files at a time on one HTTP/2 connection. */
+ * and per client connection (limits.max_*). A request above them is answered 503 with Retry-After:
+ * nothing was done, and SDKs retry. A download waits a moment for its slot first: a client may well
+ * ask for a hundred small files at a time on one HTTP/2 connection. */
 #pragma once
 
 #include <sys/queue.h>

@@ -1,6 +1,6 @@
-/* The JSON body of a client's request: its bytes are collected, read into a tree on a turn of their
- * own, and both are given back as soon as nobody needs them. All of them together have a budget for
- * each worker; whom it has no room for is told to come again. */
+/* The JSON body of a client's request: its bytes are collected, parsed into a tree on a turn of the
+ * loop of their own, and bytes and tree are freed as soon as nothing needs them. All bodies of a
+ * worker share one memory budget; a request that does not fit is answered 503 with Retry-After. */
 #pragma once
 
 #include "request/relay.h"
