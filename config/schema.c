@@ -558,15 +558,19 @@ static int write_out(const struct node *root, struct strbuf *out)
     return done ? 0 : ERR_NOMEM;
 }
 
-/* libcyaml's allocator: what it lets go of was a key, perhaps. */
+/* libcyaml's allocator: what it lets go of was a key, perhaps. It lets a list grow by one item at a
+ * time, so each block that grows gets room to do so: else ten thousand rows are copied and wiped
+ * ten thousand times. */
 static void *on_memory(void *ctx, void *old, size_t size)
 {
     size_t old_size = old == NULL ? 0 : malloc_usable_size(old);
     void *fresh = NULL;
 
     (void)ctx;
+    if (old != NULL && size > 0 && size <= old_size)
+        return old;
     if (size > 0) {
-        fresh = malloc(size);
+        fresh = malloc(size > 2 * old_size ? size : 2 * old_size);
         if (fresh == NULL)
             return NULL;
         if (old != NULL)

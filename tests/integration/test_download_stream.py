@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import pathlib
 import socket
 import threading
 
@@ -209,10 +210,18 @@ class BigFile:
         return whole.hexdigest()
 
 
+def kernel_room():
+    """What the kernel's buffers may come to hold on the way from the provider through the gateway to a client: they grow by
+    themselves, further on a busy machine, up to the machine's own limits (tcp(7))."""
+    most = {name: int(pathlib.Path(f"/proc/sys/net/ipv4/tcp_{name}").read_text().split()[2]) for name in ("rmem", "wmem")}
+    return most["rmem"] + 2 * most["wmem"]
+
+
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @every_kind
 def test_a_client_that_does_not_read_stops_the_provider_and_nobody_else(make_door, make_provider, kind, chunked):
-    big = BigFile(make_provider, 48 * MIB, chunked)
+    bound = kernel_room() + 8 * MIB
+    big = BigFile(make_provider, bound + 24 * MIB, chunked)
     door = make_door(kind, openai_at(big.provider), workers=1)
     watch = Watch(door.gateway)
     kw = {"receive_buffer": SLICE} if door.is_h1 else {"receive_buffer": SLICE, "window": SLICE}
@@ -225,8 +234,7 @@ def test_a_client_that_does_not_read_stops_the_provider_and_nobody_else(make_doo
         assert big.provider.stalled.wait(PATIENCE), "the provider never had to wait"
         for _ in range(20):
             assert door.gateway.get("/health/liveliness").status == 200
-        # what the kernel's buffers hold between provider and gateway, gateway and client
-        assert big.provider.sent < 24 * MIB, f"{big.provider.sent >> 20} MiB were taken from the provider for a client that does not read"
+        assert big.provider.sent < bound, f"{big.provider.sent >> 20} MiB were taken from the provider for a client that does not read"
         if not sanitized():
             assert watch.now() <= 8 * MIB, watch.now()
         if door.is_h1:

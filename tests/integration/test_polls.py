@@ -26,8 +26,17 @@ def enqueued(gateway):
 
 
 @pytest.fixture
+def gateway(start, sim):
+    """Without rounds of its own that look at lists meanwhile."""
+    return start(balanced_config(sim, tranche_settings={"timeouts": {"watch_ms": 3_600_000}}), sim=sim)
+
+
+@pytest.fixture
 def ended(gateway, sim):
-    """A batch that has ended, and what one of its provider's replicas says a moment later: that it runs."""
+    """A batch that has ended, and what one of its provider's replicas says a moment later: that it runs. The reading of the lists at
+    the start is over by then: what a list shows that is read after that is taken for what runs at the account."""
+    for account in ACCOUNTS:
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: ledger rebuilt")
     batch = gateway.created(gateway.uploaded()["id"])
     native = native_of(batch["id"])
     account = account_of(sim, native)
