@@ -301,9 +301,16 @@ void provider_expiry_range(enum provider provider, int64_t *min_s, int64_t *max_
 
 enum provider provider_rules(const struct model_account *account)
 {
-    static const char *const azure[] = {"openai.azure.com", "services.ai.azure.com",
-                                        "cognitiveservices.azure.com", "openai.azure.us",
-                                        "openai.azure.cn"};
+    static const char *const azure[] = {
+        "openai.azure.com",
+        "services.ai.azure.com",
+        "cognitiveservices.azure.com",
+        "api.cognitive.microsoft.com",
+        "openai.azure.us",
+        "cognitiveservices.azure.us",
+        "openai.azure.cn",
+        "cognitiveservices.azure.cn",
+    };
     const char *host = strstr(account->base, "://");
     char name[256];
 

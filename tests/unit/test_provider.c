@@ -401,6 +401,33 @@ static void expiry_ranges_differ_by_provider(void **state)
     assert_int_equal(high, 2592000);
 }
 
+static void an_openai_row_on_an_azure_host_has_azures_rules(void **state)
+{
+    static const struct {
+        const char *base;
+        enum provider rules;
+    } cases[] = {{"https://res.openai.azure.com/openai/v1", PROVIDER_AZURE},
+                 {"https://RES.Services.AI.azure.com:8443/openai/v1", PROVIDER_AZURE},
+                 {"https://res.cognitiveservices.azure.com", PROVIDER_AZURE},
+                 {"https://swedencentral.api.cognitive.microsoft.com", PROVIDER_AZURE},
+                 {"https://res.openai.azure.us/openai/v1", PROVIDER_AZURE},
+                 {"https://api.openai.com/v1", PROVIDER_OPENAI},
+                 {"https://openai.azure.com.example/v1", PROVIDER_OPENAI},
+                 {"https://notopenai.azure.com/v1", PROVIDER_OPENAI},
+                 {"https://gate.example/openai.azure.com", PROVIDER_OPENAI}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct model_account a = account_of(PROVIDER_OPENAI, cases[i].base, NULL);
+
+        if (provider_rules(&a) != cases[i].rules)
+            fail_msg("%s", cases[i].base);
+        a.provider = PROVIDER_AZURE;
+        assert_int_equal(provider_rules(&a), PROVIDER_AZURE);
+        secret_clear(&a.key);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -419,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_create_body_loses_what_only_the_gateway_knows),
         cmocka_unit_test(azure_gets_the_endpoint_as_sent_and_openai_with_its_v1),
         cmocka_unit_test(expiry_ranges_differ_by_provider),
+        cmocka_unit_test(an_openai_row_on_an_azure_host_has_azures_rules),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
