@@ -4,7 +4,7 @@
  * A provider may repeat a key in its text ("Incorrect API key provided: sk-..."), and that key
  * would be ours. The answers that mean to do so (401, 403, some 400) are replaced as a whole;
  * elsewhere our secrets are masked by value, and behind that everything that looks like a key
- * (common/include/common/mask.h). */
+ * (common/mask.h). */
 #include "upstream/failure.h"
 
 #include <ctype.h>

@@ -211,7 +211,7 @@ static bool status_is(const struct json *obj, const char *text)
     return status != NULL && strcmp(status, text) == 0;
 }
 
-/* What a provider says may quote the key that it was sent (common/include/common/mask.h). Texts for people may
+/* What a provider says may quote the key that it was sent (common/mask.h). Texts for people may
  * quote other keys, too. */
 static void hide_secrets(struct json_doc *doc, struct json *obj)
 {

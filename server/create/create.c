@@ -10,11 +10,11 @@
 #include "core/provider_clock.h"
 #include "once/reconcile.h"
 
-#define PENDING_FIRST_MS                                                                           \
-    250 /* between two looks at a file that its provider still processes; doubled each time */
-#define PENDING_MAX_MS 4000
-#define YOUNG_S        60  /* age of a file that may just have been processed */
-#define CLOCK_SLACK_S  300 /* what our idea of the provider's clock may lack */
+/* Between two looks at a file that its provider still processes; doubled each time */
+#define PENDING_FIRST_MS 250
+#define PENDING_MAX_MS   4000
+#define YOUNG_S          60  /* age of a file that may just have been processed */
+#define CLOCK_SLACK_S    300 /* what our idea of the provider's clock may lack */
 
 struct create {
     struct runtime *rt; /* borrowed; `operations` counts us */

@@ -2,7 +2,7 @@
  * is, and how far each account has been read. With it a page deep down asks each account once, for
  * what comes next; without it (another node, a restart, an entry that had to go) the cursor's
  * object is asked for and the accounts are read from the top. Kept in a lossy table of their own
- * (balancer/include/balancer/memo.h), so that somebody who walks through long lists drives out nothing else.
+ * (balancer/memo.h), so that somebody who walks through long lists drives out nothing else.
  *
  * A place never goes stale: lists grow at their newer end only, so what was behind an object stays
  * behind it, and an object that was deleted meanwhile is unknown to its account, which says so. */

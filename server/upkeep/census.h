@@ -1,6 +1,6 @@
 /* The census: how many input files an account holds. Azure bounds them (500 without expiry, 10,000
  * with one, providers 2.4) and says so only when an upload's bytes have all gone out; what is
- * counted here keeps new files away from a full account (balancer/include/balancer/slots.h). At the start, then
+ * counted here keeps new files away from a full account (balancer/slots.h). At the start, then
  * every ten minutes (timeouts.count_files_ms), ten times as often near a limit. Outputs are not
  * counted: the bound is on what was uploaded. */
 #pragma once

@@ -13,8 +13,8 @@
 #include "upload_send.h"
 #include "upload/verdict.h"
 
-#define MAX_FIELD                                                                                  \
-    4096 /* bytes of a text field that we read; longer ones are an error where we need them */
+/* Bytes of a text field that we read; longer ones are an error where we need them */
+#define MAX_FIELD 4096
 
 /* Which part of the form is being read. */
 enum part_kind {

@@ -27,7 +27,7 @@ def same_answer(a, b):
 
 
 def sealed(seal, text):
-    """A marker as common/crypto/include/crypto/marker.h seals it."""
+    """A marker as crypto/marker.h seals it."""
     prk = hmac.new(b"\0" * 32, seal.encode(), "sha256").digest()
     key = hmac.new(prk, b"tranche id seal\1", "sha256").digest()
     return text + hmac.new(key, b"t" + text.encode(), "sha256").hexdigest()[:16]

@@ -24,7 +24,7 @@ def fingerprint(*texts):
 
 
 def marker(sim, account, tokens, nonce, seal=SEAL, model=None):
-    """The sealed pair of common/crypto/include/crypto/marker.h."""
+    """The sealed pair of crypto/marker.h."""
     deployment = fingerprint("tranche deployment 1", "azure", sim.base(account), model or DEPLOYMENTS[account])
     text = f"2.{1:016x}.{2:016x}.{nonce}.{tokens:016x}.{deployment}.{0:08x}.file-1."
     prk = hmac.new(b"\0" * 32, seal.encode(), "sha256").digest()

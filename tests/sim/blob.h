@@ -25,7 +25,7 @@ struct blob {
 /** Where large blobs go. `dir` is borrowed for the life of the process. */
 void blob_set_dir(const char *dir);
 
-/** Append. Returns 0 or a negative code of common/include/common/err.h (disk full). Only for blobs with off 0. */
+/** Append. Returns 0 or a negative code of common/err.h (disk full). Only for blobs with off 0. */
 int blob_append(struct blob *blob, const void *bytes, size_t len);
 
 /** Read up to `len` bytes at `pos` (relative to the content). Returns the number of bytes, 0 at the

@@ -1,6 +1,6 @@
 /* The error log: one event, one line on standard error, `time level component: text`. Info tells
- * changes of state only. Never a body, never a key: secrets are masked by value whoever quotes
- * them (common/include/common/mask.h), and control bytes are escaped so that a peer cannot forge a line. */
+ * changes of state only. Never a body, never a key: secrets are masked by value whoever quotes them
+ * (common/mask.h), and control bytes are escaped so that a peer cannot forge a line. */
 #pragma once
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

@@ -24,51 +24,57 @@ struct config_overrides {
 #define CONFIG_QUARTER UINT32_MAX
 
 struct config_limits {
-    uint64_t
-        max_file_bytes[PROVIDER_COUNT]; /* of a purpose=batch upload; default 200,000,000 each */
+    /* Of a purpose=batch upload; default 200,000,000 each */
+    uint64_t max_file_bytes[PROVIDER_COUNT];
     uint64_t max_other_file_bytes;      /* other purposes; default 512,000,000 */
     uint64_t max_lines[PROVIDER_COUNT]; /* default 50,000 (OpenAI), 100,000 (Azure) */
     uint64_t max_line_bytes;            /* default 64 MiB: 50 MB of files in a request, as base64 */
     uint64_t max_depth;                 /* of a line; default 1,000 */
     /* of all lines for embeddings; 0: no limit; default 50,000 (OpenAI), none (Azure) */
     uint64_t max_embedding_inputs[PROVIDER_COUNT];
-    uint64_t max_json_bytes;      /* body of a JSON request; default 128 KiB, 4 KiB where no POST */
-    uint64_t json_memory_bytes;   /* bodies of JSON requests and their trees; per worker; default 64
-                                     MiB; at least eight of the largest bodies have room */
-    uint64_t upload_memory_bytes; /* what uploads hold in memory; per worker; default 256 MiB; at
-                                     least one of the longest lines has room */
-    uint64_t spool_bytes;         /* all workers together; default 10 GiB */
-    uint32_t max_connections;     /* per worker; default 1,000 */
+    uint64_t max_json_bytes; /* body of a JSON request; default 128 KiB, 4 KiB where no POST */
+    /* Bodies of JSON requests and their trees; per worker; default 64 MiB; at least eight of the
+     * largest bodies have room */
+    uint64_t json_memory_bytes;
+    /* What uploads hold in memory; per worker; default 256 MiB; at least one of the longest lines
+     * has room */
+    uint64_t upload_memory_bytes;
+    uint64_t spool_bytes;     /* all workers together; default 10 GiB */
+    uint32_t max_connections; /* per worker; default 1,000 */
     /* per worker; 0: no limit; CONFIG_QUARTER (default): a quarter of max_connections, but not for
      * loopback. Never for `proxies` */
     uint32_t max_connections_per_address;
-    struct sockaddr_in6 *proxies; /* owned by the configuration; tranche_settings.proxies: addresses
-                                     of proxies in front of us; IPv4 as mapped ones */
+    /* Owned by the configuration; tranche_settings.proxies: addresses of proxies in front of us;
+     * IPv4 as mapped ones */
+    struct sockaddr_in6 *proxies;
     size_t num_proxies;
     uint64_t min_body_rate; /* bytes/s after the grace; default 1,024 */
     uint32_t body_grace_ms; /* before that rate is asked for; default 20,000 */
-    uint64_t min_read_rate; /* bytes/s that the reader of an answer takes after the grace; 0: one
-                               that takes nothing at all in it is too slow; default 1,024 */
+    /* bytes/s that the reader of an answer takes after the grace; 0: one that takes nothing at all
+     * in it is too slow; default 1,024 */
+    uint64_t min_read_rate;
     uint32_t read_grace_ms; /* default 60,000 */
     /* 503 above these; 0: no limit. Calls are those to providers, for requests of clients. */
     uint32_t max_upstream_calls;           /* per worker; default 1,000 */
     uint32_t max_calls_per_connection;     /* requests of it that may call; default 100 */
     uint32_t max_downloads;                /* per worker, of up to 350 KB each; default 100 */
     uint32_t max_downloads_per_connection; /* default 16 */
-    uint64_t max_files[PROVIDER_COUNT]; /* input files without expiry that an account holds; 0: no
-                                           limit; default 500 for Azure (providers 2.4) */
+    /* Input files without expiry that an account holds; 0: no limit; default 500 for Azure
+     * (providers 2.4) */
+    uint64_t max_files[PROVIDER_COUNT];
     uint64_t max_expiring_files[PROVIDER_COUNT]; /* ... with expiry; default 10,000 for Azure */
 };
 
 struct config_timeouts {
-    uint32_t connect_ms;    /* DNS + TCP + TLS; default 10,000 */
-    uint32_t first_byte_ms; /* sent all, waiting for the head; default 300,000 for uploads, capped
-                               to total elsewhere */
+    uint32_t connect_ms; /* DNS + TCP + TLS; default 10,000 */
+    /* Sent all, waiting for the head; default 300,000 for uploads, capped to total elsewhere */
+    uint32_t first_byte_ms;
     uint32_t json_total_ms; /* a small JSON call as a whole; default 60,000 */
     uint32_t low_speed_ms;  /* no byte moved in a file transfer for so long; default 60,000 */
-    uint32_t paused_ms;     /* a download whose client does not read is dropped upstream after this,
-                               and resumed when it reads again; 0: never; default 10,000 */
-    uint32_t list_ms;       /* per account of a merged list; default 3,000 */
+    /* A download whose client does not read is dropped upstream after this, and resumed when it
+     * reads again; 0: never; default 10,000 */
+    uint32_t paused_ms;
+    uint32_t list_ms;           /* per account of a merged list; default 3,000 */
     uint32_t shutdown_grace_ms; /* drain after SIGTERM; default 30,000 */
     uint32_t watch_ms;       /* between two questions about one unfinished batch; default 60,000 */
     uint32_t count_files_ms; /* between two counts of an account's files; default 600,000 */
@@ -107,18 +113,20 @@ struct config {
     bool weak_master_key; /* it is unset, short or well known: only this machine is served ... */
     bool permit_weak_master_key; /* ... unless this says that everybody may be */
     bool master_key_in_file;     /* general_settings has it, which wins over the environment */
-    char **allowed_hosts;        /* owned, and each one; further names of this gateway, without
-                                    ports: they matter where no master key is set */
+    /* Owned, and each one; further names of this gateway, without ports: they matter where no
+     * master key is set */
+    char **allowed_hosts;
     size_t num_allowed_hosts;
     struct model_list models;
-    bool balance_batches;   /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
-    double latency_buffer;  /* of latency-based-routing: who is slower than the fastest by at most
-                               this  share of it is as good */
-    char *routing_strategy; /* owned; LiteLLM's name; NULL: not given, then "quota-aware" for groups
-                               with a row of mode batch and none with a weight, else
-                               "simple-shuffle" */
-    struct secret *seal_keys; /* owned; tranche_settings.seal_keys, may be empty (then derived from
-                                 the master key) */
+    bool balance_batches; /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
+    /* Of latency-based-routing: who is slower than the fastest by at most this share of it is as
+     * good */
+    double latency_buffer;
+    /* Owned; LiteLLM's name; NULL: not given, then "quota-aware" for groups with a row of mode
+     * batch and none with a weight, else "simple-shuffle" */
+    char *routing_strategy;
+    /* Owned; tranche_settings.seal_keys, may be empty (then derived from the master key) */
+    struct secret *seal_keys;
     size_t num_seal_keys;
     char *tls_cert_file, *tls_key_file; /* owned; both or neither */
     char *spool_dir;                    /* owned; default $TMPDIR or /tmp */
@@ -126,8 +134,8 @@ struct config {
     bool state_dir_is_given;            /* by the file */
     char *upstream_ca_file;             /* owned; NULL: the system's */
     bool allow_insecure_upstream;       /* http:// to other than loopback */
-    struct secret upstream_proxy; /* address of the proxy that calls to providers go through; unset:
-                                     none */
+    /* Address of the proxy that calls to providers go through; unset: none */
+    struct secret upstream_proxy;
     struct secret proxy_credential; /* "user:password" of that address; unset: it has none */
     char *no_proxy;      /* owned; hosts that are reached without it, with commas; NULL: none */
     char *root_path;     /* owned; "/llm": routes are found below it, too; NULL: none */
@@ -150,14 +158,14 @@ struct config {
     size_t num_fallbacks;
     uint32_t max_fallbacks; /* groups that one request may go through; default 5 */
     /* tranche_settings of the balancer */
-    bool count_output_tokens[PROVIDER_COUNT]; /* declared max_tokens count as enqueued; default
-                                                 false: both document prompt tokens */
+    /* Declared max_tokens count as enqueued; default false: both document prompt tokens */
+    bool count_output_tokens[PROVIDER_COUNT];
     uint32_t azure_min_expiry_ms; /* least expires_after that Azure is asked for; 0: what it says */
     uint32_t azure_file_expiry_s; /* expires_after of a batch file that names none; 0: none */
     bool delete_moved_copies;     /* the copy that a moved batch ran on goes when it has ended */
     bool metrics_need_key;        /* /metrics wants the master key, as /health does; default true */
-    uint32_t poll_cache_ms;       /* how long what a batch was seen as is answered again; 0: the
-                                     provider is asked each time */
+    /* How long what a batch was seen as is answered again; 0: the provider is asked each time */
+    uint32_t poll_cache_ms;
     struct config_limits limits;
     struct config_timeouts timeouts;
 };
@@ -171,8 +179,9 @@ struct config_note {
     char *file;    /* owned; NULL: environment or command line */
     unsigned line; /* 1-based; 0: none */
     char *field;   /* owned; "model_list[2].litellm_params.rpm" */
-    char *text;    /* owned; "got \"600.5\", wanted an integer of 0 or more", "unknown key, did you
-                      mean \"weight\"?", ... */
+    /* Owned; "got \"600.5\", wanted an integer of 0 or more", "unknown key, did you mean
+     * \"weight\"?", ... */
+    char *text;
 };
 
 struct config_report {

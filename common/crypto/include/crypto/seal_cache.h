@@ -1,5 +1,5 @@
 /* Seals that were computed before, for all processes: what is polled every few seconds is not put
- * through SHA-256 every few seconds. A lossy table in shared memory, as balancer/include/balancer/memo.h is one: an
+ * through SHA-256 every few seconds. A lossy table in shared memory, as balancer/memo.h is one: an
  * entry may vanish at any time, and nothing is wrong without it, only slower.
  *
  * A text is known by its name, which is NH of UMAC (RFC 4418 section 5.2.2), here over words of 64

@@ -40,10 +40,10 @@ struct jsonl_rules {
     uint64_t max_bytes;    /* 0: no limit here */
     unsigned max_depth;    /* nesting of JSON; 0: the default, 1,000 */
     unsigned max_errors;   /* 0 or 1: stop at the first; else collect up to so many (at most 50) */
-    const char *const *endpoints; /* allowed `url` values, NULL-terminated, borrowed; NULL: any that
-                                     starts with '/' */
-    bool model_required;          /* body.model must be there, told at the first line without it */
-    bool in_slices; /* the caller asks jsonl_pending(): a long line is read in slices */
+    /* Allowed `url` values, NULL-terminated, borrowed; NULL: any that starts with '/' */
+    const char *const *endpoints;
+    bool model_required; /* body.model must be there, told at the first line without it */
+    bool in_slices;      /* the caller asks jsonl_pending(): a long line is read in slices */
 };
 
 enum { JSONL_MAX_VALUE = 65536 }; /* bytes of custom_id, method, url and body.model as they stand */

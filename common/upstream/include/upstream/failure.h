@@ -1,6 +1,6 @@
 /* The one error translator: every upstream body shape (providers 1.7 and 2.8, empty, HTML) -> the
  * four-key envelope. Secrets in a provider's text, and what looks like one, are masked
- * (common/include/common/mask.h, with mask_installed()). */
+ * (common/mask.h, with mask_installed()). */
 #pragma once
 
 #include <stdbool.h>

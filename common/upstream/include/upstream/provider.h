@@ -60,9 +60,8 @@ enum provider provider_rules(const struct model_account *account);
  * providers 1.3; NULL for anything else, also for what has its /v1 already. */
 const char *provider_endpoint_v1(const char *endpoint);
 
-#define PROVIDER_MAX_HEADERS                                                                       \
-    14 /* Azure answers 431 above 10 custom ones
-                                   (providers 2.9); of those here six are HTTP's own */
+/* Azure answers 431 above 10 custom ones (providers 2.9); of those here six are HTTP's own */
+#define PROVIDER_MAX_HEADERS 14
 
 /* Header lines for one call; the strings live in `storage`. */
 struct provider_headers {
@@ -106,11 +105,12 @@ MUST_USE int provider_batch_body(const struct model_account *account, struct jso
 
 /* What people paste as api_base, taken apart. */
 struct azure_endpoint {
-    char *base;        /* owned; scheme://host[:port][/prefix] */
-    char *api_version; /* owned; from ?api-version= in the URL, NULL when absent; "" when the URL is
-                          of the v1 form ("preview" when a v1 URL asks for that) */
-    char *deployment;  /* owned; from /deployments/x, NULL when absent */
-    bool v1;           /* .../openai/v1 */
+    char *base; /* owned; scheme://host[:port][/prefix] */
+    /* Owned; from ?api-version= in the URL, NULL when absent; "" when the URL is of the v1 form
+     * ("preview" when a v1 URL asks for that) */
+    char *api_version;
+    char *deployment; /* owned; from /deployments/x, NULL when absent */
+    bool v1;          /* .../openai/v1 */
 };
 
 /** Normalise every form: bare host, trailing slash, /openai, /openai/v1, /openai/deployments/x/...,

@@ -1,4 +1,4 @@
-/* common/include/common/loop.h over libh2o's event loop: made after the fork, used by one thread, inside the
+/* common/loop.h over libh2o's event loop: made after the fork, used by one thread, inside the
  * loop's turns. */
 #pragma once
 

@@ -1,4 +1,4 @@
-/* The clocks of the providers, one of each account (balancer/include/balancer/skew.h): who gets an answer tells its
+/* The clocks of the providers, one of each account (balancer/skew.h): who gets an answer tells its
  * `Date`, and who compares a provider's times with now asks here. Shared by all processes. */
 #pragma once
 

@@ -22,8 +22,8 @@ struct runtime {
     struct loop *loop;
     struct upstream *upstream;
     struct pick_policy configured_policy;
-    const struct pick_policy
-        *policy; /* that one; NULL: not configured, each group has its default */
+    /* That one; NULL: not configured, each group has its default */
+    const struct pick_policy *policy;
     struct account_map account_map;
     const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
     const bool *account_grouped, *account_balanced;

@@ -1,4 +1,4 @@
-/* The files of an account, as balancer/include/balancer/slots.h counts them: all rows of one account show the same
+/* The files of an account, as balancer/slots.h counts them: all rows of one account show the same
  * number. */
 #pragma once
 

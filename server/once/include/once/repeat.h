@@ -1,8 +1,8 @@
 /* Whether a request was made before: by its Idempotency-Key (creates and uploads, 24 h), or because
- * an SDK says that it repeats a create (`x-stainless-retry-count`). A repeat gets the
- * answer of the first one, waits for it when it is under way, and is looked for among the batches
- * upstream when the gateway may have forgotten it, or another node may have had the first one.
- * balancer/include/balancer/idem.h is the memory behind it.
+ * an SDK says that it repeats a create (`x-stainless-retry-count`). A repeat gets the answer of the
+ * first one, waits for it when it is under way, and is looked for among the batches upstream when
+ * the gateway may have forgotten it, or another node may have had the first one. balancer/idem.h is
+ * the memory behind it.
  *
  * No standard defines the header for these endpoints (providers 1.8); its meaning here is that of
  * the IETF draft "The Idempotency-Key HTTP Header Field": same key and same request, same answer;

@@ -20,7 +20,7 @@ struct choose_question {
 /** Choose among candidates and take the right to try there (a cooling deployment past its time lets
  * one prober in). A create goes only where its tokens fit now. An upload goes there too, but when
  * they fit nowhere now it goes where there will be room first: its create will ask again. Of more
- * than SAMPLE_EXACT candidates a sample is looked at (balancer/include/balancer/sample.h), and all when none of it
+ * than SAMPLE_EXACT candidates a sample is looked at (balancer/sample.h), and all when none of it
  * is up and has room.
  *  @return deployment; MODEL_NO_INDEX: nowhere to go now */
 uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q);
