@@ -275,10 +275,23 @@ class Soak:
         dead = {int(pid) for pid in re.findall(r"(?:worker|prober) \d+ \(pid (\d+)\) ended", self.gateway.log)}
         return dead - set(self.killed)
 
-    def memory_kb(self):
-        """Of each worker and the prober, what is theirs alone: pid -> kB."""
+    def processes(self):
+        return [self.gateway.pid, *self.gateway.workers()]
+
+    def descriptors(self):
+        """Of the master, each worker and the prober: (pid, whether they are sockets) -> how many are open."""
         found = {}
-        for pid in self.gateway.workers():
+        for pid in self.processes():
+            found[pid, True] = found[pid, False] = 0
+            for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    found[pid, str(fd.readlink()).startswith("socket:")] += 1
+        return found
+
+    def memory_kb(self):
+        """Of the master, each worker and the prober, what is theirs alone: pid -> kB."""
+        found = {}
+        for pid in self.processes():
             text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
             found[pid] = int(re.search(r"^Pss_Anon:\s+(\d+)", text, re.M).group(1))
         return found
