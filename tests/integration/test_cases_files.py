@@ -237,3 +237,11 @@ def test_azure_is_asked_for_an_expiry_of_three_days_and_a_setting_forbids_it(sta
                                stored("f51-no-final-newline.jsonl")("m-azure"))
         answer = http_request(gateway.port, "POST", "/v1/files", body, {"Content-Type": kind, "Authorization": f"Bearer {MASTER_KEY}"})
         assert answer.status == status, answer
+
+
+def test_moderations_without_a_model_run(served):
+    """They were refused at upload, although OpenAI has a model of its own for them."""
+    gateway, sim = served
+    uploaded = asked_of(gateway, "openai", TABLE["f05-moderations-no-model"][0]("")).json()
+    batch = gateway.created(uploaded["id"], endpoint="/v1/moderations", custom_llm_provider="openai")
+    assert gateway.wait_batch(sim, batch["id"])["request_counts"] == {"total": 2, "completed": 2, "failed": 0}

@@ -476,6 +476,19 @@ def s24_each_kind_of_bad_input_has_its_own_code(sim, o):
     sim.switch("oai", max_lines=2)
     codes.append(code(line("a"), line("b"), line("c")))
     assert len(set(codes)) == len(codes), codes
+    sim.switch("oai", max_lines=50_000)
+    embed = [json.dumps({"custom_id": str(n), "method": "POST", "url": "/v1/embeddings", "body": {"model": "m1", "input": ["x"] * 2048}})
+             for n in range(25)]
+    def embedded(*rows):
+        b = o.created(jsonl(*rows), endpoint="/v1/embeddings")
+        sim.advance(2000)
+        return o.batch(b)
+    assert embedded(*embed)["errors"]["data"][0]["code"] == "too_many_embedding_inputs"
+    assert embedded(*embed[:24])["status"] != "failed"
+    moderated = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/moderations", "body": {"input": "x"}})
+    b = o.created(jsonl(moderated), endpoint="/v1/moderations")
+    sim.advance(2000)
+    assert o.batch(b)["status"] != "failed", "moderations need no model"
     assert codes[0] == "duplicate_custom_id" and codes[3] == "mismatched_model" and codes[4] == "empty_file"
 
 

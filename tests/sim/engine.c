@@ -14,6 +14,7 @@
 struct validation {
     int64_t pos;       /* next byte of the file */
     struct strbuf buf; /* bytes read and not yet used; a line may span slices */
+    int64_t inputs;    /* to embed, of all lines */
     bool skipping;     /* inside a line that is longer than LINE_MAX_BYTES */
     int64_t line_no;   /* lines seen */
     uint64_t *seen;    /* owned; hashes of custom_ids, open addressing, 0 = free */
@@ -200,12 +201,23 @@ static void check_url(struct account *acc, struct batch *b, struct span url)
               "The URL provided for this request does not match the batch endpoint.");
 }
 
+/* Whether a provider takes requests for this endpoint that name no model (providers 1.3). */
+static bool model_is_optional(const struct account *acc, const struct batch *b)
+{
+    static const char optional[] =
+        "/v1/responses,/v1/moderations,/v1/images/generations,/v1/images/edits,/v1/videos";
+
+    return acc->kind == KIND_OPENAI && switches_has(optional, b->endpoint, strlen(b->endpoint));
+}
+
 static void check_model(struct account *acc, struct batch *b, struct span model)
 {
     struct validation *v = b->check;
     bool azure = acc->kind == KIND_AZURE;
     char name[128] = "";
 
+    if (model.p == NULL && model_is_optional(acc, b))
+        return;
     if (!span_text(model, name, sizeof(name))) {
         add_error(acc, b, azure ? "invalid_request" : "missing_required_parameter", "body.model",
                   v->line_no, "Missing required parameter: 'body.model'.");
@@ -277,6 +289,8 @@ static void check_line(struct account *acc, struct batch *b, const char *p, size
                   "Invalid type for 'body': expected an object.");
     else
         check_model(acc, b, scan.model);
+    if (strstr(b->endpoint, "/embeddings") != NULL)
+        b->check->inputs += lines_inputs(scan.input);
     keep_line(acc, b, &scan, len);
 }
 
@@ -374,6 +388,10 @@ static void judge_file(struct account *acc, struct batch *b)
     if (b->check->too_many)
         add_error(acc, b, "too_many_tasks", NULL, 0, "The input file has more than %lld requests.",
                   (long long)acc->sw.max_lines);
+    if (acc->sw.max_inputs > 0 && b->check->inputs > acc->sw.max_inputs)
+        add_error(acc, b, "too_many_embedding_inputs", NULL, 0,
+                  "The input file has more than %lld inputs to embed.",
+                  (long long)acc->sw.max_inputs);
     if (b->n_lines == 0 && b->n_errors == 0)
         add_error(acc, b, "empty_file", NULL, 0, "The input file has no requests.");
     if (azure && blob_read(&b->input->blob, 0, bom, 3) == 3 &&
@@ -387,6 +405,8 @@ static void judge_file(struct account *acc, struct batch *b)
     if (b->n_errors > 0)
         return;
     memcpy(b->model, b->check->model, sizeof(b->model));
+    if (b->model[0] == '\0')
+        return; /* no line names one, and none has to */
     b->deployment = engine_deployment(acc, b->model);
     if (b->deployment == NULL && acc->sw.check_models && acc->n_deployments > 0)
         add_error(acc, b, "model_not_found", azure ? NULL : "body.model", azure ? 0 : 1,

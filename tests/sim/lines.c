@@ -1,4 +1,4 @@
-/* See lines.h. RFC 8259, nesting up to 128. */
+/* See lines.h. RFC 8259, nesting up to 4096. */
 #include "lines.h"
 
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 #include "json/json.h"
 
-#define DEPTH_MAX 128
+#define DEPTH_MAX 4096
 
 static const char *skip_space(const char *p, const char *end)
 {
@@ -176,10 +176,14 @@ bool span_is(struct span s, const char *text)
     return span_text(s, buf, sizeof(buf)) && strcmp(buf, text) == 0;
 }
 
-static void on_model(void *arg, struct span key, struct span value)
+static void on_body_member(void *arg, struct span key, struct span value)
 {
+    struct line_scan *out = arg;
+
     if (span_is(key, "model"))
-        *(struct span *)arg = value;
+        out->model = value;
+    else if (span_is(key, "input"))
+        out->input = value;
 }
 
 static void on_member(void *arg, struct span key, struct span value)
@@ -196,6 +200,25 @@ static void on_member(void *arg, struct span key, struct span value)
         out->body = value;
 }
 
+int64_t lines_inputs(struct span input)
+{
+    const char *p = input.p, *end = p + input.len;
+    int64_t count = 0;
+
+    if (input.len == 0 || *p != '[')
+        return input.len > 0 && *p == '"';
+    p = skip_space(p + 1, end);
+    if (*p != '"' && *p != '[')
+        return *p != ']'; /* token ids */
+    for (count = 1; (p = skip_value(p, end, 0, NULL, NULL)) != NULL; count++) {
+        p = skip_space(p, end);
+        if (*p != ',')
+            break;
+        p = skip_space(p + 1, end);
+    }
+    return count;
+}
+
 bool lines_scan(const char *p, size_t len, struct line_scan *out)
 {
     const char *end = p + len;
@@ -208,6 +231,6 @@ bool lines_scan(const char *p, size_t len, struct line_scan *out)
     if (p == NULL || skip_space(p, end) != end)
         return false;
     if (out->body.p != NULL && out->body.p[0] == '{')
-        (void)skip_container(out->body.p, out->body.p + out->body.len, 0, on_model, &out->model);
+        (void)skip_container(out->body.p, out->body.p + out->body.len, 0, on_body_member, out);
     return true;
 }
