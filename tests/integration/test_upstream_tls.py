@@ -90,7 +90,7 @@ def test_a_provider_that_cannot_be_verified_gets_nothing(make_sim, start, author
     for answer in gateway.upload(), gateway.get("/v1/batches?limit=50"):
         error = envelope(answer, 502)
         assert "/tls/" not in error["message"], error
-    line = gateway.wait_line(r"deployment .* upload failed: .*connect: .*certificate.*").string
+    line = gateway.wait_line(r"deployment .* upload failed: .*connect, .*certificate.*").string
     assert re.search(reason, line), line
     assert own.requests(probes=True, upkeep=True) == [] and own.created("files") == 0
 
@@ -167,7 +167,7 @@ def test_tls_1_1_is_refused(start, sim, authority, old_server):
     envelope(gateway.get("/v1/batches?limit=50"), 502)
     until(lambda: server.refused, "the gateway refused the handshake")
     assert "UNSUPPORTED_PROTOCOL" in server.refused[0] and server.versions == []
-    line = gateway.wait_line(r"deployment .* read failed: .*connect: .*").string
+    line = gateway.wait_line(r"deployment .* read failed: .*connect, .*").string
     assert re.search(r"(?i)protocol version|unsupported protocol|wrong version", line), line
 
 
