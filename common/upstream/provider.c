@@ -32,6 +32,7 @@ static const struct call_shape shapes[] = {
     [CALL_BATCH_LIST] = {"GET", "/batches", "", false},
     [CALL_BATCH_GET] = {"GET", "/batches", "", true},
     [CALL_BATCH_CANCEL] = {"POST", "/batches", "/cancel", true},
+    [CALL_MODEL_LIST] = {"GET", "/models", "", false},
 };
 
 /* --- addresses --- */

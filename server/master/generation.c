@@ -209,6 +209,8 @@ static int make_probes(struct generation *gen, const struct generation *previous
 
         if (was == MODEL_NO_INDEX)
             continue;
+        atomic_store(&probes[i].ends_unix_s,
+                     atomic_load(&previous->inherit.probes[was].ends_unix_s));
         atomic_store(&probes[i].healthy, atomic_load(&previous->inherit.probes[was].healthy));
         atomic_store(&probes[i].status, atomic_load(&previous->inherit.probes[was].status));
         atomic_store(&probes[i].outcome, atomic_load(&previous->inherit.probes[was].outcome));

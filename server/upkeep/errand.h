@@ -48,10 +48,11 @@ struct errands {
     unsigned in_flight;
     struct slices slices;   /* of lists being read */
     struct loop_timer wake; /* when the first quiet account may be called again */
-    /* Owned; what watch.c, rebuild.c and census.c keep. */
+    /* Owned; what watch.c, rebuild.c, census.c and endings.c keep. */
     struct watch *watch;
     struct rebuild *rebuild;
     struct census *census;
+    struct endings *endings;
 };
 
 struct errand_result {

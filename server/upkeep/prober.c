@@ -4,7 +4,8 @@
  * It never touches a breaker: those learn from real work.
  *
  * In the same process, in rooms of their own, the upkeep of what workers share: watch.c follows
- * batches that nobody polls, rebuild.c fills an empty ledger, census.c counts files.
+ * batches that nobody polls, rebuild.c fills an empty ledger, census.c counts files,
+ * endings.c finds models that end.
  *
  * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
  * by a random part of the period. An account that never answers holds one of the eight places for
@@ -29,6 +30,7 @@
 #include "upstream/provider.h"
 #include "calls/outcome.h"
 #include "census.h"
+#include "endings.h"
 #include "errand.h"
 #include "core/loop_h2o.h"
 #include "core/provider_clock.h"
@@ -336,7 +338,7 @@ static int begin_upkeep(struct prober *p)
     p->errands = (struct errands){
         .inherit = p->inherit, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
     if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0 ||
-        (ret = census_start(&p->errands)) != 0)
+        (ret = census_start(&p->errands)) != 0 || (ret = endings_start(&p->errands)) != 0)
         return ret;
     return watch_start(&p->errands);
 }

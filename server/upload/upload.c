@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
+#include "core/model_end.h"
 #include "core/endpoints.h"
 #include "front/front.h"
 #include "request/resolve.h"
@@ -367,9 +369,28 @@ static void note_good(const struct upload *up)
     add(&slot->lines, report.lines);
 }
 
+/* What may take the file ends soon: of the first such place. */
+static void warn_of_end(const struct upload *up, const struct candidates *places, const bool *unfit,
+                        char *warning, size_t size)
+{
+    const struct runtime *rt = up->rt;
+    int64_t now_s = clock_unix_s();
+
+    for (uint32_t i = 0; i < places->num; i++) {
+        uint32_t row = places->deployments[i];
+        uint64_t ends_s = atomic_load(&rt->inherit->probes[row].ends_unix_s);
+
+        if (unfit[i] || !model_end_is_near(ends_s, now_s))
+            continue;
+        model_end_text(table_str(rt->table, table_deployment(rt->table, row)->upstream_model),
+                       ends_s, now_s, warning, size);
+        return;
+    }
+}
+
 /* What the checks of the file as a whole say: is there a place for it, and does it fit there? */
 static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
-                               struct failure *why)
+                               struct failure *why, char *warning, size_t size)
 {
     struct candidates places;
     bool *unfit, fits;
@@ -381,6 +402,8 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
     fits = unfit != NULL && upload_fit(up, &places, unfit, why);
     if (unfit == NULL)
         relay_fill(why, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    else if (fits)
+        warn_of_end(up, &places, unfit, warning, size);
     free(unfit);
     candidates_deinit(&places);
     return fits;
@@ -392,18 +415,19 @@ static void answer_verdict(struct receiver *rc)
     struct json_doc *doc = json_doc_new();
     struct jsonl_report report;
     struct failure why;
+    char warning[512] = "";
     bool fine,
         complete = jsonl_finish(rc->up->lines) != ERR_NOMEM; /* its problems are in the report */
 
     rc->failed = true;
     jsonl_report(rc->up->lines, &report);
     resolve_hints(relay);
-    fine = whole_file_is_fine(rc->up, &report, &why);
+    fine = whole_file_is_fine(rc->up, &report, &why, warning, sizeof(warning));
     if (doc == NULL || !complete)
         relay_problem(relay, 500, "server_error", "out_of_memory", "",
                       "The gateway is out of memory.");
     else
-        relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why, NULL));
+        relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why, warning));
     json_doc_free(doc);
 }
 

@@ -35,7 +35,7 @@ static void check_urls(enum provider provider, const char *base, const char *ver
                                     .api_version = (char *)(uintptr_t)version};
     size_t origin = check_base(base);
 
-    for (int call = CALL_FILE_CREATE; call <= CALL_BATCH_CANCEL; call++) {
+    for (int call = CALL_FILE_CREATE; call <= CALL_MODEL_LIST; call++) {
         struct strbuf url = STRBUF_INIT;
 
         if (provider_url(&account, (enum provider_call)call, id, NULL, &url) == 0) {

@@ -62,13 +62,17 @@ static int read_models(struct account *acc, const struct json *v)
 
     (void)json_int64(json_get(v, "enqueued_token_limit"), &limit);
     for (size_t i = 0; i < json_size(models); i++) {
-        const char *name = json_str(json_at(models, i), NULL);
+        const struct json *model = json_at(models, i);
+        const char *name = json_str(model, NULL), *ends = json_get_str(model, "shutdown_date");
+        if (name == NULL)
+            name = json_get_str(model, "name");
         if (name == NULL) {
             fprintf(stderr, "tranche-sim: account '%s': models: want names\n", acc->name);
             return -1;
         }
         struct deployment *d = add_deployment(acc, name);
         d->model = sim_strdup(name);
+        d->shutdown_date = ends != NULL ? sim_strdup(ends) : NULL;
         d->sku = sim_strdup("GlobalBatch");
         d->enqueued_limit = limit;
     }

@@ -551,6 +551,8 @@ static void models_call(struct call *call)
         put_str(out, "id",
                 call->azure ? call->acc->deployments[i]->model : call->acc->deployments[i]->name);
         put_raw(out, "object", "\"model\",\"created\":1790000000,\"owned_by\":\"system\"");
+        if (!call->azure)
+            put_str(out, "shutdown_date", call->acc->deployments[i]->shutdown_date);
         strbuf_addc(out, '}');
     }
     strbuf_adds(out, "]}");

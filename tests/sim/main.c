@@ -99,6 +99,7 @@ static void free_account(struct account *acc)
         free(acc->deployments[i]->name);
         free(acc->deployments[i]->model);
         free(acc->deployments[i]->sku);
+        free(acc->deployments[i]->shutdown_date);
         free(acc->deployments[i]);
     }
     for (size_t i = 0; i < acc->n_tokens; i++)

@@ -39,6 +39,7 @@ struct deployment {
     int64_t enqueued_limit; /* tokens; 0: unlimited */
     bool fast_refusal;      /* an overflow is refused at create, else later */
     int64_t latency_ms;     /* of answers about batches of this deployment */
+    char *shutdown_date;    /* owned; NULL: null, as most models have it */
 };
 
 struct file {

@@ -22,7 +22,8 @@ enum provider_call {
     CALL_BATCH_CREATE,
     CALL_BATCH_LIST,
     CALL_BATCH_GET,
-    CALL_BATCH_CANCEL
+    CALL_BATCH_CANCEL,
+    CALL_MODEL_LIST
 };
 
 /* Fields of a multipart upload besides the file itself. */

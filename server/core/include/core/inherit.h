@@ -48,6 +48,7 @@ struct probe_word {
     _Atomic uint32_t healthy;        /* 1/0 */
     _Atomic int32_t status;          /* HTTP status or 0 */
     _Atomic uint32_t outcome;        /* enum outcome */
+    _Atomic uint64_t ends_unix_s;    /* when its model ends: core/model_end.h; 0: not known */
 };
 
 struct shared {

@@ -1,0 +1,111 @@
+/* See endings.h. An account that has no such list, as many servers that are compatible with OpenAI,
+ * has nothing to tell. */
+#include "endings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "core/model_end.h"
+#include "upstream/normal.h"
+
+#define PERIOD_MS      (24u * 3600 * 1000)
+#define STAGGER_MS     25 /* between two accounts, as for probes ... */
+#define MAX_STAGGER_MS 5000
+#define JITTER         10 /* a tenth of the period */
+
+struct endings {
+    struct errand_account *account; /* borrowed */
+    struct loop_timer begin;
+};
+
+/* @return whether a deployment of the account is for that model */
+static bool note(const struct errand_account *account, const char *model, uint64_t ends_s)
+{
+    const struct inherit *inherit = account->errands->inherit;
+    bool found = false;
+
+    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
+        const struct table_deployment *d = table_deployment(inherit->table, i);
+
+        if (d->account != account->account ||
+            strcmp(table_str(inherit->table, d->upstream_model), model) != 0)
+            continue;
+        atomic_store(&inherit->probes[i].ends_unix_s, ends_s);
+        found = true;
+    }
+    return found;
+}
+
+unsigned endings_take(const struct errand_account *account, const struct json *list, int64_t now_s)
+{
+    unsigned soon = 0;
+
+    for (size_t i = 0; i < json_size(list); i++) {
+        const struct json *row = json_at(list, i);
+        const char *model = json_get_str(row, "id");
+        uint64_t ends_s = model_end_read(json_get(row, "shutdown_date"));
+        char text[512];
+
+        if (model == NULL || !note(account, model, ends_s) || !model_end_is_near(ends_s, now_s))
+            continue;
+        model_end_text(model, ends_s, now_s, text, sizeof(text));
+        log_warn("account %s: %s", errand_account_name(account), text);
+        soon++;
+    }
+    return soon;
+}
+
+static void schedule(struct endings *e, uint32_t delay_ms)
+{
+    if (loop_timer_start(e->account->errands->loop, &e->begin,
+                         delay_ms + errand_random_below(delay_ms / JITTER)) != 0)
+        log_error("account %s: looking for models that end stopped: %s",
+                  errand_account_name(e->account), err_str(ERR_NOMEM));
+}
+
+static void on_models(void *arg, const struct errand_result *result)
+{
+    struct endings *e = arg;
+    struct json_doc *doc = result->ok ? json_doc_new() : NULL;
+    struct json_error error;
+
+    if (doc != NULL && result->upstream->body != NULL)
+        (void)endings_take(e->account,
+                           normal_list_data(json_parse(doc, result->upstream->body,
+                                                       result->upstream->body_len, &error)),
+                           clock_unix_s());
+    json_doc_free(doc);
+    schedule(e, PERIOD_MS);
+}
+
+static void on_begin(struct loop_timer *timer)
+{
+    struct endings *e = timer->arg;
+
+    if (errand_start(e->account, CALL_MODEL_LIST, NULL, NULL, on_models, e) != 0)
+        schedule(e, PERIOD_MS);
+}
+
+int endings_start(struct errands *errands)
+{
+    const struct model_list *models = &errands->inherit->config->models;
+    struct endings *all = calloc(errands->num_accounts + 1, sizeof(*all));
+    bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+    int ret = all != NULL ? 0 : ERR_NOMEM;
+
+    errands->endings = all;
+    for (size_t i = 0; i < errands->num_accounts && ret == 0; i++) {
+        struct endings *e = &all[i];
+
+        e->account = &errands->accounts[i];
+        e->begin = (struct loop_timer){.cb = on_begin, .arg = e};
+        if (models->accounts[i].provider == PROVIDER_OPENAI &&
+            e->account->deployment != MODEL_NO_INDEX)
+            ret = loop_timer_start(errands->loop, &e->begin,
+                                   many ? i * MAX_STAGGER_MS / errands->num_accounts
+                                        : i * STAGGER_MS);
+    }
+    return ret;
+}
