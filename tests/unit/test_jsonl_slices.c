@@ -347,6 +347,26 @@ static void a_value_that_is_compared_is_no_longer_than_64_kib(void **state)
     }
 }
 
+/* With its quotes. */
+static void an_id_of_exactly_64_kib_is_taken(void **state)
+{
+    const struct jsonl_rules rules = {0};
+
+    (void)state;
+    for (int len = JSONL_MAX_VALUE - 2; len < JSONL_MAX_VALUE; len++) {
+        struct strbuf text = STRBUF_INIT;
+        struct jsonl *j = jsonl_new(&rules);
+        size_t slices;
+
+        strbuf_addf(&text, "{\"custom_id\":\"%0*d\",\"method\":\"POST\",\"url\":\"/x\",\"body\":{}}",
+                    len, 1);
+        assert_int_equal(feed_all(j, &text, 128 * KIB, &slices),
+                         len + 2 <= JSONL_MAX_VALUE ? 0 : ERR_SYNTAX);
+        jsonl_free(j);
+        strbuf_deinit(&text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +379,7 @@ int main(void)
         cmocka_unit_test(what_comes_while_a_line_is_read_is_kept),
         cmocka_unit_test(a_checker_that_goes_while_it_reads_leaves_nothing),
         cmocka_unit_test(a_value_that_is_compared_is_no_longer_than_64_kib),
+        cmocka_unit_test(an_id_of_exactly_64_kib_is_taken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
