@@ -2,6 +2,7 @@
 balancing and without. What each provider takes stands in the table."""
 
 import base64
+import datetime
 import json
 import pathlib
 import random
@@ -245,3 +246,27 @@ def test_moderations_without_a_model_run(served):
     uploaded = asked_of(gateway, "openai", TABLE["f05-moderations-no-model"][0]("")).json()
     batch = gateway.created(uploaded["id"], endpoint="/v1/moderations", custom_llm_provider="openai")
     assert gateway.wait_batch(sim, batch["id"])["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+
+
+# --- models that end ---
+
+@pytest.mark.parametrize("balanced", [True, False], ids=["balanced", "plain"])
+def test_a_model_whose_shutdown_date_is_near_warns_in_validate_and_the_log(start, make_sim, balanced):
+    """GET /v1/models says when a model ends; a batch of 24 hours may outlive it."""
+    world = sim_config()
+    near, far = (datetime.date.today() + datetime.timedelta(days=days) for days in (20, 400))
+    world["accounts"][-1]["models"] = [{"name": "gpt-oai", "shutdown_date": str(near)}, {"name": "gpt-new", "shutdown_date": str(far)}, "gpt-other"]
+    sim = make_sim(world)
+    config = configured(sim, balanced)
+    for model in ("gpt-new", "gpt-other"):
+        row = json.loads(json.dumps(config["model_list"][0]))
+        row["model_name"], row["litellm_params"]["model"] = f"m-{model}", f"openai/{model}"
+        config["model_list"].append(row)
+    gateway = start(config, sim=sim, workers=1)
+    gateway.wait_line(rf"ends the model 'gpt-oai' on {near}")
+    for name, warns in (("m-openai", True), ("m-gpt-new", False), ("m-gpt-other", False)):
+        report = gateway.upload(stored("f51-no-final-newline.jsonl")(name), target="/v1/files/validate", fields={"target_model_names": name}).json()
+        assert report["valid"], report
+        assert [w["code"] for w in report["warnings"]] == (["model_ends"] if warns else []), (name, report)
+        assert not warns or (str(near) in report["warnings"][0]["message"] and "gpt-oai" in report["warnings"][0]["message"])
+    assert not [line for line in gateway.log.splitlines() if "ends the model" in line and "gpt-oai" not in line]
