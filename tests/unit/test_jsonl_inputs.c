@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -47,12 +48,29 @@ static void where_there_is_none_there_are_none(void **state)
     assert_inputs("{\"messages\":[{\"input\":[\"a\"]}]}", 0);
 }
 
+/* A line of 64 MiB would take the loop's turn for itself. What is counted is there, at least. */
+static void what_is_behind_4_mib_of_a_line_is_not_counted(void **state)
+{
+    static const char head[] = "{\"input\":[\"", tail[] = "\",\"b\",\"c\"]}";
+    size_t filler = 4u << 20, len = strlen(head) + filler + strlen(tail);
+    char *line = malloc(len);
+
+    (void)state;
+    assert_non_null(line);
+    memcpy(line, head, strlen(head));
+    memset(line + strlen(head), 'a', filler);
+    memcpy(line + strlen(head) + filler, tail, strlen(tail));
+    assert_int_equal(jsonl_inputs(line, len, 0), 1);
+    free(line);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_string_and_an_array_of_token_ids_are_one_input),
         cmocka_unit_test(an_array_of_strings_or_arrays_has_as_many_as_it_has_members),
         cmocka_unit_test(where_there_is_none_there_are_none),
+        cmocka_unit_test(what_is_behind_4_mib_of_a_line_is_not_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
