@@ -13,7 +13,6 @@
 #include "common/log.h"
 #include "known.h"
 
-#define MAX_WORKERS   512
 #define DAY_MS        86400000
 #define HOUR_MS       3600000
 #define MAX_FALLBACKS 100
@@ -273,8 +272,9 @@ static int available_cpus(void)
     long online;
 
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
-        return CPU_COUNT(&set);
-    online = sysconf(_SC_NPROCESSORS_ONLN);
+        online = CPU_COUNT(&set);
+    else
+        online = sysconf(_SC_NPROCESSORS_ONLN);
     return online < 1 ? 1 : online > MAX_WORKERS ? MAX_WORKERS : (int)online;
 }
 

@@ -44,7 +44,6 @@
 /* Signals to end that come so soon after the first one are that one: timeout(1) sends one to the
  * process and one to its group */
 #define ONE_STOP_MS     1000
-#define MAX_NEW_ROWS    (MAX_WORKERS / 2) /* of one generation: two must fit during a reload */
 
 struct place {
     struct child child;
@@ -59,9 +58,9 @@ struct master {
     struct generation *starting;    /* NULL: none */
     uint64_t start_limit_ms;
     uint32_t last_number;
-    uint32_t side;                    /* whose rows are ours: handover.h */
-    struct place places[MAX_WORKERS]; /* of the rows of our side */
-    struct life life;                 /* ours */
+    uint32_t side;                   /* whose rows are ours: handover.h */
+    struct place places[CHILD_ROWS]; /* of the rows of our side */
+    struct life life;                /* ours */
     struct past past;
     bool shared;  /* the program before handed over what it knows of creates */
     int other_fd; /* the life of the program before or after us; -1: nobody of one is alive */
@@ -81,7 +80,7 @@ struct master {
 /* Its number among the rows of both sides. */
 static uint32_t number_of(const struct master *m, uint32_t row)
 {
-    return m->side * MAX_WORKERS + row;
+    return m->side * CHILD_ROWS + row;
 }
 
 static struct worker_slot *slot_of(struct master *m, uint32_t row)
@@ -127,7 +126,7 @@ static uint32_t find_free_row(const struct master *m)
 {
     uint32_t row = 0;
 
-    while (row < MAX_WORKERS && m->places[row].gen != NULL)
+    while (row < CHILD_ROWS && m->places[row].gen != NULL)
         row++;
     return row;
 }
@@ -136,14 +135,14 @@ static unsigned count_free_rows(const struct master *m)
 {
     unsigned num = 0;
 
-    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+    for (uint32_t row = 0; row < CHILD_ROWS; row++)
         num += m->places[row].gen == NULL;
     return num;
 }
 
 static bool any_child(const struct master *m)
 {
-    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+    for (uint32_t row = 0; row < CHILD_ROWS; row++)
         if (m->places[row].child.pid != 0)
             return true;
     return false;
@@ -170,7 +169,7 @@ static size_t list_closes(const struct master *m, const struct place *p, int *fd
 static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
 {
     struct place *p = &m->places[row];
-    int fds[3 + MAX_WORKERS]; /* each generation but the newest holds a row */
+    int fds[3 + CHILD_ROWS]; /* each generation but the newest holds a row */
     struct child_closes closes = {.fds = fds,
                                   .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
     uint32_t wait_ms;
@@ -199,18 +198,13 @@ static void add_child(struct master *m, struct generation *gen, const struct chi
 
 static unsigned num_workers_of(const struct generation *gen)
 {
-    unsigned num = gen->config->num_workers > 0 ? (unsigned)gen->config->num_workers : 1;
-
-    return num < MAX_NEW_ROWS ? num : MAX_NEW_ROWS - 1;
+    return gen->config->num_workers > 0 ? (unsigned)gen->config->num_workers : 1;
 }
 
 static void start_children(struct master *m, struct generation *gen, uint64_t now_ms)
 {
     unsigned workers = num_workers_of(gen);
 
-    if (gen->config->num_workers >= (int)MAX_NEW_ROWS)
-        log_warn("num_workers %d: %u is the most that one machine's gateway uses",
-                 gen->config->num_workers, workers);
     for (unsigned i = 0; i < workers; i++)
         add_child(m, gen, m->options->worker, now_ms);
     add_child(m, gen, m->options->prober, now_ms);
@@ -251,7 +245,7 @@ static void row_tell_to_leave(struct master *m, uint32_t row, uint64_t now_ms)
 static void generation_leave(struct master *m, struct generation *gen, uint64_t now_ms)
 {
     generation_close_listener(gen);
-    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+    for (uint32_t row = 0; row < CHILD_ROWS; row++)
         if (m->places[row].gen == gen)
             row_tell_to_leave(m, row, now_ms);
 }
@@ -271,7 +265,7 @@ static void stop(struct master *m, const char *why, uint64_t now_ms)
 
 static void stop_now(struct master *m, const char *why, uint64_t now_ms)
 {
-    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+    for (uint32_t row = 0; row < CHILD_ROWS; row++)
         row_kill(m, row);
     if (m->give_up_ms == 0)
         m->give_up_ms = now_ms + KILL_WAIT_MS;
@@ -505,7 +499,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
 
 static bool workers_are_ready(struct master *m, const struct generation *gen)
 {
-    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+    for (uint32_t row = 0; row < CHILD_ROWS; row++)
         if (m->places[row].gen == gen && m->places[row].child.role->is_worker &&
             (m->places[row].child.phase != CHILD_RUNNING ||
              atomic_load(&slot_of(m, row)->beat_ms) == 0))
@@ -602,7 +596,7 @@ static void reap(struct master *m, uint64_t now_ms)
     while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
         if (pid == m->upgrade_pid)
             on_upgrade_end(m, wait_status);
-        for (uint32_t row = 0; row < MAX_WORKERS; row++)
+        for (uint32_t row = 0; row < CHILD_ROWS; row++)
             if (m->places[row].child.pid == pid) {
                 on_child_end(m, row, wait_status, now_ms);
                 break;
@@ -664,7 +658,7 @@ static void check_rows(struct master *m, uint64_t now_ms)
 {
     bool look = now_ms >= m->next_look_ms;
 
-    for (uint32_t row = 0; row < MAX_WORKERS; row++)
+    for (uint32_t row = 0; row < CHILD_ROWS; row++)
         if (m->places[row].gen != NULL)
             check_row(m, row, look, now_ms);
     if (look) {
@@ -779,7 +773,7 @@ static uint64_t next_wake_ms(const struct master *m)
 {
     uint64_t at_ms = m->next_look_ms;
 
-    for (uint32_t row = 0; row < MAX_WORKERS; row++) {
+    for (uint32_t row = 0; row < CHILD_ROWS; row++) {
         const struct child *c = &m->places[row].child;
 
         if (c->phase == CHILD_WAITING && c->restart_ms < at_ms)

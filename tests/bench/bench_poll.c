@@ -75,7 +75,7 @@ static void make_worker(void)
     must(ids_seals_add(&seals, "a seal key", 10, "bench"));
     must(seal_cache_new(32768, &seals.cache));
     must(table_build(&config.models, 1, &table));
-    must(state_new(MAX_WORKERS, 64, &state));
+    must(state_new(CHILD_ROWS, 64, &state));
     must(state_bind(state, table, columns));
     must(quota_new(64, 262144, &inherit.quota));
     must(memo_new(65536, &inherit.memo));

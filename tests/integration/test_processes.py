@@ -7,12 +7,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, lines,
-                     until)
+                     program_env, until)
+from wire import sanitized
 
 SLOW = {"hang": "answer", "ms": 400}
 
@@ -64,6 +66,27 @@ class Load:
         for t in self.threads:
             t.join(PATIENCE)
             assert not t.is_alive()
+
+
+@pytest.mark.skipif(sanitized(), reason="a hundred processes of a sanitizer are gigabytes")
+def test_a_host_of_96_cpus_gets_96_workers_and_keeps_serving_over_a_reload(start, sim):
+    """It had rows for 63, took 512 and said 128."""
+    gateway = start(balanced_config(sim), sim=sim, workers=96)
+    until(lambda: len(worker_pids(gateway)) == 96, "96 workers")
+    before = set(worker_pids(gateway))
+    gateway.send(signal.SIGHUP)
+    until(lambda: len(worker_pids(gateway)) == 96 and not before & set(worker_pids(gateway)), "96 others")
+    assert gateway.get("/v1/batches").status == 200
+
+
+@pytest.mark.parametrize("number", ["129", "512"])
+def test_more_workers_than_a_gateway_has_rows_for_are_refused_in_so_many_words(tmp_path, number):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"tranche_settings:\n  num_workers: {number}\n")
+    for args, env in ((["--config", str(config)], {}), ([], {"NUM_WORKERS": number})):
+        done = subprocess.run([find_binary("tranche"), "check", *args], env=program_env({"OPENAI_API_KEY": "sk-x", **env}),
+                              capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+        assert done.returncode != 0 and "128" in done.stdout + done.stderr, done
 
 
 def test_a_killed_worker_is_replaced_at_once_and_the_others_serve(start, sim):

@@ -167,7 +167,7 @@ static int set_up(void **state)
     assert_int_equal(pipe(ends), 0);
     f->alive_fd = ends[1];
     assert_int_equal(table_build(&f->config.models, 1, &f->table), 0);
-    assert_int_equal(state_new(MAX_WORKERS, ACCOUNTS * EACH, &f->state), 0);
+    assert_int_equal(state_new(CHILD_ROWS, ACCOUNTS * EACH, &f->state), 0);
     assert_int_equal(state_bind(f->state, f->table, f->columns), 0);
     assert_int_equal(quota_new(ACCOUNTS * EACH, 100, &f->quota), 0);
     assert_int_equal(slots_new(ACCOUNTS * EACH, &f->slots), 0);

@@ -382,7 +382,7 @@ static inline int world_begin(void **state)
     fill_models();
     assert_int_equal(ids_seals_add(&w->seals, "a seal key", 10, "test"), 0);
     assert_int_equal(table_build(&w->config.models, 1, &w->table), 0);
-    assert_int_equal(state_new(MAX_WORKERS, 64, &w->state), 0);
+    assert_int_equal(state_new(CHILD_ROWS, 64, &w->state), 0);
     assert_int_equal(state_bind(w->state, w->table, w->columns), 0);
     assert_int_equal(quota_new(64, 8192, &w->quota), 0);
     assert_int_equal(slots_new(64, &w->slots), 0);

@@ -21,6 +21,7 @@ struct config_overrides {
     int num_workers;  /* -1: not given */
 };
 
+#define MAX_WORKERS    128 /* that one gateway may have */
 #define CONFIG_QUARTER UINT32_MAX
 
 struct config_limits {

@@ -20,9 +20,10 @@
 #include "config/config.h"
 
 #define CACHE_LINE       64
-#define MAX_WORKERS      128 /* of one program: live workers of all generations, and the prober */
-#define SIDES            2   /* programs that may share the regions during an upgrade: handover.h */
-#define WORKER_ROWS      (SIDES * MAX_WORKERS) /* of both; a row is known by its number among these */
+/* Rows of one program: during a reload two generations, each with its workers and a prober. */
+#define CHILD_ROWS       (2 * (MAX_WORKERS + 1))
+#define SIDES            2 /* programs that may share the regions during an upgrade: handover.h */
+#define WORKER_ROWS      (SIDES * CHILD_ROWS) /* of both; a row is known by its number among these */
 #define MASTER_ROW(side) (WORKER_ROWS + (side)) /* a master, where it is an owner like them */
 
 /* One child writes its slot, anyone reads it. */
