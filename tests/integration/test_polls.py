@@ -36,7 +36,7 @@ def ended(gateway, sim):
     """A batch that has ended, and what one of its provider's replicas says a moment later: that it runs. The reading of the lists at
     the start is over by then: what a list shows that is read after that is taken for what runs at the account."""
     for account in ACCOUNTS:
-        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: ledger rebuilt")
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: quota ledger recovered")
     batch = gateway.created(gateway.uploaded()["id"])
     native = native_of(batch["id"])
     account = account_of(sim, native)
