@@ -82,6 +82,7 @@ class Process:
             with self._news:
                 self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
                 self._news.notify_all()
+        self.popen.stdout.close()  # end_all() knows this program for longer than its test runs
         with self._news:
             self._closed = True
             self._news.notify_all()
