@@ -107,7 +107,8 @@ static inline struct json *answer_normal(struct json_doc *doc, struct json *v,
     return v;
 }
 
-/* Once is enough: the second time changes nothing; and what is printed is read back. */
+/* Once is enough: the second time changes nothing, but that more may be hidden; and what is printed
+ * is read back. */
 static inline void answer_check_normal(const char *body, size_t len, enum answer_shape shape)
 {
     struct json_doc *doc = json_doc_new();
@@ -123,7 +124,9 @@ static inline void answer_check_normal(const char *body, size_t len, enum answer
         json_write(v, &once);
         v = answer_normal(doc, v, shape);
         json_write(v, &twice);
-        MUST(once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0);
+        /* What guesses has hidden a word already may guess at its neighbours the next time. */
+        MUST((once.len == twice.len && memcmp(once.data, twice.data, once.len) == 0) ||
+             memmem(once.data, once.len, "***", 3) != NULL);
         MUST(json_parse(doc, once.data, once.len, &error) != NULL);
         if (json_is(v, JSON_OBJECT))
             answer_holds_no_key(once.data, once.len);
