@@ -432,7 +432,7 @@ def sanitized():
 
 
 class Provider:
-    """An OpenAI-like server of one's own: `serve(sock, head)` runs on a thread for each request that is not a probe."""
+    """An OpenAI-like server of one's own: `serve(sock, head)` runs on a thread for each request that is no probe and no upkeep."""
 
     def __init__(self, serve):
         self.serve = serve
@@ -465,7 +465,7 @@ class Provider:
                     if not data:
                         return
                     head += data
-                if b"limit=1" in head.split(b"\r\n")[0]:
+                if b"limit=1" in head.split(b"\r\n")[0] or b"(upkeep)" in head or b"GET /v1/models " in head:
                     sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 24\r\n\r\n{"object":"list","data":')
                     sock.close()
                     return
