@@ -107,8 +107,7 @@ static void fail_unfit(struct upload *up, const struct failure *why)
     struct jsonl_report report;
     struct relay *relay;
 
-    if (doc == NULL || up->relay == NULL) {
-        json_doc_free(doc);
+    if (doc == NULL) {
         fail_with(up, why);
         return;
     }

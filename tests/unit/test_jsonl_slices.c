@@ -358,8 +358,9 @@ static void an_id_of_exactly_64_kib_is_taken(void **state)
         struct jsonl *j = jsonl_new(&rules);
         size_t slices;
 
-        strbuf_addf(&text, "{\"custom_id\":\"%0*d\",\"method\":\"POST\",\"url\":\"/x\",\"body\":{}}",
-                    len, 1);
+        strbuf_addf(&text,
+                    "{\"custom_id\":\"%0*d\",\"method\":\"POST\",\"url\":\"/x\",\"body\":{}}", len,
+                    1);
         assert_int_equal(feed_all(j, &text, 128 * KIB, &slices),
                          len + 2 <= JSONL_MAX_VALUE ? 0 : ERR_SYNTAX);
         jsonl_free(j);
