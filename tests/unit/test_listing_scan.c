@@ -98,6 +98,41 @@ static void what_is_no_list_is_refused(void **state)
         assert_true(take_apart(texts[i], out, sizeof(out)) < 0);
 }
 
+/* What follows is read from the rest; a list that only the parser sees must not get lost there. */
+static void a_list_beside_the_list_is_never_left_out_in_silence(void **state)
+{
+    static const struct {
+        const char *text;
+        int rc;
+    } cases[] = {{"{\"data\":[1]}", 0},
+                 {"{\"value\":[]}", 0},
+                 {"{\"data\":null,\"value\":[1]}", 0},
+                 {"{\"data\":[1],\"error\":[2]}", 0},
+                 {"{\"data\":[1],\"data\":[2]}", ERR_SYNTAX},
+                 {"{\"data\":[1],\"data\":[]}", ERR_SYNTAX},
+                 {"{\"value\":[],\"data\":[2]}", ERR_SYNTAX},
+                 {"{\"d\\u0061ta\":[1]}", ERR_SYNTAX},
+                 {"{\"data\":[1],\"d\\u0061ta\":[2]}", ERR_SYNTAX},
+                 {"{\"data\":{}}", ERR_SYNTAX},
+                 {"{}", ERR_SYNTAX}};
+    char out[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct listing_scan scan = {0};
+        const char *text;
+        bool more, told;
+        size_t len;
+
+        assert_true(take_apart(cases[i].text, out, sizeof(out)) >= 0);
+        listing_scan_init(&scan, cases[i].text, strlen(cases[i].text));
+        while (listing_scan_next(&scan, &text, &len) > 0)
+            ;
+        assert_int_equal(listing_scan_rest(&scan, &more, &told), cases[i].rc);
+        listing_scan_deinit(&scan);
+    }
+}
+
 static void a_list_without_measure_is_refused(void **state)
 {
     size_t len = LISTING_MAX_OBJECT + 64;
@@ -123,6 +158,7 @@ int main(void)
         cmocka_unit_test(brackets_and_quotes_in_text_are_text),
         cmocka_unit_test(only_the_list_of_the_root_counts),
         cmocka_unit_test(what_is_no_list_is_refused),
+        cmocka_unit_test(a_list_beside_the_list_is_never_left_out_in_silence),
         cmocka_unit_test(a_list_without_measure_is_refused),
     };
 

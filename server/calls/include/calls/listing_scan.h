@@ -55,5 +55,5 @@ MUST_USE int listing_scan_slice(struct listing_scan *scan, struct json_doc *doc,
 /** Once the scan ended: what the provider says of what follows.
  *  @param more  whether something does; where it does not say, whether this list has elements
  *  @param told  whether it says
- *  @return 0, ERR_SYNTAX: it is no list; ERR_NOMEM */
+ *  @return 0, ERR_SYNTAX: it is no list, or two of them; ERR_NOMEM */
 MUST_USE int listing_scan_rest(const struct listing_scan *scan, bool *more, bool *told);
