@@ -46,6 +46,7 @@ struct json_doc {
     struct chunk *chunks; /* owned; the newest first */
     size_t next_size;     /* payload bytes of the next chunk */
     size_t bytes;         /* of all chunks */
+    bool repeats;         /* an object named a member twice */
     bool failed;
 };
 
@@ -92,6 +93,11 @@ void json_doc_free(struct json_doc *doc)
 bool json_doc_failed(const struct json_doc *doc)
 {
     return doc->failed;
+}
+
+bool json_doc_repeats(const struct json_doc *doc)
+{
+    return doc->repeats;
 }
 
 size_t json_doc_bytes(const struct json_doc *doc)
@@ -353,12 +359,15 @@ static int on_end_map(void *arg)
 {
     struct parse *p = arg;
     struct json *obj = p->open[--p->depth];
+    size_t told = obj->count;
 
     p->root_end = yajl_get_bytes_consumed(p->yajl);
     if (obj->count <= FEW_MEMBERS)
         merge_few(obj);
     else if (!merge_many(obj))
         return refuse(p, "out of memory");
+    if (obj->count < told)
+        p->doc->repeats = true;
     return 1;
 }
 

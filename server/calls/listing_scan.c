@@ -185,23 +185,15 @@ int listing_scan_slice(struct listing_scan *s, struct json_doc *doc, listing_sca
     return rc;
 }
 
-/* The list that was taken apart is the only one and is empty now. With two of them, or one whose key
- * is spelt with an escape, this file and the parser would not mean the same one. */
+/* The list that was taken apart is the only one, and is empty now. Of two of them, or of one whose
+ * name is spelt with an escape, the scan and the parser would not mean the same. */
 static bool is_one_empty_list(const struct json *root)
 {
-    size_t num = 0, len;
+    struct json *data = json_get(root, "data"), *value = json_get(root, "value");
+    bool both = json_is(data, JSON_ARRAY) && json_is(value, JSON_ARRAY);
+    const struct json *list = json_is(data, JSON_ARRAY) ? data : value;
 
-    for (size_t i = 0; i < json_size(root); i++) {
-        const char *key = json_key_at(root, i, &len);
-        const struct json *list = json_at(root, i);
-
-        if (!json_is(list, JSON_ARRAY) || (strcmp(key, "data") != 0 && strcmp(key, "value") != 0))
-            continue;
-        if (json_size(list) > 0)
-            return false;
-        num++;
-    }
-    return num == 1;
+    return json_is(list, JSON_ARRAY) && json_size(list) == 0 && !both;
 }
 
 int listing_scan_rest(const struct listing_scan *s, bool *more, bool *told)
@@ -214,7 +206,7 @@ int listing_scan_rest(const struct listing_scan *s, bool *more, bool *told)
     if (doc == NULL)
         return ERR_NOMEM;
     root = json_parse(doc, strbuf_str(&s->rest), s->rest.len, &error);
-    if (!json_is(root, JSON_OBJECT) || !is_one_empty_list(root))
+    if (!json_is(root, JSON_OBJECT) || json_doc_repeats(doc) || !is_one_empty_list(root))
         rc = ERR_SYNTAX;
     *more = s->num > 0;
     *told = json_bool(json_get(root, "has_more"), more);

@@ -112,7 +112,8 @@ static void a_list_beside_the_list_is_never_left_out_in_silence(void **state)
                  {"{\"data\":[1],\"data\":[]}", ERR_SYNTAX},
                  {"{\"value\":[],\"data\":[2]}", ERR_SYNTAX},
                  {"{\"d\\u0061ta\":[1]}", ERR_SYNTAX},
-                 {"{\"data\":[1],\"d\\u0061ta\":[2]}", ERR_SYNTAX},
+                 {"{\"data\":[1],\"d\\u0061ta\":[]}", ERR_SYNTAX},
+                 {"{\"data\":[1],\"has_more\":true,\"has_more\":false}", ERR_SYNTAX},
                  {"{\"data\":{}}", ERR_SYNTAX},
                  {"{}", ERR_SYNTAX}};
     char out[512];
