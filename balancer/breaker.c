@@ -42,7 +42,7 @@
 #define MINUTE_MASK           0x7fffu
 #define UNTIL_MAX             ((UINT64_C(1) << (64 - UNTIL_SHIFT)) - 1) /* ms: 278 years */
 
-static_assert(BREAKER_PROBING <= STATE_MASK, "two bits hold the state");
+static_assert(BREAKER_HALF_OPEN <= STATE_MASK, "two bits hold the state");
 static_assert(OUTCOME_COUNT <= REASON_MASK + 1, "four bits hold the reason");
 static_assert(FAILURES_MAX << FAILURES_SHIFT < 1u << ROUNDS_SHIFT,
               "failures end where rounds begin");
@@ -52,7 +52,7 @@ static_assert(FIRM_SHIFT < UNTIL_SHIFT && FIRM_SHIFT < MINUTE_FAILURES_SHIFT,
 static_assert(MINUTE_FAILURES_SHIFT + 14 == MINUTE_TRIES_SHIFT &&
                   MINUTE_TRIES_SHIFT + 14 == MINUTE_SHIFT && MINUTE_SHIFT + 15 == 64,
               "the minute fills the place of the time");
-static_assert(BREAKER_UP == 0 && OUTCOME_OK == 0, "fresh shared memory says: up, never failed");
+static_assert(BREAKER_CLOSED == 0 && OUTCOME_OK == 0, "fresh shared memory says: up, never failed");
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
 {
@@ -137,10 +137,10 @@ static bool is_number_too_great(const struct breaker_view *v, const struct break
 
 static void on_success(struct breaker_view *v, const struct breaker_policy *policy, uint64_t now_ms)
 {
-    if (v->state == BREAKER_COOLING && v->firm && now_ms < v->until_ms && !policy->never_rests)
+    if (v->state == BREAKER_OPEN && v->firm && now_ms < v->until_ms && !policy->never_rests)
         return;
-    if (v->state != BREAKER_UP)
-        *v = (struct breaker_view){.state = BREAKER_UP, .reason = v->reason};
+    if (v->state != BREAKER_CLOSED)
+        *v = (struct breaker_view){.state = BREAKER_CLOSED, .reason = v->reason};
     v->failures = 0;
     count_in_minute(v, policy, false, now_ms);
 }
@@ -148,13 +148,13 @@ static void on_success(struct breaker_view *v, const struct breaker_policy *poli
 /* The operator wants no cooldowns: one that the provider had asked for is over now, too. */
 static void stay_up(struct breaker_view *v)
 {
-    if (v->state != BREAKER_UP)
+    if (v->state != BREAKER_CLOSED)
         *v = (struct breaker_view){.reason = v->reason, .failures = v->failures};
 }
 
 static void begin_rest(struct breaker_view *v, uint64_t until_ms, bool firm)
 {
-    v->state = BREAKER_COOLING;
+    v->state = BREAKER_OPEN;
     v->rounds = min_u32(v->rounds + 1, ROUNDS_MAX);
     v->firm = firm;
     v->until_ms = until_ms;
@@ -165,7 +165,7 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
                        enum outcome outcome, int64_t retry_after_ms, uint32_t seed, uint64_t now_ms)
 {
     bool asked = asks_for_rest(outcome, retry_after_ms);
-    bool resting = v->state == BREAKER_COOLING && now_ms < v->until_ms;
+    bool cooling_down = v->state == BREAKER_OPEN && now_ms < v->until_ms;
     bool share;
 
     v->failures = min_u32(v->failures + 1, FAILURES_MAX);
@@ -174,10 +174,10 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
         stay_up(v);
         return;
     }
-    if (resting && (!asked || policy->own_time))
+    if (cooling_down && (!asked || policy->own_time))
         return; /* from before the cooldown, whose reason stays */
     v->reason = outcome;
-    if (resting) {
+    if (cooling_down) {
         v->until_ms = max_u64(v->until_ms, now_ms + asked_ms(policy, retry_after_ms));
         v->firm |= outcome == OUTCOME_RATE_LIMIT;
         return;
@@ -186,21 +186,22 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
         begin_rest(v, now_ms + asked_ms(policy, retry_after_ms), outcome == OUTCOME_RATE_LIMIT);
         return;
     }
-    if (v->state == BREAKER_UP)
+    if (v->state == BREAKER_CLOSED)
         count_in_minute(v, policy, true, now_ms);
     share = is_share_too_great(v, policy);
     if (policy->cooldown_ms == 0)
         stay_up(v);
-    else if (asked || v->state != BREAKER_UP || share || is_number_too_great(v, policy, outcome))
+    else if (asked || v->state != BREAKER_CLOSED || share ||
+             is_number_too_great(v, policy, outcome))
         begin_rest(v, now_ms + rest_ms(policy, v->rounds + 1, seed),
                    share || outcome == OUTCOME_RATE_LIMIT);
 }
 
 const char *breaker_state_name(enum breaker_state s)
 {
-    static const char *const names[] = {"up", "cooling", "probing"};
+    static const char *const names[] = {"closed", "open", "half-open"};
 
-    return (unsigned int)s <= BREAKER_PROBING ? names[s] : "unknown";
+    return (unsigned int)s <= BREAKER_HALF_OPEN ? names[s] : "unknown";
 }
 
 void breaker_unpack(uint64_t word, struct breaker_view *view)
@@ -212,7 +213,7 @@ void breaker_unpack(uint64_t word, struct breaker_view *view)
     view->firm = (word >> FIRM_SHIFT & 1) != 0;
     view->until_ms = 0;
     view->minute = view->minute_tries = view->minute_failures = 0;
-    if (view->state != BREAKER_UP) {
+    if (view->state != BREAKER_CLOSED) {
         view->until_ms = word >> UNTIL_SHIFT;
         return;
     }
@@ -237,12 +238,12 @@ uint64_t breaker_pack(const struct breaker_view *view)
            (uint64_t)min_u32(view->failures, FAILURES_MAX) << FAILURES_SHIFT |
            (uint64_t)min_u32(view->rounds, ROUNDS_MAX) << ROUNDS_SHIFT |
            (uint64_t)view->firm << FIRM_SHIFT |
-           (view->state == BREAKER_UP ? pack_minute(view) : until_ms << UNTIL_SHIFT);
+           (view->state == BREAKER_CLOSED ? pack_minute(view) : until_ms << UNTIL_SHIFT);
 }
 
 bool breaker_admits(uint64_t word, uint64_t now_ms)
 {
-    return (word & STATE_MASK) == BREAKER_UP || now_ms >= word >> UNTIL_SHIFT;
+    return (word & STATE_MASK) == BREAKER_CLOSED || now_ms >= word >> UNTIL_SHIFT;
 }
 
 bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms)
@@ -254,9 +255,9 @@ bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms)
         if (!breaker_admits(old, now_ms))
             return false;
         breaker_unpack(old, &v);
-        if (v.state == BREAKER_UP)
+        if (v.state == BREAKER_CLOSED)
             return true;
-        v.state = BREAKER_PROBING;
+        v.state = BREAKER_HALF_OPEN;
         v.until_ms = now_ms + PROBE_MS;
     } while (!atomic_compare_exchange_weak_explicit(word, &old, breaker_pack(&v),
                                                     memory_order_relaxed, memory_order_relaxed));
@@ -292,9 +293,9 @@ uint64_t breaker_next(uint64_t word, const struct breaker_policy *policy, enum o
         on_success(&v, policy, now_ms);
     } else if (outcome != OUTCOME_CANCELLED) {
         on_failure(&v, policy, outcome, retry_after_ms, seed, now_ms);
-    } else if (v.state == BREAKER_PROBING) {
+    } else if (v.state == BREAKER_HALF_OPEN) {
         /* It proved nothing: the next one may probe at once. */
-        v.state = BREAKER_COOLING;
+        v.state = BREAKER_OPEN;
         v.until_ms = now_ms;
     }
     return breaker_pack(&v);

@@ -16,10 +16,10 @@
 #include "crypto/sha256.h"
 #include "common/shm.h"
 
-#define STATE_MASK  0xfu
-#define OWNER_SHIFT 4
-#define OWNER_MASK  0xfffu
-#define SEQ_SHIFT   16
+#define STATE_MASK   0xfu
+#define HOLDER_SHIFT 4
+#define HOLDER_MASK  0xfffu
+#define SEQ_SHIFT    16
 
 #define MAX_ENTRIES (1u << 20)
 #define KEY_PLACES  (2 * IDEM_WAYS)
@@ -31,15 +31,15 @@ static enum idem_state state_of(uint64_t word)
     return (enum idem_state)(word & STATE_MASK);
 }
 
-static uint32_t owner_of(uint64_t word)
+static uint32_t holder_of(uint64_t word)
 {
-    return (uint32_t)(word >> OWNER_SHIFT & OWNER_MASK);
+    return (uint32_t)(word >> HOLDER_SHIFT & HOLDER_MASK);
 }
 
 /* The same claim in another state. */
-static uint64_t word_in(uint64_t word, enum idem_state state, uint32_t owner)
+static uint64_t word_in(uint64_t word, enum idem_state state, uint32_t holder)
 {
-    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)owner << OWNER_SHIFT | (uint64_t)state;
+    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)holder << HOLDER_SHIFT | (uint64_t)state;
 }
 
 static bool is_shown(uint64_t word)
@@ -47,7 +47,7 @@ static bool is_shown(uint64_t word)
     return state_of(word) != IDEM_STATE_FREE && state_of(word) != IDEM_STATE_WRITING;
 }
 
-/* What has no owner ends with its time. */
+/* What has no holder ends with its time. */
 static bool is_over(uint64_t word, uint64_t until_ms, uint64_t now_ms)
 {
     return (state_of(word) == IDEM_STATE_DONE || state_of(word) == IDEM_STATE_LOST) &&
@@ -350,7 +350,7 @@ static void forget_early(struct idem *idem, uint64_t until_ms)
 /* Take a place: in the emptier of the two buckets, else the one that is given up with the least
  * regret. Each failure means that somebody else got on, so that it is not tried for ever only
  * because somebody might. */
-static bool take_place(struct idem *idem, uint32_t owner, const struct places *places,
+static bool take_place(struct idem *idem, uint32_t holder, const struct places *places,
                        uint64_t now_ms, uint32_t *place, uint64_t *word)
 {
     for (unsigned round = 0; round < 2 * KEY_PLACES; round++) {
@@ -371,7 +371,7 @@ static bool take_place(struct idem *idem, uint32_t owner, const struct places *p
         if (worth == 0)
             return false;
         until_ms = peek(&head_at(idem, *place)->until_ms);
-        *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), IDEM_STATE_WRITING, owner);
+        *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), IDEM_STATE_WRITING, holder);
         if (!swap(&head_at(idem, *place)->word, &old, *word))
             continue; /* and what was read of it means nothing */
         if (worth != UINT64_MAX)
@@ -407,7 +407,7 @@ static bool prevail(struct idem *idem, const struct places *places, uint32_t own
 {
     uint64_t claimed = *word;
 
-    *word = word_in(claimed, IDEM_STATE_RUNNING, owner_of(claimed));
+    *word = word_in(claimed, IDEM_STATE_RUNNING, holder_of(claimed));
     for (unsigned i = 0; i < places->num; i++) {
         uint32_t place = nth_place(places, i);
 
@@ -419,13 +419,13 @@ static bool prevail(struct idem *idem, const struct places *places, uint32_t own
     return swap(&head_at(idem, own)->word, &claimed, *word);
 }
 
-enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_key *key,
+enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem_key *key,
                            uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
                            struct idem_claim *claim, struct idem_answer *answer)
 {
     struct places places = places_of(idem, key);
 
-    assert(owner < IDEM_MAX_OWNERS);
+    assert(holder < IDEM_MAX_HOLDERS);
     memset(claim, 0, sizeof(*claim));
     if (!is_key(key))
         return IDEM_FULL;
@@ -436,12 +436,12 @@ enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_
 
         if (find(idem, key, request, now_ms, answer, &found))
             return found;
-        if (!take_place(idem, owner, &places, now_ms, &place, &word)) {
+        if (!take_place(idem, holder, &places, now_ms, &place, &word)) {
             forget_early(idem, now_ms + keep_ms);
             return IDEM_FULL; /* what goes on without a place is not known here either */
         }
         write_head(idem, place, key, request, nonce, now_ms + keep_ms);
-        word = word_in(word, IDEM_STATE_CLAIMED, owner);
+        word = word_in(word, IDEM_STATE_CLAIMED, holder);
         publish(&head_at(idem, place)->word, word);
         if (prevail(idem, &places, place, key, now_ms, &word)) {
             *claim = (struct idem_claim){.place = place + 1, .word = word};
@@ -465,7 +465,7 @@ static void drop_done(struct idem *idem, const struct idem_key *key)
     }
 }
 
-enum idem_found idem_begin_anew(struct idem *idem, uint32_t owner, const struct idem_key *key,
+enum idem_found idem_begin_anew(struct idem *idem, uint32_t holder, const struct idem_key *key,
                                 uint64_t request, const char *nonce, uint64_t keep_ms,
                                 uint64_t now_ms, struct idem_claim *claim)
 {
@@ -474,16 +474,16 @@ enum idem_found idem_begin_anew(struct idem *idem, uint32_t owner, const struct 
 
     if (is_key(key))
         drop_done(idem, key);
-    found = idem_begin(idem, owner, key, request, nonce, keep_ms, now_ms, claim, &answer);
+    found = idem_begin(idem, holder, key, request, nonce, keep_ms, now_ms, claim, &answer);
     return found == IDEM_DONE || found == IDEM_MISMATCH ? IDEM_RUNNING : found;
 }
 
-bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *key,
+bool idem_take_lost(struct idem *idem, uint32_t holder, const struct idem_key *key,
                     struct idem_claim *claim)
 {
     struct places places = places_of(idem, key);
 
-    assert(owner < IDEM_MAX_OWNERS);
+    assert(holder < IDEM_MAX_HOLDERS);
     memset(claim, 0, sizeof(*claim));
     for (unsigned i = 0; i < places.num && is_key(key); i++) {
         uint32_t place = nth_place(&places, i);
@@ -492,7 +492,7 @@ bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *ke
 
         if (!see(idem, place, key, &sight) || state_of(sight.word) != IDEM_STATE_LOST)
             continue;
-        held = word_in(sight.word, IDEM_STATE_SENT, owner);
+        held = word_in(sight.word, IDEM_STATE_SENT, holder);
         if (!swap(&head_at(idem, place)->word, &sight.word, held))
             return false;
         *claim = (struct idem_claim){.place = place + 1, .word = held};
@@ -501,9 +501,9 @@ bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *ke
     return false;
 }
 
-/* --- from there on: the owner's --- */
+/* --- from there on: the holder's --- */
 
-/* End what is held, one way or the other; nobody but its owner does, and the master once that is
+/* End what is held, one way or the other; nobody but its holder does, and the master once that is
  * dead. */
 static void end(struct idem *idem, struct idem_claim *claim, enum idem_state state)
 {
@@ -511,7 +511,7 @@ static void end(struct idem *idem, struct idem_claim *claim, enum idem_state sta
 
     if (claim->place != 0)
         swap(&head_at(idem, claim->place - 1)->word, &word,
-             word_in(word, state, state == IDEM_STATE_FREE ? 0 : OWNER_NOBODY));
+             word_in(word, state, state == IDEM_STATE_FREE ? 0 : HOLDER_NOBODY));
     memset(claim, 0, sizeof(*claim));
 }
 
@@ -523,7 +523,7 @@ static bool is_held(const struct idem *idem, const struct idem_claim *claim)
 /* @return false: it is not held any more */
 static bool change(struct idem *idem, struct idem_claim *claim, enum idem_state state)
 {
-    uint64_t word = claim->word, changed = word_in(word, state, owner_of(word));
+    uint64_t word = claim->word, changed = word_in(word, state, holder_of(word));
 
     if (word != changed && !swap(&head_at(idem, claim->place - 1)->word, &word, changed))
         return false;
@@ -582,12 +582,12 @@ void idem_lose(struct idem *idem, struct idem_claim *claim)
 
 /* --- the master's --- */
 
-uint32_t idem_undo_owner(struct idem *idem, uint32_t owner)
+uint32_t idem_undo_holder(struct idem *idem, uint32_t holder)
 {
-    return idem_undo_owners(idem, owner, 1);
+    return idem_undo_holders(idem, holder, 1);
 }
 
-uint32_t idem_undo_owners(struct idem *idem, uint32_t first, uint32_t num)
+uint32_t idem_undo_holders(struct idem *idem, uint32_t first, uint32_t num)
 {
     uint32_t lost = 0;
 
@@ -595,10 +595,10 @@ uint32_t idem_undo_owners(struct idem *idem, uint32_t first, uint32_t num)
         uint64_t word = look(&head_at(idem, place)->word);
         bool sent = state_of(word) == IDEM_STATE_SENT;
 
-        if (state_of(word) == IDEM_STATE_FREE || owner_of(word) - first >= num)
+        if (state_of(word) == IDEM_STATE_FREE || holder_of(word) - first >= num)
             continue;
         if (swap(&head_at(idem, place)->word, &word,
-                 sent ? word_in(word, IDEM_STATE_LOST, OWNER_NOBODY)
+                 sent ? word_in(word, IDEM_STATE_LOST, HOLDER_NOBODY)
                       : word_in(word, IDEM_STATE_FREE, 0)))
             lost += sent;
     }

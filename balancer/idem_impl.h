@@ -23,7 +23,7 @@
 #define IDEM_ROUNDS 4 /* of idem_begin(): beaten so often, somebody else is at it */
 #endif
 
-/* A place's word: bits 0..3 state, 4..15 owner, 16..63 number of its claims so far. */
+/* A place's word: bits 0..3 state, 4..15 holder, 16..63 number of its claims so far. */
 enum idem_state {
     IDEM_STATE_FREE,
     IDEM_STATE_WRITING, /* its key is not to be read yet */
@@ -34,7 +34,7 @@ enum idem_state {
     IDEM_STATE_LOST
 };
 
-#define OWNER_NOBODY 4095u
+#define HOLDER_NOBODY 4095u
 
 struct idem_head {
     alignas(64) _Atomic uint64_t word;

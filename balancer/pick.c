@@ -275,7 +275,7 @@ static bool is_over_limits(const struct pick_candidate *c, uint64_t tokens)
 
 /* What there is among the eligible. */
 struct findings {
-    bool any, any_admitted, any_resting, any_order;
+    bool any, any_admitted, any_cooling_down, any_order;
 };
 
 /* Mark what was not tried and is within its limits. */
@@ -289,13 +289,13 @@ static struct findings mark_open(struct pick_candidate *c, uint32_t n, uint64_t 
         c[i].eligible = eligible;
         found.any |= eligible;
         found.any_admitted |= eligible && c[i].admitted;
-        found.any_resting |= eligible && !c[i].admitted;
+        found.any_cooling_down |= eligible && !c[i].admitted;
         found.any_order |= eligible && c[i].order != 0;
     }
     return found;
 }
 
-static void drop_resting(struct pick_candidate *c, uint32_t n)
+static void drop_cooling_down(struct pick_candidate *c, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         c[i].eligible = c[i].eligible && c[i].admitted;
@@ -361,8 +361,8 @@ uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *cand
 
     if (!found.any)
         return MODEL_NO_INDEX;
-    if (found.any_resting && found.any_admitted) /* else they are the last ones */
-        drop_resting(candidates, n);
+    if (found.any_cooling_down && found.any_admitted) /* else they are the last ones */
+        drop_cooling_down(candidates, n);
     if (found.any_order)
         drop_later_orders(candidates, n);
     return candidates[policy->choose(candidates, n, &job)].deployment;

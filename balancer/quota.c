@@ -5,7 +5,7 @@
  *   out:  say RELEASING (one alone can), take it out of E, say FREE
  *
  * So what is RESERVED, SENT, LIVE or ORPHAN is in E for certain, what is FREE is not, and between
- * the two a place names the owner that is about to decide it. */
+ * the two a place names the holder that is about to decide it. */
 #include "balancer/quota.h"
 
 #include <stdlib.h>
@@ -14,10 +14,10 @@
 #include "quota_impl.h"
 #include "common/shm.h"
 
-#define STATE_MASK  0xfu
-#define OWNER_SHIFT 4
-#define OWNER_MASK  0xfffu
-#define SEQ_SHIFT   16
+#define STATE_MASK   0xfu
+#define HOLDER_SHIFT 4
+#define HOLDER_MASK  0xfffu
+#define SEQ_SHIFT    16
 
 #define INDEX_PLACE_BITS 24
 #define INDEX_PLACE_MASK ((UINT64_C(1) << INDEX_PLACE_BITS) - 1)
@@ -35,15 +35,15 @@ static enum quota_state state_of(uint64_t word)
     return (enum quota_state)(word & STATE_MASK);
 }
 
-static uint32_t owner_of(uint64_t word)
+static uint32_t holder_of(uint64_t word)
 {
-    return (uint32_t)(word >> OWNER_SHIFT & OWNER_MASK);
+    return (uint32_t)(word >> HOLDER_SHIFT & HOLDER_MASK);
 }
 
 /* The same claim in another state. */
-static uint64_t word_in(uint64_t word, enum quota_state state, uint32_t owner)
+static uint64_t word_in(uint64_t word, enum quota_state state, uint32_t holder)
 {
-    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)owner << OWNER_SHIFT | (uint64_t)state;
+    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)holder << HOLDER_SHIFT | (uint64_t)state;
 }
 
 static bool is_counted(uint64_t word)
@@ -56,7 +56,7 @@ static bool is_counted(uint64_t word)
 
 /* What anybody may end. A create in flight is ended by who holds its claim, or orphaned by the
  * master: so a claim, once given, is good. */
-static bool is_ownerless(uint64_t word)
+static bool is_holderless(uint64_t word)
 {
     return state_of(word) == QUOTA_LIVE || state_of(word) == QUOTA_ORPHAN;
 }
@@ -193,28 +193,28 @@ static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint6
 
 /* --- places --- */
 
-static bool try_claim(struct quota *quota, uint64_t place, uint32_t owner, uint64_t *word)
+static bool try_claim(struct quota *quota, uint64_t place, uint32_t holder, uint64_t *word)
 {
     struct reservation *r = place_at(quota, place);
     uint64_t old = look(&r->word);
 
     if (state_of(old) != QUOTA_FREE)
         return false;
-    *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), QUOTA_RESERVING, owner);
+    *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), QUOTA_RESERVING, holder);
     if (!swap(&r->word, &old, *word))
         return false;
     put(&quota->shared.hint, place + 1);
     return true;
 }
 
-static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint32_t owner,
+static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint32_t holder,
                         uint64_t *place, uint64_t *word)
 {
     uint64_t high = num_places(quota);
 
     for (uint64_t i = 0; i < num && i < high; i++) {
         *place = (first + i) % high;
-        if (try_claim(quota, *place, owner, word))
+        if (try_claim(quota, *place, holder, word))
             return true;
     }
     return false;
@@ -222,16 +222,16 @@ static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint3
 
 /* A free place: near the last one that was freed or taken, else one that was never used, so that
  * the table stays as short as it was ever full, else any. */
-static bool claim(struct quota *quota, uint32_t owner, uint64_t *place, uint64_t *word)
+static bool claim(struct quota *quota, uint32_t holder, uint64_t *place, uint64_t *word)
 {
-    if (claim_among(quota, peek(&quota->shared.hint), NEAR_PLACES, owner, place, word))
+    if (claim_among(quota, peek(&quota->shared.hint), NEAR_PLACES, holder, place, word))
         return true;
     *place = num_places(quota);
     while (*place < quota->max_places) {
-        if (swap(&quota->shared.high, place, *place + 1) && try_claim(quota, *place, owner, word))
+        if (swap(&quota->shared.high, place, *place + 1) && try_claim(quota, *place, holder, word))
             return true;
     }
-    return claim_among(quota, 0, quota->max_places, owner, place, word);
+    return claim_among(quota, 0, quota->max_places, holder, place, word);
 }
 
 /* Give a place back, by the one who holds it in RESERVING or RELEASING. */
@@ -299,11 +299,11 @@ static void count_out(struct quota_column *col, uint64_t tokens)
 }
 
 /* From `word`, which must still be there, out of the table. */
-static bool end(struct quota *quota, uint32_t owner, uint64_t place, uint64_t word,
+static bool end(struct quota *quota, uint32_t holder, uint64_t place, uint64_t word,
                 enum quota_end how, uint64_t now_ms)
 {
     struct reservation *r = place_at(quota, place);
-    uint64_t releasing = word_in(word, QUOTA_RELEASING, owner);
+    uint64_t releasing = word_in(word, QUOTA_RELEASING, holder);
     struct quota_column *col;
 
     if (!is_counted(word) || !swap(&r->word, &word, releasing))
@@ -416,8 +416,8 @@ static void empty_column(struct quota *quota, uint32_t column)
     for (uint64_t i = 0; i < num_places(quota); i++) {
         uint64_t word = look(&place_at(quota, i)->word);
 
-        if (is_ownerless(word) && column_of(place_at(quota, i)) == column)
-            end(quota, OWNER_MASTER, i, word, QUOTA_DROPPED, 0);
+        if (is_holderless(word) && column_of(place_at(quota, i)) == column)
+            end(quota, HOLDER_MASTER, i, word, QUOTA_DROPPED, 0);
     }
     put(&quota_row_of(quota, column)->rebuilt, 0);
     quota_forget_learned(quota_row_of(quota, column));
@@ -464,7 +464,7 @@ void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t lim
 /* --- a reservation's life --- */
 
 /* As RESERVED; or as SENT, then whatever the limit. */
-static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+static int reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
                    uint64_t token, enum quota_state state, uint64_t begun_ms, uint64_t now_ms,
                    struct quota_claim *out)
 {
@@ -474,7 +474,7 @@ static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_
     uint64_t place, word, ahead;
     struct reservation *r;
 
-    if (!claim(quota, owner, &place, &word))
+    if (!claim(quota, holder, &place, &word))
         return ERR_FULL;
     r = place_at(quota, place);
     write_place(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
@@ -485,7 +485,7 @@ static int reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_
     put(&r->ahead, ahead);
     put_in_order(&r->token, token);
     index_add(quota, peek(&r->token), place);
-    out->word = word_in(word, state, owner);
+    out->word = word_in(word, state, holder);
     out->place = (uint32_t)place + 1;
     out->column = column;
     out->tokens = tokens;
@@ -499,7 +499,7 @@ static bool is_hopeless(const struct quota_column *col, uint64_t tokens, uint64_
     uint64_t limit = quota_limit_of(col, now_ms);
     uint64_t enqueued = enqueued_of(look(&col->shared.enqueued)) + quota_foreign_of(col, now_ms);
 
-    if (quota_is_resting(col, tokens, now_ms))
+    if (quota_is_cooling_down(col, tokens, now_ms))
         return true;
     return limit != 0 && (tokens > limit || enqueued > limit - tokens);
 }
@@ -509,19 +509,19 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
     return hash(quota, column, TOKEN_SEED, marker, len);
 }
 
-int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
                   uint64_t token, uint64_t now_ms, struct quota_claim *claim)
 {
     struct quota_column *col = quota_column_of(quota, column);
     int ret;
 
-    assert(owner < QUOTA_MAX_OWNERS);
+    assert(holder < QUOTA_MAX_HOLDERS);
     memset(claim, 0, sizeof(*claim));
     if (tokens > QUOTA_MAX_TOKENS)
         tokens = QUOTA_MAX_TOKENS;
     if (is_hopeless(col, tokens, now_ms))
         return ERR_LIMIT;
-    ret = reserve(quota, owner, column, tokens, token, QUOTA_RESERVED, now_ms, now_ms, claim);
+    ret = reserve(quota, holder, column, tokens, token, QUOTA_RESERVED, now_ms, now_ms, claim);
     if (ret == 0)
         quota_note_placed(col, now_ms);
     return ret;
@@ -540,7 +540,7 @@ static bool make_live(struct quota *quota, uint64_t place, uint64_t word, const 
     put_in_order(&r->key, key_of(quota, column_of(r), id, len));
     index_add(quota, peek(&r->key), place);
     index_remove(quota, peek(&r->token), place);
-    return swap(&r->word, &word, word_in(word, QUOTA_LIVE, OWNER_NOBODY));
+    return swap(&r->word, &word, word_in(word, QUOTA_LIVE, HOLDER_NOBODY));
 }
 
 int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id, size_t len)
@@ -551,17 +551,17 @@ int quota_commit(struct quota *quota, const struct quota_claim *claim, const cha
     return 0;
 }
 
-void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
+void quota_cancel(struct quota *quota, uint32_t holder, const struct quota_claim *claim,
                   uint64_t now_ms)
 {
     if (claim->place != 0)
-        end(quota, owner, claim->place - 1, claim->word, QUOTA_DROPPED, now_ms);
+        end(quota, holder, claim->place - 1, claim->word, QUOTA_DROPPED, now_ms);
 }
 
 /* @return false: it is not what the claim says any more */
 static bool change(struct quota *quota, struct quota_claim *claim, enum quota_state state)
 {
-    uint64_t old = claim->word, new = word_in(old, state, owner_of(old));
+    uint64_t old = claim->word, new = word_in(old, state, holder_of(old));
 
     if (!swap(&place_at(quota, claim->place - 1)->word, &old, new))
         return false;
@@ -586,7 +586,7 @@ static bool orphan(struct quota *quota, uint64_t place, uint64_t word, uint64_t 
     struct reservation *r = place_at(quota, place);
 
     atomic_store_explicit(&r->stamp, (uint32_t)(now_ms / 1000), memory_order_relaxed);
-    return swap(&r->word, &word, word_in(word, QUOTA_ORPHAN, OWNER_NOBODY));
+    return swap(&r->word, &word, word_in(word, QUOTA_ORPHAN, HOLDER_NOBODY));
 }
 
 void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_t now_ms)
@@ -595,7 +595,7 @@ void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_
         (void)orphan(quota, claim->place - 1, claim->word, now_ms);
 }
 
-static bool release_key(struct quota *quota, uint32_t owner, uint64_t key, enum quota_end how,
+static bool release_key(struct quota *quota, uint32_t holder, uint64_t key, enum quota_end how,
                         uint64_t now_ms)
 {
     uint64_t place, word;
@@ -603,8 +603,8 @@ static bool release_key(struct quota *quota, uint32_t owner, uint64_t key, enum 
     bool any = false;
 
     /* More than one only if two processes adopted the same batch at once. */
-    while (find(quota, key, &place, &word) && is_ownerless(word) &&
-           end(quota, owner, place, word, how, now_ms))
+    while (find(quota, key, &place, &word) && is_holderless(word) &&
+           end(quota, holder, place, word, how, now_ms))
         any = true;
     return any;
 }
@@ -623,26 +623,26 @@ void quota_expect(const struct quota *quota, uint32_t column, const char *id, si
         expect_key(quota, quota_token(quota, column, marker, marker_len));
 }
 
-bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len,
-                   enum quota_end how, uint64_t now_ms)
+bool quota_release(struct quota *quota, uint32_t holder, uint32_t column, const char *id,
+                   size_t len, enum quota_end how, uint64_t now_ms)
 {
-    return release_key(quota, owner, key_of(quota, column, id, len), how, now_ms);
+    return release_key(quota, holder, key_of(quota, column, id, len), how, now_ms);
 }
 
-bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms)
+bool quota_release_token(struct quota *quota, uint32_t holder, uint64_t token, uint64_t now_ms)
 {
     uint64_t place, word;
 
     return token != 0 && find(quota, token, &place, &word) && state_of(word) == QUOTA_ORPHAN &&
-           end(quota, owner, place, word, QUOTA_DROPPED, now_ms);
+           end(quota, holder, place, word, QUOTA_DROPPED, now_ms);
 }
 
 /* An ORPHAN's batch was found: hold it like a create in flight, and commit. Should we die between,
  * it is an orphan again. */
-static void adopt_orphan(struct quota *quota, uint32_t owner, uint64_t place, uint64_t word,
+static void adopt_orphan(struct quota *quota, uint32_t holder, uint64_t place, uint64_t word,
                          const char *id, size_t len)
 {
-    uint64_t held = word_in(word, QUOTA_SENT, owner);
+    uint64_t held = word_in(word, QUOTA_SENT, holder);
 
     if (swap(&place_at(quota, place)->word, &word, held))
         make_live(quota, place, held, id, len);
@@ -657,22 +657,22 @@ static bool find_batch(const struct quota *quota, uint64_t key, uint64_t token, 
     return token != 0 && (find(quota, token, place, word) || find(quota, key, place, word));
 }
 
-int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t token,
+int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t token,
                 const char *id, size_t len, uint64_t tokens, uint64_t age_ms, uint64_t now_ms)
 {
     uint64_t place, word, begun_ms = now_ms > age_ms ? now_ms - age_ms : 0;
     struct quota_claim claim;
     int ret;
 
-    assert(owner < QUOTA_MAX_OWNERS);
+    assert(holder < QUOTA_MAX_HOLDERS);
     if (find_batch(quota, key_of(quota, column, id, len), token, &place, &word)) {
         if (state_of(word) == QUOTA_ORPHAN)
-            adopt_orphan(quota, owner, place, word, id, len);
+            adopt_orphan(quota, holder, place, word, id, len);
         return 0;
     }
     if (tokens > QUOTA_MAX_TOKENS)
         tokens = QUOTA_MAX_TOKENS;
-    ret = reserve(quota, owner, column, tokens, token, QUOTA_SENT, begun_ms, now_ms, &claim);
+    ret = reserve(quota, holder, column, tokens, token, QUOTA_SENT, begun_ms, now_ms, &claim);
     if (ret != 0)
         return ERR_FULL;
     put(&place_at(quota, claim.place - 1)->ahead, AHEAD_UNKNOWN);
@@ -756,7 +756,7 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
         struct reservation *r = place_at(quota, i);
         uint64_t word = look(&r->word), asked_ms = peek(&r->asked_ms);
 
-        if (!is_ownerless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
+        if (!is_holderless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
             continue;
         view_of(quota, r, word, now_ms, view);
         view->place = (uint32_t)i;
@@ -770,11 +770,11 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
     return false;
 }
 
-bool quota_release_view(struct quota *quota, uint32_t owner, const struct quota_view *view,
+bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota_view *view,
                         uint64_t now_ms)
 {
-    return is_ownerless(view->word) &&
-           end(quota, owner, view->place, view->word, QUOTA_DROPPED, now_ms);
+    return is_holderless(view->word) &&
+           end(quota, holder, view->place, view->word, QUOTA_DROPPED, now_ms);
 }
 
 void quota_note_rebuilt(struct quota *quota, uint32_t column)
@@ -800,7 +800,7 @@ static bool is_past_lease(const struct quota *quota, const struct reservation *r
     return now_ms >= peek(&r->lease_ms) + (ask_first ? QUOTA_GRACE_MS : 0);
 }
 
-struct quota_expired quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms)
+struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t now_ms)
 {
     uint64_t high = num_places(quota);
     struct quota_expired ended = {0};
@@ -809,26 +809,26 @@ struct quota_expired quota_expire(struct quota *quota, uint32_t owner, uint64_t 
         const struct reservation *r = place_at(quota, i);
         uint64_t word = look(&r->word);
 
-        if (!is_ownerless(word))
+        if (!is_holderless(word))
             continue;
         if (is_unseen_orphan(r, word, now_ms))
-            ended.orphans += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+            ended.orphans += end(quota, holder, i, word, QUOTA_DROPPED, now_ms);
         else if (is_past_lease(quota, r, now_ms))
-            ended.leases += end(quota, owner, i, word, QUOTA_DROPPED, now_ms);
+            ended.leases += end(quota, holder, i, word, QUOTA_DROPPED, now_ms);
     }
     return ended;
 }
 
 /* --- repair --- */
 
-struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms)
+struct quota_undone quota_undo_holder(struct quota *quota, uint32_t holder, uint64_t now_ms)
 {
-    return quota_undo_owners(quota, owner, 1, now_ms);
+    return quota_undo_holders(quota, holder, 1, now_ms);
 }
 
 /* By way of the first of them, which is as dead as the others. */
-struct quota_undone quota_undo_owners(struct quota *quota, uint32_t first, uint32_t num,
-                                      uint64_t now_ms)
+struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint32_t num,
+                                       uint64_t now_ms)
 {
     struct quota_undone undone = {0};
 
@@ -836,7 +836,7 @@ struct quota_undone quota_undo_owners(struct quota *quota, uint32_t first, uint3
         uint64_t word = look(&place_at(quota, i)->word);
         enum quota_state state = state_of(word);
 
-        if (state == QUOTA_FREE || owner_of(word) - first >= num)
+        if (state == QUOTA_FREE || holder_of(word) - first >= num)
             continue;
         if (state == QUOTA_RESERVING || state == QUOTA_RELEASING) {
             vacate(quota, i, word);

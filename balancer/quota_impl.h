@@ -27,7 +27,7 @@
 #define RATIOS       256u
 #define BUCKET       8u
 
-/* A place's word: bits 0..3 state, 4..15 owner, 16..63 number of its claims so far. */
+/* A place's word: bits 0..3 state, 4..15 holder, 16..63 number of its claims so far. */
 enum quota_state {
     QUOTA_FREE,
     QUOTA_RESERVING, /* not counted for certain; nothing was sent */
@@ -38,8 +38,8 @@ enum quota_state {
     QUOTA_RELEASING  /* not counted for certain */
 };
 
-#define OWNER_NOBODY 4095u
-#define OWNER_MASTER 4094u
+#define HOLDER_NOBODY 4095u
+#define HOLDER_MASTER 4094u
 
 #define AHEAD_UNKNOWN UINT64_MAX
 
@@ -68,7 +68,7 @@ struct quota_column {
     _Atomic uint64_t alias; /* the column + 1 of the deployment that this row is too; 0: its own */
     _Atomic uint64_t many;  /* 1: a wildcard, of which nothing is learned */
     /* Any process's: tokens (40 bits) and the time of that (24 bits of 4,096 ms) */
-    _Atomic uint64_t pledged;
+    _Atomic uint64_t expected;
     _Atomic uint64_t rebuilt; /* the prober's; 1: its unfinished batches were adopted */
     struct {
         /* E: tokens (44 bits) and version (20), which each change raises */
@@ -217,7 +217,7 @@ uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms);
 uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms);
 
 /* Whether jobs of that size were just refused there. */
-bool quota_is_resting(const struct quota_column *column, uint64_t tokens, uint64_t now_ms);
+bool quota_is_cooling_down(const struct quota_column *column, uint64_t tokens, uint64_t now_ms);
 
 /* Nothing is known any more but E. */
 void quota_forget_learned(struct quota_column *column);

@@ -229,33 +229,33 @@ uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enq
 
 /* --- what is about to come --- */
 
-static uint64_t pledged_now(uint64_t word, uint64_t now_ms)
+static uint64_t expected_now(uint64_t word, uint64_t now_ms)
 {
     uint64_t age_ms = ((now_ms / FOREIGN_UNIT - (word >> FOREIGN_BITS)) & TIME_MASK) * FOREIGN_UNIT;
 
-    if (age_ms >= QUOTA_PLEDGE_END_MS)
+    if (age_ms >= QUOTA_EXPECTED_END_MS)
         return 0;
-    /* Bit by bit, not in halves: each new pledge begins the time anew, and what is pledged every
+    /* Bit by bit, not in halves: each addition begins the time anew, and what is expected every
      * minute would never fade. */
-    return (uint64_t)((double)(word & FOREIGN_MAX) * exp2(-(double)age_ms / QUOTA_PLEDGE_MS));
+    return (uint64_t)((double)(word & FOREIGN_MAX) * exp2(-(double)age_ms / QUOTA_EXPECTED_MS));
 }
 
-void quota_pledge(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
+void quota_add_expected(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
-    _Atomic uint64_t *word = &quota_column_of(quota, column)->pledged;
+    _Atomic uint64_t *word = &quota_column_of(quota, column)->expected;
     uint64_t old = look(word);
 
-    while (!swap(word, &old, foreign_word(pledged_now(old, now_ms) + tokens, now_ms)))
+    while (!swap(word, &old, foreign_word(expected_now(old, now_ms) + tokens, now_ms)))
         ;
 }
 
-void quota_redeem(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
+void quota_take_expected(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
-    _Atomic uint64_t *word = &quota_column_of(quota, column)->pledged;
+    _Atomic uint64_t *word = &quota_column_of(quota, column)->expected;
     uint64_t old = look(word), left;
 
     do {
-        left = pledged_now(old, now_ms);
+        left = expected_now(old, now_ms);
         left = left > tokens ? left - tokens : 0;
     } while (!swap(word, &old, foreign_word(left, now_ms)));
 }
@@ -278,7 +278,7 @@ static uint64_t full_for_ms(const struct quota_column *column, uint64_t now_ms)
     return now_ms < until_ms ? until_ms - now_ms : 0;
 }
 
-bool quota_is_resting(const struct quota_column *column, uint64_t tokens, uint64_t now_ms)
+bool quota_is_cooling_down(const struct quota_column *column, uint64_t tokens, uint64_t now_ms)
 {
     return full_for_ms(column, now_ms) > 0 && tokens >= peek(&column->shared.full_tokens);
 }
@@ -375,7 +375,7 @@ void quota_forget_learned(struct quota_column *column)
     put(&column->shared.full_until, 0);
     put(&column->shared.full_tokens, 0);
     put(&column->shared.placed, 0);
-    put(&column->pledged, 0);
+    put(&column->expected, 0);
 }
 
 /* --- tokens per unit --- */
@@ -461,7 +461,7 @@ void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, str
     const struct quota_column *col = quota_column_of(quota, column);
 
     sum->reserved = enqueued_of(look(&col->shared.enqueued));
-    sum->pledged = pledged_now(peek(&quota_column_of(quota, column)->pledged), now_ms);
+    sum->expected = expected_now(peek(&quota_column_of(quota, column)->expected), now_ms);
     sum->foreign = quota_foreign_of(col, now_ms);
     sum->limit = quota_limit_of(col, now_ms);
     sum->drain_rate = rate_of(col);

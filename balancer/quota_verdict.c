@@ -15,7 +15,7 @@ static bool can_ever_fit(const struct pick_candidate *c, uint64_t tokens)
     return c->limit == 0 || pick_tokens(c, tokens) <= c->limit;
 }
 
-static bool is_resting(const struct pick_candidate *c, uint64_t tokens)
+static bool is_cooling_down(const struct pick_candidate *c, uint64_t tokens)
 {
     return c->full_for_ms > 0 && tokens >= c->full_tokens;
 }
@@ -28,7 +28,7 @@ static double wait_ms_of(const struct pick_candidate *c, uint64_t tokens)
 
     if (c->limit > 0 && c->enqueued > c->limit - taken)
         wait = (double)(c->enqueued - (c->limit - taken)) / pick_drain_rate(c) * 1000;
-    if (is_resting(c, tokens))
+    if (is_cooling_down(c, tokens))
         wait = fmax(wait, (double)c->full_for_ms);
     return wait;
 }
@@ -91,7 +91,7 @@ static void add_limits(struct text *t, const struct pick_candidate *candidates,
         add(t, "%s%s ", i > 0 ? ", " : "", names[i]);
         if (c->limit == 0)
             add(t, "says that it is full");
-        else if (with_free && is_resting(c, tokens))
+        else if (with_free && is_cooling_down(c, tokens))
             add(t, "refused %" PRIu64 " just now, limit %" PRIu64, c->full_tokens, c->limit);
         else if (with_free)
             add(t, "%" PRIu64 " of %" PRIu64 " free", room, c->limit);

@@ -125,7 +125,7 @@ static void tell_nameless(const struct config *config, const struct node *root,
     bool sure;
 
     for (uint32_t i = 0; places != NULL && config->balance_batches && i < map->num && num < 2; i++)
-        if (map->twin[i] == i)
+        if (map->same_resource[i] == i)
             num = account_map_candidates(map, map->fingerprint[i], places, &sure);
     for (uint32_t i = 0; num > 1 && i < num; i++)
         strbuf_addf(&text, "%s%s", i > 0 ? ", " : "", config->models.accounts[places[i]].name);

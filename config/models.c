@@ -136,7 +136,7 @@ static bool same_queue(const struct model_list *models, const struct model_deplo
            (a->account == b->account || models->accounts[a->account].provider == PROVIDER_AZURE);
 }
 
-/* Only a row that has a twin by name is looked for in all of the list. */
+/* Only a row that has a other by name is looked for in all of the list. */
 static uint32_t find_real(const struct model_list *models, const struct model_deployment *d)
 {
     for (size_t i = 0; i < models->num_deployments; i++)
@@ -232,28 +232,28 @@ static bool same_row(const struct model_deployment *a, const struct model_deploy
     return !b->own_id && strcmp(a->group, b->group) == 0;
 }
 
-/* A later row of a deployment that `twin` names already. Returns ERR_DUPLICATE when reported. */
+/* A later row of a deployment that `other` names already. Returns ERR_DUPLICATE when reported. */
 static int set_later_fingerprint(struct models_build *build, struct model_deployment *d,
                                  const struct node *row, size_t first)
 {
     const struct model_list *models = &build->config->models;
     const struct model_account *account = &models->accounts[d->account];
-    const struct model_deployment *twin = &models->deployments[first];
+    const struct model_deployment *other = &models->deployments[first];
     int rc;
 
-    if (same_row(twin, d) && twin->account == d->account) {
+    if (same_row(other, d) && other->account == d->account) {
         note_duplicate(build, row, first);
         return ERR_DUPLICATE;
     }
-    rc = same_row(twin, d) ? tell_apart(account, d) : name_again(account, d);
+    rc = same_row(other, d) ? tell_apart(account, d) : name_again(account, d);
     if (rc != 0)
         return rc;
-    if ((twin = with_fingerprint(models, d->fingerprint, &first)) != NULL && same_row(twin, d) &&
-        twin->account != d->account && (rc = tell_apart(account, d)) != 0)
+    if ((other = with_fingerprint(models, d->fingerprint, &first)) != NULL && same_row(other, d) &&
+        other->account != d->account && (rc = tell_apart(account, d)) != 0)
         return rc; /* alike in a group that is not the first one's */
     d->real = find_real(models, d);
-    twin = with_fingerprint(models, d->fingerprint, &first);
-    if (twin != NULL && same_target(models, twin, d) && strcmp(twin->group, d->group) == 0) {
+    other = with_fingerprint(models, d->fingerprint, &first);
+    if (other != NULL && same_target(models, other, d) && strcmp(other->group, d->group) == 0) {
         note_duplicate(build, row, first);
         return ERR_DUPLICATE;
     }
@@ -271,27 +271,27 @@ static int set_fingerprint(struct models_build *build, struct model_deployment *
 {
     const struct model_list *models = &build->config->models;
     const struct model_account *account = &models->accounts[d->account];
-    const struct model_deployment *twin;
+    const struct model_deployment *other;
     size_t first;
     int rc;
 
     d->fingerprint = ids_deployment_fingerprint(provider_name(account->provider), account->base,
                                                 d->upstream_model);
     d->real = d->fingerprint;
-    twin = with_fingerprint(models, d->fingerprint, &first);
-    if (twin == NULL)
+    other = with_fingerprint(models, d->fingerprint, &first);
+    if (other == NULL)
         return 0;
-    if (same_target(models, twin, d) && row != NULL && build->rows[first] != NULL) {
+    if (same_target(models, other, d) && row != NULL && build->rows[first] != NULL) {
         if ((rc = set_later_fingerprint(build, d, row, first)) != 0)
             return rc;
-        twin = with_fingerprint(models, d->fingerprint, &first);
-        if (twin == NULL)
+        other = with_fingerprint(models, d->fingerprint, &first);
+        if (other == NULL)
             return 0;
     }
     report_add(build->reporter, CONFIG_ERROR, row == NULL ? NULL : row->file,
                row == NULL ? 0 : row->line, "model_list",
                "the fingerprints of deployments %s and %s are equal by chance; rename one upstream",
-               twin->id, d->id);
+               other->id, d->id);
     return ERR_DUPLICATE;
 }
 

@@ -127,7 +127,7 @@ static void split_shared(struct account_map *map, const struct account_map_place
         uint32_t account = shared[i].account;
 
         if (one_place(&map->models->accounts[shared[0].account], &map->models->accounts[account]))
-            map->twin[account] = shared[0].account;
+            map->same_resource[account] = shared[0].account;
         else
             map->key[account] = own_key(map, account);
     }
@@ -143,7 +143,7 @@ static int set_fingerprints(struct account_map *map)
     for (uint32_t i = 0; i < map->num && rc == 0; i++) {
         rc = set_fingerprint(map, i, ids[i]);
         map->key[i] = map->fingerprint[i];
-        map->twin[i] = i;
+        map->same_resource[i] = i;
     }
     free(ids);
     return rc;
@@ -181,12 +181,12 @@ int account_map_init(struct account_map *map, const struct model_list *models, b
     map->address = calloc(num + 1, sizeof(*map->address));
     map->key = calloc(num + 1, sizeof(*map->key));
     map->fingerprint = calloc(num + 1, sizeof(*map->fingerprint));
-    map->twin = calloc(num + 1, sizeof(*map->twin));
+    map->same_resource = calloc(num + 1, sizeof(*map->same_resource));
     map->grouped = calloc(num + 1, sizeof(*map->grouped));
     map->balanced = calloc(num + 1, sizeof(*map->balanced));
     map->sorted = calloc(num + 1, sizeof(*map->sorted));
     if (map->first == NULL || map->address == NULL || map->key == NULL ||
-        map->fingerprint == NULL || map->twin == NULL || map->grouped == NULL ||
+        map->fingerprint == NULL || map->same_resource == NULL || map->grouped == NULL ||
         map->balanced == NULL || map->sorted == NULL)
         return ERR_NOMEM;
     map->num = (uint32_t)num;
@@ -204,7 +204,7 @@ int account_map_init(struct account_map *map, const struct model_list *models, b
         const struct model_deployment *d = &models->deployments[i];
 
         if (d->group != NULL)
-            map->grouped[d->account] = map->grouped[map->twin[d->account]] = true;
+            map->grouped[d->account] = map->grouped[map->same_resource[d->account]] = true;
     }
     if (balance_batches)
         memcpy(map->balanced, map->grouped, num * sizeof(*map->balanced));
@@ -217,7 +217,7 @@ void account_map_deinit(struct account_map *map)
     free(map->fingerprint);
     free(map->address);
     free(map->key);
-    free(map->twin);
+    free(map->same_resource);
     free(map->grouped);
     free(map->balanced);
     free(map->sorted);
@@ -273,7 +273,7 @@ uint32_t account_map_pinned(const struct account_map *map, uint32_t fingerprint)
         return MODEL_NO_INDEX;
     account = map->sorted[at].account;
     for (uint32_t i = at + 1; i < map->num && map->sorted[i].fingerprint == fingerprint; i++)
-        if (map->twin[map->sorted[i].account] != account)
+        if (map->same_resource[map->sorted[i].account] != account)
             return MODEL_NO_INDEX;
     return is_unnamed(map, account) && has_neighbours(map, account) ? MODEL_NO_INDEX : account;
 }
@@ -321,8 +321,8 @@ static struct meaning read_fingerprint(const struct account_map *map, uint32_t f
 static bool may_be(const struct account_map *map, const struct meaning *m, uint32_t account)
 {
     if (m->pinned != MODEL_NO_INDEX)
-        return map->twin[account] == m->pinned;
-    if (m->likely != MODEL_NO_INDEX && map->twin[account] == map->twin[m->likely])
+        return map->same_resource[account] == m->pinned;
+    if (m->likely != MODEL_NO_INDEX && map->same_resource[account] == map->same_resource[m->likely])
         return true;
     return map->models->accounts[account].provider == PROVIDER_OPENAI &&
            (m->address == 0 || m->address == map->address[account]);
@@ -346,9 +346,9 @@ uint32_t account_map_candidates(const struct account_map *map, uint32_t fingerpr
 
     *sure = first != MODEL_NO_INDEX || m.address != 0;
     if (first != MODEL_NO_INDEX)
-        out[num++] = first = map->twin[first];
+        out[num++] = first = map->same_resource[first];
     for (uint32_t i = 0; i < map->num; i++)
-        if (i != first && map->twin[i] == i && may_be(map, &m, i))
+        if (i != first && map->same_resource[i] == i && may_be(map, &m, i))
             out[num++] = i;
     return num;
 }

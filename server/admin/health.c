@@ -24,8 +24,8 @@ static bool all_admitted(const struct runtime *rt, uint32_t deployment)
     uint64_t now_ms = loop_now_ms(rt->loop);
 
     for (int op = 0; op < OP_CLASS_COUNT; op++)
-        if (!breaker_admits(atomic_load_explicit(state_health(rt->inherit->state,
-                                                              rt->inherit->columns[deployment],
+        if (!breaker_admits(atomic_load_explicit(state_health(rt->inherited->state,
+                                                              rt->inherited->columns[deployment],
                                                               (enum op_class)op),
                                                  memory_order_relaxed),
                             now_ms))
@@ -60,7 +60,7 @@ static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
     const struct table_deployment *d = table_deployment(rt->table, i);
     const struct model_account *account = &rt->config->models.accounts[d->account];
     const struct finding *found = &r->findings[i];
-    int64_t skew_s = provider_clock_skew_s(rt->inherit, i);
+    int64_t skew_s = provider_clock_skew_s(rt->inherited, i);
     char text[96];
 
     strbuf_addc(out, '{');
@@ -86,7 +86,7 @@ static void write_row(const struct report *r, uint32_t i, struct strbuf *out)
  * long it does not know what the gateway before it had under way. */
 static void write_memory(const struct runtime *rt, struct strbuf *out)
 {
-    const struct idem *idem = rt->inherit->idem;
+    const struct idem *idem = rt->inherited->idem;
     uint64_t now_ms = loop_now_ms(rt->loop), until_ms = idem_unsure_until_ms(idem);
 
     json_write_member_int(out, "creates_known_since",
@@ -99,7 +99,7 @@ static void write_end(const struct report *r, struct strbuf *out)
 {
     const char *warning = entrance_warning(r->rt->config);
     bool failed =
-        atomic_load_explicit(&r->rt->inherit->shared->reload_failed, memory_order_relaxed) != 0;
+        atomic_load_explicit(&r->rt->inherited->shared->reload_failed, memory_order_relaxed) != 0;
 
     strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s",
                 r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
@@ -123,7 +123,7 @@ static bool is_listed(const struct report *r, uint32_t i)
 
 static void look_at(struct report *r, uint32_t i)
 {
-    const struct probe_word *p = &r->rt->inherit->probes[i];
+    const struct probe_word *p = &r->rt->inherited->probes[i];
     struct finding *found = &r->findings[i];
 
     found->list = LIST_NONE;
@@ -203,7 +203,7 @@ void health_readiness(struct relay *relay)
     bool ready = false;
 
     for (uint32_t i = 0; !rt->draining && !ready && i < table_num_deployments(rt->table); i++)
-        ready = is_healthy(&rt->inherit->probes[i]) && all_admitted(rt, i);
+        ready = is_healthy(&rt->inherited->probes[i]) && all_admitted(rt, i);
     if (ready) {
         static const char text[] = "{\"status\":\"healthy\",\"db\":\"Not connected\"}";
         static const char more[] = "{\"status\":\"healthy\",\"db\":\"Not "

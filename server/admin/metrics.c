@@ -50,15 +50,16 @@ static uint64_t read_word(const _Atomic uint64_t *word)
 
 static void write_node(const struct scrape *s, struct strbuf *out)
 {
-    const struct inherit *inherit = s->rt->inherit;
-    struct shared *shared = inherit->shared;
+    const struct inherited *inherited = s->rt->inherited;
+    struct shared *shared = inherited->shared;
     struct metrics_node node = {
-        .generation = inherit->generation,
+        .generation = inherited->generation,
         .reload_failed = atomic_load_explicit(&shared->reload_failed, memory_order_relaxed) != 0,
         .restarts = read_word(&shared->restarts),
-        .evicted = idem_evicted(inherit->idem),
+        .evicted = idem_evicted(inherited->idem),
         .log_lost = {log_out_lost(LOG_STREAM_ACCESS), log_out_lost(LOG_STREAM_ERROR)},
-        .started_unix_s = clock_unix_s() - (int64_t)((clock_now_ms() - inherit->started_ms) / 1000),
+        .started_unix_s =
+            clock_unix_s() - (int64_t)((clock_now_ms() - inherited->started_ms) / 1000),
     };
 
     for (uint32_t i = 0; i < WORKER_ROWS; i++) {
@@ -81,7 +82,8 @@ static bool is_first_of_account(const struct runtime *rt, uint32_t deployment)
 {
     uint32_t account = table_deployment(rt->table, deployment)->account;
 
-    return rt->account_twin[account] == account && rt->account_first[account] == deployment;
+    return rt->account_same_resource[account] == account &&
+           rt->account_first[account] == deployment;
 }
 
 /* The row for calls that name no model says nothing new of an account that model_list names too,
@@ -98,14 +100,14 @@ static bool is_shown(const struct runtime *rt, uint32_t i, const struct state_su
 
 static void read_row(const struct runtime *rt, uint32_t i, struct block *block)
 {
-    const struct inherit *inherit = rt->inherit;
+    const struct inherited *inherited = rt->inherited;
     const struct table_deployment *d = table_deployment(rt->table, i);
-    const struct probe_word *probe = &inherit->probes[i];
+    const struct probe_word *probe = &inherited->probes[i];
     uint64_t now_ms = loop_now_ms(rt->loop);
-    uint32_t column = inherit->columns[i];
+    uint32_t column = inherited->columns[i];
     struct metrics_row *row = &block->rows[block->num];
 
-    state_read(inherit->state, column, now_ms, &row->sum);
+    state_read(inherited->state, column, now_ms, &row->sum);
     if (!is_shown(rt, i, &row->sum))
         return;
     block->columns[block->num++] = column;
@@ -118,15 +120,15 @@ static void read_row(const struct runtime *rt, uint32_t i, struct block *block)
     row->healthy = row->checked_unix_s == 0 ||
                    atomic_load_explicit(&probe->healthy, memory_order_relaxed) != 0;
     for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
-        row->resting[op] = !breaker_admits(
-            read_word(state_health(inherit->state, column, (enum op_class)op)), now_ms);
+        row->cooling_down[op] = !breaker_admits(
+            read_word(state_health(inherited->state, column, (enum op_class)op)), now_ms);
     row->own_ledger = d->real == d->fingerprint;
-    quota_read(inherit->quota, column, now_ms, &row->quota);
+    quota_read(inherited->quota, column, now_ms, &row->quota);
     row->own_clock = d->first == i;
-    row->skew_s = provider_clock_skew_s(inherit, i);
+    row->skew_s = provider_clock_skew_s(inherited, i);
     row->own_files = is_first_of_account(rt, i);
     for (unsigned kind = 0; kind < SLOTS_KINDS; kind++)
-        row->files[kind] = slots_held(inherit->slots, column, (enum slots_kind)kind);
+        row->files[kind] = slots_held(inherited->slots, column, (enum slots_kind)kind);
 }
 
 /* Want of memory ends the answer. */
@@ -158,7 +160,7 @@ static void place_tallies(const struct scrape *s, struct block *block)
 /* @return whether there are more */
 static bool count_some(struct scrape *s)
 {
-    if (quota_count(s->rt->inherit->quota, &s->cursor, PLACES_A_TURN, s->tallies))
+    if (quota_count(s->rt->inherited->quota, &s->cursor, PLACES_A_TURN, s->tallies))
         return true;
     for (uint32_t i = 0; i < s->num_blocks; i++)
         place_tallies(s, s->blocks[i]);
@@ -212,7 +214,7 @@ void metrics_start(struct relay *relay)
         s->rt = rt;
         s->num_blocks = table_num_deployments(rt->table) / BLOCK + 1;
         s->blocks = calloc(s->num_blocks, sizeof(struct block *));
-        s->tallies = calloc(quota_max_columns(rt->inherit->quota), sizeof(*s->tallies));
+        s->tallies = calloc(quota_max_columns(rt->inherited->quota), sizeof(*s->tallies));
     }
     if (s != NULL && (s->blocks == NULL || s->tallies == NULL)) {
         scrape_free(s);

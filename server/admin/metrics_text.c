@@ -94,21 +94,21 @@ static void write_of_op(const struct metric *m, const struct metrics_row *row, e
     end(out, value);
 }
 
-static unsigned num_resting(const struct metrics_row *row)
+static unsigned num_cooling_down(const struct metrics_row *row)
 {
     unsigned n = 0;
 
     for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
-        n += row->resting[op];
+        n += row->cooling_down[op];
     return n;
 }
 
 static void state(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
 {
-    unsigned resting = num_resting(row);
-    bool down = !row->healthy || resting == OP_CLASS_COUNT;
+    unsigned cooling_down = num_cooling_down(row);
+    bool down = !row->healthy || cooling_down == OP_CLASS_COUNT;
 
-    write_number(m, row, down ? 2 : resting > 0, out);
+    write_number(m, row, down ? 2 : cooling_down > 0, out);
 }
 
 static uint64_t sum_of(const struct metrics_row *row, bool good, bool bad)
@@ -172,7 +172,7 @@ static void in_flight(const struct metric *m, const struct metrics_row *row, str
 static void in_cooldown(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
 {
     for (unsigned op = 0; op < OP_CLASS_COUNT; op++)
-        write_of_op(m, row, (enum op_class)op, row->resting[op], out);
+        write_of_op(m, row, (enum op_class)op, row->cooling_down[op], out);
 }
 
 static void healthy(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
@@ -297,7 +297,7 @@ static const struct metric metrics[] = {
      "Tokens enqueued by other clients of the deployment, estimated", OURS, of_ledger,
      offsetof(struct metrics_row, quota.foreign)},
     {"tranche_expected_tokens", "gauge", "Tokens of stored files whose batches are expected", OURS,
-     of_ledger, offsetof(struct metrics_row, quota.pledged)},
+     of_ledger, offsetof(struct metrics_row, quota.expected)},
     {"tranche_enqueued_token_limit", "gauge", "Enqueued tokens that the deployment takes", OURS,
      limit},
     {"tranche_free_tokens", "gauge", "Tokens that fit into the limit now", OURS, free_tokens},

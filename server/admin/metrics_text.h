@@ -23,7 +23,7 @@ struct metrics_row {
     const char *id;
     const char *base;
     const char *provider;
-    bool healthy, resting[OP_CLASS_COUNT];
+    bool healthy, cooling_down[OP_CLASS_COUNT];
     int64_t checked_unix_s; /* 0: never */
     struct state_sum sum;
     bool own_ledger; /* false: another row is this very deployment and shows it */

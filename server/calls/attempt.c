@@ -50,10 +50,10 @@ void attempt_limits(const struct runtime *rt, uint32_t deployment, uint32_t defa
                     struct retry_question *question)
 {
     const struct table_deployment *d = table_deployment(rt->table, deployment);
-    const struct inherit *inherit = rt->inherit;
-    const struct retry_policy *policy = d->group == MODEL_NO_INDEX || inherit->group_retry == NULL
-                                            ? &inherit->retry
-                                            : &inherit->group_retry[d->group];
+    const struct inherited *inherited = rt->inherited;
+    const struct retry_policy *policy = d->group == MODEL_NO_INDEX || inherited->group_retry == NULL
+                                            ? &inherited->retry
+                                            : &inherited->group_retry[d->group];
 
     question->max_tries = retry_max_tries(policy, d->max_retries, question->outcome, default_tries);
     question->least_delay_ms = policy->least_delay_ms;
@@ -72,7 +72,7 @@ struct retry_answer attempt_decide(struct runtime *rt, uint32_t deployment,
     return answer;
 }
 
-/* "up -> cooling for create, server_error, status 503, 4 in a row, for 4720 ms" */
+/* "closed -> open for create, server_error, status 503, 4 in a row, for 4720 ms" */
 static void log_change(const struct attempt *at, const struct breaker_view *before,
                        const struct breaker_view *after, enum outcome outcome, int status)
 {
@@ -80,7 +80,7 @@ static void log_change(const struct attempt *at, const struct breaker_view *befo
     uint64_t now_ms = loop_now_ms(at->rt->loop);
     char rest[48] = "";
 
-    if (after->state == BREAKER_COOLING && after->until_ms > now_ms)
+    if (after->state == BREAKER_OPEN && after->until_ms > now_ms)
         snprintf(rest, sizeof(rest), ", for %llu ms",
                  (unsigned long long)(after->until_ms - now_ms));
     log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row%s",
@@ -92,24 +92,24 @@ static void log_change(const struct attempt *at, const struct breaker_view *befo
 static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
                     int64_t retry_after_ms)
 {
-    const struct inherit *inherit = at->rt->inherit;
-    uint32_t column = inherit->columns[at->deployment];
+    const struct inherited *inherited = at->rt->inherited;
+    uint32_t column = inherited->columns[at->deployment];
     const struct table_deployment *d = table_deployment(at->rt->table, at->deployment);
-    struct breaker_policy policy = inherit->breaker;
+    struct breaker_policy policy = inherited->breaker;
     struct breaker_view before, after;
 
     if (d->cooldown_ms != UINT32_MAX) {
         policy.cooldown_ms = d->cooldown_ms;
         policy.own_time = true;
     }
-    state_end(inherit->state, at->rt->slot, column, at->op, outcome,
+    state_end(inherited->state, at->rt->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
-    if (!breaker_record(state_health(inherit->state, column, at->op), &policy, outcome,
+    if (!breaker_record(state_health(inherited->state, column, at->op), &policy, outcome,
                         retry_after_ms, d->fingerprint, loop_now_ms(at->rt->loop), &before, &after))
         return;
-    if (after.state == BREAKER_COOLING && before.state != BREAKER_COOLING)
-        state_add_rest(inherit->state, at->rt->slot, column);
+    if (after.state == BREAKER_OPEN && before.state != BREAKER_OPEN)
+        state_add_rest(inherited->state, at->rt->slot, column);
     log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
 }
 
@@ -153,7 +153,7 @@ static void on_call_done(void *arg, const struct upstream_result *upstream)
     void *owner = at->arg;
     int status = upstream->head.status;
 
-    provider_clock_learn(at->rt->inherit, at->deployment, upstream, loop_now_ms(at->rt->loop));
+    provider_clock_learn(at->rt->inherited, at->deployment, upstream, loop_now_ms(at->rt->loop));
     result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
     result.failure.retry_after_ms = -1;
     if (!result.ok)
@@ -280,7 +280,7 @@ struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spe
         free(at);
         return NULL;
     }
-    state_begin(rt->inherit->state, rt->slot, rt->inherit->columns[spec->deployment], at->op);
+    state_begin(rt->inherited->state, rt->slot, rt->inherited->columns[spec->deployment], at->op);
     return at;
 }
 

@@ -14,7 +14,7 @@
 #include "master/certificates.h"
 #include "check_file.h"
 #include "explain_id.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 #include "master/master.h"
 #include "upkeep/prober.h"
 #include "worker/worker.h"

@@ -112,25 +112,25 @@ void past_end(struct past *past, const struct idem *idem, bool clean, uint64_t n
 /* The earliest time that the provider may have told at a moment of ours. A batch that we made a
  * moment after our start is not taken for one of before: what is left out is what a gateway before
  * made in its last seconds, and nothing in the day before. */
-static int64_t told_at(const struct inherit *inherit, uint32_t deployment, uint64_t moment_ms,
+static int64_t told_at(const struct inherited *inherited, uint32_t deployment, uint64_t moment_ms,
                        uint64_t now_ms)
 {
-    return provider_clock_floor_s(inherit, deployment) - ROUNDING_S -
+    return provider_clock_floor_s(inherited, deployment) - ROUNDING_S -
            (int64_t)((now_ms > moment_ms ? now_ms - moment_ms : 0) / 1000);
 }
 
-void past_saw(const struct inherit *inherit, uint32_t deployment, const struct json *batch,
+void past_saw(const struct inherited *inherited, uint32_t deployment, const struct json *batch,
               uint64_t now_ms)
 {
-    struct idem *idem = inherit->idem;
+    struct idem *idem = inherited->idem;
     int64_t made_s;
 
     if (idem == NULL || idem_suspect_until_ms(idem) <= now_ms ||
         idem_unsure_until_ms(idem) > now_ms ||
         json_get_str(json_get(batch, "metadata"), MARKER_KEY) == NULL ||
         !normal_time(json_get(batch, "created_at"), &made_s) ||
-        made_s >= told_at(inherit, deployment, idem_since_ms(idem), now_ms) ||
-        made_s < told_at(inherit, deployment, now_ms, now_ms) - FRESH_S)
+        made_s >= told_at(inherited, deployment, idem_since_ms(idem), now_ms) ||
+        made_s < told_at(inherited, deployment, now_ms, now_ms) - FRESH_S)
         return;
     idem_note_evidence(idem);
     log_warn(

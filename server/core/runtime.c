@@ -45,7 +45,7 @@ static int index_accounts(struct runtime *rt)
 
     rt->account_first = map->first;
     rt->account_fingerprint = map->fingerprint;
-    rt->account_twin = map->twin;
+    rt->account_same_resource = map->same_resource;
     rt->account_grouped = map->grouped;
     rt->account_balanced = map->balanced;
     return rc;

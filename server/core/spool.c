@@ -21,11 +21,11 @@ struct remains {
     _Atomic uint64_t *counted; /* where they are counted until they are gone */
 };
 
-void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot,
+void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t slot,
                 struct loop *loop)
 {
     memset(spool, 0, sizeof(*spool));
-    spool->inherit = inherit;
+    spool->inherited = inherited;
     spool->slot = slot;
     spool->loop = loop;
     spool->fd = -1;
@@ -33,7 +33,7 @@ void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slo
 
 static _Atomic uint64_t *own_bytes(const struct spool *spool)
 {
-    return &spool->inherit->shared->slots[spool->slot].spool_bytes;
+    return &spool->inherited->shared->slots[spool->slot].spool_bytes;
 }
 
 static void remains_close(struct remains *r)
@@ -79,7 +79,7 @@ static bool give_back_slowly(struct spool *spool)
 
 void spool_deinit(struct spool *spool)
 {
-    if (spool->inherit == NULL)
+    if (spool->inherited == NULL)
         return;
     if (spool->fd == -1 || spool->loop == NULL || spool->size <= GIVE_BACK_SLICE ||
         !give_back_slowly(spool)) {
@@ -98,9 +98,9 @@ static bool fits(const struct spool *spool, size_t extra)
     uint64_t sum = extra;
 
     for (unsigned i = 0; i < WORKER_ROWS; i++)
-        sum += atomic_load_explicit(&spool->inherit->shared->slots[i].spool_bytes,
+        sum += atomic_load_explicit(&spool->inherited->shared->slots[i].spool_bytes,
                                     memory_order_relaxed);
-    return sum <= spool->inherit->config->limits.spool_bytes;
+    return sum <= spool->inherited->config->limits.spool_bytes;
 }
 
 static int open_unlinked(const char *dir)
@@ -156,7 +156,7 @@ static int file_blocks(struct spool *spool, const char *bytes, size_t len)
     int rc;
 
     if (spool->fd == -1) {
-        spool->fd = open_unlinked(spool->inherit->config->spool_dir);
+        spool->fd = open_unlinked(spool->inherited->config->spool_dir);
         if (spool->fd == -1)
             return errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_IO;
     }

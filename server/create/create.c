@@ -207,8 +207,8 @@ static enum file_state state_of(const struct create *c, const struct upstream_re
         (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0))
         state = FILE_PENDING;
     else if (json_int64(json_get(file, "created_at"), &created_s) &&
-             llabs((long long)(provider_clock_now_s(c->rt->inherit, c->deployment) - created_s)) <=
-                 YOUNG_S)
+             llabs((long long)(provider_clock_now_s(c->rt->inherited, c->deployment) -
+                               created_s)) <= YOUNG_S)
         state = FILE_YOUNG;
     json_doc_free(doc);
     return state;

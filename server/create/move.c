@@ -48,7 +48,7 @@ static void drop_content(struct move *m)
     jsonl_free(m->lines);
     m->lines = NULL;
     spool_deinit(&m->spool);
-    spool_init(&m->spool, m->rt->inherit, m->rt->slot, m->rt->loop);
+    spool_init(&m->spool, m->rt->inherited, m->rt->slot, m->rt->loop);
 }
 
 enum slots_kind move_slot_kind(const struct runtime *rt, const struct facts *facts, uint32_t to)
@@ -73,7 +73,7 @@ struct move *move_new(struct runtime *rt, uint32_t from, const char *native, mov
     m->from = from;
     m->to = MODEL_NO_INDEX;
     snprintf(m->native, sizeof(m->native), "%s", native);
-    spool_init(&m->spool, rt->inherit, rt->slot, rt->loop);
+    spool_init(&m->spool, rt->inherited, rt->slot, rt->loop);
     m->timer.arg = m;
     m->slice.cb = on_slice;
     m->slice.arg = m;
@@ -328,7 +328,7 @@ static const char *name_at(const struct move *m, enum provider provider)
 static void set_expiry(const struct move *m, struct provider_upload *form, char seconds[24])
 {
     enum provider provider = runtime_rules(m->rt, m->to);
-    int64_t min_s, max_s, left_s = m->expires_at - provider_clock_now_s(m->rt->inherit, m->from);
+    int64_t min_s, max_s, left_s = m->expires_at - provider_clock_now_s(m->rt->inherited, m->from);
 
     if (m->expires_at == 0)
         left_s = provider == PROVIDER_AZURE ? m->rt->config->azure_file_expiry_s : 0;

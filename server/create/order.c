@@ -21,7 +21,7 @@ static void cancel_reservation(struct order *o)
 {
     struct runtime *rt = o->rt;
 
-    quota_cancel(rt->inherit->quota, rt->slot, &o->claim, loop_now_ms(rt->loop));
+    quota_cancel(rt->inherited->quota, rt->slot, &o->claim, loop_now_ms(rt->loop));
     o->claim = (struct quota_claim){0};
 }
 
@@ -205,7 +205,7 @@ int order_marker(const struct order *o, struct strbuf *text)
 
     snprintf(marker.nonce, sizeof(marker.nonce), "%s", o->nonce);
     snprintf(marker.file, sizeof(marker.file), "%s", o->target.native);
-    return marker_write(o->rt->inherit->seals, &marker, text);
+    return marker_write(o->rt->inherited->seals, &marker, text);
 }
 
 /* A blob takes no metadata (providers 2.5), 16 pairs of the client's leave no room, some ids no
@@ -253,8 +253,8 @@ static int make_body(struct order *o, struct strbuf *body)
 /* What the answer tells about the deployment's quota. */
 static void learn(struct order *o, const struct create_result *result)
 {
-    struct quota *quota = o->rt->inherit->quota;
-    uint32_t column = o->rt->inherit->columns[o->deployment];
+    struct quota *quota = o->rt->inherited->quota;
+    uint32_t column = o->rt->inherited->columns[o->deployment];
     enum provider provider = runtime_account(o->rt, o->deployment)->provider;
     uint64_t counted, output;
 
@@ -276,12 +276,13 @@ static void on_made(struct order *o, const struct create_result *result)
     const char *id = json_get_str(result->batch, "id");
 
     /* First the id, then what the header says: it counts this batch too. */
-    if (o->claim.place != 0 && quota_commit(o->rt->inherit->quota, &o->claim, id, strlen(id)) != 0)
+    if (o->claim.place != 0 &&
+        quota_commit(o->rt->inherited->quota, &o->claim, id, strlen(id)) != 0)
         log_warn("quota: the reservation of batch %.128s expired before its create was answered",
                  id);
     o->claim = (struct quota_claim){0};
     if (o->job != 0)
-        refusals_forget(o->rt->inherit->memo, o->job,
+        refusals_forget(o->rt->inherited->memo, o->job,
                         table_deployment(o->rt->table, o->deployment)->real);
     learn(o, result);
     o->status = result->status;
@@ -290,7 +291,7 @@ static void on_made(struct order *o, const struct create_result *result)
 
 static void on_unknown(struct order *o, const struct create_result *result)
 {
-    quota_abandon(o->rt->inherit->quota, &o->claim, loop_now_ms(o->rt->loop));
+    quota_abandon(o->rt->inherited->quota, &o->claim, loop_now_ms(o->rt->loop));
     o->claim = (struct quota_claim){0};
     repeat_lost(&o->repeat);
     if (o->relay != NULL) {
@@ -320,7 +321,7 @@ static void limit_tries(struct order *o, struct retry_question *question)
     attempt_limits(o->rt, o->deployment, ORDER_MAX_TRIES, question);
     question->tries = o->tries_here;
     if (o->tries_here >= question->max_tries &&
-        choose_leave_stage(&o->places, o->tried, o->deployment) > 0)
+        choose_leave_tier(&o->places, o->tried, o->deployment) > 0)
         question->tries = 0;
 }
 
@@ -343,12 +344,12 @@ static bool lost_our_copy(struct order *o, const struct create_result *result)
 /* For want of room. Its reservation is gone. */
 static void note_refusal(struct order *o, const struct create_result *result)
 {
-    const struct inherit *inherit = o->rt->inherit;
+    const struct inherited *inherited = o->rt->inherited;
     uint64_t now_ms = loop_now_ms(o->rt->loop);
 
-    quota_learn_refused(inherit->quota, inherit->columns[o->deployment],
+    quota_learn_refused(inherited->quota, inherited->columns[o->deployment],
                         ledger_limit_in(result->failure.message), now_ms);
-    ledger_note_refused(inherit, o->deployment, o->job, o->tokens, now_ms);
+    ledger_note_refused(inherited, o->deployment, o->job, o->tokens, now_ms);
 }
 
 static void on_refused(struct order *o, const struct create_result *result)
@@ -404,7 +405,7 @@ static bool on_begin(void *arg)
 {
     struct order *o = arg;
 
-    return quota_sent(o->rt->inherit->quota, &o->claim) &&
+    return quota_sent(o->rt->inherited->quota, &o->claim) &&
            repeat_sent(&o->repeat, table_deployment(o->rt->table, o->deployment)->fingerprint);
 }
 
@@ -412,7 +413,7 @@ static void on_refused_for_now(void *arg)
 {
     struct order *o = arg;
 
-    quota_refused(o->rt->inherit->quota, &o->claim);
+    quota_refused(o->rt->inherited->quota, &o->claim);
     repeat_refused(&o->repeat);
 }
 

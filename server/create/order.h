@@ -38,8 +38,8 @@ struct order {
     struct candidates places;     /* owned; where its work may go; none: only where the file is */
     bool *tried;                  /* owned; [places.num] */
     bool *barred;                 /* owned; the same, and what has no slot for a copy */
-    uint32_t stage;               /* of the places in use */
-    uint32_t tries, tries_here;   /* in all, and in this stage */
+    uint32_t tier;                /* of the places in use */
+    uint32_t tries, tries_here;   /* in all, and in this tier */
     int status;                   /* of the provider's answer; 0: not known */
     uint32_t deployment;          /* of the current try */
     bool entered;                 /* holds the half-open probe permit of `deployment` */

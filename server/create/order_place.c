@@ -18,7 +18,7 @@
 /* What the job takes of a deployment. */
 static uint64_t tokens_at(const struct order *o, uint32_t column)
 {
-    uint64_t limit = quota_limit(o->rt->inherit->quota, column, loop_now_ms(o->rt->loop));
+    uint64_t limit = quota_limit(o->rt->inherited->quota, column, loop_now_ms(o->rt->loop));
     struct pick_candidate c = {.limit = limit,
                                .unsure = o->unsure_from != 0 && limit >= o->unsure_from};
 
@@ -29,11 +29,11 @@ static uint64_t tokens_at(const struct order *o, uint32_t column)
 static int reserve(struct order *o, uint32_t deployment)
 {
     struct runtime *rt = o->rt;
-    uint32_t column = rt->inherit->columns[deployment];
+    uint32_t column = rt->inherited->columns[deployment];
     uint64_t token = o->nonce[0] != '\0'
-                         ? quota_token(rt->inherit->quota, column, o->nonce, strlen(o->nonce))
+                         ? quota_token(rt->inherited->quota, column, o->nonce, strlen(o->nonce))
                          : 0;
-    int rc = quota_reserve(rt->inherit->quota, rt->slot, column, tokens_at(o, column), token,
+    int rc = quota_reserve(rt->inherited->quota, rt->slot, column, tokens_at(o, column), token,
                            loop_now_ms(rt->loop), &o->claim);
 
     if (rc == ERR_FULL)
@@ -82,14 +82,14 @@ static struct refusal refusal_at(const struct order *o, uint32_t deployment)
     struct runtime *rt = o->rt;
     struct refusal refusal;
 
-    (void)refusals_find(rt->inherit->memo, o->job, table_deployment(rt->table, deployment)->real,
+    (void)refusals_find(rt->inherited->memo, o->job, table_deployment(rt->table, deployment)->real,
                         loop_now_ms(rt->loop), &refusal);
     return refusal;
 }
 
 static bool any_refusal(const struct order *o)
 {
-    return o->job != 0 && refusals_any(o->rt->inherit->memo, o->job, loop_now_ms(o->rt->loop));
+    return o->job != 0 && refusals_any(o->rt->inherited->memo, o->job, loop_now_ms(o->rt->loop));
 }
 
 /* Who refused the job, and promises nothing. */
@@ -216,7 +216,7 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
  * and a provider that refuses tells more than we know. */
 static uint32_t choose(struct order *o)
 {
-    uint32_t stage = o->stage, chosen;
+    uint32_t tier = o->tier, chosen;
 
     for (uint32_t i = 0; i < o->places.num; i++) {
         uint32_t place = o->places.deployments[i];
@@ -224,24 +224,24 @@ static uint32_t choose(struct order *o)
         o->barred[i] =
             o->tried[i] || !file_slots_open(o->rt, place, move_slot_kind(o->rt, &o->facts, place));
     }
-    chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->barred, &stage, o->tokens,
-                              o->unsure_from);
+    chosen =
+        choose_in_tiers(o->rt, OP_CREATE, &o->places, o->barred, &tier, o->tokens, o->unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(o->rt, OP_CREATE, &o->places, o->tried, &o->stage, o->tokens,
-                                  o->unsure_from);
+        chosen = choose_in_tiers(o->rt, OP_CREATE, &o->places, o->tried, &o->tier, o->tokens,
+                                 o->unsure_from);
     return chosen;
 }
 
 /* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
 static uint32_t choose_with_room(struct order *o)
 {
-    uint32_t chosen, stage = o->stage;
+    uint32_t chosen, tier = o->tier;
 
     while (o->places.num > 0 && (chosen = choose(o)) != MODEL_NO_INDEX) {
         set_tried(o, chosen, false);
         if (reserve(o, chosen) == 0) {
             o->entered = true;
-            o->tries_here = o->stage == stage ? o->tries_here : 0;
+            o->tries_here = o->tier == tier ? o->tries_here : 0;
             return chosen;
         }
         choose_give_back(o->rt, OP_CREATE, chosen); /* somebody was faster */
@@ -345,7 +345,7 @@ static void drop_unfit(struct order *o)
         if (deployment != o->facts.deployment && !may_go(o, movable, deployment))
             continue;
         p->deployments[p->num] = deployment;
-        p->stages[p->num++] = p->stages[i];
+        p->tiers[p->num++] = p->tiers[i];
     }
 }
 
@@ -398,7 +398,7 @@ static void place(struct order *o)
             order_fail_memory(o);
             return;
         }
-        facts_redeem(o->rt, o->target.deployments[o->at], o->target.native, &o->facts);
+        facts_take_expected(o->rt, o->target.deployments[o->at], o->target.native, &o->facts);
         if (refusal_at(o, o->deployment).for_ms > 0 || reserve(o, o->deployment) == ERR_LIMIT) {
             o->file[0] = '\0';
             order_place_elsewhere(o);

@@ -48,7 +48,7 @@ struct plan {
     struct candidates places;
     struct pick_candidate *all; /* [places.num]; owned; of very many rows the worker's */
     const struct pick_policy *policy;
-    uint32_t stage; /* of the places that the policy chose among */
+    uint32_t tier; /* of the places that the policy chose among */
     enum quota_fit fit;
     bool hopeless; /* it was refused wherever it could go, with ample room there */
     uint64_t wait_ms;
@@ -73,14 +73,14 @@ static void note_refusals(struct plan *plan)
 {
     const struct runtime *rt = plan->rt;
     uint64_t now_ms = loop_now_ms(rt->loop);
-    bool any = plan->job != 0 && refusals_any(rt->inherit->memo, plan->job, now_ms);
+    bool any = plan->job != 0 && refusals_any(rt->inherited->memo, plan->job, now_ms);
 
     plan->hopeless = any;
     for (uint32_t i = 0; any && i < plan->places.num; i++) {
         struct pick_candidate *c = &plan->all[i];
         struct refusal refusal;
 
-        (void)refusals_find(rt->inherit->memo, plan->job,
+        (void)refusals_find(rt->inherited->memo, plan->job,
                             table_deployment(rt->table, c->deployment)->real, now_ms, &refusal);
         plan->hopeless &= refusal.hopeless || (c->limit != 0 && plan->least > c->limit);
         if (refusal.for_ms == 0)
@@ -114,17 +114,17 @@ static int describe(struct plan *plan)
     return 0;
 }
 
-/* As choose_in_stages(): fallbacks wait until nothing before them can take it. */
-static void pick_in_stages(struct plan *plan)
+/* As choose_in_tiers(): fallbacks wait until nothing before them can take it. */
+static void pick_in_tiers(struct plan *plan)
 {
     const struct candidates *places = &plan->places;
     uint32_t first = 0, end;
 
     plan->chosen = MODEL_NO_INDEX;
     for (; first < places->num && plan->chosen == MODEL_NO_INDEX; first = end) {
-        for (end = first; end < places->num && places->stages[end] == places->stages[first];)
+        for (end = first; end < places->num && places->tiers[end] == places->tiers[first];)
             end++;
-        plan->stage = places->stages[first];
+        plan->tier = places->tiers[first];
         plan->policy = choose_policy(plan->rt, places->deployments + first, end - first);
         plan->chosen = pick_next(plan->policy, plan->all + first, end - first, plan->tokens,
                                  runtime_random(plan->rt));
@@ -145,7 +145,7 @@ static int decide(struct plan *plan)
     if (home != NULL && pick_fits(home, plan->tokens))
         plan->chosen = plan->home;
     else
-        pick_in_stages(plan);
+        pick_in_tiers(plan);
     return 0;
 }
 
@@ -161,7 +161,7 @@ static const char *reason_of(const struct plan *plan)
         return "Those that have room are at their rpm or tpm limit for this minute.";
     if (plan->chosen == plan->home)
         return "The file is there, and the tokens fit.";
-    if (plan->stage > 0)
+    if (plan->tier > 0)
         return "What was asked for has no room now; chosen among what it falls back to.";
     if (strcmp(plan->policy->name, "quota-aware") == 0)
         return plan->home == MODEL_NO_INDEX
@@ -214,7 +214,7 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
                  doc, seconds(((double)c->enqueued + (double)plan->tokens) / pick_drain_rate(c))));
     json_set(doc, row, "fits", json_new_bool(doc, pick_fits(c, plan->tokens)));
     json_set(doc, row, "admitted", json_new_bool(doc, c->admitted));
-    json_set(doc, row, "fallback", json_new_bool(doc, plan->places.stages[i] > 0));
+    json_set(doc, row, "fallback", json_new_bool(doc, plan->places.tiers[i] > 0));
     json_set(doc, row, "holds_file", json_new_bool(doc, deployment == plan->home));
     json_set(doc, row, "chosen", json_new_bool(doc, deployment == plan->chosen));
     return row;
@@ -301,7 +301,7 @@ static void drop_other_groups(const struct runtime *rt, const struct facts *fact
         if (!facts_may_go(rt->table, facts, places->deployments[i]))
             continue;
         places->deployments[places->num] = places->deployments[i];
-        places->stages[places->num++] = places->stages[i];
+        places->tiers[places->num++] = places->tiers[i];
     }
 }
 

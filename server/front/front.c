@@ -6,8 +6,8 @@
 #include "common/log.h"
 #include "guard.h"
 
-int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inherit, uint32_t slot,
-              struct front **out)
+int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherited *inherited,
+              uint32_t slot, struct front **out)
 {
     static bool tested;
     int err;
@@ -20,9 +20,9 @@ int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherit *inher
         return err;
     }
     tested = true;
-    return guard_new(loop, ctx, &inherit->config->limits, inherit->tls,
-                     inherit->shared != NULL ? &inherit->shared->slots[slot] : NULL,
-                     inherit->listen_fd, out);
+    return guard_new(loop, ctx, &inherited->config->limits, inherited->tls,
+                     inherited->shared != NULL ? &inherited->shared->slots[slot] : NULL,
+                     inherited->listen_fd, out);
 }
 
 bool front_is_spare(h2o_req_t *req)

@@ -20,7 +20,7 @@
 #include "guard_h1.h"
 #include "guard_h2.h"
 #include "front/guard_peers.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 /* Times and bounds of the front door; those an operator may set are in config_limits. */
 #define GUARD_TICK_MS            250   /* how exact all of these are */

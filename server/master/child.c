@@ -83,7 +83,7 @@ static void set_posture(const struct config *config)
 }
 
 __attribute__((noreturn)) static void become(const struct child_role *role, uint32_t row,
-                                             pid_t parent, const struct inherit *inherit,
+                                             pid_t parent, const struct inherited *inherited,
                                              const struct child_closes *closes)
 {
     char name[32];
@@ -93,7 +93,7 @@ __attribute__((noreturn)) static void become(const struct child_role *role, uint
     for (size_t i = 0; i < closes->num; i++)
         close(closes->fds[i]);
     reset_signals();
-    set_posture(inherit->config);
+    set_posture(inherited->config);
     if (role->is_worker)
         snprintf(name, sizeof(name), "%s %u", role->name, row);
     else
@@ -101,9 +101,9 @@ __attribute__((noreturn)) static void become(const struct child_role *role, uint
     log_set_process(name);
     snprintf(name, sizeof(name), "tranche-%s", role->name);
     (void)prctl(PR_SET_NAME, name);
-    log_set_level((enum log_level)inherit->config->log_level);
-    mask_install(inherit->mask);
-    _exit(role->run(inherit, row));
+    log_set_level((enum log_level)inherited->config->log_level);
+    mask_install(inherited->mask);
+    _exit(role->run(inherited, row));
 }
 
 static void fill_slot(struct worker_slot *slot, const struct child_role *role, uint32_t generation)
@@ -116,22 +116,22 @@ static void fill_slot(struct worker_slot *slot, const struct child_role *role, u
     atomic_store(&slot->is_worker, role->is_worker);
 }
 
-int child_spawn(struct child *child, uint32_t row, const struct inherit *inherit,
+int child_spawn(struct child *child, uint32_t row, const struct inherited *inherited,
                 const struct child_closes *closes, uint64_t now_ms)
 {
-    struct worker_slot *slot = &inherit->shared->slots[row];
+    struct worker_slot *slot = &inherited->shared->slots[row];
     pid_t parent = getpid(), pid;
 
-    fill_slot(slot, child->role, inherit->generation);
+    fill_slot(slot, child->role, inherited->generation);
     pid = fork();
     if (pid == -1)
         return ERR_NOMEM;
     if (pid == 0)
-        become(child->role, row, parent, inherit, closes);
+        become(child->role, row, parent, inherited, closes);
     atomic_store(&slot->pid, pid);
     child->phase = CHILD_RUNNING;
     child->pid = pid;
-    child->generation = inherit->generation;
+    child->generation = inherited->generation;
     child->started_ms = now_ms;
     child->restart_ms = 0;
     child->deadline_ms = 0;

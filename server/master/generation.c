@@ -96,7 +96,8 @@ static void bind_columns(struct generation *gen)
                                         gen->config->models.deployments[i].enqueued_token_limit,
                                     .ask_first = d->provider == PROVIDER_AZURE,
                                     .many = d->many};
-        uint32_t first = table_find_fingerprint(gen->table, d->real); /* bound before its twins */
+        uint32_t first = table_find_fingerprint(
+            gen->table, d->real); /* bound before the others of its resource */
 
         if (first == i)
             quota_bind(gen->region->quota, gen->columns[i], &terms);
@@ -202,7 +203,7 @@ static int make_probes(struct generation *gen, const struct generation *previous
     probes = shm_new((gen->num_probes + 1) * sizeof(*probes));
     if (probes == NULL)
         return ERR_NOMEM;
-    gen->inherit.probes = probes;
+    gen->inherited.probes = probes;
     for (uint32_t i = 0; previous != NULL && i < gen->num_probes; i++) {
         uint32_t was =
             table_find_fingerprint(previous->table, table_deployment(gen->table, i)->fingerprint);
@@ -210,12 +211,12 @@ static int make_probes(struct generation *gen, const struct generation *previous
         if (was == MODEL_NO_INDEX)
             continue;
         atomic_store(&probes[i].ends_unix_s,
-                     atomic_load(&previous->inherit.probes[was].ends_unix_s));
-        atomic_store(&probes[i].healthy, atomic_load(&previous->inherit.probes[was].healthy));
-        atomic_store(&probes[i].status, atomic_load(&previous->inherit.probes[was].status));
-        atomic_store(&probes[i].outcome, atomic_load(&previous->inherit.probes[was].outcome));
+                     atomic_load(&previous->inherited.probes[was].ends_unix_s));
+        atomic_store(&probes[i].healthy, atomic_load(&previous->inherited.probes[was].healthy));
+        atomic_store(&probes[i].status, atomic_load(&previous->inherited.probes[was].status));
+        atomic_store(&probes[i].outcome, atomic_load(&previous->inherited.probes[was].outcome));
         atomic_store(&probes[i].checked_unix_s,
-                     atomic_load(&previous->inherit.probes[was].checked_unix_s));
+                     atomic_load(&previous->inherited.probes[was].checked_unix_s));
     }
     return 0;
 }
@@ -288,9 +289,9 @@ static void set_breaker(struct generation *gen)
     uint32_t cooldown_ms =
         is_given(config->cooldown_ms) ? config->cooldown_ms : DEFAULT_COOLDOWN_MS;
 
-    gen->inherit.breaker = is_forgiving_given(config) ? given_policy(config, cooldown_ms)
-                                                      : breaker_policy_default(cooldown_ms);
-    gen->inherit.breaker.never_rests = config->disable_cooldowns;
+    gen->inherited.breaker = is_forgiving_given(config) ? given_policy(config, cooldown_ms)
+                                                        : breaker_policy_default(cooldown_ms);
+    gen->inherited.breaker.never_rests = config->disable_cooldowns;
     if (config->disable_cooldowns)
         end_rests(gen);
 }
@@ -313,16 +314,16 @@ static int set_retry(struct generation *gen)
     const struct config *config = gen->config;
     uint32_t num = table_num_groups(gen->table);
 
-    gen->inherit.retry = (struct retry_policy){.num_retries = config->num_retries,
-                                               .least_delay_ms = config->retry_after_ms};
-    set_retries_of(&gen->inherit.retry, config->retries_of);
+    gen->inherited.retry = (struct retry_policy){.num_retries = config->num_retries,
+                                                 .least_delay_ms = config->retry_after_ms};
+    set_retries_of(&gen->inherited.retry, config->retries_of);
     if (config->num_group_retries == 0)
         return 0;
     gen->group_retry = calloc((size_t)num + 1, sizeof(*gen->group_retry));
     if (gen->group_retry == NULL)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < num; i++)
-        gen->group_retry[i] = gen->inherit.retry;
+        gen->group_retry[i] = gen->inherited.retry;
     for (size_t i = 0; i < config->num_group_retries; i++) {
         const struct config_group_retries *of = &config->group_retries[i];
         uint32_t group = table_find_group(gen->table, of->group, strlen(of->group));
@@ -330,7 +331,7 @@ static int set_retry(struct generation *gen)
         if (group != MODEL_NO_INDEX)
             set_retries_of(&gen->group_retry[group], of->retries_of);
     }
-    gen->inherit.group_retry = gen->group_retry;
+    gen->inherited.group_retry = gen->group_retry;
     return 0;
 }
 
@@ -351,13 +352,13 @@ static int open_listener(struct generation *gen, const struct generation *previo
     if (previous == NULL)
         fd = upgrade_take_listener(config->host, config->port);
     else
-        fd = same_address(gen, previous) ? fcntl(previous->inherit.listen_fd, F_DUPFD_CLOEXEC, 0)
+        fd = same_address(gen, previous) ? fcntl(previous->inherited.listen_fd, F_DUPFD_CLOEXEC, 0)
                                          : -1;
     if (fd < 0)
         fd = listener_open(config->host, config->port, error, error_size);
     if (fd < 0)
         return fd;
-    gen->inherit.listen_fd = fd;
+    gen->inherited.listen_fd = fd;
     return 0;
 }
 
@@ -368,7 +369,7 @@ static int open_tls(struct generation *gen, const struct tickets *tickets, char 
 
     if (config->tls_cert_file == NULL)
         return 0;
-    return tls_new(config->tls_cert_file, config->tls_key_file, tickets, &gen->inherit.tls, error,
+    return tls_new(config->tls_cert_file, config->tls_key_file, tickets, &gen->inherited.tls, error,
                    error_size);
 }
 
@@ -398,22 +399,22 @@ static int build(struct generation *gen, struct generation_base *base,
     if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)
         return ret;
     set_breaker(gen);
-    gen->inherit.config = gen->config;
-    gen->inherit.table = gen->table;
-    gen->inherit.state = gen->region->state;
-    gen->inherit.quota = gen->region->quota;
-    gen->inherit.slots = gen->region->slots;
-    gen->inherit.memo = base->memo;
-    gen->inherit.list_places = base->list_places;
-    gen->inherit.idem = base->idem;
-    gen->inherit.poll_cache = base->poll_cache;
-    gen->inherit.columns = gen->columns;
-    gen->inherit.seals = gen->seals;
-    gen->inherit.mask = gen->mask;
-    gen->inherit.shared = base->shared;
-    gen->inherit.generation = number;
-    gen->inherit.started_ms = base->started_ms;
-    gen->inherit.master_fd = base->master_fd;
+    gen->inherited.config = gen->config;
+    gen->inherited.table = gen->table;
+    gen->inherited.state = gen->region->state;
+    gen->inherited.quota = gen->region->quota;
+    gen->inherited.slots = gen->region->slots;
+    gen->inherited.memo = base->memo;
+    gen->inherited.list_places = base->list_places;
+    gen->inherited.idem = base->idem;
+    gen->inherited.poll_cache = base->poll_cache;
+    gen->inherited.columns = gen->columns;
+    gen->inherited.seals = gen->seals;
+    gen->inherited.mask = gen->mask;
+    gen->inherited.shared = base->shared;
+    gen->inherited.generation = number;
+    gen->inherited.started_ms = base->started_ms;
+    gen->inherited.master_fd = base->master_fd;
     return 0;
 }
 
@@ -432,7 +433,7 @@ int generation_new(struct generation_base *base, struct config **config,
         snprintf(error, error_size, "%s", err_str(ERR_NOMEM));
         return ERR_NOMEM;
     }
-    gen->inherit.listen_fd = -1;
+    gen->inherited.listen_fd = -1;
     gen->config = *config;
     *config = NULL;
     ret = build(gen, base, previous, number, error, error_size);
@@ -463,9 +464,9 @@ void generation_rebind(struct generation *gen)
 
 void generation_close_listener(struct generation *gen)
 {
-    if (gen->inherit.listen_fd != -1)
-        close(gen->inherit.listen_fd);
-    gen->inherit.listen_fd = -1;
+    if (gen->inherited.listen_fd != -1)
+        close(gen->inherited.listen_fd);
+    gen->inherited.listen_fd = -1;
 }
 
 void generation_free(struct generation *gen)
@@ -473,8 +474,8 @@ void generation_free(struct generation *gen)
     if (gen == NULL)
         return;
     generation_close_listener(gen);
-    SSL_CTX_free(gen->inherit.tls);
-    shm_free(gen->inherit.probes, (gen->num_probes + 1) * sizeof(*gen->inherit.probes));
+    SSL_CTX_free(gen->inherited.tls);
+    shm_free(gen->inherited.probes, (gen->num_probes + 1) * sizeof(*gen->inherited.probes));
     region_release(gen->region);
     free(gen->columns);
     free(gen->group_retry);

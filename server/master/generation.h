@@ -9,21 +9,21 @@
 
 #include "common/err.h"
 #include "handover.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 struct tickets;
 struct state_region; /* the balancer's state with the number of generations that use it */
 
 struct generation {
     struct generation *next; /* the master's list */
-    /* What children inherit. Owned, except the members copied from generation_base */
-    struct inherit inherit;
-    struct config *config;            /* owned; = inherit.config */
-    struct table *table;              /* owned; = inherit.table */
-    uint32_t *columns;                /* owned; = inherit.columns */
-    struct retry_policy *group_retry; /* owned; = inherit.group_retry; may be NULL */
-    struct ids_seals *seals;          /* owned; = inherit.seals */
-    struct mask *mask;                /* owned; = inherit.mask */
+    /* What children inherited. Owned, except the members copied from generation_base */
+    struct inherited inherited;
+    struct config *config;            /* owned; = inherited.config */
+    struct table *table;              /* owned; = inherited.table */
+    uint32_t *columns;                /* owned; = inherited.columns */
+    struct retry_policy *group_retry; /* owned; = inherited.group_retry; may be NULL */
+    struct ids_seals *seals;          /* owned; = inherited.seals */
+    struct mask *mask;                /* owned; = inherited.mask */
     struct state_region *region;      /* counted */
     size_t num_probes;
     unsigned places; /* rows that belong to it, running or waiting */
@@ -33,7 +33,7 @@ struct generation {
 struct generation_base {
     struct shared *shared;
     struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
-    struct memo *list_places; /* as in struct inherit */
+    struct memo *list_places; /* as in struct inherited */
     struct idem *idem;
     struct poll_cache *poll_cache;
     struct tickets *tickets;       /* of TLS sessions */

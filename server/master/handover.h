@@ -2,7 +2,7 @@
  * socket: the regions that outlive generations, as memfds, and the random seal of ids, if there is
  * one. The two programs share the regions while both live; nothing is copied.
  *
- * **Who writes where.** Each program has a side, 0 or 1, and the rows of that side: as an owner of
+ * **Who writes where.** Each program has a side, 0 or 1, and the rows of that side: as a holder of
  * places and as a writer of rows a process is known by its row, so that the workers and masters of
  * two programs never meet. There are never three: a program starts none as long as another one has
  * anybody alive.

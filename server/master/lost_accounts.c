@@ -23,14 +23,14 @@ static struct quota_tally *count_batches(const struct quota *quota)
 static uint32_t batches_of(const struct generation *gen, const struct account_map *map,
                            uint32_t account, const struct quota_tally *tallies)
 {
-    const struct inherit *inherit = &gen->inherit;
+    const struct inherited *inherited = &gen->inherited;
     uint32_t num = 0;
 
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
-        const struct table_deployment *d = table_deployment(inherit->table, i);
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
+        const struct table_deployment *d = table_deployment(inherited->table, i);
 
-        if (map->twin[d->account] == account && d->real == d->fingerprint)
-            num += tallies[inherit->columns[i]].reservations;
+        if (map->same_resource[d->account] == account && d->real == d->fingerprint)
+            num += tallies[inherited->columns[i]].reservations;
     }
     return num;
 }
@@ -38,7 +38,7 @@ static uint32_t batches_of(const struct generation *gen, const struct account_ma
 static void tell(const struct generation *previous, const struct account_map *was, uint32_t account,
                  const struct quota_tally *tallies, bool looked_for)
 {
-    const struct model_account *a = &previous->inherit.config->models.accounts[account];
+    const struct model_account *a = &previous->inherited.config->models.accounts[account];
 
     log_warn("account %s (%s, %s) is not configured any more, and %" PRIu32
              " of its batches had not ended: ids that name it %s",
@@ -55,7 +55,7 @@ static void compare(const struct generation *previous, const struct account_map 
     bool sure;
 
     for (uint32_t i = 0; places != NULL && i < was->num; i++) {
-        if (was->twin[i] != i || !was->balanced[i])
+        if (was->same_resource[i] != i || !was->balanced[i])
             continue;
         num = account_map_candidates(is, was->fingerprint[i], places, &sure);
         if (num == 0 || !sure)
@@ -67,8 +67,8 @@ static void compare(const struct generation *previous, const struct account_map 
 
 void lost_accounts_tell(const struct generation *previous, const struct generation *next)
 {
-    const struct config *before = previous->inherit.config, *now = next->inherit.config;
-    struct quota_tally *tallies = count_batches(previous->inherit.quota);
+    const struct config *before = previous->inherited.config, *now = next->inherited.config;
+    struct quota_tally *tallies = count_batches(previous->inherited.quota);
     struct account_map was = {0}, is = {0};
 
     if (tallies != NULL && account_map_init(&was, &before->models, before->balance_batches) == 0 &&

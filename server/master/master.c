@@ -161,8 +161,8 @@ static size_t list_closes(const struct master *m, const struct place *p, int *fd
     if (m->other_fd != -1)
         fds[num++] = m->other_fd;
     for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
-        if (g->inherit.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
-            fds[num++] = g->inherit.listen_fd;
+        if (g->inherited.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
+            fds[num++] = g->inherited.listen_fd;
     return num;
 }
 
@@ -174,7 +174,7 @@ static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
                                   .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
     uint32_t wait_ms;
 
-    if (child_spawn(&p->child, number_of(m, row), &p->gen->inherit, &closes, now_ms) == 0) {
+    if (child_spawn(&p->child, number_of(m, row), &p->gen->inherited, &closes, now_ms) == 0) {
         log_debug("%s %u started, pid %d", p->child.role->name, number_of(m, row),
                   (int)p->child.pid);
         return;
@@ -434,12 +434,12 @@ static void log_listening(const struct master *m, const struct generation *gen)
 {
     char name[LISTENER_TEXT];
 
-    if (listener_name(gen->inherit.listen_fd, name, sizeof(name)) != 0)
+    if (listener_name(gen->inherited.listen_fd, name, sizeof(name)) != 0)
         snprintf(name, sizeof(name), "%s:%d", gen->config->host, gen->config->port);
     if (m->serving == NULL || strcmp(m->serving->config->host, gen->config->host) != 0 ||
         m->serving->config->port != gen->config->port ||
-        (m->serving->inherit.tls == NULL) != (gen->inherit.tls == NULL))
-        log_info("listening on %s (%s)", name, gen->inherit.tls != NULL ? "https" : "http");
+        (m->serving->inherited.tls == NULL) != (gen->inherited.tls == NULL))
+        log_info("listening on %s (%s)", name, gen->inherited.tls != NULL ? "https" : "http");
 }
 
 static void reload(struct master *m, uint64_t now_ms)
@@ -449,7 +449,7 @@ static void reload(struct master *m, uint64_t now_ms)
     if (generation_start(m, false, now_ms) != 0) {
         atomic_store(&m->base.shared->reload_failed, 1);
         log_error("the new configuration is refused, generation %u keeps serving",
-                  m->serving->inherit.generation);
+                  m->serving->inherited.generation);
         return;
     }
     log_listening(m, m->starting);
@@ -469,10 +469,10 @@ static void generation_refuse(struct master *m, const char *why, uint64_t now_ms
         return;
     }
     atomic_store(&m->base.shared->reload_failed, 1);
-    number = gen->inherit.generation;
+    number = gen->inherited.generation;
     generation_leave(m, gen, now_ms);
     log_error("generation %u is refused, %s; generation %u keeps serving", number, why,
-              m->serving->inherit.generation);
+              m->serving->inherited.generation);
 }
 
 static void generation_promote(struct master *m, uint64_t now_ms)
@@ -490,7 +490,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
         generation_leave(m, old, now_ms);
     took_over = upgrade_finish();
     config_count(&gen->config->models, &served);
-    log_info("generation %u serves: %u workers, %s", gen->inherit.generation, num_workers_of(gen),
+    log_info("generation %u serves: %u workers, %s", gen->inherited.generation, num_workers_of(gen),
              strbuf_str(&served));
     strbuf_deinit(&served);
     if (took_over)
@@ -548,15 +548,16 @@ static bool failed_to_start(const struct master *m, const struct place *p, uint6
 static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64_t now_ms)
 {
     struct place *p = &m->places[row];
-    uint64_t in_flight = state_clear_worker(p->gen->inherit.state, number_of(m, row));
-    struct quota_undone undone = quota_undo_owner(p->gen->inherit.quota, number_of(m, row), now_ms);
-    uint32_t lost = idem_undo_owner(m->base.idem, number_of(m, row));
+    uint64_t in_flight = state_clear_worker(p->gen->inherited.state, number_of(m, row));
+    struct quota_undone undone =
+        quota_undo_holder(p->gen->inherited.quota, number_of(m, row), now_ms);
+    uint32_t lost = idem_undo_holder(m->base.idem, number_of(m, row));
     uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
     char name[96], how[96];
 
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
-    (void)quota_repair(p->gen->inherit.quota, NULL); /* again at each look, if it was not all */
+    (void)quota_repair(p->gen->inherited.quota, NULL); /* again at each look, if it was not all */
     if (undone.orphans > 0)
         log_warn("%s died with %u batch creates in flight, outcome unknown (orphaned reservations)",
                  name, undone.orphans);
@@ -637,11 +638,11 @@ static void keep_ledgers(struct master *m, uint64_t now_ms)
         uint32_t repaired = 0;
         struct quota_expired ended;
 
-        if (g->inherit.quota == last)
+        if (g->inherited.quota == last)
             continue;
-        last = g->inherit.quota;
-        ended = quota_expire(g->inherit.quota, MASTER_ROW(m->side), now_ms);
-        (void)quota_repair(g->inherit.quota, &repaired);
+        last = g->inherited.quota;
+        ended = quota_expire(g->inherited.quota, MASTER_ROW(m->side), now_ms);
+        (void)quota_repair(g->inherited.quota, &repaired);
         if (ended.leases > 0)
             log_info("quota: %u reservations expired: their batches were not seen to end",
                      ended.leases);
@@ -682,7 +683,7 @@ static int start_successor(struct master *m)
         return ERR_IO;
     regions_offer(&m->base, &offer);
     generation_offer(m->serving, &offer);
-    pid = upgrade_start(m->serving->inherit.listen_fd, config->host, config->port, &offer);
+    pid = upgrade_start(m->serving->inherited.listen_fd, config->host, config->port, &offer);
     if (pid < 0) {
         life_close(&offer.life);
         return ERR_IO;

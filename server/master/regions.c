@@ -52,14 +52,14 @@ void regions_offer(const struct generation_base *b, struct handover_offer *offer
 
 static uint32_t clear_generation(const struct generation *gen, uint32_t side, uint64_t now_ms)
 {
-    struct quota *quota = gen->inherit.quota;
+    struct quota *quota = gen->inherited.quota;
     uint32_t first = side * CHILD_ROWS;
-    struct quota_undone undone = quota_undo_owners(quota, first, CHILD_ROWS, now_ms);
+    struct quota_undone undone = quota_undo_holders(quota, first, CHILD_ROWS, now_ms);
 
     for (uint32_t row = first; row < first + CHILD_ROWS; row++)
-        (void)state_clear_worker(gen->inherit.state, row);
-    (void)quota_undo_owners(quota, MASTER_ROW(side), 1, now_ms);
-    (void)quota_undo_owners(quota, QUOTA_MAX_OWNERS, 1, now_ms); /* it bound columns */
+        (void)state_clear_worker(gen->inherited.state, row);
+    (void)quota_undo_holders(quota, MASTER_ROW(side), 1, now_ms);
+    (void)quota_undo_holders(quota, QUOTA_MAX_HOLDERS, 1, now_ms); /* it bound columns */
     (void)quota_repair(quota, NULL);
     return undone.orphans;
 }
@@ -67,7 +67,7 @@ static uint32_t clear_generation(const struct generation *gen, uint32_t side, ui
 void regions_clear_side(const struct generation_base *base, const struct generation *generations,
                         uint32_t side, uint64_t now_ms)
 {
-    uint32_t lost = idem_undo_owners(base->idem, side * CHILD_ROWS, CHILD_ROWS), orphans = 0;
+    uint32_t lost = idem_undo_holders(base->idem, side * CHILD_ROWS, CHILD_ROWS), orphans = 0;
 
     for (const struct generation *g = generations; g != NULL; g = g->next)
         orphans += clear_generation(g, side, now_ms);

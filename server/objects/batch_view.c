@@ -8,7 +8,7 @@
 #include "objects/discard.h"
 #include "objects/ledger.h"
 #include "objects/polls.h"
-#include "objects/sighting.h"
+#include "objects/observation.h"
 
 #define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
 
@@ -38,7 +38,7 @@ static void drop_copy(struct runtime *rt, uint32_t deployment, const struct json
     /* The first list after a start shows a hundred at once, whose copies went long ago. */
     if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX &&
         rt->operations < MAX_AT_WORK &&
-        ledger_takes_copy(rt->inherit, rt->account_fingerprint[account], copy,
+        ledger_takes_copy(rt->inherited, rt->account_fingerprint[account], copy,
                           loop_now_ms(rt->loop)))
         discard_file(rt, deployment, copy);
 }
@@ -76,12 +76,12 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
 {
     struct runtime *rt = viewer->rt;
     uint64_t now_ms = loop_now_ms(rt->loop);
-    struct sighting seen;
+    struct observation seen;
     bool marked;
 
-    batch = polls_believe(rt->inherit, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
-    marked = sighting_observe(rt->inherit, rt->slot, runtime_fingerprint(rt, deployment), batch,
-                              now_ms, &seen);
+    batch = polls_believe(rt->inherited, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
+    marked = observation_of_batch(rt->inherited, rt->slot, runtime_fingerprint(rt, deployment),
+                                  batch, now_ms, &seen);
     if (marked && is_moved(&seen.marker) && rt->config->delete_moved_copies &&
         ledger_phase_of(batch) != LEDGER_RUNNING)
         drop_copy(rt, deployment, batch);
@@ -93,7 +93,7 @@ void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tag
                       struct json_doc *doc, struct json *batch)
 {
     struct marker marker;
-    bool marked = ledger_marker(viewer->rt->inherit->seals, batch, &marker);
+    bool marked = ledger_marker(viewer->rt->inherited->seals, batch, &marker);
 
     shape(viewer, deployment, tagged, marked ? &marker : NULL, doc, batch);
 }

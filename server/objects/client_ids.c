@@ -37,7 +37,7 @@ static size_t write_id(const struct viewer *viewer, uint32_t deployment, enum id
     struct id_tag tag = tag_at(viewer, deployment);
 
     if (!is_named(viewer, deployment, kind, native, len))
-        return ids_mint_text(viewer->rt->inherit->seals, kind, native, len, &tag, out);
+        return ids_mint_text(viewer->rt->inherited->seals, kind, native, len, &tag, out);
     memcpy(out, viewer->named->id, viewer->named->len);
     out[viewer->named->len] = '\0';
     return viewer->named->len;

@@ -27,7 +27,7 @@
 #define COUNTED_FLAG  (UINT64_C(1) << 32)
 #define EXPIRING_FLAG (UINT64_C(1) << 33)
 #define GUESSED_FLAG  (UINT64_C(1) << 34)
-#define PLEDGED_FLAG  (UINT64_C(1) << 35)
+#define EXPECTED_FLAG (UINT64_C(1) << 35)
 #define IMAGES_SHIFT  36
 #define IMAGES_BITS   28
 #define LOW_BITS      24
@@ -69,7 +69,7 @@ static uint64_t output_of(const struct runtime *rt, const struct facts *facts,
 
 uint64_t facts_tokens(const struct runtime *rt, const struct facts *facts, enum provider provider)
 {
-    return quota_tokens(rt->inherit->quota, facts->model, &facts->prompt) +
+    return quota_tokens(rt->inherited->quota, facts->model, &facts->prompt) +
            output_of(rt, facts, provider);
 }
 
@@ -108,7 +108,7 @@ void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[
 
     words[0] = fingerprint | (facts->counted ? COUNTED_FLAG : 0) |
                (facts->slot == SLOTS_EXPIRING ? EXPIRING_FLAG : 0) |
-               (facts->guessed ? GUESSED_FLAG : 0) | (facts->pledged ? PLEDGED_FLAG : 0) |
+               (facts->guessed ? GUESSED_FLAG : 0) | (facts->expected ? EXPECTED_FLAG : 0) |
                at_most(units[FEATURE_IMAGES], IMAGES_BITS) << IMAGES_SHIFT;
     words[1] = pair(units[FEATURE_TEXT], facts->lines);
     words[2] = pair(facts->bytes, units[FEATURE_AUDIO]);
@@ -152,7 +152,7 @@ uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts)
                             .bytes = words[2] >> LOW_BITS,
                             .guessed = (words[0] & GUESSED_FLAG) != 0,
                             .counted = (words[0] & COUNTED_FLAG) != 0,
-                            .pledged = (words[0] & PLEDGED_FLAG) != 0,
+                            .expected = (words[0] & EXPECTED_FLAG) != 0,
                             .slot = slot_of(words[0])};
     facts->prompt.units[FEATURE_TEXT] = words[1] >> LOW_BITS;
     facts->prompt.units[FEATURE_IMAGES] = words[0] >> IMAGES_SHIFT;
@@ -168,7 +168,7 @@ void facts_remember(struct runtime *rt, uint32_t deployment, const char *native,
     uint64_t words[MEMO_WORDS];
 
     facts_pack(facts, table_deployment(rt->table, facts->deployment)->fingerprint, words);
-    memo_put(rt->inherit->memo, key_of(rt, deployment, native), words, loop_now_ms(rt->loop));
+    memo_put(rt->inherited->memo, key_of(rt, deployment, native), words, loop_now_ms(rt->loop));
 }
 
 bool facts_recall(const struct runtime *rt, uint32_t deployment, const char *native,
@@ -177,7 +177,7 @@ bool facts_recall(const struct runtime *rt, uint32_t deployment, const char *nat
     uint64_t words[MEMO_WORDS];
     uint32_t fingerprint;
 
-    if (!memo_get(rt->inherit->memo, key_of(rt, deployment, native), 0, loop_now_ms(rt->loop),
+    if (!memo_get(rt->inherited->memo, key_of(rt, deployment, native), 0, loop_now_ms(rt->loop),
                   words))
         return false;
     fingerprint = facts_unpack(words, facts);
@@ -214,21 +214,22 @@ bool facts_may_go(const struct table *table, const struct facts *facts, uint32_t
 
 void facts_forget(const struct runtime *rt, uint32_t deployment, const char *native)
 {
-    memo_drop(rt->inherit->memo, key_of(rt, deployment, native));
+    memo_drop(rt->inherited->memo, key_of(rt, deployment, native));
 }
 
-void facts_redeem(struct runtime *rt, uint32_t deployment, const char *native, struct facts *facts)
+void facts_take_expected(struct runtime *rt, uint32_t deployment, const char *native,
+                         struct facts *facts)
 {
-    const struct inherit *inherit = rt->inherit;
+    const struct inherited *inherited = rt->inherited;
     enum provider provider;
 
-    if (!facts->pledged)
+    if (!facts->expected)
         return;
     provider = (enum provider)table_deployment(rt->table, facts->deployment)->provider;
-    facts->pledged = false;
+    facts->expected = false;
     facts_remember(rt, deployment, native, facts);
-    quota_redeem(inherit->quota, inherit->columns[facts->deployment],
-                 facts_tokens(rt, facts, provider), loop_now_ms(rt->loop));
+    quota_take_expected(inherited->quota, inherited->columns[facts->deployment],
+                        facts_tokens(rt, facts, provider), loop_now_ms(rt->loop));
 }
 
 bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, uint64_t now_ms,
@@ -298,14 +299,14 @@ void facts_look_cancel(struct facts_look *look)
  * none. */
 static uint32_t find_named(const struct runtime *rt, uint32_t deployment, const char *model)
 {
-    uint32_t account = rt->account_twin[table_deployment(rt->table, deployment)->account];
+    uint32_t account = rt->account_same_resource[table_deployment(rt->table, deployment)->account];
     uint32_t wild = MODEL_NO_INDEX;
 
     for (uint32_t i = 0; i < table_num_deployments(rt->table); i++) {
         const struct table_deployment *d = table_deployment(rt->table, i);
         const char *name = table_str(rt->table, d->upstream_model);
 
-        if (d->group == MODEL_NO_INDEX || rt->account_twin[d->account] != account)
+        if (d->group == MODEL_NO_INDEX || rt->account_same_resource[d->account] != account)
             continue;
         if (strcmp(name, model) == 0)
             return i;

@@ -7,14 +7,14 @@
 static uint32_t next_row(const struct runtime *rt, uint32_t account, uint32_t i)
 {
     for (; i < table_num_deployments(rt->table); i++)
-        if (rt->account_twin[table_deployment(rt->table, i)->account] == account)
+        if (rt->account_same_resource[table_deployment(rt->table, i)->account] == account)
             return i;
     return MODEL_NO_INDEX;
 }
 
 static uint32_t account_of(const struct runtime *rt, uint32_t deployment)
 {
-    return rt->account_twin[table_deployment(rt->table, deployment)->account];
+    return rt->account_same_resource[table_deployment(rt->table, deployment)->account];
 }
 
 void file_slots_add(const struct runtime *rt, uint32_t deployment, enum slots_kind kind, int change)
@@ -22,7 +22,7 @@ void file_slots_add(const struct runtime *rt, uint32_t deployment, enum slots_ki
     uint32_t account = account_of(rt, deployment);
 
     for (uint32_t i = 0; (i = next_row(rt, account, i)) != MODEL_NO_INDEX; i++)
-        slots_add(rt->inherit->slots, rt->inherit->columns[i], kind, change);
+        slots_add(rt->inherited->slots, rt->inherited->columns[i], kind, change);
 }
 
 bool file_slots_open(const struct runtime *rt, uint32_t deployment, enum slots_kind kind)
@@ -32,7 +32,7 @@ bool file_slots_open(const struct runtime *rt, uint32_t deployment, enum slots_k
     uint64_t limit =
         kind == SLOTS_EXPIRING ? limits->max_expiring_files[provider] : limits->max_files[provider];
 
-    return slots_open(rt->inherit->slots, rt->inherit->columns[deployment], kind, limit,
+    return slots_open(rt->inherited->slots, rt->inherited->columns[deployment], kind, limit,
                       loop_now_ms(rt->loop));
 }
 
@@ -42,7 +42,7 @@ void file_slots_deleted(struct runtime *rt, uint32_t deployment, const char *nat
 
     if (!facts_recall(rt, deployment, native, &facts))
         return;
-    facts_redeem(rt, deployment, native, &facts);
+    facts_take_expected(rt, deployment, native, &facts);
     facts_forget(rt, deployment, native);
     if (facts.counted)
         file_slots_add(rt, deployment, facts.slot, -1);
@@ -53,5 +53,5 @@ void file_slots_refused(const struct runtime *rt, uint32_t deployment, enum slot
     uint32_t account = account_of(rt, deployment);
 
     for (uint32_t i = 0; (i = next_row(rt, account, i)) != MODEL_NO_INDEX; i++)
-        slots_refused(rt->inherit->slots, rt->inherit->columns[i], kind, loop_now_ms(rt->loop));
+        slots_refused(rt->inherited->slots, rt->inherited->columns[i], kind, loop_now_ms(rt->loop));
 }

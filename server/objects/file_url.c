@@ -20,14 +20,14 @@ void file_url_remember(const struct runtime *rt, uint32_t deployment, const char
     uint64_t value[MEMO_WORDS] = {endpoints_number(url)};
 
     if (value[0] != 0)
-        memo_put(rt->inherit->memo, key_of(rt, deployment, native), value, loop_now_ms(rt->loop));
+        memo_put(rt->inherited->memo, key_of(rt, deployment, native), value, loop_now_ms(rt->loop));
 }
 
 const char *file_url_recall(const struct runtime *rt, uint32_t deployment, const char *native)
 {
     uint64_t value[MEMO_WORDS];
 
-    if (!memo_get(rt->inherit->memo, key_of(rt, deployment, native), 0, loop_now_ms(rt->loop),
+    if (!memo_get(rt->inherited->memo, key_of(rt, deployment, native), 0, loop_now_ms(rt->loop),
                   value))
         return NULL;
     return endpoints_of_number((unsigned)value[0]);

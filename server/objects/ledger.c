@@ -83,20 +83,20 @@ bool ledger_marker(const struct ids_seals *seals, const struct json *batch, stru
     return text != NULL && marker_read(seals, text, out) == 0;
 }
 
-uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *marker)
+uint32_t ledger_deployment(const struct inherited *inherited, const struct marker *marker)
 {
-    return marker->deployment != 0 ? table_find_fingerprint(inherit->table, marker->deployment)
+    return marker->deployment != 0 ? table_find_fingerprint(inherited->table, marker->deployment)
                                    : MODEL_NO_INDEX;
 }
 
-bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
+bool ledger_takes_copy(const struct inherited *inherited, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms)
 {
     uint64_t value[MEMO_WORDS] = {0}, key = memo_key('d', fingerprint, copy, strlen(copy));
 
-    if (memo_get(inherit->memo, key, 0, now_ms, value))
+    if (memo_get(inherited->memo, key, 0, now_ms, value))
         return false;
-    memo_put(inherit->memo, key, value, now_ms);
+    memo_put(inherited->memo, key, value, now_ms);
     return true;
 }
 
@@ -113,15 +113,15 @@ static bool has_ample_room(const struct quota *quota, uint32_t column, uint64_t 
     return most == 0 || (tokens <= sum.limit && most <= sum.limit - tokens);
 }
 
-void ledger_note_refused(const struct inherit *inherit, uint32_t deployment, uint64_t job,
+void ledger_note_refused(const struct inherited *inherited, uint32_t deployment, uint64_t job,
                          uint64_t tokens, uint64_t now_ms)
 {
-    const struct table_deployment *d = table_deployment(inherit->table, deployment);
-    uint32_t column = inherit->columns[deployment];
+    const struct table_deployment *d = table_deployment(inherited->table, deployment);
+    uint32_t column = inherited->columns[deployment];
 
     if (d->many != 0)
         return;
-    if (job == 0 || refusals_note(inherit->memo, job, d->real,
-                                  has_ample_room(inherit->quota, column, tokens, now_ms), now_ms))
-        (void)quota_full(inherit->quota, column, tokens, now_ms);
+    if (job == 0 || refusals_note(inherited->memo, job, d->real,
+                                  has_ample_room(inherited->quota, column, tokens, now_ms), now_ms))
+        (void)quota_full(inherited->quota, column, tokens, now_ms);
 }

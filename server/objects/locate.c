@@ -91,7 +91,7 @@ static void finish_not_found(struct locate *l)
                                                                     : l->deployments[l->worst_at]};
 
     if (l->worst_rank == 0 && l->remembered != MODEL_NO_INDEX)
-        memo_drop(l->rt->inherit->memo, key_of(l->kind, l->native));
+        memo_drop(l->rt->inherited->memo, key_of(l->kind, l->native));
     finish(l, &result);
 }
 
@@ -226,7 +226,7 @@ static uint32_t recall(const struct locate *l)
     const struct runtime *rt = l->rt;
     uint64_t value[MEMO_WORDS];
 
-    if (memo_get(rt->inherit->memo, key_of(l->kind, l->native), 0, loop_now_ms(rt->loop), value))
+    if (memo_get(rt->inherited->memo, key_of(l->kind, l->native), 0, loop_now_ms(rt->loop), value))
         for (uint32_t i = 0; i < l->num; i++)
             if (runtime_account_key(rt, l->deployments[i]) == value[0])
                 return i;
@@ -283,7 +283,7 @@ void locate_remember(const struct runtime *rt, enum id_kind kind, const char *na
 {
     const uint64_t value[MEMO_WORDS] = {runtime_account_key(rt, deployment)};
 
-    memo_put(rt->inherit->memo, key_of(kind, native), value, loop_now_ms(rt->loop));
+    memo_put(rt->inherited->memo, key_of(kind, native), value, loop_now_ms(rt->loop));
 }
 
 void locate_remember_new(const struct runtime *rt, enum id_kind kind, const char *native,

@@ -18,14 +18,14 @@ static uint64_t key_of(uint32_t account, const struct json *batch)
     return id != NULL && len > 0 ? poll_cache_key(account, id, len) : 0;
 }
 
-static void keep(const struct inherit *inherit, uint64_t key, bool ended, const struct json *batch,
-                 uint64_t now_ms)
+static void keep(const struct inherited *inherited, uint64_t key, bool ended,
+                 const struct json *batch, uint64_t now_ms)
 {
     struct strbuf text = STRBUF_INIT;
 
     json_write(batch, &text);
     if (!strbuf_failed(&text))
-        poll_cache_put(inherit->poll_cache, key, ended, text.data, text.len, now_ms);
+        poll_cache_put(inherited->poll_cache, key, ended, text.data, text.len, now_ms);
     strbuf_deinit(&text);
 }
 
@@ -46,18 +46,18 @@ static bool is_ended(const struct json *batch)
 }
 
 /* The one that had ended; NULL: none is known. */
-static struct json *ended_before(const struct inherit *inherit, uint64_t key,
+static struct json *ended_before(const struct inherited *inherited, uint64_t key,
                                  const struct json *batch, struct json_doc *doc, uint64_t now_ms)
 {
     struct poll_seen seen;
 
-    if (!poll_cache_get(inherit->poll_cache, key, now_ms, &seen) || !seen.ended)
+    if (!poll_cache_get(inherited->poll_cache, key, now_ms, &seen) || !seen.ended)
         return NULL;
     return parse_seen(&seen, json_get_str(batch, "id"), doc);
 }
 
-struct json *polls_believe(const struct inherit *inherit, uint32_t account, struct json_doc *doc,
-                           struct json *batch, uint64_t now_ms)
+struct json *polls_believe(const struct inherited *inherited, uint32_t account,
+                           struct json_doc *doc, struct json *batch, uint64_t now_ms)
 {
     uint64_t key = key_of(account, batch), age_ms;
     bool ended = is_ended(batch), had_ended, known;
@@ -65,35 +65,35 @@ struct json *polls_believe(const struct inherit *inherit, uint32_t account, stru
 
     if (key == 0)
         return batch;
-    known = poll_cache_peek(inherit->poll_cache, key, now_ms, &had_ended, &age_ms);
+    known = poll_cache_peek(inherited->poll_cache, key, now_ms, &had_ended, &age_ms);
     if (known && had_ended && !ended)
-        before = ended_before(inherit, key, batch, doc, now_ms);
+        before = ended_before(inherited, key, batch, doc, now_ms);
     if (before != NULL)
         return before;
-    if (inherit->config->poll_cache_ms > 0 ||
+    if (inherited->config->poll_cache_ms > 0 ||
         (ended && (!known || !had_ended || age_ms > REFRESH_MS)))
-        keep(inherit, key, ended, batch, now_ms);
+        keep(inherited, key, ended, batch, now_ms);
     return batch;
 }
 
-bool polls_is_outdated(const struct inherit *inherit, uint32_t account, const struct json *batch,
-                       uint64_t now_ms)
+bool polls_is_outdated(const struct inherited *inherited, uint32_t account,
+                       const struct json *batch, uint64_t now_ms)
 {
     uint64_t key = key_of(account, batch);
     struct poll_seen seen;
 
     return key != 0 && !is_ended(batch) &&
-           poll_cache_get(inherit->poll_cache, key, now_ms, &seen) && seen.ended;
+           poll_cache_get(inherited->poll_cache, key, now_ms, &seen) && seen.ended;
 }
 
-struct json *polls_recall(const struct inherit *inherit, uint32_t account, const char *native,
+struct json *polls_recall(const struct inherited *inherited, uint32_t account, const char *native,
                           struct json_doc *doc, uint64_t now_ms)
 {
-    uint32_t max_age_ms = inherit->config->poll_cache_ms;
+    uint32_t max_age_ms = inherited->config->poll_cache_ms;
     struct poll_seen seen;
 
     if (max_age_ms == 0 ||
-        !poll_cache_get(inherit->poll_cache, poll_cache_key(account, native, strlen(native)),
+        !poll_cache_get(inherited->poll_cache, poll_cache_key(account, native, strlen(native)),
                         now_ms, &seen) ||
         seen.age_ms >= max_age_ms)
         return NULL;

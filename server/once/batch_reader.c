@@ -134,7 +134,7 @@ static int64_t told_at(const struct batch_reader *r, const struct round *round, 
 {
     int64_t ago_ms = (int64_t)loop_now_ms(r->rt->loop) - moment_ms;
 
-    return provider_clock_floor_s(r->rt->inherit, round->deployment) - ago_ms / 1000 - ROUNDING_S;
+    return provider_clock_floor_s(r->rt->inherited, round->deployment) - ago_ms / 1000 - ROUNDING_S;
 }
 
 /* Whether no batch back to `from_ms` and up to log.to_ms can be the wanted one. */
@@ -236,7 +236,7 @@ static int on_object(void *arg, struct json_doc *doc, struct json *batch, const 
         seen.marker = &marker;
     note_batch(&r->page, &seen);
     note_in_log(&r->log, &seen);
-    past_saw(r->rt->inherit, round->deployment, batch, loop_now_ms(r->rt->loop));
+    past_saw(r->rt->inherited, round->deployment, batch, loop_now_ms(r->rt->loop));
     show(r, round, &seen);
     return 0;
 }
@@ -463,7 +463,7 @@ static void on_timer(struct loop_timer *timer)
 
 static struct batch_reader *reader_of(struct runtime *rt, uint32_t deployment)
 {
-    uint32_t account = rt->account_twin[table_deployment(rt->table, deployment)->account];
+    uint32_t account = rt->account_same_resource[table_deployment(rt->table, deployment)->account];
     struct batch_reader *r;
 
     if (rt->readers == NULL)

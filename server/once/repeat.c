@@ -164,7 +164,7 @@ static void fail_under_way(struct repeat *r, uint64_t wait_ms)
 /* All lists were read in which it could have been found. */
 static void on_not_there(struct repeat *r)
 {
-    uint64_t until_ms = idem_unsure_until_ms(r->rt->inherit->idem);
+    uint64_t until_ms = idem_unsure_until_ms(r->rt->inherited->idem);
     uint64_t now_ms = loop_now_ms(r->rt->loop);
 
     if (r->too_many)
@@ -178,7 +178,7 @@ static void on_not_there(struct repeat *r)
 static void on_found(struct repeat *r, const struct reconcile_result *result)
 {
     if (r->lost)
-        (void)idem_take_lost(r->rt->inherit->idem, r->rt->slot, &r->key, &r->claim);
+        (void)idem_take_lost(r->rt->inherited->idem, r->rt->slot, &r->key, &r->claim);
     r->ops->on_found(r->arg, result->deployment, result->doc, result->batch);
 }
 
@@ -206,7 +206,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
 static bool may_be_on_its_way(const struct repeat *r)
 {
     return r->announced ||
-           loop_now_ms(r->rt->loop) < idem_since_ms(r->rt->inherit->idem) + YOUNG_MS;
+           loop_now_ms(r->rt->loop) < idem_since_ms(r->rt->inherited->idem) + YOUNG_MS;
 }
 
 uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms)
@@ -218,7 +218,7 @@ uint64_t repeat_known_since_ms(uint64_t since_ms, uint64_t unsure_until_ms)
  * looked for; 0: it does not. */
 static uint64_t known_since_ms(const struct repeat *r)
 {
-    const struct idem *idem = r->rt->inherit->idem;
+    const struct idem *idem = r->rt->inherited->idem;
 
     if (r->lost || r->announced || loop_now_ms(r->rt->loop) < idem_blind_until_ms(idem))
         return 0;
@@ -247,7 +247,7 @@ static uint32_t account_of(const struct repeat *r, uint32_t deployment)
 {
     const struct runtime *rt = r->rt;
 
-    return rt->account_twin[table_deployment(rt->table, deployment)->account];
+    return rt->account_same_resource[table_deployment(rt->table, deployment)->account];
 }
 
 static void append_place(struct repeat *r, uint32_t account)
@@ -324,12 +324,12 @@ static void note_refused(const struct repeat *r)
 {
     uint64_t value[MEMO_WORDS] = {r->client.hash[1], r->attempt};
 
-    memo_put(r->rt->inherit->memo, r->client.hash[0], value, loop_now_ms(r->rt->loop));
+    memo_put(r->rt->inherited->memo, r->client.hash[0], value, loop_now_ms(r->rt->loop));
 }
 
 static bool was_refused_here(const struct repeat *r)
 {
-    struct memo *memo = r->rt->inherit->memo;
+    struct memo *memo = r->rt->inherited->memo;
     uint64_t value[MEMO_WORDS];
 
     if (r->client.hash[0] == 0 ||
@@ -343,7 +343,7 @@ static bool was_refused_here(const struct repeat *r)
 /* The table does not know it. */
 static void on_unknown_here(struct repeat *r)
 {
-    const struct idem *idem = r->rt->inherit->idem;
+    const struct idem *idem = r->rt->inherited->idem;
 
     if (r->kind == REPEAT_CREATE && !was_refused_here(r) &&
         repeat_must_look(r->keyed, r->announced, loop_now_ms(r->rt->loop), idem_since_ms(idem),
@@ -380,7 +380,7 @@ static void on_lost(struct repeat *r, const struct idem_answer *answer)
     look_at_home_first(r, answer->deployment);
     if (r->kind == REPEAT_UPLOAD) {
         /* Its worker died: at worst an orphaned file, which costs no money. */
-        (void)idem_take_lost(r->rt->inherit->idem, r->rt->slot, &r->key, &r->claim);
+        (void)idem_take_lost(r->rt->inherited->idem, r->rt->slot, &r->key, &r->claim);
         go_on(r);
     } else if (nonce[0] != '\0') {
         search(r, nonce);
@@ -401,7 +401,7 @@ static void on_full(struct repeat *r)
 
 static void look(struct repeat *r)
 {
-    struct idem *idem = r->rt->inherit->idem;
+    struct idem *idem = r->rt->inherited->idem;
     uint64_t now_ms = loop_now_ms(r->rt->loop);
     uint64_t keep_ms = (repeat_age_s(r->keyed, 1, r->timeout_s) + CLOCK_SLACK_S) * UINT64_C(1000);
     struct idem_answer answer;
@@ -536,13 +536,13 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
 
 bool repeat_sent(struct repeat *r, uint32_t deployment)
 {
-    return r->claim.place == 0 || idem_sent(r->rt->inherit->idem, &r->claim, deployment);
+    return r->claim.place == 0 || idem_sent(r->rt->inherited->idem, &r->claim, deployment);
 }
 
 void repeat_refused(struct repeat *r)
 {
     if (r->claim.place != 0)
-        idem_refused(r->rt->inherit->idem, &r->claim);
+        idem_refused(r->rt->inherited->idem, &r->claim);
 }
 
 void repeat_doubt(struct repeat *r)
@@ -564,13 +564,13 @@ void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int 
         memcpy(answer.body, body, len);
         answer.len = len;
     }
-    idem_answer(r->rt->inherit->idem, &r->claim, &answer);
+    idem_answer(r->rt->inherited->idem, &r->claim, &answer);
 }
 
 void repeat_lost(struct repeat *r)
 {
     if (r->claim.place != 0)
-        idem_lose(r->rt->inherit->idem, &r->claim);
+        idem_lose(r->rt->inherited->idem, &r->claim);
 }
 
 void repeat_end(struct repeat *r)
@@ -582,7 +582,7 @@ void repeat_end(struct repeat *r)
     r->search = NULL;
     loop_timer_stop(r->rt->loop, &r->timer);
     if (r->claim.place != 0) {
-        idem_forget(r->rt->inherit->idem, &r->claim);
+        idem_forget(r->rt->inherited->idem, &r->claim);
         if (r->kind == REPEAT_CREATE && r->clear && r->client.hash[0] != 0)
             note_refused(r);
     }

@@ -208,7 +208,7 @@ static bool answer_again(struct fetch *f)
     if (f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0)
         return false;
     doc = json_doc_new();
-    batch = doc != NULL ? polls_recall(rt->inherit, runtime_fingerprint(rt, f->deployment),
+    batch = doc != NULL ? polls_recall(rt->inherited, runtime_fingerprint(rt, f->deployment),
                                        f->target.native, doc, loop_now_ms(rt->loop))
                         : NULL;
     if (batch == NULL) {

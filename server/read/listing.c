@@ -189,7 +189,7 @@ static void place_of(const struct listing *l, size_t i, struct listing_place *pl
 /* Leave the page behind this id a note of where it begins. */
 static void remember(const struct listing *l, const char *id, int64_t created_at, size_t source)
 {
-    struct memo *memo = l->rt->inherit->list_places;
+    struct memo *memo = l->rt->inherited->list_places;
     const struct listing_question *q = &l->question;
     uint64_t now_ms = loop_now_ms(l->rt->loop);
     struct strbuf key = STRBUF_INIT;

@@ -96,7 +96,7 @@ static void ask(struct listing *l)
 /* The page before left a note. @return false: it did not, or is forgotten */
 static bool recall(struct listing *l)
 {
-    const struct memo *memo = l->rt->inherit->list_places;
+    const struct memo *memo = l->rt->inherited->list_places;
     const struct listing_question *q = &l->question;
     uint64_t now_ms = loop_now_ms(l->rt->loop);
     struct strbuf key = STRBUF_INIT;

@@ -8,7 +8,7 @@
 
 #include "objects/ledger.h"
 #include "objects/polls.h"
-#include "objects/sighting.h"
+#include "objects/observation.h"
 
 #define MAX_PAGES     200 /* of one account and answer: bounds a provider that walks in circles */
 #define MAX_ANSWER    (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
@@ -77,7 +77,7 @@ static bool is_known_whole(const struct reader *r)
 {
     uint64_t value[MEMO_WORDS];
 
-    return memo_get(r->list->rt->inherit->memo, whole_key(r), WHOLE_KEEP_MS,
+    return memo_get(r->list->rt->inherited->memo, whole_key(r), WHOLE_KEEP_MS,
                     loop_now_ms(r->list->rt->loop), value);
 }
 
@@ -100,7 +100,7 @@ static void read_whole(struct reader *r)
     static const uint64_t value[MEMO_WORDS] = {1};
     struct listing *l = r->list;
 
-    memo_put(l->rt->inherit->memo, whole_key(r), value, loop_now_ms(l->rt->loop));
+    memo_put(l->rt->inherited->memo, whole_key(r), value, loop_now_ms(l->rt->loop));
     source_of(r)->num = 0;
     r->whole = true;
     r->from_top = r->more = false;
@@ -184,16 +184,16 @@ static bool look_at(const struct reader *r, const struct json *object)
     const struct listing *l = r->list;
     const struct runtime *rt = l->rt;
     uint64_t now_ms = loop_now_ms(rt->loop);
-    struct sighting seen;
+    struct observation seen;
     bool marked;
 
     if (l->question.kind == ID_FILE)
         return l->relay->owner == 0;
-    if (polls_is_outdated(rt->inherit, runtime_fingerprint(rt, r->deployment), object, now_ms))
-        marked = ledger_marker(rt->inherit->seals, object, &seen.marker); /* and no reservation */
+    if (polls_is_outdated(rt->inherited, runtime_fingerprint(rt, r->deployment), object, now_ms))
+        marked = ledger_marker(rt->inherited->seals, object, &seen.marker); /* and no reservation */
     else
-        marked = sighting_observe(rt->inherit, rt->slot, runtime_fingerprint(rt, r->deployment),
-                                  object, now_ms, &seen);
+        marked = observation_of_batch(
+            rt->inherited, rt->slot, runtime_fingerprint(rt, r->deployment), object, now_ms, &seen);
     return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
 }
 

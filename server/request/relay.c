@@ -88,7 +88,7 @@ static void on_pool_gone(void *p)
     }
     collect_forget(relay);
     admit_release(relay);
-    atomic_fetch_add_explicit(&relay->rt->inherit->shared->slots[relay->rt->slot].requests, 1,
+    atomic_fetch_add_explicit(&relay->rt->inherited->shared->slots[relay->rt->slot].requests, 1,
                               memory_order_relaxed);
 }
 

@@ -167,7 +167,7 @@ static bool *listed_accounts(const struct runtime *rt, uint32_t *list)
  * @param out  of new_list() */
 static void add_account(const struct runtime *rt, uint32_t deployment, uint32_t *out, uint32_t *num)
 {
-    uint32_t account = rt->account_twin[table_deployment(rt->table, deployment)->account];
+    uint32_t account = rt->account_same_resource[table_deployment(rt->table, deployment)->account];
     bool *listed = listed_accounts(rt, out);
 
     if (listed[account])
@@ -207,7 +207,7 @@ static uint32_t all_accounts(const struct relay *relay, const bool *among, uint3
         add_account(rt, first, out, &num);
     first = num > 0 ? out[0] : MODEL_NO_INDEX;
     for (size_t i = 0; i < rt->config->models.num_accounts; i++)
-        if ((among == NULL || among[i]) && rt->account_twin[i] == i &&
+        if ((among == NULL || among[i]) && rt->account_same_resource[i] == i &&
             rt->account_first[i] != first && rt->account_first[i] != MODEL_NO_INDEX &&
             provider_matches(relay, rt->account_first[i]))
             out[num++] = rt->account_first[i];
@@ -250,7 +250,7 @@ static bool open_id(struct relay *relay, enum id_kind kind, const char *id, size
     memset(tag, 0, sizeof(*tag));
 
     relay->named.len = 0;
-    if (ids_open(rt->inherit->seals, kind, relay->owner, id, len, &native_len, &target->tagged,
+    if (ids_open(rt->inherited->seals, kind, relay->owner, id, len, &native_len, &target->tagged,
                  tag) != 0 ||
         native_len >= sizeof(target->native))
         return false;
@@ -726,8 +726,8 @@ static bool find_places(const struct relay *relay, const char *model, const char
         return false;
     }
     out->deployments[0] = whole;
-    out->stages[0] = 0;
-    out->num = out->num_stages = 1;
+    out->tiers[0] = 0;
+    out->num = out->num_tiers = 1;
     out->grouped = false;
     return true;
 }

@@ -11,9 +11,9 @@ int candidates_init(const struct runtime *rt, struct candidates *out)
     memset(out, 0, sizeof(*out));
     /* Not zeroed: most groups fill little of it. */
     out->deployments = malloc(room * sizeof(*out->deployments));
-    out->stages = malloc(room * sizeof(*out->stages));
+    out->tiers = malloc(room * sizeof(*out->tiers));
     out->has_group = calloc(table_num_groups(rt->table) + 1u, sizeof(*out->has_group));
-    if (out->deployments != NULL && out->stages != NULL && out->has_group != NULL)
+    if (out->deployments != NULL && out->tiers != NULL && out->has_group != NULL)
         return 0;
     candidates_deinit(out);
     return ERR_NOMEM;
@@ -22,7 +22,7 @@ int candidates_init(const struct runtime *rt, struct candidates *out)
 void candidates_deinit(struct candidates *candidates)
 {
     free(candidates->deployments);
-    free(candidates->stages);
+    free(candidates->tiers);
     free(candidates->has_group);
     memset(candidates, 0, sizeof(*candidates));
 }
@@ -33,7 +33,7 @@ static bool is_of(const struct runtime *rt, uint32_t deployment, int provider)
            table_deployment(rt->table, deployment)->provider == (uint32_t)provider;
 }
 
-void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t stage, int provider,
+void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t tier, int provider,
                           struct candidates *out)
 {
     uint32_t num;
@@ -43,11 +43,11 @@ void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t sta
         if (!is_of(rt, members[i], provider))
             continue;
         out->deployments[out->num] = members[i];
-        out->stages[out->num++] = stage;
+        out->tiers[out->num++] = tier;
     }
     out->has_group[group] = true; /* all of its rows that may be: each belongs to one group */
     out->grouped |= out->num > 0;
-    out->num_stages = stage + 1;
+    out->num_tiers = tier + 1;
 }
 
 void candidates_add_row(const struct runtime *rt, uint32_t row, int provider,
@@ -56,9 +56,9 @@ void candidates_add_row(const struct runtime *rt, uint32_t row, int provider,
     if (!is_of(rt, row, provider))
         return;
     out->deployments[out->num] = row;
-    out->stages[out->num++] = 0;
+    out->tiers[out->num++] = 0;
     out->grouped = true;
-    out->num_stages = 1;
+    out->num_tiers = 1;
 }
 
 #define MAX_CHAIN 64 /* groups that one request may go through, whatever is configured */
@@ -71,7 +71,7 @@ void candidates_add_fallbacks(const struct runtime *rt, uint32_t group, int prov
     num = fallback_chain(rt->fallbacks, rt->config->num_fallbacks, group,
                          max < MAX_CHAIN ? max : MAX_CHAIN, chain);
     for (uint32_t i = 1; i < num; i++)
-        candidates_add_group(rt, chain[i], out->num_stages, provider, out);
+        candidates_add_group(rt, chain[i], out->num_tiers, provider, out);
 }
 
 int candidates_of_group(const struct runtime *rt, uint32_t group, struct candidates *out)
@@ -91,7 +91,8 @@ int candidates_around(const struct runtime *rt, const bool *accounts, struct can
     for (uint32_t i = 0; rc == 0 && i < table_num_deployments(rt->table); i++) {
         const struct table_deployment *d = table_deployment(rt->table, i);
 
-        if (d->group == MODEL_NO_INDEX || done[d->group] || !accounts[rt->account_twin[d->account]])
+        if (d->group == MODEL_NO_INDEX || done[d->group] ||
+            !accounts[rt->account_same_resource[d->account]])
             continue;
         done[d->group] = true; /* beside has_group: it may be there as another one's fallback */
         candidates_add_group(rt, d->group, 0, CANDIDATES_ANY, out);

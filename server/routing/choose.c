@@ -13,10 +13,10 @@ void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, 
                      struct pick_candidate *c)
 {
     const struct table_deployment *d = table_deployment(rt->table, deployment);
-    uint32_t column = rt->inherit->columns[deployment];
+    uint32_t column = rt->inherited->columns[deployment];
     struct state_sum sum;
 
-    state_read(rt->inherit->state, column, now_ms, &sum);
+    state_read(rt->inherited->state, column, now_ms, &sum);
     memset(c, 0, sizeof(*c));
     c->deployment = deployment;
     c->weight = d->weight;
@@ -24,18 +24,18 @@ void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, 
     c->tpm = d->tpm;
     c->order = d->order;
     c->admitted = breaker_admits(
-        atomic_load_explicit(state_health(rt->inherit->state, column, op), memory_order_relaxed),
+        atomic_load_explicit(state_health(rt->inherited->state, column, op), memory_order_relaxed),
         now_ms);
     c->requests_minute = sum.requests_minute;
     c->tokens_minute = sum.tokens_minute;
     c->latency_us = sum.latency_us;
     c->in_flight = sum.in_flight[OP_UPLOAD] + sum.in_flight[OP_CREATE]; /* reads are not placed */
-    quota_describe(rt->inherit->quota, column, now_ms, c);
+    quota_describe(rt->inherited->quota, column, now_ms, c);
     if (op == OP_UPLOAD) {
         struct quota_sum quota;
 
-        quota_read(rt->inherit->quota, column, now_ms, &quota);
-        c->enqueued += quota.pledged; /* its batch will come after those */
+        quota_read(rt->inherited->quota, column, now_ms, &quota);
+        c->enqueued += quota.expected; /* its batch will come after those */
     }
 }
 
@@ -53,7 +53,7 @@ uint64_t choose_unsure_from(struct runtime *rt, const uint32_t *candidates, uint
 
     for (uint32_t i = 0; i < num; i++) {
         uint64_t limit =
-            quota_limit(rt->inherit->quota, rt->inherit->columns[candidates[i]], now_ms);
+            quota_limit(rt->inherited->quota, rt->inherited->columns[candidates[i]], now_ms);
 
         if (limit == 0 || tokens <= limit)
             return 0;
@@ -64,7 +64,7 @@ uint64_t choose_unsure_from(struct runtime *rt, const uint32_t *candidates, uint
 
 static bool enter(struct runtime *rt, enum op_class op, uint32_t deployment)
 {
-    return breaker_enter(state_health(rt->inherit->state, rt->inherit->columns[deployment], op),
+    return breaker_enter(state_health(rt->inherited->state, rt->inherited->columns[deployment], op),
                          loop_now_ms(rt->loop));
 }
 
@@ -340,8 +340,8 @@ uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q)
     return chosen != MODEL_NO_INDEX ? chosen : choose_of_all(rt, q, policy);
 }
 
-uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct candidates *places,
-                          const bool *tried, uint32_t *stage, uint64_t tokens, uint64_t unsure_from)
+uint32_t choose_in_tiers(struct runtime *rt, enum op_class op, const struct candidates *places,
+                         const bool *tried, uint32_t *tier, uint64_t tokens, uint64_t unsure_from)
 {
     uint32_t first = 0, end;
 
@@ -353,33 +353,33 @@ uint32_t choose_in_stages(struct runtime *rt, enum op_class op, const struct can
                                     .unsure_from = unsure_from};
         uint32_t chosen;
 
-        for (end = first; end < places->num && places->stages[end] == places->stages[first]; end++)
+        for (end = first; end < places->num && places->tiers[end] == places->tiers[first]; end++)
             q.num++;
-        if (places->stages[first] < *stage)
+        if (places->tiers[first] < *tier)
             continue;
-        *stage = places->stages[first];
+        *tier = places->tiers[first];
         chosen = choose_deployment(rt, &q);
         if (chosen != MODEL_NO_INDEX)
             return chosen;
     }
-    *stage = places->num_stages;
+    *tier = places->num_tiers;
     return MODEL_NO_INDEX;
 }
 
-static uint32_t stage_of(const struct candidates *places, uint32_t deployment)
+static uint32_t tier_of(const struct candidates *places, uint32_t deployment)
 {
     for (uint32_t i = 0; i < places->num; i++)
         if (places->deployments[i] == deployment)
-            return places->stages[i];
+            return places->tiers[i];
     return 0;
 }
 
-uint32_t choose_leave_stage(const struct candidates *places, bool *tried, uint32_t deployment)
+uint32_t choose_leave_tier(const struct candidates *places, bool *tried, uint32_t deployment)
 {
-    uint32_t left = 0, stage = stage_of(places, deployment);
+    uint32_t left = 0, tier = tier_of(places, deployment);
 
     for (uint32_t i = 0; i < places->num; i++) {
-        tried[i] |= places->stages[i] <= stage;
+        tried[i] |= places->tiers[i] <= tier;
         left += !tried[i];
     }
     return left;
@@ -389,8 +389,8 @@ void choose_give_back(struct runtime *rt, enum op_class op, uint32_t deployment)
 {
     struct breaker_view before, after;
 
-    (void)breaker_record(state_health(rt->inherit->state, rt->inherit->columns[deployment], op),
-                         &rt->inherit->breaker, OUTCOME_CANCELLED, -1,
+    (void)breaker_record(state_health(rt->inherited->state, rt->inherited->columns[deployment], op),
+                         &rt->inherited->breaker, OUTCOME_CANCELLED, -1,
                          table_deployment(rt->table, deployment)->fingerprint,
                          loop_now_ms(rt->loop), &before, &after);
 }

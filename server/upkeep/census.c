@@ -68,15 +68,15 @@ static void schedule(struct census *c, uint32_t delay_ms)
 static void publish(const struct census *c)
 {
     const struct errands *errands = c->account->errands;
-    const struct inherit *inherit = errands->inherit;
+    const struct inherited *inherited = errands->inherited;
 
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
-        uint32_t account = table_deployment(inherit->table, i)->account;
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
+        uint32_t account = table_deployment(inherited->table, i)->account;
 
-        if (errands->accounts[account].twin != c->account->twin)
+        if (errands->accounts[account].same_resource != c->account->same_resource)
             continue;
         for (int kind = 0; kind < SLOTS_KINDS; kind++)
-            slots_set(inherit->slots, inherit->columns[i], (enum slots_kind)kind,
+            slots_set(inherited->slots, inherited->columns[i], (enum slots_kind)kind,
                       c->tally.held[kind]);
     }
 }
@@ -84,15 +84,16 @@ static void publish(const struct census *c)
 void census_file_goes(const struct errand_account *account, const char *native)
 {
     const struct errands *errands = account->errands;
-    const struct inherit *inherit = errands->inherit;
+    const struct inherited *inherited = errands->inherited;
     enum slots_kind kind;
 
-    if (!facts_take_slot(inherit->memo, account->fingerprint, native, loop_now_ms(errands->loop),
+    if (!facts_take_slot(inherited->memo, account->fingerprint, native, loop_now_ms(errands->loop),
                          &kind))
         return;
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++)
-        if (errands->accounts[table_deployment(inherit->table, i)->account].twin == account->twin)
-            slots_add(inherit->slots, inherit->columns[i], kind, -1);
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++)
+        if (errands->accounts[table_deployment(inherited->table, i)->account].same_resource ==
+            account->same_resource)
+            slots_add(inherited->slots, inherited->columns[i], kind, -1);
 }
 
 static void on_file(void *arg, struct json_doc *doc, struct json *object)
@@ -133,7 +134,7 @@ static void on_begin(struct loop_timer *timer)
 {
     struct census *c = timer->arg;
     const struct model_account *account =
-        &c->account->errands->inherit->config->models.accounts[c->account->account];
+        &c->account->errands->inherited->config->models.accounts[c->account->account];
     /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
     bool paged = account->provider != PROVIDER_AZURE || account->api_version == NULL;
     struct pages_spec spec = {.account = c->account,
@@ -158,15 +159,15 @@ static bool counts(const struct errands *errands, size_t i)
 
     if (!a->balanced)
         return false;
-    for (size_t k = a->twin; k < i; k++)
-        if (errands->accounts[k].twin == a->twin && errands->accounts[k].balanced)
+    for (size_t k = a->same_resource; k < i; k++)
+        if (errands->accounts[k].same_resource == a->same_resource && errands->accounts[k].balanced)
             return false;
     return true;
 }
 
 int census_start(struct errands *errands)
 {
-    const struct config *config = errands->inherit->config;
+    const struct config *config = errands->inherited->config;
     struct census *all = calloc(errands->num_accounts + 1, sizeof(*all));
     bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
     int ret = all != NULL ? 0 : ERR_NOMEM;

@@ -23,16 +23,16 @@ struct endings {
 /* @return whether a deployment of the account is for that model */
 static bool note(const struct errand_account *account, const char *model, uint64_t ends_s)
 {
-    const struct inherit *inherit = account->errands->inherit;
+    const struct inherited *inherited = account->errands->inherited;
     bool found = false;
 
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
-        const struct table_deployment *d = table_deployment(inherit->table, i);
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
+        const struct table_deployment *d = table_deployment(inherited->table, i);
 
         if (d->account != account->account ||
-            strcmp(table_str(inherit->table, d->upstream_model), model) != 0)
+            strcmp(table_str(inherited->table, d->upstream_model), model) != 0)
             continue;
-        atomic_store(&inherit->probes[i].ends_unix_s, ends_s);
+        atomic_store(&inherited->probes[i].ends_unix_s, ends_s);
         found = true;
     }
     return found;
@@ -90,7 +90,7 @@ static void on_begin(struct loop_timer *timer)
 
 int endings_start(struct errands *errands)
 {
-    const struct model_list *models = &errands->inherit->config->models;
+    const struct model_list *models = &errands->inherited->config->models;
     struct endings *all = calloc(errands->num_accounts + 1, sizeof(*all));
     bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
     int ret = all != NULL ? 0 : ERR_NOMEM;

@@ -33,7 +33,7 @@ static void pump(struct errands *errands);
 
 const char *errand_account_name(const struct errand_account *a)
 {
-    return a->errands->inherit->config->models.accounts[a->account].name;
+    return a->errands->inherited->config->models.accounts[a->account].name;
 }
 
 bool errand_account_is_quiet(const struct errand_account *a)
@@ -101,17 +101,17 @@ static void on_answer(void *arg, const struct upstream_result *upstream)
 {
     struct errand *e = arg;
     const struct errands *errands = e->account->errands;
-    const struct inherit *inherit = errands->inherit;
+    const struct inherited *inherited = errands->inherited;
     int status = upstream->head.status;
     struct errand_result result = {.upstream = upstream, .failure.retry_after_ms = -1};
 
-    provider_clock_learn(inherit, e->account->deployment, upstream, loop_now_ms(errands->loop));
+    provider_clock_learn(inherited, e->account->deployment, upstream, loop_now_ms(errands->loop));
     result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
     result.gone = upstream->end == UPSTREAM_ANSWERED && (status == 404 || status == 410);
     if (!result.ok)
         failure_from_result(upstream, clock_unix_s(), &result.failure);
     result.outcome = outcome_of(upstream, &result.failure);
-    state_end(inherit->state, errands->slot, inherit->columns[e->account->deployment], OP_READ,
+    state_end(inherited->state, errands->slot, inherited->columns[e->account->deployment], OP_READ,
               result.outcome, status, upstream->total_us, upstream->bytes_sent,
               upstream->bytes_received);
     set_pace(e->account, result.outcome, result.failure.retry_after_ms);
@@ -128,7 +128,7 @@ static void set_agent(struct provider_headers *headers)
 static struct upstream_call *call(struct errand *e)
 {
     const struct errands *errands = e->account->errands;
-    const struct config *config = errands->inherit->config;
+    const struct config *config = errands->inherited->config;
     const struct model_account *account = &config->models.accounts[e->account->account];
     bool list = e->call == CALL_FILE_LIST || e->call == CALL_BATCH_LIST;
     uint32_t most_ms = e->call == CALL_FILE_LIST ? FILES_MS : CALL_MS;
@@ -161,14 +161,14 @@ static void begin(struct errand *e)
     static const struct upstream_result none = {.end = UPSTREAM_REFUSED,
                                                 .error = "the call could not be built"};
     struct errands *errands = e->account->errands;
-    const struct inherit *inherit = errands->inherit;
+    const struct inherited *inherited = errands->inherited;
     struct errand_result refused = {
         .upstream = &none, .outcome = OUTCOME_CANCELLED, .failure.retry_after_ms = -1};
 
     errands->in_flight++;
     e->account->in_flight++;
     if (call(e) != NULL) {
-        state_begin(inherit->state, errands->slot, inherit->columns[e->account->deployment],
+        state_begin(inherited->state, errands->slot, inherited->columns[e->account->deployment],
                     OP_READ);
         return;
     }
@@ -247,7 +247,7 @@ int errand_start(struct errand_account *account, enum provider_call what, const 
 
 static int collect_accounts(struct errands *errands)
 {
-    const struct config *config = errands->inherit->config;
+    const struct config *config = errands->inherited->config;
     struct account_map map = {0};
     int ret = account_map_init(&map, &config->models, config->balance_batches);
 
@@ -257,7 +257,7 @@ static int collect_accounts(struct errands *errands)
                                     .account = i,
                                     .deployment = map.first[i],
                                     .fingerprint = map.fingerprint[i],
-                                    .twin = map.twin[i],
+                                    .same_resource = map.same_resource[i],
                                     .balanced = map.balanced[i] && map.first[i] != MODEL_NO_INDEX};
     account_map_deinit(&map);
     return ret;
@@ -265,12 +265,12 @@ static int collect_accounts(struct errands *errands)
 
 static int index_columns(struct errands *errands)
 {
-    const struct inherit *inherit = errands->inherit;
-    uint32_t num = table_num_deployments(inherit->table);
+    const struct inherited *inherited = errands->inherited;
+    uint32_t num = table_num_deployments(inherited->table);
 
     for (uint32_t i = 0; i < num; i++)
-        if (inherit->columns[i] >= errands->num_columns)
-            errands->num_columns = inherit->columns[i] + 1;
+        if (inherited->columns[i] >= errands->num_columns)
+            errands->num_columns = inherited->columns[i] + 1;
     errands->deployment_of =
         malloc((errands->num_columns + (size_t)1) * sizeof(*errands->deployment_of));
     if (errands->deployment_of == NULL)
@@ -278,7 +278,7 @@ static int index_columns(struct errands *errands)
     for (uint32_t i = 0; i < errands->num_columns; i++)
         errands->deployment_of[i] = MODEL_NO_INDEX;
     for (uint32_t i = 0; i < num; i++)
-        errands->deployment_of[inherit->columns[i]] = i;
+        errands->deployment_of[inherited->columns[i]] = i;
     return 0;
 }
 
@@ -286,7 +286,7 @@ int errands_init(struct errands *errands)
 {
     int ret;
 
-    errands->num_accounts = errands->inherit->config->models.num_accounts;
+    errands->num_accounts = errands->inherited->config->models.num_accounts;
     errands->accounts = calloc(errands->num_accounts + 1, sizeof(*errands->accounts));
     if (errands->accounts == NULL)
         return ERR_NOMEM;

@@ -11,7 +11,7 @@
 #include "common/loop.h"
 #include "upstream/failure.h"
 #include "upstream/provider.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 #include "core/slices.h"
 
 #define ERRAND_AGENT "tranche/" TRANCHE_VERSION " (upkeep)"
@@ -25,9 +25,9 @@ struct errand_account {
     /* The first one of the account: calls are counted there; MODEL_NO_INDEX: no deployment uses
      * it */
     uint32_t deployment;
-    uint32_t fingerprint; /* what its tagged ids carry */
-    uint32_t twin;        /* the first account of the same Azure resource, else itself */
-    bool balanced;        /* the balancer places work on it */
+    uint32_t fingerprint;   /* what its tagged ids carry */
+    uint32_t same_resource; /* the first account of the same Azure resource, else itself */
+    bool balanced;          /* the balancer places work on it */
     unsigned in_flight;
     unsigned failures; /* in a row */
     uint64_t quiet_until_ms;
@@ -35,7 +35,7 @@ struct errand_account {
 
 /* Everything here lives as long as the prober. */
 struct errands {
-    const struct inherit *inherit; /* borrowed */
+    const struct inherited *inherited; /* borrowed */
     uint32_t slot;
     struct loop *loop;               /* borrowed */
     struct upstream *upstream;       /* borrowed */
@@ -65,7 +65,7 @@ struct errand_result {
 
 typedef void (*errand_done_cb)(void *arg, const struct errand_result *result);
 
-/** Fill `errands`, whose `inherit`, `slot`, `loop` and `upstream` are set. @return 0, ERR_NOMEM */
+/** Fill `errands`, whose `inherited`, `slot`, `loop` and `upstream` are set. @return 0, ERR_NOMEM */
 MUST_USE int errands_init(struct errands *errands);
 
 /** Queue a call; it starts on a coming turn, when it may. Never calls back before it returns.

@@ -57,7 +57,7 @@ struct account_probe {
 };
 
 struct prober {
-    const struct inherit *inherit; /* borrowed */
+    const struct inherited *inherited; /* borrowed */
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
@@ -74,7 +74,7 @@ struct prober {
 
 static const struct model_account *account_of(const struct account_probe *a)
 {
-    return &a->prober->inherit->config->models.accounts[a->account];
+    return &a->prober->inherited->config->models.accounts[a->account];
 }
 
 /* Uniform in [0, bound), good enough to keep calls apart. */
@@ -113,13 +113,13 @@ static void log_change(struct account_probe *a, bool healthy, int status, enum o
  * that sees it sees the rest. */
 static void publish(const struct account_probe *a, bool healthy, int status, enum outcome outcome)
 {
-    const struct inherit *inherit = a->prober->inherit;
+    const struct inherited *inherited = a->prober->inherited;
     uint64_t now_s = (uint64_t)clock_unix_s();
 
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
-        struct probe_word *word = &inherit->probes[i];
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
+        struct probe_word *word = &inherited->probes[i];
 
-        if (table_deployment(inherit->table, i)->account != a->account)
+        if (table_deployment(inherited->table, i)->account != a->account)
             continue;
         atomic_store(&word->status, status);
         atomic_store(&word->outcome, outcome);
@@ -164,12 +164,12 @@ static void on_answer(void *arg, const struct upstream_result *result)
 {
     struct account_probe *a = arg;
     struct prober *p = a->prober;
-    const struct inherit *inherit = p->inherit;
+    const struct inherited *inherited = p->inherited;
     struct failure failure = {.retry_after_ms = -1};
     enum outcome outcome;
     bool success = is_success(result);
 
-    provider_clock_learn(inherit, a->deployment, result, loop_now_ms(p->loop));
+    provider_clock_learn(inherited, a->deployment, result, loop_now_ms(p->loop));
     if (!success)
         failure_from_result(result, clock_unix_s(), &failure);
     outcome = outcome_of(result, &failure);
@@ -178,7 +178,7 @@ static void on_answer(void *arg, const struct upstream_result *result)
         success = false;
         strcpy(failure.message, "the answer is no list of batches");
     }
-    state_end(inherit->state, p->slot, inherit->columns[a->deployment], OP_READ, outcome,
+    state_end(inherited->state, p->slot, inherited->columns[a->deployment], OP_READ, outcome,
               result->head.status, result->total_us, result->bytes_sent, result->bytes_received);
     p->in_flight--;
     record(a, outcome, success, result->head.status,
@@ -189,7 +189,7 @@ static void on_answer(void *arg, const struct upstream_result *result)
 /* Returns the call, or NULL with nothing begun. */
 static struct upstream_call *start_call(struct account_probe *a)
 {
-    const struct config *config = a->prober->inherit->config;
+    const struct config *config = a->prober->inherited->config;
     struct strbuf url = STRBUF_INIT;
     struct provider_headers headers = {0};
     struct upstream_request request = {.method = provider_method(CALL_BATCH_LIST),
@@ -222,7 +222,7 @@ static void probe(struct account_probe *a)
         return;
     }
     p->in_flight++;
-    state_begin(p->inherit->state, p->slot, p->inherit->columns[a->deployment], OP_READ);
+    state_begin(p->inherited->state, p->slot, p->inherited->columns[a->deployment], OP_READ);
 }
 
 static void pump(struct prober *p)
@@ -252,7 +252,7 @@ static void on_beat(struct loop_timer *timer)
 {
     struct prober *p = timer->arg;
 
-    atomic_store(&p->inherit->shared->slots[p->slot].beat_ms, loop_now_ms(p->loop));
+    atomic_store(&p->inherited->shared->slots[p->slot].beat_ms, loop_now_ms(p->loop));
     (void)loop_timer_start(p->loop, timer, BEAT_MS); /* cannot fail: its slot was just freed */
 }
 
@@ -288,22 +288,22 @@ static int watch_signals(struct prober *p)
  * found is not news. */
 static int collect_accounts(struct prober *p)
 {
-    const struct inherit *inherit = p->inherit;
+    const struct inherited *inherited = p->inherited;
 
-    p->num_accounts = inherit->config->models.num_accounts;
+    p->num_accounts = inherited->config->models.num_accounts;
     p->accounts = calloc(p->num_accounts + 1, sizeof(*p->accounts));
     if (p->accounts == NULL)
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
-        uint32_t account = table_deployment(inherit->table, i)->account;
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
+        uint32_t account = table_deployment(inherited->table, i)->account;
         struct account_probe *a = &p->accounts[account];
 
         if (a->prober != NULL)
             continue;
         *a = (struct account_probe){.prober = p, .account = account, .deployment = i};
         a->timer = (struct loop_timer){.cb = on_due, .arg = a};
-        a->known = atomic_load(&inherit->probes[i].checked_unix_s) != 0;
-        a->healthy = atomic_load(&inherit->probes[i].healthy) != 0;
+        a->known = atomic_load(&inherited->probes[i].checked_unix_s) != 0;
+        a->healthy = atomic_load(&inherited->probes[i].healthy) != 0;
     }
     return 0;
 }
@@ -319,7 +319,7 @@ static void begin_first_round(struct prober *p)
 
 static int open_upstream(struct prober *p)
 {
-    const struct config *config = p->inherit->config;
+    const struct config *config = p->inherited->config;
     struct upstream_options options = {
         .allow_insecure = config->allow_insecure_upstream,
         .ca_file = config->upstream_ca_file,
@@ -336,7 +336,7 @@ static int begin_upkeep(struct prober *p)
     int ret;
 
     p->errands = (struct errands){
-        .inherit = p->inherit, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
+        .inherited = p->inherited, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
     if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0 ||
         (ret = census_start(&p->errands)) != 0 || (ret = endings_start(&p->errands)) != 0)
         return ret;
@@ -351,7 +351,7 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
     if (p->loop == NULL)
         return ERR_NOMEM;
     if ((ret = watch_signals(p)) != 0 ||
-        (ret = loop_watch(p->loop, p->inherit->master_fd, on_master_gone, p)) != 0 ||
+        (ret = loop_watch(p->loop, p->inherited->master_fd, on_master_gone, p)) != 0 ||
         (ret = open_upstream(p)) != 0 || (ret = collect_accounts(p)) != 0)
         return ret;
     loop_h2o_turn(p->loop);
@@ -360,9 +360,9 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
     return begin_upkeep(p);
 }
 
-int prober_run(const struct inherit *inherit, uint32_t slot)
+int prober_run(const struct inherited *inherited, uint32_t slot)
 {
-    struct prober p = {.inherit = inherit, .slot = slot, .due_end = &p.due};
+    struct prober p = {.inherited = inherited, .slot = slot, .due_end = &p.due};
     h2o_evloop_t *evloop = h2o_evloop_create();
     int ret;
 

@@ -30,8 +30,8 @@ bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally)
     return tally->newest_age_ms <= QUOTA_LEASE_MS || (ask_first && tally->unfinished);
 }
 
-void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t owner, uint32_t column,
-                  const struct sighting *s, uint64_t age_ms, uint64_t now_ms)
+void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t holder,
+                  uint32_t column, const struct observation *s, uint64_t age_ms, uint64_t now_ms)
 {
     if (age_ms < tally->newest_age_ms)
         tally->newest_age_ms = age_ms;
@@ -42,8 +42,8 @@ void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t own
         tally->foreign++;
         return;
     }
-    if (sighting_record(quota, owner, column, s, s->marker.tokens, age_ms, now_ms) ==
-        SIGHTING_FULL) {
+    if (observation_record(quota, holder, column, s, s->marker.tokens, age_ms, now_ms) ==
+        OBSERVATION_FULL) {
         tally->refused++;
         return;
     }
@@ -57,9 +57,9 @@ static void begin_page(struct rebuild *r)
     r->tally.newest_age_ms = UINT64_MAX;
 }
 
-static const struct inherit *inherit_of(const struct rebuild *r)
+static const struct inherited *inherited_of(const struct rebuild *r)
 {
-    return r->account->errands->inherit;
+    return r->account->errands->inherited;
 }
 
 static void on_copy_deleted(void *arg, const struct errand_result *result)
@@ -73,13 +73,13 @@ static void on_copy_deleted(void *arg, const struct errand_result *result)
 
 /* It ended while nobody was there to see it. Most copies went long ago, and asking again finds
  * nothing: so only those of the newest batches. */
-static void drop_copy(struct rebuild *r, const struct sighting *s)
+static void drop_copy(struct rebuild *r, const struct observation *s)
 {
-    const struct inherit *inherit = inherit_of(r);
+    const struct inherited *inherited = inherited_of(r);
 
-    if (s->phase == LEDGER_RUNNING || s->copy[0] == '\0' || !inherit->config->delete_moved_copies ||
-        r->copies >= MAX_COPIES ||
-        !ledger_takes_copy(inherit, r->account->fingerprint, s->copy,
+    if (s->phase == LEDGER_RUNNING || s->copy[0] == '\0' ||
+        !inherited->config->delete_moved_copies || r->copies >= MAX_COPIES ||
+        !ledger_takes_copy(inherited, r->account->fingerprint, s->copy,
                            loop_now_ms(r->account->errands->loop)))
         return;
     r->copies++;
@@ -91,17 +91,17 @@ static void drop_copy(struct rebuild *r, const struct sighting *s)
 static void on_batch(void *arg, struct json_doc *doc, struct json *object)
 {
     struct rebuild *r = arg;
-    const struct inherit *inherit = inherit_of(r);
+    const struct inherited *inherited = inherited_of(r);
     uint32_t deployment;
-    struct sighting s;
+    struct observation s;
 
-    past_saw(inherit, r->account->deployment, object, loop_now_ms(r->account->errands->loop));
-    if (!sighting_read(doc, object, inherit->seals, &s))
+    past_saw(inherited, r->account->deployment, object, loop_now_ms(r->account->errands->loop));
+    if (!observation_read(doc, object, inherited->seals, &s))
         return;
-    deployment = s.marked ? ledger_deployment(inherit, &s.marker) : MODEL_NO_INDEX;
-    rebuild_take(&r->tally, inherit->quota, r->account->errands->slot,
-                 deployment != MODEL_NO_INDEX ? inherit->columns[deployment] : UINT32_MAX, &s,
-                 sighting_age_ms(&s, provider_clock_now_s(inherit, r->account->deployment)),
+    deployment = s.marked ? ledger_deployment(inherited, &s.marker) : MODEL_NO_INDEX;
+    rebuild_take(&r->tally, inherited->quota, r->account->errands->slot,
+                 deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
+                 observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
                  loop_now_ms(r->account->errands->loop));
     drop_copy(r, &s);
 }
@@ -109,8 +109,8 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
 static bool on_more(void *arg)
 {
     struct rebuild *r = arg;
-    const struct inherit *inherit = inherit_of(r);
-    bool more = rebuild_reads_on(inherit->config->models.accounts[r->account->account].provider ==
+    const struct inherited *inherited = inherited_of(r);
+    bool more = rebuild_reads_on(inherited->config->models.accounts[r->account->account].provider ==
                                      PROVIDER_AZURE,
                                  &r->tally);
 
@@ -121,17 +121,17 @@ static bool on_more(void *arg)
 /* Columns of the account that the balancer uses. @return how many of them are not rebuilt yet */
 static uint32_t for_each_column(const struct rebuild *r, bool mark)
 {
-    const struct inherit *inherit = inherit_of(r);
+    const struct inherited *inherited = inherited_of(r);
     uint32_t missing = 0;
 
-    for (uint32_t i = 0; i < table_num_deployments(inherit->table); i++) {
-        const struct table_deployment *d = table_deployment(inherit->table, i);
+    for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
+        const struct table_deployment *d = table_deployment(inherited->table, i);
 
         if (d->account != r->account->account || d->group == MODEL_NO_INDEX)
             continue;
         if (mark)
-            quota_note_rebuilt(inherit->quota, inherit->columns[i]);
-        missing += !quota_is_rebuilt(inherit->quota, inherit->columns[i]);
+            quota_note_rebuilt(inherited->quota, inherited->columns[i]);
+        missing += !quota_is_rebuilt(inherited->quota, inherited->columns[i]);
     }
     return missing;
 }

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "errand.h"
-#include "objects/sighting.h"
+#include "objects/observation.h"
 
 #define REBUILD_MAX_PAGES 200 /* of a hundred batches */
 
@@ -35,8 +35,8 @@ bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally);
 /** Take one batch of the list. Pure but for the ledger.
  *  @param column  of the deployment that its marker names; UINT32_MAX: it has no marker of ours, or
  *         names none of this configuration */
-void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t owner, uint32_t column,
-                  const struct sighting *s, uint64_t age_ms, uint64_t now_ms);
+void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t holder,
+                  uint32_t column, const struct observation *s, uint64_t age_ms, uint64_t now_ms);
 
 /** Begin with the accounts that need it. @return 0, ERR_NOMEM */
 MUST_USE int rebuild_start(struct errands *errands);

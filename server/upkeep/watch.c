@@ -129,7 +129,7 @@ static void next_single(struct watch_round *r);
 
 static struct quota *ledger(const struct watch_round *r)
 {
-    return r->account->errands->inherit->quota;
+    return r->account->errands->inherited->quota;
 }
 
 static uint64_t now_of(const struct watch_round *r)
@@ -140,7 +140,7 @@ static uint64_t now_of(const struct watch_round *r)
 /* Unix seconds, as the account tells them. */
 static int64_t provider_now_s(const struct watch_round *r)
 {
-    return provider_clock_now_s(r->account->errands->inherit, r->account->deployment);
+    return provider_clock_now_s(r->account->errands->inherited, r->account->deployment);
 }
 
 static void finish(struct watch_round *r)
@@ -171,12 +171,12 @@ static void on_copy_deleted(void *arg, const struct errand_result *result)
 }
 
 /* Nobody has looked at this batch since it ended, and the copy it ran on is of no more use. */
-static void drop_copy(struct watch_round *r, const struct sighting *s)
+static void drop_copy(struct watch_round *r, const struct observation *s)
 {
-    const struct inherit *inherit = r->account->errands->inherit;
+    const struct inherited *inherited = r->account->errands->inherited;
 
-    if (s->copy[0] == '\0' || !inherit->config->delete_moved_copies ||
-        !ledger_takes_copy(inherit, r->account->fingerprint, s->copy, now_of(r)))
+    if (s->copy[0] == '\0' || !inherited->config->delete_moved_copies ||
+        !ledger_takes_copy(inherited, r->account->fingerprint, s->copy, now_of(r)))
         return;
     if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
         log_warn("account %s: cannot delete the copy %.128s: out of memory",
@@ -185,24 +185,25 @@ static void drop_copy(struct watch_round *r, const struct sighting *s)
         census_file_goes(r->account, s->copy);
 }
 
-static void record(struct watch_round *r, uint32_t column, const struct sighting *s,
+static void record(struct watch_round *r, uint32_t column, const struct observation *s,
                    uint64_t tokens)
 {
     struct errands *errands = r->account->errands;
-    enum sighting_change change = sighting_record(ledger(r), errands->slot, column, s, tokens,
-                                                  sighting_age_ms(s, provider_now_s(r)), now_of(r));
+    enum observation_change change =
+        observation_record(ledger(r), errands->slot, column, s, tokens,
+                           observation_age_ms(s, provider_now_s(r)), now_of(r));
 
-    if (change == SIGHTING_RELEASED) {
+    if (change == OBSERVATION_RELEASED) {
         note_end(r, tokens);
-        sighting_note_ended(errands->inherit, column, r->account->fingerprint, s, tokens,
-                            now_of(r));
+        observation_note_ended(errands->inherited, column, r->account->fingerprint, s, tokens,
+                               now_of(r));
         drop_copy(r, s);
     }
-    r->adopted += change == SIGHTING_ADOPTED;
+    r->adopted += change == OBSERVATION_ADOPTED;
 }
 
 /* The due reservation that this batch is: by its id, or an orphan by its marker. */
-static struct watch_item *find_item(struct watch_round *r, const struct sighting *s)
+static struct watch_item *find_item(struct watch_round *r, const struct observation *s)
 {
     for (size_t i = 0; i < r->num; i++) {
         const struct quota_view *view = &r->items[i].view;
@@ -222,14 +223,14 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
     struct watch_round *r = arg;
     struct errands *errands = r->account->errands;
     struct watch_item *item;
-    struct sighting s;
+    struct observation s;
     uint32_t deployment;
     uint64_t age_ms;
 
-    object = polls_believe(errands->inherit, r->account->fingerprint, doc, object, now_of(r));
-    if (!sighting_read(doc, object, errands->inherit->seals, &s))
+    object = polls_believe(errands->inherited, r->account->fingerprint, doc, object, now_of(r));
+    if (!observation_read(doc, object, errands->inherited->seals, &s))
         return;
-    age_ms = sighting_age_ms(&s, provider_now_s(r));
+    age_ms = observation_age_ms(&s, provider_now_s(r));
     if (age_ms > r->page_age_ms)
         r->page_age_ms = age_ms;
     item = find_item(r, &s);
@@ -240,9 +241,9 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
         return;
     }
     /* Of another gateway with the same seals, or of one whose answer was lost. */
-    deployment = s.marked ? ledger_deployment(errands->inherit, &s.marker) : MODEL_NO_INDEX;
+    deployment = s.marked ? ledger_deployment(errands->inherited, &s.marker) : MODEL_NO_INDEX;
     if (deployment != MODEL_NO_INDEX)
-        record(r, errands->inherit->columns[deployment], &s, s.marker.tokens);
+        record(r, errands->inherited->columns[deployment], &s, s.marker.tokens);
 }
 
 static bool on_more(void *arg)
@@ -292,7 +293,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     struct errands *errands = r->account->errands;
     struct json_doc *doc;
     struct json_error error;
-    struct sighting s;
+    struct observation s;
 
     if (result->gone) {
         /* A list that does not show it either is as good as a second answer. */
@@ -307,9 +308,9 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     doc = json_doc_new();
     if (doc == NULL)
         return false;
-    if (sighting_read(doc,
-                      json_parse(doc, result->upstream->body, result->upstream->body_len, &error),
-                      errands->inherit->seals, &s) &&
+    if (observation_read(
+            doc, json_parse(doc, result->upstream->body, result->upstream->body_len, &error),
+            errands->inherited->seals, &s) &&
         strcmp(s.id, view->id) == 0) {
         watch_gone_not(&r->watch->gone, view->column, view->id);
         record(r, view->column, &s, view->tokens);
@@ -414,7 +415,7 @@ static void collect(struct watch *w)
     struct quota_view view;
     uint32_t cursor = 0;
 
-    while (quota_watch(errands->inherit->quota, &cursor, loop_now_ms(errands->loop), &view)) {
+    while (quota_watch(errands->inherited->quota, &cursor, loop_now_ms(errands->loop), &view)) {
         uint32_t deployment = view.column < errands->num_columns
                                   ? errands->deployment_of[view.column]
                                   : MODEL_NO_INDEX;
@@ -422,7 +423,7 @@ static void collect(struct watch *w)
 
         if (deployment == MODEL_NO_INDEX)
             continue; /* no longer in the configuration: its lease will end it */
-        r = &w->rounds[table_deployment(errands->inherit->table, deployment)->account];
+        r = &w->rounds[table_deployment(errands->inherited->table, deployment)->account];
         if (r->running || errand_account_is_quiet(r->account) || !make_room(r))
             continue;
         r->items[r->num++] = (struct watch_item){.view = view};
@@ -449,7 +450,7 @@ static void on_tick(struct loop_timer *timer)
 int watch_start(struct errands *errands)
 {
     struct watch *w = calloc(1, sizeof(*w));
-    uint32_t ask_ms = errands->inherit->config->timeouts.watch_ms;
+    uint32_t ask_ms = errands->inherited->config->timeouts.watch_ms;
 
     if (w == NULL)
         return ERR_NOMEM;
@@ -474,6 +475,6 @@ int watch_start(struct errands *errands)
         r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
     }
     w->tick = (struct loop_timer){.cb = on_tick, .arg = w};
-    quota_ask_every(errands->inherit->quota, w->ask_ms);
+    quota_ask_every(errands->inherited->quota, w->ask_ms);
     return loop_timer_start(errands->loop, &w->tick, w->tick_ms);
 }

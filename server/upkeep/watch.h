@@ -7,7 +7,7 @@
 #pragma once
 
 #include "errand.h"
-#include "objects/sighting.h"
+#include "objects/observation.h"
 
 #define WATCH_LIST_FROM     4    /* that many due reservations are worth a list call */
 #define WATCH_MAX_PAGES     10   /* of a hundred batches */

@@ -359,7 +359,7 @@ static void add(_Atomic uint64_t *own, uint64_t n)
 /* For the metrics. */
 static void note_good(const struct upload *up)
 {
-    struct worker_slot *slot = &up->rt->inherit->shared->slots[up->rt->slot];
+    struct worker_slot *slot = &up->rt->inherited->shared->slots[up->rt->slot];
     struct jsonl_report report = {0};
 
     if (up->lines != NULL)
@@ -378,7 +378,7 @@ static void warn_of_end(const struct upload *up, const struct candidates *places
 
     for (uint32_t i = 0; i < places->num; i++) {
         uint32_t row = places->deployments[i];
-        uint64_t ends_s = atomic_load(&rt->inherit->probes[row].ends_unix_s);
+        uint64_t ends_s = atomic_load(&rt->inherited->probes[row].ends_unix_s);
 
         if (unfit[i] || !model_end_is_near(ends_s, now_s))
             continue;

@@ -45,7 +45,7 @@ struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
     up->relay = relay;
     up->rt = relay->rt;
     up->deployment = MODEL_NO_INDEX;
-    spool_init(&up->spool, relay->rt->inherit, relay->rt->slot, relay->rt->loop);
+    spool_init(&up->spool, relay->rt->inherited, relay->rt->slot, relay->rt->loop);
     return up;
 }
 
@@ -187,10 +187,10 @@ static void remember(const struct upload *up, const char *native)
     facts_fill(&facts, up->rt, up->deployment, &report);
     facts.counted = true;
     facts.slot = slot_kind(up, up->deployment);
-    facts.pledged = true;
+    facts.expected = true;
     facts_remember(up->rt, up->deployment, native, &facts);
-    quota_pledge(up->rt->inherit->quota, up->rt->inherit->columns[up->deployment],
-                 tokens_of(up, up->deployment), loop_now_ms(up->rt->loop));
+    quota_add_expected(up->rt->inherited->quota, up->rt->inherited->columns[up->deployment],
+                       tokens_of(up, up->deployment), loop_now_ms(up->rt->loop));
 }
 
 /* What `endpoint` of its batches has to say. */
@@ -288,7 +288,7 @@ static void limit_tries(struct upload *up, struct retry_question *question)
     attempt_limits(up->rt, up->deployment, MAX_UPLOAD_TRIES, question);
     question->tries = up->tries_here;
     if (up->tries_here >= question->max_tries &&
-        choose_leave_stage(&up->places, up->tried, up->deployment) > 0)
+        choose_leave_tier(&up->places, up->tried, up->deployment) > 0)
         question->tries = up->tries_here = 0;
 }
 
@@ -390,7 +390,7 @@ static bool was_refused(const struct upload *up, uint64_t job, uint32_t deployme
 {
     struct refusal refusal;
 
-    return refusals_find(up->rt->inherit->memo, job,
+    return refusals_find(up->rt->inherited->memo, job,
                          table_deployment(up->rt->table, deployment)->real,
                          loop_now_ms(up->rt->loop), &refusal) &&
            refusal.for_ms > 0;
@@ -398,7 +398,8 @@ static bool was_refused(const struct upload *up, uint64_t job, uint32_t deployme
 
 static void bar(struct upload *up, uint64_t job)
 {
-    bool refused = job != 0 && refusals_any(up->rt->inherit->memo, job, loop_now_ms(up->rt->loop));
+    bool refused =
+        job != 0 && refusals_any(up->rt->inherited->memo, job, loop_now_ms(up->rt->loop));
 
     for (uint32_t i = 0; i < up->places.num; i++) {
         uint32_t place = up->places.deployments[i];
@@ -415,14 +416,14 @@ static uint32_t choose(struct upload *up)
     struct size size = size_of(up, up->places.deployments[0]);
     uint64_t unsure_from =
         choose_unsure_from(up->rt, up->places.deployments, up->places.num, size.tokens, size.least);
-    uint32_t stage = up->stage, chosen;
+    uint32_t tier = up->tier, chosen;
 
     bar(up, size.job);
-    chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->barred, &stage, size.tokens,
-                              unsure_from);
+    chosen = choose_in_tiers(up->rt, OP_UPLOAD, &up->places, up->barred, &tier, size.tokens,
+                             unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_stages(up->rt, OP_UPLOAD, &up->places, up->tried, &up->stage,
-                                  size.tokens, unsure_from);
+        chosen = choose_in_tiers(up->rt, OP_UPLOAD, &up->places, up->tried, &up->tier, size.tokens,
+                                 unsure_from);
     return chosen;
 }
 
@@ -456,7 +457,7 @@ static void try_next(struct upload *up)
     set_tried(up, chosen, true);
     if (repeat_sent(&up->repeat, table_deployment(up->rt->table, chosen)->fingerprint) &&
         start_try(up) == 0) {
-        state_add_tokens(up->rt->inherit->state, up->rt->slot, up->rt->inherit->columns[chosen],
+        state_add_tokens(up->rt->inherited->state, up->rt->slot, up->rt->inherited->columns[chosen],
                          tokens_of(up, chosen), loop_now_ms(up->rt->loop));
         return;
     }

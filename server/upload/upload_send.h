@@ -27,8 +27,8 @@ struct upload {
     struct candidates places;   /* owned */
     bool *tried;                /* owned; [places.num] */
     bool *barred;               /* owned; [places.num]; tried, or without a slot: see choose() */
-    uint32_t stage;             /* of the candidates in use */
-    uint32_t tries, tries_here; /* in all, and in the stage of the current one */
+    uint32_t tier;              /* of the candidates in use */
+    uint32_t tries, tries_here; /* in all, and in the tier of the current one */
     uint32_t deployment;        /* of the current try */
     struct send_file *send;     /* owned; NULL: none in flight */
     struct repeat repeat;       /* this request among those that were made before */

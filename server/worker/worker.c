@@ -203,7 +203,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
 static struct worker_slot *own_slot(const struct worker *w)
 {
-    return &w->rt.inherit->shared->slots[w->rt.slot];
+    return &w->rt.inherited->shared->slots[w->rt.slot];
 }
 
 static void on_beat(struct loop_timer *timer)
@@ -338,10 +338,10 @@ static int make(struct worker *w)
     configure_h2o(w);
     h2o_context_init(&w->ctx, evloop, &w->globalconf);
     if ((rc = upstream_new(rt->loop, &options, &rt->upstream)) != 0 ||
-        (rc = front_new(rt->loop, &w->ctx, rt->inherit, rt->slot, &w->front)) != 0 ||
+        (rc = front_new(rt->loop, &w->ctx, rt->inherited, rt->slot, &w->front)) != 0 ||
         (rc = open_signals(w)) != 0)
         return rc;
-    return loop_watch(rt->loop, rt->inherit->master_fd, on_master_gone, NULL);
+    return loop_watch(rt->loop, rt->inherited->master_fd, on_master_gone, NULL);
 }
 
 static bool is_drained(const struct worker *w)
@@ -349,16 +349,16 @@ static bool is_drained(const struct worker *w)
     return w->rt.draining && front_connections(w->front) == 0 && w->rt.operations == 0;
 }
 
-int worker_run(const struct inherit *inherit, uint32_t slot)
+int worker_run(const struct inherited *inherited, uint32_t slot)
 {
     static struct worker worker; /* one per process */
     struct worker *w = &worker;
     struct runtime *rt = &w->rt;
     int rc;
 
-    rt->inherit = inherit;
-    rt->config = inherit->config;
-    rt->table = inherit->table;
+    rt->inherited = inherited;
+    rt->config = inherited->config;
+    rt->table = inherited->table;
     rt->slot = slot;
     if (rt->config->routing_strategy != NULL) {
         rt->configured_policy = *pick_policy_find(rt->config->routing_strategy);

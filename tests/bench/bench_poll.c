@@ -15,7 +15,7 @@
 #include "objects/ledger.h"
 #include "objects/polls.h"
 #include "request/resolve.h"
-#include "objects/sighting.h"
+#include "objects/observation.h"
 #include "tests/bench/bench.h"
 
 #define BATCHES 20000u
@@ -33,7 +33,7 @@ static struct model_account accounts[COLUMNS];
 static struct model_deployment deployments[COLUMNS];
 static struct config config;
 static struct ids_seals seals;
-static struct inherit inherit;
+static struct inherited inherited;
 static struct runtime worker;
 static struct batch *batches;
 static uint64_t loop_ms = UINT64_C(1000000000);
@@ -77,21 +77,21 @@ static void make_worker(void)
     must(table_build(&config.models, 1, &table));
     must(state_new(CHILD_ROWS, 64, &state));
     must(state_bind(state, table, columns));
-    must(quota_new(64, 262144, &inherit.quota));
-    must(memo_new(65536, &inherit.memo));
-    must(poll_cache_new(16384, &inherit.poll_cache));
+    must(quota_new(64, 262144, &inherited.quota));
+    must(memo_new(65536, &inherited.memo));
+    must(poll_cache_new(16384, &inherited.poll_cache));
     for (uint32_t i = 0; i < COLUMNS; i++)
-        quota_bind(inherit.quota, columns[i], &(struct quota_terms){.fingerprint = 1000 + i});
+        quota_bind(inherited.quota, columns[i], &(struct quota_terms){.fingerprint = 1000 + i});
     must(account_map_init(&worker.account_map, &config.models, true));
-    inherit.config = worker.config = &config;
-    inherit.table = worker.table = table;
-    inherit.columns = columns;
-    inherit.seals = &seals;
-    worker.inherit = &inherit;
+    inherited.config = worker.config = &config;
+    inherited.table = worker.table = table;
+    inherited.columns = columns;
+    inherited.seals = &seals;
+    worker.inherited = &inherited;
     worker.loop = &loop;
     worker.account_first = worker.account_map.first;
     worker.account_fingerprint = worker.account_map.fingerprint;
-    worker.account_twin = worker.account_map.twin;
+    worker.account_same_resource = worker.account_map.same_resource;
     worker.account_balanced = worker.account_map.balanced;
 }
 
@@ -133,9 +133,9 @@ static void make_batch(uint32_t nth, bool ended)
     snprintf(native, sizeof(native), "batch_%08x-0000-4000-8000-%012x", mixed, nth);
     snprintf(file, sizeof(file), "file-%032x", mixed);
     if (!ended) {
-        must(quota_reserve(inherit.quota, 1, inherit.columns[column], 1000, nth + 1, loop_ms,
+        must(quota_reserve(inherited.quota, 1, inherited.columns[column], 1000, nth + 1, loop_ms,
                            &claim));
-        must(quota_commit(inherit.quota, &claim, native, strlen(native)));
+        must(quota_commit(inherited.quota, &claim, native, strlen(native)));
     }
     must(ids_mint(&seals, ID_BATCH, native, &tag, &minted));
     snprintf(batches[nth].id, sizeof(batches[nth].id), "%s", strbuf_str(&minted));
@@ -171,7 +171,7 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
     for (uint32_t i = 0; i < num; i++) {
         struct target target = {0};
         struct marker marker;
-        struct sighting seen;
+        struct observation seen;
         const char *id = polls[i].id;
 
         if (parts & OPENING) {
@@ -181,12 +181,12 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
             target_deinit(&target);
         }
         if (parts & BELIEVING &&
-            polls_believe(&inherit, runtime_fingerprint(&worker, polls[i].column), polls[i].doc,
+            polls_believe(&inherited, runtime_fingerprint(&worker, polls[i].column), polls[i].doc,
                           polls[i].root, loop_ms) != polls[i].root)
             exit(1);
         if (parts & COUNTING) {
-            if (!sighting_observe(&inherit, 1, runtime_fingerprint(&worker, polls[i].column),
-                                  polls[i].root, loop_ms, &seen))
+            if (!observation_of_batch(&inherited, 1, runtime_fingerprint(&worker, polls[i].column),
+                                      polls[i].root, loop_ms, &seen))
                 exit(1);
         } else if (parts & PROVING && !ledger_marker(&seals, polls[i].root, &marker)) {
             exit(1);

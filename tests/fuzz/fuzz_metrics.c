@@ -119,7 +119,7 @@ static void fill(struct metrics_row *row, const uint8_t *data)
     row->own_ledger = data[1] % 2 != 0;
     row->own_files = data[2] % 2 != 0;
     for (unsigned i = 0; i < OP_CLASS_COUNT; i++)
-        row->resting[i] = data[3 + i] % 2 != 0;
+        row->cooling_down[i] = data[3 + i] % 2 != 0;
     row->checked_unix_s = (int64_t)number(data, &at);
     for (unsigned i = 0; i < OP_CLASS_COUNT; i++) {
         sum[i] = number(data, &at);
@@ -132,7 +132,7 @@ static void fill(struct metrics_row *row, const uint8_t *data)
     row->quota.limit = number(data, &at);
     row->quota.reserved = number(data, &at);
     row->quota.foreign = number(data, &at);
-    row->quota.pledged = number(data, &at);
+    row->quota.expected = number(data, &at);
     memcpy(&row->quota.drain_rate, data + 100, sizeof(double));
     row->tally.reservations = (uint32_t)number(data, &at);
     row->oldest_age_s = number(data, &at);

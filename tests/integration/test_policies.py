@@ -8,7 +8,7 @@ import socket
 import pytest
 from harness import GROUP, MASTER_KEY, azure_deployment, balanced_config, envelope, lines, until
 
-COOLING = r"deployment \S+ \(.*\): up -> cooling for "
+COOLING = r"deployment \S+ \(.*\): closed -> open for "
 
 
 def two_deployments(sim, router_settings=None, **params):

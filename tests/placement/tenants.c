@@ -87,10 +87,10 @@ struct old_rules {
 struct world {
     bool old;
     struct old_rules rules;
-    struct inherit inherit; /* what it points to is owned, but `columns` */
-    struct job *jobs;       /* owned; the last one is the nuisance's */
-    uint32_t num_jobs;      /* without that one */
-    struct event *heap;     /* owned */
+    struct inherited inherited; /* what it points to is owned, but `columns` */
+    struct job *jobs;           /* owned; the last one is the nuisance's */
+    uint32_t num_jobs;          /* without that one */
+    struct event *heap;         /* owned */
     size_t num_events;
     struct upstream upstreams[DEPLOYMENTS];
     uint64_t now_ms, end_ms, random;
@@ -176,7 +176,7 @@ static uint64_t estimate(const struct world *w, const struct job *j)
 {
     if (w->old)
         return (uint64_t)fmax(1, ceil((double)j->old_bytes * w->rules.ratio));
-    return quota_tokens(w->inherit.quota, MODEL, &j->prompt);
+    return quota_tokens(w->inherited.quota, MODEL, &j->prompt);
 }
 
 static void learn(struct world *w, const struct job *j, uint64_t counted)
@@ -184,7 +184,7 @@ static void learn(struct world *w, const struct job *j, uint64_t counted)
     double ratio = j->old_bytes > 0 ? (double)counted / (double)j->old_bytes : 0;
 
     if (!w->old)
-        quota_learn_rate(w->inherit.quota, MODEL, &j->prompt, counted);
+        quota_learn_rate(w->inherited.quota, MODEL, &j->prompt, counted);
     else if (ratio >= 1.0 / 64 && ratio <= 4)
         w->rules.ratio += (ratio - w->rules.ratio) / 4;
 }
@@ -251,9 +251,9 @@ static void old_full(struct world *w, uint32_t d, uint64_t tokens)
     uint64_t limit = deployments[d].limit, least = limit >= tokens ? limit - tokens + 1 : 0;
     struct quota_sum sum;
 
-    quota_read(w->inherit.quota, d, w->now_ms, &sum);
+    quota_read(w->inherited.quota, d, w->now_ms, &sum);
     if (sum.reserved + sum.foreign < least) {
-        quota_learn_enqueued(w->inherit.quota, d, least, w->now_ms);
+        quota_learn_enqueued(w->inherited.quota, d, least, w->now_ms);
         r->raised[d] = true;
     }
     if (w->now_ms < r->full_until[d]) {
@@ -281,7 +281,7 @@ static void note_refusal(struct world *w, uint32_t d, uint32_t job, uint64_t tok
     if (w->old)
         old_full(w, d, tokens);
     else
-        ledger_note_refused(&w->inherit, d, id_of(w, job), tokens, w->now_ms);
+        ledger_note_refused(&w->inherited, d, id_of(w, job), tokens, w->now_ms);
 }
 
 /* --- the gateway --- */
@@ -300,7 +300,7 @@ static void describe(const struct world *w, uint32_t d, uint32_t job, uint64_t t
     memset(c, 0, sizeof(*c));
     c->deployment = d;
     c->admitted = true;
-    quota_describe(w->inherit.quota, d, w->now_ms, c);
+    quota_describe(w->inherited.quota, d, w->now_ms, c);
     if (w->old) {
         c->full_tokens = w->rules.full_tokens[d];
         c->full_for_ms =
@@ -309,7 +309,7 @@ static void describe(const struct world *w, uint32_t d, uint32_t job, uint64_t t
     }
     /* choose_unsure_from(): the first one is the largest */
     c->unsure = d == 0 && tokens > c->limit && least <= c->limit;
-    (void)refusals_find(w->inherit.memo, id_of(w, job), 1 + d, w->now_ms, &refusal);
+    (void)refusals_find(w->inherited.memo, id_of(w, job), 1 + d, w->now_ms, &refusal);
     c->tried = refusal.for_ms > 0;
 }
 
@@ -319,21 +319,21 @@ static void on_made(struct world *w, uint32_t d, uint32_t job, const struct quot
     uint64_t counted;
     char id[24];
 
-    if (quota_commit(w->inherit.quota, claim, id, name_of(job, id, sizeof(id))) != 0)
+    if (quota_commit(w->inherited.quota, claim, id, name_of(job, id, sizeof(id))) != 0)
         abort();
-    counted = quota_learn_enqueued(w->inherit.quota, d, w->upstreams[d].enqueued, w->now_ms);
+    counted = quota_learn_enqueued(w->inherited.quota, d, w->upstreams[d].enqueued, w->now_ms);
     if (counted != 0 && !w->rules.raised[d])
         learn(w, j, counted);
     w->rules.raised[d] = false;
     if (w->old && j->counted >= w->rules.full_tokens[d])
         w->rules.refusals[d] = w->rules.full_until[d] = 0;
-    refusals_forget(w->inherit.memo, id_of(w, job), 1 + d);
+    refusals_forget(w->inherited.memo, id_of(w, job), 1 + d);
 }
 
 /* @return whether the batch runs now */
 static bool create(struct world *w, const struct pick_candidate *c, uint32_t job, uint64_t tokens)
 {
-    struct quota *quota = w->inherit.quota;
+    struct quota *quota = w->inherited.quota;
     struct quota_claim claim;
 
     w->jobs[job].counted = pick_tokens(c, tokens);
@@ -394,7 +394,7 @@ static void on_done(struct world *w, uint32_t job)
     char id[24];
 
     w->upstreams[j->place].enqueued -= j->tokens;
-    if (!quota_release(w->inherit.quota, 0, j->place, id, name_of(job, id, sizeof(id)),
+    if (!quota_release(w->inherited.quota, 0, j->place, id, name_of(job, id, sizeof(id)),
                        QUOTA_FINISHED, w->now_ms))
         abort(); /* a reservation was lost */
     w->open--;
@@ -406,13 +406,13 @@ static void on_probe(struct world *w)
     struct quota_view view;
     uint32_t cursor = 0;
 
-    while (quota_watch(w->inherit.quota, &cursor, w->now_ms, &view)) {
+    while (quota_watch(w->inherited.quota, &cursor, w->now_ms, &view)) {
         const struct job *j = &w->jobs[strtoul(view.id + strlen("batch_"), NULL, 10)];
         double took_ms = (double)j->tokens / rate_of(j->place);
         double left_ms = (double)j->done_ms - (double)w->now_ms;
         uint64_t done = left_ms >= took_ms ? 0 : (uint64_t)(1000 * (1 - left_ms / took_ms));
 
-        quota_progress(w->inherit.quota, view.column, view.id, strlen(view.id), done, 1000,
+        quota_progress(w->inherited.quota, view.column, view.id, strlen(view.id), done, 1000,
                        w->now_ms);
     }
 }
@@ -546,13 +546,13 @@ static void build(struct world *w)
                                             .litellm_model = (char *)"azure/m",
                                             .fingerprint = 1 + d};
     }
-    if (quota_new(DEPLOYMENTS, 65536, &w->inherit.quota) != 0 ||
-        memo_new(65536, &w->inherit.memo) != 0 || table_build(&models, 1, &table) != 0)
+    if (quota_new(DEPLOYMENTS, 65536, &w->inherited.quota) != 0 ||
+        memo_new(65536, &w->inherited.memo) != 0 || table_build(&models, 1, &table) != 0)
         abort();
-    w->inherit.table = table;
-    w->inherit.columns = columns;
+    w->inherited.table = table;
+    w->inherited.columns = columns;
     for (uint32_t d = 0; d < DEPLOYMENTS; d++)
-        quota_bind(w->inherit.quota, d,
+        quota_bind(w->inherited.quota, d,
                    &(struct quota_terms){.fingerprint = 1 + d,
                                          .limit = deployments[d].limit,
                                          .lease_ms = 100 * (uint64_t)DAY_MS});
@@ -570,9 +570,9 @@ static struct result simulate(bool old, bool nuisance, uint64_t days, uint64_t s
         push(&w, MINUTE_MS, EVENT_RETRY, w.num_jobs);
     run_events(&w);
     result = measure(&w);
-    quota_free(w.inherit.quota);
-    memo_free(w.inherit.memo);
-    table_free((struct table *)w.inherit.table);
+    quota_free(w.inherited.quota);
+    memo_free(w.inherited.memo);
+    table_free((struct table *)w.inherited.table);
     free(w.jobs);
     free(w.heap);
     return result;

@@ -151,7 +151,7 @@ static void crew(int nth, void (*body)(struct process *), int kill_after)
     processes[nth].kill_after = kill_after;
 }
 
-static uint32_t owner_of_process(const struct process *p)
+static uint32_t holder_of_process(const struct process *p)
 {
     return 10 + (uint32_t)(p - processes);
 }

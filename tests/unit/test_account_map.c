@@ -59,7 +59,7 @@ static void an_account_is_found_by_the_fingerprint_of_its_address(void **state)
             map.fingerprint[i],
             ids_deployment_fingerprint(provider_name(accounts[i].provider), accounts[i].base, ""));
         assert_int_equal(account_map_find(&map, map.fingerprint[i]), i);
-        assert_int_equal(map.twin[i], i);
+        assert_int_equal(map.same_resource[i], i);
     }
     assert_int_equal(account_map_find(&map, 11), MODEL_NO_INDEX);
     assert_int_equal(map.first[1], 0);
@@ -74,7 +74,7 @@ static void two_keys_of_an_azure_resource_are_one_place(void **state)
     add_account(PROVIDER_AZURE, "https://a.example");
     add_row(2, "g", 11);
     assert_int_equal(account_map_init(&map, &list, true), 0);
-    assert_int_equal(map.twin[2], 1);
+    assert_int_equal(map.same_resource[2], 1);
     assert_int_equal(account_map_find(&map, map.fingerprint[2]), 1);
     assert_true(map.balanced[1]); /* what one key balances, the other one shows */
     assert_false(map.balanced[0]);
@@ -171,16 +171,16 @@ static void two_keys_of_one_openai_project_are_one_place(void **state)
     two_at_openai("one", "two");
     accounts[0].project = accounts[1].project = (char *)(uintptr_t) "p";
     make();
-    assert_int_equal(map.twin[1], 0);
+    assert_int_equal(map.same_resource[1], 0);
     assert_int_equal(account_map_pinned(&map, map.fingerprint[1]), 0);
     accounts[1].project = (char *)(uintptr_t) "q";
     make();
-    assert_int_equal(map.twin[1], 1);
+    assert_int_equal(map.same_resource[1], 1);
     accounts[0].project = accounts[1].project =
         NULL; /* of one organization, perhaps two projects */
     accounts[0].organization = accounts[1].organization = (char *)(uintptr_t) "o";
     make();
-    assert_int_equal(map.twin[1], 1);
+    assert_int_equal(map.same_resource[1], 1);
     assert_int_equal(account_map_pinned(&map, map.fingerprint[0]), MODEL_NO_INDEX);
     look_up(map.fingerprint[0]);
     assert_int_equal(num_places, 2);
@@ -194,7 +194,7 @@ static void accounts_without_a_name_share_what_ids_say_and_are_told_apart_all_th
     assert_int_equal(map.fingerprint[0], map.fingerprint[1]);
     assert_int_equal(map.fingerprint[0], address_of("https://a.example/v1"));
     assert_int_not_equal(map.key[0], map.key[1]);
-    assert_int_equal(map.twin[1], 1);
+    assert_int_equal(map.same_resource[1], 1);
     assert_int_equal(account_map_pinned(&map, map.fingerprint[0]), MODEL_NO_INDEX);
     look_up(map.fingerprint[0]);
     assert_true(sure);

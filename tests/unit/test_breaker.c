@@ -185,7 +185,7 @@ static uint64_t cooling_word(void)
 
     for (int i = 0; i < 4; i++)
         w = next(w, OUTCOME_SERVER_ERROR, NOW);
-    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).state, BREAKER_OPEN);
     return w;
 }
 
@@ -194,7 +194,7 @@ static void a_fresh_word_is_up_and_admits(void **state)
     struct breaker_view v = view_of(0);
 
     (void)state;
-    assert_int_equal(v.state, BREAKER_UP);
+    assert_int_equal(v.state, BREAKER_CLOSED);
     assert_int_equal(v.reason, OUTCOME_OK);
     assert_true(breaker_admits(0, 0));
 }
@@ -215,7 +215,7 @@ static void assert_same(const struct breaker_view *a, const struct breaker_view 
 
 static void what_is_packed_is_unpacked_and_what_is_too_great_is_cut(void **state)
 {
-    const struct breaker_view in = {.state = BREAKER_PROBING,
+    const struct breaker_view in = {.state = BREAKER_HALF_OPEN,
                                     .reason = OUTCOME_CANCELLED,
                                     .failures = 255,
                                     .rounds = 63,
@@ -227,7 +227,7 @@ static void what_is_packed_is_unpacked_and_what_is_too_great_is_cut(void **state
                                     .minute = 0x7fff,
                                     .minute_tries = 16383,
                                     .minute_failures = 16382};
-    const struct breaker_view great = {.state = BREAKER_COOLING,
+    const struct breaker_view great = {.state = BREAKER_OPEN,
                                        .reason = OUTCOME_TIMEOUT,
                                        .failures = 1000,
                                        .rounds = 1000,
@@ -242,13 +242,13 @@ static void what_is_packed_is_unpacked_and_what_is_too_great_is_cut(void **state
     out = view_of(breaker_pack(&up));
     assert_same(&up, &out);
     out = view_of(breaker_pack(&great_up));
-    assert_int_equal(out.state, BREAKER_UP);
+    assert_int_equal(out.state, BREAKER_CLOSED);
     assert_int_equal(out.failures, 0);
     assert_int_equal(out.minute, 1);
     assert_int_equal(out.minute_tries, 16383);
     assert_int_equal(out.minute_failures, 16383);
     out = view_of(breaker_pack(&great));
-    assert_int_equal(out.state, BREAKER_COOLING);
+    assert_int_equal(out.state, BREAKER_OPEN);
     assert_int_equal(out.reason, OUTCOME_TIMEOUT);
     assert_int_equal(out.failures, 255);
     assert_int_equal(out.rounds, 63);
@@ -267,11 +267,11 @@ static void three_failures_in_a_row_are_forgiven_and_the_fourth_begins_a_rest(vo
 
         for (int n = 0; n < 3; n++) {
             w = next(w, bad[i], NOW);
-            assert_int_equal(view_of(w).state, BREAKER_UP);
+            assert_int_equal(view_of(w).state, BREAKER_CLOSED);
             assert_true(breaker_admits(w, NOW));
         }
         w = next(w, bad[i], NOW);
-        assert_int_equal(view_of(w).state, BREAKER_COOLING);
+        assert_int_equal(view_of(w).state, BREAKER_OPEN);
         assert_int_equal(view_of(w).reason, bad[i]);
         assert_int_equal(view_of(w).failures, 4);
         assert_false(breaker_admits(w, NOW));
@@ -289,7 +289,7 @@ static void a_success_between_failures_starts_the_count_anew(void **state)
     assert_int_equal(view_of(w).failures, 0);
     for (int n = 0; n < 3; n++)
         w = next(w, OUTCOME_TIMEOUT, NOW);
-    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).state, BREAKER_CLOSED);
 }
 
 static void a_cancelled_try_counts_neither_way(void **state)
@@ -308,7 +308,7 @@ static void without_allowed_fails_the_first_failure_begins_a_rest(void **state)
 
     (void)state;
     assert_int_equal(view_of(breaker_next(0, &strict, OUTCOME_CONNECT, -1, 1, NOW)).state,
-                     BREAKER_COOLING);
+                     BREAKER_OPEN);
 }
 
 static void each_kind_of_failure_has_a_number_of_its_own(void **state)
@@ -321,13 +321,13 @@ static void each_kind_of_failure_has_a_number_of_its_own(void **state)
     own.allowed[OUTCOME_RATE_LIMIT] = 1000000;
     for (int i = 0; i < 300; i++)
         w = breaker_next(w, &own, OUTCOME_RATE_LIMIT, -1, 7, NOW);
-    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).state, BREAKER_CLOSED);
     /* They are counted together, and measured by the last one. */
     assert_int_equal(view_of(breaker_next(w, &own, OUTCOME_CONNECT, -1, 7, NOW)).state,
-                     BREAKER_COOLING);
-    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_AUTH, -1, 7, NOW)).state,
-                     BREAKER_COOLING);
-    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_CONNECT, -1, 7, NOW)).state, BREAKER_UP);
+                     BREAKER_OPEN);
+    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_AUTH, -1, 7, NOW)).state, BREAKER_OPEN);
+    assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_CONNECT, -1, 7, NOW)).state,
+                     BREAKER_CLOSED);
 }
 
 static void where_the_operator_says_nothing_a_refused_key_alone_begins_a_rest(void **state)
@@ -336,16 +336,16 @@ static void where_the_operator_says_nothing_a_refused_key_alone_begins_a_rest(vo
     uint64_t w = breaker_next(0, &none, OUTCOME_AUTH, -1, 7, NOW);
 
     (void)state;
-    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).state, BREAKER_OPEN);
     assert_int_equal(view_of(w).failures, 1);
     assert_in_range(view_of(w).until_ms, NOW + 4000, NOW + 6000);
     for (int outcome = OUTCOME_RATE_LIMIT; outcome <= OUTCOME_BAD_ANSWER; outcome++) {
         w = 0;
         for (int i = 0; i < 3; i++)
             w = breaker_next(w, &none, (enum outcome)outcome, -1, 7, NOW);
-        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_int_equal(view_of(w).state, BREAKER_CLOSED);
         w = breaker_next(w, &none, (enum outcome)outcome, -1, 7, NOW);
-        assert_int_equal(view_of(w).state, BREAKER_COOLING);
+        assert_int_equal(view_of(w).state, BREAKER_OPEN);
     }
 }
 
@@ -358,10 +358,10 @@ static void where_the_operator_says_nothing_more_than_half_of_five_tries_begins_
 
     (void)state;
     for (int i = 0; i < 5; i++) {
-        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_int_equal(view_of(w).state, BREAKER_CLOSED);
         w = breaker_next(w, &none, outcomes[i], -1, 7, NOW);
     }
-    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).state, BREAKER_OPEN);
 }
 
 static void where_rests_are_disabled_nothing_begins_one(void **state)
@@ -375,7 +375,7 @@ static void where_rests_are_disabled_nothing_begins_one(void **state)
         enum outcome outcome = (enum outcome)(OUTCOME_AUTH + i % (OUTCOME_BAD_ANSWER));
 
         w = breaker_next(w, &none, outcome, i % 2 == 0 ? 9000 : -1, 7, NOW);
-        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_int_equal(view_of(w).state, BREAKER_CLOSED);
         assert_int_equal(view_of(w).reason, outcome);
     }
     assert_int_equal(view_of(w).failures, 255);
@@ -389,11 +389,11 @@ static void where_rests_are_disabled_a_rest_from_before_ends_with_the_next_try(v
 
     (void)state;
     none.never_rests = true;
-    assert_int_equal(view_of(throttled).state, BREAKER_COOLING);
+    assert_int_equal(view_of(throttled).state, BREAKER_OPEN);
     assert_int_equal(view_of(breaker_next(throttled, &none, OUTCOME_OK, -1, 7, NOW)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
     assert_int_equal(view_of(breaker_next(throttled, &none, OUTCOME_AUTH, -1, 7, NOW)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
 }
 
 static void a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_asks_for(void **state)
@@ -405,7 +405,7 @@ static void a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_as
     assert_int_equal(view_of(w).until_ms, NOW + 120000);
     own.own_time = true;
     w = breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW);
-    assert_int_equal(view_of(w).state, BREAKER_COOLING); /* at once all the same */
+    assert_int_equal(view_of(w).state, BREAKER_OPEN); /* at once all the same */
     assert_true(view_of(w).firm);
     assert_in_range(view_of(w).until_ms, NOW + 16000, NOW + 24000);
     assert_true(breaker_next(w, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW + 1) ==
@@ -414,7 +414,7 @@ static void a_row_with_a_time_of_its_own_rests_for_that_whatever_its_provider_as
     assert_in_range(view_of(w).until_ms, NOW + 16000, NOW + 24000);
     own.cooldown_ms = 0;
     assert_int_equal(view_of(breaker_next(0, &own, OUTCOME_RATE_LIMIT, 120000, 7, NOW)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
 }
 
 static void with_a_number_per_minute_successes_between_do_not_help(void **state)
@@ -427,15 +427,15 @@ static void with_a_number_per_minute_successes_between_do_not_help(void **state)
     for (int i = 0; i < 3; i++) {
         w = breaker_next(w, &per_minute, OUTCOME_TIMEOUT, -1, 7, NOW + i);
         w = breaker_next(w, &per_minute, OUTCOME_OK, -1, 7, NOW + i);
-        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_int_equal(view_of(w).state, BREAKER_CLOSED);
     }
     assert_int_equal(
         view_of(breaker_next(w, &per_minute, OUTCOME_TIMEOUT, -1, 7, NOW + 60000)).state,
-        BREAKER_UP); /* of another minute */
+        BREAKER_CLOSED); /* of another minute */
     w = breaker_next(w, &per_minute, OUTCOME_TIMEOUT, -1, 7, NOW + 3);
-    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).state, BREAKER_OPEN);
     assert_int_equal(view_of(w).failures, 1);
-    assert_int_equal(view_of(next(w, OUTCOME_OK, NOW + 4)).state, BREAKER_UP);
+    assert_int_equal(view_of(next(w, OUTCOME_OK, NOW + 4)).state, BREAKER_CLOSED);
 }
 
 /* Ninety percent of the polls of a minute go through: that is no reason to rest. */
@@ -444,11 +444,11 @@ static void a_share_of_failures_begins_a_rest_only_above_half_and_from_five_trie
     static const struct {
         const char *tries; /* in time: + a success, - a failure */
         enum breaker_state end;
-    } cases[] = {{"-+-", BREAKER_UP},           {"-+--", BREAKER_UP},
-                 {"-+-+-", BREAKER_COOLING},    {"+++---", BREAKER_UP},
-                 {"+++--+-+-", BREAKER_UP},     {"+--+--", BREAKER_COOLING},
-                 {"++++++++-", BREAKER_UP},     {"-++-++-++-++-", BREAKER_UP},
-                 {"+-+--+--", BREAKER_COOLING}, {"-+--+-+", BREAKER_COOLING}};
+    } cases[] = {{"-+-", BREAKER_CLOSED},       {"-+--", BREAKER_CLOSED},
+                 {"-+-+-", BREAKER_OPEN},       {"+++---", BREAKER_CLOSED},
+                 {"+++--+-+-", BREAKER_CLOSED}, {"+--+--", BREAKER_OPEN},
+                 {"++++++++-", BREAKER_CLOSED}, {"-++-++-++-++-", BREAKER_CLOSED},
+                 {"+-+--+--", BREAKER_OPEN},    {"-+--+-+", BREAKER_OPEN}};
     struct breaker_policy rate = policy;
 
     (void)state;
@@ -477,13 +477,13 @@ static void a_share_is_of_one_minute_and_a_rest_for_it_is_sat_out(void **state)
     assert_int_equal(view_of(w).minute_tries, 4);
     assert_int_equal(view_of(w).minute_failures, 2);
     assert_int_equal(view_of(breaker_next(w, &rate, OUTCOME_TIMEOUT, -1, 7, NOW + 60000)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
     w = breaker_next(w, &rate, OUTCOME_TIMEOUT, -1, 7, NOW);
-    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).state, BREAKER_OPEN);
     until = view_of(w).until_ms;
     assert_true(breaker_next(w, &rate, OUTCOME_OK, -1, 7, until - 1) == w);
     w = breaker_next(w, &rate, OUTCOME_OK, -1, 7, until);
-    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).state, BREAKER_CLOSED);
     assert_int_equal(view_of(w).minute_tries, 1);
     assert_int_equal(view_of(w).minute_failures, 0);
 }
@@ -498,7 +498,7 @@ static void a_minute_of_very_many_tries_keeps_its_share(void **state)
     rate.rate_min = 5;
     for (int i = 0; i < 100000; i++) {
         w = breaker_next(w, &rate, i % 3 == 0 ? OUTCOME_TIMEOUT : OUTCOME_OK, -1, 7, NOW);
-        assert_int_equal(view_of(w).state, BREAKER_UP);
+        assert_int_equal(view_of(w).state, BREAKER_CLOSED);
         assert_true(view_of(w).minute_failures <= view_of(w).minute_tries);
     }
     assert_in_range(view_of(w).minute_failures * 100 / view_of(w).minute_tries, 30, 35);
@@ -518,11 +518,11 @@ static void a_cooldown_time_of_none_means_no_rests_but_those_asked_for(void **st
     (void)state;
     for (int i = 0; i < 10; i++)
         w = breaker_next(w, &none, OUTCOME_SERVER_ERROR, -1, 7, NOW);
-    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).state, BREAKER_CLOSED);
     w = breaker_next(w, &none, OUTCOME_RATE_LIMIT, 4000, 7, NOW);
     assert_int_equal(view_of(w).until_ms, NOW + 4000);
     w = breaker_next(w, &none, OUTCOME_SERVER_ERROR, -1, 7, NOW + 4000);
-    assert_int_equal(view_of(w).state, BREAKER_UP);
+    assert_int_equal(view_of(w).state, BREAKER_CLOSED);
     assert_int_equal(view_of(w).rounds, 0);
 }
 
@@ -544,7 +544,7 @@ static void a_throttled_deployment_rests_for_as_long_as_retry_after_says(void **
     uint64_t w = breaker_next(0, &policy, OUTCOME_RATE_LIMIT, 42000, 7, NOW);
 
     (void)state;
-    assert_int_equal(view_of(w).state, BREAKER_COOLING);
+    assert_int_equal(view_of(w).state, BREAKER_OPEN);
     assert_int_equal(view_of(w).until_ms, NOW + 42000);
     assert_false(breaker_admits(w, NOW + 41999));
     assert_true(breaker_admits(w, NOW + 42000));
@@ -559,16 +559,16 @@ static void a_retry_after_of_days_is_cut_to_five_minutes_and_one_of_zero_is_none
         view_of(breaker_next(0, &policy, OUTCOME_RATE_LIMIT, INT64_MAX, 7, NOW)).until_ms,
         NOW + 300000);
     assert_int_equal(view_of(breaker_next(0, &policy, OUTCOME_RATE_LIMIT, 0, 7, NOW)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
     assert_int_equal(view_of(breaker_next(0, &policy, OUTCOME_RATE_LIMIT, INT64_MIN, 7, NOW)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
 }
 
 static void a_retry_after_of_another_failure_is_not_believed(void **state)
 {
     (void)state;
     assert_int_equal(view_of(breaker_next(0, &policy, OUTCOME_AUTH, 42000, 7, NOW)).state,
-                     BREAKER_UP);
+                     BREAKER_CLOSED);
 }
 
 static void a_success_from_before_does_not_end_a_rest_that_a_429_began(void **state)
@@ -577,13 +577,13 @@ static void a_success_from_before_does_not_end_a_rest_that_a_429_began(void **st
 
     (void)state;
     assert_true(next(w, OUTCOME_OK, NOW + 100) == w);
-    assert_int_equal(view_of(next(w, OUTCOME_OK, NOW + 42000)).state, BREAKER_UP);
+    assert_int_equal(view_of(next(w, OUTCOME_OK, NOW + 42000)).state, BREAKER_CLOSED);
 }
 
 static void a_success_ends_any_other_rest(void **state)
 {
     (void)state;
-    assert_int_equal(view_of(next(cooling_word(), OUTCOME_OK, NOW + 1)).state, BREAKER_UP);
+    assert_int_equal(view_of(next(cooling_word(), OUTCOME_OK, NOW + 1)).state, BREAKER_CLOSED);
 }
 
 /* Ten uploads were under way when it went down: that is one outage, not ten. */
@@ -625,7 +625,7 @@ static void each_rest_in_a_row_is_about_twice_as_long_up_to_five_minutes(void **
 
             w = breaker_next(w, &policy, OUTCOME_CONNECT, -1, seed, now);
             rest = view_of(w).until_ms - now;
-            assert_int_equal(view_of(w).state, BREAKER_COOLING);
+            assert_int_equal(view_of(w).state, BREAKER_OPEN);
             assert_int_equal(view_of(w).rounds, round < 63 ? round : 63);
             assert_in_range(rest, expected * 8 / 10,
                             expected * 12 / 10 < 300000 ? expected * 12 / 10 : 300000);
@@ -660,12 +660,12 @@ static void a_rest_over_admits_one_probe_that_closes_or_rests_again(void **state
     atomic_store(&health, cooling_word());
     assert_false(breaker_enter(&health, later - 1));
     assert_true(breaker_enter(&health, later));
-    assert_int_equal(view_of(health).state, BREAKER_PROBING);
+    assert_int_equal(view_of(health).state, BREAKER_HALF_OPEN);
     assert_false(breaker_admits(health, later));
     assert_false(breaker_enter(&health, later));
-    assert_int_equal(view_of(next(health, OUTCOME_OK, later + 9)).state, BREAKER_UP);
+    assert_int_equal(view_of(next(health, OUTCOME_OK, later + 9)).state, BREAKER_CLOSED);
     assert_int_equal(view_of(next(health, OUTCOME_OK, later + 9)).rounds, 0);
-    assert_int_equal(view_of(next(health, OUTCOME_TIMEOUT, later + 9)).state, BREAKER_COOLING);
+    assert_int_equal(view_of(next(health, OUTCOME_TIMEOUT, later + 9)).state, BREAKER_OPEN);
     assert_int_equal(view_of(next(health, OUTCOME_TIMEOUT, later + 9)).rounds, 2);
 }
 
@@ -677,7 +677,7 @@ static void a_probe_given_back_is_free_at_once(void **state)
     atomic_store(&health, cooling_word());
     assert_true(breaker_enter(&health, later));
     atomic_store(&health, next(health, OUTCOME_CANCELLED, later + 5));
-    assert_int_equal(view_of(health).state, BREAKER_COOLING);
+    assert_int_equal(view_of(health).state, BREAKER_OPEN);
     assert_true(breaker_enter(&health, later + 5));
     assert_false(breaker_enter(&health, later + 5));
 }
@@ -704,13 +704,13 @@ static void a_change_of_state_is_told_once_with_both_sides(void **state)
         assert_false(
             breaker_record(&health, &policy, OUTCOME_CONNECT, -1, 7, NOW, &before, &after));
     assert_true(breaker_record(&health, &policy, OUTCOME_CONNECT, -1, 7, NOW, &before, &after));
-    assert_int_equal(before.state, BREAKER_UP);
+    assert_int_equal(before.state, BREAKER_CLOSED);
     assert_int_equal(before.failures, 3);
-    assert_int_equal(after.state, BREAKER_COOLING);
+    assert_int_equal(after.state, BREAKER_OPEN);
     assert_int_equal(after.failures, 4);
     assert_false(breaker_record(&health, &policy, OUTCOME_CONNECT, -1, 7, NOW, &before, &after));
     assert_true(breaker_record(&health, &policy, OUTCOME_OK, -1, 7, NOW, &before, &after));
-    assert_int_equal(after.state, BREAKER_UP);
+    assert_int_equal(after.state, BREAKER_CLOSED);
     assert_false(breaker_record(&health, &policy, OUTCOME_OK, -1, 7, NOW, &before, &after));
 }
 
@@ -735,11 +735,11 @@ static void check_any_sequence(const struct breaker_policy *p)
         v = view_of(w);
         assert_true(breaker_admits(w, now + 300000));
         assert_true(v.until_ms <= now + 300000);
-        assert_true((v.state == BREAKER_UP) == (v.rounds == 0));
-        assert_true(v.state != BREAKER_UP || (v.failures <= 3 && v.until_ms == 0 && !v.firm));
+        assert_true((v.state == BREAKER_CLOSED) == (v.rounds == 0));
+        assert_true(v.state != BREAKER_CLOSED || (v.failures <= 3 && v.until_ms == 0 && !v.firm));
         assert_true(v.minute_failures <= v.minute_tries);
         assert_true(!p->per_minute || v.minute_failures <= 3);
-        assert_true(v.state == BREAKER_UP || v.minute_tries == 0);
+        assert_true(v.state == BREAKER_CLOSED || v.minute_tries == 0);
     }
 }
 
@@ -761,9 +761,9 @@ static void no_sequence_of_outcomes_leaves_a_deployment_out_for_ever(void **stat
 static void every_state_has_a_name(void **state)
 {
     (void)state;
-    assert_string_equal(breaker_state_name(BREAKER_UP), "up");
-    assert_string_equal(breaker_state_name(BREAKER_COOLING), "cooling");
-    assert_string_equal(breaker_state_name(BREAKER_PROBING), "probing");
+    assert_string_equal(breaker_state_name(BREAKER_CLOSED), "up");
+    assert_string_equal(breaker_state_name(BREAKER_OPEN), "cooling");
+    assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "probing");
     assert_string_equal(breaker_state_name((enum breaker_state)3), "unknown");
 }
 
@@ -808,7 +808,7 @@ static int num_true(int num)
 static void check_one_prober(int num)
 {
     assert_int_equal(num_true(num), 1);
-    assert_int_equal(view_of(health).state, BREAKER_PROBING);
+    assert_int_equal(view_of(health).state, BREAKER_HALF_OPEN);
 }
 
 static void of_all_that_find_a_rest_over_exactly_one_becomes_the_prober(void **state)
@@ -839,7 +839,7 @@ static void check_three_counted(int num)
     int told = 0;
 
     assert_int_equal(view_of(health).failures, 5);
-    assert_int_equal(view_of(health).state, BREAKER_COOLING);
+    assert_int_equal(view_of(health).state, BREAKER_OPEN);
     assert_int_equal(view_of(health).rounds, 1);
     for (int i = 0; i < num; i++)
         told += processes[i].result;
@@ -858,7 +858,7 @@ static void no_failure_of_many_at_once_is_lost_and_one_alone_tells_the_rest(void
 
 static void check_all_counted(int num)
 {
-    assert_int_equal(view_of(health).state, BREAKER_UP);
+    assert_int_equal(view_of(health).state, BREAKER_CLOSED);
     assert_int_equal(view_of(health).minute_tries, 4 + num);
     assert_int_equal(view_of(health).minute_failures, 2);
 }
@@ -884,7 +884,7 @@ static void no_try_of_many_at_once_is_missing_in_the_minute(void **state)
 static void check_minute_after_death(int num)
 {
     (void)num;
-    assert_int_equal(view_of(health).state, BREAKER_UP);
+    assert_int_equal(view_of(health).state, BREAKER_CLOSED);
     assert_in_range(view_of(health).minute_tries, 2, 3);
     assert_int_equal(view_of(health).minute_failures, view_of(health).minute_tries - 1);
 }
@@ -905,11 +905,11 @@ static void a_process_that_dies_leaves_the_minute_whole(void **state)
     policy = before;
 }
 
-/* A probe that failed at once: the others, whenever they look, find it probing or resting again. */
+/* A probe that failed at once: the others, whenever they look, find it probing or cooling_down again. */
 static void check_failed_probe(int num)
 {
     assert_int_equal(num_true(num), 1);
-    assert_int_equal(view_of(health).state, BREAKER_COOLING);
+    assert_int_equal(view_of(health).state, BREAKER_OPEN);
     assert_int_equal(view_of(health).rounds, 2);
 }
 
@@ -924,7 +924,7 @@ static void a_failed_probe_keeps_the_others_out(void **state)
 static void check_good_probe(int num)
 {
     assert_true(num_true(num) >= 1);
-    assert_int_equal(view_of(health).state, BREAKER_UP);
+    assert_int_equal(view_of(health).state, BREAKER_CLOSED);
     assert_int_equal(view_of(health).failures, 0);
 }
 
@@ -940,8 +940,8 @@ static void a_good_probe_lets_everybody_in_again(void **state)
 static void check_death(int num)
 {
     assert_true(num_true(num) <= 1);
-    assert_true(view_of(health).state == BREAKER_PROBING ||
-                view_of(health).state == BREAKER_COOLING);
+    assert_true(view_of(health).state == BREAKER_HALF_OPEN ||
+                view_of(health).state == BREAKER_OPEN);
     assert_true(breaker_enter(&health, LATER + 60000));
     assert_false(breaker_enter(&health, LATER + 60000));
 }

@@ -25,8 +25,9 @@ static struct loop loop = {.ops = &ops};
 static struct model_account account;
 static struct model_deployment rows[2];
 static uint32_t columns[2], both[2] = {0, 1};
-static struct inherit inherit = {.columns = columns};
-static struct runtime worker = {.inherit = &inherit, .loop = &loop, .random_state = {1, 2, 3, 4}};
+static struct inherited inherited = {.columns = columns};
+static struct runtime worker = {
+    .inherited = &inherited, .loop = &loop, .random_state = {1, 2, 3, 4}};
 
 static int setup(void **state)
 {
@@ -39,11 +40,11 @@ static int setup(void **state)
         rows[i] =
             (struct model_deployment){.group = (char *)(uintptr_t) "g", .fingerprint = 77 + i};
     assert_int_equal(table_build(&list, 1, &table), 0);
-    assert_int_equal(state_new(2, 4, &inherit.state), 0);
-    assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    assert_int_equal(quota_new(4, 16, &inherit.quota), 0);
-    inherit.breaker = breaker_policy(0, 100);
-    inherit.breaker.max_ms = 300;
+    assert_int_equal(state_new(2, 4, &inherited.state), 0);
+    assert_int_equal(state_bind(inherited.state, table, columns), 0);
+    assert_int_equal(quota_new(4, 16, &inherited.quota), 0);
+    inherited.breaker = breaker_policy(0, 100);
+    inherited.breaker.max_ms = 300;
     worker.table = table;
     worker.policy = pick_policy_find("simple-shuffle");
     return 0;
@@ -53,8 +54,8 @@ static int teardown(void **state)
 {
     (void)state;
     table_free((struct table *)(uintptr_t)worker.table);
-    state_free(inherit.state);
-    quota_free(inherit.quota);
+    state_free(inherited.state);
+    quota_free(inherited.quota);
     return 0;
 }
 
@@ -63,8 +64,8 @@ static void let_rest(uint32_t deployment)
 {
     struct breaker_view before, after;
 
-    breaker_record(state_health(inherit.state, columns[deployment], OP_UPLOAD), &inherit.breaker,
-                   OUTCOME_SERVER_ERROR, -1, 1, NOW - 10000, &before, &after);
+    breaker_record(state_health(inherited.state, columns[deployment], OP_UPLOAD),
+                   &inherited.breaker, OUTCOME_SERVER_ERROR, -1, 1, NOW - 10000, &before, &after);
 }
 
 static uint32_t choose(bool tried_first)
@@ -119,58 +120,57 @@ static void nowhere_to_go_is_a_503_that_says_when_to_come_back(void **state)
 
 static void a_fallback_waits_until_all_of_what_comes_before_it_were_tried(void **state)
 {
-    uint32_t stages[2] = {0, 1}, stage = 0;
+    uint32_t tiers[2] = {0, 1}, tier = 0;
     struct candidates places = {
-        .deployments = both, .stages = stages, .num = 2, .num_stages = 2, .grouped = true};
+        .deployments = both, .tiers = tiers, .num = 2, .num_tiers = 2, .grouped = true};
     bool tried[2] = {false, false};
 
     (void)state;
     for (int i = 0; i < 20; i++)
-        assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 0);
-    assert_int_equal(stage, 0);
+        assert_int_equal(choose_in_tiers(&worker, OP_UPLOAD, &places, tried, &tier, 0, 0), 0);
+    assert_int_equal(tier, 0);
     tried[0] = true;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 1);
-    assert_int_equal(stage, 1);
+    assert_int_equal(choose_in_tiers(&worker, OP_UPLOAD, &places, tried, &tier, 0, 0), 1);
+    assert_int_equal(tier, 1);
     tried[1] = true;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0),
+    assert_int_equal(choose_in_tiers(&worker, OP_UPLOAD, &places, tried, &tier, 0, 0),
                      MODEL_NO_INDEX);
 }
 
-static void a_stage_that_was_left_is_not_gone_back_to(void **state)
+static void a_tier_that_was_left_is_not_gone_back_to(void **state)
 {
-    uint32_t stages[2] = {0, 1}, stage = 1;
+    uint32_t tiers[2] = {0, 1}, tier = 1;
     struct candidates places = {
-        .deployments = both, .stages = stages, .num = 2, .num_stages = 2, .grouped = true};
+        .deployments = both, .tiers = tiers, .num = 2, .num_tiers = 2, .grouped = true};
     bool tried[2] = {false, false};
 
     (void)state;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 1);
+    assert_int_equal(choose_in_tiers(&worker, OP_UPLOAD, &places, tried, &tier, 0, 0), 1);
 }
 
-static void a_stage_without_any_of_its_own_is_passed_over(void **state)
+static void a_tier_without_any_of_its_own_is_passed_over(void **state)
 {
-    uint32_t stages[1] = {3}, stage = 0;
+    uint32_t tiers[1] = {3}, tier = 0;
     struct candidates places = {
-        .deployments = both, .stages = stages, .num = 1, .num_stages = 5, .grouped = true};
+        .deployments = both, .tiers = tiers, .num = 1, .num_tiers = 5, .grouped = true};
     bool tried[1] = {false};
 
     (void)state;
-    assert_int_equal(choose_in_stages(&worker, OP_UPLOAD, &places, tried, &stage, 0, 0), 0);
-    assert_int_equal(stage, 3);
+    assert_int_equal(choose_in_tiers(&worker, OP_UPLOAD, &places, tried, &tier, 0, 0), 0);
+    assert_int_equal(tier, 3);
 }
 
-static void leaving_a_stage_leaves_all_before_it(void **state)
+static void leaving_a_tier_leaves_all_before_it(void **state)
 {
-    uint32_t rows_of[4] = {7, 3, 9, 5}, stages[4] = {0, 0, 1, 2};
-    struct candidates places = {
-        .deployments = rows_of, .stages = stages, .num = 4, .num_stages = 3};
+    uint32_t rows_of[4] = {7, 3, 9, 5}, tiers[4] = {0, 0, 1, 2};
+    struct candidates places = {.deployments = rows_of, .tiers = tiers, .num = 4, .num_tiers = 3};
     bool tried[4] = {true, false, false, false};
 
     (void)state;
-    assert_int_equal(choose_leave_stage(&places, tried, 7), 2);
+    assert_int_equal(choose_leave_tier(&places, tried, 7), 2);
     assert_memory_equal(tried, ((bool[]){true, true, false, false}), sizeof(tried));
-    assert_int_equal(choose_leave_stage(&places, tried, 9), 1);
-    assert_int_equal(choose_leave_stage(&places, tried, 5), 0);
+    assert_int_equal(choose_leave_tier(&places, tried, 9), 1);
+    assert_int_equal(choose_leave_tier(&places, tried, 5), 0);
 }
 
 /* --- groups of thousands of rows --- */
@@ -202,14 +202,14 @@ static void build_many(uint32_t num, uint64_t limit)
     struct table *table;
 
     assert_int_equal(table_build(&list, 1, &table), 0);
-    assert_int_equal(state_new(2, MANY, &inherit.state), 0);
-    assert_int_equal(state_bind(inherit.state, table, many_columns), 0);
-    assert_int_equal(quota_new(MANY, MANY, &inherit.quota), 0);
-    inherit.breaker = breaker_policy(0, 60000);
-    inherit.columns = many_columns;
+    assert_int_equal(state_new(2, MANY, &inherited.state), 0);
+    assert_int_equal(state_bind(inherited.state, table, many_columns), 0);
+    assert_int_equal(quota_new(MANY, MANY, &inherited.quota), 0);
+    inherited.breaker = breaker_policy(0, 60000);
+    inherited.columns = many_columns;
     worker.table = table;
     for (uint32_t i = 0; i < num; i++)
-        quota_bind(inherit.quota, many_columns[i],
+        quota_bind(inherited.quota, many_columns[i],
                    &(struct quota_terms){.fingerprint = 77 + i, .limit = limit});
     ask = (struct choose_question){
         .op = OP_CREATE, .candidates = many, .num = num, .tried = many_tried, .tokens = 10};
@@ -217,7 +217,7 @@ static void build_many(uint32_t num, uint64_t limit)
 
 static int teardown_many(void **state)
 {
-    inherit.columns = columns;
+    inherited.columns = columns;
     return teardown(state);
 }
 
@@ -225,13 +225,13 @@ static void rest(uint32_t deployment)
 {
     struct breaker_view before, after;
 
-    breaker_record(state_health(inherit.state, many_columns[deployment], OP_CREATE),
-                   &inherit.breaker, OUTCOME_SERVER_ERROR, -1, 1, now_ms, &before, &after);
+    breaker_record(state_health(inherited.state, many_columns[deployment], OP_CREATE),
+                   &inherited.breaker, OUTCOME_SERVER_ERROR, -1, 1, now_ms, &before, &after);
 }
 
 static void limit_to(uint32_t deployment, uint64_t limit)
 {
-    quota_bind(inherit.quota, many_columns[deployment],
+    quota_bind(inherited.quota, many_columns[deployment],
                &(struct quota_terms){.fingerprint = 77 + deployment, .limit = limit});
 }
 
@@ -239,7 +239,7 @@ static void fill(uint32_t deployment, uint64_t tokens)
 {
     struct quota_claim claim;
 
-    assert_int_equal(quota_reserve(inherit.quota, 0, many_columns[deployment], tokens,
+    assert_int_equal(quota_reserve(inherited.quota, 0, many_columns[deployment], tokens,
                                    1000 + deployment, now_ms, &claim),
                      0);
 }
@@ -430,7 +430,7 @@ static void the_least_busy_of_256_is_always_found(void **state)
     worker.policy = pick_policy_find("least-busy");
     for (uint32_t i = 0; i < 256; i++)
         if (i != 200)
-            state_begin_at(inherit.state, 0, many_columns[i], OP_CREATE, now_ms);
+            state_begin_at(inherited.state, 0, many_columns[i], OP_CREATE, now_ms);
     for (int i = 0; i < 20; i++)
         assert_int_equal(choose_deployment(&worker, &ask), 200);
 }
@@ -446,10 +446,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_last_one_is_tried_even_while_it_rests, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_fallback_waits_until_all_of_what_comes_before_it_were_tried, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stage_that_was_left_is_not_gone_back_to, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_stage_without_any_of_its_own_is_passed_over, setup,
+        cmocka_unit_test_setup_teardown(a_tier_that_was_left_is_not_gone_back_to, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tier_without_any_of_its_own_is_passed_over, setup,
                                         teardown),
-        cmocka_unit_test(leaving_a_stage_leaves_all_before_it),
+        cmocka_unit_test(leaving_a_tier_leaves_all_before_it),
         MANY_TEST(the_one_row_that_is_up_is_found_among_ten_thousand),
         MANY_TEST(the_one_row_with_room_is_found_among_ten_thousand),
         MANY_TEST(a_job_that_may_be_smaller_goes_to_the_largest_once_nothing_is_there),

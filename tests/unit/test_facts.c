@@ -98,7 +98,7 @@ static void all_that_is_known_of_a_file_fits_into_the_memo(void **state)
     assert_int_equal(facts_unpack(words, &got), 0xfedcba98);
     assert_memory_equal(&got.prompt, &full.prompt, sizeof(got.prompt));
     assert_true(got.output_tokens == full.output_tokens && got.lines == full.lines);
-    assert_true(got.bytes == full.bytes && got.guessed && !got.counted && !got.pledged);
+    assert_true(got.bytes == full.bytes && got.guessed && !got.counted && !got.expected);
     assert_int_equal(got.slot, SLOTS_EXPIRING);
 }
 
@@ -115,7 +115,7 @@ static void what_is_too_large_for_the_memo_is_the_largest_and_spills_nowhere(voi
     (void)state;
     facts_pack(&full, 1, words);
     assert_int_equal(facts_unpack(words, &got), 1);
-    assert_false(got.guessed || got.counted || got.pledged || got.slot == SLOTS_EXPIRING);
+    assert_false(got.guessed || got.counted || got.expected || got.slot == SLOTS_EXPIRING);
     assert_true(got.prompt.units[FEATURE_IMAGES] == (UINT64_C(1) << 28) - 1);
     assert_true(got.prompt.units[FEATURE_TEXT] == (UINT64_C(1) << 40) - 1);
     assert_true(got.prompt.units[FEATURE_AUDIO] == (UINT64_C(1) << 24) - 1);

@@ -294,9 +294,9 @@ static void what_one_program_has_under_way_the_other_sees_and_does_not_undo(void
     assert_true(idem_sent(old, &claim, 1));
     assert_int_equal(idem_adopt(dup(shm_fd(old)), 64, &new), 0);
     assert_int_equal(idem_since_ms(new), idem_since_ms(old));
-    assert_int_equal(idem_undo_owners(new, 128, 128), 0); /* its own workers died */
+    assert_int_equal(idem_undo_holders(new, 128, 128), 0); /* its own workers died */
     assert_int_equal(idem_begin(new, 130, &key, 7, "n", 1000, NOW, &again, &answer), IDEM_RUNNING);
-    assert_int_equal(idem_undo_owners(new, 0, 128), 1); /* nobody of the other one is left */
+    assert_int_equal(idem_undo_holders(new, 0, 128), 1); /* nobody of the other one is left */
     assert_int_equal(idem_begin(new, 130, &key, 7, "n", 1000, NOW, &again, &answer), IDEM_LOST);
     idem_free(new);
     idem_free(old);
@@ -319,13 +319,13 @@ reservations_of_a_program_that_died_become_orphans_and_those_of_the_other_stay(v
     assert_int_equal(quota_adopt_region(dup(shm_fd(old)), 64, 64, &new), 0);
     quota_bind(new, 0, &terms);
     assert_int_equal(quota_reserve(new, 128, 0, 100, 0, NOW, &other), 0);
-    undone = quota_undo_owners(new, 0, 128, NOW);
+    undone = quota_undo_holders(new, 0, 128, NOW);
     assert_int_equal(undone.orphans, 1);
     assert_int_equal(undone.freed, 1);
     assert_true(quota_repair(new, NULL));
     quota_read(old, 0, NOW, &sum);
     assert_int_equal(sum.reserved, 101);
-    undone = quota_undo_owners(new, 0, 128, NOW); /* once is enough */
+    undone = quota_undo_holders(new, 0, 128, NOW); /* once is enough */
     assert_int_equal(undone.orphans + undone.freed, 0);
     quota_free(new);
     quota_free(old);

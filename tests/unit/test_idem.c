@@ -1,4 +1,4 @@
-/* idem: one key, one owner; a repeat gets the first answer; a death is remembered. */
+/* idem: one key, one holder; a repeat gets the first answer; a death is remembered. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,11 +55,11 @@ static enum idem_found look_at(const char *text, uint64_t now_ms)
     return idem_look(t, &key, 1, now_ms, &answer);
 }
 
-static bool take_lost(const char *text, uint32_t owner, struct idem_claim *claim)
+static bool take_lost(const char *text, uint32_t holder, struct idem_claim *claim)
 {
     struct idem_key key = key_of(text);
 
-    return idem_take_lost(t, owner, &key, claim);
+    return idem_take_lost(t, holder, &key, claim);
 }
 
 static void make_answer(struct idem_answer *a, int status, size_t len)
@@ -216,9 +216,9 @@ static void a_death_before_anything_was_sent_frees_the_key(void **state)
 
     (void)state;
     assert_int_equal(begin("a", &claim), IDEM_NEW);
-    assert_int_equal(idem_undo_owner(t, 2), 0);
+    assert_int_equal(idem_undo_holder(t, 2), 0);
     assert_int_equal(look_at("a", NOW), IDEM_RUNNING);
-    assert_int_equal(idem_undo_owner(t, 1), 0);
+    assert_int_equal(idem_undo_holder(t, 1), 0);
     assert_int_equal(look_at("a", NOW), IDEM_NEW);
     assert_int_equal(begin("a", &claim), IDEM_NEW);
 }
@@ -232,7 +232,7 @@ static void a_death_after_all_was_refused_frees_the_key(void **state)
     assert_true(idem_sent(t, &claim, 77));
     idem_refused(t, &claim);
     assert_int_equal(look_at("a", NOW), IDEM_RUNNING);
-    assert_int_equal(idem_undo_owner(t, 1), 0);
+    assert_int_equal(idem_undo_holder(t, 1), 0);
     assert_int_equal(look_at("a", NOW), IDEM_NEW);
     idem_refused(t, &claim); /* too late: it is nobody's any more */
     idem_refused(t, &nothing);
@@ -240,7 +240,7 @@ static void a_death_after_all_was_refused_frees_the_key(void **state)
     assert_true(idem_sent(t, &claim, 77));
     idem_refused(t, &claim);
     assert_true(idem_sent(t, &claim, 78));
-    assert_int_equal(idem_undo_owner(t, 1), 1);
+    assert_int_equal(idem_undo_holder(t, 1), 1);
     assert_int_equal(begin("a", &claim), IDEM_LOST);
     assert_int_equal(answer.deployment, 78);
 }
@@ -252,7 +252,7 @@ static void a_death_after_something_was_sent_is_remembered_until_it_is_found_out
     (void)state;
     assert_int_equal(begin("a", &claim), IDEM_NEW);
     assert_true(idem_sent(t, &claim, 77));
-    assert_int_equal(idem_undo_owner(t, 1), 1);
+    assert_int_equal(idem_undo_holder(t, 1), 1);
     assert_int_equal(begin("a", &claim), IDEM_LOST);
     assert_string_equal(answer.nonce, "nonce-1");
     assert_int_equal(answer.deployment, 77);
@@ -264,7 +264,7 @@ static void a_death_after_something_was_sent_is_remembered_until_it_is_found_out
     idem_lose(t, &second); /* could not be seen */
     assert_int_equal(look_at("a", NOW), IDEM_LOST);
     assert_true(take_lost("a", 3, &third));
-    assert_int_equal(idem_undo_owner(t, 3), 1); /* it died while it looked */
+    assert_int_equal(idem_undo_holder(t, 3), 1); /* it died while it looked */
     assert_int_equal(look_at("a", NOW), IDEM_LOST);
     assert_true(take_lost("a", 3, &third));
     finish(&third, 9);

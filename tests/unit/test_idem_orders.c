@@ -1,4 +1,4 @@
-/* idem in every order of steps, with a death at every step: never two owners of a key, nothing that
+/* idem in every order of steps, with a death at every step: never two holders of a key, nothing that
  * was sent is ever taken for new, an answer is whole or not there, no place is lost. The table is
  * compiled into this file with its atomic steps as interleave.h wants them, and with so few places
  * that all orders can be run. */
@@ -50,7 +50,7 @@ static bool is_settled(uint32_t place)
     return state != IDEM_STATE_FREE && state != IDEM_STATE_WRITING && state != IDEM_STATE_CLAIMED;
 }
 
-/* A key is settled at one place at most: so it has one owner at most. */
+/* A key is settled at one place at most: so it has one holder at most. */
 static void check_always(void)
 {
     unsigned n = 0;
@@ -118,7 +118,7 @@ static enum idem_found begin(struct process *self, const struct idem_key *k, uin
                              struct idem_claim *claim)
 {
     enum idem_found found =
-        idem_begin(t, owner_of_process(self), k, 1, "nonce", KEEP, now_ms, claim, answer_of(self));
+        idem_begin(t, holder_of_process(self), k, 1, "nonce", KEEP, now_ms, claim, answer_of(self));
 
     assert_true((found == IDEM_NEW) == (claim->place != 0));
     if (found == IDEM_DONE)
@@ -152,7 +152,7 @@ static void do_begin_anew(struct process *self)
     struct idem_claim claim;
 
     self->result =
-        (int)idem_begin_anew(t, owner_of_process(self), &key, 1, "nonce", KEEP, NOW, &claim);
+        (int)idem_begin_anew(t, holder_of_process(self), &key, 1, "nonce", KEEP, NOW, &claim);
     assert_true((self->result == IDEM_NEW) == (claim.place != 0));
 }
 
@@ -208,14 +208,14 @@ static void do_take_lost(struct process *self)
 {
     struct idem_claim claim;
 
-    self->flag = idem_take_lost(t, owner_of_process(self), &key, &claim);
+    self->flag = idem_take_lost(t, holder_of_process(self), &key, &claim);
 }
 
 static void do_resolve(struct process *self)
 {
     struct idem_claim claim;
 
-    self->flag = idem_take_lost(t, owner_of_process(self), &key, &claim);
+    self->flag = idem_take_lost(t, holder_of_process(self), &key, &claim);
     if (self->flag)
         finish(&claim, (char)('a' + (self - processes)));
 }
@@ -227,20 +227,20 @@ static void do_look(struct process *self)
         check_whole(answer_of(self));
 }
 
-/* The master buries owner 7. */
+/* The master buries holder 7. */
 static void do_bury(struct process *self)
 {
-    self->result = (int)idem_undo_owner(t, 7);
+    self->result = (int)idem_undo_holder(t, 7);
 }
 
 /* --- what is there at first --- */
 
-static struct idem_claim given(const struct idem_key *k, uint32_t owner, uint64_t keep_ms)
+static struct idem_claim given(const struct idem_key *k, uint32_t holder, uint64_t keep_ms)
 {
     struct idem_claim claim;
 
-    assert_int_equal(idem_begin(t, owner, k, 1, "nonce", keep_ms, NOW, &claim, &answers[PROCESSES]),
-                     IDEM_NEW);
+    assert_int_equal(
+        idem_begin(t, holder, k, 1, "nonce", keep_ms, NOW, &claim, &answers[PROCESSES]), IDEM_NEW);
     return claim;
 }
 
@@ -261,7 +261,7 @@ static void given_sent(void)
 static void given_lost(void)
 {
     given_sent();
-    assert_int_equal(idem_undo_owner(t, 7), 1);
+    assert_int_equal(idem_undo_holder(t, 7), 1);
 }
 
 /* Who begins anew takes the free place, and the old entry is still where it was. */
@@ -283,14 +283,14 @@ static enum idem_found now_it_is(void)
     return found;
 }
 
-/* The master comes by: of those who died nothing is left that has an owner. */
+/* The master comes by: of those who died nothing is left that has a holder. */
 static uint32_t bury_the_dead(int num)
 {
     uint32_t lost = 0;
 
     for (int i = 0; i < num; i++) {
         if (processes[i].kill_after >= 0)
-            lost += idem_undo_owner(t, owner_of_process(&processes[i]));
+            lost += idem_undo_holder(t, holder_of_process(&processes[i]));
     }
     assert_int_equal(num_in(IDEM_STATE_WRITING) + num_in(IDEM_STATE_CLAIMED), 0);
     return lost;
@@ -299,8 +299,8 @@ static uint32_t bury_the_dead(int num)
 /* Once all have let go, or are dead, and the time of the rest is over, every place is to be had. */
 static void check_no_place_is_lost(void)
 {
-    for (uint32_t owner = 0; owner < 20; owner++)
-        idem_undo_owner(t, owner);
+    for (uint32_t holder = 0; holder < 20; holder++)
+        idem_undo_holder(t, holder);
     for (uint32_t i = 0; i < t->num_places; i++) {
         struct idem_key k = {.hash = {100 + i, 0}};
         struct idem_claim claim;
@@ -311,7 +311,7 @@ static void check_no_place_is_lost(void)
     assert_int_equal(num_in(IDEM_STATE_RUNNING), t->num_places);
 }
 
-/* --- one owner --- */
+/* --- one holder --- */
 
 static unsigned num_found(int num, enum idem_found found)
 {
@@ -366,7 +366,7 @@ static void check_one_is_new_late(int num)
 
 /* The old entry is in nobody's way, and nobody can take it over any more once one has begun anew.
  */
-static void after_its_time_a_key_has_one_owner_again_be_it_done_or_lost(void **state)
+static void after_its_time_a_key_has_one_holder_again_be_it_done_or_lost(void **state)
 {
     (void)state;
     for (int i = 0; i < PROCESSES; i++)
@@ -453,7 +453,7 @@ static void check_lives(int num)
     check_no_place_is_lost();
 }
 
-static void lives_that_cross_have_one_owner_and_one_answer(void **state)
+static void lives_that_cross_have_one_holder_and_one_answer(void **state)
 {
     (void)state;
     crew(0, do_life, -1);
@@ -578,7 +578,7 @@ static void check_lost_while_asked(int num)
     assert_int_equal(now_it_is(), IDEM_LOST);
 }
 
-/* The master undoes a dead owner while others ask for its key. */
+/* The master undoes a dead holder while others ask for its key. */
 static void a_repeat_during_the_burial_is_new_or_waits_or_is_lost_as_it_should(void **state)
 {
     (void)state;
@@ -686,13 +686,13 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(of_many_that_ask_at_once_exactly_one_is_the_first, teardown),
         cmocka_unit_test_teardown(nobody_needs_a_second_try, teardown),
-        cmocka_unit_test_teardown(after_its_time_a_key_has_one_owner_again_be_it_done_or_lost,
+        cmocka_unit_test_teardown(after_its_time_a_key_has_one_holder_again_be_it_done_or_lost,
                                   teardown),
         cmocka_unit_test_teardown(
             a_lost_one_is_taken_over_or_begun_anew_at_the_end_of_its_time_but_not_both, teardown),
         cmocka_unit_test_teardown(of_many_that_begin_anew_exactly_one_does, teardown),
         cmocka_unit_test_teardown(of_many_that_meet_a_lost_one_exactly_one_takes_it_over, teardown),
-        cmocka_unit_test_teardown(lives_that_cross_have_one_owner_and_one_answer, teardown),
+        cmocka_unit_test_teardown(lives_that_cross_have_one_holder_and_one_answer, teardown),
         cmocka_unit_test_teardown(an_answer_is_read_whole_or_not_at_all, teardown),
         cmocka_unit_test_teardown(of_two_that_need_the_last_place_one_gets_it, teardown),
         cmocka_unit_test_teardown(who_dies_at_any_step_of_a_life_leaves_it_free_lost_or_done,

@@ -12,7 +12,7 @@
 #include "objects/facts.h"
 #include "objects/ledger.h"
 #include "objects/refusals.h"
-#include "objects/sighting.h"
+#include "objects/observation.h"
 
 #define NOW   UINT64_C(100000000)
 #define ROW   3
@@ -114,7 +114,7 @@ static void what_is_no_limit_is_none(void **state)
 /* --- what a batch that passes by tells --- */
 
 static struct ids_seals seals;
-static struct inherit inherit;
+static struct inherited inherited;
 
 static int begin(void **state)
 {
@@ -134,22 +134,22 @@ static int begin(void **state)
     assert_int_equal(seal_cache_new(1024, &seals.cache), 0);
     assert_int_equal(ids_seals_add(&seals, "a seal key", 10, "test"), 0);
     assert_int_equal(table_build(&models, 1, &table), 0);
-    assert_int_equal(quota_new(4, 100, &inherit.quota), 0);
-    quota_bind(inherit.quota, columns[0], &(struct quota_terms){.fingerprint = HERE});
-    assert_int_equal(state_new(2, 4, &inherit.state), 0);
-    assert_int_equal(memo_new(64, &inherit.memo), 0);
-    inherit.table = table;
-    inherit.columns = columns;
-    inherit.seals = &seals;
+    assert_int_equal(quota_new(4, 100, &inherited.quota), 0);
+    quota_bind(inherited.quota, columns[0], &(struct quota_terms){.fingerprint = HERE});
+    assert_int_equal(state_new(2, 4, &inherited.state), 0);
+    assert_int_equal(memo_new(64, &inherited.memo), 0);
+    inherited.table = table;
+    inherited.columns = columns;
+    inherited.seals = &seals;
     return setup(state);
 }
 
 static int end(void **state)
 {
-    quota_free(inherit.quota);
-    memo_free(inherit.memo);
-    state_free(inherit.state);
-    table_free((struct table *)inherit.table);
+    quota_free(inherited.quota);
+    memo_free(inherited.memo);
+    state_free(inherited.state);
+    table_free((struct table *)inherited.table);
     seal_cache_free(seals.cache);
     return teardown(state);
 }
@@ -192,23 +192,23 @@ static const char *ours(void)
     return sealed_by(&seals, &m);
 }
 
-static bool observe(const struct json *object, struct sighting *seen)
+static bool observe(const struct json *object, struct observation *seen)
 {
     memset(seen, 0x55, sizeof(*seen));
-    return sighting_observe(&inherit, ROW, HOME, object, NOW, seen);
+    return observation_of_batch(&inherited, ROW, HOME, object, NOW, seen);
 }
 
 static uint64_t enqueued(void)
 {
     struct quota_sum sum;
 
-    quota_read(inherit.quota, inherit.columns[0], NOW, &sum);
+    quota_read(inherited.quota, inherited.columns[0], NOW, &sum);
     return sum.reserved;
 }
 
 static void a_batch_that_runs_is_counted_with_the_tokens_of_its_marker_until_it_ends(void **state)
 {
-    struct sighting seen;
+    struct observation seen;
 
     (void)state;
     for (int i = 0; i < 3; i++) {
@@ -230,7 +230,7 @@ static struct quota_sum sum(void)
 {
     struct quota_sum sum;
 
-    quota_read(inherit.quota, inherit.columns[0], NOW, &sum);
+    quota_read(inherited.quota, inherited.columns[0], NOW, &sum);
     return sum;
 }
 
@@ -239,16 +239,16 @@ static struct quota_sum sum(void)
 static void a_job_that_was_refused_elsewhere_says_nothing_about_the_next_deployment(void **state)
 {
     struct refusal refusal;
-    struct sighting seen;
+    struct observation seen;
 
     (void)state;
     assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen)); /* 500 tokens */
-    (void)refusals_note(inherit.memo, 7, HERE + 1, false, NOW);
-    ledger_note_refused(&inherit, 0, 7, 400, NOW);
+    (void)refusals_note(inherited.memo, 7, HERE + 1, false, NOW);
+    ledger_note_refused(&inherited, 0, 7, 400, NOW);
     assert_int_equal(sum().full_for_ms, 0);
-    assert_true(refusals_find(inherit.memo, 7, HERE, NOW, &refusal));
+    assert_true(refusals_find(inherited.memo, 7, HERE, NOW, &refusal));
     assert_false(refusal.hopeless);
-    ledger_note_refused(&inherit, 0, 8, 400, NOW);
+    ledger_note_refused(&inherited, 0, 8, 400, NOW);
     assert_int_equal(sum().full_tokens, 400);
 }
 
@@ -257,9 +257,9 @@ static void a_job_that_was_refused_where_nothing_is_enqueued_is_known_as_such(vo
     struct refusal refusal;
 
     (void)state;
-    ledger_note_refused(&inherit, 0, 7, 400, NOW);
+    ledger_note_refused(&inherited, 0, 7, 400, NOW);
     assert_int_equal(sum().full_for_ms, 0);
-    assert_true(refusals_find(inherit.memo, 7, HERE, NOW, &refusal));
+    assert_true(refusals_find(inherited.memo, 7, HERE, NOW, &refusal));
     assert_true(refusal.hopeless);
     assert_int_equal(refusal.for_ms, REFUSALS_FIRST_MS);
 }
@@ -268,13 +268,13 @@ static void a_batch_that_failed_as_too_large_speaks_about_its_file_first(void **
 {
     const struct facts facts = {.bytes = 100, .lines = 2, .prompt = {{80}}};
     struct refusal refusal;
-    struct sighting seen;
+    struct observation seen;
     char text[2048];
     uint64_t words[MEMO_WORDS];
 
     (void)state;
     facts_pack(&facts, HERE, words);
-    memo_put(inherit.memo, memo_key('F', HOME, "file-1", 6), words, NOW);
+    memo_put(inherited.memo, memo_key('F', HOME, "file-1", 6), words, NOW);
     assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen));
     snprintf(text, sizeof(text),
              "{\"id\":\"b1\",\"status\":\"failed\",\"errors\":{\"data\":[{\"code\":"
@@ -283,19 +283,19 @@ static void a_batch_that_failed_as_too_large_speaks_about_its_file_first(void **
     assert_true(observe(batch(text), &seen));
     assert_int_equal(enqueued(), 0);
     assert_int_equal(sum().full_for_ms, 0);
-    assert_true(refusals_find(inherit.memo, facts_job(&facts), HERE, NOW, &refusal));
+    assert_true(refusals_find(inherited.memo, facts_job(&facts), HERE, NOW, &refusal));
     assert_true(refusal.hopeless);
 }
 
 static void one_that_is_adopted_is_as_old_as_its_provider_says(void **state)
 {
     struct quota_view view;
-    struct sighting seen;
+    struct observation seen;
     uint32_t cursor = 0;
 
     (void)state;
     assert_true(observe(marked_batch("\"b1\"", "in_progress", ours()), &seen));
-    assert_true(quota_watch(inherit.quota, &cursor, NOW + QUOTA_ASK_MS, &view));
+    assert_true(quota_watch(inherited.quota, &cursor, NOW + QUOTA_ASK_MS, &view));
     assert_in_range(view.begun_ms, NOW - 3700 * 1000, NOW - 3600 * 1000);
 }
 
@@ -304,17 +304,17 @@ static void an_end_is_told_by_the_marker_where_the_id_is_not_known(void **state)
 {
     char nonce[MARKER_NONCE];
     struct quota_claim claim;
-    struct sighting seen;
+    struct observation seen;
 
     (void)state;
     memset(nonce, 'a', MARKER_NONCE);
     assert_int_equal(
-        quota_reserve(inherit.quota, 1, inherit.columns[0], 500,
-                      quota_token(inherit.quota, inherit.columns[0], nonce, MARKER_NONCE), NOW,
+        quota_reserve(inherited.quota, 1, inherited.columns[0], 500,
+                      quota_token(inherited.quota, inherited.columns[0], nonce, MARKER_NONCE), NOW,
                       &claim),
         0);
-    assert_true(quota_sent(inherit.quota, &claim));
-    assert_int_equal(quota_undo_owner(inherit.quota, 1, NOW).orphans, 1);
+    assert_true(quota_sent(inherited.quota, &claim));
+    assert_int_equal(quota_undo_holder(inherited.quota, 1, NOW).orphans, 1);
     assert_true(observe(marked_batch("\"b1\"", "cancelled", ours()), &seen));
     assert_int_equal(enqueued(), 0);
 }
@@ -325,7 +325,7 @@ static void what_a_forged_marker_says_is_not_believed_and_changes_nothing(void *
     struct ids_seals others = {0};
     struct marker m = marker_here();
     char text[MARKER_MAX + 1];
-    struct sighting seen;
+    struct observation seen;
     size_t len;
 
     (void)state;
@@ -355,7 +355,7 @@ static void what_has_no_marker_is_not_ours(void **state)
                                         "{\"id\":\"b1\",\"status\":\"in_progress\"}",
                                         "{\"id\":\"b1\",\"metadata\":7}",
                                         "{\"id\":\"b1\",\"metadata\":{\"tranche\":7}}"};
-    struct sighting seen;
+    struct observation seen;
 
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -371,7 +371,7 @@ static void one_of_ours_that_ran_elsewhere_is_ours_and_not_counted(void **state)
 {
     static const uint32_t elsewhere[] = {0, 1, HERE - 1, HERE + 1, UINT32_MAX};
     struct marker m = marker_here();
-    struct sighting seen;
+    struct observation seen;
 
     (void)state;
     for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
@@ -385,7 +385,7 @@ static void one_of_ours_that_ran_elsewhere_is_ours_and_not_counted(void **state)
 static void one_of_ours_without_a_name_is_ours_and_not_counted(void **state)
 {
     static const char *const names[] = {"7", "null", "\"\"", "{}"};
-    struct sighting seen;
+    struct observation seen;
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -73,7 +73,7 @@ static char bases[ACCOUNTS][32];
 static struct config config;
 static uint32_t columns[ACCOUNTS], fingerprints[ACCOUNTS], twins[ACCOUNTS];
 static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5, 6};
-static struct inherit inherit;
+static struct inherited inherited;
 static struct runtime worker;
 
 static struct locate_result last;
@@ -103,20 +103,20 @@ static int set_up(void **state)
                                         .num_deployments = ACCOUNTS};
     config.timeouts.json_total_ms = 1000;
     config.balance_batches = true;
-    inherit = (struct inherit){.config = &config, .columns = columns};
-    inherit.breaker = breaker_policy(3, 5);
-    memset(&inherit.retry, 0xff, sizeof(inherit.retry)); /* RETRY_NOT_GIVEN */
-    inherit.retry.least_delay_ms = 0;
+    inherited = (struct inherited){.config = &config, .columns = columns};
+    inherited.breaker = breaker_policy(3, 5);
+    memset(&inherited.retry, 0xff, sizeof(inherited.retry)); /* RETRY_NOT_GIVEN */
+    inherited.retry.least_delay_ms = 0;
     assert_int_equal(table_build(&config.models, 1, &table), 0);
-    assert_int_equal(state_new(2, ACCOUNTS, &inherit.state), 0);
-    assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    assert_int_equal(memo_new(64, &inherit.memo), 0);
-    worker = (struct runtime){.inherit = &inherit,
+    assert_int_equal(state_new(2, ACCOUNTS, &inherited.state), 0);
+    assert_int_equal(state_bind(inherited.state, table, columns), 0);
+    assert_int_equal(memo_new(64, &inherited.memo), 0);
+    worker = (struct runtime){.inherited = &inherited,
                               .config = &config,
                               .table = table,
                               .loop = &loop,
                               .account_fingerprint = fingerprints,
-                              .account_twin = twins,
+                              .account_same_resource = twins,
                               .account_map = {.num = ACCOUNTS, .key = fingerprints},
                               .random_state = {1, 2, 3, 4}};
     ended = num_calls = 0;
@@ -138,8 +138,8 @@ static int tear_down(void **state)
         assert_null(timers[i]);
     assert_int_equal(in_flight(), 0);
     free_calls();
-    memo_free(inherit.memo);
-    state_free(inherit.state);
+    memo_free(inherited.memo);
+    state_free(inherited.state);
     table_free((struct table *)(uintptr_t)worker.table);
     return 0;
 }

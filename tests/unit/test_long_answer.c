@@ -38,7 +38,7 @@ static struct config config;
 static struct probe_word probes[ROWS];
 static uint32_t columns[ROWS];
 static struct shared shared;
-static struct inherit inherit;
+static struct inherited inherited;
 static struct runtime worker;
 static struct front *front;
 
@@ -102,12 +102,12 @@ static int set_up(void **state)
                                         .deployments = rows,
                                         .num_deployments = ROWS};
     assert_int_equal(table_build(&config.models, 1, &table), 0);
-    inherit = (struct inherit){
+    inherited = (struct inherited){
         .config = &config, .probes = probes, .shared = &shared, .table = table, .columns = columns};
-    assert_int_equal(state_new(1, ROWS, &inherit.state), 0);
-    assert_int_equal(idem_new(64, &inherit.idem), 0);
-    assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    worker = (struct runtime){.inherit = &inherit, .config = &config, .table = table};
+    assert_int_equal(state_new(1, ROWS, &inherited.state), 0);
+    assert_int_equal(idem_new(64, &inherited.idem), 0);
+    assert_int_equal(state_bind(inherited.state, table, columns), 0);
+    worker = (struct runtime){.inherited = &inherited, .config = &config, .table = table};
     worker.loop = loop_h2o_new(evloop);
     h2o_config_init(&globalconf);
     host = h2o_config_register_host(&globalconf, h2o_iovec_init(H2O_STRLIT("x")), 65535);
@@ -131,8 +131,8 @@ static int tear_down(void **state)
     h2o_config_dispose(&globalconf);
     loop_h2o_free(worker.loop);
     h2o_evloop_destroy(evloop);
-    idem_free(inherit.idem);
-    state_free(inherit.state);
+    idem_free(inherited.idem);
+    state_free(inherited.state);
     table_free((struct table *)(uintptr_t)worker.table);
     return 0;
 }

@@ -90,15 +90,15 @@ static void litellms_names_have_litellms_labels(void **state)
 static void a_deployment_is_partly_out_while_some_operations_rest(void **state)
 {
     (void)state;
-    row.resting[OP_CREATE] = true;
+    row.cooling_down[OP_CREATE] = true;
     assert_samples("litellm_deployment_state", "litellm_deployment_state{" MODEL "} 1\n");
     assert_samples("tranche_deployment_in_cooldown",
                    "tranche_deployment_in_cooldown{" OURS ",operation=\"upload\"} 0\n"
                    "tranche_deployment_in_cooldown{" OURS ",operation=\"create\"} 1\n"
                    "tranche_deployment_in_cooldown{" OURS ",operation=\"read\"} 0\n");
-    row.resting[OP_UPLOAD] = row.resting[OP_READ] = true;
+    row.cooling_down[OP_UPLOAD] = row.cooling_down[OP_READ] = true;
     assert_samples("litellm_deployment_state", "litellm_deployment_state{" MODEL "} 2\n");
-    row.resting[OP_UPLOAD] = row.resting[OP_READ] = row.resting[OP_CREATE] = false;
+    row.cooling_down[OP_UPLOAD] = row.cooling_down[OP_READ] = row.cooling_down[OP_CREATE] = false;
     row.healthy = false;
     assert_samples("litellm_deployment_state", "litellm_deployment_state{" MODEL "} 2\n");
     assert_samples("tranche_deployment_healthy", "tranche_deployment_healthy{" OURS "} 0\n");
@@ -133,7 +133,7 @@ static void the_ledger_of_a_deployment_is_shown_by_one_of_its_rows(void **state)
     (void)state;
     row.quota = (struct quota_sum){.reserved = 700,
                                    .foreign = 200,
-                                   .pledged = 50,
+                                   .expected = 50,
                                    .limit = 1000,
                                    .drain_rate = 34.5,
                                    .full_for_ms = 1500};

@@ -96,7 +96,7 @@ static void what_was_tried_is_not_tried_again(void **state)
     assert_int_equal(pick_shuffled(0.5), MODEL_NO_INDEX);
 }
 
-static void a_resting_deployment_gets_nothing_while_another_is_admitted(void **state)
+static void a_cooling_down_deployment_gets_nothing_while_another_is_admitted(void **state)
 {
     (void)state;
     add_many(3);
@@ -115,7 +115,7 @@ static void the_last_ones_are_never_ejected(void **state)
     assert_int_equal(pick_shuffled(0.9), 0);
 }
 
-static void a_resting_one_is_tried_when_the_admitted_ones_were(void **state)
+static void a_cooling_down_one_is_tried_when_the_admitted_ones_were(void **state)
 {
     (void)state;
     add_many(2);
@@ -433,9 +433,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_empty_group_leads_nowhere, setup),
         cmocka_unit_test_setup(what_was_tried_is_not_tried_again, setup),
-        cmocka_unit_test_setup(a_resting_deployment_gets_nothing_while_another_is_admitted, setup),
+        cmocka_unit_test_setup(a_cooling_down_deployment_gets_nothing_while_another_is_admitted,
+                               setup),
         cmocka_unit_test_setup(the_last_ones_are_never_ejected, setup),
-        cmocka_unit_test_setup(a_resting_one_is_tried_when_the_admitted_ones_were, setup),
+        cmocka_unit_test_setup(a_cooling_down_one_is_tried_when_the_admitted_ones_were, setup),
         cmocka_unit_test_setup(a_limit_of_requests_is_final_for_the_minute, setup),
         cmocka_unit_test_setup(
             a_deployment_over_its_limit_does_not_come_back_because_the_others_rest, setup),

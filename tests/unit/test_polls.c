@@ -13,7 +13,7 @@
 #define ACCOUNT 7
 
 static struct config config;
-static struct inherit inherit = {.config = &config};
+static struct inherited inherited = {.config = &config};
 static struct json_doc *doc;
 
 static int set_up(void **state)
@@ -21,14 +21,14 @@ static int set_up(void **state)
     (void)state;
     config.poll_cache_ms = 0;
     doc = json_doc_new();
-    return doc == NULL || poll_cache_new(64, &inherit.poll_cache) != 0;
+    return doc == NULL || poll_cache_new(64, &inherited.poll_cache) != 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     json_doc_free(doc);
-    poll_cache_free(inherit.poll_cache);
+    poll_cache_free(inherited.poll_cache);
     return 0;
 }
 
@@ -49,7 +49,7 @@ static const char *word_of(const struct json *object)
 /* What one that is seen at that time is taken for. */
 static const char *believed(const char *status, const char *word, uint64_t now_ms)
 {
-    return word_of(polls_believe(&inherit, ACCOUNT, doc, batch(status, word), now_ms));
+    return word_of(polls_believe(&inherited, ACCOUNT, doc, batch(status, word), now_ms));
 }
 
 static void one_that_runs_is_what_it_looks_like(void **state)
@@ -68,9 +68,9 @@ static void each_way_to_end_is_for_ever(void **state)
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         assert_string_equal(believed(ends[i], "end", NOW), "end");
         assert_string_equal(believed("in_progress", "again", NOW + 1), "end");
-        assert_true(polls_is_outdated(&inherit, ACCOUNT, batch("finalizing", ""), NOW + 2));
-        assert_false(polls_is_outdated(&inherit, ACCOUNT, batch(ends[i], ""), NOW + 2));
-        assert_false(polls_is_outdated(&inherit, ACCOUNT + 1, batch("finalizing", ""), NOW + 2));
+        assert_true(polls_is_outdated(&inherited, ACCOUNT, batch("finalizing", ""), NOW + 2));
+        assert_false(polls_is_outdated(&inherited, ACCOUNT, batch(ends[i], ""), NOW + 2));
+        assert_false(polls_is_outdated(&inherited, ACCOUNT + 1, batch("finalizing", ""), NOW + 2));
         assert_string_equal(believed("in_progress", "again", NOW + UINT32_MAX), "end");
         tear_down(state);
         assert_int_equal(set_up(state), 0);
@@ -91,22 +91,22 @@ static void two_batches_of_one_key_are_told_apart_by_their_ids(void **state)
     uint64_t key = poll_cache_key(ACCOUNT, "b1", 2);
 
     (void)state;
-    poll_cache_put(inherit.poll_cache, key, true, other, strlen(other), NOW);
+    poll_cache_put(inherited.poll_cache, key, true, other, strlen(other), NOW);
     assert_string_equal(believed("in_progress", "mine", NOW), "mine");
     config.poll_cache_ms = 1000;
-    assert_null(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW));
+    assert_null(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW));
 }
 
 static void only_who_wants_it_is_answered_from_memory_and_only_for_so_long(void **state)
 {
     (void)state;
     (void)believed("completed", "end", NOW);
-    assert_null(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW));
+    assert_null(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW));
     config.poll_cache_ms = 1000;
-    assert_string_equal(word_of(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW + 999)), "end");
-    assert_null(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW + 1000));
-    assert_null(polls_recall(&inherit, ACCOUNT, "b3", doc, NOW));
-    assert_null(polls_recall(&inherit, ACCOUNT + 1, "b1", doc, NOW));
+    assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW + 999)), "end");
+    assert_null(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW + 1000));
+    assert_null(polls_recall(&inherited, ACCOUNT, "b3", doc, NOW));
+    assert_null(polls_recall(&inherited, ACCOUNT + 1, "b1", doc, NOW));
 }
 
 static void a_running_one_is_kept_where_polls_are_answered_from_memory(void **state)
@@ -114,13 +114,13 @@ static void a_running_one_is_kept_where_polls_are_answered_from_memory(void **st
     (void)state;
     (void)believed("in_progress", "not kept", NOW);
     config.poll_cache_ms = 1000;
-    assert_null(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW));
+    assert_null(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW));
     (void)believed("in_progress", "10 of 20", NOW);
-    assert_string_equal(word_of(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW)), "10 of 20");
+    assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW)), "10 of 20");
     (void)believed("cancelling", "15 of 20", NOW + 1);
-    assert_string_equal(word_of(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW + 1)), "15 of 20");
+    assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW + 1)), "15 of 20");
     (void)believed("cancelled", "end", NOW + 2);
-    assert_string_equal(word_of(polls_recall(&inherit, ACCOUNT, "b1", doc, NOW + 2)), "end");
+    assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW + 2)), "end");
 }
 
 static void what_has_no_id_is_what_it_is(void **state)
@@ -129,8 +129,8 @@ static void what_has_no_id_is_what_it_is(void **state)
     struct json *odd = json_parse(doc, "{\"status\":\"completed\"}", 22, &error);
 
     (void)state;
-    assert_ptr_equal(polls_believe(&inherit, ACCOUNT, doc, odd, NOW), odd);
-    assert_false(polls_is_outdated(&inherit, ACCOUNT, odd, NOW));
+    assert_ptr_equal(polls_believe(&inherited, ACCOUNT, doc, odd, NOW), odd);
+    assert_false(polls_is_outdated(&inherited, ACCOUNT, odd, NOW));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -130,7 +130,7 @@ struct fixture {
     struct quota *quota;
     struct slots *slots;
     uint32_t columns[ACCOUNTS * EACH];
-    struct inherit inherit;
+    struct inherited inherited;
     int alive_fd; /* the master's end */
 };
 
@@ -171,16 +171,17 @@ static int set_up(void **state)
     assert_int_equal(state_bind(f->state, f->table, f->columns), 0);
     assert_int_equal(quota_new(ACCOUNTS * EACH, 100, &f->quota), 0);
     assert_int_equal(slots_new(ACCOUNTS * EACH, &f->slots), 0);
-    f->inherit = (struct inherit){.config = &f->config,
-                                  .table = f->table,
-                                  .state = f->state,
-                                  .quota = f->quota,
-                                  .slots = f->slots,
-                                  .columns = f->columns,
-                                  .probes = shm_new(ACCOUNTS * EACH * sizeof(struct probe_word)),
-                                  .shared = shm_new(sizeof(struct shared)),
-                                  .generation = 1,
-                                  .master_fd = ends[0]};
+    f->inherited =
+        (struct inherited){.config = &f->config,
+                           .table = f->table,
+                           .state = f->state,
+                           .quota = f->quota,
+                           .slots = f->slots,
+                           .columns = f->columns,
+                           .probes = shm_new(ACCOUNTS * EACH * sizeof(struct probe_word)),
+                           .shared = shm_new(sizeof(struct shared)),
+                           .generation = 1,
+                           .master_fd = ends[0]};
     *state = f;
     return 0;
 }
@@ -191,9 +192,9 @@ static int tear_down(void **state)
 
     if (f->alive_fd != -1)
         close(f->alive_fd);
-    close(f->inherit.master_fd);
-    shm_free(f->inherit.shared, sizeof(struct shared));
-    shm_free(f->inherit.probes, ACCOUNTS * EACH * sizeof(struct probe_word));
+    close(f->inherited.master_fd);
+    shm_free(f->inherited.shared, sizeof(struct shared));
+    shm_free(f->inherited.probes, ACCOUNTS * EACH * sizeof(struct probe_word));
     shm_free(record, sizeof(*record));
     slots_free(f->slots);
     quota_free(f->quota);
@@ -211,7 +212,7 @@ static pid_t begin(struct fixture *f)
     if (pid == 0) {
         close(f->alive_fd);
         alarm(60); /* only a failure lasts so long */
-        _exit(prober_run(&f->inherit, ROW));
+        _exit(prober_run(&f->inherited, ROW));
     }
     return pid;
 }
@@ -256,7 +257,7 @@ static void what_an_account_answers_is_written_for_all_its_deployments(void **st
 
     run_one_round(f);
     for (uint32_t i = 0; i < ACCOUNTS * EACH; i++) {
-        struct probe_word *word = &f->inherit.probes[i];
+        struct probe_word *word = &f->inherited.probes[i];
         unsigned kind = i % ACCOUNTS % 4;
 
         assert_true(atomic_load(&word->checked_unix_s) != 0);
@@ -298,7 +299,7 @@ static void the_prober_shows_a_heartbeat(void **state)
     struct fixture *f = *state;
 
     run_one_round(f);
-    assert_true(atomic_load(&f->inherit.shared->slots[ROW].beat_ms) != 0);
+    assert_true(atomic_load(&f->inherited.shared->slots[ROW].beat_ms) != 0);
 }
 
 static void the_prober_ends_when_the_master_is_gone(void **state)

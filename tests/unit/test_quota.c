@@ -84,11 +84,11 @@ static int try_reserve(uint32_t column, uint64_t tokens, uint64_t now_ms)
     return quota_reserve(q, 1, column, tokens, 0, now_ms, &claim);
 }
 
-static struct quota_claim must_send(uint32_t owner, uint64_t tokens, uint64_t token)
+static struct quota_claim must_send(uint32_t holder, uint64_t tokens, uint64_t token)
 {
     struct quota_claim claim;
 
-    assert_int_equal(quota_reserve(q, owner, 0, tokens, token, NOW, &claim), 0);
+    assert_int_equal(quota_reserve(q, holder, 0, tokens, token, NOW, &claim), 0);
     assert_true(quota_sent(q, &claim));
     return claim;
 }
@@ -167,7 +167,7 @@ static void clean_up(int num)
 {
     for (int i = 0; i < num; i++) {
         if (processes[i].kill_after >= 0)
-            quota_undo_owner(q, owner_of_process(&processes[i]), NOW);
+            quota_undo_holder(q, holder_of_process(&processes[i]), NOW);
     }
     assert_true(quota_repair(q, NULL));
     assert_int_equal(num_in(QUOTA_RESERVING) + num_in(QUOTA_RELEASING), 0);
@@ -262,7 +262,7 @@ static void a_marker_that_reads_like_an_id_is_none(void **state)
 {
     (void)state;
     must_send(1, 60, quota_token(q, 0, "batch_1", 7));
-    assert_int_equal(quota_undo_owner(q, 1, NOW).orphans, 1);
+    assert_int_equal(quota_undo_holder(q, 1, NOW).orphans, 1);
     assert_false(release(0, "batch_1", QUOTA_DROPPED, NOW));
     assert_int_equal(reserved(0), 60);
     assert_true(quota_release_token(q, 1, quota_token(q, 0, "batch_1", 7), NOW));
@@ -405,7 +405,7 @@ static void a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is
     (void)state;
     must_send(7, 60, token);
     must_reserve(0, 10, NOW);
-    undone = quota_undo_owner(q, 7, NOW);
+    undone = quota_undo_holder(q, 7, NOW);
     assert_int_equal(undone.orphans, 1);
     assert_int_equal(undone.freed, 0);
     assert_int_equal(reserved(0), 70);
@@ -428,8 +428,8 @@ static void an_orphan_that_never_became_a_batch_is_released_by_its_token(void **
 
     (void)state;
     must_send(7, 60, token);
-    assert_false(quota_release_token(q, 1, token, NOW)); /* its owner is about to decide that */
-    quota_undo_owner(q, 7, NOW);
+    assert_false(quota_release_token(q, 1, token, NOW)); /* its holder is about to decide that */
+    quota_undo_holder(q, 7, NOW);
     assert_false(quota_release_token(q, 1, 0, NOW));
     assert_true(quota_release_token(q, 1, token, NOW));
     assert_int_equal(reserved(0), 0);
@@ -444,7 +444,7 @@ static void a_create_that_was_never_sent_goes_with_its_worker(void **state)
 
     (void)state;
     assert_int_equal(quota_reserve(q, 7, 0, 60, TOKEN, NOW, &claim), 0);
-    undone = quota_undo_owner(q, 7, NOW);
+    undone = quota_undo_holder(q, 7, NOW);
     assert_int_equal(undone.freed, 1);
     assert_int_equal(undone.orphans, 0);
     assert_int_equal(reserved(0), 0);
@@ -459,13 +459,13 @@ static void a_create_that_was_refused_and_waits_goes_with_its_worker_too(void **
     (void)state;
     quota_refused(q, &claim);
     assert_int_equal(reserved(0), 60);
-    assert_int_equal(quota_undo_owner(q, 7, NOW).freed, 1);
+    assert_int_equal(quota_undo_holder(q, 7, NOW).freed, 1);
     assert_int_equal(reserved(0), 0);
     claim = must_send(7, 60, TOKEN);
     quota_refused(q, &claim);
     assert_true(quota_sent(q, &claim));
     commit(&claim, "batch_1");
-    assert_int_equal(quota_undo_owner(q, 7, NOW).freed, 0);
+    assert_int_equal(quota_undo_holder(q, 7, NOW).freed, 0);
     assert_int_equal(reserved(0), 60);
 }
 
@@ -495,7 +495,7 @@ static void a_live_batch_does_not_die_with_the_worker_that_created_it(void **sta
 
     (void)state;
     must_live(0, 60, "batch_1", NOW);
-    undone = quota_undo_owner(q, 1, NOW);
+    undone = quota_undo_holder(q, 1, NOW);
     assert_int_equal(undone.freed + undone.orphans, 0);
     assert_int_equal(reserved(0), 60);
     assert_true(progress(0, "batch_1", 0, 0, NOW));
@@ -526,7 +526,7 @@ static void nothing_is_repaired_while_somebody_is_half_way(void **state)
     assert_true(claim(q, 7, &place, &word));
     assert_false(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 95);
-    assert_int_equal(quota_undo_owner(q, 7, NOW).freed, 1);
+    assert_int_equal(quota_undo_holder(q, 7, NOW).freed, 1);
     assert_true(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 0);
 }
@@ -638,7 +638,7 @@ static void an_orphan_ends_after_minutes_and_a_create_in_flight_does_not(void **
     (void)state;
     must_send(1, 10, 0);
     must_send(7, 60, 0);
-    quota_undo_owner(q, 7, NOW);
+    quota_undo_holder(q, 7, NOW);
     assert_int_equal(quota_expire(q, 1, NOW + QUOTA_ORPHAN_KEEP_MS - 1000).orphans, 0);
     assert_int_equal(quota_expire(q, 1, NOW + QUOTA_ORPHAN_KEEP_MS).orphans, 1);
     assert_int_equal(reserved(0), 10);
@@ -652,7 +652,7 @@ static void what_was_viewed_is_released_only_as_it_was(void **state)
 
     (void)state;
     must_send(7, 60, 0);
-    quota_undo_owner(q, 7, NOW);
+    quota_undo_holder(q, 7, NOW);
     assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
     assert_true(quota_release_view(q, 1, &view, NOW));
     assert_int_equal(reserved(0), 0);
@@ -741,8 +741,8 @@ static void through_a_second_row_of_a_full_deployment_nothing_is_free(void **sta
     assert_true(release(2, "batch_1", QUOTA_FINISHED, NOW + HOUR));
     assert_int_equal(reserved(0), 0);
     assert_int_equal(sum_at(0, NOW).drain_rate, sum_at(2, NOW).drain_rate);
-    quota_pledge(q, 2, 7, NOW);
-    assert_int_equal(sum_at(0, NOW).pledged, 7);
+    quota_add_expected(q, 2, 7, NOW);
+    assert_int_equal(sum_at(0, NOW).expected, 7);
     must_live(0, 50, "batch_3", NOW + HOUR);
     assert_true(quota_full(q, 2, 50, NOW + HOUR));
     assert_int_equal(sum_at(0, NOW + HOUR).full_tokens, 50);
@@ -1450,7 +1450,7 @@ static void random_lives_of_many_jobs_add_up(void **state)
         struct quota_claim claim;
         char id[16];
         uint64_t tokens;
-        int stage; /* 0 none, 1 reserved, 2 live */
+        int tier; /* 0 none, 1 reserved, 2 live */
     } jobs[48];
     uint64_t expected = 0, now = NOW;
     uint32_t x = 1;
@@ -1463,26 +1463,26 @@ static void random_lives_of_many_jobs_add_up(void **state)
         x = x * 1664525u + 1013904223u;
         n = (x >> 16) % 48;
         now += x >> 20 & 0xff;
-        if (jobs[n].stage == 0) {
+        if (jobs[n].tier == 0) {
             jobs[n].tokens = x >> 24;
             if (quota_reserve(q, 1, 0, jobs[n].tokens, i % 3 ? 0 : (uint64_t)i, now,
                               &jobs[n].claim) == 0) {
                 expected += jobs[n].tokens;
-                jobs[n].stage = 1;
+                jobs[n].tier = 1;
             } else {
                 assert_true(expected + jobs[n].tokens > 5000);
             }
-        } else if (jobs[n].stage == 1 && x >> 31) {
+        } else if (jobs[n].tier == 1 && x >> 31) {
             snprintf(jobs[n].id, sizeof(jobs[n].id), "batch_%d", i);
             commit(&jobs[n].claim, jobs[n].id);
-            jobs[n].stage = 2;
+            jobs[n].tier = 2;
         } else {
-            if (jobs[n].stage == 1)
+            if (jobs[n].tier == 1)
                 quota_cancel(q, 1, &jobs[n].claim, now);
             else
                 assert_true(release(0, jobs[n].id, QUOTA_FINISHED, now));
             expected -= jobs[n].tokens;
-            jobs[n].stage = 0;
+            jobs[n].tier = 0;
         }
         assert_int_equal(reserved(0), expected);
         if (i % 1000 == 0)
@@ -1498,38 +1498,38 @@ static void do_reserve(struct process *self)
 {
     struct quota_claim claim;
 
-    self->result = quota_reserve(q, owner_of_process(self), 0, 60, 0, NOW, &claim);
+    self->result = quota_reserve(q, holder_of_process(self), 0, 60, 0, NOW, &claim);
 }
 
 static void do_whole_life(struct process *self)
 {
-    uint32_t owner = owner_of_process(self);
+    uint32_t holder = holder_of_process(self);
     char id[] = "batch_0";
     struct quota_claim claim;
 
-    id[6] = (char)('0' + owner);
-    self->result = quota_reserve(q, owner, 0, 40, 0, NOW, &claim);
+    id[6] = (char)('0' + holder);
+    self->result = quota_reserve(q, holder, 0, 40, 0, NOW, &claim);
     if (self->result != 0)
         return;
     self->result = quota_commit(q, &claim, id, 7);
     if (self->result == 0)
-        self->flag = quota_release(q, owner, 0, id, 7, QUOTA_DROPPED, NOW);
+        self->flag = quota_release(q, holder, 0, id, 7, QUOTA_DROPPED, NOW);
 }
 
 static void do_reserve_and_cancel(struct process *self)
 {
     struct quota_claim claim;
 
-    self->result = quota_reserve(q, owner_of_process(self), 0, 40, 0, NOW, &claim);
+    self->result = quota_reserve(q, holder_of_process(self), 0, 40, 0, NOW, &claim);
     if (self->result == 0)
-        quota_cancel(q, owner_of_process(self), &claim, NOW);
+        quota_cancel(q, holder_of_process(self), &claim, NOW);
 }
 
 static void do_create(struct process *self)
 {
     struct quota_claim claim;
 
-    self->result = quota_reserve(q, owner_of_process(self), 0, 40, TOKEN, NOW, &claim);
+    self->result = quota_reserve(q, holder_of_process(self), 0, 40, TOKEN, NOW, &claim);
     if (self->result != 0)
         return;
     self->flag = quota_sent(q, &claim); /* the batch may exist from here on */
@@ -1539,17 +1539,17 @@ static void do_create(struct process *self)
 
 static void do_adopt(struct process *self)
 {
-    self->result = quota_adopt(q, owner_of_process(self), 0, TOKEN, "batch_1", 7, 40, 0, NOW);
+    self->result = quota_adopt(q, holder_of_process(self), 0, TOKEN, "batch_1", 7, 40, 0, NOW);
 }
 
 static void do_release(struct process *self)
 {
-    self->flag = quota_release(q, owner_of_process(self), 0, "batch_1", 7, QUOTA_DROPPED, NOW);
+    self->flag = quota_release(q, holder_of_process(self), 0, "batch_1", 7, QUOTA_DROPPED, NOW);
 }
 
 static void do_expire(struct process *self)
 {
-    self->flag = quota_expire(q, owner_of_process(self), NOW + QUOTA_LEASE_MS).leases == 1;
+    self->flag = quota_expire(q, holder_of_process(self), NOW + QUOTA_LEASE_MS).leases == 1;
 }
 
 static void do_watch(struct process *self)
@@ -1791,7 +1791,7 @@ static void a_death_while_adopting_an_orphan_leaves_it_to_the_next(void **state)
 {
     (void)state;
     must_send(7, 40, TOKEN);
-    quota_undo_owner(q, 7, NOW);
+    quota_undo_holder(q, 7, NOW);
     for (int kill_after = 0; kill_after < 25; kill_after++) {
         crew(0, do_adopt, kill_after);
         crew(1, do_adopt, -1);
@@ -1807,9 +1807,9 @@ static void a_death_while_adopting_an_orphan_leaves_it_to_the_next(void **state)
 static _Atomic uint64_t accepted;
 static _Atomic bool over;
 
-static void live_many(uint32_t owner, unsigned lives)
+static void live_many(uint32_t holder, unsigned lives)
 {
-    uint32_t x = owner;
+    uint32_t x = holder;
     char id[24];
 
     for (unsigned i = 0; i < lives; i++) {
@@ -1818,18 +1818,18 @@ static void live_many(uint32_t owner, unsigned lives)
 
         x = x * 1664525u + 1013904223u;
         column = x >> 31;
-        snprintf(id, sizeof(id), "batch_%u_%u", owner, i);
-        if (quota_reserve(q, owner, column, x >> 16 & 31, i + 1, NOW + i, &claim) != 0)
+        snprintf(id, sizeof(id), "batch_%u_%u", holder, i);
+        if (quota_reserve(q, holder, column, x >> 16 & 31, i + 1, NOW + i, &claim) != 0)
             continue;
         atomic_fetch_add(&accepted, 1);
         if (x & 0x1000) {
-            quota_cancel(q, owner, &claim, NOW + i);
+            quota_cancel(q, holder, &claim, NOW + i);
             continue;
         }
         assert_int_equal(quota_commit(q, &claim, id, strlen(id)), 0);
         quota_learn_enqueued(q, column, 0, NOW + i);
         quota_progress(q, column, id, strlen(id), 1, 2, NOW + HOUR);
-        assert_true(quota_release(q, owner, column, id, strlen(id), QUOTA_FINISHED, NOW + HOUR));
+        assert_true(quota_release(q, holder, column, id, strlen(id), QUOTA_FINISHED, NOW + HOUR));
     }
 }
 
@@ -1878,14 +1878,14 @@ static void workers_and_the_master_at_full_speed_lose_no_token(void **state)
 }
 
 /* A child that lives many lives, until it is killed. */
-static pid_t start_child(uint32_t owner)
+static pid_t start_child(uint32_t holder)
 {
     pid_t pid = fork();
 
     assert_true(pid != -1);
     if (pid == 0) {
         for (;;)
-            live_many(owner, 1000000);
+            live_many(holder, 1000000);
     }
     return pid;
 }
@@ -1923,14 +1923,14 @@ static void killed_processes_leave_a_ledger_that_adds_up_within_a_repair(void **
 
         wait_for_changes(5 + round % 7);
         kill_child(children[victim]);
-        quota_undo_owner(q, 20 + victim, NOW);
+        quota_undo_holder(q, 20 + victim, NOW);
         while (!quota_repair(q, NULL))
             sched_yield(); /* the other one is in the middle of something */
         children[victim] = start_child(20 + victim);
     }
     for (unsigned i = 0; i < 2; i++) {
         kill_child(children[i]);
-        quota_undo_owner(q, 20 + i, NOW);
+        quota_undo_holder(q, 20 + i, NOW);
     }
     assert_true(quota_repair(q, NULL));
     assert_int_equal(num_in(QUOTA_RESERVING) + num_in(QUOTA_RELEASING) + num_in(QUOTA_RESERVED), 0);

@@ -96,7 +96,7 @@ static struct config config;
 static struct ids_seals seals;
 static uint32_t columns[ACCOUNTS];
 static const uint32_t all[ACCOUNTS] = {0, 1, 2, 3, 4, 5};
-static struct inherit inherit;
+static struct inherited inherited;
 static struct runtime worker;
 
 static struct reconcile_result last;
@@ -123,15 +123,18 @@ static int set_up(void **state)
                                         .deployments = rows,
                                         .num_deployments = ACCOUNTS};
     config.timeouts.json_total_ms = 1000;
-    inherit = (struct inherit){.config = &config, .columns = columns, .seals = &seals};
-    inherit.breaker = breaker_policy(1000, 5);
+    inherited = (struct inherited){.config = &config, .columns = columns, .seals = &seals};
+    inherited.breaker = breaker_policy(1000, 5);
     assert_int_equal(ids_seals_add(&seals, "a seal key", 10, "test"), 0);
     assert_int_equal(table_build(&config.models, 1, &table), 0);
-    inherit.table = table;
-    assert_int_equal(state_new(2, ACCOUNTS, &inherit.state), 0);
-    assert_int_equal(state_bind(inherit.state, table, columns), 0);
-    worker = (struct runtime){
-        .inherit = &inherit, .config = &config, .table = table, .loop = &loop, .account_twin = all};
+    inherited.table = table;
+    assert_int_equal(state_new(2, ACCOUNTS, &inherited.state), 0);
+    assert_int_equal(state_bind(inherited.state, table, columns), 0);
+    worker = (struct runtime){.inherited = &inherited,
+                              .config = &config,
+                              .table = table,
+                              .loop = &loop,
+                              .account_same_resource = all};
     ended = num_calls = 0;
     date_header = NULL;
     memset(timers, 0, sizeof(timers));
@@ -153,7 +156,7 @@ static int tear_down(void **state)
     assert_int_equal(in_flight(), 0);
     free_calls();
     batch_readers_free(&worker);
-    state_free(inherit.state);
+    state_free(inherited.state);
     table_free((struct table *)(uintptr_t)worker.table);
     ids_seals_clear(&seals);
     return 0;

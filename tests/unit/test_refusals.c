@@ -106,7 +106,7 @@ static void a_file_is_the_same_job_under_another_name(void **state)
     (void)state;
     other.deployment = 2;
     other.model = 6;
-    other.counted = other.pledged = other.guessed = true;
+    other.counted = other.expected = other.guessed = true;
     assert_true(facts_job(&one) == facts_job(&other));
     other.prompt.units[FEATURE_IMAGES]++;
     assert_false(facts_job(&one) == facts_job(&other));

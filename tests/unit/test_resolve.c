@@ -61,11 +61,11 @@ static bool resolve(const char *model, const char *target)
     return resolve_upload(&relay, model, target, &places, &why);
 }
 
-static void expect(uint32_t num, const uint32_t *deployments, const uint32_t *stages)
+static void expect(uint32_t num, const uint32_t *deployments, const uint32_t *tiers)
 {
     assert_int_equal(places.num, num);
     assert_memory_equal(places.deployments, deployments, num * sizeof(uint32_t));
-    assert_memory_equal(places.stages, stages, num * sizeof(uint32_t));
+    assert_memory_equal(places.tiers, tiers, num * sizeof(uint32_t));
 }
 
 static void the_model_of_the_lines_names_a_group(void **state)
@@ -88,7 +88,7 @@ static void targets_are_one_group_however_they_are_written(void **state)
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         assert_true(resolve("x", texts[i]));
         expect(3, (uint32_t[]){0, 2, 1}, (uint32_t[]){0, 0, 0});
-        assert_int_equal(places.num_stages, 1);
+        assert_int_equal(places.num_tiers, 1);
     }
 }
 
@@ -143,7 +143,7 @@ static void around_an_account_lie_its_groups_and_their_fallbacks_each_row_once(v
     static const uint32_t twins[] = {0, 1};
 
     (void)state;
-    worker.account_twin = twins;
+    worker.account_same_resource = twins;
     assert_int_equal(candidates_around(&worker, (bool[]){true, false}, &places), 0);
     expect(3, (uint32_t[]){0, 2, 1}, (uint32_t[]){0, 0, 0});
     candidates_deinit(&places);
@@ -164,7 +164,7 @@ static void around_an_account_a_fallback_that_is_also_its_group_brings_its_own(v
                                     {.group = 2, .to = to_b, .num_to = 1}};
 
     (void)state;
-    worker.account_twin = twins;
+    worker.account_same_resource = twins;
     worker.fallbacks = chain;
     config.num_fallbacks = 2;
     config.max_fallbacks = 1;

@@ -21,13 +21,13 @@
 #include "balancer/slots.h"
 #include "balancer/state.h"
 
-#define WORKERS      3
-#define MASTER_OWNER WORKERS
-#define LIVES        3000
-#define DEATH_EVERY  61 /* lives */
-#define KEYS         5
-#define NOW          UINT64_C(1000000000)
-#define KEEP         50 /* lives: now_ms goes up by one with each */
+#define WORKERS       3
+#define MASTER_HOLDER WORKERS
+#define LIVES         3000
+#define DEATH_EVERY   61 /* lives */
+#define KEYS          5
+#define NOW           UINT64_C(1000000000)
+#define KEEP          50 /* lives: now_ms goes up by one with each */
 
 static struct state *state_region;
 static struct quota *quota;
@@ -36,12 +36,12 @@ static struct memo *memo;
 static struct idem *idem;
 
 static _Atomic bool over;
-static _Atomic bool dead[WORKERS];  /* its process has ended and waits to be buried */
-static _Atomic int owners_of[KEYS]; /* who hold an idem key now */
+static _Atomic bool dead[WORKERS];   /* its process has ended and waits to be buried */
+static _Atomic int holders_of[KEYS]; /* who hold an idem key now */
 static _Atomic uint64_t created, lost_by_death, taken_over;
 
 struct worker {
-    uint32_t owner; /* its row */
+    uint32_t holder; /* its row */
     uint32_t x;
     uint64_t now_ms;
     pthread_t thread;
@@ -67,26 +67,26 @@ static void live_with_quota(struct worker *w, bool die)
     uint32_t column = draw(w, 2);
     struct quota_claim claim;
     char id[32];
-    size_t len = (size_t)snprintf(id, sizeof(id), "batch_%u_%u", w->owner, w->x);
+    size_t len = (size_t)snprintf(id, sizeof(id), "batch_%u_%u", w->holder, w->x);
 
-    if (quota_reserve(quota, w->owner, column, 1 + draw(w, 40), w->x | 1, w->now_ms, &claim) != 0)
+    if (quota_reserve(quota, w->holder, column, 1 + draw(w, 40), w->x | 1, w->now_ms, &claim) != 0)
         return;
     if (draw(w, 2) == 0)
         MUST(quota_sent(quota, &claim));
     if (die)
         return; /* as an orphan, or as if it had never been */
     if (draw(w, 4) == 0) {
-        quota_cancel(quota, w->owner, &claim, w->now_ms);
+        quota_cancel(quota, w->holder, &claim, w->now_ms);
         return;
     }
     MUST(quota_commit(quota, &claim, id, len) == 0);
     quota_learn_enqueued(quota, column, 50, w->now_ms);
     quota_learn_rate(quota, 7, &(struct features){{[FEATURE_TEXT] = 1000}}, 300);
-    quota_pledge(quota, column, 30, w->now_ms);
+    quota_add_expected(quota, column, 30, w->now_ms);
     MUST(quota_progress(quota, column, id, len, 1, 2, w->now_ms));
     if (draw(w, 8) == 0)
         quota_full(quota, column, 90, w->now_ms);
-    MUST(quota_release(quota, w->owner, column, id, len, QUOTA_FINISHED, w->now_ms));
+    MUST(quota_release(quota, w->holder, column, id, len, QUOTA_FINISHED, w->now_ms));
 }
 
 static void live_with_state(struct worker *w, bool die)
@@ -99,11 +99,11 @@ static void live_with_state(struct worker *w, bool die)
 
     if (!breaker_enter(word, w->now_ms))
         return;
-    state_begin_at(state_region, w->owner, 0, OP_CREATE, w->now_ms);
+    state_begin_at(state_region, w->holder, 0, OP_CREATE, w->now_ms);
     if (die)
         return;
-    state_end_at(state_region, w->owner, 0, OP_CREATE, outcome, 200, 5, 6, 7, w->now_ms);
-    (void)breaker_record(word, &policy, outcome, -1, w->owner, w->now_ms, &before, &after);
+    state_end_at(state_region, w->holder, 0, OP_CREATE, outcome, 200, 5, 6, 7, w->now_ms);
+    (void)breaker_record(word, &policy, outcome, -1, w->holder, w->now_ms, &before, &after);
 }
 
 static void live_with_memo(struct worker *w)
@@ -142,10 +142,10 @@ static void finish_request(struct worker *w, uint32_t nth, struct idem_claim *cl
     struct idem_answer a;
 
     memset(&a, 0, sizeof(a));
-    a.status = (int)('a' + w->owner);
-    a.len = 100 + w->owner;
+    a.status = (int)('a' + w->holder);
+    a.len = 100 + w->holder;
     memset(a.body, a.status, a.len);
-    atomic_fetch_sub(&owners_of[nth], 1);
+    atomic_fetch_sub(&holders_of[nth], 1);
     switch (draw(w, 3)) {
     case 0:
         idem_forget(idem, claim);
@@ -166,20 +166,20 @@ static void live_with_idem(struct worker *w, bool die)
     struct idem_answer answer;
     struct idem_claim claim;
     enum idem_found found =
-        idem_begin(idem, w->owner, &key, 1, "nonce", KEEP, w->now_ms, &claim, &answer);
+        idem_begin(idem, w->holder, &key, 1, "nonce", KEEP, w->now_ms, &claim, &answer);
 
     if (found == IDEM_DONE)
         check_whole(&answer);
-    if (found == IDEM_LOST && idem_take_lost(idem, w->owner, &key, &claim))
+    if (found == IDEM_LOST && idem_take_lost(idem, w->holder, &key, &claim))
         atomic_fetch_add(&taken_over, 1);
     if (claim.place == 0)
         return;
-    MUST(atomic_fetch_add(&owners_of[nth], 1) == 0);
+    MUST(atomic_fetch_add(&holders_of[nth], 1) == 0);
     if (found == IDEM_NEW && draw(w, 4) != 0)
         MUST(idem_sent(idem, &claim, 7));
     atomic_fetch_add(&created, 1);
     if (die)
-        atomic_fetch_sub(&owners_of[nth], 1);
+        atomic_fetch_sub(&holders_of[nth], 1);
     else
         finish_request(w, nth, &claim);
 }
@@ -199,20 +199,20 @@ static void *run_worker(void *arg)
         live_with_idem(w, die);
         if (!die)
             continue;
-        atomic_store(&dead[w->owner], true);
-        while (atomic_load(&dead[w->owner]))
+        atomic_store(&dead[w->holder], true);
+        while (atomic_load(&dead[w->holder]))
             sched_yield();
     }
     return NULL;
 }
 
-static void bury(uint32_t owner)
+static void bury(uint32_t holder)
 {
-    (void)state_clear_worker(state_region, owner);
-    (void)quota_undo_owner(quota, owner, NOW);
-    atomic_fetch_add(&lost_by_death, idem_undo_owner(idem, owner));
+    (void)state_clear_worker(state_region, holder);
+    (void)quota_undo_holder(quota, holder, NOW);
+    atomic_fetch_add(&lost_by_death, idem_undo_holder(idem, holder));
     (void)quota_repair(quota, NULL);
-    atomic_store(&dead[owner], false);
+    atomic_store(&dead[holder], false);
 }
 
 static void *run_master(void *arg)
@@ -229,7 +229,7 @@ static void *run_master(void *arg)
                 bury(i);
         (void)quota_repair(quota, NULL);
         if (quota_watch(quota, &cursor, NOW + 2 * QUOTA_ASK_MS, &view) && view.orphan)
-            (void)quota_release_token(quota, MASTER_OWNER, view.token, NOW);
+            (void)quota_release_token(quota, MASTER_HOLDER, view.token, NOW);
         for (uint32_t place = 0; quota_count(quota, &place, 100, tallies);)
             ;
         quota_read(quota, 0, NOW, &quota_sum);
@@ -288,7 +288,7 @@ static void check_nothing_is_lost(void)
     for (uint32_t i = 0; i < WORKERS; i++)
         bury(i);
     assert_true(quota_repair(quota, NULL));
-    (void)quota_expire(quota, MASTER_OWNER, NOW + 2 * QUOTA_LEASE_MS);
+    (void)quota_expire(quota, MASTER_HOLDER, NOW + 2 * QUOTA_LEASE_MS);
     for (uint32_t c = 0; c < 2; c++) {
         quota_read(quota, c, NOW, &sum);
         assert_int_equal(sum.reserved, 0);
@@ -313,7 +313,7 @@ static void workers_that_die_and_a_master_that_buries_them_keep_all_tables_right
     make_tables();
     assert_int_equal(pthread_create(&master, NULL, run_master, NULL), 0);
     for (uint32_t i = 0; i < WORKERS; i++) {
-        workers[i] = (struct worker){.owner = i, .x = i + 1};
+        workers[i] = (struct worker){.holder = i, .x = i + 1};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, run_worker, &workers[i]), 0);
     }
     for (uint32_t i = 0; i < WORKERS; i++)

@@ -16,7 +16,7 @@
 static char dir[] = "/tmp/tranche-spool-XXXXXX";
 static struct config config;
 static struct shared *shared;
-static struct inherit inherit;
+static struct inherited inherited;
 
 static int set_up(void **state)
 {
@@ -29,8 +29,8 @@ static int set_up(void **state)
     memset((void *)shared, 0, sizeof(*shared));
     config.spool_dir = dir;
     config.limits.spool_bytes = 1u << 20;
-    inherit.config = &config;
-    inherit.shared = shared;
+    inherited.config = &config;
+    inherited.shared = shared;
     return 0;
 }
 
@@ -60,7 +60,7 @@ static void what_was_written_in_pieces_is_read_back_whole(void **state)
     uint64_t at = 0;
 
     (void)state;
-    spool_init(&spool, &inherit, 0, NULL);
+    spool_init(&spool, &inherited, 0, NULL);
     for (int i = 0; i < 150; i++) {
         memset(piece, 'a' + i % 26, sizeof(piece));
         assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
@@ -86,7 +86,7 @@ static void a_small_upload_needs_no_file_and_a_large_one_leaves_no_name(void **s
     char piece[SPOOL_MEMORY] = {0};
 
     (void)state;
-    spool_init(&spool, &inherit, 0, NULL);
+    spool_init(&spool, &inherited, 0, NULL);
     assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
     assert_int_equal(spool.fd, -1);
     assert_int_equal(spool_write(&spool, piece, 1), 0);
@@ -108,7 +108,7 @@ static void whatever_the_pieces_every_byte_comes_back_at_its_place(void **state)
     for (size_t i = 0; i < sizeof(data); i++)
         data[i] = (char)(i * 2654435761u >> 13);
     for (size_t first = 0; first < sizeof(sizes) / sizeof(sizes[0]); first++) {
-        spool_init(&spool, &inherit, 0, NULL);
+        spool_init(&spool, &inherited, 0, NULL);
         size = 0;
         for (size_t i = first; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             assert_int_equal(spool_write(&spool, data + size, sizes[i]), 0);
@@ -135,7 +135,7 @@ static void a_first_write_larger_than_memory_goes_straight_to_the_file(void **st
     static char piece[SPOOL_MEMORY + 5];
 
     (void)state;
-    spool_init(&spool, &inherit, 0, NULL);
+    spool_init(&spool, &inherited, 0, NULL);
     assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
     assert_int_equal(spool.size, sizeof(piece));
     spool_deinit(&spool);
@@ -147,8 +147,8 @@ static void the_limit_counts_all_workers_and_space_comes_back(void **state)
     static char half[1u << 19];
 
     (void)state;
-    spool_init(&a, &inherit, 0, NULL);
-    spool_init(&b, &inherit, 1, NULL);
+    spool_init(&a, &inherited, 0, NULL);
+    spool_init(&b, &inherited, 1, NULL);
     assert_int_equal(spool_write(&a, half, sizeof(half)), 0);
     assert_int_equal(spool_write(&b, half, sizeof(half)), 0);
     assert_int_equal(spool_write(&b, half, 1), ERR_FULL);
@@ -167,7 +167,7 @@ static void a_spool_dir_that_is_gone_is_an_error_not_a_crash(void **state)
 
     (void)state;
     config.spool_dir = gone;
-    spool_init(&spool, &inherit, 0, NULL);
+    spool_init(&spool, &inherited, 0, NULL);
     assert_int_equal(spool_write(&spool, piece, sizeof(piece)), ERR_IO);
     spool_deinit(&spool);
     config.spool_dir = dir;
@@ -196,7 +196,7 @@ static void a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone(vo
 
     (void)state;
     config.limits.spool_bytes = 16u << 20;
-    spool_init(&spool, &inherit, 0, &loop);
+    spool_init(&spool, &inherited, 0, &loop);
     for (int i = 0; i < 9; i++)
         assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
     spool_deinit(&spool);

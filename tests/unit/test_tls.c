@@ -245,7 +245,7 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
-/* Workers inherit one context over fork(): a ticket of one connection must open the next with no
+/* Workers inherited one context over fork(): a ticket of one connection must open the next with no
  * state in between. */
 static void assert_resumes(const struct files *fs, int version)
 {

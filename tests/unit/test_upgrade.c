@@ -17,7 +17,7 @@
 static char *no_arguments[] = {NULL};
 
 /* As a predecessor would leave it. */
-static int inherit_listener(const char *address, pid_t from)
+static int inherited_listener(const char *address, pid_t from)
 {
     char error[256], text[300];
     int fd = listener_open("127.0.0.1", 0, error, sizeof(error));
@@ -39,7 +39,7 @@ static bool is_open(int fd)
 
 static void the_socket_of_the_same_address_is_taken_over(void **state)
 {
-    int fd = inherit_listener("127.0.0.1 4000", getppid());
+    int fd = inherited_listener("127.0.0.1 4000", getppid());
 
     (void)state;
     assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), fd);
@@ -49,19 +49,19 @@ static void the_socket_of_the_same_address_is_taken_over(void **state)
 
 static void the_socket_of_another_address_is_closed(void **state)
 {
-    int fd = inherit_listener("127.0.0.1 4000", getppid());
+    int fd = inherited_listener("127.0.0.1 4000", getppid());
 
     (void)state;
     assert_int_equal(upgrade_take_listener("127.0.0.1", 4001), -1);
     assert_false(is_open(fd));
-    fd = inherit_listener("127.0.0.1 4000", getppid());
+    fd = inherited_listener("127.0.0.1 4000", getppid());
     assert_int_equal(upgrade_take_listener("0.0.0.0", 4000), -1);
     assert_false(is_open(fd));
 }
 
 static void a_predecessor_that_is_not_the_parent_is_not_believed(void **state)
 {
-    int fd = inherit_listener("127.0.0.1 4000", getpid());
+    int fd = inherited_listener("127.0.0.1 4000", getpid());
 
     (void)state;
     assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), -1);
@@ -92,7 +92,7 @@ static void a_descriptor_that_does_not_listen_is_left_alone(void **state)
 
 static void nothing_of_it_stays_in_the_environment(void **state)
 {
-    int fd = inherit_listener("127.0.0.1 4000", getppid());
+    int fd = inherited_listener("127.0.0.1 4000", getppid());
 
     (void)state;
     assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), fd);

@@ -122,7 +122,7 @@ struct world {
     struct poll_cache *poll_cache;
     uint32_t columns[DEPLOYMENTS];
     struct ids_seals seals;
-    struct inherit inherit;
+    struct inherited inherited;
     struct errands errands;
     struct thing *things; /* newest first, per account */
     size_t num_things;
@@ -393,15 +393,15 @@ static inline int world_begin(void **state)
         quota_bind(w->quota, w->columns[i], &terms);
         slots_bind(w->slots, w->columns[i], 1000 + i);
     }
-    w->inherit = (struct inherit){.config = &w->config,
-                                  .table = w->table,
-                                  .state = w->state,
-                                  .quota = w->quota,
-                                  .slots = w->slots,
-                                  .poll_cache = w->poll_cache,
-                                  .columns = w->columns,
-                                  .seals = &w->seals};
-    w->errands = (struct errands){.inherit = &w->inherit, .slot = ROW, .loop = &w->loop.base};
+    w->inherited = (struct inherited){.config = &w->config,
+                                      .table = w->table,
+                                      .state = w->state,
+                                      .quota = w->quota,
+                                      .slots = w->slots,
+                                      .poll_cache = w->poll_cache,
+                                      .columns = w->columns,
+                                      .seals = &w->seals};
+    w->errands = (struct errands){.inherited = &w->inherited, .slot = ROW, .loop = &w->loop.base};
     assert_int_equal(errands_init(&w->errands), 0);
     *state = w;
     return 0;
@@ -468,7 +468,7 @@ static inline void reserve(uint32_t deployment, const char *id, uint64_t tokens,
                      0);
     assert_true(quota_sent(w->quota, &claim));
     if (orphan)
-        assert_int_equal(quota_undo_owner(w->quota, 1, w->loop.now_ms).orphans, 1);
+        assert_int_equal(quota_undo_holder(w->quota, 1, w->loop.now_ms).orphans, 1);
     else
         assert_int_equal(quota_commit(w->quota, &claim, id, strlen(id)), 0);
 }

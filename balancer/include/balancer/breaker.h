@@ -28,7 +28,7 @@
 
 #define DEFAULT_ALLOWED_FAILS 3 /* LiteLLM's */
 
-enum breaker_state { BREAKER_UP, BREAKER_COOLING, BREAKER_PROBING };
+enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 
 struct breaker_policy {
     /* Failures in a row that are still forgiven when the last one is of this kind; 255 or more: any

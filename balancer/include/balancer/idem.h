@@ -8,18 +8,18 @@
  *                 idem_begin()                   idem_sent()        idem_answer()
  *   FREE ──► WRITING ──► CLAIMED ──► RUNNING ──────────────► SENT ────────────────► DONE ──► FREE
  *               │           │           │                    │  ▲                (its time ends)
- *               │           │           │        owner died, │  │ idem_take_lost()
- *               │   owner died, beaten  │        idem_lose() ▼  │
+ *               │           │           │        holder died, │  │ idem_take_lost()
+ *               │   holder died, beaten  │        idem_lose() ▼  │
  *               └───────────┴──────────►│                    LOST ──► FREE (its time ends)
- *                                       └─► FREE (owner died, idem_forget())
+ *                                       └─► FREE (holder died, idem_forget())
  *
  * RUNNING: nothing has gone upstream, or all of it was refused (idem_refused() leads back from
- * SENT); if its owner dies nothing has happened and it is as if it had never been. SENT: something
- * may have happened; if its owner dies nobody knows, and LOST says so until it is found out:
+ * SENT); if its holder dies nothing has happened and it is as if it had never been. SENT: something
+ * may have happened; if its holder dies nobody knows, and LOST says so until it is found out:
  * whoever meets LOST must look upstream (by the nonce) before anything else and may take the entry
  * over with idem_take_lost() to record what it found.
  *
- * One key has at most one owner. WRITING shows nothing; CLAIMED shows the key, and who has got that
+ * One key has at most one holder. WRITING shows nothing; CLAIMED shows the key, and who has got that
  * far looks at all the places where the key may be, once more: of two that see each other the one
  * at the lower place goes on and puts the other out.
  *
@@ -34,13 +34,13 @@
 
 #include "common/err.h"
 
-#define IDEM_KEY_MAX    255 /* bytes of an Idempotency-Key */
-#define IDEM_KEEP_MS    (24u * 3600 * 1000)
+#define IDEM_KEY_MAX     255 /* bytes of an Idempotency-Key */
+#define IDEM_KEEP_MS     (24u * 3600 * 1000)
 /* Bytes of an answer that are kept; a longer one is kept by its id */
-#define IDEM_ANSWER_MAX 3840
-#define IDEM_ID_MAX     127
-#define IDEM_NONCE_MAX  32
-#define IDEM_MAX_OWNERS 4094 /* owners are 0..4093 */
+#define IDEM_ANSWER_MAX  3840
+#define IDEM_ID_MAX      127
+#define IDEM_NONCE_MAX   32
+#define IDEM_MAX_HOLDERS 4094 /* holders are 0..4093 */
 
 struct idem; /* the region */
 
@@ -100,14 +100,14 @@ struct idem_answer {
  *  @param keep_ms  from now on; the answer goes at the end of that time, however late it came
  *  @param claim    all zero unless NEW
  *  @param answer   filled for DONE and LOST (nonce, deployment); not to be looked at otherwise */
-enum idem_found idem_begin(struct idem *idem, uint32_t owner, const struct idem_key *key,
+enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem_key *key,
                            uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
                            struct idem_claim *claim, struct idem_answer *answer);
 
 /** As idem_begin(), for one that is meant as new whatever was asked before: an answer that is kept
  * (DONE) gives way to it. @return NEW, RUNNING or LOST (somebody else's; nothing was claimed), FULL
  */
-enum idem_found idem_begin_anew(struct idem *idem, uint32_t owner, const struct idem_key *key,
+enum idem_found idem_begin_anew(struct idem *idem, uint32_t holder, const struct idem_key *key,
                                 uint64_t request, const char *nonce, uint64_t keep_ms,
                                 uint64_t now_ms, struct idem_claim *claim);
 
@@ -119,18 +119,18 @@ enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, u
  * upstream, and ends with idem_answer(), idem_forget() (nothing is there) or idem_lose() (could not
  * be seen).
  *  @return whether this one did; `claim` is all zero otherwise */
-bool idem_take_lost(struct idem *idem, uint32_t owner, const struct idem_key *key,
+bool idem_take_lost(struct idem *idem, uint32_t holder, const struct idem_key *key,
                     struct idem_claim *claim);
 
 /** From now on something may have happened upstream; call it before the first byte can go out.
  * Again, when a deployment is known to have done nothing and the next one is about to be asked.
  *  @param deployment  fingerprint of where it goes
  *  @return false: the claim is not held any more (never between idem_begin() and what ends it, as
- *         long as the owner is alive); then send nothing */
+ *         long as the holder is alive); then send nothing */
 MUST_USE bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment);
 
 /** It is known that nothing has happened upstream so far, and something else is tried next, which
- * may take long (a file is copied): RUNNING again, so that the owner's death on the way loses
+ * may take long (a file is copied): RUNNING again, so that the holder's death on the way loses
  * nothing. idem_sent() again before the next one is asked. Does nothing to an empty claim. */
 void idem_refused(struct idem *idem, struct idem_claim *claim);
 
@@ -146,12 +146,12 @@ void idem_forget(struct idem *idem, struct idem_claim *claim);
  * claim. */
 void idem_lose(struct idem *idem, struct idem_claim *claim);
 
-/** That owner's process is dead: RUNNING is freed, SENT becomes LOST, what was half written is put
+/** That holder's process is dead: RUNNING is freed, SENT becomes LOST, what was half written is put
  * right. Master only, before the row is used again. @return how many became LOST */
-uint32_t idem_undo_owner(struct idem *idem, uint32_t owner);
+uint32_t idem_undo_holder(struct idem *idem, uint32_t holder);
 
-/** The same of `num` owners from `first` on, all dead. */
-uint32_t idem_undo_owners(struct idem *idem, uint32_t first, uint32_t num);
+/** The same of `num` holders from `first` on, all dead. */
+uint32_t idem_undo_holders(struct idem *idem, uint32_t first, uint32_t num);
 
 /** Until when (monotonic ms) the table may not know what it was asked: the latest end of what went
  * before its time, or found no place. 0: never. */

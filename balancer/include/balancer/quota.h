@@ -8,17 +8,17 @@
  *                      quota_reserve()         quota_sent()             quota_commit()
  *   FREE ──► RESERVING ────────────► RESERVED ─────────────► SENT ────────────────────────► LIVE
  *    ▲           │                    │    ▲                 │  │                           ▲  │
- *    │           │                    │    └─quota_refused()─┤  │ owner died,               │  │
+ *    │           │                    │    └─quota_refused()─┤  │ holder died,               │  │
  *    │           │ does not fit       │                      │  │ quota_abandon()           │  │
  *    │           │                    │                      │  └────────► ORPHAN ──────────┘  │
- *    │           │       owner died,  │                      │               │ quota_adopt()   │
+ *    │           │       holder died,  │                      │               │ quota_adopt()   │
  *    │           │      quota_cancel()│        quota_cancel()│               │                 │
  *    └───────────┴────── RELEASING ◄──┴──────────────────────┴───────────────┴─────────────────┘
  *                                         quota_release(), quota_release_view(), quota_expire()
  *
  * Per column there is one word E, the sum of what is RESERVED, SENT, LIVE or ORPHAN, with a version
  * in it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and
- * an E that is off by it: quota_undo_owner() frees the place, quota_repair() puts E back to the
+ * an E that is off by it: quota_undo_holder() frees the place, quota_repair() puts E back to the
  * sum.
  *
  * **A worker that died** leaves what it had not begun to send (RESERVED) as if it had never been. A
@@ -34,7 +34,7 @@
  * Columns are those of state_bind(), one per row of the configuration. Rows that are one deployment
  * at the provider share one ledger: quota_alias() makes the later ones another name of the first's
  * column, and everything that is asked of or told about them is its. No locks; monotonic time is an
- * argument; any process may call anything that is not marked as the master's. `owner` is the
+ * argument; any process may call anything that is not marked as the master's. `holder` is the
  * caller's row (its slot), as for state_begin(). */
 #pragma once
 
@@ -49,7 +49,7 @@
 /* Of a job and of a limit; more is taken for this */
 #define QUOTA_MAX_TOKENS     ((UINT64_C(1) << 43) - 1)
 #define QUOTA_ID_SIZE        56     /* with its NUL; a longer id is kept by its hash only */
-#define QUOTA_MAX_OWNERS     4094   /* owners are 0..4093 */
+#define QUOTA_MAX_HOLDERS    4094   /* holders are 0..4093 */
 #define QUOTA_ASK_MS         60000u /* a reservation is asked about at most once in this time */
 #define QUOTA_ORPHAN_MS      1000u  /* a create of unknown outcome is looked for that soon again */
 /* ... and that long it stays counted, whatever is or is not seen of it */
@@ -117,25 +117,25 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
  *  @param claim  written, all zero on error; the caller hands it to quota_commit() or
  *         quota_cancel(), once
  *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no place left */
-MUST_USE int quota_reserve(struct quota *quota, uint32_t owner, uint32_t column, uint64_t tokens,
+MUST_USE int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
                            uint64_t token, uint64_t now_ms, struct quota_claim *claim);
 
 /** From now on something may have happened upstream; before the first byte. An empty claim is fine.
- * @return false: the claim was ended (never while its owner lives); then send nothing */
+ * @return false: the claim was ended (never while its holder lives); then send nothing */
 MUST_USE bool quota_sent(struct quota *quota, struct quota_claim *claim);
 
 /** It is known that nothing has happened so far, and the same place is asked once more later:
  * RESERVED again. Does nothing to an empty or ended claim. */
 void quota_refused(struct quota *quota, struct quota_claim *claim);
 
-/** The create was answered with this batch. From here on the reservation lives without its owner.
+/** The create was answered with this batch. From here on the reservation lives without its holder.
  *  @return 0; ERR_NOT_FOUND: the claim is empty or was ended before */
 MUST_USE int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id,
                           size_t len);
 
 /** The create was refused, or never went out: give the tokens back. Does nothing to an empty or
  * ended claim. */
-void quota_cancel(struct quota *quota, uint32_t owner, const struct quota_claim *claim,
+void quota_cancel(struct quota *quota, uint32_t holder, const struct quota_claim *claim,
                   uint64_t now_ms);
 
 /** Nobody knows whether the create has happened: as if its worker had died, an ORPHAN. Does nothing
@@ -149,11 +149,11 @@ enum quota_end {
 
 /** A terminal state was seen, by anybody. Cheap when there is no such reservation. @return whether
  * it was there, and is gone by this call */
-bool quota_release(struct quota *quota, uint32_t owner, uint32_t column, const char *id, size_t len,
-                   enum quota_end end, uint64_t now_ms);
+bool quota_release(struct quota *quota, uint32_t holder, uint32_t column, const char *id,
+                   size_t len, enum quota_end end, uint64_t now_ms);
 
 /** No batch with this marker exists: end its ORPHAN. @return as above */
-bool quota_release_token(struct quota *quota, uint32_t owner, uint64_t token, uint64_t now_ms);
+bool quota_release_token(struct quota *quota, uint32_t holder, uint64_t token, uint64_t now_ms);
 
 /** Prefetch the ledger's cache lines of this batch: its state is recorded some 100 ns later.
  * Changes nothing. @param marker  as of quota_token(); "": it is not looked up by its marker */
@@ -166,7 +166,7 @@ void quota_expect(const struct quota *quota, uint32_t column, const char *id, si
  *  @param token   quota_token() of its marker; 0: none
  *  @param age_ms  since it was created
  *  @return 0, also when it was known; ERR_FULL */
-MUST_USE int quota_adopt(struct quota *quota, uint32_t owner, uint32_t column, uint64_t token,
+MUST_USE int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t token,
                          const char *id, size_t len, uint64_t tokens, uint64_t age_ms,
                          uint64_t now_ms);
 
@@ -203,7 +203,7 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
 
 /** End what was viewed, if nothing has become of it since: its batch is not there. Unlike
  * quota_release() it needs neither an id nor a token. @return whether it is gone by this call */
-bool quota_release_view(struct quota *quota, uint32_t owner, const struct quota_view *view,
+bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota_view *view,
                         uint64_t now_ms);
 
 /** The deployment's unfinished batches were all adopted: nobody has to do that again as long as the
@@ -218,7 +218,7 @@ struct quota_expired {
 
 /** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it), and what is an orphan
  * without an id for longer than QUOTA_ORPHAN_KEEP_MS. @return how many */
-struct quota_expired quota_expire(struct quota *quota, uint32_t owner, uint64_t now_ms);
+struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t now_ms);
 
 /* --- repair; master only --- */
 
@@ -227,14 +227,14 @@ struct quota_undone {
     uint32_t orphans; /* creates on their way, which stay counted */
 };
 
-/** That owner's process is dead (reaped): undo what it had begun. Before its slot is used again;
+/** That holder's process is dead (reaped): undo what it had begun. Before its slot is used again;
  * quota_repair() should follow. */
-struct quota_undone quota_undo_owner(struct quota *quota, uint32_t owner, uint64_t now_ms);
+struct quota_undone quota_undo_holder(struct quota *quota, uint32_t holder, uint64_t now_ms);
 
-/** The same of `num` owners from `first` on, all dead. The one of quota_bind() is QUOTA_MAX_OWNERS.
+/** The same of `num` holders from `first` on, all dead. The one of quota_bind() is QUOTA_MAX_HOLDERS.
  */
-struct quota_undone quota_undo_owners(struct quota *quota, uint32_t first, uint32_t num,
-                                      uint64_t now_ms);
+struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint32_t num,
+                                       uint64_t now_ms);
 
 /** Make each column's E the sum of its reservations. Safe at any time; a column that others change
  * meanwhile is right by itself or left for the next call. Meant for every few seconds and after
@@ -290,24 +290,24 @@ uint64_t quota_tokens(const struct quota *quota, uint64_t model, const struct fe
 
 /* --- what is about to come --- */
 
-#define QUOTA_PLEDGE_MS     120000u /* after so long half of what was pledged counts ... */
-/* ... and after so long nothing, when nothing was pledged since */
-#define QUOTA_PLEDGE_END_MS (10 * QUOTA_PLEDGE_MS)
+#define QUOTA_EXPECTED_MS     120000u /* after so long half of what was expected counts ... */
+/* ... and after so long nothing, when nothing was expected since */
+#define QUOTA_EXPECTED_END_MS (10 * QUOTA_EXPECTED_MS)
 
 /** A file of that many tokens was stored here, and its batch will probably follow: so that a
  * hundred files uploaded in a row do not all go to the one deployment that is empty now. It counts
  * for the choice of further uploads only, and fades. */
-void quota_pledge(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+void quota_add_expected(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
 
 /** Its batch is being created, here or elsewhere. */
-void quota_redeem(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
+void quota_take_expected(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms);
 
 /* --- readers --- */
 
 struct quota_sum {
     uint64_t reserved;    /* E of our reservations, tokens */
     uint64_t foreign;     /* of others, as far as we know */
-    uint64_t pledged;     /* of files whose batches will probably come; not enqueued */
+    uint64_t expected;    /* of files whose batches will probably come; not enqueued */
     uint64_t limit;       /* the lower of configured and learned; 0: unknown */
     double drain_rate;    /* tokens/s; the prior before the first job has finished */
     uint64_t placed;      /* reservations begun in this hour */

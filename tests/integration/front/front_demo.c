@@ -329,7 +329,7 @@ int main(int argc, char **argv)
 {
     struct config config = {
         .limits = {.max_connections = 1000, .min_body_rate = 1024, .body_grace_ms = 20000}};
-    struct inherit inherit = {.config = &config};
+    struct inherited inherited = {.config = &config};
     h2o_evloop_t *evloop;
     h2o_hostconf_t *host;
     int port = 0;
@@ -338,7 +338,8 @@ int main(int argc, char **argv)
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--tls") == 0 && i + 2 < argc) {
-            if (tls_new(argv[i + 1], argv[i + 2], NULL, &inherit.tls, error, sizeof(error)) != 0) {
+            if (tls_new(argv[i + 1], argv[i + 2], NULL, &inherited.tls, error, sizeof(error)) !=
+                0) {
                 fprintf(stderr, "%s\n", error);
                 return 1;
             }
@@ -365,18 +366,18 @@ int main(int argc, char **argv)
     h2o_context_init(&demo.ctx, evloop, &demo.config);
     if ((demo.loop = loop_h2o_new(evloop)) == NULL)
         return 1;
-    inherit.listen_fd = listen_on(port);
+    inherited.listen_fd = listen_on(port);
     if (plain) {
         h2o_socket_t *listener =
-            h2o_evloop_socket_create(evloop, inherit.listen_fd, H2O_SOCKET_FLAG_DONT_READ);
+            h2o_evloop_socket_create(evloop, inherited.listen_fd, H2O_SOCKET_FLAG_DONT_READ);
 
         demo.plain = (h2o_accept_ctx_t){
-            .ctx = &demo.ctx, .hosts = demo.config.hosts, .ssl_ctx = inherit.tls};
+            .ctx = &demo.ctx, .hosts = demo.config.hosts, .ssl_ctx = inherited.tls};
         h2o_socket_read_start(listener, on_plain_accept);
     } else {
-        if (front_new(demo.loop, &demo.ctx, &inherit, 0, &demo.front) != 0)
+        if (front_new(demo.loop, &demo.ctx, &inherited, 0, &demo.front) != 0)
             return 1;
-        close(inherit.listen_fd); /* the front door has its own */
+        close(inherited.listen_fd); /* the front door has its own */
         front_start(demo.front);
     }
     for (bool draining = false; !draining || front_connections(demo.front) != 0;) {

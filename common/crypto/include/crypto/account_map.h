@@ -30,7 +30,7 @@ struct account_map {
     uint32_t *key;
     /* The first one of the same place (two keys of an Azure resource or of an OpenAI project, one
      * set of objects), else itself. */
-    uint32_t *twin;
+    uint32_t *same_resource;
     bool *grouped;  /* a row of a group is on it: clients reach it by the group's name */
     bool *balanced; /* the balancer places work on it, so its ids are tagged */
     struct account_map_place *sorted; /* by fingerprint, then by account */
@@ -48,7 +48,7 @@ void account_map_deinit(struct account_map *map);
 /** The account whose ids carry this fingerprint, of several the first; MODEL_NO_INDEX: none. */
 uint32_t account_map_find(const struct account_map *map, uint32_t fingerprint);
 
-/** Whether ids with this fingerprint can only be of that account (of twins the first one).
+/** Whether ids with this fingerprint can only be of that account (of those of one resource the first).
  *  @return its index; MODEL_NO_INDEX: no account, or one of several: account_map_candidates() */
 uint32_t account_map_pinned(const struct account_map *map, uint32_t fingerprint);
 

@@ -12,7 +12,7 @@
 #include "balancer/idem.h"
 #include "json/json.h"
 #include "config/config.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 #define PAST_LISTED_MS 5000 /* between a create that is carried out and its place in a list */
 
@@ -43,5 +43,5 @@ void past_unshared(const struct config *config, struct idem *idem, uint64_t now_
 void past_end(struct past *past, const struct idem *idem, bool clean, uint64_t now_ms);
 
 /** A batch that an account lists, as it came: whether it tells that there was a gateway before. */
-void past_saw(const struct inherit *inherit, uint32_t deployment, const struct json *batch,
+void past_saw(const struct inherited *inherited, uint32_t deployment, const struct json *batch,
               uint64_t now_ms);

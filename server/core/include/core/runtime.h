@@ -11,13 +11,13 @@
 #include "crypto/account_map.h"
 #include "common/loop.h"
 #include "upstream/client.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 #include "core/slices.h"
 
 struct runtime {
-    const struct inherit *inherit;
-    const struct config *config; /* = inherit->config */
-    const struct table *table;   /* = inherit->table */
+    const struct inherited *inherited;
+    const struct config *config; /* = inherited->config */
+    const struct table *table;   /* = inherited->table */
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
@@ -25,14 +25,15 @@ struct runtime {
     /* That one; NULL: not configured, each group has its default */
     const struct pick_policy *policy;
     struct account_map account_map;
-    const uint32_t *account_first, *account_fingerprint, *account_twin; /* = its arrays */
+    const uint32_t *account_first, *account_fingerprint, *account_same_resource; /* = its arrays */
     const bool *account_grouped, *account_balanced;
     struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
-    struct batch_reader **readers;     /* owned [accounts], by their twins; batch_reader.c's */
-    struct slices slices;              /* of what is too long for one turn */
-    uint64_t upload_bytes;             /* of memory held now by uploads: upload_memory.c */
-    uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
+    struct batch_reader *
+        *readers; /* owned [accounts], at the first account of a resource; batch_reader.c's */
+    struct slices slices;  /* of what is too long for one turn */
+    uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
+    uint64_t json_bytes;   /* held now by clients' JSON bodies and their trees: collect.c */
     bool draining;
     uint32_t downloads; /* in flight; admit.c's, as what follows */
     TAILQ_HEAD(, admit_place) downloads_waiting;
@@ -41,7 +42,7 @@ struct runtime {
     uint64_t random_state[4];
 };
 
-/** Index the accounts and the fallbacks of a worker whose `inherit`, `config` and `table` are set, and
+/** Index the accounts and the fallbacks of a worker whose `inherited`, `config` and `table` are set, and
  * seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
 MUST_USE int runtime_prepare(struct runtime *rt);
 
@@ -63,7 +64,8 @@ static inline uint32_t runtime_fingerprint(const struct runtime *rt, uint32_t de
 /* What no other place has; of one Azure resource or one OpenAI project all have the same. */
 static inline uint32_t runtime_account_key(const struct runtime *rt, uint32_t deployment)
 {
-    return rt->account_map.key[rt->account_twin[table_deployment(rt->table, deployment)->account]];
+    return rt->account_map
+        .key[rt->account_same_resource[table_deployment(rt->table, deployment)->account]];
 }
 
 static inline const struct model_account *runtime_account(const struct runtime *rt,

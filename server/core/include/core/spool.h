@@ -8,21 +8,21 @@
 
 #include "common/err.h"
 #include "common/loop.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 #define SPOOL_MEMORY 65536 /* bytes; also what the file is written in */
 
 struct spool {
-    const struct inherit *inherit; /* borrowed: spool_dir, limit, slots */
-    uint32_t slot;                 /* whose account the bytes are on */
-    struct loop *loop;             /* borrowed; NULL: a large file is given back at once */
-    char *memory;                  /* owned; the last bytes, SPOOL_MEMORY at most; NULL: none yet */
-    int fd;                        /* -1: all is in memory */
-    uint64_t filed;                /* bytes in the file: whole blocks of SPOOL_MEMORY */
-    uint64_t size;                 /* bytes written: `filed`, then those in memory */
+    const struct inherited *inherited; /* borrowed: spool_dir, limit, slots */
+    uint32_t slot;                     /* whose account the bytes are on */
+    struct loop *loop;                 /* borrowed; NULL: a large file is given back at once */
+    char *memory;   /* owned; the last bytes, SPOOL_MEMORY at most; NULL: none yet */
+    int fd;         /* -1: all is in memory */
+    uint64_t filed; /* bytes in the file: whole blocks of SPOOL_MEMORY */
+    uint64_t size;  /* bytes written: `filed`, then those in memory */
 };
 
-void spool_init(struct spool *spool, const struct inherit *inherit, uint32_t slot,
+void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t slot,
                 struct loop *loop);
 
 /** Give the space back: a large file in slices, one a turn of the loop, because the kernel takes 20

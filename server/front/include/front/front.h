@@ -8,7 +8,7 @@
 #include "common/err.h"
 #include "common/loop.h"
 #include "front/body.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 struct st_h2o_context_t; /* libh2o's, see worker.c */
 struct st_h2o_req_t;
@@ -21,12 +21,12 @@ struct front_load {
     uint32_t downloads; /* of these */
 };
 
-/** The front door on inherit->listen_fd, serving `ctx` (whose global configuration has at least one
+/** The front door on inherited->listen_fd, serving `ctx` (whose global configuration has at least one
  * host). Nothing is accepted before front_start().
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
  *         must not start) */
 MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx,
-                       const struct inherit *inherit, uint32_t slot, struct front **out);
+                       const struct inherited *inherited, uint32_t slot, struct front **out);
 
 void front_start(struct front *front);
 

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 #include "common/err.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 #define CHILD_FAST_MS       10000 /* an end sooner than this after the start counts against the child */
 #define CHILD_FIRST_WAIT_MS 200
@@ -21,7 +21,7 @@ struct child_role {
     const char *name; /* of the process, "tranche-NAME", and in logs */
     bool is_worker;   /* serves clients: there are several, and they are drained */
     /* Its whole life; returns its exit code. Called in the child right after the fork. */
-    int (*run)(const struct inherit *inherit, uint32_t row);
+    int (*run)(const struct inherited *inherited, uint32_t row);
 };
 
 enum child_phase {
@@ -91,7 +91,7 @@ bool child_pulse_seen(const struct child_pulse *pulse);
  *
  * @return 0, or ERR_NOMEM when fork(2) failed (errno); then `child` is as before
  */
-MUST_USE int child_spawn(struct child *child, uint32_t row, const struct inherit *inherit,
+MUST_USE int child_spawn(struct child *child, uint32_t row, const struct inherited *inherited,
                          const struct child_closes *closes, uint64_t now_ms);
 
 /** "exit code 3", "signal 11 (Segmentation fault, core dumped)": a wait status for people. */

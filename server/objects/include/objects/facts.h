@@ -20,7 +20,7 @@ struct facts {
     bool guessed;         /* which of the deployment's rows: the file was not seen when it came */
     bool counted;         /* among the account's files (file_slots.h), by an upload of ours ... */
     enum slots_kind slot; /* ... as one of these */
-    bool pledged;         /* its tokens are expected (quota_pledge()): no batch of it was begun */
+    bool expected; /* its tokens are expected (quota_add_expected()): no batch of it was begun */
 };
 
 /** A number for a model's name; never 0. */
@@ -69,7 +69,8 @@ void facts_forget(const struct runtime *rt, uint32_t deployment, const char *nat
 
 /** Its batch is being created, or never will be: nothing is expected of it any more. Does nothing
  * where nothing was. @param deployment  one of the account that holds the file */
-void facts_redeem(struct runtime *rt, uint32_t deployment, const char *native, struct facts *facts);
+void facts_take_expected(struct runtime *rt, uint32_t deployment, const char *native,
+                         struct facts *facts);
 
 /** The same for the prober. @param account  fingerprint @return whether it was counted among the
  * account's files, and as which kind */

@@ -7,7 +7,7 @@
 
 #include "json/json.h"
 #include "crypto/marker.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 enum ledger_phase {
     LEDGER_RUNNING,  /* its tokens are enqueued */
@@ -34,14 +34,14 @@ const char *ledger_marker_text(const struct json *batch);
 bool ledger_marker(const struct ids_seals *seals, const struct json *batch, struct marker *out);
 
 /** The deployment that a marker names; MODEL_NO_INDEX: none of this configuration. */
-uint32_t ledger_deployment(const struct inherit *inherit, const struct marker *marker);
+uint32_t ledger_deployment(const struct inherited *inherited, const struct marker *marker);
 
 /** A moved batch has ended, and its copy is to be deleted. Everybody who looks at the batch sees
  * that.
  *  @param fingerprint  of the account that holds the copy
  *  @return whether the caller is the first, and deletes it. The memo may forget: twice is harmless
  */
-bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, const char *copy,
+bool ledger_takes_copy(const struct inherited *inherited, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
 
 /** A job was refused as more than the room at a deployment (once it has given its tokens back): what
@@ -49,5 +49,5 @@ bool ledger_takes_copy(const struct inherit *inherit, uint32_t fingerprint, cons
  * kept: another model of it would be judged by it.
  *  @param job     facts_job(); 0: not known, then only the deployment is judged
  *  @param tokens  of its estimate, as counted there */
-void ledger_note_refused(const struct inherit *inherit, uint32_t deployment, uint64_t job,
+void ledger_note_refused(const struct inherited *inherited, uint32_t deployment, uint64_t job,
                          uint64_t tokens, uint64_t now_ms);

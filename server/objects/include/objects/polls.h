@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "json/json.h"
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 /** The state to use for a batch that was seen. A batch that is known to have ended stays ended,
  * also when its provider shows it running again; new states are stored.
@@ -14,14 +14,14 @@
  *  @param doc      owns `batch`, and the result
  *  @param batch    as the provider sent it
  *  @return `batch`, or the one that had ended, as the provider had sent that */
-struct json *polls_believe(const struct inherit *inherit, uint32_t account, struct json_doc *doc,
-                           struct json *batch, uint64_t now_ms);
+struct json *polls_believe(const struct inherited *inherited, uint32_t account,
+                           struct json_doc *doc, struct json *batch, uint64_t now_ms);
 
 /** Whether it runs, by its look, and is known to have ended. */
-bool polls_is_outdated(const struct inherit *inherit, uint32_t account, const struct json *batch,
-                       uint64_t now_ms);
+bool polls_is_outdated(const struct inherited *inherited, uint32_t account,
+                       const struct json *batch, uint64_t now_ms);
 
 /** What may be answered without asking the provider: what was seen within
  * `tranche_settings.poll_cache_ms`. @return in `doc`, as the provider had sent it; NULL: nothing */
-struct json *polls_recall(const struct inherit *inherit, uint32_t account, const char *native,
+struct json *polls_recall(const struct inherited *inherited, uint32_t account, const char *native,
                           struct json_doc *doc, uint64_t now_ms);

@@ -1,5 +1,5 @@
 /* The deployments that a piece of work may go to: those of the group that was asked for, and behind
- * them those of its fallbacks, a stage each. Pure over the table and the configured fallbacks. */
+ * them those of its fallbacks, a tier each. Pure over the table and the configured fallbacks. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,8 +13,8 @@
 struct candidates {
     uint32_t *deployments; /* owned; candidates */
     /* Owned; per candidate: 0 what was asked for, then the fallbacks in order; ascending */
-    uint32_t *stages;
-    uint32_t num, num_stages;
+    uint32_t *tiers;
+    uint32_t num, num_tiers;
     bool *has_group; /* owned; by group: its rows are among them */
     /* Rows of groups: body.model becomes the deployment's name; else one account as a whole */
     bool grouped;
@@ -23,16 +23,16 @@ struct candidates {
 /** Make room for all deployments. @return 0, ERR_NOMEM */
 MUST_USE int candidates_init(const struct runtime *rt, struct candidates *out);
 
-/** Add the rows of a group that were not added yet, as stage `stage`, which is the last one then.
+/** Add the rows of a group that were not added yet, as tier `tier`, which is the last one then.
  *  @param provider  only rows of this enum provider; CANDIDATES_ANY */
-void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t stage, int provider,
+void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t tier, int provider,
                           struct candidates *out);
 
-/** Add one row alone, as stage 0. */
+/** Add one row alone, as tier 0. */
 void candidates_add_row(const struct runtime *rt, uint32_t row, int provider,
                         struct candidates *out);
 
-/** Add what a group falls back to, each in a stage of its own behind what is there. */
+/** Add what a group falls back to, each in a tier of its own behind what is there. */
 void candidates_add_fallbacks(const struct runtime *rt, uint32_t group, int provider,
                               struct candidates *out);
 
@@ -42,8 +42,8 @@ MUST_USE int candidates_of_group(const struct runtime *rt, uint32_t group, struc
 
 /** Where the work of files on these accounts may be: the groups that have rows there, each with its
  * fallbacks, every row once. Looks at each row and each group once, however many there are.
- *  @param accounts  by account: whether it is one of them; of twins the first one tells
- *  @param out       its stages mean nothing
+ *  @param accounts  by account: whether it is one of them; of those of one resource the first one tells
+ *  @param out       its tiers mean nothing
  *  @return 0, ERR_NOMEM */
 MUST_USE int candidates_around(const struct runtime *rt, const bool *accounts,
                                struct candidates *out);

@@ -2,8 +2,8 @@
  * watch.h, rebuild.h, census.h). One process beside the workers. */
 #pragma once
 
-#include "core/inherit.h"
+#include "core/inherited.h"
 
 /** Its whole life, as child_role.run(); returns its exit code. SIGTERM or SIGQUIT: ends at once,
  * nobody waits for it. */
-int prober_run(const struct inherit *inherit, uint32_t slot);
+int prober_run(const struct inherited *inherited, uint32_t slot);

@@ -11,7 +11,7 @@
 #include "crypto/marker.h"
 #include "objects/ledger.h"
 
-struct sighting {
+struct observation {
     char id[IDS_MAX + 1];
     enum ledger_phase phase;
     bool too_large;       /* failed because the deployment had no room for its tokens */
@@ -24,39 +24,39 @@ struct sighting {
 
 /** Read a batch as it came; normalises it in place. @return false: it is none that could be named
  */
-bool sighting_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
-                   struct sighting *out);
+bool observation_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
+                      struct observation *out);
 
 /** What the object alone tells, as far as its form is known before it is normalised: nothing of its
- * marker, which is left as it is. @return as sighting_read() */
-bool sighting_note(const struct json *batch, struct sighting *out);
+ * marker, which is left as it is. @return as observation_read() */
+bool observation_note(const struct json *batch, struct observation *out);
 
 /** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
-uint64_t sighting_age_ms(const struct sighting *s, int64_t now_unix_s);
+uint64_t observation_age_ms(const struct observation *s, int64_t now_unix_s);
 
-enum sighting_change {
-    SIGHTING_NOTHING, /* the ledger did not know it, or had seen as much */
-    SIGHTING_SEEN,    /* it runs, and is in the ledger */
-    SIGHTING_ADOPTED, /* it runs; it is in the ledger from now on, or has its id from now on */
-    SIGHTING_RELEASED,
-    SIGHTING_FULL /* it runs, but the ledger has no place for it */
+enum observation_change {
+    OBSERVATION_NOTHING, /* the ledger did not know it, or had seen as much */
+    OBSERVATION_SEEN,    /* it runs, and is in the ledger */
+    OBSERVATION_ADOPTED, /* it runs; it is in the ledger from now on, or has its id from now on */
+    OBSERVATION_RELEASED,
+    OBSERVATION_FULL /* it runs, but the ledger has no place for it */
 };
 
 /** Tell the ledger. A batch that runs and whose marker tells its tokens is adopted if it is not
  * known yet; one that has ended is released. What it means that one ended as too large is for
- * sighting_note_ended() to say, after SIGHTING_RELEASED.
+ * observation_note_ended() to say, after OBSERVATION_RELEASED.
  *  @param column  of the deployment that it runs on
  *  @param tokens  of its reservation, or of its marker; 0: not known, then it is not adopted */
-enum sighting_change sighting_record(struct quota *quota, uint32_t owner, uint32_t column,
-                                     const struct sighting *s, uint64_t tokens, uint64_t age_ms,
-                                     uint64_t now_ms);
+enum observation_change observation_record(struct quota *quota, uint32_t holder, uint32_t column,
+                                           const struct observation *s, uint64_t tokens,
+                                           uint64_t age_ms, uint64_t now_ms);
 
 /** It ended as larger than the room: ledger_note_refused(). Nothing when it did not.
  *  @param column   of its reservation
  *  @param account  fingerprint of the account that it ran at
  *  @param tokens   of its reservation, or of its marker; 0: not known */
-void sighting_note_ended(const struct inherit *inherit, uint32_t column, uint32_t account,
-                         const struct sighting *s, uint64_t tokens, uint64_t now_ms);
+void observation_note_ended(const struct inherited *inherited, uint32_t column, uint32_t account,
+                            const struct observation *s, uint64_t tokens, uint64_t now_ms);
 
 /** A batch was seen, as its provider sent it. When it carries a marker of ours its reservation is
  * released if it has ended; while it has not, it is kept, or made if the ledger did not know the
@@ -65,5 +65,5 @@ void sighting_note_ended(const struct inherit *inherit, uint32_t column, uint32_
  *  @param account  fingerprint of the account that showed it
  *  @param out      what was seen, all but `copy`; filled in as far as it goes when false
  *  @return whether it carries one, which is in `out` then */
-bool sighting_observe(const struct inherit *inherit, uint32_t slot, uint32_t account,
-                      const struct json *batch, uint64_t now_ms, struct sighting *out);
+bool observation_of_batch(const struct inherited *inherited, uint32_t slot, uint32_t account,
+                          const struct json *batch, uint64_t now_ms, struct observation *out);

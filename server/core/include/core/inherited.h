@@ -24,7 +24,7 @@
 #define CHILD_ROWS       (2 * (MAX_WORKERS + 1))
 #define SIDES            2 /* programs that may share the regions during an upgrade: handover.h */
 #define WORKER_ROWS      (SIDES * CHILD_ROWS) /* of both; a row is known by its number among these */
-#define MASTER_ROW(side) (WORKER_ROWS + (side)) /* a master, where it is an owner like them */
+#define MASTER_ROW(side) (WORKER_ROWS + (side)) /* a master, where it is a holder like them */
 
 /* One child writes its slot, anyone reads it. */
 struct worker_slot {
@@ -60,7 +60,7 @@ struct shared {
 
 struct mask;
 
-struct inherit {
+struct inherited {
     const struct config *config;
     const struct table *table;
     struct state *state;

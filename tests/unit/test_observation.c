@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "objects/sighting.h"
+#include "objects/observation.h"
 
 #define NOW UINT64_C(100000000)
 #define ROW 3
@@ -32,19 +32,19 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct sighting read_text(const char *text)
+static struct observation read_text(const char *text)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
-    struct sighting s;
+    struct observation s;
 
-    assert_true(sighting_read(doc, json_parse(doc, text, strlen(text), &error), &seals, &s));
+    assert_true(observation_read(doc, json_parse(doc, text, strlen(text), &error), &seals, &s));
     json_doc_free(doc);
     return s;
 }
 
 /* With our marker: of 500 tokens. */
-static struct sighting ours(const char *status, const char *more)
+static struct observation ours(const char *status, const char *more)
 {
     struct marker marker = {.tokens = 500, .deployment = 7, .file = "file-1"};
     struct strbuf pair = STRBUF_INIT;
@@ -67,9 +67,9 @@ static uint64_t token(void)
     return quota_token(quota, 0, nonce, MARKER_NONCE);
 }
 
-static enum sighting_change record(const struct sighting *s, uint64_t tokens)
+static enum observation_change record(const struct observation *s, uint64_t tokens)
 {
-    return sighting_record(quota, ROW, 0, s, tokens, 1000, NOW);
+    return observation_record(quota, ROW, 0, s, tokens, 1000, NOW);
 }
 
 static uint64_t enqueued(void)
@@ -82,10 +82,11 @@ static uint64_t enqueued(void)
 
 static void a_batch_is_read_in_any_dialect(void **state)
 {
-    struct sighting s = read_text("{\"id\":\"batch_1\",\"status\":\"Failed\",\"created_at\":"
-                                  "\"2025-03-01T00:00:00Z\",\"request_counts\":{\"total\":10,"
-                                  "\"completed\":3,\"failed\":2},\"errors\":{\"data\":[{\"code\":"
-                                  "\"token_limit_exceeded\"}]}}");
+    struct observation s =
+        read_text("{\"id\":\"batch_1\",\"status\":\"Failed\",\"created_at\":"
+                  "\"2025-03-01T00:00:00Z\",\"request_counts\":{\"total\":10,"
+                  "\"completed\":3,\"failed\":2},\"errors\":{\"data\":[{\"code\":"
+                  "\"token_limit_exceeded\"}]}}");
 
     (void)state;
     assert_string_equal(s.id, "batch_1");
@@ -100,7 +101,7 @@ static void a_batch_is_read_in_any_dialect(void **state)
 static void what_has_no_name_is_no_batch(void **state)
 {
     static const char *const texts[] = {"[]", "{}", "{\"id\":\"\"}", "{\"id\":7}", "null"};
-    struct sighting s;
+    struct observation s;
 
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -108,7 +109,7 @@ static void what_has_no_name_is_no_batch(void **state)
         struct json_error error;
 
         assert_false(
-            sighting_read(doc, json_parse(doc, texts[i], strlen(texts[i]), &error), &seals, &s));
+            observation_read(doc, json_parse(doc, texts[i], strlen(texts[i]), &error), &seals, &s));
         json_doc_free(doc);
     }
 }
@@ -122,43 +123,43 @@ static void a_status_that_nobody_knows_still_runs(void **state)
 
 static void an_age_is_never_negative(void **state)
 {
-    struct sighting s = {.created_s = 1000};
+    struct observation s = {.created_s = 1000};
 
     (void)state;
-    assert_int_equal(sighting_age_ms(&s, 1060), 60000);
-    assert_int_equal(sighting_age_ms(&s, 940), 0);
+    assert_int_equal(observation_age_ms(&s, 1060), 60000);
+    assert_int_equal(observation_age_ms(&s, 940), 0);
     s.created_s = 0;
-    assert_int_equal(sighting_age_ms(&s, 1060), 0);
+    assert_int_equal(observation_age_ms(&s, 1060), 0);
 }
 
 static void one_that_runs_is_adopted_once(void **state)
 {
-    struct sighting s = ours("in_progress", "");
+    struct observation s = ours("in_progress", "");
 
     (void)state;
-    assert_int_equal(record(&s, 500), SIGHTING_ADOPTED);
-    assert_int_equal(record(&s, 500), SIGHTING_SEEN);
+    assert_int_equal(record(&s, 500), OBSERVATION_ADOPTED);
+    assert_int_equal(record(&s, 500), OBSERVATION_SEEN);
     assert_int_equal(enqueued(), 500);
 }
 
 static void without_tokens_there_is_nothing_to_adopt(void **state)
 {
-    struct sighting s = ours("in_progress", ""), strange = read_text("{\"id\":\"b2\"}");
+    struct observation s = ours("in_progress", ""), strange = read_text("{\"id\":\"b2\"}");
 
     (void)state;
-    assert_int_equal(record(&s, 0), SIGHTING_NOTHING);
-    assert_int_equal(record(&strange, 500), SIGHTING_NOTHING);
+    assert_int_equal(record(&s, 0), OBSERVATION_NOTHING);
+    assert_int_equal(record(&strange, 500), OBSERVATION_NOTHING);
     assert_int_equal(enqueued(), 0);
 }
 
 static void a_create_that_is_still_in_flight_is_not_counted_twice(void **state)
 {
-    struct sighting s = ours("validating", "");
+    struct observation s = ours("validating", "");
     struct quota_claim claim;
 
     (void)state;
     assert_int_equal(quota_reserve(quota, 1, 0, 500, token(), NOW, &claim), 0);
-    assert_int_equal(record(&s, 500), SIGHTING_SEEN);
+    assert_int_equal(record(&s, 500), OBSERVATION_SEEN);
     assert_int_equal(enqueued(), 500);
     assert_int_equal(quota_commit(quota, &claim, "b1", 2), 0);
     assert_int_equal(enqueued(), 500);
@@ -166,54 +167,54 @@ static void a_create_that_is_still_in_flight_is_not_counted_twice(void **state)
 
 static void an_orphan_lives_on_under_its_id(void **state)
 {
-    struct sighting s = ours("in_progress", ""), done = ours("completed", "");
+    struct observation s = ours("in_progress", ""), done = ours("completed", "");
     struct quota_claim claim;
 
     (void)state;
     assert_int_equal(quota_reserve(quota, 1, 0, 500, token(), NOW, &claim), 0);
     assert_true(quota_sent(quota, &claim));
-    assert_int_equal(quota_undo_owner(quota, 1, NOW).orphans, 1);
-    assert_int_equal(record(&s, 500), SIGHTING_ADOPTED);
+    assert_int_equal(quota_undo_holder(quota, 1, NOW).orphans, 1);
+    assert_int_equal(record(&s, 500), OBSERVATION_ADOPTED);
     assert_int_equal(enqueued(), 500);
-    assert_int_equal(record(&done, 500), SIGHTING_RELEASED);
+    assert_int_equal(record(&done, 500), OBSERVATION_RELEASED);
     assert_int_equal(enqueued(), 0);
 }
 
 static void an_orphan_that_has_ended_is_released_by_its_marker(void **state)
 {
-    struct sighting s = ours("cancelled", "");
+    struct observation s = ours("cancelled", "");
     struct quota_claim claim;
 
     (void)state;
     assert_int_equal(quota_reserve(quota, 1, 0, 500, token(), NOW, &claim), 0);
     assert_true(quota_sent(quota, &claim));
-    assert_int_equal(quota_undo_owner(quota, 1, NOW).orphans, 1);
-    assert_int_equal(record(&s, 500), SIGHTING_RELEASED);
+    assert_int_equal(quota_undo_holder(quota, 1, NOW).orphans, 1);
+    assert_int_equal(record(&s, 500), OBSERVATION_RELEASED);
     assert_int_equal(enqueued(), 0);
 }
 
 static void an_end_is_told_once(void **state)
 {
-    struct sighting s = ours("in_progress", "");
-    struct sighting end = ours(
+    struct observation s = ours("in_progress", "");
+    struct observation end = ours(
         "failed", ",\"errors\":{\"data\":[{\"code\":\"x\"},{\"code\":\"token_limit_exceeded\"}]}");
 
     (void)state;
-    assert_int_equal(record(&s, 500), SIGHTING_ADOPTED);
-    assert_int_equal(record(&end, 500), SIGHTING_RELEASED);
+    assert_int_equal(record(&s, 500), OBSERVATION_ADOPTED);
+    assert_int_equal(record(&end, 500), OBSERVATION_RELEASED);
     assert_true(end.too_large);
-    assert_int_equal(record(&end, 500), SIGHTING_NOTHING);
+    assert_int_equal(record(&end, 500), OBSERVATION_NOTHING);
 }
 
 static void a_full_ledger_says_so(void **state)
 {
-    struct sighting s = ours("in_progress", "");
+    struct observation s = ours("in_progress", "");
     struct quota_claim claim;
 
     (void)state;
     while (quota_reserve(quota, 1, 0, 1, 0, NOW, &claim) == 0)
         ;
-    assert_int_equal(record(&s, 500), SIGHTING_FULL);
+    assert_int_equal(record(&s, 500), OBSERVATION_FULL);
 }
 
 int main(void)
