@@ -2,12 +2,12 @@
  * breaker_record() only put them into a compare-and-swap loop, so any process may be killed at any
  * point: the word is always a whole state, and a prober that dies lets its time run out.
  *
- *        more than is forgiven,          `until` passed:
- *        or a wait was asked for         the first to enter
- *   UP ────────────────────────► COOLING ─────────────────► PROBING
- *   ▲                            │     ▲                    │     │
- *   ├──── success of an older try┘     └─ failure: rounds+1 ┘     │
- *   └──────────────────────── success ────────────────────────────┘
+ *          more than is forgiven,        `until` passed:
+ *          or a wait was asked for       the first to enter
+ *   CLOSED ──────────────────────► OPEN ─────────────────► HALF_OPEN
+ *   ▲                              │  ▲                    │       │
+ *   ├──── success of an older try ─┘  └─ failure: rounds+1 ┘       │
+ *   └──────────────────────── success ─────────────────────────────┘
  *
  * Failures of tries that began before a cooldown do not prolong it, and a success of one does not
  * end a cooldown that follows a 429, or a share of failures: successes were to be expected then. */
@@ -24,7 +24,7 @@
 #define DEFAULT_RATE_MIN     5
 
 /* bits 0..1 state, 2..5 reason, 6..13 failures, 14..19 rounds, 20 firm, 21..63 until_ms, in whose
- * place an UP word has: 21..34 failures of the minute, 35..48 its tries, 49..63 the minute. A stale
+ * place a CLOSED word has: 21..34 failures of the minute, 35..48 its tries, 49..63 the minute. A stale
  * minute is taken for this one after 22 days of silence exactly. */
 #define REASON_SHIFT          2
 #define FAILURES_SHIFT        6
@@ -222,7 +222,7 @@ void breaker_unpack(uint64_t word, struct breaker_view *view)
     view->minute_failures = (uint32_t)(word >> MINUTE_FAILURES_SHIFT & MINUTE_COUNT_MAX);
 }
 
-/* What an UP word has in the place of the time. */
+/* What a CLOSED word has in the place of the time. */
 static uint64_t pack_minute(const struct breaker_view *view)
 {
     return (uint64_t)(view->minute & MINUTE_MASK) << MINUTE_SHIFT |

@@ -761,9 +761,9 @@ static void no_sequence_of_outcomes_leaves_a_deployment_out_for_ever(void **stat
 static void every_state_has_a_name(void **state)
 {
     (void)state;
-    assert_string_equal(breaker_state_name(BREAKER_CLOSED), "up");
-    assert_string_equal(breaker_state_name(BREAKER_OPEN), "cooling");
-    assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "probing");
+    assert_string_equal(breaker_state_name(BREAKER_CLOSED), "closed");
+    assert_string_equal(breaker_state_name(BREAKER_OPEN), "open");
+    assert_string_equal(breaker_state_name(BREAKER_HALF_OPEN), "half-open");
     assert_string_equal(breaker_state_name((enum breaker_state)3), "unknown");
 }
 

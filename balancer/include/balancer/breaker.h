@@ -3,8 +3,7 @@
  * cooldown or what this minute brought. Pure over (word, outcome, now_ms); breaker_record() is the
  * loop around it.
  *
- * UP (closed) admits all. COOLING (open) admits nothing until `until`, then one probe (PROBING,
- * half open) decides. LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the
+ * CLOSED admits all. OPEN admits nothing until `until`, then one probe (HALF_OPEN) decides. LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the
  * numbers; the time doubles with each round up to 300 s with +-20 % jitter derived from the
  * fingerprint; Retry-After is honoured as it is, but capped at 300 s, except where the row has a
  * cooldown_time of its own.
@@ -53,8 +52,8 @@ struct breaker_view {
     uint32_t failures; /* in a row; at most 255 */
     uint32_t rounds;   /* cooldowns in a row; at most 63 */
     bool firm;         /* successes of requests sent before the cooldown do not shorten it */
-    uint64_t until_ms; /* monotonic; when COOLING or PROBING ends; UP: 0 */
-    /* UP only, else 0: what a minute brought, as far as the policy asks for it */
+    uint64_t until_ms; /* monotonic; when OPEN or HALF_OPEN ends; CLOSED: 0 */
+    /* CLOSED only, else 0: what a minute brought, as far as the policy asks for it */
     uint32_t minute;       /* of the monotonic clock, modulo 2^15 */
     uint32_t minute_tries; /* at most 16,383; then both are halved */
     uint32_t minute_failures;
@@ -64,11 +63,11 @@ const char *breaker_state_name(enum breaker_state s);
 void breaker_unpack(uint64_t word, struct breaker_view *view);
 uint64_t breaker_pack(const struct breaker_view *view);
 
-/** Whether a new try may go there now: UP, or COOLING/PROBING past its time. Pure. */
+/** Whether a new try may go there now: CLOSED, or OPEN/HALF_OPEN past its time. Pure. */
 bool breaker_admits(uint64_t word, uint64_t now_ms);
 
-/** Take the right to try: for a word past its time exactly one caller becomes the prober (PROBING
- * for 60 s), the others get false. UP is always true. Whoever entered must record an outcome
+/** Take the right to try: for a word past its time exactly one caller becomes the prober (HALF_OPEN
+ * for 60 s), the others get false. CLOSED is always true. Whoever entered must record an outcome
  * (CANCELLED gives the probe back). */
 bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms);
 
