@@ -3,7 +3,8 @@
  * cooldown or what this minute brought. Pure over (word, outcome, now_ms); breaker_record() is the
  * loop around it.
  *
- * CLOSED admits all. OPEN admits nothing until `until`, then one probe (HALF_OPEN) decides. LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the
+ * CLOSED admits all. OPEN admits nothing until `until`, then one probe (HALF_OPEN) decides.
+ * LiteLLM's `allowed_fails`, `allowed_fails_policy` and `cooldown_time` set the
  * numbers; the time doubles with each round up to 300 s with +-20 % jitter derived from the
  * fingerprint; Retry-After is honoured as it is, but capped at 300 s, except where the row has a
  * cooldown_time of its own.
