@@ -1,7 +1,6 @@
 /* See mask.h. What looks like a key, also one that is not of our configuration. */
 #include "common/mask.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -9,11 +8,18 @@
 #define MIN_KEY   32 /* letters and digits in a row */
 #define KEY_REACH 64 /* bytes between the word "key" and a key */
 
+/* Not isalnum(): a provider's text has many bytes, and the locale has no say here. */
+static bool is_base62(char c)
+{
+    unsigned digit = (unsigned)(unsigned char)c - '0';
+    unsigned letter = ((unsigned)(unsigned char)c | 0x20u) - 'a';
+
+    return digit < 10 || letter < 26;
+}
+
 static bool is_key_byte(char c)
 {
-    unsigned char u = (unsigned char)c;
-
-    return (u < 0x80 && isalnum(u)) || c == '-' || c == '_' || c == '*' || c == '.';
+    return is_base62(c) || c == '-' || c == '_' || c == '*' || c == '.';
 }
 
 static size_t run_of(const char *text, size_t len, bool (*in)(char))
@@ -27,18 +33,13 @@ static size_t run_of(const char *text, size_t len, bool (*in)(char))
     return n;
 }
 
-static bool is_base62(char c)
-{
-    return (unsigned char)c < 0x80 && isalnum((unsigned char)c);
-}
-
 /* Whether the word "key" stands shortly before `at`. */
 static bool follows_key(const char *text, size_t at)
 {
     size_t from = at > KEY_REACH ? at - KEY_REACH : 0, i;
 
     for (i = from; i + 3 <= at; i++)
-        if (strncasecmp(text + i, "key", 3) == 0)
+        if ((text[i] | 0x20) == 'k' && strncasecmp(text + i, "key", 3) == 0)
             return true;
     return false;
 }
@@ -49,7 +50,7 @@ static size_t key_length(const char *text, size_t len, size_t at)
     const char *here = text + at;
     size_t left = len - at, n;
 
-    if (left >= 3 && strncasecmp(here, "sk-", 3) == 0) {
+    if (left >= 3 && here[2] == '-' && strncasecmp(here, "sk-", 3) == 0) {
         n = run_of(here, left, is_key_byte);
         return n >= 8 ? n : 0;
     }
@@ -57,7 +58,7 @@ static size_t key_length(const char *text, size_t len, size_t at)
         n = run_of(here, left, is_key_byte);
         return n >= 16 ? n : 0;
     }
-    if (at >= 7 && strncasecmp(here - 7, "bearer ", 7) == 0) {
+    if (at >= 7 && here[-1] == ' ' && strncasecmp(here - 7, "bearer ", 7) == 0) {
         n = run_of(here, left, is_key_byte);
         return n >= 16 ? n : 0;
     }

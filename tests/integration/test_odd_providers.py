@@ -107,18 +107,30 @@ def test_a_number_as_code_and_the_methods_allowed_are_kept(odd):
     assert answer.headers["allow"] == "GET, DELETE"
 
 
-MIB = 1 << 20
+MOST = 256 << 10  # bytes of an answer that is read whole: attempt.c
 HUGE = {
-    "values": b'{"id":"batch_1","x":[' + b"1," * (MIB // 2 - 20) + b"1]}",
-    "objects": b'{"id":"batch_1","x":[' + b"{}," * (MIB // 3 - 20) + b"1]}",
-    "members": b'{"id":"batch_1",' + b",".join(b'"%x":0' % n for n in range(100_000)) + b"}",
-    "depth": b'{"id":"batch_1","x":' + b"[" * 500_000 + b"]" * 500_000 + b"}",
+    "values": b'{"id":"batch_1","x":[' + b"1," * (MOST // 2 - 20) + b"1]}",
+    "objects": b'{"id":"batch_1","x":[' + b"{}," * (MOST // 3 - 20) + b"1]}",
+    "members": b'{"id":"batch_1",' + b",".join(b'"%x":0' % n for n in range(25_000)) + b"}",
+    "depth": b'{"id":"batch_1","x":' + b"[" * 125_000 + b"]" * 125_000 + b"}",
+    "bytes": b'{"id":"batch_1","x":"' + b"x" * MOST + b'"}',
 }
 
 
 @pytest.mark.parametrize("body", HUGE.values(), ids=HUGE)
-def test_an_answer_of_a_million_values_is_a_bad_gateway_and_stops_nobody(odd, body):
-    """Reading stops at the first value too many, so that one such answer costs about what an ordinary one does."""
+def test_an_answer_of_a_hundred_thousand_values_is_a_bad_gateway_and_stops_nobody(odd, body):
+    """Reading stops at the first value or byte too many, so that one such answer costs about what an ordinary one does."""
     gateway, _ = odd({("GET", "/batches/batch_1"): (200, {}, body)})
     envelope(gateway.get("/v1/batches/batch_1"), 502)
     assert gateway.get("/health/liveliness", timeout=PATIENCE).status == 200
+
+
+def test_a_batch_with_more_errors_than_any_provider_lists_is_still_shown(odd):
+    """Seven times the largest batch that is known."""
+    errors = [{"code": "invalid_json_line", "line": n, "message": "This line is not parseable as valid JSON.", "param": None}
+              for n in range(1, 2001)]
+    batch = {"id": "batch_1", "object": "batch", "status": "failed", "errors": {"object": "list", "data": errors}}
+    assert len(json.dumps(batch)) < MOST
+    gateway, _ = odd({("GET", "/batches/batch_1"): (200, {}, batch)})
+    answer = gateway.get("/v1/batches/batch_1")
+    assert answer.status == 200 and answer.json()["errors"]["data"] == errors
