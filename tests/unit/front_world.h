@@ -1,6 +1,6 @@
 /* The front door in a process of its own making: a loop with a clock that only moves when a test
  * says so, handlers that do one thing each, and clients over socketpairs, with or without TLS. For
- * test_front.c. */
+ * test_front*.c. */
 #pragma once
 
 #include <stdarg.h>

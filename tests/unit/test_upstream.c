@@ -1,115 +1,6 @@
-/* The HTTP client against servers that answer well, badly or not at all. */
-#include "upstream_world.h"
-
-#include <malloc.h>
-
-/* --- an owner that streams --- */
-
-static bool on_head(void *arg, const struct upstream_head *head)
-{
-    struct world *w = arg;
-
-    w->heads++;
-    if (w->cancel_in_head) {
-        upstream_cancel(w->call);
-        w->call = NULL;
-        w->done = true;
-    }
-    return w->streaming = head->status == 200;
-}
-
-static void on_resume_time(struct loop_timer *timer)
-{
-    struct world *w = timer->arg;
-    size_t before = w->body.len;
-
-    w->paused = false;
-    w->while_paused = 0;
-    upstream_resume(w->call);
-    assert_int_equal(w->body.len, before); /* not from inside */
-}
-
-static size_t memory_in_use(void)
-{
-    struct mallinfo2 info = mallinfo2();
-
-    return info.uordblks + info.hblkhd;
-}
-
-static bool on_data(void *arg, const char *bytes, size_t len)
-{
-    struct world *w = arg;
-
-    if (w->paused) /* the rest of what was read */
-        w->while_paused += len;
-    assert_true(w->while_paused < 128 * 1024);
-    assert_true(len > 0 && len <= 16 * 1024);
-    strbuf_add(&w->body, bytes, len);
-    if (w->start_in_data) {
-        w->start_in_data = false;
-        w->in_start = true;
-        start_get(w, "/second");
-        w->in_start = false;
-    }
-    switch (w->on_data) {
-    case ON_DATA_GO_ON:
-        return true;
-    case ON_DATA_PAUSE:
-        w->paused = true;
-        w->resume.cb = on_resume_time;
-        w->resume.arg = w;
-        loop_timer_start(&w->loop.super, &w->resume, 0);
-        return false;
-    case ON_DATA_HOLD:
-        if (!w->paused)
-            w->memory = memory_in_use();
-        w->paused = true;
-        return false;
-    case ON_DATA_RESUME_INSIDE:
-        upstream_resume(w->call);
-        return false;
-    case ON_DATA_CANCEL:
-        upstream_cancel(w->call);
-        w->call = NULL;
-        w->done = true;
-        return true;
-    }
-    return true;
-}
-
-static ssize_t on_source(void *arg, char *buf, size_t len)
-{
-    struct world *w = arg;
-
-    if (w->source_fails_at != 0 && w->source_at >= w->source_fails_at)
-        return ERR_IO;
-    if (len > 5000)
-        len = 5000;
-    assert_true(w->source_at + len <= w->source_len);
-    for (size_t i = 0; i < len; i++)
-        buf[i] = (char)((w->source_at + i) % 251);
-    w->source_at += len;
-    return (ssize_t)len;
-}
-
-static unsigned source_sum(size_t len)
-{
-    unsigned sum = 0;
-
-    for (size_t i = 0; i < len; i++)
-        sum = sum * 31 + (unsigned char)(i % 251);
-    return sum;
-}
-
-/* --- servers --- */
-
-static void wait_for_close(int fd)
-{
-    char buf[4096];
-
-    while (read(fd, buf, sizeof(buf)) > 0)
-        ;
-}
+/* The HTTP client against servers that answer well, badly or not at all. Bodies that stream are in
+ * test_upstream_stream.c. */
+#include "upstream_servers.h"
 
 static void serve_nothing(struct server *s, int fd, int nth)
 {
@@ -214,15 +105,6 @@ static void serve_redirect(struct server *s, int fd, int nth)
         say(fd, "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n");
 }
 
-static void serve_error(struct server *s, int fd, int nth)
-{
-    struct head head;
-
-    (void)nth;
-    while (read_request(s, fd, &head))
-        say(fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope");
-}
-
 static void serve_no_content(struct server *s, int fd, int nth)
 {
     struct head head;
@@ -265,63 +147,6 @@ static void serve_chunks(struct server *s, int fd, int nth)
         say(fd, "a\r\n0123456789\r\n");
     say(fd, "0\r\nX-Trailer: t\r\n\r\n");
 }
-
-#define BIG (4 * 1024 * 1024)
-
-static void serve_big(struct server *s, int fd, int nth)
-{
-    char *bytes = calloc(1, BIG + 1);
-    struct head head;
-
-    (void)nth;
-    if (bytes == NULL)
-        abort();
-    for (size_t i = 0; i < BIG; i++)
-        bytes[i] = (char)('a' + i % 23);
-    if (read_request(s, fd, &head)) {
-        say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n");
-        say(fd, bytes);
-        wait_for_close(fd);
-    }
-    free(bytes);
-}
-
-static void serve_stall(struct server *s, int fd, int nth)
-{
-    struct head head;
-
-    (void)nth;
-    if (!read_request(s, fd, &head))
-        return;
-    say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789");
-    wait_for_close(fd);
-}
-
-static void serve_early_413(struct server *s, int fd, int nth)
-{
-    struct head head;
-
-    (void)nth;
-    if (!read_head(s, fd, &head))
-        return;
-    say(fd, "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig");
-    wait_for_close(fd);
-}
-
-/* Takes the head and one byte, then reads no more. */
-static void serve_full_window(struct server *s, int fd, int nth)
-{
-    struct pollfd gone = {.fd = fd, .events = POLLRDHUP};
-    struct head head;
-    char c;
-
-    (void)nth;
-    if (read_head(s, fd, &head) && read(fd, &c, 1) == 1)
-        wake(s);
-    poll(&gone, 1, -1);
-}
-
-/* --- tests --- */
 
 static void a_small_answer_is_collected_with_its_head(void **state)
 {
@@ -683,76 +508,6 @@ static void the_total_limit_ends_a_call_in_any_phase(void **state)
     world_free(w);
 }
 
-static void a_stalled_download_ends_but_a_paused_one_waits(void **state)
-{
-    struct world *w = world_new(serve_stall);
-
-    (void)state;
-    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
-    w->on_data = ON_DATA_HOLD;
-    while (!w->paused)
-        loop_turn(&w->loop);
-    w->loop.skew_ms += 100000;
-    loop_turn(&w->loop);
-    assert_false(w->done);
-    w->paused = false;
-    upstream_resume(w->call);
-    w->loop.skew_ms += 2999;
-    loop_turn(&w->loop);
-    assert_false(w->done);
-    w->loop.skew_ms += 1000;
-    run_until(w, &w->done);
-    assert_int_equal(w->end, UPSTREAM_TIMEOUT);
-    world_stop(w);
-    world_free(w);
-}
-
-static void a_download_of_a_byte_a_second_is_a_stalled_one(void **state)
-{
-    struct world *w = world_new(serve_stall);
-
-    (void)state;
-    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
-    while (w->body.len < 10)
-        loop_turn(&w->loop);
-    for (size_t len = 10; !w->done && len < 60; len++) {
-        while (!w->done && w->body.len < len)
-            loop_turn(&w->loop);
-        w->loop.skew_ms += 1000;
-        if (send(w->server.fds[0], "x", 1, MSG_NOSIGNAL) != 1)
-            assert_true(w->done); /* hung up on while the loop turned */
-    }
-    assert_true(w->done);
-    assert_int_equal(w->end, UPSTREAM_TIMEOUT);
-    world_stop(w);
-    world_free(w);
-}
-
-static void a_stalled_upload_ends(void **state)
-{
-    struct world *w = world_new(serve_full_window);
-
-    (void)state;
-    w->source_len = 64 * 1024 * 1024;
-    start(w,
-          &(struct upstream_request){
-              .method = "POST", .file = true, .source = on_source, .source_length = w->source_len});
-    run_until(w, &w->woken);
-    for (size_t before = 0; before != w->source_at;) { /* until the window is full */
-        before = w->source_at;
-        for (int i = 0; i < 200; i++)
-            if (epoll_wait(w->loop.epoll_fd, &(struct epoll_event){0}, 1, 0) > 0)
-                loop_turn(&w->loop);
-    }
-    assert_false(w->done);
-    w->loop.skew_ms += 4000;
-    run_until(w, &w->done);
-    assert_int_equal(w->end, UPSTREAM_TIMEOUT);
-    assert_true(w->source_at < w->source_len);
-    world_stop(w);
-    world_free(w);
-}
-
 static void assert_end(serve_cb serve, enum upstream_end end, int status)
 {
     struct world *w = world_new(serve);
@@ -848,160 +603,6 @@ static void too_much_of_an_answer_is_cut_off(void **state)
     world_free(w);
 }
 
-static void an_upload_sends_exactly_its_source(void **state)
-{
-    struct world *w = world_new(serve_hello);
-
-    (void)state;
-    w->source_len = 3 * 1024 * 1024 + 17;
-    fetch(w, &(struct upstream_request){.method = "POST",
-                                        .file = true,
-                                        .once = true,
-                                        .source = on_source,
-                                        .source_length = w->source_len});
-    assert_int_equal(w->end, UPSTREAM_ANSWERED);
-    assert_int_equal(w->bytes_sent, w->source_len);
-    world_stop(w);
-    assert_int_equal(w->server.body_bytes, w->source_len);
-    assert_int_equal(w->server.body_sum, source_sum(w->source_len));
-    assert_null(strstr(w->server.seen.text, "Expect"));
-    assert_null(strstr(w->server.seen.text, "chunked"));
-    world_free(w);
-}
-
-static void an_empty_source_is_an_empty_body(void **state)
-{
-    struct world *w = world_new(serve_hello);
-
-    (void)state;
-    fetch(w, &(struct upstream_request){.method = "POST", .source = on_source, .source_length = 0});
-    assert_int_equal(w->end, UPSTREAM_ANSWERED);
-    world_stop(w);
-    assert_non_null(strstr(w->server.seen.text, "\r\nContent-Length: 0\r\n"));
-    world_free(w);
-}
-
-static void a_source_that_fails_ends_the_upload(void **state)
-{
-    struct world *w = world_new(serve_hello);
-
-    (void)state;
-    w->source_len = 1024 * 1024;
-    w->source_fails_at = 500000;
-    fetch(w, &(struct upstream_request){.method = "POST",
-                                        .file = true,
-                                        .once = true,
-                                        .source = on_source,
-                                        .source_length = w->source_len});
-    assert_int_equal(w->end, UPSTREAM_SOURCE_FAILED);
-    assert_false(w->nothing_sent);
-    world_stop(w);
-    world_free(w);
-}
-
-static void a_refusal_before_the_end_of_an_upload_is_an_answer(void **state)
-{
-    struct world *w = world_new(serve_early_413);
-
-    (void)state;
-    w->source_len = 64 * 1024 * 1024;
-    fetch(w, &(struct upstream_request){.method = "POST",
-                                        .file = true,
-                                        .once = true,
-                                        .source = on_source,
-                                        .source_length = w->source_len});
-    assert_int_equal(w->end, UPSTREAM_ANSWERED);
-    assert_int_equal(w->status, 413);
-    assert_string_equal(strbuf_str(&w->body), "big");
-    assert_true(w->source_at < w->source_len);
-    world_stop(w);
-    world_free(w);
-}
-
-static void assert_big(struct world *w)
-{
-    assert_int_equal(w->end, UPSTREAM_ANSWERED);
-    assert_int_equal(w->dones, 1);
-    assert_int_equal(w->heads, 1);
-    assert_int_equal(w->body.len, BIG);
-    for (size_t i = 0; i < BIG; i++)
-        if (w->body.data[i] != (char)('a' + i % 23))
-            fail_msg("byte %zu differs", i);
-}
-
-static void a_download_streams_with_back_pressure(void **state)
-{
-    static const int modes[] = {ON_DATA_GO_ON, ON_DATA_PAUSE, ON_DATA_RESUME_INSIDE};
-
-    (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        struct world *w = world_new(serve_big);
-        w->on_data = modes[i];
-        fetch(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
-        assert_big(w);
-        loop_timer_stop(&w->loop.super, &w->resume);
-        world_stop(w);
-        world_free(w);
-    }
-}
-
-static void a_paused_download_lets_the_loop_sleep_and_reads_nothing(void **state)
-{
-    struct world *w = world_new(serve_big);
-    struct epoll_event event;
-    size_t before;
-
-    (void)state;
-    w->on_data = ON_DATA_HOLD;
-    assert_int_equal(strbuf_reserve(&w->body, BIG), 0);
-    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
-    while (!w->paused)
-        loop_turn(&w->loop);
-    before = w->body.len;
-    for (int i = 0; i < 3; i++)
-        loop_turn(&w->loop);
-    assert_true(memory_in_use() < w->memory + 8 * 1024); /* curl keeps what it reads meanwhile */
-    assert_int_equal(epoll_wait(w->loop.epoll_fd, &event, 1, 0), 0);
-    assert_int_equal(w->body.len, before);
-    w->on_data = ON_DATA_GO_ON;
-    w->paused = false;
-    upstream_resume(w->call);
-    run_until(w, &w->done);
-    assert_big(w);
-    world_stop(w);
-    world_free(w);
-}
-
-static void a_turn_brings_no_more_of_a_file_than_its_share(void **state)
-{
-    struct world *w = world_new(serve_big);
-    size_t before = 0;
-
-    (void)state;
-    start(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
-    while (!w->done) {
-        loop_turn(&w->loop);
-        assert_true(w->done || w->body.len - before < 512 * 1024);
-        before = w->body.len;
-    }
-    assert_big(w);
-    world_stop(w);
-    world_free(w);
-}
-
-static void an_error_in_place_of_a_download_is_collected(void **state)
-{
-    struct world *w = world_new(serve_error);
-
-    (void)state;
-    fetch(w, &(struct upstream_request){.file = true, .on_head = on_head, .on_data = on_data});
-    assert_int_equal(w->end, UPSTREAM_ANSWERED);
-    assert_int_equal(w->status, 404);
-    assert_string_equal(strbuf_str(&w->body), "nope");
-    world_stop(w);
-    world_free(w);
-}
-
 static void nothing_is_heard_of_a_cancelled_call(void **state)
 {
     struct upstream_request stream = {.file = true, .on_head = on_head, .on_data = on_data};
@@ -1084,23 +685,12 @@ int main(void)
         cmocka_unit_test(proxies_of_the_environment_mean_nothing),
         cmocka_unit_test(a_silent_provider_meets_the_limit_for_the_first_byte),
         cmocka_unit_test(the_total_limit_ends_a_call_in_any_phase),
-        cmocka_unit_test(a_stalled_download_ends_but_a_paused_one_waits),
-        cmocka_unit_test(a_download_of_a_byte_a_second_is_a_stalled_one),
-        cmocka_unit_test(a_stalled_upload_ends),
         cmocka_unit_test(answers_that_break_off_or_break_rules_are_broken),
         cmocka_unit_test(interim_answers_are_passed_over),
         cmocka_unit_test(redirects_are_not_followed),
         cmocka_unit_test(an_empty_answer_has_no_body),
         cmocka_unit_test(header_lines_with_control_bytes_are_left_out),
         cmocka_unit_test(too_much_of_an_answer_is_cut_off),
-        cmocka_unit_test(an_upload_sends_exactly_its_source),
-        cmocka_unit_test(an_empty_source_is_an_empty_body),
-        cmocka_unit_test(a_source_that_fails_ends_the_upload),
-        cmocka_unit_test(a_refusal_before_the_end_of_an_upload_is_an_answer),
-        cmocka_unit_test(a_download_streams_with_back_pressure),
-        cmocka_unit_test(a_paused_download_lets_the_loop_sleep_and_reads_nothing),
-        cmocka_unit_test(a_turn_brings_no_more_of_a_file_than_its_share),
-        cmocka_unit_test(an_error_in_place_of_a_download_is_collected),
         cmocka_unit_test(nothing_is_heard_of_a_cancelled_call),
         cmocka_unit_test(the_next_call_may_start_from_inside_any_callback),
         cmocka_unit_test(many_calls_at_once_all_end),
