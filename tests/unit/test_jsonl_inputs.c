@@ -49,10 +49,10 @@ static void where_there_is_none_there_are_none(void **state)
 }
 
 /* A line of 64 MiB would take the loop's turn for itself. What is counted is there, at least. */
-static void what_is_behind_4_mib_of_a_line_is_not_counted(void **state)
+static void what_is_behind_2_mib_of_a_line_is_not_counted(void **state)
 {
     static const char head[] = "{\"input\":[\"", tail[] = "\",\"b\",\"c\"]}";
-    size_t filler = 4u << 20, len = strlen(head) + filler + strlen(tail);
+    size_t filler = 2u << 20, len = strlen(head) + filler + strlen(tail);
     char *line = malloc(len);
 
     (void)state;
@@ -70,7 +70,7 @@ int main(void)
         cmocka_unit_test(a_string_and_an_array_of_token_ids_are_one_input),
         cmocka_unit_test(an_array_of_strings_or_arrays_has_as_many_as_it_has_members),
         cmocka_unit_test(where_there_is_none_there_are_none),
-        cmocka_unit_test(what_is_behind_4_mib_of_a_line_is_not_counted),
+        cmocka_unit_test(what_is_behind_2_mib_of_a_line_is_not_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
