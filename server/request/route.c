@@ -30,6 +30,8 @@ int route_decode(const char *text, size_t len, bool plus, char *out, size_t size
 {
     size_t n = 0;
 
+    if (size == 0)
+        return -1;
     for (size_t i = 0; i < len; i++) {
         int c = (unsigned char)text[i];
 
@@ -45,8 +47,6 @@ int route_decode(const char *text, size_t len, bool plus, char *out, size_t size
             return -1;
         out[n++] = (char)c;
     }
-    if (n >= size)
-        return -1;
     out[n] = '\0';
     return (int)n;
 }
@@ -134,9 +134,9 @@ static int split(const char *path, size_t len, struct segment *out)
 
     if (len == 0 || path[0] != '/')
         return -1;
-    if (len > 1 && path[len - 1] == '/')
+    if (path[len - 1] == '/') /* "/" alone has no segment */
         len--;
-    while (at < len) {
+    while (at <= len) { /* `at` is behind a slash: what follows may be empty */
         const char *slash = memchr(path + at, '/', len - at);
         size_t seg = slash != NULL ? (size_t)(slash - path) - at : len - at;
 
@@ -150,7 +150,8 @@ static int split(const char *path, size_t len, struct segment *out)
     return n;
 }
 
-/* Drop what names version, provider or an Azure deployment in front of the resource. */
+/* Drop what names version, provider or an Azure deployment in front of the resource, of one segment
+ * at least. */
 static int strip_prefix(struct segment *seg, int n, struct route_hints *hints, bool *prefixed)
 {
     int at = 0;
@@ -169,7 +170,7 @@ static int strip_prefix(struct segment *seg, int n, struct route_hints *hints, b
             hints->deployment[0] = '\0';
         return 3;
     }
-    if (at < n && is(&seg[at], "v1"))
+    if (is(&seg[at], "v1")) /* a prefix alone is none: there is such a segment */
         at++;
     return at;
 }
@@ -239,11 +240,12 @@ static void match_resource(const struct segment *seg, int n, struct route *route
         set_id(route, &seg[1]);
 }
 
+/* seg[0..n): the whole path, of one segment at least. */
 static void match_operators(const struct segment *seg, int n, struct route *route)
 {
     if (n == 1 && is(&seg[0], "metrics"))
         set(route, ROUTE_METRICS, METHOD_GET | METHOD_HEAD);
-    if (n < 1 || !is(&seg[0], "health"))
+    if (!is(&seg[0], "health"))
         return;
     if (n == 1)
         set(route, ROUTE_HEALTH, METHOD_GET | METHOD_HEAD);

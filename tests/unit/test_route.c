@@ -56,8 +56,12 @@ static void each_resource_has_its_route_and_methods(void **state)
         {"/v1/batches", ROUTE_BATCHES, METHOD_GET | METHOD_HEAD | METHOD_POST},
         {"/v1/batches/batch_1", ROUTE_BATCH, METHOD_GET | METHOD_HEAD},
         {"/v1/batches/batch_1/cancel", ROUTE_BATCH_CANCEL, METHOD_POST},
+        {"/v1/batches/placement", ROUTE_PLACEMENT, METHOD_POST},
         {"/v1/models", ROUTE_MODELS, METHOD_GET | METHOD_HEAD},
+        {"/v1/models/gpt-4o", ROUTE_MODEL, METHOD_GET | METHOD_HEAD},
+        {"/v1/models/org/team/name", ROUTE_MODEL, METHOD_GET | METHOD_HEAD},
         {"/model/info", ROUTE_MODEL_INFO, METHOD_GET | METHOD_HEAD},
+        {"/model_group/info", ROUTE_MODEL_GROUP_INFO, METHOD_GET | METHOD_HEAD},
         {"/health", ROUTE_HEALTH, METHOD_GET | METHOD_HEAD},
         {"/health/liveliness", ROUTE_LIVENESS, METHOD_GET | METHOD_HEAD},
         {"/health/liveness/", ROUTE_LIVENESS, METHOD_GET | METHOD_HEAD},
@@ -81,9 +85,21 @@ static void what_is_no_route_stays_unknown(void **state)
                                           "/v2/files",
                                           "//files",
                                           "/v1//files",
+                                          "/files//",
+                                          "/v1/files//",
+                                          "/v1/files/a//",
                                           "/azure",
                                           "/v1/files/a/b",
                                           "/v1/files/a/content/x",
+                                          "/v1/batches/a/cancel/x",
+                                          "/model",
+                                          "/model/infos",
+                                          "/model/info/x",
+                                          "/metrics/x",
+                                          "/health/readiness/x",
+                                          "/openai/deployments/files",
+                                          "/file",
+                                          "/filess",
                                           "/v1/batch",
                                           "files",
                                           "/v1/v1/files",
@@ -99,6 +115,125 @@ static void what_is_no_route_stays_unknown(void **state)
         if (route.kind != ROUTE_NONE)
             fail_msg("%s is a route", targets[i]);
     }
+}
+
+static void a_path_has_eight_segments_at_most(void **state)
+{
+    (void)state;
+    parse("/v1/models/a/b/c/d/e/f");
+    assert_int_equal(route.kind, ROUTE_MODEL);
+    assert_string_equal(route.id, "a/b/c/d/e/f");
+    parse("/v1/models/a/b/c/d/e/f/");
+    assert_int_equal(route.kind, ROUTE_MODEL);
+    parse("/v1/models/a/b/c/d/e/f/g");
+    assert_int_equal(route.kind, ROUTE_NONE);
+}
+
+/* Into memory of the exact size. @return the length; the text behind it is in `buffer` */
+static int decoded(const char *text, size_t size, char buffer[64])
+{
+    char *out = malloc(size), *in = exact_copy(text, strlen(text));
+    int len = route_decode(in, strlen(text), false, out, size);
+
+    if (len >= 0)
+        memcpy(buffer, out, (size_t)len + 1);
+    free(in);
+    free(out);
+    return len;
+}
+
+static void what_is_decoded_fills_its_room_to_the_last_byte(void **state)
+{
+    char text[64];
+
+    (void)state;
+    assert_int_equal(decoded("a%62c", 4, text), 3);
+    assert_string_equal(text, "abc");
+    assert_int_equal(decoded("a%62c", 3, text), -1);
+    assert_int_equal(decoded("a%62c", 1, text), -1);
+    assert_int_equal(decoded("", 1, text), 0);
+    assert_int_equal(decoded("", 0, text), -1);
+    assert_int_equal(decoded("%", 9, text), -1);
+    assert_int_equal(decoded("%6", 9, text), -1);
+    assert_int_equal(decoded("%6g", 9, text), -1);
+    assert_int_equal(decoded("%61", 9, text), 1);
+}
+
+static bool knows(const char *name)
+{
+    char *copy = exact_copy(name, strlen(name));
+    enum provider provider;
+    bool known = route_provider(copy, strlen(name), &provider);
+
+    free(copy);
+    return known;
+}
+
+static void a_provider_is_known_by_its_whole_name(void **state)
+{
+    static const char *const others[] = {"", "a", "azur", "azurex", "azure_ai", "opena", "openaix"};
+
+    (void)state;
+    assert_true(knows("azure") && knows("AZURE") && knows("openai") && knows("OpenAI"));
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(knows(others[i]));
+}
+
+static void hint(const char *text, size_t len,
+                 void (*note)(struct route_hints *, const char *, size_t))
+{
+    char *copy = exact_copy(text, len);
+
+    memset(&hints, 0, sizeof(hints));
+    note(&hints, copy, len);
+    free(copy);
+}
+
+static void names_are_kept_up_to_the_room_that_they_have(void **state)
+{
+    char text[ROUTE_NAME_MAX + 1];
+    size_t most = sizeof(hints.provider_text) - 1;
+
+    (void)state;
+    memset(text, 'x', sizeof(text));
+    hint("vertex_ai", 9, route_hint_provider);
+    assert_string_equal(hints.provider_text, "vertex_ai");
+    for (size_t len = most - 1; len <= most + 2;
+         len++) { /* of an unknown one its beginning is told */
+        hint(text, len, route_hint_provider);
+        assert_true(hints.unknown_provider);
+        assert_int_equal(strlen(hints.provider_text), len < most ? len : most);
+    }
+    hint("", 0, route_hint_provider);
+    assert_false(hints.unknown_provider);
+    hint(text, ROUTE_NAME_MAX - 1, route_hint_model);
+    assert_int_equal(strlen(hints.model), ROUTE_NAME_MAX - 1);
+    hint(text, ROUTE_NAME_MAX, route_hint_model);
+    assert_string_equal(hints.model, "");
+    assert_string_equal(hints.deployment, ""); /* the member behind it */
+}
+
+static enum route_method method(const char *text)
+{
+    char *copy = exact_copy(text, strlen(text));
+    enum route_method found = route_method(copy, strlen(text));
+
+    free(copy);
+    return found;
+}
+
+static void a_method_is_known_by_its_whole_name(void **state)
+{
+    static const char *const others[] = {"",    "G",   "GE",    "GETS", "get",
+                                         "PUT", "POS", "POSTS", "DELET"};
+
+    (void)state;
+    assert_int_equal(method("GET"), METHOD_GET);
+    assert_int_equal(method("HEAD"), METHOD_HEAD);
+    assert_int_equal(method("POST"), METHOD_POST);
+    assert_int_equal(method("DELETE"), METHOD_DELETE);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_int_equal(method(others[i]), METHOD_OTHER);
 }
 
 static void an_id_is_decoded_once_and_an_encoded_slash_stays_in_it(void **state)
@@ -169,31 +304,35 @@ static void an_azure_sdk_url_is_no_claim_for_the_provider_openai(void **state)
 
 static void query_values_are_decoded_and_the_first_one_counts(void **state)
 {
-    const char *q = "a=1&after=x%2by+z&after=second&empty=&flag";
-    char out[16];
+    const char *text = "a=1&after=x%2by+z&after=second&empty=&flag";
+    char out[16], *q = exact_copy(text, strlen(text));
 
     (void)state;
-    assert_int_equal(route_query(q, strlen(q), "after", out, sizeof(out)), 5);
+    assert_int_equal(route_query(q, strlen(text), "after", out, sizeof(out)), 5);
     assert_string_equal(out, "x+y z");
-    assert_int_equal(route_query(q, strlen(q), "empty", out, sizeof(out)), 0);
-    assert_int_equal(route_query(q, strlen(q), "flag", out, sizeof(out)), 0);
-    assert_int_equal(route_query(q, strlen(q), "none", out, sizeof(out)), -1);
+    assert_int_equal(route_query(q, strlen(text), "empty", out, sizeof(out)), 0);
+    assert_int_equal(route_query(q, strlen(text), "flag", out, sizeof(out)), 0);
+    assert_int_equal(route_query(q, strlen(text), "none", out, sizeof(out)), -1);
     assert_int_equal(route_query("a=123456789", 11, "a", out, 4), -1);
+    assert_int_equal(route_query("a=123&", 6, "a", out, 4), 3);
+    free(q);
 }
 
 static void a_value_that_cannot_be_read_is_still_there(void **state)
 {
-    const char *q = "a=%zz&b=%00&lim%69t=1&flag";
-    char out[16];
+    const char *text = "a=%zz&b=%00&lim%69t=1&flag";
+    char out[16], *q = exact_copy(text, strlen(text));
 
     (void)state;
-    assert_int_equal(route_query(q, strlen(q), "a", out, sizeof(out)), -1);
-    assert_true(route_query_has(q, strlen(q), "a"));
-    assert_true(route_query_has(q, strlen(q), "b"));
-    assert_true(route_query_has(q, strlen(q), "limit"));
-    assert_true(route_query_has(q, strlen(q), "flag"));
-    assert_false(route_query_has(q, strlen(q), "fla"));
+    assert_int_equal(route_query(q, strlen(text), "a", out, sizeof(out)), -1);
+    assert_true(route_query_has(q, strlen(text), "a"));
+    assert_true(route_query_has(q, strlen(text), "b"));
+    assert_true(route_query_has(q, strlen(text), "limit"));
+    assert_true(route_query_has(q, strlen(text), "flag"));
+    assert_false(route_query_has(q, strlen(text), "fla"));
     assert_false(route_query_has("", 0, "a"));
+    assert_true(route_query_has("a=1&", 4, "a"));
+    free(q);
 }
 
 static void allow_lists_methods_in_one_order(void **state)
@@ -205,6 +344,28 @@ static void allow_lists_methods_in_one_order(void **state)
     assert_string_equal(out, "GET, HEAD, DELETE");
     route_allow(METHOD_POST, out, sizeof(out));
     assert_string_equal(out, "POST");
+    route_allow(0, out, sizeof(out));
+    assert_string_equal(out, "");
+    route_allow(METHOD_OTHER | METHOD_HEAD, out, sizeof(out));
+    assert_string_equal(out, "HEAD");
+}
+
+static void allow_lists_what_there_is_room_for(void **state)
+{
+    static const struct {
+        size_t size;
+        const char *text;
+    } cases[] = {{5, ""},           {6, "GET"},        {9, "GET"},
+                 {10, "GET, HEAD"}, {15, "GET, HEAD"}, {16, "GET, HEAD, POST"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *out = malloc(cases[i].size);
+
+        route_allow(METHOD_GET | METHOD_HEAD | METHOD_POST, out, cases[i].size);
+        assert_string_equal(out, cases[i].text);
+        free(out);
+    }
 }
 
 static void later_hints_do_not_replace_earlier_ones(void **state)
@@ -224,6 +385,11 @@ int main(void)
         cmocka_unit_test(bare_v1_prefixed_and_trailing_slash_are_the_same_route),
         cmocka_unit_test(each_resource_has_its_route_and_methods),
         cmocka_unit_test(what_is_no_route_stays_unknown),
+        cmocka_unit_test(a_path_has_eight_segments_at_most),
+        cmocka_unit_test(what_is_decoded_fills_its_room_to_the_last_byte),
+        cmocka_unit_test(a_provider_is_known_by_its_whole_name),
+        cmocka_unit_test(names_are_kept_up_to_the_room_that_they_have),
+        cmocka_unit_test(a_method_is_known_by_its_whole_name),
         cmocka_unit_test(an_id_is_decoded_once_and_an_encoded_slash_stays_in_it),
         cmocka_unit_test(a_broken_escape_a_nul_and_an_overlong_id_are_bad_ids),
         cmocka_unit_test(the_path_names_the_provider_before_the_query_does),
@@ -231,6 +397,7 @@ int main(void)
         cmocka_unit_test(query_values_are_decoded_and_the_first_one_counts),
         cmocka_unit_test(a_value_that_cannot_be_read_is_still_there),
         cmocka_unit_test(allow_lists_methods_in_one_order),
+        cmocka_unit_test(allow_lists_what_there_is_room_for),
         cmocka_unit_test(later_hints_do_not_replace_earlier_ones),
     };
 
