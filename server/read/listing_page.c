@@ -109,8 +109,6 @@ void listing_sort(struct listing_source *s, bool ascending)
 {
     struct sorting sorting = {.ids = strbuf_str(&s->ids), .ascending = ascending};
 
-    if (s->num < 2)
-        return;
     sorting.spare = malloc(s->num * sizeof(*sorting.spare));
     if (sorting.spare == NULL) /* the provider's own order stays: newest first as far as is known */
         return;

@@ -9,7 +9,6 @@
 #define KIND_PLACE  0x6c700000u /* 'lp'; the lower bits number the pieces */
 #define WORD_BYTES  sizeof(uint64_t)
 #define PIECE_BYTES ((MEMO_WORDS - 1) * WORD_BYTES)
-#define MAX_PIECES  (LISTING_PLACE_MAX / PIECE_BYTES)
 #define MORE_FLAG   0x10000u
 #define LENGTH_MASK 0xffffu
 #define CHECK_SHIFT 32
@@ -62,15 +61,16 @@ static uint64_t head_of(const struct listing_place *place, size_t len)
 void listing_places_put(struct memo *memo, const struct strbuf *key, uint32_t account,
                         const struct listing_place *place, uint64_t now_ms)
 {
+    char id[LISTING_PLACE_MAX] = ""; /* whole pieces */
     size_t len = strlen(place->id);
 
     if (len == 0 || len > LISTING_PLACE_MAX)
         return;
+    memcpy(id, place->id, len);
     for (size_t piece = 0; piece * PIECE_BYTES < len; piece++) {
-        size_t left = len - piece * PIECE_BYTES;
         uint64_t value[MEMO_WORDS] = {head_of(place, len)};
 
-        memcpy(value + 1, place->id + piece * PIECE_BYTES, left < PIECE_BYTES ? left : PIECE_BYTES);
+        memcpy(value + 1, id + piece * PIECE_BYTES, PIECE_BYTES);
         memo_put(memo, piece_key(key, account, piece), value, now_ms);
     }
 }

@@ -12,6 +12,7 @@
 
 #include "front/guard_h2.h"
 #include "front/guard_peers.h"
+#include "exact.h"
 
 static const char *why;
 
@@ -76,6 +77,25 @@ static void a_flood_of_any_kind_ends_after_some_hundred_frames(void **state)
     }
 }
 
+static void each_kind_has_a_burst_of_its_own_to_the_frame(void **state)
+{
+    static const struct {
+        struct frame frame;
+        unsigned burst;
+    } kinds[] = {{{4, FRAME_RST_STREAM, 0, 1}, 200}, {{8, FRAME_PING, 0, 0}, 100},
+                 {{6, FRAME_SETTINGS, 0, 0}, 31}, /* one came with the greeting */
+                 {{5, FRAME_PRIORITY, 0, 1}, 500},   {{4, FRAME_WINDOW_UPDATE, 0, 1}, 10000},
+                 {{0, FRAME_DATA, 0, 1}, 100},       {{9, FRAME_CONTINUATION + 1, 0, 1}, 100}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        struct frame_budget b = fresh();
+
+        assert_int_equal(burst_of(&b, kinds[i].frame, 1000), kinds[i].burst);
+        assert_int_equal(b.left[i], 0);
+    }
+}
+
 static void a_client_within_the_rates_is_never_disturbed(void **state)
 {
     struct frame_budget b = fresh();
@@ -98,6 +118,42 @@ static void a_budget_refills_to_its_burst_and_no_further(void **state)
     assert_int_equal(burst_of(&b, ping, 2000), 10);
     assert_int_equal(burst_of(&b, ping, 3600000), burst);
     assert_int_equal(burst_of(&b, ping, 1000), 0); /* a clock that goes back gives nothing */
+}
+
+/* Ten thousandths of a frame are earned each millisecond; the last of them may not fit. */
+static void a_bucket_holds_no_thousandth_more_than_its_burst(void **state)
+{
+    struct frame_budget b = fresh();
+    int64_t full = b.left[COST_PING];
+
+    (void)state;
+    for (int64_t missing = 9; missing <= 11; missing++) {
+        b.left[COST_PING] = full - missing;
+        assert_true(frame_charge(&b, COST_RESET, b.refilled_ms + 1));
+        assert_int_equal(b.left[COST_PING], missing <= 10 ? full : full - 1);
+    }
+}
+
+static void a_connection_that_rested_for_ages_has_full_buckets(void **state)
+{
+    struct frame_budget b = fresh();
+    struct frame ping = {8, FRAME_PING, 0, 0};
+    unsigned burst = burst_of(&b, ping, 1000);
+
+    (void)state;
+    assert_int_equal(burst_of(&b, ping, UINT64_MAX), burst);
+}
+
+/* Bytes times 1,000 would be 0 in 64 bits. */
+static void no_number_of_response_bytes_earns_nothing(void **state)
+{
+    struct frame_budget b = fresh();
+    struct frame window = {4, FRAME_WINDOW_UPDATE, 0, 1};
+    unsigned burst = burst_of(&b, window, 1000);
+
+    (void)state;
+    frame_earn(&b, UINT64_C(1) << 61);
+    assert_int_equal(burst_of(&b, window, 1000), burst);
 }
 
 static void response_bytes_earn_window_updates(void **state)
@@ -151,11 +207,47 @@ static void header_blocks_are_bounded_in_pieces_and_bytes(void **state)
     assert_int_equal(burst_of(&b, piece, 1000), FRAME_MAX_BLOCK / 1000);
 }
 
+static void a_header_block_may_be_as_large_as_its_bound_and_no_byte_larger(void **state)
+{
+    for (uint32_t more = 0; more < 2; more++) {
+        struct frame whole = {FRAME_MAX_BLOCK + more, FRAME_HEADERS, FRAME_END_HEADERS, 1};
+        struct frame open = {FRAME_MAX_BLOCK - 100, FRAME_HEADERS, 0, 3};
+        struct frame rest = {100 + more, FRAME_CONTINUATION, FRAME_END_HEADERS, 3};
+        enum frame_error wanted = more == 0 ? FRAME_OK : FRAME_ENHANCE_YOUR_CALM;
+        struct frame_budget b = fresh();
+
+        (void)state;
+        assert_int_equal(frame_check(&b, &whole, 1000, &why), wanted);
+        b = fresh();
+        assert_int_equal(frame_check(&b, &open, 1000, &why), FRAME_OK);
+        assert_int_equal(frame_check(&b, &rest, 1000, &why), wanted);
+    }
+}
+
+static void a_frame_may_be_as_large_as_was_announced_and_no_byte_larger(void **state)
+{
+    struct frame data = {FRAME_MAX_PAYLOAD, FRAME_DATA, 0, 1};
+    struct frame_budget b = fresh();
+
+    (void)state;
+    assert_int_equal(frame_check(&b, &data, 1000, &why), FRAME_OK);
+    data.length++;
+    assert_int_equal(frame_check(&b, &data, 1000, &why), FRAME_SIZE_ERROR);
+}
+
 static int content(uint8_t type, uint8_t flags, uint32_t length, uint8_t first, size_t *at)
 {
+    char bytes[16] = {(char)first}, *copy = exact_copy(bytes, length);
+    const char *payload = length != 0 ? copy : copy + 1; /* of no bytes none may be read */
     struct frame f = {length, type, flags, 1};
+    int len;
 
-    return frame_content(&f, &first, at);
+    *at = 77;
+    len = frame_content(&f, (const uint8_t *)payload, at);
+    if (len < 0)
+        assert_int_equal(*at, 77);
+    free(copy);
+    return len;
 }
 
 static void padding_and_priority_must_fit(void **state)
@@ -169,6 +261,7 @@ static void padding_and_priority_must_fit(void **state)
     assert_int_equal(content(FRAME_DATA, FRAME_PADDED, 10, 3, &at), 6);
     assert_int_equal(at, 1);
     assert_int_equal(content(FRAME_DATA, FRAME_PADDED, 10, 10, &at), -1);
+    assert_int_equal(content(FRAME_DATA, FRAME_PADDED, 10, 200, &at), -1);
     assert_int_equal(content(FRAME_DATA, FRAME_PADDED, 0, 0, &at), -1);
     assert_int_equal(content(FRAME_DATA, FRAME_HAS_PRIORITY, 3, 0, &at), 3);
     assert_int_equal(content(FRAME_HEADERS, FRAME_HAS_PRIORITY, 4, 0, &at), -1);
@@ -198,6 +291,66 @@ static void an_address_is_an_ipv4_address_or_an_ipv6_network(void **state)
     assert_true(key_of("2001:db8::1") == key_of("2001:db8::ffff:1:2"));
     assert_true(key_of("2001:db8::1") != key_of("2001:db8:0:1::1"));
     assert_true(key_of("::1") != 0);
+}
+
+static bool is_loopback(const char *text)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+
+    if (inet_pton(AF_INET, text, &v4.sin_addr) == 1)
+        return guard_peers_is_loopback((struct sockaddr *)&v4);
+    assert_int_equal(inet_pton(AF_INET6, text, &v6.sin6_addr), 1);
+    return guard_peers_is_loopback((struct sockaddr *)&v6);
+}
+
+static void the_loopback_is_known_in_each_of_its_forms(void **state)
+{
+    struct sockaddr_in6 local = {.sin6_family = AF_UNIX};
+
+    (void)state;
+    assert_true(is_loopback("127.0.0.1"));
+    assert_true(is_loopback("127.255.255.255"));
+    assert_true(is_loopback("::1"));
+    assert_true(is_loopback("::ffff:127.0.0.1"));
+    assert_false(is_loopback("126.255.255.255"));
+    assert_false(is_loopback("128.0.0.1"));
+    assert_false(is_loopback("10.0.0.127"));
+    assert_false(is_loopback("::ffff:128.0.0.1"));
+    assert_false(is_loopback("::2"));
+    assert_false(is_loopback("7f00:1::"));
+    assert_false(guard_peers_is_loopback((struct sockaddr *)&local));
+}
+
+static void the_table_is_twice_as_large_as_there_can_be_connections(void **state)
+{
+    static const struct {
+        size_t max, slots;
+    } cases[] = {{1, 16}, {8, 16}, {9, 32}, {16, 32}, {17, 64}, {1000, 2048}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct guard_peers peers;
+
+        assert_int_equal(guard_peers_init(&peers, cases[i].max), 0);
+        assert_int_equal(peers.mask + 1, cases[i].slots);
+        guard_peers_deinit(&peers);
+    }
+}
+
+static void an_address_that_was_never_counted_can_leave_without_a_trace(void **state)
+{
+    struct guard_peers peers;
+
+    (void)state;
+    assert_int_equal(guard_peers_init(&peers, 8), 0);
+    for (int i = 0; i < 3; i++)
+        guard_peers_remove(&peers, key_of("192.0.2.1"));
+    assert_int_equal(guard_peers_add(&peers, key_of("192.0.2.1")), 1);
+    assert_int_equal(guard_peers_add(&peers, key_of("192.0.2.1")), 2);
+    assert_int_equal(guard_peers_add(&peers, 0), 0);
+    guard_peers_remove(&peers, 0);
+    guard_peers_deinit(&peers);
 }
 
 static void connections_are_counted_for_each_address(void **state)
@@ -235,13 +388,22 @@ int main(void)
         cmocka_unit_test(a_frame_header_is_read),
         cmocka_unit_test(settings_come_first),
         cmocka_unit_test(a_flood_of_any_kind_ends_after_some_hundred_frames),
+        cmocka_unit_test(each_kind_has_a_burst_of_its_own_to_the_frame),
         cmocka_unit_test(a_client_within_the_rates_is_never_disturbed),
         cmocka_unit_test(a_budget_refills_to_its_burst_and_no_further),
+        cmocka_unit_test(a_bucket_holds_no_thousandth_more_than_its_burst),
+        cmocka_unit_test(a_connection_that_rested_for_ages_has_full_buckets),
+        cmocka_unit_test(no_number_of_response_bytes_earns_nothing),
         cmocka_unit_test(response_bytes_earn_window_updates),
         cmocka_unit_test(an_open_header_block_takes_its_continuation_alone),
         cmocka_unit_test(header_blocks_are_bounded_in_pieces_and_bytes),
+        cmocka_unit_test(a_header_block_may_be_as_large_as_its_bound_and_no_byte_larger),
+        cmocka_unit_test(a_frame_may_be_as_large_as_was_announced_and_no_byte_larger),
         cmocka_unit_test(padding_and_priority_must_fit),
         cmocka_unit_test(an_address_is_an_ipv4_address_or_an_ipv6_network),
+        cmocka_unit_test(the_loopback_is_known_in_each_of_its_forms),
+        cmocka_unit_test(the_table_is_twice_as_large_as_there_can_be_connections),
+        cmocka_unit_test(an_address_that_was_never_counted_can_leave_without_a_trace),
         cmocka_unit_test(connections_are_counted_for_each_address),
     };
 

@@ -57,6 +57,74 @@ static void equal_times_go_by_account_and_keep_the_accounts_own_order(void **sta
         listing_source_deinit(&s[i]);
 }
 
+static void equal_times_go_by_account_in_either_direction(void **state)
+{
+    struct listing_source s[2] = {0};
+    char out[16];
+
+    (void)state;
+    add(&s[0], 7, "a");
+    add(&s[1], 7, "b");
+    add(&s[1], 8, "c");
+    take_all(s, 2, true, out);
+    assert_string_equal(out, "abc");
+    for (int i = 0; i < 2; i++)
+        listing_source_deinit(&s[i]);
+}
+
+/* 32 items are where room is made for the first time: memory of the exact size. */
+static void a_list_of_as_many_items_as_there_is_room_for_is_sorted_and_trimmed(void **state)
+{
+    struct listing_source s = {0};
+
+    (void)state;
+    for (int64_t i = 0; i < 32; i++)
+        add(&s, i * 7 % 32, "x");
+    assert_int_equal(s.cap, 32);
+    listing_sort(&s, false);
+    for (size_t i = 0; i < 32; i++)
+        assert_int_equal(s.items[i].created_at, 31 - i);
+    listing_trim(&s, 31, "x", false);
+    assert_int_equal(s.num, 31);
+    add(&s, 0, "x");
+    assert_int_equal(s.cap, 32);
+    add(&s, 0, "x");
+    assert_int_equal(s.cap, 64);
+    listing_source_deinit(&s);
+}
+
+static void lists_of_no_and_of_one_item_are_sorted_already(void **state)
+{
+    struct listing_source s = {0};
+
+    (void)state;
+    listing_sort(&s, false);
+    assert_int_equal(s.num, 0);
+    add(&s, 7, "a");
+    listing_sort(&s, true);
+    assert_int_equal(s.num, 1);
+    assert_int_equal(s.items[0].created_at, 7);
+    listing_source_deinit(&s);
+}
+
+static void what_has_more_than_four_gib_is_no_item(void **state)
+{
+    struct listing_source s = {0};
+
+    (void)state;
+    assert_int_equal(listing_source_add(&s, 7, "a", "", UINT32_MAX), 0);
+    assert_int_equal(listing_source_add(&s, 7, "b", "", (size_t)UINT32_MAX + 1), ERR_LIMIT);
+    assert_int_equal(listing_source_add(&s, 7, "b", "", SIZE_MAX), ERR_LIMIT);
+    assert_int_equal(s.num, 1);
+    listing_source_deinit(&s);
+    for (size_t len = (size_t)UINT32_MAX + 1; len <= (size_t)UINT32_MAX + 2; len++) {
+        s.ids.len = len; /* as many bytes of ids */
+        assert_int_equal(listing_source_add(&s, 7, "a", "", 0), ERR_LIMIT);
+        s.ids.len = 0;
+        assert_int_equal(s.num, 0);
+    }
+}
+
 static void oldest_come_first_when_asked(void **state)
 {
     struct listing_source s[2] = {0};
@@ -217,6 +285,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest_come_first_over_all_accounts),
         cmocka_unit_test(equal_times_go_by_account_and_keep_the_accounts_own_order),
+        cmocka_unit_test(equal_times_go_by_account_in_either_direction),
+        cmocka_unit_test(a_list_of_as_many_items_as_there_is_room_for_is_sorted_and_trimmed),
+        cmocka_unit_test(lists_of_no_and_of_one_item_are_sorted_already),
+        cmocka_unit_test(what_has_more_than_four_gib_is_no_item),
         cmocka_unit_test(oldest_come_first_when_asked),
         cmocka_unit_test(a_cursor_splits_equal_times_between_accounts),
         cmocka_unit_test(paging_shows_each_object_exactly_once),

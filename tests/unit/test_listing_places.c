@@ -76,6 +76,72 @@ static void a_longer_id_is_not_remembered(void **state)
     close_world(&w);
 }
 
+static void a_longer_id_leaves_what_is_remembered_alone(void **state)
+{
+    struct world w;
+    struct listing_place place;
+    char id[LISTING_PLACE_MAX + 2];
+
+    (void)state;
+    open_world(&w, 1024);
+    put(&w, EU, "batch_eu", true);
+    for (size_t len = LISTING_PLACE_MAX + 1; len >= LISTING_PLACE_MAX; len--) {
+        memset(id, 'x', len);
+        id[len] = '\0';
+        put(&w, EU, id, true);
+        assert_true(listing_places_get(w.memo, &w.key, EU, NOW, &place));
+        assert_string_equal(place.id, len > LISTING_PLACE_MAX ? "batch_eu" : id);
+    }
+    close_world(&w);
+}
+
+/* Entries as they stand in the memory that a program hands over to the next one. */
+static uint64_t entry(const struct world *w, uint32_t piece)
+{
+    return memo_key(0x6c700000u | piece, EU, strbuf_str(&w->key), w->key.len);
+}
+
+static void an_id_takes_no_more_entries_than_it_fills(void **state)
+{
+    struct world w;
+    uint64_t value[MEMO_WORDS];
+    char id[65];
+
+    (void)state;
+    for (size_t len = 1; len <= 64; len++) {
+        open_world(&w, 1024);
+        memset(id, 'x', len);
+        id[len] = '\0';
+        put(&w, EU, id, true);
+        assert_true(memo_get(w.memo, entry(&w, (uint32_t)((len - 1) / 32)), 0, NOW, value));
+        assert_false(memo_get(w.memo, entry(&w, (uint32_t)((len + 31) / 32)), 0, NOW, value));
+        close_world(&w);
+    }
+}
+
+/* A program with another bound may have written it. */
+static void an_entry_of_a_longer_id_is_not_believed(void **state)
+{
+    for (size_t len = LISTING_PLACE_MAX; len <= LISTING_PLACE_MAX + 1; len++) {
+        char id[LISTING_PLACE_MAX + 32] = "";
+        uint64_t value[MEMO_WORDS];
+        struct listing_place place;
+        struct world w;
+
+        (void)state;
+        open_world(&w, 1024);
+        memset(id, 'x', len);
+        value[0] = memo_key(0x6c700000u, 1, id, len) << 32 | len;
+        for (uint32_t piece = 0; piece * 32 < len; piece++) {
+            memcpy(value + 1, id + piece * 32, 32);
+            memo_put(w.memo, entry(&w, piece), value, NOW);
+        }
+        assert_int_equal(listing_places_get(w.memo, &w.key, EU, NOW, &place),
+                         len <= LISTING_PLACE_MAX);
+        close_world(&w);
+    }
+}
+
 static void accounts_and_pages_are_kept_apart(void **state)
 {
     struct world w;
@@ -141,6 +207,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_of_every_length_come_back_as_they_were),
         cmocka_unit_test(a_longer_id_is_not_remembered),
+        cmocka_unit_test(a_longer_id_leaves_what_is_remembered_alone),
+        cmocka_unit_test(an_id_takes_no_more_entries_than_it_fills),
+        cmocka_unit_test(an_entry_of_a_longer_id_is_not_believed),
         cmocka_unit_test(accounts_and_pages_are_kept_apart),
         cmocka_unit_test(an_id_that_lost_a_piece_is_forgotten_whole),
     };
