@@ -121,7 +121,7 @@ struct h2_reader {
     struct guard_reader reader;
 };
 
-/* What stream_h2.c keeps for each connection. */
+/* What stream_h2.c and h2_streams.c keep for each connection. */
 struct h2_conn {
     bool preface;       /* libh2o has not seen it yet */
     bool final_goaway;  /* the second GOAWAY is out */
@@ -283,7 +283,7 @@ void h1_hang_up(struct conn *conn); /* the client is gone, or has to go */
 void h1_forget(struct conn *conn);  /* the socket is gone */
 struct body *h1_body(struct conn *conn, h2o_req_t *req);
 
-/* stream_h2.c */
+/* stream_h2.c, h2_streams.c */
 void h2_adopt(struct conn *conn);
 void h2_tick(struct conn *conn, uint64_t now_ms);
 void h2_retire(struct conn *conn, uint64_t now_ms); /* GOAWAY now, and for good a second later */

@@ -31,301 +31,13 @@
 
 #include "core/access_log.h"
 #include "h2_frames.h"
-
-struct h2_stream {
-    struct body body; /* first: body.c's functions lead back here */
-    struct conn *conn;
-    struct h2_stream *next;
-    h2o_req_t *req;
-    uint32_t id;
-    int64_t window;    /* bytes that the client may still send */
-    uint32_t returned; /* to give back, not yet told */
-    uint64_t received; /* payload bytes */
-    struct guard_rate rate;
-    char *queue; /* owned; bytes that wait for the handler */
-    size_t queue_len, queue_at, queue_capacity;
-    bool started;
-    bool remote_ended; /* END_STREAM or RST_STREAM came */
-    bool broken;       /* length mismatch */
-    bool told;         /* on_end() or on_failure() was called */
-    bool hello_wanted; /* expect: 100-continue */
-};
-
-typedef h2o_http2_conn_t lib_conn;
-typedef h2o_http2_stream_t lib_stream;
-
-static uint64_t now_of(const struct conn *conn)
-{
-    return loop_now_ms(conn->front->loop);
-}
-
-static lib_conn *lib_of(const struct conn *conn)
-{
-    return conn->sock->data;
-}
+#include "h2_streams.h"
 
 /* Whether libh2o's connection still exists: it reads. (It also stops reading for a while when too
  * much output waits; what has to be done is then done by the next tick.) */
 static bool is_alive(const struct conn *conn)
 {
     return conn->sock->_cb.read == conn->h2.lib_read;
-}
-
-static void kick(struct conn *conn)
-{
-    if (!h2o_timeout_is_linked(&conn->h2.kick))
-        h2o_timeout_link(conn->front->ctx->loop, &conn->front->ctx->zero_timeout, &conn->h2.kick);
-}
-
-/* --- flow control: bytes are given back when the handler has them --- */
-
-static void return_to_connection(struct conn *conn, size_t bytes)
-{
-    conn->h2.returned += (uint32_t)bytes;
-    if (conn->h2.returned < GUARD_WINDOW_H2_ALL / 2)
-        return;
-    h2_put_window(lib_of(conn), 0, conn->h2.returned);
-    conn->h2.window += conn->h2.returned;
-    conn->h2.returned = 0;
-}
-
-static void return_to_stream(struct h2_stream *s, size_t bytes)
-{
-    return_to_connection(s->conn, bytes);
-    s->returned += (uint32_t)bytes;
-    if (s->returned < GUARD_WINDOW_H2 / 2 || s->remote_ended)
-        return;
-    h2_put_window(lib_of(s->conn), s->id, s->returned);
-    s->window += s->returned;
-    s->returned = 0;
-}
-
-/* --- bodies --- */
-
-/* Somebody listens and has room. */
-static bool is_flowing(const struct h2_stream *s)
-{
-    return s->started && s->body.ops != NULL && !s->body.paused;
-}
-
-/* Nobody will ever want the bytes. */
-static bool is_unwanted(const struct h2_stream *s)
-{
-    return s->started ? s->body.ops == NULL : s->told;
-}
-
-static bool enqueue(struct h2_stream *s, const uint8_t *bytes, size_t len)
-{
-    if (s->queue_at != 0) {
-        memmove(s->queue, s->queue + s->queue_at, s->queue_len - s->queue_at);
-        s->queue_len -= s->queue_at;
-        s->queue_at = 0;
-    }
-    if (s->queue_len + len > s->queue_capacity) {
-        size_t capacity = (s->queue_len + len) * 2;
-        char *grown = realloc(s->queue, capacity);
-
-        if (grown == NULL)
-            return false;
-        s->queue = grown;
-        s->queue_capacity = capacity;
-    }
-    memcpy(s->queue + s->queue_len, bytes, len);
-    s->queue_len += len;
-    return true;
-}
-
-static void drop_queue(struct h2_stream *s)
-{
-    free(s->queue);
-    s->queue = NULL;
-    s->queue_len = s->queue_at = s->queue_capacity = 0;
-}
-
-static void tell_end(struct h2_stream *s)
-{
-    if (s->told || !is_flowing(s) || s->queue_len != 0 || (!s->remote_ended && !s->broken))
-        return;
-    s->told = true;
-    if (s->broken)
-        body_fail(&s->body, BODY_MALFORMED);
-    else
-        body_end(&s->body);
-}
-
-/* Hand out what waits. Only in the filter or on a turn of our own. */
-static void pump(struct h2_stream *s)
-{
-    size_t before = s->queue_len - s->queue_at;
-
-    while (s->queue_at < s->queue_len && is_flowing(s)) {
-        const char *at = s->queue + s->queue_at;
-        size_t len = s->queue_len - s->queue_at;
-
-        len = len < BODY_SLICE ? len : BODY_SLICE;
-        s->queue_at += len;
-        body_deliver(&s->body, at, len);
-    }
-    if (is_unwanted(s)) {
-        drop_queue(s);
-        return_to_connection(s->conn, before);
-        return;
-    }
-    if (before != s->queue_len - s->queue_at)
-        return_to_stream(s, before - (s->queue_len - s->queue_at));
-    if (s->queue_at == s->queue_len)
-        drop_queue(s);
-    tell_end(s);
-}
-
-static struct h2_stream *stream_of(struct body *body)
-{
-    return (struct h2_stream *)body;
-}
-
-static void do_start(struct body *body)
-{
-    struct h2_stream *s = stream_of(body);
-
-    s->started = true;
-    guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
-    kick(s->conn);
-}
-
-static void do_pause(struct body *body)
-{
-    (void)body; /* bytes wait in the queue, the windows are not given back */
-}
-
-static void do_resume(struct body *body)
-{
-    struct h2_stream *s = stream_of(body);
-
-    guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
-    kick(s->conn);
-}
-
-static void do_abandon(struct body *body)
-{
-    stream_of(body)->told = true;
-    kick(stream_of(body)->conn);
-}
-
-static const struct body_source source = {do_start, do_pause, do_resume, do_abandon};
-
-struct body *h2_body(struct conn *conn, h2o_req_t *req)
-{
-    for (struct h2_stream *s = conn->h2.streams; s != NULL; s = s->next)
-        if (s->req == req)
-            return s->body.length != 0 ? &s->body : NULL;
-    return NULL;
-}
-
-static struct h2_stream *find_stream(const struct conn *conn, uint32_t id)
-{
-    for (struct h2_stream *s = conn->h2.streams; s != NULL; s = s->next)
-        if (s->id == id)
-            return s;
-    return NULL;
-}
-
-/* To be reset on the next turn: the response has ended, its request has not or was malformed (RFC
- * 9113, 8.1 and 8.1.1). */
-static void reset_later(struct conn *conn, uint32_t id, enum frame_error error)
-{
-    struct h2_conn *h2 = &conn->h2;
-
-    if (h2->num_resets == h2->max_resets) {
-        size_t max = h2->max_resets * 2 + 8;
-        struct h2_reset *grown = realloc(h2->resets, max * sizeof(*grown));
-
-        if (grown == NULL) {
-            guard_cut(conn);
-            return;
-        }
-        h2->resets = grown;
-        h2->max_resets = max;
-    }
-    h2->resets[h2->num_resets++] = (struct h2_reset){id, error};
-}
-
-/* The window that the client has opened for the answer. */
-static int64_t output_of(const struct h2_stream *s)
-{
-    lib_stream *stream = H2O_STRUCT_FROM_MEMBER(lib_stream, req, s->req);
-
-    return h2o_http2_window_get_window(&stream->output_window);
-}
-
-static void expect_rest(const struct h2_stream *s)
-{
-    struct h2_orphan orphan = {s->id, s->window, -1, output_of(s)};
-
-    if (s->body.length != -1 && !s->broken)
-        orphan.left = s->body.length - (int64_t)s->received;
-    h2_expect_orphan(s->conn, &orphan);
-}
-
-/* Why a stream is reset that has sent its answer. */
-static enum frame_error end_of(const struct h2_stream *s)
-{
-    if (s->broken)
-        return FRAME_PROTOCOL_ERROR;
-    return output_of(s) > INT32_MAX ? FRAME_FLOW_CONTROL_ERROR : FRAME_OK;
-}
-
-static void on_stream_gone(void *p)
-{
-    struct h2_stream *s = p, **at = &s->conn->h2.streams;
-    struct h2_conn *h2 = &s->conn->h2;
-
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
-    h2->returned += (uint32_t)(s->queue_len - s->queue_at);
-    if (!s->remote_ended)
-        expect_rest(s);
-    if (s->broken || !s->remote_ended)
-        reset_later(s->conn, s->id, end_of(s));
-    kick(s->conn);
-    drop_queue(s);
-}
-
-static bool has_expectation(h2o_req_t *req)
-{
-    ssize_t i = h2o_find_header(&req->headers, H2O_TOKEN_EXPECT, -1);
-
-    return i != -1 && h2o_lcstris(req->headers.entries[i].value.base,
-                                  req->headers.entries[i].value.len, H2O_STRLIT("100-continue"));
-}
-
-static struct h2_stream *add_stream(struct conn *conn, lib_stream *stream)
-{
-    /* the pool's disposers run from the last to the first: ours after the handler's */
-    struct h2_stream *s = h2o_mem_alloc_shared(&stream->req.pool, sizeof(*s), on_stream_gone);
-
-    memset(s, 0, sizeof(*s));
-    s->body.source = &source;
-    s->body.length = stream->_expected_content_length == SIZE_MAX
-                         ? -1
-                         : (int64_t)stream->_expected_content_length;
-    s->conn = conn;
-    s->req = &stream->req;
-    s->id = stream->stream_id;
-    s->window = GUARD_WINDOW_H2;
-    s->hello_wanted = has_expectation(&stream->req);
-    s->next = conn->h2.streams;
-    conn->h2.streams = s;
-    return s;
-}
-
-/* Its answer is followed by a reset: the request is malformed (RFC 9113, 8.1.1). */
-static void add_malformed(struct conn *conn, lib_stream *stream, bool ends)
-{
-    struct h2_stream *s = add_stream(conn, stream);
-
-    s->remote_ended = ends;
-    s->broken = s->told = true;
 }
 
 /* --- requests --- */
@@ -388,7 +100,7 @@ static void refuse(h2o_req_t *req, int status)
  * states are those which libh2o itself goes through. */
 static void admit(struct conn *conn, lib_stream *stream, bool ends)
 {
-    lib_conn *lib = lib_of(conn);
+    lib_conn *lib = h2_lib_of(conn);
     int status = check_request(&stream->req);
 
     if (ends && stream->_expected_content_length != SIZE_MAX &&
@@ -399,10 +111,10 @@ static void admit(struct conn *conn, lib_stream *stream, bool ends)
         stream->_req_body = NULL;
     }
     if (status == 400)
-        add_malformed(conn, stream, ends);
+        h2_add_malformed(conn, stream, ends);
     else if (!ends)
-        add_stream(conn, stream);
-    conn->active_ms = now_of(conn);
+        h2_add_stream(conn, stream);
+    conn->active_ms = h2_now_of(conn);
     h2o_http2_stream_set_state(lib, stream, H2O_HTTP2_STREAM_STATE_REQ_PENDING);
     h2o_http2_stream_set_state(lib, stream, H2O_HTTP2_STREAM_STATE_SEND_HEADERS);
     if (lib->pull_stream_ids.max_processed < stream->stream_id)
@@ -433,14 +145,6 @@ static int skip_block(lib_conn *lib, const uint8_t *block, size_t len, bool trai
     return ret == H2O_HTTP2_ERROR_INVALID_HEADER_CHAR ? 0 : ret;
 }
 
-static void end_body(struct h2_stream *s)
-{
-    s->remote_ended = true;
-    if (s->body.length != -1 && s->received != (uint64_t)s->body.length)
-        s->broken = true;
-    tell_end(s);
-}
-
 static int on_trailers(struct conn *conn, struct h2_stream *s, bool ends, const uint8_t *block,
                        size_t len, const char **why)
 {
@@ -452,16 +156,16 @@ static int on_trailers(struct conn *conn, struct h2_stream *s, bool ends, const 
         *why = "trailers must end the stream";
         return -FRAME_PROTOCOL_ERROR;
     }
-    if ((ret = skip_block(lib_of(conn), block, len, true, why)) != 0)
+    if ((ret = skip_block(h2_lib_of(conn), block, len, true, why)) != 0)
         return ret;
-    end_body(s);
+    h2_end_body(s);
     return 0;
 }
 
 static bool charge_reset(struct conn *conn, const char **why)
 {
     *why = "too many streams were reset";
-    return frame_charge(&conn->h2.budget, COST_RESET, now_of(conn));
+    return frame_charge(&conn->h2.budget, COST_RESET, h2_now_of(conn));
 }
 
 /* Trailers of a request that we answered before its end; libh2o may still be sending the answer. */
@@ -473,15 +177,15 @@ static int on_orphan_trailers(struct conn *conn, struct h2_orphan *orphan, bool 
         return -FRAME_PROTOCOL_ERROR;
     }
     orphan->id = 0;
-    return skip_block(lib_of(conn), block, len, true, why);
+    return skip_block(h2_lib_of(conn), block, len, true, why);
 }
 
 /* A whole header block; the nine bytes before it are ours to write. */
 static int on_block(struct conn *conn, uint32_t id, bool ends, uint8_t *block, size_t len,
                     const char **why)
 {
-    lib_conn *lib = lib_of(conn);
-    struct h2_stream *s = find_stream(conn, id);
+    lib_conn *lib = h2_lib_of(conn);
+    struct h2_stream *s = h2_find_stream(conn, id);
     struct h2_orphan *orphan;
     lib_stream *stream;
     ssize_t ret;
@@ -530,7 +234,7 @@ static int on_headers(struct conn *conn, const struct frame *f, uint8_t *payload
     memcpy(h2->block + FRAME_HEADER_SIZE, payload + at, (size_t)len);
     h2->block_len = (size_t)len;
     h2->block_ends_stream = ends;
-    h2->block_ms = now_of(conn);
+    h2->block_ms = h2_now_of(conn);
     return 0;
 }
 
@@ -557,7 +261,7 @@ static int on_continuation(struct conn *conn, const struct frame *f, const uint8
 /* For a stream that is not, or no longer, ours. */
 static int on_orphan(struct conn *conn, const struct frame *f, size_t len, const char **why)
 {
-    lib_conn *lib = lib_of(conn);
+    lib_conn *lib = h2_lib_of(conn);
     struct h2_orphan *orphan;
     bool ends;
 
@@ -580,32 +284,14 @@ static int on_orphan(struct conn *conn, const struct frame *f, size_t len, const
     }
     if (ends)
         orphan->id = 0;
-    return_to_connection(conn, f->length);
-    return 0;
-}
-
-static int on_payload(struct h2_stream *s, const uint8_t *bytes, size_t len)
-{
-    s->received += len;
-    if (s->body.length != -1 && s->received > (uint64_t)s->body.length)
-        s->broken = true;
-    guard_rate_credit(&s->rate, s->conn->front, len, now_of(s->conn));
-    if (s->broken || is_unwanted(s)) {
-        return_to_connection(s->conn, len);
-    } else if (is_flowing(s) && s->queue_len == 0) {
-        if (len > 0)
-            body_deliver(&s->body, (const char *)bytes, len);
-        return_to_stream(s, len);
-    } else if (len > 0 && !enqueue(s, bytes, len)) {
-        return -FRAME_ENHANCE_YOUR_CALM;
-    }
+    h2_return_to_connection(conn, f->length);
     return 0;
 }
 
 static int on_data(struct conn *conn, const struct frame *f, const uint8_t *payload,
                    const char **why)
 {
-    struct h2_stream *s = find_stream(conn, f->stream_id);
+    struct h2_stream *s = h2_find_stream(conn, f->stream_id);
     size_t at;
     int len = frame_content(f, payload, &at), ret;
 
@@ -624,13 +310,13 @@ static int on_data(struct conn *conn, const struct frame *f, const uint8_t *payl
         *why = "DATA after the end of the stream";
         return -FRAME_STREAM_CLOSED;
     }
-    return_to_stream(s, f->length - (size_t)len); /* padding */
-    if ((ret = on_payload(s, payload + at, (size_t)len)) != 0)
+    h2_return_to_stream(s, f->length - (size_t)len); /* padding */
+    if ((ret = h2_take_payload(s, payload + at, (size_t)len)) != 0)
         return ret;
     if ((f->flags & FRAME_END_STREAM) != 0)
-        end_body(s);
+        h2_end_body(s);
     else
-        tell_end(s);
+        h2_tell_end(s);
     return 0;
 }
 
@@ -638,18 +324,18 @@ static int on_data(struct conn *conn, const struct frame *f, const uint8_t *payl
 static int reset_stream(struct conn *conn, lib_stream *stream, enum frame_error error,
                         const char **why)
 {
-    struct h2_stream *s = find_stream(conn, stream->stream_id);
+    struct h2_stream *s = h2_find_stream(conn, stream->stream_id);
 
     if (!charge_reset(conn, why))
         return -FRAME_ENHANCE_YOUR_CALM;
     if (s != NULL) {
         if (!s->remote_ended)
-            expect_rest(s);
+            h2_expect_rest(s);
         body_fail(&s->body, BODY_CLIENT_GONE);
         s->remote_ended = s->told = true;
     }
-    h2_put_reset(lib_of(conn), stream->stream_id, error);
-    h2o_http2_stream_reset(lib_of(conn), stream);
+    h2_put_reset(h2_lib_of(conn), stream->stream_id, error);
+    h2o_http2_stream_reset(h2_lib_of(conn), stream);
     return 0;
 }
 
@@ -668,7 +354,7 @@ static void shield_sent_streams(lib_conn *lib)
 
 static ssize_t pass(struct conn *conn, const uint8_t *src, size_t len, const char **why)
 {
-    lib_conn *lib = lib_of(conn);
+    lib_conn *lib = h2_lib_of(conn);
     ssize_t ret = conn->h2.lib_expect(lib, src, len, why);
 
     return ret < 0 ? ret : 0;
@@ -683,13 +369,13 @@ static void widen_orphan(struct conn *conn, uint32_t id, uint32_t bytes)
         return;
     orphan->output += bytes;
     if (orphan->output > INT32_MAX)
-        h2_put_reset(lib_of(conn), id, FRAME_FLOW_CONTROL_ERROR);
+        h2_put_reset(h2_lib_of(conn), id, FRAME_FLOW_CONTROL_ERROR);
 }
 
 static ssize_t on_window(struct conn *conn, const struct frame *f, const uint8_t *src,
                          const char **why)
 {
-    lib_conn *lib = lib_of(conn);
+    lib_conn *lib = h2_lib_of(conn);
     const uint8_t *p = src + FRAME_HEADER_SIZE;
     uint32_t bytes =
         ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) & 0x7fffffff;
@@ -723,7 +409,7 @@ static ssize_t on_window(struct conn *conn, const struct frame *f, const uint8_t
 static ssize_t on_reset(struct conn *conn, const struct frame *f, const uint8_t *src,
                         const char **why)
 {
-    struct h2_stream *s = find_stream(conn, f->stream_id);
+    struct h2_stream *s = h2_find_stream(conn, f->stream_id);
     struct h2_orphan *orphan = h2_find_orphan(&conn->h2, f->stream_id);
 
     if (orphan != NULL)
@@ -771,7 +457,7 @@ static ssize_t on_frame(struct conn *conn, const struct frame *f, const uint8_t 
     case FRAME_WINDOW_UPDATE:
         return on_window(conn, f, src, why);
     case FRAME_SETTINGS:
-        shield_sent_streams(lib_of(conn));
+        shield_sent_streams(h2_lib_of(conn));
         return pass(conn, src, FRAME_HEADER_SIZE + f->length, why);
     case FRAME_PING:
     case FRAME_GOAWAY:
@@ -816,7 +502,7 @@ static ssize_t on_frames(lib_conn *lib, const uint8_t *src, size_t len, const ch
         frame_earn(&h2->budget, lib->sock->bytes_written - h2->written);
         h2->written = lib->sock->bytes_written;
     }
-    ret = -(ssize_t)frame_check(&h2->budget, &f, now_of(conn), why);
+    ret = -(ssize_t)frame_check(&h2->budget, &f, h2_now_of(conn), why);
     if (ret == 0)
         ret = on_frame(conn, &f, src, why);
     return ret < 0 ? ret : (ssize_t)(FRAME_HEADER_SIZE + f.length);
@@ -831,7 +517,7 @@ static void say_hello(struct h2_stream *s)
 
     s->hello_wanted = false;
     if (s->received == 0 && !s->remote_ended)
-        h2_put_frame(lib_of(s->conn), FRAME_HEADERS, FRAME_END_HEADERS, s->id, block,
+        h2_put_frame(h2_lib_of(s->conn), FRAME_HEADERS, FRAME_END_HEADERS, s->id, block,
                      sizeof(block));
 }
 
@@ -840,16 +526,16 @@ static void on_kick(h2o_timeout_entry_t *entry)
     struct conn *conn = H2O_STRUCT_FROM_MEMBER(struct conn, h2.kick, entry);
     struct h2_conn *h2 = &conn->h2;
 
-    if (!is_alive(conn) || lib_of(conn)->state >= H2O_HTTP2_CONN_STATE_IS_CLOSING)
+    if (!is_alive(conn) || h2_lib_of(conn)->state >= H2O_HTTP2_CONN_STATE_IS_CLOSING)
         return;
     for (size_t i = 0; i < h2->num_resets; i++)
-        h2_put_reset(lib_of(conn), h2->resets[i].id, h2->resets[i].error);
+        h2_put_reset(h2_lib_of(conn), h2->resets[i].id, h2->resets[i].error);
     h2->num_resets = 0;
-    return_to_connection(conn, 0);
+    h2_return_to_connection(conn, 0);
     for (struct h2_stream *s = h2->streams; s != NULL; s = s->next) {
         if (s->started && s->hello_wanted && s->body.ops != NULL && s->req->res.status == 0)
             say_hello(s);
-        pump(s);
+        h2_pump(s);
     }
 }
 
@@ -907,7 +593,7 @@ static void check_readers(struct conn *conn, lib_conn *lib, uint64_t now_ms)
         num++;
         if (!guard_reads_slowly(&reader->reader, conn->front, stream->req.bytes_sent, now_ms))
             continue;
-        reset_later(conn, stream->stream_id, FRAME_ENHANCE_YOUR_CALM);
+        h2_reset_later(conn, stream->stream_id, FRAME_ENHANCE_YOUR_CALM);
         h2o_http2_stream_reset(lib, stream);
     }
     h2->num_readers = num;
@@ -915,7 +601,7 @@ static void check_readers(struct conn *conn, lib_conn *lib, uint64_t now_ms)
 
 void h2_retire(struct conn *conn, uint64_t now_ms)
 {
-    lib_conn *lib = lib_of(conn);
+    lib_conn *lib = h2_lib_of(conn);
     h2o_iovec_t none = {NULL, 0};
 
     if (conn->h2.retire_ms != 0 || !is_alive(conn) || lib->state != H2O_HTTP2_CONN_STATE_OPEN)
@@ -943,20 +629,10 @@ static void retire_for_good(struct conn *conn, lib_conn *lib)
     conn->h2.final_goaway = true;
 }
 
-static void check_rates(struct conn *conn, uint64_t now_ms)
-{
-    for (struct h2_stream *s = conn->h2.streams; s != NULL; s = s->next)
-        if (is_flowing(s) && !s->remote_ended && s->queue_len == 0 &&
-            guard_rate_failed(&s->rate, conn->front, now_ms)) {
-            s->told = true;
-            body_fail(&s->body, BODY_TOO_SLOW);
-        }
-}
-
 void h2_tick(struct conn *conn, uint64_t now_ms)
 {
     struct h2_conn *h2 = &conn->h2;
-    lib_conn *lib = lib_of(conn);
+    lib_conn *lib = h2_lib_of(conn);
     bool waiting;
 
     if (!is_alive(conn)) { /* much output waits, or TLS says goodbye */
@@ -982,9 +658,9 @@ void h2_tick(struct conn *conn, uint64_t now_ms)
         h2_retire(conn, now_ms);
     if (h2->retire_ms != 0 && !h2->final_goaway && now_ms - h2->retire_ms >= 1000)
         retire_for_good(conn, lib);
-    check_rates(conn, now_ms);
+    h2_check_rates(conn, now_ms);
     if (h2->num_resets != 0)
-        kick(conn);
+        h2_kick(conn);
 }
 
 /* --- the begin and the end --- */
@@ -999,7 +675,7 @@ void h2_adopt(struct conn *conn)
     h2->preface = true;
     h2->window = GUARD_WINDOW_H2_ALL;
     h2->kick.cb = on_kick;
-    frame_budget_init(&h2->budget, now_of(conn));
+    frame_budget_init(&h2->budget, h2_now_of(conn));
     /* libh2o must not parse before the filter is in place */
     h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
     h2o_http2_accept(&conn->front->accept, sock, conn->connected_at);
