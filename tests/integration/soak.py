@@ -1,6 +1,6 @@
-"""A soak: several clients do everything at once, while answers are lost, clocks jump and workers are killed. Afterwards the
-gateway owes nothing: every sum that it keeps is zero, its memory is what it was, and the simulator's ledger has one batch at
-most for each thing that a client wanted once.
+"""A soak: several clients do everything at once, while answers are lost, clocks jump, workers are killed and configurations are
+loaded. Afterwards the gateway owes nothing: every sum that it keeps is zero, its memory is what it was, and the simulator's
+ledger has one batch at most for each thing that a client wanted once. What is downloaded is whole, or visibly is not.
 
 How long it takes is said in operations, never in time, and everything that is drawn by lot comes from one seed.
 """
@@ -16,8 +16,8 @@ import signal
 import socket
 import threading
 
-from harness import (BUILD, GROUP, MASTER_KEY, PROVIDER_KEYS, Gateway, Sim, azure_account, azure_deployment, balanced_config, lines, sim_config,
-                     until)
+from harness import (BUILD, GROUP, MASTER_KEY, PROVIDER_KEYS, Gateway, Sim, azure_account, azure_deployment, balanced_config, lines, renamed,
+                     sim_config, until)
 from proof import FAULTS, as_sdk, sdk_repeats
 from test_metrics import Page
 
@@ -35,6 +35,10 @@ WAYS.update({f"hang-{phase}": {"hang": phase} for phase in ("head", "answer")})
 SUMS = ("tranche_reservations", "tranche_orphaned_reservations", "tranche_enqueued_tokens", "tranche_upstream_in_flight",
         "tranche_spool_bytes")
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
+WORKERS = 2
+# What a file of the group becomes at each account, and what the fault "not-json" puts in the place of any body.
+NAMES = [*(f"{GROUP}-{account}" for account in AZURE), "gpt-4o-mini"]
+NOT_JSON = b"<html><body>this is not JSON</body></html>\n"
 
 
 class Intent:
@@ -62,13 +66,13 @@ def world(directory):
     return Sim(directory, sim_config(accounts, validate_ms=100, run_ms=800, finalize_ms=50, cancel_ms=100))
 
 
-def config_of(sim):
+def config_of(sim, allowed_fails=50):
     rows = [azure_deployment(sim, a) for a in AZURE]
     rows.append({"model_name": GROUP, "model_info": {"mode": "batch"},
                  "litellm_params": {"model": "openai/gpt-4o-mini", "api_base": sim.base(OPENAI) + "/v1",
                                     "api_key": PROVIDER_KEYS[OPENAI]}})
     timeouts = {"json_total_ms": "2s", "first_byte_ms": "2s", "low_speed_ms": "2s", "watch_ms": "1s", "count_files_ms": "1s"}
-    return balanced_config(sim, accounts=(), model_list=rows, router_settings={"cooldown_time": 1, "allowed_fails": 50},
+    return balanced_config(sim, accounts=(), model_list=rows, router_settings={"cooldown_time": 1, "allowed_fails": allowed_fails},
                            tranche_settings={"seal_keys": ["a-seal-key-of-the-soak"], "timeouts": timeouts,
                                              "limits": {"max_files": {"azure": 100_000}}})
 
@@ -77,21 +81,24 @@ class Soak:
     def __init__(self, directory, seed, clients=12):
         self.seed, self.clients = seed, clients
         self.sim = world(directory)
-        self.gateway = Gateway(directory, config_of(self.sim))
+        self.gateway = Gateway(directory, config_of(self.sim), workers=WORKERS)
         self.gateway.deaths_expected = True  # only of those that we kill: see unexpected_deaths()
         self.lot = random.Random(seed)  # of the disturber; each client has its own
         self.intents, self.judged, self.files, self.batches, self.killed = [], [], [], [], []
+        self.contents = {}  # file -> what was uploaded
         self.lock = threading.Lock()
-        self.done = self.rounds = 0
-        self.kills = True
+        self.done = self.rounds = self.reloaded = self.downloaded = 0
+        self.kills = self.reloads = True
         self.problem = None
 
     # --- one client ---
 
     def upload(self, lot):
         headers = {"Idempotency-Key": f"file-{lot.random()}"} if lot.random() < 0.3 else None
-        answer = self.gateway.upload(lines(count=lot.randint(1, 8)), headers=headers)
+        data = lines(count=lot.randint(1, 8))
+        answer = self.gateway.upload(data, headers=headers)
         if answer.status == 200:
+            self.contents[answer.json()["id"]] = data
             self.files.append(answer.json()["id"])
 
     def intend(self):
@@ -137,6 +144,29 @@ class Soak:
         if self.batches:
             self.gateway.get(f"/v1/batches/{lot.choice(self.batches)}")
 
+    def download(self, lot):
+        """What was uploaded, or what came of a batch: all of it. What is cut off is an exception of the client's."""
+        if self.batches and lot.random() < 0.5:
+            batch = self.gateway.get(f"/v1/batches/{lot.choice(self.batches)}")
+            file = batch.json().get("output_file_id") if batch.status == 200 else None
+            if file is None:
+                return
+            wanted = None
+        elif self.files:
+            file = lot.choice(self.files)
+            wanted = [renamed(self.contents[file], name) for name in NAMES]
+        else:
+            return
+        answer = self.gateway.get(f"/v1/files/{file}/content")
+        if answer.status != 200 or answer.body == NOT_JSON:
+            return
+        if wanted is None:
+            assert answer.body.endswith(b"\n") and all(json.loads(line)["custom_id"] for line in answer.body.splitlines()), answer
+        else:
+            assert answer.body in wanted, f"{file}: {answer.body} instead of {wanted}"
+        with self.lock:
+            self.downloaded += 1
+
     def cancel(self, lot):
         if self.batches:
             self.gateway.post(f"/v1/batches/{lot.choice(self.batches)}/cancel")
@@ -151,8 +181,8 @@ class Soak:
             self.gateway.delete(f"/v1/files/{file}")
 
     def one(self, lot):
-        kinds = [self.upload, self.create, self.poll, self.cancel, self.list, self.delete, self.leave]
-        (kind,) = lot.choices(kinds, [3, 6, 6, 1, 1, 2, 3])
+        kinds = [self.upload, self.create, self.poll, self.cancel, self.list, self.delete, self.leave, self.download]
+        (kind,) = lot.choices(kinds, [3, 6, 6, 1, 1, 2, 3, 3])
         with contextlib.suppress(OSError, http.client.HTTPException):  # a worker was killed
             kind(lot)
 
@@ -178,12 +208,20 @@ class Soak:
                                                            "set": {"clock_skew_s": self.lot.choice(CLOCKS)}})
         if self.kills and done % 80 == 0:
             self.kill()
+        if self.reloads and done % 60 == 30:
+            self.reload()
 
     def kill(self):
         pid = self.lot.choice(self.gateway.workers())
         self.killed.append(pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+    def reload(self):
+        """Also while the one before is under way."""
+        self.reloaded += 1
+        self.gateway.write_config(config_of(self.sim, allowed_fails=50 + self.reloaded % 2))
+        self.gateway.send(signal.SIGHUP)
 
     def run(self, operations):
         """So many, by all clients together; then nothing of it is under way and no fault is left."""
@@ -234,6 +272,7 @@ class Soak:
     def settle(self):
         """All batches have ended at their providers; within minutes nothing is counted any more. Nobody polls."""
         until(lambda: all(b["status"] in TERMINAL for b in self.all_batches()), "all batches end", SETTLED)
+        until(lambda: len(self.gateway.workers()) == WORKERS + 1, "generations of the past have left", SETTLED)
         self.settled(self.owed, "sums that are zero")
         self.settled(self.files_off, "as many files counted as there are")
 
@@ -254,7 +293,7 @@ class Soak:
         """Judge, and begin again with empty providers: lists are as short as before, so that memory can be compared."""
         self.judge_batches()
         self.judged += self.intents
-        self.intents, self.files, self.batches = [], [], []
+        self.intents, self.files, self.batches, self.contents = [], [], [], {}
         self.sim.reset()
         self.settled(self.files_off, "no file counted")
 
