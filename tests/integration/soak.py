@@ -6,6 +6,7 @@ How long it takes is said in operations, never in time, and everything that is d
 """
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -158,12 +159,13 @@ class Soak:
         else:
             return
         answer = self.gateway.get(f"/v1/files/{file}/content")
-        if answer.status != 200 or answer.body == NOT_JSON:
+        body = gzip.decompress(answer.body) if answer.headers.get("content-encoding") == "gzip" else answer.body
+        if answer.status != 200 or body == NOT_JSON:
             return
         if wanted is None:
-            assert answer.body.endswith(b"\n") and all(json.loads(line)["custom_id"] for line in answer.body.splitlines()), answer
+            assert body.endswith(b"\n") and all(json.loads(line)["custom_id"] for line in body.splitlines()), answer
         else:
-            assert answer.body in wanted, f"{file}: {answer.body} instead of {wanted}"
+            assert body in wanted, f"{file}: {body} instead of {wanted}"
         with self.lock:
             self.downloaded += 1
 

@@ -108,8 +108,9 @@ class Good:
 @pytest.fixture
 def world(start, sim):
     """world(limits) -> (gateway, worker, the target that the good client polls)"""
-    def make(**limits):
-        config = balanced_config(sim, tranche_settings={"limits": limits} if limits else {})
+    def make(timeouts=None, sections=None, **limits):
+        settings = {"limits": limits, "timeouts": timeouts}
+        config = balanced_config(sim, tranche_settings={k: v for k, v in settings.items() if v}, **(sections or {}))
         gateway = start(config, sim=sim, workers=1)
         batch = gateway.created(gateway.uploaded()["id"])
         return gateway, Worker(gateway), f"/v1/batches/{batch['id']}"

@@ -2,10 +2,11 @@
 an early answer, connections, calls and the spool. One client does it as hard as it can while a good one polls (see test_budgets.py)."""
 
 import contextlib
+import struct
 
 import h2.errors
 from harness import GROUP, lines, multipart, until
-from test_budgets import MIB, Good, judge, world  # noqa: F401 (world is a fixture)
+from test_budgets import MIB, Good, form, judge, long_line, world  # noqa: F401 (world is a fixture)
 from wire import H1, H2, Broken, connect
 
 CRLF = b"\r\n"
@@ -136,6 +137,28 @@ def test_others_are_served_while_one_reads_none_of_a_hundred_streams(world):  # 
 
     world_ = world()
     flooded(*world_, 96 * MIB, flood)
+
+
+def test_others_are_served_while_one_sends_more_than_its_windows_allow(world):  # noqa: F811
+    """A line of nothing but empty strings is looked at in slices: what comes meanwhile waits, up to the windows and no further."""
+    body, kind = form(b"\n".join([long_line(MIB, b'["@"]', b'","')] * 3))
+
+    def overrun(conn, stream):
+        with contextlib.suppress(ConnectionError):
+            for at in range(0, len(body), 16384):
+                piece = body[at:at + 16384]
+                conn.sock.sendall(struct.pack(">I", len(piece))[1:] + b"\0\0" + struct.pack(">I", stream) + piece)
+        return told(conn)
+
+    def flood(stack):
+        conns = [stack.enter_context(H2(world_[0].port)) for _ in range(20)]
+        streams = [conn.request("POST", "/v1/files", {"Content-Type": kind}, end=False) for conn in conns]
+        return [overrun(conn, stream) for conn, stream in zip(conns, streams)]
+
+    world_ = world()
+    ends = flooded(*world_, 64 * MIB, flood)
+    flow_control = f"GOAWAY {int(h2.errors.ErrorCodes.FLOW_CONTROL_ERROR)}"
+    assert flow_control in ends and all(end == flow_control or "reset" in end.lower() or "Broken" in end for end in ends), ends
 
 
 def test_others_are_served_while_one_sends_on_after_an_early_answer(world):  # noqa: F811
