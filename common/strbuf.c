@@ -42,8 +42,9 @@ int strbuf_reserve(struct strbuf *sb, size_t extra)
     }
     if (need < sb->cap)
         return 0;
-    for (cap = sb->cap < 64 ? 64 : sb->cap; cap <= need;)
-        cap += cap < LARGE ? cap : cap / 4; /* a line may be long, and memory has a budget */
+    /* The same steps each time. A line may be long, and memory has a budget. */
+    for (cap = 64; cap <= need;)
+        cap += cap < LARGE ? cap : cap / 4;
     data = realloc(sb->data, cap);
     if (data == NULL) {
         sb->failed = true;

@@ -4,6 +4,7 @@
  * behind, which is cheap for the small documents this is for. */
 #include "json/json.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,9 +18,11 @@
 enum {
     MAX_DEPTH = 128,
     CHUNK_BYTES = 4096 - 64, /* first chunk of an arena; later ones double up to the maximum */
-    MAX_CHUNK_BYTES = 128 * 1024,
+    MAX_CHUNK_BYTES = 32 * CHUNK_BYTES,
     FEW_MEMBERS = 24 /* up to here duplicate keys are found by comparing all pairs */
 };
+
+static_assert(sizeof(size_t) == 8, "no text in memory is so long that three times it were no size");
 
 struct member {
     const char *key; /* NULL in arrays */
@@ -108,7 +111,7 @@ size_t json_doc_bytes(const struct json_doc *doc)
 static struct chunk *add_chunk(struct json_doc *doc, size_t at_least)
 {
     size_t size = doc->next_size > at_least ? doc->next_size : at_least;
-    struct chunk *chunk = size > SIZE_MAX / 2 ? NULL : malloc(sizeof(*chunk) + size);
+    struct chunk *chunk = malloc(sizeof(*chunk) + size);
 
     if (chunk == NULL) {
         doc->failed = true;
@@ -196,18 +199,22 @@ static bool add_member(struct json_doc *doc, struct json *v, const char *key, si
 
 /* --- parsing --- */
 
+static bool has_key(const struct member *m, const char *key, size_t len)
+{
+    return m->key_len == len && memcmp(m->key, key, len) == 0;
+}
+
 /* An object's keys become unique: the first one keeps its place, the last one's value counts. */
 static void merge_few(struct json *obj)
 {
     size_t i, j, kept = 0;
 
+    assert(obj->count <= FEW_MEMBERS); /* all pairs may be compared */
     for (i = 0; i < obj->count; i++) {
         const struct member *m = &obj->members[i];
 
-        for (j = 0; j < kept; j++)
-            if (obj->members[j].key_len == m->key_len &&
-                memcmp(obj->members[j].key, m->key, m->key_len) == 0)
-                break;
+        for (j = 0; !has_key(&obj->members[j], m->key, m->key_len);)
+            j++; /* at the latest it finds itself */
         if (j < kept)
             obj->members[j].value = m->value;
         else
@@ -220,12 +227,11 @@ static int by_key_then_place(const void *a, const void *b)
 {
     const struct member *x = *(const struct member *const *)a;
     const struct member *y = *(const struct member *const *)b;
-    size_t len = x->key_len < y->key_len ? x->key_len : y->key_len;
-    int order = memcmp(x->key, y->key, len);
+    int order = (x->key_len > y->key_len) - (x->key_len < y->key_len);
 
     if (order == 0)
-        order = (x->key_len > y->key_len) - (x->key_len < y->key_len);
-    return order != 0 ? order : (x > y) - (x < y);
+        order = memcmp(x->key, y->key, x->key_len);
+    return order != 0 ? order : x < y ? -1 : 1;
 }
 
 /* The same by sorting, so that a hostile object of many keys costs no quadratic time. */
@@ -240,8 +246,7 @@ static bool merge_many(struct json *obj)
         sorted[i] = &obj->members[i];
     qsort(sorted, obj->count, sizeof(*sorted), by_key_then_place);
     for (i = 1; i < obj->count; i++) {
-        if (sorted[i]->key_len != sorted[first]->key_len ||
-            memcmp(sorted[i]->key, sorted[first]->key, sorted[i]->key_len) != 0) {
+        if (!has_key(sorted[i], sorted[first]->key, sorted[first]->key_len)) {
             first = i;
             continue;
         }
@@ -399,11 +404,11 @@ static struct json *fail_at(struct json_error *error, const char *text, size_t o
 
     if (error == NULL)
         return NULL;
-    if (len > 0 && message[len - 1] == '.')
+    if (message[len - 1] == '.') /* none is empty */
         len--; /* some of yajl's messages are sentences, and all of them end up in one */
     json_place(text, offset, &error->line, &error->column);
     error->over_limit = false;
-    snprintf(error->message, sizeof(error->message), "%.*s", (int)(len < 180 ? len : 180), message);
+    snprintf(error->message, sizeof(error->message), "%.*s", (int)len, message);
     return NULL;
 }
 
@@ -439,7 +444,7 @@ static struct json *fail_from_yajl(struct json_error *error, const char *text, s
     const char *message = "not valid JSON";
 
     if (p->refusal != NULL) {
-        fail_at(error, text, consumed > 0 ? consumed - 1 : 0, p->refusal);
+        fail_at(error, text, consumed - 1, p->refusal); /* a token was */
         if (error != NULL)
             error->over_limit = p->over_limit;
         return NULL;
@@ -462,7 +467,7 @@ static struct json *run(struct parse *p, const char *text, size_t len, struct js
     if (yajl_parse(p->yajl, (const unsigned char *)text, len) != yajl_status_ok)
         return fail_from_yajl(error, text, len, p);
     if (p->root == NULL || p->depth > 0) { /* a number at the very end is only handed out now */
-        if (yajl_complete_parse(p->yajl) != yajl_status_ok || p->root == NULL || p->depth > 0)
+        if (yajl_complete_parse(p->yajl) != yajl_status_ok)
             return fail_at(error, text, len,
                            p->refusal != NULL ? p->refusal : "unexpected end of text");
         return p->root;
@@ -521,7 +526,7 @@ static struct member *find(const struct json *obj, const char *key)
     if (!json_is(obj, JSON_OBJECT))
         return NULL;
     for (i = 0; i < obj->count; i++)
-        if (obj->members[i].key_len == len && memcmp(obj->members[i].key, key, len) == 0)
+        if (has_key(&obj->members[i], key, len))
             return &obj->members[i];
     return NULL;
 }
@@ -552,13 +557,12 @@ static bool short_digits(const char *text, size_t len, int64_t *out)
 {
     int64_t n = 0;
 
-    if (len == 0 || len > 18)
+    if (len > 18)
         return false;
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        n = n * 10 + (text[i] - '0');
-    }
+    for (; *text >= '0' && *text <= '9'; text++)
+        n = n * 10 + (*text - '0');
+    if (*text != '\0')
+        return false;
     *out = n;
     return true;
 }
@@ -636,7 +640,8 @@ static const char *copy_clean(struct json_doc *doc, const char *text, size_t *le
 
     if (utf8_is_valid(text, *len))
         return copy_text(doc, text, *len);
-    if (*len > (SIZE_MAX / 4) || (copy = take(doc, *len * 3 + 1, 1)) == NULL)
+    copy = take(doc, *len * 3 + 1, 1);
+    if (copy == NULL)
         return NULL;
     while (from < *len) {
         run = utf8_valid_prefix(text + from, *len - from);
@@ -693,15 +698,13 @@ struct json *json_new_int(struct json_doc *doc, int64_t value)
 struct json *json_new_double(struct json_doc *doc, double value)
 {
     char text[40];
-    int digits, len = 0;
+    int digits = 15, len;
 
     if (!isfinite(value))
         return json_new_null(doc);
-    for (digits = 15; digits <= 17; digits++) {
-        len = snprintf(text, sizeof(text), "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
+    do
+        len = snprintf(text, sizeof(text), "%.*g", digits++, value);
+    while (strtod(text, NULL) != value); /* 17 are always enough */
     return new_text_value(doc, JSON_NUMBER, text, (size_t)len);
 }
 

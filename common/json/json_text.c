@@ -13,9 +13,10 @@
 
 /* --- UTF-8 and places --- */
 
-/* Bytes of the valid UTF-8 sequence at `p`, 0 when there is none. RFC 3629, section 4. */
-static size_t utf8_step(const unsigned char *p, size_t len)
+/* RFC 3629, section 4. */
+size_t utf8_sequence(const char *text, size_t len)
 {
+    const unsigned char *p = (const unsigned char *)text;
     unsigned char low = 0x80, high = 0xbf;
     size_t need, i;
 
@@ -42,21 +43,26 @@ static size_t utf8_step(const unsigned char *p, size_t len)
     return need;
 }
 
+/* Words of nothing but ASCII at `p`, in bytes. */
+static size_t skip_ascii(const char *p, size_t len)
+{
+    uint64_t word;
+    size_t at;
+
+    for (at = 0; len - at >= sizeof(word); at += sizeof(word)) {
+        memcpy(&word, p + at, sizeof(word));
+        if ((word & UINT64_C(0x8080808080808080)) != 0)
+            break;
+    }
+    return at;
+}
+
 size_t utf8_valid_prefix(const char *text, size_t len)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t at = 0, step;
-    uint64_t word;
+    size_t at, step;
 
-    while (at < len) {
-        if (len - at >= sizeof(word)) {
-            memcpy(&word, p + at, sizeof(word));
-            if ((word & UINT64_C(0x8080808080808080)) == 0) {
-                at += sizeof(word);
-                continue;
-            }
-        }
-        step = utf8_step(p + at, len - at);
+    for (at = skip_ascii(text, len); at < len; at += skip_ascii(text + at, len - at)) {
+        step = utf8_sequence(text + at, len - at);
         if (step == 0)
             break;
         at += step;
@@ -155,7 +161,7 @@ void json_place(const char *text, size_t offset, size_t *line, size_t *column)
     const char *start = text, *end = text + offset, *newline;
 
     *line = 1;
-    while (start < end && (newline = memchr(start, '\n', (size_t)(end - start))) != NULL) {
+    while ((newline = memchr(start, '\n', (size_t)(end - start))) != NULL) {
         (*line)++;
         start = newline + 1;
     }
@@ -189,7 +195,7 @@ bool json_surrogates_some(const char *text, size_t len, size_t *at, size_t work)
     int32_t unit, low;
 
     for (; work > 0; work--) {
-        if (*at >= len || (slash = memchr(text + *at, '\\', len - *at)) == NULL) {
+        if (*at > len || (slash = memchr(text + *at, '\\', len - *at)) == NULL) {
             *at = len;
             return true;
         }
@@ -360,7 +366,7 @@ void json_decode_string(const char *raw, size_t len, struct strbuf *out)
     size_t at = 0, run;
     const char *slash;
 
-    while (at < len) {
+    for (;;) {
         slash = memchr(raw + at, '\\', len - at);
         run = slash != NULL ? (size_t)(slash - raw) - at : len - at;
         strbuf_add(out, raw + at, run);
@@ -434,7 +440,7 @@ void json_write_string(struct strbuf *out, const char *text, size_t len)
 
     strbuf_addc(out, '"');
     while (at < len) {
-        step = utf8_step(p + at, len - at);
+        step = utf8_sequence(text + at, len - at);
         if (step != 0 && p[at] >= 0x20 && p[at] != '"' && p[at] != '\\' && p[at] != 0x7f) {
             at += step;
             continue;

@@ -436,22 +436,6 @@ static void a_checker_tells_what_it_holds(void **state)
     jsonl_free(j);
 }
 
-static void the_size_of_a_string_is_known_before_it_is_printed(void **state)
-{
-    (void)state;
-    for (int round = 0; round < 20000; round++) {
-        struct strbuf out = STRBUF_INIT;
-        char text[24];
-        size_t len = draw(sizeof(text));
-
-        for (size_t i = 0; i < len; i++)
-            text[i] = (char)draw(draw(3) == 0 ? 256 : 128);
-        json_write_string(&out, text, len);
-        assert_int_equal(json_string_size(text, len), out.len);
-        strbuf_deinit(&out);
-    }
-}
-
 #define LINE_OF(id, body)                                                                          \
     "{\"custom_id\":\"" id "\",\"method\":\"POST\",\"url\":\"/v1/x\",\"body\":" body "}\n"
 
@@ -569,7 +553,6 @@ int main(void)
         cmocka_unit_test(messages_are_short_and_printable),
         cmocka_unit_test(a_finished_checker_takes_no_more),
         cmocka_unit_test(a_checker_tells_what_it_holds),
-        cmocka_unit_test(the_size_of_a_string_is_known_before_it_is_printed),
         cmocka_unit_test(an_id_that_is_one_byte_too_long_for_a_message_is_cut_with_dots),
         cmocka_unit_test(endpoints_are_listed_as_far_as_there_is_room),
         cmocka_unit_test(a_line_that_is_too_long_is_refused_before_its_end),

@@ -65,6 +65,32 @@ static void a_size_that_cannot_be_is_remembered_as_a_failure(void **state)
     assert_int_equal(sb.len, 1);
     assert_null(strbuf_take(&sb));
     assert_false(strbuf_failed(&sb));
+    assert_int_equal(strbuf_reserve(&sb, SIZE_MAX / 2), ERR_NOMEM);
+    strbuf_deinit(&sb);
+}
+
+/* A NUL behind it included. */
+static void a_buffer_doubles_up_to_a_mebibyte_and_grows_by_quarters_then(void **state)
+{
+    static const size_t caps[] = {64, 128, 256, 512, 1024};
+    struct strbuf sb = STRBUF_INIT;
+    size_t before = 0;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
+        assert_int_equal(strbuf_reserve(&sb, caps[i] - 1), 0);
+        assert_int_equal(sb.cap, caps[i]);
+    }
+    for (size_t need = 1024; need < (size_t)5 << 20; need += 1024) {
+        assert_int_equal(strbuf_reserve(&sb, need), 0);
+        assert_in_range(sb.cap, need + 1, 8 << 20);
+        if (sb.cap != before && before >= (size_t)1 << 20)
+            assert_int_equal(sb.cap, before + before / 4);
+        else if (sb.cap != before && before != 0)
+            assert_int_equal(sb.cap, 2 * before);
+        before = sb.cap;
+    }
+    strbuf_deinit(&sb);
 }
 
 int main(void)
@@ -73,6 +99,7 @@ int main(void)
         cmocka_unit_test(pieces_of_all_sizes_add_up),
         cmocka_unit_test(text_is_formatted_behind_what_is_there),
         cmocka_unit_test(a_size_that_cannot_be_is_remembered_as_a_failure),
+        cmocka_unit_test(a_buffer_doubles_up_to_a_mebibyte_and_grows_by_quarters_then),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

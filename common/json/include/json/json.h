@@ -118,6 +118,9 @@ void json_place(const char *text, size_t offset, size_t *line, size_t *column);
  * U+10FFFF). */
 bool utf8_is_valid(const char *text, size_t len);
 
+/** How many bytes the first character takes, 0 when no valid UTF-8 is there. `len` is not 0. */
+size_t utf8_sequence(const char *text, size_t len);
+
 /** How many bytes at the start are valid UTF-8: `len`, or the offset of the first sequence that is
  * not. */
 size_t utf8_valid_prefix(const char *text, size_t len);
