@@ -21,7 +21,7 @@ static int base64_value(char c)
     return c == '_' || c == '/' ? 63 : -1;
 }
 
-/* The text behind base64 with or without padding, NUL-terminated; false when it is none, or has
+/* The text behind base64 with or without padding, which has more than that, NUL-terminated; false when it is none, or has
  * bytes that no name has. `out` needs as many bytes as the input. */
 static bool decode(const char *in, size_t len, char *out)
 {
@@ -29,7 +29,7 @@ static bool decode(const char *in, size_t len, char *out)
     unsigned have = 0;
     size_t at = 0;
 
-    while (len > 0 && in[len - 1] == '=')
+    while (in[len - 1] == '=') /* its first is none */
         len--;
     for (size_t i = 0; i < len; i++) {
         int value = base64_value(in[i]);
@@ -122,10 +122,10 @@ int ids_litellm_read(enum id_kind kind, const char *id, size_t len, struct litel
     memset(out, 0, sizeof(*out));
     if (len > IDS_MAX)
         return ERR_INVALID;
-    if (len > 5 && memcmp(id, "file-", 5) == 0) {
+    if (len >= 5 && memcmp(id, "file-", 5) == 0) {
         id += 5;
         len -= 5;
-    } else if (len > 6 && memcmp(id, "batch_", 6) == 0) {
+    } else if (len >= 6 && memcmp(id, "batch_", 6) == 0) {
         id += 6;
         len -= 6;
     }

@@ -590,6 +590,22 @@ static void nothing_opens_or_is_minted_without_a_seal(void **state)
     free(id);
 }
 
+/* Whatever the cache holds: a name without a key behind it is known to everybody. */
+static void without_a_seal_no_cache_proves_anything(void **state)
+{
+    static const char text[] = "a text and a seal 0123456789abcdef";
+    size_t len = strlen(text);
+    struct ids_seals none = {0};
+    struct seal_name name;
+
+    (void)state;
+    assert_int_equal(seal_cache_new(16, &none.cache), 0);
+    assert_true(seal_cache_name(&none.namer, 't', text, len - IDS_SEAL_HEX, &name));
+    seal_cache_put(none.cache, &name, UINT64_C(0x0123456789abcdef));
+    assert_false(ids_text_verifies(&none, text, len));
+    seal_cache_free(none.cache);
+}
+
 static void at_most_sixteen_seals_fit_and_none_comes_from_nothing(void **state)
 {
     (void)state;
@@ -807,6 +823,7 @@ int main(void)
         cmocka_unit_test_setup(a_text_with_the_name_of_a_genuine_one_needs_the_same_seal, setup),
         cmocka_unit_test_setup(what_a_tag_says_of_itself_can_be_told_without_proof, setup),
         cmocka_unit_test_setup(nothing_opens_or_is_minted_without_a_seal, setup),
+        cmocka_unit_test_setup(without_a_seal_no_cache_proves_anything, setup),
         cmocka_unit_test_setup(at_most_sixteen_seals_fit_and_none_comes_from_nothing, setup),
         cmocka_unit_test_setup(keys_are_derived_as_rfc_5869_says, setup),
         cmocka_unit_test_setup(one_text_gives_different_keys_for_different_uses, setup),

@@ -205,6 +205,41 @@ static void an_id_over_the_limit_is_not_read(void **state)
     assert_int_equal(ids_litellm_read(ID_FILE, id, IDS_MAX, &read_id), 0);
 }
 
+static void an_id_of_512_bytes_is_read_and_one_of_513_is_not(void **state)
+{
+    (void)state;
+    for (size_t len = IDS_MAX - 3; len <= IDS_MAX + 3; len++) {
+        size_t used = strlen(encode("file-", "litellm:ff;model,m"));
+
+        memset(id + used, 'b', len - used);
+        id[len] = '\0';
+        assert_int_equal(read_as(ID_FILE, id) == 0, len <= IDS_MAX && (len - 5) % 4 != 1);
+    }
+}
+
+/* Of its prefix too. */
+static void an_id_that_is_cut_off_is_read_as_far_as_it_goes(void **state)
+{
+    static const char *const prefixes[] = {"file-", "batch_"};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char whole[64];
+        size_t len;
+
+        snprintf(whole, sizeof(whole), "%s", encode(prefixes[i], "litellm:f;model,m"));
+        len = strlen(whole);
+        for (size_t cut = 0; cut < len; cut++) {
+            char *copy = exact_copy(whole, cut);
+            int rc = ids_litellm_read(ID_FILE, copy, cut, &read_id);
+
+            assert_true(rc == ERR_INVALID || rc == ERR_NOT_FOUND);
+            free(copy);
+        }
+        assert_int_equal(read_as(ID_FILE, whole), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +255,8 @@ int main(void)
         cmocka_unit_test(ids_of_providers_are_nobody_elses),
         cmocka_unit_test(base64_that_is_none_or_hides_control_characters_is_not_litellms),
         cmocka_unit_test(an_id_over_the_limit_is_not_read),
+        cmocka_unit_test(an_id_of_512_bytes_is_read_and_one_of_513_is_not),
+        cmocka_unit_test(an_id_that_is_cut_off_is_read_as_far_as_it_goes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
