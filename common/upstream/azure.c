@@ -66,7 +66,9 @@ static bool segment_is(const struct segment *s, const char *text)
     return s->len == strlen(text) && strncasecmp(s->text, text, s->len) == 0;
 }
 
-/* @return how many segments, or MAX_SEGMENTS + 1 when there are too many */
+/* An empty segment stands behind the last one, where another would begin.
+ *  @param segments  MAX_SEGMENTS + 2
+ *  @return how many segments, or MAX_SEGMENTS + 1 when there are too many */
 static size_t split_path(const char *path, struct segment *segments)
 {
     size_t n = 0;
@@ -78,6 +80,7 @@ static size_t split_path(const char *path, struct segment *segments)
         segments[n].len = strcspn(path, "/");
         path += segments[n++].len;
     }
+    segments[n] = (struct segment){path + 1, 0};
     return n;
 }
 
@@ -95,8 +98,7 @@ static size_t find_openai(const struct segment *segments, size_t num)
     size_t i;
 
     for (i = 0; i < num; i++)
-        if (segment_is(&segments[i], "openai") &&
-            (i + 1 == num || !segment_is(&segments[i + 1], "openai")))
+        if (segment_is(&segments[i], "openai") && !segment_is(&segments[i + 1], "openai"))
             break;
     return i;
 }
@@ -124,7 +126,7 @@ static int prefix_without_openai(const char *host, const struct segment *segment
     *prefix = 0;
     if (num == 0 || at == 0 || segment_is(&segments[0], "models"))
         return 0;
-    if (num >= 2 && segment_is(&segments[0], "api") && segment_is(&segments[1], "projects"))
+    if (segment_is(&segments[0], "api") && segment_is(&segments[1], "projects"))
         return 0; /* a Foundry project: its resource serves /openai at the root */
     if (segment_is(&segments[0], "v1")) {
         out->v1 = true;
@@ -144,7 +146,7 @@ static int take_segment(const struct segment *s, char **out)
 static int read_path(const struct provider_base *base, struct azure_endpoint *out,
                      size_t *prefix_len, const char **why)
 {
-    struct segment segments[MAX_SEGMENTS];
+    struct segment segments[MAX_SEGMENTS + 2];
     const char *path = strbuf_str(&base->path);
     size_t num = split_path(path, segments), prefix, at;
     int err;
@@ -160,25 +162,20 @@ static int read_path(const struct provider_base *base, struct azure_endpoint *ou
         if (err != 0)
             return err;
         at = find_deployments(segments, num);
-    } else if (at < num && segment_is(&segments[at], "v1")) {
+    } else if (segment_is(&segments[at], "v1")) {
         out->v1 = true;
     }
-    *prefix_len = prefix < num ? (size_t)(segments[prefix].text - 1 - path) : base->path.len;
+    *prefix_len = (size_t)(segments[prefix].text - 1 - path);
     if (at + 1 < num && segment_is(&segments[at], "deployments"))
         return take_segment(&segments[at + 1], &out->deployment);
     return 0;
 }
 
+/* Up to the `&` or NUL behind it. */
 static bool is_version(const char *text, size_t len)
 {
-    size_t i;
-
-    for (i = 0; i < len; i++)
-        if (strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-", text[i]) ==
-                NULL ||
-            text[i] == '\0')
-            return false;
-    return len > 0 && len <= 64;
+    return len <= 64 &&
+           strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-") == len;
 }
 
 /* The v1 form wins over a dated version that somebody left in its query: that API has no dates. */
@@ -194,7 +191,7 @@ static int read_query(const char *query, struct azure_endpoint *out, const char 
         value = query + sizeof(name) - 1;
         len = strcspn(value, "&");
     }
-    if (value != NULL && len > 0 && !is_version(value, len)) {
+    if (value != NULL && !is_version(value, len)) {
         *why = "the api-version in the query is none";
         return ERR_INVALID;
     }

@@ -27,38 +27,21 @@
 
 /* --- text --- */
 
-/* Length of the valid UTF-8 sequence at `text`, 0 when there is none (RFC 3629). */
-static size_t utf8_length(const char *text, size_t len)
-{
-    size_t n;
-
-    for (n = 1; n <= 4 && n <= len; n++)
-        if (utf8_is_valid(text, n))
-            return n;
-    return 0;
-}
-
-static bool has_prefix(const char *text, size_t len, const char *prefix)
-{
-    size_t n = strlen(prefix);
-
-    return len >= n && strncasecmp(text, prefix, n) == 0;
-}
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 /* Copy text for people: control bytes as spaces, invalid UTF-8 as U+FFFD, cut at a character. */
 static void copy_text(char *out, size_t size, const char *text, size_t len)
 {
-    static const char replacement[] = "\xef\xbf\xbd";
     size_t at = 0, used = 0, bytes;
 
     while (at < len) {
         const char *piece = text + at;
 
-        bytes = utf8_length(piece, len - at);
+        bytes = utf8_sequence(piece, len - at);
         at += bytes > 0 ? bytes : 1;
         if (bytes == 0) {
-            piece = replacement;
-            bytes = sizeof(replacement) - 1;
+            piece = REPLACEMENT;
+            bytes = strlen(REPLACEMENT);
         } else if ((unsigned char)*piece < ' ' || *piece == 0x7f) {
             piece = " ";
         }
@@ -101,17 +84,13 @@ static void clean_body(const char *body, size_t len, struct strbuf *out)
         body += 3;
         len -= 3;
     }
-    if (utf8_is_valid(body, len)) {
-        strbuf_add(out, body, len);
-        return;
-    }
     for (; len > 0; body += n, len -= n) {
-        n = utf8_length(body, len);
-        if (n != 0)
-            strbuf_add(out, body, n);
-        else
-            strbuf_adds(out, "\xef\xbf\xbd");
-        n += n == 0;
+        n = utf8_valid_prefix(body, len);
+        strbuf_add(out, body, n);
+        if (n < len) {
+            strbuf_adds(out, REPLACEMENT);
+            n++;
+        }
     }
 }
 
@@ -297,7 +276,7 @@ static int64_t parse_sentence(const char *message)
         return -1;
     for (at += sizeof(words) - 1; isdigit((unsigned char)*at) && seconds <= MAX_RETRY_MS; at++)
         seconds = seconds * 10 + (*at - '0');
-    if (!has_prefix(at, strlen(at), " second"))
+    if (strncasecmp(at, " second", 7) != 0)
         return -1;
     return seconds >= MAX_RETRY_MS / 1000 ? MAX_RETRY_MS : seconds * 1000;
 }

@@ -43,7 +43,8 @@ static bool is_host_byte(unsigned char c)
 }
 
 /* host[:port] or [v6][:port]; @return its text on error, NULL when it is fine; `port` points after
- * the colon or is NULL */
+ * the colon or is NULL. What ends an authority (a slash, `?`, `#`, a blank, a NUL) is in no host and
+ * no port. */
 static const char *check_authority(const char *text, size_t len, size_t *host_len,
                                    const char **port)
 {
@@ -52,13 +53,12 @@ static const char *check_authority(const char *text, size_t len, size_t *host_le
     *port = NULL;
     if (memchr(text, '@', len) != NULL)
         return "the address must not hold credentials";
-    if (len > 0 && text[0] == '[') {
-        for (i = 1; i < len && (isxdigit((unsigned char)text[i]) || strchr(":.", text[i]) != NULL);)
-            i++;
-        if (i < 3 || i == len || text[i++] != ']')
+    if (text[0] == '[') {
+        i = 1 + strspn(text + 1, "0123456789abcdefABCDEF:.");
+        if (i < 3 || text[i++] != ']')
             return "the IPv6 address in brackets is none";
     } else {
-        while (i < len && is_host_byte((unsigned char)text[i]))
+        while (is_host_byte((unsigned char)text[i]))
             i++;
     }
     *host_len = i;
@@ -125,12 +125,11 @@ static bool is_dot_segment(const char *segment, size_t len)
 
 static int read_path(const char *path, size_t len, struct strbuf *out, const char **why)
 {
-    const char *end = path + len;
+    const char *end = path + len; /* no slash is there */
     size_t n;
 
-    for (; path < end; path += n) {
-        while (path < end && *path == '/')
-            path++;
+    for (;; path += n) {
+        path += strspn(path, "/");
         for (n = 0; path + n < end && path[n] != '/';)
             n++;
         if (n == 0)
@@ -161,7 +160,7 @@ static bool is_url_text(const char *text, size_t len)
 /* Skip the scheme. @return 0 or ERR_INVALID */
 static int read_scheme(const char **text, const char *end, bool *https)
 {
-    const char *mark = strstr(*text, "://");
+    const char *mark = memmem(*text, (size_t)(end - *text), "://", 3);
 
     *https = true;
     if (strncmp(*text, "//", 2) == 0) {
@@ -171,7 +170,7 @@ static int read_scheme(const char **text, const char *end, bool *https)
     } else if (strncasecmp(*text, "http://", 7) == 0) {
         *text += 7;
         *https = false;
-    } else if (mark != NULL && mark < end && memchr(*text, '/', (size_t)(mark - *text)) == NULL &&
+    } else if (mark != NULL && memchr(*text, '/', (size_t)(mark - *text)) == NULL &&
                memchr(*text, '?', (size_t)(mark - *text)) == NULL) {
         return ERR_INVALID;
     }
