@@ -18,7 +18,7 @@
 enum {
     SLOT_BYTES = 10,
     FIRST_ROOM = 256,
-    LARGE_ROOM = 32768, /* from here on memory counts more than time */
+    LARGE_ROOM = 33211, /* from here on memory counts more than time; one of the steps */
     TAIL = 64,          /* slots behind `room`, for what is pushed over the end */
     MIN_MARK_BITS = 16,
     MAX_MARK_BITS = 24
@@ -150,7 +150,7 @@ static uint64_t tag_of(const struct idset *set, struct entry e)
     return e.high >> (set->mark_bits - 16);
 }
 
-static struct entry make_entry(const struct idset *set, uint64_t hash, uint32_t mark)
+static struct entry make_entry(const struct idset *set, uint64_t hash, uint64_t mark)
 {
     uint64_t most = (UINT64_C(1) << set->mark_bits) - 1, kept = mark < most ? mark : most;
     unsigned shift = set->mark_bits - 16;
@@ -245,7 +245,7 @@ static size_t find(const struct idset *set, struct entry wanted)
     return i;
 }
 
-int idset_add(struct idset *set, const char *text, size_t len, uint32_t mark, uint32_t *first)
+int idset_add(struct idset *set, const char *text, size_t len, uint64_t mark, uint32_t *first)
 {
     struct entry e, there;
     uint64_t bits[2];

@@ -32,5 +32,5 @@ size_t idset_bytes(const struct idset *set);
  * @param first  the mark of the equal one that is there already, with ERR_DUPLICATE
  * @return 0, ERR_DUPLICATE or ERR_NOMEM
  */
-MUST_USE int idset_add(struct idset *set, const char *text, size_t len, uint32_t mark,
+MUST_USE int idset_add(struct idset *set, const char *text, size_t len, uint64_t mark,
                        uint32_t *first);

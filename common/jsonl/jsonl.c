@@ -215,7 +215,7 @@ static void keep(struct jsonl *j, struct strbuf *out, const char *text, size_t l
 static void check_custom_id(struct jsonl *j, const struct jsonl_reader *line)
 {
     size_t at = line->facts.fields[FIELD_CUSTOM_ID].at, len;
-    uint32_t mark = j->line < UINT32_MAX ? (uint32_t)j->line : UINT32_MAX, first = 0;
+    uint32_t first = 0;
     const char *id;
     int err;
 
@@ -229,7 +229,7 @@ static void check_custom_id(struct jsonl *j, const struct jsonl_reader *line)
                     "`custom_id` is empty; expected a string that is unique in the file");
         return;
     }
-    err = idset_add(&j->ids, id, len, mark, &first);
+    err = idset_add(&j->ids, id, len, j->line, &first);
     if (err == ERR_DUPLICATE)
         add_problem(j, at, "custom_id", "duplicate_custom_id",
                     "`custom_id` \"%s\" was used in line %u already; expected a unique one",
@@ -258,7 +258,7 @@ static bool url_is_allowed(const struct jsonl *j, const char *url, size_t len)
     if (has_control(url, len))
         return false;
     if (endpoint == NULL)
-        return len > 0 && url[0] == '/';
+        return url[0] == '/'; /* in an empty one it is the closing quote */
     for (; *endpoint != NULL; endpoint++)
         if (text_is(url, len, *endpoint))
             return true;
@@ -277,7 +277,8 @@ static void add_url_problem(struct jsonl *j, size_t at, const char *url, size_t 
         snprintf(expected, sizeof(expected), "an endpoint");
     for (; endpoint != NULL && *endpoint != NULL; endpoint++) {
         if (used + strlen(*endpoint) + 8 > sizeof(expected)) {
-            used += (size_t)snprintf(expected + used, sizeof(expected) - used, ", ...");
+            if (used > 0)
+                snprintf(expected + used, sizeof(expected) - used, ", ...");
             break;
         }
         used += (size_t)snprintf(expected + used, sizeof(expected) - used, "%s%s",
@@ -484,15 +485,16 @@ static bool read_some(struct jsonl *j)
     return true;
 }
 
-/* Bytes of a byte order mark at the start of the file; what is behind it is checked as well. */
-static size_t check_mark(struct jsonl *j, const char *text, size_t len)
+/* Bytes of a byte order mark at the start of the file; what is behind it is checked as well. A
+ * shorter line has its LF or a NUL behind it, which is in none. */
+static size_t check_mark(struct jsonl *j, const char *text)
 {
-    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+    if (strncmp(text, "\xef\xbb\xbf", 3) == 0) {
         add_problem(j, 0, "", "byte_order_mark",
                     "The file starts with a byte order mark; save it as UTF-8 without one");
         return 3;
     }
-    if (len >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0)) {
+    if (strncmp(text, "\xff\xfe", 2) == 0 || strncmp(text, "\xfe\xff", 2) == 0) {
         add_problem(j, 0, "", "byte_order_mark",
                     "The file is UTF-16 by its byte order mark; save it as UTF-8 without one");
         stop(j, ERR_SYNTAX);
@@ -514,7 +516,7 @@ static bool is_blank(const char *text, size_t len)
 static bool begin_line(struct jsonl *j, const char *text, size_t len)
 {
     if (j->line == 1)
-        j->base = check_mark(j, text, len);
+        j->base = check_mark(j, text);
     if (is_blank(text + j->base, len - j->base)) {
         if (j->blank_line == 0)
             j->blank_line = j->line;
@@ -583,7 +585,7 @@ static void take(struct jsonl *j, const char *bytes, size_t len, uint64_t offset
 {
     const char *p = bytes, *end = bytes + len, *newline;
 
-    while (p < end && j->result == 0) {
+    while (j->result == 0) {
         newline = memchr(p, '\n', (size_t)(end - p));
         if (newline == NULL) {
             add_carry(j, p, (size_t)(end - p));
