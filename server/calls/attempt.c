@@ -12,8 +12,8 @@
 #define ID_CHARS        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
 #define MAX_THEIR_ID    64          /* characters of a provider's request id that are logged */
 #define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
-/* Of one object, or an error: a batch with all its errors has some 30,000. It is parsed and masked in
- * one turn of the loop: so many bytes of escapes alone cost 1.5 ms and 1 ms, ordinary ones a tenth */
+/* Of one object, or an error: a batch with all its errors has some 30,000. It is parsed and masked
+ * in one turn: so many bytes of escapes alone cost 1.5 ms and 1 ms, ordinary ones a tenth of that */
 #define MAX_JSON_ANSWER (256u << 10)
 
 struct attempt {

@@ -67,4 +67,5 @@ const char *node_variable_name(const struct node *node);
 /** Whether values under this key are never shown. */
 bool node_is_secret(const struct node *node);
 
+/** Release the nodes and the names of files; the struct is empty again. */
 void tree_free(struct tree *tree);

@@ -35,8 +35,8 @@ void json_doc_free(struct json_doc *doc); /* NULL is fine */
 /** Bytes that the document has taken from the system for its values. */
 size_t json_doc_bytes(const struct json_doc *doc);
 
-/** Whether an object of a text that was parsed into `doc` named a member twice, however the name was
- *  spelt: readers may then take different ones for it (RFC 8259, section 4). */
+/** Whether an object of a text that was parsed into `doc` named a member twice, however the name
+ *  was spelt: readers may then take different ones for it (RFC 8259, section 4). */
 bool json_doc_repeats(const struct json_doc *doc);
 
 /** Parse exactly one JSON value (RFC 8259; UTF-8 checked strictly, no BOM, nesting <= 128, at most

@@ -47,6 +47,7 @@ MUST_USE int provider_url(const struct model_account *account, enum provider_cal
 /** "https://host/openai/files/{file_id}?api-version=..." for people (tranche check). */
 void provider_url_pattern(const struct model_account *account, struct strbuf *out);
 
+/** "GET", "POST" or "DELETE": the method of a call, a constant. */
 const char *provider_method(enum provider_call call);
 
 /** What `expires_after` and `output_expires_after` may say, in seconds (providers statement 103;

@@ -4,7 +4,10 @@
 
 #include "request/relay.h"
 
+/** GET /v1/models: OpenAI's list of the groups. Written in slices: the answer may come later. */
 void models_list(struct relay *relay);
+
+/** GET /v1/model/info: LiteLLM's rows, without secrets; written in slices as well. */
 void models_info(struct relay *relay);
 
 /** GET /v1/models/{id}: one entry of the list, also of a name that a pattern takes. */

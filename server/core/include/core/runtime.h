@@ -42,8 +42,8 @@ struct runtime {
     uint64_t random_state[4];
 };
 
-/** Index the accounts and the fallbacks of a worker whose `inherited`, `config` and `table` are set, and
- * seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
+/** Index the accounts and the fallbacks of a worker whose `inherited`, `config` and `table` are set,
+ * and seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
 MUST_USE int runtime_prepare(struct runtime *rt);
 
 /** Uniform in [0,1); for choices, not for secrets. */
@@ -68,6 +68,7 @@ static inline uint32_t runtime_account_key(const struct runtime *rt, uint32_t de
         .key[rt->account_same_resource[table_deployment(rt->table, deployment)->account]];
 }
 
+/* The account of a deployment; borrowed from the configuration. */
 static inline const struct model_account *runtime_account(const struct runtime *rt,
                                                           uint32_t deployment)
 {

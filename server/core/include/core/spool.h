@@ -22,6 +22,8 @@ struct spool {
     uint64_t size;  /* bytes written: `filed`, then those in memory */
 };
 
+/** An empty spool; nothing is allocated before the first byte. `inherited` and `loop` are borrowed
+ * until spool_deinit(). */
 void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t slot,
                 struct loop *loop);
 

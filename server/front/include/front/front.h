@@ -21,13 +21,14 @@ struct front_load {
     uint32_t downloads; /* of these */
 };
 
-/** The front door on inherited->listen_fd, serving `ctx` (whose global configuration has at least one
- * host). Nothing is accepted before front_start().
+/** The front door on inherited->listen_fd, serving `ctx` (whose global configuration has at least
+ * one host). Nothing is accepted before front_start().
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
  *         must not start) */
 MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx,
                        const struct inherited *inherited, uint32_t slot, struct front **out);
 
+/** Begin to accept connections; after the loop is ready to serve them. */
 void front_start(struct front *front);
 
 /** Stop accepting, let requests in flight finish, tell HTTP/2 peers (GOAWAY), close idle

@@ -48,4 +48,5 @@ MUST_USE int candidates_of_group(const struct runtime *rt, uint32_t group, struc
 MUST_USE int candidates_around(const struct runtime *rt, const bool *accounts,
                                struct candidates *out);
 
+/** Release the lists; the struct may be filled again. */
 void candidates_deinit(struct candidates *candidates);

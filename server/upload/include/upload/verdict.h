@@ -40,6 +40,7 @@ struct verdict_rules {
     uint64_t max_inputs; /* to embed; 0: no limit */
 };
 
+/** What the limits of the configuration say for files of this provider. */
 void verdict_rules_of(const struct config_limits *limits, enum provider provider,
                       struct verdict_rules *rules);
 
