@@ -153,9 +153,9 @@ static bool find_target(struct relay *relay, struct target *target)
     const char *id = json_str(json_get(relay->request, "input_file_id"), &len);
 
     if (id != NULL)
-        return resolve_id(relay, ID_FILE, id, len, target);
+        return resolve_id(relay, ID_FILE, id, len, target) == GO_ON;
     memset(target, 0, sizeof(*target));
-    return resolve_list(relay, &target->deployments, &target->num);
+    return resolve_list(relay, &target->deployments, &target->num) == GO_ON;
 }
 
 /* Of what the client asked, before anything of ours is in it. */
@@ -230,7 +230,7 @@ void batches_create(struct relay *relay)
         return;
     if ((!has_blob(relay) && !require_string(relay, "input_file_id")) ||
         !require_string(relay, "endpoint") || !require_string(relay, "completion_window") ||
-        !metadata_is_fine(relay) || !resolve_check_model(relay))
+        !metadata_is_fine(relay) || resolve_check_model(relay) == ANSWERED)
         return;
     o = order_new(relay);
     if (o == NULL) {

@@ -399,7 +399,7 @@ static void start_file(struct relay *relay, const char *id, size_t len)
         return;
     }
     p->relay = relay;
-    if (!resolve_id(relay, ID_FILE, id, len, &p->target)) {
+    if (resolve_id(relay, ID_FILE, id, len, &p->target) == ANSWERED) {
         free(p);
         return;
     }

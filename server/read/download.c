@@ -595,7 +595,7 @@ void download_start(struct relay *relay)
     }
     dl->relay = relay;
     dl->rt = relay->rt;
-    if (!resolve_id(relay, ID_FILE, relay->route.id, relay->route.id_len, &dl->target)) {
+    if (resolve_id(relay, ID_FILE, relay->route.id, relay->route.id_len, &dl->target) == ANSWERED) {
         free(dl);
         return;
     }

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/retry.h"
 #include "upstream/normal.h"
 #include "calls/attempt.h"
 #include "objects/batch_view.h"
@@ -14,39 +13,33 @@
 #include "objects/file_slots.h"
 #include "objects/locate.h"
 #include "objects/polls.h"
+#include "request/operation.h"
 #include "request/resolve.h"
 
 #define MAX_READ_TRIES 3 /* unless the operator says otherwise */
 
 struct fetch {
-    struct relay *relay; /* borrowed; NULL once the client is gone (a cancel or delete goes on) */
-    struct runtime *rt;
+    struct operation op; /* a cancel or delete that is under way goes on without its client */
     enum provider_call call;
     enum id_kind kind;
     struct target target; /* owned */
-    uint32_t deployment;  /* where the object is; MODEL_NO_INDEX: not known yet */
-    uint32_t tries;
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
     /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
     struct failure *refusal;
-    /* The client is gone, but what it asked for is under way: counted in rt->operations */
-    bool alone;
-    struct locate *locate;   /* owned; the place is being looked for */
-    struct attempt *attempt; /* owned */
-    struct loop_timer retry;
 };
 
 static void ask(struct fetch *f);
 
-static void fetch_free(struct fetch *f)
+static struct fetch *fetch_of(struct operation *op)
 {
-    if (f->attempt != NULL)
-        attempt_cancel(f->attempt);
-    locate_cancel(f->locate);
-    if (f->alone)
-        f->rt->operations--;
-    loop_timer_stop(f->rt->loop, &f->retry);
+    return (struct fetch *)op;
+}
+
+static void fetch_free(struct operation *op)
+{
+    struct fetch *f = fetch_of(op);
+
     target_deinit(&f->target);
     free(f->refusal);
     free(f);
@@ -57,65 +50,27 @@ static bool changes_something(const struct fetch *f)
     return f->call == CALL_FILE_DELETE || f->call == CALL_BATCH_CANCEL;
 }
 
-static void on_client_gone(void *op)
+/* What was asked for is done, and nobody is told; a worker that drains waits for it. */
+static bool goes_on(struct operation *op)
 {
-    struct fetch *f = op;
-
-    f->relay = NULL;
-    if (!changes_something(f) || f->attempt == NULL) {
-        fetch_free(f);
-        return;
-    }
-    f->alone = true; /* a worker that drains waits for it */
-    f->rt->operations++;
+    if (!changes_something(fetch_of(op)) || op->attempt == NULL)
+        return false;
+    operation_hold(op);
+    return true;
 }
 
-static struct relay *detach(struct fetch *f)
-{
-    struct relay *relay = f->relay;
-
-    f->relay = NULL;
-    relay->op = NULL;
-    relay->deployment = f->deployment;
-    return relay;
-}
-
-static void fail(struct fetch *f, const struct failure *failure)
-{
-    struct relay *relay = detach(f);
-    struct failure copy = *failure;
-
-    fetch_free(f);
-    relay_failure(relay, &copy);
-}
-
-static void fail_memory(struct fetch *f)
-{
-    struct relay *relay = detach(f);
-
-    fetch_free(f);
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-}
-
-static void not_found(struct fetch *f)
-{
-    struct relay *relay = detach(f);
-    enum id_kind kind = f->kind;
-
-    relay->deployment = MODEL_NO_INDEX;
-    fetch_free(f);
-    resolve_not_found(relay, kind, relay->route.id);
-}
+static const struct operation_ops fetch_ops = {.free = fetch_free, .goes_on = goes_on};
 
 /* A deleted file's id, as the client is shown it everywhere else. */
 static struct json *deletion(struct fetch *f, struct json_doc *doc, struct json *object)
 {
     struct strbuf id = STRBUF_INIT;
-    struct viewer viewer = relay_viewer(f->relay);
+    struct viewer viewer = relay_viewer(f->op.relay);
     struct json *answer;
 
-    client_ids_text(&viewer, f->deployment, ID_FILE,
-                    resolve_shows_tag(f->relay, &f->target, f->deployment), f->target.native, &id);
+    client_ids_text(&viewer, f->op.deployment, ID_FILE,
+                    resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), f->target.native,
+                    &id);
     answer = normal_deletion(doc, object, strbuf_str(&id));
     strbuf_deinit(&id);
     return answer;
@@ -130,7 +85,7 @@ static void remember_files(const struct fetch *f, const struct json *batch)
         const char *id = json_get_str(batch, fields[i]);
 
         if (id != NULL && id[0] != '\0')
-            locate_remember(f->rt, ID_FILE, id, f->deployment);
+            locate_remember(f->op.rt, ID_FILE, id, f->op.deployment);
     }
 }
 
@@ -138,8 +93,8 @@ static void remember_files(const struct fetch *f, const struct json *batch)
 static struct json *normalised(struct fetch *f, struct json_doc *doc,
                                const struct upstream_result *res)
 {
-    bool tagged = resolve_shows_tag(f->relay, &f->target, f->deployment);
-    struct viewer viewer = relay_viewer(f->relay);
+    bool tagged = resolve_shows_tag(f->op.relay, &f->target, f->op.deployment);
+    struct viewer viewer = relay_viewer(f->op.relay);
     struct json_error error;
     struct json *object =
         res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
@@ -154,10 +109,10 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
         return NULL;
     if (f->call == CALL_FILE_GET) {
         normal_file(doc, object, -1);
-        client_ids_show_file(&viewer, f->deployment, tagged, doc, object);
+        client_ids_show_file(&viewer, f->op.deployment, tagged, doc, object);
     } else {
         remember_files(f, object);
-        object = batch_view(&viewer, f->deployment, tagged, doc, object);
+        object = batch_view(&viewer, f->op.deployment, tagged, doc, object);
     }
     return object;
 }
@@ -165,9 +120,8 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
 /* @param doc  owns `object`, and goes */
 static void respond(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
-    struct relay *relay = detach(f);
+    struct relay *relay = operation_end(&f->op);
 
-    fetch_free(f);
     if (object == NULL)
         relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
                       "The provider's answer could not be read as JSON.");
@@ -194,13 +148,13 @@ static void answer(struct fetch *f, const struct upstream_result *res)
         return;
     }
     json_doc_free(doc);
-    fail(f, f->refusal); /* it had ended before */
+    operation_fail(&f->op, f->refusal); /* it had ended before */
 }
 
 /* A poll that needs not be asked upstream. @return whether it was answered; `f` is gone then */
 static bool answer_again(struct fetch *f)
 {
-    struct runtime *rt = f->rt;
+    struct runtime *rt = f->op.rt;
     struct json_doc *doc;
     struct viewer viewer;
     struct json *batch;
@@ -208,16 +162,16 @@ static bool answer_again(struct fetch *f)
     if (f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0)
         return false;
     doc = json_doc_new();
-    batch = doc != NULL ? polls_recall(rt->inherited, runtime_fingerprint(rt, f->deployment),
+    batch = doc != NULL ? polls_recall(rt->inherited, runtime_fingerprint(rt, f->op.deployment),
                                        f->target.native, doc, loop_now_ms(rt->loop))
                         : NULL;
     if (batch == NULL) {
         json_doc_free(doc);
         return false;
     }
-    viewer = relay_viewer(f->relay);
-    batch_view_again(&viewer, f->deployment, resolve_shows_tag(f->relay, &f->target, f->deployment),
-                     doc, batch);
+    viewer = relay_viewer(f->op.relay);
+    batch_view_again(&viewer, f->op.deployment,
+                     resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, batch);
     respond(f, doc, batch);
     return true;
 }
@@ -225,14 +179,14 @@ static bool answer_again(struct fetch *f)
 static void fail_or_not_found(struct fetch *f, const struct failure *failure)
 {
     if (failure->status == 404)
-        not_found(f);
+        operation_fail_not_found(&f->op, f->kind, f->op.relay->route.id);
     else
-        fail(f, failure);
+        operation_fail(&f->op, failure);
 }
 
-static void on_retry_timer(struct loop_timer *timer)
+static void ask_again(struct operation *op)
 {
-    ask(timer->arg);
+    ask(fetch_of(op));
 }
 
 /* Whether the provider may have done what it was asked. */
@@ -263,7 +217,7 @@ static void ask_for_batch(struct fetch *f, const struct failure *refusal)
 {
     f->refusal = malloc(sizeof(*f->refusal));
     if (f->refusal == NULL) {
-        fail_memory(f);
+        operation_fail_memory(&f->op);
         return;
     }
     *f->refusal = *refusal;
@@ -277,26 +231,13 @@ static bool is_gone(const struct fetch *f, const struct attempt_result *result)
     return f->call == CALL_FILE_DELETE && (result->ok || result->upstream->head.status == 404);
 }
 
-static void on_asked(void *arg, const struct attempt_result *result)
+/* Nothing came of it so far. */
+static void on_not_done(struct fetch *f, const struct attempt_result *result)
 {
-    struct fetch *f = arg;
     struct retry_question question = attempt_question(OP_READ, result);
-    struct retry_answer decision;
 
-    f->attempt = NULL;
-    f->maybe_done |= result->upstream->repeated;
-    if (is_gone(f, result))
-        file_slots_deleted(f->rt, f->deployment, f->target.native);
-    if (f->relay == NULL) {
-        fetch_free(f);
-        return;
-    }
-    if (is_done(f, result)) {
-        answer(f, result->upstream);
-        return;
-    }
     if (f->refusal != NULL) {
-        fail(f, f->refusal);
+        operation_fail(&f->op, f->refusal);
         return;
     }
     if (may_be_cancelled(f, result)) {
@@ -304,55 +245,43 @@ static void on_asked(void *arg, const struct attempt_result *result)
         return;
     }
     f->maybe_done |= is_outcome_unknown(&question);
-    question.pinned = question.idempotent = true;
-    question.tries = f->tries;
-    attempt_limits(f->rt, f->deployment, MAX_READ_TRIES, &question);
-    decision = attempt_decide(f->rt, f->deployment, &question);
-    if (decision.action == RETRY_SAME) {
-        f->retry.cb = on_retry_timer;
-        f->retry.arg = f;
-        if (loop_timer_start(f->rt->loop, &f->retry, decision.delay_ms) == 0)
-            return;
-    }
-    fail_or_not_found(f, &result->failure);
+    if (!operation_try_again(&f->op, result, MAX_READ_TRIES, ask_again))
+        fail_or_not_found(f, &result->failure);
+}
+
+static void on_asked(struct operation *op, const struct attempt_result *result)
+{
+    struct fetch *f = fetch_of(op);
+
+    f->maybe_done |= result->upstream->repeated;
+    if (is_gone(f, result))
+        file_slots_deleted(op->rt, op->deployment, f->target.native);
+    if (op->relay == NULL)
+        operation_free(op);
+    else if (is_done(f, result))
+        answer(f, result->upstream);
+    else
+        on_not_done(f, result);
 }
 
 static void ask(struct fetch *f)
 {
-    struct attempt_spec spec = {.deployment = f->deployment,
-                                .call = f->call,
-                                .id = f->target.native,
-                                .request_id = f->relay->request_id,
-                                .on_done = on_asked,
-                                .arg = f};
+    struct attempt_spec spec = {.call = f->call, .id = f->target.native};
 
-    f->tries++;
-    f->attempt = attempt_start(f->rt, &spec);
-    if (f->attempt == NULL)
-        fail_memory(f);
+    if (operation_ask(&f->op, &spec, on_asked) != 0)
+        operation_fail_memory(&f->op);
 }
 
-static void on_located(void *arg, const struct locate_result *result)
+static void on_located(struct operation *op, const struct locate_result *result)
 {
-    struct fetch *f = arg;
+    struct fetch *f = fetch_of(op);
 
-    f->locate = NULL;
-    f->deployment = result->deployment;
     if (!result->found)
         fail_or_not_found(f, &result->failure);
     else if (changes_something(f))
         ask(f); /* this one account only */
     else
         answer(f, result->answer);
-}
-
-static void locate(struct fetch *f)
-{
-    f->deployment = MODEL_NO_INDEX;
-    f->locate = locate_start(f->rt, f->kind, f->target.native, f->target.deployments, f->target.num,
-                             on_located, f);
-    if (f->locate == NULL)
-        fail_memory(f);
 }
 
 static enum provider_call call_of(const struct relay *relay)
@@ -364,25 +293,20 @@ static enum provider_call call_of(const struct relay *relay)
 
 void fetch_start(struct relay *relay)
 {
-    struct fetch *f = calloc(1, sizeof(*f));
+    struct fetch *f = operation_new(sizeof(*f), relay, &fetch_ops);
 
-    if (f == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-        return;
-    }
-    f->relay = relay;
-    f->rt = relay->rt;
+    if (f == NULL)
+        return; /* answered */
     f->call = call_of(relay);
     f->kind = relay->route.kind == ROUTE_FILE ? ID_FILE : ID_BATCH;
-    if (!resolve_id(relay, f->kind, relay->route.id, relay->route.id_len, &f->target)) {
-        free(f);
+    if (resolve_id(relay, f->kind, relay->route.id, relay->route.id_len, &f->target) == ANSWERED) {
+        operation_answered(&f->op);
         return;
     }
-    f->deployment = f->target.deployments[0];
-    relay_attach(relay, f, on_client_gone);
+    f->op.deployment = f->target.deployments[0];
     if (f->target.unsure)
-        locate(f);
+        operation_locate(&f->op, f->kind, f->target.native, f->target.deployments, f->target.num,
+                         on_located);
     else if (!answer_again(f))
         ask(f);
 }

@@ -347,7 +347,7 @@ static bool open_readers(struct listing *l, struct relay *relay)
 {
     uint32_t *deployments, num;
 
-    if (!resolve_list(relay, &deployments, &num))
+    if (resolve_list(relay, &deployments, &num) == ANSWERED)
         return false;
     l->readers = calloc(num, sizeof(*l->readers));
     l->sources = calloc(num, sizeof(*l->sources));
@@ -384,8 +384,8 @@ void listing_start(struct relay *relay)
     l->question.kind = relay->route.kind == ROUTE_FILES ? ID_FILE : ID_BATCH;
     if (!listing_parse(relay, &l->question) || !open_readers(l, relay) ||
         (l->question.after[0] != '\0' &&
-         !resolve_id(relay, l->question.kind, l->question.after, strlen(l->question.after),
-                     &l->cursor_target))) {
+         resolve_id(relay, l->question.kind, l->question.after, strlen(l->question.after),
+                    &l->cursor_target) == ANSWERED)) {
         listing_free(l);
         return;
     }

@@ -1,6 +1,7 @@
 /* See relay.h. */
 #include "request/relay.h"
 
+#include <assert.h>
 #include <h2o.h>
 #include <netdb.h>
 #include <stdarg.h>
@@ -130,6 +131,7 @@ struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
 
 void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op))
 {
+    assert(relay->op == NULL && !relay->answered);
     relay->op = op;
     relay->on_gone = on_gone;
 }

@@ -79,13 +79,34 @@ void resolve_hints(struct relay *relay)
 
 /* --- answers --- */
 
-void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id)
+void resolve_describe_not_found(struct failure *failure, enum id_kind kind, const char *id)
 {
     if (kind == ID_FILE)
-        relay_problem(relay, 404, "invalid_request_error", "", "id", "No such File object: %s", id);
+        relay_fill(failure, 404, "invalid_request_error", "", "id", "No such File object: %s", id);
     else
-        relay_problem(relay, 404, "invalid_request_error", "batch_not_found", "",
-                      "No batch found with id '%s'.", id);
+        relay_fill(failure, 404, "invalid_request_error", "batch_not_found", "",
+                   "No batch found with id '%s'.", id);
+}
+
+void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id)
+{
+    struct failure failure;
+
+    resolve_describe_not_found(&failure, kind, id);
+    relay_failure(relay, &failure);
+}
+
+/* For checks that go no further. */
+static enum answered not_found(struct relay *relay, enum id_kind kind, const char *id)
+{
+    resolve_not_found(relay, kind, id);
+    return ANSWERED;
+}
+
+static enum answered refuse(struct relay *relay, const struct failure *why)
+{
+    relay_failure(relay, why);
+    return ANSWERED;
 }
 
 /* An unserved or unconfigured provider was asked for. */
@@ -367,35 +388,31 @@ static int pin(const struct runtime *rt, uint32_t fingerprint, struct target *ta
     return 0;
 }
 
-/* Where the object of a genuine tag is. @return false when an error was answered */
-static bool resolve_tagged(struct relay *relay, enum id_kind kind, const char *id,
-                           struct target *target, const struct id_tag *tag)
+/* Where the object of a genuine tag is. */
+static enum answered resolve_tagged(struct relay *relay, enum id_kind kind, const char *id,
+                                    struct target *target, const struct id_tag *tag)
 {
     struct failure why;
 
     if (pin(relay->rt, tag->deployment, target) != 0) {
         out_of_memory(&why);
-        relay_failure(relay, &why);
-        return false;
+        return refuse(relay, &why);
     }
     if (target->num > 0)
-        return true;
+        return GO_ON;
     target_deinit(target);
-    resolve_not_found(relay, kind, id);
-    return false;
+    return not_found(relay, kind, id);
 }
 
 /* Where an object of an id without a tag may be, which may be one of LiteLLM's making. */
-static bool resolve_untagged(struct relay *relay, enum id_kind kind, const char *id,
-                             struct target *target, struct id_tag *tag)
+static enum answered resolve_untagged(struct relay *relay, enum id_kind kind, const char *id,
+                                      struct target *target, struct id_tag *tag)
 {
     struct litellm_id name = {0};
     struct failure why;
 
-    if (!open_litellm_id(relay, kind, target, tag, &name)) {
-        resolve_not_found(relay, kind, id);
-        return false;
-    }
+    if (!open_litellm_id(relay, kind, target, tag, &name))
+        return not_found(relay, kind, id);
     if (target->tagged)
         return resolve_tagged(relay, kind, id, target, tag);
     target->deployments = new_list(relay->rt);
@@ -403,15 +420,14 @@ static bool resolve_untagged(struct relay *relay, enum id_kind kind, const char 
         out_of_memory(&why);
     else if (find_untagged(relay, &name, target, &why)) {
         target->unsure = target->num > 1;
-        return true;
+        return GO_ON;
     }
     target_deinit(target);
-    relay_failure(relay, &why);
-    return false;
+    return refuse(relay, &why);
 }
 
-bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
-                struct target *target)
+enum answered resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
+                         struct target *target)
 {
     struct id_tag tag;
 
@@ -419,10 +435,8 @@ bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t l
     target->num = 0;
     target->unsure = target->litellm = false;
     target->native[0] = '\0';
-    if (!open_id(relay, kind, id, len, target, &tag)) {
-        resolve_not_found(relay, kind, id);
-        return false;
-    }
+    if (!open_id(relay, kind, id, len, target, &tag))
+        return not_found(relay, kind, id);
     return target->tagged ? resolve_tagged(relay, kind, id, target, &tag)
                           : resolve_untagged(relay, kind, id, target, &tag);
 }
@@ -495,7 +509,7 @@ static bool model_is_served(const struct relay *relay, const struct route_hints 
     return find_served(relay, "model", model, strlen(model), &name, why);
 }
 
-bool resolve_check_head(struct relay *relay)
+enum answered resolve_check_head(struct relay *relay)
 {
     struct route_hints hints = relay->hints;
     struct failure why;
@@ -504,19 +518,14 @@ bool resolve_check_head(struct relay *relay)
     resolve_hints(relay);
     served = model_is_served(relay, &relay->hints, &why);
     relay->hints = hints; /* the form's own come in between */
-    if (!served)
-        relay_failure(relay, &why);
-    return served;
+    return served ? GO_ON : refuse(relay, &why);
 }
 
-bool resolve_check_model(struct relay *relay)
+enum answered resolve_check_model(struct relay *relay)
 {
     struct failure why;
 
-    if (model_is_served(relay, &relay->hints, &why))
-        return true;
-    relay_failure(relay, &why);
-    return false;
+    return model_is_served(relay, &relay->hints, &why) ? GO_ON : refuse(relay, &why);
 }
 
 /* --- lists --- */
@@ -618,7 +627,7 @@ static bool list_accounts(const struct relay *relay, uint32_t *out, uint32_t *nu
     return false;
 }
 
-bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
+enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
 {
     struct failure why;
 
@@ -627,11 +636,10 @@ bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
         if (*out == NULL)
             out_of_memory(&why);
         else if (list_accounts(relay, *out, num, &why))
-            return true;
+            return GO_ON;
         free(*out);
     }
-    relay_failure(relay, &why);
-    return false;
+    return refuse(relay, &why);
 }
 
 /* --- places --- */

@@ -451,6 +451,7 @@ static void finish(struct receiver *rc)
         route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
         up->all_problems = rc->all_problems;
         rc->up = NULL;
+        up->relay->op = NULL;
         receiver_free(rc);
         upload_send(up);
         return;
@@ -624,7 +625,7 @@ void upload_start(struct relay *relay)
                       "Missing required parameter: 'file'. The request has no body.");
         return;
     }
-    if (!resolve_check_head(relay))
+    if (resolve_check_head(relay) == ANSWERED)
         return;
     rc = receiver_new(relay);
     if (rc == NULL) {

@@ -20,7 +20,7 @@ SERVER = {
     "routing": "core",
     "master": "core",
     "objects": "calls core",
-    "request": "front objects routing core",
+    "request": "front objects routing calls core",
     "upkeep": "objects calls core",
     "once": "request objects routing calls core",
     "read": "request objects calls core",

@@ -15,6 +15,12 @@
 #include "request/route.h"
 #include "core/runtime.h"
 
+/* What a check tells that answers by itself when it finds something wrong. */
+enum answered {
+    ANSWERED, /* it has: the relay may be gone, and nobody touches it any more */
+    GO_ON     /* nothing is wrong */
+};
+
 struct st_h2o_req_t; /* libh2o's request: request/ alone looks into it */
 
 struct relay {
@@ -43,7 +49,8 @@ struct relay {
 /** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */
 struct relay *relay_new(struct runtime *rt, struct st_h2o_req_t *req);
 
-/** From now on `op` answers. */
+/** From now on `op` answers, and nobody did so before. See operation.h.
+ *  @param on_gone  at most once, and not after the answer */
 void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op));
 
 /** The first header of this name that the client sent.

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/err.h"
 #include "crypto/ids.h"
 #include "common/strbuf.h"
 #include "request/relay.h"
@@ -26,22 +27,20 @@ struct target {
 void resolve_hints(struct relay *relay);
 
 /** Whether the model that head and query name is served, before anything of a body is taken; the
- * hints stay as they are. @return false when an error was answered (400 model_not_found) */
-bool resolve_check_head(struct relay *relay);
+ * hints stay as they are. Answers 400 model_not_found. */
+MUST_USE enum answered resolve_check_head(struct relay *relay);
 
 /** The same for what resolve_hints() gathered. */
-bool resolve_check_model(struct relay *relay);
+MUST_USE enum answered resolve_check_model(struct relay *relay);
 
-/** Where the object of this id can be. @param param  name of the field for the error, NULL: the id
- * in the path
- *  @return false when an error was answered (404 for every id that cannot be this caller's) */
-bool resolve_id(struct relay *relay, enum id_kind kind, const char *id, size_t len,
-                struct target *target);
+/** Where the object of this id can be. Answers 404 for every id that cannot be this caller's. */
+MUST_USE enum answered resolve_id(struct relay *relay, enum id_kind kind, const char *id,
+                                  size_t len, struct target *target);
 void target_deinit(struct target *target);
 
-/** Accounts that a list covers, each by the deployment that stands for it. @return false when an
- * error was answered; else *out is malloc'ed */
-bool resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
+/** Accounts that a list covers, each by the deployment that stands for it.
+ *  @param out  malloc'ed, unless it was ANSWERED */
+MUST_USE enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 
 /** Candidates for an upload: the groups of target_model_names, or the group of the model that the
  * request or the lines name, with what they fall back to; or one account as a whole.
@@ -65,3 +64,4 @@ bool resolve_shows_tag(const struct relay *relay, const struct target *target, u
 /** The answer to every id that names nothing this caller may see: unknown, forged, foreign or of
  * the wrong kind look the same. */
 void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id);
+void resolve_describe_not_found(struct failure *failure, enum id_kind kind, const char *id);
