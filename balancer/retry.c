@@ -134,13 +134,6 @@ static struct retry_answer same_again(const struct retry_question *q, double ran
     return answer;
 }
 
-const char *retry_action_name(enum retry_action action)
-{
-    static const char *const names[] = {"give_up", "same", "next", "reconcile"};
-
-    return (unsigned int)action <= RETRY_RECONCILE ? names[action] : "unknown";
-}
-
 uint32_t retry_max_tries(const struct retry_policy *policy, uint32_t deployment_retries,
                          enum outcome outcome, uint32_t default_tries)
 {

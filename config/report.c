@@ -76,7 +76,8 @@ add(struct reporter *reporter, enum config_severity severity, const char *file, 
     reporter->num++;
 }
 
-struct node *report_row_of(const struct node *node)
+/* The row of model_list or files_settings that a node belongs to; NULL: none. */
+static struct node *row_of(const struct node *node)
 {
     for (; node != NULL && node->parent != NULL; node = node->parent) {
         const struct node *list = node->parent;
@@ -96,7 +97,7 @@ struct node *report_row_of(const struct node *node)
  * of them. */
 static enum config_severity severity_at(const struct node *node, enum config_severity severity)
 {
-    struct node *row = severity == CONFIG_SKIPPED ? report_row_of(node) : NULL;
+    struct node *row = severity == CONFIG_SKIPPED ? row_of(node) : NULL;
 
     if (severity != CONFIG_SKIPPED)
         return severity;

@@ -39,11 +39,6 @@ const char *endpoints_of_number(unsigned number)
     return number > 0 && number < sizeof(all) / sizeof(all[0]) ? all[number - 1] : NULL;
 }
 
-const char *endpoints_find(const char *url)
-{
-    return endpoints_of_number(endpoints_number(url));
-}
-
 bool endpoints_model_is_optional(const char *url)
 {
     static const char *const optional[] = {"/v1/responses", "/v1/moderations",

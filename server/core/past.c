@@ -13,7 +13,9 @@
 #define ROUNDING_S 2           /* what whole seconds may hide of a moment: theirs, and ours */
 #define FRESH_S    (24 * 3600) /* a batch that is older tells of nobody who was here of late */
 
-uint64_t past_window_ms(const struct config *config)
+/* How long a create may be under way once nobody waits for it: the limit that its sender had for
+ * it, and some for the list. */
+static uint64_t window_ms_of(const struct config *config)
 {
     return (uint64_t)config->timeouts.json_total_ms + PAST_LISTED_MS;
 }
@@ -52,7 +54,7 @@ static bool has_record(const struct config *config)
 void past_take(struct past *past, const struct config *config, struct idem *idem, bool quiet,
                uint64_t now_ms)
 {
-    uint64_t window_ms = past_window_ms(config);
+    uint64_t window_ms = window_ms_of(config);
     char *path =
         has_record(config) ? run_record_path(config->state_dir, config->host, config->port) : NULL;
     struct run_past found = {.suspect_ms = now_ms + window_ms};
@@ -79,7 +81,7 @@ void past_take(struct past *past, const struct config *config, struct idem *idem
 
 void past_unshared(const struct config *config, struct idem *idem, uint64_t now_ms)
 {
-    idem_note_before(idem, now_ms + config->timeouts.shutdown_grace_ms + past_window_ms(config),
+    idem_note_before(idem, now_ms + config->timeouts.shutdown_grace_ms + window_ms_of(config),
                      true);
 }
 

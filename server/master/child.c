@@ -51,11 +51,6 @@ bool child_pulse_is_still(struct child_pulse *pulse, uint64_t beat_ms, uint64_t 
     return now_ms > pulse->changed_ms + CHILD_STILL_MS;
 }
 
-bool child_pulse_seen(const struct child_pulse *pulse)
-{
-    return pulse->beat_ms != 0;
-}
-
 /* SIGINT comes from a terminal to every process of its group; the master passes on what it means.
  */
 static void reset_signals(void)

@@ -15,7 +15,9 @@ static uint64_t count_of(const struct json *counts, const char *key)
     return json_int64(json_get(counts, key), &n) && n > 0 ? (uint64_t)n : 0;
 }
 
-bool observation_note(const struct json *batch, struct observation *out)
+/* What the object alone tells, as far as its form is known before it is normalised: nothing of its
+ * marker, which is left as it is. @return as observation_read() */
+static bool note(const struct json *batch, struct observation *out)
 {
     size_t len;
     const char *id = json_str(json_get(batch, "id"), &len);
@@ -44,7 +46,7 @@ bool observation_read(struct json_doc *doc, struct json *batch, const struct ids
     bool marked = ledger_marker(seals, batch, &marker);
 
     normal_batch(doc, batch, NULL); /* takes the marker out */
-    if (!observation_note(batch, out))
+    if (!note(batch, out))
         return false;
     out->marked = marked;
     if (marked)
@@ -137,7 +139,7 @@ bool observation_of_batch(const struct inherited *inherited, uint32_t slot, uint
     if (text == NULL || marker_parse(text, &out->marker) != 0)
         return false;
     deployment = ledger_deployment(inherited, &out->marker);
-    counts = observation_note(batch, out) && deployment != MODEL_NO_INDEX;
+    counts = note(batch, out) && deployment != MODEL_NO_INDEX;
     if (counts)
         expect(inherited, deployment, out);
     if (!marker_is_ours(inherited->seals, text))

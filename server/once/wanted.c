@@ -25,18 +25,6 @@ static bool is_said(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-void wanted_describe(struct wanted *wanted, const char *file, const struct json *body)
-{
-    const char *endpoint = json_get_str(body, "endpoint");
-    const char *blob = json_get_str(body, "input_blob");
-
-    snprintf(wanted->file, sizeof(wanted->file), "%s", file);
-    snprintf(wanted->endpoint, sizeof(wanted->endpoint), "%s",
-             endpoint != NULL ? bare_endpoint(endpoint) : "");
-    wanted->blob = file[0] == '\0' && is_said(blob) ? blob_fingerprint(blob) : 0;
-    wanted->pairs = wanted_pairs_of(json_get(body, "metadata"));
-}
-
 static uint64_t word_at(const unsigned char *bytes)
 {
     uint64_t word = 0;
@@ -46,9 +34,8 @@ static uint64_t word_at(const unsigned char *bytes)
     return word;
 }
 
-/* Each pair with its lengths, so that no two of them run into each other; a sum, since a provider
- * keeps no order. */
-struct wanted_pairs wanted_pairs_of(const struct json *metadata)
+/* What a batch's metadata, or a create's, comes to. */
+static struct wanted_pairs pairs_of(const struct json *metadata)
 {
     struct wanted_pairs pairs = {0};
 
@@ -70,6 +57,20 @@ struct wanted_pairs wanted_pairs_of(const struct json *metadata)
     return pairs;
 }
 
+void wanted_describe(struct wanted *wanted, const char *file, const struct json *body)
+{
+    const char *endpoint = json_get_str(body, "endpoint");
+    const char *blob = json_get_str(body, "input_blob");
+
+    snprintf(wanted->file, sizeof(wanted->file), "%s", file);
+    snprintf(wanted->endpoint, sizeof(wanted->endpoint), "%s",
+             endpoint != NULL ? bare_endpoint(endpoint) : "");
+    wanted->blob = file[0] == '\0' && is_said(blob) ? blob_fingerprint(blob) : 0;
+    wanted->pairs = pairs_of(json_get(body, "metadata"));
+}
+
+/* Each pair with its lengths, so that no two of them run into each other; a sum, since a provider
+ * keeps no order. */
 bool wanted_marker(const struct json *batch, struct marker *out)
 {
     const char *text = json_get_str(json_get(batch, "metadata"), MARKER_KEY);
@@ -128,7 +129,7 @@ static enum wanted_match match_looks(const struct wanted *wanted, const struct j
         return WANTED_MAYBE; /* this list does not say what its batches are made from */
     if (file == NULL || strcmp(file, wanted->file) != 0)
         return WANTED_NO;
-    pairs = wanted_pairs_of(json_get(batch, "metadata"));
+    pairs = pairs_of(json_get(batch, "metadata"));
     return endpoint != NULL && strcmp(bare_endpoint(endpoint), wanted->endpoint) == 0 &&
                    same_pairs(&pairs, &wanted->pairs)
                ? WANTED_YES

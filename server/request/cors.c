@@ -28,7 +28,7 @@ static bool is_listed(const struct relay *relay, bool star)
     return false;
 }
 
-bool cors_allows(const struct relay *relay)
+static bool is_allowed(const struct relay *relay)
 {
     return is_listed(relay, true);
 }
@@ -45,7 +45,7 @@ void cors_headers(struct relay *relay)
     if (relay->rt->config->num_cors_origins == 0)
         return;
     relay_header(relay, "vary", "origin");
-    if (!cors_allows(relay))
+    if (!is_allowed(relay))
         return;
     origin = find(relay, "origin");
     relay_header(relay, "access-control-allow-origin",
@@ -61,7 +61,7 @@ bool cors_preflight(struct relay *relay)
 
     if (relay->method != METHOD_OTHER ||
         !h2o_memis(relay->req->method.base, relay->req->method.len, H2O_STRLIT("OPTIONS")) ||
-        find(relay, "access-control-request-method").base == NULL || !cors_allows(relay))
+        find(relay, "access-control-request-method").base == NULL || !is_allowed(relay))
         return false;
     relay_header(relay, "access-control-allow-methods", "GET, HEAD, POST, DELETE");
     asked = find(relay, "access-control-request-headers");

@@ -73,7 +73,6 @@ static void a_child_that_never_beats_is_noticed_too(void **state)
     (void)state;
     child_pulse_start(&pulse, 1000);
     assert_int_equal(watch(&pulse, 0, 1000, 90000), 1000 + CHILD_STILL_MS + 1000);
-    assert_false(child_pulse_seen(&pulse));
 }
 
 static void a_beating_child_is_left_alone(void **state)
@@ -84,7 +83,6 @@ static void a_beating_child_is_left_alone(void **state)
     child_pulse_start(&pulse, 0);
     for (uint64_t now = 1000; now < 200000; now += 1000)
         assert_false(child_pulse_is_still(&pulse, now - 1, now));
-    assert_true(child_pulse_seen(&pulse));
 }
 
 static void a_watcher_that_was_stopped_itself_blames_nobody_for_that_time(void **state)

@@ -489,16 +489,6 @@ static void envoys_text_is_recognised_anywhere_in_a_body(void **state)
     assert_false(retry_is_lost_behind(NULL, 0));
 }
 
-static void every_action_has_a_name(void **state)
-{
-    (void)state;
-    assert_string_equal(retry_action_name(RETRY_GIVE_UP), "give_up");
-    assert_string_equal(retry_action_name(RETRY_SAME), "same");
-    assert_string_equal(retry_action_name(RETRY_NEXT), "next");
-    assert_string_equal(retry_action_name(RETRY_RECONCILE), "reconcile");
-    assert_string_equal(retry_action_name((enum retry_action)4), "unknown");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,7 +520,6 @@ int main(void)
         cmocka_unit_test(the_kind_of_failure_goes_before_the_deployment_before_all),
         cmocka_unit_test(no_number_of_retries_repeats_what_may_have_happened),
         cmocka_unit_test(envoys_text_is_recognised_anywhere_in_a_body),
-        cmocka_unit_test(every_action_has_a_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,8 +55,6 @@ struct retry_policy {
     uint32_t least_delay_ms;            /* `retry_after`, for retry_question */
 };
 
-const char *retry_action_name(enum retry_action action);
-
 /** How many tries there are in all when the last one ended with `outcome`: one more than the
  * retries that the operator allows. His word about this kind of failure goes before that about the
  * deployment, this one before that about all; LiteLLM decides in the same order. Pure.

@@ -11,11 +11,6 @@ struct reporter {
     bool failed; /* ran out of memory: config_load() then says ERR_NOMEM */
 };
 
-/** The row of model_list or files_settings that a node belongs to; NULL: none. A note of severity
- * CONFIG_SKIPPED about one of its nodes leaves the row out as a whole, and marks it; about a node
- * elsewhere it is an error. */
-struct node *report_row_of(const struct node *node);
-
 /** Whether somebody has told that a variable is not set, and so has no value for this node: what
  * follows from that is not told as well. report_at() and report_under() leave it out themselves.
  * @param node  NULL: no */
@@ -26,7 +21,8 @@ void report_add(struct reporter *reporter, enum config_severity severity, const 
                 unsigned line, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
 
-/** A note about a node. */
+/** A note about a node. One of severity CONFIG_SKIPPED about a node of model_list or files_settings
+ * leaves its row out as a whole, and marks it; about a node elsewhere it is an error. */
 void report_at(struct reporter *reporter, enum config_severity severity, const struct node *node,
                const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 

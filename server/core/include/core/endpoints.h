@@ -7,9 +7,6 @@
 /** NULL-terminated, constant. */
 const char *const *endpoints_all(void);
 
-/** The constant that spells an endpoint so; NULL: none does. */
-const char *endpoints_find(const char *url);
-
 /** A number for one of them, from 1; 0: it is none. And back; NULL: no such number. */
 unsigned endpoints_number(const char *url);
 const char *endpoints_of_number(unsigned number);

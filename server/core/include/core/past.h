@@ -23,10 +23,6 @@ struct past {
     struct run_record *records; /* owned; of all addresses that were listened on */
 };
 
-/** How long a create may be under way once nobody waits for it: the limit that its sender had for
- * it, and some for the list. */
-uint64_t past_window_ms(const struct config *config);
-
 /** Take an address: read its record, tell `idem` what may be under way, and say that we run. To be
  * called before anybody may send a create, again for each further configuration; an address that we
  * have is passed over. Port 0 has a record only in a directory that the file names.

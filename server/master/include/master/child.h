@@ -79,9 +79,6 @@ void child_pulse_start(struct child_pulse *pulse, uint64_t now_ms);
  */
 bool child_pulse_is_still(struct child_pulse *pulse, uint64_t beat_ms, uint64_t now_ms);
 
-/** Whether the child has been through a turn of its loop since it started. */
-bool child_pulse_seen(const struct child_pulse *pulse);
-
 /**
  * Fork. The child gets SIGKILL when its parent dies, ignores SIGINT, SIGHUP, SIGPIPE, SIGUSR1 and
  * SIGUSR2, has the default action for all others and blocks none, closes `closes`, runs

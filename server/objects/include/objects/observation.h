@@ -27,10 +27,6 @@ struct observation {
 bool observation_read(struct json_doc *doc, struct json *batch, const struct ids_seals *seals,
                       struct observation *out);
 
-/** What the object alone tells, as far as its form is known before it is normalised: nothing of its
- * marker, which is left as it is. @return as observation_read() */
-bool observation_note(const struct json *batch, struct observation *out);
-
 /** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
 uint64_t observation_age_ms(const struct observation *s, int64_t now_unix_s);
 

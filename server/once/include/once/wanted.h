@@ -44,9 +44,6 @@ enum wanted_match {
  *  @param body  as the client sent it */
 void wanted_describe(struct wanted *wanted, const char *file, const struct json *body);
 
-/** What a batch's metadata, or a create's, comes to. Pure. */
-struct wanted_pairs wanted_pairs_of(const struct json *metadata);
-
 /** Read a batch's marker, whoever sealed it. @return false: it carries none that can be read */
 bool wanted_marker(const struct json *batch, struct marker *out);
 

@@ -4,11 +4,8 @@
 
 #include "request/relay.h"
 
-/** Whether the request's Origin is one of tranche_settings.cors_origins. */
-bool cors_allows(const struct relay *relay);
-
-/** The same, where the operator wrote that very origin: a `*` does not let any page of the world use
- * a gateway that asks for no key. */
+/** Whether the request's Origin is one of tranche_settings.cors_origins by that very name: a `*` does
+ * not let any page of the world use a gateway that asks for no key. */
 bool cors_names(const struct relay *relay);
 
 /** Add what lets the page read the answer, where its origin is allowed. */
