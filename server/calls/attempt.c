@@ -1,6 +1,15 @@
-/* See attempt.h. Every call to a provider passes here, so that no call escapes the counters. */
+/* See attempt.h. Every call to a provider passes here, whoever makes it.
+ *
+ * Secrets: provider_headers() writes the account's key into `headers`, upstream_start() copies it
+ * for libcurl, and start_call() wipes `headers` before it returns, also when something failed. The
+ * address and the key are of one account, the deployment's, so no key goes to another provider.
+ *
+ * Counters: state_begin() counts a call that was started, once, and account() ends that count,
+ * once: in on_call_done() or in attempt_cancel(), which both free the attempt. A call that could not
+ * be started is not counted. */
 #include "calls/attempt.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,18 +18,20 @@
 #include "common/log.h"
 #include "core/provider_clock.h"
 
-#define ID_CHARS        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
-#define MAX_THEIR_ID    64          /* characters of a provider's request id that are logged */
-#define MAX_LIST_ANSWER (32u << 20) /* bytes; a full list of 10,000 files is about 4 MB */
-/* Of one object, or an error: a batch with all its errors has some 30,000. It is parsed and masked
- * in one turn: so many bytes of escapes alone cost 1.5 ms and 1 ms, ordinary ones a tenth of that */
-#define MAX_JSON_ANSWER (256u << 10)
+#define ID_CHARS     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
+#define MAX_THEIR_ID 64 /* characters of a provider's request id that are logged */
+/* Bytes of one object, or an error: a batch with all its errors has some 30,000. It is parsed and
+ * masked in one turn: so many bytes of escapes alone cost 1.5 ms and 1 ms, ordinary ones a tenth of
+ * that */
+#define MAX_JSON     (256u << 10)
 
 struct attempt {
     struct runtime *rt;         /* borrowed */
-    struct upstream_call *call; /* owned; NULL once ended */
+    struct upstream_call *call; /* owned; set from attempt_start() to the end */
     uint32_t deployment;
     enum op_class op;
+    bool background;
+    attempt_judge_cb judge;
     attempt_done_cb on_done;
     upstream_begin_cb on_begin;
     upstream_head_cb on_head;
@@ -106,7 +117,8 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     state_end(inherited->state, at->rt->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
               result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
-    if (!breaker_record(state_health(inherited->state, column, at->op), &policy, outcome,
+    if (at->background ||
+        !breaker_record(state_health(inherited->state, column, at->op), &policy, outcome,
                         retry_after_ms, d->fingerprint, loop_now_ms(at->rt->loop), &before, &after))
         return;
     if (after.state == BREAKER_OPEN && before.state != BREAKER_OPEN)
@@ -146,25 +158,40 @@ static void log_failure(const struct attempt *at, enum outcome outcome,
              theirs[0] != '\0' ? ", the provider's " : "", theirs);
 }
 
+/* How the call ended, for the counters and for the caller. */
+static void judge(const struct attempt *at, const struct upstream_result *upstream,
+                  struct attempt_result *result)
+{
+    int status = upstream->head.status;
+    const char *fault = NULL;
+
+    *result = (struct attempt_result){.upstream = upstream, .failure.retry_after_ms = -1};
+    result->ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
+    if (!result->ok)
+        failure_from_result(upstream, clock_unix_s(), &result->failure);
+    else if (at->judge != NULL)
+        fault = at->judge(upstream);
+    result->outcome = outcome_of(upstream, &result->failure);
+    /* An upload names no object: with 404 the address or the api-version is wrong. */
+    if (fault != NULL || (at->op == OP_UPLOAD && result->outcome == OUTCOME_OK && status == 404))
+        result->outcome = OUTCOME_BAD_ANSWER;
+    if (fault == NULL)
+        return;
+    result->ok = false;
+    snprintf(result->failure.message, sizeof(result->failure.message), "%s", fault);
+}
+
 static void on_call_done(void *arg, const struct upstream_result *upstream)
 {
     struct attempt *at = arg;
-    struct attempt_result result = {.upstream = upstream};
+    struct attempt_result result;
     attempt_done_cb on_done = at->on_done;
     void *owner = at->arg;
-    int status = upstream->head.status;
 
     provider_clock_learn(at->rt->inherited, at->deployment, upstream, loop_now_ms(at->rt->loop));
-    result.ok = upstream->end == UPSTREAM_ANSWERED && status >= 200 && status < 300;
-    result.failure.retry_after_ms = -1;
-    if (!result.ok)
-        failure_from_result(upstream, clock_unix_s(), &result.failure);
-    result.outcome = outcome_of(upstream, &result.failure);
-    if (at->op == OP_UPLOAD && result.outcome == OUTCOME_OK && status == 404)
-        result.outcome = OUTCOME_BAD_ANSWER; /* an upload names no object: the address or the
-                                                api-version is wrong */
+    judge(at, upstream, &result);
     account(at, result.outcome, upstream, result.failure.retry_after_ms);
-    if (result.outcome != OUTCOME_OK)
+    if (result.outcome != OUTCOME_OK && !at->background)
         log_failure(at, result.outcome, upstream);
     free(at);
     on_done(owner, &result);
@@ -198,20 +225,78 @@ static ssize_t on_call_source(void *arg, char *buf, size_t len)
     return at->source(at->arg, buf, len);
 }
 
-static bool is_list(enum provider_call call)
+static bool is_file(enum provider_call call)
 {
-    return call == CALL_FILE_LIST || call == CALL_BATCH_LIST;
+    return call == CALL_FILE_CREATE || call == CALL_FILE_CONTENT;
+}
+
+static size_t most_bytes(const struct attempt_spec *spec)
+{
+    if (spec->max_body != 0)
+        return spec->max_body;
+    return spec->call == CALL_FILE_LIST || spec->call == CALL_BATCH_LIST ? ATTEMPT_MAX_LIST
+                                                                         : MAX_JSON;
 }
 
 static uint32_t total_limit(const struct attempt *at, const struct attempt_spec *spec)
 {
     uint32_t own = table_deployment(at->rt->table, spec->deployment)->timeout_ms;
 
-    if (spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT)
+    if (is_file(spec->call))
         return 0; /* file transfers have a low-speed limit instead */
     if (spec->total_ms != 0)
         return spec->total_ms;
     return own != 0 ? own : at->rt->config->timeouts.json_total_ms;
+}
+
+static void add_header(struct provider_headers *headers, const char *name, const char *value)
+{
+    if (value != NULL && headers->num < PROVIDER_MAX_HEADERS)
+        headers->list[headers->num++] = (struct upstream_header){name, value};
+}
+
+/* The account's headers, and what this call has besides. */
+static int make_headers(const struct model_account *account, const struct attempt_spec *spec,
+                        struct provider_headers *headers)
+{
+    int rc = provider_headers(account, spec->call, spec->content_type, headers);
+
+    if (rc != 0)
+        return rc;
+    add_header(headers, "Range", spec->range);
+    add_header(headers, "If-Range", spec->if_range);
+    for (size_t i = 0; spec->agent != NULL && i < headers->num; i++)
+        if (strcmp(headers->list[i].name, "User-Agent") == 0)
+            headers->list[i].value = spec->agent;
+    return 0;
+}
+
+static struct upstream_call *send_call(struct attempt *at, const struct attempt_spec *spec,
+                                       const char *url, const struct provider_headers *headers)
+{
+    bool file = is_file(spec->call);
+    struct upstream_request request = {
+        .method = provider_method(spec->call),
+        .url = url,
+        .headers = headers->list,
+        .num_headers = headers->num,
+        .body = spec->body,
+        .body_len = spec->body_len,
+        .source = spec->source != NULL ? on_call_source : NULL,
+        .source_length = spec->source_length,
+        .file = file,
+        .once = at->op != OP_READ,
+        .total_ms = total_limit(at, spec),
+        .first_byte_ms = file ? at->rt->config->timeouts.first_byte_ms : 0,
+        .max_body = most_bytes(spec),
+        .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
+        .on_head = spec->on_head != NULL ? on_call_head : NULL,
+        .on_data = spec->on_data != NULL ? on_call_data : NULL,
+        .on_done = on_call_done,
+        .arg = at,
+    };
+
+    return upstream_start(at->rt->upstream, &request);
 }
 
 static int start_call(struct attempt *at, const struct attempt_spec *spec)
@@ -219,41 +304,13 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
     const struct model_account *account = runtime_account(at->rt, spec->deployment);
     struct provider_headers headers = {0};
     struct strbuf url = STRBUF_INIT;
-    int rc;
+    int rc = provider_url(account, spec->call, spec->id, spec->query, &url);
 
-    rc = provider_url(account, spec->call, spec->id, spec->query, &url);
     if (rc == 0)
-        rc = provider_headers(account, spec->call, spec->content_type, &headers);
-    if (rc == 0 && spec->range != NULL && headers.num < PROVIDER_MAX_HEADERS)
-        headers.list[headers.num++] = (struct upstream_header){"Range", spec->range};
-    if (rc == 0 && spec->if_range != NULL && headers.num < PROVIDER_MAX_HEADERS)
-        headers.list[headers.num++] = (struct upstream_header){"If-Range", spec->if_range};
+        rc = make_headers(account, spec, &headers);
     if (rc == 0) {
-        bool file = spec->call == CALL_FILE_CREATE || spec->call == CALL_FILE_CONTENT;
-        struct upstream_request request = {
-            .method = provider_method(spec->call),
-            .url = strbuf_str(&url),
-            .headers = headers.list,
-            .num_headers = headers.num,
-            .body = spec->body,
-            .body_len = spec->body_len,
-            .source = spec->source != NULL ? on_call_source : NULL,
-            .source_length = spec->source_length,
-            .file = file,
-            .once = at->op != OP_READ,
-            .total_ms = total_limit(at, spec),
-            .first_byte_ms = file ? at->rt->config->timeouts.first_byte_ms : 0,
-            .max_body = is_list(spec->call) ? MAX_LIST_ANSWER : MAX_JSON_ANSWER,
-            .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
-            .on_head = spec->on_head != NULL ? on_call_head : NULL,
-            .on_data = spec->on_data != NULL ? on_call_data : NULL,
-            .on_done = on_call_done,
-            .arg = at,
-        };
-
-        at->call = upstream_start(at->rt->upstream, &request);
-        if (at->call == NULL)
-            rc = ERR_NOMEM;
+        at->call = send_call(at, spec, strbuf_str(&url), &headers);
+        rc = at->call != NULL ? 0 : ERR_NOMEM;
     }
     provider_headers_wipe(&headers);
     strbuf_deinit(&url);
@@ -264,11 +321,14 @@ struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spe
 {
     struct attempt *at = calloc(1, sizeof(*at));
 
+    assert(spec->on_done != NULL && spec->deployment < table_num_deployments(rt->table));
     if (at == NULL)
         return NULL;
     at->rt = rt;
     at->deployment = spec->deployment;
     at->op = outcome_class_of(spec->call);
+    at->background = spec->background;
+    at->judge = spec->judge;
     at->on_done = spec->on_done;
     at->on_begin = spec->on_begin;
     at->on_head = spec->on_head;
@@ -287,6 +347,7 @@ struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spe
 
 void attempt_cancel(struct attempt *at)
 {
+    assert(at->call != NULL);
     upstream_cancel(at->call);
     account(at, OUTCOME_CANCELLED, NULL, -1);
     free(at);

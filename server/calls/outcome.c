@@ -55,6 +55,12 @@ enum outcome outcome_of(const struct upstream_result *result, const struct failu
     return OUTCOME_CANCELLED;
 }
 
+bool outcome_is_gone(const struct upstream_result *result)
+{
+    return result->end == UPSTREAM_ANSWERED &&
+           (result->head.status == 404 || result->head.status == 410);
+}
+
 const char *outcome_detail(enum outcome outcome, const char *error)
 {
     const char *name = outcome_name(outcome);

@@ -10,9 +10,8 @@
 #include "objects/polls.h"
 #include "objects/observation.h"
 
-#define MAX_PAGES     200 /* of one account and answer: bounds a provider that walks in circles */
-#define MAX_ANSWER    (32u << 20) /* bytes of a page; 10,000 files are about 4 MB */
-#define MAX_BURST     65536       /* bytes taken from one account in one turn of the loop */
+#define MAX_PAGES     200   /* of one account and answer: bounds a provider that walks in circles */
+#define MAX_BURST     65536 /* bytes taken from one account in one turn of the loop */
 /* At one page, unless the operator says: a list that lacks an account for a hiccup is a poor
  * answer */
 #define MAX_TRIES     2
@@ -427,7 +426,7 @@ static bool on_page_head(void *arg, const struct upstream_head *head)
     r->page->next = l->texts;
     l->texts = r->page;
     r->burst = 0;
-    if (head->content_length > 0 && head->content_length <= MAX_ANSWER)
+    if (head->content_length > 0 && head->content_length <= ATTEMPT_MAX_LIST)
         strbuf_reserve(&r->page->bytes,
                        (size_t)head->content_length); /* else it is copied as it grows */
     return true;
@@ -456,7 +455,7 @@ static bool on_page_data(void *arg, const char *bytes, size_t len)
     struct strbuf *text = &r->page->bytes;
 
     strbuf_add(text, bytes, len);
-    if (strbuf_failed(text) || text->len > MAX_ANSWER) {
+    if (strbuf_failed(text) || text->len > ATTEMPT_MAX_LIST) {
         const struct failure *failure = strbuf_failed(text) ? &no_memory : &unreadable;
 
         attempt_cancel(r->attempt);

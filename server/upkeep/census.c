@@ -59,8 +59,9 @@ uint32_t census_next_ms(const struct census_tally *tally, const uint64_t limits[
 
 static void schedule(struct census *c, uint32_t delay_ms)
 {
-    if (loop_timer_start(c->account->errands->loop, &c->begin,
-                         delay_ms + errand_random_below(delay_ms / JITTER)) != 0)
+    if (loop_timer_start(c->account->errands->rt.loop, &c->begin,
+                         delay_ms + errand_random_below(c->account->errands, delay_ms / JITTER)) !=
+        0)
         log_error("account %s: file counting stopped: %s", errand_account_name(c->account),
                   err_str(ERR_NOMEM));
 }
@@ -68,7 +69,7 @@ static void schedule(struct census *c, uint32_t delay_ms)
 static void publish(const struct census *c)
 {
     const struct errands *errands = c->account->errands;
-    const struct inherited *inherited = errands->inherited;
+    const struct inherited *inherited = errands->rt.inherited;
 
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
         uint32_t account = table_deployment(inherited->table, i)->account;
@@ -84,11 +85,11 @@ static void publish(const struct census *c)
 void census_file_goes(const struct errand_account *account, const char *native)
 {
     const struct errands *errands = account->errands;
-    const struct inherited *inherited = errands->inherited;
+    const struct inherited *inherited = errands->rt.inherited;
     enum slots_kind kind;
 
-    if (!facts_take_slot(inherited->memo, account->fingerprint, native, loop_now_ms(errands->loop),
-                         &kind))
+    if (!facts_take_slot(inherited->memo, account->fingerprint, native,
+                         loop_now_ms(errands->rt.loop), &kind))
         return;
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++)
         if (errands->accounts[table_deployment(inherited->table, i)->account].same_resource ==
@@ -134,7 +135,7 @@ static void on_begin(struct loop_timer *timer)
 {
     struct census *c = timer->arg;
     const struct model_account *account =
-        &c->account->errands->inherited->config->models.accounts[c->account->account];
+        &c->account->errands->rt.inherited->config->models.accounts[c->account->account];
     /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
     bool paged = account->provider != PROVIDER_AZURE || account->api_version == NULL;
     struct pages_spec spec = {.account = c->account,
@@ -167,7 +168,7 @@ static bool counts(const struct errands *errands, size_t i)
 
 int census_start(struct errands *errands)
 {
-    const struct config *config = errands->inherited->config;
+    const struct config *config = errands->rt.inherited->config;
     struct census *all = calloc(errands->num_accounts + 1, sizeof(*all));
     bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
     int ret = all != NULL ? 0 : ERR_NOMEM;
@@ -183,7 +184,7 @@ int census_start(struct errands *errands)
         c->period_ms = config->timeouts.count_files_ms;
         c->begin = (struct loop_timer){.cb = on_begin, .arg = c};
         if ((c->limits[SLOTS_LASTING] != 0 || c->limits[SLOTS_EXPIRING] != 0) && counts(errands, i))
-            ret = loop_timer_start(errands->loop, &c->begin,
+            ret = loop_timer_start(errands->rt.loop, &c->begin,
                                    many ? i * MAX_STAGGER_MS / errands->num_accounts
                                         : i * STAGGER_MS);
     }

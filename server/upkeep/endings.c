@@ -23,7 +23,7 @@ struct endings {
 /* @return whether a deployment of the account is for that model */
 static bool note(const struct errand_account *account, const char *model, uint64_t ends_s)
 {
-    const struct inherited *inherited = account->errands->inherited;
+    const struct inherited *inherited = account->errands->rt.inherited;
     bool found = false;
 
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
@@ -59,13 +59,14 @@ unsigned endings_take(const struct errand_account *account, const struct json *l
 
 static void schedule(struct endings *e, uint32_t delay_ms)
 {
-    if (loop_timer_start(e->account->errands->loop, &e->begin,
-                         delay_ms + errand_random_below(delay_ms / JITTER)) != 0)
+    if (loop_timer_start(e->account->errands->rt.loop, &e->begin,
+                         delay_ms + errand_random_below(e->account->errands, delay_ms / JITTER)) !=
+        0)
         log_error("account %s: looking for models that end stopped: %s",
                   errand_account_name(e->account), err_str(ERR_NOMEM));
 }
 
-static void on_models(void *arg, const struct errand_result *result)
+static void on_models(void *arg, const struct attempt_result *result)
 {
     struct endings *e = arg;
     struct json_doc *doc = result->ok ? json_doc_new() : NULL;
@@ -90,7 +91,7 @@ static void on_begin(struct loop_timer *timer)
 
 int endings_start(struct errands *errands)
 {
-    const struct model_list *models = &errands->inherited->config->models;
+    const struct model_list *models = &errands->rt.inherited->config->models;
     struct endings *all = calloc(errands->num_accounts + 1, sizeof(*all));
     bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
     int ret = all != NULL ? 0 : ERR_NOMEM;
@@ -103,7 +104,7 @@ int endings_start(struct errands *errands)
         e->begin = (struct loop_timer){.cb = on_begin, .arg = e};
         if (models->accounts[i].provider == PROVIDER_OPENAI &&
             e->account->deployment != MODEL_NO_INDEX)
-            ret = loop_timer_start(errands->loop, &e->begin,
+            ret = loop_timer_start(errands->rt.loop, &e->begin,
                                    many ? i * MAX_STAGGER_MS / errands->num_accounts
                                         : i * STAGGER_MS);
     }

@@ -9,10 +9,8 @@
 #pragma once
 
 #include "common/loop.h"
-#include "upstream/failure.h"
-#include "upstream/provider.h"
-#include "core/inherited.h"
-#include "core/slices.h"
+#include "calls/attempt.h"
+#include "core/runtime.h"
 
 #define ERRAND_AGENT "tranche/" TRANCHE_VERSION " (upkeep)"
 
@@ -35,10 +33,7 @@ struct errand_account {
 
 /* Everything here lives as long as the prober. */
 struct errands {
-    const struct inherited *inherited; /* borrowed */
-    uint32_t slot;
-    struct loop *loop;               /* borrowed */
-    struct upstream *upstream;       /* borrowed */
+    struct runtime rt;               /* the ground of all calls, as a worker's handlers have one */
     struct errand_account *accounts; /* owned; as in the model list */
     size_t num_accounts;
     /* Owned [num_columns]: column to deployment of this table, or MODEL_NO_INDEX */
@@ -46,7 +41,6 @@ struct errands {
     uint32_t num_columns;
     struct errand *waiting, **waiting_end; /* owned; queue */
     unsigned in_flight;
-    struct slices slices;   /* of lists being read */
     struct loop_timer wake; /* when the first quiet account may be called again */
     /* Owned; what watch.c, rebuild.c, census.c and endings.c keep. */
     struct watch *watch;
@@ -55,24 +49,15 @@ struct errands {
     struct endings *endings;
 };
 
-struct errand_result {
-    const struct upstream_result *upstream; /* as long as the callback runs */
-    struct failure failure;                 /* filled when not `ok` */
-    enum outcome outcome;                   /* OK also for a 4xx about the object */
-    bool ok;                                /* a complete 2xx answer */
-    bool gone;                              /* the provider says that there is no such object */
-};
-
-typedef void (*errand_done_cb)(void *arg, const struct errand_result *result);
-
-/** Fill `errands`, whose `inherited`, `slot`, `loop` and `upstream` are set. @return 0, ERR_NOMEM */
+/** Fill `errands`, of whose runtime `inherited`, `slot`, `loop` and `upstream` are set. It stays where
+ * it is. @return 0, ERR_NOMEM, ERR_IO */
 MUST_USE int errands_init(struct errands *errands);
 
 /** Queue a call; it starts on a coming turn, when it may. Never calls back before it returns.
  *  @param id, query  as provider_url(); copied
  *  @return 0, or an error: `on_done` will not run */
 MUST_USE int errand_start(struct errand_account *account, enum provider_call call, const char *id,
-                          const char *query, errand_done_cb on_done, void *arg);
+                          const char *query, attempt_done_cb on_done, void *arg);
 
 /** The account of that name in logs. */
 const char *errand_account_name(const struct errand_account *account);
@@ -81,7 +66,10 @@ const char *errand_account_name(const struct errand_account *account);
 bool errand_account_is_quiet(const struct errand_account *account);
 
 /** Uniform in [0, bound), good enough to keep calls apart; 0 for 0. */
-uint32_t errand_random_below(uint32_t bound);
+uint32_t errand_random_below(struct errands *errands, uint32_t bound);
+
+/** How long a call may take in all: what the operator says of small calls, but at most `most_ms`. */
+uint32_t errand_total_ms(const struct config *config, uint32_t most_ms);
 
 /**
  * How long an account is left alone after a call. Pure.

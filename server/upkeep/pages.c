@@ -76,7 +76,7 @@ static int wait_for_turn(struct pages *p)
 {
     struct errands *errands = p->spec.account->errands;
 
-    return slices_add(&errands->slices, errands->loop, &p->slice);
+    return slices_add(&errands->rt.slices, errands->rt.loop, &p->slice);
 }
 
 static void on_slice(struct slice *slice)
@@ -96,7 +96,7 @@ static void on_slice(struct slice *slice)
         finish(p, PAGES_FAILED, "the answer is no list");
 }
 
-static void on_answer(void *arg, const struct errand_result *result)
+static void on_answer(void *arg, const struct attempt_result *result)
 {
     struct pages *p = arg;
     struct failure failure = result->failure;

@@ -19,21 +19,17 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-#include <openssl/rand.h>
 
 #include "common/clock.h"
 #include "json/json.h"
 #include "common/log.h"
 #include "upstream/client.h"
-#include "upstream/failure.h"
 #include "upstream/normal.h"
-#include "upstream/provider.h"
-#include "calls/outcome.h"
+#include "calls/attempt.h"
 #include "census.h"
 #include "endings.h"
 #include "errand.h"
 #include "core/loop_h2o.h"
-#include "core/provider_clock.h"
 #include "rebuild.h"
 #include "watch.h"
 
@@ -57,16 +53,12 @@ struct account_probe {
 };
 
 struct prober {
-    const struct inherited *inherited; /* borrowed */
-    uint32_t slot;
-    struct loop *loop;
-    struct upstream *upstream;
+    struct errands errands; /* the ground of all calls, and those beside the probes */
     /* Owned; as in the model list; `prober` is NULL where no deployment is */
     struct account_probe *accounts;
     size_t num_accounts;
     struct account_probe *due, **due_end; /* queue */
     unsigned in_flight;
-    struct errands errands; /* beside the probes */
     struct loop_timer beat;
     int signal_fd;
     bool stopping;
@@ -74,22 +66,12 @@ struct prober {
 
 static const struct model_account *account_of(const struct account_probe *a)
 {
-    return &a->prober->inherited->config->models.accounts[a->account];
-}
-
-/* Uniform in [0, bound), good enough to keep calls apart. */
-static uint32_t random_below(uint32_t bound)
-{
-    uint32_t value = 0;
-
-    if (RAND_bytes((unsigned char *)&value, sizeof(value)) != 1)
-        return bound / 2;
-    return value % bound;
+    return &a->prober->errands.rt.inherited->config->models.accounts[a->account];
 }
 
 static void schedule(struct account_probe *a, uint64_t delay_ms)
 {
-    if (loop_timer_start(a->prober->loop, &a->timer, delay_ms) != 0)
+    if (loop_timer_start(a->prober->errands.rt.loop, &a->timer, delay_ms) != 0)
         log_error("account %s: health checks stopped: %s", account_of(a)->name, err_str(ERR_NOMEM));
 }
 
@@ -113,7 +95,7 @@ static void log_change(struct account_probe *a, bool healthy, int status, enum o
  * that sees it sees the rest. */
 static void publish(const struct account_probe *a, bool healthy, int status, enum outcome outcome)
 {
-    const struct inherited *inherited = a->prober->inherited;
+    const struct inherited *inherited = a->prober->errands.rt.inherited;
     uint64_t now_s = (uint64_t)clock_unix_s();
 
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
@@ -133,96 +115,52 @@ static void record(struct account_probe *a, enum outcome outcome, bool healthy, 
 {
     log_change(a, healthy, status, outcome, why);
     publish(a, healthy, status, outcome);
-    schedule(a, PERIOD_MS - PERIOD_MS / 10 + random_below(PERIOD_MS / 5));
+    schedule(a,
+             PERIOD_MS - PERIOD_MS / 10 + errand_random_below(&a->prober->errands, PERIOD_MS / 5));
 }
 
 /* A page of some portal is no provider, whatever its status. */
-static bool is_batch_list(const char *body, size_t len)
+static const char *judge(const struct upstream_result *result)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
-    bool found;
+    bool found = doc != NULL && result->body != NULL &&
+                 normal_list_data(json_parse(doc, result->body, result->body_len, &error)) != NULL;
 
-    if (doc == NULL || body == NULL) {
-        json_doc_free(doc);
-        return false;
-    }
-    found = normal_list_data(json_parse(doc, body, len, &error)) != NULL;
     json_doc_free(doc);
-    return found;
-}
-
-static bool is_success(const struct upstream_result *result)
-{
-    return result->end == UPSTREAM_ANSWERED && result->head.status >= 200 &&
-           result->head.status < 300;
+    return found ? NULL : "the answer is no list of batches";
 }
 
 static void pump(struct prober *p);
 
-static void on_answer(void *arg, const struct upstream_result *result)
+static void on_answer(void *arg, const struct attempt_result *result)
 {
     struct account_probe *a = arg;
-    struct prober *p = a->prober;
-    const struct inherited *inherited = p->inherited;
-    struct failure failure = {.retry_after_ms = -1};
-    enum outcome outcome;
-    bool success = is_success(result);
+    const char *error = result->upstream->error;
 
-    provider_clock_learn(inherited, a->deployment, result, loop_now_ms(p->loop));
-    if (!success)
-        failure_from_result(result, clock_unix_s(), &failure);
-    outcome = outcome_of(result, &failure);
-    if (success && !is_batch_list(result->body, result->body_len)) {
-        outcome = OUTCOME_BAD_ANSWER;
-        success = false;
-        strcpy(failure.message, "the answer is no list of batches");
-    }
-    state_end(inherited->state, p->slot, inherited->columns[a->deployment], OP_READ, outcome,
-              result->head.status, result->total_us, result->bytes_sent, result->bytes_received);
-    p->in_flight--;
-    record(a, outcome, success, result->head.status,
-           result->error[0] != '\0' ? result->error : failure.message);
-    pump(p);
-}
-
-/* Returns the call, or NULL with nothing begun. */
-static struct upstream_call *start_call(struct account_probe *a)
-{
-    const struct config *config = a->prober->inherited->config;
-    struct strbuf url = STRBUF_INIT;
-    struct provider_headers headers = {0};
-    struct upstream_request request = {.method = provider_method(CALL_BATCH_LIST),
-                                       .total_ms = config->timeouts.json_total_ms,
-                                       .max_body = MAX_ANSWER,
-                                       .on_done = on_answer,
-                                       .arg = a};
-    struct upstream_call *call = NULL;
-
-    if (request.total_ms == 0 || request.total_ms > CALL_MS)
-        request.total_ms = CALL_MS;
-    if (provider_url(account_of(a), CALL_BATCH_LIST, NULL, "limit=1", &url) == 0 &&
-        provider_headers(account_of(a), CALL_BATCH_LIST, NULL, &headers) == 0) {
-        request.url = strbuf_str(&url);
-        request.headers = headers.list;
-        request.num_headers = headers.num;
-        call = upstream_start(a->prober->upstream, &request);
-    }
-    provider_headers_wipe(&headers);
-    strbuf_deinit(&url);
-    return call;
+    a->prober->in_flight--;
+    record(a, result->outcome, result->ok, result->upstream->head.status,
+           error[0] != '\0' ? error : result->failure.message);
+    pump(a->prober);
 }
 
 static void probe(struct account_probe *a)
 {
-    struct prober *p = a->prober;
+    struct runtime *rt = &a->prober->errands.rt;
+    struct attempt_spec spec = {.deployment = a->deployment,
+                                .call = CALL_BATCH_LIST,
+                                .query = "limit=1",
+                                .total_ms = errand_total_ms(rt->config, CALL_MS),
+                                .max_body = MAX_ANSWER,
+                                .background = true,
+                                .judge = judge,
+                                .on_done = on_answer,
+                                .arg = a};
 
-    if (start_call(a) == NULL) {
+    if (attempt_start(rt, &spec) != NULL)
+        a->prober->in_flight++;
+    else
         record(a, OUTCOME_CANCELLED, false, 0, "the call could not be built");
-        return;
-    }
-    p->in_flight++;
-    state_begin(p->inherited->state, p->slot, p->inherited->columns[a->deployment], OP_READ);
 }
 
 static void pump(struct prober *p)
@@ -252,8 +190,10 @@ static void on_beat(struct loop_timer *timer)
 {
     struct prober *p = timer->arg;
 
-    atomic_store(&p->inherited->shared->slots[p->slot].beat_ms, loop_now_ms(p->loop));
-    (void)loop_timer_start(p->loop, timer, BEAT_MS); /* cannot fail: its slot was just freed */
+    atomic_store(&p->errands.rt.inherited->shared->slots[p->errands.rt.slot].beat_ms,
+                 loop_now_ms(p->errands.rt.loop));
+    (void)loop_timer_start(p->errands.rt.loop, timer,
+                           BEAT_MS); /* cannot fail: its slot was just freed */
 }
 
 static void on_signal(void *arg)
@@ -281,14 +221,14 @@ static int watch_signals(struct prober *p)
     p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (p->signal_fd == -1)
         return ERR_IO;
-    return loop_watch(p->loop, p->signal_fd, on_signal, p);
+    return loop_watch(p->errands.rt.loop, p->signal_fd, on_signal, p);
 }
 
 /* Accounts that some deployment uses, each with the first one that does; what an earlier prober
  * found is not news. */
 static int collect_accounts(struct prober *p)
 {
-    const struct inherited *inherited = p->inherited;
+    const struct inherited *inherited = p->errands.rt.inherited;
 
     p->num_accounts = inherited->config->models.num_accounts;
     p->accounts = calloc(p->num_accounts + 1, sizeof(*p->accounts));
@@ -319,7 +259,7 @@ static void begin_first_round(struct prober *p)
 
 static int open_upstream(struct prober *p)
 {
-    const struct config *config = p->inherited->config;
+    const struct config *config = p->errands.rt.inherited->config;
     struct upstream_options options = {
         .allow_insecure = config->allow_insecure_upstream,
         .ca_file = config->upstream_ca_file,
@@ -328,17 +268,15 @@ static int open_upstream(struct prober *p)
         .connect_ms = config->timeouts.connect_ms,
         .low_speed_ms = config->timeouts.low_speed_ms};
 
-    return upstream_new(p->loop, &options, &p->upstream);
+    return upstream_new(p->errands.rt.loop, &options, &p->errands.rt.upstream);
 }
 
 static int begin_upkeep(struct prober *p)
 {
     int ret;
 
-    p->errands = (struct errands){
-        .inherited = p->inherited, .slot = p->slot, .loop = p->loop, .upstream = p->upstream};
-    if ((ret = errands_init(&p->errands)) != 0 || (ret = rebuild_start(&p->errands)) != 0 ||
-        (ret = census_start(&p->errands)) != 0 || (ret = endings_start(&p->errands)) != 0)
+    if ((ret = rebuild_start(&p->errands)) != 0 || (ret = census_start(&p->errands)) != 0 ||
+        (ret = endings_start(&p->errands)) != 0)
         return ret;
     return watch_start(&p->errands);
 }
@@ -347,14 +285,16 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
 {
     int ret;
 
-    p->loop = loop_h2o_new(evloop);
-    if (p->loop == NULL)
+    p->errands.rt.loop = loop_h2o_new(evloop);
+    if (p->errands.rt.loop == NULL)
         return ERR_NOMEM;
     if ((ret = watch_signals(p)) != 0 ||
-        (ret = loop_watch(p->loop, p->inherited->master_fd, on_master_gone, p)) != 0 ||
-        (ret = open_upstream(p)) != 0 || (ret = collect_accounts(p)) != 0)
+        (ret = loop_watch(p->errands.rt.loop, p->errands.rt.inherited->master_fd, on_master_gone,
+                          p)) != 0 ||
+        (ret = open_upstream(p)) != 0 || (ret = errands_init(&p->errands)) != 0 ||
+        (ret = collect_accounts(p)) != 0)
         return ret;
-    loop_h2o_turn(p->loop);
+    loop_h2o_turn(p->errands.rt.loop);
     on_beat(&p->beat);
     begin_first_round(p);
     return begin_upkeep(p);
@@ -362,7 +302,7 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
 
 int prober_run(const struct inherited *inherited, uint32_t slot)
 {
-    struct prober p = {.inherited = inherited, .slot = slot, .due_end = &p.due};
+    struct prober p = {.errands.rt = {.inherited = inherited, .slot = slot}, .due_end = &p.due};
     h2o_evloop_t *evloop = h2o_evloop_create();
     int ret;
 

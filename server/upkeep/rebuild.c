@@ -59,14 +59,14 @@ static void begin_page(struct rebuild *r)
 
 static const struct inherited *inherited_of(const struct rebuild *r)
 {
-    return r->account->errands->inherited;
+    return r->account->errands->rt.inherited;
 }
 
-static void on_copy_deleted(void *arg, const struct errand_result *result)
+static void on_copy_deleted(void *arg, const struct attempt_result *result)
 {
     struct rebuild *r = arg;
 
-    if (!result->ok && !result->gone)
+    if (!result->ok && !outcome_is_gone(result->upstream))
         log_warn("account %s: cannot delete the copy of a moved batch: %s",
                  errand_account_name(r->account), result->failure.message);
 }
@@ -80,7 +80,7 @@ static void drop_copy(struct rebuild *r, const struct observation *s)
     if (s->phase == LEDGER_RUNNING || s->copy[0] == '\0' ||
         !inherited->config->delete_moved_copies || r->copies >= MAX_COPIES ||
         !ledger_takes_copy(inherited, r->account->fingerprint, s->copy,
-                           loop_now_ms(r->account->errands->loop)))
+                           loop_now_ms(r->account->errands->rt.loop)))
         return;
     r->copies++;
     if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
@@ -95,14 +95,14 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     uint32_t deployment;
     struct observation s;
 
-    past_saw(inherited, r->account->deployment, object, loop_now_ms(r->account->errands->loop));
+    past_saw(inherited, r->account->deployment, object, loop_now_ms(r->account->errands->rt.loop));
     if (!observation_read(doc, object, inherited->seals, &s))
         return;
     deployment = s.marked ? ledger_deployment(inherited, &s.marker) : MODEL_NO_INDEX;
-    rebuild_take(&r->tally, inherited->quota, r->account->errands->slot,
+    rebuild_take(&r->tally, inherited->quota, r->account->errands->rt.slot,
                  deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
                  observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
-                 loop_now_ms(r->account->errands->loop));
+                 loop_now_ms(r->account->errands->rt.loop));
     drop_copy(r, &s);
 }
 
@@ -138,8 +138,8 @@ static uint32_t for_each_column(const struct rebuild *r, bool mark)
 
 static void try_again(struct rebuild *r, const char *why)
 {
-    struct loop *loop = r->account->errands->loop;
-    uint32_t delay_ms = r->again_ms + errand_random_below(r->again_ms / 4);
+    struct loop *loop = r->account->errands->rt.loop;
+    uint32_t delay_ms = r->again_ms + errand_random_below(r->account->errands, r->again_ms / 4);
 
     if (!r->told)
         log_warn("account %s: quota ledger recovery failed, assuming 0 enqueued tokens until it "
@@ -203,7 +203,7 @@ int rebuild_start(struct errands *errands)
         r->again_ms = FIRST_AGAIN_MS;
         r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
         if (r->account->balanced && for_each_column(r, false) > 0)
-            ret = loop_timer_start(errands->loop, &r->begin,
+            ret = loop_timer_start(errands->rt.loop, &r->begin,
                                    many ? i * MAX_STAGGER_MS / errands->num_accounts
                                         : i * STAGGER_MS);
     }

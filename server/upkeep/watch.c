@@ -129,18 +129,18 @@ static void next_single(struct watch_round *r);
 
 static struct quota *ledger(const struct watch_round *r)
 {
-    return r->account->errands->inherited->quota;
+    return r->account->errands->rt.inherited->quota;
 }
 
 static uint64_t now_of(const struct watch_round *r)
 {
-    return loop_now_ms(r->account->errands->loop);
+    return loop_now_ms(r->account->errands->rt.loop);
 }
 
 /* Unix seconds, as the account tells them. */
 static int64_t provider_now_s(const struct watch_round *r)
 {
-    return provider_clock_now_s(r->account->errands->inherited, r->account->deployment);
+    return provider_clock_now_s(r->account->errands->rt.inherited, r->account->deployment);
 }
 
 static void finish(struct watch_round *r)
@@ -161,11 +161,11 @@ static void note_end(struct watch_round *r, uint64_t tokens)
     r->tokens += tokens;
 }
 
-static void on_copy_deleted(void *arg, const struct errand_result *result)
+static void on_copy_deleted(void *arg, const struct attempt_result *result)
 {
     struct watch_round *r = arg;
 
-    if (!result->ok && !result->gone)
+    if (!result->ok && !outcome_is_gone(result->upstream))
         log_warn("account %s: cannot delete the copy of a moved batch: %s",
                  errand_account_name(r->account), result->failure.message);
 }
@@ -173,7 +173,7 @@ static void on_copy_deleted(void *arg, const struct errand_result *result)
 /* Nobody has looked at this batch since it ended, and the copy it ran on is of no more use. */
 static void drop_copy(struct watch_round *r, const struct observation *s)
 {
-    const struct inherited *inherited = r->account->errands->inherited;
+    const struct inherited *inherited = r->account->errands->rt.inherited;
 
     if (s->copy[0] == '\0' || !inherited->config->delete_moved_copies ||
         !ledger_takes_copy(inherited, r->account->fingerprint, s->copy, now_of(r)))
@@ -190,12 +190,12 @@ static void record(struct watch_round *r, uint32_t column, const struct observat
 {
     struct errands *errands = r->account->errands;
     enum observation_change change =
-        observation_record(ledger(r), errands->slot, column, s, tokens,
+        observation_record(ledger(r), errands->rt.slot, column, s, tokens,
                            observation_age_ms(s, provider_now_s(r)), now_of(r));
 
     if (change == OBSERVATION_RELEASED) {
         note_end(r, tokens);
-        observation_note_ended(errands->inherited, column, r->account->fingerprint, s, tokens,
+        observation_note_ended(errands->rt.inherited, column, r->account->fingerprint, s, tokens,
                                now_of(r));
         drop_copy(r, s);
     }
@@ -227,8 +227,8 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
     uint32_t deployment;
     uint64_t age_ms;
 
-    object = polls_believe(errands->inherited, r->account->fingerprint, doc, object, now_of(r));
-    if (!observation_read(doc, object, errands->inherited->seals, &s))
+    object = polls_believe(errands->rt.inherited, r->account->fingerprint, doc, object, now_of(r));
+    if (!observation_read(doc, object, errands->rt.inherited->seals, &s))
         return;
     age_ms = observation_age_ms(&s, provider_now_s(r));
     if (age_ms > r->page_age_ms)
@@ -241,9 +241,9 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
         return;
     }
     /* Of another gateway with the same seals, or of one whose answer was lost. */
-    deployment = s.marked ? ledger_deployment(errands->inherited, &s.marker) : MODEL_NO_INDEX;
+    deployment = s.marked ? ledger_deployment(errands->rt.inherited, &s.marker) : MODEL_NO_INDEX;
     if (deployment != MODEL_NO_INDEX)
-        record(r, errands->inherited->columns[deployment], &s, s.marker.tokens);
+        record(r, errands->rt.inherited->columns[deployment], &s, s.marker.tokens);
 }
 
 static bool on_more(void *arg)
@@ -262,7 +262,7 @@ static void give_up_orphans(struct watch_round *r, bool whole)
 
         r->items[i].missing = whole && !r->items[i].found;
         if (watch_gives_up(&r->items[i], patience_ms, whole, r->page_age_ms, now_of(r)) &&
-            quota_release_view(ledger(r), r->account->errands->slot, view, now_of(r)))
+            quota_release_view(ledger(r), r->account->errands->rt.slot, view, now_of(r)))
             orphans++;
     }
     if (orphans > 0)
@@ -287,7 +287,7 @@ static void on_list_end(void *arg, enum pages_end end, const char *why)
 
 /* What a call for one batch has told about it. @return false: nothing, and the round is over */
 static bool take_answer(struct watch_round *r, const struct watch_item *item,
-                        const struct errand_result *result)
+                        const struct attempt_result *result)
 {
     const struct quota_view *view = &item->view;
     struct errands *errands = r->account->errands;
@@ -295,10 +295,10 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     struct json_error error;
     struct observation s;
 
-    if (result->gone) {
+    if (outcome_is_gone(result->upstream)) {
         /* A list that does not show it either is as good as a second answer. */
         if ((item->missing || watch_gone_again(&r->watch->gone, view->column, view->id)) &&
-            quota_release(ledger(r), errands->slot, view->column, view->id, strlen(view->id),
+            quota_release(ledger(r), errands->rt.slot, view->column, view->id, strlen(view->id),
                           QUOTA_DROPPED, now_of(r)))
             note_end(r, view->tokens);
         return true;
@@ -310,7 +310,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
         return false;
     if (observation_read(
             doc, json_parse(doc, result->upstream->body, result->upstream->body_len, &error),
-            errands->inherited->seals, &s) &&
+            errands->rt.inherited->seals, &s) &&
         strcmp(s.id, view->id) == 0) {
         watch_gone_not(&r->watch->gone, view->column, view->id);
         record(r, view->column, &s, view->tokens);
@@ -319,7 +319,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     return true;
 }
 
-static void on_single(void *arg, const struct errand_result *result)
+static void on_single(void *arg, const struct attempt_result *result)
 {
     struct watch_round *r = arg;
 
@@ -360,7 +360,7 @@ static void on_begin(struct loop_timer *timer)
 
     r->waiting = false;
     r->running = true;
-    r->at = errand_random_below((uint32_t)r->num);
+    r->at = errand_random_below(r->account->errands, (uint32_t)r->num);
     r->turns = r->asked = 0;
     r->ended = r->adopted = 0;
     r->tokens = r->page_age_ms = 0;
@@ -405,7 +405,7 @@ static uint32_t round_delay_ms(const struct watch_round *r)
 
     if (has_orphan(r) && within_ms > ORPHAN_JITTER_MS)
         within_ms = ORPHAN_JITTER_MS;
-    return errand_random_below(within_ms);
+    return errand_random_below(r->account->errands, within_ms);
 }
 
 /* What cannot be asked about now was marked as asked, and is due the next time. */
@@ -415,7 +415,8 @@ static void collect(struct watch *w)
     struct quota_view view;
     uint32_t cursor = 0;
 
-    while (quota_watch(errands->inherited->quota, &cursor, loop_now_ms(errands->loop), &view)) {
+    while (
+        quota_watch(errands->rt.inherited->quota, &cursor, loop_now_ms(errands->rt.loop), &view)) {
         uint32_t deployment = view.column < errands->num_columns
                                   ? errands->deployment_of[view.column]
                                   : MODEL_NO_INDEX;
@@ -423,7 +424,7 @@ static void collect(struct watch *w)
 
         if (deployment == MODEL_NO_INDEX)
             continue; /* no longer in the configuration: its lease will end it */
-        r = &w->rounds[table_deployment(errands->inherited->table, deployment)->account];
+        r = &w->rounds[table_deployment(errands->rt.inherited->table, deployment)->account];
         if (r->running || errand_account_is_quiet(r->account) || !make_room(r))
             continue;
         r->items[r->num++] = (struct watch_item){.view = view};
@@ -440,17 +441,18 @@ static void on_tick(struct loop_timer *timer)
 
         if (r->waiting || r->running || r->num == 0)
             continue;
-        r->waiting = loop_timer_start(w->errands->loop, &r->begin, round_delay_ms(r)) == 0;
+        r->waiting = loop_timer_start(w->errands->rt.loop, &r->begin, round_delay_ms(r)) == 0;
         if (!r->waiting)
             r->num = 0;
     }
-    (void)loop_timer_start(w->errands->loop, timer, w->tick_ms); /* cannot fail: slot just freed */
+    (void)loop_timer_start(w->errands->rt.loop, timer,
+                           w->tick_ms); /* cannot fail: slot just freed */
 }
 
 int watch_start(struct errands *errands)
 {
     struct watch *w = calloc(1, sizeof(*w));
-    uint32_t ask_ms = errands->inherited->config->timeouts.watch_ms;
+    uint32_t ask_ms = errands->rt.inherited->config->timeouts.watch_ms;
 
     if (w == NULL)
         return ERR_NOMEM;
@@ -475,6 +477,6 @@ int watch_start(struct errands *errands)
         r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
     }
     w->tick = (struct loop_timer){.cb = on_tick, .arg = w};
-    quota_ask_every(errands->inherited->quota, w->ask_ms);
-    return loop_timer_start(errands->loop, &w->tick, w->tick_ms);
+    quota_ask_every(errands->rt.inherited->quota, w->ask_ms);
+    return loop_timer_start(errands->rt.loop, &w->tick, w->tick_ms);
 }

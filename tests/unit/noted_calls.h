@@ -23,7 +23,18 @@ struct upstream_call {
 
 static struct upstream_call *calls[64];
 static unsigned num_calls;
-static const char *date_header; /* of the answers; NULL: none */
+static const char *date_header;  /* of the answers; NULL: none */
+static char noted_headers[2048]; /* of the last call, a line each */
+
+static void note_headers(const struct upstream_request *request)
+{
+    size_t len = 0;
+
+    noted_headers[0] = '\0';
+    for (size_t i = 0; i < request->num_headers && len < sizeof(noted_headers); i++)
+        len += (size_t)snprintf(noted_headers + len, sizeof(noted_headers) - len, "%s: %s\n",
+                                request->headers[i].name, request->headers[i].value);
+}
 
 struct upstream_call *upstream_start(struct upstream *up, const struct upstream_request *request)
 {
@@ -37,6 +48,7 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
     call->account = (unsigned)atoi(number + 3);
     call->request = *request;
     snprintf(call->url, sizeof(call->url), "%s", request->url);
+    note_headers(request);
     return calls[num_calls++] = call;
 }
 
@@ -86,7 +98,7 @@ static struct upstream_call *open_call(unsigned account)
     return NULL;
 }
 
-static unsigned in_flight(void)
+static inline unsigned in_flight(void)
 {
     unsigned n = 0;
 

@@ -401,7 +401,8 @@ static inline int world_begin(void **state)
                                       .poll_cache = w->poll_cache,
                                       .columns = w->columns,
                                       .seals = &w->seals};
-    w->errands = (struct errands){.inherited = &w->inherited, .slot = ROW, .loop = &w->loop.base};
+    w->errands =
+        (struct errands){.rt = {.inherited = &w->inherited, .slot = ROW, .loop = &w->loop.base}};
     assert_int_equal(errands_init(&w->errands), 0);
     *state = w;
     return 0;

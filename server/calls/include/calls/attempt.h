@@ -1,5 +1,6 @@
-/* One try at one deployment: the call itself, its place in the counters, and what the breaker
- * learns from it. */
+/* One call to a provider, at the account of one deployment: how it is built, where it is counted,
+ * and what the breaker learns from it. Nobody calls a provider in another way: clients' requests,
+ * upkeep and probes all start attempts. */
 #pragma once
 
 #include "balancer/retry.h"
@@ -9,16 +10,23 @@
 #include "calls/outcome.h"
 #include "core/runtime.h"
 
+/* Bytes of a list that is collected or read in slices; 10,000 files are about 4 MB */
+#define ATTEMPT_MAX_LIST (32u << 20)
+
 struct attempt;
 
 struct attempt_result {
     const struct upstream_result *upstream;
     enum outcome outcome;
-    struct failure failure; /* filled when it was no 2xx */
-    bool ok;                /* a complete 2xx answer */
+    struct failure failure; /* filled when not `ok` */
+    bool ok;                /* a complete 2xx answer, in which `judge` found no fault */
 };
 
 typedef void (*attempt_done_cb)(void *arg, const struct attempt_result *result);
+
+/** Looks at a complete 2xx answer. @return what is wrong with it, constant text: then it counts as
+ * OUTCOME_BAD_ANSWER; NULL: nothing */
+typedef const char *(*attempt_judge_cb)(const struct upstream_result *result);
 
 struct attempt_spec {
     uint32_t deployment;
@@ -30,8 +38,12 @@ struct attempt_spec {
     size_t body_len;
     upstream_source_cb source; /* or a source of exactly source_length bytes */
     uint64_t source_length;
-    uint32_t total_ms;          /* 0: the class's default */
-    bool background;            /* no client waits for it */
+    uint32_t total_ms; /* 0: the class's default */
+    size_t max_body;   /* of a collected answer; 0: the class's default */
+    /* No client waits for it: it is counted, but no breaker learns from it, and it logs nothing */
+    bool background;
+    const char *agent;          /* constant text, as User-Agent; NULL: the gateway's own */
+    attempt_judge_cb judge;     /* or NULL */
     const char *request_id;     /* of the client's request, for the log; copied; NULL: none */
     const char *range;          /* a Range header to pass on; NULL: none */
     const char *if_range;       /* an If-Range header; NULL: none */

@@ -18,6 +18,9 @@ enum outcome outcome_of(const struct upstream_result *result, const struct failu
 /** Whether an upload was refused because the account holds as many files as it may. */
 bool outcome_is_file_quota(const struct failure *failure);
 
+/** Whether the provider says that it has no object of that id. */
+bool outcome_is_gone(const struct upstream_result *result);
+
 /** The words for what went wrong, where the outcome's name stands beside them: without that name,
  * which they begin with when nothing was sent. @return within `error` */
 const char *outcome_detail(enum outcome outcome, const char *error);
