@@ -16,7 +16,7 @@
 #include "upstream/provider.h"
 #include "request/admit.h"
 #include "request/auth.h"
-#include "create/batches.h"
+#include "create/create.h"
 #include "request/coding.h"
 #include "request/collect.h"
 #include "request/cors.h"
@@ -62,7 +62,7 @@ static void dispatch(struct relay *relay)
     case ROUTE_FILES:
     case ROUTE_BATCHES:
         if (post)
-            batches_create(relay); /* POST /files went to upload_start() */
+            create_start(relay); /* POST /files went to upload_start() */
         else
             listing_start(relay);
         break;

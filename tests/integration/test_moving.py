@@ -1,6 +1,7 @@
 """Work that one deployment refuses is done by another one, and the client notices nothing but that it was done."""
 
 import json
+import re
 import signal
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_batch_that_its_deployment_refuses_is_made_at_another_one(start, two):
     # And that file is still the client's: readable, and gone when deleted.
     assert gateway.get(f"/v1/files/{file['id']}/content").status == 200
     assert gateway.delete(f"/v1/files/{file['id']}").status == 200
+
+
+def test_each_step_of_a_create_that_moves_is_a_line_of_the_debug_log(start, two):
+    """Old and new, with the id that the answer has."""
+    gateway = start(eu_first(two), sim=two, args=["--debug"])
+    answer = gateway.create(gateway.uploaded(lines(count=20))["id"])
+    assert answer.status == 200, answer
+    own = f"request {answer.headers['x-request-id']}: create: "
+    gateway.wait_line(re.escape(own) + ".* -> done")
+    steps = [line.split(own)[1].strip() for line in list(gateway.lines) if own in line]
+    names = ["new", "repeat", "find", "facts", "reserve", "write", "send", "elsewhere", "copy", "write", "send", "done"]
+    assert steps == [f"{old} -> {new}" for old, new in zip(names, names[1:])]
 
 
 def test_the_copy_names_its_own_deployment_and_nothing_else_is_changed(start, two):

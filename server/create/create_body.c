@@ -1,0 +1,98 @@
+/* The body of a create as it goes upstream: the client's, with the file of the deployment in use and
+ * our marker, by which the batch is known again. */
+#include "create_job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "upstream/provider.h"
+
+/* The sealed marker for the batch at the deployment in use. @return 0; else it can carry none */
+static int marker_text(const struct create_job *job, struct strbuf *text)
+{
+    const struct table_deployment *d = table_deployment(job->rt->table, job->deployment);
+    uint32_t home = table_deployment(job->rt->table, create_home(job))->account;
+    struct marker marker = {.owner = job->owner,
+                            .request = job->request,
+                            .tokens = job->claim.place != 0 ? job->claim.tokens : job->tokens,
+                            .bare_endpoint = provider_endpoint_v1(job->endpoint) != NULL,
+                            .deployment = job->have_facts ? d->fingerprint : 0,
+                            .origin =
+                                create_has_copy(job) ? job->rt->account_fingerprint[home] : 0};
+
+    snprintf(marker.nonce, sizeof(marker.nonce), "%s", job->nonce);
+    snprintf(marker.file, sizeof(marker.file), "%s", job->target.native);
+    return marker_write(job->rt->inherited->seals, &marker, text);
+}
+
+/* A blob takes no metadata (providers 2.5), 16 pairs of the client's leave no room, some ids no
+ * marker can hold, and what is no object the provider refuses. */
+bool create_takes_marker(const struct create_job *job)
+{
+    const struct json *metadata = json_get(job->relay->request, "metadata");
+
+    return job->target.native[0] != '\0' && marker_takes_file(job->target.native) &&
+           json_size(metadata) < MARKER_PAIRS &&
+           (metadata == NULL || json_is(metadata, JSON_NULL) || json_is(metadata, JSON_OBJECT));
+}
+
+bool create_can_be_marked(const struct create_job *job)
+{
+    struct strbuf text = STRBUF_INIT;
+    bool can = job->nonce[0] != '\0' && marker_text(job, &text) == 0;
+
+    strbuf_deinit(&text);
+    return can;
+}
+
+static int add_marker(struct create_job *job)
+{
+    struct relay *relay = job->relay;
+    struct json *metadata = json_get(relay->request, "metadata");
+    struct strbuf text = STRBUF_INIT;
+    int rc = marker_text(job, &text);
+
+    if (rc == 0 && !json_is(metadata, JSON_OBJECT)) {
+        metadata = json_new_object(relay->doc);
+        json_set(relay->doc, relay->request, "metadata", metadata);
+    }
+    if (rc == 0)
+        json_set_str(relay->doc, metadata, MARKER_KEY, strbuf_str(&text));
+    strbuf_deinit(&text);
+    return rc;
+}
+
+/* Never without a marker where it is what a repeat will be looked for by. */
+static int make_body(struct create_job *job)
+{
+    struct relay *relay = job->relay;
+    int rc = job->nonce[0] != '\0' ? add_marker(job) : 0;
+
+    if (rc != 0)
+        return rc;
+    rc = provider_batch_body(runtime_account(job->rt, job->deployment), relay->doc, relay->request,
+                             job->file[0] != '\0' ? job->file : NULL, &job->body);
+    return rc != 0 || strbuf_failed(&job->body) ? ERR_NOMEM : 0;
+}
+
+/* What is known of the create at the deployment before is of no use to this one. */
+static void forget_last(struct create_job *job)
+{
+    strbuf_deinit(&job->body);
+    job->doubtful = job->file_known = false;
+    job->pending_ms = 0;
+}
+
+void create_write(struct create_job *job)
+{
+    forget_last(job);
+    snprintf(job->wanted.file, sizeof(job->wanted.file), "%s", job->file);
+    if (make_body(job) != 0) {
+        create_was_not_sent(job);
+        return;
+    }
+    job->tries++;
+    job->tries_here++;
+    job->begun_ms = loop_now_ms(job->rt->loop);
+    create_go(job, STEP_SEND);
+}

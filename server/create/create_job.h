@@ -1,0 +1,252 @@
+/* One create, from the checked request to its known end, as a machine: it is in one step at a time,
+ * create_go() alone changes it, and at most one thing is under way.
+ *
+ *     NEW
+ *      │
+ *   REPEAT ─────────── made before: the answer of then ──────────────────────────────► DONE
+ *      │ it is new
+ *    FIND ──────────── no account has the file ──────────────────────────────────────► DONE
+ *      │ it is there
+ *    FACTS
+ *      │ its deployment and its tokens, as far as they can be known
+ *   RESERVE ────────── no room there ─────────────────────────┐
+ *      │ counted there                                        ▼
+ *      │                                                  ELSEWHERE ── nowhere ──────► DONE
+ *      │                                                   │     ▲
+ *      │                                           counted │     │ not taken there
+ *      │                                                   ▼     │
+ *      │                                                    COPY ┴── no file to move ► DONE
+ *      │                                                      │
+ *    WRITE ◄──────────────── stored there ────────────────────┘
+ *      │ the body, with our marker
+ *    SEND ─────────── made ──────────────────────────────────────────────────────────► DONE
+ *    ▲ │ ├─────────── refused ────────────────────────────────► ELSEWHERE, or DONE
+ *    │ │ └─────────── the answer was lost, or is doubtful ─┐
+ *    │ │ refused, perhaps because the file is pending      ▼
+ *    │ ▼                                                 LOST ── found: made ────────► DONE
+ *   ASK_FILE ── it is not ──► refused, as above            │ └── nobody knows ────────► DONE
+ *    │ ▲                                                   └──── refused, as above
+ *    ▼ │ it is
+ *   WAIT_FILE
+ *
+ *   step       under way                       tokens are   the client leaves
+ *              (its callback goes on)          counted
+ *   REPEAT     repeat (its own struct)         no           it ends
+ *   FIND       locate, of an id without a tag  no           it ends
+ *   FACTS      peek at the file's first lines  no           it ends
+ *   RESERVE    nothing                         no           -
+ *   ELSEWHERE  nothing                         no           -
+ *   COPY       move                            yes          it ends
+ *   WRITE      nothing                         yes          -
+ *   SEND       attempt (the POST)              yes          it goes on: the batch exists either way, and
+ *                                                           whoever repeats the request must learn of it
+ *   ASK_FILE   attempt (a GET of the file)     yes          it goes on, and then waits no more
+ *   WAIT_FILE  timer                           yes          it ends, and deletes the copy
+ *   LOST       reconcile                       yes          it goes on
+ *
+ * Every step may end in DONE for want of memory. The table behind this drawing is in create_steps.c,
+ * which checks with each step: nothing of the step before is under way, tokens are counted exactly
+ * where the table says so, and nothing begins after an answer. */
+#pragma once
+
+#include "balancer/quota.h"
+#include "calls/attempt.h"
+#include "move.h"
+#include "objects/facts.h"
+#include "objects/locate.h"
+#include "once/reconcile.h"
+#include "once/repeat.h"
+#include "request/relay.h"
+#include "request/resolve.h"
+#include "routing/candidates.h"
+
+#define CREATE_MAX_TRIES 8 /* deployments that one create goes through */
+
+enum create_step {
+    STEP_NEW,
+    STEP_REPEAT,
+    STEP_FIND,
+    STEP_FACTS,
+    STEP_RESERVE,
+    STEP_ELSEWHERE,
+    STEP_COPY,
+    STEP_WRITE,
+    STEP_SEND,
+    STEP_ASK_FILE,
+    STEP_WAIT_FILE,
+    STEP_LOST,
+    STEP_DONE
+};
+#define CREATE_STEPS (STEP_DONE + 1)
+
+struct create_job {
+    struct relay *relay; /* borrowed; NULL once the client is gone, or gets its answer */
+    struct runtime *rt;
+    enum create_step step;
+
+    /* What the step has begun; owned. COPY's is `move`, which stays for another copy. */
+    union {
+        void *any;
+        struct locate *locate;       /* FIND */
+        struct facts_look *peek;     /* FACTS */
+        struct attempt *attempt;     /* SEND, ASK_FILE */
+        struct reconcile *reconcile; /* LOST */
+    } under_way;
+
+    /* The request. */
+    char request_id[37];
+    uint64_t owner;
+    uint64_t request;     /* fingerprint of what was asked */
+    char endpoint[64];    /* as the client wrote it */
+    char *file_id;        /* owned; of the input file, as the client wrote it; NULL: a blob */
+    bool tagged;          /* answer with signed (tagged) ids */
+    struct repeat repeat; /* this request among those that were made before */
+    /* The batch, by what it will be known; its file: that of the deployment it was last sent to */
+    struct wanted wanted;
+    char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */
+
+    /* Its input file. */
+    struct target target; /* owned; where the client's file may be */
+    uint32_t at;          /* ... candidate in use */
+    bool have_facts;
+    struct facts facts;
+    const char *file_url; /* constant; that the lines of the file have; NULL: not known */
+    uint64_t tokens;      /* of the batch, as estimated; 0: not known */
+    uint64_t least;       /* ... and for certain */
+    uint64_t unsure_from; /* choose_unsure_from() */
+    uint64_t refusal_job; /* facts_job(): what refusals know it by; 0: not known */
+
+    /* Where its batch may be made. */
+    struct candidates candidates; /* owned; none: only where the file is */
+    bool *tried;                  /* owned; [candidates.num] */
+    bool *barred;                 /* owned; the same, and what has no slot for a copy */
+    uint32_t tier;                /* of the candidates in use */
+    uint32_t tries, tries_here;   /* in all, and in this tier */
+    struct move *move;    /* owned; what was read of the file for copies; NULL: nothing yet */
+    struct failure worst; /* the most telling failure so far; status 0: none */
+
+    /* The deployment in use. */
+    uint32_t deployment;
+    char file[IDS_MAX + 1];   /* native id of the input file there; "": none (a blob) */
+    struct quota_claim claim; /* its reservation; empty: none */
+    bool uncounted;           /* there is none because the ledger is full */
+    bool permit;              /* the half-open probe permit is held until the create is sent */
+
+    /* The create there. */
+    struct strbuf body;             /* owned */
+    uint64_t begun_ms;              /* monotonic */
+    struct failure cause;           /* ASK_FILE, WAIT_FILE: the refusal; LOST: what came */
+    struct retry_question question; /* ... and what it says */
+    bool doubtful;                  /* it is a refusal, but perhaps not the provider's */
+    bool file_known;         /* the file's state was told: no further refusal is because of it */
+    uint32_t pending_ms;     /* until the file is asked again; 0: it was not seen pending */
+    uint64_t give_up_ms;     /* monotonic; when waiting for the file ends */
+    struct loop_timer timer; /* WAIT_FILE */
+};
+
+/* What a 2xx, or the batch that was found instead, tells. All borrowed. */
+struct create_made {
+    int status; /* of the provider's answer; 0: it was found in a list */
+    struct json_doc *doc;
+    struct json *batch;                           /* as the provider sent it */
+    int64_t enqueued_tokens, max_enqueued_tokens; /* of the answer's headers; -1: not told */
+};
+
+/* The deployment that stands for the account of the client's file. */
+static inline uint32_t create_home(const struct create_job *job)
+{
+    return job->target.deployments[job->at];
+}
+
+/* Whether the file in use is a copy of ours. */
+static inline bool create_has_copy(const struct create_job *job)
+{
+    return job->file[0] != '\0' && strcmp(job->file, job->target.native) != 0;
+}
+
+/* --- create_steps.c --- */
+
+/** The one way from step to step. The job may be gone when it returns. */
+void create_go(struct create_job *job, enum create_step next);
+
+/** What the step began has called back: it is no longer under way. */
+void create_ended(struct create_job *job, enum create_step step);
+
+/** The deployment in use is given up: its tokens, and the permit to try there, go back. */
+void create_give_back(struct create_job *job);
+
+/** The end: what the job holds goes back, and it is freed. Who is to be answered was taken away
+ * before (create_detach()), or has left. */
+void create_end(struct create_job *job);
+
+/* --- create_place.c: where its batch is made --- */
+
+void create_reserve(struct create_job *job);   /* STEP_RESERVE */
+void create_elsewhere(struct create_job *job); /* STEP_ELSEWHERE */
+void create_copy(struct create_job *job);      /* STEP_COPY */
+
+/** What the deployment in use refused it would refuse through all rows that are the same
+ * deployment. Not for a refused key: another row may have another one. */
+void create_rule_out(struct create_job *job);
+
+/* --- create_nowhere.c --- */
+
+/** What is known of a refusal of this job at a deployment. */
+struct refusal create_refusal_at(const struct create_job *job, uint32_t deployment);
+
+/** Whether there is any. */
+bool create_any_refusal(const struct create_job *job);
+
+/** Nobody has room: say why, and when there will be, and end. No room is promised at a deployment
+ * that has refused this very job. */
+void create_nowhere(struct create_job *job);
+
+/* --- create_body.c --- */
+
+/** Whether the batch can carry a marker. */
+bool create_takes_marker(const struct create_job *job);
+
+/** Whether it can at the deployment in use. */
+bool create_can_be_marked(const struct create_job *job);
+
+void create_write(struct create_job *job); /* STEP_WRITE */
+
+/* --- create_send.c: the POST and what may follow it --- */
+
+void create_send(struct create_job *job);      /* STEP_SEND */
+void create_ask_file(struct create_job *job);  /* STEP_ASK_FILE */
+void create_wait_file(struct create_job *job); /* STEP_WAIT_FILE */
+void create_find_lost(struct create_job *job); /* STEP_LOST */
+
+/* --- create_outcome.c: what the end of a POST means --- */
+
+/** The batch exists: it is counted, learned from and answered. */
+void create_was_made(struct create_job *job, const struct create_made *made);
+
+/** It does not: another deployment gets it, or the refusal is answered.
+ *  @param question  for retry_decide(); op, what was sent, what came */
+void create_was_refused(struct create_job *job, const struct failure *failure,
+                        const struct retry_question *question);
+
+/** Nobody knows. @param cause  what came instead of an answer */
+void create_was_lost(struct create_job *job, const struct failure *cause);
+
+/** It could not be sent for want of memory: nothing has happened. */
+void create_was_not_sent(struct create_job *job);
+
+/* --- create_answer.c: what the client gets --- */
+
+/** Take the relay away: it will be answered now, and the job ended. */
+struct relay *create_detach(struct create_job *job);
+
+/** Answer with an error and end. `failure` may be the job's own. */
+void create_fail(struct create_job *job, const struct failure *failure);
+void create_fail_memory(struct create_job *job);
+
+/** Nobody knows whether the batch exists: say so, and keep SDKs from doubling it. */
+void create_fail_lost(struct create_job *job, const struct failure *cause);
+
+/** Answer with a batch as its provider sent it, keep the answer for whoever repeats the request,
+ * and end. Also when the client has left. @param status  the provider's; 0: not known */
+void create_answer(struct create_job *job, uint32_t deployment, int status, struct json_doc *doc,
+                   struct json *batch);

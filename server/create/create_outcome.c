@@ -1,0 +1,174 @@
+/* What the end of a create at one deployment means: for the ledger, for what is learned of the
+ * deployment, for a repeat of the request, and for where the job goes next. */
+#include "create_job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "balancer/retry.h"
+#include "common/log.h"
+#include "objects/discard.h"
+#include "objects/ledger.h"
+#include "objects/refusals.h"
+#include "routing/choose.h"
+
+/* --- made --- */
+
+/* What the answer tells about the deployment's quota. */
+static void learn(const struct create_job *job, const struct create_made *made)
+{
+    struct quota *quota = job->rt->inherited->quota;
+    uint32_t column = job->rt->inherited->columns[job->deployment];
+    enum provider provider = runtime_account(job->rt, job->deployment)->provider;
+    uint64_t counted, output;
+
+    if (!job->have_facts)
+        return;
+    if (made->max_enqueued_tokens > 0)
+        quota_learn_limit(quota, column, (uint64_t)made->max_enqueued_tokens);
+    if (made->enqueued_tokens < 0)
+        return;
+    counted = quota_learn_enqueued(quota, column, (uint64_t)made->enqueued_tokens,
+                                   loop_now_ms(job->rt->loop));
+    output = job->rt->config->count_output_tokens[provider] ? job->facts.output_tokens : 0;
+    if (counted > output)
+        quota_learn_rate(quota, job->facts.model, &job->facts.prompt, counted - output);
+}
+
+void create_was_made(struct create_job *job, const struct create_made *made)
+{
+    const char *id = json_get_str(made->batch, "id");
+
+    /* First the id, then what the header says: it counts this batch too. */
+    if (job->claim.place != 0 &&
+        quota_commit(job->rt->inherited->quota, &job->claim, id, strlen(id)) != 0)
+        log_warn("quota: the reservation of batch %.128s expired before its create was answered",
+                 id);
+    job->claim = (struct quota_claim){0};
+    if (job->refusal_job != 0)
+        refusals_forget(job->rt->inherited->memo, job->refusal_job,
+                        table_deployment(job->rt->table, job->deployment)->real);
+    learn(job, made);
+    create_answer(job, job->deployment, made->status, made->doc, made->batch);
+}
+
+/* --- not known --- */
+
+void create_was_lost(struct create_job *job, const struct failure *cause)
+{
+    quota_abandon(job->rt->inherited->quota, &job->claim, loop_now_ms(job->rt->loop));
+    job->claim = (struct quota_claim){0};
+    repeat_lost(&job->repeat);
+    if (job->relay != NULL) {
+        create_fail_lost(job, cause);
+        return;
+    }
+    log_warn("request %s: the client left, and the answer to its create was lost at %s",
+             job->request_id, runtime_account(job->rt, job->deployment)->name);
+    create_end(job);
+}
+
+/* --- refused --- */
+
+static uint32_t untried(const struct create_job *job)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < job->candidates.num; i++)
+        n += !job->tried[i];
+    return n;
+}
+
+/* As many tries as the operator allows among those that were asked for, and again among each of
+ * what they fall back to. */
+static void limit_tries(struct create_job *job, struct retry_question *question)
+{
+    if (job->tries >= CREATE_MAX_TRIES)
+        return;
+    attempt_limits(job->rt, job->deployment, CREATE_MAX_TRIES, question);
+    question->tries = job->tries_here;
+    if (job->tries_here >= question->max_tries &&
+        choose_leave_tier(&job->candidates, job->tried, job->deployment) > 0)
+        question->tries = 0;
+}
+
+/* A copy that we stored a moment ago is not found (providers 1.7): that deployment is slow, and the
+ * client's file is where it was. */
+static bool lost_our_copy(struct create_job *job, const struct failure *failure)
+{
+    if (!create_has_copy(job) || failure->status != 404)
+        return false;
+    job->worst = (struct failure){.status = 503,
+                                  .type = "server_error",
+                                  .code = "file_not_processed",
+                                  .message = "The file's deployment has no room for its batch, and "
+                                             "the deployment that got a copy does not find it yet. "
+                                             "Nothing was created; try again later.",
+                                  .retry_after_ms = 2000};
+    return true;
+}
+
+/* For want of room. Its reservation is gone. */
+static void note_refusal(const struct create_job *job, const struct failure *failure)
+{
+    const struct inherited *inherited = job->rt->inherited;
+    uint64_t now_ms = loop_now_ms(job->rt->loop);
+
+    quota_learn_refused(inherited->quota, inherited->columns[job->deployment],
+                        ledger_limit_in(failure->message), now_ms);
+    ledger_note_refused(inherited, job->deployment, job->refusal_job, job->tokens, now_ms);
+}
+
+static void drop_copy(struct create_job *job)
+{
+    if (create_has_copy(job))
+        discard_file(job->rt, job->deployment, job->file);
+    job->file[0] = '\0';
+}
+
+/* What is known of it now, and gone with it. */
+static void note_refused(struct create_job *job, const struct failure *failure,
+                         struct retry_question *question)
+{
+    repeat_refused(&job->repeat);
+    if (question->foreign)
+        repeat_doubt(&job->repeat);
+    create_give_back(job);
+    if (job->have_facts && failure_is_token_limit(failure))
+        note_refusal(job, failure);
+    job->worst = *failure;
+    if (question->outcome != OUTCOME_AUTH)
+        create_rule_out(job);
+    if (lost_our_copy(job, failure))
+        question->outcome = OUTCOME_BAD_ANSWER;
+    drop_copy(job);
+}
+
+void create_was_refused(struct create_job *job, const struct failure *failure,
+                        const struct retry_question *refused)
+{
+    struct retry_question question = *refused;
+    bool for_room = failure_is_token_limit(failure); /* that is no fault */
+
+    note_refused(job, failure, &question);
+    question.pinned = job->candidates.num == 0;
+    question.tries = job->tries;
+    question.max_tries = CREATE_MAX_TRIES;
+    if (!for_room)
+        limit_tries(job, &question);
+    question.untried = untried(job);
+    if (job->relay == NULL)
+        create_end(job);
+    else if (retry_decide(&question, 0).action == RETRY_NEXT)
+        create_go(job, STEP_ELSEWHERE);
+    else if (job->have_facts && for_room)
+        create_nowhere(job); /* says when there will be room */
+    else
+        create_fail(job, &job->worst);
+}
+
+void create_was_not_sent(struct create_job *job)
+{
+    drop_copy(job);
+    create_fail_memory(job);
+}

@@ -1,0 +1,295 @@
+/* Where a create's batch is made: where its file is, or, when there is no room or the provider
+ * refuses, at another deployment of its group (or of those that the group falls back to), which
+ * gets a copy of the file. */
+#include "create_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "core/endpoints.h"
+#include "objects/file_slots.h"
+#include "objects/file_url.h"
+#include "objects/refusals.h"
+#include "routing/choose.h"
+
+/* --- whether a provider would take it --- */
+
+/* Providers statement 103: the output's expiry is refused here when this provider would. */
+static bool expiry_is_in_range(const struct create_job *job, enum provider provider,
+                               struct failure *failure)
+{
+    const struct json *seconds =
+        json_get(json_get(job->relay->request, "output_expires_after"), "seconds");
+    int64_t min_s, max_s, value;
+
+    if (!json_int64(seconds, &value))
+        return true; /* absent, or for the provider to refuse */
+    provider_expiry_range(provider, &min_s, &max_s);
+    if (provider == PROVIDER_AZURE) /* its floor is its own to say: upload_fit.c */
+        min_s = job->rt->config->azure_min_expiry_ms / 1000;
+    *failure = (struct failure){.status = 400,
+                                .type = "invalid_request_error",
+                                .code = "invalid_value",
+                                .param = "output_expires_after.seconds",
+                                .retry_after_ms = -1};
+    snprintf(failure->message, sizeof(failure->message),
+             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld "
+             "instead.",
+             (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
+    return value >= min_s && value <= max_s;
+}
+
+/* OpenAI refuses it as well, once the batch is made: hours later. Azure is lenient. Nobody guesses
+ * what a file says that was not seen. */
+static bool endpoint_is_that_of_lines(const struct create_job *job, enum provider provider,
+                                      struct failure *failure)
+{
+    if (provider != PROVIDER_OPENAI || job->file_url == NULL ||
+        endpoints_are_same(job->endpoint, job->file_url))
+        return true;
+    relay_fill(failure, 400, "invalid_request_error", "url_mismatch", "endpoint",
+               "Invalid 'endpoint': the batch is for '%.64s', but the lines of its input file are "
+               "for '%.64s'.",
+               job->endpoint, job->file_url);
+    return false;
+}
+
+/* What one provider accepts the other refuses, OpenAI hours later: its lines' urls begin with /v1,
+ * and they are what `endpoint` says (providers 1.3 and 2.5). */
+static bool could_take(const struct create_job *job, enum provider provider)
+{
+    struct failure why;
+
+    return expiry_is_in_range(job, provider, &why) &&
+           endpoint_is_that_of_lines(job, provider, &why) &&
+           (provider != PROVIDER_OPENAI || strncmp(job->endpoint, "/v1/", 4) == 0);
+}
+
+static bool may_go(const struct create_job *job, bool movable, uint32_t deployment)
+{
+    return movable && facts_may_go(job->rt->table, &job->facts, deployment) &&
+           could_take(job, runtime_rules(job->rt, deployment));
+}
+
+/* Rows that cannot take this work are no candidates: their room is of no use to it. */
+static void drop_unfit(struct create_job *job)
+{
+    struct candidates *p = &job->candidates;
+    uint32_t num = p->num;
+    bool movable = create_can_be_marked(job);
+
+    p->num = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        uint32_t deployment = p->deployments[i];
+
+        if (deployment != job->facts.deployment && !may_go(job, movable, deployment))
+            continue;
+        p->deployments[p->num] = deployment;
+        p->tiers[p->num++] = p->tiers[i];
+    }
+}
+
+/* --- candidates, and their room --- */
+
+/* What the job takes of a deployment. */
+static uint64_t tokens_at(const struct create_job *job, uint32_t column)
+{
+    uint64_t limit = quota_limit(job->rt->inherited->quota, column, loop_now_ms(job->rt->loop));
+    struct pick_candidate c = {.limit = limit,
+                               .unsure = job->unsure_from != 0 && limit >= job->unsure_from};
+
+    return pick_tokens(&c, job->tokens);
+}
+
+/* Count its tokens there. @return 0; ERR_LIMIT: no room */
+static int reserve(struct create_job *job, uint32_t deployment)
+{
+    struct runtime *rt = job->rt;
+    uint32_t column = rt->inherited->columns[deployment];
+    uint64_t token = job->nonce[0] != '\0'
+                         ? quota_token(rt->inherited->quota, column, job->nonce, strlen(job->nonce))
+                         : 0;
+    int rc = quota_reserve(rt->inherited->quota, rt->slot, column, tokens_at(job, column), token,
+                           loop_now_ms(rt->loop), &job->claim);
+
+    job->uncounted = rc == ERR_FULL;
+    if (job->uncounted)
+        log_warn("quota: the ledger is full; a batch is created without a reservation");
+    return rc == ERR_LIMIT ? ERR_LIMIT : 0;
+}
+
+/* @param any_key  also its rows with another key, or of another API version */
+static void set_tried(struct create_job *job, uint32_t deployment, bool any_key)
+{
+    const struct table *table = job->rt->table;
+    uint32_t account = table_deployment(table, deployment)->account;
+
+    for (uint32_t i = 0; i < job->candidates.num; i++) {
+        uint32_t other = job->candidates.deployments[i];
+
+        if (table_same_deployment(table, other, deployment) &&
+            (any_key || table_deployment(table, other)->account == account))
+            job->tried[i] = true;
+    }
+}
+
+void create_rule_out(struct create_job *job)
+{
+    set_tried(job, job->deployment, true);
+}
+
+/* Where this very job was refused a moment ago. */
+static void skip_refusers(struct create_job *job)
+{
+    for (uint32_t i = 0; create_any_refusal(job) && i < job->candidates.num; i++)
+        job->tried[i] |= create_refusal_at(job, job->candidates.deployments[i]).for_ms > 0;
+}
+
+/* The rows that could take this work instead. */
+static int find_candidates(struct create_job *job)
+{
+    const struct runtime *rt = job->rt;
+
+    if (candidates_of_group(rt, table_deployment(rt->table, job->facts.deployment)->group,
+                            &job->candidates) != 0 ||
+        (job->tried = calloc(job->candidates.num + 1, sizeof(bool))) == NULL ||
+        (job->barred = calloc(job->candidates.num + 1, sizeof(bool))) == NULL)
+        return ERR_NOMEM;
+    drop_unfit(job);
+    set_tried(job, job->facts.deployment, false);
+    skip_refusers(job);
+    job->unsure_from = choose_unsure_from(job->rt, job->candidates.deployments, job->candidates.num,
+                                          job->tokens, job->least);
+    return 0;
+}
+
+/* --- where the file is --- */
+
+/* The file's tokens, its candidates, and its room where it is.
+ * @return 0; ERR_LIMIT: it has no room there; ERR_NOMEM */
+static int reserve_at_home(struct create_job *job)
+{
+    struct runtime *rt = job->rt;
+    uint32_t home = create_home(job);
+    enum provider provider = runtime_account(rt, home)->provider;
+
+    job->tokens = facts_tokens(rt, &job->facts, provider);
+    job->least = facts_least(rt, &job->facts, provider);
+    job->refusal_job = facts_job(&job->facts);
+    if (find_candidates(job) != 0)
+        return ERR_NOMEM;
+    facts_take_expected(rt, home, job->target.native, &job->facts);
+    if (create_refusal_at(job, job->deployment).for_ms > 0)
+        return ERR_LIMIT;
+    return reserve(job, job->deployment);
+}
+
+void create_reserve(struct create_job *job)
+{
+    uint32_t home = create_home(job);
+    enum provider rules = runtime_rules(job->rt, home);
+    struct failure why;
+    int rc = 0;
+
+    if (job->target.native[0] != '\0')
+        job->file_url = file_url_recall(job->rt, home, job->target.native);
+    job->deployment = job->have_facts ? job->facts.deployment : home;
+    snprintf(job->file, sizeof(job->file), "%s", job->target.native);
+    if (!expiry_is_in_range(job, rules, &why) || !endpoint_is_that_of_lines(job, rules, &why)) {
+        create_fail(job, &why);
+        return;
+    }
+    if (job->have_facts)
+        rc = reserve_at_home(job);
+    if (rc == ERR_LIMIT) {
+        job->file[0] = '\0';
+        create_go(job, STEP_ELSEWHERE);
+    } else if (rc != 0) {
+        create_fail_memory(job);
+    } else {
+        create_go(job, STEP_WRITE);
+    }
+}
+
+/* --- elsewhere --- */
+
+/* First among those that have a slot for the copy. When none has, among all: the count may be old,
+ * and a provider that refuses tells more than we know. */
+static uint32_t choose(struct create_job *job)
+{
+    uint32_t tier = job->tier, chosen;
+
+    for (uint32_t i = 0; i < job->candidates.num; i++) {
+        uint32_t deployment = job->candidates.deployments[i];
+
+        job->barred[i] =
+            job->tried[i] ||
+            !file_slots_open(job->rt, deployment, move_slot_kind(job->rt, &job->facts, deployment));
+    }
+    chosen = choose_in_tiers(job->rt, OP_CREATE, &job->candidates, job->barred, &tier, job->tokens,
+                             job->unsure_from);
+    if (chosen == MODEL_NO_INDEX)
+        chosen = choose_in_tiers(job->rt, OP_CREATE, &job->candidates, job->tried, &job->tier,
+                                 job->tokens, job->unsure_from);
+    return chosen;
+}
+
+/* The next deployment that has room, with its tokens reserved; MODEL_NO_INDEX: none. */
+static uint32_t choose_with_room(struct create_job *job)
+{
+    uint32_t chosen, tier = job->tier;
+
+    while (job->candidates.num > 0 && (chosen = choose(job)) != MODEL_NO_INDEX) {
+        set_tried(job, chosen, false);
+        if (reserve(job, chosen) == 0) {
+            job->permit = true;
+            job->tries_here = job->tier == tier ? job->tries_here : 0;
+            return chosen;
+        }
+        choose_give_back(job->rt, OP_CREATE, chosen); /* somebody was faster */
+    }
+    return MODEL_NO_INDEX;
+}
+
+void create_elsewhere(struct create_job *job)
+{
+    uint32_t chosen = choose_with_room(job);
+
+    if (chosen == MODEL_NO_INDEX) {
+        create_nowhere(job);
+        return;
+    }
+    job->deployment = chosen;
+    create_go(job, STEP_COPY);
+}
+
+static void on_moved(void *arg, enum move_end end, const char *copy, const struct failure *why)
+{
+    struct create_job *job = arg;
+
+    create_ended(job, STEP_COPY);
+    if (end == MOVE_DONE) {
+        snprintf(job->file, sizeof(job->file), "%s", copy);
+        create_go(job, STEP_WRITE);
+        return;
+    }
+    create_give_back(job);
+    if (why->status != 401 && why->status != 403)
+        create_rule_out(job);
+    if (job->worst.status == 0 || failure_is_token_limit(&job->worst))
+        job->worst = *why;
+    if (end == MOVE_NOT_THERE && ++job->tries < CREATE_MAX_TRIES)
+        create_go(job, STEP_ELSEWHERE);
+    else
+        create_fail(job, &job->worst);
+}
+
+void create_copy(struct create_job *job)
+{
+    if (job->move == NULL)
+        job->move = move_new(job->rt, job->facts.deployment, job->target.native, on_moved, job);
+    if (job->move == NULL || move_to(job->move, job->deployment) != 0)
+        create_fail_memory(job);
+}
