@@ -89,8 +89,7 @@ static void write_memory(const struct runtime *rt, struct strbuf *out)
     const struct idem *idem = rt->inherited->idem;
     uint64_t now_ms = loop_now_ms(rt->loop), until_ms = idem_unsure_until_ms(idem);
 
-    json_write_member_int(out, "creates_known_since",
-                          clock_unix_s() - (int64_t)((now_ms - idem_since_ms(idem)) / 1000));
+    json_write_member_int(out, "creates_known_since", rt->inherited->shared->creates_known_unix_s);
     json_write_member_int(out, "repeats_unknown_for_s",
                           until_ms > now_ms ? (int64_t)((until_ms - now_ms + 999) / 1000) : 0);
 }

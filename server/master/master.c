@@ -789,6 +789,8 @@ static int open_all(struct master *m)
         log_error("cannot start: %s", strerror(errno));
         return ERR_IO;
     }
+    m->base.shared->creates_known_unix_s =
+        clock_unix_s() - (int64_t)((clock_now_ms() - idem_since_ms(m->base.idem)) / 1000);
     m->base.master_fd = ends[0];
     m->alive_fd = ends[1];
     return 0;

@@ -55,6 +55,8 @@ struct probe_word {
 struct shared {
     _Atomic uint32_t reload_failed; /* 1: the last SIGHUP was refused; old generation serves */
     _Atomic uint64_t restarts;      /* children replaced after an unplanned end */
+    /* Of idem_since_ms(), made once: two readings of two clocks differ by a second now and then */
+    int64_t creates_known_unix_s;
     struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
 };
 
