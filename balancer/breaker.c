@@ -15,6 +15,8 @@
 
 #include <assert.h>
 
+#include "common/shm_words.h"
+
 #define PROBE_MS  60000u /* a prober that has not come back by then is taken for dead */
 #define MINUTE_MS 60000u
 #define MAX_MS    300000u
@@ -24,8 +26,8 @@
 #define DEFAULT_RATE_MIN     5
 
 /* bits 0..1 state, 2..5 reason, 6..13 failures, 14..19 rounds, 20 firm, 21..63 until_ms, in whose
- * place a CLOSED word has: 21..34 failures of the minute, 35..48 its tries, 49..63 the minute. A stale
- * minute is taken for this one after 22 days of silence exactly. */
+ * place a CLOSED word has: 21..34 failures of the minute, 35..48 its tries, 49..63 the minute. A
+ * stale minute is taken for this one after 22 days of silence exactly. */
 #define REASON_SHIFT          2
 #define FAILURES_SHIFT        6
 #define ROUNDS_SHIFT          14
@@ -248,7 +250,7 @@ bool breaker_admits(uint64_t word, uint64_t now_ms)
 
 bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms)
 {
-    uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+    uint64_t old = load_relaxed(word);
     struct breaker_view v;
 
     do {
@@ -259,8 +261,7 @@ bool breaker_enter(_Atomic uint64_t *word, uint64_t now_ms)
             return true;
         v.state = BREAKER_HALF_OPEN;
         v.until_ms = now_ms + PROBE_MS;
-    } while (!atomic_compare_exchange_weak_explicit(word, &old, breaker_pack(&v),
-                                                    memory_order_relaxed, memory_order_relaxed));
+    } while (!cas_weak_relaxed(word, &old, breaker_pack(&v)));
     return true;
 }
 
@@ -305,12 +306,11 @@ bool breaker_record(_Atomic uint64_t *word, const struct breaker_policy *policy,
                     enum outcome outcome, int64_t retry_after_ms, uint32_t seed, uint64_t now_ms,
                     struct breaker_view *before, struct breaker_view *after)
 {
-    uint64_t old = atomic_load_explicit(word, memory_order_relaxed), new;
+    uint64_t old = load_relaxed(word), new;
 
     do {
         new = breaker_next(old, policy, outcome, retry_after_ms, seed, now_ms);
-    } while (new != old && !atomic_compare_exchange_weak_explicit(
-                               word, &old, new, memory_order_relaxed, memory_order_relaxed));
+    } while (new != old && !cas_weak_relaxed(word, &old, new));
     breaker_unpack(old, before);
     breaker_unpack(new, after);
     return before->state != after->state;

@@ -14,12 +14,6 @@
 #include "idem_impl.h"
 #include "common/clock.h"
 #include "crypto/sha256.h"
-#include "common/shm.h"
-
-#define STATE_MASK   0xfu
-#define HOLDER_SHIFT 4
-#define HOLDER_MASK  0xfffu
-#define SEQ_SHIFT    16
 
 #define MAX_ENTRIES (1u << 20)
 #define KEY_PLACES  (2 * IDEM_WAYS)
@@ -28,18 +22,7 @@
 
 static enum idem_state state_of(uint64_t word)
 {
-    return (enum idem_state)(word & STATE_MASK);
-}
-
-static uint32_t holder_of(uint64_t word)
-{
-    return (uint32_t)(word >> HOLDER_SHIFT & HOLDER_MASK);
-}
-
-/* The same claim in another state. */
-static uint64_t word_in(uint64_t word, enum idem_state state, uint32_t holder)
-{
-    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)holder << HOLDER_SHIFT | (uint64_t)state;
+    return (enum idem_state)entry_state(word);
 }
 
 static bool is_shown(uint64_t word)
@@ -102,13 +85,13 @@ static bool see(const struct idem *idem, uint32_t place, const struct idem_key *
     const struct idem_head *h = head_at(idem, place);
 
     for (;;) {
-        sight->word = look(&h->word);
-        if (!is_shown(sight->word) || peek(&h->key[0]) != key->hash[0] ||
-            peek(&h->key[1]) != key->hash[1])
+        sight->word = load_seq_cst(&h->word);
+        if (!is_shown(sight->word) || load_acquire_part(&h->key[0]) != key->hash[0] ||
+            load_acquire_part(&h->key[1]) != key->hash[1])
             return false;
-        sight->request = peek(&h->request);
-        sight->until_ms = peek(&h->until_ms);
-        if (look(&h->word) == sight->word)
+        sight->request = load_acquire_part(&h->request);
+        sight->until_ms = load_acquire_part(&h->until_ms);
+        if (load_seq_cst(&h->word) == sight->word)
             return true;
     }
 }
@@ -117,20 +100,20 @@ static bool see(const struct idem *idem, uint32_t place, const struct idem_key *
 
 static void write_words(_Atomic uint64_t *words, const void *bytes, size_t len)
 {
-    IDEM_STEP();
+    SHM_STEP();
     for (size_t i = 0; i * 8 < len; i++) {
         uint64_t word = 0;
 
         memcpy(&word, (const char *)bytes + i * 8, len - i * 8 < 8 ? len - i * 8 : 8);
-        put(&words[i], word);
+        store_release_part(&words[i], word);
     }
 }
 
 static void read_words(const _Atomic uint64_t *words, void *bytes, size_t len)
 {
-    IDEM_STEP();
+    SHM_STEP();
     for (size_t i = 0; i * 8 < len; i++) {
-        uint64_t word = peek(&words[i]);
+        uint64_t word = load_acquire_part(&words[i]);
 
         memcpy((char *)bytes + i * 8, &word, len - i * 8 < 8 ? len - i * 8 : 8);
     }
@@ -143,11 +126,11 @@ static void write_head(struct idem *idem, uint32_t place, const struct idem_key 
     char text[IDEM_NONCE_MAX + 8] = "";
 
     memcpy(text, nonce, strnlen(nonce, IDEM_NONCE_MAX));
-    put(&h->key[0], key->hash[0]);
-    put(&h->key[1], key->hash[1]);
-    put(&h->request, request);
-    put(&h->until_ms, until_ms);
-    put(&h->deployment, 0);
+    store_release_part(&h->key[0], key->hash[0]);
+    store_release_part(&h->key[1], key->hash[1]);
+    store_release_part(&h->request, request);
+    store_release_part(&h->until_ms, until_ms);
+    store_release_part(&h->deployment, 0);
     write_words(body_at(idem, place)->nonce, text, sizeof(text));
 }
 
@@ -159,9 +142,9 @@ static bool read_answer(const struct idem *idem, uint32_t place, uint64_t word,
     const struct idem_body *b = body_at(idem, place);
     bool done = state_of(word) == IDEM_STATE_DONE;
 
-    answer->deployment = (uint32_t)peek(&h->deployment);
-    answer->status = done ? (int)peek(&h->status) : 0;
-    answer->len = done ? (size_t)peek(&h->len) : 0;
+    answer->deployment = (uint32_t)load_acquire_part(&h->deployment);
+    answer->status = done ? (int)load_acquire_part(&h->status) : 0;
+    answer->len = done ? (size_t)load_acquire_part(&h->len) : 0;
     if (answer->len > IDEM_ANSWER_MAX)
         answer->len = 0; /* torn; the word will tell */
     read_words(b->nonce, answer->nonce, sizeof(answer->nonce));
@@ -172,70 +155,63 @@ static bool read_answer(const struct idem *idem, uint32_t place, uint64_t word,
         answer->id[IDEM_ID_MAX] = '\0';
         read_words(b->body, answer->body, answer->len);
     }
-    return look(&h->word) == word;
+    return load_seq_cst(&h->word) == word;
 }
 
 /* --- the region --- */
 
-static uint64_t round_up(uint64_t bytes)
-{
-    return (bytes + IDEM_PAGE - 1) / IDEM_PAGE * IDEM_PAGE;
-}
-
 /* What a region of that many entries begins with. */
 static int fill_head(struct idem *head, uint32_t entries)
 {
-    uint64_t buckets = 1;
+    uint64_t buckets = shm_buckets(entries, IDEM_WAYS);
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
-    while (buckets * IDEM_WAYS < entries)
-        buckets *= 2;
     memset(head, 0, sizeof(*head));
-    head->magic = IDEM_MAGIC;
-    head->layout = IDEM_LAYOUT;
     head->bucket_mask = buckets - 1;
     head->num_places = buckets * IDEM_WAYS;
-    head->heads = round_up(sizeof(struct idem));
-    head->bodies = head->heads + round_up(buckets * IDEM_WAYS * sizeof(struct idem_head));
-    head->size = head->bodies + buckets * IDEM_WAYS * sizeof(struct idem_body);
+    head->heads = shm_round_up(sizeof(struct idem), IDEM_PAGE);
+    head->bodies =
+        head->heads + shm_round_up(head->num_places * sizeof(struct idem_head), IDEM_PAGE);
+    head->region =
+        (struct shm_head){.magic = IDEM_MAGIC,
+                          .layout = IDEM_LAYOUT,
+                          .size = head->bodies + head->num_places * sizeof(struct idem_body)};
     return 0;
 }
 
 #define HEAD_LEN offsetof(struct idem, since_ms)
 
-int idem_new(uint32_t entries, struct idem **out)
+static int make(uint32_t entries, int fd, struct idem **out)
 {
-    struct idem head, *idem;
-
-    if (fill_head(&head, entries) != 0)
-        return ERR_INVALID;
-    idem = shm_new_lasting("tranche-idem", head.size);
-    if (idem == NULL)
-        return ERR_NOMEM;
-    memcpy(idem, &head, HEAD_LEN);
-    idem->since_ms = clock_now_ms();
-    *out = idem;
-    return 0;
-}
-
-int idem_adopt(int fd, uint32_t entries, struct idem **out)
-{
-    struct idem head = {0};
+    struct idem head;
     void *region;
     int ret = fill_head(&head, entries);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, HEAD_LEN, head.size, &region);
+        ret = shm_region_open("tranche-idem", fd, &head, HEAD_LEN, &region);
     if (ret == 0)
         *out = region;
     return ret;
 }
 
+int idem_new(uint32_t entries, struct idem **out)
+{
+    int ret = make(entries, SHM_NEW, out);
+
+    if (ret == 0)
+        (*out)->since_ms = clock_now_ms();
+    return ret;
+}
+
+int idem_adopt(int fd, uint32_t entries, struct idem **out)
+{
+    return make(entries, fd, out);
+}
+
 void idem_free(struct idem *idem)
 {
-    if (idem != NULL)
-        shm_free(idem, idem->size);
+    shm_region_free(idem);
 }
 
 struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len)
@@ -303,8 +279,8 @@ static uint64_t worth_of(const struct idem *idem, uint32_t place, uint64_t now_m
     const struct idem_head *h = head_at(idem, place);
     uint64_t until_ms;
 
-    *word = look(&h->word);
-    until_ms = peek(&h->until_ms);
+    *word = load_seq_cst(&h->word);
+    until_ms = load_acquire_part(&h->until_ms);
     if (state_of(*word) == IDEM_STATE_FREE || is_over(*word, until_ms, now_ms))
         return UINT64_MAX;
     if (state_of(*word) != IDEM_STATE_DONE)
@@ -334,16 +310,16 @@ static unsigned best_of(const struct idem *idem, uint32_t first, uint64_t now_ms
 
 static void grow(_Atomic uint64_t *word, uint64_t to)
 {
-    uint64_t old = peek(word);
+    uint64_t old = load_acquire(word);
 
-    while (old < to && !swap(word, &old, to))
+    while (old < to && !cas_seq_cst(word, &old, to))
         ;
 }
 
 /* Something that is to be known until then will not be. */
 static void forget_early(struct idem *idem, uint64_t until_ms)
 {
-    atomic_fetch_add_explicit(&idem->shared.evicted, 1, memory_order_relaxed);
+    add_relaxed(&idem->shared.evicted, 1);
     grow(&idem->shared.blind_until_ms, until_ms);
 }
 
@@ -370,9 +346,9 @@ static bool take_place(struct idem *idem, uint32_t holder, const struct places *
         }
         if (worth == 0)
             return false;
-        until_ms = peek(&head_at(idem, *place)->until_ms);
-        *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), IDEM_STATE_WRITING, holder);
-        if (!swap(&head_at(idem, *place)->word, &old, *word))
+        until_ms = load_acquire_part(&head_at(idem, *place)->until_ms);
+        *word = entry_word_next(old, IDEM_STATE_WRITING, holder);
+        if (!cas_seq_cst(&head_at(idem, *place)->word, &old, *word))
             continue; /* and what was read of it means nothing */
         if (worth != UINT64_MAX)
             forget_early(idem, until_ms);
@@ -393,7 +369,8 @@ static bool make_way(struct idem *idem, uint32_t place, uint32_t own, const stru
 
         if (!beaten && !is_over(sight.word, sight.until_ms, now_ms))
             return false;
-        if (swap(&head_at(idem, place)->word, &sight.word, word_in(sight.word, IDEM_STATE_FREE, 0)))
+        if (cas_seq_cst(&head_at(idem, place)->word, &sight.word,
+                        entry_word_in(sight.word, IDEM_STATE_FREE, 0)))
             return true;
     }
     return true;
@@ -407,16 +384,17 @@ static bool prevail(struct idem *idem, const struct places *places, uint32_t own
 {
     uint64_t claimed = *word;
 
-    *word = word_in(claimed, IDEM_STATE_RUNNING, holder_of(claimed));
+    *word = entry_word_in(claimed, IDEM_STATE_RUNNING, entry_holder(claimed));
     for (unsigned i = 0; i < places->num; i++) {
         uint32_t place = nth_place(places, i);
 
         if (place != own && !make_way(idem, place, own, key, now_ms)) {
-            swap(&head_at(idem, own)->word, &claimed, word_in(claimed, IDEM_STATE_FREE, 0));
+            cas_seq_cst(&head_at(idem, own)->word, &claimed,
+                        entry_word_in(claimed, IDEM_STATE_FREE, 0));
             return false;
         }
     }
-    return swap(&head_at(idem, own)->word, &claimed, *word);
+    return cas_seq_cst(&head_at(idem, own)->word, &claimed, *word);
 }
 
 enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem_key *key,
@@ -441,8 +419,8 @@ enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem
             return IDEM_FULL; /* what goes on without a place is not known here either */
         }
         write_head(idem, place, key, request, nonce, now_ms + keep_ms);
-        word = word_in(word, IDEM_STATE_CLAIMED, holder);
-        publish(&head_at(idem, place)->word, word);
+        word = entry_word_in(word, IDEM_STATE_CLAIMED, holder);
+        store_seq_cst(&head_at(idem, place)->word, word);
         if (prevail(idem, &places, place, key, now_ms, &word)) {
             *claim = (struct idem_claim){.place = place + 1, .word = word};
             return IDEM_NEW;
@@ -461,7 +439,8 @@ static void drop_done(struct idem *idem, const struct idem_key *key)
         struct sight sight;
 
         if (see(idem, place, key, &sight) && state_of(sight.word) == IDEM_STATE_DONE)
-            swap(&head_at(idem, place)->word, &sight.word, word_in(sight.word, IDEM_STATE_FREE, 0));
+            cas_seq_cst(&head_at(idem, place)->word, &sight.word,
+                        entry_word_in(sight.word, IDEM_STATE_FREE, 0));
     }
 }
 
@@ -492,8 +471,8 @@ bool idem_take_lost(struct idem *idem, uint32_t holder, const struct idem_key *k
 
         if (!see(idem, place, key, &sight) || state_of(sight.word) != IDEM_STATE_LOST)
             continue;
-        held = word_in(sight.word, IDEM_STATE_SENT, holder);
-        if (!swap(&head_at(idem, place)->word, &sight.word, held))
+        held = entry_word_in(sight.word, IDEM_STATE_SENT, holder);
+        if (!cas_seq_cst(&head_at(idem, place)->word, &sight.word, held))
             return false;
         *claim = (struct idem_claim){.place = place + 1, .word = held};
         return true;
@@ -510,22 +489,22 @@ static void end(struct idem *idem, struct idem_claim *claim, enum idem_state sta
     uint64_t word = claim->word;
 
     if (claim->place != 0)
-        swap(&head_at(idem, claim->place - 1)->word, &word,
-             word_in(word, state, state == IDEM_STATE_FREE ? 0 : HOLDER_NOBODY));
+        cas_seq_cst(&head_at(idem, claim->place - 1)->word, &word,
+                    entry_word_in(word, state, state == IDEM_STATE_FREE ? 0 : HOLDER_NOBODY));
     memset(claim, 0, sizeof(*claim));
 }
 
 static bool is_held(const struct idem *idem, const struct idem_claim *claim)
 {
-    return claim->place != 0 && look(&head_at(idem, claim->place - 1)->word) == claim->word;
+    return claim->place != 0 && load_seq_cst(&head_at(idem, claim->place - 1)->word) == claim->word;
 }
 
 /* @return false: it is not held any more */
 static bool change(struct idem *idem, struct idem_claim *claim, enum idem_state state)
 {
-    uint64_t word = claim->word, changed = word_in(word, state, holder_of(word));
+    uint64_t word = claim->word, changed = entry_word_in(word, state, entry_holder(word));
 
-    if (word != changed && !swap(&head_at(idem, claim->place - 1)->word, &word, changed))
+    if (word != changed && !cas_seq_cst(&head_at(idem, claim->place - 1)->word, &word, changed))
         return false;
     claim->word = changed;
     return true;
@@ -535,7 +514,7 @@ bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment)
 {
     if (!is_held(idem, claim))
         return false;
-    put(&head_at(idem, claim->place - 1)->deployment, deployment);
+    store_release_part(&head_at(idem, claim->place - 1)->deployment, deployment);
     return change(idem, claim, IDEM_STATE_SENT);
 }
 
@@ -555,9 +534,9 @@ void idem_answer(struct idem *idem, struct idem_claim *claim, const struct idem_
     if (is_held(idem, claim)) {
         h = head_at(idem, claim->place - 1);
         b = body_at(idem, claim->place - 1);
-        put(&h->deployment, answer->deployment);
-        put(&h->status, (uint32_t)answer->status);
-        put(&h->len, answer->len);
+        store_release_part(&h->deployment, answer->deployment);
+        store_release_part(&h->status, (uint32_t)answer->status);
+        store_release_part(&h->len, answer->len);
         memcpy(id, answer->id, strnlen(answer->id, IDEM_ID_MAX));
         write_words(b->id, id, sizeof(id));
         write_words(b->body, answer->body, answer->len);
@@ -592,14 +571,14 @@ uint32_t idem_undo_holders(struct idem *idem, uint32_t first, uint32_t num)
     uint32_t lost = 0;
 
     for (uint32_t place = 0; place < idem->num_places; place++) {
-        uint64_t word = look(&head_at(idem, place)->word);
+        uint64_t word = load_seq_cst(&head_at(idem, place)->word);
         bool sent = state_of(word) == IDEM_STATE_SENT;
 
-        if (state_of(word) == IDEM_STATE_FREE || holder_of(word) - first >= num)
+        if (state_of(word) == IDEM_STATE_FREE || entry_holder(word) - first >= num)
             continue;
-        if (swap(&head_at(idem, place)->word, &word,
-                 sent ? word_in(word, IDEM_STATE_LOST, HOLDER_NOBODY)
-                      : word_in(word, IDEM_STATE_FREE, 0)))
+        if (cas_seq_cst(&head_at(idem, place)->word, &word,
+                        sent ? entry_word_in(word, IDEM_STATE_LOST, HOLDER_NOBODY)
+                             : entry_word_in(word, IDEM_STATE_FREE, 0)))
             lost += sent;
     }
     if (lost > 0)
@@ -609,12 +588,12 @@ uint32_t idem_undo_holders(struct idem *idem, uint32_t first, uint32_t num)
 
 uint64_t idem_evicted(const struct idem *idem)
 {
-    return atomic_load_explicit(&idem->shared.evicted, memory_order_relaxed);
+    return load_relaxed(&idem->shared.evicted);
 }
 
 uint64_t idem_blind_until_ms(const struct idem *idem)
 {
-    return peek(&idem->shared.blind_until_ms);
+    return load_acquire(&idem->shared.blind_until_ms);
 }
 
 uint64_t idem_since_ms(const struct idem *idem)
@@ -624,7 +603,7 @@ uint64_t idem_since_ms(const struct idem *idem)
 
 uint64_t idem_lost_ms(const struct idem *idem)
 {
-    return peek(&idem->shared.lost_ms);
+    return load_acquire(&idem->shared.lost_ms);
 }
 
 void idem_note_before(struct idem *idem, uint64_t until_ms, bool certain)
@@ -634,15 +613,15 @@ void idem_note_before(struct idem *idem, uint64_t until_ms, bool certain)
 
 void idem_note_evidence(struct idem *idem)
 {
-    grow(&idem->shared.unsure_until_ms, peek(&idem->shared.suspect_until_ms));
+    grow(&idem->shared.unsure_until_ms, load_acquire(&idem->shared.suspect_until_ms));
 }
 
 uint64_t idem_unsure_until_ms(const struct idem *idem)
 {
-    return peek(&idem->shared.unsure_until_ms);
+    return load_acquire(&idem->shared.unsure_until_ms);
 }
 
 uint64_t idem_suspect_until_ms(const struct idem *idem)
 {
-    return peek(&idem->shared.suspect_until_ms);
+    return load_acquire(&idem->shared.suspect_until_ms);
 }

@@ -1,4 +1,4 @@
-/* The region of idem.c and its atomic steps, apart for the test that runs every order of steps.
+/* The region of idem.c, apart for the test that runs every order of steps.
  *
  *   struct idem                 header, and the words that all share
  *   struct idem_head [places]   what a look-up needs: one cache line each
@@ -9,9 +9,11 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 
 #include "balancer/idem.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
+#include "entry_word.h"
 
 #define IDEM_MAGIC  0x44495154u /* "TQID" */
 #define IDEM_LAYOUT 2u
@@ -23,7 +25,7 @@
 #define IDEM_ROUNDS 4 /* of idem_begin(): beaten so often, somebody else is at it */
 #endif
 
-/* A place's word: bits 0..3 state, 4..15 holder, 16..63 number of its claims so far. */
+/* Of a place's word, entry_word.h. */
 enum idem_state {
     IDEM_STATE_FREE,
     IDEM_STATE_WRITING, /* its key is not to be read yet */
@@ -33,8 +35,6 @@ enum idem_state {
     IDEM_STATE_DONE,
     IDEM_STATE_LOST
 };
-
-#define HOLDER_NOBODY 4095u
 
 struct idem_head {
     alignas(64) _Atomic uint64_t word;
@@ -53,9 +53,7 @@ struct idem_body {
 };
 
 struct idem {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint64_t bucket_mask;
     uint64_t num_places;
     uint64_t heads, bodies; /* offsets */
@@ -73,41 +71,3 @@ static_assert(sizeof(struct idem_head) == 64, "layout of the idem region");
 static_assert(sizeof(struct idem_body) == IDEM_PAGE, "layout of the idem region");
 static_assert(sizeof(struct idem) == 128, "layout of the idem region");
 static_assert(IDEM_ANSWER_MAX % 8 == 0 && (IDEM_ID_MAX + 1) % 8 == 0, "texts are kept in words");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
-
-/* Where a process may be overtaken, or die, with an effect on others: the test's scheduler stands
- * here. */
-#ifndef IDEM_STEP
-#define IDEM_STEP() ((void)0)
-#endif
-
-static inline uint64_t look(const _Atomic uint64_t *word)
-{
-    IDEM_STEP();
-    return atomic_load_explicit(word, memory_order_seq_cst);
-}
-
-static inline void publish(_Atomic uint64_t *word, uint64_t value)
-{
-    IDEM_STEP();
-    atomic_store_explicit(word, value, memory_order_seq_cst);
-}
-
-static inline bool swap(_Atomic uint64_t *word, uint64_t *old, uint64_t new)
-{
-    IDEM_STEP();
-    return atomic_compare_exchange_strong_explicit(word, old, new, memory_order_seq_cst,
-                                                   memory_order_seq_cst);
-}
-
-/* Of what is read while its place may be given to another one: who sees a new value sees the new
- * word too, so that reading the word once more tells. */
-static inline uint64_t peek(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_acquire);
-}
-
-static inline void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_release);
-}

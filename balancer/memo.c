@@ -5,15 +5,14 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "checksum.h"
-#include "common/shm.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
 
 #define MEMO_MAGIC  0x4d4d5154u /* "TQMM" */
 #define MEMO_LAYOUT 1u
-#define CACHE_LINE  64
 #define WAYS        4u /* places of a key */
 #define MAX_ENTRIES (1u << 24)
 
@@ -25,9 +24,7 @@ struct entry {
 };
 
 struct memo {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint64_t bucket_mask;
     alignas(CACHE_LINE) struct entry entries[];
 };
@@ -39,17 +36,6 @@ struct copy {
 
 static_assert(sizeof(struct entry) == CACHE_LINE, "layout of the memo region");
 static_assert(sizeof(struct memo) == CACHE_LINE, "layout of the memo region");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
-
-static uint64_t look(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
 
 static uint64_t sum_of(uint64_t key, uint64_t time_ms, const uint64_t value[MEMO_WORDS])
 {
@@ -68,62 +54,55 @@ static struct entry *bucket_of(const struct memo *memo, uint64_t key)
 /* Returns whether the copy is whole. */
 static bool read_entry(const struct entry *e, struct copy *copy)
 {
-    copy->key = look(&e->key);
-    copy->time_ms = look(&e->time_ms);
+    copy->key = load_relaxed(&e->key);
+    copy->time_ms = load_relaxed(&e->time_ms);
     for (unsigned i = 0; i < MEMO_WORDS; i++)
-        copy->value[i] = look(&e->value[i]);
-    copy->sum = look(&e->sum);
+        copy->value[i] = load_relaxed(&e->value[i]);
+    copy->sum = load_relaxed(&e->sum);
     return copy->key != 0 && copy->sum == sum_of(copy->key, copy->time_ms, copy->value);
 }
 
 /* What a region of that many entries begins with. */
 static int fill_head(struct memo *head, uint32_t entries)
 {
-    uint64_t places = WAYS;
+    uint64_t buckets = shm_buckets(entries, WAYS);
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
-    while (places < entries)
-        places *= 2;
     memset(head, 0, sizeof(*head));
-    head->magic = MEMO_MAGIC;
-    head->layout = MEMO_LAYOUT;
-    head->size = sizeof(*head) + places * sizeof(struct entry);
-    head->bucket_mask = places / WAYS - 1;
+    head->region = (struct shm_head){.magic = MEMO_MAGIC,
+                                     .layout = MEMO_LAYOUT,
+                                     .size = sizeof(*head) + buckets * WAYS * sizeof(struct entry)};
+    head->bucket_mask = buckets - 1;
     return 0;
 }
 
-int memo_new(uint32_t entries, struct memo **out)
+static int make(uint32_t entries, int fd, struct memo **out)
 {
-    struct memo head, *memo;
-
-    if (fill_head(&head, entries) != 0)
-        return ERR_INVALID;
-    memo = shm_new_lasting("tranche-memo", head.size);
-    if (memo == NULL)
-        return ERR_NOMEM;
-    memcpy(memo, &head, sizeof(head));
-    *out = memo;
-    return 0;
-}
-
-int memo_adopt(int fd, uint32_t entries, struct memo **out)
-{
-    struct memo head = {0};
+    struct memo head;
     void *region;
     int ret = fill_head(&head, entries);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+        ret = shm_region_open("tranche-memo", fd, &head, sizeof(head), &region);
     if (ret == 0)
         *out = region;
     return ret;
 }
 
+int memo_new(uint32_t entries, struct memo **out)
+{
+    return make(entries, SHM_NEW, out);
+}
+
+int memo_adopt(int fd, uint32_t entries, struct memo **out)
+{
+    return make(entries, fd, out);
+}
+
 void memo_free(struct memo *memo)
 {
-    if (memo != NULL)
-        shm_free(memo, memo->size);
+    shm_region_free(memo);
 }
 
 uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len)
@@ -167,14 +146,14 @@ void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS],
 
     for (unsigned i = 0; i < WAYS; i++) {
         /* There twice if two wrote it at the same time: the older one must not come back. */
-        if (&bucket[i] != e && look(&bucket[i].key) == key)
-            put(&bucket[i].key, 0);
+        if (&bucket[i] != e && load_relaxed(&bucket[i].key) == key)
+            store_relaxed(&bucket[i].key, 0);
     }
-    put(&e->key, key);
-    put(&e->time_ms, now_ms);
+    store_relaxed(&e->key, key);
+    store_relaxed(&e->time_ms, now_ms);
     for (unsigned i = 0; i < MEMO_WORDS; i++)
-        put(&e->value[i], value[i]);
-    put(&e->sum, sum_of(key, now_ms, value));
+        store_relaxed(&e->value[i], value[i]);
+    store_relaxed(&e->sum, sum_of(key, now_ms, value));
 }
 
 bool memo_get(const struct memo *memo, uint64_t key, uint64_t max_age_ms, uint64_t now_ms,
@@ -185,7 +164,8 @@ bool memo_get(const struct memo *memo, uint64_t key, uint64_t max_age_ms, uint64
     for (unsigned i = 0; i < WAYS; i++) {
         struct copy copy;
 
-        if (look(&bucket[i].key) != key || !read_entry(&bucket[i], &copy) || copy.key != key)
+        if (load_relaxed(&bucket[i].key) != key || !read_entry(&bucket[i], &copy) ||
+            copy.key != key)
             continue;
         if (max_age_ms != 0 && now_ms > copy.time_ms && now_ms - copy.time_ms > max_age_ms)
             continue;
@@ -200,7 +180,7 @@ void memo_drop(struct memo *memo, uint64_t key)
     struct entry *bucket = bucket_of(memo, key);
 
     for (unsigned i = 0; i < WAYS; i++) {
-        if (look(&bucket[i].key) == key)
-            put(&bucket[i].key, 0);
+        if (load_relaxed(&bucket[i].key) == key)
+            store_relaxed(&bucket[i].key, 0);
     }
 }

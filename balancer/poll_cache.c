@@ -4,16 +4,15 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "checksum.h"
 #include "balancer/memo.h"
-#include "common/shm.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
 
 #define POLL_MAGIC  0x43505154u /* "TQPC" */
 #define POLL_LAYOUT 1u
-#define CACHE_LINE  64
 #define PAGE        4096
 #define WAYS        8u
 #define MAX_ENTRIES (1u << 20)
@@ -33,9 +32,7 @@ struct bucket {
 };
 
 struct poll_cache {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint64_t bucket_mask;
     uint64_t entries; /* offset */
     struct bucket buckets[];
@@ -44,72 +41,49 @@ struct poll_cache {
 static_assert(sizeof(struct entry) == PAGE && sizeof(struct bucket) == CACHE_LINE &&
                   sizeof(struct poll_cache) == CACHE_LINE,
               "layout of the region");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
-
-static uint64_t look(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-static uint64_t round_up(uint64_t bytes, uint64_t to)
-{
-    return (bytes + to - 1) / to * to;
-}
 
 /* What a region of that many entries begins with. */
 static int fill_head(struct poll_cache *head, uint32_t entries)
 {
-    uint64_t buckets = 1;
+    uint64_t buckets = shm_buckets(entries, WAYS);
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
-    while (buckets * WAYS < entries)
-        buckets *= 2;
     memset(head, 0, sizeof(*head));
-    head->magic = POLL_MAGIC;
-    head->layout = POLL_LAYOUT;
     head->bucket_mask = buckets - 1;
-    head->entries = round_up(sizeof(*head) + buckets * sizeof(struct bucket), PAGE);
-    head->size = head->entries + buckets * WAYS * sizeof(struct entry);
+    head->entries = shm_round_up(sizeof(*head) + buckets * sizeof(struct bucket), PAGE);
+    head->region = (struct shm_head){.magic = POLL_MAGIC,
+                                     .layout = POLL_LAYOUT,
+                                     .size = head->entries + buckets * WAYS * sizeof(struct entry)};
     return 0;
 }
 
-int poll_cache_new(uint32_t entries, struct poll_cache **out)
+static int make(uint32_t entries, int fd, struct poll_cache **out)
 {
-    struct poll_cache head, *cache;
-
-    if (fill_head(&head, entries) != 0)
-        return ERR_INVALID;
-    cache = shm_new_lasting("tranche-polls", head.size);
-    if (cache == NULL)
-        return ERR_NOMEM;
-    memcpy(cache, &head, sizeof(head));
-    *out = cache;
-    return 0;
-}
-
-int poll_cache_adopt(int fd, uint32_t entries, struct poll_cache **out)
-{
-    struct poll_cache head = {0};
+    struct poll_cache head;
     void *region;
     int ret = fill_head(&head, entries);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+        ret = shm_region_open("tranche-polls", fd, &head, sizeof(head), &region);
     if (ret == 0)
         *out = region;
     return ret;
 }
 
+int poll_cache_new(uint32_t entries, struct poll_cache **out)
+{
+    return make(entries, SHM_NEW, out);
+}
+
+int poll_cache_adopt(int fd, uint32_t entries, struct poll_cache **out)
+{
+    return make(entries, fd, out);
+}
+
 void poll_cache_free(struct poll_cache *cache)
 {
-    if (cache != NULL)
-        shm_free(cache, cache->size);
+    shm_region_free(cache);
 }
 
 uint64_t poll_cache_key(uint64_t account, const char *id, size_t len)
@@ -153,13 +127,14 @@ static uint64_t age_of(uint64_t time_ms, uint64_t now_ms)
 /* @return whether the entry is that key's, and whole */
 static bool read_entry(const struct entry *e, uint64_t key, uint64_t now_ms, struct poll_seen *out)
 {
-    uint64_t time_ms = look(&e->time_ms), shape = look(&e->shape), sum = look(&e->sum);
+    uint64_t time_ms = load_relaxed(&e->time_ms), shape = load_relaxed(&e->shape),
+             sum = load_relaxed(&e->sum);
     uint64_t text[TEXT_WORDS], len = shape & ~ENDED;
 
-    if (look(&e->key) != key || len > POLL_CACHE_TEXT)
+    if (load_relaxed(&e->key) != key || len > POLL_CACHE_TEXT)
         return false;
     for (size_t i = 0; i < words_of(len); i++)
-        text[i] = look(&e->text[i]);
+        text[i] = load_relaxed(&e->text[i]);
     if (sum != sum_of(key, time_ms, shape, text, words_of(len)))
         return false;
     out->ended = (shape & ENDED) != 0;
@@ -178,12 +153,12 @@ static void write_entry(struct entry *e, uint64_t key, bool ended, const char *b
     if (words > 0)
         text[words - 1] = 0;
     memcpy(text, bytes, len);
-    put(&e->key, key);
-    put(&e->time_ms, now_ms);
-    put(&e->shape, shape);
+    store_relaxed(&e->key, key);
+    store_relaxed(&e->time_ms, now_ms);
+    store_relaxed(&e->shape, shape);
     for (size_t i = 0; i < words; i++)
-        put(&e->text[i], text[i]);
-    put(&e->sum, sum_of(key, now_ms, shape, text, words));
+        store_relaxed(&e->text[i], text[i]);
+    store_relaxed(&e->sum, sum_of(key, now_ms, shape, text, words));
 }
 
 bool poll_cache_get(const struct poll_cache *cache, uint64_t key, uint64_t now_ms,
@@ -192,7 +167,8 @@ bool poll_cache_get(const struct poll_cache *cache, uint64_t key, uint64_t now_m
     const struct bucket *bucket = bucket_of(cache, key);
 
     for (unsigned i = 0; i < WAYS; i++)
-        if (look(&bucket->key[i]) == key && read_entry(entry_at(cache, key, i), key, now_ms, out))
+        if (load_relaxed(&bucket->key[i]) == key &&
+            read_entry(entry_at(cache, key, i), key, now_ms, out))
             return true;
     return false;
 }
@@ -205,10 +181,10 @@ bool poll_cache_peek(const struct poll_cache *cache, uint64_t key, uint64_t now_
     for (unsigned i = 0; i < WAYS; i++) {
         const struct entry *e = entry_at(cache, key, i);
 
-        if (look(&bucket->key[i]) != key)
+        if (load_relaxed(&bucket->key[i]) != key)
             continue;
-        *ended = (look(&e->shape) & ENDED) != 0;
-        *age_ms = age_of(look(&e->time_ms), now_ms);
+        *ended = (load_relaxed(&e->shape) & ENDED) != 0;
+        *age_ms = age_of(load_relaxed(&e->time_ms), now_ms);
         return true;
     }
     return false;
@@ -223,12 +199,12 @@ static unsigned way_for(const struct poll_cache *cache, uint64_t key)
 
     for (unsigned i = 0; i < WAYS; i++) {
         const struct entry *e = entry_at(cache, key, i);
-        uint64_t found = look(&bucket->key[i]), rank = 0;
+        uint64_t found = load_relaxed(&bucket->key[i]), rank = 0;
 
         if (found == key)
             return i;
         if (found != 0) /* the running ones first; of equals the one seen longest ago */
-            rank = 1 + (look(&e->time_ms) | (look(&e->shape) & ENDED) << 30);
+            rank = 1 + (load_relaxed(&e->time_ms) | (load_relaxed(&e->shape) & ENDED) << 30);
         if (rank < best_rank) {
             best_rank = rank;
             best = i;
@@ -250,9 +226,9 @@ void poll_cache_put(struct poll_cache *cache, uint64_t key, bool ended, const ch
     way = way_for(cache, key);
     for (unsigned i = 0; i < WAYS; i++) {
         /* There twice if two wrote it at the same time: the older one must not come back. */
-        if (i != way && look(&bucket->key[i]) == key)
-            put(&bucket->key[i], 0);
+        if (i != way && load_relaxed(&bucket->key[i]) == key)
+            store_relaxed(&bucket->key[i], 0);
     }
     write_entry(entry_at(cache, key, way), key, ended, text, len, now_ms);
-    put(&bucket->key[way], key);
+    store_relaxed(&bucket->key[way], key);
 }

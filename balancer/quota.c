@@ -12,12 +12,6 @@
 
 #include "balancer/memo.h"
 #include "quota_impl.h"
-#include "common/shm.h"
-
-#define STATE_MASK   0xfu
-#define HOLDER_SHIFT 4
-#define HOLDER_MASK  0xfffu
-#define SEQ_SHIFT    16
 
 #define INDEX_PLACE_BITS 24
 #define INDEX_PLACE_MASK ((UINT64_C(1) << INDEX_PLACE_BITS) - 1)
@@ -32,18 +26,7 @@
 
 static enum quota_state state_of(uint64_t word)
 {
-    return (enum quota_state)(word & STATE_MASK);
-}
-
-static uint32_t holder_of(uint64_t word)
-{
-    return (uint32_t)(word >> HOLDER_SHIFT & HOLDER_MASK);
-}
-
-/* The same claim in another state. */
-static uint64_t word_in(uint64_t word, enum quota_state state, uint32_t holder)
-{
-    return word >> SEQ_SHIFT << SEQ_SHIFT | (uint64_t)holder << HOLDER_SHIFT | (uint64_t)state;
+    return (enum quota_state)entry_state(word);
 }
 
 static bool is_counted(uint64_t word)
@@ -68,19 +51,19 @@ static struct reservation *place_at(const struct quota *quota, uint64_t place)
 
 static uint64_t num_places(const struct quota *quota)
 {
-    return look(&quota->shared.high);
+    return load_acquire(&quota->shared.high);
 }
 
 static uint32_t column_of(const struct reservation *r)
 {
-    return atomic_load_explicit(&r->column, memory_order_acquire);
+    return load_acquire_part_32(&r->column);
 }
 
 /* Mixed with the deployment: equal ids of two accounts are two batches. */
 static uint64_t hash(const struct quota *quota, uint32_t column, uint32_t seed, const char *text,
                      size_t len)
 {
-    return memo_key(seed, peek(&quota_column_of(quota, column)->fingerprint), text, len);
+    return memo_key(seed, load_relaxed(&quota_column_of(quota, column)->fingerprint), text, len);
 }
 
 static uint64_t key_of(const struct quota *quota, uint32_t column, const char *id, size_t len)
@@ -105,7 +88,7 @@ static uint64_t index_word(uint64_t key, uint64_t place)
 
 static bool has_tag(const _Atomic uint64_t *key, uint64_t tag)
 {
-    return peek(key) != 0 && peek(key) >> INDEX_PLACE_BITS == tag;
+    return load_relaxed(key) != 0 && load_relaxed(key) >> INDEX_PLACE_BITS == tag;
 }
 
 /* Empty, or left behind by a process that died while it freed a place. A place has its keys before
@@ -126,10 +109,10 @@ static bool index_try_add(struct quota *quota, uint64_t key, uint64_t place)
 {
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
         _Atomic uint64_t *at = index_at(quota, key, i);
-        uint64_t old = look(at);
+        uint64_t old = load_acquire(at);
 
         while (is_vacant(quota, old)) {
-            if (swap(at, &old, index_word(key, place)))
+            if (cas_acq_rel(at, &old, index_word(key, place)))
                 return true;
         }
     }
@@ -139,7 +122,7 @@ static bool index_try_add(struct quota *quota, uint64_t key, uint64_t place)
 static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t place)
 {
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
-        if (look(index_at(quota, key, i)) == index_word(key, place))
+        if (load_acquire(index_at(quota, key, i)) == index_word(key, place))
             return true;
     }
     return false;
@@ -148,7 +131,7 @@ static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t place)
 static void index_add(struct quota *quota, uint64_t key, uint64_t place)
 {
     if (key != 0 && !index_try_add(quota, key, place))
-        atomic_fetch_add_explicit(&quota->shared.overflowed, 1, memory_order_acq_rel);
+        add_acq_rel(&quota->shared.overflowed, 1);
 }
 
 static void index_remove(struct quota *quota, uint64_t key, uint64_t place)
@@ -156,8 +139,8 @@ static void index_remove(struct quota *quota, uint64_t key, uint64_t place)
     for (unsigned i = 0; i < INDEX_WORDS && key != 0; i++) {
         uint64_t word = index_word(key, place);
 
-        if (peek(index_at(quota, key, i)) == word)
-            swap(index_at(quota, key, i), &word, 0);
+        if (load_relaxed(index_at(quota, key, i)) == word)
+            cas_acq_rel(index_at(quota, key, i), &word, 0);
     }
 }
 
@@ -165,8 +148,9 @@ static bool is_at(const struct quota *quota, uint64_t place, uint64_t key, uint6
 {
     const struct reservation *r = place_at(quota, place);
 
-    *word = look(&r->word);
-    return state_of(*word) != QUOTA_FREE && (peek(&r->key) == key || peek(&r->token) == key);
+    *word = load_acquire(&r->word);
+    return state_of(*word) != QUOTA_FREE &&
+           (load_relaxed(&r->key) == key || load_relaxed(&r->token) == key);
 }
 
 /* The place with this key, and its word as it was then: a swap from that word changes this
@@ -175,14 +159,14 @@ static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint6
 {
     __builtin_prefetch((const void *)index_at(quota, key, BUCKET)); /* both are far away */
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
-        uint64_t indexed = look(index_at(quota, key, i));
+        uint64_t indexed = load_acquire(index_at(quota, key, i));
 
         *place = (indexed & INDEX_PLACE_MASK) - 1;
         if (indexed != 0 && indexed >> INDEX_PLACE_BITS == key >> INDEX_PLACE_BITS &&
             is_at(quota, *place, key, word))
             return true;
     }
-    if (peek(&quota->shared.overflowed) == 0)
+    if (load_relaxed(&quota->shared.overflowed) == 0)
         return false;
     for (*place = 0; *place < num_places(quota); ++*place) {
         if (is_at(quota, *place, key, word))
@@ -196,14 +180,14 @@ static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint6
 static bool try_claim(struct quota *quota, uint64_t place, uint32_t holder, uint64_t *word)
 {
     struct reservation *r = place_at(quota, place);
-    uint64_t old = look(&r->word);
+    uint64_t old = load_acquire(&r->word);
 
     if (state_of(old) != QUOTA_FREE)
         return false;
-    *word = word_in(old + (UINT64_C(1) << SEQ_SHIFT), QUOTA_RESERVING, holder);
-    if (!swap(&r->word, &old, *word))
+    *word = entry_word_next(old, QUOTA_RESERVING, holder);
+    if (!cas_acq_rel(&r->word, &old, *word))
         return false;
-    put(&quota->shared.hint, place + 1);
+    store_relaxed(&quota->shared.hint, place + 1);
     return true;
 }
 
@@ -224,11 +208,12 @@ static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint3
  * the table stays as short as it was ever full, else any. */
 static bool claim(struct quota *quota, uint32_t holder, uint64_t *place, uint64_t *word)
 {
-    if (claim_among(quota, peek(&quota->shared.hint), NEAR_PLACES, holder, place, word))
+    if (claim_among(quota, load_relaxed(&quota->shared.hint), NEAR_PLACES, holder, place, word))
         return true;
     *place = num_places(quota);
     while (*place < quota->max_places) {
-        if (swap(&quota->shared.high, place, *place + 1) && try_claim(quota, *place, holder, word))
+        if (cas_acq_rel(&quota->shared.high, place, *place + 1) &&
+            try_claim(quota, *place, holder, word))
             return true;
     }
     return claim_among(quota, 0, quota->max_places, holder, place, word);
@@ -239,24 +224,24 @@ static void vacate(struct quota *quota, uint64_t place, uint64_t word)
 {
     struct reservation *r = place_at(quota, place);
 
-    index_remove(quota, peek(&r->key), place);
-    index_remove(quota, peek(&r->token), place);
-    put(&r->key, 0);
-    put(&r->token, 0);
-    publish(&r->word, word_in(word, QUOTA_FREE, 0));
-    put(&quota->shared.hint, place);
+    index_remove(quota, load_relaxed(&r->key), place);
+    index_remove(quota, load_relaxed(&r->token), place);
+    store_relaxed(&r->key, 0);
+    store_relaxed(&r->token, 0);
+    store_release(&r->word, entry_word_in(word, QUOTA_FREE, 0));
+    store_relaxed(&quota->shared.hint, place);
 }
 
 static void write_place(struct reservation *r, const struct quota_column *col, uint32_t column,
                         uint64_t tokens, uint64_t begun_ms, uint64_t now_ms)
 {
-    put_in_order(&r->tokens, tokens);
-    put_in_order(&r->begun_ms, begun_ms);
-    put_in_order(&r->lease_ms, begun_ms + peek(&col->lease_ms));
-    put(&r->asked_ms, now_ms);
-    put_in_order(&r->id[0], 0);
-    atomic_store_explicit(&r->stamp, 0, memory_order_relaxed);
-    atomic_store_explicit(&r->column, column, memory_order_release);
+    store_release_part(&r->tokens, tokens);
+    store_release_part(&r->begun_ms, begun_ms);
+    store_release_part(&r->lease_ms, begun_ms + load_relaxed(&col->lease_ms));
+    store_relaxed(&r->asked_ms, now_ms);
+    store_release_part(&r->id[0], 0);
+    store_relaxed_32(&r->stamp, 0);
+    store_release_part_32(&r->column, column);
 }
 
 static void write_id(struct reservation *r, const char *id, size_t len)
@@ -268,7 +253,7 @@ static void write_id(struct reservation *r, const char *id, size_t len)
         memcpy(text, id, len);
     memcpy(words, text, sizeof(words));
     for (size_t i = 0; i < QUOTA_ID_SIZE / 8; i++)
-        put_in_order(&r->id[i], words[i]);
+        store_release_part(&r->id[i], words[i]);
 }
 
 /* --- E --- */
@@ -277,7 +262,7 @@ static void write_id(struct reservation *r, const char *id, size_t len)
 static bool count_in(struct quota_column *col, uint64_t tokens, uint64_t foreign, uint64_t limit,
                      uint64_t *ahead)
 {
-    uint64_t old = look(&col->shared.enqueued);
+    uint64_t old = load_acquire(&col->shared.enqueued);
 
     do {
         *ahead = enqueued_of(old) + foreign;
@@ -285,17 +270,18 @@ static bool count_in(struct quota_column *col, uint64_t tokens, uint64_t foreign
             return false;
         if (limit != 0 && (tokens > limit || *ahead > limit - tokens))
             return false;
-    } while (!swap(&col->shared.enqueued, &old, enqueued_next(old, enqueued_of(old) + tokens)));
+    } while (
+        !cas_acq_rel(&col->shared.enqueued, &old, enqueued_next(old, enqueued_of(old) + tokens)));
     return true;
 }
 
 static void count_out(struct quota_column *col, uint64_t tokens)
 {
-    uint64_t old = look(&col->shared.enqueued), left;
+    uint64_t old = load_acquire(&col->shared.enqueued), left;
 
     do {
         left = enqueued_of(old) > tokens ? enqueued_of(old) - tokens : 0;
-    } while (!swap(&col->shared.enqueued, &old, enqueued_next(old, left)));
+    } while (!cas_acq_rel(&col->shared.enqueued, &old, enqueued_next(old, left)));
 }
 
 /* From `word`, which must still be there, out of the table. */
@@ -303,39 +289,31 @@ static bool end(struct quota *quota, uint32_t holder, uint64_t place, uint64_t w
                 enum quota_end how, uint64_t now_ms)
 {
     struct reservation *r = place_at(quota, place);
-    uint64_t releasing = word_in(word, QUOTA_RELEASING, holder);
+    uint64_t releasing = entry_word_in(word, QUOTA_RELEASING, holder);
     struct quota_column *col;
 
-    if (!is_counted(word) || !swap(&r->word, &word, releasing))
+    if (!is_counted(word) || !cas_acq_rel(&r->word, &word, releasing))
         return false;
     col = quota_column_of(quota, column_of(r));
-    count_out(col, peek(&r->tokens));
-    if (how == QUOTA_FINISHED && now_ms > peek(&r->begun_ms))
-        quota_note_finished(col, peek(&r->ahead), peek(&r->tokens), now_ms - peek(&r->begun_ms));
+    count_out(col, load_relaxed(&r->tokens));
+    if (how == QUOTA_FINISHED && now_ms > load_relaxed(&r->begun_ms))
+        quota_note_finished(col, load_relaxed(&r->ahead), load_relaxed(&r->tokens),
+                            now_ms - load_relaxed(&r->begun_ms));
     vacate(quota, place, releasing);
     return true;
 }
 
 /* --- the region --- */
 
-static uint64_t round_up(uint64_t bytes)
-{
-    return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-}
-
-/* A power of two, with four words for each place. */
+/* Four words for each place. */
 static uint64_t num_buckets(uint32_t places)
 {
-    uint64_t n = 1;
-
-    while (n * BUCKET < (uint64_t)places * 4)
-        n *= 2;
-    return n;
+    return shm_buckets((uint64_t)places * 4, BUCKET);
 }
 
 void quota_ask_every(struct quota *quota, uint32_t ask_ms)
 {
-    put(&quota->shared.ask_ms, ask_ms);
+    store_relaxed(&quota->shared.ask_ms, ask_ms);
 }
 
 /* What a region of these dimensions begins with. */
@@ -344,39 +322,25 @@ static int fill_head(struct quota *head, uint32_t max_columns, uint32_t max_rese
     if (max_columns == 0 || max_reservations == 0 || max_reservations > MAX_PLACES)
         return ERR_INVALID;
     memset(head, 0, sizeof(*head));
-    head->magic = QUOTA_MAGIC;
-    head->layout = QUOTA_LAYOUT;
     head->max_columns = max_columns;
     head->max_places = max_reservations;
     head->bucket_mask = num_buckets(max_reservations) - 1;
-    head->columns = round_up(sizeof(struct quota));
+    head->columns = shm_round_up(sizeof(struct quota), CACHE_LINE);
     head->index = head->columns + (uint64_t)max_columns * sizeof(struct quota_column);
     head->places = head->index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
-    head->size = head->places + (uint64_t)max_reservations * sizeof(struct reservation);
+    head->region = (struct shm_head){.magic = QUOTA_MAGIC,
+                                     .layout = QUOTA_LAYOUT,
+                                     .size = head->places + (uint64_t)max_reservations *
+                                                                sizeof(struct reservation)};
     return 0;
 }
 
 #define HEAD_LEN offsetof(struct quota, shared)
 
-int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out)
-{
-    struct quota head, *quota;
-
-    if (fill_head(&head, max_columns, max_reservations) != 0)
-        return ERR_INVALID;
-    quota = shm_new_lasting("tranche-quota", head.size);
-    if (quota == NULL)
-        return ERR_NOMEM;
-    memcpy(quota, &head, HEAD_LEN);
-    quota_ask_every(quota, QUOTA_ASK_MS);
-    *out = quota;
-    return 0;
-}
-
 /* Whether what is in it leads nowhere else: the numbers of columns and places that it uses. */
 static bool stays_inside(const struct quota *quota)
 {
-    if (peek(&quota->shared.high) > quota->max_places)
+    if (load_relaxed(&quota->shared.high) > quota->max_places)
         return false;
     for (uint64_t i = 0; i < num_places(quota); i++)
         if (column_of(place_at(quota, i)) >= quota->max_columns)
@@ -387,39 +351,57 @@ static bool stays_inside(const struct quota *quota)
     return true;
 }
 
-int quota_adopt_region(int fd, uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+static int make(uint32_t max_columns, uint32_t max_reservations, int fd, struct quota **out)
 {
-    struct quota head = {0};
+    struct quota head;
     void *region;
     int ret = fill_head(&head, max_columns, max_reservations);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, HEAD_LEN, head.size, &region);
+        ret = shm_region_open("tranche-quota", fd, &head, HEAD_LEN, &region);
+    if (ret == 0)
+        *out = region;
+    return ret;
+}
+
+int quota_new(uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+{
+    int ret = make(max_columns, max_reservations, SHM_NEW, out);
+
+    if (ret == 0)
+        quota_ask_every(*out, QUOTA_ASK_MS);
+    return ret;
+}
+
+int quota_adopt_region(int fd, uint32_t max_columns, uint32_t max_reservations, struct quota **out)
+{
+    struct quota *adopted;
+    int ret = make(max_columns, max_reservations, fd, &adopted);
+
     if (ret != 0)
         return ret;
-    if (!stays_inside(region)) {
-        quota_free(region);
+    if (!stays_inside(adopted)) {
+        quota_free(adopted);
         return ERR_INVALID;
     }
-    *out = region;
+    *out = adopted;
     return 0;
 }
 
 void quota_free(struct quota *quota)
 {
-    if (quota != NULL)
-        shm_free(quota, quota->size);
+    shm_region_free(quota);
 }
 
 static void empty_column(struct quota *quota, uint32_t column)
 {
     for (uint64_t i = 0; i < num_places(quota); i++) {
-        uint64_t word = look(&place_at(quota, i)->word);
+        uint64_t word = load_acquire(&place_at(quota, i)->word);
 
         if (is_holderless(word) && column_of(place_at(quota, i)) == column)
             end(quota, HOLDER_MASTER, i, word, QUOTA_DROPPED, 0);
     }
-    put(&quota_row_of(quota, column)->rebuilt, 0);
+    store_relaxed(&quota_row_of(quota, column)->rebuilt, 0);
     quota_forget_learned(quota_row_of(quota, column));
 }
 
@@ -432,33 +414,33 @@ void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *
 {
     struct quota_column *col = quota_row_of(quota, column);
 
-    put(&col->alias, 0);
-    if (peek(&col->fingerprint) != terms->fingerprint)
+    store_relaxed(&col->alias, 0);
+    if (load_relaxed(&col->fingerprint) != terms->fingerprint)
         empty_column(quota, column);
-    put(&col->fingerprint, terms->fingerprint);
-    put(&col->limit, clamp_limit(terms->limit));
-    put(&col->lease_ms, terms->lease_ms != 0 ? terms->lease_ms : QUOTA_LEASE_MS);
-    put(&col->ask_first, terms->ask_first);
-    put(&col->many, terms->many);
+    store_relaxed(&col->fingerprint, terms->fingerprint);
+    store_relaxed(&col->limit, clamp_limit(terms->limit));
+    store_relaxed(&col->lease_ms, terms->lease_ms != 0 ? terms->lease_ms : QUOTA_LEASE_MS);
+    store_relaxed(&col->ask_first, terms->ask_first);
+    store_relaxed(&col->many, terms->many);
 }
 
 /* With the fingerprint goes the memory of what it was: should it be bound again, it begins anew. */
 void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t limit)
 {
     struct quota_column *col = quota_row_of(quota, column), *real = quota_row_of(quota, of);
-    uint64_t configured = peek(&real->limit);
+    uint64_t configured = load_relaxed(&real->limit);
 
-    assert(of != column && peek(&real->alias) == 0);
-    if (peek(&col->alias) != (uint64_t)of + 1) {
-        put(&col->alias, 0);
+    assert(of != column && load_relaxed(&real->alias) == 0);
+    if (load_relaxed(&col->alias) != (uint64_t)of + 1) {
+        store_relaxed(&col->alias, 0);
         empty_column(quota, column);
-        put(&col->fingerprint, 0);
-        put(&col->alias, (uint64_t)of + 1);
+        store_relaxed(&col->fingerprint, 0);
+        store_relaxed(&col->alias, (uint64_t)of + 1);
         count_out(col,
                   ENQUEUED_MAX); /* creates in flight: a repair counts them where they are now */
     }
     if (limit != 0 && (configured == 0 || limit < configured))
-        put(&real->limit, clamp_limit(limit));
+        store_relaxed(&real->limit, clamp_limit(limit));
 }
 
 /* --- a reservation's life --- */
@@ -482,14 +464,14 @@ static int reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64
         vacate(quota, place, word);
         return ERR_LIMIT;
     }
-    put(&r->ahead, ahead);
-    put_in_order(&r->token, token);
-    index_add(quota, peek(&r->token), place);
-    out->word = word_in(word, state, holder);
+    store_relaxed(&r->ahead, ahead);
+    store_release_part(&r->token, token);
+    index_add(quota, load_relaxed(&r->token), place);
+    out->word = entry_word_in(word, state, holder);
     out->place = (uint32_t)place + 1;
     out->column = column;
     out->tokens = tokens;
-    publish(&r->word, out->word);
+    store_release(&r->word, out->word);
     return 0;
 }
 
@@ -497,7 +479,8 @@ static int reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64
 static bool is_hopeless(const struct quota_column *col, uint64_t tokens, uint64_t now_ms)
 {
     uint64_t limit = quota_limit_of(col, now_ms);
-    uint64_t enqueued = enqueued_of(look(&col->shared.enqueued)) + quota_foreign_of(col, now_ms);
+    uint64_t enqueued =
+        enqueued_of(load_acquire(&col->shared.enqueued)) + quota_foreign_of(col, now_ms);
 
     if (quota_is_cooling_down(col, tokens, now_ms))
         return true;
@@ -534,13 +517,13 @@ static bool make_live(struct quota *quota, uint64_t place, uint64_t word, const 
 {
     struct reservation *r = place_at(quota, place);
 
-    if (look(&r->word) != word)
+    if (load_acquire(&r->word) != word)
         return false;
     write_id(r, id, len);
-    put_in_order(&r->key, key_of(quota, column_of(r), id, len));
-    index_add(quota, peek(&r->key), place);
-    index_remove(quota, peek(&r->token), place);
-    return swap(&r->word, &word, word_in(word, QUOTA_LIVE, HOLDER_NOBODY));
+    store_release_part(&r->key, key_of(quota, column_of(r), id, len));
+    index_add(quota, load_relaxed(&r->key), place);
+    index_remove(quota, load_relaxed(&r->token), place);
+    return cas_acq_rel(&r->word, &word, entry_word_in(word, QUOTA_LIVE, HOLDER_NOBODY));
 }
 
 int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id, size_t len)
@@ -561,9 +544,9 @@ void quota_cancel(struct quota *quota, uint32_t holder, const struct quota_claim
 /* @return false: it is not what the claim says any more */
 static bool change(struct quota *quota, struct quota_claim *claim, enum quota_state state)
 {
-    uint64_t old = claim->word, new = word_in(old, state, holder_of(old));
+    uint64_t old = claim->word, new = entry_word_in(old, state, entry_holder(old));
 
-    if (!swap(&place_at(quota, claim->place - 1)->word, &old, new))
+    if (!cas_acq_rel(&place_at(quota, claim->place - 1)->word, &old, new))
         return false;
     claim->word = new;
     return true;
@@ -585,13 +568,13 @@ static bool orphan(struct quota *quota, uint64_t place, uint64_t word, uint64_t 
 {
     struct reservation *r = place_at(quota, place);
 
-    atomic_store_explicit(&r->stamp, (uint32_t)(now_ms / 1000), memory_order_relaxed);
-    return swap(&r->word, &word, word_in(word, QUOTA_ORPHAN, HOLDER_NOBODY));
+    store_relaxed_32(&r->stamp, (uint32_t)(now_ms / 1000));
+    return cas_acq_rel(&r->word, &word, entry_word_in(word, QUOTA_ORPHAN, HOLDER_NOBODY));
 }
 
 void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_t now_ms)
 {
-    if (claim->place != 0 && look(&place_at(quota, claim->place - 1)->word) == claim->word)
+    if (claim->place != 0 && load_acquire(&place_at(quota, claim->place - 1)->word) == claim->word)
         (void)orphan(quota, claim->place - 1, claim->word, now_ms);
 }
 
@@ -642,9 +625,9 @@ bool quota_release_token(struct quota *quota, uint32_t holder, uint64_t token, u
 static void adopt_orphan(struct quota *quota, uint32_t holder, uint64_t place, uint64_t word,
                          const char *id, size_t len)
 {
-    uint64_t held = word_in(word, QUOTA_SENT, holder);
+    uint64_t held = entry_word_in(word, QUOTA_SENT, holder);
 
-    if (swap(&place_at(quota, place)->word, &word, held))
+    if (cas_acq_rel(&place_at(quota, place)->word, &word, held))
         make_live(quota, place, held, id, len);
 }
 
@@ -675,7 +658,7 @@ int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t 
     ret = reserve(quota, holder, column, tokens, token, QUOTA_SENT, begun_ms, now_ms, &claim);
     if (ret != 0)
         return ERR_FULL;
-    put(&place_at(quota, claim.place - 1)->ahead, AHEAD_UNKNOWN);
+    store_relaxed(&place_at(quota, claim.place - 1)->ahead, AHEAD_UNKNOWN);
     quota_note_adopted(quota_column_of(quota, column), tokens, now_ms);
     return make_live(quota, claim.place - 1, claim.word, id, len) ? 0 : ERR_BAD_STATE;
 }
@@ -683,12 +666,10 @@ int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t 
 /* A client that polls every second tells no more than one a minute. */
 static bool is_news(struct reservation *r, uint64_t now_ms)
 {
-    uint32_t old = atomic_load_explicit(&r->stamp, memory_order_relaxed);
+    uint32_t old = load_relaxed_32(&r->stamp);
     uint32_t minute = (uint32_t)(now_ms / MINUTE_MS);
 
-    return old != minute &&
-           atomic_compare_exchange_strong_explicit(&r->stamp, &old, minute, memory_order_relaxed,
-                                                   memory_order_relaxed);
+    return old != minute && cas_relaxed_32(&r->stamp, &old, minute);
 }
 
 bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t len, uint64_t done,
@@ -701,18 +682,19 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
     if (!find(quota, key_of(quota, column, id, len), &place, &word) || !is_counted(word))
         return false;
     r = place_at(quota, place);
-    begun_ms = peek(&r->begun_ms);
-    put(&r->asked_ms, now_ms);
-    if (now_ms >= peek(&r->lease_ms) && peek(&col->ask_first) != 0)
-        put(&r->lease_ms, now_ms + QUOTA_EXTEND_MS);
+    begun_ms = load_relaxed(&r->begun_ms);
+    store_relaxed(&r->asked_ms, now_ms);
+    if (now_ms >= load_relaxed(&r->lease_ms) && load_relaxed(&col->ask_first) != 0)
+        store_relaxed(&r->lease_ms, now_ms + QUOTA_EXTEND_MS);
     if (total != 0 && now_ms > begun_ms && is_news(r, now_ms))
-        quota_note_progress(col, peek(&r->ahead), peek(&r->tokens), done, total, now_ms - begun_ms);
+        quota_note_progress(col, load_relaxed(&r->ahead), load_relaxed(&r->tokens), done, total,
+                            now_ms - begun_ms);
     return state_of(word) != QUOTA_ORPHAN;
 }
 
 static uint64_t orphan_since(const struct reservation *r)
 {
-    return atomic_load_explicit(&r->stamp, memory_order_relaxed) * UINT64_C(1000);
+    return load_relaxed_32(&r->stamp) * UINT64_C(1000);
 }
 
 static void view_of(const struct quota *quota, const struct reservation *r, uint64_t word,
@@ -721,15 +703,15 @@ static void view_of(const struct quota *quota, const struct reservation *r, uint
     uint64_t words[QUOTA_ID_SIZE / 8];
 
     for (size_t i = 0; i < QUOTA_ID_SIZE / 8; i++)
-        words[i] = peek_in_order(&r->id[i]);
+        words[i] = load_acquire_part(&r->id[i]);
     memcpy(view->id, words, sizeof(words));
     view->id[QUOTA_ID_SIZE - 1] = '\0';
     view->column = quota_canonical(quota, column_of(r));
     view->orphan = state_of(word) == QUOTA_ORPHAN;
-    view->token = peek_in_order(&r->token);
-    view->tokens = peek_in_order(&r->tokens);
-    view->begun_ms = peek_in_order(&r->begun_ms);
-    view->lease_ms = peek_in_order(&r->lease_ms);
+    view->token = load_acquire_part(&r->token);
+    view->tokens = load_acquire_part(&r->tokens);
+    view->begun_ms = load_acquire_part(&r->begun_ms);
+    view->lease_ms = load_acquire_part(&r->lease_ms);
     view->last_call = now_ms >= view->lease_ms;
     view->orphan_ms = view->orphan ? orphan_since(r) : 0;
 }
@@ -750,18 +732,18 @@ static bool is_due(const struct reservation *r, uint64_t word, uint64_t asked_ms
 
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view)
 {
-    uint64_t high = num_places(quota), ask_ms = peek(&quota->shared.ask_ms);
+    uint64_t high = num_places(quota), ask_ms = load_relaxed(&quota->shared.ask_ms);
 
     for (uint64_t i = *cursor; i < high; i++) {
         struct reservation *r = place_at(quota, i);
-        uint64_t word = look(&r->word), asked_ms = peek(&r->asked_ms);
+        uint64_t word = load_acquire(&r->word), asked_ms = load_relaxed(&r->asked_ms);
 
         if (!is_holderless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
             continue;
         view_of(quota, r, word, now_ms, view);
         view->place = (uint32_t)i;
         view->word = word;
-        if (look(&r->word) != word || !swap(&r->asked_ms, &asked_ms, now_ms))
+        if (load_acquire(&r->word) != word || !cas_acq_rel(&r->asked_ms, &asked_ms, now_ms))
             continue; /* it ended, or another one asks */
         *cursor = (uint32_t)i + 1;
         return true;
@@ -779,25 +761,25 @@ bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota
 
 void quota_note_rebuilt(struct quota *quota, uint32_t column)
 {
-    put(&quota_column_of(quota, column)->rebuilt, 1);
+    store_relaxed(&quota_column_of(quota, column)->rebuilt, 1);
 }
 
 bool quota_is_rebuilt(const struct quota *quota, uint32_t column)
 {
-    return peek(&quota_column_of(quota, column)->rebuilt) != 0;
+    return load_relaxed(&quota_column_of(quota, column)->rebuilt) != 0;
 }
 
 static bool is_unseen_orphan(const struct reservation *r, uint64_t word, uint64_t now_ms)
 {
-    return state_of(word) == QUOTA_ORPHAN && peek(&r->key) == 0 &&
+    return state_of(word) == QUOTA_ORPHAN && load_relaxed(&r->key) == 0 &&
            now_ms >= orphan_since(r) + QUOTA_ORPHAN_KEEP_MS;
 }
 
 static bool is_past_lease(const struct quota *quota, const struct reservation *r, uint64_t now_ms)
 {
-    bool ask_first = peek(&quota_column_of(quota, column_of(r))->ask_first) != 0;
+    bool ask_first = load_relaxed(&quota_column_of(quota, column_of(r))->ask_first) != 0;
 
-    return now_ms >= peek(&r->lease_ms) + (ask_first ? QUOTA_GRACE_MS : 0);
+    return now_ms >= load_relaxed(&r->lease_ms) + (ask_first ? QUOTA_GRACE_MS : 0);
 }
 
 struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t now_ms)
@@ -807,7 +789,7 @@ struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t
 
     for (uint64_t i = 0; i < high; i++) {
         const struct reservation *r = place_at(quota, i);
-        uint64_t word = look(&r->word);
+        uint64_t word = load_acquire(&r->word);
 
         if (!is_holderless(word))
             continue;
@@ -833,10 +815,10 @@ struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint
     struct quota_undone undone = {0};
 
     for (uint64_t i = 0; i < num_places(quota); i++) {
-        uint64_t word = look(&place_at(quota, i)->word);
+        uint64_t word = load_acquire(&place_at(quota, i)->word);
         enum quota_state state = state_of(word);
 
-        if (state == QUOTA_FREE || holder_of(word) - first >= num)
+        if (state == QUOTA_FREE || entry_holder(word) - first >= num)
             continue;
         if (state == QUOTA_RESERVING || state == QUOTA_RELEASING) {
             vacate(quota, i, word);
@@ -855,12 +837,12 @@ static bool add_up(const struct quota *quota, uint64_t *sums)
 {
     for (uint64_t i = 0; i < num_places(quota); i++) {
         const struct reservation *r = place_at(quota, i);
-        uint64_t word = look(&r->word), tokens = peek_in_order(&r->tokens);
+        uint64_t word = load_acquire(&r->word), tokens = load_acquire_part(&r->tokens);
         uint32_t column = quota_canonical(quota, column_of(r));
 
         if (state_of(word) == QUOTA_FREE)
             continue;
-        if (!is_counted(word) || look(&r->word) >> SEQ_SHIFT != word >> SEQ_SHIFT)
+        if (!is_counted(word) || entry_claim(load_acquire(&r->word)) != entry_claim(word))
             return false;
         sums[column] += tokens;
     }
@@ -870,18 +852,18 @@ static bool add_up(const struct quota *quota, uint64_t *sums)
 /* What has no index word gets one, as far as there is room. */
 static void mend_index(struct quota *quota)
 {
-    uint64_t overflowed = look(&quota->shared.overflowed);
+    uint64_t overflowed = load_acquire(&quota->shared.overflowed);
     bool all = true;
 
     for (uint64_t i = 0; i < num_places(quota) && overflowed != 0; i++) {
         const struct reservation *r = place_at(quota, i);
-        uint64_t key = peek(&r->key) != 0 ? peek(&r->key) : peek(&r->token);
+        uint64_t key = load_relaxed(&r->key) != 0 ? load_relaxed(&r->key) : load_relaxed(&r->token);
 
-        if (is_counted(look(&r->word)) && key != 0 && !is_indexed(quota, key, i))
+        if (is_counted(load_acquire(&r->word)) && key != 0 && !is_indexed(quota, key, i))
             all = index_try_add(quota, key, i) && all;
     }
     if (all && overflowed != 0)
-        swap(&quota->shared.overflowed, &overflowed, 0);
+        cas_acq_rel(&quota->shared.overflowed, &overflowed, 0);
 }
 
 /* Each E is read before the table and changed only if nobody did meanwhile: who comes in or goes
@@ -893,7 +875,7 @@ static bool repair_round(struct quota *quota, uint64_t *before, uint32_t *repair
     bool all = true;
 
     for (uint32_t c = 0; c < quota->max_columns; c++) {
-        before[c] = look(&quota_column_of(quota, c)->shared.enqueued);
+        before[c] = load_acquire(&quota_column_of(quota, c)->shared.enqueued);
         sums[c] = 0;
     }
     if (!add_up(quota, sums))
@@ -902,8 +884,8 @@ static bool repair_round(struct quota *quota, uint64_t *before, uint32_t *repair
         /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): written above for every column */
         if (quota_canonical(quota, c) != c || sums[c] == enqueued_of(before[c]))
             continue;
-        if (swap(&quota_column_of(quota, c)->shared.enqueued, &before[c],
-                 enqueued_next(before[c], sums[c] < ENQUEUED_MAX ? sums[c] : ENQUEUED_MAX)))
+        if (cas_acq_rel(&quota_column_of(quota, c)->shared.enqueued, &before[c],
+                        enqueued_next(before[c], sums[c] < ENQUEUED_MAX ? sums[c] : ENQUEUED_MAX)))
             ++*repaired;
         else
             all = false;
@@ -946,10 +928,10 @@ bool quota_repair(struct quota *quota, uint32_t *repaired)
 static void tally(const struct quota *quota, const struct reservation *r,
                   struct quota_tally *tallies)
 {
-    uint64_t word = look(&r->word), begun_ms = peek_in_order(&r->begun_ms);
+    uint64_t word = load_acquire(&r->word), begun_ms = load_acquire_part(&r->begun_ms);
     struct quota_tally *t = &tallies[quota_canonical(quota, column_of(r))];
 
-    if (!is_counted(word) || look(&r->word) >> SEQ_SHIFT != word >> SEQ_SHIFT)
+    if (!is_counted(word) || entry_claim(load_acquire(&r->word)) != entry_claim(word))
         return; /* another one has the place by now */
     t->reservations++;
     t->orphans += state_of(word) == QUOTA_ORPHAN;

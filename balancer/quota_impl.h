@@ -1,6 +1,5 @@
-/* The ledger's region and its atomic steps, shared by quota.c (reservations) and quota_learn.c
- * (what is known about a column). Nobody else includes this, but the test that runs every order of
- * steps.
+/* The ledger's region, as quota.c (reservations) and quota_learn.c (what is known about a column)
+ * share it. Nobody else includes this, but the test that runs every order of steps.
  *
  *   struct quota                  header, and the words that all share
  *   struct quota_ratio [RATIOS]   tokens per unit of a feature of a model
@@ -16,18 +15,19 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "balancer/quota.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
+#include "entry_word.h"
 
-#define QUOTA_MAGIC  0x54515141u /* "TQQA" */
+#define QUOTA_MAGIC  0x54515141u /* "AQQT" */
 #define QUOTA_LAYOUT 5u
-#define CACHE_LINE   64
 #define RATIOS       256u
 #define BUCKET       8u
 
-/* A place's word: bits 0..3 state, 4..15 holder, 16..63 number of its claims so far. */
+/* Of a place's word, entry_word.h. */
 enum quota_state {
     QUOTA_FREE,
     QUOTA_RESERVING, /* not counted for certain; nothing was sent */
@@ -37,9 +37,6 @@ enum quota_state {
     QUOTA_ORPHAN,    /* counted; what became of the create nobody knows */
     QUOTA_RELEASING  /* not counted for certain */
 };
-
-#define HOLDER_NOBODY 4095u
-#define HOLDER_MASTER 4094u
 
 #define AHEAD_UNKNOWN UINT64_MAX
 
@@ -92,9 +89,7 @@ struct quota_ratio {
 };
 
 struct quota {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint32_t max_columns;
     uint32_t max_places;
     uint64_t bucket_mask;
@@ -115,56 +110,6 @@ static_assert(sizeof(struct reservation) == 128 &&
 static_assert(sizeof(struct quota_column) == 128, "layout of the quota region");
 static_assert(sizeof(struct quota) == 128 + RATIOS * 16, "layout of the quota region");
 static_assert(QUOTA_ID_SIZE % 8 == 0, "an id is kept in words");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
-              "no lock that a killed process could keep");
-
-/* Where a process may be overtaken, or die, with an effect on others: the test's scheduler stands
- * here. */
-#ifndef QUOTA_STEP
-#define QUOTA_STEP() ((void)0)
-#endif
-
-static inline uint64_t look(const _Atomic uint64_t *word)
-{
-    QUOTA_STEP();
-    return atomic_load_explicit(word, memory_order_acquire);
-}
-
-static inline void publish(_Atomic uint64_t *word, uint64_t value)
-{
-    QUOTA_STEP();
-    atomic_store_explicit(word, value, memory_order_release);
-}
-
-static inline bool swap(_Atomic uint64_t *word, uint64_t *old, uint64_t new)
-{
-    QUOTA_STEP();
-    return atomic_compare_exchange_strong_explicit(word, old, new, memory_order_acq_rel,
-                                                   memory_order_acquire);
-}
-
-/* Of what is only a number to others, or is published by a word. */
-static inline uint64_t peek(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static inline void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-/* The same of what is read while its place may be given to another one: who sees a new value sees
- * the new word too, so that reading the word once more tells. */
-static inline uint64_t peek_in_order(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_acquire);
-}
-
-static inline void put_in_order(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_release);
-}
 
 #define ENQUEUED_BITS 44
 #define ENQUEUED_MAX  ((UINT64_C(1) << ENQUEUED_BITS) - 1)
@@ -190,7 +135,7 @@ static inline struct quota_column *quota_row_of(const struct quota *quota, uint3
 /* The one column in which all rows of a deployment are counted; of that one, itself. */
 static inline uint32_t quota_canonical(const struct quota *quota, uint32_t column)
 {
-    uint64_t alias = peek(&quota_row_of(quota, column)->alias);
+    uint64_t alias = load_relaxed(&quota_row_of(quota, column)->alias);
 
     return alias != 0 ? (uint32_t)(alias - 1) : column;
 }

@@ -59,18 +59,18 @@ static uint64_t as_bits(double value)
 /* Move the double in `word` towards `sample`; where nothing is known yet, from `prior`. */
 static void move(_Atomic uint64_t *word, double prior, double sample, double weight)
 {
-    uint64_t old = look(word);
+    uint64_t old = load_acquire(word);
     double from;
 
     do {
         from = old != 0 ? as_double(old) : prior;
-    } while (!swap(word, &old, as_bits(from + (sample - from) * weight)));
+    } while (!cas_acq_rel(word, &old, as_bits(from + (sample - from) * weight)));
 }
 
 /* Each refusal and each header there is another deployment's, and says nothing about the next. */
 static bool is_many(const struct quota_column *column)
 {
-    return peek(&column->many) != 0;
+    return load_relaxed(&column->many) != 0;
 }
 
 /* --- limits --- */
@@ -90,17 +90,17 @@ static bool is_outdated(uint64_t learned, uint64_t now_ms)
 
 uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms)
 {
-    uint64_t learned = peek(&column->shared.limit_learned);
+    uint64_t learned = load_relaxed(&column->shared.limit_learned);
 
-    return lower_limit(peek(&column->limit),
+    return lower_limit(load_relaxed(&column->limit),
                        is_outdated(learned, now_ms) ? 0 : learned & QUOTA_MAX_TOKENS);
 }
 
 /* Outdated or not, it tells how large the deployment is. */
 static uint64_t last_limit_of(const struct quota_column *column)
 {
-    return lower_limit(peek(&column->limit),
-                       peek(&column->shared.limit_learned) & QUOTA_MAX_TOKENS);
+    return lower_limit(load_relaxed(&column->limit),
+                       load_relaxed(&column->shared.limit_learned) & QUOTA_MAX_TOKENS);
 }
 
 static void put_learned(struct quota *quota, uint32_t column, uint64_t limit, uint64_t flags)
@@ -108,8 +108,8 @@ static void put_learned(struct quota *quota, uint32_t column, uint64_t limit, ui
     struct quota_column *col = quota_column_of(quota, column);
 
     if (limit != 0 && !is_many(col))
-        put(&col->shared.limit_learned,
-            (limit < QUOTA_MAX_TOKENS ? limit : QUOTA_MAX_TOKENS) | flags);
+        store_relaxed(&col->shared.limit_learned,
+                      (limit < QUOTA_MAX_TOKENS ? limit : QUOTA_MAX_TOKENS) | flags);
 }
 
 void quota_learn_limit(struct quota *quota, uint32_t column, uint64_t limit)
@@ -134,7 +134,7 @@ static double prior_rate_of(const struct quota_column *column)
 
 static double rate_of(const struct quota_column *column)
 {
-    uint64_t bits = peek(&column->shared.drain);
+    uint64_t bits = load_relaxed(&column->shared.drain);
 
     return bits != 0 ? as_double(bits) : prior_rate_of(column);
 }
@@ -191,36 +191,38 @@ static uint64_t foreign_word(uint64_t tokens, uint64_t now_ms)
 
 uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms)
 {
-    uint64_t word = peek(&column->shared.foreign);
+    uint64_t word = load_relaxed(&column->shared.foreign);
 
     return word != 0 ? foreign_now(word, column, now_ms) : 0;
 }
 
 void quota_note_adopted(struct quota_column *column, uint64_t tokens, uint64_t now_ms)
 {
-    uint64_t old = look(&column->shared.foreign), foreign;
+    uint64_t old = load_acquire(&column->shared.foreign), foreign;
 
     do {
         foreign = foreign_now(old, column, now_ms);
         if (foreign == 0)
             return;
-    } while (!swap(&column->shared.foreign, &old,
-                   foreign_word(foreign > tokens ? foreign - tokens : 0, now_ms)));
+    } while (!cas_acq_rel(&column->shared.foreign, &old,
+                          foreign_word(foreign > tokens ? foreign - tokens : 0, now_ms)));
 }
 
 uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enqueued,
                               uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t e = look(&col->shared.enqueued), ours = enqueued_of(e), version = e >> ENQUEUED_BITS;
-    uint64_t before = peek(&col->shared.header), versions;
+    uint64_t e = load_acquire(&col->shared.enqueued), ours = enqueued_of(e),
+             version = e >> ENQUEUED_BITS;
+    uint64_t before = load_relaxed(&col->shared.header), versions;
 
     if (is_many(col))
         return 0;
     if (enqueued > QUOTA_MAX_TOKENS)
         enqueued = QUOTA_MAX_TOKENS;
-    put(&col->shared.foreign, foreign_word(enqueued > ours ? enqueued - ours : 0, now_ms));
-    put(&col->shared.header, version << ENQUEUED_BITS | enqueued);
+    store_relaxed(&col->shared.foreign,
+                  foreign_word(enqueued > ours ? enqueued - ours : 0, now_ms));
+    store_relaxed(&col->shared.header, version << ENQUEUED_BITS | enqueued);
     versions = (version - (before >> ENQUEUED_BITS)) & (UINT64_MAX >> ENQUEUED_BITS);
     if (before == 0 || versions != 1 || enqueued <= enqueued_of(before))
         return 0;
@@ -243,21 +245,21 @@ static uint64_t expected_now(uint64_t word, uint64_t now_ms)
 void quota_add_expected(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
     _Atomic uint64_t *word = &quota_column_of(quota, column)->expected;
-    uint64_t old = look(word);
+    uint64_t old = load_acquire(word);
 
-    while (!swap(word, &old, foreign_word(expected_now(old, now_ms) + tokens, now_ms)))
+    while (!cas_acq_rel(word, &old, foreign_word(expected_now(old, now_ms) + tokens, now_ms)))
         ;
 }
 
 void quota_take_expected(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
     _Atomic uint64_t *word = &quota_column_of(quota, column)->expected;
-    uint64_t old = look(word), left;
+    uint64_t old = load_acquire(word), left;
 
     do {
         left = expected_now(old, now_ms);
         left = left > tokens ? left - tokens : 0;
-    } while (!swap(word, &old, foreign_word(left, now_ms)));
+    } while (!cas_acq_rel(word, &old, foreign_word(left, now_ms)));
 }
 
 /* --- refusals --- */
@@ -273,35 +275,35 @@ static uint64_t rest_ms(uint64_t refusals)
 
 static uint64_t full_for_ms(const struct quota_column *column, uint64_t now_ms)
 {
-    uint64_t until_ms = peek(&column->shared.full_until) >> REFUSALS_BITS;
+    uint64_t until_ms = load_relaxed(&column->shared.full_until) >> REFUSALS_BITS;
 
     return now_ms < until_ms ? until_ms - now_ms : 0;
 }
 
 bool quota_is_cooling_down(const struct quota_column *column, uint64_t tokens, uint64_t now_ms)
 {
-    return full_for_ms(column, now_ms) > 0 && tokens >= peek(&column->shared.full_tokens);
+    return full_for_ms(column, now_ms) > 0 && tokens >= load_relaxed(&column->shared.full_tokens);
 }
 
 /* A refusal during a backoff belongs to creates that were in flight together: it does not prolong
  * the backoff, but a smaller job that was refused lowers the size that is kept away. */
 static void begin_rest(struct quota_column *column, uint64_t tokens, uint64_t now_ms)
 {
-    uint64_t old = look(&column->shared.full_until), refusals = old & REFUSALS_MAX;
+    uint64_t old = load_acquire(&column->shared.full_until), refusals = old & REFUSALS_MAX;
     uint64_t until_ms = old >> REFUSALS_BITS;
 
     if (now_ms < until_ms) {
-        if (tokens < peek(&column->shared.full_tokens))
-            put(&column->shared.full_tokens, tokens);
+        if (tokens < load_relaxed(&column->shared.full_tokens))
+            store_relaxed(&column->shared.full_tokens, tokens);
         return;
     }
     if (refusals != 0 && now_ms > until_ms + 2 * rest_ms(refusals))
         refusals = 0; /* the previous backoff ended long ago: start over */
     if (refusals < REFUSALS_MAX)
         refusals++;
-    put(&column->shared.full_tokens, tokens);
-    swap(&column->shared.full_until, &old,
-         (now_ms + rest_ms(refusals)) << REFUSALS_BITS | refusals);
+    store_relaxed(&column->shared.full_tokens, tokens);
+    cas_acq_rel(&column->shared.full_until, &old,
+                (now_ms + rest_ms(refusals)) << REFUSALS_BITS | refusals);
 }
 
 /* Whether what we have enqueued there could be so much that the job found no room, if our estimates
@@ -317,8 +319,10 @@ static bool is_likely_full(uint64_t limit, uint64_t ours, uint64_t tokens)
 bool quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t limit = quota_limit_of(col, now_ms), ours = enqueued_of(look(&col->shared.enqueued));
-    uint64_t old = look(&col->shared.foreign), small = (limit != 0 ? limit : ours) / SMALL_SHARE;
+    uint64_t limit = quota_limit_of(col, now_ms),
+             ours = enqueued_of(load_acquire(&col->shared.enqueued));
+    uint64_t old = load_acquire(&col->shared.foreign),
+             small = (limit != 0 ? limit : ours) / SMALL_SHARE;
     uint64_t least;
 
     if (is_many(col) || !is_likely_full(limit, ours, tokens))
@@ -327,7 +331,7 @@ bool quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t 
     begin_rest(col, tokens, now_ms);
     least = limit >= tokens ? limit - tokens + 1 : 0;
     while (limit != 0 && ours + foreign_now(old, col, now_ms) < least) {
-        if (swap(&col->shared.foreign, &old, foreign_word(least - ours, now_ms)))
+        if (cas_acq_rel(&col->shared.foreign, &old, foreign_word(least - ours, now_ms)))
             break;
     }
     return true;
@@ -335,13 +339,14 @@ bool quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t 
 
 void quota_forget_foreign(struct quota *quota, uint32_t column)
 {
-    put(&quota_column_of(quota, column)->shared.foreign, 0);
+    store_relaxed(&quota_column_of(quota, column)->shared.foreign, 0);
 }
 
 void quota_note_accepted(struct quota_column *column, uint64_t tokens)
 {
-    if (peek(&column->shared.full_until) != 0 && tokens >= peek(&column->shared.full_tokens))
-        put(&column->shared.full_until, 0);
+    if (load_relaxed(&column->shared.full_until) != 0 &&
+        tokens >= load_relaxed(&column->shared.full_tokens))
+        store_relaxed(&column->shared.full_until, 0);
 }
 
 /* --- turns --- */
@@ -358,24 +363,25 @@ static uint64_t placed_in(uint64_t word, uint64_t now_ms)
 
 void quota_note_placed(struct quota_column *column, uint64_t now_ms)
 {
-    uint64_t old = look(&column->shared.placed), count;
+    uint64_t old = load_acquire(&column->shared.placed), count;
 
     do {
         count = placed_in(old, now_ms);
-    } while (!swap(&column->shared.placed, &old,
-                   hour_of(now_ms) << COUNT_BITS | (count < COUNT_MASK ? count + 1 : count)));
+    } while (
+        !cas_acq_rel(&column->shared.placed, &old,
+                     hour_of(now_ms) << COUNT_BITS | (count < COUNT_MASK ? count + 1 : count)));
 }
 
 void quota_forget_learned(struct quota_column *column)
 {
-    put(&column->shared.limit_learned, 0);
-    put(&column->shared.drain, 0);
-    put(&column->shared.foreign, 0);
-    put(&column->shared.header, 0);
-    put(&column->shared.full_until, 0);
-    put(&column->shared.full_tokens, 0);
-    put(&column->shared.placed, 0);
-    put(&column->expected, 0);
+    store_relaxed(&column->shared.limit_learned, 0);
+    store_relaxed(&column->shared.drain, 0);
+    store_relaxed(&column->shared.foreign, 0);
+    store_relaxed(&column->shared.header, 0);
+    store_relaxed(&column->shared.full_until, 0);
+    store_relaxed(&column->shared.full_tokens, 0);
+    store_relaxed(&column->shared.placed, 0);
+    store_relaxed(&column->expected, 0);
 }
 
 /* --- tokens per unit --- */
@@ -387,11 +393,11 @@ static struct quota_ratio *ratio_of(const struct quota *quota, uint64_t model, b
 
     for (uint64_t i = 0; i < RATIO_PROBES; i++) {
         struct quota_ratio *row = (struct quota_ratio *)&quota->ratios[(key + i) % RATIOS];
-        uint64_t found = look(&row->model);
+        uint64_t found = load_acquire(&row->model);
 
         if (found == 0 && !make)
             return NULL;
-        if (found == key || (found == 0 && (swap(&row->model, &found, key) || found == key)))
+        if (found == key || (found == 0 && (cas_acq_rel(&row->model, &found, key) || found == key)))
             return row;
     }
     return NULL;
@@ -410,7 +416,7 @@ static void read_rates(const struct quota *quota, uint64_t model, double rates[N
         const struct feature_rate *rate = feature_rate((enum feature)f);
         const struct quota_ratio *row =
             rate->max > 0 ? ratio_of(quota, rate_key(model, f), false) : NULL;
-        uint64_t bits = row != NULL ? peek(&row->value) : 0;
+        uint64_t bits = row != NULL ? load_relaxed(&row->value) : 0;
 
         rates[f] = bits != 0 ? as_double(bits) : rate->prior;
     }
@@ -460,14 +466,14 @@ void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, str
 {
     const struct quota_column *col = quota_column_of(quota, column);
 
-    sum->reserved = enqueued_of(look(&col->shared.enqueued));
-    sum->expected = expected_now(peek(&quota_column_of(quota, column)->expected), now_ms);
+    sum->reserved = enqueued_of(load_acquire(&col->shared.enqueued));
+    sum->expected = expected_now(load_relaxed(&quota_column_of(quota, column)->expected), now_ms);
     sum->foreign = quota_foreign_of(col, now_ms);
     sum->limit = quota_limit_of(col, now_ms);
     sum->drain_rate = rate_of(col);
-    sum->placed = placed_in(peek(&col->shared.placed), now_ms);
+    sum->placed = placed_in(load_relaxed(&col->shared.placed), now_ms);
     sum->full_for_ms = full_for_ms(col, now_ms);
-    sum->full_tokens = sum->full_for_ms > 0 ? peek(&col->shared.full_tokens) : 0;
+    sum->full_tokens = sum->full_for_ms > 0 ? load_relaxed(&col->shared.full_tokens) : 0;
 }
 
 void quota_describe(const struct quota *quota, uint32_t column, uint64_t now_ms,

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "common/shm_words.h"
+
 #define MINUTE_MS    60000u
 #define KEEP_MINUTES (int32_t)(SKEW_KEEP_MS / MINUTE_MS)
 
@@ -54,7 +56,7 @@ static bool is_news(int64_t told_s, int64_t now_s)
 static void keep_low(struct skew *skew, int64_t before_s, int64_t now_s, uint64_t now_ms)
 {
     uint32_t minute = (uint32_t)(now_ms / MINUTE_MS) + 1; /* 0: none yet */
-    uint64_t old = atomic_load_explicit(&skew->low, memory_order_relaxed), new;
+    uint64_t old = load_relaxed(&skew->low), new;
 
     do {
         int64_t low_s = seconds_in(old);
@@ -73,13 +75,12 @@ static void keep_low(struct skew *skew, int64_t before_s, int64_t now_s, uint64_
             at = minute;
         }
         new = pack(low_s, at);
-    } while (new != old && !atomic_compare_exchange_weak_explicit(
-                               &skew->low, &old, new, memory_order_relaxed, memory_order_relaxed));
+    } while (new != old && !cas_weak_relaxed(&skew->low, &old, new));
 }
 
 bool skew_learn(struct skew *skew, const struct skew_sample *sample, uint64_t now_ms)
 {
-    uint64_t old = atomic_load_explicit(&skew->now, memory_order_relaxed), new;
+    uint64_t old = load_relaxed(&skew->now), new;
     int64_t before_s, now_s;
     bool news;
 
@@ -91,19 +92,18 @@ bool skew_learn(struct skew *skew, const struct skew_sample *sample, uint64_t no
                                : (uint32_t)old);
         /* The lowest first: who sees the new one must not miss the one before. */
         keep_low(skew, before_s, now_s, now_ms);
-    } while (new != old && !atomic_compare_exchange_weak_explicit(
-                               &skew->now, &old, new, memory_order_relaxed, memory_order_relaxed));
+    } while (new != old && !cas_weak_relaxed(&skew->now, &old, new));
     return news;
 }
 
 int64_t skew_now_s(const struct skew *skew)
 {
-    return seconds_in(atomic_load_explicit(&skew->now, memory_order_relaxed));
+    return seconds_in(load_relaxed(&skew->now));
 }
 
 int64_t skew_low_s(const struct skew *skew)
 {
-    int64_t low_s = seconds_in(atomic_load_explicit(&skew->low, memory_order_relaxed));
+    int64_t low_s = seconds_in(load_relaxed(&skew->low));
     int64_t now_s = skew_now_s(skew);
 
     return low_s < now_s ? low_s : now_s;
@@ -111,6 +111,6 @@ int64_t skew_low_s(const struct skew *skew)
 
 void skew_forget(struct skew *skew)
 {
-    atomic_store_explicit(&skew->now, 0, memory_order_relaxed);
-    atomic_store_explicit(&skew->low, 0, memory_order_relaxed);
+    store_relaxed(&skew->now, 0);
+    store_relaxed(&skew->low, 0);
 }

@@ -3,14 +3,13 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <string.h>
 
-#include "common/shm.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
 
 #define SLOTS_MAGIC  0x4c535154u /* "TQSL" */
 #define SLOTS_LAYOUT 1u
-#define CACHE_LINE   64
 
 struct column {
     /* The master's; + 2^32, so that 0 is nobody */
@@ -23,26 +22,13 @@ struct column {
 };
 
 struct slots {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint32_t max_columns;
     alignas(CACHE_LINE) struct column columns[];
 };
 
 static_assert(sizeof(struct column) == CACHE_LINE, "layout of the slots region");
 static_assert(sizeof(struct slots) == CACHE_LINE, "layout of the slots region");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
-
-static uint64_t look(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static void put(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
 
 static struct column *column_of(const struct slots *slots, uint32_t column)
 {
@@ -56,44 +42,40 @@ static int fill_head(struct slots *head, uint32_t max_columns)
     if (max_columns == 0)
         return ERR_INVALID;
     memset(head, 0, sizeof(*head));
-    head->magic = SLOTS_MAGIC;
-    head->layout = SLOTS_LAYOUT;
-    head->size = sizeof(*head) + (uint64_t)max_columns * sizeof(struct column);
+    head->region =
+        (struct shm_head){.magic = SLOTS_MAGIC,
+                          .layout = SLOTS_LAYOUT,
+                          .size = sizeof(*head) + (uint64_t)max_columns * sizeof(struct column)};
     head->max_columns = max_columns;
     return 0;
 }
 
-int slots_new(uint32_t max_columns, struct slots **out)
+static int make(uint32_t max_columns, int fd, struct slots **out)
 {
-    struct slots head, *slots;
-
-    if (fill_head(&head, max_columns) != 0)
-        return ERR_INVALID;
-    slots = shm_new_lasting("tranche-slots", head.size);
-    if (slots == NULL)
-        return ERR_NOMEM;
-    memcpy(slots, &head, sizeof(head));
-    *out = slots;
-    return 0;
-}
-
-int slots_adopt(int fd, uint32_t max_columns, struct slots **out)
-{
-    struct slots head = {0};
+    struct slots head;
     void *region;
     int ret = fill_head(&head, max_columns);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+        ret = shm_region_open("tranche-slots", fd, &head, sizeof(head), &region);
     if (ret == 0)
         *out = region;
     return ret;
 }
 
+int slots_new(uint32_t max_columns, struct slots **out)
+{
+    return make(max_columns, SHM_NEW, out);
+}
+
+int slots_adopt(int fd, uint32_t max_columns, struct slots **out)
+{
+    return make(max_columns, fd, out);
+}
+
 void slots_free(struct slots *slots)
 {
-    if (slots != NULL)
-        shm_free(slots, slots->size);
+    shm_region_free(slots);
 }
 
 void slots_bind(struct slots *slots, uint32_t column, uint32_t fingerprint)
@@ -101,18 +83,18 @@ void slots_bind(struct slots *slots, uint32_t column, uint32_t fingerprint)
     struct column *col = column_of(slots, column);
     uint64_t bound = (UINT64_C(1) << 32) + fingerprint;
 
-    if (look(&col->fingerprint) == bound)
+    if (load_relaxed(&col->fingerprint) == bound)
         return;
-    put(&col->fingerprint, bound);
+    store_relaxed(&col->fingerprint, bound);
     for (int kind = 0; kind < SLOTS_KINDS; kind++) {
-        put(&col->shared.held[kind], 0);
-        put(&col->shared.refused_ms[kind], 0);
+        store_relaxed(&col->shared.held[kind], 0);
+        store_relaxed(&col->shared.refused_ms[kind], 0);
     }
 }
 
 void slots_set(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t num)
 {
-    put(&column_of(slots, column)->shared.held[kind], num < UINT64_MAX ? num + 1 : 0);
+    store_relaxed(&column_of(slots, column)->shared.held[kind], num < UINT64_MAX ? num + 1 : 0);
 }
 
 static uint64_t held_after(uint64_t held, int change)
@@ -127,29 +109,28 @@ static uint64_t held_after(uint64_t held, int change)
 void slots_add(struct slots *slots, uint32_t column, enum slots_kind kind, int change)
 {
     struct column *col = column_of(slots, column);
-    uint64_t held = look(&col->shared.held[kind]);
+    uint64_t held = load_relaxed(&col->shared.held[kind]);
 
-    while (held != 0 && !atomic_compare_exchange_weak_explicit(
-                            &col->shared.held[kind], &held, held_after(held, change),
-                            memory_order_relaxed, memory_order_relaxed))
+    while (held != 0 && !cas_weak_relaxed(&col->shared.held[kind], &held, held_after(held, change)))
         ;
     if (change < 0)
-        put(&col->shared.refused_ms[kind], 0);
+        store_relaxed(&col->shared.refused_ms[kind], 0);
 }
 
 void slots_refused(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t now_ms)
 {
-    put(&column_of(slots, column)->shared.refused_ms[kind], now_ms + 1);
+    store_relaxed(&column_of(slots, column)->shared.refused_ms[kind], now_ms + 1);
 }
 
 uint64_t slots_held(const struct slots *slots, uint32_t column, enum slots_kind kind)
 {
-    return look(&column_of(slots, column)->shared.held[kind]) - 1; /* 0 becomes UINT64_MAX */
+    return load_relaxed(&column_of(slots, column)->shared.held[kind]) -
+           1; /* 0 becomes UINT64_MAX */
 }
 
 static bool is_refused(const struct column *col, enum slots_kind kind, uint64_t now_ms)
 {
-    uint64_t refused_ms = look(&col->shared.refused_ms[kind]);
+    uint64_t refused_ms = load_relaxed(&col->shared.refused_ms[kind]);
 
     return refused_ms != 0 && now_ms + 1 < refused_ms + SLOTS_REFUSED_MS;
 }

@@ -14,15 +14,14 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/shm.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
 
 #define STATE_MAGIC  0x54535254u /* "TRST" */
 #define STATE_LAYOUT 3u
-#define CACHE_LINE   64
 
 #define MINUTE_MS           60000u
 #define LATENCY_SHARE       8u /* EWMA: a new sample weighs 1/8 */
@@ -31,9 +30,7 @@
 #define TIMEOUT_LATENCY_US  UINT64_C(1000000000)
 
 struct state {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint32_t max_workers;
     uint32_t max_columns;
     uint64_t columns; /* offsets */
@@ -74,8 +71,6 @@ static_assert(sizeof(struct column) == 48, "layout of the state region");
 static_assert(sizeof(struct row) == 320 && alignof(struct row) == CACHE_LINE,
               "layout of the state region");
 static_assert(OUTCOME_COUNT <= 16, "an outcome has four bits in last_error");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
-              "no lock that a killed process could keep");
 
 #define COUNT_BITS  40
 #define COUNT_MAX   ((UINT64_C(1) << COUNT_BITS) - 1)
@@ -83,20 +78,10 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 #define EWMA_BITS   34 /* 4.7 hours */
 #define EWMA_MAX    ((UINT64_C(1) << EWMA_BITS) - 1)
 
-static uint64_t get(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
 /* Only the row's own process may. */
-static void set(_Atomic uint64_t *word, uint64_t value)
-{
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
 static void add(_Atomic uint64_t *word, uint64_t n)
 {
-    set(word, get(word) + n);
+    store_relaxed(word, load_relaxed(word) + n);
 }
 
 static struct column *column_of(const struct state *state, uint32_t column)
@@ -114,7 +99,7 @@ static struct row *row_of(const struct state *state, uint32_t worker, uint32_t c
 
 static bool is_used(const struct state *state, uint32_t worker)
 {
-    return atomic_load_explicit(&state->rows_used[worker], memory_order_relaxed) != 0;
+    return load_relaxed_32(&state->rows_used[worker]) != 0;
 }
 
 static struct row *own_row(struct state *state, uint32_t worker, uint32_t column)
@@ -122,7 +107,7 @@ static struct row *own_row(struct state *state, uint32_t worker, uint32_t column
     struct row *row = row_of(state, worker, column);
 
     if (!is_used(state, worker))
-        atomic_store_explicit(&state->rows_used[worker], 1, memory_order_relaxed);
+        store_relaxed_32(&state->rows_used[worker], 1);
     return row;
 }
 
@@ -134,16 +119,16 @@ static uint64_t minute_of(uint64_t now_ms)
 /* Add to a word that counts within a minute. */
 static void add_in_minute(_Atomic uint64_t *word, uint64_t n, uint64_t now_ms)
 {
-    uint64_t old = get(word), minute = minute_of(now_ms);
+    uint64_t old = load_relaxed(word), minute = minute_of(now_ms);
     uint64_t count = old >> COUNT_BITS == minute ? old & COUNT_MAX : 0;
 
     count = n > COUNT_MAX - count ? COUNT_MAX : count + n;
-    set(word, minute << COUNT_BITS | count);
+    store_relaxed(word, minute << COUNT_BITS | count);
 }
 
 static uint64_t count_in_minute(const _Atomic uint64_t *word, uint64_t now_ms)
 {
-    uint64_t value = get(word);
+    uint64_t value = load_relaxed(word);
 
     return value >> COUNT_BITS == minute_of(now_ms) ? value & COUNT_MAX : 0;
 }
@@ -157,7 +142,7 @@ static uint64_t latency_samples(uint64_t word)
  * us: 0 means not measured. */
 static void add_latency(_Atomic uint64_t *word, uint64_t us, uint64_t now_ms)
 {
-    uint64_t old = get(word), ewma = old & EWMA_MAX, samples = latency_samples(old);
+    uint64_t old = load_relaxed(word), ewma = old & EWMA_MAX, samples = latency_samples(old);
 
     if (us == 0)
         us = 1;
@@ -169,8 +154,8 @@ static void add_latency(_Atomic uint64_t *word, uint64_t us, uint64_t now_ms)
         ewma = (ewma * (LATENCY_SHARE - 1) + us + LATENCY_SHARE / 2) / LATENCY_SHARE;
     if (samples < LATENCY_MAX_SAMPLES)
         samples++;
-    set(word, now_ms / MINUTE_MS << (EWMA_BITS + SAMPLE_BITS) | samples << EWMA_BITS |
-                  (ewma > 0 ? ewma : 1));
+    store_relaxed(word, now_ms / MINUTE_MS << (EWMA_BITS + SAMPLE_BITS) | samples << EWMA_BITS |
+                            (ewma > 0 ? ewma : 1));
 }
 
 static uint64_t last_error_word(enum outcome outcome, int status, uint64_t now_ms)
@@ -203,58 +188,40 @@ const char *outcome_name(enum outcome outcome)
     return (unsigned int)outcome < OUTCOME_COUNT ? names[outcome] : "unknown";
 }
 
-static uint64_t round_up(uint64_t bytes)
-{
-    return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-}
-
 /* What a region of these dimensions begins with. */
 static int fill_head(struct state *head, uint32_t max_workers, uint32_t max_deployments)
 {
     uint64_t cells, bytes;
 
     memset(head, 0, sizeof(*head));
-    head->magic = STATE_MAGIC;
-    head->layout = STATE_LAYOUT;
+    head->region = (struct shm_head){.magic = STATE_MAGIC, .layout = STATE_LAYOUT};
     head->max_workers = max_workers;
     head->max_columns = max_deployments;
-    head->columns = round_up(sizeof(*head) + (uint64_t)max_workers * sizeof(head->rows_used[0]));
-    head->rows = head->columns + round_up((uint64_t)max_deployments * sizeof(struct column));
+    head->columns = shm_round_up(sizeof(*head) + (uint64_t)max_workers * sizeof(head->rows_used[0]),
+                                 CACHE_LINE);
+    head->rows =
+        head->columns + shm_round_up((uint64_t)max_deployments * sizeof(struct column), CACHE_LINE);
     if (__builtin_mul_overflow((uint64_t)max_workers, (uint64_t)max_deployments, &cells) ||
         __builtin_mul_overflow(cells, sizeof(struct row), &bytes) ||
-        __builtin_add_overflow(head->rows, bytes, &head->size))
+        __builtin_add_overflow(head->rows, bytes, &head->region.size))
         return ERR_NOMEM;
     return 0;
 }
 
 #define HEAD_LEN offsetof(struct state, num_columns)
 
-int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out)
+static int make(uint32_t max_workers, uint32_t max_deployments, int fd, struct state **out)
 {
     struct state head, *state;
-
-    if (fill_head(&head, max_workers, max_deployments) != 0)
-        return ERR_NOMEM;
-    state = shm_new_lasting("tranche-state", head.size);
-    if (state == NULL)
-        return ERR_NOMEM;
-    memcpy(state, &head, HEAD_LEN);
-    *out = state;
-    return 0;
-}
-
-int state_adopt(int fd, uint32_t max_workers, uint32_t max_deployments, struct state **out)
-{
-    struct state head = {0}, *state;
     void *region;
     int ret = fill_head(&head, max_workers, max_deployments);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, HEAD_LEN, head.size, &region);
+        ret = shm_region_open("tranche-state", fd, &head, HEAD_LEN, &region);
     if (ret != 0)
         return ret;
     state = region;
-    if (atomic_load(&state->num_columns) > max_deployments) {
+    if (load_relaxed_32(&state->num_columns) > max_deployments) {
         state_free(state);
         return ERR_INVALID;
     }
@@ -262,15 +229,24 @@ int state_adopt(int fd, uint32_t max_workers, uint32_t max_deployments, struct s
     return 0;
 }
 
+int state_new(uint32_t max_workers, uint32_t max_deployments, struct state **out)
+{
+    return make(max_workers, max_deployments, SHM_NEW, out);
+}
+
+int state_adopt(int fd, uint32_t max_workers, uint32_t max_deployments, struct state **out)
+{
+    return make(max_workers, max_deployments, fd, out);
+}
+
 void state_free(struct state *state)
 {
-    if (state != NULL)
-        shm_free(state, state->size);
+    shm_region_free(state);
 }
 
 static uint32_t num_columns(const struct state *state)
 {
-    return atomic_load_explicit(&state->num_columns, memory_order_relaxed);
+    return load_relaxed_32(&state->num_columns);
 }
 
 static bool has_in_flight(const struct state *state, uint32_t column)
@@ -279,8 +255,7 @@ static bool has_in_flight(const struct state *state, uint32_t column)
         if (!is_used(state, w))
             continue;
         for (int op = 0; op < OP_CLASS_COUNT; op++) {
-            if (atomic_load_explicit(&row_of(state, w, column)->in_flight[op],
-                                     memory_order_relaxed) != 0)
+            if (load_relaxed_32(&row_of(state, w, column)->in_flight[op]) != 0)
                 return true;
         }
     }
@@ -303,14 +278,14 @@ static void forget(struct state *state, uint32_t column)
     struct column *c = column_of(state, column);
 
     for (int op = 0; op < OP_CLASS_COUNT; op++)
-        set(&c->shared.health[op], 0);
+        store_relaxed(&c->shared.health[op], 0);
     skew_forget(&c->shared.skew);
     for (uint32_t w = 0; w < state->max_workers; w++) {
         _Atomic uint64_t *words = is_used(state, w) ? row_of(state, w, column)->requests : NULL;
 
         for (size_t i = 0; words != NULL && i < offsetof(struct row, in_flight) / sizeof(*words);
              i++)
-            set(&words[i], 0);
+            store_relaxed(&words[i], 0);
     }
 }
 
@@ -352,7 +327,7 @@ static uint32_t take_column(struct state *state, const struct table *table, uint
     uint32_t used = num_columns(state);
 
     if (used < state->max_columns) {
-        atomic_store_explicit(&state->num_columns, used + 1, memory_order_relaxed);
+        store_relaxed_32(&state->num_columns, used + 1);
         return used;
     }
     while (!is_abandoned(state, table, *next))
@@ -382,9 +357,9 @@ void state_begin_at(struct state *state, uint32_t worker, uint32_t column, enum 
                     uint64_t now_ms)
 {
     struct row *row = own_row(state, worker, column);
-    uint32_t in_flight = atomic_load_explicit(&row->in_flight[op], memory_order_relaxed);
+    uint32_t in_flight = load_relaxed_32(&row->in_flight[op]);
 
-    atomic_store_explicit(&row->in_flight[op], in_flight + 1, memory_order_relaxed);
+    store_relaxed_32(&row->in_flight[op], in_flight + 1);
     add(&row->requests[op], 1);
     if (op != OP_READ) /* rpm bounds what is placed: polls, lists and our own upkeep are not */
         add_in_minute(&row->requests_minute, 1, now_ms);
@@ -395,13 +370,12 @@ void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op
                   uint64_t bytes_received, uint64_t now_ms)
 {
     struct row *row = own_row(state, worker, column);
-    uint32_t in_flight = atomic_load_explicit(&row->in_flight[op], memory_order_relaxed);
+    uint32_t in_flight = load_relaxed_32(&row->in_flight[op]);
 
     /* Each end has its begin; a gauge that went below 0 would repel all traffic, so it is kept from
      * that in any case. */
     assert(in_flight > 0);
-    atomic_store_explicit(&row->in_flight[op], in_flight > 0 ? in_flight - 1 : 0,
-                          memory_order_relaxed);
+    store_relaxed_32(&row->in_flight[op], in_flight > 0 ? in_flight - 1 : 0);
     add(&row->outcomes[op][outcome], 1);
     add(&row->bytes_sent, bytes_sent);
     add(&row->bytes_received, bytes_received);
@@ -410,7 +384,7 @@ void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op
     else if (outcome == OUTCOME_TIMEOUT && op != OP_READ)
         add_latency(&row->latency, TIMEOUT_LATENCY_US, now_ms);
     if (is_failure(outcome))
-        set(&row->last_error, last_error_word(outcome, status, now_ms));
+        store_relaxed(&row->last_error, last_error_word(outcome, status, now_ms));
 }
 
 void state_begin(struct state *state, uint32_t worker, uint32_t column, enum op_class op)
@@ -447,7 +421,7 @@ uint64_t state_clear_worker(struct state *state, uint32_t worker)
         struct row *row = row_of(state, worker, c);
 
         for (int op = 0; op < OP_CLASS_COUNT; op++)
-            cleared += atomic_exchange_explicit(&row->in_flight[op], 0, memory_order_relaxed);
+            cleared += swap_relaxed_32(&row->in_flight[op], 0);
     }
     return cleared;
 }
@@ -483,20 +457,20 @@ static void add_to_mean(struct latency_mean *mean, uint64_t word)
 static void add_row(const struct row *row, uint64_t now_ms, struct state_sum *sum,
                     struct latency_mean *mean, uint64_t *newest_error)
 {
-    uint64_t last_error = get(&row->last_error);
+    uint64_t last_error = load_relaxed(&row->last_error);
 
     for (int op = 0; op < OP_CLASS_COUNT; op++) {
-        sum->requests[op] += get(&row->requests[op]);
-        sum->in_flight[op] += atomic_load_explicit(&row->in_flight[op], memory_order_relaxed);
+        sum->requests[op] += load_relaxed(&row->requests[op]);
+        sum->in_flight[op] += load_relaxed_32(&row->in_flight[op]);
         for (int o = 0; o < OUTCOME_COUNT; o++)
-            sum->outcomes[op][o] += get(&row->outcomes[op][o]);
+            sum->outcomes[op][o] += load_relaxed(&row->outcomes[op][o]);
     }
-    sum->bytes_sent += get(&row->bytes_sent);
-    sum->bytes_received += get(&row->bytes_received);
-    sum->rests += get(&row->rests);
+    sum->bytes_sent += load_relaxed(&row->bytes_sent);
+    sum->bytes_received += load_relaxed(&row->bytes_received);
+    sum->rests += load_relaxed(&row->rests);
     sum->requests_minute += count_in_minute(&row->requests_minute, now_ms);
     sum->tokens_minute += count_in_minute(&row->tokens_minute, now_ms);
-    add_to_mean(mean, get(&row->latency));
+    add_to_mean(mean, load_relaxed(&row->latency));
     if (last_error > *newest_error)
         *newest_error = last_error;
 }

@@ -21,15 +21,13 @@
 #include <string.h>
 
 #include "common/names.h"
-#include "common/shm.h"
+#include "common/shm_region.h"
 
 #define TABLE_MAGIC  0x4c425454u /* "TTBL" */
 #define TABLE_LAYOUT 4u
 
 struct table {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region;
     uint32_t generation;
     uint32_t num_deployments;
     uint32_t num_groups;
@@ -371,8 +369,6 @@ static int plan(struct table *t, uint64_t n, uint64_t more, uint64_t strings)
         return ERR_NOMEM;
     slots = num_slots(n);
     place(&end, sizeof(*t));
-    t->magic = TABLE_MAGIC;
-    t->layout = TABLE_LAYOUT;
     t->num_deployments = (uint32_t)n;
     t->print_mask = (uint32_t)slots - 1;
     t->name_mask = (uint32_t)num_slots(names) - 1;
@@ -384,7 +380,7 @@ static int plan(struct table *t, uint64_t n, uint64_t more, uint64_t strings)
     t->name_slots = place(&end, (t->name_mask + 1ull) * sizeof(uint32_t));
     t->print_slots = place(&end, slots * sizeof(uint32_t));
     t->strings = place(&end, strings);
-    t->size = end;
+    t->region = (struct shm_head){.magic = TABLE_MAGIC, .layout = TABLE_LAYOUT, .size = end};
     return end > UINT32_MAX ? ERR_NOMEM : 0;
 }
 
@@ -396,7 +392,7 @@ int table_build(const struct model_list *list, uint32_t generation, struct table
 
     if (err != 0)
         return err;
-    b.table = shm_new(header.size);
+    b.table = shm_new(header.region.size);
     if (b.table == NULL)
         return ERR_NOMEM;
     *b.table = header;
@@ -411,21 +407,20 @@ int table_build(const struct model_list *list, uint32_t generation, struct table
     err = find_first_of_accounts(b.table);
     if (err != 0)
         goto fail;
-    err = shm_seal(b.table, header.size);
+    err = shm_seal(b.table, header.region.size);
     if (err != 0)
         goto fail;
     *out = b.table;
     return 0;
 
 fail:
-    shm_free(b.table, header.size);
+    shm_free(b.table, header.region.size);
     return err;
 }
 
 void table_free(struct table *table)
 {
-    if (table != NULL)
-        shm_free(table, table->size);
+    shm_region_free(table);
 }
 
 uint32_t table_generation(const struct table *table)

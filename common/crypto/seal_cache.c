@@ -8,14 +8,13 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <string.h>
 
-#include "common/shm.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
 
 #define SEAL_MAGIC  0x43535154u /* "TQSC" */
 #define SEAL_LAYOUT 1u
-#define CACHE_LINE  64
 #define WAYS        2u
 #define MAX_ENTRIES (1u << 24)
 #define PAIR        (2 * sizeof(uint64_t)) /* bytes that one product takes in */
@@ -31,9 +30,7 @@ struct bucket {
 };
 
 struct seal_cache {
-    uint32_t magic;
-    uint32_t layout; /* raise it with any change of the region, or of what names and seals are */
-    uint64_t size;   /* bytes, the whole region */
+    struct shm_head region; /* another layout also where names or seals are made otherwise */
     uint64_t bucket_mask;
     struct bucket buckets[];
 };
@@ -45,7 +42,6 @@ struct copy {
 static_assert(sizeof(struct bucket) == CACHE_LINE && sizeof(struct seal_cache) == CACHE_LINE,
               "layout of the region");
 static_assert(SEAL_CACHE_TEXT_MAX % PAIR == 0, "the key covers whole pairs");
-static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "no lock that a killed process could keep");
 
 static unsigned __int128 product_of(const struct seal_namer *namer, size_t nth, const void *pair)
 {
@@ -81,51 +77,44 @@ bool seal_cache_name(const struct seal_namer *namer, unsigned kind, const void *
 /* What a region of that many entries begins with. */
 static int fill_head(struct seal_cache *head, uint32_t entries)
 {
-    uint64_t buckets = 1;
+    uint64_t buckets = shm_buckets(entries, WAYS);
 
     if (entries == 0 || entries > MAX_ENTRIES)
         return ERR_INVALID;
-    while (buckets * WAYS < entries)
-        buckets *= 2;
     memset(head, 0, sizeof(*head));
-    head->magic = SEAL_MAGIC;
-    head->layout = SEAL_LAYOUT;
-    head->size = sizeof(*head) + buckets * sizeof(struct bucket);
+    head->region = (struct shm_head){.magic = SEAL_MAGIC,
+                                     .layout = SEAL_LAYOUT,
+                                     .size = sizeof(*head) + buckets * sizeof(struct bucket)};
     head->bucket_mask = buckets - 1;
     return 0;
 }
 
-int seal_cache_new(uint32_t entries, struct seal_cache **out)
+static int make(uint32_t entries, int fd, struct seal_cache **out)
 {
-    struct seal_cache head, *cache;
-
-    if (fill_head(&head, entries) != 0)
-        return ERR_INVALID;
-    cache = shm_new_lasting("tranche-seals", head.size);
-    if (cache == NULL)
-        return ERR_NOMEM;
-    memcpy(cache, &head, sizeof(head));
-    *out = cache;
-    return 0;
-}
-
-int seal_cache_adopt(int fd, uint32_t entries, struct seal_cache **out)
-{
-    struct seal_cache head = {0};
+    struct seal_cache head;
     void *region;
     int ret = fill_head(&head, entries);
 
     if (ret == 0)
-        ret = shm_adopt(fd, &head, sizeof(head), head.size, &region);
+        ret = shm_region_open("tranche-seals", fd, &head, sizeof(head), &region);
     if (ret == 0)
         *out = region;
     return ret;
 }
 
+int seal_cache_new(uint32_t entries, struct seal_cache **out)
+{
+    return make(entries, SHM_NEW, out);
+}
+
+int seal_cache_adopt(int fd, uint32_t entries, struct seal_cache **out)
+{
+    return make(entries, fd, out);
+}
+
 void seal_cache_free(struct seal_cache *cache)
 {
-    if (cache != NULL)
-        shm_free(cache, cache->size);
+    shm_region_free(cache);
 }
 
 static struct bucket *bucket_of(const struct seal_cache *cache, const struct seal_name *name)
@@ -136,9 +125,9 @@ static struct bucket *bucket_of(const struct seal_cache *cache, const struct sea
 static struct copy read_entry(const struct entry *e)
 {
     struct copy copy = {
-        .lo = atomic_load_explicit(&e->lo, memory_order_relaxed),
-        .hi = atomic_load_explicit(&e->hi, memory_order_relaxed),
-        .seal = atomic_load_explicit(&e->seal, memory_order_relaxed),
+        .lo = load_relaxed(&e->lo),
+        .hi = load_relaxed(&e->hi),
+        .seal = load_relaxed(&e->seal),
     };
 
     copy.lo ^= copy.seal;
@@ -148,9 +137,9 @@ static struct copy read_entry(const struct entry *e)
 
 static void write_entry(struct entry *e, const struct copy *copy)
 {
-    atomic_store_explicit(&e->lo, copy->lo ^ copy->seal, memory_order_relaxed);
-    atomic_store_explicit(&e->hi, copy->hi ^ copy->seal, memory_order_relaxed);
-    atomic_store_explicit(&e->seal, copy->seal, memory_order_relaxed);
+    store_relaxed(&e->lo, copy->lo ^ copy->seal);
+    store_relaxed(&e->hi, copy->hi ^ copy->seal);
+    store_relaxed(&e->seal, copy->seal);
 }
 
 void seal_cache_put(struct seal_cache *cache, const struct seal_name *name, uint64_t seal)

@@ -1,6 +1,6 @@
 /* Which models end: the lists of models of all accounts that speak OpenAI's dialect, at the start
- * and once a day. What they say stands beside the probe words, for POST files/validate; what is near
- * stands in the log. */
+ * and once a day. What they say stands beside the probe words, for POST files/validate; what is
+ * near stands in the log. */
 #pragma once
 
 #include "errand.h"

@@ -1,5 +1,5 @@
 /* A small ledger, for the tests of quota. Its sources are compiled into the test, which looks at
- * what is in its table, and which may define QUOTA_STEP() before. */
+ * what is in its table, and which may define SHM_STEP() before. */
 #pragma once
 
 #include <setjmp.h>
@@ -118,7 +118,7 @@ static inline unsigned num_in(enum quota_state state)
 {
     unsigned n = 0;
 
-    for (uint64_t i = 0; i < peek(&q->shared.high); i++)
-        n += state_of(peek(&place_at(q, i)->word)) == state;
+    for (uint64_t i = 0; i < load_relaxed(&q->shared.high); i++)
+        n += state_of(load_relaxed(&place_at(q, i)->word)) == state;
     return n;
 }

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "balancer/breaker.h"
+#include "common/shm_words.h"
 
 /* --- the scheduler --- */
 
@@ -66,11 +67,8 @@ static bool step_exchange(_Atomic uint64_t *w, uint64_t *old, uint64_t new)
     return atomic_compare_exchange_strong(w, old, new);
 }
 
-#undef atomic_load_explicit
-#undef atomic_compare_exchange_weak_explicit
-#define atomic_load_explicit(w, order) step_load(w)
-#define atomic_compare_exchange_weak_explicit(w, old, new, order1, order2)                         \
-    step_exchange(w, old, new)
+#define load_relaxed(w)               step_load(w)
+#define cas_weak_relaxed(w, old, new) step_exchange(w, old, new)
 #include "balancer/breaker.c"
 
 #include "breaker_world.h"

@@ -87,7 +87,7 @@ static unsigned num_in(enum idem_state state)
     unsigned n = 0;
 
     for (uint32_t i = 0; i < t->num_places; i++)
-        n += state_of(peek(&head_at(t, i)->word)) == state;
+        n += state_of(load_acquire_part(&head_at(t, i)->word)) == state;
     return n;
 }
 

@@ -1,7 +1,7 @@
-/* idem in every order of steps, with a death at every step: never two holders of a key, nothing that
- * was sent is ever taken for new, an answer is whole or not there, no place is lost. The table is
- * compiled into this file with its atomic steps as interleave.h wants them, and with so few places
- * that all orders can be run. */
+/* idem in every order of steps, with a death at every step: never two holders of a key, nothing
+ * that was sent is ever taken for new, an answer is whole or not there, no place is lost. The table
+ * is compiled into this file with its atomic steps as interleave.h wants them, and with so few
+ * places that all orders can be run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ static int rounds;    /* of idem_begin() */
 
 #define IDEM_WAYS   ways
 #define IDEM_ROUNDS rounds
-#define IDEM_STEP() interleave_step()
+#define SHM_STEP()  interleave_step()
 #include "balancer/idem.c"
 
 #define NOW      1000000u
@@ -39,13 +39,13 @@ static unsigned num_in(enum idem_state state)
     unsigned n = 0;
 
     for (uint32_t i = 0; i < t->num_places; i++)
-        n += state_of(peek(&head_at(t, i)->word)) == state;
+        n += state_of(load_acquire_part(&head_at(t, i)->word)) == state;
     return n;
 }
 
 static bool is_settled(uint32_t place)
 {
-    enum idem_state state = state_of(peek(&head_at(t, place)->word));
+    enum idem_state state = state_of(load_acquire_part(&head_at(t, place)->word));
 
     return state != IDEM_STATE_FREE && state != IDEM_STATE_WRITING && state != IDEM_STATE_CLAIMED;
 }
@@ -56,7 +56,7 @@ static void check_always(void)
     unsigned n = 0;
 
     for (uint32_t i = 0; i < t->num_places; i++)
-        n += is_settled(i) && peek(&head_at(t, i)->key[0]) == key.hash[0];
+        n += is_settled(i) && load_acquire_part(&head_at(t, i)->key[0]) == key.hash[0];
     assert_true(n <= 1);
 }
 
@@ -66,7 +66,7 @@ static void start(uint32_t places)
     ways = places;
     rounds = 4;
     assert_int_equal(idem_new(places, &t), 0);
-    world = (struct world){.region = t, .size = t->size, .always = check_always};
+    world = (struct world){.region = t, .size = t->region.size, .always = check_always};
 }
 
 static int teardown(void **state)

@@ -150,7 +150,8 @@ what_a_killed_writer_left_is_no_entry_and_its_place_is_the_next_to_be_taken(void
             if (over)
                 put_n(rival(2), 6, NOW);
             for (unsigned i = 0; i < words; i++)
-                put((_Atomic uint64_t *)e + i, look((_Atomic uint64_t *)&whole + i));
+                store_relaxed((_Atomic uint64_t *)e + i,
+                              load_relaxed((_Atomic uint64_t *)&whole + i));
             assert_false(get(rival(1), &n));
             assert_false(get(rival(2), &n));
             for (uint64_t i = 3; i < 3 + WAYS; i++)

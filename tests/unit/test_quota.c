@@ -337,8 +337,8 @@ static void a_wrong_sum_is_found_and_put_right(void **state)
     must_live(0, 60, "batch_1", NOW);
     assert_true(quota_repair(q, &repaired));
     assert_int_equal(repaired, 0);
-    put(&quota_column_of(q, 0)->shared.enqueued, 95);
-    put(&quota_column_of(q, 1)->shared.enqueued, 5);
+    store_relaxed(&quota_column_of(q, 0)->shared.enqueued, 95);
+    store_relaxed(&quota_column_of(q, 1)->shared.enqueued, 5);
     assert_true(quota_repair(q, &repaired));
     assert_int_equal(repaired, 2);
     assert_int_equal(reserved(0), 60);
@@ -350,7 +350,7 @@ static void nothing_is_repaired_while_somebody_is_half_way(void **state)
     uint64_t place, word;
 
     (void)state;
-    put(&quota_column_of(q, 0)->shared.enqueued, 95);
+    store_relaxed(&quota_column_of(q, 0)->shared.enqueued, 95);
     assert_true(claim(q, 7, &place, &word));
     assert_false(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 95);
@@ -587,7 +587,7 @@ static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void 
     must_live(2, 60, "batch_1", NOW);
     assert_true(quota_repair(q, &repaired));
     assert_int_equal(repaired, 0);
-    put(&quota_row_of(q, 0)->shared.enqueued, 5);
+    store_relaxed(&quota_row_of(q, 0)->shared.enqueued, 5);
     assert_true(quota_repair(q, &repaired));
     assert_int_equal(repaired, 1);
     assert_int_equal(reserved(2), 60);

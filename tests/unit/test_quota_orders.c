@@ -14,7 +14,7 @@
 
 #include "tests/unit/interleave.h"
 
-#define QUOTA_STEP() interleave_step()
+#define SHM_STEP() interleave_step()
 #include "quota_world.h"
 
 /* What is in the table for a column. */
@@ -22,11 +22,11 @@ static uint64_t table_sum(uint32_t column)
 {
     uint64_t sum = 0;
 
-    for (uint64_t i = 0; i < peek(&q->shared.high); i++) {
+    for (uint64_t i = 0; i < load_relaxed(&q->shared.high); i++) {
         const struct reservation *r = place_at(q, i);
 
-        if (is_counted(peek(&r->word)) && column_of(r) == column)
-            sum += peek(&r->tokens);
+        if (is_counted(load_relaxed(&r->word)) && column_of(r) == column)
+            sum += load_relaxed(&r->tokens);
     }
     return sum;
 }
@@ -35,7 +35,7 @@ static uint64_t table_sum(uint32_t column)
 static void check_always(void)
 {
     for (uint32_t c = 0; c < 2; c++) {
-        uint64_t e = enqueued_of(peek(&quota_column_of(q, c)->shared.enqueued));
+        uint64_t e = enqueued_of(load_relaxed(&quota_column_of(q, c)->shared.enqueued));
 
         assert_true(table_sum(c) <= e);
         assert_true(table_sum(c) <= 100);
@@ -45,7 +45,7 @@ static void check_always(void)
 static int setup_orders(void **state)
 {
     (void)setup(state);
-    world = (struct world){.region = q, .size = q->size, .always = check_always};
+    world = (struct world){.region = q, .size = q->region.size, .always = check_always};
     return 0;
 }
 
@@ -221,7 +221,7 @@ static void check_all_ended(int num)
     assert_int_equal(num_ok(num), num);
     assert_int_equal(num_flags(num), num);
     assert_int_equal(reserved(0), 0);
-    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+    assert_int_equal(num_in(QUOTA_FREE), load_relaxed(&q->shared.high));
     clean_up(num);
 }
 
@@ -279,7 +279,7 @@ static void check_created_once(int num)
 static void do_commit_claimed(struct process *self)
 {
     struct quota_claim claim = {
-        .place = 1, .column = 0, .tokens = 40, .word = peek(&place_at(q, 0)->word)};
+        .place = 1, .column = 0, .tokens = 40, .word = load_relaxed(&place_at(q, 0)->word)};
 
     self->result = quota_commit(q, &claim, "batch_1", 7);
 }
@@ -332,7 +332,7 @@ static void check_death_in_life(int num)
     assert_int_equal(reserved(0), 40 * (num_in(QUOTA_ORPHAN) + num_in(QUOTA_LIVE)));
     (void)quota_expire(q, 1, NOW + QUOTA_LEASE_MS);
     assert_int_equal(reserved(0), 0);
-    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+    assert_int_equal(num_in(QUOTA_FREE), load_relaxed(&q->shared.high));
 }
 
 static void
@@ -380,7 +380,7 @@ static void check_death_in_release(int num)
     assert_int_equal(reserved(0), 40 * num_in(QUOTA_LIVE));
     release(0, "batch_1", QUOTA_DROPPED, NOW);
     assert_int_equal(reserved(0), 0);
-    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+    assert_int_equal(num_in(QUOTA_FREE), load_relaxed(&q->shared.high));
 }
 
 static void a_death_while_releasing_neither_loses_tokens_nor_gives_them_back_twice(void **state)
@@ -493,7 +493,7 @@ static void workers_and_the_master_at_full_speed_lose_no_token(void **state)
     pthread_join(master, NULL);
     assert_true(accepted > LIVES);
     assert_int_equal(reserved(0) + reserved(1), 0);
-    assert_int_equal(num_in(QUOTA_FREE), peek(&q->shared.high));
+    assert_int_equal(num_in(QUOTA_FREE), load_relaxed(&q->shared.high));
 }
 
 /* A child that lives many lives, until it is killed. */
@@ -524,7 +524,7 @@ static void wait_for_changes(unsigned changes)
     uint64_t last = 0;
 
     while (changes > 0) {
-        uint64_t e = peek(&quota_column_of(q, 0)->shared.enqueued);
+        uint64_t e = load_relaxed(&quota_column_of(q, 0)->shared.enqueued);
 
         changes -= e != last;
         last = e;

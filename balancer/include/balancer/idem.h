@@ -19,9 +19,9 @@
  * whoever meets LOST must look upstream (by the nonce) before anything else and may take the entry
  * over with idem_take_lost() to record what it found.
  *
- * One key has at most one holder. WRITING shows nothing; CLAIMED shows the key, and who has got that
- * far looks at all the places where the key may be, once more: of two that see each other the one
- * at the lower place goes on and puts the other out.
+ * One key has at most one holder. WRITING shows nothing; CLAIMED shows the key, and who has got
+ * that far looks at all the places where the key may be, once more: of two that see each other the
+ * one at the lower place goes on and puts the other out.
  *
  * A key has 32 places where it may be. When none of them is free or past its time, the DONE entry
  * whose time ends first goes, never RUNNING, SENT or LOST, and that is counted (idem_evicted()): so

@@ -54,7 +54,8 @@
 #define QUOTA_ORPHAN_MS      1000u  /* a create of unknown outcome is looked for that soon again */
 /* ... and that long it stays counted, whatever is or is not seen of it */
 #define QUOTA_ORPHAN_KEEP_MS (5u * 60 * 1000)
-#define QUOTA_LEASE_MS       (26u * 3600 * 1000) /* OpenAI's window of 24 h, and 2 h for its clock */
+/* OpenAI's window of 24 h, and 2 h for its clock */
+#define QUOTA_LEASE_MS       (26u * 3600 * 1000)
 /* After the lease: a last look may still prove that the batch runs */
 #define QUOTA_GRACE_MS       (2u * 3600 * 1000)
 #define QUOTA_EXTEND_MS      (3600u * 1000) /* by how much an answer "still running" prolongs it */
@@ -231,8 +232,8 @@ struct quota_undone {
  * quota_repair() should follow. */
 struct quota_undone quota_undo_holder(struct quota *quota, uint32_t holder, uint64_t now_ms);
 
-/** The same of `num` holders from `first` on, all dead. The one of quota_bind() is QUOTA_MAX_HOLDERS.
- */
+/** The same of `num` holders from `first` on, all dead. The one of quota_bind() is
+ * QUOTA_MAX_HOLDERS. */
 struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint32_t num,
                                        uint64_t now_ms);
 

@@ -7,6 +7,8 @@
 
 #include "common/err.h"
 
+#define CACHE_LINE 64
+
 /** Map `size` bytes of zeroes (rounded up to pages) shared with children. NULL when out of memory
  * (errno). */
 void *shm_new(size_t size);

@@ -16,10 +16,10 @@
 #include "balancer/retry.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
+#include "common/shm.h"
 #include "crypto/ids.h"
 #include "config/config.h"
 
-#define CACHE_LINE       64
 /* Rows of one program: during a reload two generations, each with its workers and a prober. */
 #define CHILD_ROWS       (2 * (MAX_WORKERS + 1))
 #define SIDES            2 /* programs that may share the regions during an upgrade: handover.h */
