@@ -147,7 +147,8 @@ static int hex_value(char c)
     return at != NULL ? (int)(at - digits) : -1;
 }
 
-/* The byte that a string's next characters stand for; -1: none of ASCII, or the string is over. */
+/* The byte that a string's next characters stand for; -1: none of ASCII, or the string is over. A
+ * reader has let its escapes pass: none is cut off. */
 static int next_byte(const char **raw, const char *end)
 {
     int code = 0;
@@ -156,11 +157,11 @@ static int next_byte(const char **raw, const char *end)
         return -1;
     if (**raw != '\\')
         return (unsigned char)*(*raw)++;
-    if (end - *raw >= 2 && (*raw)[1] == '/') {
+    if ((*raw)[1] == '/') {
         *raw += 2;
         return '/';
     }
-    if (end - *raw < 6 || (*raw)[1] != 'u')
+    if ((*raw)[1] != 'u')
         return -1;
     for (int i = 2; i < 6; i++) {
         int digit = hex_value((*raw)[i]);
@@ -198,7 +199,8 @@ static bool note_data_url(struct jsonl_facts *facts, const char *raw, size_t len
     return true;
 }
 
-/* Bytes of base64 once its line ends and slashes are no escapes any more. */
+/* Bytes of base64 once its line ends and slashes are no escapes any more. Behind it is a quote, or
+ * more of its string. */
 static size_t decoded_size(const char *base64, size_t len)
 {
     const char *p = base64, *end = base64 + len;
@@ -206,8 +208,7 @@ static size_t decoded_size(const char *base64, size_t len)
 
     while ((p = memchr(p, '\\', (size_t)(end - p))) != NULL) {
         size--;
-        if (++p == end)
-            break;
+        p += p[1] == '\\' ? 2 : 1;
     }
     return size;
 }
@@ -224,17 +225,17 @@ static void note_runs(struct jsonl_facts *facts, const struct jsonl_place *place
     facts->prompt.units[FEATURE_TEXT] += decoded_len > all ? decoded_len - all : 0;
 }
 
-/* A quick look: nearly no string is one. */
-static bool may_be_data_url(const char *raw, size_t len)
+/* A quick look: nearly no string is one. An empty one has its quote there. */
+static bool may_be_data_url(const char *raw)
 {
-    return len > 5 && ((raw[0] | 0x20) == 'd' || (raw[0] == '\\' && raw[1] == 'u'));
+    return (raw[0] | 0x20) == 'd' || (raw[0] == '\\' && raw[1] == 'u');
 }
 
 /* A part of a message says what it is in one of these. */
 static void note_short(struct jsonl_facts *facts, const struct jsonl_place *place, const char *raw,
                        size_t len)
 {
-    if (len == 3 && memcmp(raw, "low", 3) == 0)
+    if (is_text(raw, len, "low"))
         facts->low_details += is_key(place, "detail");
     else if (is_text(raw, len, "image_url") || is_text(raw, len, "input_image"))
         facts->image_types += is_key(place, "type");
@@ -244,7 +245,7 @@ void jsonl_note_text(struct jsonl_facts *facts, struct jsonl_place *place, const
                      size_t raw_len, size_t decoded_len)
 {
     place->shape_strings += raw_len;
-    if (may_be_data_url(raw, raw_len) && note_data_url(facts, raw, raw_len))
+    if (may_be_data_url(raw) && note_data_url(facts, raw, raw_len))
         return;
     if (raw_len >= JSONL_LONG_TEXT) {
         note_runs(facts, place, raw, raw_len, decoded_len);

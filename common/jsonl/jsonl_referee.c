@@ -67,15 +67,12 @@ static size_t string_start(const struct jsonl_referee *r, size_t end)
 
     if (r->long_len != 0)
         return r->piece_at;
-    while (at > 0) {
-        at--;
-        if (line[at] != '"')
-            continue;
+    do {
+        while (line[--at] != '"')
+            ;
         for (slashes = 0; slashes < at && line[at - 1 - slashes] == '\\'; slashes++)
             ;
-        if (slashes % 2 == 0)
-            break;
-    }
+    } while (slashes % 2 != 0);
     return at;
 }
 
@@ -157,8 +154,7 @@ static int on_key(void *arg, const unsigned char *text, size_t len)
         r->field = jsonl_top_field((const char *)text, len);
     else if (r->depth == 2 && r->in_body)
         r->field = jsonl_body_field((const char *)text, len);
-    if (r->field < NUM_FIELDS)
-        r->key_at = start;
+    r->key_at = start;
     return 1;
 }
 
@@ -360,7 +356,7 @@ static enum string_end find_string_end(struct jsonl_referee *r)
         if (n == 0)
             return STRING_ODD;
     }
-    return r->string_to < r->len ? STRING_MORE : STRING_ODD;
+    return r->string_to == r->len ? STRING_ODD : STRING_MORE;
 }
 
 /* Bytes that stand, or might, at offset `at`. */
@@ -398,13 +394,11 @@ static size_t piece_end(struct jsonl_referee *r)
     return at;
 }
 
-/* What is wrong in a string, without all that is right before it. */
+/* What is wrong in a string, without all that is right before it. yajl stops there. */
 static int feed_odd(struct jsonl_referee *r)
 {
-    size_t left = r->len - r->string_to, n = left < 12 ? left : 12;
-
     r->at = r->len;
-    return n > 0 ? feed(r, r->line + r->string_to, n, r->string_to) : JSONL_REFEREE_MORE;
+    return feed(r, r->line + r->string_to, r->len - r->string_to, r->string_to);
 }
 
 /* Nothing is wrong in a long string: no byte of it is needed. */
@@ -460,7 +454,7 @@ static int parse(struct jsonl_referee *r)
         return take_string(r);
     begin = r->at;
     r->at = piece_end(r);
-    return r->at > begin ? feed(r, r->line + begin, r->at - begin, begin) : JSONL_REFEREE_MORE;
+    return feed(r, r->line + begin, r->at - begin, begin);
 }
 
 struct jsonl_referee *jsonl_referee_new(const char *line, size_t len, unsigned max_depth,

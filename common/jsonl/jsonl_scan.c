@@ -100,6 +100,24 @@ skip_blocks(const char *p, const char *end, bool utf8, size_t *saved)
 }
 #endif
 
+/* To a word of eight bytes that are not all plain and ASCII, or to the last bytes. */
+static inline const char *skip_words(const char *p, const char *end)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t w, quotes, slashes;
+
+    while (end - p >= 8) {
+        memcpy(&w, p, sizeof(w));
+        quotes = w ^ (ones * '"');
+        slashes = w ^ (ones * '\\');
+        /* the high bit of a byte that is 0 after the exclusive or, below 0x20, or not ASCII */
+        if ((((quotes - ones) | (slashes - ones) | (w - ones * 0x20) | w) & highs) != 0)
+            break;
+        p += 8;
+    }
+    return p;
+}
+
 /* To the next quote, backslash, control byte or, unless `utf8`, byte from 0x80; where many bytes
  * are plain, over short escapes too. */
 static inline const char *skip_plain(const char *p, const char *end, bool utf8, size_t *saved)
@@ -126,20 +144,8 @@ static inline const char *skip_plain(const char *p, const char *end, bool utf8, 
     }
 #else
     (void)saved;
-
-    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
-    uint64_t w, quotes, slashes;
-
-    while (end - p >= 8) {
-        memcpy(&w, p, sizeof(w));
-        quotes = w ^ (ones * '"');
-        slashes = w ^ (ones * '\\');
-        /* the high bit of a byte that is 0 after the exclusive or, below 0x20, or not ASCII */
-        if ((((quotes - ones) | (slashes - ones) | (w - ones * 0x20) | w) & highs) != 0)
-            break;
-        p += 8;
-    }
 #endif
+    p = skip_words(p, end);
     while (p < end && is_plain(*p, utf8))
         p++;
     return p;

@@ -120,7 +120,7 @@ static bool next_piece(const struct jsonl_splice *s, const struct spans *spans, 
     out = f->out + *piece + s->name.len;
     if (out > in && out - in > lead)
         lead = out - in;
-    if (spans->len == 0 || *piece < gap || in + lead > f->len) {
+    if (spans->len == 0 || in + lead > f->len) { /* also when the piece ends before the span */
         f->in += *piece;
         f->out += *piece;
         return false;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "jsonl/jsonl.h"
+#include "jsonl/jsonl_referee.h"
 #include "exact.h"
 
 #define LINE(url, body)                                                                            \
@@ -159,6 +160,102 @@ static void a_line_of_64_kib_is_read_in_slices_and_a_shorter_one_at_once(void **
     assert_true(is_sliced(65537));
 }
 
+/* How often the referee is called for a line; *refusal, *err: what it says. */
+static size_t calls_of_bytes(const char *line, size_t len, struct jsonl_refusal *refusal, int *err)
+{
+    char *copy = exact_copy(line, len);
+    struct jsonl_facts facts;
+    struct jsonl_referee *r = jsonl_referee_new(copy, len, 8, &facts, refusal);
+    size_t calls = 0;
+
+    for (*err = JSONL_REFEREE_MORE; *err == JSONL_REFEREE_MORE; calls++)
+        *err = jsonl_referee_some(r);
+    jsonl_referee_free(r);
+    free(copy);
+    return calls;
+}
+
+/* How often more than for "[]", for a line of three parts, the second one as often as is said. */
+static size_t calls_of(const char *begin, const char *unit, size_t num, const char *end)
+{
+    struct strbuf line = STRBUF_INIT;
+    struct jsonl_refusal refusal;
+    size_t calls;
+    int err;
+
+    strbuf_adds(&line, begin);
+    for (size_t i = 0; i < num; i++)
+        strbuf_adds(&line, unit);
+    strbuf_adds(&line, end);
+    calls = calls_of_bytes(line.data, line.len, &refusal, &err);
+    assert_int_equal(err, 0);
+    calls -= calls_of_bytes("[]", 2, &refusal, &err);
+    strbuf_deinit(&line);
+    return calls;
+}
+
+enum { PIECE = 16384, LONG_STRING = 4096 };
+
+/* Said where it stands, and not before the rest was looked at in pieces. */
+static void bytes_that_are_no_utf8_are_looked_for_in_pieces_of_16_kib(void **state)
+{
+    size_t len = (size_t)64 * PIECE;
+    char *line = malloc(len);
+    struct jsonl_refusal refusal;
+    int err;
+
+    (void)state;
+    assert_non_null(line);
+    memset(line, 'a', len);
+    line[len - 1] = '\xff';
+    assert_int_equal(calls_of_bytes(line, len, &refusal, &err), 64 + 1);
+    assert_int_equal(err, ERR_SYNTAX);
+    assert_int_equal(refusal.at, len - 1);
+    free(line);
+}
+
+static void the_referee_reads_pieces_of_16_kib(void **state)
+{
+    (void)state;
+    assert_int_equal(calls_of("[ 1", ",1", 8000, "]"), 0);
+    assert_int_equal(calls_of("[ 1", ",1", PIECE / 2 - 2, "]"), 0); /* 16384 bytes */
+    assert_int_equal(calls_of("[ 1", ",1", PIECE / 2 - 1, "]"), 1);
+    assert_int_equal(calls_of("[1", ",1", PIECE / 2 - 1, "]"), 0);
+    assert_int_equal(calls_of("[1", ",1", PIECE / 2, "]"), 1);
+    assert_int_equal(calls_of("[ 1", ",1", 2 * (PIECE / 2) - 2, "]"), 1);
+    assert_int_equal(calls_of("[ 1", ",1", 2 * (PIECE / 2) - 1, "]"), 2);
+}
+
+/* One that stands at the very end of a piece. */
+static void a_piece_ends_behind_a_string(void **state)
+{
+    (void)state;
+    assert_int_equal(calls_of("[", " ", PIECE - 4, "\"\"]"), 0);
+    assert_int_equal(calls_of("[", " ", PIECE - 3, "\"\"]"), 1);
+    assert_int_equal(calls_of("[", "\"\",", (PIECE - 1) / 3, "\"\"]"), 1);
+}
+
+/* A piece before it, one that it is, and one behind it. */
+static void a_string_of_more_than_4_kib_is_a_piece_of_its_own(void **state)
+{
+    (void)state;
+    assert_int_equal(calls_of("[\"", "a", LONG_STRING - 1, "\"]"), 0);
+    assert_int_equal(calls_of("[\"", "a", LONG_STRING, "\"]"), 0);
+    assert_int_equal(calls_of("[\"", "a", LONG_STRING + 1, "\"]"), 2);
+}
+
+static void a_very_long_string_is_looked_through_in_pieces_of_16_kib(void **state)
+{
+    size_t calls = calls_of("[\"", "a", PIECE, "\"]");
+
+    (void)state;
+    for (size_t n = 2; n < 6; n++) {
+        assert_int_equal(calls_of("[\"", "a", n * PIECE - 1, "\"]"), calls + n - 2);
+        assert_int_equal(calls_of("[\"", "a", n * PIECE, "\"]"), calls + n - 1);
+        assert_int_equal(calls_of("\"", "a", n * PIECE, "\""), calls + n - 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +264,11 @@ int main(void)
         cmocka_unit_test(an_empty_url_is_no_path),
         cmocka_unit_test(half_a_byte_order_mark_is_none),
         cmocka_unit_test(the_place_of_a_model_takes_two_bytes_a_line),
+        cmocka_unit_test(bytes_that_are_no_utf8_are_looked_for_in_pieces_of_16_kib),
+        cmocka_unit_test(the_referee_reads_pieces_of_16_kib),
+        cmocka_unit_test(a_piece_ends_behind_a_string),
+        cmocka_unit_test(a_string_of_more_than_4_kib_is_a_piece_of_its_own),
+        cmocka_unit_test(a_very_long_string_is_looked_through_in_pieces_of_16_kib),
         cmocka_unit_test(a_line_of_64_kib_is_read_in_slices_and_a_shorter_one_at_once),
     };
 

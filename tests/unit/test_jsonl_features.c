@@ -234,6 +234,71 @@ static void every_message_is_counted_and_nothing_behind_them(void **state)
     assert_counts("{\"body\":{\"input\":\"ab\",\"x\":{\"y\":\"cd\"}},\"input\":\"ef\"}", 2, 0);
 }
 
+/* What stands behind the string would make it one. */
+static void a_string_that_ends_before_its_comma_is_no_data_url(void **state)
+{
+    (void)state;
+    assert_features("\"input\":[\"data:a/b\",\"c\"]", 0, "",
+                    (struct features){{[FEATURE_TEXT] = 8 + 1}});
+    assert_features("\"input\":[\"data:a\\/\",\"c\"]", 0, "",
+                    (struct features){{[FEATURE_TEXT] = 7 + 1}});
+    assert_features("\"input\":[\"data:a\\u002f\",\"\"]", 0, "",
+                    (struct features){{[FEATURE_TEXT] = 7}});
+}
+
+/* A request is not cheaper for what only looks like "low". */
+static void only_the_word_low_makes_an_image_cheap(void **state)
+{
+    (void)state;
+    assert_features("\"input\":[{\"type\":\"input_image\",\"detail\":\"low-quality\"}]", 0, "",
+                    (struct features){{11 + 11, FEATURES_IMAGE}});
+    assert_features("\"input\":[{\"type\":\"input_image\",\"detail\":\"lowest-is\"}]", 0, "",
+                    (struct features){{11 + 9, FEATURES_IMAGE}});
+    assert_features("\"input\":[{\"detail\":\"low\"},{\"detail\":\"low\"}]", 0, "",
+                    (struct features){{[FEATURE_TEXT] = 6}});
+    assert_features("\"input\":[{\"type\":\"input_image\",\"detail\":\"low\"},"
+                    "{\"detail\":\"low\"},{\"type\":\"input_image\"}]",
+                    0, "", (struct features){{11 + 3 + 3 + 11, 1 + 1}});
+}
+
+static void base64_is_found_in_strings_of_256_bytes_and_more(void **state)
+{
+    (void)state;
+    for (size_t len = JSONL_LONG_TEXT - 1; len <= JSONL_LONG_TEXT + 1; len++) {
+        bool is_long = len >= JSONL_LONG_TEXT;
+
+        assert_features(
+            "\"input\":\"@\"", len, "",
+            (struct features){
+                {[FEATURE_TEXT] = is_long ? 0 : len, [FEATURE_FILES] = is_long ? 1 : 0}});
+    }
+}
+
+/* A quote, backslashes, and letters that are escaped, up to the text's end. */
+static void what_is_escaped_behind_base64_is_no_more_than_it_is(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    assert_features("\"input\":\"@\\\"\"", 3000, "",
+                    (struct features){{[FEATURE_TEXT] = 1, [FEATURE_FILES] = 3}});
+    assert_features("\"input\":\"@ \"", 3000, "",
+                    (struct features){{[FEATURE_TEXT] = 1, [FEATURE_FILES] = 3}});
+    strbuf_adds(&text, "\"input\":\"@");
+    for (int i = 0; i < 100; i++)
+        strbuf_adds(&text, "\\\\");
+    strbuf_adds(&text, " x\"");
+    assert_features(text.data, 3000, "",
+                    (struct features){{[FEATURE_TEXT] = 2, [FEATURE_FILES] = 4}});
+    strbuf_reset(&text);
+    strbuf_adds(&text, "\"input\":\"@");
+    for (int i = 0; i < 1000; i++)
+        strbuf_adds(&text, "\\u0041");
+    strbuf_adds(&text, "\"");
+    assert_features(text.data, 3000, "", (struct features){{[FEATURE_FILES] = 9}});
+    strbuf_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +310,10 @@ int main(void)
         cmocka_unit_test(tools_and_schemas_count_as_the_json_that_they_are),
         cmocka_unit_test(declared_tokens_are_counted_up_to_a_hundred_million),
         cmocka_unit_test(every_message_is_counted_and_nothing_behind_them),
+        cmocka_unit_test(a_string_that_ends_before_its_comma_is_no_data_url),
+        cmocka_unit_test(only_the_word_low_makes_an_image_cheap),
+        cmocka_unit_test(base64_is_found_in_strings_of_256_bytes_and_more),
+        cmocka_unit_test(what_is_escaped_behind_base64_is_no_more_than_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,7 +89,8 @@ static inline bool jsonl_is_prompt(enum jsonl_field field)
 void jsonl_enter_prompt(struct jsonl_place *place, enum jsonl_field field, bool object, size_t at);
 void jsonl_leave_prompt(struct jsonl_place *place, struct jsonl_facts *facts, size_t end);
 
-/** Note a string of the prompt: what stands between its quotes, and how long it is decoded. */
+/** Note a string of the prompt: what stands between its quotes, which has no wrong escape and is
+ * followed by the closing one, and how long it is decoded. */
 void jsonl_note_text(struct jsonl_facts *facts, struct jsonl_place *place, const char *raw,
                      size_t raw_len, size_t decoded_len);
 
