@@ -197,21 +197,28 @@ static size_t calls_of(const char *begin, const char *unit, size_t num, const ch
 enum { PIECE = 16384, LONG_STRING = 4096 };
 
 /* Said where it stands, and not before the rest was looked at in pieces. */
-static void bytes_that_are_no_utf8_are_looked_for_in_pieces_of_16_kib(void **state)
+static void assert_no_utf8(size_t len, size_t calls)
 {
-    size_t len = (size_t)64 * PIECE;
     char *line = malloc(len);
     struct jsonl_refusal refusal;
     int err;
 
-    (void)state;
     assert_non_null(line);
     memset(line, 'a', len);
     line[len - 1] = '\xff';
-    assert_int_equal(calls_of_bytes(line, len, &refusal, &err), 64 + 1);
+    assert_int_equal(calls_of_bytes(line, len, &refusal, &err), calls);
     assert_int_equal(err, ERR_SYNTAX);
     assert_int_equal(refusal.at, len - 1);
     free(line);
+}
+
+static void bytes_that_are_no_utf8_are_looked_for_in_pieces_of_16_kib(void **state)
+{
+    (void)state;
+    assert_no_utf8(64 * PIECE, 64 + 1);
+    assert_no_utf8(PIECE - 1, 2);
+    assert_no_utf8(PIECE, 2);
+    assert_no_utf8(PIECE + 1, 2); /* the second piece begins with it */
 }
 
 static void the_referee_reads_pieces_of_16_kib(void **state)
