@@ -299,12 +299,12 @@ static void note_unknown(const struct node *node, const cyaml_schema_field_t *fi
     const char *place = litellm_name(node->parent);
     bool free_form = strcmp(place, "model_info") == 0;
     struct strbuf home = STRBUF_INIT;
-    struct known_guess guess;
+    struct guess guess;
     const char *loss;
 
-    known_guess_init(&guess, node->key);
+    guess_init(&guess, node->key);
     for (const cyaml_schema_field_t *f = fields; f->key != NULL; f++)
-        known_guess_offer(&guess, f->key);
+        guess_offer(&guess, f->key);
     if (known_litellm(place, node->key)) {
         loss = known_loss(place, node->key);
         if (!free_form)
@@ -315,10 +315,10 @@ static void note_unknown(const struct node *node, const cyaml_schema_field_t *fi
         return;
     }
     if (!free_form)
-        known_guess_offer_litellm(&guess, place);
+        known_guess_litellm(&guess, place);
     if (node->parent->parent == NULL) { /* read before the tables are */
-        known_guess_offer(&guess, "environment_variables");
-        known_guess_offer(&guess, "include");
+        guess_offer(&guess, "environment_variables");
+        guess_offer(&guess, "include");
     }
     if (guess.best != NULL)
         report_at(reporter, CONFIG_WARNING, node, "unknown key, did you mean \"%s\"?", guess.best);

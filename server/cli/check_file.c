@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "core/endpoints.h"
+#include "flags.h"
 #include "request/route.h"
 #include "upload/verdict.h"
 
@@ -179,6 +180,14 @@ static int usage(void)
     return 2;
 }
 
+/* A flag, its value or a word more than there may be. */
+static int wrong(int flag)
+{
+    if (flag == FLAGS_LONG)
+        (void)flags_fail_value("provider", optarg, "openai or azure");
+    return usage();
+}
+
 /* The limits of a gateway with that configuration; without one the defaults. @return 0, or -1: told
  */
 static int find_limits(struct question *q)
@@ -205,22 +214,24 @@ static int find_limits(struct question *q)
 
 int check_file_main(int argc, char **argv)
 {
+    static const struct option own[] = {{"provider", required_argument, NULL, FLAGS_LONG},
+                                        {"config", required_argument, NULL, 'c'},
+                                        {NULL, 0, NULL, 0}};
     struct question q = {.each = true};
+    struct flags flags;
 
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--provider") == 0) {
-            if (++i == argc || !route_provider(argv[i], strlen(argv[i]), &q.provider))
-                return usage();
+    flags_init(&flags, argc, argv, own, false);
+    for (int flag; (flag = flags_next(&flags)) != FLAGS_END;) {
+        const char *value = optarg != NULL ? optarg : "";
+
+        if (flag == 'c')
+            q.config_path = value;
+        else if (flag == FLAGS_LONG && route_provider(value, strlen(value), &q.provider))
             q.each = false;
-        } else if (strcmp(argv[i], "--config") == 0) {
-            if (++i == argc)
-                return usage();
-            q.config_path = argv[i];
-        } else if (q.path != NULL || (argv[i][0] == '-' && argv[i][1] != '\0')) {
-            return usage();
-        } else {
-            q.path = argv[i];
-        }
+        else if (flag == FLAGS_OPERAND && q.path == NULL)
+            q.path = value;
+        else
+            return wrong(flag);
     }
     if (q.path == NULL)
         return usage();

@@ -1,6 +1,5 @@
-/* The command line: `tranche [serve]`, `check`, `check-file`, `id`. LiteLLM's start flags work
- * (dashes and underscores are the same); those of its flags that mean nothing here are taken with a
- * warning, so that a start line may stay as it is. */
+/* The command line: `tranche [serve]`, `check`, `check-file`, `id`. LiteLLM's start flags work, so
+ * that a start line may stay as it is (flags.h). */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,6 +13,7 @@
 #include "master/certificates.h"
 #include "check_file.h"
 #include "explain_id.h"
+#include "flags.h"
 #include "core/inherited.h"
 #include "master/master.h"
 #include "upkeep/prober.h"
@@ -24,68 +24,28 @@
 static const struct child_role worker_role = {"worker", true, worker_run};
 static const struct child_role prober_role = {"prober", false, prober_run};
 
-enum flag_action {
-    FLAG_CONFIG,
-    FLAG_HOST,
+enum flag {
+    FLAG_HOST = FLAGS_LONG,
     FLAG_PORT,
     FLAG_NUM_WORKERS,
     FLAG_TLS_CERT,
     FLAG_TLS_KEY,
     FLAG_DEBUG,
-    FLAG_STRICT,
-    FLAG_HELP,
-    FLAG_VERSION,
-    FLAG_IGNORED
+    FLAG_STRICT
 };
 
-struct flag {
-    const char *name; /* with underscores, as LiteLLM writes it */
-    char letter;      /* "-c"; 0: none */
-    bool value;       /* takes one */
-    enum flag_action action;
-};
-
-static const struct flag flags[] = {
-    {"config", 'c', true, FLAG_CONFIG},
-    {"host", 0, true, FLAG_HOST},
-    {"port", 0, true, FLAG_PORT},
-    {"num_workers", 0, true, FLAG_NUM_WORKERS},
-    {"ssl_certfile_path", 0, true, FLAG_TLS_CERT},
-    {"ssl_keyfile_path", 0, true, FLAG_TLS_KEY},
-    {"debug", 0, false, FLAG_DEBUG},
-    {"detailed_debug", 0, false, FLAG_DEBUG},
-    {"strict", 0, false, FLAG_STRICT},
-    {"help", 'h', false, FLAG_HELP},
-    {"version", 'v', false, FLAG_VERSION},
-    /* LiteLLM's: one-model start lines, other servers, its database and its telemetry. */
-    {"add_function_to_prompt", 0, false, FLAG_IGNORED},
-    {"add_key", 0, true, FLAG_IGNORED},
-    {"alias", 0, true, FLAG_IGNORED},
-    {"api_base", 0, true, FLAG_IGNORED},
-    {"api_version", 0, true, FLAG_IGNORED},
-    {"ciphers", 0, true, FLAG_IGNORED},
-    {"drop_params", 0, false, FLAG_IGNORED},
-    {"headers", 0, true, FLAG_IGNORED},
-    {"iam_token_db_auth", 0, false, FLAG_IGNORED},
-    {"keepalive_timeout", 0, true, FLAG_IGNORED},
-    {"local", 0, false, FLAG_IGNORED},
-    {"log_config", 0, true, FLAG_IGNORED},
-    {"max_budget", 0, true, FLAG_IGNORED},
-    {"max_requests_before_restart", 0, true, FLAG_IGNORED},
-    {"max_tokens", 0, true, FLAG_IGNORED},
-    {"model", 'm', true, FLAG_IGNORED},
-    {"request_timeout", 0, true, FLAG_IGNORED},
-    {"run_gunicorn", 0, false, FLAG_IGNORED},
-    {"run_hypercorn", 0, false, FLAG_IGNORED},
-    {"save", 0, false, FLAG_IGNORED},
-    {"telemetry", 0, true, FLAG_IGNORED},
-    {"temperature", 0, true, FLAG_IGNORED},
-    {"use_prisma_db_push", 0, false, FLAG_IGNORED},
-    {"use_prisma_migrate", 0, false, FLAG_IGNORED},
-    {"use_queue", 0, false, FLAG_IGNORED},
-};
-
-#define NUM_FLAGS (sizeof(flags) / sizeof(flags[0]))
+static const struct option flags[] = {{"config", required_argument, NULL, 'c'},
+                                      {"host", required_argument, NULL, FLAG_HOST},
+                                      {"port", required_argument, NULL, FLAG_PORT},
+                                      {"num_workers", required_argument, NULL, FLAG_NUM_WORKERS},
+                                      {"ssl_certfile_path", required_argument, NULL, FLAG_TLS_CERT},
+                                      {"ssl_keyfile_path", required_argument, NULL, FLAG_TLS_KEY},
+                                      {"debug", no_argument, NULL, FLAG_DEBUG},
+                                      {"detailed_debug", no_argument, NULL, FLAG_DEBUG},
+                                      {"strict", no_argument, NULL, FLAG_STRICT},
+                                      {"help", no_argument, NULL, 'h'},
+                                      {"version", no_argument, NULL, 'v'},
+                                      {NULL, 0, NULL, 0}};
 
 struct command_line {
     struct master_options options;
@@ -124,100 +84,11 @@ static const char usage[] =
     "USR2 starts the program's file anew on the same socket.\n";
 /* clang-format on */
 
-/* Whether `text` of `len` bytes names the flag, dash or underscore. */
-static bool names_flag(const struct flag *f, const char *text, size_t len)
-{
-    if (strlen(f->name) != len)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((text[i] == '-' ? '_' : text[i]) != f->name[i])
-            return false;
-    return true;
-}
-
-static const struct flag *find_flag(const char *text, size_t len)
-{
-    for (size_t i = 0; i < NUM_FLAGS; i++)
-        if (names_flag(&flags[i], text, len))
-            return &flags[i];
-    return NULL;
-}
-
-static const struct flag *find_letter(char letter)
-{
-    for (size_t i = 0; i < NUM_FLAGS; i++)
-        if (flags[i].letter != 0 && flags[i].letter == letter)
-            return &flags[i];
-    return NULL;
-}
-
-/* Bytes to insert, delete or replace to turn one word into the other (Levenshtein). */
-static size_t edit_distance(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    size_t row[32];
-
-    if (b_len + 1 > sizeof(row) / sizeof(row[0]))
-        return SIZE_MAX;
-    for (size_t j = 0; j <= b_len; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a_len; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= b_len; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[b_len];
-}
-
-static const struct flag *find_similar(const char *text, size_t len)
-{
-    const struct flag *found = NULL;
-    size_t best = 3; /* a word further away than two mistakes is another word */
-
-    for (size_t i = 0; i < NUM_FLAGS; i++) {
-        size_t distance = edit_distance(text, len, flags[i].name, strlen(flags[i].name));
-
-        if (distance < best && flags[i].action != FLAG_IGNORED) {
-            best = distance;
-            found = &flags[i];
-        }
-    }
-    return found;
-}
-
-static int fail_unknown(const char *arg)
-{
-    const char *name = arg + strspn(arg, "-");
-    const struct flag *similar = find_similar(name, strcspn(name, "="));
-
-    fprintf(stderr, "tranche: unknown flag \"%s\"", arg);
-    if (similar != NULL)
-        fprintf(stderr, ", did you mean \"--%s\"?", similar->name);
-    fputs("\nTry \"tranche --help\".\n", stderr);
-    return EXIT_USAGE;
-}
-
-static int fail_value(const struct flag *f, const char *value, const char *wanted)
-{
-    fprintf(stderr, "tranche: --%s: got \"%s\", wanted %s\n", f->name, value, wanted);
-    return EXIT_USAGE;
-}
-
 static bool parse_number(const char *text, long min, long max, int *out)
 {
     char *end;
     long value;
 
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a flag that wants a value has one */
     if (text[0] < '0' || text[0] > '9')
         return false;
     errno = 0;
@@ -228,105 +99,82 @@ static bool parse_number(const char *text, long min, long max, int *out)
     return true;
 }
 
-/* Some take keys (--add_key, --headers), and everybody reads a command line: what has no meaning
- * here is wiped where it stands, for this program and the next one. */
-static int ignore(const struct flag *f, const char *value)
+/* @return false: told */
+static bool take_number(const char *name, long min, long max, int *out)
 {
-    log_warn("--%s has no meaning here and is ignored", f->name);
-    if (value != NULL)
-        secret_wipe((char *)(uintptr_t)value, strlen(value));
-    return 0;
+    char wanted[64];
+
+    if (parse_number(optarg, min, max, out))
+        return true;
+    snprintf(wanted, sizeof(wanted), "a number from %ld to %ld", min, max);
+    (void)flags_fail_value(name, optarg, wanted);
+    return false;
 }
 
-static int apply(struct command_line *line, const struct flag *f, const char *value)
+/* @return false: told */
+static bool take_operand(struct command_line *line)
+{
+    if (line->wants_id && line->id == NULL) {
+        line->id = optarg;
+        return true;
+    }
+    fprintf(stderr, "tranche: unexpected argument \"%s\"\nTry \"tranche --help\".\n",
+            flags_shown(optarg));
+    return false;
+}
+
+/* @return false: told */
+static bool take(struct command_line *line, int flag)
 {
     struct master_options *o = &line->options;
 
-    switch (f->action) {
-    case FLAG_CONFIG:
-        o->config_path = value;
-        return 0;
-    case FLAG_HOST:
-        o->overrides.host = value;
-        return 0;
+    switch (flag) {
+    case FLAGS_OPERAND:
+        return take_operand(line);
+    case FLAGS_WRONG:
+        return false;
     case FLAG_PORT:
-        return parse_number(value, 0, 65535, &o->overrides.port)
-                   ? 0
-                   : fail_value(f, value, "a number from 0 to 65535");
+        return take_number("port", 0, 65535, &o->overrides.port);
     case FLAG_NUM_WORKERS:
-        return parse_number(value, 1, MAX_WORKERS, &o->overrides.num_workers)
-                   ? 0
-                   : fail_value(f, value, "a number from 1 to 128");
+        return take_number("num_workers", 1, MAX_WORKERS, &o->overrides.num_workers);
+    case 'c':
+        o->config_path = optarg;
+        break;
+    case FLAG_HOST:
+        o->overrides.host = optarg;
+        break;
     case FLAG_TLS_CERT:
-        o->tls_cert_file = value;
-        return 0;
+        o->tls_cert_file = optarg;
+        break;
     case FLAG_TLS_KEY:
-        o->tls_key_file = value;
-        return 0;
+        o->tls_key_file = optarg;
+        break;
     case FLAG_DEBUG:
         o->debug = true;
-        return 0;
+        break;
     case FLAG_STRICT:
         line->strict = true;
-        return 0;
-    case FLAG_HELP:
+        break;
+    case 'h':
         line->help = true;
-        return 0;
-    case FLAG_VERSION:
+        break;
+    case 'v':
         line->version = true;
-        return 0;
-    case FLAG_IGNORED:
+        break;
+    default:
         break;
     }
-    return ignore(f, value);
-}
-
-/* "--name value", "--name=value", "-c value", "-cvalue". Moves *i past a value of its own. */
-static int parse_flag(struct command_line *line, int argc, char **argv, int *i)
-{
-    const char *arg = argv[*i], *name = arg + 2, *value = NULL;
-    size_t len = strcspn(name, "=");
-    const struct flag *f;
-
-    if (arg[1] == '-') {
-        f = find_flag(name, len);
-        value = name[len] == '=' ? name + len + 1 : NULL;
-    } else {
-        f = find_letter(arg[1]);
-        value = arg[2] != '\0' ? arg + 2 : NULL;
-    }
-    if (f == NULL)
-        return fail_unknown(arg);
-    if (!f->value && value != NULL)
-        return fail_value(f, value, "no value");
-    if (f->value && value == NULL) {
-        if (*i + 1 >= argc) {
-            fprintf(stderr, "tranche: --%s wants a value\n", f->name);
-            return EXIT_USAGE;
-        }
-        value = argv[++*i];
-    }
-    return apply(line, f, value);
+    return true;
 }
 
 static int parse(struct command_line *line, int argc, char **argv)
 {
-    for (int i = 0; i < argc; i++) {
-        int ret;
+    struct flags words;
 
-        if (line->wants_id && line->id == NULL && argv[i][0] != '-') {
-            line->id = argv[i];
-            continue;
-        }
-        if (argv[i][0] != '-' || argv[i][1] == '\0') {
-            fprintf(stderr, "tranche: unexpected argument \"%s\"\nTry \"tranche --help\".\n",
-                    secret_looks_like_one(argv[i]) ? SECRET_MASK : argv[i]);
+    flags_init(&words, argc, argv, flags, true);
+    for (int flag; (flag = flags_next(&words)) != FLAGS_END;)
+        if (!take(line, flag))
             return EXIT_USAGE;
-        }
-        ret = parse_flag(line, argc, argv, &i);
-        if (ret != 0)
-            return ret;
-    }
     if ((line->options.tls_cert_file == NULL) != (line->options.tls_key_file == NULL)) {
         fputs("tranche: --ssl_certfile_path and --ssl_keyfile_path go together\n", stderr);
         return EXIT_USAGE;
@@ -443,11 +291,11 @@ int main(int argc, char **argv)
                     .argv = argv,
                     .worker = &worker_role,
                     .prober = &prober_role}};
-    const char *command = argc > 1 && argv[1][0] != '-' ? argv[1] : "serve";
-    int skip = argc > 1 && argv[1][0] != '-' ? 2 : 1, ret;
+    int named = argc > 1 && argv[1][0] != '-', ret;
+    const char *command = named ? argv[1] : "serve";
 
     if (strcmp(command, "check-file") == 0)
-        return printed(check_file_main(argc - skip, argv + skip));
+        return printed(check_file_main(argc - named, argv + named));
     line.wants_id = strcmp(command, "id") == 0;
     if (!line.wants_id && strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
         fprintf(stderr,
@@ -458,6 +306,6 @@ int main(int argc, char **argv)
     }
     if (strcmp(command, "serve") == 0)
         master_keep_signals();
-    ret = parse(&line, argc - (argc > 0 ? skip : 0), argv + skip);
+    ret = parse(&line, argc - named, argv + named);
     return ret != 0 ? ret : run_command(command, &line);
 }

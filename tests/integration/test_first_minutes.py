@@ -299,6 +299,42 @@ def test_every_command_tells_bad_input_by_its_exit_code(args, code):
     assert "has no meaning here" not in done.stderr
 
 
+# A mistake, what is said of it. LiteLLM's spelling has underscores; an operator types either.
+@pytest.mark.parametrize("args, said", [
+    (["--num-wokers", "3"], 'unknown flag "--num-wokers", did you mean "--num_workers"?'),
+    (["--prot", "4"], 'unknown flag "--prot", did you mean "--port"?'), (["--conf", "x"], 'unknown flag "--conf", did you mean "--config"?'),
+    (["--mod", "x"], 'unknown flag "--mod"'), (["-x"], 'unknown flag "-x"'), (["-hx"], 'unknown flag "-hx"'),
+    (["--port"], "--port wants a value"), (["-c"], "--config wants a value"), (["--temperature"], "--temperature wants a value"),
+    (["--port=x"], '--port: got "x", wanted a number from 0 to 65535'), (["--port", "70000"], '--port: got "70000", wanted a number from 0 to'),
+    (["--num-workers", "0"], '--num_workers: got "0", wanted a number from 1 to 128'), (["--debug=1"], '--debug: got "1", wanted no value'),
+    (["check", "word"], 'unexpected argument "word"'), (["--", "--port"], 'unexpected argument "--port"'),
+    (["check-file", "--provder", "x"], 'unknown flag "--provder", did you mean "--provider"?'), (["check-file", "--provider"], "--provider wants a value"),
+    (["check-file", "--provider=cohere", "x"], '--provider: got "cohere", wanted openai or azure'),
+    (["--ssl-certfile-path", "x"], "--ssl_certfile_path and --ssl_keyfile_path go together")], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_a_mistake_on_the_command_line_is_told_with_what_was_wanted(args, said):
+    done = tranche(*args)
+    assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("args", [["--num-workers", "2"], ["--num_workers=2"], ["--num-workers=2", "--drop-params"], ["-m", "gpt-4o", "--num_workers", "2"],
+                                  ["--max-budget", "--num_workers", "--num_workers", "2"]], ids=lambda v: " ".join(v))
+def test_a_start_line_of_litellm_is_taken_in_either_spelling(args):
+    done = tranche("check", *args)
+    assert done.returncode == 0 and re.search(r"num_workers +2\n", done.stdout), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("args", [["--api-kee={}"], ["--port", "{}"], ["--port={}"], ["--debug={}"], ["serve", "{}"], ["check-file", "--provider", "{}", "x"]],
+                         ids=lambda v: " ".join(v))
+def test_a_key_on_the_command_line_is_not_printed_with_the_mistake(args):
+    key = "sk-abcdefghijklmnopqrstuvwx0123"
+    done = tranche(*(arg.format(key) for arg in args))
+    assert done.returncode == 2 and key not in done.stdout + done.stderr, done.stderr
+
+
+def test_behind_two_dashes_nothing_is_a_flag():
+    assert "--strange" in tranche("id", "--", "--strange").stdout
+
+
 @pytest.mark.parametrize("args", [["check"], ["--help"], ["--version"], ["id", "file-abc"]], ids=lambda v: " ".join(v))
 def test_what_cannot_be_printed_is_no_success(args):
     with open("/dev/full", "w") as full:
