@@ -8,37 +8,7 @@
 #include "objects/batch_view.h"
 #include "objects/client_ids.h"
 
-struct relay *create_detach(struct create_job *job)
-{
-    struct relay *relay = job->relay;
-
-    job->relay = NULL;
-    relay->op = NULL;
-    relay->deployment = job->deployment != MODEL_NO_INDEX ? job->deployment : create_home(job);
-    return relay;
-}
-
 /* --- errors --- */
-
-void create_fail(struct create_job *job, const struct failure *failure)
-{
-    struct failure copy = *failure;
-    struct relay *relay = create_detach(job);
-
-    create_end(job);
-    relay_failure(relay, &copy);
-}
-
-void create_fail_memory(struct create_job *job)
-{
-    struct failure failure = {.status = 500,
-                              .type = "server_error",
-                              .code = "out_of_memory",
-                              .message = "The gateway is out of memory.",
-                              .retry_after_ms = -1};
-
-    create_fail(job, &failure);
-}
 
 void create_fail_lost(struct create_job *job, const struct failure *cause)
 {
@@ -53,7 +23,7 @@ void create_fail_lost(struct create_job *job, const struct failure *cause)
              "exist. It was not repeated. "
              "List the batches and look for input file '%.200s' before creating it again.",
              cause->message, job->file_id != NULL ? job->file_id : "");
-    create_fail(job, &failure);
+    operation_fail(&job->op, &failure);
 }
 
 /* The batch was made and has an id that no later call could name: so neither it nor a repeat is
@@ -63,10 +33,10 @@ static void fail_unusable(struct create_job *job, uint32_t deployment, const cha
     struct failure failure;
 
     log_warn("request %s: the batch that was made at %s has an id that no call can name: %.128s",
-             job->request_id, runtime_account(job->rt, deployment)->name, id);
+             job->request_id, runtime_account(job->op.rt, deployment)->name, id);
     repeat_lost(&job->repeat);
-    if (job->relay == NULL) {
-        create_end(job);
+    if (job->op.relay == NULL) {
+        operation_free(&job->op);
         return;
     }
     relay_fill(&failure, 502, "server_error", "unusable_id", "",
@@ -74,8 +44,8 @@ static void fail_unusable(struct create_job *job, uint32_t deployment, const cha
                "call could name. Do not create it again.",
                id);
     failure.should_not_retry = true;
-    job->deployment = deployment;
-    create_fail(job, &failure);
+    job->op.deployment = deployment;
+    operation_fail(&job->op, &failure);
 }
 
 /* --- a batch --- */
@@ -85,12 +55,12 @@ static void fail_unusable(struct create_job *job, uint32_t deployment, const cha
 static void write_answer(struct create_job *job, uint32_t deployment, struct json_doc *doc,
                          struct json *batch, struct strbuf *text)
 {
-    struct viewer viewer = {.rt = job->rt, .owner = job->owner};
+    struct viewer viewer = {.rt = job->op.rt, .owner = job->owner};
 
-    if (job->relay != NULL)
-        viewer = relay_viewer(job->relay);
+    if (job->op.relay != NULL)
+        viewer = relay_viewer(job->op.relay);
     if (json_get_str(batch, "id") != NULL)
-        locate_remember_new(job->rt, ID_BATCH, json_get_str(batch, "id"), deployment);
+        locate_remember_new(job->op.rt, ID_BATCH, json_get_str(batch, "id"), deployment);
     batch = batch_view(&viewer, deployment,
                        job->tagged || client_ids_are_tagged(&viewer, deployment), doc, batch);
     json_write(batch, text);
@@ -100,7 +70,7 @@ static void write_answer(struct create_job *job, uint32_t deployment, struct jso
 static void log_answer(const struct create_job *job, uint32_t deployment, const char *id)
 {
     log_info("request %s: the client left while its batch was created; batch %.128s at %s",
-             job->request_id, id, runtime_account(job->rt, deployment)->name);
+             job->request_id, id, runtime_account(job->op.rt, deployment)->name);
 }
 
 void create_answer(struct create_job *job, uint32_t deployment, int status, struct json_doc *doc,
@@ -108,27 +78,25 @@ void create_answer(struct create_job *job, uint32_t deployment, int status, stru
 {
     const char *id = json_get_str(batch, "id");
     struct strbuf text = STRBUF_INIT;
-    struct relay *relay;
 
     if (id != NULL && !ids_is_usable(id)) {
         fail_unusable(job, deployment, id);
         return;
     }
-    status = job->relay != NULL ? resolve_status(job->relay, deployment, status) : 200;
+    status = job->op.relay != NULL ? resolve_status(job->op.relay, deployment, status) : 200;
     write_answer(job, deployment, doc, batch, &text);
-    repeat_answered(&job->repeat, table_deployment(job->rt->table, deployment)->fingerprint,
+    repeat_answered(&job->repeat, table_deployment(job->op.rt->table, deployment)->fingerprint,
                     json_get_str(batch, "id"), status, strbuf_str(&text),
                     strbuf_failed(&text) ? 0 : text.len);
-    if (job->relay == NULL) {
+    if (job->op.relay == NULL) {
         log_answer(job, deployment, json_get_str(batch, "id"));
-        create_end(job);
+        operation_free(&job->op);
     } else if (strbuf_failed(&text)) {
-        create_fail_memory(job);
+        operation_fail_memory(&job->op);
     } else {
-        job->deployment = deployment;
-        relay = create_detach(job);
-        create_end(job);
-        relay_bytes(relay, status, "application/json", strbuf_str(&text), text.len);
+        job->op.deployment = deployment;
+        relay_bytes(operation_end(&job->op), status, "application/json", strbuf_str(&text),
+                    text.len);
     }
     strbuf_deinit(&text);
 }

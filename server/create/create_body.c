@@ -10,26 +10,26 @@
 /* The sealed marker for the batch at the deployment in use. @return 0; else it can carry none */
 static int marker_text(const struct create_job *job, struct strbuf *text)
 {
-    const struct table_deployment *d = table_deployment(job->rt->table, job->deployment);
-    uint32_t home = table_deployment(job->rt->table, create_home(job))->account;
+    const struct table_deployment *d = table_deployment(job->op.rt->table, job->op.deployment);
+    uint32_t home = table_deployment(job->op.rt->table, create_home(job))->account;
     struct marker marker = {.owner = job->owner,
                             .request = job->request,
                             .tokens = job->claim.place != 0 ? job->claim.tokens : job->tokens,
                             .bare_endpoint = provider_endpoint_v1(job->endpoint) != NULL,
                             .deployment = job->have_facts ? d->fingerprint : 0,
                             .origin =
-                                create_has_copy(job) ? job->rt->account_fingerprint[home] : 0};
+                                create_has_copy(job) ? job->op.rt->account_fingerprint[home] : 0};
 
     snprintf(marker.nonce, sizeof(marker.nonce), "%s", job->nonce);
     snprintf(marker.file, sizeof(marker.file), "%s", job->target.native);
-    return marker_write(job->rt->inherited->seals, &marker, text);
+    return marker_write(job->op.rt->inherited->seals, &marker, text);
 }
 
 /* A blob takes no metadata (providers 2.5), 16 pairs of the client's leave no room, some ids no
  * marker can hold, and what is no object the provider refuses. */
 bool create_takes_marker(const struct create_job *job)
 {
-    const struct json *metadata = json_get(job->relay->request, "metadata");
+    const struct json *metadata = json_get(job->op.relay->request, "metadata");
 
     return job->target.native[0] != '\0' && marker_takes_file(job->target.native) &&
            json_size(metadata) < MARKER_PAIRS &&
@@ -47,7 +47,7 @@ bool create_can_be_marked(const struct create_job *job)
 
 static int add_marker(struct create_job *job)
 {
-    struct relay *relay = job->relay;
+    struct relay *relay = job->op.relay;
     struct json *metadata = json_get(relay->request, "metadata");
     struct strbuf text = STRBUF_INIT;
     int rc = marker_text(job, &text);
@@ -65,13 +65,13 @@ static int add_marker(struct create_job *job)
 /* Never without a marker where it is what a repeat will be looked for by. */
 static int make_body(struct create_job *job)
 {
-    struct relay *relay = job->relay;
+    struct relay *relay = job->op.relay;
     int rc = job->nonce[0] != '\0' ? add_marker(job) : 0;
 
     if (rc != 0)
         return rc;
-    rc = provider_batch_body(runtime_account(job->rt, job->deployment), relay->doc, relay->request,
-                             job->file[0] != '\0' ? job->file : NULL, &job->body);
+    rc = provider_batch_body(runtime_account(job->op.rt, job->op.deployment), relay->doc,
+                             relay->request, job->file[0] != '\0' ? job->file : NULL, &job->body);
     return rc != 0 || strbuf_failed(&job->body) ? ERR_NOMEM : 0;
 }
 
@@ -91,8 +91,10 @@ void create_write(struct create_job *job)
         create_was_not_sent(job);
         return;
     }
+    if (!job->op.held)
+        operation_hold(&job->op);
     job->tries++;
     job->tries_here++;
-    job->begun_ms = loop_now_ms(job->rt->loop);
+    job->begun_ms = loop_now_ms(job->op.rt->loop);
     create_go(job, STEP_SEND);
 }

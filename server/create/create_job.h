@@ -56,7 +56,7 @@
 #include "objects/locate.h"
 #include "once/reconcile.h"
 #include "once/repeat.h"
-#include "request/relay.h"
+#include "request/operation.h"
 #include "request/resolve.h"
 #include "routing/candidates.h"
 
@@ -80,18 +80,10 @@ enum create_step {
 #define CREATE_STEPS (STEP_DONE + 1)
 
 struct create_job {
-    struct relay *relay; /* borrowed; NULL once the client is gone, or gets its answer */
-    struct runtime *rt;
+    struct operation op; /* `deployment`: the one in use; at first that of the client's file */
     enum create_step step;
-
-    /* What the step has begun; owned. COPY's is `move`, which stays for another copy. */
-    union {
-        void *any;
-        struct locate *locate;       /* FIND */
-        struct facts_look *peek;     /* FACTS */
-        struct attempt *attempt;     /* SEND, ASK_FILE */
-        struct reconcile *reconcile; /* LOST */
-    } under_way;
+    struct facts_look *peek;     /* owned; under way in FACTS, else NULL */
+    struct reconcile *reconcile; /* owned; under way in LOST, else NULL */
 
     /* The request. */
     char request_id[37];
@@ -126,7 +118,6 @@ struct create_job {
     struct failure worst; /* the most telling failure so far; status 0: none */
 
     /* The deployment in use. */
-    uint32_t deployment;
     char file[IDS_MAX + 1];   /* native id of the input file there; "": none (a blob) */
     struct quota_claim claim; /* its reservation; empty: none */
     bool uncounted;           /* there is none because the ledger is full */
@@ -138,10 +129,9 @@ struct create_job {
     struct failure cause;           /* ASK_FILE, WAIT_FILE: the refusal; LOST: what came */
     struct retry_question question; /* ... and what it says */
     bool doubtful;                  /* it is a refusal, but perhaps not the provider's */
-    bool file_known;         /* the file's state was told: no further refusal is because of it */
-    uint32_t pending_ms;     /* until the file is asked again; 0: it was not seen pending */
-    uint64_t give_up_ms;     /* monotonic; when waiting for the file ends */
-    struct loop_timer timer; /* WAIT_FILE */
+    bool file_known;     /* the file's state was told: no further refusal is because of it */
+    uint32_t pending_ms; /* until the file is asked again; 0: it was not seen pending */
+    uint64_t give_up_ms; /* monotonic; when waiting for the file ends */
 };
 
 /* What a 2xx, or the batch that was found instead, tells. All borrowed. */
@@ -158,6 +148,11 @@ static inline uint32_t create_home(const struct create_job *job)
     return job->target.deployments[job->at];
 }
 
+static inline struct create_job *create_job_of(struct operation *op)
+{
+    return (struct create_job *)op;
+}
+
 /* Whether the file in use is a copy of ours. */
 static inline bool create_has_copy(const struct create_job *job)
 {
@@ -166,7 +161,8 @@ static inline bool create_has_copy(const struct create_job *job)
 
 /* --- create_steps.c --- */
 
-/** The one way from step to step. The job may be gone when it returns. */
+/** The one way from step to step but the last, which is operation_free()'s. The job may be gone when
+ * it returns. */
 void create_go(struct create_job *job, enum create_step next);
 
 /** What the step began has called back: it is no longer under way. */
@@ -174,10 +170,6 @@ void create_ended(struct create_job *job, enum create_step step);
 
 /** The deployment in use is given up: its tokens, and the permit to try there, go back. */
 void create_give_back(struct create_job *job);
-
-/** The end: what the job holds goes back, and it is freed. Who is to be answered was taken away
- * before (create_detach()), or has left. */
-void create_end(struct create_job *job);
 
 /* --- create_place.c: where its batch is made --- */
 
@@ -235,13 +227,6 @@ void create_was_lost(struct create_job *job, const struct failure *cause);
 void create_was_not_sent(struct create_job *job);
 
 /* --- create_answer.c: what the client gets --- */
-
-/** Take the relay away: it will be answered now, and the job ended. */
-struct relay *create_detach(struct create_job *job);
-
-/** Answer with an error and end. `failure` may be the job's own. */
-void create_fail(struct create_job *job, const struct failure *failure);
-void create_fail_memory(struct create_job *job);
 
 /** Nobody knows whether the batch exists: say so, and keep SDKs from doubling it. */
 void create_fail_lost(struct create_job *job, const struct failure *cause);

@@ -25,7 +25,7 @@ static void repeat_refusal(const struct create_job *job, struct failure *why)
 
 struct refusal create_refusal_at(const struct create_job *job, uint32_t deployment)
 {
-    struct runtime *rt = job->rt;
+    struct runtime *rt = job->op.rt;
     struct refusal refusal;
 
     (void)refusals_find(rt->inherited->memo, job->refusal_job,
@@ -36,8 +36,8 @@ struct refusal create_refusal_at(const struct create_job *job, uint32_t deployme
 
 bool create_any_refusal(const struct create_job *job)
 {
-    return job->refusal_job != 0 &&
-           refusals_any(job->rt->inherited->memo, job->refusal_job, loop_now_ms(job->rt->loop));
+    return job->refusal_job != 0 && refusals_any(job->op.rt->inherited->memo, job->refusal_job,
+                                                 loop_now_ms(job->op.rt->loop));
 }
 
 /* Who refused the job, and promises nothing. */
@@ -71,11 +71,11 @@ static uint32_t part_candidates(struct create_job *job, struct refusers *r)
         return p->num;
     for (uint32_t i = 0; i < p->num; i++) {
         uint32_t deployment = p->deployments[i];
-        const struct table_deployment *d = table_deployment(job->rt->table, deployment);
+        const struct table_deployment *d = table_deployment(job->op.rt->table, deployment);
         struct refusal refusal = create_refusal_at(job, deployment);
 
         if (refusal.for_ms > 0 || refusal.hopeless) {
-            add_refuser(r, table_str(job->rt->table, d->id), &refusal);
+            add_refuser(r, table_str(job->op.rt->table, d->id), &refusal);
             continue;
         }
         p->deployments[i] = p->deployments[num];
@@ -116,13 +116,13 @@ static void explain(struct create_job *job, struct failure *why)
                                 .tokens = job->tokens};
 
     q.unsure_from = job->unsure_from =
-        choose_unsure_from(job->rt, q.candidates, q.num, job->tokens, job->least);
-    choose_nowhere(job->rt, &q, why);
+        choose_unsure_from(job->op.rt, q.candidates, q.num, job->tokens, job->least);
+    choose_nowhere(job->op.rt, &q, why);
     q.num = part_candidates(job, &refusers);
     if (why->status == 400 || refusers.num == 0)
         return;
     if (q.num > 0)
-        choose_nowhere(job->rt, &q, why);
+        choose_nowhere(job->op.rt, &q, why);
     if (q.num == 0 || why->status == 400)
         explain_refusal(job, &refusers, why);
 }
@@ -138,5 +138,5 @@ void create_nowhere(struct create_job *job)
         why = job->worst;
     else if (why.status == 503 && failure_is_token_limit(&job->worst))
         repeat_refusal(job, &why);
-    create_fail(job, &why);
+    operation_fail(&job->op, &why);
 }

@@ -17,9 +17,9 @@
 /* What the answer tells about the deployment's quota. */
 static void learn(const struct create_job *job, const struct create_made *made)
 {
-    struct quota *quota = job->rt->inherited->quota;
-    uint32_t column = job->rt->inherited->columns[job->deployment];
-    enum provider provider = runtime_account(job->rt, job->deployment)->provider;
+    struct quota *quota = job->op.rt->inherited->quota;
+    uint32_t column = job->op.rt->inherited->columns[job->op.deployment];
+    enum provider provider = runtime_account(job->op.rt, job->op.deployment)->provider;
     uint64_t counted, output;
 
     if (!job->have_facts)
@@ -29,8 +29,8 @@ static void learn(const struct create_job *job, const struct create_made *made)
     if (made->enqueued_tokens < 0)
         return;
     counted = quota_learn_enqueued(quota, column, (uint64_t)made->enqueued_tokens,
-                                   loop_now_ms(job->rt->loop));
-    output = job->rt->config->count_output_tokens[provider] ? job->facts.output_tokens : 0;
+                                   loop_now_ms(job->op.rt->loop));
+    output = job->op.rt->config->count_output_tokens[provider] ? job->facts.output_tokens : 0;
     if (counted > output)
         quota_learn_rate(quota, job->facts.model, &job->facts.prompt, counted - output);
 }
@@ -41,31 +41,31 @@ void create_was_made(struct create_job *job, const struct create_made *made)
 
     /* First the id, then what the header says: it counts this batch too. */
     if (job->claim.place != 0 &&
-        quota_commit(job->rt->inherited->quota, &job->claim, id, strlen(id)) != 0)
+        quota_commit(job->op.rt->inherited->quota, &job->claim, id, strlen(id)) != 0)
         log_warn("quota: the reservation of batch %.128s expired before its create was answered",
                  id);
     job->claim = (struct quota_claim){0};
     if (job->refusal_job != 0)
-        refusals_forget(job->rt->inherited->memo, job->refusal_job,
-                        table_deployment(job->rt->table, job->deployment)->real);
+        refusals_forget(job->op.rt->inherited->memo, job->refusal_job,
+                        table_deployment(job->op.rt->table, job->op.deployment)->real);
     learn(job, made);
-    create_answer(job, job->deployment, made->status, made->doc, made->batch);
+    create_answer(job, job->op.deployment, made->status, made->doc, made->batch);
 }
 
 /* --- not known --- */
 
 void create_was_lost(struct create_job *job, const struct failure *cause)
 {
-    quota_abandon(job->rt->inherited->quota, &job->claim, loop_now_ms(job->rt->loop));
+    quota_abandon(job->op.rt->inherited->quota, &job->claim, loop_now_ms(job->op.rt->loop));
     job->claim = (struct quota_claim){0};
     repeat_lost(&job->repeat);
-    if (job->relay != NULL) {
+    if (job->op.relay != NULL) {
         create_fail_lost(job, cause);
         return;
     }
     log_warn("request %s: the client left, and the answer to its create was lost at %s",
-             job->request_id, runtime_account(job->rt, job->deployment)->name);
-    create_end(job);
+             job->request_id, runtime_account(job->op.rt, job->op.deployment)->name);
+    operation_free(&job->op);
 }
 
 /* --- refused --- */
@@ -85,10 +85,10 @@ static void limit_tries(struct create_job *job, struct retry_question *question)
 {
     if (job->tries >= CREATE_MAX_TRIES)
         return;
-    attempt_limits(job->rt, job->deployment, CREATE_MAX_TRIES, question);
+    attempt_limits(job->op.rt, job->op.deployment, CREATE_MAX_TRIES, question);
     question->tries = job->tries_here;
     if (job->tries_here >= question->max_tries &&
-        choose_leave_tier(&job->candidates, job->tried, job->deployment) > 0)
+        choose_leave_tier(&job->candidates, job->tried, job->op.deployment) > 0)
         question->tries = 0;
 }
 
@@ -111,18 +111,18 @@ static bool lost_our_copy(struct create_job *job, const struct failure *failure)
 /* For want of room. Its reservation is gone. */
 static void note_refusal(const struct create_job *job, const struct failure *failure)
 {
-    const struct inherited *inherited = job->rt->inherited;
-    uint64_t now_ms = loop_now_ms(job->rt->loop);
+    const struct inherited *inherited = job->op.rt->inherited;
+    uint64_t now_ms = loop_now_ms(job->op.rt->loop);
 
-    quota_learn_refused(inherited->quota, inherited->columns[job->deployment],
+    quota_learn_refused(inherited->quota, inherited->columns[job->op.deployment],
                         ledger_limit_in(failure->message), now_ms);
-    ledger_note_refused(inherited, job->deployment, job->refusal_job, job->tokens, now_ms);
+    ledger_note_refused(inherited, job->op.deployment, job->refusal_job, job->tokens, now_ms);
 }
 
 static void drop_copy(struct create_job *job)
 {
     if (create_has_copy(job))
-        discard_file(job->rt, job->deployment, job->file);
+        discard_file(job->op.rt, job->op.deployment, job->file);
     job->file[0] = '\0';
 }
 
@@ -157,18 +157,18 @@ void create_was_refused(struct create_job *job, const struct failure *failure,
     if (!for_room)
         limit_tries(job, &question);
     question.untried = untried(job);
-    if (job->relay == NULL)
-        create_end(job);
+    if (job->op.relay == NULL)
+        operation_free(&job->op);
     else if (retry_decide(&question, 0).action == RETRY_NEXT)
         create_go(job, STEP_ELSEWHERE);
     else if (job->have_facts && for_room)
         create_nowhere(job); /* says when there will be room */
     else
-        create_fail(job, &job->worst);
+        operation_fail(&job->op, &job->worst);
 }
 
 void create_was_not_sent(struct create_job *job)
 {
     drop_copy(job);
-    create_fail_memory(job);
+    operation_fail_memory(&job->op);
 }

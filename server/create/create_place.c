@@ -21,14 +21,14 @@ static bool expiry_is_in_range(const struct create_job *job, enum provider provi
                                struct failure *failure)
 {
     const struct json *seconds =
-        json_get(json_get(job->relay->request, "output_expires_after"), "seconds");
+        json_get(json_get(job->op.relay->request, "output_expires_after"), "seconds");
     int64_t min_s, max_s, value;
 
     if (!json_int64(seconds, &value))
         return true; /* absent, or for the provider to refuse */
     provider_expiry_range(provider, &min_s, &max_s);
     if (provider == PROVIDER_AZURE) /* its floor is its own to say: upload_fit.c */
-        min_s = job->rt->config->azure_min_expiry_ms / 1000;
+        min_s = job->op.rt->config->azure_min_expiry_ms / 1000;
     *failure = (struct failure){.status = 400,
                                 .type = "invalid_request_error",
                                 .code = "invalid_value",
@@ -69,8 +69,8 @@ static bool could_take(const struct create_job *job, enum provider provider)
 
 static bool may_go(const struct create_job *job, bool movable, uint32_t deployment)
 {
-    return movable && facts_may_go(job->rt->table, &job->facts, deployment) &&
-           could_take(job, runtime_rules(job->rt, deployment));
+    return movable && facts_may_go(job->op.rt->table, &job->facts, deployment) &&
+           could_take(job, runtime_rules(job->op.rt, deployment));
 }
 
 /* Rows that cannot take this work are no candidates: their room is of no use to it. */
@@ -96,7 +96,8 @@ static void drop_unfit(struct create_job *job)
 /* What the job takes of a deployment. */
 static uint64_t tokens_at(const struct create_job *job, uint32_t column)
 {
-    uint64_t limit = quota_limit(job->rt->inherited->quota, column, loop_now_ms(job->rt->loop));
+    uint64_t limit =
+        quota_limit(job->op.rt->inherited->quota, column, loop_now_ms(job->op.rt->loop));
     struct pick_candidate c = {.limit = limit,
                                .unsure = job->unsure_from != 0 && limit >= job->unsure_from};
 
@@ -106,7 +107,7 @@ static uint64_t tokens_at(const struct create_job *job, uint32_t column)
 /* Count its tokens there. @return 0; ERR_LIMIT: no room */
 static int reserve(struct create_job *job, uint32_t deployment)
 {
-    struct runtime *rt = job->rt;
+    struct runtime *rt = job->op.rt;
     uint32_t column = rt->inherited->columns[deployment];
     uint64_t token = job->nonce[0] != '\0'
                          ? quota_token(rt->inherited->quota, column, job->nonce, strlen(job->nonce))
@@ -123,7 +124,7 @@ static int reserve(struct create_job *job, uint32_t deployment)
 /* @param any_key  also its rows with another key, or of another API version */
 static void set_tried(struct create_job *job, uint32_t deployment, bool any_key)
 {
-    const struct table *table = job->rt->table;
+    const struct table *table = job->op.rt->table;
     uint32_t account = table_deployment(table, deployment)->account;
 
     for (uint32_t i = 0; i < job->candidates.num; i++) {
@@ -137,7 +138,7 @@ static void set_tried(struct create_job *job, uint32_t deployment, bool any_key)
 
 void create_rule_out(struct create_job *job)
 {
-    set_tried(job, job->deployment, true);
+    set_tried(job, job->op.deployment, true);
 }
 
 /* Where this very job was refused a moment ago. */
@@ -150,7 +151,7 @@ static void skip_refusers(struct create_job *job)
 /* The rows that could take this work instead. */
 static int find_candidates(struct create_job *job)
 {
-    const struct runtime *rt = job->rt;
+    const struct runtime *rt = job->op.rt;
 
     if (candidates_of_group(rt, table_deployment(rt->table, job->facts.deployment)->group,
                             &job->candidates) != 0 ||
@@ -160,8 +161,8 @@ static int find_candidates(struct create_job *job)
     drop_unfit(job);
     set_tried(job, job->facts.deployment, false);
     skip_refusers(job);
-    job->unsure_from = choose_unsure_from(job->rt, job->candidates.deployments, job->candidates.num,
-                                          job->tokens, job->least);
+    job->unsure_from = choose_unsure_from(job->op.rt, job->candidates.deployments,
+                                          job->candidates.num, job->tokens, job->least);
     return 0;
 }
 
@@ -171,7 +172,7 @@ static int find_candidates(struct create_job *job)
  * @return 0; ERR_LIMIT: it has no room there; ERR_NOMEM */
 static int reserve_at_home(struct create_job *job)
 {
-    struct runtime *rt = job->rt;
+    struct runtime *rt = job->op.rt;
     uint32_t home = create_home(job);
     enum provider provider = runtime_account(rt, home)->provider;
 
@@ -181,24 +182,24 @@ static int reserve_at_home(struct create_job *job)
     if (find_candidates(job) != 0)
         return ERR_NOMEM;
     facts_take_expected(rt, home, job->target.native, &job->facts);
-    if (create_refusal_at(job, job->deployment).for_ms > 0)
+    if (create_refusal_at(job, job->op.deployment).for_ms > 0)
         return ERR_LIMIT;
-    return reserve(job, job->deployment);
+    return reserve(job, job->op.deployment);
 }
 
 void create_reserve(struct create_job *job)
 {
     uint32_t home = create_home(job);
-    enum provider rules = runtime_rules(job->rt, home);
+    enum provider rules = runtime_rules(job->op.rt, home);
     struct failure why;
     int rc = 0;
 
     if (job->target.native[0] != '\0')
-        job->file_url = file_url_recall(job->rt, home, job->target.native);
-    job->deployment = job->have_facts ? job->facts.deployment : home;
+        job->file_url = file_url_recall(job->op.rt, home, job->target.native);
+    job->op.deployment = job->have_facts ? job->facts.deployment : home;
     snprintf(job->file, sizeof(job->file), "%s", job->target.native);
     if (!expiry_is_in_range(job, rules, &why) || !endpoint_is_that_of_lines(job, rules, &why)) {
-        create_fail(job, &why);
+        operation_fail(&job->op, &why);
         return;
     }
     if (job->have_facts)
@@ -207,7 +208,7 @@ void create_reserve(struct create_job *job)
         job->file[0] = '\0';
         create_go(job, STEP_ELSEWHERE);
     } else if (rc != 0) {
-        create_fail_memory(job);
+        operation_fail_memory(&job->op);
     } else {
         create_go(job, STEP_WRITE);
     }
@@ -225,13 +226,13 @@ static uint32_t choose(struct create_job *job)
         uint32_t deployment = job->candidates.deployments[i];
 
         job->barred[i] =
-            job->tried[i] ||
-            !file_slots_open(job->rt, deployment, move_slot_kind(job->rt, &job->facts, deployment));
+            job->tried[i] || !file_slots_open(job->op.rt, deployment,
+                                              move_slot_kind(job->op.rt, &job->facts, deployment));
     }
-    chosen = choose_in_tiers(job->rt, OP_CREATE, &job->candidates, job->barred, &tier, job->tokens,
-                             job->unsure_from);
+    chosen = choose_in_tiers(job->op.rt, OP_CREATE, &job->candidates, job->barred, &tier,
+                             job->tokens, job->unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_tiers(job->rt, OP_CREATE, &job->candidates, job->tried, &job->tier,
+        chosen = choose_in_tiers(job->op.rt, OP_CREATE, &job->candidates, job->tried, &job->tier,
                                  job->tokens, job->unsure_from);
     return chosen;
 }
@@ -248,7 +249,7 @@ static uint32_t choose_with_room(struct create_job *job)
             job->tries_here = job->tier == tier ? job->tries_here : 0;
             return chosen;
         }
-        choose_give_back(job->rt, OP_CREATE, chosen); /* somebody was faster */
+        choose_give_back(job->op.rt, OP_CREATE, chosen); /* somebody was faster */
     }
     return MODEL_NO_INDEX;
 }
@@ -261,7 +262,7 @@ void create_elsewhere(struct create_job *job)
         create_nowhere(job);
         return;
     }
-    job->deployment = chosen;
+    job->op.deployment = chosen;
     create_go(job, STEP_COPY);
 }
 
@@ -283,13 +284,13 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
     if (end == MOVE_NOT_THERE && ++job->tries < CREATE_MAX_TRIES)
         create_go(job, STEP_ELSEWHERE);
     else
-        create_fail(job, &job->worst);
+        operation_fail(&job->op, &job->worst);
 }
 
 void create_copy(struct create_job *job)
 {
     if (job->move == NULL)
-        job->move = move_new(job->rt, job->facts.deployment, job->target.native, on_moved, job);
-    if (job->move == NULL || move_to(job->move, job->deployment) != 0)
-        create_fail_memory(job);
+        job->move = move_new(job->op.rt, job->facts.deployment, job->target.native, on_moved, job);
+    if (job->move == NULL || move_to(job->move, job->op.deployment) != 0)
+        operation_fail_memory(&job->op);
 }

@@ -70,16 +70,16 @@ static void on_searched(void *arg, const struct reconcile_result *found)
  * neither does nothing. */
 void create_find_lost(struct create_job *job)
 {
-    uint64_t since_ms = loop_now_ms(job->rt->loop) - job->begun_ms;
-    struct reconcile_spec spec = {.deployments = &job->deployment,
+    uint64_t since_ms = loop_now_ms(job->op.rt->loop) - job->begun_ms;
+    struct reconcile_spec spec = {.deployments = &job->op.deployment,
                                   .num = 1,
                                   .wanted = &job->wanted,
                                   .age_s = (uint32_t)(since_ms / 1000) + CLOCK_SLACK_S,
                                   .patient = true};
 
     if (job->doubtful || !job->wanted.unmarked)
-        job->under_way.reconcile = reconcile_start(job->rt, &spec, on_searched, job);
-    if (job->under_way.reconcile == NULL)
+        job->reconcile = reconcile_start(job->op.rt, &spec, on_searched, job);
+    if (job->reconcile == NULL)
         create_was_lost(job, &job->cause);
 }
 
@@ -106,7 +106,7 @@ static enum file_state state_of(const struct create_job *job, const struct upstr
         (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0))
         state = FILE_PENDING;
     else if (json_int64(json_get(file, "created_at"), &created_s) &&
-             llabs((long long)(provider_clock_now_s(job->rt->inherited, job->deployment) -
+             llabs((long long)(provider_clock_now_s(job->op.rt->inherited, job->op.deployment) -
                                created_s)) <= YOUNG_S)
         state = FILE_YOUNG;
     json_doc_free(doc);
@@ -127,9 +127,9 @@ static void end_pending(struct create_job *job)
     create_was_refused(job, &late, &job->question);
 }
 
-static void on_waited(struct loop_timer *timer)
+static void on_waited(struct operation *op)
 {
-    struct create_job *job = timer->arg;
+    struct create_job *job = create_job_of(op);
 
     create_ended(job, STEP_WAIT_FILE);
     create_go(job, STEP_ASK_FILE);
@@ -137,8 +137,7 @@ static void on_waited(struct loop_timer *timer)
 
 void create_wait_file(struct create_job *job)
 {
-    job->timer.cb = on_waited;
-    if (loop_timer_start(job->rt->loop, &job->timer, job->pending_ms) != 0) {
+    if (!operation_wait(&job->op, job->pending_ms, on_waited)) {
         end_pending(job);
         return;
     }
@@ -147,21 +146,21 @@ void create_wait_file(struct create_job *job)
 
 static void on_pending(struct create_job *job)
 {
-    uint64_t now_ms = loop_now_ms(job->rt->loop);
+    uint64_t now_ms = loop_now_ms(job->op.rt->loop);
 
     if (job->pending_ms == 0) {
         job->pending_ms = PENDING_FIRST_MS;
-        job->give_up_ms = now_ms + job->rt->config->timeouts.json_total_ms;
+        job->give_up_ms = now_ms + job->op.rt->config->timeouts.json_total_ms;
     }
-    if (job->relay == NULL || now_ms >= job->give_up_ms)
+    if (job->op.relay == NULL || now_ms >= job->give_up_ms)
         end_pending(job);
     else
         create_go(job, STEP_WAIT_FILE);
 }
 
-static void on_file_asked(void *arg, const struct attempt_result *result)
+static void on_file_asked(struct operation *op, const struct attempt_result *result)
 {
-    struct create_job *job = arg;
+    struct create_job *job = create_job_of(op);
     enum file_state state = result->ok ? state_of(job, result->upstream) : FILE_READY;
     bool was_pending = job->pending_ms != 0 || state == FILE_YOUNG;
 
@@ -171,7 +170,7 @@ static void on_file_asked(void *arg, const struct attempt_result *result)
         return;
     }
     job->file_known = true;
-    if (was_pending && result->ok && job->relay != NULL)
+    if (was_pending && result->ok && job->op.relay != NULL)
         create_go(job, STEP_SEND); /* once more: a 400 proves that the one before did nothing */
     else
         end_refused(job);
@@ -179,15 +178,9 @@ static void on_file_asked(void *arg, const struct attempt_result *result)
 
 void create_ask_file(struct create_job *job)
 {
-    struct attempt_spec spec = {.deployment = job->deployment,
-                                .call = CALL_FILE_GET,
-                                .id = job->file,
-                                .request_id = job->request_id,
-                                .on_done = on_file_asked,
-                                .arg = job};
+    struct attempt_spec spec = {.call = CALL_FILE_GET, .id = job->file};
 
-    job->under_way.attempt = attempt_start(job->rt, &spec);
-    if (job->under_way.attempt == NULL)
+    if (operation_ask(&job->op, &spec, on_file_asked) != 0)
         end_refused(job);
 }
 
@@ -222,23 +215,23 @@ static void read_answer(struct create_job *job, const struct upstream_result *re
  * 52): so the file is asked. */
 static bool may_be_pending(const struct create_job *job, const struct attempt_result *result)
 {
-    return !job->file_known && job->relay != NULL && result->upstream->end == UPSTREAM_ANSWERED &&
-           result->upstream->head.status == 400 && !failure_is_token_limit(&result->failure) &&
-           !failure_is_refused_key(&result->failure) && job->file[0] != '\0' &&
-           runtime_rules(job->rt, job->deployment) == PROVIDER_AZURE;
+    return !job->file_known && job->op.relay != NULL &&
+           result->upstream->end == UPSTREAM_ANSWERED && result->upstream->head.status == 400 &&
+           !failure_is_token_limit(&result->failure) && !failure_is_refused_key(&result->failure) &&
+           job->file[0] != '\0' && runtime_rules(job->op.rt, job->op.deployment) == PROVIDER_AZURE;
 }
 
 /* It is known that nothing has happened so far; the same may be sent again, after a while. */
 static void refused_for_now(struct create_job *job)
 {
-    quota_refused(job->rt->inherited->quota, &job->claim);
+    quota_refused(job->op.rt->inherited->quota, &job->claim);
     repeat_refused(&job->repeat);
     create_go(job, STEP_ASK_FILE);
 }
 
-static void on_created(void *arg, const struct attempt_result *result)
+static void on_created(struct operation *op, const struct attempt_result *result)
 {
-    struct create_job *job = arg;
+    struct create_job *job = create_job_of(op);
 
     create_ended(job, STEP_SEND);
     if (result->ok) {
@@ -265,25 +258,20 @@ static bool on_begin(void *arg)
 {
     struct create_job *job = arg;
 
-    return quota_sent(job->rt->inherited->quota, &job->claim) &&
+    return quota_sent(job->op.rt->inherited->quota, &job->claim) &&
            repeat_sent(&job->repeat,
-                       table_deployment(job->rt->table, job->deployment)->fingerprint);
+                       table_deployment(job->op.rt->table, job->op.deployment)->fingerprint);
 }
 
 void create_send(struct create_job *job)
 {
-    struct attempt_spec spec = {.deployment = job->deployment,
-                                .call = CALL_BATCH_CREATE,
-                                .request_id = job->request_id,
+    struct attempt_spec spec = {.call = CALL_BATCH_CREATE,
                                 .content_type = "application/json",
                                 .body = strbuf_str(&job->body),
                                 .body_len = job->body.len,
-                                .on_begin = on_begin,
-                                .on_done = on_created,
-                                .arg = job};
+                                .on_begin = on_begin};
 
-    job->under_way.attempt = attempt_start(job->rt, &spec);
-    if (job->under_way.attempt != NULL)
+    if (operation_ask(&job->op, &spec, on_created) == 0)
         job->permit = false; /* it is the attempt's now */
     else if (job->file_known)
         end_refused(job); /* all the same: it was, and is not sent again */

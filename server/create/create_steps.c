@@ -17,14 +17,12 @@
 static void ask_whether_repeated(struct create_job *job);
 static void find_file(struct create_job *job);
 static void find_facts(struct create_job *job);
-static void free_job(struct create_job *job);
 
 #define TO(step) (1u << STEP_##step)
 
 enum {
     IS_COUNTED = 1, /* tokens are counted at the deployment in use */
-    IS_SENT = 2,    /* a POST was begun: a worker that drains waits for the end */
-    GOES_ON = 4     /* although the client has left */
+    GOES_ON = 2     /* although the client has left */
 };
 
 /* What begins each step, what may follow it (DONE always may), and what is true in it. */
@@ -42,13 +40,13 @@ static const struct step {
     [STEP_COPY] = {"copy", create_copy, TO(WRITE) | TO(ELSEWHERE), IS_COUNTED},
     [STEP_WRITE] = {"write", create_write, TO(SEND), IS_COUNTED},
     [STEP_SEND] = {"send", create_send, TO(ASK_FILE) | TO(LOST) | TO(ELSEWHERE),
-                   IS_COUNTED | IS_SENT | GOES_ON},
+                   IS_COUNTED | GOES_ON},
     [STEP_ASK_FILE] = {"ask file", create_ask_file, TO(WAIT_FILE) | TO(SEND) | TO(ELSEWHERE),
-                       IS_COUNTED | IS_SENT | GOES_ON},
+                       IS_COUNTED | GOES_ON},
     [STEP_WAIT_FILE] = {"wait for file", create_wait_file, TO(ASK_FILE) | TO(ELSEWHERE),
-                        IS_COUNTED | IS_SENT},
-    [STEP_LOST] = {"lost", create_find_lost, TO(ELSEWHERE), IS_COUNTED | IS_SENT | GOES_ON},
-    [STEP_DONE] = {"done", free_job, 0, 0},
+                        IS_COUNTED},
+    [STEP_LOST] = {"lost", create_find_lost, TO(ELSEWHERE), IS_COUNTED | GOES_ON},
+    [STEP_DONE] = {"done", NULL, 0, 0},
 };
 
 static bool is(const struct create_job *job, unsigned flag)
@@ -61,47 +59,64 @@ static bool is(const struct create_job *job, unsigned flag)
 /* What is true whenever a step begins. */
 static void check(const struct create_job *job)
 {
-    assert(job->under_way.any == NULL);
+    (void)job;
     assert((job->claim.place != 0) == (is(job, IS_COUNTED) && job->have_facts && !job->uncounted));
     assert(!job->permit || is(job, IS_COUNTED));
-    assert(job->relay == NULL || !job->relay->answered);
-    assert(job->step == STEP_DONE ? job->relay == NULL : job->relay != NULL || is(job, GOES_ON));
+    assert(job->op.relay == NULL || !job->op.relay->answered);
+    assert(job->step == STEP_DONE ? job->op.relay == NULL
+                                  : job->op.relay != NULL || is(job, GOES_ON));
 }
 
-void create_go(struct create_job *job, enum create_step next)
+static void enter(struct create_job *job, enum create_step next)
 {
     const struct step *from = &steps[job->step], *to = &steps[next];
 
     assert(next == STEP_DONE || (from->next & 1u << next) != 0);
     log_debug("request %s: create: %s -> %s", job->request_id, from->name, to->name);
-    job->rt->operations -= is(job, IS_SENT);
     job->step = next;
-    job->rt->operations += is(job, IS_SENT);
     check(job);
-    to->begin(job);
+}
+
+void create_go(struct create_job *job, enum create_step next)
+{
+    /* what the step before has begun has ended: one thing at most is under way */
+    assert(job->op.locate == NULL && job->op.attempt == NULL);
+    assert(job->peek == NULL && job->reconcile == NULL);
+    enter(job, next);
+    steps[next].begin(job);
 }
 
 void create_ended(struct create_job *job, enum create_step step)
 {
+    (void)step;
     assert(job->step == step);
-    job->under_way.any = NULL;
+    job->peek = NULL;
+    job->reconcile = NULL;
 }
 
 /* --- ends --- */
 
 void create_give_back(struct create_job *job)
 {
-    struct runtime *rt = job->rt;
+    struct runtime *rt = job->op.rt;
 
     quota_cancel(rt->inherited->quota, rt->slot, &job->claim, loop_now_ms(rt->loop));
     job->claim = (struct quota_claim){0};
     if (job->permit)
-        choose_give_back(rt, OP_CREATE, job->deployment);
+        choose_give_back(rt, OP_CREATE, job->op.deployment);
     job->permit = false;
 }
 
-static void free_job(struct create_job *job)
+/* The end of the job, whatever its step. */
+static void free_job(struct operation *op)
 {
+    struct create_job *job = create_job_of(op);
+
+    if (job->peek != NULL)
+        facts_look_cancel(job->peek);
+    job->peek = NULL;
+    create_give_back(job);
+    enter(job, STEP_DONE);
     move_free(job->move);
     repeat_end(&job->repeat);
     target_deinit(&job->target);
@@ -113,36 +128,19 @@ static void free_job(struct create_job *job)
     free(job);
 }
 
-void create_end(struct create_job *job)
+/* The client has left. */
+static bool goes_on(struct operation *op)
 {
-    create_give_back(job);
-    create_go(job, STEP_DONE);
-}
+    struct create_job *job = create_job_of(op);
 
-static void cancel_step(struct create_job *job)
-{
-    if (job->step == STEP_FIND)
-        locate_cancel(job->under_way.locate);
-    else if (job->step == STEP_FACTS && job->under_way.peek != NULL)
-        facts_look_cancel(job->under_way.peek);
-    else if (job->step == STEP_WAIT_FILE)
-        loop_timer_stop(job->rt->loop, &job->timer);
-    job->under_way.any = NULL;
-}
-
-/* The relay's disposer tells that the client has left. */
-static void on_client_gone(void *op)
-{
-    struct create_job *job = op;
-
-    job->relay = NULL;
     if (is(job, GOES_ON))
-        return;
-    cancel_step(job);
+        return true;
     if (create_has_copy(job))
-        discard_file(job->rt, job->deployment, job->file);
-    create_end(job);
+        discard_file(op->rt, op->deployment, job->file);
+    return false;
 }
+
+static const struct operation_ops create_ops = {.free = free_job, .goes_on = goes_on};
 
 /* --- what is known about the file --- */
 
@@ -160,33 +158,24 @@ static void on_peeked(void *arg, const struct facts *facts)
 /* Only what the balancer places has a row of its own, and others to go to. */
 static void find_facts(struct create_job *job)
 {
-    struct runtime *rt = job->rt;
+    struct runtime *rt = job->op.rt;
     uint32_t home = create_home(job);
 
     if (job->target.native[0] != '\0' &&
         rt->account_balanced[table_deployment(rt->table, home)->account]) {
         job->have_facts = facts_recall(rt, home, job->target.native, &job->facts);
         if (!job->have_facts)
-            job->under_way.peek = facts_look_start(rt, home, job->target.native, on_peeked, job);
+            job->peek = facts_look_start(rt, home, job->target.native, on_peeked, job);
     }
-    if (job->under_way.peek == NULL)
+    if (job->peek == NULL)
         create_go(job, STEP_RESERVE);
 }
 
 /* --- finding the account of an untagged file --- */
 
-static void fail_not_found(struct create_job *job)
+static void on_located(struct operation *op, const struct locate_result *result)
 {
-    struct relay *relay = create_detach(job);
-
-    relay->deployment = MODEL_NO_INDEX;
-    resolve_not_found(relay, ID_FILE, job->file_id);
-    create_end(job);
-}
-
-static void on_located(void *arg, const struct locate_result *result)
-{
-    struct create_job *job = arg;
+    struct create_job *job = create_job_of(op);
 
     create_ended(job, STEP_FIND);
     if (result->found) {
@@ -194,9 +183,10 @@ static void on_located(void *arg, const struct locate_result *result)
             job->at++;
         create_go(job, STEP_FACTS);
     } else if (result->failure.status == 404) {
-        fail_not_found(job);
+        operation_fail_not_found(op, ID_FILE, job->file_id);
     } else {
-        create_fail(job, &result->failure);
+        op->deployment = create_home(job);
+        operation_fail(op, &result->failure);
     }
 }
 
@@ -204,14 +194,11 @@ static void find_file(struct create_job *job)
 {
     struct target *target = &job->target;
 
-    if (!target->unsure || target->native[0] == '\0') {
+    if (target->unsure && target->native[0] != '\0')
+        operation_locate(&job->op, ID_FILE, target->native, target->deployments, target->num,
+                         on_located);
+    else
         create_go(job, STEP_FACTS);
-        return;
-    }
-    job->under_way.locate = locate_start(job->rt, ID_FILE, target->native, target->deployments,
-                                         target->num, on_located, job);
-    if (job->under_way.locate == NULL)
-        create_fail_memory(job);
 }
 
 /* --- whether it was made before --- */
@@ -227,7 +214,7 @@ static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struc
 {
     struct create_job *job = arg;
 
-    relay_header(job->relay, "idempotent-replayed", "true");
+    relay_header(job->op.relay, "idempotent-replayed", "true");
     create_answer(job, deployment, 0, doc, batch);
 }
 
@@ -235,23 +222,24 @@ static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struc
 static void on_replay(void *arg, const struct idem_answer *answer)
 {
     struct create_job *job = arg;
-    struct relay *relay = create_detach(job);
+    struct relay *relay = operation_end(&job->op);
 
-    relay->deployment = table_find_fingerprint(job->rt->table, answer->deployment);
-    create_end(job);
+    relay->deployment = table_find_fingerprint(relay->rt->table, answer->deployment);
     replay_answer(relay, ROUTE_BATCH, answer);
 }
 
 static void on_repeat_failed(void *arg, const struct failure *failure)
 {
-    create_fail(arg, failure);
+    struct create_job *job = arg;
+
+    operation_fail(&job->op, failure);
 }
 
 static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
 
 static void ask_whether_repeated(struct create_job *job)
 {
-    repeat_begin(&job->repeat, REPEAT_CREATE, job->relay, &job->wanted, job->target.deployments,
+    repeat_begin(&job->repeat, REPEAT_CREATE, job->op.relay, &job->wanted, job->target.deployments,
                  job->target.num, &repeat_ops, job);
 }
 
@@ -280,32 +268,27 @@ static uint64_t fingerprint_of(const struct relay *relay)
     return fingerprint;
 }
 
-static struct create_job *job_new(struct relay *relay)
+/* What is asked for. @return ANSWERED: it cannot be */
+static enum answered take_request(struct create_job *job, struct relay *relay)
 {
-    struct create_job *job = calloc(1, sizeof(*job));
     const char *file_id = json_get_str(relay->request, "input_file_id");
 
-    if (job == NULL)
-        return NULL;
-    job->relay = relay;
-    job->rt = relay->rt;
     job->owner = relay->owner;
     job->request = fingerprint_of(relay);
-    job->deployment = MODEL_NO_INDEX;
-    job->timer.arg = job;
     memcpy(job->request_id, relay->request_id, sizeof(job->request_id));
     snprintf(job->endpoint, sizeof(job->endpoint), "%s", json_get_str(relay->request, "endpoint"));
     if (file_id != NULL && (job->file_id = strdup(file_id)) == NULL) {
-        free(job);
-        return NULL;
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
+        return ANSWERED;
     }
-    return job;
+    return find_target(relay, &job->target);
 }
 
 /* By what its batch will be known; and the client is told when that is not a marker. */
 static void describe(struct create_job *job)
 {
-    const struct json *request = job->relay->request;
+    const struct json *request = job->op.relay->request;
     bool full = json_size(json_get(request, "metadata")) >= MARKER_PAIRS;
 
     wanted_describe(&job->wanted, job->target.native, request);
@@ -314,7 +297,7 @@ static void describe(struct create_job *job)
     job->wanted.unmarked = job->nonce[0] == '\0';
     memcpy(job->wanted.nonce, job->nonce, sizeof(job->wanted.nonce));
     if (job->wanted.unmarked && job->target.native[0] != '\0')
-        relay_header(job->relay, "x-tranche-unmarked", full ? "metadata-full" : "file-id");
+        relay_header(job->op.relay, "x-tranche-unmarked", full ? "metadata-full" : "file-id");
 }
 
 void create_start(struct relay *relay)
@@ -323,21 +306,17 @@ void create_start(struct relay *relay)
 
     if (create_check(relay) == ANSWERED)
         return;
-    job = job_new(relay);
-    if (job == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+    job = operation_new(sizeof(*job), relay, &create_ops);
+    if (job == NULL)
+        return; /* answered */
+    if (take_request(job, relay) == ANSWERED) {
+        operation_answered(&job->op);
         return;
     }
-    if (find_target(relay, &job->target) == ANSWERED) {
-        free(job->file_id);
-        free(job);
-        return;
-    }
+    job->op.deployment = create_home(job);
     job->tagged = job->target.tagged;
-    relay_attach(relay, job, on_client_gone);
     if (create_takes_marker(job) && repeat_nonce(relay, job->nonce) != 0) {
-        create_fail_memory(job);
+        operation_fail_memory(&job->op);
         return;
     }
     describe(job);

@@ -2,6 +2,7 @@
  * refused, and that is the caller's decision. */
 #include "move.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,14 +21,13 @@
 
 struct move {
     struct runtime *rt; /* borrowed */
-    uint32_t from, to;
+    uint32_t from, to;  /* to: MODEL_NO_INDEX: no copy is under way */
     char native[IDS_MAX + 1];
     char filename[MAX_NAME];
     int64_t expires_at;   /* Unix seconds; 0: never, or not told */
     enum slots_kind slot; /* of the copy under way */
-    bool described;       /* name and expiry are known */
-    bool complete;        /* the spool holds all of it */
-    bool fits;            /* ... so far; false: the spool is full or broken */
+    enum { DESCRIBE, READ, STORE } step;
+    bool fits; /* READ: the spool holds all that has come; false: it is full or broken */
     uint32_t tries;
     struct spool spool;
     struct jsonl *lines;     /* owned */
@@ -161,7 +161,7 @@ static void on_described(void *arg, const struct attempt_result *result)
         return;
     }
     read_description(m, result->upstream);
-    m->described = true;
+    m->step = READ;
     m->tries = 0;
     go_on(m);
 }
@@ -191,7 +191,7 @@ static void end_reading(struct move *m)
                  "copied to another one: it is no batch file, or the gateway's spool is full.");
         return;
     }
-    m->complete = true;
+    m->step = STORE;
     go_on(m);
 }
 
@@ -232,6 +232,20 @@ static void on_read(void *arg, const struct attempt_result *result)
         end_reading(m);
     }
 }
+
+static int start_describing(struct move *m)
+{
+    struct attempt_spec spec = {.deployment = m->from,
+                                .call = CALL_FILE_GET,
+                                .id = m->native,
+                                .on_done = on_described,
+                                .arg = m};
+
+    m->tries++;
+    m->attempt = attempt_start(m->rt, &spec);
+    return m->attempt != NULL ? 0 : ERR_NOMEM;
+}
+
 static int start_reading(struct move *m)
 {
     struct jsonl_rules rules = {.max_line_bytes = m->rt->config->limits.max_line_bytes,
@@ -239,20 +253,18 @@ static int start_reading(struct move *m)
                                 .model_required = true,
                                 .in_slices = true};
     struct attempt_spec spec = {.deployment = m->from,
-                                .call = m->described ? CALL_FILE_CONTENT : CALL_FILE_GET,
+                                .call = CALL_FILE_CONTENT,
                                 .id = m->native,
-                                .on_head = m->described ? on_head : NULL,
-                                .on_data = m->described ? on_data : NULL,
-                                .on_done = m->described ? on_read : on_described,
+                                .on_head = on_head,
+                                .on_data = on_data,
+                                .on_done = on_read,
                                 .arg = m};
 
-    if (m->described) {
-        drop_content(m);
-        m->fits = true;
-        m->lines = jsonl_new(&rules);
-        if (m->lines == NULL)
-            return ERR_NOMEM;
-    }
+    drop_content(m);
+    m->fits = true;
+    m->lines = jsonl_new(&rules);
+    if (m->lines == NULL)
+        return ERR_NOMEM;
     m->tries++;
     m->attempt = attempt_start(m->rt, &spec);
     return m->attempt != NULL ? 0 : ERR_NOMEM;
@@ -359,10 +371,13 @@ static int start_sending(struct move *m)
     return m->send != NULL ? 0 : ERR_NOMEM;
 }
 
-/* What is to be done next: describe, read, store. */
 static void go_on(struct move *m)
 {
-    if ((m->complete ? start_sending(m) : start_reading(m)) != 0)
+    static int (*const start[])(struct move * m) = {
+        [DESCRIBE] = start_describing, [READ] = start_reading, [STORE] = start_sending};
+
+    assert(m->attempt == NULL && m->send == NULL);
+    if (start[m->step](m) != 0)
         tell_own(m, 500, "out_of_memory", "The gateway is out of memory.");
 }
 
@@ -373,6 +388,7 @@ static void on_start(struct loop_timer *timer)
 
 int move_to(struct move *m, uint32_t to)
 {
+    assert(m->to == MODEL_NO_INDEX);
     m->to = to;
     m->timer.cb = on_start;
     return loop_timer_start(m->rt->loop, &m->timer, 0);

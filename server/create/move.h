@@ -1,7 +1,13 @@
 /* Copies an input file to other deployments: reads it once from the account that holds it, into a
  * spool, and stores copies, each with that deployment's name in its lines. Memory is constant
  * whatever the size; the line checker reads along, because the splice must know where the names
- * are. */
+ * are.
+ *
+ *   move_to() ──► DESCRIBE ──► READ ──► STORE ──► MOVE_DONE, or MOVE_NOT_THERE:
+ *                 │ (name,     │ (into            the next move_to() begins with STORE
+ *                 │  expiry)   │  the spool)
+ *                 └────────────┴──► MOVE_IMPOSSIBLE, once a read may not be tried again
+ */
 #pragma once
 
 #include "calls/attempt.h"
@@ -15,7 +21,7 @@ enum move_end {
     MOVE_IMPOSSIBLE /* the file cannot be read, or is none that could be moved */
 };
 
-/** @param copy  native id at the new place (DONE), valid during the call
+/** @param copy  native id of the copy (DONE), valid during the call
  *  @param why   otherwise
  *  Once per move_to() unless freed, never from inside it. */
 typedef void (*move_done_cb)(void *arg, enum move_end end, const char *copy,

@@ -12,29 +12,28 @@
 #include "objects/facts.h"
 #include "objects/locate.h"
 #include "objects/refusals.h"
+#include "request/operation.h"
 #include "request/resolve.h"
 
+/* The question about a file. */
 struct placement {
-    struct relay *relay;
+    struct operation op;
     struct target target;    /* owned; of the input file */
     uint32_t at;             /* ... candidate in use */
-    struct locate *locate;   /* owned */
-    struct facts_look *look; /* owned */
+    struct facts_look *peek; /* owned; NULL: not under way */
 };
 
-static void placement_free(struct placement *p)
+static void free_placement(struct operation *op)
 {
-    locate_cancel(p->locate);
-    if (p->look != NULL)
-        facts_look_cancel(p->look);
+    struct placement *p = (struct placement *)op;
+
+    if (p->peek != NULL)
+        facts_look_cancel(p->peek);
     target_deinit(&p->target);
     free(p);
 }
 
-static void on_client_gone(void *op)
-{
-    placement_free(op);
-}
+static const struct operation_ops placement_ops = {.free = free_placement};
 
 /* --- the answer --- */
 
@@ -45,10 +44,10 @@ struct plan {
     uint64_t unsure_from;   /* choose_unsure_from() */
     uint64_t job;           /* facts_job(); 0: no file */
     uint32_t home;          /* the deployment that holds the file; MODEL_NO_INDEX: no file */
-    struct candidates places;
-    struct pick_candidate *all; /* [places.num]; owned; of very many rows the worker's */
+    struct candidates candidates;
+    struct pick_candidate *all; /* [candidates.num]; owned; of very many rows the worker's */
     const struct pick_policy *policy;
-    uint32_t tier; /* of the places that the policy chose among */
+    uint32_t tier; /* of the candidates that the policy chose among */
     enum quota_fit fit;
     bool hopeless; /* it was refused wherever it could go, with ample room there */
     uint64_t wait_ms;
@@ -57,15 +56,15 @@ struct plan {
 
 static struct pick_candidate *candidate_of(const struct plan *plan, uint32_t deployment)
 {
-    for (uint32_t i = 0; i < plan->places.num; i++)
-        if (plan->places.deployments[i] == deployment)
+    for (uint32_t i = 0; i < plan->candidates.num; i++)
+        if (plan->candidates.deployments[i] == deployment)
             return &plan->all[i];
     return NULL;
 }
 
 static bool is_very_large(const struct plan *plan)
 {
-    return plan->places.num > SAMPLE_EXACT;
+    return plan->candidates.num > SAMPLE_EXACT;
 }
 
 /* Where this very job was refused a moment ago it does not fit, whatever the ledger says. */
@@ -76,7 +75,7 @@ static void note_refusals(struct plan *plan)
     bool any = plan->job != 0 && refusals_any(rt->inherited->memo, plan->job, now_ms);
 
     plan->hopeless = any;
-    for (uint32_t i = 0; any && i < plan->places.num; i++) {
+    for (uint32_t i = 0; any && i < plan->candidates.num; i++) {
         struct pick_candidate *c = &plan->all[i];
         struct refusal refusal;
 
@@ -94,19 +93,19 @@ static int describe(struct plan *plan)
 {
     struct runtime *rt = plan->rt;
     struct choose_question q = {.op = OP_CREATE,
-                                .candidates = plan->places.deployments,
-                                .num = plan->places.num,
+                                .candidates = plan->candidates.deployments,
+                                .num = plan->candidates.num,
                                 .unsure_from = plan->unsure_from};
 
     if (is_very_large(plan)) {
         plan->all = choose_look_at_all(rt, &q);
         return plan->all != NULL ? 0 : ERR_NOMEM;
     }
-    plan->all = calloc(plan->places.num + 1, sizeof(*plan->all));
+    plan->all = calloc(plan->candidates.num + 1, sizeof(*plan->all));
     if (plan->all == NULL)
         return ERR_NOMEM;
-    for (uint32_t i = 0; i < plan->places.num; i++) {
-        choose_describe(rt, OP_CREATE, plan->places.deployments[i], loop_now_ms(rt->loop),
+    for (uint32_t i = 0; i < plan->candidates.num; i++) {
+        choose_describe(rt, OP_CREATE, plan->candidates.deployments[i], loop_now_ms(rt->loop),
                         &plan->all[i]);
         plan->all[i].unsure = plan->unsure_from != 0 && plan->all[i].limit >= plan->unsure_from;
     }
@@ -117,15 +116,16 @@ static int describe(struct plan *plan)
 /* As choose_in_tiers(): fallbacks wait until nothing before them can take it. */
 static void pick_in_tiers(struct plan *plan)
 {
-    const struct candidates *places = &plan->places;
+    const struct candidates *candidates = &plan->candidates;
     uint32_t first = 0, end;
 
     plan->chosen = MODEL_NO_INDEX;
-    for (; first < places->num && plan->chosen == MODEL_NO_INDEX; first = end) {
-        for (end = first; end < places->num && places->tiers[end] == places->tiers[first];)
+    for (; first < candidates->num && plan->chosen == MODEL_NO_INDEX; first = end) {
+        for (end = first;
+             end < candidates->num && candidates->tiers[end] == candidates->tiers[first];)
             end++;
-        plan->tier = places->tiers[first];
-        plan->policy = choose_policy(plan->rt, places->deployments + first, end - first);
+        plan->tier = candidates->tiers[first];
+        plan->policy = choose_policy(plan->rt, candidates->deployments + first, end - first);
         plan->chosen = pick_next(plan->policy, plan->all + first, end - first, plan->tokens,
                                  runtime_random(plan->rt));
     }
@@ -135,12 +135,12 @@ static int decide(struct plan *plan)
 {
     const struct pick_candidate *home;
 
-    plan->unsure_from = choose_unsure_from(plan->rt, plan->places.deployments, plan->places.num,
-                                           plan->tokens, plan->least);
+    plan->unsure_from = choose_unsure_from(plan->rt, plan->candidates.deployments,
+                                           plan->candidates.num, plan->tokens, plan->least);
     if (describe(plan) != 0)
         return ERR_NOMEM;
-    plan->policy = choose_policy(plan->rt, plan->places.deployments, plan->places.num);
-    plan->fit = quota_verdict(plan->all, plan->places.num, plan->tokens, &plan->wait_ms);
+    plan->policy = choose_policy(plan->rt, plan->candidates.deployments, plan->candidates.num);
+    plan->fit = quota_verdict(plan->all, plan->candidates.num, plan->tokens, &plan->wait_ms);
     home = plan->home != MODEL_NO_INDEX ? candidate_of(plan, plan->home) : NULL;
     if (home != NULL && pick_fits(home, plan->tokens))
         plan->chosen = plan->home;
@@ -195,7 +195,7 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
 {
     const struct runtime *rt = plan->rt;
     const struct pick_candidate *c = &plan->all[i];
-    uint32_t deployment = plan->places.deployments[i];
+    uint32_t deployment = plan->candidates.deployments[i];
     const struct table_deployment *d = table_deployment(rt->table, deployment);
     uint64_t room = c->limit > c->enqueued ? c->limit - c->enqueued : 0;
     struct json *row = json_new_object(doc);
@@ -214,7 +214,7 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
                  doc, seconds(((double)c->enqueued + (double)plan->tokens) / pick_drain_rate(c))));
     json_set(doc, row, "fits", json_new_bool(doc, pick_fits(c, plan->tokens)));
     json_set(doc, row, "admitted", json_new_bool(doc, c->admitted));
-    json_set(doc, row, "fallback", json_new_bool(doc, plan->places.tiers[i] > 0));
+    json_set(doc, row, "fallback", json_new_bool(doc, plan->candidates.tiers[i] > 0));
     json_set(doc, row, "holds_file", json_new_bool(doc, deployment == plan->home));
     json_set(doc, row, "chosen", json_new_bool(doc, deployment == plan->chosen));
     return row;
@@ -226,8 +226,8 @@ static uint32_t show_candidates(const struct plan *plan, struct json_doc *doc, s
 {
     uint32_t left_out = 0, room = SAMPLE_EXACT;
 
-    for (uint32_t i = 0; i < plan->places.num; i++) {
-        uint32_t deployment = plan->places.deployments[i];
+    for (uint32_t i = 0; i < plan->candidates.num; i++) {
+        uint32_t deployment = plan->candidates.deployments[i];
         bool always = deployment == plan->chosen || deployment == plan->home;
 
         if (always || room > 0)
@@ -273,7 +273,7 @@ static void out_of_memory(struct relay *relay)
     relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
 }
 
-/* Answers. `plan->places` are filled; all of it goes. */
+/* Answers. `plan->candidates` are filled; all of it goes. */
 static void answer(struct relay *relay, struct plan *plan)
 {
     struct json_doc *doc = json_doc_new();
@@ -285,30 +285,29 @@ static void answer(struct relay *relay, struct plan *plan)
     json_doc_free(doc);
     if (!is_very_large(plan))
         free(plan->all);
-    candidates_deinit(&plan->places);
+    candidates_deinit(&plan->candidates);
 }
 
 /* --- of a file --- */
 
 /* A batch of the file goes nowhere else, then. */
 static void drop_other_groups(const struct runtime *rt, const struct facts *facts,
-                              struct candidates *places)
+                              struct candidates *candidates)
 {
-    uint32_t num = places->num;
+    uint32_t num = candidates->num;
 
-    places->num = 0;
+    candidates->num = 0;
     for (uint32_t i = 0; i < num; i++) {
-        if (!facts_may_go(rt->table, facts, places->deployments[i]))
+        if (!facts_may_go(rt->table, facts, candidates->deployments[i]))
             continue;
-        places->deployments[places->num] = places->deployments[i];
-        places->tiers[places->num++] = places->tiers[i];
+        candidates->deployments[candidates->num] = candidates->deployments[i];
+        candidates->tiers[candidates->num++] = candidates->tiers[i];
     }
 }
 
 static void answer_file(struct placement *p, const struct facts *facts)
 {
-    struct relay *relay = p->relay;
-    struct runtime *rt = relay->rt;
+    struct runtime *rt = p->op.rt;
     const struct table_deployment *d = table_deployment(rt->table, facts->deployment);
     struct plan plan = {.rt = rt,
                         .tokens = facts_tokens(rt, facts, (enum provider)d->provider),
@@ -316,43 +315,39 @@ static void answer_file(struct placement *p, const struct facts *facts)
                         .job = facts_job(facts),
                         .home = facts->deployment};
     struct facts known = *facts;
+    struct relay *relay = operation_end(&p->op);
 
-    relay->op = NULL;
-    placement_free(p);
-    if (candidates_of_group(rt, d->group, &plan.places) != 0) {
+    if (candidates_of_group(rt, d->group, &plan.candidates) != 0) {
         out_of_memory(relay);
         return;
     }
-    drop_other_groups(rt, &known, &plan.places);
+    drop_other_groups(rt, &known, &plan.candidates);
     answer(relay, &plan);
 }
 
-/* @return the relay, to be answered now; the operation is gone */
-static struct relay *detach(struct placement *p)
+static void fail_not_placed(struct placement *p)
 {
-    struct relay *relay = p->relay;
+    struct failure failure;
 
-    relay->op = NULL;
-    placement_free(p);
-    return relay;
+    relay_fill(&failure, 404, "invalid_request_error", "file_not_placed", "input_file_id",
+               "There is no such file, or its lines name no deployment that is balanced here.");
+    operation_fail(&p->op, &failure);
 }
 
-static void on_looked(void *arg, const struct facts *facts)
+static void on_peeked(void *arg, const struct facts *facts)
 {
     struct placement *p = arg;
 
-    p->look = NULL;
+    p->peek = NULL;
     if (facts != NULL)
         answer_file(p, facts);
     else
-        relay_problem(
-            detach(p), 404, "invalid_request_error", "file_not_placed", "input_file_id",
-            "There is no such file, or its lines name no deployment that is balanced here.");
+        fail_not_placed(p);
 }
 
-static void ask(struct placement *p)
+static void find_facts(struct placement *p)
 {
-    struct runtime *rt = p->relay->rt;
+    struct runtime *rt = p->op.rt;
     uint32_t home = p->target.deployments[p->at];
     struct facts facts;
 
@@ -360,54 +355,40 @@ static void ask(struct placement *p)
         answer_file(p, &facts);
         return;
     }
-    p->look = facts_look_start(rt, home, p->target.native, on_looked, p);
-    if (p->look == NULL)
-        out_of_memory(detach(p));
+    p->peek = facts_look_start(rt, home, p->target.native, on_peeked, p);
+    if (p->peek == NULL)
+        operation_fail_memory(&p->op);
 }
 
-static void on_located(void *arg, const struct locate_result *result)
+static void on_located(struct operation *op, const struct locate_result *result)
 {
-    struct placement *p = arg;
+    struct placement *p = (struct placement *)op;
 
-    p->locate = NULL;
-    if (!result->found && result->failure.status != 404) {
-        relay_failure(detach(p), &result->failure);
-        return;
+    op->deployment = MODEL_NO_INDEX; /* nobody serves it: it is not made */
+    if (result->found) {
+        while (p->target.deployments[p->at] != result->deployment)
+            p->at++;
+        find_facts(p);
+    } else if (result->failure.status == 404) {
+        fail_not_placed(p);
+    } else {
+        operation_fail(op, &result->failure);
     }
-    while (result->found && p->target.deployments[p->at] != result->deployment)
-        p->at++;
-    if (result->found)
-        ask(p);
-    else
-        on_looked(p, NULL);
-}
-
-static void locate(struct placement *p)
-{
-    p->locate = locate_start(p->relay->rt, ID_FILE, p->target.native, p->target.deployments,
-                             p->target.num, on_located, p);
-    if (p->locate == NULL)
-        out_of_memory(detach(p));
 }
 
 static void start_file(struct relay *relay, const char *id, size_t len)
 {
-    struct placement *p = calloc(1, sizeof(*p));
+    struct placement *p = operation_new(sizeof(*p), relay, &placement_ops);
 
-    if (p == NULL) {
-        out_of_memory(relay);
-        return;
-    }
-    p->relay = relay;
-    if (resolve_id(relay, ID_FILE, id, len, &p->target) == ANSWERED) {
-        free(p);
-        return;
-    }
-    relay_attach(relay, p, on_client_gone);
-    if (p->target.unsure)
-        locate(p);
+    if (p == NULL)
+        return; /* answered */
+    if (resolve_id(relay, ID_FILE, id, len, &p->target) == ANSWERED)
+        operation_answered(&p->op);
+    else if (p->target.unsure)
+        operation_locate(&p->op, ID_FILE, p->target.native, p->target.deployments, p->target.num,
+                         on_located);
     else
-        ask(p);
+        find_facts(p);
 }
 
 /* --- of a number --- */
@@ -429,7 +410,7 @@ static void start_number(struct relay *relay)
     else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
         relay_problem(relay, 400, "invalid_request_error", "invalid_type", "tokens",
                       "Invalid 'tokens': expected an integer of 1 or more.");
-    else if (candidates_of_group(relay->rt, group, &plan.places) != 0)
+    else if (candidates_of_group(relay->rt, group, &plan.candidates) != 0)
         out_of_memory(relay);
     else {
         plan.tokens = plan.least = (uint64_t)tokens;
