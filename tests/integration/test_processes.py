@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, lines,
@@ -96,10 +95,9 @@ def test_a_killed_worker_is_replaced_at_once_and_the_others_serve(start, sim):
     load.seen(20)
     before = worker_pids(gateway)
     victim = before[0]
-    at = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    until(lambda: len(worker_pids(gateway)) == len(before) and victim not in worker_pids(gateway), "a new worker", 5)
-    assert time.monotonic() - at < 1.0, "replaced too late"
+    gateway.wait_line(r"ended: .*signal 9.* next one in 0 ms")
+    until(lambda: len(worker_pids(gateway)) == len(before) and victim not in worker_pids(gateway), "a new worker")
     load.seen(50)
     load.end()
     assert set(load.statuses) == {200}
@@ -177,16 +175,16 @@ def test_a_drain_finishes_what_is_in_flight_and_takes_nothing_new(start, sim, si
 
 
 def test_idle_connections_do_not_hold_up_a_drain(start, sim):
-    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim)
+    grace_ms = 10_000 * PATIENCE  # nobody waits for its end
+    gateway = start(balanced_config(sim, accounts=["eu"], tranche_settings={"timeouts": {"shutdown_grace_ms": int(grace_ms)}}),
+                    sim=sim)
     idle = [http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=PATIENCE) for _ in range(8)]
     for conn in idle:
         conn.request("GET", "/health/liveliness")
         assert conn.getresponse().read() is not None
     silent = socket.create_connection(("127.0.0.1", gateway.port))
-    at = time.monotonic()
     gateway.send(signal.SIGTERM)
     assert gateway.wait() == 0
-    assert time.monotonic() - at < 5
     silent.close()
     for conn in idle:
         conn.close()
@@ -291,11 +289,11 @@ def test_a_drain_is_bounded_by_its_grace(start, sim):
     config = balanced_config(sim, accounts=["eu"], tranche_settings={"timeouts": {"shutdown_grace_ms": 500}})
     gateway = start(config, sim=sim)
     gateway.deaths_expected = True
-    thread, _ = hold_a_request(gateway, sim, milliseconds=15_000)
-    at = time.monotonic()
+    thread, _ = hold_a_request(gateway, sim, milliseconds=int(10_000 * PATIENCE))  # nobody waits for its answer
     gateway.send(signal.SIGTERM)
+    gateway.wait_line(r"draining: .*upstream calls")
+    gateway.wait_line(r"grace period is over")
     gateway.wait()
-    assert 0.3 < time.monotonic() - at < 6
     thread.join(PATIENCE)
 
 
@@ -383,14 +381,3 @@ def test_two_gateways_cannot_share_a_port_by_accident(start, sim, tmp_path):
                           stdin=subprocess.DEVNULL)
     assert done.returncode != 0
     assert str(gateway.port) in done.stderr
-
-
-def test_the_first_answer_comes_soon_after_the_start(start, sim, tmp_path):
-    from harness import BUILD
-    times = []
-    for _ in range(3):
-        at = time.monotonic()
-        gateway = start(balanced_config(sim), sim=sim)
-        assert gateway.get("/health/liveliness", key=None).status == 200
-        times.append(time.monotonic() - at)
-    assert min(times) < (1.0 if "asan" in BUILD.name else 0.25), times
