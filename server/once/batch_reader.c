@@ -1,18 +1,17 @@
 /* See batch_reader.h. */
 #include "batch_reader.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/log.h"
 #include "upstream/normal.h"
 #include "calls/attempt.h"
-#include "calls/listing_scan.h"
+#include "calls/list_reader.h"
 #include "core/past.h"
 #include "core/provider_clock.h"
 
-#define PAGE           100 /* the most that both providers give */
+#define LIST_QUERY     "limit=100" /* the most that both providers give */
 /* Of one account in one round: a day and five minutes of 2000 creates an hour (providers 1.3). */
 #define MAX_PAGES      500
 #define ROUNDING_S     2 /* what whole seconds may hide of a moment: theirs, and ours */
@@ -26,20 +25,11 @@ struct round {
     bool active;
     struct batch_query *queries; /* borrowed; who reads along */
     uint32_t deployment;
-    unsigned pages;            /* read */
-    char first[IDS_MAX + 1];   /* id of the first batch of the page before */
-    char after[IDS_MAX + 1];   /* cursor; "" from the top */
+    struct list_reader list;
+    /* Of the first and the last batch of the page being read that tell; INT64_MAX: none */
+    int64_t newest_s, oldest_s;
     int64_t from_ms, begun_ms; /* monotonic: since when it is read, and how far back */
     uint32_t forgotten;        /* of the log, then */
-};
-
-/* The page that came. */
-struct page {
-    struct strbuf text; /* owned */
-    struct listing_scan scan;
-    /* Ids of its first and last batch so far; "": that one has none */
-    char begins[IDS_MAX + 1], ends[IDS_MAX + 1];
-    int64_t newest_s, oldest_s; /* of its first and its last batch that tell; INT64_MAX: none */
 };
 
 struct batch_reader {
@@ -50,12 +40,9 @@ struct batch_reader {
     struct round rounds[ROUNDS];
     uint32_t turn;           /* round whose page is asked for, or was last */
     struct attempt *attempt; /* owned; NULL: none is under way */
-    bool reading;            /* a page that came */
-    struct page page;
     bool has_begun;
     uint64_t begun_ms; /* the last round */
     struct loop_timer timer;
-    struct slice slice;
 };
 
 static void go_on(struct batch_reader *r);
@@ -184,28 +171,23 @@ static void note_in_log(struct read_log *log, const struct batch_seen *seen)
 
 /* --- a page --- */
 
-static void drop_page(struct batch_reader *r)
+static struct round *round_of_turn(struct batch_reader *r)
 {
-    r->reading = false;
-    slices_remove(&r->rt->slices, &r->slice);
-    listing_scan_deinit(&r->page.scan);
-    strbuf_deinit(&r->page.text);
+    return &r->rounds[r->turn];
 }
 
-static void note_batch(struct page *page, const struct batch_seen *seen)
+static bool is_reading(const struct batch_reader *r)
 {
-    const char *id = json_get_str(seen->batch, "id");
+    return list_reader_is_reading(&r->rounds[r->turn].list);
+}
 
-    if (id == NULL || strlen(id) > IDS_MAX)
-        id = "";
-    memcpy(page->ends, id, strlen(id) + 1);
-    if (page->scan.num == 1)
-        memcpy(page->begins, id, strlen(id) + 1);
-    if (seen->created_s == 0)
+static void note_time(struct round *round, int64_t created_s)
+{
+    if (created_s == 0)
         return;
-    page->oldest_s = seen->created_s;
-    if (page->newest_s == INT64_MAX)
-        page->newest_s = seen->created_s;
+    round->oldest_s = created_s;
+    if (round->newest_s == INT64_MAX)
+        round->newest_s = created_s;
 }
 
 /* Batches older than the query's window are ignored: equal content does not mean the same
@@ -221,55 +203,44 @@ static void show(const struct batch_reader *r, struct round *round, const struct
             q->enough = q->on_batch(q, seen);
 }
 
-static int on_object(void *arg, struct json_doc *doc, struct json *batch, const char *text,
-                     size_t len)
+static void on_object(void *arg, const struct list_object *object)
 {
     struct batch_reader *r = arg;
-    struct round *round = &r->rounds[r->turn];
+    struct round *round = round_of_turn(r);
     struct marker marker;
-    struct batch_seen seen = {.batch = batch, .text = text, .len = len};
+    struct batch_seen seen = {.batch = object->json, .text = object->text, .len = object->len};
 
-    (void)doc;
-    if (!normal_time(json_get(batch, "created_at"), &seen.created_s))
+    if (!normal_time(json_get(object->json, "created_at"), &seen.created_s))
         seen.created_s = 0;
-    if (wanted_marker(batch, &marker))
+    if (wanted_marker(object->json, &marker))
         seen.marker = &marker;
-    note_batch(&r->page, &seen);
+    note_time(round, seen.created_s);
     note_in_log(&r->log, &seen);
-    past_saw(r->rt->inherited, round->deployment, batch, loop_now_ms(r->rt->loop));
+    past_saw(r->rt->inherited, round->deployment, object->json, loop_now_ms(r->rt->loop));
     show(r, round, &seen);
-    return 0;
 }
 
 enum page_end { PAGE_MORE, PAGE_LAST, PAGE_UNREADABLE };
 
 /* Whether the rest of the list is older than its last page, and that older than this time. A list
  * that begins with the oldest has the newest at its end. */
-static bool is_past(const struct page *page, int64_t from_s)
+static bool is_past(const struct round *round, int64_t from_s)
 {
-    return page->oldest_s != INT64_MAX && page->oldest_s < from_s &&
-           page->newest_s >= page->oldest_s;
+    return round->oldest_s != INT64_MAX && round->oldest_s < from_s &&
+           round->newest_s >= round->oldest_s;
 }
 
-/* Whether the provider has another page. One that ignores `after` gives the first page for ever. */
-static enum page_end what_follows(struct batch_reader *r, struct round *round)
+/* Whether the account has older batches that count. A list that breaks off may hide the one that is
+ * looked for: only a provider that does not tell whether more follows may give a page again. */
+static enum page_end what_follows(const struct batch_reader *r, const struct round *round,
+                                  enum list_page page)
 {
-    struct page *page = &r->page;
-    bool more, told;
-
-    if (listing_scan_rest(&page->scan, &more, &told) != 0)
+    if (page == LIST_PAGE_UNREADABLE)
         return PAGE_UNREADABLE;
-    if (!more || is_past(page, told_at(r, round, round->from_ms)))
+    if (page == LIST_PAGE_LAST || is_past(round, told_at(r, round, round->from_ms)) ||
+        (page == LIST_PAGE_AGAIN && !round->list.told))
         return PAGE_LAST;
-    if (page->begins[0] == '\0' || page->ends[0] == '\0')
-        return PAGE_UNREADABLE;
-    if (round->pages > 0 && strcmp(page->begins, round->first) == 0)
-        return told ? PAGE_UNREADABLE : PAGE_LAST;
-    if (round->pages + 1 >= MAX_PAGES)
-        return PAGE_UNREADABLE;
-    memcpy(round->first, page->begins, sizeof(round->first));
-    memcpy(round->after, page->ends, sizeof(round->after));
-    return PAGE_MORE;
+    return page == LIST_PAGE_MORE ? PAGE_MORE : PAGE_UNREADABLE;
 }
 
 /* --- rounds --- */
@@ -290,7 +261,7 @@ static void end_some(const struct batch_reader *r, struct round *round, bool pag
         next = q->next;
         if (q->enough)
             end_query(q, BATCH_READ_ENOUGH);
-        else if (page_read && is_past(&r->page, told_at(r, round, q->from_ms)))
+        else if (page_read && is_past(round, told_at(r, round, q->from_ms)))
             end_query(q, BATCH_READ_ALL);
         else if (q->from_ms < from_ms)
             from_ms = q->from_ms;
@@ -301,13 +272,11 @@ static void end_some(const struct batch_reader *r, struct round *round, bool pag
 
 static void end_page(struct batch_reader *r, enum page_end end)
 {
-    struct round *round = &r->rounds[r->turn];
+    struct round *round = round_of_turn(r);
 
     if (end == PAGE_LAST)
         read_log_note(&r->log, round->forgotten, round->from_ms, round->begun_ms);
     end_some(r, round, end != PAGE_UNREADABLE);
-    drop_page(r);
-    round->pages++;
     if (end == PAGE_UNREADABLE)
         end_round(round, BATCH_READ_FAILED);
     else if (end == PAGE_LAST || round->queries == NULL)
@@ -315,61 +284,61 @@ static void end_page(struct batch_reader *r, enum page_end end)
     go_on(r);
 }
 
-static void on_slice(struct slice *slice)
+/* Some of the page was read. @return false: nobody wants the rest, and the round is over */
+static bool is_wanted(struct batch_reader *r)
 {
-    struct batch_reader *r = slice->arg;
-    struct json_doc *doc = json_doc_new();
-    int rc = listing_scan_slice(&r->page.scan, doc, on_object, r);
+    struct round *round = round_of_turn(r);
 
-    json_doc_free(doc);
-    end_some(r, &r->rounds[r->turn], false);
-    if (r->rounds[r->turn].queries == NULL) {
-        drop_page(r);
-        r->rounds[r->turn].active = false;
-        go_on(r);
-    } else if (rc != LISTING_SCAN_MORE) {
-        end_page(r, rc == 0 ? what_follows(r, &r->rounds[r->turn]) : PAGE_UNREADABLE);
-    } else if (slices_add(&r->rt->slices, r->rt->loop, &r->slice) != 0) {
-        end_page(r, PAGE_UNREADABLE);
-    } else {
+    end_some(r, round, false);
+    if (round->queries != NULL)
+        return true;
+    list_reader_end(&round->list);
+    round->active = false;
+    go_on(r);
+    return false;
+}
+
+static void on_slice(void *arg)
+{
+    struct batch_reader *r = arg;
+
+    if (is_wanted(r))
         tell_ended(r);
-    }
+}
+
+static void on_page(void *arg, enum list_page page)
+{
+    struct batch_reader *r = arg;
+
+    if (is_wanted(r))
+        end_page(r, what_follows(r, round_of_turn(r), page));
 }
 
 static void on_list(void *arg, const struct attempt_result *result)
 {
     struct batch_reader *r = arg;
-    struct page *page = &r->page;
+    struct round *round = round_of_turn(r);
 
     r->attempt = NULL;
-    if (result->ok)
-        strbuf_add(&page->text, result->upstream->body, result->upstream->body_len);
-    page->begins[0] = page->ends[0] = '\0';
-    page->newest_s = page->oldest_s = INT64_MAX;
-    if (result->ok && !strbuf_failed(&page->text)) {
-        listing_scan_init(&page->scan, strbuf_str(&page->text), page->text.len);
-        r->reading = slices_add(&r->rt->slices, r->rt->loop, &r->slice) == 0;
-    }
-    if (!r->reading)
+    round->newest_s = round->oldest_s = INT64_MAX;
+    if (!result->ok ||
+        list_reader_page(&round->list, result->upstream->body, result->upstream->body_len) != 0)
         end_page(r, PAGE_UNREADABLE);
 }
 
 /* @return false: it could not be asked */
 static bool ask_page(struct batch_reader *r, const struct round *round)
 {
-    char query[64 + 3 * IDS_MAX];
-    struct attempt_spec spec = {.deployment = round->deployment,
-                                .call = CALL_BATCH_LIST,
-                                .query = query,
-                                .on_done = on_list,
-                                .arg = r};
+    struct strbuf query = STRBUF_INIT;
+    struct attempt_spec spec = {
+        .deployment = round->deployment, .call = CALL_BATCH_LIST, .on_done = on_list, .arg = r};
 
+    assert(r->attempt == NULL && !is_reading(r));
     /* An id that could not stand in a query as it is would end the reading of this account. */
-    if (round->after[0] != '\0')
-        snprintf(query, sizeof(query), "limit=%d&after=%s", PAGE, round->after);
-    else
-        snprintf(query, sizeof(query), "limit=%d", PAGE);
-    r->attempt = attempt_start(r->rt, &spec);
+    list_reader_query(&round->list, LIST_QUERY, &query);
+    spec.query = strbuf_str(&query);
+    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(r->rt, &spec);
+    strbuf_deinit(&query);
     return r->attempt != NULL;
 }
 
@@ -408,8 +377,17 @@ static void begin_round(struct batch_reader *r)
         return;
     r->has_begun = true;
     r->begun_ms = now_ms;
-    *round = (struct round){
-        .from_ms = INT64_MAX, .begun_ms = (int64_t)now_ms, .forgotten = r->log.forgotten};
+    *round = (struct round){.from_ms = INT64_MAX,
+                            .begun_ms = (int64_t)now_ms,
+                            .forgotten = r->log.forgotten,
+                            .list = {.loop = r->rt->loop,
+                                     .slices = &r->rt->slices,
+                                     .max_pages = MAX_PAGES,
+                                     .on_object = on_object,
+                                     .on_slice = on_slice,
+                                     .on_page = on_page,
+                                     .arg = r}};
+    list_reader_begin(&round->list);
     take_waiting(r, round, r->rounds[0].active);
     round->active = round->queries != NULL;
 }
@@ -440,7 +418,7 @@ static void go_on(struct batch_reader *r)
 {
     struct round *round;
 
-    while (r->attempt == NULL && !r->reading && (round = next_round(r)) != NULL) {
+    while (r->attempt == NULL && !is_reading(r) && (round = next_round(r)) != NULL) {
         r->turn = (uint32_t)(round - r->rounds);
         if (!ask_page(r, round))
             end_round(round, BATCH_READ_FAILED);
@@ -476,7 +454,6 @@ static struct batch_reader *reader_of(struct runtime *rt, uint32_t deployment)
     r->rt = rt;
     r->last = &r->waiting;
     r->timer = (struct loop_timer){.cb = on_timer, .arg = r};
-    r->slice = (struct slice){.cb = on_slice, .arg = r};
     return r;
 }
 
@@ -507,7 +484,7 @@ static void drop_round(struct batch_reader *r, struct round *round)
     if (r->attempt != NULL)
         attempt_cancel(r->attempt);
     r->attempt = NULL;
-    drop_page(r);
+    list_reader_end(&round->list);
 }
 
 void batch_reader_forget(struct batch_query *query)
@@ -524,7 +501,7 @@ void batch_reader_forget(struct batch_query *query)
     if (r->waiting == NULL && r->ended == NULL)
         loop_timer_stop(r->rt->loop, &r->timer);
     /* The other round goes on, and from a turn of its own: nobody is called back from here. */
-    if (next_round(r) != NULL && r->attempt == NULL && !r->reading &&
+    if (next_round(r) != NULL && r->attempt == NULL && !is_reading(r) &&
         loop_timer_start(r->rt->loop, &r->timer, 0) != 0)
         log_warn("reading batches: out of memory; a search waits for the next one");
 }

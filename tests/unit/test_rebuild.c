@@ -79,6 +79,21 @@ static void a_long_list_is_read_to_its_last_unfinished_batch(void **state)
     assert_int_equal(calls_to(0), 5);
 }
 
+static void a_list_that_begins_with_its_cursor_is_read_to_its_end(void **state)
+{
+    (void)state;
+    w->inclusive = true;
+    for (unsigned i = 0; i < 250; i++) {
+        char id[16];
+
+        snprintf(id, sizeof(id), "b%u", i);
+        our_batch(0, 0, id, "in_progress", 60, 100);
+    }
+    begin();
+    assert_int_equal(enqueued(0), 250 * 100);
+    assert_int_equal(lists_of(0), 3);
+}
+
 static void an_azure_list_is_read_until_a_page_has_nothing_unfinished(void **state)
 {
     char id[16];
@@ -190,6 +205,7 @@ int main(void)
         T(unfinished_batches_are_adopted_by_the_deployment_of_their_marker),
         T(batches_of_others_are_left_out),
         T(a_long_list_is_read_to_its_last_unfinished_batch),
+        T(a_list_that_begins_with_its_cursor_is_read_to_its_end),
         T(an_azure_list_is_read_until_a_page_has_nothing_unfinished),
         T(an_openai_list_is_read_no_further_than_a_batch_can_last),
         T(a_second_rebuild_changes_nothing),

@@ -133,6 +133,7 @@ struct world {
     unsigned fail_times;
     const char *retry_after; /* header of these */
     int64_t skew_s;          /* their clocks are so far ahead */
+    bool inclusive;          /* their lists begin with the object that `after` names */
     struct world *before;
 };
 
@@ -193,7 +194,7 @@ static inline void write_list(const struct upstream_call *call, struct strbuf *o
 {
     const char *after = strstr(call->url, "after="), *limit = strstr(call->url, "limit=");
     size_t room = limit != NULL ? (size_t)atoi(limit + 6) : MAX_THINGS, num = 0;
-    bool behind = after == NULL, more = false;
+    bool behind = after == NULL, more = false, named = false;
 
     strbuf_adds(out, "{\"object\":\"list\",\"data\":[");
     for (size_t i = 0; i < w->num_things; i++) {
@@ -201,13 +202,15 @@ static inline void write_list(const struct upstream_call *call, struct strbuf *o
 
         if (!is_listed(t, call))
             continue;
+        named = after != NULL && is_named(after + 6, t->id);
+        behind = behind || (named && w->inclusive);
         if (behind && num < room) {
             strbuf_adds(out, num++ > 0 ? "," : "");
             add_thing(out, t);
         } else if (behind) {
             more = true;
         }
-        behind = behind || is_named(after + 6, t->id);
+        behind = behind || named;
     }
     strbuf_addf(out, "],\"has_more\":%s}", more ? "true" : "false");
 }
