@@ -37,7 +37,7 @@ struct attempt {
     upstream_head_cb on_head;
     upstream_data_cb on_data;
     void *arg;           /* borrowed; of the callbacks */
-    char request_id[37]; /* of the client's request; "": none */
+    char request_id[37]; /* of the client's request, for the log; "": none */
     upstream_source_cb source;
 };
 
@@ -84,23 +84,26 @@ struct retry_answer attempt_decide(struct runtime *rt, uint32_t deployment,
     return answer;
 }
 
-/* "closed -> open for create, server_error, status 503, 4 in a row, for 4720 ms" */
+/* Logs that a breaker changed: "deployment eu-1 (eu.openai.azure.com): closed -> open for create,
+ * server_error, status 503, 4 in a row, for 4720 ms" */
 static void log_change(const struct attempt *at, const struct breaker_view *before,
                        const struct breaker_view *after, enum outcome outcome, int status)
 {
     const struct table_deployment *d = table_deployment(at->rt->table, at->deployment);
     uint64_t now_ms = loop_now_ms(at->rt->loop);
-    char rest[48] = "";
+    char cooldown[48] = "";
 
     if (after->state == BREAKER_OPEN && after->until_ms > now_ms)
-        snprintf(rest, sizeof(rest), ", for %llu ms",
+        snprintf(cooldown, sizeof(cooldown), ", for %llu ms",
                  (unsigned long long)(after->until_ms - now_ms));
     log_info("deployment %s (%s): %s -> %s for %s, %s, status %d, %u in a row%s",
              table_str(at->rt->table, d->id), runtime_account(at->rt, at->deployment)->name,
              breaker_state_name(before->state), breaker_state_name(after->state),
-             op_class_name(at->op), outcome_name(outcome), status, after->failures, rest);
+             op_class_name(at->op), outcome_name(outcome), status, after->failures, cooldown);
 }
 
+/* Ends the attempt in the counters, and shows the breaker how it ended.
+ * @param result  NULL: it was cancelled */
 static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
                     int64_t retry_after_ms)
 {
@@ -126,7 +129,7 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
 }
 
-/* What the provider calls this call; its support asks for it. */
+/* The id that the provider gave this call: its support asks for it. "": none that a log may hold. */
 static const char *their_id(const struct upstream_head *head)
 {
     const char *id = "";
@@ -141,8 +144,8 @@ static const char *their_id(const struct upstream_head *head)
     return strspn(id, ID_CHARS) == strlen(id) && strlen(id) <= MAX_THEIR_ID ? id : "";
 }
 
-/* "deployment eu-1 (eu.openai.azure.com): read failed: server_error, status 503, request 2f..., the
- * provider's 7c..." */
+/* Logs that a call failed: "deployment eu-1 (eu.openai.azure.com): read failed: server_error, status
+ * 503, request 2f..., the provider's 7c..." */
 static void log_failure(const struct attempt *at, enum outcome outcome,
                         const struct upstream_result *upstream)
 {
@@ -158,7 +161,7 @@ static void log_failure(const struct attempt *at, enum outcome outcome,
              theirs[0] != '\0' ? ", the provider's " : "", theirs);
 }
 
-/* How the call ended, for the counters and for the caller. */
+/* Says how the call ended, for the counters and for the caller. */
 static void judge(const struct attempt *at, const struct upstream_result *upstream,
                   struct attempt_result *result)
 {
@@ -243,7 +246,7 @@ static uint32_t total_limit(const struct attempt *at, const struct attempt_spec 
     uint32_t own = table_deployment(at->rt->table, spec->deployment)->timeout_ms;
 
     if (is_file(spec->call))
-        return 0; /* file transfers have a low-speed limit instead */
+        return 0; /* a low-speed limit bounds file transfers instead */
     if (spec->total_ms != 0)
         return spec->total_ms;
     return own != 0 ? own : at->rt->config->timeouts.json_total_ms;
@@ -255,7 +258,7 @@ static void add_header(struct provider_headers *headers, const char *name, const
         headers->list[headers->num++] = (struct upstream_header){name, value};
 }
 
-/* The account's headers, and what this call has besides. */
+/* The account's headers, and those that this call adds. */
 static int make_headers(const struct model_account *account, const struct attempt_spec *spec,
                         struct provider_headers *headers)
 {

@@ -29,16 +29,14 @@ static void show_origin(const struct viewer *viewer, const struct marker *marker
     strbuf_deinit(&id);
 }
 
-/* The copy that an ended batch ran on is of no more use. */
-static void drop_copy(struct runtime *rt, uint32_t deployment, const struct json *batch)
+/* The copy that an ended batch ran on is of no more use. The first list after a start shows a
+ * hundred such batches at once, whose copies went long ago. */
+static void discard_copy(struct runtime *rt, uint32_t deployment, const struct json *batch)
 {
-    uint32_t account = table_deployment(rt->table, deployment)->account;
     const char *copy = json_get_str(batch, "input_file_id");
 
-    /* The first list after a start shows a hundred at once, whose copies went long ago. */
-    if (copy != NULL && copy[0] != '\0' && strlen(copy) <= IDS_MAX &&
-        rt->operations < MAX_AT_WORK &&
-        ledger_takes_copy(rt->inherited, rt->account_fingerprint[account], copy,
+    if (rt->operations < MAX_AT_WORK &&
+        ledger_takes_copy(rt->inherited, runtime_fingerprint(rt, deployment), copy,
                           loop_now_ms(rt->loop)))
         discard_file(rt, deployment, copy);
 }
@@ -82,9 +80,8 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
     batch = polls_believe(rt->inherited, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
     marked = observation_of_batch(rt->inherited, rt->slot, runtime_fingerprint(rt, deployment),
                                   batch, now_ms, &seen);
-    if (marked && is_moved(&seen.marker) && rt->config->delete_moved_copies &&
-        ledger_phase_of(batch) != LEDGER_RUNNING)
-        drop_copy(rt, deployment, batch);
+    if (marked && is_moved(&seen.marker) && ledger_phase_of(batch) != LEDGER_RUNNING)
+        discard_copy(rt, deployment, batch);
     shape(viewer, deployment, tagged, marked ? &seen.marker : NULL, doc, batch);
     return batch;
 }

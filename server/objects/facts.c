@@ -1,6 +1,7 @@
 /* See facts.h. */
 #include "objects/facts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +14,13 @@
 #include "objects/refusals.h"
 
 #define SAMPLE_BYTES 262144
-#define MOST_LINE    (1u << 20) /* bytes; for what sends the whole file: one turn reads a line */
 #define SAMPLE_RANGE "bytes=0-262143"
+/* Bytes; one turn of the loop reads a line, and a server that ignores Range sends the whole file */
+#define MOST_LINE    (1u << 20)
 
-/* Keys of the memo. Another number for each layout of the words: an upgraded program finds nothing
- * where the one before wrote by another layout, instead of reading it wrong. Version 0.1.0 had 'f'.
- */
+/* The kind of the memo's keys. Each layout of the words has a kind of its own, so that a program
+ * finds nothing where the one before it wrote another layout, instead of reading it wrong. Version
+ * 0.1.0 had 'f'. */
 #define MEMO_FACTS 'F'
 
 /* Word 0 of a value: the deployment's fingerprint (32 bits), how the file was counted, images (28).
@@ -39,8 +41,7 @@ uint64_t facts_model(const char *name, size_t len)
     return memo_key('m', 0, name, len);
 }
 
-/* The name that clients ask for is the same for all deployments of a group, and so are the tokens.
- */
+/* All deployments of a group share the name that clients ask for, and count tokens alike. */
 static uint64_t model_of(const struct runtime *rt, uint32_t deployment)
 {
     const struct table_deployment *d = table_deployment(rt->table, deployment);
@@ -116,7 +117,7 @@ void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[
     words[4] = at_most(facts->output_tokens, OUTPUT_BITS);
 }
 
-/* Its measures alone. */
+/* A job is known by the measures of its file, not by its deployment or flags. Overwrites words[0]. */
 static uint64_t job_of(uint64_t words[MEMO_WORDS])
 {
     words[0] >>= IMAGES_SHIFT;
@@ -167,6 +168,7 @@ void facts_remember(struct runtime *rt, uint32_t deployment, const char *native,
 {
     uint64_t words[MEMO_WORDS];
 
+    assert(facts->deployment < table_num_deployments(rt->table));
     facts_pack(facts, table_deployment(rt->table, facts->deployment)->fingerprint, words);
     memo_put(rt->inherited->memo, key_of(rt, deployment, native), words, loop_now_ms(rt->loop));
 }
@@ -244,7 +246,7 @@ bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, ui
     return (value[0] & COUNTED_FLAG) != 0;
 }
 
-/* A provider may claim any size: more than this is as much as this. */
+/* A provider may claim any size. scale() cuts its result to this, which a double can hold. */
 #define MOST (UINT64_C(1) << 60)
 
 static uint64_t scale(uint64_t part, uint64_t sample, uint64_t whole)
@@ -265,7 +267,7 @@ void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, u
     facts->bytes = whole;
 }
 
-/* --- reading the beginning --- */
+/* --- reading the beginning of a file --- */
 
 struct facts_look {
     struct runtime *rt; /* borrowed */
@@ -273,9 +275,9 @@ struct facts_look {
     char native[IDS_MAX + 1];
     struct attempt *attempt; /* owned */
     struct jsonl *lines;     /* owned */
-    uint64_t fed;
-    int64_t file_bytes; /* -1: not told */
-    bool enough;
+    uint64_t fed;            /* bytes given to `lines` */
+    int64_t file_bytes;      /* of the whole file; -1: not told */
+    bool enough;             /* `done` runs and ends the look; what still comes is dropped */
     struct loop_timer done;
     facts_look_cb on_done;
     void *arg; /* borrowed */
@@ -295,8 +297,8 @@ void facts_look_cancel(struct facts_look *look)
     look_free(look);
 }
 
-/* The row of that account which has this name, else the one whose `*` takes it; MODEL_NO_INDEX:
- * none. */
+/* The row of the deployment's account that has this model name, else the first one whose `*` takes
+ * it; MODEL_NO_INDEX: none. */
 static uint32_t find_named(const struct runtime *rt, uint32_t deployment, const char *model)
 {
     uint32_t account = rt->account_same_resource[table_deployment(rt->table, deployment)->account];
@@ -316,6 +318,7 @@ static uint32_t find_named(const struct runtime *rt, uint32_t deployment, const 
     return wild;
 }
 
+/* What the lines tell is remembered and told; the look ends here alone unless it is cancelled. */
 static void finish(struct facts_look *look)
 {
     struct facts facts = {.deployment = MODEL_NO_INDEX};
@@ -331,7 +334,7 @@ static void finish(struct facts_look *look)
     file_url_remember(rt, look->deployment, look->native, report.url);
     known = facts.deployment != MODEL_NO_INDEX;
     if (known) {
-        facts.guessed = true; /* two groups may have that row */
+        facts.guessed = true; /* two groups may have a row for that model */
         facts.model = model_of(rt, facts.deployment);
         facts_extrapolate(&facts, &report,
                           look->file_bytes > 0 ? (uint64_t)look->file_bytes : look->fed);
@@ -341,7 +344,7 @@ static void finish(struct facts_look *look)
     on_done(arg, known ? &facts : NULL);
 }
 
-/* "bytes 0-262143/12345678" tells the size of the whole; -1: not told. */
+/* The size of the whole file: a 206 tells it in "bytes 0-262143/12345678". -1: not told. */
 static int64_t whole_of(const struct upstream_head *head)
 {
     struct content_range part;
@@ -380,7 +383,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     look->enough |= look->fed >= SAMPLE_BYTES && report.lines > 0;
     if (!look->enough)
         return true;
-    /* The call must not be cancelled from inside its own callback and freed with us. */
+    /* finish() cancels the call, which its own callback must not do: a coming turn does. */
     if (loop_timer_start(look->rt->loop, &look->done, 0) != 0)
         look->enough = false;
     return !look->enough;
@@ -390,9 +393,10 @@ static void on_read(void *arg, const struct attempt_result *result)
 {
     struct facts_look *look = arg;
 
+    assert(look->attempt != NULL);
     look->attempt = NULL;
-    if (result->ok && !look->enough && jsonl_finish(look->lines) != 0) /* a last line without its
-                                                                          end */
+    /* The last line may lack its line end. */
+    if (result->ok && !look->enough && jsonl_finish(look->lines) != 0)
         log_debug("file %.128s: its lines are not what a batch needs", look->native);
     finish(look);
 }

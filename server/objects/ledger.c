@@ -92,8 +92,12 @@ uint32_t ledger_deployment(const struct inherited *inherited, const struct marke
 bool ledger_takes_copy(const struct inherited *inherited, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms)
 {
-    uint64_t value[MEMO_WORDS] = {0}, key = memo_key('d', fingerprint, copy, strlen(copy));
+    uint64_t value[MEMO_WORDS] = {0}, key;
 
+    if (!inherited->config->delete_moved_copies || copy == NULL || copy[0] == '\0' ||
+        strlen(copy) > IDS_MAX)
+        return false;
+    key = memo_key('d', fingerprint, copy, strlen(copy));
     if (memo_get(inherited->memo, key, 0, now_ms, value))
         return false;
     memo_put(inherited->memo, key, value, now_ms);

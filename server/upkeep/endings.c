@@ -10,20 +10,18 @@
 #include "core/model_end.h"
 #include "upstream/normal.h"
 
-#define PERIOD_MS      (24u * 3600 * 1000)
-#define STAGGER_MS     25 /* between two accounts, as for probes ... */
-#define MAX_STAGGER_MS 5000
-#define JITTER         10 /* a tenth of the period */
+#define PERIOD_MS (24u * 3600 * 1000)
+#define JITTER    10 /* a tenth of the period */
 
 struct endings {
-    struct errand_account *account; /* borrowed */
+    struct upkeep_account *account; /* borrowed */
     struct loop_timer begin;
 };
 
 /* @return whether a deployment of the account is for that model */
-static bool note(const struct errand_account *account, const char *model, uint64_t ends_s)
+static bool note(const struct upkeep_account *account, const char *model, uint64_t ends_s)
 {
-    const struct inherited *inherited = account->errands->rt.inherited;
+    const struct inherited *inherited = account->upkeep->rt.inherited;
     bool found = false;
 
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
@@ -38,7 +36,7 @@ static bool note(const struct errand_account *account, const char *model, uint64
     return found;
 }
 
-unsigned endings_take(const struct errand_account *account, const struct json *list, int64_t now_s)
+unsigned endings_take(const struct upkeep_account *account, const struct json *list, int64_t now_s)
 {
     unsigned soon = 0;
 
@@ -51,7 +49,7 @@ unsigned endings_take(const struct errand_account *account, const struct json *l
         if (model == NULL || !note(account, model, ends_s) || !model_end_is_near(ends_s, now_s))
             continue;
         model_end_text(model, ends_s, now_s, text, sizeof(text));
-        log_warn("account %s: %s", errand_account_name(account), text);
+        log_warn("account %s: %s", upkeep_account_name(account), text);
         soon++;
     }
     return soon;
@@ -59,11 +57,11 @@ unsigned endings_take(const struct errand_account *account, const struct json *l
 
 static void schedule(struct endings *e, uint32_t delay_ms)
 {
-    if (loop_timer_start(e->account->errands->rt.loop, &e->begin,
-                         delay_ms + errand_random_below(e->account->errands, delay_ms / JITTER)) !=
+    if (loop_timer_start(e->account->upkeep->rt.loop, &e->begin,
+                         delay_ms + upkeep_random_below(e->account->upkeep, delay_ms / JITTER)) !=
         0)
         log_error("account %s: looking for models that end stopped: %s",
-                  errand_account_name(e->account), err_str(ERR_NOMEM));
+                  upkeep_account_name(e->account), err_str(ERR_NOMEM));
 }
 
 static void on_models(void *arg, const struct attempt_result *result)
@@ -85,28 +83,26 @@ static void on_begin(struct loop_timer *timer)
 {
     struct endings *e = timer->arg;
 
-    if (errand_start(e->account, CALL_MODEL_LIST, NULL, NULL, on_models, e) != 0)
+    if (upkeep_call_start(e->account, CALL_MODEL_LIST, NULL, NULL, on_models, e) != 0)
         schedule(e, PERIOD_MS);
 }
 
-int endings_start(struct errands *errands)
+int endings_start(struct upkeep *upkeep)
 {
-    const struct model_list *models = &errands->rt.inherited->config->models;
-    struct endings *all = calloc(errands->num_accounts + 1, sizeof(*all));
-    bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+    const struct model_list *models = &upkeep->rt.inherited->config->models;
+    struct endings *all = calloc(upkeep->num_accounts + 1, sizeof(*all));
     int ret = all != NULL ? 0 : ERR_NOMEM;
 
-    errands->endings = all;
-    for (size_t i = 0; i < errands->num_accounts && ret == 0; i++) {
+    upkeep->endings = all;
+    for (size_t i = 0; i < upkeep->num_accounts && ret == 0; i++) {
         struct endings *e = &all[i];
 
-        e->account = &errands->accounts[i];
+        e->account = &upkeep->accounts[i];
         e->begin = (struct loop_timer){.cb = on_begin, .arg = e};
         if (models->accounts[i].provider == PROVIDER_OPENAI &&
             e->account->deployment != MODEL_NO_INDEX)
-            ret = loop_timer_start(errands->rt.loop, &e->begin,
-                                   many ? i * MAX_STAGGER_MS / errands->num_accounts
-                                        : i * STAGGER_MS);
+            ret = loop_timer_start(upkeep->rt.loop, &e->begin,
+                                   upkeep_stagger_ms(i, upkeep->num_accounts));
     }
     return ret;
 }

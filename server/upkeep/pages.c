@@ -72,7 +72,8 @@ static int ask(struct pages *p)
 
     list_reader_query(&p->reader, p->spec.query, &query);
     if (!strbuf_failed(&query))
-        rc = errand_start(p->spec.account, p->spec.call, NULL, strbuf_str(&query), on_answer, p);
+        rc = upkeep_call_start(p->spec.account, p->spec.call, NULL, strbuf_str(&query), on_answer,
+                               p);
     strbuf_deinit(&query);
     return rc;
 }
@@ -80,7 +81,7 @@ static int ask(struct pages *p)
 int pages_start(const struct pages_spec *spec)
 {
     struct pages *p = calloc(1, sizeof(*p));
-    struct runtime *rt = &spec->account->errands->rt;
+    struct runtime *rt = &spec->account->upkeep->rt;
     int rc;
 
     if (p == NULL)

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "json/json.h"
-#include "errand.h"
+#include "upkeep.h"
 
 /** One object of the list, parsed; `doc` and `object` live as long as the call. */
 typedef void (*pages_object_cb)(void *arg, struct json_doc *doc, struct json *object);
@@ -21,7 +21,7 @@ enum pages_end {
 typedef void (*pages_done_cb)(void *arg, enum pages_end end, const char *why);
 
 struct pages_spec {
-    struct errand_account *account;
+    struct upkeep_account *account;
     enum provider_call call; /* CALL_BATCH_LIST or CALL_FILE_LIST */
     const char *query;       /* constant text, without `after` */
     bool paged;              /* false: the provider gives the whole list at once */

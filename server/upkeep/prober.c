@@ -3,13 +3,12 @@
  * finds stands in the probe words of all deployments of the account; workers and /health only read.
  * It never touches a breaker: those learn from real work.
  *
- * In the same process, in rooms of their own, the upkeep of what workers share: watch.c follows
- * batches that nobody polls, rebuild.c fills an empty ledger, census.c counts files,
- * endings.c finds models that end.
+ * The same process looks after what workers share: watch.c follows batches that nobody polls,
+ * rebuild.c fills an empty ledger, file_count.c counts files, endings.c finds models that end.
  *
  * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
- * by a random part of the period. An account that never answers holds one of the eight places for
- * as long as its call may take, no longer. */
+ * by a random part of the period. An account that never answers takes one of the eight probes that
+ * may be in flight for as long as its call may take, no longer. */
 #include "upkeep/prober.h"
 
 #include <errno.h>
@@ -26,20 +25,18 @@
 #include "upstream/client.h"
 #include "upstream/normal.h"
 #include "calls/attempt.h"
-#include "census.h"
+#include "file_count.h"
 #include "endings.h"
-#include "errand.h"
+#include "upkeep.h"
 #include "core/loop_h2o.h"
 #include "rebuild.h"
 #include "watch.h"
 
-#define PERIOD_MS      60000 /* between two calls to one account, +-10 % */
-#define MAX_IN_FLIGHT  8
-#define STAGGER_MS     25    /* between two accounts of the first round ... */
-#define MAX_STAGGER_MS 5000  /* ... and for all of them */
-#define CALL_MS        15000 /* the longest that one call may take */
-#define MAX_ANSWER     (1u << 20)
-#define BEAT_MS        1000
+#define PERIOD_MS     60000 /* between two calls to one account, +-10 % */
+#define MAX_IN_FLIGHT 8
+#define CALL_MS       15000 /* the longest that one call may take */
+#define MAX_ANSWER    (1u << 20)
+#define BEAT_MS       1000
 
 struct prober;
 
@@ -53,7 +50,7 @@ struct account_probe {
 };
 
 struct prober {
-    struct errands errands; /* the ground of all calls, and those beside the probes */
+    struct upkeep upkeep; /* the ground of all calls, and those beside the probes */
     /* Owned; as in the model list; `prober` is NULL where no deployment is */
     struct account_probe *accounts;
     size_t num_accounts;
@@ -66,12 +63,12 @@ struct prober {
 
 static const struct model_account *account_of(const struct account_probe *a)
 {
-    return &a->prober->errands.rt.inherited->config->models.accounts[a->account];
+    return &a->prober->upkeep.rt.inherited->config->models.accounts[a->account];
 }
 
 static void schedule(struct account_probe *a, uint64_t delay_ms)
 {
-    if (loop_timer_start(a->prober->errands.rt.loop, &a->timer, delay_ms) != 0)
+    if (loop_timer_start(a->prober->upkeep.rt.loop, &a->timer, delay_ms) != 0)
         log_error("account %s: health checks stopped: %s", account_of(a)->name, err_str(ERR_NOMEM));
 }
 
@@ -95,7 +92,7 @@ static void log_change(struct account_probe *a, bool healthy, int status, enum o
  * that sees it sees the rest. */
 static void publish(const struct account_probe *a, bool healthy, int status, enum outcome outcome)
 {
-    const struct inherited *inherited = a->prober->errands.rt.inherited;
+    const struct inherited *inherited = a->prober->upkeep.rt.inherited;
     uint64_t now_s = (uint64_t)clock_unix_s();
 
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
@@ -116,7 +113,7 @@ static void record(struct account_probe *a, enum outcome outcome, bool healthy, 
     log_change(a, healthy, status, outcome, why);
     publish(a, healthy, status, outcome);
     schedule(a,
-             PERIOD_MS - PERIOD_MS / 10 + errand_random_below(&a->prober->errands, PERIOD_MS / 5));
+             PERIOD_MS - PERIOD_MS / 10 + upkeep_random_below(&a->prober->upkeep, PERIOD_MS / 5));
 }
 
 /* A page of some portal is no provider, whatever its status. */
@@ -146,11 +143,11 @@ static void on_answer(void *arg, const struct attempt_result *result)
 
 static void probe(struct account_probe *a)
 {
-    struct runtime *rt = &a->prober->errands.rt;
+    struct runtime *rt = &a->prober->upkeep.rt;
     struct attempt_spec spec = {.deployment = a->deployment,
                                 .call = CALL_BATCH_LIST,
                                 .query = "limit=1",
-                                .total_ms = errand_total_ms(rt->config, CALL_MS),
+                                .total_ms = upkeep_total_ms(rt->config, CALL_MS),
                                 .max_body = MAX_ANSWER,
                                 .background = true,
                                 .judge = judge,
@@ -190,9 +187,9 @@ static void on_beat(struct loop_timer *timer)
 {
     struct prober *p = timer->arg;
 
-    atomic_store(&p->errands.rt.inherited->shared->slots[p->errands.rt.slot].beat_ms,
-                 loop_now_ms(p->errands.rt.loop));
-    (void)loop_timer_start(p->errands.rt.loop, timer,
+    atomic_store(&p->upkeep.rt.inherited->shared->slots[p->upkeep.rt.slot].beat_ms,
+                 loop_now_ms(p->upkeep.rt.loop));
+    (void)loop_timer_start(p->upkeep.rt.loop, timer,
                            BEAT_MS); /* cannot fail: its slot was just freed */
 }
 
@@ -221,14 +218,14 @@ static int watch_signals(struct prober *p)
     p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (p->signal_fd == -1)
         return ERR_IO;
-    return loop_watch(p->errands.rt.loop, p->signal_fd, on_signal, p);
+    return loop_watch(p->upkeep.rt.loop, p->signal_fd, on_signal, p);
 }
 
 /* Accounts that some deployment uses, each with the first one that does; what an earlier prober
  * found is not news. */
 static int collect_accounts(struct prober *p)
 {
-    const struct inherited *inherited = p->errands.rt.inherited;
+    const struct inherited *inherited = p->upkeep.rt.inherited;
 
     p->num_accounts = inherited->config->models.num_accounts;
     p->accounts = calloc(p->num_accounts + 1, sizeof(*p->accounts));
@@ -250,16 +247,14 @@ static int collect_accounts(struct prober *p)
 
 static void begin_first_round(struct prober *p)
 {
-    bool many = p->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
-
     for (size_t i = 0; i < p->num_accounts; i++)
         if (p->accounts[i].prober != NULL)
-            schedule(&p->accounts[i], many ? i * MAX_STAGGER_MS / p->num_accounts : i * STAGGER_MS);
+            schedule(&p->accounts[i], upkeep_stagger_ms(i, p->num_accounts));
 }
 
 static int open_upstream(struct prober *p)
 {
-    const struct config *config = p->errands.rt.inherited->config;
+    const struct config *config = p->upkeep.rt.inherited->config;
     struct upstream_options options = {
         .allow_insecure = config->allow_insecure_upstream,
         .ca_file = config->upstream_ca_file,
@@ -268,33 +263,33 @@ static int open_upstream(struct prober *p)
         .connect_ms = config->timeouts.connect_ms,
         .low_speed_ms = config->timeouts.low_speed_ms};
 
-    return upstream_new(p->errands.rt.loop, &options, &p->errands.rt.upstream);
+    return upstream_new(p->upkeep.rt.loop, &options, &p->upkeep.rt.upstream);
 }
 
 static int begin_upkeep(struct prober *p)
 {
     int ret;
 
-    if ((ret = rebuild_start(&p->errands)) != 0 || (ret = census_start(&p->errands)) != 0 ||
-        (ret = endings_start(&p->errands)) != 0)
+    if ((ret = rebuild_start(&p->upkeep)) != 0 || (ret = file_count_start(&p->upkeep)) != 0 ||
+        (ret = endings_start(&p->upkeep)) != 0)
         return ret;
-    return watch_start(&p->errands);
+    return watch_start(&p->upkeep);
 }
 
 static int set_up(struct prober *p, h2o_evloop_t *evloop)
 {
     int ret;
 
-    p->errands.rt.loop = loop_h2o_new(evloop);
-    if (p->errands.rt.loop == NULL)
+    p->upkeep.rt.loop = loop_h2o_new(evloop);
+    if (p->upkeep.rt.loop == NULL)
         return ERR_NOMEM;
     if ((ret = watch_signals(p)) != 0 ||
-        (ret = loop_watch(p->errands.rt.loop, p->errands.rt.inherited->master_fd, on_master_gone,
+        (ret = loop_watch(p->upkeep.rt.loop, p->upkeep.rt.inherited->master_fd, on_master_gone,
                           p)) != 0 ||
-        (ret = open_upstream(p)) != 0 || (ret = errands_init(&p->errands)) != 0 ||
+        (ret = open_upstream(p)) != 0 || (ret = upkeep_init(&p->upkeep)) != 0 ||
         (ret = collect_accounts(p)) != 0)
         return ret;
-    loop_h2o_turn(p->errands.rt.loop);
+    loop_h2o_turn(p->upkeep.rt.loop);
     on_beat(&p->beat);
     begin_first_round(p);
     return begin_upkeep(p);
@@ -302,7 +297,7 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
 
 int prober_run(const struct inherited *inherited, uint32_t slot)
 {
-    struct prober p = {.errands.rt = {.inherited = inherited, .slot = slot}, .due_end = &p.due};
+    struct prober p = {.upkeep.rt = {.inherited = inherited, .slot = slot}, .due_end = &p.due};
     h2o_evloop_t *evloop = h2o_evloop_create();
     int ret;
 

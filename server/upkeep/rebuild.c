@@ -5,19 +5,18 @@
 
 #include "common/log.h"
 #include "objects/ledger.h"
+#include "copies.h"
 #include "pages.h"
 #include "core/past.h"
 #include "core/provider_clock.h"
 
 #define LIST_QUERY     "limit=100"
-#define STAGGER_MS     25 /* between two accounts, as for probes ... */
-#define MAX_STAGGER_MS 5000
 #define FIRST_AGAIN_MS 1000u /* before an account that failed is tried anew; doubled ... */
 #define MAX_AGAIN_MS   300000u
 #define MAX_COPIES     100 /* of moved batches, that are deleted after one start */
 
 struct rebuild {
-    struct errand_account *account; /* borrowed */
+    struct upkeep_account *account; /* borrowed */
     struct rebuild_tally tally;
     uint32_t copies; /* asked to be deleted */
     uint32_t again_ms;
@@ -59,33 +58,7 @@ static void begin_page(struct rebuild *r)
 
 static const struct inherited *inherited_of(const struct rebuild *r)
 {
-    return r->account->errands->rt.inherited;
-}
-
-static void on_copy_deleted(void *arg, const struct attempt_result *result)
-{
-    struct rebuild *r = arg;
-
-    if (!result->ok && !outcome_is_gone(result->upstream))
-        log_warn("account %s: cannot delete the copy of a moved batch: %s",
-                 errand_account_name(r->account), result->failure.message);
-}
-
-/* It ended while nobody was there to see it. Most copies went long ago, and asking again finds
- * nothing: so only those of the newest batches. */
-static void drop_copy(struct rebuild *r, const struct observation *s)
-{
-    const struct inherited *inherited = inherited_of(r);
-
-    if (s->phase == LEDGER_RUNNING || s->copy[0] == '\0' ||
-        !inherited->config->delete_moved_copies || r->copies >= MAX_COPIES ||
-        !ledger_takes_copy(inherited, r->account->fingerprint, s->copy,
-                           loop_now_ms(r->account->errands->rt.loop)))
-        return;
-    r->copies++;
-    if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
-        log_warn("account %s: cannot delete the copy %.128s: out of memory",
-                 errand_account_name(r->account), s->copy);
+    return r->account->upkeep->rt.inherited;
 }
 
 static void on_batch(void *arg, struct json_doc *doc, struct json *object)
@@ -95,15 +68,18 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     uint32_t deployment;
     struct observation s;
 
-    past_saw(inherited, r->account->deployment, object, loop_now_ms(r->account->errands->rt.loop));
+    past_saw(inherited, r->account->deployment, object, loop_now_ms(r->account->upkeep->rt.loop));
     if (!observation_read(doc, object, inherited->seals, &s))
         return;
     deployment = s.marked ? ledger_deployment(inherited, &s.marker) : MODEL_NO_INDEX;
-    rebuild_take(&r->tally, inherited->quota, r->account->errands->rt.slot,
+    rebuild_take(&r->tally, inherited->quota, r->account->upkeep->rt.slot,
                  deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
                  observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
-                 loop_now_ms(r->account->errands->rt.loop));
-    drop_copy(r, &s);
+                 loop_now_ms(r->account->upkeep->rt.loop));
+    /* A batch that ended while nobody was there to see it. Most copies went long ago, and to ask for
+     * them again finds nothing: so only the newest ones are asked for. */
+    if (s.phase != LEDGER_RUNNING && r->copies < MAX_COPIES)
+        r->copies += copies_delete(r->account, &s);
 }
 
 static bool on_more(void *arg)
@@ -138,17 +114,17 @@ static uint32_t for_each_column(const struct rebuild *r, bool mark)
 
 static void try_again(struct rebuild *r, const char *why)
 {
-    struct loop *loop = r->account->errands->rt.loop;
-    uint32_t delay_ms = r->again_ms + errand_random_below(r->account->errands, r->again_ms / 4);
+    struct loop *loop = r->account->upkeep->rt.loop;
+    uint32_t delay_ms = r->again_ms + upkeep_random_below(r->account->upkeep, r->again_ms / 4);
 
     if (!r->told)
         log_warn("account %s: quota ledger recovery failed, assuming 0 enqueued tokens until it "
                  "succeeds: %s",
-                 errand_account_name(r->account), why);
+                 upkeep_account_name(r->account), why);
     r->told = true;
     r->again_ms = r->again_ms * 2 < MAX_AGAIN_MS ? r->again_ms * 2 : MAX_AGAIN_MS;
     if (loop_timer_start(loop, &r->begin, delay_ms) != 0)
-        log_error("account %s: quota ledger recovery stopped: %s", errand_account_name(r->account),
+        log_error("account %s: quota ledger recovery stopped: %s", upkeep_account_name(r->account),
                   err_str(ERR_NOMEM));
 }
 
@@ -164,10 +140,10 @@ static void on_end(void *arg, enum pages_end end, const char *why)
     for_each_column(r, true);
     log_info(
         "account %s: quota ledger recovered: %u batches, %llu tokens; %u batches of other clients",
-        errand_account_name(r->account), t->adopted, (unsigned long long)t->tokens, t->foreign);
+        upkeep_account_name(r->account), t->adopted, (unsigned long long)t->tokens, t->foreign);
     if (t->refused > 0)
         log_warn("account %s: the quota ledger is full: %u batches are not counted",
-                 errand_account_name(r->account), t->refused);
+                 upkeep_account_name(r->account), t->refused);
 }
 
 static void on_begin(struct loop_timer *timer)
@@ -189,23 +165,21 @@ static void on_begin(struct loop_timer *timer)
         try_again(r, err_str(ERR_NOMEM));
 }
 
-int rebuild_start(struct errands *errands)
+int rebuild_start(struct upkeep *upkeep)
 {
-    struct rebuild *all = calloc(errands->num_accounts + 1, sizeof(*all));
-    bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+    struct rebuild *all = calloc(upkeep->num_accounts + 1, sizeof(*all));
     int ret = all != NULL ? 0 : ERR_NOMEM;
 
-    errands->rebuild = all;
-    for (size_t i = 0; i < errands->num_accounts && ret == 0; i++) {
+    upkeep->rebuild = all;
+    for (size_t i = 0; i < upkeep->num_accounts && ret == 0; i++) {
         struct rebuild *r = &all[i];
 
-        r->account = &errands->accounts[i];
+        r->account = &upkeep->accounts[i];
         r->again_ms = FIRST_AGAIN_MS;
         r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
         if (r->account->balanced && for_each_column(r, false) > 0)
-            ret = loop_timer_start(errands->rt.loop, &r->begin,
-                                   many ? i * MAX_STAGGER_MS / errands->num_accounts
-                                        : i * STAGGER_MS);
+            ret = loop_timer_start(upkeep->rt.loop, &r->begin,
+                                   upkeep_stagger_ms(i, upkeep->num_accounts));
     }
     return ret;
 }

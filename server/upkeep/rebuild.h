@@ -1,14 +1,14 @@
-/* The rebuild: after a start the ledger is empty, but the deployments are not. Each account that
- * the balancer places work on is read once, newest batch first, and every unfinished batch whose
- * marker verifies with our seals is adopted with the tokens that the marker tells. Until an account
- * was read the ledger may think it empty: then the provider refuses what does not fit, and the work
- * moves on.
+/* The rebuild fills the quota ledger after a start, when it is empty but the deployments are not. The
+ * prober reads the list of each account that the balancer places work on once, newest batch first;
+ * the ledger adopts every unfinished batch whose marker verifies with our seals, with the tokens that
+ * the marker tells. Until an account was read its deployments seem empty: the provider refuses what
+ * does not fit, and the work moves on.
  *
  * A column that was rebuilt says so in the ledger (quota_is_rebuilt()), so that a reload or a new
  * prober only reads accounts that have new deployments. Reading one twice changes nothing. */
 #pragma once
 
-#include "errand.h"
+#include "upkeep.h"
 #include "objects/observation.h"
 
 #define REBUILD_MAX_PAGES 200 /* of a hundred batches */
@@ -39,4 +39,4 @@ void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t hol
                   uint32_t column, const struct observation *s, uint64_t age_ms, uint64_t now_ms);
 
 /** Begin with the accounts that need it. @return 0, ERR_NOMEM */
-MUST_USE int rebuild_start(struct errands *errands);
+MUST_USE int rebuild_start(struct upkeep *upkeep);

@@ -1,6 +1,6 @@
 /* See watch.h. A round of one account is one list (or none) and then single calls, one after the
- * other. A round that meets a failure ends there: what it did not reach is due again in a minute,
- * and errand.h has the account rest. */
+ * other. A call that fails ends the round: what the round did not reach is due again in a minute, and
+ * the account is quiet for a while (upkeep.h). */
 #include "watch.h"
 
 #include <stdio.h>
@@ -8,7 +8,8 @@
 #include <string.h>
 
 #include "common/log.h"
-#include "census.h"
+#include "copies.h"
+#include "file_count.h"
 #include "pages.h"
 #include "objects/polls.h"
 #include "core/provider_clock.h"
@@ -25,7 +26,7 @@ struct watch;
 /* One account's round. */
 struct watch_round {
     struct watch *watch;
-    struct errand_account *account;
+    struct upkeep_account *account;
     struct watch_item *items; /* owned */
     size_t num, cap;
     bool waiting, running; /* until `begin`, to which more may be added; and from then on */
@@ -38,7 +39,7 @@ struct watch_round {
 };
 
 struct watch {
-    struct errands *errands;
+    struct upkeep *upkeep;
     struct watch_round *rounds; /* owned; one per account */
     struct watch_gone gone;
     struct loop_timer tick;
@@ -129,28 +130,28 @@ static void next_single(struct watch_round *r);
 
 static struct quota *ledger(const struct watch_round *r)
 {
-    return r->account->errands->rt.inherited->quota;
+    return r->account->upkeep->rt.inherited->quota;
 }
 
 static uint64_t now_of(const struct watch_round *r)
 {
-    return loop_now_ms(r->account->errands->rt.loop);
+    return loop_now_ms(r->account->upkeep->rt.loop);
 }
 
 /* Unix seconds, as the account tells them. */
 static int64_t provider_now_s(const struct watch_round *r)
 {
-    return provider_clock_now_s(r->account->errands->rt.inherited, r->account->deployment);
+    return provider_clock_now_s(r->account->upkeep->rt.inherited, r->account->deployment);
 }
 
 static void finish(struct watch_round *r)
 {
     if (r->ended > 0)
         log_info("account %s: %u batches ended without being polled, %llu tokens released",
-                 errand_account_name(r->account), r->ended, (unsigned long long)r->tokens);
+                 upkeep_account_name(r->account), r->ended, (unsigned long long)r->tokens);
     if (r->adopted > 0)
         log_info("account %s: %u batches found that the quota ledger did not know",
-                 errand_account_name(r->account), r->adopted);
+                 upkeep_account_name(r->account), r->adopted);
     r->num = 0;
     r->running = false;
 }
@@ -161,43 +162,21 @@ static void note_end(struct watch_round *r, uint64_t tokens)
     r->tokens += tokens;
 }
 
-static void on_copy_deleted(void *arg, const struct attempt_result *result)
-{
-    struct watch_round *r = arg;
-
-    if (!result->ok && !outcome_is_gone(result->upstream))
-        log_warn("account %s: cannot delete the copy of a moved batch: %s",
-                 errand_account_name(r->account), result->failure.message);
-}
-
-/* Nobody has looked at this batch since it ended, and the copy it ran on is of no more use. */
-static void drop_copy(struct watch_round *r, const struct observation *s)
-{
-    const struct inherited *inherited = r->account->errands->rt.inherited;
-
-    if (s->copy[0] == '\0' || !inherited->config->delete_moved_copies ||
-        !ledger_takes_copy(inherited, r->account->fingerprint, s->copy, now_of(r)))
-        return;
-    if (errand_start(r->account, CALL_FILE_DELETE, s->copy, NULL, on_copy_deleted, r) != 0)
-        log_warn("account %s: cannot delete the copy %.128s: out of memory",
-                 errand_account_name(r->account), s->copy);
-    else
-        census_file_goes(r->account, s->copy);
-}
-
 static void record(struct watch_round *r, uint32_t column, const struct observation *s,
                    uint64_t tokens)
 {
-    struct errands *errands = r->account->errands;
+    struct upkeep *upkeep = r->account->upkeep;
     enum observation_change change =
-        observation_record(ledger(r), errands->rt.slot, column, s, tokens,
+        observation_record(ledger(r), upkeep->rt.slot, column, s, tokens,
                            observation_age_ms(s, provider_now_s(r)), now_of(r));
 
     if (change == OBSERVATION_RELEASED) {
         note_end(r, tokens);
-        observation_note_ended(errands->rt.inherited, column, r->account->fingerprint, s, tokens,
+        observation_note_ended(upkeep->rt.inherited, column, r->account->fingerprint, s, tokens,
                                now_of(r));
-        drop_copy(r, s);
+        /* Nobody has looked at this batch since it ended. */
+        if (copies_delete(r->account, s))
+            file_count_forget(r->account, s->copy);
     }
     r->adopted += change == OBSERVATION_ADOPTED;
 }
@@ -221,14 +200,14 @@ static struct watch_item *find_item(struct watch_round *r, const struct observat
 static void on_listed(void *arg, struct json_doc *doc, struct json *object)
 {
     struct watch_round *r = arg;
-    struct errands *errands = r->account->errands;
+    struct upkeep *upkeep = r->account->upkeep;
     struct watch_item *item;
     struct observation s;
     uint32_t deployment;
     uint64_t age_ms;
 
-    object = polls_believe(errands->rt.inherited, r->account->fingerprint, doc, object, now_of(r));
-    if (!observation_read(doc, object, errands->rt.inherited->seals, &s))
+    object = polls_believe(upkeep->rt.inherited, r->account->fingerprint, doc, object, now_of(r));
+    if (!observation_read(doc, object, upkeep->rt.inherited->seals, &s))
         return;
     age_ms = observation_age_ms(&s, provider_now_s(r));
     if (age_ms > r->page_age_ms)
@@ -241,9 +220,9 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
         return;
     }
     /* Of another gateway with the same seals, or of one whose answer was lost. */
-    deployment = s.marked ? ledger_deployment(errands->rt.inherited, &s.marker) : MODEL_NO_INDEX;
+    deployment = s.marked ? ledger_deployment(upkeep->rt.inherited, &s.marker) : MODEL_NO_INDEX;
     if (deployment != MODEL_NO_INDEX)
-        record(r, errands->rt.inherited->columns[deployment], &s, s.marker.tokens);
+        record(r, upkeep->rt.inherited->columns[deployment], &s, s.marker.tokens);
 }
 
 static bool on_more(void *arg)
@@ -262,13 +241,13 @@ static void give_up_orphans(struct watch_round *r, bool whole)
 
         r->items[i].missing = whole && !r->items[i].found;
         if (watch_gives_up(&r->items[i], patience_ms, whole, r->page_age_ms, now_of(r)) &&
-            quota_release_view(ledger(r), r->account->errands->rt.slot, view, now_of(r)))
+            quota_release_view(ledger(r), r->account->upkeep->rt.slot, view, now_of(r)))
             orphans++;
     }
     if (orphans > 0)
         log_info(
             "account %s: %u creates of unknown outcome were not found: their tokens are released",
-            errand_account_name(r->account), orphans);
+            upkeep_account_name(r->account), orphans);
 }
 
 static void on_list_end(void *arg, enum pages_end end, const char *why)
@@ -276,7 +255,7 @@ static void on_list_end(void *arg, enum pages_end end, const char *why)
     struct watch_round *r = arg;
 
     if (end == PAGES_FAILED) {
-        log_debug("account %s: its batches cannot be watched: %s", errand_account_name(r->account),
+        log_debug("account %s: its batches cannot be watched: %s", upkeep_account_name(r->account),
                   why);
         finish(r);
         return;
@@ -290,7 +269,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
                         const struct attempt_result *result)
 {
     const struct quota_view *view = &item->view;
-    struct errands *errands = r->account->errands;
+    struct upkeep *upkeep = r->account->upkeep;
     struct json_doc *doc;
     struct json_error error;
     struct observation s;
@@ -298,7 +277,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     if (outcome_is_gone(result->upstream)) {
         /* A list that does not show it either is as good as a second answer. */
         if ((item->missing || watch_gone_again(&r->watch->gone, view->column, view->id)) &&
-            quota_release(ledger(r), errands->rt.slot, view->column, view->id, strlen(view->id),
+            quota_release(ledger(r), upkeep->rt.slot, view->column, view->id, strlen(view->id),
                           QUOTA_DROPPED, now_of(r)))
             note_end(r, view->tokens);
         return true;
@@ -310,7 +289,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
         return false;
     if (observation_read(
             doc, json_parse(doc, result->upstream->body, result->upstream->body_len, &error),
-            errands->rt.inherited->seals, &s) &&
+            upkeep->rt.inherited->seals, &s) &&
         strcmp(s.id, view->id) == 0) {
         watch_gone_not(&r->watch->gone, view->column, view->id);
         record(r, view->column, &s, view->tokens);
@@ -329,7 +308,8 @@ static void on_single(void *arg, const struct attempt_result *result)
         finish(r);
 }
 
-/* From a place drawn by lot, so that the last ones of a long table get their turn too. */
+/* The round begins at an item drawn by lot, so that the last ones of a long table get their turn
+ * too. */
 static void next_single(struct watch_round *r)
 {
     while (r->turns < r->num && r->asked < WATCH_MAX_SINGLES) {
@@ -339,7 +319,7 @@ static void next_single(struct watch_round *r)
         if (item->found || item->view.id[0] == '\0')
             continue;
         r->asked++;
-        if (errand_start(r->account, CALL_BATCH_GET, item->view.id, NULL, on_single, r) == 0)
+        if (upkeep_call_start(r->account, CALL_BATCH_GET, item->view.id, NULL, on_single, r) == 0)
             return;
     }
     finish(r);
@@ -360,7 +340,7 @@ static void on_begin(struct loop_timer *timer)
 
     r->waiting = false;
     r->running = true;
-    r->at = errand_random_below(r->account->errands, (uint32_t)r->num);
+    r->at = upkeep_random_below(r->account->upkeep, (uint32_t)r->num);
     r->turns = r->asked = 0;
     r->ended = r->adopted = 0;
     r->tokens = r->page_age_ms = 0;
@@ -405,27 +385,25 @@ static uint32_t round_delay_ms(const struct watch_round *r)
 
     if (has_orphan(r) && within_ms > ORPHAN_JITTER_MS)
         within_ms = ORPHAN_JITTER_MS;
-    return errand_random_below(r->account->errands, within_ms);
+    return upkeep_random_below(r->account->upkeep, within_ms);
 }
 
 /* What cannot be asked about now was marked as asked, and is due the next time. */
 static void collect(struct watch *w)
 {
-    const struct errands *errands = w->errands;
+    const struct upkeep *upkeep = w->upkeep;
     struct quota_view view;
     uint32_t cursor = 0;
 
-    while (
-        quota_watch(errands->rt.inherited->quota, &cursor, loop_now_ms(errands->rt.loop), &view)) {
-        uint32_t deployment = view.column < errands->num_columns
-                                  ? errands->deployment_of[view.column]
-                                  : MODEL_NO_INDEX;
+    while (quota_watch(upkeep->rt.inherited->quota, &cursor, loop_now_ms(upkeep->rt.loop), &view)) {
+        uint32_t deployment =
+            view.column < upkeep->num_columns ? upkeep->deployment_of[view.column] : MODEL_NO_INDEX;
         struct watch_round *r;
 
         if (deployment == MODEL_NO_INDEX)
             continue; /* no longer in the configuration: its lease will end it */
-        r = &w->rounds[table_deployment(errands->rt.inherited->table, deployment)->account];
-        if (r->running || errand_account_is_quiet(r->account) || !make_room(r))
+        r = &w->rounds[table_deployment(upkeep->rt.inherited->table, deployment)->account];
+        if (r->running || upkeep_account_is_quiet(r->account) || !make_room(r))
             continue;
         r->items[r->num++] = (struct watch_item){.view = view};
     }
@@ -436,47 +414,47 @@ static void on_tick(struct loop_timer *timer)
     struct watch *w = timer->arg;
 
     collect(w);
-    for (size_t i = 0; i < w->errands->num_accounts; i++) {
+    for (size_t i = 0; i < w->upkeep->num_accounts; i++) {
         struct watch_round *r = &w->rounds[i];
 
         if (r->waiting || r->running || r->num == 0)
             continue;
-        r->waiting = loop_timer_start(w->errands->rt.loop, &r->begin, round_delay_ms(r)) == 0;
+        r->waiting = loop_timer_start(w->upkeep->rt.loop, &r->begin, round_delay_ms(r)) == 0;
         if (!r->waiting)
             r->num = 0;
     }
-    (void)loop_timer_start(w->errands->rt.loop, timer,
+    (void)loop_timer_start(w->upkeep->rt.loop, timer,
                            w->tick_ms); /* cannot fail: slot just freed */
 }
 
-int watch_start(struct errands *errands)
+int watch_start(struct upkeep *upkeep)
 {
     struct watch *w = calloc(1, sizeof(*w));
-    uint32_t ask_ms = errands->rt.inherited->config->timeouts.watch_ms;
+    uint32_t ask_ms = upkeep->rt.inherited->config->timeouts.watch_ms;
 
     if (w == NULL)
         return ERR_NOMEM;
-    w->rounds = calloc(errands->num_accounts + 1, sizeof(*w->rounds));
+    w->rounds = calloc(upkeep->num_accounts + 1, sizeof(*w->rounds));
     if (w->rounds == NULL) {
         free(w);
         return ERR_NOMEM;
     }
-    errands->watch = w;
-    w->errands = errands;
+    upkeep->watch = w;
+    w->upkeep = upkeep;
     w->ask_ms = ask_ms != 0 ? ask_ms : QUOTA_ASK_MS;
     w->tick_ms = w->ask_ms / TICKS;
     if (w->tick_ms < MIN_TICK_MS)
         w->tick_ms = MIN_TICK_MS;
     if (w->tick_ms > MAX_TICK_MS)
         w->tick_ms = MAX_TICK_MS;
-    for (size_t i = 0; i < errands->num_accounts; i++) {
+    for (size_t i = 0; i < upkeep->num_accounts; i++) {
         struct watch_round *r = &w->rounds[i];
 
         r->watch = w;
-        r->account = &errands->accounts[i];
+        r->account = &upkeep->accounts[i];
         r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
     }
     w->tick = (struct loop_timer){.cb = on_tick, .arg = w};
-    quota_ask_every(errands->rt.inherited->quota, w->ask_ms);
-    return loop_timer_start(errands->rt.loop, &w->tick, w->tick_ms);
+    quota_ask_every(upkeep->rt.inherited->quota, w->ask_ms);
+    return loop_timer_start(upkeep->rt.loop, &w->tick, w->tick_ms);
 }

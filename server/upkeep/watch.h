@@ -1,12 +1,12 @@
-/* The watch: what becomes of batches that no client asks about. Whatever the ledger holds and
- * nobody has seen for a minute (timeouts.watch_ms) is looked at, so that the tokens of a batch that
- * has ended are free again soon. Many reservations of one account are answered by one list; a few,
- * and those that the list did not show, are asked for one by one.
+/* The watch finds out what became of batches that no client asks about. The prober asks for each
+ * batch that the ledger holds and that nobody has seen for a minute (timeouts.watch_ms), so that the
+ * tokens of a batch that has ended are free again soon. One list answers for many reservations of an
+ * account; the prober asks one by one for a few, and for those that the list did not show.
  *
  * The decisions are pure functions, for the tests. */
 #pragma once
 
-#include "errand.h"
+#include "upkeep.h"
 #include "objects/observation.h"
 
 #define WATCH_LIST_FROM     4    /* that many due reservations are worth a list call */
@@ -69,4 +69,4 @@ bool watch_gone_again(struct watch_gone *gone, uint32_t column, const char *id);
 void watch_gone_not(struct watch_gone *gone, uint32_t column, const char *id);
 
 /** Begin, for as long as the prober lives. @return 0, ERR_NOMEM */
-MUST_USE int watch_start(struct errands *errands);
+MUST_USE int watch_start(struct upkeep *upkeep);

@@ -265,7 +265,7 @@ def worker_pid(gateway):
     return pid
 
 
-# --- the census ---
+# --- how many files an account holds ---
 
 COUNTED = r"(\d+) input files that stay, (\d+) that expire"
 

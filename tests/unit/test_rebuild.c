@@ -6,8 +6,8 @@
 /* A second time: as the next prober would. */
 static void begin(void)
 {
-    free(w->errands.rebuild);
-    assert_int_equal(rebuild_start(&w->errands), 0);
+    free(w->upkeep.rebuild);
+    assert_int_equal(rebuild_start(&w->upkeep), 0);
     pass(&w->loop, 10 * SECOND);
 }
 
@@ -171,7 +171,7 @@ static void accounts_on_which_nothing_is_placed_are_not_read(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < ACCOUNTS; i++)
-        w->errands.accounts[i].balanced = false;
+        w->upkeep.accounts[i].balanced = false;
     begin();
     assert_int_equal(w->num_calls, 0);
 }

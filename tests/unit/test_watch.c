@@ -129,7 +129,7 @@ static void more_than_can_be_remembered_costs_only_another_question(void **state
 
 static void begin(void)
 {
-    assert_int_equal(watch_start(&w->errands), 0);
+    assert_int_equal(watch_start(&w->upkeep), 0);
 }
 
 static void a_batch_that_ended_unseen_frees_its_tokens_within_a_minute(void **state)
@@ -489,11 +489,11 @@ static void a_deployment_that_was_taken_out_is_not_asked_for(void **state)
 static void the_wait_after_a_failure_grows_and_has_a_bound(void **state)
 {
     (void)state;
-    assert_int_equal(errand_rest_ms(OUTCOME_OK, -1, 0, 500), 0);
-    assert_in_range(errand_rest_ms(OUTCOME_SERVER_ERROR, -1, 1, 0), 750, 1250);
-    assert_in_range(errand_rest_ms(OUTCOME_CONNECT, -1, 3, 999), 3000, 5000);
-    assert_in_range(errand_rest_ms(OUTCOME_CONNECT, -1, 1000, 999), 48000, 80000);
-    assert_in_range(errand_rest_ms(OUTCOME_RATE_LIMIT, 30000, 9, 999), 30000, 33000);
+    assert_int_equal(upkeep_backoff_ms(OUTCOME_OK, -1, 0, 500), 0);
+    assert_in_range(upkeep_backoff_ms(OUTCOME_SERVER_ERROR, -1, 1, 0), 750, 1250);
+    assert_in_range(upkeep_backoff_ms(OUTCOME_CONNECT, -1, 3, 999), 3000, 5000);
+    assert_in_range(upkeep_backoff_ms(OUTCOME_CONNECT, -1, 1000, 999), 48000, 80000);
+    assert_in_range(upkeep_backoff_ms(OUTCOME_RATE_LIMIT, 30000, 9, 999), 30000, 33000);
 }
 
 int main(void)

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "crypto/marker.h"
-#include "upkeep/errand.h"
+#include "upkeep/upkeep.h"
 
 #define ACCOUNTS    4 /* a0, a1: Azure; a2: OpenAI; a3: another key of a1's resource */
 #define DEPLOYMENTS 5 /* two at a0, then one at each */
@@ -123,7 +123,7 @@ struct world {
     uint32_t columns[DEPLOYMENTS];
     struct ids_seals seals;
     struct inherited inherited;
-    struct errands errands;
+    struct upkeep upkeep;
     struct thing *things; /* newest first, per account */
     size_t num_things;
     struct call *calls;
@@ -272,7 +272,7 @@ static inline void note_call(const struct upstream_call *call)
         snprintf(c->id, sizeof(c->id), "%.*s", (int)strcspn(item + 9, "?"), item + 9);
     for (size_t i = 0; i < call->request.num_headers; i++)
         if (strcmp(call->request.headers[i].name, "User-Agent") == 0)
-            c->upkeep = strcmp(call->request.headers[i].value, ERRAND_AGENT) == 0;
+            c->upkeep = strcmp(call->request.headers[i].value, UPKEEP_AGENT) == 0;
     if (++w->in_flight[c->account] > w->most_in_flight[c->account])
         w->most_in_flight[c->account] = w->in_flight[c->account];
 }
@@ -404,9 +404,9 @@ static inline int world_begin(void **state)
                                       .poll_cache = w->poll_cache,
                                       .columns = w->columns,
                                       .seals = &w->seals};
-    w->errands =
-        (struct errands){.rt = {.inherited = &w->inherited, .slot = ROW, .loop = &w->loop.base}};
-    assert_int_equal(errands_init(&w->errands), 0);
+    w->upkeep =
+        (struct upkeep){.rt = {.inherited = &w->inherited, .slot = ROW, .loop = &w->loop.base}};
+    assert_int_equal(upkeep_init(&w->upkeep), 0);
     *state = w;
     return 0;
 }

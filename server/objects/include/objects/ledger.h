@@ -36,11 +36,11 @@ bool ledger_marker(const struct ids_seals *seals, const struct json *batch, stru
 /** The deployment that a marker names; MODEL_NO_INDEX: none of this configuration. */
 uint32_t ledger_deployment(const struct inherited *inherited, const struct marker *marker);
 
-/** A moved batch has ended, and its copy is to be deleted. Everybody who looks at the batch sees
- * that.
+/** A moved batch has ended, and its copy may be deleted. Everybody who looks at the batch sees that.
  *  @param fingerprint  of the account that holds the copy
- *  @return whether the caller is the first, and deletes it. The memo may forget: twice is harmless
- */
+ *  @param copy         native id; NULL or "": there is none
+ *  @return whether the caller deletes it: the operator wants that (delete_moved_copies), and the
+ *         caller is the first. The memo may forget: to delete it twice is harmless */
 bool ledger_takes_copy(const struct inherited *inherited, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
 

@@ -1,5 +1,5 @@
-/* The prober: asks each account whether it works, and looks after what the workers share (errand.h,
- * watch.h, rebuild.h, census.h). One process beside the workers. */
+/* The prober: asks each account whether it works, and looks after what the workers share (upkeep.h,
+ * watch.h, rebuild.h, file_count.h). One process beside the workers. */
 #pragma once
 
 #include "core/inherited.h"

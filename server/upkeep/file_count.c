@@ -1,6 +1,6 @@
-/* See census.h. Two keys of one Azure resource are counted once, by the first of them that the
+/* See file_count.h. Two keys of one Azure resource are counted once, by the first of them that the
  * balancer uses, for the columns of both. */
-#include "census.h"
+#include "file_count.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,17 +10,15 @@
 #include "objects/facts.h"
 #include "pages.h"
 
-#define WHOLE_QUERY    "purpose=batch"
-#define PAGED_QUERY    "purpose=batch&limit=10000"
-#define STAGGER_MS     25 /* between two accounts, as for probes ... */
-#define MAX_STAGGER_MS 5000
-#define OFTEN          10 /* times as often near a limit */
-#define NEAR_PERCENT   90
-#define JITTER         10 /* a tenth of the period */
+#define WHOLE_QUERY  "purpose=batch"
+#define PAGED_QUERY  "purpose=batch&limit=10000"
+#define OFTEN        10 /* times as often near a limit */
+#define NEAR_PERCENT 90
+#define JITTER       10 /* a tenth of the period */
 
-struct census {
-    struct errand_account *account; /* borrowed */
-    struct census_tally tally;
+struct file_count {
+    struct upkeep_account *account; /* borrowed */
+    struct file_count_tally tally;
     uint64_t limits[SLOTS_KINDS];
     uint32_t period_ms;
     bool failed; /* the last time: to log changes only */
@@ -37,7 +35,7 @@ static bool is_set(const struct json *value)
     return !json_int64(value, &number) || number != 0;
 }
 
-void census_take(struct census_tally *tally, const struct json *file)
+void file_count_take(struct file_count_tally *tally, const struct json *file)
 {
     const char *purpose = json_get_str(file, "purpose"), *status = json_get_str(file, "status");
 
@@ -47,8 +45,8 @@ void census_take(struct census_tally *tally, const struct json *file)
     tally->held[is_set(json_get(file, "expires_at")) ? SLOTS_EXPIRING : SLOTS_LASTING]++;
 }
 
-uint32_t census_next_ms(const struct census_tally *tally, const uint64_t limits[SLOTS_KINDS],
-                        uint32_t period_ms)
+uint32_t file_count_next_ms(const struct file_count_tally *tally,
+                            const uint64_t limits[SLOTS_KINDS], uint32_t period_ms)
 {
     for (int kind = 0; kind < SLOTS_KINDS; kind++)
         if (limits[kind] != 0 && tally->held[kind] > limits[kind] / 100 * NEAR_PERCENT +
@@ -57,24 +55,24 @@ uint32_t census_next_ms(const struct census_tally *tally, const uint64_t limits[
     return period_ms;
 }
 
-static void schedule(struct census *c, uint32_t delay_ms)
+static void schedule(struct file_count *c, uint32_t delay_ms)
 {
-    if (loop_timer_start(c->account->errands->rt.loop, &c->begin,
-                         delay_ms + errand_random_below(c->account->errands, delay_ms / JITTER)) !=
+    if (loop_timer_start(c->account->upkeep->rt.loop, &c->begin,
+                         delay_ms + upkeep_random_below(c->account->upkeep, delay_ms / JITTER)) !=
         0)
-        log_error("account %s: file counting stopped: %s", errand_account_name(c->account),
+        log_error("account %s: file counting stopped: %s", upkeep_account_name(c->account),
                   err_str(ERR_NOMEM));
 }
 
-static void publish(const struct census *c)
+static void publish(const struct file_count *c)
 {
-    const struct errands *errands = c->account->errands;
-    const struct inherited *inherited = errands->rt.inherited;
+    const struct upkeep *upkeep = c->account->upkeep;
+    const struct inherited *inherited = upkeep->rt.inherited;
 
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++) {
         uint32_t account = table_deployment(inherited->table, i)->account;
 
-        if (errands->accounts[account].same_resource != c->account->same_resource)
+        if (upkeep->accounts[account].same_resource != c->account->same_resource)
             continue;
         for (int kind = 0; kind < SLOTS_KINDS; kind++)
             slots_set(inherited->slots, inherited->columns[i], (enum slots_kind)kind,
@@ -82,27 +80,27 @@ static void publish(const struct census *c)
     }
 }
 
-void census_file_goes(const struct errand_account *account, const char *native)
+void file_count_forget(const struct upkeep_account *account, const char *native)
 {
-    const struct errands *errands = account->errands;
-    const struct inherited *inherited = errands->rt.inherited;
+    const struct upkeep *upkeep = account->upkeep;
+    const struct inherited *inherited = upkeep->rt.inherited;
     enum slots_kind kind;
 
     if (!facts_take_slot(inherited->memo, account->fingerprint, native,
-                         loop_now_ms(errands->rt.loop), &kind))
+                         loop_now_ms(upkeep->rt.loop), &kind))
         return;
     for (uint32_t i = 0; i < table_num_deployments(inherited->table); i++)
-        if (errands->accounts[table_deployment(inherited->table, i)->account].same_resource ==
+        if (upkeep->accounts[table_deployment(inherited->table, i)->account].same_resource ==
             account->same_resource)
             slots_add(inherited->slots, inherited->columns[i], kind, -1);
 }
 
 static void on_file(void *arg, struct json_doc *doc, struct json *object)
 {
-    struct census *c = arg;
+    struct file_count *c = arg;
 
     (void)doc;
-    census_take(&c->tally, object);
+    file_count_take(&c->tally, object);
 }
 
 static bool on_more(void *arg)
@@ -113,11 +111,11 @@ static bool on_more(void *arg)
 
 static void on_end(void *arg, enum pages_end end, const char *why)
 {
-    struct census *c = arg;
+    struct file_count *c = arg;
 
     if (end == PAGES_FAILED) {
         if (!c->failed)
-            log_warn("account %s: cannot count its files: %s", errand_account_name(c->account),
+            log_warn("account %s: cannot count its files: %s", upkeep_account_name(c->account),
                      why);
         c->failed = true;
         schedule(c, c->period_ms / OFTEN);
@@ -125,68 +123,66 @@ static void on_end(void *arg, enum pages_end end, const char *why)
     }
     c->failed = false;
     log_debug("account %s: %llu input files that stay, %llu that expire",
-              errand_account_name(c->account), (unsigned long long)c->tally.held[SLOTS_LASTING],
+              upkeep_account_name(c->account), (unsigned long long)c->tally.held[SLOTS_LASTING],
               (unsigned long long)c->tally.held[SLOTS_EXPIRING]);
     publish(c);
-    schedule(c, census_next_ms(&c->tally, c->limits, c->period_ms));
+    schedule(c, file_count_next_ms(&c->tally, c->limits, c->period_ms));
 }
 
 static void on_begin(struct loop_timer *timer)
 {
-    struct census *c = timer->arg;
+    struct file_count *c = timer->arg;
     const struct model_account *account =
-        &c->account->errands->rt.inherited->config->models.accounts[c->account->account];
+        &c->account->upkeep->rt.inherited->config->models.accounts[c->account->account];
     /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
     bool paged = account->provider != PROVIDER_AZURE || account->api_version == NULL;
     struct pages_spec spec = {.account = c->account,
                               .call = CALL_FILE_LIST,
                               .query = paged ? PAGED_QUERY : WHOLE_QUERY,
                               .paged = paged,
-                              .max_pages = CENSUS_MAX_PAGES,
+                              .max_pages = FILE_COUNT_MAX_PAGES,
                               .on_object = on_file,
                               .on_more = on_more,
                               .on_done = on_end,
                               .arg = c};
 
-    c->tally = (struct census_tally){0};
+    c->tally = (struct file_count_tally){0};
     if (pages_start(&spec) != 0)
         on_end(c, PAGES_FAILED, err_str(ERR_NOMEM));
 }
 
 /* Whether its files are counted, and by this key of the resource. */
-static bool counts(const struct errands *errands, size_t i)
+static bool counts(const struct upkeep *upkeep, size_t i)
 {
-    const struct errand_account *a = &errands->accounts[i];
+    const struct upkeep_account *a = &upkeep->accounts[i];
 
     if (!a->balanced)
         return false;
     for (size_t k = a->same_resource; k < i; k++)
-        if (errands->accounts[k].same_resource == a->same_resource && errands->accounts[k].balanced)
+        if (upkeep->accounts[k].same_resource == a->same_resource && upkeep->accounts[k].balanced)
             return false;
     return true;
 }
 
-int census_start(struct errands *errands)
+int file_count_start(struct upkeep *upkeep)
 {
-    const struct config *config = errands->rt.inherited->config;
-    struct census *all = calloc(errands->num_accounts + 1, sizeof(*all));
-    bool many = errands->num_accounts * STAGGER_MS > MAX_STAGGER_MS;
+    const struct config *config = upkeep->rt.inherited->config;
+    struct file_count *all = calloc(upkeep->num_accounts + 1, sizeof(*all));
     int ret = all != NULL ? 0 : ERR_NOMEM;
 
-    errands->census = all;
-    for (size_t i = 0; i < errands->num_accounts && ret == 0; i++) {
+    upkeep->file_count = all;
+    for (size_t i = 0; i < upkeep->num_accounts && ret == 0; i++) {
         enum provider provider = config->models.accounts[i].provider;
-        struct census *c = &all[i];
+        struct file_count *c = &all[i];
 
-        c->account = &errands->accounts[i];
+        c->account = &upkeep->accounts[i];
         c->limits[SLOTS_LASTING] = config->limits.max_files[provider];
         c->limits[SLOTS_EXPIRING] = config->limits.max_expiring_files[provider];
         c->period_ms = config->timeouts.count_files_ms;
         c->begin = (struct loop_timer){.cb = on_begin, .arg = c};
-        if ((c->limits[SLOTS_LASTING] != 0 || c->limits[SLOTS_EXPIRING] != 0) && counts(errands, i))
-            ret = loop_timer_start(errands->rt.loop, &c->begin,
-                                   many ? i * MAX_STAGGER_MS / errands->num_accounts
-                                        : i * STAGGER_MS);
+        if ((c->limits[SLOTS_LASTING] != 0 || c->limits[SLOTS_EXPIRING] != 0) && counts(upkeep, i))
+            ret = loop_timer_start(upkeep->rt.loop, &c->begin,
+                                   upkeep_stagger_ms(i, upkeep->num_accounts));
     }
     return ret;
 }

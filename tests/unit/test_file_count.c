@@ -1,7 +1,7 @@
 /* How many files an account holds, and how often that is asked. */
 #include "upkeep_world.h"
 
-#include "upkeep/census.h"
+#include "upkeep/file_count.h"
 
 static void add_files(unsigned account, unsigned num, const char *purpose, const char *expires)
 {
@@ -17,7 +17,7 @@ static void add_files(unsigned account, unsigned num, const char *purpose, const
 
 static void begin(uint64_t ms)
 {
-    assert_int_equal(census_start(&w->errands), 0);
+    assert_int_equal(file_count_start(&w->upkeep), 0);
     pass(&w->loop, ms);
 }
 
@@ -26,13 +26,13 @@ static uint64_t held(uint32_t deployment, enum slots_kind kind)
     return slots_held(w->slots, w->columns[deployment], kind);
 }
 
-static struct census_tally tally_of(const char *text)
+static struct file_count_tally tally_of(const char *text)
 {
-    struct census_tally tally = {0};
+    struct file_count_tally tally = {0};
     struct json_doc *doc = json_doc_new();
     struct json_error error;
 
-    census_take(&tally, json_parse(doc, text, strlen(text), &error));
+    file_count_take(&tally, json_parse(doc, text, strlen(text), &error));
     json_doc_free(doc);
     return tally;
 }
@@ -45,7 +45,7 @@ static void only_input_files_are_counted(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        struct census_tally tally = tally_of(others[i]);
+        struct file_count_tally tally = tally_of(others[i]);
 
         assert_int_equal(tally.held[SLOTS_LASTING] + tally.held[SLOTS_EXPIRING], 0);
     }
@@ -72,15 +72,15 @@ static void a_file_expires_when_it_says_when(void **state)
 static void near_a_limit_it_is_counted_more_often(void **state)
 {
     static const uint64_t limits[SLOTS_KINDS] = {500, 10000}, none[SLOTS_KINDS] = {0};
-    struct census_tally tally = {.held = {450, 9000}};
+    struct file_count_tally tally = {.held = {450, 9000}};
 
     (void)state;
-    assert_int_equal(census_next_ms(&tally, limits, 600000), 600000);
+    assert_int_equal(file_count_next_ms(&tally, limits, 600000), 600000);
     tally.held[SLOTS_LASTING] = 451;
-    assert_int_equal(census_next_ms(&tally, limits, 600000), 60000);
-    assert_int_equal(census_next_ms(&tally, none, 600000), 600000);
-    tally = (struct census_tally){.held = {0, 9001}};
-    assert_int_equal(census_next_ms(&tally, limits, 600000), 60000);
+    assert_int_equal(file_count_next_ms(&tally, limits, 600000), 60000);
+    assert_int_equal(file_count_next_ms(&tally, none, 600000), 600000);
+    tally = (struct file_count_tally){.held = {0, 9001}};
+    assert_int_equal(file_count_next_ms(&tally, limits, 600000), 60000);
 }
 
 static void the_number_stands_for_all_deployments_of_the_account(void **state)

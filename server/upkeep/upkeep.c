@@ -1,0 +1,266 @@
+/* See upkeep.h. */
+#include "upkeep.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#define MAX_IN_FLIGHT    8 /* probes may have eight more */
+#define MAX_PER_ACCOUNT  2 /* one that watches batches, and one that counts files */
+#define CALL_MS          20000
+#define FILES_MS         60000      /* a list of ten thousand files in one answer */
+#define MAX_JSON         (1u << 20) /* a server's list of models may be long; no client waits */
+#define STAGGER_MS       25         /* between two accounts ... */
+#define MAX_STAGGER_MS   5000       /* ... and between the first and the last of them */
+#define FIRST_BACKOFF_MS 1000u
+#define MAX_DOUBLED      6 /* times that it doubles */
+
+struct upkeep_call {
+    struct upkeep_account *account; /* borrowed */
+    enum provider_call what;
+    char *id, *query; /* owned; NULL: none */
+    attempt_done_cb on_done;
+    void *arg;                /* borrowed */
+    struct upkeep_call *next; /* in the queue */
+};
+
+static void pump(struct upkeep *upkeep);
+
+const char *upkeep_account_name(const struct upkeep_account *a)
+{
+    return a->upkeep->rt.inherited->config->models.accounts[a->account].name;
+}
+
+bool upkeep_account_is_quiet(const struct upkeep_account *a)
+{
+    return loop_now_ms(a->upkeep->rt.loop) < a->quiet_until_ms;
+}
+
+uint32_t upkeep_random_below(struct upkeep *upkeep, uint32_t bound)
+{
+    return (uint32_t)(runtime_random(&upkeep->rt) * bound);
+}
+
+uint64_t upkeep_stagger_ms(size_t i, size_t num)
+{
+    return num * STAGGER_MS > MAX_STAGGER_MS ? i * MAX_STAGGER_MS / num : i * STAGGER_MS;
+}
+
+uint64_t upkeep_backoff_ms(enum outcome outcome, int64_t retry_after_ms, unsigned failures,
+                           uint32_t random)
+{
+    unsigned doubled = failures > 0 ? failures - 1 : 0;
+    uint64_t backoff_ms;
+
+    if (outcome == OUTCOME_OK)
+        return 0;
+    if (retry_after_ms >= 0)
+        return (uint64_t)retry_after_ms + (uint64_t)retry_after_ms * random / 10000;
+    backoff_ms = (uint64_t)FIRST_BACKOFF_MS << (doubled < MAX_DOUBLED ? doubled : MAX_DOUBLED);
+    return backoff_ms - backoff_ms / 4 + backoff_ms * random / 2000;
+}
+
+static void free_call(struct upkeep_call *call)
+{
+    free(call->id);
+    free(call->query);
+    free(call);
+}
+
+/* The call ends here alone: the account is free for the next one, then the caller is told. */
+static void finish(struct upkeep_call *call, const struct attempt_result *result)
+{
+    struct upkeep *upkeep = call->account->upkeep;
+    attempt_done_cb on_done = call->on_done;
+    void *arg = call->arg;
+
+    assert(upkeep->in_flight > 0 && call->account->in_flight > 0);
+    upkeep->in_flight--;
+    call->account->in_flight--;
+    free_call(call);
+    on_done(arg, result);
+    pump(upkeep);
+}
+
+/* A failure, or a Retry-After, makes the account quiet for a while. */
+static void set_pace(struct upkeep_account *a, enum outcome outcome, int64_t retry_after_ms)
+{
+    uint64_t backoff_ms;
+
+    a->failures = outcome == OUTCOME_OK ? 0 : a->failures + 1;
+    backoff_ms = upkeep_backoff_ms(outcome, retry_after_ms, a->failures,
+                                   upkeep_random_below(a->upkeep, 1000));
+    if (backoff_ms > 0)
+        a->quiet_until_ms = loop_now_ms(a->upkeep->rt.loop) + backoff_ms;
+}
+
+static void on_answer(void *arg, const struct attempt_result *result)
+{
+    struct upkeep_call *call = arg;
+
+    set_pace(call->account, result->outcome, result->failure.retry_after_ms);
+    finish(call, result);
+}
+
+uint32_t upkeep_total_ms(const struct config *config, uint32_t most_ms)
+{
+    uint32_t total_ms = config->timeouts.json_total_ms;
+
+    return total_ms == 0 || total_ms > most_ms ? most_ms : total_ms;
+}
+
+static void begin(struct upkeep_call *call)
+{
+    static const struct upstream_result none = {.end = UPSTREAM_REFUSED,
+                                                .error = "the call could not be built"};
+    struct upkeep *upkeep = call->account->upkeep;
+    bool list = call->what == CALL_FILE_LIST || call->what == CALL_BATCH_LIST;
+    struct attempt_result refused = {
+        .upstream = &none, .outcome = OUTCOME_CANCELLED, .failure.retry_after_ms = -1};
+    struct attempt_spec spec = {
+        .deployment = call->account->deployment,
+        .call = call->what,
+        .id = call->id,
+        .query = call->query,
+        .total_ms =
+            upkeep_total_ms(upkeep->rt.config, call->what == CALL_FILE_LIST ? FILES_MS : CALL_MS),
+        .max_body = list ? 0 : MAX_JSON,
+        .background = true,
+        .agent = UPKEEP_AGENT,
+        .on_done = on_answer,
+        .arg = call};
+
+    upkeep->in_flight++;
+    call->account->in_flight++;
+    if (attempt_start(&upkeep->rt, &spec) != NULL)
+        return;
+    failure_from_result(&none, clock_unix_s(), &refused.failure);
+    set_pace(call->account, OUTCOME_CANCELLED, -1);
+    finish(call, &refused);
+}
+
+/* Take the first call whose account may be called out of the queue.
+ * @param quiet_until_ms  when the first account that is quiet may be called; UINT64_MAX: none is quiet
+ * @return NULL: every call has to wait */
+static struct upkeep_call *take(struct upkeep *upkeep, uint64_t *quiet_until_ms)
+{
+    uint64_t now_ms = loop_now_ms(upkeep->rt.loop);
+
+    *quiet_until_ms = UINT64_MAX;
+    for (struct upkeep_call **at = &upkeep->waiting; *at != NULL; at = &(*at)->next) {
+        struct upkeep_call *call = *at;
+
+        if (now_ms < call->account->quiet_until_ms) {
+            if (call->account->quiet_until_ms < *quiet_until_ms)
+                *quiet_until_ms = call->account->quiet_until_ms;
+            continue;
+        }
+        if (call->account->in_flight >= MAX_PER_ACCOUNT)
+            continue;
+        *at = call->next;
+        if (*at == NULL)
+            upkeep->waiting_end = at;
+        return call;
+    }
+    return NULL;
+}
+
+static void pump(struct upkeep *upkeep)
+{
+    uint64_t now_ms = loop_now_ms(upkeep->rt.loop), quiet_until_ms = UINT64_MAX;
+    struct upkeep_call *call;
+
+    while (upkeep->in_flight < MAX_IN_FLIGHT && (call = take(upkeep, &quiet_until_ms)) != NULL)
+        begin(call);
+    if (quiet_until_ms != UINT64_MAX &&
+        loop_timer_start(upkeep->rt.loop, &upkeep->wake, quiet_until_ms - now_ms) != 0)
+        log_error("quota ledger maintenance stopped: %s", err_str(ERR_NOMEM));
+}
+
+static void on_wake(struct loop_timer *timer)
+{
+    pump(timer->arg);
+}
+
+int upkeep_call_start(struct upkeep_account *account, enum provider_call what, const char *id,
+                      const char *query, attempt_done_cb on_done, void *arg)
+{
+    struct upkeep *upkeep = account->upkeep;
+    struct upkeep_call *call = calloc(1, sizeof(*call));
+
+    assert(account->deployment != MODEL_NO_INDEX);
+    if (call == NULL)
+        return ERR_NOMEM;
+    *call = (struct upkeep_call){.account = account, .what = what, .on_done = on_done, .arg = arg};
+    call->id = id != NULL ? strdup(id) : NULL;
+    call->query = query != NULL ? strdup(query) : NULL;
+    if ((id != NULL && call->id == NULL) || (query != NULL && call->query == NULL)) {
+        free_call(call);
+        return ERR_NOMEM;
+    }
+    if (loop_timer_start(upkeep->rt.loop, &upkeep->wake, 0) != 0) {
+        free_call(call);
+        return ERR_NOMEM;
+    }
+    *upkeep->waiting_end = call;
+    upkeep->waiting_end = &call->next;
+    return 0;
+}
+
+/* --- the accounts --- */
+
+static void collect_accounts(struct upkeep *upkeep)
+{
+    const struct runtime *rt = &upkeep->rt;
+
+    for (uint32_t i = 0; i < upkeep->num_accounts; i++)
+        upkeep->accounts[i] = (struct upkeep_account){
+            .upkeep = upkeep,
+            .account = i,
+            .deployment = rt->account_first[i],
+            .fingerprint = rt->account_fingerprint[i],
+            .same_resource = rt->account_same_resource[i],
+            .balanced = rt->account_balanced[i] && rt->account_first[i] != MODEL_NO_INDEX};
+}
+
+static int index_columns(struct upkeep *upkeep)
+{
+    const struct inherited *inherited = upkeep->rt.inherited;
+    uint32_t num = table_num_deployments(inherited->table);
+
+    for (uint32_t i = 0; i < num; i++)
+        if (inherited->columns[i] >= upkeep->num_columns)
+            upkeep->num_columns = inherited->columns[i] + 1;
+    upkeep->deployment_of =
+        malloc((upkeep->num_columns + (size_t)1) * sizeof(*upkeep->deployment_of));
+    if (upkeep->deployment_of == NULL)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < upkeep->num_columns; i++)
+        upkeep->deployment_of[i] = MODEL_NO_INDEX;
+    for (uint32_t i = 0; i < num; i++)
+        upkeep->deployment_of[inherited->columns[i]] = i;
+    return 0;
+}
+
+int upkeep_init(struct upkeep *upkeep)
+{
+    struct runtime *rt = &upkeep->rt;
+    int ret;
+
+    rt->config = rt->inherited->config;
+    rt->table = rt->inherited->table;
+    ret = runtime_prepare(rt);
+    if (ret != 0)
+        return ret;
+    upkeep->num_accounts = rt->config->models.num_accounts;
+    upkeep->accounts = calloc(upkeep->num_accounts + 1, sizeof(*upkeep->accounts));
+    if (upkeep->accounts == NULL)
+        return ERR_NOMEM;
+    upkeep->waiting_end = &upkeep->waiting;
+    upkeep->wake = (struct loop_timer){.cb = on_wake, .arg = upkeep};
+    collect_accounts(upkeep);
+    return index_columns(upkeep);
+}
