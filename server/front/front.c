@@ -42,7 +42,7 @@ struct body *front_body(h2o_req_t *req)
 {
     struct conn *conn = guard_conn_of(req);
 
-    return conn->phase == CONN_H2 ? h2_body(conn, req) : h1_body(conn, req);
+    return conn->phase == CONN_H2 ? h2_body(conn, req) : h1_body(conn);
 }
 
 struct front_load *front_load(h2o_req_t *req)

@@ -210,7 +210,7 @@ static void on_sniff(h2o_socket_t *sock, const char *err)
     size_t len;
 
     (void)err; /* libh2o does not read: there is none */
-    n = read(h2o_socket_get_fd(sock), room.base, room.len < GUARD_READ ? room.len : GUARD_READ);
+    n = read(h2o_socket_get_fd(sock), room.base, room.len);
     if (n <= 0) {
         if (n == 0 || (errno != EAGAIN && errno != EINTR))
             close_socket(conn);

@@ -42,9 +42,8 @@
 #define GUARD_LINGER_BYTES       (64u << 20) /* or so many bytes */
 /* A body left unread that is no larger does not cost the connection */
 #define GUARD_REUSE_BYTES        65536
-#define GUARD_CLOSE_MS           5000  /* a TLS goodbye that the client does not take */
-#define GUARD_ACCEPTS            4     /* for each time that the listener wakes us */
-#define GUARD_READ               16384 /* bytes of one read while a head is awaited */
+#define GUARD_CLOSE_MS           5000 /* a TLS goodbye that the client does not take */
+#define GUARD_ACCEPTS            4    /* for each time that the listener wakes us */
 /* What may come in one turn is less than 256 KiB for an upload: libh2o's buffers double, and a
  * little more would cost twice as much. */
 #define GUARD_WINDOW_H2          (224u << 10) /* HTTP/2 flow control: one stream, */
@@ -281,7 +280,7 @@ int h1_watched(const struct conn *conn,
                uint64_t now_ms);    /* the poll(2) events that mean the client left; -1: not now */
 void h1_hang_up(struct conn *conn); /* the client is gone, or has to go */
 void h1_forget(struct conn *conn);  /* the socket is gone */
-struct body *h1_body(struct conn *conn, h2o_req_t *req);
+struct body *h1_body(struct conn *conn); /* of its one request; NULL: it has none */
 
 /* stream_h2.c, h2_streams.c */
 void h2_adopt(struct conn *conn);

@@ -155,6 +155,11 @@ int guard_h1_find_end(const char *bytes, size_t len, size_t *scanned)
     return len >= GUARD_H1_MAX_HEAD ? -431 : 0;
 }
 
+bool guard_h1_may_be_whole(const char *bytes, size_t len)
+{
+    return len >= 4 && len <= GUARD_H1_MAX_HEAD && memcmp(bytes + len - 4, "\r\n\r\n", 4) == 0;
+}
+
 /* The cursor over a head: `end` is behind its last CRLF, so every line of it has one. */
 struct cursor {
     const char *at, *end;

@@ -200,3 +200,14 @@ int frame_content(const struct frame *f, const uint8_t *payload, size_t *at)
     *at = begin;
     return (int)(f->length - begin - padding);
 }
+
+bool frame_depends_on_itself(const struct frame *f, const uint8_t *payload)
+{
+    size_t at = f->type == FRAME_HEADERS && (f->flags & FRAME_PADDED) != 0 ? 1 : 0;
+    const uint8_t *p = payload + at;
+
+    if (f->length < at + 5 || (f->type == FRAME_HEADERS && (f->flags & FRAME_HAS_PRIORITY) == 0))
+        return false;
+    return (((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) &
+            0x7fffffff) == f->stream_id;
+}

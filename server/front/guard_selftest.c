@@ -74,7 +74,7 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
     static const struct body_ops ops = {on_data, on_end, on_failure};
     struct test *test = ((struct handler *)(void *)self)->test;
     struct conn *conn = guard_conn_of(req);
-    struct body *body = conn->phase == CONN_H2 ? h2_body(conn, req) : h1_body(conn, req);
+    struct body *body = conn->phase == CONN_H2 ? h2_body(conn, req) : h1_body(conn);
     struct call *call;
 
     test->begun++;

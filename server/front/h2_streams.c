@@ -105,8 +105,7 @@ void h2_pump(struct h2_stream *s)
         h2_return_to_connection(s->conn, before);
         return;
     }
-    if (before != s->queue_len - s->queue_at)
-        h2_return_to_stream(s, before - (s->queue_len - s->queue_at));
+    h2_return_to_stream(s, before - (s->queue_len - s->queue_at));
     if (s->queue_at == s->queue_len)
         drop_queue(s);
     h2_tell_end(s);

@@ -294,8 +294,6 @@ static void on_linger_readable(h2o_socket_t *sock, const char *err)
             return;
         }
     } else {
-        if (sock->input->size <= keep)
-            return;
         ended = drop(conn, sock->input->bytes + keep, sock->input->size - keep);
         sock->input->size = keep;
     }
@@ -407,11 +405,11 @@ static void do_abandon(struct body *body)
 
 static const struct body_source source = {do_start, do_pause, do_resume, do_abandon};
 
-struct body *h1_body(struct conn *conn, h2o_req_t *req)
+struct body *h1_body(struct conn *conn)
 {
     struct h1_stream *s = conn->h1.stream;
 
-    return s != NULL && conn->h1.req == req ? &s->body : NULL;
+    return s != NULL ? &s->body : NULL;
 }
 
 static void on_stream_gone(void *p)
@@ -501,9 +499,7 @@ static void on_body_readable(h2o_socket_t *sock, const char *err)
         return;
     }
     if (sock->ssl == NULL) {
-        size_t want =
-            s->framing == FRAMING_LENGTH && s->left < BODY_SLICE ? (size_t)s->left : BODY_SLICE;
-        ssize_t n = read(h2o_socket_get_fd(sock), raw, want);
+        ssize_t n = read(h2o_socket_get_fd(sock), raw, BODY_SLICE);
 
         if (n == -1 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -688,13 +684,6 @@ static void pass(struct conn *conn, size_t len, const struct guard_head *head)
         h1_hang_up(conn);
 }
 
-/* The usual case: what came is a head and nothing else. */
-static bool is_whole(const h2o_buffer_t *input)
-{
-    return input->size > 4 && input->size <= GUARD_H1_MAX_HEAD &&
-           memcmp(input->bytes + input->size - 4, "\r\n\r\n", 4) == 0;
-}
-
 static void settle_head(struct conn *conn, size_t len, int status, const struct guard_head *head)
 {
     if (status == 0)
@@ -721,7 +710,7 @@ static void try_head(struct conn *conn)
     }
     if (input->size == 0 || (input->size == 1 && input->bytes[0] == '\r' && !h1->skipped_line))
         return;
-    if (is_whole(input) &&
+    if (guard_h1_may_be_whole(input->bytes, input->size) && /* the usual case: nothing else came */
         (len = guard_h1_check(input->bytes, input->size, &head)) != GUARD_H1_MORE) {
         settle_head(conn, input->size, len, &head);
         return;
@@ -745,9 +734,7 @@ static void on_head_readable(h2o_socket_t *sock, const char *err)
     }
     if (sock->ssl == NULL) {
         room = h2o_buffer_reserve(&sock->input, 4096);
-        n = room.base != NULL ? read(h2o_socket_get_fd(sock), room.base,
-                                     room.len < GUARD_READ ? room.len : GUARD_READ)
-                              : 0;
+        n = room.base != NULL ? read(h2o_socket_get_fd(sock), room.base, room.len) : 0;
         if (n == -1 && (errno == EAGAIN || errno == EINTR))
             return;
         if (n <= 0) {

@@ -117,9 +117,8 @@ static void admit(struct conn *conn, lib_stream *stream, bool ends)
     conn->active_ms = h2_now_of(conn);
     h2o_http2_stream_set_state(lib, stream, H2O_HTTP2_STREAM_STATE_REQ_PENDING);
     h2o_http2_stream_set_state(lib, stream, H2O_HTTP2_STREAM_STATE_SEND_HEADERS);
-    if (lib->pull_stream_ids.max_processed < stream->stream_id)
-        lib->pull_stream_ids.max_processed = stream->stream_id;
-    h2o_timeout_unlink(&lib->_timeout_entry); /* not idle */
+    lib->pull_stream_ids.max_processed = stream->stream_id; /* the newest, and open since now */
+    h2o_timeout_unlink(&lib->_timeout_entry);               /* not idle */
     if (status != 0)
         refuse(&stream->req, status);
     else
@@ -397,8 +396,7 @@ static ssize_t on_window(struct conn *conn, const struct frame *f, const uint8_t
         return 0;
     }
     if (is_sent(stream)) { /* the window is counted, but nothing is woken by it */
-        if (h2o_http2_window_get_window(&stream->output_window) <= INT32_MAX)
-            stream->output_window._avail += (ssize_t)bytes;
+        stream->output_window._avail += (ssize_t)bytes; /* of 64 bits, and 2^31 at a time */
         return 0;
     }
     if (h2o_http2_window_get_window(&stream->output_window) + (ssize_t)bytes > INT32_MAX)
@@ -423,25 +421,14 @@ static ssize_t on_reset(struct conn *conn, const struct frame *f, const uint8_t 
     return pass(conn, src, FRAME_HEADER_SIZE + f->length, why);
 }
 
-/* RFC 7540, 5.3.1; that is all that we still know of priorities (RFC 9113, 5.3.2). */
-static bool depends_on_itself(const struct frame *f, const uint8_t *payload)
-{
-    size_t at = f->type == FRAME_HEADERS && (f->flags & FRAME_PADDED) != 0 ? 1 : 0;
-    const uint8_t *p = payload + at;
-
-    if (f->length < at + 5 || (f->type == FRAME_HEADERS && (f->flags & FRAME_HAS_PRIORITY) == 0))
-        return false;
-    return (((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) &
-            0x7fffffff) == f->stream_id;
-}
-
 static ssize_t on_frame(struct conn *conn, const struct frame *f, const uint8_t *src,
                         const char **why)
 {
     /* the socket's input buffer, or the block: ours to write */
     uint8_t *payload = (uint8_t *)(uintptr_t)src + FRAME_HEADER_SIZE;
 
-    if ((f->type == FRAME_HEADERS || f->type == FRAME_PRIORITY) && depends_on_itself(f, payload)) {
+    if ((f->type == FRAME_HEADERS || f->type == FRAME_PRIORITY) &&
+        frame_depends_on_itself(f, payload)) {
         *why = "a stream that depends on itself";
         return -FRAME_PROTOCOL_ERROR;
     }

@@ -89,7 +89,7 @@ static void put_window(struct frames *f, uint32_t id, uint32_t bytes)
     put(f, FRAME_WINDOW_UPDATE, 0, id, p, 4);
 }
 
-static void put_setting(struct frames *f, uint8_t id, uint32_t value)
+static inline void put_setting(struct frames *f, uint8_t id, uint32_t value)
 {
     uint8_t p[6] = {0,
                     id,
@@ -101,7 +101,7 @@ static void put_setting(struct frames *f, uint8_t id, uint32_t value)
     put(f, FRAME_SETTINGS, 0, 0, p, 6);
 }
 
-static void put_reset(struct frames *f, uint32_t id)
+static inline void put_reset(struct frames *f, uint32_t id)
 {
     put(f, FRAME_RST_STREAM, 0, id, "\0\0\0\x08", 4);
 }
@@ -120,6 +120,7 @@ struct stream {
     size_t bytes;
     bool ended;
     int reset; /* error code + 1; 0: none */
+    int resets;
     uint64_t window;
 };
 
@@ -163,6 +164,7 @@ static void on_received(const struct frame *f, const uint8_t *p)
         break;
     case FRAME_RST_STREAM:
         s->reset = (int)number + 1;
+        s->resets++;
         break;
     case FRAME_GOAWAY:
         peer.goaways++;
@@ -223,7 +225,7 @@ static struct client open_h2(bool tls)
     return c;
 }
 
-static size_t connections(void)
+static inline size_t connections(void)
 {
     return front_connections(world.clear) + front_connections(world.tls);
 }

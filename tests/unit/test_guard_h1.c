@@ -94,6 +94,35 @@ static void a_head_of_the_largest_size_ends_and_a_larger_one_does_not(void **sta
 }
 
 /* However it comes: with its end, or before that. */
+static bool may_be_whole(size_t len, const char *end)
+{
+    char *bytes = malloc(len), *copy;
+    bool may;
+
+    assert_non_null(bytes);
+    memset(bytes, 'x', len);
+    memcpy(bytes + len - strlen(end), end, strlen(end));
+    copy = exact_copy(bytes, len);
+    may = guard_h1_may_be_whole(copy, len);
+    free(bytes);
+    free(copy);
+    return may;
+}
+
+static void what_ends_as_a_head_does_may_be_whole_up_to_its_bound(void **state)
+{
+    (void)state;
+    assert_true(may_be_whole(4, "\r\n\r\n"));
+    assert_true(may_be_whole(5, "\r\n\r\n"));
+    assert_true(may_be_whole(GUARD_H1_MAX_HEAD, "\r\n\r\n"));
+    assert_false(may_be_whole(GUARD_H1_MAX_HEAD + 1, "\r\n\r\n"));
+    assert_false(may_be_whole(GUARD_H1_MAX_HEAD + 100, "\r\n\r\n"));
+    assert_false(may_be_whole(3, "\n\r\n"));
+    assert_false(may_be_whole(1, "\n"));
+    assert_false(may_be_whole(9, "\n\r\n"));
+    assert_false(may_be_whole(9, "\r\n\r"));
+}
+
 static void a_request_line_that_is_too_long_is_414_with_its_end_and_without(void **state)
 {
     static char text[GUARD_H1_MAX_TARGET + 200];
@@ -405,6 +434,7 @@ int main(void)
         cmocka_unit_test(what_cannot_become_a_head_is_refused_at_once),
         cmocka_unit_test(endless_heads_and_targets_are_refused),
         cmocka_unit_test(a_head_of_the_largest_size_ends_and_a_larger_one_does_not),
+        cmocka_unit_test(what_ends_as_a_head_does_may_be_whole_up_to_its_bound),
         cmocka_unit_test(a_request_line_that_is_too_long_is_414_with_its_end_and_without),
         cmocka_unit_test(methods_targets_and_authorities_have_bounds),
         cmocka_unit_test(a_name_counts_as_a_whole),

@@ -270,6 +270,35 @@ static void padding_and_priority_must_fit(void **state)
     assert_int_equal(content(FRAME_HEADERS, FRAME_HAS_PRIORITY | FRAME_PADDED, 10, 5, &at), -1);
 }
 
+/* Whether a frame of stream 7 with these bytes depends on itself. */
+static bool depends(uint8_t type, uint8_t flags, const char *bytes, uint32_t length)
+{
+    char *copy = exact_copy(bytes, length);
+    struct frame f = {length, type, flags, 7};
+    bool found = frame_depends_on_itself(&f, (const uint8_t *)(length != 0 ? copy : copy + 1));
+
+    free(copy);
+    return found;
+}
+
+static void a_stream_that_depends_on_itself_is_found_in_the_bytes_that_there_are(void **state)
+{
+    (void)state;
+    assert_true(depends(FRAME_PRIORITY, 0, "\0\0\0\7w", 5));
+    assert_true(depends(FRAME_PRIORITY, 0, "\x80\0\0\7w", 5));
+    assert_false(depends(FRAME_PRIORITY, 0, "\0\0\0\5w", 5));
+    assert_true(depends(FRAME_HEADERS, FRAME_HAS_PRIORITY, "\0\0\0\7w", 5));
+    assert_true(depends(FRAME_HEADERS, FRAME_HAS_PRIORITY | FRAME_PADDED, "\1\0\0\0\7wp", 7));
+    assert_false(depends(FRAME_HEADERS, FRAME_HAS_PRIORITY | FRAME_PADDED, "\0\0\0\7wp", 6));
+    assert_false(depends(FRAME_HEADERS, 0, "\0\0\0\7w", 5));
+    for (uint32_t length = 0; length <= 5; length++) {
+        assert_false(
+            depends(FRAME_HEADERS, FRAME_HAS_PRIORITY | FRAME_PADDED, "\1\0\0\0\7w", length));
+        assert_int_equal(depends(FRAME_HEADERS, FRAME_HAS_PRIORITY, "\0\0\0\7w", length),
+                         length == 5);
+    }
+}
+
 /* --- addresses --- */
 
 static uint64_t key_of(const char *text)
@@ -400,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_header_block_may_be_as_large_as_its_bound_and_no_byte_larger),
         cmocka_unit_test(a_frame_may_be_as_large_as_was_announced_and_no_byte_larger),
         cmocka_unit_test(padding_and_priority_must_fit),
+        cmocka_unit_test(a_stream_that_depends_on_itself_is_found_in_the_bytes_that_there_are),
         cmocka_unit_test(an_address_is_an_ipv4_address_or_an_ipv6_network),
         cmocka_unit_test(the_loopback_is_known_in_each_of_its_forms),
         cmocka_unit_test(the_table_is_twice_as_large_as_there_can_be_connections),
