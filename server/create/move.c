@@ -260,7 +260,7 @@ static int start_reading(struct move *m)
                                 .on_done = on_read,
                                 .arg = m};
 
-    drop_content(m);
+    assert(m->lines == NULL);
     m->fits = true;
     m->lines = jsonl_new(&rules);
     if (m->lines == NULL)

@@ -105,21 +105,28 @@ struct upstream_call {
 
 /* What an account does; all zero: as it should be. */
 static struct {
-    bool lacks_file;   /* 404 for the file */
-    unsigned pending;  /* so many GETs of the file say that it is pending */
-    bool young;        /* the file was made a moment ago */
-    unsigned refusals; /* so many creates are refused with `refusal` ... */
-    int refusal;       /* status */
+    bool lacks_file;     /* 404 for the file */
+    const char *file;    /* more members of it, each with a comma behind; NULL: none */
+    unsigned pending;    /* so many GETs of the file say that it is pending */
+    bool young;          /* the file was made a moment ago */
+    unsigned fails;      /* so many reads of the file or its content end with 500 */
+    unsigned breaks;     /* so many reads of the content break in the middle */
+    const char *content; /* NULL: LINES */
+    unsigned refusals;   /* so many creates are refused with ... */
+    int refusal;         /* ... this status */
     const char *refusal_body;
-    bool loses_answer; /* of the create */
-    bool lists_it;     /* the lost batch */
-    int upload;        /* status; 0: 201 */
+    bool loses_answer;  /* of the create */
+    bool lists_it;      /* the lost batch */
+    int upload;         /* status; 0: 201 */
+    bool names_no_copy; /* the answer to an upload has no id */
 } provider[ACCOUNTS];
 
 static struct upstream_call *calls[256];
 static unsigned num_calls, call_that_fails; /* counted from 1; 0: none */
 static unsigned num_asked[ACCOUNTS][ASKED_LIST + 1];
-static char created[2048]; /* body of the last create */
+static unsigned made;       /* creates of which a byte was sent */
+static char created[2048];  /* body of the last create */
+static char uploaded[4096]; /* ... and of the last upload */
 
 static enum asked asked_for(const struct upstream_request *r)
 {
@@ -218,52 +225,81 @@ static void answer(struct upstream_call *call, int status, const char *body)
     end_call(call, UPSTREAM_ANSWERED, status, body);
 }
 
+#define FAILED "{\"error\":{\"message\":\"not now\"}}"
+
+static bool fails(struct upstream_call *call)
+{
+    if (provider[call->account].fails == 0)
+        return false;
+    provider[call->account].fails--;
+    answer(call, 500, FAILED);
+    return true;
+}
+
 static void give_content(struct upstream_call *call)
 {
     struct upstream_head head = {.status = 200, .content_length = -1};
+    const char *content = provider[call->account].content;
+    bool breaks = provider[call->account].breaks > 0;
 
+    if (fails(call))
+        return;
+    content = content != NULL ? content : LINES;
+    provider[call->account].breaks -= breaks;
     assert_true(call->request.on_head(call->request.arg, &head));
-    assert_true(call->request.on_data(call->request.arg, LINES, strlen(LINES)));
+    assert_true(call->request.on_data(call->request.arg, content,
+                                      breaks ? strlen(content) / 2 : strlen(content)));
     if (!call->over)
-        answer(call, 200, NULL);
+        end_call(call, breaks ? UPSTREAM_BROKEN : UPSTREAM_ANSWERED, 200, NULL);
+}
+
+static void read_upload(struct upstream_call *call)
+{
+    size_t len = 0, left = (size_t)call->request.source_length;
+
+    assert_true(left < sizeof(uploaded));
+    while (left > 0) {
+        ssize_t n = call->request.source(call->request.arg, uploaded + len, left);
+
+        assert_true(n > 0);
+        len += (size_t)n;
+        left -= (size_t)n;
+    }
+    uploaded[len] = '\0';
 }
 
 static void take_upload(struct upstream_call *call)
 {
     unsigned account = call->account;
-    char buf[512], body[64];
-    uint64_t left = call->request.source_length;
+    char body[64];
 
-    while (left > 0) {
-        ssize_t n = call->request.source(call->request.arg, buf, sizeof(buf));
-
-        assert_true(n > 0);
-        left -= (uint64_t)n;
-    }
+    read_upload(call);
     if (provider[account].upload != 0) {
-        answer(call, provider[account].upload, "{\"error\":{\"message\":\"not now\"}}");
+        answer(call, provider[account].upload, FAILED);
         return;
     }
     snprintf(body, sizeof(body), "{\"id\":\"copy-%u\",\"object\":\"file\"}", account);
-    answer(call, 201, body);
+    answer(call, 201, provider[account].names_no_copy ? "{}" : body);
 }
 
 static void tell_file(struct upstream_call *call)
 {
     unsigned account = call->account;
-    char body[256];
+    const char *more = provider[account].file;
     bool pending = provider[account].pending > 0;
+    char body[512];
 
+    if (fails(call))
+        return;
     if (provider[account].lacks_file) {
         answer(call, 404, "{\"error\":{\"code\":\"404\",\"message\":\"no such file\"}}");
         return;
     }
-    if (pending)
-        provider[account].pending--;
+    provider[account].pending -= pending;
     snprintf(body, sizeof(body),
-             "{\"id\":\"" FILE_ID "\",\"object\":\"file\",\"filename\":\"in.jsonl\","
+             "{%s\"id\":\"" FILE_ID "\",\"object\":\"file\",\"filename\":\"in.jsonl\","
              "\"bytes\":100,\"status\":\"%s\",\"created_at\":%lld}",
-             pending ? "pending" : "processed",
+             more != NULL ? more : "", pending ? "pending" : "processed",
              provider[account].young ? (long long)time(NULL) : 1LL);
     answer(call, 200, body);
 }
@@ -286,6 +322,7 @@ static void make_batch(struct upstream_call *call)
         end_call(call, UPSTREAM_REFUSED, 0, NULL);
         return;
     }
+    made++;
     if (provider[account].refusals > 0) {
         provider[account].refusals--;
         answer(call, provider[account].refusal, provider[account].refusal_body);
@@ -341,7 +378,7 @@ static bool step(void)
 }
 
 /* Until this is asked of the account; what asks is left open. */
-static struct upstream_call *until_asked(unsigned account, enum asked asked)
+static inline struct upstream_call *until_asked(unsigned account, enum asked asked)
 {
     struct upstream_call *call = open_call();
 
@@ -423,7 +460,7 @@ static int world_set_up(void **state)
     memset(timers, 0, sizeof(timers));
     memset(provider, 0, sizeof(provider));
     memset(num_asked, 0, sizeof(num_asked));
-    num_calls = call_that_fails = timers_begun = timer_that_fails = 0;
+    made = num_calls = call_that_fails = timers_begun = timer_that_fails = 0;
     now_ms = clock_now_ms();
     log_set_level(LOG_LEVEL_ERROR);
     describe_rows();
@@ -475,7 +512,7 @@ static int world_tear_down(void **state)
     return 0;
 }
 
-static struct quota_sum sum_of(uint32_t account)
+static inline struct quota_sum sum_of(uint32_t account)
 {
     struct quota_sum sum;
 

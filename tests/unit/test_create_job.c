@@ -296,6 +296,48 @@ what_the_provider_finds_wrong_with_the_request_is_answered_and_goes_nowhere(void
     holds_nothing();
 }
 
+static void what_was_refused_a_moment_ago_is_not_asked_again(void **state)
+{
+    (void)state;
+    refuses(0, 1, 400, FULL);
+    begin();
+    run();
+    memset(&answered, 0, sizeof(answered));
+    begin();
+    run();
+    is_answered(200, "");
+    assert_int_equal(num_asked[0][ASKED_CREATE], 1);
+    assert_int_equal(num_asked[1][ASKED_CREATE], 2);
+}
+
+/* As the master does when a worker is gone: what was not sent is given back. */
+static void a_create_whose_reservation_is_gone_is_not_sent(void **state)
+{
+    (void)state;
+    begin();
+    quota_undo_holder(inherited.quota, rt.slot, now_ms);
+    run();
+    assert_int_equal(answered.num, 1);
+    assert_true(answered.status >= 500);
+    assert_int_equal(made, 0);
+    holds_nothing();
+}
+
+static void a_create_that_was_begun_is_counted_whatever_becomes_of_its_worker(void **state)
+{
+    struct upstream_call *call;
+
+    (void)state;
+    begin();
+    call = until_asked(0, ASKED_CREATE);
+    assert_true(call->request.on_begin(call->request.arg));
+    quota_undo_holder(inherited.quota, rt.slot, now_ms);
+    assert_int_equal(sum_of(0).reserved, TOKENS);
+    end_call(call, UPSTREAM_BROKEN, 0, NULL);
+    run();
+    assert_int_equal(sum_of(0).reserved, TOKENS);
+}
+
 /* --- a file that is pending --- */
 
 static void a_file_that_is_pending_is_waited_for_and_the_create_sent_once_more(void **state)
@@ -322,6 +364,22 @@ static void a_file_that_is_so_young_that_it_may_have_been_pending_is_tried_once_
     assert_int_equal(creates(), 2);
     assert_int_equal(num_asked[0][ASKED_FILE], 1); /* its state is known by now */
     holds_nothing();
+}
+
+static void what_is_known_of_a_file_is_not_known_of_its_copy(void **state)
+{
+    (void)state;
+    provider[0].young = provider[1].young = true;
+    refuses(0, 2, 400, WRONG);
+    refuses(1, 1, 400, WRONG);
+    begin();
+    step();
+    step();
+    refuses(0, 1, 400, FULL); /* sent once more */
+    run();
+    is_answered(200, "");
+    assert_int_equal(num_asked[0][ASKED_CREATE], 2);
+    assert_int_equal(num_asked[1][ASKED_CREATE], 2);
 }
 
 static void a_file_that_stays_pending_is_not_waited_for_for_ever(void **state)
@@ -595,7 +653,11 @@ int main(void)
         TEST(a_copy_whose_create_is_refused_too_is_deleted),
         TEST(nobody_who_has_room_is_a_429_and_nothing_is_held),
         TEST(what_the_provider_finds_wrong_with_the_request_is_answered_and_goes_nowhere),
+        TEST(what_was_refused_a_moment_ago_is_not_asked_again),
+        TEST(a_create_whose_reservation_is_gone_is_not_sent),
+        TEST(a_create_that_was_begun_is_counted_whatever_becomes_of_its_worker),
         TEST(a_file_that_is_pending_is_waited_for_and_the_create_sent_once_more),
+        TEST(what_is_known_of_a_file_is_not_known_of_its_copy),
         TEST(a_file_that_is_so_young_that_it_may_have_been_pending_is_tried_once_more),
         TEST(a_file_that_stays_pending_is_not_waited_for_for_ever),
         TEST(a_batch_whose_answer_was_lost_is_found_by_its_marker),
