@@ -308,18 +308,6 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
     return len;
 }
 
-int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native,
-             const struct id_tag *tag, struct strbuf *out)
-{
-    char text[IDS_MAX + 1];
-    size_t len = ids_mint_text(seals, kind, native, strnlen(native, IDS_MAX + 1), tag, text);
-
-    if (len == 0)
-        return ERR_INVALID;
-    strbuf_add(out, text, len);
-    return strbuf_failed(out) ? ERR_NOMEM : 0;
-}
-
 /* The bytes of the tag at the end of an id, and where it begins; false when there is none. */
 static bool read_tag(const char *id, size_t len, unsigned char *bytes, size_t *before)
 {

@@ -20,7 +20,8 @@
 
 static h2o_generator_t no_generator = {NULL, NULL};
 
-const char *relay_reason(int status)
+/* The reason phrase of a status (RFC 9110 section 15). */
+static const char *reason_of(int status)
 {
     static const struct {
         int status;
@@ -195,7 +196,7 @@ void relay_head(struct relay *relay, int status, const char *content_type, size_
     collect_forget(relay);
     relay_common_headers(relay);
     req->res.status = status;
-    req->res.reason = relay_reason(status);
+    req->res.reason = reason_of(status);
     req->res.content_length = len;
     relay_header(relay, "content-type", content_type);
 }
@@ -231,7 +232,7 @@ void relay_start(struct relay *relay, int status, int64_t length, void (*on_proc
 
     *stream = (struct stream){{on_stream_proceed, on_stream_stop}, on_proceed, arg};
     req->res.status = status;
-    req->res.reason = relay_reason(status);
+    req->res.reason = reason_of(status);
     req->res.content_length = length >= 0 ? (size_t)length : SIZE_MAX;
     h2o_start_response(req, &stream->generator);
 }

@@ -25,8 +25,10 @@ static struct json *problem(struct json_doc *doc, struct json *line, struct json
     return p;
 }
 
-struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report,
-                              const struct failure *extra)
+/* The problems as [{"line","column","field","code","message"}]. `extra`: a problem of the file as
+ * a whole (line and column null); NULL: none. */
+static struct json *problems(struct json_doc *doc, const struct jsonl_report *report,
+                             const struct failure *extra)
 {
     struct json *all = json_new_array(doc);
 
@@ -53,7 +55,7 @@ struct json *verdict_refusal(struct json_doc *doc, const struct jsonl_report *re
     json_set_str(doc, error, "type", "invalid_request_error");
     json_set_str(doc, error, "param", first->param);
     json_set_str(doc, error, "code", first->code);
-    json_set(doc, error, "errors", verdict_problems(doc, report, extra));
+    json_set(doc, error, "errors", problems(doc, report, extra));
     json_set(doc, root, "error", error);
     return root;
 }
@@ -92,7 +94,7 @@ struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *rep
     json_set(doc, root, "model", json_new_cstring(doc, report->model));
     json_set(doc, root, "url", json_new_cstring(doc, report->url));
     json_set_int(doc, root, "estimated_tokens", (int64_t)verdict_tokens(report));
-    json_set(doc, root, "errors", verdict_problems(doc, report, extra));
+    json_set(doc, root, "errors", problems(doc, report, extra));
     json_set(doc, root, "warnings", warnings_of(doc, report, model_warning));
     return root;
 }

@@ -16,6 +16,7 @@
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "crypto/ids.h"
+#include "tests/unit/ids_mint.h"
 #include "tests/bench/bench.h"
 
 #define CALLS       20000u

@@ -17,6 +17,7 @@
 #include "request/resolve.h"
 #include "objects/observation.h"
 #include "tests/bench/bench.h"
+#include "tests/unit/ids_mint.h"
 
 #define BATCHES 20000u
 #define CALLS   20000u

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "crypto/ids.h"
+#include "tests/unit/ids_mint.h"
 #include "crypto/marker.h"
 
 static const struct ids_seals *seals(void)

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "crypto/ids.h"
+#include "tests/unit/ids_mint.h"
 
 #define BATCH    "batch_690a1b2c3d4e81908f7e6d5c4b3a2910"
 #define FILE_ID  "file-7Qw2LmZp0aBcDeFgHiJkLm"

@@ -38,8 +38,8 @@ struct id_tag {
     uint32_t deployment; /* ids_deployment_fingerprint() of where the object lives */
     /* ids_owner_fingerprint() of who made it; 0: the master key (or a keyless gateway) */
     uint64_t owner;
-    /* ids_open() only: another seal than the first opened it; ids_mint() would now give another
-     * text */
+    /* ids_open() only: another seal than the first opened it; ids_mint_text() would now give
+     * another text */
     bool aged;
 };
 
@@ -66,14 +66,9 @@ uint64_t ids_owner_fingerprint(const char *name);
 /** Whether a provider's id can be named by later calls: what ids_open() takes. */
 bool ids_is_usable(const char *native);
 
-/** Append the tagged form of `native` to `out`.
- *  @return 0, ERR_INVALID (empty, too long, bytes outside [A-Za-z0-9_-], see providers
- *         4.5; or no seal at all), ERR_NOMEM; nothing is appended then */
-MUST_USE int ids_mint(const struct ids_seals *seals, enum id_kind kind, const char *native,
-                      const struct id_tag *tag, struct strbuf *out);
-
-/** The same of a native id of that length, into memory of the caller's. @return characters, and a
- * NUL behind them; 0: as ERR_INVALID, nothing is written */
+/** The tagged form of a native id of that length, into memory of the caller's. @return characters,
+ * and a NUL behind them; 0: nothing is written (the id is empty, too long, or has bytes outside
+ * [A-Za-z0-9_-], see providers 4.5; or there is no seal at all) */
 size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const char *native,
                      size_t len, const struct id_tag *tag, char out[IDS_MAX + 1]);
 

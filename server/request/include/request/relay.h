@@ -107,9 +107,6 @@ void relay_fill(struct failure *failure, int status, const char *type, const cha
 void relay_problem(struct relay *relay, int status, const char *type, const char *code,
                    const char *param, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
-/** The reason phrase of a status (RFC 9110 section 15). */
-const char *relay_reason(int status);
-
 struct viewer; /* client_ids.h */
 
 /** Who asked, as client_ids.h and batch_view.h want it; valid as long as the relay. */

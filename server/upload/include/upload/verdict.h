@@ -17,18 +17,15 @@
  * learned nothing yet (features.h), plus the declared output. */
 uint64_t verdict_tokens(const struct jsonl_report *report);
 
-/** The problems as [{"line","column","field","code","message"}]. `extra`: a problem of the file as
- * a whole (line and column null); NULL: none. */
-struct json *verdict_problems(struct json_doc *doc, const struct jsonl_report *report,
-                              const struct failure *extra);
-
-/** The envelope of a refusal, {"error"}, with all problems in its `errors`.
+/** The envelope of a refusal, {"error"}, with all problems in its `errors`:
+ * [{"line","column","field","code","message"}].
  * @param first  the answer's own message and code
- * @param extra  as above; NULL: none */
+ * @param extra  a problem of the file as a whole (line and column null); NULL: none */
 struct json *verdict_refusal(struct json_doc *doc, const struct jsonl_report *report,
                              const struct failure *first, const struct failure *extra);
 
 /** {"object","valid","lines","bytes","model","url","estimated_tokens","errors","warnings"}.
+ * @param extra          as above
  * @param model_warning  what to say of the model although the file is good; NULL or "": nothing */
 struct json *verdict_report(struct json_doc *doc, const struct jsonl_report *report,
                             const struct failure *extra, const char *model_warning);
