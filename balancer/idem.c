@@ -1,10 +1,10 @@
 /* See idem.h. The order of steps, which keeps a kill harmless and a key single:
  *
- *   begin:   take a place (WRITING), write the head, show it (CLAIMED), look at all other places of
- *            the key, say RUNNING
+ *   begin:   take an entry (WRITING), write the head, show it (CLAIMED), look at all other entries
+ *            of the key, say RUNNING
  *   answer:  write the body, say DONE
  *
- * All that is read is read between two looks at the place's word: if that did not change, nothing
+ * All that is read is read between two looks at the entry's word: if that did not change, nothing
  * that was read did, because nothing is written before the word was taken, and what is written for
  * DONE is read by nobody before DONE. */
 #include "balancer/idem.h"
@@ -16,7 +16,7 @@
 #include "crypto/sha256.h"
 
 #define MAX_ENTRIES (1u << 20)
-#define KEY_PLACES  (2 * IDEM_WAYS)
+#define KEY_ENTRIES (2 * IDEM_WAYS)
 
 /* --- words --- */
 
@@ -37,35 +37,35 @@ static bool is_over(uint64_t word, uint64_t until_ms, uint64_t now_ms)
            now_ms >= until_ms;
 }
 
-/* --- places --- */
+/* --- entries --- */
 
-static struct idem_head *head_at(const struct idem *idem, uint32_t place)
+static struct idem_head *head_at(const struct idem *idem, uint32_t entry)
 {
-    return (struct idem_head *)((char *)idem + idem->heads) + place;
+    return (struct idem_head *)((char *)idem + idem->heads) + entry;
 }
 
-static struct idem_body *body_at(const struct idem *idem, uint32_t place)
+static struct idem_body *body_at(const struct idem *idem, uint32_t entry)
 {
-    return (struct idem_body *)((char *)idem + idem->bodies) + place;
+    return (struct idem_body *)((char *)idem + idem->bodies) + entry;
 }
 
-/* The places where a key may be: two buckets, or one if they fall together. */
-struct places {
+/* The entries where a key may be: two buckets, or one if they fall together. */
+struct entries {
     uint32_t first[2];
     unsigned num;
 };
 
-static struct places places_of(const struct idem *idem, const struct idem_key *key)
+static struct entries entries_of(const struct idem *idem, const struct idem_key *key)
 {
     uint32_t a = (uint32_t)(key->hash[0] & idem->bucket_mask) * IDEM_WAYS;
     uint32_t b = (uint32_t)(key->hash[1] & idem->bucket_mask) * IDEM_WAYS;
 
-    return (struct places){.first = {a, b}, .num = a == b ? IDEM_WAYS : KEY_PLACES};
+    return (struct entries){.first = {a, b}, .num = a == b ? IDEM_WAYS : KEY_ENTRIES};
 }
 
-static uint32_t nth_place(const struct places *places, unsigned n)
+static uint32_t nth_entry(const struct entries *entries, unsigned n)
 {
-    return places->first[n / IDEM_WAYS] + n % IDEM_WAYS;
+    return entries->first[n / IDEM_WAYS] + n % IDEM_WAYS;
 }
 
 static bool is_key(const struct idem_key *key)
@@ -78,11 +78,11 @@ struct sight {
     uint64_t word, request, until_ms;
 };
 
-/* Whether this place shows the key. `sight->word` is the place's word in any case. */
-static bool see(const struct idem *idem, uint32_t place, const struct idem_key *key,
+/* Whether this entry shows the key. `sight->word` is the entry's word in any case. */
+static bool see(const struct idem *idem, uint32_t entry, const struct idem_key *key,
                 struct sight *sight)
 {
-    const struct idem_head *h = head_at(idem, place);
+    const struct idem_head *h = head_at(idem, entry);
 
     for (;;) {
         sight->word = load_seq_cst(&h->word);
@@ -119,10 +119,10 @@ static void read_words(const _Atomic uint64_t *words, void *bytes, size_t len)
     }
 }
 
-static void write_head(struct idem *idem, uint32_t place, const struct idem_key *key,
+static void write_head(struct idem *idem, uint32_t entry, const struct idem_key *key,
                        uint64_t request, const char *nonce, uint64_t until_ms)
 {
-    struct idem_head *h = head_at(idem, place);
+    struct idem_head *h = head_at(idem, entry);
     char text[IDEM_NONCE_MAX + 8] = "";
 
     memcpy(text, nonce, strnlen(nonce, IDEM_NONCE_MAX));
@@ -131,15 +131,15 @@ static void write_head(struct idem *idem, uint32_t place, const struct idem_key 
     store_release_part(&h->request, request);
     store_release_part(&h->until_ms, until_ms);
     store_release_part(&h->deployment, 0);
-    write_words(body_at(idem, place)->nonce, text, sizeof(text));
+    write_words(body_at(idem, entry)->nonce, text, sizeof(text));
 }
 
 /* Returns false when it is another one by now. */
-static bool read_answer(const struct idem *idem, uint32_t place, uint64_t word,
+static bool read_answer(const struct idem *idem, uint32_t entry, uint64_t word,
                         struct idem_answer *answer)
 {
-    const struct idem_head *h = head_at(idem, place);
-    const struct idem_body *b = body_at(idem, place);
+    const struct idem_head *h = head_at(idem, entry);
+    const struct idem_body *b = body_at(idem, entry);
     bool done = state_of(word) == IDEM_STATE_DONE;
 
     answer->deployment = (uint32_t)load_acquire_part(&h->deployment);
@@ -169,14 +169,14 @@ static int fill_head(struct idem *head, uint32_t entries)
         return ERR_INVALID;
     memset(head, 0, sizeof(*head));
     head->bucket_mask = buckets - 1;
-    head->num_places = buckets * IDEM_WAYS;
+    head->num_entries = buckets * IDEM_WAYS;
     head->heads = shm_round_up(sizeof(struct idem), IDEM_PAGE);
     head->bodies =
-        head->heads + shm_round_up(head->num_places * sizeof(struct idem_head), IDEM_PAGE);
+        head->heads + shm_round_up(head->num_entries * sizeof(struct idem_head), IDEM_PAGE);
     head->region =
         (struct shm_head){.magic = IDEM_MAGIC,
                           .layout = IDEM_LAYOUT,
-                          .size = head->bodies + head->num_places * sizeof(struct idem_body)};
+                          .size = head->bodies + head->num_entries * sizeof(struct idem_body)};
     return 0;
 }
 
@@ -229,7 +229,7 @@ struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len
 /* --- looking up --- */
 
 /* What to say about an entry that shows the key. Returns false when it has changed meanwhile. */
-static bool tell(const struct idem *idem, uint32_t place, const struct sight *sight,
+static bool tell(const struct idem *idem, uint32_t entry, const struct sight *sight,
                  uint64_t request, struct idem_answer *answer, enum idem_found *found)
 {
     enum idem_state state = state_of(sight->word);
@@ -242,21 +242,21 @@ static bool tell(const struct idem *idem, uint32_t place, const struct sight *si
     if (state != IDEM_STATE_DONE && state != IDEM_STATE_LOST)
         return true;
     *found = state == IDEM_STATE_DONE ? IDEM_DONE : IDEM_LOST;
-    return read_answer(idem, place, sight->word, answer);
+    return read_answer(idem, entry, sight->word, answer);
 }
 
 /* The key's entry, if there is one whose time is not over; then what to say about it. */
 static bool find(const struct idem *idem, const struct idem_key *key, uint64_t request,
                  uint64_t now_ms, struct idem_answer *answer, enum idem_found *found)
 {
-    struct places places = places_of(idem, key);
+    struct entries entries = entries_of(idem, key);
 
-    for (unsigned i = 0; i < places.num; i++) {
-        uint32_t place = nth_place(&places, i);
+    for (unsigned i = 0; i < entries.num; i++) {
+        uint32_t entry = nth_entry(&entries, i);
         struct sight sight;
 
-        while (see(idem, place, key, &sight) && !is_over(sight.word, sight.until_ms, now_ms)) {
-            if (tell(idem, place, &sight, request, answer, found))
+        while (see(idem, entry, key, &sight) && !is_over(sight.word, sight.until_ms, now_ms)) {
+            if (tell(idem, entry, &sight, request, answer, found))
                 return true;
         }
     }
@@ -274,9 +274,9 @@ enum idem_found idem_look(const struct idem *idem, const struct idem_key *key, u
 /* --- beginning --- */
 
 /* Eviction score of a slot; 0: it must not be evicted. */
-static uint64_t worth_of(const struct idem *idem, uint32_t place, uint64_t now_ms, uint64_t *word)
+static uint64_t worth_of(const struct idem *idem, uint32_t entry, uint64_t now_ms, uint64_t *word)
 {
-    const struct idem_head *h = head_at(idem, place);
+    const struct idem_head *h = head_at(idem, entry);
     uint64_t until_ms;
 
     *word = load_seq_cst(&h->word);
@@ -288,24 +288,24 @@ static uint64_t worth_of(const struct idem *idem, uint32_t place, uint64_t now_m
     return until_ms < UINT64_MAX - 1 ? UINT64_MAX - 1 - until_ms : 1;
 }
 
-/* The best place of one bucket. Returns how many of it are to be had for nothing. */
-static unsigned best_of(const struct idem *idem, uint32_t first, uint64_t now_ms, uint32_t *place,
+/* The best entry of one bucket. Returns how many of it are to be had for nothing. */
+static unsigned best_of(const struct idem *idem, uint32_t first, uint64_t now_ms, uint32_t *entry,
                         uint64_t *word, uint64_t *worth)
 {
-    unsigned free_places = 0;
+    unsigned free_entries = 0;
 
     *worth = 0;
     for (uint32_t p = first; p < first + IDEM_WAYS; p++) {
         uint64_t w, value = worth_of(idem, p, now_ms, &w);
 
-        free_places += value == UINT64_MAX;
+        free_entries += value == UINT64_MAX;
         if (value > *worth) {
-            *place = p;
+            *entry = p;
             *word = w;
             *worth = value;
         }
     }
-    return free_places;
+    return free_entries;
 }
 
 static void grow(_Atomic uint64_t *word, uint64_t to)
@@ -323,32 +323,32 @@ static void forget_early(struct idem *idem, uint64_t until_ms)
     grow(&idem->shared.blind_until_ms, until_ms);
 }
 
-/* Take a place: in the emptier of the two buckets, else the one that is given up with the least
+/* Take an entry: in the emptier of the two buckets, else the one that is given up with the least
  * regret. Each failure means that somebody else got on, so that it is not tried for ever only
  * because somebody might. */
-static bool take_place(struct idem *idem, uint32_t holder, const struct places *places,
-                       uint64_t now_ms, uint32_t *place, uint64_t *word)
+static bool take_entry(struct idem *idem, uint32_t holder, const struct entries *entries,
+                       uint64_t now_ms, uint32_t *entry, uint64_t *word)
 {
-    for (unsigned round = 0; round < 2 * KEY_PLACES; round++) {
+    for (unsigned round = 0; round < 2 * KEY_ENTRIES; round++) {
         uint64_t old = 0, worth, other_old = 0, other_worth = 0, until_ms;
         uint32_t other = 0;
-        unsigned room = best_of(idem, places->first[0], now_ms, place, &old, &worth);
+        unsigned room = best_of(idem, entries->first[0], now_ms, entry, &old, &worth);
 
-        if (places->num > IDEM_WAYS) {
+        if (entries->num > IDEM_WAYS) {
             unsigned other_room =
-                best_of(idem, places->first[1], now_ms, &other, &other_old, &other_worth);
+                best_of(idem, entries->first[1], now_ms, &other, &other_old, &other_worth);
 
             if (other_room > room || (other_room == room && other_worth > worth)) {
-                *place = other;
+                *entry = other;
                 old = other_old;
                 worth = other_worth;
             }
         }
         if (worth == 0)
             return false;
-        until_ms = load_acquire_part(&head_at(idem, *place)->until_ms);
+        until_ms = load_acquire_part(&head_at(idem, *entry)->until_ms);
         *word = entry_word_next(old, IDEM_STATE_WRITING, holder);
-        if (!cas_seq_cst(&head_at(idem, *place)->word, &old, *word))
+        if (!cas_seq_cst(&head_at(idem, *entry)->word, &old, *word))
             continue; /* and what was read of it means nothing */
         if (worth != UINT64_MAX)
             forget_early(idem, until_ms);
@@ -357,19 +357,19 @@ static bool take_place(struct idem *idem, uint32_t holder, const struct places *
     return false;
 }
 
-/* Whether another place does not stand in the way of what is CLAIMED at `own`; it is put out of it
+/* Whether another entry does not stand in the way of what is CLAIMED at `own`; it is put out of it
  * where that may be. */
-static bool make_way(struct idem *idem, uint32_t place, uint32_t own, const struct idem_key *key,
+static bool make_way(struct idem *idem, uint32_t entry, uint32_t own, const struct idem_key *key,
                      uint64_t now_ms)
 {
     struct sight sight;
 
-    while (see(idem, place, key, &sight)) {
-        bool beaten = state_of(sight.word) == IDEM_STATE_CLAIMED && place > own;
+    while (see(idem, entry, key, &sight)) {
+        bool beaten = state_of(sight.word) == IDEM_STATE_CLAIMED && entry > own;
 
         if (!beaten && !is_over(sight.word, sight.until_ms, now_ms))
             return false;
-        if (cas_seq_cst(&head_at(idem, place)->word, &sight.word,
+        if (cas_seq_cst(&head_at(idem, entry)->word, &sight.word,
                         entry_word_in(sight.word, IDEM_STATE_FREE, 0)))
             return true;
     }
@@ -379,16 +379,16 @@ static bool make_way(struct idem *idem, uint32_t place, uint32_t own, const stru
 /* From CLAIMED to RUNNING, if the key is nobody else's. Of two that do this at once at least one
  * sees the other, because each shows itself before it looks; only these words are in one order for
  * all (sequentially consistent), nothing else needs that. */
-static bool prevail(struct idem *idem, const struct places *places, uint32_t own,
+static bool prevail(struct idem *idem, const struct entries *entries, uint32_t own,
                     const struct idem_key *key, uint64_t now_ms, uint64_t *word)
 {
     uint64_t claimed = *word;
 
     *word = entry_word_in(claimed, IDEM_STATE_RUNNING, entry_holder(claimed));
-    for (unsigned i = 0; i < places->num; i++) {
-        uint32_t place = nth_place(places, i);
+    for (unsigned i = 0; i < entries->num; i++) {
+        uint32_t entry = nth_entry(entries, i);
 
-        if (place != own && !make_way(idem, place, own, key, now_ms)) {
+        if (entry != own && !make_way(idem, entry, own, key, now_ms)) {
             cas_seq_cst(&head_at(idem, own)->word, &claimed,
                         entry_word_in(claimed, IDEM_STATE_FREE, 0));
             return false;
@@ -401,7 +401,7 @@ enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem
                            uint64_t request, const char *nonce, uint64_t keep_ms, uint64_t now_ms,
                            struct idem_claim *claim, struct idem_answer *answer)
 {
-    struct places places = places_of(idem, key);
+    struct entries entries = entries_of(idem, key);
 
     assert(holder < IDEM_MAX_HOLDERS);
     memset(claim, 0, sizeof(*claim));
@@ -409,20 +409,20 @@ enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem
         return IDEM_FULL;
     for (int round = 0; round < IDEM_ROUNDS; round++) {
         enum idem_found found;
-        uint32_t place;
+        uint32_t entry;
         uint64_t word;
 
         if (find(idem, key, request, now_ms, answer, &found))
             return found;
-        if (!take_place(idem, holder, &places, now_ms, &place, &word)) {
+        if (!take_entry(idem, holder, &entries, now_ms, &entry, &word)) {
             forget_early(idem, now_ms + keep_ms);
-            return IDEM_FULL; /* what goes on without a place is not known here either */
+            return IDEM_FULL; /* what goes on without an entry is not known here either */
         }
-        write_head(idem, place, key, request, nonce, now_ms + keep_ms);
+        write_head(idem, entry, key, request, nonce, now_ms + keep_ms);
         word = entry_word_in(word, IDEM_STATE_CLAIMED, holder);
-        store_seq_cst(&head_at(idem, place)->word, word);
-        if (prevail(idem, &places, place, key, now_ms, &word)) {
-            *claim = (struct idem_claim){.place = place + 1, .word = word};
+        store_seq_cst(&head_at(idem, entry)->word, word);
+        if (prevail(idem, &entries, entry, key, now_ms, &word)) {
+            *claim = (struct idem_claim){.entry = entry + 1, .word = word};
             return IDEM_NEW;
         }
     }
@@ -432,14 +432,14 @@ enum idem_found idem_begin(struct idem *idem, uint32_t holder, const struct idem
 /* What is kept of an earlier one that was answered is put out of the way. */
 static void drop_done(struct idem *idem, const struct idem_key *key)
 {
-    struct places places = places_of(idem, key);
+    struct entries entries = entries_of(idem, key);
 
-    for (unsigned i = 0; i < places.num; i++) {
-        uint32_t place = nth_place(&places, i);
+    for (unsigned i = 0; i < entries.num; i++) {
+        uint32_t entry = nth_entry(&entries, i);
         struct sight sight;
 
-        if (see(idem, place, key, &sight) && state_of(sight.word) == IDEM_STATE_DONE)
-            cas_seq_cst(&head_at(idem, place)->word, &sight.word,
+        if (see(idem, entry, key, &sight) && state_of(sight.word) == IDEM_STATE_DONE)
+            cas_seq_cst(&head_at(idem, entry)->word, &sight.word,
                         entry_word_in(sight.word, IDEM_STATE_FREE, 0));
     }
 }
@@ -460,21 +460,21 @@ enum idem_found idem_begin_anew(struct idem *idem, uint32_t holder, const struct
 bool idem_take_lost(struct idem *idem, uint32_t holder, const struct idem_key *key,
                     struct idem_claim *claim)
 {
-    struct places places = places_of(idem, key);
+    struct entries entries = entries_of(idem, key);
 
     assert(holder < IDEM_MAX_HOLDERS);
     memset(claim, 0, sizeof(*claim));
-    for (unsigned i = 0; i < places.num && is_key(key); i++) {
-        uint32_t place = nth_place(&places, i);
+    for (unsigned i = 0; i < entries.num && is_key(key); i++) {
+        uint32_t entry = nth_entry(&entries, i);
         struct sight sight;
         uint64_t held;
 
-        if (!see(idem, place, key, &sight) || state_of(sight.word) != IDEM_STATE_LOST)
+        if (!see(idem, entry, key, &sight) || state_of(sight.word) != IDEM_STATE_LOST)
             continue;
         held = entry_word_in(sight.word, IDEM_STATE_SENT, holder);
-        if (!cas_seq_cst(&head_at(idem, place)->word, &sight.word, held))
+        if (!cas_seq_cst(&head_at(idem, entry)->word, &sight.word, held))
             return false;
-        *claim = (struct idem_claim){.place = place + 1, .word = held};
+        *claim = (struct idem_claim){.entry = entry + 1, .word = held};
         return true;
     }
     return false;
@@ -488,15 +488,15 @@ static void end(struct idem *idem, struct idem_claim *claim, enum idem_state sta
 {
     uint64_t word = claim->word;
 
-    if (claim->place != 0)
-        cas_seq_cst(&head_at(idem, claim->place - 1)->word, &word,
+    if (claim->entry != 0)
+        cas_seq_cst(&head_at(idem, claim->entry - 1)->word, &word,
                     entry_word_in(word, state, state == IDEM_STATE_FREE ? 0 : HOLDER_NOBODY));
     memset(claim, 0, sizeof(*claim));
 }
 
 static bool is_held(const struct idem *idem, const struct idem_claim *claim)
 {
-    return claim->place != 0 && load_seq_cst(&head_at(idem, claim->place - 1)->word) == claim->word;
+    return claim->entry != 0 && load_seq_cst(&head_at(idem, claim->entry - 1)->word) == claim->word;
 }
 
 /* @return false: it is not held any more */
@@ -504,7 +504,7 @@ static bool change(struct idem *idem, struct idem_claim *claim, enum idem_state 
 {
     uint64_t word = claim->word, changed = entry_word_in(word, state, entry_holder(word));
 
-    if (word != changed && !cas_seq_cst(&head_at(idem, claim->place - 1)->word, &word, changed))
+    if (word != changed && !cas_seq_cst(&head_at(idem, claim->entry - 1)->word, &word, changed))
         return false;
     claim->word = changed;
     return true;
@@ -514,7 +514,7 @@ bool idem_sent(struct idem *idem, struct idem_claim *claim, uint32_t deployment)
 {
     if (!is_held(idem, claim))
         return false;
-    store_release_part(&head_at(idem, claim->place - 1)->deployment, deployment);
+    store_release_part(&head_at(idem, claim->entry - 1)->deployment, deployment);
     return change(idem, claim, IDEM_STATE_SENT);
 }
 
@@ -532,8 +532,8 @@ void idem_answer(struct idem *idem, struct idem_claim *claim, const struct idem_
 
     assert(answer->len <= IDEM_ANSWER_MAX);
     if (is_held(idem, claim)) {
-        h = head_at(idem, claim->place - 1);
-        b = body_at(idem, claim->place - 1);
+        h = head_at(idem, claim->entry - 1);
+        b = body_at(idem, claim->entry - 1);
         store_release_part(&h->deployment, answer->deployment);
         store_release_part(&h->status, (uint32_t)answer->status);
         store_release_part(&h->len, answer->len);
@@ -570,13 +570,13 @@ uint32_t idem_undo_holders(struct idem *idem, uint32_t first, uint32_t num)
 {
     uint32_t lost = 0;
 
-    for (uint32_t place = 0; place < idem->num_places; place++) {
-        uint64_t word = load_seq_cst(&head_at(idem, place)->word);
+    for (uint32_t entry = 0; entry < idem->num_entries; entry++) {
+        uint64_t word = load_seq_cst(&head_at(idem, entry)->word);
         bool sent = state_of(word) == IDEM_STATE_SENT;
 
         if (state_of(word) == IDEM_STATE_FREE || entry_holder(word) - first >= num)
             continue;
-        if (cas_seq_cst(&head_at(idem, place)->word, &word,
+        if (cas_seq_cst(&head_at(idem, entry)->word, &word,
                         sent ? entry_word_in(word, IDEM_STATE_LOST, HOLDER_NOBODY)
                              : entry_word_in(word, IDEM_STATE_FREE, 0)))
             lost += sent;

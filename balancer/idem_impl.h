@@ -1,10 +1,10 @@
 /* The region of idem.c, apart for the test that runs every order of steps.
  *
- *   struct idem                 header, and the words that all share
- *   struct idem_head [places]   what a look-up needs: one cache line each
- *   struct idem_body [places]   what is given back: one page each
+ *   struct idem                  header, and the words that all share
+ *   struct idem_head [entries]   what a look-up needs: one cache line each
+ *   struct idem_body [entries]   what is given back: one page each
  *
- * Places are in buckets of IDEM_WAYS; a key has two buckets. */
+ * Entries are in buckets of IDEM_WAYS; a key has two buckets. */
 #pragma once
 
 #include <assert.h>
@@ -25,7 +25,7 @@
 #define IDEM_ROUNDS 4 /* of idem_begin(): beaten so often, somebody else is at it */
 #endif
 
-/* Of a place's word, entry_word.h. */
+/* Of an entry's word, entry_word.h. */
 enum idem_state {
     IDEM_STATE_FREE,
     IDEM_STATE_WRITING, /* its key is not to be read yet */
@@ -55,7 +55,7 @@ struct idem_body {
 struct idem {
     struct shm_head region;
     uint64_t bucket_mask;
-    uint64_t num_places;
+    uint64_t num_entries;
     uint64_t heads, bodies; /* offsets */
     uint64_t since_ms; /* all before it is the same in each program that could use the region */
     alignas(64) struct {

@@ -13,7 +13,7 @@
 
 #define MEMO_MAGIC  0x4d4d5154u /* "TQMM" */
 #define MEMO_LAYOUT 1u
-#define WAYS        4u /* places of a key */
+#define WAYS        4u /* entries where a key may be */
 #define MAX_ENTRIES (1u << 24)
 
 struct entry {
@@ -121,7 +121,7 @@ uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len)
 }
 
 /* Where to write: see memo_put(). */
-static struct entry *place_for(struct memo *memo, uint64_t key)
+static struct entry *entry_for(struct memo *memo, uint64_t key)
 {
     struct entry *bucket = bucket_of(memo, key), *best = NULL;
     uint64_t best_ms = UINT64_MAX;
@@ -142,7 +142,7 @@ static struct entry *place_for(struct memo *memo, uint64_t key)
 
 void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS], uint64_t now_ms)
 {
-    struct entry *bucket = bucket_of(memo, key), *e = place_for(memo, key);
+    struct entry *bucket = bucket_of(memo, key), *e = entry_for(memo, key);
 
     for (unsigned i = 0; i < WAYS; i++) {
         /* There twice if two wrote it at the same time: the older one must not come back. */

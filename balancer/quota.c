@@ -1,11 +1,11 @@
-/* Reservations: a place in a table each, moved by compare-and-swap on its word; E of a column
+/* Reservations: an entry in a table each, moved by compare-and-swap on its word; E of a column
  * follows. The order of steps is what keeps a kill harmless, see quota.h:
  *
- *   in:   claim a place, write it, count it in E, say RESERVED
+ *   in:   claim an entry, write it, count it in E, say RESERVED
  *   out:  say RELEASING (one alone can), take it out of E, say FREE
  *
  * So what is RESERVED, SENT, LIVE or ORPHAN is in E for certain, what is FREE is not, and between
- * the two a place names the holder that is about to decide it. */
+ * the two an entry names the holder that is about to decide it. */
 #include "balancer/quota.h"
 
 #include <stdlib.h>
@@ -13,14 +13,14 @@
 #include "balancer/memo.h"
 #include "quota_impl.h"
 
-#define INDEX_PLACE_BITS 24
-#define INDEX_PLACE_MASK ((UINT64_C(1) << INDEX_PLACE_BITS) - 1)
+#define INDEX_ENTRY_BITS 24
+#define INDEX_ENTRY_MASK ((UINT64_C(1) << INDEX_ENTRY_BITS) - 1)
 #define INDEX_WORDS      (2 * BUCKET) /* where a key may be */
-#define MAX_PLACES       (INDEX_PLACE_MASK - 1)
+#define MAX_ENTRIES      (INDEX_ENTRY_MASK - 1)
 
 #define TOKEN_SEED 0x746f6b65u /* a marker that reads like an id is still no id */
 
-#define NEAR_PLACES   64 /* looked at around the hint before a new one is used */
+#define NEAR_ENTRIES  64 /* looked at around the hint before a new one is used */
 #define REPAIR_ROUNDS 4
 #define MINUTE_MS     60000u
 
@@ -44,12 +44,12 @@ static bool is_holderless(uint64_t word)
     return state_of(word) == QUOTA_LIVE || state_of(word) == QUOTA_ORPHAN;
 }
 
-static struct reservation *place_at(const struct quota *quota, uint64_t place)
+static struct reservation *entry_at(const struct quota *quota, uint64_t entry)
 {
-    return (struct reservation *)((char *)quota + quota->places) + place;
+    return (struct reservation *)((char *)quota + quota->entries) + entry;
 }
 
-static uint64_t num_places(const struct quota *quota)
+static uint64_t num_entries(const struct quota *quota)
 {
     return load_acquire(&quota->shared.high);
 }
@@ -76,110 +76,110 @@ static uint64_t key_of(const struct quota *quota, uint32_t column, const char *i
 /* A key's n-th word of its two buckets. */
 static _Atomic uint64_t *index_at(const struct quota *quota, uint64_t key, unsigned n)
 {
-    uint64_t bucket = (n < BUCKET ? key : key >> INDEX_PLACE_BITS) & quota->bucket_mask;
+    uint64_t bucket = (n < BUCKET ? key : key >> INDEX_ENTRY_BITS) & quota->bucket_mask;
 
     return (_Atomic uint64_t *)((char *)quota + quota->index) + bucket * BUCKET + n % BUCKET;
 }
 
-static uint64_t index_word(uint64_t key, uint64_t place)
+static uint64_t index_word(uint64_t key, uint64_t entry)
 {
-    return key >> INDEX_PLACE_BITS << INDEX_PLACE_BITS | (place + 1);
+    return key >> INDEX_ENTRY_BITS << INDEX_ENTRY_BITS | (entry + 1);
 }
 
 static bool has_tag(const _Atomic uint64_t *key, uint64_t tag)
 {
-    return load_relaxed(key) != 0 && load_relaxed(key) >> INDEX_PLACE_BITS == tag;
+    return load_relaxed(key) != 0 && load_relaxed(key) >> INDEX_ENTRY_BITS == tag;
 }
 
-/* Empty, or left behind by a process that died while it freed a place. A place has its keys before
- * they are in the index and keeps them until they are out of it. */
+/* Empty, or left behind by a process that died while it freed an entry. An entry has its keys
+ * before they are in the index and keeps them until they are out of it. */
 static bool is_vacant(const struct quota *quota, uint64_t word)
 {
     const struct reservation *r;
-    uint64_t tag = word >> INDEX_PLACE_BITS;
+    uint64_t tag = word >> INDEX_ENTRY_BITS;
 
     if (word == 0)
         return true;
-    r = place_at(quota, (word & INDEX_PLACE_MASK) - 1);
+    r = entry_at(quota, (word & INDEX_ENTRY_MASK) - 1);
     return !(has_tag(&r->key, tag) || has_tag(&r->token, tag));
 }
 
 /* Returns false when both buckets are full. */
-static bool index_try_add(struct quota *quota, uint64_t key, uint64_t place)
+static bool index_try_add(struct quota *quota, uint64_t key, uint64_t entry)
 {
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
         _Atomic uint64_t *at = index_at(quota, key, i);
         uint64_t old = load_acquire(at);
 
         while (is_vacant(quota, old)) {
-            if (cas_acq_rel(at, &old, index_word(key, place)))
+            if (cas_acq_rel(at, &old, index_word(key, entry)))
                 return true;
         }
     }
     return false;
 }
 
-static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t place)
+static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t entry)
 {
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
-        if (load_acquire(index_at(quota, key, i)) == index_word(key, place))
+        if (load_acquire(index_at(quota, key, i)) == index_word(key, entry))
             return true;
     }
     return false;
 }
 
-static void index_add(struct quota *quota, uint64_t key, uint64_t place)
+static void index_add(struct quota *quota, uint64_t key, uint64_t entry)
 {
-    if (key != 0 && !index_try_add(quota, key, place))
+    if (key != 0 && !index_try_add(quota, key, entry))
         add_acq_rel(&quota->shared.overflowed, 1);
 }
 
-static void index_remove(struct quota *quota, uint64_t key, uint64_t place)
+static void index_remove(struct quota *quota, uint64_t key, uint64_t entry)
 {
     for (unsigned i = 0; i < INDEX_WORDS && key != 0; i++) {
-        uint64_t word = index_word(key, place);
+        uint64_t word = index_word(key, entry);
 
         if (load_relaxed(index_at(quota, key, i)) == word)
             cas_acq_rel(index_at(quota, key, i), &word, 0);
     }
 }
 
-static bool is_at(const struct quota *quota, uint64_t place, uint64_t key, uint64_t *word)
+static bool is_at(const struct quota *quota, uint64_t entry, uint64_t key, uint64_t *word)
 {
-    const struct reservation *r = place_at(quota, place);
+    const struct reservation *r = entry_at(quota, entry);
 
     *word = load_acquire(&r->word);
     return state_of(*word) != QUOTA_FREE &&
            (load_relaxed(&r->key) == key || load_relaxed(&r->token) == key);
 }
 
-/* The place with this key, and its word as it was then: a swap from that word changes this
+/* The entry with this key, and its word as it was then: a swap from that word changes this
  * reservation or nothing. */
-static bool find(const struct quota *quota, uint64_t key, uint64_t *place, uint64_t *word)
+static bool find(const struct quota *quota, uint64_t key, uint64_t *entry, uint64_t *word)
 {
     __builtin_prefetch((const void *)index_at(quota, key, BUCKET)); /* both are far away */
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
         uint64_t indexed = load_acquire(index_at(quota, key, i));
 
-        *place = (indexed & INDEX_PLACE_MASK) - 1;
-        if (indexed != 0 && indexed >> INDEX_PLACE_BITS == key >> INDEX_PLACE_BITS &&
-            is_at(quota, *place, key, word))
+        *entry = (indexed & INDEX_ENTRY_MASK) - 1;
+        if (indexed != 0 && indexed >> INDEX_ENTRY_BITS == key >> INDEX_ENTRY_BITS &&
+            is_at(quota, *entry, key, word))
             return true;
     }
     if (load_relaxed(&quota->shared.overflowed) == 0)
         return false;
-    for (*place = 0; *place < num_places(quota); ++*place) {
-        if (is_at(quota, *place, key, word))
+    for (*entry = 0; *entry < num_entries(quota); ++*entry) {
+        if (is_at(quota, *entry, key, word))
             return true;
     }
     return false;
 }
 
-/* --- places --- */
+/* --- entries --- */
 
-static bool try_claim(struct quota *quota, uint64_t place, uint32_t holder, uint64_t *word)
+static bool try_claim(struct quota *quota, uint64_t entry, uint32_t holder, uint64_t *word)
 {
-    struct reservation *r = place_at(quota, place);
+    struct reservation *r = entry_at(quota, entry);
     uint64_t old = load_acquire(&r->word);
 
     if (state_of(old) != QUOTA_FREE)
@@ -187,52 +187,52 @@ static bool try_claim(struct quota *quota, uint64_t place, uint32_t holder, uint
     *word = entry_word_next(old, QUOTA_RESERVING, holder);
     if (!cas_acq_rel(&r->word, &old, *word))
         return false;
-    store_relaxed(&quota->shared.hint, place + 1);
+    store_relaxed(&quota->shared.hint, entry + 1);
     return true;
 }
 
 static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint32_t holder,
-                        uint64_t *place, uint64_t *word)
+                        uint64_t *entry, uint64_t *word)
 {
-    uint64_t high = num_places(quota);
+    uint64_t high = num_entries(quota);
 
     for (uint64_t i = 0; i < num && i < high; i++) {
-        *place = (first + i) % high;
-        if (try_claim(quota, *place, holder, word))
+        *entry = (first + i) % high;
+        if (try_claim(quota, *entry, holder, word))
             return true;
     }
     return false;
 }
 
-/* A free place: near the last one that was freed or taken, else one that was never used, so that
+/* A free entry: near the last one that was freed or taken, else one that was never used, so that
  * the table stays as short as it was ever full, else any. */
-static bool claim(struct quota *quota, uint32_t holder, uint64_t *place, uint64_t *word)
+static bool claim(struct quota *quota, uint32_t holder, uint64_t *entry, uint64_t *word)
 {
-    if (claim_among(quota, load_relaxed(&quota->shared.hint), NEAR_PLACES, holder, place, word))
+    if (claim_among(quota, load_relaxed(&quota->shared.hint), NEAR_ENTRIES, holder, entry, word))
         return true;
-    *place = num_places(quota);
-    while (*place < quota->max_places) {
-        if (cas_acq_rel(&quota->shared.high, place, *place + 1) &&
-            try_claim(quota, *place, holder, word))
+    *entry = num_entries(quota);
+    while (*entry < quota->max_entries) {
+        if (cas_acq_rel(&quota->shared.high, entry, *entry + 1) &&
+            try_claim(quota, *entry, holder, word))
             return true;
     }
-    return claim_among(quota, 0, quota->max_places, holder, place, word);
+    return claim_among(quota, 0, quota->max_entries, holder, entry, word);
 }
 
-/* Give a place back, by the one who holds it in RESERVING or RELEASING. */
-static void vacate(struct quota *quota, uint64_t place, uint64_t word)
+/* Give an entry back, by the one who holds it in RESERVING or RELEASING. */
+static void vacate(struct quota *quota, uint64_t entry, uint64_t word)
 {
-    struct reservation *r = place_at(quota, place);
+    struct reservation *r = entry_at(quota, entry);
 
-    index_remove(quota, load_relaxed(&r->key), place);
-    index_remove(quota, load_relaxed(&r->token), place);
+    index_remove(quota, load_relaxed(&r->key), entry);
+    index_remove(quota, load_relaxed(&r->token), entry);
     store_relaxed(&r->key, 0);
     store_relaxed(&r->token, 0);
     store_release(&r->word, entry_word_in(word, QUOTA_FREE, 0));
-    store_relaxed(&quota->shared.hint, place);
+    store_relaxed(&quota->shared.hint, entry);
 }
 
-static void write_place(struct reservation *r, const struct quota_column *col, uint32_t column,
+static void write_entry(struct reservation *r, const struct quota_column *col, uint32_t column,
                         uint64_t tokens, uint64_t begun_ms, uint64_t now_ms)
 {
     store_release_part(&r->tokens, tokens);
@@ -285,10 +285,10 @@ static void count_out(struct quota_column *col, uint64_t tokens)
 }
 
 /* From `word`, which must still be there, out of the table. */
-static bool end(struct quota *quota, uint32_t holder, uint64_t place, uint64_t word,
+static bool end(struct quota *quota, uint32_t holder, uint64_t entry, uint64_t word,
                 enum quota_end how, uint64_t now_ms)
 {
-    struct reservation *r = place_at(quota, place);
+    struct reservation *r = entry_at(quota, entry);
     uint64_t releasing = entry_word_in(word, QUOTA_RELEASING, holder);
     struct quota_column *col;
 
@@ -299,16 +299,16 @@ static bool end(struct quota *quota, uint32_t holder, uint64_t place, uint64_t w
     if (how == QUOTA_FINISHED && now_ms > load_relaxed(&r->begun_ms))
         quota_note_finished(col, load_relaxed(&r->ahead), load_relaxed(&r->tokens),
                             now_ms - load_relaxed(&r->begun_ms));
-    vacate(quota, place, releasing);
+    vacate(quota, entry, releasing);
     return true;
 }
 
 /* --- the region --- */
 
-/* Four words for each place. */
-static uint64_t num_buckets(uint32_t places)
+/* Four words for each entry. */
+static uint64_t num_buckets(uint32_t entries)
 {
-    return shm_buckets((uint64_t)places * 4, BUCKET);
+    return shm_buckets((uint64_t)entries * 4, BUCKET);
 }
 
 void quota_ask_every(struct quota *quota, uint32_t ask_ms)
@@ -319,31 +319,31 @@ void quota_ask_every(struct quota *quota, uint32_t ask_ms)
 /* What a region of these dimensions begins with. */
 static int fill_head(struct quota *head, uint32_t max_columns, uint32_t max_reservations)
 {
-    if (max_columns == 0 || max_reservations == 0 || max_reservations > MAX_PLACES)
+    if (max_columns == 0 || max_reservations == 0 || max_reservations > MAX_ENTRIES)
         return ERR_INVALID;
     memset(head, 0, sizeof(*head));
     head->max_columns = max_columns;
-    head->max_places = max_reservations;
+    head->max_entries = max_reservations;
     head->bucket_mask = num_buckets(max_reservations) - 1;
     head->columns = shm_round_up(sizeof(struct quota), CACHE_LINE);
     head->index = head->columns + (uint64_t)max_columns * sizeof(struct quota_column);
-    head->places = head->index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
+    head->entries = head->index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
     head->region = (struct shm_head){.magic = QUOTA_MAGIC,
                                      .layout = QUOTA_LAYOUT,
-                                     .size = head->places + (uint64_t)max_reservations *
-                                                                sizeof(struct reservation)};
+                                     .size = head->entries + (uint64_t)max_reservations *
+                                                                 sizeof(struct reservation)};
     return 0;
 }
 
 #define HEAD_LEN offsetof(struct quota, shared)
 
-/* Whether what is in it leads nowhere else: the numbers of columns and places that it uses. */
+/* Whether what is in it leads nowhere else: the numbers of columns and entries that it uses. */
 static bool stays_inside(const struct quota *quota)
 {
-    if (load_relaxed(&quota->shared.high) > quota->max_places)
+    if (load_relaxed(&quota->shared.high) > quota->max_entries)
         return false;
-    for (uint64_t i = 0; i < num_places(quota); i++)
-        if (column_of(place_at(quota, i)) >= quota->max_columns)
+    for (uint64_t i = 0; i < num_entries(quota); i++)
+        if (column_of(entry_at(quota, i)) >= quota->max_columns)
             return false;
     for (uint32_t c = 0; c < quota->max_columns; c++)
         if (quota_canonical(quota, c) >= quota->max_columns)
@@ -395,10 +395,10 @@ void quota_free(struct quota *quota)
 
 static void empty_column(struct quota *quota, uint32_t column)
 {
-    for (uint64_t i = 0; i < num_places(quota); i++) {
-        uint64_t word = load_acquire(&place_at(quota, i)->word);
+    for (uint64_t i = 0; i < num_entries(quota); i++) {
+        uint64_t word = load_acquire(&entry_at(quota, i)->word);
 
-        if (is_holderless(word) && column_of(place_at(quota, i)) == column)
+        if (is_holderless(word) && column_of(entry_at(quota, i)) == column)
             end(quota, HOLDER_MASTER, i, word, QUOTA_DROPPED, 0);
     }
     store_relaxed(&quota_row_of(quota, column)->rebuilt, 0);
@@ -453,22 +453,22 @@ static int reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64
     struct quota_column *col = quota_column_of(quota, column);
     uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col, now_ms);
     uint64_t foreign = quota_foreign_of(col, now_ms);
-    uint64_t place, word, ahead;
+    uint64_t entry, word, ahead;
     struct reservation *r;
 
-    if (!claim(quota, holder, &place, &word))
+    if (!claim(quota, holder, &entry, &word))
         return ERR_FULL;
-    r = place_at(quota, place);
-    write_place(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
+    r = entry_at(quota, entry);
+    write_entry(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
     if (!count_in(col, tokens, foreign, limit, &ahead)) {
-        vacate(quota, place, word);
+        vacate(quota, entry, word);
         return ERR_LIMIT;
     }
     store_relaxed(&r->ahead, ahead);
     store_release_part(&r->token, token);
-    index_add(quota, load_relaxed(&r->token), place);
+    index_add(quota, load_relaxed(&r->token), entry);
     out->word = entry_word_in(word, state, holder);
-    out->place = (uint32_t)place + 1;
+    out->entry = (uint32_t)entry + 1;
     out->column = column;
     out->tokens = tokens;
     store_release(&r->word, out->word);
@@ -512,23 +512,23 @@ int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_
 
 /* Give what is held its id, and to itself. Found by its id first, then no longer by its token:
  * at no time by neither. */
-static bool make_live(struct quota *quota, uint64_t place, uint64_t word, const char *id,
+static bool make_live(struct quota *quota, uint64_t entry, uint64_t word, const char *id,
                       size_t len)
 {
-    struct reservation *r = place_at(quota, place);
+    struct reservation *r = entry_at(quota, entry);
 
     if (load_acquire(&r->word) != word)
         return false;
     write_id(r, id, len);
     store_release_part(&r->key, key_of(quota, column_of(r), id, len));
-    index_add(quota, load_relaxed(&r->key), place);
-    index_remove(quota, load_relaxed(&r->token), place);
+    index_add(quota, load_relaxed(&r->key), entry);
+    index_remove(quota, load_relaxed(&r->token), entry);
     return cas_acq_rel(&r->word, &word, entry_word_in(word, QUOTA_LIVE, HOLDER_NOBODY));
 }
 
 int quota_commit(struct quota *quota, const struct quota_claim *claim, const char *id, size_t len)
 {
-    if (claim->place == 0 || !make_live(quota, claim->place - 1, claim->word, id, len))
+    if (claim->entry == 0 || !make_live(quota, claim->entry - 1, claim->word, id, len))
         return ERR_NOT_FOUND;
     quota_note_accepted(quota_column_of(quota, claim->column), claim->tokens);
     return 0;
@@ -537,8 +537,8 @@ int quota_commit(struct quota *quota, const struct quota_claim *claim, const cha
 void quota_cancel(struct quota *quota, uint32_t holder, const struct quota_claim *claim,
                   uint64_t now_ms)
 {
-    if (claim->place != 0)
-        end(quota, holder, claim->place - 1, claim->word, QUOTA_DROPPED, now_ms);
+    if (claim->entry != 0)
+        end(quota, holder, claim->entry - 1, claim->word, QUOTA_DROPPED, now_ms);
 }
 
 /* @return false: it is not what the claim says any more */
@@ -546,7 +546,7 @@ static bool change(struct quota *quota, struct quota_claim *claim, enum quota_st
 {
     uint64_t old = claim->word, new = entry_word_in(old, state, entry_holder(old));
 
-    if (!cas_acq_rel(&place_at(quota, claim->place - 1)->word, &old, new))
+    if (!cas_acq_rel(&entry_at(quota, claim->entry - 1)->word, &old, new))
         return false;
     claim->word = new;
     return true;
@@ -554,19 +554,19 @@ static bool change(struct quota *quota, struct quota_claim *claim, enum quota_st
 
 bool quota_sent(struct quota *quota, struct quota_claim *claim)
 {
-    return claim->place == 0 || change(quota, claim, QUOTA_SENT);
+    return claim->entry == 0 || change(quota, claim, QUOTA_SENT);
 }
 
 void quota_refused(struct quota *quota, struct quota_claim *claim)
 {
-    if (claim->place != 0)
+    if (claim->entry != 0)
         (void)change(quota, claim, QUOTA_RESERVED);
 }
 
 /* By the one who holds it, or for a dead one. The time first: who sees an orphan may read it. */
-static bool orphan(struct quota *quota, uint64_t place, uint64_t word, uint64_t now_ms)
+static bool orphan(struct quota *quota, uint64_t entry, uint64_t word, uint64_t now_ms)
 {
-    struct reservation *r = place_at(quota, place);
+    struct reservation *r = entry_at(quota, entry);
 
     store_relaxed_32(&r->stamp, (uint32_t)(now_ms / 1000));
     return cas_acq_rel(&r->word, &word, entry_word_in(word, QUOTA_ORPHAN, HOLDER_NOBODY));
@@ -574,20 +574,20 @@ static bool orphan(struct quota *quota, uint64_t place, uint64_t word, uint64_t 
 
 void quota_abandon(struct quota *quota, const struct quota_claim *claim, uint64_t now_ms)
 {
-    if (claim->place != 0 && load_acquire(&place_at(quota, claim->place - 1)->word) == claim->word)
-        (void)orphan(quota, claim->place - 1, claim->word, now_ms);
+    if (claim->entry != 0 && load_acquire(&entry_at(quota, claim->entry - 1)->word) == claim->word)
+        (void)orphan(quota, claim->entry - 1, claim->word, now_ms);
 }
 
 static bool release_key(struct quota *quota, uint32_t holder, uint64_t key, enum quota_end how,
                         uint64_t now_ms)
 {
-    uint64_t place, word;
+    uint64_t entry, word;
 
     bool any = false;
 
     /* More than one only if two processes adopted the same batch at once. */
-    while (find(quota, key, &place, &word) && is_holderless(word) &&
-           end(quota, holder, place, word, how, now_ms))
+    while (find(quota, key, &entry, &word) && is_holderless(word) &&
+           end(quota, holder, entry, word, how, now_ms))
         any = true;
     return any;
 }
@@ -614,43 +614,43 @@ bool quota_release(struct quota *quota, uint32_t holder, uint32_t column, const 
 
 bool quota_release_token(struct quota *quota, uint32_t holder, uint64_t token, uint64_t now_ms)
 {
-    uint64_t place, word;
+    uint64_t entry, word;
 
-    return token != 0 && find(quota, token, &place, &word) && state_of(word) == QUOTA_ORPHAN &&
-           end(quota, holder, place, word, QUOTA_DROPPED, now_ms);
+    return token != 0 && find(quota, token, &entry, &word) && state_of(word) == QUOTA_ORPHAN &&
+           end(quota, holder, entry, word, QUOTA_DROPPED, now_ms);
 }
 
 /* An ORPHAN's batch was found: hold it like a create in flight, and commit. Should we die between,
  * it is an orphan again. */
-static void adopt_orphan(struct quota *quota, uint32_t holder, uint64_t place, uint64_t word,
+static void adopt_orphan(struct quota *quota, uint32_t holder, uint64_t entry, uint64_t word,
                          const char *id, size_t len)
 {
     uint64_t held = entry_word_in(word, QUOTA_SENT, holder);
 
-    if (cas_acq_rel(&place_at(quota, place)->word, &word, held))
-        make_live(quota, place, held, id, len);
+    if (cas_acq_rel(&entry_at(quota, entry)->word, &word, held))
+        make_live(quota, entry, held, id, len);
 }
 
 /* A commit by another process may fall between the first two looks; then the third one hits. */
-static bool find_batch(const struct quota *quota, uint64_t key, uint64_t token, uint64_t *place,
+static bool find_batch(const struct quota *quota, uint64_t key, uint64_t token, uint64_t *entry,
                        uint64_t *word)
 {
-    if (find(quota, key, place, word))
+    if (find(quota, key, entry, word))
         return true;
-    return token != 0 && (find(quota, token, place, word) || find(quota, key, place, word));
+    return token != 0 && (find(quota, token, entry, word) || find(quota, key, entry, word));
 }
 
 int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t token,
                 const char *id, size_t len, uint64_t tokens, uint64_t age_ms, uint64_t now_ms)
 {
-    uint64_t place, word, begun_ms = now_ms > age_ms ? now_ms - age_ms : 0;
+    uint64_t entry, word, begun_ms = now_ms > age_ms ? now_ms - age_ms : 0;
     struct quota_claim claim;
     int ret;
 
     assert(holder < QUOTA_MAX_HOLDERS);
-    if (find_batch(quota, key_of(quota, column, id, len), token, &place, &word)) {
+    if (find_batch(quota, key_of(quota, column, id, len), token, &entry, &word)) {
         if (state_of(word) == QUOTA_ORPHAN)
-            adopt_orphan(quota, holder, place, word, id, len);
+            adopt_orphan(quota, holder, entry, word, id, len);
         return 0;
     }
     if (tokens > QUOTA_MAX_TOKENS)
@@ -658,9 +658,9 @@ int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t 
     ret = reserve(quota, holder, column, tokens, token, QUOTA_SENT, begun_ms, now_ms, &claim);
     if (ret != 0)
         return ERR_FULL;
-    store_relaxed(&place_at(quota, claim.place - 1)->ahead, AHEAD_UNKNOWN);
+    store_relaxed(&entry_at(quota, claim.entry - 1)->ahead, AHEAD_UNKNOWN);
     quota_note_adopted(quota_column_of(quota, column), tokens, now_ms);
-    return make_live(quota, claim.place - 1, claim.word, id, len) ? 0 : ERR_BAD_STATE;
+    return make_live(quota, claim.entry - 1, claim.word, id, len) ? 0 : ERR_BAD_STATE;
 }
 
 /* A client that polls every second tells no more than one a minute. */
@@ -676,12 +676,12 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
                     uint64_t total, uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t place, word, begun_ms;
+    uint64_t entry, word, begun_ms;
     struct reservation *r;
 
-    if (!find(quota, key_of(quota, column, id, len), &place, &word) || !is_counted(word))
+    if (!find(quota, key_of(quota, column, id, len), &entry, &word) || !is_counted(word))
         return false;
-    r = place_at(quota, place);
+    r = entry_at(quota, entry);
     begun_ms = load_relaxed(&r->begun_ms);
     store_relaxed(&r->asked_ms, now_ms);
     if (now_ms >= load_relaxed(&r->lease_ms) && load_relaxed(&col->ask_first) != 0)
@@ -732,16 +732,16 @@ static bool is_due(const struct reservation *r, uint64_t word, uint64_t asked_ms
 
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view)
 {
-    uint64_t high = num_places(quota), ask_ms = load_relaxed(&quota->shared.ask_ms);
+    uint64_t high = num_entries(quota), ask_ms = load_relaxed(&quota->shared.ask_ms);
 
     for (uint64_t i = *cursor; i < high; i++) {
-        struct reservation *r = place_at(quota, i);
+        struct reservation *r = entry_at(quota, i);
         uint64_t word = load_acquire(&r->word), asked_ms = load_relaxed(&r->asked_ms);
 
         if (!is_holderless(word) || !is_due(r, word, asked_ms, ask_ms, now_ms))
             continue;
         view_of(quota, r, word, now_ms, view);
-        view->place = (uint32_t)i;
+        view->entry = (uint32_t)i;
         view->word = word;
         if (load_acquire(&r->word) != word || !cas_acq_rel(&r->asked_ms, &asked_ms, now_ms))
             continue; /* it ended, or another one asks */
@@ -756,7 +756,7 @@ bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota
                         uint64_t now_ms)
 {
     return is_holderless(view->word) &&
-           end(quota, holder, view->place, view->word, QUOTA_DROPPED, now_ms);
+           end(quota, holder, view->entry, view->word, QUOTA_DROPPED, now_ms);
 }
 
 void quota_note_rebuilt(struct quota *quota, uint32_t column)
@@ -784,11 +784,11 @@ static bool is_past_lease(const struct quota *quota, const struct reservation *r
 
 struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t now_ms)
 {
-    uint64_t high = num_places(quota);
+    uint64_t high = num_entries(quota);
     struct quota_expired ended = {0};
 
     for (uint64_t i = 0; i < high; i++) {
-        const struct reservation *r = place_at(quota, i);
+        const struct reservation *r = entry_at(quota, i);
         uint64_t word = load_acquire(&r->word);
 
         if (!is_holderless(word))
@@ -814,8 +814,8 @@ struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint
 {
     struct quota_undone undone = {0};
 
-    for (uint64_t i = 0; i < num_places(quota); i++) {
-        uint64_t word = load_acquire(&place_at(quota, i)->word);
+    for (uint64_t i = 0; i < num_entries(quota); i++) {
+        uint64_t word = load_acquire(&entry_at(quota, i)->word);
         enum quota_state state = state_of(word);
 
         if (state == QUOTA_FREE || entry_holder(word) - first >= num)
@@ -835,8 +835,8 @@ struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint
 /* Add up the table. Returns false when something in it is neither in nor out. */
 static bool add_up(const struct quota *quota, uint64_t *sums)
 {
-    for (uint64_t i = 0; i < num_places(quota); i++) {
-        const struct reservation *r = place_at(quota, i);
+    for (uint64_t i = 0; i < num_entries(quota); i++) {
+        const struct reservation *r = entry_at(quota, i);
         uint64_t word = load_acquire(&r->word), tokens = load_acquire_part(&r->tokens);
         uint32_t column = quota_canonical(quota, column_of(r));
 
@@ -855,8 +855,8 @@ static void mend_index(struct quota *quota)
     uint64_t overflowed = load_acquire(&quota->shared.overflowed);
     bool all = true;
 
-    for (uint64_t i = 0; i < num_places(quota) && overflowed != 0; i++) {
-        const struct reservation *r = place_at(quota, i);
+    for (uint64_t i = 0; i < num_entries(quota) && overflowed != 0; i++) {
+        const struct reservation *r = entry_at(quota, i);
         uint64_t key = load_relaxed(&r->key) != 0 ? load_relaxed(&r->key) : load_relaxed(&r->token);
 
         if (is_counted(load_acquire(&r->word)) && key != 0 && !is_indexed(quota, key, i))
@@ -867,7 +867,7 @@ static void mend_index(struct quota *quota)
 }
 
 /* Each E is read before the table and changed only if nobody did meanwhile: who comes in or goes
- * out changes E while his place is in RESERVING or RELEASING, so that either we saw that state, or
+ * out changes E while his entry is in RESERVING or RELEASING, so that either we saw that state, or
  * E's version tells. */
 static bool repair_round(struct quota *quota, uint64_t *before, uint32_t *repaired)
 {
@@ -932,20 +932,20 @@ static void tally(const struct quota *quota, const struct reservation *r,
     struct quota_tally *t = &tallies[quota_canonical(quota, column_of(r))];
 
     if (!is_counted(word) || entry_claim(load_acquire(&r->word)) != entry_claim(word))
-        return; /* another one has the place by now */
+        return; /* another one has the entry by now */
     t->reservations++;
     t->orphans += state_of(word) == QUOTA_ORPHAN;
     if (t->oldest_ms == 0 || begun_ms < t->oldest_ms)
         t->oldest_ms = begun_ms;
 }
 
-bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t places,
+bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t entries,
                  struct quota_tally *tallies)
 {
-    uint64_t high = num_places(quota), end = *cursor + (uint64_t)places;
+    uint64_t high = num_entries(quota), end = *cursor + (uint64_t)entries;
 
     for (; *cursor < high && *cursor < end; ++*cursor)
-        tally(quota, place_at(quota, *cursor), tallies);
+        tally(quota, entry_at(quota, *cursor), tallies);
     return *cursor < high;
 }
 

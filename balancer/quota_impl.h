@@ -4,13 +4,13 @@
  *   struct quota                  header, and the words that all share
  *   struct quota_ratio [RATIOS]   tokens per unit of a feature of a model
  *   struct quota_column [columns] what is known about one deployment
- *   uint64_t index [buckets][8]   hash to place
- *   struct reservation [places]   the table: the truth, of which E and the index are derived
+ *   uint64_t index [buckets][8]   hash to entry
+ *   struct reservation [entries]  the table: the truth, of which E and the index are derived
  *
- * The index only makes a look-up fast. A word is the upper 40 bits of a key and a place + 1; a key
+ * The index only makes a look-up fast. A word is the upper 40 bits of a key and an entry + 1; a key
  * lives in one of two buckets, which are cache lines, so nothing is ever moved and no tombstone is
  * needed. Should both be full, `overflowed` tells readers to walk the table instead. A word whose
- * place has neither that key nor that token is vacant: who dies leaves nothing in the way. */
+ * entry has neither that key nor that token is vacant: who dies leaves nothing in the way. */
 #pragma once
 
 #include <assert.h>
@@ -27,7 +27,7 @@
 #define RATIOS       256u
 #define BUCKET       8u
 
-/* Of a place's word, entry_word.h. */
+/* Of an entry's word, entry_word.h. */
 enum quota_state {
     QUOTA_FREE,
     QUOTA_RESERVING, /* not counted for certain; nothing was sent */
@@ -91,11 +91,11 @@ struct quota_ratio {
 struct quota {
     struct shm_head region;
     uint32_t max_columns;
-    uint32_t max_places;
+    uint32_t max_entries;
     uint64_t bucket_mask;
-    uint64_t columns, index, places; /* offsets */
+    uint64_t columns, index, entries; /* offsets */
     alignas(CACHE_LINE) struct {
-        _Atomic uint64_t high;       /* places ever used: nobody looks beyond */
+        _Atomic uint64_t high;       /* entries ever used: nobody looks beyond */
         _Atomic uint64_t hint;       /* where a free one may be */
         _Atomic uint64_t overflowed; /* keys that found their buckets full */
         _Atomic uint64_t ask_ms;     /* between two questions about one reservation */

@@ -14,7 +14,7 @@ static int marker_text(const struct create_job *job, struct strbuf *text)
     uint32_t home = table_deployment(job->op.rt->table, create_home(job))->account;
     struct marker marker = {.owner = job->owner,
                             .request = job->request,
-                            .tokens = job->claim.place != 0 ? job->claim.tokens : job->tokens,
+                            .tokens = job->claim.entry != 0 ? job->claim.tokens : job->tokens,
                             .bare_endpoint = provider_endpoint_v1(job->endpoint) != NULL,
                             .deployment = job->have_facts ? d->fingerprint : 0,
                             .origin =

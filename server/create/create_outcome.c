@@ -40,7 +40,7 @@ void create_was_made(struct create_job *job, const struct create_made *made)
     const char *id = json_get_str(made->batch, "id");
 
     /* First the id, then what the header says: it counts this batch too. */
-    if (job->claim.place != 0 &&
+    if (job->claim.entry != 0 &&
         quota_commit(job->op.rt->inherited->quota, &job->claim, id, strlen(id)) != 0)
         log_warn("quota: the reservation of batch %.128s expired before its create was answered",
                  id);

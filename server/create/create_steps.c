@@ -60,7 +60,7 @@ static bool is(const struct create_job *job, unsigned flag)
 static void check(const struct create_job *job)
 {
     (void)job;
-    assert((job->claim.place != 0) == (is(job, IS_COUNTED) && job->have_facts && !job->uncounted));
+    assert((job->claim.entry != 0) == (is(job, IS_COUNTED) && job->have_facts && !job->uncounted));
     assert(!job->permit || is(job, IS_COUNTED));
     assert(job->op.relay == NULL || !job->op.relay->answered);
     assert(job->step == STEP_DONE ? job->op.relay == NULL

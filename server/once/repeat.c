@@ -536,12 +536,12 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
 
 bool repeat_sent(struct repeat *r, uint32_t deployment)
 {
-    return r->claim.place == 0 || idem_sent(r->rt->inherited->idem, &r->claim, deployment);
+    return r->claim.entry == 0 || idem_sent(r->rt->inherited->idem, &r->claim, deployment);
 }
 
 void repeat_refused(struct repeat *r)
 {
-    if (r->claim.place != 0)
+    if (r->claim.entry != 0)
         idem_refused(r->rt->inherited->idem, &r->claim);
 }
 
@@ -555,7 +555,7 @@ void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int 
 {
     struct idem_answer answer = {.status = status, .deployment = deployment};
 
-    if (r->claim.place == 0)
+    if (r->claim.entry == 0)
         return;
     if (id != NULL && strlen(id) < sizeof(answer.id))
         snprintf(answer.id, sizeof(answer.id), "%s", id);
@@ -569,7 +569,7 @@ void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int 
 
 void repeat_lost(struct repeat *r)
 {
-    if (r->claim.place != 0)
+    if (r->claim.entry != 0)
         idem_lose(r->rt->inherited->idem, &r->claim);
 }
 
@@ -581,7 +581,7 @@ void repeat_end(struct repeat *r)
         reconcile_cancel(r->search);
     r->search = NULL;
     loop_timer_stop(r->rt->loop, &r->timer);
-    if (r->claim.place != 0) {
+    if (r->claim.entry != 0) {
         idem_forget(r->rt->inherited->idem, &r->claim);
         if (r->kind == REPEAT_CREATE && r->clear && r->client.hash[0] != 0)
             note_refused(r);

@@ -119,6 +119,6 @@ static inline unsigned num_in(enum quota_state state)
     unsigned n = 0;
 
     for (uint64_t i = 0; i < load_relaxed(&q->shared.high); i++)
-        n += state_of(load_relaxed(&place_at(q, i)->word)) == state;
+        n += state_of(load_relaxed(&entry_at(q, i)->word)) == state;
     return n;
 }

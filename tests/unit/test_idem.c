@@ -79,14 +79,14 @@ static void finish(struct idem_claim *claim, size_t len)
 
     make_answer(&a, 200, len);
     idem_answer(t, claim, &a);
-    assert_int_equal(claim->place, 0);
+    assert_int_equal(claim->entry, 0);
 }
 
 static unsigned num_in(enum idem_state state)
 {
     unsigned n = 0;
 
-    for (uint32_t i = 0; i < t->num_places; i++)
+    for (uint32_t i = 0; i < t->num_entries; i++)
         n += state_of(load_acquire_part(&head_at(t, i)->word)) == state;
     return n;
 }
@@ -100,7 +100,7 @@ static void a_repeat_gets_the_answer_of_the_first(void **state)
     assert_int_equal(look_at("a", NOW), IDEM_NEW);
     assert_int_equal(begin("a", &claim), IDEM_NEW);
     assert_int_equal(begin("a", &second), IDEM_RUNNING);
-    assert_int_equal(second.place, 0);
+    assert_int_equal(second.entry, 0);
     assert_int_equal(look_at("a", NOW), IDEM_RUNNING);
     assert_true(idem_sent(t, &claim, 77));
     assert_int_equal(begin("a", &second), IDEM_RUNNING);
@@ -179,7 +179,7 @@ static void what_was_forgotten_is_as_if_it_had_never_been(void **state)
     assert_int_equal(begin("a", &claim), IDEM_NEW);
     old = claim;
     idem_forget(t, &claim);
-    assert_int_equal(claim.place, 0);
+    assert_int_equal(claim.entry, 0);
     assert_int_equal(look_at("a", NOW), IDEM_NEW);
     assert_int_equal(begin("a", &claim), IDEM_NEW);
     idem_forget(t, &old); /* an old claim touches nobody who came after it */
@@ -259,7 +259,7 @@ static void a_death_after_something_was_sent_is_remembered_until_it_is_found_out
     assert_int_equal(answer.len, 0);
     assert_true(take_lost("a", 2, &second));
     assert_false(take_lost("a", 3, &third));
-    assert_int_equal(third.place, 0);
+    assert_int_equal(third.entry, 0);
     assert_int_equal(begin("a", &claim), IDEM_RUNNING);
     idem_lose(t, &second); /* could not be seen */
     assert_int_equal(look_at("a", NOW), IDEM_LOST);
@@ -314,7 +314,7 @@ static void a_full_table_gives_up_the_answer_whose_time_ends_first_and_nothing_e
     finish(&claims[4], 3);
     finish(&claims[5], 3);
     finish(&claims[6], 3);
-    assert_int_equal(idem_evicted(t), 2); /* both that found no place: nobody knows them */
+    assert_int_equal(idem_evicted(t), 2); /* both that found no entry: nobody knows them */
     assert_int_equal(idem_blind_until_ms(t), NOW + KEEP);
     assert_int_equal(begin_at("x", 1, NOW + 100, &claim), IDEM_NEW);
     assert_int_equal(idem_evicted(t), 3);

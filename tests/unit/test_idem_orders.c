@@ -1,7 +1,7 @@
 /* idem in every order of steps, with a death at every step: never two holders of a key, nothing
- * that was sent is ever taken for new, an answer is whole or not there, no place is lost. The table
+ * that was sent is ever taken for new, an answer is whole or not there, no entry is lost. The table
  * is compiled into this file with its atomic steps as interleave.h wants them, and with so few
- * places that all orders can be run. */
+ * entries that all orders can be run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 #include "tests/unit/interleave.h"
 
-static uint32_t ways; /* places of a key, and of the table */
+static uint32_t ways; /* entries of a key, and of the table */
 static int rounds;    /* of idem_begin() */
 
 #define IDEM_WAYS   ways
@@ -38,34 +38,34 @@ static unsigned num_in(enum idem_state state)
 {
     unsigned n = 0;
 
-    for (uint32_t i = 0; i < t->num_places; i++)
+    for (uint32_t i = 0; i < t->num_entries; i++)
         n += state_of(load_acquire_part(&head_at(t, i)->word)) == state;
     return n;
 }
 
-static bool is_settled(uint32_t place)
+static bool is_settled(uint32_t entry)
 {
-    enum idem_state state = state_of(load_acquire_part(&head_at(t, place)->word));
+    enum idem_state state = state_of(load_acquire_part(&head_at(t, entry)->word));
 
     return state != IDEM_STATE_FREE && state != IDEM_STATE_WRITING && state != IDEM_STATE_CLAIMED;
 }
 
-/* A key is settled at one place at most: so it has one holder at most. */
+/* A key is settled at one entry at most: so it has one holder at most. */
 static void check_always(void)
 {
     unsigned n = 0;
 
-    for (uint32_t i = 0; i < t->num_places; i++)
+    for (uint32_t i = 0; i < t->num_entries; i++)
         n += is_settled(i) && load_acquire_part(&head_at(t, i)->key[0]) == key.hash[0];
     assert_true(n <= 1);
 }
 
-static void start(uint32_t places)
+static void start(uint32_t entries)
 {
     idem_free(t);
-    ways = places;
+    ways = entries;
     rounds = 4;
-    assert_int_equal(idem_new(places, &t), 0);
+    assert_int_equal(idem_new(entries, &t), 0);
     world = (struct world){.region = t, .size = t->region.size, .always = check_always};
 }
 
@@ -120,7 +120,7 @@ static enum idem_found begin(struct process *self, const struct idem_key *k, uin
     enum idem_found found =
         idem_begin(t, holder_of_process(self), k, 1, "nonce", KEEP, now_ms, claim, answer_of(self));
 
-    assert_true((found == IDEM_NEW) == (claim->place != 0));
+    assert_true((found == IDEM_NEW) == (claim->entry != 0));
     if (found == IDEM_DONE)
         check_whole(answer_of(self));
     if (found == IDEM_LOST)
@@ -153,7 +153,7 @@ static void do_begin_anew(struct process *self)
 
     self->result =
         (int)idem_begin_anew(t, holder_of_process(self), &key, 1, "nonce", KEEP, NOW, &claim);
-    assert_true((self->result == IDEM_NEW) == (claim.place != 0));
+    assert_true((self->result == IDEM_NEW) == (claim.entry != 0));
 }
 
 static void do_begin_other(struct process *self)
@@ -264,7 +264,7 @@ static void given_lost(void)
     assert_int_equal(idem_undo_holder(t, 7), 1);
 }
 
-/* Who begins anew takes the free place, and the old entry is still where it was. */
+/* Who begins anew takes the free entry, and the old entry is still where it was. */
 static void given_lost_beside_a_free_place(void)
 {
     struct idem_claim claim = given(&other_key, 8, KEEP);
@@ -296,19 +296,19 @@ static uint32_t bury_the_dead(int num)
     return lost;
 }
 
-/* Once all have let go, or are dead, and the time of the rest is over, every place is to be had. */
+/* Once all have let go, or are dead, and the time of the rest is over, every entry is to be had. */
 static void check_no_place_is_lost(void)
 {
     for (uint32_t holder = 0; holder < 20; holder++)
         idem_undo_holder(t, holder);
-    for (uint32_t i = 0; i < t->num_places; i++) {
+    for (uint32_t i = 0; i < t->num_entries; i++) {
         struct idem_key k = {.hash = {100 + i, 0}};
         struct idem_claim claim;
 
         assert_int_equal(idem_begin(t, 1, &k, 1, "", KEEP, LATE, &claim, &answers[PROCESSES]),
                          IDEM_NEW);
     }
-    assert_int_equal(num_in(IDEM_STATE_RUNNING), t->num_places);
+    assert_int_equal(num_in(IDEM_STATE_RUNNING), t->num_entries);
 }
 
 /* --- one holder --- */
@@ -328,7 +328,7 @@ static void check_one_is_new(int num)
     assert_int_equal(num_found(num, IDEM_NEW), 1);
     assert_int_equal(num_found(num, IDEM_RUNNING), num - 1);
     assert_int_equal(num_in(IDEM_STATE_RUNNING), 1);
-    assert_int_equal(num_in(IDEM_STATE_FREE), t->num_places - 1);
+    assert_int_equal(num_in(IDEM_STATE_FREE), t->num_entries - 1);
     check_no_place_is_lost();
 }
 
@@ -479,7 +479,7 @@ static void check_whole_or_gone(int num)
         assert_int_equal(answers[1].status, 'x');
 }
 
-/* A reader is overtaken by a writer of the same place at each of its steps: the answer that comes,
+/* A reader is overtaken by a writer of the same entry at each of its steps: the answer that comes,
  * and the one that goes to make room for another key's. */
 static void an_answer_is_read_whole_or_not_at_all(void **state)
 {
@@ -499,11 +499,11 @@ static void check_evicted_once(int num)
     assert_int_equal(num_found(num, IDEM_NEW), 1);
     assert_int_equal(num_found(num, IDEM_RUNNING) + num_found(num, IDEM_FULL), num - 1);
     assert_int_equal(idem_evicted(t),
-                     1 + num_found(num, IDEM_FULL)); /* who found no place counts */
+                     1 + num_found(num, IDEM_FULL)); /* who found no entry counts */
     assert_int_equal(num_in(IDEM_STATE_RUNNING), 2);
 }
 
-/* One place of two holds what may not go. */
+/* One entry of two holds what may not go. */
 static void of_two_that_need_the_last_place_one_gets_it(void **state)
 {
     (void)state;
@@ -663,7 +663,7 @@ static void check_death_in_eviction(int num)
 {
     bury_the_dead(num);
     assert_int_equal(num_in(IDEM_STATE_FREE) + num_in(IDEM_STATE_RUNNING) + num_in(IDEM_STATE_DONE),
-                     t->num_places);
+                     t->num_entries);
     check_no_place_is_lost();
 }
 

@@ -27,7 +27,7 @@ static void a_job_that_does_not_fit_now_is_not_counted(void **state)
     must_reserve(0, 60, NOW);
     assert_int_equal(try_reserve(0, 40, NOW), 0);
     assert_int_equal(quota_reserve(q, 1, 0, 1, 0, NOW, &claim), ERR_LIMIT);
-    assert_int_equal(claim.place, 0);
+    assert_int_equal(claim.entry, 0);
     assert_int_equal(try_reserve(1, 101, NOW), ERR_LIMIT);
     assert_int_equal(try_reserve(1, UINT64_MAX, NOW), ERR_LIMIT);
     assert_int_equal(reserved(0), 100);
@@ -67,7 +67,7 @@ static void an_old_claim_does_not_touch_who_came_after_it(void **state)
     (void)state;
     quota_cancel(q, 1, &old, NOW);
     new = must_reserve(0, 30, NOW);
-    assert_int_equal(new.place, old.place);
+    assert_int_equal(new.entry, old.entry);
     quota_cancel(q, 1, &old, NOW);
     assert_int_equal(quota_commit(q, &old, "batch_1", 7), ERR_NOT_FOUND);
     assert_int_equal(reserved(0), 30);
@@ -347,11 +347,11 @@ static void a_wrong_sum_is_found_and_put_right(void **state)
 
 static void nothing_is_repaired_while_somebody_is_half_way(void **state)
 {
-    uint64_t place, word;
+    uint64_t entry, word;
 
     (void)state;
     store_relaxed(&quota_column_of(q, 0)->shared.enqueued, 95);
-    assert_true(claim(q, 7, &place, &word));
+    assert_true(claim(q, 7, &entry, &word));
     assert_false(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 95);
     assert_int_equal(quota_undo_holder(q, 7, NOW).freed, 1);
@@ -485,7 +485,7 @@ static void what_was_viewed_is_released_only_as_it_was(void **state)
     assert_true(quota_release_view(q, 1, &view, NOW));
     assert_int_equal(reserved(0), 0);
     assert_false(quota_release_view(q, 1, &view, NOW));
-    must_live(0, 60, "batch_1", NOW); /* in the same place */
+    must_live(0, 60, "batch_1", NOW); /* in the same entry */
     assert_false(quota_release_view(q, 1, &view, NOW));
     assert_int_equal(reserved(0), 60);
 }
@@ -524,7 +524,7 @@ static void reservations_are_counted_per_deployment_with_the_age_of_the_oldest(v
 {
     struct quota_tally tallies[4] = {0};
     struct quota_claim claim;
-    uint32_t place = 0, calls = 1;
+    uint32_t entry = 0, calls = 1;
 
     (void)state;
     must_live(0, 10, "batch_1", NOW + 5);
@@ -535,9 +535,9 @@ static void reservations_are_counted_per_deployment_with_the_age_of_the_oldest(v
     assert_true(quota_sent(q, &claim));
     quota_abandon(q, &claim, NOW + 10);
     assert_true(release(0, "batch_3", QUOTA_DROPPED, NOW + 11));
-    for (; quota_count(q, &place, 2, tallies); calls++)
+    for (; quota_count(q, &entry, 2, tallies); calls++)
         ;
-    assert_int_equal(calls, 3); /* five places were ever used */
+    assert_int_equal(calls, 3); /* five entries were ever used */
     assert_int_equal(tallies[0].reservations, 3);
     assert_int_equal(tallies[0].orphans, 1);
     assert_int_equal(tallies[0].oldest_ms, NOW + 3);
@@ -580,7 +580,7 @@ static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void 
 {
     struct quota_view view;
     struct quota_tally tallies[4] = {0};
-    uint32_t cursor = 0, place = 0, repaired = 9;
+    uint32_t cursor = 0, entry = 0, repaired = 9;
 
     (void)state;
     quota_alias(q, 2, 0, 0);
@@ -594,7 +594,7 @@ static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void 
     assert_true(quota_watch(q, &cursor, NOW + MINUTE, &view));
     assert_int_equal(view.column, 0);
     assert_int_equal(quota_max_columns(q), 4);
-    assert_false(quota_count(q, &place, 64, tallies));
+    assert_false(quota_count(q, &entry, 64, tallies));
     assert_int_equal(tallies[0].reservations, 1);
     assert_int_equal(tallies[1].reservations, 0);
     assert_int_equal(tallies[2].reservations, 0); /* shown by the column it is another name of */

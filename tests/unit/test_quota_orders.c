@@ -23,7 +23,7 @@ static uint64_t table_sum(uint32_t column)
     uint64_t sum = 0;
 
     for (uint64_t i = 0; i < load_relaxed(&q->shared.high); i++) {
-        const struct reservation *r = place_at(q, i);
+        const struct reservation *r = entry_at(q, i);
 
         if (is_counted(load_relaxed(&r->word)) && column_of(r) == column)
             sum += load_relaxed(&r->tokens);
@@ -206,7 +206,7 @@ static void check_one_reserved(int num)
     clean_up(num);
 }
 
-/* Not only never two, but never none: nobody is refused for a place that nobody gets. */
+/* Not only never two, but never none: nobody is refused for an entry that nobody gets. */
 static void of_those_that_do_not_fit_together_exactly_one_gets_in(void **state)
 {
     (void)state;
@@ -279,7 +279,7 @@ static void check_created_once(int num)
 static void do_commit_claimed(struct process *self)
 {
     struct quota_claim claim = {
-        .place = 1, .column = 0, .tokens = 40, .word = load_relaxed(&place_at(q, 0)->word)};
+        .entry = 1, .column = 0, .tokens = 40, .word = load_relaxed(&entry_at(q, 0)->word)};
 
     self->result = quota_commit(q, &claim, "batch_1", 7);
 }
@@ -469,7 +469,7 @@ static void *run_master(void *arg)
         quota_repair(q, NULL);
         quota_watch(q, &cursor, NOW + HOUR, &view);
         quota_expire(q, 5, NOW);
-        for (uint32_t place = 0; quota_count(q, &place, 10, tallies);)
+        for (uint32_t entry = 0; quota_count(q, &entry, 10, tallies);)
             ;
         for (uint32_t c = 0; c < 2; c++)
             assert_true(reserved(c) <= 100);

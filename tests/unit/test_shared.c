@@ -172,7 +172,7 @@ static void live_with_idem(struct worker *w, bool die)
         check_whole(&answer);
     if (found == IDEM_LOST && idem_take_lost(idem, w->holder, &key, &claim))
         atomic_fetch_add(&taken_over, 1);
-    if (claim.place == 0)
+    if (claim.entry == 0)
         return;
     MUST(atomic_fetch_add(&holders_of[nth], 1) == 0);
     if (found == IDEM_NEW && draw(w, 4) != 0)

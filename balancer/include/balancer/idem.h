@@ -3,7 +3,7 @@
  * same Idempotency-Key (for 24 h), and an SDK's retry of the same create by the same owner (for as
  * long as the SDK waits for an answer).
  *
- * An entry is a place whose life is one word changed by compare-and-swap, as in quota.h:
+ * The life of an entry is one word changed by compare-and-swap, as in quota.h:
  *
  *                 idem_begin()                   idem_sent()        idem_answer()
  *   FREE ──► WRITING ──► CLAIMED ──► RUNNING ──────────────► SENT ────────────────► DONE ──► FREE
@@ -20,10 +20,10 @@
  * over with idem_take_lost() to record what it found.
  *
  * One key has at most one holder. WRITING shows nothing; CLAIMED shows the key, and who has got
- * that far looks at all the places where the key may be, once more: of two that see each other the
- * one at the lower place goes on and puts the other out.
+ * that far looks at all the entries where the key may be, once more: of two that see each other the
+ * one at the lower entry goes on and puts the other out.
  *
- * A key has 32 places where it may be. When none of them is free or past its time, the DONE entry
+ * A key has 32 entries where it may be. When none of them is free or past its time, the DONE entry
  * whose time ends first goes, never RUNNING, SENT or LOST, and that is counted (idem_evicted()): so
  * the table never makes a create happen twice that it knows to be under way or unknown. */
 #pragma once
@@ -69,7 +69,7 @@ struct idem_key {
 struct idem_key idem_key(char kind, uint64_t owner, const char *text, size_t len);
 
 struct idem_claim {
-    uint32_t place; /* 0: holds nothing */
+    uint32_t entry; /* 0: holds nothing */
     uint64_t word;
 };
 
@@ -79,7 +79,7 @@ enum idem_found {
     IDEM_DONE,     /* answered: `answer` is filled */
     IDEM_LOST,     /* somebody began and died or gave up not knowing: look upstream */
     IDEM_MISMATCH, /* the key is known with another request: 409 */
-    IDEM_FULL      /* no place, and nothing may be evicted */
+    IDEM_FULL      /* no entry, and nothing may be evicted */
 };
 
 /* An answer that is kept. */
@@ -154,10 +154,10 @@ uint32_t idem_undo_holder(struct idem *idem, uint32_t holder);
 uint32_t idem_undo_holders(struct idem *idem, uint32_t first, uint32_t num);
 
 /** Until when (monotonic ms) the table may not know what it was asked: the latest end of what went
- * before its time, or found no place. 0: never. */
+ * before its time, or found no entry. 0: never. */
 uint64_t idem_blind_until_ms(const struct idem *idem);
 
-/** DONE entries that went before their time, and requests that found no place, since the start:
+/** DONE entries that went before their time, and requests that found no entry, since the start:
  * once there was one, what is not here may have been asked before all the same. */
 uint64_t idem_evicted(const struct idem *idem);
 

@@ -35,7 +35,7 @@ MUST_USE int memo_adopt(int fd, uint32_t entries, struct memo **out);
  *  @return never 0 */
 uint64_t memo_key(uint32_t kind, uint64_t place, const char *text, uint64_t len);
 
-/** Remember. Of the four places where the key may be its own is taken, else an empty or torn one,
+/** Remember. Of the four entries where the key may be its own is taken, else an empty or torn one,
  * else the one that was written longest ago. */
 void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS], uint64_t now_ms);
 

@@ -36,7 +36,7 @@ MUST_USE int poll_cache_adopt(int fd, uint32_t entries, struct poll_cache **out)
  *  @return never 0 */
 uint64_t poll_cache_key(uint64_t account, const char *id, size_t len);
 
-/** Keep an object, as its provider sent it. Of the eight places where its key may be its own is
+/** Keep an object, as its provider sent it. Of the eight entries where its key may be its own is
  * taken, else an empty one, else that of a running batch, else of an ended one, each time the one
  * that was seen longest ago. A running one never takes the place of the same one ended. */
 void poll_cache_put(struct poll_cache *cache, uint64_t key, bool ended, const char *text,

@@ -2,7 +2,7 @@
  * generations. A provider bounds the tokens of a deployment's unfinished batches; the ledger holds
  * one reservation for each batch that we know, so that a create goes only where it fits.
  *
- * A reservation is a place in a table, and all that happens to it is one word changed by
+ * A reservation is an entry in a table, and all that happens to it is one word changed by
  * compare-and-swap:
  *
  *                      quota_reserve()         quota_sent()             quota_commit()
@@ -17,8 +17,8 @@
  *                                         quota_release(), quota_release_view(), quota_expire()
  *
  * Per column there is one word E, the sum of what is RESERVED, SENT, LIVE or ORPHAN, with a version
- * in it. A process killed at any instruction leaves at worst a place in RESERVING or RELEASING and
- * an E that is off by it: quota_undo_holder() frees the place, quota_repair() puts E back to the
+ * in it. A process killed at any instruction leaves at worst an entry in RESERVING or RELEASING and
+ * an E that is off by it: quota_undo_holder() frees the entry, quota_repair() puts E back to the
  * sum.
  *
  * **A worker that died** leaves what it had not begun to send (RESERVED) as if it had never been. A
@@ -104,7 +104,7 @@ void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t lim
 /* --- a reservation's life --- */
 
 struct quota_claim {
-    uint32_t place; /* 0: holds nothing */
+    uint32_t entry; /* 0: holds nothing */
     uint32_t column;
     uint64_t word;
     uint64_t tokens;
@@ -117,7 +117,7 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
  *  @param token  quota_token() of its marker; 0: none
  *  @param claim  written, all zero on error; the caller hands it to quota_commit() or
  *         quota_cancel(), once
- *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no place left */
+ *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no entry left */
 MUST_USE int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
                            uint64_t token, uint64_t now_ms, struct quota_claim *claim);
 
@@ -125,7 +125,7 @@ MUST_USE int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column
  * @return false: the claim was ended (never while its holder lives); then send nothing */
 MUST_USE bool quota_sent(struct quota *quota, struct quota_claim *claim);
 
-/** It is known that nothing has happened so far, and the same place is asked once more later:
+/** It is known that nothing has happened so far, and the same deployment is asked once more later:
  * RESERVED again. Does nothing to an empty or ended claim. */
 void quota_refused(struct quota *quota, struct quota_claim *claim);
 
@@ -180,7 +180,7 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
 
 /** What a reservation looks like from outside. */
 struct quota_view {
-    uint32_t place; /* this and the next are the ledger's own */
+    uint32_t entry; /* this and the next are the ledger's own */
     uint64_t word;
     uint32_t column;
     bool orphan;    /* its worker died: without an id look for `token` among the newest batches */
@@ -224,7 +224,7 @@ struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t
 /* --- repair; master only --- */
 
 struct quota_undone {
-    uint32_t freed;   /* places that were half way in or out, and creates that had not been sent */
+    uint32_t freed;   /* entries that were half way in or out, and creates that had not been sent */
     uint32_t orphans; /* creates on their way, which stay counted */
 };
 
@@ -327,14 +327,14 @@ struct quota_tally {
     uint64_t oldest_ms; /* monotonic: when the oldest of their creates began; 0: there is none */
 };
 
-/** Count the reservations, some of the table's places at a time: call it until it says that this
+/** Count the reservations, some of the table's entries at a time: call it until it says that this
  * was all.
  *  @param cursor   starts at 0
- *  @param places   looked at in this call
+ *  @param entries   looked at in this call
  *  @param tallies  quota_max_columns() entries, zeroes at first; what rows of one deployment share
  *         is in the column that they share
  *  @return whether there are more */
-bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t places,
+bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t entries,
                  struct quota_tally *tallies);
 
 /** Columns that the region has room for. */
