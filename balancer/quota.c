@@ -9,54 +9,24 @@
 #include "balancer/quota.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "balancer/memo.h"
-#include "quota_impl.h"
-
-#define INDEX_ENTRY_BITS 24
-#define INDEX_ENTRY_MASK ((UINT64_C(1) << INDEX_ENTRY_BITS) - 1)
-#define INDEX_WORDS      (2 * BUCKET) /* where a key may be */
-#define MAX_ENTRIES      (INDEX_ENTRY_MASK - 1)
+#include "quota_learn_impl.h"
+#include "quota_table.h"
 
 #define TOKEN_SEED 0x746f6b65u /* a marker that reads like an id is still no id */
 
-#define NEAR_ENTRIES  64 /* looked at around the hint before a new one is used */
 #define REPAIR_ROUNDS 4
 #define MINUTE_MS     60000u
 
-static enum quota_state state_of(uint64_t word)
-{
-    return (enum quota_state)entry_state(word);
-}
-
-static bool is_counted(uint64_t word)
-{
-    enum quota_state state = state_of(word);
-
-    return state == QUOTA_RESERVED || state == QUOTA_SENT || state == QUOTA_LIVE ||
-           state == QUOTA_ORPHAN;
-}
+static_assert(QUOTA_ID_SIZE == QUOTA_ID_WORDS * 8, "an id is kept in words");
 
 /* What anybody may end. A create in flight is ended by who holds its claim, or orphaned by the
  * master: so a claim, once given, is good. */
 static bool is_holderless(uint64_t word)
 {
     return state_of(word) == QUOTA_LIVE || state_of(word) == QUOTA_ORPHAN;
-}
-
-static struct reservation *entry_at(const struct quota *quota, uint64_t entry)
-{
-    return (struct reservation *)((char *)quota + quota->entries) + entry;
-}
-
-static uint64_t num_entries(const struct quota *quota)
-{
-    return load_acquire(&quota->shared.high);
-}
-
-static uint32_t column_of(const struct reservation *r)
-{
-    return load_acquire_part_32(&r->column);
 }
 
 /* Mixed with the deployment: equal ids of two accounts are two batches. */
@@ -69,191 +39,6 @@ static uint64_t hash(const struct quota *quota, uint32_t column, uint32_t seed, 
 static uint64_t key_of(const struct quota *quota, uint32_t column, const char *id, size_t len)
 {
     return hash(quota, column, 0, id, len);
-}
-
-/* --- the index --- */
-
-/* A key's n-th word of its two buckets. */
-static _Atomic uint64_t *index_at(const struct quota *quota, uint64_t key, unsigned n)
-{
-    uint64_t bucket = (n < BUCKET ? key : key >> INDEX_ENTRY_BITS) & quota->bucket_mask;
-
-    return (_Atomic uint64_t *)((char *)quota + quota->index) + bucket * BUCKET + n % BUCKET;
-}
-
-static uint64_t index_word(uint64_t key, uint64_t entry)
-{
-    return key >> INDEX_ENTRY_BITS << INDEX_ENTRY_BITS | (entry + 1);
-}
-
-static bool has_tag(const _Atomic uint64_t *key, uint64_t tag)
-{
-    return load_relaxed(key) != 0 && load_relaxed(key) >> INDEX_ENTRY_BITS == tag;
-}
-
-/* Empty, or left behind by a process that died while it freed an entry. An entry has its keys
- * before they are in the index and keeps them until they are out of it. */
-static bool is_vacant(const struct quota *quota, uint64_t word)
-{
-    const struct reservation *r;
-    uint64_t tag = word >> INDEX_ENTRY_BITS;
-
-    if (word == 0)
-        return true;
-    r = entry_at(quota, (word & INDEX_ENTRY_MASK) - 1);
-    return !(has_tag(&r->key, tag) || has_tag(&r->token, tag));
-}
-
-/* Returns false when both buckets are full. */
-static bool index_try_add(struct quota *quota, uint64_t key, uint64_t entry)
-{
-    for (unsigned i = 0; i < INDEX_WORDS; i++) {
-        _Atomic uint64_t *at = index_at(quota, key, i);
-        uint64_t old = load_acquire(at);
-
-        while (is_vacant(quota, old)) {
-            if (cas_acq_rel(at, &old, index_word(key, entry)))
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool is_indexed(const struct quota *quota, uint64_t key, uint64_t entry)
-{
-    for (unsigned i = 0; i < INDEX_WORDS; i++) {
-        if (load_acquire(index_at(quota, key, i)) == index_word(key, entry))
-            return true;
-    }
-    return false;
-}
-
-static void index_add(struct quota *quota, uint64_t key, uint64_t entry)
-{
-    if (key != 0 && !index_try_add(quota, key, entry))
-        add_acq_rel(&quota->shared.overflowed, 1);
-}
-
-static void index_remove(struct quota *quota, uint64_t key, uint64_t entry)
-{
-    for (unsigned i = 0; i < INDEX_WORDS && key != 0; i++) {
-        uint64_t word = index_word(key, entry);
-
-        if (load_relaxed(index_at(quota, key, i)) == word)
-            cas_acq_rel(index_at(quota, key, i), &word, 0);
-    }
-}
-
-static bool is_at(const struct quota *quota, uint64_t entry, uint64_t key, uint64_t *word)
-{
-    const struct reservation *r = entry_at(quota, entry);
-
-    *word = load_acquire(&r->word);
-    return state_of(*word) != QUOTA_FREE &&
-           (load_relaxed(&r->key) == key || load_relaxed(&r->token) == key);
-}
-
-/* The entry with this key, and its word as it was then: a swap from that word changes this
- * reservation or nothing. */
-static bool find(const struct quota *quota, uint64_t key, uint64_t *entry, uint64_t *word)
-{
-    __builtin_prefetch((const void *)index_at(quota, key, BUCKET)); /* both are far away */
-    for (unsigned i = 0; i < INDEX_WORDS; i++) {
-        uint64_t indexed = load_acquire(index_at(quota, key, i));
-
-        *entry = (indexed & INDEX_ENTRY_MASK) - 1;
-        if (indexed != 0 && indexed >> INDEX_ENTRY_BITS == key >> INDEX_ENTRY_BITS &&
-            is_at(quota, *entry, key, word))
-            return true;
-    }
-    if (load_relaxed(&quota->shared.overflowed) == 0)
-        return false;
-    for (*entry = 0; *entry < num_entries(quota); ++*entry) {
-        if (is_at(quota, *entry, key, word))
-            return true;
-    }
-    return false;
-}
-
-/* --- entries --- */
-
-static bool try_claim(struct quota *quota, uint64_t entry, uint32_t holder, uint64_t *word)
-{
-    struct reservation *r = entry_at(quota, entry);
-    uint64_t old = load_acquire(&r->word);
-
-    if (state_of(old) != QUOTA_FREE)
-        return false;
-    *word = entry_word_next(old, QUOTA_RESERVING, holder);
-    if (!cas_acq_rel(&r->word, &old, *word))
-        return false;
-    store_relaxed(&quota->shared.hint, entry + 1);
-    return true;
-}
-
-static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint32_t holder,
-                        uint64_t *entry, uint64_t *word)
-{
-    uint64_t high = num_entries(quota);
-
-    for (uint64_t i = 0; i < num && i < high; i++) {
-        *entry = (first + i) % high;
-        if (try_claim(quota, *entry, holder, word))
-            return true;
-    }
-    return false;
-}
-
-/* A free entry: near the last one that was freed or taken, else one that was never used, so that
- * the table stays as short as it was ever full, else any. */
-static bool claim(struct quota *quota, uint32_t holder, uint64_t *entry, uint64_t *word)
-{
-    if (claim_among(quota, load_relaxed(&quota->shared.hint), NEAR_ENTRIES, holder, entry, word))
-        return true;
-    *entry = num_entries(quota);
-    while (*entry < quota->max_entries) {
-        if (cas_acq_rel(&quota->shared.high, entry, *entry + 1) &&
-            try_claim(quota, *entry, holder, word))
-            return true;
-    }
-    return claim_among(quota, 0, quota->max_entries, holder, entry, word);
-}
-
-/* Give an entry back, by the one who holds it in RESERVING or RELEASING. */
-static void vacate(struct quota *quota, uint64_t entry, uint64_t word)
-{
-    struct reservation *r = entry_at(quota, entry);
-
-    index_remove(quota, load_relaxed(&r->key), entry);
-    index_remove(quota, load_relaxed(&r->token), entry);
-    store_relaxed(&r->key, 0);
-    store_relaxed(&r->token, 0);
-    store_release(&r->word, entry_word_in(word, QUOTA_FREE, 0));
-    store_relaxed(&quota->shared.hint, entry);
-}
-
-static void write_entry(struct reservation *r, const struct quota_column *col, uint32_t column,
-                        uint64_t tokens, uint64_t begun_ms, uint64_t now_ms)
-{
-    store_release_part(&r->tokens, tokens);
-    store_release_part(&r->begun_ms, begun_ms);
-    store_release_part(&r->lease_ms, begun_ms + load_relaxed(&col->lease_ms));
-    store_relaxed(&r->asked_ms, now_ms);
-    store_release_part(&r->id[0], 0);
-    store_relaxed_32(&r->stamp, 0);
-    store_release_part_32(&r->column, column);
-}
-
-static void write_id(struct reservation *r, const char *id, size_t len)
-{
-    char text[QUOTA_ID_SIZE] = "";
-    uint64_t words[QUOTA_ID_SIZE / 8];
-
-    if (len < sizeof(text))
-        memcpy(text, id, len);
-    memcpy(words, text, sizeof(words));
-    for (size_t i = 0; i < QUOTA_ID_SIZE / 8; i++)
-        store_release_part(&r->id[i], words[i]);
 }
 
 /* --- E --- */
@@ -299,17 +84,11 @@ static bool end(struct quota *quota, uint32_t holder, uint64_t entry, uint64_t w
     if (how == QUOTA_FINISHED && now_ms > load_relaxed(&r->begun_ms))
         quota_note_finished(col, load_relaxed(&r->ahead), load_relaxed(&r->tokens),
                             now_ms - load_relaxed(&r->begun_ms));
-    vacate(quota, entry, releasing);
+    quota_table_vacate(quota, entry, releasing);
     return true;
 }
 
 /* --- the region --- */
-
-/* Four words for each entry. */
-static uint64_t num_buckets(uint32_t entries)
-{
-    return shm_buckets((uint64_t)entries * 4, BUCKET);
-}
 
 void quota_ask_every(struct quota *quota, uint32_t ask_ms)
 {
@@ -319,15 +98,15 @@ void quota_ask_every(struct quota *quota, uint32_t ask_ms)
 /* What a region of these dimensions begins with. */
 static int fill_head(struct quota *head, uint32_t max_columns, uint32_t max_reservations)
 {
-    if (max_columns == 0 || max_reservations == 0 || max_reservations > MAX_ENTRIES)
+    if (max_columns == 0 || max_reservations == 0 || max_reservations > QUOTA_TABLE_MAX)
         return ERR_INVALID;
     memset(head, 0, sizeof(*head));
     head->max_columns = max_columns;
     head->max_entries = max_reservations;
-    head->bucket_mask = num_buckets(max_reservations) - 1;
+    head->bucket_mask = quota_table_buckets(max_reservations) - 1;
     head->columns = shm_round_up(sizeof(struct quota), CACHE_LINE);
     head->index = head->columns + (uint64_t)max_columns * sizeof(struct quota_column);
-    head->entries = head->index + num_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
+    head->entries = head->index + quota_table_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
     head->region = (struct shm_head){.magic = QUOTA_MAGIC,
                                      .layout = QUOTA_LAYOUT,
                                      .size = head->entries + (uint64_t)max_reservations *
@@ -456,17 +235,17 @@ static int reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64
     uint64_t entry, word, ahead;
     struct reservation *r;
 
-    if (!claim(quota, holder, &entry, &word))
+    if (!quota_table_claim(quota, holder, &entry, &word))
         return ERR_FULL;
     r = entry_at(quota, entry);
-    write_entry(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
+    quota_table_write(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
     if (!count_in(col, tokens, foreign, limit, &ahead)) {
-        vacate(quota, entry, word);
+        quota_table_vacate(quota, entry, word);
         return ERR_LIMIT;
     }
     store_relaxed(&r->ahead, ahead);
     store_release_part(&r->token, token);
-    index_add(quota, load_relaxed(&r->token), entry);
+    quota_table_index(quota, load_relaxed(&r->token), entry);
     out->word = entry_word_in(word, state, holder);
     out->entry = (uint32_t)entry + 1;
     out->column = column;
@@ -519,10 +298,10 @@ static bool make_live(struct quota *quota, uint64_t entry, uint64_t word, const 
 
     if (load_acquire(&r->word) != word)
         return false;
-    write_id(r, id, len);
+    quota_table_write_id(r, id, len);
     store_release_part(&r->key, key_of(quota, column_of(r), id, len));
-    index_add(quota, load_relaxed(&r->key), entry);
-    index_remove(quota, load_relaxed(&r->token), entry);
+    quota_table_index(quota, load_relaxed(&r->key), entry);
+    quota_table_unindex(quota, load_relaxed(&r->token), entry);
     return cas_acq_rel(&r->word, &word, entry_word_in(word, QUOTA_LIVE, HOLDER_NOBODY));
 }
 
@@ -586,24 +365,18 @@ static bool release_key(struct quota *quota, uint32_t holder, uint64_t key, enum
     bool any = false;
 
     /* More than one only if two processes adopted the same batch at once. */
-    while (find(quota, key, &entry, &word) && is_holderless(word) &&
+    while (quota_table_find(quota, key, &entry, &word) && is_holderless(word) &&
            end(quota, holder, entry, word, how, now_ms))
         any = true;
     return any;
 }
 
-static void expect_key(const struct quota *quota, uint64_t key)
-{
-    __builtin_prefetch((const void *)index_at(quota, key, 0));
-    __builtin_prefetch((const void *)index_at(quota, key, BUCKET));
-}
-
 void quota_expect(const struct quota *quota, uint32_t column, const char *id, size_t len,
                   const char *marker, size_t marker_len)
 {
-    expect_key(quota, key_of(quota, column, id, len));
+    quota_table_expect(quota, key_of(quota, column, id, len));
     if (marker_len > 0)
-        expect_key(quota, quota_token(quota, column, marker, marker_len));
+        quota_table_expect(quota, quota_token(quota, column, marker, marker_len));
 }
 
 bool quota_release(struct quota *quota, uint32_t holder, uint32_t column, const char *id,
@@ -616,8 +389,8 @@ bool quota_release_token(struct quota *quota, uint32_t holder, uint64_t token, u
 {
     uint64_t entry, word;
 
-    return token != 0 && find(quota, token, &entry, &word) && state_of(word) == QUOTA_ORPHAN &&
-           end(quota, holder, entry, word, QUOTA_DROPPED, now_ms);
+    return token != 0 && quota_table_find(quota, token, &entry, &word) &&
+           state_of(word) == QUOTA_ORPHAN && end(quota, holder, entry, word, QUOTA_DROPPED, now_ms);
 }
 
 /* An ORPHAN's batch was found: hold it like a create in flight, and commit. Should we die between,
@@ -635,9 +408,10 @@ static void adopt_orphan(struct quota *quota, uint32_t holder, uint64_t entry, u
 static bool find_batch(const struct quota *quota, uint64_t key, uint64_t token, uint64_t *entry,
                        uint64_t *word)
 {
-    if (find(quota, key, entry, word))
+    if (quota_table_find(quota, key, entry, word))
         return true;
-    return token != 0 && (find(quota, token, entry, word) || find(quota, key, entry, word));
+    return token != 0 && (quota_table_find(quota, token, entry, word) ||
+                          quota_table_find(quota, key, entry, word));
 }
 
 int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t token,
@@ -679,7 +453,8 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
     uint64_t entry, word, begun_ms;
     struct reservation *r;
 
-    if (!find(quota, key_of(quota, column, id, len), &entry, &word) || !is_counted(word))
+    if (!quota_table_find(quota, key_of(quota, column, id, len), &entry, &word) ||
+        !is_counted(word))
         return false;
     r = entry_at(quota, entry);
     begun_ms = load_relaxed(&r->begun_ms);
@@ -821,7 +596,7 @@ struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint
         if (state == QUOTA_FREE || entry_holder(word) - first >= num)
             continue;
         if (state == QUOTA_RESERVING || state == QUOTA_RELEASING) {
-            vacate(quota, i, word);
+            quota_table_vacate(quota, i, word);
             undone.freed++;
         } else if (state == QUOTA_RESERVED) {
             undone.freed += end(quota, first, i, word, QUOTA_DROPPED, now_ms);
@@ -847,23 +622,6 @@ static bool add_up(const struct quota *quota, uint64_t *sums)
         sums[column] += tokens;
     }
     return true;
-}
-
-/* What has no index word gets one, as far as there is room. */
-static void mend_index(struct quota *quota)
-{
-    uint64_t overflowed = load_acquire(&quota->shared.overflowed);
-    bool all = true;
-
-    for (uint64_t i = 0; i < num_entries(quota) && overflowed != 0; i++) {
-        const struct reservation *r = entry_at(quota, i);
-        uint64_t key = load_relaxed(&r->key) != 0 ? load_relaxed(&r->key) : load_relaxed(&r->token);
-
-        if (is_counted(load_acquire(&r->word)) && key != 0 && !is_indexed(quota, key, i))
-            all = index_try_add(quota, key, i) && all;
-    }
-    if (all && overflowed != 0)
-        cas_acq_rel(&quota->shared.overflowed, &overflowed, 0);
 }
 
 /* Each E is read before the table and changed only if nobody did meanwhile: who comes in or goes
@@ -917,7 +675,7 @@ bool quota_repair(struct quota *quota, uint32_t *repaired)
     uint32_t n = 0;
     bool all = false;
 
-    mend_index(quota);
+    quota_table_mend_index(quota);
     for (int i = 0; i < REPAIR_ROUNDS && !all && scratch != NULL; i++)
         all = repair_round(quota, scratch, &n);
     if (repaired != NULL)

@@ -6,11 +6,12 @@
  * The drain rate is the one that makes the expectation ((E + s) / r) come true: a job that ended
  * after `t` with `ahead` tokens before it says r = (ahead + s) / t, however the provider orders its
  * work. */
-#include "balancer/quota.h"
+#include "balancer/quota_learn.h"
 
 #include <math.h>
+#include <string.h>
 
-#include "quota_impl.h"
+#include "quota_learn_impl.h"
 
 #define FOREIGN_BITS 40
 #define FOREIGN_MAX  ((UINT64_C(1) << FOREIGN_BITS) - 1)

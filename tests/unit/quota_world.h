@@ -17,6 +17,7 @@
 
 #include "balancer/quota.c"
 #include "balancer/quota_learn.c"
+#include "balancer/quota_table.c"
 
 #define HOUR   3600000u
 #define MINUTE 60000u

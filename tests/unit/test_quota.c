@@ -351,7 +351,7 @@ static void nothing_is_repaired_while_somebody_is_half_way(void **state)
 
     (void)state;
     store_relaxed(&quota_column_of(q, 0)->shared.enqueued, 95);
-    assert_true(claim(q, 7, &entry, &word));
+    assert_true(quota_table_claim(q, 7, &entry, &word));
     assert_false(quota_repair(q, NULL));
     assert_int_equal(reserved(0), 95);
     assert_int_equal(quota_undo_holder(q, 7, NOW).freed, 1);

@@ -1,5 +1,6 @@
-/* The ledger's region, as quota.c (reservations) and quota_learn.c (what is known about a column)
- * share it. Nobody else includes this, but the test that runs every order of steps.
+/* The ledger's region, on which three files stand: quota_table.c (entries and their index),
+ * quota_learn.c (what is known about a column) and, on these two, quota.c (reservations). Nobody
+ * else includes this, but the tests that run every order of steps.
  *
  *   struct quota                  header, and the words that all share
  *   struct quota_ratio [RATIOS]   tokens per unit of a feature of a model
@@ -15,17 +16,20 @@
 
 #include <assert.h>
 #include <stdalign.h>
-#include <string.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "balancer/quota.h"
 #include "common/shm_region.h"
 #include "common/shm_words.h"
 #include "entry_word.h"
 
-#define QUOTA_MAGIC  0x54515141u /* "AQQT" */
-#define QUOTA_LAYOUT 5u
-#define RATIOS       256u
-#define BUCKET       8u
+#define QUOTA_MAGIC    0x54515141u /* "AQQT" */
+#define QUOTA_LAYOUT   5u
+#define RATIOS         256u
+#define BUCKET         8u
+/* Of an id; a longer one is kept by its hash only */
+#define QUOTA_ID_WORDS 7u
 
 /* Of an entry's word, entry_word.h. */
 enum quota_state {
@@ -54,7 +58,7 @@ struct reservation {
     _Atomic uint32_t stamp;
     /* Up to here a poll looks at it, from here on more seldom: another cache line. */
     _Atomic uint64_t ahead; /* what was enqueued there before it; AHEAD_UNKNOWN */
-    _Atomic uint64_t id[QUOTA_ID_SIZE / 8];
+    _Atomic uint64_t id[QUOTA_ID_WORDS];
 };
 
 struct quota_column {
@@ -109,7 +113,6 @@ static_assert(sizeof(struct reservation) == 128 &&
               "layout of the quota region");
 static_assert(sizeof(struct quota_column) == 128, "layout of the quota region");
 static_assert(sizeof(struct quota) == 128 + RATIOS * 16, "layout of the quota region");
-static_assert(QUOTA_ID_SIZE % 8 == 0, "an id is kept in words");
 
 #define ENQUEUED_BITS 44
 #define ENQUEUED_MAX  ((UINT64_C(1) << ENQUEUED_BITS) - 1)
@@ -155,31 +158,3 @@ static inline uint64_t quota_mix(uint64_t x)
     x ^= x >> 31;
     return x != 0 ? x : 1;
 }
-
-/* --- quota_learn.c, for quota.c --- */
-
-uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms);
-uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms);
-
-/* Whether jobs of that size were just refused there. */
-bool quota_is_cooling_down(const struct quota_column *column, uint64_t tokens, uint64_t now_ms);
-
-/* Nothing is known any more but E. */
-void quota_forget_learned(struct quota_column *column);
-
-/* One more was placed. */
-void quota_note_placed(struct quota_column *column, uint64_t now_ms);
-
-/* A create was accepted: if it was as large as what was refused, there is room again. */
-void quota_note_accepted(struct quota_column *column, uint64_t tokens);
-
-/* Some of what was foreign turned out to be ours. */
-void quota_note_adopted(struct quota_column *column, uint64_t tokens, uint64_t now_ms);
-
-/* A job came to its end `elapsed_ms` after its create, with `ahead` tokens before it. */
-void quota_note_finished(struct quota_column *column, uint64_t ahead, uint64_t tokens,
-                         uint64_t elapsed_ms);
-
-/* It has not, and so much of it is done. */
-void quota_note_progress(struct quota_column *column, uint64_t ahead, uint64_t tokens,
-                         uint64_t done, uint64_t total, uint64_t elapsed_ms);
