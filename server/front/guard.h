@@ -78,17 +78,30 @@ struct h2_reset {
     enum frame_error error;
 };
 
+/* What the connection is at; drawn in stream_h1.c. */
+enum h1_phase {
+    H1_HEAD,     /* a head is awaited */
+    H1_RUNNING,  /* libh2o has the request, a handler answers */
+    H1_DRAINING, /* the answer is out, the rest of the body is dropped; then the next head */
+    H1_CLOSING,  /* the same, and our side is closed; then the connection is */
+    H1_REFUSED   /* the head was answered by us, libh2o knows of no request; then as H1_CLOSING */
+};
+
+/* How far the answer to the request is; drawn in stream_h1.c. */
+enum h1_answer {
+    H1_UNANSWERED,
+    H1_CONTINUE,  /* `100 Continue` is being written, what the handler sends is held back */
+    H1_ANSWERING, /* its head is fixed */
+    H1_ANSWERED,  /* its last byte was handed to libh2o */
+    H1_BROKEN_OFF /* the handler gave up in the middle: the body is not waited for */
+};
+
 /* What stream_h1.c keeps for each connection. */
 struct h1_conn {
-    enum { H1_HEAD, H1_RUNNING, H1_LINGER } phase;
-    bool answered;        /* the response head is fixed */
-    bool final;           /* the last byte of the response was handed to libh2o */
-    bool closing;         /* the linger ends in a close, not in the next request */
-    bool refused;         /* the answer is ours, libh2o knows of no request */
-    bool broken_off;      /* the handler gave up in the middle of its response: no lingering */
-    bool skipped_line;    /* an empty line before the request was taken (RFC 9112, 2.2) */
-    bool hello_in_flight; /* `100 Continue` is being written */
-    h2o_req_t *req;       /* libh2o's; the same for the connection's whole life */
+    enum h1_phase phase;
+    enum h1_answer answer;
+    bool skipped_line; /* H1_HEAD: an empty line before the request was taken (RFC 9112, 2.2) */
+    h2o_req_t *req;    /* libh2o's; the same for the connection's whole life */
     h2o_socket_cb lib_read, lib_write;
     void (*lib_send)(h2o_ostream_t *, h2o_req_t *, h2o_iovec_t *, size_t, h2o_send_state_t);
     struct h1_stream *stream; /* pool of the request; NULL: no body */

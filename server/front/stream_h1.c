@@ -14,9 +14,20 @@
  *   sock->_cb.write  its completion, which we pass on to libh2o only after an unread body was
  *                    drained.
  *
- *   H1_HEAD ──head is fine──> H1_RUNNING ──last byte written──> (finish) ──> H1_HEAD, or closed
- *      │                          └──body not read to its end──> H1_LINGER ──drained──> (finish)
- *      └──head is not fine: answered by us──────────────────────────┘
+ *   H1_HEAD ──fine──> H1_RUNNING ──last byte written, body read──────────────> (finish)
+ *      │                   ├──body not read to its end──> H1_DRAINING ──drained──> (finish)
+ *      │                   └──... and the last request──> H1_CLOSING ──drained───> (finish)
+ *      └──not fine──> H1_REFUSED: answered by us ──drained, or long enough───────> closed
+ *
+ *   (finish): libh2o goes on, and a head is awaited (H1_HEAD), or it closes.
+ *
+ *   H1_UNANSWERED ──the handler sends──> H1_ANSWERING ──the last of it──> H1_ANSWERED
+ *      │       ▲                               └──it gives up──────────> H1_BROKEN_OFF
+ *      ▼       │ written
+ *   H1_CONTINUE: the client waits for it, and a handler begins with the body
+ *
+ * A third fact is no state: whether an empty line before this head was taken. Nor are those of
+ * struct h1_stream: the handler reads or not while the body is well, has ended or is broken.
  *
  * Nothing of ours closes a connection from inside a handler's call: an empty final send waits for
  * the next turn. So a handler may do what it likes in a body's callback. */
@@ -111,15 +122,21 @@ void h1_hang_up(struct conn *conn)
     conn->h1.lib_read(conn->sock, h2o_socket_error_closed); /* disposes the request, closes */
 }
 
+static void enter(struct h1_conn *h1, enum h1_phase phase, uint64_t since_ms)
+{
+    h1->phase = phase;
+    h1->since_ms = since_ms;
+}
+
 /* Ready for a head: libh2o has a fresh request and has begun to read. */
 static void begin(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
     h2o_ostream_t *last = h1->req->_ostr_top;
 
-    h1->phase = H1_HEAD;
-    h1->answered = h1->final = h1->closing = h1->broken_off = h1->skipped_line = false;
-    h1->since_ms = 0;
+    enter(h1, H1_HEAD, 0);
+    h1->answer = H1_UNANSWERED;
+    h1->skipped_line = false;
     h1->scanned = 0;
     h1->held.self = NULL;
     h1->lib_send = last->do_send;
@@ -162,7 +179,7 @@ static void finish(struct conn *conn)
     bool broken = h1->held.self != NULL && h1->held.state == H2O_SEND_STATE_ERROR;
     bool persistent = h1->req->http1_is_persistent && !broken;
 
-    if (h1->refused) {
+    if (h1->phase == H1_REFUSED) {
         h1_hang_up(conn);
         return;
     }
@@ -263,10 +280,11 @@ static bool drop(struct conn *conn, char *raw, size_t len)
     size_t used;
 
     h1->lingered += len;
-    if (h1->refused || s == NULL || s->broken)
+    if (h1->phase == H1_REFUSED || s == NULL || s->broken)
         return false;
     used = feed(s, raw, len, true);
-    if (s->ended && !h1->closing && used < len && !stash_put(h1, raw + used, len - used))
+    if (s->ended && h1->phase == H1_DRAINING && used < len &&
+        !stash_put(h1, raw + used, len - used))
         h1->req->http1_is_persistent = 0;
     return s->ended;
 }
@@ -275,7 +293,7 @@ static void on_linger_readable(h2o_socket_t *sock, const char *err)
 {
     struct conn *conn = sock->on_close.data;
     struct h1_conn *h1 = &conn->h1;
-    size_t keep = h1->refused ? 0 : h1->head_len;
+    size_t keep = h1->phase == H1_REFUSED ? 0 : h1->head_len;
     bool ended;
 
     if (err != NULL) {
@@ -303,15 +321,13 @@ static void on_linger_readable(h2o_socket_t *sock, const char *err)
 
 /* Whoever still sends would lose our answer to a reset, were the connection closed with bytes
  * unread: so end our side of it and drain, within bounds. */
-static void start_linger(struct conn *conn)
+static void start_linger(struct conn *conn, enum h1_phase phase)
 {
     struct h1_conn *h1 = &conn->h1;
 
-    h1->phase = H1_LINGER;
-    h1->since_ms = now_of(conn);
+    enter(h1, phase, now_of(conn));
     h1->lingered = 0;
-    h1->closing = h1->refused || !h1->req->http1_is_persistent;
-    if (h1->closing)
+    if (phase != H1_DRAINING)
         guard_end_sending(conn);
     h2o_socket_read_start(conn->sock, on_linger_readable);
 }
@@ -325,7 +341,7 @@ static void on_refusal_written(h2o_socket_t *sock, const char *err)
     if (err != NULL)
         h1_hang_up(conn);
     else
-        start_linger(conn);
+        start_linger(conn, H1_REFUSED);
 }
 
 static void refuse(struct conn *conn, int status)
@@ -353,9 +369,7 @@ static void refuse(struct conn *conn, int status)
         h1_hang_up(conn);
         return;
     }
-    h1->refused = true;
-    h1->phase = H1_LINGER;
-    h1->since_ms = now_of(conn);
+    enter(h1, H1_REFUSED, now_of(conn));
     h2o_socket_read_stop(conn->sock);
     if (conn->sock->input->size != 0)
         h2o_buffer_consume(&conn->sock->input, conn->sock->input->size);
@@ -446,7 +460,7 @@ static void on_hello_written(h2o_socket_t *sock, const char *err)
     struct h1_conn *h1 = &conn->h1;
     h2o_ostream_t *self = h1->held.self;
 
-    h1->hello_in_flight = false;
+    h1->answer = H1_UNANSWERED;
     if (err != NULL) {
         h1_hang_up(conn);
     } else if (self != NULL) {
@@ -459,7 +473,7 @@ static void say_hello(struct conn *conn)
 {
     h2o_iovec_t hello = {H2O_STRLIT("HTTP/1.1 100 Continue\r\n\r\n")};
 
-    conn->h1.hello_in_flight = true;
+    conn->h1.answer = H1_CONTINUE;
     h2o_socket_write(conn->sock, &hello, 1, on_hello_written);
 }
 
@@ -474,7 +488,7 @@ static void pump(struct conn *conn)
 
     if (s == NULL || h1->phase != H1_RUNNING || !is_flowing(s))
         return;
-    if (s->hello_wanted && !h1->answered) {
+    if (s->hello_wanted && h1->answer == H1_UNANSWERED) {
         s->hello_wanted = false;
         say_hello(conn);
     }
@@ -563,12 +577,12 @@ static void forward(struct conn *conn, h2o_ostream_t *self, h2o_iovec_t *bufs, s
                     h2o_send_state_t state)
 {
     struct h1_conn *h1 = &conn->h1;
-    bool first = !h1->answered;
+    bool first = h1->answer == H1_UNANSWERED;
 
-    h1->final = state != H2O_SEND_STATE_IN_PROGRESS;
-    h1->broken_off = state == H2O_SEND_STATE_ERROR;
+    h1->answer = state == H2O_SEND_STATE_IN_PROGRESS ? H1_ANSWERING
+                 : state == H2O_SEND_STATE_FINAL     ? H1_ANSWERED
+                                                     : H1_BROKEN_OFF;
     if (first) {
-        h1->answered = true;
         settle(conn);
     } else if (num == 0) {
         hold(conn, self, NULL, 0, state); /* libh2o would complete, perhaps close, at once */
@@ -589,7 +603,7 @@ static void on_send(h2o_ostream_t *self, h2o_req_t *req, h2o_iovec_t *bufs, size
 
     if (conn->dying)
         return; /* libh2o closes it in a moment */
-    if (conn->h1.hello_in_flight)
+    if (conn->h1.answer == H1_CONTINUE)
         hold(conn, self, bufs, num, state);
     else
         forward(conn, self, bufs, num, state);
@@ -600,7 +614,7 @@ static void on_response_end(struct conn *conn)
     struct h1_conn *h1 = &conn->h1;
     struct h1_stream *s = h1->stream;
 
-    if (s == NULL || s->ended || h1->broken_off) {
+    if (s == NULL || s->ended || h1->answer == H1_BROKEN_OFF) {
         finish(conn);
         return;
     }
@@ -614,7 +628,7 @@ static void on_response_end(struct conn *conn)
     if (s->ended)
         finish(conn);
     else
-        start_linger(conn);
+        start_linger(conn, h1->req->http1_is_persistent ? H1_DRAINING : H1_CLOSING);
 }
 
 static void on_written(h2o_socket_t *sock, const char *err)
@@ -628,7 +642,7 @@ static void on_written(h2o_socket_t *sock, const char *err)
             body_fail(&h1->stream->body, BODY_CLIENT_GONE);
         h1->req->http1_is_persistent = 0; /* libh2o does not look at the error of a last write */
         h1->lib_write(sock, err);
-    } else if (!h1->final) {
+    } else if (h1->answer == H1_ANSWERING) {
         h1->lib_write(sock, NULL); /* the generator proceeds */
     } else {
         on_response_end(conn);
@@ -642,7 +656,7 @@ static void on_kick(h2o_timeout_entry_t *entry)
 
     if (conn->dying || h1->phase != H1_RUNNING)
         return;
-    if (h1->held.self != NULL && !h1->hello_in_flight) {
+    if (h1->held.self != NULL && h1->answer != H1_CONTINUE) {
         if (h1->held.state != H2O_SEND_STATE_IN_PROGRESS) {
             on_response_end(conn);
             return;
@@ -668,9 +682,9 @@ static void pass(struct conn *conn, size_t len, const struct guard_head *head)
     input->size = len;
     guard_h1_hide(input->bytes, head);
     h1->head_len = len;
-    h1->phase = H1_RUNNING;
     conn->used = true;
-    h1->since_ms = conn->active_ms = now_of(conn);
+    conn->active_ms = now_of(conn);
+    enter(h1, H1_RUNNING, conn->active_ms);
     if (head->framing == FRAMING_CHUNKED || head->length != 0)
         add_stream(conn, head);
     guard_pin(conn);
@@ -801,7 +815,9 @@ void h1_tick(struct conn *conn, uint64_t now_ms)
             update_reading(conn);
         }
         break;
-    case H1_LINGER:
+    case H1_DRAINING:
+    case H1_CLOSING:
+    case H1_REFUSED:
         if (now_ms - h1->since_ms > GUARD_LINGER_MS)
             end_linger(conn, false);
         break;
@@ -822,7 +838,8 @@ int h1_watched(const struct conn *conn, uint64_t now_ms)
     /* A client may close its sending side behind the last request; one that does so is taken to be
      * gone only while nothing has been answered and nothing else of it waits. nginx does the same.
      */
-    if (!h1->answered && h1->stash_len == 0 && (h1->stream == NULL || h1->stream->ended))
+    if (h1->answer < H1_ANSWERING && h1->stash_len == 0 &&
+        (h1->stream == NULL || h1->stream->ended))
         return POLLRDHUP;
     return 0;
 }
