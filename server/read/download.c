@@ -11,18 +11,20 @@
  * closed, or RST_STREAM): never a short file that looks whole. */
 #include "read/download.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "balancer/retry.h"
 #include "common/log.h"
 #include "common/mask.h"
 #include "request/admit.h"
 #include "calls/attempt.h"
 #include "objects/locate.h"
 #include "calls/range.h"
+#include "request/operation.h"
 #include "request/resolve.h"
+#include "download_step.h"
 #include "resume.h"
 
 #define MAX_CONTENT_TRIES 3            /* unless the operator says otherwise */
@@ -33,44 +35,38 @@
 #define DOWNLOAD_BUFFER (DOWNLOAD_READ - (16u << 10))
 
 struct download {
-    struct relay *relay; /* borrowed; NULL once the client is gone */
-    struct runtime *rt;
+    struct operation op;
+    enum download_step step;
     struct target target; /* owned */
-    uint32_t deployment;  /* where the file is; MODEL_NO_INDEX: not known yet */
     char *range;          /* owned; the client's Range, NULL: none */
     struct range part;    /* what of a whole answer the client gets; RANGE_NONE: all */
     uint64_t position;    /* in the file, of the next byte that the provider sends */
     uint64_t next, end; /* in the file: what the client still needs; end UINT64_MAX: as it comes */
     struct resume_mark mark;
     struct admit_place place;
-    struct locate *locate;   /* owned; the place is being looked for */
-    struct attempt *attempt; /* owned */
     struct strbuf filling, sending;
-    bool started; /* the response head is out */
-    bool busy;    /* a relay_send() is outstanding */
-    bool paused;  /* the provider waits for the client */
-    bool left; /* ... no more: the call was ended, and the rest is asked for when there is room */
-    bool resuming;    /* the rest was asked for, and no head came yet */
-    bool no_resuming; /* it would cost the whole again */
-    bool ended;       /* no more bytes will come */
-    bool broken;      /* ... because the transfer failed */
-    uint32_t tries;
+    bool busy;          /* a relay_send() is outstanding */
+    bool lost;          /* bytes, for want of memory: the end must say so */
+    bool no_resuming;   /* it would cost the whole again */
     uint64_t paused_ms; /* since when */
-    struct loop_timer retry, end_of_turn, pause;
+    struct loop_timer end_of_turn, pause;
 };
 
 static bool ask(struct download *dl);
 static bool resume(struct download *dl);
 
-static void download_free(struct download *dl)
+static struct download *download_of(struct operation *op)
 {
-    if (dl->attempt != NULL)
-        attempt_cancel(dl->attempt);
-    locate_cancel(dl->locate);
+    return (struct download *)op;
+}
+
+static void download_free(struct operation *op)
+{
+    struct download *dl = download_of(op);
+
     admit_cancel(&dl->place);
-    loop_timer_stop(dl->rt->loop, &dl->retry);
-    loop_timer_stop(dl->rt->loop, &dl->end_of_turn);
-    loop_timer_stop(dl->rt->loop, &dl->pause);
+    loop_timer_stop(op->rt->loop, &dl->end_of_turn);
+    loop_timer_stop(op->rt->loop, &dl->pause);
     target_deinit(&dl->target);
     strbuf_deinit(&dl->filling);
     strbuf_deinit(&dl->sending);
@@ -78,19 +74,37 @@ static void download_free(struct download *dl)
     free(dl);
 }
 
-static void on_client_gone(void *op)
+static const struct operation_ops download_ops = {.free = download_free};
+
+/* A client that reads slowly makes it pause many times: that is not told, a pause that lasts is. */
+static void go(struct download *dl, enum download_step step)
 {
-    download_free(op);
+    enum download_step from = dl->step;
+
+    if (step == from)
+        return;
+    assert(download_step_may(from, step));
+    dl->step = step;
+    if (step != DOWNLOAD_PAUSE && from != DOWNLOAD_PAUSE)
+        log_debug("request %s: download %s -> %s", dl->op.relay->request_id,
+                  download_step_name(from), download_step_name(step));
 }
 
-static struct relay *detach(struct download *dl)
+/* The response head is out. */
+static bool is_started(const struct download *dl)
 {
-    struct relay *relay = dl->relay;
+    return dl->step >= DOWNLOAD_STREAM;
+}
 
-    dl->relay = NULL;
-    relay->op = NULL;
-    relay->deployment = dl->deployment;
-    return relay;
+/* No more bytes will come. */
+static bool is_ended(const struct download *dl)
+{
+    return dl->step >= DOWNLOAD_WHOLE;
+}
+
+static void end_whole(struct download *dl)
+{
+    go(dl, dl->lost ? DOWNLOAD_SHORT : DOWNLOAD_WHOLE);
 }
 
 /* --- towards the client --- */
@@ -109,17 +123,17 @@ static void flush(struct download *dl)
 {
     enum relay_more more = RELAY_MORE;
 
-    if (dl->busy || !dl->started || (dl->filling.len == 0 && !dl->ended))
+    if (dl->busy || !is_started(dl) || (dl->filling.len == 0 && !is_ended(dl)))
         return;
     swap_buffers(dl);
-    if (dl->ended)
-        more = dl->broken ? RELAY_BROKEN : RELAY_LAST;
+    if (is_ended(dl))
+        more = dl->step == DOWNLOAD_SHORT ? RELAY_BROKEN : RELAY_LAST;
     dl->busy = true;
     if (more == RELAY_BROKEN)
         log_warn(
             "request %s: the provider's file ended early; the transfer to the client is aborted",
-            dl->relay->request_id);
-    relay_send(dl->relay, dl->sending.data, dl->sending.len, more);
+            dl->op.relay->request_id);
+    relay_send(dl->op.relay, dl->sending.data, dl->sending.len, more);
 }
 
 static void on_end_of_turn(struct loop_timer *timer)
@@ -134,7 +148,7 @@ static void flush_soon(struct download *dl)
         return;
     dl->end_of_turn.cb = on_end_of_turn;
     dl->end_of_turn.arg = dl;
-    if (loop_timer_start(dl->rt->loop, &dl->end_of_turn, 0) != 0)
+    if (loop_timer_start(dl->op.rt->loop, &dl->end_of_turn, 0) != 0)
         flush(dl);
 }
 
@@ -144,14 +158,12 @@ static void on_proceed(void *arg)
 
     dl->busy = false;
     if (dl->filling.len == 0)
-        swap_buffers(dl); /* who keeps up needs one buffer, and it stays in the cache */
-    if (dl->paused) {     /* what is waiting goes out now, so there is room again */
-        dl->paused = false;
-        attempt_resume(dl->attempt);
-    } else if (dl->left) {
-        dl->left = false;
-        if (!resume(dl))
-            return;
+        swap_buffers(dl);             /* who keeps up needs one buffer, and it stays in the cache */
+    if (dl->step == DOWNLOAD_PAUSE) { /* what is waiting goes out now, so there is room again */
+        go(dl, DOWNLOAD_STREAM);
+        attempt_resume(dl->op.attempt);
+    } else if (dl->step == DOWNLOAD_LEFT && !resume(dl)) {
+        return;
     }
     flush(dl); /* last: the end of a response may free us */
 }
@@ -178,15 +190,15 @@ static void copy_headers(struct download *dl, const struct upstream_head *head)
     const char *type = upstream_header_find(head, "content-type");
     const char *encoding = upstream_header_find(head, "content-encoding");
 
-    pass_header(dl->relay, "content-type", type != NULL ? type : "application/octet-stream");
-    relay_header(dl->relay, "x-content-type-options", "nosniff");
+    pass_header(dl->op.relay, "content-type", type != NULL ? type : "application/octet-stream");
+    relay_header(dl->op.relay, "x-content-type-options", "nosniff");
     if (encoding != NULL)
-        pass_header(dl->relay, "content-encoding", encoding);
+        pass_header(dl->op.relay, "content-encoding", encoding);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const char *value = upstream_header_find(head, names[i]);
 
         if (value != NULL && (head->status == 206 || strcmp(names[i], "content-range") != 0))
-            pass_header(dl->relay, names[i], value);
+            pass_header(dl->op.relay, names[i], value);
     }
 }
 
@@ -197,25 +209,24 @@ static void set_range_headers(struct download *dl, const struct upstream_head *h
 
     snprintf(text, sizeof(text), "bytes %llu-%llu/%lld", (unsigned long long)dl->part.first,
              (unsigned long long)dl->part.last, (long long)head->content_length);
-    relay_header(dl->relay, "content-range", text);
+    relay_header(dl->op.relay, "content-range", text);
 }
 
 static void start_response(struct download *dl, const struct upstream_head *head)
 {
-    struct relay *relay = dl->relay;
+    struct relay *relay = dl->op.relay;
     int64_t length = head->content_length;
     int status = head->status;
 
-    relay->deployment = dl->deployment;
-    relay->answered = true;
-    relay_common_headers(relay);
+    relay->deployment = dl->op.deployment;
+    relay_begin_answer(relay);
     copy_headers(dl, head);
     if (dl->part.kind == RANGE_PART) {
         set_range_headers(dl, head);
         status = 206;
         length = (int64_t)(dl->part.last - dl->part.first + 1);
     }
-    dl->started = true;
+    go(dl, DOWNLOAD_STREAM);
     if (head->content_length > 0) /* else it doubles its way there */
         (void)strbuf_reserve(&dl->filling, head->content_length < DOWNLOAD_READ
                                                ? (size_t)head->content_length
@@ -225,10 +236,9 @@ static void start_response(struct download *dl, const struct upstream_head *head
 
 static void answer_unsatisfiable(struct download *dl, int64_t total)
 {
-    struct relay *relay = detach(dl);
+    struct relay *relay = operation_end(&dl->op);
     char text[48];
 
-    download_free(dl);
     snprintf(text, sizeof(text), "bytes */%lld", (long long)total);
     relay_header(relay, "content-range", text);
     relay_problem(relay, 416, "invalid_request_error", "range_not_satisfiable", "",
@@ -264,7 +274,7 @@ static void note_extent(struct download *dl, const struct upstream_head *head)
 /* No more bytes will come, and some are missing. */
 static void break_off(struct download *dl)
 {
-    dl->ended = dl->broken = true;
+    go(dl, DOWNLOAD_SHORT);
     flush_soon(dl);
 }
 
@@ -272,7 +282,7 @@ static bool on_head_of_rest(struct download *dl, const struct upstream_head *hea
 {
     if (head->status != 200 && head->status != 206)
         return false;
-    dl->resuming = false;
+    go(dl, DOWNLOAD_STREAM);
     switch (resume_judge(&dl->mark, head, dl->next)) {
     case RESUME_REST:
         dl->position = dl->next;
@@ -283,9 +293,8 @@ static bool on_head_of_rest(struct download *dl, const struct upstream_head *hea
         break;
     case RESUME_OTHER:
         log_warn("request %s: cannot resume: the file may have changed at the provider",
-                 dl->relay->request_id);
-        attempt_cancel(dl->attempt);
-        dl->attempt = NULL;
+                 dl->op.relay->request_id);
+        operation_stop(&dl->op);
         break_off(dl);
         break;
     }
@@ -294,9 +303,9 @@ static bool on_head_of_rest(struct download *dl, const struct upstream_head *hea
 
 static bool on_head(void *arg, const struct upstream_head *head)
 {
-    struct download *dl = arg;
+    struct download *dl = download_of(arg);
 
-    if (dl->started)
+    if (is_started(dl))
         return on_head_of_rest(dl, head);
     if (head->status != 200 && (head->status != 206 || dl->range == NULL))
         return false; /* collected: an error to translate, or an answer to another question */
@@ -308,10 +317,9 @@ static bool on_head(void *arg, const struct upstream_head *head)
     }
     note_extent(dl, head);
     start_response(dl, head);
-    if (dl->relay->method ==
-        METHOD_HEAD) { /* the head was all that is wanted: leave the provider's body where it is */
-        relay_send(detach(dl), NULL, 0, RELAY_LAST);
-        download_free(dl);
+    if (dl->op.relay->method == METHOD_HEAD) { /* the provider's body stays where it is */
+        relay_send(operation_detach(&dl->op), NULL, 0, RELAY_LAST);
+        operation_free(&dl->op);
     }
     return true;
 }
@@ -334,86 +342,61 @@ static void cut_part(struct download *dl, const char **bytes, size_t *len)
 static void on_pause_lasts(struct loop_timer *timer)
 {
     struct download *dl = timer->arg;
-    uint32_t limit_ms = dl->rt->config->timeouts.paused_ms;
-    uint64_t paused_ms = loop_now_ms(dl->rt->loop) - dl->paused_ms;
+    uint32_t limit_ms = dl->op.rt->config->timeouts.paused_ms;
+    uint64_t paused_ms = loop_now_ms(dl->op.rt->loop) - dl->paused_ms;
 
-    if (!dl->paused || dl->no_resuming)
+    if (dl->step != DOWNLOAD_PAUSE || dl->no_resuming)
         return;
     if (paused_ms < limit_ms) {
-        (void)loop_timer_start(dl->rt->loop, timer, limit_ms - paused_ms);
+        (void)loop_timer_start(dl->op.rt->loop, timer, limit_ms - paused_ms);
         return;
     }
     log_debug("request %s: the client does not read; the provider is left at byte %llu",
-              dl->relay->request_id, (unsigned long long)dl->next);
-    attempt_cancel(dl->attempt);
-    dl->attempt = NULL;
-    dl->paused = false;
-    dl->left = true;
+              dl->op.relay->request_id, (unsigned long long)dl->next);
+    operation_stop(&dl->op);
+    go(dl, DOWNLOAD_LEFT);
 }
 
 /* Pauses come and go, the timer stays: it looks for one that lasts. Without memory for it the
  * provider waits. */
 static void note_pause(struct download *dl)
 {
-    uint32_t limit_ms = dl->rt->config->timeouts.paused_ms;
+    uint32_t limit_ms = dl->op.rt->config->timeouts.paused_ms;
 
-    dl->paused_ms = loop_now_ms(dl->rt->loop);
+    dl->paused_ms = loop_now_ms(dl->op.rt->loop);
     if (limit_ms == 0 || dl->no_resuming || dl->pause.slot != 0 || !resume_is_possible(&dl->mark))
         return;
     dl->pause.cb = on_pause_lasts;
     dl->pause.arg = dl;
-    (void)loop_timer_start(dl->rt->loop, &dl->pause, limit_ms);
+    (void)loop_timer_start(dl->op.rt->loop, &dl->pause, limit_ms);
 }
 
 static bool on_data(void *arg, const char *bytes, size_t len)
 {
-    struct download *dl = arg;
+    struct download *dl = download_of(arg);
 
     cut_part(dl, &bytes, &len);
     strbuf_add(&dl->filling, bytes, len);
-    dl->broken |= strbuf_failed(&dl->filling); /* bytes were lost: the end must say so */
+    dl->lost |= strbuf_failed(&dl->filling);
     if (dl->part.kind == RANGE_PART && dl->next >= dl->end && !strbuf_failed(&dl->filling)) {
-        attempt_cancel(dl->attempt); /* the rest is of no interest */
-        dl->attempt = NULL;
-        dl->ended = true;
+        operation_stop(&dl->op); /* the rest is of no interest */
+        end_whole(dl);
         flush(dl); /* last: the end of a response may free us */
         return true;
     }
     flush_soon(dl);
-    dl->paused = dl->filling.len >= DOWNLOAD_BUFFER;
-    if (dl->paused)
-        note_pause(dl);
-    return !dl->paused;
-}
-
-static void fail_memory(struct download *dl)
-{
-    struct relay *relay = detach(dl);
-
-    download_free(dl);
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-}
-
-static void fail(struct download *dl, const struct failure *failure)
-{
-    struct failure copy = *failure;
-    struct relay *relay = detach(dl);
-
-    download_free(dl);
-    if (copy.status != 404) {
-        relay_failure(relay, &copy);
-    } else {
-        relay->deployment = MODEL_NO_INDEX;
-        resolve_not_found(relay, ID_FILE, relay->route.id);
-    }
+    if (dl->filling.len < DOWNLOAD_BUFFER)
+        return true;
+    go(dl, DOWNLOAD_PAUSE);
+    note_pause(dl);
+    return false;
 }
 
 /* A 2xx that carries no file: 204 is a provider's way to send an empty one. */
 static void answer_odd(struct download *dl, int status)
 {
-    struct relay *relay = detach(dl);
+    struct relay *relay = operation_end(&dl->op);
 
-    download_free(dl);
     if (status == 204) {
         relay_header(relay, "x-content-type-options", "nosniff");
         relay_bytes(relay, 200, "application/octet-stream", "", 0);
@@ -423,25 +406,9 @@ static void answer_odd(struct download *dl, int status)
     }
 }
 
-static void on_retry_timer(struct loop_timer *timer)
+static void ask_again(struct operation *op)
 {
-    ask(timer->arg);
-}
-
-/* @return whether it is asked again after a while */
-static bool tries_again(struct download *dl, const struct attempt_result *result)
-{
-    struct retry_question question = attempt_question(OP_READ, result);
-    struct retry_answer decision;
-
-    question.pinned = question.idempotent = true;
-    question.tries = dl->tries;
-    attempt_limits(dl->rt, dl->deployment, MAX_CONTENT_TRIES, &question);
-    decision = attempt_decide(dl->rt, dl->deployment, &question);
-    dl->retry.cb = on_retry_timer;
-    dl->retry.arg = dl;
-    return decision.action == RETRY_SAME &&
-           loop_timer_start(dl->rt->loop, &dl->retry, decision.delay_ms) == 0;
+    ask(download_of(op));
 }
 
 /* It ended before a byte went to the client: so it may be asked again. */
@@ -455,27 +422,33 @@ static void without_stream(struct download *dl, const struct attempt_result *res
     }
     if (result->upstream->head.status == 416 &&
         (range = upstream_header_find(&result->upstream->head, "content-range")) != NULL)
-        pass_header(dl->relay, "content-range",
+        pass_header(dl->op.relay, "content-range",
                     range); /* the size that the ranges have to fit (RFC 9110 section 15.5.17) */
-    if (!tries_again(dl, result))
-        fail(dl, &result->failure);
+    if (!operation_try_again(&dl->op, result, MAX_CONTENT_TRIES, ask_again))
+        operation_fail_object(&dl->op, ID_FILE, &result->failure);
 }
 
-static void on_done(void *arg, const struct attempt_result *result)
+static bool is_complete(const struct download *dl, const struct attempt_result *result)
 {
-    struct download *dl = arg;
+    return dl->step != DOWNLOAD_RESUME && result->upstream->end == UPSTREAM_ANSWERED &&
+           (dl->end == UINT64_MAX || dl->next == dl->end);
+}
 
-    dl->attempt = NULL;
-    if (!dl->started) {
+static void on_asked(struct operation *op, const struct attempt_result *result)
+{
+    struct download *dl = download_of(op);
+
+    if (!is_started(dl)) {
         without_stream(dl, result);
         return;
     }
-    if (dl->resuming && tries_again(dl, result))
+    if (dl->step == DOWNLOAD_RESUME &&
+        operation_try_again(op, result, MAX_CONTENT_TRIES, ask_again))
         return;
-    dl->ended = true;
-    dl->paused = false;
-    dl->broken |= dl->resuming || result->upstream->end != UPSTREAM_ANSWERED ||
-                  (dl->end != UINT64_MAX && dl->next != dl->end);
+    if (is_complete(dl, result))
+        end_whole(dl);
+    else
+        go(dl, DOWNLOAD_SHORT);
     flush(dl);
 }
 
@@ -483,29 +456,25 @@ static void on_done(void *arg, const struct attempt_result *result)
 static bool ask(struct download *dl)
 {
     char rest[64];
-    struct attempt_spec spec = {.deployment = dl->deployment,
-                                .call = CALL_FILE_CONTENT,
+    struct attempt_spec spec = {.call = CALL_FILE_CONTENT,
                                 .id = dl->target.native,
                                 .range = dl->range,
-                                .request_id = dl->relay->request_id,
                                 .on_head = on_head,
-                                .on_data = on_data,
-                                .on_done = on_done,
-                                .arg = dl};
+                                .on_data = on_data};
 
-    if (dl->resuming) {
+    if (dl->step == DOWNLOAD_RESUME) {
         resume_range(dl->next, dl->end, rest, sizeof(rest));
         spec.range = rest;
         spec.if_range = resume_validator(&dl->mark);
+    } else {
+        go(dl, DOWNLOAD_ASK);
     }
-    dl->tries++;
-    dl->attempt = attempt_start(dl->rt, &spec);
-    if (dl->attempt != NULL)
+    if (operation_ask(&dl->op, &spec, on_asked) == 0)
         return true;
-    if (dl->resuming)
+    if (dl->step == DOWNLOAD_RESUME)
         break_off(dl);
     else
-        fail_memory(dl);
+        operation_fail_memory(&dl->op);
     return false;
 }
 
@@ -513,39 +482,27 @@ static bool ask(struct download *dl)
 static bool resume(struct download *dl)
 {
     if (dl->next == dl->end) { /* only the provider's end was not seen yet */
-        dl->ended = true;
+        end_whole(dl);
         return true;
     }
-    dl->resuming = true;
-    dl->tries = 0;
+    go(dl, DOWNLOAD_RESUME);
+    dl->op.tries = 0;
     return ask(dl);
 }
 
-static void on_located(void *arg, const struct locate_result *result)
+static void on_located(struct operation *op, const struct locate_result *result)
 {
-    struct download *dl = arg;
-
-    dl->locate = NULL;
-    dl->deployment = result->deployment;
     if (result->found)
-        ask(dl);
+        ask(download_of(op));
     else
-        fail(dl, &result->failure);
-}
-
-static void locate(struct download *dl)
-{
-    dl->deployment = MODEL_NO_INDEX;
-    dl->locate = locate_start(dl->rt, ID_FILE, dl->target.native, dl->target.deployments,
-                              dl->target.num, on_located, dl);
-    if (dl->locate == NULL)
-        fail_memory(dl);
+        operation_fail_object(op, ID_FILE, &result->failure);
 }
 
 static void begin(struct download *dl)
 {
     if (dl->target.unsure)
-        locate(dl);
+        operation_locate(&dl->op, ID_FILE, dl->target.native, dl->target.deployments,
+                         dl->target.num, on_located);
     else
         ask(dl);
 }
@@ -553,16 +510,13 @@ static void begin(struct download *dl)
 static void on_place(void *arg, bool granted)
 {
     struct download *dl = arg;
-    struct relay *relay;
 
     if (granted) {
         begin(dl);
         return;
     }
-    relay = detach(dl);
-    relay->deployment = MODEL_NO_INDEX;
-    download_free(dl);
-    admit_refuse(relay);
+    dl->op.deployment = MODEL_NO_INDEX;
+    admit_refuse(operation_end(&dl->op));
 }
 
 /* The Range to honour. Not on HEAD (RFC 9110 section 14.2), not with If-Range (the providers give
@@ -586,22 +540,16 @@ static char *range_of(const struct relay *relay)
 
 void download_start(struct relay *relay)
 {
-    struct download *dl = calloc(1, sizeof(*dl));
+    struct download *dl = operation_new(sizeof(*dl), relay, &download_ops);
 
-    if (dl == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-        return;
-    }
-    dl->relay = relay;
-    dl->rt = relay->rt;
+    if (dl == NULL)
+        return; /* answered */
     if (resolve_id(relay, ID_FILE, relay->route.id, relay->route.id_len, &dl->target) == ANSWERED) {
-        free(dl);
+        operation_answered(&dl->op);
         return;
     }
-    dl->deployment = dl->target.deployments[0];
+    dl->op.deployment = dl->target.deployments[0];
     dl->range = range_of(relay);
-    relay_attach(relay, dl, on_client_gone);
     if (admit_download(relay, &dl->place, on_place, dl))
         begin(dl);
 }

@@ -176,14 +176,6 @@ static bool answer_again(struct fetch *f)
     return true;
 }
 
-static void fail_or_not_found(struct fetch *f, const struct failure *failure)
-{
-    if (failure->status == 404)
-        operation_fail_not_found(&f->op, f->kind, f->op.relay->route.id);
-    else
-        operation_fail(&f->op, failure);
-}
-
 static void ask_again(struct operation *op)
 {
     ask(fetch_of(op));
@@ -246,7 +238,7 @@ static void on_not_done(struct fetch *f, const struct attempt_result *result)
     }
     f->maybe_done |= is_outcome_unknown(&question);
     if (!operation_try_again(&f->op, result, MAX_READ_TRIES, ask_again))
-        fail_or_not_found(f, &result->failure);
+        operation_fail_object(&f->op, f->kind, &result->failure);
 }
 
 static void on_asked(struct operation *op, const struct attempt_result *result)
@@ -277,7 +269,7 @@ static void on_located(struct operation *op, const struct locate_result *result)
     struct fetch *f = fetch_of(op);
 
     if (!result->found)
-        fail_or_not_found(f, &result->failure);
+        operation_fail_object(&f->op, f->kind, &result->failure);
     else if (changes_something(f))
         ask(f); /* this one account only */
     else

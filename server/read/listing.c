@@ -14,81 +14,50 @@
 #include "listing_impl.h"
 #include "request/long_answer.h"
 
-static void listing_free(struct listing *l)
+static struct listing *listing_of(struct operation *op)
 {
-    locate_cancel(l->locate);
+    return (struct listing *)op;
+}
+
+static void free_texts(struct listing_text *text)
+{
+    while (text != NULL) {
+        struct listing_text *next = text->next;
+
+        strbuf_deinit(&text->bytes);
+        free(text);
+        text = next;
+    }
+}
+
+static void listing_free(struct operation *op)
+{
+    struct listing *l = listing_of(op);
+
     for (size_t i = 0; i < l->num; i++) {
         listing_reader_deinit(&l->readers[i]);
         listing_source_deinit(&l->sources[i]);
     }
-    loop_timer_stop(l->rt->loop, &l->open);
-    slices_remove(&l->rt->slices, &l->slice);
-    loop_timer_stop(l->rt->loop, &l->late);
-    loop_timer_stop(l->rt->loop, &l->flow);
+    loop_timer_stop(l->op.rt->loop, &l->open);
+    slices_remove(&l->op.rt->slices, &l->slice);
+    loop_timer_stop(l->op.rt->loop, &l->late);
+    loop_timer_stop(l->op.rt->loop, &l->flow);
     long_text_deinit(&l->text);
     strbuf_deinit(&l->first);
     strbuf_deinit(&l->last);
     json_doc_free(l->scratch);
-    while (l->texts != NULL) {
-        struct listing_text *next = l->texts->next;
-
-        strbuf_deinit(&l->texts->bytes);
-        free(l->texts);
-        l->texts = next;
-    }
+    free_texts(l->texts);
     target_deinit(&l->cursor_target);
     free(l->readers);
     free(l->sources);
     free(l);
 }
 
-static void on_client_gone(void *op)
-{
-    listing_free(op);
-}
-
-static struct relay *detach(struct listing *l)
-{
-    struct relay *relay = l->relay;
-
-    l->relay = NULL;
-    relay->op = NULL;
-    if (l->num == 1)
-        relay->deployment = l->readers[0].deployment;
-    return relay;
-}
-
-void listing_fail(struct listing *l, const struct failure *failure)
-{
-    struct failure copy = *failure;
-    struct relay *relay = detach(l);
-
-    listing_free(l);
-    relay_failure(relay, &copy);
-}
-
-void listing_fail_memory(struct listing *l)
-{
-    struct failure failure = {.status = 500,
-                              .type = "server_error",
-                              .code = "out_of_memory",
-                              .message = "The gateway is out of memory.",
-                              .retry_after_ms = -1};
-
-    listing_fail(l, &failure);
-}
+static const struct operation_ops listing_ops = {.free = listing_free};
 
 void listing_fail_cursor(struct listing *l)
 {
-    enum id_kind kind = l->question.kind;
-    char after[IDS_MAX + 1];
-    struct relay *relay;
-
-    memcpy(after, l->question.after, sizeof(after));
-    relay = detach(l);
-    relay->deployment = MODEL_NO_INDEX;
-    listing_free(l);
-    resolve_not_found(relay, kind, after);
+    operation_fail_not_found(&l->op, l->question.kind, l->question.after);
 }
 
 struct json_doc *listing_scratch(struct listing *l)
@@ -117,7 +86,7 @@ static struct json *show(struct listing *l, size_t source, struct json_doc *doc,
                          struct json *object)
 {
     uint32_t deployment = l->readers[source].deployment;
-    struct viewer viewer = relay_viewer(l->relay);
+    struct viewer viewer = relay_viewer(l->op.relay);
     bool tagged = client_ids_are_tagged(&viewer, deployment);
 
     if (l->question.kind == ID_BATCH)
@@ -189,9 +158,9 @@ static void place_of(const struct listing *l, size_t i, struct listing_place *pl
 /* Leave the page behind this id a note of where it begins. */
 static void remember(const struct listing *l, const char *id, int64_t created_at, size_t source)
 {
-    struct memo *memo = l->rt->inherited->list_places;
+    struct memo *memo = l->op.rt->inherited->list_places;
     const struct listing_question *q = &l->question;
-    uint64_t now_ms = loop_now_ms(l->rt->loop);
+    uint64_t now_ms = loop_now_ms(l->op.rt->loop);
     struct strbuf key = STRBUF_INIT;
     struct listing_page_end end = {created_at, l->readers[source].key};
     struct listing_place place;
@@ -224,7 +193,6 @@ static void end_answer(struct listing *l)
     bool more = has_more(l);
     struct strbuf *out = long_text_out(&l->text);
     struct long_text text;
-    struct relay *relay;
 
     if (more && !strbuf_failed(&l->last))
         remember(l, strbuf_str(&l->last), l->last_created_at, l->last_source);
@@ -233,14 +201,12 @@ static void end_answer(struct listing *l)
     add_id(out, "last_id", l->written > 0 ? strbuf_str(&l->last) : NULL);
     strbuf_addf(out, ",\"has_more\":%s}", more ? "true" : "false");
     if (strbuf_failed(&l->first) || strbuf_failed(&l->last)) {
-        listing_fail_memory(l);
+        operation_fail_memory(&l->op);
         return;
     }
     text = l->text;
     l->text = (struct long_text){0};
-    relay = detach(l);
-    listing_free(l);
-    long_answer_send(relay, &text);
+    long_answer_send(operation_end(&l->op), &text);
 }
 
 static void write_slice(struct slice *slice)
@@ -250,17 +216,17 @@ static void write_slice(struct slice *slice)
     struct listing_item item;
 
     if (listing_scratch(l) == NULL) {
-        listing_fail_memory(l);
+        operation_fail_memory(&l->op);
         return;
     }
     while (l->written < l->question.limit &&
            (source = listing_take(l->sources, l->num, l->question.ascending, &item)) < l->num) {
         if (write_object(l, source, &item) != 0) {
-            listing_fail_memory(l);
+            operation_fail_memory(&l->op);
             return;
         }
         if (long_text_len(&l->text) - from >= LISTING_SLICE_BYTES / 2 &&
-            slices_add(&l->rt->slices, l->rt->loop, slice) == 0)
+            slices_add(&l->op.rt->slices, l->op.rt->loop, slice) == 0)
             return;
     }
     end_answer(l);
@@ -283,7 +249,7 @@ static size_t failed_accounts(const struct listing *l, struct strbuf *names)
         if (!l->readers[i].failed)
             continue;
         strbuf_addf(names, "%s%s", n++ > 0 ? "," : "",
-                    runtime_account(l->rt, l->readers[i].deployment)->name);
+                    runtime_account(l->op.rt, l->readers[i].deployment)->name);
     }
     return n;
 }
@@ -316,17 +282,17 @@ void listing_finish(struct listing *l)
 
     remember_way(l);
     if (failed > 0)
-        log_warn("request %s: list is partial, without %s", l->relay->request_id,
+        log_warn("request %s: list is partial, without %s", l->op.relay->request_id,
                  strbuf_str(&names));
     if (!gave_something(l)) {
-        listing_fail(l, worst_failure(l));
+        operation_fail(&l->op, worst_failure(l));
     } else if (failed > 0 && l->question.strict) {
         snprintf(failure.message, sizeof(failure.message), "These accounts did not answer: %.800s.",
                  strbuf_str(&names));
-        listing_fail(l, &failure);
+        operation_fail(&l->op, &failure);
     } else {
         if (failed > 0)
-            relay_header(l->relay, "x-tranche-partial", strbuf_str(&names));
+            relay_header(l->op.relay, "x-tranche-partial", strbuf_str(&names));
         answer_page(l);
     }
     strbuf_deinit(&names);
@@ -343,53 +309,62 @@ static int compare_readers(const void *a, const void *b)
     return x->key < y->key ? -1 : x->key > y->key;
 }
 
-static bool open_readers(struct listing *l, struct relay *relay)
+static void prepare_readers(struct listing *l, const uint32_t *deployments)
 {
+    for (size_t i = 0; i < l->num; i++) {
+        l->readers[i].list = l;
+        l->readers[i].deployment = deployments[i];
+        l->readers[i].key = runtime_account_key(l->op.rt, deployments[i]);
+    }
+    qsort(l->readers, l->num, sizeof(*l->readers), compare_readers);
+    for (size_t i = 0; i < l->num; i++)
+        l->readers[i].index = i;
+    if (l->num == 1)
+        l->op.deployment = deployments[0];
+}
+
+static enum answered open_readers(struct listing *l)
+{
+    struct relay *relay = l->op.relay;
     uint32_t *deployments, num;
 
     if (resolve_list(relay, &deployments, &num) == ANSWERED)
-        return false;
+        return ANSWERED;
     l->readers = calloc(num, sizeof(*l->readers));
     l->sources = calloc(num, sizeof(*l->sources));
     if (l->readers == NULL || l->sources == NULL) {
         free(deployments);
         relay_problem(relay, 500, "server_error", "out_of_memory", "",
                       "The gateway is out of memory.");
-        return false;
+        return ANSWERED;
     }
     l->num = num;
-    for (uint32_t i = 0; i < num; i++) {
-        l->readers[i].list = l;
-        l->readers[i].deployment = deployments[i];
-        l->readers[i].key = runtime_account_key(l->rt, deployments[i]);
-    }
+    prepare_readers(l, deployments);
     free(deployments);
-    qsort(l->readers, num, sizeof(*l->readers), compare_readers);
-    for (uint32_t i = 0; i < num; i++)
-        l->readers[i].index = i;
-    return true;
+    return GO_ON;
+}
+
+static enum answered resolve_cursor(struct listing *l)
+{
+    const char *after = l->question.after;
+
+    if (after[0] == '\0')
+        return GO_ON;
+    return resolve_id(l->op.relay, l->question.kind, after, strlen(after), &l->cursor_target);
 }
 
 void listing_start(struct relay *relay)
 {
-    struct listing *l = calloc(1, sizeof(*l));
+    struct listing *l = operation_new(sizeof(*l), relay, &listing_ops);
 
-    if (l == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
-        return;
-    }
-    l->relay = relay;
-    l->rt = relay->rt;
+    if (l == NULL)
+        return; /* answered */
     l->question.kind = relay->route.kind == ROUTE_FILES ? ID_FILE : ID_BATCH;
-    if (!listing_parse(relay, &l->question) || !open_readers(l, relay) ||
-        (l->question.after[0] != '\0' &&
-         resolve_id(relay, l->question.kind, l->question.after, strlen(l->question.after),
-                    &l->cursor_target) == ANSWERED)) {
-        listing_free(l);
+    if (listing_parse(relay, &l->question) == ANSWERED || open_readers(l) == ANSWERED ||
+        resolve_cursor(l) == ANSWERED) {
+        operation_answered(&l->op);
         return;
     }
-    relay_attach(relay, l, on_client_gone);
     if (l->question.limit == 0)
         answer_page(l);
     else

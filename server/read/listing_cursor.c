@@ -20,7 +20,7 @@ static bool set_cursor(struct listing *l, uint32_t key, int64_t created_at)
 static bool is_listed(const struct listing *l, uint32_t deployment)
 {
     for (size_t i = 0; i < l->num; i++)
-        if (l->readers[i].key == runtime_account_key(l->rt, deployment))
+        if (l->readers[i].key == runtime_account_key(l->op.rt, deployment))
             return true;
     return false;
 }
@@ -34,24 +34,25 @@ static bool may_hold_cursor(const struct listing *l)
     return false;
 }
 
-static void on_located(void *arg, const struct locate_result *result)
+/* That one account is not the list's. */
+static void on_located(struct operation *op, const struct locate_result *result)
 {
-    struct listing *l = arg;
+    struct listing *l = (struct listing *)op;
     struct json_doc *doc = listing_scratch(l);
     struct json_error error;
     struct json *object;
 
-    l->locate = NULL;
-    loop_timer_stop(l->rt->loop, &l->late);
+    op->deployment = MODEL_NO_INDEX;
+    loop_timer_stop(op->rt->loop, &l->late);
     if (!result->found && result->failure.status != 404) {
-        listing_fail(l, &result->failure);
+        operation_fail(op, &result->failure);
         return;
     }
     object = result->found && doc != NULL
                  ? json_parse(doc, result->answer->body, result->answer->body_len, &error)
                  : NULL;
     if (json_is(object, JSON_OBJECT) &&
-        set_cursor(l, runtime_account_key(l->rt, result->deployment),
+        set_cursor(l, runtime_account_key(l->op.rt, result->deployment),
                    listing_created_at(l, doc, object)))
         listing_read(l);
     else
@@ -68,7 +69,7 @@ static void on_late(struct loop_timer *timer)
         .message = "The account of the object that 'after' names did not answer in time.",
         .retry_after_ms = -1};
 
-    listing_fail(timer->arg, &late);
+    operation_fail(timer->arg, &late);
 }
 
 /* Ask for the cursor's object where it may be and the list covers it. */
@@ -85,20 +86,20 @@ static void ask(struct listing *l)
         return;
     }
     l->late.cb = on_late;
-    l->late.arg = l;
-    l->locate = locate_start(l->rt, l->question.kind, target->native, target->deployments, num,
-                             on_located, l);
-    if (l->locate == NULL ||
-        loop_timer_start(l->rt->loop, &l->late, l->rt->config->timeouts.list_ms) != 0)
-        listing_fail_memory(l);
+    l->late.arg = &l->op;
+    if (loop_timer_start(l->op.rt->loop, &l->late, l->op.rt->config->timeouts.list_ms) != 0)
+        operation_fail_memory(&l->op);
+    else
+        operation_locate(&l->op, l->question.kind, target->native, target->deployments, num,
+                         on_located);
 }
 
 /* The page before left a note. @return false: it did not, or is forgotten */
 static bool recall(struct listing *l)
 {
-    const struct memo *memo = l->rt->inherited->list_places;
+    const struct memo *memo = l->op.rt->inherited->list_places;
     const struct listing_question *q = &l->question;
-    uint64_t now_ms = loop_now_ms(l->rt->loop);
+    uint64_t now_ms = loop_now_ms(l->op.rt->loop);
     struct strbuf key = STRBUF_INIT;
     struct listing_page_end end;
     struct listing_place place;

@@ -9,6 +9,7 @@
 #include "calls/listing_scan.h"
 #include "objects/locate.h"
 #include "request/long_text.h"
+#include "request/operation.h"
 #include "request/relay.h"
 #include "request/resolve.h"
 
@@ -58,8 +59,7 @@ struct reader { /* one account being read */
 };
 
 struct listing {
-    struct relay *relay; /* borrowed; NULL: being freed */
-    struct runtime *rt;
+    struct operation op; /* its deployment: the one account that is listed, if it is one */
     struct listing_question question;
     struct reader *readers;         /* owned [num]; by key: the order of equal times */
     struct listing_source *sources; /* owned [num] */
@@ -67,7 +67,6 @@ struct listing {
     size_t opened;               /* readers that have begun */
     size_t turn;                 /* whose text was looked at last */
     struct target cursor_target; /* owned; where `after` may live */
-    struct locate *locate;       /* owned; the search for it */
     struct listing_cursor cursor;
     struct listing_text *texts; /* owned */
     uint64_t deadline_ms;       /* of the accounts being read */
@@ -83,8 +82,8 @@ struct listing {
     struct loop_timer flow; /* readers that paused go on */
 };
 
-/** Take the question apart. @return false: an error was answered */
-bool listing_parse(struct relay *relay, struct listing_question *question);
+/** Take the question apart. */
+MUST_USE enum answered listing_parse(struct relay *relay, struct listing_question *question);
 
 /** Find where the page begins, then read the accounts. May end the list. */
 void listing_locate(struct listing *l);
@@ -96,9 +95,6 @@ void listing_reader_deinit(struct reader *r);
 
 /** All accounts were read: answer. Ends the list. */
 void listing_finish(struct listing *l);
-/** Answer with an error instead. Ends the list. */
-void listing_fail(struct listing *l, const struct failure *failure);
-void listing_fail_memory(struct listing *l);
 /** The same answer as to an id that was never one. Ends the list. */
 void listing_fail_cursor(struct listing *l);
 

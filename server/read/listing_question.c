@@ -18,7 +18,7 @@ static int get(const struct relay *relay, const char *name, char *out, size_t si
 }
 
 /* Limits are OpenAI's, and so are the words about them. */
-static bool parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
+static enum answered parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
 {
     size_t max = kind == ID_FILE ? LISTING_MAX_FILES : LISTING_MAX_BATCHES;
     size_t min = kind == ID_FILE ? 1 : 0;
@@ -28,7 +28,7 @@ static bool parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
 
     *out = kind == ID_FILE ? LISTING_MAX_FILES : DEFAULT_BATCHES;
     if (!has(relay, "limit"))
-        return true;
+        return GO_ON;
     if (len < 0)
         text[0] = '\0';
     value = strtol(text, &end, 10);
@@ -47,49 +47,52 @@ static bool parse_limit(struct relay *relay, enum id_kind kind, size_t *out)
                       min, text);
     } else {
         *out = (size_t)value;
-        return true;
+        return GO_ON;
     }
-    return false;
+    return ANSWERED;
 }
 
-/* A parameter with two values. @return false: an error was answered */
-static bool parse_choice(struct relay *relay, const char *name, const char *no, const char *yes,
-                         bool *out)
+/* A parameter with two values. */
+static enum answered parse_choice(struct relay *relay, const char *name, const char *no,
+                                  const char *yes, bool *out)
 {
     char text[16];
     int len = get(relay, name, text, sizeof(text));
 
     *out = len > 0 && strcmp(text, yes) == 0;
     if (len == 0 || *out || (len > 0 && strcmp(text, no) == 0) || !has(relay, name))
-        return true;
+        return GO_ON;
     relay_problem(relay, 400, "invalid_request_error", "invalid_value", name,
                   "Invalid value for '%s': expected '%s' or '%s'.", name, yes, no);
-    return false;
+    return ANSWERED;
 }
 
 /* A text that is "" when it is absent. @param set  characters it may have; NULL: any */
-static bool parse_text(struct relay *relay, const char *name, const char *set, char *out,
-                       size_t size)
+static enum answered parse_text(struct relay *relay, const char *name, const char *set, char *out,
+                                size_t size)
 {
     int len = get(relay, name, out, size);
 
     if (len >= 0 && (set == NULL || strspn(out, set) == (size_t)len))
-        return true;
+        return GO_ON;
     out[0] = '\0';
     if (!has(relay, name))
-        return true;
+        return GO_ON;
     relay_problem(relay, 400, "invalid_request_error", "invalid_value", name,
                   "Invalid value for '%s'.", name);
-    return false;
+    return ANSWERED;
 }
 
-bool listing_parse(struct relay *relay, struct listing_question *q)
+enum answered listing_parse(struct relay *relay, struct listing_question *q)
 {
-    if (!parse_choice(relay, "strict", "false", "true", &q->strict) ||
-        !parse_limit(relay, q->kind, &q->limit) ||
-        !parse_text(relay, "after", NULL, q->after, sizeof(q->after)))
-        return false;
-    return q->kind == ID_BATCH || (parse_choice(relay, "order", "desc", "asc", &q->ascending) &&
-                                   parse_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-",
-                                              q->purpose, sizeof(q->purpose)));
+    if (parse_choice(relay, "strict", "false", "true", &q->strict) == ANSWERED ||
+        parse_limit(relay, q->kind, &q->limit) == ANSWERED ||
+        parse_text(relay, "after", NULL, q->after, sizeof(q->after)) == ANSWERED)
+        return ANSWERED;
+    if (q->kind == ID_BATCH)
+        return GO_ON;
+    if (parse_choice(relay, "order", "desc", "asc", &q->ascending) == ANSWERED)
+        return ANSWERED;
+    return parse_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-", q->purpose,
+                      sizeof(q->purpose));
 }

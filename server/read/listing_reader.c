@@ -51,7 +51,7 @@ static struct listing_source *source_of(const struct reader *r)
 /* Azure's dated files list knows no paging: it is always whole (providers 2.4). */
 static bool is_paged(const struct reader *r)
 {
-    const struct model_account *account = runtime_account(r->list->rt, r->deployment);
+    const struct model_account *account = runtime_account(r->list->op.rt, r->deployment);
 
     return !(account->provider == PROVIDER_AZURE && account->api_version != NULL &&
              r->list->question.kind == ID_FILE);
@@ -76,8 +76,8 @@ static bool is_known_whole(const struct reader *r)
 {
     uint64_t value[MEMO_WORDS];
 
-    return memo_get(r->list->rt->inherited->memo, whole_key(r), WHOLE_KEEP_MS,
-                    loop_now_ms(r->list->rt->loop), value);
+    return memo_get(r->list->op.rt->inherited->memo, whole_key(r), WHOLE_KEEP_MS,
+                    loop_now_ms(r->list->op.rt->loop), value);
 }
 
 /* Whether the objects stand in another order than was asked for. */
@@ -99,7 +99,7 @@ static void read_whole(struct reader *r)
     static const uint64_t value[MEMO_WORDS] = {1};
     struct listing *l = r->list;
 
-    memo_put(l->rt->inherited->memo, whole_key(r), value, loop_now_ms(l->rt->loop));
+    memo_put(l->op.rt->inherited->memo, whole_key(r), value, loop_now_ms(l->op.rt->loop));
     source_of(r)->num = 0;
     r->whole = true;
     r->from_top = r->more = false;
@@ -181,19 +181,19 @@ static bool is_behind(const struct reader *r, int64_t created_at)
 static bool look_at(const struct reader *r, const struct json *object)
 {
     const struct listing *l = r->list;
-    const struct runtime *rt = l->rt;
+    const struct runtime *rt = l->op.rt;
     uint64_t now_ms = loop_now_ms(rt->loop);
     struct observation seen;
     bool marked;
 
     if (l->question.kind == ID_FILE)
-        return l->relay->owner == 0;
+        return l->op.relay->owner == 0;
     if (polls_is_outdated(rt->inherited, runtime_fingerprint(rt, r->deployment), object, now_ms))
         marked = ledger_marker(rt->inherited->seals, object, &seen.marker); /* and no reservation */
     else
         marked = observation_of_batch(
             rt->inherited, rt->slot, runtime_fingerprint(rt, r->deployment), object, now_ms, &seen);
-    return l->relay->owner == 0 || (marked && seen.marker.owner == l->relay->owner);
+    return l->op.relay->owner == 0 || (marked && seen.marker.owner == l->op.relay->owner);
 }
 
 /* Whether this object is the cursor; then it and the items before it are dropped. The cursor is on
@@ -325,7 +325,7 @@ static void end_part(struct reader *r, bool more, bool told, size_t count)
     r->pages++;
     /* Where nothing is filtered out, what the provider says of the rest is exact; else one more
      * object than the page shows has to be found. */
-    r->more = more && told && num >= l->question.limit && l->relay->owner == 0;
+    r->more = more && told && num >= l->question.limit && l->op.relay->owner == 0;
     if (!more || r->more || num > l->question.limit || (stuck && !told)) {
         reader_done(r);
     } else if (stuck || r->pages >= MAX_PAGES) {
@@ -403,8 +403,8 @@ static void on_turn(struct slice *slice)
     if (rc != LISTING_SCAN_MORE)
         r->complete = false;
     /* In the queue before the page ends, since that may end the list. */
-    if (slices_add(&l->rt->slices, l->rt->loop, slice) != 0)
-        listing_fail_memory(l);
+    if (slices_add(&l->op.rt->slices, l->op.rt->loop, slice) != 0)
+        operation_fail_memory(&l->op);
     else if (rc == 0)
         end_page(r);
     else if (rc != LISTING_SCAN_MORE)
@@ -469,7 +469,7 @@ static bool on_page_data(void *arg, const char *bytes, size_t len)
         return true;
     l->flow.cb = on_flow;
     l->flow.arg = l;
-    r->paused = loop_timer_start(l->rt->loop, &l->flow, 0) == 0;
+    r->paused = loop_timer_start(l->op.rt->loop, &l->flow, 0) == 0;
     return !r->paused;
 }
 
@@ -487,14 +487,14 @@ static bool try_again(struct reader *r, const struct attempt_result *result)
 
     question.pinned = question.idempotent = true;
     question.tries = r->tries;
-    attempt_limits(l->rt, r->deployment, MAX_TRIES, &question);
-    decision = attempt_decide(l->rt, r->deployment, &question);
+    attempt_limits(l->op.rt, r->deployment, MAX_TRIES, &question);
+    decision = attempt_decide(l->op.rt, r->deployment, &question);
     if (decision.action != RETRY_SAME ||
-        loop_now_ms(l->rt->loop) + decision.delay_ms >= l->deadline_ms)
+        loop_now_ms(l->op.rt->loop) + decision.delay_ms >= l->deadline_ms)
         return false;
     r->retry.cb = on_retry;
     r->retry.arg = r;
-    return loop_timer_start(l->rt->loop, &r->retry, decision.delay_ms) == 0;
+    return loop_timer_start(l->op.rt->loop, &r->retry, decision.delay_ms) == 0;
 }
 
 static void page_failed(struct reader *r, const struct attempt_result *result)
@@ -528,7 +528,7 @@ static void on_page(void *arg, const struct attempt_result *result)
     }
     l->slice.cb = on_turn;
     l->slice.arg = l;
-    if (r->page == NULL || slices_add(&l->rt->slices, l->rt->loop, &l->slice) != 0) {
+    if (r->page == NULL || slices_add(&l->op.rt->slices, l->op.rt->loop, &l->slice) != 0) {
         r->page = NULL;
         reader_failed(r, &no_memory);
         return;
@@ -560,11 +560,11 @@ static void read_page(struct reader *r)
 {
     struct listing *l = r->list;
     struct strbuf query = STRBUF_INIT;
-    uint64_t now_ms = loop_now_ms(l->rt->loop);
+    uint64_t now_ms = loop_now_ms(l->op.rt->loop);
     struct attempt_spec spec = {.deployment = r->deployment,
                                 .call =
                                     l->question.kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
-                                .request_id = l->relay->request_id,
+                                .request_id = l->op.relay->request_id,
                                 .on_head = on_page_head,
                                 .on_data = on_page_data,
                                 .on_done = on_page,
@@ -578,7 +578,7 @@ static void read_page(struct reader *r)
     spec.query = strbuf_str(&query);
     spec.total_ms = (uint32_t)(l->deadline_ms - now_ms);
     r->tries++;
-    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->rt, &spec);
+    r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->op.rt, &spec);
     strbuf_deinit(&query);
     if (r->attempt == NULL)
         reader_failed(r, &no_memory);
@@ -588,7 +588,7 @@ void listing_reader_deinit(struct reader *r)
 {
     if (r->attempt != NULL)
         attempt_cancel(r->attempt);
-    loop_timer_stop(r->list->rt->loop, &r->retry);
+    loop_timer_stop(r->list->op.rt->loop, &r->retry);
     listing_scan_deinit(&r->scan);
 }
 
@@ -607,8 +607,8 @@ static void open_some(struct loop_timer *timer)
     size_t at = l->opened, num = l->num - at < OPEN_AT_ONCE ? l->num - at : OPEN_AT_ONCE;
 
     l->opened += num;
-    if (l->opened < l->num && loop_timer_start(l->rt->loop, timer, OPEN_EVERY_MS) != 0) {
-        listing_fail_memory(l);
+    if (l->opened < l->num && loop_timer_start(l->op.rt->loop, timer, OPEN_EVERY_MS) != 0) {
+        operation_fail_memory(&l->op);
         return;
     }
     for (size_t end = at + num; at < end; at++)
@@ -617,7 +617,7 @@ static void open_some(struct loop_timer *timer)
 
 void listing_read(struct listing *l)
 {
-    l->deadline_ms = loop_now_ms(l->rt->loop) + l->rt->config->timeouts.list_ms;
+    l->deadline_ms = loop_now_ms(l->op.rt->loop) + l->op.rt->config->timeouts.list_ms;
     for (size_t i = 0; i < l->num; i++) {
         struct reader *r = &l->readers[i];
 

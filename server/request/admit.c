@@ -11,14 +11,15 @@
 #define MAX_WAITING      256  /* requests; they hold next to nothing */
 #define FEW_CALLS        8    /* requests in flight: an SDK's connection has no more */
 
-static bool refuse(struct relay *relay, const char *code, int64_t wait_ms, const char *what)
+static enum answered refuse(struct relay *relay, const char *code, int64_t wait_ms,
+                            const char *what)
 {
     struct failure failure;
 
     relay_fill(&failure, 503, "server_error", code, "", "%s Nothing was done; try again.", what);
     failure.retry_after_ms = wait_ms;
     relay_failure(relay, &failure);
-    return false;
+    return ANSWERED;
 }
 
 /* 0: no limit. */
@@ -34,7 +35,7 @@ static uint32_t most_calls(const struct front_load *load, uint32_t limit)
     return load->calls < FEW_CALLS ? limit : limit - limit / 4;
 }
 
-bool admit_call(struct relay *relay)
+enum answered admit_call(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
     struct front_load *load = front_load(relay->req);
@@ -47,7 +48,7 @@ bool admit_call(struct relay *relay)
                       "The gateway waits for too many answers of its providers.");
     relay->load = load;
     load->calls++;
-    return true;
+    return GO_ON;
 }
 
 /* --- downloads --- */
@@ -118,11 +119,11 @@ void admit_cancel(struct admit_place *place)
 void admit_refuse(struct relay *relay)
 {
     if (connection_is_full(relay))
-        refuse(relay, "too_many_downloads_on_connection", DOWNLOAD_WAIT_MS,
-               "This connection has too many downloads in flight.");
+        (void)refuse(relay, "too_many_downloads_on_connection", DOWNLOAD_WAIT_MS,
+                     "This connection has too many downloads in flight.");
     else
-        refuse(relay, "too_many_downloads", DOWNLOAD_WAIT_MS,
-               "The gateway has too many downloads in flight.");
+        (void)refuse(relay, "too_many_downloads", DOWNLOAD_WAIT_MS,
+                     "The gateway has too many downloads in flight.");
 }
 
 /* A place became free: whoever has waited longest and may have it gets it, on the coming turn. */

@@ -90,7 +90,7 @@ bool auth_has_key(const struct relay *relay)
     return shows_key(relay, &given);
 }
 
-bool auth_is_single(struct relay *relay)
+enum answered auth_check_single(struct relay *relay)
 {
     const h2o_headers_t *headers = &relay->req->headers;
     unsigned num = 0;
@@ -99,23 +99,23 @@ bool auth_is_single(struct relay *relay)
         num += h2o_memis(headers->entries[i].name->base, headers->entries[i].name->len,
                          H2O_STRLIT("authorization"));
     if (num <= 1)
-        return true;
+        return GO_ON;
     relay_problem(relay, 400, "invalid_request_error", "invalid_header", "",
                   "The request has more than one Authorization header.");
-    return false;
+    return ANSWERED;
 }
 
-bool auth_check(struct relay *relay)
+enum answered auth_check(struct relay *relay)
 {
     bool given;
 
     relay->owner = 0;
     if (!secret_is_set(&relay->rt->config->master_key) || shows_key(relay, &given))
-        return true;
+        return GO_ON;
     relay_header(relay, "www-authenticate", "Bearer");
     relay_problem(relay, 401, "invalid_request_error", "invalid_api_key", "",
                   given ? "Incorrect API key provided."
                         : "You didn't provide an API key. Send it as 'Authorization: Bearer KEY' "
                           "or as 'api-key: KEY'.");
-    return false;
+    return ANSWERED;
 }

@@ -6,7 +6,7 @@
 
 #include "front/front.h"
 
-bool coding_is_fine(struct relay *relay)
+enum answered coding_check(struct relay *relay)
 {
     const char *value;
     size_t len;
@@ -14,11 +14,11 @@ bool coding_is_fine(struct relay *relay)
     if (!relay_request_header(relay, "content-encoding", &value, &len) || len == 0 ||
         (len == strlen("identity") && strncasecmp(value, "identity", len) == 0) ||
         !front_has_body(relay->req))
-        return true;
+        return GO_ON;
     relay_header(relay, "accept-encoding", "identity");
     relay_problem(relay, 415, "invalid_request_error", "unsupported_content_encoding", "",
                   "The request has Content-Encoding: %.*s. The gateway takes bodies as they are: "
                   "send it without compression and without that header.",
                   len > 64 ? 64 : (int)len, value);
-    return false;
+    return ANSWERED;
 }

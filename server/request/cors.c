@@ -55,14 +55,14 @@ void cors_headers(struct relay *relay)
                  "idempotent-replayed, retry-after, retry-after-ms, x-should-retry");
 }
 
-bool cors_preflight(struct relay *relay)
+enum answered cors_preflight(struct relay *relay)
 {
     h2o_iovec_t asked;
 
     if (relay->method != METHOD_OTHER ||
         !h2o_memis(relay->req->method.base, relay->req->method.len, H2O_STRLIT("OPTIONS")) ||
         find(relay, "access-control-request-method").base == NULL || !is_allowed(relay))
-        return false;
+        return GO_ON;
     relay_header(relay, "access-control-allow-methods", "GET, HEAD, POST, DELETE");
     asked = find(relay, "access-control-request-headers");
     if (asked.base != NULL && asked.len <= 1024)
@@ -70,5 +70,5 @@ bool cors_preflight(struct relay *relay)
                      h2o_strdup(&relay->req->pool, asked.base, asked.len).base);
     relay_header(relay, "access-control-max-age", MAX_AGE);
     relay_bytes(relay, 204, "text/plain", "", 0);
-    return true;
+    return ANSWERED;
 }

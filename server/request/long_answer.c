@@ -4,11 +4,12 @@
 
 #include <stdlib.h>
 
+#include "request/operation.h"
+
 #define SLICE_ROWS 2000 /* in one turn, of which some may give nothing; 32 KiB are about 0.2 ms */
 
 struct long_answer {
-    struct relay *relay; /* borrowed */
-    struct runtime *rt;  /* borrowed */
+    struct operation op;
     const char *content_type;
     long_answer_cb write;
     void *arg; /* owned; NULL: all is written */
@@ -27,34 +28,18 @@ static void drop_arg(struct long_answer *a)
     a->arg = NULL;
 }
 
-static void long_answer_free(struct long_answer *a)
+static void long_answer_free(struct operation *op)
 {
-    slices_remove(&a->rt->slices, &a->slice);
-    loop_timer_stop(a->rt->loop, &a->next);
+    struct long_answer *a = (struct long_answer *)op;
+
+    slices_remove(&op->rt->slices, &a->slice);
+    loop_timer_stop(op->rt->loop, &a->next);
     long_text_deinit(&a->text);
     drop_arg(a);
     free(a);
 }
 
-static void on_client_gone(void *op)
-{
-    long_answer_free(op);
-}
-
-static void fail_memory(struct relay *relay)
-{
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-}
-
-/* Nothing was sent yet. */
-static void give_up(struct long_answer *a)
-{
-    struct relay *relay = a->relay;
-
-    relay->op = NULL;
-    long_answer_free(a);
-    fail_memory(relay);
-}
+static const struct operation_ops long_answer_ops = {.free = long_answer_free};
 
 /* --- sending --- */
 
@@ -62,7 +47,7 @@ static void send_part(struct long_answer *a)
 {
     const struct long_part *part = a->text.first;
 
-    relay_send(a->relay, part->bytes.data, part->bytes.len,
+    relay_send(a->op.relay, part->bytes.data, part->bytes.len,
                part->next != NULL ? RELAY_MORE : RELAY_LAST); /* which may free us */
 }
 
@@ -77,7 +62,7 @@ static void on_proceed(void *arg)
     struct long_answer *a = arg;
 
     long_text_drop(&a->text);
-    if (loop_timer_start(a->rt->loop, &a->next, 0) != 0)
+    if (loop_timer_start(a->op.rt->loop, &a->next, 0) != 0)
         send_part(a);
 }
 
@@ -87,10 +72,10 @@ static void start_sending(struct long_answer *a)
 
     a->next.cb = on_next;
     a->next.arg = a;
-    relay_head(a->relay, 200, a->content_type, len);
-    relay_start(a->relay, 200, (int64_t)len, on_proceed, a);
-    if (a->relay->method == METHOD_HEAD)
-        relay_send(a->relay, NULL, 0, RELAY_LAST);
+    relay_head(a->op.relay, 200, a->content_type, len);
+    relay_start(a->op.relay, 200, (int64_t)len, on_proceed, a);
+    if (a->op.relay->method == METHOD_HEAD)
+        relay_send(a->op.relay, NULL, 0, RELAY_LAST);
     else
         send_part(a);
 }
@@ -106,10 +91,10 @@ static void write_slice(struct long_answer *a)
     while (step == LONG_ANSWER_MORE && out->len < LONG_TEXT_PART && rows++ < SLICE_ROWS)
         step = a->write(a->arg, out);
     if (long_text_failed(&a->text)) {
-        give_up(a);
+        operation_fail_memory(&a->op);
     } else if (step != LONG_ANSWER_DONE) {
-        if (slices_add(&a->rt->slices, a->rt->loop, &a->slice) != 0)
-            give_up(a);
+        if (slices_add(&a->op.rt->slices, a->op.rt->loop, &a->slice) != 0)
+            operation_fail_memory(&a->op);
     } else {
         drop_arg(a);
         start_sending(a);
@@ -121,28 +106,33 @@ static void on_slice(struct slice *slice)
     write_slice(slice->arg);
 }
 
+static void fail_memory(struct relay *relay)
+{
+    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+}
+
+/* @return NULL: out of memory; that was answered */
 static struct long_answer *long_answer_new(struct relay *relay)
 {
-    struct long_answer *a = calloc(1, sizeof(*a));
+    struct long_answer *a = operation_new(sizeof(*a), relay, &long_answer_ops);
 
-    if (a == NULL)
-        return NULL;
-    a->relay = relay;
-    a->rt = relay->rt;
-    a->slice = (struct slice){.cb = on_slice, .arg = a};
-    relay_attach(relay, a, on_client_gone);
+    if (a != NULL)
+        a->slice = (struct slice){.cb = on_slice, .arg = a};
     return a;
 }
 
 void long_answer_write_as(struct relay *relay, const char *content_type, const char *begin,
                           long_answer_cb write, void *arg, void (*free_arg)(void *arg))
 {
-    struct long_answer *a = arg != NULL ? long_answer_new(relay) : NULL;
+    struct long_answer *a;
 
-    if (a == NULL) {
-        if (arg != NULL)
-            free_arg(arg);
+    if (arg == NULL) {
         fail_memory(relay);
+        return;
+    }
+    a = long_answer_new(relay);
+    if (a == NULL) {
+        free_arg(arg);
         return;
     }
     a->content_type = content_type;
@@ -160,11 +150,16 @@ void long_answer_write(struct relay *relay, const char *begin, long_answer_cb wr
 
 void long_answer_send(struct relay *relay, struct long_text *text)
 {
-    struct long_answer *a = !long_text_failed(text) ? long_answer_new(relay) : NULL;
+    struct long_answer *a;
 
-    if (a == NULL) {
+    if (long_text_failed(text)) {
         long_text_deinit(text);
         fail_memory(relay);
+        return;
+    }
+    a = long_answer_new(relay);
+    if (a == NULL) {
+        long_text_deinit(text);
         return;
     }
     a->content_type = JSON;

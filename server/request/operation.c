@@ -26,7 +26,7 @@ void operation_begin(struct operation *op, struct relay *relay, const struct ope
     op->relay = relay;
     op->rt = relay->rt;
     op->ops = ops;
-    op->deployment = MODEL_NO_INDEX;
+    op->deployment = relay->deployment;
     relay_attach(relay, op, on_client_gone);
 }
 
@@ -94,6 +94,14 @@ void operation_fail_not_found(struct operation *op, enum id_kind kind, const cha
     resolve_describe_not_found(&failure, kind, id);
     op->deployment = MODEL_NO_INDEX;
     operation_fail(op, &failure);
+}
+
+void operation_fail_object(struct operation *op, enum id_kind kind, const struct failure *failure)
+{
+    if (failure->status == 404)
+        operation_fail_not_found(op, kind, op->relay->route.id);
+    else
+        operation_fail(op, failure);
 }
 
 /* The relay may be gone already. */

@@ -247,16 +247,16 @@ static void answer(struct relay *relay, enum protect_verdict verdict)
     }
 }
 
-bool protect_request(struct relay *relay)
+enum answered protect_check(struct relay *relay)
 {
     const struct config *config = relay->rt->config;
     struct protect_facts facts;
     enum protect_verdict verdict;
 
     if (!config->weak_master_key || route_is_for_all(relay->route.kind))
-        return true;
+        return GO_ON;
     collect_facts(relay, &facts);
     verdict = protect_judge(config, &facts);
     answer(relay, verdict);
-    return verdict == PROTECT_SERVE;
+    return verdict == PROTECT_SERVE ? GO_ON : ANSWERED;
 }

@@ -172,7 +172,7 @@ void relay_header(struct relay *relay, const char *name, const char *value)
     h2o_add_header_by_str(&req->pool, &req->res.headers, n.base, n.len, 0, NULL, v.base, v.len);
 }
 
-void relay_common_headers(struct relay *relay)
+static void common_headers(struct relay *relay)
 {
     relay_header(relay, "x-request-id", relay->request_id);
     relay_header(relay, "x-litellm-call-id", relay->request_id);
@@ -188,13 +188,19 @@ void relay_common_headers(struct relay *relay)
     }
 }
 
+void relay_begin_answer(struct relay *relay)
+{
+    assert(!relay->answered);
+    relay->answered = true;
+    collect_forget(relay);
+    common_headers(relay);
+}
+
 void relay_head(struct relay *relay, int status, const char *content_type, size_t len)
 {
     h2o_req_t *req = relay->req;
 
-    relay->answered = true;
-    collect_forget(relay);
-    relay_common_headers(relay);
+    relay_begin_answer(relay);
     req->res.status = status;
     req->res.reason = reason_of(status);
     req->res.content_length = len;
@@ -230,6 +236,7 @@ void relay_start(struct relay *relay, int status, int64_t length, void (*on_proc
     h2o_req_t *req = relay->req;
     struct stream *stream = h2o_mem_alloc_pool(&req->pool, sizeof(*stream));
 
+    assert(relay->answered);
     *stream = (struct stream){{on_stream_proceed, on_stream_stop}, on_proceed, arg};
     req->res.status = status;
     req->res.reason = reason_of(status);

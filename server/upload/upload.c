@@ -31,14 +31,13 @@ enum part_kind {
 };
 
 struct receiver {
-    struct upload *up; /* owned; NULL after it was handed on */
+    struct upload *up; /* whose we are */
     struct runtime *rt;
     struct body *body; /* borrowed; NULL once it ended */
     struct multipart *form;
     enum part_kind part;
     struct strbuf field; /* the current text field */
     bool have_file;
-    bool failed;        /* the client was told; the rest of the body is not read */
     bool validate;      /* POST files/validate: check and tell, send nothing */
     bool all_problems;  /* go on after the first bad line */
     struct slice slice; /* waits for a turn while a long line is read */
@@ -50,25 +49,45 @@ static void receiver_free(struct receiver *rc)
     slices_remove(&rc->rt->slices, &rc->slice);
     multipart_free(rc->form);
     strbuf_deinit(&rc->field);
-    if (rc->up != NULL)
-        upload_free(rc->up);
+    rc->up->receiver = NULL;
     free(rc);
 }
 
-static void on_client_gone(void *op)
+static void receiving_free(struct operation *op)
 {
-    receiver_free(op);
+    struct upload *up = (struct upload *)op;
+
+    if (up->receiver != NULL)
+        receiver_free(up->receiver);
+    upload_free(op);
 }
 
-/* Answer and end. The relay lets go of us when it answers; who reads the answer finds the room
- * given back, at another worker too. */
+static const struct operation_ops receiving_ops = {.free = receiving_free};
+
+/* Answer. The upload itself ends on the way out of the callback that found the error: end(). Who
+ * reads the answer finds the spool's room given back, at another worker too. */
+static void reject(struct receiver *rc, const struct failure *why)
+{
+    spool_deinit(&rc->up->spool);
+    relay_failure(operation_detach(&rc->up->op), why);
+}
+
 #define REJECT(rc, ...)                                                                            \
     do {                                                                                           \
-        struct relay *relay_ = (rc)->up->relay;                                                    \
-        (rc)->failed = true;                                                                       \
-        spool_deinit(&(rc)->up->spool);                                                            \
-        relay_problem(relay_, __VA_ARGS__);                                                        \
+        struct failure why_;                                                                       \
+        relay_fill(&why_, __VA_ARGS__);                                                            \
+        reject(rc, &why_);                                                                         \
     } while (0)
+
+static bool is_answered(const struct receiver *rc)
+{
+    return rc->up->op.relay == NULL;
+}
+
+static void end(struct receiver *rc)
+{
+    operation_free(&rc->up->op);
+}
 
 /* --- the form --- */
 
@@ -119,7 +138,7 @@ static int on_part(void *arg, const struct multipart_part *part)
 
 static bool may_be_batch(const struct upload *up)
 {
-    return up->purpose.len == 0 || up->relay->route.kind == ROUTE_FILE_VALIDATE ||
+    return up->purpose.len == 0 || up->op.relay->route.kind == ROUTE_FILE_VALIDATE ||
            strcmp(strbuf_str(&up->purpose), "batch") == 0;
 }
 
@@ -132,7 +151,7 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
  * which may come after the file. */
 static uint64_t max_file_bytes(const struct upload *up)
 {
-    const struct config_limits *limits = &up->relay->rt->config->limits;
+    const struct config_limits *limits = &up->op.relay->rt->config->limits;
     uint64_t batch =
         max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
 
@@ -176,7 +195,6 @@ static int reject_lines(struct receiver *rc)
 /* ?validate=all: the envelope with the first problem, and all of them in `errors`. */
 static void reject_all(struct receiver *rc)
 {
-    struct relay *relay = rc->up->relay;
     struct json_doc *doc = json_doc_new();
     struct failure first;
     struct jsonl_report report;
@@ -188,11 +206,10 @@ static void reject_all(struct receiver *rc)
         reject_lines(rc);
         return;
     }
-    rc->failed = true;
     describe_line(&report.problems[0], message, sizeof(message));
     relay_fill(&first, 400, "invalid_request_error", report.problems[0].code, "file", "%s",
                message);
-    relay_json(relay, 400, verdict_refusal(doc, &report, &first, NULL));
+    relay_json(operation_detach(&rc->up->op), 400, verdict_refusal(doc, &report, &first, NULL));
     json_doc_free(doc);
 }
 
@@ -285,9 +302,9 @@ static int on_part_end(void *arg)
         strbuf_adds(&up->provider, text);
         break;
     case PART_MODEL:
-        up->relay->hints.model[0] =
-            '\0'; /* the form's model goes before the query's and the header's */
-        route_hint_model(&up->relay->hints, text, rc->field.len);
+        /* the form's model goes before the query's and the header's */
+        up->op.relay->hints.model[0] = '\0';
+        route_hint_model(&up->op.relay->hints, text, rc->field.len);
         break;
     case PART_TARGET_MODELS: /* repeated, or one with commas */
         if (up->target_models.len > 0)
@@ -305,7 +322,7 @@ static const struct multipart_ops form_ops = {on_part, on_form_data, on_part_end
 
 /* --- the end of the form --- */
 
-static bool check_fields(struct receiver *rc)
+static enum answered check_fields(struct receiver *rc)
 {
     struct upload *up = rc->up;
     const char *seconds = strbuf_str(&up->expires_seconds);
@@ -329,26 +346,26 @@ static bool check_fields(struct receiver *rc)
         REJECT(rc, 400, "invalid_request_error", "invalid_type", "expires_after[seconds]",
                "Invalid type for 'expires_after[seconds]': expected an integer.");
     else
-        return true;
-    return false;
+        return GO_ON;
+    return ANSWERED;
 }
 
-static bool finish_lines(struct receiver *rc)
+static enum answered finish_lines(struct receiver *rc)
 {
     struct upload *up = rc->up;
 
     if (!may_be_batch(up)) {
         jsonl_free(up->lines);
         up->lines = NULL;
-        return true;
+        return GO_ON;
     }
     if (jsonl_finish(up->lines) == 0)
-        return true;
+        return GO_ON;
     if (rc->all_problems)
         reject_all(rc);
     else
         reject_lines(rc);
-    return false;
+    return ANSWERED;
 }
 
 static void add(_Atomic uint64_t *own, uint64_t n)
@@ -359,7 +376,7 @@ static void add(_Atomic uint64_t *own, uint64_t n)
 /* For the metrics. */
 static void note_good(const struct upload *up)
 {
-    struct worker_slot *slot = &up->rt->inherited->shared->slots[up->rt->slot];
+    struct worker_slot *slot = &up->op.rt->inherited->shared->slots[up->op.rt->slot];
     struct jsonl_report report = {0};
 
     if (up->lines != NULL)
@@ -373,7 +390,7 @@ static void note_good(const struct upload *up)
 static void warn_of_end(const struct upload *up, const struct candidates *places, const bool *unfit,
                         char *warning, size_t size)
 {
-    const struct runtime *rt = up->rt;
+    const struct runtime *rt = up->op.rt;
     int64_t now_s = clock_unix_s();
 
     for (uint32_t i = 0; i < places->num; i++) {
@@ -395,7 +412,7 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
     struct candidates places;
     bool *unfit, fits;
 
-    if (!resolve_upload(up->relay, report->model, strbuf_str(&up->target_models), &places, why))
+    if (!resolve_upload(up->op.relay, report->model, strbuf_str(&up->target_models), &places, why))
         return false;
     unfit = calloc(places.num, sizeof(*unfit));
     why->status = 0;
@@ -411,7 +428,7 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
 
 static void answer_verdict(struct receiver *rc)
 {
-    struct relay *relay = rc->up->relay;
+    struct relay *relay = rc->up->op.relay;
     struct json_doc *doc = json_doc_new();
     struct jsonl_report report;
     struct failure why;
@@ -419,10 +436,10 @@ static void answer_verdict(struct receiver *rc)
     bool fine,
         complete = jsonl_finish(rc->up->lines) != ERR_NOMEM; /* its problems are in the report */
 
-    rc->failed = true;
     jsonl_report(rc->up->lines, &report);
     resolve_hints(relay);
     fine = whole_file_is_fine(rc->up, &report, &why, warning, sizeof(warning));
+    operation_detach(&rc->up->op);
     if (doc == NULL || !complete)
         relay_problem(relay, 500, "server_error", "out_of_memory", "",
                       "The gateway is out of memory.");
@@ -441,48 +458,46 @@ static void finish(struct receiver *rc)
 
         REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
                "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
-    } else if (!check_fields(rc)) {
-        /* answered */
+    } else if (check_fields(rc) == ANSWERED) {
+        ; /* then that was all */
     } else if (rc->validate) {
-        route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        route_hint_provider(&up->op.relay->hints, strbuf_str(&up->provider), up->provider.len);
         answer_verdict(rc);
-    } else if (finish_lines(rc)) {
+    } else if (finish_lines(rc) == GO_ON) {
         note_good(up);
-        route_hint_provider(&up->relay->hints, strbuf_str(&up->provider), up->provider.len);
+        route_hint_provider(&up->op.relay->hints, strbuf_str(&up->provider), up->provider.len);
         up->all_problems = rc->all_problems;
-        rc->up = NULL;
-        up->relay->op = NULL;
         receiver_free(rc);
         upload_send(up);
         return;
     }
-    receiver_free(rc);
+    end(rc);
 }
 
-/* @return false: it was answered, and `rc` is gone */
-static bool feed(struct receiver *rc, const char *bytes, size_t len)
+/* ANSWERED: `rc` is gone */
+static enum answered feed(struct receiver *rc, const char *bytes, size_t len)
 {
     int err = multipart_feed(rc->form, bytes, len);
 
     if (err == 0) {
         upload_memory_count(rc->up);
-        return true;
+        return GO_ON;
     }
-    if (!rc->failed) {
+    if (!is_answered(rc)) {
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
 
         REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
                "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
     }
-    receiver_free(rc);
-    return false;
+    end(rc);
+    return ANSWERED;
 }
 
 static void no_memory(struct receiver *rc)
 {
     REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-    receiver_free(rc);
+    end(rc);
 }
 
 static bool line_is_read(const struct receiver *rc)
@@ -515,7 +530,7 @@ static void on_slice(struct slice *slice)
     struct receiver *rc = slice->arg;
 
     if (!lines_are_fine(rc, jsonl_continue(rc->up->lines))) {
-        receiver_free(rc);
+        end(rc);
         return;
     }
     upload_memory_count(rc->up);
@@ -535,8 +550,8 @@ static void on_body_data(void *arg, const char *bytes, size_t len)
 
     if (!upload_memory_has_room(rc->up, len)) {
         refuse_for_room(rc);
-        receiver_free(rc);
-    } else if (feed(rc, bytes, len) && line_is_read(rc)) {
+        end(rc);
+    } else if (feed(rc, bytes, len) == GO_ON && line_is_read(rc)) {
         body_pause(rc->body);
         wait_for_turn(rc);
     }
@@ -565,13 +580,14 @@ static void on_body_failure(void *arg, enum body_failure why)
     else
         REJECT(rc, 400, "invalid_request_error", "bad_request", "",
                "The request body is malformed.");
-    receiver_free(rc);
+    end(rc);
 }
 
 static const struct body_ops upload_body_ops = {on_body_data, on_body_end, on_body_failure};
 
 /* --- the start --- */
 
+/* @return NULL: out of memory; that was answered */
 static struct receiver *receiver_new(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
@@ -583,8 +599,11 @@ static struct receiver *receiver_new(struct relay *relay)
     struct receiver *rc = calloc(1, sizeof(*rc));
     char text[8];
 
-    if (rc == NULL)
+    if (rc == NULL) {
+        relay_problem(relay, 500, "server_error", "out_of_memory", "",
+                      "The gateway is out of memory.");
         return NULL;
+    }
     rc->rt = relay->rt;
     rc->slice.cb = on_slice;
     rc->slice.arg = rc;
@@ -593,11 +612,12 @@ static struct receiver *receiver_new(struct relay *relay)
                                                     text, sizeof(text)) > 0 &&
                                         strcmp(text, "all") == 0);
     rules.max_errors = rc->all_problems ? VERDICT_MAX_PROBLEMS : 1;
-    rc->up = upload_new(relay, &rules);
+    rc->up = upload_new(relay, &receiving_ops, &rules);
     if (rc->up == NULL) {
         free(rc);
         return NULL;
     }
+    rc->up->receiver = rc;
     return rc;
 }
 
@@ -617,10 +637,10 @@ void upload_start(struct relay *relay)
     const char *type = "";
     size_t type_len = 0;
     const char *why = NULL;
-    struct body *body = NULL;
+    struct body *body = front_body(relay->req);
     int err;
 
-    if (!front_has_body(relay->req)) {
+    if (body == NULL) {
         relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter", "file",
                       "Missing required parameter: 'file'. The request has no body.");
         return;
@@ -628,11 +648,8 @@ void upload_start(struct relay *relay)
     if (resolve_check_head(relay) == ANSWERED)
         return;
     rc = receiver_new(relay);
-    if (rc == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+    if (rc == NULL)
         return;
-    }
     (void)relay_request_header(relay, "content-type", &type, &type_len);
     err = multipart_new(type, type_len, NULL, &form_ops, rc, &rc->form, &why);
     if (err == ERR_INVALID)
@@ -640,17 +657,15 @@ void upload_start(struct relay *relay)
                "Expected a multipart/form-data body: %s.", why);
     else if (err != 0)
         REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
-    else if ((body = front_body(relay->req)) != NULL &&
-             body_length(body) > (int64_t)max_body_bytes(relay))
+    else if (body_length(body) > (int64_t)max_body_bytes(relay))
         REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
     else if (!upload_memory_has_room(rc->up, UPLOAD_MEMORY_BASE))
         refuse_for_room(rc);
-    if (rc->failed || body == NULL) {
-        receiver_free(rc);
+    if (is_answered(rc)) {
+        end(rc);
         return;
     }
     rc->body = body;
     upload_memory_count(rc->up);
-    relay_attach(relay, rc, on_client_gone);
     body_start(body, &upload_body_ops, rc, max_body_bytes(relay));
 }

@@ -22,7 +22,7 @@ static void judge_expiry(const struct upload *up, enum provider provider, struct
         return;
     provider_expiry_range(provider, &min_s, &max_s);
     value = strtoll(strbuf_str(&up->expires_seconds), NULL, 10);
-    told_s = provider == PROVIDER_AZURE ? up->rt->config->azure_min_expiry_ms / 1000 : min_s;
+    told_s = provider == PROVIDER_AZURE ? up->op.rt->config->azure_min_expiry_ms / 1000 : min_s;
     told_s = told_s > 0 ? told_s : 1;
     opinion->doubts = value < min_s;
     opinion->refuses = value < told_s || value > max_s;
@@ -42,7 +42,7 @@ static void judge(const struct upload *up, enum provider provider, struct opinio
     *opinion = (struct opinion){.refuses = false};
     if (up->lines != NULL) {
         jsonl_report(up->lines, &report);
-        verdict_rules_of(&up->rt->config->limits, provider, &rules);
+        verdict_rules_of(&up->op.rt->config->limits, provider, &rules);
         opinion->refuses = verdict_unfit(&report, &rules, &opinion->why);
     }
     judge_expiry(up, provider, opinion);
@@ -57,7 +57,7 @@ bool upload_fit(const struct upload *up, const struct candidates *places, bool *
     for (int p = 0; p < PROVIDER_COUNT; p++)
         judge(up, (enum provider)p, &opinions[p]);
     for (uint32_t i = 0; i < places->num; i++) {
-        const struct opinion *o = &opinions[runtime_rules(up->rt, places->deployments[i])];
+        const struct opinion *o = &opinions[runtime_rules(up->op.rt, places->deployments[i])];
 
         unfit[i] = o->refuses;
         if (o->refuses && !any && why->status == 0)
@@ -66,6 +66,6 @@ bool upload_fit(const struct upload *up, const struct candidates *places, bool *
         sure |= !o->refuses && !o->doubts;
     }
     for (uint32_t i = 0; sure && i < places->num; i++)
-        unfit[i] |= opinions[runtime_rules(up->rt, places->deployments[i])].doubts;
+        unfit[i] |= opinions[runtime_rules(up->op.rt, places->deployments[i])].doubts;
     return any;
 }

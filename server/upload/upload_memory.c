@@ -11,8 +11,8 @@ static uint64_t budget_of(const struct runtime *rt)
 
 static void set(struct upload *up, uint64_t bytes)
 {
-    up->rt->upload_bytes += bytes;
-    up->rt->upload_bytes -= up->counted;
+    up->op.rt->upload_bytes += bytes;
+    up->op.rt->upload_bytes -= up->counted;
     up->counted = bytes;
 }
 
@@ -29,11 +29,11 @@ void upload_memory_count(struct upload *up)
 
 bool upload_memory_has_room(const struct upload *up, size_t more)
 {
-    uint64_t budget = budget_of(up->rt);
+    uint64_t budget = budget_of(up->op.rt);
 
     if (up->counted + more > UPLOAD_MEMORY_SMALL)
         budget -= budget / 4;
-    return up->rt->upload_bytes + more <= budget;
+    return up->op.rt->upload_bytes + more <= budget;
 }
 
 void upload_memory_forget(struct upload *up)

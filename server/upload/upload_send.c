@@ -24,36 +24,40 @@
 
 static void try_next(struct upload *up);
 
-struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules)
+static struct upload *upload_of(struct operation *op)
 {
-    struct upload *up = calloc(1, sizeof(*up));
+    return (struct upload *)op;
+}
+
+static int begin_digest(struct upload *up)
+{
+    up->digest = EVP_MD_CTX_new();
+    return up->digest != NULL && EVP_DigestInit_ex(up->digest, EVP_sha256(), NULL) == 1 ? 0
+                                                                                        : ERR_NOMEM;
+}
+
+struct upload *upload_new(struct relay *relay, const struct operation_ops *ops,
+                          const struct jsonl_rules *rules)
+{
+    struct upload *up = operation_new(sizeof(*up), relay, ops);
 
     if (up == NULL)
         return NULL;
-    up->lines = jsonl_new(rules);
-    if (up->lines == NULL) {
-        free(up);
-        return NULL;
-    }
-    if (repeat_is_keyed(relay) && ((up->digest = EVP_MD_CTX_new()) == NULL ||
-                                   EVP_DigestInit_ex(up->digest, EVP_sha256(), NULL) != 1)) {
-        EVP_MD_CTX_free(up->digest);
-        jsonl_free(up->lines);
-        free(up);
-        return NULL;
-    }
-    up->relay = relay;
-    up->rt = relay->rt;
-    up->deployment = MODEL_NO_INDEX;
     spool_init(&up->spool, relay->rt->inherited, relay->rt->slot, relay->rt->loop);
+    up->lines = jsonl_new(rules);
+    if (up->lines == NULL || (repeat_is_keyed(relay) && begin_digest(up) != 0)) {
+        operation_fail_memory(&up->op);
+        return NULL;
+    }
     return up;
 }
 
-void upload_free(struct upload *up)
+void upload_free(struct operation *op)
 {
+    struct upload *up = upload_of(op);
+
     if (up->send != NULL)
         send_file_cancel(up->send);
-    loop_timer_stop(up->rt->loop, &up->retry);
     repeat_end(&up->repeat);
     EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
@@ -71,64 +75,23 @@ void upload_free(struct upload *up)
     free(up);
 }
 
-/* The client left: nobody would get the id, so the transfer is stopped. */
-static void on_client_gone(void *op)
-{
-    struct upload *up = op;
-
-    up->relay = NULL;
-    upload_free(up);
-}
-
-/* Take the relay away from the operation: it will answer now. */
-static struct relay *detach(struct upload *up)
-{
-    struct relay *relay = up->relay;
-
-    up->relay = NULL;
-    relay->op = NULL;
-    relay->deployment = up->deployment;
-    return relay;
-}
-
-static void fail_with(struct upload *up, const struct failure *failure)
-{
-    struct failure copy = *failure;
-    struct relay *relay = detach(up);
-
-    upload_free(up);
-    relay_failure(relay, &copy);
-}
+/* When the client leaves, nobody would get the id: the transfer is stopped. */
+static const struct operation_ops upload_ops = {.free = upload_free};
 
 /* No place takes it. Who asked for all problems finds this one among them. */
 static void fail_unfit(struct upload *up, const struct failure *why)
 {
     struct json_doc *doc = up->all_problems && up->lines != NULL ? json_doc_new() : NULL;
     struct jsonl_report report;
-    struct relay *relay;
 
     if (doc == NULL) {
-        fail_with(up, why);
+        operation_fail(&up->op, why);
         return;
     }
     jsonl_report(up->lines, &report);
-    relay = detach(up);
-    relay_json(relay, why->status, verdict_refusal(doc, &report, why, why));
+    relay_json(operation_detach(&up->op), why->status, verdict_refusal(doc, &report, why, why));
     json_doc_free(doc);
-    upload_free(up);
-}
-
-static void fail(struct upload *up, int status, const char *code, const char *text)
-{
-    struct failure failure;
-
-    relay_fill(&failure, status, "server_error", code, "", "%s", text);
-    fail_with(up, &failure);
-}
-
-static void fail_memory(struct upload *up)
-{
-    fail(up, 500, "out_of_memory", "The gateway is out of memory.");
+    operation_free(&up->op);
 }
 
 static bool is_batch_file(const struct upload *up)
@@ -144,16 +107,17 @@ struct size {
 
 static struct size size_of(const struct upload *up, uint32_t deployment)
 {
-    enum provider provider = (enum provider)table_deployment(up->rt->table, deployment)->provider;
+    enum provider provider =
+        (enum provider)table_deployment(up->op.rt->table, deployment)->provider;
     struct jsonl_report report;
     struct facts facts;
 
     if (!is_batch_file(up))
         return (struct size){0};
     jsonl_report(up->lines, &report);
-    facts_fill(&facts, up->rt, deployment, &report);
-    return (struct size){facts_tokens(up->rt, &facts, provider),
-                         facts_least(up->rt, &facts, provider), facts_job(&facts)};
+    facts_fill(&facts, up->op.rt, deployment, &report);
+    return (struct size){facts_tokens(up->op.rt, &facts, provider),
+                         facts_least(up->op.rt, &facts, provider), facts_job(&facts)};
 }
 
 static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
@@ -166,9 +130,9 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
 /* What a batch file counts as at that account (providers 2.4). */
 static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
 {
-    bool azure = runtime_rules(up->rt, deployment) == PROVIDER_AZURE;
+    bool azure = runtime_rules(up->op.rt, deployment) == PROVIDER_AZURE;
 
-    if (up->expires_seconds.len > 0 || (azure && up->rt->config->azure_file_expiry_s != 0))
+    if (up->expires_seconds.len > 0 || (azure && up->op.rt->config->azure_file_expiry_s != 0))
         return SLOTS_EXPIRING;
     return SLOTS_LASTING;
 }
@@ -184,13 +148,14 @@ static void remember(const struct upload *up, const char *native)
     if (!is_batch_file(up))
         return;
     jsonl_report(up->lines, &report);
-    facts_fill(&facts, up->rt, up->deployment, &report);
+    facts_fill(&facts, up->op.rt, up->op.deployment, &report);
     facts.counted = true;
-    facts.slot = slot_kind(up, up->deployment);
+    facts.slot = slot_kind(up, up->op.deployment);
     facts.expected = true;
-    facts_remember(up->rt, up->deployment, native, &facts);
-    quota_add_expected(up->rt->inherited->quota, up->rt->inherited->columns[up->deployment],
-                       tokens_of(up, up->deployment), loop_now_ms(up->rt->loop));
+    facts_remember(up->op.rt, up->op.deployment, native, &facts);
+    quota_add_expected(up->op.rt->inherited->quota,
+                       up->op.rt->inherited->columns[up->op.deployment],
+                       tokens_of(up, up->op.deployment), loop_now_ms(up->op.rt->loop));
 }
 
 /* What `endpoint` of its batches has to say. */
@@ -199,7 +164,7 @@ static void remember_url(const struct upload *up, const char *native)
     struct jsonl_report report;
 
     jsonl_report(up->lines, &report);
-    file_url_remember(up->rt, up->deployment, native, report.url);
+    file_url_remember(up->op.rt, up->op.deployment, native, report.url);
 }
 
 /* Such an id is not taken in a path: decoded on its way it could name something else than a file,
@@ -213,7 +178,17 @@ static void fail_unusable(struct upload *up, const char *id)
                "call could name.",
                id);
     failure.should_not_retry = true;
-    fail_with(up, &failure);
+    operation_fail(&up->op, &failure);
+}
+
+static void fail_unreadable(struct upload *up)
+{
+    struct failure failure;
+
+    relay_fill(&failure, 502, "server_error", "bad_upstream_answer", "",
+               "The provider accepted the upload but its answer could not be read; the file may "
+               "exist there.");
+    operation_fail(&up->op, &failure);
 }
 
 static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
@@ -227,13 +202,11 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
 
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
         json_doc_free(doc);
-        fail(up, 502, "bad_upstream_answer",
-             "The provider accepted the upload but its answer could not be read; the file may "
-             "exist there.");
+        fail_unreadable(up);
         return;
     }
     if (up->lines != NULL)
-        file_slots_add(up->rt, up->deployment, slot_kind(up, up->deployment), 1);
+        file_slots_add(up->op.rt, up->op.deployment, slot_kind(up, up->op.deployment), 1);
     if (!ids_is_usable(json_get_str(file, "id"))) {
         fail_unusable(up, json_get_str(file, "id"));
         json_doc_free(doc);
@@ -242,17 +215,18 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     remember(up, json_get_str(file, "id"));
     if (up->lines != NULL)
         remember_url(up, json_get_str(file, "id"));
-    locate_remember_new(up->rt, ID_FILE, json_get_str(file, "id"), up->deployment);
+    locate_remember_new(up->op.rt, ID_FILE, json_get_str(file, "id"), up->op.deployment);
     normal_file(doc, file, (int64_t)file_bytes);
-    relay = detach(up);
+    relay = operation_detach(&up->op);
     viewer = relay_viewer(relay);
-    client_ids_show_file(&viewer, up->deployment, client_ids_are_tagged(&viewer, up->deployment),
-                         doc, file);
+    client_ids_show_file(&viewer, up->op.deployment,
+                         client_ids_are_tagged(&viewer, up->op.deployment), doc, file);
     json_write(file, &text);
     if (!strbuf_failed(&text))
-        repeat_answered(&up->repeat, table_deployment(up->rt->table, up->deployment)->fingerprint,
+        repeat_answered(&up->repeat,
+                        table_deployment(up->op.rt->table, up->op.deployment)->fingerprint,
                         json_get_str(file, "id"), 200, strbuf_str(&text), text.len);
-    upload_free(up);
+    operation_free(&up->op);
     relay_json(relay, 200, file);
     strbuf_deinit(&text);
     json_doc_free(doc);
@@ -274,21 +248,21 @@ static void set_tried(struct upload *up, uint32_t deployment, bool tried)
             up->tried[i] = tried;
 }
 
-static void on_retry_timer(struct loop_timer *timer)
+static void try_again(struct operation *op)
 {
-    try_next(timer->arg);
+    try_next(upload_of(op));
 }
 
 /* As for creates: so many among those that were asked for, and again among each of what they fall
  * back to. */
 static void limit_tries(struct upload *up, struct retry_question *question)
 {
-    if (up->tries >= MAX_UPLOAD_TRIES)
+    if (up->op.tries >= MAX_UPLOAD_TRIES)
         return;
-    attempt_limits(up->rt, up->deployment, MAX_UPLOAD_TRIES, question);
+    attempt_limits(up->op.rt, up->op.deployment, MAX_UPLOAD_TRIES, question);
     question->tries = up->tries_here;
     if (up->tries_here >= question->max_tries &&
-        choose_leave_tier(&up->places, up->tried, up->deployment) > 0)
+        choose_leave_tier(&up->places, up->tried, up->op.deployment) > 0)
         question->tries = up->tries_here = 0;
 }
 
@@ -300,26 +274,24 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
 
     up->send = NULL;
     if (outcome_is_file_quota(&result->failure) && up->lines != NULL)
-        file_slots_refused(up->rt, up->deployment, slot_kind(up, up->deployment));
+        file_slots_refused(up->op.rt, up->op.deployment, slot_kind(up, up->op.deployment));
     if (result->ok) {
         answer_file(up, result->upstream, file_bytes);
         return;
     }
-    question.tries = up->tries;
+    question.tries = up->op.tries;
     question.max_tries = MAX_UPLOAD_TRIES;
     if (!outcome_is_file_quota(&result->failure)) /* that is no fault, but a question of room */
         limit_tries(up, &question);
     question.untried = untried(up);
-    answer = retry_decide(&question, runtime_random(up->rt));
+    answer = retry_decide(&question, runtime_random(up->op.rt));
     if (answer.action == RETRY_NEXT || answer.action == RETRY_SAME) {
         if (answer.action == RETRY_SAME)
-            set_tried(up, up->deployment, false);
-        up->retry.cb = on_retry_timer;
-        up->retry.arg = up;
-        if (loop_timer_start(up->rt->loop, &up->retry, answer.delay_ms) == 0)
+            set_tried(up, up->op.deployment, false);
+        if (operation_wait(&up->op, answer.delay_ms, try_again))
             return;
     }
-    fail_with(up, &result->failure);
+    operation_fail(&up->op, &result->failure);
 }
 
 /* --- one try --- */
@@ -327,10 +299,10 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
 /* Without an expiry Azure keeps files for ever, and 500 of them fill the resource. */
 static void default_expiry(const struct upload *up, struct provider_upload *form, char seconds[16])
 {
-    uint32_t expiry_s = up->rt->config->azure_file_expiry_s;
+    uint32_t expiry_s = up->op.rt->config->azure_file_expiry_s;
 
     if (expiry_s == 0 || up->lines == NULL || form->expires_after_anchor != NULL ||
-        runtime_rules(up->rt, up->deployment) != PROVIDER_AZURE)
+        runtime_rules(up->op.rt, up->op.deployment) != PROVIDER_AZURE)
         return;
     snprintf(seconds, 16, "%lu", (unsigned long)expiry_s);
     form->expires_after_anchor = "created_at";
@@ -345,7 +317,7 @@ static void mend_name(const struct upload *up, struct provider_upload *form, str
     size_t len = strlen(ending);
 
     strbuf_adds(name, form->filename);
-    if (up->lines == NULL || runtime_rules(up->rt, up->deployment) != PROVIDER_OPENAI ||
+    if (up->lines == NULL || runtime_rules(up->op.rt, up->op.deployment) != PROVIDER_OPENAI ||
         (name->len >= len && memcmp(name->data + name->len - len, ending, len) == 0))
         return;
     strbuf_adds(name, ending);
@@ -355,15 +327,15 @@ static void mend_name(const struct upload *up, struct provider_upload *form, str
 
 static int start_try(struct upload *up)
 {
-    const struct table_deployment *d = table_deployment(up->rt->table, up->deployment);
+    const struct table_deployment *d = table_deployment(up->op.rt->table, up->op.deployment);
     struct jsonl_report report = {0};
     struct strbuf name = STRBUF_INIT;
     char filled[512], seconds[16];
     struct send_file_spec spec = {
-        .deployment = up->deployment,
+        .deployment = up->op.deployment,
         .spool = &up->spool,
         .lines = up->lines,
-        .request_id = up->relay->request_id,
+        .request_id = up->op.relay->request_id,
         .form = {.purpose = strbuf_str(&up->purpose),
                  .filename = strbuf_str(&up->filename),
                  .expires_after_anchor =
@@ -374,13 +346,13 @@ static int start_try(struct upload *up)
 
     if (is_batch_file(up)) {
         jsonl_report(up->lines, &report);
-        spec.model =
-            send_file_name(up->rt, up->deployment, table_group_name(up->rt->table, d->group),
-                           report.model, filled, sizeof(filled));
+        spec.model = send_file_name(up->op.rt, up->op.deployment,
+                                    table_group_name(up->op.rt->table, d->group), report.model,
+                                    filled, sizeof(filled));
     }
     default_expiry(up, &spec.form, seconds);
     mend_name(up, &spec.form, &name);
-    up->send = send_file_start(up->rt, &spec, on_sent, up);
+    up->send = send_file_start(up->op.rt, &spec, on_sent, up);
     strbuf_deinit(&name);
     return up->send != NULL ? 0 : ERR_NOMEM;
 }
@@ -390,21 +362,21 @@ static bool was_refused(const struct upload *up, uint64_t job, uint32_t deployme
 {
     struct refusal refusal;
 
-    return refusals_find(up->rt->inherited->memo, job,
-                         table_deployment(up->rt->table, deployment)->real,
-                         loop_now_ms(up->rt->loop), &refusal) &&
+    return refusals_find(up->op.rt->inherited->memo, job,
+                         table_deployment(up->op.rt->table, deployment)->real,
+                         loop_now_ms(up->op.rt->loop), &refusal) &&
            refusal.for_ms > 0;
 }
 
 static void bar(struct upload *up, uint64_t job)
 {
     bool refused =
-        job != 0 && refusals_any(up->rt->inherited->memo, job, loop_now_ms(up->rt->loop));
+        job != 0 && refusals_any(up->op.rt->inherited->memo, job, loop_now_ms(up->op.rt->loop));
 
     for (uint32_t i = 0; i < up->places.num; i++) {
         uint32_t place = up->places.deployments[i];
 
-        up->barred[i] = up->tried[i] || !file_slots_open(up->rt, place, slot_kind(up, place)) ||
+        up->barred[i] = up->tried[i] || !file_slots_open(up->op.rt, place, slot_kind(up, place)) ||
                         (refused && was_refused(up, job, place));
     }
 }
@@ -414,16 +386,16 @@ static void bar(struct upload *up, uint64_t job)
 static uint32_t choose(struct upload *up)
 {
     struct size size = size_of(up, up->places.deployments[0]);
-    uint64_t unsure_from =
-        choose_unsure_from(up->rt, up->places.deployments, up->places.num, size.tokens, size.least);
+    uint64_t unsure_from = choose_unsure_from(up->op.rt, up->places.deployments, up->places.num,
+                                              size.tokens, size.least);
     uint32_t tier = up->tier, chosen;
 
     bar(up, size.job);
-    chosen = choose_in_tiers(up->rt, OP_UPLOAD, &up->places, up->barred, &tier, size.tokens,
+    chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->places, up->barred, &tier, size.tokens,
                              unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_tiers(up->rt, OP_UPLOAD, &up->places, up->tried, &up->tier, size.tokens,
-                                 unsure_from);
+        chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->places, up->tried, &up->tier,
+                                 size.tokens, unsure_from);
     return chosen;
 }
 
@@ -435,12 +407,12 @@ static void nowhere(struct upload *up)
                                 .num = up->places.num,
                                 .tokens = size.tokens,
                                 .unsure_from =
-                                    choose_unsure_from(up->rt, up->places.deployments,
+                                    choose_unsure_from(up->op.rt, up->places.deployments,
                                                        up->places.num, size.tokens, size.least)};
     struct failure why;
 
-    choose_nowhere(up->rt, &q, &why);
-    fail_with(up, &why);
+    choose_nowhere(up->op.rt, &q, &why);
+    operation_fail(&up->op, &why);
 }
 
 static void try_next(struct upload *up)
@@ -451,18 +423,19 @@ static void try_next(struct upload *up)
         nowhere(up);
         return;
     }
-    up->deployment = chosen;
-    up->tries++;
+    up->op.deployment = chosen;
+    up->op.tries++;
     up->tries_here++;
     set_tried(up, chosen, true);
-    if (repeat_sent(&up->repeat, table_deployment(up->rt->table, chosen)->fingerprint) &&
+    if (repeat_sent(&up->repeat, table_deployment(up->op.rt->table, chosen)->fingerprint) &&
         start_try(up) == 0) {
-        state_add_tokens(up->rt->inherited->state, up->rt->slot, up->rt->inherited->columns[chosen],
-                         tokens_of(up, chosen), loop_now_ms(up->rt->loop));
+        state_add_tokens(up->op.rt->inherited->state, up->op.rt->slot,
+                         up->op.rt->inherited->columns[chosen], tokens_of(up, chosen),
+                         loop_now_ms(up->op.rt->loop));
         return;
     }
-    choose_give_back(up->rt, OP_UPLOAD, chosen);
-    fail_memory(up);
+    choose_give_back(up->op.rt, OP_UPLOAD, chosen);
+    operation_fail_memory(&up->op);
 }
 
 /* --- the start --- */
@@ -482,7 +455,8 @@ static uint64_t fingerprint_of(struct upload *up)
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
         if (EVP_DigestUpdate(up->digest, strbuf_str(fields[i]), fields[i]->len + 1) != 1)
             return 0;
-    if (EVP_DigestUpdate(up->digest, up->relay->hints.model, sizeof(up->relay->hints.model)) != 1 ||
+    if (EVP_DigestUpdate(up->digest, up->op.relay->hints.model,
+                         sizeof(up->op.relay->hints.model)) != 1 ||
         EVP_DigestFinal_ex(up->digest, digest, NULL) != 1)
         return 0;
     memcpy(&fingerprint, digest, sizeof(fingerprint));
@@ -505,26 +479,24 @@ static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struc
 
 static void on_replay(void *arg, const struct idem_answer *answer)
 {
-    struct upload *up = arg;
-    struct relay *relay = detach(up);
+    struct relay *relay = operation_end(arg);
 
-    relay->deployment = table_find_fingerprint(up->rt->table, answer->deployment);
-    upload_free(up);
+    relay->deployment = table_find_fingerprint(relay->rt->table, answer->deployment);
     replay_answer(relay, ROUTE_FILE, answer);
 }
 
 static void on_repeat_failed(void *arg, const struct failure *failure)
 {
-    fail_with(arg, failure);
+    operation_fail(arg, failure);
 }
 
 static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
 
 static void begin(struct upload *up)
 {
-    struct wanted wanted = {.owner = up->relay->owner, .request = fingerprint_of(up)};
+    struct wanted wanted = {.owner = up->op.relay->owner, .request = fingerprint_of(up)};
 
-    repeat_begin(&up->repeat, REPEAT_UPLOAD, up->relay, &wanted, up->places.deployments,
+    repeat_begin(&up->repeat, REPEAT_UPLOAD, up->op.relay, &wanted, up->places.deployments,
                  up->places.num, &repeat_ops, up);
 }
 
@@ -536,18 +508,18 @@ void upload_send(struct upload *up)
     upload_memory_count(up); /* the ids and the last line are gone */
     if (up->lines != NULL)
         jsonl_report(up->lines, &report);
-    relay_attach(up->relay, up, on_client_gone);
-    resolve_hints(up->relay);
-    if (!resolve_upload(up->relay, report.model, strbuf_str(&up->target_models), &up->places,
+    up->op.ops = &upload_ops;
+    resolve_hints(up->op.relay);
+    if (!resolve_upload(up->op.relay, report.model, strbuf_str(&up->target_models), &up->places,
                         &why)) {
-        fail_with(up, &why);
+        operation_fail(&up->op, &why);
         return;
     }
     up->tried = calloc(up->places.num, sizeof(bool));
     up->barred = calloc(up->places.num, sizeof(bool));
     why.status = 0;
     if (up->tried == NULL || up->barred == NULL)
-        fail_memory(up);
+        operation_fail_memory(&up->op);
     else if (!upload_fit(up, &up->places, up->tried, &why))
         fail_unfit(up, &why);
     else

@@ -6,15 +6,17 @@
 #include "jsonl/jsonl.h"
 #include "multipart/multipart.h"
 #include "routing/candidates.h"
-#include "request/relay.h"
+#include "request/operation.h"
 #include "once/repeat.h"
 #include "request/resolve.h"
 #include "calls/send_file.h"
 #include "core/spool.h"
 
+struct receiver; /* upload.c */
+
 struct upload {
-    struct relay *relay; /* borrowed; NULL once the client is gone */
-    struct runtime *rt;
+    struct operation op;       /* its deployment: of the current try */
+    struct receiver *receiver; /* owned; NULL: all was received */
     struct spool spool;
     uint64_t received;   /* bytes of the file part so far */
     uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */
@@ -23,21 +25,24 @@ struct upload {
     bool all_problems;  /* a refusal lists them in `errors` */
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
-        target_models;          /* the form's fields */
-    struct candidates places;   /* owned */
-    bool *tried;                /* owned; [places.num] */
-    bool *barred;               /* owned; [places.num]; tried, or without a slot: see choose() */
-    uint32_t tier;              /* of the candidates in use */
-    uint32_t tries, tries_here; /* in all, and in the tier of the current one */
-    uint32_t deployment;        /* of the current try */
-    struct send_file *send;     /* owned; NULL: none in flight */
-    struct repeat repeat;       /* this request among those that were made before */
-    struct loop_timer retry;
+        target_models;        /* the form's fields */
+    struct candidates places; /* owned */
+    bool *tried;              /* owned; [places.num] */
+    bool *barred;             /* owned; [places.num]; tried, or without a slot: see choose() */
+    uint32_t tier;            /* of the candidates in use */
+    uint32_t tries_here;      /* in the tier of the current one */
+    struct send_file *send;   /* owned; NULL: none in flight */
+    struct repeat repeat;     /* this request among those that were made before */
 };
 
-/** An upload that is still being received. NULL when out of memory. */
-struct upload *upload_new(struct relay *relay, const struct jsonl_rules *rules);
-void upload_free(struct upload *up); /* cancels what is in flight */
+/** An upload that is still being received.
+ *  @param ops  whose free() ends in upload_free()
+ *  @return NULL: out of memory; that was answered */
+MUST_USE struct upload *upload_new(struct relay *relay, const struct operation_ops *ops,
+                                   const struct jsonl_rules *rules);
 
-/** Everything was received and checked: send it. Takes `up` over and answers its relay. */
+/** Of operation_ops: what is in flight is cancelled. */
+void upload_free(struct operation *op);
+
+/** Everything was received and checked: send it, and answer. The receiver is gone. */
 void upload_send(struct upload *up);

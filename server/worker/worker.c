@@ -160,9 +160,7 @@ static bool may_call(const struct relay *relay)
 static void serve(struct relay *relay)
 {
     front_trust(relay->req);
-    if (!coding_is_fine(relay))
-        return;
-    if (may_call(relay) && !admit_call(relay))
+    if (coding_check(relay) == ANSWERED || (may_call(relay) && admit_call(relay) == ANSWERED))
         return;
     if (relay->method == METHOD_POST &&
         (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
@@ -178,9 +176,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 
     if (rt->draining)
         req->http1_is_persistent = 0;
-    if (!auth_is_single(relay) || !protect_request(relay))
-        return 0;
-    if (cors_preflight(relay))
+    if (auth_check_single(relay) == ANSWERED || protect_check(relay) == ANSWERED ||
+        cors_preflight(relay) == ANSWERED)
         return 0;
     if (relay->route.kind == ROUTE_NONE)
         unknown_route(relay);
@@ -194,7 +191,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         metrics_start(relay);
     else if (relay->route.kind != ROUTE_HEALTH && front_is_spare(req))
         no_place(relay);
-    else if (auth_check(relay))
+    else if (auth_check(relay) == GO_ON)
         serve(relay);
     return 0;
 }

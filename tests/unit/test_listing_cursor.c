@@ -35,16 +35,16 @@ void listing_read(struct listing *l)
     end(READS);
 }
 
-void listing_fail(struct listing *l, const struct failure *why)
+void operation_fail(struct operation *op, const struct failure *why)
 {
-    (void)l;
+    (void)op;
     failure = *why;
     end(FAILS);
 }
 
-void listing_fail_memory(struct listing *l)
+void operation_fail_memory(struct operation *op)
 {
-    (void)l;
+    (void)op;
     end(FAILS_MEMORY);
 }
 
@@ -74,24 +74,23 @@ static struct {
     unsigned started;
     uint32_t num, deployments[ACCOUNTS];
     char native[64];
-    locate_done_cb on_done;
-    void *arg;
+    operation_located_cb on_located;
+    struct operation *op;
 } search;
 
-struct locate *locate_start(struct runtime *rt, enum id_kind kind, const char *native,
-                            const uint32_t *deployments, uint32_t num, locate_done_cb on_done,
-                            void *arg)
+void operation_locate(struct operation *op, enum id_kind kind, const char *native,
+                      const uint32_t *deployments, uint32_t num, operation_located_cb on_located)
 {
-    (void)rt;
     assert_int_equal(kind, ID_BATCH);
     search.started++;
     search.num = num;
     assert_in_range(num, 1, ACCOUNTS);
     memcpy(search.deployments, deployments, num * sizeof(*deployments));
     snprintf(search.native, sizeof(search.native), "%s", native);
-    search.on_done = on_done;
-    search.arg = arg;
-    return search.refused ? NULL : (struct locate *)(void *)&search;
+    search.on_located = on_located;
+    search.op = op;
+    if (search.refused)
+        operation_fail_memory(op);
 }
 
 /* --- the loop: a timer that a test runs --- */
@@ -168,7 +167,7 @@ static int set_up(void **state)
                           .account_map = {.num = ACCOUNTS, .key = keys}};
     memset(&list, 0, sizeof(list));
     memset(&search, 0, sizeof(search));
-    list.rt = &rt;
+    list.op.rt = &rt;
     list.question.kind = ID_BATCH;
     strcpy(list.question.after, "batch_shown");
     strcpy(list.cursor_target.native, NATIVE);
@@ -237,7 +236,7 @@ static void found(uint32_t deployment, const char *body)
     struct upstream_result answer = {.body = body, .body_len = strlen(body)};
     struct locate_result result = {.found = true, .deployment = deployment, .answer = &answer};
 
-    search.on_done(search.arg, &result);
+    search.on_located(search.op, &result);
 }
 
 /* --- the tests --- */
@@ -352,7 +351,7 @@ static void what_was_not_found_or_is_no_object_is_no_cursor(void **state)
     (void)state;
     OVER(LIST(1, 3), LIST(1, 3));
     listing_locate(&list);
-    search.on_done(search.arg, &gone);
+    search.on_located(search.op, &gone);
     assert_int_equal(ended, FAILS_CURSOR);
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
         ended = NOTHING;
@@ -373,7 +372,7 @@ static void an_account_that_could_not_say_is_the_answer(void **state)
     (void)state;
     OVER(LIST(1, 3), LIST(1, 3));
     listing_locate(&list);
-    search.on_done(search.arg, &result);
+    search.on_located(search.op, &result);
     assert_int_equal(ended, FAILS);
     assert_int_equal(failure.status, 502);
     assert_null(running);

@@ -7,12 +7,12 @@
 #include <sys/queue.h>
 #include <stdbool.h>
 
+#include "common/err.h"
 #include "request/relay.h"
 
 /** Take a place for a request that may call providers, until its answer has ended or its client has
- * left.
- *  @return false: it was answered 503 */
-bool admit_call(struct relay *relay);
+ * left. Answers 503 when there is none. */
+MUST_USE enum answered admit_call(struct relay *relay);
 
 /** @param granted  false: nobody made room in time, or the queue is full; see admit_refuse() */
 typedef void (*admit_cb)(void *arg, bool granted);

@@ -2,6 +2,7 @@
  * configured. */
 #pragma once
 
+#include "common/err.h"
 #include "request/relay.h"
 
 /** Whether the request's Origin is one of tranche_settings.cors_origins by that very name: a `*` does
@@ -11,6 +12,5 @@ bool cors_names(const struct relay *relay);
 /** Add what lets the page read the answer, where its origin is allowed. */
 void cors_headers(struct relay *relay);
 
-/** Whether it is a preflight of an allowed origin; then it was answered (204), without any key, as
- * browsers send none. */
-bool cors_preflight(struct relay *relay);
+/** Answer a preflight of an allowed origin with 204, without any key: browsers send none. */
+MUST_USE enum answered cors_preflight(struct relay *relay);

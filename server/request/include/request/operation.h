@@ -103,6 +103,10 @@ void operation_fail_memory(struct operation *op);
 /** End it by resolve_not_found(). `id` may be part of what is freed. */
 void operation_fail_not_found(struct operation *op, enum id_kind kind, const char *id);
 
+/** End it by what came of a call about the object that the path names: a 404 becomes
+ * operation_fail_not_found(). */
+void operation_fail_object(struct operation *op, enum id_kind kind, const struct failure *failure);
+
 /** A check of the relay has answered by itself (ANSWERED): free the operation. */
 void operation_answered(struct operation *op);
 

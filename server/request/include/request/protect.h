@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/err.h"
 #include "config/config.h"
 #include "request/relay.h"
 
@@ -55,5 +56,5 @@ bool protect_is_our_origin(const struct config *config, const char *machine, con
  * multipart/form-data; parameters and case make no difference. */
 bool protect_is_form(const char *type, size_t len);
 
-/** Judge a request. On false it was answered. */
-bool protect_request(struct relay *relay);
+/** Judge a request. Answers what protect_judge() does not let through. */
+MUST_USE enum answered protect_check(struct relay *relay);

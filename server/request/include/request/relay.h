@@ -66,12 +66,12 @@ void relay_peer(const struct relay *relay, struct strbuf *out);
 /** Add an answer header; the text is copied. */
 void relay_header(struct relay *relay, const char *name, const char *value);
 
-/** Set the headers every answer has (request id, call id, model id and base of
- * `relay->deployment`). */
-void relay_common_headers(struct relay *relay);
+/** From now on it counts as answered, for the first and only time. Sets the headers every answer has
+ * (request id, call id, model id and base of `relay->deployment`). For answers of relay_start(). */
+void relay_begin_answer(struct relay *relay);
 
-/** Set the head of an answer of `len` bytes; from then on it counts as answered. The caller starts
- * the response and sends them. */
+/** Begin an answer, and set the head of one of `len` bytes. The caller starts the response and
+ * sends them. */
 void relay_head(struct relay *relay, int status, const char *content_type, size_t len);
 
 /** Answer whole; the bytes are copied. Ends the operation's hold on the relay. HEAD gets the same
