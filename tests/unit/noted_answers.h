@@ -61,17 +61,17 @@ void relay_header(struct relay *relay, const char *name, const char *value)
     snprintf(answered.headers + len, sizeof(answered.headers) - len, "%s: %s\n", name, value);
 }
 
-void relay_common_headers(struct relay *relay)
+void relay_begin_answer(struct relay *relay)
 {
-    (void)relay;
+    assert_false(relay->answered); /* nothing after an answer */
+    relay->answered = true;
 }
 
 void relay_head(struct relay *relay, int status, const char *content_type, size_t len)
 {
     (void)content_type;
     (void)len;
-    assert_false(relay->answered); /* nothing after an answer */
-    relay->answered = true;
+    relay_begin_answer(relay);
     answered.num++;
     answered.status = status;
     answered.deployment = relay->deployment;
