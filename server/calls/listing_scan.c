@@ -1,6 +1,7 @@
 /* See listing_scan.h. */
 #include "calls/listing_scan.h"
 
+#include <assert.h>
 #include <string.h>
 
 void listing_scan_init(struct listing_scan *s, const char *text, size_t len)
@@ -87,6 +88,7 @@ static bool is_list_key(const char *key, size_t len)
 
 static int keep(struct listing_scan *s, size_t from, size_t to)
 {
+    assert(from <= to && to <= s->len);
     if (s->rest.len + (to - from) > LISTING_MAX_REST)
         return ERR_SYNTAX;
     strbuf_add(&s->rest, s->text + from, to - from);
@@ -139,6 +141,7 @@ int listing_scan_next(struct listing_scan *s, const char **element, size_t *len)
     size_t at, behind;
     int rc;
 
+    assert(s->at <= s->len && (!s->ended || s->at == s->len));
     if (s->ended)
         return 0;
     if (!s->inside && ((rc = find_list(s)) != 0 || s->ended))
@@ -203,6 +206,7 @@ int listing_scan_rest(const struct listing_scan *s, bool *more, bool *told)
     struct json *root;
     int rc = 0;
 
+    assert(s->ended);
     if (doc == NULL)
         return ERR_NOMEM;
     root = json_parse(doc, strbuf_str(&s->rest), s->rest.len, &error);

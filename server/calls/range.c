@@ -1,6 +1,7 @@
 /* See range.h. */
 #include "calls/range.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -21,6 +22,7 @@ static struct range part(uint64_t first, uint64_t last, uint64_t total)
 {
     if (first >= total)
         return (struct range){.kind = RANGE_UNSATISFIABLE};
+    assert(first <= last);
     return (struct range){RANGE_PART, first, last < total ? last : total - 1};
 }
 

@@ -2,6 +2,7 @@
 #include "calls/send_file.h"
 
 #include <openssl/rand.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ static void on_sent(void *arg, const struct attempt_result *result)
     void *owner = sf->arg;
     uint64_t file_bytes = sf->file_bytes;
 
+    assert(sf->attempt != NULL);
     sf->attempt = NULL;
     send_file_free(sf);
     on_done(owner, result, file_bytes);
@@ -49,6 +51,7 @@ static void on_sent(void *arg, const struct attempt_result *result)
 
 static ssize_t copy_from(const struct strbuf *text, uint64_t at, char *buf, size_t len)
 {
+    assert(at <= text->len);
     if (len > text->len - at)
         len = (size_t)(text->len - at);
     memcpy(buf, text->data + at, len);

@@ -55,6 +55,7 @@ static void unlink_query(struct batch_query *q)
 
     if (q->link == NULL)
         return;
+    assert(*q->link == q);
     if (r->last == &q->next)
         r->last = q->link;
     *q->link = q->next;
@@ -66,6 +67,7 @@ static void unlink_query(struct batch_query *q)
 
 static void push(struct batch_query **list, struct batch_query *q)
 {
+    assert(q->link == NULL);
     q->next = *list;
     q->link = list;
     if (q->next != NULL)
@@ -83,6 +85,7 @@ static void append_waiting(struct batch_reader *r, struct batch_query *q)
 
 static void end_query(struct batch_query *q, enum batch_read end)
 {
+    assert(q->reader != NULL && q->link != NULL);
     unlink_query(q);
     q->enough = end == BATCH_READ_ENOUGH;
     q->failed = end == BATCH_READ_FAILED;
@@ -319,6 +322,7 @@ static void on_list(void *arg, const struct attempt_result *result)
     struct batch_reader *r = arg;
     struct round *round = round_of_turn(r);
 
+    assert(r->attempt != NULL && round->active && round->queries != NULL);
     r->attempt = NULL;
     round->newest_s = round->oldest_s = INT64_MAX;
     if (!result->ok ||
@@ -375,6 +379,7 @@ static void begin_round(struct batch_reader *r)
     if (round->active || r->waiting == NULL ||
         (r->has_begun && now_ms < r->begun_ms + READER_GAP_MS))
         return;
+    assert(round->queries == NULL && !list_reader_is_reading(&round->list));
     r->has_begun = true;
     r->begun_ms = now_ms;
     *round = (struct round){.from_ms = INT64_MAX,
@@ -463,6 +468,7 @@ bool batch_reader_ask(struct runtime *rt, struct batch_query *query)
 
     if (r == NULL || (r->waiting == NULL && wait_for_round(r) != 0))
         return false;
+    assert(query->reader == NULL && query->link == NULL);
     query->reader = r;
     query->enough = query->failed = false;
     append_waiting(r, query);
@@ -511,6 +517,7 @@ static void reader_free(struct batch_reader *r)
     for (uint32_t i = 0; i < ROUNDS; i++)
         if (r->rounds[i].active)
             drop_round(r, &r->rounds[i]);
+    assert(r->waiting == NULL && r->ended == NULL);
     loop_timer_stop(r->rt->loop, &r->timer);
     read_log_deinit(&r->log);
     free(r);

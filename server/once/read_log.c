@@ -29,6 +29,7 @@ static uint32_t find(const struct read_log *log, uint64_t word)
 {
     uint32_t at = (uint32_t)(word & (log->size - 1));
 
+    assert(word != 0 && log->num < log->size && (log->size & (log->size - 1)) == 0);
     while (log->names[at] != 0 && log->names[at] != word)
         at = (at + 1) & (log->size - 1);
     return at;
@@ -83,6 +84,7 @@ void read_log_note(struct read_log *log, uint32_t forgotten, int64_t from_ms, in
 {
     if (forgotten != log->forgotten)
         return;
+    assert(from_ms <= to_ms);
     if (!log->known) {
         log->known = true;
         log->from_ms = from_ms;

@@ -10,6 +10,7 @@
  * accounts are read then. */
 #include "once/reconcile.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,7 @@ static bool on_batch(struct batch_query *query, const struct batch_seen *seen)
 
 static void end_look(struct reconcile *r)
 {
+    assert(r->running == 0 && r->next == r->num);
     r->looks++;
     if (r->found.len == 0 && !r->conflict && r->patient && r->looks < LOOKS &&
         loop_timer_start(r->rt->loop, &r->timer, look_after_ms[r->looks]) == 0)
@@ -142,6 +144,7 @@ static void on_end(struct batch_query *query, enum batch_read end)
 {
     struct reconcile *r = query->arg;
 
+    assert(r->running > 0 && r->running <= MAX_AT_ONCE);
     r->running--;
     if (end == BATCH_READ_FAILED)
         r->complete = false;
@@ -155,6 +158,7 @@ static void on_timer(struct loop_timer *timer)
 {
     struct reconcile *r = timer->arg;
 
+    assert(r->running == 0 && r->looks < LOOKS);
     r->next = 0;
     r->complete = true;
     r->unsure = false;

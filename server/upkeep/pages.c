@@ -1,6 +1,7 @@
 /* See pages.h. What the rules of lists are, calls/list_reader.h tells. */
 #include "pages.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "calls/list_reader.h"
@@ -84,6 +85,7 @@ int pages_start(const struct pages_spec *spec)
     struct runtime *rt = &spec->account->upkeep->rt;
     int rc;
 
+    assert(spec->on_object != NULL && spec->on_more != NULL && spec->on_done != NULL);
     if (p == NULL)
         return ERR_NOMEM;
     p->spec = *spec;

@@ -11,6 +11,7 @@
  * may be in flight for as long as its call may take, no longer. */
 #include "upkeep/prober.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <h2o/socket.h>
 #include <signal.h>
@@ -135,6 +136,7 @@ static void on_answer(void *arg, const struct attempt_result *result)
     struct account_probe *a = arg;
     const char *error = result->upstream->error;
 
+    assert(a->prober->in_flight > 0 && a->prober->in_flight <= MAX_IN_FLIGHT);
     a->prober->in_flight--;
     record(a, result->outcome, result->ok, result->upstream->head.status,
            error[0] != '\0' ? error : result->failure.message);

@@ -1,6 +1,7 @@
 /* See rebuild.h. */
 #include "rebuild.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/log.h"
@@ -117,6 +118,7 @@ static void try_again(struct rebuild *r, const char *why)
     struct loop *loop = r->account->upkeep->rt.loop;
     uint32_t delay_ms = r->again_ms + upkeep_random_below(r->account->upkeep, r->again_ms / 4);
 
+    assert(r->again_ms >= FIRST_AGAIN_MS && r->again_ms <= MAX_AGAIN_MS);
     if (!r->told)
         log_warn("account %s: quota ledger recovery failed, assuming 0 enqueued tokens until it "
                  "succeeds: %s",

@@ -46,6 +46,7 @@ uint32_t upkeep_random_below(struct upkeep *upkeep, uint32_t bound)
 
 uint64_t upkeep_stagger_ms(size_t i, size_t num)
 {
+    assert(i < num);
     return num * STAGGER_MS > MAX_STAGGER_MS ? i * MAX_STAGGER_MS / num : i * STAGGER_MS;
 }
 
@@ -133,6 +134,7 @@ static void begin(struct upkeep_call *call)
         .on_done = on_answer,
         .arg = call};
 
+    assert(upkeep->in_flight < MAX_IN_FLIGHT && call->account->in_flight < MAX_PER_ACCOUNT);
     upkeep->in_flight++;
     call->account->in_flight++;
     if (attempt_start(&upkeep->rt, &spec) != NULL)

@@ -3,6 +3,7 @@
  * the account is quiet for a while (upkeep.h). */
 #include "watch.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,7 @@ static int64_t provider_now_s(const struct watch_round *r)
 
 static void finish(struct watch_round *r)
 {
+    assert(r->running && !r->waiting);
     if (r->ended > 0)
         log_info("account %s: %u batches ended without being polled, %llu tokens released",
                  upkeep_account_name(r->account), r->ended, (unsigned long long)r->tokens);
@@ -302,6 +304,7 @@ static void on_single(void *arg, const struct attempt_result *result)
 {
     struct watch_round *r = arg;
 
+    assert(r->running && r->turns > 0 && r->turns <= r->num);
     if (take_answer(r, &r->items[(r->at + r->turns - 1) % r->num], result))
         next_single(r);
     else
@@ -338,6 +341,7 @@ static void on_begin(struct loop_timer *timer)
                               .on_done = on_list_end,
                               .arg = r};
 
+    assert(r->waiting && !r->running && r->num > 0);
     r->waiting = false;
     r->running = true;
     r->at = upkeep_random_below(r->account->upkeep, (uint32_t)r->num);
@@ -357,6 +361,7 @@ static bool make_room(struct watch_round *r)
     size_t cap = r->cap != 0 ? r->cap * 2 : 16;
     struct watch_item *items;
 
+    assert(r->num <= r->cap && r->cap <= WATCH_MAX_DUE);
     if (r->num < r->cap)
         return true;
     if (r->num == WATCH_MAX_DUE)
