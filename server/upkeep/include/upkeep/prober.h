@@ -1,5 +1,5 @@
-/* The prober: asks each account whether it works, and looks after what the workers share (upkeep.h,
- * watch.h, rebuild.h, file_count.h). One process beside the workers. */
+/* The prober: one process beside the workers, which asks each account whether it works and looks
+ * after what the workers share. */
 #pragma once
 
 #include "core/inherited.h"
