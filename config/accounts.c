@@ -105,15 +105,6 @@ static void blame(const struct models_build *build, const struct value *value,
     strbuf_deinit(&got);
 }
 
-static bool is_header_text(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text <= 0x20 || *text >= 0x7f)
-            return false;
-    }
-    return true;
-}
-
 /* 127.0.0.0/8, ::1 and localhost never leave this machine; nor does 0.0.0.0, which LiteLLM's
  * samples name (RFC 1122, section 3.2.1.3: this host). */
 static bool is_loopback(const char *base)
@@ -348,7 +339,7 @@ static int take_credential(const struct models_build *build, const struct accoun
               "wanted the token itself; oidc/ references are not followed");
         return ERR_INVALID;
     }
-    if (!is_header_text(found.text)) {
+    if (!headers_is_visible(found.text)) {
         blame(build, &found, CONFIG_ERROR, "api_key",
               "wanted visible ASCII characters without spaces, as a header can carry them");
         return ERR_INVALID;
@@ -365,7 +356,7 @@ static int take_header(const struct models_build *build, const struct accounts_s
         return ERR_INVALID;
     if (value.text == NULL)
         return 0;
-    if (!is_header_text(value.text)) {
+    if (!headers_is_visible(value.text)) {
         blame(build, &value, CONFIG_ERROR, key, "wanted visible ASCII characters without spaces");
         return ERR_INVALID;
     }

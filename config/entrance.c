@@ -6,16 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_ORIGINS 64
+#include "headers.h"
 
-/* Of a header's name: RFC 9110, section 5.6.2. */
-static bool is_token(const char *text)
-{
-    for (const char *c = text; *c != '\0'; c++)
-        if (!isalnum((unsigned char)*c) && strchr("!#$%&'*+-.^_`|~", *c) == NULL)
-            return false;
-    return *text != '\0';
-}
+#define MAX_ORIGINS 64
 
 static int take_root_path(const struct env *env, struct reporter *reporter, struct config *config)
 {
@@ -50,7 +43,7 @@ static int take_key_header(const struct node *root, struct reporter *reporter,
 
     if (node == NULL || (node->kind == NODE_NULL && node->variable == NULL))
         return 0;
-    if (node->kind != NODE_SCALAR || !is_token(node->text)) {
+    if (node->kind != NODE_SCALAR || !headers_is_token(node->text)) {
         report_wanted(reporter, node, "the name of a header");
         return 0;
     }

@@ -37,15 +37,6 @@ static bool is_reserved(const char *name)
     return false;
 }
 
-/* RFC 9110, section 5.6.2. */
-static bool is_token(const char *text)
-{
-    for (const char *c = text; *c != '\0'; c++)
-        if (!isalnum((unsigned char)*c) && strchr("!#$%&'*+-.^_`|~", *c) == NULL)
-            return false;
-    return *text != '\0';
-}
-
 /* RFC 9110, section 5.5: visible ASCII, blanks inside. */
 static bool is_value(const char *text)
 {
@@ -62,7 +53,7 @@ static int take_one(struct models_build *build, const struct node *node,
 {
     struct model_header *header = &account->headers[account->num_headers];
 
-    if (!is_token(node->key) || is_reserved(node->key)) {
+    if (!headers_is_token(node->key) || is_reserved(node->key)) {
         report_at(
             build->reporter, CONFIG_SKIPPED, node,
             "no header that a row may set: it is no name, or one that calls have of their own");
@@ -80,6 +71,23 @@ static int take_one(struct models_build *build, const struct node *node,
     if (header->name == NULL)
         return ERR_NOMEM;
     return secret_set(&header->value, node->text, strlen(node->text));
+}
+
+bool headers_is_token(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        if (!isalnum((unsigned char)*c) && strchr("!#$%&'*+-.^_`|~", *c) == NULL)
+            return false;
+    return *text != '\0';
+}
+
+bool headers_is_visible(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text <= 0x20 || *text >= 0x7f)
+            return false;
+    }
+    return true;
 }
 
 int headers_take(struct models_build *build, const struct node *params,

@@ -3,6 +3,13 @@
 
 #include "models.h"
 
+/** Whether it is the name of a header (RFC 9110 section 5.6.2). */
+bool headers_is_token(const char *text);
+
+/** Whether all of it is visible ASCII, so that it can be sent in a header and no blank hides in it.
+ * An empty text is. */
+bool headers_is_visible(const char *text);
+
 /** Take them into the account. Names that decide framing, authentication or routing, or that are no
  * names, leave the row out.
  *  @param params  the row's litellm_params; NULL: none

@@ -16,11 +16,6 @@
 #define MAX_ID   256
 #define ID_BYTES 16 /* of the digest that stands in for a missing model_info.id */
 
-static const char *text_of(const struct node *node)
-{
-    return node == NULL || node->kind != NODE_SCALAR ? NULL : node->text;
-}
-
 /* A name that stays the same as long as the names and addresses do.
  * @param more  what tells the row from one that is alike otherwise; NULL: nothing */
 static char *digest_id(const struct model_account *account, const struct model_deployment *d,
@@ -58,7 +53,7 @@ bool models_has_group(const struct model_list *models, const char *group)
 
 static bool has_text(const struct node *map, const char *path, const char *text)
 {
-    const char *have = text_of(node_find(map, path));
+    const char *have = node_text(node_find(map, path));
 
     return have != NULL && strcmp(have, text) == 0;
 }
@@ -95,7 +90,7 @@ bool models_names_deployment(const struct node *root, const char *name, const ch
 
     for (size_t i = 0; list != NULL && i < list->num_items; i++) {
         const struct node *row = list->items[i];
-        const char *model = text_of(node_find(row, "litellm_params.model"));
+        const char *model = node_text(node_find(row, "litellm_params.model"));
         const char *slash = model == NULL ? NULL : strchr(model, '/');
 
         if (group != NULL && !has_text(row, "model_name", group) && !is_unset(row, "model_name"))
@@ -674,7 +669,7 @@ static int keep_names(struct models_build *build, size_t *faulty)
     struct model_list *models = &build->config->models;
 
     for (size_t i = 0; list != NULL && i < list->num_items; i++) {
-        const char *name = text_of(node_get(list->items[i], "model_name"));
+        const char *name = node_text(node_get(list->items[i], "model_name"));
         struct model_name lost = {0};
 
         if (!list->items[i]->skipped || name == NULL || *name == '\0')

@@ -10,11 +10,6 @@
 #include "scalar.h"
 #include "schema.h"
 
-static const char *text_of(const struct node *node)
-{
-    return node == NULL || node->kind != NODE_SCALAR ? NULL : node->text;
-}
-
 static bool is_given(const struct node *node)
 {
     return node != NULL && (node->kind != NODE_NULL || node->variable != NULL);
@@ -54,13 +49,13 @@ static bool is_ours(struct node *row, struct reporter *reporter)
     if (params->kind != NODE_MAP || (model != NULL && model->kind != NODE_SCALAR &&
                                      (model->kind != NODE_NULL || model->variable != NULL)))
         return true; /* schema_check() says what is wrong */
-    if (text_of(model) == NULL || *model->text == '\0') {
+    if (model == NULL || node_text(model) == NULL || *model->text == '\0') {
         schema_check_row(row, reporter);
         report_under(reporter, CONFIG_ERROR, params, "model",
                      "missing: give azure/<deployment> or openai/<model>");
         return false;
     }
-    kind = row_provider(text_of(node_get(params, "custom_llm_provider")), model->text,
+    kind = row_provider(node_text(node_get(params, "custom_llm_provider")), model->text,
                         is_given(node_get(params, "api_base")), &provider, &rest);
     if (kind == ROW_OWN || kind == ROW_COMPATIBLE)
         return true;
@@ -94,7 +89,7 @@ static bool names_environment(const struct node *list, const char *environment)
     if (list->kind == NODE_SCALAR)
         return strcmp(list->text, environment) == 0;
     for (size_t i = 0; i < list->num_items; i++) {
-        const char *text = text_of(list->items[i]);
+        const char *text = node_text(list->items[i]);
 
         if (text != NULL && strcmp(text, environment) == 0)
             return true;
@@ -150,7 +145,7 @@ static bool is_true(const struct node *node)
     static const struct scalar_rule rule = {SCALAR_BOOL, 0, 0};
     union scalar_value value;
 
-    return text_of(node) != NULL && scalar_parse(&rule, node->text, &value) == 0 && value.truth;
+    return node_text(node) != NULL && scalar_parse(&rule, node->text, &value) == 0 && value.truth;
 }
 
 bool rows_for_all(struct node *row, bool keyed, struct reporter *reporter)

@@ -11,7 +11,7 @@
 
 #include "common/environment.h"
 #include "common/log.h"
-#include "known.h"
+#include "headers.h"
 
 #define DAY_MS        86400000
 #define HOUR_MS       3600000
@@ -611,16 +611,6 @@ static void take_file_expiry(const struct settings_input *in, struct config *con
     settings_honoured(&rule, &value, node, in->reporter);
 }
 
-/* Whether a client can send it in a header: visible ASCII. */
-static bool is_header_text(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text <= 0x20 || *text >= 0x7f)
-            return false;
-    }
-    return true;
-}
-
 /* LiteLLM's way to say it; it starts with no key, or a weak one, only then. */
 static void take_permission(const struct settings_input *in, struct config *config)
 {
@@ -654,7 +644,7 @@ static int take_master_key(const struct settings_input *in, struct config *confi
     take_permission(in, config);
     if (key == NULL)
         return 0;
-    if (*key == '\0' || !is_header_text(key)) {
+    if (*key == '\0' || !headers_is_visible(key)) {
         report_add(in->reporter, CONFIG_ERROR, node == NULL ? NULL : node->file,
                    node == NULL ? 0 : node->line,
                    node == NULL ? "LITELLM_MASTER_KEY" : "general_settings.master_key",
@@ -751,7 +741,7 @@ static int take_allowed_hosts(const struct settings_input *in, struct config *co
 
         if (list->items[i]->skipped)
             continue;
-        if (*host == '\0' || !is_header_text(host) || strpbrk(host, "/:*") != NULL) {
+        if (*host == '\0' || !headers_is_visible(host) || strpbrk(host, "/:*") != NULL) {
             report_wanted(in->reporter, list->items[i],
                           "a host name without a scheme, a port or a wildcard");
             continue;

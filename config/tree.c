@@ -124,6 +124,11 @@ static struct node *get_len(const struct node *map, const char *key, size_t len)
     return NULL;
 }
 
+const char *node_text(const struct node *node)
+{
+    return node == NULL || node->kind != NODE_SCALAR ? NULL : node->text;
+}
+
 struct node *node_get(const struct node *map, const char *key)
 {
     return get_len(map, key, strlen(key));

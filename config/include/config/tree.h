@@ -51,6 +51,9 @@ struct node *node_detach(struct node *parent, size_t index);
 /** The entry of a map, or NULL (also when `map` is NULL or no map). */
 struct node *node_get(const struct node *map, const char *key);
 
+/** What a scalar says; NULL for anything else, or no node. Borrowed. */
+const char *node_text(const struct node *node);
+
 /** The node at a dotted path below a map, or NULL. */
 struct node *node_find(const struct node *map, const char *path);
 
