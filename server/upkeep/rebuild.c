@@ -30,8 +30,12 @@ bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally)
     return tally->newest_age_ms <= QUOTA_LEASE_MS || (ask_first && tally->unfinished);
 }
 
-void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t holder,
-                  uint32_t column, const struct observation *s, uint64_t age_ms, uint64_t now_ms)
+/* One batch of the list. Pure but for the ledger.
+ * @param column  of the deployment that its marker names; UINT32_MAX: it has no marker of ours, or
+ *        names none of this configuration */
+static void take_batch(struct rebuild_tally *tally, struct quota *quota, uint32_t holder,
+                       uint32_t column, const struct observation *s, uint64_t age_ms,
+                       uint64_t now_ms)
 {
     if (age_ms < tally->newest_age_ms)
         tally->newest_age_ms = age_ms;
@@ -73,10 +77,10 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     if (!observation_read(doc, object, inherited->seals, &s))
         return;
     deployment = s.marked ? ledger_deployment(inherited, &s.marker) : MODEL_NO_INDEX;
-    rebuild_take(&r->tally, inherited->quota, r->account->upkeep->rt.slot,
-                 deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
-                 observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
-                 loop_now_ms(r->account->upkeep->rt.loop));
+    take_batch(&r->tally, inherited->quota, r->account->upkeep->rt.slot,
+               deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
+               observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
+               loop_now_ms(r->account->upkeep->rt.loop));
     /* A batch that ended while nobody was there to see it. Most copies went long ago, and to ask for
      * them again finds nothing: so only the newest ones are asked for. */
     if (s.phase != LEDGER_RUNNING && r->copies < MAX_COPIES)

@@ -32,11 +32,5 @@ struct rebuild_tally {
  */
 bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally);
 
-/** Take one batch of the list. Pure but for the ledger.
- *  @param column  of the deployment that its marker names; UINT32_MAX: it has no marker of ours, or
- *         names none of this configuration */
-void rebuild_take(struct rebuild_tally *tally, struct quota *quota, uint32_t holder,
-                  uint32_t column, const struct observation *s, uint64_t age_ms, uint64_t now_ms);
-
 /** Begin with the accounts that need it. @return 0, ERR_NOMEM */
 MUST_USE int rebuild_start(struct upkeep *upkeep);

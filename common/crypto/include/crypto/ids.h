@@ -60,7 +60,8 @@ void ids_seals_clear(struct ids_seals *seals);
 uint32_t ids_deployment_fingerprint(const char *provider, const char *base,
                                     const char *upstream_model);
 
-/** Fingerprint of an owner's name; never 0. */
+/** Fingerprint of an owner's name; never 0. No request has an owner so far: each key is the
+ * master's (auth_check()). Ids outlive versions, so what a name comes to is decided already. */
 uint64_t ids_owner_fingerprint(const char *name);
 
 /** Whether a provider's id can be named by later calls: what ids_open() takes. */
