@@ -10,7 +10,19 @@
 
 /* --- errors --- */
 
-void create_fail_lost(struct create_job *job, const struct failure *cause)
+enum create_step create_fail(struct create_job *job, const struct failure *failure)
+{
+    operation_fail(&job->op, failure);
+    return STEP_DONE;
+}
+
+enum create_step create_fail_memory(struct create_job *job)
+{
+    operation_fail_memory(&job->op);
+    return STEP_DONE;
+}
+
+enum create_step create_fail_lost(struct create_job *job, const struct failure *cause)
 {
     struct failure failure = {.status = 502,
                               .type = "server_error",
@@ -23,12 +35,12 @@ void create_fail_lost(struct create_job *job, const struct failure *cause)
              "exist. It was not repeated. "
              "List the batches and look for input file '%.200s' before creating it again.",
              cause->message, job->file_id != NULL ? job->file_id : "");
-    operation_fail(&job->op, &failure);
+    return create_fail(job, &failure);
 }
 
-/* The batch was made and has an id that no later call could name: so neither it nor a repeat is
- * told as an ordinary success. */
-static void fail_unusable(struct create_job *job, uint32_t deployment, const char *id)
+/* The batch was made, but no later call could name its id: neither this request nor a repeat is
+ * answered as an ordinary success. */
+static enum create_step fail_unusable(struct create_job *job, uint32_t deployment, const char *id)
 {
     struct failure failure;
 
@@ -37,7 +49,7 @@ static void fail_unusable(struct create_job *job, uint32_t deployment, const cha
     repeat_lost(&job->repeat);
     if (job->op.relay == NULL) {
         operation_free(&job->op);
-        return;
+        return STEP_DONE;
     }
     relay_fill(&failure, 502, "server_error", "unusable_id", "",
                "The provider made the batch, but named it \"%.128s\", which is no id that a later "
@@ -45,13 +57,13 @@ static void fail_unusable(struct create_job *job, uint32_t deployment, const cha
                id);
     failure.should_not_retry = true;
     job->op.deployment = deployment;
-    operation_fail(&job->op, &failure);
+    return create_fail(job, &failure);
 }
 
 /* --- a batch --- */
 
-/* As a provider sent it, to what the client gets. Also when the client has left: whoever repeats
- * the request gets it then. */
+/* Turn the provider's batch into the client's answer. It is written although the client may have
+ * left: whoever repeats the request gets it then. */
 static void write_answer(struct create_job *job, uint32_t deployment, struct json_doc *doc,
                          struct json *batch, struct strbuf *text)
 {
@@ -66,23 +78,21 @@ static void write_answer(struct create_job *job, uint32_t deployment, struct jso
     json_write(batch, text);
 }
 
-/* Nobody is there to be told. */
+/* The client has left; the log tells of its batch. */
 static void log_answer(const struct create_job *job, uint32_t deployment, const char *id)
 {
     log_info("request %s: the client left while its batch was created; batch %.128s at %s",
              job->request_id, id, runtime_account(job->op.rt, deployment)->name);
 }
 
-void create_answer(struct create_job *job, uint32_t deployment, int status, struct json_doc *doc,
-                   struct json *batch)
+enum create_step create_answer(struct create_job *job, uint32_t deployment, int status,
+                               struct json_doc *doc, struct json *batch)
 {
     const char *id = json_get_str(batch, "id");
     struct strbuf text = STRBUF_INIT;
 
-    if (id != NULL && !ids_is_usable(id)) {
-        fail_unusable(job, deployment, id);
-        return;
-    }
+    if (id != NULL && !ids_is_usable(id))
+        return fail_unusable(job, deployment, id);
     status = job->op.relay != NULL ? resolve_status(job->op.relay, deployment, status) : 200;
     write_answer(job, deployment, doc, batch, &text);
     repeat_answered(&job->repeat, table_deployment(job->op.rt->table, deployment)->fingerprint,
@@ -99,4 +109,5 @@ void create_answer(struct create_job *job, uint32_t deployment, int status, stru
                     text.len);
     }
     strbuf_deinit(&text);
+    return STEP_DONE;
 }

@@ -1,5 +1,5 @@
-/* The body of a create as it goes upstream: the client's, with the file of the deployment in use and
- * our marker, by which the batch is known again. */
+/* The body of a create as it goes upstream: the client's, with the file of the deployment in use
+ * and our marker, by which the batch is known again. */
 #include "create_job.h"
 
 #include <stdio.h>
@@ -7,7 +7,8 @@
 
 #include "upstream/provider.h"
 
-/* The sealed marker for the batch at the deployment in use. @return 0; else it can carry none */
+/* Write the sealed marker for the batch at the deployment in use. @return 0; else there can be
+ * none */
 static int marker_text(const struct create_job *job, struct strbuf *text)
 {
     const struct table_deployment *d = table_deployment(job->op.rt->table, job->op.deployment);
@@ -62,7 +63,7 @@ static int add_marker(struct create_job *job)
     return rc;
 }
 
-/* Never without a marker where it is what a repeat will be looked for by. */
+/* A create is never sent without its marker where a repeat will look for the batch by it. */
 static int make_body(struct create_job *job)
 {
     struct relay *relay = job->op.relay;
@@ -75,7 +76,7 @@ static int make_body(struct create_job *job)
     return rc != 0 || strbuf_failed(&job->body) ? ERR_NOMEM : 0;
 }
 
-/* What is known of the create at the deployment before is of no use to this one. */
+/* Forget what was learned of the create at the deployment before. */
 static void forget_last(struct create_job *job)
 {
     strbuf_deinit(&job->body);
@@ -83,18 +84,16 @@ static void forget_last(struct create_job *job)
     job->pending_ms = 0;
 }
 
-void create_write(struct create_job *job)
+enum create_step create_write(struct create_job *job)
 {
     forget_last(job);
     snprintf(job->wanted.file, sizeof(job->wanted.file), "%s", job->file);
-    if (make_body(job) != 0) {
-        create_was_not_sent(job);
-        return;
-    }
+    if (make_body(job) != 0)
+        return create_was_not_sent(job);
     if (!job->op.held)
         operation_hold(&job->op);
     job->tries++;
     job->tries_here++;
     job->begun_ms = loop_now_ms(job->op.rt->loop);
-    create_go(job, STEP_SEND);
+    return STEP_SEND;
 }

@@ -7,7 +7,8 @@
 #include "crypto/marker.h"
 #include "request/resolve.h"
 
-/* Such a name is one member to us and another one to a provider whose parser stops there. */
+/* A member's name with a line end or a NUL is one name to us, and another one to a provider whose
+ * parser stops there. */
 static enum answered check_names(struct relay *relay)
 {
     for (size_t i = 0; i < json_size(relay->request); i++) {
@@ -84,7 +85,7 @@ static enum answered check_pair(struct relay *relay, const char *key, size_t key
     return ANSWERED;
 }
 
-/* What all providers take, told the same way whichever would get it. */
+/* These bounds are the same at all providers, so the error is, whichever would get the batch. */
 static enum answered check_metadata(struct relay *relay)
 {
     const struct json *metadata = json_get(relay->request, "metadata");

@@ -27,7 +27,7 @@
  *   ASK_FILE ── it is not ──► refused, as above            │ └── nobody knows ────────► DONE
  *    │ ▲                                                   └──── refused, as above
  *    ▼ │ it is
- *   WAIT_FILE
+ *   WAIT_FILE ── for too long ──► refused, as above
  *
  *   step       under way                       tokens are   the client leaves
  *              (its callback goes on)          counted
@@ -38,14 +38,14 @@
  *   ELSEWHERE  nothing                         no           -
  *   COPY       move                            yes          it ends
  *   WRITE      nothing                         yes          -
- *   SEND       attempt (the POST)              yes          it goes on: the batch exists either way, and
- *                                                           whoever repeats the request must learn of it
+ *   SEND       attempt (the POST)              yes          it goes on: the batch exists either way,
+ *                                                           and whoever repeats must learn of it
  *   ASK_FILE   attempt (a GET of the file)     yes          it goes on, and then waits no more
  *   WAIT_FILE  timer                           yes          it ends, and deletes the copy
  *   LOST       reconcile                       yes          it goes on
  *
  * Every step may end in DONE for want of memory. The table behind this drawing is in create_steps.c,
- * which checks with each step: nothing of the step before is under way, tokens are counted exactly
+ * which asserts with each step: nothing of the step before is under way, tokens are counted exactly
  * where the table says so, and nothing begins after an answer. */
 #pragma once
 
@@ -75,7 +75,8 @@ enum create_step {
     STEP_ASK_FILE,
     STEP_WAIT_FILE,
     STEP_LOST,
-    STEP_DONE
+    STEP_DONE,
+    STEP_WAITS /* no step, but what one says that has begun something: its callback goes on */
 };
 #define CREATE_STEPS (STEP_DONE + 1)
 
@@ -161,21 +162,24 @@ static inline bool create_has_copy(const struct create_job *job)
 
 /* --- create_steps.c --- */
 
-/** The one way from step to step but the last, which is operation_free()'s. The job may be gone when
- * it returns. */
+/** The one way from step to step: this one and those that it leads to, until one waits or the job
+ * has ended; the last one is operation_free()'s. The job may be gone when it returns. */
 void create_go(struct create_job *job, enum create_step next);
 
 /** What the step began has called back: it is no longer under way. */
 void create_ended(struct create_job *job, enum create_step step);
 
-/** The deployment in use is given up: its tokens, and the permit to try there, go back. */
-void create_give_back(struct create_job *job);
+/* What follows tells the step that comes next: STEP_WAITS, or STEP_DONE where the job has ended,
+ * and is gone. */
 
 /* --- create_place.c: where its batch is made --- */
 
-void create_reserve(struct create_job *job);   /* STEP_RESERVE */
-void create_elsewhere(struct create_job *job); /* STEP_ELSEWHERE */
-void create_copy(struct create_job *job);      /* STEP_COPY */
+enum create_step create_reserve(struct create_job *job);   /* STEP_RESERVE */
+enum create_step create_elsewhere(struct create_job *job); /* STEP_ELSEWHERE */
+enum create_step create_copy(struct create_job *job);      /* STEP_COPY */
+
+/** The deployment in use is given up: its tokens, and the permit to try there, go back. */
+void create_give_back(struct create_job *job);
 
 /** What the deployment in use refused it would refuse through all rows that are the same
  * deployment. Not for a refused key: another row may have another one. */
@@ -191,7 +195,7 @@ bool create_any_refusal(const struct create_job *job);
 
 /** Nobody has room: say why, and when there will be, and end. No room is promised at a deployment
  * that has refused this very job. */
-void create_nowhere(struct create_job *job);
+enum create_step create_nowhere(struct create_job *job);
 
 /* --- create_body.c --- */
 
@@ -201,37 +205,41 @@ bool create_takes_marker(const struct create_job *job);
 /** Whether it can at the deployment in use. */
 bool create_can_be_marked(const struct create_job *job);
 
-void create_write(struct create_job *job); /* STEP_WRITE */
+enum create_step create_write(struct create_job *job); /* STEP_WRITE */
 
 /* --- create_send.c: the POST and what may follow it --- */
 
-void create_send(struct create_job *job);      /* STEP_SEND */
-void create_ask_file(struct create_job *job);  /* STEP_ASK_FILE */
-void create_wait_file(struct create_job *job); /* STEP_WAIT_FILE */
-void create_find_lost(struct create_job *job); /* STEP_LOST */
+enum create_step create_send(struct create_job *job);      /* STEP_SEND */
+enum create_step create_ask_file(struct create_job *job);  /* STEP_ASK_FILE */
+enum create_step create_wait_file(struct create_job *job); /* STEP_WAIT_FILE */
+enum create_step create_find_lost(struct create_job *job); /* STEP_LOST */
 
 /* --- create_outcome.c: what the end of a POST means --- */
 
 /** The batch exists: it is counted, learned from and answered. */
-void create_was_made(struct create_job *job, const struct create_made *made);
+enum create_step create_was_made(struct create_job *job, const struct create_made *made);
 
 /** It does not: another deployment gets it, or the refusal is answered.
  *  @param question  for retry_decide(); op, what was sent, what came */
-void create_was_refused(struct create_job *job, const struct failure *failure,
-                        const struct retry_question *question);
+enum create_step create_was_refused(struct create_job *job, const struct failure *failure,
+                                    const struct retry_question *question);
 
 /** Nobody knows. @param cause  what came instead of an answer */
-void create_was_lost(struct create_job *job, const struct failure *cause);
+enum create_step create_was_lost(struct create_job *job, const struct failure *cause);
 
 /** It could not be sent for want of memory: nothing has happened. */
-void create_was_not_sent(struct create_job *job);
+enum create_step create_was_not_sent(struct create_job *job);
 
 /* --- create_answer.c: what the client gets --- */
 
+/** Answer with an error and end. `failure` may be the job's own. */
+enum create_step create_fail(struct create_job *job, const struct failure *failure);
+enum create_step create_fail_memory(struct create_job *job);
+
 /** Nobody knows whether the batch exists: say so, and keep SDKs from doubling it. */
-void create_fail_lost(struct create_job *job, const struct failure *cause);
+enum create_step create_fail_lost(struct create_job *job, const struct failure *cause);
 
 /** Answer with a batch as its provider sent it, keep the answer for whoever repeats the request,
  * and end. Also when the client has left. @param status  the provider's; 0: not known */
-void create_answer(struct create_job *job, uint32_t deployment, int status, struct json_doc *doc,
-                   struct json *batch);
+enum create_step create_answer(struct create_job *job, uint32_t deployment, int status,
+                               struct json_doc *doc, struct json *batch);

@@ -8,8 +8,9 @@
 #include "objects/refusals.h"
 #include "routing/choose.h"
 
-/* The ledger sees no reason, but the provider did: it learns nothing of what a wildcard stands for.
- * Its own words, as a refusal for now unless they name a limit that the job exceeds. */
+/* The provider refused for want of room, of which the ledger knows nothing: it learns no limit of a
+ * wildcard. The provider's own words are answered, as a 429 unless they name a limit that the job
+ * exceeds. */
 static void repeat_refusal(const struct create_job *job, struct failure *why)
 {
     uint64_t limit = ledger_limit_in(job->worst.message);
@@ -40,7 +41,7 @@ bool create_any_refusal(const struct create_job *job)
                                                  loop_now_ms(job->op.rt->loop));
 }
 
-/* Who refused the job, and promises nothing. */
+/* The candidates that refused this very job. */
 struct refusers {
     uint32_t num;
     uint64_t wait_ms; /* until the first of them is asked again */
@@ -84,7 +85,8 @@ static uint32_t part_candidates(struct create_job *job, struct refusers *r)
     return num;
 }
 
-/* What refused it with next to nothing enqueued will not have more room later: nothing is promised. */
+/* A deployment that refused the job with next to nothing enqueued will not have more room later: no
+ * time is promised then. */
 static void explain_refusal(const struct create_job *job, const struct refusers *r,
                             struct failure *why)
 {
@@ -105,8 +107,8 @@ static void explain_refusal(const struct create_job *job, const struct refusers 
         (unsigned long long)job->tokens, r->names, (unsigned long long)(r->wait_ms + 999) / 1000);
 }
 
-/* What the ledger says: of all candidates when it is for ever, else of those that did not refuse this
- * very job. */
+/* The ledger's verdict: over all candidates when the job never fits, else over those that did not
+ * refuse this very job. */
 static void explain(struct create_job *job, struct failure *why)
 {
     struct refusers refusers;
@@ -127,7 +129,7 @@ static void explain(struct create_job *job, struct failure *why)
         explain_refusal(job, &refusers, why);
 }
 
-void create_nowhere(struct create_job *job)
+enum create_step create_nowhere(struct create_job *job)
 {
     struct failure why;
 
@@ -138,5 +140,5 @@ void create_nowhere(struct create_job *job)
         why = job->worst;
     else if (why.status == 503 && failure_is_token_limit(&job->worst))
         repeat_refusal(job, &why);
-    operation_fail(&job->op, &why);
+    return create_fail(job, &why);
 }

@@ -35,7 +35,7 @@ static void learn(const struct create_job *job, const struct create_made *made)
         quota_learn_rate(quota, job->facts.model, &job->facts.prompt, counted - output);
 }
 
-void create_was_made(struct create_job *job, const struct create_made *made)
+enum create_step create_was_made(struct create_job *job, const struct create_made *made)
 {
     const char *id = json_get_str(made->batch, "id");
 
@@ -49,23 +49,22 @@ void create_was_made(struct create_job *job, const struct create_made *made)
         refusals_forget(job->op.rt->inherited->memo, job->refusal_job,
                         table_deployment(job->op.rt->table, job->op.deployment)->real);
     learn(job, made);
-    create_answer(job, job->op.deployment, made->status, made->doc, made->batch);
+    return create_answer(job, job->op.deployment, made->status, made->doc, made->batch);
 }
 
 /* --- not known --- */
 
-void create_was_lost(struct create_job *job, const struct failure *cause)
+enum create_step create_was_lost(struct create_job *job, const struct failure *cause)
 {
     quota_abandon(job->op.rt->inherited->quota, &job->claim, loop_now_ms(job->op.rt->loop));
     job->claim = (struct quota_claim){0};
     repeat_lost(&job->repeat);
-    if (job->op.relay != NULL) {
-        create_fail_lost(job, cause);
-        return;
-    }
+    if (job->op.relay != NULL)
+        return create_fail_lost(job, cause);
     log_warn("request %s: the client left, and the answer to its create was lost at %s",
              job->request_id, runtime_account(job->op.rt, job->op.deployment)->name);
     operation_free(&job->op);
+    return STEP_DONE;
 }
 
 /* --- refused --- */
@@ -79,8 +78,8 @@ static uint32_t untried(const struct create_job *job)
     return n;
 }
 
-/* As many tries as the operator allows among those that were asked for, and again among each of
- * what they fall back to. */
+/* The operator's limit of tries holds for each tier: for the group that was asked for, and for each
+ * group that it falls back to. */
 static void limit_tries(struct create_job *job, struct retry_question *question)
 {
     if (job->tries >= CREATE_MAX_TRIES)
@@ -108,7 +107,7 @@ static bool lost_our_copy(struct create_job *job, const struct failure *failure)
     return true;
 }
 
-/* For want of room. Its reservation is gone. */
+/* The deployment has no room for the job, whose reservation was given back before. */
 static void note_refusal(const struct create_job *job, const struct failure *failure)
 {
     const struct inherited *inherited = job->op.rt->inherited;
@@ -126,7 +125,7 @@ static void drop_copy(struct create_job *job)
     job->file[0] = '\0';
 }
 
-/* What is known of it now, and gone with it. */
+/* Tell everybody of the refusal, and give back what was held for the create. */
 static void note_refused(struct create_job *job, const struct failure *failure,
                          struct retry_question *question)
 {
@@ -144,8 +143,8 @@ static void note_refused(struct create_job *job, const struct failure *failure,
     drop_copy(job);
 }
 
-void create_was_refused(struct create_job *job, const struct failure *failure,
-                        const struct retry_question *refused)
+enum create_step create_was_refused(struct create_job *job, const struct failure *failure,
+                                    const struct retry_question *refused)
 {
     struct retry_question question = *refused;
     bool for_room = failure_is_token_limit(failure); /* that is no fault */
@@ -157,18 +156,19 @@ void create_was_refused(struct create_job *job, const struct failure *failure,
     if (!for_room)
         limit_tries(job, &question);
     question.untried = untried(job);
-    if (job->op.relay == NULL)
+    if (job->op.relay == NULL) {
         operation_free(&job->op);
-    else if (retry_decide(&question, 0).action == RETRY_NEXT)
-        create_go(job, STEP_ELSEWHERE);
-    else if (job->have_facts && for_room)
-        create_nowhere(job); /* says when there will be room */
-    else
-        operation_fail(&job->op, &job->worst);
+        return STEP_DONE;
+    }
+    if (retry_decide(&question, 0).action == RETRY_NEXT)
+        return STEP_ELSEWHERE;
+    if (job->have_facts && for_room)
+        return create_nowhere(job); /* says when there will be room */
+    return create_fail(job, &job->worst);
 }
 
-void create_was_not_sent(struct create_job *job)
+enum create_step create_was_not_sent(struct create_job *job)
 {
     drop_copy(job);
-    operation_fail_memory(&job->op);
+    return create_fail_memory(job);
 }

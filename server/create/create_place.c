@@ -41,8 +41,8 @@ static bool expiry_is_in_range(const struct create_job *job, enum provider provi
     return value >= min_s && value <= max_s;
 }
 
-/* OpenAI refuses it as well, once the batch is made: hours later. Azure is lenient. Nobody guesses
- * what a file says that was not seen. */
+/* OpenAI refuses such a batch too, but only hours after it was made; Azure takes it. A file whose
+ * lines we did not see passes. */
 static bool endpoint_is_that_of_lines(const struct create_job *job, enum provider provider,
                                       struct failure *failure)
 {
@@ -93,7 +93,7 @@ static void drop_unfit(struct create_job *job)
 
 /* --- candidates, and their room --- */
 
-/* What the job takes of a deployment. */
+/* How many tokens the ledger counts for the job at a deployment. */
 static uint64_t tokens_at(const struct create_job *job, uint32_t column)
 {
     uint64_t limit =
@@ -104,7 +104,7 @@ static uint64_t tokens_at(const struct create_job *job, uint32_t column)
     return pick_tokens(&c, job->tokens);
 }
 
-/* Count its tokens there. @return 0; ERR_LIMIT: no room */
+/* Count the job's tokens at a deployment. @return 0; ERR_LIMIT: it has no room */
 static int reserve(struct create_job *job, uint32_t deployment)
 {
     struct runtime *rt = job->op.rt;
@@ -121,7 +121,19 @@ static int reserve(struct create_job *job, uint32_t deployment)
     return rc == ERR_LIMIT ? ERR_LIMIT : 0;
 }
 
-/* @param any_key  also its rows with another key, or of another API version */
+void create_give_back(struct create_job *job)
+{
+    struct runtime *rt = job->op.rt;
+
+    quota_cancel(rt->inherited->quota, rt->slot, &job->claim, loop_now_ms(rt->loop));
+    job->claim = (struct quota_claim){0};
+    if (job->permit)
+        choose_give_back(rt, OP_CREATE, job->op.deployment);
+    job->permit = false;
+}
+
+/* Mark the rows of a deployment as tried.
+ * @param any_key  also its rows with another key, or of another API version */
 static void set_tried(struct create_job *job, uint32_t deployment, bool any_key)
 {
     const struct table *table = job->op.rt->table;
@@ -141,14 +153,14 @@ void create_rule_out(struct create_job *job)
     set_tried(job, job->op.deployment, true);
 }
 
-/* Where this very job was refused a moment ago. */
+/* Deployments that refused this very job a moment ago count as tried. */
 static void skip_refusers(struct create_job *job)
 {
     for (uint32_t i = 0; create_any_refusal(job) && i < job->candidates.num; i++)
         job->tried[i] |= create_refusal_at(job, job->candidates.deployments[i]).for_ms > 0;
 }
 
-/* The rows that could take this work instead. */
+/* Fill in the rows that may take the job, and which of them count as tried. */
 static int find_candidates(struct create_job *job)
 {
     const struct runtime *rt = job->op.rt;
@@ -168,7 +180,7 @@ static int find_candidates(struct create_job *job)
 
 /* --- where the file is --- */
 
-/* The file's tokens, its candidates, and its room where it is.
+/* Estimate the job's tokens, find its candidates, and count it where its file is.
  * @return 0; ERR_LIMIT: it has no room there; ERR_NOMEM */
 static int reserve_at_home(struct create_job *job)
 {
@@ -187,7 +199,7 @@ static int reserve_at_home(struct create_job *job)
     return reserve(job, job->op.deployment);
 }
 
-void create_reserve(struct create_job *job)
+enum create_step create_reserve(struct create_job *job)
 {
     uint32_t home = create_home(job);
     enum provider rules = runtime_rules(job->op.rt, home);
@@ -198,26 +210,22 @@ void create_reserve(struct create_job *job)
         job->file_url = file_url_recall(job->op.rt, home, job->target.native);
     job->op.deployment = job->have_facts ? job->facts.deployment : home;
     snprintf(job->file, sizeof(job->file), "%s", job->target.native);
-    if (!expiry_is_in_range(job, rules, &why) || !endpoint_is_that_of_lines(job, rules, &why)) {
-        operation_fail(&job->op, &why);
-        return;
-    }
+    if (!expiry_is_in_range(job, rules, &why) || !endpoint_is_that_of_lines(job, rules, &why))
+        return create_fail(job, &why);
     if (job->have_facts)
         rc = reserve_at_home(job);
-    if (rc == ERR_LIMIT) {
-        job->file[0] = '\0';
-        create_go(job, STEP_ELSEWHERE);
-    } else if (rc != 0) {
-        operation_fail_memory(&job->op);
-    } else {
-        create_go(job, STEP_WRITE);
-    }
+    if (rc == ERR_NOMEM)
+        return create_fail_memory(job);
+    if (rc == 0)
+        return STEP_WRITE;
+    job->file[0] = '\0';
+    return STEP_ELSEWHERE;
 }
 
 /* --- elsewhere --- */
 
-/* First among those that have a slot for the copy. When none has, among all: the count may be old,
- * and a provider that refuses tells more than we know. */
+/* Candidates that have a slot for the copy come first. When none has, all are asked: the count may
+ * be old, and a provider that refuses tells more than we know. */
 static uint32_t choose(struct create_job *job)
 {
     uint32_t tier = job->tier, chosen;
@@ -254,16 +262,14 @@ static uint32_t choose_with_room(struct create_job *job)
     return MODEL_NO_INDEX;
 }
 
-void create_elsewhere(struct create_job *job)
+enum create_step create_elsewhere(struct create_job *job)
 {
     uint32_t chosen = choose_with_room(job);
 
-    if (chosen == MODEL_NO_INDEX) {
-        create_nowhere(job);
-        return;
-    }
+    if (chosen == MODEL_NO_INDEX)
+        return create_nowhere(job);
     job->op.deployment = chosen;
-    create_go(job, STEP_COPY);
+    return STEP_COPY;
 }
 
 static void on_moved(void *arg, enum move_end end, const char *copy, const struct failure *why)
@@ -284,13 +290,14 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
     if (end == MOVE_NOT_THERE && ++job->tries < CREATE_MAX_TRIES)
         create_go(job, STEP_ELSEWHERE);
     else
-        operation_fail(&job->op, &job->worst);
+        (void)create_fail(job, &job->worst);
 }
 
-void create_copy(struct create_job *job)
+enum create_step create_copy(struct create_job *job)
 {
     if (job->move == NULL)
         job->move = move_new(job->op.rt, job->facts.deployment, job->target.native, on_moved, job);
     if (job->move == NULL || move_to(job->move, job->op.deployment) != 0)
-        operation_fail_memory(&job->op);
+        return create_fail_memory(job);
+    return STEP_WAITS;
 }

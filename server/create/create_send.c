@@ -1,5 +1,5 @@
-/* One create at one deployment, to an end that is known or honestly unknown: the POST, an input file
- * that its provider still processes, a lost answer that is searched for, a refusal that may not be
+/* One create at one deployment, to an end that is known or honestly unknown: the POST, an input
+ * file that its provider still processes, a lost answer that is searched for, a refusal that may not be
  * the provider's own. Nothing is sent twice except after a refusal that proves that nothing
  * happened. */
 #include "create_job.h"
@@ -13,16 +13,16 @@
 #include "common/log.h"
 #include "core/provider_clock.h"
 
-/* Until a file that its provider still processes is asked again; doubled each time */
+/* The pause before a pending file is asked again; it doubles each time */
 #define PENDING_FIRST_MS 250
 #define PENDING_MAX_MS   4000
 #define YOUNG_S          60  /* age of a file that may just have been processed */
 #define CLOCK_SLACK_S    300 /* what our idea of the provider's clock may lack */
 
-/* It was refused, and nothing more is to be done about that here. */
-static void end_refused(struct create_job *job)
+/* The refusal stands: nothing more is to be done at this deployment. */
+static enum create_step end_refused(struct create_job *job)
 {
-    create_was_refused(job, &job->cause, &job->question);
+    return create_was_refused(job, &job->cause, &job->question);
 }
 
 /* --- an outcome that is not known --- */
@@ -59,16 +59,16 @@ static void on_searched(void *arg, const struct reconcile_result *found)
     create_ended(job, STEP_LOST);
     log_search(job, found->end == RECONCILE_FOUND);
     if (is_refused_all_the_same(job, found->end))
-        end_refused(job);
+        create_go(job, end_refused(job));
     else if (found->end == RECONCILE_FOUND && !job->wanted.unmarked)
-        create_was_made(job, &made);
+        create_go(job, create_was_made(job, &made));
     else /* without a marker it may be an older one that looks the same */
-        create_was_lost(job, &job->cause);
+        create_go(job, create_was_lost(job, &job->cause));
 }
 
-/* A lost create that carries no marker is not looked for: what looks like it proves nothing, and
- * neither does nothing. */
-void create_find_lost(struct create_job *job)
+/* A lost create that carries no marker is not looked for: a batch that looks like it proves
+ * nothing, and that there is none proves nothing either. */
+enum create_step create_find_lost(struct create_job *job)
 {
     uint64_t since_ms = loop_now_ms(job->op.rt->loop) - job->begun_ms;
     struct reconcile_spec spec = {.deployments = &job->op.deployment,
@@ -79,13 +79,12 @@ void create_find_lost(struct create_job *job)
 
     if (job->doubtful || !job->wanted.unmarked)
         job->reconcile = reconcile_start(job->op.rt, &spec, on_searched, job);
-    if (job->reconcile == NULL)
-        create_was_lost(job, &job->cause);
+    return job->reconcile != NULL ? STEP_WAITS : create_was_lost(job, &job->cause);
 }
 
 /* --- a file that its provider still processes (providers statement 104) --- */
 
-/* What the file's state says of the refusal. */
+/* Whether the file's state explains the refusal. */
 enum file_state {
     FILE_PENDING,
     FILE_YOUNG, /* processed by now, but so new that it may have been pending a moment ago */
@@ -113,7 +112,7 @@ static enum file_state state_of(const struct create_job *job, const struct upstr
     return state;
 }
 
-static void end_pending(struct create_job *job)
+static enum create_step end_pending(struct create_job *job)
 {
     struct failure late = {
         .status = 503,
@@ -124,7 +123,7 @@ static void end_pending(struct create_job *job)
             "The provider still processes the input file. Nothing was created; try again later.",
         .retry_after_ms = 10000};
 
-    create_was_refused(job, &late, &job->question);
+    return create_was_refused(job, &late, &job->question);
 }
 
 static void on_waited(struct operation *op)
@@ -135,16 +134,15 @@ static void on_waited(struct operation *op)
     create_go(job, STEP_ASK_FILE);
 }
 
-void create_wait_file(struct create_job *job)
+enum create_step create_wait_file(struct create_job *job)
 {
-    if (!operation_wait(&job->op, job->pending_ms, on_waited)) {
-        end_pending(job);
-        return;
-    }
+    if (!operation_wait(&job->op, job->pending_ms, on_waited))
+        return end_pending(job);
     job->pending_ms = job->pending_ms * 2 < PENDING_MAX_MS ? job->pending_ms * 2 : PENDING_MAX_MS;
+    return STEP_WAITS;
 }
 
-static void on_pending(struct create_job *job)
+static enum create_step on_pending(struct create_job *job)
 {
     uint64_t now_ms = loop_now_ms(job->op.rt->loop);
 
@@ -153,9 +151,8 @@ static void on_pending(struct create_job *job)
         job->give_up_ms = now_ms + job->op.rt->config->timeouts.json_total_ms;
     }
     if (job->op.relay == NULL || now_ms >= job->give_up_ms)
-        end_pending(job);
-    else
-        create_go(job, STEP_WAIT_FILE);
+        return end_pending(job);
+    return STEP_WAIT_FILE;
 }
 
 static void on_file_asked(struct operation *op, const struct attempt_result *result)
@@ -166,22 +163,21 @@ static void on_file_asked(struct operation *op, const struct attempt_result *res
 
     create_ended(job, STEP_ASK_FILE);
     if (state == FILE_PENDING) {
-        on_pending(job);
+        create_go(job, on_pending(job));
         return;
     }
     job->file_known = true;
     if (was_pending && result->ok && job->op.relay != NULL)
         create_go(job, STEP_SEND); /* once more: a 400 proves that the one before did nothing */
     else
-        end_refused(job);
+        create_go(job, end_refused(job));
 }
 
-void create_ask_file(struct create_job *job)
+enum create_step create_ask_file(struct create_job *job)
 {
     struct attempt_spec spec = {.call = CALL_FILE_GET, .id = job->file};
 
-    if (operation_ask(&job->op, &spec, on_file_asked) != 0)
-        end_refused(job);
+    return operation_ask(&job->op, &spec, on_file_asked) == 0 ? STEP_WAITS : end_refused(job);
 }
 
 /* --- the create itself --- */
@@ -193,22 +189,22 @@ static int64_t number_in(const struct upstream_head *head, const char *name)
     return text != NULL && *text >= '0' && *text <= '9' ? strtoll(text, NULL, 10) : -1;
 }
 
-static void read_answer(struct create_job *job, const struct upstream_result *res)
+static enum create_step read_answer(struct create_job *job, const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
     struct json_error error;
     struct create_made made = {.status = res->head.status, .doc = doc};
+    enum create_step next = STEP_LOST;
 
     made.batch = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
     made.enqueued_tokens = number_in(&res->head, "deployment-enqueued-tokens");
     made.max_enqueued_tokens = number_in(&res->head, "deployment-maximum-enqueued-tokens");
-    if (json_is(made.batch, JSON_OBJECT) && json_get_str(made.batch, "id") != NULL) {
-        create_was_made(job, &made);
-    } else {
+    if (json_is(made.batch, JSON_OBJECT) && json_get_str(made.batch, "id") != NULL)
+        next = create_was_made(job, &made);
+    else
         job->cause = (struct failure){.message = "it was no JSON object", .retry_after_ms = -1};
-        create_go(job, STEP_LOST);
-    }
     json_doc_free(doc);
+    return next;
 }
 
 /* Azure refuses a create whose file is pending, in words that nobody documents (providers statement
@@ -221,12 +217,12 @@ static bool may_be_pending(const struct create_job *job, const struct attempt_re
            job->file[0] != '\0' && runtime_rules(job->op.rt, job->op.deployment) == PROVIDER_AZURE;
 }
 
-/* It is known that nothing has happened so far; the same may be sent again, after a while. */
-static void refused_for_now(struct create_job *job)
+/* Nothing has happened upstream so far; the same create may be sent again, after a while. */
+static enum create_step refused_for_now(struct create_job *job)
 {
     quota_refused(job->op.rt->inherited->quota, &job->claim);
     repeat_refused(&job->repeat);
-    create_go(job, STEP_ASK_FILE);
+    return STEP_ASK_FILE;
 }
 
 static void on_created(struct operation *op, const struct attempt_result *result)
@@ -235,7 +231,7 @@ static void on_created(struct operation *op, const struct attempt_result *result
 
     create_ended(job, STEP_SEND);
     if (result->ok) {
-        read_answer(job, result->upstream);
+        create_go(job, read_answer(job, result->upstream));
         return;
     }
     job->cause = result->failure;
@@ -246,9 +242,9 @@ static void on_created(struct operation *op, const struct attempt_result *result
     if (retry_decide(&job->question, 0).action == RETRY_RECONCILE)
         create_go(job, STEP_LOST);
     else if (may_be_pending(job, result))
-        refused_for_now(job);
+        create_go(job, refused_for_now(job));
     else
-        end_refused(job);
+        create_go(job, end_refused(job));
 }
 
 /* From inside curl, just before the first byte. Up to here a death of this worker leaves nothing
@@ -263,7 +259,7 @@ static bool on_begin(void *arg)
                        table_deployment(job->op.rt->table, job->op.deployment)->fingerprint);
 }
 
-void create_send(struct create_job *job)
+enum create_step create_send(struct create_job *job)
 {
     struct attempt_spec spec = {.call = CALL_BATCH_CREATE,
                                 .content_type = "application/json",
@@ -271,10 +267,9 @@ void create_send(struct create_job *job)
                                 .body_len = job->body.len,
                                 .on_begin = on_begin};
 
-    if (operation_ask(&job->op, &spec, on_created) == 0)
-        job->permit = false; /* it is the attempt's now */
-    else if (job->file_known)
-        end_refused(job); /* all the same: it was, and is not sent again */
-    else
-        create_was_not_sent(job);
+    if (operation_ask(&job->op, &spec, on_created) != 0)
+        return job->file_known ? end_refused(job) /* it was, and is not sent again */
+                               : create_was_not_sent(job);
+    job->permit = false; /* it is the attempt's now */
+    return STEP_WAITS;
 }

@@ -12,11 +12,10 @@
 #include "create_check.h"
 #include "objects/discard.h"
 #include "read/replay.h"
-#include "routing/choose.h"
 
-static void ask_whether_repeated(struct create_job *job);
-static void find_file(struct create_job *job);
-static void find_facts(struct create_job *job);
+static enum create_step ask_whether_repeated(struct create_job *job);
+static enum create_step find_file(struct create_job *job);
+static enum create_step find_facts(struct create_job *job);
 
 #define TO(step) (1u << STEP_##step)
 
@@ -28,7 +27,7 @@ enum {
 /* What begins each step, what may follow it (DONE always may), and what is true in it. */
 static const struct step {
     const char *name;
-    void (*begin)(struct create_job *job);
+    enum create_step (*begin)(struct create_job *job);
     unsigned next, flags;
 } steps[CREATE_STEPS] = {
     [STEP_NEW] = {"new", NULL, TO(REPEAT), 0},
@@ -56,7 +55,7 @@ static bool is(const struct create_job *job, unsigned flag)
 
 /* --- from step to step --- */
 
-/* What is true whenever a step begins. */
+/* The invariants: they hold whenever a step begins. */
 static void check(const struct create_job *job)
 {
     (void)job;
@@ -79,11 +78,13 @@ static void enter(struct create_job *job, enum create_step next)
 
 void create_go(struct create_job *job, enum create_step next)
 {
-    /* what the step before has begun has ended: one thing at most is under way */
-    assert(job->op.locate == NULL && job->op.attempt == NULL);
-    assert(job->peek == NULL && job->reconcile == NULL);
-    enter(job, next);
-    steps[next].begin(job);
+    while (next != STEP_WAITS && next != STEP_DONE) {
+        /* what the step before has begun has ended: one thing at most is under way */
+        assert(job->op.locate == NULL && job->op.attempt == NULL);
+        assert(job->peek == NULL && job->reconcile == NULL);
+        enter(job, next);
+        next = steps[next].begin(job);
+    }
 }
 
 void create_ended(struct create_job *job, enum create_step step)
@@ -96,18 +97,7 @@ void create_ended(struct create_job *job, enum create_step step)
 
 /* --- ends --- */
 
-void create_give_back(struct create_job *job)
-{
-    struct runtime *rt = job->op.rt;
-
-    quota_cancel(rt->inherited->quota, rt->slot, &job->claim, loop_now_ms(rt->loop));
-    job->claim = (struct quota_claim){0};
-    if (job->permit)
-        choose_give_back(rt, OP_CREATE, job->op.deployment);
-    job->permit = false;
-}
-
-/* The end of the job, whatever its step. */
+/* The job ends in whatever step it is: all that it holds goes back. */
 static void free_job(struct operation *op)
 {
     struct create_job *job = create_job_of(op);
@@ -128,7 +118,7 @@ static void free_job(struct operation *op)
     free(job);
 }
 
-/* The client has left. */
+/* The client has left. A job that has sent its create goes on; any other one ends. */
 static bool goes_on(struct operation *op)
 {
     struct create_job *job = create_job_of(op);
@@ -155,8 +145,9 @@ static void on_peeked(void *arg, const struct facts *facts)
     create_go(job, STEP_RESERVE);
 }
 
-/* Only what the balancer places has a row of its own, and others to go to. */
-static void find_facts(struct create_job *job)
+/* Facts matter only for files of balanced accounts: their lines name a row of a group, and the
+ * batch may go to other rows of it. */
+static enum create_step find_facts(struct create_job *job)
 {
     struct runtime *rt = job->op.rt;
     uint32_t home = create_home(job);
@@ -167,8 +158,7 @@ static void find_facts(struct create_job *job)
         if (!job->have_facts)
             job->peek = facts_look_start(rt, home, job->target.native, on_peeked, job);
     }
-    if (job->peek == NULL)
-        create_go(job, STEP_RESERVE);
+    return job->peek != NULL ? STEP_WAITS : STEP_RESERVE;
 }
 
 /* --- finding the account of an untagged file --- */
@@ -190,35 +180,35 @@ static void on_located(struct operation *op, const struct locate_result *result)
     }
 }
 
-static void find_file(struct create_job *job)
+static enum create_step find_file(struct create_job *job)
 {
     struct target *target = &job->target;
 
-    if (target->unsure && target->native[0] != '\0')
-        operation_locate(&job->op, ID_FILE, target->native, target->deployments, target->num,
-                         on_located);
-    else
-        create_go(job, STEP_FACTS);
+    if (!target->unsure || target->native[0] == '\0')
+        return STEP_FACTS;
+    operation_locate(&job->op, ID_FILE, target->native, target->deployments, target->num,
+                     on_located);
+    return STEP_WAITS;
 }
 
 /* --- whether it was made before --- */
 
-/* Nobody has answered it, and nobody is at it. */
+/* The request is new: nobody has answered it, and nobody is at work on it. */
 static void on_new(void *arg)
 {
     create_go(arg, STEP_FIND);
 }
 
-/* It was made before, and is found among the batches of an account. */
+/* The batch was made before: an account lists it. */
 static void on_found(void *arg, uint32_t deployment, struct json_doc *doc, struct json *batch)
 {
     struct create_job *job = arg;
 
     relay_header(job->op.relay, "idempotent-replayed", "true");
-    create_answer(job, deployment, 0, doc, batch);
+    (void)create_answer(job, deployment, 0, doc, batch);
 }
 
-/* It was answered before. */
+/* The request was answered before, and the answer was kept. */
 static void on_replay(void *arg, const struct idem_answer *answer)
 {
     struct create_job *job = arg;
@@ -237,10 +227,12 @@ static void on_repeat_failed(void *arg, const struct failure *failure)
 
 static const struct repeat_ops repeat_ops = {on_new, on_found, on_replay, on_repeat_failed};
 
-static void ask_whether_repeated(struct create_job *job)
+/* repeat_begin() may call back at once, and the job may be gone when it returns. */
+static enum create_step ask_whether_repeated(struct create_job *job)
 {
     repeat_begin(&job->repeat, REPEAT_CREATE, job->op.relay, &job->wanted, job->target.deployments,
                  job->target.num, &repeat_ops, job);
+    return STEP_WAITS;
 }
 
 /* --- the begin --- */
@@ -256,7 +248,7 @@ static enum answered find_target(struct relay *relay, struct target *target)
     return resolve_list(relay, &target->deployments, &target->num);
 }
 
-/* Of what the client asked, before anything of ours is in it. */
+/* The fingerprint covers the client's body, before our marker is added to it. */
 static uint64_t fingerprint_of(const struct relay *relay)
 {
     struct strbuf text = STRBUF_INIT;
@@ -268,7 +260,7 @@ static uint64_t fingerprint_of(const struct relay *relay)
     return fingerprint;
 }
 
-/* What is asked for. @return ANSWERED: it cannot be */
+/* Copy what the request says, and find out which accounts may hold its file. */
 static enum answered take_request(struct create_job *job, struct relay *relay)
 {
     const char *file_id = json_get_str(relay->request, "input_file_id");
@@ -285,7 +277,7 @@ static enum answered take_request(struct create_job *job, struct relay *relay)
     return find_target(relay, &job->target);
 }
 
-/* By what its batch will be known; and the client is told when that is not a marker. */
+/* Note by what the batch will be known again, and tell the client when that is not a marker. */
 static void describe(struct create_job *job)
 {
     const struct json *request = job->op.relay->request;

@@ -119,7 +119,7 @@ static void on_timer(struct loop_timer *timer)
     go_on(timer->arg);
 }
 
-/* A read ended without what it was for. */
+/* A read failed: try it again after a pause, or end. */
 static void read_failed(struct move *m, const struct attempt_result *result)
 {
     struct retry_question question = attempt_question(OP_READ, result);
@@ -172,13 +172,13 @@ static bool on_head(void *arg, const struct upstream_head *head)
     return head->status == 200;
 }
 
-/* While a long line is read nothing else is. @return whether one is */
+/* A long line is read in slices, and no more content meanwhile. @return whether one is */
 static bool wait_for_line(struct move *m)
 {
     return jsonl_pending(m->lines) && slices_add(&m->rt->slices, m->rt->loop, &m->slice) == 0;
 }
 
-/* All of it has come. */
+/* The content has come to its end. */
 static void end_reading(struct move *m)
 {
     jsonl_end_of_file(m->lines);

@@ -1,4 +1,5 @@
-/* See placement.h. It asks the same questions as a create, of the same state, and takes nothing. */
+/* See placement.h. It asks the same questions as a create, of the same state, and reserves
+ * nothing. */
 #include "create/placement.h"
 
 #include <math.h>
@@ -67,7 +68,8 @@ static bool is_very_large(const struct plan *plan)
     return plan->candidates.num > SAMPLE_EXACT;
 }
 
-/* Where this very job was refused a moment ago it does not fit, whatever the ledger says. */
+/* A deployment that refused this very job a moment ago has no room for it, whatever the ledger
+ * says. */
 static void note_refusals(struct plan *plan)
 {
     const struct runtime *rt = plan->rt;
@@ -113,7 +115,7 @@ static int describe(struct plan *plan)
     return 0;
 }
 
-/* As choose_in_tiers(): fallbacks wait until nothing before them can take it. */
+/* As choose_in_tiers(): a fallback is asked when no candidate before it can take the job. */
 static void pick_in_tiers(struct plan *plan)
 {
     const struct candidates *candidates = &plan->candidates;
@@ -179,7 +181,7 @@ static double seconds(double s)
     return isfinite(s) ? round(s * 10) / 10 : 0;
 }
 
-/* To a tenth, and what is less than that to three digits: a small deployment is not none. */
+/* Rounded to a tenth; a small rate to three digits, so that it does not read as none. */
 static double rate(double tokens_per_second)
 {
     double scale = 10;
@@ -220,7 +222,7 @@ static struct json *show_candidate(const struct plan *plan, struct json_doc *doc
     return row;
 }
 
-/* Of very many the one that is chosen, the one that holds the file, and the first ones: to show all
+/* Show the candidate that is chosen, the one that holds the file, and the first ones: to show all
  * of 10,000 took 29 ms and 2.8 MB. @return how many are left out */
 static uint32_t show_candidates(const struct plan *plan, struct json_doc *doc, struct json *rows)
 {
@@ -273,7 +275,7 @@ static void out_of_memory(struct relay *relay)
     relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
 }
 
-/* Answers. `plan->candidates` are filled; all of it goes. */
+/* Answer, and free the plan, whose candidates are filled. */
 static void answer(struct relay *relay, struct plan *plan)
 {
     struct json_doc *doc = json_doc_new();
@@ -290,7 +292,7 @@ static void answer(struct relay *relay, struct plan *plan)
 
 /* --- of a file --- */
 
-/* A batch of the file goes nowhere else, then. */
+/* Drop the candidates to which a batch of the file may not go. */
 static void drop_other_groups(const struct runtime *rt, const struct facts *facts,
                               struct candidates *candidates)
 {
