@@ -148,7 +148,7 @@ class Crawler:
 
 def test_others_are_served_while_one_reads_a_byte_at_a_time(shelf):
     """Each connection of HTTP/1 is closed, of HTTP/2 each stream."""
-    world_, file = shelf(timeouts={"paused_ms": 0}, min_read_rate=MIB, read_grace_ms=1000)
+    world_, file = shelf(timeouts={"paused_ms": 0}, min_read_rate=MIB // 16, read_grace_ms=5000)
     gateway = world_[0]
 
     def flood(stack):
