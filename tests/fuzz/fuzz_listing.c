@@ -1,6 +1,7 @@
 /* Provider's lists, cursors and pages. A list taken apart object by object is the list that the
  * parser sees; pages merged from accounts are the same as all objects sorted, wherever a page ends;
- * and the place that a page leaves behind is remembered as it was.
+ * and the place that a page leaves behind is remembered as it was. A provider that gives the same page
+ * for ever is never asked for a third one.
  *
  * The input is a provider's answer; its bytes also make the lists that are merged. */
 #include "tests/fuzz/fuzz.h"
@@ -10,7 +11,7 @@
 #include "upstream/normal.h"
 #include "read/listing_page.h"
 #include "read/listing_places.h"
-#include "calls/listing_scan.h"
+#include "calls/list_reader.h"
 
 /* --- scanning --- */
 
@@ -78,6 +79,87 @@ static void check_scan(const char *text, size_t len)
     strbuf_deinit(&want);
     strbuf_deinit(&seen.text);
     json_doc_free(seen.doc);
+}
+
+/* --- walking --- */
+
+struct walk {
+    struct list_reader reader;
+    size_t shown;
+    bool ended;
+    enum list_page said;
+};
+
+static struct loop_timer *timer; /* the one that runs */
+
+static int do_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
+{
+    (void)loop;
+    (void)delay_ms;
+    timer = t;
+    return 0;
+}
+
+static void do_timer_stop(struct loop *loop, struct loop_timer *t)
+{
+    (void)loop;
+    if (timer == t)
+        timer = NULL;
+}
+
+static void on_walked(void *arg, const struct list_object *object)
+{
+    struct walk *walk = arg;
+
+    MUST(strlen(object->id) <= IDS_MAX && object->len > 0);
+    walk->shown++;
+}
+
+static void on_page(void *arg, enum list_page page)
+{
+    struct walk *walk = arg;
+
+    MUST(!walk->ended && !list_reader_is_reading(&walk->reader));
+    walk->ended = true;
+    walk->said = page;
+}
+
+static void give_page(struct walk *walk, const char *text, size_t len)
+{
+    walk->shown = 0;
+    walk->ended = false;
+    MUST(list_reader_page(&walk->reader, text, len) == 0);
+    while (timer != NULL) {
+        struct loop_timer *t = timer;
+
+        timer = NULL;
+        t->cb(t);
+    }
+    MUST(walk->ended);
+    MUST(walk->said == LIST_PAGE_UNREADABLE || walk->shown == walk->reader.objects);
+    MUST(walk->said != LIST_PAGE_MORE || walk->reader.after[0] != '\0');
+}
+
+static void check_walk(const char *text, size_t len)
+{
+    static const struct loop_ops ops = {.timer_start = do_timer_start, .timer_stop = do_timer_stop};
+    static struct loop loop = {.ops = &ops};
+    static struct slices slices;
+    struct walk walk = {.reader = {.loop = &loop,
+                                   .slices = &slices,
+                                   .max_pages = 3,
+                                   .on_object = on_walked,
+                                   .on_page = on_page,
+                                   .arg = &walk}};
+    enum list_page first;
+
+    list_reader_begin(&walk.reader);
+    give_page(&walk, text, len);
+    first = walk.said;
+    give_page(&walk, text, len);
+    MUST(walk.said != LIST_PAGE_MORE);
+    MUST(first != LIST_PAGE_MORE || walk.said == LIST_PAGE_AGAIN);
+    list_reader_end(&walk.reader);
 }
 
 /* --- pages --- */
@@ -185,6 +267,7 @@ static void check_places(const char *text, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     check_scan((const char *)data, size);
+    check_walk((const char *)data, size);
     check_merge(data, size, size % 2 != 0);
     check_trim(data, size, size % 2 != 0);
     check_places((const char *)data, size);
