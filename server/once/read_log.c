@@ -24,7 +24,7 @@ static uint64_t word_of(enum read_log_kind kind, const char *name)
     return word != 0 ? word : 1;
 }
 
-/* The place of this word, or the empty one where it would be; there is always an empty one. */
+/* The entry of this word, or the empty one where it would be; there is always an empty one. */
 static uint32_t find(const struct read_log *log, uint64_t word)
 {
     uint32_t at = (uint32_t)(word & (log->size - 1));

@@ -2,6 +2,7 @@
 #include "once/repeat.h"
 
 #include <netdb.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 #define SDK_TIMEOUT_S 600 /* openai-python and openai-node, where nothing else is configured */
 #define SDK_WAIT_S    60  /* the longest Retry-After that they honour */
 #define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
-#define MAX_PLACES    64 /* accounts that are searched; a search of fewer than all proves nothing */
+#define MAX_SEARCHED  64 /* accounts that are searched; a search of fewer than all proves nothing */
 #define MAX_WAIT_MS   60000 /* SDKs take no longer one from a Retry-After */
 #define YOUNG_MS      10000 /* a gateway that has just been started again */
 #define REFUSED_MS    90000 /* a retry comes within the minute that SDKs wait at most, and some */
@@ -186,6 +187,7 @@ static void on_searched(void *arg, const struct reconcile_result *result)
 {
     struct repeat *r = arg;
 
+    assert(r->search != NULL);
     r->search = NULL;
     if (result->end == RECONCILE_FOUND)
         on_found(r, result);
@@ -230,13 +232,14 @@ static void search(struct repeat *r, const char *nonce)
 {
     struct wanted wanted = r->wanted;
     uint32_t age_s = repeat_age_s(r->keyed, r->attempt, r->timeout_s) + CLOCK_SLACK_S;
-    struct reconcile_spec spec = {.deployments = r->places,
-                                  .num = r->num_places,
+    struct reconcile_spec spec = {.deployments = r->searched,
+                                  .num = r->num_searched,
                                   .wanted = &wanted,
                                   .age_s = age_s,
                                   .known_since_ms = known_since_ms(r),
                                   .patient = r->lost || may_be_on_its_way(r)};
 
+    assert(r->search == NULL && r->num_searched <= MAX_SEARCHED);
     snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
     r->search = reconcile_start(r->rt, &spec, on_searched, r);
     if (r->search == NULL)
@@ -250,47 +253,47 @@ static uint32_t account_of(const struct repeat *r, uint32_t deployment)
     return rt->account_same_resource[table_deployment(rt->table, deployment)->account];
 }
 
-static void append_place(struct repeat *r, uint32_t account)
+static void append_account(struct repeat *r, uint32_t account)
 {
-    if (r->num_places < MAX_PLACES)
-        r->places[r->num_places++] = r->rt->account_first[account];
+    if (r->num_searched < MAX_SEARCHED)
+        r->searched[r->num_searched++] = r->rt->account_first[account];
     else
         r->too_many = true;
 }
 
-static void add_place(struct repeat *r, uint32_t deployment)
+static void add_deployment(struct repeat *r, uint32_t deployment)
 {
     uint32_t account = account_of(r, deployment);
 
-    for (uint32_t i = 0; i < r->num_places; i++)
-        if (account_of(r, r->places[i]) == account)
+    for (uint32_t i = 0; i < r->num_searched; i++)
+        if (account_of(r, r->searched[i]) == account)
             return;
-    append_place(r, account);
+    append_account(r, account);
 }
 
 /* Where the batch may be: where its file is, and, should it have been moved, wherever a group of
  * that account's goes. Without a marker none is moved. */
-static void list_places(struct repeat *r)
+static void list_deployments(struct repeat *r)
 {
     const struct runtime *rt = r->rt;
-    struct candidates places = {0};
+    struct candidates candidates = {0};
     bool *listed;
 
     if (r->wanted.unmarked)
         return;
     listed = calloc(rt->config->models.num_accounts + 1, sizeof(*listed));
-    for (uint32_t i = 0; listed != NULL && i < r->num_places; i++)
-        listed[account_of(r, r->places[i])] = true;
-    if (listed == NULL || candidates_around(rt, listed, &places) != 0)
+    for (uint32_t i = 0; listed != NULL && i < r->num_searched; i++)
+        listed[account_of(r, r->searched[i])] = true;
+    if (listed == NULL || candidates_around(rt, listed, &candidates) != 0)
         r->too_many = true; /* for want of memory: not all are searched */
-    for (uint32_t i = 0; i < places.num && !r->too_many; i++) {
-        uint32_t account = account_of(r, places.deployments[i]);
+    for (uint32_t i = 0; i < candidates.num && !r->too_many; i++) {
+        uint32_t account = account_of(r, candidates.deployments[i]);
 
         if (!listed[account])
-            append_place(r, account);
+            append_account(r, account);
         listed[account] = true;
     }
-    candidates_deinit(&places);
+    candidates_deinit(&candidates);
     free(listed);
 }
 
@@ -301,8 +304,8 @@ static void look_at_home_first(struct repeat *r, uint32_t fingerprint)
 
     if (deployment == MODEL_NO_INDEX)
         return;
-    r->num_places = 0;
-    add_place(r, deployment);
+    r->num_searched = 0;
+    add_deployment(r, deployment);
 }
 
 /* --- looking here --- */
@@ -348,7 +351,7 @@ static void on_unknown_here(struct repeat *r)
     if (r->kind == REPEAT_CREATE && !was_refused_here(r) &&
         repeat_must_look(r->keyed, r->announced, loop_now_ms(r->rt->loop), idem_since_ms(idem),
                          idem_blind_until_ms(idem))) {
-        list_places(r);
+        list_deployments(r);
         search(r, r->keyed ? r->wanted.nonce : "");
     } else {
         go_on(r);
@@ -524,13 +527,13 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
     }
     r->key = key_of(r, text);
     r->client = client_of(r, relay);
-    r->places = calloc(MAX_PLACES, sizeof(*r->places));
-    if (r->places == NULL) {
+    r->searched = calloc(MAX_SEARCHED, sizeof(*r->searched));
+    if (r->searched == NULL) {
         fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
         return;
     }
     for (uint32_t i = 0; i < num_homes && !r->too_many; i++)
-        add_place(r, homes[i]);
+        add_deployment(r, homes[i]);
     look(r);
 }
 
@@ -586,6 +589,6 @@ void repeat_end(struct repeat *r)
         if (r->kind == REPEAT_CREATE && r->clear && r->client.hash[0] != 0)
             note_refused(r);
     }
-    free(r->places);
-    r->places = NULL;
+    free(r->searched);
+    r->searched = NULL;
 }

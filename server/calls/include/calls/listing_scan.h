@@ -1,6 +1,6 @@
 /* A provider's list taken apart into its objects, one call each, so that a list of 10,000 files is
  * read in slices and never holds the loop up. Everybody who reads one reads it with this. Only the
- * places of the objects are found here; whether they are valid JSON the parser says, for each of
+ * bounds of the objects are found here; whether they are valid JSON the parser says, for each of
  * them and for what is left without them.
  */
 #pragma once

@@ -44,8 +44,8 @@ struct repeat {
     struct idem_claim claim; /* ours to answer, lose or forget; empty: nothing is kept */
     bool lost;               /* the first one's outcome is unknown */
     uint64_t give_up_ms;     /* waiting for the first one */
-    uint32_t *places;        /* owned; whose accounts are searched */
-    uint32_t num_places;
+    uint32_t *searched;      /* owned; deployments whose accounts are searched */
+    uint32_t num_searched;
     bool too_many;            /* there are more */
     struct reconcile *search; /* owned */
     struct loop_timer timer;
@@ -93,7 +93,7 @@ void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *re
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
 
-/** All that was sent was refused, and another place is tried: should we die before repeat_sent() is
+/** All that was sent was refused, and another deployment is tried: should this process die before repeat_sent() is
  * called again, nothing has happened. */
 void repeat_refused(struct repeat *repeat);
 
