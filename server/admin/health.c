@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "json/json.h"
 #include "config/entrance.h"
+#include "request/errors.h"
 #include "request/auth.h"
 #include "request/long_answer.h"
 #include "core/provider_clock.h"
@@ -212,9 +213,9 @@ void health_readiness(struct relay *relay)
             relay_bytes(relay, 200, "application/json", more, sizeof(more) - 1);
         else
             relay_bytes(relay, 200, "application/json", text, sizeof(text) - 1);
+    } else if (rt->draining) {
+        relay_error(relay, DRAINING, "");
     } else {
-        relay_problem(relay, 503, "server_error", "not_ready", "", "%s",
-                      rt->draining ? "The gateway is shutting down."
-                                   : "No deployment can serve now; see /health.");
+        relay_error(relay, NOBODY_SERVES, "");
     }
 }

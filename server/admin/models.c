@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "json/json.h"
+#include "request/errors.h"
 #include "request/long_answer.h"
 
 #define CREATED 1677610602 /* LiteLLM's constant: groups have no birthday */
@@ -138,15 +139,13 @@ void models_one(struct relay *relay)
     if (relay->route.bad_id ||
         !table_find_name(table, relay->route.id, relay->route.id_len, &name) ||
         (name.row == MODEL_NO_INDEX && !table_is_served(table, name.group))) {
-        relay_problem(relay, 404, "invalid_request_error", "model_not_found", "model",
-                      "The model '%.128s' does not exist.", relay->route.id);
+        relay_error(relay, NO_MODEL, "model", relay->route.id);
         return;
     }
     strbuf_addc(&text, '{');
     write_model(&text, relay->route.id);
     if (strbuf_failed(&text))
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
     else
         relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);

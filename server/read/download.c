@@ -18,6 +18,7 @@
 
 #include "common/log.h"
 #include "common/mask.h"
+#include "request/errors.h"
 #include "request/admit.h"
 #include "calls/attempt.h"
 #include "objects/locate.h"
@@ -241,8 +242,7 @@ static void answer_unsatisfiable(struct download *dl, int64_t total)
 
     snprintf(text, sizeof(text), "bytes */%lld", (long long)total);
     relay_header(relay, "content-range", text);
-    relay_problem(relay, 416, "invalid_request_error", "range_not_satisfiable", "",
-                  "The file has %lld bytes.", (long long)total);
+    relay_error(relay, RANGE_BEYOND, "", (long long)total);
 }
 
 /* --- from the provider --- */
@@ -401,8 +401,7 @@ static void answer_odd(struct download *dl, int status)
         relay_header(relay, "x-content-type-options", "nosniff");
         relay_bytes(relay, 200, "application/octet-stream", "", 0);
     } else {
-        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
-                      "The provider answered with status %d.", status);
+        relay_error(relay, ANSWER_STATUS, "", status);
     }
 }
 

@@ -13,6 +13,7 @@
 #include "objects/file_slots.h"
 #include "objects/locate.h"
 #include "objects/polls.h"
+#include "request/errors.h"
 #include "request/operation.h"
 #include "request/resolve.h"
 
@@ -123,8 +124,7 @@ static void respond(struct fetch *f, struct json_doc *doc, const struct json *ob
     struct relay *relay = operation_end(&f->op);
 
     if (object == NULL)
-        relay_problem(relay, 502, "server_error", "bad_upstream_answer", "",
-                      "The provider's answer could not be read as JSON.");
+        relay_error(relay, ANSWER_NO_JSON, "");
     else
         relay_json(relay, 200, object);
     json_doc_free(doc);

@@ -12,6 +12,7 @@
 #include "objects/batch_view.h"
 #include "objects/client_ids.h"
 #include "listing_impl.h"
+#include "request/errors.h"
 #include "request/long_answer.h"
 
 static struct listing *listing_of(struct operation *op)
@@ -277,8 +278,7 @@ void listing_finish(struct listing *l)
 {
     struct strbuf names = STRBUF_INIT;
     size_t failed = failed_accounts(l, &names);
-    struct failure failure = {
-        .status = 502, .type = "server_error", .code = "partial_list", .retry_after_ms = -1};
+    struct failure failure;
 
     remember_way(l);
     if (failed > 0)
@@ -287,8 +287,7 @@ void listing_finish(struct listing *l)
     if (!gave_something(l)) {
         operation_fail(&l->op, worst_failure(l));
     } else if (failed > 0 && l->question.strict) {
-        snprintf(failure.message, sizeof(failure.message), "These accounts did not answer: %.800s.",
-                 strbuf_str(&names));
+        error_fill(&failure, LIST_PARTIAL, "", strbuf_str(&names));
         operation_fail(&l->op, &failure);
     } else {
         if (failed > 0)
@@ -334,8 +333,7 @@ static enum answered open_readers(struct listing *l)
     l->sources = calloc(num, sizeof(*l->sources));
     if (l->readers == NULL || l->sources == NULL) {
         free(deployments);
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
         return ANSWERED;
     }
     l->num = num;

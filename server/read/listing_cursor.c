@@ -1,6 +1,7 @@
 /* Where a page begins. One account knows its own cursor. When several are merged, the time of the
  * cursor's object says where the others begin: remembered from the page before, else asked for. */
 #include "listing_impl.h"
+#include "request/errors.h"
 
 #include <string.h>
 
@@ -61,14 +62,9 @@ static void on_located(struct operation *op, const struct locate_result *result)
 
 static void on_late(struct loop_timer *timer)
 {
-    static const struct failure late = {
-        .status = 504,
-        .type = "server_error",
-        .code = "upstream_timeout",
-        .param = "after",
-        .message = "The account of the object that 'after' names did not answer in time.",
-        .retry_after_ms = -1};
+    struct failure late;
 
+    error_fill(&late, CURSOR_LATE, "after");
     operation_fail(timer->arg, &late);
 }
 

@@ -1,6 +1,7 @@
 /* What a list request asks: limit, order, purpose, after, strict. What cannot be read is an error,
  * never taken for absent. */
 #include "listing_impl.h"
+#include "request/errors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,18 +34,11 @@ static enum answered parse_limit(struct relay *relay, enum id_kind kind, size_t 
         text[0] = '\0';
     value = strtol(text, &end, 10);
     if (len <= 0 || strspn(text, "-0123456789") != (size_t)len || *end != '\0') {
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "limit",
-                      "Invalid type for 'limit': expected an integer, but got '%s' instead.", text);
+        relay_error(relay, LIMIT_TYPE, "limit", text);
     } else if (value > (long)max) {
-        relay_problem(relay, 400, "invalid_request_error", "integer_above_max_value", "limit",
-                      "Invalid 'limit': integer above maximum value. Expected a value <= %zu, but "
-                      "got %s instead.",
-                      max, text);
+        relay_error(relay, LIMIT_ABOVE, "limit", max, text);
     } else if (value < (long)min) {
-        relay_problem(relay, 400, "invalid_request_error", "integer_below_min_value", "limit",
-                      "Invalid 'limit': integer below minimum value. Expected a value >= %zu, but "
-                      "got %s instead.",
-                      min, text);
+        relay_error(relay, LIMIT_BELOW, "limit", min, text);
     } else {
         *out = (size_t)value;
         return GO_ON;
@@ -62,8 +56,7 @@ static enum answered parse_choice(struct relay *relay, const char *name, const c
     *out = len > 0 && strcmp(text, yes) == 0;
     if (len == 0 || *out || (len > 0 && strcmp(text, no) == 0) || !has(relay, name))
         return GO_ON;
-    relay_problem(relay, 400, "invalid_request_error", "invalid_value", name,
-                  "Invalid value for '%s': expected '%s' or '%s'.", name, yes, no);
+    relay_error(relay, INVALID_CHOICE, name, name, yes, no);
     return ANSWERED;
 }
 
@@ -78,8 +71,7 @@ static enum answered parse_text(struct relay *relay, const char *name, const cha
     out[0] = '\0';
     if (!has(relay, name))
         return GO_ON;
-    relay_problem(relay, 400, "invalid_request_error", "invalid_value", name,
-                  "Invalid value for '%s'.", name);
+    relay_error(relay, INVALID_VALUE, name, name);
     return ANSWERED;
 }
 

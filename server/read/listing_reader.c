@@ -9,6 +9,7 @@
 #include "objects/ledger.h"
 #include "objects/polls.h"
 #include "objects/observation.h"
+#include "request/errors.h"
 
 #define MAX_PAGES     200   /* of one account and answer: bounds a provider that walks in circles */
 #define MAX_BURST     65536 /* bytes taken from one account in one turn of the loop */
@@ -18,28 +19,6 @@
 #define OPEN_AT_ONCE  8 /* accounts whose reading begins in one turn of the loop: 0.3 ms */
 #define OPEN_EVERY_MS 1 /* libcurl begins all calls of a millisecond in one go */
 #define ASK_GROWTH    4 /* of the pages that are passed over on the way to the cursor */
-
-static const struct failure unreadable = {.status = 502,
-                                          .type = "server_error",
-                                          .code = "bad_upstream_answer",
-                                          .message = "The provider's list could not be read.",
-                                          .retry_after_ms = -1};
-static const struct failure no_paging = {
-    .status = 502,
-    .type = "server_error",
-    .code = "bad_upstream_answer",
-    .message = "The provider says that its list goes on, but does not give what follows.",
-    .retry_after_ms = -1};
-static const struct failure late = {.status = 504,
-                                    .type = "server_error",
-                                    .code = "upstream_timeout",
-                                    .message = "The account did not list its objects in time.",
-                                    .retry_after_ms = -1};
-static const struct failure no_memory = {.status = 500,
-                                         .type = "server_error",
-                                         .code = "out_of_memory",
-                                         .message = "The gateway is out of memory.",
-                                         .retry_after_ms = -1};
 
 static void read_page(struct reader *r);
 
@@ -146,6 +125,41 @@ static void reader_failed(struct reader *r, const struct failure *failure)
     r->failed = source_of(r)->broken = true;
     r->failure = *failure;
     reader_done(r);
+}
+
+static void fill_trouble(int rc, struct failure *failure)
+{
+    if (rc == ERR_NOMEM)
+        error_fill(failure, OUT_OF_MEMORY, "");
+    else
+        error_fill(failure, LIST_UNREADABLE, "");
+}
+
+/* @param rc  ERR_NOMEM, or another error: what came cannot be read */
+static void reader_broke(struct reader *r, int rc)
+{
+    struct failure failure;
+
+    fill_trouble(rc, &failure);
+    reader_failed(r, &failure);
+}
+
+/* Its time is over. */
+static void reader_late(struct reader *r)
+{
+    struct failure failure;
+
+    error_fill(&failure, LIST_LATE, "");
+    reader_failed(r, &failure);
+}
+
+/* The provider says that there is more, and it does not come. */
+static void reader_stuck(struct reader *r)
+{
+    struct failure failure;
+
+    error_fill(&failure, LIST_STUCK, "");
+    reader_failed(r, &failure);
 }
 
 /* What `after` names is not there any more: deleted since it was shown. What is behind it is found
@@ -285,7 +299,7 @@ static void end_whole(struct reader *r, bool more)
         listing_trim(s, cursor_time, r->begin, ascending);
     }
     if (more)
-        reader_failed(r, &no_paging);
+        reader_stuck(r);
     else
         reader_done(r);
 }
@@ -329,7 +343,7 @@ static void end_part(struct reader *r, bool more, bool told, size_t count)
     if (!more || r->more || num > l->question.limit || (stuck && !told)) {
         reader_done(r);
     } else if (stuck || r->pages >= MAX_PAGES) {
-        reader_failed(r, &no_paging);
+        reader_stuck(r);
     } else {
         memcpy(r->after, r->last, sizeof(r->after));
         if (num == 0)
@@ -347,11 +361,11 @@ static void drop_text(struct reader *r)
 }
 
 /* A page that cannot be read to its end counts as none. */
-static void spoil_page(struct reader *r, const struct failure *failure)
+static void spoil_page(struct reader *r, int rc)
 {
     source_of(r)->num = r->page_from;
     drop_text(r);
-    reader_failed(r, failure);
+    reader_broke(r, rc);
 }
 
 /* All objects of the page were taken. */
@@ -362,7 +376,7 @@ static void end_page(struct reader *r)
     int rc = listing_scan_rest(&r->scan, &more, &told);
 
     if (rc != 0) {
-        spoil_page(r, rc == ERR_NOMEM ? &no_memory : &unreadable);
+        spoil_page(r, rc);
         return;
     }
     listing_scan_deinit(&r->scan);
@@ -408,7 +422,7 @@ static void on_turn(struct slice *slice)
     else if (rc == 0)
         end_page(r);
     else if (rc != LISTING_SCAN_MORE)
-        spoil_page(r, rc == ERR_SYNTAX ? &unreadable : &no_memory);
+        spoil_page(r, rc == ERR_SYNTAX ? ERR_SYNTAX : ERR_NOMEM);
 }
 
 /* --- receiving --- */
@@ -456,12 +470,12 @@ static bool on_page_data(void *arg, const char *bytes, size_t len)
 
     strbuf_add(text, bytes, len);
     if (strbuf_failed(text) || text->len > ATTEMPT_MAX_LIST) {
-        const struct failure *failure = strbuf_failed(text) ? &no_memory : &unreadable;
+        int rc = strbuf_failed(text) ? ERR_NOMEM : ERR_LIMIT;
 
         attempt_cancel(r->attempt);
         r->attempt = NULL;
         r->page = NULL;
-        reader_failed(r, failure); /* last: it may end the list */
+        reader_broke(r, rc); /* last: it may end the list */
         return true;
     }
     r->burst += len;
@@ -530,7 +544,7 @@ static void on_page(void *arg, const struct attempt_result *result)
     l->slice.arg = l;
     if (r->page == NULL || slices_add(&l->op.rt->slices, l->op.rt->loop, &l->slice) != 0) {
         r->page = NULL;
-        reader_failed(r, &no_memory);
+        reader_broke(r, ERR_NOMEM);
         return;
     }
     r->complete = true;
@@ -571,7 +585,7 @@ static void read_page(struct reader *r)
                                 .arg = r};
 
     if (now_ms >= l->deadline_ms) {
-        reader_failed(r, &late);
+        reader_late(r);
         return;
     }
     list_query(r, &query);
@@ -581,7 +595,7 @@ static void read_page(struct reader *r)
     r->attempt = strbuf_failed(&query) ? NULL : attempt_start(l->op.rt, &spec);
     strbuf_deinit(&query);
     if (r->attempt == NULL)
-        reader_failed(r, &no_memory);
+        reader_broke(r, ERR_NOMEM);
 }
 
 void listing_reader_deinit(struct reader *r)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "read/fetch.h"
+#include "request/errors.h"
 
 void replay_answer(struct relay *relay, enum route_kind kind, const struct idem_answer *answer)
 {
@@ -15,8 +16,7 @@ void replay_answer(struct relay *relay, enum route_kind kind, const struct idem_
     if (answer->id[0] == '\0') {
         struct failure failure;
 
-        relay_fill(&failure, 409, "invalid_request_error", "idempotency_answer_lost", "",
-                   "This request was answered before; the answer was too long to be kept.");
+        error_fill(&failure, ANSWER_NOT_KEPT, "");
         failure.should_not_retry = true;
         relay_failure(relay, &failure);
         return;

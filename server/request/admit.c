@@ -5,20 +5,17 @@
 
 #include "common/log.h"
 #include "front/front.h"
+#include "request/errors.h"
 
 #define CALL_WAIT_MS     1000 /* a poll takes less */
 #define DOWNLOAD_WAIT_MS 2000 /* in the queue, and for those that ask again */
 #define MAX_WAITING      256  /* requests; they hold next to nothing */
 #define FEW_CALLS        8    /* requests in flight: an SDK's connection has no more */
 
-static enum answered refuse(struct relay *relay, const char *code, int64_t wait_ms,
-                            const char *what)
+static enum answered refuse(struct relay *relay, struct failure *why, int64_t wait_ms)
 {
-    struct failure failure;
-
-    relay_fill(&failure, 503, "server_error", code, "", "%s Nothing was done; try again.", what);
-    failure.retry_after_ms = wait_ms;
-    relay_failure(relay, &failure);
+    why->retry_after_ms = wait_ms;
+    relay_failure(relay, why);
     return ANSWERED;
 }
 
@@ -39,13 +36,17 @@ enum answered admit_call(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
     struct front_load *load = front_load(relay->req);
+    struct failure why;
 
-    if (is_full(load->calls, limits->max_calls_per_connection))
-        return refuse(relay, "too_many_requests_on_connection", CALL_WAIT_MS,
-                      "This connection has too many requests in flight.");
-    if (is_full(upstream_active(relay->rt->upstream), most_calls(load, limits->max_upstream_calls)))
-        return refuse(relay, "too_many_upstream_calls", CALL_WAIT_MS,
-                      "The gateway waits for too many answers of its providers.");
+    if (is_full(load->calls, limits->max_calls_per_connection)) {
+        error_fill(&why, CALLS_OF_CONNECTION, "");
+        return refuse(relay, &why, CALL_WAIT_MS);
+    }
+    if (is_full(upstream_active(relay->rt->upstream),
+                most_calls(load, limits->max_upstream_calls))) {
+        error_fill(&why, CALLS_OF_WORKER, "");
+        return refuse(relay, &why, CALL_WAIT_MS);
+    }
     relay->load = load;
     load->calls++;
     return GO_ON;
@@ -118,12 +119,13 @@ void admit_cancel(struct admit_place *place)
 
 void admit_refuse(struct relay *relay)
 {
+    struct failure why;
+
     if (connection_is_full(relay))
-        (void)refuse(relay, "too_many_downloads_on_connection", DOWNLOAD_WAIT_MS,
-                     "This connection has too many downloads in flight.");
+        error_fill(&why, DOWNLOADS_OF_CONNECTION, "");
     else
-        (void)refuse(relay, "too_many_downloads", DOWNLOAD_WAIT_MS,
-                     "The gateway has too many downloads in flight.");
+        error_fill(&why, DOWNLOADS_OF_WORKER, "");
+    (void)refuse(relay, &why, DOWNLOAD_WAIT_MS);
 }
 
 /* A place became free: whoever has waited longest and may have it gets it, on the coming turn. */

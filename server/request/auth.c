@@ -1,5 +1,6 @@
 /* See auth.h. Comparison is constant-time (secret_equal). */
 #include "request/auth.h"
+#include "request/errors.h"
 
 #include <h2o.h>
 #include <string.h>
@@ -100,8 +101,7 @@ enum answered auth_check_single(struct relay *relay)
                          H2O_STRLIT("authorization"));
     if (num <= 1)
         return GO_ON;
-    relay_problem(relay, 400, "invalid_request_error", "invalid_header", "",
-                  "The request has more than one Authorization header.");
+    relay_error(relay, TWO_AUTHORIZATIONS, "");
     return ANSWERED;
 }
 
@@ -113,9 +113,9 @@ enum answered auth_check(struct relay *relay)
     if (!secret_is_set(&relay->rt->config->master_key) || shows_key(relay, &given))
         return GO_ON;
     relay_header(relay, "www-authenticate", "Bearer");
-    relay_problem(relay, 401, "invalid_request_error", "invalid_api_key", "",
-                  given ? "Incorrect API key provided."
-                        : "You didn't provide an API key. Send it as 'Authorization: Bearer KEY' "
-                          "or as 'api-key: KEY'.");
+    if (given)
+        relay_error(relay, WRONG_KEY, "");
+    else
+        relay_error(relay, NO_KEY, "");
     return ANSWERED;
 }

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "front/front.h"
+#include "request/errors.h"
 
 enum answered coding_check(struct relay *relay)
 {
@@ -16,9 +17,6 @@ enum answered coding_check(struct relay *relay)
         !front_has_body(relay->req))
         return GO_ON;
     relay_header(relay, "accept-encoding", "identity");
-    relay_problem(relay, 415, "invalid_request_error", "unsupported_content_encoding", "",
-                  "The request has Content-Encoding: %.*s. The gateway takes bodies as they are: "
-                  "send it without compression and without that header.",
-                  len > 64 ? 64 : (int)len, value);
+    relay_error(relay, ENCODED_BODY, "", len > 64 ? 64 : (int)len, value);
     return ANSWERED;
 }

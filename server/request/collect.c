@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "front/front.h"
+#include "request/errors.h"
 
 /* Lives in the request's pool. */
 struct collector {
@@ -74,19 +75,15 @@ static bool is_blank(const struct strbuf *text)
 
 static void no_memory(struct relay *relay)
 {
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    relay_error(relay, OUT_OF_MEMORY, "");
 }
 
 static void refuse_text(struct relay *relay, const struct json_error *error)
 {
     if (error->over_limit)
-        relay_problem(relay, 400, "invalid_request_error", "too_many_values", "",
-                      "The request body holds too much: line %zu, column %zu: %s.", error->line,
-                      error->column, error->message);
+        relay_error(relay, JSON_TOO_MANY_VALUES, "", error->line, error->column, error->message);
     else
-        relay_problem(relay, 400, "invalid_request_error", "invalid_json", "",
-                      "The request body is not valid JSON: line %zu, column %zu: %s.", error->line,
-                      error->column, error->message);
+        relay_error(relay, JSON_INVALID, "", error->line, error->column, error->message);
 }
 
 static void read_text(struct collector *c)
@@ -109,8 +106,7 @@ static void read_text(struct collector *c)
     if (root == NULL)
         refuse_text(relay, &error);
     else if (!json_is(root, JSON_OBJECT))
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "",
-                      "The request body must be a JSON object.");
+        relay_error(relay, JSON_NO_OBJECT, "");
     else
         c->next(relay);
 }
@@ -152,9 +148,7 @@ static void no_room(struct collector *c)
     body_abandon(c->body);
     c->body = NULL;
     drop_bytes(c);
-    relay_problem(c->relay, 503, "server_error", "json_memory_full", "",
-                  "The gateway has no room for this request now: other requests' bodies take all "
-                  "of it. Try again, or raise tranche_settings.limits.json_memory_bytes.");
+    relay_error(c->relay, JSON_MEMORY_FULL, "");
 }
 
 static void on_collect_data(void *arg, const char *bytes, size_t len)
@@ -178,9 +172,7 @@ static uint64_t max_bytes(const struct relay *relay)
 
 static void too_large(struct relay *relay)
 {
-    relay_problem(relay, 413, "invalid_request_error", "request_too_large", "",
-                  "The request body is larger than %llu bytes.",
-                  (unsigned long long)max_bytes(relay));
+    relay_error(relay, JSON_TOO_LARGE, "", (unsigned long long)max_bytes(relay));
 }
 
 static void on_collect_failure(void *arg, enum body_failure why)
@@ -194,11 +186,9 @@ static void on_collect_failure(void *arg, enum body_failure why)
     if (why == BODY_TOO_LARGE)
         too_large(c->relay);
     else if (why == BODY_TOO_SLOW)
-        relay_problem(c->relay, 408, "invalid_request_error", "request_timeout", "",
-                      "The request body came too slowly.");
+        relay_error(c->relay, BODY_TOO_SLOW, "");
     else
-        relay_problem(c->relay, 400, "invalid_request_error", "bad_request", "",
-                      "The request body is malformed.");
+        relay_error(c->relay, BODY_MALFORMED, "");
 }
 
 static const struct body_ops collect_ops = {on_collect_data, on_collect_end, on_collect_failure};

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "request/errors.h"
 #include "request/operation.h"
 
 #define SLICE_ROWS 2000 /* in one turn, of which some may give nothing; 32 KiB are about 0.2 ms */
@@ -108,7 +109,7 @@ static void on_slice(struct slice *slice)
 
 static void fail_memory(struct relay *relay)
 {
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    relay_error(relay, OUT_OF_MEMORY, "");
 }
 
 /* @return NULL: out of memory; that was answered */

@@ -6,6 +6,7 @@
 
 #include "calls/attempt.h"
 #include "objects/locate.h"
+#include "request/errors.h"
 #include "request/resolve.h"
 
 /* --- its begin --- */
@@ -36,8 +37,7 @@ void *operation_new(size_t size, struct relay *relay, const struct operation_ops
 
     assert(size >= sizeof(*op));
     if (op == NULL)
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
     else
         operation_begin(op, relay, ops);
     return op;
@@ -83,8 +83,7 @@ void operation_fail(struct operation *op, const struct failure *failure)
 
 void operation_fail_memory(struct operation *op)
 {
-    relay_problem(operation_end(op), 500, "server_error", "out_of_memory", "",
-                  "The gateway is out of memory.");
+    relay_error(operation_end(op), OUT_OF_MEMORY, "");
 }
 
 void operation_fail_not_found(struct operation *op, enum id_kind kind, const char *id)

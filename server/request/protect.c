@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "request/errors.h"
 #include "request/cors.h"
 #include "front/front.h"
 #include "front/guard_peers.h"
@@ -212,37 +213,21 @@ static void collect_facts(const struct relay *relay, struct protect_facts *f)
 
 static void answer(struct relay *relay, enum protect_verdict verdict)
 {
-    static const char kind[] = "invalid_request_error";
-
     switch (verdict) {
     case PROTECT_SERVE:
         break;
     case PROTECT_STRANGER:
         relay_header(relay, "www-authenticate", "Bearer");
-        relay_problem(relay, 401, kind, "protected_mode", "",
-                      "This gateway is in protected mode: it has no master key, or one that can be "
-                      "guessed, so it serves only the machine that it runs on. Its operator should "
-                      "set LITELLM_MASTER_KEY (or general_settings.master_key) to a random text of "
-                      "16 characters or more and restart it, e.g. "
-                      "LITELLM_MASTER_KEY=sk-$(openssl rand -hex 24).");
+        relay_error(relay, PROTECTED_MODE, "");
         break;
     case PROTECT_FOREIGN_HOST:
-        relay_problem(
-            relay, 421, kind, "foreign_host", "",
-            "This gateway has no master key, so it answers only to its own names. If this "
-            "is one of them, set a master key, or name the host in "
-            "tranche_settings.allowed_hosts.");
+        relay_error(relay, FOREIGN_HOST, "");
         break;
     case PROTECT_FOREIGN_ORIGIN:
-        relay_problem(relay, 403, kind, "foreign_origin", "",
-                      "This gateway has no master key, so it takes nothing from pages of other "
-                      "sites. Set a master key to let them in.");
+        relay_error(relay, FOREIGN_ORIGIN, "");
         break;
     case PROTECT_FORM:
-        relay_problem(
-            relay, 415, kind, "unsupported_content_type", "",
-            "JSON has the Content-Type application/json. (This gateway has no master key, "
-            "so it takes no JSON under a type that any web page may send.)");
+        relay_error(relay, JSON_AS_FORM, "");
         break;
     }
 }

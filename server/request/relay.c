@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mask.h"
+#include "request/errors.h"
 #include "request/admit.h"
 #include "request/auth.h"
 #include "objects/client_ids.h"
@@ -277,8 +278,7 @@ void relay_json(struct relay *relay, int status, const struct json *value)
 
     json_write(value, &text);
     if (strbuf_failed(&text))
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
     else
         relay_bytes(relay, status, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);

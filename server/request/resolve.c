@@ -9,6 +9,7 @@
 #include "crypto/ids_litellm.h"
 #include "routing/candidates.h"
 #include "objects/client_ids.h"
+#include "request/errors.h"
 
 static const char *const missing_key[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = "set OPENAI_API_KEY, or list it in model_list or files_settings",
@@ -82,10 +83,9 @@ void resolve_hints(struct relay *relay)
 void resolve_describe_not_found(struct failure *failure, enum id_kind kind, const char *id)
 {
     if (kind == ID_FILE)
-        relay_fill(failure, 404, "invalid_request_error", "", "id", "No such File object: %s", id);
+        error_fill(failure, NO_FILE, "id", id);
     else
-        relay_fill(failure, 404, "invalid_request_error", "batch_not_found", "",
-                   "No batch found with id '%s'.", id);
+        error_fill(failure, NO_BATCH, "", id);
 }
 
 void resolve_not_found(struct relay *relay, enum id_kind kind, const char *id)
@@ -113,16 +113,13 @@ static enum answered refuse(struct relay *relay, const struct failure *why)
 static bool provider_is_usable(const struct relay *relay, struct failure *why)
 {
     if (relay->hints.unknown_provider) {
-        relay_fill(why, 400, "invalid_request_error", "invalid_value", "custom_llm_provider",
-                   "Provider '%s' is not served here. Expected 'openai' or 'azure'.",
-                   relay->hints.provider_text);
+        error_fill(why, UNKNOWN_PROVIDER, "custom_llm_provider", relay->hints.provider_text);
         return false;
     }
     if (relay->hints.has_provider &&
         relay->rt->config->models.default_deployment[relay->hints.provider] == MODEL_NO_INDEX) {
-        relay_fill(why, 400, "invalid_request_error", "missing_credentials", "custom_llm_provider",
-                   "The gateway has no credentials for provider '%s': %s.",
-                   provider_name(relay->hints.provider), missing_key[relay->hints.provider]);
+        error_fill(why, NO_CREDENTIALS, "custom_llm_provider", provider_name(relay->hints.provider),
+                   missing_key[relay->hints.provider]);
         return false;
     }
     return true;
@@ -237,15 +234,12 @@ static uint32_t all_accounts(const struct relay *relay, const bool *among, uint3
 
 static void out_of_memory(struct failure *why)
 {
-    relay_fill(why, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    error_fill(why, OUT_OF_MEMORY, "");
 }
 
 static void nowhere(struct failure *why)
 {
-    relay_fill(why, 400, "invalid_request_error", "missing_credentials", "",
-               "The gateway has no account that could serve this request: set OPENAI_API_KEY, or "
-               "AZURE_API_KEY and "
-               "AZURE_API_BASE, or list deployments in model_list.");
+    error_fill(why, NO_ACCOUNT, "");
 }
 
 static void remember_named(struct relay *relay, enum id_kind kind, const char *id, size_t len,
@@ -461,8 +455,7 @@ static void unknown_model(const struct relay *relay, const char *param, const ch
         if (table_is_served(table, g))
             at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", at > 0 ? ", " : "",
                                    table_group_name(table, g));
-    relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
-               "%s '%.*s' is not served here. Known models: %s.",
+    error_fill(why, MODEL_UNKNOWN, param,
                strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
                len < 128 ? (int)len : 128, model, known);
 }
@@ -470,9 +463,7 @@ static void unknown_model(const struct relay *relay, const char *param, const ch
 /* The name is of rows that are not served: it is theirs all the same, and no pattern's. */
 static void unserved_model(const char *param, const char *model, size_t len, struct failure *why)
 {
-    relay_fill(why, 400, "invalid_request_error", "model_not_found", param,
-               "%s '%.*s' is configured, but not served here: its provider, environment or "
-               "settings do not allow it (the gateway's log says why).",
+    error_fill(why, MODEL_UNSERVED, param,
                strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
                len < 128 ? (int)len : 128, model);
 }
@@ -592,8 +583,7 @@ static bool choose_targets(const struct relay *relay, struct chosen *chosen, str
             if (!route_query_has(pair, len, names[i]))
                 continue;
             if (route_query(pair, len, names[i], text, sizeof(text)) < 0) {
-                relay_fill(why, 400, "invalid_request_error", "invalid_value", "target_model_names",
-                           "Invalid value for 'target_model_names'.");
+                error_fill(why, INVALID_VALUE, "target_model_names", "target_model_names");
                 return false;
             }
             if (!choose_groups(relay, text, chosen, why))
@@ -619,9 +609,7 @@ static bool list_accounts(const struct relay *relay, uint32_t *out, uint32_t *nu
     if (*num > 0)
         return true;
     if (chosen.named)
-        relay_fill(why, 400, "invalid_request_error", "model_not_found", "model",
-                   "No deployment of the models asked for is one of provider '%s'.",
-                   provider_name(relay->hints.provider));
+        error_fill(why, MODELS_ELSEWHERE, "model", provider_name(relay->hints.provider));
     else
         nowhere(why);
     return false;

@@ -9,6 +9,7 @@
 #include "core/model_end.h"
 #include "core/endpoints.h"
 #include "front/front.h"
+#include "request/errors.h"
 #include "request/resolve.h"
 #include "upload_fit.h"
 #include "upload_memory.h"
@@ -72,10 +73,10 @@ static void reject(struct receiver *rc, const struct failure *why)
     relay_failure(operation_detach(&rc->up->op), why);
 }
 
-#define REJECT(rc, ...)                                                                            \
+#define REJECT(rc, name, ...)                                                                      \
     do {                                                                                           \
         struct failure why_;                                                                       \
-        relay_fill(&why_, __VA_ARGS__);                                                            \
+        error_fill(&why_, name, __VA_ARGS__);                                                      \
         reject(rc, &why_);                                                                         \
     } while (0)
 
@@ -117,8 +118,7 @@ static enum part_kind kind_of(const struct multipart_part *part)
 static int begin_file(struct receiver *rc, const struct multipart_part *part)
 {
     if (rc->have_file) {
-        REJECT(rc, 400, "invalid_request_error", "invalid_value", "file",
-               "The form has more than one part named 'file'.");
+        REJECT(rc, SECOND_FILE, "file");
         return ERR_INVALID;
     }
     rc->have_file = true;
@@ -163,32 +163,32 @@ static uint64_t max_file_bytes(const struct upload *up)
 static int reject_spool(struct receiver *rc, int err)
 {
     if (err == ERR_FULL)
-        REJECT(rc, 507, "server_error", "insufficient_storage", "file",
-               "The gateway has no room to hold this upload now. Try again later, or raise "
-               "tranche_settings.spool_limit.");
+        REJECT(rc, SPOOL_FULL, "file");
     else
-        REJECT(rc, 500, "server_error", "spool_error", "file",
-               "The gateway could not store the upload.");
+        REJECT(rc, SPOOL_BROKEN, "file");
     return err;
 }
 
-static void describe_line(const struct jsonl_problem *p, char *text, size_t size)
+/* The first problem. jsonl.h has the table of codes. */
+static void describe_lines(const struct jsonl_report *report, struct failure *why)
 {
-    snprintf(text, size, "Line %llu, column %llu: %s", (unsigned long long)p->line,
-             (unsigned long long)p->column, p->message);
+    const struct jsonl_problem *p = &report->problems[0];
+
+    relay_fill(why, 400, ERROR_REQUEST, p->code, "file", "Line %llu, column %llu: %s",
+               (unsigned long long)p->line, (unsigned long long)p->column, p->message);
 }
 
 static int reject_lines(struct receiver *rc)
 {
     struct jsonl_report report;
-    char text[512];
+    struct failure why;
 
     jsonl_report(rc->up->lines, &report);
-    if (report.num_problems > 0) {
-        describe_line(&report.problems[0], text, sizeof(text));
-        REJECT(rc, 400, "invalid_request_error", report.problems[0].code, "file", "%s", text);
-    } else
-        REJECT(rc, 500, "server_error", "out_of_memory", "file", "The gateway is out of memory.");
+    if (report.num_problems > 0)
+        describe_lines(&report, &why);
+    else
+        error_fill(&why, OUT_OF_MEMORY, "file");
+    reject(rc, &why);
     return ERR_SYNTAX;
 }
 
@@ -198,7 +198,6 @@ static void reject_all(struct receiver *rc)
     struct json_doc *doc = json_doc_new();
     struct failure first;
     struct jsonl_report report;
-    char message[512];
 
     jsonl_report(rc->up->lines, &report);
     if (doc == NULL || report.num_problems == 0) {
@@ -206,9 +205,7 @@ static void reject_all(struct receiver *rc)
         reject_lines(rc);
         return;
     }
-    describe_line(&report.problems[0], message, sizeof(message));
-    relay_fill(&first, 400, "invalid_request_error", report.problems[0].code, "file", "%s",
-               message);
+    describe_lines(&report, &first);
     relay_json(operation_detach(&rc->up->op), 400, verdict_refusal(doc, &report, &first, NULL));
     json_doc_free(doc);
 }
@@ -234,8 +231,7 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
     if (up->digest != NULL)
         (void)EVP_DigestUpdate(up->digest, bytes, len);
     if (up->received > max_file_bytes(up)) {
-        REJECT(rc, 413, "invalid_request_error", "", "file",
-               "File is too large: more than %llu bytes.", (unsigned long long)max_file_bytes(up));
+        REJECT(rc, FILE_ABOVE, "file", (unsigned long long)max_file_bytes(up));
         return ERR_LIMIT;
     }
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
@@ -256,8 +252,7 @@ static int on_form_data(void *arg, const char *bytes, size_t len)
     if (rc->part == PART_IGNORED)
         return 0;
     if (rc->field.len + len > MAX_FIELD) {
-        REJECT(rc, 400, "invalid_request_error", "invalid_value", "",
-               "A form field is longer than %d bytes.", MAX_FIELD);
+        REJECT(rc, LONG_FIELD, "", MAX_FIELD);
         return ERR_LIMIT;
     }
     strbuf_add(&rc->field, bytes, len);
@@ -278,8 +273,7 @@ static int on_part_end(void *arg)
     const char *text = strbuf_str(&rc->field);
 
     if (rc->part != PART_FILE && rc->part != PART_IGNORED && !is_one_line(&rc->field)) {
-        REJECT(rc, 400, "invalid_request_error", "invalid_value", "",
-               "A form field has a line end or a NUL byte in its value.");
+        REJECT(rc, ODD_FIELD, "");
         return ERR_SYNTAX;
     }
     switch (rc->part) {
@@ -328,23 +322,18 @@ static enum answered check_fields(struct receiver *rc)
     const char *seconds = strbuf_str(&up->expires_seconds);
 
     if (!rc->have_file)
-        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "file",
-               "Missing required parameter: 'file'.");
+        REJECT(rc, MISSING_PARAMETER, "file", "file");
     else if (up->purpose.len == 0 && !rc->validate)
-        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter", "purpose",
-               "Missing required parameter: 'purpose'.");
+        REJECT(rc, MISSING_PARAMETER, "purpose", "purpose");
     else if ((up->expires_seconds.len > 0) != (up->expires_anchor.len > 0))
-        REJECT(rc, 400, "invalid_request_error", "missing_required_parameter",
-               up->expires_seconds.len > 0 ? "expires_after[anchor]" : "expires_after[seconds]",
-               "expires_after needs both 'anchor' and 'seconds'.");
+        REJECT(rc, EXPIRY_INCOMPLETE,
+               up->expires_seconds.len > 0 ? "expires_after[anchor]" : "expires_after[seconds]");
     else if (up->expires_anchor.len > 0 &&
              strcmp(strbuf_str(&up->expires_anchor), "created_at") != 0)
-        REJECT(rc, 400, "invalid_request_error", "invalid_value", "expires_after[anchor]",
-               "Invalid value for 'expires_after[anchor]': expected 'created_at'.");
+        REJECT(rc, EXPIRY_ANCHOR, "expires_after[anchor]");
     else if (strspn(seconds, "0123456789") != up->expires_seconds.len ||
              up->expires_seconds.len > 10)
-        REJECT(rc, 400, "invalid_request_error", "invalid_type", "expires_after[seconds]",
-               "Invalid type for 'expires_after[seconds]': expected an integer.");
+        REJECT(rc, EXPIRY_TYPE, "expires_after[seconds]");
     else
         return GO_ON;
     return ANSWERED;
@@ -418,7 +407,7 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
     why->status = 0;
     fits = unfit != NULL && upload_fit(up, &places, unfit, why);
     if (unfit == NULL)
-        relay_fill(why, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        error_fill(why, OUT_OF_MEMORY, "");
     else if (fits)
         warn_of_end(up, &places, unfit, warning, size);
     free(unfit);
@@ -441,8 +430,7 @@ static void answer_verdict(struct receiver *rc)
     fine = whole_file_is_fine(rc->up, &report, &why, warning, sizeof(warning));
     operation_detach(&rc->up->op);
     if (doc == NULL || !complete)
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
     else
         relay_json(relay, 200, verdict_report(doc, &report, fine ? NULL : &why, warning));
     json_doc_free(doc);
@@ -456,8 +444,7 @@ static void finish(struct receiver *rc)
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
 
-        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
-               "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
+        REJECT(rc, FORM_MALFORMED, "", (unsigned long long)offset, why);
     } else if (check_fields(rc) == ANSWERED) {
         ; /* then that was all */
     } else if (rc->validate) {
@@ -487,8 +474,7 @@ static enum answered feed(struct receiver *rc, const char *bytes, size_t len)
         uint64_t offset;
         const char *why = multipart_error(rc->form, &offset);
 
-        REJECT(rc, 400, "invalid_request_error", "invalid_multipart", "",
-               "Malformed multipart body at byte %llu: %s.", (unsigned long long)offset, why);
+        REJECT(rc, FORM_MALFORMED, "", (unsigned long long)offset, why);
     }
     end(rc);
     return ANSWERED;
@@ -496,7 +482,7 @@ static enum answered feed(struct receiver *rc, const char *bytes, size_t len)
 
 static void no_memory(struct receiver *rc)
 {
-    REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    REJECT(rc, OUT_OF_MEMORY, "");
     end(rc);
 }
 
@@ -539,9 +525,7 @@ static void on_slice(struct slice *slice)
 
 static void refuse_for_room(struct receiver *rc)
 {
-    REJECT(rc, 503, "server_error", "upload_memory_full", "file",
-           "The gateway has no room for this upload now: other uploads' lines take all of it. Try "
-           "again, or raise tranche_settings.limits.upload_memory_bytes.");
+    REJECT(rc, UPLOAD_MEMORY_FULL, "file");
 }
 
 static void on_body_data(void *arg, const char *bytes, size_t len)
@@ -573,13 +557,11 @@ static void on_body_failure(void *arg, enum body_failure why)
     if (why == BODY_CLIENT_GONE)
         return; /* the relay tells us next */
     if (why == BODY_TOO_LARGE)
-        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+        REJECT(rc, FILE_TOO_LARGE, "file");
     else if (why == BODY_TOO_SLOW)
-        REJECT(rc, 408, "invalid_request_error", "request_timeout", "",
-               "The upload came too slowly.");
+        REJECT(rc, UPLOAD_TOO_SLOW, "");
     else
-        REJECT(rc, 400, "invalid_request_error", "bad_request", "",
-               "The request body is malformed.");
+        REJECT(rc, BODY_MALFORMED, "");
     end(rc);
 }
 
@@ -600,8 +582,7 @@ static struct receiver *receiver_new(struct relay *relay)
     char text[8];
 
     if (rc == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
         return NULL;
     }
     rc->rt = relay->rt;
@@ -641,8 +622,7 @@ void upload_start(struct relay *relay)
     int err;
 
     if (body == NULL) {
-        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter", "file",
-                      "Missing required parameter: 'file'. The request has no body.");
+        relay_error(relay, NO_FORM, "file");
         return;
     }
     if (resolve_check_head(relay) == ANSWERED)
@@ -653,12 +633,11 @@ void upload_start(struct relay *relay)
     (void)relay_request_header(relay, "content-type", &type, &type_len);
     err = multipart_new(type, type_len, NULL, &form_ops, rc, &rc->form, &why);
     if (err == ERR_INVALID)
-        REJECT(rc, 400, "invalid_request_error", "invalid_content_type", "",
-               "Expected a multipart/form-data body: %s.", why);
+        REJECT(rc, FORM_EXPECTED, "", why);
     else if (err != 0)
-        REJECT(rc, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+        REJECT(rc, OUT_OF_MEMORY, "");
     else if (body_length(body) > (int64_t)max_body_bytes(relay))
-        REJECT(rc, 413, "invalid_request_error", "", "file", "File is too large.");
+        REJECT(rc, FILE_TOO_LARGE, "file");
     else if (!upload_memory_has_room(rc->up, UPLOAD_MEMORY_BASE))
         refuse_for_room(rc);
     if (is_answered(rc)) {

@@ -5,6 +5,7 @@
 
 #include "upstream/provider.h"
 #include "upload/verdict.h"
+#include "request/errors.h"
 
 /* What one provider says of the file. */
 struct opinion {
@@ -27,11 +28,8 @@ static void judge_expiry(const struct upload *up, enum provider provider, struct
     opinion->doubts = value < min_s;
     opinion->refuses = value < told_s || value > max_s;
     if (opinion->refuses)
-        relay_fill(&opinion->why, 400, "invalid_request_error", "invalid_value",
-                   "expires_after[seconds]",
-                   "Invalid 'expires_after[seconds]': expected %lld to %lld for %s, but got %lld "
-                   "instead.",
-                   (long long)told_s, (long long)max_s, provider_name(provider), (long long)value);
+        error_fill(&opinion->why, EXPIRY_RANGE, "expires_after[seconds]", (long long)told_s,
+                   (long long)max_s, provider_name(provider), (long long)value);
 }
 
 static void judge(const struct upload *up, enum provider provider, struct opinion *opinion)

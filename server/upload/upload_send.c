@@ -19,6 +19,7 @@
 #include "objects/refusals.h"
 #include "upload_fit.h"
 #include "upload/verdict.h"
+#include "request/errors.h"
 
 #define MAX_UPLOAD_TRIES 8
 
@@ -173,10 +174,7 @@ static void fail_unusable(struct upload *up, const char *id)
 {
     struct failure failure;
 
-    relay_fill(&failure, 502, "server_error", "unusable_id", "",
-               "The provider took the file, but named it \"%.128s\", which is no id that a later "
-               "call could name.",
-               id);
+    error_fill(&failure, UNUSABLE_FILE_ID, "", id);
     failure.should_not_retry = true;
     operation_fail(&up->op, &failure);
 }
@@ -185,9 +183,7 @@ static void fail_unreadable(struct upload *up)
 {
     struct failure failure;
 
-    relay_fill(&failure, 502, "server_error", "bad_upstream_answer", "",
-               "The provider accepted the upload but its answer could not be read; the file may "
-               "exist there.");
+    error_fill(&failure, ANSWER_TO_UPLOAD, "");
     operation_fail(&up->op, &failure);
 }
 

@@ -1,11 +1,11 @@
 /* See verdict.h. */
 #include "upload/verdict.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/endpoints.h"
+#include "request/errors.h"
 
 uint64_t verdict_tokens(const struct jsonl_report *report)
 {
@@ -108,19 +108,6 @@ void verdict_rules_of(const struct config_limits *limits, enum provider provider
                                     .max_inputs = limits->max_embedding_inputs[provider]};
 }
 
-static void __attribute__((format(printf, 3, 4)))
-refuse(struct failure *why, const char *code, const char *fmt, ...)
-{
-    va_list args;
-
-    *why = (struct failure){
-        .status = 400, .type = "invalid_request_error", .param = "file", .retry_after_ms = -1};
-    snprintf(why->code, sizeof(why->code), "%s", code);
-    va_start(args, fmt);
-    vsnprintf(why->message, sizeof(why->message), fmt, args);
-    va_end(args);
-}
-
 /* No line has one: the checker refuses a file where some have. */
 static bool lacks_model(const struct jsonl_report *report, enum provider provider)
 {
@@ -134,15 +121,14 @@ static bool is_too_much(const struct jsonl_report *report, const struct verdict_
     const char *name = provider_name(rules->provider);
 
     if (report->bytes > rules->max_bytes)
-        refuse(why, "file_too_large", "File is too large: %llu bytes, the limit for %s is %llu.",
-               (unsigned long long)report->bytes, name, (unsigned long long)rules->max_bytes);
+        error_fill(why, FILE_TOO_MANY_BYTES, "file", (unsigned long long)report->bytes, name,
+                   (unsigned long long)rules->max_bytes);
     else if (report->lines > rules->max_lines)
-        refuse(why, "too_many_tasks", "The file has %llu requests, the limit for %s is %llu.",
-               (unsigned long long)report->lines, name, (unsigned long long)rules->max_lines);
+        error_fill(why, FILE_TOO_MANY_LINES, "file", (unsigned long long)report->lines, name,
+                   (unsigned long long)rules->max_lines);
     else if (rules->max_inputs != 0 && report->inputs > rules->max_inputs)
-        refuse(why, "too_many_embedding_inputs",
-               "The file has %llu inputs to embed, the limit for %s is %llu in all lines together.",
-               (unsigned long long)report->inputs, name, (unsigned long long)rules->max_inputs);
+        error_fill(why, FILE_TOO_MANY_INPUTS, "file", (unsigned long long)report->inputs, name,
+                   (unsigned long long)rules->max_inputs);
     else
         return false;
     return true;
@@ -158,13 +144,9 @@ bool verdict_unfit(const struct jsonl_report *report, const struct verdict_rules
     if (report->num_problems != 0 || report->url == NULL)
         return false;
     if (lacks_model(report, rules->provider))
-        refuse(why, "missing_required_parameter",
-               "Line 1: `body.model` is missing; expected the name of a model, the same in all "
-               "lines (for %s and url '%.64s').",
-               name, report->url);
+        error_fill(why, FILE_WITHOUT_MODEL, "file", name, report->url);
     else if (rules->provider == PROVIDER_OPENAI && strncmp(report->url, "/v1/", 4) != 0)
-        refuse(why, "invalid_url", "The lines' url is '%.64s'; expected '/v1%.64s' for %s.",
-               report->url, report->url, name);
+        error_fill(why, FILE_OTHER_URL, "file", report->url, report->url, name);
     else
         return false;
     return true;

@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "upstream/provider.h"
+#include "request/errors.h"
 #include "request/admit.h"
 #include "request/auth.h"
 #include "create/create.h"
@@ -109,9 +110,8 @@ static void unknown_route(struct relay *relay)
     const h2o_req_t *req = relay->req;
     size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
 
-    relay_problem(relay, 404, "invalid_request_error", "unknown_url", "", "Invalid URL (%.*s %.*s)",
-                  (int)req->method.len, req->method.base, len > 256 ? 256 : (int)len,
-                  req->path.base);
+    relay_error(relay, UNKNOWN_URL, "", (int)req->method.len, req->method.base,
+                len > 256 ? 256 : (int)len, req->path.base);
 }
 
 static void wrong_method(struct relay *relay)
@@ -120,18 +120,15 @@ static void wrong_method(struct relay *relay)
 
     route_allow(relay->route.allowed, allow, sizeof(allow));
     relay_header(relay, "allow", allow);
-    relay_problem(relay, 405, "invalid_request_error", "method_not_allowed", "",
-                  "Not allowed to %.*s here. Allowed: %s.", (int)relay->req->method.len,
-                  relay->req->method.base, allow);
+    relay_error(relay, WRONG_METHOD, "", (int)relay->req->method.len, relay->req->method.base,
+                allow);
 }
 
 /* Health is answered all the same, and whoever ends a connection makes room. */
 static void no_place(struct relay *relay)
 {
     relay->req->http1_is_persistent = 0;
-    relay_problem(relay, 503, "server_error", "connections_full", "",
-                  "The gateway has no place for another connection now. Try again, or raise "
-                  "tranche_settings.limits.max_connections.");
+    relay_error(relay, CONNECTIONS_FULL, "");
 }
 
 struct entry { /* libh2o's handler with our pointer behind it */
