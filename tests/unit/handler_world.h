@@ -102,6 +102,7 @@ static void fill_models(void)
             .provider = PROVIDER_AZURE, .base = bases[i], .name = bases[i] + 8};
         rows[i] = (struct model_deployment){.group = (char *)(uintptr_t) "g",
                                             .id = bases[i] + 8,
+                                            .upstream_model = bases[i] + 8,
                                             .account = i,
                                             .max_retries = RETRY_NOT_GIVEN,
                                             .fingerprint = 100 + i};
