@@ -26,8 +26,10 @@
  *      ▼       │ written
  *   H1_CONTINUE: the client waits for it, and a handler begins with the body
  *
- * A third fact is no state: whether an empty line before this head was taken. Nor are those of
- * struct h1_stream: the handler reads or not while the body is well, has ended or is broken.
+ * Booleans that are no states: skipped_line is a fact of the head that is awaited, and those of
+ * struct h1_stream are facts of a body that do not exclude one another: the handler has begun to
+ * read it, its last byte was decoded, its syntax is broken, the handler was told so, the client
+ * waits for `100 Continue`.
  *
  * Nothing of ours closes a connection from inside a handler's call: an empty final send waits for
  * the next turn. So a handler may do what it likes in a body's callback. */
