@@ -78,6 +78,7 @@ static void make_worker(void)
     must(table_build(&config.models, 1, &table));
     must(state_new(CHILD_ROWS, 64, &state));
     must(state_bind(state, table, columns));
+    inherited.state = state;
     must(quota_new(64, 262144, &inherited.quota));
     must(memo_new(65536, &inherited.memo));
     must(poll_cache_new(16384, &inherited.poll_cache));
