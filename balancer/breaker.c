@@ -236,6 +236,7 @@ uint64_t breaker_pack(const struct breaker_view *view)
 {
     uint64_t until_ms = view->until_ms < UNTIL_MAX ? view->until_ms : UNTIL_MAX;
 
+    assert(view->state <= BREAKER_HALF_OPEN && (unsigned)view->reason < OUTCOME_COUNT);
     return (uint64_t)view->state | (uint64_t)view->reason << REASON_SHIFT |
            (uint64_t)min_u32(view->failures, FAILURES_MAX) << FAILURES_SHIFT |
            (uint64_t)min_u32(view->rounds, ROUNDS_MAX) << ROUNDS_SHIFT |

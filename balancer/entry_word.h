@@ -8,6 +8,7 @@
  * still the same one's. */
 #pragma once
 
+#include <assert.h>
 #include <stdint.h>
 
 #define ENTRY_HOLDER_SHIFT 4
@@ -38,6 +39,7 @@ static inline uint64_t entry_claim(uint64_t word)
 /* The same claim in another state. */
 static inline uint64_t entry_word_in(uint64_t word, uint32_t state, uint32_t holder)
 {
+    assert(state <= ENTRY_STATE_MASK && holder <= ENTRY_HOLDER_MASK);
     return entry_claim(word) << ENTRY_CLAIM_SHIFT | (uint64_t)holder << ENTRY_HOLDER_SHIFT | state;
 }
 

@@ -41,11 +41,13 @@ static bool is_over(uint64_t word, uint64_t until_ms, uint64_t now_ms)
 
 static struct idem_head *head_at(const struct idem *idem, uint32_t entry)
 {
+    assert(entry < idem->num_entries);
     return (struct idem_head *)((char *)idem + idem->heads) + entry;
 }
 
 static struct idem_body *body_at(const struct idem *idem, uint32_t entry)
 {
+    assert(entry < idem->num_entries);
     return (struct idem_body *)((char *)idem + idem->bodies) + entry;
 }
 
@@ -482,12 +484,19 @@ bool idem_take_lost(struct idem *idem, uint32_t holder, const struct idem_key *k
 
 /* --- from there on: the holder's --- */
 
+/* What a caller holds between idem_begin() and the end of its claim. */
+static inline bool is_claim(uint64_t word)
+{
+    return state_of(word) == IDEM_STATE_RUNNING || state_of(word) == IDEM_STATE_SENT;
+}
+
 /* End what is held, one way or the other; nobody but its holder does, and the master once that is
  * dead. */
 static void end(struct idem *idem, struct idem_claim *claim, enum idem_state state)
 {
     uint64_t word = claim->word;
 
+    assert(claim->entry == 0 || is_claim(word));
     if (claim->entry != 0)
         cas_seq_cst(&head_at(idem, claim->entry - 1)->word, &word,
                     entry_word_in(word, state, state == IDEM_STATE_FREE ? 0 : HOLDER_NOBODY));

@@ -144,6 +144,7 @@ void memo_put(struct memo *memo, uint64_t key, const uint64_t value[MEMO_WORDS],
 {
     struct entry *bucket = bucket_of(memo, key), *e = entry_for(memo, key);
 
+    assert(key != 0); /* means an empty entry; memo_key() makes none */
     for (unsigned i = 0; i < WAYS; i++) {
         /* There twice if two wrote it at the same time: the older one must not come back. */
         if (&bucket[i] != e && load_relaxed(&bucket[i].key) == key)

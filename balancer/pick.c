@@ -6,6 +6,7 @@
  * _get_order_filtered_deployments in litellm/utils.py. */
 #include "balancer/pick.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -358,6 +359,7 @@ uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *cand
 {
     struct findings found = mark_open(candidates, n, tokens);
     struct pick_job job = {tokens, random, policy->latency_buffer};
+    uint32_t chosen;
 
     if (!found.any)
         return MODEL_NO_INDEX;
@@ -365,5 +367,7 @@ uint32_t pick_next(const struct pick_policy *policy, struct pick_candidate *cand
         drop_cooling_down(candidates, n);
     if (found.any_order)
         drop_later_orders(candidates, n);
-    return candidates[policy->choose(candidates, n, &job)].deployment;
+    chosen = policy->choose(candidates, n, &job);
+    assert(chosen < n); /* of those that are open there is one */
+    return candidates[chosen].deployment;
 }

@@ -220,6 +220,7 @@ void poll_cache_put(struct poll_cache *cache, uint64_t key, bool ended, const ch
     struct poll_seen seen;
     unsigned way;
 
+    assert(key != 0); /* means a free entry; poll_cache_key() makes none */
     if (len > POLL_CACHE_TEXT ||
         (!ended && poll_cache_get(cache, key, now_ms, &seen) && seen.ended))
         return;

@@ -77,6 +77,7 @@ static bool end(struct quota *quota, uint32_t holder, uint64_t entry, uint64_t w
     uint64_t releasing = entry_word_in(word, QUOTA_RELEASING, holder);
     struct quota_column *col;
 
+    assert(holder <= HOLDER_MASTER); /* who dies on the way must be somebody to undo */
     if (!is_counted(word) || !cas_acq_rel(&r->word, &word, releasing))
         return false;
     col = quota_column_of(quota, column_of(r));
@@ -325,6 +326,7 @@ static bool change(struct quota *quota, struct quota_claim *claim, enum quota_st
 {
     uint64_t old = claim->word, new = entry_word_in(old, state, entry_holder(old));
 
+    assert(state_of(old) == QUOTA_RESERVED || state_of(old) == QUOTA_SENT);
     if (!cas_acq_rel(&entry_at(quota, claim->entry - 1)->word, &old, new))
         return false;
     claim->word = new;

@@ -1,6 +1,7 @@
 /* See quota_table.h. */
 #include "quota_table.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define INDEX_ENTRY_MASK ((UINT64_C(1) << INDEX_ENTRY_BITS) - 1)
@@ -96,6 +97,7 @@ static bool is_at(const struct quota *quota, uint64_t entry, uint64_t key, uint6
 
 bool quota_table_find(const struct quota *quota, uint64_t key, uint64_t *entry, uint64_t *word)
 {
+    assert(key != 0); /* an entry without a key has 0, and is nobody's to find */
     __builtin_prefetch((const void *)index_at(quota, key, BUCKET)); /* both are far away */
     for (unsigned i = 0; i < INDEX_WORDS; i++) {
         uint64_t indexed = load_acquire(index_at(quota, key, i));
@@ -167,6 +169,7 @@ static bool claim_among(struct quota *quota, uint64_t first, uint64_t num, uint3
 
 bool quota_table_claim(struct quota *quota, uint32_t holder, uint64_t *entry, uint64_t *word)
 {
+    assert(holder < HOLDER_MASTER); /* that one, and nobody, reserve nothing */
     if (claim_among(quota, load_relaxed(&quota->shared.hint), NEAR_ENTRIES, holder, entry, word))
         return true;
     *entry = num_entries(quota);
@@ -182,6 +185,7 @@ void quota_table_vacate(struct quota *quota, uint64_t entry, uint64_t word)
 {
     struct reservation *r = entry_at(quota, entry);
 
+    assert(state_of(word) == QUOTA_RESERVING || state_of(word) == QUOTA_RELEASING);
     quota_table_unindex(quota, load_relaxed(&r->key), entry);
     quota_table_unindex(quota, load_relaxed(&r->token), entry);
     store_relaxed(&r->key, 0);

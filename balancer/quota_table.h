@@ -22,6 +22,7 @@ static inline bool is_counted(uint64_t word)
 
 static inline struct reservation *entry_at(const struct quota *quota, uint64_t entry)
 {
+    assert(entry < quota->max_entries);
     return (struct reservation *)((char *)quota + quota->entries) + entry;
 }
 

@@ -36,6 +36,12 @@ static struct column *column_of(const struct slots *slots, uint32_t column)
     return (struct column *)slots->columns + column;
 }
 
+static _Atomic uint64_t *held_of(const struct slots *slots, uint32_t column, enum slots_kind kind)
+{
+    assert((unsigned)kind < SLOTS_KINDS);
+    return &column_of(slots, column)->shared.held[kind];
+}
+
 /* What a region of that many columns begins with. */
 static int fill_head(struct slots *head, uint32_t max_columns)
 {
@@ -94,7 +100,7 @@ void slots_bind(struct slots *slots, uint32_t column, uint32_t fingerprint)
 
 void slots_set(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t num)
 {
-    store_relaxed(&column_of(slots, column)->shared.held[kind], num < UINT64_MAX ? num + 1 : 0);
+    store_relaxed(held_of(slots, column, kind), num < UINT64_MAX ? num + 1 : 0);
 }
 
 static uint64_t held_after(uint64_t held, int change)
@@ -108,24 +114,24 @@ static uint64_t held_after(uint64_t held, int change)
 
 void slots_add(struct slots *slots, uint32_t column, enum slots_kind kind, int change)
 {
-    struct column *col = column_of(slots, column);
-    uint64_t held = load_relaxed(&col->shared.held[kind]);
+    _Atomic uint64_t *word = held_of(slots, column, kind);
+    uint64_t held = load_relaxed(word);
 
-    while (held != 0 && !cas_weak_relaxed(&col->shared.held[kind], &held, held_after(held, change)))
+    while (held != 0 && !cas_weak_relaxed(word, &held, held_after(held, change)))
         ;
     if (change < 0)
-        store_relaxed(&col->shared.refused_ms[kind], 0);
+        store_relaxed(&column_of(slots, column)->shared.refused_ms[kind], 0);
 }
 
 void slots_refused(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t now_ms)
 {
+    assert((unsigned)kind < SLOTS_KINDS);
     store_relaxed(&column_of(slots, column)->shared.refused_ms[kind], now_ms + 1);
 }
 
 uint64_t slots_held(const struct slots *slots, uint32_t column, enum slots_kind kind)
 {
-    return load_relaxed(&column_of(slots, column)->shared.held[kind]) -
-           1; /* 0 becomes UINT64_MAX */
+    return load_relaxed(held_of(slots, column, kind)) - 1; /* 0 becomes UINT64_MAX */
 }
 
 static bool is_refused(const struct column *col, enum slots_kind kind, uint64_t now_ms)

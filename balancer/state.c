@@ -372,6 +372,7 @@ void state_end_at(struct state *state, uint32_t worker, uint32_t column, enum op
     struct row *row = own_row(state, worker, column);
     uint32_t in_flight = load_relaxed_32(&row->in_flight[op]);
 
+    assert((unsigned)op < OP_CLASS_COUNT && (unsigned)outcome < OUTCOME_COUNT);
     /* Each end has its begin; a gauge that went below 0 would repel all traffic, so it is kept from
      * that in any case. */
     assert(in_flight > 0);
@@ -493,6 +494,7 @@ void state_read(const struct state *state, uint32_t column, uint64_t now_ms, str
 
 _Atomic uint64_t *state_health(struct state *state, uint32_t column, enum op_class op)
 {
+    assert((unsigned)op < OP_CLASS_COUNT);
     return &column_of(state, column)->shared.health[op];
 }
 
