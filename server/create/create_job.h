@@ -38,15 +38,24 @@
  *   ELSEWHERE  nothing                         no           -
  *   COPY       move                            yes          it ends
  *   WRITE      nothing                         yes          -
- *   SEND       attempt (the POST)              yes          it goes on: the batch exists either way,
- *                                                           and whoever repeats must learn of it
+ *   SEND       attempt (the POST)              yes          it goes on: the batch exists anyhow, and
+ *                                                           whoever repeats must learn of it
  *   ASK_FILE   attempt (a GET of the file)     yes          it goes on, and then waits no more
  *   WAIT_FILE  timer                           yes          it ends, and deletes the copy
  *   LOST       reconcile                       yes          it goes on
  *
- * Every step may end in DONE for want of memory. The table behind this drawing is in create_steps.c,
- * which asserts with each step: nothing of the step before is under way, tokens are counted exactly
- * where the table says so, and nothing begins after an answer. */
+ * Every step may end in DONE for want of memory. The table behind this drawing is in
+ * create_steps.c, which asserts with each step: nothing of the step before is under way, tokens are
+ * counted exactly where the table says so, and nothing begins after an answer.
+ *
+ * The files of a create share this one struct on purpose. create_steps.c begins their steps, and
+ * they come back to it only by create_go(), from a callback:
+ *
+ *   create_check    is the body what any provider takes?    create_send      the POST, and its loss
+ *   create_place    which deployment, its room, the copy    create_outcome   made, refused, unknown
+ *   create_nowhere  why there is no room                    create_answer    what the client gets
+ *   create_body     the body upstream, with its marker      move             the copy itself
+ */
 #pragma once
 
 #include "balancer/quota.h"
