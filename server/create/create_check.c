@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "crypto/marker.h"
+#include "request/errors.h"
 #include "request/resolve.h"
 
 /* A member's name with a line end or a NUL is one name to us, and another one to a provider whose
@@ -31,8 +32,7 @@ static enum answered require_string(struct relay *relay, const char *name)
     if (json_is(value, JSON_STRING) && json_str(value, NULL)[0] != '\0')
         return GO_ON;
     if (value == NULL || json_is(value, JSON_NULL) || json_is(value, JSON_STRING))
-        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter", name,
-                      "Missing required parameter: '%s'.", name);
+        relay_error(relay, MISSING_PARAMETER, name, name);
     else
         relay_problem(relay, 400, "invalid_request_error", "invalid_type", name,
                       "Invalid type for '%s': expected a string.", name);

@@ -38,8 +38,8 @@
  *   ELSEWHERE  nothing                         no           -
  *   COPY       move                            yes          it ends
  *   WRITE      nothing                         yes          -
- *   SEND       attempt (the POST)              yes          it goes on: the batch exists anyhow, and
- *                                                           whoever repeats must learn of it
+ *   SEND       attempt (the POST)              yes          it goes on: the batch exists anyhow,
+ *                                                           and whoever repeats must learn of it
  *   ASK_FILE   attempt (a GET of the file)     yes          it goes on, and then waits no more
  *   WAIT_FILE  timer                           yes          it ends, and deletes the copy
  *   LOST       reconcile                       yes          it goes on

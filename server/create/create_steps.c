@@ -12,6 +12,7 @@
 #include "create_check.h"
 #include "objects/discard.h"
 #include "read/replay.h"
+#include "request/errors.h"
 
 static enum create_step ask_whether_repeated(struct create_job *job);
 static enum create_step find_file(struct create_job *job);
@@ -270,8 +271,7 @@ static enum answered take_request(struct create_job *job, struct relay *relay)
     memcpy(job->request_id, relay->request_id, sizeof(job->request_id));
     snprintf(job->endpoint, sizeof(job->endpoint), "%s", json_get_str(relay->request, "endpoint"));
     if (file_id != NULL && (job->file_id = strdup(file_id)) == NULL) {
-        relay_problem(relay, 500, "server_error", "out_of_memory", "",
-                      "The gateway is out of memory.");
+        relay_error(relay, OUT_OF_MEMORY, "");
         return ANSWERED;
     }
     return find_target(relay, &job->target);

@@ -13,6 +13,7 @@
 #include "objects/facts.h"
 #include "objects/locate.h"
 #include "objects/refusals.h"
+#include "request/errors.h"
 #include "request/operation.h"
 #include "request/resolve.h"
 
@@ -272,7 +273,7 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
 
 static void out_of_memory(struct relay *relay)
 {
-    relay_problem(relay, 500, "server_error", "out_of_memory", "", "The gateway is out of memory.");
+    relay_error(relay, OUT_OF_MEMORY, "");
 }
 
 /* Answer, and free the plan, whose candidates are filled. */
