@@ -53,13 +53,8 @@ static void drop_content(struct move *m)
 
 enum slots_kind move_slot_kind(const struct runtime *rt, const struct facts *facts, uint32_t to)
 {
-    bool azure = runtime_rules(rt, to) == PROVIDER_AZURE;
-
     /* As set_expiry(), before anybody has read when the file ends. */
-    if ((facts->counted && facts->slot == SLOTS_EXPIRING) ||
-        (azure && rt->config->azure_file_expiry_s != 0))
-        return SLOTS_EXPIRING;
-    return SLOTS_LASTING;
+    return file_slots_kind(rt, to, facts->counted && facts->slot == SLOTS_EXPIRING);
 }
 
 struct move *move_new(struct runtime *rt, uint32_t from, const char *native, move_done_cb on_done,

@@ -25,6 +25,14 @@ void file_slots_add(const struct runtime *rt, uint32_t deployment, enum slots_ki
         slots_add(rt->inherited->slots, rt->inherited->columns[i], kind, change);
 }
 
+enum slots_kind file_slots_kind(const struct runtime *rt, uint32_t deployment, bool expires)
+{
+    bool azure = runtime_rules(rt, deployment) == PROVIDER_AZURE;
+
+    return expires || (azure && rt->config->azure_file_expiry_s != 0) ? SLOTS_EXPIRING
+                                                                      : SLOTS_LASTING;
+}
+
 bool file_slots_open(const struct runtime *rt, uint32_t deployment, enum slots_kind kind)
 {
     const struct config_limits *limits = &rt->config->limits;

@@ -1,15 +1,15 @@
 /* How far a download is. Pure.
  *
- *             ┌──────┐ has a place, and its account is known ┌─────┐ head      ┌────────┐
- *   begin ──► │ FIND ├──────────────────────────────────────►│ ASK ├──────────►│ STREAM │◄─────────┐
- *             └──────┘                                       └─────┘           └┬──────▲┘          │
- *                                       (again after a fault)            too much│      │it reads    │
- *                                                                       waiting ▼      │           │
- *                                       room, rest is asked for   lasts  ┌──────────────┴┐         │
- *                                  ┌────────┐       ┌──────┐◄────────────┤     PAUSE     │         │
- *                                  │ RESUME │◄──────┤ LEFT │             └───────────────┘         │
- *                                  └───┬────┘       └──────┘                                       │
- *                                      └── head of the rest ───────────────────────────────────────┘
+ *           ┌──────┐ has a place, and its account is known ┌─────┐ head    ┌────────┐
+ *   begin ─►│ FIND ├─────────────────────────────────────►│ ASK ├────────►│ STREAM │◄────────┐
+ *           └──────┘                                      └─────┘         └─┬────▲─┘         │
+ *                                       (again after a fault)      too much │    │ it reads  │
+ *                                                                   waits   ▼    │           │
+ *                                room, the rest is asked for  lasts      ┌───────┴─┐         │
+ *                           ┌────────┐       ┌──────┐◄───────────────────┤  PAUSE  │         │
+ *                           │ RESUME │◄──────┤ LEFT │                    └─────────┘         │
+ *                           └───┬────┘       └──────┘                                        │
+ *                               └──── head of the rest ──────────────────────────────────────┘
  *
  * From STREAM, PAUSE, LEFT and RESUME it comes to its end: WHOLE when the client has all that it
  * needs, SHORT when some is missing, which breaks the client's transfer off. Before the head went

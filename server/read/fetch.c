@@ -1,5 +1,5 @@
-/* See fetch.h. With a tag there is one place to ask. Without one (master key only) the place is
- * looked for first, and a get is answered with what was found on the way. */
+/* See fetch.h. A tag names the account to ask. Without one (master key only) the account is
+ * searched first, and a get is answered with what the search found. */
 #include "read/fetch.h"
 
 #include <stdlib.h>

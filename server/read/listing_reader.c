@@ -191,8 +191,8 @@ static bool is_behind(const struct reader *r, int64_t created_at)
 }
 
 /* Whether the caller may see the object, and what the quota ledger learns from it. A File has no
- * place upstream that could say whose it is: only the master key lists files. */
-static bool look_at(const struct reader *r, const struct json *object)
+ * field upstream that could say whose it is: only the master key lists files. */
+static bool observe(const struct reader *r, const struct json *object)
 {
     const struct listing *l = r->list;
     const struct runtime *rt = l->op.rt;
@@ -242,7 +242,7 @@ static int take_object(void *arg, struct json_doc *doc, struct json *object, con
     memcpy(r->last, id, strlen(id) + 1);
     if (begin_behind(r, id))
         return 0;
-    shown = look_at(r, object);
+    shown = observe(r, object);
     created_at = listing_created_at(l, doc, object);
     if (!is_behind(r, created_at)) {
         if (source_of(r)->num == 0)

@@ -365,7 +365,7 @@ static int list_candidates(const struct runtime *rt, uint32_t fingerprint, struc
     return 0;
 }
 
-/* Most requests are polls with a tag that names one place. */
+/* Most requests are polls with a tag that names one account. */
 static int pin(const struct runtime *rt, uint32_t fingerprint, struct target *target)
 {
     uint32_t account = account_map_pinned(&rt->account_map, fingerprint);
@@ -630,7 +630,7 @@ enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_t *num)
     return refuse(relay, &why);
 }
 
-/* --- places --- */
+/* --- candidates --- */
 
 /* What a name means, and behind it what that falls back to. */
 static void add_named(const struct runtime *rt, const struct relay *relay,
@@ -699,8 +699,8 @@ static bool add_modelled(const struct relay *relay, const char *model, struct ca
     return true;
 }
 
-static bool find_places(const struct relay *relay, const char *model, const char *target,
-                        struct candidates *out, struct failure *why)
+static bool find_candidates(const struct relay *relay, const char *model, const char *target,
+                            struct candidates *out, struct failure *why)
 {
     const struct runtime *rt = relay->rt;
     uint32_t whole;
@@ -737,7 +737,7 @@ bool resolve_upload(const struct relay *relay, const char *model, const char *ta
         out_of_memory(why);
         return false;
     }
-    if (find_places(relay, model, target, out, why))
+    if (find_candidates(relay, model, target, out, why))
         return true;
     candidates_deinit(out);
     return false;

@@ -375,15 +375,15 @@ static void note_good(const struct upload *up)
     add(&slot->lines, report.lines);
 }
 
-/* What may take the file ends soon: of the first such place. */
-static void warn_of_end(const struct upload *up, const struct candidates *places, const bool *unfit,
-                        char *warning, size_t size)
+/* A model that may take the file ends soon: of the first such candidate. */
+static void warn_of_end(const struct upload *up, const struct candidates *candidates,
+                        const bool *unfit, char *warning, size_t size)
 {
     const struct runtime *rt = up->op.rt;
     int64_t now_s = clock_unix_s();
 
-    for (uint32_t i = 0; i < places->num; i++) {
-        uint32_t row = places->deployments[i];
+    for (uint32_t i = 0; i < candidates->num; i++) {
+        uint32_t row = candidates->deployments[i];
         uint64_t ends_s = atomic_load(&rt->inherited->probes[row].ends_unix_s);
 
         if (unfit[i] || !model_end_is_near(ends_s, now_s))
@@ -394,24 +394,25 @@ static void warn_of_end(const struct upload *up, const struct candidates *places
     }
 }
 
-/* What the checks of the file as a whole say: is there a place for it, and does it fit there? */
+/* The checks of the file as a whole: is there a candidate for it, and does it fit there? */
 static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *report,
                                struct failure *why, char *warning, size_t size)
 {
-    struct candidates places;
+    struct candidates candidates;
     bool *unfit, fits;
 
-    if (!resolve_upload(up->op.relay, report->model, strbuf_str(&up->target_models), &places, why))
+    if (!resolve_upload(up->op.relay, report->model, strbuf_str(&up->target_models), &candidates,
+                        why))
         return false;
-    unfit = calloc(places.num, sizeof(*unfit));
+    unfit = calloc(candidates.num, sizeof(*unfit));
     why->status = 0;
-    fits = unfit != NULL && upload_fit(up, &places, unfit, why);
+    fits = unfit != NULL && upload_fit(up, &candidates, unfit, why);
     if (unfit == NULL)
         error_fill(why, OUT_OF_MEMORY, "");
     else if (fits)
-        warn_of_end(up, &places, unfit, warning, size);
+        warn_of_end(up, &candidates, unfit, warning, size);
     free(unfit);
-    candidates_deinit(&places);
+    candidates_deinit(&candidates);
     return fits;
 }
 
@@ -498,7 +499,7 @@ static void wait_for_turn(struct receiver *rc)
         no_memory(rc);
 }
 
-/* All that came was looked at, but for a long line. */
+/* All that came was checked, but for a long line. */
 static void go_on(struct receiver *rc)
 {
     if (rc->body == NULL && rc->up->lines != NULL)

@@ -46,7 +46,7 @@ static void judge(const struct upload *up, enum provider provider, struct opinio
     judge_expiry(up, provider, opinion);
 }
 
-bool upload_fit(const struct upload *up, const struct candidates *places, bool *unfit,
+bool upload_fit(const struct upload *up, const struct candidates *candidates, bool *unfit,
                 struct failure *why)
 {
     struct opinion opinions[PROVIDER_COUNT];
@@ -54,8 +54,8 @@ bool upload_fit(const struct upload *up, const struct candidates *places, bool *
 
     for (int p = 0; p < PROVIDER_COUNT; p++)
         judge(up, (enum provider)p, &opinions[p]);
-    for (uint32_t i = 0; i < places->num; i++) {
-        const struct opinion *o = &opinions[runtime_rules(up->op.rt, places->deployments[i])];
+    for (uint32_t i = 0; i < candidates->num; i++) {
+        const struct opinion *o = &opinions[runtime_rules(up->op.rt, candidates->deployments[i])];
 
         unfit[i] = o->refuses;
         if (o->refuses && !any && why->status == 0)
@@ -63,7 +63,7 @@ bool upload_fit(const struct upload *up, const struct candidates *places, bool *
         any |= !o->refuses;
         sure |= !o->refuses && !o->doubts;
     }
-    for (uint32_t i = 0; sure && i < places->num; i++)
-        unfit[i] |= opinions[runtime_rules(up->op.rt, places->deployments[i])].doubts;
+    for (uint32_t i = 0; sure && i < candidates->num; i++)
+        unfit[i] |= opinions[runtime_rules(up->op.rt, candidates->deployments[i])].doubts;
     return any;
 }

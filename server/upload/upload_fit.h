@@ -1,10 +1,10 @@
-/* Which of the places that an upload may go to take its file: limits, models, urls and expiry belong
- * to providers, and a group may have rows of both. */
+/* Which candidates of an upload take its file: limits, models, urls and expiry belong to providers,
+ * and a group may have rows of both. */
 #pragma once
 
 #include "upload_send.h"
 
-/** @param unfit  [places->num]; written: whether it takes no such file
+/** @param unfit  [candidates->num]; written: whether it takes no such file
  *  @return whether any does; else `why` says what the first one would not take */
-bool upload_fit(const struct upload *up, const struct candidates *places, bool *unfit,
+bool upload_fit(const struct upload *up, const struct candidates *candidates, bool *unfit,
                 struct failure *why);

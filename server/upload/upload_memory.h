@@ -1,5 +1,5 @@
 /* What uploads hold in memory, a budget for each worker: beginnings of lines above all, since a
- * line is looked at when its end has come, then the ids of each file, the places of its models, and
+ * line is checked when its end has come, then the ids of each file, where its models stand, and
  * the spool's last bytes. Whom the budget has no room for is told to come again: of an upload that
  * is still being received nothing has gone upstream. */
 #pragma once

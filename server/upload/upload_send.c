@@ -70,7 +70,7 @@ void upload_free(struct operation *op)
     strbuf_deinit(&up->expires_seconds);
     strbuf_deinit(&up->provider);
     strbuf_deinit(&up->target_models);
-    candidates_deinit(&up->places);
+    candidates_deinit(&up->candidates);
     free(up->tried);
     free(up->barred);
     free(up);
@@ -79,7 +79,7 @@ void upload_free(struct operation *op)
 /* When the client leaves, nobody would get the id: the transfer is stopped. */
 static const struct operation_ops upload_ops = {.free = upload_free};
 
-/* No place takes it. Who asked for all problems finds this one among them. */
+/* No candidate takes the file. Who asked for all problems finds this one among them. */
 static void fail_unfit(struct upload *up, const struct failure *why)
 {
     struct json_doc *doc = up->all_problems && up->lines != NULL ? json_doc_new() : NULL;
@@ -97,7 +97,7 @@ static void fail_unfit(struct upload *up, const struct failure *why)
 
 static bool is_batch_file(const struct upload *up)
 {
-    return up->lines != NULL && up->places.grouped;
+    return up->lines != NULL && up->candidates.grouped;
 }
 
 /* A file's tokens at a deployment; 0: they do not matter there. */
@@ -126,21 +126,15 @@ static uint64_t tokens_of(const struct upload *up, uint32_t deployment)
     return size_of(up, deployment).tokens;
 }
 
-/* --- slots for files --- */
-
-/* What a batch file counts as at that account (providers 2.4). */
-static enum slots_kind slot_kind(const struct upload *up, uint32_t deployment)
+/* What a batch file counts as at that account. */
+static enum slots_kind slot_at(const struct upload *up, uint32_t deployment)
 {
-    bool azure = runtime_rules(up->op.rt, deployment) == PROVIDER_AZURE;
-
-    if (up->expires_seconds.len > 0 || (azure && up->op.rt->config->azure_file_expiry_s != 0))
-        return SLOTS_EXPIRING;
-    return SLOTS_LASTING;
+    return file_slots_kind(up->op.rt, deployment, up->expires_seconds.len > 0);
 }
 
 /* --- the answer --- */
 
-/* What a create will ask for. */
+/* The facts of the file: a create will need them. */
 static void remember(const struct upload *up, const char *native)
 {
     struct jsonl_report report;
@@ -151,7 +145,7 @@ static void remember(const struct upload *up, const char *native)
     jsonl_report(up->lines, &report);
     facts_fill(&facts, up->op.rt, up->op.deployment, &report);
     facts.counted = true;
-    facts.slot = slot_kind(up, up->op.deployment);
+    facts.slot = slot_at(up, up->op.deployment);
     facts.expected = true;
     facts_remember(up->op.rt, up->op.deployment, native, &facts);
     quota_add_expected(up->op.rt->inherited->quota,
@@ -159,7 +153,7 @@ static void remember(const struct upload *up, const char *native)
                        tokens_of(up, up->op.deployment), loop_now_ms(up->op.rt->loop));
 }
 
-/* What `endpoint` of its batches has to say. */
+/* The lines' url: a create holds its `endpoint` against it. */
 static void remember_url(const struct upload *up, const char *native)
 {
     struct jsonl_report report;
@@ -202,7 +196,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
         return;
     }
     if (up->lines != NULL)
-        file_slots_add(up->op.rt, up->op.deployment, slot_kind(up, up->op.deployment), 1);
+        file_slots_add(up->op.rt, up->op.deployment, slot_at(up, up->op.deployment), 1);
     if (!ids_is_usable(json_get_str(file, "id"))) {
         fail_unusable(up, json_get_str(file, "id"));
         json_doc_free(doc);
@@ -232,15 +226,15 @@ static uint32_t untried(const struct upload *up)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < up->places.num; i++)
+    for (uint32_t i = 0; i < up->candidates.num; i++)
         n += !up->tried[i];
     return n;
 }
 
 static void set_tried(struct upload *up, uint32_t deployment, bool tried)
 {
-    for (uint32_t i = 0; i < up->places.num; i++)
-        if (up->places.deployments[i] == deployment)
+    for (uint32_t i = 0; i < up->candidates.num; i++)
+        if (up->candidates.deployments[i] == deployment)
             up->tried[i] = tried;
 }
 
@@ -249,8 +243,7 @@ static void try_again(struct operation *op)
     try_next(upload_of(op));
 }
 
-/* As for creates: so many among those that were asked for, and again among each of what they fall
- * back to. */
+/* As for creates: the operator's number of tries counts for each tier of candidates alone. */
 static void limit_tries(struct upload *up, struct retry_question *question)
 {
     if (up->op.tries >= MAX_UPLOAD_TRIES)
@@ -258,7 +251,7 @@ static void limit_tries(struct upload *up, struct retry_question *question)
     attempt_limits(up->op.rt, up->op.deployment, MAX_UPLOAD_TRIES, question);
     question->tries = up->tries_here;
     if (up->tries_here >= question->max_tries &&
-        choose_leave_tier(&up->places, up->tried, up->op.deployment) > 0)
+        choose_leave_tier(&up->candidates, up->tried, up->op.deployment) > 0)
         question->tries = up->tries_here = 0;
 }
 
@@ -270,7 +263,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
 
     up->send = NULL;
     if (outcome_is_file_quota(&result->failure) && up->lines != NULL)
-        file_slots_refused(up->op.rt, up->op.deployment, slot_kind(up, up->op.deployment));
+        file_slots_refused(up->op.rt, up->op.deployment, slot_at(up, up->op.deployment));
     if (result->ok) {
         answer_file(up, result->upstream, file_bytes);
         return;
@@ -369,11 +362,12 @@ static void bar(struct upload *up, uint64_t job)
     bool refused =
         job != 0 && refusals_any(up->op.rt->inherited->memo, job, loop_now_ms(up->op.rt->loop));
 
-    for (uint32_t i = 0; i < up->places.num; i++) {
-        uint32_t place = up->places.deployments[i];
+    for (uint32_t i = 0; i < up->candidates.num; i++) {
+        uint32_t deployment = up->candidates.deployments[i];
 
-        up->barred[i] = up->tried[i] || !file_slots_open(up->op.rt, place, slot_kind(up, place)) ||
-                        (refused && was_refused(up, job, place));
+        up->barred[i] = up->tried[i] ||
+                        !file_slots_open(up->op.rt, deployment, slot_at(up, deployment)) ||
+                        (refused && was_refused(up, job, deployment));
     }
 }
 
@@ -381,30 +375,30 @@ static void bar(struct upload *up, uint64_t job)
  * among all: the count may be old, and a provider that refuses tells more than we know. */
 static uint32_t choose(struct upload *up)
 {
-    struct size size = size_of(up, up->places.deployments[0]);
-    uint64_t unsure_from = choose_unsure_from(up->op.rt, up->places.deployments, up->places.num,
-                                              size.tokens, size.least);
+    struct size size = size_of(up, up->candidates.deployments[0]);
+    uint64_t unsure_from = choose_unsure_from(up->op.rt, up->candidates.deployments,
+                                              up->candidates.num, size.tokens, size.least);
     uint32_t tier = up->tier, chosen;
 
     bar(up, size.job);
-    chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->places, up->barred, &tier, size.tokens,
+    chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->candidates, up->barred, &tier, size.tokens,
                              unsure_from);
     if (chosen == MODEL_NO_INDEX)
-        chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->places, up->tried, &up->tier,
+        chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->candidates, up->tried, &up->tier,
                                  size.tokens, unsure_from);
     return chosen;
 }
 
 static void nowhere(struct upload *up)
 {
-    struct size size = size_of(up, up->places.deployments[0]);
-    struct choose_question q = {.op = OP_UPLOAD,
-                                .candidates = up->places.deployments,
-                                .num = up->places.num,
-                                .tokens = size.tokens,
-                                .unsure_from =
-                                    choose_unsure_from(up->op.rt, up->places.deployments,
-                                                       up->places.num, size.tokens, size.least)};
+    struct size size = size_of(up, up->candidates.deployments[0]);
+    struct choose_question q = {
+        .op = OP_UPLOAD,
+        .candidates = up->candidates.deployments,
+        .num = up->candidates.num,
+        .tokens = size.tokens,
+        .unsure_from = choose_unsure_from(up->op.rt, up->candidates.deployments, up->candidates.num,
+                                          size.tokens, size.least)};
     struct failure why;
 
     choose_nowhere(up->op.rt, &q, &why);
@@ -434,11 +428,9 @@ static void try_next(struct upload *up)
     operation_fail_memory(&up->op);
 }
 
-/* --- the start --- */
-
 /* --- a repeat of an earlier one --- */
 
-/* Of all that was asked: what the form says, and the file byte by byte. */
+/* Of all that the client asked for: what the form says, and the file byte by byte. */
 static uint64_t fingerprint_of(struct upload *up)
 {
     const struct strbuf *fields[] = {&up->purpose,         &up->filename, &up->expires_anchor,
@@ -492,8 +484,8 @@ static void begin(struct upload *up)
 {
     struct wanted wanted = {.owner = up->op.relay->owner, .request = fingerprint_of(up)};
 
-    repeat_begin(&up->repeat, REPEAT_UPLOAD, up->op.relay, &wanted, up->places.deployments,
-                 up->places.num, &repeat_ops, up);
+    repeat_begin(&up->repeat, REPEAT_UPLOAD, up->op.relay, &wanted, up->candidates.deployments,
+                 up->candidates.num, &repeat_ops, up);
 }
 
 void upload_send(struct upload *up)
@@ -506,17 +498,17 @@ void upload_send(struct upload *up)
         jsonl_report(up->lines, &report);
     up->op.ops = &upload_ops;
     resolve_hints(up->op.relay);
-    if (!resolve_upload(up->op.relay, report.model, strbuf_str(&up->target_models), &up->places,
+    if (!resolve_upload(up->op.relay, report.model, strbuf_str(&up->target_models), &up->candidates,
                         &why)) {
         operation_fail(&up->op, &why);
         return;
     }
-    up->tried = calloc(up->places.num, sizeof(bool));
-    up->barred = calloc(up->places.num, sizeof(bool));
+    up->tried = calloc(up->candidates.num, sizeof(bool));
+    up->barred = calloc(up->candidates.num, sizeof(bool));
     why.status = 0;
     if (up->tried == NULL || up->barred == NULL)
         operation_fail_memory(&up->op);
-    else if (!upload_fit(up, &up->places, up->tried, &why))
+    else if (!upload_fit(up, &up->candidates, up->tried, &why))
         fail_unfit(up, &why);
     else
         begin(up);

@@ -25,14 +25,14 @@ struct upload {
     bool all_problems;  /* a refusal lists them in `errors` */
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
-        target_models;        /* the form's fields */
-    struct candidates places; /* owned */
-    bool *tried;              /* owned; [places.num] */
-    bool *barred;             /* owned; [places.num]; tried, or without a slot: see choose() */
-    uint32_t tier;            /* of the candidates in use */
-    uint32_t tries_here;      /* in the tier of the current one */
-    struct send_file *send;   /* owned; NULL: none in flight */
-    struct repeat repeat;     /* this request among those that were made before */
+        target_models;            /* the form's fields */
+    struct candidates candidates; /* owned */
+    bool *tried;                  /* owned; [candidates.num] */
+    bool *barred;                 /* owned; [candidates.num]; tried, or without a slot: choose() */
+    uint32_t tier;                /* of the candidates in use */
+    uint32_t tries_here;          /* in the tier of the current one */
+    struct send_file *send;       /* owned; NULL: none in flight */
+    struct repeat repeat;         /* this request among those that were made before */
 };
 
 /** An upload that is still being received.

@@ -1,6 +1,6 @@
 /* An upload from its first byte to its answer: what is refused before anything is sent, where the
- * file goes and with which name in its lines, when another deployment gets it, and what is left when
- * the client leaves or memory is short. */
+ * file goes and with which name in its lines, when another deployment gets it, and what is left
+ * when the client leaves or memory is short. */
 #define ACCOUNTS 2
 #include "handler_world.h"
 

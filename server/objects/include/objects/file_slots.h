@@ -9,6 +9,11 @@
 void file_slots_add(const struct runtime *rt, uint32_t deployment, enum slots_kind kind,
                     int change);
 
+/** What a batch file counts as at the account of this deployment: Azure counts files that expire
+ * apart, and there the gateway gives an expiry where the client named none (providers 2.4).
+ *  @param expires  the client named one */
+enum slots_kind file_slots_kind(const struct runtime *rt, uint32_t deployment, bool expires);
+
 /** Whether one more file of that kind may go there, as far as we know. */
 bool file_slots_open(const struct runtime *rt, uint32_t deployment, enum slots_kind kind);
 

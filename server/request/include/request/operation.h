@@ -24,14 +24,14 @@
  *
  * Its life, of which this file is the only keeper:
  *
- *     operation_new() ─► works, op->relay is set
- *                          │  it answers: operation_fail*(), or operation_end() and relay_*() ► gone
- *                          │  a check has answered (ANSWERED): operation_answered() ──────────► gone
- *                          │  it streams (relay_start()) until the client has all, or leaves ─► gone
- *                          ▼  the client leaves: ops->goes_on()? no ──────────────────────────► gone
- *                          │ yes
- *                          ▼
- *                        goes on alone, op->relay is NULL: operation_free() ──────────────────► gone
+ *   operation_new() ─► works, op->relay is set
+ *                        │  it answers: operation_fail*(), or operation_end() and relay_*() ► gone
+ *                        │  a check has answered (ANSWERED): operation_answered() ─────────► gone
+ *                        │  it streams (relay_start()) until the client has all, or leaves ► gone
+ *                        ▼  the client leaves: ops->goes_on()? no ─────────────────────────► gone
+ *                        │ yes
+ *                        ▼
+ *                      goes on alone, op->relay is NULL: operation_free() ─────────────────► gone
  *
  * There is one operation to a relay, one answer to an operation, and nothing after it: whoever has
  * ended an operation, or called what may have ended it, touches neither it nor its relay. */

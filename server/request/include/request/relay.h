@@ -66,7 +66,7 @@ void relay_peer(const struct relay *relay, struct strbuf *out);
 /** Add an answer header; the text is copied. */
 void relay_header(struct relay *relay, const char *name, const char *value);
 
-/** From now on it counts as answered, for the first and only time. Sets the headers every answer has
+/** From now on it counts as answered, for the first and only time. Sets the headers of every answer
  * (request id, call id, model id and base of `relay->deployment`). For answers of relay_start(). */
 void relay_begin_answer(struct relay *relay);
 
