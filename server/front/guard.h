@@ -107,7 +107,8 @@ struct h1_conn {
     struct h1_stream *stream; /* pool of the request; NULL: no body */
     char *stash;              /* owned; bytes that libh2o must not see yet */
     size_t stash_len, stash_at, stash_capacity;
-    size_t scanned; /* of the head */
+    bool stash_pinned; /* a handler looks at bytes of it */
+    size_t scanned;    /* of the head */
     size_t head_len;
     uint64_t since_ms; /* begin of the phase; of H1_HEAD: of the first byte, or 0 */
     uint64_t lingered; /* bytes dropped */

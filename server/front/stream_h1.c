@@ -35,6 +35,7 @@
  * the next turn. So a handler may do what it likes in a body's callback. */
 #include "guard.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -102,8 +103,9 @@ static bool stash_put(struct h1_conn *h1, const char *bytes, size_t len)
 
 static void stash_take(struct h1_conn *h1, size_t len)
 {
+    assert(len <= h1->stash_len - h1->stash_at);
     h1->stash_at += len;
-    if (h1->stash_at < h1->stash_len)
+    if (h1->stash_at < h1->stash_len || h1->stash_pinned)
         return;
     free(h1->stash);
     h1->stash = NULL;
@@ -211,6 +213,7 @@ static bool is_flowing(const struct h1_stream *s)
 static enum chunked_result decode(struct h1_stream *s, char *raw, size_t len, size_t *used,
                                   size_t *out)
 {
+    assert(!s->ended && !s->broken);
     if (s->framing == FRAMING_CHUNKED)
         return chunked_decode(&s->chunked, raw, len, used, out);
     *used = *out = len < s->left ? len : (size_t)s->left;
@@ -218,25 +221,59 @@ static enum chunked_result decode(struct h1_stream *s, char *raw, size_t len, si
     return s->left == 0 ? CHUNKED_END : CHUNKED_MORE;
 }
 
+/* Decode the first slice of raw bytes in place. @param out  bytes of the body, where `raw` begins
+ * @return how many were taken */
+static size_t take_slice(struct h1_stream *s, char *raw, size_t len, size_t *out)
+{
+    size_t taken;
+    enum chunked_result result = decode(s, raw, len < BODY_SLICE ? len : BODY_SLICE, &taken, out);
+
+    s->ended = result == CHUNKED_END;
+    s->broken = result == CHUNKED_BAD;
+    s->hello_wanted = false;
+    guard_rate_credit(&s->rate, s->conn->front, taken, now_of(s->conn));
+    return taken;
+}
+
+static bool takes_more(const struct h1_stream *s, bool drop)
+{
+    return !s->ended && !s->broken && (drop || is_flowing(s));
+}
+
 /* Decode raw bytes in place and deliver them, or drop them. @return how many were taken */
 static size_t feed(struct h1_stream *s, char *raw, size_t len, bool drop)
 {
-    size_t used = 0, taken, out;
+    size_t used = 0, out;
 
-    while (used < len && !s->ended && !s->broken && (drop || is_flowing(s))) {
+    while (used < len && takes_more(s, drop)) {
         char *at = raw + used;
-        enum chunked_result result =
-            decode(s, at, len - used < BODY_SLICE ? len - used : BODY_SLICE, &taken, &out);
 
-        used += taken;
-        s->ended = result == CHUNKED_END;
-        s->broken = result == CHUNKED_BAD;
-        s->hello_wanted = false;
-        guard_rate_credit(&s->rate, s->conn->front, taken, now_of(s->conn));
+        used += take_slice(s, at, len - used, &out);
         if (out > 0 && !drop)
             body_deliver(&s->body, at, out);
     }
     return used;
+}
+
+/* The same with the bytes of the stash. A handler that answers with a piece in its hands has the
+ * rest dropped, from inside its call: what it has got is behind us then, and stays where it is. */
+static void feed_stash(struct h1_conn *h1, bool drop)
+{
+    struct h1_stream *s = h1->stream;
+    bool outermost = !h1->stash_pinned;
+    size_t len, out;
+    char *at;
+
+    h1->stash_pinned = true;
+    while ((at = (char *)stash_bytes(h1, &len)) != NULL && takes_more(s, drop)) {
+        h1->stash_at += take_slice(s, at, len, &out);
+        if (out > 0 && !drop)
+            body_deliver(&s->body, at, out);
+    }
+    if (!outermost)
+        return;
+    h1->stash_pinned = false;
+    stash_take(h1, 0);
 }
 
 /* The end of a body is told when its bytes are: not while the handler pauses. */
@@ -327,6 +364,7 @@ static void start_linger(struct conn *conn, enum h1_phase phase)
 {
     struct h1_conn *h1 = &conn->h1;
 
+    assert(phase == H1_DRAINING || phase == H1_CLOSING || phase == H1_REFUSED);
     enter(h1, phase, now_of(conn));
     h1->lingered = 0;
     if (phase != H1_DRAINING)
@@ -396,6 +434,7 @@ static void do_start(struct body *body)
 {
     struct h1_stream *s = stream_of(body);
 
+    assert(!s->started);
     s->started = true;
     guard_rate_reset(&s->rate, s->conn->front, now_of(s->conn));
     kick(s->conn);
@@ -441,6 +480,7 @@ static void add_stream(struct conn *conn, const struct guard_head *head)
     /* the pool's disposers run from the last to the first: ours after the handler's */
     struct h1_stream *s = h2o_mem_alloc_shared(&conn->h1.req->pool, sizeof(*s), on_stream_gone);
 
+    assert(conn->h1.stream == NULL); /* one request at a time */
     memset(s, 0, sizeof(*s));
     s->body.source = &source;
     s->body.length = head->framing == FRAMING_LENGTH ? (int64_t)head->length : -1;
@@ -475,6 +515,7 @@ static void say_hello(struct conn *conn)
 {
     h2o_iovec_t hello = {H2O_STRLIT("HTTP/1.1 100 Continue\r\n\r\n")};
 
+    assert(conn->h1.answer == H1_UNANSWERED);
     conn->h1.answer = H1_CONTINUE;
     h2o_socket_write(conn->sock, &hello, 1, on_hello_written);
 }
@@ -485,8 +526,6 @@ static void pump(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
     struct h1_stream *s = h1->stream;
-    size_t len, used;
-    char *bytes;
 
     if (s == NULL || h1->phase != H1_RUNNING || !is_flowing(s))
         return;
@@ -494,10 +533,7 @@ static void pump(struct conn *conn)
         s->hello_wanted = false;
         say_hello(conn);
     }
-    bytes = (char *)stash_bytes(h1, &len);
-    used = len != 0 ? feed(s, bytes, len, false) : 0;
-    if (used != 0)
-        stash_take(h1, used);
+    feed_stash(h1, false);
     tell_end(s);
     update_reading(conn);
 }
@@ -546,15 +582,12 @@ static void settle(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
     struct h1_stream *s = h1->stream;
-    size_t len;
-    char *bytes = (char *)stash_bytes(h1, &len);
 
     if (conn->front->draining || now_of(conn) - conn->opened_ms > GUARD_AGE_MS)
         h1->req->http1_is_persistent = 0;
     if (s == NULL || s->ended || s->body.ops != NULL)
         return;
-    if (len != 0)
-        stash_take(h1, feed(s, bytes, len, true));
+    feed_stash(h1, true);
     if (!s->ended && (s->broken || s->hello_wanted || s->framing == FRAMING_CHUNKED ||
                       s->left > GUARD_REUSE_BYTES))
         h1->req->http1_is_persistent = 0;
@@ -621,12 +654,7 @@ static void on_response_end(struct conn *conn)
         return;
     }
     body_abandon(&s->body); /* a handler that still listened has answered all the same */
-    if (h1->stash_len != 0) {
-        size_t len;
-        char *bytes = (char *)stash_bytes(h1, &len);
-
-        stash_take(h1, feed(s, bytes, len, true));
-    }
+    feed_stash(h1, true);
     if (s->ended)
         finish(conn);
     else

@@ -214,6 +214,39 @@ static void check_a_handler_may_answer_in_the_middle_of_the_body(bool tls)
 }
 BOTH(a_handler_may_answer_in_the_middle_of_the_body)
 
+/* Its first half comes with the head, and the handler answers as soon as it sees it: each byte of
+ * it counts once. Counted twice, the body would end in its middle, and the rest be a request. */
+static void check_the_rest_of_a_body_that_was_answered_is_never_a_request(bool tls)
+{
+    static const char *const framings[] = {"Content-Length: 200\r\n\r\n",
+                                           "Transfer-Encoding: chunked\r\n\r\nc8\r\n"};
+    static const char smuggled[] = "GET /smuggled HTTP/1.1\r\n" HOST "\r\n";
+    static const char next[] = "GET /next HTTP/1.1\r\n" HOST "\r\n";
+    char first[400], rest[101];
+
+    for (int chunked = 0; chunked < 2; chunked++) {
+        struct client c = open_h1(tls);
+
+        snprintf(first, sizeof(first), "POST /stop=10 HTTP/1.1\r\n" HOST "%s%0100d",
+                 framings[chunked], 0);
+        client_say(&c, first);
+        settle(&c);
+        assert_int_equal(strncmp(c.bytes, "HTTP/1.1 413 ", 13), 0);
+        snprintf(rest, sizeof(rest), "%-100s", smuggled);
+        memset(rest + strlen(smuggled), 'x', 100 - strlen(smuggled));
+        client_say(&c, rest);
+        if (chunked)
+            client_say(&c, "\r\n0\r\n\r\n");
+        client_push_text(&c, next); /* it may be closed */
+        settle(&c);
+        assert_int_equal(count_of(&c, "HTTP/1.1 "), c.eof ? 1 : 2);
+        assert_int_equal(count_of(&c, "HTTP/1.1 400"), 0);
+        assert_int_equal(world.calls, c.eof ? 1 : 2);
+        client_close(&c);
+    }
+}
+BOTH(the_rest_of_a_body_that_was_answered_is_never_a_request)
+
 static void check_too_large_a_body_is_refused_with_or_without_a_length(bool tls)
 {
     struct client c = open_h1(tls);
@@ -639,6 +672,7 @@ int main(void)
         TEST(lingering_is_bounded_in_bytes),
         TEST(a_small_body_left_unread_does_not_cost_the_connection),
         TEST(a_handler_may_answer_in_the_middle_of_the_body),
+        TEST(the_rest_of_a_body_that_was_answered_is_never_a_request),
         TEST(too_large_a_body_is_refused_with_or_without_a_length),
         TEST(broken_chunks_are_malformed),
         TEST(a_pause_stops_the_client),
