@@ -13,6 +13,7 @@
  * `behind`, which comes next, does that. */
 #include "core/loop_h2o.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <h2o/timeout.h>
 #include <stdlib.h>
@@ -118,6 +119,7 @@ static bool before(const struct entry *a, const struct entry *b)
 
 static void place(struct loop_h2o *l, size_t i, struct entry e)
 {
+    assert(i < l->num);
     l->heap[i] = e;
     e.timer->slot = i + 1;
 }
@@ -145,8 +147,10 @@ static void sift_down(struct loop_h2o *l, size_t i, struct entry e)
 
 static void heap_remove(struct loop_h2o *l, size_t i)
 {
-    struct entry last = l->heap[--l->num];
+    struct entry last = l->heap[l->num - 1];
 
+    assert(i < l->num && l->heap[i].timer->slot == i + 1);
+    l->num--;
     l->heap[i].timer->slot = 0;
     if (i == l->num)
         return;
@@ -189,6 +193,7 @@ static void do_timer_stop(struct loop *loop, struct loop_timer *timer)
                    1); /* timer_fd may fire for nothing: cheaper than a system call for each stop */
         return;
     }
+    assert(l->due[(timer->slot & ~SLOT_DUE) - 1] == timer);
     l->due[(timer->slot & ~SLOT_DUE) - 1] = NULL;
     timer->slot = 0;
 }
@@ -199,6 +204,7 @@ static int do_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t 
     uint64_t now_ms = do_now_ms(loop);
     struct entry e = {.timer = timer};
 
+    assert(timer->cb != NULL);
     do_timer_stop(loop, timer);
     if (reserve(l) != 0)
         return ERR_NOMEM;
@@ -219,6 +225,7 @@ static void take_due(struct loop_h2o *l)
         struct loop_timer *timer = l->heap[0].timer;
 
         heap_remove(l, 0);
+        assert(l->num_due < l->capacity);
         l->due[l->num_due] = timer;
         timer->slot = SLOT_DUE | ++l->num_due;
     }

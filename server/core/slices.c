@@ -1,6 +1,7 @@
 /* See slices.h. The timer runs as long as anybody waits. */
 #include "core/slices.h"
 
+#include <assert.h>
 #include <stddef.h>
 
 #include "common/clock.h"
@@ -12,6 +13,7 @@ static struct loop *loop_of(const struct slices *s)
 
 static void unlink_slice(struct slices *s, struct slice *slice)
 {
+    assert(*slice->link == slice);
     *slice->link = slice->next;
     if (slice->next != NULL)
         slice->next->link = slice->link;
@@ -28,6 +30,7 @@ static void on_turn(struct loop_timer *timer)
 
     uint64_t began_us = clock_now_us(), took_ms;
 
+    assert(slice != NULL); /* the timer runs only while somebody waits */
     unlink_slice(s, slice);
     if (s->first != NULL)
         (void)loop_timer_start(loop_of(s), timer, 0); /* cannot fail: its slot was just freed */
@@ -41,6 +44,8 @@ static void on_turn(struct loop_timer *timer)
 
 int slices_add(struct slices *s, struct loop *loop, struct slice *slice)
 {
+    assert(slice->cb != NULL);
+    assert(s->first == NULL || loop_of(s) == loop);
     if (slice->link != NULL)
         return 0;
     if (s->first == NULL) {

@@ -2,6 +2,7 @@
  * that): nothing is left behind, whatever kills us. */
 #include "core/spool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t
 
 static _Atomic uint64_t *own_bytes(const struct spool *spool)
 {
+    assert(spool->slot < WORKER_ROWS);
     return &spool->inherited->shared->slots[spool->slot].spool_bytes;
 }
 
@@ -48,6 +50,7 @@ static void on_give_back(struct loop_timer *timer)
     struct remains *r = timer->arg;
     uint64_t slice = r->size < GIVE_BACK_SLICE ? r->size : GIVE_BACK_SLICE;
 
+    assert(r->size > 0 && r->fd != -1);
     if (slice == r->size || ftruncate(r->fd, (off_t)(r->size - slice)) == -1) {
         remains_close(r);
         return;
@@ -155,6 +158,7 @@ static int file_blocks(struct spool *spool, const char *bytes, size_t len)
     size_t total = pieces[0].iov_len + len;
     int rc;
 
+    assert(total > 0 && total % SPOOL_MEMORY == 0);
     if (spool->fd == -1) {
         spool->fd = open_unlinked(spool->inherited->config->spool_dir);
         if (spool->fd == -1)
@@ -171,6 +175,7 @@ int spool_write(struct spool *spool, const char *bytes, size_t len)
     size_t held = (size_t)(spool->size - spool->filed), total = held + len, to_file;
     int rc;
 
+    assert(spool->filed <= spool->size && held <= SPOOL_MEMORY);
     if (!fits(spool, len))
         return ERR_FULL;
     if (spool->memory == NULL && (spool->memory = malloc(SPOOL_MEMORY)) == NULL)
@@ -195,6 +200,7 @@ ssize_t spool_read(void *arg, char *buf, size_t len, uint64_t offset)
     const struct spool *spool = arg;
     ssize_t n;
 
+    assert(spool->filed <= spool->size && (spool->filed == 0 || spool->fd != -1));
     if (offset >= spool->size)
         return 0;
     if (len > spool->size - offset)

@@ -1,6 +1,8 @@
 /* The part of a body that all sources share: the limit, the hand-over, the end that comes once. */
 #include "front/body.h"
 
+#include <assert.h>
+
 int64_t body_length(const struct body *body)
 {
     return body->length;
@@ -8,6 +10,8 @@ int64_t body_length(const struct body *body)
 
 void body_start(struct body *body, const struct body_ops *ops, void *arg, uint64_t max_bytes)
 {
+    assert(body->ops == NULL && body->taken == 0); /* one reader, who reads it once */
+    assert(ops->on_data != NULL && ops->on_end != NULL && ops->on_failure != NULL);
     body->ops = ops;
     body->arg = arg;
     body->max_bytes = max_bytes;

@@ -11,6 +11,7 @@
  * read by ourselves, a slice at a time. */
 #include "guard.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -98,6 +99,7 @@ static void start_tick(struct front *front)
 
 static void count(struct front *front, int by)
 {
+    assert(by > 0 || front->num_conns > 0);
     front->num_conns += (size_t)by;
     if (front->slot != NULL)
         atomic_store_explicit(&front->slot->connections, (uint32_t)front->num_conns,
@@ -108,6 +110,7 @@ static void on_socket_closed(void *data)
 {
     struct conn *conn = data;
 
+    assert(!conn->closed);
     if (conn->phase == CONN_H1)
         h1_forget(conn);
     else if (conn->phase == CONN_H2)
@@ -130,6 +133,7 @@ bool guard_unpin(struct conn *conn)
 {
     bool open = !conn->closed;
 
+    assert(conn->pins > 0);
     if (--conn->pins == 0 && !open)
         free(conn);
     return open;
@@ -308,6 +312,7 @@ static bool too_many_of(struct front *front, const struct sockaddr *address)
 
 static void evict(struct conn *conn)
 {
+    assert(!conn->trusted && !conn->evicted && !conn->dying);
     conn->evicted = true;
     if (conn->phase == CONN_H1)
         h1_hang_up(conn);

@@ -1,6 +1,7 @@
 /* See h2_streams.h. */
 #include "h2_streams.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +52,7 @@ static bool is_unwanted(const struct h2_stream *s)
 
 static bool enqueue(struct h2_stream *s, const uint8_t *bytes, size_t len)
 {
+    assert(s->queue_at <= s->queue_len && s->queue_len <= s->queue_capacity);
     if (s->queue_at != 0) {
         memmove(s->queue, s->queue + s->queue_at, s->queue_len - s->queue_at);
         s->queue_len -= s->queue_at;
@@ -92,6 +94,7 @@ void h2_pump(struct h2_stream *s)
 {
     size_t before = s->queue_len - s->queue_at;
 
+    assert(s->queue_at <= s->queue_len);
     while (s->queue_at < s->queue_len && is_flowing(s)) {
         const char *at = s->queue + s->queue_at;
         size_t len = s->queue_len - s->queue_at;
@@ -146,6 +149,7 @@ static void do_start(struct body *body)
 {
     struct h2_stream *s = stream_of(body);
 
+    assert(!s->started);
     s->started = true;
     guard_rate_reset(&s->rate, s->conn->front, h2_now_of(s->conn));
     h2_kick(s->conn);
@@ -218,6 +222,7 @@ void h2_expect_rest(const struct h2_stream *s)
 {
     struct h2_orphan orphan = {s->id, s->window, -1, output_of(s)};
 
+    assert(!s->remote_ended); /* else nothing follows */
     if (s->body.length != -1 && !s->broken)
         orphan.left = s->body.length - (int64_t)s->received;
     h2_expect_orphan(s->conn, &orphan);

@@ -26,7 +26,7 @@ struct generation {
     struct mask *mask;                /* owned; = inherited.mask */
     struct state_region *region;      /* counted */
     size_t num_probes;
-    unsigned places; /* rows that belong to it, running or waiting */
+    unsigned num_rows; /* that belong to it, running or waiting */
 };
 
 /* What a generation is made with, the same for all of a master's life. */

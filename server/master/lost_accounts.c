@@ -51,18 +51,18 @@ static void tell(const struct generation *previous, const struct account_map *wa
 static void compare(const struct generation *previous, const struct account_map *was,
                     const struct account_map *is, const struct quota_tally *tallies)
 {
-    uint32_t *places = calloc(is->num + 1u, sizeof(*places)), num;
+    uint32_t *accounts = calloc(is->num + 1u, sizeof(*accounts)), num;
     bool sure;
 
-    for (uint32_t i = 0; places != NULL && i < was->num; i++) {
+    for (uint32_t i = 0; accounts != NULL && i < was->num; i++) {
         if (was->same_resource[i] != i || !was->balanced[i])
             continue;
-        num = account_map_candidates(is, was->fingerprint[i], places, &sure);
+        num = account_map_candidates(is, was->fingerprint[i], accounts, &sure);
         if (num == 0 || !sure)
             tell(previous, was, i, tallies,
                  num > 0 && was->models->accounts[i].provider == PROVIDER_OPENAI);
     }
-    free(places);
+    free(accounts);
 }
 
 void lost_accounts_tell(const struct generation *previous, const struct generation *next)

@@ -6,6 +6,7 @@
  * one whose workers do. */
 #include "master/master.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -43,7 +44,7 @@
  * process and one to its group */
 #define ONE_STOP_MS     1000
 
-struct place {
+struct row {
     struct child child;
     struct generation *gen; /* borrowed; NULL: the row is free */
 };
@@ -56,9 +57,9 @@ struct master {
     struct generation *starting;    /* NULL: none */
     uint64_t start_limit_ms;
     uint32_t last_number;
-    uint32_t side;                   /* whose rows are ours: handover.h */
-    struct place places[CHILD_ROWS]; /* of the rows of our side */
-    struct life life;                /* ours */
+    uint32_t side;               /* whose rows are ours: handover.h */
+    struct row rows[CHILD_ROWS]; /* of the rows of our side */
+    struct life life;            /* ours */
     struct past past;
     bool shared;  /* the program before handed over what it knows of creates */
     int other_fd; /* the life of the program before or after us; -1: nobody of one is alive */
@@ -78,6 +79,7 @@ struct master {
 /* Its number among the rows of both sides. */
 static uint32_t number_of(const struct master *m, uint32_t row)
 {
+    assert(row < CHILD_ROWS && m->side < SIDES);
     return m->side * CHILD_ROWS + row;
 }
 
@@ -88,7 +90,7 @@ static struct worker_slot *slot_of(struct master *m, uint32_t row)
 
 static void name_row(const struct master *m, uint32_t row, char *text, size_t size)
 {
-    const struct child *c = &m->places[row].child;
+    const struct child *c = &m->rows[row].child;
 
     snprintf(text, size, "%s %u (pid %d, generation %u)", c->role->name, number_of(m, row),
              (int)c->pid, c->generation);
@@ -111,12 +113,13 @@ static bool is_current(const struct master *m, const struct generation *gen)
 
 static void row_free(struct master *m, uint32_t row)
 {
-    struct place *p = &m->places[row];
+    struct row *p = &m->rows[row];
     struct generation *gen = p->gen;
 
+    assert(gen != NULL && gen->num_rows > 0);
     p->gen = NULL;
     p->child = (struct child){0};
-    if (--gen->places == 0 && !is_current(m, gen))
+    if (--gen->num_rows == 0 && !is_current(m, gen))
         forget_generation(m, gen);
 }
 
@@ -124,7 +127,7 @@ static uint32_t find_free_row(const struct master *m)
 {
     uint32_t row = 0;
 
-    while (row < CHILD_ROWS && m->places[row].gen != NULL)
+    while (row < CHILD_ROWS && m->rows[row].gen != NULL)
         row++;
     return row;
 }
@@ -134,14 +137,14 @@ static unsigned count_free_rows(const struct master *m)
     unsigned num = 0;
 
     for (uint32_t row = 0; row < CHILD_ROWS; row++)
-        num += m->places[row].gen == NULL;
+        num += m->rows[row].gen == NULL;
     return num;
 }
 
 static bool any_child(const struct master *m)
 {
     for (uint32_t row = 0; row < CHILD_ROWS; row++)
-        if (m->places[row].child.pid != 0)
+        if (m->rows[row].child.pid != 0)
             return true;
     return false;
 }
@@ -150,7 +153,7 @@ static bool any_child(const struct master *m)
 
 /* Descriptors that only the master needs: ours, and the sockets of other generations. The prober
  * needs none. */
-static size_t list_closes(const struct master *m, const struct place *p, int *fds, size_t max)
+static size_t list_closes(const struct master *m, const struct row *p, int *fds, size_t max)
 {
     size_t num = 0;
 
@@ -166,12 +169,13 @@ static size_t list_closes(const struct master *m, const struct place *p, int *fd
 
 static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
 {
-    struct place *p = &m->places[row];
+    struct row *p = &m->rows[row];
     int fds[3 + CHILD_ROWS]; /* each generation but the newest holds a row */
     struct child_closes closes = {.fds = fds,
                                   .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
     uint32_t wait_ms;
 
+    assert(p->gen != NULL && p->child.pid == 0);
     if (child_spawn(&p->child, number_of(m, row), &p->gen->inherited, &closes, now_ms) == 0) {
         log_debug("%s %u started, pid %d", p->child.role->name, number_of(m, row),
                   (int)p->child.pid);
@@ -188,9 +192,10 @@ static void add_child(struct master *m, struct generation *gen, const struct chi
 {
     uint32_t row = find_free_row(m);
 
-    m->places[row].gen = gen;
-    m->places[row].child = (struct child){.role = role};
-    gen->places++;
+    assert(row < CHILD_ROWS); /* they were counted before the generation began */
+    m->rows[row].gen = gen;
+    m->rows[row].child = (struct child){.role = role};
+    gen->num_rows++;
     row_start(m, row, now_ms);
 }
 
@@ -212,7 +217,7 @@ static void start_children(struct master *m, struct generation *gen, uint64_t no
 
 static void row_kill(struct master *m, uint32_t row)
 {
-    struct child *c = &m->places[row].child;
+    struct child *c = &m->rows[row].child;
 
     if (c->pid == 0)
         return;
@@ -224,7 +229,7 @@ static void row_kill(struct master *m, uint32_t row)
 /* SIGTERM once: a worker takes a second one for "now". */
 static void row_tell_to_leave(struct master *m, uint32_t row, uint64_t now_ms)
 {
-    struct place *p = &m->places[row];
+    struct row *p = &m->rows[row];
     uint64_t deadline_ms = now_ms + p->gen->config->timeouts.shutdown_grace_ms + EXTRA_GRACE_MS;
 
     if (p->child.phase == CHILD_WAITING) {
@@ -244,7 +249,7 @@ static void generation_leave(struct master *m, struct generation *gen, uint64_t 
 {
     generation_close_listener(gen);
     for (uint32_t row = 0; row < CHILD_ROWS; row++)
-        if (m->places[row].gen == gen)
+        if (m->rows[row].gen == gen)
             row_tell_to_leave(m, row, now_ms);
 }
 
@@ -354,6 +359,7 @@ static void generation_refuse(struct master *m, const char *why, uint64_t now_ms
     struct generation *gen = m->starting;
     uint32_t number;
 
+    assert(gen != NULL && gen != m->serving);
     m->starting = NULL;
     if (m->serving == NULL) {
         m->cut_off = true;
@@ -374,6 +380,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
     struct strbuf served = STRBUF_INIT;
     bool took_over;
 
+    assert(gen != NULL && gen != old);
     take_past_over(m, now_ms);
     m->starting = NULL;
     m->serving = gen;
@@ -393,8 +400,8 @@ static void generation_promote(struct master *m, uint64_t now_ms)
 static bool workers_are_ready(struct master *m, const struct generation *gen)
 {
     for (uint32_t row = 0; row < CHILD_ROWS; row++)
-        if (m->places[row].gen == gen && m->places[row].child.role->is_worker &&
-            (m->places[row].child.phase != CHILD_RUNNING ||
+        if (m->rows[row].gen == gen && m->rows[row].child.role->is_worker &&
+            (m->rows[row].child.phase != CHILD_RUNNING ||
              atomic_load(&slot_of(m, row)->beat_ms) == 0))
             return false;
     return true;
@@ -416,9 +423,10 @@ static void check_starting(struct master *m, uint64_t now_ms)
 static void row_replace(struct master *m, uint32_t row, const char *name, const char *how,
                         uint64_t in_flight, uint64_t now_ms)
 {
-    struct child *c = &m->places[row].child;
+    struct child *c = &m->rows[row].child;
     uint32_t wait_ms = child_wait_ms(&c->fast_ends, c->started_ms, now_ms);
 
+    assert(c->phase == CHILD_RUNNING);
     atomic_fetch_add(&m->base.shared->restarts, 1);
     c->pid = 0;
     c->phase = CHILD_WAITING;
@@ -431,7 +439,7 @@ static void row_replace(struct master *m, uint32_t row, const char *name, const 
 
 /* A worker that leaves by itself before its first turn says that it cannot live; one that is killed
  * was only unlucky. */
-static bool failed_to_start(const struct master *m, const struct place *p, uint64_t beat_ms,
+static bool failed_to_start(const struct master *m, const struct row *p, uint64_t beat_ms,
                             int wait_status)
 {
     return p->gen == m->starting && p->child.role->is_worker && beat_ms == 0 &&
@@ -440,7 +448,7 @@ static bool failed_to_start(const struct master *m, const struct place *p, uint6
 
 static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64_t now_ms)
 {
-    struct place *p = &m->places[row];
+    struct row *p = &m->rows[row];
     uint64_t in_flight = state_clear_worker(p->gen->inherited.state, number_of(m, row));
     struct quota_undone undone =
         quota_undo_holder(p->gen->inherited.quota, number_of(m, row), now_ms);
@@ -491,7 +499,7 @@ static void reap(struct master *m, uint64_t now_ms)
         if (pid == m->upgrade_pid)
             on_upgrade_end(m, wait_status);
         for (uint32_t row = 0; row < CHILD_ROWS; row++)
-            if (m->places[row].child.pid == pid) {
+            if (m->rows[row].child.pid == pid) {
                 on_child_end(m, row, wait_status, now_ms);
                 break;
             }
@@ -500,7 +508,7 @@ static void reap(struct master *m, uint64_t now_ms)
 
 static void check_row(struct master *m, uint32_t row, bool look, uint64_t now_ms)
 {
-    struct child *c = &m->places[row].child;
+    struct child *c = &m->rows[row].child;
     char name[96];
 
     if (c->phase == CHILD_WAITING && now_ms >= c->restart_ms) {
@@ -553,7 +561,7 @@ static void check_rows(struct master *m, uint64_t now_ms)
     bool look = now_ms >= m->next_look_ms;
 
     for (uint32_t row = 0; row < CHILD_ROWS; row++)
-        if (m->places[row].gen != NULL)
+        if (m->rows[row].gen != NULL)
             check_row(m, row, look, now_ms);
     if (look) {
         m->next_look_ms = now_ms + LOOK_MS;
@@ -668,7 +676,7 @@ static uint64_t next_wake_ms(const struct master *m)
     uint64_t at_ms = m->next_look_ms;
 
     for (uint32_t row = 0; row < CHILD_ROWS; row++) {
-        const struct child *c = &m->places[row].child;
+        const struct child *c = &m->rows[row].child;
 
         if (c->phase == CHILD_WAITING && c->restart_ms < at_ms)
             at_ms = c->restart_ms;

@@ -1,6 +1,7 @@
 /* See locate.h. */
 #include "objects/locate.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,7 @@ static void finish(struct locate *l, const struct locate_result *result)
     locate_done_cb on_done = l->on_done;
     void *arg = l->arg;
 
+    assert(!result->found || result->deployment != MODEL_NO_INDEX);
     locate_free(l);
     on_done(arg, result);
 }
@@ -130,6 +132,7 @@ static int ask(struct look *look)
                                 .on_done = on_looked,
                                 .arg = look};
 
+    assert(look->attempt == NULL && look->at < l->num);
     look->tries++;
     look->attempt = attempt_start(l->rt, &spec);
     return look->attempt != NULL ? 0 : ERR_NOMEM;
@@ -147,6 +150,7 @@ static void start_look(struct locate *l, uint32_t at)
 {
     struct look *look = free_look(l);
 
+    assert(look != NULL); /* fill() counts them */
     *look = (struct look){.locate = l, .at = at};
     if (ask(look) != 0) {
         note_failure(l, at, &no_memory);
@@ -172,6 +176,7 @@ static void end_look(struct look *look, const struct failure *failure)
 {
     struct locate *l = look->locate;
 
+    assert(look->busy && look->attempt == NULL && l->busy > 0);
     note_failure(l, look->at, failure);
     look->busy = false;
     l->busy--;

@@ -1,6 +1,7 @@
 /* See candidates.h. */
 #include "routing/candidates.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,12 +40,14 @@ void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t tie
     uint32_t num;
     const uint32_t *members = table_group_members(rt->table, group, &num);
 
+    assert(out->has_group != NULL);
     for (uint32_t i = out->has_group[group] ? num : 0; i < num; i++) {
         if (!is_of(rt, members[i], provider))
             continue;
         out->deployments[out->num] = members[i];
         out->tiers[out->num++] = tier;
     }
+    assert(out->num <= table_num_deployments(rt->table));
     out->has_group[group] = true; /* all of its rows that may be: each belongs to one group */
     out->grouped |= out->num > 0;
     out->num_tiers = tier + 1;
@@ -53,8 +56,10 @@ void candidates_add_group(const struct runtime *rt, uint32_t group, uint32_t tie
 void candidates_add_row(const struct runtime *rt, uint32_t row, int provider,
                         struct candidates *out)
 {
+    assert(row < table_num_deployments(rt->table));
     if (!is_of(rt, row, provider))
         return;
+    assert(out->num <= table_num_deployments(rt->table)); /* there is room for one more */
     out->deployments[out->num] = row;
     out->tiers[out->num++] = 0;
     out->grouped = true;

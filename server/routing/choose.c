@@ -1,6 +1,7 @@
 /* See choose.h. The decision itself is pure and lives in balancer/pick.c. */
 #include "routing/choose.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,12 +195,12 @@ static uint32_t choose_of_sample(struct runtime *rt, const struct choose_questio
                                      .by_share = policy->by_share,
                                      .random = on_random,
                                      .arg = rt};
-    uint32_t places[SAMPLE_SIZE], num = sample_draw(&sample, places, SAMPLE_SIZE);
+    uint32_t drawn[SAMPLE_SIZE], num = sample_draw(&sample, drawn, SAMPLE_SIZE);
     struct pick_candidate seen[SAMPLE_SIZE];
     uint64_t now_ms = loop_now_ms(rt->loop);
 
     for (uint32_t i = 0; i < num; i++) {
-        choose_describe(rt, q->op, q->candidates[places[i]], now_ms, &seen[i]);
+        choose_describe(rt, q->op, q->candidates[drawn[i]], now_ms, &seen[i]);
         take_question(&seen[i], q);
     }
     while (any_is_ready(seen, num, q->tokens)) {
@@ -249,6 +250,7 @@ static struct choose_cache *cache_of(struct runtime *rt, uint32_t num)
 
     if (cache == NULL && (cache = rt->choose_cache = calloc(1, sizeof(*cache))) == NULL)
         return NULL;
+    assert(cache->num <= cache->room);
     if (cache->room >= num)
         return cache;
     all = realloc(cache->all, num * sizeof(*all));
@@ -301,6 +303,7 @@ static bool is_still_so(struct runtime *rt, const struct choose_question *q,
 
     while (q->candidates[i] != deployment)
         i++;
+    assert(i < q->num); /* it was chosen among them */
     was = cache->all[i];
     choose_describe(rt, q->op, deployment, loop_now_ms(rt->loop), &cache->all[i]);
     take_question(&cache->all[i], q);
@@ -340,46 +343,47 @@ uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q)
     return chosen != MODEL_NO_INDEX ? chosen : choose_of_all(rt, q, policy);
 }
 
-uint32_t choose_in_tiers(struct runtime *rt, enum op_class op, const struct candidates *places,
+uint32_t choose_in_tiers(struct runtime *rt, enum op_class op, const struct candidates *candidates,
                          const bool *tried, uint32_t *tier, uint64_t tokens, uint64_t unsure_from)
 {
     uint32_t first = 0, end;
 
-    for (; first < places->num; first = end) {
+    for (; first < candidates->num; first = end) {
         struct choose_question q = {.op = op,
-                                    .candidates = places->deployments + first,
+                                    .candidates = candidates->deployments + first,
                                     .tried = tried + first,
                                     .tokens = tokens,
                                     .unsure_from = unsure_from};
         uint32_t chosen;
 
-        for (end = first; end < places->num && places->tiers[end] == places->tiers[first]; end++)
+        for (end = first;
+             end < candidates->num && candidates->tiers[end] == candidates->tiers[first]; end++)
             q.num++;
-        if (places->tiers[first] < *tier)
+        if (candidates->tiers[first] < *tier)
             continue;
-        *tier = places->tiers[first];
+        *tier = candidates->tiers[first];
         chosen = choose_deployment(rt, &q);
         if (chosen != MODEL_NO_INDEX)
             return chosen;
     }
-    *tier = places->num_tiers;
+    *tier = candidates->num_tiers;
     return MODEL_NO_INDEX;
 }
 
-static uint32_t tier_of(const struct candidates *places, uint32_t deployment)
+static uint32_t tier_of(const struct candidates *candidates, uint32_t deployment)
 {
-    for (uint32_t i = 0; i < places->num; i++)
-        if (places->deployments[i] == deployment)
-            return places->tiers[i];
+    for (uint32_t i = 0; i < candidates->num; i++)
+        if (candidates->deployments[i] == deployment)
+            return candidates->tiers[i];
     return 0;
 }
 
-uint32_t choose_leave_tier(const struct candidates *places, bool *tried, uint32_t deployment)
+uint32_t choose_leave_tier(const struct candidates *candidates, bool *tried, uint32_t deployment)
 {
-    uint32_t left = 0, tier = tier_of(places, deployment);
+    uint32_t left = 0, tier = tier_of(candidates, deployment);
 
-    for (uint32_t i = 0; i < places->num; i++) {
-        tried[i] |= places->tiers[i] <= tier;
+    for (uint32_t i = 0; i < candidates->num; i++) {
+        tried[i] |= candidates->tiers[i] <= tier;
         left += !tried[i];
     }
     return left;

@@ -2,6 +2,7 @@
  * that holds descriptors of its own is made here, after the fork. */
 #include "worker/worker.h"
 
+#include <assert.h>
 #include <h2o.h>
 #include <errno.h>
 #include <malloc.h>
@@ -224,6 +225,7 @@ static void begin_drain(struct worker *w)
 {
     struct runtime *rt = &w->rt;
 
+    assert(!rt->draining);
     rt->draining = true;
     atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
     log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front),

@@ -25,17 +25,17 @@ struct choose_question {
  *  @return deployment; MODEL_NO_INDEX: nowhere to go now */
 uint32_t choose_deployment(struct runtime *rt, const struct choose_question *q);
 
-/** The same among places whose fallbacks wait for what comes before them.
- *  @param tried    [places->num]: this request was there already, or it cannot take it
- *  @param tier    in and out: of the places in use; 0 at first
+/** The same among candidates whose fallbacks wait for what comes before them.
+ *  @param tried    [candidates->num]: this request was there already, or it cannot take it
+ *  @param tier    in and out: of the candidates in use; 0 at first
  *  @param tokens   and `unsure_from`: as of a question
  *  @return MODEL_NO_INDEX: no tier has any left */
-uint32_t choose_in_tiers(struct runtime *rt, enum op_class op, const struct candidates *places,
+uint32_t choose_in_tiers(struct runtime *rt, enum op_class op, const struct candidates *candidates,
                          const bool *tried, uint32_t *tier, uint64_t tokens, uint64_t unsure_from);
 
 /** What the operator allows was tried in the tier of this deployment: all that is left of it, and
  * of those before it, is marked as tried. @return how many wait behind it */
-uint32_t choose_leave_tier(const struct candidates *places, bool *tried, uint32_t deployment);
+uint32_t choose_leave_tier(const struct candidates *candidates, bool *tried, uint32_t deployment);
 
 /** What choose_deployment() gave was not tried after all: the right to probe goes to somebody else.
  */
