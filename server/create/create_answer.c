@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "objects/batch_view.h"
 #include "objects/client_ids.h"
+#include "request/errors.h"
 
 /* --- errors --- */
 
@@ -51,10 +52,7 @@ static enum create_step fail_unusable(struct create_job *job, uint32_t deploymen
         operation_free(&job->op);
         return STEP_DONE;
     }
-    relay_fill(&failure, 502, "server_error", "unusable_id", "",
-               "The provider made the batch, but named it \"%.128s\", which is no id that a later "
-               "call could name. Do not create it again.",
-               id);
+    error_fill(&failure, UNUSABLE_BATCH_ID, "", id);
     failure.should_not_retry = true;
     job->op.deployment = deployment;
     return create_fail(job, &failure);

@@ -18,8 +18,7 @@ static enum answered check_names(struct relay *relay)
 
         if (strcspn(key, "\r\n") == len)
             continue;
-        relay_problem(relay, 400, "invalid_request_error", "invalid_value", "",
-                      "The name of a member has a line end or a NUL in it.");
+        relay_error(relay, ODD_MEMBER, "");
         return ANSWERED;
     }
     return GO_ON;
@@ -34,8 +33,7 @@ static enum answered require_string(struct relay *relay, const char *name)
     if (value == NULL || json_is(value, JSON_NULL) || json_is(value, JSON_STRING))
         relay_error(relay, MISSING_PARAMETER, name, name);
     else
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", name,
-                      "Invalid type for '%s': expected a string.", name);
+        relay_error(relay, INVALID_TYPE, name, name);
     return ANSWERED;
 }
 
@@ -94,16 +92,11 @@ static enum answered check_metadata(struct relay *relay)
     if (metadata == NULL || json_is(metadata, JSON_NULL))
         return GO_ON;
     if (!json_is(metadata, JSON_OBJECT)) {
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "metadata",
-                      "Invalid type for 'metadata': expected an object.");
+        relay_error(relay, METADATA_TYPE, "metadata");
         return ANSWERED;
     }
     if (num > MAX_PAIRS) {
-        relay_problem(relay, 400, "invalid_request_error", "object_above_max_properties",
-                      "metadata",
-                      "Invalid 'metadata': too many properties. Expected an object with at most "
-                      "%d properties, but got one with %zu.",
-                      MAX_PAIRS, num);
+        relay_error(relay, METADATA_PAIRS, "metadata", MAX_PAIRS, num);
         return ANSWERED;
     }
     for (size_t i = 0; i < num; i++) {

@@ -13,6 +13,7 @@
 #include "objects/file_url.h"
 #include "objects/refusals.h"
 #include "routing/choose.h"
+#include "request/errors.h"
 
 /* --- whether a provider would take it --- */
 
@@ -49,10 +50,7 @@ static bool endpoint_is_that_of_lines(const struct create_job *job, enum provide
     if (provider != PROVIDER_OPENAI || job->file_url == NULL ||
         endpoints_are_same(job->endpoint, job->file_url))
         return true;
-    relay_fill(failure, 400, "invalid_request_error", "url_mismatch", "endpoint",
-               "Invalid 'endpoint': the batch is for '%.64s', but the lines of its input file are "
-               "for '%.64s'.",
-               job->endpoint, job->file_url);
+    error_fill(failure, URL_MISMATCH, "endpoint", job->endpoint, job->file_url);
     return false;
 }
 

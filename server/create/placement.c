@@ -332,8 +332,7 @@ static void fail_not_placed(struct placement *p)
 {
     struct failure failure;
 
-    relay_fill(&failure, 404, "invalid_request_error", "file_not_placed", "input_file_id",
-               "There is no such file, or its lines name no deployment that is balanced here.");
+    error_fill(&failure, FILE_NOT_PLACED, "input_file_id");
     operation_fail(&p->op, &failure);
 }
 
@@ -405,14 +404,11 @@ static void start_number(struct relay *relay)
     int64_t tokens;
 
     if (model == NULL)
-        relay_problem(relay, 400, "invalid_request_error", "missing_required_parameter",
-                      "input_file_id", "Give 'input_file_id', or 'model' and 'tokens'.");
+        relay_error(relay, PLACEMENT_OF_WHAT, "input_file_id");
     else if (group == MODEL_NO_INDEX)
-        relay_problem(relay, 400, "invalid_request_error", "model_not_found", "model",
-                      "The model '%.128s' is not served here.", model);
+        relay_error(relay, MODEL_NOT_HERE, "model", model);
     else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
-        relay_problem(relay, 400, "invalid_request_error", "invalid_type", "tokens",
-                      "Invalid 'tokens': expected an integer of 1 or more.");
+        relay_error(relay, TOKENS_TYPE, "tokens");
     else if (candidates_of_group(relay->rt, group, &plan.candidates) != 0)
         out_of_memory(relay);
     else {
