@@ -188,7 +188,7 @@ static int reserve_at_home(struct create_job *job)
 
     job->tokens = facts_tokens(rt, &job->facts, provider);
     job->least = facts_least(rt, &job->facts, provider);
-    job->refusal_job = facts_job(&job->facts);
+    job->refusal_job = facts_job(&job->facts, job->owner);
     if (find_candidates(job) != 0)
         return ERR_NOMEM;
     facts_take_expected(rt, home, job->target.native, &job->facts);

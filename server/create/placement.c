@@ -315,10 +315,12 @@ static void answer_file(struct placement *p, const struct facts *facts)
     struct plan plan = {.rt = rt,
                         .tokens = facts_tokens(rt, facts, (enum provider)d->provider),
                         .least = facts_least(rt, facts, (enum provider)d->provider),
-                        .job = facts_job(facts),
                         .home = facts->deployment};
     struct facts known = *facts;
-    struct relay *relay = operation_end(&p->op);
+    struct relay *relay;
+
+    plan.job = facts_job(facts, p->op.relay->owner);
+    relay = operation_end(&p->op);
 
     if (candidates_of_group(rt, d->group, &plan.candidates) != 0) {
         out_of_memory(relay);

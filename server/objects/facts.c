@@ -117,27 +117,28 @@ void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[
     words[4] = at_most(facts->output_tokens, OUTPUT_BITS);
 }
 
-/* A job is known by the measures of its file, not by its deployment or flags. Overwrites words[0]. */
-static uint64_t job_of(uint64_t words[MEMO_WORDS])
+/* A job is known by the measures of its file, not by its deployment or flags. Overwrites
+ * words[0]. */
+static uint64_t job_of(uint64_t words[MEMO_WORDS], uint64_t owner)
 {
     words[0] >>= IMAGES_SHIFT;
-    return refusals_job(words);
+    return refusals_job(words, owner);
 }
 
-uint64_t facts_job(const struct facts *facts)
+uint64_t facts_job(const struct facts *facts, uint64_t owner)
 {
     uint64_t words[MEMO_WORDS];
 
     facts_pack(facts, 0, words);
-    return job_of(words);
+    return job_of(words, owner);
 }
 
-uint64_t facts_job_of(const struct memo *memo, uint32_t account, const char *native,
+uint64_t facts_job_of(const struct memo *memo, uint32_t account, const char *native, uint64_t owner,
                       uint64_t now_ms)
 {
     uint64_t words[MEMO_WORDS], key = memo_key(MEMO_FACTS, account, native, strlen(native));
 
-    return memo_get(memo, key, 0, now_ms, words) ? job_of(words) : 0;
+    return memo_get(memo, key, 0, now_ms, words) ? job_of(words, owner) : 0;
 }
 
 static enum slots_kind slot_of(uint64_t word)

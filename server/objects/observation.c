@@ -112,9 +112,10 @@ void observation_note_ended(const struct inherited *inherited, uint32_t column, 
     if (deployment == MODEL_NO_INDEX)
         (void)quota_full(inherited->quota, column, tokens, now_ms);
     else
-        ledger_note_refused(inherited, deployment,
-                            facts_job_of(inherited->memo, home, s->marker.file, now_ms), tokens,
-                            now_ms);
+        ledger_note_refused(
+            inherited, deployment,
+            facts_job_of(inherited->memo, home, s->marker.file, s->marker.owner, now_ms), tokens,
+            now_ms);
 }
 
 /* Prefetch the ledger's cache lines: the proof of the marker hides what they cost. */

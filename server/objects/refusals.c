@@ -5,7 +5,7 @@
 
 #define KIND_JOB   'j' /* refused anywhere */
 #define KIND_PLACE 'J' /* refused by one deployment */
-#define EVERYWHERE 1   /* memo_key() wants a place that is not 0 */
+#define EVERYWHERE 1   /* in place of a deployment */
 
 /* The words of a value at a place. */
 enum { UNTIL_MS, TIMES, HOPELESS };
@@ -15,9 +15,9 @@ static uint64_t key_of(uint32_t kind, uint64_t place, uint64_t job)
     return memo_key(kind, place, (const char *)&job, sizeof(job));
 }
 
-uint64_t refusals_job(const uint64_t words[MEMO_WORDS])
+uint64_t refusals_job(const uint64_t words[MEMO_WORDS], uint64_t owner)
 {
-    return memo_key('r', EVERYWHERE, (const char *)words, MEMO_WORDS * sizeof(words[0]));
+    return memo_key('r', owner, (const char *)words, MEMO_WORDS * sizeof(words[0]));
 }
 
 static uint64_t rest_ms(uint64_t times)

@@ -44,6 +44,7 @@ struct upload *upload_new(struct relay *relay, const struct operation_ops *ops,
 
     if (up == NULL)
         return NULL;
+    up->owner = relay->owner;
     spool_init(&up->spool, relay->rt->inherited, relay->rt->slot, relay->rt->loop);
     up->lines = jsonl_new(rules);
     if (up->lines == NULL || (repeat_is_keyed(relay) && begin_digest(up) != 0)) {
@@ -118,7 +119,7 @@ static struct size size_of(const struct upload *up, uint32_t deployment)
     jsonl_report(up->lines, &report);
     facts_fill(&facts, up->op.rt, deployment, &report);
     return (struct size){facts_tokens(up->op.rt, &facts, provider),
-                         facts_least(up->op.rt, &facts, provider), facts_job(&facts)};
+                         facts_least(up->op.rt, &facts, provider), facts_job(&facts, up->owner)};
 }
 
 static uint64_t tokens_of(const struct upload *up, uint32_t deployment)

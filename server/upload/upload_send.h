@@ -17,6 +17,7 @@ struct receiver; /* upload.c */
 struct upload {
     struct operation op;       /* its deployment: of the current try */
     struct receiver *receiver; /* owned; NULL: all was received */
+    uint64_t owner;            /* who uploads, as in relay.h */
     struct spool spool;
     uint64_t received;   /* bytes of the file part so far */
     uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */

@@ -272,7 +272,7 @@ static uint64_t id_of(const struct world *w, uint32_t job)
 {
     uint64_t words[MEMO_WORDS] = {job, w->jobs[job].tokens};
 
-    return refusals_job(words);
+    return refusals_job(words, 0);
 }
 
 static void note_refusal(struct world *w, uint32_t d, uint32_t job, uint64_t tokens)

@@ -283,7 +283,7 @@ static void a_batch_that_failed_as_too_large_speaks_about_its_file_first(void **
     assert_true(observe(batch(text), &seen));
     assert_int_equal(enqueued(), 0);
     assert_int_equal(sum().full_for_ms, 0);
-    assert_true(refusals_find(inherited.memo, facts_job(&facts), HERE, NOW, &refusal));
+    assert_true(refusals_find(inherited.memo, facts_job(&facts, OWNER), HERE, NOW, &refusal));
     assert_true(refusal.hopeless);
 }
 

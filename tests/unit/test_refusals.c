@@ -107,12 +107,25 @@ static void a_file_is_the_same_job_under_another_name(void **state)
     other.deployment = 2;
     other.model = 6;
     other.counted = other.expected = other.guessed = true;
-    assert_true(facts_job(&one) == facts_job(&other));
+    assert_true(facts_job(&one, 3) == facts_job(&other, 3));
     other.prompt.units[FEATURE_IMAGES]++;
-    assert_false(facts_job(&one) == facts_job(&other));
+    assert_false(facts_job(&one, 3) == facts_job(&other, 3));
     other = one;
     other.bytes++;
-    assert_false(facts_job(&one) == facts_job(&other));
+    assert_false(facts_job(&one, 3) == facts_job(&other, 3));
+}
+
+static void what_one_tenants_file_met_keeps_no_other_tenants_equal_file_away(void **state)
+{
+    struct facts facts = {.deployment = 1, .model = 5, .bytes = 100, .lines = 2, .prompt = {{80}}};
+    struct refusal refusal;
+
+    (void)state;
+    assert_true(refusals_note(memo, facts_job(&facts, 3), HERE, false, NOW));
+    assert_true(refusals_find(memo, facts_job(&facts, 3), HERE, NOW, &refusal));
+    assert_false(refusals_find(memo, facts_job(&facts, 4), HERE, NOW, &refusal));
+    assert_false(refusals_find(memo, facts_job(&facts, 0), HERE, NOW, &refusal));
+    assert_false(refusals_any(memo, facts_job(&facts, 4), NOW));
 }
 
 /* SIGUSR2 hands the memo to the next program: version 0.1.0 kept facts in other words. */
@@ -122,9 +135,9 @@ static void what_the_program_before_kept_in_another_layout_is_not_read(void **st
 
     (void)state;
     memo_put(memo, memo_key('f', 9, "file-1", 6), words, NOW);
-    assert_true(facts_job_of(memo, 9, "file-1", NOW) == 0);
+    assert_true(facts_job_of(memo, 9, "file-1", 3, NOW) == 0);
     memo_put(memo, memo_key('F', 9, "file-1", 6), words, NOW);
-    assert_true(facts_job_of(memo, 9, "file-1", NOW) != 0);
+    assert_true(facts_job_of(memo, 9, "file-1", 3, NOW) != 0);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -138,6 +151,7 @@ int main(void)
         T(what_was_refused_with_nothing_enqueued_stays_known_as_such_for_a_while),
         T(an_accepted_job_is_forgotten),
         T(a_file_is_the_same_job_under_another_name),
+        T(what_one_tenants_file_met_keeps_no_other_tenants_equal_file_away),
         T(what_the_program_before_kept_in_another_layout_is_not_read),
     };
 

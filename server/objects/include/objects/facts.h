@@ -44,12 +44,13 @@ uint64_t facts_least(const struct runtime *rt, const struct facts *facts, enum p
 void facts_pack(const struct facts *facts, uint32_t fingerprint, uint64_t words[MEMO_WORDS]);
 uint32_t facts_unpack(const uint64_t words[MEMO_WORDS], struct facts *facts);
 
-/** What the job of this file is known by to refusals.h. Never 0. */
-uint64_t facts_job(const struct facts *facts);
+/** What the job of this file is known by to refusals.h. Never 0.
+ *  @param owner  fingerprint of who asks for it */
+uint64_t facts_job(const struct facts *facts, uint64_t owner);
 
 /** The same of a file that is kept. @param account  fingerprint of the one that holds it
  *  @return 0: it is not known */
-uint64_t facts_job_of(const struct memo *memo, uint32_t account, const char *native,
+uint64_t facts_job_of(const struct memo *memo, uint32_t account, const char *native, uint64_t owner,
                       uint64_t now_ms);
 
 /** Keep for all workers. @param deployment  one of the account that holds the file */

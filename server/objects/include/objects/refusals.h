@@ -18,10 +18,12 @@ struct refusal {
     bool hopeless;
 };
 
-/** What a job is known by: its file's measures, so that a second upload of it is the same job.
+/** What a job is known by: who asks, and its file's measures. So a second upload of the file, which
+ * has another id, is the same job, and what one tenant's file met keeps nobody else's away.
  *  @param words  of facts_pack()
+ *  @param owner  fingerprint of who asks; 0: the master key
  *  @return never 0 */
-uint64_t refusals_job(const uint64_t words[MEMO_WORDS]);
+uint64_t refusals_job(const uint64_t words[MEMO_WORDS], uint64_t owner);
 
 /** `place` refused the job. During a backoff it does not prolong it: those were in flight together.
  *  @param place  any number that names the deployment
