@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "routing/candidates.h"
+#include "request/errors.h"
 #include "request/resolve.h"
 
 #define KEY_HEADER    "idempotency-key"
@@ -104,47 +105,42 @@ static void go_on(struct repeat *r)
     r->ops->on_new(r->arg);
 }
 
-static void fail(struct repeat *r, int status, const char *type, const char *code, bool final,
-                 const char *text)
+static void fail(struct repeat *r, struct failure *failure, bool final)
 {
-    struct failure failure;
-
-    relay_fill(&failure, status, type, code, "", "%s", text);
-    failure.should_not_retry = final;
-    if (!final && status != 400)
-        failure.retry_after_ms = 1000;
-    r->ops->on_failed(r->arg, &failure);
+    failure->should_not_retry = final;
+    if (!final && failure->status != 400)
+        failure->retry_after_ms = 1000;
+    r->ops->on_failed(r->arg, failure);
 }
+
+#define FAIL(r, name, final)                                                                       \
+    do {                                                                                           \
+        struct failure failure_;                                                                   \
+        error_fill(&failure_, name, "");                                                           \
+        fail((r), &failure_, (final));                                                             \
+    } while (0)
 
 static void fail_unknown(struct repeat *r)
 {
-    fail(r, 502, "server_error", "create_outcome_unknown", true,
-         "This create was sent before and its answer was lost, so the batch may or may not exist. "
-         "It was not repeated. List the batches before creating it again.");
+    FAIL(r, CREATE_LOST, true);
 }
 
 /* --- looking upstream --- */
 
 static void fail_reused(struct repeat *r)
 {
-    fail(r, 409, "invalid_request_error", "idempotency_key_reused", true,
-         "This Idempotency-Key was used for another request.");
+    FAIL(r, KEY_REUSED, true);
 }
 
 /* Batches of blobs, and those whose metadata a provider does not keep, look all the same. */
 static void fail_unsure(struct repeat *r)
 {
-    fail(r, 409, "invalid_request_error", "create_outcome_unknown", true,
-         "Whether this create was made before cannot be told: there is a batch of the same input "
-         "that may be the one. Nothing was created. List the batches; to create another one, send "
-         "the request as a new one, without an Idempotency-Key.");
+    FAIL(r, CREATE_UNSURE, true);
 }
 
 static void fail_unread(struct repeat *r)
 {
-    fail(r, 503, "server_error", "repeat_unknown", false,
-         "Whether this create was made before could not be found out now: a provider did not "
-         "list its batches. Nothing was created; try again later.");
+    FAIL(r, REPEAT_UNREAD, false);
 }
 
 /* A gateway before this one may have sent it: the provider carries out what it has, although nobody
@@ -153,11 +149,7 @@ static void fail_under_way(struct repeat *r, uint64_t wait_ms)
 {
     struct failure failure;
 
-    relay_fill(&failure, 503, "server_error", "repeat_unknown", "",
-               "Whether this create was made before cannot be told yet: it is not listed, but the "
-               "gateway before this one ended without finishing, and may have sent it. Nothing was "
-               "created; try again in %u s.",
-               (unsigned)((wait_ms + 999) / 1000));
+    error_fill(&failure, REPEAT_UNDER_WAY, "", (unsigned)((wait_ms + 999) / 1000));
     failure.retry_after_ms = wait_ms < MAX_WAIT_MS ? (int64_t)wait_ms : MAX_WAIT_MS;
     r->ops->on_failed(r->arg, &failure);
 }
@@ -243,7 +235,7 @@ static void search(struct repeat *r, const char *nonce)
     snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
     r->search = reconcile_start(r->rt, &spec, on_searched, r);
     if (r->search == NULL)
-        fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
+        FAIL(r, OUT_OF_MEMORY, false);
 }
 
 static uint32_t account_of(const struct repeat *r, uint32_t deployment)
@@ -370,8 +362,7 @@ static void wait_for_first(struct repeat *r)
     if (r->give_up_ms == 0)
         r->give_up_ms = now_ms + r->rt->config->timeouts.json_total_ms;
     if (now_ms >= r->give_up_ms || loop_timer_start(r->rt->loop, &r->timer, LOOK_MS) != 0)
-        fail(r, 409, "invalid_request_error", "idempotency_in_progress", false,
-             "The same request is still being answered; try again later.");
+        FAIL(r, REPEAT_IN_PROGRESS, false);
 }
 
 static void on_lost(struct repeat *r, const struct idem_answer *answer)
@@ -395,9 +386,7 @@ static void on_lost(struct repeat *r, const struct idem_answer *answer)
 static void on_full(struct repeat *r)
 {
     if (r->keyed || r->again) /* two of them at once would not see each other */
-        fail(r, 503, "server_error", "idempotency_table_full", false,
-             "The gateway cannot keep another repeated request or Idempotency-Key now. Nothing was "
-             "done; try again later.");
+        FAIL(r, REPEATS_FULL, false);
     else
         on_unknown_here(r);
 }
@@ -517,8 +506,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
     r->ops = ops;
     r->arg = arg;
     if (r->keyed && !is_good_key(text)) {
-        fail(r, 400, "invalid_request_error", "invalid_value", false,
-             "Invalid Idempotency-Key: expected 1 to 255 printable ASCII characters.");
+        FAIL(r, IDEMPOTENCY_KEY, false);
         return;
     }
     if (!r->keyed && kind == REPEAT_UPLOAD) {
@@ -529,7 +517,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
     r->client = client_of(r, relay);
     r->searched = calloc(MAX_SEARCHED, sizeof(*r->searched));
     if (r->searched == NULL) {
-        fail(r, 500, "server_error", "out_of_memory", false, "The gateway is out of memory.");
+        FAIL(r, OUT_OF_MEMORY, false);
         return;
     }
     for (uint32_t i = 0; i < num_homes && !r->too_many; i++)
