@@ -2,6 +2,7 @@
  */
 #include "front/guard_peers.h"
 
+#include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,7 @@ uint32_t guard_peers_add(struct guard_peers *peers, uint64_t key)
     if (key == 0)
         return 0;
     slot = &peers->slots[find(peers, key)];
+    assert((slot->key == 0) == (slot->count == 0));
     slot->key = key;
     return ++slot->count;
 }
@@ -93,6 +95,7 @@ uint32_t guard_peers_add(struct guard_peers *peers, uint64_t key)
 /* Close the gap, so that no search stops too early. */
 static void close_gap(struct guard_peers *peers, size_t gap)
 {
+    assert(peers->slots[gap].count == 0);
     for (size_t i = (gap + 1) & peers->mask; peers->slots[i].key != 0; i = (i + 1) & peers->mask) {
         size_t home = home_of(peers, peers->slots[i].key);
 

@@ -54,6 +54,7 @@ static uint64_t model_of(const struct runtime *rt, uint32_t deployment)
 void facts_fill(struct facts *facts, const struct runtime *rt, uint32_t deployment,
                 const struct jsonl_report *report)
 {
+    assert(deployment < table_num_deployments(rt->table));
     *facts = (struct facts){.deployment = deployment,
                             .model = model_of(rt, deployment),
                             .prompt = report->prompt,

@@ -1,6 +1,8 @@
 /* See file_slots.h. */
 #include "objects/file_slots.h"
 
+#include <assert.h>
+
 #include "objects/facts.h"
 
 /* The next deployment after `i` whose account is the same; MODEL_NO_INDEX: none. */
@@ -14,6 +16,7 @@ static uint32_t next_row(const struct runtime *rt, uint32_t account, uint32_t i)
 
 static uint32_t account_of(const struct runtime *rt, uint32_t deployment)
 {
+    assert(deployment < table_num_deployments(rt->table));
     return rt->account_same_resource[table_deployment(rt->table, deployment)->account];
 }
 

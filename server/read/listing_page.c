@@ -1,6 +1,7 @@
 /* See listing_page.h. */
 #include "listing_page.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@ int listing_source_add(struct listing_source *s, int64_t created_at, const char 
 {
     size_t at = s->ids.len;
 
+    assert(s->num <= s->cap && s->next == 0); /* nothing was taken yet */
     if (at > UINT32_MAX || len > UINT32_MAX)
         return ERR_LIMIT;
     strbuf_add(&s->ids, id, strlen(id) + 1);
@@ -43,6 +45,7 @@ void listing_source_deinit(struct listing_source *s)
 
 const char *listing_source_id(const struct listing_source *s, size_t i)
 {
+    assert(i < s->num && s->items[i].id < s->ids.len);
     return strbuf_str(&s->ids) + s->items[i].id;
 }
 
@@ -129,6 +132,7 @@ void listing_trim(struct listing_source *s, int64_t created_at, const char *id, 
 
 static bool is_empty(const struct listing_source *s)
 {
+    assert(s->next <= s->num);
     return s->next == s->num;
 }
 

@@ -3,6 +3,7 @@
  * loop, so that other clients do not wait for long ones. */
 #include "listing_impl.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,7 @@ static void read_whole(struct reader *r)
     static const uint64_t value[MEMO_WORDS] = {1};
     struct listing *l = r->list;
 
+    assert(!r->whole && !r->done);
     memo_put(l->op.rt->inherited->memo, whole_key(r), value, loop_now_ms(l->op.rt->loop));
     source_of(r)->num = 0;
     r->whole = true;
@@ -112,6 +114,7 @@ static void reader_done(struct reader *r)
 {
     struct listing *l = r->list;
 
+    assert(!r->done);
     r->done = true;
     for (size_t i = 0; i < l->num; i++)
         if (!l->readers[i].done)
@@ -224,6 +227,7 @@ static bool begin_behind(struct reader *r, const char *id)
     }
     if (strcmp(id, r->after) != 0)
         return false;
+    assert(r->page_from <= source_of(r)->num);
     source_of(r)->num = r->page_from;
     return true;
 }

@@ -1,6 +1,7 @@
 /* See long_text.h. */
 #include "request/long_text.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ void long_text_drop(struct long_text *t)
 {
     struct long_part *part = t->first;
 
+    assert(part != NULL && (part == t->last || t->full >= part->bytes.len));
     t->first = part->next;
     if (t->first == NULL)
         t->last = NULL;

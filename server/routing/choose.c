@@ -17,6 +17,7 @@ void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, 
     uint32_t column = rt->inherited->columns[deployment];
     struct state_sum sum;
 
+    assert(deployment < table_num_deployments(rt->table));
     state_read(rt->inherited->state, column, now_ms, &sum);
     memset(c, 0, sizeof(*c));
     c->deployment = deployment;
@@ -348,6 +349,7 @@ uint32_t choose_in_tiers(struct runtime *rt, enum op_class op, const struct cand
 {
     uint32_t first = 0, end;
 
+    assert(candidates->num == 0 || tried != NULL);
     for (; first < candidates->num; first = end) {
         struct choose_question q = {.op = op,
                                     .candidates = candidates->deployments + first,
@@ -393,6 +395,7 @@ void choose_give_back(struct runtime *rt, enum op_class op, uint32_t deployment)
 {
     struct breaker_view before, after;
 
+    assert(deployment < table_num_deployments(rt->table));
     (void)breaker_record(state_health(rt->inherited->state, rt->inherited->columns[deployment], op),
                          &rt->inherited->breaker, OUTCOME_CANCELLED, -1,
                          table_deployment(rt->table, deployment)->fingerprint,

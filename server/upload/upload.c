@@ -1,6 +1,7 @@
 /* The receiving half of an upload: fields, lines, limits. upload_send.c has the other half. */
 #include "upload/upload.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@ struct receiver {
 
 static void receiver_free(struct receiver *rc)
 {
+    assert(rc->up->receiver == rc);
     body_abandon(rc->body);
     slices_remove(&rc->rt->slices, &rc->slice);
     multipart_free(rc->form);
@@ -65,10 +67,16 @@ static void receiving_free(struct operation *op)
 
 static const struct operation_ops receiving_ops = {.free = receiving_free};
 
+static bool is_answered(const struct receiver *rc)
+{
+    return rc->up->op.relay == NULL;
+}
+
 /* Answer. The upload itself ends on the way out of the callback that found the error: end(). Who
  * reads the answer finds the spool's room given back, at another worker too. */
 static void reject(struct receiver *rc, const struct failure *why)
 {
+    assert(!is_answered(rc));
     spool_deinit(&rc->up->spool);
     relay_failure(operation_detach(&rc->up->op), why);
 }
@@ -80,13 +88,9 @@ static void reject(struct receiver *rc, const struct failure *why)
         reject(rc, &why_);                                                                         \
     } while (0)
 
-static bool is_answered(const struct receiver *rc)
-{
-    return rc->up->op.relay == NULL;
-}
-
 static void end(struct receiver *rc)
 {
+    assert(is_answered(rc));
     operation_free(&rc->up->op);
 }
 

@@ -2,6 +2,7 @@
  * deployment's name while it reads. */
 #include "upload_send.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,6 +192,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     struct viewer viewer;
     struct relay *relay;
 
+    assert(up->op.relay != NULL && up->op.deployment != MODEL_NO_INDEX);
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
         json_doc_free(doc);
         fail_unreadable(up);
@@ -340,6 +342,7 @@ static int start_try(struct upload *up)
                                     table_group_name(up->op.rt->table, d->group), report.model,
                                     filled, sizeof(filled));
     }
+    assert(up->send == NULL && up->op.deployment != MODEL_NO_INDEX);
     default_expiry(up, &spec.form, seconds);
     mend_name(up, &spec.form, &name);
     up->send = send_file_start(up->op.rt, &spec, on_sent, up);
@@ -381,6 +384,7 @@ static uint32_t choose(struct upload *up)
                                               up->candidates.num, size.tokens, size.least);
     uint32_t tier = up->tier, chosen;
 
+    assert(up->candidates.num > 0);
     bar(up, size.job);
     chosen = choose_in_tiers(up->op.rt, OP_UPLOAD, &up->candidates, up->barred, &tier, size.tokens,
                              unsure_from);

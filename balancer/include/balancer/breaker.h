@@ -60,7 +60,9 @@ struct breaker_view {
     uint32_t minute_failures;
 };
 
+/** "closed", "open" or "half-open", for the log; "unknown" for another number. */
 const char *breaker_state_name(enum breaker_state s);
+/** What a word says, and the word that says it. Pure; a packed view unpacks to itself. */
 void breaker_unpack(uint64_t word, struct breaker_view *view);
 uint64_t breaker_pack(const struct breaker_view *view);
 

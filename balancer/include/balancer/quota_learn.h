@@ -89,6 +89,7 @@ struct quota_sum {
     uint64_t full_for_ms; /* ... for so long; 0: not */
 };
 
+/** What is known of a deployment now, all at once; the parts may be a moment apart. */
 void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, struct quota_sum *sum);
 
 /** The lower of configured and learned limit; 0: unknown. */

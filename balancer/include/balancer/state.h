@@ -31,6 +31,7 @@ enum outcome {
 };
 #define OUTCOME_COUNT 9
 
+/** Words for the log and for labels of metrics; constants. */
 const char *op_class_name(enum op_class op);
 const char *outcome_name(enum outcome outcome);
 

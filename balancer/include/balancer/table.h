@@ -38,6 +38,7 @@ struct table_deployment {
 MUST_USE int table_build(const struct model_list *list, uint32_t generation, struct table **out);
 void table_free(struct table *table); /* NULL is fine */
 
+/** Of the configuration that it was built of, and how many rows it has. */
 uint32_t table_generation(const struct table *table);
 uint32_t table_num_deployments(const struct table *table);
 const struct table_deployment *table_deployment(const struct table *table,

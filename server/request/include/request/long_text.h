@@ -22,13 +22,16 @@ struct long_text {
     struct strbuf nowhere;          /* where bytes go when there is no memory: it has failed */
 };
 
+/** Free all parts; the text is empty again. */
 void long_text_deinit(struct long_text *text);
 
 /** Where the next bytes go. Valid until the next call; a part of it that ran out of memory makes
  * the whole text fail. */
 struct strbuf *long_text_out(struct long_text *text);
 
+/** Bytes of all parts that were not dropped. */
 size_t long_text_len(const struct long_text *text);
+/** Whether some of it was lost for want of memory; it stays so. */
 bool long_text_failed(const struct long_text *text);
 
 /** Free the first part. */

@@ -67,6 +67,7 @@ struct route {
 void route_parse(const char *path, size_t path_len, const char *query, size_t query_len,
                  struct route *route, struct route_hints *hints);
 
+/** The method of a request line; METHOD_OTHER: one that no route has. */
 enum route_method route_method(const char *method, size_t len);
 
 /** "GET, HEAD, POST" for an Allow header (RFC 9110 section 10.2.1). `out` needs 64 bytes. */
