@@ -39,7 +39,7 @@ class Replaced:
         self.follow(seen)
 
     def follow(self, seen):
-        workers = int(re.findall(r"generation \d+ serves: (\d+) workers", "\n".join(self.gateway.lines[:seen]))[-1])
+        workers = int(self.gateway.wait_line(r"generation \d+ serves: (\d+) workers").group(1))
         self.pids.append(int(self.gateway.wait_line(r"new program started, pid (\d+)", start=seen).group(1)))
         self.gateway.wait_line(rf"master\[{self.pids[-1]}\]: upgrade: took over from the previous program", start=seen)
         until(lambda: len(re.findall(r"worker \d+\[\d+\]: draining", "\n".join(self.gateway.lines[seen:]))) >= workers,
