@@ -183,6 +183,21 @@ static void check_what_is_no_empty_line_is_refused_at_once(bool tls)
 }
 BOTH(what_is_no_empty_line_is_refused_at_once)
 
+/* A client may close its sending side behind the last request (as nginx lets it): while its answer
+ * is on the way, that does not say that it has left. */
+static void who_closes_its_sending_side_gets_the_rest_of_an_answer(void **state)
+{
+    struct client c = open_h1(false);
+
+    (void)state;
+    client_push_text(&c, "GET /download=9000000 HTTP/1.1\r\n" HOST "\r\n");
+    shutdown(c.fd, SHUT_WR);
+    pass_ms(GUARD_HANGUP_MS + 4 * GUARD_TICK_MS);
+    assert_int_equal(world.calls, 1);
+    assert_int_equal(world.gone, 0);
+    client_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +209,7 @@ int main(void)
         TEST(a_head_may_be_as_large_as_its_bound_and_no_byte_larger),
         TEST(an_empty_line_before_a_request_may_come_in_halves),
         TEST(what_is_no_empty_line_is_refused_at_once),
+        TEST(who_closes_its_sending_side_gets_the_rest_of_an_answer),
     };
 
     signal(SIGPIPE, SIG_IGN);
