@@ -96,14 +96,17 @@ static const char *find_similar(const struct flags *flags, const char *name, siz
     return guess.best;
 }
 
-/* Without its value: somebody may have meant a key. */
+/* Without its value, and not when it looks like a key itself: somebody may have meant one. */
 static int fail_unknown(const struct flags *flags, const char *arg)
 {
     const char *name = arg + strspn(arg, "-");
     size_t len = strcspn(name, "=");
     const char *similar = find_similar(flags, name, len);
 
-    fprintf(stderr, "tranche: unknown flag \"%.*s\"", (int)(name + len - arg), arg);
+    if (secret_looks_like_one(name))
+        fputs("tranche: unknown flag \"" SECRET_MASK "\"", stderr);
+    else
+        fprintf(stderr, "tranche: unknown flag \"%.*s\"", (int)(name + len - arg), arg);
     if (similar != NULL)
         fprintf(stderr, ", did you mean \"--%s\"?", similar);
     fputs("\nTry \"tranche --help\".\n", stderr);

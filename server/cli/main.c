@@ -301,7 +301,7 @@ int main(int argc, char **argv)
         fprintf(stderr,
                 "tranche: unknown command \"%s\", wanted serve, check, check-file or id\nTry "
                 "\"tranche --help\".\n",
-                command);
+                flags_shown(command));
         return EXIT_USAGE;
     }
     if (strcmp(command, "serve") == 0)

@@ -323,7 +323,8 @@ def test_a_start_line_of_litellm_is_taken_in_either_spelling(args):
     assert done.returncode == 0 and re.search(r"num_workers +2\n", done.stdout), done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("args", [["--api-kee={}"], ["--port", "{}"], ["--port={}"], ["--debug={}"], ["serve", "{}"], ["check-file", "--provider", "{}", "x"]],
+@pytest.mark.parametrize("args", [["--api-kee={}"], ["--port", "{}"], ["--port={}"], ["--debug={}"], ["serve", "{}"], ["check-file", "--provider", "{}", "x"],
+                                  ["{}"], ["-{}"], ["--{}"], ["check", "-{}"], ["id", "--{}=x"]],
                          ids=lambda v: " ".join(v))
 def test_a_key_on_the_command_line_is_not_printed_with_the_mistake(args):
     key = "sk-abcdefghijklmnopqrstuvwx0123"
