@@ -56,8 +56,8 @@ struct rights_alias {
 /* Which models. An empty list without `all` allows none. */
 struct rights_models {
     bool all;
-    bool of_team;               /* "all-team-models": what the team may */
-    char **names;               /* owned, and each one; groups; may end in "*" */
+    bool of_team; /* "all-team-models": what the team may */
+    char **names; /* owned, and each one; groups; may end in "*" */
     size_t num_names;
     struct rights_alias *aliases; /* owned */
     size_t num_aliases;
@@ -70,16 +70,16 @@ struct rights_key {
     /* Owned; what stays the same when the key is regenerated: hex of its first hash, or what the
      * operator wrote. With "key:" before it, the owner of what it makes where it has no team */
     char *id;
-    char *alias;   /* owned; NULL: none */
-    char *team_id; /* owned; NULL: none */
-    char *user_id; /* owned; NULL: none */
+    char *alias;                /* owned; NULL: none */
+    char *team_id;              /* owned; NULL: none */
+    char *user_id;              /* owned; NULL: none */
     char tail[RIGHTS_TAIL + 1]; /* "": not known */
     struct rights_models models;
     struct rights_limits limits;
-    uint32_t routes;          /* enum rights_route */
-    bool admin;               /* sees and may all, as the master key */
+    uint32_t routes; /* enum rights_route */
+    bool admin;      /* sees and may all, as the master key */
     bool blocked;
-    int64_t expires_unix_ms;  /* 0: never */
+    int64_t expires_unix_ms; /* 0: never */
     enum rights_source source;
     unsigned line; /* in its file; 0: none */
 };
