@@ -255,39 +255,83 @@ static int set_later_fingerprint(struct models_build *build, struct model_deploy
     return 0;
 }
 
+/* The fingerprint of an account's text; the `n`th one when those before are other rows' by chance.
+ * Returns 0 or ERR_NOMEM. */
+static int nth_fingerprint(const struct model_account *account, const char *text, unsigned n,
+                           uint32_t *fingerprint)
+{
+    struct strbuf name = STRBUF_INIT;
+    int rc = 0;
+
+    strbuf_adds(&name, text);
+    if (n > 0)
+        strbuf_addf(&name, "\n\n\n\n%u", n); /* no name has a line end */
+    if (strbuf_failed(&name))
+        rc = ERR_NOMEM;
+    else
+        *fingerprint = ids_deployment_fingerprint(provider_name(account->provider), account->base,
+                                                  strbuf_str(&name));
+    strbuf_deinit(&name);
+    return rc;
+}
+
+/* Of ten thousand rows two are met by chance in one configuration of a hundred: the later one takes
+ * the next fingerprint of its name that is free, or is of this very deployment.
+ * @param first  index of that one; SIZE_MAX: the fingerprint is free
+ * @return 0, ERR_NOMEM */
+static int find_fingerprint(const struct model_list *models, struct model_deployment *d,
+                            size_t *first)
+{
+    const struct model_account *account = &models->accounts[d->account];
+    const struct model_deployment *other = NULL;
+    unsigned n = 0;
+
+    do {
+        int rc = nth_fingerprint(account, d->upstream_model, n++, &d->fingerprint);
+
+        if (rc != 0)
+            return rc;
+        other = with_fingerprint(models, d->fingerprint, first);
+    } while (other != NULL && !same_target(models, other, d));
+    if (other == NULL)
+        *first = SIZE_MAX;
+    return 0;
+}
+
+/* The fingerprint that a later row of a deployment has, of names of its own, may be another row's by
+ * chance, too. Returns 0 or ERR_NOMEM. */
+static int leave_taken(const struct model_list *models, struct model_deployment *d)
+{
+    char taken[16];
+    size_t first;
+    int rc = 0;
+
+    while (rc == 0 && with_fingerprint(models, d->fingerprint, &first) != NULL) {
+        snprintf(taken, sizeof(taken), "%08x", d->fingerprint);
+        rc = nth_fingerprint(&models->accounts[d->account], taken, 1, &d->fingerprint);
+    }
+    return rc;
+}
+
 /*
  * The fingerprint comes from provider, address and upstream name. The same deployment may stand in
  * several groups, or several times with ids or accounts of its own: such later rows add these, so
- * that the first one, and what was minted for it, stays as it is. Returns ERR_DUPLICATE when
- * reported.
+ * that the first one, and what was minted for it, stays as it is. Returns 0, ERR_DUPLICATE when
+ * reported, ERR_NOMEM.
  */
 static int set_fingerprint(struct models_build *build, struct model_deployment *d,
                            const struct node *row)
 {
     const struct model_list *models = &build->config->models;
-    const struct model_account *account = &models->accounts[d->account];
-    const struct model_deployment *other;
     size_t first;
-    int rc;
+    int rc = find_fingerprint(models, d, &first);
 
-    d->fingerprint = ids_deployment_fingerprint(provider_name(account->provider), account->base,
-                                                d->upstream_model);
     d->real = d->fingerprint;
-    other = with_fingerprint(models, d->fingerprint, &first);
-    if (other == NULL)
-        return 0;
-    if (same_target(models, other, d) && row != NULL && build->rows[first] != NULL) {
-        if ((rc = set_later_fingerprint(build, d, row, first)) != 0)
-            return rc;
-        other = with_fingerprint(models, d->fingerprint, &first);
-        if (other == NULL)
-            return 0;
-    }
-    report_add(build->reporter, CONFIG_ERROR, row == NULL ? NULL : row->file,
-               row == NULL ? 0 : row->line, "model_list",
-               "the fingerprints of deployments %s and %s are equal by chance; rename one upstream",
-               other->id, d->id);
-    return ERR_DUPLICATE;
+    if (rc != 0 || first == SIZE_MAX)
+        return rc;
+    if (row != NULL && build->rows[first] != NULL)
+        rc = set_later_fingerprint(build, d, row, first);
+    return rc != 0 ? rc : leave_taken(models, d);
 }
 
 /* Hands the deployment over to the list, or frees it: 0 and *index, ERR_DUPLICATE (reported),

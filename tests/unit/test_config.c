@@ -1,5 +1,6 @@
 /* Rows of model_list and files_settings: the accounts and deployments that become of them. */
 #include "config_world.h"
+#include "crypto/ids.h"
 
 static void a_row_says_everything_about_a_deployment(void **state)
 {
@@ -253,14 +254,39 @@ static void the_same_deployment_twice_is_refused(void **state)
 }
 
 /* Found by trying names; 32 bits are met by chance among some 77,000. */
-static void deployments_with_one_fingerprint_by_chance_are_refused(void **state)
+static void deployments_with_one_fingerprint_by_chance_are_served(void **state)
 {
     struct loaded *l = *state;
+    const struct model_deployment *rows;
 
-    expect_error(l, "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW("d329263", ""),
-                 ":5: error: model_list: the fingerprints of deployments ");
-    load(l, "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW("d329264", ""));
+    load(l, "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW("d329263", "")
+                AZURE_ROW("d329264", ""));
     assert_int_equal(l->rc, 0);
+    rows = l->config->models.deployments;
+    assert_int_equal(rows[0].fingerprint,
+                     ids_deployment_fingerprint("azure", account_of(l, 0)->base, "d152113"));
+    assert_int_not_equal(rows[1].fingerprint, rows[0].fingerprint);
+    assert_int_equal(rows[1].real, rows[1].fingerprint);
+    assert_int_not_equal(rows[2].fingerprint, rows[1].fingerprint);
+}
+
+static void a_row_like_one_whose_fingerprint_was_taken_is_known_as_the_same(void **state)
+{
+    struct loaded *l = *state;
+    const struct model_deployment *rows;
+
+    expect_skipped(l,
+                   "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW("d329263", "")
+                       AZURE_ROW("d329263", ", rpm: 5"),
+                   "skipped: model_list[2]: the same deployment as model_list[1]");
+    load(l, "model_list:\n" AZURE_ROW("d152113", "") AZURE_ROW(
+                "d329263",
+                "") "- {model_name: other, litellm_params: {model: azure/d329263, api_key: k,\n"
+                    "   api_base: 'https://eu.openai.azure.com'}}\n");
+    assert_int_equal(l->rc, 0);
+    rows = l->config->models.deployments;
+    assert_int_equal(rows[2].real, rows[1].fingerprint);
+    assert_int_not_equal(rows[2].fingerprint, rows[1].fingerprint);
 }
 
 static void accounts_with_one_fingerprint_by_chance_are_refused(void **state)
@@ -463,7 +489,8 @@ int main(void)
         TEST(azure_rows_fall_back_on_litellms_variables),
         TEST(the_same_deployment_twice_is_refused),
         TEST(rows_are_one_deployment_when_their_batches_stand_in_one_queue),
-        TEST(deployments_with_one_fingerprint_by_chance_are_refused),
+        TEST(deployments_with_one_fingerprint_by_chance_are_served),
+        TEST(a_row_like_one_whose_fingerprint_was_taken_is_known_as_the_same),
         TEST(accounts_with_one_fingerprint_by_chance_are_refused),
         TEST(without_any_key_to_seal_ids_the_operator_is_told_what_that_means),
         TEST(two_keys_of_one_resource_live_side_by_side_with_ids),
