@@ -335,9 +335,11 @@ bool pick_fits(const struct pick_candidate *candidate, uint64_t tokens)
         return true;
     if (candidate->full_for_ms > 0 && tokens >= candidate->full_tokens)
         return false;
-    tokens = pick_tokens(candidate, tokens);
-    return candidate->limit == 0 ||
-           (tokens <= candidate->limit && candidate->enqueued <= candidate->limit - tokens);
+    if (candidate->limit == 0)
+        return true;
+    if (tokens > candidate->limit) /* it would take all: pick_tokens() */
+        return candidate->unsure && candidate->enqueued == 0;
+    return candidate->enqueued <= candidate->limit - tokens;
 }
 
 bool pick_is_open(const struct pick_candidate *candidate, uint64_t tokens)
