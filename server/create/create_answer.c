@@ -25,17 +25,11 @@ enum create_step create_fail_memory(struct create_job *job)
 
 enum create_step create_fail_lost(struct create_job *job, const struct failure *cause)
 {
-    struct failure failure = {.status = 502,
-                              .type = "server_error",
-                              .code = "create_outcome_unknown",
-                              .retry_after_ms = -1,
-                              .should_not_retry = true};
+    struct failure failure;
 
-    snprintf(failure.message, sizeof(failure.message),
-             "The provider's answer to this create was lost (%.200s), so the batch may or may not "
-             "exist. It was not repeated. "
-             "List the batches and look for input file '%.200s' before creating it again.",
-             cause->message, job->file_id != NULL ? job->file_id : "");
+    error_fill(&failure, CREATE_ANSWER_LOST, "", cause->message,
+               job->file_id != NULL ? job->file_id : "");
+    failure.should_not_retry = true;
     return create_fail(job, &failure);
 }
 

@@ -1,5 +1,6 @@
 /* Why nobody has room for a batch, and when somebody will. */
 #include "create_job.h"
+#include "request/errors.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -90,21 +91,14 @@ static uint32_t part_candidates(struct create_job *job, struct refusers *r)
 static void explain_refusal(const struct create_job *job, const struct refusers *r,
                             struct failure *why)
 {
-    *why = (struct failure){.status = 429,
-                            .type = "rate_limit_error",
-                            .code = "token_limit_exceeded",
-                            .retry_after_ms = (int64_t)r->wait_ms,
-                            .should_not_retry = r->all_hopeless};
-    snprintf(
-        why->message, sizeof(why->message),
-        r->all_hopeless
-            ? "This batch is taken for about %llu enqueued tokens, but was refused where there "
-              "is ample room for that: %s. It probably counts for more, or others use that "
-              "deployment too. No room can be promised; split its input file. It is not sent "
-              "there again for %llu s."
-            : "This batch is about %llu enqueued tokens, which was refused as more than there "
-              "is room for: %s. It is not sent there again for %llu s.",
-        (unsigned long long)job->tokens, r->names, (unsigned long long)(r->wait_ms + 999) / 1000);
+    unsigned long long tokens = job->tokens, wait_s = (r->wait_ms + 999) / 1000;
+
+    if (r->all_hopeless)
+        error_fill(why, REFUSED_WITH_ROOM, "", tokens, r->names, wait_s);
+    else
+        error_fill(why, REFUSED_FOR_ROOM, "", tokens, r->names, wait_s);
+    why->retry_after_ms = (int64_t)r->wait_ms;
+    why->should_not_retry = r->all_hopeless;
 }
 
 /* The ledger's verdict: over all candidates when the job never fits, else over those that did not

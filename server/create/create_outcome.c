@@ -1,6 +1,7 @@
 /* What the end of a create at one deployment means: for the ledger, for what is learned of the
  * deployment, for a repeat of the request, and for where the job goes next. */
 #include "create_job.h"
+#include "request/errors.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -97,13 +98,8 @@ static bool lost_our_copy(struct create_job *job, const struct failure *failure)
 {
     if (!create_has_copy(job) || failure->status != 404)
         return false;
-    job->worst = (struct failure){.status = 503,
-                                  .type = "server_error",
-                                  .code = "file_not_processed",
-                                  .message = "The file's deployment has no room for its batch, and "
-                                             "the deployment that got a copy does not find it yet. "
-                                             "Nothing was created; try again later.",
-                                  .retry_after_ms = 2000};
+    error_fill(&job->worst, COPY_NOT_FOUND, "");
+    job->worst.retry_after_ms = 2000;
     return true;
 }
 

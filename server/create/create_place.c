@@ -30,15 +30,8 @@ static bool expiry_is_in_range(const struct create_job *job, enum provider provi
     provider_expiry_range(provider, &min_s, &max_s);
     if (provider == PROVIDER_AZURE) /* its floor is its own to say: upload_fit.c */
         min_s = job->op.rt->config->azure_min_expiry_ms / 1000;
-    *failure = (struct failure){.status = 400,
-                                .type = "invalid_request_error",
-                                .code = "invalid_value",
-                                .param = "output_expires_after.seconds",
-                                .retry_after_ms = -1};
-    snprintf(failure->message, sizeof(failure->message),
-             "Invalid 'output_expires_after.seconds': expected %lld to %lld for %s, but got %lld "
-             "instead.",
-             (long long)min_s, (long long)max_s, provider_name(provider), (long long)value);
+    error_fill(failure, OUTPUT_EXPIRY_RANGE, "output_expires_after.seconds", (long long)min_s,
+               (long long)max_s, provider_name(provider), (long long)value);
     return value >= min_s && value <= max_s;
 }
 

@@ -3,6 +3,7 @@
  * the provider's own. Nothing is sent twice except after a refusal that proves that nothing
  * happened. */
 #include "create_job.h"
+#include "request/errors.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,15 +115,10 @@ static enum file_state state_of(const struct create_job *job, const struct upstr
 
 static enum create_step end_pending(struct create_job *job)
 {
-    struct failure late = {
-        .status = 503,
-        .type = "server_error",
-        .code = "file_not_processed",
-        .param = "input_file_id",
-        .message =
-            "The provider still processes the input file. Nothing was created; try again later.",
-        .retry_after_ms = 10000};
+    struct failure late;
 
+    error_fill(&late, FILE_UNPROCESSED, "input_file_id");
+    late.retry_after_ms = 10000;
     return create_was_refused(job, &late, &job->question);
 }
 

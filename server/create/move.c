@@ -1,6 +1,7 @@
 /* See move.h. Reading is repeated when it breaks, as any read is; storing is not, unless it was
  * refused, and that is the caller's decision. */
 #include "move.h"
+#include "request/errors.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -301,11 +302,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
     m->send = NULL;
     note_copy(m, result, id);
     if (result->ok && id == NULL)
-        failure = (struct failure){.status = 502,
-                                   .type = "server_error",
-                                   .code = "bad_upstream_answer",
-                                   .message = "The answer to a copy could not be read.",
-                                   .retry_after_ms = -1};
+        error_fill(&failure, COPY_UNREADABLE, "");
     if (id != NULL)
         log_info("file %.128s copied from %s to %s, %llu bytes", m->native,
                  runtime_account(m->rt, m->from)->name, runtime_account(m->rt, m->to)->name,

@@ -87,8 +87,9 @@ static void the_type_says_whose_fault_it_is(void **state)
     (void)state;
     for (size_t i = 0; i < ROWS; i++) {
         assert_in_range(rows[i].status, 400, 599);
-        assert_string_equal(rows[i].type,
-                            rows[i].status < 500 ? "invalid_request_error" : "server_error");
+        assert_string_equal(rows[i].type, rows[i].status == 429  ? "rate_limit_error"
+                                          : rows[i].status < 500 ? "invalid_request_error"
+                                                                 : "server_error");
     }
 }
 
