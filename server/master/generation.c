@@ -408,6 +408,7 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherited.list_places = base->list_places;
     gen->inherited.idem = base->idem;
     gen->inherited.poll_cache = base->poll_cache;
+    gen->inherited.meters = base->meters;
     gen->inherited.columns = gen->columns;
     gen->inherited.seals = gen->seals;
     gen->inherited.mask = gen->mask;

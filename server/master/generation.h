@@ -36,6 +36,7 @@ struct generation_base {
     struct memo *list_places; /* as in struct inherited */
     struct idem *idem;
     struct poll_cache *poll_cache;
+    struct meters *meters;
     struct tickets *tickets;       /* of TLS sessions */
     struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
     int master_fd;

@@ -17,7 +17,7 @@
 #define MAX_SEAL     256 /* bytes; less than a pipe takes at once */
 
 static const char *const region_names[HANDOVER_REGIONS] = {
-    "idem", "memo", "list_places", "poll_cache", "seal_cache", "state", "quota", "slots"};
+    "idem", "memo", "list_places", "poll_cache", "seal_cache", "meters", "state", "quota", "slots"};
 
 /* What a region holds, for the log. */
 static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of creates",
@@ -25,6 +25,7 @@ static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of 
                                                        "the places of lists",
                                                        "batches that were polled",
                                                        "seals that were checked",
+                                                       "what keys have asked for",
                                                        "counters and health",
                                                        "reserved tokens",
                                                        "counts of files"};

@@ -458,6 +458,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
 
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
+    meters_clear_holder(m->base.meters, number_of(m, row));
     (void)quota_repair(p->gen->inherited.quota, NULL); /* again at each look, if it was not all */
     if (undone.orphans > 0)
         log_warn("%s died with %u batch creates in flight, outcome unknown (orphaned reservations)",

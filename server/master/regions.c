@@ -9,13 +9,15 @@
 #define PLACE_ENTRIES 65536
 #define SEAL_ENTRIES  32768 /* 32 bytes each; five for a batch that has ended */
 #define POLL_ENTRIES  16384 /* 4 KiB each once they are used */
+#define METER_SCOPES  16384 /* keys and teams in use at a time */
 #define IDEM_ENTRIES  16384 /* 4 KiB each once they are used */
 
 int regions_open(struct generation_base *b, bool *known)
 {
     int idem = handover_take(HANDOVER_IDEM), memo = handover_take(HANDOVER_MEMO),
         places = handover_take(HANDOVER_LIST_PLACES), polls = handover_take(HANDOVER_POLL_CACHE),
-        seals = handover_take(HANDOVER_SEAL_CACHE), ret = 0;
+        seals = handover_take(HANDOVER_SEAL_CACHE), meters = handover_take(HANDOVER_METERS),
+        ret = 0;
 
     *known = handover_took(HANDOVER_IDEM, idem_adopt(idem, IDEM_ENTRIES, &b->idem));
     if (!*known)
@@ -28,11 +30,15 @@ int regions_open(struct generation_base *b, bool *known)
         ret |= poll_cache_new(POLL_ENTRIES, &b->poll_cache);
     if (!handover_took(HANDOVER_SEAL_CACHE, seal_cache_adopt(seals, SEAL_ENTRIES, &b->seal_cache)))
         ret |= seal_cache_new(SEAL_ENTRIES, &b->seal_cache);
+    if (!handover_took(HANDOVER_METERS,
+                       meters_adopt(meters, METER_SCOPES, WORKER_ROWS, &b->meters)))
+        ret |= meters_new(METER_SCOPES, WORKER_ROWS, &b->meters);
     return ret == 0 ? 0 : ERR_NOMEM;
 }
 
 void regions_close(struct generation_base *b)
 {
+    meters_free(b->meters);
     seal_cache_free(b->seal_cache);
     poll_cache_free(b->poll_cache);
     idem_free(b->idem);
@@ -47,6 +53,7 @@ void regions_offer(const struct generation_base *b, struct handover_offer *offer
     offer->regions[HANDOVER_LIST_PLACES] = shm_fd(b->list_places);
     offer->regions[HANDOVER_POLL_CACHE] = shm_fd(b->poll_cache);
     offer->regions[HANDOVER_SEAL_CACHE] = shm_fd(b->seal_cache);
+    offer->regions[HANDOVER_METERS] = shm_fd(b->meters);
     offer->seal = &b->fallback_seal;
 }
 
@@ -69,6 +76,8 @@ void regions_clear_side(const struct generation_base *base, const struct generat
 {
     uint32_t lost = idem_undo_holders(base->idem, side * CHILD_ROWS, CHILD_ROWS), orphans = 0;
 
+    for (uint32_t row = side * CHILD_ROWS; row < (side + 1) * CHILD_ROWS; row++)
+        meters_clear_holder(base->meters, row);
     for (const struct generation *g = generations; g != NULL; g = g->next)
         orphans += clear_generation(g, side, now_ms);
     log_info("upgrade: all processes of the previous program have ended");

@@ -10,6 +10,7 @@
 #include "balancer/breaker.h"
 #include "balancer/idem.h"
 #include "balancer/memo.h"
+#include "balancer/meters.h"
 #include "balancer/pick.h"
 #include "balancer/quota.h"
 #include "balancer/sample.h"
@@ -453,6 +454,48 @@ static uint64_t run_idem_look(void)
     return sum;
 }
 
+/* --- what a key's limits cost a request --- */
+
+#define SCOPES 1000
+
+static struct meters *meters;
+static uint64_t scopes[SCOPES];
+
+static void make_meters(void)
+{
+    must(meters_new(16384, 516, &meters));
+    for (uint32_t i = 0; i < SCOPES; i++) {
+        scopes[i] = (uint64_t)draw(UINT32_MAX) << 32 | draw(UINT32_MAX);
+        for (uint32_t w = 0; w < WORKERS; w++) /* all of them have held something of everybody */
+            if (!meters_hold(meters, w, meters_find(meters, scopes[i], NOW), METERS_REQUESTS, 1,
+                             UINT64_MAX))
+                exit(1);
+    }
+}
+
+static uint64_t run_rate(void)
+{
+    uint64_t sum = 0, wait_ms;
+
+    for (uint32_t i = 0; i < CALLS; i++)
+        sum += meters_pass(meters, meters_find(meters, scopes[draw(SCOPES)], NOW),
+                           METERS_PER_MINUTE, 1 << 30, UINT64_MAX, NOW, &wait_ms);
+    return sum;
+}
+
+static uint64_t run_parallel(void)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < CALLS; i++) {
+        uint32_t place = meters_find(meters, scopes[draw(SCOPES)], NOW);
+
+        sum += meters_hold(meters, 0, place, METERS_REQUESTS, 1, 100);
+        meters_release(meters, 0, place, METERS_REQUESTS, 1);
+    }
+    return sum;
+}
+
 static const struct subject subjects[] = {
     {"choice among 32, quota-aware", "200", run_quota_aware},
     {"its numbers from 8 workers, per candidate", "", run_describe},
@@ -475,6 +518,8 @@ static const struct subject subjects[] = {
     {"a key of idempotency", "", run_idem_key},
     {"a create claimed, sent, answered", "", run_idem_life},
     {"a key that nobody used", "", run_idem_look},
+    {"a request at a key's rate, 1,000 keys", "100", run_rate},
+    {"the same in parallel to others, 8 workers", "", run_parallel},
 };
 
 int main(int argc, char **argv)
@@ -485,6 +530,7 @@ int main(int argc, char **argv)
     make_models();
     make_candidates();
     make_batches();
+    make_meters();
     make_many();
     printf("%-42s %8s %6s   ns\n", "", "measured", "aim");
     for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {

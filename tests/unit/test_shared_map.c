@@ -13,6 +13,7 @@
 
 #include "balancer/idem.h"
 #include "balancer/memo.h"
+#include "balancer/meters.h"
 #include "balancer/poll_cache.h"
 #include "balancer/quota.h"
 #include "balancer/slots.h"
@@ -126,6 +127,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     struct poll_cache *polls;
     struct seal_cache *seals;
     struct memo *memo, *places;
+    struct meters *meters;
     struct table *table;
     struct slots *slots;
     struct state *health;
@@ -140,6 +142,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     assert_int_equal(idem_new(1, &idem), 0);
     assert_int_equal(memo_new(1, &memo), 0);
     assert_int_equal(memo_new(1, &places), 0);
+    assert_int_equal(meters_new(1, 1, &meters), 0);
     assert_int_equal(poll_cache_new(1, &polls), 0);
     assert_int_equal(seal_cache_new(1, &seals), 0);
     check("model table", table);
@@ -149,6 +152,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     check_lasting("idem", idem);
     check_lasting("memo", memo);
     check_lasting("list places", places);
+    check_lasting("meters", meters);
     check_lasting("poll cache", polls);
     check_lasting("seal cache", seals);
     for (unsigned i = 0; i < num_rows; i++)
@@ -157,6 +161,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
                         strcmp(rows[i][LIVES], "lasting") != 0);
     seal_cache_free(seals);
     poll_cache_free(polls);
+    meters_free(meters);
     memo_free(places);
     memo_free(memo);
     idem_free(idem);

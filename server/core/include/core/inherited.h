@@ -10,6 +10,7 @@
 #include "balancer/breaker.h"
 #include "balancer/idem.h"
 #include "balancer/memo.h"
+#include "balancer/meters.h"
 #include "balancer/poll_cache.h"
 #include "balancer/quota.h"
 #include "balancer/slots.h"
@@ -72,8 +73,10 @@ struct inherited {
     struct memo *list_places;      /* how far lists were read (listing_places.h); shared by all */
     struct idem *idem;             /* shared by all generations */
     struct poll_cache *poll_cache; /* shared by all generations */
-    const uint32_t *columns;       /* [table_num_deployments()]: state_bind() */
-    struct probe_word *probes;     /* [table_num_deployments()], shared memory */
+    /* What keys and teams ask of this node; shared by all generations. NULL: nobody is measured */
+    struct meters *meters;
+    const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes; /* [table_num_deployments()], shared memory */
     struct shared *shared;
     const struct ids_seals *seals;
     const struct mask *mask; /* all secrets of `config`; NULL: none (tests) */
