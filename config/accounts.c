@@ -125,37 +125,46 @@ static bool is_loopback(const char *base)
     return strspn(host, "0123456789.") == len;
 }
 
+/* The address that a source names, as it stands there. @return false: there is none; told */
+static bool find_base(const struct models_build *build, const struct accounts_source *source,
+                      struct value *base)
+{
+    bool azure = source->provider == PROVIDER_AZURE;
+
+    *base =
+        find(build, source, "api_base", source->params == NULL ? NULL : source->params->api_base,
+             (struct elsewhere){module_bases, azure ? azure_bases : openai_bases});
+    if (base->refused)
+        return false;
+    if (base->text == NULL && (source->compatible || azure)) {
+        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_base",
+                     source->compatible
+                         ? "missing: a server with OpenAI's API is found by its address"
+                         : "missing: give the resource's address here or in the environment "
+                           "variable AZURE_API_BASE");
+        return false;
+    }
+    if (base->text == NULL)
+        base->text = DEFAULT_OPENAI_BASE;
+    if (!secret_looks_like_one(base->text))
+        return true;
+    /* It would be asked of a name server. */
+    blame(build, base, CONFIG_ERROR, "api_base", "wanted an address, and it looks like a key");
+    return false;
+}
+
 /* Take the address apart. 0 with account->base NULL: reported. */
 static int take_address(const struct models_build *build, const struct accounts_source *source,
                         struct model_account *account, struct azure_endpoint *endpoint)
 {
     bool azure = source->provider == PROVIDER_AZURE;
-    struct value base =
-        find(build, source, "api_base", source->params == NULL ? NULL : source->params->api_base,
-             (struct elsewhere){module_bases, azure ? azure_bases : openai_bases});
     struct strbuf text = STRBUF_INIT;
+    struct value base;
     const char *why = "";
     int rc;
 
-    if (base.refused)
+    if (!find_base(build, source, &base))
         return 0;
-    if (base.text == NULL && source->compatible) {
-        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_base",
-                     "missing: a server with OpenAI's API is found by its address");
-        return 0;
-    }
-    if (base.text == NULL && azure) {
-        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_base",
-                     "missing: give the resource's address here or in the environment variable "
-                     "AZURE_API_BASE");
-        return 0;
-    }
-    if (base.text == NULL)
-        base.text = DEFAULT_OPENAI_BASE;
-    if (secret_looks_like_one(base.text)) { /* it would be asked of a name server */
-        blame(build, &base, CONFIG_ERROR, "api_base", "wanted an address, and it looks like a key");
-        return 0;
-    }
     rc = azure ? azure_endpoint_parse(base.text, endpoint, &why)
                : openai_base_parse(base.text, &account->base, &why);
     if (rc == ERR_INVALID) {

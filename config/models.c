@@ -298,8 +298,8 @@ static int find_fingerprint(const struct model_list *models, struct model_deploy
     return 0;
 }
 
-/* The fingerprint that a later row of a deployment has, of names of its own, may be another row's by
- * chance, too. Returns 0 or ERR_NOMEM. */
+/* The fingerprint that a later row of a deployment has, of names of its own, may be another row's
+ * by chance, too. Returns 0 or ERR_NOMEM. */
 static int leave_taken(const struct model_list *models, struct model_deployment *d)
 {
     char taken[16];
@@ -497,6 +497,34 @@ static const char *choose_upstream(const struct models_build *build, const char 
     return url_deployment;
 }
 
+/* Whether a row can be served, by what stands in it alone; who provides it, and the name behind the
+ * provider's. @return false: told */
+static bool row_is_ours(const struct models_build *build, const struct raw_row *raw,
+                        struct node *row, struct accounts_source *source, const char **name)
+{
+    enum row_kind kind;
+
+    if (raw->params.model == NULL)
+        return false; /* schema_check() has told */
+    kind = row_provider(raw->params.custom_llm_provider, raw->params.model,
+                        raw->params.api_base != NULL, &source->provider, name);
+    if (kind != ROW_OWN && kind != ROW_COMPATIBLE)
+        return false; /* as has rows_mark() */
+    source->compatible = kind == ROW_COMPATIBLE;
+    if (!rows_for_all(row, secret_is_set(&build->config->master_key), build->reporter))
+        return false;
+    if (raw->model_name == NULL || *raw->model_name == '\0') {
+        report_under(build->reporter, CONFIG_ERROR, row, "model_name",
+                     "missing: the name that clients ask for");
+        return false;
+    }
+    if (**name == '\0') {
+        report_wanted(build->reporter, node_get(source->node, "model"), "a name after the slash");
+        return false;
+    }
+    return true;
+}
+
 static int add_row(struct models_build *build, const struct raw_row *raw, struct node *row)
 {
     const struct node *params = node_get(row, "litellm_params");
@@ -504,28 +532,11 @@ static int add_row(struct models_build *build, const struct raw_row *raw, struct
     struct model_deployment d = {0};
     char *url_deployment = NULL;
     const char *name, *upstream;
-    enum row_kind kind;
     uint32_t index;
     int rc;
 
-    if (raw->params.model == NULL)
-        return 0; /* schema_check() has told */
-    kind = row_provider(raw->params.custom_llm_provider, raw->params.model,
-                        raw->params.api_base != NULL, &source.provider, &name);
-    if (kind != ROW_OWN && kind != ROW_COMPATIBLE)
-        return 0; /* as has rows_mark() */
-    source.compatible = kind == ROW_COMPATIBLE;
-    if (!rows_for_all(row, secret_is_set(&build->config->master_key), build->reporter))
+    if (!row_is_ours(build, raw, row, &source, &name))
         return 0;
-    if (raw->model_name == NULL || *raw->model_name == '\0') {
-        report_under(build->reporter, CONFIG_ERROR, row, "model_name",
-                     "missing: the name that clients ask for");
-        return 0;
-    }
-    if (*name == '\0') {
-        report_wanted(build->reporter, node_get(params, "model"), "a name after the slash");
-        return 0;
-    }
     rc = accounts_take(build, &source, &d.account, &url_deployment);
     take_numbers(build, &raw->params, params, &d);
     take_minute_limits(build, raw, row, &d);

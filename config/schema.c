@@ -4,10 +4,10 @@
  *
  * Why a text: libcyaml loads from nothing else, and it can know neither includes and variables, nor
  * the file and line of a note, nor what a wrong value should have been ("200M or a number from 1
- * to ..."); so types stay scalar.c's. To fill the structs from the tree by the tables' offsets would
- * be a hundred lines less, but all of them untyped writes of ours, with nothing left to the library
- * but its macros. The text costs 2 ms of a start with 300 rows, and a tenth of a second, of one
- * that loading takes in all, with 10,000. */
+ * to ..."); so types stay scalar.c's. To fill the structs from the tree by the tables' offsets
+ * would be a hundred lines less, but all of them untyped writes of ours, with nothing left to the
+ * library but its macros. The text costs 2 ms of a start with 300 rows, and a tenth of a second, of
+ * one that loading takes in all, with 10,000. */
 #include "schema.h"
 
 #include <malloc.h>

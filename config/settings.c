@@ -278,6 +278,43 @@ static int available_cpus(void)
     return online < 1 ? 1 : online > MAX_WORKERS ? MAX_WORKERS : (int)online;
 }
 
+static const struct config_limits default_limits = {
+    .max_file_bytes = {200000000, 200000000},
+    .max_other_file_bytes = 512000000,
+    .max_lines = {[PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000},
+    .max_line_bytes = (uint64_t)(64 * MIB),
+    .max_depth = 1000,
+    .max_embedding_inputs = {[PROVIDER_OPENAI] = 50000},
+    .max_json_bytes = (uint64_t)128 * 1024,
+    .json_memory_bytes = (uint64_t)(64 * MIB),
+    .upload_memory_bytes = (uint64_t)(256 * MIB),
+    .spool_bytes = (uint64_t)(10 * 1024 * MIB),
+    .max_connections = 1000,
+    .max_connections_per_address = CONFIG_QUARTER,
+    .min_body_rate = 1024,
+    .body_grace_ms = 20000,
+    .min_read_rate = 1024,
+    .read_grace_ms = 60000,
+    .max_upstream_calls = 1000,
+    .max_calls_per_connection = 100,
+    .max_downloads = 100,
+    .max_downloads_per_connection = 16,
+    .max_files = {[PROVIDER_AZURE] = 500},
+    .max_expiring_files = {[PROVIDER_AZURE] = 10000},
+};
+
+static const struct config_timeouts default_timeouts = {
+    .connect_ms = 10000,
+    .first_byte_ms = 300000,
+    .json_total_ms = 60000,
+    .low_speed_ms = 60000,
+    .paused_ms = 10000,
+    .list_ms = 3000,
+    .shutdown_grace_ms = 30000,
+    .watch_ms = 60000,
+    .count_files_ms = 600000,
+};
+
 int settings_defaults(struct config *config)
 {
     const char *tmp = environment_get("TMPDIR");
@@ -289,41 +326,8 @@ int settings_defaults(struct config *config)
     for (int i = 0; i < CONFIG_FAILURE_CLASSES; i++)
         config->allowed_fails_of[i] = config->retries_of[i] = UINT32_MAX;
     config->max_fallbacks = 5;
-    config->limits = (struct config_limits){
-        .max_file_bytes = {200000000, 200000000},
-        .max_other_file_bytes = 512000000,
-        .max_lines = {[PROVIDER_OPENAI] = 50000, [PROVIDER_AZURE] = 100000},
-        .max_line_bytes = (uint64_t)(64 * MIB),
-        .max_depth = 1000,
-        .max_embedding_inputs = {[PROVIDER_OPENAI] = 50000},
-        .max_json_bytes = (uint64_t)128 * 1024,
-        .json_memory_bytes = (uint64_t)(64 * MIB),
-        .upload_memory_bytes = (uint64_t)(256 * MIB),
-        .spool_bytes = (uint64_t)(10 * 1024 * MIB),
-        .max_connections = 1000,
-        .max_connections_per_address = CONFIG_QUARTER,
-        .min_body_rate = 1024,
-        .body_grace_ms = 20000,
-        .min_read_rate = 1024,
-        .read_grace_ms = 60000,
-        .max_upstream_calls = 1000,
-        .max_calls_per_connection = 100,
-        .max_downloads = 100,
-        .max_downloads_per_connection = 16,
-        .max_files = {[PROVIDER_AZURE] = 500},
-        .max_expiring_files = {[PROVIDER_AZURE] = 10000},
-    };
-    config->timeouts = (struct config_timeouts){
-        .connect_ms = 10000,
-        .first_byte_ms = 300000,
-        .json_total_ms = 60000,
-        .low_speed_ms = 60000,
-        .paused_ms = 10000,
-        .list_ms = 3000,
-        .shutdown_grace_ms = 30000,
-        .watch_ms = 60000,
-        .count_files_ms = 600000,
-    };
+    config->limits = default_limits;
+    config->timeouts = default_timeouts;
     config->metrics_need_key = true;
     config->host = strdup(DEFAULT_HOST);
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);

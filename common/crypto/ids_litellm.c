@@ -21,8 +21,8 @@ static int base64_value(char c)
     return c == '_' || c == '/' ? 63 : -1;
 }
 
-/* The text behind base64 with or without padding, which has more than that, NUL-terminated; false when it is none, or has
- * bytes that no name has. `out` needs as many bytes as the input. */
+/* The text behind base64 with or without padding, which has more than that, NUL-terminated; false
+ * when it is none, or has bytes that no name has. `out` needs as many bytes as the input. */
 static bool decode(const char *in, size_t len, char *out)
 {
     uint32_t bits = 0;

@@ -43,8 +43,8 @@ static bool is_host_byte(unsigned char c)
 }
 
 /* host[:port] or [v6][:port]; @return its text on error, NULL when it is fine; `port` points after
- * the colon or is NULL. What ends an authority (a slash, `?`, `#`, a blank, a NUL) is in no host and
- * no port. */
+ * the colon or is NULL. What ends an authority (a slash, `?`, `#`, a blank, a NUL) is in no host
+ * and no port. */
 static const char *check_authority(const char *text, size_t len, size_t *host_len,
                                    const char **port)
 {

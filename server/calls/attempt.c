@@ -5,8 +5,8 @@
  * address and the key are of one account, the deployment's, so no key goes to another provider.
  *
  * Counters: state_begin() counts a call that was started, once, and account() ends that count,
- * once: in on_call_done() or in attempt_cancel(), which both free the attempt. A call that could not
- * be started is not counted. */
+ * once: in on_call_done() or in attempt_cancel(), which both free the attempt. A call that could
+ * not be started is not counted. */
 #include "calls/attempt.h"
 
 #include <assert.h>
@@ -144,8 +144,8 @@ static const char *their_id(const struct upstream_head *head)
     return strspn(id, ID_CHARS) == strlen(id) && strlen(id) <= MAX_THEIR_ID ? id : "";
 }
 
-/* Logs that a call failed: "deployment eu-1 (eu.openai.azure.com): read failed: server_error, status
- * 503, request 2f..., the provider's 7c..." */
+/* Logs that a call failed: "deployment eu-1 (eu.openai.azure.com): read failed: server_error,
+ * status 503, request 2f..., the provider's 7c..." */
 static void log_failure(const struct attempt *at, enum outcome outcome,
                         const struct upstream_result *upstream)
 {

@@ -1,6 +1,6 @@
 /* One create at one deployment, to an end that is known or honestly unknown: the POST, an input
- * file that its provider still processes, a lost answer that is searched for, a refusal that may not be
- * the provider's own. Nothing is sent twice except after a refusal that proves that nothing
+ * file that its provider still processes, a lost answer that is searched for, a refusal that may
+ * not be the provider's own. Nothing is sent twice except after a refusal that proves that nothing
  * happened. */
 #include "create_job.h"
 #include "request/errors.h"

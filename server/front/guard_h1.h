@@ -39,8 +39,8 @@ struct guard_head {
  */
 int guard_h1_find_end(const char *bytes, size_t len, size_t *scanned);
 
-/** Whether what arrived so far ends as a head does and is not too large for one. guard_h1_check() may
- * take it then; it tells if the head ends before. */
+/** Whether what arrived so far ends as a head does and is not too large for one. guard_h1_check()
+ * may take it then; it tells if the head ends before. */
 bool guard_h1_may_be_whole(const char *bytes, size_t len);
 
 #define GUARD_H1_MORE    (-1)

@@ -100,6 +100,6 @@ void frame_earn(struct frame_budget *b, uint64_t response_bytes);
 int frame_content(const struct frame *f, const uint8_t *payload, size_t *at);
 
 /** Whether HEADERS or PRIORITY names its own stream as the one that it depends on (RFC 7540, 5.3.1;
- * that is all that we still know of priorities: RFC 9113, 5.3.2). False for HEADERS without priority
- * fields, or with too few bytes for them. */
+ * that is all that we still know of priorities: RFC 9113, 5.3.2). False for HEADERS without
+ * priority fields, or with too few bytes for them. */
 bool frame_depends_on_itself(const struct frame *f, const uint8_t *payload);

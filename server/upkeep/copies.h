@@ -5,6 +5,6 @@
 #include "upkeep.h"
 #include "objects/observation.h"
 
-/** Delete the copy of a batch that has ended, if it has one, the operator wants that, and nobody has
- * begun to. @return whether the DELETE is queued */
+/** Delete the copy of a batch that has ended, if it has one, the operator wants that, and nobody
+ * has begun to. @return whether the DELETE is queued */
 bool copies_delete(struct upkeep_account *account, const struct observation *batch);

@@ -1,8 +1,8 @@
 /* Counts how many input files an account holds. Azure bounds them (500 without expiry, 10,000 with
- * one, providers 2.4) and says so only when an upload's bytes have all gone out; the count keeps new
- * files away from a full account (balancer/slots.h). Files are counted at the start, then every ten
- * minutes (timeouts.count_files_ms), and ten times as often near a limit. Outputs are not counted:
- * the bound is on what was uploaded. */
+ * one, providers 2.4) and says so only when an upload's bytes have all gone out; the count keeps
+ * new files away from a full account (balancer/slots.h). Files are counted at the start, then every
+ * ten minutes (timeouts.count_files_ms), and ten times as often near a limit. Outputs are not
+ * counted: the bound is on what was uploaded. */
 #pragma once
 
 #include "balancer/slots.h"

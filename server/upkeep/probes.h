@@ -3,9 +3,9 @@
  * in the probe words of all deployments of the account; workers and /health only read them. No
  * breaker learns from a probe: breakers learn from real work.
  *
- * The first round begins at once, a few milliseconds between two accounts; later ones drift apart by
- * a random part of the period. At most eight probes are in flight, and an account that never answers
- * is one of them for as long as its call may take, no longer. */
+ * The first round begins at once, a few milliseconds between two accounts; later ones drift apart
+ * by a random part of the period. At most eight probes are in flight, and an account that never
+ * answers is one of them for as long as its call may take, no longer. */
 #pragma once
 
 #include "upkeep.h"

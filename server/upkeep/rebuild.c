@@ -81,8 +81,8 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
                deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
                observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
                loop_now_ms(r->account->upkeep->rt.loop));
-    /* A batch that ended while nobody was there to see it. Most copies went long ago, and to ask for
-     * them again finds nothing: so only the newest ones are asked for. */
+    /* A batch that ended while nobody was there to see it. Most copies went long ago, and to ask
+     * for them again finds nothing: so only the newest ones are asked for. */
     if (s.phase != LEDGER_RUNNING && r->copies < MAX_COPIES)
         r->copies += copies_delete(r->account, &s);
 }

@@ -1,8 +1,8 @@
-/* The rebuild fills the quota ledger after a start, when it is empty but the deployments are not. The
- * prober reads the list of each account that the balancer places work on once, newest batch first;
- * the ledger adopts every unfinished batch whose marker verifies with our seals, with the tokens that
- * the marker tells. Until an account was read its deployments seem empty: the provider refuses what
- * does not fit, and the work moves on.
+/* The rebuild fills the quota ledger after a start, when it is empty but the deployments are not.
+ * The prober reads the list of each account that the balancer places work on once, newest batch
+ * first; the ledger adopts every unfinished batch whose marker verifies with our seals, with the
+ * tokens that the marker tells. Until an account was read its deployments seem empty: the provider
+ * refuses what does not fit, and the work moves on.
  *
  * A column that was rebuilt says so in the ledger (quota_is_rebuilt()), so that a reload or a new
  * prober only reads accounts that have new deployments. Reading one twice changes nothing. */

@@ -145,7 +145,8 @@ static void begin(struct upkeep_call *call)
 }
 
 /* Take the first call whose account may be called out of the queue.
- * @param quiet_until_ms  when the first account that is quiet may be called; UINT64_MAX: none is quiet
+ * @param quiet_until_ms  when the first account that is quiet may be called; UINT64_MAX: none is
+ * quiet
  * @return NULL: every call has to wait */
 static struct upkeep_call *take(struct upkeep *upkeep, uint64_t *quiet_until_ms)
 {

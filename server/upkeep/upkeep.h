@@ -1,6 +1,6 @@
-/* The ground of the prober's process: its runtime, its accounts, and upkeep calls. An upkeep call is
- * a small GET, or the DELETE of a copy, that no client waits for, so it yields to everything else:
- * at most two are in flight at one account and eight in all. An account that answers with
+/* The ground of the prober's process: its runtime, its accounts, and upkeep calls. An upkeep call
+ * is a small GET, or the DELETE of a copy, that no client waits for, so it yields to everything
+ * else: at most two are in flight at one account and eight in all. An account that answers with
  * Retry-After, or fails, gets no call for that long; its calls wait in a queue meanwhile.
  *
  * Upkeep calls are background attempts with a User-Agent of their own, by which operators tell them
@@ -50,12 +50,12 @@ struct upkeep {
     struct endings *endings;
 };
 
-/** Fill `upkeep`, of whose runtime `inherited`, `slot`, `loop` and `upstream` are set. It stays where
- * it is. @return 0, ERR_NOMEM, ERR_IO */
+/** Fill `upkeep`, of whose runtime `inherited`, `slot`, `loop` and `upstream` are set. It stays
+ * where it is. @return 0, ERR_NOMEM, ERR_IO */
 MUST_USE int upkeep_init(struct upkeep *upkeep);
 
-/** Queue an upkeep call: it starts on a coming turn, when its account may be called. Never calls back
- * before it returns.
+/** Queue an upkeep call: it starts on a coming turn, when its account may be called. Never calls
+ * back before it returns.
  *  @param account    one that a deployment uses
  *  @param what       which call
  *  @param id, query  as provider_url(); copied

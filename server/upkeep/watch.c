@@ -1,6 +1,6 @@
 /* See watch.h. A round of one account is one list (or none) and then single calls, one after the
- * other. A call that fails ends the round: what the round did not reach is due again in a minute, and
- * the account is quiet for a while (upkeep.h). */
+ * other. A call that fails ends the round: what the round did not reach is due again in a minute,
+ * and the account is quiet for a while (upkeep.h). */
 #include "watch.h"
 
 #include <assert.h>

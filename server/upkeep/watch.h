@@ -1,7 +1,7 @@
 /* The watch finds out what became of batches that no client asks about. The prober asks for each
- * batch that the ledger holds and that nobody has seen for a minute (timeouts.watch_ms), so that the
- * tokens of a batch that has ended are free again soon. One list answers for many reservations of an
- * account; the prober asks one by one for a few, and for those that the list did not show.
+ * batch that the ledger holds and that nobody has seen for a minute (timeouts.watch_ms), so that
+ * the tokens of a batch that has ended are free again soon. One list answers for many reservations
+ * of an account; the prober asks one by one for a few, and for those that the list did not show.
  *
  * The decisions are pure functions, for the tests. */
 #pragma once

@@ -13,8 +13,8 @@ struct opinion {
     struct failure why;
 };
 
-/* Providers statement 103: what one provider accepts the other refuses. Azure's floor is its own to say
- * unless the operator does: its text names 14 days, and resources take 3. */
+/* Providers statement 103: what one provider accepts the other refuses. Azure's floor is its own to
+ * say unless the operator does: its text names 14 days, and resources take 3. */
 static void judge_expiry(const struct upload *up, enum provider provider, struct opinion *opinion)
 {
     int64_t min_s, max_s, told_s, value;

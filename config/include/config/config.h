@@ -218,8 +218,8 @@ void config_report_print(const struct config_report *report, struct strbuf *out)
  * known (file, line, field) is left out. */
 void config_note_print(const struct config_note *note, struct strbuf *out);
 
-/** Append how much is served, for people: "3 deployments in 2 accounts". Rows count, not what stands
- * for an account as a whole. */
+/** Append how much is served, for people: "3 deployments in 2 accounts". Rows count, not what
+ * stands for an account as a whole. */
 void config_count(const struct model_list *models, struct strbuf *out);
 
 /** What `tranche check` prints after the notes: settings in force and, per deployment, the final

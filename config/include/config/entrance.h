@@ -13,5 +13,6 @@
 MUST_USE int entrance_take(const struct node *root, const struct env *env,
                            struct reporter *reporter, struct config *config);
 
-/** What operators have to know of the master key, on one line: for the log and /health. "" when all is well. */
+/** What operators have to know of the master key, on one line: for the log and /health. "" when all
+ * is well. */
 const char *entrance_warning(const struct config *config);

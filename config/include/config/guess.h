@@ -1,5 +1,5 @@
-/* Finds the name that a misspelt one was most likely meant to be: a letter or some are wrong, or the
- * last words are missing. */
+/* Finds the name that a misspelt one was most likely meant to be: a letter or some are wrong, or
+ * the last words are missing. */
 #pragma once
 
 #include <stddef.h>

@@ -48,7 +48,8 @@ void account_map_deinit(struct account_map *map);
 /** The account whose ids carry this fingerprint, of several the first; MODEL_NO_INDEX: none. */
 uint32_t account_map_find(const struct account_map *map, uint32_t fingerprint);
 
-/** Whether ids with this fingerprint can only be of that account (of those of one resource the first).
+/** Whether ids with this fingerprint can only be of that account (of those of one resource the
+ * first).
  *  @return its index; MODEL_NO_INDEX: no account, or one of several: account_map_candidates() */
 uint32_t account_map_pinned(const struct account_map *map, uint32_t fingerprint);
 

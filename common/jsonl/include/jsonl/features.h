@@ -45,5 +45,6 @@ uint64_t features_tokens(const struct features *features, const double *rates);
 uint64_t features_least(const struct features *features);
 
 /** The one feature that makes up at least nine tenths of the tokens at these rates even if all the
- * others counted the most that can be learned of them; NUM_FEATURES: none does. @param rest  tokens of all the others; written unless NUM_FEATURES is returned */
+ * others counted the most that can be learned of them; NUM_FEATURES: none does.
+ * @param rest  tokens of all the others; written unless NUM_FEATURES is returned */
 enum feature features_dominant(const struct features *features, const double *rates, double *rest);

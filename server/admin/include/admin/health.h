@@ -11,6 +11,6 @@ void health_full(struct relay *relay);
 /** GET /health/liveliness and /health/liveness: 200 while the loop turns; at once. */
 void health_liveness(struct relay *relay);
 
-/** GET /health/readiness: 200 while a deployment is healthy and admitted, 503 else and once the worker
- * drains; at once. Only who shows a key reads the version. */
+/** GET /health/readiness: 200 while a deployment is healthy and admitted, 503 else and once the
+ * worker drains; at once. Only who shows a key reads the version. */
 void health_readiness(struct relay *relay);

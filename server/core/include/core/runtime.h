@@ -1,5 +1,5 @@
-/* What a worker's handlers share. It is made after the fork and lives as long as the process. A test
- * fills the few fields that its handler looks at. */
+/* What a worker's handlers share. It is made after the fork and lives as long as the process. A
+ * test fills the few fields that its handler looks at. */
 #pragma once
 
 #include <sys/queue.h>
@@ -42,8 +42,8 @@ struct runtime {
     uint64_t random_state[4];
 };
 
-/** Index the accounts and the fallbacks of a worker whose `inherited`, `config` and `table` are set,
- * and seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
+/** Index the accounts and the fallbacks of a worker whose `inherited`, `config` and `table` are
+ * set, and seed its random numbers. @return 0, ERR_NOMEM, ERR_IO */
 MUST_USE int runtime_prepare(struct runtime *rt);
 
 /** Uniform in [0,1); for choices, not for secrets. */

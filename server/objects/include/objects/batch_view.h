@@ -6,8 +6,8 @@
 
 /** Turn `batch` (in `doc`, as the provider sent it) into what this client gets. A batch that was
  * moved to another deployment shows the input file that its client knows, not the copy it runs on;
- * one that has ended is shown as it ended, whatever the provider says now; its endpoint is spelled as
- * its client wrote it.
+ * one that has ended is shown as it ended, whatever the provider says now; its endpoint is spelled
+ * as its client wrote it.
  *  @param deployment  one of the account that sent it
  *  @param tagged      answer with signed (tagged) ids
  *  @return what to show, in `doc`: `batch`, changed in place, or the one that had ended */

@@ -36,7 +36,8 @@ bool ledger_marker(const struct ids_seals *seals, const struct json *batch, stru
 /** The deployment that a marker names; MODEL_NO_INDEX: none of this configuration. */
 uint32_t ledger_deployment(const struct inherited *inherited, const struct marker *marker);
 
-/** A moved batch has ended, and its copy may be deleted. Everybody who looks at the batch sees that.
+/** A moved batch has ended, and its copy may be deleted. Everybody who looks at the batch sees
+ * that.
  *  @param fingerprint  of the account that holds the copy
  *  @param copy         native id; NULL or "": there is none
  *  @return whether the caller deletes it: the operator wants that (delete_moved_copies), and the
@@ -44,9 +45,9 @@ uint32_t ledger_deployment(const struct inherited *inherited, const struct marke
 bool ledger_takes_copy(const struct inherited *inherited, uint32_t fingerprint, const char *copy,
                        uint64_t now_ms);
 
-/** A job was refused as more than the room at a deployment (once it has given its tokens back): what
- * that says about the job, and about the deployment (quota_full()). Of a wildcard row neither is
- * kept: another model of it would be judged by it.
+/** A job was refused as more than the room at a deployment (once it has given its tokens back):
+ * what that says about the job, and about the deployment (quota_full()). Of a wildcard row neither
+ * is kept: another model of it would be judged by it.
  *  @param job     facts_job(); 0: not known, then only the deployment is judged
  *  @param tokens  of its estimate, as counted there */
 void ledger_note_refused(const struct inherited *inherited, uint32_t deployment, uint64_t job,

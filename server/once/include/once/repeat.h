@@ -93,8 +93,8 @@ void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *re
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
 
-/** All that was sent was refused, and another deployment is tried: should this process die before repeat_sent() is
- * called again, nothing has happened. */
+/** All that was sent was refused, and another deployment is tried: should this process die before
+ * repeat_sent() is called again, nothing has happened. */
 void repeat_refused(struct repeat *repeat);
 
 /** What refused it may have passed it on all the same: a repeat has to look. */

@@ -5,8 +5,8 @@
 #include "common/err.h"
 #include "request/relay.h"
 
-/** Whether the request's Origin is one of tranche_settings.cors_origins by that very name: a `*` does
- * not let any page of the world use a gateway that asks for no key. */
+/** Whether the request's Origin is one of tranche_settings.cors_origins by that very name: a `*`
+ * does not let any page of the world use a gateway that asks for no key. */
 bool cors_names(const struct relay *relay);
 
 /** Add what lets the page read the answer, where its origin is allowed. */

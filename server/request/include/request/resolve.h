@@ -46,7 +46,7 @@ MUST_USE enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_
  * request or the lines name, with what they fall back to; or one account as a whole.
  *  @param model   of the lines; NULL: none
  *  @param target  value of target_model_names, comma-separated; NULL or "": not given
- *  @return true: at least one; release with candidates_deinit(); false: `why` says what to answer */
+ *  @return true: at least one; release with candidates_deinit(); false: `why` has the answer */
 bool resolve_upload(const struct relay *relay, const char *model, const char *target,
                     struct candidates *out, struct failure *why);
 

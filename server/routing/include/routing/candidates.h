@@ -42,7 +42,8 @@ MUST_USE int candidates_of_group(const struct runtime *rt, uint32_t group, struc
 
 /** Where the work of files on these accounts may be: the groups that have rows there, each with its
  * fallbacks, every row once. Looks at each row and each group once, however many there are.
- *  @param accounts  by account: whether it is one of them; of those of one resource the first one tells
+ *  @param accounts  by account: whether it is one of them; of those of one resource the first one
+ *         tells
  *  @param out       its tiers mean nothing
  *  @return 0, ERR_NOMEM */
 MUST_USE int candidates_around(const struct runtime *rt, const bool *accounts,

@@ -50,9 +50,9 @@ void choose_give_back(struct runtime *rt, enum op_class op, uint32_t deployment)
 uint64_t choose_unsure_from(struct runtime *rt, const uint32_t *candidates, uint32_t num,
                             uint64_t tokens, uint64_t least);
 
-/** Why there is nowhere to go: 400 when the tokens are for certain more than every limit, 429 with the expected
- * wait when there is no room now or the limits of this minute are reached, else 503. `q->tried` is
- * not looked at. */
+/** Why there is nowhere to go: 400 when the tokens are for certain more than every limit, 429 with
+ * the expected wait when there is no room now or the limits of this minute are reached, else 503.
+ * `q->tried` is not looked at. */
 void choose_nowhere(struct runtime *rt, const struct choose_question *q, struct failure *out);
 
 /** Fill in what is known about a deployment now. */
