@@ -151,12 +151,12 @@ static void crew(int nth, void (*body)(struct process *), int kill_after)
     processes[nth].kill_after = kill_after;
 }
 
-static uint32_t holder_of_process(const struct process *p)
+static inline uint32_t holder_of_process(const struct process *p)
 {
     return 10 + (uint32_t)(p - processes);
 }
 
-static int num_flags(int num)
+static inline int num_flags(int num)
 {
     int n = 0;
 

@@ -16,6 +16,7 @@
 #include "balancer/meters.h"
 #include "balancer/poll_cache.h"
 #include "balancer/quota.h"
+#include "balancer/rights.h"
 #include "balancer/slots.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
@@ -125,6 +126,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
 {
     static const struct model_list nothing;
     struct poll_cache *polls;
+    struct rights_table *rights;
     struct seal_cache *seals;
     struct memo *memo, *places;
     struct meters *meters;
@@ -145,7 +147,9 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     assert_int_equal(meters_new(1, 1, &meters), 0);
     assert_int_equal(poll_cache_new(1, &polls), 0);
     assert_int_equal(seal_cache_new(1, &seals), 0);
+    assert_int_equal(rights_table_new(1, &rights), 0);
     check("model table", table);
+    check("rights", rights);
     check_lasting("state", health);
     check_lasting("quota", quota);
     check_lasting("slots", slots);
@@ -159,6 +163,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
         if (strcmp(rows[i][REGION], "checked") != 0) /* the others have no head, and do not last */
             assert_true(strcmp(rows[i][MAGIC], "-") == 0 && strcmp(rows[i][LAYOUT], "-") == 0 &&
                         strcmp(rows[i][LIVES], "lasting") != 0);
+    rights_table_free(rights);
     seal_cache_free(seals);
     poll_cache_free(polls);
     meters_free(meters);

@@ -6,7 +6,8 @@
  *
  * A new state is written whole into the copy that nobody reads, then the word, which has its number,
  * turns. Who read meanwhile sees at the end that the word has another number and reads again: a
- * writer that was killed leaves the word as it was. What a request holds is a copy of a row; what it
+ * writer that was killed leaves the word as it was. Writers exclude each other by a lock that the
+ * kernel takes back from a dead one. What a request holds is a copy of a row; what it
  * asks later (a model's name) is looked up by the hash again, in the state of then. Not lasting:
  * each program makes it of its sources. */
 #pragma once
@@ -21,7 +22,7 @@
 struct rights_table; /* the region */
 
 /** Room for that many keys. Pages that nobody needed yet cost nothing. Before the fork.
- *  @return 0; ERR_INVALID (0, or more than 4 million); ERR_NOMEM */
+ *  @return 0; ERR_INVALID (0, or more than 4 million); ERR_NOMEM (also: the system has no memfd) */
 MUST_USE int rights_table_new(uint32_t max_keys, struct rights_table **out);
 void rights_table_free(struct rights_table *table); /* NULL is fine */
 
@@ -32,8 +33,9 @@ void rights_table_free(struct rights_table *table); /* NULL is fine */
  * @param writer  number of the writer's generation: one that a newer one has followed is refused
  * @param complete  whether these are all keys there are; false: others may exist that could not be
  *                  loaded yet, so that an unknown key is not known to be wrong
- * @return 0; ERR_LIMIT: more keys than there is room for, nothing changed; ERR_BAD_STATE: a newer
- *         writer has written; ERR_NOMEM
+ * @return 0; ERR_LIMIT: more keys, teams or names than there is room for, or an id of more than
+ *         RIGHTS_NAME_MAX; ERR_BAD_STATE: a newer writer has written, or another process writes
+ *         right now: try again; ERR_NOMEM. Other than after 0, nothing changed
  */
 MUST_USE int rights_publish(struct rights_table *table, uint32_t writer,
                             const struct rights_list *const *lists, size_t num_lists,
@@ -54,7 +56,8 @@ struct rights {
     char alias[64], team_name[64]; /* for logs and refusals: the team's id; cut to size; "": none */
 };
 
-/** Look a key up by the SHA-256 of its text.
+/** Look a key up by the SHA-256 of its text. A team that no list tells of owns what its keys make,
+ * and has no limits.
  *  @return false: no such key */
 bool rights_find(const struct rights_table *table, const unsigned char hash[RIGHTS_HASH_BYTES],
                  struct rights *out);
@@ -63,19 +66,21 @@ bool rights_find(const struct rights_table *table, const unsigned char hash[RIGH
  * the first one. */
 bool rights_is_complete(const struct rights_table *table);
 
-/** How many states were published, and how many keys the last one has. */
+/** How many states were published, and how many keys the last one has. 0: none. */
 uint64_t rights_generation(const struct rights_table *table);
 uint32_t rights_num_keys(const struct rights_table *table);
 
 enum rights_verdict { RIGHTS_GOOD, RIGHTS_EXPIRED, RIGHTS_KEY_BLOCKED, RIGHTS_TEAM_BLOCKED };
 
-/** Whether a key that was found may be used at all. Pure. */
+/** Whether a key that was found may be used at all. Of several reasons against it: that it is
+ * blocked, then that it is expired, then its team. Pure. */
 enum rights_verdict rights_judge(const struct rights *rights, int64_t now_unix_ms);
 
 enum rights_model { RIGHTS_MODEL_ALLOWED, RIGHTS_MODEL_NOT_OF_KEY, RIGHTS_MODEL_NOT_OF_TEAM };
 
 /** Whether the key, and its team, may use a group: an exact name, or a pattern that ends in "*"
- * (tenants statement A17). A key that is gone by now may use none; an admin key all.
+ * (tenants statement A17). A key that is gone by now may use none; an admin key all. A team that no
+ * list tells of forbids nothing, and "all-team-models" of it, or of no team, are none.
  *  @param model  the group's name, after aliases */
 enum rights_model rights_may_use(const struct rights_table *table, const struct rights *rights,
                                  const char *model, size_t len);

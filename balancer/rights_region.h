@@ -1,0 +1,130 @@
+/* The region of rights.h: a header and two copies. All offsets are derived of `max_keys`; what a
+ * copy says of itself (how many slots, where a list is) is held against them before it is used, as
+ * a copy may be read while it is written.
+ *
+ *   head │ word │ copy 0                                        │ copy 1 ...
+ *                 facts │ index: slots │ keys │ teams │ lists
+ *
+ * A slot has 32 bits of the hash and the key's row + 1. A list is what a key or a team may use. */
+#pragma once
+
+#include <assert.h>
+#include <stdalign.h>
+
+#include "balancer/rights.h"
+#include "common/shm_region.h"
+#include "common/shm_words.h"
+
+#define RIGHTS_MAGIC  0x54525154u /* "TQRT" */
+#define RIGHTS_LAYOUT 1u
+#define RIGHTS_NAME   64 /* bytes of a name that is cut to size */
+#define NO_TEAM       UINT32_MAX
+
+/* What a copy says of itself. */
+struct rights_facts {
+    uint64_t writer;
+    uint64_t complete;
+    uint64_t num_keys;
+    uint64_t mask; /* slots of its index, less one */
+};
+
+/* Rows are read and written word by word. */
+struct key_row {
+    alignas(CACHE_LINE) unsigned char hash[RIGHTS_HASH_BYTES];
+    uint64_t owner, key, team_owner; /* team_owner: 0: of no team */
+    struct rights_limits limits;
+    int64_t expires_unix_ms;
+    uint64_t list; /* word in the lists */
+    uint32_t team; /* its row; NO_TEAM: of none, or of one that no source tells of */
+    uint32_t routes;
+    uint8_t admin, blocked, source;
+    char tail[RIGHTS_TAIL + 1];
+    char alias[RIGHTS_NAME], team_name[RIGHTS_NAME];
+};
+
+struct team_row {
+    alignas(CACHE_LINE) struct rights_limits limits;
+    uint64_t list;
+    uint64_t blocked;
+};
+
+/* The first word of a list. Its names follow, then its aliases, each a pair of names; a name is a
+ * word with its length and whether it is a pattern (then without its star), and its text. */
+#define LIST_ALL        UINT64_C(1)
+#define LIST_OF_TEAM    UINT64_C(2)
+#define LIST_NAMES(w)   (uint32_t)((w) >> 2 & UINT64_C(0x3fffffff))
+#define LIST_ALIASES(w) (uint32_t)((w) >> 32)
+#define NAME_PATTERN    UINT64_C(0x100000000)
+#define NAME_LEN(w)     (uint32_t)(w)
+
+struct rights_table {
+    alignas(CACHE_LINE) struct shm_head region;
+    _Atomic uint64_t word; /* states published; odd: copy 1 is read. 0: none yet */
+    uint64_t max_keys;
+    uint64_t max_slots;   /* a power of two */
+    uint64_t copy_bytes;  /* of each; the first one begins behind this header */
+    uint64_t keys, teams; /* offsets in a copy */
+    uint64_t lists;       /* the same; this and the next are not needed to find a key */
+    uint64_t list_words;  /* room for lists */
+};
+
+struct rights_copy {
+    alignas(CACHE_LINE) _Atomic uint64_t facts[sizeof(struct rights_facts) / sizeof(uint64_t)];
+    alignas(CACHE_LINE) _Atomic uint64_t slots[];
+};
+
+static_assert(sizeof(struct key_row) == 5 * CACHE_LINE &&
+                  sizeof(struct team_row) == 2 * CACHE_LINE &&
+                  sizeof(struct rights_table) == 2 * CACHE_LINE &&
+                  sizeof(struct rights_copy) == CACHE_LINE,
+              "layout of the region");
+
+/** The copy of a state by its number. */
+static inline struct rights_copy *rights_copy_of(const struct rights_table *table, uint64_t state)
+{
+    return (struct rights_copy *)((char *)table + sizeof(*table) + (state & 1) * table->copy_bytes);
+}
+
+static inline _Atomic uint64_t *rights_key_row(const struct rights_table *table,
+                                               const struct rights_copy *copy, uint64_t row)
+{
+    return (_Atomic uint64_t *)((char *)copy + table->keys + row * sizeof(struct key_row));
+}
+
+static inline _Atomic uint64_t *rights_team_row(const struct rights_table *table,
+                                                const struct rights_copy *copy, uint64_t row)
+{
+    return (_Atomic uint64_t *)((char *)copy + table->teams + row * sizeof(struct team_row));
+}
+
+static inline _Atomic uint64_t *rights_lists(const struct rights_table *table,
+                                             const struct rights_copy *copy)
+{
+    return (_Atomic uint64_t *)((char *)copy + table->lists);
+}
+
+/* A slot's upper half; the lower bits choose the slot. */
+static inline uint64_t rights_mark(uint64_t hash_word)
+{
+    return hash_word & UINT64_C(0xffffffff00000000);
+}
+
+/** @param bytes  a multiple of eight */
+static inline void rights_read(void *to, const _Atomic uint64_t *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++) {
+        uint64_t word = load_acquire_part(&from[i]);
+
+        __builtin_memcpy((char *)to + i * sizeof(word), &word, sizeof(word));
+    }
+}
+
+static inline void rights_write(_Atomic uint64_t *to, const void *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes / sizeof(uint64_t); i++) {
+        uint64_t word;
+
+        __builtin_memcpy(&word, (const char *)from + i * sizeof(word), sizeof(word));
+        store_release_part(&to[i], word);
+    }
+}
