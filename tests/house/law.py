@@ -11,8 +11,8 @@ import shlex
 import subprocess
 import sys
 
-COMMON = {"common": "", "json": "common", "jsonl": "common json", "multipart": "common json", "crypto": "common", "upstream": "common json"}
-BELOW = "common json jsonl multipart crypto upstream balancer config"
+COMMON = {"common": "", "json": "common", "jsonl": "common json", "multipart": "common json", "crypto": "common", "jwt": "common json", "upstream": "common json"}
+BELOW = "common json jsonl multipart crypto jwt upstream balancer config"
 SERVER = {
     "core": "",
     "front": "core",
@@ -30,7 +30,7 @@ SERVER = {
     "worker": "create upload once read admin request front core",
     "cli": "master worker upkeep upload request core",
 }
-ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto upstream", "config": "common json jsonl multipart crypto upstream"}
+ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream", "config": "common json jsonl multipart crypto jwt upstream"}
 ARROWS.update({room: f"{BELOW} {may}" for room, may in SERVER.items()})
 # Who may name libh2o: its internals are the front's, requests and the loop its public face.
 NAMES_H2O = ("server/front/", "server/request/", "server/worker/", "server/core/loop_h2o.", "server/core/include/core/loop_h2o.",
