@@ -28,9 +28,9 @@
 #define MAX_HOLDERS 4096u
 #define STAMP_BITS  12
 #define STAMP_MASK  ((1u << STAMP_BITS) - 1)
-#define UNIT_SHIFT  13                                     /* a unit is 8.192 s */
-#define IDLE_UNITS  (1 + (METERS_IDLE_MS >> UNIT_SHIFT))   /* so many begun are 65 s at least */
-#define AHEAD       (STAMP_MASK - IDLE_UNITS)              /* another one's later reading of the clock */
+#define UNIT_SHIFT  13                                   /* a unit is 8.192 s */
+#define IDLE_UNITS  (1 + (METERS_IDLE_MS >> UNIT_SHIFT)) /* so many begun are 65 s at least */
+#define AHEAD       (STAMP_MASK - IDLE_UNITS) /* another one's later reading of the clock */
 #define MAX_TRIES   16
 #define NS_OF_MS    UINT64_C(1000000)
 
@@ -156,8 +156,7 @@ static uint64_t held_at(const struct meters *meters, uint32_t place, enum meters
         for (uint64_t bits = load_seq_cst(&meters->used[i]); bits != 0; bits &= bits - 1) {
             uint32_t holder = i * 64 + (uint32_t)__builtin_ctzll(bits);
 
-            sum += value_of(
-                load_seq_cst(gauge_word(held_of(meters, holder, place), gauge)), gauge);
+            sum += value_of(load_seq_cst(gauge_word(held_of(meters, holder, place), gauge)), gauge);
         }
     return sum;
 }
@@ -199,8 +198,8 @@ bool meters_hold(struct meters *meters, uint32_t holder, uint32_t place, enum me
     return false;
 }
 
-void meters_release(struct meters *meters, uint32_t holder, uint32_t place,
-                    enum meters_gauge gauge, uint64_t less)
+void meters_release(struct meters *meters, uint32_t holder, uint32_t place, enum meters_gauge gauge,
+                    uint64_t less)
 {
     _Atomic uint64_t *word = gauge_word(held_of(meters, holder, place), gauge);
     uint64_t before = load_relaxed(word);

@@ -15,6 +15,7 @@
 #include "config/env.h"
 #include "fallbacks.h"
 #include "group_retries.h"
+#include "keys_impl.h"
 #include "models.h"
 #include "quotas.h"
 #include "config/report.h"
@@ -78,6 +79,8 @@ static int build(struct loading *l)
         rc = fallbacks_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         rc = group_retries_take(l->tree.root, &l->reporter, l->config);
+    if (rc == 0)
+        rc = keys_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         check_config(l->config, l->tree.root, &l->reporter);
     if (rc == 0)
@@ -197,5 +200,6 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->num_cors_origins; i++)
         free(config->cors_origins[i]);
     free(config->cors_origins);
+    keys_deinit(config);
     free(config);
 }

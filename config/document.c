@@ -14,12 +14,15 @@
 #include "common/secret.h"
 
 #define MAX_FILE_BYTES ((size_t)8 << 20) /* 10,000 rows are some 4 MB */
+#define MAX_LIST_MIB   64                /* of a file that is read item by item */
 #define MAX_FILES      64
 #define MAX_DEPTH      64
 #define MAX_KEYS       4096 /* of one mapping; finding doubles is quadratic */
 #define MAX_NODES      200000
 #define MAX_ALIASED    10000
 #define MAX_ANCHORS    1000
+#define MAX_ITEM_NODES 20000   /* of an item that is handed on and gone */
+#define MAX_UNFOLDED   4000000 /* by the aliases of all of them */
 
 struct anchor {
     char *name;        /* owned */
@@ -37,7 +40,8 @@ struct parse {
     size_t num_anchors;
     const char *bytes; /* borrowed; the file */
     size_t len;
-    int failed; /* 0 or what document_load() returns */
+    const struct document_list *lists; /* handed on item by item; ends with a key of NULL */
+    int failed;                        /* 0 or what document_load() returns */
 };
 
 /* All files of one load. */
@@ -46,6 +50,8 @@ struct loading {
     struct reporter *reporter;
     size_t nodes;
     size_t aliased;
+    size_t max_bytes;                  /* of a file */
+    const struct document_list *lists; /* as in struct parse */
     struct {
         dev_t dev;
         ino_t ino;
@@ -74,6 +80,13 @@ static void *no_memory(struct parse *p)
     if (p->failed == 0)
         p->failed = ERR_NOMEM;
     return NULL;
+}
+
+static void *too_many(struct parse *p, unsigned line)
+{
+    return fault(p, line,
+                 p->lists->key == NULL ? "more than 200000 values"
+                                       : "more than 20000 values in one item, or outside of one");
 }
 
 static unsigned count_lines(const char *bytes, size_t len)
@@ -129,7 +142,7 @@ static struct node *new_node(struct parse *p, enum node_kind kind, const yaml_ev
     struct node *node;
 
     if (*p->nodes == 0)
-        return fault(p, line_of(event), "more than 200000 values");
+        return too_many(p, line_of(event));
     (*p->nodes)--;
     node = node_new(kind, p->file, line_of(event));
     return node == NULL ? no_memory(p) : node;
@@ -212,7 +225,9 @@ static struct node *take_alias(struct parse *p, const yaml_event_t *event)
             return copy;
         if (*p->aliased > 0)
             return no_memory(p);
-        return fault(p, line_of(event), "aliases unfold to more than 10000 values");
+        return fault(p, line_of(event),
+                     p->lists->key == NULL ? "aliases unfold to more than 10000 values"
+                                           : "aliases unfold to more than 4000000 values");
     }
     return fault(p, line_of(event), "an alias without its anchor before it");
 }
@@ -293,9 +308,68 @@ static void merge(struct parse *p, struct node *map, struct node *from)
     }
 }
 
-/* The value of a key whose event is given. */
-static struct node *take_entry(struct parse *p, const yaml_event_t *key, unsigned depth)
+/* The list whose items are handed on, NULL: the value of this key at the top is none. */
+static const struct document_list *list_of(const struct parse *p, const yaml_event_t *key,
+                                           const yaml_event_t *value, unsigned depth)
 {
+    if (depth > 0 || value->type != YAML_SEQUENCE_START_EVENT)
+        return NULL;
+    for (const struct document_list *list = p->lists; list->key != NULL; list++)
+        if (strcmp(list->key, (const char *)key->data.scalar.value) == 0)
+            return list;
+    return NULL;
+}
+
+/* One item lives at a time, at its place in the list. */
+static void hand_on_item(struct parse *p, const struct document_list *list, struct node *parent,
+                         struct node *item)
+{
+    int rc;
+
+    if (!append(p, parent, item))
+        return;
+    rc = list->on_item(list->arg, item);
+    if (rc != 0 && p->failed == 0)
+        p->failed = rc;
+    node_free(node_detach(parent, 0));
+    parent->num_gone++;
+    *p->nodes = MAX_ITEM_NODES;
+}
+
+/* What remains is the list without its items. An anchor before it names nothing. */
+static struct node *hand_on(struct parse *p, const struct document_list *list,
+                            const yaml_event_t *start, struct node *map)
+{
+    struct node *node = new_node(p, NODE_LIST, start), *item;
+    yaml_event_t event;
+    bool end = false;
+
+    if (node == NULL)
+        return NULL;
+    node->parent = map;
+    node->key = strdup(list->key);
+    if (node->key == NULL)
+        no_memory(p);
+    else if (node_get(map, list->key) != NULL)
+        fault(p, node->line, "given before; wanted one list");
+    while (!end && next_event(p, &event)) {
+        end = event.type == YAML_SEQUENCE_END_EVENT;
+        item = end ? NULL : take_value(p, &event, 2);
+        if (item != NULL)
+            hand_on_item(p, list, node, item);
+        yaml_event_delete(&event);
+    }
+    if (p->failed == 0)
+        return node;
+    node_free(node);
+    return NULL;
+}
+
+/* The value of a key of `map` whose event is given. */
+static struct node *take_entry(struct parse *p, const yaml_event_t *key, struct node *map,
+                               unsigned depth)
+{
+    const struct document_list *list;
     struct node *entry = NULL;
     yaml_event_t event;
 
@@ -303,7 +377,8 @@ static struct node *take_entry(struct parse *p, const yaml_event_t *key, unsigne
         return fault(p, line_of(key), "got a list or a mapping as a key, wanted a text");
     if (!next_event(p, &event))
         return NULL;
-    entry = take_value(p, &event, depth + 1);
+    list = list_of(p, key, &event, depth);
+    entry = list != NULL ? hand_on(p, list, &event, map) : take_value(p, &event, depth + 1);
     yaml_event_delete(&event);
     if (entry == NULL)
         return NULL;
@@ -333,7 +408,7 @@ static struct node *take_map(struct parse *p, const yaml_event_t *start, unsigne
     map = new_node(p, NODE_MAP, start);
     while (map != NULL && !end && next_event(p, &event)) {
         end = event.type == YAML_MAPPING_END_EVENT;
-        entry = end ? NULL : take_entry(p, &event, depth);
+        entry = end ? NULL : take_entry(p, &event, map, depth);
         if (entry != NULL && is_merge_key(&event) && merged == NULL)
             merged = entry;
         else if (entry != NULL && is_merge_key(&event)) {
@@ -380,7 +455,7 @@ static void remember(struct parse *p, const yaml_event_t *event, const struct no
     *anchor = (struct anchor){.name = strdup(name), .node = node_copy(node, p->nodes)};
     p->num_anchors++;
     if (anchor->node == NULL && *p->nodes == 0)
-        fault(p, line_of(event), "more than 200000 values");
+        too_many(p, line_of(event));
     else if (anchor->name == NULL || anchor->node == NULL)
         no_memory(p);
 }
@@ -447,6 +522,7 @@ static int parse_bytes(struct loading *l, const char *file, const char *bytes, s
     p->aliased = &l->aliased;
     p->bytes = bytes;
     p->len = len;
+    p->lists = l->lists;
     if (!yaml_parser_initialize(&p->parser)) {
         free(p);
         return ERR_NOMEM;
@@ -463,19 +539,19 @@ static int parse_bytes(struct loading *l, const char *file, const char *bytes, s
     return rc;
 }
 
-static int read_all(int fd, char *bytes, size_t *len)
+static int read_all(int fd, size_t max_bytes, char *bytes, size_t *len)
 {
     ssize_t n;
 
     *len = 0;
     do {
-        n = read(fd, bytes + *len, MAX_FILE_BYTES + 1 - *len);
+        n = read(fd, bytes + *len, max_bytes + 1 - *len);
         if (n > 0)
             *len += (size_t)n;
     } while (n > 0 || (n == -1 && errno == EINTR));
     if (n == -1)
         return ERR_IO;
-    return *len > MAX_FILE_BYTES ? ERR_LIMIT : 0;
+    return *len > max_bytes ? ERR_LIMIT : 0;
 }
 
 /* Whether this very file was read before; otherwise it is remembered. */
@@ -541,12 +617,14 @@ static int load_file(struct loading *l, const char *path, const struct node *ask
         report_at(l->reporter, CONFIG_WARNING, asked, "%s was read before; not read again", path);
         goto done;
     }
-    bytes = malloc(MAX_FILE_BYTES + 1);
-    rc = bytes == NULL ? ERR_NOMEM : read_all(fd, bytes, &len);
+    bytes = malloc(l->max_bytes + 1);
+    rc = bytes == NULL ? ERR_NOMEM : read_all(fd, l->max_bytes, bytes, &len);
     if (rc == ERR_IO)
         rc = unreadable(l, path, asked, strerror(errno));
     else if (rc == ERR_LIMIT)
-        rc = unreadable(l, path, asked, "longer than 8 MiB");
+        rc =
+            unreadable(l, path, asked,
+                       l->max_bytes == MAX_FILE_BYTES ? "longer than 8 MiB" : "longer than 64 MiB");
     if (rc == 0)
         rc = name_file(l->tree, path);
     if (rc == 0)
@@ -690,9 +768,28 @@ static int load_with_includes(struct loading *l, const char *path, const struct 
 
 int document_load(const char *path, struct reporter *reporter, struct tree *out)
 {
-    struct loading l = {
-        .tree = out, .reporter = reporter, .nodes = MAX_NODES, .aliased = MAX_ALIASED};
+    static const struct document_list none = {NULL, NULL, NULL};
+    struct loading l = {.tree = out,
+                        .reporter = reporter,
+                        .nodes = MAX_NODES,
+                        .aliased = MAX_ALIASED,
+                        .max_bytes = MAX_FILE_BYTES,
+                        .lists = &none};
 
     *out = (struct tree){0};
     return load_with_includes(&l, path, NULL, &out->root);
+}
+
+int document_read(const char *path, const struct document_list *lists, struct reporter *reporter,
+                  struct tree *out)
+{
+    struct loading l = {.tree = out,
+                        .reporter = reporter,
+                        .nodes = MAX_ITEM_NODES,
+                        .aliased = MAX_UNFOLDED,
+                        .max_bytes = (size_t)MAX_LIST_MIB << 20,
+                        .lists = lists};
+
+    *out = (struct tree){0};
+    return load_file(&l, path, NULL, &out->root);
 }

@@ -8,6 +8,7 @@
 #include "crypto/ids.h"
 #include "accounts.h"
 #include "expand.h"
+#include "keys_impl.h"
 #include "row_provider.h"
 #include "rows.h"
 #include "settings.h"
@@ -511,7 +512,8 @@ static bool row_is_ours(const struct models_build *build, const struct raw_row *
     if (kind != ROW_OWN && kind != ROW_COMPATIBLE)
         return false; /* as has rows_mark() */
     source->compatible = kind == ROW_COMPATIBLE;
-    if (!rows_for_all(row, secret_is_set(&build->config->master_key), build->reporter))
+    if (!rows_for_all(row, secret_is_set(&build->config->master_key), keys_are_named(build->root),
+                      build->reporter))
         return false;
     if (raw->model_name == NULL || *raw->model_name == '\0') {
         report_under(build->reporter, CONFIG_ERROR, row, "model_name",

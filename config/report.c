@@ -55,6 +55,10 @@ add(struct reporter *reporter, enum config_severity severity, const char *file, 
     struct config_note note = {.severity = severity, .line = line};
     struct strbuf text = STRBUF_INIT;
 
+    reporter->num_warnings += severity == CONFIG_WARNING;
+    if (severity == CONFIG_WARNING && reporter->max_warnings > 0 &&
+        reporter->num_warnings > reporter->max_warnings)
+        return;
     strbuf_addv(&text, fmt, args);
     note.text = strbuf_take(&text);
     note.file = file == NULL ? NULL : strdup(file);

@@ -148,7 +148,7 @@ static bool is_true(const struct node *node)
     return node_text(node) != NULL && scalar_parse(&rule, node->text, &value) == 0 && value.truth;
 }
 
-bool rows_for_all(struct node *row, bool keyed, struct reporter *reporter)
+bool rows_for_all(struct node *row, bool keyed, bool tenants, struct reporter *reporter)
 {
     const struct node *blocked = node_find(row, "model_info.blocked");
     const struct node *team = node_find(row, "model_info.team_id");
@@ -164,8 +164,8 @@ bool rows_for_all(struct node *row, bool keyed, struct reporter *reporter)
     if (is_given(team)) {
         report_at(
             reporter, CONFIG_SKIPPED, team,
-            "the row is left out: it is for one team, and callers are not told apart by teams "
-            "here");
+            "the row is left out: it is for one team alone, which is not followed here; name the "
+            "model in the models of that team's keys");
         return false;
     }
     if (!is_given(groups))
@@ -176,7 +176,10 @@ bool rows_for_all(struct node *row, bool keyed, struct reporter *reporter)
                   "everybody may call");
         return false;
     }
-    report_at(reporter, CONFIG_WARNING, groups,
-              "ignored: whoever has the master key may use the row");
+    if (tenants)
+        report_at(reporter, CONFIG_HONOURED, groups, "models of a key may name them");
+    else
+        report_at(reporter, CONFIG_WARNING, groups,
+                  "ignored: whoever has the master key may use the row");
     return true;
 }

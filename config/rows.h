@@ -13,5 +13,6 @@ void rows_mark(struct node *root, const struct env *env, struct reporter *report
 
 /** Whether a row is for everybody who may call here: not blocked, not one team's, and not for an
  * access group where no key is asked for. Otherwise somebody is told, and the row is marked.
- *  @param keyed  a master key is set */
-bool rows_for_all(struct node *row, bool keyed, struct reporter *reporter);
+ *  @param keyed    a master key is set
+ *  @param tenants  keys may name access groups: keys_are_named() */
+bool rows_for_all(struct node *row, bool keyed, bool tenants, struct reporter *reporter);

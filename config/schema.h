@@ -109,6 +109,7 @@ struct raw_tranche {
     struct raw_per_provider count_output_tokens;
     char *azure_min_expires_after;
     char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms;
+    char *keys_file, *max_keys;
     struct raw_tls tls;
     struct raw_limits limits;
     struct raw_timeouts timeouts;

@@ -207,6 +207,11 @@ static const struct setting settings[] = {
      TO(poll_cache_ms),
      TARGET_UINT32,
      {SCALAR_MILLISECONDS, 0, 60 * 60 * 1000}},
+    {"tranche_settings.max_keys",
+     FROM(tranche.max_keys),
+     TO(max_keys),
+     TARGET_UINT32,
+     {SCALAR_INT, 1, 4000000}},
     {"tranche_settings.spool_limit",
      FROM(tranche.spool_limit),
      TO(limits.spool_bytes),
@@ -326,6 +331,7 @@ int settings_defaults(struct config *config)
     for (int i = 0; i < CONFIG_FAILURE_CLASSES; i++)
         config->allowed_fails_of[i] = config->retries_of[i] = UINT32_MAX;
     config->max_fallbacks = 5;
+    config->max_keys = 200000;
     config->limits = default_limits;
     config->timeouts = default_timeouts;
     config->metrics_need_key = true;
@@ -777,6 +783,8 @@ static int apply_file(const struct settings_input *in, struct config *config,
         rc = take_path(in, "tranche_settings.spool_dir", t->spool_dir, &config->spool_dir);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.state_dir", t->state_dir, &config->state_dir);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.keys_file", t->keys_file, &config->keys_file);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.upstream_ca_file", t->upstream_ca_file,
                        &config->upstream_ca_file);

@@ -163,7 +163,7 @@ void node_path(const struct node *node, struct strbuf *out)
     }
     for (size_t i = 0; i < parent->num_items; i++) {
         if (parent->items[i] == node)
-            strbuf_addf(out, "[%zu]", i);
+            strbuf_addf(out, "[%zu]", parent->num_gone + i);
     }
 }
 
@@ -174,13 +174,22 @@ static bool ends_with(const char *text, const char *end)
     return a >= b && strcmp(text + a - b, end) == 0;
 }
 
+/* An entry of `keys:` has a key in one field, and tells about it in the others. */
+static bool is_key_list(const struct node *node, const struct node *child)
+{
+    return node->kind == NODE_LIST && child != NULL && child->kind == NODE_MAP &&
+           node->key != NULL && strcmp(node->key, "keys") == 0;
+}
+
 bool node_is_secret(const struct node *node)
 {
     static const char *const ends[] = {
         "key",      "keys",        "token",     "secret",
         "password", "credentials", "_variables"}; /* cert and key *files* end otherwise */
 
-    for (; node != NULL; node = node->parent) {
+    for (const struct node *child = NULL; node != NULL; child = node, node = node->parent) {
+        if (is_key_list(node, child))
+            continue;
         for (size_t i = 0; node->key != NULL && i < sizeof(ends) / sizeof(ends[0]); i++) {
             if (ends_with(node->key, ends[i]))
                 return true;

@@ -195,11 +195,11 @@ static void a_place_where_something_is_held_or_owed_keeps_its_scope(void **state
     for (uint64_t i = 1; i <= 8; i++) {
         places[i] = meters_find(m, in_bucket(i), NOW);
         if (i % 2 == 0)
-            assert_true(meters_hold(m, (uint32_t)i, places[i], (enum meters_gauge)(i % 3), 1, HUGE));
+            assert_true(
+                meters_hold(m, (uint32_t)i, places[i], (enum meters_gauge)(i % 3), 1, HUGE));
         else
             for (int n = 0; n < 1000; n++) /* 1,000 s until its bucket is full */
-                assert_true(
-                    meters_pass(m, places[i], METERS_PER_SECOND, 1, 1000, NOW, &wait_ms));
+                assert_true(meters_pass(m, places[i], METERS_PER_SECOND, 1, 1000, NOW, &wait_ms));
     }
     assert_int_equal(meters_find(m, in_bucket(9), late), METERS_NO_PLACE);
     meters_release(m, 4, places[4], (enum meters_gauge)(4 % 3), 1);
@@ -279,8 +279,8 @@ static void *pass_many(void *arg)
     uint64_t wait_ms;
 
     for (int i = 0; i < ROUNDS; i++)
-        passed += meters_pass(m, meters_find(m, BEN, NOW), METERS_PER_MINUTE, 1000, HUGE, NOW,
-                              &wait_ms);
+        passed +=
+            meters_pass(m, meters_find(m, BEN, NOW), METERS_PER_MINUTE, 1000, HUGE, NOW, &wait_ms);
     (void)arg;
     return NULL;
 }

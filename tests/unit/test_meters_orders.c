@@ -45,7 +45,9 @@ static uint64_t total(uint64_t scope, enum meters_gauge gauge)
     return sum;
 }
 
-static void nothing(void) {}
+static void nothing(void)
+{
+}
 
 /* --- gauges --- */
 

@@ -73,8 +73,8 @@ bool meters_hold(struct meters *meters, uint32_t holder, uint32_t place, enum me
                  uint64_t more, uint64_t limit);
 
 /** Give back what meters_hold() took, or a part of it. */
-void meters_release(struct meters *meters, uint32_t holder, uint32_t place,
-                    enum meters_gauge gauge, uint64_t less);
+void meters_release(struct meters *meters, uint32_t holder, uint32_t place, enum meters_gauge gauge,
+                    uint64_t less);
 
 /** What all processes hold together. */
 uint64_t meters_held(const struct meters *meters, uint32_t place, enum meters_gauge gauge);

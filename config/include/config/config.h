@@ -10,6 +10,7 @@
 
 #include "common/err.h"
 #include "common/model.h"
+#include "common/rights.h"
 #include "common/secret.h"
 #include "common/strbuf.h"
 
@@ -106,6 +107,13 @@ struct config_group_retries {
     uint32_t retries_of[CONFIG_FAILURE_CLASSES]; /* UINT32_MAX: not given */
 };
 
+/* model_info.access_groups: a name that keys may give for several groups. */
+struct config_access_group {
+    char *name;    /* owned */
+    char **groups; /* owned, and each one */
+    size_t num_groups;
+};
+
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
@@ -169,6 +177,15 @@ struct config {
     uint32_t poll_cache_ms;
     struct config_limits limits;
     struct config_timeouts timeouts;
+    /* Tenants: config/keys.h. Where no key and no source of keys is named, callers are told apart by
+     * the master key alone */
+    bool has_tenants;        /* `keys` is not empty, or a source is named; a master key is set */
+    struct rights_list keys; /* owned; tranche_settings.keys and .teams */
+    struct rights_list file_keys;              /* owned; what keys_file had at the start */
+    char *keys_file;                           /* owned; NULL: none */
+    uint32_t max_keys;                         /* of all sources together; default 200,000 */
+    struct config_access_group *access_groups; /* owned; by name */
+    size_t num_access_groups;
 };
 
 /* SKIPPED: a row that cannot be used as it stands is left out, and what it names is refused; with

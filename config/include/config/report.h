@@ -8,7 +8,9 @@ struct reporter {
     struct report_entry *entries; /* owned */
     size_t num, cap;
     size_t num_errors, num_skipped;
-    bool failed; /* ran out of memory: config_load() then says ERR_NOMEM */
+    /* Warnings that are still told; beyond them they are counted only */
+    size_t max_warnings, num_warnings; /* max_warnings 0: all are told */
+    bool failed;                       /* ran out of memory: config_load() then says ERR_NOMEM */
 };
 
 /** Whether somebody has told that a variable is not set, and so has no value for this node: what

@@ -25,6 +25,7 @@ struct node {
     struct node **items; /* owned */
     size_t num_items;
     size_t cap_items;
+    size_t num_gone; /* items that stood before these and were freed: document_read() */
 };
 
 struct tree {
