@@ -31,9 +31,12 @@ pc:libh2o-evloop libh2o-evloop-dev
 pc:yajl libyajl-dev
 pc:yaml-0.1 libyaml-dev
 pc:libcyaml libcyaml-dev
+pc:sqlite3 libsqlite3-dev
+pc:libpq libpq-dev
 '
 UNIT_NEEDS='
 pc:cmocka libcmocka-dev
+glob:/usr/lib/postgresql/*/bin/initdb postgresql
 py:venv python3-venv
 '
 INTEGRATION_NEEDS='

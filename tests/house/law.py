@@ -28,7 +28,8 @@ SERVER = {
     "create": "once read request objects routing calls core",
     "upload": "once read request objects routing calls front core",
     "worker": "create upload once read admin request front core",
-    "cli": "master worker upkeep upload request core",
+    "store": "",
+    "cli": "master worker upkeep upload request store core",
 }
 ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream", "config": "common json jsonl multipart crypto jwt upstream"}
 ARROWS.update({room: f"{BELOW} {may}" for room, may in SERVER.items()})

@@ -1,0 +1,334 @@
+/* See store.h: its connection, transactions and states. The rows are in store_keys.c and
+ * store_teams.c, the whole of them for the table in shared memory in store_load.c. */
+#include "store_impl.h"
+
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+
+#define BACKOFF_FIRST_MS 250
+#define BACKOFF_MOST_MS  4000
+
+/* ---- a place ---- */
+
+static bool starts_with(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+/* @return the path of an SQLite URL or plain path; NULL: none */
+static const char *sqlite_path(const char *url)
+{
+    if (starts_with(url, "sqlite://"))
+        return url[strlen("sqlite://")] == '/' ? url + strlen("sqlite://") : NULL;
+    if (starts_with(url, "sqlite:"))
+        return url[strlen("sqlite:")] != '\0' ? url + strlen("sqlite:") : NULL;
+    return *url != '\0' && strstr(url, "://") == NULL ? url : NULL;
+}
+
+static int new_engine(struct store *store, const char *url, bool server, char why[STORE_WHY_BYTES])
+{
+    char place[256];
+    const char *path;
+    int rc;
+
+    if (starts_with(url, "postgresql://") || starts_with(url, "postgres://")) {
+        rc = postgres_engine_new(url, &store->engine, place, sizeof(place), why);
+        if (rc != 0)
+            return rc;
+        store->place = strdup(place);
+        return store->place != NULL ? 0 : ERR_NOMEM;
+    }
+    path = sqlite_path(url);
+    if (path == NULL) {
+        snprintf(why, STORE_WHY_BYTES,
+                 "a database is sqlite:///absolute/path, a path, or postgresql://host/name");
+        return ERR_INVALID;
+    }
+    store->place = strdup(path);
+    return store->place != NULL ? sqlite_engine_new(path, server, &store->engine) : ERR_NOMEM;
+}
+
+int store_new(const char *url, const struct store_options *options, struct store **out,
+              char why[STORE_WHY_BYTES])
+{
+    static const struct store_options defaults;
+    struct store *store = calloc(1, sizeof(*store));
+    int rc;
+
+    why[0] = '\0';
+    if (store == NULL)
+        return ERR_NOMEM;
+    if (options == NULL)
+        options = &defaults;
+    store->deadline_ms = options->deadline_ms != 0 ? options->deadline_ms : STORE_DEADLINE_MS;
+    rc = new_engine(store, url, options->server, why);
+    if (rc != 0) {
+        store_free(store);
+        return rc;
+    }
+    *out = store;
+    return 0;
+}
+
+void store_free(struct store *store)
+{
+    if (store == NULL)
+        return;
+    if (store->engine != NULL)
+        store->engine->ops->free(store->engine);
+    free(store->place);
+    free(store);
+}
+
+enum store_state store_state(const struct store *store)
+{
+    return store->state;
+}
+
+const char *store_state_name(enum store_state state)
+{
+    static const char *const names[] = {"closed", "up",      "down",   "locked",
+                                        "full",   "damaged", "foreign"};
+
+    return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
+}
+
+const char *store_why(const struct store *store)
+{
+    return store->why;
+}
+
+const char *store_place(const struct store *store)
+{
+    return store->place;
+}
+
+uint64_t store_reached_ms(const struct store *store)
+{
+    return store->reached_ms;
+}
+
+/* ---- states ---- */
+
+static bool ends_connection(int rc)
+{
+    return rc == ERR_IO || rc == ERR_BAD_STATE;
+}
+
+static void go_down(struct store *store, uint64_t now_ms)
+{
+    store->engine->ops->disconnect(store->engine);
+    store->open = false;
+    store->backoff_ms = store->backoff_ms == 0 ? BACKOFF_FIRST_MS : store->backoff_ms * 2;
+    if (store->backoff_ms > BACKOFF_MOST_MS)
+        store->backoff_ms = BACKOFF_MOST_MS;
+    store->retry_ms = now_ms + store->backoff_ms;
+}
+
+/* What a call found. A refusal of the database (a row that is there twice) is an answer too. */
+static int note(struct store *store, int rc)
+{
+    const struct engine *engine = store->engine;
+    uint64_t now_ms = clock_now_ms();
+
+    snprintf(store->why, sizeof(store->why), "%s", rc != 0 ? engine->why : "");
+    if (!ends_connection(rc) && rc != ERR_FULL) {
+        store->state = STORE_UP;
+        store->reached_ms = now_ms;
+        store->backoff_ms = 0;
+        return rc;
+    }
+    store->state = engine->state;
+    if (ends_connection(rc))
+        go_down(store, now_ms);
+    return rc;
+}
+
+static int connect_when_due(struct store *store)
+{
+    struct engine *engine = store->engine;
+    int rc;
+
+    if (store->open)
+        return 0;
+    if (clock_now_ms() < store->retry_ms)
+        return store->state == STORE_DAMAGED || store->state == STORE_FOREIGN ? ERR_BAD_STATE
+               : store->state == STORE_FULL                                   ? ERR_FULL
+                                                                              : ERR_IO;
+    rc = engine->ops->connect(engine, store->until_ms);
+    if (rc == 0)
+        rc = schema_ensure(store);
+    if (rc == 0) {
+        store->open = true;
+        return 0;
+    }
+    snprintf(store->why, sizeof(store->why), "%s", engine->why);
+    store->state = engine->state;
+    go_down(store, clock_now_ms());
+    return rc;
+}
+
+/* ---- transactions ---- */
+
+int work_run(struct store *store, const char *sql, const struct value *values, size_t num,
+             row_cb on_row, void *arg)
+{
+    return engine_run(store->engine, sql, values, num, store->until_ms, on_row, arg);
+}
+
+void work_go_on(struct store *store)
+{
+    store->until_ms = clock_now_ms() + store->deadline_ms;
+}
+
+int work_begin(struct store *store, enum work work)
+{
+    const struct engine_ops *ops = store->engine->ops;
+    int rc;
+
+    work_go_on(store);
+    store->engine->why[0] = '\0';
+    rc = connect_when_due(store);
+    if (rc != 0)
+        return rc;
+    rc = work_run(store, work == WORK_WRITE ? ops->begin_write : ops->begin_read, NULL, 0, NULL,
+                  NULL);
+    return rc != 0 ? note(store, rc) : 0;
+}
+
+int work_finish(struct store *store, int rc)
+{
+    struct engine *engine = store->engine;
+    char why[STORE_WHY_BYTES];
+    enum store_state state;
+
+    if (rc == 0)
+        rc = work_run(store, "commit", NULL, 0, NULL, NULL);
+    if (rc == 0 || ends_connection(rc))
+        return rc;
+    /* The first failure is the one to tell of; a connection that cannot roll back is closed. */
+    memcpy(why, engine->why, sizeof(why));
+    state = engine->state;
+    if (work_run(store, "rollback", NULL, 0, NULL, NULL) != 0) {
+        engine->ops->disconnect(engine);
+        store->open = false;
+    }
+    memcpy(engine->why, why, sizeof(why));
+    engine->state = state;
+    return rc;
+}
+
+int work_end(struct store *store, int rc)
+{
+    return note(store, work_finish(store, rc));
+}
+
+int on_count(void *arg, const struct row *row)
+{
+    (void)row;
+    ++*(size_t *)arg;
+    return 0;
+}
+
+static int on_number(void *arg, const struct row *row)
+{
+    *(int64_t *)arg = row_int(row, 0);
+    return 0;
+}
+
+int work_raise_gen(struct store *store, int64_t *gen)
+{
+    *gen = 0;
+    return work_run(store,
+                    "update @meta set value = cast(cast(value as bigint) + 1 as text)"
+                    " where name = 'gen' returning value",
+                    NULL, 0, on_number, gen);
+}
+
+int work_read_gen(struct store *store, uint64_t *gen)
+{
+    int64_t number = 0;
+    int rc =
+        work_run(store, "select value from @meta where name = 'gen'", NULL, 0, on_number, &number);
+
+    if (rc == 0)
+        *gen = (uint64_t)number;
+    return rc;
+}
+
+int store_generation(struct store *store, uint64_t *gen)
+{
+    int rc = work_begin(store, WORK_READ);
+
+    return rc != 0 ? rc : work_end(store, work_read_gen(store, gen));
+}
+
+/* ---- audit ---- */
+
+int work_audit(struct store *store, int64_t gen, const struct store_actor *by, const char *what,
+               const char *target, const char *before, const char *after)
+{
+    struct value values[] = {value_int(gen),   value_int(clock_unix_ms()), value_text(by->who),
+                             value_text(what), value_text(target),         value_text(before),
+                             value_text(after)};
+
+    return WORK_RUN(store,
+                    "insert into @audit(seq, at, who, what, target, before_value, after_value)"
+                    " values($1, $2, $3, $4, $5, $6, $7)",
+                    values, NULL, NULL);
+}
+
+struct audit_reader {
+    struct store_audit *rows;
+    size_t max, num;
+};
+
+static int on_audit(void *arg, const struct row *row)
+{
+    struct audit_reader *r = arg;
+    struct store_audit *out = &r->rows[r->num];
+
+    if (r->num == r->max)
+        return 0;
+    memset(out, 0, sizeof(*out));
+    r->num++;
+    out->seq = row_int(row, 0);
+    out->at_unix_ms = row_int(row, 1);
+    return copy_column(&out->who, row, 2) && copy_column(&out->what, row, 3) &&
+                   copy_column(&out->target, row, 4) && copy_column(&out->before, row, 5) &&
+                   copy_column(&out->after, row, 6)
+               ? 0
+               : ERR_NOMEM;
+}
+
+int store_audit_read(struct store *store, struct store_audit *out, size_t max, size_t *num)
+{
+    struct audit_reader reader = {.rows = out, .max = max};
+    struct value values[] = {value_int((int64_t)max)};
+    int rc = work_begin(store, WORK_READ);
+
+    *num = 0;
+    if (rc != 0)
+        return rc;
+    rc = work_end(store, WORK_RUN(store,
+                                  "select seq, at, who, what, target, before_value, after_value"
+                                  " from @audit order by seq desc limit $1",
+                                  values, on_audit, &reader));
+    for (size_t i = 0; rc != 0 && i < reader.num; i++)
+        store_audit_deinit(&out[i]);
+    *num = rc == 0 ? reader.num : 0;
+    return rc;
+}
+
+void store_audit_deinit(struct store_audit *row)
+{
+    free(row->who);
+    free(row->what);
+    free(row->target);
+    free(row->before);
+    free(row->after);
+    memset(row, 0, sizeof(*row));
+}
