@@ -38,6 +38,33 @@ void front_trust(h2o_req_t *req)
         guard_conn_of(req)->trusted = true;
 }
 
+static void count_share(struct front_load *load, struct share *share)
+{
+    if (load->share != NULL)
+        share_sub(load->share, SHARE_CONNECTIONS, 1);
+    share_put(load->share);
+    load->share = share_use(share);
+    share_add(share, SHARE_CONNECTIONS, 1);
+}
+
+bool front_share(h2o_req_t *req, struct share *share)
+{
+    struct conn *conn = guard_conn_of(req);
+    struct front_load *load = &conn->load;
+
+    if (load->mixed || load->share == share)
+        return true;
+    if (load->share != NULL) {
+        load->mixed = true;
+        count_share(load, NULL);
+        return true;
+    }
+    if (!share_may(share, SHARE_CONNECTIONS, 1, conn->front->num_conns - 1, conn->front->max_conns))
+        return false;
+    count_share(load, share);
+    return true;
+}
+
 struct body *front_body(h2o_req_t *req)
 {
     struct conn *conn = guard_conn_of(req);

@@ -118,6 +118,9 @@ static void on_socket_closed(void *data)
     h2o_linklist_unlink(&conn->link);
     guard_peers_remove(&conn->front->peers, conn->peer);
     count(conn->front, -1);
+    share_sub(conn->load.share, SHARE_CONNECTIONS, conn->load.share != NULL);
+    share_put(conn->load.share);
+    conn->load.share = NULL;
     resume_listener(conn->front);
     conn->closed = true;
     if (conn->pins == 0)

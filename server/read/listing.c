@@ -238,6 +238,7 @@ static void answer_page(struct listing *l)
     strbuf_adds(long_text_out(&l->text), "{\"object\":\"list\",\"data\":[");
     l->slice.cb = write_slice;
     l->slice.arg = l;
+    l->slice.flow = share_flow(l->op.share);
     write_slice(&l->slice);
 }
 

@@ -546,6 +546,7 @@ static void on_page(void *arg, const struct attempt_result *result)
     }
     l->slice.cb = on_turn;
     l->slice.arg = l;
+    l->slice.flow = share_flow(l->op.share);
     if (r->page == NULL || slices_add(&l->op.rt->slices, l->op.rt->loop, &l->slice) != 0) {
         r->page = NULL;
         reader_broke(r, ERR_NOMEM);

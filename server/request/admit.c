@@ -36,19 +36,21 @@ enum answered admit_call(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
     struct front_load *load = front_load(relay->req);
+    size_t active = upstream_active(relay->rt->upstream);
     struct failure why;
 
     if (is_full(load->calls, limits->max_calls_per_connection)) {
         error_fill(&why, CALLS_OF_CONNECTION, "");
         return refuse(relay, &why, CALL_WAIT_MS);
     }
-    if (is_full(upstream_active(relay->rt->upstream),
-                most_calls(load, limits->max_upstream_calls))) {
+    if (is_full(active, most_calls(load, limits->max_upstream_calls)) ||
+        !share_may(relay->share, SHARE_CALLS, 1, active, limits->max_upstream_calls)) {
         error_fill(&why, CALLS_OF_WORKER, "");
         return refuse(relay, &why, CALL_WAIT_MS);
     }
     relay->load = load;
     load->calls++;
+    share_add(relay->share, SHARE_CALLS, 1);
     return GO_ON;
 }
 
@@ -64,8 +66,18 @@ static bool worker_is_full(const struct runtime *rt)
     return is_full(rt->downloads, rt->config->limits.max_downloads);
 }
 
+/* Whether its tenant holds so many that the others would find none. */
+static bool tenant_is_full(const struct relay *relay)
+{
+    const struct runtime *rt = relay->rt;
+
+    return !share_may(relay->share, SHARE_DOWNLOADS, 1, rt->downloads,
+                      rt->config->limits.max_downloads);
+}
+
 static void take(struct relay *relay)
 {
+    share_add(relay->share, SHARE_DOWNLOADS, 1);
     relay->downloads = true;
     relay->load->downloads++;
     relay->rt->downloads++;
@@ -78,6 +90,7 @@ static void leave_queue(struct admit_place *place)
     place->queued = false;
     TAILQ_REMOVE(&place->relay->rt->downloads_waiting, place, link);
     place->relay->rt->num_waiting--;
+    share_sub(place->relay->share, SHARE_WAITING, 1);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -92,17 +105,19 @@ bool admit_download(struct relay *relay, struct admit_place *place, admit_cb on_
 {
     struct runtime *rt = relay->rt;
 
-    if (!connection_is_full(relay) && !worker_is_full(rt)) {
+    if (!connection_is_full(relay) && !worker_is_full(rt) && !tenant_is_full(relay)) {
         take(relay);
         return true;
     }
     *place = (struct admit_place){.relay = relay, .on_place = on_place, .arg = arg};
     place->timer.cb = on_timer;
     place->timer.arg = place;
-    if (rt->num_waiting < MAX_WAITING) {
+    if (rt->num_waiting < MAX_WAITING &&
+        share_may(relay->share, SHARE_WAITING, 1, rt->num_waiting, MAX_WAITING)) {
         place->queued = true;
         TAILQ_INSERT_TAIL(&rt->downloads_waiting, place, link);
         rt->num_waiting++;
+        share_add(relay->share, SHARE_WAITING, 1);
     }
     if (loop_timer_start(rt->loop, &place->timer, place->queued ? DOWNLOAD_WAIT_MS : 0) != 0)
         log_error("a waiting download gets no time limit: %s", err_str(ERR_NOMEM));
@@ -134,7 +149,7 @@ static void grant_next(struct runtime *rt)
     struct admit_place *place;
 
     TAILQ_FOREACH(place, &rt->downloads_waiting, link)
-    if (!connection_is_full(place->relay))
+    if (!connection_is_full(place->relay) && !tenant_is_full(place->relay))
         break;
     if (place == NULL || worker_is_full(rt) || loop_timer_start(rt->loop, &place->timer, 0) != 0)
         return;
@@ -147,12 +162,15 @@ void admit_release(struct relay *relay)
 {
     bool downloads = relay->downloads;
 
-    if (relay->load != NULL)
+    if (relay->load != NULL) {
         relay->load->calls--;
+        share_sub(relay->share, SHARE_CALLS, 1);
+    }
     if (downloads) {
         assert(relay->load != NULL); /* a download is a call */
         relay->load->downloads--;
         relay->rt->downloads--;
+        share_sub(relay->share, SHARE_DOWNLOADS, 1);
     }
     relay->load = NULL;
     relay->downloads = false;

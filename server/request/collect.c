@@ -30,21 +30,29 @@ static uint64_t budget_of(const struct runtime *rt)
 }
 
 /* Whether a body that has `held` bytes may have `more`. */
-static bool has_room(const struct runtime *rt, size_t held, size_t more)
+static bool has_room(const struct relay *relay, size_t held, size_t more)
 {
+    const struct runtime *rt = relay->rt;
     uint64_t budget = budget_of(rt);
 
+    if (!share_may(relay->share, SHARE_JSON, more, rt->json_bytes, budget))
+        return false;
     if (held + more > COLLECT_SMALL)
         budget -= budget / 4;
     return rt->json_bytes + more <= budget;
 }
 
+static void count(struct relay *relay, size_t more, size_t less)
+{
+    relay->rt->json_bytes += more;
+    relay->rt->json_bytes -= less;
+    share_add(relay->share, SHARE_JSON, more);
+    share_sub(relay->share, SHARE_JSON, less);
+}
+
 static void count_bytes(struct collector *c)
 {
-    struct runtime *rt = c->relay->rt;
-
-    rt->json_bytes += c->bytes.cap;
-    rt->json_bytes -= c->counted;
+    count(c->relay, c->bytes.cap, c->counted);
     c->counted = c->bytes.cap;
 }
 
@@ -61,7 +69,7 @@ void collect_forget(struct relay *relay)
     json_doc_free(relay->doc);
     relay->doc = NULL;
     relay->request = NULL;
-    relay->rt->json_bytes -= relay->json_bytes;
+    count(relay, 0, relay->json_bytes);
     relay->json_bytes = 0;
 }
 
@@ -101,7 +109,7 @@ static void read_text(struct collector *c)
                            &error);
     drop_bytes(c);
     relay->json_bytes = json_doc_bytes(relay->doc);
-    relay->rt->json_bytes += relay->json_bytes;
+    count(relay, relay->json_bytes, 0);
     relay->request = root;
     if (root == NULL)
         refuse_text(relay, &error);
@@ -155,7 +163,7 @@ static void on_collect_data(void *arg, const char *bytes, size_t len)
 {
     struct collector *c = arg;
 
-    if (!has_room(c->relay->rt, c->counted, len)) {
+    if (!has_room(c->relay, c->counted, len)) {
         no_room(c);
         return;
     }
@@ -213,6 +221,7 @@ void collect_json(struct relay *relay, collect_cb next)
     c->body = body;
     c->slice.cb = on_slice;
     c->slice.arg = c;
+    c->slice.flow = share_flow(relay->share);
     c->next = next;
     body_start(body, &collect_ops, c, max_bytes(relay));
 }

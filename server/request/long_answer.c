@@ -118,7 +118,7 @@ static struct long_answer *long_answer_new(struct relay *relay)
     struct long_answer *a = operation_new(sizeof(*a), relay, &long_answer_ops);
 
     if (a != NULL)
-        a->slice = (struct slice){.cb = on_slice, .arg = a};
+        a->slice = (struct slice){.cb = on_slice, .arg = a, .flow = share_flow(a->op.share)};
     return a;
 }
 

@@ -15,9 +15,14 @@
 static void on_client_gone(void *arg)
 {
     struct operation *op = arg;
+    const struct relay *relay = op->relay;
 
-    assert(op->relay != NULL);
+    assert(relay != NULL);
     op->relay = NULL;
+    if (relay->load != NULL) { /* a tenant that leaves again and again does not free its places */
+        op->counts = true;
+        share_add(op->share, SHARE_CALLS, 1);
+    }
     if (op->ops->goes_on == NULL || !op->ops->goes_on(op))
         operation_free(op);
 }
@@ -26,6 +31,7 @@ void operation_begin(struct operation *op, struct relay *relay, const struct ope
 {
     op->relay = relay;
     op->rt = relay->rt;
+    op->share = share_use(relay->share);
     op->ops = ops;
     op->deployment = relay->deployment;
     relay_attach(relay, op, on_client_gone);
@@ -47,12 +53,18 @@ void *operation_new(size_t size, struct relay *relay, const struct operation_ops
 
 void operation_free(struct operation *op)
 {
+    struct share *share = op->share;
+    bool counts = op->counts;
+
     assert(op->relay == NULL);
     operation_stop(op);
     locate_cancel(op->locate);
     loop_timer_stop(op->rt->loop, &op->retry);
     op->rt->operations -= op->held;
     op->ops->free(op);
+    if (counts)
+        share_sub(share, SHARE_CALLS, 1);
+    share_put(share);
 }
 
 struct relay *operation_detach(struct operation *op)

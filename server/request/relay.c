@@ -89,8 +89,10 @@ static void on_pool_gone(void *p)
         relay->op = NULL;
         relay->on_gone(op);
     }
+    slices_remove(&relay->rt->slices, &relay->turn);
     collect_forget(relay);
     admit_release(relay);
+    share_put(relay->share);
     atomic_fetch_add_explicit(&relay->rt->inherited->shared->slots[relay->rt->slot].requests, 1,
                               memory_order_relaxed);
 }

@@ -19,6 +19,9 @@
 
 /* Bytes of a text field that we read; longer ones are an error where we need them */
 #define MAX_FIELD 4096
+/* Uploads that are read as their bytes come, a slice of each in one turn of the loop; more of them
+ * take turns, so that a turn stays about as short */
+#define AT_ONCE   4
 
 /* Which part of the form is being read. */
 enum part_kind {
@@ -48,6 +51,7 @@ struct receiver {
 static void receiver_free(struct receiver *rc)
 {
     assert(rc->up->receiver == rc);
+    rc->rt->receiving--;
     body_abandon(rc->body);
     slices_remove(&rc->rt->slices, &rc->slice);
     multipart_free(rc->form);
@@ -520,11 +524,13 @@ static void on_slice(struct slice *slice)
 {
     struct receiver *rc = slice->arg;
 
-    if (!lines_are_fine(rc, jsonl_continue(rc->up->lines))) {
-        end(rc);
-        return;
+    if (line_is_read(rc)) {
+        if (!lines_are_fine(rc, jsonl_continue(rc->up->lines))) {
+            end(rc);
+            return;
+        }
+        upload_memory_count(rc->up);
     }
-    upload_memory_count(rc->up);
     go_on(rc);
 }
 
@@ -540,7 +546,7 @@ static void on_body_data(void *arg, const char *bytes, size_t len)
     if (!upload_memory_has_room(rc->up, len)) {
         refuse_for_room(rc);
         end(rc);
-    } else if (feed(rc, bytes, len) == GO_ON && line_is_read(rc)) {
+    } else if (feed(rc, bytes, len) == GO_ON && (line_is_read(rc) || rc->rt->receiving > AT_ONCE)) {
         body_pause(rc->body);
         wait_for_turn(rc);
     }
@@ -604,6 +610,8 @@ static struct receiver *receiver_new(struct relay *relay)
         return NULL;
     }
     rc->up->receiver = rc;
+    rc->slice.flow = share_flow(rc->up->op.share);
+    rc->rt->receiving++;
     return rc;
 }
 

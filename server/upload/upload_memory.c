@@ -13,6 +13,8 @@ static void set(struct upload *up, uint64_t bytes)
 {
     up->op.rt->upload_bytes += bytes;
     up->op.rt->upload_bytes -= up->counted;
+    share_add(up->op.share, SHARE_UPLOADS, bytes);
+    share_sub(up->op.share, SHARE_UPLOADS, up->counted);
     up->counted = bytes;
 }
 
@@ -31,6 +33,8 @@ bool upload_memory_has_room(const struct upload *up, size_t more)
 {
     uint64_t budget = budget_of(up->op.rt);
 
+    if (!share_may(up->op.share, SHARE_UPLOADS, more, up->op.rt->upload_bytes, budget))
+        return false;
     if (up->counted + more > UPLOAD_MEMORY_SMALL)
         budget -= budget / 4;
     return up->op.rt->upload_bytes + more <= budget;

@@ -37,8 +37,10 @@
 #include "request/resolve.h"
 #include "upload/upload.h"
 
-#define BEAT_MS     1000
-#define LARGE_BLOCK (128 << 10) /* bytes; glibc's first choice */
+#define BEAT_MS       1000
+/* Tenants' requests that begin in one tick of the loop, a millisecond, besides the first of each */
+#define BEGIN_AT_ONCE 4
+#define LARGE_BLOCK   (128 << 10) /* bytes; glibc's first choice */
 
 /* A worker's own: its life, around what its handlers share. */
 struct worker {
@@ -154,10 +156,8 @@ static bool may_call(const struct relay *relay)
     }
 }
 
-/* The client has shown the key. */
-static void serve(struct relay *relay)
+static void begin(struct relay *relay)
 {
-    front_trust(relay->req);
     if (coding_check(relay) == ANSWERED || (may_call(relay) && admit_call(relay) == ANSWERED))
         return;
     if (relay->method == METHOD_POST &&
@@ -165,6 +165,52 @@ static void serve(struct relay *relay)
         upload_start(relay);
     else
         collect_json(relay, dispatch);
+}
+
+static void on_turn(struct slice *slice)
+{
+    begin(slice->arg);
+}
+
+/* Whether a request begins at once: of a tenant that has nothing waiting the first one in this tick,
+ * or one of the first few. The others take turns with other tenants' work (slices.h), so that a
+ * thousand requests of one that come at once make nobody wait for all of them. */
+static bool may_begin(struct relay *relay)
+{
+    struct runtime *rt = relay->rt;
+    struct share *share = relay->share;
+    uint64_t tick = loop_now_ms(rt->loop);
+
+    if (share == NULL)
+        return true;
+    if (slices_wait(&rt->slices, &share->flow))
+        return false;
+    if (rt->tick != tick)
+        rt->begun = 0;
+    if (share->tick != tick)
+        share->begun = 0;
+    rt->tick = share->tick = tick;
+    if (share->begun > 0 && rt->begun >= BEGIN_AT_ONCE)
+        return false;
+    share->begun++;
+    rt->begun++;
+    return true;
+}
+
+/* The client has shown a key, or needs none. */
+static void serve(struct relay *relay)
+{
+    struct runtime *rt = relay->rt;
+
+    relay->share = share_get(&rt->shares, relay->owner);
+    if (!front_share(relay->req, relay->share)) {
+        no_place(relay);
+        return;
+    }
+    front_trust(relay->req);
+    relay->turn = (struct slice){.cb = on_turn, .arg = relay, .flow = share_flow(relay->share)};
+    if (may_begin(relay) || slices_add(&rt->slices, rt->loop, &relay->turn) != 0)
+        begin(relay);
 }
 
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)

@@ -152,6 +152,52 @@ static void a_slice_that_took_long_is_followed_by_as_long_a_rest(void **state)
     assert_string_equal(order, "ab");
 }
 
+static void add_to(struct slice_flow *flow, struct job *job, char name, unsigned more)
+{
+    *job = (struct job){.slice = {.cb = on_slice, .arg = job, .flow = flow},
+                        .name = name,
+                        .more = more,
+                        .victim = job->victim};
+    assert_int_equal(slices_add(&slices, &loop, &job->slice), 0);
+}
+
+static void tenants_take_turns_however_many_slices_one_has(void **state)
+{
+    struct slice_flow ann = {0}, ben = {0};
+    struct job a[5] = {{.more = 0}}, b = {0}, c = {0};
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        add_to(&ann, &a[i], (char)('1' + i), i == 0 ? 1 : 0);
+    add_to(&ben, &b, 'b', 2);
+    add(&c, 'c', 0); /* of nobody */
+    assert_true(slices_wait(&slices, &ann) && slices_wait(&slices, &ben));
+    assert_true(slices_wait(&slices, NULL));
+    run();
+    assert_string_equal(order, "1bc2b3b451");
+    assert_false(slices_wait(&slices, &ann) || slices_wait(&slices, NULL));
+    assert_null(slices.first);
+}
+
+static void a_flow_of_which_all_were_removed_takes_no_turn(void **state)
+{
+    struct slice_flow ann = {0}, ben = {0};
+    struct job a = {0}, b = {0}, c = {0};
+
+    (void)state;
+    add_to(&ann, &a, 'a', 0);
+    add_to(&ben, &b, 'b', 0);
+    a.victim = &b; /* in the midst of its turn */
+    add(&c, 'c', 0);
+    run();
+    assert_string_equal(order, "ac");
+    assert_false(slices_wait(&slices, &ben));
+    add_to(&ben, &b, 'b', 0);
+    slices_remove(&slices, &b.slice);
+    assert_null(slices.first);
+    assert_null(timer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +205,8 @@ int main(void)
         cmocka_unit_test_setup(one_that_waits_keeps_its_place, set_up),
         cmocka_unit_test_setup(one_that_was_removed_does_not_run, set_up),
         cmocka_unit_test_setup(an_empty_queue_costs_no_turn, set_up),
+        cmocka_unit_test_setup(tenants_take_turns_however_many_slices_one_has, set_up),
+        cmocka_unit_test_setup(a_flow_of_which_all_were_removed_takes_no_turn, set_up),
         cmocka_unit_test_setup(a_slice_that_took_long_is_followed_by_as_long_a_rest, set_up),
     };
 

@@ -12,6 +12,7 @@
 #include "common/loop.h"
 #include "upstream/client.h"
 #include "core/inherited.h"
+#include "core/share.h"
 #include "core/slices.h"
 
 struct runtime {
@@ -32,6 +33,10 @@ struct runtime {
     struct batch_reader *
         *readers; /* owned [accounts], at the first account of a resource; batch_reader.c's */
     struct slices slices;  /* of what is too long for one turn */
+    struct shares shares;  /* what each tenant holds of the budgets below */
+    uint64_t tick;         /* of the loop, in which */
+    uint32_t begun;        /* so many tenants' requests began at once: worker.c */
+    uint32_t receiving;    /* uploads whose bodies are being read */
     uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
     uint64_t json_bytes;   /* held now by clients' JSON bodies and their trees: collect.c */
     bool draining;

@@ -9,6 +9,7 @@
 #include "common/loop.h"
 #include "front/body.h"
 #include "core/inherited.h"
+#include "core/share.h"
 
 struct st_h2o_context_t; /* libh2o's, see worker.c */
 struct st_h2o_req_t;
@@ -19,6 +20,9 @@ struct front;
 struct front_load {
     uint32_t calls;     /* requests that may ask providers */
     uint32_t downloads; /* of these */
+    /* front_share()'s: one user; whose key it has shown; NULL: nobody's who has a share */
+    struct share *share;
+    bool mixed; /* it has shown keys of several tenants: a proxy's, which counts for none */
 };
 
 /** The front door on inherited->listen_fd, serving `ctx` (whose global configuration has at least
@@ -41,6 +45,11 @@ size_t front_connections(const struct front *front);
 /** Its client has shown the key, or needs none: the connection is not closed to make room for
  * another one. */
 void front_trust(struct st_h2o_req_t *req);
+
+/** The connection shows a key of this tenant: count it as the tenant's, once.
+ *  @param share  NULL: of the master key
+ *  @return false: the tenant has so many connections that others would find no place */
+bool front_share(struct st_h2o_req_t *req, struct share *share);
 
 /** Whether the worker is full and the request came on one of the places that are kept for the
  * health routes: nothing else is served there. */

@@ -42,6 +42,8 @@ struct relay {
     void *op;             /* borrowed; the operation that will answer */
     void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
     bool answered;
+    struct share *share;     /* one user; of the tenant that asks; NULL: it has none */
+    struct slice turn;       /* waits for its begin: worker.c */
     struct front_load *load; /* borrowed; admit.c's; NULL: no place was taken */
     bool downloads;          /* with a download's place */
 };
