@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "crypto/sha256.h"
 #include "rights_region.h"
 
 #define MAX_KEYS       (4u << 20)
@@ -12,7 +13,7 @@
 /* What a table of that many keys begins with. */
 static int fill_head(struct rights_table *head, uint32_t max_keys)
 {
-    uint64_t slots = shm_buckets(UINT64_C(2) * max_keys, 1);
+    uint64_t slots = shm_buckets(2 * RIGHTS_ROWS(max_keys), 1);
 
     if (max_keys == 0 || max_keys > MAX_KEYS)
         return ERR_INVALID;
@@ -21,7 +22,7 @@ static int fill_head(struct rights_table *head, uint32_t max_keys)
     head->max_slots = slots;
     head->list_words = MIN_LIST_WORDS + UINT64_C(1) * LIST_WORDS * max_keys;
     head->keys = shm_round_up(sizeof(struct rights_copy) + slots * sizeof(uint64_t), CACHE_LINE);
-    head->teams = head->keys + max_keys * sizeof(struct key_row);
+    head->teams = head->keys + RIGHTS_ROWS(max_keys) * sizeof(struct key_row);
     head->lists = head->teams + max_keys * sizeof(struct team_row);
     head->copy_bytes = shm_round_up(head->lists + head->list_words * sizeof(uint64_t), CACHE_LINE);
     head->region = (struct shm_head){.magic = RIGHTS_MAGIC,
@@ -92,7 +93,7 @@ static bool find_row(const struct rights_table *table, uint64_t state, const uns
 
         if (slot == 0)
             return false;
-        if (rights_mark(slot) != rights_mark(word) || row >= table->max_keys)
+        if (rights_mark(slot) != rights_mark(word) || row >= RIGHTS_ROWS(table->max_keys))
             continue;
         SHM_STEP();
         rights_read(out, rights_key_row(table, copy, row), sizeof(*out));
@@ -149,6 +150,27 @@ bool rights_find(const struct rights_table *table, const unsigned char hash[RIGH
             fill(&row, &team, out);
         return found;
     }
+}
+
+void rights_hash_team(const char *name, size_t len, bool is_alias,
+                      unsigned char out[RIGHTS_HASH_BYTES])
+{
+    const struct sha256_piece pieces[] = {{is_alias ? "alias" : "id", is_alias ? 6 : 3},
+                                          {name, len}};
+
+    static_assert(RIGHTS_HASH_BYTES == SHA256_BYTES, "a team is found as a key is");
+    sha256_of(pieces, 2, out);
+    for (size_t i = 0; i < RIGHTS_HASH_BYTES; i++)
+        out[i] = (unsigned char)~out[i];
+}
+
+bool rights_find_team(const struct rights_table *table, const char *name, size_t len, bool is_alias,
+                      struct rights *out)
+{
+    unsigned char hash[RIGHTS_HASH_BYTES];
+
+    rights_hash_team(name, len, is_alias, hash);
+    return rights_find(table, hash, out) && !out->key_blocked;
 }
 
 bool rights_is_complete(const struct rights_table *table)

@@ -24,6 +24,7 @@ struct publisher {
     struct rights_copy *copy;   /* the one that is written */
     struct rights_facts facts;
     uint64_t num_teams;
+    uint64_t num_rows;   /* of keys, and of teams as such */
     uint64_t lists_used; /* words */
     /* The rest is owned. Teams by id: number + 1 in `teams`, 0: free */
     uint32_t *team_slots;
@@ -241,23 +242,81 @@ static bool has_key(const struct publisher *p, const unsigned char *hash, uint64
     }
 }
 
+/* Where there is room. */
+static int add_row(struct publisher *p, const struct rights_key *key, uint64_t slot)
+{
+    struct key_row row;
+    uint64_t first;
+    int ret = fill_row(p, key, &row);
+
+    if (ret != 0)
+        return ret;
+    rights_write(rights_key_row(p->table, p->copy, p->num_rows), &row, sizeof(row));
+    memcpy(&first, key->hash, sizeof(first));
+    store_release_part(&p->copy->slots[slot], rights_mark(first) | ++p->num_rows);
+    return 0;
+}
+
 static int add_key(struct publisher *p, const struct rights_key *key)
 {
-    uint64_t slot, first;
-    struct key_row row;
+    uint64_t slot;
     int ret;
 
     if (has_key(p, key->hash, &slot))
         return 0; /* the first one wins */
     if (p->facts.num_keys == p->table->max_keys)
         return ERR_LIMIT;
-    ret = fill_row(p, key, &row);
-    if (ret != 0)
-        return ret;
-    rights_write(rights_key_row(p->table, p->copy, p->facts.num_keys), &row, sizeof(row));
-    memcpy(&first, key->hash, sizeof(first));
-    store_release_part(&p->copy->slots[slot], rights_mark(first) | ++p->facts.num_keys);
+    ret = add_row(p, key, slot);
+    p->facts.num_keys += ret == 0;
+    return ret;
+}
+
+/* --- teams, as who speaks for them finds them --- */
+
+/* Nobody can tell which of two teams an alias means: it means none. */
+static void block_row(struct publisher *p, uint64_t slot)
+{
+    uint64_t at = (load_relaxed(&p->copy->slots[slot]) & UINT32_MAX) - 1;
+    _Atomic uint64_t *where = rights_key_row(p->table, p->copy, at);
+    struct key_row row;
+
+    rights_read(&row, where, sizeof(row));
+    row.blocked = 1;
+    rights_write(where, &row, sizeof(row));
+}
+
+/* A row that stands for a team: rights_find_team(). */
+static int add_door(struct publisher *p, const struct rights_team *team, bool is_alias)
+{
+    char *name = is_alias ? team->alias : team->id;
+    char id[sizeof("team:") + RIGHTS_NAME_MAX] = "team:";
+    struct rights_key key = {.id = id,
+                             .team_id = team->id,
+                             .models = {.of_team = true},
+                             .routes = RIGHTS_ALL_ROUTES,
+                             .source = team->source};
+    uint64_t slot;
+
+    /* A key's name may have all the room there is: what is cut here counts with no limit */
+    strncat(id, team->id, RIGHTS_NAME_MAX - strlen(id));
+    rights_hash_team(name, strlen(name), is_alias, key.hash);
+    rights_limits_init(&key.limits);
+    if (!has_key(p, key.hash, &slot))
+        return add_row(p, &key, slot);
+    block_row(p, slot);
     return 0;
+}
+
+static int add_doors(struct publisher *p)
+{
+    int ret = 0;
+
+    for (uint64_t i = 0; i < p->num_teams && ret == 0; i++) {
+        ret = add_door(p, p->teams[i], false);
+        if (ret == 0 && p->teams[i]->alias != NULL)
+            ret = add_door(p, p->teams[i], true);
+    }
+    return ret;
 }
 
 /* --- the whole --- */
@@ -271,7 +330,7 @@ static uint64_t slots_for(uint64_t num)
 static int allocate(struct publisher *p, uint64_t num_keys, uint64_t num_teams)
 {
     p->team_mask = slots_for(num_teams) - 1;
-    p->known_mask = slots_for(num_keys + num_teams) - 1;
+    p->known_mask = slots_for(num_keys + num_teams + 1) - 1; /* and the list "of its team" */
     p->team_slots = calloc(p->team_mask + 1, sizeof(*p->team_slots));
     p->teams = calloc(num_teams + 1, sizeof(*p->teams));
     p->team_owners = calloc(num_teams + 1, sizeof(*p->team_owners));
@@ -307,6 +366,8 @@ static int write_copy(struct publisher *p, const struct rights_list *const *list
             ret = add_key(p, &lists[n]->keys[i]);
             SHM_STEP();
         }
+    if (ret == 0)
+        ret = add_doors(p);
     if (ret == 0)
         rights_write(p->copy->facts, &p->facts, sizeof(p->facts));
     return ret;
@@ -348,7 +409,7 @@ int rights_publish(struct rights_table *table, uint32_t writer,
         keys += lists[i]->num_keys;
         teams += lists[i]->num_teams;
     }
-    p.facts.mask = slots_for(keys) - 1;
+    p.facts.mask = slots_for(keys + 2 * teams) - 1;
     if (p.facts.mask >= table->max_slots)
         p.facts.mask = table->max_slots - 1;
     ret = set_lock(table, F_WRLCK);

@@ -16,9 +16,13 @@
 #include "common/shm_words.h"
 
 #define RIGHTS_MAGIC  0x54525154u /* "TQRT" */
-#define RIGHTS_LAYOUT 1u
+#define RIGHTS_LAYOUT 2u
 #define RIGHTS_NAME   64 /* bytes of a name that is cut to size */
 #define NO_TEAM       UINT32_MAX
+
+/* Rows of keys that a table for so many keys has: a team has one under its id, and one under its
+ * alias, by which tokens find it. */
+#define RIGHTS_ROWS(max_keys) (3 * (uint64_t)(max_keys))
 
 /* What a copy says of itself. */
 struct rights_facts {
@@ -128,3 +132,8 @@ static inline void rights_write(_Atomic uint64_t *to, const void *from, size_t b
         store_release_part(&to[i], word);
     }
 }
+
+/** What a team is found by: see rights_find_team(). No text has this hash that anybody could find,
+ * so that no key opens it. */
+void rights_hash_team(const char *name, size_t len, bool is_alias,
+                      unsigned char out[RIGHTS_HASH_BYTES]);

@@ -11,6 +11,7 @@
 #include "balancer/rights.c"
 #include "balancer/rights_publish.c"
 #include "hammer.h"
+#include "crypto/ids.h"
 #include "rights_world.h"
 
 #define NOW INT64_C(1800000000000)
@@ -189,6 +190,60 @@ static void a_key_and_its_team_must_both_allow_a_model(void **state)
     assert_int_equal(use("sk-a", "m1"), RIGHTS_MODEL_NOT_OF_TEAM);
     assert_int_equal(use("sk-a", "m2"), RIGHTS_MODEL_ALLOWED);
     assert_int_equal(use("sk-a", "m3"), RIGHTS_MODEL_NOT_OF_KEY);
+}
+
+static void a_team_is_found_by_its_id_and_by_an_alias_of_its_own(void **state)
+{
+    struct rights_team *team = add_team_of(&list, "t1");
+
+    (void)state;
+    team->alias = own("Team one");
+    team->limits.open_batches = 7;
+    add_model(&team->models, "m1");
+    add_alias(&team->models, "short", "m1");
+    add_team_of(&list, "t2")->alias = own("both");
+    add_team_of(&list, "t3")->alias = own("both");
+    add_key_of(&list, "sk-a", "t1")->models.all = true;
+    assert_int_equal(publish_by(1, true), 0);
+    assert_true(rights_find_team(table, "t1", 2, false, &found));
+    assert_int_equal(found.owner, ids_owner_fingerprint("team:t1"));
+    assert_int_equal(found.team, found.owner);
+    assert_int_equal(found.team_limits.open_batches, 7);
+    assert_int_equal(found.key_limits.open_batches, RIGHTS_UNLIMITED);
+    assert_string_equal(found.team_name, "t1");
+    assert_false(found.admin);
+    assert_int_equal(rights_may_use(table, &found, "m1", 2), RIGHTS_MODEL_ALLOWED);
+    assert_int_equal(rights_may_use(table, &found, "m2", 2), RIGHTS_MODEL_NOT_OF_TEAM);
+    assert_true(rights_find_team(table, "Team one", 8, true, &found));
+    assert_string_equal(found.team_name, "t1");
+    assert_false(rights_find_team(table, "Team one", 8, false, &found));
+    assert_false(rights_find_team(table, "t1", 2, true, &found));
+    assert_false(rights_find_team(table, "t", 1, false, &found));
+    assert_false(rights_find_team(table, "both", 4, true, &found));
+    assert_true(rights_find_team(table, "t3", 2, false, &found));
+    assert_int_equal(rights_num_keys(table), 1);
+}
+
+/* Teams are found in the same index as keys: no text of a client leads to one. */
+static void no_key_opens_a_team(void **state)
+{
+    static const char *const texts[] = {"t1", "idt1", "id", "team:t1"};
+
+    (void)state;
+    (void)add_team_of(&list, "t1");
+    assert_int_equal(publish_by(1, true), 0);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        assert_false(find(texts[i]));
+    assert_false(rights_find(table, (const unsigned char[RIGHTS_HASH_BYTES]){0}, &found));
+}
+
+static void a_blocked_team_is_found_so(void **state)
+{
+    (void)state;
+    add_team_of(&list, "t1")->blocked = true;
+    assert_int_equal(publish_by(1, true), 0);
+    assert_true(rights_find_team(table, "t1", 2, false, &found));
+    assert_int_equal(rights_judge(&found, 0), RIGHTS_TEAM_BLOCKED);
 }
 
 static void all_team_models_are_what_the_team_may_and_none_without_one(void **state)
@@ -553,6 +608,9 @@ int main(void)
         TEST(a_block_of_a_key_or_a_team_is_found),
         TEST(a_model_is_allowed_by_its_name_or_by_a_pattern),
         TEST(a_key_and_its_team_must_both_allow_a_model),
+        TEST(a_team_is_found_by_its_id_and_by_an_alias_of_its_own),
+        TEST(no_key_opens_a_team),
+        TEST(a_blocked_team_is_found_so),
         TEST(all_team_models_are_what_the_team_may_and_none_without_one),
         TEST(an_admin_key_may_use_every_model),
         TEST(a_key_that_went_meanwhile_may_use_nothing),

@@ -62,6 +62,14 @@ struct rights {
 bool rights_find(const struct rights_table *table, const unsigned char hash[RIGHTS_HASH_BYTES],
                  struct rights *out);
 
+/** Look a team up for somebody who has no key but speaks for it (a token): its rights are those of a
+ * key of the team that is not limited itself. `hash` of them does for rights_may_use() and
+ * rights_resolve_alias(), as a key's does.
+ *  @param is_alias  whether the name is an alias; one that two teams have is none
+ *  @return false: no such team */
+bool rights_find_team(const struct rights_table *table, const char *name, size_t len, bool is_alias,
+                      struct rights *out);
+
 /** Whether an unknown key is certainly none: `complete` of the last rights_publish(). False before
  * the first one. */
 bool rights_is_complete(const struct rights_table *table);
