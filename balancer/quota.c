@@ -8,17 +8,16 @@
  * the two an entry names the holder that is about to decide it. */
 #include "balancer/quota.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "balancer/memo.h"
 #include "quota_learn_impl.h"
+#include "quota_scopes.h"
 #include "quota_table.h"
 
 #define TOKEN_SEED 0x746f6b65u /* a marker that reads like an id is still no id */
 
-#define REPAIR_ROUNDS 4
-#define MINUTE_MS     60000u
+#define MINUTE_MS 60000u
 
 static_assert(QUOTA_ID_SIZE == QUOTA_ID_WORDS * 8, "an id is kept in words");
 
@@ -69,6 +68,90 @@ static void count_out(struct quota_column *col, uint64_t tokens)
     } while (!cas_acq_rel(&col->shared.enqueued, &old, enqueued_next(old, left)));
 }
 
+/* --- scopes --- */
+
+static uint64_t scopes_word(const uint32_t rows[QUOTA_SCOPES])
+{
+    return (uint64_t)rows[QUOTA_TEAM] << 32 | rows[QUOTA_KEY];
+}
+
+static void scopes_out(struct quota *quota, uint64_t scopes, uint64_t tokens)
+{
+    for (unsigned i = 0; i < QUOTA_SCOPES; i++)
+        if (scope_row(scopes, i) != 0)
+            quota_scope_out(quota, scope_row(scopes, i) - 1, tokens);
+}
+
+static bool is_limited(const struct quota_scope *scope)
+{
+    return scope->tokens != RIGHTS_UNLIMITED || scope->batches != RIGHTS_UNLIMITED;
+}
+
+static int refuse(struct quota_refusal *refusal, const struct quota_scope *scope, unsigned nth,
+                  enum scope_fit fit, uint64_t used)
+{
+    refusal->by = fit == SCOPE_TOKENS_FULL    ? QUOTA_BY_TOKENS
+                  : fit == SCOPE_BATCHES_FULL ? QUOTA_BY_BATCHES
+                                              : QUOTA_BY_TABLE;
+    refusal->scope = nth;
+    refusal->used = used;
+    refusal->limit = fit == SCOPE_TOKENS_FULL ? scope->tokens : scope->batches;
+    return fit == SCOPE_NO_ROW ? ERR_FULL : ERR_LIMIT;
+}
+
+/* Count a batch in all its scopes, or in none. @param scopes  written: the reservation's word */
+static int scopes_in(struct quota *quota, uint32_t holder, uint32_t column,
+                     const struct quota_job *job, uint64_t *scopes, struct quota_refusal *refusal)
+{
+    uint32_t rows[QUOTA_SCOPES] = {0};
+
+    for (unsigned i = 0; i < QUOTA_SCOPES; i++) {
+        const struct quota_scope *scope = &job->scopes[i];
+        uint64_t used = 0;
+        enum scope_fit fit;
+
+        if (scope->name == 0)
+            continue;
+        fit = quota_scope_in(quota, holder, scope, job->tokens, column, &rows[i], &used);
+        rows[i] = fit == SCOPE_COUNTED ? rows[i] + 1 : 0;
+        if (fit == SCOPE_NO_ROW && !is_limited(scope)) {
+            add_relaxed(&quota->shared.unscoped, 1);
+        } else if (fit != SCOPE_COUNTED) {
+            scopes_out(quota, scopes_word(rows), job->tokens);
+            return refuse(refusal, scope, i, fit, used);
+        }
+    }
+    *scopes = scopes_word(rows);
+    return 0;
+}
+
+int quota_scopes_fit(const struct quota *quota, const struct quota_job *job,
+                     struct quota_refusal *refusal)
+{
+    for (unsigned i = 0; i < QUOTA_SCOPES; i++) {
+        const struct quota_scope *scope = &job->scopes[i];
+        enum scope_fit fit;
+        uint64_t used;
+
+        if (scope->name == 0 || !is_limited(scope))
+            continue;
+        fit = quota_scope_look(quota, scope, job->tokens, &used);
+        if (fit != SCOPE_COUNTED)
+            return refuse(refusal, scope, i, fit, used);
+    }
+    return 0;
+}
+
+static void count_refused(struct quota *quota, const struct quota_refusal *refusal)
+{
+    if (refusal->by == QUOTA_BY_TOKENS || refusal->by == QUOTA_BY_BATCHES)
+        add_relaxed(
+            &quota->refused[refusal->scope + (refusal->by == QUOTA_BY_BATCHES ? QUOTA_SCOPES : 0)],
+            1);
+}
+
+/* --- ends --- */
+
 /* From `word`, which must still be there, out of the table. */
 static bool end(struct quota *quota, uint32_t holder, uint64_t entry, uint64_t word,
                 enum quota_end how, uint64_t now_ms)
@@ -82,6 +165,7 @@ static bool end(struct quota *quota, uint32_t holder, uint64_t entry, uint64_t w
         return false;
     col = quota_column_of(quota, column_of(r));
     count_out(col, load_relaxed(&r->tokens));
+    scopes_out(quota, load_relaxed(&r->scopes), load_relaxed(&r->tokens));
     if (how == QUOTA_FINISHED && now_ms > load_relaxed(&r->begun_ms))
         quota_note_finished(col, load_relaxed(&r->ahead), load_relaxed(&r->tokens),
                             now_ms - load_relaxed(&r->begun_ms));
@@ -106,7 +190,10 @@ static int fill_head(struct quota *head, uint32_t max_columns, uint32_t max_rese
     head->max_entries = max_reservations;
     head->bucket_mask = quota_table_buckets(max_reservations) - 1;
     head->columns = shm_round_up(sizeof(struct quota), CACHE_LINE);
-    head->index = head->columns + (uint64_t)max_columns * sizeof(struct quota_column);
+    head->num_scopes = quota_scopes_for(max_reservations);
+    head->names = head->columns + (uint64_t)max_columns * sizeof(struct quota_column);
+    head->scopes = head->names + head->num_scopes * sizeof(uint64_t);
+    head->index = head->scopes + head->num_scopes * sizeof(struct quota_scope_row);
     head->entries = head->index + quota_table_buckets(max_reservations) * BUCKET * sizeof(uint64_t);
     head->region = (struct shm_head){.magic = QUOTA_MAGIC,
                                      .layout = QUOTA_LAYOUT,
@@ -117,13 +204,22 @@ static int fill_head(struct quota *head, uint32_t max_columns, uint32_t max_rese
 
 #define HEAD_LEN offsetof(struct quota, shared)
 
-/* Whether what is in it leads nowhere else: the numbers of columns and entries that it uses. */
+static bool entry_stays_inside(const struct quota *quota, const struct reservation *r)
+{
+    uint64_t scopes = load_relaxed(&r->scopes);
+
+    return column_of(r) < quota->max_columns && scope_row(scopes, QUOTA_KEY) <= quota->num_scopes &&
+           scope_row(scopes, QUOTA_TEAM) <= quota->num_scopes;
+}
+
+/* Whether what is in it leads nowhere else: the numbers of columns, scopes and entries that it uses.
+ */
 static bool stays_inside(const struct quota *quota)
 {
     if (load_relaxed(&quota->shared.high) > quota->max_entries)
         return false;
     for (uint64_t i = 0; i < num_entries(quota); i++)
-        if (column_of(entry_at(quota, i)) >= quota->max_columns)
+        if (!entry_stays_inside(quota, entry_at(quota, i)))
             return false;
     for (uint32_t c = 0; c < quota->max_columns; c++)
         if (quota_canonical(quota, c) >= quota->max_columns)
@@ -225,32 +321,54 @@ void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t lim
 
 /* --- a reservation's life --- */
 
-/* As RESERVED; or as SENT, then whatever the limit. */
-static int reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
-                   uint64_t token, enum quota_state state, uint64_t begun_ms, uint64_t now_ms,
-                   struct quota_claim *out)
+/* Count what an entry says that is held in RESERVING: in its scopes, then in its column. */
+static int count_all_in(struct quota *quota, uint32_t holder, struct reservation *r,
+                        const struct quota_job *job, uint64_t limit, uint64_t foreign,
+                        struct quota_refusal *refusal)
 {
-    struct quota_column *col = quota_column_of(quota, column);
-    uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col, now_ms);
-    uint64_t foreign = quota_foreign_of(col, now_ms);
-    uint64_t entry, word, ahead;
-    struct reservation *r;
+    struct quota_column *col = quota_column_of(quota, column_of(r));
+    uint64_t scopes, ahead;
+    int ret = scopes_in(quota, holder, column_of(r), job, &scopes, refusal);
 
-    if (!quota_table_claim(quota, holder, &entry, &word))
-        return ERR_FULL;
-    r = entry_at(quota, entry);
-    quota_table_write(r, col, quota_canonical(quota, column), tokens, begun_ms, now_ms);
-    if (!count_in(col, tokens, foreign, limit, &ahead)) {
-        quota_table_vacate(quota, entry, word);
+    if (ret != 0)
+        return ret;
+    if (!count_in(col, job->tokens, foreign, limit, &ahead)) {
+        scopes_out(quota, scopes, job->tokens);
         return ERR_LIMIT;
     }
     store_relaxed(&r->ahead, ahead);
-    store_release_part(&r->token, token);
+    store_release_part(&r->scopes, scopes);
+    return 0;
+}
+
+/* As RESERVED; or as SENT, then whatever the limit of the column. */
+static int reserve(struct quota *quota, uint32_t holder, uint32_t column,
+                   const struct quota_job *job, enum quota_state state, uint64_t begun_ms,
+                   uint64_t now_ms, struct quota_claim *out, struct quota_refusal *refusal)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+    uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col, now_ms);
+    uint64_t entry, word;
+    struct reservation *r;
+    int ret;
+
+    if (!quota_table_claim(quota, holder, &entry, &word)) {
+        refusal->by = QUOTA_BY_TABLE;
+        return ERR_FULL;
+    }
+    r = entry_at(quota, entry);
+    quota_table_write(r, col, quota_canonical(quota, column), job->tokens, begun_ms, now_ms);
+    ret = count_all_in(quota, holder, r, job, limit, quota_foreign_of(col, now_ms), refusal);
+    if (ret != 0) {
+        quota_table_vacate(quota, entry, word);
+        return ret;
+    }
+    store_release_part(&r->token, job->token);
     quota_table_index(quota, load_relaxed(&r->token), entry);
     out->word = entry_word_in(word, state, holder);
     out->entry = (uint32_t)entry + 1;
     out->column = column;
-    out->tokens = tokens;
+    out->tokens = job->tokens;
     store_release(&r->word, out->word);
     return 0;
 }
@@ -272,22 +390,38 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
     return hash(quota, column, TOKEN_SEED, marker, len);
 }
 
-int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
-                  uint64_t token, uint64_t now_ms, struct quota_claim *claim)
+int quota_reserve_job(struct quota *quota, uint32_t holder, uint32_t column,
+                      const struct quota_job *job, uint64_t now_ms, struct quota_claim *claim,
+                      struct quota_refusal *refusal)
 {
     struct quota_column *col = quota_column_of(quota, column);
+    struct quota_job cut = *job;
     int ret;
 
     assert(holder < QUOTA_MAX_HOLDERS);
     memset(claim, 0, sizeof(*claim));
-    if (tokens > QUOTA_MAX_TOKENS)
-        tokens = QUOTA_MAX_TOKENS;
-    if (is_hopeless(col, tokens, now_ms))
+    *refusal = (struct quota_refusal){.by = QUOTA_BY_DEPLOYMENT};
+    if (cut.tokens > QUOTA_MAX_TOKENS)
+        cut.tokens = QUOTA_MAX_TOKENS;
+    ret = quota_scopes_fit(quota, &cut, refusal);
+    if (ret == 0 && is_hopeless(col, cut.tokens, now_ms))
         return ERR_LIMIT;
-    ret = reserve(quota, holder, column, tokens, token, QUOTA_RESERVED, now_ms, now_ms, claim);
+    if (ret == 0)
+        ret = reserve(quota, holder, column, &cut, QUOTA_RESERVED, now_ms, now_ms, claim, refusal);
     if (ret == 0)
         quota_note_placed(col, now_ms);
+    else
+        count_refused(quota, refusal);
     return ret;
+}
+
+int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
+                  uint64_t token, uint64_t now_ms, struct quota_claim *claim)
+{
+    const struct quota_job job = {.tokens = tokens, .token = token};
+    struct quota_refusal refusal;
+
+    return quota_reserve_job(quota, holder, column, &job, now_ms, claim, &refusal);
 }
 
 /* Give what is held its id, and to itself. Found by its id first, then no longer by its token:
@@ -416,27 +550,58 @@ static bool find_batch(const struct quota *quota, uint64_t key, uint64_t token, 
                           quota_table_find(quota, key, entry, word));
 }
 
-int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t token,
-                const char *id, size_t len, uint64_t tokens, uint64_t age_ms, uint64_t now_ms)
+/* As something that goes in whatever the limits. */
+static struct quota_job job_found(const struct quota_found *found)
 {
-    uint64_t entry, word, begun_ms = now_ms > age_ms ? now_ms - age_ms : 0;
+    struct quota_job job = {.token = found->token, .tokens = found->tokens};
+
+    if (job.tokens > QUOTA_MAX_TOKENS)
+        job.tokens = QUOTA_MAX_TOKENS;
+    for (unsigned i = 0; i < QUOTA_SCOPES; i++)
+        job.scopes[i] = (struct quota_scope){found->scopes[i], RIGHTS_UNLIMITED, RIGHTS_UNLIMITED};
+    return job;
+}
+
+int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column,
+                const struct quota_found *found, uint64_t now_ms)
+{
+    uint64_t entry, word, begun_ms = now_ms > found->age_ms ? now_ms - found->age_ms : 0;
+    const struct quota_job job = job_found(found);
+    struct quota_refusal refusal;
     struct quota_claim claim;
-    int ret;
 
     assert(holder < QUOTA_MAX_HOLDERS);
-    if (find_batch(quota, key_of(quota, column, id, len), token, &entry, &word)) {
+    if (find_batch(quota, key_of(quota, column, found->id, found->len), found->token, &entry,
+                   &word)) {
         if (state_of(word) == QUOTA_ORPHAN)
-            adopt_orphan(quota, holder, entry, word, id, len);
+            adopt_orphan(quota, holder, entry, word, found->id, found->len);
         return 0;
     }
-    if (tokens > QUOTA_MAX_TOKENS)
-        tokens = QUOTA_MAX_TOKENS;
-    ret = reserve(quota, holder, column, tokens, token, QUOTA_SENT, begun_ms, now_ms, &claim);
-    if (ret != 0)
+    if (reserve(quota, holder, column, &job, QUOTA_SENT, begun_ms, now_ms, &claim, &refusal) != 0)
         return ERR_FULL;
     store_relaxed(&entry_at(quota, claim.entry - 1)->ahead, AHEAD_UNKNOWN);
-    quota_note_adopted(quota_column_of(quota, column), tokens, now_ms);
-    return make_live(quota, claim.entry - 1, claim.word, id, len) ? 0 : ERR_BAD_STATE;
+    quota_note_adopted(quota_column_of(quota, column), job.tokens, now_ms);
+    return make_live(quota, claim.entry - 1, claim.word, found->id, found->len) ? 0 : ERR_BAD_STATE;
+}
+
+/* Held in REFUNDING, where it counts at its deployment for certain, by one alone. */
+bool quota_refund(struct quota *quota, uint32_t holder, uint32_t column, const char *id, size_t len)
+{
+    uint64_t entry, word, held;
+    struct reservation *r;
+
+    assert(holder <= HOLDER_MASTER);
+    if (!quota_table_find(quota, key_of(quota, column, id, len), &entry, &word) ||
+        state_of(word) != QUOTA_LIVE)
+        return false;
+    r = entry_at(quota, entry);
+    held = entry_word_in(word, QUOTA_REFUNDING, holder);
+    if (load_acquire_part(&r->scopes) == 0 || !cas_acq_rel(&r->word, &word, held))
+        return false;
+    scopes_out(quota, load_relaxed(&r->scopes), load_relaxed(&r->tokens));
+    store_release_part(&r->scopes, 0);
+    store_release(&r->word, entry_word_in(held, QUOTA_LIVE, HOLDER_NOBODY));
+    return true;
 }
 
 /* A client that polls every second tells no more than one a minute. */
@@ -585,12 +750,22 @@ struct quota_undone quota_undo_holder(struct quota *quota, uint32_t holder, uint
     return quota_undo_holders(quota, holder, 1, now_ms);
 }
 
+/* A refund that somebody died in: the sums are a repair's. */
+static void finish_refund(struct quota *quota, uint64_t entry, uint64_t word)
+{
+    struct reservation *r = entry_at(quota, entry);
+
+    store_release_part(&r->scopes, 0);
+    store_release(&r->word, entry_word_in(word, QUOTA_LIVE, HOLDER_NOBODY));
+}
+
 /* By way of the first of them, which is as dead as the others. */
 struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint32_t num,
                                        uint64_t now_ms)
 {
     struct quota_undone undone = {0};
 
+    quota_scopes_undo(quota, first, num);
     for (uint64_t i = 0; i < num_entries(quota); i++) {
         uint64_t word = load_acquire(&entry_at(quota, i)->word);
         enum quota_state state = state_of(word);
@@ -602,114 +777,11 @@ struct quota_undone quota_undo_holders(struct quota *quota, uint32_t first, uint
             undone.freed++;
         } else if (state == QUOTA_RESERVED) {
             undone.freed += end(quota, first, i, word, QUOTA_DROPPED, now_ms);
+        } else if (state == QUOTA_REFUNDING) {
+            finish_refund(quota, i, word);
         } else if (state == QUOTA_SENT) {
             undone.orphans += orphan(quota, i, word, now_ms);
         }
     }
     return undone;
-}
-
-/* Add up the table. Returns false when something in it is neither in nor out. */
-static bool add_up(const struct quota *quota, uint64_t *sums)
-{
-    for (uint64_t i = 0; i < num_entries(quota); i++) {
-        const struct reservation *r = entry_at(quota, i);
-        uint64_t word = load_acquire(&r->word), tokens = load_acquire_part(&r->tokens);
-        uint32_t column = quota_canonical(quota, column_of(r));
-
-        if (state_of(word) == QUOTA_FREE)
-            continue;
-        if (!is_counted(word) || entry_claim(load_acquire(&r->word)) != entry_claim(word))
-            return false;
-        sums[column] += tokens;
-    }
-    return true;
-}
-
-/* Each E is read before the table and changed only if nobody did meanwhile: who comes in or goes
- * out changes E while his entry is in RESERVING or RELEASING, so that either we saw that state, or
- * E's version tells. */
-static bool repair_round(struct quota *quota, uint64_t *before, uint32_t *repaired)
-{
-    uint64_t *sums = before + quota->max_columns;
-    bool all = true;
-
-    for (uint32_t c = 0; c < quota->max_columns; c++) {
-        before[c] = load_acquire(&quota_column_of(quota, c)->shared.enqueued);
-        sums[c] = 0;
-    }
-    if (!add_up(quota, sums))
-        return false;
-    for (uint32_t c = 0; c < quota->max_columns; c++) {
-        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): written above for every column */
-        if (quota_canonical(quota, c) != c || sums[c] == enqueued_of(before[c]))
-            continue;
-        if (cas_acq_rel(&quota_column_of(quota, c)->shared.enqueued, &before[c],
-                        enqueued_next(before[c], sums[c] < ENQUEUED_MAX ? sums[c] : ENQUEUED_MAX)))
-            ++*repaired;
-        else
-            all = false;
-    }
-    return all;
-}
-
-/* Two words for each column, the process's own: during an upgrade two masters repair. Kept for the
- * next time; NULL: out of memory. */
-static uint64_t *scratch_for(const struct quota *quota)
-{
-    static uint64_t *scratch;
-    static uint32_t columns;
-
-    if (columns < quota->max_columns) {
-        uint64_t *more = realloc(scratch, (size_t)quota->max_columns * 2 * sizeof(*more));
-
-        if (more == NULL)
-            return NULL;
-        scratch = more;
-        columns = quota->max_columns;
-    }
-    return scratch;
-}
-
-bool quota_repair(struct quota *quota, uint32_t *repaired)
-{
-    uint64_t *scratch = scratch_for(quota);
-    uint32_t n = 0;
-    bool all = false;
-
-    quota_table_mend_index(quota);
-    for (int i = 0; i < REPAIR_ROUNDS && !all && scratch != NULL; i++)
-        all = repair_round(quota, scratch, &n);
-    if (repaired != NULL)
-        *repaired = n;
-    return all;
-}
-
-static void tally(const struct quota *quota, const struct reservation *r,
-                  struct quota_tally *tallies)
-{
-    uint64_t word = load_acquire(&r->word), begun_ms = load_acquire_part(&r->begun_ms);
-    struct quota_tally *t = &tallies[quota_canonical(quota, column_of(r))];
-
-    if (!is_counted(word) || entry_claim(load_acquire(&r->word)) != entry_claim(word))
-        return; /* another one has the entry by now */
-    t->reservations++;
-    t->orphans += state_of(word) == QUOTA_ORPHAN;
-    if (t->oldest_ms == 0 || begun_ms < t->oldest_ms)
-        t->oldest_ms = begun_ms;
-}
-
-bool quota_count(const struct quota *quota, uint32_t *cursor, uint32_t entries,
-                 struct quota_tally *tallies)
-{
-    uint64_t high = num_entries(quota), end = *cursor + (uint64_t)entries;
-
-    for (; *cursor < high && *cursor < end; ++*cursor)
-        tally(quota, entry_at(quota, *cursor), tallies);
-    return *cursor < high;
-}
-
-uint32_t quota_max_columns(const struct quota *quota)
-{
-    return quota->max_columns;
 }

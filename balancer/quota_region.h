@@ -1,12 +1,16 @@
-/* The ledger's region, on which three files stand: quota_table.c (entries and their index),
- * quota_learn.c (what is known about a column) and, on these two, quota.c (reservations). Nobody
- * else includes this, but the tests that run every order of steps.
+/* The ledger's region, on which five files stand: quota_table.c (entries and their index),
+ * quota_learn.c (what is known about a column), quota_scopes.c (sums of keys and teams) and, on
+ * these three, quota.c (reservations) and quota_repair.c (they add up). Nobody else includes this, but the tests that run every order
+ * of steps.
  *
  *   struct quota                  header, and the words that all share
  *   struct quota_ratio [RATIOS]   tokens per unit of a feature of a model
  *   struct quota_column [columns] what is known about one deployment
+ *   uint64_t names [scopes]       whose sums the row of the same number has
+ *   struct quota_scope_row [scopes]
  *   uint64_t index [buckets][8]   hash to entry
- *   struct reservation [entries]  the table: the truth, of which E and the index are derived
+ *   struct reservation [entries]  the table: the truth, of which E, the index and the sums of
+ *                                 scopes are derived
  *
  * The index only makes a look-up fast. A word is the upper 40 bits of a key and an entry + 1; a key
  * lives in one of two buckets, which are cache lines, so nothing is ever moved and no tombstone is
@@ -25,7 +29,7 @@
 #include "entry_word.h"
 
 #define QUOTA_MAGIC    0x54515141u /* "AQQT" */
-#define QUOTA_LAYOUT   5u
+#define QUOTA_LAYOUT   6u
 #define RATIOS         256u
 #define BUCKET         8u
 /* Of an id; a longer one is kept by its hash only */
@@ -39,7 +43,8 @@ enum quota_state {
     QUOTA_SENT,      /* counted; the create is in flight */
     QUOTA_LIVE,      /* counted; the batch is known */
     QUOTA_ORPHAN,    /* counted; what became of the create nobody knows */
-    QUOTA_RELEASING  /* not counted for certain */
+    QUOTA_RELEASING, /* not counted for certain */
+    QUOTA_REFUNDING  /* counted at its deployment, but not for certain in its scopes */
 };
 
 #define AHEAD_UNKNOWN UINT64_MAX
@@ -58,7 +63,10 @@ struct reservation {
     _Atomic uint32_t stamp;
     /* Up to here a poll looks at it, from here on more seldom: another cache line. */
     _Atomic uint64_t ahead; /* what was enqueued there before it; AHEAD_UNKNOWN */
-    _Atomic uint64_t id[QUOTA_ID_WORDS];
+    /* Rows + 1 of the key (lower 32 bits) and of the team in which it is counted; 0: none. Fixed
+     * from RESERVED on, but by a refund */
+    _Atomic uint64_t scopes;
+    _Atomic uint64_t id[QUOTA_ID_WORDS]; /* the last one is in a third cache line */
 };
 
 struct quota_column {
@@ -87,6 +95,21 @@ struct quota_column {
     } shared;
 };
 
+#define SCOPE_BUCKET  8u /* names in a cache line */
+#define SCOPE_PER_LOT 4u /* columns that a row remembers */
+#define SCOPES_LEAST  SCOPE_BUCKET
+#define SCOPES_MOST   32768u
+
+/* The sums of a key or a team: of its reservations that are RESERVED, SENT, LIVE or ORPHAN. */
+struct quota_scope_row {
+    /* Count (24 bits; all ones: closed), who closed it (12) and version (28), which each change
+     * raises */
+    _Atomic uint64_t batches;
+    _Atomic uint64_t tokens; /* as E of a column */
+    /* + 1; where its batches were placed last, one for each lot of columns; 0: none. Lossy */
+    _Atomic uint32_t columns[SCOPE_PER_LOT];
+};
+
 struct quota_ratio {
     _Atomic uint64_t model; /* and feature, hashed; 0: free */
     _Atomic uint64_t value; /* bits of a double, tokens per unit; 0: unknown */
@@ -98,21 +121,29 @@ struct quota {
     uint32_t max_entries;
     uint64_t bucket_mask;
     uint64_t columns, index, entries; /* offsets */
+    uint64_t num_scopes;              /* a power of two */
+    uint64_t names, scopes;           /* offsets */
     alignas(CACHE_LINE) struct {
         _Atomic uint64_t high;       /* entries ever used: nobody looks beyond */
         _Atomic uint64_t hint;       /* where a free one may be */
         _Atomic uint64_t overflowed; /* keys that found their buckets full */
         _Atomic uint64_t ask_ms;     /* between two questions about one reservation */
-        uint64_t reserved[4];
+        _Atomic uint64_t named;      /* 1: rows of scopes have names */
+        _Atomic uint64_t unscoped;   /* batches that a scope without a row does not count */
+        uint64_t reserved[2];
     } shared;
+    /* Creates refused for a key's tokens, a team's, a key's batches, a team's; no reader is in a
+     * hurry */
+    alignas(CACHE_LINE) _Atomic uint64_t refused[4];
     struct quota_ratio ratios[RATIOS];
 };
 
-static_assert(sizeof(struct reservation) == 128 &&
+static_assert(sizeof(struct reservation) == 192 &&
                   offsetof(struct reservation, ahead) == CACHE_LINE,
               "layout of the quota region");
+static_assert(sizeof(struct quota_scope_row) == 32, "layout of the quota region");
 static_assert(sizeof(struct quota_column) == 128, "layout of the quota region");
-static_assert(sizeof(struct quota) == 128 + RATIOS * 16, "layout of the quota region");
+static_assert(sizeof(struct quota) == 256 + RATIOS * 16, "layout of the quota region");
 
 #define ENQUEUED_BITS 44
 #define ENQUEUED_MAX  ((UINT64_C(1) << ENQUEUED_BITS) - 1)

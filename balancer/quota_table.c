@@ -201,6 +201,7 @@ void quota_table_write(struct reservation *r, const struct quota_column *col, ui
     store_release_part(&r->begun_ms, begun_ms);
     store_release_part(&r->lease_ms, begun_ms + load_relaxed(&col->lease_ms));
     store_relaxed(&r->asked_ms, now_ms);
+    store_release_part(&r->scopes, 0);
     store_release_part(&r->id[0], 0);
     store_relaxed_32(&r->stamp, 0);
     store_release_part_32(&r->column, column);

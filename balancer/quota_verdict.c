@@ -61,6 +61,24 @@ enum quota_fit quota_verdict(const struct pick_candidate *candidates, uint32_t n
     return fit;
 }
 
+uint64_t quota_scope_wait_ms(const struct quota_scope_sum *sum, const struct quota_refusal *refusal,
+                             uint64_t tokens)
+{
+    const struct pick_candidate nowhere = {0};
+    double held = (double)sum->tokens, rate = sum->drain_rate, ahead = 0;
+    double over = (double)refusal->used + 1 - (double)refusal->limit; /* batches */
+
+    if (!(rate > 0))
+        rate = pick_drain_rate(&nowhere);
+    if ((double)sum->around > held)
+        rate *= held / (double)sum->around;
+    if (refusal->by == QUOTA_BY_TOKENS)
+        ahead = (double)refusal->used + (double)tokens - (double)refusal->limit;
+    else if (sum->batches > 0)
+        ahead = held * fmin(over / (double)sum->batches, 1);
+    return as_wait(rate > 0 ? ahead / rate * 1000 : 0);
+}
+
 /* A text being written into a buffer that may be too small. */
 struct text {
     char *data;

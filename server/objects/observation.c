@@ -80,22 +80,22 @@ enum observation_change observation_record(struct quota *quota, uint32_t holder,
                                            const struct observation *s, uint64_t tokens,
                                            uint64_t age_ms, uint64_t now_ms)
 {
-    size_t len = strlen(s->id);
-    uint64_t token = 0;
+    struct quota_found found = {
+        .id = s->id, .len = strlen(s->id), .tokens = tokens, .age_ms = age_ms};
     bool running = s->phase == LEDGER_RUNNING;
 
-    if (running && quota_progress(quota, column, s->id, len, s->done, s->total, now_ms))
+    if (running && quota_progress(quota, column, s->id, found.len, s->done, s->total, now_ms))
         return OBSERVATION_SEEN;
     if (s->marked)
-        token = quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce));
+        found.token = quota_token(quota, column, s->marker.nonce, strlen(s->marker.nonce));
     if (!running)
-        return record_end(quota, holder, column, s, token, now_ms);
+        return record_end(quota, holder, column, s, found.token, now_ms);
     if (!s->marked || tokens == 0)
         return OBSERVATION_NOTHING;
-    if (quota_adopt(quota, holder, column, token, s->id, len, tokens, age_ms, now_ms) != 0)
+    if (quota_adopt(quota, holder, column, &found, now_ms) != 0)
         return OBSERVATION_FULL;
     /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
-    return quota_progress(quota, column, s->id, len, s->done, s->total, now_ms)
+    return quota_progress(quota, column, s->id, found.len, s->done, s->total, now_ms)
                ? OBSERVATION_ADOPTED
                : OBSERVATION_SEEN;
 }

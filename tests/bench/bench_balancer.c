@@ -350,6 +350,38 @@ static uint64_t run_release_unknown(void)
     return sum;
 }
 
+/* A create counted, answered and ended. @param tenants  0: the master key's */
+static uint64_t run_reservations(uint32_t tenants)
+{
+    struct quota_job job = {.tokens = 1000};
+    struct quota_refusal refusal;
+    struct quota_claim claim;
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < CALLS; i++) {
+        uint32_t nth = draw(BATCHES), tenant = tenants > 0 ? 1 + draw(tenants) : 0;
+
+        job.token = nth + 1;
+        job.scopes[QUOTA_KEY] = (struct quota_scope){tenant, UINT64_C(1) << 40, 1000000};
+        job.scopes[QUOTA_TEAM] = (struct quota_scope){
+            tenant != 0 ? (UINT64_C(1) << 32) + tenant / 10 : 0, UINT64_C(1) << 40, 1000000};
+        must(quota_reserve_job(quota, 1, nth % CANDIDATES, &job, NOW, &claim, &refusal));
+        must(quota_commit(quota, &claim, ids[nth] + 1, 38));
+        sum += quota_release(quota, 1, nth % CANDIDATES, ids[nth] + 1, 38, QUOTA_FINISHED, NOW);
+    }
+    return sum;
+}
+
+static uint64_t run_reserve(void)
+{
+    return run_reservations(0);
+}
+
+static uint64_t run_reserve_tenant(void)
+{
+    return run_reservations(1000);
+}
+
 static uint64_t run_memo_gets(uint32_t different)
 {
     uint64_t sum = 0, value[MEMO_WORDS];
@@ -510,6 +542,8 @@ static const struct subject subjects[] = {
     {"an id opened", "", run_ids_open},
     {"progress of one of 20,000 batches", "", run_progress},
     {"an end of a batch that is not there", "", run_release_unknown},
+    {"a create counted, committed, ended", "", run_reserve},
+    {"the same of 1,000 keys of 100 teams", "", run_reserve_tenant},
     {"a fact recalled, of 20,000", "", run_memo_get},
     {"the same, of 100", "", run_memo_get_hot},
     {"a fact remembered", "", run_memo_put},

@@ -15,8 +15,12 @@
 
 #include "common/model.h"
 
+#include <unistd.h>
+
 #include "balancer/quota.c"
 #include "balancer/quota_learn.c"
+#include "balancer/quota_repair.c"
+#include "balancer/quota_scopes.c"
 #include "balancer/quota_table.c"
 
 #define HOUR   3600000u
@@ -62,7 +66,7 @@ static inline uint64_t reserved(uint32_t column)
     return sum_at(column, NOW).reserved;
 }
 
-static struct quota_claim must_reserve(uint32_t column, uint64_t tokens, uint64_t now_ms)
+static inline struct quota_claim must_reserve(uint32_t column, uint64_t tokens, uint64_t now_ms)
 {
     struct quota_claim claim;
 
@@ -91,7 +95,7 @@ static void commit(const struct quota_claim *claim, const char *id)
     assert_int_equal(quota_commit(q, claim, id, strlen(id)), 0);
 }
 
-static void must_live(uint32_t column, uint64_t tokens, const char *id, uint64_t now_ms)
+static inline void must_live(uint32_t column, uint64_t tokens, const char *id, uint64_t now_ms)
 {
     struct quota_claim claim = must_reserve(column, tokens, now_ms);
 
@@ -112,7 +116,10 @@ static inline bool progress(uint32_t column, const char *id, uint64_t done, uint
 static inline int adopt(uint32_t column, uint64_t token, const char *id, uint64_t tokens,
                         uint64_t now_ms)
 {
-    return quota_adopt(q, 2, column, token, id, strlen(id), tokens, 0, now_ms);
+    const struct quota_found found = {
+        .id = id, .len = strlen(id), .token = token, .tokens = tokens};
+
+    return quota_adopt(q, 2, column, &found, now_ms);
 }
 
 static inline unsigned num_in(enum quota_state state)

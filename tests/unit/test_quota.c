@@ -513,7 +513,11 @@ static void where_jobs_never_expire_one_is_asked_about_before_it_is_released(voi
 static void an_adopted_batch_has_the_lease_that_is_left_of_it(void **state)
 {
     (void)state;
-    assert_int_equal(quota_adopt(q, 2, 0, 0, "batch_1", 7, 10, 20 * HOUR, NOW), 0);
+    assert_int_equal(quota_adopt(q, 2, 0,
+                                 &(struct quota_found){
+                                     .id = "batch_1", .len = 7, .tokens = 10, .age_ms = 20 * HOUR},
+                                 NOW),
+                     0);
     assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR - 1).leases, 0);
     assert_int_equal(quota_expire(q, 1, NOW + 6 * HOUR).leases, 1);
 }

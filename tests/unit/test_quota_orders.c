@@ -158,7 +158,9 @@ static void do_create(struct process *self)
 
 static void do_adopt(struct process *self)
 {
-    self->result = quota_adopt(q, holder_of_process(self), 0, TOKEN, "batch_1", 7, 40, 0, NOW);
+    const struct quota_found found = {.id = "batch_1", .len = 7, .token = TOKEN, .tokens = 40};
+
+    self->result = quota_adopt(q, holder_of_process(self), 0, &found, NOW);
 }
 
 static void do_release(struct process *self)

@@ -28,6 +28,13 @@
  * appear) or QUOTA_ORPHAN_KEEP_MS: whoever looks may be kept from it by clocks, by a provider that
  * lists nothing, by thousands of newer batches. A batch that shows itself later is adopted then.
  *
+ * **Scopes.** A tenant's reservation counts in up to two scopes besides its column: its key and its
+ * key's team (tenants statements A32, A39). They fit together or nothing is counted: what is
+ * RESERVED is in E and in both scopes for certain, and every way out takes it out of all three, in
+ * the same order of steps. Limits are the caller's, at each reserve: a limit that is set later finds
+ * counted what runs already. quota_refund() takes a batch out of its scopes alone, by way of
+ * REFUNDING, which stands beside LIVE.
+ *
  * Tokens that other clients enqueue on the same deployment are `foreign`: what the provider reports
  * beyond our sum. They drain at the deployment's rate from then on.
  *
@@ -45,6 +52,7 @@
 #include "balancer/pick.h"
 #include "balancer/quota_learn.h"
 #include "common/err.h"
+#include "common/rights.h"
 
 #define QUOTA_ID_SIZE        56     /* with its NUL; a longer id is kept by its hash only */
 #define QUOTA_MAX_HOLDERS    4094   /* holders are 0..4093 */
@@ -104,6 +112,36 @@ struct quota_claim {
     uint64_t tokens;
 };
 
+enum { QUOTA_KEY, QUOTA_TEAM, QUOTA_SCOPES };
+
+/* A key or a team, and what it may have at providers at one time. */
+struct quota_scope {
+    uint64_t name;            /* its fingerprint (struct rights); 0: none */
+    uint64_t tokens, batches; /* limits; RIGHTS_UNLIMITED: counted all the same */
+};
+
+/* What is to be created. */
+struct quota_job {
+    uint64_t tokens;
+    uint64_t token; /* quota_token() of its marker; 0: none */
+    struct quota_scope scopes[QUOTA_SCOPES];
+};
+
+enum quota_refuser {
+    QUOTA_BY_DEPLOYMENT, /* it has no room now */
+    QUOTA_BY_TOKENS,     /* a scope has not */
+    QUOTA_BY_BATCHES,    /* it has as many as it may have */
+    QUOTA_BY_TABLE       /* the ledger has no place to count it in */
+};
+
+/* Who refused a job. */
+struct quota_refusal {
+    enum quota_refuser by;
+    uint32_t scope; /* BY_TOKENS, BY_BATCHES: QUOTA_KEY or QUOTA_TEAM ... */
+    uint64_t used;  /* ... what it has enqueued, in tokens or batches ... */
+    uint64_t limit; /* ... and may */
+};
+
 /** A marker's hash: what a search among the deployment's batches can find a create by. Never 0. */
 uint64_t quota_token(const struct quota *quota, uint32_t column, const char *marker, size_t len);
 
@@ -114,6 +152,21 @@ uint64_t quota_token(const struct quota *quota, uint32_t column, const char *mar
  *  @return 0; ERR_LIMIT: does not fit now; ERR_FULL: the table has no entry left */
 MUST_USE int quota_reserve(struct quota *quota, uint32_t holder, uint32_t column, uint64_t tokens,
                            uint64_t token, uint64_t now_ms, struct quota_claim *claim);
+
+/** The same of a tenant's job, in its column and its scopes at once: all of them, or nothing. A scope
+ * of which another create holds the room for the moment that it takes to find another place full
+ * counts as full.
+ *  @param refusal  written when it is not 0
+ *  @return as above; ERR_LIMIT also for a scope; ERR_FULL also when a scope that has a limit cannot
+ *          be counted. One without a limit is left out then: quota_scope_totals() tells */
+MUST_USE int quota_reserve_job(struct quota *quota, uint32_t holder, uint32_t column,
+                               const struct quota_job *job, uint64_t now_ms,
+                               struct quota_claim *claim, struct quota_refusal *refusal);
+
+/** Whether a job would fit in its scopes now; counts nothing.
+ *  @return 0; ERR_LIMIT: `refusal` is written */
+MUST_USE int quota_scopes_fit(const struct quota *quota, const struct quota_job *job,
+                              struct quota_refusal *refusal);
 
 /** From now on something may have happened upstream; before the first byte. An empty claim is fine.
  * @return false: the claim was ended (never while its holder lives); then send nothing */
@@ -155,15 +208,26 @@ bool quota_release_token(struct quota *quota, uint32_t holder, uint64_t token, u
 void quota_expect(const struct quota *quota, uint32_t column, const char *id, size_t len,
                   const char *marker, size_t marker_len);
 
-/** A batch that runs upstream, as a list tells: finds its reservation, or gives an ORPHAN its id,
- * or makes a new one whatever the limit (the provider has accepted it). After a restart the ledger
- * is rebuilt by this.
- *  @param token   quota_token() of its marker; 0: none
- *  @param age_ms  since it was created
+/* A batch that runs upstream, as a list tells. */
+struct quota_found {
+    const char *id;
+    size_t len;
+    uint64_t token;                /* quota_token() of its marker; 0: none */
+    uint64_t tokens;               /* as its marker tells */
+    uint64_t scopes[QUOTA_SCOPES]; /* names; 0: none */
+    uint64_t age_ms;               /* since it was created */
+};
+
+/** Find its reservation, or give an ORPHAN its id, or make a new one whatever the limits (the
+ * provider has accepted it). After a restart the ledger is rebuilt by this.
  *  @return 0, also when it was known; ERR_FULL */
-MUST_USE int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column, uint64_t token,
-                         const char *id, size_t len, uint64_t tokens, uint64_t age_ms,
-                         uint64_t now_ms);
+MUST_USE int quota_adopt(struct quota *quota, uint32_t holder, uint32_t column,
+                         const struct quota_found *found, uint64_t now_ms);
+
+/** Its scopes shall not pay for this batch any longer, although it still counts at its deployment.
+ *  @return whether they did, and no longer do by this call */
+bool quota_refund(struct quota *quota, uint32_t holder, uint32_t column, const char *id,
+                  size_t len);
 
 /** A batch was seen that still runs: it need not be asked about for a minute, a lease that had
  * ended goes on, and progress slower than expected lowers the deployment's drain rate. @param total
@@ -240,6 +304,26 @@ bool quota_repair(struct quota *quota, uint32_t *repaired);
 
 /* --- counting --- */
 
+/* A scope's unfinished batches, and the deployments where the last ones were placed. */
+struct quota_scope_sum {
+    uint64_t tokens, batches;
+    double drain_rate; /* tokens/s of those deployments together */
+    uint64_t around;   /* tokens enqueued there, everybody's */
+};
+
+/** @return false: it has none */
+bool quota_read_scope(const struct quota *quota, uint64_t name, uint64_t now_ms,
+                      struct quota_scope_sum *sum);
+
+struct quota_scope_totals {
+    uint32_t scopes;   /* that have unfinished batches */
+    uint64_t unscoped; /* batches that were not counted in one of their scopes, for want of a row */
+    uint64_t refused_tokens[QUOTA_SCOPES], refused_batches[QUOTA_SCOPES]; /* creates */
+};
+
+/** Totals since the region was made. Walks all scopes: 32,768 at most. */
+void quota_scope_totals(const struct quota *quota, struct quota_scope_totals *totals);
+
 struct quota_tally {
     uint32_t reservations;
     uint32_t orphans;   /* of these, creates whose outcome nobody knows */
@@ -271,6 +355,12 @@ enum quota_fit {
  * otherwise 0. May be NULL */
 enum quota_fit quota_verdict(const struct pick_candidate *candidates, uint32_t n, uint64_t tokens,
                              uint64_t *wait_ms);
+
+/** Until a scope is expected to have room for what it refused, 1 s to 24 h. Its batches take part in
+ * what their deployments work off as their tokens do in what is enqueued there.
+ *  @param tokens  of the refused job */
+uint64_t quota_scope_wait_ms(const struct quota_scope_sum *sum, const struct quota_refusal *refusal,
+                             uint64_t tokens);
 
 /** The verdict for the client, naming every limit. `names[i]` is candidate i's; of very many only
  * the first `named` are told, but the verdict is about all. Cut to size with "..." at the end. */

@@ -132,6 +132,11 @@ static inline uint64_t load_seq_cst(const _Atomic uint64_t *word)
     return atomic_load_explicit(word, memory_order_seq_cst);
 }
 
+static inline uint64_t load_seq_cst_part(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_seq_cst);
+}
+
 static inline void store_seq_cst(_Atomic uint64_t *word, uint64_t value)
 {
     SHM_STEP();
