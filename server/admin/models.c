@@ -2,16 +2,20 @@
 #include "admin/models.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "json/json.h"
 #include "request/errors.h"
 #include "request/long_answer.h"
+#include "request/may_use.h"
 
 #define CREATED 1677610602 /* LiteLLM's constant: groups have no birthday */
 
 /* An answer being written, row by row. */
 struct rows {
-    const struct runtime *rt; /* borrowed */
+    const struct relay *relay; /* borrowed; whose answer it is */
+    const struct runtime *rt;  /* borrowed */
+    bool bound;                /* for a tenant */
     uint32_t next;
     uint32_t written;
 };
@@ -20,8 +24,11 @@ static struct rows *rows_new(const struct relay *relay)
 {
     struct rows *r = calloc(1, sizeof(*r));
 
-    if (r != NULL)
-        r->rt = relay->rt;
+    if (r == NULL)
+        return NULL;
+    r->relay = relay;
+    r->rt = relay->rt;
+    r->bound = tenant_is_bound(relay->tenant);
     return r;
 }
 
@@ -46,16 +53,32 @@ static uint32_t num_models(const struct runtime *rt)
     return table_num_groups(rt->table) + (uint32_t)rt->config->models.num_names;
 }
 
-/* NULL: nothing that clients may ask for, or should see. */
-static const char *model_name(const struct runtime *rt, uint32_t i)
+static bool may_use(const struct rows *r, const char *name)
 {
+    return may_use_name(r->relay, name, strlen(name)) == RIGHTS_MODEL_ALLOWED;
+}
+
+static bool sees_group(const struct rows *r, uint32_t group)
+{
+    const struct table *table = r->rt->table;
+
+    return table_is_served(table, group) && may_use(r, table_group_name(table, group));
+}
+
+/* NULL: nothing that the client may ask for, or should see. */
+static const char *model_name(const struct rows *r, uint32_t i)
+{
+    const struct runtime *rt = r->rt;
     uint32_t groups = table_num_groups(rt->table);
     const struct model_name *name;
 
     if (i < groups)
-        return table_is_served(rt->table, i) ? table_group_name(rt->table, i) : NULL;
+        return sees_group(r, i) ? table_group_name(rt->table, i) : NULL;
     name = &rt->config->models.names[i - groups];
-    return name->target != NULL && !name->hidden ? name->name : NULL;
+    return name->target != NULL && !name->hidden &&
+                   (may_use(r, name->name) || may_use(r, name->target))
+               ? name->name
+               : NULL;
 }
 
 static enum long_answer_step write_group(void *arg, struct strbuf *out)
@@ -63,13 +86,13 @@ static enum long_answer_step write_group(void *arg, struct strbuf *out)
     struct rows *r = arg;
     const char *name;
 
-    do {
-        if (r->next == num_models(r->rt)) {
-            strbuf_adds(out, "]}");
-            return LONG_ANSWER_DONE;
-        }
-        name = model_name(r->rt, r->next++);
-    } while (name == NULL);
+    if (r->next == num_models(r->rt)) {
+        strbuf_adds(out, "]}");
+        return LONG_ANSWER_DONE;
+    }
+    name = model_name(r, r->next++);
+    if (name == NULL)
+        return LONG_ANSWER_MORE;
     begin_row(r, out);
     write_model(out, name);
     return LONG_ANSWER_MORE;
@@ -91,6 +114,43 @@ static void write_params(const struct runtime *rt, const struct table_deployment
     if (account->api_version != NULL)
         json_write_member_string(out, "api_version", account->api_version);
     strbuf_addc(out, '}');
+}
+
+/* Of a group, as far as tenants need it: which models there are, and by which provider's rules they
+ * go. Addresses, accounts, names and numbers of deployments are the host's. */
+static void write_for_tenant(const struct rows *r, uint32_t group, struct strbuf *out)
+{
+    const struct table *table = r->rt->table;
+    const char *name = table_group_name(table, group);
+    uint32_t num;
+    const struct table_deployment *d =
+        table_deployment(table, table_group_members(table, group, &num)[0]);
+
+    json_write_member_string(out, "model_name", name);
+    strbuf_adds(out, ",\"litellm_params\":{");
+    json_write_member_string(out, "model", name);
+    strbuf_adds(out, "},\"model_info\":{");
+    json_write_member_string(out, "litellm_provider", provider_name((enum provider)d->provider));
+    if (d->batch)
+        json_write_member_string(out, "mode", "batch");
+    strbuf_addc(out, '}');
+}
+
+static enum long_answer_step write_group_for_tenant(void *arg, struct strbuf *out)
+{
+    struct rows *r = arg;
+    uint32_t group = r->next++;
+
+    if (group == table_num_groups(r->rt->table)) {
+        strbuf_adds(out, "]}");
+        return LONG_ANSWER_DONE;
+    }
+    if (!sees_group(r, group))
+        return LONG_ANSWER_MORE;
+    begin_row(r, out);
+    write_for_tenant(r, group, out);
+    strbuf_addc(out, '}');
+    return LONG_ANSWER_MORE;
 }
 
 static void write_info(const struct runtime *rt, const struct table_deployment *d,
@@ -127,18 +187,28 @@ static enum long_answer_step write_deployment(void *arg, struct strbuf *out)
 
 void models_info(struct relay *relay)
 {
-    long_answer_write(relay, "{\"data\":[", write_deployment, rows_new(relay));
+    long_answer_write(relay, "{\"data\":[",
+                      tenant_is_bound(relay->tenant) ? write_group_for_tenant : write_deployment,
+                      rows_new(relay));
 }
 
 void models_one(struct relay *relay)
 {
     const struct table *table = relay->rt->table;
+    const char *asked = relay->route.id;
+    size_t len = relay->route.id_len;
+    char target[RIGHTS_NAME_MAX + 1];
     struct strbuf text = STRBUF_INIT;
     struct table_name name;
 
-    if (relay->route.bad_id ||
-        !table_find_name(table, relay->route.id, relay->route.id_len, &name) ||
-        (name.row == MODEL_NO_INDEX && !table_is_served(table, name.group))) {
+    if (!relay->route.bad_id &&
+        may_use_alias(relay, relay->route.id, relay->route.id_len, target)) {
+        asked = target;
+        len = strlen(target);
+    }
+    if (relay->route.bad_id || !table_find_name(table, asked, len, &name) ||
+        (name.row == MODEL_NO_INDEX && !table_is_served(table, name.group)) ||
+        may_use_found(relay, &name, asked, len) != RIGHTS_MODEL_ALLOWED) {
         relay_error(relay, NO_MODEL, "model", relay->route.id);
         return;
     }
@@ -152,8 +222,9 @@ void models_one(struct relay *relay)
 }
 
 /* What the rows of a group have together: minute limits add up, as LiteLLM adds them. */
-static void write_summary(const struct runtime *rt, uint32_t group, struct strbuf *out)
+static void write_summary(const struct rows *r, uint32_t group, struct strbuf *out)
 {
+    const struct runtime *rt = r->rt;
     uint32_t num;
     const uint32_t *rows = table_group_members(rt->table, group, &num);
     bool has[PROVIDER_COUNT] = {false}, batch = false;
@@ -177,6 +248,8 @@ static void write_summary(const struct runtime *rt, uint32_t group, struct strbu
     strbuf_adds(out, "]");
     if (batch)
         json_write_member_string(out, "mode", "batch");
+    if (r->bound)
+        return; /* what the host has */
     if (rpm > 0)
         json_write_member_int(out, "rpm", rpm);
     if (tpm > 0)
@@ -189,15 +262,17 @@ static enum long_answer_step write_group_info(void *arg, struct strbuf *out)
     struct rows *r = arg;
     const struct table *table = r->rt->table;
 
-    while (r->next < table_num_groups(table) && !table_is_served(table, r->next))
-        r->next++;
-    if (r->next == table_num_groups(table)) {
+    uint32_t group = r->next++;
+
+    if (group == table_num_groups(table)) {
         strbuf_adds(out, "]}");
         return LONG_ANSWER_DONE;
     }
+    if (!sees_group(r, group))
+        return LONG_ANSWER_MORE;
     begin_row(r, out);
-    json_write_member_string(out, "model_group", table_group_name(table, r->next));
-    write_summary(r->rt, r->next++, out);
+    json_write_member_string(out, "model_group", table_group_name(table, group));
+    write_summary(r, group, out);
     strbuf_addc(out, '}');
     return LONG_ANSWER_MORE;
 }

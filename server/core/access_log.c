@@ -98,6 +98,12 @@ static void add_id(struct strbuf *line, const char *text, size_t len)
     add_text(line, "id", id, len);
 }
 
+static void add_name(struct strbuf *line, const char *name, const char *text)
+{
+    if (text != NULL && text[0] != '\0')
+        add_text(line, name, text, strlen(text));
+}
+
 void access_log_write(const struct access_line *request)
 {
     struct strbuf line = STRBUF_INIT;
@@ -114,6 +120,8 @@ void access_log_write(const struct access_line *request)
         add_id(&line, request->id, request->id_len);
     if (request->deployment != NULL)
         add_text(&line, "deployment", request->deployment, strlen(request->deployment));
+    add_name(&line, "key", request->key);
+    add_name(&line, "team", request->team);
     put_line(&line);
     strbuf_deinit(&line);
 }

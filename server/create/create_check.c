@@ -115,9 +115,26 @@ static bool has_blob(const struct relay *relay)
     return json_is(json_get(relay->request, "input_blob"), JSON_STRING);
 }
 
+/* Azure reads and writes blobs as the resource that serves: a tenant would see what is another
+ * one's there, and nobody looks into the lines. */
+static enum answered check_blobs(struct relay *relay)
+{
+    static const char *const names[] = {"input_blob", "output_folder"};
+
+    for (size_t i = 0; tenant_is_bound(relay->tenant) && i < 2; i++) {
+        const struct json *value = json_get(relay->request, names[i]);
+
+        if (value == NULL || json_is(value, JSON_NULL))
+            continue;
+        relay_error(relay, BLOB_NOT_OF_KEY, names[i], names[i]);
+        return ANSWERED;
+    }
+    return GO_ON;
+}
+
 enum answered create_check(struct relay *relay)
 {
-    if (check_names(relay) == ANSWERED ||
+    if (check_names(relay) == ANSWERED || check_blobs(relay) == ANSWERED ||
         (!has_blob(relay) && require_string(relay, "input_file_id") == ANSWERED) ||
         require_string(relay, "endpoint") == ANSWERED ||
         require_string(relay, "completion_window") == ANSWERED || check_metadata(relay) == ANSWERED)

@@ -111,6 +111,7 @@ struct create_job {
     struct target target; /* owned; where the client's file may be */
     uint32_t at;          /* ... candidate in use */
     bool have_facts;
+    bool for_rights; /* the facts matter for the caller's rights alone: nothing is balanced */
     struct facts facts;
     const char *file_url; /* constant; that the lines of the file have; NULL: not known */
     uint64_t tokens;      /* of the batch, as estimated; 0: not known */

@@ -2,6 +2,7 @@
  * refuses, at another deployment of its group (or of those that the group falls back to), which
  * gets a copy of the file. */
 #include "create_job.h"
+#include "create_rights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "objects/refusals.h"
 #include "routing/choose.h"
 #include "request/errors.h"
+#include "request/may_use.h"
 
 /* --- whether a provider would take it --- */
 
@@ -161,6 +163,7 @@ static int find_candidates(struct create_job *job)
         (job->tried = calloc(job->candidates.num + 1, sizeof(bool))) == NULL ||
         (job->barred = calloc(job->candidates.num + 1, sizeof(bool))) == NULL)
         return ERR_NOMEM;
+    may_use_drop_fallbacks(job->op.relay, &job->candidates);
     drop_unfit(job);
     set_tried(job, job->facts.deployment, false);
     skip_refusers(job);
@@ -197,8 +200,11 @@ enum create_step create_reserve(struct create_job *job)
     struct failure why;
     int rc = 0;
 
+    if (!create_is_allowed(job, &why))
+        return create_fail(job, &why);
     if (job->target.native[0] != '\0')
         job->file_url = file_url_recall(job->op.rt, home, job->target.native);
+    job->have_facts &= !job->for_rights;
     job->op.deployment = job->have_facts ? job->facts.deployment : home;
     snprintf(job->file, sizeof(job->file), "%s", job->target.native);
     if (!expiry_is_in_range(job, rules, &why) || !endpoint_is_that_of_lines(job, rules, &why))

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "create/create.h"
 #include "create_check.h"
+#include "create_rights.h"
 #include "objects/discard.h"
 #include "read/replay.h"
 #include "request/errors.h"
@@ -146,15 +147,15 @@ static void on_peeked(void *arg, const struct facts *facts)
     create_go(job, STEP_RESERVE);
 }
 
-/* Facts matter only for files of balanced accounts: their lines name a row of a group, and the
- * batch may go to other rows of it. */
+/* Facts matter for files of balanced accounts: their lines name a row of a group, and the batch may
+ * go to other rows of it. And for callers who may use only some models. */
 static enum create_step find_facts(struct create_job *job)
 {
     struct runtime *rt = job->op.rt;
     uint32_t home = create_home(job);
 
-    if (job->target.native[0] != '\0' &&
-        rt->account_balanced[table_deployment(rt->table, home)->account]) {
+    job->for_rights = !rt->account_balanced[table_deployment(rt->table, home)->account];
+    if (job->target.native[0] != '\0' && (!job->for_rights || create_wants_model(job))) {
         job->have_facts = facts_recall(rt, home, job->target.native, &job->facts);
         if (!job->have_facts)
             job->peek = facts_look_start(rt, home, job->target.native, on_peeked, job);

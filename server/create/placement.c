@@ -14,6 +14,7 @@
 #include "objects/locate.h"
 #include "objects/refusals.h"
 #include "request/errors.h"
+#include "request/may_use.h"
 #include "request/operation.h"
 #include "request/resolve.h"
 
@@ -42,6 +43,7 @@ static const struct operation_ops placement_ops = {.free = free_placement};
 /* One question and its answer. */
 struct plan {
     struct runtime *rt;
+    bool bound;             /* a tenant asks */
     uint64_t tokens, least; /* as estimated, and for certain */
     uint64_t unsure_from;   /* choose_unsure_from() */
     uint64_t job;           /* facts_job(); 0: no file */
@@ -242,6 +244,8 @@ static uint32_t show_candidates(const struct plan *plan, struct json_doc *doc, s
     return left_out;
 }
 
+/* A tenant hears whether there is room and when, which is what its own creates would find; names and
+ * loads of deployments are the host's, and what others have enqueued is theirs. */
 static struct json *show(const struct plan *plan, struct json_doc *doc)
 {
     static const char *const fits[] = {
@@ -251,7 +255,7 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
     const char *chosen = NULL;
     uint32_t left_out;
 
-    if (plan->chosen != MODEL_NO_INDEX)
+    if (plan->chosen != MODEL_NO_INDEX && !plan->bound)
         chosen = table_str(rt->table, table_deployment(rt->table, plan->chosen)->id);
     json_set_str(doc, root, "object", "batch.placement");
     json_set_int(doc, root, "tokens", (int64_t)plan->tokens);
@@ -264,7 +268,7 @@ static struct json *show(const struct plan *plan, struct json_doc *doc)
              plan->fit == QUOTA_NOT_NOW && !plan->hopeless
                  ? json_new_int(doc, (int64_t)plan->wait_ms)
                  : json_new_null(doc));
-    left_out = show_candidates(plan, doc, rows);
+    left_out = plan->bound ? 0 : show_candidates(plan, doc, rows);
     json_set(doc, root, "candidates", rows);
     if (left_out > 0)
         json_set_int(doc, root, "candidates_left_out", left_out);
@@ -313,6 +317,7 @@ static void answer_file(struct placement *p, const struct facts *facts)
     struct runtime *rt = p->op.rt;
     const struct table_deployment *d = table_deployment(rt->table, facts->deployment);
     struct plan plan = {.rt = rt,
+                        .bound = tenant_is_bound(p->op.relay->tenant),
                         .tokens = facts_tokens(rt, facts, (enum provider)d->provider),
                         .least = facts_least(rt, facts, (enum provider)d->provider),
                         .home = facts->deployment};
@@ -326,6 +331,7 @@ static void answer_file(struct placement *p, const struct facts *facts)
         out_of_memory(relay);
         return;
     }
+    may_use_drop_fallbacks(relay, &plan.candidates);
     drop_other_groups(rt, &known, &plan.candidates);
     answer(relay, &plan);
 }
@@ -397,16 +403,36 @@ static void start_file(struct relay *relay, const char *id, size_t len)
 
 /* --- of a number --- */
 
+/* Answers 403. */
+static bool model_is_allowed(struct relay *relay, const char *model)
+{
+    enum rights_model verdict = may_use_either(relay, model, strlen(model));
+    struct failure why;
+
+    if (verdict == RIGHTS_MODEL_ALLOWED)
+        return true;
+    may_use_deny(&why, verdict, false, model, strlen(model));
+    relay_failure(relay, &why);
+    return false;
+}
+
 static void start_number(struct relay *relay)
 {
     const char *model = json_get_str(relay->request, "model");
-    struct plan plan = {.rt = relay->rt, .home = MODEL_NO_INDEX};
+    struct plan plan = {
+        .rt = relay->rt, .bound = tenant_is_bound(relay->tenant), .home = MODEL_NO_INDEX};
     const struct table *table = relay->rt->table;
-    uint32_t group = model != NULL ? table_find_group(table, model, strlen(model)) : MODEL_NO_INDEX;
+    char target[RIGHTS_NAME_MAX + 1];
+    uint32_t group;
     int64_t tokens;
 
+    if (model != NULL && may_use_alias(relay, model, strlen(model), target))
+        model = target;
+    group = model != NULL ? table_find_group(table, model, strlen(model)) : MODEL_NO_INDEX;
     if (model == NULL)
         relay_error(relay, PLACEMENT_OF_WHAT, "input_file_id");
+    else if (!model_is_allowed(relay, model))
+        ; /* then that was all */
     else if (group == MODEL_NO_INDEX)
         relay_error(relay, MODEL_NOT_HERE, "model", model);
     else if (!json_int64(json_get(relay->request, "tokens"), &tokens) || tokens < 1)
@@ -415,6 +441,7 @@ static void start_number(struct relay *relay)
         out_of_memory(relay);
     else {
         plan.tokens = plan.least = (uint64_t)tokens;
+        may_use_drop_fallbacks(relay, &plan.candidates);
         answer(relay, &plan);
     }
 }

@@ -9,6 +9,7 @@
 #include "common/names.h"
 #include "common/log.h"
 #include "calls/attempt.h"
+#include "objects/file_model.h"
 #include "objects/file_url.h"
 #include "calls/range.h"
 #include "objects/refusals.h"
@@ -320,6 +321,25 @@ static uint32_t find_named(const struct runtime *rt, uint32_t deployment, const 
     return wild;
 }
 
+/* Where no group's name tells the model, the lines' own does: where nothing is balanced as it
+ * stands, and where a pattern took it as clients call it. */
+static void remember_model(const struct facts_look *look, uint32_t row, const char *model)
+{
+    const struct table *table = look->rt->table;
+    const char *group, *upstream;
+    char name[FILE_MODEL_SIZE];
+
+    if (row == MODEL_NO_INDEX ||
+        !look->rt->account_balanced[table_deployment(table, look->deployment)->account]) {
+        file_model_remember(look->rt, look->deployment, look->native, model);
+        return;
+    }
+    group = table_group_name(table, table_deployment(table, row)->group);
+    upstream = table_str(table, table_deployment(table, row)->upstream_model);
+    if (names_fill(upstream, group, model, name, sizeof(name)))
+        file_model_remember(look->rt, look->deployment, look->native, name);
+}
+
 /* What the lines tell is remembered and told; the look ends here alone unless it is cancelled. */
 static void finish(struct facts_look *look)
 {
@@ -333,6 +353,8 @@ static void finish(struct facts_look *look)
     jsonl_report(look->lines, &report);
     if (report.lines > 0 && report.model != NULL)
         facts.deployment = find_named(rt, look->deployment, report.model);
+    if (report.lines > 0 && report.model != NULL)
+        remember_model(look, facts.deployment, report.model);
     file_url_remember(rt, look->deployment, look->native, report.url);
     known = facts.deployment != MODEL_NO_INDEX;
     if (known) {

@@ -1,10 +1,15 @@
 /* See auth.h. Comparison is constant-time (secret_equal). */
 #include "request/auth.h"
-#include "request/errors.h"
 
+#include <assert.h>
 #include <h2o.h>
 #include <string.h>
 #include <strings.h>
+
+#include "auth_refusal.h"
+#include "common/clock.h"
+#include "crypto/sha256.h"
+#include "request/errors.h"
 
 /* The token of `Bearer <token>`; the scheme in any case (RFC 9110 section 11.1). */
 static bool bearer_token(h2o_iovec_t value, const char **token, size_t *len)
@@ -105,17 +110,181 @@ enum answered auth_check_single(struct relay *relay)
     return ANSWERED;
 }
 
-enum answered auth_check(struct relay *relay)
-{
-    bool given;
+/* --- tenants' keys --- */
 
-    relay->owner = 0;
-    if (!secret_is_set(&relay->rt->config->master_key) || shows_key(relay, &given))
+/* What came of a search for a tenant's key among a request's credentials. */
+struct found {
+    struct tenant *tenant; /* pool; of the best key; NULL: none is known */
+    enum rights_verdict verdict;
+    const char *token; /* borrowed; the first credential that is none of a key; NULL: none */
+    size_t len;
+};
+
+static struct tenant *tenant_new(const struct relay *relay, const struct rights *rights)
+{
+    struct tenant *tenant = h2o_mem_alloc_pool(&relay->req->pool, sizeof(*tenant));
+
+    tenant->kind = rights->admin ? TENANT_ADMIN : TENANT_KEY;
+    tenant->rights = *rights;
+    return tenant;
+}
+
+static void try_key(const struct relay *relay, const char *token, size_t len, int64_t now_unix_ms,
+                    struct found *found)
+{
+    const struct sha256_piece piece = {token, len};
+    unsigned char hash[SHA256_BYTES];
+    struct rights rights;
+
+    static_assert(SHA256_BYTES == RIGHTS_HASH_BYTES, "a key is known by its SHA-256");
+    sha256_of(&piece, 1, hash);
+    if (rights_find(relay->rt->inherited->rights, hash, &rights)) {
+        found->tenant = tenant_new(relay, &rights);
+        found->verdict = rights_judge(&rights, now_unix_ms);
+    } else if (found->token == NULL) {
+        found->token = token;
+        found->len = len;
+    }
+}
+
+/* One valid key is enough, as with the master key. */
+static void find_key(const struct relay *relay, int64_t now_unix_ms, struct found *found)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+
+    *found = (struct found){.verdict = RIGHTS_KEY_BLOCKED};
+    for (size_t i = 0; i < headers->size && found->verdict != RIGHTS_GOOD; i++) {
+        const char *token;
+        size_t len;
+
+        if (credential_in(relay, &headers->entries[i], &token, &len) && token != NULL && len > 0)
+            try_key(relay, token, len, now_unix_ms, found);
+    }
+}
+
+/* No `www-authenticate`: LiteLLM sends none (tenants statement A23). */
+static enum answered check_tenant(struct relay *relay)
+{
+    int64_t now_unix_ms = clock_unix_ms();
+    struct failure why;
+    struct found found;
+
+    find_key(relay, now_unix_ms, &found);
+    if (found.tenant != NULL)
+        relay->tenant = found.tenant;
+    if (found.verdict == RIGHTS_GOOD) {
+        relay->owner = tenant_owner(relay->tenant);
         return GO_ON;
+    }
+    if (found.tenant != NULL)
+        auth_refusal_judged(&why, found.verdict, &found.tenant->rights, now_unix_ms);
+    else if (found.token != NULL)
+        auth_refusal_unknown(&why, found.token, found.len,
+                             rights_is_complete(relay->rt->inherited->rights));
+    else
+        auth_refusal_none(&why);
+    relay_failure(relay, &why);
+    return ANSWERED;
+}
+
+/* --- routes --- */
+
+/* What a route counts as. */
+static uint32_t bit_of(enum route_kind kind)
+{
+    switch (kind) {
+    case ROUTE_FILES:
+    case ROUTE_FILE_VALIDATE:
+    case ROUTE_FILE:
+    case ROUTE_FILE_CONTENT:
+        return RIGHTS_FILES;
+    case ROUTE_BATCHES:
+    case ROUTE_BATCH:
+    case ROUTE_BATCH_CANCEL:
+        return RIGHTS_BATCHES;
+    case ROUTE_PLACEMENT:
+        return RIGHTS_PLACEMENT;
+    case ROUTE_MODELS:
+    case ROUTE_MODEL:
+        return RIGHTS_MODELS;
+    case ROUTE_MODEL_INFO:
+    case ROUTE_MODEL_GROUP_INFO:
+        return RIGHTS_MODEL_INFO;
+    case ROUTE_HEALTH:
+    case ROUTE_METRICS:
+        return RIGHTS_OPERATOR;
+    case ROUTE_LIVENESS:
+    case ROUTE_READINESS:
+    case ROUTE_NONE:
+        break;
+    }
+    return 0;
+}
+
+/* LiteLLM's word for all that clients call, else each in its own. */
+static void list_routes(uint32_t routes, struct strbuf *out)
+{
+    static const struct {
+        uint32_t bits;
+        const char *name;
+    } names[] = {{RIGHTS_LLM_ROUTES, "llm_api_routes"},
+                 {RIGHTS_FILES, "/files"},
+                 {RIGHTS_BATCHES, "/batches"},
+                 {RIGHTS_PLACEMENT, "/batches/placement"},
+                 {RIGHTS_MODELS, "/models"},
+                 {RIGHTS_MODEL_INFO, "info_routes"}};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if ((routes & names[i].bits) != names[i].bits)
+            continue;
+        strbuf_addf(out, "%s'%s'", out->len > 0 ? ", " : "", names[i].name);
+        routes &= ~names[i].bits;
+    }
+}
+
+enum answered auth_check_route(struct relay *relay)
+{
+    const h2o_req_t *req = relay->req;
+    size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+    uint32_t bit = bit_of(relay->route.kind);
+    struct strbuf routes = STRBUF_INIT;
+
+    if (!tenant_is_bound(relay->tenant) ||
+        (bit != RIGHTS_OPERATOR && tenant_may_call(relay->tenant, bit)))
+        return GO_ON;
+    list_routes(relay->tenant->rights.routes, &routes);
+    relay_error(relay, ROUTE_NOT_OF_KEY, "None", strbuf_str(&routes), len > 256 ? 256 : (int)len,
+                req->path.base);
+    strbuf_deinit(&routes);
+    return ANSWERED;
+}
+
+/* --- all --- */
+
+/* Of a gateway without tenants' keys. */
+static enum answered refuse(struct relay *relay, bool given)
+{
     relay_header(relay, "www-authenticate", "Bearer");
     if (given)
         relay_error(relay, WRONG_KEY, "");
     else
         relay_error(relay, NO_KEY, "");
     return ANSWERED;
+}
+
+enum answered auth_check(struct relay *relay)
+{
+    const struct secret *master = &relay->rt->config->master_key;
+    const struct rights_table *keys = relay->rt->inherited->rights;
+    bool given = false;
+
+    relay->owner = 0;
+    relay->tenant = &tenant_anybody;
+    if (secret_is_set(master) && shows_key(relay, &given)) {
+        relay->tenant = &tenant_master;
+        return GO_ON;
+    }
+    if (keys != NULL)
+        return check_tenant(relay);
+    return secret_is_set(master) ? refuse(relay, given) : GO_ON;
 }

@@ -60,7 +60,7 @@ static void log_access(const struct relay *relay)
 {
     const h2o_req_t *req = relay->req;
     const struct table *table = relay->rt->table;
-    char method[64];
+    char method[64], key[TENANT_NAME];
     struct access_line line = {.request_id = relay->request_id,
                                .route = route_name(relay->route.kind, relay->method),
                                .method = method,
@@ -72,6 +72,9 @@ static void log_access(const struct relay *relay)
                                .id_len = relay->route.id_len};
 
     route_allow(relay->method, method, sizeof(method));
+    tenant_name(relay->tenant, key);
+    line.key = key;
+    line.team = relay->tenant->rights.team_name;
     if (relay->deployment != MODEL_NO_INDEX)
         line.deployment = table_str(table, table_deployment(table, relay->deployment)->id);
     access_log_write(&line);
@@ -119,6 +122,7 @@ struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
     relay->rt = rt;
     relay->started_us = clock_now_us();
     relay->deployment = MODEL_NO_INDEX;
+    relay->tenant = &tenant_anybody;
     access_log_new_id(relay->request_id);
     if (path_len < req->path.len) {
         relay->query_len = req->path.len - path_len - 1;
@@ -182,7 +186,8 @@ static void common_headers(struct relay *relay)
     cors_headers(relay);
     if (!route_is_for_all(relay->route.kind) || auth_has_key(relay))
         relay_header(relay, "x-tranche-version", TRANCHE_VERSION);
-    if (relay->deployment != MODEL_NO_INDEX) {
+    /* Which of the host's deployments served is not for tenants. */
+    if (relay->deployment != MODEL_NO_INDEX && !tenant_is_bound(relay->tenant)) {
         const struct table_deployment *d = table_deployment(relay->rt->table, relay->deployment);
 
         relay_header(relay, "x-litellm-model-id", table_str(relay->rt->table, d->id));

@@ -1,6 +1,7 @@
 /* See resolve.h. */
 #include "request/resolve.h"
 
+#include <assert.h>
 #include <h2o.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "routing/candidates.h"
 #include "objects/client_ids.h"
 #include "request/errors.h"
+#include "request/may_use.h"
 
 static const char *const missing_key[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = "set OPENAI_API_KEY, or list it in model_list or files_settings",
@@ -58,6 +60,16 @@ static void azure_path_hint(struct relay *relay)
     relay->hints.azure_shape = true;
 }
 
+/* What the caller's aliases make of a name (tenants statement A17). */
+static void rename_hint(const struct relay *relay, char hint[ROUTE_NAME_MAX])
+{
+    char target[RIGHTS_NAME_MAX + 1];
+
+    static_assert(sizeof(target) <= ROUTE_NAME_MAX, "an alias's target fits a hint");
+    if (hint[0] != '\0' && may_use_alias(relay, hint, strlen(hint), target))
+        snprintf(hint, ROUTE_NAME_MAX, "%s", target);
+}
+
 void resolve_hints(struct relay *relay)
 {
     char text[ROUTE_NAME_MAX];
@@ -76,6 +88,8 @@ void resolve_hints(struct relay *relay)
         route_hint_provider(&relay->hints, text, (size_t)n);
     if ((value = json_str(json_get(relay->request, "custom_llm_provider"), &len)) != NULL)
         route_hint_provider(&relay->hints, value, len);
+    rename_hint(relay, relay->hints.model);
+    rename_hint(relay, relay->hints.deployment);
 }
 
 /* --- answers --- */
@@ -442,6 +456,15 @@ void target_deinit(struct target *target)
     target->num = 0;
 }
 
+/* Tenants hear no other names, and nothing of the configuration. */
+static void not_here(const char *param, const char *model, size_t len, struct failure *why)
+{
+    char name[129];
+
+    snprintf(name, sizeof(name), "%.*s", (int)(len < 128 ? len : 128), model);
+    error_fill(why, MODEL_NOT_HERE, param, name);
+}
+
 /* With balancing on, a model that no group serves is a mistake the client should hear about now,
  * not hours later. */
 static void unknown_model(const struct relay *relay, const char *param, const char *model,
@@ -451,6 +474,10 @@ static void unknown_model(const struct relay *relay, const char *param, const ch
     char known[512] = "";
     size_t at = 0;
 
+    if (tenant_is_bound(relay->tenant)) {
+        not_here(param, model, len, why);
+        return;
+    }
     for (uint32_t g = 0; g < table_num_groups(table) && at < sizeof(known) - 80; g++)
         if (table_is_served(table, g))
             at += (size_t)snprintf(known + at, sizeof(known) - at, "%s'%.64s'", at > 0 ? ", " : "",
@@ -461,26 +488,60 @@ static void unknown_model(const struct relay *relay, const char *param, const ch
 }
 
 /* The name is of rows that are not served: it is theirs all the same, and no pattern's. */
-static void unserved_model(const char *param, const char *model, size_t len, struct failure *why)
+static void unserved_model(const struct relay *relay, const char *param, const char *model,
+                           size_t len, struct failure *why)
 {
-    error_fill(why, MODEL_UNSERVED, param,
-               strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
-               len < 128 ? (int)len : 128, model);
+    if (tenant_is_bound(relay->tenant))
+        not_here(param, model, len, why);
+    else
+        error_fill(why, MODEL_UNSERVED, param,
+                   strcmp(param, "file") == 0 ? "The file's body.model" : "The model",
+                   len < 128 ? (int)len : 128, model);
 }
 
-/* What a name means, if it is served. @return false: `why` says what is wrong with it */
+/* Whether the caller may use what goes to an account by this very name. */
+static bool name_is_allowed(const struct relay *relay, const char *param, const char *text,
+                            size_t len, struct failure *why)
+{
+    enum rights_model verdict = may_use_name(relay, text, len);
+
+    if (verdict == RIGHTS_MODEL_ALLOWED)
+        return true;
+    may_use_deny(why, verdict, strcmp(param, "file") == 0, text, len);
+    return false;
+}
+
+/* Whether it may use what a name means. */
+static bool found_is_allowed(const struct relay *relay, const char *param, const char *text,
+                             size_t len, const struct table_name *name, struct failure *why)
+{
+    enum rights_model verdict = may_use_found(relay, name, text, len);
+
+    if (verdict == RIGHTS_MODEL_ALLOWED)
+        return true;
+    may_use_deny(why, verdict, strcmp(param, "file") == 0, text, len);
+    return false;
+}
+
+/* What a name means, if it is served and the caller may use it. Who may use only some hears the
+ * same of a model that is not served and of one that is for others.
+ * @return false: `why` says what is wrong with it */
 static bool find_served(const struct relay *relay, const char *param, const char *text, size_t len,
                         struct table_name *name, struct failure *why)
 {
     const struct table *table = relay->rt->table;
 
     if (!table_find_name(table, text, len, name)) {
+        if (!name_is_allowed(relay, param, text, len, why))
+            return false;
         unknown_model(relay, param, text, len, why);
         return false;
     }
+    if (!found_is_allowed(relay, param, text, len, name, why))
+        return false;
     if (name->row != MODEL_NO_INDEX || table_is_served(table, name->group))
         return true;
-    unserved_model(param, text, len, why);
+    unserved_model(relay, param, text, len, why);
     return false;
 }
 
@@ -491,12 +552,16 @@ static bool model_is_served(const struct relay *relay, const struct route_hints 
 {
     const struct table *table = relay->rt->table;
     struct table_name name;
-    const char *model = hints->model;
+    const char *model = hints->model, *path = hints->deployment;
 
-    if (model[0] == '\0' || table_num_groups(table) == 0)
+    if (path[0] != '\0' && table_find_name(table, path, strlen(path), &name) &&
+        !found_is_allowed(relay, "model", path, strlen(path), &name, why))
+        return false;
+    if (model[0] == '\0')
         return true;
-    if (hints->has_provider && !table_find_name(table, model, strlen(model), &name))
-        return true;
+    if (table_num_groups(table) == 0 ||
+        (hints->has_provider && !table_find_name(table, model, strlen(model), &name)))
+        return name_is_allowed(relay, "model", model, strlen(model), why);
     return find_served(relay, "model", model, strlen(model), &name, why);
 }
 
@@ -520,6 +585,22 @@ enum answered resolve_check_model(struct relay *relay)
 }
 
 /* --- lists --- */
+
+/* One of target_model_names after the caller's aliases. */
+struct target_name {
+    const char *name; /* borrowed, or `text` */
+    size_t len;
+    char text[RIGHTS_NAME_MAX + 1];
+};
+
+static void rename_target(const struct relay *relay, const char *name, size_t len,
+                          struct target_name *out)
+{
+    bool is_alias = may_use_alias(relay, name, len, out->text);
+
+    out->name = is_alias ? out->text : name;
+    out->len = is_alias ? strlen(out->text) : len;
+}
 
 struct chosen {            /* accounts of the groups that a list was asked for */
     uint32_t *deployments; /* one of each */
@@ -557,11 +638,13 @@ static bool choose_groups(const struct relay *relay, const char *text, struct ch
     while (*text != '\0') {
         size_t len = strcspn(text, ","), from = strspn(text, " ");
         size_t to = len;
+        struct target_name asked;
 
         while (to > from && text[to - 1] == ' ')
             to--;
+        rename_target(relay, text + from, to > from ? to - from : 0, &asked);
         if (to > from &&
-            !choose_group(relay, "target_model_names", text + from, to - from, chosen, why))
+            !choose_group(relay, "target_model_names", asked.name, asked.len, chosen, why))
             return false;
         text += len + (text[len] == ',');
     }
@@ -644,26 +727,38 @@ static void add_named(const struct runtime *rt, const struct relay *relay,
     candidates_add_fallbacks(rt, name->group, provider_asked(relay), out);
 }
 
+/* One name of target_model_names. */
+static bool add_target(const struct relay *relay, const char *name, size_t len,
+                       struct candidates *out, struct failure *why)
+{
+    const struct runtime *rt = relay->rt;
+    struct table_name found;
+    struct target_name asked;
+
+    rename_target(relay, name, len, &asked);
+    if (!find_served(relay, "target_model_names", asked.name, asked.len, &found, why))
+        return false;
+    if (found.row != MODEL_NO_INDEX)
+        candidates_add_row(rt, found.row, provider_asked(relay), out);
+    else
+        candidates_add_group(rt, found.group, 0, provider_asked(relay), out);
+    return true;
+}
+
 /* Each of the comma-separated names is a group's. */
 static bool add_targets(const struct relay *relay, const char *target, struct candidates *out,
                         struct failure *why)
 {
-    const struct runtime *rt = relay->rt;
 
     for (const char *at = target; *at != '\0';) {
         size_t len = strcspn(at, ","), lead = strspn(at, " \t");
         const char *name = at + (lead < len ? lead : len);
         size_t name_len = len - (size_t)(name - at);
-        struct table_name found;
 
         while (name_len > 0 && (name[name_len - 1] == ' ' || name[name_len - 1] == '\t'))
             name_len--;
-        if (name_len > 0 && !find_served(relay, "target_model_names", name, name_len, &found, why))
+        if (name_len > 0 && !add_target(relay, name, name_len, out, why))
             return false;
-        if (name_len > 0 && found.row != MODEL_NO_INDEX)
-            candidates_add_row(rt, found.row, provider_asked(relay), out);
-        else if (name_len > 0)
-            candidates_add_group(rt, found.group, 0, provider_asked(relay), out);
         at += len;
         at += *at == ',';
     }
@@ -699,24 +794,23 @@ static bool add_modelled(const struct relay *relay, const char *model, struct ca
     return true;
 }
 
-static bool find_candidates(const struct relay *relay, const char *model, const char *target,
-                            struct candidates *out, struct failure *why)
+bool resolve_lines_are_allowed(const struct relay *relay, const char *model, struct failure *why)
 {
-    const struct runtime *rt = relay->rt;
-    uint32_t whole;
+    enum rights_model verdict = may_use_either(relay, model, strlen(model));
 
-    if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
+    if (verdict != RIGHTS_MODEL_ALLOWED)
+        may_use_deny(why, verdict, true, model, strlen(model));
+    return verdict == RIGHTS_MODEL_ALLOWED;
+}
+
+/* One account as a whole takes the file as it is. */
+static bool add_whole(const struct relay *relay, const char *model, struct candidates *out,
+                      struct failure *why)
+{
+    uint32_t whole = default_deployment(relay);
+
+    if (model != NULL && !name_is_allowed(relay, "file", model, strlen(model), why))
         return false;
-    if (out->num > 0) {
-        candidates_add_fallbacks(rt, table_deployment(rt->table, out->deployments[0])->group,
-                                 provider_asked(relay), out);
-        return true;
-    }
-    if (!add_modelled(relay, model, out, why))
-        return false;
-    if (out->num > 0)
-        return true;
-    whole = default_deployment(relay);
     if (whole == MODEL_NO_INDEX) {
         nowhere(why);
         return false;
@@ -728,6 +822,25 @@ static bool find_candidates(const struct relay *relay, const char *model, const 
     return true;
 }
 
+static bool find_candidates(const struct relay *relay, const char *model, const char *target,
+                            struct candidates *out, struct failure *why)
+{
+    const struct runtime *rt = relay->rt;
+
+    if (model != NULL && !resolve_lines_are_allowed(relay, model, why))
+        return false;
+    if (target != NULL && *target != '\0' && !add_targets(relay, target, out, why))
+        return false;
+    if (out->num > 0) {
+        candidates_add_fallbacks(rt, table_deployment(rt->table, out->deployments[0])->group,
+                                 provider_asked(relay), out);
+        return true;
+    }
+    if (!add_modelled(relay, model, out, why))
+        return false;
+    return out->num > 0 || add_whole(relay, model, out, why);
+}
+
 bool resolve_upload(const struct relay *relay, const char *model, const char *target,
                     struct candidates *out, struct failure *why)
 {
@@ -737,8 +850,10 @@ bool resolve_upload(const struct relay *relay, const char *model, const char *ta
         out_of_memory(why);
         return false;
     }
-    if (find_candidates(relay, model, target, out, why))
+    if (find_candidates(relay, model, target, out, why)) {
+        may_use_drop_fallbacks(relay, out);
         return true;
+    }
     candidates_deinit(out);
     return false;
 }

@@ -11,6 +11,7 @@
 #include "core/endpoints.h"
 #include "front/front.h"
 #include "request/errors.h"
+#include "request/may_use.h"
 #include "request/resolve.h"
 #include "upload_fit.h"
 #include "upload_memory.h"
@@ -42,7 +43,7 @@ struct receiver {
     struct multipart *form;
     enum part_kind part;
     struct strbuf field; /* the current text field */
-    bool have_file;
+    bool have_file, model_checked;
     bool validate;      /* POST files/validate: check and tell, send nothing */
     bool all_problems;  /* go on after the first bad line */
     struct slice slice; /* waits for a turn while a long line is read */
@@ -144,10 +145,14 @@ static int on_part(void *arg, const struct multipart_part *part)
     return rc->part == PART_FILE ? begin_file(rc, part) : 0;
 }
 
+static bool is_batch(const struct upload *up)
+{
+    return strcmp(strbuf_str(&up->purpose), "batch") == 0;
+}
+
 static bool may_be_batch(const struct upload *up)
 {
-    return up->purpose.len == 0 || up->op.relay->route.kind == ROUTE_FILE_VALIDATE ||
-           strcmp(strbuf_str(&up->purpose), "batch") == 0;
+    return up->purpose.len == 0 || up->op.relay->route.kind == ROUTE_FILE_VALIDATE || is_batch(up);
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -230,6 +235,26 @@ static bool lines_are_fine(struct receiver *rc, int err)
     return false;
 }
 
+/* A file of a model that the caller may not use is refused as soon as its first line tells. */
+static bool model_is_fine(struct receiver *rc)
+{
+    struct jsonl_report report;
+    struct failure why;
+    const char *model;
+
+    if (rc->model_checked || rc->all_problems || rc->up->lines_bad || !is_batch(rc->up))
+        return true;
+    jsonl_report(rc->up->lines, &report);
+    if (report.model == NULL)
+        return true;
+    rc->model_checked = true;
+    model = upload_model(rc->up, &report);
+    if (resolve_lines_are_allowed(rc->up->op.relay, model, &why))
+        return true;
+    reject(rc, &why);
+    return false;
+}
+
 static int file_data(struct receiver *rc, const char *bytes, size_t len)
 {
     struct upload *up = rc->up;
@@ -245,6 +270,8 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
     if (may_be_batch(up) && !lines_are_fine(rc, jsonl_feed(up->lines, bytes, len)))
         return ERR_SYNTAX;
+    if (!model_is_fine(rc))
+        return ERR_INVALID;
     if (rc->validate)
         return 0; /* nothing will be sent, so nothing is kept */
     err = spool_write(&up->spool, bytes, len);
@@ -288,8 +315,12 @@ static int on_part_end(void *arg)
     case PART_PURPOSE:
         strbuf_reset(&up->purpose);
         strbuf_adds(&up->purpose, text);
-        if (up->lines_bad && !rc->all_problems && strcmp(text, "batch") == 0)
+        if (up->lines_bad && !rc->all_problems && is_batch(up))
             return reject_lines(rc);
+        if (!rc->validate && !is_batch(up) && may_use_is_limited(up->op.relay)) {
+            REJECT(rc, PURPOSE_NOT_OF_KEY, "purpose");
+            return ERR_INVALID;
+        }
         break;
     case PART_EXPIRES_ANCHOR:
         strbuf_reset(&up->expires_anchor);
@@ -408,9 +439,10 @@ static bool whole_file_is_fine(struct upload *up, const struct jsonl_report *rep
 {
     struct candidates candidates;
     bool *unfit, fits;
+    const char *model = upload_model(up, report);
 
-    if (!resolve_upload(up->op.relay, report->model, strbuf_str(&up->target_models), &candidates,
-                        why))
+    if (!upload_is_allowed(up, model, why) ||
+        !resolve_upload(up->op.relay, model, strbuf_str(&up->target_models), &candidates, why))
         return false;
     unfit = calloc(candidates.num, sizeof(*unfit));
     why->status = 0;

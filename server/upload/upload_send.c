@@ -20,7 +20,9 @@
 #include "objects/refusals.h"
 #include "upload_fit.h"
 #include "upload/verdict.h"
+#include "objects/file_model.h"
 #include "request/errors.h"
+#include "request/may_use.h"
 
 #define MAX_UPLOAD_TRIES 8
 
@@ -76,6 +78,26 @@ void upload_free(struct operation *op)
     free(up->tried);
     free(up->barred);
     free(up);
+}
+
+const char *upload_model(struct upload *up, const struct jsonl_report *report)
+{
+    up->renamed[0] = '\0';
+    if (report->model == NULL ||
+        !may_use_alias(up->op.relay, report->model, strlen(report->model), up->renamed))
+        return report->model;
+    return up->renamed;
+}
+
+bool upload_is_allowed(const struct upload *up, const char *model, struct failure *why)
+{
+    if (model != NULL || !may_use_is_limited(up->op.relay))
+        return true;
+    if (up->lines != NULL)
+        error_fill(why, FILE_MODEL_UNKNOWN, "file");
+    else
+        error_fill(why, PURPOSE_NOT_OF_KEY, "purpose");
+    return false;
 }
 
 /* When the client leaves, nobody would get the id: the transfer is stopped. */
@@ -164,6 +186,38 @@ static void remember_url(const struct upload *up, const char *native)
     file_url_remember(up->op.rt, up->op.deployment, native, report.url);
 }
 
+/* The name that decided where the file went, as far as it means the group that it went to. */
+static const char *model_of_group(const struct upload *up, const char *lines_model, uint32_t group)
+{
+    const struct table *table = up->op.rt->table;
+    const char *hint = up->op.relay->hints.model, *names[] = {hint, lines_model};
+    struct table_name name;
+
+    for (size_t i = 0; i < 2; i++)
+        if (names[i] != NULL && names[i][0] != '\0' &&
+            table_find_name(table, names[i], strlen(names[i]), &name) &&
+            name.row == MODEL_NO_INDEX && name.group == group)
+            return names[i];
+    return table_group_name(table, group);
+}
+
+/* For its creates: they are held against the rights of whoever asks then. */
+static void remember_model(const struct upload *up, const char *native)
+{
+    uint32_t group = table_deployment(up->op.rt->table, up->op.deployment)->group;
+    struct jsonl_report report;
+    const char *model;
+
+    if (!tenant_is_bound(up->op.relay->tenant) || up->lines == NULL)
+        return;
+    jsonl_report(up->lines, &report);
+    model = up->renamed[0] != '\0' ? up->renamed : report.model;
+    if (is_batch_file(up) && group != MODEL_NO_INDEX)
+        model = model_of_group(up, model, group);
+    if (model != NULL)
+        file_model_remember(up->op.rt, up->op.deployment, native, model);
+}
+
 /* Such an id is not taken in a path: decoded on its way it could name something else than a file,
  * with our key. The file is there, and whoever sends it again makes another one. */
 static void fail_unusable(struct upload *up, const char *id)
@@ -208,6 +262,7 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     remember(up, json_get_str(file, "id"));
     if (up->lines != NULL)
         remember_url(up, json_get_str(file, "id"));
+    remember_model(up, json_get_str(file, "id"));
     locate_remember_new(up->op.rt, ID_FILE, json_get_str(file, "id"), up->op.deployment);
     normal_file(doc, file, (int64_t)file_bytes);
     relay = operation_detach(&up->op);
@@ -338,10 +393,12 @@ static int start_try(struct upload *up)
 
     if (is_batch_file(up)) {
         jsonl_report(up->lines, &report);
-        spec.model = send_file_name(up->op.rt, up->op.deployment,
-                                    table_group_name(up->op.rt->table, d->group), report.model,
-                                    filled, sizeof(filled));
+        spec.model = send_file_name(
+            up->op.rt, up->op.deployment, table_group_name(up->op.rt->table, d->group),
+            up->renamed[0] != '\0' ? up->renamed : report.model, filled, sizeof(filled));
     }
+    if (spec.model == NULL && up->renamed[0] != '\0')
+        spec.model = up->renamed; /* one that stays, but for the caller's alias */
     assert(up->send == NULL && up->op.deployment != MODEL_NO_INDEX);
     default_expiry(up, &spec.form, seconds);
     mend_name(up, &spec.form, &name);
@@ -497,13 +554,16 @@ void upload_send(struct upload *up)
 {
     struct jsonl_report report = {0};
     struct failure why = {0};
+    const char *model;
 
     upload_memory_count(up); /* the ids and the last line are gone */
     if (up->lines != NULL)
         jsonl_report(up->lines, &report);
     up->op.ops = &upload_ops;
     resolve_hints(up->op.relay);
-    if (!resolve_upload(up->op.relay, report.model, strbuf_str(&up->target_models), &up->candidates,
+    model = upload_model(up, &report);
+    if (!upload_is_allowed(up, model, &why) ||
+        !resolve_upload(up->op.relay, model, strbuf_str(&up->target_models), &up->candidates,
                         &why)) {
         operation_fail(&up->op, &why);
         return;

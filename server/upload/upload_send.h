@@ -6,6 +6,7 @@
 #include "jsonl/jsonl.h"
 #include "multipart/multipart.h"
 #include "routing/candidates.h"
+#include "balancer/rights.h"
 #include "request/operation.h"
 #include "once/repeat.h"
 #include "request/resolve.h"
@@ -25,6 +26,8 @@ struct upload {
     bool lines_bad;
     bool all_problems;  /* a refusal lists them in `errors` */
     EVP_MD_CTX *digest; /* owned; of the file's bytes; NULL: the request has no Idempotency-Key */
+    /* What stands for the lines' model at the caller's key; "": it has no alias of that name */
+    char renamed[RIGHTS_NAME_MAX + 1];
     struct strbuf purpose, filename, expires_anchor, expires_seconds, provider,
         target_models;            /* the form's fields */
     struct candidates candidates; /* owned */
@@ -41,6 +44,15 @@ struct upload {
  *  @return NULL: out of memory; that was answered */
 MUST_USE struct upload *upload_new(struct relay *relay, const struct operation_ops *ops,
                                    const struct jsonl_rules *rules);
+
+/** The model of the lines as the caller means it: `report->model` after its aliases; NULL: none. Sets
+ * `up->renamed`. */
+const char *upload_model(struct upload *up, const struct jsonl_report *report);
+
+/** Whether the caller may store a file of that model: NULL is one that nobody can hold against its
+ * rights, as are files of other purposes than batches.
+ *  @return false: `why` says what to answer */
+bool upload_is_allowed(const struct upload *up, const char *model, struct failure *why);
 
 /** Of operation_ops: what is in flight is cancelled. */
 void upload_free(struct operation *op);

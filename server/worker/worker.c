@@ -235,7 +235,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         metrics_start(relay);
     else if (relay->route.kind != ROUTE_HEALTH && front_is_spare(req))
         no_place(relay);
-    else if (auth_check(relay) == GO_ON)
+    else if (auth_check(relay) == GO_ON && auth_check_route(relay) == GO_ON)
         serve(relay);
     return 0;
 }

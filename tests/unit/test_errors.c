@@ -81,12 +81,23 @@ static void each_error_fits_its_answer(void **state)
     }
 }
 
+/* What LiteLLM answers about keys has types of its own, and the status once more as its code. */
+static bool is_of_keys(const struct row *row)
+{
+    char status[8];
+
+    snprintf(status, sizeof(status), "%d", row->status);
+    return strcmp(row->code, status) == 0;
+}
+
 /* SDKs tell by it whether to try again. */
 static void the_type_says_whose_fault_it_is(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ROWS; i++) {
         assert_in_range(rows[i].status, 400, 599);
+        if (is_of_keys(&rows[i]))
+            continue;
         assert_string_equal(rows[i].type, rows[i].status == 429  ? "rate_limit_error"
                                           : rows[i].status < 500 ? "invalid_request_error"
                                                                  : "server_error");
@@ -99,7 +110,8 @@ static void no_error_is_there_twice(void **state)
     for (size_t i = 0; i < ROWS; i++)
         for (size_t j = 0; j < i; j++)
             assert_true(strcmp(rows[i].text, rows[j].text) != 0 ||
-                        rows[i].status != rows[j].status);
+                        rows[i].status != rows[j].status ||
+                        strcmp(rows[i].type, rows[j].type) != 0);
 }
 
 static void an_error_by_name_is_what_its_row_says(void **state)

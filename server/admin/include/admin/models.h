@@ -1,5 +1,6 @@
 /* GET /v1/models (OpenAI's list) and /v1/model/info (LiteLLM's): the groups and deployments of the
- * model table, without secrets. */
+ * model table, without secrets. A tenant sees the groups that its key may use, without rows,
+ * addresses, accounts and numbers of the host's. */
 #pragma once
 
 #include "request/relay.h"

@@ -17,6 +17,7 @@ struct access_line {
     const char *id;             /* of the object in the path; secrets in it are masked */
     size_t id_len;              /* 0: none */
     const char *deployment;     /* that served it; NULL: none */
+    const char *key, *team;     /* who asked: tenant_name(), the team's id; NULL or "": none */
 };
 
 /** A new id of a request: what its x-request-id header and its line have in common. */

@@ -15,6 +15,7 @@
 #include "balancer/quota.h"
 #include "balancer/slots.h"
 #include "balancer/retry.h"
+#include "balancer/rights.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "common/shm.h"
@@ -75,8 +76,9 @@ struct inherited {
     struct poll_cache *poll_cache; /* shared by all generations */
     /* What keys and teams ask of this node; shared by all generations. NULL: nobody is measured */
     struct meters *meters;
-    const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
-    struct probe_word *probes; /* [table_num_deployments()], shared memory */
+    const uint32_t *columns;     /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes;   /* [table_num_deployments()], shared memory */
+    struct rights_table *rights; /* tenants\' keys; NULL: none are configured */
     struct shared *shared;
     const struct ids_seals *seals;
     const struct mask *mask; /* all secrets of `config`; NULL: none (tests) */

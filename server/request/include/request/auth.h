@@ -1,4 +1,5 @@
-/* Who asks. Today: the master key, or nobody checks (LiteLLM's behaviour without one). */
+/* Who asks: the master key, a key of the table (balancer/rights.h), or nobody checks (LiteLLM's
+ * behaviour without keys). */
 #pragma once
 
 #include <stdbool.h>
@@ -7,8 +8,14 @@
 #include "request/relay.h"
 
 /** Check the credential: `Authorization: Bearer` or `api-key`; when both are there one valid one is
- * enough (openai-python before 2.34 sends the same key twice). Sets relay->owner. Answers 401. */
+ * enough (openai-python before 2.34 sends the same key twice). No byte of the body is taken
+ * before. Sets relay->owner and relay->tenant, the latter for the log also when the key may not be
+ * used. Answers 401; 503 where the key may be one that could not be loaded yet. */
 MUST_USE enum answered auth_check(struct relay *relay);
+
+/** Whether the caller's key may call the route (tenants statement A4); `/health` and `/metrics` are
+ * for the master key and admin keys alone. After auth_check(). Answers 403. */
+MUST_USE enum answered auth_check_route(struct relay *relay);
 
 /** Whether a request shows the master key. False when none is set. Answers nothing. */
 bool auth_has_key(const struct relay *relay);

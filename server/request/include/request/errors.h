@@ -11,6 +11,7 @@
 #define ERROR_REQUEST "invalid_request_error"
 #define ERROR_SERVER  "server_error"
 #define ERROR_RATE    "rate_limit_error"
+#define ERROR_AUTH    "auth_error"
 
 #define X(name, status, type, code, text)                                                          \
     enum { error_status_##name = (status) };                                                       \

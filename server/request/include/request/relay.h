@@ -14,6 +14,7 @@
 #include "core/named.h"
 #include "request/route.h"
 #include "core/runtime.h"
+#include "core/tenant.h"
 
 /* What a check tells that answers by itself when it finds something wrong. */
 enum answered {
@@ -31,7 +32,8 @@ struct relay {
     struct route_hints hints;
     const char *query; /* pool; without '?' */
     size_t query_len;
-    uint64_t owner; /* ids_owner_fingerprint(); 0: master key, or no authentication */
+    uint64_t owner; /* ids_owner_fingerprint(); 0: master key, admin key, or no authentication */
+    const struct tenant *tenant;    /* who asks; pool, or constant; anybody before auth_check() */
     char request_id[ACCESS_LOG_ID]; /* UUID; x-request-id and log lines */
     uint64_t started_us;
     uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */

@@ -42,9 +42,14 @@ void target_deinit(struct target *target);
  *  @param out  malloc'ed, unless it was ANSWERED */
 MUST_USE enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 
+/** Whether the caller may use the model of a file's lines (tenants statements A18, A29).
+ *  @param model  that all lines name, after the caller's aliases
+ *  @return false: `why` says what to answer */
+bool resolve_lines_are_allowed(const struct relay *relay, const char *model, struct failure *why);
+
 /** Candidates for an upload: the groups of target_model_names, or the group of the model that the
  * request or the lines name, with what they fall back to; or one account as a whole.
- *  @param model   of the lines; NULL: none
+ *  @param model   of the lines, after the caller's aliases; NULL: none
  *  @param target  value of target_model_names, comma-separated; NULL or "": not given
  *  @return true: at least one; release with candidates_deinit(); false: `why` has the answer */
 bool resolve_upload(const struct relay *relay, const char *model, const char *target,

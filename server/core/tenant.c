@@ -1,0 +1,23 @@
+/* See tenant.h. */
+#include "core/tenant.h"
+
+#include <stdio.h>
+
+const struct tenant tenant_anybody = {.kind = TENANT_ANYBODY};
+const struct tenant tenant_master = {.kind = TENANT_MASTER};
+
+bool tenant_may_call(const struct tenant *tenant, uint32_t routes)
+{
+    return !tenant_is_bound(tenant) || (tenant->rights.routes & routes) == routes;
+}
+
+void tenant_name(const struct tenant *tenant, char out[TENANT_NAME])
+{
+    out[0] = '\0';
+    if (tenant == NULL || (tenant->kind != TENANT_ADMIN && tenant->kind != TENANT_KEY))
+        return;
+    if (tenant->rights.alias[0] != '\0')
+        snprintf(out, TENANT_NAME, "%s", tenant->rights.alias);
+    else
+        snprintf(out, TENANT_NAME, "sk-...%s", tenant->rights.tail);
+}
