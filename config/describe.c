@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "upstream/provider.h"
 #include "scalar.h"
@@ -239,6 +240,76 @@ static void describe_timeouts(const struct config_timeouts *timeouts, struct str
     add_ms(out, "timeouts.count_files_ms", timeouts->count_files_ms);
 }
 
+static void add_count(struct strbuf *out, size_t num, const char *what)
+{
+    strbuf_addf(out, "%zu %s%s", num, what, num == 1 ? "" : "s");
+}
+
+/* Of one source: how many, and which of them may not call, or may all. */
+static void add_keys(struct strbuf *out, const struct rights_list *list, int64_t now_unix_ms)
+{
+    size_t admin = 0, blocked = 0, expired = 0;
+
+    for (size_t i = 0; i < list->num_keys; i++) {
+        const struct rights_key *key = &list->keys[i];
+
+        admin += key->admin;
+        blocked += key->blocked;
+        expired += key->expires_unix_ms != 0 && key->expires_unix_ms <= now_unix_ms;
+    }
+    add_count(out, list->num_keys, "key");
+    strbuf_adds(out, " in ");
+    add_count(out, list->num_teams, "team");
+    if (admin > 0)
+        strbuf_addf(out, ", %zu admin", admin);
+    if (blocked > 0)
+        strbuf_addf(out, ", %zu blocked", blocked);
+    if (expired > 0)
+        strbuf_addf(out, ", %zu expired", expired);
+    strbuf_addc(out, '\n');
+}
+
+/* By a name that may be seen. */
+static void add_admins(struct strbuf *out, const struct rights_list *list)
+{
+    for (size_t i = 0; i < list->num_keys; i++) {
+        const struct rights_key *key = &list->keys[i];
+
+        if (!key->admin)
+            continue;
+        add_label(out, "admin key");
+        if (key->alias != NULL)
+            strbuf_adds(out, key->alias);
+        else if (key->tail[0] != '\0')
+            strbuf_addf(out, "sk-...%s", key->tail);
+        else
+            strbuf_adds(out, "without key_alias");
+        strbuf_addf(out, " (%s, line %u)\n",
+                    key->source == RIGHTS_OF_FILE ? "keys_file" : "tranche_settings.keys",
+                    key->line);
+    }
+}
+
+static void describe_tenants(const struct config *config, struct strbuf *out)
+{
+    int64_t now_unix_ms = clock_unix_ms();
+
+    if (!config->has_tenants)
+        return;
+    if (config->keys.num_keys > 0 || config->keys.num_teams > 0) {
+        add_label(out, "keys");
+        add_keys(out, &config->keys, now_unix_ms);
+    }
+    if (config->keys_file != NULL) {
+        add_text(out, "keys_file", config->keys_file);
+        add_label(out, "keys of keys_file");
+        add_keys(out, &config->file_keys, now_unix_ms);
+    }
+    add_admins(out, &config->keys);
+    add_admins(out, &config->file_keys);
+    add_number(out, "max_keys", config->max_keys);
+}
+
 static void describe_deployment(const struct config *config, const struct model_deployment *d,
                                 struct strbuf *out)
 {
@@ -279,11 +350,6 @@ static void describe_deployment(const struct config *config, const struct model_
     strbuf_addc(out, '\n');
 }
 
-static void add_count(struct strbuf *out, size_t num, const char *what)
-{
-    strbuf_addf(out, "%zu %s%s", num, what, num == 1 ? "" : "s");
-}
-
 void config_count(const struct model_list *models, struct strbuf *out)
 {
     if (models->num_rows > 0) {
@@ -300,6 +366,7 @@ void config_describe(const struct config *config, struct strbuf *out)
     describe_balancer(config, out);
     describe_limits(&config->limits, out);
     describe_timeouts(&config->timeouts, out);
+    describe_tenants(config, out);
     config_count(&config->models, out);
     strbuf_addc(out, '\n');
     for (size_t i = 0; i < config->models.num_deployments; i++)

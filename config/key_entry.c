@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/secret.h"
+#include "config/keys.h"
 #include "crypto/sha256.h"
 #include "headers.h"
 #include "key_fields.h"
@@ -105,8 +106,7 @@ static void take_plain(const struct key_reading *r, const struct node *node, str
 
     if (report_unset(r->reporter, CONFIG_ERROR, node))
         return;
-    if (text == NULL || strncmp(text, "sk-", 3) != 0 || piece.len < SECRET_STRONG_MIN ||
-        !headers_is_visible(text)) {
+    if (text == NULL || !keys_has_form(text)) {
         report_at(r->reporter, CONFIG_ERROR, node,
                   "got " SECRET_MASK ", wanted a key that begins with sk- and has 16 visible ASCII "
                   "characters or more");
@@ -333,7 +333,7 @@ int key_entry_take_key(struct key_reading *r, const struct node *entry)
                              .source = r->in_file ? RIGHTS_OF_FILE : RIGHTS_OF_CONFIG};
     size_t errors = r->reporter->num_errors;
     void *keys = list->keys;
-    int rc = check_count(r, entry, r->num_others + list->num_keys);
+    int rc = check_count(r, entry, r->num_other_keys + list->num_keys);
 
     if (rc != 0 || !check_map(r, entry))
         return rc;
@@ -382,7 +382,7 @@ int key_entry_take_team(struct key_reading *r, const struct node *entry)
     struct rights_team team = {.source = r->in_file ? RIGHTS_OF_FILE : RIGHTS_OF_CONFIG};
     size_t errors = r->reporter->num_errors;
     void *teams = list->teams;
-    int rc = check_count(r, entry, list->num_teams);
+    int rc = check_count(r, entry, r->num_other_teams + list->num_teams);
 
     if (rc != 0 || !check_map(r, entry))
         return rc;
@@ -398,4 +398,17 @@ int key_entry_take_team(struct key_reading *r, const struct node *entry)
     else
         rights_team_deinit(&team);
     return rc;
+}
+
+void key_entry_check_teams(const struct key_reading *r, const char *file)
+{
+    for (size_t i = 0; i < r->list->num_keys; i++) {
+        const struct rights_key *key = &r->list->keys[i];
+
+        if (key->models.of_team &&
+            !key_marks_has(&r->marks, MARK_TEAM, key->team_id, strlen(key->team_id)))
+            report_add(r->reporter, CONFIG_WARNING, file, key->line, NULL,
+                       "all-team-models, and no entry of teams has that team_id: until one does, "
+                       "the key may use no model by it");
+    }
 }

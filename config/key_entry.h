@@ -15,8 +15,9 @@ struct key_reading {
     struct reporter *reporter;  /* borrowed */
     struct rights_list *list;   /* borrowed; filled */
     size_t cap_keys, cap_teams; /* room in it */
-    size_t num_others;          /* keys that stand elsewhere and count for max_keys, too */
-    bool in_file;               /* of keys_file */
+    /* Keys, and teams, that stand elsewhere and count for max_keys, too */
+    size_t num_other_keys, num_other_teams;
+    bool in_file; /* of keys_file */
 };
 
 /** Read an entry and append it. A fault is reported, and the entry left out.
@@ -27,3 +28,6 @@ MUST_USE int key_entry_take_team(struct key_reading *r, const struct node *entry
 /** Remember what stands in a list already, so that it does not stand in this one as well.
  *  @return 0, ERR_NOMEM */
 MUST_USE int key_entry_mark_list(struct key_reading *r, const struct rights_list *list);
+
+/** Warn of keys that may use what their team may, where no team is told of. @param file  theirs */
+void key_entry_check_teams(const struct key_reading *r, const char *file);

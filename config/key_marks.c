@@ -55,16 +55,24 @@ static int grow(struct key_marks *marks)
     return 0;
 }
 
+static void digest_of(enum key_mark kind, const void *text, size_t len,
+                      unsigned char digest[SHA256_BYTES])
+{
+    unsigned char byte = (unsigned char)kind;
+    const struct sha256_piece pieces[] = {{&byte, 1}, {text, len}};
+
+    sha256_of(pieces, 2, digest);
+}
+
 int key_marks_put(struct key_marks *marks, enum key_mark kind, const void *text, size_t len,
                   struct key_place place, struct key_place *first)
 {
-    unsigned char digest[SHA256_BYTES], byte = (unsigned char)kind;
-    const struct sha256_piece pieces[] = {{&byte, 1}, {text, len}};
+    unsigned char digest[SHA256_BYTES];
     struct key_marks_slot *slot;
 
     if (grow(marks) != 0)
         return ERR_NOMEM;
-    sha256_of(pieces, 2, digest);
+    digest_of(kind, text, len, digest);
     slot = find(marks, digest);
     if (slot->used) {
         *first = slot->place;
@@ -75,4 +83,12 @@ int key_marks_put(struct key_marks *marks, enum key_mark kind, const void *text,
     slot->used = true;
     marks->num++;
     return 0;
+}
+
+bool key_marks_has(const struct key_marks *marks, enum key_mark kind, const void *text, size_t len)
+{
+    unsigned char digest[SHA256_BYTES];
+
+    digest_of(kind, text, len, digest);
+    return marks->cap > 0 && find(marks, digest)->used;
 }

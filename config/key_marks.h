@@ -31,3 +31,6 @@ void key_marks_deinit(struct key_marks *marks);
  */
 MUST_USE int key_marks_put(struct key_marks *marks, enum key_mark kind, const void *text,
                            size_t len, struct key_place place, struct key_place *first);
+
+/** Whether a text was put. */
+bool key_marks_has(const struct key_marks *marks, enum key_mark kind, const void *text, size_t len);

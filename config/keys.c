@@ -7,12 +7,19 @@
 #include "common/hidden.h"
 #include "config/env.h"
 #include "document.h"
+#include "headers.h"
 #include "key_entry.h"
 #include "key_fields.h"
 #include "keys_impl.h"
 #include "models.h"
 
 #define MAX_WARNINGS 100 /* of keys that are told one by one */
+
+bool keys_has_form(const char *text)
+{
+    return strncmp(text, "sk-", 3) == 0 && strlen(text) >= SECRET_STRONG_MIN &&
+           headers_is_visible(text);
+}
 
 /* --- access groups --- */
 
@@ -158,6 +165,8 @@ static int take_inline(const struct node *root, struct reporter *reporter, struc
         rc = take_list(&r, teams, key_entry_take_team);
     if (rc == 0)
         rc = take_list(&r, keys, key_entry_take_key);
+    if (rc == 0 && keys != NULL && config->keys_file == NULL)
+        key_entry_check_teams(&r, keys->file);
     end(&r);
     tell_rest(reporter, root == NULL ? NULL : root->file);
     reporter->num_warnings += before;
@@ -207,7 +216,8 @@ static int read_file(const struct config *config, struct reporter *reporter, str
     int rc = begin(&r, config, reporter, out);
 
     *tree = (struct tree){0};
-    r.num_others = config->keys.num_keys;
+    r.num_other_keys = config->keys.num_keys;
+    r.num_other_teams = config->keys.num_teams;
     if (rc == 0)
         rc = key_entry_mark_list(&r, &config->keys);
     r.in_file = true;
@@ -215,6 +225,8 @@ static int read_file(const struct config *config, struct reporter *reporter, str
         rc = document_read(config->keys_file, lists, reporter, tree);
     if (rc == 0)
         check_top(tree->root, reporter);
+    if (rc == 0)
+        key_entry_check_teams(&r, config->keys_file);
     end(&r);
     tell_rest(reporter, config->keys_file);
     reporter->num_warnings += before;

@@ -1,4 +1,4 @@
-/* The command line: `tranche [serve]`, `check`, `check-file`, `id`. LiteLLM's start flags work, so
+/* The command line: `tranche [serve]`, `check`, `check-file`, `id`, `keys`. LiteLLM's start flags work, so
  * that a start line may stay as it is (flags.h). */
 #include <errno.h>
 #include <stdbool.h>
@@ -14,6 +14,7 @@
 #include "check_file.h"
 #include "explain_id.h"
 #include "flags.h"
+#include "keys.h"
 #include "core/inherited.h"
 #include "master/master.h"
 #include "upkeep/prober.h"
@@ -61,6 +62,7 @@ static const char usage[] =
     "       tranche check [--strict] [--config FILE]\n"
     "       tranche check-file [--provider openai|azure] [--config FILE] FILE\n"
     "       tranche id ID [--config FILE]\n"
+    "       tranche keys hash < FILE\n"
     "\n"
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
@@ -68,6 +70,7 @@ static const char usage[] =
     "  check-file                check a batch file as an upload would be; exit 1 when it is not valid\n"
     "  id                        explain an id: what it names, where that is, who sealed it, or why it\n"
     "                            is refused; exit 1 when it is, or looks like no id of a provider\n"
+    "  keys hash                 read a key from standard input and print its entry for a keys file\n"
     "\n"
     "  -c, --config FILE         LiteLLM config.yaml; without it the environment alone\n"
     "      --host HOST           address to listen on (0.0.0.0)\n"
@@ -296,10 +299,12 @@ int main(int argc, char **argv)
 
     if (strcmp(command, "check-file") == 0)
         return printed(check_file_main(argc - named, argv + named));
+    if (strcmp(command, "keys") == 0)
+        return printed(keys_main(argc - named, argv + named));
     line.wants_id = strcmp(command, "id") == 0;
     if (!line.wants_id && strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
         fprintf(stderr,
-                "tranche: unknown command \"%s\", wanted serve, check, check-file or id\nTry "
+                "tranche: unknown command \"%s\", wanted serve, check, check-file, id or keys\nTry "
                 "\"tranche --help\".\n",
                 flags_shown(command));
         return EXIT_USAGE;

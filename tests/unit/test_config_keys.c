@@ -262,6 +262,14 @@ static void the_models_of_a_team_need_a_team(void **state)
                  "keys[0].models: all-team-models, and the key has no team_id");
     load(l, KEYS "  - {hash: " HASH_A ", models: [all-team-models], team_id: t}\n");
     assert_int_equal(l->rc, 0);
+    assert_told(l, ":10: warning: all-team-models, and no entry of teams has that team_id");
+    write_file(l, "a.yaml",
+               "teams: [{team_id: t}]\n"
+               "keys:\n- {hash: " HASH_B ", models: [all-team-models], team_id: u}\n");
+    load(l, KEYS "  - {hash: " HASH_A ", models: [all-team-models], team_id: t}\n"
+                 "  keys_file: a.yaml\n");
+    assert_told(l, "/a.yaml:3: warning: all-team-models, and no entry of teams");
+    assert_not_told(l, "main.yaml:10: warning: all-team-models");
     assert_true(key(l, 0)->models.of_team);
     assert_false(key(l, 0)->models.all);
 }
@@ -778,6 +786,43 @@ static void without_a_keys_file_there_is_nothing_to_read_again(void **state)
     config_report_free(&report);
 }
 
+/* --- what is shown --- */
+
+static void what_is_shown_counts_keys_and_names_those_that_may_all(void **state)
+{
+    struct loaded *l = *state;
+    struct strbuf text = STRBUF_INIT;
+
+    write_file(l, "a.yaml",
+               "teams: [{team_id: t}]\n"
+               "keys:\n"
+               "- {hash: " HASH_A ", models: ['*'], expires: 2020-01-01}\n"
+               "- {hash: " HASH_B ", admin: true, key_alias: ops}\n");
+    setenv("TEAM_KEY", "sk-Tq8Rw2Lm5Xz7Kd4Np1Vs", 1);
+    load(l, KEYS "  - {key: os.environ/TEAM_KEY, admin: true, blocked: true}\n"
+                 "  keys_file: a.yaml\n");
+    assert_int_equal(l->rc, 0);
+    config_describe(l->config, &text);
+    assert_non_null(strstr(strbuf_str(&text),
+                           "  keys                           1 key in 0 teams, 1 "
+                           "admin, 1 blocked\n"));
+    assert_non_null(strstr(strbuf_str(&text),
+                           "  keys of keys_file              2 keys in 1 team, 1 "
+                           "admin, 1 expired\n"));
+    assert_non_null(strstr(strbuf_str(&text), "  admin key                      sk-...p1Vs "
+                                              "(tranche_settings.keys, line 10)\n"));
+    assert_non_null(strstr(strbuf_str(&text),
+                           "  admin key                      ops (keys_file, line "
+                           "4)\n"));
+    assert_non_null(strstr(strbuf_str(&text), "  max_keys                       200000\n"));
+    assert_null(strstr(strbuf_str(&text), "aaaa"));
+    strbuf_reset(&text);
+    load(l, MODELS);
+    config_describe(l->config, &text);
+    assert_null(strstr(strbuf_str(&text), "max_keys"));
+    strbuf_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -814,7 +859,8 @@ int main(void)
         TEST(more_keys_than_there_is_room_for_are_told),
         TEST(many_faults_and_warnings_are_not_all_told),
         TEST(the_file_alone_is_read_again),
-        TEST(without_a_keys_file_there_is_nothing_to_read_again)};
+        TEST(without_a_keys_file_there_is_nothing_to_read_again),
+        TEST(what_is_shown_counts_keys_and_names_those_that_may_all)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

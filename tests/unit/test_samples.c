@@ -115,6 +115,35 @@ static void the_full_file_is_honoured_whole(void **state)
     assert_string_equal(config->group_retries[0].group, "gpt-4o-batch");
     assert_int_equal(config->group_retries[0].retries_of[CONFIG_RATE_LIMIT], 5);
     assert_false(config->disable_cooldowns);
+    assert_int_equal(config->max_keys, 200000);
+    assert_int_equal(config->keys.num_keys, 1);
+    assert_int_equal(config->keys.num_teams, 1);
+    config_free(config);
+}
+
+static void the_keys_file_has_a_team_and_an_admin_key(void **state)
+{
+    struct config *config;
+    const struct rights_key *keys;
+
+    (void)state;
+    env_clean();
+    setenv("AZURE_API_KEY_EU", "azure", 1);
+    setenv("AZURE_AD_TOKEN_US", "token", 1);
+    setenv("OPENAI_API_KEY", "sk-openai", 1);
+    setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
+    setenv("TRANCHE_SEAL_KEY", SEAL_KEY, 1);
+    config = load(SAMPLES "full.yaml");
+    keys = config->file_keys.keys;
+    assert_int_equal(config->file_keys.num_teams, 1);
+    assert_int_equal(config->file_keys.teams[0].limits.open_batches, 100);
+    assert_int_equal(config->file_keys.num_keys, 4);
+    assert_true(keys[0].models.of_team);
+    assert_int_equal(keys[0].limits.request_burst, 40);
+    assert_string_equal(keys[1].id, "partner");
+    assert_int_equal(keys[1].limits.enqueued_tokens, 50000000);
+    assert_true(keys[2].blocked);
+    assert_true(keys[3].admin);
     config_free(config);
 }
 
@@ -124,6 +153,7 @@ int main(void)
         cmocka_unit_test(the_minimal_file_serves_one_model_of_openai),
         cmocka_unit_test(the_azure_file_spreads_one_model_over_three_resources),
         cmocka_unit_test(the_full_file_is_honoured_whole),
+        cmocka_unit_test(the_keys_file_has_a_team_and_an_admin_key),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

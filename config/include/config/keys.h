@@ -21,3 +21,7 @@
  */
 MUST_USE int config_keys_read(const struct config *config, struct rights_list *out,
                               struct config_report *report);
+
+/** Whether a text may be a key: it begins with "sk-", and has 16 characters at least, visible ASCII
+ * all of them, so that a header carries it (tenants statements A3, A6). */
+bool keys_has_form(const char *text);
