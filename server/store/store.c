@@ -159,7 +159,7 @@ static int connect_when_due(struct store *store)
                : store->state == STORE_FULL                                   ? ERR_FULL
                                                                               : ERR_IO;
     rc = engine->ops->connect(engine, store->until_ms);
-    if (rc == 0)
+    if (rc == 0 && !store->foreign)
         rc = schema_ensure(store);
     if (rc == 0) {
         store->open = true;

@@ -9,6 +9,7 @@ struct store {
     struct engine *engine; /* owned */
     char *place;           /* owned; for people */
     uint32_t deadline_ms;
+    bool foreign; /* another program's tables: no schema of ours is looked for */
     bool open;
     uint64_t until_ms;   /* of the call that runs */
     uint64_t retry_ms;   /* when a store that is down is tried again */
@@ -50,6 +51,10 @@ MUST_USE int work_read_gen(struct store *store, uint64_t *gen);
 MUST_USE int work_audit(struct store *store, int64_t gen, const struct store_actor *by,
                         const char *what, const char *target, const char *before,
                         const char *after);
+
+/** Make room in an array for one item more; it grows by doubling.
+ *  @return the array; NULL: out of memory, the old one stays */
+void *grow(void *items, size_t num, size_t item_bytes);
 
 /** Counts rows into a size_t. */
 int on_count(void *arg, const struct row *row);

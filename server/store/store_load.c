@@ -12,7 +12,7 @@
 
 /* ---- a list that grows ---- */
 
-static void *grow(void *items, size_t num, size_t item_bytes)
+void *grow(void *items, size_t num, size_t item_bytes)
 {
     /* Full at each power of two, from 16 on. */
     if (num != 0 && (num < 16 || (num & (num - 1)) != 0))

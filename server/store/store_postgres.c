@@ -353,7 +353,7 @@ static void set_defaults(struct settings *s, const char *host)
     if (mode != NULL && strncmp(mode, "verify", strlen("verify")) == 0)
         set_unless(s, "sslrootcert", "PGSSLROOTCERT", CA_CERTIFICATES);
     set_unless(s, "application_name", "PGAPPNAME", "tranche");
-    set_unless(s, "target_session_attrs", "PGTARGETSESSIONATTRS", "read-write");
+    set_unless(s, "target_session_attrs", "PGTARGETSESSIONATTRS", "primary");
     set_unless(s, "keepalives_idle", NULL, "20");
     set_unless(s, "keepalives_interval", NULL, "5");
     set_unless(s, "keepalives_count", NULL, "3");

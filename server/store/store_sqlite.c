@@ -46,10 +46,10 @@ static int on_progress(void *arg)
 
 /* ---- what a failure means ---- */
 
-static bool is_out_of_room(const struct sqlite_engine *e, int code)
+/* errno is what SQLite's own last system call left: sqlite3_system_errno() does not have it for a
+ * write that failed. */
+static bool is_out_of_room(int code, int why)
 {
-    int why = sqlite3_system_errno(e->db);
-
     return (code & 0xff) == SQLITE_FULL ||
            ((code & 0xff) == SQLITE_IOERR && (why == ENOSPC || why == EDQUOT || why == EFBIG));
 }
@@ -70,7 +70,7 @@ static int fail(struct sqlite_engine *e, int code)
 {
     struct engine *engine = &e->engine;
 
-    if (is_out_of_room(e, code))
+    if (is_out_of_room(code, errno))
         return engine_fail(engine, ERR_FULL, STORE_FULL, "%s: no room on its disk", e->path);
     switch (code & 0xff) {
     case SQLITE_CONSTRAINT:
@@ -140,6 +140,7 @@ static int step_all(struct sqlite_engine *e, sqlite3_stmt *stmt, row_cb on_row, 
     struct row row = {0};
     int code, rc = 0;
 
+    errno = 0;
     while (rc == 0 && (code = sqlite3_step(stmt)) != SQLITE_DONE) {
         if (code != SQLITE_ROW)
             return fail(e, code);
