@@ -19,23 +19,25 @@ SERVER = {
     "calls": "core",
     "routing": "core",
     "master": "core",
+    "tenants": "core",
+    "keeper": "store core",
     "objects": "calls core",
-    "request": "front objects routing calls core",
+    "request": "front objects routing calls tenants core",
     "upkeep": "objects calls core",
     "once": "request objects routing calls core",
     "read": "request objects calls core",
     "admin": "request core",
     "create": "once read request objects routing calls core",
     "upload": "once read request objects routing calls front core",
-    "worker": "create upload once read admin request front core",
+    "worker": "create upload once read admin request tenants front core",
     "store": "",
-    "cli": "master worker upkeep upload request store core",
+    "cli": "master worker upkeep keeper upload request store core",
 }
 ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream", "config": "common json jsonl multipart crypto jwt upstream"}
 ARROWS.update({room: f"{BELOW} {may}" for room, may in SERVER.items()})
 # Who may name libh2o: its internals are the front's, requests and the loop its public face.
 NAMES_H2O = ("server/front/", "server/request/", "server/worker/", "server/core/loop_h2o.", "server/core/include/core/loop_h2o.",
-             "server/upkeep/prober.c")
+             "server/upkeep/prober.c", "server/keeper/keeper.c")
 
 
 def folder(room):
