@@ -31,6 +31,7 @@ SERVER = {
     "upload": "once read request objects routing calls front core",
     "worker": "create upload once read admin request tenants front core",
     "store": "",
+    "manage": "store",
     "cli": "master worker upkeep keeper upload request store core",
 }
 ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream", "config": "common json jsonl multipart crypto jwt upstream"}
