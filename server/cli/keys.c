@@ -140,9 +140,10 @@ static const char *fault_of(const char *key, size_t len)
         return "wanted a key that begins with sk- and has 16 visible ASCII characters or more";
     weak = secret_set(&copy, key, len) != 0 || secret_is_weak(&copy);
     secret_clear(&copy);
-    return weak ? "the key is weak (few different characters, or one that is well known): it can be "
-                  "guessed; make one with: echo \"sk-$(openssl rand -hex 24)\""
-                : NULL;
+    return weak
+               ? "the key is weak (few different characters, or one that is well known): it can be "
+                 "guessed; make one with: echo \"sk-$(openssl rand -hex 24)\""
+               : NULL;
 }
 
 /* The alias is a placeholder, but each key's own: two entries with one alias do not load. */
@@ -155,8 +156,8 @@ static void print_entry(const char *key, size_t len)
     for (size_t i = 0; i < sizeof(hash); i++)
         printf("%02x", hash[i]);
     printf("\n  key_name: sk-...%s\n", key + len - RIGHTS_TAIL);
-    printf("  key_alias: key-%02x%02x%02x%02x  # a name for it in logs\n", hash[0], hash[1], hash[2],
-           hash[3]);
+    printf("  key_alias: key-%02x%02x%02x%02x  # a name for it in logs\n", hash[0], hash[1],
+           hash[2], hash[3]);
     puts("  models: [\"*\"]  # all; or the names of some, as in [gpt-4o-batch]");
 }
 
@@ -186,9 +187,10 @@ static int hash(void)
 static int fail_word(const char *word)
 {
     if (secret_looks_like_one(word))
-        fputs("tranche: a key on the command line is read by every user of this machine; give it on "
-              "standard input, and take another one if this one is in use\n",
-              stderr);
+        fputs(
+            "tranche: a key on the command line is read by every user of this machine; give it on "
+            "standard input, and take another one if this one is in use\n",
+            stderr);
     else
         fprintf(stderr, "tranche: keys: got \"%s\", wanted hash\n%s", word, usage);
     return EXIT_USAGE;

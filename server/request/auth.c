@@ -232,7 +232,9 @@ static void list_routes(uint32_t routes, struct strbuf *out)
                  {RIGHTS_BATCHES, "/batches"},
                  {RIGHTS_PLACEMENT, "/batches/placement"},
                  {RIGHTS_MODELS, "/models"},
-                 {RIGHTS_MODEL_INFO, "info_routes"}};
+                 {RIGHTS_MODEL_INFO, "info_routes"},
+                 {RIGHTS_MANAGEMENT, "management_routes"},
+                 {RIGHTS_OPERATOR, "/health', '/metrics"}};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if ((routes & names[i].bits) != names[i].bits)
@@ -249,10 +251,12 @@ enum answered auth_check_route(struct relay *relay)
     uint32_t bit = bit_of(relay->route.kind);
     struct strbuf routes = STRBUF_INIT;
 
-    if (!tenant_is_bound(relay->tenant) ||
-        (bit != RIGHTS_OPERATOR && tenant_may_call(relay->tenant, bit)))
+    if (tenant_may_call(relay->tenant, bit) &&
+        (bit != RIGHTS_OPERATOR || !tenant_is_bound(relay->tenant)))
         return GO_ON;
-    list_routes(relay->tenant->rights.routes, &routes);
+    list_routes(tenant_is_bound(relay->tenant) ? relay->tenant->rights.routes & RIGHTS_ALL_ROUTES
+                                               : relay->tenant->rights.routes,
+                &routes);
     relay_error(relay, ROUTE_NOT_OF_KEY, "None", strbuf_str(&routes), len > 256 ? 256 : (int)len,
                 req->path.base);
     strbuf_deinit(&routes);

@@ -46,6 +46,7 @@ static void publish(bool complete)
     keys[1].expires_unix_ms = INT64_C(1790029678096); /* 2026-09-21 22:27:58.096 */
     keys[2].blocked = true;
     keys[4].admin = true;
+    keys[4].routes = RIGHTS_ALL_ROUTES | RIGHTS_MANAGEMENT | RIGHTS_OPERATOR;
     assert_int_equal(rights_publish(inherited.rights, 1, lists, 1, complete), 0);
 }
 
@@ -275,9 +276,9 @@ static void without_keys_all_is_as_it_was(void **state)
 
 /* --- routes --- */
 
-static void assert_route(const char *method, const char *path, uint32_t routes, const char *refusal)
+static void assert_route_of(struct tenant tenant, const char *method, const char *path,
+                            const char *refusal)
 {
-    struct tenant tenant = {.kind = TENANT_KEY, .rights.routes = routes};
     struct relay *relay;
 
     client_leaves();
@@ -288,6 +289,12 @@ static void assert_route(const char *method, const char *path, uint32_t routes, 
     if (refusal != NULL)
         assert_string_equal(client.body, refusal);
     client_leaves(); /* its log line needs the tenant */
+}
+
+static void assert_route(const char *method, const char *path, uint32_t routes, const char *refusal)
+{
+    assert_route_of((struct tenant){.kind = TENANT_KEY, .rights.routes = routes}, method, path,
+                    refusal);
 }
 
 #define DENIED(list, path)                                                                         \
@@ -320,6 +327,19 @@ static void operators_routes_are_for_the_master_and_admins(void **state)
     assert_int_equal(auth_check_route(asks_with("x", "y", NULL, NULL)), GO_ON);
 }
 
+static void an_admin_key_may_have_some_routes_alone(void **state)
+{
+    struct tenant admin = {.kind = TENANT_ADMIN,
+                           .rights = {.admin = true, .routes = RIGHTS_OPERATOR | RIGHTS_OWN_KEY}};
+
+    (void)state;
+    assert_route_of(admin, "GET", "/health", NULL);
+    assert_route_of(admin, "GET", "/metrics", NULL);
+    assert_route_of(admin, "GET", "/v1/batches", DENIED("'/health', '/metrics'", "/v1/batches"));
+    admin.rights = (struct rights){0}; /* by a token */
+    assert_route_of(admin, "GET", "/v1/batches", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_keys_all_is_as_it_was, begin, end),
         cmocka_unit_test_setup_teardown(keys_may_call_what_their_routes_say, begin, end),
         cmocka_unit_test_setup_teardown(operators_routes_are_for_the_master_and_admins, begin, end),
+        cmocka_unit_test_setup_teardown(an_admin_key_may_have_some_routes_alone, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

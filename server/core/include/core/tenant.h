@@ -38,7 +38,7 @@ static inline uint64_t tenant_owner(const struct tenant *tenant)
     return tenant_is_bound(tenant) ? tenant->rights.owner : 0;
 }
 
-/** Whether it may call what these bits name.
+/** Whether it may call what these bits name: an admin key, too, may have fewer routes than all.
  *  @param routes  of enum rights_route; all of them */
 bool tenant_may_call(const struct tenant *tenant, uint32_t routes);
 
