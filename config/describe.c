@@ -178,6 +178,7 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
         add_text(out, "poll_cache_ms", "none");
     else
         add_ms(out, "poll_cache_ms", config->poll_cache_ms);
+    add_number(out, "max_known_files", config->max_known_files);
 }
 
 /* 0: no limit. */

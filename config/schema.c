@@ -226,6 +226,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, max_keys),
     FREE_FORM("keys"),
     FREE_FORM("teams"),
+    TEXT(struct raw_tranche, max_known_files),
     MAPPING(struct raw_tranche, "count_output_tokens", count_output_tokens, provider_fields),
     LIST(struct raw_tranche, "quotas", quotas, &quota_entry, MAX_ROWS),
     MAPPING(struct raw_tranche, "tls", tls, tls_fields),

@@ -110,6 +110,7 @@ struct raw_tranche {
     char *azure_min_expires_after;
     char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms;
     char *keys_file, *max_keys;
+    char *max_known_files;
     struct raw_tls tls;
     struct raw_limits limits;
     struct raw_timeouts timeouts;

@@ -212,6 +212,11 @@ static const struct setting settings[] = {
      TO(max_keys),
      TARGET_UINT32,
      {SCALAR_INT, 1, 4000000}},
+    {"tranche_settings.max_known_files",
+     FROM(tranche.max_known_files),
+     TO(max_known_files),
+     TARGET_UINT32,
+     {SCALAR_INT, 100, 4000000}},
     {"tranche_settings.spool_limit",
      FROM(tranche.spool_limit),
      TO(limits.spool_bytes),
@@ -335,6 +340,7 @@ int settings_defaults(struct config *config)
     config->limits = default_limits;
     config->timeouts = default_timeouts;
     config->metrics_need_key = true;
+    config->max_known_files = 100000;
     config->host = strdup(DEFAULT_HOST);
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);
     if (config->host == NULL || config->spool_dir == NULL)

@@ -137,6 +137,11 @@ bool ids_is_usable(const char *native)
     return is_acceptable(native, strlen(native));
 }
 
+bool ids_can_be_tagged(const char *native)
+{
+    return is_mintable(native, strlen(native));
+}
+
 /* What a key is applied to: its use, and a text of the caller's. */
 struct sealed {
     unsigned char kind; /* an id's, or OF_TEXT */
@@ -356,8 +361,8 @@ int ids_open(const struct ids_seals *seals, enum id_kind kind, uint64_t owner, c
     seal = get_be(bytes + DEPLOYMENT_BYTES + OWNER_BYTES, SEAL_BYTES);
     sealed = sealed_of(kind, id, before, bytes, &text);
     /* Also where there is nothing to prove: the time is that of a tag. */
-    hits = has_tag && claim.owner == owner ? made_or_known_by(seals, &sealed, seal)
-                                           : made_by(seals, &sealed, seal);
+    hits = has_tag && (owner == 0 || claim.owner == owner) ? made_or_known_by(seals, &sealed, seal)
+                                                           : made_by(seals, &sealed, seal);
     if (has_tag && hits == 0)
         return ERR_FORGED;
     *native_len = before;

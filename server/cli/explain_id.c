@@ -82,11 +82,56 @@ static void print_account(const struct explainer *e, uint32_t account)
     printf("%s (%s, %s)\n", a->name, provider_name(a->provider), a->base);
 }
 
-static void print_owner(const struct id_tag *tag)
+/* Whether an owner's name comes to this fingerprint: a team's, or a key's that has no team. */
+static bool is_owner(const char *kind, const char *id, uint64_t owner)
+{
+    char name[RIGHTS_NAME_MAX + 8];
+
+    return id != NULL && snprintf(name, sizeof(name), "%s:%s", kind, id) < (int)sizeof(name) &&
+           ids_owner_fingerprint(name) == owner;
+}
+
+/* A stable id may be the hash of a key, which nobody has to see. */
+static const char *name_of(const struct rights_key *key)
+{
+    return key->alias != NULL ? key->alias : "without an alias";
+}
+
+/* @return whether the owner is among these */
+static bool print_owner_among(const struct rights_list *list, uint64_t owner)
+{
+    for (size_t i = 0; i < list->num_teams; i++)
+        if (is_owner("team", list->teams[i].id, owner)) {
+            printf("the team %s", list->teams[i].id);
+            return true;
+        }
+    for (size_t i = 0; i < list->num_keys; i++) {
+        const struct rights_key *key = &list->keys[i];
+
+        if (is_owner("team", key->team_id, owner)) {
+            printf("the team %s", key->team_id);
+            return true;
+        }
+        if (key->team_id == NULL && is_owner("key", key->id, owner)) {
+            printf("the key %s", name_of(key));
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_owner(const struct config *config, const struct id_tag *tag)
 {
     label("owner");
-    printf("%016" PRIx64 " (%s)\n", tag->owner,
-           tag->owner == 0 ? "the master key" : "not the master key: a 404 for it");
+    printf("%016" PRIx64 " (", tag->owner);
+    if (tag->owner == 0) {
+        puts("the master key)");
+        return;
+    }
+    if (!print_owner_among(&config->keys, tag->owner) &&
+        !print_owner_among(&config->file_keys, tag->owner))
+        fputs("a team or key that stands in no file of this configuration", stdout);
+    puts("; the master key and admin keys open it, too, for all others it is a 404)");
 }
 
 static void print_places(const struct explainer *e, const uint32_t *accounts, uint32_t num,
@@ -126,7 +171,7 @@ static int explain_tagged(const struct explainer *e, enum id_kind kind, const ch
     printf("%.*s\n", (int)o->native_len, id);
     print_places(e, accounts, num, sure, &o->tag);
     free(accounts);
-    print_owner(&o->tag);
+    print_owner(e->config, &o->tag);
     label("seal");
     print_seal(e, o->seal);
     if (num > 0)
@@ -213,7 +258,7 @@ static int explain_native(const char *native)
     label("native id");
     puts(native);
     label("owner");
-    puts("no tag: the master key only; for all others a 404");
+    puts("no tag: the master key and admin keys only; for all others a 404");
     if (looks_native(native))
         return 0;
     label("doubtful");

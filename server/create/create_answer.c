@@ -55,9 +55,9 @@ static enum create_step fail_unusable(struct create_job *job, uint32_t deploymen
 /* --- a batch --- */
 
 /* Turn the provider's batch into the client's answer. It is written although the client may have
- * left: whoever repeats the request gets it then. */
-static void write_answer(struct create_job *job, uint32_t deployment, struct json_doc *doc,
-                         struct json *batch, struct strbuf *text)
+ * left: whoever repeats the request gets it then. @return what was written */
+static struct json *write_answer(struct create_job *job, uint32_t deployment, struct json_doc *doc,
+                                 struct json *batch, struct strbuf *text)
 {
     struct viewer viewer = {.rt = job->op.rt, .owner = job->owner};
 
@@ -68,6 +68,7 @@ static void write_answer(struct create_job *job, uint32_t deployment, struct jso
     batch = batch_view(&viewer, deployment,
                        job->tagged || client_ids_are_tagged(&viewer, deployment), doc, batch);
     json_write(batch, text);
+    return batch;
 }
 
 /* The client has left; the log tells of its batch. */
@@ -83,10 +84,10 @@ enum create_step create_answer(struct create_job *job, uint32_t deployment, int 
     const char *id = json_get_str(batch, "id");
     struct strbuf text = STRBUF_INIT;
 
-    if (id != NULL && !ids_is_usable(id))
+    if (id != NULL && (!ids_is_usable(id) || (job->owner != 0 && !ids_can_be_tagged(id))))
         return fail_unusable(job, deployment, id);
     status = job->op.relay != NULL ? resolve_status(job->op.relay, deployment, status) : 200;
-    write_answer(job, deployment, doc, batch, &text);
+    batch = write_answer(job, deployment, doc, batch, &text);
     repeat_answered(&job->repeat, table_deployment(job->op.rt->table, deployment)->fingerprint,
                     json_get_str(batch, "id"), status, strbuf_str(&text),
                     strbuf_failed(&text) ? 0 : text.len);

@@ -15,6 +15,7 @@
 #include "handover.h"
 #include "listener.h"
 #include "lost_accounts.h"
+#include "regions.h"
 #include "core/seals.h"
 #include "tls.h"
 #include "upgrade.h"
@@ -393,6 +394,8 @@ static int build(struct generation *gen, struct generation_base *base,
                     error_size)) != 0 ||
         (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
         (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
+        (ret = tell("the registry of files", regions_open_registry(base, gen->config), error,
+                    error_size)) != 0 ||
         (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
@@ -409,6 +412,7 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherited.idem = base->idem;
     gen->inherited.poll_cache = base->poll_cache;
     gen->inherited.meters = base->meters;
+    gen->inherited.registry = base->registry;
     gen->inherited.columns = gen->columns;
     gen->inherited.seals = gen->seals;
     gen->inherited.mask = gen->mask;

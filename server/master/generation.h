@@ -37,6 +37,7 @@ struct generation_base {
     struct idem *idem;
     struct poll_cache *poll_cache;
     struct meters *meters;
+    struct registry *registry;
     struct tickets *tickets;       /* of TLS sessions */
     struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
     int master_fd;

@@ -17,7 +17,8 @@
 #define MAX_SEAL     256 /* bytes; less than a pipe takes at once */
 
 static const char *const region_names[HANDOVER_REGIONS] = {
-    "idem", "memo", "list_places", "poll_cache", "seal_cache", "meters", "state", "quota", "slots"};
+    "idem",   "memo",     "list_places", "poll_cache", "seal_cache",
+    "meters", "registry", "state",       "quota",      "slots"};
 
 /* What a region holds, for the log. */
 static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of creates",
@@ -26,6 +27,7 @@ static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of 
                                                        "batches that were polled",
                                                        "seals that were checked",
                                                        "what keys have asked for",
+                                                       "whose files are whose",
                                                        "counters and health",
                                                        "reserved tokens",
                                                        "counts of files"};

@@ -28,6 +28,7 @@ enum handover_region {
     HANDOVER_POLL_CACHE,
     HANDOVER_SEAL_CACHE,
     HANDOVER_METERS,
+    HANDOVER_REGISTRY,
     HANDOVER_STATE, /* this and the next two have one number of columns */
     HANDOVER_QUOTA,
     HANDOVER_SLOTS,

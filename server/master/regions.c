@@ -1,6 +1,7 @@
 /* See regions.h. */
 #include "regions.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/shm.h"
 
@@ -36,9 +37,19 @@ int regions_open(struct generation_base *b, bool *known)
     return ret == 0 ? 0 : ERR_NOMEM;
 }
 
+int regions_open_registry(struct generation_base *b, const struct config *config)
+{
+    if (b->registry != NULL ||
+        handover_took(HANDOVER_REGISTRY, registry_adopt(handover_take(HANDOVER_REGISTRY),
+                                                        config->max_known_files, &b->registry)))
+        return 0;
+    return registry_new(config->max_known_files, clock_unix_s(), &b->registry);
+}
+
 void regions_close(struct generation_base *b)
 {
     meters_free(b->meters);
+    registry_free(b->registry);
     seal_cache_free(b->seal_cache);
     poll_cache_free(b->poll_cache);
     idem_free(b->idem);
@@ -54,6 +65,7 @@ void regions_offer(const struct generation_base *b, struct handover_offer *offer
     offer->regions[HANDOVER_POLL_CACHE] = shm_fd(b->poll_cache);
     offer->regions[HANDOVER_SEAL_CACHE] = shm_fd(b->seal_cache);
     offer->regions[HANDOVER_METERS] = shm_fd(b->meters);
+    offer->regions[HANDOVER_REGISTRY] = shm_fd(b->registry);
     offer->seal = &b->fallback_seal;
 }
 

@@ -15,6 +15,10 @@
 MUST_USE int regions_open(struct generation_base *base, bool *known);
 void regions_close(struct generation_base *base);
 
+/** The one whose size the configuration says, if it is not there yet: it keeps the size that it has
+ * at the start. @return 0 or ERR_NOMEM */
+MUST_USE int regions_open_registry(struct generation_base *base, const struct config *config);
+
 /** Name their descriptors. */
 void regions_offer(const struct generation_base *base, struct handover_offer *offer);
 

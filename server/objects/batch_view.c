@@ -9,6 +9,7 @@
 #include "objects/ledger.h"
 #include "objects/polls.h"
 #include "objects/observation.h"
+#include "objects/owned.h"
 
 #define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
 
@@ -21,7 +22,7 @@ static void show_origin(const struct viewer *viewer, const struct marker *marker
 
     /* No longer configured: better the file's bare name than another file's. */
     if (account == MODEL_NO_INDEX)
-        strbuf_adds(&id, marker->file);
+        client_ids_text_of_lost(viewer, marker->origin, ID_FILE, marker->file, &id);
     else
         client_ids_text(viewer, viewer->rt->account_first[account], ID_FILE, true, marker->file,
                         &id);
@@ -69,10 +70,32 @@ static void shape(const struct viewer *viewer, uint32_t deployment, bool tagged,
         show_origin(viewer, marker, doc, batch);
 }
 
+/* Whoever sees it, its ids are those of its owner: of a tenant that sees its own, of a tenant whose
+ * batch the master looks at. */
+static struct viewer owner_of(const struct viewer *viewer, uint32_t deployment,
+                              const struct marker *marker, const struct json *batch)
+{
+    struct viewer owner = *viewer;
+
+    if (viewer->owner == 0)
+        owner.owner = marker != NULL ? marker->owner
+                                     : owned_by(viewer->rt->inherited,
+                                                runtime_fingerprint(viewer->rt, deployment),
+                                                ID_BATCH, json_get_str(batch, "id"));
+    return owner;
+}
+
+static bool shows_tag(const struct viewer *owner, bool tagged)
+{
+    return tagged || (owner->owner != 0 && !owner->echoes);
+}
+
 struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged,
                         struct json_doc *doc, struct json *batch)
 {
     struct runtime *rt = viewer->rt;
+    const struct marker *marker;
+    struct viewer owner;
     uint64_t now_ms = loop_now_ms(rt->loop);
     struct observation seen;
     bool marked;
@@ -80,9 +103,12 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
     batch = polls_believe(rt->inherited, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
     marked = observation_of_batch(rt->inherited, rt->slot, runtime_fingerprint(rt, deployment),
                                   batch, now_ms, &seen);
-    if (marked && is_moved(&seen.marker) && ledger_phase_of(batch) != LEDGER_RUNNING)
+    marker = marked ? &seen.marker : NULL;
+    if (marked && is_moved(marker) && ledger_phase_of(batch) != LEDGER_RUNNING)
         discard_copy(rt, deployment, batch);
-    shape(viewer, deployment, tagged, marked ? &seen.marker : NULL, doc, batch);
+    owner = owner_of(viewer, deployment, marker, batch);
+    owned_see_batch(rt, deployment, owner.owner, marker, batch);
+    shape(&owner, deployment, shows_tag(&owner, tagged), marker, doc, batch);
     return batch;
 }
 
@@ -91,6 +117,7 @@ void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tag
 {
     struct marker marker;
     bool marked = ledger_marker(viewer->rt->inherited->seals, batch, &marker);
+    struct viewer owner = owner_of(viewer, deployment, marked ? &marker : NULL, batch);
 
-    shape(viewer, deployment, tagged, marked ? &marker : NULL, doc, batch);
+    shape(&owner, deployment, shows_tag(&owner, tagged), marked ? &marker : NULL, doc, batch);
 }

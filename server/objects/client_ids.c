@@ -49,12 +49,26 @@ void client_ids_text(const struct viewer *viewer, uint32_t deployment, enum id_k
     char text[IDS_MAX + 1];
     size_t len = tagged ? write_id(viewer, deployment, kind, native, strlen(native), text) : 0;
 
-    /* A native id outside the charset of ids cannot carry a tag; it is shown as it is rather than
-     * lost. */
+    /* A native id outside the charset of ids cannot carry a tag; to the master it is shown as it is
+     * rather than lost. */
     if (len > 0)
         strbuf_add(out, text, len);
-    else
+    else if (viewer->owner == 0)
         strbuf_adds(out, native);
+}
+
+void client_ids_text_of_lost(const struct viewer *viewer, uint32_t fingerprint, enum id_kind kind,
+                             const char *native, struct strbuf *out)
+{
+    struct id_tag tag = {.deployment = fingerprint, .owner = viewer->owner};
+    char text[IDS_MAX + 1];
+
+    if (viewer->owner == 0)
+        strbuf_adds(out, native);
+    else
+        strbuf_add(
+            out, text,
+            ids_mint_text(viewer->rt->inherited->seals, kind, native, strlen(native), &tag, text));
 }
 
 /* As client_ids_text(), of a field, where it is. */
@@ -70,6 +84,8 @@ static void show(const struct viewer *viewer, uint32_t deployment, enum id_kind 
     len = write_id(viewer, deployment, kind, native, len, text);
     if (len > 0)
         json_set(doc, object, field, json_new_string(doc, text, len));
+    else if (viewer->owner != 0)
+        json_set(doc, object, field, json_new_null(doc));
 }
 
 void client_ids_show_file(const struct viewer *viewer, uint32_t deployment, bool tagged,

@@ -12,6 +12,7 @@
 #include "objects/facts.h"
 #include "objects/file_slots.h"
 #include "objects/locate.h"
+#include "objects/owned.h"
 #include "objects/polls.h"
 #include "request/errors.h"
 #include "request/operation.h"
@@ -62,11 +63,21 @@ static bool goes_on(struct operation *op)
 
 static const struct operation_ops fetch_ops = {.free = fetch_free, .goes_on = goes_on};
 
+/* Who asked, for the ids of the object that was found. */
+static struct viewer viewer_of(const struct fetch *f)
+{
+    struct viewer viewer = relay_viewer(f->op.relay);
+
+    viewer.owner = f->target.owner != 0 ? f->target.owner : viewer.owner;
+    viewer.echoes = !f->target.litellm;
+    return viewer;
+}
+
 /* A deleted file's id, as the client is shown it everywhere else. */
 static struct json *deletion(struct fetch *f, struct json_doc *doc, struct json *object)
 {
     struct strbuf id = STRBUF_INIT;
-    struct viewer viewer = relay_viewer(f->op.relay);
+    struct viewer viewer = viewer_of(f);
     struct json *answer;
 
     client_ids_text(&viewer, f->op.deployment, ID_FILE,
@@ -95,7 +106,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
                                const struct upstream_result *res)
 {
     bool tagged = resolve_shows_tag(f->op.relay, &f->target, f->op.deployment);
-    struct viewer viewer = relay_viewer(f->op.relay);
+    struct viewer viewer = viewer_of(f);
     struct json_error error;
     struct json *object =
         res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
@@ -110,6 +121,8 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
         return NULL;
     if (f->call == CALL_FILE_GET) {
         normal_file(doc, object, -1);
+        owned_keep_file(f->op.rt->inherited, runtime_fingerprint(f->op.rt, f->op.deployment),
+                        viewer.owner, object);
         client_ids_show_file(&viewer, f->op.deployment, tagged, doc, object);
     } else {
         remember_files(f, object);
@@ -169,7 +182,7 @@ static bool answer_again(struct fetch *f)
         json_doc_free(doc);
         return false;
     }
-    viewer = relay_viewer(f->op.relay);
+    viewer = viewer_of(f);
     batch_view_again(&viewer, f->op.deployment,
                      resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, batch);
     respond(f, doc, batch);
@@ -220,7 +233,21 @@ static void ask_for_batch(struct fetch *f, const struct failure *refusal)
 /* The file is gone from its account, whoever did it. */
 static bool is_gone(const struct fetch *f, const struct attempt_result *result)
 {
-    return f->call == CALL_FILE_DELETE && (result->ok || result->upstream->head.status == 404);
+    return f->kind == ID_FILE &&
+           (result->upstream->head.status == 404 || (f->call == CALL_FILE_DELETE && result->ok));
+}
+
+static void forget(const struct fetch *f)
+{
+    struct runtime *rt = f->op.rt;
+    uint32_t account = runtime_fingerprint(rt, f->op.deployment);
+
+    if (f->call == CALL_FILE_GET) {
+        owned_missing(rt->inherited, account, ID_FILE, f->target.native);
+        return;
+    }
+    owned_forget(rt->inherited, account, ID_FILE, f->target.native);
+    file_slots_deleted(rt, f->op.deployment, f->target.native);
 }
 
 /* Nothing came of it so far. */
@@ -247,7 +274,7 @@ static void on_asked(struct operation *op, const struct attempt_result *result)
 
     f->maybe_done |= result->upstream->repeated;
     if (is_gone(f, result))
-        file_slots_deleted(op->rt, op->deployment, f->target.native);
+        forget(f);
     if (op->relay == NULL)
         operation_free(op);
     else if (is_done(f, result))

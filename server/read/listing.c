@@ -11,7 +11,9 @@
 #include "upstream/normal.h"
 #include "objects/batch_view.h"
 #include "objects/client_ids.h"
+#include "objects/owned.h"
 #include "listing_impl.h"
+#include "listing_owned.h"
 #include "request/errors.h"
 #include "request/long_answer.h"
 
@@ -87,13 +89,18 @@ static struct json *show(struct listing *l, size_t source, struct json_doc *doc,
                          struct json *object)
 {
     uint32_t deployment = l->readers[source].deployment;
+    const struct runtime *rt = l->op.rt;
     struct viewer viewer = relay_viewer(l->op.relay);
-    bool tagged = client_ids_are_tagged(&viewer, deployment);
 
     if (l->question.kind == ID_BATCH)
-        return batch_view(&viewer, deployment, tagged, doc, object);
+        return batch_view(&viewer, deployment, client_ids_are_tagged(&viewer, deployment), doc,
+                          object);
+    /* The master's list: a tenant's file has the id that the tenant knows. */
+    viewer.owner = owned_by(rt->inherited, runtime_fingerprint(rt, deployment), ID_FILE,
+                            json_get_str(object, "id"));
     normal_file(doc, object, -1);
-    client_ids_show_file(&viewer, deployment, tagged, doc, object);
+    client_ids_show_file(&viewer, deployment, client_ids_are_tagged(&viewer, deployment), doc,
+                         object);
     return object;
 }
 
@@ -166,7 +173,7 @@ static void remember(const struct listing *l, const char *id, int64_t created_at
     struct listing_page_end end = {created_at, l->readers[source].key};
     struct listing_place place;
 
-    listing_places_key(&key, q->kind, q->ascending, q->purpose, id);
+    listing_places_key(&key, q->owner, q->kind, q->ascending, q->purpose, id);
     if (!strbuf_failed(&key)) {
         listing_places_put_end(memo, &key, &end, now_ms);
         for (size_t i = 0; i < l->num; i++) {
@@ -354,8 +361,13 @@ static enum answered resolve_cursor(struct listing *l)
 
 void listing_start(struct relay *relay)
 {
-    struct listing *l = operation_new(sizeof(*l), relay, &listing_ops);
+    struct listing *l;
 
+    if (relay->owner != 0 && relay->route.kind == ROUTE_FILES) {
+        listing_owned_start(relay);
+        return;
+    }
+    l = operation_new(sizeof(*l), relay, &listing_ops);
     if (l == NULL)
         return; /* answered */
     l->question.kind = relay->route.kind == ROUTE_FILES ? ID_FILE : ID_BATCH;

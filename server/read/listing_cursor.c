@@ -101,7 +101,7 @@ static bool recall(struct listing *l)
     struct listing_place place;
     bool found;
 
-    listing_places_key(&key, q->kind, q->ascending, q->purpose, q->after);
+    listing_places_key(&key, q->owner, q->kind, q->ascending, q->purpose, q->after);
     found = !strbuf_failed(&key) && listing_places_get_end(memo, &key, now_ms, &end) &&
             set_cursor(l, end.account, end.created_at);
     for (size_t i = 0; found && i < l->num; i++) {

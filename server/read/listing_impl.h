@@ -23,6 +23,7 @@ struct listing_text { /* one answer of a provider; its objects are used until th
 
 struct listing_question {
     enum id_kind kind;
+    uint64_t owner; /* who asks, as in relay.h */
     size_t limit;
     bool ascending, strict;
     char purpose[64];

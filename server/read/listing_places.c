@@ -17,10 +17,12 @@
 static_assert(LISTING_PLACE_MAX % PIECE_BYTES == 0, "an id fills whole entries");
 static_assert(LISTING_PLACE_MAX <= IDS_MAX, "places hold what ids may be");
 
-void listing_places_key(struct strbuf *key, enum id_kind kind, bool ascending, const char *purpose,
-                        const char *last_id)
+void listing_places_key(struct strbuf *key, uint64_t owner, enum id_kind kind, bool ascending,
+                        const char *purpose, const char *last_id)
 {
     strbuf_reset(key);
+    if (owner != 0)
+        strbuf_addf(key, "%016llx:", (unsigned long long)owner);
     strbuf_addf(key, "%c%c:%s:%s", (char)kind, ascending ? 'a' : 'd', purpose, last_id);
 }
 

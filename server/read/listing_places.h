@@ -29,9 +29,10 @@ struct listing_place {    /* how far one account has been read */
 };
 
 /** Name a page by what was asked and the last id shown.
+ *  @param owner    who asked, as in relay.h: each sees another list
  *  @param purpose  "" for none */
-void listing_places_key(struct strbuf *key, enum id_kind kind, bool ascending, const char *purpose,
-                        const char *last_id);
+void listing_places_key(struct strbuf *key, uint64_t owner, enum id_kind kind, bool ascending,
+                        const char *purpose, const char *last_id);
 
 void listing_places_put_end(struct memo *memo, const struct strbuf *key,
                             const struct listing_page_end *end, uint64_t now_ms);

@@ -77,6 +77,7 @@ static enum answered parse_text(struct relay *relay, const char *name, const cha
 
 enum answered listing_parse(struct relay *relay, struct listing_question *q)
 {
+    q->owner = relay->owner;
     if (parse_choice(relay, "strict", "false", "true", &q->strict) == ANSWERED ||
         parse_limit(relay, q->kind, &q->limit) == ANSWERED ||
         parse_text(relay, "after", NULL, q->after, sizeof(q->after)) == ANSWERED)

@@ -10,6 +10,7 @@
 #include "objects/ledger.h"
 #include "objects/polls.h"
 #include "objects/observation.h"
+#include "objects/owned.h"
 #include "request/errors.h"
 
 #define MAX_PAGES     200   /* of one account and answer: bounds a provider that walks in circles */
@@ -193,8 +194,25 @@ static bool is_behind(const struct reader *r, int64_t created_at)
     return listing_is_behind(&l->cursor, r->index, created_at, l->question.ascending);
 }
 
+/* Whether a batch is the caller's: its marker says so, of one without a marker what was noted when
+ * its owner made it. */
+static bool is_callers(const struct reader *r, const struct json *batch,
+                       const struct marker *marker)
+{
+    const struct listing *l = r->list;
+    const struct runtime *rt = l->op.rt;
+    uint64_t owner = l->op.relay->owner;
+
+    if (owner == 0)
+        return true;
+    return owner == (marker != NULL
+                         ? marker->owner
+                         : owned_by(rt->inherited, runtime_fingerprint(rt, r->deployment), ID_BATCH,
+                                    json_get_str(batch, "id")));
+}
+
 /* Whether the caller may see the object, and what the quota ledger learns from it. A File has no
- * field upstream that could say whose it is: only the master key lists files. */
+ * field upstream that could say whose it is: only the master reads providers' lists of files. */
 static bool observe(const struct reader *r, const struct json *object)
 {
     const struct listing *l = r->list;
@@ -210,7 +228,7 @@ static bool observe(const struct reader *r, const struct json *object)
     else
         marked = observation_of_batch(
             rt->inherited, rt->slot, runtime_fingerprint(rt, r->deployment), object, now_ms, &seen);
-    return l->op.relay->owner == 0 || (marked && seen.marker.owner == l->op.relay->owner);
+    return is_callers(r, object, marked ? &seen.marker : NULL);
 }
 
 /* Whether this object is the cursor; then it and the items before it are dropped. The cursor is on

@@ -287,8 +287,11 @@ static bool open_id(struct relay *relay, enum id_kind kind, const char *id, size
     target->native[native_len] = '\0';
     if (!target->tagged)
         return relay->owner == 0;
-    if (tag->owner != relay->owner)
+    /* The master sees all, under the ids that their owners know. */
+    if (relay->owner != 0 && tag->owner != relay->owner)
         return false;
+    target->owner = tag->owner;
+    target->account = tag->deployment;
     if (!tag->aged)
         remember_named(relay, kind, id, len, native_len, tag);
     return true;
@@ -442,6 +445,8 @@ enum answered resolve_id(struct relay *relay, enum id_kind kind, const char *id,
     target->deployments = NULL;
     target->num = 0;
     target->unsure = target->litellm = false;
+    target->owner = 0;
+    target->account = 0;
     target->native[0] = '\0';
     if (!open_id(relay, kind, id, len, target, &tag))
         return not_found(relay, kind, id);
@@ -651,10 +656,18 @@ static bool choose_groups(const struct relay *relay, const char *text, struct ch
     return true;
 }
 
+static const char *const target_names[] = {"target_model_names", "target_model_names[]"};
+
+bool resolve_names_models(const struct relay *relay)
+{
+    return relay->hints.model[0] != '\0' ||
+           route_query_has(relay->query, relay->query_len, target_names[0]) ||
+           route_query_has(relay->query, relay->query_len, target_names[1]);
+}
+
 /* Each `target_model_names` of the query: LiteLLM's comma-separated text, or one name each time. */
 static bool choose_targets(const struct relay *relay, struct chosen *chosen, struct failure *why)
 {
-    static const char *const names[] = {"target_model_names", "target_model_names[]"};
     char text[4 * ROUTE_NAME_MAX];
 
     for (size_t at = 0; at < relay->query_len;) {
@@ -663,9 +676,9 @@ static bool choose_targets(const struct relay *relay, struct chosen *chosen, str
         size_t len = amp != NULL ? (size_t)(amp - pair) : relay->query_len - at;
 
         for (size_t i = 0; i < 2; i++) {
-            if (!route_query_has(pair, len, names[i]))
+            if (!route_query_has(pair, len, target_names[i]))
                 continue;
-            if (route_query(pair, len, names[i], text, sizeof(text)) < 0) {
+            if (route_query(pair, len, target_names[i], text, sizeof(text)) < 0) {
                 error_fill(why, INVALID_VALUE, "target_model_names", "target_model_names");
                 return false;
             }

@@ -17,6 +17,7 @@
 #include "read/replay.h"
 #include "upload_memory.h"
 #include "objects/locate.h"
+#include "objects/owned.h"
 #include "objects/refusals.h"
 #include "upload_fit.h"
 #include "upload/verdict.h"
@@ -254,7 +255,8 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     }
     if (up->lines != NULL)
         file_slots_add(up->op.rt, up->op.deployment, slot_at(up, up->op.deployment), 1);
-    if (!ids_is_usable(json_get_str(file, "id"))) {
+    if (!ids_is_usable(json_get_str(file, "id")) ||
+        (up->owner != 0 && !ids_can_be_tagged(json_get_str(file, "id")))) {
         fail_unusable(up, json_get_str(file, "id"));
         json_doc_free(doc);
         return;
@@ -265,6 +267,8 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     remember_model(up, json_get_str(file, "id"));
     locate_remember_new(up->op.rt, ID_FILE, json_get_str(file, "id"), up->op.deployment);
     normal_file(doc, file, (int64_t)file_bytes);
+    owned_keep_file(up->op.rt->inherited, runtime_fingerprint(up->op.rt, up->op.deployment),
+                    up->owner, file);
     relay = operation_detach(&up->op);
     viewer = relay_viewer(relay);
     client_ids_show_file(&viewer, up->op.deployment,

@@ -254,7 +254,7 @@ static void check_places(const char *text, size_t len)
         MUST(memo_new(64, &memo) == 0);
     id_len = id_len < IDS_MAX ? id_len : IDS_MAX;
     memcpy(place.id, text, id_len);
-    listing_places_key(&key, ID_FILE, false, "batch", place.id);
+    listing_places_key(&key, 0, ID_FILE, false, "batch", place.id);
     listing_places_put(memo, &key, 9, &place, 1000);
     if (listing_places_get(memo, &key, 9, 1000, &again)) {
         MUST(id_len <= LISTING_PLACE_MAX);

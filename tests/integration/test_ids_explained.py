@@ -47,10 +47,22 @@ def test_an_id_of_ours_tells_kind_place_owner_and_seal(explain, kind, name, nati
 
 
 def test_the_seal_that_verified_and_another_owner_are_told(explain):
-    code, told, done = explain(mint(OLD, FILE, "file-abc", HERE, owner_of("team-a")), first=True)
+    code, told, done = explain(mint(OLD, FILE, "file-abc", HERE, owner_of("team:nobody")), first=True)
     assert code == 0, done
     assert told["seal"].startswith("2 of 2, which only opens")
-    assert told["owner"].startswith(owner_of("team-a").hex()) and "not the master key" in told["owner"]
+    assert told["owner"].startswith(owner_of("team:nobody").hex()) and "stands in no file" in told["owner"]
+
+
+@pytest.mark.parametrize("name, shown", [("team:red", "the team red"), ("team:blue", "the team blue"), ("key:k-1", "the key laptop")])
+def test_the_owner_is_named_as_the_configuration_names_it(explain, name, shown):
+    hashes = ["sha256:" + c * 64 for c in "ab"]
+    keys = [{"hash": hashes[0], "key_alias": "service", "team_id": "blue", "models": ["*"]},
+            {"hash": hashes[1], "key_alias": "laptop", "id": "k-1", "models": ["*"]}]
+    values = config(tranche_settings={"seal_keys": [NEW, OLD], "keys": keys, "teams": [{"team_id": "red", "models": ["*"]}]})
+    code, told, done = explain(mint(NEW, FILE, "file-abc", HERE, owner_of(name)), values)
+    assert code == 0, done
+    assert f"({shown}; the master key and admin keys open it, too" in told["owner"]
+    assert not any(h[7:] in done.stdout + done.stderr for h in hashes)
 
 
 @pytest.mark.parametrize("key, number", [(NEW, 1), (OLD, 2)])
@@ -81,7 +93,7 @@ def test_an_account_that_is_not_configured_is_named_by_its_fingerprint(explain):
 
 def test_a_native_id_is_for_the_master_key(explain):
     code, told, done = explain("file-7Qw2LmZp0aBcDeFgHiJkLm")
-    assert code == 0 and told["native id"] == "file-7Qw2LmZp0aBcDeFgHiJkLm" and "master key only" in told["owner"], done
+    assert code == 0 and told["native id"] == "file-7Qw2LmZp0aBcDeFgHiJkLm" and "master key and admin keys only" in told["owner"], done
 
 
 @pytest.mark.parametrize("id_, kind, form", [

@@ -142,6 +142,8 @@ static void world_begin(void)
     assert_int_equal(quota_new(64, 1024, &inherited.quota), 0);
     assert_int_equal(slots_new(64, &inherited.slots), 0);
     assert_int_equal(poll_cache_new(64, &inherited.poll_cache), 0);
+    assert_int_equal(memo_new(64, &inherited.list_places), 0);
+    assert_int_equal(registry_new(1000, 0, &inherited.registry), 0);
     for (uint32_t i = 0; i < ACCOUNTS; i++) {
         struct quota_terms terms = {.fingerprint = 100 + i};
 
@@ -165,6 +167,8 @@ static void world_end(void)
         free(calls[i]);
     account_map_deinit(&rt.account_map);
     free(rt.fallbacks);
+    registry_free(inherited.registry);
+    memo_free(inherited.list_places);
     poll_cache_free(inherited.poll_cache);
     slots_free(inherited.slots);
     quota_free(inherited.quota);
@@ -223,7 +227,7 @@ static struct relay *client_asks(const char *method, const char *path)
     client.req._ostr_top = &client.out;
     client.req.method = h2o_iovec_init(method, strlen(method));
     client.req.path = h2o_iovec_init(path, strlen(path));
-    client.req.query_at = SIZE_MAX;
+    client.req.query_at = strchr(path, '?') != NULL ? strcspn(path, "?") : SIZE_MAX;
     client.relay = relay_new(&rt, &client.req);
     return client.relay;
 }

@@ -149,6 +149,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "  upstream_ca_file: cert.pem\n"
             "  allow_insecure_upstream: yes\n"
             "  log_level: debug\n"
+            "  max_known_files: 555\n"
             "  seal_keys: [0123456789abcdef, fedcba9876543210]\n"
             "  permit_weak_or_unset_master_key: true\n"
             "  allowed_hosts: [gate.example, tranche.default.svc]\n"
@@ -221,6 +222,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.min_read_rate, 21);
     assert_int_equal(l->config->limits.read_grace_ms, 22000);
     assert_int_equal(l->config->limits.max_upstream_calls, 23);
+    assert_int_equal(l->config->max_known_files, 555);
     assert_int_equal(l->config->limits.max_calls_per_connection, 24);
     assert_int_equal(l->config->limits.max_downloads, 25);
     assert_int_equal(l->config->limits.max_downloads_per_connection, 26);
@@ -254,6 +256,7 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->limits.min_read_rate, 1024);
     assert_int_equal(l->config->limits.read_grace_ms, 60000);
     assert_int_equal(l->config->limits.max_upstream_calls, 1000);
+    assert_int_equal(l->config->max_known_files, 100000);
     assert_int_equal(l->config->limits.max_calls_per_connection, 100);
     assert_int_equal(l->config->limits.max_downloads, 100);
     assert_int_equal(l->config->limits.max_downloads_per_connection, 16);

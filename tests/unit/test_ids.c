@@ -295,8 +295,8 @@ static void an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native(void 
     free(odd);
 }
 
-/* What is in the cache tells nobody else that an id is genuine, not even by its time. */
-static void only_to_its_owner_a_genuine_id_is_known_without_a_hash(void **state)
+/* What is in the cache tells no other tenant that an id is genuine, not even by its time. */
+static void only_to_its_owner_and_the_master_a_genuine_id_is_known_without_a_hash(void **state)
 {
     char *id = mint(ID_FILE, FILE_ID, &place);
 
@@ -305,8 +305,11 @@ static void only_to_its_owner_a_genuine_id_is_known_without_a_hash(void **state)
     (void)open_id(ID_FILE, id);
     assert_int_equal(hashes_to_open(id), cache != NULL ? 0 : TWO_SEALS);
     assert_int_equal(open_id(ID_FILE, id), 0);
-    opener = 0;
+    opener = place.owner + 1;
     assert_int_equal(hashes_to_open(id), TWO_SEALS);
+    assert_int_equal(open_id(ID_FILE, id), 0);
+    opener = 0; /* who sees all */
+    assert_int_equal(hashes_to_open(id), cache != NULL ? 0 : TWO_SEALS);
     assert_int_equal(open_id(ID_FILE, id), 0);
     free(id);
 }
@@ -809,7 +812,8 @@ int main(void)
         cmocka_unit_test_setup(every_seal_opens_and_the_first_one_mints, setup),
         cmocka_unit_test_setup(an_id_costs_the_same_whether_it_is_sealed_forged_cut_or_native,
                                setup),
-        cmocka_unit_test_setup(only_to_its_owner_a_genuine_id_is_known_without_a_hash, setup),
+        cmocka_unit_test_setup(
+            only_to_its_owner_and_the_master_a_genuine_id_is_known_without_a_hash, setup),
         cmocka_unit_test_setup(what_was_opened_before_makes_no_other_id_pass, setup),
         cmocka_unit_test_setup(an_id_of_an_older_seal_is_aged_each_time_it_is_opened, setup),
         cmocka_unit_test_setup(a_sealed_text_is_proved_again_and_again_and_no_other_one_by_it,

@@ -214,7 +214,7 @@ static void remember_end(uint32_t key, int64_t created_at)
 {
     struct strbuf name = STRBUF_INIT;
 
-    listing_places_key(&name, ID_BATCH, false, "", "batch_shown");
+    listing_places_key(&name, 0, ID_BATCH, false, "", "batch_shown");
     listing_places_put_end(inherited.list_places, &name,
                            &(struct listing_page_end){created_at, key}, 1000000);
     strbuf_deinit(&name);
@@ -226,7 +226,7 @@ static void remember_place(uint32_t key, const char *id, bool more)
     struct listing_place place = {.more = more};
 
     strcpy(place.id, id);
-    listing_places_key(&name, ID_BATCH, false, "", "batch_shown");
+    listing_places_key(&name, 0, ID_BATCH, false, "", "batch_shown");
     listing_places_put(inherited.list_places, &name, key, &place, 1000000);
     strbuf_deinit(&name);
 }

@@ -23,7 +23,7 @@ static void open_world(struct world *w, uint32_t entries)
 {
     memset(w, 0, sizeof(*w));
     assert_int_equal(memo_new(entries, &w->memo), 0);
-    listing_places_key(&w->key, ID_BATCH, false, "", "batch_last");
+    listing_places_key(&w->key, 0, ID_BATCH, false, "", "batch_last");
 }
 
 static void close_world(struct world *w)
@@ -157,13 +157,13 @@ static void accounts_and_pages_are_kept_apart(void **state)
     assert_int_equal(got.created_at, 1790000000);
     assert_int_equal(got.account, EU);
 
-    listing_places_key(&w.key, ID_FILE, false, "", "batch_last");
+    listing_places_key(&w.key, 0, ID_FILE, false, "", "batch_last");
     assert_false(listing_places_get_end(w.memo, &w.key, NOW, &got));
-    listing_places_key(&w.key, ID_FILE, true, "", "batch_last");
+    listing_places_key(&w.key, 0, ID_FILE, true, "", "batch_last");
     assert_false(listing_places_get_end(w.memo, &w.key, NOW, &got));
-    listing_places_key(&w.key, ID_BATCH, false, "batch", "batch_last");
+    listing_places_key(&w.key, 0, ID_BATCH, false, "batch", "batch_last");
     assert_false(listing_places_get_end(w.memo, &w.key, NOW, &got));
-    listing_places_key(&w.key, ID_BATCH, false, "", "batch_other");
+    listing_places_key(&w.key, 0, ID_BATCH, false, "", "batch_other");
     assert_false(listing_places_get(w.memo, &w.key, EU, NOW, &place));
     close_world(&w);
 }

@@ -15,6 +15,7 @@
 #include "balancer/memo.h"
 #include "balancer/meters.h"
 #include "balancer/poll_cache.h"
+#include "balancer/registry.h"
 #include "balancer/quota.h"
 #include "balancer/rights.h"
 #include "balancer/slots.h"
@@ -127,6 +128,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     static const struct model_list nothing;
     struct poll_cache *polls;
     struct rights_table *rights;
+    struct registry *registry;
     struct seal_cache *seals;
     struct memo *memo, *places;
     struct meters *meters;
@@ -146,6 +148,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     assert_int_equal(memo_new(1, &places), 0);
     assert_int_equal(meters_new(1, 1, &meters), 0);
     assert_int_equal(poll_cache_new(1, &polls), 0);
+    assert_int_equal(registry_new(1, 1, &registry), 0);
     assert_int_equal(seal_cache_new(1, &seals), 0);
     assert_int_equal(rights_table_new(1, &rights), 0);
     check("model table", table);
@@ -159,12 +162,14 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     check_lasting("meters", meters);
     check_lasting("poll cache", polls);
     check_lasting("seal cache", seals);
+    check_lasting("registry", registry);
     for (unsigned i = 0; i < num_rows; i++)
         if (strcmp(rows[i][REGION], "checked") != 0) /* the others have no head, and do not last */
             assert_true(strcmp(rows[i][MAGIC], "-") == 0 && strcmp(rows[i][LAYOUT], "-") == 0 &&
                         strcmp(rows[i][LIVES], "lasting") != 0);
     rights_table_free(rights);
     seal_cache_free(seals);
+    registry_free(registry);
     poll_cache_free(polls);
     meters_free(meters);
     memo_free(places);

@@ -175,6 +175,8 @@ struct config {
     bool metrics_need_key;        /* /metrics wants the master key, as /health does; default true */
     /* How long what a batch was seen as is answered again; 0: the provider is asked each time */
     uint32_t poll_cache_ms;
+    /* Files of tenants that their lists can show, of all tenants together; default 100,000 */
+    uint32_t max_known_files;
     struct config_limits limits;
     struct config_timeouts timeouts;
     /* Tenants: config/keys.h. Where no key and no source of keys is named, callers are told apart by

@@ -60,12 +60,16 @@ void ids_seals_clear(struct ids_seals *seals);
 uint32_t ids_deployment_fingerprint(const char *provider, const char *base,
                                     const char *upstream_model);
 
-/** Fingerprint of an owner's name; never 0. No request has an owner so far: each key is the
- * master's (auth_check()). Ids outlive versions, so what a name comes to is decided already. */
+/** Fingerprint of an owner's name: "team:" and the team's id, where a key has no team "key:" and the
+ * key's stable id (tenants statement A47). Never 0. Ids outlive versions, so what a name comes to
+ * stays as it is. */
 uint64_t ids_owner_fingerprint(const char *name);
 
 /** Whether a provider's id can be named by later calls: what ids_open() takes. */
 bool ids_is_usable(const char *native);
+
+/** Whether a provider's id can carry a tag: what ids_mint_text() takes. Tenants know no other ids. */
+bool ids_can_be_tagged(const char *native);
 
 /** The tagged form of a native id of that length, into memory of the caller's. @return characters,
  * and a NUL behind them; 0: nothing is written (the id is empty, too long, or has bytes outside
@@ -74,7 +78,8 @@ size_t ids_mint_text(const struct ids_seals *seals, enum id_kind kind, const cha
                      size_t len, const struct id_tag *tag, char out[IDS_MAX + 1]);
 
 /** Look at an id a client sent.
- *  @param owner       who sent it: of what he owns himself the cache may be asked
+ *  @param owner       who sent it: of what he owns himself the cache may be asked; 0: the master,
+ *         who sees all, so of everything
  *  @param native_len  on 0: how many leading bytes are the provider's own id (all of them when
  *         untagged)
  *  @param tagged      on 0: whether a valid tag was there; `tag` is only set then

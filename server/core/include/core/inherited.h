@@ -13,6 +13,7 @@
 #include "balancer/meters.h"
 #include "balancer/poll_cache.h"
 #include "balancer/quota.h"
+#include "balancer/registry.h"
 #include "balancer/slots.h"
 #include "balancer/retry.h"
 #include "balancer/rights.h"
@@ -76,6 +77,7 @@ struct inherited {
     struct poll_cache *poll_cache; /* shared by all generations */
     /* What keys and teams ask of this node; shared by all generations. NULL: nobody is measured */
     struct meters *meters;
+    struct registry *registry;   /* what tenants own; shared by all generations */
     const uint32_t *columns;     /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes;   /* [table_num_deployments()], shared memory */
     struct rights_table *rights; /* tenants\' keys; NULL: none are configured */

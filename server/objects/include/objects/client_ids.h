@@ -14,16 +14,23 @@
 /* Who sees an object. All borrowed. */
 struct viewer {
     struct runtime *rt;
-    uint64_t owner;            /* its tenant: ids_owner_fingerprint(); 0: the master key, or none */
+    uint64_t owner;            /* whose ids it sees: of the tenant that asks; 0: the master's */
     const struct named *named; /* the id that its request names; NULL: none */
+    /* The master, by an id of some form: what the answer names has that form, too */
+    bool echoes;
 };
 
 /** Whether new objects on this deployment's account get tagged ids. */
 bool client_ids_are_tagged(const struct viewer *viewer, uint32_t deployment);
 
-/** Append the client's form of a native id. */
+/** Append the client's form of a native id. Nothing where it cannot carry the tag without which a
+ * tenant sees no id. */
 void client_ids_text(const struct viewer *viewer, uint32_t deployment, enum id_kind kind,
                      bool tagged, const char *native, struct strbuf *out);
+
+/** The same of an account that is not configured any more, by its fingerprint. */
+void client_ids_text_of_lost(const struct viewer *viewer, uint32_t fingerprint, enum id_kind kind,
+                             const char *native, struct strbuf *out);
 
 /** Rewrite the ids of a normalised File or Batch to the client's form. */
 void client_ids_show_file(const struct viewer *viewer, uint32_t deployment, bool tagged,

@@ -16,9 +16,11 @@ struct candidates; /* candidates.h */
 struct target {
     uint32_t *deployments; /* owned; candidates, likely first */
     uint32_t num;
-    bool unsure;  /* it has to be looked for among them (with GET) before anything is changed */
-    bool tagged;  /* the client's id had a tag: the answer's ids get one too */
-    bool litellm; /* the client's id was one of LiteLLM's: the answer shows ours, not an echo */
+    bool unsure;      /* it has to be looked for among them (with GET) before anything is changed */
+    bool tagged;      /* the client's id had a tag: the answer's ids get one too */
+    bool litellm;     /* the client's id was one of LiteLLM's: the answer shows ours, not an echo */
+    uint32_t account; /* fingerprint in the tag; 0: there was none */
+    uint64_t owner;   /* of the tag: whose the object is; 0: the master's, or there was no tag */
     char native[IDS_MAX + 1];
 };
 
@@ -46,6 +48,8 @@ MUST_USE enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_
  *  @param model  that all lines name, after the caller's aliases
  *  @return false: `why` says what to answer */
 bool resolve_lines_are_allowed(const struct relay *relay, const char *model, struct failure *why);
+/** Whether the request names models, so that its list covers the accounts of their groups alone. */
+bool resolve_names_models(const struct relay *relay);
 
 /** Candidates for an upload: the groups of target_model_names, or the group of the model that the
  * request or the lines name, with what they fall back to; or one account as a whole.
