@@ -2,6 +2,7 @@
  * programs' generations may have a writer each for a moment: the copy that nobody reads is written
  * under a lock of the kernel's (fcntl(2)) on the region's file, which ends with its process. */
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -421,4 +422,19 @@ int rights_publish(struct rights_table *table, uint32_t writer,
     release(&p);
     (void)set_lock(table, F_UNLCK);
     return ret;
+}
+
+int rights_hand_back(struct rights_table *table, uint32_t writer)
+{
+    uint64_t state;
+
+    if (set_lock(table, F_WRLCK) != 0)
+        return ERR_BAD_STATE;
+    state = load_acquire(&table->word);
+    if (state != 0)
+        store_release_part(&rights_copy_of(table, state)
+                                ->facts[offsetof(struct rights_facts, writer) / sizeof(uint64_t)],
+                           writer);
+    (void)set_lock(table, F_UNLCK);
+    return state != 0 ? 0 : ERR_NOT_FOUND;
 }

@@ -13,6 +13,7 @@
 #include "common/mask.h"
 #include "common/shm.h"
 #include "handover.h"
+#include "keys.h"
 #include "listener.h"
 #include "lost_accounts.h"
 #include "regions.h"
@@ -396,6 +397,7 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
         (ret = tell("the registry of files", regions_open_registry(base, gen->config), error,
                     error_size)) != 0 ||
+        (ret = tell("the table of keys", keys_open(gen, base, previous), error, error_size)) != 0 ||
         (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
@@ -482,6 +484,7 @@ void generation_free(struct generation *gen)
     SSL_CTX_free(gen->inherited.tls);
     shm_free(gen->inherited.probes, (gen->num_probes + 1) * sizeof(*gen->inherited.probes));
     region_release(gen->region);
+    keys_release(gen->keys);
     free(gen->columns);
     free(gen->group_retry);
     table_free(gen->table);

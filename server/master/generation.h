@@ -12,6 +12,8 @@
 #include "core/inherited.h"
 
 struct tickets;
+struct keys_region;
+struct keeper_door;
 struct state_region; /* the balancer's state with the number of generations that use it */
 
 struct generation {
@@ -25,6 +27,7 @@ struct generation {
     struct ids_seals *seals;          /* owned; = inherited.seals */
     struct mask *mask;                /* owned; = inherited.mask */
     struct state_region *region;      /* counted */
+    struct keys_region *keys;         /* counted; NULL: no keys of tenants are configured */
     size_t num_probes;
     unsigned num_rows; /* that belong to it, running or waiting */
 };
@@ -40,6 +43,7 @@ struct generation_base {
     struct registry *registry;
     struct tickets *tickets;       /* of TLS sessions */
     struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
+    struct keeper_door *door;      /* owned; NULL: no generation has needed it */
     int master_fd;
     uint64_t started_ms;
     /* Set by the first generation that has neither seal keys nor a master key */

@@ -25,6 +25,7 @@
 #include "common/shm.h"
 #include "master/child.h"
 #include "generation.h"
+#include "keys.h"
 #include "listener.h"
 #include "loading.h"
 #include "core/past.h"
@@ -316,6 +317,12 @@ static int generation_start(struct master *m, bool first, uint64_t now_ms)
         generation_free(gen);
         return ERR_FULL;
     }
+    ret = keys_publish(gen, error, sizeof(error));
+    if (ret != 0) {
+        log_error("%s", error);
+        generation_free(gen);
+        return ret;
+    }
     loading_warn(gen->config, m->options->config_path);
     begin_past(m, gen, first, now_ms);
     m->last_number++;
@@ -370,6 +377,7 @@ static void generation_refuse(struct master *m, const char *why, uint64_t now_ms
     atomic_store(&m->base.shared->reload_failed, 1);
     number = gen->inherited.generation;
     generation_leave(m, gen, now_ms);
+    keys_hand_back(m->serving);
     log_error("generation %u is refused, %s; generation %u keeps serving", number, why,
               m->serving->inherited.generation);
 }

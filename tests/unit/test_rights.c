@@ -362,6 +362,19 @@ static void a_writer_that_a_newer_one_has_followed_is_refused(void **state)
     assert_true(find("sk-a"));
 }
 
+static void after_a_newer_writer_was_dismissed_the_one_before_may_write_again(void **state)
+{
+    (void)state;
+    assert_int_equal(rights_hand_back(table, 1), ERR_NOT_FOUND);
+    assert_int_equal(publish_by(2, true), 0);
+    assert_int_equal(rights_hand_back(table, 1), 0);
+    assert_int_equal(rights_generation(table), 1);
+    (void)add_key_of(&list, "sk-a", NULL);
+    assert_int_equal(publish_by(0, true), ERR_BAD_STATE);
+    assert_int_equal(publish_by(1, true), 0);
+    assert_true(find("sk-a"));
+}
+
 static void more_keys_than_there_is_room_for_change_nothing(void **state)
 {
     char text[16];
@@ -618,6 +631,7 @@ int main(void)
         TEST(of_several_lists_the_first_one_that_has_a_key_or_a_team_wins),
         TEST(a_newer_state_takes_the_whole_place_of_the_one_before),
         TEST(a_writer_that_a_newer_one_has_followed_is_refused),
+        TEST(after_a_newer_writer_was_dismissed_the_one_before_may_write_again),
         TEST(more_keys_than_there_is_room_for_change_nothing),
         TEST(more_teams_or_names_than_there_is_room_for_change_nothing),
         TEST(names_that_are_too_long_are_refused_or_cut_at_a_whole_character),

@@ -41,6 +41,10 @@ MUST_USE int rights_publish(struct rights_table *table, uint32_t writer,
                             const struct rights_list *const *lists, size_t num_lists,
                             bool complete);
 
+/** Let writers from this number on write again: a newer one has been dismissed. The state stays.
+ *  @return 0; ERR_BAD_STATE: another process writes right now; ERR_NOT_FOUND: there is no state */
+MUST_USE int rights_hand_back(struct rights_table *table, uint32_t writer);
+
 /* A key's rights as they were at one moment. */
 struct rights {
     unsigned char hash[RIGHTS_HASH_BYTES];

@@ -63,6 +63,7 @@ struct shared {
     struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
 };
 
+struct keeper_door;
 struct mask;
 
 struct inherited {
@@ -77,10 +78,12 @@ struct inherited {
     struct poll_cache *poll_cache; /* shared by all generations */
     /* What keys and teams ask of this node; shared by all generations. NULL: nobody is measured */
     struct meters *meters;
-    struct registry *registry;   /* what tenants own; shared by all generations */
-    const uint32_t *columns;     /* [table_num_deployments()]: state_bind() */
-    struct probe_word *probes;   /* [table_num_deployments()], shared memory */
-    struct rights_table *rights; /* tenants\' keys; NULL: none are configured */
+    struct registry *registry; /* what tenants own; shared by all generations */
+    const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
+    struct probe_word *probes; /* [table_num_deployments()], shared memory */
+    /* Tenants' keys, shared by all generations; NULL: none are configured */
+    struct rights_table *rights;
+    const struct keeper_door *door; /* to the keeper; NULL: there is none */
     struct shared *shared;
     const struct ids_seals *seals;
     const struct mask *mask; /* all secrets of `config`; NULL: none (tests) */

@@ -1,0 +1,26 @@
+/* Where the keys of tenants come from, and how they get into the table: what the master knows before
+ * the fork, and the keeper afterwards. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "balancer/rights.h"
+#include "config/config.h"
+
+/** Whether keys may change while a generation serves, so that somebody has to look after them. */
+bool key_sources_need_keeper(const struct config *config);
+
+/** Whether every key there can be is known once the sources of the configuration were read: then an
+ * unknown key is certainly wrong. */
+bool key_sources_are_complete(const struct config *config);
+
+/**
+ * Publish the keys of the configuration, then those of its file; of equal ones the first holds.
+ *
+ * @param writer  number of the generation
+ * @param file    what the keys file says now
+ * @return as rights_publish(); ERR_LIMIT: more keys than tranche_settings.max_keys, too
+ */
+MUST_USE int key_sources_publish(struct rights_table *table, uint32_t writer,
+                                 const struct config *config, const struct rights_list *file);
