@@ -6,7 +6,7 @@
 
 #include "entry_word.h"
 
-#define TRIES  8 /* rows may be taken over while we look; so often in a row they are not */
+#define TRIES 8 /* rows may be taken over while we look; so often in a row they are not */
 
 #define CLOSED        0xffffffu /* in place of a count */
 #define CLOSER_SHIFT  24

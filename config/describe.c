@@ -172,6 +172,7 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
         add_text(out, "azure_file_expires_after", "none");
     else
         add_ms(out, "azure_file_expires_after", (int64_t)config->azure_file_expiry_s * 1000);
+    add_text(out, "refund_at", config->refund_at_cancelling ? "cancelling" : "terminal");
     add_text(out, "delete_moved_copies", config->delete_moved_copies ? "true" : "false");
     add_text(out, "require_auth_for_metrics_endpoint", config->metrics_need_key ? "true" : "false");
     if (config->poll_cache_ms == 0)

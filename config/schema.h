@@ -108,7 +108,7 @@ struct raw_tranche {
     uint32_t quotas_count;
     struct raw_per_provider count_output_tokens;
     char *azure_min_expires_after;
-    char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms;
+    char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms, *refund_at;
     char *keys_file, *max_keys;
     char *max_known_files;
     struct raw_tls tls;

@@ -541,6 +541,22 @@ static void take_strategy_args(const struct settings_input *in, struct config *c
                   not_followed);
 }
 
+static void take_refund_at(const struct settings_input *in, struct config *config)
+{
+    const struct node *node = node_find(in->root, "tranche_settings.refund_at");
+    const char *text = in->raw->tranche.refund_at;
+    bool cancelling = text != NULL && strcmp(text, "cancelling") == 0;
+
+    if (text == NULL)
+        return;
+    if (!cancelling && strcmp(text, "terminal") != 0) {
+        report_wanted(in->reporter, node, "terminal or cancelling");
+        return;
+    }
+    config->refund_at_cancelling = cancelling;
+    report_at(in->reporter, CONFIG_HONOURED, node, "= %s", text);
+}
+
 static void take_log_level(const struct settings_input *in, struct config *config)
 {
     static const struct {
@@ -778,6 +794,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
 
     apply_table(in, config);
     take_log_level(in, config);
+    take_refund_at(in, config);
     take_openai_path(in, config);
     take_default_timeout(in, default_timeout_ms);
     take_file_expiry(in, config);

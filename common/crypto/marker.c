@@ -1,6 +1,9 @@
 /* See marker.h. `2.<owner>.<request>.<nonce>.<tokens>.<deployment>.<origin>.<file>.<seal>`:
  * fixed-width hex but for the file id, which has no dots. Version 1 had no tokens, deployment and
- * origin; version 3 is version 2 of a batch whose endpoint the client wrote without "/v1". */
+ * origin; version 3 is version 2 of a batch whose endpoint the client wrote without "/v1". 4 and 5
+ * are 2 and 3 with `<key>.` before the file: only a key inside a team needs them, since everybody
+ * else's is the owner, so that programs of before read all others. They take 4 and 5 for somebody
+ * else's batch, which they leave alone. */
 #include "crypto/marker.h"
 
 #include <assert.h>
@@ -18,6 +21,8 @@
 #define ORIGIN_AT  (PLACE_AT + 8 + 1)
 #define FILE_AT    (ORIGIN_AT + 8 + 1)
 #define FILE_AT_1  TOKENS_AT
+#define KEY_AT     FILE_AT
+#define FILE_AT_4  (KEY_AT + 16 + 1)
 
 uint64_t marker_fingerprint(const char *body, size_t len)
 {
@@ -52,10 +57,26 @@ void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MA
         snprintf(nonce + 2 * i, 3, "%02x", hash[i]);
 }
 
-bool marker_takes_file(const char *file)
+bool marker_takes_file(const char *file, bool keyed)
 {
+    size_t file_at = keyed ? FILE_AT_4 : FILE_AT;
+
     return strpbrk(file, ". \t\r\n") == NULL &&
-           FILE_AT + strlen(file) + 1 + IDS_SEAL_HEX <= MARKER_MAX;
+           file_at + strlen(file) + 1 + IDS_SEAL_HEX <= MARKER_MAX;
+}
+
+static void write_text(const struct marker *marker, struct strbuf *text)
+{
+    char version = marker->bare_endpoint ? '3' : '2';
+
+    strbuf_addf(text, "%c.%016llx.%016llx.%s.%016llx.%08lx.%08lx.",
+                marker->key != 0 ? version + 2 : version, (unsigned long long)marker->owner,
+                (unsigned long long)marker->request, marker->nonce,
+                (unsigned long long)marker->tokens, (unsigned long)marker->deployment,
+                (unsigned long)marker->origin);
+    if (marker->key != 0)
+        strbuf_addf(text, "%016llx.", (unsigned long long)marker->key);
+    strbuf_addf(text, "%s.", marker->file);
 }
 
 int marker_write(const struct ids_seals *seals, const struct marker *marker, struct strbuf *out)
@@ -66,11 +87,7 @@ int marker_write(const struct ids_seals *seals, const struct marker *marker, str
 
     if (strpbrk(marker->file, ". \t\r\n") != NULL || strlen(marker->nonce) != MARKER_NONCE)
         return ERR_INVALID;
-    strbuf_addf(&text, "%c.%016llx.%016llx.%s.%016llx.%08lx.%08lx.%s.",
-                marker->bare_endpoint ? '3' : '2', (unsigned long long)marker->owner,
-                (unsigned long long)marker->request, marker->nonce,
-                (unsigned long long)marker->tokens, (unsigned long)marker->deployment,
-                (unsigned long)marker->origin, marker->file);
+    write_text(marker, &text);
     if (strbuf_failed(&text))
         rc = ERR_NOMEM;
     else if (text.len + IDS_SEAL_HEX > MARKER_MAX)
@@ -122,21 +139,29 @@ static int read_place(const char *text, struct marker *out)
     return 0;
 }
 
+static size_t file_at_of(char version)
+{
+    if (version == '1')
+        return FILE_AT_1;
+    return version <= '3' ? FILE_AT : FILE_AT_4;
+}
+
 int marker_parse(const char *text, struct marker *out)
 {
-    size_t len = strlen(text), file_len, file_at = text[0] == '1' ? FILE_AT_1 : FILE_AT;
+    size_t len = strlen(text), file_len, file_at = file_at_of(text[0]);
 
     memset(out, 0, sizeof(*out));
-    if (len > MARKER_MAX || len < file_at + 1 + IDS_SEAL_HEX || text[0] < '1' || text[0] > '3' ||
+    if (len > MARKER_MAX || len < file_at + 1 + IDS_SEAL_HEX || text[0] < '1' || text[0] > '5' ||
         text[1] != '.' || text[len - IDS_SEAL_HEX - 1] != '.')
         return ERR_SYNTAX;
     file_len = len - IDS_SEAL_HEX - 1 - file_at;
     if (read_hex(text + OWNER_AT, 16, &out->owner) != 0 ||
         read_hex(text + REQUEST_AT, 16, &out->request) != 0 || !is_nonce(text + NONCE_AT) ||
         file_len > IDS_MAX || memchr(text + file_at, '.', file_len) != NULL ||
-        (text[0] != '1' && read_place(text, out) != 0))
+        (text[0] != '1' && read_place(text, out) != 0) ||
+        (text[0] > '3' && (read_hex(text + KEY_AT, 16, &out->key) != 0 || out->key == 0)))
         return ERR_SYNTAX;
-    out->bare_endpoint = text[0] == '3';
+    out->bare_endpoint = text[0] == '3' || text[0] == '5';
     memcpy(out->nonce, text + NONCE_AT, MARKER_NONCE);
     memcpy(out->file, text + file_at, file_len);
     return 0;

@@ -62,6 +62,7 @@ static void write_node(const struct scrape *s, struct strbuf *out)
             clock_unix_s() - (int64_t)((clock_now_ms() - inherited->started_ms) / 1000),
     };
 
+    quota_scope_totals(inherited->quota, &node.scopes);
     for (uint32_t i = 0; i < WORKER_ROWS; i++) {
         const struct worker_slot *slot = &shared->slots[i];
 

@@ -347,6 +347,27 @@ static void write_alone(const char *name, const char *type, const char *help, ui
 static const char *const log_names[LOG_STREAMS] = {
     [LOG_STREAM_ACCESS] = "access", [LOG_STREAM_ERROR] = "error"};
 
+/* Of keys and teams together: which of them, only a bounded list could tell. */
+static void write_scopes(const struct quota_scope_totals *totals, struct strbuf *out)
+{
+    static const char *const names[QUOTA_SCOPES] = {[QUOTA_KEY] = "key", [QUOTA_TEAM] = "team"};
+
+    write_alone("tranche_quota_scopes", "gauge", "Keys and teams that have unfinished batches",
+                totals->scopes, out);
+    write_alone("tranche_quota_unscoped_batches_total", "counter",
+                "Batches not counted for a key or team because the ledger had no place for it",
+                totals->unscoped, out);
+    write_head("tranche_quota_scope_refusals_total", "counter",
+               "Creates refused for a limit of a key or team", out);
+    for (int i = 0; i < QUOTA_SCOPES; i++) {
+        strbuf_addf(out, "tranche_quota_scope_refusals_total{scope=\"%s\",limit=\"tokens\"} %llu\n",
+                    names[i], (unsigned long long)totals->refused_tokens[i]);
+        strbuf_addf(out,
+                    "tranche_quota_scope_refusals_total{scope=\"%s\",limit=\"batches\"} %llu\n",
+                    names[i], (unsigned long long)totals->refused_batches[i]);
+    }
+}
+
 void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
 {
     write_head("tranche_build_info", "gauge", "The version that runs", out);
@@ -375,6 +396,7 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
                 "Lines of batch files that passed all checks", node->lines, out);
     write_alone("tranche_idempotency_evictions_total", "counter",
                 "Idempotency entries evicted before they expired", node->evicted, out);
+    write_scopes(&node->scopes, out);
     write_head("tranche_log_lines_dropped_total", "counter",
                "Log lines dropped because their reader was too slow or memory was short", out);
     for (int i = 0; i < LOG_STREAMS; i++)

@@ -14,6 +14,7 @@ static int marker_text(const struct create_job *job, struct strbuf *text)
     const struct table_deployment *d = table_deployment(job->op.rt->table, job->op.deployment);
     uint32_t home = table_deployment(job->op.rt->table, create_home(job))->account;
     struct marker marker = {.owner = job->owner,
+                            .key = job->scopes.marker_key,
                             .request = job->request,
                             .tokens = job->claim.entry != 0 ? job->claim.tokens : job->tokens,
                             .bare_endpoint = provider_endpoint_v1(job->endpoint) != NULL,
@@ -32,7 +33,8 @@ bool create_takes_marker(const struct create_job *job)
 {
     const struct json *metadata = json_get(job->op.relay->request, "metadata");
 
-    return job->target.native[0] != '\0' && marker_takes_file(job->target.native) &&
+    return job->target.native[0] != '\0' &&
+           marker_takes_file(job->target.native, job->scopes.marker_key != 0) &&
            json_size(metadata) < MARKER_PAIRS &&
            (metadata == NULL || json_is(metadata, JSON_NULL) || json_is(metadata, JSON_OBJECT));
 }

@@ -9,8 +9,8 @@
  *      │ it is there
  *    FACTS
  *      │ its deployment and its tokens, as far as they can be known
- *   RESERVE ────────── no room there ─────────────────────────┐
- *      │ counted there                                        ▼
+ *   RESERVE ────────── no room there ─────────────────────────┐   (its key or team has
+ *      │ counted there                                        ▼    none: DONE)
  *      │                                                  ELSEWHERE ── nowhere ──────► DONE
  *      │                                                   │     ▲
  *      │                                           counted │     │ not taken there
@@ -68,6 +68,7 @@
 #include "request/operation.h"
 #include "request/resolve.h"
 #include "routing/candidates.h"
+#include "scopes.h"
 
 #define CREATE_MAX_TRIES 8 /* deployments that one create goes through */
 
@@ -98,6 +99,7 @@ struct create_job {
     /* The request. */
     char request_id[37];
     uint64_t owner;
+    struct scopes scopes; /* of who asks: what counts it besides the deployment */
     uint64_t request;     /* fingerprint of what was asked */
     char endpoint[64];    /* as the client wrote it */
     char *file_id;        /* owned; of the input file, as the client wrote it; NULL: a blob */
@@ -129,10 +131,13 @@ struct create_job {
     struct failure worst; /* the most telling failure so far; status 0: none */
 
     /* The deployment in use. */
-    char file[IDS_MAX + 1];   /* native id of the input file there; "": none (a blob) */
-    struct quota_claim claim; /* its reservation; empty: none */
-    bool uncounted;           /* there is none because the ledger is full */
-    bool permit;              /* the half-open probe permit is held until the create is sent */
+    char file[IDS_MAX + 1];       /* native id of the input file there; "": none (a blob) */
+    struct quota_claim claim;     /* its reservation; empty: none */
+    struct quota_refusal refusal; /* ... why there is none: of the last try */
+    bool uncounted;               /* there is none because the ledger is full */
+    uint64_t counted;             /* tokens of that try */
+    bool over_limit;              /* there is none because its key or team may not have it now */
+    bool permit;                  /* the half-open probe permit is held until the create is sent */
 
     /* The create there. */
     struct strbuf body;             /* owned */
@@ -206,6 +211,10 @@ bool create_any_refusal(const struct create_job *job);
 /** Nobody has room: say why, and when there will be, and end. No room is promised at a deployment
  * that has refused this very job. */
 enum create_step create_nowhere(struct create_job *job);
+
+/** Its key or its team may not have it now, or never, or it cannot be counted there: say so, and end.
+ */
+enum create_step create_refuse_tenant(struct create_job *job);
 
 /* --- create_body.c --- */
 

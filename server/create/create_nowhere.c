@@ -7,6 +7,7 @@
 
 #include "objects/ledger.h"
 #include "objects/refusals.h"
+#include "request/errors.h"
 #include "routing/choose.h"
 
 /* The provider refused for want of room, of which the ledger knows nothing: it learns no limit of a
@@ -121,6 +122,22 @@ static void explain(struct create_job *job, struct failure *why)
         choose_nowhere(job->op.rt, &q, why);
     if (q.num == 0 || why->status == 400)
         explain_refusal(job, &refusers, why);
+}
+
+enum create_step create_refuse_tenant(struct create_job *job)
+{
+    struct runtime *rt = job->op.rt;
+    const char *type = job->over_limit ? scopes_limit_type(&job->refusal) : NULL;
+    struct failure why;
+
+    if (job->over_limit)
+        scopes_explain(&job->scopes, rt->inherited->quota, &job->refusal, job->counted,
+                       loop_now_ms(rt->loop), &why);
+    else
+        error_fill(&why, NOT_COUNTABLE, "input_file_id");
+    if (type != NULL && job->op.relay != NULL)
+        relay_header(job->op.relay, "rate_limit_type", type);
+    return create_fail(job, &why);
 }
 
 enum create_step create_nowhere(struct create_job *job)

@@ -97,21 +97,27 @@ static uint64_t tokens_at(const struct create_job *job, uint32_t column)
     return pick_tokens(&c, job->tokens);
 }
 
-/* Count the job's tokens at a deployment. @return 0; ERR_LIMIT: it has no room */
+/* Count the job's tokens at a deployment, and for who asks. @return 0; ERR_LIMIT: it has no room, or
+ * with `over_limit` who asks may not have it */
 static int reserve(struct create_job *job, uint32_t deployment)
 {
     struct runtime *rt = job->op.rt;
     uint32_t column = rt->inherited->columns[deployment];
-    uint64_t token = job->nonce[0] != '\0'
-                         ? quota_token(rt->inherited->quota, column, job->nonce, strlen(job->nonce))
-                         : 0;
-    int rc = quota_reserve(rt->inherited->quota, rt->slot, column, tokens_at(job, column), token,
-                           loop_now_ms(rt->loop), &job->claim);
+    struct quota_job counted = {.tokens = tokens_at(job, column)};
+    int rc;
 
-    job->uncounted = rc == ERR_FULL;
-    if (job->uncounted)
-        log_warn("quota: the ledger is full; a batch is created without a reservation");
-    return rc == ERR_LIMIT ? ERR_LIMIT : 0;
+    if (job->nonce[0] != '\0')
+        counted.token = quota_token(rt->inherited->quota, column, job->nonce, strlen(job->nonce));
+    memcpy(counted.scopes, job->scopes.of, sizeof(counted.scopes));
+    job->counted = counted.tokens;
+    rc = quota_reserve_job(rt->inherited->quota, rt->slot, column, &counted, loop_now_ms(rt->loop),
+                           &job->claim, &job->refusal);
+    job->uncounted = rc == ERR_FULL && !scopes_are_limited(&job->scopes);
+    job->over_limit = rc != 0 && !job->uncounted && job->refusal.by != QUOTA_BY_DEPLOYMENT;
+    if (rc == ERR_FULL)
+        log_warn("quota: the ledger is full; a batch is %s",
+                 job->uncounted ? "created without a reservation" : "refused");
+    return rc == 0 || job->uncounted ? 0 : ERR_LIMIT;
 }
 
 void create_give_back(struct create_job *job)
@@ -211,10 +217,14 @@ enum create_step create_reserve(struct create_job *job)
         return create_fail(job, &why);
     if (job->have_facts)
         rc = reserve_at_home(job);
+    else if (scopes_are_limited(&job->scopes))
+        return create_refuse_tenant(job);
     if (rc == ERR_NOMEM)
         return create_fail_memory(job);
     if (rc == 0)
         return STEP_WRITE;
+    if (job->over_limit)
+        return create_refuse_tenant(job);
     job->file[0] = '\0';
     return STEP_ELSEWHERE;
 }
@@ -255,6 +265,8 @@ static uint32_t choose_with_room(struct create_job *job)
             return chosen;
         }
         choose_give_back(job->op.rt, OP_CREATE, chosen); /* somebody was faster */
+        if (job->over_limit)
+            break;
     }
     return MODEL_NO_INDEX;
 }
@@ -264,7 +276,7 @@ enum create_step create_elsewhere(struct create_job *job)
     uint32_t chosen = choose_with_room(job);
 
     if (chosen == MODEL_NO_INDEX)
-        return create_nowhere(job);
+        return job->over_limit ? create_refuse_tenant(job) : create_nowhere(job);
     job->op.deployment = chosen;
     return STEP_COPY;
 }

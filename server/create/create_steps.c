@@ -268,6 +268,7 @@ static enum answered take_request(struct create_job *job, struct relay *relay)
     const char *file_id = json_get_str(relay->request, "input_file_id");
 
     job->owner = relay->owner;
+    scopes_of_tenant(relay->tenant, &job->scopes);
     job->request = fingerprint_of(relay);
     memcpy(job->request_id, relay->request_id, sizeof(job->request_id));
     snprintf(job->endpoint, sizeof(job->endpoint), "%s", json_get_str(relay->request, "endpoint"));

@@ -17,6 +17,7 @@
 #include "request/may_use.h"
 #include "request/operation.h"
 #include "request/resolve.h"
+#include "scopes.h"
 
 /* The question about a file. */
 struct placement {
@@ -43,7 +44,10 @@ static const struct operation_ops placement_ops = {.free = free_placement};
 /* One question and its answer. */
 struct plan {
     struct runtime *rt;
-    bool bound;             /* a tenant asks */
+    bool bound;             /* a tenant asks ... */
+    struct scopes scopes;   /* ... whose key and team have these limits */
+    bool over_limit;        /* and may not have the job now: */
+    struct failure over;    /* what a create would be told */
     uint64_t tokens, least; /* as estimated, and for certain */
     uint64_t unsure_from;   /* choose_unsure_from() */
     uint64_t job;           /* facts_job(); 0: no file */
@@ -136,6 +140,29 @@ static void pick_in_tiers(struct plan *plan)
     }
 }
 
+/* A create would be refused for the limits of its key or team, whatever room there is. */
+static void judge_scopes(struct plan *plan)
+{
+    const struct quota *quota = plan->rt->inherited->quota;
+    const struct pick_candidate *at = candidate_of(plan, plan->chosen);
+    struct quota_job job = {.tokens = at != NULL ? pick_tokens(at, plan->tokens) : plan->tokens};
+    struct quota_refusal refusal;
+
+    memcpy(job.scopes, plan->scopes.of, sizeof(job.scopes));
+    if (quota_scopes_fit(quota, &job, &refusal) == 0)
+        return;
+    plan->over_limit = true;
+    scopes_explain(&plan->scopes, quota, &refusal, job.tokens, loop_now_ms(plan->rt->loop),
+                   &plan->over);
+    plan->chosen = MODEL_NO_INDEX;
+    if (scopes_never_fit(&refusal, job.tokens))
+        plan->fit = QUOTA_NEVER_FITS;
+    else if (plan->fit == QUOTA_FITS)
+        plan->fit = QUOTA_NOT_NOW;
+    if (plan->over.retry_after_ms > 0 && (uint64_t)plan->over.retry_after_ms > plan->wait_ms)
+        plan->wait_ms = (uint64_t)plan->over.retry_after_ms;
+}
+
 static int decide(struct plan *plan)
 {
     const struct pick_candidate *home;
@@ -151,11 +178,14 @@ static int decide(struct plan *plan)
         plan->chosen = plan->home;
     else
         pick_in_tiers(plan);
+    judge_scopes(plan);
     return 0;
 }
 
 static const char *reason_of(const struct plan *plan)
 {
+    if (plan->over_limit)
+        return plan->over.message;
     if (plan->fit == QUOTA_NEVER_FITS)
         return "It is larger than the limit of every deployment.";
     if (plan->fit == QUOTA_NOT_NOW && plan->hopeless)
@@ -325,6 +355,7 @@ static void answer_file(struct placement *p, const struct facts *facts)
     struct relay *relay;
 
     plan.job = facts_job(facts, p->op.relay->owner);
+    scopes_of_tenant(p->op.relay->tenant, &plan.scopes);
     relay = operation_end(&p->op);
 
     if (candidates_of_group(rt, d->group, &plan.candidates) != 0) {
@@ -426,6 +457,7 @@ static void start_number(struct relay *relay)
     uint32_t group;
     int64_t tokens;
 
+    scopes_of_tenant(relay->tenant, &plan.scopes);
     if (model != NULL && may_use_alias(relay, model, strlen(model), target))
         model = target;
     group = model != NULL ? table_find_group(table, model, strlen(model)) : MODEL_NO_INDEX;

@@ -22,6 +22,14 @@ enum ledger_phase ledger_phase_of(const struct json *batch)
     return LEDGER_RUNNING;
 }
 
+bool ledger_is_cancelling(const struct json *batch)
+{
+    const char *status = json_get_str(batch, "status");
+
+    return status != NULL &&
+           (strcasecmp(status, "cancelling") == 0 || strcasecmp(status, "canceling") == 0);
+}
+
 bool ledger_was_full(const struct json *batch)
 {
     const struct json *data = json_get(json_get(batch, "errors"), "data");

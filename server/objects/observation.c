@@ -30,6 +30,8 @@ static bool note(const struct json *batch, struct observation *out)
     memcpy(out->id, id, len);
     out->id[len] = '\0';
     out->phase = ledger_phase_of(batch);
+    out->cancelling = out->phase == LEDGER_RUNNING && ledger_is_cancelling(batch);
+    out->refund = false;
     out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);
     if (!json_int64(json_get(batch, "created_at"), &out->created_s) || out->created_s < 0)
         out->created_s = 0;
@@ -54,6 +56,11 @@ bool observation_read(struct json_doc *doc, struct json *batch, const struct ids
     if (marked && marker.origin != 0 && input != NULL && strlen(input) <= IDS_MAX)
         snprintf(out->copy, sizeof(out->copy), "%s", input);
     return true;
+}
+
+void observation_refund(const struct config *config, struct observation *s)
+{
+    s->refund = s->cancelling && config->refund_at_cancelling;
 }
 
 uint64_t observation_age_ms(const struct observation *s, int64_t now_unix_s)
@@ -84,6 +91,8 @@ enum observation_change observation_record(struct quota *quota, uint32_t holder,
         .id = s->id, .len = strlen(s->id), .tokens = tokens, .age_ms = age_ms};
     bool running = s->phase == LEDGER_RUNNING;
 
+    if (running && s->refund)
+        (void)quota_refund(quota, holder, column, s->id, found.len);
     if (running && quota_progress(quota, column, s->id, found.len, s->done, s->total, now_ms))
         return OBSERVATION_SEEN;
     if (s->marked)
@@ -92,6 +101,10 @@ enum observation_change observation_record(struct quota *quota, uint32_t holder,
         return record_end(quota, holder, column, s, found.token, now_ms);
     if (!s->marked || tokens == 0)
         return OBSERVATION_NOTHING;
+    if (!s->refund) {
+        found.scopes[QUOTA_KEY] = marker_key(&s->marker);
+        found.scopes[QUOTA_TEAM] = marker_team(&s->marker);
+    }
     if (quota_adopt(quota, holder, column, &found, now_ms) != 0)
         return OBSERVATION_FULL;
     /* Not when its create is still in flight in a worker: then it is in the ledger by its token. */
@@ -146,6 +159,7 @@ bool observation_of_batch(const struct inherited *inherited, uint32_t slot, uint
     if (!marker_is_ours(inherited->seals, text))
         return false;
     out->marked = true;
+    observation_refund(inherited->config, out);
     if (counts &&
         observation_record(inherited->quota, slot, inherited->columns[deployment], out,
                            out->marker.tokens,

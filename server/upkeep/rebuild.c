@@ -76,6 +76,7 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
     past_saw(inherited, r->account->deployment, object, loop_now_ms(r->account->upkeep->rt.loop));
     if (!observation_read(doc, object, inherited->seals, &s))
         return;
+    observation_refund(inherited->config, &s);
     deployment = s.marked ? ledger_deployment(inherited, &s.marker) : MODEL_NO_INDEX;
     take_batch(&r->tally, inherited->quota, r->account->upkeep->rt.slot,
                deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,

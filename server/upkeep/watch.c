@@ -164,13 +164,14 @@ static void note_end(struct watch_round *r, uint64_t tokens)
     r->tokens += tokens;
 }
 
-static void record(struct watch_round *r, uint32_t column, const struct observation *s,
-                   uint64_t tokens)
+static void record(struct watch_round *r, uint32_t column, struct observation *s, uint64_t tokens)
 {
     struct upkeep *upkeep = r->account->upkeep;
-    enum observation_change change =
-        observation_record(ledger(r), upkeep->rt.slot, column, s, tokens,
-                           observation_age_ms(s, provider_now_s(r)), now_of(r));
+    enum observation_change change;
+
+    observation_refund(upkeep->rt.inherited->config, s);
+    change = observation_record(ledger(r), upkeep->rt.slot, column, s, tokens,
+                                observation_age_ms(s, provider_now_s(r)), now_of(r));
 
     if (change == OBSERVATION_RELEASED) {
         note_end(r, tokens);

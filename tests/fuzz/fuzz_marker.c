@@ -30,8 +30,9 @@ static char *exact(const void *bytes, size_t len)
 static bool same(const struct marker *a, const struct marker *b)
 {
     return a->owner == b->owner && a->request == b->request && a->tokens == b->tokens &&
-           a->deployment == b->deployment && a->origin == b->origin &&
-           strcmp(a->nonce, b->nonce) == 0 && strcmp(a->file, b->file) == 0;
+           a->deployment == b->deployment && a->origin == b->origin && a->key == b->key &&
+           a->bare_endpoint == b->bare_endpoint && strcmp(a->nonce, b->nonce) == 0 &&
+           strcmp(a->file, b->file) == 0;
 }
 
 /* A sealed marker says what it was made of, and nothing once a byte of it is another. */
@@ -84,6 +85,8 @@ static void check_made(const uint8_t *data, size_t size)
     memcpy(&marker.deployment, data + 21, 4);
     memcpy(&marker.origin, data + 25, 4);
     marker_nonce_of(marker.owner, (const char *)data, size, marker.nonce);
+    marker.bare_endpoint = (data[29] & 1) != 0;
+    memcpy(&marker.key, data + 30, 2);
     memcpy(marker.file, data + 32, len < IDS_MAX ? len : IDS_MAX);
     check_written(&marker, data, size);
 }

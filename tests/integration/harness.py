@@ -477,9 +477,10 @@ def envelope(answer, status=None, **wanted):
     assert isinstance(error["message"], str) and error["message"], answer
     assert isinstance(error["type"], str) and error["type"], answer
     assert error["param"] is None or isinstance(error["param"], str), answer
-    # A number is one that a provider has there (vLLM does); digits as a text say nothing.
+    # A number is one that a provider has there (vLLM does); digits as a text are LiteLLM's of a key: the status again.
     code = error["code"]
-    assert code is None or type(code) is int or (isinstance(code, str) and not code.isdigit()), answer
+    assert code is None or type(code) is int or (isinstance(code, str) and (
+        not code.isdigit() or code == str(answer.status))), answer
     for name, value in wanted.items():
         assert error[name] == value, answer
     return error

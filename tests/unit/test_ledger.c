@@ -114,7 +114,8 @@ static void what_is_no_limit_is_none(void **state)
 /* --- what a batch that passes by tells --- */
 
 static struct ids_seals seals;
-static struct inherited inherited;
+static const struct config config;
+static struct inherited inherited = {.config = &config};
 
 static int begin(void **state)
 {

@@ -68,6 +68,46 @@ static void the_clients_spelling_of_its_endpoint_is_kept(void **state)
     strbuf_deinit(&text);
 }
 
+static void the_key_inside_a_team_is_told_and_of_others_nothing_changes(void **state)
+{
+    struct marker keyed = sample, back;
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    keyed.key = UINT64_C(0x00c0ffee00c0ffee);
+    for (int bare = 0; bare < 2; bare++) {
+        strbuf_reset(&text);
+        keyed.bare_endpoint = bare != 0;
+        assert_int_equal(marker_write(&seals, &keyed, &text), 0);
+        assert_int_equal(text.data[0], '4' + bare); /* programs of before read 1 to 3 */
+        assert_int_equal(marker_read(&seals, strbuf_str(&text), &back), 0);
+        assert_int_equal(back.key, keyed.key);
+        assert_true(back.owner == sample.owner && back.bare_endpoint == keyed.bare_endpoint);
+        assert_true(back.tokens == sample.tokens && back.origin == sample.origin);
+        assert_string_equal(back.file, sample.file);
+        assert_true(marker_key(&back) == keyed.key && marker_team(&back) == sample.owner);
+        text.data[0] -= 2;
+        assert_int_equal(marker_read(&seals, strbuf_str(&text), &back), ERR_SYNTAX);
+    }
+    assert_true(marker_key(&sample) == sample.owner && marker_team(&sample) == 0);
+    strbuf_deinit(&text);
+}
+
+static void no_key_is_written_as_no_key(void **state)
+{
+    char text[300] = "4.0123456789abcdef.fedcba9876543210.00112233445566778899aabbccddeeff."
+                     "0000000000000001.deadbeef.00000000.0000000000000000.file-a.0123456789abcdef";
+    struct marker back;
+
+    (void)state;
+    assert_int_equal(marker_parse(text, &back), ERR_SYNTAX);
+    text[104] = '1';
+    assert_int_equal(marker_parse(text, &back), 0);
+    assert_string_equal(back.file, "file-a");
+    text[0] = '6';
+    assert_int_equal(marker_parse(text, &back), ERR_SYNTAX);
+}
+
 static void no_changed_character_goes_unnoticed(void **state)
 {
     struct strbuf text = STRBUF_INIT;
@@ -183,14 +223,15 @@ static void a_file_that_a_marker_takes_can_be_written(void **state)
     char id[IDS_MAX + 1];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) + IDS_MAX; i++) {
-        struct marker marker = {.nonce = "0123456789abcdef0123456789abcdef"};
+    for (size_t i = 0; i < 2 * (sizeof(ids) / sizeof(ids[0]) + IDS_MAX); i++) {
+        struct marker marker = {.nonce = "0123456789abcdef0123456789abcdef", .key = i & 1};
         struct strbuf out = STRBUF_INIT;
 
         memset(id, 'x', sizeof(id));
-        id[i < 4 ? 0 : i - 4] = '\0';
-        snprintf(marker.file, sizeof(marker.file), "%s", i < 4 ? ids[i] : id);
-        assert_int_equal(marker_takes_file(marker.file), marker_write(&seals, &marker, &out) == 0);
+        id[i < 8 ? 0 : i / 2 - 4] = '\0';
+        snprintf(marker.file, sizeof(marker.file), "%s", i < 8 ? ids[i / 2] : id);
+        assert_int_equal(marker_takes_file(marker.file, marker.key != 0),
+                         marker_write(&seals, &marker, &out) == 0);
         strbuf_deinit(&out);
     }
 }
@@ -255,6 +296,8 @@ int main(void)
         cmocka_unit_test(a_marker_without_a_whole_nonce_is_not_written),
         cmocka_unit_test(what_was_written_is_read_back),
         cmocka_unit_test(the_clients_spelling_of_its_endpoint_is_kept),
+        cmocka_unit_test(the_key_inside_a_team_is_told_and_of_others_nothing_changes),
+        cmocka_unit_test(no_key_is_written_as_no_key),
         cmocka_unit_test(no_changed_character_goes_unnoticed),
         cmocka_unit_test(only_lower_case_hex_digits_are_read),
         cmocka_unit_test(a_blob_has_no_file_and_an_odd_file_id_no_marker),

@@ -195,7 +195,7 @@ static void names_of_any_characters_are_escaped(void **state)
 
 static void each_metric_has_one_head(void **state)
 {
-    struct metrics_node node = {.generation = 3, .workers = 2};
+    struct metrics_node node = {.generation = 3, .workers = 2, .scopes = {5, 6, {7, 8}, {9, 10}}};
     const char *all, *at;
     unsigned heads = 0;
 
@@ -216,6 +216,12 @@ static void each_metric_has_one_head(void **state)
     assert_true(heads > metrics_count());
     assert_non_null(strstr(all, "\ntranche_config_generation 3\n"));
     assert_non_null(strstr(all, "\ntranche_workers 2\n"));
+    assert_non_null(strstr(all, "\ntranche_quota_scopes 5\n"));
+    assert_non_null(strstr(all, "\ntranche_quota_unscoped_batches_total 6\n"));
+    assert_non_null(
+        strstr(all, "\ntranche_quota_scope_refusals_total{scope=\"key\",limit=\"tokens\"} 7\n"));
+    assert_non_null(
+        strstr(all, "\ntranche_quota_scope_refusals_total{scope=\"team\",limit=\"batches\"} 10\n"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -43,10 +43,12 @@ static struct observation read_text(const char *text)
     return s;
 }
 
-/* With our marker: of 500 tokens. */
-static struct observation ours(const char *status, const char *more)
+/* With our marker: of 500 tokens, of an owner and perhaps a key of its team. */
+static struct observation made_by(uint64_t owner, uint64_t key, const char *status,
+                                  const char *more)
 {
-    struct marker marker = {.tokens = 500, .deployment = 7, .file = "file-1"};
+    struct marker marker = {
+        .owner = owner, .key = key, .tokens = 500, .deployment = 7, .file = "file-1"};
     struct strbuf pair = STRBUF_INIT;
     char text[1024];
 
@@ -57,6 +59,11 @@ static struct observation ours(const char *status, const char *more)
              strbuf_str(&pair), more);
     strbuf_deinit(&pair);
     return read_text(text);
+}
+
+static struct observation ours(const char *status, const char *more)
+{
+    return made_by(0, 0, status, more);
 }
 
 static uint64_t token(void)
@@ -140,6 +147,57 @@ static void one_that_runs_is_adopted_once(void **state)
     assert_int_equal(record(&s, 500), OBSERVATION_ADOPTED);
     assert_int_equal(record(&s, 500), OBSERVATION_SEEN);
     assert_int_equal(enqueued(), 500);
+}
+
+static uint64_t scope_tokens(uint64_t name)
+{
+    struct quota_scope_sum sum;
+
+    (void)quota_read_scope(quota, name, NOW, &sum);
+    return sum.tokens;
+}
+
+static void one_that_is_adopted_counts_for_who_made_it(void **state)
+{
+    struct observation of_team = made_by(70, 71, "in_progress", "");
+    struct observation of_key = made_by(80, 0, "in_progress", "");
+
+    (void)state;
+    assert_int_equal(record(&of_team, 500), OBSERVATION_ADOPTED);
+    assert_true(scope_tokens(70) == 500 && scope_tokens(71) == 500);
+    snprintf(of_key.id, sizeof(of_key.id), "b2");
+    memset(of_key.marker.nonce, 'b', MARKER_NONCE);
+    assert_int_equal(record(&of_key, 500), OBSERVATION_ADOPTED);
+    assert_int_equal(scope_tokens(80), 500);
+    of_team = made_by(70, 71, "completed", "");
+    assert_int_equal(record(&of_team, 500), OBSERVATION_RELEASED);
+    assert_int_equal(scope_tokens(70) + scope_tokens(71), 0);
+}
+
+static void one_that_is_being_cancelled_pays_until_its_end_or_as_the_operator_wants(void **state)
+{
+    struct observation s = made_by(70, 71, "cancelling", "");
+    struct config config = {.refund_at_cancelling = false};
+
+    (void)state;
+    assert_true(s.cancelling);
+    assert_int_equal(record(&s, 500), OBSERVATION_ADOPTED);
+    observation_refund(&config, &s);
+    assert_int_equal(record(&s, 500), OBSERVATION_SEEN);
+    assert_int_equal(scope_tokens(70), 500);
+    config.refund_at_cancelling = true;
+    observation_refund(&config, &s);
+    assert_int_equal(record(&s, 500), OBSERVATION_SEEN);
+    assert_int_equal(scope_tokens(70) + scope_tokens(71), 0);
+    assert_int_equal(enqueued(), 500); /* its provider counts it */
+    s = made_by(70, 71, "cancelled", "");
+    assert_int_equal(record(&s, 500), OBSERVATION_RELEASED);
+    s = made_by(70, 71, "Canceling", "");
+    observation_refund(&config, &s);
+    assert_int_equal(record(&s, 500), OBSERVATION_ADOPTED); /* after a restart */
+    assert_int_equal(scope_tokens(70) + scope_tokens(71), 0);
+    assert_int_equal(enqueued(), 500);
+    assert_false(ours("in_progress", "").cancelling);
 }
 
 static void without_tokens_there_is_nothing_to_adopt(void **state)
@@ -226,6 +284,8 @@ int main(void)
         T(a_status_that_nobody_knows_still_runs),
         T(an_age_is_never_negative),
         T(one_that_runs_is_adopted_once),
+        T(one_that_is_adopted_counts_for_who_made_it),
+        T(one_that_is_being_cancelled_pays_until_its_end_or_as_the_operator_wants),
         T(without_tokens_there_is_nothing_to_adopt),
         T(a_create_that_is_still_in_flight_is_not_counted_twice),
         T(an_orphan_lives_on_under_its_id),

@@ -27,7 +27,8 @@ static void whoever_has_no_room_is_named_and_nobody_counts_it(void **state)
 
     (void)state;
     must_run(0, &(struct quota_job){.tokens = 30, .scopes = {{KEY_1, 100, NONE}}}, "batch_1");
-    must_run(1, &(struct quota_job){.tokens = 30, .scopes = {{KEY_2, 100, NONE}, {TEAM_1, 70, NONE}}},
+    must_run(1,
+             &(struct quota_job){.tokens = 30, .scopes = {{KEY_2, 100, NONE}, {TEAM_1, 70, NONE}}},
              "batch_2");
     assert_int_equal(try_job(1, 2, &job, &claim), ERR_LIMIT);
     assert_int_equal(claim.entry, 0);
@@ -461,8 +462,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_handed_over_ledger_whose_scopes_lead_out_of_it_is_refused,
                                         setup, teardown),
         cmocka_unit_test(the_wait_is_what_the_scopes_part_of_the_drain_takes),
-        cmocka_unit_test_setup_teardown(
-            a_scope_tells_how_fast_the_deployments_are_where_it_runs, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_scope_tells_how_fast_the_deployments_are_where_it_runs,
+                                        setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,11 +130,8 @@ static void do_reserve_and_cancel(struct process *self)
 
 static void do_adopt(struct process *self)
 {
-    const struct quota_found found = {.id = "batch_1",
-                                      .len = 7,
-                                      .token = TOKEN,
-                                      .tokens = 40,
-                                      .scopes = {KEY_1, TEAM_1}};
+    const struct quota_found found = {
+        .id = "batch_1", .len = 7, .token = TOKEN, .tokens = 40, .scopes = {KEY_1, TEAM_1}};
 
     self->result = quota_adopt(q, holder_of_process(self), 0, &found, NOW);
 }
@@ -374,10 +371,10 @@ static struct job {
     struct quota_claim claim;
     uint32_t column, holder;
     char id[16];
-    bool claimed;  /* by a process that lives */
-    bool sent;     /* ... which has begun to send it */
-    bool runs;     /* at its provider */
-    bool ending;   /* it has ended there, and the ledger was not told to the end */
+    bool claimed;             /* by a process that lives */
+    bool sent;                /* ... which has begun to send it */
+    bool runs;                /* at its provider */
+    bool ending;              /* it has ended there, and the ledger was not told to the end */
     bool refunding, refunded; /* its scopes may no longer pay; they do not */
 } jobs[JOBS];
 
@@ -452,10 +449,8 @@ static void step_answered(struct process *self)
 static void step_seen(struct process *self)
 {
     struct job *job = mine(self);
-    struct quota_found found = {.id = job->id,
-                                .len = strlen(job->id),
-                                .token = job->job.token,
-                                .tokens = job->job.tokens};
+    struct quota_found found = {
+        .id = job->id, .len = strlen(job->id), .token = job->job.token, .tokens = job->job.tokens};
 
     for (int i = 0; i < QUOTA_SCOPES; i++)
         found.scopes[i] = job->job.scopes[i].name;
@@ -479,7 +474,8 @@ static void step_cancelling(struct process *self)
     struct job *job = mine(self);
 
     job->refunding = true;
-    job->refunded |= quota_refund(q, holder_of_process(self), job->column, job->id, strlen(job->id));
+    job->refunded |=
+        quota_refund(q, holder_of_process(self), job->column, job->id, strlen(job->id));
 }
 
 static void step_repair(struct process *self)
@@ -666,8 +662,8 @@ static void live_by_chance(uint32_t seed)
     assert_int_equal(num_in(QUOTA_FREE), load_relaxed(&q->shared.high));
 }
 
-static void any_mix_of_creates_ends_deaths_and_restarts_keeps_the_limits_and_ends_at_zero(
-    void **state)
+static void
+any_mix_of_creates_ends_deaths_and_restarts_keeps_the_limits_and_ends_at_zero(void **state)
 {
     const char *seeds = getenv("TRANCHE_SEEDS");
     uint32_t num = seeds != NULL ? (uint32_t)strtoul(seeds, NULL, 10) : 60;
@@ -699,8 +695,8 @@ static void *run_worker(void *arg)
         struct quota_job job;
 
         x = x * 1664525u + 1013904223u;
-        job = job_of(x >> 16 & 63, 0, x & 0x800000 ? KEY_1 : 3000 + (x >> 12 & 63), 100, TEAM_1,
-                     150);
+        job =
+            job_of(x >> 16 & 63, 0, x & 0x800000 ? KEY_1 : 3000 + (x >> 12 & 63), 100, TEAM_1, 150);
         snprintf(id, sizeof(id), "batch_%u_%u", holder, i);
         if (quota_reserve_job(q, holder, x >> 31, &job, NOW, &claim, &why) != 0)
             continue;
@@ -750,8 +746,8 @@ int main(int argc, char **argv)
                                         setup_orders, teardown),
         cmocka_unit_test_setup_teardown(a_refund_beside_an_end_gives_nothing_back_twice,
                                         setup_orders, teardown),
-        cmocka_unit_test_setup_teardown(a_create_that_dies_at_any_step_is_found_or_was_never_counted,
-                                        setup_orders, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_create_that_dies_at_any_step_is_found_or_was_never_counted, setup_orders, teardown),
         cmocka_unit_test_setup_teardown(a_death_on_the_way_out_leaves_nothing_that_is_not_put_right,
                                         setup_orders, teardown),
         cmocka_unit_test_setup_teardown(a_death_while_a_row_changes_its_name_leaves_it_open,

@@ -171,6 +171,7 @@ struct config {
     bool count_output_tokens[PROVIDER_COUNT];
     uint32_t azure_min_expiry_ms; /* least expires_after that Azure is asked for; 0: what it says */
     uint32_t azure_file_expiry_s; /* expires_after of a batch file that names none; 0: none */
+    bool refund_at_cancelling;    /* key and team do not pay for a batch that is being cancelled */
     bool delete_moved_copies;     /* the copy that a moved batch ran on goes when it has ended */
     bool metrics_need_key;        /* /metrics wants the master key, as /health does; default true */
     /* How long what a batch was seen as is answered again; 0: the provider is asked each time */

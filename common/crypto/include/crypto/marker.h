@@ -27,6 +27,9 @@ struct marker {
     /* Fingerprint of the deployment it was placed on; 0: not known, as in what version 0.1.0
      * wrote */
     uint32_t deployment;
+    /* Fingerprint of the key inside a team that made it; 0: the owner is no team, or it is not known,
+     * as in what older versions wrote */
+    uint64_t key;
     bool bare_endpoint; /* the client wrote its endpoint without "/v1", and sees it so */
     /* Fingerprint of the account where `file` lives, when that is not the batch's own: the batch
      * runs on a copy. 0: it runs on `file` itself */
@@ -43,13 +46,25 @@ MUST_USE int marker_new_nonce(char nonce[MARKER_NONCE + 1]);
  * batch. @param owner  two owners' equal texts name different creates */
 void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MARKER_NONCE + 1]);
 
-/** Whether a marker can name this file: a provider's id may be too long, or have a dot in it. */
-bool marker_takes_file(const char *file);
+/** Whether a marker can name this file: a provider's id may be too long, or have a dot in it.
+ *  @param keyed  the marker names a key, too */
+bool marker_takes_file(const char *file, bool keyed);
 
 /** Append the sealed text. @return 0; ERR_LIMIT: longer than MARKER_MAX; ERR_INVALID: no seal key,
  * or a file id with bytes no id has; ERR_NOMEM */
 MUST_USE int marker_write(const struct ids_seals *seals, const struct marker *marker,
                           struct strbuf *out);
+
+/* Whom a batch counts against besides its deployment (struct rights); 0: nobody. */
+static inline uint64_t marker_key(const struct marker *marker)
+{
+    return marker->key != 0 ? marker->key : marker->owner;
+}
+
+static inline uint64_t marker_team(const struct marker *marker)
+{
+    return marker->key != 0 ? marker->owner : 0;
+}
 
 /** What a text says, proved or not; also one that version 0.1.0 wrote. @return 0; ERR_SYNTAX */
 MUST_USE int marker_parse(const char *text, struct marker *out);

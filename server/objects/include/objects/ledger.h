@@ -18,6 +18,9 @@ enum ledger_phase {
 /** Where a batch stands, from its `status` in any case; one that nobody knows is RUNNING. Pure. */
 enum ledger_phase ledger_phase_of(const struct json *batch);
 
+/** Whether a batch is being cancelled. Pure. */
+bool ledger_is_cancelling(const struct json *batch);
+
 /** Whether a failed batch failed because its deployment was full (the slow form of the refusal,
  * providers 2.6). Pure. */
 bool ledger_was_full(const struct json *batch);

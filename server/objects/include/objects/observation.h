@@ -14,7 +14,11 @@
 struct observation {
     char id[IDS_MAX + 1];
     enum ledger_phase phase;
-    bool too_large;       /* failed because the deployment had no room for its tokens */
+    bool too_large;  /* failed because the deployment had no room for its tokens */
+    bool cancelling; /* it counts at its provider until it has ended */
+    /* The operator wants that its key and team pay no longer for it (refund_at); the caller's,
+     * observation_refund() */
+    bool refund;
     int64_t created_s;    /* Unix; 0: not told */
     uint64_t done, total; /* requests */
     bool marked;          /* `marker` verified */
@@ -30,6 +34,10 @@ bool observation_read(struct json_doc *doc, struct json *batch, const struct ids
 /** Age of the batch in ms; 0 when it does not tell, or claims to come from the future. */
 uint64_t observation_age_ms(const struct observation *s, int64_t now_unix_s);
 
+/** Note whether its key and its team pay for it no longer, as the operator wants it (tenants
+ * statement A40). Between observation_read() and observation_record(). */
+void observation_refund(const struct config *config, struct observation *s);
+
 enum observation_change {
     OBSERVATION_NOTHING, /* the ledger did not know it, or had seen as much */
     OBSERVATION_SEEN,    /* it runs, and is in the ledger */
@@ -39,7 +47,7 @@ enum observation_change {
 };
 
 /** Tell the ledger. A batch that runs and whose marker tells its tokens is adopted if it is not
- * known yet; one that has ended is released. What it means that one ended as too large is for
+ * known yet, also in the scopes that the marker names; one that has ended is released. What it means that one ended as too large is for
  * observation_note_ended() to say, after OBSERVATION_RELEASED.
  *  @param column  of the deployment that it runs on
  *  @param tokens  of its reservation, or of its marker; 0: not known, then it is not adopted */

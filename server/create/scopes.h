@@ -1,0 +1,33 @@
+/* What a tenant's key and team may have at providers at one time: their limits for the quota ledger
+ * (quota.h), and the words in which a create beyond them is refused (tenants statements A32, A39). */
+#pragma once
+
+#include "balancer/quota.h"
+#include "core/tenant.h"
+#include "request/relay.h"
+
+struct scopes {
+    struct quota_scope of[QUOTA_SCOPES];   /* names 0: the master key's, which has none */
+    char names[QUOTA_SCOPES][TENANT_NAME]; /* for refusals; never a hash */
+    uint64_t marker_key;                   /* struct marker.key of its creates */
+};
+
+/** Those of who asks. */
+void scopes_of_tenant(const struct tenant *tenant, struct scopes *out);
+
+/** Whether a batch that cannot be counted must be refused. */
+bool scopes_are_limited(const struct scopes *scopes);
+
+/** Why a job was refused by a scope, and when there will be room. A job that its limit can never
+ * take is a 400.
+ *  @param refusal  by tokens, batches or the table
+ *  @param tokens   of the job */
+void scopes_explain(const struct scopes *scopes, const struct quota *quota,
+                    const struct quota_refusal *refusal, uint64_t tokens, uint64_t now_ms,
+                    struct failure *out);
+
+/** Whether it never fits, whatever ends. Pure. */
+bool scopes_never_fit(const struct quota_refusal *refusal, uint64_t tokens);
+
+/** Value of the header `rate_limit_type`; NULL: none. Pure. */
+const char *scopes_limit_type(const struct quota_refusal *refusal);
