@@ -327,7 +327,7 @@ static int count_all_in(struct quota *quota, uint32_t holder, struct reservation
                         struct quota_refusal *refusal)
 {
     struct quota_column *col = quota_column_of(quota, column_of(r));
-    uint64_t scopes, ahead;
+    uint64_t scopes = 0, ahead;
     int ret = scopes_in(quota, holder, column_of(r), job, &scopes, refusal);
 
     if (ret != 0)
