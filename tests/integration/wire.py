@@ -439,6 +439,7 @@ class Provider:
         self.socks = []
         self.sent = 0  # bytes of answers that the kernel took
         self.closed = threading.Event()  # the gateway left in the middle of an answer
+        self.breaks = 0  # how often it did
         self.asked = threading.Event()
         self.stalled = threading.Event()  # the gateway has taken nothing for half a second
         self.stopped = False
@@ -472,6 +473,7 @@ class Provider:
                 self.asked.set()
                 self.serve(self, sock, head)
         except OSError:
+            self.breaks += 1
             self.closed.set()
         finally:
             sock.close()
