@@ -595,12 +595,27 @@ static int unreadable(struct loading *l, const char *path, const struct node *as
     return ERR_SYNTAX;
 }
 
+/* What a file may have: what it has now, where that is known (not of what a kernel makes up). */
+static size_t most_bytes(const struct loading *l, const struct stat *st)
+{
+    size_t size = S_ISREG(st->st_mode) && st->st_size > 0 ? (size_t)st->st_size : l->max_bytes;
+
+    return size < l->max_bytes ? size : l->max_bytes;
+}
+
+static const char *too_long(const struct loading *l, size_t most)
+{
+    if (most < l->max_bytes)
+        return "it was written to meanwhile";
+    return l->max_bytes == MAX_FILE_BYTES ? "longer than 8 MiB" : "longer than 64 MiB";
+}
+
 /* *out stays NULL when the file was read before. */
 static int load_file(struct loading *l, const char *path, const struct node *asked,
                      struct node **out)
 {
     char *bytes = NULL;
-    size_t len = 0;
+    size_t len = 0, most;
     struct stat st;
     int fd, rc;
 
@@ -617,14 +632,13 @@ static int load_file(struct loading *l, const char *path, const struct node *ask
         report_at(l->reporter, CONFIG_WARNING, asked, "%s was read before; not read again", path);
         goto done;
     }
-    bytes = malloc(l->max_bytes + 1);
-    rc = bytes == NULL ? ERR_NOMEM : read_all(fd, l->max_bytes, bytes, &len);
+    most = most_bytes(l, &st);
+    bytes = malloc(most + 1);
+    rc = bytes == NULL ? ERR_NOMEM : read_all(fd, most, bytes, &len);
     if (rc == ERR_IO)
         rc = unreadable(l, path, asked, strerror(errno));
     else if (rc == ERR_LIMIT)
-        rc =
-            unreadable(l, path, asked,
-                       l->max_bytes == MAX_FILE_BYTES ? "longer than 8 MiB" : "longer than 64 MiB");
+        rc = unreadable(l, path, asked, too_long(l, most));
     if (rc == 0)
         rc = name_file(l->tree, path);
     if (rc == 0)
