@@ -158,6 +158,18 @@ static void describe_routing(const struct config *config, struct strbuf *out)
     describe_fallbacks(config, out);
 }
 
+/* LiteLLM's of all files: nothing where they say nothing. */
+static void add_enforced(const struct config *config, struct strbuf *out)
+{
+    if (config->limits.max_batch_file_bytes != 0)
+        add_number(out, "max_batch_file_size_mb", config->limits.max_batch_file_bytes >> 20);
+    if (config->enforced_file_expiry_s != 0)
+        add_ms(out, "enforced_file_expires_after", (int64_t)config->enforced_file_expiry_s * 1000);
+    if (config->enforced_output_expiry_s != 0)
+        add_ms(out, "enforced_batch_output_expires_after",
+               (int64_t)config->enforced_output_expiry_s * 1000);
+}
+
 static void describe_balancer(const struct config *config, struct strbuf *out)
 {
     add_text(out, "count_output_tokens.openai",
@@ -173,6 +185,7 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
     else
         add_ms(out, "azure_file_expires_after", (int64_t)config->azure_file_expiry_s * 1000);
     add_text(out, "refund_at", config->refund_at_cancelling ? "cancelling" : "terminal");
+    add_enforced(config, out);
     add_text(out, "delete_moved_copies", config->delete_moved_copies ? "true" : "false");
     add_text(out, "require_auth_for_metrics_endpoint", config->metrics_need_key ? "true" : "false");
     if (config->poll_cache_ms == 0)

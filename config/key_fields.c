@@ -239,7 +239,7 @@ static void take_limit(const struct limit *limit, const struct node *node,
 }
 
 /* OpenAI's own bounds of expires_after (providers 2.4): an hour to thirty days. */
-static void take_expiry(const struct node *node, struct reporter *reporter, uint32_t *seconds)
+void key_fields_expiry(const struct node *node, struct reporter *reporter, uint32_t *seconds)
 {
     static const struct scalar_rule rule = {SCALAR_INT, 3600, 30 * (int64_t)DAY_S};
     const struct node *anchor = node_get(node, "anchor");
@@ -272,10 +272,10 @@ void key_fields_limits(const struct node *entry, struct reporter *reporter,
         report_wanted(reporter, metadata, "a mapping");
     for (size_t i = 0; i < COUNT(limits); i++)
         take_limit(&limits[i], find(entry, limits[i].name, reporter), reporter, out);
-    take_expiry(find(entry, "enforced_file_expires_after", reporter), reporter,
-                &out->file_expiry_s);
-    take_expiry(find(entry, "enforced_batch_output_expires_after", reporter), reporter,
-                &out->output_expiry_s);
+    key_fields_expiry(find(entry, "enforced_file_expires_after", reporter), reporter,
+                      &out->file_expiry_s);
+    key_fields_expiry(find(entry, "enforced_batch_output_expires_after", reporter), reporter,
+                      &out->output_expiry_s);
     if (out->request_burst != RIGHTS_UNLIMITED && out->requests_per_second == RIGHTS_UNLIMITED)
         report_under(reporter, CONFIG_ERROR, entry, "request_burst",
                      "without effect: give max_requests_per_second, beyond which it goes");

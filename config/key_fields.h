@@ -17,6 +17,10 @@ void key_fields_check(const struct node *entry, bool team, struct reporter *repo
 void key_fields_limits(const struct node *entry, struct reporter *reporter,
                        struct rights_limits *limits);
 
+/** Read `{anchor: created_at, seconds: N}`. A missing node, and a wrong one, which is reported, leave
+ * *seconds. */
+void key_fields_expiry(const struct node *node, struct reporter *reporter, uint32_t *seconds);
+
 /** Read `expires`. @param unix_ms  0: never */
 void key_fields_expires(const struct node *entry, struct reporter *reporter, int64_t *unix_ms);
 

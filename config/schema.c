@@ -116,6 +116,9 @@ static const cyaml_schema_field_t litellm_fields[] = {
     TEXT(struct raw_litellm, cooldown_time),
     TEXT(struct raw_litellm, retry_after),
     TEXT(struct raw_litellm, max_fallbacks),
+    FREE_FORM("max_batch_file_size_mb"),
+    FREE_FORM("enforced_file_expires_after"),
+    FREE_FORM("enforced_batch_output_expires_after"),
     MAPPING(struct raw_litellm, "allowed_fails_policy", allowed_fails_policy, allowed_fails_fields),
     FREE_FORM("fallbacks"),
     FREE_FORM("default_fallbacks"),
@@ -152,7 +155,8 @@ static const cyaml_schema_field_t router_fields[] = {
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t general_fields[] = {
-    TEXT(struct raw_general, master_key), FREE_FORM("litellm_key_header_name"), CYAML_FIELD_END};
+    TEXT(struct raw_general, master_key), FREE_FORM("litellm_key_header_name"),
+    FREE_FORM("max_batch_file_size_mb"), CYAML_FIELD_END};
 
 static const cyaml_schema_field_t tls_fields[] = {TEXT(struct raw_tls, cert_file),
                                                   TEXT(struct raw_tls, key_file), CYAML_FIELD_END};

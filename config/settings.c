@@ -11,6 +11,7 @@
 
 #include "common/environment.h"
 #include "common/log.h"
+#include "enforced.h"
 #include "headers.h"
 
 #define DAY_MS        86400000
@@ -798,6 +799,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
     take_openai_path(in, config);
     take_default_timeout(in, default_timeout_ms);
     take_file_expiry(in, config);
+    enforced_take(in->root, in->reporter, config);
     take_strategy_args(in, config);
     rc = take_strategy(in, config);
     if (rc == 0)

@@ -57,6 +57,7 @@ static void write_node(const struct scrape *s, struct strbuf *out)
         .reload_failed = atomic_load_explicit(&shared->reload_failed, memory_order_relaxed) != 0,
         .restarts = read_word(&shared->restarts),
         .evicted = idem_evicted(inherited->idem),
+        .unmeasured = inherited->meters != NULL ? meters_unmeasured(inherited->meters) : 0,
         .log_lost = {log_out_lost(LOG_STREAM_ACCESS), log_out_lost(LOG_STREAM_ERROR)},
         .started_unix_s =
             clock_unix_s() - (int64_t)((clock_now_ms() - inherited->started_ms) / 1000),

@@ -394,6 +394,9 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
                 "Bytes of uploads that passed all checks", node->file_bytes, out);
     write_alone("tranche_uploaded_lines_total", "counter",
                 "Lines of batch files that passed all checks", node->lines, out);
+    write_alone("tranche_limits_unmeasured_total", "counter",
+                "Requests whose key or team was not held to its limits, since too many are in use",
+                node->unmeasured, out);
     write_alone("tranche_idempotency_evictions_total", "counter",
                 "Idempotency entries evicted before they expired", node->evicted, out);
     write_scopes(&node->scopes, out);

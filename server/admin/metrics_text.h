@@ -40,7 +40,8 @@ struct metrics_row {
 struct metrics_node {
     uint32_t generation, workers;
     bool reload_failed;
-    uint64_t restarts, connections, requests, spool_bytes, files, file_bytes, lines, evicted;
+    uint64_t restarts, connections, requests, spool_bytes, files, file_bytes, lines, evicted,
+        unmeasured;
     uint64_t log_lost[LOG_STREAMS]; /* lines */
     struct quota_scope_totals scopes;
     int64_t started_unix_s;

@@ -94,16 +94,20 @@ void spool_deinit(struct spool *spool)
     spool_init(spool, NULL, 0, NULL);
 }
 
+uint64_t spool_total(const struct inherited *inherited)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < WORKER_ROWS; i++)
+        sum += atomic_load_explicit(&inherited->shared->slots[i].spool_bytes, memory_order_relaxed);
+    return sum;
+}
+
 /* Whether `extra` more bytes fit under the limit of all workers; readers sum the slots, so two
  * workers may both take the last bytes: the limit is exact to one slice per worker. */
 static bool fits(const struct spool *spool, size_t extra)
 {
-    uint64_t sum = extra;
-
-    for (unsigned i = 0; i < WORKER_ROWS; i++)
-        sum += atomic_load_explicit(&spool->inherited->shared->slots[i].spool_bytes,
-                                    memory_order_relaxed);
-    return sum <= spool->inherited->config->limits.spool_bytes;
+    return spool_total(spool->inherited) + extra <= spool->inherited->config->limits.spool_bytes;
 }
 
 static int open_unlinked(const char *dir)

@@ -14,6 +14,7 @@
 #include "objects/discard.h"
 #include "read/replay.h"
 #include "request/errors.h"
+#include "request/limits.h"
 
 static enum create_step ask_whether_repeated(struct create_job *job);
 static enum create_step find_file(struct create_job *job);
@@ -262,6 +263,21 @@ static uint64_t fingerprint_of(const struct relay *relay)
     return fingerprint;
 }
 
+/* What the operator says of a tenant's files goes before what the client says (tenants statement
+ * A43). A repeat is known by what the client said. */
+static void enforce_expiry(struct relay *relay)
+{
+    uint32_t seconds = limits_output_expiry(relay);
+    struct json *expiry;
+
+    if (seconds == 0)
+        return;
+    expiry = json_new_object(relay->doc);
+    json_set_str(relay->doc, expiry, "anchor", "created_at");
+    json_set_int(relay->doc, expiry, "seconds", seconds);
+    json_set(relay->doc, relay->request, "output_expires_after", expiry);
+}
+
 /* Copy what the request says, and find out which accounts may hold its file. */
 static enum answered take_request(struct create_job *job, struct relay *relay)
 {
@@ -270,6 +286,7 @@ static enum answered take_request(struct create_job *job, struct relay *relay)
     job->owner = relay->owner;
     scopes_of_tenant(relay->tenant, &job->scopes);
     job->request = fingerprint_of(relay);
+    enforce_expiry(relay);
     memcpy(job->request_id, relay->request_id, sizeof(job->request_id));
     snprintf(job->endpoint, sizeof(job->endpoint), "%s", json_get_str(relay->request, "endpoint"));
     if (file_id != NULL && (job->file_id = strdup(file_id)) == NULL) {

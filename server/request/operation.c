@@ -7,6 +7,7 @@
 #include "calls/attempt.h"
 #include "objects/locate.h"
 #include "request/errors.h"
+#include "request/limits.h"
 #include "request/resolve.h"
 
 /* --- its begin --- */
@@ -15,7 +16,7 @@
 static void on_client_gone(void *arg)
 {
     struct operation *op = arg;
-    const struct relay *relay = op->relay;
+    struct relay *relay = op->relay;
 
     assert(relay != NULL);
     op->relay = NULL;
@@ -23,6 +24,8 @@ static void on_client_gone(void *arg)
         op->counts = true;
         share_add(op->share, SHARE_CALLS, 1);
     }
+    op->limits = relay->limits;
+    relay->limits.held = false;
     if (op->ops->goes_on == NULL || !op->ops->goes_on(op))
         operation_free(op);
 }
@@ -61,6 +64,7 @@ void operation_free(struct operation *op)
     locate_cancel(op->locate);
     loop_timer_stop(op->rt->loop, &op->retry);
     op->rt->operations -= op->held;
+    limits_release(op->rt, &op->limits);
     op->ops->free(op);
     if (counts)
         share_sub(share, SHARE_CALLS, 1);

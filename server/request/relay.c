@@ -14,6 +14,7 @@
 #include "common/mask.h"
 #include "request/errors.h"
 #include "request/admit.h"
+#include "request/limits.h"
 #include "request/auth.h"
 #include "objects/client_ids.h"
 #include "request/collect.h"
@@ -95,6 +96,7 @@ static void on_pool_gone(void *p)
     slices_remove(&relay->rt->slices, &relay->turn);
     collect_forget(relay);
     admit_release(relay);
+    limits_release(relay->rt, &relay->limits);
     share_put(relay->share);
     atomic_fetch_add_explicit(&relay->rt->inherited->shared->slots[relay->rt->slot].requests, 1,
                               memory_order_relaxed);
@@ -352,6 +354,20 @@ static void hide_secrets(const struct relay *relay, struct failure *failure)
     mask_free(mask);
 }
 
+/* LiteLLM's, of a refusal by a limit of the caller's (tenants statements A30, A32). */
+static void limit_headers(struct relay *relay, const struct failure *failure)
+{
+    char text[48];
+
+    if (failure->rate_limit[0] == '\0')
+        return;
+    relay_header(relay, "rate_limit_type", failure->rate_limit);
+    if (failure->retry_after_ms < 0)
+        return;
+    limits_reset_time(failure->retry_after_ms, text, sizeof(text));
+    relay_header(relay, "reset_at", text);
+}
+
 void relay_failure(struct relay *relay, const struct failure *failure)
 {
     struct failure shown = *failure;
@@ -361,6 +377,7 @@ void relay_failure(struct relay *relay, const struct failure *failure)
     retry_headers(relay, failure);
     if (shown.allow[0] != '\0')
         relay_header(relay, "allow", shown.allow);
+    limit_headers(relay, failure);
     failure_write(&shown, &text);
     relay_bytes(relay, failure->status, "application/json", strbuf_str(&text), text.len);
     strbuf_deinit(&text);

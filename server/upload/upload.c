@@ -83,6 +83,7 @@ static void reject(struct receiver *rc, const struct failure *why)
 {
     assert(!is_answered(rc));
     spool_deinit(&rc->up->spool);
+    limits_end_upload(&rc->up->limits);
     relay_failure(operation_detach(&rc->up->op), why);
 }
 
@@ -258,6 +259,7 @@ static bool model_is_fine(struct receiver *rc)
 static int file_data(struct receiver *rc, const char *bytes, size_t len)
 {
     struct upload *up = rc->up;
+    struct failure why;
     int err;
 
     up->received += len;
@@ -267,6 +269,10 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
         REJECT(rc, FILE_ABOVE, "file", (unsigned long long)max_file_bytes(up));
         return ERR_LIMIT;
     }
+    if (!limits_upload_grows(up->op.relay, &up->limits, up->received, &why)) {
+        reject(rc, &why);
+        return ERR_LIMIT;
+    }
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
     if (may_be_batch(up) && !lines_are_fine(rc, jsonl_feed(up->lines, bytes, len)))
         return ERR_SYNTAX;
@@ -274,7 +280,9 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
         return ERR_INVALID;
     if (rc->validate)
         return 0; /* nothing will be sent, so nothing is kept */
-    err = spool_write(&up->spool, bytes, len);
+    err = limits_upload_is_fair(up->op.relay, &up->limits, len)
+              ? spool_write(&up->spool, bytes, len)
+              : ERR_FULL;
     return err == 0 ? 0 : reject_spool(rc, err);
 }
 
@@ -477,9 +485,25 @@ static void answer_verdict(struct receiver *rc)
     json_doc_free(doc);
 }
 
+/* What the operator says of a tenant's files goes before what the client says (tenants statement
+ * A43). */
+static void enforce_expiry(struct upload *up)
+{
+    uint32_t seconds = limits_file_expiry(up->op.relay);
+
+    if (seconds == 0)
+        return;
+    strbuf_reset(&up->expires_anchor);
+    strbuf_adds(&up->expires_anchor, "created_at");
+    strbuf_reset(&up->expires_seconds);
+    strbuf_addf(&up->expires_seconds, "%lu", (unsigned long)seconds);
+}
+
 static void finish(struct receiver *rc)
 {
     struct upload *up = rc->up;
+
+    enforce_expiry(up);
 
     if (multipart_finish(rc->form) != 0) {
         uint64_t offset;
@@ -663,6 +687,7 @@ void upload_start(struct relay *relay)
     const char *type = "";
     size_t type_len = 0;
     const char *why = NULL;
+    struct failure refusal;
     struct body *body = front_body(relay->req);
     int err;
 
@@ -685,6 +710,8 @@ void upload_start(struct relay *relay)
         REJECT(rc, FILE_TOO_LARGE, "file");
     else if (!upload_memory_has_room(rc->up, UPLOAD_MEMORY_BASE))
         refuse_for_room(rc);
+    else if (!limits_begin_upload(relay, body_length(body), &rc->up->limits, &refusal))
+        reject(rc, &refusal);
     if (is_answered(rc)) {
         end(rc);
         return;

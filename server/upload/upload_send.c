@@ -67,6 +67,7 @@ void upload_free(struct operation *op)
     repeat_end(&up->repeat);
     EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
+    limits_end_upload(&up->limits);
     jsonl_free(up->lines);
     upload_memory_forget(up);
     strbuf_deinit(&up->purpose);

@@ -7,6 +7,7 @@
 #include "multipart/multipart.h"
 #include "routing/candidates.h"
 #include "balancer/rights.h"
+#include "request/limits.h"
 #include "request/operation.h"
 #include "once/repeat.h"
 #include "request/resolve.h"
@@ -16,9 +17,10 @@
 struct receiver; /* upload.c */
 
 struct upload {
-    struct operation op;       /* its deployment: of the current try */
-    struct receiver *receiver; /* owned; NULL: all was received */
-    uint64_t owner;            /* who uploads, as in relay.h */
+    struct operation op;         /* its deployment: of the current try */
+    struct receiver *receiver;   /* owned; NULL: all was received */
+    uint64_t owner;              /* who uploads, as in relay.h */
+    struct limits_upload limits; /* what it holds of its tenant's */
     struct spool spool;
     uint64_t received;   /* bytes of the file part so far */
     uint64_t counted;    /* bytes of memory, in the worker's budget: upload_memory.h */

@@ -20,6 +20,7 @@
 #include "request/auth.h"
 #include "create/create.h"
 #include "request/coding.h"
+#include "request/limits.h"
 #include "request/collect.h"
 #include "request/cors.h"
 #include "read/download.h"
@@ -158,7 +159,8 @@ static bool may_call(const struct relay *relay)
 
 static void begin(struct relay *relay)
 {
-    if (coding_check(relay) == ANSWERED || (may_call(relay) && admit_call(relay) == ANSWERED))
+    if (limits_admit(relay) == ANSWERED || coding_check(relay) == ANSWERED ||
+        (may_call(relay) && admit_call(relay) == ANSWERED))
         return;
     if (relay->method == METHOD_POST &&
         (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))

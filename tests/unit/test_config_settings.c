@@ -353,6 +353,37 @@ static void weak_seal_keys_are_warned_about_unseen(void **state)
                  "seal_keys[0]: got ***, wanted a random text");
 }
 
+static void what_holds_for_the_files_of_all_callers_is_litellms(void **state)
+{
+    struct loaded *l = *state;
+    struct strbuf text = STRBUF_INIT;
+
+    load(l, "litellm_settings:\n"
+            "  max_batch_file_size_mb: 10\n"
+            "  enforced_file_expires_after: {anchor: created_at, seconds: 1209600}\n"
+            "  enforced_batch_output_expires_after: {seconds: 7200}\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(l->config->limits.max_batch_file_bytes, 10 << 20);
+    assert_int_equal(l->config->enforced_file_expiry_s, 1209600);
+    assert_int_equal(l->config->enforced_output_expiry_s, 7200);
+    config_describe(l->config, &text);
+    assert_non_null(strstr(strbuf_str(&text), "max_batch_file_size_mb"));
+    assert_non_null(strstr(strbuf_str(&text), "enforced_batch_output_expires_after"));
+    strbuf_deinit(&text);
+    load(l, "litellm_settings: {max_batch_file_size_mb: 10}\n"
+            "general_settings: {max_batch_file_size_mb: 20}\n");
+    assert_int_equal(l->config->limits.max_batch_file_bytes, 20 << 20);
+    load(l, "{}\n");
+    assert_int_equal(l->config->limits.max_batch_file_bytes, 0);
+    assert_int_equal(l->config->enforced_file_expiry_s, 0);
+    expect_error(l, "general_settings:\n  max_batch_file_size_mb: 10MB\n",
+                 ":2: error: general_settings.max_batch_file_size_mb: got \"10MB\", wanted");
+    expect_error(l, "general_settings:\n  max_batch_file_size_mb: [10]\n",
+                 "general_settings.max_batch_file_size_mb: got a list, wanted a number");
+    expect_error(l, "litellm_settings:\n  enforced_file_expires_after: {seconds: 60}\n",
+                 "wanted an integer from 3600 to 2592000");
+}
+
 static void secrets_are_nowhere_in_what_is_printed(void **state)
 {
     static const char yaml[] =
@@ -424,6 +455,7 @@ int main(void)
         TEST(a_spool_that_cannot_be_written_is_an_error),
         TEST(an_allowed_host_is_a_name_and_nothing_more),
         TEST(weak_seal_keys_are_warned_about_unseen),
+        TEST(what_holds_for_the_files_of_all_callers_is_litellms),
         TEST(secrets_are_nowhere_in_what_is_printed),
         TEST(a_description_shows_each_deployments_address),
     };

@@ -4,10 +4,10 @@
 #include "json/json.h"
 #include "manage/manage.h"
 
-#define NOW_MS  INT64_C(1800000000000)
-#define MASTER  "{\"admin\":true,\"name\":\"master key\",\"hash\":\"\"}"
-#define A_HASH  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define A_KEY   "sk-a-key-of-our-own-0001"
+#define NOW_MS INT64_C(1800000000000)
+#define MASTER "{\"admin\":true,\"name\":\"master key\",\"hash\":\"\"}"
+#define A_HASH "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A_KEY  "sk-a-key-of-our-own-0001"
 
 static struct cluster cluster;
 
@@ -30,10 +30,8 @@ static struct api *api_of(struct cluster *c)
     a.file_key = (struct rights_key){.alias = (char *)"of-file", .tail = "zzzz"};
     memset(a.file_key.hash, 0xaa, sizeof(a.file_key.hash));
     a.file = (struct rights_list){.keys = &a.file_key, .num_keys = 1};
-    a.manage = (struct manage){.store = a.world.store,
-                               .file = &a.file,
-                               .file_name = "keys.yaml",
-                               .now_unix_ms = NOW_MS};
+    a.manage = (struct manage){
+        .store = a.world.store, .file = &a.file, .file_name = "keys.yaml", .now_unix_ms = NOW_MS};
     return &a;
 }
 
@@ -112,8 +110,8 @@ static const struct json *error_of(const struct api *a)
     return json_get(a->body, "error");
 }
 
-static void expect_error(const struct api *a, const char *type, const char *param,
-                         const char *code, const char *part)
+static void expect_error(const struct api *a, const char *type, const char *param, const char *code,
+                         const char *part)
 {
     const char *message = json_get_str(error_of(a), "message");
 
@@ -186,7 +184,8 @@ static void an_alias_is_one_keys(void **state)
 
     generate(a, "{\"key_alias\":\"one\"}", hash);
     EXPECT(a, 400, post(a, "/key/generate", "{\"key_alias\":\"one\"}"));
-    expect_error(a, "bad_request_error", "key_alias", "400", "Key with alias 'one' already exists.");
+    expect_error(a, "bad_request_error", "key_alias", "400",
+                 "Key with alias 'one' already exists.");
 }
 
 static void a_key_of_a_team_that_is_not_there_is_refused(void **state)
@@ -221,9 +220,10 @@ static void a_malformed_body_is_a_422_for_both_kinds_of_client(void **state)
     API(a);
     const struct json *detail;
 
-    EXPECT(a, 422,
-           post(a, "/key/generate",
-                "{\"models\":\"gpt-4o\",\"rpm_limit\":-1,\"blocked\":\"yes\",\"duration\":\"soon\"}"));
+    EXPECT(
+        a, 422,
+        post(a, "/key/generate",
+             "{\"models\":\"gpt-4o\",\"rpm_limit\":-1,\"blocked\":\"yes\",\"duration\":\"soon\"}"));
     detail = json_get(a->body, "detail");
     assert_int_equal(json_size(detail), 4);
     assert_string_equal(json_str(json_at(json_get(json_at(detail, 0), "loc"), 0), NULL), "body");
@@ -325,8 +325,9 @@ static void a_regenerated_key_is_the_same_row_with_another_secret(void **state)
     assert_string_equal(text(a, "key_alias"), "one");
     assert_string_not_equal(text(a, "token"), hash);
     assert_int_equal(strlen(text(a, "key")), 46);
-    EXPECT(a, 200, post(a, "/key/regenerate",
-                        "{\"key\":\"" A_KEY "\",\"new_key\":\"sk-the-next-key-of-it\"}"));
+    EXPECT(a, 200,
+           post(a, "/key/regenerate",
+                "{\"key\":\"" A_KEY "\",\"new_key\":\"sk-the-next-key-of-it\"}"));
     assert_string_equal(text(a, "key"), "sk-the-next-key-of-it");
     snprintf(path, sizeof(path), "/key/%s/regenerate", "sk-the-next-key-of-it");
     EXPECT(a, 200, post(a, path, ""));
@@ -344,8 +345,7 @@ static void deleting_takes_all_that_were_named_or_none(void **state)
 
     generate(a, "{\"key\":\"" A_KEY "\"}", hash);
     generate(a, "{\"key_alias\":\"two\"}", hash);
-    EXPECT(a, 404,
-           post(a, "/key/delete", "{\"keys\":[\"" A_KEY "\",\"sk-nobody-has-this-one\"]}"));
+    EXPECT(a, 404, post(a, "/key/delete", "{\"keys\":[\"" A_KEY "\",\"sk-nobody-has-this-one\"]}"));
     EXPECT(a, 200, get(a, "/key/info", "{\"key\":\"" A_KEY "\"}"));
     EXPECT(a, 200, post(a, "/key/delete", "{\"keys\":[\"" A_KEY "\"]}"));
     assert_string_equal(json_str(json_at(json_get(a->body, "deleted_keys"), 0), NULL), A_KEY);
@@ -488,8 +488,8 @@ static void what_no_worker_sends_is_an_error(void **state)
 
     for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
         strbuf_deinit(&a->answer.body);
-        assert_int_equal(
-            manage_call(&a->manage, messages[i], strlen(messages[i]), &a->answer), ERR_SYNTAX);
+        assert_int_equal(manage_call(&a->manage, messages[i], strlen(messages[i]), &a->answer),
+                         ERR_SYNTAX);
         assert_int_equal(a->answer.status, 500);
     }
 }
@@ -517,9 +517,9 @@ static void a_database_that_is_gone_is_a_503_with_a_wait(void **state)
         T(a_budget_is_refused_since_nobody_would_enforce_it, s),                                   \
         T(what_has_no_effect_is_kept_and_told, s),                                                 \
         T(a_malformed_body_is_a_422_for_both_kinds_of_client, s),                                  \
-        T(limits_in_the_metadata_are_checked, s),                                                  \
-        T(a_service_account_is_a_teams_and_nobodys, s),                                            \
-        T(an_update_changes_what_it_names_and_null_clears, s), T(a_key_is_blocked_and_unblocked, s), \
+        T(limits_in_the_metadata_are_checked, s), T(a_service_account_is_a_teams_and_nobodys, s),  \
+        T(an_update_changes_what_it_names_and_null_clears, s),                                     \
+        T(a_key_is_blocked_and_unblocked, s),                                                      \
         T(a_regenerated_key_is_the_same_row_with_another_secret, s),                               \
         T(deleting_takes_all_that_were_named_or_none, s),                                          \
         T(a_list_has_pages_of_hashes_or_of_rows, s), T(a_key_may_read_itself_and_no_other, s),     \

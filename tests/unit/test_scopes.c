@@ -100,16 +100,16 @@ static void tokens_that_are_all_enqueued_are_refused_in_litellms_words(void **st
     explain(QUOTA_BY_TOKENS, QUOTA_KEY, 90, 100, 20);
     assert_int_equal(why.status, 429);
     assert_string_equal(why.code, "429");
-    assert_string_equal(
-        why.message, "Batch enqueued token limit exceeded for api_key: ann. Batch requires 20 "
-                     "tokens but only 10 enqueued tokens remaining out of 100 enqueued token "
-                     "limit. Tokens free up as running batches complete or are cancelled.");
+    assert_string_equal(why.message,
+                        "Batch enqueued token limit exceeded for api_key: ann. Batch requires 20 "
+                        "tokens but only 10 enqueued tokens remaining out of 100 enqueued token "
+                        "limit. Tokens free up as running batches complete or are cancelled.");
     assert_true(why.retry_after_ms >= 1000);
     explain(QUOTA_BY_TOKENS, QUOTA_TEAM, 150, 100, 20); /* a limit that was lowered */
-    assert_string_equal(
-        why.message, "Batch enqueued token limit exceeded for team: red. Batch requires 20 "
-                     "tokens but only 0 enqueued tokens remaining out of 100 enqueued token "
-                     "limit. Tokens free up as running batches complete or are cancelled.");
+    assert_string_equal(why.message,
+                        "Batch enqueued token limit exceeded for team: red. Batch requires 20 "
+                        "tokens but only 0 enqueued tokens remaining out of 100 enqueued token "
+                        "limit. Tokens free up as running batches complete or are cancelled.");
 }
 
 static void what_can_never_fit_is_no_429(void **state)

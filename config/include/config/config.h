@@ -41,8 +41,9 @@ struct config_limits {
     /* What uploads hold in memory; per worker; default 256 MiB; at least one of the longest lines
      * has room */
     uint64_t upload_memory_bytes;
-    uint64_t spool_bytes;     /* all workers together; default 10 GiB */
-    uint32_t max_connections; /* per worker; default 1,000 */
+    uint64_t max_batch_file_bytes; /* LiteLLM's max_batch_file_size_mb, of all uploads; 0: none */
+    uint64_t spool_bytes;          /* all workers together; default 10 GiB */
+    uint32_t max_connections;      /* per worker; default 1,000 */
     /* per worker; 0: no limit; CONFIG_QUARTER (default): a quarter of max_connections, but not for
      * loopback. Never for `proxies` */
     uint32_t max_connections_per_address;
@@ -170,10 +171,12 @@ struct config {
     /* Declared max_tokens count as enqueued; default false: both document prompt tokens */
     bool count_output_tokens[PROVIDER_COUNT];
     uint32_t azure_min_expiry_ms; /* least expires_after that Azure is asked for; 0: what it says */
-    uint32_t azure_file_expiry_s; /* expires_after of a batch file that names none; 0: none */
-    bool refund_at_cancelling;    /* key and team do not pay for a batch that is being cancelled */
-    bool delete_moved_copies;     /* the copy that a moved batch ran on goes when it has ended */
-    bool metrics_need_key;        /* /metrics wants the master key, as /health does; default true */
+    uint32_t enforced_file_expiry_s; /* expires_after of all files, whatever clients say; 0: none */
+    uint32_t enforced_output_expiry_s; /* output_expires_after of all batches, the same */
+    uint32_t azure_file_expiry_s;      /* expires_after of a batch file that names none; 0: none */
+    bool refund_at_cancelling; /* key and team do not pay for a batch that is being cancelled */
+    bool delete_moved_copies;  /* the copy that a moved batch ran on goes when it has ended */
+    bool metrics_need_key;     /* /metrics wants the master key, as /health does; default true */
     /* How long what a batch was seen as is answered again; 0: the provider is asked each time */
     uint32_t poll_cache_ms;
     /* Files of tenants that their lists can show, of all tenants together; default 100,000 */

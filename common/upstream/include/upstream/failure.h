@@ -24,6 +24,7 @@ struct failure {
     int64_t retry_after_ms;
     bool should_not_retry; /* answer x-should-retry: false */
     char allow[64];        /* of a 405: the methods that the provider names; "": none */
+    char rate_limit[32];   /* of a limit of a key or team: LiteLLM's word for it; "": none */
 };
 
 /** Translate an answer with status >= 300, or a call that did not end in an answer. A 401/403 from

@@ -31,6 +31,9 @@ void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t
  * ms to drop 200 MB (measured) and everybody would wait. */
 void spool_deinit(struct spool *spool);
 
+/** Bytes of all workers' spools now. */
+uint64_t spool_total(const struct inherited *inherited);
+
 /** Append. @return 0; ERR_FULL (the limit of all workers, or the disk); ERR_IO (errno); ERR_NOMEM.
  * After an error the spool is of no use but for spool_deinit() */
 MUST_USE int spool_write(struct spool *spool, const char *bytes, size_t len);

@@ -69,13 +69,14 @@ struct operation {
     struct runtime *rt;  /* borrowed */
     struct share *share; /* one user; of the tenant that asked; NULL: it has none */
     const struct operation_ops *ops;
-    uint32_t deployment;     /* that serves it, for headers and log; MODEL_NO_INDEX: none yet */
-    uint32_t tries;          /* calls begun; the handler may set it back */
-    bool held;               /* see operation_hold() */
-    bool counts;             /* as a call of its tenant, in place of the client that has left */
-    struct locate *locate;   /* owned; NULL: no search is under way */
-    struct attempt *attempt; /* owned; NULL: no call is under way */
-    struct loop_timer retry; /* the pause before the next call */
+    uint32_t deployment;        /* that serves it, for headers and log; MODEL_NO_INDEX: none yet */
+    uint32_t tries;             /* calls begun; the handler may set it back */
+    bool held;                  /* see operation_hold() */
+    struct limits_place limits; /* of its tenant's, the same */
+    bool counts;                /* as a call of its tenant, in place of the client that has left */
+    struct locate *locate;      /* owned; NULL: no search is under way */
+    struct attempt *attempt;    /* owned; NULL: no call is under way */
+    struct loop_timer retry;    /* the pause before the next call */
     operation_located_cb on_located;
     operation_asked_cb on_asked;
     operation_cb again;

@@ -22,6 +22,12 @@ enum answered {
     GO_ON     /* nothing is wrong */
 };
 
+/* What a request holds of its key's and its team's limits: limits.h. All zero: nothing. */
+struct limits_place {
+    bool held;
+    uint32_t places[2]; /* of struct meters; METERS_NO_PLACE: not measured */
+};
+
 struct st_h2o_req_t; /* libh2o's request: request/ alone looks into it */
 
 struct relay {
@@ -44,10 +50,11 @@ struct relay {
     void *op;             /* borrowed; the operation that will answer */
     void (*on_gone)(void *op); /* the client has left: `op` must forget the relay */
     bool answered;
-    struct share *share;     /* one user; of the tenant that asks; NULL: it has none */
-    struct slice turn;       /* waits for its begin: worker.c */
-    struct front_load *load; /* borrowed; admit.c's; NULL: no place was taken */
-    bool downloads;          /* with a download's place */
+    struct share *share;        /* one user; of the tenant that asks; NULL: it has none */
+    struct limits_place limits; /* in flight: limits.c's */
+    struct slice turn;          /* waits for its begin: worker.c */
+    struct front_load *load;    /* borrowed; admit.c's; NULL: no place was taken */
+    bool downloads;             /* with a download's place */
 };
 
 /** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */

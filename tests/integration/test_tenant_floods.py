@@ -1,0 +1,179 @@
+"""One tenant fills each budget of a worker (server README 6), with as many connections as it likes, while another one polls,
+uploads and creates: the other one is served each time."""
+
+import contextlib
+import re
+import select
+
+import pytest
+from harness import MASTER_KEY, azure_deployment, balanced_config, lines, until
+from test_tenant_limits import ANN, BEN, MIB, entry, form, spooled
+from wire import H1, Broken
+
+ANNS, BENS = "anns-batch", "bens-batch"  # each has an account of its own, so that ann's can be made to hang
+
+
+@pytest.fixture
+def world(start, sim):
+    """world(limits) -> a gateway of one worker"""
+    def make(tranche=None, **limits):
+        config = balanced_config(sim, tranche_settings={"keys": [entry(ANN), entry(BEN)], "limits": limits, **(tranche or {})})
+        config["model_list"] = [azure_deployment(sim, "eu", group=ANNS), azure_deployment(sim, "us", group=BENS)]
+        return start(config, sim=sim, workers=1)
+
+    return make
+
+
+def created(gateway, key, group):
+    file = gateway.uploaded(lines(model=group), key=key)
+    batch = gateway.request("POST", "/v1/batches", {"input_file_id": file["id"], "endpoint": "/v1/chat/completions",
+                                                    "completion_window": "24h"}, key=key)
+    assert batch.status == 200, batch
+    return file["id"], batch.json()["id"]
+
+
+def native(tagged):
+    return re.sub(r"-t[a-z2-7]{32}$", "", tagged)
+
+
+def works(gateway, rounds=3):
+    """Ben uploads, creates, polls, lists and reads."""
+    for _ in range(rounds):
+        file, batch = created(gateway, BEN, BENS)
+        for target in (f"/v1/batches/{batch}", f"/v1/files/{file}", f"/v1/files/{file}/content"):
+            answer = gateway.get(target, key=BEN)
+            assert answer.status == 200, answer
+
+
+@contextlib.contextmanager
+def crowd():
+    """A list of clients that are closed at the end."""
+    clients = []
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def statuses(clients):
+    """Of those that are answered by now."""
+    found = []
+    for client in clients:
+        with contextlib.suppress(Broken, OSError):
+            if select.select([client.sock], [], [], 0)[0]:
+                found.append(client.answer().status)
+    return found
+
+
+def held_up(sim, path, method="GET", action=None):
+    sim.fault(action or {"hang": "answer"}, account="eu", method=method, path=path, times=1000)
+
+
+def test_one_tenant_polls_on_hundreds_of_connections(world, sim):
+    gateway = world(max_upstream_calls=40)
+    _, batch = created(gateway, ANN, ANNS)
+    held_up(sim, f"*/batches/{native(batch)}")
+    with crowd() as clients:
+        for _ in range(80):
+            clients.append(H1(gateway.port).request("GET", f"/v1/batches/{batch}", key=ANN))
+        sim.wait("eu", "GET", f"*/batches/{native(batch)}", count=30, phase="received")
+        works(gateway)
+        assert 503 in statuses(clients)
+        works(gateway)
+
+
+def test_one_tenant_creates_and_leaves_again_and_again(world, sim):
+    gateway = world(max_upstream_calls=20)
+    file, _ = created(gateway, ANN, ANNS)
+    held_up(sim, "*/batches", "POST")
+    body = b'{"input_file_id":"%s","endpoint":"/v1/chat/completions","completion_window":"24h"}' % file.encode()
+    before = len(sim.requests("eu"))
+    for n in range(40):
+        client = H1(gateway.port).request("POST", "/v1/batches", {"Content-Type": "application/json"}, len(body), key=ANN)
+        client.send(body)
+        until(lambda: statuses([client]) == [503] or len(sim.requests("eu")) > before or n >= 14, "it was sent, or refused")
+        client.close()  # what it asked for goes on
+        before = len(sim.requests("eu"))
+    works(gateway)
+    sim.clear_faults()
+    sim.control("POST", "/control/reset")
+
+
+def test_one_tenant_takes_all_downloads(world, sim):
+    gateway = world(max_downloads=8)
+    file, _ = created(gateway, ANN, ANNS)
+    held_up(sim, f"*/files/{native(file)}/content", action={"hang": "body"})
+    with crowd() as clients:
+        for _ in range(40):
+            clients.append(H1(gateway.port).request("GET", f"/v1/files/{file}/content", key=ANN))
+        sim.wait("eu", "GET", f"*/files/{native(file)}/content", count=6, phase="received")
+        works(gateway)
+        until(lambda: 503 in statuses(clients[6:]), "those without a place are refused")
+        works(gateway)
+
+
+def test_one_tenants_json_bodies_stop_short(world):
+    gateway = world(json_memory_bytes="1MiB", max_json_bytes="128KiB")
+    part = b'{"input_file_id":"' + b"a" * 15_000
+    with crowd() as clients:
+        for _ in range(100):
+            client = H1(gateway.port).request("POST", "/v1/batches", {"Content-Type": "application/json"}, len(part) + 10, key=ANN)
+            client.send(part)
+            clients.append(client)
+        until(lambda: 503 in statuses(clients[60:]), "the budget is full")
+        works(gateway)
+
+
+def test_one_tenants_uploads_stop_in_the_midst_of_lines(world):
+    gateway = world(max_line_bytes="1MiB", upload_memory_bytes="4MiB")
+    body, content_type = form(1000)
+    part = body[:body.index(b'{"custom_id"')] + b'{"custom_id":"'
+    with crowd() as clients:
+        for size in [150_000] * 40 + [20_000] * 20 + [100] * 20:  # the last ones fit where the others do not
+            client = H1(gateway.port).request("POST", "/v1/files", {"Content-Type": content_type}, 2 * MIB, key=ANN)
+            with contextlib.suppress(OSError):
+                client.send(part + b" " * size)
+            clients.append(client)
+        until(lambda: 503 in statuses(clients[20:]), "the budget is full")
+        works(gateway)
+
+
+def test_one_tenant_opens_all_connections(world):
+    gateway = world(max_connections=40)
+    with crowd() as clients:
+        answers = []
+        for _ in range(40):
+            client = H1(gateway.port).request("GET", "/v1/models", key=ANN)
+            answers.append(client.answer().status)
+            clients.append(client)
+        assert answers[:30] == [200] * 30
+        assert set(answers[31:]) == {503}
+        works(gateway)
+        assert gateway.get("/v1/models", key=MASTER_KEY).status == 200
+
+
+def test_one_tenants_uploads_fill_the_spool(world):
+    gateway = world({"spool_limit": "2MiB"})
+    body, content_type = form(400_000)
+    with crowd() as clients:
+        for _ in range(8):
+            client = H1(gateway.port).request("POST", "/v1/files", {"Content-Type": content_type}, len(body), key=ANN)
+            with contextlib.suppress(OSError):
+                client.send(body[:-10])
+            clients.append(client)
+        until(lambda: 507 in statuses(clients[3:]), "its share of the spool is full")
+        assert spooled(gateway) > 0
+        works(gateway)
+        assert gateway.upload(lines(model=BENS, count=800), key=BEN).status == 200
+
+
+def test_a_proxys_connection_counts_for_no_tenant(world):
+    gateway = world(max_connections=12)
+    client = H1(gateway.port)
+    for _ in range(20):
+        for key in (ANN, BEN):
+            assert client.request("GET", "/v1/models", key=key).answer().status == 200
+    with crowd() as clients:
+        clients.append(client)
+        for key in (ANN, BEN):
+            clients.append(H1(gateway.port).request("GET", "/v1/models", key=key))
+            assert clients[-1].answer().status == 200
