@@ -135,6 +135,8 @@ static void write_row(struct owned_list *l, const struct registry_row *row)
                 (long long)row->bytes, (long long)row->created_s);
     if (row->expires_s != 0)
         strbuf_addf(out, ",\"expires_at\":%lld", (long long)row->expires_s);
+    else
+        strbuf_adds(out, ",\"expires_at\":null");
     add_text(out, "filename", row->filename);
     add_text(out, "purpose", row->purpose);
     strbuf_adds(out, ",\"status\":\"processed\",\"status_details\":null}");

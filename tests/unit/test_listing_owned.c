@@ -333,6 +333,22 @@ static void the_results_of_a_batch_are_listed(void **state)
     assert_int_equal(rt.operations, 0);
 }
 
+static void what_could_not_be_told_is_asked_for_again_but_not_at_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        get(ALICE, "GET", "batches", id_of(ALICE, 1, ID_BATCH, "b1"));
+        answer(
+            1, 200,
+            "{\"id\":\"b1\",\"object\":\"batch\",\"status\":\"completed\",\"endpoint\":\"/v1/x\","
+            "\"output_file_id\":\"out\",\"completed_at\":1800000007}");
+        assert_int_equal(in_flight(), i == 0); /* the clock stands */
+        if (i == 0)
+            answer(1, 500, "{}");
+        assert_int_equal(rt.operations, 0);
+    }
+}
+
 static void no_native_id_is_shown_to_a_tenant(void **state)
 {
     (void)state;
@@ -369,6 +385,7 @@ int main(int argc, char **argv)
         TEST(a_deleted_file_is_not_listed_any_more),
         TEST(a_file_that_is_shown_to_its_owner_is_listed_from_then_on),
         TEST(the_results_of_a_batch_are_listed),
+        TEST(what_could_not_be_told_is_asked_for_again_but_not_at_once),
         TEST(no_native_id_is_shown_to_a_tenant),
     };
 
