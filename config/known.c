@@ -371,10 +371,10 @@ bool known_litellm(const char *path, const char *key)
 #define VERIFIED                                                                                   \
     "certificates are always verified; upstream_ca_file of tranche_settings names another "        \
     "authority"
-#define ONE_KEY "who may call is decided by the master key alone"
+#define ONE_KEY "who may call is decided by the master key and by keys of tranche_settings"
 
 #define MONEY   "no money is counted here: nothing ends at a budget"
-#define TENANTS "callers are not told apart: whoever has the master key may do all"
+#define TENANTS "what a key may is said at the key and its team, without defaults for all"
 #define MANAGED "ids are the provider's own or tranche's, never LiteLLM's managed ones"
 #define LIMITED "enqueued tokens bound batches here, not requests or tokens a minute"
 #define VAULT   "secrets come from the file and the environment; no vault is asked"
@@ -416,7 +416,7 @@ static const struct {
     {"litellm_params", "budget_duration", MONEY},
     {"litellm_params", "max_budget", MONEY},
     {"litellm_params", "use_in_pass_through", "there are no pass-through routes"},
-    {"litellm_params", "allowed_team_ids", TENANTS},
+    {"litellm_params", "allowed_team_ids", "models of keys and teams say who may use the row"},
     {"litellm_settings", "enable_azure_ad_token_refresh", NO_TOKENS},
     {"litellm_settings", "require_managed_files", MANAGED},
     {"litellm_settings", "managed_files", MANAGED},
