@@ -95,6 +95,22 @@ static void write_memory(const struct runtime *rt, struct strbuf *out)
                           until_ms > now_ms ? (int64_t)((until_ms - now_ms + 999) / 1000) : 0);
 }
 
+/* How many keys of tenants there are, and what keeps newer ones of their file from being used. */
+static void write_keys(const struct runtime *rt, struct strbuf *out)
+{
+    const struct rights_table *rights = rt->inherited->rights;
+    char problem[PROBLEM_BYTES];
+    bool failed = problem_get(&rt->inherited->shared->keys_problem, problem);
+
+    if (rights == NULL)
+        return;
+    strbuf_addf(out, ",\"keys\":{\"count\":%u,\"failed\":%s", rights_num_keys(rights),
+                failed ? "true" : "false");
+    if (failed)
+        json_write_member_string(out, "problem", problem);
+    strbuf_addc(out, '}');
+}
+
 static void write_end(const struct report *r, struct strbuf *out)
 {
     const char *warning = entrance_warning(r->rt->config);
@@ -104,6 +120,7 @@ static void write_end(const struct report *r, struct strbuf *out)
     strbuf_addf(out, "],\"healthy_count\":%u,\"unhealthy_count\":%u,\"reload_failed\":%s",
                 r->counts[LIST_HEALTHY], r->counts[LIST_UNHEALTHY], failed ? "true" : "false");
     write_memory(r->rt, out);
+    write_keys(r->rt, out);
     if (warning[0] != '\0') {
         strbuf_adds(out, ",\"warnings\":[");
         json_write_string(out, warning, strlen(warning));

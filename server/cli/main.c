@@ -16,6 +16,7 @@
 #include "flags.h"
 #include "keys.h"
 #include "core/inherited.h"
+#include "keeper/keeper.h"
 #include "master/master.h"
 #include "upkeep/prober.h"
 #include "worker/worker.h"
@@ -24,6 +25,7 @@
 
 static const struct child_role worker_role = {"worker", true, worker_run};
 static const struct child_role prober_role = {"prober", false, prober_run};
+static const struct child_role keeper_role = {"keeper", false, keeper_run};
 
 enum flag {
     FLAG_HOST = FLAGS_LONG,
@@ -293,7 +295,8 @@ int main(int argc, char **argv)
         .options = {.overrides = {.host = NULL, .port = -1, .num_workers = -1},
                     .argv = argv,
                     .worker = &worker_role,
-                    .prober = &prober_role}};
+                    .prober = &prober_role,
+                    .keeper = &keeper_role}};
     int named = argc > 1 && argv[1][0] != '-', ret;
     const char *command = named ? argv[1] : "serve";
 

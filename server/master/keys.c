@@ -63,6 +63,15 @@ static int open_door(struct generation_base *base)
     return ERR_IO;
 }
 
+void keys_close_door(struct generation_base *base)
+{
+    if (base->door == NULL)
+        return;
+    keeper_door_close(base->door);
+    shm_free(base->door, sizeof(*base->door));
+    base->door = NULL;
+}
+
 int keys_open(struct generation *gen, struct generation_base *base,
               const struct generation *previous)
 {

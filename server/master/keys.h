@@ -24,5 +24,8 @@ MUST_USE int keys_open(struct generation *gen, struct generation_base *base,
  *  @param error  on failure one line for the log */
 MUST_USE int keys_publish(const struct generation *gen, char *error, size_t error_size);
 
+/** Close the door. */
+void keys_close_door(struct generation_base *base);
+
 /** A newer generation was refused: `serving` and its keeper have the word again. */
 void keys_hand_back(const struct generation *serving);

@@ -28,6 +28,8 @@
 #include "keys.h"
 #include "listener.h"
 #include "loading.h"
+#include "core/keeper_door.h"
+#include "core/key_sources.h"
 #include "core/past.h"
 #include "posture.h"
 #include "regions.h"
@@ -153,7 +155,7 @@ static bool any_child(const struct master *m)
 /* --- starting children --- */
 
 /* Descriptors that only the master needs: ours, and the sockets of other generations. The prober
- * needs none. */
+ * needs none, and the keeper alone the door. */
 static size_t list_closes(const struct master *m, const struct row *p, int *fds, size_t max)
 {
     size_t num = 0;
@@ -162,6 +164,8 @@ static size_t list_closes(const struct master *m, const struct row *p, int *fds,
     fds[num++] = m->alive_fd;
     if (m->other_fd != -1)
         fds[num++] = m->other_fd;
+    if (m->base.door != NULL && p->child.role != m->options->keeper)
+        fds[num++] = m->base.door->listen_fd;
     for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
         if (g->inherited.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
             fds[num++] = g->inherited.listen_fd;
@@ -171,7 +175,7 @@ static size_t list_closes(const struct master *m, const struct row *p, int *fds,
 static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
 {
     struct row *p = &m->rows[row];
-    int fds[3 + CHILD_ROWS]; /* each generation but the newest holds a row */
+    int fds[4 + CHILD_ROWS]; /* each generation but the newest holds a row */
     struct child_closes closes = {.fds = fds,
                                   .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
     uint32_t wait_ms;
@@ -212,6 +216,8 @@ static void start_children(struct master *m, struct generation *gen, uint64_t no
     for (unsigned i = 0; i < workers; i++)
         add_child(m, gen, m->options->worker, now_ms);
     add_child(m, gen, m->options->prober, now_ms);
+    if (key_sources_need_keeper(gen->config))
+        add_child(m, gen, m->options->keeper, now_ms);
 }
 
 /* --- ending children --- */
@@ -312,7 +318,7 @@ static int generation_start(struct master *m, bool first, uint64_t now_ms)
         log_error("%s", error);
         return ret;
     }
-    if (count_free_rows(m) < num_workers_of(gen) + 1) {
+    if (count_free_rows(m) < num_workers_of(gen) + 2) {
         log_error("too many workers of earlier generations are still draining");
         generation_free(gen);
         return ERR_FULL;
@@ -394,6 +400,8 @@ static void generation_promote(struct master *m, uint64_t now_ms)
     m->serving = gen;
     log_set_level((enum log_level)gen->config->log_level);
     atomic_store(&m->base.shared->reload_failed, 0);
+    if (!key_sources_need_keeper(gen->config))
+        problem_clear(&m->base.shared->keys_problem);
     if (old != NULL)
         generation_leave(m, old, now_ms);
     took_over = upgrade_finish();
@@ -824,6 +832,7 @@ static void close_all(struct master *m)
     while (m->generations != NULL)
         forget_generation(m, m->generations);
     secret_clear(&m->base.fallback_seal);
+    keys_close_door(&m->base);
     close_fd(m->signal_fd);
     close_fd(m->alive_fd);
     close_fd(m->other_fd);

@@ -35,6 +35,7 @@
 #include "request/protect.h"
 #include "request/relay.h"
 #include "core/runtime.h"
+#include "tenants/ask.h"
 #include "request/resolve.h"
 #include "upload/upload.h"
 
@@ -384,6 +385,8 @@ static int make(struct worker *w)
     if ((rc = upstream_new(rt->loop, &options, &rt->upstream)) != 0 ||
         (rc = front_new(rt->loop, &w->ctx, rt->inherited, rt->slot, &w->front)) != 0 ||
         (rc = open_signals(w)) != 0)
+        return rc;
+    if (rt->inherited->door != NULL && (rc = ask_new(rt->loop, rt->inherited->door, &rt->ask)) != 0)
         return rc;
     return loop_watch(rt->loop, rt->inherited->master_fd, on_master_gone, NULL);
 }

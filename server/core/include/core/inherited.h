@@ -22,9 +22,11 @@
 #include "common/shm.h"
 #include "crypto/ids.h"
 #include "config/config.h"
+#include "core/problem.h"
 
-/* Rows of one program: during a reload two generations, each with its workers and a prober. */
-#define CHILD_ROWS       (2 * (MAX_WORKERS + 1))
+/* Rows of one program: during a reload two generations, each with its workers, a prober and a
+ * keeper. */
+#define CHILD_ROWS       (2 * (MAX_WORKERS + 2))
 #define SIDES            2 /* programs that may share the regions during an upgrade: handover.h */
 #define WORKER_ROWS      (SIDES * CHILD_ROWS) /* of both; a row is known by its number among these */
 #define MASTER_ROW(side) (WORKER_ROWS + (side)) /* a master, where it is a holder like them */
@@ -42,7 +44,7 @@ struct worker_slot {
     _Atomic uint32_t generation;  /* of the table that it serves */
     _Atomic int32_t pid;          /* 0: free; set by the master */
     _Atomic uint32_t draining;    /* 1: finishing what it has */
-    _Atomic uint32_t is_worker;   /* 0: the prober */
+    _Atomic uint32_t is_worker;   /* 0: the prober, the keeper */
 };
 
 /* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies
@@ -58,6 +60,7 @@ struct probe_word {
 struct shared {
     _Atomic uint32_t reload_failed; /* 1: the last SIGHUP was refused; old generation serves */
     _Atomic uint64_t restarts;      /* children replaced after an unplanned end */
+    struct problem keys_problem;    /* why the keys file is not what is in force; the keeper's */
     /* Of idem_since_ms(), made once: two readings of two clocks differ by a second now and then */
     int64_t creates_known_unix_s;
     struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */

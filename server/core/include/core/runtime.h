@@ -22,6 +22,7 @@ struct runtime {
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
+    struct ask *ask; /* owned; to the keeper: tenants/ask.h; NULL: there is none */
     struct pick_policy configured_policy;
     /* That one; NULL: not configured, each group has its default */
     const struct pick_policy *policy;

@@ -13,10 +13,10 @@
 struct master_options {
     const char *config_path; /* NULL: environment alone */
     struct config_overrides overrides;
-    const char *tls_cert_file, *tls_key_file; /* of the command line; NULL: the file's */
-    bool debug;                               /* log level debug, whatever the file says */
-    char **argv;                              /* for the binary upgrade */
-    const struct child_role *worker, *prober; /* the children that it starts */
+    const char *tls_cert_file, *tls_key_file;          /* of the command line; NULL: the file's */
+    bool debug;                                        /* log level debug, whatever the file says */
+    char **argv;                                       /* for the binary upgrade */
+    const struct child_role *worker, *prober, *keeper; /* the children that it starts */
 };
 
 /** From here on signals wait for master_run(). For the first lines of a program that serves: a

@@ -1,0 +1,173 @@
+/* See keeper.h. Here its process lives: loop, signals, heartbeat; and the keys are published.
+ * Sources are in files of their own (keys_file.c), and so is the socket (calls.c). */
+#include "keeper/keeper.h"
+
+#include <errno.h>
+#include <h2o/socket.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "core/key_sources.h"
+#include "core/loop_h2o.h"
+#include "keeper/calls.h"
+#include "keys_file.h"
+
+#define BEAT_MS       1000
+#define LAST_CALLS_MS 2000 /* for answers after SIGTERM */
+
+struct keeper {
+    const struct inherited *inherited; /* borrowed */
+    uint32_t slot;
+    struct loop *loop;
+    struct calls *calls; /* owned */
+    struct keys_file file;
+    uint64_t published; /* state of the table after the last own rights_publish(); 0: none */
+    struct loop_timer beat;
+    int signal_fd;
+    bool stopping, orphaned;
+    uint64_t stop_ms;
+};
+
+/* --- keys --- */
+
+/* A newer generation's keeper has the word, or somebody writes right now: the next beat tries
+ * again, for the newer one may be dismissed. */
+static void publish(struct keeper *k)
+{
+    struct rights_table *table = k->inherited->rights;
+    int ret =
+        key_sources_publish(table, k->inherited->generation, k->inherited->config, &k->file.list);
+
+    if (ret == 0) {
+        k->published = rights_generation(table);
+    } else if (ret == ERR_LIMIT) {
+        problem_set(&k->inherited->shared->keys_problem,
+                    "more keys than tranche_settings.max_keys, or their lists are too long");
+        log_error("the keys stay as they were: more of them than tranche_settings.max_keys (%u), "
+                  "or their lists are too long",
+                  k->inherited->config->max_keys);
+        k->published = rights_generation(table); /* not again before something changes */
+    } else {
+        log_debug("the keys are not published: %s", err_str(ret));
+    }
+}
+
+static void on_file_read(void *arg)
+{
+    publish(arg);
+}
+
+/* Somebody else published last: the master, for a generation that it then refused. */
+static void check_published(struct keeper *k)
+{
+    if (k->file.known && rights_generation(k->inherited->rights) != k->published)
+        publish(k);
+}
+
+static void on_lookup(void *arg, struct call *call)
+{
+    const struct rights_table *table = ((struct keeper *)arg)->inherited->rights;
+    enum keeper_lookup found = KEEPER_KEY_CANNOT_TELL;
+    struct rights rights;
+
+    if (call->len == RIGHTS_HASH_BYTES &&
+        rights_find(table, (const unsigned char *)call->bytes, &rights))
+        found = KEEPER_KEY_PUBLISHED;
+    else if (rights_is_complete(table))
+        found = KEEPER_KEY_UNKNOWN;
+    call_answer(&call, found, NULL, 0);
+}
+
+/* --- its life --- */
+
+static void on_beat(struct loop_timer *timer)
+{
+    struct keeper *k = timer->arg;
+
+    atomic_store(&k->inherited->shared->slots[k->slot].beat_ms, loop_now_ms(k->loop));
+    check_published(k);
+    (void)loop_timer_start(k->loop, timer, BEAT_MS); /* cannot fail: its slot was just freed */
+}
+
+static void on_signal(void *arg)
+{
+    struct keeper *k = arg;
+    struct signalfd_siginfo info;
+
+    if (read(k->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info) || k->stopping)
+        return;
+    k->stopping = true;
+    k->stop_ms = loop_now_ms(k->loop);
+    calls_drain(k->calls);
+}
+
+static void on_master_gone(void *arg)
+{
+    ((struct keeper *)arg)->orphaned = true;
+}
+
+static int watch_signals(struct keeper *k)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGQUIT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    k->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (k->signal_fd == -1)
+        return ERR_IO;
+    return loop_watch(k->loop, k->signal_fd, on_signal, k);
+}
+
+static int set_up(struct keeper *k, h2o_evloop_t *evloop)
+{
+    int ret;
+
+    k->loop = loop_h2o_new(evloop);
+    if (k->loop == NULL)
+        return ERR_NOMEM;
+    if ((ret = watch_signals(k)) != 0 ||
+        (ret = loop_watch(k->loop, k->inherited->master_fd, on_master_gone, k)) != 0 ||
+        (ret = calls_new(k->loop, k->inherited->door, &k->calls)) != 0)
+        return ret;
+    calls_serve(k->calls, KEEPER_KEY_LOOKUP, on_lookup, k);
+    loop_h2o_turn(k->loop);
+    ret = keys_file_start(&k->file, k->loop, k->inherited, on_file_read, k);
+    if (ret == 0)
+        on_beat(&k->beat);
+    return ret;
+}
+
+static bool is_over(const struct keeper *k)
+{
+    return k->orphaned || (k->stopping && (calls_are_done(k->calls) ||
+                                           loop_now_ms(k->loop) >= k->stop_ms + LAST_CALLS_MS));
+}
+
+int keeper_run(const struct inherited *inherited, uint32_t slot)
+{
+    static struct keeper keeper; /* one per process */
+    struct keeper *k = &keeper;
+    h2o_evloop_t *evloop = h2o_evloop_create();
+    int ret;
+
+    k->inherited = inherited;
+    k->slot = slot;
+    k->beat = (struct loop_timer){.cb = on_beat, .arg = k};
+    ret = set_up(k, evloop);
+    if (ret != 0) {
+        log_error("keeper cannot start: %s", err_str(ret));
+        return 1;
+    }
+    while (!is_over(k))
+        if (h2o_evloop_run(evloop, BEAT_MS) != 0 &&
+            errno != EINTR) { /* a signal is no failure: front README 1.2 */
+            log_error("event loop: %s", strerror(errno));
+            return 1;
+        }
+    return 0; /* the caller leaves with _exit() */
+}
