@@ -93,11 +93,17 @@ static void explain_refusal(const struct create_job *job, const struct refusers 
                             struct failure *why)
 {
     unsigned long long tokens = job->tokens, wait_s = (r->wait_ms + 999) / 1000;
+    char number[32];
+    const char *who = r->names;
 
+    if (job->owner != 0) { /* a tenant hears no names */
+        snprintf(number, sizeof(number), "at %u of its model's", r->num);
+        who = number;
+    }
     if (r->all_hopeless)
-        error_fill(why, REFUSED_WITH_ROOM, "", tokens, r->names, wait_s);
+        error_fill(why, REFUSED_WITH_ROOM, "", tokens, who, wait_s);
     else
-        error_fill(why, REFUSED_FOR_ROOM, "", tokens, r->names, wait_s);
+        error_fill(why, REFUSED_FOR_ROOM, "", tokens, who, wait_s);
     why->retry_after_ms = (int64_t)r->wait_ms;
     why->should_not_retry = r->all_hopeless;
 }
@@ -110,7 +116,8 @@ static void explain(struct create_job *job, struct failure *why)
     struct choose_question q = {.op = OP_CREATE,
                                 .candidates = job->candidates.deployments,
                                 .num = job->candidates.num,
-                                .tokens = job->tokens};
+                                .tokens = job->tokens,
+                                .discreet = job->owner != 0};
 
     q.unsure_from = job->unsure_from =
         choose_unsure_from(job->op.rt, q.candidates, q.num, job->tokens, job->least);

@@ -292,6 +292,10 @@ void listing_finish(struct listing *l)
     if (failed > 0)
         log_warn("request %s: list is partial, without %s", l->op.relay->request_id,
                  strbuf_str(&names));
+    if (failed > 0 && tenant_is_bound(l->op.relay->tenant)) { /* names are the host's */
+        strbuf_reset(&names);
+        strbuf_addf(&names, "%zu accounts", failed);
+    }
     if (!gave_something(l)) {
         operation_fail(&l->op, worst_failure(l));
     } else if (failed > 0 && l->question.strict) {

@@ -430,6 +430,16 @@ static void explain_tokens(struct runtime *rt, const struct choose_question *q,
     } else {
         set_failure(out, 429, "rate_limit_error", "token_limit_exceeded", wait_ms);
     }
+    if (q->discreet) {
+        snprintf(out->message, sizeof(out->message),
+                 fit == QUOTA_NEVER_FITS
+                     ? "This batch is about %llu enqueued tokens, which is more than the limit of "
+                       "every deployment of its model. Split its input file."
+                     : "This batch is about %llu enqueued tokens. No deployment of its model has "
+                       "room for it now.",
+                 (unsigned long long)q->tokens);
+        return;
+    }
     for (uint32_t i = 0; i < num; i++)
         names[i] = table_str(rt->table, table_deployment(rt->table, q->candidates[i])->id);
     quota_explain(all, q->num, names, num, q->tokens, out->message, sizeof(out->message));

@@ -464,6 +464,7 @@ static void nowhere(struct upload *up)
         .candidates = up->candidates.deployments,
         .num = up->candidates.num,
         .tokens = size.tokens,
+        .discreet = up->owner != 0,
         .unsure_from = choose_unsure_from(up->op.rt, up->candidates.deployments, up->candidates.num,
                                           size.tokens, size.least)};
     struct failure why;

@@ -10,6 +10,7 @@ import pytest
 from harness import MASTER_KEY, PATIENCE, PROVIDER_KEYS, balanced_config, envelope, lines
 from tenants import CHEAP, DEAR, EXPIRED_AT, KEYS, hash_of, tenant_config, tenants  # noqa: F401
 from test_python_sdk import new_batch, run_to_the_end
+from test_node_sdk import check_flow, run as node
 from test_upload_abuse import Watch
 
 # Every route, with a body where one is needed; ids that name nothing.
@@ -282,3 +283,11 @@ def test_no_providers_key_and_no_tenants_goes_across(gateway, sim):
         text = json.dumps(request)
         assert KEYS["a1"] not in text and hash_of(KEYS["a1"])[7:] not in text
     assert PROVIDER_KEYS["eu"] not in gateway.log
+
+
+@pytest.mark.parametrize("kind", ["OpenAI", "AzureOpenAI"])
+@pytest.mark.parametrize("name", ["a1", "narrow"])
+def test_the_node_client_does_the_whole_flow_as_a_tenant(gateway, sim, tmp_path, kind, name):
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(lines(CHEAP))
+    check_flow(node("flow.mjs", kind, gateway.url, KEYS[name], f"http://127.0.0.1:{sim.control_port}", "buffer", str(path)))

@@ -1,6 +1,7 @@
 """Which models a tenant may use: every way to name one, at uploads, creates, validations; aliases; fallbacks; provider pins."""
 
 import json
+import re
 import socket
 
 import pytest
@@ -196,11 +197,35 @@ def test_a_fallback_that_the_key_may_not_use_is_none(tenants, sim):  # noqa: F81
     assert sim.created("files", ["us"]) == 1
 
 
+def ids_of(gateway):
+    return {row["model_info"]["id"] for row in gateway.as_("master").get("/model/info").json()["data"]}
+
+
+def test_a_full_model_names_no_deployment_and_no_load(tenants, make_sim):  # noqa: F811
+    """Others' batches fill it: whoever comes later hears that there is no room, and not how much they have where."""
+    sim = make_sim(sim_config([limited(name, 1_000_000) for name in ("eu", "us", "sw")]))
+    config = tenant_config(sim)
+    for row in config["model_list"]:
+        row["model_info"]["enqueued_token_limit"] = 1_000
+        row["model_info"]["id"] = "the-" + row["model_name"] + "-row"
+    gateway = tenants(config=config)
+    first, second = (gateway.as_(name).uploaded(lines(CHEAP, 60)) for name in ("b1", "a1"))
+    gateway.as_("b1").created(first["id"])
+    error = envelope(gateway.as_("a1").create(second["id"]), 429, code="token_limit_exceeded")
+    assert "the-cheap-row" not in error["message"] and "1000" not in error["message"].replace(",", ""), error
+    never = envelope(gateway.as_("a1").upload(lines(CHEAP, 4000)), 400, code="token_limit_exceeded")
+    assert "the-cheap-row" not in never["message"] and "1000" not in never["message"].replace(",", ""), never
+    told = gateway.as_("master").create(gateway.as_("master").uploaded(lines(CHEAP, 60))["id"])
+    assert "the-cheap-row" in envelope(told, 429)["message"]
+
+
 def test_a_batch_falls_back_to_no_group_that_the_key_may_not_use(tenants, make_sim):  # noqa: F811
     sim = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000), limited("sw", 1_000_000)]))
     gateway = tenants(config=tenant_config(sim, router_settings={"default_fallbacks": [DEAR]}))
     question = {"input_file_id": gateway.as_("a1").uploaded(lines(CHEAP, 20))["id"]}
-    envelope(gateway.as_("a_narrow").create(question["input_file_id"]), 429, code="token_limit_exceeded")
+    refused = gateway.as_("a_narrow").create(question["input_file_id"])
+    error = envelope(refused, 429, code="token_limit_exceeded")
+    assert ids_of(gateway).isdisjoint(re.findall(r"\w+", error["message"])), error  # it names no deployment
     assert gateway.as_("a_narrow").post("/v1/batches/placement", question).json()["fits"] != "now"
     assert sim.created("batches") == 0
     assert gateway.as_("a1").post("/v1/batches/placement", question).json()["fits"] == "now"

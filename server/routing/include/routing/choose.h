@@ -15,6 +15,8 @@ struct choose_question {
     const bool *tried;    /* per candidate: this request was there already, or it cannot take it */
     uint64_t tokens;      /* of the job, as estimated; 0: unknown, or none */
     uint64_t unsure_from; /* choose_unsure_from(): limits from which on they may be enough */
+    /* A tenant asks: which deployments there are, and how much others have there, is not told */
+    bool discreet;
 };
 
 /** Choose among candidates and take the right to try there (a cooling deployment past its time lets
