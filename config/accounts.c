@@ -105,9 +105,7 @@ static void blame(const struct models_build *build, const struct value *value,
     strbuf_deinit(&got);
 }
 
-/* 127.0.0.0/8, ::1 and localhost never leave this machine; nor does 0.0.0.0, which LiteLLM's
- * samples name (RFC 1122, section 3.2.1.3: this host). */
-static bool is_loopback(const char *base)
+bool accounts_is_loopback(const char *base)
 {
     const char *host = strstr(base, "://");
     size_t len;
@@ -179,7 +177,7 @@ static int take_address(const struct models_build *build, const struct accounts_
         account->base = endpoint->base;
         endpoint->base = NULL;
     }
-    if (strncmp(account->base, "http://", 7) == 0 && !is_loopback(account->base) &&
+    if (strncmp(account->base, "http://", 7) == 0 && !accounts_is_loopback(account->base) &&
         !build->config->allow_insecure_upstream) {
         blame(build, &base, CONFIG_ERROR, "api_base",
               "wanted https:// (keys and data would travel in the clear; "

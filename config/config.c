@@ -15,6 +15,7 @@
 #include "config/env.h"
 #include "fallbacks.h"
 #include "group_retries.h"
+#include "jwt_auth.h"
 #include "keys_impl.h"
 #include "models.h"
 #include "quotas.h"
@@ -69,6 +70,8 @@ static int build(struct loading *l)
         rc = egress_take(l->tree.root, &l->env, &l->reporter, l->config);
     if (rc == 0)
         rc = entrance_take(l->tree.root, &l->env, &l->reporter, l->config);
+    if (rc == 0)
+        rc = jwt_auth_take(l->tree.root, &l->env, &l->reporter, l->config);
     if (rc == 0)
         rc = models_build(&models);
     if (rc == 0)
@@ -201,5 +204,6 @@ void config_free(struct config *config)
         free(config->cors_origins[i]);
     free(config->cors_origins);
     keys_deinit(config);
+    jwt_auth_deinit(&config->jwt);
     free(config);
 }

@@ -51,6 +51,26 @@ static void add_text(struct strbuf *out, const char *label, const char *text)
     strbuf_addf(out, "%s\n", text);
 }
 
+static void add_list(struct strbuf *out, const char *label, char **texts, size_t num)
+{
+    add_label(out, label);
+    for (size_t i = 0; i < num; i++)
+        strbuf_addf(out, "%s%s", i > 0 ? ", " : "", texts[i]);
+    strbuf_addc(out, '\n');
+}
+
+static void describe_jwt(const struct config_jwt *jwt, struct strbuf *out)
+{
+    if (!jwt->enabled)
+        return;
+    add_text(out, "jwt.issuer", jwt->issuer);
+    add_list(out, "jwt.audience", jwt->audiences, jwt->num_audiences);
+    if (jwt->file != NULL)
+        add_text(out, "jwt.jwks_file", jwt->file);
+    else
+        add_list(out, "jwt.jwks_url", jwt->urls, jwt->num_urls);
+}
+
 static void describe_server(const struct config *config, struct strbuf *out)
 {
     static const char *const levels[] = {[LOG_LEVEL_ERROR] = "error",
@@ -76,6 +96,7 @@ static void describe_server(const struct config *config, struct strbuf *out)
                         ? "from the master key (a new master key needs the old one here, or ids "
                           "end)"
                         : "none: ids end with the process");
+    describe_jwt(&config->jwt, out);
     add_text(out, "tls.cert_file", config->tls_cert_file == NULL ? "none" : config->tls_cert_file);
     if (config->tls_key_file != NULL)
         add_text(out, "tls.key_file", config->tls_key_file);

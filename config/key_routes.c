@@ -166,7 +166,7 @@ static void check_admin(const struct node *node, const struct allowed *allowed, 
 }
 
 /* All must be said before a part can be judged. */
-static uint32_t take_routes(const struct node *list, bool admin, struct reporter *reporter)
+uint32_t key_routes_list(const struct node *list, bool admin, struct reporter *reporter)
 {
     uint32_t routes = RIGHTS_OWN_KEY;
     size_t errors = reporter->num_errors;
@@ -218,7 +218,7 @@ void key_routes_take(const struct node *entry, struct reporter *reporter, bool *
                   "given beside key_type, which stands for a list of its own; give one of them");
     *routes = *admin ? EVERY_ROUTE : RIGHTS_ALL_ROUTES;
     if (is_given(list))
-        *routes = take_routes(list, *admin, reporter);
+        *routes = key_routes_list(list, *admin, reporter);
     else if (word != NULL && word != types)
         *routes = word->routes;
     if (!*admin)

@@ -14,3 +14,7 @@
  */
 void key_routes_take(const struct node *entry, struct reporter *reporter, bool *admin,
                      uint32_t *routes);
+
+/** The same for one list. @param admin  whether what is for admin keys alone may stand in it
+ *  @return bits of enum rights_route, RIGHTS_OWN_KEY among them */
+uint32_t key_routes_list(const struct node *list, bool admin, struct reporter *reporter);

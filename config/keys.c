@@ -301,14 +301,19 @@ bool keys_are_named(const struct node *root)
 static void check_master(const struct node *root, struct reporter *reporter, struct config *config)
 {
     const struct node *settings = node_get(root, "tranche_settings");
-    const char *field = config->keys_file != NULL ? "keys_file" : "keys";
+    const char *field = config->keys_file != NULL   ? "keys_file"
+                        : config->keys.num_keys > 0 ? "keys"
+                                                    : "jwt";
 
-    config->has_tenants = config->keys_file != NULL || config->keys.num_keys > 0;
+    config->has_tenants =
+        config->keys_file != NULL || config->keys.num_keys > 0 || config->jwt.enabled;
     if (config->has_tenants && !secret_is_set(&config->master_key) &&
         !report_was_unset(node_find(root, "general_settings.master_key")))
         report_under(reporter, CONFIG_ERROR, settings, field,
-                     "keys of tenants need general_settings.master_key or LITELLM_MASTER_KEY: "
-                     "without one everybody is served as its owner");
+                     "%s need general_settings.master_key or LITELLM_MASTER_KEY: "
+                     "without one everybody is served as its owner",
+                     config->keys_file != NULL || config->keys.num_keys > 0 ? "keys of tenants"
+                                                                            : "tokens");
 }
 
 int keys_take(const struct node *root, struct reporter *reporter, struct config *config)

@@ -156,7 +156,8 @@ static const cyaml_schema_field_t router_fields[] = {
 
 static const cyaml_schema_field_t general_fields[] = {
     TEXT(struct raw_general, master_key), FREE_FORM("litellm_key_header_name"),
-    FREE_FORM("max_batch_file_size_mb"), CYAML_FIELD_END};
+    FREE_FORM("max_batch_file_size_mb"),  FREE_FORM("enable_jwt_auth"),
+    FREE_FORM("litellm_jwtauth"),         CYAML_FIELD_END};
 
 static const cyaml_schema_field_t tls_fields[] = {TEXT(struct raw_tls, cert_file),
                                                   TEXT(struct raw_tls, key_file), CYAML_FIELD_END};
@@ -222,6 +223,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     FREE_FORM("upstream_proxy"),
     FREE_FORM("no_proxy"),
     FREE_FORM("cors_origins"),
+    FREE_FORM("jwt"),
     TEXT(struct raw_tranche, azure_min_expires_after),
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),

@@ -25,6 +25,8 @@ void tenant_name(const struct tenant *tenant, char out[TENANT_NAME])
         return;
     if (tenant->rights.alias[0] != '\0')
         snprintf(out, TENANT_NAME, "%s", tenant->rights.alias);
+    else if (tenant->by_token)
+        snprintf(out, TENANT_NAME, "token");
     else
         snprintf(out, TENANT_NAME, "sk-...%s", tenant->rights.tail);
 }

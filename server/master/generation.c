@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <openssl/rand.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mask.h"
 #include "common/shm.h"
@@ -223,6 +224,35 @@ static int make_probes(struct generation *gen, const struct generation *previous
     return 0;
 }
 
+static bool same_texts(char *const *a, size_t num_a, char *const *b, size_t num_b)
+{
+    bool same = num_a == num_b;
+
+    for (size_t i = 0; i < num_a && same; i++)
+        same = strcmp(a[i], b[i]) == 0;
+    return same;
+}
+
+/* Keys of the same issuer at the same addresses are good until this generation's keeper has asked. */
+static int make_issuer_keys(struct generation *gen, const struct generation *previous)
+{
+    const struct config_jwt *jwt = &gen->config->jwt, *was;
+    int ret;
+
+    if (!jwt->enabled)
+        return 0;
+    ret = issuer_keys_new(&gen->inherited.issuer_keys);
+    if (ret != 0)
+        return ret;
+    if (jwt->keys != NULL)
+        issuer_keys_publish(gen->inherited.issuer_keys, jwt->keys, clock_unix_s());
+    was = previous == NULL ? NULL : &previous->config->jwt;
+    if (was != NULL && was->enabled && jwt->num_urls > 0 && strcmp(was->issuer, jwt->issuer) == 0 &&
+        same_texts(was->urls, was->num_urls, jwt->urls, jwt->num_urls))
+        issuer_keys_copy(gen->inherited.issuer_keys, previous->inherited.issuer_keys);
+    return 0;
+}
+
 /* LiteLLM's class of a failure; -1: OK and CANCELLED are none. Whatever goes wrong between the
  * provider's server and us is an InternalServerError there, a refused connection included. */
 static int class_of(enum outcome outcome)
@@ -398,6 +428,8 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = tell("the registry of files", regions_open_registry(base, gen->config), error,
                     error_size)) != 0 ||
         (ret = tell("the table of keys", keys_open(gen, base, previous), error, error_size)) != 0 ||
+        (ret = tell("the issuer's keys", make_issuer_keys(gen, previous), error, error_size)) !=
+            0 ||
         (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
@@ -482,6 +514,7 @@ void generation_free(struct generation *gen)
         return;
     generation_close_listener(gen);
     SSL_CTX_free(gen->inherited.tls);
+    issuer_keys_free(gen->inherited.issuer_keys);
     shm_free(gen->inherited.probes, (gen->num_probes + 1) * sizeof(*gen->inherited.probes));
     region_release(gen->region);
     keys_release(gen->keys);

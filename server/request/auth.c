@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "auth_impl.h"
 #include "auth_refusal.h"
 #include "common/clock.h"
 #include "crypto/sha256.h"
@@ -124,8 +125,7 @@ static struct tenant *tenant_new(const struct relay *relay, const struct rights 
 {
     struct tenant *tenant = h2o_mem_alloc_pool(&relay->req->pool, sizeof(*tenant));
 
-    tenant->kind = rights->admin ? TENANT_ADMIN : TENANT_KEY;
-    tenant->rights = *rights;
+    *tenant = (struct tenant){.kind = rights->admin ? TENANT_ADMIN : TENANT_KEY, .rights = *rights};
     return tenant;
 }
 
@@ -291,4 +291,27 @@ enum answered auth_check(struct relay *relay)
     if (keys != NULL)
         return check_tenant(relay);
     return secret_is_set(master) ? refuse(relay, given) : GO_ON;
+}
+
+bool auth_next_credential(const struct relay *relay, size_t *at, const char **text, size_t *len)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+
+    while (*at < headers->size)
+        if (credential_in(relay, &headers->entries[(*at)++], text, len) && *text != NULL)
+            return true;
+    return false;
+}
+
+bool auth_shows_good_key(const struct relay *relay)
+{
+    const struct rights_table *keys = relay->rt->inherited->rights;
+    struct found found = {.verdict = RIGHTS_KEY_BLOCKED};
+    bool given;
+
+    if (secret_is_set(&relay->rt->config->master_key) && shows_key(relay, &given))
+        return true;
+    if (keys != NULL)
+        find_key(relay, clock_unix_ms(), &found);
+    return found.verdict == RIGHTS_GOOD;
 }

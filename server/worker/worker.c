@@ -37,6 +37,7 @@
 #include "core/runtime.h"
 #include "tenants/ask.h"
 #include "request/resolve.h"
+#include "tenants/tokens.h"
 #include "upload/upload.h"
 
 #define BEAT_MS       1000
@@ -216,6 +217,13 @@ static void serve(struct relay *relay)
         begin(relay);
 }
 
+/* It is known who asks. */
+static void admit_caller(struct relay *relay)
+{
+    if (auth_check_route(relay) == GO_ON)
+        serve(relay);
+}
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
     struct runtime *rt = ((struct entry *)handler)->rt;
@@ -238,8 +246,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         metrics_start(relay);
     else if (relay->route.kind != ROUTE_HEALTH && front_is_spare(req))
         no_place(relay);
-    else if (auth_check(relay) == GO_ON && auth_check_route(relay) == GO_ON)
-        serve(relay);
+    else
+        auth_begin(relay, admit_caller);
     return 0;
 }
 
@@ -383,6 +391,8 @@ static int make(struct worker *w)
     configure_h2o(w);
     h2o_context_init(&w->ctx, evloop, &w->globalconf);
     if ((rc = upstream_new(rt->loop, &options, &rt->upstream)) != 0 ||
+        (rc = tokens_new(&rt->config->jwt, rt->inherited->rights, rt->inherited->issuer_keys,
+                         &rt->tokens)) != 0 ||
         (rc = front_new(rt->loop, &w->ctx, rt->inherited, rt->slot, &w->front)) != 0 ||
         (rc = open_signals(w)) != 0)
         return rc;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "balancer/idem.h"
+#include "balancer/issuer_keys.h"
 #include "balancer/memo.h"
 #include "balancer/meters.h"
 #include "balancer/poll_cache.h"
@@ -127,6 +128,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
 {
     static const struct model_list nothing;
     struct poll_cache *polls;
+    struct issuer_keys *issuer;
     struct rights_table *rights;
     struct registry *registry;
     struct seal_cache *seals;
@@ -151,7 +153,9 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     assert_int_equal(registry_new(1, 1, &registry), 0);
     assert_int_equal(seal_cache_new(1, &seals), 0);
     assert_int_equal(rights_table_new(1, &rights), 0);
+    assert_int_equal(issuer_keys_new(&issuer), 0);
     check("model table", table);
+    check("issuer keys", issuer);
     check("rights", rights);
     check_lasting("state", health);
     check_lasting("quota", quota);
@@ -167,6 +171,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
         if (strcmp(rows[i][REGION], "checked") != 0) /* the others have no head, and do not last */
             assert_true(strcmp(rows[i][MAGIC], "-") == 0 && strcmp(rows[i][LAYOUT], "-") == 0 &&
                         strcmp(rows[i][LIVES], "lasting") != 0);
+    issuer_keys_free(issuer);
     rights_table_free(rights);
     seal_cache_free(seals);
     registry_free(registry);

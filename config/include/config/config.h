@@ -13,6 +13,8 @@
 #include "common/rights.h"
 #include "common/secret.h"
 #include "common/strbuf.h"
+#include "jwt/claims.h"
+#include "jwt/jwks.h"
 
 /* Command-line values win over the file, which wins over the environment (HOST, PORT, NUM_WORKERS).
  */
@@ -115,6 +117,23 @@ struct config_access_group {
     size_t num_groups;
 };
 
+/* Tokens of an issuer, by which it is known who asks (tenants statement A56). */
+#define CONFIG_JWT_MAX_URLS      8
+#define CONFIG_JWT_MAX_AUDIENCES 16
+
+struct config_jwt {
+    bool enabled;     /* general_settings.enable_jwt_auth; the rest is set only with it */
+    char *issuer;     /* owned; what `iss` must be */
+    char **audiences; /* owned, and each one; one of them must be in `aud` */
+    size_t num_audiences;
+    char **urls; /* owned, and each one; of key sets; none: `file` */
+    size_t num_urls;
+    char *file;                         /* owned; with a key set; NULL: `urls` */
+    struct jwks *keys;                  /* owned; what `file` has; NULL: `urls` */
+    struct jwt_rules rules;             /* owned texts; whom a token speaks for */
+    uint32_t team_routes, admin_routes; /* enum rights_route: what they may call */
+};
+
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
@@ -147,9 +166,10 @@ struct config {
     /* Address of the proxy that calls to providers go through; unset: none */
     struct secret upstream_proxy;
     struct secret proxy_credential; /* "user:password" of that address; unset: it has none */
-    char *no_proxy;      /* owned; hosts that are reached without it, with commas; NULL: none */
-    char *root_path;     /* owned; "/llm": routes are found below it, too; NULL: none */
-    char *key_header;    /* owned; lower case; where clients may send the key, too; NULL: none */
+    char *no_proxy;   /* owned; hosts that are reached without it, with commas; NULL: none */
+    char *root_path;  /* owned; "/llm": routes are found below it, too; NULL: none */
+    char *key_header; /* owned; lower case; where clients may send the key, too; NULL: none */
+    struct config_jwt jwt;
     char **cors_origins; /* owned; whose pages may call; "*": anybody's */
     size_t num_cors_origins;
     bool core_dumps;           /* processes may leave cores, and be debugged */
@@ -185,8 +205,8 @@ struct config {
     struct config_timeouts timeouts;
     /* Tenants: config/keys.h. Where no key and no source of keys is named, callers are told apart by
      * the master key alone */
-    bool has_tenants;        /* `keys` is not empty, or a source is named; a master key is set */
-    struct rights_list keys; /* owned; tranche_settings.keys and .teams */
+    bool has_tenants; /* `keys` is not empty, or a source is named, or `jwt`; a master key is set */
+    struct rights_list keys;                   /* owned; tranche_settings.keys and .teams */
     struct rights_list file_keys;              /* owned; what keys_file had at the start */
     char *keys_file;                           /* owned; NULL: none */
     uint32_t max_keys;                         /* of all sources together; default 200,000 */

@@ -40,8 +40,8 @@ struct jwks_error {
 /** Append the keys of a text to a set. Passed over and counted: kinds, curves and algorithms that
  * are not ours, keys for other uses than signatures, keys that are no good (RSA below 2,048 or
  * above 4,096 bits, a point that is not on its curve), names that an earlier key of that kind has,
- * names longer than JWKS_MAX_KID, and what is more than JWKS_MAX_KEYS. May take some 10 ms: not for
- * a worker.
+ * names longer than JWKS_MAX_KID, and what is more than JWKS_MAX_KEYS. OpenSSL's checks take 3 ms a
+ * key of 2,048 bits, 15 of 4,096: not for a worker.
  *
  * @param set    the caller's; begins zeroed; unchanged on an error
  * @param error  filled on an error

@@ -9,6 +9,7 @@
 
 #include "balancer/breaker.h"
 #include "balancer/idem.h"
+#include "balancer/issuer_keys.h"
 #include "balancer/memo.h"
 #include "balancer/meters.h"
 #include "balancer/poll_cache.h"
@@ -81,6 +82,8 @@ struct inherited {
     struct poll_cache *poll_cache; /* shared by all generations */
     /* What keys and teams ask of this node; shared by all generations. NULL: nobody is measured */
     struct meters *meters;
+    /* Of the tokens' issuer; the generation's own; NULL: tokens are not taken */
+    struct issuer_keys *issuer_keys;
     struct registry *registry; /* what tenants own; shared by all generations */
     const uint32_t *columns;   /* [table_num_deployments()]: state_bind() */
     struct probe_word *probes; /* [table_num_deployments()], shared memory */

@@ -33,6 +33,7 @@ struct runtime {
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct batch_reader *
         *readers; /* owned [accounts], at the first account of a resource; batch_reader.c's */
+    struct tokens *tokens; /* owned; tenants/tokens.h; NULL: tokens are no keys */
     struct slices slices;  /* of what is too long for one turn */
     struct shares shares;  /* what each tenant holds of the budgets below */
     uint64_t tick;         /* of the loop, in which */

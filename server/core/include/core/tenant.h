@@ -21,6 +21,7 @@ enum tenant_kind {
 
 struct tenant {
     enum tenant_kind kind;
+    bool by_token;        /* it asks by a token of an issuer, not by a key */
     struct rights rights; /* of TENANT_ADMIN and TENANT_KEY, else zero */
 };
 
@@ -44,6 +45,7 @@ bool tenant_may_call(const struct tenant *tenant, uint32_t routes);
 
 enum { TENANT_NAME = 64 }; /* bytes of a name, with the NUL */
 
-/** How a log names a key: its alias, else its last characters behind "sk-...". Never a hash.
+/** How a log names a key: its alias, else its last characters behind "sk-..."; a token: its user,
+ * else "token". Never a hash.
  *  @param out  "": there is no key to name */
 void tenant_name(const struct tenant *tenant, char out[TENANT_NAME]);

@@ -22,6 +22,7 @@ struct front_load {
     uint32_t downloads; /* of these */
     /* front_share()'s: one user; whose key it has shown; NULL: nobody's who has a share */
     struct share *share;
+    struct slice_flow tokens; /* of requests whose tokens wait to be verified: token_check.c's */
     bool mixed; /* it has shown keys of several tenants: a proxy's, which counts for none */
 };
 

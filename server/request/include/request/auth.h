@@ -13,6 +13,11 @@
  * used. Answers 401; 503 where the key may be one that could not be loaded yet. */
 MUST_USE enum answered auth_check(struct relay *relay);
 
+/** Find out who asks: auth_check(), and besides tokens, for which the request may have to wait
+ * (token_check.c). Answers 401, 403, 503.
+ *  @param go_on  called when somebody asks who may; perhaps before this returns. Else it is answered */
+void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay));
+
 /** Whether the caller's key may call the route (tenants statement A4); `/health` and `/metrics` are
  * for the master key and admin keys alone. After auth_check(). Answers 403. */
 MUST_USE enum answered auth_check_route(struct relay *relay);
