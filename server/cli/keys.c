@@ -13,6 +13,7 @@
 #include "config/keys.h"
 #include "crypto/sha256.h"
 #include "flags.h"
+#include "keys_import.h"
 
 #define EXIT_USAGE    2
 #define MAX_KEY_BYTES 4096
@@ -20,9 +21,20 @@
 /* clang-format off */
 static const char usage[] =
     "usage: tranche keys hash < FILE\n"
+    "       tranche keys import --from FILE|URL --to keys-file|DATABASE\n"
     "\n"
     "  hash    read a key from standard input and print its entry for \"keys:\" of the keys file, which\n"
-    "          has the key's hash and not the key\n";
+    "          has the key's hash and not the key\n"
+    "  import  take over keys and teams of LiteLLM: print them as a keys file, or put them into a database;\n"
+    "          what is there already stays as it is\n"
+    "\n"
+    "      --from FILE           CSV (with a head line of column names) or JSON; -: standard input\n"
+    "      --from os.environ/NAME\n"
+    "                            the variable with the URL of LiteLLM's database (PostgreSQL), which is only\n"
+    "                            read; a URL itself would show its password to every user of the machine\n"
+    "      --to keys-file        print the entries\n"
+    "      --to sqlite:///FILE, --to os.environ/NAME\n"
+    "                            put them into this database of tranche's\n";
 /* clang-format on */
 
 /* --- a terminal that does not show what is typed --- */
@@ -192,14 +204,36 @@ static int fail_word(const char *word)
             "standard input, and take another one if this one is in use\n",
             stderr);
     else
-        fprintf(stderr, "tranche: keys: got \"%s\", wanted hash\n%s", word, usage);
+        fprintf(stderr, "tranche: keys: got \"%s\", wanted hash or import\n%s", word, usage);
     return EXIT_USAGE;
+}
+
+static int fail_flags(const char *why)
+{
+    fprintf(stderr, "tranche: keys: %s\n%s", why, usage);
+    return EXIT_USAGE;
+}
+
+/* @param command  NULL: none was given */
+static int run(const char *command, const char *from, const char *to)
+{
+    if (command == NULL) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(command, "hash") == 0)
+        return from == NULL && to == NULL ? hash() : fail_flags("--from and --to are of import");
+    return from != NULL && to != NULL ? keys_import(from, to)
+                                      : fail_flags("import needs --from and --to");
 }
 
 int keys_main(int argc, char **argv)
 {
-    static const struct option own[] = {{"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    const char *command = NULL;
+    static const struct option own[] = {{"help", no_argument, NULL, 'h'},
+                                        {"from", required_argument, NULL, FLAGS_LONG},
+                                        {"to", required_argument, NULL, FLAGS_LONG + 1},
+                                        {NULL, 0, NULL, 0}};
+    const char *command = NULL, *from = NULL, *to = NULL;
     struct flags flags;
 
     flags_init(&flags, argc, argv, own, false);
@@ -210,12 +244,14 @@ int keys_main(int argc, char **argv)
         }
         if (flag == FLAGS_WRONG)
             return EXIT_USAGE;
-        if (command != NULL || strcmp(optarg, "hash") != 0)
+        if (flag == FLAGS_LONG)
+            from = optarg;
+        else if (flag == FLAGS_LONG + 1)
+            to = optarg;
+        else if (command != NULL || (strcmp(optarg, "hash") != 0 && strcmp(optarg, "import") != 0))
             return fail_word(optarg);
-        command = optarg;
+        else
+            command = optarg;
     }
-    if (command != NULL)
-        return hash();
-    fputs(usage, stderr);
-    return EXIT_USAGE;
+    return run(command, from, to);
 }

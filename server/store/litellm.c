@@ -388,9 +388,8 @@ static bool grace_of_row(const struct json *row, struct litellm_grace *out)
     return out->until_unix_ms > clock_unix_ms();
 }
 
-static int add_grace_row(struct sink *sink, const struct json *row)
+int litellm_add_grace(const struct json *row, struct litellm_rows *rows)
 {
-    struct litellm_rows *rows = sink->rows;
     struct litellm_grace *graces = grow(rows->graces, rows->num_graces, sizeof(graces[0]));
 
     if (graces == NULL)
@@ -399,6 +398,11 @@ static int add_grace_row(struct sink *sink, const struct json *row)
     if (grace_of_row(row, &graces[rows->num_graces]))
         rows->num_graces++;
     return 0;
+}
+
+static int add_grace_row(struct sink *sink, const struct json *row)
+{
+    return litellm_add_grace(row, sink->rows);
 }
 
 static int read_graces(struct litellm *l, const char *where, const char *with,

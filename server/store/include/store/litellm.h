@@ -99,3 +99,7 @@ MUST_USE int litellm_key_of_row(const struct json *row, struct store_key *out,
 
 /** A row of LiteLLM_TeamTable. @return 0; ERR_INVALID: without an id; ERR_NOMEM */
 MUST_USE int litellm_team_of_row(const struct json *row, struct store_team *out, size_t *unknown);
+
+/** A row of LiteLLM_DeprecatedVerificationToken; one that is over, or cannot be read, is passed
+ * over. @return 0, ERR_NOMEM */
+MUST_USE int litellm_add_grace(const struct json *row, struct litellm_rows *rows);
