@@ -191,6 +191,23 @@ static void check_models(const struct key_reading *r, const struct node *entry,
     key->models.all |= key->admin;
 }
 
+/* What an admin key makes is the operator's: nobody's share of anything at a provider. */
+static void check_admin(const struct key_reading *r, const struct node *entry,
+                        const struct rights_key *key)
+{
+    static const char *const names[] = {"batch_enqueued_token_limit", "max_open_batches"};
+    const uint64_t given[] = {key->limits.enqueued_tokens, key->limits.open_batches};
+
+    for (size_t i = 0; i < 2; i++)
+        if (key->admin && given[i] != RIGHTS_UNLIMITED)
+            report_under(
+                r->reporter, CONFIG_ERROR, entry, names[i],
+                "batches of an admin key are the operator's and not counted; leave it out");
+    if (key->admin && key->team_id != NULL)
+        report_under(r->reporter, CONFIG_WARNING, entry, "team_id",
+                     "what an admin key makes is the operator's, not the team's");
+}
+
 static int read_key(const struct key_reading *r, const struct node *entry, struct rights_key *key)
 {
     int rc = take_name(r, entry, "id", &key->id);
@@ -212,6 +229,7 @@ static int read_key(const struct key_reading *r, const struct node *entry, struc
     key_routes_take(entry, r->reporter, &key->admin, &key->routes);
     check_models(r, entry, key);
     key_fields_limits(entry, r->reporter, &key->limits);
+    check_admin(r, entry, key);
     key_fields_expires(entry, r->reporter, &key->expires_unix_ms);
     if (key->id == NULL)
         key->id = write_hash(key->hash);

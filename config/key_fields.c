@@ -128,19 +128,19 @@ static const struct limit {
     struct scalar_rule rule;
     int64_t unit;
 } limits[] = {
-#define LIMIT(name, member, kind, max, unit)                                                       \
+#define LIMIT(name, member, kind, min, max, unit)                                                  \
     {                                                                                              \
-        name, offsetof(struct rights_limits, member), {kind, 1, max}, unit                         \
+        name, offsetof(struct rights_limits, member), {kind, min, max}, unit                       \
     }
-    LIMIT("batch_enqueued_token_limit", enqueued_tokens, SCALAR_TOKENS, INT64_MAX, 1),
-    LIMIT("max_open_batches", open_batches, SCALAR_INT, MAX_RATE, 1),
-    LIMIT("rpm_limit", requests_per_minute, SCALAR_INT, MAX_RATE, 1),
-    LIMIT("max_requests_per_second", requests_per_second, SCALAR_INT, MAX_RATE, 1),
-    LIMIT("request_burst", request_burst, SCALAR_INT, MAX_RATE, 1),
-    LIMIT("max_parallel_requests", parallel_requests, SCALAR_INT, MAX_RATE, 1),
-    LIMIT("max_concurrent_uploads", uploads, SCALAR_INT, MAX_RATE, 1),
-    LIMIT("max_spool_bytes", spool_bytes, SCALAR_BYTES, MAX_BYTES, 1),
-    LIMIT("max_batch_file_size_mb", file_bytes, SCALAR_INT, MAX_BYTES / MIB, MIB)};
+    LIMIT("batch_enqueued_token_limit", enqueued_tokens, SCALAR_TOKENS, 1, INT64_MAX, 1),
+    LIMIT("max_open_batches", open_batches, SCALAR_INT, 0, MAX_RATE, 1),
+    LIMIT("rpm_limit", requests_per_minute, SCALAR_INT, 1, MAX_RATE, 1),
+    LIMIT("max_requests_per_second", requests_per_second, SCALAR_INT, 1, MAX_RATE, 1),
+    LIMIT("request_burst", request_burst, SCALAR_INT, 1, MAX_RATE, 1),
+    LIMIT("max_parallel_requests", parallel_requests, SCALAR_INT, 1, MAX_RATE, 1),
+    LIMIT("max_concurrent_uploads", uploads, SCALAR_INT, 1, MAX_RATE, 1),
+    LIMIT("max_spool_bytes", spool_bytes, SCALAR_BYTES, 1, MAX_BYTES, 1),
+    LIMIT("max_batch_file_size_mb", file_bytes, SCALAR_INT, 1, MAX_BYTES / MIB, MIB)};
 
 /* What LiteLLM keeps in the metadata of keys and teams (tenants statements A39, A43). */
 static const char *const in_metadata[] = {"batch_enqueued_token_limit",

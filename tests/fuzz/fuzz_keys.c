@@ -19,7 +19,8 @@ static struct config *make_config(void)
         "- {model_name: 'openai/*', litellm_params: {model: 'openai/*', api_key: k}}\n"
         "router_settings: {model_group_alias: {gpt4: gpt-4o-batch}}\n"
         "tranche_settings: {max_keys: 1000, keys_file: keys.yaml, keys: [{hash: "
-        "'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', models: ['*']}]}\n";
+        "'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', models: "
+        "['*']}]}\n";
     char dir[] = "/tmp/tranche-fuzz-XXXXXX", path[64], keys[64];
     struct config_report report;
     struct config *config;
@@ -58,7 +59,7 @@ static void check_models(const struct rights_models *models)
 
 static void check_limits(const struct rights_limits *limits)
 {
-    MUST(limits->enqueued_tokens > 0 && limits->open_batches > 0 && limits->file_bytes > 0);
+    MUST(limits->enqueued_tokens > 0 && limits->uploads > 0 && limits->file_bytes > 0);
     MUST(limits->request_burst == RIGHTS_UNLIMITED ||
          limits->requests_per_second != RIGHTS_UNLIMITED);
     MUST(limits->file_expiry_s == 0 || limits->file_expiry_s >= 3600);

@@ -381,6 +381,14 @@ static void administration_is_for_admin_keys(void **state)
     load(l, KEYS "  - {hash: " HASH_A ", admin: true}\n");
     assert_int_equal(l->rc, 0);
     assert_true(key(l, 0)->models.all);
+    expect_error(l, KEYS "  - {hash: " HASH_A ", admin: true, max_open_batches: 3}\n",
+                 "keys[0].max_open_batches: batches of an admin key are the operator's");
+    expect_error(
+        l, KEYS "  - {hash: " HASH_A ", admin: true, metadata: {batch_enqueued_token_limit: 3}}\n",
+        "keys[0].batch_enqueued_token_limit: batches of an admin key are the operator's");
+    load(l, KEYS "  - {hash: " HASH_A ", admin: true, team_id: t, rpm_limit: 5}\n");
+    assert_int_equal(l->rc, 0);
+    assert_told(l, "warning: tranche_settings.keys[0].team_id: what an admin key makes is the");
     expect_error(l, KEYS "  - {hash: " HASH_A ", admin: true, models: [o3]}\n",
                  "keys[0].models: an admin key may use all models: leave it out");
 }
@@ -449,7 +457,7 @@ static void wrong_limits_say_what_was_wanted(void **state)
     } wrong[] = {
         {"batch_enqueued_token_limit: 0", "got \"0\", wanted a whole number of 1 or more"},
         {"batch_enqueued_token_limit: lots", "got \"lots\", wanted a whole number"},
-        {"max_open_batches: -1", "got \"-1\", wanted an integer from 1"},
+        {"max_open_batches: -1", "got \"-1\", wanted an integer from 0"},
         {"rpm_limit: 1.5", "got \"1.5\", wanted an integer from 1"},
         {"max_spool_bytes: 1Gx", "got \"1Gx\", wanted a size from 1"},
         {"max_batch_file_size_mb: 10MB", "got \"10MB\", wanted an integer"},
