@@ -355,3 +355,73 @@ bool rights_resolve_alias(const struct rights_table *table, const struct rights 
         return found;
     }
 }
+
+/* Whether a key's list leaves its team's to say which. */
+static bool sends_to_team(struct cursor c)
+{
+    return (next_word(&c) & (LIST_ALL | LIST_OF_TEAM)) != 0;
+}
+
+static bool lists_name(struct cursor c, const char *name, size_t len)
+{
+    uint64_t head = next_word(&c);
+    char text[RIGHTS_NAME_MAX + 1];
+
+    for (uint32_t i = 0; i < LIST_NAMES(head) && !at_end(&c); i++) {
+        uint64_t one = next_name(&c, text);
+
+        if ((one & NAME_PATTERN) == 0 && is_meant(one, text, name, len))
+            return true;
+    }
+    return false;
+}
+
+/* The i-th name of a list, then of its aliases that are none of its names.
+ * @param i  counted down by what is passed over */
+static bool name_at(const struct cursor list, bool names_count, uint32_t *i, char *out)
+{
+    struct cursor c = list;
+    uint64_t head = next_word(&c);
+    uint32_t names = LIST_NAMES(head), all = names + LIST_ALIASES(head);
+
+    for (uint32_t n = 0; n < all && !at_end(&c); n++) {
+        uint64_t name = next_name(&c, out);
+
+        if (n >= names)
+            skip_name(&c); /* what the alias stands for */
+        if (n < names ? !names_count : lists_name(list, out, NAME_LEN(name)))
+            continue;
+        if ((*i)-- > 0)
+            continue;
+        if ((name & NAME_PATTERN) != 0)
+            out[0] = '\0';
+        return true;
+    }
+    return false;
+}
+
+bool rights_name_at(const struct rights_table *table, const struct rights *rights, uint32_t i,
+                    char *out)
+{
+    for (;;) {
+        uint64_t state = begin(table);
+        char name[RIGHTS_NAME_MAX + 1];
+        struct team_row team;
+        struct key_row row;
+        struct cursor own;
+        uint32_t at = i;
+        bool found = false;
+
+        if (find_row(table, state, rights->hash, &row)) {
+            own = cursor_at(table, state, row.list);
+            found = name_at(own, true, &at, name) ||
+                    (team_of(table, state, &row, &team) &&
+                     name_at(cursor_at(table, state, team.list), sends_to_team(own), &at, name));
+        }
+        if (!still(table, state))
+            continue;
+        if (found)
+            strcpy(out, name);
+        return found;
+    }
+}

@@ -47,10 +47,50 @@ static void write_model(struct strbuf *out, const char *name)
     strbuf_addc(out, '}');
 }
 
-/* Groups, then aliases. */
+/* Groups, then aliases; behind them the tenant's own names. */
 static uint32_t num_models(const struct runtime *rt)
 {
     return table_num_groups(rt->table) + (uint32_t)rt->config->models.num_names;
+}
+
+/* Whether a name of a tenant's list or an alias of its key's is one more model: it means a group that
+ * it may use and that is called otherwise, as one that a pattern takes is. */
+static bool is_own_name(const struct rows *r, const char *name)
+{
+    const struct model_list *models = &r->rt->config->models;
+    const struct table *table = r->rt->table;
+    char target[RIGHTS_NAME_MAX + 1];
+    bool is_alias = may_use_alias(r->relay, name, strlen(name), target);
+    const char *asked = is_alias ? target : name;
+    struct table_name found;
+
+    if (!table_find_name(table, asked, strlen(asked), &found) || found.row != MODEL_NO_INDEX ||
+        !table_is_served(table, found.group) ||
+        may_use_found(r->relay, &found, asked, strlen(asked)) != RIGHTS_MODEL_ALLOWED)
+        return false;
+    for (size_t i = 0; i < models->num_names; i++)
+        if (strcmp(models->names[i].name, name) == 0)
+            return false; /* listed, or hidden */
+    return strcmp(table_group_name(table, found.group), name) != 0;
+}
+
+static enum long_answer_step end_list(struct strbuf *out)
+{
+    strbuf_adds(out, "]}");
+    return LONG_ANSWER_DONE;
+}
+
+static enum long_answer_step write_own_name(struct rows *r, uint32_t i, struct strbuf *out)
+{
+    char name[RIGHTS_NAME_MAX + 1];
+
+    if (!r->bound || !rights_name_at(r->rt->inherited->rights, &r->relay->tenant->rights, i, name))
+        return end_list(out);
+    if (name[0] != '\0' && is_own_name(r, name)) {
+        begin_row(r, out);
+        write_model(out, name);
+    }
+    return LONG_ANSWER_MORE;
 }
 
 static bool may_use(const struct rows *r, const char *name)
@@ -86,10 +126,8 @@ static enum long_answer_step write_group(void *arg, struct strbuf *out)
     struct rows *r = arg;
     const char *name;
 
-    if (r->next == num_models(r->rt)) {
-        strbuf_adds(out, "]}");
-        return LONG_ANSWER_DONE;
-    }
+    if (r->next >= num_models(r->rt))
+        return write_own_name(r, r->next++ - num_models(r->rt), out);
     name = model_name(r, r->next++);
     if (name == NULL)
         return LONG_ANSWER_MORE;
@@ -141,10 +179,8 @@ static enum long_answer_step write_group_for_tenant(void *arg, struct strbuf *ou
     struct rows *r = arg;
     uint32_t group = r->next++;
 
-    if (group == table_num_groups(r->rt->table)) {
-        strbuf_adds(out, "]}");
-        return LONG_ANSWER_DONE;
-    }
+    if (group == table_num_groups(r->rt->table))
+        return end_list(out);
     if (!sees_group(r, group))
         return LONG_ANSWER_MORE;
     begin_row(r, out);
@@ -264,10 +300,8 @@ static enum long_answer_step write_group_info(void *arg, struct strbuf *out)
 
     uint32_t group = r->next++;
 
-    if (group == table_num_groups(table)) {
-        strbuf_adds(out, "]}");
-        return LONG_ANSWER_DONE;
-    }
+    if (group == table_num_groups(table))
+        return end_list(out);
     if (!sees_group(r, group))
         return LONG_ANSWER_MORE;
     begin_row(r, out);

@@ -166,6 +166,8 @@ def test_a_model_of_a_patterns_group_is_known_by_its_name(tenants, sim):  # noqa
     gateway = tenants(config=config)
     file = gateway.as_("narrow").uploaded(lines("azure/gpt-4o-batch-eu"))
     denied_in_file(gateway.as_("narrow").upload(lines("azure/other")), "azure/other")
+    models = gateway.as_("narrow").get("/v1/models").json()["data"]
+    assert [m["id"] for m in models] == ["azure/gpt-4o-batch-eu"]  # what it may call, not the pattern
     assert gateway.as_("narrow").create(file["id"]).status == 200
     gateway.stop()
     gateway = tenants(config=config)

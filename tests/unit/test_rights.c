@@ -307,6 +307,46 @@ static void an_alias_is_the_keys_own_else_the_teams(void **state)
     assert_false(rights_resolve_alias(table, &found, "deeper", 6, out));
 }
 
+static void assert_names(const char *const *wanted)
+{
+    char out[RIGHTS_NAME_MAX + 1];
+    uint32_t i = 0;
+
+    for (; wanted[i] != NULL; i++) {
+        assert_true(rights_name_at(table, &found, i, out));
+        assert_string_equal(out, wanted[i]);
+    }
+    assert_false(rights_name_at(table, &found, i, out));
+    assert_false(rights_name_at(table, &found, i + 1, out));
+}
+
+static void names_of_a_key_are_its_own_then_its_teams(void **state)
+{
+    static const char *const of_key[] = {"a", "", "fast", "deep", NULL};
+    static const char *const of_team[] = {"b", "c", "deep", NULL};
+    struct rights_key *key = add_key_of(&list, "sk-a", "t1");
+    struct rights_team *team;
+
+    (void)state;
+    add_model(&key->models, "a");
+    add_model(&key->models, "gpt*");
+    add_alias(&key->models, "fast", "x");
+    add_alias(&key->models, "a", "x"); /* it is there already */
+    team = add_team_of(&list, "t1");
+    add_model(&team->models, "b");
+    add_model(&team->models, "c");
+    add_alias(&team->models, "deep", "y");
+    add_key_of(&list, "sk-b", "t1")->models.of_team = true;
+    (void)add_key_of(&list, "sk-c", NULL);
+    assert_int_equal(publish_by(1, true), 0);
+    assert_true(find("sk-a"));
+    assert_names(of_key);
+    assert_true(find("sk-b"));
+    assert_names(of_team);
+    assert_true(find("sk-c"));
+    assert_names((const char *const[]){NULL});
+}
+
 static void of_several_lists_the_first_one_that_has_a_key_or_a_team_wins(void **state)
 {
     struct rights_list second = {0};
@@ -628,6 +668,7 @@ int main(void)
         TEST(an_admin_key_may_use_every_model),
         TEST(a_key_that_went_meanwhile_may_use_nothing),
         TEST(an_alias_is_the_keys_own_else_the_teams),
+        TEST(names_of_a_key_are_its_own_then_its_teams),
         TEST(of_several_lists_the_first_one_that_has_a_key_or_a_team_wins),
         TEST(a_newer_state_takes_the_whole_place_of_the_one_before),
         TEST(a_writer_that_a_newer_one_has_followed_is_refused),

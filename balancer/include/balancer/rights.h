@@ -102,3 +102,12 @@ enum rights_model rights_may_use(const struct rights_table *table, const struct 
  *  @return false: it has no such alias */
 bool rights_resolve_alias(const struct rights_table *table, const struct rights *rights,
                           const char *name, size_t len, char *out);
+
+/** What a key may be asked for by, beside the groups' own names: the names of its list, its aliases,
+ * then its team's: the names where the key's list leaves them to it, and the aliases. An alias that
+ * key and team have comes twice. None is judged here.
+ *  @param i    0, 1, ...; the longer a list, the more one costs
+ *  @param out  RIGHTS_NAME_MAX + 1 bytes; "": a pattern, which is no name
+ *  @return false: there are no more */
+bool rights_name_at(const struct rights_table *table, const struct rights *rights, uint32_t i,
+                    char *out);
