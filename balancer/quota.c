@@ -347,7 +347,7 @@ static int reserve(struct quota *quota, uint32_t holder, uint32_t column,
                    uint64_t now_ms, struct quota_claim *out, struct quota_refusal *refusal)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t limit = state == QUOTA_SENT ? 0 : quota_limit_of(col, now_ms);
+    uint64_t limit = state == QUOTA_SENT || job->anyway ? 0 : quota_limit_of(col, now_ms);
     uint64_t entry, word;
     struct reservation *r;
     int ret;
@@ -404,7 +404,7 @@ int quota_reserve_job(struct quota *quota, uint32_t holder, uint32_t column,
     if (cut.tokens > QUOTA_MAX_TOKENS)
         cut.tokens = QUOTA_MAX_TOKENS;
     ret = quota_scopes_fit(quota, &cut, refusal);
-    if (ret == 0 && is_hopeless(col, cut.tokens, now_ms))
+    if (ret == 0 && !cut.anyway && is_hopeless(col, cut.tokens, now_ms))
         return ERR_LIMIT;
     if (ret == 0)
         ret = reserve(quota, holder, column, &cut, QUOTA_RESERVED, now_ms, now_ms, claim, refusal);

@@ -113,7 +113,7 @@ struct create_job {
     struct target target; /* owned; where the client's file may be */
     uint32_t at;          /* ... candidate in use */
     bool have_facts;
-    bool for_rights; /* the facts matter for the caller's rights alone: nothing is balanced */
+    bool unbalanced; /* nothing is: the facts matter for the caller's rights and limits alone */
     struct facts facts;
     const char *file_url; /* constant; that the lines of the file have; NULL: not known */
     uint64_t tokens;      /* of the batch, as estimated; 0: not known */
@@ -173,6 +173,12 @@ static inline struct create_job *create_job_of(struct operation *op)
 static inline bool create_has_copy(const struct create_job *job)
 {
     return job->file[0] != '\0' && strcmp(job->file, job->target.native) != 0;
+}
+
+/* Whether it counts for a key, too. */
+static inline bool create_is_scoped(const struct create_job *job)
+{
+    return job->scopes.of[QUOTA_KEY].name != 0;
 }
 
 /* --- create_steps.c --- */

@@ -129,7 +129,7 @@ static void note_refused(struct create_job *job, const struct failure *failure,
     if (question->foreign)
         repeat_doubt(&job->repeat);
     create_give_back(job);
-    if (job->have_facts && failure_is_token_limit(failure))
+    if (job->have_facts && !job->unbalanced && failure_is_token_limit(failure))
         note_refusal(job, failure);
     job->worst = *failure;
     if (question->outcome != OUTCOME_AUTH)
@@ -158,7 +158,7 @@ enum create_step create_was_refused(struct create_job *job, const struct failure
     }
     if (retry_decide(&question, 0).action == RETRY_NEXT)
         return STEP_ELSEWHERE;
-    if (job->have_facts && for_room)
+    if (job->have_facts && !job->unbalanced && for_room)
         return create_nowhere(job); /* says when there will be room */
     return create_fail(job, &job->worst);
 }

@@ -103,7 +103,7 @@ static int reserve(struct create_job *job, uint32_t deployment)
 {
     struct runtime *rt = job->op.rt;
     uint32_t column = rt->inherited->columns[deployment];
-    struct quota_job counted = {.tokens = tokens_at(job, column)};
+    struct quota_job counted = {.tokens = tokens_at(job, column), .anyway = job->unbalanced};
     int rc;
 
     if (job->nonce[0] != '\0')
@@ -180,7 +180,8 @@ static int find_candidates(struct create_job *job)
 
 /* --- where the file is --- */
 
-/* Estimate the job's tokens, find its candidates, and count it where its file is.
+/* Estimate the job's tokens, find its candidates, and count it where its file is. Where nothing is
+ * balanced it goes there in any case, unless who asks may not have it.
  * @return 0; ERR_LIMIT: it has no room there; ERR_NOMEM */
 static int reserve_at_home(struct create_job *job)
 {
@@ -190,6 +191,8 @@ static int reserve_at_home(struct create_job *job)
 
     job->tokens = facts_tokens(rt, &job->facts, provider);
     job->least = facts_least(rt, &job->facts, provider);
+    if (job->unbalanced)
+        return reserve(job, job->op.deployment);
     job->refusal_job = facts_job(&job->facts, job->owner);
     if (find_candidates(job) != 0)
         return ERR_NOMEM;
@@ -210,8 +213,8 @@ enum create_step create_reserve(struct create_job *job)
         return create_fail(job, &why);
     if (job->target.native[0] != '\0')
         job->file_url = file_url_recall(job->op.rt, home, job->target.native);
-    job->have_facts &= !job->for_rights;
-    job->op.deployment = job->have_facts ? job->facts.deployment : home;
+    job->have_facts &= !job->unbalanced || create_is_scoped(job);
+    job->op.deployment = job->have_facts && !job->unbalanced ? job->facts.deployment : home;
     snprintf(job->file, sizeof(job->file), "%s", job->target.native);
     if (!expiry_is_in_range(job, rules, &why) || !endpoint_is_that_of_lines(job, rules, &why))
         return create_fail(job, &why);

@@ -149,16 +149,19 @@ static void on_peeked(void *arg, const struct facts *facts)
 }
 
 /* Facts matter for files of balanced accounts: their lines name a row of a group, and the batch may
- * go to other rows of it. And for callers who may use only some models. */
+ * go to other rows of it. And for callers who may use only some models, or have only so many tokens
+ * enqueued; other tenants' batches are counted for them where that costs no call. */
 static enum create_step find_facts(struct create_job *job)
 {
     struct runtime *rt = job->op.rt;
     uint32_t home = create_home(job);
+    bool wanted;
 
-    job->for_rights = !rt->account_balanced[table_deployment(rt->table, home)->account];
-    if (job->target.native[0] != '\0' && (!job->for_rights || create_wants_model(job))) {
+    job->unbalanced = !rt->account_balanced[table_deployment(rt->table, home)->account];
+    wanted = !job->unbalanced || create_wants_model(job) || scopes_are_limited(&job->scopes);
+    if (job->target.native[0] != '\0' && (wanted || create_is_scoped(job))) {
         job->have_facts = facts_recall(rt, home, job->target.native, &job->facts);
-        if (!job->have_facts)
+        if (!job->have_facts && wanted)
             job->peek = facts_look_start(rt, home, job->target.native, on_peeked, job);
     }
     return job->peek != NULL ? STEP_WAITS : STEP_RESERVE;

@@ -184,7 +184,8 @@ int rebuild_start(struct upkeep *upkeep)
         r->account = &upkeep->accounts[i];
         r->again_ms = FIRST_AGAIN_MS;
         r->begin = (struct loop_timer){.cb = on_begin, .arg = r};
-        if (r->account->balanced && for_each_column(r, false) > 0)
+        if ((r->account->balanced || upkeep->rt.config->has_tenants) &&
+            r->account->deployment != MODEL_NO_INDEX && for_each_column(r, false) > 0)
             ret = loop_timer_start(upkeep->rt.loop, &r->begin,
                                    upkeep_stagger_ms(i, upkeep->num_accounts));
     }

@@ -1,6 +1,7 @@
 /* The rebuild fills the quota ledger after a start, when it is empty but the deployments are not.
  * The prober reads the list of each account that the balancer places work on once, newest batch
- * first; the ledger adopts every unfinished batch whose marker verifies with our seals, with the
+ * first (with tenants: of each account of a group, since their batches count for them wherever they
+ * are); the ledger adopts every unfinished batch whose marker verifies with our seals, with the
  * tokens that the marker tells. Until an account was read its deployments seem empty: the provider
  * refuses what does not fit, and the work moves on.
  *

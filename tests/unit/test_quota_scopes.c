@@ -88,6 +88,21 @@ static void who_has_no_key_of_his_own_counts_nowhere_else(void **state)
     assert_true(release(0, "batch_1", QUOTA_DROPPED, NOW));
 }
 
+static void where_nothing_is_balanced_only_scopes_bound_a_job(void **state)
+{
+    struct quota_job job = job_of(160, 0, KEY_1, 200, 0, NONE);
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(try_job(1, 0, &job, &claim), ERR_LIMIT);
+    assert_true(refusal.by == QUOTA_BY_DEPLOYMENT);
+    job.anyway = true;
+    must_run(0, &job, "batch_1");
+    assert_int_equal(reserved(0), 160);
+    assert_int_equal(try_job(1, 0, &job, &claim), ERR_LIMIT);
+    assert_true(refusal.by == QUOTA_BY_TOKENS);
+}
+
 static void whether_a_job_fits_is_told_without_counting_it(void **state)
 {
     struct quota_job job = job_of(60, 0, KEY_1, 100, TEAM_1, 100);
@@ -435,6 +450,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_limit_that_is_set_later_finds_counted_what_runs, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(who_has_no_key_of_his_own_counts_nowhere_else, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(where_nothing_is_balanced_only_scopes_bound_a_job, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(whether_a_job_fits_is_told_without_counting_it, setup,
                                         teardown),

@@ -125,6 +125,7 @@ struct quota_job {
     uint64_t tokens;
     uint64_t token; /* quota_token() of its marker; 0: none */
     struct quota_scope scopes[QUOTA_SCOPES];
+    bool anyway; /* its deployment takes it whatever is counted there: only scopes bound it */
 };
 
 enum quota_refuser {
