@@ -23,7 +23,7 @@ static bool note(const struct json *batch, struct observation *out)
     const char *id = json_str(json_get(batch, "id"), &len);
     const struct json *counts = json_get(batch, "request_counts");
 
-    out->marked = false;
+    out->marked = out->cancelling = out->refund = false;
     out->copy[0] = '\0';
     if (!json_is(batch, JSON_OBJECT) || id == NULL || len == 0 || len > IDS_MAX)
         return false;
@@ -31,7 +31,6 @@ static bool note(const struct json *batch, struct observation *out)
     out->id[len] = '\0';
     out->phase = ledger_phase_of(batch);
     out->cancelling = out->phase == LEDGER_RUNNING && ledger_is_cancelling(batch);
-    out->refund = false;
     out->too_large = out->phase == LEDGER_DROPPED && ledger_was_full(batch);
     if (!json_int64(json_get(batch, "created_at"), &out->created_s) || out->created_s < 0)
         out->created_s = 0;
