@@ -6,9 +6,10 @@ import signal
 
 import openai
 import pytest
-from harness import DEPLOYMENTS, direct_config, envelope, lines, until
+from harness import DEPLOYMENTS, direct_config, envelope, lines, sim_config, until
 from sealed_ids import BATCH, FILE, litellm_batch, litellm_encoded, litellm_file, mint, native_of, owner_of, tag_bytes
 from tenants import CHEAP, KEYS, entry, tenant_config, tenant_settings, tenants  # noqa: F401
+from test_moving import eu_first, limited
 from test_upgrade_money import replaced  # noqa: F401
 
 SEAL = "seal-one-of-sixteen-bytes"
@@ -287,6 +288,26 @@ def test_a_gateway_that_was_started_anew_finds_what_it_is_shown(tenants, sim):  
     until(lambda: sorted(ids_of(a1, "/v1/files")) == sorted(made), "its input file is listed, too")
 
 
+def test_the_copy_of_a_batch_that_was_moved_is_nobodys(tenants, make_sim):  # noqa: F811
+    two = make_sim(sim_config([limited("eu", 600), limited("us", 1_000_000)]))
+    gateway = tenants(config=eu_first(two, tranche_settings=tenant_settings(seal_keys=[SEAL])))
+    a1, master = gateway.as_("a1"), gateway.as_("master")
+    file = a1.uploaded(lines(count=20))["id"]
+    batch = a1.created(file)
+    (copy,) = [f["id"] for f in two.ledger("us")["files"]]
+    assert batch["input_file_id"] == file and two.created("batches", ["us"]) == 1
+    assert ids_of(a1, "/v1/files") == [file] and ids_of(a1, "/v1/batches") == [batch["id"]]
+    assert a1.get(f"/v1/batches/{batch['id']}").json()["input_file_id"] == file
+    assert {native_of(id_) for id_ in ids_of(master, "/v1/files")} == {native_of(file), copy}
+    assert master.get("/v1/batches").json()["data"][0]["input_file_id"] == file
+    for name in ("a1", "b1"):
+        assert gateway.as_(name).get(f"/v1/files/{copy}").status == 404
+    done = a1.wait_batch(two, batch["id"])
+    assert a1.get(f"/v1/files/{done['output_file_id']}/content").status == 200
+    until(lambda: done["output_file_id"] in ids_of(a1, "/v1/files"), "its results are listed")
+    assert copy not in [native_of(id_) for id_ in ids_of(a1, "/v1/files")]
+
+
 # --- without balancing ---
 
 
@@ -335,6 +356,16 @@ def test_the_same_idempotency_key_of_two_tenants_names_two_requests(gateway, sim
         again = gateway.as_(name).create(files[name].json()["id"], headers={"Idempotency-Key": "two"})
         assert again.headers["idempotent-replayed"] and again.body == answer.body
     assert sim.created("batches") == 4
+
+
+def test_an_answer_that_was_too_long_to_keep_is_asked_for_again_as_its_owner(gateway, sim):
+    file = gateway.as_("a1").uploaded(lines(CHEAP))["id"]
+    metadata = {f"k{i}": "v" * 512 for i in range(15)}
+    first = gateway.as_("a1").create(file, metadata=metadata, headers={"Idempotency-Key": "long"})
+    again = gateway.as_("a2").create(file, metadata=metadata, headers={"Idempotency-Key": "long"})
+    assert (first.status, again.status) == (200, 200) and again.headers["idempotent-replayed"], again
+    assert (again.json()["id"], again.json()["input_file_id"]) == (first.json()["id"], file)
+    assert sim.created("batches") == 1
 
 
 def test_what_an_sdk_repeats_is_looked_for_among_its_own(gateway, sim):
