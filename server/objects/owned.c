@@ -65,43 +65,44 @@ void owned_keep_file(const struct inherited *inherited, uint32_t account, uint64
     keep(inherited, &row);
 }
 
-/* A file that a batch names. @param at  one of its account */
-static void see_file(struct runtime *rt, uint32_t at, uint64_t owner, const char *native,
-                     int64_t created_s)
+/* A file that a batch names. @return whether it is the owner's, and no more than that is known */
+static bool note_file(const struct inherited *inherited, uint32_t account, uint64_t owner,
+                      const char *native, int64_t created_s)
 {
-    const struct inherited *inherited = rt->inherited;
-    struct registry_row row = {.kind = ID_FILE,
-                               .account = runtime_fingerprint(rt, at),
-                               .owner = owner,
-                               .created_s = created_s};
+    struct registry_row row = {
+        .kind = ID_FILE, .account = account, .owner = owner, .created_s = created_s};
     struct registry_row known;
 
     if (native == NULL || native[0] == '\0' || inherited->registry == NULL)
-        return;
-    if (!registry_find(inherited->registry, ID_FILE, row.account, native, &known)) {
-        set_native(&row, native);
-        keep(inherited, &row);
-    } else if (known.described || known.owner != owner) {
-        return;
-    }
-    owned_look(rt, at, owner, native);
+        return false;
+    if (registry_find(inherited->registry, ID_FILE, account, native, &known))
+        return !known.described && known.owner == owner;
+    set_native(&row, native);
+    keep(inherited, &row);
+    return true;
 }
 
-/* The client's own file: of a batch that was moved it is at another account, and the copy that the
- * batch ran on is nobody's. */
-static void see_input(struct runtime *rt, uint32_t deployment, uint64_t owner,
-                      const struct marker *marker, const struct json *batch)
-{
-    int64_t created_s = number_of(batch, "created_at");
+/* The files of a batch. The client's own input file: of a batch that was moved it is at another
+ * account, and the copy that the batch ran on is nobody's. */
+struct named_file {
     uint32_t account;
+    const char *native; /* NULL: none */
+    int64_t created_s;
+};
 
-    if (marker == NULL || marker->origin == 0 || marker->file[0] == '\0') {
-        see_file(rt, deployment, owner, json_get_str(batch, "input_file_id"), created_s);
-        return;
-    }
-    account = runtime_find_account(rt, marker->origin);
-    if (account != MODEL_NO_INDEX && rt->account_first[account] != MODEL_NO_INDEX)
-        see_file(rt, rt->account_first[account], owner, marker->file, created_s);
+#define NUM_FILES 3
+
+static void find_files(uint32_t account, const struct marker *marker, const struct json *batch,
+                       struct named_file files[NUM_FILES])
+{
+    bool moved = marker != NULL && marker->origin != 0 && marker->file[0] != '\0';
+    int64_t ended_s = number_of(batch, "completed_at");
+
+    files[0] = (struct named_file){moved ? marker->origin : account,
+                                   moved ? marker->file : json_get_str(batch, "input_file_id"),
+                                   number_of(batch, "created_at")};
+    files[1] = (struct named_file){account, json_get_str(batch, "output_file_id"), ended_s};
+    files[2] = (struct named_file){account, json_get_str(batch, "error_file_id"), ended_s};
 }
 
 static void keep_batch(const struct inherited *inherited, uint32_t account, uint64_t owner,
@@ -120,19 +121,34 @@ static void keep_batch(const struct inherited *inherited, uint32_t account, uint
     keep(inherited, &row);
 }
 
-void owned_see_batch(struct runtime *rt, uint32_t deployment, uint64_t owner,
-                     const struct marker *marker, const struct json *batch)
+void owned_note_batch(const struct inherited *inherited, uint32_t account, uint64_t owner,
+                      const struct marker *marker, const struct json *batch)
 {
-    static const char *const fields[] = {"output_file_id", "error_file_id"};
-    int64_t ended_s = number_of(batch, "completed_at");
+    struct named_file files[NUM_FILES];
 
     if (owner == 0)
         return;
     if (marker == NULL)
-        keep_batch(rt->inherited, runtime_fingerprint(rt, deployment), owner, batch);
-    see_input(rt, deployment, owner, marker, batch);
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-        see_file(rt, deployment, owner, json_get_str(batch, fields[i]), ended_s);
+        keep_batch(inherited, account, owner, batch);
+    find_files(account, marker, batch, files);
+    for (int i = 0; i < NUM_FILES; i++)
+        (void)note_file(inherited, files[i].account, owner, files[i].native, files[i].created_s);
+}
+
+void owned_see_batch(struct runtime *rt, uint32_t deployment, uint64_t owner,
+                     const struct marker *marker, const struct json *batch)
+{
+    uint32_t account = runtime_fingerprint(rt, deployment);
+    struct named_file files[NUM_FILES];
+
+    if (owner == 0)
+        return;
+    if (marker == NULL)
+        keep_batch(rt->inherited, account, owner, batch);
+    find_files(account, marker, batch, files);
+    for (int i = 0; i < NUM_FILES; i++)
+        if (note_file(rt->inherited, files[i].account, owner, files[i].native, files[i].created_s))
+            owned_look(rt, files[i].account, owner, files[i].native);
 }
 
 #define YOUNG_S 300

@@ -15,7 +15,7 @@
 
 struct look {
     struct runtime *rt; /* borrowed; `operations` counts us */
-    uint32_t deployment;
+    uint32_t account;   /* fingerprint */
     uint64_t owner;
     char native[IDS_MAX + 1];
 };
@@ -36,8 +36,7 @@ static void take(const struct look *look, const struct upstream_result *res)
 
     if (id != NULL && strcmp(id, look->native) == 0) {
         normal_file(doc, file, -1);
-        owned_keep_file(look->rt->inherited, runtime_fingerprint(look->rt, look->deployment),
-                        look->owner, file);
+        owned_keep_file(look->rt->inherited, look->account, look->owner, file);
     }
     json_doc_free(doc);
 }
@@ -49,16 +48,15 @@ static void on_answer(void *arg, const struct attempt_result *result)
     if (result->ok)
         take(look, result->upstream);
     else if (result->upstream->head.status == 404)
-        owned_missing(look->rt->inherited, runtime_fingerprint(look->rt, look->deployment), ID_FILE,
-                      look->native);
+        owned_missing(look->rt->inherited, look->account, ID_FILE, look->native);
     end(look);
 }
 
 /* Whether it is this worker's turn: it was not asked for a moment ago. */
-static bool is_due(const struct runtime *rt, uint32_t deployment, const char *native)
+static bool is_due(const struct runtime *rt, uint32_t account, const char *native)
 {
     uint64_t value[MEMO_WORDS] = {1}, now_ms = loop_now_ms(rt->loop);
-    uint64_t key = memo_key('k', runtime_fingerprint(rt, deployment), native, strlen(native));
+    uint64_t key = memo_key('k', account, native, strlen(native));
 
     if (memo_get(rt->inherited->memo, key, AGAIN_MS, now_ms, value))
         return false;
@@ -66,19 +64,21 @@ static bool is_due(const struct runtime *rt, uint32_t deployment, const char *na
     return true;
 }
 
-void owned_look(struct runtime *rt, uint32_t deployment, uint64_t owner, const char *native)
+void owned_look(struct runtime *rt, uint32_t account, uint64_t owner, const char *native)
 {
-    struct attempt_spec spec = {
-        .deployment = deployment, .call = CALL_FILE_GET, .background = true, .on_done = on_answer};
+    struct attempt_spec spec = {.call = CALL_FILE_GET, .background = true, .on_done = on_answer};
+    uint32_t at = account_map_pinned(&rt->account_map, account);
     struct look *look;
 
-    if (strlen(native) > IDS_MAX || !ids_is_usable(native) || rt->operations >= MAX_AT_WORK ||
-        !is_due(rt, deployment, native) || (look = calloc(1, sizeof(*look))) == NULL)
+    if (at == MODEL_NO_INDEX || rt->account_first[at] == MODEL_NO_INDEX ||
+        strlen(native) > IDS_MAX || !ids_is_usable(native) || rt->operations >= MAX_AT_WORK ||
+        !is_due(rt, account, native) || (look = calloc(1, sizeof(*look))) == NULL)
         return;
     look->rt = rt;
-    look->deployment = deployment;
+    look->account = account;
     look->owner = owner;
     snprintf(look->native, sizeof(look->native), "%s", native);
+    spec.deployment = rt->account_first[at];
     spec.id = look->native;
     spec.arg = look;
     rt->operations++;

@@ -1,6 +1,7 @@
 /* See listing_owned.h. The owner's rows are gathered and printed in slices: a table of 100,000 rows
- * takes six turns of the loop. No provider is asked, but for the file that `after` names when nobody
- * remembers when it was made. */
+ * takes 17 turns of the loop. No provider is asked, but for the file that `after` names when nobody
+ * remembers when it was made, and, without waiting, for what a file is of which the id alone is
+ * known. */
 #include "listing_owned.h"
 
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include "request/long_answer.h"
 #include "upstream/normal.h"
 
-#define GATHER_ROWS 16384 /* in one slice: some 20 us, 1 ms when all are the owner's */
+#define GATHER_ROWS 16384 /* in one slice: some 20 us, 1.5 ms when all are the owner's */
 #define PRINT_ROWS  256   /* in one slice */
 
 struct owned_list {
@@ -111,6 +112,8 @@ static bool is_shown(struct owned_list *l, const struct registry_row *row, int64
     }
     if (!is_covered(l, row->account) || !ids_can_be_tagged(row->native))
         return false;
+    if (!row->described)
+        owned_look(l->op.rt, row->account, row->owner, row->native); /* for the lists to come */
     l->undescribed |= !row->described;
     return row->described;
 }

@@ -12,6 +12,7 @@
 #include "copies.h"
 #include "file_count.h"
 #include "pages.h"
+#include "objects/owned.h"
 #include "objects/polls.h"
 #include "core/provider_clock.h"
 
@@ -200,6 +201,15 @@ static struct watch_item *find_item(struct watch_round *r, const struct observat
     return NULL;
 }
 
+/* What a tenant's batch names is the tenant's, also when nobody polls it. */
+static void see_files(const struct watch_round *r, const struct observation *s,
+                      const struct json *batch)
+{
+    if (s->marked)
+        owned_note_batch(r->account->upkeep->rt.inherited, r->account->fingerprint, s->marker.owner,
+                         &s->marker, batch);
+}
+
 static void on_listed(void *arg, struct json_doc *doc, struct json *object)
 {
     struct watch_round *r = arg;
@@ -212,6 +222,7 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
     object = polls_believe(upkeep->rt.inherited, r->account->fingerprint, doc, object, now_of(r));
     if (!observation_read(doc, object, upkeep->rt.inherited->seals, &s))
         return;
+    see_files(r, &s, object);
     age_ms = observation_age_ms(&s, provider_now_s(r));
     if (age_ms > r->page_age_ms)
         r->page_age_ms = age_ms;
@@ -273,6 +284,7 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
 {
     const struct quota_view *view = &item->view;
     struct upkeep *upkeep = r->account->upkeep;
+    struct json *batch;
     struct json_doc *doc;
     struct json_error error;
     struct observation s;
@@ -290,10 +302,10 @@ static bool take_answer(struct watch_round *r, const struct watch_item *item,
     doc = json_doc_new();
     if (doc == NULL)
         return false;
-    if (observation_read(
-            doc, json_parse(doc, result->upstream->body, result->upstream->body_len, &error),
-            upkeep->rt.inherited->seals, &s) &&
+    batch = json_parse(doc, result->upstream->body, result->upstream->body_len, &error);
+    if (observation_read(doc, batch, upkeep->rt.inherited->seals, &s) &&
         strcmp(s.id, view->id) == 0) {
+        see_files(r, &s, batch);
         watch_gone_not(&r->watch->gone, view->column, view->id);
         record(r, view->column, &s, view->tokens);
     }

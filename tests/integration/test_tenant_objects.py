@@ -234,6 +234,20 @@ def test_results_are_listed_once_their_batch_was_seen(gateway, sim):
     assert ids_of(gateway.as_("b1"), "/v1/files") == []
 
 
+def test_results_are_listed_although_nobody_polls_their_batch(tenants, sim):  # noqa: F811
+    gateway = tenants({"seal_keys": [SEAL], "timeouts": {"watch_ms": "100ms"}})
+    a1 = gateway.as_("a1")
+    file, batch = a1.made()
+
+    def results():
+        sim.advance(60_000)
+        return [f for f in a1.get("/v1/files").json()["data"] if f["purpose"] == "batch_output" and f["bytes"] > 0]
+
+    (output,) = until(results, "the results are listed")
+    assert a1.get(f"/v1/batches/{batch['id']}").json()["output_file_id"] == output["id"]
+    assert ids_of(gateway.as_("b1"), "/v1/files") == []
+
+
 def test_a_list_says_what_it_may_lack_and_strict_refuses_it(gateway, sim):
     a1 = gateway.as_("a1")
     a1.uploaded(lines(CHEAP))

@@ -104,7 +104,7 @@ struct registry_page {
     bool more;     /* more rows are behind these */
 };
 
-/** Look at the next `rows` rows of the table. About 1 ns a row of others, 50 ns one of the owner.
+/** Look at the next `rows` rows of the table. About 1 ns a row of others, 100 ns one of the owner.
  *  @return 0: all were looked at, the page is complete; 1: not yet; ERR_NOMEM */
 MUST_USE int registry_gather(const struct registry *registry, struct registry_page *page,
                              uint32_t rows);

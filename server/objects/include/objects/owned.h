@@ -27,6 +27,10 @@ void owned_keep_file(const struct inherited *inherited, uint32_t account, uint64
 void owned_see_batch(struct runtime *rt, uint32_t deployment, uint64_t owner,
                      const struct marker *marker, const struct json *batch);
 
+/** The same where nobody may ask: the ids alone are noted. @param account  that sent it */
+void owned_note_batch(const struct inherited *inherited, uint32_t account, uint64_t owner,
+                      const struct marker *marker, const struct json *batch);
+
 /** It is gone at its provider. */
 void owned_forget(const struct inherited *inherited, uint32_t account, enum id_kind kind,
                   const char *native);
@@ -38,5 +42,5 @@ void owned_missing(const struct inherited *inherited, uint32_t account, enum id_
 
 /** Ask the provider what a file is of which the id alone is known, once in a while; nobody waits
  * for it. Does nothing when enough else is under way, or the file was asked for a moment ago.
- *  @param deployment  one of its account */
-void owned_look(struct runtime *rt, uint32_t deployment, uint64_t owner, const char *native);
+ *  @param account  fingerprint; of one that ids cannot tell from others nothing is asked */
+void owned_look(struct runtime *rt, uint32_t account, uint64_t owner, const char *native);
