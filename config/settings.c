@@ -623,27 +623,6 @@ static void take_default_timeout(const struct settings_input *in, uint32_t *time
     }
 }
 
-/* Azure's text says 14 to 30 days (providers 2.4), but real resources take less; without any, files
- * stay until somebody deletes them. */
-static void take_file_expiry(const struct settings_input *in, struct config *config)
-{
-    static const struct scalar_rule rule = {SCALAR_SECONDS, 0, 30 * (int64_t)DAY_MS};
-    const struct node *node = node_find(in->root, "tranche_settings.azure_file_expires_after");
-    const char *text = in->raw->tranche.azure_file_expires_after;
-    union scalar_value value = {0};
-
-    if (text == NULL)
-        return;
-    if (strcasecmp(text, "none") != 0 &&
-        (scalar_parse(&rule, text, &value) != 0 ||
-         (value.integer != 0 && value.integer < (int64_t)DAY_MS / 24))) {
-        report_wanted(in->reporter, node, "none, or a duration from 1h to 30d");
-        return;
-    }
-    config->azure_file_expiry_s = (uint32_t)(value.integer / 1000);
-    settings_honoured(&rule, &value, node, in->reporter);
-}
-
 /* LiteLLM's way to say it; it starts with no key, or a weak one, only then. */
 static void take_permission(const struct settings_input *in, struct config *config)
 {
@@ -798,8 +777,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
     take_refund_at(in, config);
     take_openai_path(in, config);
     take_default_timeout(in, default_timeout_ms);
-    take_file_expiry(in, config);
-    enforced_take(in->root, in->reporter, config);
+    enforced_take(in, config);
     take_strategy_args(in, config);
     rc = take_strategy(in, config);
     if (rc == 0)

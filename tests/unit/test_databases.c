@@ -249,11 +249,12 @@ static void our_tables_and_litellms_share_a_database(void **state)
     struct store_key ours = key_of(1), theirs = key_of(2), both = key_of(3);
     char sql[512];
 
-    cluster_do(&cluster,
-               "drop schema if exists public cascade; create schema public; create table"
-               " \"LiteLLM_VerificationToken\"(token text primary key, key_name text, models text[],"
-               " metadata jsonb default '{}', blocked boolean, team_id text, expires timestamp(3))",
-               NULL, NULL);
+    cluster_do(
+        &cluster,
+        "drop schema if exists public cascade; create schema public; create table"
+        " \"LiteLLM_VerificationToken\"(token text primary key, key_name text, models text[],"
+        " metadata jsonb default '{}', blocked boolean, team_id text, expires timestamp(3))",
+        NULL, NULL);
     snprintf(sql, sizeof(sql),
              "insert into \"LiteLLM_VerificationToken\"(token) values('%s'), ('%s')", theirs.hash,
              both.hash);
@@ -285,8 +286,8 @@ static void a_place_that_is_none_is_refused_with_its_setting(void **state)
     assert_null(strstr(error, "geheim77"));
 }
 
-#define S(test) cmocka_unit_test_setup_teardown(test, set_up_sqlite, tear_down)
-#define P(test) cmocka_unit_test_setup_teardown(test, set_up_postgres, tear_down)
+#define S(test)    cmocka_unit_test_setup_teardown(test, set_up_sqlite, tear_down)
+#define P(test)    cmocka_unit_test_setup_teardown(test, set_up_postgres, tear_down)
 #define BOTH(test) S(test), P(test)
 
 int main(void)
