@@ -21,6 +21,7 @@ import chat_lines
 import programs
 import report
 import client
+import tenants
 
 MB = 1000000
 PROXIES = ("nginx", "h2o", "tranche")
@@ -57,7 +58,7 @@ class Bench:
             sim, polls = running
             raise_priority(polls.popen.pid)
             servers = {}
-            for name in names or self.proxies:
+            for name in self.proxies if names is None else names:
                 servers[name] = self.start(name, sim, polls)
                 running.append(servers[name])
             yield sim, polls, servers
@@ -286,11 +287,6 @@ def polling(server, target, times):
             process.kill()
 
 
-def quantiles(times):
-    cuts = statistics.quantiles(times, n=1000, method="inclusive")
-    return {"polls": len(times), "p50_ms": cuts[499] * 1000, "p99_ms": cuts[989] * 1000, "max_ms": max(times) * 1000}
-
-
 def upload_again(port, target, headers, source, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -321,7 +317,7 @@ def bench_polls(bench):
                 time.sleep(1)
             with polling(server, target, beside):
                 two_uploaders(server, source, 2 if bench.args.quick else 6)
-            out["servers"][name] = {"alone": quantiles(alone), "beside": quantiles(beside)}
+            out["servers"][name] = {"alone": report.quantiles(alone), "beside": report.quantiles(beside)}
             sim.reset()
     return out
 
@@ -336,6 +332,20 @@ def bench_start(bench):
             for name, server in servers.items():
                 times[name].append(server.first_answer_s)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+# --- two tenants, one of them hostile ---
+
+def bench_tenants(bench):
+    """What one tenant's poll and create take alone and beside the other one's flood, all at one worker."""
+    seconds, rounds = (3, 1) if bench.args.quick else (5, 3)
+    with bench.world(()) as (sim, polls, _):
+        server = programs.TwoTenants(bench.binary("server", "tranche"), bench.directory, sim, polls, bench.proxy_cpus)
+        try:
+            return tenants.measure(server, bench.sources[20 * MB if 20 * MB in bench.sources else MB], seconds, rounds,
+                                   find_program("wrk"))
+        finally:
+            server.stop()
 
 
 def bench_checker(bench):
@@ -357,7 +367,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="up to 200 MB, fewer rounds, under 2 minutes")
     parser.add_argument("--sizes", help="megabytes, by comma")
     parser.add_argument("--json", help="all numbers go to this file, too")
-    parser.add_argument("--only", default="", help="some of start, small, checker, tables, upload, plain, download, polls, by comma")
+    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, tenants, upload, plain, download, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
     parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
@@ -375,7 +385,7 @@ def arguments():
 
 
 SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("tables", bench_tables),
-            ("polls", bench_polls), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
+            ("polls", bench_polls), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
             ("download", bench_downloads))
 
 

@@ -1,5 +1,6 @@
 """The programs that are measured, each with one worker, its own generated configuration in the benchmark's directory and a free port of the loopback."""
 
+import hashlib
 import json
 import os
 import re
@@ -243,6 +244,7 @@ class Tranche(Program):
     """Authentication, form, every line, model names, ids: all that it is for."""
 
     headers = {"Authorization": f"Bearer {MASTER_KEY}"}
+    more_settings = {}
 
     def __init__(self, binary, directory, sim, polls, cpus=None, name="tranche"):
         path = os.path.join(directory, f"{name}.yaml")
@@ -252,7 +254,7 @@ class Tranche(Program):
             json.dump({"model_list": [self.row(GROUP, sim), self.row("polls", polls)],
                        "litellm_settings": {"enable_loadbalancing_on_batch_endpoints": True},
                        "general_settings": {"master_key": MASTER_KEY},
-                       "tranche_settings": {"spool_dir": directory, "limits": limits}}, f)
+                       "tranche_settings": {"spool_dir": directory, "limits": limits, **self.more_settings}}, f)
         argv = [binary, "--config", path, "--host", "127.0.0.1", "--port", "0", "--num_workers", "1"]
         env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
         super().__init__(name, argv, directory, cpus, env)
@@ -292,6 +294,18 @@ class Tranche(Program):
 
     def poll_target(self, native, tagged):
         return f"/v1/batches/{tagged}"
+
+
+class TwoTenants(Tranche):
+    """With keys of two tenants, of whom nobody is limited."""
+
+    KEYS = {"hostile": "sk-bench-hostile-0123456789", "good": "sk-bench-good-0123456789"}
+    more_settings = {"keys": [{"key_alias": alias, "models": ["*"], "hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest()}
+                              for alias, key in KEYS.items()]}
+
+    @classmethod
+    def headers_of(cls, tenant):
+        return {"Authorization": f"Bearer {cls.KEYS[tenant]}"}
 
 
 def socket_inode_of_peer(sock):

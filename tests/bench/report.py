@@ -1,5 +1,7 @@
 """The tables of the benchmark."""
 
+import statistics
+
 
 def table(title, rows):
     """Print columns, the first one to the left."""
@@ -15,6 +17,11 @@ def ratio(value, base):
 
 def ms(seconds):
     return f"{seconds * 1000:.1f}" if seconds < 0.1 else f"{seconds * 1000:.0f}"
+
+
+def quantiles(times):
+    cuts = statistics.quantiles(times, n=1000, method="inclusive")
+    return {"polls": len(times), "p50_ms": cuts[499] * 1000, "p99_ms": cuts[989] * 1000, "max_ms": max(times) * 1000}
 
 
 def mib(count):
@@ -64,6 +71,16 @@ def print_polls(result):
     table(f"batch status polled, alone and beside two clients that upload {result['mb']} MB each (ms; aim: p99 under 5)", rows)
 
 
+def print_tenants(result):
+    rows = [["what", "beside", "p50", "x", "p99", "x", "requests"]]
+    for what in ("poll", "create"):
+        alone = result["alone"]
+        for name, r in result.items():
+            cells = [cell for key in ("p50_ms", "p99_ms") for cell in (f"{r[what][key]:.2f}", ratio(r[what][key], alone[what][key]))]
+            rows.append([what, name] + cells + [str(r[what]["polls"])])
+    table("one tenant's polls and creates, alone and beside another one's flood (ms; x: to that alone; aim: p99 at most 3)", rows)
+
+
 def transfer_printer(title):
     def show(result):
         rows = [["MB", "server", "ms", "x", "MB/s", "CPU ms", "x", "idle MiB", "peak MiB"]]
@@ -79,7 +96,7 @@ def transfer_printer(title):
 
 PRINTERS = {
     "start": print_start, "small": print_small, "checker": print_checker, "tables": print_tables,
-    "polls": print_polls,
+    "polls": print_polls, "tenants": print_tenants,
     "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: at most 1.3 x the time)"),
     "plain": transfer_printer("upload for another purpose: nothing to check"),
     "download": transfer_printer("download (aim: at most 1.1 x the time)"),
