@@ -35,6 +35,7 @@ struct connection {
     unsigned num_calls;            /* not answered yet, or their answers not sent */
     unsigned num_held;             /* `struct question`s that point here */
     bool known;                    /* it has said the token */
+    bool bye;                      /* it asks nothing any more */
 };
 
 struct question {
@@ -74,7 +75,7 @@ static void connection_free(struct connection *c)
 static void watch(struct connection *c, int op)
 {
     struct calls *calls = c->calls;
-    bool reads = c->num_calls < CALLS_EACH && !calls->draining;
+    bool reads = c->num_calls < CALLS_EACH;
     uint32_t events = (reads ? EPOLLIN : 0) | (STAILQ_EMPTY(&c->answers) ? 0 : EPOLLOUT);
     struct epoll_event event = {.events = events, .data.ptr = c};
 
@@ -134,8 +135,10 @@ static void accept_all(struct calls *calls)
 
 /* --- answers --- */
 
-static void count_out(struct connection *c)
+static void count_out(struct connection *c, const struct keeper_head *head)
 {
+    if (head->id == 0)
+        return; /* a note */
     c->num_calls--;
     c->calls->num_calls--;
 }
@@ -147,7 +150,7 @@ static bool send_answer(struct connection *c, const struct keeper_head *head, co
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = head->len > 0 ? 2 : 1};
 
     if (sendmsg(c->fd, &message, MSG_NOSIGNAL) != -1) {
-        count_out(c);
+        count_out(c, head);
         return true;
     }
     if (errno != EAGAIN && errno != ENOBUFS)
@@ -181,6 +184,12 @@ static void keep_answer(struct connection *c, const struct keeper_head *head, co
     STAILQ_INSERT_TAIL(&c->answers, a, link);
 }
 
+static void leave_if_done(struct connection *c)
+{
+    if (c->fd != -1 && c->bye && c->num_calls == 0 && STAILQ_EMPTY(&c->answers))
+        connection_end(c);
+}
+
 static void answer(struct connection *c, uint64_t id, unsigned status, const void *bytes,
                    size_t len)
 {
@@ -194,6 +203,7 @@ static void answer(struct connection *c, uint64_t id, unsigned status, const voi
     }
     if (c->fd != -1)
         watch(c, EPOLL_CTL_MOD);
+    leave_if_done(c);
 }
 
 void call_answer(struct call **call, unsigned status, const void *bytes, size_t len)
@@ -254,6 +264,12 @@ static void take_token(struct connection *c, const char *bytes, size_t len)
     }
 }
 
+static void take_note(struct connection *c, const struct keeper_head *head)
+{
+    c->bye = c->bye || head->kind == KEEPER_BYE;
+    leave_if_done(c);
+}
+
 static void take_message(struct connection *c, const char *message, size_t len)
 {
     struct keeper_head head;
@@ -269,6 +285,8 @@ static void take_message(struct connection *c, const char *message, size_t len)
     memcpy(&head, message, sizeof(head));
     if (head.len != len - sizeof(head))
         connection_end(c);
+    else if (head.id == 0)
+        take_note(c, &head);
     else if (loop_now_ms(c->calls->loop) < head.deadline_ms)
         serve(c, &head, message + sizeof(head));
 }
@@ -305,6 +323,7 @@ static void on_event(struct calls *calls, const struct epoll_event *event)
         send_waiting(c);
         if (c->fd != -1)
             watch(c, EPOLL_CTL_MOD);
+        leave_if_done(c);
     }
     if (c->fd != -1 && (event->events & EPOLLIN) != 0)
         read_messages(c);
@@ -378,12 +397,19 @@ int calls_new(struct loop *loop, const struct keeper_door *door, struct calls **
     return 0;
 }
 
+static void close_door(struct calls *calls)
+{
+    if (!calls->draining)
+        (void)epoll_ctl(calls->epoll_fd, EPOLL_CTL_DEL, calls->door->listen_fd, NULL);
+    calls->draining = true;
+}
+
 /* The loop goes on watching the set, in which there is nothing any more. */
 void calls_free(struct calls *calls)
 {
     if (calls == NULL)
         return;
-    calls_drain(calls);
+    close_door(calls);
     while (!LIST_EMPTY(&calls->live))
         connection_end(LIST_FIRST(&calls->live));
     sweep(calls);
@@ -397,17 +423,18 @@ void calls_free(struct calls *calls)
 
 void calls_drain(struct calls *calls)
 {
-    struct connection *c;
+    struct connection *c = LIST_FIRST(&calls->live);
 
     if (calls->draining)
         return;
-    calls->draining = true;
-    (void)epoll_ctl(calls->epoll_fd, EPOLL_CTL_DEL, calls->door->listen_fd, NULL);
-    LIST_FOREACH(c, &calls->live, link)
-    watch(c, EPOLL_CTL_MOD);
+    close_door(calls);
+    for (struct connection *next; c != NULL; c = next) {
+        next = LIST_NEXT(c, link);
+        answer(c, 0, KEEPER_GOING, NULL, 0);
+    }
 }
 
 bool calls_are_done(const struct calls *calls)
 {
-    return calls->num_calls == 0;
+    return calls->num_live == 0;
 }

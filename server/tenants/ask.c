@@ -35,6 +35,7 @@ struct ask {
     int epoll_fd;                   /* the loop's: it closes it */
     int fd;                         /* owned; -1: not connected */
     bool wants_out;                 /* told when there is room to send */
+    bool going, bye; /* the keeper is about to leave; it was told that nothing comes */
     struct loop_timer retry;
     struct calls waiting, sent, ended; /* ended: their keeper died */
     unsigned num, num_sent;
@@ -99,6 +100,7 @@ static void on_gone(struct ask *ask)
 
     close(ask->fd);
     ask->fd = -1;
+    ask->going = ask->bye = false;
     while ((call = TAILQ_LAST(&ask->sent, calls)) != NULL) {
         if (call->head.kind == KEEPER_ADMIN_CALL) {
             move(call, &ask->ended);
@@ -141,12 +143,27 @@ static bool send_one(struct ask *ask, struct ask_call *call)
     return false;
 }
 
+/* Nothing is sent behind it: what waits is for the next keeper. */
+static void say_bye(struct ask *ask)
+{
+    struct keeper_head bye = {.kind = KEEPER_BYE};
+
+    if (!ask->bye)
+        ask->bye = send(ask->fd, &bye, sizeof(bye), MSG_NOSIGNAL) != -1;
+    if (ask->wants_out == ask->bye)
+        set_wanted(ask, !ask->bye, EPOLL_CTL_MOD);
+}
+
 /* Send what waits. Calls nobody back. */
 static void flush(struct ask *ask)
 {
     struct ask_call *call;
     bool out = false;
 
+    if (ask->fd != -1 && ask->going) {
+        say_bye(ask);
+        return;
+    }
     if (TAILQ_EMPTY(&ask->waiting))
         return;
     if (ask->fd == -1 && !open_connection(ask)) {
@@ -185,6 +202,7 @@ static void take_answer(struct ask *ask, size_t len)
     if (len < sizeof(head))
         return;
     memcpy(&head, ask->message, sizeof(head));
+    ask->going = ask->going || (head.id == 0 && head.kind == KEEPER_GOING);
     call = find_sent(ask, head.id);
     if (call == NULL || head.len != len - sizeof(head))
         return;

@@ -13,10 +13,12 @@
 #include "balancer/meters.h"
 #include "balancer/pick.h"
 #include "balancer/quota.h"
+#include "balancer/rights.h"
 #include "balancer/sample.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
 #include "crypto/ids.h"
+#include "crypto/sha256.h"
 #include "tests/unit/ids_mint.h"
 #include "tests/bench/bench.h"
 
@@ -528,6 +530,98 @@ static uint64_t run_parallel(void)
     return sum;
 }
 
+/* --- who asks --- */
+
+#define KEYS       100000u
+#define KEY_MODELS 20u
+
+static struct rights_table *rights;
+static char (*keys)[32];
+
+static void make_rights(void)
+{
+    static struct rights_team team = {.id = "team"};
+    struct rights_list list = {.teams = &team, .num_teams = 1, .num_keys = KEYS};
+    const struct rights_list *lists[] = {&list};
+    static char *names[KEY_MODELS];
+
+    keys = calloc(KEYS, sizeof(*keys));
+    list.keys = calloc(KEYS, sizeof(*list.keys));
+    if (keys == NULL || list.keys == NULL)
+        exit(1);
+    for (uint32_t i = 0; i < KEY_MODELS; i++)
+        names[i] = models[i];
+    rights_limits_init(&team.limits);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        struct rights_key *key = &list.keys[i];
+
+        snprintf(keys[i], sizeof(keys[i]), "sk-%08x%08x%08x", draw(1 << 30), draw(1 << 30), i);
+        sha256_of(&(struct sha256_piece){keys[i], strlen(keys[i])}, 1, key->hash);
+        key->id = keys[i];
+        key->team_id = team.id;
+        key->models = (struct rights_models){.names = names, .num_names = KEY_MODELS};
+        rights_limits_init(&key->limits);
+    }
+    must(rights_table_new(1000000, &rights));
+    must(rights_publish(rights, 1, lists, 1, true));
+    free(list.keys);
+}
+
+static uint64_t run_hash_key(void)
+{
+    unsigned char hash[RIGHTS_HASH_BYTES];
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < CALLS; i++) {
+        const char *key = keys[draw(KEYS)];
+
+        sha256_of(&(struct sha256_piece){key, strlen(key)}, 1, hash);
+        sum += hash[0];
+    }
+    return sum;
+}
+
+static uint64_t run_find_keys(uint32_t different)
+{
+    unsigned char hash[RIGHTS_HASH_BYTES];
+    struct rights found;
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < CALLS; i++) {
+        const char *key = keys[draw(different)];
+
+        sha256_of(&(struct sha256_piece){key, strlen(key)}, 1, hash);
+        if (!rights_find(rights, hash, &found))
+            exit(1);
+        sum += found.owner;
+    }
+    return sum;
+}
+
+static uint64_t run_find_key(void)
+{
+    return run_find_keys(KEYS);
+}
+
+static uint64_t run_find_key_hot(void)
+{
+    return run_find_keys(100);
+}
+
+static uint64_t run_may_use(void)
+{
+    struct rights found;
+    uint64_t sum = 0;
+
+    sha256_of(&(struct sha256_piece){keys[0], strlen(keys[0])}, 1, found.hash);
+    for (uint32_t i = 0; i < CALLS; i++) {
+        const char *model = models[draw(KEY_MODELS)];
+
+        sum += rights_may_use(rights, &found, model, strlen(model));
+    }
+    return sum;
+}
+
 static const struct subject subjects[] = {
     {"choice among 32, quota-aware", "200", run_quota_aware},
     {"its numbers from 8 workers, per candidate", "", run_describe},
@@ -554,6 +648,10 @@ static const struct subject subjects[] = {
     {"a key that nobody used", "", run_idem_look},
     {"a request at a key's rate, 1,000 keys", "100", run_rate},
     {"the same in parallel to others, 8 workers", "", run_parallel},
+    {"a key hashed (SHA-256)", "", run_hash_key},
+    {"a key hashed and found, of 100,000", "300", run_find_key},
+    {"the same, of 100 that ask all the time", "300", run_find_key_hot},
+    {"whether a key may use one of its 20 models", "", run_may_use},
 };
 
 int main(int argc, char **argv)
@@ -565,6 +663,7 @@ int main(int argc, char **argv)
     make_candidates();
     make_batches();
     make_meters();
+    make_rights();
     make_many();
     printf("%-42s %8s %6s   ns\n", "", "measured", "aim");
     for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {

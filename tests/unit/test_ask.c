@@ -403,19 +403,25 @@ static void a_keeper_at_its_end_answers_what_it_has_and_takes_nothing_new(void *
     (void)state;
     start(0, KEEPER_ADMIN_CALL, "a");
     UNTIL(num_held == 1);
+    start(1, KEEPER_ADMIN_CALL, "sent before it is known");
     calls_drain(calls);
     assert_false(calls_are_done(calls));
-    start(1, KEEPER_KEY_LOOKUP, "b");
+    UNTIL(num_held == 2);
+    call_answer(&held[--num_held], 201, NULL, 0);
+    UNTIL(outcomes[1].done);
+    assert_int_equal(outcomes[1].status, 201);
+    start(2, KEEPER_ADMIN_CALL, "c");
     for (int i = 0; i < 3; i++)
         turn();
     assert_int_equal(num_held, 1);
     call_answer(&held[--num_held], 200, "done", 4);
     UNTIL(outcomes[0].done);
     assert_string_equal(outcomes[0].bytes, "done");
-    assert_true(calls_are_done(calls));
+    UNTIL(calls_are_done(calls));
     close_keeper();
     open_keeper();
     UNTIL(num_held == 1); /* the next one is asked */
+    assert_memory_equal(held[0]->bytes, "c", 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

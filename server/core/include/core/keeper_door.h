@@ -40,9 +40,14 @@ enum keeper_status {
     KEEPER_NO_MEMORY
 };
 
+/* Between the two themselves, with the id 0: a keeper that is about to leave says KEEPER_GOING, and
+ * leaves when its workers have said KEEPER_BYE, behind which nothing comes. So no question is lost
+ * in a socket that nobody reads any more. */
+enum keeper_note { KEEPER_GOING = 0xffe0, KEEPER_BYE };
+
 /* In front of the bytes, on both ways. */
 struct keeper_head {
-    uint64_t id;          /* the worker's number of the question */
+    uint64_t id;          /* the worker's number of the question; 0: enum keeper_note */
     uint64_t deadline_ms; /* monotonic: nobody waits for the answer after that; 0 in an answer */
     uint32_t kind;        /* enum keeper_kind; of an answer its status */
     uint32_t len;         /* bytes that follow */

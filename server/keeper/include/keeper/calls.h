@@ -53,7 +53,7 @@ void call_answer(struct call **call, unsigned status, const void *bytes, size_t 
 /** Whether the asker is still connected and its deadline not over: else long work is in vain. */
 bool call_is_wanted(const struct call *call, uint64_t now_ms);
 
-/** Take nobody and nothing new; what is here will be answered. */
+/** Take nobody new, and ask the others to ask nothing new; what was asked will be answered. */
 void calls_drain(struct calls *calls);
-/** Whether every question was answered, and the answers are with the kernel. */
+/** Whether all have said that nothing comes any more, and were answered. */
 bool calls_are_done(const struct calls *calls);
