@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "admin_calls.h"
 #include "common/log.h"
 #include "core/key_sources.h"
 #include "core/loop_h2o.h"
@@ -24,6 +25,8 @@ struct keeper {
     struct loop *loop;
     struct calls *calls; /* owned */
     struct keys_file file;
+    struct manage manage;
+    struct admin_calls admin;
     uint64_t published; /* state of the table after the last own rights_publish(); 0: none */
     struct loop_timer beat;
     int signal_fd;
@@ -53,6 +56,22 @@ static void publish(struct keeper *k)
     } else {
         log_debug("the keys are not published: %s", err_str(ret));
     }
+}
+
+static void on_admin_change(void *arg)
+{
+    publish(arg);
+}
+
+/* What the management API reads and may not change. */
+static void serve_admin(struct keeper *k)
+{
+    const struct config *config = k->inherited->config;
+
+    k->manage = (struct manage){.files = {&config->keys, &k->file.list},
+                                .file_names = {"the gateway's configuration", config->keys_file}};
+    k->admin = (struct admin_calls){.manage = &k->manage, .changed = on_admin_change, .arg = k};
+    admin_calls_serve(&k->admin, k->calls);
 }
 
 static void on_file_read(void *arg)
@@ -135,6 +154,7 @@ static int set_up(struct keeper *k, h2o_evloop_t *evloop)
         (ret = calls_new(k->loop, k->inherited->door, &k->calls)) != 0)
         return ret;
     calls_serve(k->calls, KEEPER_KEY_LOOKUP, on_lookup, k);
+    serve_admin(k);
     loop_h2o_turn(k->loop);
     ret = keys_file_start(&k->file, k->loop, k->inherited, on_file_read, k);
     if (ret == 0)

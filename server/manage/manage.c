@@ -140,15 +140,18 @@ bool manage_is_refused(struct manage_job *job)
 
     if (job->num_problems == 0)
         return false;
-    snprintf(message, sizeof(message), "%s: %s", first->field, first->text);
-    body = envelope(job, 422, "invalid_request_error", first->field, message);
+    snprintf(message, sizeof(message), "%s%s%s", first->field, *first->field != '\0' ? ": " : "",
+             first->text);
+    body = envelope(job, 422, "invalid_request_error", *first->field != '\0' ? first->field : NULL,
+                    message);
     detail = json_new_array(job->doc);
     for (size_t i = 0; i < job->num_problems; i++) {
         const struct manage_problem *p = &job->problems[i];
         struct json *item = json_new_object(job->doc), *loc = json_new_array(job->doc);
 
         json_append(job->doc, loc, json_new_cstring(job->doc, "body"));
-        json_append(job->doc, loc, json_new_cstring(job->doc, p->field));
+        if (*p->field != '\0')
+            json_append(job->doc, loc, json_new_cstring(job->doc, p->field));
         json_set_str(job->doc, item, "type", p->type);
         json_set(job->doc, item, "loc", loc);
         json_set_str(job->doc, item, "msg", p->text);

@@ -11,7 +11,7 @@ enum manage_method { MANAGE_GET = 1, MANAGE_POST = 2 };
 
 /* What is wrong with a body, as FastAPI says it. */
 struct manage_problem {
-    char field[64];
+    char field[64];   /* "": the body as a whole */
     const char *type; /* constant: "missing", "string_type", ... */
     char text[160];
 };
@@ -85,14 +85,20 @@ const char *manage_query(const struct manage_job *job, const char *name); /* NUL
  *  @return false: it is neither */
 bool manage_hash(const char *name, char hash[STORE_HASH_DIGITS + 1]);
 
-/** The file's key with this hash; NULL: none. */
-const struct rights_key *manage_file_key(const struct manage_job *job, const char *hash);
+/** A file's key with this hash, or its team with this id; NULL: none.
+ *  @param name  written: where it stands */
+const struct rights_key *manage_file_key(const struct manage_job *job, const char *hash,
+                                         const char **name);
+const struct rights_team *manage_file_team(const struct manage_job *job, const char *id,
+                                           const char **name);
 
 /* --- rows as LiteLLM shows them --- */
 
 /** All fields of a key but the secret. @param hash  whether it has `token` */
 struct json *manage_show_key(struct manage_job *job, const struct store_key *key, bool hash);
-struct json *manage_show_file_key(struct manage_job *job, const struct rights_key *key);
+/* @param source  where it stands */
+struct json *manage_show_file_key(struct manage_job *job, const struct rights_key *key,
+                                  const char *source);
 struct json *manage_show_team(struct manage_job *job, const struct store_team *team);
 
 /* --- handlers --- */

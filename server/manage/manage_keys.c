@@ -50,13 +50,19 @@ static bool has_hash(const struct rights_key *key, const char *hash)
     return true;
 }
 
-const struct rights_key *manage_file_key(const struct manage_job *job, const char *hash)
+const struct rights_key *manage_file_key(const struct manage_job *job, const char *hash,
+                                         const char **name)
 {
-    const struct rights_list *file = job->manage->file;
+    for (size_t f = 0; f < 2; f++) {
+        const struct rights_list *file = job->manage->files[f];
 
-    for (size_t i = 0; file != NULL && i < file->num_keys; i++)
-        if (has_hash(&file->keys[i], hash))
+        for (size_t i = 0; file != NULL && i < file->num_keys; i++) {
+            if (!has_hash(&file->keys[i], hash))
+                continue;
+            *name = job->manage->file_names[f];
             return &file->keys[i];
+        }
+    }
     return NULL;
 }
 
@@ -69,10 +75,12 @@ static int not_found(struct manage_job *job)
 /* @return false: answered; the key may not be changed here */
 static bool is_ours(struct manage_job *job, const char *hash)
 {
-    if (manage_file_key(job, hash) == NULL)
+    const char *name;
+
+    if (manage_file_key(job, hash, &name) == NULL)
         return true;
     manage_fail(job, 409, "invalid_request_error", "key",
-                "This key stands in %s, and is changed there.", job->manage->file_name);
+                "This key stands in %s, and is changed there.", name);
     return false;
 }
 
@@ -538,6 +546,7 @@ int manage_key_info(struct manage_job *job)
 {
     const char *asked = manage_query(job, "key"), *own = json_get_str(job->caller, "hash");
     const struct rights_key *of_file;
+    const char *source;
     char hash[STORE_HASH_DIGITS + 1];
     struct store_key key;
     bool admin = false;
@@ -558,13 +567,13 @@ int manage_key_info(struct manage_job *job)
                     "You are not allowed to access this key's info.");
         return 0;
     }
-    of_file = manage_file_key(job, hash);
+    of_file = manage_file_key(job, hash, &source);
     if (of_file != NULL) {
-        answer_info(job, asked, manage_show_file_key(job, of_file));
+        answer_info(job, asked, manage_show_file_key(job, of_file, source));
         return 0;
     }
-    if (!has_store(job))
-        return 0;
+    if (job->manage->store == NULL)
+        return not_found(job);
     ret = store_key_get(job->manage->store, &(struct store_key_name){.hash = hash}, &key);
     if (ret == ERR_NOT_FOUND)
         return not_found(job);

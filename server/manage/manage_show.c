@@ -86,7 +86,8 @@ static struct json *show_models(struct manage_job *job, const struct rights_mode
     return out;
 }
 
-struct json *manage_show_file_key(struct manage_job *job, const struct rights_key *key)
+struct json *manage_show_file_key(struct manage_job *job, const struct rights_key *key,
+                                  const char *source)
 {
     struct json *out = json_new_object(job->doc);
     struct strbuf name = STRBUF_INIT;
@@ -101,7 +102,7 @@ struct json *manage_show_file_key(struct manage_job *job, const struct rights_ke
     set_text(job, out, "user_id", key->user_id);
     set_text(job, out, "team_id", key->team_id);
     json_set(job->doc, out, "blocked", json_new_bool(job->doc, key->blocked));
-    set_text(job, out, "source", job->manage->file_name);
+    set_text(job, out, "source", source);
     return out;
 }
 

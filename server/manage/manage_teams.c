@@ -26,23 +26,31 @@ static int not_found(struct manage_job *job, const char *id)
     return 0;
 }
 
-static const struct rights_team *file_team(const struct manage_job *job, const char *id)
+const struct rights_team *manage_file_team(const struct manage_job *job, const char *id,
+                                           const char **name)
 {
-    const struct rights_list *file = job->manage->file;
+    for (size_t f = 0; f < 2; f++) {
+        const struct rights_list *file = job->manage->files[f];
 
-    for (size_t i = 0; file != NULL && i < file->num_teams; i++)
-        if (strcmp(file->teams[i].id, id) == 0)
+        for (size_t i = 0; file != NULL && i < file->num_teams; i++) {
+            if (strcmp(file->teams[i].id, id) != 0)
+                continue;
+            *name = job->manage->file_names[f];
             return &file->teams[i];
+        }
+    }
     return NULL;
 }
 
 /* @return false: answered; the team may not be changed here */
 static bool is_ours(struct manage_job *job, const char *id)
 {
-    if (file_team(job, id) == NULL)
+    const char *name;
+
+    if (manage_file_team(job, id, &name) == NULL)
         return true;
     manage_fail(job, 409, "invalid_request_error", "team_id",
-                "This team stands in %s, and is changed there.", job->manage->file_name);
+                "This team stands in %s, and is changed there.", name);
     return false;
 }
 

@@ -213,6 +213,10 @@ static uint32_t bit_of(enum route_kind kind)
     case ROUTE_HEALTH:
     case ROUTE_METRICS:
         return RIGHTS_OPERATOR;
+    case ROUTE_MANAGEMENT:
+        return RIGHTS_MANAGEMENT;
+    case ROUTE_OWN_KEY:
+        return RIGHTS_OWN_KEY;
     case ROUTE_LIVENESS:
     case ROUTE_READINESS:
     case ROUTE_NONE:
@@ -249,10 +253,11 @@ enum answered auth_check_route(struct relay *relay)
     const h2o_req_t *req = relay->req;
     size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
     uint32_t bit = bit_of(relay->route.kind);
+    bool for_admins = bit == RIGHTS_OPERATOR || bit == RIGHTS_MANAGEMENT;
     struct strbuf routes = STRBUF_INIT;
 
-    if (tenant_may_call(relay->tenant, bit) &&
-        (bit != RIGHTS_OPERATOR || !tenant_is_bound(relay->tenant)))
+    if (bit == RIGHTS_OWN_KEY ||
+        (tenant_may_call(relay->tenant, bit) && (!for_admins || !tenant_is_bound(relay->tenant))))
         return GO_ON;
     list_routes(tenant_is_bound(relay->tenant) ? relay->tenant->rights.routes & RIGHTS_ALL_ROUTES
                                                : relay->tenant->rights.routes,

@@ -17,6 +17,7 @@ struct collector {
     size_t counted; /* of `bytes`, in the worker's budget */
     struct slice slice;
     collect_cb next;
+    collect_text_cb take; /* NULL: it is read here, for `next` */
 };
 
 /* --- the budget --- */
@@ -124,13 +125,29 @@ static void on_slice(struct slice *slice)
     read_text(slice->arg);
 }
 
+/* The callback may answer, after which only our own disposer looks at us. */
+static void hand_over(struct collector *c)
+{
+    struct strbuf text = c->bytes;
+
+    strbuf_init(&c->bytes);
+    count_bytes(c);
+    if (strbuf_failed(&text))
+        no_memory(c->relay);
+    else
+        c->take(c->relay, strbuf_str(&text), text.len);
+    strbuf_deinit(&text);
+}
+
 static void on_collect_end(void *arg)
 {
     struct collector *c = arg;
     struct runtime *rt = c->relay->rt;
 
     c->body = NULL;
-    if (is_blank(&c->bytes)) {
+    if (c->take != NULL) {
+        hand_over(c);
+    } else if (is_blank(&c->bytes)) {
         drop_bytes(c);
         c->next(c->relay);
     } else if (c->bytes.len <= COLLECT_AT_ONCE) {
@@ -201,15 +218,10 @@ static void on_collect_failure(void *arg, enum body_failure why)
 
 static const struct body_ops collect_ops = {on_collect_data, on_collect_end, on_collect_failure};
 
-void collect_json(struct relay *relay, collect_cb next)
+static void collect(struct relay *relay, struct body *body, collect_cb next, collect_text_cb take)
 {
     struct collector *c;
-    struct body *body = front_body(relay->req);
 
-    if (body == NULL) {
-        next(relay);
-        return;
-    }
     if (body_length(body) > (int64_t)max_bytes(relay)) {
         too_large(relay);
         return;
@@ -223,5 +235,26 @@ void collect_json(struct relay *relay, collect_cb next)
     c->slice.arg = c;
     c->slice.flow = share_flow(relay->share);
     c->next = next;
+    c->take = take;
     body_start(body, &collect_ops, c, max_bytes(relay));
+}
+
+void collect_json(struct relay *relay, collect_cb next)
+{
+    struct body *body = front_body(relay->req);
+
+    if (body == NULL)
+        next(relay);
+    else
+        collect(relay, body, next, NULL);
+}
+
+void collect_text(struct relay *relay, collect_text_cb next)
+{
+    struct body *body = front_body(relay->req);
+
+    if (body == NULL)
+        next(relay, "", 0);
+    else
+        collect(relay, body, NULL, next);
 }

@@ -136,6 +136,10 @@ struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
     root_len = below_root(rt->config->root_path, req->path.base, path_len);
     route_parse(req->path.base + root_len, path_len - root_len, relay->query, relay->query_len,
                 &relay->route, &relay->hints);
+    if (relay->route.kind == ROUTE_MANAGEMENT || relay->route.kind == ROUTE_OWN_KEY) {
+        relay->path_len = path_len - root_len;
+        relay->path = h2o_strdup(&req->pool, req->path.base + root_len, relay->path_len).base;
+    }
     return relay;
 }
 

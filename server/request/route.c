@@ -245,6 +245,10 @@ static void match_operators(const struct segment *seg, int n, struct route *rout
 {
     if (n == 1 && is(&seg[0], "metrics"))
         set(route, ROUTE_METRICS, METHOD_GET | METHOD_HEAD);
+    else if (n == 2 && is(&seg[0], "key") && is(&seg[1], "info"))
+        set(route, ROUTE_OWN_KEY, METHOD_GET);
+    else if (n >= 2 && (is(&seg[0], "key") || is(&seg[0], "team")))
+        set(route, ROUTE_MANAGEMENT, METHOD_GET | METHOD_POST);
     if (!is(&seg[0], "health"))
         return;
     if (n == 1)
@@ -369,6 +373,10 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return "health.readiness";
     case ROUTE_METRICS:
         return "metrics";
+    case ROUTE_MANAGEMENT:
+        return "management";
+    case ROUTE_OWN_KEY:
+        return "keys.info";
     case ROUTE_NONE:
         break;
     }

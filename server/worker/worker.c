@@ -27,6 +27,7 @@
 #include "read/fetch.h"
 #include "front/front.h"
 #include "admin/health.h"
+#include "admin/management.h"
 #include "admin/metrics.h"
 #include "read/listing.h"
 #include "core/loop_h2o.h"
@@ -35,8 +36,8 @@
 #include "request/protect.h"
 #include "request/relay.h"
 #include "core/runtime.h"
-#include "tenants/ask.h"
 #include "request/resolve.h"
+#include "tenants/ask.h"
 #include "tenants/tokens.h"
 #include "upload/upload.h"
 
@@ -105,9 +106,19 @@ static void dispatch(struct relay *relay)
     case ROUTE_FILE_VALIDATE:
     case ROUTE_LIVENESS:
     case ROUTE_READINESS:
+    case ROUTE_MANAGEMENT:
+    case ROUTE_OWN_KEY:
     case ROUTE_NONE:
         break; /* answered before */
     }
+}
+
+/* Without a keeper, who has the keys, there is nothing to manage. */
+static bool is_unknown(const struct relay *relay)
+{
+    bool manages = relay->route.kind == ROUTE_MANAGEMENT || relay->route.kind == ROUTE_OWN_KEY;
+
+    return relay->route.kind == ROUTE_NONE || (manages && relay->rt->ask == NULL);
 }
 
 /* The query is left out: people put keys there. */
@@ -167,6 +178,8 @@ static void begin(struct relay *relay)
     if (relay->method == METHOD_POST &&
         (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
         upload_start(relay);
+    else if (relay->route.kind == ROUTE_MANAGEMENT || relay->route.kind == ROUTE_OWN_KEY)
+        management_start(relay);
     else
         collect_json(relay, dispatch);
 }
@@ -234,7 +247,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
     if (auth_check_single(relay) == ANSWERED || protect_check(relay) == ANSWERED ||
         cors_preflight(relay) == ANSWERED)
         return 0;
-    if (relay->route.kind == ROUTE_NONE)
+    if (is_unknown(relay))
         unknown_route(relay);
     else if (!(relay->route.allowed & relay->method))
         wrong_method(relay);

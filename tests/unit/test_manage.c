@@ -30,8 +30,10 @@ static struct api *api_of(struct cluster *c)
     a.file_key = (struct rights_key){.alias = (char *)"of-file", .tail = "zzzz"};
     memset(a.file_key.hash, 0xaa, sizeof(a.file_key.hash));
     a.file = (struct rights_list){.keys = &a.file_key, .num_keys = 1};
-    a.manage = (struct manage){
-        .store = a.world.store, .file = &a.file, .file_name = "keys.yaml", .now_unix_ms = NOW_MS};
+    a.manage = (struct manage){.store = a.world.store,
+                               .files = {NULL, &a.file},
+                               .file_names = {"the configuration", "keys.yaml"},
+                               .now_unix_ms = NOW_MS};
     return &a;
 }
 
@@ -231,7 +233,7 @@ static void a_malformed_body_is_a_422_for_both_kinds_of_client(void **state)
     assert_string_equal(json_get_str(json_at(detail, 0), "type"), "list_type");
     assert_string_equal(json_get_str(error_of(a), "code"), "422");
     EXPECT(a, 422, post(a, "/key/generate", "{\"models\":"));
-    expect_error(a, "invalid_request_error", "", "422", "line 1");
+    expect_error(a, "invalid_request_error", NULL, "422", "line 1");
     EXPECT(a, 422, post(a, "/key/generate", "[]"));
     EXPECT(a, 422, post(a, "/key/generate", ""));
     EXPECT(a, 422, post(a, "/key/generate", "{\"key_alias\":\"a\",\"key_alias\":\"b\"}"));

@@ -24,9 +24,10 @@ struct store;
 /* What the answers are made from; all borrowed for the call. */
 struct manage {
     struct store *store; /* NULL: no database is configured */
-    /* Keys and teams that the API may read and not change; `file_name` says where they stand */
-    const struct rights_list *file;
-    const char *file_name; /* NULL: there are none */
+    /* Keys and teams that the API may read and not change, of the configuration and of its keys
+     * file; NULL: none */
+    const struct rights_list *files[2];
+    const char *file_names[2]; /* where they stand, for people */
     int64_t now_unix_ms;
 };
 

@@ -18,8 +18,8 @@ MUST_USE enum answered auth_check(struct relay *relay);
  *  @param go_on  called when somebody asks who may; perhaps before this returns. Else it is answered */
 void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay));
 
-/** Whether the caller's key may call the route (tenants statement A4); `/health` and `/metrics` are
- * for the master key and admin keys alone. After auth_check(). Answers 403. */
+/** Whether the caller's key may call the route (tenants statement A4); `/health`, `/metrics` and
+ * the management API are for the master key and admin keys alone, but a key may read itself. After auth_check(). Answers 403. */
 MUST_USE enum answered auth_check_route(struct relay *relay);
 
 /** Whether a request shows the master key. False when none is set. Answers nothing. */

@@ -22,6 +22,13 @@ typedef void (*collect_cb)(struct relay *relay);
  * loop. May call `next` before it returns when there is no body. */
 void collect_json(struct relay *relay, collect_cb next);
 
+typedef void (*collect_text_cb)(struct relay *relay, const char *text, size_t len);
+
+/** Collect the body as it is, for somebody else to read, within the same bounds and budget, then
+ * call `next` with it: the bytes are gone after that. As collect_json() for the rest; no body is
+ * an empty text. */
+void collect_text(struct relay *relay, collect_text_cb next);
+
 /** Free the request's tree, if there is one: nothing more is asked of it. An answer does so, too.
  */
 void collect_forget(struct relay *relay);

@@ -36,6 +36,8 @@ struct relay {
     struct route route;
     enum route_method method;
     struct route_hints hints;
+    const char *path; /* pool, as it was sent, below the root; of the management API, else NULL */
+    size_t path_len;
     const char *query; /* pool; without '?' */
     size_t query_len;
     uint64_t owner; /* ids_owner_fingerprint(); 0: master key, admin key, or no authentication */

@@ -25,7 +25,9 @@ enum route_kind {
     ROUTE_HEALTH,
     ROUTE_LIVENESS,
     ROUTE_READINESS,
-    ROUTE_METRICS
+    ROUTE_METRICS,
+    ROUTE_MANAGEMENT, /* /key/... and /team/...: the keeper knows them one by one */
+    ROUTE_OWN_KEY     /* GET /key/info, which a key may ask about itself */
 };
 
 enum route_method {
