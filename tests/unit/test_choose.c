@@ -280,6 +280,12 @@ static void the_one_row_with_room_is_found_among_ten_thousand(void **state)
     assert_int_equal(choose_deployment(&worker, &ask), MODEL_NO_INDEX);
     choose_nowhere(&worker, &ask, &why);
     assert_int_equal(why.status, 429);
+    ask.discreet = true; /* a tenant hears no names and no numbers of the host's */
+    choose_nowhere(&worker, &ask, &why);
+    assert_int_equal(why.status, 429);
+    assert_string_equal(why.message, "This batch is about 99999 enqueued tokens. No deployment of "
+                                     "its model has room for it now.");
+    ask.discreet = false;
 }
 
 /* Its estimate is a guess, which only the provider can correct: the largest one is asked, empty. */

@@ -5,6 +5,7 @@
 
 #include "create/create.h"
 #include "objects/client_ids.h"
+#include "objects/file_model.h"
 
 #define FULL                                                                                       \
     "{\"error\":{\"code\":\"token_limit_exceeded\",\"message\":\"Too many tokens enqueued.\"}}"
@@ -14,6 +15,7 @@
     "\"completion_window\":\"24h\"}"
 
 static struct relay relay;
+static struct tenant asking;      /* who asks; zero: anybody */
 static char file_id[IDS_MAX + 1]; /* as the client knows it: with its tag */
 
 /* The file's lines are those of the first account's deployment. */
@@ -27,7 +29,7 @@ static void remember_facts(void)
 
 static void mint_file_id(void)
 {
-    struct viewer viewer = {.rt = &rt};
+    struct viewer viewer = {.rt = &rt, .owner = tenant_owner(&asking)};
     struct strbuf text = STRBUF_INIT;
 
     client_ids_text(&viewer, 0, ID_FILE, true, FILE_ID, &text);
@@ -38,6 +40,7 @@ static void mint_file_id(void)
 static int set_up(void **state)
 {
     world_set_up(state);
+    memset(&asking, 0, sizeof(asking));
     memset(&answered, 0, sizeof(answered));
     sent_header[0] = NULL;
     mint_file_id();
@@ -54,6 +57,8 @@ static void forget_request(void)
 static int tear_down(void **state)
 {
     forget_request();
+    rights_table_free(inherited.rights);
+    inherited.rights = NULL;
     return world_tear_down(state);
 }
 
@@ -64,6 +69,8 @@ static void begin_with(const char *body)
 
     forget_request();
     relay.rt = &rt;
+    relay.tenant = &asking;
+    relay.owner = tenant_owner(&asking);
     relay.deployment = MODEL_NO_INDEX;
     relay.method = METHOD_POST;
     relay.route.kind = ROUTE_BATCHES;
@@ -635,6 +642,108 @@ static void a_copy_that_cannot_be_begun_is_one_answer(void **state)
     holds_nothing();
 }
 
+/* --- tenants --- */
+
+/* From now on a tenant asks whose key has this list of one. */
+static void ask_as(const char *model)
+{
+    char *names[] = {(char *)(uintptr_t)model};
+    struct rights_key key = {.hash = {1},
+                             .id = (char *)(uintptr_t) "k",
+                             .routes = RIGHTS_ALL_ROUTES,
+                             .models = {.names = names, .num_names = 1}};
+    struct rights_list list = {.keys = &key, .num_keys = 1};
+    const struct rights_list *lists[] = {&list};
+
+    rights_limits_init(&key.limits);
+    if (inherited.rights == NULL)
+        assert_int_equal(rights_table_new(4, &inherited.rights), 0);
+    assert_int_equal(rights_publish(inherited.rights, 1, lists, 1, true), 0);
+    asking.kind = TENANT_KEY;
+    assert_true(rights_find(inherited.rights, key.hash, &asking.rights));
+    mint_file_id();
+}
+
+static void is_denied(const char *message)
+{
+    is_answered(403, "403");
+    assert_string_equal(answered.failure.type, "key_model_access_denied");
+    assert_string_equal(answered.failure.message, message);
+    assert_int_equal(creates(), 0);
+    holds_nothing();
+}
+
+static void a_key_of_the_files_group_makes_its_batch(void **state)
+{
+    (void)state;
+    ask_as("g");
+    begin();
+    run();
+    is_answered(200, "");
+    assert_int_equal(creates(), 1);
+}
+
+static void a_key_of_other_groups_makes_none_and_asks_nobody(void **state)
+{
+    (void)state;
+    ask_as("other");
+    begin();
+    is_denied("Batch input file references a model the caller is not authorized to use: model=g, "
+              "reason=key_model_access_denied, line=1");
+    assert_int_equal(num_calls, 0);
+}
+
+static void a_key_that_was_narrowed_meanwhile_counts_as_it_is_now(void **state)
+{
+    (void)state;
+    ask_as("g");
+    file_model_remember(&rt, 0, FILE_ID, "g");
+    ask_as("other");
+    begin();
+    is_denied("Batch input file references a model the caller is not authorized to use: model=g, "
+              "reason=key_model_access_denied, line=1");
+}
+
+static void the_lines_tell_a_model_that_is_not_known_any_more(void **state)
+{
+    (void)state;
+    ask_as("other");
+    facts_forget(&rt, 0, FILE_ID);
+    begin();
+    assert_non_null(open_call()); /* the beginning of the file */
+    run();
+    is_denied("Batch input file references a model the caller is not authorized to use: model=g, "
+              "reason=key_model_access_denied, line=1");
+}
+
+static void a_model_that_nobody_can_tell_is_allowed_to_who_may_use_all_alone(void **state)
+{
+    (void)state;
+    provider[0].fails = 1;
+    ask_as("g");
+    facts_forget(&rt, 0, FILE_ID);
+    begin();
+    run();
+    is_denied("Which model the batch's input file is for cannot be told, and this API key may use "
+              "only some.");
+    ask_as("*");
+    memset(&answered, 0, sizeof(answered));
+    begin();
+    run();
+    is_answered(200, "");
+}
+
+static void blobs_are_for_those_who_see_all(void **state)
+{
+    (void)state;
+    ask_as("*");
+    begin_with("{\"input_blob\":\"https://x/in\",\"endpoint\":\"/v1/chat/completions\","
+               "\"completion_window\":\"24h\"}");
+    is_answered(403, "403");
+    assert_string_equal(answered.failure.param, "input_blob");
+    assert_int_equal(num_calls, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -674,6 +783,12 @@ int main(void)
         TEST(a_create_that_cannot_be_sent_once_more_was_refused),
         cmocka_unit_test(timers_that_cannot_be_started_end_it_too), /* many worlds */
         TEST(a_copy_that_cannot_be_begun_is_one_answer),
+        TEST(a_key_of_the_files_group_makes_its_batch),
+        TEST(a_key_of_other_groups_makes_none_and_asks_nobody),
+        TEST(a_key_that_was_narrowed_meanwhile_counts_as_it_is_now),
+        TEST(the_lines_tell_a_model_that_is_not_known_any_more),
+        TEST(a_model_that_nobody_can_tell_is_allowed_to_who_may_use_all_alone),
+        TEST(blobs_are_for_those_who_see_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
