@@ -3,7 +3,7 @@
 
 bool key_sources_need_keeper(const struct config *config)
 {
-    return config->keys_file != NULL;
+    return config->keys_file != NULL || config->jwt.num_urls > 0;
 }
 
 bool key_sources_are_complete(const struct config *config)

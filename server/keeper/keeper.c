@@ -14,7 +14,9 @@
 #include "core/key_sources.h"
 #include "core/loop_h2o.h"
 #include "keeper/calls.h"
+#include "issuer_fetch.h"
 #include "keys_file.h"
+#include "upstream/client.h"
 
 #define BEAT_MS       1000
 #define LAST_CALLS_MS 2000 /* for answers after SIGTERM */
@@ -23,7 +25,8 @@ struct keeper {
     const struct inherited *inherited; /* borrowed */
     uint32_t slot;
     struct loop *loop;
-    struct calls *calls; /* owned */
+    struct calls *calls;       /* owned */
+    struct upstream *upstream; /* owned; NULL: nobody has to be asked over HTTP */
     struct keys_file file;
     struct manage manage;
     struct admin_calls admin;
@@ -142,6 +145,34 @@ static int watch_signals(struct keeper *k)
     return loop_watch(k->loop, k->signal_fd, on_signal, k);
 }
 
+/* Where there is no file there is nothing to wait for: its list stays empty. */
+static int start_file(struct keeper *k)
+{
+    k->file.known = k->inherited->config->keys_file == NULL;
+    return k->file.known ? 0 : keys_file_start(&k->file, k->loop, k->inherited, on_file_read, k);
+}
+
+/* Calls to the tokens' issuer go where those to providers do: by the same proxy, with the same
+ * authorities. */
+static int start_issuer(struct keeper *k)
+{
+    const struct config *config = k->inherited->config;
+    struct upstream_options options = {
+        .allow_insecure = config->allow_insecure_upstream,
+        .ca_file = config->upstream_ca_file,
+        .proxy = secret_is_set(&config->upstream_proxy) ? config->upstream_proxy.data : NULL,
+        .no_proxy = config->no_proxy,
+        .connect_ms = config->timeouts.connect_ms};
+    int ret;
+
+    if (config->jwt.num_urls == 0)
+        return 0;
+    ret = upstream_new(k->loop, &options, &k->upstream);
+    return ret != 0
+               ? ret
+               : issuer_fetch_start(k->loop, k->upstream, &config->jwt, k->inherited->issuer_keys);
+}
+
 static int set_up(struct keeper *k, h2o_evloop_t *evloop)
 {
     int ret;
@@ -156,7 +187,9 @@ static int set_up(struct keeper *k, h2o_evloop_t *evloop)
     calls_serve(k->calls, KEEPER_KEY_LOOKUP, on_lookup, k);
     serve_admin(k);
     loop_h2o_turn(k->loop);
-    ret = keys_file_start(&k->file, k->loop, k->inherited, on_file_read, k);
+    ret = start_file(k);
+    if (ret == 0)
+        ret = start_issuer(k);
     if (ret == 0)
         on_beat(&k->beat);
     return ret;

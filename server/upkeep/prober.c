@@ -1,7 +1,7 @@
 /* The prober: one process of each generation beside its workers. It probes the accounts (probes.c),
  * follows batches that nobody polls (watch.c), fills an empty ledger (rebuild.c), counts files
- * (file_count.c), finds models that end (endings.c), and fetches the keys of the tokens' issuer
- * (issuer_fetch.c). Here its process lives: loop, signals, heartbeat. */
+ * (file_count.c) and finds models that end (endings.c). Here its process lives: loop, signals,
+ * heartbeat. */
 #include "upkeep/prober.h"
 
 #include <errno.h>
@@ -15,7 +15,6 @@
 #include "upstream/client.h"
 #include "file_count.h"
 #include "endings.h"
-#include "issuer_fetch.h"
 #include "upkeep.h"
 #include "core/loop_h2o.h"
 #include "probes.h"
@@ -85,12 +84,9 @@ static int open_upstream(struct prober *p)
 
 static int begin_upkeep(struct prober *p)
 {
-    const struct inherited *inherited = p->upkeep.rt.inherited;
     int ret;
 
-    if ((ret = issuer_fetch_start(p->upkeep.rt.loop, p->upkeep.rt.upstream, &inherited->config->jwt,
-                                  inherited->issuer_keys)) != 0 ||
-        (ret = probes_start(&p->upkeep)) != 0 || (ret = rebuild_start(&p->upkeep)) != 0 ||
+    if ((ret = probes_start(&p->upkeep)) != 0 || (ret = rebuild_start(&p->upkeep)) != 0 ||
         (ret = file_count_start(&p->upkeep)) != 0 || (ret = endings_start(&p->upkeep)) != 0)
         return ret;
     return watch_start(&p->upkeep);

@@ -8,7 +8,8 @@
 #include "balancer/rights.h"
 #include "config/config.h"
 
-/** Whether keys may change while a generation serves, so that somebody has to look after them. */
+/** Whether keys, or those of the tokens' issuer, may change while a generation serves, so that
+ * somebody has to look after them. */
 bool key_sources_need_keeper(const struct config *config);
 
 /** Whether every key there can be is known once the sources of the configuration were read: then an
