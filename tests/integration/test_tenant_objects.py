@@ -419,6 +419,18 @@ def test_a_key_that_was_made_anew_has_what_the_one_before_made(tenants, sim):  #
     assert gateway.as_("b1").get(f"/v1/batches/{batch['id']}").status == 404
 
 
+def test_a_key_that_moves_to_another_team_leaves_its_objects_to_the_one_before(tenants, sim):  # noqa: F811
+    """(tenants statement A48)"""
+    first = tenants({"seal_keys": [SEAL]})
+    file, batch = first.as_("a1").made()
+    first.stop()
+    gateway = tenants({"seal_keys": [SEAL], "a1": {"team_id": "team-b"}})
+    for name, status in (("a1", 404), ("b1", 404), ("a2", 200), ("master", 200), ("admin", 200)):
+        assert gateway.as_(name).get(f"/v1/batches/{batch['id']}").status == status, name
+        assert gateway.as_(name).get(f"/v1/files/{file['id']}").status == status, name
+    assert ids_of(gateway.as_("a1"), "/v1/batches") == [] and ids_of(gateway.as_("a2"), "/v1/batches") == [batch["id"]]
+
+
 # --- official SDKs ---
 
 
