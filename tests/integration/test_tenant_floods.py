@@ -2,11 +2,13 @@
 uploads and creates: the other one is served each time."""
 
 import contextlib
+import json
 import re
 import select
 
 import pytest
 from harness import MASTER_KEY, azure_deployment, balanced_config, lines, until
+from test_budgets import Worker
 from test_tenant_limits import ANN, BEN, MIB, entry, form, spooled
 from wire import H1, Broken
 
@@ -164,6 +166,30 @@ def test_one_tenants_uploads_fill_the_spool(world):
         assert spooled(gateway) > 0
         works(gateway)
         assert gateway.upload(lines(model=BENS, count=800), key=BEN).status == 200
+
+
+def test_what_one_tenant_asks_at_once_begins_after_another_ones_first_request(world):
+    """All requests are there when the worker looks: ben's one amidst ann's hundred is served among the first."""
+    gateway = world()
+    worker = Worker(gateway)
+    order = [ANN] * 50 + [BEN] + [ANN] * 50  # from whichever end the worker begins
+    with crowd() as clients:
+        for key in order:
+            client = H1(gateway.port).request("GET", "/v1/models", key=key)
+            assert client.answer().status == 200
+            clients.append(client)
+        with worker.asleep():
+            begun = len(gateway.lines)
+            for client, key in zip(clients, order):
+                client.request("GET", "/v1/models", key=key)
+        assert [client.answer().status for client in clients] == [200] * 101
+        until(lambda: len(served(gateway, begun)) >= 101, "all lines of the access log")
+    assert served(gateway, begun).index("ben") < 20
+
+
+def served(gateway, begun):
+    """Whose requests were answered, in order."""
+    return [json.loads(line)["key"] for line in gateway.lines[begun:] if line.startswith("{") and '"route":"models.list"' in line]
 
 
 def test_a_proxys_connection_counts_for_no_tenant(world):
