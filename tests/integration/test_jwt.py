@@ -1,6 +1,8 @@
 """Tokens of an issuer in place of keys: who speaks by one, and what is refused."""
 
 import json
+import os
+import signal
 import time
 
 import openai
@@ -164,6 +166,24 @@ def test_a_reload_keeps_the_issuers_keys(jwt, sim, issuer):
     issuer.status = 500
     jwt.send(1)
     jwt.wait_line(r"generation 2 serves")
+    assert jwt.get("/v1/files", key=EC.token(team="red")).status == 200
+
+
+def keeper_of(gateway):
+    """Its process, by the name that it gives itself; None: not yet."""
+    for pid in gateway.workers():
+        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+            if file.read().strip() == "tranche-keeper":
+                return pid
+    return None
+
+
+def test_a_killed_keeper_leaves_the_keys_and_the_next_one_fetches_them_anew(jwt, sim, issuer):
+    assert jwt.get("/v1/files", key=RSA.token(team="red")).status == 200
+    issuer.wait_asked(1, PATIENCE)
+    os.kill(keeper_of(jwt), signal.SIGKILL)
+    assert jwt.get("/v1/files", key=RSA.token(team="red", jti="new")).status == 200
+    issuer.wait_asked(2, PATIENCE)
     assert jwt.get("/v1/files", key=EC.token(team="red")).status == 200
 
 
