@@ -114,23 +114,48 @@ static bool team_of(const struct rights_table *table, uint64_t state, const stru
     return true;
 }
 
-static void fill(const struct key_row *row, const struct team_row *team, struct rights *out)
+/* @param bytes  a multiple of eight; zeroes where the place is none */
+static void read_words(const struct rights_table *table, uint64_t state, uint64_t at, void *to,
+                       size_t bytes)
+{
+    if (at > table->list_words - bytes / sizeof(uint64_t))
+        memset(to, 0, bytes);
+    else
+        rights_read(to, rights_lists(table, rights_copy_of(table, state)) + at, bytes);
+}
+
+/* All but what of it is the team's own. */
+static void fill(const struct rights_table *table, uint64_t state, const struct key_row *row,
+                 struct rights *out)
 {
     memcpy(out->hash, row->hash, sizeof(out->hash));
-    out->owner = row->owner;
+    out->owner = row->team_owner != 0 ? row->team_owner : row->key;
     out->key = row->key;
     out->team = row->team_owner;
-    out->key_limits = row->limits;
-    out->team_limits = team->limits;
+    read_words(table, state, row->limits, &out->key_limits, sizeof(out->key_limits));
     out->expires_unix_ms = row->expires_unix_ms;
     out->routes = row->routes;
     out->admin = row->admin != 0;
     out->key_blocked = row->blocked != 0;
-    out->team_blocked = team->blocked != 0;
     out->source = (enum rights_source)row->source;
     memcpy(out->tail, row->tail, sizeof(out->tail));
-    memcpy(out->alias, row->alias, sizeof(out->alias));
-    memcpy(out->team_name, row->team_name, sizeof(out->team_name));
+    memcpy(out->alias, row->alias, sizeof(row->alias));
+    memset(out->alias + sizeof(row->alias), 0, sizeof(out->alias) - sizeof(row->alias));
+    read_words(table, state, row->team_name, out->team_name, sizeof(out->team_name));
+}
+
+static void fill_team(const struct rights_table *table, uint64_t state, const struct key_row *row,
+                      struct rights *out)
+{
+    struct team_row team;
+
+    if (team_of(table, state, row, &team)) {
+        out->team_limits = team.limits;
+        out->team_blocked = team.blocked != 0;
+    } else {
+        rights_limits_init(&out->team_limits);
+        out->team_blocked = false;
+    }
 }
 
 bool rights_find(const struct rights_table *table, const unsigned char hash[RIGHTS_HASH_BYTES],
@@ -138,17 +163,15 @@ bool rights_find(const struct rights_table *table, const unsigned char hash[RIGH
 {
     for (;;) {
         uint64_t state = begin(table);
-        struct team_row team = {.list = 0};
         struct key_row row;
         bool found = find_row(table, state, hash, &row);
 
-        if (found && !team_of(table, state, &row, &team))
-            rights_limits_init(&team.limits);
-        if (!still(table, state))
-            continue;
-        if (found)
-            fill(&row, &team, out);
-        return found;
+        if (found) {
+            fill(table, state, &row, out);
+            fill_team(table, state, &row, out);
+        }
+        if (still(table, state))
+            return found;
     }
 }
 

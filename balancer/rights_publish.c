@@ -107,29 +107,48 @@ static bool is_made(const struct publisher *p, const struct known_list *known, u
     return true;
 }
 
-/* @param at  on 0: the word where the list is */
-static int place_list(struct publisher *p, const struct rights_models *models, uint64_t *at)
+/* Put what is in p->words into the copy, once. @param at  on 0: the word where it is */
+static int place_words(struct publisher *p, uint32_t *at)
 {
-    int ret = make_list(p, models);
     uint64_t sum = 1, slot;
 
-    if (ret != 0)
-        return ret;
     for (size_t i = 0; i < p->num_words; i++)
         sum = checksum_add(sum, p->words[i]);
     sum = sum != 0 ? sum : 1;
     for (slot = sum & p->known_mask; p->known[slot].sum != 0; slot = (slot + 1) & p->known_mask)
         if (is_made(p, &p->known[slot], sum)) {
-            *at = p->known[slot].at;
+            *at = (uint32_t)p->known[slot].at;
             return 0;
         }
     if (p->num_words > p->table->list_words - p->lists_used)
         return ERR_LIMIT;
-    *at = p->lists_used;
+    *at = (uint32_t)p->lists_used;
     rights_write(rights_lists(p->table, p->copy) + *at, p->words, p->num_words * sizeof(uint64_t));
     p->lists_used += p->num_words;
     p->known[slot] = (struct known_list){.sum = sum, .at = *at, .words = p->num_words};
     return 0;
+}
+
+static int place_list(struct publisher *p, const struct rights_models *models, uint32_t *at)
+{
+    int ret = make_list(p, models);
+
+    return ret == 0 ? place_words(p, at) : ret;
+}
+
+/* @param bytes  a multiple of eight */
+static int place_bytes(struct publisher *p, const void *from, size_t bytes, uint32_t *at)
+{
+    int ret = 0;
+
+    p->num_words = 0;
+    for (size_t i = 0; i < bytes && ret == 0; i += sizeof(uint64_t)) {
+        uint64_t word;
+
+        memcpy(&word, (const char *)from + i, sizeof(word));
+        ret = add_word(p, word);
+    }
+    return ret == 0 ? place_words(p, at) : ret;
 }
 
 /* --- teams --- */
@@ -158,6 +177,7 @@ static int add_team(struct publisher *p, const struct rights_team *team)
 {
     uint64_t slot = team_slot(p, team->id);
     struct team_row row;
+    uint32_t list;
     int ret;
 
     if (p->team_slots[slot] != 0)
@@ -167,9 +187,10 @@ static int add_team(struct publisher *p, const struct rights_team *team)
     memset(&row, 0, sizeof(row));
     row.limits = team->limits;
     row.blocked = team->blocked;
-    ret = place_list(p, &team->models, &row.list);
+    ret = place_list(p, &team->models, &list);
     if (ret != 0)
         return ret;
+    row.list = list;
     rights_write(rights_team_row(p->table, p->copy, p->num_teams), &row, sizeof(row));
     p->teams[p->num_teams] = team;
     p->team_owners[p->num_teams] = owner_of("team:", team->id);
@@ -180,38 +201,40 @@ static int add_team(struct publisher *p, const struct rights_team *team)
 /* --- keys --- */
 
 /* As much of a name as there is room for, and no half character of UTF-8. */
-static void cut(char to[RIGHTS_NAME], const char *name)
+static void cut(char *to, size_t room, const char *name)
 {
     size_t len = name != NULL ? strlen(name) : 0;
 
-    if (len >= RIGHTS_NAME)
-        for (len = RIGHTS_NAME - 1; len > 0 && ((unsigned char)name[len] & 0xc0) == 0x80; len--)
+    if (len >= room)
+        for (len = room - 1; len > 0 && ((unsigned char)name[len] & 0xc0) == 0x80; len--)
             ;
     if (len > 0)
         memcpy(to, name, len);
 }
 
-static void set_team(const struct publisher *p, const char *id, struct key_row *row)
+static int set_team(struct publisher *p, const char *id, struct key_row *row)
 {
+    char name[RIGHTS_NAME] = "";
+
     row->team = NO_TEAM;
+    cut(name, sizeof(name), id);
     if (id == NULL)
-        return;
-    cut(row->team_name, id);
+        return place_bytes(p, name, sizeof(name), &row->team_name);
     row->team = p->team_slots[team_slot(p, id)] - 1; /* 0 - 1: NO_TEAM */
     row->team_owner = row->team != NO_TEAM ? p->team_owners[row->team] : owner_of("team:", id);
+    return place_bytes(p, name, sizeof(name), &row->team_name);
 }
 
 static int fill_row(struct publisher *p, const struct rights_key *key, struct key_row *row)
 {
+    int ret;
+
     memset(row, 0, sizeof(*row));
     if (strlen(key->id) > RIGHTS_NAME_MAX ||
         (key->team_id != NULL && strlen(key->team_id) > RIGHTS_NAME_MAX))
         return ERR_LIMIT; /* two would have one owner */
     memcpy(row->hash, key->hash, sizeof(row->hash));
-    set_team(p, key->team_id, row);
     row->key = owner_of("key:", key->id);
-    row->owner = row->team_owner != 0 ? row->team_owner : row->key;
-    row->limits = key->limits;
     row->expires_unix_ms = key->expires_unix_ms;
     row->routes = key->routes;
     row->admin = key->admin;
@@ -219,8 +242,11 @@ static int fill_row(struct publisher *p, const struct rights_key *key, struct ke
     row->source = (uint8_t)key->source;
     memcpy(row->tail, key->tail, sizeof(row->tail));
     row->tail[RIGHTS_TAIL] = '\0';
-    cut(row->alias, key->alias);
-    return place_list(p, &key->models, &row->list);
+    cut(row->alias, sizeof(row->alias), key->alias);
+    ret = set_team(p, key->team_id, row);
+    if (ret == 0)
+        ret = place_bytes(p, &key->limits, sizeof(key->limits), &row->limits);
+    return ret == 0 ? place_list(p, &key->models, &row->list) : ret;
 }
 
 /* @return whether the key is there; else `slot` is where it belongs */
@@ -331,7 +357,8 @@ static uint64_t slots_for(uint64_t num)
 static int allocate(struct publisher *p, uint64_t num_keys, uint64_t num_teams)
 {
     p->team_mask = slots_for(num_teams) - 1;
-    p->known_mask = slots_for(num_keys + num_teams + 1) - 1; /* and the list "of its team" */
+    /* Of each key its models, limits and team; of each team its models and two doors' */
+    p->known_mask = slots_for(3 * num_keys + 7 * num_teams + 1) - 1;
     p->team_slots = calloc(p->team_mask + 1, sizeof(*p->team_slots));
     p->teams = calloc(num_teams + 1, sizeof(*p->teams));
     p->team_owners = calloc(num_teams + 1, sizeof(*p->team_owners));

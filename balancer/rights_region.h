@@ -17,7 +17,8 @@
 
 #define RIGHTS_MAGIC  0x54525154u /* "TQRT" */
 #define RIGHTS_LAYOUT 2u
-#define RIGHTS_NAME   64 /* bytes of a name that is cut to size */
+#define RIGHTS_NAME   64 /* bytes of a team's name that is cut to size */
+#define RIGHTS_ALIAS  44 /* of a key's */
 #define NO_TEAM       UINT32_MAX
 
 /* Rows of keys that a table for so many keys has: a team has one under its id, and one under its
@@ -32,18 +33,20 @@ struct rights_facts {
     uint64_t mask; /* slots of its index, less one */
 };
 
-/* Rows are read and written word by word. */
+/* Rows are read and written word by word. A key's is two cache lines: of 100,000 keys most are in no
+ * cache, and each line is waited for. What many keys have alike stands in the lists, once. */
 struct key_row {
     alignas(CACHE_LINE) unsigned char hash[RIGHTS_HASH_BYTES];
-    uint64_t owner, key, team_owner; /* team_owner: 0: of no team */
-    struct rights_limits limits;
+    uint64_t key, team_owner; /* team_owner: 0: of no team */
     int64_t expires_unix_ms;
-    uint64_t list; /* word in the lists */
-    uint32_t team; /* its row; NO_TEAM: of none, or of one that no source tells of */
+    uint32_t list;      /* words in the lists: which models, ... */
+    uint32_t limits;    /* ... which limits, ... */
+    uint32_t team_name; /* ... and its team's name */
+    uint32_t team;      /* its row; NO_TEAM: of none, or of one that no source tells of */
     uint32_t routes;
     uint8_t admin, blocked, source;
     char tail[RIGHTS_TAIL + 1];
-    char alias[RIGHTS_NAME], team_name[RIGHTS_NAME];
+    char alias[RIGHTS_ALIAS];
 };
 
 struct team_row {
@@ -77,7 +80,7 @@ struct rights_copy {
     alignas(CACHE_LINE) _Atomic uint64_t slots[];
 };
 
-static_assert(sizeof(struct key_row) == 5 * CACHE_LINE &&
+static_assert(sizeof(struct key_row) == 2 * CACHE_LINE &&
                   sizeof(struct team_row) == 2 * CACHE_LINE &&
                   sizeof(struct rights_table) == 2 * CACHE_LINE &&
                   sizeof(struct rights_copy) == CACHE_LINE,

@@ -348,6 +348,38 @@ def bench_tenants(bench):
             server.stop()
 
 
+def bench_keys(bench):
+    """A poll with one of 100,000 keys against one with the master key where there are no others: the worker's CPU time and the wait."""
+    seconds, rounds = (0.5, 4) if bench.args.quick else (1, 15)
+    with bench.world(()) as (sim, polls, _):
+        rest = bench.directory, sim, polls, bench.proxy_cpus
+        servers, runs, targets = [], {}, {}
+        try:
+            servers.append(programs.Tranche(bench.binary("server", "tranche"), *rest, name="master key alone"))
+            servers.append(programs.ManyKeys(bench.binary("server", "tranche"), *rest, name="100,000 keys"))
+            for server in servers:
+                targets[server.name] = server.poll_target(*make_batch(server))
+            for _ in range(rounds):
+                for server in servers:
+                    runs.setdefault(server.name, []).append(poll_for(server, targets[server.name], seconds))
+        finally:
+            for server in servers:
+                server.stop()
+        return {name: {key: statistics.median(r[key] for r in rs) for key in rs[0]} for name, rs in runs.items()}
+
+
+def poll_for(server, target, seconds):
+    poller, times = client.Poller(server.port, target, server.headers), []
+    for _ in range(20):
+        poller.poll()
+    cpu_s, end = server.cpu_s(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        times.append(poller.poll())
+    cpu_s = server.cpu_s() - cpu_s
+    poller.close()
+    return {"cpu_us": cpu_s / len(times) * 1e6, "p50_us": statistics.median(times) * 1e6, "polls": len(times)}
+
+
 def bench_checker(bench):
     argv = [bench.binary("tests", "bench", "bench_jsonl"), "8" if bench.args.quick else "32"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
@@ -367,7 +399,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="up to 200 MB, fewer rounds, under 2 minutes")
     parser.add_argument("--sizes", help="megabytes, by comma")
     parser.add_argument("--json", help="all numbers go to this file, too")
-    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, tenants, upload, plain, download, by comma")
+    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, keys, tenants, upload, plain, download, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
     parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
@@ -385,7 +417,7 @@ def arguments():
 
 
 SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("tables", bench_tables),
-            ("polls", bench_polls), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
+            ("polls", bench_polls), ("keys", bench_keys), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
             ("download", bench_downloads))
 
 

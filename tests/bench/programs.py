@@ -308,6 +308,24 @@ class TwoTenants(Tranche):
         return {"Authorization": f"Bearer {cls.KEYS[tenant]}"}
 
 
+class ManyKeys(Tranche):
+    """With a keys file of 100,000 keys, one of which the polls have."""
+
+    NUM = 100000
+    KEY = "sk-bench-tenant-of-many-0123456789"
+    headers = {"Authorization": f"Bearer {KEY}"}
+
+    def __init__(self, binary, directory, *rest, **more):
+        path = os.path.join(directory, "keys.yaml")
+        self.more_settings = {"keys_file": path}
+        with open(path, "w") as f:
+            f.write("keys:\n")
+            for n in range(self.NUM):
+                key = self.KEY if n == self.NUM // 2 else f"sk-bench-{n}"
+                f.write(f"- hash: sha256:{hashlib.sha256(key.encode()).hexdigest()}\n  key_alias: alias-{n}\n  models: [\"*\"]\n")
+        super().__init__(binary, directory, *rest, **more)
+
+
 def socket_inode_of_peer(sock):
     """The other end's socket on this machine, found by its ports."""
     mine, theirs = f":{sock.getsockname()[1]:04X}", f":{sock.getpeername()[1]:04X}"

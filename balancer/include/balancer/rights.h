@@ -57,7 +57,8 @@ struct rights {
     bool admin, key_blocked, team_blocked;
     enum rights_source source;
     char tail[RIGHTS_TAIL + 1];
-    char alias[64], team_name[64]; /* for logs and refusals: the team's id; cut to size; "": none */
+    char alias[64],
+        team_name[64]; /* for logs and refusals: the team's id; cut to 43 and 63 bytes; "": none */
 };
 
 /** Look a key up by the SHA-256 of its text. A team that no list tells of owns what its keys make,
