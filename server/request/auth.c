@@ -113,6 +113,8 @@ enum answered auth_check_single(struct relay *relay)
 
 /* --- tenants' keys --- */
 
+#define KEY_MIN 16 /* characters: no shorter one is a key (tenants statement A6) */
+
 /* What came of a search for a tenant's key among a request's credentials. */
 struct found {
     struct tenant *tenant; /* pool; of the best key; NULL: none is known */
@@ -162,8 +164,16 @@ static void find_key(const struct relay *relay, int64_t now_unix_ms, struct foun
     }
 }
 
+/* Whether the keeper may know a credential that the table does not have. */
+static bool may_ask(const struct relay *relay, const struct found *found)
+{
+    return found->tenant == NULL && found->token != NULL && found->len >= KEY_MIN &&
+           memcmp(found->token, "sk-", 3) == 0 && relay->rt->ask != NULL &&
+           !rights_is_complete(relay->rt->inherited->rights);
+}
+
 /* No `www-authenticate`: LiteLLM sends none (tenants statement A23). */
-static enum answered check_tenant(struct relay *relay)
+static enum auth_end check_tenant(struct relay *relay, struct unknown_key *key)
 {
     int64_t now_unix_ms = clock_unix_ms();
     struct failure why;
@@ -174,7 +184,13 @@ static enum answered check_tenant(struct relay *relay)
         relay->tenant = found.tenant;
     if (found.verdict == RIGHTS_GOOD) {
         relay->owner = tenant_owner(relay->tenant);
-        return GO_ON;
+        return AUTH_GO_ON;
+    }
+    if (key != NULL && may_ask(relay, &found)) {
+        key->token = found.token;
+        key->len = found.len;
+        sha256_of(&(struct sha256_piece){found.token, found.len}, 1, key->hash);
+        return AUTH_ASK;
     }
     if (found.tenant != NULL)
         auth_refusal_judged(&why, found.verdict, &found.tenant->rights, now_unix_ms);
@@ -184,7 +200,7 @@ static enum answered check_tenant(struct relay *relay)
     else
         auth_refusal_none(&why);
     relay_failure(relay, &why);
-    return ANSWERED;
+    return AUTH_ANSWERED;
 }
 
 /* --- routes --- */
@@ -271,17 +287,17 @@ enum answered auth_check_route(struct relay *relay)
 /* --- all --- */
 
 /* Of a gateway without tenants' keys. */
-static enum answered refuse(struct relay *relay, bool given)
+static enum auth_end refuse(struct relay *relay, bool given)
 {
     relay_header(relay, "www-authenticate", "Bearer");
     if (given)
         relay_error(relay, WRONG_KEY, "");
     else
         relay_error(relay, NO_KEY, "");
-    return ANSWERED;
+    return AUTH_ANSWERED;
 }
 
-enum answered auth_check(struct relay *relay)
+enum auth_end auth_try(struct relay *relay, struct unknown_key *key)
 {
     const struct secret *master = &relay->rt->config->master_key;
     const struct rights_table *keys = relay->rt->inherited->rights;
@@ -291,11 +307,16 @@ enum answered auth_check(struct relay *relay)
     relay->tenant = &tenant_anybody;
     if (secret_is_set(master) && shows_key(relay, &given)) {
         relay->tenant = &tenant_master;
-        return GO_ON;
+        return AUTH_GO_ON;
     }
     if (keys != NULL)
-        return check_tenant(relay);
-    return secret_is_set(master) ? refuse(relay, given) : GO_ON;
+        return check_tenant(relay, key);
+    return secret_is_set(master) ? refuse(relay, given) : AUTH_GO_ON;
+}
+
+enum answered auth_check(struct relay *relay)
+{
+    return auth_try(relay, NULL) == AUTH_GO_ON ? GO_ON : ANSWERED;
 }
 
 bool auth_next_credential(const struct relay *relay, size_t *at, const char **text, size_t *len)

@@ -214,6 +214,7 @@ static bool find_token(const struct relay *relay, const char **text, size_t *len
 /* A token beside a good key may be for somebody else on the way. */
 void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay))
 {
+    struct unknown_key key;
     const char *text;
     size_t len;
 
@@ -221,7 +222,16 @@ void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay))
         relay->owner = 0;
         relay->tenant = &tenant_anybody;
         check_token(relay, text, len, go_on);
-    } else if (auth_check(relay) == GO_ON) {
+        return;
+    }
+    switch (auth_try(relay, &key)) {
+    case AUTH_GO_ON:
         go_on(relay);
+        break;
+    case AUTH_ASK:
+        key_wait_begin(relay, &key, go_on);
+        break;
+    case AUTH_ANSWERED:
+        break;
     }
 }

@@ -12,6 +12,7 @@
 #include "common/loop.h"
 #include "upstream/client.h"
 #include "core/inherited.h"
+#include "core/misses.h"
 #include "core/share.h"
 #include "core/slices.h"
 
@@ -22,7 +23,8 @@ struct runtime {
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
-    struct ask *ask; /* owned; to the keeper: tenants/ask.h; NULL: there is none */
+    struct misses misses; /* of keys that nobody knows, by address */
+    struct ask *ask;      /* owned; to the keeper: tenants/ask.h; NULL: there is none */
     struct pick_policy configured_policy;
     /* That one; NULL: not configured, each group has its default */
     const struct pick_policy *policy;

@@ -13,8 +13,8 @@
  * used. Answers 401; 503 where the key may be one that could not be loaded yet. */
 MUST_USE enum answered auth_check(struct relay *relay);
 
-/** Find out who asks: auth_check(), and besides tokens, for which the request may have to wait
- * (token_check.c). Answers 401, 403, 503.
+/** Find out who asks: auth_check(), and besides tokens and keys that only the keeper may know, for which the request may have to wait
+ * (token_check.c, key_wait.c). Answers 401, 403, 503.
  *  @param go_on  called when somebody asks who may; perhaps before this returns. Else it is answered */
 void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay));
 
