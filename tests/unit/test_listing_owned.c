@@ -215,6 +215,25 @@ static void a_list_says_what_it_may_lack(void **state)
     assert_string_equal(header("x-tranche-partial"), "files made before 2027-01-15T08:00:00Z");
 }
 
+static void who_lost_rows_is_told_so_and_nobody_else(void **state)
+{
+    char native[16];
+
+    (void)state;
+    registry_free(inherited.registry);
+    assert_int_equal(registry_new(10, 0, &inherited.registry), 0);
+    for (int i = 0; i < 60; i++) {
+        snprintf(native, sizeof(native), "f%d", i);
+        keep(ALICE, 0, native, LISTED + i);
+    }
+    keep(BOB, 0, "bobs", LISTED);
+    assert_non_null(strstr(list(ALICE, "limit=1"), "\"has_more\":true"));
+    assert_string_equal(natives(client.body), "f59 ");
+    assert_string_equal(header("x-tranche-partial"), "old files beyond max_known_files");
+    assert_string_equal(natives(list(BOB, "")), "bobs ");
+    assert_null(header("x-tranche-partial"));
+}
+
 static void what_has_expired_is_not_listed_and_pages_are_filled_behind_it(void **state)
 {
     (void)state;
@@ -380,6 +399,7 @@ int main(int argc, char **argv)
         TEST(a_cursor_that_nobody_remembers_is_asked_for_where_its_tag_says),
         TEST(another_ones_cursor_is_the_404_of_an_unknown_id),
         TEST(a_list_says_what_it_may_lack),
+        TEST(who_lost_rows_is_told_so_and_nobody_else),
         TEST(what_has_expired_is_not_listed_and_pages_are_filled_behind_it),
         TEST(a_list_may_be_of_a_provider_and_of_an_account_that_is_configured),
         TEST(an_object_of_another_one_is_the_404_of_an_unknown_id),
