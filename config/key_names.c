@@ -52,14 +52,29 @@ static bool is_pattern(const char *name)
     return strchr(name, '*') != NULL;
 }
 
+/* Whether some name begins so. */
+static bool begins(const struct key_names *names, const char *text, size_t len)
+{
+    size_t from = 0, to = names->num_exact;
+
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+
+        if (strncmp(names->exact[middle], text, len) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from < names->num_exact && strncmp(names->exact[from], text, len) == 0;
+}
+
 /* Of a key: one that fits something. Of a row: one that the name fits. */
 static bool is_known(const struct key_names *names, const char *name)
 {
     if (bsearch(&name, names->exact, names->num_exact, sizeof(*names->exact), compare) != NULL)
         return true;
-    for (size_t i = 0; is_pattern(name) && i < names->num_exact; i++)
-        if (names_fit(name, names->exact[i], strlen(names->exact[i])))
-            return true;
+    if (is_pattern(name) && begins(names, name, strlen(name) - 1)) /* the `*` is its end */
+        return true;
     for (size_t i = 0; i < names->num_patterns; i++)
         if (names_fit(names->patterns[i], name, strlen(name)))
             return true;

@@ -25,7 +25,7 @@
 
 static const struct child_role worker_role = {"worker", true, worker_run};
 static const struct child_role prober_role = {"prober", false, prober_run};
-static const struct child_role keeper_role = {"keeper", false, keeper_run};
+static const struct child_role keeper_role = {"keeper", false, keeper_run, true};
 
 enum flag {
     FLAG_HOST = FLAGS_LONG,

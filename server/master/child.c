@@ -70,9 +70,10 @@ static void reset_signals(void)
 /* Where cores are allowed, keys at rest are not in them (they live in mappings of their own), but
  * what passes through can be: a request's header, an answer, what was freed and not yet used again.
  * So there are none unless the operator wants them. */
-static void set_posture(const struct config *config)
+static void set_posture(const struct child_role *role, const struct config *config)
 {
-    environment_drop();
+    if (!role->keeps_environment)
+        environment_drop();
     posture_set_cores(config->core_dumps);
     posture_forbid_new_privileges();
 }
@@ -88,7 +89,7 @@ __attribute__((noreturn)) static void become(const struct child_role *role, uint
     for (size_t i = 0; i < closes->num; i++)
         close(closes->fds[i]);
     reset_signals();
-    set_posture(inherited->config);
+    set_posture(role, inherited->config);
     if (role->is_worker)
         snprintf(name, sizeof(name), "%s %u", role->name, row);
     else

@@ -31,7 +31,7 @@ def inline(sim, *entries, **settings):
 
 
 def reload(gateway):
-    start = len(gateway.log)
+    start = len(gateway.lines)
     gateway.send(signal.SIGHUP)
     return start
 

@@ -3,7 +3,8 @@
  * a process reads it: /proc/PID/environ shows the bytes that execve(2) left behind, in every child,
  * for as long as it lives, and so does a core. So the whole of it is copied into secret memory, and
  * every value that is not known to be harmless is wiped where it was. A reload reads the copies,
- * children let go of them, and the program that SIGUSR2 starts gets all of it back. */
+ * children let go of them, but for the keeper, whose keys file may name some, and the program that
+ * SIGUSR2 starts gets all of it back. */
 #pragma once
 
 #include <stdbool.h>

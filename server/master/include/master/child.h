@@ -22,6 +22,7 @@ struct child_role {
     bool is_worker;   /* serves clients: there are several, and they are drained */
     /* Its whole life; returns its exit code. Called in the child right after the fork. */
     int (*run)(const struct inherited *inherited, uint32_t row);
+    bool keeps_environment; /* environment_get() finds variables in it: who reads the keys file */
 };
 
 enum child_phase {
