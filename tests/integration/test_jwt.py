@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 
 import openai
@@ -229,6 +230,20 @@ def test_the_official_sdk_takes_a_token_as_its_key(jwt, sim):
     other = openai.OpenAI(api_key=STRANGE.token(team="red"), base_url=f"http://127.0.0.1:{jwt.port}/v1", max_retries=0)
     with pytest.raises(openai.AuthenticationError):
         other.files.list()
+
+
+@pytest.mark.parametrize("version, team, wanted", [
+    ("--http1.1", "red", "200"), ("--http1.1", "unknown", "403"), ("--http2-prior-knowledge", "red", "200")])
+def test_an_upload_waits_for_its_token_and_loses_nothing(jwt, sim, tmp_path, version, team, wanted):
+    """The first request with a token has to wait for its turn; its body comes afterwards."""
+    data = lines(count=3000)
+    (tmp_path / "large.jsonl").write_bytes(data)
+    args = ["curl", "-sS", version, "-o", str(tmp_path / "answer"), "-w", "%{http_code}", "-F", "purpose=batch",
+            "-F", f"file=@{tmp_path}/large.jsonl", "-H", f"Authorization: Bearer {EC.token(team=team, jti=version)}",
+            f"http://127.0.0.1:{jwt.port}/v1/files"]
+    assert subprocess.run(args, stdout=subprocess.PIPE, check=True, timeout=PATIENCE * 3).stdout.decode() == wanted
+    answer = json.loads((tmp_path / "answer").read_text())
+    assert wanted != "200" or answer["bytes"] >= len(data) // 2
 
 
 def test_many_forged_tokens_hold_nobody_up(jwt, sim):
