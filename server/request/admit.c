@@ -9,6 +9,7 @@
 
 #define CALL_WAIT_MS     1000 /* a poll takes less */
 #define DOWNLOAD_WAIT_MS 2000 /* in the queue, and for those that ask again */
+#define MAX_TURNS        1000 /* requests that wait for their begin, each with its head */
 #define MAX_WAITING      256  /* requests; they hold next to nothing */
 #define FEW_CALLS        8    /* requests in flight: an SDK's connection has no more */
 
@@ -52,6 +53,34 @@ enum answered admit_call(struct relay *relay)
     load->calls++;
     share_add(relay->share, SHARE_CALLS, 1);
     return GO_ON;
+}
+
+/* --- turns --- */
+
+void admit_turn(struct relay *relay)
+{
+    struct runtime *rt = relay->rt;
+    struct failure why;
+
+    if (rt->turns < MAX_TURNS && share_may(relay->share, SHARE_TURNS, 1, rt->turns, MAX_TURNS) &&
+        slices_add(&rt->slices, rt->loop, &relay->turn) == 0) {
+        relay->waits = true;
+        rt->turns++;
+        share_add(relay->share, SHARE_TURNS, 1);
+        return;
+    }
+    error_fill(&why, TURNS_OF_WORKER, "");
+    (void)refuse(relay, &why, CALL_WAIT_MS);
+}
+
+void admit_end_turn(struct relay *relay)
+{
+    if (!relay->waits)
+        return;
+    relay->waits = false;
+    slices_remove(&relay->rt->slices, &relay->turn);
+    relay->rt->turns--;
+    share_sub(relay->share, SHARE_TURNS, 1);
 }
 
 /* --- downloads --- */

@@ -93,7 +93,7 @@ static void on_pool_gone(void *p)
         relay->op = NULL;
         relay->on_gone(op);
     }
-    slices_remove(&relay->rt->slices, &relay->turn);
+    admit_end_turn(relay);
     collect_forget(relay);
     admit_release(relay);
     limits_release(relay->rt, &relay->limits);

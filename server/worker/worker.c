@@ -186,7 +186,10 @@ static void begin(struct relay *relay)
 
 static void on_turn(struct slice *slice)
 {
-    begin(slice->arg);
+    struct relay *relay = slice->arg;
+
+    admit_end_turn(relay);
+    begin(relay);
 }
 
 /* Whether a request begins at once: of a tenant that has nothing waiting the first one in this tick,
@@ -226,8 +229,10 @@ static void serve(struct relay *relay)
     }
     front_trust(relay->req);
     relay->turn = (struct slice){.cb = on_turn, .arg = relay, .flow = share_flow(relay->share)};
-    if (may_begin(relay) || slices_add(&rt->slices, rt->loop, &relay->turn) != 0)
+    if (may_begin(relay))
         begin(relay);
+    else
+        admit_turn(relay);
 }
 
 /* It is known who asks. */

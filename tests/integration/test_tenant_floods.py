@@ -10,7 +10,7 @@ import pytest
 from harness import MASTER_KEY, azure_deployment, balanced_config, lines, until
 from test_budgets import Worker
 from test_tenant_limits import ANN, BEN, MIB, entry, form, spooled
-from wire import H1, Broken
+from wire import H1, H2, Broken
 
 ANNS, BENS = "anns-batch", "bens-batch"  # each has an account of its own, so that ann's can be made to hang
 
@@ -185,6 +185,24 @@ def test_what_one_tenant_asks_at_once_begins_after_another_ones_first_request(wo
         assert [client.answer().status for client in clients] == [200] * 101
         until(lambda: len(served(gateway, begun)) >= 101, "all lines of the access log")
     assert served(gateway, begun).index("ben") < 20
+
+
+def test_no_more_than_so_many_requests_of_one_tenant_wait_for_their_turn(world):
+    gateway = world()
+    worker = Worker(gateway)
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(H2(gateway.port)) for _ in range(12)]
+        for conn in conns:
+            conn.answer(conn.request("GET", "/v1/models", key=ANN))
+        with worker.asleep():
+            asked = [(conn, conn.request("GET", "/v1/models", key=ANN)) for _ in range(95) for conn in conns]
+        answers = [conn.answer(stream) for conn, stream in asked]
+        refused = [answer for answer in answers if answer.status != 200]
+        assert 0 < len(refused) < 600
+        for answer in refused:
+            assert (answer.status, answer.json()["error"]["code"]) == (503, "too_many_requests_waiting"), answer
+            assert answer.headers["retry-after"] == "1"
+        works(gateway)
 
 
 def served(gateway, begun):

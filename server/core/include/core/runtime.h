@@ -40,6 +40,7 @@ struct runtime {
     struct shares shares;  /* what each tenant holds of the budgets below */
     uint64_t tick;         /* of the loop, in which */
     uint32_t begun;        /* so many tenants' requests began at once: worker.c */
+    uint32_t turns;        /* requests that wait for their begin: admit.c */
     uint32_t receiving;    /* uploads whose bodies are being read */
     uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
     uint64_t json_bytes;   /* held now by clients' JSON bodies and their trees: collect.c */

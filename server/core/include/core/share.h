@@ -20,6 +20,7 @@
 
 /* What is counted. */
 enum share_of {
+    SHARE_TURNS,       /* requests that wait for their begin */
     SHARE_CALLS,       /* requests and operations that may ask providers */
     SHARE_DOWNLOADS,   /* of these */
     SHARE_WAITING,     /* downloads that wait for a place */

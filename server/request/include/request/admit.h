@@ -10,6 +10,13 @@
 #include "common/err.h"
 #include "request/relay.h"
 
+/** Have a tenant's request begin on a coming turn of the loop: relay->turn, which has its callback
+ * and its flow. Answers 503 when too many wait. */
+void admit_turn(struct relay *relay);
+
+/** Its turn has come, or it is gone: it waits no more. */
+void admit_end_turn(struct relay *relay);
+
 /** Take a place for a request that may call providers, until its answer has ended or its client has
  * left. Answers 503 when there is none. */
 MUST_USE enum answered admit_call(struct relay *relay);

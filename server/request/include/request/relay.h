@@ -54,6 +54,7 @@ struct relay {
     bool answered;
     struct share *share;        /* one user; of the tenant that asks; NULL: it has none */
     struct limits_place limits; /* in flight: limits.c's */
+    bool waits;                 /* admit_turn()'s */
     struct slice turn;          /* waits for its begin: worker.c */
     struct front_load *load;    /* borrowed; admit.c's; NULL: no place was taken */
     bool downloads;             /* with a download's place */
