@@ -341,6 +341,14 @@ static void describe_tenants(const struct config *config, struct strbuf *out)
         add_label(out, "keys of keys_file");
         add_keys(out, &config->file_keys, now_unix_ms);
     }
+    if (secret_is_set(&config->database))
+        add_text(out, "database", SECRET_MASK);
+    if (secret_is_set(&config->litellm_database))
+        add_text(out, "litellm_database", SECRET_MASK);
+    if (secret_is_set(&config->database) || secret_is_set(&config->litellm_database)) {
+        add_text(out, "keys_when_down", config->refuse_stale_keys ? "refuse" : "serve");
+        add_ms(out, "key_max_stale", config->key_max_stale_ms);
+    }
     add_admins(out, &config->keys);
     add_admins(out, &config->file_keys);
     add_number(out, "max_keys", config->max_keys);

@@ -8,6 +8,7 @@
 #include "config/env.h"
 #include "document.h"
 #include "headers.h"
+#include "databases.h"
 #include "key_entry.h"
 #include "key_fields.h"
 #include "keys_impl.h"
@@ -293,7 +294,14 @@ bool keys_are_named(const struct node *root)
     const struct node *keys = node_find(root, "tranche_settings.keys");
 
     return (keys != NULL && keys->num_items > 0) ||
-           key_fields_given(node_find(root, "tranche_settings.keys_file"));
+           key_fields_given(node_find(root, "tranche_settings.keys_file")) ||
+           key_fields_given(node_find(root, "tranche_settings.database")) ||
+           key_fields_given(node_find(root, "tranche_settings.litellm_database"));
+}
+
+static bool has_database(const struct config *config)
+{
+    return secret_is_set(&config->database) || secret_is_set(&config->litellm_database);
 }
 
 /* Without a master key whoever reaches the port is the master, so that a tenant needed no key of
@@ -301,12 +309,14 @@ bool keys_are_named(const struct node *root)
 static void check_master(const struct node *root, struct reporter *reporter, struct config *config)
 {
     const struct node *settings = node_get(root, "tranche_settings");
-    const char *field = config->keys_file != NULL   ? "keys_file"
-                        : config->keys.num_keys > 0 ? "keys"
-                                                    : "jwt";
+    const char *field = secret_is_set(&config->database)           ? "database"
+                        : secret_is_set(&config->litellm_database) ? "litellm_database"
+                        : config->keys_file != NULL                ? "keys_file"
+                        : config->keys.num_keys > 0                ? "keys"
+                                                                   : "jwt";
 
-    config->has_tenants =
-        config->keys_file != NULL || config->keys.num_keys > 0 || config->jwt.enabled;
+    config->has_tenants = config->keys_file != NULL || config->keys.num_keys > 0 ||
+                          config->jwt.enabled || has_database(config);
     if (config->has_tenants && !secret_is_set(&config->master_key) &&
         !report_was_unset(node_find(root, "general_settings.master_key")))
         report_under(reporter, CONFIG_ERROR, settings, field,
@@ -325,6 +335,8 @@ int keys_take(const struct node *root, struct reporter *reporter, struct config 
     if (rc == 0)
         rc = load_file(reporter, config);
     if (rc == 0)
+        rc = databases_take(root, reporter, config);
+    if (rc == 0)
         check_master(root, reporter, config);
     return rc;
 }
@@ -334,6 +346,10 @@ void keys_deinit(struct config *config)
     rights_list_deinit(&config->keys);
     rights_list_deinit(&config->file_keys);
     free(config->keys_file);
+    secret_clear(&config->database);
+    secret_clear(&config->litellm_database);
+    secret_clear(&config->database_passwords[0]);
+    secret_clear(&config->database_passwords[1]);
     for (size_t i = 0; i < config->num_access_groups; i++) {
         for (size_t k = 0; k < config->access_groups[i].num_groups; k++)
             free(config->access_groups[i].groups[k]);

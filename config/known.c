@@ -400,7 +400,9 @@ static const struct {
     {"general_settings", "allowed_ips", ONE_KEY},
     {"general_settings", "allowed_routes", ONE_KEY},
     {"general_settings", "custom_auth", ONE_KEY},
-    {"general_settings", "database_url", "keys in LiteLLM's database are not known here; " ONE_KEY},
+    {"general_settings", "database_url",
+     "used only where tranche_settings.database or litellm_database says database_url: nothing is "
+     "made in LiteLLM's database by itself"},
     {"general_settings", "enable_oauth2_auth", ONE_KEY},
     {"general_settings", "enable_oauth2_proxy_auth", ONE_KEY},
     {"general_settings", "max_request_size_mb",

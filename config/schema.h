@@ -109,7 +109,7 @@ struct raw_tranche {
     struct raw_per_provider count_output_tokens;
     char *azure_min_expires_after;
     char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms, *refund_at;
-    char *keys_file, *max_keys;
+    char *keys_file, *max_keys, *keys_when_down, *key_max_stale;
     char *max_known_files;
     struct raw_tls tls;
     struct raw_limits limits;

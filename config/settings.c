@@ -208,6 +208,11 @@ static const struct setting settings[] = {
      TO(poll_cache_ms),
      TARGET_UINT32,
      {SCALAR_MILLISECONDS, 0, 60 * 60 * 1000}},
+    {"tranche_settings.key_max_stale",
+     FROM(tranche.key_max_stale),
+     TO(key_max_stale_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 5000, DAY_MS}},
     {"tranche_settings.max_keys",
      FROM(tranche.max_keys),
      TO(max_keys),
@@ -338,6 +343,7 @@ int settings_defaults(struct config *config)
         config->allowed_fails_of[i] = config->retries_of[i] = UINT32_MAX;
     config->max_fallbacks = 5;
     config->max_keys = 200000;
+    config->key_max_stale_ms = 60000;
     config->limits = default_limits;
     config->timeouts = default_timeouts;
     config->metrics_need_key = true;
@@ -602,6 +608,22 @@ static void take_openai_path(const struct settings_input *in, struct config *con
               config->openai_path_is_azure ? "azure" : "openai");
 }
 
+static void take_keys_when_down(const struct settings_input *in, struct config *config)
+{
+    const struct node *node = node_find(in->root, "tranche_settings.keys_when_down");
+    const char *text = in->raw->tranche.keys_when_down;
+
+    if (text == NULL)
+        return;
+    if (strcasecmp(text, "serve") != 0 && strcasecmp(text, "refuse") != 0) {
+        report_wanted(in->reporter, node, "serve or refuse");
+        return;
+    }
+    config->refuse_stale_keys = strcasecmp(text, "refuse") == 0;
+    report_at(in->reporter, CONFIG_HONOURED, node, "= %s",
+              config->refuse_stale_keys ? "refuse" : "serve");
+}
+
 /* Seconds for a whole call; LiteLLM's two places for it, the router's first. */
 static void take_default_timeout(const struct settings_input *in, uint32_t *timeout_ms)
 {
@@ -776,6 +798,7 @@ static int apply_file(const struct settings_input *in, struct config *config,
     take_log_level(in, config);
     take_refund_at(in, config);
     take_openai_path(in, config);
+    take_keys_when_down(in, config);
     take_default_timeout(in, default_timeout_ms);
     enforced_take(in, config);
     take_strategy_args(in, config);

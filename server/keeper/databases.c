@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "config/config.h"
 #include "store/litellm.h"
 #include "store/store.h"
 
@@ -27,6 +28,8 @@ struct watch {
 };
 
 struct databases {
+    const struct config_access_group *groups; /* borrowed */
+    size_t num_groups;
     struct store *store;     /* owned; NULL: none */
     struct litellm *litellm; /* owned; NULL: none */
     struct watch of_store, of_litellm;
@@ -40,6 +43,51 @@ struct databases {
     struct miss *misses; /* [DATABASES_MISSES], owned */
     size_t budgets_told; /* of LiteLLM's keys: logged when there are more */
 };
+
+/* ---- access groups ---- */
+
+static const struct config_access_group *group_of(const struct databases *d, const char *name)
+{
+    for (size_t i = 0; i < d->num_groups; i++)
+        if (strcmp(d->groups[i].name, name) == 0)
+            return &d->groups[i];
+    return NULL;
+}
+
+/* The name of an access group goes, and its groups come behind all others. */
+static int replace(struct rights_models *models, size_t at, const struct config_access_group *group)
+{
+    char **names =
+        reallocarray(models->names, models->num_names + group->num_groups + 1, sizeof(names[0]));
+
+    if (names == NULL)
+        return ERR_NOMEM;
+    models->names = names;
+    free(names[at]);
+    names[at] = names[--models->num_names];
+    for (size_t i = 0; i < group->num_groups; i++) {
+        names[models->num_names] = strdup(group->groups[i]);
+        if (names[models->num_names] == NULL)
+            return ERR_NOMEM;
+        models->num_names++;
+    }
+    return 0;
+}
+
+static int on_models(void *arg, struct rights_models *models)
+{
+    const struct databases *d = arg;
+    size_t at = models->num_names;
+    int rc = 0;
+
+    while (rc == 0 && at-- > 0) { /* backwards: what comes is behind, and no name of a group */
+        const struct config_access_group *group = group_of(d, models->names[at]);
+
+        if (group != NULL)
+            rc = replace(models, at, group);
+    }
+    return rc;
+}
 
 /* ---- life ---- */
 
@@ -76,6 +124,12 @@ int databases_new(const struct databases_options *options, struct databases **ou
         databases_free(d);
         return rc;
     }
+    d->groups = options->access_groups;
+    d->num_groups = options->num_access_groups;
+    if (d->store != NULL)
+        store_expand(d->store, on_models, d);
+    if (d->litellm != NULL)
+        litellm_expand(d->litellm, on_models, d);
     d->max_stale_ms = options->max_stale_ms;
     d->refuse_when_stale = options->refuse_when_stale;
     d->of_store.what = "the database of keys";

@@ -27,7 +27,12 @@
 struct store;
 struct databases;
 
+struct config_access_group;
+
 struct databases_options {
+    /* What names in lists of models stand for several groups; borrowed, outlives all of it */
+    const struct config_access_group *access_groups;
+    size_t num_access_groups;
     const char *database;   /* as store_new() takes it; NULL: none */
     const char *litellm;    /* as litellm_new() takes it; NULL: none */
     uint32_t max_stale_ms;  /* `key_max_stale` */

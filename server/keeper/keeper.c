@@ -14,6 +14,7 @@
 #include "core/key_sources.h"
 #include "core/loop_h2o.h"
 #include "keeper/calls.h"
+#include "databases.h"
 #include "issuer_fetch.h"
 #include "keys_file.h"
 #include "upstream/client.h"
@@ -30,6 +31,8 @@ struct keeper {
     struct keys_file file;
     struct manage manage;
     struct admin_calls admin;
+    struct databases *databases; /* owned; NULL: none are configured; until the process ends */
+    uint64_t born_ms;
     uint64_t published; /* state of the table after the last own rights_publish(); 0: none */
     struct loop_timer beat;
     int signal_fd;
@@ -39,13 +42,29 @@ struct keeper {
 
 /* --- keys --- */
 
+/* After a reload the table has the keys that the keeper before had read: without a database of its
+ * own yet a new one does not take them away, until they are too old. */
+static bool must_wait(const struct keeper *k)
+{
+    return key_sources_have_database(k->inherited->config) && k->published == 0 &&
+           rights_generation(k->inherited->rights) > 0 &&
+           (k->databases == NULL || !databases_are_read(k->databases)) &&
+           loop_now_ms(k->loop) < k->born_ms + k->inherited->config->key_max_stale_ms;
+}
+
 /* A newer generation's keeper has the word, or somebody writes right now: the next beat tries
  * again, for the newer one may be dismissed. */
 static void publish(struct keeper *k)
 {
     struct rights_table *table = k->inherited->rights;
-    int ret =
-        key_sources_publish(table, k->inherited->generation, k->inherited->config, &k->file.list);
+    const struct rights_list *lists[KEY_SOURCES_DATABASES];
+    size_t num = k->databases != NULL ? databases_lists(k->databases, lists) : 0;
+    int ret;
+
+    if (must_wait(k))
+        return;
+    ret = key_sources_publish(table, k->inherited->generation, k->inherited->config, &k->file.list,
+                              lists, num);
 
     if (ret == 0) {
         k->published = rights_generation(table);
@@ -63,7 +82,11 @@ static void publish(struct keeper *k)
 
 static void on_admin_change(void *arg)
 {
-    publish(arg);
+    struct keeper *k = arg;
+
+    if (k->databases != NULL)
+        (void)databases_look_now(k->databases, loop_now_ms(k->loop));
+    publish(k);
 }
 
 /* What the management API reads and may not change. */
@@ -89,17 +112,36 @@ static void check_published(struct keeper *k)
         publish(k);
 }
 
-static void on_lookup(void *arg, struct call *call)
+static bool is_published(const struct keeper *k, const unsigned char *hash)
 {
-    const struct rights_table *table = ((struct keeper *)arg)->inherited->rights;
-    enum keeper_lookup found = KEEPER_KEY_CANNOT_TELL;
     struct rights rights;
 
-    if (call->len == RIGHTS_HASH_BYTES &&
-        rights_find(table, (const unsigned char *)call->bytes, &rights))
-        found = KEEPER_KEY_PUBLISHED;
-    else if (rights_is_complete(table))
-        found = KEEPER_KEY_UNKNOWN;
+    return rights_find(k->inherited->rights, hash, &rights);
+}
+
+static enum keeper_lookup look_up(struct keeper *k, const unsigned char *hash)
+{
+    enum keeper_lookup found;
+
+    if (is_published(k, hash))
+        return KEEPER_KEY_PUBLISHED;
+    if (rights_is_complete(k->inherited->rights))
+        return KEEPER_KEY_UNKNOWN;
+    if (k->databases == NULL)
+        return KEEPER_KEY_CANNOT_TELL;
+    found = databases_find(k->databases, hash, loop_now_ms(k->loop));
+    if (found != KEEPER_KEY_PUBLISHED)
+        return found;
+    publish(k);
+    return is_published(k, hash) ? KEEPER_KEY_PUBLISHED : KEEPER_KEY_CANNOT_TELL;
+}
+
+static void on_lookup(void *arg, struct call *call)
+{
+    enum keeper_lookup found = KEEPER_KEY_CANNOT_TELL;
+
+    if (call->len == RIGHTS_HASH_BYTES)
+        found = look_up(arg, (const unsigned char *)call->bytes);
     call_answer(&call, found, NULL, 0);
 }
 
@@ -110,6 +152,8 @@ static void on_beat(struct loop_timer *timer)
     struct keeper *k = timer->arg;
 
     atomic_store(&k->inherited->shared->slots[k->slot].beat_ms, loop_now_ms(k->loop));
+    if (k->databases != NULL && databases_look(k->databases, loop_now_ms(k->loop)))
+        publish(k);
     check_published(k);
     (void)loop_timer_start(k->loop, timer, BEAT_MS); /* cannot fail: its slot was just freed */
 }
@@ -173,6 +217,30 @@ static int start_issuer(struct keeper *k)
                : issuer_fetch_start(k->loop, k->upstream, &config->jwt, k->inherited->issuer_keys);
 }
 
+static int open_databases(struct keeper *k)
+{
+    const struct config *config = k->inherited->config;
+    struct databases_options options = {.access_groups = config->access_groups,
+                                        .num_access_groups = config->num_access_groups,
+                                        .database = config->database.data,
+                                        .litellm = config->litellm_database.data,
+                                        .max_stale_ms = config->key_max_stale_ms,
+                                        .refuse_when_stale = config->refuse_stale_keys};
+    char error[512];
+    int ret;
+
+    if (!key_sources_have_database(config))
+        return 0;
+    ret = databases_new(&options, &k->databases, error, sizeof(error));
+    if (ret == ERR_INVALID) { /* what can be said of a place only by who opens it */
+        log_error("keys: %s; its keys answer 503", error);
+        ret = 0;
+    }
+    if (k->databases != NULL)
+        k->manage.store = databases_store(k->databases);
+    return ret;
+}
+
 static int set_up(struct keeper *k, h2o_evloop_t *evloop)
 {
     int ret;
@@ -187,7 +255,10 @@ static int set_up(struct keeper *k, h2o_evloop_t *evloop)
     calls_serve(k->calls, KEEPER_KEY_LOOKUP, on_lookup, k);
     serve_admin(k);
     loop_h2o_turn(k->loop);
-    ret = start_file(k);
+    k->born_ms = loop_now_ms(k->loop);
+    ret = open_databases(k);
+    if (ret == 0)
+        ret = start_file(k);
     if (ret == 0)
         ret = start_issuer(k);
     if (ret == 0)

@@ -179,13 +179,15 @@ static int make_mask(struct generation *gen)
     const struct model_list *models = &config->models;
     size_t n = 0;
     const struct secret **secrets =
-        calloc(models->num_accounts * (1 + MODEL_MAX_HEADERS) + config->num_seal_keys + 2,
+        calloc(models->num_accounts * (1 + MODEL_MAX_HEADERS) + config->num_seal_keys + 4,
                sizeof(const struct secret *));
 
     if (secrets == NULL)
         return ERR_NOMEM;
     secrets[n++] = &config->master_key;
     secrets[n++] = &config->proxy_credential;
+    secrets[n++] = &config->database_passwords[0];
+    secrets[n++] = &config->database_passwords[1];
     for (size_t i = 0; i < config->num_seal_keys; i++)
         secrets[n++] = &config->seal_keys[i];
     for (size_t i = 0; i < models->num_accounts; i++) {

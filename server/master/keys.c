@@ -99,7 +99,7 @@ int keys_open(struct generation *gen, struct generation_base *base,
 static int publish(const struct generation *gen)
 {
     return key_sources_publish(gen->keys->table, gen->inherited.generation, gen->config,
-                               &gen->config->file_keys);
+                               &gen->config->file_keys, NULL, 0);
 }
 
 /* The keeper of the generation before may be writing, which takes a fraction of a second. */
@@ -114,9 +114,16 @@ static int publish_in_time(const struct generation *gen)
     return ret;
 }
 
+/* At a reload the keeper before has the keys of databases in the table, which the master does not
+ * know: they stay until the new keeper has read them, and publishes all together. */
+static bool is_the_keepers(const struct generation *gen)
+{
+    return key_sources_have_database(gen->config) && rights_generation(gen->keys->table) > 0;
+}
+
 int keys_publish(const struct generation *gen, char *error, size_t error_size)
 {
-    int ret = gen->keys != NULL ? publish_in_time(gen) : 0;
+    int ret = gen->keys != NULL && !is_the_keepers(gen) ? publish_in_time(gen) : 0;
 
     if (ret == ERR_LIMIT)
         snprintf(error, error_size,

@@ -110,6 +110,11 @@ void litellm_free(struct litellm *l)
     free(l);
 }
 
+void litellm_expand(struct litellm *l, store_expand_cb expand, void *arg)
+{
+    store_expand(l->store, expand, arg);
+}
+
 enum store_state litellm_state(const struct litellm *l)
 {
     return store_state(l->store);
@@ -303,7 +308,7 @@ static int key_rights(struct sink *sink, const struct json *row, struct rights_k
         return rc;
     if (sink->left_out != NULL && has_budget(key.fields))
         sink->left_out->with_budget++;
-    rc = store_key_rights(&key, RIGHTS_OF_LITELLM, out);
+    rc = work_key_rights(sink->l->store, &key, RIGHTS_OF_LITELLM, out);
     store_key_deinit(&key);
     return rc;
 }
@@ -347,7 +352,7 @@ static int add_team(struct sink *sink, const struct json *row)
         return rc == ERR_INVALID ? 0 : rc;
     if (sink->left_out != NULL && has_budget(team.fields))
         sink->left_out->with_budget++;
-    rc = store_team_rights(&team, RIGHTS_OF_LITELLM, &teams[list->num_teams]);
+    rc = work_team_rights(sink->l->store, &team, RIGHTS_OF_LITELLM, &teams[list->num_teams]);
     if (rc == 0)
         list->num_teams++;
     store_team_deinit(&team);

@@ -17,6 +17,8 @@ struct store {
     uint64_t reached_ms;
     enum store_state state;
     char why[STORE_WHY_BYTES];
+    store_expand_cb expand; /* NULL: none */
+    void *expand_arg;       /* borrowed */
 };
 
 enum work { WORK_READ, WORK_WRITE };
@@ -61,6 +63,12 @@ int on_count(void *arg, const struct row *row);
 
 /** Bring the tables of the database up to this program's; connected, outside a transaction. */
 MUST_USE int schema_ensure(struct store *store);
+
+/** store_key_rights(), store_team_rights(), with what store_expand() asks for. */
+MUST_USE int work_key_rights(const struct store *store, const struct store_key *key,
+                             enum rights_source source, struct rights_key *out);
+MUST_USE int work_team_rights(const struct store *store, const struct store_team *team,
+                              enum rights_source source, struct rights_team *out);
 
 /** Copy a column; NULL stays NULL.
  *  @return false: out of memory */

@@ -43,15 +43,17 @@ static struct rights_team *new_team(struct rights_list *list)
 /* ---- rows ---- */
 
 struct loader {
+    struct store *store;
     struct rights_list *list;
     char last[256]; /* the id of the last row: where the next page begins */
     size_t num;     /* rows of this page */
 };
 
-static int add_key(struct rights_list *list, const struct store_key *key)
+static int add_key(const struct loader *l, const struct store_key *key)
 {
+    struct rights_list *list = l->list;
     struct rights_key *slot = new_key(list);
-    int rc = slot != NULL ? store_key_rights(key, RIGHTS_OF_DATABASE, slot) : ERR_NOMEM;
+    int rc = slot != NULL ? work_key_rights(l->store, key, RIGHTS_OF_DATABASE, slot) : ERR_NOMEM;
 
     if (rc == 0)
         list->num_keys++;
@@ -68,7 +70,7 @@ static int on_key(void *arg, const struct row *row)
     snprintf(l->last, sizeof(l->last), "%s", row->texts[1]);
     if (rc != 0)
         return rc == ERR_INVALID ? 0 : rc;
-    rc = add_key(l->list, &key);
+    rc = add_key(l, &key);
     store_key_deinit(&key);
     return rc;
 }
@@ -94,7 +96,7 @@ static int on_grace(void *arg, const struct row *row)
         key.expires_unix_ms = until;
     free(key.name); /* the new one's; what the old one ended in is not known any more */
     key.name = NULL;
-    rc = add_key(l->list, &key);
+    rc = add_key(l, &key);
     store_key_deinit(&key);
     return rc;
 }
@@ -110,7 +112,7 @@ static int on_team(void *arg, const struct row *row)
     snprintf(l->last, sizeof(l->last), "%s", row->texts[0]);
     if (rc != 0)
         return rc;
-    rc = store_team_rights(&team, RIGHTS_OF_DATABASE, slot);
+    rc = work_team_rights(l->store, &team, RIGHTS_OF_DATABASE, slot);
     if (rc == 0)
         l->list->num_teams++;
     store_team_deinit(&team);
@@ -119,7 +121,7 @@ static int on_team(void *arg, const struct row *row)
 
 static int read_pages(struct store *store, const char *sql, row_cb on_row, struct rights_list *list)
 {
-    struct loader loader = {.list = list};
+    struct loader loader = {.store = store, .list = list};
     struct value values[] = {value_text(loader.last), value_int(clock_unix_ms())};
     size_t num_values = strstr(sql, "$2") != NULL ? 2 : 1;
     int rc;
@@ -173,7 +175,7 @@ int store_load(struct store *store, struct rights_list *out, uint64_t *gen)
 
 static int read_team_of(struct store *store, struct rights_list *out)
 {
-    struct loader loader = {.list = out};
+    struct loader loader = {.store = store, .list = out};
     struct value values[] = {value_text(out->keys[0].team_id)};
 
     if (out->keys[0].team_id == NULL)
@@ -184,7 +186,7 @@ static int read_team_of(struct store *store, struct rights_list *out)
 
 static int find_one(struct store *store, const char *hash, struct rights_list *out, uint64_t *gen)
 {
-    struct loader loader = {.list = out};
+    struct loader loader = {.store = store, .list = out};
     struct value values[] = {value_text(hash), value_int(clock_unix_ms())};
     int rc = work_read_gen(store, gen);
 

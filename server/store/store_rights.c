@@ -345,3 +345,37 @@ int store_team_rights(const struct store_team *team, enum rights_source source,
     *out = made;
     return 0;
 }
+
+/* ---- with what the store's owner knows of models ---- */
+
+void store_expand(struct store *store, store_expand_cb expand, void *arg)
+{
+    store->expand = expand;
+    store->expand_arg = arg;
+}
+
+int work_key_rights(const struct store *store, const struct store_key *key,
+                    enum rights_source source, struct rights_key *out)
+{
+    int rc = store_key_rights(key, source, out);
+
+    if (rc != 0 || store->expand == NULL)
+        return rc;
+    rc = store->expand(store->expand_arg, &out->models);
+    if (rc != 0)
+        rights_key_deinit(out);
+    return rc;
+}
+
+int work_team_rights(const struct store *store, const struct store_team *team,
+                     enum rights_source source, struct rights_team *out)
+{
+    int rc = store_team_rights(team, source, out);
+
+    if (rc != 0 || store->expand == NULL)
+        return rc;
+    rc = store->expand(store->expand_arg, &out->models);
+    if (rc != 0)
+        rights_team_deinit(out);
+    return rc;
+}

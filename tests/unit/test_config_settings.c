@@ -56,7 +56,8 @@ static void what_is_lost_with_a_setting_of_litellms_is_told(void **state)
     assert_int_equal(l->rc, 0);
     assert_told(l, ":1: warning: general_settings.allowed_ips: ignored: who may call is decided by "
                    "the master key and by keys of tranche_settings");
-    assert_told(l, "general_settings.database_url: ignored: keys in LiteLLM's database are not");
+    assert_told(
+        l, "general_settings.database_url: ignored: used only where tranche_settings.database");
     assert_told(l, "general_settings.alerting: ignored: of LiteLLM's settings this one has no "
                    "meaning for files and batches");
     assert_told(l, "router_settings.enable_tag_filtering: ignored: requests are not told apart");

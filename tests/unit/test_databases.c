@@ -1,6 +1,7 @@
 /* What the keeper knows of its databases: on both engines, and beside a LiteLLM. */
 #include "store_world.h"
 
+#include "config/config.h"
 #include "server/keeper/databases.h"
 
 static struct cluster cluster;
@@ -241,6 +242,33 @@ static void a_database_that_was_never_read_tells_nothing(void **state)
     databases_free(d);
 }
 
+static void the_name_of_an_access_group_stands_for_its_groups(void **state)
+{
+    WORLD(w);
+    char *members[] = {"gpt-4o", "o3"};
+    struct config_access_group group = {.name = "beta", .groups = members, .num_groups = 2};
+    struct databases_options options = {
+        .database = w->url, .access_groups = &group, .num_access_groups = 1};
+    struct store_key key = key_of(1);
+    const struct rights_list *lists[2];
+    const struct rights_models *models;
+    struct databases *d;
+    char error[STORE_WHY_BYTES + 64];
+
+    key.models = "[\"a\",\"beta\",\"b\"]";
+    OK(w, store_key_add(w->store, &key, &tester, NULL));
+    assert_int_equal(databases_new(&options, &d, error, sizeof(error)), 0);
+    assert_true(look(d));
+    databases_lists(d, lists);
+    models = &lists[0]->keys[0].models;
+    assert_int_equal(models->num_names, 4);
+    assert_string_equal(models->names[0], "a");
+    assert_string_equal(models->names[1], "b");
+    assert_string_equal(models->names[2], "gpt-4o");
+    assert_string_equal(models->names[3], "o3");
+    databases_free(d);
+}
+
 /* LiteLLM's tables and ours in one database, as DATABASE_URL has it: each sees its own. */
 static void our_tables_and_litellms_share_a_database(void **state)
 {
@@ -298,6 +326,7 @@ int main(void)
         BOTH(an_unknown_key_is_remembered_for_a_while),
         BOTH(a_change_forgets_what_was_unknown),
         BOTH(an_older_database_is_read_as_well),
+        S(the_name_of_an_access_group_stands_for_its_groups),
         P(while_the_server_is_gone_known_keys_are_served),
         P(after_key_max_stale_they_are_refused_where_that_is_asked_for),
         P(our_tables_and_litellms_share_a_database),

@@ -209,6 +209,11 @@ struct config {
     struct rights_list keys;                   /* owned; tranche_settings.keys and .teams */
     struct rights_list file_keys;              /* owned; what keys_file had at the start */
     char *keys_file;                           /* owned; NULL: none */
+    struct secret database;                    /* unset: none; sqlite:/path, postgresql://... */
+    struct secret litellm_database;            /* unset: none; postgresql://... */
+    struct secret database_passwords[2];       /* of these places, which no text may quote */
+    uint32_t key_max_stale_ms;                 /* of a database that is down; default 1 min */
+    bool refuse_stale_keys;                    /* keys_when_down: refuse; default serve */
     uint32_t max_keys;                         /* of all sources together; default 200,000 */
     struct config_access_group *access_groups; /* owned; by name */
     size_t num_access_groups;

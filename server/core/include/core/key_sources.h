@@ -3,10 +3,16 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "balancer/rights.h"
 #include "config/config.h"
+
+#define KEY_SOURCES_DATABASES 2 /* our own, and a LiteLLM's */
+
+/** Whether keys come from a database, too: then the keeper alone knows them all. */
+bool key_sources_have_database(const struct config *config);
 
 /** Whether keys, or those of the tokens' issuer, may change while a generation serves, so that
  * somebody has to look after them. */
@@ -17,11 +23,14 @@ bool key_sources_need_keeper(const struct config *config);
 bool key_sources_are_complete(const struct config *config);
 
 /**
- * Publish the keys of the configuration, then those of its file; of equal ones the first holds.
+ * Publish the keys of the configuration, then those of its file, then those of databases; of equal
+ * ones the first holds.
  *
  * @param writer  number of the generation
  * @param file    what the keys file says now
+ * @param of_databases  at most KEY_SOURCES_DATABASES
  * @return as rights_publish(); ERR_LIMIT: more keys than tranche_settings.max_keys, too
  */
 MUST_USE int key_sources_publish(struct rights_table *table, uint32_t writer,
-                                 const struct config *config, const struct rights_list *file);
+                                 const struct config *config, const struct rights_list *file,
+                                 const struct rights_list *const *of_databases, size_t num);

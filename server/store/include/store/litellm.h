@@ -32,6 +32,9 @@ MUST_USE int litellm_new(const char *url, uint32_t deadline_ms, struct litellm *
                          char why[STORE_WHY_BYTES]);
 void litellm_free(struct litellm *litellm); /* NULL is fine */
 
+/** As store_expand(). */
+void litellm_expand(struct litellm *litellm, store_expand_cb expand, void *arg);
+
 /** As store_state(), store_why(), store_place(), store_reached_ms(). */
 enum store_state litellm_state(const struct litellm *litellm);
 const char *litellm_why(const struct litellm *litellm);

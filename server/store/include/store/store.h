@@ -78,6 +78,13 @@ uint64_t store_reached_ms(const struct store *store);
  *   ERR_BAD_STATE  it is damaged, a newer program's, read-only, or not permitted
  *   ERR_NOMEM */
 
+/* Replaces in a key's or team's models what stands for several groups. @return 0, ERR_NOMEM */
+typedef int (*store_expand_cb)(void *arg, struct rights_models *models);
+
+/** Have the models of all keys and teams that are read as rights expanded.
+ *  @param arg  borrowed; outlives the store */
+void store_expand(struct store *store, store_expand_cb expand, void *arg);
+
 /** The generation of the database. A lower one than before: it was restored from a copy. */
 MUST_USE int store_generation(struct store *store, uint64_t *gen);
 

@@ -1,0 +1,91 @@
+/* See databases.h. */
+#include "databases.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define BY_NAME "database_url" /* the one that general_settings.database_url names */
+
+static bool starts_with(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool is_postgres(const char *text)
+{
+    return starts_with(text, "postgresql://") || starts_with(text, "postgres://");
+}
+
+/* A relative path would be another file wherever it is started. */
+static bool is_sqlite(const char *text)
+{
+    return starts_with(text, "sqlite:///") ||
+           (starts_with(text, "sqlite:/") && !starts_with(text, "sqlite://"));
+}
+
+/* What a setting says, be it by another one's name.
+ * @return NULL: nothing, or it was told */
+static const char *text_of(const struct node *root, const struct node *node,
+                           struct reporter *reporter)
+{
+    const char *text = node_text(node);
+
+    if (node->kind == NODE_NULL && node->variable != NULL) {
+        report_at(reporter, CONFIG_ERROR, node, "the environment variable %s is not set or empty",
+                  node_variable_name(node));
+        return NULL;
+    }
+    if (text == NULL || strcasecmp(text, "none") == 0)
+        return NULL;
+    if (strcmp(text, BY_NAME) != 0)
+        return text;
+    text = node_text(node_find(root, "general_settings.database_url"));
+    if (text == NULL || *text == '\0')
+        report_at(reporter, CONFIG_ERROR, node,
+                  "general_settings.database_url is not set: set it, or give "
+                  "os.environ/DATABASE_URL here");
+    return text;
+}
+
+/* postgresql://user:password@host */
+static int keep_password(const char *text, struct secret *out)
+{
+    const char *user = strstr(text, "://"), *at, *colon;
+
+    if (user == NULL)
+        return 0;
+    user += strlen("://");
+    at = memrchr(user, '@', strcspn(user, "/?"));
+    colon = at != NULL ? memchr(user, ':', (size_t)(at - user)) : NULL;
+    return colon != NULL ? secret_set(out, colon + 1, (size_t)(at - colon - 1)) : 0;
+}
+
+static int take(const struct node *root, const char *path, bool may_be_file,
+                struct reporter *reporter, struct secret *out, struct secret *password)
+{
+    const struct node *node = node_find(root, path);
+    const char *text = node != NULL ? text_of(root, node, reporter) : NULL;
+    int rc;
+
+    if (text == NULL)
+        return 0;
+    if (!is_postgres(text) && !(may_be_file && is_sqlite(text))) {
+        report_at(reporter, CONFIG_ERROR, node,
+                  "got ***, wanted none, os.environ/NAME, %spostgresql://...",
+                  may_be_file ? "sqlite:///absolute/path or " : "");
+        return 0;
+    }
+    report_at(reporter, CONFIG_HONOURED, node, "= ***");
+    rc = secret_set(out, text, strlen(text));
+    return rc == 0 ? keep_password(text, password) : rc;
+}
+
+int databases_take(const struct node *root, struct reporter *reporter, struct config *config)
+{
+    int rc = take(root, "tranche_settings.database", true, reporter, &config->database,
+                  &config->database_passwords[0]);
+
+    return rc == 0 ? take(root, "tranche_settings.litellm_database", false, reporter,
+                          &config->litellm_database, &config->database_passwords[1])
+                   : rc;
+}
