@@ -186,11 +186,11 @@ static void on_retry(struct loop_timer *timer)
 
 static struct ask_call *find_sent(struct ask *ask, uint64_t id)
 {
-    struct ask_call *call;
-
-    TAILQ_FOREACH(call, &ask->sent, link)
-    if (call->head.id == id)
-        return call;
+    for (struct ask_call *call = TAILQ_FIRST(&ask->sent); call != NULL;
+         call = TAILQ_NEXT(call, link))
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): as in on_gone() */
+        if (call->head.id == id)
+            return call;
     return NULL; /* it was cancelled, or is late */
 }
 
