@@ -153,7 +153,7 @@ need() {
 
 # need_python_packages: the virtual environment with the pinned packages of the tests.
 need_python_packages() {
-    local wanted=tests/integration/requirements.txt python
+    local wanted=tests/integration/requirements.txt python folder
     need_own .venv
     if ! "$VENV/bin/python" -c '' 2>/dev/null; then
         python=$(find_python) || die "no python3 that can make a virtual environment (Debian: python3-venv)"
@@ -165,13 +165,15 @@ need_python_packages() {
         "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$wanted" </dev/null
         cp "$wanted" "$VENV/installed"
     fi
-    # The older SDK that most programs still use, beside the new one.
-    wanted=tests/integration/requirements-openai-1.txt
-    if ! cmp -s "$wanted" "$VENV/openai-1/installed"; then
-        rm -rf "$VENV/openai-1"
-        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --target "$VENV/openai-1" -r "$wanted" </dev/null
-        cp "$wanted" "$VENV/openai-1/installed"
-    fi
+    # The older SDK that most programs still use; LiteLLM's SDK, and the SQL by which its database is made.
+    for folder in openai-1 litellm; do
+        wanted=tests/integration/requirements-$folder.txt
+        if ! cmp -s "$wanted" "$VENV/$folder/installed"; then
+            rm -rf "${VENV:?}/$folder"
+            "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --target "$VENV/$folder" -r "$wanted" </dev/null
+            cp "$wanted" "$VENV/$folder/installed"
+        fi
+    done
 }
 
 # need_node_packages: the pinned Node SDK. No lock file: it would name the registry of whoever made it.

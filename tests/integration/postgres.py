@@ -36,7 +36,10 @@ class Cluster:
 
     @property
     def url(self):
-        return f"postgresql:///postgres?host={self.dir}&user=postgres"
+        return self.url_of("postgres")
+
+    def url_of(self, database, user="postgres"):
+        return f"postgresql:///{database}?host={self.dir}&user={user}"
 
     def start(self):
         log = open(f"{self.dir}/log", "ab")
@@ -44,9 +47,9 @@ class Cluster:
                                        stdout=log, stderr=log, preexec_fn=as_user, cwd="/")
         until(lambda: self.psql("select 1", check=False).returncode == 0, "PostgreSQL serves")
 
-    def psql(self, sql, check=True):
-        done = subprocess.run([f"{PROGRAMS[0]}/psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", self.url, "-c", sql], capture_output=True, text=True,
-                              check=False, timeout=PATIENCE * 4)
+    def psql(self, sql, check=True, database="postgres"):
+        done = subprocess.run([f"{PROGRAMS[0]}/psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", self.url_of(database), "-f", "-"], input=sql,
+                              capture_output=True, text=True, check=False, timeout=PATIENCE * 4)
         assert not check or done.returncode == 0, done.stderr
         return done
 

@@ -6,7 +6,8 @@ import os
 import signal
 
 import pytest
-from harness import MASTER_KEY, balanced_config, envelope, until
+from harness import GROUP, MASTER_KEY, balanced_config, envelope, lines, until
+from postgres import PROGRAMS, Cluster
 from test_keys_reload import pid_of_keeper
 from tenants import KEYS, entry, hash_of, tenant_config, tenant_settings, tenants  # noqa: F401
 
@@ -94,3 +95,115 @@ def test_a_keeper_that_was_killed_answers_again(gateway):
     until(lambda: pid_of_keeper(gateway), "the keeper")
     os.kill(pid_of_keeper(gateway), signal.SIGKILL)
     until(lambda: gateway.request("GET", "/key/info", key=KEYS["a1"]).status == 200, "the next keeper answers")
+
+
+# --- with a database ---
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    server = Cluster()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/keys.db"
+    server = request.getfixturevalue("cluster")
+    server.psql("drop schema if exists tranche cascade")
+    return server.url
+
+
+@pytest.fixture
+def managed(start, sim, database):
+    return start(balanced_config(sim, tranche_settings={"database": database}), sim=sim, workers=2)
+
+
+def made(gateway, **body):
+    return body_of(post(gateway, "/key/generate", body))
+
+
+def polls(gateway, key):
+    return gateway.request("GET", "/v1/batches", key=key).status
+
+
+def test_a_generated_key_works_in_each_worker_when_its_maker_hears_of_it(managed):
+    for n in range(8):  # connections of their own: now one worker, now the other one
+        key = made(managed, key_alias=f"k{n}", models=[GROUP])["key"]
+        assert polls(managed, key) == 200
+    file = managed.uploaded(lines(), key=key)
+    assert managed.get(f"/v1/files/{file['id']}", key=key).status == 200
+
+
+def test_what_an_administrator_changes_holds_at_once(managed):
+    key = made(managed, models=[GROUP])
+    secret, digest = key["key"], key["token"]
+    assert polls(managed, secret) == 200
+    assert body_of(post(managed, "/key/block", {"key": digest}))["blocked"] is True
+    assert [polls(managed, secret) for _ in range(4)] == [401] * 4
+    body_of(post(managed, "/key/unblock", {"key": secret}))
+    assert [polls(managed, secret) for _ in range(4)] == [200] * 4
+    body_of(post(managed, "/key/update", {"key": digest, "models": ["another-group"]}))
+    assert managed.upload(lines(), key=secret).status == 403
+    body_of(post(managed, "/key/update", {"key": digest, "models": [], "duration": "1s"}))
+    until(lambda: polls(managed, secret) == 401, "the key expires")
+    assert envelope(managed.request("GET", "/v1/batches", key=secret), 401)["type"] == "expired_key"
+    body_of(post(managed, "/key/delete", {"keys": [digest]}))
+    assert envelope(managed.request("GET", "/v1/batches", key=secret), 401)["type"] == "token_not_found_in_db"
+
+
+def test_a_regenerated_key_owns_what_the_one_before_made(managed):
+    key = made(managed, models=[GROUP])
+    file = managed.uploaded(lines(), key=key["key"])
+    again = body_of(post(managed, "/key/regenerate", {"key": key["key"], "grace_period": "1h"}))
+    assert again["key"] != key["key"]
+    for secret in (again["key"], key["key"]):  # the old one has its grace
+        assert managed.get(f"/v1/files/{file['id']}", key=secret).status == 200
+    last = body_of(post(managed, "/key/regenerate", {"key": again["key"]}))
+    assert managed.get(f"/v1/files/{file['id']}", key=last["key"]).status == 200
+    assert polls(managed, again["key"]) == 401
+
+
+def test_teams_are_made_limited_blocked_and_deleted(managed):
+    team = body_of(post(managed, "/team/new", {"team_alias": "Team One", "models": [GROUP]}))["team_id"]
+    one, two = (made(managed, team_id=team)["key"] for _ in range(2))
+    file = managed.uploaded(lines(), key=one)
+    assert managed.get(f"/v1/files/{file['id']}", key=two).status == 200
+    body_of(post(managed, "/team/update", {"team_id": team, "batch_enqueued_token_limit": 1}))
+    refused = managed.post("/v1/batches", {"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}, key=one)
+    assert "enqueued" in envelope(refused, 400)["message"]
+    body_of(post(managed, "/team/block", {"team_id": team}))
+    assert [polls(managed, key) for key in (one, two)] == [401, 401]
+    body_of(post(managed, "/team/unblock", {"team_id": team}))
+    assert len(body_of(managed.get(f"/team/info?team_id={team}"))["keys"]) == 2
+    body_of(post(managed, "/team/delete", {"team_ids": [team]}))
+    assert [polls(managed, key) for key in (one, two)] == [401, 401]
+
+
+def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, database, tmp_path):
+    first = start(balanced_config(sim, tranche_settings={"database": database}), sim=sim)
+    secret = made(first, key_alias="stays")["key"]
+    first.stop()
+    second = start(balanced_config(sim, tranche_settings={"database": database}), sim=sim)
+    assert polls(second, secret) == 200
+    assert secret not in first.log and secret not in second.log
+    for path in tmp_path.rglob("*.db*"):
+        assert secret.encode() not in path.read_bytes()
+
+
+def test_a_database_that_stands_still_is_told_and_nothing_is_sent_twice(start, sim, cluster):
+    cluster.psql("drop schema if exists tranche cascade")
+    gateway = start(balanced_config(sim, tranche_settings={"database": cluster.url}), sim=sim)
+    secret = made(gateway)["key"]
+    cluster.send(signal.SIGSTOP)
+    try:
+        answer = post(gateway, "/key/generate", {})
+        assert envelope(answer, 503)["type"] == "no_db_connection"
+        assert polls(gateway, secret) == 200
+    finally:
+        cluster.send(signal.SIGCONT)
+    until(lambda: post(gateway, "/key/generate", {}).status == 200, "the database is used again")

@@ -42,7 +42,7 @@ class Checkout:
         node = self.path / "tests/integration/node"
         node.mkdir(parents=True)
         for name in ("CMakePresets.json", "tests/integration/requirements.txt", "tests/integration/requirements-openai-1.txt",
-                     "tests/integration/node/package.json"):
+                     "tests/integration/requirements-litellm.txt", "tests/integration/node/package.json"):
             shutil.copy(ROOT / name, self.path / name)
         (self.path / "CMakeLists.txt").write_text(TINY.format(tranche=find_binary("tranche"), sim=find_binary("tranche-sim")))
 
