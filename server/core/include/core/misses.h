@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MISSES_PLACES   1024
-#define MISSES_EACH_MS  100 /* one question in this time, */
-#define MISSES_AT_ONCE  20  /* and so many more at once */
+#define MISSES_PLACES  1024
+#define MISSES_EACH_MS 100 /* one question in this time, */
+#define MISSES_AT_ONCE 20  /* and so many more at once */
 
 /* Of a worker; all zero is a new one. */
 struct misses {
