@@ -208,7 +208,7 @@ static void damaged_files_load_or_are_refused(void **state)
     struct loaded *l = *state;
     FILE *file = fopen(path, "r");
     uint32_t seed = 20241021;
-    char sample[16384], bytes[16384];
+    char sample[32768], bytes[32768];
     size_t len;
 
     assert_non_null(file);
