@@ -701,12 +701,12 @@ bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota
            end(quota, holder, view->entry, view->word, QUOTA_DROPPED, now_ms);
 }
 
-void quota_note_rebuilt(struct quota *quota, uint32_t column)
+void quota_note_recovered(struct quota *quota, uint32_t column)
 {
     store_relaxed(&quota_column_of(quota, column)->rebuilt, 1);
 }
 
-bool quota_is_rebuilt(const struct quota *quota, uint32_t column)
+bool quota_is_recovered(const struct quota *quota, uint32_t column)
 {
     return load_relaxed(&quota_column_of(quota, column)->rebuilt) != 0;
 }

@@ -93,7 +93,7 @@ enum create_step {
 struct create_job {
     struct operation op; /* `deployment`: the one in use; at first that of the client's file */
     enum create_step step;
-    struct facts_look *peek;     /* owned; under way in FACTS, else NULL */
+    struct facts_peek *peek;     /* owned; under way in FACTS, else NULL */
     struct reconcile *reconcile; /* owned; under way in LOST, else NULL */
 
     /* The request. */

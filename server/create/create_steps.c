@@ -106,7 +106,7 @@ static void free_job(struct operation *op)
     struct create_job *job = create_job_of(op);
 
     if (job->peek != NULL)
-        facts_look_cancel(job->peek);
+        facts_peek_cancel(job->peek);
     job->peek = NULL;
     create_give_back(job);
     enter(job, STEP_DONE);
@@ -162,7 +162,7 @@ static enum create_step find_facts(struct create_job *job)
     if (job->target.native[0] != '\0' && (wanted || create_is_scoped(job))) {
         job->have_facts = facts_recall(rt, home, job->target.native, &job->facts);
         if (!job->have_facts && wanted)
-            job->peek = facts_look_start(rt, home, job->target.native, on_peeked, job);
+            job->peek = facts_peek_start(rt, home, job->target.native, on_peeked, job);
     }
     return job->peek != NULL ? STEP_WAITS : STEP_RESERVE;
 }

@@ -24,7 +24,7 @@ struct placement {
     struct operation op;
     struct target target;    /* owned; of the input file */
     uint32_t at;             /* ... candidate in use */
-    struct facts_look *peek; /* owned; NULL: not under way */
+    struct facts_peek *peek; /* owned; NULL: not under way */
 };
 
 static void free_placement(struct operation *op)
@@ -32,7 +32,7 @@ static void free_placement(struct operation *op)
     struct placement *p = (struct placement *)op;
 
     if (p->peek != NULL)
-        facts_look_cancel(p->peek);
+        facts_peek_cancel(p->peek);
     target_deinit(&p->target);
     free(p);
 }
@@ -396,7 +396,7 @@ static void find_facts(struct placement *p)
         answer_file(p, &facts);
         return;
     }
-    p->peek = facts_look_start(rt, home, p->target.native, on_peeked, p);
+    p->peek = facts_peek_start(rt, home, p->target.native, on_peeked, p);
     if (p->peek == NULL)
         operation_fail_memory(&p->op);
 }

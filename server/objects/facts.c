@@ -272,7 +272,7 @@ void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, u
 
 /* --- reading the beginning of a file --- */
 
-struct facts_look {
+struct facts_peek {
     struct runtime *rt; /* borrowed */
     uint32_t deployment;
     char native[IDS_MAX + 1];
@@ -280,24 +280,24 @@ struct facts_look {
     struct jsonl *lines;     /* owned */
     uint64_t fed;            /* bytes given to `lines` */
     int64_t file_bytes;      /* of the whole file; -1: not told */
-    bool enough;             /* `done` runs and ends the look; what still comes is dropped */
+    bool enough;             /* `done` runs and ends the peek; what still comes is dropped */
     struct loop_timer done;
-    facts_look_cb on_done;
+    facts_peek_cb on_done;
     void *arg; /* borrowed */
 };
 
-static void look_free(struct facts_look *look)
+static void peek_free(struct facts_peek *peek)
 {
-    if (look->attempt != NULL)
-        attempt_cancel(look->attempt);
-    loop_timer_stop(look->rt->loop, &look->done);
-    jsonl_free(look->lines);
-    free(look);
+    if (peek->attempt != NULL)
+        attempt_cancel(peek->attempt);
+    loop_timer_stop(peek->rt->loop, &peek->done);
+    jsonl_free(peek->lines);
+    free(peek);
 }
 
-void facts_look_cancel(struct facts_look *look)
+void facts_peek_cancel(struct facts_peek *peek)
 {
-    look_free(look);
+    peek_free(peek);
 }
 
 /* The row of the deployment's account that has this model name, else the first one whose `*` takes
@@ -323,48 +323,48 @@ static uint32_t find_named(const struct runtime *rt, uint32_t deployment, const 
 
 /* Where no group's name tells the model, the lines' own does: where nothing is balanced as it
  * stands, and where a pattern took it as clients call it. */
-static void remember_model(const struct facts_look *look, uint32_t row, const char *model)
+static void remember_model(const struct facts_peek *peek, uint32_t row, const char *model)
 {
-    const struct table *table = look->rt->table;
+    const struct table *table = peek->rt->table;
     const char *group, *upstream;
     char name[FILE_MODEL_SIZE];
 
     if (row == MODEL_NO_INDEX ||
-        !look->rt->account_balanced[table_deployment(table, look->deployment)->account]) {
-        file_model_remember(look->rt, look->deployment, look->native, model);
+        !peek->rt->account_balanced[table_deployment(table, peek->deployment)->account]) {
+        file_model_remember(peek->rt, peek->deployment, peek->native, model);
         return;
     }
     group = table_group_name(table, table_deployment(table, row)->group);
     upstream = table_str(table, table_deployment(table, row)->upstream_model);
     if (names_fill(upstream, group, model, name, sizeof(name)))
-        file_model_remember(look->rt, look->deployment, look->native, name);
+        file_model_remember(peek->rt, peek->deployment, peek->native, name);
 }
 
-/* What the lines tell is remembered and told; the look ends here alone unless it is cancelled. */
-static void finish(struct facts_look *look)
+/* What the lines tell is remembered and told; the peek ends here alone unless it is cancelled. */
+static void finish(struct facts_peek *peek)
 {
     struct facts facts = {.deployment = MODEL_NO_INDEX};
-    struct runtime *rt = look->rt;
-    facts_look_cb on_done = look->on_done;
-    void *arg = look->arg;
+    struct runtime *rt = peek->rt;
+    facts_peek_cb on_done = peek->on_done;
+    void *arg = peek->arg;
     struct jsonl_report report;
     bool known;
 
-    jsonl_report(look->lines, &report);
+    jsonl_report(peek->lines, &report);
     if (report.lines > 0 && report.model != NULL)
-        facts.deployment = find_named(rt, look->deployment, report.model);
+        facts.deployment = find_named(rt, peek->deployment, report.model);
     if (report.lines > 0 && report.model != NULL)
-        remember_model(look, facts.deployment, report.model);
-    file_url_remember(rt, look->deployment, look->native, report.url);
+        remember_model(peek, facts.deployment, report.model);
+    file_url_remember(rt, peek->deployment, peek->native, report.url);
     known = facts.deployment != MODEL_NO_INDEX;
     if (known) {
         facts.guessed = true; /* two groups may have a row for that model */
         facts.model = model_of(rt, facts.deployment);
         facts_extrapolate(&facts, &report,
-                          look->file_bytes > 0 ? (uint64_t)look->file_bytes : look->fed);
-        facts_remember(rt, look->deployment, look->native, &facts);
+                          peek->file_bytes > 0 ? (uint64_t)peek->file_bytes : peek->fed);
+        facts_remember(rt, peek->deployment, peek->native, &facts);
     }
-    look_free(look);
+    peek_free(peek);
     on_done(arg, known ? &facts : NULL);
 }
 
@@ -381,11 +381,11 @@ static int64_t whole_of(const struct upstream_head *head)
 
 static bool on_head(void *arg, const struct upstream_head *head)
 {
-    struct facts_look *look = arg;
+    struct facts_peek *peek = arg;
 
     if (head->status != 200 && head->status != 206)
         return false;
-    look->file_bytes = whole_of(head);
+    peek->file_bytes = whole_of(head);
     return true;
 }
 
@@ -396,39 +396,39 @@ static void on_enough(struct loop_timer *timer)
 
 static bool on_data(void *arg, const char *bytes, size_t len)
 {
-    struct facts_look *look = arg;
+    struct facts_peek *peek = arg;
     struct jsonl_report report;
 
-    if (look->enough)
+    if (peek->enough)
         return false;
-    look->fed += len;
-    look->enough = jsonl_feed(look->lines, bytes, len) != 0;
-    jsonl_report(look->lines, &report);
-    look->enough |= look->fed >= SAMPLE_BYTES && report.lines > 0;
-    if (!look->enough)
+    peek->fed += len;
+    peek->enough = jsonl_feed(peek->lines, bytes, len) != 0;
+    jsonl_report(peek->lines, &report);
+    peek->enough |= peek->fed >= SAMPLE_BYTES && report.lines > 0;
+    if (!peek->enough)
         return true;
     /* finish() cancels the call, which its own callback must not do: a coming turn does. */
-    if (loop_timer_start(look->rt->loop, &look->done, 0) != 0)
-        look->enough = false;
-    return !look->enough;
+    if (loop_timer_start(peek->rt->loop, &peek->done, 0) != 0)
+        peek->enough = false;
+    return !peek->enough;
 }
 
 static void on_read(void *arg, const struct attempt_result *result)
 {
-    struct facts_look *look = arg;
+    struct facts_peek *peek = arg;
 
-    assert(look->attempt != NULL);
-    look->attempt = NULL;
+    assert(peek->attempt != NULL);
+    peek->attempt = NULL;
     /* The last line may lack its line end. */
-    if (result->ok && !look->enough && jsonl_finish(look->lines) != 0)
-        log_debug("file %.128s: its lines are not what a batch needs", look->native);
-    finish(look);
+    if (result->ok && !peek->enough && jsonl_finish(peek->lines) != 0)
+        log_debug("file %.128s: its lines are not what a batch needs", peek->native);
+    finish(peek);
 }
 
-struct facts_look *facts_look_start(struct runtime *rt, uint32_t deployment, const char *native,
-                                    facts_look_cb on_done, void *arg)
+struct facts_peek *facts_peek_start(struct runtime *rt, uint32_t deployment, const char *native,
+                                    facts_peek_cb on_done, void *arg)
 {
-    struct facts_look *look = calloc(1, sizeof(*look));
+    struct facts_peek *peek = calloc(1, sizeof(*peek));
     struct jsonl_rules rules = {.max_line_bytes = MOST_LINE};
     struct attempt_spec spec = {.deployment = deployment,
                                 .call = CALL_FILE_CONTENT,
@@ -437,22 +437,22 @@ struct facts_look *facts_look_start(struct runtime *rt, uint32_t deployment, con
                                 .on_head = on_head,
                                 .on_data = on_data,
                                 .on_done = on_read,
-                                .arg = look};
+                                .arg = peek};
 
-    if (look == NULL)
+    if (peek == NULL)
         return NULL;
-    look->rt = rt;
-    look->deployment = deployment;
-    snprintf(look->native, sizeof(look->native), "%s", native);
-    look->file_bytes = -1;
-    look->done.cb = on_enough;
-    look->done.arg = look;
-    look->on_done = on_done;
-    look->arg = arg;
-    look->lines = jsonl_new(&rules);
-    look->attempt = look->lines != NULL ? attempt_start(rt, &spec) : NULL;
-    if (look->attempt != NULL)
-        return look;
-    look_free(look);
+    peek->rt = rt;
+    peek->deployment = deployment;
+    snprintf(peek->native, sizeof(peek->native), "%s", native);
+    peek->file_bytes = -1;
+    peek->done.cb = on_enough;
+    peek->done.arg = peek;
+    peek->on_done = on_done;
+    peek->arg = arg;
+    peek->lines = jsonl_new(&rules);
+    peek->attempt = peek->lines != NULL ? attempt_start(rt, &spec) : NULL;
+    if (peek->attempt != NULL)
+        return peek;
+    peek_free(peek);
     return NULL;
 }

@@ -15,7 +15,7 @@
 #define MAX_TRIES     3   /* at one account, unless the operator says otherwise */
 
 /* One account being asked. */
-struct look {
+struct probe {
     struct locate *locate;
     uint32_t at; /* candidate */
     uint32_t tries;
@@ -33,8 +33,8 @@ struct locate {
     uint32_t next;       /* candidate to be asked next */
     uint32_t remembered; /* candidate that the memo named; MODEL_NO_INDEX: none */
     uint32_t alone;      /* candidate to be asked before all others; MODEL_NO_INDEX: none */
-    unsigned busy;       /* looks */
-    struct look looks[LOCATE_PARALLEL];
+    unsigned busy;       /* probes */
+    struct probe probes[LOCATE_PARALLEL];
     struct failure worst; /* the most telling one so far */
     int worst_rank;       /* -1: none */
     uint32_t worst_at;    /* whose */
@@ -56,11 +56,11 @@ static uint64_t key_of(enum id_kind kind, const char *native)
 static void locate_free(struct locate *l)
 {
     for (unsigned i = 0; i < LOCATE_PARALLEL; i++) {
-        struct look *look = &l->looks[i];
+        struct probe *probe = &l->probes[i];
 
-        if (look->attempt != NULL)
-            attempt_cancel(look->attempt);
-        loop_timer_stop(l->rt->loop, &look->retry);
+        if (probe->attempt != NULL)
+            attempt_cancel(probe->attempt);
+        loop_timer_stop(l->rt->loop, &probe->retry);
     }
     free(l->deployments);
     free(l);
@@ -76,11 +76,11 @@ static void finish(struct locate *l, const struct locate_result *result)
     on_done(arg, result);
 }
 
-static void finish_found(struct locate *l, const struct look *look,
+static void finish_found(struct locate *l, const struct probe *probe,
                          const struct upstream_result *answer)
 {
     struct locate_result result = {
-        .found = true, .deployment = l->deployments[look->at], .answer = answer};
+        .found = true, .deployment = l->deployments[probe->at], .answer = answer};
 
     locate_remember(l->rt, l->kind, l->native, result.deployment);
     finish(l, &result);
@@ -123,40 +123,40 @@ static bool shows_an_object(const struct upstream_result *res)
 
 static void on_looked(void *arg, const struct attempt_result *result);
 
-static int ask(struct look *look)
+static int ask(struct probe *probe)
 {
-    struct locate *l = look->locate;
-    struct attempt_spec spec = {.deployment = l->deployments[look->at],
+    struct locate *l = probe->locate;
+    struct attempt_spec spec = {.deployment = l->deployments[probe->at],
                                 .call = l->kind == ID_FILE ? CALL_FILE_GET : CALL_BATCH_GET,
                                 .id = l->native,
                                 .on_done = on_looked,
-                                .arg = look};
+                                .arg = probe};
 
-    assert(look->attempt == NULL && look->at < l->num);
-    look->tries++;
-    look->attempt = attempt_start(l->rt, &spec);
-    return look->attempt != NULL ? 0 : ERR_NOMEM;
+    assert(probe->attempt == NULL && probe->at < l->num);
+    probe->tries++;
+    probe->attempt = attempt_start(l->rt, &spec);
+    return probe->attempt != NULL ? 0 : ERR_NOMEM;
 }
 
-static struct look *free_look(struct locate *l)
+static struct probe *free_look(struct locate *l)
 {
     for (unsigned i = 0; i < LOCATE_PARALLEL; i++)
-        if (!l->looks[i].busy)
-            return &l->looks[i];
+        if (!l->probes[i].busy)
+            return &l->probes[i];
     return NULL;
 }
 
 static void start_look(struct locate *l, uint32_t at)
 {
-    struct look *look = free_look(l);
+    struct probe *probe = free_look(l);
 
-    assert(look != NULL); /* fill() counts them */
-    *look = (struct look){.locate = l, .at = at};
-    if (ask(look) != 0) {
+    assert(probe != NULL); /* fill() counts them */
+    *probe = (struct probe){.locate = l, .at = at};
+    if (ask(probe) != 0) {
         note_failure(l, at, &no_memory);
         return;
     }
-    look->busy = true;
+    probe->busy = true;
     l->busy++;
 }
 
@@ -172,13 +172,13 @@ static void fill(struct locate *l)
 }
 
 /* Nothing came of this account. */
-static void end_look(struct look *look, const struct failure *failure)
+static void end_look(struct probe *probe, const struct failure *failure)
 {
-    struct locate *l = look->locate;
+    struct locate *l = probe->locate;
 
-    assert(look->busy && look->attempt == NULL && l->busy > 0);
-    note_failure(l, look->at, failure);
-    look->busy = false;
+    assert(probe->busy && probe->attempt == NULL && l->busy > 0);
+    note_failure(l, probe->at, failure);
+    probe->busy = false;
     l->busy--;
     fill(l); /* also when it was asked alone: then the others come in */
     if (l->busy == 0)
@@ -187,41 +187,41 @@ static void end_look(struct look *look, const struct failure *failure)
 
 static void on_retry_timer(struct loop_timer *timer)
 {
-    struct look *look = timer->arg;
+    struct probe *probe = timer->arg;
 
-    if (ask(look) != 0)
-        end_look(look, &no_memory);
+    if (ask(probe) != 0)
+        end_look(probe, &no_memory);
 }
 
-static bool try_again(struct look *look, const struct attempt_result *result)
+static bool try_again(struct probe *probe, const struct attempt_result *result)
 {
-    struct runtime *rt = look->locate->rt;
+    struct runtime *rt = probe->locate->rt;
     struct retry_question question = attempt_question(OP_READ, result);
     struct retry_answer decision;
 
     question.pinned = question.idempotent = true;
-    question.tries = look->tries;
-    attempt_limits(rt, look->locate->deployments[look->at], MAX_TRIES, &question);
-    decision = attempt_decide(rt, look->locate->deployments[look->at], &question);
-    look->retry.cb = on_retry_timer;
-    look->retry.arg = look;
+    question.tries = probe->tries;
+    attempt_limits(rt, probe->locate->deployments[probe->at], MAX_TRIES, &question);
+    decision = attempt_decide(rt, probe->locate->deployments[probe->at], &question);
+    probe->retry.cb = on_retry_timer;
+    probe->retry.arg = probe;
     return decision.action == RETRY_SAME &&
-           loop_timer_start(rt->loop, &look->retry, decision.delay_ms) == 0;
+           loop_timer_start(rt->loop, &probe->retry, decision.delay_ms) == 0;
 }
 
 static void on_looked(void *arg, const struct attempt_result *result)
 {
-    struct look *look = arg;
+    struct probe *probe = arg;
     struct failure unreadable;
 
-    look->attempt = NULL;
+    probe->attempt = NULL;
     if (result->ok && shows_an_object(result->upstream)) {
-        finish_found(look->locate, look, result->upstream);
+        finish_found(probe->locate, probe, result->upstream);
     } else if (result->ok) {
         failure_from_result(result->upstream, clock_unix_s(), &unreadable);
-        end_look(look, &unreadable);
-    } else if (!try_again(look, result)) {
-        end_look(look, &result->failure);
+        end_look(probe, &unreadable);
+    } else if (!try_again(probe, result)) {
+        end_look(probe, &result->failure);
     }
 }
 

@@ -1,5 +1,5 @@
 /* The prober: one process of each generation beside its workers. It probes the accounts (probes.c),
- * follows batches that nobody polls (watch.c), fills an empty ledger (rebuild.c), counts files
+ * follows batches that nobody polls (watch.c), fills an empty ledger (recovery.c), counts files
  * (file_count.c) and finds models that end (endings.c). Here its process lives: loop, signals,
  * heartbeat. */
 #include "upkeep/prober.h"
@@ -18,7 +18,7 @@
 #include "upkeep.h"
 #include "core/loop_h2o.h"
 #include "probes.h"
-#include "rebuild.h"
+#include "recovery.h"
 #include "watch.h"
 
 #define BEAT_MS 1000
@@ -86,7 +86,7 @@ static int begin_upkeep(struct prober *p)
 {
     int ret;
 
-    if ((ret = probes_start(&p->upkeep)) != 0 || (ret = rebuild_start(&p->upkeep)) != 0 ||
+    if ((ret = probes_start(&p->upkeep)) != 0 || (ret = recovery_start(&p->upkeep)) != 0 ||
         (ret = file_count_start(&p->upkeep)) != 0 || (ret = endings_start(&p->upkeep)) != 0)
         return ret;
     return watch_start(&p->upkeep);

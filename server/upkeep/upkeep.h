@@ -42,10 +42,10 @@ struct upkeep {
     struct upkeep_call *waiting, **waiting_end; /* owned; queue */
     unsigned in_flight;
     struct loop_timer wake; /* when the first quiet account may be called again */
-    /* Owned; what probes.c, watch.c, rebuild.c, file_count.c and endings.c keep for each account. */
+    /* Owned; what probes.c, watch.c, recovery.c, file_count.c and endings.c keep for each account. */
     struct probes *probes;
     struct watch *watch;
-    struct rebuild *rebuild;
+    struct recovery *recovery;
     struct file_count *file_count;
     struct endings *endings;
 };

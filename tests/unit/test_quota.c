@@ -381,15 +381,15 @@ static void a_rebuilt_column_stays_so_until_another_deployment_has_it(void **sta
 
     (void)state;
     quota_bind(q, 1, &terms);
-    assert_false(quota_is_rebuilt(q, 1));
-    quota_note_rebuilt(q, 1);
+    assert_false(quota_is_recovered(q, 1));
+    quota_note_recovered(q, 1);
     terms.limit = 9;
     quota_bind(q, 1, &terms);
-    assert_true(quota_is_rebuilt(q, 1));
-    assert_false(quota_is_rebuilt(q, 0));
+    assert_true(quota_is_recovered(q, 1));
+    assert_false(quota_is_recovered(q, 0));
     terms.fingerprint++;
     quota_bind(q, 1, &terms);
-    assert_false(quota_is_rebuilt(q, 1));
+    assert_false(quota_is_recovered(q, 1));
 }
 
 static void a_reservation_is_due_a_minute_after_anybody_looked(void **state)
@@ -602,8 +602,8 @@ static void rows_of_one_deployment_are_repaired_watched_and_counted_as_one(void 
     assert_int_equal(tallies[0].reservations, 1);
     assert_int_equal(tallies[1].reservations, 0);
     assert_int_equal(tallies[2].reservations, 0); /* shown by the column it is another name of */
-    quota_note_rebuilt(q, 2);
-    assert_true(quota_is_rebuilt(q, 0));
+    quota_note_recovered(q, 2);
+    assert_true(quota_is_recovered(q, 0));
 }
 
 static void of_two_limits_for_one_deployment_the_lower_one_counts(void **state)
@@ -630,8 +630,8 @@ static void a_reload_that_parts_or_joins_rows_keeps_the_first_ones_ledger(void *
     must_live(0, 20, "batch_0", NOW);
     must_live(2, 60, "batch_2", NOW);
     flying = must_reserve(2, 10, NOW);
-    quota_note_rebuilt(q, 2);
-    quota_alias(q, 2, 0, 0); /* joined: a rebuild finds batch_2 again */
+    quota_note_recovered(q, 2);
+    quota_alias(q, 2, 0, 0); /* joined: the recovery finds batch_2 again */
     assert_true(quota_repair(q, &repaired));
     assert_int_equal(reserved(2), 30);
     commit(&flying, "batch_3");
@@ -642,7 +642,7 @@ static void a_reload_that_parts_or_joins_rows_keeps_the_first_ones_ledger(void *
     bind_column(2, 102, 100); /* parted */
     assert_int_equal(reserved(2), 0);
     assert_int_equal(reserved(0), 20);
-    assert_false(quota_is_rebuilt(q, 2));
+    assert_false(quota_is_recovered(q, 2));
     assert_false(release(2, "batch_0", QUOTA_DROPPED, NOW));
     assert_true(release(0, "batch_0", QUOTA_DROPPED, NOW));
 }

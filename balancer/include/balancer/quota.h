@@ -268,8 +268,8 @@ bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota
 
 /** The deployment's unfinished batches were all adopted: nobody has to do that again as long as the
  * column is this deployment's. */
-void quota_note_rebuilt(struct quota *quota, uint32_t column);
-bool quota_is_rebuilt(const struct quota *quota, uint32_t column);
+void quota_note_recovered(struct quota *quota, uint32_t column);
+bool quota_is_recovered(const struct quota *quota, uint32_t column);
 
 struct quota_expired {
     uint32_t leases;

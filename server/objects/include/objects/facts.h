@@ -81,15 +81,15 @@ bool facts_take_slot(struct memo *memo, uint32_t account, const char *native, ui
 /** Estimate of a whole file of which the first `sample->bytes` were checked. Pure. */
 void facts_extrapolate(struct facts *facts, const struct jsonl_report *sample, uint64_t file_bytes);
 
-struct facts_look;
+struct facts_peek;
 
 /** `facts` is NULL when nothing could be learned: no lines, none of our deployments, no answer.
- * Once unless cancelled, never from inside facts_look_start(). What was learned is in the memo. */
-typedef void (*facts_look_cb)(void *arg, const struct facts *facts);
+ * Once unless cancelled, never from inside facts_peek_start(). What was learned is in the memo. */
+typedef void (*facts_peek_cb)(void *arg, const struct facts *facts);
 
 /** Read the beginning of a file (about 256 KiB, at least one line) from the account of
  * `deployment`.
  * @return NULL: out of memory, on_done will not run */
-struct facts_look *facts_look_start(struct runtime *rt, uint32_t deployment, const char *native,
-                                    facts_look_cb on_done, void *arg);
-void facts_look_cancel(struct facts_look *look);
+struct facts_peek *facts_peek_start(struct runtime *rt, uint32_t deployment, const char *native,
+                                    facts_peek_cb on_done, void *arg);
+void facts_peek_cancel(struct facts_peek *peek);

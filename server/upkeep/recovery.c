@@ -1,5 +1,5 @@
-/* See rebuild.h. */
-#include "rebuild.h"
+/* See recovery.h. */
+#include "recovery.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -16,16 +16,16 @@
 #define MAX_AGAIN_MS   300000u
 #define MAX_COPIES     100 /* of moved batches, that are deleted after one start */
 
-struct rebuild {
+struct recovery {
     struct upkeep_account *account; /* borrowed */
-    struct rebuild_tally tally;
+    struct recovery_tally tally;
     uint32_t copies; /* asked to be deleted */
     uint32_t again_ms;
     bool told; /* that it failed */
     struct loop_timer begin;
 };
 
-bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally)
+bool recovery_reads_on(bool ask_first, const struct recovery_tally *tally)
 {
     return tally->newest_age_ms <= QUOTA_LEASE_MS || (ask_first && tally->unfinished);
 }
@@ -33,7 +33,7 @@ bool rebuild_reads_on(bool ask_first, const struct rebuild_tally *tally)
 /* One batch of the list. Pure but for the ledger.
  * @param column  of the deployment that its marker names; UINT32_MAX: it has no marker of ours, or
  *        names none of this configuration */
-static void take_batch(struct rebuild_tally *tally, struct quota *quota, uint32_t holder,
+static void take_batch(struct recovery_tally *tally, struct quota *quota, uint32_t holder,
                        uint32_t column, const struct observation *s, uint64_t age_ms,
                        uint64_t now_ms)
 {
@@ -55,20 +55,20 @@ static void take_batch(struct rebuild_tally *tally, struct quota *quota, uint32_
     tally->tokens += s->marker.tokens;
 }
 
-static void begin_page(struct rebuild *r)
+static void begin_page(struct recovery *r)
 {
     r->tally.unfinished = false;
     r->tally.newest_age_ms = UINT64_MAX;
 }
 
-static const struct inherited *inherited_of(const struct rebuild *r)
+static const struct inherited *inherited_of(const struct recovery *r)
 {
     return r->account->upkeep->rt.inherited;
 }
 
 static void on_batch(void *arg, struct json_doc *doc, struct json *object)
 {
-    struct rebuild *r = arg;
+    struct recovery *r = arg;
     const struct inherited *inherited = inherited_of(r);
     uint32_t deployment;
     struct observation s;
@@ -90,18 +90,18 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
 
 static bool on_more(void *arg)
 {
-    struct rebuild *r = arg;
+    struct recovery *r = arg;
     const struct inherited *inherited = inherited_of(r);
-    bool more = rebuild_reads_on(inherited->config->models.accounts[r->account->account].provider ==
-                                     PROVIDER_AZURE,
-                                 &r->tally);
+    bool more = recovery_reads_on(
+        inherited->config->models.accounts[r->account->account].provider == PROVIDER_AZURE,
+        &r->tally);
 
     begin_page(r);
     return more;
 }
 
 /* Columns of the account that the balancer uses. @return how many of them are not rebuilt yet */
-static uint32_t for_each_column(const struct rebuild *r, bool mark)
+static uint32_t for_each_column(const struct recovery *r, bool mark)
 {
     const struct inherited *inherited = inherited_of(r);
     uint32_t missing = 0;
@@ -112,13 +112,13 @@ static uint32_t for_each_column(const struct rebuild *r, bool mark)
         if (d->account != r->account->account || d->group == MODEL_NO_INDEX)
             continue;
         if (mark)
-            quota_note_rebuilt(inherited->quota, inherited->columns[i]);
-        missing += !quota_is_rebuilt(inherited->quota, inherited->columns[i]);
+            quota_note_recovered(inherited->quota, inherited->columns[i]);
+        missing += !quota_is_recovered(inherited->quota, inherited->columns[i]);
     }
     return missing;
 }
 
-static void try_again(struct rebuild *r, const char *why)
+static void try_again(struct recovery *r, const char *why)
 {
     struct loop *loop = r->account->upkeep->rt.loop;
     uint32_t delay_ms = r->again_ms + upkeep_random_below(r->account->upkeep, r->again_ms / 4);
@@ -137,8 +137,8 @@ static void try_again(struct rebuild *r, const char *why)
 
 static void on_end(void *arg, enum pages_end end, const char *why)
 {
-    struct rebuild *r = arg;
-    const struct rebuild_tally *t = &r->tally;
+    struct recovery *r = arg;
+    const struct recovery_tally *t = &r->tally;
 
     if (end == PAGES_FAILED) {
         try_again(r, why);
@@ -155,31 +155,31 @@ static void on_end(void *arg, enum pages_end end, const char *why)
 
 static void on_begin(struct loop_timer *timer)
 {
-    struct rebuild *r = timer->arg;
+    struct recovery *r = timer->arg;
     struct pages_spec spec = {.account = r->account,
                               .call = CALL_BATCH_LIST,
                               .query = LIST_QUERY,
                               .paged = true,
-                              .max_pages = REBUILD_MAX_PAGES,
+                              .max_pages = RECOVERY_MAX_PAGES,
                               .on_object = on_batch,
                               .on_more = on_more,
                               .on_done = on_end,
                               .arg = r};
 
-    r->tally = (struct rebuild_tally){0};
+    r->tally = (struct recovery_tally){0};
     begin_page(r);
     if (pages_start(&spec) != 0)
         try_again(r, err_str(ERR_NOMEM));
 }
 
-int rebuild_start(struct upkeep *upkeep)
+int recovery_start(struct upkeep *upkeep)
 {
-    struct rebuild *all = calloc(upkeep->num_accounts + 1, sizeof(*all));
+    struct recovery *all = calloc(upkeep->num_accounts + 1, sizeof(*all));
     int ret = all != NULL ? 0 : ERR_NOMEM;
 
-    upkeep->rebuild = all;
+    upkeep->recovery = all;
     for (size_t i = 0; i < upkeep->num_accounts && ret == 0; i++) {
-        struct rebuild *r = &all[i];
+        struct recovery *r = &all[i];
 
         r->account = &upkeep->accounts[i];
         r->again_ms = FIRST_AGAIN_MS;

@@ -1,13 +1,13 @@
 /* An empty ledger and full accounts: what is adopted, how far back is read, and when again. */
 #include "upkeep_world.h"
 
-#include "upkeep/rebuild.h"
+#include "upkeep/recovery.h"
 
 /* A second time: as the next prober would. */
 static void begin(void)
 {
-    free(w->upkeep.rebuild);
-    assert_int_equal(rebuild_start(&w->upkeep), 0);
+    free(w->upkeep.recovery);
+    assert_int_equal(recovery_start(&w->upkeep), 0);
     pass(&w->loop, 10 * SECOND);
 }
 
@@ -15,24 +15,24 @@ static void begin(void)
 
 static void what_may_have_expired_is_not_read(void **state)
 {
-    struct rebuild_tally young = {.unfinished = true, .newest_age_ms = QUOTA_LEASE_MS};
-    struct rebuild_tally old = {.unfinished = true, .newest_age_ms = QUOTA_LEASE_MS + 1};
+    struct recovery_tally young = {.unfinished = true, .newest_age_ms = QUOTA_LEASE_MS};
+    struct recovery_tally old = {.unfinished = true, .newest_age_ms = QUOTA_LEASE_MS + 1};
 
     (void)state;
-    assert_true(rebuild_reads_on(false, &young));
-    assert_false(rebuild_reads_on(false, &old));
+    assert_true(recovery_reads_on(false, &young));
+    assert_false(recovery_reads_on(false, &old));
 }
 
 static void where_no_job_expires_an_old_page_counts_as_long_as_something_on_it_runs(void **state)
 {
-    struct rebuild_tally running = {.unfinished = true, .newest_age_ms = 10 * QUOTA_LEASE_MS};
-    struct rebuild_tally done = {.unfinished = false, .newest_age_ms = QUOTA_LEASE_MS + 1};
-    struct rebuild_tally young = {.unfinished = false, .newest_age_ms = QUOTA_LEASE_MS};
+    struct recovery_tally running = {.unfinished = true, .newest_age_ms = 10 * QUOTA_LEASE_MS};
+    struct recovery_tally done = {.unfinished = false, .newest_age_ms = QUOTA_LEASE_MS + 1};
+    struct recovery_tally young = {.unfinished = false, .newest_age_ms = QUOTA_LEASE_MS};
 
     (void)state;
-    assert_true(rebuild_reads_on(true, &running));
-    assert_false(rebuild_reads_on(true, &done));
-    assert_true(rebuild_reads_on(true, &young));
+    assert_true(recovery_reads_on(true, &running));
+    assert_false(recovery_reads_on(true, &done));
+    assert_true(recovery_reads_on(true, &young));
 }
 
 /* --- at work --- */
@@ -62,7 +62,7 @@ static void batches_of_others_are_left_out(void **state)
     forged->marker[strlen(forged->marker) - 1] ^= 1;
     begin();
     assert_int_equal(enqueued(0) + enqueued(1), 0);
-    assert_true(quota_is_rebuilt(w->quota, w->columns[0]));
+    assert_true(quota_is_recovered(w->quota, w->columns[0]));
 }
 
 static void a_long_list_is_read_to_its_last_unfinished_batch(void **state)
@@ -121,7 +121,7 @@ static void an_openai_list_is_read_no_further_than_a_batch_can_last(void **state
     assert_int_equal(calls_to(2), 2);
 }
 
-static void a_second_rebuild_changes_nothing(void **state)
+static void a_second_recovery_changes_nothing(void **state)
 {
     (void)state;
     our_batch(0, 0, "b1", "in_progress", 60, 100);
@@ -146,11 +146,11 @@ static void a_column_of_another_deployment_is_to_be_rebuilt(void **state)
 {
     (void)state;
     begin();
-    assert_true(quota_is_rebuilt(w->quota, w->columns[0]));
+    assert_true(quota_is_recovered(w->quota, w->columns[0]));
     quota_bind(w->quota, w->columns[0], &(struct quota_terms){.fingerprint = 1000});
-    assert_true(quota_is_rebuilt(w->quota, w->columns[0]));
+    assert_true(quota_is_recovered(w->quota, w->columns[0]));
     quota_bind(w->quota, w->columns[0], &(struct quota_terms){.fingerprint = 5000});
-    assert_false(quota_is_rebuilt(w->quota, w->columns[0]));
+    assert_false(quota_is_recovered(w->quota, w->columns[0]));
 }
 
 static void an_account_that_fails_is_tried_again_until_it_answers(void **state)
@@ -163,7 +163,7 @@ static void an_account_that_fails_is_tried_again_until_it_answers(void **state)
     pass(&w->loop, 5 * MINUTE);
     assert_int_equal(enqueued(0), 100);
     for (uint32_t i = 0; i < DEPLOYMENTS; i++)
-        assert_true(quota_is_rebuilt(w->quota, w->columns[i]));
+        assert_true(quota_is_recovered(w->quota, w->columns[i]));
     assert_int_equal(w->num_calls, 12 + ACCOUNTS);
 }
 
@@ -208,7 +208,7 @@ int main(void)
         T(a_list_that_begins_with_its_cursor_is_read_to_its_end),
         T(an_azure_list_is_read_until_a_page_has_nothing_unfinished),
         T(an_openai_list_is_read_no_further_than_a_batch_can_last),
-        T(a_second_rebuild_changes_nothing),
+        T(a_second_recovery_changes_nothing),
         T(what_was_rebuilt_is_not_read_again),
         T(a_column_of_another_deployment_is_to_be_rebuilt),
         T(an_account_that_fails_is_tried_again_until_it_answers),
