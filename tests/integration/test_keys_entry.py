@@ -106,7 +106,11 @@ class Terminal:
         self.child = child
         self.program = subprocess.Popen([find_binary("tranche"), "keys", "hash"], env=program_env({}), stdin=child, stderr=child,
                                         stdout=subprocess.PIPE, start_new_session=True,
-                                        preexec_fn=lambda: fcntl.ioctl(child, termios.TIOCSCTTY, 0))
+                                        preexec_fn=self.as_a_shell_does)
+
+    def as_a_shell_does(self):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
+        fcntl.ioctl(self.child, termios.TIOCSCTTY, 0)
 
     def wait_for(self, text):
         while text not in self.shown:
