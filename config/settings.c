@@ -1,7 +1,6 @@
 /* See settings.h. */
 #include "settings.h"
 
-#include <arpa/inet.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "common/log.h"
 #include "enforced.h"
 #include "headers.h"
+#include "neighbours.h"
 
 #define DAY_MS        86400000
 #define HOUR_MS       3600000
@@ -724,70 +724,6 @@ static int take_seal_keys(const struct settings_input *in, struct config *config
     return 0;
 }
 
-/* An IPv4 or IPv6 address, the former as a mapped one. */
-static bool read_address(const char *text, struct sockaddr_in6 *out)
-{
-    char mapped[INET6_ADDRSTRLEN + 8];
-
-    memset(out, 0, sizeof(*out));
-    out->sin6_family = AF_INET6;
-    if (inet_pton(AF_INET6, text, &out->sin6_addr) == 1)
-        return true;
-    return snprintf(mapped, sizeof(mapped), "::ffff:%s", text) < (int)sizeof(mapped) &&
-           strchr(text, ':') == NULL && inet_pton(AF_INET6, mapped, &out->sin6_addr) == 1;
-}
-
-static int take_proxies(const struct settings_input *in, struct config *config)
-{
-    const struct node *list = node_find(in->root, "tranche_settings.proxies");
-    struct config_limits *limits = &config->limits;
-    uint32_t n = in->raw->tranche.proxies_count;
-
-    if (n == 0)
-        return 0;
-    limits->proxies = calloc(n, sizeof(*limits->proxies));
-    if (limits->proxies == NULL)
-        return ERR_NOMEM;
-    for (uint32_t i = 0; i < n; i++) {
-        if (list->items[i]->skipped)
-            continue;
-        if (read_address(in->raw->tranche.proxies[i], &limits->proxies[limits->num_proxies]))
-            limits->num_proxies++;
-        else
-            report_wanted(in->reporter, list->items[i], "an IPv4 or IPv6 address");
-    }
-    report_at(in->reporter, CONFIG_HONOURED, list, "= %zu addresses", limits->num_proxies);
-    return 0;
-}
-
-static int take_allowed_hosts(const struct settings_input *in, struct config *config)
-{
-    const struct node *list = node_find(in->root, "tranche_settings.allowed_hosts");
-    uint32_t n = in->raw->tranche.allowed_hosts_count;
-
-    if (n == 0)
-        return 0;
-    config->allowed_hosts = calloc(n, sizeof(*config->allowed_hosts));
-    if (config->allowed_hosts == NULL)
-        return ERR_NOMEM;
-    for (uint32_t i = 0; i < n; i++) {
-        const char *host = in->raw->tranche.allowed_hosts[i];
-
-        if (list->items[i]->skipped)
-            continue;
-        if (*host == '\0' || !headers_is_visible(host) || strpbrk(host, "/:*") != NULL) {
-            report_wanted(in->reporter, list->items[i],
-                          "a host name without a scheme, a port or a wildcard");
-            continue;
-        }
-        config->allowed_hosts[config->num_allowed_hosts] = strdup(host);
-        if (config->allowed_hosts[config->num_allowed_hosts++] == NULL)
-            return ERR_NOMEM;
-    }
-    report_at(in->reporter, CONFIG_HONOURED, list, "= %zu names", config->num_allowed_hosts);
-    return 0;
-}
-
 static int apply_file(const struct settings_input *in, struct config *config,
                       uint32_t *default_timeout_ms)
 {
@@ -822,9 +758,9 @@ static int apply_file(const struct settings_input *in, struct config *config,
     if (rc == 0)
         rc = take_seal_keys(in, config);
     if (rc == 0)
-        rc = take_proxies(in, config);
+        rc = neighbours_take_proxies(in, config);
     if (rc == 0)
-        rc = take_allowed_hosts(in, config);
+        rc = neighbours_take_hosts(in, config);
     return rc;
 }
 

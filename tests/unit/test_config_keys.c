@@ -831,60 +831,6 @@ static void what_is_shown_counts_keys_and_names_those_that_may_all(void **state)
     strbuf_deinit(&text);
 }
 
-/* --- databases --- */
-
-static void databases_are_named_and_never_shown(void **state)
-{
-    struct loaded *l = *state;
-
-    load(l, MODELS "general_settings: {database_url: 'postgresql://u:hunter22@h/d'}\n"
-                   "tranche_settings: {database: database_url, litellm_database: database_url,\n"
-                   "  keys_when_down: refuse, key_max_stale: 2m}\n");
-    assert_int_equal(l->rc, 0);
-    assert_string_equal(l->config->database.data, "postgresql://u:hunter22@h/d");
-    assert_string_equal(l->config->litellm_database.data, "postgresql://u:hunter22@h/d");
-    assert_string_equal(l->config->database_passwords[0].data, "hunter22");
-    assert_true(l->config->refuse_stale_keys);
-    assert_int_equal(l->config->key_max_stale_ms, 120000);
-    assert_true(l->config->has_tenants);
-    assert_not_told(l, "hunter22");
-}
-
-static void a_database_url_alone_names_no_database(void **state)
-{
-    struct loaded *l = *state;
-
-    setenv("DATABASE_URL", "postgresql://u:hunter22@h/d", 1);
-    load(l, MODELS "general_settings: {database_url: os.environ/DATABASE_URL}\n");
-    assert_int_equal(l->rc, 0);
-    assert_false(secret_is_set(&l->config->database));
-    assert_false(secret_is_set(&l->config->litellm_database));
-    assert_false(l->config->has_tenants);
-    unsetenv("DATABASE_URL");
-}
-
-static void a_place_that_is_none_is_told(void **state)
-{
-    static const char *const wrong[] = {"mysql://u:hunter22@h/d", "sqlite://relative", "keys.db",
-                                        "database_url"};
-    struct loaded *l = *state;
-    char text[2048];
-
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        snprintf(text, sizeof(text), MODELS "tranche_settings: {database: '%s'}\n", wrong[i]);
-        load(l, text);
-        assert_int_equal(l->rc, ERR_INVALID);
-        assert_told(l, "tranche_settings.database: ");
-        assert_not_told(l, "hunter22");
-    }
-    load(l, MODELS "tranche_settings: {litellm_database: 'sqlite:///a/b.db'}\n");
-    assert_int_equal(l->rc, ERR_INVALID);
-    load(l, MODELS "tranche_settings: {database: os.environ/NOT_SET_AT_ALL}\n");
-    assert_int_equal(l->rc, ERR_INVALID);
-    load(l, MODELS "tranche_settings: {database: none, keys_when_down: perhaps}\n");
-    assert_int_equal(l->rc, ERR_INVALID);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -912,9 +858,6 @@ int main(void)
         TEST(an_unknown_field_is_an_error),
         TEST(a_team_has_models_and_limits),
         TEST(what_stands_twice_is_told_with_both_lines),
-        TEST(databases_are_named_and_never_shown),
-        TEST(a_database_url_alone_names_no_database),
-        TEST(a_place_that_is_none_is_told),
         TEST(keys_need_a_master_key),
         TEST(the_master_key_is_no_key_of_a_tenant),
         TEST(a_keys_file_is_read_beside_the_configuration),
