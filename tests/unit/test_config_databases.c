@@ -4,7 +4,8 @@
 
 #define MODELS                                                                                     \
     "model_list:\n"                                                                                \
-    "- {model_name: g, litellm_params: {model: azure/a, api_base: 'https://a.test', api_key: k}}\n"
+    "- {model_name: g, litellm_params: {model: azure/a, api_base: 'https://a.test', api_key: "     \
+    "k}}\n"
 
 static void databases_are_named_and_never_shown(void **state)
 {
