@@ -82,6 +82,13 @@ void manage_fail_store(struct manage_job *job, int err)
 {
     switch (err) {
     case ERR_FULL:
+        if (store_state(job->manage->store) == STORE_LOCKED) {
+            job->out->retry_after_s = 5;
+            manage_fail(job, 503, "no_db_connection", NULL,
+                        "Another gateway has the database of keys, and only one may change it. "
+                        "Nothing was changed; please retry shortly.");
+            break;
+        }
         manage_fail(job, 507, "server_error", NULL,
                     "The disk of the database of keys is full. Nothing was changed.");
         break;

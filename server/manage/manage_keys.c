@@ -174,18 +174,27 @@ static void fail_add(struct manage_job *job, int err, const struct store_key *ke
         manage_fail_store(job, err);
 }
 
+/* A key as the database has it. @return false: answered */
+static bool read_row(struct manage_job *job, const char *hash, struct store_key *key)
+{
+    int ret = store_key_get(job->manage->store, &(struct store_key_name){.hash = hash}, key);
+
+    if (ret == ERR_NOT_FOUND)
+        (void)not_found(job);
+    else if (ret != 0)
+        manage_fail_store(job, ret);
+    return ret == 0;
+}
+
 /* Answer with a key as the database has it now, and its text. */
 static int answer_made(struct manage_job *job, const char *hash, const char *text)
 {
     struct store_key key;
-    int ret = store_key_get(job->manage->store, &(struct store_key_name){.hash = hash}, &key);
     struct json *body;
 
     job->out->changed = true;
-    if (ret != 0) {
-        manage_fail_store(job, ret);
+    if (!read_row(job, hash, &key))
         return 0;
-    }
     body = manage_show_key(job, &key, true);
     json_set_str(job->doc, body, "token_id", key.hash);
     json_set_str(job->doc, body, "key", text);
@@ -299,14 +308,11 @@ static char *service_account_of(struct manage_job *job, const struct store_key *
 static int answer_row(struct manage_job *job, const char *hash, const char *asked)
 {
     struct store_key key;
-    int ret = store_key_get(job->manage->store, &(struct store_key_name){.hash = hash}, &key);
     struct json *body;
 
     job->out->changed = true;
-    if (ret != 0) {
-        manage_fail_store(job, ret);
+    if (!read_row(job, hash, &key))
         return 0;
-    }
     body = manage_show_key(job, &key, true);
     if (asked != NULL)
         json_set_str(job->doc, body, "key", asked);
@@ -342,15 +348,8 @@ int manage_key_update(struct manage_job *job)
     struct store_key key;
     int ret;
 
-    if (!named_key(job, hash))
+    if (!named_key(job, hash) || !read_row(job, hash, &key))
         return 0;
-    ret = store_key_get(job->manage->store, &(struct store_key_name){.hash = hash}, &key);
-    if (ret == ERR_NOT_FOUND)
-        return not_found(job);
-    if (ret != 0) {
-        manage_fail_store(job, ret);
-        return 0;
-    }
     ret = change(job, &key);
     store_key_deinit(&key);
     if (ret != 0 || job->answered)
@@ -550,7 +549,6 @@ int manage_key_info(struct manage_job *job)
     char hash[STORE_HASH_DIGITS + 1];
     struct store_key key;
     bool admin = false;
-    int ret;
 
     (void)json_bool(json_get(job->caller, "admin"), &admin);
     if (asked == NULL)
@@ -574,13 +572,8 @@ int manage_key_info(struct manage_job *job)
     }
     if (job->manage->store == NULL)
         return not_found(job);
-    ret = store_key_get(job->manage->store, &(struct store_key_name){.hash = hash}, &key);
-    if (ret == ERR_NOT_FOUND)
-        return not_found(job);
-    if (ret != 0) {
-        manage_fail_store(job, ret);
+    if (!read_row(job, hash, &key))
         return 0;
-    }
     answer_info(job, asked, manage_show_key(job, &key, false));
     store_key_deinit(&key);
     return 0;

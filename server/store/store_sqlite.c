@@ -1,7 +1,9 @@
 /* The engine over libsqlite3: a file of this machine, for one server.
  *
- * A second server is kept out by a lock beside the file (flock on `<path>.lock`), for as long as
- * the engine lives. Programs that a person starts share the file: SQLite's own locks order them.
+ * A second server may read, and is kept from changes by a lock beside the file (flock on
+ * `<path>.lock`), for as long as the first one's engine lives: after a reload or an upgrade the keys
+ * are served at once, while the keeper before still ends. Programs that a person starts share the
+ * file: SQLite's own locks order them.
  * File systems that other machines share are refused: the write-ahead log needs shared memory. */
 #include "store_engine.h"
 
@@ -21,6 +23,7 @@
 #include "common/clock.h"
 
 #define CIFS_MAGIC        0xff534d42
+#define BEGIN_WRITE       "begin immediate"
 #define OPS_BETWEEN_LOOKS 20000 /* of SQLite's machine, between two looks at the clock: some ms */
 
 struct sqlite_engine {
@@ -151,14 +154,39 @@ static int step_all(struct sqlite_engine *e, sqlite3_stmt *stmt, row_cb on_row, 
     return rc;
 }
 
+/* The right to change the file, which one server has: for good, once it got it. Others read what it
+ * writes: the server of the next generation, or of the next program, does until the one before has
+ * ended. @return ERR_FULL: another one has it; nothing else is wrong */
+static int take_lock(struct sqlite_engine *e)
+{
+    char path[4096];
+    int fd;
+
+    if (!e->server || e->lock_fd != -1)
+        return 0;
+    snprintf(path, sizeof(path), "%s.lock", e->path);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd == -1)
+        return fail_errno(e, "its lock file");
+    if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+        close(fd);
+        return engine_fail(&e->engine, ERR_FULL, STORE_LOCKED, "%s: another server has it",
+                           e->path);
+    }
+    e->lock_fd = fd;
+    return 0;
+}
+
 static int do_run(struct engine *engine, const char *sql, const struct value *values, size_t num,
                   uint64_t until_ms, row_cb on_row, void *arg)
 {
     struct sqlite_engine *e = of(engine);
     uint64_t now_ms = clock_now_ms();
     sqlite3_stmt *stmt = NULL;
-    int code, rc;
+    int code, rc = strcmp(sql, BEGIN_WRITE) == 0 ? take_lock(e) : 0;
 
+    if (rc != 0)
+        return rc;
     e->until_ms = until_ms;
     sqlite3_busy_timeout(e->db, until_ms > now_ms ? (int)(until_ms - now_ms) : 1);
     code = sqlite3_prepare_v2(e->db, sql, -1, &stmt, NULL);
@@ -193,25 +221,6 @@ static int check_file_system(struct sqlite_engine *e)
                          e->path);
     free(folder);
     return rc;
-}
-
-static int take_lock(struct sqlite_engine *e)
-{
-    char path[4096];
-    int fd;
-
-    if (!e->server || e->lock_fd != -1)
-        return 0;
-    snprintf(path, sizeof(path), "%s.lock", e->path);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd == -1)
-        return fail_errno(e, "its lock file");
-    if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-        close(fd);
-        return engine_fail(&e->engine, ERR_IO, STORE_LOCKED, "%s: another server has it", e->path);
-    }
-    e->lock_fd = fd;
-    return 0;
 }
 
 /* Before SQLite opens it: closing a file would let go of the locks that it has there. */
@@ -276,8 +285,8 @@ static int do_connect(struct engine *engine, uint64_t until_ms)
     struct sqlite_engine *e = of(engine);
     int code, rc = check_file_system(e);
 
-    if (rc == 0)
-        rc = take_lock(e);
+    if (rc == 0 && (rc = take_lock(e)) == ERR_FULL && e->engine.state == STORE_LOCKED)
+        rc = 0; /* to read it is enough */
     if (rc == 0)
         rc = make_private(e);
     if (rc != 0)
@@ -312,7 +321,7 @@ static void do_free(struct engine *engine)
 static const struct engine_ops sqlite_ops = {
     .table_prefix = "",
     .begin_read = "begin",
-    .begin_write = "begin immediate",
+    .begin_write = BEGIN_WRITE,
     .has_table = "select 1 from sqlite_master where type = 'table' and name = $1",
     .connect = do_connect,
     .run = do_run,

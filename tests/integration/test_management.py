@@ -207,3 +207,17 @@ def test_a_database_that_stands_still_is_told_and_nothing_is_sent_twice(start, s
     finally:
         cluster.send(signal.SIGCONT)
     until(lambda: post(gateway, "/key/generate", {}).status == 200, "the database is used again")
+
+
+def test_after_an_upgrade_the_keys_of_a_database_are_served_at_once(managed):
+    secret = made(managed)["key"]
+    managed.send(signal.SIGUSR2)
+    successor = int(managed.wait_line(r"new program started, pid (\d+)").group(1))
+    try:
+        seen = set()
+        until(lambda: seen.add(polls(managed, secret)) or managed.popen.poll() is not None, "the old program has ended")
+        assert seen == {200}
+        until(lambda: post(managed, "/key/generate", {}).status == 200, "the new program may change the database")
+    finally:
+        os.kill(successor, signal.SIGTERM)
+    assert managed.wait_output_end(), "the successor did not end"

@@ -88,22 +88,52 @@ static void the_file_is_its_owners_alone(void **state)
     store_free(store);
 }
 
-static void a_second_server_is_kept_out_until_the_first_ends(void **state)
+/* As the keeper of the next generation or program is, while the one before ends. */
+static void a_second_server_reads_and_changes_nothing_until_the_first_ends(void **state)
 {
     WORLD(w);
     struct store_options server = {.server = true};
+    struct store_key key = key_of(1), other = key_of(2);
     struct store *first, *second;
+    struct rights_list list;
     char why[STORE_WHY_BYTES];
     uint64_t gen;
 
     assert_int_equal(store_new(w->url, &server, &first, why), 0);
     assert_int_equal(store_new(w->url, &server, &second, why), 0);
-    assert_int_equal(store_generation(first, &gen), 0);
-    assert_int_equal(store_generation(second, &gen), ERR_IO);
+    assert_int_equal(store_key_add(first, &key, &tester, NULL), 0);
+    assert_int_equal(store_load(second, &list, &gen), 0);
+    assert_int_equal(list.num_keys, 1);
+    rights_list_deinit(&list);
+    assert_int_equal(store_key_add(second, &other, &tester, NULL), ERR_FULL);
     assert_int_equal(store_state(second), STORE_LOCKED);
     assert_non_null(strstr(store_why(second), "another server"));
-    OK(w, store_generation(w->store, &gen)); /* a command shares it */
+    assert_int_equal(store_generation(second, &gen), 0); /* it reads on */
+    OK(w, store_generation(w->store, &gen));             /* a command shares it */
     store_free(first);
+    assert_int_equal(store_key_add(second, &other, &tester, NULL), 0);
+    store_free(second);
+}
+
+/* Nobody has made its tables yet: there is nothing to read. */
+static void a_second_server_of_a_new_file_waits_for_its_tables(void **state)
+{
+    WORLD(w);
+    struct store_options server = {.server = true};
+    char path[96], lock[112], why[STORE_WHY_BYTES];
+    struct store *second;
+    uint64_t gen;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/new.db", w->dir);
+    snprintf(lock, sizeof(lock), "%s.lock", path);
+    fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(store_new(path, &server, &second, why), 0);
+    assert_int_not_equal(store_generation(second, &gen), 0);
+    assert_int_equal(store_state(second), STORE_LOCKED);
+    close(fd);
     await_up(second);
     store_free(second);
 }
@@ -448,7 +478,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_place_is_taken_or_refused),
         S(the_file_is_its_owners_alone),
-        S(a_second_server_is_kept_out_until_the_first_ends),
+        S(a_second_server_reads_and_changes_nothing_until_the_first_ends),
+        S(a_second_server_of_a_new_file_waits_for_its_tables),
         S(a_full_disk_refuses_changes_and_lets_reads_through),
         S(a_damaged_file_is_told_of_and_left_alone),
         S(what_is_no_database_is_told_of),

@@ -33,14 +33,14 @@ enum store_state {
     STORE_CLOSED,  /* not tried yet */
     STORE_UP,      /* the last call reached it */
     STORE_DOWN,    /* gone, stopped, refused; tried again */
-    STORE_LOCKED,  /* SQLite: another server, or another process, has it; tried again */
+    STORE_LOCKED,  /* SQLite: another server may change it, or another process does; tried again */
     STORE_FULL,    /* the disk is full: reads go on, changes are refused */
     STORE_DAMAGED, /* SQLite: not a database, or not whole; tried again, for it may be restored */
     STORE_FOREIGN  /* a newer program's schema, no right to it, a replica; tried again */
 };
 
 struct store_options {
-    /* SQLite: whether this is the one server that may have the file: its lock is taken and kept */
+    /* SQLite: whether this is the one server that may change the file: its lock is taken and kept */
     bool server;
     uint32_t deadline_ms; /* of a call; 0: STORE_DEADLINE_MS */
 };
@@ -74,7 +74,8 @@ uint64_t store_reached_ms(const struct store *store);
 /* All functions below return, beside what they say themselves:
  *   ERR_IO         the database cannot be reached, is locked, or did not answer in time. A change
  *                  may then have been made: read again
- *   ERR_FULL       its disk is full; nothing changed
+ *   ERR_FULL       its disk is full, or (STORE_LOCKED) another server has the right to change it;
+ *                  nothing changed, and reads go on
  *   ERR_BAD_STATE  it is damaged, a newer program's, read-only, or not permitted
  *   ERR_NOMEM */
 
