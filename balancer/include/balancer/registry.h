@@ -74,6 +74,7 @@ struct registry_gaps {
     bool cut;             /* some of the owner's rows had to go */
 };
 
+/** What an owner's list lacks, as far as that is known. Counts nothing: two words are read. */
 struct registry_gaps registry_gaps(const struct registry *registry, uint64_t owner);
 
 /** All that was made before is known, too: a database has put it back. */

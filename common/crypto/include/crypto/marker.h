@@ -61,6 +61,7 @@ static inline uint64_t marker_key(const struct marker *marker)
     return marker->key != 0 ? marker->key : marker->owner;
 }
 
+/* The team of that key: the owner, where the marker names a key apart; 0: it has none. */
 static inline uint64_t marker_team(const struct marker *marker)
 {
     return marker->key != 0 ? marker->owner : 0;

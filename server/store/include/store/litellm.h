@@ -59,6 +59,7 @@ struct litellm_counts {
 MUST_USE int litellm_refresh(struct litellm *litellm, const struct rights_list **list,
                              bool *changed);
 
+/** What the last refresh left out; borrowed, as long as `litellm`. */
 const struct litellm_counts *litellm_counts(const struct litellm *litellm);
 
 /** Read one key by its hash, as store_find() does. */

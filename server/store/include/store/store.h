@@ -194,6 +194,7 @@ struct store_key_page {
  *  @return 0; ERR_INVALID: a page or a size out of bounds */
 MUST_USE int store_key_list(struct store *store, const struct store_key_filter *filter,
                             struct store_key_page *out);
+/** Free what a page holds, and empty it. */
 void store_key_page_deinit(struct store_key_page *page);
 
 /** Teams, as keys.
@@ -220,8 +221,12 @@ struct store_team_page {
     uint64_t total;
 };
 
+/** Read one page of teams, the oldest first.
+ *  @param out  the caller's to store_team_page_deinit()
+ *  @return 0; ERR_INVALID: a page or a size out of bounds */
 MUST_USE int store_team_list(struct store *store, const struct store_team_filter *filter,
                              struct store_team_page *out);
+/** Free what a page holds, and empty it. */
 void store_team_page_deinit(struct store_team_page *page);
 
 /* One change, as the audit has it. */

@@ -51,6 +51,9 @@ void tokens_free(struct tokens *tokens); /* NULL is fine */
 /** Whether a credential may be a token, and tokens are taken. */
 bool tokens_take(const struct tokens *tokens, const char *text, size_t len);
 
+/** What is remembered of a token; nothing is verified.
+ *  @param out  written for TOKEN_GOOD and TOKEN_BAD
+ *  @return TOKEN_UNKNOWN: nothing, verify it */
 enum token_end tokens_recall(struct tokens *tokens, const struct token *token, int64_t now_unix_ms,
                              struct token_answer *out);
 
@@ -62,4 +65,5 @@ enum token_end tokens_verify(struct tokens *tokens, const struct token *token, i
  *  @param now_ms  monotonic
  *  @return a ticket for tokens_heard(); 0: that could change nothing */
 uint64_t tokens_ring(struct tokens *tokens, uint64_t now_ms);
+/** Whether the keeper has asked the issuer since the ticket was given. */
 bool tokens_heard(const struct tokens *tokens, uint64_t ticket);
