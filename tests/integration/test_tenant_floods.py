@@ -86,7 +86,7 @@ def test_one_tenant_polls_on_hundreds_of_connections(world, sim):
 def test_one_tenant_creates_and_leaves_again_and_again(world, sim):
     gateway = world(max_upstream_calls=20)
     file, _ = created(gateway, ANN, ANNS)
-    held_up(sim, "*/batches", "POST")
+    held_up(sim, "*/batches", "POST", {"hang": "answer", "ms": 8000})  # the gateway waits for them when it ends
     body = b'{"input_file_id":"%s","endpoint":"/v1/chat/completions","completion_window":"24h"}' % file.encode()
     before = len(sim.requests("eu"))
     for n in range(40):
