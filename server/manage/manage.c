@@ -169,6 +169,17 @@ bool manage_is_refused(struct manage_job *job)
     return true;
 }
 
+bool manage_has_store(struct manage_job *job, const char *what)
+{
+    if (job->manage->store != NULL)
+        return true;
+    manage_fail(job, 400, "no_db_connection", NULL,
+                "No database of keys is configured here (tranche_settings.database): %s come from "
+                "the configuration.",
+                what);
+    return false;
+}
+
 struct store_actor manage_actor(const struct manage_job *job)
 {
     const char *name = json_get_str(job->caller, "name");
@@ -266,6 +277,7 @@ int manage_call(const struct manage *manage, const char *message, size_t len,
                 struct manage_answer *out)
 {
     struct manage_job job = {.manage = manage, .doc = json_doc_new(), .out = out};
+    struct json_doc *head_doc = json_doc_new(); /* what stands twice in a query is not the body's */
     const char *end = memchr(message, '\n', len), *method, *path;
     size_t head_len = end == NULL ? len : (size_t)(end - message);
     struct json_error error;
@@ -273,9 +285,12 @@ int manage_call(const struct manage *manage, const char *message, size_t len,
     int ret = ERR_SYNTAX;
 
     *out = (struct manage_answer){.status = 500};
-    if (job.doc == NULL)
+    if (job.doc == NULL || head_doc == NULL) {
+        json_doc_free(job.doc);
+        json_doc_free(head_doc);
         return ERR_NOMEM;
-    head = json_parse_most(job.doc, message, head_len, MAX_HEAD_VALUES, &error);
+    }
+    head = json_parse_most(head_doc, message, head_len, MAX_HEAD_VALUES, &error);
     method = json_get_str(head, "method");
     path = json_get_str(head, "path");
     job.query = json_get(head, "query");
@@ -290,5 +305,6 @@ int manage_call(const struct manage *manage, const char *message, size_t len,
         strbuf_reset(&out->body);
     }
     json_doc_free(job.doc);
+    json_doc_free(head_doc);
     return ret;
 }

@@ -43,6 +43,9 @@ void manage_fail(struct manage_job *job, int status, const char *type, const cha
 /** Answer for what the store returned, which is not 0: ERR_IO is 503, ERR_FULL 507. */
 void manage_fail_store(struct manage_job *job, int err);
 
+/** Whether there is a database; else that is answered. @param what  "keys" or "teams" */
+bool manage_has_store(struct manage_job *job, const char *what);
+
 /** Note what is wrong with the body: the answer is a 422 then. */
 void manage_problem(struct manage_job *job, const char *field, const char *type, const char *fmt,
                     ...) __attribute__((format(printf, 4, 5)));

@@ -84,18 +84,6 @@ static bool is_ours(struct manage_job *job, const char *hash)
     return false;
 }
 
-/* @return false: answered */
-static bool has_store(struct manage_job *job)
-{
-    if (job->manage->store != NULL)
-        return true;
-    manage_fail(
-        job, 400, "no_db_connection", NULL,
-        "No database of keys is configured here (tranche_settings.database): keys come from "
-        "the configuration.");
-    return false;
-}
-
 /* The key that a body, or its path, names, by its hash. @return false: answered */
 static bool named_key(struct manage_job *job, char hash[STORE_HASH_DIGITS + 1])
 {
@@ -107,7 +95,7 @@ static bool named_key(struct manage_job *job, char hash[STORE_HASH_DIGITS + 1])
         (void)not_found(job);
         return false;
     }
-    return is_ours(job, hash) && has_store(job);
+    return is_ours(job, hash) && manage_has_store(job, "keys");
 }
 
 /* --- making one --- */
@@ -236,7 +224,7 @@ int manage_key_generate(struct manage_job *job)
     struct store_key key = {0};
     int ret;
 
-    if (!has_store(job))
+    if (!manage_has_store(job, "keys"))
         return 0;
     ret = manage_take_key(job, &key);
     if (ret == 0 && !manage_is_refused(job))
@@ -277,7 +265,7 @@ int manage_service_account(struct manage_job *job)
     struct store_key key = {0};
     int ret;
 
-    if (!has_store(job))
+    if (!manage_has_store(job, "keys"))
         return 0;
     (void)manage_required(job, "team_id");
     ret = manage_take_key(job, &key);
@@ -505,7 +493,8 @@ int manage_key_delete(struct manage_job *job)
 
     if (!json_is(names, JSON_ARRAY) || json_size(names) == 0)
         manage_problem(job, "keys", "missing", "give a list: `keys` or `key_aliases`");
-    if (manage_is_refused(job) || !has_store(job) || !find_all(job, names, names == aliases))
+    if (manage_is_refused(job) || !manage_has_store(job, "keys") ||
+        !find_all(job, names, names == aliases))
         return 0;
     deleted = json_new_array(job->doc);
     for (size_t i = 0; i < json_size(names); i++) {
@@ -661,7 +650,7 @@ int manage_key_list(struct manage_job *job)
     struct json *body, *keys;
     int ret;
 
-    if (!has_store(job) || !read_filter(job, hash, &filter))
+    if (!manage_has_store(job, "keys") || !read_filter(job, hash, &filter))
         return 0;
     ret = store_key_list(job->manage->store, &filter, &page);
     if (ret != 0) {

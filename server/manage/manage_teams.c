@@ -8,17 +8,6 @@
 
 #define LIST_PAGE 100 /* teams that one statement reads */
 
-/* @return false: answered */
-static bool has_store(struct manage_job *job)
-{
-    if (job->manage->store != NULL)
-        return true;
-    manage_fail(job, 400, "no_db_connection", NULL,
-                "No database of keys is configured here (tranche_settings.database): teams come "
-                "from the configuration.");
-    return false;
-}
-
 static int not_found(struct manage_job *job, const char *id)
 {
     manage_fail(job, 404, "not_found_error", "team_id", "Team not found, passed team id: %.128s.",
@@ -113,7 +102,7 @@ int manage_team_new(struct manage_job *job)
     const char *id = manage_text(job, "team_id");
     int ret = 0;
 
-    if (!has_store(job))
+    if (!manage_has_store(job, "teams"))
         return 0;
     ret = manage_take_team(job, &team);
     team.id = id == NULL ? new_id() : strdup(id);
@@ -141,7 +130,7 @@ static const char *named_team(struct manage_job *job)
 
     if (manage_is_refused(job) || id == NULL)
         return NULL;
-    return is_ours(job, id) && has_store(job) ? id : NULL;
+    return is_ours(job, id) && manage_has_store(job, "teams") ? id : NULL;
 }
 
 int manage_team_update(struct manage_job *job)
@@ -235,7 +224,7 @@ int manage_team_delete(struct manage_job *job)
 
     if (!json_is(ids, JSON_ARRAY) || json_size(ids) == 0)
         manage_problem(job, "team_ids", "missing", "Field required");
-    if (manage_is_refused(job) || !has_store(job) || !may_delete(job, ids))
+    if (manage_is_refused(job) || !manage_has_store(job, "teams") || !may_delete(job, ids))
         return 0;
     for (size_t i = 0; i < json_size(ids); i++) {
         const char *id = json_str(json_at(ids, i), NULL);
@@ -283,7 +272,7 @@ int manage_team_info(struct manage_job *job)
 
     if (id == NULL)
         manage_problem(job, "team_id", "missing", "Field required");
-    if (manage_is_refused(job) || !has_store(job))
+    if (manage_is_refused(job) || !manage_has_store(job, "teams"))
         return 0;
     ret = store_team_get(job->manage->store, id, &team);
     if (ret == ERR_NOT_FOUND)
@@ -314,7 +303,7 @@ int manage_team_list(struct manage_job *job)
     struct store_team_page page;
     uint64_t told = 0;
 
-    if (!has_store(job))
+    if (!manage_has_store(job, "teams"))
         return 0;
     do {
         int ret = store_team_list(job->manage->store, &filter, &page);

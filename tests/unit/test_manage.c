@@ -179,6 +179,13 @@ static void a_key_may_be_given_and_is_found_by_its_text(void **state)
     assert_null(strstr(strbuf_str(&a->answer.body), "sk-short"));
 }
 
+static void a_query_that_says_something_twice_is_no_fault_of_the_body(void **state)
+{
+    API(a);
+
+    EXPECT(a, 200, call_as(a, MASTER, "POST", "/key/generate", "{\"x\":\"1\",\"x\":\"2\"}", "{}"));
+}
+
 static void an_alias_is_one_keys(void **state)
 {
     API(a);
@@ -515,6 +522,7 @@ static void a_database_that_is_gone_is_a_503_with_a_wait(void **state)
 #define TESTS(s)                                                                                   \
     T(a_generated_key_is_shown_once_with_all_that_was_asked_for, s),                               \
         T(a_key_may_be_given_and_is_found_by_its_text, s), T(an_alias_is_one_keys, s),             \
+        T(a_query_that_says_something_twice_is_no_fault_of_the_body, s),                           \
         T(a_key_of_a_team_that_is_not_there_is_refused, s),                                        \
         T(a_budget_is_refused_since_nobody_would_enforce_it, s),                                   \
         T(what_has_no_effect_is_kept_and_told, s),                                                 \
