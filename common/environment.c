@@ -7,12 +7,24 @@
 
 #include "common/secret.h"
 
-#define OWN_PREFIX "TRANCHE_"
-
 static struct {
     struct secret block; /* the variables, each "NAME=value" with its NUL */
     bool taken;
 } kept;
+
+/* What a program says to the next one: numbers of descriptors and processes. Every other name may be
+ * an operator's and hold a key, those that begin with TRANCHE_ too. */
+static bool is_own(const char *variable)
+{
+    static const char *const names[] = {"TRANCHE_HANDOVER", "TRANCHE_LISTEN_FD",
+                                        "TRANCHE_UPGRADE_FROM"};
+    size_t len = strcspn(variable, "=");
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strlen(names[i]) == len && memcmp(names[i], variable, len) == 0)
+            return true;
+    return false;
+}
 
 /* What libraries look at after the start, and what says nothing that is not known anyway. */
 static bool is_harmless(const char *variable)
@@ -48,7 +60,7 @@ static bool is_harmless(const char *variable)
                                         "TSAN_OPTIONS",
                                         "LLVM_PROFILE_FILE",
                                         "GLIBC_TUNABLES"};
-    static const char *const beginnings[] = {"LC_", "LD_", "MALLOC_", "GCOV_", OWN_PREFIX};
+    static const char *const beginnings[] = {"LC_", "LD_", "MALLOC_", "GCOV_"};
     size_t len = strcspn(variable, "=");
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -58,11 +70,6 @@ static bool is_harmless(const char *variable)
         if (strncmp(variable, beginnings[i], strlen(beginnings[i])) == 0)
             return true;
     return false;
-}
-
-static bool is_own(const char *variable)
-{
-    return strncmp(variable, OWN_PREFIX, strlen(OWN_PREFIX)) == 0;
 }
 
 static size_t count_bytes(void)
@@ -101,7 +108,7 @@ static void keep_harmless(void)
     char **to = environ;
 
     for (char **at = environ; at != NULL && *at != NULL; at++)
-        if (is_harmless(*at))
+        if (is_own(*at) || is_harmless(*at))
             *to++ = *at;
         else
             wipe_value(*at);
@@ -135,7 +142,7 @@ const char *environment_get(const char *name)
 {
     size_t len = strlen(name);
 
-    if (!kept.taken || strncmp(name, OWN_PREFIX, strlen(OWN_PREFIX)) == 0)
+    if (!kept.taken || is_own(name))
         return getenv(name);
     for (char *at = next_kept(NULL); at != NULL; at = next_kept(at))
         if (strncmp(at, name, len) == 0 && at[len] == '=')

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log_out.h"
+#include "common/log_recent.h"
 #include "common/mask.h"
 
 static enum log_level max_level = LOG_LEVEL_INFO;
@@ -35,13 +36,17 @@ static void mask_control_bytes(char *text, size_t len)
 static size_t add_head(char *line, size_t size, enum log_level level)
 {
     static const char *const names[] = {"error", "warn", "info", "debug"};
+    static const int priorities[] = {3, 4, 6, 7}; /* syslog(3) */
     struct timespec ts;
     struct tm tm;
     size_t len;
 
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    len = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    len = 0;
+    if (log_out_has_priority(LOG_STREAM_ERROR))
+        len = (size_t)snprintf(line, size, "<%d>", priorities[level]);
+    len += strftime(line + len, size - len, "%Y-%m-%dT%H:%M:%S", &tm);
     len += (size_t)snprintf(line + len, size - len, ".%03ldZ %s %s[%d]: ", ts.tv_nsec / 1000000,
                             names[level], process_name, (int)getpid());
     return len;
@@ -71,7 +76,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     size_t head;
     int len;
 
-    if (level > max_level)
+    if ((int)level > (log_out_level() < 0 ? (int)max_level : log_out_level()))
         return;
     head = add_head(line, sizeof(line), level);
     va_start(args, fmt);
@@ -83,6 +88,8 @@ void log_line(enum log_level level, const char *fmt, ...)
         len = (int)(sizeof(line) - head) - 2;
     len = (int)mask_hide(mask_installed(), line + head, (size_t)len, (size_t)len);
     mask_control_bytes(line + head, (size_t)len);
+    if (level <= LOG_LEVEL_INFO)
+        log_recent_put(level, process_name, line + head, (size_t)len);
     line[head + (size_t)len] = '\n';
     log_tell_lost();
     if (!log_out_put(LOG_STREAM_ERROR, line, head + (size_t)len + 1))

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,20 +16,35 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/environment.h"
 #include "common/shm.h"
 
 #define PIPE_DEFAULT 65536     /* pipe(7); another size is somebody's choice */
 #define PIPE_BYTES   (1 << 20) /* what a pipe should hold of a burst */
 #define GUARD_US     1000      /* a guarded write waits no longer */
 #define TEXT_LOOK_MS 50
+#define BATCH_BYTES  32768 /* of lines of one turn, to a file */
 
 /* The words that all processes share; until log_out_init() those of this one. */
 struct counts {
     _Atomic uint64_t lost[LOG_STREAMS], untold[LOG_STREAMS];
     _Atomic uint32_t torn[LOG_STREAMS];
+    _Atomic uint32_t reopen; /* how often that was wanted */
+    _Atomic uint32_t level;  /* 1 and more: this level less 1; 0: none was told */
 };
 
 static struct counts own_counts;
+static struct counts *counts = &own_counts;
+
+/* Lines of this turn. */
+struct batch {
+    size_t len, told_end; /* bytes; up to the last line that tells of lost ones */
+    uint64_t told;
+    char text[BATCH_BYTES];
+};
+
+static struct batch batches[LOG_STREAMS];
+static enum log_priority priorities = LOG_PRIORITY_AUTO;
 
 static struct log_out streams[LOG_STREAMS] = {
     [LOG_STREAM_ACCESS] = {STDOUT_FILENO, LOG_OUT_PLAIN, &own_counts.lost[0], &own_counts.untold[0],
@@ -101,16 +117,31 @@ static void prepare_guard(void)
     sigaction(SIGALRM, &action, NULL);
 }
 
+/* systemd.exec(5): device and inode of the socket that the service manager gave. */
+static bool is_journal(int fd)
+{
+    const char *given = environment_get("JOURNAL_STREAM");
+    struct stat st;
+    char own[64];
+
+    if (given == NULL || fstat(fd, &st) == -1)
+        return false;
+    snprintf(own, sizeof(own), "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    return strcmp(own, given) == 0;
+}
+
 int log_out_init(void)
 {
-    struct counts *counts = shm_new(sizeof(*counts));
+    struct counts *shared = shm_new(sizeof(*shared));
 
-    if (counts == NULL)
+    if (shared == NULL)
         return ERR_NOMEM;
     if (fill_standard_descriptors() != 0) {
-        shm_free(counts, sizeof(*counts));
+        shm_free(shared, sizeof(*shared));
         return ERR_IO;
     }
+    counts = shared;
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     prepare_guard();
@@ -118,9 +149,117 @@ int log_out_init(void)
         streams[i].lost = &counts->lost[i];
         streams[i].untold = &counts->untold[i];
         streams[i].torn = &counts->torn[i];
+        streams[i].journal = is_journal(streams[i].fd);
         log_out_open(&streams[i]);
     }
     return 0;
+}
+
+/* --- files --- */
+
+static int open_file(struct log_out *out)
+{
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    /* Root follows nobody's link: its folder may belong to the user that root becomes. */
+    int fd = open(out->path, geteuid() == 0 ? flags | O_NOFOLLOW : flags, 0640);
+
+    if (fd == -1)
+        return ERR_IO;
+    if (dup2(fd, out->fd) == -1) {
+        close(fd);
+        return ERR_IO;
+    }
+    close(fd);
+    out->journal = false;
+    log_out_open(out);
+    return 0;
+}
+
+int log_out_use_file(enum log_stream stream, const char *path)
+{
+    struct log_out *out = &streams[stream];
+    const char *before = out->path;
+    int ret;
+
+    if (path == NULL)
+        return 0;
+    out->path = strdup(path);
+    if (out->path == NULL) {
+        out->path = before;
+        return ERR_NOMEM;
+    }
+    ret = open_file(out);
+    if (ret != 0) {
+        free((char *)(uintptr_t)out->path);
+        out->path = before;
+    }
+    return ret;
+}
+
+/* A file of root's or of that user, which has no other name: one under another name, in a folder of
+ * that user's, may be anybody's. */
+static bool is_to_be_given(int fd, uid_t user)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+           (st.st_uid == 0 || st.st_uid == user);
+}
+
+void log_out_give_files(uid_t user, gid_t group)
+{
+    for (int i = 0; i < LOG_STREAMS; i++)
+        if (streams[i].path != NULL && is_to_be_given(streams[i].fd, user) &&
+            fchown(streams[i].fd, user, group) == -1)
+            continue; /* as for any file that is not the user's: it cannot be opened again */
+}
+
+void log_out_reopen(void)
+{
+    atomic_fetch_add(&counts->reopen, 1);
+}
+
+static int look(struct log_out *out)
+{
+    uint32_t wanted = atomic_load_explicit(&counts->reopen, memory_order_relaxed);
+
+    if (out->path == NULL || out->opened == wanted)
+        return 0;
+    out->opened = wanted; /* also when it fails: it is not tried again with each line */
+    return open_file(out);
+}
+
+int log_out_look(void)
+{
+    int ret = 0;
+
+    for (int i = 0; i < LOG_STREAMS; i++)
+        if (look(&streams[i]) != 0)
+            ret = ERR_IO;
+    return ret;
+}
+
+/* --- what lines look like, and which there are --- */
+
+void log_out_set_priority(enum log_priority priority)
+{
+    priorities = priority;
+}
+
+bool log_out_has_priority(enum log_stream stream)
+{
+    return priorities == LOG_PRIORITY_ALWAYS ||
+           (priorities == LOG_PRIORITY_AUTO && streams[stream].journal);
+}
+
+void log_out_set_level(int level)
+{
+    atomic_store(&counts->level, level < 0 ? 0 : (uint32_t)level + 1);
+}
+
+int log_out_level(void)
+{
+    return (int)atomic_load_explicit(&counts->level, memory_order_relaxed) - 1;
 }
 
 /* --- writing --- */
@@ -163,24 +302,98 @@ static ssize_t write_parts(const struct log_out *out, struct iovec *parts, int n
     return writev(out->fd, parts, num);
 }
 
-/* Only a disk that is full and a terminal take a part of a line. What is written next begins a line
- * of its own then, whoever writes it. */
-bool log_out_write(struct log_out *out, const char *line, size_t len)
+/* Only a disk that is full and a terminal take a part of a text. What is written next begins a line
+ * of its own when that part ended inside one, whoever writes it. */
+size_t log_out_write_some(struct log_out *out, const char *text, size_t len)
 {
     bool torn = atomic_exchange(out->torn, 0) != 0;
-    struct iovec parts[] = {{"\n", torn}, {(char *)(uintptr_t)line, len}};
+    struct iovec parts[] = {{"\n", torn}, {(char *)(uintptr_t)text, len}};
     ssize_t written = write_parts(out, parts, 2);
+    size_t done;
 
-    if (written == (ssize_t)(len + torn))
-        return true;
-    if (written > (ssize_t)torn || (torn && written <= 0))
+    if (written <= 0) {
+        if (torn)
+            atomic_store(out->torn, 1);
+        return 0;
+    }
+    done = (size_t)written - torn;
+    if (done > 0 && text[done - 1] != '\n')
         atomic_store(out->torn, 1);
-    return false;
+    return done;
+}
+
+bool log_out_write(struct log_out *out, const char *line, size_t len)
+{
+    return log_out_write_some(out, line, len) == len;
 }
 
 bool log_out_put(enum log_stream stream, const char *line, size_t len)
 {
+    (void)look(&streams[stream]);
     return len <= LOG_OUT_LINE_MAX && log_out_write(&streams[stream], line, len);
+}
+
+/* --- lines of one turn --- */
+
+static uint64_t count_lines(const char *text, size_t len)
+{
+    uint64_t lines = 0;
+
+    for (const char *at = text; (at = memchr(at, '\n', (size_t)(text + len - at))) != NULL; at++)
+        lines++;
+    return lines;
+}
+
+static void flush(enum log_stream stream)
+{
+    struct batch *b = &batches[stream];
+    struct log_out *out = &streams[stream];
+    size_t done;
+
+    if (b->len == 0)
+        return;
+    (void)look(out);
+    done = log_out_write_some(out, b->text, b->len);
+    if (done < b->len) {
+        uint64_t lines = count_lines(b->text + done, b->len - done);
+
+        atomic_fetch_add(out->lost, lines);
+        atomic_fetch_add(out->untold, lines);
+    }
+    if (done < b->told_end)
+        log_out_give_back(stream, b->told);
+    b->len = b->told_end = 0;
+    b->told = 0;
+}
+
+/* A write of more may mix with another process's, or be cut, but in a file. */
+static size_t batch_bytes(const struct log_out *out)
+{
+    return out->kind == LOG_OUT_PLAIN ? BATCH_BYTES : LOG_OUT_LINE_MAX;
+}
+
+void log_out_add(enum log_stream stream, const char *line, size_t len, uint64_t told)
+{
+    struct batch *b = &batches[stream];
+
+    if (len > LOG_OUT_LINE_MAX) {
+        log_out_lose(stream);
+        log_out_give_back(stream, told);
+        return;
+    }
+    if (b->len + len > batch_bytes(&streams[stream]))
+        flush(stream);
+    memcpy(b->text + b->len, line, len);
+    b->len += len;
+    b->told += told;
+    if (told > 0)
+        b->told_end = b->len;
+}
+
+void log_out_flush(void)
+{
+    for (int i = 0; i < LOG_STREAMS; i++)
+        flush((enum log_stream)i);
 }
 
 /* --- counting --- */

@@ -9,12 +9,15 @@
  * Where every ninth word is known, they are those at the end of their stride: a thousand keys that
  * all begin with "sk-proj-" would share the first ones.
  *
- * Escapes are undone before the search, on a copy that remembers where each byte came from. */
+ * Escapes are undone before the search, on a copy that remembers where each byte came from. What
+ * looks like an escape may be none: behind a lone '%' the digits that begin a key are its own. So
+ * the text is also searched as it stands, and with fewer of its layers of escapes undone. */
 #include "common/mask.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 
 #define WORD         4  /* bytes of a word */
@@ -382,6 +385,36 @@ struct mask *mask_new(const struct secret *const *secrets, size_t num)
     return m;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcasecmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+struct mask *mask_new_words(const char *const *words, size_t num)
+{
+    const char **sorted = calloc(num + 1, sizeof(*sorted));
+    struct build b = {0};
+    struct mask *m = NULL;
+
+    if (sorted == NULL)
+        return NULL;
+    if (num > 0)
+        memcpy(sorted, words, num * sizeof(*sorted));
+    qsort(sorted, num, sizeof(*sorted), by_text);
+    for (size_t i = 0; i < num; i++) {
+        size_t len = strlen(sorted[i]);
+
+        if ((i == 0 || by_text(&sorted[i - 1], &sorted[i]) != 0) && len >= LEAST &&
+            says_something((const unsigned char *)sorted[i], len))
+            add_plain(&b, sorted[i], len, len, true);
+    }
+    if (!b.failed)
+        m = assemble(&b);
+    build_free(&b);
+    free(sorted);
+    return m;
+}
+
 void mask_free(struct mask *m)
 {
     size_t bytes;
@@ -401,6 +434,7 @@ void mask_free(struct mask *m)
 struct view {
     const unsigned char *bytes;
     size_t len;
+    int passes;           /* so many times; it had no more, or no more were wanted */
     const uint32_t *from; /* where each byte begins in the text; [len]: its end; NULL: the same */
     unsigned char *own_bytes; /* owned */
     uint32_t *own_from;       /* owned */
@@ -508,10 +542,11 @@ static bool has_escapes(const char *text, size_t len)
            memchr(text, '&', len) != NULL;
 }
 
-static int view_init(struct view *v, const char *text, size_t len)
+/* @param passes  how many times escapes are undone at most */
+static int view_init(struct view *v, const char *text, size_t len, int passes)
 {
     *v = (struct view){.bytes = (const unsigned char *)text, .len = len};
-    if (len < LEAST || !has_escapes(text, len))
+    if (passes == 0 || len < LEAST || !has_escapes(text, len))
         return 0;
     v->own_bytes = malloc(len);
     v->own_from = malloc((len + 1) * sizeof(*v->own_from));
@@ -520,8 +555,8 @@ static int view_init(struct view *v, const char *text, size_t len)
     memcpy(v->own_bytes, text, len);
     for (size_t i = 0; i <= len; i++)
         v->own_from[i] = (uint32_t)i;
-    for (int i = 0; i < PASSES && unescape_once(v); i++)
-        ;
+    while (v->passes < passes && unescape_once(v))
+        v->passes++;
     v->bytes = v->own_bytes;
     v->from = v->own_from;
     return 0;
@@ -617,18 +652,34 @@ static bool next(const struct mask *m, const struct view *v, size_t *at, struct 
     return false;
 }
 
-bool mask_finds(const struct mask *m, const char *text, size_t len)
+/* @param passes  see view_init(); written: how many there were */
+static bool finds(const struct mask *m, const char *text, size_t len, int *passes)
 {
     struct view v;
     struct span s;
     size_t at = 0;
-    bool found;
+    bool found = view_init(&v, text, len, *passes) != 0 || next(m, &v, &at, &s);
+
+    *passes = v.passes;
+    view_deinit(&v);
+    return found;
+}
+
+bool mask_finds(const struct mask *m, const char *text, size_t len)
+{
+    int all = PASSES;
 
     if (m == NULL || m->num_patterns == 0 || len < m->shortest)
         return false;
-    found = view_init(&v, text, len) != 0 || next(m, &v, &at, &s);
-    view_deinit(&v);
-    return found;
+    if (finds(m, text, len, &all))
+        return true;
+    for (int passes = 0; passes < all; passes++) {
+        int fewer = passes;
+
+        if (finds(m, text, len, &fewer))
+            return true;
+    }
+    return false;
 }
 
 static void end_text(char *text, size_t len, size_t size)
@@ -672,15 +723,31 @@ static size_t hide(const struct mask *m, const struct view *v, char *text, size_
     return used + len - taken;
 }
 
-static size_t hide_once(const struct mask *m, char *text, size_t len)
+/* @param passes  as of finds() */
+static size_t hide_in_view(const struct mask *m, char *text, size_t len, int *passes)
 {
     struct view v;
 
-    if (view_init(&v, text, len) == 0)
+    if (view_init(&v, text, len, *passes) == 0)
         len = hide(m, &v, text, len);
     else
         len = put_mask(text, 0, len);
+    *passes = v.passes;
     view_deinit(&v);
+    return len;
+}
+
+/* First with all escapes undone: a piece that only some of them cut is found longest there. */
+static size_t hide_once(const struct mask *m, char *text, size_t len)
+{
+    int all = PASSES;
+
+    len = hide_in_view(m, text, len, &all);
+    for (int passes = 0; passes < all; passes++) {
+        int fewer = passes;
+
+        len = hide_in_view(m, text, len, &fewer);
+    }
     return len;
 }
 

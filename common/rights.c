@@ -14,7 +14,8 @@ void rights_limits_init(struct rights_limits *limits)
                                      .parallel_requests = RIGHTS_UNLIMITED,
                                      .uploads = RIGHTS_UNLIMITED,
                                      .spool_bytes = RIGHTS_UNLIMITED,
-                                     .file_bytes = RIGHTS_UNLIMITED};
+                                     .file_bytes = RIGHTS_UNLIMITED,
+                                     .budget_nano = RIGHTS_UNLIMITED};
 }
 
 static void models_deinit(struct rights_models *models)

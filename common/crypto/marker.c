@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "hex.h"
+#include "common/hex.h"
 
 #define OWNER_AT   2
 #define REQUEST_AT (OWNER_AT + 16 + 1)
@@ -42,8 +42,7 @@ int marker_new_nonce(char nonce[MARKER_NONCE + 1])
 
     if (RAND_bytes(bytes, sizeof(bytes)) != 1)
         return ERR_IO;
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
+    hex_write(bytes, sizeof(bytes), nonce);
     return 0;
 }
 
@@ -53,8 +52,7 @@ void marker_nonce_of(uint64_t owner, const char *text, size_t len, char nonce[MA
     unsigned char hash[SHA256_BYTES];
 
     sha256_of(pieces, 2, hash);
-    for (int i = 0; i < MARKER_NONCE / 2; i++)
-        snprintf(nonce + 2 * i, 3, "%02x", hash[i]);
+    hex_write(hash, MARKER_NONCE / 2, nonce);
 }
 
 bool marker_takes_file(const char *file, bool keyed)

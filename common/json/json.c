@@ -13,6 +13,7 @@
 
 #include <yajl/yajl_parse.h>
 
+#include "common/secret.h"
 #include "json/json_text.h"
 
 enum {
@@ -91,6 +92,15 @@ void json_doc_free(struct json_doc *doc)
         free(chunk);
     }
     free(doc);
+}
+
+void json_doc_wipe(struct json_doc *doc)
+{
+    if (doc == NULL)
+        return;
+    for (struct chunk *chunk = doc->chunks; chunk != NULL; chunk = chunk->next)
+        secret_wipe(chunk->payload, chunk->size);
+    json_doc_free(doc);
 }
 
 bool json_doc_failed(const struct json_doc *doc)

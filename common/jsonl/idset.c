@@ -3,9 +3,8 @@
  * little within its own memory: what follows each other follows each other in a larger one too.
  *
  * A slot is a number of 80 bits, kept as its upper 64 and its lower 16: the beginning of the hash,
- * then the mark in the last `mark_bits`. The hash is SipHash-1-3 with 128
- * bits of output (Aumasson and Bernstein, 2012, with the finalisation of the reference
- * implementation's 128-bit variant): keyed, because whoever uploads a file chooses its ids. */
+ * then the mark in the last `mark_bits`. The hash (siphash.h) is keyed, because whoever uploads a
+ * file chooses its ids. */
 #include "idset.h"
 
 #include <assert.h>
@@ -14,6 +13,8 @@
 #include <string.h>
 
 #include <sys/random.h>
+
+#include "common/siphash.h"
 
 enum {
     SLOT_BYTES = 10,
@@ -24,66 +25,20 @@ enum {
     MAX_MARK_BITS = 24
 };
 
-struct siphash {
-    uint64_t v0, v1, v2, v3;
-};
-
-static uint64_t rotate(uint64_t x, unsigned bits)
-{
-    return (x << bits) | (x >> (64 - bits));
-}
-
-static void siphash_round(struct siphash *s)
-{
-    s->v0 += s->v1;
-    s->v1 = rotate(s->v1, 13) ^ s->v0;
-    s->v0 = rotate(s->v0, 32);
-    s->v2 += s->v3;
-    s->v3 = rotate(s->v3, 16) ^ s->v2;
-    s->v0 += s->v3;
-    s->v3 = rotate(s->v3, 21) ^ s->v0;
-    s->v2 += s->v1;
-    s->v1 = rotate(s->v1, 17) ^ s->v2;
-    s->v2 = rotate(s->v2, 32);
-}
-
-static void siphash_word(struct siphash *s, uint64_t word)
-{
-    s->v3 ^= word;
-    siphash_round(s);
-    s->v0 ^= word;
-}
-
-static uint64_t siphash_end(struct siphash *s)
-{
-    siphash_round(s);
-    siphash_round(s);
-    siphash_round(s);
-    return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
-}
-
 static void hash(const uint64_t key[2], const char *text, size_t len, uint64_t out[2])
 {
-    struct siphash s = {
-        key[0] ^ UINT64_C(0x736f6d6570736575),
-        key[1] ^ UINT64_C(0x646f72616e646f6d) ^ 0xee,
-        key[0] ^ UINT64_C(0x6c7967656e657261),
-        key[1] ^ UINT64_C(0x7465646279746573),
-    };
+    struct siphash s;
     uint64_t word;
     size_t at;
 
+    siphash_begin(&s, key);
     for (at = 0; at + sizeof(word) <= len; at += sizeof(word)) {
         memcpy(&word, text + at, sizeof(word));
         siphash_word(&s, word);
     }
     word = 0;
     memcpy(&word, text + at, len - at);
-    siphash_word(&s, word | (uint64_t)len << 56);
-    s.v2 ^= 0xee;
-    out[0] = siphash_end(&s);
-    s.v1 ^= 0xdd;
-    out[1] = siphash_end(&s);
+    siphash_finish(&s, word, len, out);
 }
 
 int idset_init(struct idset *set, uint64_t max_mark)

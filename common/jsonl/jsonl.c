@@ -469,7 +469,7 @@ static void judge(struct jsonl *j, const struct jsonl_reader *line, int err)
     check_url(j, line);
     check_body(j, line);
     features_add(&j->prompt, &line->facts.prompt);
-    j->output_tokens += line->facts.output_tokens;
+    j->output_tokens += jsonl_all_output(&line->facts);
 }
 
 /* Go on with the line that is being read. @return whether it was judged */

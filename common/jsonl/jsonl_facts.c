@@ -29,7 +29,7 @@ static const struct word top_words[] = {
 
 /* Text: chat completions, responses, completions, embeddings, moderations, images. JSON: tools, old
  * and new, and the schema of the answer (chat completions, responses). Bounds: chat completions
- * (old and new spelling) and responses. */
+ * (old and new spelling) and responses; `n` answers: chat completions and completions. */
 static const struct word body_words[] = {
     WORD("model", FIELD_MODEL),
     WORD("messages", FIELD_TEXT),
@@ -44,6 +44,7 @@ static const struct word body_words[] = {
     WORD("max_tokens", FIELD_TOKENS),
     WORD("max_completion_tokens", FIELD_TOKENS),
     WORD("max_output_tokens", FIELD_TOKENS),
+    WORD("n", FIELD_CHOICES),
 };
 
 static enum jsonl_field look_up(const struct word *words, size_t count, const char *key, size_t len)
@@ -80,20 +81,37 @@ void jsonl_note(struct jsonl_facts *facts, enum jsonl_field field, const struct 
     }
 }
 
-void jsonl_note_tokens(struct jsonl_facts *facts, const char *digits, size_t len)
+/* @return false: not digits alone */
+static bool read_number(const char *digits, size_t len, uint64_t most, uint64_t *out)
 {
-    uint64_t tokens = 0;
-    size_t i;
+    uint64_t number = 0;
 
-    for (i = 0; i < len; i++) {
+    for (size_t i = 0; i < len; i++) {
         if (digits[i] < '0' || digits[i] > '9')
-            return;
-        tokens = tokens * 10 + (uint64_t)(digits[i] - '0');
-        if (tokens > JSONL_MAX_TOKENS)
-            tokens = JSONL_MAX_TOKENS;
+            return false;
+        number = number * 10 + (uint64_t)(digits[i] - '0');
+        if (number > most)
+            number = most;
     }
-    if (tokens > facts->output_tokens)
-        facts->output_tokens = tokens;
+    *out = number;
+    return true;
+}
+
+void jsonl_note_bound(struct jsonl_facts *facts, enum jsonl_field field, const char *digits,
+                      size_t len)
+{
+    bool tokens = field == FIELD_TOKENS;
+    uint64_t *out = tokens ? &facts->output_tokens : &facts->choices, number;
+
+    if (jsonl_is_bound(field) &&
+        read_number(digits, len, tokens ? JSONL_MAX_TOKENS : JSONL_MAX_CHOICES, &number) &&
+        number > *out)
+        *out = number;
+}
+
+uint64_t jsonl_all_output(const struct jsonl_facts *facts)
+{
+    return facts->output_tokens * (facts->choices != 0 ? facts->choices : 1);
 }
 
 void jsonl_enter_prompt(struct jsonl_place *place, enum jsonl_field field, bool object, size_t at)

@@ -118,8 +118,8 @@ static int on_number(void *arg, const char *text, size_t len)
 {
     struct jsonl_referee *r = arg;
 
-    if (r->field == FIELD_TOKENS)
-        jsonl_note_tokens(r->facts, text, len);
+    if (jsonl_is_bound(r->field))
+        jsonl_note_bound(r->facts, r->field, text, len);
     else if (r->place.in == FIELD_IDS && r->depth <= JSONL_ID_DEPTH && r->is_array[r->depth])
         jsonl_note_id(r->facts, text, len);
     return note_word(r, JSON_NUMBER, len);

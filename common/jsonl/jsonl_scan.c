@@ -376,8 +376,8 @@ static bool take_number_value(struct jsonl_scan *s, enum jsonl_field field)
 
     if (!take_number(s))
         return false;
-    if (field == FIELD_TOKENS)
-        jsonl_note_tokens(s->facts, start, (size_t)(s->p - start));
+    if (jsonl_is_bound(field))
+        jsonl_note_bound(s->facts, field, start, (size_t)(s->p - start));
     else if (s->place.in == FIELD_IDS && !s->is_object && s->depth <= JSONL_ID_DEPTH)
         jsonl_note_id(s->facts, start, (size_t)(s->p - start));
     return true;

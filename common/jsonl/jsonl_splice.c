@@ -77,16 +77,23 @@ struct jsonl_splice *jsonl_splice_new(const struct jsonl *j, const char *name, j
     s->j = j;
     s->read = read;
     s->arg = arg;
-    if (name != NULL && j->num_spans > 0) {
+    if (name != NULL && j->num_spans > 0)
         json_write_string(&s->name, name, strlen(name));
-        s->spans.left = j->num_spans;
-    }
     if (strbuf_failed(&s->name)) {
         jsonl_splice_free(s);
         return NULL;
     }
-    next_span(j, &s->spans, 0);
+    jsonl_splice_rewind(s);
     return s;
+}
+
+void jsonl_splice_rewind(struct jsonl_splice *s)
+{
+    s->spans = (struct spans){.left = s->name.len > 0 ? s->j->num_spans : 0};
+    s->name_left = 0;
+    s->offset = 0;
+    s->result = 0;
+    next_span(s->j, &s->spans, 0);
 }
 
 void jsonl_splice_free(struct jsonl_splice *s)

@@ -36,3 +36,19 @@ int base64url_read(const char *text, size_t len, unsigned char *out)
     }
     return (bits & ((1u << num) - 1)) == 0 ? 0 : ERR_SYNTAX;
 }
+
+void base64url_write(const unsigned char *bytes, size_t len, char *out)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint32_t bits = 0;
+    unsigned num = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        bits = (bits << 8 | bytes[i]) & 0xffff;
+        for (num += 8; num >= 6; num -= 6)
+            *out++ = alphabet[bits >> (num - 6) & 63];
+    }
+    if (num > 0)
+        *out = alphabet[bits << (6 - num) & 63];
+}

@@ -39,7 +39,7 @@ static const char *do_api_version(const struct model_account *account)
 
 static const char *do_credential_header(const struct model_account *account, const char **prefix)
 {
-    if (account->auth == ACCOUNT_AUTH_BEARER) {
+    if (account->auth != ACCOUNT_AUTH_API_KEY) {
         *prefix = "Bearer ";
         return "Authorization";
     }

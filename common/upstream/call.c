@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/secret.h"
 
 #define DEFAULT_BODY_BYTES (1024 * 1024)
 /* Bytes; less is no movement, or a byte a minute would hold a call for ever */
@@ -26,7 +28,7 @@ void call_work_add(struct upstream_call *call, unsigned bit)
     }
     call->todo |= bit;
     /* Without memory for the timer the next turn of a lane finds it. */
-    if (loop_timer_start(up->loop, &up->work_timer, 0) != 0)
+    if (loop_timer_soon(up->loop, &up->work_timer) != 0)
         log_error("upstream: out of memory for a timer");
 }
 
@@ -41,6 +43,21 @@ void call_work_remove(struct upstream_call *call)
 
 /* --- the end of a call --- */
 
+/* What was collected, or its whole room: bytes behind a call that failed are secret too. */
+static void drop_collected(struct strbuf *body, bool secret)
+{
+    if (secret && body->data != NULL)
+        secret_wipe(body->data, body->cap);
+    strbuf_deinit(body);
+}
+
+static void drop_body(struct upstream_call *call)
+{
+    if (call->secret && call->body != NULL)
+        secret_wipe(call->body, call->body_len);
+    free(call->body);
+}
+
 void call_free(struct upstream_call *call)
 {
     struct upstream *up = call->up;
@@ -48,13 +65,15 @@ void call_free(struct upstream_call *call)
     assert(!up->in_curl || !call->added);
     loop_timer_stop(up->loop, &call->timer);
     call_work_remove(call);
+    if (call->ended)
+        TAILQ_REMOVE(&up->ended, call, ended_link);
     lane_unpark(call); /* while the descriptor is open for sure */
     if (call->added)
         curl_multi_remove_handle(call->lane->multi, call->easy);
     handle_release(call);
-    free(call->body);
+    drop_body(call);
     head_deinit(&call->head);
-    strbuf_deinit(&call->collected);
+    drop_collected(&call->collected, call->secret);
     free(call);
     up->active--;
 }
@@ -68,6 +87,23 @@ static void clean_text(char *text)
     *text = '\0';
 }
 
+/* "Expire date:Nov 29 08:00:00 2027 GMT" of the first certificate, which is the server's own. */
+static int64_t certificate_until_s(CURL *easy)
+{
+    static const char name[] = "Expire date:";
+    const struct curl_certinfo *info = NULL;
+    struct tm tm = {.tm_sec = 0};
+
+    if (curl_easy_getinfo(easy, CURLINFO_CERTINFO, &info) != CURLE_OK || info == NULL ||
+        info->num_of_certs < 1)
+        return 0;
+    for (const struct curl_slist *at = info->certinfo[0]; at != NULL; at = at->next)
+        if (strncmp(at->data, name, sizeof(name) - 1) == 0 &&
+            strptime(at->data + sizeof(name) - 1, "%b %d %H:%M:%S %Y", &tm) != NULL)
+            return timegm(&tm);
+    return 0;
+}
+
 /* The one way out: take along what the owner needs, let go of everything, call back last. */
 void call_finish(struct upstream_call *call, enum upstream_end end)
 {
@@ -77,18 +113,25 @@ void call_finish(struct upstream_call *call, enum upstream_end end)
     struct strbuf body = call->collected;
     upstream_done_cb on_done = call->on_done;
     void *arg = call->arg;
-    curl_off_t sent = 0;
+    bool secret = call->secret;
+    curl_off_t sent = 0, connect_us = 0, tls_us = 0;
 
     memset(&call->head, 0, sizeof(call->head));
     strbuf_init(&call->collected);
-    if (call->easy != NULL)
+    if (call->easy != NULL) {
         curl_easy_getinfo(call->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+        curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+        curl_easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+    }
+    if (call->easy != NULL && call->up->certificates)
+        result.certificate_until_s = certificate_until_s(call->easy);
     head_view(&head, &result.head);
     if (end == UPSTREAM_ANSWERED && !call->streaming) {
         result.body = body.data;
         result.body_len = body.len;
     }
-    result.total_us = clock_now_us() - call->started_us;
+    result.total_us = (call->ended ? call->ended_us : clock_now_us()) - call->started_us;
+    result.connect_us = (uint64_t)(tls_us > connect_us ? tls_us : connect_us);
     result.first_byte_us = call->first_byte_us;
     result.bytes_sent = (uint64_t)sent;
     result.bytes_received = call->received;
@@ -99,7 +142,7 @@ void call_finish(struct upstream_call *call, enum upstream_end end)
     call_free(call);
     on_done(arg, &result);
     head_deinit(&head);
-    strbuf_deinit(&body);
+    drop_collected(&body, secret);
 }
 
 /* We stop the transfer ourselves: curl then reports some error, and this says what it means. */
@@ -131,6 +174,8 @@ enum upstream_end call_classify(struct upstream_call *call, CURLcode code)
     text = call->curl_error[0] != '\0' ? call->curl_error
            : code == CURLE_OK          ? "no answer"
                                        : curl_easy_strerror(code);
+    if (call->forbidden && !call->began)
+        text = "the name has no other address than forbidden ones";
     snprintf(call->error, sizeof(call->error), "%s: %.140s", phase_name(call->phase), text);
     if (!call->began)
         return code == CURLE_OUT_OF_MEMORY ? UPSTREAM_REFUSED : UPSTREAM_CONNECT_FAILED;
@@ -176,7 +221,7 @@ int call_arm_limit(struct upstream_call *call)
 {
     uint64_t due = call_due(call), now = loop_now_ms(call->up->loop);
 
-    if (due == UINT64_MAX) {
+    if (due == UINT64_MAX || call->ended) {
         loop_timer_stop(call->up->loop, &call->timer);
         return 0;
     }
@@ -235,6 +280,7 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
     if (call == NULL)
         return NULL;
     call->up = up;
+    call->owner = request->owner;
     call->source = request->source;
     call->source_left = request->source != NULL ? request->source_length : 0;
     call->file = request->file;
@@ -246,6 +292,9 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
     call->total_ms = request->total_ms;
     call->first_byte_ms = request->first_byte_ms;
     call->max_body = request->max_body != 0 ? request->max_body : DEFAULT_BODY_BYTES;
+    call->secret = request->secret;
+    if (call->secret)
+        strbuf_reserve(&call->collected, call->max_body);
     call->on_begin = request->on_begin;
     call->on_head = request->on_head;
     call->on_data = request->on_data;

@@ -6,7 +6,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -20,11 +19,10 @@
 #define MAX_IDLE_JSON        256
 #define MAX_IDLE_H1          32
 #define CURL_8_1_1           0x080101
-#define EVENTS_PER_TURN      16 /* sockets: about 0.5 ms; those left are there in the next turn */
 
 /* --- curl and the loop --- */
 
-static struct upstream_call *call_of(CURL *easy)
+struct upstream_call *lane_call_of(CURL *easy)
 {
     char *private = NULL;
 
@@ -72,9 +70,32 @@ static bool take_parked(struct lane *lane, struct upstream_call *call, curl_sock
     return parked == call && what == CURL_POLL_IN;
 }
 
+uint64_t lane_owner_of(const struct lane *lane, int fd)
+{
+    return (size_t)fd < lane->num_owners ? lane->owners[fd] : 0;
+}
+
+/* Of a connection that calls share the owner of whichever curl names. Without memory the socket is
+ * nobody's. */
+static void set_owner(struct lane *lane, int fd, uint64_t owner)
+{
+    size_t num = lane->num_owners, more = num * 2 > (size_t)fd ? num * 2 : (size_t)fd + 64;
+
+    if ((size_t)fd >= num) {
+        uint64_t *grown = reallocarray(lane->owners, more, sizeof(*grown));
+
+        if (grown == NULL)
+            return;
+        memset(grown + num, 0, (more - num) * sizeof(*grown));
+        lane->owners = grown;
+        lane->num_owners = more;
+    }
+    lane->owners[fd] = owner;
+}
+
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
-    struct upstream_call *call = call_of(easy);
+    struct upstream_call *call = lane_call_of(easy);
     struct lane *lane = arg;
     struct epoll_event event = {.data.fd = fd};
 
@@ -87,6 +108,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
     if (call != NULL) {
         call->watched_fd = fd;
         call->watched_for = what;
+        set_owner(lane, fd, call->owner);
     }
     if (take_parked(lane, call, fd, what))
         return 0;
@@ -99,19 +121,27 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
     return 0;
 }
 
+/* Curl says 0 for each call that is added, also where it has said so before and we are about to
+ * come: that must not put us off, or the calls of somebody who adds one in each turn would keep
+ * everybody's from being sent. */
 static int on_curl_timeout(CURLM *multi, long timeout_ms, void *arg)
 {
     struct lane *lane = arg;
+    int rc = 0;
 
     (void)multi;
     if (timeout_ms < 0)
         loop_timer_stop(lane->up->loop, &lane->timer);
-    else if (loop_timer_start(lane->up->loop, &lane->timer, (uint64_t)timeout_ms) != 0)
+    else if (timeout_ms == 0)
+        rc = loop_timer_soon(lane->up->loop, &lane->timer);
+    else
+        rc = loop_timer_start(lane->up->loop, &lane->timer, (uint64_t)timeout_ms);
+    if (rc != 0)
         log_error("upstream: out of memory for a timer"); /* -1 would end all calls for ever */
     return 0;
 }
 
-static void run_curl(struct lane *lane, curl_socket_t fd, int mask)
+void lane_run_curl(struct lane *lane, curl_socket_t fd, int mask)
 {
     int running;
 
@@ -121,121 +151,35 @@ static void run_curl(struct lane *lane, curl_socket_t fd, int mask)
     lane->up->in_curl = false;
 }
 
-/* Transfers that ended. Owners may start and cancel calls from inside. */
-static void reap(struct lane *lane)
-{
-    struct upstream_call *call;
-    CURLMsg *msg;
-    int left;
-
-    while ((msg = curl_multi_info_read(lane->multi, &left)) != NULL) {
-        CURLcode code = msg->data.result;
-
-        if (msg->msg != CURLMSG_DONE)
-            continue;
-        call = call_of(msg->easy_handle);
-        if (call->dropped)
-            call_free(call);
-        else
-            call_finish(call, call_classify(call, code));
-    }
-}
-
-static void do_add(struct upstream_call *call)
-{
-    call->added = curl_multi_add_handle(call->lane->multi, call->easy) == CURLM_OK;
-    if (call->added)
-        return;
-    call_fail(call, UPSTREAM_REFUSED, OUT_OF_MEMORY);
-    call_finish(call, UPSTREAM_REFUSED);
-}
-
-static void do_resume(struct upstream_call *call)
-{
-    struct upstream *up = call->up;
-    CURLcode code;
-
-    if (call->paused || !call->curl_paused)
-        return; /* paused again meanwhile */
-    call->curl_paused = false;
-    up->in_curl = true;
-    code = curl_easy_pause(call->easy, CURLPAUSE_CONT); /* may call on_write() */
-    up->in_curl = false;
-    if (code != CURLE_OK && !call->dropped)
-        call_finish(call, call_classify(call, code));
-}
-
-/* Only what waits already: an owner that resumes from inside on_data gets its next bytes on a
- * coming turn. */
-static void run_work(struct upstream *up)
-{
-    struct upstream_call *call;
-    size_t n;
-
-    for (n = up->num_work; n > 0 && (call = TAILQ_FIRST(&up->work)) != NULL; n--) {
-        unsigned todo = call->todo;
-
-        call_work_remove(call);
-        if (todo & TODO_DROP)
-            call_free(call);
-        else if (todo & TODO_REFUSE)
-            call_finish(call, UPSTREAM_REFUSED);
-        else if (todo & TODO_ADD)
-            do_add(call);
-        else if (todo & TODO_RESUME)
-            do_resume(call);
-    }
-    if (up->num_work == 0)
-        loop_timer_stop(up->loop, &up->work_timer);
-    else if (loop_timer_start(up->loop, &up->work_timer, 0) != 0)
-        log_error("upstream: out of memory for a timer");
-}
-
-static void settle(struct upstream *up)
-{
-    size_t i;
-
-    run_work(up);
-    for (i = 0; i < LANE_COUNT; i++)
-        reap(&up->lanes[i]);
-}
-
 static void on_work(struct loop_timer *timer)
 {
-    settle(timer->arg);
+    struct upstream *up = timer->arg;
+
+    turn_work(up);
+    turn_run(up, NULL, NULL);
 }
 
 static void on_lane_timer(struct loop_timer *timer)
 {
     struct lane *lane = timer->arg;
 
-    run_curl(lane, CURL_SOCKET_TIMEOUT, 0);
-    settle(lane->up);
+    lane_run_curl(lane, CURL_SOCKET_TIMEOUT, 0);
+    turn_work(lane->up);
+    turn_run(lane->up, NULL, NULL);
 }
 
-/* An error or a hang-up reads as "readable": what the peer said before it closed (an early 413)
- * must be seen first. */
 static void on_lane_readable(void *arg)
 {
-    struct epoll_event events[EVENTS_PER_TURN];
     struct upstream_call *call;
     struct lane *lane = arg;
-    int n, i;
+    struct ready ready;
 
-    run_work(lane->up); /* paused ones that go on: what is parked after this is not wanted */
+    turn_work(lane->up); /* paused ones that go on: what is parked after this is not wanted */
     while ((call = TAILQ_FIRST(&lane->parked)) != NULL)
         lane_unpark(call);
-    n = epoll_wait(lane->epoll_fd, events, EVENTS_PER_TURN, 0);
-    for (i = 0; i < n; i++) {
-        int mask = 0;
-
-        if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-            mask |= CURL_CSELECT_IN;
-        if (events[i].events & EPOLLOUT)
-            mask |= CURL_CSELECT_OUT;
-        run_curl(lane, events[i].data.fd, mask);
-    }
-    settle(lane->up);
+    ready_look(&ready, lane);
+    turn_run(lane->up, lane, &ready);
+    turn_work(lane->up); /* those that paused just now: curl goes on at the end of this turn */
 }
 
 /* --- calls --- */
@@ -260,7 +204,7 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
         loop_timer_stop(up->loop, &call->timer);
         call_fail(call, UPSTREAM_REFUSED, why);
     }
-    if (loop_timer_start(up->loop, &up->work_timer, 0) != 0) {
+    if (loop_timer_soon(up->loop, &up->work_timer) != 0) {
         call_free(call);
         return NULL;
     }
@@ -331,6 +275,7 @@ static void lane_deinit(struct lane *lane)
     curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, NULL);
     curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, NULL);
     curl_multi_cleanup(lane->multi);
+    free(lane->owners);
 }
 
 /* This machine and the cloud's metadata address are never reached through a proxy: it would get
@@ -372,14 +317,20 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     }
     up->loop = loop;
     up->allow_insecure = options->allow_insecure;
+    up->allow_metadata = options->allow_metadata;
     up->connect_ms = options->connect_ms != 0 ? options->connect_ms : DEFAULT_CONNECT_MS;
     up->low_speed_ms = options->low_speed_ms;
+    up->may_connect = options->may_connect;
+    up->may_connect_arg = options->may_connect_arg;
+    up->certificates = options->certificates;
+    assert(up->may_connect == NULL || options->proxy == NULL);
     up->max_header_bytes =
         options->max_header_bytes != 0 ? options->max_header_bytes : DEFAULT_HEADER_BYTES;
     up->mends_folds = curl_version_info(CURLVERSION_NOW)->version_num < CURL_8_1_1;
     up->work_timer.cb = on_work;
     up->work_timer.arg = up;
     TAILQ_INIT(&up->work);
+    TAILQ_INIT(&up->ended);
     up->share = curl_share_init();
     if (up->share == NULL)
         goto fail;

@@ -5,6 +5,7 @@
  *   handle.c    curl's easy handle: the options, the request's lines
  *   origin.c    which URL may be asked
  *   transfer.c  what curl calls while a transfer runs
+ *   turn.c      what a turn of the loop does, and whose calls come first
  *   head.c      the head of an answer
  *
  * Three rules hold everywhere below. Handles are never taken out of a multi while curl runs
@@ -16,7 +17,9 @@
 #include <sys/queue.h>
 
 #include <curl/curl.h>
+#include <sys/epoll.h>
 
+#include "common/rounds.h"
 #include "common/strbuf.h"
 #include "upstream/client.h"
 
@@ -36,6 +39,8 @@ struct lane {
     int epoll_fd;        /* the loop's */
     struct loop_timer timer;
     struct call_list parked; /* see upstream_call.parked_fd */
+    uint64_t *owners;        /* owned [num_owners]; by descriptor, of those that curl has watched */
+    size_t num_owners;
 };
 
 enum handle_kind { HANDLE_JSON, HANDLE_ONCE, HANDLE_FILE };
@@ -48,12 +53,15 @@ struct origin {
 
 struct upstream {
     struct loop *loop; /* borrowed */
-    bool allow_insecure;
+    bool allow_insecure, allow_metadata;
     char *proxy;    /* owned; NULL: none; wiped */
     char *no_proxy; /* owned; what is reached without it */
     char *ca_file;  /* owned; NULL: what libcurl was built with */
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;
+    upstream_address_cb may_connect; /* NULL: all may be connected to */
+    void *may_connect_arg;           /* borrowed */
+    bool certificates;
     bool mends_folds; /* libcurl is one that refuses a head whose first line is folded */
     struct lane lanes[LANE_COUNT];
     CURLSH *share; /* owned; TLS sessions, so that fresh connections resume */
@@ -64,6 +72,8 @@ struct upstream {
     uint64_t run;       /* counts how often curl was run */
     struct call_list work;
     size_t num_work;
+    struct call_list ended; /* curl is done with them, their owners do not know yet */
+    struct rounds rounds;   /* when each owner had its turn */
     struct loop_timer work_timer;
 };
 
@@ -90,6 +100,11 @@ struct upstream_call {
     struct lane *lane;               /* borrowed */
     CURL *easy;                      /* owned; NULL when refused before there was one */
     bool added;                      /* to the lane's multi */
+    uint64_t owner;                  /* upstream_request.owner */
+    TAILQ_ENTRY(upstream_call) ended_link;
+    bool ended;        /* in upstream.ended: curl is done with it, */
+    CURLcode code;     /* and this is how it ended, */
+    uint64_t ended_us; /* and when */
     TAILQ_ENTRY(upstream_call) parked_link;
     /* Paused, but still watched for reading: most owners want more in the same turn. -1: none */
     int parked_fd;
@@ -98,6 +113,8 @@ struct upstream_call {
     struct curl_slist *lines; /* owned; one piece with their text, which holds the credential */
     size_t lines_size;        /* bytes */
     char *body;               /* owned; NULL: none */
+    size_t body_len;
+    bool secret; /* body and collected are wiped */
     upstream_source_cb source;
     uint64_t source_left;
     enum handle_kind kind;
@@ -119,6 +136,7 @@ struct upstream_call {
     bool pausing;     /* curl is being told */
     bool curl_paused; /* curl knows */
     bool resumed;     /* upstream_resume() was called during on_data */
+    bool forbidden;   /* an address of the name may not be connected to */
     bool failed;      /* we stopped it ourselves: `end` and `error` say why */
     enum upstream_end end;
     struct head head;
@@ -182,6 +200,33 @@ void call_work_remove(struct upstream_call *call);
 
 /** Curl does not read for this call any more, so the loop must not look either. */
 void lane_unpark(struct upstream_call *call);
+/** NULL: curl's own. */
+struct upstream_call *lane_call_of(CURL *easy);
+/** Whose call curl has this descriptor watched for; 0: nobody's. */
+uint64_t lane_owner_of(const struct lane *lane, int fd);
+void lane_run_curl(struct lane *lane, curl_socket_t fd, int mask);
+
+/* --- turn.c --- */
+
+#define READY_MOST                                                                                 \
+    256 /* sockets that are looked at in a turn; the kernel shows others in the next */
+
+/* Sockets of a lane that are ready. */
+struct ready {
+    size_t num;
+    int fds[READY_MOST];
+    uint32_t events[READY_MOST];
+    uint64_t owners[READY_MOST];
+};
+
+/** Ask the kernel. */
+void ready_look(struct ready *ready, const struct lane *lane);
+/** Do what waited for curl to return, as much as a turn may. */
+void turn_work(struct upstream *up);
+/** Serve ready sockets and calls that have ended, as much as a turn may, and come again for what is
+ * left. Owners may start and cancel calls from inside.
+ *  @param lane, ready  NULL: only calls that have ended */
+void turn_run(struct upstream *up, struct lane *lane, struct ready *ready);
 
 /* --- transfer.c --- */
 

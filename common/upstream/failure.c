@@ -302,11 +302,17 @@ static int64_t retry_after(const struct upstream_result *result, const char *mes
     return wait_ms;
 }
 
+int64_t failure_retry_after(const struct upstream_result *result, int64_t now_unix_s)
+{
+    return retry_after(result, "", now_unix_s);
+}
+
 /* --- the envelope --- */
 
 static void set_own(struct failure *out, int status, const char *code, const char *message)
 {
     out->status = status;
+    out->said = false;
     out->param[0] = '\0';
     set_text(out->type, sizeof(out->type), "server_error");
     set_text(out->code, sizeof(out->code), code);
@@ -360,6 +366,7 @@ static void from_error(const struct upstream_result *result, int64_t now_unix_s,
                        struct failure *out)
 {
     out->status = result->head.status;
+    out->said = true;
     read_body(result, out);
     take_allow(result, out);
     /* Azure's edge repeats the status as a text; providers statement 84 */
@@ -423,6 +430,32 @@ static bool refuses_key(const struct failure *f)
 bool failure_is_refused_key(const struct failure *failure)
 {
     return strcmp(failure->code, UPSTREAM_CODES "auth") == 0;
+}
+
+bool failure_is_permission_denied(const struct upstream_result *result, struct failure *said)
+{
+    static const char *const words[] = {"PermissionDenied", "lacks the required data action",
+                                        "not have access to API/Operation"};
+    int status = result->head.status;
+    bool denied;
+
+    *said = (struct failure){.status = status, .retry_after_ms = -1};
+    if (result->end != UPSTREAM_ANSWERED || (status != 401 && status != 403))
+        return false;
+    read_body(result, said);
+    denied = strcasecmp(said->code, "PermissionDenied") == 0;
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]) && !denied; i++)
+        denied = strcasestr(said->message, words[i]) != NULL;
+    return denied;
+}
+
+void failure_no_token(int64_t retry_after_ms, struct failure *out)
+{
+    memset(out, 0, sizeof(*out));
+    set_own(out, 503, UPSTREAM_CODES "auth_unavailable",
+            "The gateway gets no token for the provider's account at the moment. Nothing was done; "
+            "try again.");
+    out->retry_after_ms = retry_after_ms;
 }
 
 /* A complete answer. */

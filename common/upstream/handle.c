@@ -18,6 +18,7 @@
 #define MAX_LIFETIME_S 1800 /* so that connections follow DNS */
 #define JSON_BUFFER    (16 * 1024)
 #define FILE_BUFFER    (128 * 1024)
+#define SEND_BUFFER    (64 * 1024) /* of a file that is sent: what one run of curl takes */
 
 /* What curl adds by itself unless a line without a value says otherwise. */
 static const struct {
@@ -122,9 +123,14 @@ static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind k
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_CERTINFO, up->certificates ? 1L : 0L);
     if (up->ca_file != NULL) {
         SET(CURLOPT_CAINFO, up->ca_file);
         SET(CURLOPT_CAPATH, NULL); /* that file alone */
+    }
+    if (up->may_connect != NULL) {
+        SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+        SET(CURLOPT_FORBID_REUSE, 1L);
     }
     SET(CURLOPT_SHARE, up->share);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)up->connect_ms);
@@ -133,7 +139,7 @@ static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind k
     SET(CURLOPT_MAXLIFETIME_CONN, (long)MAX_LIFETIME_S);
     SET(CURLOPT_HTTP_VERSION, (long)(h1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
     SET(CURLOPT_BUFFERSIZE, buffer_bytes);
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, buffer_bytes);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, kind == HANDLE_FILE ? (long)SEND_BUFFER : buffer_bytes);
     return err == 0;
 }
 
@@ -168,7 +174,7 @@ static bool set_call(struct upstream_call *call, const struct upstream_request *
 
     SET(CURLOPT_URL, request->url);
     SET(CURLOPT_ERRORBUFFER, call->curl_error);
-    SET(CURLOPT_FRESH_CONNECT, call->single ? 1L : 0L);
+    SET(CURLOPT_FRESH_CONNECT, call->single || call->up->may_connect != NULL ? 1L : 0L);
     /* Wait for a connection that may be shared. Over clear text curl knows that none is only when
      * the first answer comes: whoever waited there would wait for a call that hangs. */
     SET(CURLOPT_PIPEWAIT,
@@ -187,6 +193,7 @@ static bool copy_body(struct upstream_call *call, const struct upstream_request 
     if (call->body == NULL)
         return false;
     memcpy(call->body, request->body, request->body_len);
+    call->body_len = request->body_len;
     call->body[request->body_len] = '\0';
     return true;
 }

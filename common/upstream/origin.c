@@ -16,6 +16,20 @@ static bool is_loopback(const char *host)
            (v4.s_addr == INADDR_ANY || (ntohl(v4.s_addr) >> 24) == 127);
 }
 
+/* Where platforms hand out tokens to their machines: 169.254.169.254, and App Service's 169.254.x.y
+ * or private ones. They are numbers, so that no name server has a say. */
+static bool is_of_platform(const char *host)
+{
+    struct in_addr v4;
+    uint32_t address;
+
+    if (inet_pton(AF_INET, host, &v4) != 1)
+        return false;
+    address = ntohl(v4.s_addr);
+    return address >> 16 == 0xa9fe || address >> 24 == 10 || address >> 20 == 0xac1 ||
+           address >> 16 == 0xc0a8;
+}
+
 /* @return NULL when the URL may be asked, else why not */
 static const char *judge(const struct upstream *up, const char *scheme, const char *host,
                          const char *user)
@@ -26,7 +40,7 @@ static const char *judge(const struct upstream *up, const char *scheme, const ch
         return NULL;
     if (strcmp(scheme, "http") != 0)
         return "start: neither https nor http";
-    if (!up->allow_insecure && !is_loopback(host))
+    if (!up->allow_insecure && !is_loopback(host) && !(up->allow_metadata && is_of_platform(host)))
         return "start: clear text is allowed to this machine only";
     return NULL;
 }

@@ -372,13 +372,15 @@ static size_t text_room(const char *text)
     return text != NULL ? strlen(text) + 32 : 0;
 }
 
-int provider_headers(const struct model_account *account, enum provider_call call,
-                     const char *content_type, struct provider_headers *out)
+int provider_headers(const struct model_account *account, const char *token,
+                     enum provider_call call, const char *content_type,
+                     struct provider_headers *out)
 {
     bool openai = account->provider == PROVIDER_OPENAI;
-    const char *prefix = "",
+    bool entra = account->auth == ACCOUNT_AUTH_ENTRA;
+    const char *credential = entra ? token : account->key.data, *prefix = "",
                *name = dialects[account->provider]->credential_header(account, &prefix);
-    size_t room = 512 + account->key.len + text_room(account->organization) +
+    size_t room = 512 + text_room(credential) + text_room(account->organization) +
                   text_room(account->project) + text_room(content_type);
     int err;
 
@@ -386,9 +388,11 @@ int provider_headers(const struct model_account *account, enum provider_call cal
         room += account->headers[i].value.len + 1;
 
     memset(out, 0, sizeof(*out));
+    if (entra && (token == NULL || *token == '\0'))
+        return ERR_INVALID;
     err = strbuf_reserve(&out->storage, room);
-    if (err == 0 && secret_is_set(&account->key))
-        err = add_header(out, name, prefix, account->key.data);
+    if (err == 0 && credential != NULL && *credential != '\0')
+        err = add_header(out, name, prefix, credential);
     if (err == 0)
         err = add_header(out, "Accept", "", call == CALL_FILE_CONTENT ? "*/*" : "application/json");
     if (err == 0)

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "common/clock.h"
 
@@ -36,6 +37,21 @@ static int on_prereq(void *arg, char *peer, char *local, int peer_port, int loca
     call->began = true;
     call_set_phase(call, call->source != NULL && call->source_left > 0 ? PHASE_SEND : PHASE_WAIT);
     return CURL_PREREQFUNC_OK;
+}
+
+/* The address is what is connected to: nobody resolves the name once more behind our back. Libcurl
+ * goes on with the next one of the name. */
+static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct upstream_call *call = arg;
+    struct upstream *up = call->up;
+
+    if (purpose != CURLSOCKTYPE_IPCXN ||
+        !up->may_connect(up->may_connect_arg, &address->addr, address->addrlen)) {
+        call->forbidden = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 static size_t on_read(char *buf, size_t size, size_t count, void *arg)
@@ -259,6 +275,10 @@ bool transfer_set_functions(CURL *easy, struct upstream_call *call)
     SET(CURLOPT_HEADERDATA, call);
     SET(CURLOPT_WRITEDATA, call);
     SET(CURLOPT_READDATA, call);
+    if (call->up->may_connect != NULL) {
+        SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+        SET(CURLOPT_OPENSOCKETDATA, call);
+    }
     return err == 0;
 }
 

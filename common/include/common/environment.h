@@ -13,8 +13,9 @@
 
 /**
  * Move the environment; before the first fork. From now on getenv(3) finds harmless variables only
- * (PATH, TZ, the sanitizers' and the like), and environment_get() all. Names that begin with
- * TRANCHE_ stay as they are and are not kept: they carry numbers from a program to the next.
+ * (PATH, TZ, the sanitizers' and the like), and environment_get() all. TRANCHE_HANDOVER,
+ * TRANCHE_LISTEN_FD and TRANCHE_UPGRADE_FROM stay as they are and are not kept: they carry numbers
+ * from a program to the next.
  *
  * Called again, it does nothing.
  *
@@ -26,8 +27,8 @@ MUST_USE int environment_take(void);
  * unset. Valid until environment_drop(). */
 const char *environment_get(const char *name);
 
-/** In a child that is about to exec: `environ` is again what it was at the start, and the variables
- * TRANCHE_* as they are now. setenv(3) and execv(3) go on from there. @return 0, ERR_NOMEM */
+/** In a child that is about to exec: `environ` is again what it was at the start, and those
+ * three as they are now. setenv(3) and execv(3) go on from there. @return 0, ERR_NOMEM */
 MUST_USE int environment_restore(void);
 
 /** In a child that stays: the copies go, and environment_get() finds nothing. */

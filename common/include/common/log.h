@@ -5,7 +5,8 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/** Lines above `level` are dropped (default LOG_LEVEL_INFO). */
+/** Lines above `level` are dropped (default LOG_LEVEL_INFO), unless all processes were told another
+ * one while they run: log_out_set_level(). */
 void log_set_level(enum log_level level);
 
 /** The name of this process in each line ("master", "worker 2"); copied, 31 bytes at most. */

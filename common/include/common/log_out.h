@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "common/err.h"
 
@@ -27,6 +28,48 @@ enum log_stream { LOG_STREAM_ACCESS, LOG_STREAM_ERROR, LOG_STREAMS };
  * SIGXFSZ is ignored. Without it, lines are written as to any file.
  *  @return 0, ERR_NOMEM, ERR_IO (errno) */
 MUST_USE int log_out_init(void);
+
+/** Write to a file from here on, in place of what the stream was given; log_out_reopen() opens it
+ * again. Before the first fork.
+ *  @param path  copied; NULL: stay with what there is
+ *  @return 0, ERR_NOMEM, ERR_IO (errno): nothing changed */
+MUST_USE int log_out_use_file(enum log_stream stream, const char *path);
+
+/** The files that were opened belong to that user from here on, who shall open them again: regular
+ * ones of root's or that user's with one name. As root no symbolic link is followed to them. */
+void log_out_give_files(uid_t user, gid_t group);
+
+/** All processes shall open their files again, each at its next line, or when it calls
+ * log_out_look(). One that cannot goes on with the file that it has. */
+void log_out_reopen(void);
+
+/** Open files again, if somebody wanted that: for processes that may not write for long. @return 0,
+ * ERR_IO (errno): one could not be opened; told once for each time that was wanted */
+int log_out_look(void);
+
+enum log_priority { LOG_PRIORITY_AUTO, LOG_PRIORITY_ALWAYS, LOG_PRIORITY_NEVER };
+
+/** Whether lines begin with a priority as sd-daemon(3) has it, `<4>`. AUTO: where the stream is the
+ * journal's socket, as JOURNAL_STREAM says. Before the first fork. */
+void log_out_set_priority(enum log_priority priority);
+
+/** @return whether lines of the stream begin with one */
+bool log_out_has_priority(enum log_stream stream);
+
+/** The level that all processes were told while they run; -1: none. Of all processes. */
+void log_out_set_level(int level);
+int log_out_level(void);
+
+/** Write a line at the end of this turn, together with others, or at once when there is no room for
+ * it any more. What cannot be written then is counted as lost.
+ *  @param len   as of log_out_put(), else it is counted as lost
+ *  @param told  lost lines that this one tells of, from log_out_take_untold() */
+void log_out_add(enum log_stream stream, const char *line, size_t len, uint64_t told);
+
+/** Write what was added: at the end of each turn of the loop, and before the process ends. One write
+ * to a file; to all else, where a write of more than PIPE_BUF bytes may mix with another process's,
+ * at most one for each 4 KiB. */
+void log_out_flush(void);
 
 /** Write one line with its line break; never waits.
  *  @param len  up to LOG_OUT_LINE_MAX, else the line is refused

@@ -46,6 +46,16 @@ static inline int loop_timer_start(struct loop *loop, struct loop_timer *timer, 
     return loop->ops->timer_start(loop, timer, delay_ms);
 }
 
+/** (Re)arm with a delay of 0, but leave one that is due already where it is: armed anew it would
+ * wait for another turn, and one that somebody arms in each turn would never run. Returns 0 or
+ * ERR_NOMEM. */
+static inline int loop_timer_soon(struct loop *loop, struct loop_timer *timer)
+{
+    if (timer->slot != 0 && timer->due_ms <= loop_now_ms(loop))
+        return 0;
+    return loop_timer_start(loop, timer, 0);
+}
+
 /** Disarm; safe when it is not running. The owner calls it before its struct goes. */
 static inline void loop_timer_stop(struct loop *loop, struct loop_timer *timer)
 {

@@ -34,6 +34,12 @@ struct mask;
  *  @return the set, mask_free() it; NULL: out of memory */
 struct mask *mask_new(const struct secret *const *secrets, size_t num);
 
+/** A set of names instead of secrets: each as it is, in any case, as a whole, where no letter, digit
+ * or hyphen joins it; those of less than 4 bytes, or of the same few, are not looked for.
+ *  @param words  borrowed for the call; repetitions are fine
+ *  @return as mask_new() */
+struct mask *mask_new_words(const char *const *words, size_t num);
+
 /** Wipe and free; a set that was installed is no longer. NULL is fine. */
 void mask_free(struct mask *mask);
 

@@ -11,12 +11,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/entra_credential.h"
 #include "common/secret.h"
 
 enum provider { PROVIDER_OPENAI, PROVIDER_AZURE };
 #define PROVIDER_COUNT 2
 
-enum account_auth { ACCOUNT_AUTH_API_KEY, ACCOUNT_AUTH_BEARER };
+enum account_auth {
+    ACCOUNT_AUTH_API_KEY,
+    ACCOUNT_AUTH_BEARER, /* a token that somebody pasted, in `key` */
+    ACCOUNT_AUTH_ENTRA   /* tokens that we fetch by the credential `entra`; `key` is unset */
+};
+
+#define MODEL_NO_INDEX UINT32_MAX
 
 /* A header of the operator's own. */
 struct model_header {
@@ -35,7 +42,8 @@ struct model_account {
     /* Owned; for logs and headers: host[:port], made unique when two accounts share it */
     char *name;
     enum account_auth auth;
-    struct secret key;            /* API key or Entra token */
+    struct secret key;            /* API key or pasted token; unset for ENTRA */
+    uint32_t entra;               /* index into credentials; MODEL_NO_INDEX unless ENTRA */
     char *organization;           /* owned; OpenAI-Organization, or NULL */
     char *project;                /* owned; OpenAI-Project, or NULL */
     struct model_header *headers; /* owned; extra ones for each call, or NULL */
@@ -65,8 +73,6 @@ struct model_deployment {
     uint64_t enqueued_token_limit; /* tokens of its unfinished batches; 0: not given */
 };
 
-#define MODEL_NO_INDEX UINT32_MAX
-
 /* A name that clients may use beside those of groups. */
 struct model_name {
     char *name; /* owned */
@@ -79,6 +85,8 @@ struct model_name {
 struct model_list {
     struct model_account *accounts; /* owned */
     size_t num_accounts;
+    struct entra_credential *credentials; /* owned; sealed, no two of them equal */
+    size_t num_credentials;
     struct model_deployment *deployments; /* owned */
     size_t num_deployments;
     /* Of model_list that are served; the other deployments stand for whole accounts, or for names

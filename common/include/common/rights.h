@@ -44,6 +44,8 @@ struct rights_limits {
     uint64_t uploads;             /* max_concurrent_uploads */
     uint64_t spool_bytes;         /* max_spool_bytes: of uploads in flight */
     uint64_t file_bytes;          /* max_batch_file_size_mb, in bytes */
+    uint64_t budget_nano;         /* max_budget, in nano-dollars: of what is spent and held */
+    uint32_t budget_period_s;     /* budget_duration, after which it begins anew; 0: never */
     uint32_t file_expiry_s;       /* enforced_file_expires_after; 0: none */
     uint32_t output_expiry_s;     /* enforced_batch_output_expires_after; 0: none */
 };

@@ -32,6 +32,10 @@ struct json_error {
 struct json_doc *json_doc_new(void);      /* NULL when out of memory */
 void json_doc_free(struct json_doc *doc); /* NULL is fine */
 
+/** The same for one that holds a secret: its values are wiped before they are let go of. The text
+ *  that was parsed is its owner's to wipe. NULL is fine. */
+void json_doc_wipe(struct json_doc *doc);
+
 /** Bytes that the document has taken from the system for its values. */
 size_t json_doc_bytes(const struct json_doc *doc);
 

@@ -68,7 +68,7 @@ struct jsonl_report {
      * it stands; token ids of input and prompt. */
     struct features prompt;
     /* Sum over the lines of the largest of max_tokens, max_completion_tokens, max_output_tokens,
-     * each at most 100 million. */
+     * each at most 100 million, times its `n`, at most 128. */
     uint64_t output_tokens;
     size_t num_problems;
     const struct jsonl_problem *problems; /* borrowed from the checker */
@@ -127,6 +127,9 @@ struct jsonl_splice; /* one pass over a checked file; several may run over one c
 struct jsonl_splice *jsonl_splice_new(const struct jsonl *j, const char *name, jsonl_read_cb read,
                                       void *arg);
 void jsonl_splice_free(struct jsonl_splice *s);
+
+/** Begin the pass anew: the next bytes are the first ones. */
+void jsonl_splice_rewind(struct jsonl_splice *s);
 
 /** The next up to `len` bytes of the changed file.
  *  @return bytes written to `buf`, 0 at the end, or a negative code (ERR_IO: the original could not

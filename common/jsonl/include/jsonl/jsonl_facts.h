@@ -22,6 +22,7 @@ enum jsonl_field {
     FIELD_IDS,               /* the same, and integers in nothing but arrays are tokens */
     FIELD_SHAPE,             /* of the body: a member whose JSON as such goes into the prompt */
     FIELD_TOKENS,            /* of the body: a member that bounds the answer */
+    FIELD_CHOICES,           /* of the body: how many answers there are */
     FIELD_OTHER
 };
 
@@ -40,6 +41,7 @@ struct jsonl_facts {
     struct jsonl_value fields[NUM_FIELDS];
     struct features prompt; /* its images only after jsonl_note_end() */
     uint64_t output_tokens; /* the largest of the declared ones */
+    uint64_t choices;       /* answers, each of so many tokens; 0: not said, which is one */
     uint64_t image_types;   /* parts that say that they are images ... */
     uint64_t image_data;    /* ... and strings that are one: either counts, not both */
     uint64_t low_details;
@@ -62,8 +64,9 @@ struct jsonl_refusal {
 };
 
 enum {
-    JSONL_LONG_TEXT = 256, /* bytes of a string from which it may be something else than text */
-    JSONL_ID_DEPTH = 4,    /* of the arrays that token ids stand in: [1,2] and [[1,2],[3]] */
+    JSONL_LONG_TEXT = 256,   /* bytes of a string from which it may be something else than text */
+    JSONL_ID_DEPTH = 4,      /* of the arrays that token ids stand in: [1,2] and [[1,2],[3]] */
+    JSONL_MAX_CHOICES = 128, /* more in one line no provider takes */
     JSONL_MAX_TOKENS = 1000 * 1000 * 100 /* a declared bound above this is taken for this */
 };
 
@@ -75,8 +78,19 @@ enum jsonl_field jsonl_body_field(const char *key, size_t len);
 void jsonl_note(struct jsonl_facts *facts, enum jsonl_field field, const struct jsonl_value *value,
                 size_t key_at);
 
-/** Note a number that bounds the answer; anything but digits is left to the provider to refuse. */
-void jsonl_note_tokens(struct jsonl_facts *facts, const char *digits, size_t len);
+/** Note a number that bounds the answer (FIELD_TOKENS), or the number of answers (FIELD_CHOICES);
+ * another field is passed over, and anything but digits left to the provider to refuse. */
+void jsonl_note_bound(struct jsonl_facts *facts, enum jsonl_field field, const char *digits,
+                      size_t len);
+
+/** What the answers of a line may have in all: the tokens of one, times how many there are. */
+uint64_t jsonl_all_output(const struct jsonl_facts *facts);
+
+/** Whether a number of this field is one for jsonl_note_bound(). */
+static inline bool jsonl_is_bound(enum jsonl_field field)
+{
+    return field == FIELD_TOKENS || field == FIELD_CHOICES;
+}
 
 /** Whether a value of this field is, or begins, a part of the prompt. */
 static inline bool jsonl_is_prompt(enum jsonl_field field)

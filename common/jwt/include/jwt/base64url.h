@@ -17,3 +17,12 @@ static inline size_t base64url_size(size_t len)
  *  @param out  base64url_size(len) bytes
  *  @return 0, ERR_SYNTAX */
 MUST_USE int base64url_read(const char *text, size_t len, unsigned char *out);
+
+/** How many characters `len` bytes become. */
+static inline size_t base64url_length(size_t len)
+{
+    return len / 3 * 4 + (len % 3 > 0 ? len % 3 + 1 : 0);
+}
+
+/** Encode. @param out  base64url_length(len) characters; no NUL is written */
+void base64url_write(const unsigned char *bytes, size_t len, char *out);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "common/err.h"
@@ -18,8 +19,14 @@
 struct upstream;      /* one per process that talks to providers; made after the fork */
 struct upstream_call; /* one request in flight */
 
+/* An address of a name is about to be connected to. @return whether it may be */
+typedef bool (*upstream_address_cb)(void *arg, const struct sockaddr *address, socklen_t len);
+
 struct upstream_options {
     bool allow_insecure; /* http:// to other than loopback */
+    /* http:// to where platforms hand out tokens: the metadata address, 169.254.169.254, and what
+     * else is link-local or private, as numbers. For who asks there, and nobody else */
+    bool allow_metadata;
     /* Address of an HTTP proxy for all that is not this machine's (CONNECT, RFC 9110 section
      * 9.3.6); copied; NULL: none, whatever the environment says */
     const char *proxy;
@@ -32,6 +39,12 @@ struct upstream_options {
      * owner); 0: no limit */
     uint32_t low_speed_ms;
     size_t max_header_bytes; /* of an answer; 0: 64 KiB */
+    /* Asked right before each connection; NULL: all may be connected to. With it nothing is carried
+     * from one call to the next: each resolves the name anew and makes a connection of its own,
+     * which is closed behind it. There is no `proxy` then, which would connect for us */
+    upstream_address_cb may_connect;
+    void *may_connect_arg; /* borrowed */
+    bool certificates;     /* results tell until when the server's certificate is good */
 };
 
 /** The file with the authorities that are trusted: one bundle and no directory.
@@ -82,8 +95,12 @@ struct upstream_result {
      * valid during the callback, like `head` */
     const char *body;
     size_t body_len;
+    uint64_t connect_us; /* DNS, TCP and TLS; 0: the connection stood already */
     uint64_t first_byte_us, total_us;
     uint64_t bytes_sent, bytes_received; /* bodies */
+    /* Where upstream_options.certificates is set, and the connection was a new one over TLS: the
+     * end of the server's certificate, Unix seconds; 0: not known */
+    int64_t certificate_until_s;
     char error[160]; /* for logs: phase and reason; never a key, never a URL with a query */
 };
 
@@ -121,6 +138,12 @@ struct upstream_request {
     /* Create, upload: never silently repeated; a `source` implies it. Others may be:
      * upstream_result.repeated */
     bool once;
+    /* Whose work this is: owners take turns where more waits than a turn of the loop may do; 0:
+     * nobody's in particular, who are one owner together */
+    uint64_t owner;
+    /* The bodies of request and answer are wiped when the call has ended; the answer's is never
+     * moved while it grows */
+    bool secret;
     uint32_t total_ms;          /* whole call; 0: none (file transfers) */
     uint32_t first_byte_ms;     /* after the request was sent; 0: none */
     size_t max_body;            /* cap of a collected body; 0: 1 MiB */

@@ -23,6 +23,7 @@ struct failure {
     /* retry-after-ms, then retry-after (seconds or date); -1: none; capped at 300,000 */
     int64_t retry_after_ms;
     bool should_not_retry; /* answer x-should-retry: false */
+    bool said;             /* in the provider's words, which may name what is the host's */
     char allow[64];        /* of a 405: the methods that the provider names; "": none */
     char rate_limit[32];   /* of a limit of a key or team: LiteLLM's word for it; "": none */
 };
@@ -50,6 +51,21 @@ bool failure_is_token_limit(const struct failure *failure);
 
 /** Whether the provider refused the gateway's own credential (code upstream_auth). */
 bool failure_is_refused_key(const struct failure *failure);
+
+/** Whether a 401 or 403 says that the token is good, but that whose it is lacks a right: no other
+ * token helps, only an operator who gives the role. Azure says it by a code or in words, in more
+ * than one shape of body (entra statement 18). Pure.
+ *  @param said  what the provider says, which names principal and action, without secrets; for the
+ *               log, not for clients */
+bool failure_is_permission_denied(const struct upstream_result *result, struct failure *said);
+
+/** What a client gets whose call was not begun because there is no token for its account: 503
+ * `upstream_auth_unavailable` (entra statement 13).
+ *  @param retry_after_ms  when the next try to get one is due; -1: not known */
+void failure_no_token(int64_t retry_after_ms, struct failure *out);
+
+/** How long an answer asks to wait (RFC 9110 section 10.2.3), in ms. @return -1: it does not say */
+int64_t failure_retry_after(const struct upstream_result *result, int64_t now_unix_s);
 
 /** Print the envelope {"error":{"message","type","param","code"}}. */
 void failure_write(const struct failure *failure, struct strbuf *out);

@@ -72,14 +72,16 @@ struct provider_headers {
     struct strbuf storage; /* holds the credential: provider_headers_wipe() */
 };
 
-/** Authentication (none when the account has no key), Accept, Accept-Encoding: identity,
- * User-Agent, Content-Type (when not NULL), OpenAI's organization and project,
- * and the account's own. `out` is filled
- * anew; wipe it when the call has started.
+/** Authentication (none when the account has no key and is none by Entra ID), Accept,
+ * Accept-Encoding: identity, User-Agent, Content-Type (when not NULL), OpenAI's organization and
+ * project, and the account's own. `out` is filled anew; wipe it when the call has started.
+ *  @param token  of an account by Entra ID: the token of now, of any length; read for no other
  *  @return 0, ERR_NOMEM, ERR_LIMIT, ERR_INVALID (a control byte in a value, such as a line end
- * pasted with a key) */
-MUST_USE int provider_headers(const struct model_account *account, enum provider_call call,
-                              const char *content_type, struct provider_headers *out);
+ * pasted with a key; or there is no token for an account by Entra ID, which is never called without
+ * one) */
+MUST_USE int provider_headers(const struct model_account *account, const char *token,
+                              enum provider_call call, const char *content_type,
+                              struct provider_headers *out);
 void provider_headers_wipe(struct provider_headers *headers);
 
 /** The bytes of the multipart body before and after the file's bytes: fields first, then the file

@@ -1,9 +1,10 @@
-/* Lower-case hex digits, eight at once. For what is read on every poll: a marker has nearly a
- * hundred of them. */
+/* Lower-case hex digits. They are read eight at once, for what is read on every poll: a marker has
+ * nearly a hundred of them. */
 #pragma once
 
 #include <endian.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -32,4 +33,18 @@ static inline bool hex_read_eight(const char *text, uint64_t *out)
     v = (v | v >> 8) & UINT64_C(0x0000ffff0000ffff);
     *out = (v | v >> 16) & UINT64_C(0x00000000ffffffff);
     return true;
+}
+
+/** Write each byte as two digits, the first of which counts more, and a NUL behind the last.
+ *  @param out  [2 * len + 1] */
+static inline void hex_write(const void *bytes, size_t len, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *at = (const unsigned char *)bytes;
+
+    for (size_t i = 0; i < len; i++) {
+        *out++ = digits[at[i] >> 4];
+        *out++ = digits[at[i] & 15];
+    }
+    *out = '\0';
 }
