@@ -163,6 +163,11 @@ static void begin_rest(struct breaker_view *v, uint64_t until_ms, bool firm)
     v->minute = v->minute_tries = v->minute_failures = 0;
 }
 
+bool breaker_rests_by_hand(const struct breaker_view *view)
+{
+    return view->state != BREAKER_CLOSED && view->reason == OUTCOME_CANCELLED;
+}
+
 static void on_failure(struct breaker_view *v, const struct breaker_policy *policy,
                        enum outcome outcome, int64_t retry_after_ms, uint32_t seed, uint64_t now_ms)
 {
@@ -178,6 +183,9 @@ static void on_failure(struct breaker_view *v, const struct breaker_policy *poli
     }
     if (cooling_down && (!asked || policy->own_time))
         return; /* from before the cooldown, whose reason stays */
+    if (cooling_down && breaker_rests_by_hand(v) &&
+        now_ms + asked_ms(policy, retry_after_ms) <= v->until_ms)
+        return; /* it rests for longer anyway */
     v->reason = outcome;
     if (cooling_down) {
         v->until_ms = max_u64(v->until_ms, now_ms + asked_ms(policy, retry_after_ms));
@@ -242,6 +250,28 @@ uint64_t breaker_pack(const struct breaker_view *view)
            (uint64_t)min_u32(view->rounds, ROUNDS_MAX) << ROUNDS_SHIFT |
            (uint64_t)view->firm << FIRM_SHIFT |
            (view->state == BREAKER_CLOSED ? pack_minute(view) : until_ms << UNTIL_SHIFT);
+}
+
+void breaker_rest_by_hand(_Atomic uint64_t *word, uint64_t until_ms)
+{
+    uint64_t old = load_relaxed(word);
+    struct breaker_view v;
+
+    do {
+        breaker_unpack(old, &v);
+        if (v.state == BREAKER_OPEN && v.until_ms > until_ms)
+            v.firm = true;
+        else
+            v = (struct breaker_view){.state = BREAKER_OPEN,
+                                      .reason = OUTCOME_CANCELLED,
+                                      .firm = true,
+                                      .until_ms = until_ms};
+    } while (!cas_weak_relaxed(word, &old, breaker_pack(&v)));
+}
+
+void breaker_mend_by_hand(_Atomic uint64_t *word)
+{
+    store_relaxed(word, 0);
 }
 
 bool breaker_admits(uint64_t word, uint64_t now_ms)

@@ -43,13 +43,13 @@ static uint64_t key_of(const struct quota *quota, uint32_t column, const char *i
 /* --- E --- */
 
 /* @param limit  0: none */
-static bool count_in(struct quota_column *col, uint64_t tokens, uint64_t foreign, uint64_t limit,
+static bool count_in(struct quota_column *col, uint64_t tokens, uint64_t others, uint64_t limit,
                      uint64_t *ahead)
 {
     uint64_t old = load_acquire(&col->shared.enqueued);
 
     do {
-        *ahead = enqueued_of(old) + foreign;
+        *ahead = enqueued_of(old) + others;
         if (enqueued_of(old) + tokens > ENQUEUED_MAX)
             return false;
         if (limit != 0 && (tokens > limit || *ahead > limit - tokens))
@@ -278,6 +278,7 @@ static void empty_column(struct quota *quota, uint32_t column)
             end(quota, HOLDER_MASTER, i, word, QUOTA_DROPPED, 0);
     }
     store_relaxed(&quota_row_of(quota, column)->rebuilt, 0);
+    store_relaxed(&quota_row_of(quota, column)->elsewhere, 0);
     quota_forget_learned(quota_row_of(quota, column));
 }
 
@@ -296,8 +297,8 @@ void quota_bind(struct quota *quota, uint32_t column, const struct quota_terms *
     store_relaxed(&col->fingerprint, terms->fingerprint);
     store_relaxed(&col->limit, clamp_limit(terms->limit));
     store_relaxed(&col->lease_ms, terms->lease_ms != 0 ? terms->lease_ms : QUOTA_LEASE_MS);
-    store_relaxed(&col->ask_first, terms->ask_first);
-    store_relaxed(&col->many, terms->many);
+    store_relaxed(&col->flags,
+                  (terms->ask_first ? COLUMN_ASK_FIRST : 0) | (terms->many ? COLUMN_MANY : 0));
 }
 
 /* With the fingerprint goes the memory of what it was: should it be bound again, it begins anew. */
@@ -319,11 +320,28 @@ void quota_alias(struct quota *quota, uint32_t column, uint32_t of, uint64_t lim
         store_relaxed(&real->limit, clamp_limit(limit));
 }
 
+/* --- other gateways --- */
+
+void quota_set_total(struct quota *quota, uint32_t column, uint64_t tokens)
+{
+    struct quota_column *col = quota_column_of(quota, column);
+
+    store_relaxed(&col->elsewhere,
+                  quota_beyond(tokens, enqueued_of(load_acquire(&col->shared.enqueued))));
+}
+
+void quota_forget_totals(struct quota *quota)
+{
+    for (uint32_t c = 0; c < quota->max_columns; c++)
+        store_relaxed(&quota_row_of(quota, c)->elsewhere, 0);
+    quota_drop_scope_totals(quota, QUOTA_NO_READING);
+}
+
 /* --- a reservation's life --- */
 
 /* Count what an entry says that is held in RESERVING: in its scopes, then in its column. */
 static int count_all_in(struct quota *quota, uint32_t holder, struct reservation *r,
-                        const struct quota_job *job, uint64_t limit, uint64_t foreign,
+                        const struct quota_job *job, uint64_t limit, uint64_t others,
                         struct quota_refusal *refusal)
 {
     struct quota_column *col = quota_column_of(quota, column_of(r));
@@ -332,7 +350,7 @@ static int count_all_in(struct quota *quota, uint32_t holder, struct reservation
 
     if (ret != 0)
         return ret;
-    if (!count_in(col, job->tokens, foreign, limit, &ahead)) {
+    if (!count_in(col, job->tokens, others, limit, &ahead)) {
         scopes_out(quota, scopes, job->tokens);
         return ERR_LIMIT;
     }
@@ -358,7 +376,7 @@ static int reserve(struct quota *quota, uint32_t holder, uint32_t column,
     }
     r = entry_at(quota, entry);
     quota_table_write(r, col, quota_canonical(quota, column), job->tokens, begun_ms, now_ms);
-    ret = count_all_in(quota, holder, r, job, limit, quota_foreign_of(col, now_ms), refusal);
+    ret = count_all_in(quota, holder, r, job, limit, quota_others_of(col, now_ms), refusal);
     if (ret != 0) {
         quota_table_vacate(quota, entry, word);
         return ret;
@@ -378,7 +396,7 @@ static bool is_hopeless(const struct quota_column *col, uint64_t tokens, uint64_
 {
     uint64_t limit = quota_limit_of(col, now_ms);
     uint64_t enqueued =
-        enqueued_of(load_acquire(&col->shared.enqueued)) + quota_foreign_of(col, now_ms);
+        enqueued_of(load_acquire(&col->shared.enqueued)) + quota_others_of(col, now_ms);
 
     if (quota_is_cooling_down(col, tokens, now_ms))
         return true;
@@ -626,7 +644,7 @@ bool quota_progress(struct quota *quota, uint32_t column, const char *id, size_t
     r = entry_at(quota, entry);
     begun_ms = load_relaxed(&r->begun_ms);
     store_relaxed(&r->asked_ms, now_ms);
-    if (now_ms >= load_relaxed(&r->lease_ms) && load_relaxed(&col->ask_first) != 0)
+    if (now_ms >= load_relaxed(&r->lease_ms) && (load_relaxed(&col->flags) & COLUMN_ASK_FIRST) != 0)
         store_relaxed(&r->lease_ms, now_ms + QUOTA_EXTEND_MS);
     if (total != 0 && now_ms > begun_ms && is_news(r, now_ms))
         quota_note_progress(col, load_relaxed(&r->ahead), load_relaxed(&r->tokens), done, total,
@@ -694,6 +712,29 @@ bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct 
     return false;
 }
 
+bool quota_look(const struct quota *quota, uint32_t *cursor, uint32_t entries, uint64_t now_ms,
+                struct quota_view *view)
+{
+    uint64_t high = num_entries(quota), end = *cursor + (uint64_t)entries;
+
+    while (*cursor < high && *cursor < end) {
+        uint32_t i = (*cursor)++;
+        const struct reservation *r = entry_at(quota, i);
+        uint64_t word = load_acquire(&r->word);
+
+        if (!is_holderless(word))
+            continue;
+        view_of(quota, r, word, now_ms, view);
+        view->entry = i;
+        view->word = word;
+        if (load_acquire(&r->word) == word)
+            return true;
+    }
+    if (*cursor >= high)
+        *cursor = 0;
+    return false;
+}
+
 bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota_view *view,
                         uint64_t now_ms)
 {
@@ -719,9 +760,10 @@ static bool is_unseen_orphan(const struct reservation *r, uint64_t word, uint64_
 
 static bool is_past_lease(const struct quota *quota, const struct reservation *r, uint64_t now_ms)
 {
-    bool ask_first = load_relaxed(&quota_column_of(quota, column_of(r))->ask_first) != 0;
+    uint64_t flags = load_relaxed(&quota_column_of(quota, column_of(r))->flags);
 
-    return now_ms >= load_relaxed(&r->lease_ms) + (ask_first ? QUOTA_GRACE_MS : 0);
+    return now_ms >=
+           load_relaxed(&r->lease_ms) + ((flags & COLUMN_ASK_FIRST) != 0 ? QUOTA_GRACE_MS : 0);
 }
 
 struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t now_ms)

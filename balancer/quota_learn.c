@@ -71,7 +71,7 @@ static void move(_Atomic uint64_t *word, double prior, double sample, double wei
 /* Each refusal and each header there is another deployment's, and says nothing about the next. */
 static bool is_many(const struct quota_column *column)
 {
-    return load_relaxed(&column->many) != 0;
+    return (load_relaxed(&column->flags) & COLUMN_MANY) != 0;
 }
 
 /* --- limits --- */
@@ -95,6 +95,19 @@ uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms)
 
     return lower_limit(load_relaxed(&column->limit),
                        is_outdated(learned, now_ms) ? 0 : learned & QUOTA_MAX_TOKENS);
+}
+
+enum quota_limit_from quota_limit_from(const struct quota *quota, uint32_t column, uint64_t now_ms)
+{
+    const struct quota_column *col = quota_column_of(quota, column);
+    uint64_t learned = load_relaxed(&col->shared.limit_learned),
+             limit = quota_limit_of(col, now_ms);
+
+    if (limit == 0)
+        return QUOTA_LIMIT_UNKNOWN;
+    if (limit == load_relaxed(&col->limit))
+        return QUOTA_LIMIT_CONFIGURED;
+    return (learned & LIMIT_REFUSED) != 0 ? QUOTA_LIMIT_REFUSAL : QUOTA_LIMIT_HEADER;
 }
 
 /* Outdated or not, it tells how large the deployment is. */
@@ -197,6 +210,17 @@ uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms)
     return word != 0 ? foreign_now(word, column, now_ms) : 0;
 }
 
+uint64_t quota_others_of(const struct quota_column *column, uint64_t now_ms)
+{
+    return quota_foreign_of(column, now_ms) + load_relaxed(&column->elsewhere);
+}
+
+/* As its gateways have it: what is reserved here, and elsewhere. */
+static uint64_t ours_of(const struct quota_column *column, uint64_t e)
+{
+    return enqueued_of(e) + load_relaxed(&column->elsewhere);
+}
+
 void quota_note_adopted(struct quota_column *column, uint64_t tokens, uint64_t now_ms)
 {
     uint64_t old = load_acquire(&column->shared.foreign), foreign;
@@ -213,7 +237,7 @@ uint64_t quota_learn_enqueued(struct quota *quota, uint32_t column, uint64_t enq
                               uint64_t now_ms)
 {
     struct quota_column *col = quota_column_of(quota, column);
-    uint64_t e = load_acquire(&col->shared.enqueued), ours = enqueued_of(e),
+    uint64_t e = load_acquire(&col->shared.enqueued), ours = ours_of(col, e),
              version = e >> ENQUEUED_BITS;
     uint64_t before = load_relaxed(&col->shared.header), versions;
 
@@ -321,7 +345,7 @@ bool quota_full(struct quota *quota, uint32_t column, uint64_t tokens, uint64_t 
 {
     struct quota_column *col = quota_column_of(quota, column);
     uint64_t limit = quota_limit_of(col, now_ms),
-             ours = enqueued_of(load_acquire(&col->shared.enqueued));
+             ours = ours_of(col, load_acquire(&col->shared.enqueued));
     uint64_t old = load_acquire(&col->shared.foreign),
              small = (limit != 0 ? limit : ours) / SMALL_SHARE;
     uint64_t least;
@@ -470,6 +494,7 @@ void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, str
     sum->reserved = enqueued_of(load_acquire(&col->shared.enqueued));
     sum->expected = expected_now(load_relaxed(&quota_column_of(quota, column)->expected), now_ms);
     sum->foreign = quota_foreign_of(col, now_ms);
+    sum->elsewhere = load_relaxed(&col->elsewhere);
     sum->limit = quota_limit_of(col, now_ms);
     sum->drain_rate = rate_of(col);
     sum->placed = placed_in(load_relaxed(&col->shared.placed), now_ms);
@@ -483,7 +508,7 @@ void quota_describe(const struct quota *quota, uint32_t column, uint64_t now_ms,
     struct quota_sum sum;
 
     quota_read(quota, column, now_ms, &sum);
-    candidate->enqueued = sum.reserved + sum.foreign;
+    candidate->enqueued = sum.reserved + sum.elsewhere + sum.foreign;
     candidate->limit = sum.limit;
     candidate->drain_rate = sum.drain_rate;
     candidate->placed = sum.placed;

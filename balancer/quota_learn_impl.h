@@ -6,6 +6,9 @@
 uint64_t quota_limit_of(const struct quota_column *column, uint64_t now_ms);
 uint64_t quota_foreign_of(const struct quota_column *column, uint64_t now_ms);
 
+/* All that is enqueued there and not reserved here: other gateways', and what is nobody's of ours. */
+uint64_t quota_others_of(const struct quota_column *column, uint64_t now_ms);
+
 /* Whether jobs of that size were just refused there. */
 bool quota_is_cooling_down(const struct quota_column *column, uint64_t tokens, uint64_t now_ms);
 

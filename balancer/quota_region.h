@@ -29,7 +29,7 @@
 #include "entry_word.h"
 
 #define QUOTA_MAGIC    0x54515141u /* "AQQT" */
-#define QUOTA_LAYOUT   6u
+#define QUOTA_LAYOUT   7u
 #define RATIOS         256u
 #define BUCKET         8u
 /* Of an id; a longer one is kept by its hash only */
@@ -69,13 +69,18 @@ struct reservation {
     _Atomic uint64_t id[QUOTA_ID_WORDS]; /* the last one is in a third cache line */
 };
 
+/* COLUMN_MANY: a wildcard, of which nothing is learned */
+enum column_flag { COLUMN_ASK_FIRST = 1, COLUMN_MANY = 2 };
+
 struct quota_column {
-    alignas(CACHE_LINE) _Atomic uint64_t fingerprint; /* this and the next five: the master's */
+    alignas(CACHE_LINE) _Atomic uint64_t fingerprint; /* this and the next four: the master's */
     _Atomic uint64_t limit;
     _Atomic uint64_t lease_ms;
-    _Atomic uint64_t ask_first;
+    _Atomic uint64_t flags; /* enum column_flag */
     _Atomic uint64_t alias; /* the column + 1 of the deployment that this row is too; 0: its own */
-    _Atomic uint64_t many;  /* 1: a wildcard, of which nothing is learned */
+    /* The keeper's: tokens of batches of other gateways over one database, beyond those that are
+     * counted here */
+    _Atomic uint64_t elsewhere;
     /* Any process's: tokens (40 bits) and the time of that (24 bits of 4,096 ms) */
     _Atomic uint64_t expected;
     _Atomic uint64_t rebuilt; /* the prober's; 1: its unfinished batches were adopted */
@@ -108,6 +113,11 @@ struct quota_scope_row {
     _Atomic uint64_t tokens; /* as E of a column */
     /* + 1; where its batches were placed last, one for each lot of columns; 0: none. Lossy */
     _Atomic uint32_t columns[SCOPE_PER_LOT];
+    /* The keeper's: what the scope has at other gateways over one database. Tokens (44 bits) and the
+     * number of the reading that told it (20) */
+    _Atomic uint64_t elsewhere;
+    _Atomic uint64_t batches_elsewhere;
+    uint64_t reserved[2];
 };
 
 struct quota_ratio {
@@ -141,7 +151,7 @@ struct quota {
 static_assert(sizeof(struct reservation) == 192 &&
                   offsetof(struct reservation, ahead) == CACHE_LINE,
               "layout of the quota region");
-static_assert(sizeof(struct quota_scope_row) == 32, "layout of the quota region");
+static_assert(sizeof(struct quota_scope_row) == CACHE_LINE, "layout of the quota region");
 static_assert(sizeof(struct quota_column) == 128, "layout of the quota region");
 static_assert(sizeof(struct quota) == 256 + RATIOS * 16, "layout of the quota region");
 
@@ -157,6 +167,14 @@ static inline uint64_t enqueued_of(uint64_t word)
 static inline uint64_t enqueued_next(uint64_t word, uint64_t tokens)
 {
     return ((word >> ENQUEUED_BITS) + 1) << ENQUEUED_BITS | tokens;
+}
+
+/* What all gateways have beyond what is counted here: what is not there yet, or not here any more,
+ * counts once. */
+static inline uint64_t quota_beyond(uint64_t total, uint64_t ours)
+{
+    total = total < ENQUEUED_MAX / 2 ? total : ENQUEUED_MAX / 2;
+    return total > ours ? total - ours : 0;
 }
 
 /* What is in a column itself: the master's, who binds and repairs them. */

@@ -12,6 +12,7 @@
 #define CLOSER_SHIFT  24
 #define VERSION_SHIFT 36
 #define NO_ROW        UINT32_MAX
+#define READING_MASK  0xfffffu
 
 uint64_t quota_scopes_for(uint32_t entries)
 {
@@ -70,6 +71,27 @@ static uint32_t row_in(const struct window *w, unsigned n)
     return w->bucket[n / SCOPE_BUCKET] * SCOPE_BUCKET + n % SCOPE_BUCKET;
 }
 
+/* --- other gateways --- */
+
+/* Who sets it looks at the row's name afterwards; who gives the row another one empties it
+ * afterwards: of two that meet the last one empties it. */
+static void set_elsewhere(struct quota_scope_row *row, uint64_t tokens, uint64_t batches,
+                          uint32_t reading)
+{
+    store_seq_cst(&row->batches_elsewhere, batches);
+    store_seq_cst(&row->elsewhere, (uint64_t)(reading & READING_MASK) << ENQUEUED_BITS | tokens);
+}
+
+static uint64_t tokens_elsewhere(const struct quota_scope_row *row)
+{
+    return enqueued_of(load_relaxed(&row->elsewhere));
+}
+
+static uint64_t batches_elsewhere(const struct quota_scope_row *row)
+{
+    return load_relaxed(&row->batches_elsewhere);
+}
+
 /* --- rows of a name --- */
 
 static bool is_idle(const struct quota_scope_row *row)
@@ -88,6 +110,7 @@ static bool take_over(struct quota *quota, uint32_t holder, uint32_t row, uint64
     if (count_of(old) != 0 || !cas_acq_rel(batches, &old, closed))
         return false;
     store_seq_cst(name_at(quota, row), name);
+    set_elsewhere(row_at(quota, row), 0, 0, 0);
     store_release(batches, next_word(closed, 0, 0));
     return true;
 }
@@ -122,9 +145,10 @@ static uint32_t find_or_make(struct quota *quota, uint32_t holder, uint64_t name
     return idle != NO_ROW && take_over(quota, holder, idle, name) ? idle : NO_ROW;
 }
 
-/* What is counted in all rows of a name but one. NO_ROW: in all. */
-static void sum_but(const struct quota *quota, uint64_t name, uint32_t but, uint64_t *tokens,
-                    uint64_t *batches)
+/* What is counted in all rows of a name but one. NO_ROW: in all.
+ * @param all  also what is counted elsewhere */
+static void sum_but(const struct quota *quota, uint64_t name, uint32_t but, bool all,
+                    uint64_t *tokens, uint64_t *batches)
 {
     const struct window w = window_of(quota, name);
 
@@ -140,6 +164,8 @@ static void sum_but(const struct quota *quota, uint64_t name, uint32_t but, uint
         word = load_seq_cst_part(&row_at(quota, row)->batches);
         *batches += is_closed(word) ? 0 : count_of(word);
         *tokens += enqueued_of(load_seq_cst_part(&row_at(quota, row)->tokens));
+        *batches += all ? batches_elsewhere(row_at(quota, row)) : 0;
+        *tokens += all ? tokens_elsewhere(row_at(quota, row)) : 0;
     }
 }
 
@@ -174,26 +200,26 @@ void quota_scope_out(struct quota *quota, uint32_t row, uint64_t tokens)
 
 static bool count_batch(struct quota_scope_row *row, uint64_t limit, uint64_t *used)
 {
-    uint64_t old = load_acquire(&row->batches);
+    uint64_t old = load_acquire(&row->batches), more = batches_elsewhere(row);
 
     do {
-        *used = count_of(old);
-        if (is_closed(old) || *used + 1 >= CLOSED || !has_room(*used, 1, limit))
+        *used = count_of(old) + more;
+        if (is_closed(old) || count_of(old) + 1 >= CLOSED || !has_room(*used, 1, limit))
             return false;
-    } while (!cas_seq_cst(&row->batches, &old, next_word(old, *used + 1, 0)));
+    } while (!cas_seq_cst(&row->batches, &old, next_word(old, count_of(old) + 1, 0)));
     return true;
 }
 
 static bool count_tokens(struct quota_scope_row *row, uint64_t tokens, uint64_t limit,
                          uint64_t *used)
 {
-    uint64_t old = load_acquire(&row->tokens);
+    uint64_t old = load_acquire(&row->tokens), more = tokens_elsewhere(row);
 
     do {
-        *used = enqueued_of(old);
-        if (!has_room(*used, tokens, limit < ENQUEUED_MAX ? limit : ENQUEUED_MAX))
+        *used = enqueued_of(old) + more;
+        if (!has_room(*used, tokens, limit) || !has_room(enqueued_of(old), tokens, ENQUEUED_MAX))
             return false;
-    } while (!cas_seq_cst(&row->tokens, &old, enqueued_next(old, *used + tokens)));
+    } while (!cas_seq_cst(&row->tokens, &old, enqueued_next(old, enqueued_of(old) + tokens)));
     return true;
 }
 
@@ -222,11 +248,13 @@ static enum scope_fit settle(const struct quota *quota, const struct quota_scope
 {
     uint64_t others, other_batches, mine, batches;
 
-    sum_but(quota, scope->name, row, &others, &other_batches);
+    sum_but(quota, scope->name, row, true, &others, &other_batches);
     if (other_batches == 0)
         return SCOPE_COUNTED;
     mine = enqueued_of(load_seq_cst(&row_at(quota, row)->tokens));
     batches = count_of(load_seq_cst(&row_at(quota, row)->batches));
+    others += tokens_elsewhere(row_at(quota, row));
+    other_batches += batches_elsewhere(row_at(quota, row));
     *used = mine + others - (mine >= tokens ? tokens : 0);
     if (mine + others > scope->tokens)
         return SCOPE_TOKENS_FULL;
@@ -269,7 +297,7 @@ enum scope_fit quota_scope_look(const struct quota *quota, const struct quota_sc
 {
     uint64_t enqueued, batches;
 
-    sum_but(quota, scope->name, NO_ROW, &enqueued, &batches);
+    sum_but(quota, scope->name, NO_ROW, true, &enqueued, &batches);
     *used = enqueued;
     if (!has_room(enqueued, tokens, scope->tokens))
         return SCOPE_TOKENS_FULL;
@@ -283,7 +311,7 @@ bool quota_read_scope(const struct quota *quota, uint64_t name, uint64_t now_ms,
     const struct window w = window_of(quota, name);
 
     *sum = (struct quota_scope_sum){0};
-    sum_but(quota, name, NO_ROW, &sum->tokens, &sum->batches);
+    sum_but(quota, name, NO_ROW, false, &sum->tokens, &sum->batches);
     for (unsigned i = 0; i < w.num && sum->batches > 0; i++) {
         uint32_t row = row_in(&w, i);
 
@@ -302,6 +330,49 @@ bool quota_read_scope(const struct quota *quota, uint64_t name, uint64_t now_ms,
         break; /* a second row is rare, and this an estimate */
     }
     return sum->batches > 0;
+}
+
+static uint32_t row_named(const struct quota *quota, uint64_t name)
+{
+    const struct window w = window_of(quota, name);
+
+    for (unsigned i = 0; i < w.num; i++)
+        if (load_acquire(name_at(quota, row_in(&w, i))) == name)
+            return row_in(&w, i);
+    return NO_ROW;
+}
+
+/* A row that another scope gets meanwhile has nothing elsewhere until the next reading. */
+void quota_set_scope_total(struct quota *quota, uint32_t holder, uint64_t name, uint64_t tokens,
+                           uint64_t batches, uint32_t reading)
+{
+    uint64_t ours, our_batches;
+    uint32_t row = row_named(quota, name);
+
+    assert(name != 0);
+    if (row == NO_ROW && (tokens != 0 || batches != 0))
+        row = find_or_make(quota, holder, name);
+    if (row == NO_ROW)
+        return; /* the database has the last word */
+    sum_but(quota, name, NO_ROW, false, &ours, &our_batches);
+    set_elsewhere(row_at(quota, row), quota_beyond(tokens, ours),
+                  quota_beyond(batches, our_batches), reading);
+    if (load_seq_cst(name_at(quota, row)) != name)
+        set_elsewhere(row_at(quota, row), 0, 0, 0);
+}
+
+void quota_drop_scope_totals(struct quota *quota, uint32_t reading)
+{
+    for (uint32_t row = 0; load_relaxed(&quota->shared.named) != 0 && row < quota->num_scopes;
+         row++) {
+        struct quota_scope_row *r = row_at(quota, row);
+
+        if (load_relaxed(name_at(quota, row)) != 0 &&
+            (load_relaxed(&r->elsewhere) | load_relaxed(&r->batches_elsewhere)) != 0 &&
+            (reading == QUOTA_NO_READING ||
+             load_relaxed(&r->elsewhere) >> ENQUEUED_BITS != (reading & READING_MASK)))
+            set_elsewhere(r, 0, 0, 0);
+    }
 }
 
 void quota_scope_totals(const struct quota *quota, struct quota_scope_totals *totals)

@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/rand.h>
+
 #include "checksum.h"
 #include "balancer/memo.h"
 #include "common/shm_region.h"
 #include "common/shm_words.h"
 
 #define REGISTRY_MAGIC  0x47525154u /* "TQRG" */
-#define REGISTRY_LAYOUT 1u
+#define REGISTRY_LAYOUT 2u
 #define PAGE            4096
 #ifndef REGISTRY_WAYS
 #define REGISTRY_WAYS 8u /* rows of a bucket */
@@ -56,6 +58,11 @@ struct registry {
     uint64_t keys, owners, marks, lost, log, rows; /* offsets */
     /* From here on it is not what the region begins with */
     _Atomic uint64_t since_unix_s;
+    _Atomic uint64_t lost_from_unix_s, lost_until_unix_s, behind_unix_s;
+    _Atomic uint64_t closed; /* checksum of the gaps that are none */
+    _Atomic uint64_t run;
+    _Atomic uint64_t claims;  /* the last one: its number, and whose it is */
+    _Atomic uint64_t kept;    /* changes that are in a database */
     _Atomic uint64_t changes; /* so far */
 };
 
@@ -154,11 +161,18 @@ static int make(uint32_t max_rows, int fd, struct registry **out)
 
 int registry_new(uint32_t max_rows, int64_t now_unix_s, struct registry **out)
 {
+    uint64_t run;
     int ret = make(max_rows, SHM_NEW, out);
 
-    if (ret == 0)
-        store_relaxed(&(*out)->since_unix_s, (uint64_t)now_unix_s);
-    return ret;
+    if (ret != 0)
+        return ret;
+    if (RAND_bytes((unsigned char *)&run, sizeof(run)) != 1) {
+        registry_free(*out);
+        return ERR_NOMEM;
+    }
+    store_relaxed(&(*out)->run, run != 0 ? run : 1);
+    store_relaxed(&(*out)->since_unix_s, (uint64_t)now_unix_s);
+    return 0;
 }
 
 int registry_adopt(int fd, uint32_t max_rows, struct registry **out)
@@ -173,7 +187,7 @@ void registry_free(struct registry *registry)
 
 /* --- rows --- */
 
-static uint64_t key_of(enum id_kind kind, uint32_t account, const char *native)
+uint64_t registry_key(enum id_kind kind, uint32_t account, const char *native)
 {
     return memo_key((uint32_t)kind, account, native, strlen(native));
 }
@@ -425,7 +439,7 @@ static struct content content_of(const struct registry_row *row)
     struct content c;
 
     memset(&c, 0, sizeof(c));
-    c.key = key_of(row->kind, row->account, row->native);
+    c.key = registry_key(row->kind, row->account, row->native);
     c.owner = row->owner;
     c.created_s = row->created_s > 0 ? row->created_s : 0;
     c.expires_s = row->expires_s;
@@ -464,8 +478,9 @@ static bool adds_nothing(const struct content *next, const struct content *old)
     return !next->described || memcmp(next, old, sizeof(*next)) == 0;
 }
 
-/* One attempt. @return 1: others were in the way */
-static int try_put(struct registry *r, const struct content *c, int64_t now_unix_s)
+/* One attempt. @param note  whether it is a change that a database has to hear of
+ * @return 1: others were in the way */
+static int try_put(struct registry *r, const struct content *c, int64_t now_unix_s, bool note)
 {
     struct content old;
     uint32_t number = find_row(r, c->key, &old);
@@ -482,11 +497,13 @@ static int try_put(struct registry *r, const struct content *c, int64_t now_unix
     if (!is_the_one(r, number, c->key) || !read_row(r, number, c->key, &old) ||
         memcmp(c, &old, sizeof(*c)) != 0)
         return 1;
-    note_change(r, c->key, false);
+    if (note)
+        note_change(r, c->key, false);
     return 0;
 }
 
-int registry_put(struct registry *r, const struct registry_row *row, int64_t now_unix_s)
+static int put_row(struct registry *r, const struct registry_row *row, int64_t now_unix_s,
+                   bool note)
 {
     size_t len = strnlen(row->native, sizeof(row->native));
     struct content c;
@@ -499,13 +516,23 @@ int registry_put(struct registry *r, const struct registry_row *row, int64_t now
     }
     c = content_of(row);
     for (int i = 0; i < PUT_ROUNDS; i++) {
-        int rc = try_put(r, &c, now_unix_s);
+        int rc = try_put(r, &c, now_unix_s, note);
 
         if (rc != 1)
             return rc;
     }
     note_lost(r, row->owner);
     return 0;
+}
+
+int registry_put(struct registry *r, const struct registry_row *row, int64_t now_unix_s)
+{
+    return put_row(r, row, now_unix_s, true);
+}
+
+int registry_put_back(struct registry *r, const struct registry_row *row, int64_t now_unix_s)
+{
+    return put_row(r, row, now_unix_s, false);
 }
 
 bool registry_by_key(const struct registry *r, uint64_t key, struct registry_row *out)
@@ -521,26 +548,32 @@ bool registry_by_key(const struct registry *r, uint64_t key, struct registry_row
 bool registry_find(const struct registry *r, enum id_kind kind, uint32_t account,
                    const char *native, struct registry_row *out)
 {
-    return registry_by_key(r, key_of(kind, account, native), out) && out->kind == kind &&
+    return registry_by_key(r, registry_key(kind, account, native), out) && out->kind == kind &&
            out->account == account && strcmp(out->native, native) == 0;
 }
 
 void registry_remove(struct registry *r, enum id_kind kind, uint32_t account, const char *native)
 {
-    uint64_t key = key_of(kind, account, native);
+    uint64_t key = registry_key(kind, account, native);
     struct content c;
-    bool went = false;
     uint32_t number;
 
     /* More than once where a killed writer left a second one. */
     for (int i = 0; i < PUT_ROUNDS && (number = find_row(r, key, &c)) != NOWHERE; i++) {
         if (c.kind != kind || c.account != account || strcmp(c.native, native) != 0)
-            break;
+            return;
         clear_row(r, number, key);
-        went = true;
     }
-    if (went)
-        note_change(r, key, true);
+    note_change(r, key, true); /* also of a row that a database has not put back yet */
+}
+
+void registry_take_back(struct registry *r, uint64_t key)
+{
+    struct content c;
+    uint32_t number;
+
+    for (int i = 0; i < PUT_ROUNDS && (number = find_row(r, key, &c)) != NOWHERE; i++)
+        clear_row(r, number, key);
 }
 
 bool registry_row_at(const struct registry *r, uint32_t number, struct registry_row *out)
@@ -561,12 +594,37 @@ bool registry_row_at(const struct registry *r, uint32_t number, struct registry_
 struct registry_gaps registry_gaps(const struct registry *r, uint64_t owner)
 {
     return (struct registry_gaps){.since_unix_s = (int64_t)load_relaxed(&r->since_unix_s),
+                                  .lost_from_unix_s = (int64_t)load_relaxed(&r->lost_from_unix_s),
+                                  .lost_until_unix_s = (int64_t)load_relaxed(&r->lost_until_unix_s),
+                                  .behind_unix_s = (int64_t)load_relaxed(&r->behind_unix_s),
                                   .cut = load_relaxed(lost_of(r, owner)) != 0};
 }
 
-void registry_set_complete(struct registry *r)
+/* Each word holds for itself: a reader in between sees one gap too many or as many as there are. */
+void registry_set_gaps(struct registry *r, const struct registry_gaps *gaps)
 {
-    store_relaxed(&r->since_unix_s, 0);
+    store_relaxed(&r->lost_from_unix_s, (uint64_t)gaps->lost_from_unix_s);
+    store_relaxed(&r->lost_until_unix_s, (uint64_t)gaps->lost_until_unix_s);
+    store_relaxed(&r->behind_unix_s, (uint64_t)gaps->behind_unix_s);
+    store_release(&r->since_unix_s, (uint64_t)gaps->since_unix_s);
+}
+
+static uint64_t sum_of_gaps(const struct registry_gaps *gaps)
+{
+    uint64_t sum = checksum_add(REGISTRY_MAGIC, (uint64_t)gaps->since_unix_s);
+
+    sum = checksum_add(sum, (uint64_t)gaps->lost_from_unix_s);
+    return checksum_add(sum, (uint64_t)gaps->lost_until_unix_s);
+}
+
+void registry_close_gaps(struct registry *r, const struct registry_gaps *gaps)
+{
+    store_release(&r->closed, sum_of_gaps(gaps));
+}
+
+bool registry_gaps_are_closed(const struct registry *r, const struct registry_gaps *gaps)
+{
+    return load_acquire(&r->closed) == sum_of_gaps(gaps);
 }
 
 /* --- pages --- */
@@ -575,7 +633,7 @@ struct registry_place registry_place_of(enum id_kind kind, uint32_t account, con
                                         int64_t created_s)
 {
     return (struct registry_place){.created_s = created_s > 0 ? created_s : 0,
-                                   .key = key_of(kind, account, native)};
+                                   .key = registry_key(kind, account, native)};
 }
 
 /* Whether `a` stands before `b` in the list. */
@@ -723,6 +781,42 @@ bool registry_at(const struct registry *r, const struct registry_page *page,
 }
 
 /* --- changes --- */
+
+uint64_t registry_run(const struct registry *r)
+{
+    return load_relaxed(&r->run);
+}
+
+/* A number in the upper half, whose it is in the lower one. */
+uint64_t registry_claim(struct registry *r, uint32_t pid)
+{
+    uint64_t last = load_acquire(&r->claims), next;
+
+    do {
+        next = ((last >> 32) + 1) << 32 | pid;
+    } while (!cas_acq_rel(&r->claims, &last, next));
+    return next;
+}
+
+uint32_t registry_claimer(const struct registry *r)
+{
+    return (uint32_t)load_acquire(&r->claims);
+}
+
+bool registry_is_claimed(const struct registry *r, uint64_t claim)
+{
+    return load_acquire(&r->claims) == claim;
+}
+
+uint64_t registry_kept(const struct registry *r)
+{
+    return load_relaxed(&r->kept);
+}
+
+void registry_set_kept(struct registry *r, uint64_t cursor)
+{
+    store_relaxed(&r->kept, cursor);
+}
 
 int registry_follow(const struct registry *r, uint64_t *cursor, struct registry_change *out)
 {

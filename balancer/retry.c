@@ -33,6 +33,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "common/seeded_fault.h"
+
 #define DELAY_FIRST_MS 200u  /* before the second try; doubled for each further one */
 #define DELAY_MAX_MS   2000u /* longer waits are the client's: SDKs honour Retry-After themselves */
 
@@ -71,6 +73,8 @@ bool retry_is_doubtful(const struct retry_question *q)
  * nothing), the answer counts. */
 static bool did_nothing(const struct retry_question *q)
 {
+    if (q->op == OP_CREATE && seeded_fault(SEEDED_RETRIED_CREATE))
+        return true;
     return q->answered ? is_refusal(q) && !retry_is_doubtful(q) : q->nothing_sent && q->status == 0;
 }
 

@@ -223,6 +223,25 @@ uint32_t rights_num_keys(const struct rights_table *table)
     }
 }
 
+bool rights_at(const struct rights_table *table, uint32_t i, struct rights *out)
+{
+    for (;;) {
+        uint64_t state = begin(table);
+        struct rights_facts facts = facts_of(table, state);
+        bool found = state != 0 && i < facts.num_keys && i < table->max_keys;
+        struct key_row row;
+
+        if (found) {
+            SHM_STEP();
+            rights_read(&row, rights_key_row(table, rights_copy_of(table, state), i), sizeof(row));
+            fill(table, state, &row, out);
+            fill_team(table, state, &row, out);
+        }
+        if (still(table, state))
+            return found;
+    }
+}
+
 enum rights_verdict rights_judge(const struct rights *rights, int64_t now_unix_ms)
 {
     if (rights->key_blocked)

@@ -16,7 +16,7 @@
 #include "common/shm_words.h"
 
 #define RIGHTS_MAGIC  0x54525154u /* "TQRT" */
-#define RIGHTS_LAYOUT 2u
+#define RIGHTS_LAYOUT 3u
 #define RIGHTS_NAME   64 /* bytes of a team's name that is cut to size */
 #define RIGHTS_ALIAS  44 /* of a key's */
 #define NO_TEAM       UINT32_MAX

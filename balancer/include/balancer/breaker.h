@@ -98,6 +98,17 @@ struct breaker_policy breaker_policy_default(uint32_t cooldown_ms);
 uint64_t breaker_next(uint64_t word, const struct breaker_policy *policy, enum outcome outcome,
                       int64_t retry_after_ms, uint32_t seed, uint64_t now_ms);
 
+/** By hand: nothing new goes there until then, whatever succeeds meanwhile. Its reason is
+ * OUTCOME_CANCELLED, which no failure ever is; a cooldown that ends later keeps its end and its
+ * reason. A policy that `never_rests` ends it with the next try that ends. */
+void breaker_rest_by_hand(_Atomic uint64_t *word, uint64_t until_ms);
+
+/** Whether it is breaker_rest_by_hand() that keeps it out, or lets one probe in after that. */
+bool breaker_rests_by_hand(const struct breaker_view *view);
+
+/** By hand: it is admitted at once, as if it had never failed. */
+void breaker_mend_by_hand(_Atomic uint64_t *word);
+
 /** Record an ended try. @return true when the state changed, so that the caller logs it exactly
  * once; `before`/`after` are set */
 bool breaker_record(_Atomic uint64_t *word, const struct breaker_policy *policy,

@@ -261,6 +261,14 @@ void quota_ask_every(struct quota *quota, uint32_t ask_ms);
  * is at 0 again */
 bool quota_watch(struct quota *quota, uint32_t *cursor, uint64_t now_ms, struct quota_view *view);
 
+/** The next reservation that lives without its holder, whoever asks about it and when: to show it.
+ * `cursor` starts at 0.
+ *  @param entries  looked at in this call, at most
+ *  @return whether one was found; else that was the last one, when `cursor` is 0 again, or there are
+ *          more entries to look at */
+bool quota_look(const struct quota *quota, uint32_t *cursor, uint32_t entries, uint64_t now_ms,
+                struct quota_view *view);
+
 /** End what was viewed, if nothing has become of it since: its batch is not there. Unlike
  * quota_release() it needs neither an id nor a token. @return whether it is gone by this call */
 bool quota_release_view(struct quota *quota, uint32_t holder, const struct quota_view *view,
@@ -279,6 +287,25 @@ struct quota_expired {
 /** Release what is past its lease (with `ask_first`: QUOTA_GRACE_MS past it), and what is an orphan
  * without an id for longer than QUOTA_ORPHAN_KEEP_MS. @return how many */
 struct quota_expired quota_expire(struct quota *quota, uint32_t holder, uint64_t now_ms);
+
+/* --- other gateways over the same database; its keeper's, once a second --- */
+
+#define QUOTA_NO_READING UINT32_MAX
+
+/** All gateways together have so many tokens at a deployment, as their database says: what is beyond
+ * our own is taken there too, for choosing and for reserving. */
+void quota_set_total(struct quota *quota, uint32_t column, uint64_t tokens);
+
+/** The same of a key or a team.
+ *  @param reading  number of the reading of all sums that it belongs to */
+void quota_set_scope_total(struct quota *quota, uint32_t holder, uint64_t name, uint64_t tokens,
+                           uint64_t batches, uint32_t reading);
+
+/** That reading is over: scopes that it did not have have nothing elsewhere. */
+void quota_drop_scope_totals(struct quota *quota, uint32_t reading);
+
+/** Nobody tells of other gateways any more. */
+void quota_forget_totals(struct quota *quota);
 
 /* --- repair; master only --- */
 

@@ -80,6 +80,7 @@ void quota_take_expected(struct quota *quota, uint32_t column, uint64_t tokens, 
 
 struct quota_sum {
     uint64_t reserved;    /* E of our reservations, tokens */
+    uint64_t elsewhere;   /* of other gateways over the same database, as of a second ago */
     uint64_t foreign;     /* of others, as far as we know */
     uint64_t expected;    /* of files whose batches will probably come; not enqueued */
     uint64_t limit;       /* the lower of configured and learned; 0: unknown */
@@ -94,6 +95,17 @@ void quota_read(const struct quota *quota, uint32_t column, uint64_t now_ms, str
 
 /** The lower of configured and learned limit; 0: unknown. */
 uint64_t quota_limit(const struct quota *quota, uint32_t column, uint64_t now_ms);
+
+/* Where the limit that counts is known from. */
+enum quota_limit_from {
+    QUOTA_LIMIT_UNKNOWN,
+    QUOTA_LIMIT_CONFIGURED,
+    QUOTA_LIMIT_HEADER, /* the provider told it with an answer */
+    QUOTA_LIMIT_REFUSAL /* a refusal's text did, within the hour */
+};
+
+/** Of the limit that quota_limit() returns at that moment. */
+enum quota_limit_from quota_limit_from(const struct quota *quota, uint32_t column, uint64_t now_ms);
 
 /** Fill in what quota-aware looks at: enqueued, limit, drain_rate, placed, full_tokens,
  * full_for_ms. */

@@ -71,14 +71,24 @@ void registry_remove(struct registry *registry, enum id_kind kind, uint32_t acco
 /* What may be missing in an owner's list. */
 struct registry_gaps {
     int64_t since_unix_s; /* what was made before is not known; 0: all of it is */
-    bool cut;             /* some of the owner's rows had to go */
+    /* What was made in between was lost with a gateway that was killed; 0: nothing was */
+    int64_t lost_from_unix_s, lost_until_unix_s;
+    int64_t behind_unix_s; /* what other gateways made since is not known; 0: all of it is */
+    bool cut;              /* some of the owner's rows had to go */
 };
 
-/** What an owner's list lacks, as far as that is known. Counts nothing: two words are read. */
+/** What an owner's list lacks, as far as that is known. Counts nothing: some words are read. */
 struct registry_gaps registry_gaps(const struct registry *registry, uint64_t owner);
 
-/** All that was made before is known, too: a database has put it back. */
-void registry_set_complete(struct registry *registry);
+/** What it lacks from now on, but for rows that had to go: a database has put back what it kept.
+ *  @param gaps  `cut` says nothing here */
+void registry_set_gaps(struct registry *registry, const struct registry_gaps *gaps);
+
+/** Somebody found that nothing is missing there; whoever set them takes them back.
+ *  @param gaps  as registry_gaps() told of them */
+void registry_close_gaps(struct registry *registry, const struct registry_gaps *gaps);
+/** Whether that was said of these. */
+bool registry_gaps_are_closed(const struct registry *registry, const struct registry_gaps *gaps);
 
 /* --- a page of an owner's rows --- */
 
@@ -121,6 +131,29 @@ struct registry_place registry_place_of(enum id_kind kind, uint32_t account, con
                                         int64_t created_s);
 
 /* --- for a database --- */
+
+/** What a row is known by: of kind, account and id alone. It stands in databases. */
+uint64_t registry_key(enum id_kind kind, uint32_t account, const char *native);
+
+/** A number of this table's own: of one that a new start made it is another one. Never 0. */
+uint64_t registry_run(const struct registry *registry);
+
+/** Become the one who follows, in the place of whoever did. @param pid  the caller's
+ *  @return never 0 */
+uint64_t registry_claim(struct registry *registry, uint32_t pid);
+/** Whether nobody has claimed it since. */
+bool registry_is_claimed(const struct registry *registry, uint64_t claim);
+/** Who claimed it last; 0: nobody did. */
+uint32_t registry_claimer(const struct registry *registry);
+
+/** Where whoever follows next begins: what was noted before is in the database. 0 at first. */
+uint64_t registry_kept(const struct registry *registry);
+void registry_set_kept(struct registry *registry, uint64_t cursor);
+
+/** registry_put(), registry_remove() of what the database has: no change to be followed. */
+int registry_put_back(struct registry *registry, const struct registry_row *row,
+                      int64_t now_unix_s);
+void registry_take_back(struct registry *registry, uint64_t key);
 
 struct registry_change {
     uint64_t key; /* of the row: registry_by_key() */

@@ -83,6 +83,10 @@ bool rights_is_complete(const struct rights_table *table);
 uint64_t rights_generation(const struct rights_table *table);
 uint32_t rights_num_keys(const struct rights_table *table);
 
+/** A key by its place in the last state, 0 to rights_num_keys() - 1: to show who there is.
+ *  @return false: there is none */
+bool rights_at(const struct rights_table *table, uint32_t i, struct rights *out);
+
 enum rights_verdict { RIGHTS_GOOD, RIGHTS_EXPIRED, RIGHTS_KEY_BLOCKED, RIGHTS_TEAM_BLOCKED };
 
 /** Whether a key that was found may be used at all. Of several reasons against it: that it is

@@ -4,7 +4,12 @@
  * between. In shared memory that outlives generations, per column of state_bind(); the caller keeps
  * the columns of one account equal.
  *
- * Each number is one word: a killed process leaves it off by one until the next count. */
+ * Each number is one word: a killed process leaves it off by one until the next count.
+ *
+ * Where gateways share a database each keeps account of its news, which its keeper takes, tells the
+ * others, and hears theirs:
+ *
+ *   slots_add(), slots_set() ──► news ── slots_take_news() ──► database ── slots_share() ──► held */
 #pragma once
 
 #include <stdbool.h>
@@ -42,6 +47,27 @@ void slots_add(struct slots *slots, uint32_t column, enum slots_kind kind, int c
 
 /** An upload was refused for the number of files. */
 void slots_refused(struct slots *slots, uint32_t column, enum slots_kind kind, uint64_t now_ms);
+
+/* What has happened since it was taken last. */
+struct slots_news {
+    bool counted;   /* the account was counted a moment ago: `held` is what it has */
+    int32_t change; /* so many more came than went */
+    uint64_t held;  /* now; UINT64_MAX: not known */
+};
+
+/** Take the news of a kind. Of several who take at once one gets each.
+ *  @return whether there are any; `news->held` is written in any case */
+bool slots_take_news(struct slots *slots, uint32_t column, enum slots_kind kind,
+                     struct slots_news *news);
+
+/** They could not be told: the change is news again. A count is not: when it is told at last others
+ * may have changed what it says. */
+void slots_return_news(struct slots *slots, uint32_t column, enum slots_kind kind,
+                       const struct slots_news *news);
+
+/** All nodes together know of `num`, with what was `news->held` here. No news. */
+void slots_share(struct slots *slots, uint32_t column, enum slots_kind kind,
+                 const struct slots_news *news, uint64_t num);
 
 /** Files held; UINT64_MAX: not known. */
 uint64_t slots_held(const struct slots *slots, uint32_t column, enum slots_kind kind);
