@@ -3,12 +3,15 @@
 
 #include <ctype.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "upstream/provider.h"
+#include "entra.h"
 #include "headers.h"
+#include "hosts.h"
 #include "row_provider.h"
 
 #define DEFAULT_OPENAI_BASE   "https://api.openai.com/v1"
@@ -105,24 +108,6 @@ static void blame(const struct models_build *build, const struct value *value,
     strbuf_deinit(&got);
 }
 
-bool accounts_is_loopback(const char *base)
-{
-    const char *host = strstr(base, "://");
-    size_t len;
-
-    host = host == NULL ? base : host + 3;
-    if (strncmp(host, "[::1]", 5) == 0)
-        return host[5] == '\0' || host[5] == ':' || host[5] == '/';
-    len = strcspn(host, ":/");
-    if (len == 9 && strncasecmp(host, "localhost", 9) == 0)
-        return true;
-    if (len == 7 && strncmp(host, "0.0.0.0", 7) == 0)
-        return true;
-    if (strncmp(host, "127.", 4) != 0)
-        return false;
-    return strspn(host, "0123456789.") == len;
-}
-
 /* The address that a source names, as it stands there. @return false: there is none; told */
 static bool find_base(const struct models_build *build, const struct accounts_source *source,
                       struct value *base)
@@ -177,7 +162,15 @@ static int take_address(const struct models_build *build, const struct accounts_
         account->base = endpoint->base;
         endpoint->base = NULL;
     }
-    if (strncmp(account->base, "http://", 7) == 0 && !accounts_is_loopback(account->base) &&
+    if (hosts_is_link_local(account->base)) {
+        blame(build, &base, CONFIG_ERROR, "api_base",
+              "which is a link-local address: no provider is there, but what this machine's cloud "
+              "tells it alone");
+        free(account->base);
+        account->base = NULL;
+        return 0;
+    }
+    if (strncmp(account->base, "http://", 7) == 0 && !hosts_is_loopback(account->base) &&
         !build->config->allow_insecure_upstream) {
         blame(build, &base, CONFIG_ERROR, "api_base",
               "wanted https:// (keys and data would travel in the clear; "
@@ -249,30 +242,6 @@ static int take_version(const struct models_build *build, const struct accounts_
     return set_version(account, version.text);
 }
 
-/* A row that says how to get a token of Entra ID says that no other credential is its own: the
- * environment's key is of another resource. */
-static bool refuse_entra(const struct models_build *build, const struct accounts_source *source,
-                         const struct value *key, const struct value *token)
-{
-    static const char *const fields[] = {
-        "tenant_id",      "client_id",   "client_secret",    "azure_username",
-        "azure_password", "azure_scope", "azure_credential", "azure_federated_token_file"};
-
-    if (source->provider != PROVIDER_AZURE || key->node != NULL || token->node != NULL)
-        return false;
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        const struct node *node = node_get(source->node, fields[i]);
-
-        if (node == NULL || (node->kind == NODE_NULL && node->variable == NULL))
-            continue;
-        report_at(build->reporter, CONFIG_SKIPPED, node,
-                  "the row is left out: its tokens of Entra ID are not fetched here, and no other "
-                  "key is for it; give api_key or azure_ad_token");
-        return true;
-    }
-    return false;
-}
-
 /* A key that was pasted into the wrong row. */
 static void doubt_key(const struct models_build *build, const struct value *found)
 {
@@ -287,71 +256,197 @@ static void doubt_key(const struct models_build *build, const struct value *foun
     strbuf_deinit(&text);
 }
 
-/* The API key, or Azure's token. *found says whose mistake it would be. Returns ERR_INVALID when
- * reported. */
-static int find_credential(const struct models_build *build, const struct accounts_source *source,
-                           struct value *found, enum account_auth *auth)
+/* What an account is called upon by. */
+struct found {
+    enum account_auth auth;
+    struct value value; /* a key, a token, or a reference to an assertion */
+    enum entra_way way; /* of ACCOUNT_AUTH_ENTRA */
+};
+
+/* What would be used if somebody said so (entra statement 4). */
+static const char *find_unused(const struct models_build *build)
 {
+    static const char *const variables[] = {"AZURE_FEDERATED_TOKEN_FILE",
+                                            "AZURE_CLIENT_CERTIFICATE_PATH",
+                                            "AZURE_CERTIFICATE_PATH",
+                                            "IDENTITY_ENDPOINT",
+                                            "MSI_ENDPOINT",
+                                            NULL};
+    const char *name = NULL;
+
+    (void)env_first(build->env, variables, &name);
+    return name;
+}
+
+/* What a row without a key lacks. @param user  the environment has a user's name or password */
+static const char *what_is_missing(const struct accounts_source *source, bool user)
+{
+    if (source->compatible)
+        return "missing: a server with OpenAI's API gets no key of the environment's; give any "
+               "text when it asks for none";
+    if (source->provider != PROVIDER_AZURE)
+        return "missing: give the key here or in the environment variable OPENAI_API_KEY";
+    if (user)
+        return "missing; the user's name and password of AZURE_USERNAME and AZURE_PASSWORD get no "
+               "token here (a second factor blocks them, and Microsoft's libraries have given them "
+               "up): give client_secret, client_certificate_path, azure_federated_token_file or a "
+               "managed identity";
+    return "missing: give the key here or in the environment variable AZURE_API_KEY, a token in "
+           "azure_ad_token or AZURE_AD_TOKEN, or what gets tokens of Entra ID: tenant_id, "
+           "client_id and client_secret, or azure_credential";
+}
+
+static int tell_missing(const struct models_build *build, const struct accounts_source *source)
+{
+    const char *unused = find_unused(build);
+
+    if (source->provider == PROVIDER_AZURE && unused != NULL)
+        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_key",
+                     "missing; %s is set, and litellm_settings.enable_azure_ad_token_refresh: true "
+                     "would use it",
+                     unused);
+    else
+        report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_key", "%s",
+                     what_is_missing(source, entra_user_in_environment(build->env)));
+    return ERR_INVALID;
+}
+
+static bool take_token(const struct value *token, struct found *found)
+{
+    if (token->text == NULL)
+        return false;
+    found->value = *token;
+    found->way = ENTRA_WAY_TOKEN;
+    found->auth = entra_is_reference(token->text) ? ACCOUNT_AUTH_ENTRA : ACCOUNT_AUTH_BEARER;
+    return true;
+}
+
+static bool take_way(bool is_it, enum entra_way way, struct found *found)
+{
+    if (is_it)
+        *found = (struct found){.auth = ACCOUNT_AUTH_ENTRA, .way = way};
+    return is_it;
+}
+
+/* What is the row's own goes before what the environment has, and a key before a token (entra
+ * statement 1). @return false: there is nothing */
+static bool choose(const struct entra_row *row, const struct value *key, const struct value *token,
+                   struct found *found)
+{
+    bool own = entra_fields_first(row->source) != NULL;
+
+    *found = (struct found){.auth = ACCOUNT_AUTH_API_KEY, .value = *key};
+    if (key->node != NULL)
+        return true;
+    if (token->node != NULL)
+        return take_token(token, found);
+    return take_way(own, ENTRA_WAY_OWN, found) || key->text != NULL || take_token(token, found) ||
+           take_way(entra_in_environment(row), ENTRA_WAY_SECRET, found) ||
+           take_way(row->build->config->azure_token_refresh, ENTRA_WAY_REFRESH, found);
+}
+
+/* What the row says besides. */
+static void tell_ignored(const struct entra_row *row, const struct value *key,
+                         const struct value *token, const struct found *found)
+{
+    if (token->node != NULL && key->node != NULL)
+        report_at(row->build->reporter, CONFIG_WARNING, token->node,
+                  "ignored: the row has an api_key as well, which is used");
+    if (key->node != NULL)
+        entra_ignored(row, "the row has an api_key, which is used");
+    else if (token->node != NULL && found->auth == ACCOUNT_AUTH_BEARER)
+        entra_ignored(row, "the row has an azure_ad_token, which is used");
+}
+
+/* Returns ERR_INVALID when reported. */
+static int find_credential(const struct entra_row *row, struct found *found)
+{
+    const struct models_build *build = row->build;
+    const struct accounts_source *source = row->source;
     const struct raw_params *params = source->params;
     bool azure = source->provider == PROVIDER_AZURE;
-    struct value token = {0};
+    struct value key, token = {0};
 
-    *auth = ACCOUNT_AUTH_API_KEY;
-    *found = find(build, source, "api_key", params == NULL ? NULL : params->api_key,
-                  (struct elsewhere){azure ? azure_module_keys : openai_module_keys,
-                                     azure ? azure_keys : openai_keys});
+    key = find(build, source, "api_key", params == NULL ? NULL : params->api_key,
+               (struct elsewhere){azure ? azure_module_keys : openai_module_keys,
+                                  azure ? azure_keys : openai_keys});
     if (azure)
         token =
             find(build, source, "azure_ad_token", params == NULL ? NULL : params->azure_ad_token,
                  (struct elsewhere){none, azure_tokens});
-    if (found->refused || token.refused || refuse_entra(build, source, found, &token))
+    if (key.refused || token.refused)
         return ERR_INVALID;
     if (!azure && params != NULL && params->azure_ad_token != NULL)
         report_under(build->reporter, CONFIG_WARNING, source->node, "azure_ad_token",
                      "ignored: this row is not of Azure");
-    if (token.node != NULL && found->node != NULL)
-        report_at(build->reporter, CONFIG_WARNING, token.node,
-                  "ignored: the row has an api_key as well, which is used");
-    /* The row's own token goes over a key that only the environment has. */
-    if (token.text != NULL &&
-        (found->text == NULL || (found->node == NULL && token.node != NULL))) {
-        *found = token;
-        *auth = ACCOUNT_AUTH_BEARER;
-    }
-    if (found->text != NULL)
+    if (!azure)
+        entra_ignored(row, "this row is not of Azure");
+    if (azure && choose(row, &key, &token, found)) {
+        tell_ignored(row, &key, &token, found);
         return 0;
-    report_under(build->reporter, CONFIG_SKIPPED, source->node, "api_key",
-                 source->compatible
-                     ? "missing: a server with OpenAI's API gets no key of the environment's; give "
-                       "any text when it asks for none"
-                 : azure
-                     ? "missing: give the key here or in the environment variable AZURE_API_KEY, "
-                       "or a token in azure_ad_token or AZURE_AD_TOKEN"
-                     : "missing: give the key here or in the environment variable "
-                       "OPENAI_API_KEY");
-    return ERR_INVALID;
+    }
+    *found = (struct found){.auth = ACCOUNT_AUTH_API_KEY, .value = key};
+    return key.text != NULL ? 0 : tell_missing(build, source);
 }
 
-static int take_credential(const struct models_build *build, const struct accounts_source *source,
-                           struct model_account *account)
+/* A key, or a token that somebody pasted. */
+static int take_text(const struct models_build *build, const struct value *value,
+                     struct model_account *account)
 {
-    struct value found;
-    int rc = find_credential(build, source, &found, &account->auth);
-
-    if (rc != 0)
-        return rc;
-    doubt_key(build, &found);
-    if (strncmp(found.text, "oidc/", 5) == 0) {
-        blame(build, &found, CONFIG_SKIPPED, "api_key",
-              "wanted the token itself; oidc/ references are not followed");
+    if (entra_is_reference(value->text)) {
+        blame(build, value, CONFIG_SKIPPED, "api_key",
+              "wanted the key itself; oidc/ references stand in azure_ad_token");
         return ERR_INVALID;
     }
-    if (!headers_is_visible(found.text)) {
-        blame(build, &found, CONFIG_ERROR, "api_key",
+    if (!headers_is_visible(value->text)) {
+        blame(build, value, CONFIG_ERROR, "api_key",
               "wanted visible ASCII characters without spaces, as a header can carry them");
         return ERR_INVALID;
     }
-    return secret_set(&account->key, found.text, strlen(found.text));
+    return secret_set(&account->key, value->text, strlen(value->text));
+}
+
+/* "by the key of AZURE_API_KEY": for `tranche check`. */
+static void tell_how(struct models_build *build, const struct found *found,
+                     const struct entra_credential *credential)
+{
+    const struct value *value = &found->value;
+    const char *what = found->auth == ACCOUNT_AUTH_BEARER ? "token" : "key";
+
+    if (found->auth == ACCOUNT_AUTH_ENTRA)
+        snprintf(build->how, sizeof(build->how), "by Entra ID: %s (%s)", credential->name,
+                 credential->why);
+    else
+        snprintf(build->how, sizeof(build->how), "by the %s of %s%s", what,
+                 value->module != NULL ? "litellm_settings." : "",
+                 value->node != NULL     ? value->node->key
+                 : value->module != NULL ? value->module->key
+                                         : value->variable);
+}
+
+static int take_credential(struct models_build *build, const struct accounts_source *source,
+                           struct model_account *account, struct entra_credential *credential)
+{
+    struct entra_row row = {build, source, account->base == NULL ? "" : account->base};
+    struct found found = {0};
+    struct entra_value reference;
+    int rc = find_credential(&row, &found);
+
+    if (rc != 0)
+        return rc;
+    account->auth = found.auth;
+    if (found.auth == ACCOUNT_AUTH_ENTRA) {
+        reference = (struct entra_value){found.value.text,
+                                         found.value.text == NULL ? 0 : strlen(found.value.text),
+                                         found.value.node, found.value.variable};
+        rc = entra_take(&row, found.way, &reference, credential);
+    } else {
+        doubt_key(build, &found.value);
+        rc = take_text(build, &found.value, account);
+    }
+    if (rc == 0)
+        tell_how(build, &found, credential);
+    return rc;
 }
 
 static int take_header(const struct models_build *build, const struct accounts_source *source,
@@ -417,10 +512,11 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_account(const struct model_account *a, const struct model_account *b)
 {
-    return a->provider == b->provider && a->auth == b->auth && strcmp(a->base, b->base) == 0 &&
-           same_text(a->api_version, b->api_version) && headers_equal(a, b) &&
-           same_text(a->organization, b->organization) && same_text(a->project, b->project) &&
-           a->key.len == b->key.len && memcmp(a->key.data, b->key.data, a->key.len) == 0;
+    return a->provider == b->provider && a->auth == b->auth && a->entra == b->entra &&
+           strcmp(a->base, b->base) == 0 && same_text(a->api_version, b->api_version) &&
+           headers_equal(a, b) && same_text(a->organization, b->organization) &&
+           same_text(a->project, b->project) && a->key.len == b->key.len &&
+           (a->key.len == 0 || memcmp(a->key.data, b->key.data, a->key.len) == 0);
 }
 
 /* host[:port], and "#2" for the second account there. */
@@ -488,21 +584,32 @@ void accounts_deinit(struct model_account *account)
     *account = (struct model_account){0};
 }
 
-int accounts_take(struct models_build *build, const struct accounts_source *source, uint32_t *index,
-                  char **url_deployment)
+/* Address and credential, both reported at once. */
+static int take_both(struct models_build *build, const struct accounts_source *source,
+                     struct model_account *account, struct azure_endpoint *endpoint,
+                     struct entra_credential *token)
 {
-    struct model_account account = {.provider = source->provider};
-    struct azure_endpoint endpoint = {0};
-    int rc, credential;
+    int rc = take_address(build, source, account, endpoint);
+    int credential = rc == 0 ? take_credential(build, source, account, token) : 0;
 
-    *index = MODEL_NO_INDEX;
-    *url_deployment = NULL;
-    rc = take_address(build, source, &account, &endpoint);
-    credential = rc == 0 ? take_credential(build, source, &account) : 0; /* report both at once */
-    if (rc == 0 && account.base == NULL)
+    if (rc == 0 && account->base == NULL)
         rc = ERR_INVALID;
     if (rc == 0 || credential == ERR_NOMEM)
         rc = credential;
+    return rc;
+}
+
+int accounts_take(struct models_build *build, const struct accounts_source *source, uint32_t *index,
+                  char **url_deployment)
+{
+    struct model_account account = {.provider = source->provider, .entra = MODEL_NO_INDEX};
+    struct azure_endpoint endpoint = {0};
+    struct entra_credential token = {0};
+    int rc;
+
+    *index = MODEL_NO_INDEX;
+    *url_deployment = NULL;
+    rc = take_both(build, source, &account, &endpoint, &token);
     if (rc == 0 && source->provider == PROVIDER_AZURE)
         rc = take_version(build, source, &endpoint, &account);
     if (rc == 0)
@@ -511,6 +618,8 @@ int accounts_take(struct models_build *build, const struct accounts_source *sour
         rc = take_credential_name(source, &account);
     if (rc == 0)
         rc = headers_take(build, source->node, &account);
+    if (rc == 0 && account.auth == ACCOUNT_AUTH_ENTRA)
+        rc = entra_put(build, &token, &account.entra);
     if (rc == 0)
         rc = put(build, &account, index);
     if (rc != 0) {
@@ -520,13 +629,30 @@ int accounts_take(struct models_build *build, const struct accounts_source *sour
         *url_deployment = endpoint.deployment;
         endpoint.deployment = NULL;
     }
+    entra_credential_deinit(&token);
     azure_endpoint_free(&endpoint);
     return rc == ERR_NOMEM ? ERR_NOMEM : 0;
+}
+
+/* What makes an Azure account of an address. */
+static bool azure_in_env(const struct models_build *build, const char **key)
+{
+    static const struct accounts_source nothing = {.provider = PROVIDER_AZURE};
+    struct entra_row row = {build, &nothing, ""};
+
+    if (env_first(build->env, azure_keys, key) != NULL ||
+        env_first(build->env, azure_tokens, key) != NULL)
+        return true;
+    if (!entra_in_environment(&row))
+        return build->config->azure_token_refresh;
+    *key = "AZURE_CLIENT_SECRET";
+    return true;
 }
 
 bool accounts_in_env(struct models_build *build, enum provider provider, bool warn)
 {
     const char *key = NULL, *base = NULL;
+    bool has_key;
 
     if (find_module(build, provider == PROVIDER_OPENAI ? openai_module_keys : azure_module_keys) !=
             NULL &&
@@ -534,15 +660,14 @@ bool accounts_in_env(struct models_build *build, enum provider provider, bool wa
         return true;
     if (provider == PROVIDER_OPENAI)
         return env_first(build->env, openai_keys, &key) != NULL;
-    if (env_first(build->env, azure_keys, &key) == NULL)
-        (void)env_first(build->env, azure_tokens, &key);
+    has_key = azure_in_env(build, &key);
     (void)env_first(build->env, azure_bases, &base);
     if (key != NULL && base == NULL && warn)
         report_add(build->reporter, CONFIG_WARNING, NULL, 0, key,
                    "set, but AZURE_API_BASE is not: there is no Azure account");
-    if (key == NULL && base != NULL && warn)
+    if (!has_key && base != NULL && warn)
         report_add(build->reporter, CONFIG_WARNING, NULL, 0, base,
-                   "set, but neither AZURE_API_KEY nor AZURE_AD_TOKEN is: there is no Azure "
-                   "account");
-    return key != NULL && base != NULL;
+                   "set, but neither AZURE_API_KEY nor AZURE_AD_TOKEN is, nor are AZURE_TENANT_ID, "
+                   "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: there is no Azure account");
+    return has_key && base != NULL;
 }

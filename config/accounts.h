@@ -28,7 +28,3 @@ MUST_USE int accounts_take(struct models_build *build, const struct accounts_sou
 bool accounts_in_env(struct models_build *build, enum provider provider, bool warn);
 
 void accounts_deinit(struct model_account *account);
-
-/** Whether an address leads to this machine: 127.0.0.0/8, ::1 and localhost never leave it; nor does
- * 0.0.0.0, which LiteLLM's samples name (RFC 1122, section 3.2.1.3: this host). */
-bool accounts_is_loopback(const char *base);

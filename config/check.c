@@ -116,6 +116,22 @@ static void check_providers(const struct config *config, struct reporter *report
                "configuration file with a model_list");
 }
 
+/* Each has a cell of its own in shared memory. */
+static void check_credentials(const struct config *config, const struct node *root,
+                              struct reporter *reporter)
+{
+    struct strbuf text = STRBUF_INIT;
+
+    if (config->models.num_credentials <= ENTRA_MAX_CREDENTIALS)
+        return;
+    strbuf_addf(&text,
+                "the rows have %zu credentials of Entra ID, wanted %d at most: rows may "
+                "share one",
+                config->models.num_credentials, ENTRA_MAX_CREDENTIALS);
+    note(reporter, CONFIG_ERROR, root, "model_list", strbuf_str(&text));
+    strbuf_deinit(&text);
+}
+
 /* OpenAI accounts without a name of their own: ids cannot say which of them is meant. */
 static void tell_nameless(const struct config *config, const struct node *root,
                           const struct account_map *map, struct reporter *reporter)
@@ -205,8 +221,8 @@ static bool stands_in_clear(const struct node *node)
 {
     return node->kind == NODE_SCALAR && node->variable == NULL && node->text[0] != '\0' &&
            node->text[strspn(node->text, "0123456789")] != '\0' &&
-           strcasecmp(node->text, "true") != 0 && strcasecmp(node->text, "false") != 0 &&
-           is_key(node);
+           strncmp(node->text, "oidc/", 5) != 0 && strcasecmp(node->text, "true") != 0 &&
+           strcasecmp(node->text, "false") != 0 && is_key(node);
 }
 
 /* The first key of that file that stands in it as it is. */
@@ -240,6 +256,7 @@ void check_files(const struct tree *tree, struct reporter *reporter)
 void check_config(const struct config *config, const struct node *root, struct reporter *reporter)
 {
     check_providers(config, reporter);
+    check_credentials(config, root, reporter);
     check_tls(config, root, reporter);
     check_spool(config, root, reporter);
     check_auth(config, root, reporter);

@@ -18,6 +18,7 @@
 #include "jwt_auth.h"
 #include "keys_impl.h"
 #include "models.h"
+#include "prices.h"
 #include "quotas.h"
 #include "config/report.h"
 #include "rows.h"
@@ -84,6 +85,10 @@ static int build(struct loading *l)
         rc = group_retries_take(l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         rc = keys_take(l->tree.root, &l->reporter, l->config);
+    if (rc == 0)
+        rc = prices_take_map(l->tree.root, &l->reporter, l->config);
+    if (rc == 0)
+        rc = prices_take_tags(l->raw, l->tree.root, &l->reporter, l->config);
     if (rc == 0)
         check_config(l->config, l->tree.root, &l->reporter);
     if (rc == 0)
@@ -158,9 +163,12 @@ static void free_models(struct model_list *models)
 {
     for (size_t i = 0; i < models->num_accounts; i++)
         accounts_deinit(&models->accounts[i]);
+    for (size_t i = 0; i < models->num_credentials; i++)
+        entra_credential_deinit(&models->credentials[i]);
     for (size_t i = 0; i < models->num_deployments; i++)
         models_deployment_deinit(&models->deployments[i]);
     free(models->accounts);
+    free(models->credentials);
     free(models->deployments);
     for (size_t i = 0; i < models->num_names; i++) {
         free(models->names[i].name);
@@ -194,6 +202,9 @@ void config_free(struct config *config)
     free(config->tls_key_file);
     free(config->spool_dir);
     free(config->state_dir);
+    free(config->access_log);
+    free(config->error_log);
+    free(config->user);
     free(config->upstream_ca_file);
     secret_clear(&config->upstream_proxy);
     secret_clear(&config->proxy_credential);
@@ -203,7 +214,15 @@ void config_free(struct config *config)
     for (size_t i = 0; i < config->num_cors_origins; i++)
         free(config->cors_origins[i]);
     free(config->cors_origins);
+    for (size_t i = 0; i < config->num_blocked_extensions; i++)
+        free(config->blocked_extensions[i]);
+    free(config->blocked_extensions);
     keys_deinit(config);
+    for (size_t i = 0; i < config->num_usage_tags; i++)
+        free(config->usage_tags[i]);
+    free(config->usage_tags);
+    price_book_deinit(&config->prices);
+    free(config->price_map);
     jwt_auth_deinit(&config->jwt);
     free(config);
 }

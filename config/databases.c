@@ -80,11 +80,25 @@ static int take(const struct node *root, const char *path, bool may_be_file,
     return rc == 0 ? keep_password(text, password) : rc;
 }
 
+/* Where it is not said, there is one wherever it has a database to stand in. */
+static void take_journal(const struct node *root, struct reporter *reporter, struct config *config)
+{
+    const struct node *node = node_find(root, "tranche_settings.journal");
+
+    if (node == NULL)
+        config->journal = secret_is_set(&config->database);
+    else if (config->journal && !secret_is_set(&config->database))
+        report_at(
+            reporter, CONFIG_ERROR, node,
+            "a journal needs a database: set tranche_settings.database, or leave journal out");
+}
+
 int databases_take(const struct node *root, struct reporter *reporter, struct config *config)
 {
     int rc = take(root, "tranche_settings.database", true, reporter, &config->database,
                   &config->database_passwords[0]);
 
+    take_journal(root, reporter, config);
     return rc == 0 ? take(root, "tranche_settings.litellm_database", false, reporter,
                           &config->litellm_database, &config->database_passwords[1])
                    : rc;

@@ -7,7 +7,8 @@
 #include "config/report.h"
 #include "config/tree.h"
 
-/** Take tranche_settings.database and .litellm_database. Faults are reported.
+/** Take tranche_settings.database, .litellm_database and what journal is without a word. Faults are
+ * reported.
  *  @return 0, ERR_NOMEM */
 MUST_USE int databases_take(const struct node *root, struct reporter *reporter,
                             struct config *config);

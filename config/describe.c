@@ -6,7 +6,10 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/log_out.h"
 #include "upstream/provider.h"
+#include "webhook/hook_event.h"
+#include "webhook/hook_url.h"
 #include "scalar.h"
 
 static void add_label(struct strbuf *out, const char *label)
@@ -77,6 +80,9 @@ static void describe_server(const struct config *config, struct strbuf *out)
                                          [LOG_LEVEL_WARN] = "warn",
                                          [LOG_LEVEL_INFO] = "info",
                                          [LOG_LEVEL_DEBUG] = "debug"};
+    static const char *const priorities[] = {[LOG_PRIORITY_AUTO] = "auto",
+                                             [LOG_PRIORITY_ALWAYS] = "true",
+                                             [LOG_PRIORITY_NEVER] = "false"};
     bool v6 = strchr(config->host, ':') != NULL;
 
     strbuf_adds(out, "settings in force\n");
@@ -107,6 +113,12 @@ static void describe_server(const struct config *config, struct strbuf *out)
     add_text(out, "allow_insecure_upstream", config->allow_insecure_upstream ? "true" : "false");
     add_text(out, "core_dumps", config->core_dumps ? "true" : "false");
     add_text(out, "log_level", levels[config->log_level]);
+    add_text(out, "log_priority", priorities[config->log_priority]);
+    add_text(out, "access_log",
+             config->access_log == NULL ? "standard output" : config->access_log);
+    add_text(out, "error_log", config->error_log == NULL ? "standard error" : config->error_log);
+    add_text(out, "user",
+             config->user == NULL ? "tranche, if it exists and root starts it" : config->user);
 }
 
 /* "retry_policy.rate_limit": those that are given. */
@@ -179,11 +191,25 @@ static void describe_routing(const struct config *config, struct strbuf *out)
     describe_fallbacks(config, out);
 }
 
+static void add_extensions(const struct config *config, struct strbuf *out)
+{
+    struct strbuf list = STRBUF_INIT;
+
+    for (size_t i = 0; i < config->num_blocked_extensions; i++)
+        strbuf_addf(&list, "%s%s", i > 0 ? ", " : "", config->blocked_extensions[i]);
+    if (list.len > 0)
+        add_text(out, "blocked_file_extensions", strbuf_str(&list));
+    strbuf_deinit(&list);
+}
+
 /* LiteLLM's of all files: nothing where they say nothing. */
 static void add_enforced(const struct config *config, struct strbuf *out)
 {
     if (config->limits.max_batch_file_bytes != 0)
         add_number(out, "max_batch_file_size_mb", config->limits.max_batch_file_bytes >> 20);
+    if (config->limits.max_any_file_bytes != 0)
+        add_number(out, "max_file_size_mb", config->limits.max_any_file_bytes >> 20);
+    add_extensions(config, out);
     if (config->enforced_file_expiry_s != 0)
         add_ms(out, "enforced_file_expires_after", (int64_t)config->enforced_file_expiry_s * 1000);
     if (config->enforced_output_expiry_s != 0)
@@ -208,12 +234,15 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
     add_text(out, "refund_at", config->refund_at_cancelling ? "cancelling" : "terminal");
     add_enforced(config, out);
     add_text(out, "delete_moved_copies", config->delete_moved_copies ? "true" : "false");
+    add_text(out, "enable_azure_ad_token_refresh", config->azure_token_refresh ? "true" : "false");
     add_text(out, "require_auth_for_metrics_endpoint", config->metrics_need_key ? "true" : "false");
+    add_text(out, "ui", config->ui ? "at /ui" : "off");
     if (config->poll_cache_ms == 0)
         add_text(out, "poll_cache_ms", "none");
     else
         add_ms(out, "poll_cache_ms", config->poll_cache_ms);
     add_number(out, "max_known_files", config->max_known_files);
+    add_ms(out, "health_check_interval", config->health_check_interval_ms);
 }
 
 /* 0: no limit. */
@@ -255,6 +284,7 @@ static void describe_limits(const struct config_limits *limits, struct strbuf *o
     add_ms(out, "limits.read_grace_ms", limits->read_grace_ms);
     add_bound(out, "limits.max_upstream_calls", limits->max_upstream_calls);
     add_bound(out, "limits.max_calls_per_connection", limits->max_calls_per_connection);
+    add_number(out, "limits.max_open_uploads", limits->max_open_uploads);
     add_bound(out, "limits.max_downloads", limits->max_downloads);
     add_bound(out, "limits.max_downloads_per_connection", limits->max_downloads_per_connection);
     add_bound(out, "limits.max_files.openai", limits->max_files[PROVIDER_OPENAI]);
@@ -326,6 +356,28 @@ static void add_admins(struct strbuf *out, const struct rights_list *list)
     }
 }
 
+/* Of a URL no more than where it leads: its path may be a secret. */
+static void describe_webhooks(const struct config *config, struct strbuf *out)
+{
+    for (size_t i = 0; i < config->num_webhooks; i++) {
+        const struct config_webhook *w = &config->webhooks[i];
+
+        if (w->url == NULL)
+            continue;
+        add_label(out, "webhook");
+        strbuf_addf(out, "%.*s/... of %s for ", hook_url_shown(w->url), w->url,
+                    w->all ? "all batches" : w->owner_name);
+        hook_types_write(w->types, out);
+        strbuf_addc(out, '\n');
+    }
+    if (!config->journal)
+        return;
+    add_text(out, "webhook_allow_http", config->webhook_allow_http ? "true" : "false");
+    add_number(out, "webhook_allow_addresses", config->num_webhook_ranges);
+    if (config->webhook_ca_file != NULL)
+        add_text(out, "webhook_ca_file", config->webhook_ca_file);
+}
+
 static void describe_tenants(const struct config *config, struct strbuf *out)
 {
     int64_t now_unix_ms = clock_unix_ms();
@@ -349,9 +401,76 @@ static void describe_tenants(const struct config *config, struct strbuf *out)
         add_text(out, "keys_when_down", config->refuse_stale_keys ? "refuse" : "serve");
         add_ms(out, "key_max_stale", config->key_max_stale_ms);
     }
+    if (secret_is_set(&config->database))
+        add_text(out, "journal", config->journal ? "true" : "false");
+    if (config->journal) {
+        add_text(out, "limits_when_down", config->limits_open_when_down ? "open" : "refuse");
+        add_text(out, "idempotency_when_down", config->idempotency_strict ? "strict" : "local");
+    }
+    if (config->journal && config->price_map != NULL)
+        add_text(out, "price_map", config->price_map);
+    describe_webhooks(config, out);
+    for (size_t i = 0; config->journal && i < config->num_usage_tags; i++)
+        add_text(out, "usage_tags", config->usage_tags[i]);
+    if (config->journal) {
+        add_number(out, "metrics_max_series", config->metrics_max_series);
+        add_number(out, "budget_exceeded_status", (uint64_t)config->budget_exceeded_status);
+    }
     add_admins(out, &config->keys);
     add_admins(out, &config->file_keys);
     add_number(out, "max_keys", config->max_keys);
+}
+
+/* What its tokens are asked for with. */
+static void describe_credential(const struct model_list *models,
+                                const struct model_account *account, struct strbuf *out)
+{
+    const struct entra_credential *c;
+
+    if (account->auth != ACCOUNT_AUTH_ENTRA)
+        return;
+    c = &models->credentials[account->entra];
+    strbuf_addf(out, "    tokens of Entra ID: %s, because of %s\n", c->name, c->why);
+    strbuf_addf(out, "      from %s for %s", c->kind == ENTRA_MANAGED ? c->endpoint : c->authority,
+                c->scope);
+    if (c->path != NULL)
+        strbuf_addf(out, ", with %s", c->path);
+    strbuf_addc(out, '\n');
+}
+
+/* Nano-dollars for a million tokens as dollars, without zeros at the end. */
+static void add_dollars(struct strbuf *out, const char *before, int64_t nano, const char *what)
+{
+    char text[PRICE_DOLLARS_BYTES];
+    size_t len = strlen(price_dollars(nano, text));
+
+    while (len > 0 && text[len - 1] == '0')
+        len--;
+    len -= len > 0 && text[len - 1] == '.';
+    strbuf_addf(out, "%s$%.*s %s", before, (int)len, text, what);
+}
+
+/* What a million tokens cost there, when the answers name no other model. */
+static void describe_price(const struct config *config, const struct model_deployment *d,
+                           struct strbuf *out)
+{
+    const struct price_rate *rate;
+    struct price_found found;
+
+    if (!config->journal || d->group == NULL)
+        return;
+    if (!price_book_find(&config->prices, d->fingerprint, "", &found)) {
+        strbuf_adds(out,
+                    "    no price: what its batches cost is known only where price_map has the "
+                    "model that answers\n");
+        return;
+    }
+    rate = &found.price.base;
+    add_dollars(out, "    in batches a million tokens: ", rate->in, "input");
+    add_dollars(out, ", ", rate->cached, "cached");
+    if (rate->out != PRICE_NONE)
+        add_dollars(out, ", ", rate->out, "output");
+    strbuf_addf(out, " (%s)\n", found.from);
 }
 
 static void describe_deployment(const struct config *config, const struct model_deployment *d,
@@ -392,6 +511,8 @@ static void describe_deployment(const struct config *config, const struct model_
     strbuf_adds(out, "\n    ");
     provider_url_pattern(account, out);
     strbuf_addc(out, '\n');
+    describe_credential(&config->models, account, out);
+    describe_price(config, d, out);
 }
 
 void config_count(const struct model_list *models, struct strbuf *out)

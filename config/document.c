@@ -145,7 +145,10 @@ static struct node *new_node(struct parse *p, enum node_kind kind, const yaml_ev
         return too_many(p, line_of(event));
     (*p->nodes)--;
     node = node_new(kind, p->file, line_of(event));
-    return node == NULL ? no_memory(p) : node;
+    if (node == NULL)
+        return no_memory(p);
+    node->column = (unsigned)event->start_mark.column + 1;
+    return node;
 }
 
 static bool append(struct parse *p, struct node *parent, struct node *child)

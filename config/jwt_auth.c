@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "accounts.h"
+#include "hosts.h"
 #include "common/rights.h"
 #include "config/guess.h"
 #include "jwt/jwt.h"
@@ -254,7 +254,7 @@ static const char *judge_address(const char *url, bool allow_insecure)
             return "wanted an address without spaces and special characters";
     if (strcspn(host + 3, "/?#") > strcspn(host + 3, "@") || strchr("/?#:", host[3]) != NULL)
         return "wanted an address with a host and without a name and a password";
-    if (clear && !allow_insecure && !accounts_is_loopback(url))
+    if (clear && !allow_insecure && !hosts_is_loopback(url))
         return "wanted https:// (who is on the way could put keys of his own there; "
                "tranche_settings.allow_insecure_upstream permits it)";
     return NULL;
@@ -339,17 +339,11 @@ static int read_set(const struct node *node, struct reporter *reporter, struct c
 /* Relative to the file that names it. */
 static int take_file(const struct node *node, struct reporter *reporter, struct config_jwt *jwt)
 {
-    const char *slash = node->file == NULL ? NULL : strrchr(node->file, '/');
-    struct strbuf full = STRBUF_INIT;
-
     if (node->kind != NODE_SCALAR || *node->text == '\0') {
         report_wanted(reporter, node, "the path of a file");
         return 0;
     }
-    if (*node->text != '/' && slash != NULL)
-        strbuf_add(&full, node->file, (size_t)(slash - node->file) + 1);
-    strbuf_adds(&full, node->text);
-    jwt->file = strbuf_take(&full);
+    jwt->file = node_beside(node, node->text);
     return jwt->file == NULL ? ERR_NOMEM : read_set(node, reporter, jwt);
 }
 

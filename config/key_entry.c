@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "common/secret.h"
 #include "config/keys.h"
 #include "crypto/sha256.h"
@@ -73,15 +74,10 @@ static bool read_hash(const char *text, unsigned char out[RIGHTS_HASH_BYTES])
 
 static char *write_hash(const unsigned char hash[RIGHTS_HASH_BYTES])
 {
-    static const char digits[] = "0123456789abcdef";
     char *text = malloc(HASH_DIGITS + 1);
 
-    for (size_t i = 0; text != NULL && i < RIGHTS_HASH_BYTES; i++) {
-        text[2 * i] = digits[hash[i] >> 4];
-        text[2 * i + 1] = digits[hash[i] & 15];
-    }
     if (text != NULL)
-        text[HASH_DIGITS] = '\0';
+        hex_write(hash, RIGHTS_HASH_BYTES, text);
     return text;
 }
 
@@ -195,10 +191,12 @@ static void check_models(const struct key_reading *r, const struct node *entry,
 static void check_admin(const struct key_reading *r, const struct node *entry,
                         const struct rights_key *key)
 {
-    static const char *const names[] = {"batch_enqueued_token_limit", "max_open_batches"};
-    const uint64_t given[] = {key->limits.enqueued_tokens, key->limits.open_batches};
+    static const char *const names[] = {"batch_enqueued_token_limit", "max_open_batches",
+                                        "max_budget"};
+    const uint64_t given[] = {key->limits.enqueued_tokens, key->limits.open_batches,
+                              key->limits.budget_nano};
 
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 3; i++)
         if (key->admin && given[i] != RIGHTS_UNLIMITED)
             report_under(
                 r->reporter, CONFIG_ERROR, entry, names[i],
@@ -212,7 +210,7 @@ static int read_key(const struct key_reading *r, const struct node *entry, struc
 {
     int rc = take_name(r, entry, "id", &key->id);
 
-    key_fields_check(entry, false, r->reporter);
+    key_fields_check(entry, false, r->config->journal, r->reporter);
     take_hash(r, entry, key);
     if (rc == 0)
         rc = take_name(r, entry, "key_alias", &key->alias);
@@ -377,7 +375,7 @@ static int read_team(const struct key_reading *r, const struct node *entry,
     const struct node *models = node_get(entry, "models");
     int rc = take_name(r, entry, "team_id", &team->id);
 
-    key_fields_check(entry, true, r->reporter);
+    key_fields_check(entry, true, r->config->journal, r->reporter);
     if (!key_fields_given(node_get(entry, "team_id")))
         report_under(r->reporter, CONFIG_ERROR, entry, "team_id", "missing");
     if (rc == 0)

@@ -6,6 +6,7 @@
 
 #include "common/iso8601.h"
 #include "config/guess.h"
+#include "price/budget.h"
 #include "scalar.h"
 
 #define IN_KEYS  1
@@ -19,7 +20,8 @@
 
 enum fate {
     TAKEN,   /* somebody reads it */
-    BUDGET,  /* money */
+    BUDGET,  /* money, which the journal counts */
+    UNSPENT, /* money in a way that is not counted here */
     LOST,    /* LiteLLM does something with it that is not done here */
     WITHOUT, /* nothing of it matters for files and batches, or a row of its tables has it */
     REFUSED  /* it would be a right that nobody narrows */
@@ -66,15 +68,15 @@ static const struct field {
     {"enforced_file_expires_after", IN_BOTH, TAKEN, NULL},
     {"enforced_batch_output_expires_after", IN_BOTH, TAKEN, NULL},
     {"max_budget", IN_BOTH, BUDGET, NULL},
-    {"soft_budget", IN_BOTH, BUDGET, NULL},
+    {"soft_budget", IN_BOTH, UNSPENT, NULL},
     {"budget_duration", IN_BOTH, BUDGET, NULL},
-    {"budget_limits", IN_BOTH, BUDGET, NULL},
-    {"budget_id", IN_BOTH, BUDGET, NULL},
-    {"model_max_budget", IN_BOTH, BUDGET, NULL},
-    {"temp_budget_increase", IN_KEYS, BUDGET, NULL},
-    {"temp_budget_expiry", IN_KEYS, BUDGET, NULL},
-    {"team_member_budget", IN_TEAMS, BUDGET, NULL},
-    {"team_member_budget_duration", IN_TEAMS, BUDGET, NULL},
+    {"budget_limits", IN_BOTH, UNSPENT, NULL},
+    {"budget_id", IN_BOTH, UNSPENT, NULL},
+    {"model_max_budget", IN_BOTH, UNSPENT, NULL},
+    {"temp_budget_increase", IN_KEYS, UNSPENT, NULL},
+    {"temp_budget_expiry", IN_KEYS, UNSPENT, NULL},
+    {"team_member_budget", IN_TEAMS, UNSPENT, NULL},
+    {"team_member_budget_duration", IN_TEAMS, UNSPENT, NULL},
     {"duration", IN_KEYS, REFUSED, "a file has no moment from which it counts; give expires"},
     {"tpm_limit", IN_BOTH, LOST, NO_MINUTES},
     {"model_tpm_limit", IN_BOTH, LOST, NO_MINUTES},
@@ -177,7 +179,7 @@ static void refuse_unknown(const struct node *node, unsigned place, struct repor
                   "unknown key: what it was to limit would be allowed; remove it");
 }
 
-void key_fields_check(const struct node *entry, bool team, struct reporter *reporter)
+void key_fields_check(const struct node *entry, bool team, bool counted, struct reporter *reporter)
 {
     unsigned place = team ? IN_TEAMS : IN_KEYS;
 
@@ -187,10 +189,14 @@ void key_fields_check(const struct node *entry, bool team, struct reporter *repo
 
         if (field == NULL)
             refuse_unknown(node, place, reporter);
-        else if (field->fate == BUDGET && key_fields_given(node))
+        else if (field->fate == BUDGET && !counted && key_fields_given(node))
             report_at(reporter, CONFIG_ERROR, node,
-                      "budgets are not enforced by this version: a key with one would spend "
-                      "without a bound; remove it");
+                      "budgets are counted by the journal, which needs tranche_settings.database: "
+                      "a key with one would spend without a bound; remove it");
+        else if (field->fate == UNSPENT && key_fields_given(node))
+            report_at(reporter, CONFIG_ERROR, node,
+                      "not enforced here: a key with one would spend without a bound; max_budget "
+                      "and budget_duration are");
         else if (field->fate == LOST && key_fields_given(node))
             report_at(reporter, CONFIG_WARNING, node, "ignored: %s", field->why);
         else if (field->fate == REFUSED && key_fields_given(node))
@@ -263,6 +269,29 @@ void key_fields_expiry(const struct node *node, struct reporter *reporter, uint3
         *seconds = (uint32_t)value.integer;
 }
 
+/* max_budget in dollars, budget_duration (tenants statement A3). */
+static void take_budget(const struct node *entry, struct reporter *reporter,
+                        struct rights_limits *out)
+{
+    const struct node *most = node_get(entry, "max_budget");
+    const struct node *period = node_get(entry, "budget_duration");
+    int64_t nano;
+
+    if (key_fields_given(most)) {
+        if (node_text(most) == NULL ||
+            price_parse_dollars(most->text, strlen(most->text), &nano) != 0)
+            report_wanted(reporter, most, "dollars, such as 250 or 0.5");
+        else
+            out->budget_nano = (uint64_t)nano;
+    }
+    if (!key_fields_given(period))
+        return;
+    if (node_text(period) == NULL || !budget_period_read(period->text, &out->budget_period_s))
+        report_wanted(reporter, period, "a duration: 30s, 30min, 1h, 30d, 2w, 1mo");
+    else if (!key_fields_given(most))
+        report_at(reporter, CONFIG_WARNING, period, "without effect: give max_budget");
+}
+
 void key_fields_limits(const struct node *entry, struct reporter *reporter,
                        struct rights_limits *out)
 {
@@ -276,6 +305,7 @@ void key_fields_limits(const struct node *entry, struct reporter *reporter,
                       &out->file_expiry_s);
     key_fields_expiry(find(entry, "enforced_batch_output_expires_after", reporter), reporter,
                       &out->output_expiry_s);
+    take_budget(entry, reporter, out);
     if (out->request_burst != RIGHTS_UNLIMITED && out->requests_per_second == RIGHTS_UNLIMITED)
         report_under(reporter, CONFIG_ERROR, entry, "request_burst",
                      "without effect: give max_requests_per_second, beyond which it goes");

@@ -6,12 +6,13 @@
 #include "config/report.h"
 #include "config/tree.h"
 
-/** Look at the names of an entry's fields, whatever they say: a budget in money is an error, since
- * none is enforced; one of LiteLLM's that does nothing here is told, or passed over where it cannot
+/** Look at the names of an entry's fields, whatever they say: a budget in money that is not enforced
+ * is an error; one of LiteLLM's that does nothing here is told, or passed over where it cannot
  * matter for files and batches; any other name is an error, because it may be a right that was to
  * be narrower.
- *  @param team  an entry of `teams:` */
-void key_fields_check(const struct node *entry, bool team, struct reporter *reporter);
+ *  @param team     an entry of `teams:`
+ *  @param counted  there is a journal, which counts money */
+void key_fields_check(const struct node *entry, bool team, bool counted, struct reporter *reporter);
 
 /** Read all limits, those in `metadata` too. @param limits  rights_limits_init() has been called */
 void key_fields_limits(const struct node *entry, struct reporter *reporter,

@@ -12,6 +12,7 @@
 #include "key_entry.h"
 #include "key_fields.h"
 #include "keys_impl.h"
+#include "webhooks.h"
 #include "models.h"
 
 #define MAX_WARNINGS 100 /* of keys that are told one by one */
@@ -330,12 +331,14 @@ int keys_take(const struct node *root, struct reporter *reporter, struct config 
 {
     int rc = take_access_groups(root, config);
 
+    if (rc == 0) /* whether there is a journal, which keys with budgets need */
+        rc = databases_take(root, reporter, config);
     if (rc == 0)
         rc = take_inline(root, reporter, config);
     if (rc == 0)
         rc = load_file(reporter, config);
     if (rc == 0)
-        rc = databases_take(root, reporter, config);
+        rc = webhooks_take(root, reporter, config);
     if (rc == 0)
         check_master(root, reporter, config);
     return rc;
@@ -345,6 +348,7 @@ void keys_deinit(struct config *config)
 {
     rights_list_deinit(&config->keys);
     rights_list_deinit(&config->file_keys);
+    webhooks_deinit(config);
     free(config->keys_file);
     secret_clear(&config->database);
     secret_clear(&config->litellm_database);

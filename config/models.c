@@ -9,6 +9,7 @@
 #include "accounts.h"
 #include "expand.h"
 #include "keys_impl.h"
+#include "prices.h"
 #include "row_provider.h"
 #include "rows.h"
 #include "settings.h"
@@ -555,9 +556,9 @@ static int add_row(struct models_build *build, const struct raw_row *raw, struct
     rc = put(build, &d, row, &index);
     build->config->models.num_rows += rc == 0;
     if (rc == 0)
-        report_at(build->reporter, CONFIG_HONOURED, row, "%s deployment \"%s\" of account %s",
+        report_at(build->reporter, CONFIG_HONOURED, row, "%s deployment \"%s\" of account %s, %s",
                   provider_name(source.provider), upstream,
-                  build->config->models.accounts[d.account].name);
+                  build->config->models.accounts[d.account].name, build->how);
 done:
     free(url_deployment);
     return rc == ERR_NOMEM ? ERR_NOMEM : 0;
@@ -636,8 +637,9 @@ static int add_files_row(struct models_build *build, const struct raw_params *ra
     free(url_deployment);
     if (rc != 0 || account == MODEL_NO_INDEX)
         return rc;
-    report_at(build->reporter, CONFIG_HONOURED, node, "%s account %s, for calls that name no model",
-              provider_name(source.provider), models->accounts[account].name);
+    report_at(build->reporter, CONFIG_HONOURED, node,
+              "%s account %s, %s, for calls that name no model", provider_name(source.provider),
+              models->accounts[account].name, build->how);
     return add_default(build, account, timeout_ms);
 }
 
@@ -665,8 +667,8 @@ static int add_env_default(struct models_build *build, enum provider provider)
     if (rc != 0 || account == MODEL_NO_INDEX)
         return rc;
     report_add(build->reporter, CONFIG_HONOURED, NULL, 0, NULL,
-               "%s account %s, for calls that name no model", provider_name(provider),
-               models->accounts[account].name);
+               "%s account %s, %s, for calls that name no model", provider_name(provider),
+               models->accounts[account].name, build->how);
     return add_default(build, account, build->default_timeout_ms);
 }
 
@@ -785,6 +787,8 @@ int models_build(struct models_build *build)
         rc = keep_names(build, &faulty);
     if (rc == 0)
         refuse_nothing(build, faulty);
+    if (rc == 0)
+        rc = prices_of_rows(build);
     free(build->rows);
     build->rows = NULL;
     return rc;

@@ -17,6 +17,7 @@ struct models_build {
     uint32_t default_timeout_ms;
     size_t cap_accounts, cap_deployments; /* room in config->models */
     const struct node **rows; /* owned; where each deployment was written, NULL: the environment */
+    char how[400];            /* "by the key of api_key": what the last account is called upon by */
     size_t missed;            /* accounts that were named but are not complete; reported */
 };
 

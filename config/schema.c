@@ -35,6 +35,11 @@
 /* What somebody else reads from the tree: known, but not looked into here. */
 #define FREE_FORM(key) CYAML_FIELD_IGNORE(key, CYAML_FLAG_OPTIONAL)
 
+/* What prices.c reads from the tree. */
+#define PRICES(of)                                                                                 \
+    FREE_FORM("input_cost_per_token" of), FREE_FORM("output_cost_per_token" of),                   \
+        FREE_FORM("cache_read_input_token_cost" of)
+
 /* A mapping that may be missing; its struct is then all NULL. */
 #define MAPPING(type, key, member, fields)                                                         \
     CYAML_FIELD_MAPPING(key, CYAML_FLAG_OPTIONAL, type, member, fields)
@@ -43,12 +48,27 @@
 #define LIST(type, key, member, entry, max)                                                        \
     CYAML_FIELD_SEQUENCE(key, CYAML_FLAG_OPTIONAL | CYAML_FLAG_POINTER, type, member, entry, 0, max)
 
+/* What a row may say of its credential of Entra ID. */
+#define ENTRA_TEXTS                                                                                \
+    TEXT(struct raw_params, tenant_id), TEXT(struct raw_params, client_id),                        \
+        TEXT(struct raw_params, client_secret), TEXT(struct raw_params, client_secret_path),       \
+        TEXT(struct raw_params, client_certificate_path),                                          \
+        TEXT(struct raw_params, client_certificate_password),                                      \
+        TEXT(struct raw_params, client_send_certificate_chain),                                    \
+        TEXT(struct raw_params, azure_federated_token_file), TEXT(struct raw_params, azure_scope), \
+        TEXT(struct raw_params, azure_authority_host), TEXT(struct raw_params, azure_credential),  \
+        TEXT(struct raw_params, managed_identity_client_id),                                       \
+        TEXT(struct raw_params, managed_identity_object_id),                                       \
+        TEXT(struct raw_params, managed_identity_resource_id),                                     \
+        TEXT(struct raw_params, azure_username), TEXT(struct raw_params, azure_password)
+
 static const cyaml_schema_field_t params_fields[] = {TEXT(struct raw_params, model),
                                                      TEXT(struct raw_params, custom_llm_provider),
                                                      TEXT(struct raw_params, api_key),
                                                      TEXT(struct raw_params, api_base),
                                                      TEXT(struct raw_params, api_version),
                                                      TEXT(struct raw_params, azure_ad_token),
+                                                     ENTRA_TEXTS,
                                                      TEXT(struct raw_params, organization),
                                                      TEXT(struct raw_params, project),
                                                      TEXT(struct raw_params, rpm),
@@ -62,6 +82,11 @@ static const cyaml_schema_field_t params_fields[] = {TEXT(struct raw_params, mod
                                                      FREE_FORM("litellm_credential_name"),
                                                      FREE_FORM("extra_headers"),
                                                      FREE_FORM("headers"),
+                                                     FREE_FORM("base_model"),
+                                                     PRICES(""),
+                                                     PRICES("_batches"),
+                                                     PRICES("_above_272k_tokens"),
+                                                     PRICES("_above_272k_tokens_batches"),
                                                      CYAML_FIELD_END};
 
 static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, custom_llm_provider),
@@ -69,6 +94,7 @@ static const cyaml_schema_field_t files_fields[] = {TEXT(struct raw_params, cust
                                                     TEXT(struct raw_params, api_base),
                                                     TEXT(struct raw_params, api_version),
                                                     TEXT(struct raw_params, azure_ad_token),
+                                                    ENTRA_TEXTS,
                                                     TEXT(struct raw_params, organization),
                                                     TEXT(struct raw_params, project),
                                                     TEXT(struct raw_params, timeout),
@@ -109,6 +135,7 @@ static const cyaml_schema_field_t retries_fields[] = {
 
 static const cyaml_schema_field_t litellm_fields[] = {
     TEXT(struct raw_litellm, enable_loadbalancing_on_batch_endpoints),
+    TEXT(struct raw_litellm, enable_azure_ad_token_refresh),
     TEXT(struct raw_litellm, require_auth_for_metrics_endpoint),
     TEXT(struct raw_litellm, request_timeout),
     TEXT(struct raw_litellm, num_retries),
@@ -155,9 +182,15 @@ static const cyaml_schema_field_t router_fields[] = {
     CYAML_FIELD_END};
 
 static const cyaml_schema_field_t general_fields[] = {
-    TEXT(struct raw_general, master_key), FREE_FORM("litellm_key_header_name"),
-    FREE_FORM("max_batch_file_size_mb"),  FREE_FORM("enable_jwt_auth"),
-    FREE_FORM("litellm_jwtauth"),         CYAML_FIELD_END};
+    TEXT(struct raw_general, master_key),
+    TEXT(struct raw_general, health_check_interval),
+    FREE_FORM("litellm_key_header_name"),
+    FREE_FORM("max_batch_file_size_mb"),
+    FREE_FORM("max_file_size_mb"),
+    FREE_FORM("blocked_file_extensions"),
+    FREE_FORM("enable_jwt_auth"),
+    FREE_FORM("litellm_jwtauth"),
+    CYAML_FIELD_END};
 
 static const cyaml_schema_field_t tls_fields[] = {TEXT(struct raw_tls, cert_file),
                                                   TEXT(struct raw_tls, key_file), CYAML_FIELD_END};
@@ -181,6 +214,7 @@ static const cyaml_schema_field_t limits_fields[] = {
     TEXT(struct raw_limits, read_grace_ms),
     TEXT(struct raw_limits, max_upstream_calls),
     TEXT(struct raw_limits, max_calls_per_connection),
+    TEXT(struct raw_limits, max_open_uploads),
     TEXT(struct raw_limits, max_downloads),
     TEXT(struct raw_limits, max_downloads_per_connection),
     MAPPING(struct raw_limits, "max_file_bytes", max_file_bytes, provider_fields),
@@ -219,6 +253,10 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, core_dumps),
     TEXT(struct raw_tranche, permit_weak_or_unset_master_key),
     TEXT(struct raw_tranche, log_level),
+    TEXT(struct raw_tranche, log_priority),
+    TEXT(struct raw_tranche, access_log),
+    TEXT(struct raw_tranche, error_log),
+    TEXT(struct raw_tranche, user),
     TEXT(struct raw_tranche, openai_path),
     FREE_FORM("upstream_proxy"),
     FREE_FORM("no_proxy"),
@@ -237,6 +275,17 @@ static const cyaml_schema_field_t tranche_fields[] = {
     FREE_FORM("litellm_database"),
     TEXT(struct raw_tranche, keys_when_down),
     TEXT(struct raw_tranche, key_max_stale),
+    TEXT(struct raw_tranche, journal),
+    TEXT(struct raw_tranche, ui),
+    TEXT(struct raw_tranche, price_map),
+    TEXT(struct raw_tranche, limits_when_down),
+    TEXT(struct raw_tranche, idempotency_when_down),
+    FREE_FORM("webhooks"),
+    FREE_FORM("webhook_allow_http"),
+    FREE_FORM("webhook_allow_addresses"),
+    FREE_FORM("webhook_ca_file"),
+    TEXT(struct raw_tranche, metrics_max_series),
+    TEXT(struct raw_tranche, budget_exceeded_status),
     TEXT(struct raw_tranche, max_known_files),
     MAPPING(struct raw_tranche, "count_output_tokens", count_output_tokens, provider_fields),
     LIST(struct raw_tranche, "quotas", quotas, &quota_entry, MAX_ROWS),
@@ -246,6 +295,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     LIST(struct raw_tranche, "seal_keys", seal_keys, &seal_entry, MAX_SEALS),
     LIST(struct raw_tranche, "proxies", proxies, &seal_entry, MAX_ROWS),
     LIST(struct raw_tranche, "allowed_hosts", allowed_hosts, &seal_entry, MAX_HOSTS),
+    LIST(struct raw_tranche, "usage_tags", usage_tags, &seal_entry, MAX_HOSTS),
     CYAML_FIELD_END};
 
 static const cyaml_schema_value_t row_entry = {

@@ -18,6 +18,12 @@ struct raw_params {
     char *api_base;
     char *api_version;
     char *azure_ad_token;
+    /* Entra ID: entra_fields.c says what they are called elsewhere */
+    char *tenant_id, *client_id, *client_secret, *client_secret_path;
+    char *client_certificate_path, *client_certificate_password, *client_send_certificate_chain;
+    char *azure_federated_token_file, *azure_scope, *azure_authority_host, *azure_credential;
+    char *managed_identity_client_id, *managed_identity_object_id, *managed_identity_resource_id;
+    char *azure_username, *azure_password; /* refused */
     char *organization;
     char *project;
     char *rpm, *tpm, *weight, *order, *max_retries, *num_retries,
@@ -41,6 +47,7 @@ struct raw_policy {
 };
 
 struct raw_litellm {
+    char *enable_azure_ad_token_refresh;
     char *enable_loadbalancing_on_batch_endpoints, *require_auth_for_metrics_endpoint;
     char *request_timeout, *num_retries, *allowed_fails, *cooldown_time, *retry_after,
         *max_fallbacks;
@@ -61,6 +68,7 @@ struct raw_router {
 
 struct raw_general {
     char *master_key;
+    char *health_check_interval;
 };
 
 struct raw_tls {
@@ -79,7 +87,7 @@ struct raw_limits {
     char *json_memory_bytes, *upload_memory_bytes;
     char *max_connections, *max_connections_per_address, *min_body_rate, *body_grace_ms;
     char *min_read_rate, *read_grace_ms, *max_upstream_calls, *max_calls_per_connection;
-    char *max_downloads, *max_downloads_per_connection;
+    char *max_open_uploads, *max_downloads, *max_downloads_per_connection;
 };
 
 struct raw_timeouts {
@@ -98,8 +106,11 @@ struct raw_tranche {
     char *spool_dir, *spool_limit, *state_dir;
     char *upstream_ca_file, *allow_insecure_upstream, *log_level, *core_dumps, *openai_path;
     char *permit_weak_or_unset_master_key;
+    char *log_priority, *access_log, *error_log, *user;
     char **allowed_hosts;
     uint32_t allowed_hosts_count;
+    char **usage_tags;
+    uint32_t usage_tags_count;
     char **seal_keys;
     uint32_t seal_keys_count;
     char **proxies;
@@ -109,8 +120,10 @@ struct raw_tranche {
     struct raw_per_provider count_output_tokens;
     char *azure_min_expires_after;
     char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms, *refund_at;
-    char *keys_file, *max_keys, *keys_when_down, *key_max_stale;
-    char *max_known_files;
+    char *keys_file, *max_keys, *keys_when_down, *key_max_stale, *journal, *price_map,
+        *metrics_max_series, *budget_exceeded_status;
+    char *limits_when_down, *idempotency_when_down;
+    char *max_known_files, *ui;
     struct raw_tls tls;
     struct raw_limits limits;
     struct raw_timeouts timeouts;

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "enforced.h"
 #include "headers.h"
+#include "logging.h"
 #include "neighbours.h"
 
 #define DAY_MS        86400000
@@ -99,6 +100,11 @@ static const struct setting settings[] = {
      TO(balance_batches),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
+    {"litellm_settings.enable_azure_ad_token_refresh",
+     FROM(litellm.enable_azure_ad_token_refresh),
+     TO(azure_token_refresh),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
     {"litellm_settings.require_auth_for_metrics_endpoint",
      FROM(litellm.require_auth_for_metrics_endpoint),
      TO(metrics_need_key),
@@ -162,6 +168,11 @@ static const struct setting settings[] = {
     POLICIES(litellm, allowed_fails_policy, "AllowedFails", allowed_fails_of),
     POLICIES(router, allowed_fails_policy, "AllowedFails", allowed_fails_of),
     POLICIES(router, retry_policy, "Retries", retries_of),
+    {"general_settings.health_check_interval",
+     FROM(general.health_check_interval),
+     TO(health_check_interval_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 1000, DAY_MS}},
     {"tranche_settings.port", FROM(tranche.port), TO(port), TARGET_INT, {SCALAR_INT, 0, 65535}},
     {"tranche_settings.num_workers",
      FROM(tranche.num_workers),
@@ -213,6 +224,17 @@ static const struct setting settings[] = {
      TO(key_max_stale_ms),
      TARGET_UINT32,
      {SCALAR_SECONDS, 5000, DAY_MS}},
+    {"tranche_settings.journal",
+     FROM(tranche.journal),
+     TO(journal),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.ui", FROM(tranche.ui), TO(ui), TARGET_BOOL, {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.metrics_max_series",
+     FROM(tranche.metrics_max_series),
+     TO(metrics_max_series),
+     TARGET_UINT32,
+     {SCALAR_INT, 1, 1000000}},
     {"tranche_settings.max_keys",
      FROM(tranche.max_keys),
      TO(max_keys),
@@ -254,6 +276,7 @@ static const struct setting settings[] = {
      {SCALAR_MILLISECONDS, 1000, DAY_MS}},
     COUNT_LIMIT(max_upstream_calls, TARGET_UINT32, 0, 1000000),
     COUNT_LIMIT(max_calls_per_connection, TARGET_UINT32, 0, 1000000),
+    COUNT_LIMIT(max_open_uploads, TARGET_UINT32, 1, 1000),
     COUNT_LIMIT(max_downloads, TARGET_UINT32, 0, 1000000),
     COUNT_LIMIT(max_downloads_per_connection, TARGET_UINT32, 0, 1000000),
     PROVIDER_LIMIT(max_files, SCALAR_INT, 0, 1000000000),
@@ -313,6 +336,7 @@ static const struct config_limits default_limits = {
     .read_grace_ms = 60000,
     .max_upstream_calls = 1000,
     .max_calls_per_connection = 100,
+    .max_open_uploads = 100,
     .max_downloads = 100,
     .max_downloads_per_connection = 16,
     .max_files = {[PROVIDER_AZURE] = 500},
@@ -347,7 +371,11 @@ int settings_defaults(struct config *config)
     config->limits = default_limits;
     config->timeouts = default_timeouts;
     config->metrics_need_key = true;
+    config->ui = true;
+    config->metrics_max_series = 1000;
+    config->budget_exceeded_status = 422;
     config->max_known_files = 100000;
+    config->health_check_interval_ms = 60000;
     config->host = strdup(DEFAULT_HOST);
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);
     if (config->host == NULL || config->spool_dir == NULL)
@@ -467,19 +495,14 @@ static int take_text(const struct settings_input *in, const char *path, const ch
 static int take_path(const struct settings_input *in, const char *path, const char *text,
                      char **field)
 {
-    const struct node *node = node_find(in->root, path);
-    struct strbuf full = STRBUF_INIT;
-    const char *slash;
+    char *full;
     int rc;
 
-    if (text == NULL || *text == '\0' || *text == '/')
+    if (text == NULL || *text == '\0')
         return take_text(in, path, text, field);
-    slash = strrchr(node->file, '/');
-    if (slash != NULL)
-        strbuf_add(&full, node->file, (size_t)(slash - node->file) + 1);
-    strbuf_adds(&full, text);
-    rc = strbuf_failed(&full) ? ERR_NOMEM : take_text(in, path, strbuf_str(&full), field);
-    strbuf_deinit(&full);
+    full = node_beside(node_find(in->root, path), text);
+    rc = full == NULL ? ERR_NOMEM : take_text(in, path, full, field);
+    free(full);
     return rc;
 }
 
@@ -564,31 +587,6 @@ static void take_refund_at(const struct settings_input *in, struct config *confi
     report_at(in->reporter, CONFIG_HONOURED, node, "= %s", text);
 }
 
-static void take_log_level(const struct settings_input *in, struct config *config)
-{
-    static const struct {
-        const char *name;
-        int level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR},
-                  {"warn", LOG_LEVEL_WARN},
-                  {"warning", LOG_LEVEL_WARN},
-                  {"info", LOG_LEVEL_INFO},
-                  {"debug", LOG_LEVEL_DEBUG}};
-    const struct node *node = node_find(in->root, "tranche_settings.log_level");
-    const char *text = in->raw->tranche.log_level;
-
-    if (text == NULL)
-        return;
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-        if (strcasecmp(levels[i].name, text) == 0) {
-            config->log_level = levels[i].level;
-            report_at(in->reporter, CONFIG_HONOURED, node, "= %s", levels[i].name);
-            return;
-        }
-    }
-    report_wanted(in->reporter, node, "error, warn, info or debug");
-}
-
 /* Whose /openai/v1 is, for clients that send a bearer token: OpenAI's path below LiteLLM, and
  * Azure's own v1 API. */
 static void take_openai_path(const struct settings_input *in, struct config *config)
@@ -608,20 +606,52 @@ static void take_openai_path(const struct settings_input *in, struct config *con
               config->openai_path_is_azure ? "azure" : "openai");
 }
 
-static void take_keys_when_down(const struct settings_input *in, struct config *config)
+/* What LiteLLM answered in one release or another (tenants statement A27). */
+static void take_budget_status(const struct settings_input *in, struct config *config)
 {
-    const struct node *node = node_find(in->root, "tranche_settings.keys_when_down");
-    const char *text = in->raw->tranche.keys_when_down;
+    static const char *const statuses[] = {"400", "402", "422", "429"};
+    const struct node *node = node_find(in->root, "tranche_settings.budget_exceeded_status");
+    const char *text = in->raw->tranche.budget_exceeded_status;
+
+    for (size_t i = 0; text != NULL && i < sizeof(statuses) / sizeof(statuses[0]); i++)
+        if (strcmp(text, statuses[i]) == 0) {
+            config->budget_exceeded_status =
+                100 * (text[0] - '0') + 10 * (text[1] - '0') + (text[2] - '0');
+            report_at(in->reporter, CONFIG_HONOURED, node, "= %s", text);
+            return;
+        }
+    if (text != NULL)
+        report_wanted(in->reporter, node, "400, 402, 422 or 429");
+}
+
+/* A setting of two words, the first of which is the default. */
+static void take_choice(const struct settings_input *in, const char *path, const char *text,
+                        const char *const words[2], bool *second)
+{
+    const struct node *node = node_find(in->root, path);
+    char wanted[64];
 
     if (text == NULL)
         return;
-    if (strcasecmp(text, "serve") != 0 && strcasecmp(text, "refuse") != 0) {
-        report_wanted(in->reporter, node, "serve or refuse");
+    if (strcasecmp(text, words[0]) != 0 && strcasecmp(text, words[1]) != 0) {
+        snprintf(wanted, sizeof(wanted), "%s or %s", words[0], words[1]);
+        report_wanted(in->reporter, node, wanted);
         return;
     }
-    config->refuse_stale_keys = strcasecmp(text, "refuse") == 0;
-    report_at(in->reporter, CONFIG_HONOURED, node, "= %s",
-              config->refuse_stale_keys ? "refuse" : "serve");
+    *second = strcasecmp(text, words[1]) == 0;
+    report_at(in->reporter, CONFIG_HONOURED, node, "= %s", words[*second]);
+}
+
+static void take_when_down(const struct settings_input *in, struct config *config)
+{
+    const struct raw_tranche *raw = &in->raw->tranche;
+
+    take_choice(in, "tranche_settings.keys_when_down", raw->keys_when_down,
+                (const char *const[]){"serve", "refuse"}, &config->refuse_stale_keys);
+    take_choice(in, "tranche_settings.limits_when_down", raw->limits_when_down,
+                (const char *const[]){"refuse", "open"}, &config->limits_open_when_down);
+    take_choice(in, "tranche_settings.idempotency_when_down", raw->idempotency_when_down,
+                (const char *const[]){"local", "strict"}, &config->idempotency_strict);
 }
 
 /* Seconds for a whole call; LiteLLM's two places for it, the router's first. */
@@ -731,22 +761,29 @@ static int apply_file(const struct settings_input *in, struct config *config,
     int rc;
 
     apply_table(in, config);
-    take_log_level(in, config);
     take_refund_at(in, config);
     take_openai_path(in, config);
-    take_keys_when_down(in, config);
+    take_when_down(in, config);
+    take_budget_status(in, config);
     take_default_timeout(in, default_timeout_ms);
-    enforced_take(in, config);
     take_strategy_args(in, config);
-    rc = take_strategy(in, config);
+    rc = enforced_take(in, config);
+    if (rc == 0)
+        rc = logging_take(in, config);
+    if (rc == 0)
+        rc = take_strategy(in, config);
     if (rc == 0)
         rc = take_text(in, "tranche_settings.host", t->host, &config->host);
+    if (rc == 0)
+        rc = take_text(in, "tranche_settings.user", t->user, &config->user);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.spool_dir", t->spool_dir, &config->spool_dir);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.state_dir", t->state_dir, &config->state_dir);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.keys_file", t->keys_file, &config->keys_file);
+    if (rc == 0)
+        rc = take_path(in, "tranche_settings.price_map", t->price_map, &config->price_map);
     if (rc == 0)
         rc = take_path(in, "tranche_settings.upstream_ca_file", t->upstream_ca_file,
                        &config->upstream_ca_file);

@@ -62,6 +62,7 @@ struct node *node_copy(const struct node *node, size_t *budget)
     copy = node_new(node->kind, node->file, node->line);
     if (copy == NULL)
         return NULL;
+    copy->column = node->column;
     copy->key = copy_text(node->key, &failed);
     copy->text = copy_text(node->text, &failed);
     copy->variable = copy_text(node->variable, &failed);
@@ -165,6 +166,17 @@ void node_path(const struct node *node, struct strbuf *out)
         if (parent->items[i] == node)
             strbuf_addf(out, "[%zu]", parent->num_gone + i);
     }
+}
+
+char *node_beside(const struct node *node, const char *path)
+{
+    const char *slash = node->file == NULL || *path == '/' ? NULL : strrchr(node->file, '/');
+    struct strbuf full = STRBUF_INIT;
+
+    if (slash != NULL)
+        strbuf_add(&full, node->file, (size_t)(slash - node->file) + 1);
+    strbuf_adds(&full, path);
+    return strbuf_take(&full);
 }
 
 static bool ends_with(const char *text, const char *end)

@@ -9,12 +9,15 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "common/mask.h"
 #include "common/model.h"
 #include "common/rights.h"
 #include "common/secret.h"
 #include "common/strbuf.h"
 #include "jwt/claims.h"
 #include "jwt/jwks.h"
+#include "price/price_book.h"
+#include "webhook/hook_address.h"
 
 /* Command-line values win over the file, which wins over the environment (HOST, PORT, NUM_WORKERS).
  */
@@ -44,6 +47,7 @@ struct config_limits {
      * has room */
     uint64_t upload_memory_bytes;
     uint64_t max_batch_file_bytes; /* LiteLLM's max_batch_file_size_mb, of all uploads; 0: none */
+    uint64_t max_any_file_bytes;   /* LiteLLM's max_file_size_mb, of all uploads; 0: none */
     uint64_t spool_bytes;          /* all workers together; default 10 GiB */
     uint32_t max_connections;      /* per worker; default 1,000 */
     /* per worker; 0: no limit; CONFIG_QUARTER (default): a quarter of max_connections, but not for
@@ -58,7 +62,8 @@ struct config_limits {
     /* bytes/s that the reader of an answer takes after the grace; 0: one that takes nothing at all
      * in it is too slow; default 1,024 */
     uint64_t min_read_rate;
-    uint32_t read_grace_ms; /* default 60,000 */
+    uint32_t read_grace_ms;    /* default 60,000 */
+    uint32_t max_open_uploads; /* that come in parts, of the node; default 100 */
     /* 503 above these; 0: no limit. Calls are those to providers, for requests of clients. */
     uint32_t max_upstream_calls;           /* per worker; default 1,000 */
     uint32_t max_calls_per_connection;     /* requests of it that may call; default 100 */
@@ -134,6 +139,16 @@ struct config_jwt {
     uint32_t team_routes, admin_routes; /* enum rights_route: what they may call */
 };
 
+/* An endpoint that is told when batches end. */
+struct config_webhook {
+    char *url;            /* owned; its path may be as secret as the secret */
+    struct secret secret; /* what signs */
+    unsigned types;       /* a bit for each enum hook_type */
+    bool all;             /* all batches; else those of `owner` */
+    uint64_t owner;       /* as in ids.h; 0: the master key's */
+    char *owner_name;     /* owned; "team:alpha", "master"; NULL: all */
+};
+
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
@@ -147,6 +162,9 @@ struct config {
     char **allowed_hosts;
     size_t num_allowed_hosts;
     struct model_list models;
+    /* litellm_settings.enable_azure_ad_token_refresh: Azure rows that say nothing get tokens by what
+     * the environment has */
+    bool azure_token_refresh;
     bool balance_batches; /* litellm_settings.enable_loadbalancing_on_batch_endpoints */
     /* Of latency-based-routing: who is slower than the fastest by at most this share of it is as
      * good */
@@ -160,9 +178,7 @@ struct config {
     char *tls_cert_file, *tls_key_file; /* owned; both or neither */
     char *spool_dir;                    /* owned; default $TMPDIR or /tmp */
     char *state_dir;                    /* owned; default $STATE_DIRECTORY, else spool_dir */
-    bool state_dir_is_given;            /* by the file */
     char *upstream_ca_file;             /* owned; NULL: the system's */
-    bool allow_insecure_upstream;       /* http:// to other than loopback */
     /* Address of the proxy that calls to providers go through; unset: none */
     struct secret upstream_proxy;
     struct secret proxy_credential; /* "user:password" of that address; unset: it has none */
@@ -172,10 +188,19 @@ struct config {
     struct config_jwt jwt;
     char **cors_origins; /* owned; whose pages may call; "*": anybody's */
     size_t num_cors_origins;
-    bool core_dumps;           /* processes may leave cores, and be debugged */
-    bool openai_path_given;    /* tranche_settings.openai_path is set */
-    bool openai_path_is_azure; /* /openai/v1 is Azure's v1 API also where OpenAI is served */
-    int log_level;             /* enum log_level */
+    /* Owned; endings of file names that no upload may have, ".exe", in lower case */
+    char **blocked_extensions;
+    size_t num_blocked_extensions;
+    bool core_dumps;              /* processes may leave cores, and be debugged */
+    bool state_dir_is_given;      /* by the file */
+    bool allow_insecure_upstream; /* http:// to other than loopback */
+    bool disable_cooldowns;       /* no deployment is ever in cooldown */
+    bool openai_path_given;       /* tranche_settings.openai_path is set */
+    bool openai_path_is_azure;    /* /openai/v1 is Azure's v1 API also where OpenAI is served */
+    int log_level;                /* enum log_level */
+    int log_priority;             /* enum log_priority */
+    char *access_log, *error_log; /* owned; files; NULL: standard output, standard error */
+    char *user; /* owned; whom a start as root becomes; NULL: `tranche`, if it exists */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;
     uint32_t retry_after_ms;                           /* least wait before another try; 0: none */
@@ -183,7 +208,6 @@ struct config {
     uint32_t retries_of[CONFIG_FAILURE_CLASSES];       /* retry_policy */
     struct config_group_retries *group_retries;        /* owned; in file order */
     size_t num_group_retries;
-    bool disable_cooldowns;            /* no deployment is ever in cooldown */
     struct config_fallback *fallbacks; /* owned; in file order, default_fallbacks last */
     size_t num_fallbacks;
     uint32_t max_fallbacks; /* groups that one request may go through; default 5 */
@@ -197,24 +221,46 @@ struct config {
     bool refund_at_cancelling; /* key and team do not pay for a batch that is being cancelled */
     bool delete_moved_copies;  /* the copy that a moved batch ran on goes when it has ended */
     bool metrics_need_key;     /* /metrics wants the master key, as /health does; default true */
+    bool ui;                   /* there is the page for operators, /ui; default true */
     /* How long what a batch was seen as is answered again; 0: the provider is asked each time */
     uint32_t poll_cache_ms;
     /* Files of tenants that their lists can show, of all tenants together; default 100,000 */
     uint32_t max_known_files;
+    uint32_t health_check_interval_ms; /* between two looks of the prober at an account, +-10 % */
     struct config_limits limits;
     struct config_timeouts timeouts;
     /* Tenants: config/keys.h. Where no key and no source of keys is named, callers are told apart by
      * the master key alone */
     bool has_tenants; /* `keys` is not empty, or a source is named, or `jwt`; a master key is set */
-    struct rights_list keys;                   /* owned; tranche_settings.keys and .teams */
-    struct rights_list file_keys;              /* owned; what keys_file had at the start */
-    char *keys_file;                           /* owned; NULL: none */
-    struct secret database;                    /* unset: none; sqlite:/path, postgresql://... */
-    struct secret litellm_database;            /* unset: none; postgresql://... */
-    struct secret database_passwords[2];       /* of these places, which no text may quote */
-    uint32_t key_max_stale_ms;                 /* of a database that is down; default 1 min */
-    bool refuse_stale_keys;                    /* keys_when_down: refuse; default serve */
-    uint32_t max_keys;                         /* of all sources together; default 200,000 */
+    struct rights_list keys;             /* owned; tranche_settings.keys and .teams */
+    struct rights_list file_keys;        /* owned; what keys_file had at the start */
+    char *keys_file;                     /* owned; NULL: none */
+    struct secret database;              /* unset: none; sqlite:/path, postgresql://... */
+    struct secret litellm_database;      /* unset: none; postgresql://... */
+    struct secret database_passwords[2]; /* of these places, which no text may quote */
+    uint32_t key_max_stale_ms;           /* of a database that is down; default 1 min */
+    bool refuse_stale_keys;              /* keys_when_down: refuse; default serve */
+    struct price_book prices;            /* owned; what tokens cost */
+    char *price_map;                     /* owned; LiteLLM's file; NULL: none */
+    /* Owned, and each one; of a batch's metadata: what its usage is told by, besides its key's tags */
+    char **usage_tags;
+    size_t num_usage_tags;
+    uint32_t metrics_max_series; /* of batches, in /metrics; default 1,000 */
+    int budget_exceeded_status;  /* HTTP; 400, 402, 422 or 429; default 422 */
+    bool journal;                /* of batches; default: whether there is a `database` */
+    /* While the database is away: creates of keys and teams with limits go through once this node's
+     * share is spent (limits_when_down: open); default: they are refused */
+    bool limits_open_when_down;
+    /* ... and requests with a new Idempotency-Key are refused (idempotency_when_down: strict);
+     * default: this node alone knows them */
+    bool idempotency_strict;
+    uint32_t max_keys;               /* of all sources together; default 200,000 */
+    struct config_webhook *webhooks; /* owned; none without a journal */
+    size_t num_webhooks;
+    bool webhook_allow_http;           /* endpoints may be http:// */
+    struct hook_range *webhook_ranges; /* owned; addresses that are allowed whatever they are */
+    size_t num_webhook_ranges;
+    char *webhook_ca_file;                     /* owned; NULL: the system's */
     struct config_access_group *access_groups; /* owned; by name */
     size_t num_access_groups;
 };
@@ -269,6 +315,11 @@ void config_note_print(const struct config_note *note, struct strbuf *out);
 /** Append how much is served, for people: "3 deployments in 2 accounts". Rows count, not what
  * stands for an account as a whole. */
 void config_count(const struct model_list *models, struct strbuf *out);
+
+/** The set of all secrets of a configuration, for mask_install().
+ *  @param more  further ones, such as tokens; borrowed for the call, unset ones are fine
+ *  @return mask_free() it; NULL: out of memory */
+struct mask *config_mask(const struct config *config, const struct secret *more, size_t num_more);
 
 /** What `tranche check` prints after the notes: settings in force and, per deployment, the final
  * URL pattern. No secrets. */

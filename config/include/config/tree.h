@@ -16,6 +16,7 @@ struct node {
     struct node *parent; /* borrowed; NULL: the root */
     const char *file;    /* borrowed from struct tree */
     unsigned line;       /* 1-based; the key's in a map */
+    unsigned column;     /* 1-based; of the value; 0: not of a file */
     char *key;           /* owned; NULL: an item of a list, or the root */
     char *text;          /* owned; scalars only; no NUL inside */
     /* Owned; the environment variable that `text` came from; NODE_NULL with this set: the variable
@@ -60,6 +61,10 @@ struct node *node_find(const struct node *map, const char *path);
 
 /** Append the name of the field: "model_list[2].litellm_params.rpm"; nothing for the root. */
 void node_path(const struct node *node, struct strbuf *out);
+
+/** The path of a file that a node names: relative to the file in which the node stands.
+ *  @return the caller's; NULL: out of memory */
+char *node_beside(const struct node *node, const char *path);
 
 /** Append what is there, safe to show: "\"600.5\"", "***", "a list", "nothing". */
 void node_show(const struct node *node, struct strbuf *out);
