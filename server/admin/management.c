@@ -1,9 +1,11 @@
 /* See management.h. */
 #include "admin/management.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "core/tenant.h"
 #include "request/collect.h"
 #include "request/errors.h"
@@ -70,7 +72,7 @@ static void add_caller(const struct relay *relay, struct strbuf *out)
 {
     const struct tenant *tenant = relay->tenant;
     bool by_key = tenant->kind == TENANT_ADMIN || tenant->kind == TENANT_KEY;
-    char name[TENANT_NAME];
+    char name[TENANT_NAME], hash[2 * RIGHTS_HASH_BYTES + 1] = "";
     struct strbuf who = STRBUF_INIT;
     const char *other;
     size_t len;
@@ -82,11 +84,27 @@ static void add_caller(const struct relay *relay, struct strbuf *out)
     strbuf_addf(out,
                 ",\"caller\":{\"admin\":%s,\"name\":", tenant_is_bound(tenant) ? "false" : "true");
     json_write_string(out, strbuf_str(&who), who.len);
+    strbuf_addf(out, ",\"owner\":\"%016llx\"", (unsigned long long)relay->owner);
     strbuf_adds(out, ",\"hash\":\"");
-    for (size_t i = 0; by_key && i < sizeof(tenant->rights.hash); i++)
-        strbuf_addf(out, "%02x", tenant->rights.hash[i]);
+    if (by_key)
+        hex_write(tenant->rights.hash, sizeof(tenant->rights.hash), hash);
+    strbuf_adds(out, hash);
     strbuf_adds(out, "\"}");
     strbuf_deinit(&who);
+}
+
+static const char *method_name(const struct relay *relay)
+{
+    switch (relay->method) {
+    case METHOD_POST:
+        return "POST";
+    case METHOD_PATCH:
+        return "PATCH";
+    case METHOD_DELETE:
+        return "DELETE";
+    default:
+        return "GET";
+    }
 }
 
 /* @return false: the path cannot be one that the keeper knows */
@@ -99,7 +117,7 @@ static bool write_head(const struct relay *relay, struct strbuf *out)
         return false;
     if (len > 1 && path[len - 1] == '/') /* the same route, as elsewhere */
         len--;
-    strbuf_addf(out, "{\"method\":\"%s\",\"path\":", relay->method == METHOD_GET ? "GET" : "POST");
+    strbuf_addf(out, "{\"method\":\"%s\",\"path\":", method_name(relay));
     json_write_string(out, path, (size_t)len);
     add_query(relay, out);
     add_caller(relay, out);
@@ -122,6 +140,13 @@ static void fail_away(struct operation *op, bool maybe_done)
     operation_fail(op, &why);
 }
 
+/* All that the keeper answers is JSON, but for usage that was asked for as CSV. */
+static const char *type_of(const struct ask_answer *answer)
+{
+    return answer->bytes[0] == '{' || answer->bytes[0] == '[' ? "application/json"
+                                                              : "text/csv; charset=utf-8";
+}
+
 /* What it made may be in the answer: nobody keeps that on the way. */
 static void on_answer(void *arg, const struct ask_answer *answer)
 {
@@ -129,6 +154,7 @@ static void on_answer(void *arg, const struct ask_answer *answer)
     bool read = m->op.relay->method == METHOD_GET;
     struct relay *relay;
 
+    assert(m->call != NULL); /* one answer, and none from inside ask_start() */
     m->call = NULL;
     if (answer->end == ASK_ANSWERED && answer->status >= 200 && answer->status < 600 &&
         answer->len > 0) {
@@ -136,7 +162,7 @@ static void on_answer(void *arg, const struct ask_answer *answer)
         relay_header(relay, "cache-control", "no-store");
         if (answer->status == 503)
             relay_header(relay, "retry-after", "5");
-        relay_bytes(relay, (int)answer->status, "application/json", answer->bytes, answer->len);
+        relay_bytes(relay, (int)answer->status, type_of(answer), answer->bytes, answer->len);
         return;
     }
     if (answer->end == ASK_ANSWERED && answer->status == KEEPER_TOO_LONG) {
@@ -156,8 +182,8 @@ static void on_body(struct relay *relay, const char *text, size_t len)
     int ret = 0;
 
     if (!write_head(relay, &message)) {
-        relay_error(relay, UNKNOWN_URL, "", relay->method == METHOD_GET ? 3 : 4,
-                    relay->method == METHOD_GET ? "GET" : "POST", 4, "/...");
+        relay_error(relay, UNKNOWN_URL, "", (int)strlen(method_name(relay)), method_name(relay), 4,
+                    "/...");
         strbuf_deinit(&message);
         return;
     }
@@ -169,7 +195,7 @@ static void on_body(struct relay *relay, const char *text, size_t len)
         ret = relay->rt->ask == NULL
                   ? ERR_FULL
                   : ask_start(relay->rt->ask, KEEPER_ADMIN_CALL, strbuf_str(&message), message.len,
-                              on_answer, m, &m->call);
+                              ASK_DEADLINE_MS, on_answer, m, &m->call);
     strbuf_deinit(&message);
     if (ret == ERR_NOMEM) {
         operation_fail_memory(&m->op);
@@ -185,5 +211,11 @@ static void on_body(struct relay *relay, const char *text, size_t len)
 
 void management_start(struct relay *relay)
 {
+    bool needs_journal = relay->route.kind == ROUTE_JOURNAL || relay->route.kind == ROUTE_WEBHOOKS;
+
+    if (needs_journal && !relay->rt->config->journal) {
+        relay_error(relay, NO_JOURNAL, "");
+        return;
+    }
     collect_text(relay, on_body);
 }

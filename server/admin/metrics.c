@@ -2,10 +2,14 @@
  * together; each turn of the loop does some of it. */
 #include "admin/metrics.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "metrics_credentials.h"
+#include "metrics_database.h"
 #include "metrics_text.h"
+#include "metrics_usage.h"
 #include "request/long_answer.h"
 #include "core/provider_clock.h"
 
@@ -13,6 +17,7 @@
 #define PLACES_A_TURN 16384 /* of the ledger, counted */
 #define BLOCKS_A_TURN 8     /* written, and given back */
 #define BLOCK         64    /* deployments; read in one turn */
+#define CREDENTIALS   32    /* written in one turn */
 
 struct block {
     uint32_t num; /* rows that are shown */
@@ -28,8 +33,11 @@ struct scrape {
     uint32_t read;               /* blocks so far */
     uint32_t cursor;             /* of quota_count() */
     bool begun, counted;
-    size_t metric;  /* being written */
-    uint32_t block; /* of it, the next */
+    size_t metric;                     /* being written */
+    uint32_t block;                    /* of it, the next */
+    size_t of_credentials, credential; /* the same of credentials, which come behind */
+    size_t of_usage;                   /* the same of usage, which comes last */
+    uint32_t usage_row;
 };
 
 static void scrape_free(void *arg)
@@ -75,8 +83,11 @@ static void write_node(const struct scrape *s, struct strbuf *out)
         node.files += read_word(&slot->files);
         node.file_bytes += read_word(&slot->file_bytes);
         node.lines += read_word(&slot->lines);
+        node.result_duplicates += read_word(&slot->result_duplicates);
     }
     metrics_write_node(&node, out);
+    if (secret_is_set(&s->rt->config->database))
+        metrics_database_write(&shared->database, loop_now_ms(s->rt->loop), out);
 }
 
 /* The first row of an account shows the account's files. */
@@ -109,6 +120,7 @@ static void read_row(const struct runtime *rt, uint32_t i, struct block *block)
     uint32_t column = inherited->columns[i];
     struct metrics_row *row = &block->rows[block->num];
 
+    assert(block->num < BLOCK);
     state_read(inherited->state, column, now_ms, &row->sum);
     if (!is_shown(rt, i, &row->sum))
         return;
@@ -174,6 +186,7 @@ static void write_block(struct scrape *s, struct strbuf *out)
 {
     struct block *block = s->blocks[s->block];
 
+    assert(s->counted && s->metric < metrics_count());
     if (s->block == 0)
         metrics_write_head(s->metric, out);
     for (uint32_t i = 0; i < block->num; i++)
@@ -186,6 +199,48 @@ static void write_block(struct scrape *s, struct strbuf *out)
         s->block = 0;
         s->metric++;
     }
+}
+
+/* Of one metric. @return whether there are more, of this one or of others */
+static bool write_credentials(struct scrape *s, struct strbuf *out)
+{
+    size_t num = s->rt->config->models.num_credentials, end = s->credential + CREDENTIALS;
+    struct credential_report report;
+
+    if (num == 0 || s->of_credentials == metrics_credentials_count())
+        return false;
+    if (s->credential == 0)
+        metrics_credentials_head(s->of_credentials, out);
+    for (; s->credential < num && s->credential < end; s->credential++) {
+        credentials_read(s->rt, s->credential, &report);
+        metrics_credentials_write(s->of_credentials, &report, out);
+    }
+    if (s->credential == num) {
+        s->credential = 0;
+        s->of_credentials++;
+    }
+    return s->of_credentials < metrics_credentials_count();
+}
+
+/* @return whether there are more */
+static bool write_usage(struct scrape *s, struct strbuf *out)
+{
+    const struct series *series = s->rt->inherited->series;
+
+    if (series == NULL || s->of_usage == metrics_usage_count())
+        return false;
+    if (!metrics_usage_write(s->of_usage, series, &s->usage_row, out)) {
+        s->usage_row = 0;
+        s->of_usage++;
+    }
+    return true;
+}
+
+static enum long_answer_step write_behind(struct scrape *s, struct strbuf *out)
+{
+    if (write_credentials(s, out))
+        return s->credential == 0 ? LONG_ANSWER_MORE : LONG_ANSWER_PAUSE;
+    return write_usage(s, out) ? LONG_ANSWER_PAUSE : LONG_ANSWER_DONE;
 }
 
 static enum long_answer_step write_next(void *arg, struct strbuf *out)
@@ -201,9 +256,9 @@ static enum long_answer_step write_next(void *arg, struct strbuf *out)
     }
     if (!s->counted)
         return count_some(s) ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
-    write_block(s, out);
     if (s->metric == metrics_count())
-        return LONG_ANSWER_DONE;
+        return write_behind(s, out);
+    write_block(s, out);
     return s->block % BLOCKS_A_TURN == BLOCKS_A_TURN - 1 ? LONG_ANSWER_PAUSE : LONG_ANSWER_MORE;
 }
 

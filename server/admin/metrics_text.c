@@ -19,7 +19,7 @@ static void add_value(struct strbuf *out, const char *text)
     }
 }
 
-static void add_label(struct strbuf *out, char before, const char *name, const char *value)
+void metrics_add_label(struct strbuf *out, char before, const char *name, const char *value)
 {
     strbuf_addf(out, "%c%s=\"", before, name);
     add_value(out, value);
@@ -34,16 +34,16 @@ static void begin(struct strbuf *out, const char *name, enum labels labels,
 {
     strbuf_adds(out, name);
     if (labels == OURS) {
-        add_label(out, '{', "model_group", row->group);
-        add_label(out, ',', "model_id", row->id);
+        metrics_add_label(out, '{', "model_group", row->group);
+        metrics_add_label(out, ',', "model_id", row->id);
         return;
     }
-    add_label(out, '{', "litellm_model_name", row->model);
-    add_label(out, ',', "model_id", row->id);
-    add_label(out, ',', "api_base", row->base);
-    add_label(out, ',', "api_provider", row->provider);
+    metrics_add_label(out, '{', "litellm_model_name", row->model);
+    metrics_add_label(out, ',', "model_id", row->id);
+    metrics_add_label(out, ',', "api_base", row->base);
+    metrics_add_label(out, ',', "api_provider", row->provider);
     if (labels == LITELLM_MODEL)
-        add_label(out, ',', "requested_model", row->group);
+        metrics_add_label(out, ',', "requested_model", row->group);
 }
 
 static void end(struct strbuf *out, uint64_t value)
@@ -90,7 +90,7 @@ static void write_of_op(const struct metric *m, const struct metrics_row *row, e
                         uint64_t value, struct strbuf *out)
 {
     begin(out, m->name, m->labels, row);
-    add_label(out, ',', "operation", op_class_name(op));
+    metrics_add_label(out, ',', "operation", op_class_name(op));
     end(out, value);
 }
 
@@ -143,7 +143,7 @@ static void failures(const struct metric *m, const struct metrics_row *row, stru
         if (sum == 0 || o == OUTCOME_OK || o == OUTCOME_CANCELLED)
             continue;
         begin(out, m->name, m->labels, row);
-        add_label(out, ',', "exception_class", outcome_name((enum outcome)o));
+        metrics_add_label(out, ',', "exception_class", outcome_name((enum outcome)o));
         end(out, sum);
     }
 }
@@ -156,8 +156,8 @@ static void calls(const struct metric *m, const struct metrics_row *row, struct 
             if (row->sum.outcomes[op][o] == 0)
                 continue;
             begin(out, m->name, m->labels, row);
-            add_label(out, ',', "operation", op_class_name((enum op_class)op));
-            add_label(out, ',', "outcome", outcome_name((enum outcome)o));
+            metrics_add_label(out, ',', "operation", op_class_name((enum op_class)op));
+            metrics_add_label(out, ',', "outcome", outcome_name((enum outcome)o));
             end(out, row->sum.outcomes[op][o]);
         }
     }
@@ -202,7 +202,7 @@ static void limit(const struct metric *m, const struct metrics_row *row, struct 
 
 static void free_tokens(const struct metric *m, const struct metrics_row *row, struct strbuf *out)
 {
-    uint64_t used = row->quota.reserved + row->quota.foreign;
+    uint64_t used = row->quota.reserved + row->quota.elsewhere + row->quota.foreign;
 
     if (row->own_ledger && row->quota.limit > 0)
         write_number(m, row, row->quota.limit > used ? row->quota.limit - used : 0, out);
@@ -251,7 +251,7 @@ static void files(const struct metric *m, const struct metrics_row *row, struct 
         if (!row->own_files || row->files[kind] == UINT64_MAX)
             continue;
         begin(out, m->name, m->labels, row);
-        add_label(out, ',', "expires", kinds[kind]);
+        metrics_add_label(out, ',', "expires", kinds[kind]);
         end(out, row->files[kind]);
     }
 }
@@ -296,6 +296,9 @@ static const struct metric metrics[] = {
     {"tranche_external_tokens", "gauge",
      "Tokens enqueued by other clients of the deployment, estimated", OURS, of_ledger,
      offsetof(struct metrics_row, quota.foreign)},
+    {"tranche_elsewhere_tokens", "gauge",
+     "Tokens of unfinished batches of other gateways over the same database, a second ago", OURS,
+     of_ledger, offsetof(struct metrics_row, quota.elsewhere)},
     {"tranche_expected_tokens", "gauge", "Tokens of stored files whose batches are expected", OURS,
      of_ledger, offsetof(struct metrics_row, quota.expected)},
     {"tranche_enqueued_token_limit", "gauge", "Enqueued tokens that the deployment takes", OURS,
@@ -320,14 +323,14 @@ size_t metrics_count(void)
     return sizeof(metrics) / sizeof(metrics[0]);
 }
 
-static void write_head(const char *name, const char *type, const char *help, struct strbuf *out)
+void metrics_add_head(const char *name, const char *type, const char *help, struct strbuf *out)
 {
     strbuf_addf(out, "# HELP %s %s.\n# TYPE %s %s\n", name, help, name, type);
 }
 
 void metrics_write_head(size_t n, struct strbuf *out)
 {
-    write_head(metrics[n].name, metrics[n].type, metrics[n].help, out);
+    metrics_add_head(metrics[n].name, metrics[n].type, metrics[n].help, out);
 }
 
 void metrics_write_row(size_t n, const struct metrics_row *row, struct strbuf *out)
@@ -340,7 +343,7 @@ void metrics_write_row(size_t n, const struct metrics_row *row, struct strbuf *o
 static void write_alone(const char *name, const char *type, const char *help, uint64_t value,
                         struct strbuf *out)
 {
-    write_head(name, type, help, out);
+    metrics_add_head(name, type, help, out);
     strbuf_addf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
@@ -357,8 +360,8 @@ static void write_scopes(const struct quota_scope_totals *totals, struct strbuf 
     write_alone("tranche_quota_unscoped_batches_total", "counter",
                 "Batches not counted for a key or team because the ledger had no place for it",
                 totals->unscoped, out);
-    write_head("tranche_quota_scope_refusals_total", "counter",
-               "Creates refused for a limit of a key or team", out);
+    metrics_add_head("tranche_quota_scope_refusals_total", "counter",
+                     "Creates refused for a limit of a key or team", out);
     for (int i = 0; i < QUOTA_SCOPES; i++) {
         strbuf_addf(out, "tranche_quota_scope_refusals_total{scope=\"%s\",limit=\"tokens\"} %llu\n",
                     names[i], (unsigned long long)totals->refused_tokens[i]);
@@ -370,7 +373,7 @@ static void write_scopes(const struct quota_scope_totals *totals, struct strbuf 
 
 void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
 {
-    write_head("tranche_build_info", "gauge", "The version that runs", out);
+    metrics_add_head("tranche_build_info", "gauge", "The version that runs", out);
     strbuf_adds(out, "tranche_build_info{version=\"" TRANCHE_VERSION "\"} 1\n");
     write_alone("tranche_start_timestamp_seconds", "gauge", "When the master started",
                 (uint64_t)node->started_unix_s, out);
@@ -394,14 +397,19 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
                 "Bytes of uploads that passed all checks", node->file_bytes, out);
     write_alone("tranche_uploaded_lines_total", "counter",
                 "Lines of batch files that passed all checks", node->lines, out);
+    write_alone("tranche_result_duplicates_total", "counter",
+                "Answers in batches' output and error files to requests that had one already, "
+                "counted again by each read of the batch's results",
+                node->result_duplicates, out);
     write_alone("tranche_limits_unmeasured_total", "counter",
                 "Requests whose key or team was not held to its limits, since too many are in use",
                 node->unmeasured, out);
     write_alone("tranche_idempotency_evictions_total", "counter",
                 "Idempotency entries evicted before they expired", node->evicted, out);
     write_scopes(&node->scopes, out);
-    write_head("tranche_log_lines_dropped_total", "counter",
-               "Log lines dropped because their reader was too slow or memory was short", out);
+    metrics_add_head("tranche_log_lines_dropped_total", "counter",
+                     "Log lines dropped because their reader was too slow or memory was short",
+                     out);
     for (int i = 0; i < LOG_STREAMS; i++)
         strbuf_addf(out, "tranche_log_lines_dropped_total{stream=\"%s\"} %llu\n", log_names[i],
                     (unsigned long long)node->log_lost[i]);

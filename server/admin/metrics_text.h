@@ -41,7 +41,7 @@ struct metrics_node {
     uint32_t generation, workers;
     bool reload_failed;
     uint64_t restarts, connections, requests, spool_bytes, files, file_bytes, lines, evicted,
-        unmeasured;
+        unmeasured, result_duplicates;
     uint64_t log_lost[LOG_STREAMS]; /* lines */
     struct quota_scope_totals scopes;
     int64_t started_unix_s;
@@ -58,3 +58,11 @@ void metrics_write_head(size_t n, struct strbuf *out);
 
 /** A row's samples of it: none where it has nothing to tell. */
 void metrics_write_row(size_t n, const struct metrics_row *row, struct strbuf *out);
+
+/* --- for pages that go on --- */
+
+/** `# HELP` and `# TYPE`. @param help  without its full stop */
+void metrics_add_head(const char *name, const char *type, const char *help, struct strbuf *out);
+
+/** A label, its value escaped. @param before  '{' or ',' */
+void metrics_add_label(struct strbuf *out, char before, const char *name, const char *value);

@@ -1,13 +1,14 @@
 /* See attempt.h. Every call to a provider passes here, whoever makes it.
  *
- * Secrets: provider_headers() writes the account's key into `headers`, upstream_start() copies it
- * for libcurl, and start_call() wipes `headers` before it returns, also when something failed. The
- * address and the key are of one account, the deployment's, so no key goes to another provider.
+ * Secrets: provider_headers() writes the account's key or token into `headers`, upstream_start()
+ * copies it for libcurl, and attempt_send() wipes `headers` before it returns, also when something
+ * failed. The address and the key are of one account, the deployment's, so no key goes to another
+ * provider.
  *
- * Counters: state_begin() counts a call that was started, once, and account() ends that count,
- * once: in on_call_done() or in attempt_cancel(), which both free the attempt. A call that could
- * not be started is not counted. */
-#include "calls/attempt.h"
+ * Counters: state_begin() counts an attempt that was started, once, and account() ends that count,
+ * once: in attempt_end(), attempt_end_without_token() or attempt_cancel(), which free the attempt.
+ * One that could not be started is not counted. */
+#include "attempt_impl.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "core/account_token.h"
 #include "core/provider_clock.h"
 
 #define ID_CHARS     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:"
@@ -24,22 +26,6 @@
  * masked in one turn: so many bytes of escapes alone cost 1.5 ms and 1 ms, ordinary ones a tenth of
  * that */
 #define MAX_JSON     (256u << 10)
-
-struct attempt {
-    struct runtime *rt;         /* borrowed */
-    struct upstream_call *call; /* owned; set from attempt_start() to the end */
-    uint32_t deployment;
-    enum op_class op;
-    bool background;
-    attempt_judge_cb judge;
-    attempt_done_cb on_done;
-    upstream_begin_cb on_begin;
-    upstream_head_cb on_head;
-    upstream_data_cb on_data;
-    void *arg;           /* borrowed; of the callbacks */
-    char request_id[37]; /* of the client's request, for the log; "": none */
-    upstream_source_cb source;
-};
 
 struct retry_question attempt_question(enum op_class op, const struct attempt_result *result)
 {
@@ -103,9 +89,10 @@ static void log_change(const struct attempt *at, const struct breaker_view *befo
 }
 
 /* Ends the attempt in the counters, and shows the breaker how it ended.
+ * @param lesson  for the breaker: the outcome, or that nothing was learned
  * @param result  NULL: it was cancelled */
-static void account(struct attempt *at, enum outcome outcome, const struct upstream_result *result,
-                    int64_t retry_after_ms)
+static void account(struct attempt *at, enum outcome outcome, enum outcome lesson,
+                    const struct upstream_result *result, int64_t retry_after_ms)
 {
     const struct inherited *inherited = at->rt->inherited;
     uint32_t column = inherited->columns[at->deployment];
@@ -119,14 +106,15 @@ static void account(struct attempt *at, enum outcome outcome, const struct upstr
     }
     state_end(inherited->state, at->rt->slot, column, at->op, outcome,
               result != NULL ? result->head.status : 0, result != NULL ? result->total_us : 0,
-              result != NULL ? result->bytes_sent : 0, result != NULL ? result->bytes_received : 0);
+              at->sent + (result != NULL ? result->bytes_sent : 0),
+              at->received + (result != NULL ? result->bytes_received : 0));
     if (at->background ||
-        !breaker_record(state_health(inherited->state, column, at->op), &policy, outcome,
+        !breaker_record(state_health(inherited->state, column, at->op), &policy, lesson,
                         retry_after_ms, d->fingerprint, loop_now_ms(at->rt->loop), &before, &after))
         return;
     if (after.state == BREAKER_OPEN && before.state != BREAKER_OPEN)
         state_add_rest(inherited->state, at->rt->slot, column);
-    log_change(at, &before, &after, outcome, result != NULL ? result->head.status : 0);
+    log_change(at, &before, &after, lesson, result != NULL ? result->head.status : 0);
 }
 
 /* The id that the provider gave this call: its support asks for it. "": none that a log may hold. */
@@ -184,34 +172,109 @@ static void judge(const struct attempt *at, const struct upstream_result *upstre
     snprintf(result->failure.message, sizeof(result->failure.message), "%s", fault);
 }
 
+/* What an operator has to do is all in the provider's words: whose role is missing, and for what
+ * (entra statement 18). */
+static void log_denied(const struct attempt *at, const struct failure *said)
+{
+    const struct table *table = at->rt->table;
+
+    log_warn("deployment %s (%s): %s failed: a role is missing at the resource, status %d; the "
+             "provider says: %s%s%s",
+             table_str(table, table_deployment(table, at->deployment)->id),
+             runtime_account(at->rt, at->deployment)->name, op_class_name(at->op), said->status,
+             said->message, at->request_id[0] != '\0' ? "; request " : "", at->request_id);
+}
+
+/* Azure may say the same of a key that is wrong, and then no role is missing. */
+static bool is_denied(const struct attempt *at, const struct attempt_result *result,
+                      struct failure *said)
+{
+    return runtime_account(at->rt, at->deployment)->auth != ACCOUNT_AUTH_API_KEY &&
+           failure_is_permission_denied(result->upstream, said);
+}
+
+/* For the line of the client's request. */
+static void note_end(const struct attempt *at, const struct upstream_result *upstream)
+{
+    struct live_calls calls = {.status = upstream->head.status,
+                               .connect_us = upstream->connect_us,
+                               .first_byte_us = upstream->first_byte_us};
+
+    snprintf(calls.id, sizeof(calls.id), "%s", their_id(&upstream->head));
+    live_note_end(&at->rt->live, at->request_id, &calls);
+}
+
+static void free_attempt(struct attempt *at)
+{
+    attempt_token_deinit(at);
+    free(at);
+}
+
+static void tell(struct attempt *at, const struct attempt_result *result)
+{
+    attempt_done_cb on_done = at->on_done;
+    void *owner = at->arg;
+    struct failure said;
+
+    if (result->outcome == OUTCOME_OK || at->background)
+        ;
+    else if (is_denied(at, result, &said))
+        log_denied(at, &said);
+    else
+        log_failure(at, result->outcome, result->upstream);
+    free_attempt(at);
+    on_done(owner, result);
+}
+
+void attempt_end(struct attempt *at, const struct upstream_result *upstream)
+{
+    struct attempt_result result;
+
+    judge(at, upstream, &result);
+    if (!at->background)
+        note_end(at, upstream);
+    account(at, result.outcome, result.outcome, upstream, result.failure.retry_after_ms);
+    tell(at, &result);
+}
+
+/* The deployment was not asked, so its breaker learns nothing; the row rests as long as its
+ * credential is without a token (core/account_token.h). When its token was refused, that is the
+ * last word of the deployment. */
+void attempt_end_without_token(struct attempt *at, int64_t retry_after_ms)
+{
+    static const struct upstream_result none = {
+        .end = UPSTREAM_REFUSED, .nothing_sent = true, .error = "start: there is no token"};
+    struct attempt_result result = {.upstream = &none, .outcome = OUTCOME_AUTH};
+
+    failure_no_token(retry_after_ms, &result.failure);
+    account(at, OUTCOME_AUTH, at->refused != 0 ? OUTCOME_AUTH : OUTCOME_CANCELLED, &none, -1);
+    tell(at, &result);
+}
+
 static void on_call_done(void *arg, const struct upstream_result *upstream)
 {
     struct attempt *at = arg;
-    struct attempt_result result;
-    attempt_done_cb on_done = at->on_done;
-    void *owner = at->arg;
 
+    at->call = NULL;
     provider_clock_learn(at->rt->inherited, at->deployment, upstream, loop_now_ms(at->rt->loop));
-    judge(at, upstream, &result);
-    account(at, result.outcome, upstream, result.failure.retry_after_ms);
-    if (result.outcome != OUTCOME_OK && !at->background)
-        log_failure(at, result.outcome, upstream);
-    free(at);
-    on_done(owner, &result);
+    if (!attempt_token_goes_on(at, upstream))
+        attempt_end(at, upstream);
 }
 
 static bool on_call_begin(void *arg)
 {
     struct attempt *at = arg;
 
-    return at->on_begin(at->arg);
+    at->has_begun = at->on_begin(at->arg);
+    return at->has_begun;
 }
 
+/* A 401 is collected: whether its client hears of it is decided when all of it is there. */
 static bool on_call_head(void *arg, const struct upstream_head *head)
 {
     struct attempt *at = arg;
 
-    return at->on_head(at->arg, head);
+    return (at->kept == NULL || head->status != 401) && at->on_head(at->arg, head);
 }
 
 static bool on_call_data(void *arg, const char *bytes, size_t len)
@@ -260,9 +323,9 @@ static void add_header(struct provider_headers *headers, const char *name, const
 
 /* The account's headers, and those that this call adds. */
 static int make_headers(const struct model_account *account, const struct attempt_spec *spec,
-                        struct provider_headers *headers)
+                        const char *token, struct provider_headers *headers)
 {
-    int rc = provider_headers(account, spec->call, spec->content_type, headers);
+    int rc = provider_headers(account, token, spec->call, spec->content_type, headers);
 
     if (rc != 0)
         return rc;
@@ -272,6 +335,25 @@ static int make_headers(const struct model_account *account, const struct attemp
         if (strcmp(headers->list[i].name, "User-Agent") == 0)
             headers->list[i].value = spec->agent;
     return 0;
+}
+
+uint64_t attempt_left_ms(const struct attempt *at)
+{
+    uint64_t used_ms = loop_now_ms(at->rt->loop) - at->begun_ms;
+
+    if (at->total_ms == 0)
+        return UINT64_MAX;
+    return used_ms < at->total_ms ? at->total_ms - used_ms : 0;
+}
+
+/* For libcurl, to which 0 is no limit. */
+static uint32_t total_ms_of(const struct attempt *at)
+{
+    uint64_t left_ms = attempt_left_ms(at);
+
+    if (left_ms == UINT64_MAX)
+        return 0;
+    return left_ms > 0 ? (uint32_t)left_ms : 1;
 }
 
 static struct upstream_call *send_call(struct attempt *at, const struct attempt_spec *spec,
@@ -289,10 +371,11 @@ static struct upstream_call *send_call(struct attempt *at, const struct attempt_
         .source_length = spec->source_length,
         .file = file,
         .once = at->op != OP_READ,
-        .total_ms = total_limit(at, spec),
+        .owner = spec->owner,
+        .total_ms = total_ms_of(at),
         .first_byte_ms = file ? at->rt->config->timeouts.first_byte_ms : 0,
         .max_body = most_bytes(spec),
-        .on_begin = spec->on_begin != NULL ? on_call_begin : NULL,
+        .on_begin = spec->on_begin != NULL && !at->has_begun ? on_call_begin : NULL,
         .on_head = spec->on_head != NULL ? on_call_head : NULL,
         .on_data = spec->on_data != NULL ? on_call_data : NULL,
         .on_done = on_call_done,
@@ -302,15 +385,18 @@ static struct upstream_call *send_call(struct attempt *at, const struct attempt_
     return upstream_start(at->rt->upstream, &request);
 }
 
-static int start_call(struct attempt *at, const struct attempt_spec *spec)
+int attempt_send(struct attempt *at, const struct attempt_spec *spec, const char *token)
 {
     const struct model_account *account = runtime_account(at->rt, spec->deployment);
     struct provider_headers headers = {0};
     struct strbuf url = STRBUF_INIT;
-    int rc = provider_url(account, spec->call, spec->id, spec->query, &url);
+    int rc;
+
+    assert(at->call == NULL);
+    rc = provider_url(account, spec->call, spec->id, spec->query, &url);
 
     if (rc == 0)
-        rc = make_headers(account, spec, &headers);
+        rc = make_headers(account, spec, token, &headers);
     if (rc == 0) {
         at->call = send_call(at, spec, strbuf_str(&url), &headers);
         rc = at->call != NULL ? 0 : ERR_NOMEM;
@@ -320,14 +406,8 @@ static int start_call(struct attempt *at, const struct attempt_spec *spec)
     return rc;
 }
 
-struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spec)
+static void take_spec(struct attempt *at, const struct attempt_spec *spec)
 {
-    struct attempt *at = calloc(1, sizeof(*at));
-
-    assert(spec->on_done != NULL && spec->deployment < table_num_deployments(rt->table));
-    if (at == NULL)
-        return NULL;
-    at->rt = rt;
     at->deployment = spec->deployment;
     at->op = outcome_class_of(spec->call);
     at->background = spec->background;
@@ -337,23 +417,41 @@ struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spe
     at->on_head = spec->on_head;
     at->on_data = spec->on_data;
     at->source = spec->source;
+    at->rewind = spec->rewind;
     at->arg = spec->arg;
+    at->total_ms = total_limit(at, spec);
+    at->begun_ms = loop_now_ms(at->rt->loop);
     if (spec->request_id != NULL)
         snprintf(at->request_id, sizeof(at->request_id), "%s", spec->request_id);
-    if (start_call(at, spec) != 0) {
-        free(at);
+}
+
+struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spec)
+{
+    struct attempt *at = calloc(1, sizeof(*at));
+    bool entra;
+
+    assert(spec->on_done != NULL && spec->deployment < table_num_deployments(rt->table));
+    if (at == NULL)
+        return NULL;
+    at->rt = rt;
+    take_spec(at, spec);
+    entra = account_token_is_needed(rt, spec->deployment);
+    if ((entra ? attempt_token_start(at, spec) : attempt_send(at, spec, NULL)) != 0) {
+        free_attempt(at);
         return NULL;
     }
     state_begin(rt->inherited->state, rt->slot, rt->inherited->columns[spec->deployment], at->op);
+    live_note_begin(&rt->live, at->request_id, clock_now_us());
     return at;
 }
 
 void attempt_cancel(struct attempt *at)
 {
-    assert(at->call != NULL);
-    upstream_cancel(at->call);
-    account(at, OUTCOME_CANCELLED, NULL, -1);
-    free(at);
+    assert(at->call != NULL || at->kept != NULL); /* sent, or it waits for a token */
+    if (at->call != NULL)
+        upstream_cancel(at->call);
+    account(at, OUTCOME_CANCELLED, OUTCOME_CANCELLED, NULL, -1);
+    free_attempt(at);
 }
 
 void attempt_resume(struct attempt *at)

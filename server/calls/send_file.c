@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "common/names.h"
 
 struct send_file {
@@ -79,14 +80,24 @@ static ssize_t on_source(void *arg, char *buf, size_t len)
     return n;
 }
 
+/* The same bytes once more: the spool has them, and a new pass splices them. */
+static int on_rewind(void *arg)
+{
+    struct send_file *sf = arg;
+
+    sf->sent = 0;
+    if (sf->splice != NULL)
+        jsonl_splice_rewind(sf->splice);
+    return 0;
+}
+
 static int make_boundary(char out[33])
 {
     unsigned char r[16];
 
     if (RAND_bytes(r, sizeof(r)) != 1)
         return ERR_NOMEM;
-    for (int i = 0; i < 16; i++)
-        snprintf(out + 2 * i, 3, "%02x", r[i]);
+    hex_write(r, sizeof(r), out);
     return 0;
 }
 
@@ -95,7 +106,9 @@ static int begin(struct send_file *sf, const struct send_file_spec *spec)
     struct attempt_spec attempt = {.deployment = spec->deployment,
                                    .call = CALL_FILE_CREATE,
                                    .request_id = spec->request_id,
+                                   .owner = spec->owner,
                                    .source = on_source,
+                                   .rewind = on_rewind,
                                    .on_done = on_sent,
                                    .arg = sf};
     char boundary[33], type[96];

@@ -43,7 +43,8 @@ static void end_drawing(const struct progress *p)
 }
 
 /* Returns 0, or -1 with errno when reading failed. Problems are in the checker's report. */
-static int read_all(int fd, struct jsonl *lines, struct progress *progress)
+static int read_all(int fd, struct jsonl *lines, const struct check_file_hook *hook,
+                    struct progress *progress)
 {
     char buf[READ_BYTES];
     uint64_t done = 0;
@@ -55,6 +56,8 @@ static int read_all(int fd, struct jsonl *lines, struct progress *progress)
         if (n == -1)
             return -1;
         done += (uint64_t)n;
+        if (hook != NULL)
+            hook->on_bytes(hook->arg, buf, (size_t)n);
         if (jsonl_feed(lines, buf, (size_t)n) == ERR_NOMEM) {
             errno = ENOMEM;
             return -1;
@@ -74,16 +77,17 @@ struct question {
     bool each;                      /* no provider was named: what each of them would say */
     enum provider provider;
     struct config_limits limits;
+    FILE *out; /* borrowed; what is told of the file */
 };
 
-static void print_problems(const char *path, const struct jsonl_report *report)
+static void print_problems(const struct question *q, const struct jsonl_report *report)
 {
     for (size_t i = 0; i < report->num_problems; i++) {
         const struct jsonl_problem *p = &report->problems[i];
 
-        printf("%s:%llu:%llu: %s%s%s: %s\n", path, (unsigned long long)p->line,
-               (unsigned long long)p->column, p->code, p->field[0] != '\0' ? " " : "", p->field,
-               p->message);
+        fprintf(q->out, "%s:%llu:%llu: %s%s%s: %s\n", q->path, (unsigned long long)p->line,
+                (unsigned long long)p->column, p->code, p->field[0] != '\0' ? " " : "", p->field,
+                p->message);
     }
 }
 
@@ -96,7 +100,8 @@ static bool ask_provider(const struct question *q, enum provider provider,
 
     verdict_rules_of(&q->limits, provider, &rules);
     if (verdict_unfit(report, &rules, &why)) {
-        printf("%s: %s: %s: %s\n", q->path, provider_name(provider), why.code, why.message);
+        fprintf(q->out, "%s: %s: %s: %s\n", q->path, provider_name(provider), why.code,
+                why.message);
         return false;
     }
     return report->num_problems == 0;
@@ -112,7 +117,7 @@ static bool ask_providers(const struct question *q, const struct jsonl_report *r
             any |= taken[p] = ask_provider(q, (enum provider)p, report);
     for (int p = 0; p < PROVIDER_COUNT; p++)
         if (q->each && taken[p])
-            printf("%s: %s: valid\n", q->path, provider_name((enum provider)p));
+            fprintf(q->out, "%s: %s: valid\n", q->path, provider_name((enum provider)p));
     return any;
 }
 
@@ -123,14 +128,14 @@ static int print_verdict(const struct question *q, const struct jsonl *lines)
     bool valid;
 
     jsonl_report(lines, &report);
-    print_problems(q->path, &report);
+    print_problems(q, &report);
     valid = ask_providers(q, &report);
     if ((warning = endpoints_warning(report.url)) != NULL)
-        printf("%s: warning: %s\n", q->path, warning);
-    printf("%s: %s, %llu requests, %llu bytes, model %s, url %s, about %llu tokens\n", q->path,
-           valid ? "valid" : "not valid", (unsigned long long)report.lines,
-           (unsigned long long)report.bytes, report.model != NULL ? report.model : "-",
-           report.url != NULL ? report.url : "-", (unsigned long long)verdict_tokens(&report));
+        fprintf(q->out, "%s: warning: %s\n", q->path, warning);
+    fprintf(q->out, "%s: %s, %llu requests, %llu bytes, model %s, url %s, about %llu tokens\n",
+            q->path, valid ? "valid" : "not valid", (unsigned long long)report.lines,
+            (unsigned long long)report.bytes, report.model != NULL ? report.model : "-",
+            report.url != NULL ? report.url : "-", (unsigned long long)verdict_tokens(&report));
     return valid ? 0 : 1;
 }
 
@@ -142,36 +147,60 @@ static void measure(int fd, struct progress *progress)
         progress->total = (uint64_t)st.st_size;
 }
 
-static int check_file(const struct question *q)
+/* @param lines  the checker, which is the caller's; NULL: there is no memory for one */
+static int judge(const struct question *q, int fd, const struct check_file_hook *hook,
+                 struct jsonl *lines)
 {
-    const char *path = q->path;
+    struct progress progress = {0};
+    int err = 0;
+
+    if (lines == NULL || fd == -1) {
+        fprintf(stderr, "tranche: %s: %s\n", q->path, strerror(lines == NULL ? ENOMEM : errno));
+        return 2;
+    }
+    measure(fd, &progress);
+    err = read_all(fd, lines, hook, &progress);
+    end_drawing(&progress);
+    if (err == -1) {
+        fprintf(stderr, "tranche: %s: %s\n", q->path, strerror(errno));
+        return 2;
+    }
+    return print_verdict(q, lines);
+}
+
+static struct jsonl *new_checker(const struct question *q)
+{
     struct jsonl_rules rules = {.max_line_bytes = q->limits.max_line_bytes,
                                 .max_lines = SIZE_MAX,
                                 .max_depth = (unsigned)q->limits.max_depth,
                                 .max_errors = VERDICT_MAX_PROBLEMS,
                                 .endpoints = endpoints_all()};
-    struct progress progress = {0};
-    struct jsonl *lines = jsonl_new(&rules);
-    int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-    int code = 2;
 
-    if (lines == NULL || fd == -1) {
-        fprintf(stderr, "tranche: %s: %s\n", path, strerror(lines == NULL ? ENOMEM : errno));
-        goto done;
-    }
-    measure(fd, &progress);
-    if (read_all(fd, lines, &progress) == -1) {
-        end_drawing(&progress);
-        fprintf(stderr, "tranche: %s: %s\n", path, strerror(errno));
-        goto done;
-    }
-    end_drawing(&progress);
-    code = print_verdict(q, lines);
-done:
+    return jsonl_new(&rules);
+}
+
+static int check_file(const struct question *q)
+{
+    struct jsonl *lines = new_checker(q);
+    int fd = strcmp(q->path, "-") == 0 ? STDIN_FILENO : open(q->path, O_RDONLY | O_CLOEXEC);
+    int code = judge(q, fd, NULL, lines);
+
     if (fd > STDIN_FILENO)
         close(fd);
     jsonl_free(lines);
     return code;
+}
+
+int check_file_read(const char *path, int fd, const struct check_file_hook *hook, FILE *out,
+                    struct jsonl **lines)
+{
+    struct question q = {.path = path, .each = true, .out = out};
+
+    *lines = NULL;
+    if (config_default_limits(&q.limits) != 0)
+        return 2;
+    *lines = new_checker(&q);
+    return judge(&q, fd, hook, *lines);
 }
 
 static int usage(void)
@@ -217,7 +246,7 @@ int check_file_main(int argc, char **argv)
     static const struct option own[] = {{"provider", required_argument, NULL, FLAGS_LONG},
                                         {"config", required_argument, NULL, 'c'},
                                         {NULL, 0, NULL, 0}};
-    struct question q = {.each = true};
+    struct question q = {.each = true, .out = stdout};
     struct flags flags;
 
     flags_init(&flags, argc, argv, own, false);

@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "common/hex.h"
 #include "common/secret.h"
 #include "config/keys.h"
 #include "crypto/sha256.h"
@@ -162,14 +163,13 @@ static const char *fault_of(const char *key, size_t len)
 static void print_entry(const char *key, size_t len)
 {
     unsigned char hash[SHA256_BYTES];
+    char digits[2 * SHA256_BYTES + 1];
 
     sha256_of(&(struct sha256_piece){key, len}, 1, hash);
     fputs("- hash: sha256:", stdout);
-    for (size_t i = 0; i < sizeof(hash); i++)
-        printf("%02x", hash[i]);
-    printf("\n  key_name: sk-...%s\n", key + len - RIGHTS_TAIL);
-    printf("  key_alias: key-%02x%02x%02x%02x  # a name for it in logs\n", hash[0], hash[1],
-           hash[2], hash[3]);
+    hex_write(hash, sizeof(hash), digits);
+    printf("%s\n  key_name: sk-...%s\n", digits, key + len - RIGHTS_TAIL);
+    printf("  key_alias: key-%.8s  # a name for it in logs\n", digits);
     puts("  models: [\"*\"]  # all; or the names of some, as in [gpt-4o-batch]");
 }
 

@@ -106,8 +106,8 @@ static void tell_left_out(const struct litellm_rows *rows)
                 left_out->of_pages);
     if (left_out->with_budget != 0)
         fprintf(stderr,
-                "tranche: warning: %zu keys and teams have a budget in money, which is not "
-                "enforced here\n",
+                "tranche: warning: %zu keys and teams have a budget in money, which is enforced "
+                "only by a gateway with a journal (tranche_settings.database)\n",
                 left_out->with_budget);
     if (rows->num_unknown != 0)
         fprintf(stderr, "tranche: %zu values of other columns ignored\n", rows->num_unknown);

@@ -11,17 +11,26 @@
 #include "common/secret.h"
 #include "config/config.h"
 #include "master/certificates.h"
+#include "batches.h"
 #include "check_file.h"
+#include "check_online.h"
+#include "deployments.h"
 #include "explain_id.h"
 #include "flags.h"
+#include "journal.h"
 #include "keys.h"
+#include "objects.h"
+#include "results.h"
+#include "run.h"
+#include "usage.h"
 #include "core/inherited.h"
 #include "keeper/keeper.h"
 #include "master/master.h"
 #include "upkeep/prober.h"
 #include "worker/worker.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE   2
+#define EXIT_REFUSED 3 /* of `check --online`: the configuration is right, and an account refuses */
 
 static const struct child_role worker_role = {"worker", true, worker_run};
 static const struct child_role prober_role = {"prober", false, prober_run};
@@ -34,7 +43,8 @@ enum flag {
     FLAG_TLS_CERT,
     FLAG_TLS_KEY,
     FLAG_DEBUG,
-    FLAG_STRICT
+    FLAG_STRICT,
+    FLAG_ONLINE
 };
 
 static const struct option flags[] = {{"config", required_argument, NULL, 'c'},
@@ -46,6 +56,7 @@ static const struct option flags[] = {{"config", required_argument, NULL, 'c'},
                                       {"debug", no_argument, NULL, FLAG_DEBUG},
                                       {"detailed_debug", no_argument, NULL, FLAG_DEBUG},
                                       {"strict", no_argument, NULL, FLAG_STRICT},
+                                      {"online", no_argument, NULL, FLAG_ONLINE},
                                       {"help", no_argument, NULL, 'h'},
                                       {"version", no_argument, NULL, 'v'},
                                       {NULL, 0, NULL, 0}};
@@ -54,25 +65,42 @@ struct command_line {
     struct master_options options;
     const char *id; /* of `tranche id`; NULL: not given (yet) */
     bool wants_id;
-    bool strict; /* of `tranche check` */
+    bool strict, online; /* of `tranche check` */
     bool help, version;
 };
 
 /* clang-format off */
 static const char usage[] =
     "usage: tranche [serve] [--config FILE] [--host HOST] [--port PORT] [--num_workers N]\n"
-    "       tranche check [--strict] [--config FILE]\n"
+    "       tranche check [--strict] [--online] [--config FILE]\n"
     "       tranche check-file [--provider openai|azure] [--config FILE] FILE\n"
+    "       tranche run FILE [FILE...] [-o PATH] [--model M] [--endpoint E] [--retry-failed]\n"
     "       tranche id ID [--config FILE]\n"
+    "       tranche batches | tranche batch ID [--base-url URL] [--key KEY] [--json]\n"
+    "       tranche results ID -o PATH [--base-url URL] [--key KEY] [--json]\n"
+    "       tranche cancel ID | tranche files | tranche get FILE [-o PATH] | tranche deployments\n"
+    "       tranche journal rebuild [--base-url URL] [--key KEY] [--json]\n"
+    "       tranche usage [--since-seq N] [--csv|--json] [--base-url URL] [--key KEY]\n"
     "       tranche keys hash < FILE\n"
     "       tranche keys import --from FILE|URL --to keys-file|DATABASE\n"
     "\n"
     "  serve                     start the gateway (default)\n"
     "  check                     print what the configuration means; exit 1 when it has errors\n"
-    "                            (with --strict also when a row is left out because of a fault)\n"
+    "                            (with --strict also when a row is left out because of a fault);\n"
+    "                            with --online ask each account for one list, and each credential of\n"
+    "                            Entra ID for one token; exit 3 when one of them refuses\n"
     "  check-file                check a batch file as an upload would be; exit 1 when it is not valid\n"
+    "  run                       run a batch file to its end, against a gateway or any server of OpenAI's\n"
+    "                            contract, and write its results in input order (tranche run --help)\n"
     "  id                        explain an id: what it names, where that is, who sealed it, or why it\n"
     "                            is refused; exit 1 when it is, or looks like no id of a provider\n"
+    "  batches, batch            ask a running gateway: which batches there are, and the story of one\n"
+    "                            (tranche batches --help)\n"
+    "  results                   the results of a batch that has ended, in input order\n"
+    "  cancel, files, get        cancel a batch; which files there are, and the content of one\n"
+    "  deployments               what each deployment has room for, and whether it is well\n"
+    "  journal rebuild           have a running gateway restore its journal from the providers' lists\n"
+    "  usage                     ask a running gateway: what batches used and cost, also as CSV\n"
     "  keys hash                 read a key from standard input and print its entry for a keys file\n"
     "  keys import               take over keys and teams of LiteLLM, from its database or a file\n"
     "\n"
@@ -162,6 +190,9 @@ static bool take(struct command_line *line, int flag)
     case FLAG_STRICT:
         line->strict = true;
         break;
+    case FLAG_ONLINE:
+        line->online = true;
+        break;
     case 'h':
         line->help = true;
         break;
@@ -213,12 +244,32 @@ static int add_certificates(const struct config *config, struct strbuf *out)
     return ret;
 }
 
-static int check(const struct master_options *options, bool strict)
+/* What the accounts say, behind what the file says: it may take a while, so that is out by then. */
+static int ask_online(const struct config *config)
+{
+    struct strbuf text = STRBUF_INIT;
+    bool good = false;
+    int ret;
+
+    fflush(stdout);
+    ret = check_online(config, &text, &good);
+    if (ret == 0 && !strbuf_failed(&text))
+        fputs(strbuf_str(&text), stdout);
+    else
+        fprintf(stderr, "tranche: cannot ask the accounts: %s\n",
+                err_str(ret != 0 ? ret : ERR_NOMEM));
+    if (ret == 0 && strbuf_failed(&text))
+        ret = ERR_NOMEM;
+    strbuf_deinit(&text);
+    return ret != 0 ? 1 : good ? 0 : EXIT_REFUSED;
+}
+
+static int check(const struct master_options *options, bool strict, bool online)
 {
     struct config *config;
     struct config_report report = {0};
     struct strbuf text = STRBUF_INIT;
-    int ret = config_load(options->config_path, &options->overrides, &config, &report);
+    int ret = config_load(options->config_path, &options->overrides, &config, &report), code;
 
     config_report_print(&report, &text);
     if (config != NULL)
@@ -233,9 +284,12 @@ static int check(const struct master_options *options, bool strict)
     strbuf_deinit(&text);
     if (strict && report.num_skipped > 0)
         ret = ERR_INVALID;
+    code = ret != 0;
+    if (online && code == 0)
+        code = ask_online(config);
     config_report_free(&report);
     config_free(config);
-    return ret != 0;
+    return code;
 }
 
 /* 2: the configuration or the command line is wrong, so that nothing can be said of the id. */
@@ -276,8 +330,9 @@ static int printed(int code)
 
 static int run_command(const char *command, struct command_line *line)
 {
-    if (line->strict && strcmp(command, "check") != 0) {
-        fputs("tranche: --strict belongs to check\nTry \"tranche --help\".\n", stderr);
+    if ((line->strict || line->online) && strcmp(command, "check") != 0) {
+        fprintf(stderr, "tranche: --%s belongs to check\nTry \"tranche --help\".\n",
+                line->strict ? "strict" : "online");
         return EXIT_USAGE;
     }
     if (line->help || line->version) {
@@ -287,9 +342,27 @@ static int run_command(const char *command, struct command_line *line)
     if (line->wants_id)
         return printed(explain(line));
     if (strcmp(command, "check") == 0)
-        return printed(check(&line->options, line->strict));
+        return printed(check(&line->options, line->strict, line->online));
     return master_run(&line->options);
 }
+
+/* Those that read their own words. */
+static const struct command {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    bool prints; /* by stdio, and does not look whether it arrived */
+} commands[] = {{"check-file", check_file_main, true},
+                {"run", run_main, false},
+                {"results", results_main, false},
+                {"batches", batches_main, false},
+                {"batch", batch_main, false},
+                {"cancel", cancel_main, false},
+                {"files", files_main, false},
+                {"get", get_main, false},
+                {"deployments", deployments_main, false},
+                {"journal", journal_main, false},
+                {"usage", usage_main, false},
+                {"keys", keys_main, true}};
 
 int main(int argc, char **argv)
 {
@@ -302,16 +375,19 @@ int main(int argc, char **argv)
     int named = argc > 1 && argv[1][0] != '-', ret;
     const char *command = named ? argv[1] : "serve";
 
-    if (strcmp(command, "check-file") == 0)
-        return printed(check_file_main(argc - named, argv + named));
-    if (strcmp(command, "keys") == 0)
-        return printed(keys_main(argc - named, argv + named));
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(command, commands[i].name) == 0) {
+            ret = commands[i].main(argc - named, argv + named);
+            return commands[i].prints ? printed(ret) : ret;
+        }
     line.wants_id = strcmp(command, "id") == 0;
     if (!line.wants_id && strcmp(command, "serve") != 0 && strcmp(command, "check") != 0) {
-        fprintf(stderr,
-                "tranche: unknown command \"%s\", wanted serve, check, check-file, id or keys\nTry "
-                "\"tranche --help\".\n",
-                flags_shown(command));
+        fprintf(
+            stderr,
+            "tranche: unknown command \"%s\", wanted serve, check, check-file, run, id, batches, "
+            "batch, results, cancel, files, get, deployments, usage, journal or keys\nTry "
+            "\"tranche --help\".\n",
+            flags_shown(command));
         return EXIT_USAGE;
     }
     if (strcmp(command, "serve") == 0)

@@ -1,6 +1,7 @@
 /* See keeper_door.h. */
 #include "core/keeper_door.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,6 +52,12 @@ int keeper_door_open(struct keeper_door *door)
     return 0;
 }
 
+int keeper_door_renew(const struct keeper_door *door)
+{
+    assert(door->listen_fd != -1 && door->pid == getpid());
+    return listen(door->listen_fd, BACKLOG) == -1 ? ERR_IO : 0;
+}
+
 void keeper_door_close(struct keeper_door *door)
 {
     if (door->listen_fd != -1)
@@ -79,6 +86,7 @@ static int greet(const struct keeper_door *door, int fd)
 {
     struct ucred peer;
 
+    assert(door->address_len > sizeof(sa_family_t)); /* else the kernel would choose an address */
     if (connect(fd, (const struct sockaddr *)&door->address, door->address_len) == -1)
         return errno == EAGAIN ? ERR_FULL : ERR_IO;
     if (!is_of_us(fd, &peer) || peer.pid != door->pid)
@@ -107,6 +115,7 @@ int keeper_door_accept(const struct keeper_door *door, int *out)
     struct ucred peer;
     int fd;
 
+    assert(door->listen_fd != -1); /* the keeper keeps its copy */
     while ((fd = accept4(door->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) != -1) {
         if (is_of_us(fd, &peer)) {
             make_room(fd);

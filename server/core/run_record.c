@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <openssl/rand.h>
 
+#include "common/hex.h"
 #include "common/strbuf.h"
 
 #define BOOT_TEXT   40
@@ -177,8 +178,7 @@ static int new_name(char name[17])
 
     if (RAND_bytes(bytes, sizeof(bytes)) != 1)
         return ERR_IO;
-    for (int i = 0; i < 8; i++)
-        snprintf(name + 2 * i, 3, "%02x", bytes[i]);
+    hex_write(bytes, sizeof(bytes), name);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/account_token.h"
 #include "upstream/provider.h"
 
 /* xoshiro256+: the top 53 bits are the fraction. */
@@ -85,6 +86,8 @@ int runtime_prepare(struct runtime *rt)
 
     if (rc == 0)
         rc = index_fallbacks(rt);
+    if (rc == 0)
+        rc = account_token_prepare(rt);
     if (rc == 0 && RAND_bytes((unsigned char *)rt->random_state, sizeof(rt->random_state)) != 1)
         rc = ERR_IO;
     TAILQ_INIT(&rt->downloads_waiting);

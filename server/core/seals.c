@@ -1,6 +1,8 @@
 /* See seals.h. */
 #include "core/seals.h"
 
+#include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 #include <openssl/evp.h>
 
@@ -10,19 +12,26 @@
  * The salt is a constant: nodes that share a key must come to the same seals, and nothing is
  * stored. */
 #define STRETCH_SALT   "tranche id seal, stretched 1"
+#define VAULT_SALT     "tranche vault, stretched 1"
 #define STRETCH_N      16384
 #define STRETCH_R      8
 #define STRETCH_P      1
 #define STRETCH_MEMORY (64u << 20) /* more than it needs */
+
+static_assert(VAULT_KEY_BYTES == SHA256_BYTES, "a stretched text is a key of either");
+
+static bool stretch(const struct secret *text, const char *salt, unsigned char out[SHA256_BYTES])
+{
+    return EVP_PBE_scrypt(text->data, text->len, (const unsigned char *)salt, strlen(salt),
+                          STRETCH_N, STRETCH_R, STRETCH_P, STRETCH_MEMORY, out, SHA256_BYTES) == 1;
+}
 
 static int add_stretched(struct ids_seals *out, const struct secret *text)
 {
     unsigned char bytes[SHA256_BYTES];
     int ret = ERR_NOMEM;
 
-    if (EVP_PBE_scrypt(text->data, text->len, (const unsigned char *)STRETCH_SALT,
-                       strlen(STRETCH_SALT), STRETCH_N, STRETCH_R, STRETCH_P, STRETCH_MEMORY, bytes,
-                       sizeof(bytes)) == 1)
+    if (stretch(text, STRETCH_SALT, bytes))
         ret = ids_seals_add(out, (const char *)bytes, sizeof(bytes), SEAL_CONTEXT);
     secret_wipe(bytes, sizeof(bytes));
     return ret;
@@ -46,6 +55,19 @@ int seals_derive(const struct config *config, const struct secret *fallback, str
         ret = add_as_it_is(out, &keys[i]);
     if (num == 0 && secret_is_set(fallback))
         ret = add_as_it_is(out, fallback); /* random: nobody guesses it */
+    return ret;
+}
+
+int seals_vault(const struct config *config, struct vault *out)
+{
+    const struct secret *keys = config->num_seal_keys > 0 ? config->seal_keys : &config->master_key;
+    size_t num = seals_num_keys(config);
+    unsigned char bytes[VAULT_KEY_BYTES];
+    int ret = 0;
+
+    for (size_t i = 0; i < num && ret == 0; i++)
+        ret = stretch(&keys[i], VAULT_SALT, bytes) ? vault_add(out, bytes) : ERR_NOMEM;
+    secret_wipe(bytes, sizeof(bytes));
     return ret;
 }
 

@@ -22,6 +22,7 @@ static bool grow(struct shares *s)
     size_t num = s->buckets != NULL ? 2 * (s->mask + 1) : FIRST_BUCKETS;
     struct shares next = {.buckets = calloc(num, sizeof(struct share *)), .mask = num - 1};
 
+    assert((num & (num - 1)) == 0);
     if (next.buckets == NULL)
         return false;
     for (size_t i = 0; s->buckets != NULL && i <= s->mask; i++)
@@ -70,6 +71,7 @@ void share_put(struct share *share)
 {
     struct share **at;
 
+    assert(share == NULL || share->users > 0); /* each of its users lets go once */
     if (share == NULL || --share->users > 0)
         return;
     for (int i = 0; i < SHARE_KINDS; i++)
@@ -92,6 +94,39 @@ bool share_rule(uint64_t held, uint64_t more, uint64_t total, uint64_t limit)
         __builtin_add_overflow(held, more, &after))
         return false;
     return after / SHARE_PARTS + (after % SHARE_PARTS != 0) <= limit - taken;
+}
+
+bool share_begins(struct share *share, uint64_t tick)
+{
+    struct shares *s = share != NULL ? share->shares : NULL;
+
+    if (s == NULL || s->slices == NULL)
+        return true;
+    if (s->turn == share->owner) {
+        s->turn = 0;
+        return true;
+    }
+    if (slices_wait(s->slices, &share->flow))
+        return false;
+    if (s->tick != tick)
+        s->begun = 0;
+    s->tick = tick;
+    if (share->tick == tick && s->begun >= SHARE_AT_ONCE)
+        return false;
+    share->tick = tick;
+    s->begun++;
+    return true;
+}
+
+void share_turn(struct share *share)
+{
+    assert(share->shares->turn == 0);
+    share->shares->turn = share->owner;
+}
+
+void share_end_turn(struct shares *shares)
+{
+    shares->turn = 0;
 }
 
 bool share_may(const struct share *share, enum share_of what, uint64_t more, uint64_t total,

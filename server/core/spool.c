@@ -8,19 +8,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define GIVE_BACK_SLICE (4u << 20) /* bytes a turn: 0.45 ms at most, measured */
+#include "core/spool_list.h"
+
+#define GIVE_BACK_SLICE (512u << 10) /* a turn, of all files; 4 MiB cost 0.45 ms, measured */
 
 /* A file of a spool that is no more, getting shorter. */
 struct remains {
-    struct loop *loop; /* borrowed */
-    struct loop_timer timer;
-    int fd;                    /* owned */
-    uint64_t size;             /* bytes left */
-    _Atomic uint64_t *counted; /* where they are counted until they are gone */
+    struct remains *next;
+    int fd;        /* owned */
+    uint64_t size; /* bytes left; counted nowhere: whoever reads an answer finds the room */
 };
+
+/* All of this process, one after the other: fifty uploads whose client leaves cost a turn of the
+ * loop no more than one does. */
+static struct {
+    struct remains *first, *last; /* owned */
+    struct loop_timer timer;      /* runs while there is any; its argument is the loop */
+} going;
 
 void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t slot,
                 struct loop *loop)
@@ -32,33 +40,59 @@ void spool_init(struct spool *spool, const struct inherited *inherited, uint32_t
     spool->fd = -1;
 }
 
+int spool_init_named(struct spool *spool, const struct inherited *inherited, uint32_t slot,
+                     struct loop *loop, const char *path, uint64_t allowance)
+{
+    spool_init(spool, inherited, slot, loop);
+    spool->path = strdup(path);
+    spool->allowance = allowance;
+    return spool->path != NULL ? 0 : ERR_NOMEM;
+}
+
+void spool_of_list(struct spool *spool, const struct inherited *inherited, struct spool_list *list)
+{
+    assert(list != NULL);
+    spool_init(spool, inherited, 0, NULL);
+    spool->list = list;
+    spool->size = spool_list_size(list);
+}
+
 static _Atomic uint64_t *own_bytes(const struct spool *spool)
 {
     assert(spool->slot < WORKER_ROWS);
     return &spool->inherited->shared->slots[spool->slot].spool_bytes;
 }
 
-static void remains_close(struct remains *r)
+static void close_first(void)
 {
-    atomic_fetch_sub_explicit(r->counted, r->size, memory_order_relaxed);
+    struct remains *r = going.first;
+
+    going.first = r->next;
     close(r->fd);
     free(r);
 }
 
+static void close_all(void)
+{
+    if (going.first == NULL)
+        return;
+    loop_timer_stop(going.timer.arg, &going.timer);
+    while (going.first != NULL)
+        close_first();
+}
+
 static void on_give_back(struct loop_timer *timer)
 {
-    struct remains *r = timer->arg;
+    struct remains *r = going.first;
     uint64_t slice = r->size < GIVE_BACK_SLICE ? r->size : GIVE_BACK_SLICE;
 
     assert(r->size > 0 && r->fd != -1);
-    if (slice == r->size || ftruncate(r->fd, (off_t)(r->size - slice)) == -1) {
-        remains_close(r);
-        return;
-    }
-    r->size -= slice;
-    atomic_fetch_sub_explicit(r->counted, slice, memory_order_relaxed);
-    if (loop_timer_start(r->loop, timer, 0) != 0)
-        remains_close(r);
+    if (slice == r->size || ftruncate(r->fd, (off_t)(r->size - slice)) == -1)
+        close_first();
+    else
+        r->size -= slice;
+    if (going.first != NULL && loop_timer_start(timer->arg, timer, 0) != 0)
+        close_all();
 }
 
 /* @return false: not taken over */
@@ -68,35 +102,44 @@ static bool give_back_slowly(struct spool *spool)
 
     if (r == NULL)
         return false;
-    r->loop = spool->loop;
-    r->timer.cb = on_give_back;
-    r->timer.arg = r;
     r->fd = spool->fd;
     r->size = spool->size;
-    r->counted = own_bytes(spool);
-    if (loop_timer_start(r->loop, &r->timer, 0) == 0)
-        return true;
-    free(r);
-    return false;
+    if (going.first == NULL) {
+        going.timer.cb = on_give_back;
+        going.timer.arg = spool->loop;
+        if (loop_timer_start(spool->loop, &going.timer, 0) != 0) {
+            free(r);
+            return false;
+        }
+        going.first = r;
+    } else {
+        assert(going.timer.arg == spool->loop);
+        going.last->next = r;
+    }
+    going.last = r;
+    return true;
 }
 
 void spool_deinit(struct spool *spool)
 {
     if (spool->inherited == NULL)
         return;
-    if (spool->fd == -1 || spool->loop == NULL || spool->size <= GIVE_BACK_SLICE ||
-        !give_back_slowly(spool)) {
+    if (spool->list == NULL)
         atomic_fetch_sub_explicit(own_bytes(spool), spool->size, memory_order_relaxed);
-        if (spool->fd != -1)
-            close(spool->fd);
-    }
+    spool_list_free(spool->list);
+    if (spool->path != NULL && spool->fd != -1)
+        (void)unlink(spool->path);
+    free(spool->path);
+    if (spool->fd != -1 &&
+        (spool->loop == NULL || spool->size <= GIVE_BACK_SLICE || !give_back_slowly(spool)))
+        close(spool->fd);
     free(spool->memory);
     spool_init(spool, NULL, 0, NULL);
 }
 
 uint64_t spool_total(const struct inherited *inherited)
 {
-    uint64_t sum = 0;
+    uint64_t sum = atomic_load_explicit(&inherited->shared->parts_bytes, memory_order_relaxed);
 
     for (unsigned i = 0; i < WORKER_ROWS; i++)
         sum += atomic_load_explicit(&inherited->shared->slots[i].spool_bytes, memory_order_relaxed);
@@ -107,7 +150,8 @@ uint64_t spool_total(const struct inherited *inherited)
  * workers may both take the last bytes: the limit is exact to one slice per worker. */
 static bool fits(const struct spool *spool, size_t extra)
 {
-    return spool_total(spool->inherited) + extra <= spool->inherited->config->limits.spool_bytes;
+    return spool_total(spool->inherited) + extra <=
+           spool->inherited->config->limits.spool_bytes + spool->allowance;
 }
 
 static int open_unlinked(const char *dir)
@@ -124,6 +168,16 @@ static int open_unlinked(const char *dir)
     fd = mkostemp(path, O_CLOEXEC);
     if (fd != -1)
         unlink(path);
+    return fd;
+}
+
+/* Locked for as long as somebody writes it, whatever kills him. */
+static int open_named(const char *path)
+{
+    int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd != -1)
+        (void)flock(fd, LOCK_EX | LOCK_NB); /* nobody else has it: it is new */
     return fd;
 }
 
@@ -150,11 +204,7 @@ static int write_both(int fd, struct iovec pieces[2], uint64_t offset)
     return 0;
 }
 
-/* What is in memory and the first bytes of `bytes`, together whole blocks, go to the file. The page
- * cache takes a whole block that begins at its own place as one large folio: writing then costs
- * half of what it does at odd offsets, reading and giving back two thirds (ext4, Linux 6.18,
- * measured). */
-static int file_blocks(struct spool *spool, const char *bytes, size_t len)
+static int file_both(struct spool *spool, const char *bytes, size_t len)
 {
     struct iovec pieces[2] = {
         {.iov_base = spool->memory, .iov_len = (size_t)(spool->size - spool->filed)},
@@ -162,9 +212,10 @@ static int file_blocks(struct spool *spool, const char *bytes, size_t len)
     size_t total = pieces[0].iov_len + len;
     int rc;
 
-    assert(total > 0 && total % SPOOL_MEMORY == 0);
+    assert(total > 0 && spool->list == NULL);
     if (spool->fd == -1) {
-        spool->fd = open_unlinked(spool->inherited->config->spool_dir);
+        spool->fd = spool->path != NULL ? open_named(spool->path)
+                                        : open_unlinked(spool->inherited->config->spool_dir);
         if (spool->fd == -1)
             return errno == ENOSPC || errno == EDQUOT ? ERR_FULL : ERR_IO;
     }
@@ -172,6 +223,20 @@ static int file_blocks(struct spool *spool, const char *bytes, size_t len)
     if (rc == 0)
         spool->filed += total;
     return rc;
+}
+
+/* What is in memory and the first bytes of `bytes`, together whole blocks, go to the file. The page
+ * cache takes a whole block that begins at its own place as one large folio: writing then costs
+ * half of what it does at odd offsets, reading and giving back two thirds (ext4, Linux 6.18,
+ * measured). A disk that is full of files that are given back is not full. */
+static int file_blocks(struct spool *spool, const char *bytes, size_t len)
+{
+    int rc = file_both(spool, bytes, len);
+
+    if (rc != ERR_FULL || going.first == NULL)
+        return rc;
+    close_all();
+    return file_both(spool, bytes, len);
 }
 
 int spool_write(struct spool *spool, const char *bytes, size_t len)
@@ -199,11 +264,29 @@ int spool_write(struct spool *spool, const char *bytes, size_t len)
     return 0;
 }
 
+int spool_keep(struct spool *spool, const char *path)
+{
+    size_t held = (size_t)(spool->size - spool->filed);
+    int rc;
+
+    assert(spool->path != NULL && spool->size > 0);
+    if (held > 0 && (rc = file_blocks(spool, NULL, 0)) != 0)
+        return rc;
+    if (rename(spool->path, path) == -1)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    close(spool->fd); /* its name keeps the bytes */
+    spool->fd = -1;
+    spool_deinit(spool);
+    return 0;
+}
+
 ssize_t spool_read(void *arg, char *buf, size_t len, uint64_t offset)
 {
     const struct spool *spool = arg;
     ssize_t n;
 
+    if (spool->list != NULL)
+        return spool_list_read(spool->list, buf, len, offset);
     assert(spool->filed <= spool->size && (spool->filed == 0 || spool->fd != -1));
     if (offset >= spool->size)
         return 0;

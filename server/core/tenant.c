@@ -2,6 +2,10 @@
 #include "core/tenant.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "common/hex.h"
+#include "crypto/sha256.h"
 
 const struct tenant tenant_anybody = {.kind = TENANT_ANYBODY};
 const struct tenant tenant_master = {.kind = TENANT_MASTER};
@@ -29,4 +33,17 @@ void tenant_name(const struct tenant *tenant, char out[TENANT_NAME])
         snprintf(out, TENANT_NAME, "token");
     else
         snprintf(out, TENANT_NAME, "sk-...%s", tenant->rights.tail);
+}
+
+#define USER_DIGITS 12
+
+void tenant_log_name(const struct tenant *tenant, char out[TENANT_NAME])
+{
+    unsigned char hash[SHA256_BYTES];
+
+    tenant_name(tenant, out);
+    if (tenant == NULL || !tenant->by_token || tenant->rights.alias[0] == '\0')
+        return;
+    sha256_of(&(struct sha256_piece){out, strlen(out)}, 1, hash);
+    hex_write(hash, USER_DIGITS / 2, stpcpy(out, "user-"));
 }

@@ -30,6 +30,7 @@ enum create_step create_fail_lost(struct create_job *job, const struct failure *
     error_fill(&failure, CREATE_ANSWER_LOST, "", cause->message,
                job->file_id != NULL ? job->file_id : "");
     failure.should_not_retry = true;
+    failure.said = cause->said;
     return create_fail(job, &failure);
 }
 
@@ -41,6 +42,7 @@ static enum create_step fail_unusable(struct create_job *job, uint32_t deploymen
 
     log_warn("request %s: the batch that was made at %s has an id that no call can name: %.128s",
              job->request_id, runtime_account(job->op.rt, deployment)->name, id);
+    create_tell_lost(job);
     repeat_lost(&job->repeat);
     if (job->op.relay == NULL) {
         operation_free(&job->op);
@@ -59,7 +61,7 @@ static enum create_step fail_unusable(struct create_job *job, uint32_t deploymen
 static struct json *write_answer(struct create_job *job, uint32_t deployment, struct json_doc *doc,
                                  struct json *batch, struct strbuf *text)
 {
-    struct viewer viewer = {.rt = job->op.rt, .owner = job->owner};
+    struct viewer viewer = {.rt = job->op.rt, .owner = job->owner, .is_tenant = job->owner != 0};
 
     if (job->op.relay != NULL)
         viewer = relay_viewer(job->op.relay);
@@ -83,11 +85,14 @@ enum create_step create_answer(struct create_job *job, uint32_t deployment, int 
 {
     const char *id = json_get_str(batch, "id");
     struct strbuf text = STRBUF_INIT;
+    char native[IDS_MAX + 1];
 
     if (id != NULL && (!ids_is_usable(id) || (job->owner != 0 && !ids_can_be_tagged(id))))
         return fail_unusable(job, deployment, id);
+    snprintf(native, sizeof(native), "%s", id != NULL ? id : "");
     status = job->op.relay != NULL ? resolve_status(job->op.relay, deployment, status) : 200;
     batch = write_answer(job, deployment, doc, batch, &text);
+    create_tell_made(job, deployment, status, native, batch, &text);
     repeat_answered(&job->repeat, table_deployment(job->op.rt->table, deployment)->fingerprint,
                     json_get_str(batch, "id"), status, strbuf_str(&text),
                     strbuf_failed(&text) ? 0 : text.len);
@@ -98,6 +103,7 @@ enum create_step create_answer(struct create_job *job, uint32_t deployment, int 
         operation_fail_memory(&job->op);
     } else {
         job->op.deployment = deployment;
+        relay_made(job->op.relay, json_get_str(batch, "id"));
         relay_bytes(operation_end(&job->op), status, "application/json", strbuf_str(&text),
                     text.len);
     }

@@ -97,5 +97,5 @@ enum create_step create_write(struct create_job *job)
     job->tries++;
     job->tries_here++;
     job->begun_ms = loop_now_ms(job->op.rt->loop);
-    return STEP_SEND;
+    return create_then(job);
 }

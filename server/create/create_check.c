@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "create_hook.h"
 #include "crypto/marker.h"
 #include "request/errors.h"
 #include "request/resolve.h"
@@ -137,7 +138,8 @@ enum answered create_check(struct relay *relay)
     if (check_names(relay) == ANSWERED || check_blobs(relay) == ANSWERED ||
         (!has_blob(relay) && require_string(relay, "input_file_id") == ANSWERED) ||
         require_string(relay, "endpoint") == ANSWERED ||
-        require_string(relay, "completion_window") == ANSWERED || check_metadata(relay) == ANSWERED)
+        require_string(relay, "completion_window") == ANSWERED ||
+        check_metadata(relay) == ANSWERED || create_hook_check(relay) == ANSWERED)
         return ANSWERED;
     return resolve_check_model(relay);
 }

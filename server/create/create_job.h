@@ -19,6 +19,8 @@
  *      │                                                      │
  *    WRITE ◄──────────────── stored there ────────────────────┘
  *      │ the body, with our marker
+ *   INTENT, where there is a journal ── other nodes have the room there ──► ELSEWHERE
+ *      │ it counts for all nodes    └── its key or team has no room ──────────────► DONE
  *    SEND ─────────── made ──────────────────────────────────────────────────────────► DONE
  *    ▲ │ ├─────────── refused ────────────────────────────────► ELSEWHERE, or DONE
  *    │ │ └─────────── the answer was lost, or is doubtful ─┐
@@ -29,6 +31,8 @@
  *    ▼ │ it is
  *   WAIT_FILE ── for too long ──► refused, as above
  *
+ *   Where there is a journal each SEND has an INTENT before it, also the one behind ASK_FILE.
+ *
  *   step       under way                       tokens are   the client leaves
  *              (its callback goes on)          counted
  *   REPEAT     repeat (its own struct)         no           it ends
@@ -38,6 +42,7 @@
  *   ELSEWHERE  nothing                         no           -
  *   COPY       move                            yes          it ends
  *   WRITE      nothing                         yes          -
+ *   INTENT     the question to the keeper      yes          it ends, and deletes the copy
  *   SEND       attempt (the POST)              yes          it goes on: the batch exists anyhow,
  *                                                           and whoever repeats must learn of it
  *   ASK_FILE   attempt (a GET of the file)     yes          it goes on, and then waits no more
@@ -55,11 +60,14 @@
  *   create_place    which deployment, its room, the copy    create_outcome   made, refused, unknown
  *   create_nowhere  why there is no room                    create_answer    what the client gets
  *   create_body     the body upstream, with its marker      move             the copy itself
+ *   create_intent   what the journal is asked and told
  */
 #pragma once
 
 #include "balancer/quota.h"
 #include "calls/attempt.h"
+#include "create_hook.h"
+#include "create_intent.h"
 #include "move.h"
 #include "objects/facts.h"
 #include "objects/locate.h"
@@ -81,6 +89,7 @@ enum create_step {
     STEP_ELSEWHERE,
     STEP_COPY,
     STEP_WRITE,
+    STEP_INTENT,
     STEP_SEND,
     STEP_ASK_FILE,
     STEP_WAIT_FILE,
@@ -95,16 +104,18 @@ struct create_job {
     enum create_step step;
     struct facts_peek *peek;     /* owned; under way in FACTS, else NULL */
     struct reconcile *reconcile; /* owned; under way in LOST, else NULL */
+    struct intent intent;        /* what the journal knows of it; its call is under way in INTENT */
 
     /* The request. */
     char request_id[37];
     uint64_t owner;
-    struct scopes scopes; /* of who asks: what counts it besides the deployment */
-    uint64_t request;     /* fingerprint of what was asked */
-    char endpoint[64];    /* as the client wrote it */
-    char *file_id;        /* owned; of the input file, as the client wrote it; NULL: a blob */
-    bool tagged;          /* answer with signed (tagged) ids */
-    struct repeat repeat; /* this request among those that were made before */
+    struct scopes scopes;    /* of who asks: what counts it besides the deployment */
+    uint64_t request;        /* fingerprint of what was asked */
+    struct create_hook hook; /* who is told of its end besides others; of relay->doc */
+    char endpoint[64];       /* as the client wrote it */
+    char *file_id;           /* owned; of the input file, as the client wrote it; NULL: a blob */
+    bool tagged;             /* answer with signed (tagged) ids */
+    struct repeat repeat;    /* this request among those that were made before */
     /* The batch, by what it will be known; its file: that of the deployment it was last sent to */
     struct wanted wanted;
     char nonce[MARKER_NONCE + 1]; /* of the marker that the batch will carry; "": none */
@@ -148,6 +159,10 @@ struct create_job {
     bool file_known;     /* the file's state was told: no further refusal is because of it */
     uint32_t pending_ms; /* until the file is asked again; 0: it was not seen pending */
     uint64_t give_up_ms; /* monotonic; when waiting for the file ends */
+
+    /* Of create_prepared.h. */
+    bool own_file;    /* the client's file was stored for this create alone */
+    bool may_be_made; /* and perhaps there is a batch that needs it */
 };
 
 /* What a 2xx, or the batch that was found instead, tells. All borrowed. */
@@ -221,6 +236,19 @@ enum create_step create_nowhere(struct create_job *job);
 /** Its key or its team may not have it now, or never, or it cannot be counted there: say so, and end.
  */
 enum create_step create_refuse_tenant(struct create_job *job);
+
+/** The copy of the file at the deployment in use is of no use any more. */
+void create_drop_copy(struct create_job *job);
+
+/* --- create_intent.c; the rest of it: create_intent.h --- */
+
+enum create_step create_intend(struct create_job *job); /* STEP_INTENT */
+
+/** What follows when the body is written, or the file is ready. */
+static inline enum create_step create_then(const struct create_job *job)
+{
+    return job->op.rt->journal != NULL ? STEP_INTENT : STEP_SEND;
+}
 
 /* --- create_body.c --- */
 

@@ -134,7 +134,6 @@ static void explain(struct create_job *job, struct failure *why)
 enum create_step create_refuse_tenant(struct create_job *job)
 {
     struct runtime *rt = job->op.rt;
-    const char *type = job->over_limit ? scopes_limit_type(&job->refusal) : NULL;
     struct failure why;
 
     if (job->over_limit)
@@ -142,8 +141,6 @@ enum create_step create_refuse_tenant(struct create_job *job)
                        loop_now_ms(rt->loop), &why);
     else
         error_fill(&why, NOT_COUNTABLE, "input_file_id");
-    if (type != NULL && job->op.relay != NULL)
-        relay_header(job->op.relay, "rate_limit_type", type);
     return create_fail(job, &why);
 }
 

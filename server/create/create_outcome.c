@@ -59,6 +59,7 @@ enum create_step create_was_lost(struct create_job *job, const struct failure *c
 {
     quota_abandon(job->op.rt->inherited->quota, &job->claim, loop_now_ms(job->op.rt->loop));
     job->claim = (struct quota_claim){0};
+    create_tell_lost(job);
     repeat_lost(&job->repeat);
     if (job->op.relay != NULL)
         return create_fail_lost(job, cause);
@@ -114,7 +115,7 @@ static void note_refusal(const struct create_job *job, const struct failure *fai
     ledger_note_refused(inherited, job->op.deployment, job->refusal_job, job->tokens, now_ms);
 }
 
-static void drop_copy(struct create_job *job)
+void create_drop_copy(struct create_job *job)
 {
     if (create_has_copy(job))
         discard_file(job->op.rt, job->op.deployment, job->file);
@@ -126,6 +127,8 @@ static void note_refused(struct create_job *job, const struct failure *failure,
                          struct retry_question *question)
 {
     repeat_refused(&job->repeat);
+    job->may_be_made = question->foreign;
+    create_tell_refused(job);
     if (question->foreign)
         repeat_doubt(&job->repeat);
     create_give_back(job);
@@ -136,7 +139,7 @@ static void note_refused(struct create_job *job, const struct failure *failure,
         create_rule_out(job);
     if (lost_our_copy(job, failure))
         question->outcome = OUTCOME_BAD_ANSWER;
-    drop_copy(job);
+    create_drop_copy(job);
 }
 
 enum create_step create_was_refused(struct create_job *job, const struct failure *failure,
@@ -165,6 +168,6 @@ enum create_step create_was_refused(struct create_job *job, const struct failure
 
 enum create_step create_was_not_sent(struct create_job *job)
 {
-    drop_copy(job);
+    create_drop_copy(job);
     return create_fail_memory(job);
 }

@@ -4,6 +4,7 @@
 #include "create_job.h"
 #include "create_rights.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,7 @@ static int reserve(struct create_job *job, uint32_t deployment)
     struct quota_job counted = {.tokens = tokens_at(job, column), .anyway = job->unbalanced};
     int rc;
 
+    assert(job->claim.entry == 0 && job->have_facts); /* once at a time, and of known tokens */
     if (job->nonce[0] != '\0')
         counted.token = quota_token(rt->inherited->quota, column, job->nonce, strlen(job->nonce));
     memcpy(counted.scopes, job->scopes.of, sizeof(counted.scopes));
@@ -164,6 +166,7 @@ static int find_candidates(struct create_job *job)
 {
     const struct runtime *rt = job->op.rt;
 
+    assert(job->tried == NULL && job->barred == NULL); /* they are as long as the candidates */
     if (candidates_of_group(rt, table_deployment(rt->table, job->facts.deployment)->group,
                             &job->candidates) != 0 ||
         (job->tried = calloc(job->candidates.num + 1, sizeof(bool))) == NULL ||
@@ -260,6 +263,7 @@ static uint32_t choose_with_room(struct create_job *job)
 {
     uint32_t chosen, tier = job->tier;
 
+    assert(!job->permit); /* the one before was given back */
     while (job->candidates.num > 0 && (chosen = choose(job)) != MODEL_NO_INDEX) {
         set_tried(job, chosen, false);
         if (reserve(job, chosen) == 0) {
@@ -308,7 +312,8 @@ static void on_moved(void *arg, enum move_end end, const char *copy, const struc
 enum create_step create_copy(struct create_job *job)
 {
     if (job->move == NULL)
-        job->move = move_new(job->op.rt, job->facts.deployment, job->target.native, on_moved, job);
+        job->move = move_new(job->op.rt, job->op.share, job->facts.deployment, job->target.native,
+                             on_moved, job);
     if (job->move == NULL || move_to(job->move, job->op.deployment) != 0)
         return create_fail_memory(job);
     return STEP_WAITS;

@@ -1,6 +1,7 @@
 /* See create_rights.h. */
 #include "create_rights.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,6 +56,7 @@ bool create_is_allowed(const struct create_job *job, struct failure *why)
     enum rights_model verdict = RIGHTS_MODEL_NOT_OF_KEY;
     uint32_t group = group_of(job);
 
+    assert(job->step == STEP_RESERVE && job->claim.entry == 0); /* nothing is counted before */
     if (!may_use_is_limited(job->op.relay))
         return true;
     if (job->have_facts)

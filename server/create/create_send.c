@@ -164,7 +164,8 @@ static void on_file_asked(struct operation *op, const struct attempt_result *res
     }
     job->file_known = true;
     if (was_pending && result->ok && job->op.relay != NULL)
-        create_go(job, STEP_SEND); /* once more: a 400 proves that the one before did nothing */
+        create_go(job,
+                  create_then(job)); /* once more: a 400 proves that the one before did nothing */
     else
         create_go(job, end_refused(job));
 }
@@ -218,6 +219,7 @@ static enum create_step refused_for_now(struct create_job *job)
 {
     quota_refused(job->op.rt->inherited->quota, &job->claim);
     repeat_refused(&job->repeat);
+    create_tell_refused(job);
     return STEP_ASK_FILE;
 }
 
@@ -250,7 +252,7 @@ static bool on_begin(void *arg)
 {
     struct create_job *job = arg;
 
-    return quota_sent(job->op.rt->inherited->quota, &job->claim) &&
+    return create_may_be_sent(job) && quota_sent(job->op.rt->inherited->quota, &job->claim) &&
            repeat_sent(&job->repeat,
                        table_deployment(job->op.rt->table, job->op.deployment)->fingerprint);
 }
@@ -267,5 +269,6 @@ enum create_step create_send(struct create_job *job)
         return job->file_known ? end_refused(job) /* it was, and is not sent again */
                                : create_was_not_sent(job);
     job->permit = false; /* it is the attempt's now */
+    job->may_be_made = true;
     return STEP_WAITS;
 }

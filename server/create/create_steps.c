@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "create/create.h"
 #include "create_check.h"
+#include "create_prepared.h"
 #include "create_rights.h"
 #include "objects/discard.h"
 #include "read/replay.h"
@@ -33,18 +34,19 @@ static const struct step {
     enum create_step (*begin)(struct create_job *job);
     unsigned next, flags;
 } steps[CREATE_STEPS] = {
-    [STEP_NEW] = {"new", NULL, TO(REPEAT), 0},
+    [STEP_NEW] = {"new", NULL, TO(REPEAT) | TO(FIND), 0},
     [STEP_REPEAT] = {"repeat", ask_whether_repeated, TO(FIND), 0},
     [STEP_FIND] = {"find", find_file, TO(FACTS), 0},
     [STEP_FACTS] = {"facts", find_facts, TO(RESERVE), 0},
     [STEP_RESERVE] = {"reserve", create_reserve, TO(WRITE) | TO(ELSEWHERE), 0},
     [STEP_ELSEWHERE] = {"elsewhere", create_elsewhere, TO(COPY), 0},
     [STEP_COPY] = {"copy", create_copy, TO(WRITE) | TO(ELSEWHERE), IS_COUNTED},
-    [STEP_WRITE] = {"write", create_write, TO(SEND), IS_COUNTED},
+    [STEP_WRITE] = {"write", create_write, TO(INTENT) | TO(SEND), IS_COUNTED},
+    [STEP_INTENT] = {"intent", create_intend, TO(SEND) | TO(ELSEWHERE), IS_COUNTED},
     [STEP_SEND] = {"send", create_send, TO(ASK_FILE) | TO(LOST) | TO(ELSEWHERE),
                    IS_COUNTED | GOES_ON},
-    [STEP_ASK_FILE] = {"ask file", create_ask_file, TO(WAIT_FILE) | TO(SEND) | TO(ELSEWHERE),
-                       IS_COUNTED | GOES_ON},
+    [STEP_ASK_FILE] = {"ask file", create_ask_file,
+                       TO(WAIT_FILE) | TO(INTENT) | TO(SEND) | TO(ELSEWHERE), IS_COUNTED | GOES_ON},
     [STEP_WAIT_FILE] = {"wait for file", create_wait_file, TO(ASK_FILE) | TO(ELSEWHERE),
                         IS_COUNTED},
     [STEP_LOST] = {"lost", create_find_lost, TO(ELSEWHERE), IS_COUNTED | GOES_ON},
@@ -84,7 +86,7 @@ void create_go(struct create_job *job, enum create_step next)
     while (next != STEP_WAITS && next != STEP_DONE) {
         /* what the step before has begun has ended: one thing at most is under way */
         assert(job->op.locate == NULL && job->op.attempt == NULL);
-        assert(job->peek == NULL && job->reconcile == NULL);
+        assert(job->peek == NULL && job->reconcile == NULL && job->intent.call == NULL);
         enter(job, next);
         next = steps[next].begin(job);
     }
@@ -109,7 +111,10 @@ static void free_job(struct operation *op)
         facts_peek_cancel(job->peek);
     job->peek = NULL;
     create_give_back(job);
+    create_tell_end(job);
     enter(job, STEP_DONE);
+    if (job->own_file && !job->may_be_made)
+        discard_file(op->rt, create_home(job), job->target.native);
     move_free(job->move);
     repeat_end(&job->repeat);
     target_deinit(&job->target);
@@ -118,6 +123,7 @@ static void free_job(struct operation *op)
     free(job->tried);
     free(job->barred);
     free(job->file_id);
+    free(job->intent.who.tags);
     free(job);
 }
 
@@ -162,7 +168,8 @@ static enum create_step find_facts(struct create_job *job)
     if (job->target.native[0] != '\0' && (wanted || create_is_scoped(job))) {
         job->have_facts = facts_recall(rt, home, job->target.native, &job->facts);
         if (!job->have_facts && wanted)
-            job->peek = facts_peek_start(rt, home, job->target.native, on_peeked, job);
+            job->peek = facts_peek_start(rt, share_owner(job->op.share), home, job->target.native,
+                                         on_peeked, job);
     }
     return job->peek != NULL ? STEP_WAITS : STEP_RESERVE;
 }
@@ -254,7 +261,7 @@ static enum answered find_target(struct relay *relay, struct target *target)
     return resolve_list(relay, &target->deployments, &target->num);
 }
 
-/* The fingerprint covers the client's body, before our marker is added to it. */
+/* The fingerprint covers the client's body, before our marker is added to it, but for a secret. */
 static uint64_t fingerprint_of(const struct relay *relay)
 {
     struct strbuf text = STRBUF_INIT;
@@ -288,7 +295,11 @@ static enum answered take_request(struct create_job *job, struct relay *relay)
 
     job->owner = relay->owner;
     scopes_of_tenant(relay->tenant, &job->scopes);
+    intent_take_who(&job->intent.who, relay->tenant);
+    intent_take_tags(&job->intent.who, relay->rt->config, relay->request);
+    create_hook_take(relay, &job->hook);
     job->request = fingerprint_of(relay);
+    create_hook_hide(relay);
     enforce_expiry(relay);
     memcpy(job->request_id, relay->request_id, sizeof(job->request_id));
     snprintf(job->endpoint, sizeof(job->endpoint), "%s", json_get_str(relay->request, "endpoint"));
@@ -314,25 +325,51 @@ static void describe(struct create_job *job)
         relay_header(job->op.relay, "x-tranche-unmarked", full ? "metadata-full" : "file-id");
 }
 
-void create_start(struct relay *relay)
+/* @return NULL: it was answered */
+static struct create_job *new_job(struct relay *relay)
 {
     struct create_job *job;
 
     if (create_check(relay) == ANSWERED)
-        return;
+        return NULL;
     job = operation_new(sizeof(*job), relay, &create_ops);
     if (job == NULL)
-        return; /* answered */
+        return NULL; /* answered */
     if (take_request(job, relay) == ANSWERED) {
         operation_answered(&job->op);
-        return;
+        return NULL;
     }
     job->op.deployment = create_home(job);
     job->tagged = job->target.tagged;
+    return job;
+}
+
+void create_start(struct relay *relay)
+{
+    struct create_job *job = new_job(relay);
+
+    if (job == NULL)
+        return;
     if (create_takes_marker(job) && repeat_nonce(relay, job->nonce) != 0) {
         operation_fail_memory(&job->op);
         return;
     }
     describe(job);
     create_go(job, STEP_REPEAT);
+}
+
+bool create_start_prepared(struct relay *relay, const struct create_prepared *prepared)
+{
+    struct create_job *job = new_job(relay);
+
+    if (job == NULL)
+        return false;
+    job->own_file = true;
+    job->request = prepared->request;
+    if (create_takes_marker(job))
+        snprintf(job->nonce, sizeof(job->nonce), "%s", prepared->nonce);
+    describe(job);
+    repeat_move(&job->repeat, prepared->repeat, &repeat_ops, job);
+    create_go(job, STEP_FIND);
+    return true;
 }

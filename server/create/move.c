@@ -23,6 +23,7 @@
 struct move {
     struct runtime *rt; /* borrowed */
     uint32_t from, to;  /* to: MODEL_NO_INDEX: no copy is under way */
+    uint64_t owner;     /* attempt_spec.owner */
     char native[IDS_MAX + 1];
     char filename[MAX_NAME];
     int64_t expires_at;   /* Unix seconds; 0: never, or not told */
@@ -58,8 +59,8 @@ enum slots_kind move_slot_kind(const struct runtime *rt, const struct facts *fac
     return file_slots_kind(rt, to, facts->counted && facts->slot == SLOTS_EXPIRING);
 }
 
-struct move *move_new(struct runtime *rt, uint32_t from, const char *native, move_done_cb on_done,
-                      void *arg)
+struct move *move_new(struct runtime *rt, struct share *share, uint32_t from, const char *native,
+                      move_done_cb on_done, void *arg)
 {
     struct move *m = calloc(1, sizeof(*m));
 
@@ -73,6 +74,8 @@ struct move *move_new(struct runtime *rt, uint32_t from, const char *native, mov
     m->timer.arg = m;
     m->slice.cb = on_slice;
     m->slice.arg = m;
+    m->slice.flow = share_flow(share);
+    m->owner = share_owner(share);
     m->on_done = on_done;
     m->arg = arg;
     return m;
@@ -234,6 +237,7 @@ static int start_describing(struct move *m)
     struct attempt_spec spec = {.deployment = m->from,
                                 .call = CALL_FILE_GET,
                                 .id = m->native,
+                                .owner = m->owner,
                                 .on_done = on_described,
                                 .arg = m};
 
@@ -251,6 +255,7 @@ static int start_reading(struct move *m)
     struct attempt_spec spec = {.deployment = m->from,
                                 .call = CALL_FILE_CONTENT,
                                 .id = m->native,
+                                .owner = m->owner,
                                 .on_head = on_head,
                                 .on_data = on_data,
                                 .on_done = on_read,
@@ -349,8 +354,11 @@ static int start_sending(struct move *m)
     const struct table *table = m->rt->table;
     struct jsonl_report report;
     char filled[MAX_NAME], seconds[24];
-    struct send_file_spec spec = {
-        .deployment = m->to, .spool = &m->spool, .lines = m->lines, .form = {.purpose = "batch"}};
+    struct send_file_spec spec = {.deployment = m->to,
+                                  .spool = &m->spool,
+                                  .lines = m->lines,
+                                  .owner = m->owner,
+                                  .form = {.purpose = "batch"}};
 
     jsonl_report(m->lines, &report);
     spec.model = send_file_name(m->rt, m->to,

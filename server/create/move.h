@@ -31,10 +31,11 @@ typedef void (*move_done_cb)(void *arg, enum move_end end, const char *copy,
 enum slots_kind move_slot_kind(const struct runtime *rt, const struct facts *facts, uint32_t to);
 
 /** A file that may be moved. @param from     the deployment whose lines they are
+ *  @param share   borrowed while the move lives; of the tenant for whom; NULL: it has none
  *  @param native  its id there
  *  @return NULL: out of memory */
-struct move *move_new(struct runtime *rt, uint32_t from, const char *native, move_done_cb on_done,
-                      void *arg);
+struct move *move_new(struct runtime *rt, struct share *share, uint32_t from, const char *native,
+                      move_done_cb on_done, void *arg);
 
 /** Cancels what is under way; the spool goes. A copy that was made stays. NULL is fine. */
 void move_free(struct move *move);

@@ -396,7 +396,7 @@ static void find_facts(struct placement *p)
         answer_file(p, &facts);
         return;
     }
-    p->peek = facts_peek_start(rt, home, p->target.native, on_peeked, p);
+    p->peek = facts_peek_start(rt, share_owner(p->op.share), home, p->target.native, on_peeked, p);
     if (p->peek == NULL)
         operation_fail_memory(&p->op);
 }

@@ -34,6 +34,12 @@ void body_resume(struct body *body)
     body->source->resume(body);
 }
 
+void body_slice(struct body *body, size_t bytes)
+{
+    assert(bytes > 0 && bytes <= BODY_SLICE);
+    body->slice = bytes;
+}
+
 void body_abandon(struct body *body)
 {
     if (body == NULL || body->source == NULL)
@@ -55,6 +61,7 @@ bool body_deliver(struct body *body, const char *bytes, size_t len)
 {
     if (body->ops == NULL)
         return false;
+    assert(body->taken <= body->max_bytes); /* beyond it the reader was told, and let go */
     body->taken += len;
     if (body->taken > body->max_bytes) {
         body_fail(body, BODY_TOO_LARGE);

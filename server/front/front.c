@@ -1,6 +1,7 @@
 /* front.h over the guard. */
 #include "front/front.h"
 
+#include <assert.h>
 #include <h2o.h>
 
 #include "common/log.h"
@@ -40,6 +41,7 @@ void front_trust(h2o_req_t *req)
 
 static void count_share(struct front_load *load, struct share *share)
 {
+    assert(!load->mixed || share == NULL); /* one that shows several keys is nobody's */
     if (load->share != NULL)
         share_sub(load->share, SHARE_CONNECTIONS, 1);
     share_put(load->share);
@@ -75,6 +77,11 @@ struct body *front_body(h2o_req_t *req)
 struct front_load *front_load(h2o_req_t *req)
 {
     return &guard_conn_of(req)->load;
+}
+
+const char *front_address(h2o_req_t *req)
+{
+    return guard_conn_of(req)->address;
 }
 
 bool front_is_loopback(h2o_req_t *req)

@@ -266,6 +266,7 @@ int guard_adopt(struct front *front, int fd, const struct sockaddr *address)
     conn->opened_ms = conn->active_ms = loop_now_ms(front->loop);
     conn->connected_at = *h2o_get_timestamp(front->ctx, NULL, NULL);
     conn->peer = guard_peers_key(address);
+    guard_peers_name(address, conn->address);
     conn->loopback = guard_peers_is_loopback(address);
     guard_peers_add(&front->peers, conn->peer);
     h2o_linklist_insert(&front->conns, &conn->link);

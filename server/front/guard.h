@@ -119,6 +119,7 @@ struct h1_conn {
         h2o_send_state_t state;
     } held; /* a send that waits: for `100 Continue` to be written, or for the next turn */
     h2o_timeout_entry_t kick;
+    struct slice turn; /* H1_HEAD: it waits for its tenant's turn, bytes are there, none is read */
 };
 
 /* How a client takes what it asked for. Like a body's credit (guard_rate), but only while bytes
@@ -177,6 +178,7 @@ struct conn {
     struct front_load load;
     uint64_t peer; /* guard_peers_key() */
     bool loopback; /* guard_peers_is_loopback(); a socket that was reset no longer says so */
+    char address[INET6_ADDRSTRLEN]; /* of the peer, for the log; "": it has none */
     struct timeval connected_at;
     union {
         struct h1_conn h1;

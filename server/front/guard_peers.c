@@ -2,6 +2,7 @@
  */
 #include "front/guard_peers.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -50,6 +51,20 @@ uint64_t guard_peers_key(const struct sockaddr *address)
         return key != 0 ? key : 6; /* ::1 */
     }
     return 0;
+}
+
+void guard_peers_name(const struct sockaddr *address, char out[INET6_ADDRSTRLEN])
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+
+    out[0] = '\0';
+    if (address->sa_family == AF_INET)
+        (void)inet_ntop(AF_INET, &v4->sin_addr, out, INET6_ADDRSTRLEN);
+    else if (address->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6))
+        (void)inet_ntop(AF_INET, v6->s6_addr + 12, out, INET6_ADDRSTRLEN);
+    else if (address->sa_family == AF_INET6)
+        (void)inet_ntop(AF_INET6, v6, out, INET6_ADDRSTRLEN);
 }
 
 bool guard_peers_is_loopback(const struct sockaddr *address)
@@ -114,6 +129,7 @@ void guard_peers_remove(struct guard_peers *peers, uint64_t key)
     if (key == 0)
         return;
     i = find(peers, key);
+    assert(peers->slots[i].key == 0 || peers->slots[i].count > 0);
     if (peers->slots[i].key == key && --peers->slots[i].count == 0)
         close_gap(peers, i);
 }

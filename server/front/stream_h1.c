@@ -45,20 +45,7 @@
 #include <h2o/http1.h>
 
 #include "core/access_log.h"
-
-struct h1_stream {
-    struct body body; /* first: body.c's functions lead back here */
-    struct conn *conn;
-    enum guard_framing framing;
-    uint64_t left; /* FRAMING_LENGTH: bytes to come */
-    struct chunked chunked;
-    struct guard_rate rate;
-    bool started;
-    bool ended;        /* its last byte was decoded */
-    bool broken;       /* its syntax is */
-    bool told;         /* on_end() or on_failure() was called, or nobody is left */
-    bool hello_wanted; /* the client waits for `100 Continue` */
-};
+#include "h1_stream.h"
 
 static void on_head_readable(h2o_socket_t *sock, const char *err);
 static void on_body_readable(h2o_socket_t *sock, const char *err);
@@ -76,43 +63,13 @@ static uint64_t now_of(const struct conn *conn)
     return loop_now_ms(conn->front->loop);
 }
 
-/* --- the stash: bytes behind a head --- */
-
-/* NULL when it is empty. */
-static const char *stash_bytes(const struct h1_conn *h1, size_t *len)
-{
-    *len = h1->stash_len - h1->stash_at;
-    return *len != 0 ? h1->stash + h1->stash_at : NULL;
-}
-
-static bool stash_put(struct h1_conn *h1, const char *bytes, size_t len)
-{
-    if (h1->stash_len + len > h1->stash_capacity) {
-        size_t capacity = h1->stash_len + len;
-        char *grown = realloc(h1->stash, capacity);
-
-        if (grown == NULL)
-            return false;
-        h1->stash = grown;
-        h1->stash_capacity = capacity;
-    }
-    memcpy(h1->stash + h1->stash_len, bytes, len);
-    h1->stash_len += len;
-    return true;
-}
-
-static void stash_take(struct h1_conn *h1, size_t len)
-{
-    assert(len <= h1->stash_len - h1->stash_at);
-    h1->stash_at += len;
-    if (h1->stash_at < h1->stash_len || h1->stash_pinned)
-        return;
-    free(h1->stash);
-    h1->stash = NULL;
-    h1->stash_len = h1->stash_at = h1->stash_capacity = 0;
-}
-
 /* --- ending --- */
+
+static void leave_queue(struct conn *conn)
+{
+    if (conn->h1.turn.link != NULL)
+        slices_remove(conn->load.share->shares->slices, &conn->h1.turn);
+}
 
 void h1_hang_up(struct conn *conn)
 {
@@ -120,6 +77,7 @@ void h1_hang_up(struct conn *conn)
 
     if (conn->dying)
         return;
+    leave_queue(conn);
     guard_dying(conn);
     if (s != NULL && !s->ended)
         body_fail(&s->body, BODY_CLIENT_GONE);
@@ -153,7 +111,7 @@ static void next_head(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
     size_t len, scanned = 0;
-    const char *bytes = stash_bytes(h1, &len);
+    const char *bytes = h1_stream_stash(h1, &len);
     h2o_iovec_t room;
     int head_len;
 
@@ -169,7 +127,7 @@ static void next_head(struct conn *conn)
     }
     memcpy(room.base, bytes, len);
     conn->sock->input->size += len;
-    stash_take(h1, len);
+    h1_stream_took(h1, len);
     try_head(conn);
 }
 
@@ -202,91 +160,7 @@ static void finish(struct conn *conn)
     next_head(conn);
 }
 
-/* --- decoding --- */
-
-/* Somebody listens and has room. */
-static bool is_flowing(const struct h1_stream *s)
-{
-    return s->started && s->body.ops != NULL && !s->body.paused;
-}
-
-static enum chunked_result decode(struct h1_stream *s, char *raw, size_t len, size_t *used,
-                                  size_t *out)
-{
-    assert(!s->ended && !s->broken);
-    if (s->framing == FRAMING_CHUNKED)
-        return chunked_decode(&s->chunked, raw, len, used, out);
-    *used = *out = len < s->left ? len : (size_t)s->left;
-    s->left -= *out;
-    return s->left == 0 ? CHUNKED_END : CHUNKED_MORE;
-}
-
-/* Decode the first slice of raw bytes in place. @param out  bytes of the body, where `raw` begins
- * @return how many were taken */
-static size_t take_slice(struct h1_stream *s, char *raw, size_t len, size_t *out)
-{
-    size_t taken;
-    enum chunked_result result = decode(s, raw, len < BODY_SLICE ? len : BODY_SLICE, &taken, out);
-
-    s->ended = result == CHUNKED_END;
-    s->broken = result == CHUNKED_BAD;
-    s->hello_wanted = false;
-    guard_rate_credit(&s->rate, s->conn->front, taken, now_of(s->conn));
-    return taken;
-}
-
-static bool takes_more(const struct h1_stream *s, bool drop)
-{
-    return !s->ended && !s->broken && (drop || is_flowing(s));
-}
-
-/* Decode raw bytes in place and deliver them, or drop them. @return how many were taken */
-static size_t feed(struct h1_stream *s, char *raw, size_t len, bool drop)
-{
-    size_t used = 0, out;
-
-    while (used < len && takes_more(s, drop)) {
-        char *at = raw + used;
-
-        used += take_slice(s, at, len - used, &out);
-        if (out > 0 && !drop)
-            body_deliver(&s->body, at, out);
-    }
-    return used;
-}
-
-/* The same with the bytes of the stash. A handler that answers with a piece in its hands has the
- * rest dropped, from inside its call: what it has got is behind us then, and stays where it is. */
-static void feed_stash(struct h1_conn *h1, bool drop)
-{
-    struct h1_stream *s = h1->stream;
-    bool outermost = !h1->stash_pinned;
-    size_t len, out;
-    char *at;
-
-    h1->stash_pinned = true;
-    while ((at = (char *)stash_bytes(h1, &len)) != NULL && takes_more(s, drop)) {
-        h1->stash_at += take_slice(s, at, len, &out);
-        if (out > 0 && !drop)
-            body_deliver(&s->body, at, out);
-    }
-    if (!outermost)
-        return;
-    h1->stash_pinned = false;
-    stash_take(h1, 0);
-}
-
-/* The end of a body is told when its bytes are: not while the handler pauses. */
-static void tell_end(struct h1_stream *s)
-{
-    if (s->told || !is_flowing(s) || (!s->ended && !s->broken))
-        return;
-    s->told = true;
-    if (s->broken)
-        body_fail(&s->body, BODY_MALFORMED);
-    else
-        body_end(&s->body);
-}
+/* --- reading --- */
 
 /* Read exactly while the handler wants bytes. */
 static void update_reading(struct conn *conn)
@@ -296,7 +170,7 @@ static void update_reading(struct conn *conn)
 
     if (h1->phase != H1_RUNNING || conn->dying)
         return;
-    if (s != NULL && !s->ended && !s->broken && is_flowing(s) && h1->stash_len == 0)
+    if (s != NULL && !s->ended && !s->broken && h1_stream_is_flowing(s) && h1->stash_len == 0)
         h2o_socket_read_start(conn->sock, on_body_readable);
     else if (conn->sock->_cb.read != NULL)
         h2o_socket_read_stop(conn->sock);
@@ -321,9 +195,9 @@ static bool drop(struct conn *conn, char *raw, size_t len)
     h1->lingered += len;
     if (h1->phase == H1_REFUSED || s == NULL || s->broken)
         return false;
-    used = feed(s, raw, len, true);
+    used = h1_stream_feed(s, raw, len, true);
     if (s->ended && h1->phase == H1_DRAINING && used < len &&
-        !stash_put(h1, raw + used, len - used))
+        !h1_stream_keep(h1, raw + used, len - used))
         h1->req->http1_is_persistent = 0;
     return s->ended;
 }
@@ -394,7 +268,7 @@ static void refuse(struct conn *conn, int status)
 
     h2o_get_timestamp(conn->front->ctx, NULL, NULL); /* makes the cached one that of now */
     access_log_new_id(id);
-    access_log_refusal(id, r->status, 0x101, strlen(r->body));
+    access_log_refusal(id, conn->address, r->status, 0x101, strlen(r->body));
     len = snprintf(text, sizeof(text),
                    "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nServer: tranche\r\n"
                    "Content-Type: application/json\r\nContent-Length: %zu\r\n"
@@ -405,7 +279,7 @@ static void refuse(struct conn *conn, int status)
 
     h1->stash_len = h1->stash_at =
         0; /* nothing of it will be used; the text lives there until it is written */
-    if (!stash_put(h1, text, (size_t)len)) {
+    if (!h1_stream_keep(h1, text, (size_t)len)) {
         h1_hang_up(conn);
         return;
     }
@@ -522,22 +396,6 @@ static void say_hello(struct conn *conn)
 
 /* --- the flow of a body --- */
 
-static void pump(struct conn *conn)
-{
-    struct h1_conn *h1 = &conn->h1;
-    struct h1_stream *s = h1->stream;
-
-    if (s == NULL || h1->phase != H1_RUNNING || !is_flowing(s))
-        return;
-    if (s->hello_wanted && h1->answer == H1_UNANSWERED) {
-        s->hello_wanted = false;
-        say_hello(conn);
-    }
-    feed_stash(h1, false);
-    tell_end(s);
-    update_reading(conn);
-}
-
 static void on_body_readable(h2o_socket_t *sock, const char *err)
 {
     struct conn *conn = sock->on_close.data;
@@ -551,7 +409,8 @@ static void on_body_readable(h2o_socket_t *sock, const char *err)
         return;
     }
     if (sock->ssl == NULL) {
-        ssize_t n = read(h2o_socket_get_fd(sock), raw, BODY_SLICE);
+        size_t most = s->body.slice != 0 ? s->body.slice : BODY_SLICE;
+        ssize_t n = read(h2o_socket_get_fd(sock), raw, most);
 
         if (n == -1 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -564,14 +423,14 @@ static void on_body_readable(h2o_socket_t *sock, const char *err)
         raw = sock->input->bytes + h1->head_len;
         len = sock->input->size - h1->head_len;
     }
-    used = feed(s, raw, len, false);
-    if (used < len && !stash_put(h1, raw + used, len - used)) {
+    used = h1_stream_feed(s, raw, len, false);
+    if (used < len && !h1_stream_keep(h1, raw + used, len - used)) {
         h1_hang_up(conn);
         return;
     }
     if (sock->ssl != NULL)
         sock->input->size = h1->head_len;
-    tell_end(s);
+    h1_stream_tell_end(s);
     update_reading(conn);
 }
 
@@ -587,7 +446,7 @@ static void settle(struct conn *conn)
         h1->req->http1_is_persistent = 0;
     if (s == NULL || s->ended || s->body.ops != NULL)
         return;
-    feed_stash(h1, true);
+    h1_stream_feed_stash(h1, true);
     if (!s->ended && (s->broken || s->hello_wanted || s->framing == FRAMING_CHUNKED ||
                       s->left > GUARD_REUSE_BYTES))
         h1->req->http1_is_persistent = 0;
@@ -654,7 +513,7 @@ static void on_response_end(struct conn *conn)
         return;
     }
     body_abandon(&s->body); /* a handler that still listened has answered all the same */
-    feed_stash(h1, true);
+    h1_stream_feed_stash(h1, true);
     if (s->ended)
         finish(conn);
     else
@@ -677,6 +536,26 @@ static void on_written(h2o_socket_t *sock, const char *err)
     } else {
         on_response_end(conn);
     }
+}
+
+/* A body that goes on is read at once, if its bytes are there: behind what all sockets have had of
+ * this turn, and one that waits for each slice of it costs epoll nothing. */
+static void pump(struct conn *conn)
+{
+    struct h1_conn *h1 = &conn->h1;
+    struct h1_stream *s = h1->stream;
+
+    if (s == NULL || h1->phase != H1_RUNNING || !h1_stream_is_flowing(s))
+        return;
+    if (s->hello_wanted && h1->answer == H1_UNANSWERED) {
+        s->hello_wanted = false;
+        say_hello(conn);
+    }
+    h1_stream_feed_stash(h1, false);
+    h1_stream_tell_end(s);
+    update_reading(conn);
+    if (conn->sock->_cb.read == on_body_readable && conn->sock->ssl == NULL)
+        on_body_readable(conn->sock, NULL);
 }
 
 static void on_kick(h2o_timeout_entry_t *entry)
@@ -705,7 +584,7 @@ static void pass(struct conn *conn, size_t len, const struct guard_head *head)
     struct h1_conn *h1 = &conn->h1;
     h2o_buffer_t *input = conn->sock->input;
 
-    if (input->size > len && !stash_put(h1, input->bytes + len, input->size - len)) {
+    if (input->size > len && !h1_stream_keep(h1, input->bytes + len, input->size - len)) {
         h1_hang_up(conn);
         return;
     }
@@ -738,15 +617,13 @@ static void settle_head(struct conn *conn, size_t len, int status, const struct 
         refuse(conn, status);
 }
 
-static void try_head(struct conn *conn)
+static void read_head(struct conn *conn)
 {
     struct h1_conn *h1 = &conn->h1;
     h2o_buffer_t *input = conn->sock->input;
     struct guard_head head;
     int len;
 
-    if (input->size != 0 && h1->since_ms == 0)
-        h1->since_ms = now_of(conn);
     if (input->size >= 2 && !h1->skipped_line && memcmp(input->bytes, "\r\n", 2) == 0) {
         h1->skipped_line = true;
         h2o_buffer_consume(&conn->sock->input, 2);
@@ -764,6 +641,54 @@ static void try_head(struct conn *conn)
         settle_head(conn, (size_t)len, guard_h1_check(input->bytes, (size_t)len, &head), &head);
     else if (len < 0)
         refuse(conn, -len);
+}
+
+static void wait_for_turn(struct conn *conn)
+{
+    struct share *share = conn->load.share;
+
+    conn->h1.turn.flow = &share->flow;
+    h2o_socket_read_stop(conn->sock);
+    if (slices_add(share->shares->slices, conn->front->loop, &conn->h1.turn) != 0)
+        h1_hang_up(conn); /* no memory */
+}
+
+/* Its tenant's turn has come. */
+static void on_turn(struct slice *slice)
+{
+    struct conn *conn = slice->arg;
+    struct share *share = conn->load.share;
+    struct shares *shares = share->shares;
+
+    assert(!conn->dying && conn->h1.phase == H1_HEAD);
+    h2o_socket_read_start(conn->sock, on_head_readable);
+    share_turn(share);
+    read_head(conn);
+    share_end_turn(shares);
+}
+
+/* What a connection's tenant asks for is not even looked at before it is his turn: of one that has
+ * hundreds of connections the heads alone would make others wait. */
+static void try_head(struct conn *conn)
+{
+    struct h1_conn *h1 = &conn->h1;
+    struct share *share = conn->load.share;
+
+    if (conn->sock->input->size == 0 || h1->turn.link != NULL)
+        return;
+    if (h1->since_ms == 0)
+        h1->since_ms = now_of(conn);
+    if (share == NULL) {
+        read_head(conn);
+    } else if (share_begins(share, now_of(conn))) {
+        struct shares *shares = share->shares;
+
+        share_turn(share);
+        read_head(conn);
+        share_end_turn(shares);
+    } else {
+        wait_for_turn(conn);
+    }
 }
 
 static void on_head_readable(h2o_socket_t *sock, const char *err)
@@ -804,6 +729,7 @@ void h1_adopt(struct conn *conn)
     h2o_buffer_t *held = sock->input;
 
     h1->kick.cb = on_kick;
+    h1->turn = (struct slice){.cb = on_turn, .arg = conn};
     h2o_buffer_init(&sock->input, &h2o_socket_buffer_prototype);
     h2o_http1_accept(&conn->front->accept, sock, conn->connected_at);
     h2o_buffer_dispose(&sock->input);
@@ -830,6 +756,8 @@ void h1_tick(struct conn *conn, uint64_t now_ms)
 
     switch (h1->phase) {
     case H1_HEAD:
+        if (h1->turn.link != NULL)
+            break; /* it waits for us */
         if (h1->since_ms != 0 ? now_ms - h1->since_ms > guard_head_ms(conn->front)
                               : now_ms - conn->active_ms > guard_idle_ms(conn->front))
             h1_hang_up(conn);
@@ -839,7 +767,7 @@ void h1_tick(struct conn *conn, uint64_t now_ms)
             h1_hang_up(conn);
             break;
         }
-        if (s != NULL && !s->ended && !s->broken && is_flowing(s) &&
+        if (s != NULL && !s->ended && !s->broken && h1_stream_is_flowing(s) &&
             guard_rate_failed(&s->rate, conn->front, now_ms)) {
             body_fail(&s->body, BODY_TOO_SLOW);
             update_reading(conn);
@@ -877,5 +805,6 @@ int h1_watched(const struct conn *conn, uint64_t now_ms)
 void h1_forget(struct conn *conn)
 {
     h2o_timeout_unlink(&conn->h1.kick);
+    leave_queue(conn);
     free(conn->h1.stash);
 }

@@ -74,7 +74,7 @@ static void refuse(h2o_req_t *req, int status)
     char *id = h2o_mem_alloc_pool(&req->pool, ACCESS_LOG_ID);
 
     access_log_new_id(id);
-    access_log_refusal(id, r->status, 0x200, strlen(r->body));
+    access_log_refusal(id, front_address(req), r->status, 0x200, strlen(r->body));
     h2o_get_timestamp(req->conn->ctx, &req->pool, &req->processed_at);
     req->scheme = req->input.scheme;
     req->method = req->input.method;

@@ -26,6 +26,8 @@ static void on_call(void *arg, struct call *call)
     if (answer.body.data != NULL) /* a new key is in there */
         secret_wipe(answer.body.data, answer.body.len);
     strbuf_deinit(&answer.body);
+    if (admin->answered != NULL)
+        admin->answered(admin->arg);
 }
 
 void admin_calls_serve(struct admin_calls *admin, struct calls *calls)

@@ -10,6 +10,7 @@ struct admin_calls {
     const struct manage *manage; /* borrowed; its clock is set with each call */
     /* The database has another state: read and publish it now */
     void (*changed)(void *arg);
+    void (*answered)(void *arg); /* after each answer; NULL: nobody wants to know */
     void *arg;
 };
 

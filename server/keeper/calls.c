@@ -3,6 +3,7 @@
  * set are gone through. */
 #include "keeper/calls.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,12 +64,21 @@ struct calls {
 
 /* --- connections --- */
 
+/* The first one: a key that was made may be in it. */
+static void drop_answer(struct connection *c)
+{
+    struct answer *a = STAILQ_FIRST(&c->answers);
+
+    STAILQ_REMOVE_HEAD(&c->answers, link);
+    OPENSSL_cleanse(a->bytes, a->head.len);
+    free(a);
+}
+
 static void connection_free(struct connection *c)
 {
-    for (struct answer *a; (a = STAILQ_FIRST(&c->answers)) != NULL;) {
-        STAILQ_REMOVE_HEAD(&c->answers, link);
-        free(a);
-    }
+    assert(c->fd == -1 && c->num_held == 0); /* nobody sends there, and no question points there */
+    while (!STAILQ_EMPTY(&c->answers))
+        drop_answer(c);
     free(c);
 }
 
@@ -89,6 +99,7 @@ static void connection_end(struct connection *c)
 {
     if (c->fd == -1)
         return;
+    assert(c->calls->num_live > 0 && c->calls->num_calls >= c->num_calls);
     close(c->fd);
     c->fd = -1;
     c->calls->num_calls -= c->num_calls;
@@ -139,6 +150,7 @@ static void count_out(struct connection *c, const struct keeper_head *head)
 {
     if (head->id == 0)
         return; /* a note */
+    assert(c->num_calls > 0 && c->calls->num_calls >= c->num_calls);
     c->num_calls--;
     c->calls->num_calls--;
 }
@@ -165,8 +177,7 @@ static void send_waiting(struct connection *c)
     while (c->fd != -1 && (a = STAILQ_FIRST(&c->answers)) != NULL) {
         if (!send_answer(c, &a->head, a->bytes))
             return;
-        STAILQ_REMOVE_HEAD(&c->answers, link);
-        free(a);
+        drop_answer(c);
     }
 }
 
@@ -195,6 +206,7 @@ static void answer(struct connection *c, uint64_t id, unsigned status, const voi
 {
     struct keeper_head head = {.id = id, .kind = status, .len = (uint32_t)len};
 
+    assert(len <= KEEPER_MESSAGE);
     if (c->fd == -1)
         return;
     if (!STAILQ_EMPTY(&c->answers) || !send_answer(c, &head, bytes)) {
@@ -211,6 +223,7 @@ void call_answer(struct call **call, unsigned status, const void *bytes, size_t 
     struct question *q = (struct question *)*call;
     struct connection *c = q->from;
 
+    assert(c->num_held > 0);
     *call = NULL;
     c->num_held--;
     if (len > KEEPER_MESSAGE)
@@ -236,6 +249,7 @@ static void serve(struct connection *c, const struct keeper_head *head, const ch
     bool served = head->kind < KEEPER_KINDS && calls->serves[head->kind].cb != NULL;
     struct question *q = served ? malloc(sizeof(*q) + head->len) : NULL;
 
+    assert(c->known && c->num_calls < CALLS_EACH);
     c->num_calls++;
     calls->num_calls++;
     if (q == NULL) {
@@ -306,6 +320,8 @@ static void read_messages(struct connection *c)
             connection_end(c);
         else
             take_message(c, calls->message, (size_t)len);
+        if (len > 0 && (size_t)len <= sizeof(struct keeper_head) + KEEPER_MESSAGE)
+            OPENSSL_cleanse(calls->message, (size_t)len); /* an admin's call, as above */
     }
     if (c->fd != -1)
         watch(c, EPOLL_CTL_MOD);
@@ -352,6 +368,7 @@ static void serve_echo(void *arg, struct call *call)
 
 void calls_serve(struct calls *calls, enum keeper_kind kind, calls_cb cb, void *arg)
 {
+    assert((unsigned)kind < KEEPER_KINDS);
     calls->serves[kind].cb = cb;
     calls->serves[kind].arg = arg;
 }
@@ -417,6 +434,7 @@ void calls_free(struct calls *calls)
         LIST_REMOVE(c, link);
         c->calls = NULL;
     }
+    assert(calls->num_live == 0 && calls->num_calls == 0);
     free(calls->message);
     free(calls);
 }

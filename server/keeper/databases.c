@@ -35,9 +35,11 @@ struct databases {
     struct watch of_store, of_litellm;
     uint64_t gen;                           /* of `list` */
     struct rights_list list;                /* of the store */
+    uint64_t loaded_ms;                     /* when all of it was read last */
     const struct rights_list *litellm_list; /* of litellm; NULL: not read yet */
     uint32_t max_stale_ms;
     bool refuse_when_stale;
+    bool counts_money;
     uint64_t look_ms;    /* when the next look is due */
     bool stale[2];       /* what the last look found: of store, of litellm */
     struct miss *misses; /* [DATABASES_MISSES], owned */
@@ -132,6 +134,7 @@ int databases_new(const struct databases_options *options, struct databases **ou
         litellm_expand(d->litellm, on_models, d);
     d->max_stale_ms = options->max_stale_ms;
     d->refuse_when_stale = options->refuse_when_stale;
+    d->counts_money = options->counts_money;
     d->of_store.what = "the database of keys";
     d->of_litellm.what = "LiteLLM's database";
     *out = d;
@@ -149,9 +152,19 @@ void databases_free(struct databases *d)
     free(d);
 }
 
+uint64_t databases_generation(const struct databases *d)
+{
+    return d->of_store.read ? d->gen : 0;
+}
+
 struct store *databases_store(struct databases *d)
 {
     return d->store;
+}
+
+struct litellm *databases_litellm(struct databases *d)
+{
+    return d->litellm;
 }
 
 /* ---- states ---- */
@@ -202,31 +215,45 @@ static void forget_misses(struct databases *d)
     memset(d->misses, 0, DATABASES_MISSES * sizeof(d->misses[0]));
 }
 
-static int read_store(struct databases *d, bool *changed)
+static int load_store(struct databases *d, uint64_t now_ms)
 {
     struct rights_list list;
     uint64_t gen;
-    int rc = store_generation(d->store, &gen);
+    int rc = store_load(d->store, &list, &gen);
 
-    if (rc != 0 || (d->of_store.read && gen == d->gen))
-        return rc;
-    rc = store_load(d->store, &list, &gen);
     if (rc != 0)
         return rc;
     rights_list_deinit(&d->list);
     d->list = list;
     d->gen = gen;
-    *changed = true;
+    d->loaded_ms = now_ms;
     return 0;
+}
+
+/* Hashes in their grace end without a change: now and then all are read, and so are too many. */
+static int read_store(struct databases *d, uint64_t now_ms, bool *changed)
+{
+    uint64_t gen;
+    int rc = store_generation(d->store, &gen);
+
+    if (rc != 0 || (d->of_store.read && gen == d->gen))
+        return rc;
+    rc = d->of_store.read && now_ms < d->loaded_ms + DATABASES_WHOLE_MS
+             ? store_refresh(d->store, &d->list, &d->gen)
+             : ERR_LIMIT;
+    if (rc == ERR_LIMIT)
+        rc = load_store(d, now_ms);
+    *changed = *changed || rc == 0;
+    return rc;
 }
 
 static void tell_budgets(struct databases *d)
 {
     size_t num = litellm_counts(d->litellm)->with_budget;
 
-    if (num > d->budgets_told)
+    if (num > d->budgets_told && !d->counts_money)
         log_warn("keys: %zu of LiteLLM's keys and teams have a budget in money, which is not "
-                 "enforced here",
+                 "enforced here: that needs tranche_settings.database",
                  num);
     d->budgets_told = num;
 }
@@ -248,7 +275,7 @@ bool databases_look_now(struct databases *d, uint64_t now_ms)
     int rc;
 
     if (d->store != NULL) {
-        rc = read_store(d, &changed);
+        rc = read_store(d, now_ms, &changed);
         note(&d->of_store, rc, store_place(d->store), store_why(d->store), now_ms);
         changed = note_stale(d, 0, &d->of_store, now_ms) || changed;
     }

@@ -20,11 +20,13 @@
 #include "common/rights.h"
 #include "core/keeper_door.h"
 
-#define DATABASES_LOOK_MS 1000 /* between two looks: a change is known after two of them */
-#define DATABASES_MISS_MS 5000 /* how long an unknown key is not looked up again */
-#define DATABASES_MISSES  65536
+#define DATABASES_LOOK_MS  1000    /* between two looks: a change is known after two of them */
+#define DATABASES_WHOLE_MS 3600000 /* after so long a change has all keys read, not only its own */
+#define DATABASES_MISS_MS  5000    /* how long an unknown key is not looked up again */
+#define DATABASES_MISSES   65536
 
 struct store;
+struct litellm;
 struct databases;
 
 struct config_access_group;
@@ -37,6 +39,7 @@ struct databases_options {
     const char *litellm;    /* as litellm_new() takes it; NULL: none */
     uint32_t max_stale_ms;  /* `key_max_stale` */
     bool refuse_when_stale; /* `keys_when_down: refuse` */
+    bool counts_money;      /* there is a journal, so that budgets are enforced */
 };
 
 /** @param options  borrowed for the call
@@ -67,4 +70,12 @@ enum keeper_lookup databases_find(struct databases *databases,
                                   const unsigned char hash[RIGHTS_HASH_BYTES], uint64_t now_ms);
 
 /** The store, for the management API; NULL: none. databases_look_now() after a change. */
+/** Number of the last change of keys that is known; 0: none. */
+uint64_t databases_generation(const struct databases *databases);
+
+/** Number of the last change of the keys that were read; 0: none were. */
+uint64_t databases_generation(const struct databases *databases);
+
 struct store *databases_store(struct databases *databases);
+/** A LiteLLM's tables, for the same, which reads them; NULL: none. */
+struct litellm *databases_litellm(struct databases *databases);

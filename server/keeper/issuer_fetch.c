@@ -155,6 +155,7 @@ static void ask(struct place *place)
 
 static void begin_round(struct fetch *f)
 {
+    assert(f->in_flight == 0); /* the round before has ended */
     f->rung = issuer_keys_rung(f->keys);
     f->failed = false;
     issuer_keys_begin(f->keys, loop_now_ms(f->loop));

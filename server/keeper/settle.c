@@ -1,6 +1,7 @@
 /* See settle.h. */
 #include "settle.h"
 
+#include <assert.h>
 #include <stddef.h>
 
 static int64_t ns_of(const struct timespec *t)
@@ -37,6 +38,7 @@ bool settle_is_due(struct settle *settle, const struct settle_look *look, uint64
         settle->since_ms = now_ms;
         return false;
     }
+    assert(now_ms >= settle->since_ms);
     return settle_is_restless(settle) && now_ms - settle->since_ms >= SETTLE_MS;
 }
 

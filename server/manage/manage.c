@@ -1,8 +1,10 @@
 /* See manage.h: the routes, the request, and the answers that all handlers have. */
 #include "manage_impl.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_HEAD_VALUES 256
@@ -31,6 +33,20 @@ static const struct route {
     {"/team/block", MANAGE_POST, false, false, manage_team_block},
     {"/team/unblock", MANAGE_POST, false, false, manage_team_unblock},
     {"/team/delete", MANAGE_POST, false, false, manage_team_delete},
+    {"/journal/batches", MANAGE_GET, true, false, manage_batches_list},
+    {"/journal/batches/*", MANAGE_GET, true, false, manage_batch_get},
+    {"/journal/rebuild", MANAGE_POST, false, true, manage_rebuild_start},
+    {"/journal/rebuild/status", MANAGE_GET, false, false, manage_rebuild_get},
+    {"/webhooks", MANAGE_POST, true, false, manage_hook_create},
+    {"/webhooks", MANAGE_GET, true, false, manage_hook_list},
+    {"/webhooks/*", MANAGE_GET, true, false, manage_hook_get},
+    {"/webhooks/*", MANAGE_PATCH, true, false, manage_hook_update},
+    {"/webhooks/*", MANAGE_DELETE, true, true, manage_hook_delete},
+    {"/webhooks/*/rotate", MANAGE_POST, true, true, manage_hook_rotate},
+    {"/webhooks/*/test", MANAGE_POST, true, true, manage_hook_test},
+    {"/webhooks/*/events", MANAGE_GET, true, false, manage_hook_events},
+    {"/webhooks/events/*/replay", MANAGE_POST, true, true, manage_hook_replay},
+    {"/usage", MANAGE_GET, true, false, manage_usage},
 };
 
 /* --- answers --- */
@@ -39,6 +55,7 @@ static void finish(struct manage_job *job, int status, const struct json *body)
 {
     if (job->answered)
         return;
+    assert(job->out->body.len == 0); /* what is written behind an answer would be half of two */
     job->answered = true;
     job->out->status = status;
     json_write(body, &job->out->body);
@@ -57,6 +74,7 @@ static struct json *envelope(struct manage_job *job, int status, const char *typ
     struct json *body = json_new_object(job->doc), *error = json_new_object(job->doc);
     char code[16];
 
+    assert(status >= 400 && status < 600);
     snprintf(code, sizeof(code), "%d", status);
     json_set_str(job->doc, error, "message", message);
     json_set_str(job->doc, error, "type", type);
@@ -80,6 +98,7 @@ void manage_fail(struct manage_job *job, int status, const char *type, const cha
 
 void manage_fail_store(struct manage_job *job, int err)
 {
+    assert(err != 0 && job->manage->store != NULL);
     switch (err) {
     case ERR_FULL:
         if (store_state(job->manage->store) == STORE_LOCKED) {
@@ -180,6 +199,34 @@ bool manage_has_store(struct manage_job *job, const char *what)
     return false;
 }
 
+bool manage_has_journal(struct manage_job *job)
+{
+    if (job->manage->store != NULL && job->manage->journal)
+        return true;
+    manage_fail(job, 404, "invalid_request_error", NULL,
+                "There is no journal of batches here: it needs tranche_settings.database, and "
+                "tranche_settings.journal not switched off.");
+    return false;
+}
+
+bool manage_is_admin(const struct manage_job *job)
+{
+    bool admin = false;
+
+    return json_bool(json_get(job->caller, "admin"), &admin) && admin;
+}
+
+bool manage_owner(const struct manage_job *job, uint64_t *owner)
+{
+    const char *text = json_get_str(job->caller, "owner");
+    char *end;
+
+    if (text == NULL || text[0] == '\0')
+        return false;
+    *owner = strtoull(text, &end, 16);
+    return *end == '\0' && *owner != 0;
+}
+
 struct store_actor manage_actor(const struct manage_job *job)
 {
     const char *name = json_get_str(job->caller, "name");
@@ -206,20 +253,50 @@ static bool matches(const char *path, const char *pattern, const char **segment,
     return memchr(*segment, '/', *len) == NULL;
 }
 
-static const struct route *find_route(struct manage_job *job, const char *path)
+/* @param methods  written: those that the path has */
+static const struct route *find_route(struct manage_job *job, const char *path, unsigned method,
+                                      unsigned *methods)
 {
+    const struct route *found = NULL;
     const char *segment;
     size_t len = 0;
 
+    *methods = 0;
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
         segment = NULL;
         if (!matches(path, routes[i].path, &segment, &len))
             continue;
+        *methods |= routes[i].methods;
+        if ((routes[i].methods & method) == 0 || found != NULL)
+            continue;
+        found = &routes[i];
         if (segment != NULL)
             job->segment = json_str(json_new_string(job->doc, segment, len), NULL);
-        return &routes[i];
     }
-    return NULL;
+    return found;
+}
+
+static const char *const method_names[] = {"GET", "POST", "PATCH", "DELETE"};
+#define NUM_METHODS (sizeof(method_names) / sizeof(method_names[0]))
+
+static unsigned method_of(const char *name)
+{
+    for (unsigned i = 0; i < NUM_METHODS; i++)
+        if (strcmp(method_names[i], name) == 0)
+            return 1u << i;
+    return 0;
+}
+
+static void wrong_method(struct manage_job *job, const char *method, unsigned methods)
+{
+    char allowed[32] = "";
+
+    for (unsigned i = 0; i < NUM_METHODS; i++)
+        if ((methods & (1u << i)) != 0)
+            snprintf(allowed + strlen(allowed), sizeof(allowed) - strlen(allowed), "%s%s",
+                     *allowed != '\0' ? ", " : "", method_names[i]);
+    manage_fail(job, 405, "invalid_request_error", NULL, "Not allowed to %s here. Allowed: %s.",
+                method, allowed);
 }
 
 /* The body, when it is an object; every other one is a problem. */
@@ -247,20 +324,17 @@ static void read_body(struct manage_job *job, const char *text, size_t len)
 static int run(struct manage_job *job, const char *method, const char *path, const char *body,
                size_t body_len)
 {
-    unsigned bit = strcmp(method, "GET") == 0    ? MANAGE_GET
-                   : strcmp(method, "POST") == 0 ? MANAGE_POST
-                                                 : 0;
-    const struct route *route = find_route(job, path);
+    unsigned methods;
+    const struct route *route = find_route(job, path, method_of(method), &methods);
     bool admin = false;
 
-    if (route == NULL) {
+    if (methods == 0) {
         manage_fail(job, 404, "invalid_request_error", NULL, "Invalid URL (%s %.128s)", method,
                     path);
         return 0;
     }
-    if ((route->methods & bit) == 0) {
-        manage_fail(job, 405, "invalid_request_error", NULL, "Not allowed to %s here. Allowed: %s.",
-                    method, route->methods == MANAGE_GET ? "GET" : "POST");
+    if (route == NULL) {
+        wrong_method(job, method, methods);
         return 0;
     }
     if (!route->for_all && (!json_bool(json_get(job->caller, "admin"), &admin) || !admin)) {
@@ -268,7 +342,7 @@ static int run(struct manage_job *job, const char *method, const char *path, con
                     route->path);
         return 0;
     }
-    if (route->methods == MANAGE_POST && (body_len > 0 || !route->may_be_empty))
+    if (route->methods != MANAGE_GET && (body_len > 0 || !route->may_be_empty))
         read_body(job, body, body_len);
     return manage_is_refused(job) ? 0 : route->run(job);
 }
@@ -304,7 +378,7 @@ int manage_call(const struct manage *manage, const char *message, size_t len,
         out->status = 500;
         strbuf_reset(&out->body);
     }
-    json_doc_free(job.doc);
-    json_doc_free(head_doc);
+    json_doc_wipe(job.doc); /* a key that was chosen, or made, is in there */
+    json_doc_wipe(head_doc);
     return ret;
 }

@@ -1,4 +1,5 @@
 /* The fields of bodies and queries: read by their kinds, checked, and put into a row. */
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 #include "manage_impl.h"
+#include "price/budget.h"
 
 #define MAX_MODELS  1000
 #define MAX_FIELDS  (16u << 10) /* bytes of what one row keeps without understanding it */
@@ -19,6 +21,8 @@ enum kind {
     METADATA, /* a column: JSON object, in which some members are limits */
     FLAG,     /* a column */
     LIMIT,    /* kept in `fields`: a whole number, 0 or more */
+    DOLLARS,  /* kept: a number, 0 or more */
+    PERIOD,   /* kept: a duration */
     EXPIRY,   /* kept: {anchor, seconds} */
     KEY_TYPE, /* kept, and makes an administrator */
     BUDGET,   /* refused, for it would not be enforced (tenants statement A21) */
@@ -64,9 +68,9 @@ static const struct field fields[] = {
     {"max_batch_file_size_mb", LIMIT, OF_BOTH, 0, 0},
     {"enforced_file_expires_after", EXPIRY, OF_BOTH, 0, 0},
     {"enforced_batch_output_expires_after", EXPIRY, OF_BOTH, 0, 0},
-    {"max_budget", BUDGET, OF_BOTH, 0, 0},
+    {"max_budget", DOLLARS, OF_BOTH, 0, 0},
     {"soft_budget", BUDGET, OF_BOTH, 0, 0},
-    {"budget_duration", BUDGET, OF_BOTH, 0, 0},
+    {"budget_duration", PERIOD, OF_BOTH, 0, 0},
     {"budget_limits", BUDGET, OF_BOTH, 0, 0},
     {"budget_id", BUDGET, OF_BOTH, 0, 0},
     {"model_max_budget", BUDGET, OF_BOTH, 0, 0},
@@ -117,6 +121,22 @@ static bool is_limit(const struct json *v)
     int64_t value;
 
     return whole_number(v, &value) && value >= 0;
+}
+
+static bool is_dollars(const struct json *v)
+{
+    const char *text = json_is(v, JSON_STRING) ? json_str(v, NULL) : json_number_text(v);
+    int64_t nano;
+
+    return text != NULL && price_parse_dollars(text, strlen(text), &nano) == 0;
+}
+
+static bool is_period(const struct json *v)
+{
+    const char *text = json_str(v, NULL);
+    uint32_t seconds;
+
+    return text != NULL && budget_period_read(text, &seconds);
 }
 
 /* {"anchor": "created_at", "seconds": N} */
@@ -235,6 +255,9 @@ static const char *fault_of(enum kind kind, const struct json *v, const char **t
         [TEXTS] = {is_texts, "list_type", "Input should be a valid list of strings"},
         [TEXT_MAP] = {is_text_map, "dict_type", "Input should be a dictionary of strings"},
         [LIMIT] = {is_limit, "int_parsing", "Input should be a valid integer, 0 or more"},
+        [DOLLARS] = {is_dollars, "float_parsing", "Input should be dollars, 0 or more"},
+        [PERIOD] = {is_period, "value_error",
+                    "Input should be a duration: 30s, 30min, 1h, 30d, 2w, 1mo"},
         [EXPIRY] = {is_expiry, "value_error",
                     "Input should be {\"anchor\": \"created_at\", \"seconds\": N}"},
         [KEY_TYPE] = {is_key_type, "enum",
@@ -253,6 +276,7 @@ static const char *fault_of(enum kind kind, const struct json *v, const char **t
     }
     if (kind > KEY_TYPE)
         return NULL;
+    assert(rules[kind].is != NULL);
     fine = rules[kind].is(v);
     *type = rules[kind].type;
     return fine ? NULL : rules[kind].text;
@@ -263,6 +287,7 @@ static void put_kept(struct manage_job *job, const struct field *f, const struct
 {
     int64_t number;
 
+    assert(f->kind > FLAG && f->kind != BUDGET); /* columns have a place, budgets are refused */
     if (json_type(v) == JSON_NULL)
         json_remove(kept, f->name);
     else if (f->kind == LIMIT && whole_number(v, &number))
@@ -277,6 +302,7 @@ static int put_column(struct manage_job *job, const struct field *f, const struc
 {
     bool null = json_type(v) == JSON_NULL;
 
+    assert(f->kind <= FLAG);
     if (f->kind == FLAG) {
         bool *flag = column;
 
@@ -290,6 +316,12 @@ static int put_column(struct manage_job *job, const struct field *f, const struc
     if (null)
         return set_text(column, NULL);
     return f->kind == TEXT ? set_text(column, json_str(v, NULL)) : set_json(column, v);
+}
+
+/* A budget that nobody would hold a key to (tenants statement A21). */
+static bool is_uncounted(const struct manage_job *job, enum kind kind)
+{
+    return kind == BUDGET || ((kind == DOLLARS || kind == PERIOD) && !job->manage->journal);
 }
 
 /* One field of the body. @param row  the key or team; `kept` its other fields */
@@ -306,10 +338,13 @@ static int take(struct manage_job *job, const struct field *f, bool is_team, cha
         manage_problem(job, f->name, type, "%s", fault);
         return 0;
     }
-    if (f->kind == BUDGET) {
-        if (json_type(v) != JSON_NULL)
-            manage_problem(job, f->name, "value_error",
-                           "budgets are not enforced by this gateway yet, so none is taken");
+    if (json_type(v) != JSON_NULL && is_uncounted(job, f->kind)) {
+        manage_problem(job, f->name, "value_error",
+                       f->kind == BUDGET
+                           ? "not enforced by this gateway, so none is taken: max_budget and "
+                             "budget_duration are"
+                           : "budgets are counted by the journal (tranche_settings.journal), which "
+                             "this gateway has not");
         return 0;
     }
     if (f->kind == UNDONE && json_type(v) != JSON_NULL)

@@ -4,10 +4,11 @@
 #include "json/json.h"
 #include "manage/manage.h"
 #include "store/store.h"
+#include "store/store_batches.h"
 
 #define MANAGE_PROBLEMS 16 /* told at once; more are left out */
 
-enum manage_method { MANAGE_GET = 1, MANAGE_POST = 2 };
+enum manage_method { MANAGE_GET = 1, MANAGE_POST = 2, MANAGE_PATCH = 4, MANAGE_DELETE = 8 };
 
 /* What is wrong with a body, as FastAPI says it. */
 struct manage_problem {
@@ -45,6 +46,16 @@ void manage_fail_store(struct manage_job *job, int err);
 
 /** Whether there is a database; else that is answered. @param what  "keys" or "teams" */
 bool manage_has_store(struct manage_job *job, const char *what);
+
+/** Whether there is a journal; else that is answered. */
+bool manage_has_journal(struct manage_job *job);
+
+/** Whether who asks sees all. */
+bool manage_is_admin(const struct manage_job *job);
+
+/** Whose objects who asks sees else.
+ *  @return false: the worker has not said whose key it is, so it is nobody's */
+bool manage_owner(const struct manage_job *job, uint64_t *owner);
 
 /** Note what is wrong with the body: the answer is a 422 then. */
 void manage_problem(struct manage_job *job, const char *field, const char *type, const char *fmt,
@@ -122,3 +133,22 @@ int manage_team_list(struct manage_job *job);
 int manage_team_block(struct manage_job *job);
 int manage_team_unblock(struct manage_job *job);
 int manage_team_delete(struct manage_job *job);
+int manage_rebuild_start(struct manage_job *job);
+int manage_rebuild_get(struct manage_job *job);
+int manage_batches_list(struct manage_job *job);
+int manage_batch_get(struct manage_job *job);
+int manage_usage(struct manage_job *job);
+
+/** When a batch will have ended if it goes on as it did. Pure.
+ *  @param now_ms  Unix
+ *  @return Unix ms; 0: nobody can say, or it has ended */
+int64_t manage_expected_end_ms(const struct store_batch_row *row, int64_t now_ms);
+int manage_hook_create(struct manage_job *job);
+int manage_hook_list(struct manage_job *job);
+int manage_hook_get(struct manage_job *job);
+int manage_hook_update(struct manage_job *job);
+int manage_hook_delete(struct manage_job *job);
+int manage_hook_rotate(struct manage_job *job);
+int manage_hook_test(struct manage_job *job);
+int manage_hook_events(struct manage_job *job);
+int manage_hook_replay(struct manage_job *job);

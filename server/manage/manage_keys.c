@@ -1,14 +1,17 @@
 /* /key/...: what each route does with the database. A key's text is in the answer of the call that
  * made it, and nowhere else. */
+#include <assert.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "common/secret.h"
 #include "crypto/sha256.h"
 #include "manage_impl.h"
+#include "store/litellm.h"
 
 #define KEY_RANDOM 32 /* bytes of a key that we make (tenants statement A6) */
 #define KEY_MIN    16 /* characters of one that is given */
@@ -22,8 +25,7 @@ static void hash_of(const char *key, char hash[STORE_HASH_DIGITS + 1])
     unsigned char bytes[SHA256_BYTES];
 
     sha256_of(&piece, 1, bytes);
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        snprintf(hash + 2 * i, 3, "%02x", bytes[i]);
+    hex_write(bytes, sizeof(bytes), hash);
 }
 
 bool manage_hash(const char *name, char hash[STORE_HASH_DIGITS + 1])
@@ -40,14 +42,10 @@ bool manage_hash(const char *name, char hash[STORE_HASH_DIGITS + 1])
 
 static bool has_hash(const struct rights_key *key, const char *hash)
 {
-    for (size_t i = 0; i < RIGHTS_HASH_BYTES; i++) {
-        char digits[3];
+    char digits[2 * RIGHTS_HASH_BYTES + 1];
 
-        snprintf(digits, sizeof(digits), "%02x", key->hash[i]);
-        if (memcmp(digits, hash + 2 * i, 2) != 0)
-            return false;
-    }
-    return true;
+    hex_write(key->hash, RIGHTS_HASH_BYTES, digits);
+    return memcmp(digits, hash, 2 * RIGHTS_HASH_BYTES) == 0;
 }
 
 const struct rights_key *manage_file_key(const struct manage_job *job, const char *hash,
@@ -111,6 +109,7 @@ static bool make_key(char key[KEY_SIZE])
         (void)EVP_EncodeBlock((unsigned char *)key + 3, bytes, sizeof(bytes));
         for (char *c = key + 3; *c != '\0'; c++)
             *c = (char)(*c == '+' ? '-' : *c == '/' ? '_' : *c == '=' ? '\0' : *c);
+        assert(strlen(key) == 3 + (KEY_RANDOM * 4 + 2) / 3);
     }
     secret_wipe(bytes, sizeof(bytes));
     return made;
@@ -140,6 +139,7 @@ static char *shown_name(const char *key)
 {
     struct strbuf text = STRBUF_INIT;
 
+    assert(strlen(key) >= KEY_MIN); /* new_key() takes no shorter one */
     strbuf_addf(&text, "sk-...%s", key + strlen(key) - 4);
     return strbuf_take(&text);
 }
@@ -180,6 +180,7 @@ static int answer_made(struct manage_job *job, const char *hash, const char *tex
     struct store_key key;
     struct json *body;
 
+    assert(!job->answered && strncmp(text, "sk-", 3) == 0);
     job->out->changed = true;
     if (!read_row(job, hash, &key))
         return 0;
@@ -298,6 +299,7 @@ static int answer_row(struct manage_job *job, const char *hash, const char *aske
     struct store_key key;
     struct json *body;
 
+    assert(!job->answered && strlen(hash) == STORE_HASH_DIGITS);
     job->out->changed = true;
     if (!read_row(job, hash, &key))
         return 0;
@@ -530,6 +532,28 @@ static void answer_info(struct manage_job *job, const char *asked, struct json *
     manage_ok(job, body);
 }
 
+/* @return false: it is not there, or that is answered */
+static bool row_is_read(struct manage_job *job, int rc)
+{
+    if (rc != 0 && rc != ERR_NOT_FOUND)
+        manage_fail_store(job, rc);
+    return rc == 0;
+}
+
+static bool read_own_row(struct manage_job *job, const char *hash, struct store_key *key)
+{
+    struct store_key_name name = {.hash = hash};
+
+    return job->manage->store != NULL &&
+           row_is_read(job, store_key_get(job->manage->store, &name, key));
+}
+
+static bool read_litellm_row(struct manage_job *job, const char *hash, struct store_key *key)
+{
+    return !job->answered && job->manage->litellm != NULL &&
+           row_is_read(job, litellm_get(job->manage->litellm, hash, key));
+}
+
 int manage_key_info(struct manage_job *job)
 {
     const char *asked = manage_query(job, "key"), *own = json_get_str(job->caller, "hash");
@@ -559,13 +583,12 @@ int manage_key_info(struct manage_job *job)
         answer_info(job, asked, manage_show_file_key(job, of_file, source));
         return 0;
     }
-    if (job->manage->store == NULL)
-        return not_found(job);
-    if (!read_row(job, hash, &key))
+    if (read_own_row(job, hash, &key) || read_litellm_row(job, hash, &key)) {
+        answer_info(job, asked, manage_show_key(job, &key, false));
+        store_key_deinit(&key);
         return 0;
-    answer_info(job, asked, manage_show_key(job, &key, false));
-    store_key_deinit(&key);
-    return 0;
+    }
+    return job->answered ? 0 : not_found(job);
 }
 
 static const struct {

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/environment.h"
 #include "common/log.h"
 #include "common/mask.h"
@@ -61,6 +62,9 @@ static void reset_signals(void)
 
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
         signal(ignored[i], SIG_IGN);
+    for (int i = 22; i <= 23;
+         i++) /* a service manager may send them to all processes (signals.h) */
+        signal(SIGRTMIN + i, SIG_IGN);
     for (size_t i = 0; i < sizeof(ordinary) / sizeof(ordinary[0]); i++)
         signal(ordinary[i], SIG_DFL);
     sigemptyset(&none);
@@ -76,6 +80,7 @@ static void set_posture(const struct child_role *role, const struct config *conf
         environment_drop();
     posture_set_cores(config->core_dumps);
     posture_forbid_new_privileges();
+    posture_drop_capabilities();
 }
 
 __attribute__((noreturn)) static void become(const struct child_role *role, uint32_t row,
@@ -104,12 +109,20 @@ __attribute__((noreturn)) static void become(const struct child_role *role, uint
 
 static void fill_slot(struct worker_slot *slot, const struct child_role *role, uint32_t generation)
 {
+    char name[sizeof(uint64_t)] = "";
+    uint64_t word;
+
+    memccpy(name, role->name, '\0', sizeof(name) - 1);
+    memcpy(&word, name, sizeof(word));
+    atomic_store(&slot->role, word);
     atomic_store(&slot->beat_ms, 0);
     atomic_store(&slot->spool_bytes, 0);
     atomic_store(&slot->connections, 0);
     atomic_store(&slot->generation, generation);
     atomic_store(&slot->draining, 0);
+    atomic_store(&slot->relieve, 0);
     atomic_store(&slot->is_worker, role->is_worker);
+    atomic_store(&slot->started_unix_s, clock_unix_s());
 }
 
 int child_spawn(struct child *child, uint32_t row, const struct inherited *inherited,

@@ -1,6 +1,7 @@
 /* See generation.h. */
 #include "generation.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +18,10 @@
 #include "keys.h"
 #include "listener.h"
 #include "lost_accounts.h"
+#include "posture.h"
 #include "regions.h"
+#include "core/host_names.h"
+#include "core/keeper_door.h"
 #include "core/seals.h"
 #include "tls.h"
 #include "upgrade.h"
@@ -38,6 +42,7 @@ struct state_region {
 
 static void region_release(struct state_region *region)
 {
+    assert(region == NULL || region->users > 0);
     if (region == NULL || --region->users > 0)
         return;
     state_free(region->state);
@@ -102,12 +107,15 @@ static void bind_columns(struct generation *gen)
         uint32_t first = table_find_fingerprint(
             gen->table, d->real); /* bound before the others of its resource */
 
+        assert(first < table_num_deployments(gen->table));
         if (first == i)
             quota_bind(gen->region->quota, gen->columns[i], &terms);
         else
             quota_alias(gen->region->quota, gen->columns[i], gen->columns[first], terms.limit);
         slots_bind(gen->region->slots, gen->columns[i], d->fingerprint);
     }
+    if (!gen->config->journal) /* who had one told of others, and does so no more */
+        quota_forget_totals(gen->region->quota);
 }
 
 /* Columns in the region of the generation before; once deployments have come and gone so often that
@@ -172,32 +180,17 @@ static int make_seals(struct generation *gen, struct generation_base *base)
     return ret == 0 ? seals_derive(config, &base->fallback_seal, gen->seals) : ret;
 }
 
-/* What no text may quote, whichever account it is of. */
+/* What no text may quote. */
 static int make_mask(struct generation *gen)
 {
-    const struct config *config = gen->config;
-    const struct model_list *models = &config->models;
-    size_t n = 0;
-    const struct secret **secrets =
-        calloc(models->num_accounts * (1 + MODEL_MAX_HEADERS) + config->num_seal_keys + 4,
-               sizeof(const struct secret *));
-
-    if (secrets == NULL)
-        return ERR_NOMEM;
-    secrets[n++] = &config->master_key;
-    secrets[n++] = &config->proxy_credential;
-    secrets[n++] = &config->database_passwords[0];
-    secrets[n++] = &config->database_passwords[1];
-    for (size_t i = 0; i < config->num_seal_keys; i++)
-        secrets[n++] = &config->seal_keys[i];
-    for (size_t i = 0; i < models->num_accounts; i++) {
-        secrets[n++] = &models->accounts[i].key;
-        for (size_t k = 0; k < models->accounts[i].num_headers; k++)
-            secrets[n++] = &models->accounts[i].headers[k].value;
-    }
-    gen->mask = mask_new(secrets, n);
-    free(secrets);
+    gen->mask = config_mask(gen->config, NULL, 0);
     return gen->mask != NULL ? 0 : ERR_NOMEM;
+}
+
+static int make_host_names(struct generation *gen)
+{
+    gen->host_names = host_names_new(gen->config, gen->table);
+    return gen->host_names != NULL ? 0 : ERR_NOMEM;
 }
 
 static int make_probes(struct generation *gen, const struct generation *previous)
@@ -415,29 +408,9 @@ static int tell(const char *what, int ret, char *error, size_t error_size)
     return ret;
 }
 
-static int build(struct generation *gen, struct generation_base *base,
-                 const struct generation *previous, uint32_t number, char *error, size_t error_size)
+/* What children see of it, once all is made. */
+static void inherit(struct generation *gen, const struct generation_base *base, uint32_t number)
 {
-    const struct model_list *models = &gen->config->models;
-    int ret;
-
-    if ((ret = tell("the mask of secrets", make_mask(gen), error, error_size)) != 0 ||
-        (ret = tell("the seals of ids", make_seals(gen, base), error, error_size)) != 0 ||
-        (ret = tell("the model table", table_build(models, number, &gen->table), error,
-                    error_size)) != 0 ||
-        (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
-        (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
-        (ret = tell("the registry of files", regions_open_registry(base, gen->config), error,
-                    error_size)) != 0 ||
-        (ret = tell("the table of keys", keys_open(gen, base, previous), error, error_size)) != 0 ||
-        (ret = tell("the issuer's keys", make_issuer_keys(gen, previous), error, error_size)) !=
-            0 ||
-        (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
-        (ret = open_listener(gen, previous, error, error_size)) != 0)
-        return ret;
-    if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)
-        return ret;
-    set_breaker(gen);
     gen->inherited.config = gen->config;
     gen->inherited.table = gen->table;
     gen->inherited.state = gen->region->state;
@@ -449,13 +422,52 @@ static int build(struct generation *gen, struct generation_base *base,
     gen->inherited.poll_cache = base->poll_cache;
     gen->inherited.meters = base->meters;
     gen->inherited.registry = base->registry;
+    gen->inherited.followed = gen->config->journal ? base->followed : NULL;
+    gen->inherited.series = gen->config->journal ? base->series : NULL;
+    gen->inherited.entra_tokens =
+        gen->config->models.num_credentials > 0 ? base->entra_tokens : NULL;
     gen->inherited.columns = gen->columns;
     gen->inherited.seals = gen->seals;
     gen->inherited.mask = gen->mask;
+    gen->inherited.host_names = gen->host_names;
     gen->inherited.shared = base->shared;
+    gen->inherited.minutes = base->minutes;
     gen->inherited.generation = number;
     gen->inherited.started_ms = base->started_ms;
     gen->inherited.master_fd = base->master_fd;
+}
+
+static int build(struct generation *gen, struct generation_base *base,
+                 const struct generation *previous, uint32_t number, char *error, size_t error_size)
+{
+    const struct model_list *models = &gen->config->models;
+    int ret;
+
+    if ((ret = tell("the mask of secrets", make_mask(gen), error, error_size)) != 0 ||
+        (ret = tell("the seals of ids", make_seals(gen, base), error, error_size)) != 0 ||
+        (ret = tell("the model table", table_build(models, number, &gen->table), error,
+                    error_size)) != 0 ||
+        (ret = tell("the names of the host", make_host_names(gen), error, error_size)) != 0 ||
+        (ret = tell("the shared state", bind_state(gen, previous), error, error_size)) != 0 ||
+        (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
+        (ret = tell("the registry of files", regions_open_registry(base, gen->config), error,
+                    error_size)) != 0 ||
+        (ret = tell("the table of followed batches", regions_open_followed(base, gen->config),
+                    error, error_size)) != 0 ||
+        (ret = tell("the counters of batches", regions_open_series(base, gen->config), error,
+                    error_size)) != 0 ||
+        (ret = tell("the tokens of Entra ID (of 1024 credentials at most)",
+                    regions_bind_tokens(base, &gen->config->models), error, error_size)) != 0 ||
+        (ret = tell("the table of keys", keys_open(gen, base, previous), error, error_size)) != 0 ||
+        (ret = tell("the issuer's keys", make_issuer_keys(gen, previous), error, error_size)) !=
+            0 ||
+        (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
+        (ret = open_listener(gen, previous, error, error_size)) != 0)
+        return ret;
+    if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)
+        return ret;
+    set_breaker(gen);
+    inherit(gen, base, number);
     return 0;
 }
 
@@ -489,8 +501,30 @@ int generation_new(struct generation_base *base, struct config **config,
     return 0;
 }
 
+int generation_become_user(struct generation *gen, char *error, size_t error_size)
+{
+    const struct config *config = gen->config;
+    uid_t before = geteuid();
+    int ret = posture_become(config->user, config->core_dumps, error, error_size);
+
+    if (ret != 0 || geteuid() == before)
+        return ret;
+    if (gen->inherited.door != NULL && keeper_door_renew(gen->inherited.door) != 0) {
+        snprintf(error, error_size, "the keeper's door: %s", strerror(errno));
+        return ERR_IO;
+    }
+    if (access(config->spool_dir, W_OK | X_OK) == -1) { /* it was looked at as root */
+        snprintf(error, error_size,
+                 "tranche_settings.spool_dir: the user cannot write to \"%.256s\"",
+                 config->spool_dir);
+        return ERR_INVALID;
+    }
+    return 0;
+}
+
 void generation_offer(const struct generation *gen, struct handover_offer *offer)
 {
+    assert(gen->region->users > 0);
     offer->regions[HANDOVER_STATE] = shm_fd(gen->region->state);
     offer->regions[HANDOVER_QUOTA] = shm_fd(gen->region->quota);
     offer->regions[HANDOVER_SLOTS] = shm_fd(gen->region->slots);
@@ -527,6 +561,7 @@ void generation_free(struct generation *gen)
         ids_seals_clear(gen->seals);
     shm_free(gen->seals, sizeof(*gen->seals));
     mask_free(gen->mask);
+    mask_free(gen->host_names);
     config_free(gen->config);
     free(gen);
 }

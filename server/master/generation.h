@@ -26,6 +26,7 @@ struct generation {
     struct retry_policy *group_retry; /* owned; = inherited.group_retry; may be NULL */
     struct ids_seals *seals;          /* owned; = inherited.seals */
     struct mask *mask;                /* owned; = inherited.mask */
+    struct mask *host_names;          /* owned; = inherited.host_names */
     struct state_region *region;      /* counted */
     struct keys_region *keys;         /* counted; NULL: no keys of tenants are configured */
     size_t num_probes;
@@ -35,15 +36,19 @@ struct generation {
 /* What a generation is made with, the same for all of a master's life. */
 struct generation_base {
     struct shared *shared;
+    struct minutes_row *minutes; /* as in struct inherited */
     struct memo *memo; /* not of a region: what they know goes on, whatever the deployments are */
     struct memo *list_places; /* as in struct inherited */
     struct idem *idem;
     struct poll_cache *poll_cache;
     struct meters *meters;
     struct registry *registry;
-    struct tickets *tickets;       /* of TLS sessions */
-    struct seal_cache *seal_cache; /* a generation with other seal keys finds nothing in it */
-    struct keeper_door *door;      /* owned; NULL: no generation has needed it */
+    struct followed *followed;         /* NULL: no generation had a journal yet */
+    struct series *series;             /* NULL: no generation had a journal yet */
+    struct entra_tokens *entra_tokens; /* NULL: no generation has needed it */
+    struct tickets *tickets;           /* of TLS sessions */
+    struct seal_cache *seal_cache;     /* a generation with other seal keys finds nothing in it */
+    struct keeper_door *door;          /* owned; NULL: no generation has needed it */
     int master_fd;
     uint64_t started_ms;
     /* Set by the first generation that has neither seal keys nor a master key */
@@ -62,6 +67,12 @@ struct generation_base {
 MUST_USE int generation_new(struct generation_base *base, struct config **config,
                             const struct generation *previous, uint32_t number,
                             struct generation **out, char *error, size_t error_size);
+
+/** posture_become() with the first generation's settings, before its children are made: the door to
+ * the keeper and the spool are the new user's from then on, or the start is refused.
+ *  @return 0, ERR_NOT_FOUND (no such user), ERR_IO (the change, the door), ERR_INVALID (the spool);
+ *          `error` is one line for the log */
+MUST_USE int generation_become_user(struct generation *gen, char *error, size_t error_size);
 
 /** Name the descriptors of its state region to the next program. */
 void generation_offer(const struct generation *gen, struct handover_offer *offer);

@@ -2,6 +2,7 @@
  * names that it does not know. */
 #include "handover.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,8 +18,8 @@
 #define MAX_SEAL     256 /* bytes; less than a pipe takes at once */
 
 static const char *const region_names[HANDOVER_REGIONS] = {
-    "idem",   "memo",     "list_places", "poll_cache", "seal_cache",
-    "meters", "registry", "state",       "quota",      "slots"};
+    "idem",     "memo",     "list_places",  "poll_cache", "seal_cache", "meters",
+    "registry", "followed", "entra_tokens", "state",      "quota",      "slots"};
 
 /* What a region holds, for the log. */
 static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of creates",
@@ -28,6 +29,8 @@ static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of 
                                                        "seals that were checked",
                                                        "what keys have asked for",
                                                        "whose files are whose",
+                                                       "where batches are that moved or wait",
+                                                       "tokens of Entra ID",
                                                        "counters and health",
                                                        "reserved tokens",
                                                        "counts of files"};
@@ -213,6 +216,7 @@ int handover_take(enum handover_region region)
 
 bool handover_took(enum handover_region region, int ret)
 {
+    assert(!got.given || got.regions[region] == -1); /* handover_take() gave it away */
     if (ret != 0 && got.given && got.offered[region])
         log_warn("upgrade: cannot take over %s (%s) from the previous program: %s; starting empty",
                  contents[region], region_names[region], err_str(ret));

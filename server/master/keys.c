@@ -1,6 +1,7 @@
 /* See keys.h. */
 #include "keys.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct keys_region {
 
 void keys_release(struct keys_region *region)
 {
+    assert(region == NULL || region->users > 0);
     if (region == NULL || --region->users > 0)
         return;
     rights_table_free(region->table);
@@ -78,6 +80,7 @@ int keys_open(struct generation *gen, struct generation_base *base,
     uint32_t max = gen->config->max_keys;
     int ret;
 
+    assert(gen->keys == NULL); /* one table of a generation, which counts once in its users */
     if (!gen->config->has_tenants)
         return 0;
     if (previous != NULL && previous->keys != NULL && previous->keys->room >= max) {

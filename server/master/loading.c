@@ -1,8 +1,11 @@
 /* See loading.h. */
 #include "loading.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/log_out.h"
 #include "config/entrance.h"
@@ -53,7 +56,25 @@ static void log_lines(enum log_level level, const struct strbuf *text)
     }
 }
 
-static int look_at_certificates(const struct config *config)
+/* The first error of a report. */
+static void note_fault(const struct config_report *report, int error, struct loading_fault *fault)
+{
+    const struct config_note *note = NULL;
+
+    for (size_t i = 0; i < report->num_notes && note == NULL; i++)
+        if (report->notes[i].severity == CONFIG_ERROR)
+            note = &report->notes[i];
+    if (note == NULL) {
+        snprintf(fault->text, sizeof(fault->text), "%s", err_str(error));
+        return;
+    }
+    fault->line = note->line;
+    snprintf(fault->file, sizeof(fault->file), "%s", note->file != NULL ? note->file : "");
+    snprintf(fault->text, sizeof(fault->text), "%s%s%s", note->field != NULL ? note->field : "",
+             note->field != NULL ? ": " : "", note->text);
+}
+
+static int look_at_certificates(const struct config *config, struct loading_fault *fault)
 {
     struct strbuf errors = STRBUF_INIT, warnings = STRBUF_INIT;
     int ret;
@@ -62,12 +83,34 @@ static int look_at_certificates(const struct config *config)
     log_lines(LOG_LEVEL_ERROR, &errors);
     log_lines(LOG_LEVEL_WARN, &warnings);
     ret = errors.len > 0 ? ERR_INVALID : 0;
+    if (ret != 0)
+        snprintf(fault->text, sizeof(fault->text), "%.*s", (int)strcspn(strbuf_str(&errors), "\n"),
+                 strbuf_str(&errors));
     strbuf_deinit(&errors);
     strbuf_deinit(&warnings);
     return ret;
 }
 
-int loading_config(const struct master_options *options, bool first, struct config **out)
+/* Before the first fork; at a reload the streams stay where they are. */
+static int open_logs(const struct config *config, struct loading_fault *fault)
+{
+    const char *const files[LOG_STREAMS] = {
+        [LOG_STREAM_ACCESS] = config->access_log, [LOG_STREAM_ERROR] = config->error_log};
+
+    log_out_set_priority((enum log_priority)config->log_priority);
+    for (int i = 0; i < LOG_STREAMS; i++) {
+        if (log_out_use_file((enum log_stream)i, files[i]) == 0)
+            continue;
+        snprintf(fault->text, sizeof(fault->text), "cannot open the log %.150s: %.60s", files[i],
+                 strerror(errno));
+        log_error("%s", fault->text);
+        return ERR_IO;
+    }
+    return 0;
+}
+
+int loading_config(const struct master_options *options, bool first, struct config **out,
+                   struct loading_fault *fault)
 {
     struct config_report report = {0};
     int ret = config_load(options->config_path, &options->overrides, out, &report);
@@ -75,12 +118,23 @@ int loading_config(const struct master_options *options, bool first, struct conf
     tell_report(&report, ret != 0, first);
     if (ret != 0 && report.num_errors == 0)
         log_error("cannot load the configuration: %s", err_str(ret));
+    if (ret != 0)
+        note_fault(&report, ret, fault);
     config_report_free(&report);
     if (ret != 0)
         return ret;
     ret = certificates_override(options->tls_cert_file, options->tls_key_file, *out);
     if (ret == 0)
-        ret = look_at_certificates(*out);
+        ret = look_at_certificates(*out, fault);
+    if (ret != 0) {
+        if (fault->text[0] == '\0')
+            snprintf(fault->text, sizeof(fault->text), "%s", err_str(ret));
+        config_free(*out);
+        *out = NULL;
+        return ret;
+    }
+    if (first)
+        ret = open_logs(*out, fault);
     if (ret != 0) {
         config_free(*out);
         *out = NULL;
@@ -92,6 +146,17 @@ int loading_config(const struct master_options *options, bool first, struct conf
     if (first)
         log_set_level((enum log_level)(*out)->log_level);
     return 0;
+}
+
+void loading_publish(struct shared *shared, const struct loading_fault *fault)
+{
+    problem_clear(&shared->reload.file);
+    if (fault->file[0] != '\0')
+        problem_set(&shared->reload.file, fault->file);
+    problem_set(&shared->reload.text, fault->text[0] != '\0' ? fault->text : "the log says why");
+    atomic_store(&shared->reload.line, fault->line);
+    atomic_store(&shared->reload.at_unix_s, clock_unix_s());
+    atomic_store(&shared->reload_failed, 1);
 }
 
 /* The warning, and a line to copy that ends it. */

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,30 +21,34 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/log_out.h"
+#include "common/log_recent.h"
 #include "common/shm.h"
 #include "master/child.h"
 #include "generation.h"
 #include "keys.h"
 #include "listener.h"
 #include "loading.h"
+#include "notify.h"
 #include "core/keeper_door.h"
 #include "core/key_sources.h"
 #include "core/past.h"
 #include "posture.h"
 #include "regions.h"
+#include "signals.h"
 #include "tickets.h"
 #include "upgrade.h"
 
-#define MAX_DESCRIPTORS 65536
-#define LOOK_MS         1000  /* between two looks at the heartbeats */
-#define START_LOOK_MS   10    /* the same while a generation is starting */
-#define START_LIMIT_MS  10000 /* a generation whose workers are not ready by then is refused */
-/* Workers end by themselves at the end of the grace; SIGKILL comes after it */
-#define EXTRA_GRACE_MS  500
-#define KILL_WAIT_MS    2000 /* for children to vanish after SIGKILL */
+#define LOOK_MS        1000  /* between two looks at the heartbeats */
+#define START_LOOK_MS  10    /* the same while a generation is starting */
+#define START_LIMIT_MS 10000 /* a generation whose workers are not ready by then is refused */
+/* Workers end by themselves at the end of the grace; SIGKILL comes after it. On a busy machine they
+ * may wait for their turn on a processor for seconds */
+#define EXTRA_GRACE_MS 5000
+#define LAST_LINES_MS  5000 /* for workers to write the lines of requests that are cut off */
+#define KILL_WAIT_MS   2000 /* for children to vanish after SIGKILL */
 /* Signals to end that come so soon after the first one are that one: timeout(1) sends one to the
  * process and one to its group */
-#define ONE_STOP_MS     1000
+#define ONE_STOP_MS    1000
 
 struct row {
     struct child child;
@@ -270,15 +273,32 @@ static void stop(struct master *m, const char *why, uint64_t now_ms)
         next = gen->next; /* a generation whose rows all wait goes with the last one */
         generation_leave(m, gen, now_ms);
     }
+    if (m->upgrade_pid == 0) /* else the new program is the service */
+        notify_stopping();
     log_info("%s: draining", why);
+}
+
+/* Workers write the lines of what they cut off, which takes them a turn; all others go at once. */
+static void row_end_now(struct master *m, uint32_t row, uint64_t now_ms)
+{
+    struct child *c = &m->rows[row].child;
+
+    if (c->pid == 0 || !c->role->is_worker) {
+        row_kill(m, row);
+        return;
+    }
+    kill(c->pid, SIGTERM);
+    c->deadline_ms = now_ms + LAST_LINES_MS;
+    m->cut_off = true;
 }
 
 static void stop_now(struct master *m, const char *why, uint64_t now_ms)
 {
+    atomic_store(&m->base.shared->ends_now, 1);
     for (uint32_t row = 0; row < CHILD_ROWS; row++)
-        row_kill(m, row);
+        row_end_now(m, row, now_ms);
     if (m->give_up_ms == 0)
-        m->give_up_ms = now_ms + KILL_WAIT_MS;
+        m->give_up_ms = now_ms + LAST_LINES_MS + KILL_WAIT_MS;
     log_warn("%s again: ending now", why);
 }
 
@@ -303,31 +323,40 @@ static void take_past_over(struct master *m, uint64_t now_ms)
         past_unshared(m->starting->config, m->base.idem, now_ms);
 }
 
-static int generation_start(struct master *m, bool first, uint64_t now_ms)
+static int refuse_start(struct loading_fault *fault, const char *error, int ret)
+{
+    log_error("%s", error);
+    snprintf(fault->text, sizeof(fault->text), "%.*s", PROBLEM_BYTES - 1, error);
+    return ret;
+}
+
+static int generation_start(struct master *m, bool first, struct loading_fault *fault,
+                            uint64_t now_ms)
 {
     struct config *config = NULL;
     struct generation *gen;
     char error[512];
-    int ret = loading_config(m->options, first, &config);
+    int ret = loading_config(m->options, first, &config, fault);
 
     if (ret != 0)
         return ret;
     ret = generation_new(&m->base, &config, m->serving, m->last_number + 1, &gen, error,
                          sizeof(error));
-    if (ret != 0) {
-        log_error("%s", error);
-        return ret;
-    }
+    if (ret != 0)
+        return refuse_start(fault, error, ret);
     if (count_free_rows(m) < num_workers_of(gen) + 2) {
-        log_error("too many workers of earlier generations are still draining");
         generation_free(gen);
-        return ERR_FULL;
+        return refuse_start(fault, "too many workers of earlier generations are still draining",
+                            ERR_FULL);
     }
     ret = keys_publish(gen, error, sizeof(error));
     if (ret != 0) {
-        log_error("%s", error);
         generation_free(gen);
-        return ret;
+        return refuse_start(fault, error, ret);
+    }
+    if (first && (ret = generation_become_user(gen, error, sizeof(error))) != 0) {
+        generation_free(gen);
+        return refuse_start(fault, error, ret);
     }
     loading_warn(gen->config, m->options->config_path);
     begin_past(m, gen, first, now_ms);
@@ -355,10 +384,14 @@ static void log_listening(const struct master *m, const struct generation *gen)
 
 static void reload(struct master *m, uint64_t now_ms)
 {
+    struct loading_fault fault = {0};
+
     m->reload_wanted = false;
+    notify_reloading();
     log_info("SIGHUP: loading the configuration");
-    if (generation_start(m, false, now_ms) != 0) {
-        atomic_store(&m->base.shared->reload_failed, 1);
+    if (generation_start(m, false, &fault, now_ms) != 0) {
+        loading_publish(m->base.shared, &fault);
+        notify_ready(m->serving->inherited.generation);
         log_error("the new configuration is refused, generation %u keeps serving",
                   m->serving->inherited.generation);
         return;
@@ -370,6 +403,7 @@ static void reload(struct master *m, uint64_t now_ms)
 static void generation_refuse(struct master *m, const char *why, uint64_t now_ms)
 {
     struct generation *gen = m->starting;
+    struct loading_fault fault = {0};
     uint32_t number;
 
     assert(gen != NULL && gen != m->serving);
@@ -380,10 +414,12 @@ static void generation_refuse(struct master *m, const char *why, uint64_t now_ms
         log_error("cannot start: %s", why);
         return;
     }
-    atomic_store(&m->base.shared->reload_failed, 1);
+    snprintf(fault.text, sizeof(fault.text), "%s", why);
+    loading_publish(m->base.shared, &fault);
     number = gen->inherited.generation;
     generation_leave(m, gen, now_ms);
     keys_hand_back(m->serving);
+    notify_ready(m->serving->inherited.generation);
     log_error("generation %u is refused, %s; generation %u keeps serving", number, why,
               m->serving->inherited.generation);
 }
@@ -399,7 +435,10 @@ static void generation_promote(struct master *m, uint64_t now_ms)
     m->starting = NULL;
     m->serving = gen;
     log_set_level((enum log_level)gen->config->log_level);
+    log_out_set_level(-1); /* what a signal said held until now */
     atomic_store(&m->base.shared->reload_failed, 0);
+    if (old != NULL)
+        atomic_store(&m->base.shared->reload.at_unix_s, clock_unix_s());
     if (!key_sources_need_keeper(gen->config))
         problem_clear(&m->base.shared->keys_problem);
     if (old != NULL)
@@ -409,6 +448,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
     log_info("generation %u serves: %u workers, %s", gen->inherited.generation, num_workers_of(gen),
              strbuf_str(&served));
     strbuf_deinit(&served);
+    notify_ready(gen->inherited.generation);
     if (took_over)
         log_info("upgrade: took over from the previous program");
 }
@@ -475,6 +515,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
     meters_clear_holder(m->base.meters, number_of(m, row));
+    entra_tokens_clear_holder(m->base.entra_tokens, number_of(m, row));
     (void)quota_repair(p->gen->inherited.quota, NULL); /* again at each look, if it was not all */
     if (undone.orphans > 0)
         log_warn("%s died with %u batch creates in flight, outcome unknown (orphaned reservations)",
@@ -534,6 +575,13 @@ static void check_row(struct master *m, uint32_t row, bool look, uint64_t now_ms
     }
     if (c->pid == 0)
         return;
+    /* Another one first, and room for a reload stays: until then the wish stands. */
+    if (m->serving != NULL && count_free_rows(m) > num_workers_of(m->serving) + 2 &&
+        atomic_exchange(&slot_of(m, row)->relieve, 0) != 0 && c->phase == CHILD_RUNNING &&
+        m->rows[row].gen == m->serving) {
+        add_child(m, m->serving, m->options->worker, now_ms);
+        row_tell_to_leave(m, row, now_ms);
+    }
     name_row(m, row, name, sizeof(name));
     if (c->phase == CHILD_LEAVING && c->deadline_ms != 0 && now_ms >= c->deadline_ms) {
         row_kill(m, row);
@@ -583,7 +631,10 @@ static void check_rows(struct master *m, uint64_t now_ms)
     if (look) {
         m->next_look_ms = now_ms + LOOK_MS;
         keep_ledgers(m, now_ms);
+        regions_keep_tokens(&m->base, m->generations, m->side);
         log_tell_lost();
+        if (!m->stopping)
+            notify_alive();
         tickets_rotate(m->base.tickets, now_ms);
     }
 }
@@ -672,6 +723,9 @@ static void on_signal(struct master *m, const struct signalfd_siginfo *info, uin
     case SIGHUP:
         m->reload_wanted = true;
         break;
+    case SIGUSR1:
+        signals_reopen_logs();
+        break;
     case SIGUSR2:
         m->upgrade_wanted = true;
         break;
@@ -685,7 +739,8 @@ static void read_signals(struct master *m, uint64_t now_ms)
     struct signalfd_siginfo info;
 
     while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        on_signal(m, &info, now_ms);
+        if (!signals_take_level(info.ssi_signo))
+            on_signal(m, &info, now_ms);
 }
 
 static uint64_t next_wake_ms(const struct master *m)
@@ -759,38 +814,6 @@ static void run(struct master *m)
     }
 }
 
-/* Signals that we read from the descriptor, blocked for that; the mask of children is cleared after
- * the fork. An ignored SIGCHLD would reap for us, and nohup's SIGHUP is still the operator's. */
-static int block_signals(sigset_t *set)
-{
-    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
-
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        sigaddset(set, numbers[i]);
-    if (sigprocmask(SIG_SETMASK, set, NULL) == -1)
-        return -1;
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        signal(numbers[i], SIG_DFL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* memfds count against the system's file size limit */
-    return 0;
-}
-
-void master_keep_signals(void)
-{
-    sigset_t set;
-
-    (void)block_signals(&set);
-}
-
-static int open_signals(void)
-{
-    sigset_t set;
-
-    return block_signals(&set) == 0 ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
-}
-
 /* Which rows are ours, and who else lives. */
 static int take_side(struct master *m)
 {
@@ -806,7 +829,7 @@ static int open_all(struct master *m)
 
     m->base.started_ms = clock_now_ms();
     m->base.shared = shm_new(sizeof(*m->base.shared));
-    m->signal_fd = open_signals();
+    m->signal_fd = signals_open();
     if (m->base.shared == NULL || m->signal_fd == -1 || take_side(m) != 0 ||
         regions_open(&m->base, &m->shared) != 0 ||
         tickets_new(m->base.started_ms, &m->base.tickets) != 0 ||
@@ -844,21 +867,10 @@ static void close_all(struct master *m)
     shm_free(m->base.shared, sizeof(*m->base.shared));
 }
 
-/* Descriptors for the connections of a worker: the soft limit of a login shell (1,024) is for
- * programs that use select(2), the hard one is the administrator's word. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= MAX_DESCRIPTORS)
-        return;
-    limit.rlim_cur = limit.rlim_max < MAX_DESCRIPTORS ? limit.rlim_max : MAX_DESCRIPTORS;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int master_run(const struct master_options *options)
 {
     struct master *m = calloc(1, sizeof(*m));
+    struct loading_fault fault = {0};
     int code = 1;
 
     if (m == NULL)
@@ -867,12 +879,13 @@ int master_run(const struct master_options *options)
     m->signal_fd = m->alive_fd = m->base.master_fd = m->other_fd = -1;
     m->life = (struct life)LIFE_NONE;
     log_set_process("master");
-    if (log_out_init() != 0)
+    if (log_out_init() != 0 || log_recent_init() != 0)
         log_warn("the log may wait for its reader: %s", strerror(errno));
     posture_init();
     upgrade_init(options->argv);
-    raise_descriptor_limit();
-    if (open_all(m) == 0 && generation_start(m, true, clock_now_ms()) == 0) {
+    notify_init(upgrade_is_successor());
+    posture_raise_descriptors();
+    if (open_all(m) == 0 && generation_start(m, true, &fault, clock_now_ms()) == 0) {
         /* Of another layout, or not needed: gone before anybody is upgraded again */
         handover_end();
         log_listening(m, m->starting);

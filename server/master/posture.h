@@ -3,6 +3,9 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
+
+#include "common/err.h"
 
 /** At the start, before anything is made: files are for their owner alone (umask), and the
  * environment's keys and SSLKEYLOGFILE are taken away (environment_take()), with a warning where
@@ -17,3 +20,17 @@ void posture_set_cores(bool allowed);
 /** No program that this process or its children could be made to start gets more rights than they
  * have (PR_SET_NO_NEW_PRIVS). */
 void posture_forbid_new_privileges(void);
+
+/** Descriptors for the connections of a worker: the soft limit of a login shell (1,024) is for
+ * programs that use select(2), the hard one is the administrator's word. */
+void posture_raise_descriptors(void);
+
+/** Started as root: become the user, with its groups, for good; the files of the logs become its own.
+ * Started as somebody else: nothing.
+ *  @param user   NULL: `tranche`, if it exists, else stay root, with a warning
+ *  @param error  on failure one line for the log
+ *  @return 0, ERR_NOT_FOUND, ERR_IO */
+MUST_USE int posture_become(const char *user, bool core_dumps, char *error, size_t error_size);
+
+/** Capabilities of a process that is not root's: none, and none for what it would start. */
+void posture_drop_capabilities(void);

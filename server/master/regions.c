@@ -1,6 +1,8 @@
 /* See regions.h. */
 #include "regions.h"
 
+#include <stdlib.h>
+
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/shm.h"
@@ -34,6 +36,8 @@ int regions_open(struct generation_base *b, bool *known)
     if (!handover_took(HANDOVER_METERS,
                        meters_adopt(meters, METER_SCOPES, WORKER_ROWS, &b->meters)))
         ret |= meters_new(METER_SCOPES, WORKER_ROWS, &b->meters);
+    b->minutes = shm_new(WORKER_ROWS * sizeof(*b->minutes));
+    ret |= b->minutes == NULL;
     return ret == 0 ? 0 : ERR_NOMEM;
 }
 
@@ -46,9 +50,69 @@ int regions_open_registry(struct generation_base *b, const struct config *config
     return registry_new(config->max_known_files, clock_unix_s(), &b->registry);
 }
 
+int regions_open_followed(struct generation_base *b, const struct config *config)
+{
+    if (b->followed != NULL || !config->journal ||
+        handover_took(HANDOVER_FOLLOWED,
+                      followed_adopt(handover_take(HANDOVER_FOLLOWED), FOLLOWED_MAX, &b->followed)))
+        return 0;
+    return followed_new(FOLLOWED_MAX, &b->followed);
+}
+
+int regions_open_series(struct generation_base *b, const struct config *config)
+{
+    return b->series != NULL || !config->journal
+               ? 0
+               : series_new(config->metrics_max_series, &b->series);
+}
+
+int regions_bind_tokens(struct generation_base *b, const struct model_list *models)
+{
+    int ret = 0;
+
+    if (models->num_credentials == 0)
+        return 0;
+    if (b->entra_tokens == NULL &&
+        !handover_took(HANDOVER_ENTRA_TOKENS,
+                       entra_tokens_adopt(handover_take(HANDOVER_ENTRA_TOKENS), &b->entra_tokens)))
+        ret = entra_tokens_new(&b->entra_tokens);
+    for (size_t i = 0; i < models->num_credentials && ret == 0; i++)
+        ret =
+            entra_tokens_bind(b->entra_tokens, models->credentials[i].fingerprint, handover_side());
+    return ret;
+}
+
+static size_t add_fingerprints(const struct generation *generations, uint64_t *out)
+{
+    size_t num = 0;
+
+    for (const struct generation *g = generations; g != NULL; g = g->next)
+        for (size_t i = 0; i < g->config->models.num_credentials; i++, num++)
+            if (out != NULL)
+                out[num] = g->config->models.credentials[i].fingerprint;
+    return num;
+}
+
+void regions_keep_tokens(const struct generation_base *b, const struct generation *generations,
+                         uint32_t side)
+{
+    size_t num = add_fingerprints(generations, NULL);
+    uint64_t *used = b->entra_tokens != NULL ? calloc(num + 1, sizeof(*used)) : NULL;
+
+    if (used == NULL)
+        return;
+    (void)add_fingerprints(generations, used);
+    entra_tokens_keep(b->entra_tokens, used, num, side);
+    free(used);
+}
+
 void regions_close(struct generation_base *b)
 {
+    shm_free(b->minutes, WORKER_ROWS * sizeof(*b->minutes));
+    entra_tokens_free(b->entra_tokens);
+    series_free(b->series);
     meters_free(b->meters);
+    followed_free(b->followed);
     registry_free(b->registry);
     seal_cache_free(b->seal_cache);
     poll_cache_free(b->poll_cache);
@@ -66,6 +130,8 @@ void regions_offer(const struct generation_base *b, struct handover_offer *offer
     offer->regions[HANDOVER_SEAL_CACHE] = shm_fd(b->seal_cache);
     offer->regions[HANDOVER_METERS] = shm_fd(b->meters);
     offer->regions[HANDOVER_REGISTRY] = shm_fd(b->registry);
+    offer->regions[HANDOVER_FOLLOWED] = shm_fd(b->followed);
+    offer->regions[HANDOVER_ENTRA_TOKENS] = shm_fd(b->entra_tokens);
     offer->seal = &b->fallback_seal;
 }
 
@@ -88,8 +154,11 @@ void regions_clear_side(const struct generation_base *base, const struct generat
 {
     uint32_t lost = idem_undo_holders(base->idem, side * CHILD_ROWS, CHILD_ROWS), orphans = 0;
 
-    for (uint32_t row = side * CHILD_ROWS; row < (side + 1) * CHILD_ROWS; row++)
+    for (uint32_t row = side * CHILD_ROWS; row < (side + 1) * CHILD_ROWS; row++) {
         meters_clear_holder(base->meters, row);
+        entra_tokens_clear_holder(base->entra_tokens, row);
+    }
+    entra_tokens_clear_side(base->entra_tokens, side);
     for (const struct generation *g = generations; g != NULL; g = g->next)
         orphans += clear_generation(g, side, now_ms);
     log_info("upgrade: all processes of the previous program have ended");

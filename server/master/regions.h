@@ -19,6 +19,23 @@ void regions_close(struct generation_base *base);
  * at the start. @return 0 or ERR_NOMEM */
 MUST_USE int regions_open_registry(struct generation_base *base, const struct config *config);
 
+/** Where batches are that wait or were moved, where there is a journal: that of the program before, or
+ * a new one. @return 0 or ERR_NOMEM */
+MUST_USE int regions_open_followed(struct generation_base *base, const struct config *config);
+
+/** The counters with labels, where there is a journal, if they are not there yet: as large as the
+ * configuration says at the start. @return 0 or ERR_NOMEM */
+MUST_USE int regions_open_series(struct generation_base *base, const struct config *config);
+
+/** Cells for the tokens of these credentials, of the program before or of a generation before if they
+ * are there. Nothing is made where there are none. @return 0, ERR_NOMEM, ERR_FULL */
+MUST_USE int regions_bind_tokens(struct generation_base *base, const struct model_list *models);
+
+/** Tokens of credentials that none of these generations has are wiped, unless the other program has
+ * them. @param generations  ours, all of them */
+void regions_keep_tokens(const struct generation_base *base, const struct generation *generations,
+                         uint32_t side);
+
 /** Name their descriptors. */
 void regions_offer(const struct generation_base *base, struct handover_offer *offer);
 

@@ -5,11 +5,13 @@
 
 #include "upstream/normal.h"
 #include "upstream/provider.h"
+#include "core/host_names.h"
 #include "objects/discard.h"
 #include "objects/ledger.h"
 #include "objects/polls.h"
 #include "objects/observation.h"
 #include "objects/owned.h"
+#include "objects/reported.h"
 
 #define MAX_AT_WORK 32 /* operations of a worker; beyond, a copy is left to the next look */
 
@@ -90,6 +92,13 @@ static bool shows_tag(const struct viewer *owner, bool tagged)
     return tagged || (owner->owner != 0 && !owner->echoes);
 }
 
+/* Why it failed, a provider says in its own words. */
+static void hide_host(const struct viewer *viewer, struct json_doc *doc, struct json *batch)
+{
+    if (viewer->is_tenant)
+        host_names_hide_json(viewer->rt->inherited->host_names, doc, json_get(batch, "errors"));
+}
+
 struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool tagged,
                         struct json_doc *doc, struct json *batch)
 {
@@ -108,7 +117,9 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
         discard_copy(rt, deployment, batch);
     owner = owner_of(viewer, deployment, marker, batch);
     owned_see_batch(rt, deployment, owner.owner, marker, batch);
+    reported_batch(rt, deployment, marker, batch);
     shape(&owner, deployment, shows_tag(&owner, tagged), marker, doc, batch);
+    hide_host(viewer, doc, batch);
     return batch;
 }
 
@@ -120,4 +131,5 @@ void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tag
     struct viewer owner = owner_of(viewer, deployment, marked ? &marker : NULL, batch);
 
     shape(&owner, deployment, shows_tag(&owner, tagged), marked ? &marker : NULL, doc, batch);
+    hide_host(viewer, doc, batch);
 }

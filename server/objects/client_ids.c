@@ -1,6 +1,7 @@
 /* See client_ids.h. */
 #include "objects/client_ids.h"
 
+#include <assert.h>
 #include <string.h>
 
 bool client_ids_are_tagged(const struct viewer *viewer, uint32_t deployment)
@@ -38,6 +39,7 @@ static size_t write_id(const struct viewer *viewer, uint32_t deployment, enum id
 
     if (!is_named(viewer, deployment, kind, native, len))
         return ids_mint_text(viewer->rt->inherited->seals, kind, native, len, &tag, out);
+    assert(viewer->named->len <= IDS_MAX);
     memcpy(out, viewer->named->id, viewer->named->len);
     out[viewer->named->len] = '\0';
     return viewer->named->len;

@@ -1,6 +1,7 @@
 /* See discard.h. */
 #include "objects/discard.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,6 +27,7 @@ static void end(struct discard *d, const char *why)
     if (why != NULL)
         log_warn("account %s: cannot delete the copy %.128s: %s",
                  runtime_account(d->rt, d->deployment)->name, d->native, why);
+    assert(d->rt->operations > 0);
     d->rt->operations--;
     free(d);
 }

@@ -425,8 +425,8 @@ static void on_read(void *arg, const struct attempt_result *result)
     finish(peek);
 }
 
-struct facts_peek *facts_peek_start(struct runtime *rt, uint32_t deployment, const char *native,
-                                    facts_peek_cb on_done, void *arg)
+struct facts_peek *facts_peek_start(struct runtime *rt, uint64_t owner, uint32_t deployment,
+                                    const char *native, facts_peek_cb on_done, void *arg)
 {
     struct facts_peek *peek = calloc(1, sizeof(*peek));
     struct jsonl_rules rules = {.max_line_bytes = MOST_LINE};
@@ -434,6 +434,7 @@ struct facts_peek *facts_peek_start(struct runtime *rt, uint32_t deployment, con
                                 .call = CALL_FILE_CONTENT,
                                 .id = native,
                                 .range = SAMPLE_RANGE,
+                                .owner = owner,
                                 .on_head = on_head,
                                 .on_data = on_data,
                                 .on_done = on_read,

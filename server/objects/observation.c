@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/seeded_fault.h"
 #include "upstream/normal.h"
 #include "objects/facts.h"
 #include "core/provider_clock.h"
@@ -88,7 +89,7 @@ enum observation_change observation_record(struct quota *quota, uint32_t holder,
 {
     struct quota_found found = {
         .id = s->id, .len = strlen(s->id), .tokens = tokens, .age_ms = age_ms};
-    bool running = s->phase == LEDGER_RUNNING;
+    bool running = s->phase == LEDGER_RUNNING && !seeded_fault(SEEDED_FREED_RESERVATION);
 
     if (running && s->refund)
         (void)quota_refund(quota, holder, column, s->id, found.len);

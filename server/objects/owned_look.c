@@ -2,6 +2,7 @@
  * its size and its name. No client waits for the answer, and no breaker learns from it. */
 #include "objects/owned.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct look {
 
 static void end(struct look *look)
 {
+    assert(look->rt->operations > 0);
     look->rt->operations--;
     free(look);
 }
@@ -70,6 +72,7 @@ void owned_look(struct runtime *rt, uint32_t account, uint64_t owner, const char
     uint32_t at = account_map_pinned(&rt->account_map, account);
     struct look *look;
 
+    assert(owner != 0); /* the master's files are nobody's to remember */
     if (at == MODEL_NO_INDEX || rt->account_first[at] == MODEL_NO_INDEX ||
         strlen(native) > IDS_MAX || !ids_is_usable(native) || rt->operations >= MAX_AT_WORK ||
         !is_due(rt, account, native) || (look = calloc(1, sizeof(*look))) == NULL)

@@ -1,6 +1,7 @@
 /* See refusals.h. */
 #include "objects/refusals.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define KIND_JOB   'j' /* refused anywhere */
@@ -24,6 +25,7 @@ static uint64_t rest_ms(uint64_t times)
 {
     uint64_t ms = REFUSALS_FIRST_MS;
 
+    assert(times > 0); /* --times below */
     while (--times > 0 && ms < REFUSALS_MAX_MS)
         ms *= 2;
     return ms < REFUSALS_MAX_MS ? ms : REFUSALS_MAX_MS;

@@ -7,20 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/seeded_fault.h"
 #include "routing/candidates.h"
 #include "request/errors.h"
 #include "request/resolve.h"
 
-#define KEY_HEADER    "idempotency-key"
-#define RETRY_HEADER  "x-stainless-retry-count"
-#define SDK_TIMEOUT_S 600 /* openai-python and openai-node, where nothing else is configured */
-#define SDK_WAIT_S    60  /* the longest Retry-After that they honour */
-#define LOOK_MS       50  /* between two looks at a request that is under way in another worker */
-#define MAX_SEARCHED  64 /* accounts that are searched; a search of fewer than all proves nothing */
-#define MAX_WAIT_MS   60000 /* SDKs take no longer one from a Retry-After */
-#define YOUNG_MS      10000 /* a gateway that has just been started again */
-#define REFUSED_MS    90000 /* a retry comes within the minute that SDKs wait at most, and some */
-#define CLOCK_SLACK_S 300   /* beyond which an answer that the key still names would be too old */
+#define KEY_HEADER        "idempotency-key"
+#define RETRY_HEADER      "x-stainless-retry-count"
+#define SDK_TIMEOUT_S     600 /* openai-python and openai-node, where nothing else is configured */
+#define SDK_WAIT_S        60  /* the longest Retry-After that they honour */
+#define LOOK_MS           50 /* between two looks at a request that is under way in another worker */
+#define LOOK_ELSEWHERE_MS 250  /* ... at another node */
+#define AWAY_MS           5000 /* after which a request is worth another try */
+#define MAX_SEARCHED      64 /* accounts that are searched; a search of fewer than all proves nothing */
+#define MAX_WAIT_MS       60000 /* SDKs take no longer one from a Retry-After */
+#define YOUNG_MS          10000 /* a gateway that has just been started again */
+#define REFUSED_MS        90000 /* a retry comes within the minute that SDKs wait at most, and some */
+#define CLOCK_SLACK_S     300 /* beyond which an answer that the key still names would be too old */
 
 static void look(struct repeat *r);
 
@@ -154,6 +157,22 @@ static void fail_under_way(struct repeat *r, uint64_t wait_ms)
     r->ops->on_failed(r->arg, &failure);
 }
 
+/* Another node had begun it and ended without a word. After a while what it had sent has come to
+ * something, and would be listed. */
+static void on_not_there_after(struct repeat *r)
+{
+    uint64_t age_ms = r->fleet.age_ms + loop_now_ms(r->rt->loop) - r->fleet.looked_ms;
+
+    if (r->too_many) {
+        fail_unread(r);
+    } else if (age_ms < QUOTA_ORPHAN_KEEP_MS) {
+        fail_under_way(r, QUOTA_ORPHAN_KEEP_MS - age_ms);
+    } else {
+        r->fleet.lost = false;
+        go_on(r);
+    }
+}
+
 /* All lists were read in which it could have been found. */
 static void on_not_there(struct repeat *r)
 {
@@ -191,6 +210,8 @@ static void on_searched(void *arg, const struct reconcile_result *result)
         fail_unsure(r);
     else if (result->end == RECONCILE_UNREAD)
         fail_unread(r);
+    else if (r->fleet.lost)
+        on_not_there_after(r);
     else
         on_not_there(r);
 }
@@ -214,7 +235,8 @@ static uint64_t known_since_ms(const struct repeat *r)
 {
     const struct idem *idem = r->rt->inherited->idem;
 
-    if (r->lost || r->announced || loop_now_ms(r->rt->loop) < idem_blind_until_ms(idem))
+    if (r->lost || r->fleet.lost || r->announced ||
+        loop_now_ms(r->rt->loop) < idem_blind_until_ms(idem))
         return 0;
     return repeat_known_since_ms(idem_since_ms(idem), idem_unsure_until_ms(idem));
 }
@@ -229,7 +251,7 @@ static void search(struct repeat *r, const char *nonce)
                                   .wanted = &wanted,
                                   .age_s = age_s,
                                   .known_since_ms = known_since_ms(r),
-                                  .patient = r->lost || may_be_on_its_way(r)};
+                                  .patient = r->lost || r->fleet.lost || may_be_on_its_way(r)};
 
     assert(r->search == NULL && r->num_searched <= MAX_SEARCHED);
     snprintf(wanted.nonce, sizeof(wanted.nonce), "%s", nonce);
@@ -335,8 +357,8 @@ static bool was_refused_here(const struct repeat *r)
     return true;
 }
 
-/* The table does not know it. */
-static void on_unknown_here(struct repeat *r)
+/* Neither this node's table nor the journal knows it. */
+static void on_unknown(struct repeat *r)
 {
     const struct idem *idem = r->rt->inherited->idem;
 
@@ -350,18 +372,162 @@ static void on_unknown_here(struct repeat *r)
     }
 }
 
+/* --- looking in the journal --- */
+
+static void ask_journal(struct repeat *r);
+
 static void on_timer(struct loop_timer *timer)
 {
-    look(timer->arg);
+    struct repeat *r = timer->arg;
+
+    if (r->claim.entry != 0) /* nobody is at it here: it is at another node */
+        ask_journal(r);
+    else
+        look(r);
 }
 
-static void wait_for_first(struct repeat *r)
+static bool may_wait(struct repeat *r, uint64_t delay_ms)
 {
     uint64_t now_ms = loop_now_ms(r->rt->loop);
 
     if (r->give_up_ms == 0)
         r->give_up_ms = now_ms + r->rt->config->timeouts.json_total_ms;
-    if (now_ms >= r->give_up_ms || loop_timer_start(r->rt->loop, &r->timer, LOOK_MS) != 0)
+    return now_ms < r->give_up_ms && loop_timer_start(r->rt->loop, &r->timer, delay_ms) == 0;
+}
+
+/* As if this node had answered it: the next repeat finds it here. */
+static void on_done_elsewhere(struct repeat *r, const struct wire_answer *was)
+{
+    struct idem_answer answer = {.status = (int)was->status, .deployment = was->deployment};
+    size_t len = strlen(was->body);
+
+    r->fleet.ours = false;
+    if (strlen(was->id) < sizeof(answer.id))
+        snprintf(answer.id, sizeof(answer.id), "%s", was->id);
+    snprintf(answer.nonce, sizeof(answer.nonce), "%s", was->nonce);
+    if (len <= sizeof(answer.body)) {
+        memcpy(answer.body, was->body, len);
+        answer.len = len;
+    }
+    idem_answer(r->rt->inherited->idem, &r->claim, &answer);
+    r->ops->on_replay(r->arg, &answer);
+}
+
+/* The key is ours now: what came of its create has to be found before it may be made again. */
+static void on_lost_elsewhere(struct repeat *r, const struct wire_answer *was)
+{
+    char nonce[MARKER_NONCE + 1];
+
+    r->fleet.lost = true;
+    r->fleet.age_ms = was->age_ms;
+    r->fleet.looked_ms = loop_now_ms(r->rt->loop);
+    snprintf(nonce, sizeof(nonce), "%s", was->nonce);
+    if (r->kind == REPEAT_UPLOAD) { /* as in on_lost() */
+        r->fleet.lost = false;
+        go_on(r);
+    } else if (nonce[0] == '\0') {
+        fail_unknown(r); /* it carried no marker */
+    } else {
+        if (table_find_fingerprint(r->rt->table, was->deployment) != MODEL_NO_INDEX)
+            add_deployment(r, table_find_fingerprint(r->rt->table, was->deployment));
+        list_deployments(r);
+        search(r, nonce);
+    }
+}
+
+/* The database is away (journal statement C28): this node does what it did without one. */
+static void on_away(struct repeat *r)
+{
+    struct failure failure;
+
+    if (r->rt->config->idempotency_strict) {
+        error_fill(&failure, IDEMPOTENCY_AWAY, "");
+        failure.retry_after_ms = AWAY_MS;
+        r->ops->on_failed(r->arg, &failure);
+        return;
+    }
+    r->fleet.local = true;
+    relay_header(r->fleet.relay, "idempotency", "local");
+    on_unknown(r);
+}
+
+static void on_granted(struct repeat *r, bool local)
+{
+    r->fleet.ours = true;
+    if (local) {
+        on_away(r);
+        return;
+    }
+    r->fleet.granted_ms = r->fleet.asked_ms;
+    on_unknown(r);
+}
+
+static void on_verdict(void *arg, const struct wire_verdict *verdict, bool asked)
+{
+    struct repeat *r = arg;
+
+    r->fleet.call = NULL;
+    switch ((enum wire_end)verdict->end) {
+    case WIRE_GRANTED:
+        on_granted(r, verdict->local != 0);
+        return;
+    case WIRE_DONE:
+        on_done_elsewhere(r, &verdict->answer);
+        return;
+    case WIRE_RUNNING:
+        if (!may_wait(r, verdict->wait_ms != 0 ? verdict->wait_ms : LOOK_ELSEWHERE_MS))
+            FAIL(r, REPEAT_IN_PROGRESS, false);
+        return;
+    case WIRE_OTHER:
+        fail_reused(r);
+        return;
+    case WIRE_LOST:
+        r->fleet.ours = true;
+        r->fleet.granted_ms = r->fleet.asked_ms;
+        on_lost_elsewhere(r, &verdict->answer);
+        return;
+    case WIRE_FULL: /* nothing was to be counted */
+    case WIRE_DOWN:
+        break;
+    }
+    r->fleet.ours = asked;
+    on_away(r);
+}
+
+static void ask_journal(struct repeat *r)
+{
+    const struct runtime *rt = r->rt;
+    uint32_t deployment = r->fleet.deployment;
+    struct wire_intent intent = {.kind = r->kind == REPEAT_CREATE ? WIRE_CREATE : WIRE_UPLOAD,
+                                 .claim = r->fleet.claim,
+                                 .name = r->fleet.name,
+                                 .request = r->asked,
+                                 .nonce = r->wanted.nonce,
+                                 .deployment = table_deployment(rt->table, deployment)->fingerprint,
+                                 .account = runtime_fingerprint(rt, deployment),
+                                 .who = {.owner = r->wanted.owner}};
+
+    assert(r->fleet.call == NULL);
+    r->fleet.asked_ms = loop_now_ms(rt->loop);
+    if (journal_intent(rt->journal, &intent, rt->config->idempotency_strict, on_verdict, r,
+                       &r->fleet.call) != 0)
+        on_away(r);
+}
+
+/* The table does not know it. */
+static void on_unknown_here(struct repeat *r)
+{
+    if (r->fleet.name[0] != '\0')
+        ask_journal(r);
+    else
+        on_unknown(r);
+}
+
+/* --- what the table says --- */
+
+static void wait_for_first(struct repeat *r)
+{
+    if (!may_wait(r, LOOK_MS))
         FAIL(r, REPEAT_IN_PROGRESS, false);
 }
 
@@ -464,6 +630,18 @@ static uint64_t asked_for(const struct relay *relay, uint64_t request)
     return asked;
 }
 
+/* By what all nodes know the key, and this request by itself. */
+static int name_for_journal(struct repeat *r, struct relay *relay, uint32_t deployment)
+{
+    if (r->rt->journal == NULL || !r->keyed)
+        return 0;
+    snprintf(r->fleet.name, sizeof(r->fleet.name), "%016llx%016llx",
+             (unsigned long long)r->key.hash[0], (unsigned long long)r->key.hash[1]);
+    r->fleet.relay = relay;
+    r->fleet.deployment = deployment;
+    return journal_new_id(r->fleet.claim);
+}
+
 /* Who asks for what. What a proxy says of its client is not believed, but told apart by. */
 static struct idem_key client_of(const struct repeat *r, const struct relay *relay)
 {
@@ -494,7 +672,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
 
     r->rt = relay->rt;
     r->kind = kind;
-    r->keyed = find_header(relay, KEY_HEADER, &text);
+    r->keyed = find_header(relay, KEY_HEADER, &text) && !seeded_fault(SEEDED_FORGOTTEN_KEY);
     r->attempt = number_in(relay, RETRY_HEADER);
     r->timeout_s = timeout_of(relay);
     r->announced = r->attempt > 0;
@@ -516,7 +694,7 @@ void repeat_begin(struct repeat *r, enum repeat_kind kind, struct relay *relay,
     r->key = key_of(r, text);
     r->client = client_of(r, relay);
     r->searched = calloc(MAX_SEARCHED, sizeof(*r->searched));
-    if (r->searched == NULL) {
+    if (r->searched == NULL || name_for_journal(r, relay, num_homes > 0 ? homes[0] : 0) != 0) {
         FAIL(r, OUT_OF_MEMORY, false);
         return;
     }
@@ -541,11 +719,33 @@ void repeat_doubt(struct repeat *r)
     r->clear = false;
 }
 
+/* A create tells more of itself: create_tell_made(). */
+static void tell_answer(struct repeat *r, uint32_t deployment, const char *id, int status,
+                        const char *body, size_t len)
+{
+    struct wire_live live = {.kind = WIRE_UPLOAD,
+                             .claim = r->fleet.claim,
+                             .name = r->fleet.name,
+                             .request = r->asked,
+                             .owner = r->wanted.owner,
+                             .local = r->fleet.local,
+                             .deployment = deployment,
+                             .answer = {.status = (uint32_t)status,
+                                        .deployment = deployment,
+                                        .id = id,
+                                        .body = len <= WIRE_MAX_ANSWER ? body : ""}};
+
+    if (r->fleet.name[0] != '\0' && r->kind == REPEAT_UPLOAD)
+        (void)journal_live(r->rt->journal, &live);
+    r->fleet.ours = false;
+}
+
 void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int status,
                      const char *body, size_t len)
 {
     struct idem_answer answer = {.status = status, .deployment = deployment};
 
+    tell_answer(r, deployment, id, status, body, len);
     if (r->claim.entry == 0)
         return;
     if (id != NULL && strlen(id) < sizeof(answer.id))
@@ -558,10 +758,49 @@ void repeat_answered(struct repeat *r, uint32_t deployment, const char *id, int 
     idem_answer(r->rt->inherited->idem, &r->claim, &answer);
 }
 
+/* What becomes of the key. By its claim alone: the marker's nonce may be that of another create with
+ * this key, which was lost. */
+static void tell_drop(struct repeat *r, enum wire_why why)
+{
+    struct wire_drop drop = {.why = why, .claim = r->fleet.claim};
+
+    if (r->fleet.ours)
+        (void)journal_drop(r->rt->journal, &drop); /* else it shows in the end: nobody has it */
+    r->fleet.ours = false;
+}
+
+struct repeat_name repeat_name(const struct repeat *r)
+{
+    return (struct repeat_name){r->fleet.claim, r->fleet.name, r->asked};
+}
+
+uint64_t repeat_may_go_until_ms(const struct repeat *r)
+{
+    if (r->fleet.name[0] == '\0' || r->fleet.local)
+        return UINT64_MAX;
+    return r->fleet.granted_ms != 0 ? r->fleet.granted_ms + JOURNAL_GRANT_MS : 0;
+}
+
+void repeat_overtaken(struct repeat *r)
+{
+    r->fleet.ours = false;
+}
+
 void repeat_lost(struct repeat *r)
 {
     if (r->claim.entry != 0)
         idem_lose(r->rt->inherited->idem, &r->claim);
+    tell_drop(r, WIRE_WAS_LOST);
+}
+
+void repeat_move(struct repeat *to, struct repeat *from, const struct repeat_ops *ops, void *arg)
+{
+    assert(to->rt == NULL && from->rt != NULL);
+    assert(from->search == NULL && from->fleet.call == NULL && from->timer.slot == 0);
+    *to = *from;
+    to->ops = ops;
+    to->arg = arg;
+    memset(from, 0, sizeof(*from));
 }
 
 void repeat_end(struct repeat *r)
@@ -571,6 +810,11 @@ void repeat_end(struct repeat *r)
     if (r->search != NULL)
         reconcile_cancel(r->search);
     r->search = NULL;
+    if (r->fleet.call != NULL) {
+        journal_cancel(&r->fleet.call);
+        r->fleet.ours = true; /* it may be by now */
+    }
+    tell_drop(r, r->fleet.lost ? WIRE_WAS_LOST : WIRE_NOT_MADE);
     loop_timer_stop(r->rt->loop, &r->timer);
     if (r->claim.entry != 0) {
         idem_forget(r->rt->inherited->idem, &r->claim);

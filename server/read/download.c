@@ -26,7 +26,7 @@
 #include "request/operation.h"
 #include "request/resolve.h"
 #include "download_step.h"
-#include "resume.h"
+#include "read/resume.h"
 
 #define MAX_CONTENT_TRIES 3            /* unless the operator says otherwise */
 #define DOWNLOAD_READ     (128u << 10) /* most bytes that libcurl reads at a time */
@@ -157,6 +157,7 @@ static void on_proceed(void *arg)
 {
     struct download *dl = arg;
 
+    assert(dl->busy && is_started(dl));
     dl->busy = false;
     if (dl->filling.len == 0)
         swap_buffers(dl);             /* who keeps up needs one buffer, and it stays in the cache */
@@ -334,6 +335,7 @@ static void cut_part(struct download *dl, const char **bytes, size_t *len)
         from = dl->next < to ? dl->next : to;
     if (to > dl->end)
         to = dl->end > from ? dl->end : from;
+    assert(from <= to && to <= dl->position);
     *bytes += from - (dl->position - *len);
     *len = (size_t)(to - from);
     dl->next += *len;

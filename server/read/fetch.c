@@ -1,12 +1,17 @@
 /* See fetch.h. A tag names the account to ask. Without one (master key only) the account is
- * searched first, and a get is answered with what the search found. */
+ * searched first, and a get is answered with what the search found. A batch that is asked for with
+ * its story (expand.h) waits for that at the end. */
 #include "read/fetch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "upstream/normal.h"
+#include "core/counters.h"
 #include "calls/attempt.h"
+#include "expand.h"
+#include "journal/journal.h"
 #include "objects/batch_view.h"
 #include "objects/client_ids.h"
 #include "objects/facts.h"
@@ -29,6 +34,10 @@ struct fetch {
     bool maybe_done;
     /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
     struct failure *refusal;
+    /* An answer that waits for its story; NULL: none does */
+    struct json_doc *doc; /* owned */
+    struct json *object;
+    struct journal_call *story; /* owned; NULL: it is not asked for */
 };
 
 static void ask(struct fetch *f);
@@ -42,6 +51,8 @@ static void fetch_free(struct operation *op)
 {
     struct fetch *f = fetch_of(op);
 
+    journal_cancel(&f->story);
+    json_doc_free(f->doc);
     target_deinit(&f->target);
     free(f->refusal);
     free(f);
@@ -132,7 +143,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
 }
 
 /* @param doc  owns `object`, and goes */
-static void respond(struct fetch *f, struct json_doc *doc, const struct json *object)
+static void send_object(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
     struct relay *relay = operation_end(&f->op);
 
@@ -141,6 +152,63 @@ static void respond(struct fetch *f, struct json_doc *doc, const struct json *ob
     else
         relay_json(relay, 200, object);
     json_doc_free(doc);
+}
+
+/* --- its story --- */
+
+/* @param reason  of expand_reason() */
+static void send_without_story(struct fetch *f, const char *reason)
+{
+    struct json_doc *doc = f->doc;
+    struct failure why;
+
+    if (expand_is_strict(f->op.relay)) {
+        error_fill(&why, EVENTS_AWAY, "", reason);
+        operation_fail(&f->op, &why);
+        return;
+    }
+    expand_lack(f->op.relay, doc, f->object, reason);
+    f->doc = NULL;
+    send_object(f, doc, f->object);
+}
+
+static void on_story(void *arg, enum wire_story_end end, const char *text, size_t len)
+{
+    struct fetch *f = arg;
+    struct json_doc *doc = f->doc;
+
+    f->story = NULL;
+    if (end != WIRE_STORY || !expand_set(doc, f->object, text, len)) {
+        send_without_story(f, expand_reason(true, end));
+        return;
+    }
+    f->doc = NULL;
+    send_object(f, doc, f->object);
+}
+
+static void ask_for_story(struct fetch *f)
+{
+    const struct runtime *rt = f->op.rt;
+    struct wire_story question =
+        expand_question(f->op.relay, f->target.native, runtime_fingerprint(rt, f->op.deployment));
+
+    assert(f->doc != NULL && f->story == NULL);
+    if (rt->journal == NULL)
+        send_without_story(f, expand_reason(false, WIRE_NO_STORY));
+    else if (journal_story(rt->journal, &question, on_story, f, &f->story) != 0)
+        send_without_story(f, expand_reason(true, WIRE_STORY_LATER));
+}
+
+/* @param doc  owns `object`, and goes */
+static void respond(struct fetch *f, struct json_doc *doc, struct json *object)
+{
+    if (object == NULL || !expand_wants_events(f->op.relay)) {
+        send_object(f, doc, object);
+        return;
+    }
+    f->doc = doc;
+    f->object = object;
+    ask_for_story(f);
 }
 
 static bool is_cancelled(const struct json *batch)
@@ -220,6 +288,7 @@ static bool may_be_cancelled(const struct fetch *f, const struct attempt_result 
 
 static void ask_for_batch(struct fetch *f, const struct failure *refusal)
 {
+    assert(f->call == CALL_BATCH_CANCEL && f->refusal == NULL); /* asked for once */
     f->refusal = malloc(sizeof(*f->refusal));
     if (f->refusal == NULL) {
         operation_fail_memory(&f->op);
@@ -248,6 +317,8 @@ static void forget(const struct fetch *f)
     }
     owned_forget(rt->inherited, account, ID_FILE, f->target.native);
     file_slots_deleted(rt, f->op.deployment, f->target.native);
+    if (f->call == CALL_FILE_DELETE)
+        counters_deleted(rt->inherited, true);
 }
 
 /* Nothing came of it so far. */
@@ -264,8 +335,11 @@ static void on_not_done(struct fetch *f, const struct attempt_result *result)
         return;
     }
     f->maybe_done |= is_outcome_unknown(&question);
-    if (!operation_try_again(&f->op, result, MAX_READ_TRIES, ask_again))
-        operation_fail_object(&f->op, f->kind, &result->failure);
+    if (operation_try_again(&f->op, result, MAX_READ_TRIES, ask_again))
+        return;
+    if (f->call == CALL_FILE_DELETE)
+        counters_deleted(f->op.rt->inherited, false);
+    operation_fail_object(&f->op, f->kind, &result->failure);
 }
 
 static void on_asked(struct operation *op, const struct attempt_result *result)

@@ -4,11 +4,13 @@
  * known. */
 #include "listing_owned.h"
 
+#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
+#include "common/iso8601.h"
 #include "listing_impl.h"
 #include "objects/owned.h"
 #include "request/errors.h"
@@ -68,17 +70,32 @@ static void add_reason(struct strbuf *out, const char *text)
     strbuf_addf(out, "%s%s", out->len > 0 ? ", " : "", text);
 }
 
+static const char *time_text(int64_t unix_s, char out[ISO8601_SIZE])
+{
+    iso8601_print(unix_s * 1000, out);
+    return out;
+}
+
 /* Nothing: the list is complete. */
 static void add_missing(const struct owned_list *l, struct strbuf *out)
 {
     struct registry_gaps gaps = registry_gaps(l->op.rt->inherited->registry, l->question.owner);
-    time_t since = (time_t)gaps.since_unix_s;
-    char text[64];
-    struct tm tm;
+    char from[ISO8601_SIZE], until[ISO8601_SIZE], text[96];
 
-    if (since != 0 && gmtime_r(&since, &tm) != NULL &&
-        strftime(text, sizeof(text), "files made before %Y-%m-%dT%H:%M:%SZ", &tm) > 0)
+    if (gaps.since_unix_s != 0) {
+        snprintf(text, sizeof(text), "files made before %s", time_text(gaps.since_unix_s, from));
         add_reason(out, text);
+    }
+    if (gaps.lost_until_unix_s > gaps.since_unix_s) {
+        snprintf(text, sizeof(text), "files made between %s and %s",
+                 time_text(gaps.lost_from_unix_s, from), time_text(gaps.lost_until_unix_s, until));
+        add_reason(out, text);
+    }
+    if (gaps.behind_unix_s != 0) {
+        snprintf(text, sizeof(text), "files that other gateways took since %s",
+                 time_text(gaps.behind_unix_s, from));
+        add_reason(out, text);
+    }
     if (gaps.cut)
         add_reason(out, "old files beyond max_known_files");
     if (l->undescribed)
@@ -181,6 +198,7 @@ static void send_page(struct owned_list *l)
     struct strbuf *out = long_text_out(&l->text);
     struct long_text text;
 
+    assert(l->written <= l->question.limit);
     if (more)
         remember(l);
     strbuf_adds(out, "]");
@@ -220,6 +238,7 @@ static void print_some(struct owned_list *l)
     int64_t now_s = clock_unix_s();
     struct registry_row row;
 
+    assert(l->gathered && l->at <= l->page.num);
     for (size_t i = 0; i < PRINT_ROWS && l->at < l->page.num; i++) {
         const struct registry_place *place = &l->page.places[l->at++];
 
@@ -233,6 +252,7 @@ static void gather_behind(struct owned_list *l)
 {
     struct registry_page *page = &l->page;
 
+    assert(page->more && page->num > 0 && l->at == page->num);
     page->cursor = page->places[page->num - 1];
     page->behind = true;
     page->max = l->question.limit - l->written;
@@ -277,6 +297,7 @@ static void begin(struct owned_list *l)
 {
     const struct listing_question *q = &l->question;
 
+    assert(l->op.locate == NULL && l->page.owner == 0); /* the cursor is known, and we begin once */
     l->page.owner = q->owner;
     l->page.kind = q->kind;
     l->page.purpose = q->purpose;
@@ -374,8 +395,10 @@ static enum answered read_question(struct owned_list *l)
 
 void listing_owned_start(struct relay *relay)
 {
-    struct owned_list *l = operation_new(sizeof(*l), relay, &list_ops);
+    struct owned_list *l;
 
+    assert(relay->owner != 0);
+    l = operation_new(sizeof(*l), relay, &list_ops);
     if (l == NULL)
         return; /* answered */
     if (read_question(l) == ANSWERED) {

@@ -1,6 +1,7 @@
 /* What a list request asks: limit, order, purpose, after, strict. What cannot be read is an error,
  * never taken for absent. */
 #include "listing_impl.h"
+#include "query.h"
 #include "request/errors.h"
 
 #include <stdlib.h>
@@ -46,46 +47,17 @@ static enum answered parse_limit(struct relay *relay, enum id_kind kind, size_t 
     return ANSWERED;
 }
 
-/* A parameter with two values. */
-static enum answered parse_choice(struct relay *relay, const char *name, const char *no,
-                                  const char *yes, bool *out)
-{
-    char text[16];
-    int len = get(relay, name, text, sizeof(text));
-
-    *out = len > 0 && strcmp(text, yes) == 0;
-    if (len == 0 || *out || (len > 0 && strcmp(text, no) == 0) || !has(relay, name))
-        return GO_ON;
-    relay_error(relay, INVALID_CHOICE, name, name, yes, no);
-    return ANSWERED;
-}
-
-/* A text that is "" when it is absent. @param set  characters it may have; NULL: any */
-static enum answered parse_text(struct relay *relay, const char *name, const char *set, char *out,
-                                size_t size)
-{
-    int len = get(relay, name, out, size);
-
-    if (len >= 0 && (set == NULL || strspn(out, set) == (size_t)len))
-        return GO_ON;
-    out[0] = '\0';
-    if (!has(relay, name))
-        return GO_ON;
-    relay_error(relay, INVALID_VALUE, name, name);
-    return ANSWERED;
-}
-
 enum answered listing_parse(struct relay *relay, struct listing_question *q)
 {
     q->owner = relay->owner;
-    if (parse_choice(relay, "strict", "false", "true", &q->strict) == ANSWERED ||
+    if (query_choice(relay, "strict", "false", "true", &q->strict) == ANSWERED ||
         parse_limit(relay, q->kind, &q->limit) == ANSWERED ||
-        parse_text(relay, "after", NULL, q->after, sizeof(q->after)) == ANSWERED)
+        query_text(relay, "after", NULL, q->after, sizeof(q->after)) == ANSWERED)
         return ANSWERED;
     if (q->kind == ID_BATCH)
         return GO_ON;
-    if (parse_choice(relay, "order", "desc", "asc", &q->ascending) == ANSWERED)
+    if (query_choice(relay, "order", "desc", "asc", &q->ascending) == ANSWERED)
         return ANSWERED;
-    return parse_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-", q->purpose,
+    return query_text(relay, "purpose", "abcdefghijklmnopqrstuvwxyz_-", q->purpose,
                       sizeof(q->purpose));
 }

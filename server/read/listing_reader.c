@@ -602,6 +602,7 @@ static void read_page(struct reader *r)
                                 .call =
                                     l->question.kind == ID_FILE ? CALL_FILE_LIST : CALL_BATCH_LIST,
                                 .request_id = l->op.relay->request_id,
+                                .owner = share_owner(l->op.share),
                                 .on_head = on_page_head,
                                 .on_data = on_page_data,
                                 .on_done = on_page,

@@ -10,6 +10,7 @@ void replay_answer(struct relay *relay, enum route_kind kind, const struct idem_
 {
     relay_header(relay, "idempotent-replayed", "true");
     if (answer->len > 0) {
+        relay_made(relay, answer->id);
         relay_bytes(relay, answer->status, "application/json", answer->body, answer->len);
         return;
     }

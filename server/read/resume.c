@@ -1,5 +1,5 @@
 /* See resume.h. */
-#include "resume.h"
+#include "read/resume.h"
 
 #include <inttypes.h>
 #include <stdio.h>

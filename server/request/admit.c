@@ -37,9 +37,10 @@ enum answered admit_call(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
     struct front_load *load = front_load(relay->req);
-    size_t active = upstream_active(relay->rt->upstream);
+    size_t active = upstream_active(relay->rt->upstream) + relay->rt->calls_waiting;
     struct failure why;
 
+    assert(relay->load == NULL); /* one place each */
     if (is_full(load->calls, limits->max_calls_per_connection)) {
         error_fill(&why, CALLS_OF_CONNECTION, "");
         return refuse(relay, &why, CALL_WAIT_MS);
@@ -62,6 +63,7 @@ void admit_turn(struct relay *relay)
     struct runtime *rt = relay->rt;
     struct failure why;
 
+    assert(!relay->waits);
     if (rt->turns < MAX_TURNS && share_may(relay->share, SHARE_TURNS, 1, rt->turns, MAX_TURNS) &&
         slices_add(&rt->slices, rt->loop, &relay->turn) == 0) {
         relay->waits = true;
@@ -77,6 +79,7 @@ void admit_end_turn(struct relay *relay)
 {
     if (!relay->waits)
         return;
+    assert(relay->rt->turns > 0);
     relay->waits = false;
     slices_remove(&relay->rt->slices, &relay->turn);
     relay->rt->turns--;
@@ -106,6 +109,7 @@ static bool tenant_is_full(const struct relay *relay)
 
 static void take(struct relay *relay)
 {
+    assert(relay->load != NULL && !relay->downloads); /* a download is a call, and one */
     share_add(relay->share, SHARE_DOWNLOADS, 1);
     relay->downloads = true;
     relay->load->downloads++;
@@ -116,6 +120,7 @@ static void leave_queue(struct admit_place *place)
 {
     if (!place->queued)
         return;
+    assert(place->relay->rt->num_waiting > 0);
     place->queued = false;
     TAILQ_REMOVE(&place->relay->rt->downloads_waiting, place, link);
     place->relay->rt->num_waiting--;
@@ -191,12 +196,14 @@ void admit_release(struct relay *relay)
 {
     bool downloads = relay->downloads;
 
+    assert(!relay->waits);
     if (relay->load != NULL) {
+        assert(relay->load->calls > 0);
         relay->load->calls--;
         share_sub(relay->share, SHARE_CALLS, 1);
     }
     if (downloads) {
-        assert(relay->load != NULL); /* a download is a call */
+        assert(relay->load != NULL && relay->load->downloads > 0 && relay->rt->downloads > 0);
         relay->load->downloads--;
         relay->rt->downloads--;
         share_sub(relay->share, SHARE_DOWNLOADS, 1);

@@ -164,6 +164,19 @@ static void find_key(const struct relay *relay, int64_t now_unix_ms, struct foun
     }
 }
 
+bool auth_take_admin(struct relay *relay, const unsigned char hash[RIGHTS_HASH_BYTES])
+{
+    const struct rights_table *table = relay->rt->inherited->rights;
+    struct rights rights;
+
+    if (table == NULL || !rights_find(table, hash, &rights) || !rights.admin ||
+        rights_judge(&rights, clock_unix_ms()) != RIGHTS_GOOD)
+        return false;
+    relay->tenant = tenant_new(relay, &rights);
+    relay->owner = tenant_owner(relay->tenant);
+    return true;
+}
+
 /* Whether the keeper may know a credential that the table does not have. */
 static bool may_ask(const struct relay *relay, const struct found *found)
 {
@@ -187,6 +200,7 @@ static enum auth_end check_tenant(struct relay *relay, struct unknown_key *key)
         return AUTH_GO_ON;
     }
     if (key != NULL && may_ask(relay, &found)) {
+        assert(relay->tenant == &tenant_anybody && relay->owner == 0); /* while it waits */
         key->token = found.token;
         key->len = found.len;
         sha256_of(&(struct sha256_piece){found.token, found.len}, 1, key->hash);
@@ -213,10 +227,18 @@ static uint32_t bit_of(enum route_kind kind)
     case ROUTE_FILE_VALIDATE:
     case ROUTE_FILE:
     case ROUTE_FILE_CONTENT:
+    case ROUTE_UPLOADS:
+    case ROUTE_UPLOAD_PARTS:
+    case ROUTE_UPLOAD_COMPLETE:
+    case ROUTE_UPLOAD_CANCEL:
         return RIGHTS_FILES;
     case ROUTE_BATCHES:
     case ROUTE_BATCH:
     case ROUTE_BATCH_CANCEL:
+    case ROUTE_BATCH_RESULTS:
+    case ROUTE_BATCH_RETRY:
+    case ROUTE_JOURNAL:  /* a tenant's own, as in its list */
+    case ROUTE_WEBHOOKS: /* of one's own batches */
         return RIGHTS_BATCHES;
     case ROUTE_PLACEMENT:
         return RIGHTS_PLACEMENT;
@@ -228,6 +250,14 @@ static uint32_t bit_of(enum route_kind kind)
         return RIGHTS_MODEL_INFO;
     case ROUTE_HEALTH:
     case ROUTE_METRICS:
+    case ROUTE_UI:
+    case ROUTE_UI_STATE:
+    case ROUTE_UI_LOGIN:
+    case ROUTE_UI_LOGOUT:
+    case ROUTE_UI_COOL:
+    case ROUTE_UI_RESTORE:
+    case ROUTE_UI_DRAIN:
+    case ROUTE_UI_CANCEL:
         return RIGHTS_OPERATOR;
     case ROUTE_MANAGEMENT:
         return RIGHTS_MANAGEMENT;
@@ -272,6 +302,7 @@ enum answered auth_check_route(struct relay *relay)
     bool for_admins = bit == RIGHTS_OPERATOR || bit == RIGHTS_MANAGEMENT;
     struct strbuf routes = STRBUF_INIT;
 
+    assert(relay->tenant != &tenant_anybody || relay->owner == 0);
     if (bit == RIGHTS_OWN_KEY ||
         (tenant_may_call(relay->tenant, bit) && (!for_admins || !tenant_is_bound(relay->tenant))))
         return GO_ON;

@@ -12,9 +12,6 @@
  *  @return false: there is none any more */
 bool auth_next_credential(const struct relay *relay, size_t *at, const char **text, size_t *len);
 
-/** Whether one of them is the master key, or a key that may be used. */
-bool auth_shows_good_key(const struct relay *relay);
-
 /* A credential that may be a key, and is in no list that was loaded. */
 struct unknown_key {
     unsigned char hash[RIGHTS_HASH_BYTES];

@@ -180,6 +180,7 @@ static void on_collect_data(void *arg, const char *bytes, size_t len)
 {
     struct collector *c = arg;
 
+    c->relay->bytes_in += len;
     if (!has_room(c->relay, c->counted, len)) {
         no_room(c);
         return;

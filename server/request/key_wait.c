@@ -1,12 +1,11 @@
 /* A key that is not in the table, where there may be others than those that were loaded: the keeper
  * is asked once, and the request waits without a byte of its body taken (tenants statements A37,
  * C27). What the keeper has found is in the table then. */
-#include <h2o.h>
+#include <assert.h>
 #include <stdlib.h>
 
 #include "auth_impl.h"
 #include "auth_refusal.h"
-#include "front/guard_peers.h"
 #include "request/auth.h"
 #include "request/operation.h"
 #include "tenants/ask.h"
@@ -28,16 +27,6 @@ static void free_wait(struct operation *op)
 
 static const struct operation_ops wait_ops = {.free = free_wait};
 
-static uint64_t peer_of(const struct relay *relay)
-{
-    h2o_conn_t *conn = relay->req->conn;
-    struct sockaddr_storage peer;
-
-    if (conn->callbacks->get_peername(conn, (struct sockaddr *)&peer) == 0)
-        return 0;
-    return guard_peers_key((struct sockaddr *)&peer);
-}
-
 /* @param known  whether it is known that there is no such key */
 static void refuse(struct relay *relay, const struct unknown_key *key, bool known)
 {
@@ -55,6 +44,7 @@ static void on_answer(void *arg, const struct ask_answer *answer)
     struct unknown_key key = w->key;
     struct relay *relay;
 
+    assert(w->call != NULL); /* one answer, and none from inside ask_key() */
     w->call = NULL;
     relay = operation_end(&w->op);
     if (found != KEEPER_KEY_PUBLISHED)
@@ -69,7 +59,7 @@ void key_wait_begin(struct relay *relay, const struct unknown_key *key,
     struct runtime *rt = relay->rt;
     struct key_wait *w;
 
-    if (!misses_pass(&rt->misses, peer_of(relay), loop_now_ms(rt->loop))) {
+    if (!misses_pass(&rt->misses, relay_peer_key(relay), loop_now_ms(rt->loop))) {
         refuse(relay, key, false);
         return;
     }

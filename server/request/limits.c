@@ -2,7 +2,10 @@
  * key gets back. */
 #include "request/limits.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "common/clock.h"
@@ -140,6 +143,7 @@ static bool pass(const struct relay *relay, const struct scope scopes[SCOPES],
             meters_pass(meters, place, rate, limit, burst_of(scope->limits, rate), now_ms,
                         &wait_ms))
             continue;
+        assert(limit != RIGHTS_UNLIMITED); /* which refuses nobody */
         refuse_rate(relay, scope, "requests", limit, 0, wait_ms, why);
         unpass(meters, scopes, places, i);
         return false;
@@ -213,6 +217,7 @@ enum answered limits_admit(struct relay *relay)
     struct limits_place place = {.held = true};
     struct failure why;
 
+    assert(!relay->limits.held); /* a request counts once */
     scopes_of(relay, scopes);
     if (scopes[0].id == 0)
         return GO_ON;
@@ -260,11 +265,17 @@ static uint64_t most_file_bytes(const struct relay *relay)
     return most;
 }
 
-static bool file_fits(const struct relay *relay, uint64_t bytes, struct failure *why)
+/* @param came  of its bytes, so far: LiteLLM tells it of files of any purpose */
+static bool file_fits(const struct relay *relay, uint64_t bytes, uint64_t came, struct failure *why)
 {
-    uint64_t most = most_file_bytes(relay);
+    uint64_t all = relay->rt->config->limits.max_any_file_bytes, most = most_file_bytes(relay);
     double shown = (double)bytes / MIB;
 
+    if (all != 0 && bytes > all && all <= most) {
+        error_fill(why, FILE_ABOVE_OF_ALL, "file", (unsigned long long)(all >> 20),
+                   (double)came / MIB);
+        return false;
+    }
     if (bytes <= most)
         return true;
     if (shown < (double)most / MIB + 0.1) /* it is not told that 10.0 MB exceed 10 */
@@ -292,9 +303,10 @@ bool limits_begin_upload(struct relay *relay, int64_t announced, struct limits_u
     uint64_t bytes = announced > 0 ? (uint64_t)announced : 0, now_ms = loop_now_ms(relay->rt->loop);
     struct scope scopes[SCOPES];
 
+    assert(upload->rt == NULL); /* what it holds would be held for ever */
     *upload = (struct limits_upload){.rt = NULL};
-    if (bytes > FORM_BYTES && !file_fits(relay, bytes - FORM_BYTES, why))
-        return file_fits(relay, bytes, why); /* the same, and as large as it was announced */
+    if (bytes > FORM_BYTES && !file_fits(relay, bytes - FORM_BYTES, 0, why))
+        return file_fits(relay, bytes, 0, why); /* the same, and as large as it was announced */
     scopes_of(relay, scopes);
     if (scopes[0].id == 0)
         return true;
@@ -313,12 +325,28 @@ bool limits_begin_upload(struct relay *relay, int64_t announced, struct limits_u
     return true;
 }
 
+bool limits_allow_name(const struct relay *relay, const char *filename, struct failure *why)
+{
+    const struct config *config = relay->rt->config;
+    const char *dot = strrchr(filename, '.');
+
+    if (dot == NULL || dot == filename) /* ".env" has no ending, as in LiteLLM */
+        return true;
+    for (size_t i = 0; i < config->num_blocked_extensions; i++) {
+        if (strcasecmp(dot, config->blocked_extensions[i]) != 0)
+            continue;
+        error_fill(why, FILE_KIND_BLOCKED, "file", config->blocked_extensions[i]);
+        return false;
+    }
+    return true;
+}
+
 bool limits_upload_grows(const struct relay *relay, struct limits_upload *upload, uint64_t file,
                          struct failure *why)
 {
     struct scope scopes[SCOPES];
 
-    if (!file_fits(relay, file, why))
+    if (!file_fits(relay, file, file, why))
         return false;
     if (upload->rt == NULL || file <= upload->bytes)
         return true;
@@ -331,17 +359,42 @@ bool limits_upload_grows(const struct relay *relay, struct limits_upload *upload
 }
 
 bool limits_upload_is_fair(const struct relay *relay, const struct limits_upload *upload,
-                           uint64_t more)
+                           uint64_t more, uint64_t reserved)
 {
     const struct runtime *rt = relay->rt;
+    uint64_t held, own = reserved > 0 ? reserved + FORM_BYTES : 0;
     uint32_t place;
 
     if (upload->rt == NULL || relay->share == NULL)
         return true;
     place = tenant_of(relay)->rights.team != 0 ? upload->place.places[1] : upload->place.places[0];
-    return place == METERS_NO_PLACE ||
-           share_rule(meters_held(rt->inherited->meters, place, METERS_BYTES), more,
-                      spool_total(rt->inherited), rt->config->limits.spool_bytes);
+    if (place == METERS_NO_PLACE)
+        return true;
+    held = meters_held(rt->inherited->meters, place, METERS_BYTES);
+    return share_rule(held > own ? held - own : 0, more, spool_total(rt->inherited),
+                      rt->config->limits.spool_bytes);
+}
+
+bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t held, struct failure *why)
+{
+    struct scope scopes[SCOPES];
+    const struct scope *own;
+    uint64_t limit;
+
+    if (!file_fits(relay, bytes, 0, why))
+        return false;
+    scopes_of(relay, scopes);
+    if (scopes[0].id == 0)
+        return true;
+    if (!spool_fits(scopes, bytes, why))
+        return false;
+    own = scopes[1].id != 0 ? &scopes[1] : &scopes[0];
+    limit = own->limits->spool_bytes;
+    if (held <= limit && bytes <= limit - held)
+        return true;
+    refuse_rate(relay, own, gauge_type(METERS_BYTES), limit, held < limit ? limit - held : 0,
+                PARALLEL_MS, why);
+    return false;
 }
 
 void limits_end_upload(struct limits_upload *upload)

@@ -1,6 +1,7 @@
 /* See may_use.h. */
 #include "request/may_use.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "request/errors.h"
@@ -110,6 +111,7 @@ void may_use_deny(struct failure *why, enum rights_model which, bool in_file, co
 {
     int shown = len < SHOWN ? (int)len : SHOWN;
 
+    assert(which != RIGHTS_MODEL_ALLOWED);
     if (in_file && which == RIGHTS_MODEL_NOT_OF_TEAM)
         error_fill(why, FILE_MODEL_NOT_OF_TEAM, "file", shown, name);
     else if (in_file)

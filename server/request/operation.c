@@ -168,6 +168,7 @@ int operation_ask(struct operation *op, struct attempt_spec *spec, operation_ask
     assert(op->locate == NULL && op->attempt == NULL);
     spec->deployment = op->deployment;
     spec->request_id = op->relay->request_id;
+    spec->owner = share_owner(op->share);
     spec->on_done = on_asked;
     spec->arg = op;
     op->on_asked = asked;

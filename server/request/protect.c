@@ -198,7 +198,8 @@ static void note_header(const struct relay *relay, const h2o_header_t *h, struct
 static void collect_facts(const struct relay *relay, struct protect_facts *f)
 {
     h2o_req_t *req = relay->req;
-    bool upload = relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE;
+    bool upload = relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE ||
+                  relay->route.kind == ROUTE_UPLOAD_PARTS;
 
     *f = (struct protect_facts){.neighbour = front_is_loopback(req)};
     f->foreign_host = !protect_is_our_host(relay->rt->config, machine_name(),

@@ -11,13 +11,17 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/log_out.h"
 #include "common/mask.h"
+#include "core/host_names.h"
 #include "request/errors.h"
 #include "request/admit.h"
 #include "request/limits.h"
 #include "request/auth.h"
 #include "objects/client_ids.h"
+#include "front/guard_peers.h"
 #include "request/collect.h"
+#include "request/cookie.h"
 #include "request/cors.h"
 
 static h2o_generator_t no_generator = {NULL, NULL};
@@ -57,23 +61,42 @@ static const char *reason_of(int status)
     return status < 400 ? "OK" : "Error";
 }
 
-static void log_access(const struct relay *relay)
+/* The model that was asked for, else that of the deployment which served. */
+static const char *model_of(const struct relay *relay)
+{
+    const struct table *table = relay->rt->table;
+    uint32_t group;
+
+    if (relay->hints.model[0] != '\0' || relay->deployment == MODEL_NO_INDEX)
+        return relay->hints.model;
+    group = table_deployment(table, relay->deployment)->group;
+    return group != MODEL_NO_INDEX ? table_group_name(table, group) : "";
+}
+
+static void log_access(const struct relay *relay, bool cut_off)
 {
     const h2o_req_t *req = relay->req;
     const struct table *table = relay->rt->table;
+    const char *id = relay->made != NULL ? relay->made : relay->route.id;
     char method[64], key[TENANT_NAME];
     struct access_line line = {.request_id = relay->request_id,
+                               .client = relay->client,
                                .route = route_name(relay->route.kind, relay->method),
+                               .path = route_shape(relay->route.kind),
                                .method = method,
                                .status = relay->answered ? req->res.status : 499,
+                               .bytes_in = relay->bytes_in,
                                .bytes_out = req->bytes_sent,
                                .started_us = relay->started_us,
                                .version = req->version,
-                               .id = relay->route.id,
-                               .id_len = relay->route.id_len};
+                               .model = model_of(relay),
+                               .id = id,
+                               .id_len = relay->made != NULL ? strlen(id) : relay->route.id_len,
+                               .calls = &relay->live.calls,
+                               .cut_off = cut_off};
 
     route_allow(relay->method, method, sizeof(method));
-    tenant_name(relay->tenant, key);
+    tenant_log_name(relay->tenant, key);
     line.key = key;
     line.team = relay->tenant->rights.team_name;
     if (relay->deployment != MODEL_NO_INDEX)
@@ -81,12 +104,35 @@ static void log_access(const struct relay *relay)
     access_log_write(&line);
 }
 
+/* What the page plots; not what it asks itself. */
+static void note_minute(const struct relay *relay)
+{
+    const struct runtime *rt = relay->rt;
+
+    if (rt->inherited->minutes != NULL && !route_is_of_page(relay->route.kind))
+        minutes_note(&rt->inherited->minutes[rt->slot], clock_now_us() - relay->started_us,
+                     relay->answered && relay->req->res.status >= 500, clock_now_ms());
+}
+
+static void log_unfinished(struct live_request *request)
+{
+    log_access(H2O_STRUCT_FROM_MEMBER(struct relay, live, request), true);
+}
+
+void relay_log_unfinished(struct runtime *rt)
+{
+    live_each(&rt->live, log_unfinished);
+    log_out_flush();
+}
+
 /* The pool goes: normal end, reset, abort, at any time. The request struct is still whole here. */
 static void on_pool_gone(void *p)
 {
     struct relay *relay = p;
 
-    log_access(relay);
+    log_access(relay, false);
+    live_remove(&relay->live);
+    note_minute(relay);
     if (relay->op != NULL) {
         void *op = relay->op;
 
@@ -126,6 +172,8 @@ struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
     relay->deployment = MODEL_NO_INDEX;
     relay->tenant = &tenant_anybody;
     access_log_new_id(relay->request_id);
+    memcpy(relay->live.id, relay->request_id, sizeof(relay->live.id));
+    live_add(&rt->live, &relay->live);
     if (path_len < req->path.len) {
         relay->query_len = req->path.len - path_len - 1;
         relay->query = h2o_strdup(&req->pool, req->path.base + path_len + 1, relay->query_len).base;
@@ -136,7 +184,7 @@ struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
     root_len = below_root(rt->config->root_path, req->path.base, path_len);
     route_parse(req->path.base + root_len, path_len - root_len, relay->query, relay->query_len,
                 &relay->route, &relay->hints);
-    if (relay->route.kind == ROUTE_MANAGEMENT || relay->route.kind == ROUTE_OWN_KEY) {
+    if (route_is_managed(relay->route.kind)) {
         relay->path_len = path_len - root_len;
         relay->path = h2o_strdup(&req->pool, req->path.base + root_len, relay->path_len).base;
     }
@@ -174,6 +222,37 @@ void relay_peer(const struct relay *relay, struct strbuf *out)
 
     if (len != SIZE_MAX)
         strbuf_add(out, host, len);
+}
+
+uint64_t relay_peer_key(const struct relay *relay)
+{
+    h2o_conn_t *conn = relay->req->conn;
+    struct sockaddr_storage peer;
+
+    if (conn->callbacks->get_peername(conn, (struct sockaddr *)&peer) == 0)
+        return 0;
+    return guard_peers_key((struct sockaddr *)&peer);
+}
+
+bool relay_is_secure(const struct relay *relay)
+{
+    const char *scheme;
+    size_t len;
+
+    return relay->rt->inherited->tls != NULL ||
+           (relay_request_header(relay, "x-forwarded-proto", &scheme, &len) && len == 5 &&
+            memcmp(scheme, "https", 5) == 0);
+}
+
+bool relay_cookie(const struct relay *relay, const char *name, const char **value, size_t *len)
+{
+    const h2o_headers_t *headers = &relay->req->headers;
+
+    for (ssize_t at = -1; (at = h2o_find_header_by_str(headers, H2O_STRLIT("cookie"), at)) != -1;)
+        if (cookie_find(headers->entries[at].value.base, headers->entries[at].value.len, name,
+                        value, len))
+            return true;
+    return false;
 }
 
 void relay_header(struct relay *relay, const char *name, const char *value)
@@ -285,9 +364,18 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
         h2o_send(req, &copy, 1, H2O_SEND_STATE_FINAL);
 }
 
+void relay_made(struct relay *relay, const char *id)
+{
+    if (id != NULL && id[0] != '\0')
+        relay->made = h2o_strdup(&relay->req->pool, id, SIZE_MAX).base;
+}
+
 void relay_json(struct relay *relay, int status, const struct json *value)
 {
     struct strbuf text = STRBUF_INIT;
+
+    if (status == 200 && relay->method == METHOD_POST && relay->route.kind == ROUTE_FILES)
+        relay_made(relay, json_get_str(value, "id"));
 
     json_write(value, &text);
     if (strbuf_failed(&text))
@@ -342,6 +430,13 @@ static void hide_in(const struct mask *mask, struct failure *failure)
         mask_hide(mask, texts[i].text, strlen(texts[i].text), texts[i].size);
 }
 
+/* What a provider said, as a tenant may hear it. */
+static void hide_host(const struct mask *names, struct failure *failure)
+{
+    host_names_hide(names, failure->message, strlen(failure->message), sizeof(failure->message));
+    host_names_hide(names, failure->param, strlen(failure->param), sizeof(failure->param));
+}
+
 /* Errors show what was asked for: an id, a name, a line. A key that somebody put there by mistake
  * would end in the logs of whoever reads the answer. */
 static void hide_secrets(const struct relay *relay, struct failure *failure)
@@ -378,6 +473,8 @@ void relay_failure(struct relay *relay, const struct failure *failure)
     struct strbuf text = STRBUF_INIT;
 
     hide_secrets(relay, &shown);
+    if (shown.said && tenant_is_bound(relay->tenant))
+        hide_host(relay->rt->inherited->host_names, &shown);
     retry_headers(relay, failure);
     if (shown.allow[0] != '\0')
         relay_header(relay, "allow", shown.allow);
@@ -422,5 +519,8 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
 
 struct viewer relay_viewer(const struct relay *relay)
 {
-    return (struct viewer){relay->rt, relay->owner, &relay->named};
+    return (struct viewer){.rt = relay->rt,
+                           .owner = relay->owner,
+                           .named = &relay->named,
+                           .is_tenant = relay->owner != 0};
 }

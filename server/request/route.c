@@ -202,6 +202,18 @@ static void set(struct route *route, enum route_kind kind, unsigned allowed)
     route->allowed = allowed;
 }
 
+static void match_upload(const struct segment *seg, int n, struct route *route)
+{
+    if (n == 1)
+        set(route, ROUTE_UPLOADS, METHOD_POST);
+    else if (n == 3 && is(&seg[2], "parts"))
+        set(route, ROUTE_UPLOAD_PARTS, METHOD_POST);
+    else if (n == 3 && is(&seg[2], "complete"))
+        set(route, ROUTE_UPLOAD_COMPLETE, METHOD_POST);
+    else if (n == 3 && is(&seg[2], "cancel"))
+        set(route, ROUTE_UPLOAD_CANCEL, METHOD_POST);
+}
+
 /* seg[0..n): what is left after the prefixes. */
 static void match_resource(const struct segment *seg, int n, struct route *route)
 {
@@ -214,6 +226,8 @@ static void match_resource(const struct segment *seg, int n, struct route *route
             set(route, ROUTE_FILE, METHOD_GET | METHOD_HEAD | METHOD_DELETE);
         else if (is(&seg[2], "content"))
             set(route, ROUTE_FILE_CONTENT, METHOD_GET | METHOD_HEAD);
+    } else if (n >= 1 && n <= 3 && is(&seg[0], "uploads")) {
+        match_upload(seg, n, route);
     } else if (n >= 1 && n <= 3 && is(&seg[0], "batches")) {
         if (n == 1)
             set(route, ROUTE_BATCHES, METHOD_GET | METHOD_HEAD | METHOD_POST);
@@ -223,6 +237,10 @@ static void match_resource(const struct segment *seg, int n, struct route *route
             set(route, ROUTE_BATCH, METHOD_GET | METHOD_HEAD);
         else if (is(&seg[2], "cancel"))
             set(route, ROUTE_BATCH_CANCEL, METHOD_POST);
+        else if (is(&seg[2], "results"))
+            set(route, ROUTE_BATCH_RESULTS, METHOD_GET);
+        else if (is(&seg[2], "retry"))
+            set(route, ROUTE_BATCH_RETRY, METHOD_POST);
     } else if (n == 1 && is(&seg[0], "models")) {
         set(route, ROUTE_MODELS, METHOD_GET | METHOD_HEAD);
     } else if (n >= 2 && is(&seg[0], "models")) {
@@ -240,6 +258,29 @@ static void match_resource(const struct segment *seg, int n, struct route *route
         set_id(route, &seg[1]);
 }
 
+/* /ui, and what the page asks. */
+static void match_page(const struct segment *seg, int n, struct route *route)
+{
+    if (n == 1)
+        set(route, ROUTE_UI, METHOD_GET | METHOD_HEAD);
+    else if (n == 2 && is(&seg[1], "state"))
+        set(route, ROUTE_UI_STATE, METHOD_GET);
+    else if (n == 2 && is(&seg[1], "login"))
+        set(route, ROUTE_UI_LOGIN, METHOD_POST);
+    else if (n == 2 && is(&seg[1], "logout"))
+        set(route, ROUTE_UI_LOGOUT, METHOD_POST);
+    else if (n == 4 && is(&seg[1], "deployments") && is(&seg[3], "cool"))
+        set(route, ROUTE_UI_COOL, METHOD_POST);
+    else if (n == 4 && is(&seg[1], "deployments") && is(&seg[3], "restore"))
+        set(route, ROUTE_UI_RESTORE, METHOD_POST);
+    else if (n == 4 && is(&seg[1], "workers") && is(&seg[3], "drain"))
+        set(route, ROUTE_UI_DRAIN, METHOD_POST);
+    else if (n == 4 && is(&seg[1], "batches") && is(&seg[3], "cancel"))
+        set(route, ROUTE_UI_CANCEL, METHOD_POST);
+    if (n == 4 && route->kind != ROUTE_NONE)
+        set_id(route, &seg[2]);
+}
+
 /* seg[0..n): the whole path, of one segment at least. */
 static void match_operators(const struct segment *seg, int n, struct route *route)
 {
@@ -247,8 +288,16 @@ static void match_operators(const struct segment *seg, int n, struct route *rout
         set(route, ROUTE_METRICS, METHOD_GET | METHOD_HEAD);
     else if (n == 2 && is(&seg[0], "key") && is(&seg[1], "info"))
         set(route, ROUTE_OWN_KEY, METHOD_GET);
-    else if (n >= 2 && (is(&seg[0], "key") || is(&seg[0], "team")))
+    else if ((n == 1 && is(&seg[0], "usage")) ||
+             ((n == 2 || n == 3) && is(&seg[0], "journal") && is(&seg[1], "batches")))
+        set(route, ROUTE_JOURNAL, METHOD_GET);
+    else if (n >= 1 && n <= 4 && is(&seg[0], "webhooks"))
+        set(route, ROUTE_WEBHOOKS, METHOD_GET | METHOD_POST | METHOD_PATCH | METHOD_DELETE);
+    else if (n >= 2 && (is(&seg[0], "key") || is(&seg[0], "team") ||
+                        (is(&seg[0], "journal") && is(&seg[1], "rebuild"))))
         set(route, ROUTE_MANAGEMENT, METHOD_GET | METHOD_POST);
+    else if (is(&seg[0], "ui"))
+        match_page(seg, n, route);
     if (!is(&seg[0], "health"))
         return;
     if (n == 1)
@@ -310,7 +359,8 @@ enum route_method route_method(const char *method, size_t len)
     } known[] = {{"GET", METHOD_GET},
                  {"HEAD", METHOD_HEAD},
                  {"POST", METHOD_POST},
-                 {"DELETE", METHOD_DELETE}};
+                 {"DELETE", METHOD_DELETE},
+                 {"PATCH", METHOD_PATCH}};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (len == strlen(known[i].name) && memcmp(method, known[i].name, len) == 0)
@@ -320,11 +370,11 @@ enum route_method route_method(const char *method, size_t len)
 
 void route_allow(unsigned allowed, char *out, size_t size)
 {
-    static const char *const names[] = {"GET", "HEAD", "POST", "DELETE"};
+    static const char *const names[] = {"GET", "HEAD", "POST", "DELETE", "PATCH"};
     size_t at = 0;
 
     out[0] = '\0';
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         size_t len = strlen(names[i]);
 
         if (!(allowed & (1u << i)) || at + len + 3 > size)
@@ -335,6 +385,74 @@ void route_allow(unsigned allowed, char *out, size_t size)
         }
         memcpy(out + at, names[i], len + 1);
         at += len;
+    }
+}
+
+const char *route_shape(enum route_kind kind)
+{
+    switch (kind) {
+    case ROUTE_FILES:
+        return "/v1/files";
+    case ROUTE_FILE_VALIDATE:
+        return "/v1/files/validate";
+    case ROUTE_FILE:
+        return "/v1/files/{id}";
+    case ROUTE_FILE_CONTENT:
+        return "/v1/files/{id}/content";
+    case ROUTE_BATCHES:
+        return "/v1/batches";
+    case ROUTE_PLACEMENT:
+        return "/v1/batches/placement";
+    case ROUTE_BATCH:
+        return "/v1/batches/{id}";
+    case ROUTE_BATCH_CANCEL:
+        return "/v1/batches/{id}/cancel";
+    case ROUTE_MODELS:
+        return "/v1/models";
+    case ROUTE_MODEL:
+        return "/v1/models/{id}";
+    case ROUTE_MODEL_INFO:
+        return "/v1/model/info";
+    case ROUTE_MODEL_GROUP_INFO:
+        return "/model_group/info";
+    case ROUTE_HEALTH:
+        return "/health";
+    case ROUTE_LIVENESS:
+        return "/health/liveliness";
+    case ROUTE_READINESS:
+        return "/health/readiness";
+    case ROUTE_METRICS:
+        return "/metrics";
+    case ROUTE_MANAGEMENT:
+        return "/{key,team}/...";
+    case ROUTE_OWN_KEY:
+        return "/key/info";
+    case ROUTE_JOURNAL:
+        return "/{journal,usage}/...";
+    case ROUTE_WEBHOOKS:
+        return "/webhooks...";
+    case ROUTE_BATCH_RESULTS:
+        return "/v1/batches/{id}/results";
+    case ROUTE_UPLOADS:
+        return "/v1/uploads";
+    case ROUTE_UPLOAD_PARTS:
+        return "/v1/uploads/{id}/parts";
+    case ROUTE_UPLOAD_COMPLETE:
+        return "/v1/uploads/{id}/complete";
+    case ROUTE_UPLOAD_CANCEL:
+        return "/v1/uploads/{id}/cancel";
+    case ROUTE_BATCH_RETRY:
+        return "/v1/batches/{id}/retry";
+    case ROUTE_UI:
+        return "/ui";
+    case ROUTE_UI_STATE:
+        return "/ui/state";
+    case ROUTE_UI_LOGIN:
+        return "/ui/login";
+    case ROUTE_UI_LOGOUT:
+        return "/ui/logout";
+    default:
+        return "*";
     }
 }
 
@@ -349,6 +467,14 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return method == METHOD_DELETE ? "files.delete" : "files.get";
     case ROUTE_FILE_CONTENT:
         return "files.content";
+    case ROUTE_UPLOADS:
+        return "uploads.create";
+    case ROUTE_UPLOAD_PARTS:
+        return "uploads.parts";
+    case ROUTE_UPLOAD_COMPLETE:
+        return "uploads.complete";
+    case ROUTE_UPLOAD_CANCEL:
+        return "uploads.cancel";
     case ROUTE_BATCHES:
         return method == METHOD_POST ? "batches.create" : "batches.list";
     case ROUTE_PLACEMENT:
@@ -357,6 +483,10 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return "batches.get";
     case ROUTE_BATCH_CANCEL:
         return "batches.cancel";
+    case ROUTE_BATCH_RESULTS:
+        return "batches.results";
+    case ROUTE_BATCH_RETRY:
+        return "batches.retry";
     case ROUTE_MODELS:
         return "models.list";
     case ROUTE_MODEL:
@@ -377,6 +507,26 @@ const char *route_name(enum route_kind kind, enum route_method method)
         return "management";
     case ROUTE_OWN_KEY:
         return "keys.info";
+    case ROUTE_JOURNAL:
+        return "journal";
+    case ROUTE_WEBHOOKS:
+        return "webhooks";
+    case ROUTE_UI:
+        return "ui";
+    case ROUTE_UI_STATE:
+        return "ui.state";
+    case ROUTE_UI_LOGIN:
+        return "ui.login";
+    case ROUTE_UI_LOGOUT:
+        return "ui.logout";
+    case ROUTE_UI_COOL:
+        return "ui.cool";
+    case ROUTE_UI_RESTORE:
+        return "ui.restore";
+    case ROUTE_UI_DRAIN:
+        return "ui.drain";
+    case ROUTE_UI_CANCEL:
+        return "ui.cancel";
     case ROUTE_NONE:
         break;
     }

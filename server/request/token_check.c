@@ -4,6 +4,7 @@
  * the issuer may have a new key, at most WAIT_MS for the keeper to have asked. */
 #include "request/auth.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <h2o.h>
@@ -90,6 +91,8 @@ static void admit(struct relay *relay, const struct rights *rights,
 static void answer(struct relay *relay, enum token_end end, const struct token_answer *found,
                    void (*go_on)(struct relay *relay))
 {
+    assert(relay->op == NULL && !relay->answered);
+    assert(relay->owner == 0 && relay->tenant == &tenant_anybody); /* until we know */
     switch (end) {
     case TOKEN_GOOD:
         admit(relay, &found->rights, go_on);
@@ -171,6 +174,7 @@ static void on_turn(struct slice *slice)
     struct token_answer found;
     enum token_end end = tokens_verify(w->op.rt->tokens, &w->token, clock_unix_ms(), &found);
 
+    assert(end != TOKEN_UNKNOWN); /* it was looked at */
     if (!wait_for_keeper(w, end))
         end_wait(w, end, &found);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "balancer/sample.h"
+#include "core/account_token.h"
 
 #define FEW 32 /* candidates that need no allocation */
 
@@ -25,9 +26,11 @@ void choose_describe(struct runtime *rt, enum op_class op, uint32_t deployment, 
     c->rpm = d->rpm;
     c->tpm = d->tpm;
     c->order = d->order;
-    c->admitted = breaker_admits(
-        atomic_load_explicit(state_health(rt->inherited->state, column, op), memory_order_relaxed),
-        now_ms);
+    c->admitted =
+        breaker_admits(atomic_load_explicit(state_health(rt->inherited->state, column, op),
+                                            memory_order_relaxed),
+                       now_ms) &&
+        !account_token_rests(rt, deployment, now_ms);
     c->requests_minute = sum.requests_minute;
     c->tokens_minute = sum.tokens_minute;
     c->latency_us = sum.latency_us;

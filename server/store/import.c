@@ -6,8 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/iso8601.h"
 #include "json/json.h"
+
+/* Of a transaction, for which others wait who change keys */
+#define BATCH_ROWS 1000
+#define BATCH_MS   500
 
 /* ---- into the store ---- */
 
@@ -19,12 +24,17 @@ struct importer {
     void *arg;
 };
 
+static bool is_refusal(int rc)
+{
+    return rc == ERR_DUPLICATE || rc == ERR_LIMIT || rc == ERR_NOT_FOUND || rc == ERR_INVALID;
+}
+
 /* @return 0: the next one; an error that ends it all */
 static int refuse(struct importer *i, const char *kind, const char *name, int rc, const char *why)
 {
     char what[320];
 
-    if (rc != ERR_DUPLICATE && rc != ERR_LIMIT && rc != ERR_NOT_FOUND && rc != ERR_INVALID)
+    if (!is_refusal(rc))
         return rc;
     i->counts->refused++;
     snprintf(what, sizeof(what), "%s %s", kind, name);
@@ -106,20 +116,72 @@ static int import_grace(struct importer *i, const struct litellm_grace *grace)
     return refuse(i, "old hash", "of a key", rc, "its key is not in the database");
 }
 
+/* Some keys at once; when one of them is there or is refused, one after the other. */
+static int import_keys(struct importer *i, const struct store_key *keys, size_t num)
+{
+    int rc = store_key_add_all(i->store, keys, num, i->by);
+
+    if (rc == 0)
+        i->counts->added += num;
+    if (!is_refusal(rc))
+        return rc;
+    rc = 0;
+    for (size_t n = 0; rc == 0 && n < num; n++)
+        rc = import_key(i, &keys[n]);
+    return rc;
+}
+
+/* The next rows of all: teams first, which keys name, then the keys, which old hashes name.
+ * @param at  moved on */
+static int import_next(struct importer *i, const struct litellm_rows *rows, size_t *at)
+{
+    size_t n = *at, num = 1;
+    int rc;
+
+    if (n < rows->num_teams) {
+        rc = import_team(i, &rows->teams[n]);
+    } else if ((n -= rows->num_teams) < rows->num_keys) {
+        num = rows->num_keys - n < STORE_KEYS_AT_ONCE ? rows->num_keys - n : STORE_KEYS_AT_ONCE;
+        rc = import_keys(i, &rows->keys[n], num);
+    } else {
+        rc = import_grace(i, &rows->graces[n - rows->num_keys]);
+    }
+    *at += num;
+    return rc;
+}
+
+/* Some rows in one transaction.
+ * @param at  the first of them; moved on. On an error none was added */
+static int import_batch(struct importer *i, const struct litellm_rows *rows, size_t *at, size_t num)
+{
+    uint64_t until_ms = clock_now_ms() + BATCH_MS;
+    size_t n = *at, end = num - n < BATCH_ROWS ? num : n + BATCH_ROWS, added = i->counts->added;
+    int kept, rc = store_batch_begin(i->store);
+
+    if (rc != 0)
+        return rc;
+    while (rc == 0 && n < end && (n == *at || clock_now_ms() < until_ms))
+        rc = import_next(i, rows, &n);
+    kept = store_batch_end(i->store);
+    rc = rc == 0 ? kept : rc;
+    if (rc == 0)
+        *at = n;
+    else
+        i->counts->added = added;
+    return rc;
+}
+
 int import_into(struct store *store, const struct litellm_rows *rows, const struct store_actor *by,
                 struct import_counts *counts, import_refused_cb on_refused, void *arg)
 {
     struct importer i = {
         .store = store, .by = by, .counts = counts, .on_refused = on_refused, .arg = arg};
+    size_t at = 0, num = rows->num_teams + rows->num_keys + rows->num_graces;
     int rc = 0;
 
     *counts = (struct import_counts){0};
-    for (size_t n = 0; rc == 0 && n < rows->num_teams; n++)
-        rc = import_team(&i, &rows->teams[n]);
-    for (size_t n = 0; rc == 0 && n < rows->num_keys; n++)
-        rc = import_key(&i, &rows->keys[n]);
-    for (size_t n = 0; rc == 0 && n < rows->num_graces; n++)
-        rc = import_grace(&i, &rows->graces[n]);
+    while (rc == 0 && at < num)
+        rc = import_batch(&i, rows, &at, num);
     return rc;
 }
 

@@ -6,6 +6,7 @@
  * each table, and those with such a number; LiteLLM's own `updated_at` would miss what a script
  * writes. Deleted rows show in the count. A row whose spend alone changed is read again and found
  * equal. */
+#include "key_copy.h"
 #include "store_impl.h"
 #include "store/litellm.h"
 
@@ -418,49 +419,13 @@ static int read_graces(struct litellm *l, const char *where, const char *with,
     return l->has[GRACES] ? read_rows(l, GRACES, "", where, with, &sink) : 0;
 }
 
-static int copy_text(char **out, const char *text)
-{
-    *out = text != NULL ? strdup(text) : NULL;
-    return text == NULL || *out != NULL ? 0 : ERR_NOMEM;
-}
-
-static int copy_models(struct rights_models *out, const struct rights_models *from)
-{
-    int rc = 0;
-
-    *out = (struct rights_models){.all = from->all, .of_team = from->of_team};
-    out->names = calloc(from->num_names + 1, sizeof(out->names[0]));
-    out->aliases = calloc(from->num_aliases + 1, sizeof(out->aliases[0]));
-    if (out->names == NULL || out->aliases == NULL)
-        return ERR_NOMEM;
-    for (size_t i = 0; rc == 0 && i < from->num_names; i++, out->num_names++)
-        rc = copy_text(&out->names[i], from->names[i]);
-    for (size_t i = 0; rc == 0 && i < from->num_aliases; i++, out->num_aliases++) {
-        rc = copy_text(&out->aliases[i].name, from->aliases[i].name);
-        if (rc == 0)
-            rc = copy_text(&out->aliases[i].target, from->aliases[i].target);
-    }
-    return rc;
-}
-
 /* The same key under the hash that it had, until its grace ends. */
 static int copy_key(struct rights_key *out, const struct rights_key *key,
                     const struct litellm_grace *grace)
 {
-    int rc;
+    int rc = key_copy(out, key);
 
-    *out = *key;
-    out->id = out->alias = out->team_id = out->user_id = NULL;
     out->tail[0] = '\0';
-    rc = copy_models(&out->models, &key->models);
-    if (rc == 0)
-        rc = copy_text(&out->id, key->id);
-    if (rc == 0)
-        rc = copy_text(&out->alias, key->alias);
-    if (rc == 0)
-        rc = copy_text(&out->team_id, key->team_id);
-    if (rc == 0)
-        rc = copy_text(&out->user_id, key->user_id);
     hash_from_hex(grace->hash, out->hash);
     if (out->expires_unix_ms == 0 || out->expires_unix_ms > grace->until_unix_ms)
         out->expires_unix_ms = grace->until_unix_ms;
@@ -543,35 +508,6 @@ static int load_all(struct litellm *l)
 
 /* ---- what changed ---- */
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool same_models(const struct rights_models *a, const struct rights_models *b)
-{
-    if (a->all != b->all || a->of_team != b->of_team || a->num_names != b->num_names ||
-        a->num_aliases != b->num_aliases)
-        return false;
-    for (size_t i = 0; i < a->num_names; i++)
-        if (strcmp(a->names[i], b->names[i]) != 0)
-            return false;
-    for (size_t i = 0; i < a->num_aliases; i++)
-        if (strcmp(a->aliases[i].name, b->aliases[i].name) != 0 ||
-            strcmp(a->aliases[i].target, b->aliases[i].target) != 0)
-            return false;
-    return true;
-}
-
-static bool same_key(const struct rights_key *a, const struct rights_key *b)
-{
-    return a->routes == b->routes && a->admin == b->admin && a->blocked == b->blocked &&
-           a->expires_unix_ms == b->expires_unix_ms && same_text(a->alias, b->alias) &&
-           same_text(a->team_id, b->team_id) && same_text(a->user_id, b->user_id) &&
-           strcmp(a->tail, b->tail) == 0 && same_models(&a->models, &b->models) &&
-           memcmp(&a->limits, &b->limits, sizeof(a->limits)) == 0;
-}
-
 static int insert_key(struct rights_list *list, struct rights_key *key)
 {
     struct rights_key *keys = grow(list->keys, list->num_keys, sizeof(keys[0]));
@@ -616,7 +552,7 @@ static int apply_key(struct sink *sink, const struct json *row)
         sink->real = true;
         return insert_key(sink->list, &key);
     }
-    if (same_key(old, &key)) {
+    if (key_is_same(old, &key)) {
         rights_key_deinit(&key);
         return 0;
     }
@@ -852,6 +788,25 @@ static int add_team_row(struct sink *sink, const struct json *row)
     return 0;
 }
 
+int litellm_get(struct litellm *l, const char *hex, struct store_key *out)
+{
+    struct litellm_rows rows = {0};
+    struct sink sink = {.l = l, .on_json = add_key_row, .rows = &rows, .left_out = &rows.left_out};
+    int rc = begin(l);
+
+    memset(out, 0, sizeof(*out));
+    if (rc == 0)
+        rc = work_end(l->store, read_keys(l, " and t.token = $2", hex, &sink));
+    if (rc == 0 && rows.num_keys == 0)
+        rc = ERR_NOT_FOUND;
+    if (rc == 0) {
+        *out = rows.keys[0];
+        rows.keys[0] = (struct store_key){0};
+    }
+    litellm_rows_deinit(&rows);
+    return rc;
+}
+
 int litellm_read(struct litellm *l, struct litellm_rows *out)
 {
     struct sink sink = {.l = l, .on_json = add_team_row, .rows = out, .left_out = &out->left_out};
@@ -870,16 +825,4 @@ int litellm_read(struct litellm *l, struct litellm_rows *out)
     if (rc != 0)
         litellm_rows_deinit(out);
     return rc;
-}
-
-void litellm_rows_deinit(struct litellm_rows *rows)
-{
-    for (size_t i = 0; i < rows->num_keys; i++)
-        store_key_deinit(&rows->keys[i]);
-    free(rows->keys);
-    for (size_t i = 0; i < rows->num_teams; i++)
-        store_team_deinit(&rows->teams[i]);
-    free(rows->teams);
-    free(rows->graces);
-    memset(rows, 0, sizeof(*rows));
 }

@@ -295,3 +295,15 @@ int litellm_team_of_row(const struct json *row, struct store_team *out, size_t *
     *out = team;
     return 0;
 }
+
+void litellm_rows_deinit(struct litellm_rows *rows)
+{
+    for (size_t i = 0; i < rows->num_keys; i++)
+        store_key_deinit(&rows->keys[i]);
+    free(rows->keys);
+    for (size_t i = 0; i < rows->num_teams; i++)
+        store_team_deinit(&rows->teams[i]);
+    free(rows->teams);
+    free(rows->graces);
+    memset(rows, 0, sizeof(*rows));
+}

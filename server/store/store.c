@@ -2,6 +2,7 @@
  * store_teams.c, the whole of them for the table in shared memory in store_load.c. */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +107,16 @@ const char *store_place(const struct store *store)
     return store->place;
 }
 
+bool store_is_shared(const struct store *store)
+{
+    return store->engine->ops->shared;
+}
+
+uint64_t store_sessions(const struct store *store)
+{
+    return store->sessions;
+}
+
 uint64_t store_reached_ms(const struct store *store)
 {
     return store->reached_ms;
@@ -163,6 +174,7 @@ static int connect_when_due(struct store *store)
         rc = schema_ensure(store);
     if (rc == 0) {
         store->open = true;
+        store->sessions++;
         return 0;
     }
     snprintf(store->why, sizeof(store->why), "%s", engine->why);
@@ -184,18 +196,30 @@ void work_go_on(struct store *store)
     store->until_ms = clock_now_ms() + store->deadline_ms;
 }
 
+static int begin_in_batch(struct store *store)
+{
+    int rc = store->batch_broke ? ERR_IO : work_run(store, "savepoint one", NULL, 0, NULL, NULL);
+
+    store->batch_broke = rc != 0;
+    return rc != 0 ? note(store, rc) : 0;
+}
+
 int work_begin(struct store *store, enum work work)
 {
     const struct engine_ops *ops = store->engine->ops;
     int rc;
 
+    assert(store->in_batch || !store->working); /* calls are not nested */
     work_go_on(store);
     store->engine->why[0] = '\0';
+    if (store->in_batch)
+        return begin_in_batch(store);
     rc = connect_when_due(store);
     if (rc != 0)
         return rc;
     rc = work_run(store, work == WORK_WRITE ? ops->begin_write : ops->begin_read, NULL, 0, NULL,
                   NULL);
+    store->working = rc == 0;
     return rc != 0 ? note(store, rc) : 0;
 }
 
@@ -221,9 +245,64 @@ int work_finish(struct store *store, int rc)
     return rc;
 }
 
+/* A call of a batch: what it did stays in the transaction, or is taken back alone. */
+static int end_in_batch(struct store *store, int rc)
+{
+    struct engine *engine = store->engine;
+    char why[STORE_WHY_BYTES];
+    int back = 0;
+
+    if (rc == 0)
+        rc = work_run(store, "release savepoint one", NULL, 0, NULL, NULL);
+    memcpy(why, engine->why, sizeof(why));
+    if (rc != 0 && !ends_connection(rc))
+        back = work_run(store, "rollback to savepoint one", NULL, 0, NULL, NULL);
+    if (rc != 0 && !ends_connection(rc) && back == 0)
+        back = work_run(store, "release savepoint one", NULL, 0, NULL, NULL);
+    memcpy(engine->why, why, sizeof(why));
+    store->batch_broke = back != 0 || ends_connection(rc) || rc == ERR_FULL || rc == ERR_NOMEM;
+    return note(store, rc);
+}
+
 int work_end(struct store *store, int rc)
 {
+    assert(store->working);
+    if (store->in_batch)
+        return end_in_batch(store, rc);
+    store->working = false;
     return note(store, work_finish(store, rc));
+}
+
+int store_batch_begin(struct store *store)
+{
+    int rc;
+
+    assert(!store->in_batch);
+    rc = work_begin(store, WORK_WRITE);
+    store->in_batch = rc == 0;
+    store->batch_broke = false;
+    return rc;
+}
+
+int store_batch_end(struct store *store)
+{
+    assert(store->in_batch);
+    store->in_batch = false;
+    work_go_on(store);
+    if (store->open)
+        return work_end(store, store->batch_broke ? ERR_FULL : 0);
+    store->working = false;
+    return ERR_IO;
+}
+
+void sql_tuples(struct strbuf *sql, size_t rows, size_t columns)
+{
+    for (size_t i = 0; i < rows * columns; i++)
+        strbuf_addf(sql, "%s$%zu%s",
+                    i % columns != 0 ? ", "
+                    : i == 0         ? "("
+                                     : ", (",
+                    i + 1, i % columns == columns - 1 ? ")" : "");
 }
 
 int on_count(void *arg, const struct row *row)
@@ -239,13 +318,16 @@ static int on_number(void *arg, const struct row *row)
     return 0;
 }
 
-int work_raise_gen(struct store *store, int64_t *gen)
+int work_raise_gen(struct store *store, size_t by, int64_t *gen)
 {
+    struct value values[] = {value_int((int64_t)by)};
+
+    assert(store->working); /* or others would see it before what it counts */
     *gen = 0;
-    return work_run(store,
-                    "update @meta set value = cast(cast(value as bigint) + 1 as text)"
-                    " where name = 'gen' returning value",
-                    NULL, 0, on_number, gen);
+    return WORK_RUN(store,
+                    "update @meta set value = cast(cast(value as bigint) + cast($1 as bigint)"
+                    " as text) where name = 'gen' returning value",
+                    values, on_number, gen);
 }
 
 int work_read_gen(struct store *store, uint64_t *gen)
@@ -257,6 +339,13 @@ int work_read_gen(struct store *store, uint64_t *gen)
     if (rc == 0)
         *gen = (uint64_t)number;
     return rc;
+}
+
+int work_now(struct store *store, int64_t *now_ms)
+{
+    assert(store->working);
+    *now_ms = 0;
+    return work_run(store, store->engine->ops->now_ms, NULL, 0, on_number, now_ms);
 }
 
 int store_generation(struct store *store, uint64_t *gen)
@@ -275,10 +364,82 @@ int work_audit(struct store *store, int64_t gen, const struct store_actor *by, c
                              value_text(what), value_text(target),         value_text(before),
                              value_text(after)};
 
+    assert(store->working); /* with the change, or not at all */
     return WORK_RUN(store,
                     "insert into @audit(seq, at, who, what, target, before_value, after_value)"
                     " values($1, $2, $3, $4, $5, $6, $7)",
                     values, NULL, NULL);
+}
+
+/* ---- changes ---- */
+
+int change_begin_all(struct change *c, struct store *store, const struct store_actor *by,
+                     size_t num)
+{
+    int rc;
+
+    *c = (struct change){.store = store, .by = by, .now_unix_ms = clock_unix_ms()};
+    rc = work_begin(store, WORK_WRITE);
+    if (rc != 0)
+        return rc;
+    rc = work_raise_gen(store, num, &c->gen);
+    return rc != 0 ? work_end(store, rc) : 0;
+}
+
+int change_begin(struct change *c, struct store *store, const struct store_actor *by)
+{
+    return change_begin_all(c, store, by, 1);
+}
+
+int change_end(struct change *c, int rc, uint64_t *gen)
+{
+    rc = work_end(c->store, rc);
+    store_key_deinit(&c->key);
+    store_team_deinit(&c->team);
+    if (rc == 0 && gen != NULL)
+        *gen = (uint64_t)c->gen;
+    return rc;
+}
+
+int change_audit(const struct change *c, const char *what, const char *target,
+                 struct strbuf *before, struct strbuf *after)
+{
+    int rc = strbuf_failed(before) || strbuf_failed(after)
+                 ? ERR_NOMEM
+                 : work_audit(c->store, c->gen, c->by, what, target, before->data, after->data);
+
+    strbuf_deinit(before);
+    strbuf_deinit(after);
+    return rc;
+}
+
+static int drop_keys(const struct change *c, const char *before, const char *column,
+                     const char *behind, const char *text)
+{
+    struct value values[] = {value_text(text), value_int(c->now_unix_ms), value_text(c->by->who),
+                             value_int(c->gen)};
+    char whole[640];
+
+    snprintf(whole, sizeof(whole), "%s%s = $1%s", before, column, behind);
+    return work_run(c->store, whole, values, strstr(before, "$2") != NULL ? 4 : 1, NULL, NULL);
+}
+
+#define KEPT_COLUMNS                                                                               \
+    "hash, id, name, alias, team_id, user_id, organization_id, models, aliases, routes, metadata," \
+    " fields, source, admin, blocked, expires, created, created_by"
+
+int change_drop_keys(const struct change *c, const char *column, const char *text)
+{
+    int rc = drop_keys(c, "delete from @key_gone where id in (select id from @api_key where ",
+                       column, ")", text);
+
+    if (rc == 0)
+        rc = drop_keys(c,
+                       "insert into @key_gone(" KEPT_COLUMNS ", updated, updated_by, gen)"
+                       " select " KEPT_COLUMNS ", cast($2 as bigint), cast($3 as text),"
+                       " cast($4 as bigint) from @api_key where ",
+                       column, "", text);
+    return rc == 0 ? drop_keys(c, "delete from @api_key where ", column, "", text) : rc;
 }
 
 struct audit_reader {

@@ -7,13 +7,15 @@
  * Values are whole numbers and texts. Rows come as texts, one after the other. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "common/err.h"
 #include "store/store.h"
 
-#define ENGINE_MAX_COLUMNS 24
+#define ENGINE_MAX_COLUMNS 36
+#define ENGINE_MAX_VALUES  512 /* of one statement */
 
 enum value_type { VALUE_NULL, VALUE_INT, VALUE_TEXT };
 
@@ -43,10 +45,15 @@ struct engine;
 
 struct engine_ops {
     const char *table_prefix;
+    bool shared; /* other nodes may have the same database */
     const char *begin_read, *begin_write;
     const char *has_table;   /* a query of one row when the table $1 is there */
     const char *lock_schema; /* first in the transaction that changes the schema; NULL: nothing */
     const char *make_room;   /* before the first table; NULL: nothing */
+    const char *now_ms;      /* a query of the database's own clock: Unix ms */
+    const char *skip_locked; /* behind a select of rows that a transaction takes for itself, and
+                                others that it may pass over; "": nobody else writes */
+    const char *for_update;  /* behind a select: its rows are locked until the transaction ends */
     int (*connect)(struct engine *engine, uint64_t until_ms);
     /* The statement has no '@' any more. Rows may be NULL. */
     int (*run)(struct engine *engine, const char *sql, const struct value *values, size_t num,
@@ -72,6 +79,10 @@ __attribute__((format(printf, 4, 5))) int engine_fail(struct engine *engine, int
  *  @return 0; an enum err, with `state` and `why` set; what `on_row` returned */
 MUST_USE int engine_run(struct engine *engine, const char *sql, const struct value *values,
                         size_t num, uint64_t until_ms, row_cb on_row, void *arg);
+
+/** Whether a file system is one that other machines share, where the locks and the shared memory of
+ * SQLite's write-ahead log do not hold. Pure. @param file_system  `f_type` of statfs(2) */
+bool sqlite_is_network(uint32_t file_system);
 
 /** @param path  a file's */
 MUST_USE int sqlite_engine_new(const char *path, bool server, struct engine **out);

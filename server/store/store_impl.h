@@ -11,10 +11,13 @@ struct store {
     uint32_t deadline_ms;
     bool foreign; /* another program's tables: no schema of ours is looked for */
     bool open;
-    uint64_t until_ms;   /* of the call that runs */
-    uint64_t retry_ms;   /* when a store that is down is tried again */
-    uint64_t backoff_ms; /* the last wait; 0: none */
+    bool working;               /* a call's transaction is open */
+    bool in_batch, batch_broke; /* store_batch_begin(); it cannot be committed any more */
+    uint64_t until_ms;          /* of the call that runs */
+    uint64_t retry_ms;          /* when a store that is down is tried again */
+    uint64_t backoff_ms;        /* the last wait; 0: none */
     uint64_t reached_ms;
+    uint64_t sessions;
     enum store_state state;
     char why[STORE_WHY_BYTES];
     store_expand_cb expand; /* NULL: none */
@@ -44,10 +47,35 @@ MUST_USE int work_run(struct store *store, const char *sql, const struct value *
     work_run(store, sql, values, sizeof(values) / sizeof((values)[0]), on_row, arg)
 
 /** Raise the generation: first in each change, so that changes become visible in its order. */
-MUST_USE int work_raise_gen(struct store *store, int64_t *gen);
+MUST_USE int work_raise_gen(struct store *store, size_t by, int64_t *gen);
 
 /** The generation as this transaction sees it. */
 MUST_USE int work_read_gen(struct store *store, uint64_t *gen);
+
+/* A change of a key or a team under way. */
+struct change {
+    struct store *store;
+    const struct store_actor *by;
+    int64_t gen, now_unix_ms;
+    /* Owned; what it was, one of the two; empty: there was none */
+    struct store_key key;
+    struct store_team team;
+};
+
+/** Begin its transaction, and raise the generation: by the number of rows where each has one. */
+MUST_USE int change_begin_all(struct change *c, struct store *store, const struct store_actor *by,
+                              size_t num);
+MUST_USE int change_begin(struct change *c, struct store *store, const struct store_actor *by);
+/** As work_end(). @param gen  of the database after it; may be NULL */
+int change_end(struct change *c, int rc, uint64_t *gen);
+/** Put it into the audit. Both texts are let go of. */
+MUST_USE int change_audit(const struct change *c, const char *what, const char *target,
+                          struct strbuf *before, struct strbuf *after);
+/** Move keys to the deleted ones. @param column  of the key: the text is what it has there */
+MUST_USE int change_drop_keys(const struct change *c, const char *column, const char *text);
+
+/** The database's own clock, in Unix ms: claims of several nodes are held against it alone. */
+MUST_USE int work_now(struct store *store, int64_t *now_ms);
 
 /** Put a change into the audit. `before` and `after` may be NULL. */
 MUST_USE int work_audit(struct store *store, int64_t gen, const struct store_actor *by,
@@ -57,6 +85,9 @@ MUST_USE int work_audit(struct store *store, int64_t gen, const struct store_act
 /** Make room in an array for one item more; it grows by doubling.
  *  @return the array; NULL: out of memory, the old one stays */
 void *grow(void *items, size_t num, size_t item_bytes);
+
+/** Add "($1, $2), ($3, $4)": rows of parameters, for an insert. */
+void sql_tuples(struct strbuf *sql, size_t rows, size_t columns);
 
 /** Counts rows into a size_t. */
 int on_count(void *arg, const struct row *row);
@@ -69,6 +100,19 @@ MUST_USE int work_key_rights(const struct store *store, const struct store_key *
                              enum rights_source source, struct rights_key *out);
 MUST_USE int work_team_rights(const struct store *store, const struct store_team *team,
                               enum rights_source source, struct rights_team *out);
+
+struct store_hook_event;
+
+/** Inside the transaction that writes a batch's end: its event, once for each batch and type. Who
+ * writes it a second time changes nothing (webhook statement D28). */
+MUST_USE int work_hook_event(struct store *store, const struct store_hook_event *event);
+
+/** Copy a text; NULL stays NULL. @return 0, ERR_NOMEM */
+MUST_USE int copy_text(char **out, const char *text);
+
+/** Copy the texts that a key has beside its lists; on an error `out` has some of them. */
+MUST_USE int copy_names(struct rights_key *out, const char *id, const char *alias,
+                        const char *team_id, const char *user_id);
 
 /** Copy a column; NULL stays NULL.
  *  @return false: out of memory */

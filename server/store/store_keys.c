@@ -1,6 +1,7 @@
 /* Rows of keys: read, change, list. See store.h. */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,50 +61,16 @@ int store_key_get(struct store *store, const struct store_key_name *name, struct
 
 /* ---- change ---- */
 
-/* A change of one key: what was, what is, and the way to the audit. */
-struct change {
-    struct store *store;
-    const struct store_actor *by;
-    int64_t gen, now_unix_ms;
-    struct store_key before; /* empty: there was none */
-};
-
-static int change_begin(struct change *c, struct store *store, const struct store_actor *by)
-{
-    int rc;
-
-    *c = (struct change){.store = store, .by = by, .now_unix_ms = clock_unix_ms()};
-    rc = work_begin(store, WORK_WRITE);
-    if (rc != 0)
-        return rc;
-    rc = work_raise_gen(store, &c->gen);
-    return rc != 0 ? work_end(store, rc) : 0;
-}
-
-static int change_end(struct change *c, int rc, uint64_t *gen)
-{
-    rc = work_end(c->store, rc);
-    store_key_deinit(&c->before);
-    if (rc == 0 && gen != NULL)
-        *gen = (uint64_t)c->gen;
-    return rc;
-}
-
 static int audit(const struct change *c, const char *what, const char *id,
                  const struct store_key *before, const struct store_key *after)
 {
     struct strbuf old = STRBUF_INIT, new = STRBUF_INIT;
-    int rc = ERR_NOMEM;
 
     if (before != NULL && before->id != NULL)
         key_to_json(before, &old);
     if (after != NULL)
         key_to_json(after, &new);
-    if (!strbuf_failed(&old) && !strbuf_failed(&new))
-        rc = work_audit(c->store, c->gen, c->by, what, id, old.data, new.data);
-    strbuf_deinit(&old);
-    strbuf_deinit(&new);
-    return rc;
+    return change_audit(c, what, id, &old, &new);
 }
 
 /* What of it is there twice. SQLite names the column, PostgreSQL the index. */
@@ -124,39 +91,135 @@ static int check_hash_is_free(struct store *store, const char *hash)
     return rc == 0 && num != 0 ? ERR_DUPLICATE : rc;
 }
 
-static int insert(const struct change *c, const struct store_key *key)
+static void fill(struct value *out, const struct change *c, const struct store_key *key,
+                 int64_t gen)
 {
     int64_t created = key->created_unix_ms != 0 ? key->created_unix_ms : c->now_unix_ms;
     const char *created_by = key->created_by != NULL ? key->created_by : c->by->who;
-    struct value values[KEY_NUM_COLUMNS] = {value_text(key->hash),
-                                            value_text(key->id),
-                                            value_text(key->name),
-                                            value_text(key->alias),
-                                            value_text(key->team_id),
-                                            value_text(key->user_id),
-                                            value_text(key->organization_id),
-                                            value_text(key->models),
-                                            value_text(key->aliases),
-                                            value_text(key->routes),
-                                            value_text(key->metadata),
-                                            value_text(key->fields),
-                                            value_text(key->source != NULL ? key->source : "api"),
-                                            value_int(key->admin),
-                                            value_int(key->blocked),
-                                            value_time(key->expires_unix_ms),
-                                            value_int(created),
-                                            value_text(created_by),
-                                            value_int(c->now_unix_ms),
-                                            value_text(c->by->who),
-                                            value_int(c->gen)};
+    const struct value values[KEY_NUM_COLUMNS] = {
+        value_text(key->hash),
+        value_text(key->id != NULL ? key->id : key->hash),
+        value_text(key->name),
+        value_text(key->alias),
+        value_text(key->team_id),
+        value_text(key->user_id),
+        value_text(key->organization_id),
+        value_text(key->models),
+        value_text(key->aliases),
+        value_text(key->routes),
+        value_text(key->metadata),
+        value_text(key->fields),
+        value_text(key->source != NULL ? key->source : "api"),
+        value_int(key->admin),
+        value_int(key->blocked),
+        value_time(key->expires_unix_ms),
+        value_int(created),
+        value_text(created_by),
+        value_int(c->now_unix_ms),
+        value_text(c->by->who),
+        value_int(gen)};
 
-    return WORK_RUN(c->store,
-                    "insert into @api_key(hash, id, name, alias, team_id, user_id,"
-                    " organization_id, models, aliases, routes, metadata, fields, source, admin,"
-                    " blocked, expires, created, created_by, updated, updated_by, gen)"
-                    " values($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
-                    " $16, $17, $18, $19, $20, $21)",
-                    values, NULL, NULL);
+    memcpy(out, values, sizeof(values));
+}
+
+static_assert(STORE_KEYS_AT_ONCE * KEY_NUM_COLUMNS <= ENGINE_MAX_VALUES, "an insert's parameters");
+
+/* The last of them has the change's generation. */
+static int insert(const struct change *c, const struct store_key *keys, size_t num)
+{
+    struct value values[STORE_KEYS_AT_ONCE * KEY_NUM_COLUMNS];
+    struct strbuf sql = STRBUF_INIT;
+    int rc = ERR_NOMEM;
+
+    assert(num > 0 && num <= STORE_KEYS_AT_ONCE);
+    for (size_t i = 0; i < num; i++)
+        fill(&values[i * KEY_NUM_COLUMNS], c, &keys[i], c->gen - (int64_t)(num - 1 - i));
+    strbuf_adds(&sql, "insert into @api_key(hash, id, name, alias, team_id, user_id,"
+                      " organization_id, models, aliases, routes, metadata, fields, source, admin,"
+                      " blocked, expires, created, created_by, updated, updated_by, gen) values");
+    sql_tuples(&sql, num, KEY_NUM_COLUMNS);
+    if (!strbuf_failed(&sql))
+        rc = work_run(c->store, strbuf_str(&sql), values, num * KEY_NUM_COLUMNS, NULL, NULL);
+    strbuf_deinit(&sql);
+    return rc;
+}
+
+#define AUDIT_COLUMNS 7
+
+/* As work_audit() for each. */
+static int audit_added(const struct change *c, const struct store_key *keys, size_t num)
+{
+    struct value values[STORE_KEYS_AT_ONCE * AUDIT_COLUMNS];
+    struct strbuf rows[STORE_KEYS_AT_ONCE], sql = STRBUF_INIT;
+    bool failed = false;
+    int rc = ERR_NOMEM;
+
+    for (size_t i = 0; i < num; i++) {
+        rows[i] = (struct strbuf)STRBUF_INIT;
+        key_to_json(&keys[i], &rows[i]);
+        failed = failed || strbuf_failed(&rows[i]);
+        const struct value row[AUDIT_COLUMNS] = {
+            value_int(c->gen - (int64_t)(num - 1 - i)),
+            value_int(c->now_unix_ms),
+            value_text(c->by->who),
+            value_text("key.add"),
+            value_text(keys[i].id != NULL ? keys[i].id : keys[i].hash),
+            value_text(NULL),
+            value_text(rows[i].data)};
+
+        memcpy(&values[i * AUDIT_COLUMNS], row, sizeof(row));
+    }
+    strbuf_adds(&sql, "insert into @audit(seq, at, who, what, target, before_value, after_value)"
+                      " values");
+    sql_tuples(&sql, num, AUDIT_COLUMNS);
+    if (!failed && !strbuf_failed(&sql))
+        rc = work_run(c->store, strbuf_str(&sql), values, num * AUDIT_COLUMNS, NULL, NULL);
+    for (size_t i = 0; i < num; i++)
+        strbuf_deinit(&rows[i]);
+    strbuf_deinit(&sql);
+    return rc;
+}
+
+/* Whether somebody has one of their hashes, also in its grace. */
+static int check_hashes_are_free(struct store *store, const struct store_key *keys, size_t num)
+{
+    struct value values[STORE_KEYS_AT_ONCE];
+    struct strbuf list = STRBUF_INIT, sql = STRBUF_INIT;
+    size_t there = 0;
+    int rc = ERR_NOMEM;
+
+    for (size_t i = 0; i < num; i++)
+        values[i] = value_text(keys[i].hash);
+    sql_tuples(&list, 1, num);
+    strbuf_addf(&sql,
+                "select 1 from @api_key where hash in %s union all"
+                " select 1 from @key_alt where hash in %s",
+                strbuf_str(&list), strbuf_str(&list));
+    if (!strbuf_failed(&list) && !strbuf_failed(&sql))
+        rc = work_run(store, strbuf_str(&sql), values, num, on_count, &there);
+    strbuf_deinit(&list);
+    strbuf_deinit(&sql);
+    return rc == 0 && there > 0 ? ERR_DUPLICATE : rc;
+}
+
+int store_key_add_all(struct store *store, const struct store_key *keys, size_t num,
+                      const struct store_actor *by)
+{
+    struct change c;
+    int rc = change_begin_all(&c, store, by, num);
+
+    assert(num > 0 && num <= STORE_KEYS_AT_ONCE);
+    if (rc != 0)
+        return rc;
+    for (size_t i = 0; i < num && rc == 0; i++)
+        rc = key_check(store, &keys[i]);
+    if (rc == 0)
+        rc = check_hashes_are_free(store, keys, num);
+    if (rc == 0)
+        rc = insert(&c, keys, num);
+    if (rc == 0)
+        rc = audit_added(&c, keys, num);
+    return change_end(&c, rc, NULL);
 }
 
 int store_key_add(struct store *store, const struct store_key *key, const struct store_actor *by,
@@ -174,7 +237,7 @@ int store_key_add(struct store *store, const struct store_key *key, const struct
     if (rc == 0)
         rc = check_hash_is_free(store, key->hash);
     if (rc == 0)
-        rc = which_is_taken(store, insert(&c, &with_id));
+        rc = which_is_taken(store, insert(&c, &with_id, 1));
     if (rc == 0)
         rc = audit(&c, "key.add", with_id.id, NULL, &with_id);
     return change_end(&c, rc, gen);
@@ -222,11 +285,11 @@ int store_key_update(struct store *store, const struct store_key *key, const str
         return rc;
     rc = key_check(store, key);
     if (rc == 0)
-        rc = read_key(store, &name, &c.before);
+        rc = read_key(store, &name, &c.key);
     if (rc == 0)
         rc = which_is_taken(store, write_row(&c, key));
     if (rc == 0)
-        rc = audit(&c, "key.update", key->id, &c.before, key);
+        rc = audit(&c, "key.update", key->id, &c.key, key);
     return change_end(&c, rc, gen);
 }
 
@@ -239,38 +302,17 @@ int store_key_block(struct store *store, const struct store_key_name *name, bool
 
     if (rc != 0)
         return rc;
-    rc = read_key(store, name, &c.before);
-    after = c.before; /* borrows all of it */
+    rc = read_key(store, name, &c.key);
+    after = c.key; /* borrows all of it */
     after.blocked = blocked;
     if (rc == 0)
         rc = write_row(&c, &after);
     if (rc == 0)
-        rc = audit(&c, blocked ? "key.block" : "key.unblock", after.id, &c.before, &after);
+        rc = audit(&c, blocked ? "key.block" : "key.unblock", after.id, &c.key, &after);
     return change_end(&c, rc, gen);
 }
 
 /* ---- delete ---- */
-
-static int move_to_gone(const struct change *c, const char *id)
-{
-    struct value which[] = {value_text(id)};
-    struct value values[] = {value_text(id), value_int(c->now_unix_ms), value_text(c->by->who),
-                             value_int(c->gen)};
-    int rc = WORK_RUN(c->store, "delete from @key_gone where id = $1", which, NULL, NULL);
-
-    if (rc == 0)
-        rc = WORK_RUN(c->store,
-                      "insert into @key_gone(hash, id, name, alias, team_id, user_id,"
-                      " organization_id, models, aliases, routes, metadata, fields, source, admin,"
-                      " blocked, expires, created, created_by, updated, updated_by, gen)"
-                      " select hash, id, name, alias, team_id, user_id, organization_id, models,"
-                      " aliases, routes, metadata, fields, source, admin, blocked, expires,"
-                      " created, created_by, cast($2 as bigint), cast($3 as text),"
-                      " cast($4 as bigint) from @api_key where id = $1",
-                      values, NULL, NULL);
-    return rc == 0 ? WORK_RUN(c->store, "delete from @api_key where id = $1", which, NULL, NULL)
-                   : rc;
-}
 
 int store_key_delete(struct store *store, const struct store_key_name *name,
                      const struct store_actor *by, uint64_t *gen)
@@ -280,11 +322,11 @@ int store_key_delete(struct store *store, const struct store_key_name *name,
 
     if (rc != 0)
         return rc;
-    rc = read_key(store, name, &c.before);
+    rc = read_key(store, name, &c.key);
     if (rc == 0)
-        rc = move_to_gone(&c, c.before.id);
+        rc = change_drop_keys(&c, "id", c.key.id);
     if (rc == 0)
-        rc = audit(&c, "key.delete", c.before.id, &c.before, NULL);
+        rc = audit(&c, "key.delete", c.key.id, &c.key, NULL);
     return change_end(&c, rc, gen);
 }
 
@@ -292,7 +334,7 @@ int store_key_delete(struct store *store, const struct store_key_name *name,
 
 static int keep_old_hash(const struct change *c, int64_t until_unix_ms)
 {
-    struct value values[] = {value_text(c->before.hash), value_text(c->before.id),
+    struct value values[] = {value_text(c->key.hash), value_text(c->key.id),
                              value_int(until_unix_ms)};
 
     if (until_unix_ms <= c->now_unix_ms)
@@ -303,9 +345,9 @@ static int keep_old_hash(const struct change *c, int64_t until_unix_ms)
 
 static int set_hash(const struct change *c, const char *hash, const char *key_name)
 {
-    struct value values[] = {value_text(c->before.id), value_text(hash),
-                             value_text(key_name),     value_int(c->now_unix_ms),
-                             value_text(c->by->who),   value_int(c->gen)};
+    struct value values[] = {value_text(c->key.id),  value_text(hash),
+                             value_text(key_name),   value_int(c->now_unix_ms),
+                             value_text(c->by->who), value_int(c->gen)};
 
     return WORK_RUN(c->store,
                     "update @api_key set hash = $2, name = $3, updated = $4, updated_by = $5,"
@@ -330,7 +372,7 @@ int store_key_regenerate(struct store *store, const struct store_key_name *name,
 
     if (rc != 0)
         return rc;
-    rc = is_hash(new_hash) ? read_key(store, name, &c.before) : ERR_INVALID;
+    rc = is_hash(new_hash) ? read_key(store, name, &c.key) : ERR_INVALID;
     if (rc == 0)
         rc = drop_old_grace(&c);
     if (rc == 0)
@@ -340,9 +382,9 @@ int store_key_regenerate(struct store *store, const struct store_key_name *name,
     if (rc == 0)
         rc = keep_old_hash(&c, grace_until_unix_ms);
     if (rc == 0) {
-        after = c.before; /* borrows all of it */
+        after = c.key; /* borrows all of it */
         after.name = (char *)key_name;
-        rc = audit(&c, "key.regenerate", after.id, &c.before, &after);
+        rc = audit(&c, "key.regenerate", after.id, &c.key, &after);
     }
     return change_end(&c, rc, gen);
 }
@@ -366,7 +408,7 @@ int store_key_add_grace(struct store *store, const char *id, const char *old_has
 
     if (rc != 0)
         return rc;
-    rc = is_hash(old_hash) ? read_key(store, &name, &c.before) : ERR_INVALID;
+    rc = is_hash(old_hash) ? read_key(store, &name, &c.key) : ERR_INVALID;
     if (rc == 0)
         rc = check_is_no_key(store, old_hash);
     if (rc == 0)
@@ -375,7 +417,7 @@ int store_key_add_grace(struct store *store, const char *id, const char *old_has
                       " on conflict(hash) do nothing",
                       values, NULL, NULL);
     if (rc == 0)
-        rc = audit(&c, "key.grace", id, NULL, &c.before);
+        rc = audit(&c, "key.grace", id, NULL, &c.key);
     return change_end(&c, rc, gen);
 }
 
@@ -390,6 +432,7 @@ struct clause {
 
 static void also(struct clause *c, const char *condition, struct value value)
 {
+    assert(c->num + 3 <= sizeof(c->values) / sizeof(c->values[0])); /* it, limit and offset */
     c->values[c->num++] = value;
     strbuf_adds(&c->sql, c->num == 1 ? " where " : " and ");
     for (const char *p = condition; *p != '\0'; p++) {

@@ -1,6 +1,7 @@
-/* Keys and teams as records of rights: all of them, or one. See store.h. */
+/* Keys and teams as records of rights: all of them, those that changed, or one. See store.h. */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,6 +169,221 @@ int store_load(struct store *store, struct rights_list *out, uint64_t *gen)
     rc = work_end(store, load_all(store, out, gen));
     if (rc != 0)
         rights_list_deinit(out);
+    return rc;
+}
+
+/* ---- those that changed ---- */
+
+#define MOST_CHANGES  1000 /* beyond that all are read */
+#define NAMES_AT_ONCE 100  /* of one statement */
+
+static_assert(NAMES_AT_ONCE + 1 <= ENGINE_MAX_VALUES, "a statement's parameters");
+
+struct names {
+    char **texts; /* owned, each */
+    size_t num;
+};
+
+/* What the audit tells of the changes behind a generation. */
+struct changes {
+    struct names keys, teams; /* ids */
+    size_t num;               /* rows of the audit */
+};
+
+static int add_name(struct names *names, const char *text)
+{
+    char **texts = grow(names->texts, names->num, sizeof(texts[0]));
+
+    if (texts == NULL)
+        return ERR_NOMEM;
+    names->texts = texts;
+    texts[names->num] = strdup(text);
+    return texts[names->num] != NULL ? (names->num++, 0) : ERR_NOMEM;
+}
+
+static void names_deinit(struct names *names)
+{
+    for (size_t i = 0; i < names->num; i++)
+        free(names->texts[i]);
+    free(names->texts);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void sort_names(struct names *names)
+{
+    if (names->num > 1)
+        qsort(names->texts, names->num, sizeof(names->texts[0]), compare);
+}
+
+static bool has_name(const struct names *names, const char *text)
+{
+    return names->num > 0 &&
+           bsearch(&text, names->texts, names->num, sizeof(names->texts[0]), compare) != NULL;
+}
+
+/* A change of a kind that is not known here is another program's. Endpoints of webhooks have no
+ * rights. */
+static int on_change(void *arg, const struct row *row)
+{
+    struct changes *c = arg;
+
+    c->num++;
+    if (row->texts[0] == NULL || row->texts[1] == NULL)
+        return ERR_LIMIT;
+    if (strncmp(row->texts[0], "hook.", strlen("hook.")) == 0)
+        return 0;
+    if (strncmp(row->texts[0], "team.", strlen("team.")) == 0)
+        return add_name(&c->teams, row->texts[1]);
+    return strncmp(row->texts[0], "key.", strlen("key.")) == 0 ? add_name(&c->keys, row->texts[1])
+                                                               : ERR_LIMIT;
+}
+
+static int on_gone(void *arg, const struct row *row)
+{
+    return add_name(&((struct changes *)arg)->keys, row->texts[0]);
+}
+
+/* Each generation is one row of the audit: where one is missing somebody changed the tables by hand,
+ * and nobody knows what. */
+static int read_changes(struct store *store, uint64_t since, uint64_t gen, struct changes *c)
+{
+    struct value values[] = {value_int((int64_t)since)};
+    int rc;
+
+    if (gen < since || gen - since > MOST_CHANGES)
+        return ERR_LIMIT;
+    rc = WORK_RUN(store, "select what, target from @audit where seq > $1", values, on_change, c);
+    if (rc == 0 && c->num != gen - since)
+        return ERR_LIMIT;
+    if (rc == 0) /* those of a team that was deleted */
+        rc = WORK_RUN(store, "select id from @key_gone where gen > $1", values, on_gone, c);
+    sort_names(&c->keys);
+    sort_names(&c->teams);
+    return rc;
+}
+
+/* @param sql  ends where the names belong; $1 is the time */
+static int read_named(struct store *store, const char *sql, const struct names *names,
+                      row_cb on_row, struct rights_list *list)
+{
+    struct loader loader = {.store = store, .list = list};
+    struct value values[NAMES_AT_ONCE + 1] = {value_int(clock_unix_ms())};
+    struct strbuf text = STRBUF_INIT;
+    int rc = 0;
+
+    for (size_t at = 0; rc == 0 && at < names->num; at += NAMES_AT_ONCE) {
+        size_t num = names->num - at < NAMES_AT_ONCE ? names->num - at : NAMES_AT_ONCE;
+
+        strbuf_reset(&text);
+        strbuf_adds(&text, sql);
+        for (size_t i = 0; i < num; i++) {
+            values[i + 1] = value_text(names->texts[at + i]);
+            strbuf_addf(&text, "%s$%zu", i == 0 ? "(" : ", ", i + 2);
+        }
+        strbuf_addc(&text, ')');
+        work_go_on(store);
+        rc = strbuf_failed(&text)
+                 ? ERR_NOMEM
+                 : work_run(store, strbuf_str(&text), values, num + 1, on_row, &loader);
+    }
+    strbuf_deinit(&text);
+    return rc;
+}
+
+static int read_changed(struct store *store, uint64_t since, uint64_t *gen, struct changes *c,
+                        struct rights_list *now)
+{
+    int rc = work_read_gen(store, gen);
+
+    if (rc == 0)
+        rc = read_changes(store, since, *gen, c);
+    if (rc == 0)
+        rc = read_named(
+            store, "select " TEAM_COLUMNS " from @team t where cast($1 as bigint) > 0 and t.id in ",
+            &c->teams, on_team, now);
+    if (rc == 0)
+        rc = read_named(store,
+                        "select " KEY_COLUMNS
+                        " from @api_key k where cast($1 as bigint) > 0 and k.id in ",
+                        &c->keys, on_key, now);
+    if (rc == 0)
+        rc = read_named(store,
+                        "select " KEY_COLUMNS ", a.hash, a.until from @key_alt a"
+                        " join @api_key k on k.id = a.key_id where a.until > $1 and a.key_id in ",
+                        &c->keys, on_grace, now);
+    return rc;
+}
+
+static void drop_changed(struct rights_list *list, const struct changes *c)
+{
+    size_t keys = 0, teams = 0;
+
+    for (size_t i = 0; i < list->num_keys; i++) {
+        if (has_name(&c->keys, list->keys[i].id))
+            rights_key_deinit(&list->keys[i]);
+        else if (keys++ != i)
+            list->keys[keys - 1] = list->keys[i];
+    }
+    for (size_t i = 0; i < list->num_teams; i++) {
+        if (has_name(&c->teams, list->teams[i].id))
+            rights_team_deinit(&list->teams[i]);
+        else if (teams++ != i)
+            list->teams[teams - 1] = list->teams[i];
+    }
+    list->num_keys = keys;
+    list->num_teams = teams;
+}
+
+static int make_room(struct rights_list *list, const struct rights_list *more)
+{
+    struct rights_key *keys =
+        reallocarray(list->keys, list->num_keys + more->num_keys + 1, sizeof(*keys));
+    struct rights_team *teams;
+
+    if (keys == NULL)
+        return ERR_NOMEM;
+    list->keys = keys;
+    teams = reallocarray(list->teams, list->num_teams + more->num_teams + 1, sizeof(*teams));
+    if (teams == NULL)
+        return ERR_NOMEM;
+    list->teams = teams;
+    return 0;
+}
+
+/* `now` is empty afterwards. */
+static void take_over(struct rights_list *list, struct rights_list *now)
+{
+    for (size_t i = 0; i < now->num_keys; i++)
+        list->keys[list->num_keys++] = now->keys[i];
+    for (size_t i = 0; i < now->num_teams; i++)
+        list->teams[list->num_teams++] = now->teams[i];
+    now->num_keys = now->num_teams = 0;
+}
+
+int store_refresh(struct store *store, struct rights_list *list, uint64_t *gen)
+{
+    struct changes changes = {0};
+    struct rights_list now = {0};
+    uint64_t next;
+    int rc = work_begin(store, WORK_READ);
+
+    if (rc != 0)
+        return rc;
+    rc = work_end(store, read_changed(store, *gen, &next, &changes, &now));
+    if (rc == 0)
+        rc = make_room(list, &now);
+    if (rc == 0) {
+        drop_changed(list, &changes);
+        take_over(list, &now);
+        *gen = next;
+    }
+    rights_list_deinit(&now);
+    names_deinit(&changes.keys);
+    names_deinit(&changes.teams);
     return rc;
 }
 

@@ -10,6 +10,7 @@
  * otherwise. */
 #include "store_engine.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
@@ -123,9 +124,10 @@ static int fail_result(struct postgres_engine *e, const PGresult *result)
 static int send_statement(struct postgres_engine *e, const char *sql, const struct value *values,
                           size_t num)
 {
-    const char *texts[ENGINE_MAX_COLUMNS];
-    char numbers[ENGINE_MAX_COLUMNS][24];
+    const char *texts[ENGINE_MAX_VALUES];
+    char numbers[ENGINE_MAX_VALUES][24];
 
+    assert(num <= ENGINE_MAX_VALUES);
     if (num == 0) /* which may be several statements: a beginning with its settings */
         return PQsendQuery(e->conn, sql);
     for (size_t i = 0; i < num; i++) {
@@ -498,12 +500,16 @@ static void do_free(struct engine *engine)
 
 static const struct engine_ops postgres_ops = {
     .table_prefix = "tranche.",
+    .shared = true,
     .begin_read = "begin isolation level repeatable read read only" TIMEOUTS,
     .begin_write = "begin" TIMEOUTS,
     .has_table =
         "select 1 from pg_catalog.pg_tables where schemaname = 'tranche' and tablename = $1",
     .lock_schema = "select pg_advisory_xact_lock(8390323731049312)",
     .make_room = "create schema if not exists tranche",
+    .now_ms = "select cast(extract(epoch from statement_timestamp()) * 1000 as bigint)",
+    .skip_locked = " for update skip locked",
+    .for_update = " for update",
     .connect = do_connect,
     .run = do_run,
     .disconnect = do_disconnect,

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/names.h"
+#include "common/route_words.h"
 #include "json/json.h"
+#include "price/budget.h"
 
 #define MIB          1048576.0 /* what LiteLLM calls a megabyte (tenants statement A33) */
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -54,6 +55,45 @@ static uint32_t expiry_of(const struct json *v)
     return seconds < INT32_MAX ? (uint32_t)seconds : INT32_MAX;
 }
 
+/* Dollars, as a number or its text (tenants statement A3); what is none may spend nothing. */
+static bool dollars_of(const struct json *v, int64_t *nano)
+{
+    const char *text = json_is(v, JSON_STRING) ? json_str(v, NULL) : json_number_text(v);
+
+    *nano = 0;
+    return text != NULL && price_parse_dollars(text, strlen(text), nano) == 0;
+}
+
+/* What LiteLLM has spent of a budget is written with each of its calls, and the table of keys should
+ * not be written anew as often: what is left is told in hundredths of the whole, rounded up. */
+static int64_t left_of(int64_t nano, int64_t spent)
+{
+    int64_t step = nano / 100 + (nano % 100 != 0), left = nano - spent;
+
+    if (nano <= 0 || left <= 0)
+        return 0;
+    left = left / step * step + (left % step != 0 ? step : 0);
+    return left < nano ? left : nano;
+}
+
+/* Of LiteLLM's keys and teams, and of those that were taken over, `spend` is what they have spent
+ * there: within a period that is not over yet only LiteLLM knows of which it is. */
+static void take_budget(const struct json *fields, bool beside, struct rights_limits *out)
+{
+    const struct json *most = json_get(fields, "max_budget");
+    const char *period = json_get_str(fields, "budget_duration");
+    int64_t nano, spent;
+
+    if (most == NULL || json_is(most, JSON_NULL))
+        return;
+    (void)dollars_of(most, &nano);
+    if (period != NULL && !budget_period_read(period, &out->budget_period_s))
+        out->budget_period_s = 0; /* one that never begins anew */
+    if ((beside || period == NULL) && dollars_of(json_get(fields, "spend"), &spent))
+        nano = left_of(nano, spent);
+    out->budget_nano = (uint64_t)nano;
+}
+
 static const struct json *look_up(const struct json *const places[2], const char *name)
 {
     for (size_t i = 0; i < 2; i++) {
@@ -65,7 +105,7 @@ static const struct json *look_up(const struct json *const places[2], const char
     return NULL;
 }
 
-static void take_limits(const struct json *const places[2], struct rights_limits *out)
+static void take_limits(const struct json *const places[2], bool beside, struct rights_limits *out)
 {
     rights_limits_init(out);
     for (size_t i = 0; i < COUNT(limits); i++) {
@@ -74,6 +114,7 @@ static void take_limits(const struct json *const places[2], struct rights_limits
         if (v != NULL)
             *(uint64_t *)((char *)out + limits[i].to) = limit_of(v, limits[i].unit);
     }
+    take_budget(places[0], beside, out);
     out->file_expiry_s = expiry_of(look_up(places, "enforced_file_expires_after"));
     out->output_expiry_s = expiry_of(look_up(places, "enforced_batch_output_expires_after"));
 }
@@ -150,62 +191,24 @@ static int take_aliases(const struct json *map, struct rights_models *out)
 
 /* ---- routes ---- */
 
-#define ADMIN_ROUTES (RIGHTS_MANAGEMENT | RIGHTS_OPERATOR)
-#define EVERY_ROUTE  (RIGHTS_ALL_ROUTES | ADMIN_ROUTES)
-
-/* LiteLLM's names for lists of routes, and paths without their version; what serves nothing here
- * allows nothing. Rights are kept by resource: a part of one alone cannot be allowed. */
-static const struct word {
-    const char *name;
-    uint32_t routes;
-} words[] = {{"llm_api_routes", RIGHTS_LLM_ROUTES},
-             {"openai_routes", RIGHTS_LLM_ROUTES},
-             {"info_routes", RIGHTS_MODEL_INFO},
-             {"management_routes", RIGHTS_MANAGEMENT},
-             {"key_management_routes", RIGHTS_MANAGEMENT},
-             {"admin_only_routes", ADMIN_ROUTES},
-             {"/files", RIGHTS_FILES},
-             {"/batches", RIGHTS_BATCHES | RIGHTS_PLACEMENT},
-             {"/batches/placement", RIGHTS_PLACEMENT},
-             {"/models", RIGHTS_MODELS},
-             {"/model/info", RIGHTS_MODEL_INFO},
-             {"/model_group/info", RIGHTS_MODEL_INFO},
-             {"/health", RIGHTS_OPERATOR},
-             {"/metrics", RIGHTS_OPERATOR}};
-
-static const struct word types[] = {{"default", RIGHTS_ALL_ROUTES},
-                                    {"llm_api", RIGHTS_LLM_ROUTES},
-                                    {"management", ADMIN_ROUTES},
-                                    {"read_only", RIGHTS_MODEL_INFO}};
-
-static const char *without_version(const char *path)
-{
-    static const char *const beginnings[] = {"/openai/v1/", "/openai/", "/v1/"};
-
-    for (size_t i = 0; i < COUNT(beginnings); i++)
-        if (strncmp(path, beginnings[i], strlen(beginnings[i])) == 0)
-            return path + strlen(beginnings[i]) - 1;
-    return path;
-}
-
+/* What serves nothing here, and what nobody knows, allows nothing. */
 static uint32_t route_of(const char *text)
 {
-    const char *path = without_version(text);
-    uint32_t routes = 0;
+    const char *path = route_without_version(text);
+    const struct route_word *word =
+        route_word_find(*path == '/' ? &route_paths : &route_names, path);
 
     if (strcmp(text, "*") == 0)
-        return EVERY_ROUTE;
-    for (size_t i = 0; i < COUNT(words); i++)
-        if (strcmp(words[i].name, path) == 0 ||
-            (*path == '/' && strchr(path, '*') != NULL &&
-             names_fit(path, words[i].name, strlen(words[i].name))))
-            routes |= words[i].routes;
-    return routes;
+        return RIGHTS_EVERY_ROUTE;
+    if (word != NULL)
+        return word->routes;
+    return *path == '/' && strchr(path, '*') != NULL ? route_pattern(path) : 0;
 }
 
 static uint32_t take_routes(const struct json *list, const struct json *fields)
 {
     const char *type = json_get_str(fields, "key_type");
+    const struct route_word *word;
     uint32_t routes = 0;
 
     if (list != NULL && !json_is(list, JSON_ARRAY))
@@ -217,10 +220,8 @@ static uint32_t take_routes(const struct json *list, const struct json *fields)
     }
     if (json_size(list) > 0)
         return routes;
-    for (size_t i = 0; type != NULL && i < COUNT(types); i++)
-        if (strcmp(types[i].name, type) == 0)
-            return types[i].routes;
-    return type == NULL ? RIGHTS_ALL_ROUTES : 0;
+    word = route_word_find(&route_types, type != NULL ? type : "default");
+    return word != NULL ? word->routes : 0;
 }
 
 /* ---- a key, a team ---- */
@@ -257,10 +258,22 @@ static int parse_row(struct parsed *p, const char *models, const char *aliases, 
     return json_doc_failed(p->doc) ? ERR_NOMEM : 0;
 }
 
-static int copy_text(char **out, const char *text)
+int copy_text(char **out, const char *text)
 {
     *out = text != NULL ? strdup(text) : NULL;
     return text == NULL || *out != NULL ? 0 : ERR_NOMEM;
+}
+
+int copy_names(struct rights_key *out, const char *id, const char *alias, const char *team_id,
+               const char *user_id)
+{
+    int rc = copy_text(&out->id, id);
+
+    if (rc == 0)
+        rc = copy_text(&out->alias, alias);
+    if (rc == 0)
+        rc = copy_text(&out->team_id, team_id);
+    return rc == 0 ? copy_text(&out->user_id, user_id) : rc;
 }
 
 static void take_tail(const char *name, char tail[RIGHTS_TAIL + 1])
@@ -273,26 +286,21 @@ static void take_tail(const char *name, char tail[RIGHTS_TAIL + 1])
 
 static int fill_key(const struct store_key *key, const struct parsed *p, struct rights_key *out)
 {
-    int rc = copy_text(&out->id, key->id != NULL ? key->id : key->hash);
+    int rc = copy_names(out, key->id != NULL ? key->id : key->hash, key->alias, key->team_id,
+                        key->user_id);
 
-    if (rc == 0)
-        rc = copy_text(&out->alias, key->alias);
-    if (rc == 0)
-        rc = copy_text(&out->team_id, key->team_id);
-    if (rc == 0)
-        rc = copy_text(&out->user_id, key->user_id);
     if (rc == 0)
         rc = take_models(p->models, &out->models);
     if (rc == 0)
         rc = take_aliases(p->aliases, &out->models);
     take_tail(key->name, out->tail);
-    take_limits(p->limits, &out->limits);
+    take_limits(p->limits, out->source == RIGHTS_OF_LITELLM, &out->limits);
     out->admin = key->admin;
     out->routes = take_routes(p->routes, p->limits[0]) | RIGHTS_OWN_KEY;
     if (!key->admin)
         out->routes &= RIGHTS_ALL_ROUTES;
     else if (p->routes == NULL || json_size(p->routes) == 0)
-        out->routes = EVERY_ROUTE;
+        out->routes = RIGHTS_EVERY_ROUTE;
     out->blocked = key->blocked;
     out->expires_unix_ms = key->expires_unix_ms;
     return rc;
@@ -336,7 +344,7 @@ int store_team_rights(const struct store_team *team, enum rights_source source,
     if (rc == 0)
         rc = take_aliases(p.aliases, &made.models);
     if (rc == 0)
-        take_limits(p.limits, &made.limits);
+        take_limits(p.limits, source == RIGHTS_OF_LITELLM, &made.limits);
     json_doc_free(p.doc);
     if (rc != 0) {
         rights_team_deinit(&made);

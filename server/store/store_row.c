@@ -1,9 +1,11 @@
 /* Rows of keys and teams: read, checked, told as JSON. */
 #include "store_impl.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hex.h"
 #include "json/json.h"
 
 bool copy_column(char **out, const struct row *row, size_t column)
@@ -22,13 +24,8 @@ bool is_hash(const char *text)
 
 void hash_to_hex(const unsigned char hash[RIGHTS_HASH_BYTES], char out[STORE_HASH_DIGITS + 1])
 {
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < RIGHTS_HASH_BYTES; i++) {
-        out[2 * i] = digits[hash[i] >> 4];
-        out[2 * i + 1] = digits[hash[i] & 15];
-    }
-    out[STORE_HASH_DIGITS] = '\0';
+    static_assert(STORE_HASH_DIGITS == 2 * RIGHTS_HASH_BYTES, "two digits a byte");
+    hex_write(hash, RIGHTS_HASH_BYTES, out);
 }
 
 static unsigned digit_of(char c)

@@ -23,6 +23,10 @@
 #include "common/clock.h"
 
 #define CIFS_MAGIC        0xff534d42
+#define GFS2_MAGIC_NUMBER 0x01161970
+#define LUSTRE_MAGIC      0x0bd00bd0
+#define GPFS_MAGIC        0x47504653
+#define BEEGFS_MAGIC      0x19830326
 #define BEGIN_WRITE       "begin immediate"
 #define OPS_BETWEEN_LOOKS 20000 /* of SQLite's machine, between two looks at the clock: some ms */
 
@@ -199,6 +203,19 @@ static int do_run(struct engine *engine, const char *sql, const struct value *va
 
 /* ---- opening ---- */
 
+bool sqlite_is_network(uint32_t file_system)
+{
+    static const uint32_t magics[] = {NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,   SMB2_SUPER_MAGIC,
+                                      CIFS_MAGIC,       CEPH_SUPER_MAGIC,  AFS_SUPER_MAGIC,
+                                      CODA_SUPER_MAGIC, OCFS2_SUPER_MAGIC, GFS2_MAGIC_NUMBER,
+                                      LUSTRE_MAGIC,     GPFS_MAGIC,        BEEGFS_MAGIC};
+
+    for (size_t i = 0; i < sizeof(magics) / sizeof(magics[0]); i++)
+        if (magics[i] == file_system)
+            return true;
+    return false;
+}
+
 /* The folder's file system; that of the folder's own folder is not ours to know. */
 static int check_file_system(struct sqlite_engine *e)
 {
@@ -213,8 +230,7 @@ static int check_file_system(struct sqlite_engine *e)
         slash[slash == folder ? 1 : 0] = '\0';
     if (statfs(slash != NULL ? folder : ".", &fs) == -1)
         rc = fail_errno(e, "its folder");
-    else if ((uint32_t)fs.f_type == NFS_SUPER_MAGIC || (uint32_t)fs.f_type == SMB_SUPER_MAGIC ||
-             (uint32_t)fs.f_type == SMB2_SUPER_MAGIC || (uint32_t)fs.f_type == CIFS_MAGIC)
+    else if (sqlite_is_network((uint32_t)fs.f_type))
         rc = engine_fail(&e->engine, ERR_BAD_STATE, STORE_FOREIGN,
                          "%s: on a network file system, where SQLite loses data: use a disk of "
                          "this machine, or PostgreSQL",
@@ -323,6 +339,9 @@ static const struct engine_ops sqlite_ops = {
     .begin_read = "begin",
     .begin_write = BEGIN_WRITE,
     .has_table = "select 1 from sqlite_master where type = 'table' and name = $1",
+    .now_ms = "select cast(round((julianday('now') - 2440587.5) * 86400000.0) as integer)",
+    .skip_locked = "",
+    .for_update = "",
     .connect = do_connect,
     .run = do_run,
     .disconnect = do_disconnect,

@@ -43,49 +43,16 @@ int store_team_get(struct store *store, const char *id, struct store_team *out)
 
 /* ---- change ---- */
 
-struct change {
-    struct store *store;
-    const struct store_actor *by;
-    int64_t gen, now_unix_ms;
-    struct store_team before; /* empty: there was none */
-};
-
-static int change_begin(struct change *c, struct store *store, const struct store_actor *by)
-{
-    int rc;
-
-    *c = (struct change){.store = store, .by = by, .now_unix_ms = clock_unix_ms()};
-    rc = work_begin(store, WORK_WRITE);
-    if (rc != 0)
-        return rc;
-    rc = work_raise_gen(store, &c->gen);
-    return rc != 0 ? work_end(store, rc) : 0;
-}
-
-static int change_end(struct change *c, int rc, uint64_t *gen)
-{
-    rc = work_end(c->store, rc);
-    store_team_deinit(&c->before);
-    if (rc == 0 && gen != NULL)
-        *gen = (uint64_t)c->gen;
-    return rc;
-}
-
 static int audit(const struct change *c, const char *what, const char *id,
                  const struct store_team *before, const struct store_team *after)
 {
     struct strbuf old = STRBUF_INIT, new = STRBUF_INIT;
-    int rc = ERR_NOMEM;
 
     if (before != NULL && before->id != NULL)
         team_to_json(before, &old);
     if (after != NULL)
         team_to_json(after, &new);
-    if (!strbuf_failed(&old) && !strbuf_failed(&new))
-        rc = work_audit(c->store, c->gen, c->by, what, id, old.data, new.data);
-    strbuf_deinit(&old);
-    strbuf_deinit(&new);
-    return rc;
+    return change_audit(c, what, id, &old, &new);
 }
 
 static int insert(const struct change *c, const struct store_team *team)
@@ -149,11 +116,11 @@ int store_team_update(struct store *store, const struct store_team *team,
         return rc;
     rc = team_check(store, team);
     if (rc == 0)
-        rc = read_team(store, team->id, &c.before);
+        rc = read_team(store, team->id, &c.team);
     if (rc == 0)
         rc = write_row(&c, team);
     if (rc == 0)
-        rc = audit(&c, "team.update", team->id, &c.before, team);
+        rc = audit(&c, "team.update", team->id, &c.team, team);
     return change_end(&c, rc, gen);
 }
 
@@ -166,39 +133,14 @@ int store_team_block(struct store *store, const char *id, bool blocked,
 
     if (rc != 0)
         return rc;
-    rc = read_team(store, id, &c.before);
-    after = c.before; /* borrows all of it */
+    rc = read_team(store, id, &c.team);
+    after = c.team; /* borrows all of it */
     after.blocked = blocked;
     if (rc == 0)
         rc = write_row(&c, &after);
     if (rc == 0)
-        rc = audit(&c, blocked ? "team.block" : "team.unblock", id, &c.before, &after);
+        rc = audit(&c, blocked ? "team.block" : "team.unblock", id, &c.team, &after);
     return change_end(&c, rc, gen);
-}
-
-static int move_keys_to_gone(const struct change *c, const char *id)
-{
-    struct value which[] = {value_text(id)};
-    struct value values[] = {value_text(id), value_int(c->now_unix_ms), value_text(c->by->who),
-                             value_int(c->gen)};
-    int rc = WORK_RUN(c->store,
-                      "delete from @key_gone where id in"
-                      " (select id from @api_key where team_id = $1)",
-                      which, NULL, NULL);
-
-    if (rc == 0)
-        rc = WORK_RUN(c->store,
-                      "insert into @key_gone(hash, id, name, alias, team_id, user_id,"
-                      " organization_id, models, aliases, routes, metadata, fields, source, admin,"
-                      " blocked, expires, created, created_by, updated, updated_by, gen)"
-                      " select hash, id, name, alias, team_id, user_id, organization_id, models,"
-                      " aliases, routes, metadata, fields, source, admin, blocked, expires,"
-                      " created, created_by, cast($2 as bigint), cast($3 as text),"
-                      " cast($4 as bigint) from @api_key where team_id = $1",
-                      values, NULL, NULL);
-    return rc == 0
-               ? WORK_RUN(c->store, "delete from @api_key where team_id = $1", which, NULL, NULL)
-               : rc;
 }
 
 int store_team_delete(struct store *store, const char *id, const struct store_actor *by,
@@ -210,13 +152,13 @@ int store_team_delete(struct store *store, const char *id, const struct store_ac
 
     if (rc != 0)
         return rc;
-    rc = read_team(store, id, &c.before);
+    rc = read_team(store, id, &c.team);
     if (rc == 0)
-        rc = move_keys_to_gone(&c, id);
+        rc = change_drop_keys(&c, "team_id", id);
     if (rc == 0)
         rc = WORK_RUN(store, "delete from @team where id = $1", which, NULL, NULL);
     if (rc == 0)
-        rc = audit(&c, "team.delete", id, &c.before, NULL);
+        rc = audit(&c, "team.delete", id, &c.team, NULL);
     return change_end(&c, rc, gen);
 }
 

@@ -2,6 +2,7 @@
  * stands in an epoll set of its own, since the loop watches for reading alone and for ever. */
 #include "tenants/ask.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ static void move(struct ask_call *call, struct calls *to)
 {
     struct ask *ask = call->ask;
 
+    assert(call->in != to);
     ask->num_sent -= call->in == &ask->sent;
     TAILQ_REMOVE(call->in, call, link);
     TAILQ_INSERT_TAIL(to, call, link);
@@ -59,6 +61,8 @@ static void call_free(struct ask_call *call)
 {
     struct ask *ask = call->ask;
 
+    assert(ask->num > 0 && ask->bytes >= call->head.len); /* ask_start() counted it */
+    assert(call->in != &ask->sent || ask->num_sent > 0);
     ask->num_sent -= call->in == &ask->sent;
     TAILQ_REMOVE(call->in, call, link);
     loop_timer_stop(ask->loop, &call->timer);
@@ -98,6 +102,7 @@ static void on_gone(struct ask *ask)
 {
     struct ask_call *call;
 
+    assert(ask->fd != -1); /* a keeper goes once */
     close(ask->fd);
     ask->fd = -1;
     ask->going = ask->bye = false;
@@ -110,6 +115,7 @@ static void on_gone(struct ask *ask)
         TAILQ_REMOVE(&ask->waiting, call, link); /* before those that were not sent */
         TAILQ_INSERT_HEAD(&ask->waiting, call, link);
     }
+    assert(ask->num_sent == 0);
     while ((call = TAILQ_FIRST(&ask->ended)) != NULL)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): call_free() took the one before out */
         call_end(call, ASK_LOST);
@@ -117,8 +123,10 @@ static void on_gone(struct ask *ask)
 
 static bool open_connection(struct ask *ask)
 {
-    int ret = keeper_door_connect(ask->door, &ask->fd);
+    int ret;
 
+    assert(ask->fd == -1 && ask->num_sent == 0); /* nobody has what was asked of the one before */
+    ret = keeper_door_connect(ask->door, &ask->fd);
     if (ret == 0) {
         set_wanted(ask, false, EPOLL_CTL_ADD);
         return true;
@@ -280,6 +288,7 @@ void ask_free(struct ask *ask)
     free_all(&ask->waiting);
     free_all(&ask->sent);
     free_all(&ask->ended);
+    assert(ask->num == 0 && ask->num_sent == 0 && ask->bytes == 0);
     loop_timer_stop(ask->loop, &ask->retry);
     if (ask->fd != -1)
         close(ask->fd);
@@ -287,11 +296,12 @@ void ask_free(struct ask *ask)
     free(ask);
 }
 
-int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes, size_t len, ask_cb cb,
-              void *arg, struct ask_call **out)
+int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes, size_t len,
+              uint32_t wait_ms, ask_cb cb, void *arg, struct ask_call **out)
 {
     struct ask_call *call;
 
+    assert(wait_ms > 0);
     if (len > KEEPER_MESSAGE)
         return ERR_LIMIT;
     if (ask->num >= ASK_MAX_CALLS || len > ASK_MAX_BYTES - ask->bytes)
@@ -304,12 +314,12 @@ int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes, size_t 
     call->arg = arg;
     call->timer = (struct loop_timer){.cb = on_deadline, .arg = call};
     call->head = (struct keeper_head){.id = ++ask->last_id,
-                                      .deadline_ms = loop_now_ms(ask->loop) + ASK_DEADLINE_MS,
+                                      .deadline_ms = loop_now_ms(ask->loop) + wait_ms,
                                       .kind = kind,
                                       .len = (uint32_t)len};
     if (len > 0)
         memcpy(call->bytes, bytes, len);
-    if (loop_timer_start(ask->loop, &call->timer, ASK_DEADLINE_MS) != 0) {
+    if (loop_timer_start(ask->loop, &call->timer, wait_ms) != 0) {
         free(call);
         return ERR_NOMEM;
     }
@@ -332,7 +342,8 @@ void ask_cancel(struct ask_call **call)
 int ask_key(struct ask *ask, const unsigned char hash[RIGHTS_HASH_BYTES], ask_cb cb, void *arg,
             struct ask_call **call)
 {
-    return ask_start(ask, KEEPER_KEY_LOOKUP, hash, RIGHTS_HASH_BYTES, cb, arg, call);
+    return ask_start(ask, KEEPER_KEY_LOOKUP, hash, RIGHTS_HASH_BYTES, ASK_DEADLINE_MS, cb, arg,
+                     call);
 }
 
 enum keeper_lookup ask_key_result(const struct ask_answer *answer)

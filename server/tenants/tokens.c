@@ -1,6 +1,7 @@
 /* See tokens.h. */
 #include "tenants/tokens.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 #define GOOD_MS    (5 * 60 * 1000)
 #define BAD_MS     (60 * 1000)
 #define ALL_ROUTES (RIGHTS_ALL_ROUTES | RIGHTS_MANAGEMENT | RIGHTS_OPERATOR)
+
+static_assert((BUCKETS & (BUCKETS - 1)) == 0, "a hash is masked");
 
 struct known {
     unsigned char hash[SHA256_BYTES]; /* of the token and the team that was asked for */
@@ -126,6 +129,7 @@ static void fill_admin(const struct tokens *t, struct rights *out)
 /* The rights of what is remembered, as they are now. @return false: the team has gone */
 static bool fill(const struct tokens *t, const struct known *known, struct rights *out)
 {
+    assert(known->good); /* of a wrong signature no word counts */
     if (known->admin)
         fill_admin(t, out);
     else if (!rights_find(t->rights, known->team, out) || out->key_blocked)
@@ -232,6 +236,7 @@ static enum token_end bad(struct token_answer *out, enum jwt_verdict verdict)
 static void remember(struct tokens *t, const struct token *token, int64_t now_unix_ms,
                      struct known *known)
 {
+    assert(t->set_number != 0); /* or it would count as free */
     known->set = t->set_number;
     known->until_unix_ms = now_unix_ms + (known->good ? GOOD_MS : BAD_MS);
     if (known->good && known->expires_unix_ms < known->until_unix_ms)
@@ -251,6 +256,7 @@ static enum token_end look(struct tokens *t, const struct token *token, const st
 
     if (key < 0)
         return TOKEN_NEW_KEY;
+    assert((uint32_t)key < t->set.num);
     verdict = check_signature(t, jwt, key);
     if (verdict == JWT_BAD_SIGNATURE)
         remember(t, token, now_unix_ms, &known);
@@ -305,5 +311,6 @@ uint64_t tokens_ring(struct tokens *tokens, uint64_t now_ms)
 
 bool tokens_heard(const struct tokens *tokens, uint64_t ticket)
 {
+    assert(ticket != 0); /* the bell was rung */
     return issuer_keys_heard(tokens->keys) >= ticket;
 }

@@ -1,6 +1,7 @@
 /* The prober: one process of each generation beside its workers. It probes the accounts (probes.c),
  * follows batches that nobody polls (watch.c), fills an empty ledger (recovery.c), counts files
- * (file_count.c) and finds models that end (endings.c). Here its process lives: loop, signals,
+ * (file_count.c), looks at batches that are due in the fleet (due.c), finds models that end (endings.c), fetches tokens (token_fetch.c) and sweeps uploads in parts that have expired
+ * (parts/parts.h). Here its process lives: loop, signals,
  * heartbeat. */
 #include "upkeep/prober.h"
 
@@ -11,21 +12,30 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
+#include "common/log_out.h"
+#include "journal/journal.h"
+#include "tenants/ask.h"
 #include "upstream/client.h"
+#include "due.h"
 #include "file_count.h"
+#include "gaps.h"
 #include "endings.h"
 #include "upkeep.h"
 #include "core/loop_h2o.h"
+#include "parts/parts.h"
 #include "probes.h"
 #include "recovery.h"
+#include "token_fetch.h"
 #include "watch.h"
 
-#define BEAT_MS 1000
+#define BEAT_MS  1000
+#define SWEEP_MS 10000 /* between two looks for uploads in parts that have expired */
 
 struct prober {
     struct upkeep upkeep; /* the ground of all that it does */
-    struct loop_timer beat;
+    struct loop_timer beat, sweep;
     int signal_fd;
     bool stopping;
 };
@@ -36,8 +46,17 @@ static void on_beat(struct loop_timer *timer)
 
     atomic_store(&p->upkeep.rt.inherited->shared->slots[p->upkeep.rt.slot].beat_ms,
                  loop_now_ms(p->upkeep.rt.loop));
+    (void)log_out_look();
     (void)loop_timer_start(p->upkeep.rt.loop, timer,
                            BEAT_MS); /* cannot fail: its slot was just freed */
+}
+
+static void on_sweep(struct loop_timer *timer)
+{
+    struct prober *p = timer->arg;
+
+    parts_sweep(p->upkeep.rt.inherited, p->upkeep.rt.loop, clock_unix_s());
+    (void)loop_timer_start(p->upkeep.rt.loop, timer, SWEEP_MS); /* its slot was just freed */
 }
 
 static void on_signal(void *arg)
@@ -82,12 +101,25 @@ static int open_upstream(struct prober *p)
     return upstream_new(p->upkeep.rt.loop, &options, &p->upkeep.rt.upstream);
 }
 
+/* The keeper hands out the batches that shall be watched. */
+static int open_journal(struct runtime *rt)
+{
+    int ret;
+
+    if (!rt->inherited->config->journal || rt->inherited->door == NULL)
+        return 0;
+    ret = ask_new(rt->loop, rt->inherited->door, &rt->ask);
+    return ret == 0 ? journal_new(rt->loop, rt->ask, &rt->journal) : ret;
+}
+
 static int begin_upkeep(struct prober *p)
 {
     int ret;
 
-    if ((ret = probes_start(&p->upkeep)) != 0 || (ret = recovery_start(&p->upkeep)) != 0 ||
-        (ret = file_count_start(&p->upkeep)) != 0 || (ret = endings_start(&p->upkeep)) != 0)
+    if ((ret = token_fetch_start(&p->upkeep)) != 0 || (ret = probes_start(&p->upkeep)) != 0 ||
+        (ret = due_start(&p->upkeep)) != 0 || (ret = recovery_start(&p->upkeep)) != 0 ||
+        (ret = file_count_start(&p->upkeep)) != 0 || (ret = endings_start(&p->upkeep)) != 0 ||
+        (ret = gaps_start(&p->upkeep)) != 0)
         return ret;
     return watch_start(&p->upkeep);
 }
@@ -102,10 +134,12 @@ static int set_up(struct prober *p, h2o_evloop_t *evloop)
     if ((ret = watch_signals(p)) != 0 ||
         (ret = loop_watch(p->upkeep.rt.loop, p->upkeep.rt.inherited->master_fd, on_master_gone,
                           p)) != 0 ||
-        (ret = open_upstream(p)) != 0 || (ret = upkeep_init(&p->upkeep)) != 0)
+        (ret = open_upstream(p)) != 0 || (ret = open_journal(&p->upkeep.rt)) != 0 ||
+        (ret = upkeep_init(&p->upkeep)) != 0)
         return ret;
     loop_h2o_turn(p->upkeep.rt.loop);
     on_beat(&p->beat);
+    on_sweep(&p->sweep);
     return begin_upkeep(p);
 }
 
@@ -116,6 +150,7 @@ int prober_run(const struct inherited *inherited, uint32_t slot)
     int ret;
 
     p.beat = (struct loop_timer){.cb = on_beat, .arg = &p};
+    p.sweep = (struct loop_timer){.cb = on_sweep, .arg = &p};
     ret = set_up(&p, evloop);
     if (ret != 0) {
         log_error("cannot start: %s", err_str(ret));

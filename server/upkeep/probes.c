@@ -7,9 +7,11 @@
 #include "common/clock.h"
 #include "json/json.h"
 #include "common/log.h"
+#include "common/shm_words.h"
 #include "upstream/normal.h"
 
-#define PERIOD_MS     60000 /* between two calls to one account, +-10 % */
+#define LOOK_MS       100  /* between two looks whether somebody wants to know more */
+#define LEAST_MS      1000 /* between two calls to one account, whoever wants to know */
 #define MAX_IN_FLIGHT 8
 #define CALL_MS       15000 /* the longest that one call may take */
 #define MAX_ANSWER    (1u << 20)
@@ -21,16 +23,21 @@ struct probe {
     struct loop_timer timer;        /* until the next call */
     struct probe *next;             /* in the queue of those that are due */
     bool known, healthy;            /* last finding, to log changes only */
+    bool waiting;                   /* for its timer: neither due nor in flight */
+    uint64_t ended_ms;              /* when its last call ended; 0: there was none */
 };
 
 struct probes {
     struct probe *due, **due_end; /* borrowed; queue */
     unsigned in_flight;
-    struct probe of[]; /* one for each account, as in the model list */
+    struct upkeep *upkeep;  /* borrowed */
+    struct loop_timer look; /* for who wants to know more */
+    struct probe of[];      /* one for each account, as in the model list */
 };
 
 static void schedule(struct probe *a, uint64_t delay_ms)
 {
+    a->waiting = true;
     if (loop_timer_start(a->account->upkeep->rt.loop, &a->timer, delay_ms) != 0)
         log_error("account %s: health checks stopped: %s", upkeep_account_name(a->account),
                   err_str(ERR_NOMEM));
@@ -71,12 +78,28 @@ static void publish(const struct probe *a, bool healthy, int status, enum outcom
     }
 }
 
+static struct probe_word *word_of(const struct probe *a)
+{
+    return &a->account->upkeep->rt.inherited->probes[a->account->deployment];
+}
+
+/* All who wanted to know by now are answered by what was found. */
+static void answer_wanted(const struct probe *a)
+{
+    store_relaxed_32(&word_of(a)->wanted, 0);
+    atomic_fetch_add(&word_of(a)->rounds, 1);
+}
+
 static void record(struct probe *a, enum outcome outcome, bool healthy, int status, const char *why)
 {
+    struct upkeep *upkeep = a->account->upkeep;
+    uint32_t period_ms = upkeep->rt.config->health_check_interval_ms;
+
     log_change(a, healthy, status, outcome, why);
     publish(a, healthy, status, outcome);
-    schedule(a,
-             PERIOD_MS - PERIOD_MS / 10 + upkeep_random_below(a->account->upkeep, PERIOD_MS / 5));
+    answer_wanted(a);
+    a->ended_ms = loop_now_ms(upkeep->rt.loop);
+    schedule(a, period_ms - period_ms / 10 + upkeep_random_below(upkeep, period_ms / 5));
 }
 
 /* A page of some portal is no provider, whatever its status. */
@@ -141,10 +164,30 @@ static void on_due(struct loop_timer *timer)
     struct probe *a = timer->arg;
     struct probes *p = a->probes;
 
+    assert(a->waiting);
+    a->waiting = false;
     a->next = NULL;
     *p->due_end = a;
     p->due_end = &a->next;
     pump(p);
+}
+
+/* One that is due or under way answers them as it is. */
+static void on_look(struct loop_timer *timer)
+{
+    struct probes *all = timer->arg;
+    uint64_t now_ms = loop_now_ms(all->upkeep->rt.loop);
+
+    for (size_t i = 0; i < all->upkeep->num_accounts; i++) {
+        struct probe *a = &all->of[i];
+
+        if (a->account == NULL || !a->waiting || load_relaxed_32(&word_of(a)->wanted) == 0 ||
+            (a->ended_ms != 0 && now_ms < a->ended_ms + LEAST_MS))
+            continue;
+        store_relaxed_32(&word_of(a)->wanted, 0);
+        schedule(a, 0);
+    }
+    (void)loop_timer_start(all->upkeep->rt.loop, timer, LOOK_MS); /* its place was just freed */
 }
 
 /* What an earlier prober found is not news. */
@@ -167,12 +210,27 @@ int probes_start(struct upkeep *upkeep)
     if (all == NULL)
         return ERR_NOMEM;
     upkeep->probes = all;
+    all->upkeep = upkeep;
     all->due_end = &all->due;
+    all->look = (struct loop_timer){.cb = on_look, .arg = all};
     for (size_t i = 0; i < num; i++) {
         if (upkeep->accounts[i].deployment == MODEL_NO_INDEX)
             continue;
         init(&all->of[i], all, &upkeep->accounts[i]);
         schedule(&all->of[i], upkeep_stagger_ms(i, num));
     }
-    return 0;
+    return loop_timer_start(upkeep->rt.loop, &all->look, LOOK_MS);
+}
+
+void probes_again(struct upkeep *upkeep, uint32_t credential)
+{
+    const struct model_account *accounts = upkeep->rt.config->models.accounts;
+
+    for (size_t i = 0; upkeep->probes != NULL && i < upkeep->num_accounts; i++) {
+        struct probe *a = &upkeep->probes->of[i];
+
+        if (accounts[i].auth == ACCOUNT_AUTH_ENTRA && accounts[i].entra == credential &&
+            a->waiting && a->known && !a->healthy)
+            schedule(a, 0);
+    }
 }

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "objects/ledger.h"
 #include "copies.h"
+#include "due.h"
 #include "pages.h"
 #include "core/past.h"
 #include "core/provider_clock.h"
@@ -82,6 +83,8 @@ static void on_batch(void *arg, struct json_doc *doc, struct json *object)
                deployment != MODEL_NO_INDEX ? inherited->columns[deployment] : UINT32_MAX, &s,
                observation_age_ms(&s, provider_clock_now_s(inherited, r->account->deployment)),
                loop_now_ms(r->account->upkeep->rt.loop));
+    if (s.phase == LEDGER_RUNNING)
+        due_found(r->account->upkeep, r->account, &s, object);
     /* A batch that ended while nobody was there to see it. Most copies went long ago, and to ask
      * for them again finds nothing: so only the newest ones are asked for. */
     if (s.phase != LEDGER_RUNNING && r->copies < MAX_COPIES)

@@ -21,9 +21,13 @@
 struct upkeep_call {
     struct upkeep_account *account; /* borrowed */
     enum provider_call what;
-    char *id, *query; /* owned; NULL: none */
+    char *id, *query;         /* owned; NULL: none */
+    upstream_data_cb on_data; /* of a file's content; else NULL */
     attempt_done_cb on_done;
     void *arg;                /* borrowed */
+    struct attempt *attempt;  /* borrowed; while it is under way */
+    size_t fed;               /* bytes of this turn */
+    struct loop_timer resume; /* a pause until the next turn */
     struct upkeep_call *next; /* in the queue */
 };
 
@@ -66,9 +70,30 @@ uint64_t upkeep_backoff_ms(enum outcome outcome, int64_t retry_after_ms, unsigne
 
 static void free_call(struct upkeep_call *call)
 {
+    loop_timer_stop(call->account->upkeep->rt.loop, &call->resume);
     free(call->id);
     free(call->query);
     free(call);
+}
+
+/* A file's content has places of its own: it may be under way for an hour, and small calls go on.
+ * @return those of all accounts that calls of its kind have taken */
+static unsigned *places_of(const struct upkeep_call *call, unsigned **at_account)
+{
+    struct upkeep_account *account = call->account;
+    bool content = call->on_data != NULL;
+
+    *at_account = content ? &account->contents : &account->in_flight;
+    return content ? &account->upkeep->contents : &account->upkeep->in_flight;
+}
+
+static bool has_place(const struct upkeep_call *call)
+{
+    unsigned *at_account, *all = places_of(call, &at_account);
+
+    if (call->on_data != NULL)
+        return *all < UPKEEP_CONTENTS && *at_account < UPKEEP_CONTENTS_OF_ACCOUNT;
+    return *all < MAX_IN_FLIGHT && *at_account < MAX_PER_ACCOUNT;
 }
 
 /* The call ends here alone: the account is free for the next one, then the caller is told. */
@@ -77,10 +102,10 @@ static void finish(struct upkeep_call *call, const struct attempt_result *result
     struct upkeep *upkeep = call->account->upkeep;
     attempt_done_cb on_done = call->on_done;
     void *arg = call->arg;
+    unsigned *at_account;
 
-    assert(upkeep->in_flight > 0 && call->account->in_flight > 0);
-    upkeep->in_flight--;
-    call->account->in_flight--;
+    --*places_of(call, &at_account);
+    --*at_account;
     free_call(call);
     on_done(arg, result);
     pump(upkeep);
@@ -106,11 +131,49 @@ static void on_answer(void *arg, const struct attempt_result *result)
     finish(call, result);
 }
 
+/* Another status has an error in its body, which is collected. */
+static bool on_head(void *arg, const struct upstream_head *head)
+{
+    (void)arg;
+    return head->status == 200;
+}
+
+static void on_resume(struct loop_timer *timer)
+{
+    struct upkeep_call *call = timer->arg;
+
+    call->fed = 0;
+    attempt_resume(call->attempt);
+}
+
+/* A turn of the loop is for others too. */
+static bool on_data(void *arg, const char *bytes, size_t len)
+{
+    struct upkeep_call *call = arg;
+    struct loop *loop = call->account->upkeep->rt.loop;
+
+    (void)call->on_data(call->arg, bytes, len);
+    call->fed += len;
+    if (call->fed < UPKEEP_SLICE || call->attempt == NULL)
+        return true;
+    return loop_timer_start(loop, &call->resume, 0) != 0;
+}
+
 uint32_t upkeep_total_ms(const struct config *config, uint32_t most_ms)
 {
     uint32_t total_ms = config->timeouts.json_total_ms;
 
     return total_ms == 0 || total_ms > most_ms ? most_ms : total_ms;
+}
+
+/* A file's content has no limit as a whole: it ends when nothing has moved for as long as the class
+ * of files allows (timeouts.low_speed_ms). */
+static uint32_t total_ms_of(const struct upkeep_call *call)
+{
+    if (call->on_data != NULL)
+        return 0;
+    return upkeep_total_ms(call->account->upkeep->rt.config,
+                           call->what == CALL_FILE_LIST ? FILES_MS : CALL_MS);
 }
 
 static void begin(struct upkeep_call *call)
@@ -119,25 +182,27 @@ static void begin(struct upkeep_call *call)
                                                 .error = "the call could not be built"};
     struct upkeep *upkeep = call->account->upkeep;
     bool list = call->what == CALL_FILE_LIST || call->what == CALL_BATCH_LIST;
+    unsigned *at_account, *all = places_of(call, &at_account);
     struct attempt_result refused = {
         .upstream = &none, .outcome = OUTCOME_CANCELLED, .failure.retry_after_ms = -1};
-    struct attempt_spec spec = {
-        .deployment = call->account->deployment,
-        .call = call->what,
-        .id = call->id,
-        .query = call->query,
-        .total_ms =
-            upkeep_total_ms(upkeep->rt.config, call->what == CALL_FILE_LIST ? FILES_MS : CALL_MS),
-        .max_body = list ? 0 : MAX_JSON,
-        .background = true,
-        .agent = UPKEEP_AGENT,
-        .on_done = on_answer,
-        .arg = call};
+    struct attempt_spec spec = {.deployment = call->account->deployment,
+                                .call = call->what,
+                                .id = call->id,
+                                .query = call->query,
+                                .total_ms = total_ms_of(call),
+                                .max_body = list ? 0 : MAX_JSON,
+                                .background = true,
+                                .agent = UPKEEP_AGENT,
+                                .on_head = call->on_data != NULL ? on_head : NULL,
+                                .on_data = call->on_data != NULL ? on_data : NULL,
+                                .on_done = on_answer,
+                                .arg = call};
 
-    assert(upkeep->in_flight < MAX_IN_FLIGHT && call->account->in_flight < MAX_PER_ACCOUNT);
-    upkeep->in_flight++;
-    call->account->in_flight++;
-    if (attempt_start(&upkeep->rt, &spec) != NULL)
+    assert(has_place(call));
+    ++*all;
+    ++*at_account;
+    call->attempt = attempt_start(&upkeep->rt, &spec);
+    if (call->attempt != NULL)
         return;
     failure_from_result(&none, clock_unix_s(), &refused.failure);
     set_pace(call->account, OUTCOME_CANCELLED, -1);
@@ -161,7 +226,7 @@ static struct upkeep_call *take(struct upkeep *upkeep, uint64_t *quiet_until_ms)
                 *quiet_until_ms = call->account->quiet_until_ms;
             continue;
         }
-        if (call->account->in_flight >= MAX_PER_ACCOUNT)
+        if (!has_place(call))
             continue;
         *at = call->next;
         if (*at == NULL)
@@ -176,7 +241,7 @@ static void pump(struct upkeep *upkeep)
     uint64_t now_ms = loop_now_ms(upkeep->rt.loop), quiet_until_ms = UINT64_MAX;
     struct upkeep_call *call;
 
-    while (upkeep->in_flight < MAX_IN_FLIGHT && (call = take(upkeep, &quiet_until_ms)) != NULL)
+    while ((call = take(upkeep, &quiet_until_ms)) != NULL)
         begin(call);
     if (quiet_until_ms != UINT64_MAX &&
         loop_timer_start(upkeep->rt.loop, &upkeep->wake, quiet_until_ms - now_ms) != 0)
@@ -188,8 +253,9 @@ static void on_wake(struct loop_timer *timer)
     pump(timer->arg);
 }
 
-int upkeep_call_start(struct upkeep_account *account, enum provider_call what, const char *id,
-                      const char *query, attempt_done_cb on_done, void *arg)
+static int queue_call(struct upkeep_account *account, enum provider_call what, const char *id,
+                      const char *query, upstream_data_cb on_piece, attempt_done_cb on_done,
+                      void *arg)
 {
     struct upkeep *upkeep = account->upkeep;
     struct upkeep_call *call = calloc(1, sizeof(*call));
@@ -197,7 +263,9 @@ int upkeep_call_start(struct upkeep_account *account, enum provider_call what, c
     assert(account->deployment != MODEL_NO_INDEX);
     if (call == NULL)
         return ERR_NOMEM;
-    *call = (struct upkeep_call){.account = account, .what = what, .on_done = on_done, .arg = arg};
+    *call = (struct upkeep_call){
+        .account = account, .what = what, .on_data = on_piece, .on_done = on_done, .arg = arg};
+    call->resume = (struct loop_timer){.cb = on_resume, .arg = call};
     call->id = id != NULL ? strdup(id) : NULL;
     call->query = query != NULL ? strdup(query) : NULL;
     if ((id != NULL && call->id == NULL) || (query != NULL && call->query == NULL)) {
@@ -211,6 +279,18 @@ int upkeep_call_start(struct upkeep_account *account, enum provider_call what, c
     *upkeep->waiting_end = call;
     upkeep->waiting_end = &call->next;
     return 0;
+}
+
+int upkeep_call_start(struct upkeep_account *account, enum provider_call what, const char *id,
+                      const char *query, attempt_done_cb on_done, void *arg)
+{
+    return queue_call(account, what, id, query, NULL, on_done, arg);
+}
+
+int upkeep_content_start(struct upkeep_account *account, const char *id, upstream_data_cb on_piece,
+                         attempt_done_cb on_done, void *arg)
+{
+    return queue_call(account, CALL_FILE_CONTENT, id, NULL, on_piece, on_done, arg);
 }
 
 /* --- the accounts --- */

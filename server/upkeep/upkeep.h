@@ -1,7 +1,8 @@
 /* The ground of the prober's process: its runtime, its accounts, and upkeep calls. An upkeep call
  * is a small GET, or the DELETE of a copy, that no client waits for, so it yields to everything
- * else: at most two are in flight at one account and eight in all. An account that answers with
- * Retry-After, or fails, gets no call for that long; its calls wait in a queue meanwhile.
+ * else: at most two are in flight at one account and eight in all. The content of a file, which takes
+ * as long as it is long, has places beside these. An account that answers with Retry-After, or
+ * fails, gets no call for that long; its calls wait in a queue meanwhile.
  *
  * Upkeep calls are background attempts with a User-Agent of their own, by which operators tell them
  * from clients' calls in the provider's log. The prober's row counts them, and no breaker learns
@@ -23,12 +24,12 @@ struct upkeep_account {
     /* The first one of the account: calls are counted there; MODEL_NO_INDEX: no deployment uses
      * it */
     uint32_t deployment;
-    uint32_t fingerprint;   /* what its tagged ids carry */
-    uint32_t same_resource; /* the first account of the same Azure resource, else itself */
-    bool balanced;          /* the balancer places work on it */
-    unsigned in_flight;
-    unsigned failures;       /* in a row */
-    uint64_t quiet_until_ms; /* it gets no upkeep call before */
+    uint32_t fingerprint;         /* what its tagged ids carry */
+    uint32_t same_resource;       /* the first account of the same Azure resource, else itself */
+    bool balanced;                /* the balancer places work on it */
+    unsigned in_flight, contents; /* small calls; files' contents */
+    unsigned failures;            /* in a row */
+    uint64_t quiet_until_ms;      /* it gets no upkeep call before */
 };
 
 /* Everything here lives as long as the prober. */
@@ -40,14 +41,17 @@ struct upkeep {
     uint32_t *deployment_of;
     uint32_t num_columns;
     struct upkeep_call *waiting, **waiting_end; /* owned; queue */
-    unsigned in_flight;
+    unsigned in_flight, contents;
     struct loop_timer wake; /* when the first quiet account may be called again */
-    /* Owned; what probes.c, watch.c, recovery.c, file_count.c and endings.c keep for each account. */
+    /* Owned; what probes.c, watch.c, recovery.c, file_count.c and endings.c keep for each account,
+     * and gaps.c and due.c for all. */
     struct probes *probes;
     struct watch *watch;
     struct recovery *recovery;
     struct file_count *file_count;
     struct endings *endings;
+    struct gaps *gaps;
+    struct due *due; /* NULL: no journal is kept */
 };
 
 /** Fill `upkeep`, of whose runtime `inherited`, `slot`, `loop` and `upstream` are set. It stays
@@ -63,6 +67,16 @@ MUST_USE int upkeep_init(struct upkeep *upkeep);
 MUST_USE int upkeep_call_start(struct upkeep_account *account, enum provider_call what,
                                const char *id, const char *query, attempt_done_cb on_done,
                                void *arg);
+
+#define UPKEEP_SLICE               65536 /* bytes of a file's content in a turn of the loop */
+#define UPKEEP_CONTENTS            4     /* that are read at a time ... */
+#define UPKEEP_CONTENTS_OF_ACCOUNT 2     /* ... and of one account */
+
+/** The same for the content of a file, which passes piece by piece and is not kept. It may take any
+ *  time in which bytes move.
+ *  @param on_piece  what it returns says nothing; not from inside of it another call is started */
+MUST_USE int upkeep_content_start(struct upkeep_account *account, const char *id,
+                                  upstream_data_cb on_piece, attempt_done_cb on_done, void *arg);
 
 /** The name of the account in logs. */
 const char *upkeep_account_name(const struct upkeep_account *account);

@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "copies.h"
+#include "due.h"
 #include "file_count.h"
 #include "pages.h"
 #include "objects/owned.h"
@@ -406,6 +407,16 @@ static uint32_t round_delay_ms(const struct watch_round *r)
     return upkeep_random_below(r->account->upkeep, within_ms);
 }
 
+/* Somebody of the fleet looks at it. An orphan has no batch yet, and one whose lease has ended is let
+ * go of: about those the provider is asked in any case. */
+static bool is_left_to_fleet(const struct watch *w, const struct quota_view *view)
+{
+    uint64_t round = loop_now_ms(w->upkeep->rt.loop) / w->ask_ms;
+
+    return !view->orphan && !view->last_call && (view->entry + round) % WATCH_SELDOM != 0 &&
+           due_is_served(w->upkeep);
+}
+
 /* What cannot be asked about now was marked as asked, and is due the next time. */
 static void collect(struct watch *w)
 {
@@ -420,6 +431,8 @@ static void collect(struct watch *w)
 
         if (deployment == MODEL_NO_INDEX)
             continue; /* no longer in the configuration: its lease will end it */
+        if (is_left_to_fleet(w, &view))
+            continue;
         r = &w->rounds[table_deployment(upkeep->rt.inherited->table, deployment)->account];
         if (r->running || upkeep_account_is_quiet(r->account) || !make_room(r))
             continue;

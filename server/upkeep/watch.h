@@ -20,6 +20,9 @@
 #define WATCH_ORPHAN_MIN_MS 2000u /* ... and else half of the time between two questions */
 /* Batches of which a provider said once that they are not there */
 #define WATCH_REMEMBER_GONE 256
+/* With a journal, whose due list has a watcher for each batch of the fleet (due.h), one of so many
+ * questions is asked here all the same */
+#define WATCH_SELDOM        10
 
 /* A reservation that is due. */
 struct watch_item {

@@ -10,53 +10,35 @@
 #include "core/model_end.h"
 #include "core/endpoints.h"
 #include "front/front.h"
+#include "parts/parts.h"
 #include "request/errors.h"
 #include "request/may_use.h"
 #include "request/resolve.h"
 #include "upload_fit.h"
 #include "upload_memory.h"
 #include "upload_send.h"
+#include "assemble.h"
+#include "part.h"
+#include "receiver.h"
 #include "upload/verdict.h"
 
 /* Bytes of a text field that we read; longer ones are an error where we need them */
 #define MAX_FIELD 4096
-/* Uploads that are read as their bytes come, a slice of each in one turn of the loop; more of them
+/* Uploads that are read as their bytes come, a slice in one turn of the loop, 0.2 ms; more of them
  * take turns, so that a turn stays about as short */
-#define AT_ONCE   4
-
-/* Which part of the form is being read. */
-enum part_kind {
-    PART_FILE,
-    PART_PURPOSE,
-    PART_EXPIRES_ANCHOR,
-    PART_EXPIRES_SECONDS,
-    PART_PROVIDER,
-    PART_MODEL,
-    PART_TARGET_MODELS,
-    PART_IGNORED
-};
-
-struct receiver {
-    struct upload *up; /* whose we are */
-    struct runtime *rt;
-    struct body *body; /* borrowed; NULL once it ended */
-    struct multipart *form;
-    enum part_kind part;
-    struct strbuf field; /* the current text field */
-    bool have_file, model_checked;
-    bool validate;      /* POST files/validate: check and tell, send nothing */
-    bool all_problems;  /* go on after the first bad line */
-    struct slice slice; /* waits for a turn while a long line is read */
-};
+#define AT_ONCE   1
+/* Bytes of one slice where they take turns: a quarter of the time */
+#define SMALL     32768
 
 static void receiver_free(struct receiver *rc)
 {
     assert(rc->up->receiver == rc);
-    rc->rt->receiving--;
+    rc->rt->receiving -= rc->reads;
     body_abandon(rc->body);
     slices_remove(&rc->rt->slices, &rc->slice);
     multipart_free(rc->form);
     strbuf_deinit(&rc->field);
+    incoming_free(rc->incoming);
     rc->up->receiver = NULL;
     free(rc);
 }
@@ -72,37 +54,31 @@ static void receiving_free(struct operation *op)
 
 static const struct operation_ops receiving_ops = {.free = receiving_free};
 
-static bool is_answered(const struct receiver *rc)
+bool receiver_is_answered(const struct receiver *rc)
 {
     return rc->up->op.relay == NULL;
 }
 
 /* Answer. The upload itself ends on the way out of the callback that found the error: end(). Who
  * reads the answer finds the spool's room given back, at another worker too. */
-static void reject(struct receiver *rc, const struct failure *why)
+void receiver_reject(struct receiver *rc, const struct failure *why)
 {
-    assert(!is_answered(rc));
+    assert(!receiver_is_answered(rc));
     spool_deinit(&rc->up->spool);
     limits_end_upload(&rc->up->limits);
+    assembly_give_up(rc->up->assembly);
     relay_failure(operation_detach(&rc->up->op), why);
 }
 
-#define REJECT(rc, name, ...)                                                                      \
-    do {                                                                                           \
-        struct failure why_;                                                                       \
-        error_fill(&why_, name, __VA_ARGS__);                                                      \
-        reject(rc, &why_);                                                                         \
-    } while (0)
-
-static void end(struct receiver *rc)
+void receiver_end(struct receiver *rc)
 {
-    assert(is_answered(rc));
+    assert(receiver_is_answered(rc));
     operation_free(&rc->up->op);
 }
 
 /* --- the form --- */
 
-static enum part_kind kind_of(const struct multipart_part *part)
+static enum part_kind kind_of(const struct receiver *rc, const struct multipart_part *part)
 {
     static const struct {
         const char *name;
@@ -117,6 +93,8 @@ static enum part_kind kind_of(const struct multipart_part *part)
                  {"target_model_names", PART_TARGET_MODELS},
                  {"target_model_names[]", PART_TARGET_MODELS}};
 
+    if (rc->incoming != NULL)
+        return strcmp(part->name, "data") == 0 ? PART_FILE : PART_IGNORED;
     if (strcmp(part->name, "file") == 0)
         return PART_FILE;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -127,13 +105,20 @@ static enum part_kind kind_of(const struct multipart_part *part)
 
 static int begin_file(struct receiver *rc, const struct multipart_part *part)
 {
+    const char *name =
+        part->filename != NULL && part->filename[0] != '\0' ? part->filename : "upload";
+    struct failure why;
+
     if (rc->have_file) {
-        REJECT(rc, SECOND_FILE, "file");
+        REJECT(rc, SECOND_FILE, part->name, part->name);
+        return ERR_INVALID;
+    }
+    if (rc->incoming == NULL && !limits_allow_name(rc->up->op.relay, name, &why)) {
+        receiver_reject(rc, &why);
         return ERR_INVALID;
     }
     rc->have_file = true;
-    strbuf_adds(&rc->up->filename,
-                part->filename != NULL && part->filename[0] != '\0' ? part->filename : "upload");
+    strbuf_adds(&rc->up->filename, name);
     return 0;
 }
 
@@ -141,7 +126,7 @@ static int on_part(void *arg, const struct multipart_part *part)
 {
     struct receiver *rc = arg;
 
-    rc->part = kind_of(part);
+    rc->part = kind_of(rc, part);
     strbuf_reset(&rc->field);
     return rc->part == PART_FILE ? begin_file(rc, part) : 0;
 }
@@ -174,12 +159,12 @@ static uint64_t max_file_bytes(const struct upload *up)
     return may_be_batch(up) ? batch : limits->max_other_file_bytes;
 }
 
-static int reject_spool(struct receiver *rc, int err)
+int receiver_reject_spool(struct receiver *rc, int err)
 {
     if (err == ERR_FULL)
-        REJECT(rc, SPOOL_FULL, "file");
+        REJECT(rc, SPOOL_FULL, receiver_field(rc));
     else
-        REJECT(rc, SPOOL_BROKEN, "file");
+        REJECT(rc, SPOOL_BROKEN, receiver_field(rc));
     return err;
 }
 
@@ -202,7 +187,7 @@ static int reject_lines(struct receiver *rc)
         describe_lines(&report, &why);
     else
         error_fill(&why, OUT_OF_MEMORY, "file");
-    reject(rc, &why);
+    receiver_reject(rc, &why);
     return ERR_SYNTAX;
 }
 
@@ -220,12 +205,13 @@ static void reject_all(struct receiver *rc)
         return;
     }
     describe_lines(&report, &first);
+    assembly_give_up(rc->up->assembly);
     relay_json(operation_detach(&rc->up->op), 400, verdict_refusal(doc, &report, &first, NULL));
     json_doc_free(doc);
 }
 
 /* @param err  what the checker of lines said. @return whether the upload goes on */
-static bool lines_are_fine(struct receiver *rc, int err)
+bool receiver_lines_are_fine(struct receiver *rc, int err)
 {
     if (err == 0 || rc->up->lines_bad)
         return true;
@@ -237,7 +223,7 @@ static bool lines_are_fine(struct receiver *rc, int err)
 }
 
 /* A file of a model that the caller may not use is refused as soon as its first line tells. */
-static bool model_is_fine(struct receiver *rc)
+bool receiver_model_is_fine(struct receiver *rc)
 {
     struct jsonl_report report;
     struct failure why;
@@ -252,7 +238,7 @@ static bool model_is_fine(struct receiver *rc)
     model = upload_model(rc->up, &report);
     if (resolve_lines_are_allowed(rc->up->op.relay, model, &why))
         return true;
-    reject(rc, &why);
+    receiver_reject(rc, &why);
     return false;
 }
 
@@ -270,20 +256,20 @@ static int file_data(struct receiver *rc, const char *bytes, size_t len)
         return ERR_LIMIT;
     }
     if (!limits_upload_grows(up->op.relay, &up->limits, up->received, &why)) {
-        reject(rc, &why);
+        receiver_reject(rc, &why);
         return ERR_LIMIT;
     }
     /* Checked even while the purpose is not known: it may follow the file. Told only once it is. */
-    if (may_be_batch(up) && !lines_are_fine(rc, jsonl_feed(up->lines, bytes, len)))
+    if (may_be_batch(up) && !receiver_lines_are_fine(rc, jsonl_feed(up->lines, bytes, len)))
         return ERR_SYNTAX;
-    if (!model_is_fine(rc))
+    if (!receiver_model_is_fine(rc))
         return ERR_INVALID;
     if (rc->validate)
         return 0; /* nothing will be sent, so nothing is kept */
-    err = limits_upload_is_fair(up->op.relay, &up->limits, len)
+    err = limits_upload_is_fair(up->op.relay, &up->limits, len, 0)
               ? spool_write(&up->spool, bytes, len)
               : ERR_FULL;
-    return err == 0 ? 0 : reject_spool(rc, err);
+    return err == 0 ? 0 : receiver_reject_spool(rc, err);
 }
 
 static int on_form_data(void *arg, const char *bytes, size_t len)
@@ -291,7 +277,7 @@ static int on_form_data(void *arg, const char *bytes, size_t len)
     struct receiver *rc = arg;
 
     if (rc->part == PART_FILE)
-        return file_data(rc, bytes, len);
+        return rc->incoming != NULL ? incoming_data(rc, bytes, len) : file_data(rc, bytes, len);
     if (rc->part == PART_IGNORED)
         return 0;
     if (rc->field.len + len > MAX_FIELD) {
@@ -309,54 +295,87 @@ static bool is_one_line(const struct strbuf *field)
     return strcspn(strbuf_str(field), "\r\n") == field->len;
 }
 
-static int on_part_end(void *arg)
+/* What a field says; the last one of its name counts. */
+static void keep(struct strbuf *out, const char *text)
 {
-    struct receiver *rc = arg;
+    strbuf_reset(out);
+    strbuf_adds(out, text);
+}
+
+/* @return 0; not 0: answered */
+static int take_purpose(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+
+    keep(&up->purpose, strbuf_str(&rc->field));
+    if (up->lines_bad && !rc->all_problems && is_batch(up))
+        return reject_lines(rc);
+    if (!rc->validate && !is_batch(up) && may_use_is_limited(up->op.relay)) {
+        REJECT(rc, PURPOSE_NOT_OF_KEY, "purpose");
+        return ERR_INVALID;
+    }
+    return 0;
+}
+
+/* The form's model goes before the query's and the header's. */
+static void take_model(struct receiver *rc)
+{
+    struct route_hints *hints = &rc->up->op.relay->hints;
+
+    hints->model[0] = '\0';
+    route_hint_model(hints, strbuf_str(&rc->field), rc->field.len);
+}
+
+/* Names may come one in each field, or several with commas. */
+static void add_targets(struct strbuf *targets, const char *text)
+{
+    if (targets->len > 0)
+        strbuf_addc(targets, ',');
+    strbuf_adds(targets, text);
+}
+
+/* @return 0; not 0: answered */
+static int take_field(struct receiver *rc)
+{
     struct upload *up = rc->up;
     const char *text = strbuf_str(&rc->field);
 
-    if (rc->part != PART_FILE && rc->part != PART_IGNORED && !is_one_line(&rc->field)) {
-        REJECT(rc, ODD_FIELD, "");
-        return ERR_SYNTAX;
-    }
     switch (rc->part) {
     case PART_PURPOSE:
-        strbuf_reset(&up->purpose);
-        strbuf_adds(&up->purpose, text);
-        if (up->lines_bad && !rc->all_problems && is_batch(up))
-            return reject_lines(rc);
-        if (!rc->validate && !is_batch(up) && may_use_is_limited(up->op.relay)) {
-            REJECT(rc, PURPOSE_NOT_OF_KEY, "purpose");
-            return ERR_INVALID;
-        }
-        break;
+        return take_purpose(rc);
     case PART_EXPIRES_ANCHOR:
-        strbuf_reset(&up->expires_anchor);
-        strbuf_adds(&up->expires_anchor, text);
+        keep(&up->expires_anchor, text);
         break;
     case PART_EXPIRES_SECONDS:
-        strbuf_reset(&up->expires_seconds);
-        strbuf_adds(&up->expires_seconds, text);
+        keep(&up->expires_seconds, text);
         break;
     case PART_PROVIDER:
-        strbuf_reset(&up->provider);
-        strbuf_adds(&up->provider, text);
+        keep(&up->provider, text);
         break;
     case PART_MODEL:
-        /* the form's model goes before the query's and the header's */
-        up->op.relay->hints.model[0] = '\0';
-        route_hint_model(&up->op.relay->hints, text, rc->field.len);
+        take_model(rc);
         break;
-    case PART_TARGET_MODELS: /* repeated, or one with commas */
-        if (up->target_models.len > 0)
-            strbuf_addc(&up->target_models, ',');
-        strbuf_adds(&up->target_models, text);
+    case PART_TARGET_MODELS:
+        add_targets(&up->target_models, text);
         break;
     case PART_FILE:
     case PART_IGNORED:
         break;
     }
     return 0;
+}
+
+static int on_part_end(void *arg)
+{
+    struct receiver *rc = arg;
+
+    if (rc->part == PART_FILE || rc->part == PART_IGNORED)
+        return 0;
+    if (!is_one_line(&rc->field)) {
+        REJECT(rc, ODD_FIELD, "");
+        return ERR_SYNTAX;
+    }
+    return take_field(rc);
 }
 
 static const struct multipart_ops form_ops = {on_part, on_form_data, on_part_end};
@@ -499,31 +518,48 @@ static void enforce_expiry(struct upload *up)
     strbuf_addf(&up->expires_seconds, "%lu", (unsigned long)seconds);
 }
 
-static void finish(struct receiver *rc)
+void receiver_finish_file(struct receiver *rc)
 {
     struct upload *up = rc->up;
 
     enforce_expiry(up);
-
-    if (multipart_finish(rc->form) != 0) {
-        uint64_t offset;
-        const char *why = multipart_error(rc->form, &offset);
-
-        REJECT(rc, FORM_MALFORMED, "", (unsigned long long)offset, why);
-    } else if (check_fields(rc) == ANSWERED) {
-        ; /* then that was all */
-    } else if (rc->validate) {
-        route_hint_provider(&up->op.relay->hints, strbuf_str(&up->provider), up->provider.len);
-        answer_verdict(rc);
-    } else if (finish_lines(rc) == GO_ON) {
-        note_good(up);
-        route_hint_provider(&up->op.relay->hints, strbuf_str(&up->provider), up->provider.len);
-        up->all_problems = rc->all_problems;
-        receiver_free(rc);
-        upload_send(up);
+    if (finish_lines(rc) == ANSWERED) {
+        receiver_end(rc);
         return;
     }
-    end(rc);
+    note_good(up);
+    route_hint_provider(&up->op.relay->hints, strbuf_str(&up->provider), up->provider.len);
+    up->all_problems = rc->all_problems;
+    receiver_free(rc);
+    upload_send(up);
+}
+
+static void reject_form(struct receiver *rc)
+{
+    uint64_t offset;
+    const char *why = multipart_error(rc->form, &offset);
+
+    REJECT(rc, FORM_MALFORMED, "", (unsigned long long)offset, why);
+}
+
+static void finish(struct receiver *rc)
+{
+    struct upload *up = rc->up;
+
+    if (multipart_finish(rc->form) != 0) {
+        reject_form(rc);
+    } else if (rc->incoming != NULL) {
+        incoming_end(rc);
+    } else if (check_fields(rc) == GO_ON) {
+        if (!rc->validate) {
+            receiver_finish_file(rc);
+            return;
+        }
+        enforce_expiry(up);
+        route_hint_provider(&up->op.relay->hints, strbuf_str(&up->provider), up->provider.len);
+        answer_verdict(rc);
+    }
+    receiver_end(rc);
 }
 
 /* ANSWERED: `rc` is gone */
@@ -535,20 +571,16 @@ static enum answered feed(struct receiver *rc, const char *bytes, size_t len)
         upload_memory_count(rc->up);
         return GO_ON;
     }
-    if (!is_answered(rc)) {
-        uint64_t offset;
-        const char *why = multipart_error(rc->form, &offset);
-
-        REJECT(rc, FORM_MALFORMED, "", (unsigned long long)offset, why);
-    }
-    end(rc);
+    if (!receiver_is_answered(rc))
+        reject_form(rc);
+    receiver_end(rc);
     return ANSWERED;
 }
 
 static void no_memory(struct receiver *rc)
 {
     REJECT(rc, OUT_OF_MEMORY, "");
-    end(rc);
+    receiver_end(rc);
 }
 
 static bool line_is_read(const struct receiver *rc)
@@ -568,12 +600,14 @@ static void go_on(struct receiver *rc)
 {
     if (rc->body == NULL && rc->up->lines != NULL)
         jsonl_end_of_file(rc->up->lines);
-    if (line_is_read(rc))
+    if (line_is_read(rc)) {
         wait_for_turn(rc);
-    else if (rc->body != NULL)
+    } else if (rc->body != NULL) {
+        body_slice(rc->body, rc->rt->receiving > AT_ONCE ? SMALL : BODY_SLICE);
         body_resume(rc->body);
-    else
+    } else {
         finish(rc);
+    }
 }
 
 static void on_slice(struct slice *slice)
@@ -581,8 +615,8 @@ static void on_slice(struct slice *slice)
     struct receiver *rc = slice->arg;
 
     if (line_is_read(rc)) {
-        if (!lines_are_fine(rc, jsonl_continue(rc->up->lines))) {
-            end(rc);
+        if (!receiver_lines_are_fine(rc, jsonl_continue(rc->up->lines))) {
+            receiver_end(rc);
             return;
         }
         upload_memory_count(rc->up);
@@ -592,16 +626,18 @@ static void on_slice(struct slice *slice)
 
 static void refuse_for_room(struct receiver *rc)
 {
-    REJECT(rc, UPLOAD_MEMORY_FULL, "file");
+    REJECT(rc, UPLOAD_MEMORY_FULL, receiver_field(rc));
 }
 
 static void on_body_data(void *arg, const char *bytes, size_t len)
 {
     struct receiver *rc = arg;
 
+    if (rc->up->op.relay != NULL)
+        rc->up->op.relay->bytes_in += len;
     if (!upload_memory_has_room(rc->up, len)) {
         refuse_for_room(rc);
-        end(rc);
+        receiver_end(rc);
     } else if (feed(rc, bytes, len) == GO_ON && (line_is_read(rc) || rc->rt->receiving > AT_ONCE)) {
         body_pause(rc->body);
         wait_for_turn(rc);
@@ -624,20 +660,19 @@ static void on_body_failure(void *arg, enum body_failure why)
     if (why == BODY_CLIENT_GONE)
         return; /* the relay tells us next */
     if (why == BODY_TOO_LARGE)
-        REJECT(rc, FILE_TOO_LARGE, "file");
+        REJECT(rc, FILE_TOO_LARGE, receiver_field(rc));
     else if (why == BODY_TOO_SLOW)
         REJECT(rc, UPLOAD_TOO_SLOW, "");
     else
         REJECT(rc, BODY_MALFORMED, "");
-    end(rc);
+    receiver_end(rc);
 }
 
 static const struct body_ops upload_body_ops = {on_body_data, on_body_end, on_body_failure};
 
 /* --- the start --- */
 
-/* @return NULL: out of memory; that was answered */
-static struct receiver *receiver_new(struct relay *relay)
+struct receiver *receiver_new(struct relay *relay, bool has_lines)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
     struct jsonl_rules rules = {.max_line_bytes = limits->max_line_bytes,
@@ -660,63 +695,87 @@ static struct receiver *receiver_new(struct relay *relay)
                                                     text, sizeof(text)) > 0 &&
                                         strcmp(text, "all") == 0);
     rules.max_errors = rc->all_problems ? VERDICT_MAX_PROBLEMS : 1;
-    rc->up = upload_new(relay, &receiving_ops, &rules);
+    rc->up = upload_new(relay, &receiving_ops, has_lines ? &rules : NULL);
     if (rc->up == NULL) {
         free(rc);
         return NULL;
     }
     rc->up->receiver = rc;
     rc->slice.flow = share_flow(rc->up->op.share);
-    rc->rt->receiving++;
     return rc;
 }
 
-/* A form adds boundaries and small fields to its file. */
-static uint64_t max_body_bytes(const struct relay *relay)
+void receiver_reads(struct receiver *rc)
 {
-    const struct config_limits *limits = &relay->rt->config->limits;
+    assert(!rc->reads);
+    rc->reads = true;
+    rc->rt->receiving++;
+}
 
-    return max_u64(limits->max_other_file_bytes, max_u64(limits->max_file_bytes[PROVIDER_OPENAI],
-                                                         limits->max_file_bytes[PROVIDER_AZURE])) +
+/* A form adds boundaries and small fields to its file. */
+static uint64_t max_body_bytes(const struct receiver *rc)
+{
+    const struct config_limits *limits = &rc->rt->config->limits;
+    uint64_t batch =
+        max_u64(limits->max_file_bytes[PROVIDER_OPENAI], limits->max_file_bytes[PROVIDER_AZURE]);
+
+    return (rc->incoming != NULL ? PARTS_PART_BYTES
+                                 : max_u64(limits->max_other_file_bytes, batch)) +
            (1u << 20);
 }
 
-void upload_start(struct relay *relay)
+/* @return whether the body may be received; else that was answered */
+static bool may_receive(struct receiver *rc, const struct body *body)
 {
-    struct receiver *rc;
-    const char *type = "";
-    size_t type_len = 0;
-    const char *why = NULL;
+    struct relay *relay = rc->up->op.relay;
     struct failure refusal;
-    struct body *body = front_body(relay->req);
+    const char *type = "", *why = NULL;
+    size_t type_len = 0;
     int err;
 
-    if (body == NULL) {
-        relay_error(relay, NO_FORM, "file");
-        return;
-    }
-    if (resolve_check_head(relay) == ANSWERED)
-        return;
-    rc = receiver_new(relay);
-    if (rc == NULL)
-        return;
     (void)relay_request_header(relay, "content-type", &type, &type_len);
     err = multipart_new(type, type_len, NULL, &form_ops, rc, &rc->form, &why);
     if (err == ERR_INVALID)
         REJECT(rc, FORM_EXPECTED, "", why);
     else if (err != 0)
         REJECT(rc, OUT_OF_MEMORY, "");
-    else if (body_length(body) > (int64_t)max_body_bytes(relay))
-        REJECT(rc, FILE_TOO_LARGE, "file");
+    else if (body_length(body) > (int64_t)max_body_bytes(rc))
+        REJECT(rc, FILE_TOO_LARGE, receiver_field(rc));
     else if (!upload_memory_has_room(rc->up, UPLOAD_MEMORY_BASE))
         refuse_for_room(rc);
     else if (!limits_begin_upload(relay, body_length(body), &rc->up->limits, &refusal))
-        reject(rc, &refusal);
-    if (is_answered(rc)) {
-        end(rc);
+        receiver_reject(rc, &refusal);
+    return !receiver_is_answered(rc);
+}
+
+void receiver_receive(struct receiver *rc, struct body *body)
+{
+    if (!may_receive(rc, body)) {
+        receiver_end(rc);
         return;
     }
     rc->body = body;
+    receiver_reads(rc);
     upload_memory_count(rc->up);
-    body_start(body, &upload_body_ops, rc, max_body_bytes(relay));
+    body_start(body, &upload_body_ops, rc, max_body_bytes(rc));
+    if (rc->rt->receiving > AT_ONCE) {
+        body_pause(body);
+        wait_for_turn(rc);
+    }
+}
+
+void upload_start(struct relay *relay)
+{
+    struct body *body = front_body(relay->req);
+    struct receiver *rc;
+
+    if (body == NULL) {
+        relay_error(relay, NO_FORM, "file", "file");
+        return;
+    }
+    if (resolve_check_head(relay) == ANSWERED)
+        return;
+    rc = receiver_new(relay, true);
+    if (rc != NULL)
+        receiver_receive(rc, body);
 }

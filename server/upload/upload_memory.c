@@ -1,6 +1,8 @@
 /* See upload_memory.h. */
 #include "upload_memory.h"
 
+#include <assert.h>
+
 static uint64_t budget_of(const struct runtime *rt)
 {
     const struct config_limits *limits = &rt->config->limits;
@@ -11,6 +13,7 @@ static uint64_t budget_of(const struct runtime *rt)
 
 static void set(struct upload *up, uint64_t bytes)
 {
+    assert(up->op.rt->upload_bytes >= up->counted); /* the worker's are the sum of all uploads' */
     up->op.rt->upload_bytes += bytes;
     up->op.rt->upload_bytes -= up->counted;
     share_add(up->op.share, SHARE_UPLOADS, bytes);

@@ -10,11 +10,13 @@
 #include "balancer/retry.h"
 #include "upstream/normal.h"
 #include "routing/choose.h"
+#include "core/counters.h"
 #include "objects/client_ids.h"
 #include "objects/facts.h"
 #include "objects/file_slots.h"
 #include "objects/file_url.h"
 #include "read/replay.h"
+#include "assemble.h"
 #include "upload_memory.h"
 #include "objects/locate.h"
 #include "objects/owned.h"
@@ -34,9 +36,10 @@ static struct upload *upload_of(struct operation *op)
     return (struct upload *)op;
 }
 
-static int begin_digest(struct upload *up)
+int upload_hashes(struct upload *up)
 {
-    up->digest = EVP_MD_CTX_new();
+    if (up->digest == NULL)
+        up->digest = EVP_MD_CTX_new();
     return up->digest != NULL && EVP_DigestInit_ex(up->digest, EVP_sha256(), NULL) == 1 ? 0
                                                                                         : ERR_NOMEM;
 }
@@ -50,8 +53,9 @@ struct upload *upload_new(struct relay *relay, const struct operation_ops *ops,
         return NULL;
     up->owner = relay->owner;
     spool_init(&up->spool, relay->rt->inherited, relay->rt->slot, relay->rt->loop);
-    up->lines = jsonl_new(rules);
-    if (up->lines == NULL || (repeat_is_keyed(relay) && begin_digest(up) != 0)) {
+    up->lines = rules != NULL ? jsonl_new(rules) : NULL;
+    if ((up->lines == NULL && rules != NULL) ||
+        (repeat_is_keyed(relay) && upload_hashes(up) != 0)) {
         operation_fail_memory(&up->op);
         return NULL;
     }
@@ -68,6 +72,7 @@ void upload_free(struct operation *op)
     EVP_MD_CTX_free(up->digest);
     spool_deinit(&up->spool);
     limits_end_upload(&up->limits);
+    assembly_free(up->assembly);
     jsonl_free(up->lines);
     upload_memory_forget(up);
     strbuf_deinit(&up->purpose);
@@ -102,8 +107,31 @@ bool upload_is_allowed(const struct upload *up, const char *model, struct failur
     return false;
 }
 
-/* When the client leaves, nobody would get the id: the transfer is stopped. */
-static const struct operation_ops upload_ops = {.free = upload_free};
+/* When the client leaves, nobody would get the id: the transfer is stopped. But for an upload in
+ * parts: its record keeps the answer for whoever sends its complete again. */
+static bool goes_on(struct operation *op)
+{
+    return upload_of(op)->assembly != NULL;
+}
+
+static const struct operation_ops upload_ops = {.free = upload_free, .goes_on = goes_on};
+
+/* The client may have left. */
+static void fail(struct upload *up, const struct failure *why)
+{
+    if (up->op.relay != NULL)
+        operation_fail(&up->op, why);
+    else
+        operation_free(&up->op);
+}
+
+static void fail_memory(struct upload *up)
+{
+    if (up->op.relay != NULL)
+        operation_fail_memory(&up->op);
+    else
+        operation_free(&up->op);
+}
 
 /* No candidate takes the file. Who asked for all problems finds this one among them. */
 static void fail_unfit(struct upload *up, const struct failure *why)
@@ -116,6 +144,7 @@ static void fail_unfit(struct upload *up, const struct failure *why)
         return;
     }
     jsonl_report(up->lines, &report);
+    assembly_give_up(up->assembly);
     relay_json(operation_detach(&up->op), why->status, verdict_refusal(doc, &report, why, why));
     json_doc_free(doc);
     operation_free(&up->op);
@@ -192,7 +221,7 @@ static void remember_url(const struct upload *up, const char *native)
 static const char *model_of_group(const struct upload *up, const char *lines_model, uint32_t group)
 {
     const struct table *table = up->op.rt->table;
-    const char *hint = up->op.relay->hints.model, *names[] = {hint, lines_model};
+    const char *hint = up->hinted, *names[] = {hint, lines_model};
     struct table_name name;
 
     for (size_t i = 0; i < 2; i++)
@@ -210,7 +239,7 @@ static void remember_model(const struct upload *up, const char *native)
     struct jsonl_report report;
     const char *model;
 
-    if (!tenant_is_bound(up->op.relay->tenant) || up->lines == NULL)
+    if (!tenant_is_bound(&up->tenant) || up->lines == NULL)
         return;
     jsonl_report(up->lines, &report);
     model = up->renamed[0] != '\0' ? up->renamed : report.model;
@@ -228,7 +257,7 @@ static void fail_unusable(struct upload *up, const char *id)
 
     error_fill(&failure, UNUSABLE_FILE_ID, "", id);
     failure.should_not_retry = true;
-    operation_fail(&up->op, &failure);
+    fail(up, &failure);
 }
 
 static void fail_unreadable(struct upload *up)
@@ -236,7 +265,7 @@ static void fail_unreadable(struct upload *up)
     struct failure failure;
 
     error_fill(&failure, ANSWER_TO_UPLOAD, "");
-    operation_fail(&up->op, &failure);
+    fail(up, &failure);
 }
 
 static void answer_file(struct upload *up, const struct upstream_result *res, uint64_t file_bytes)
@@ -245,10 +274,11 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     struct json_doc *doc = json_doc_new();
     struct json_error error;
     struct json *file = doc != NULL ? json_parse(doc, res->body, res->body_len, &error) : NULL;
-    struct viewer viewer;
+    struct viewer viewer = {
+        .rt = up->op.rt, .owner = up->owner, .is_tenant = tenant_is_bound(&up->tenant)};
     struct relay *relay;
 
-    assert(up->op.relay != NULL && up->op.deployment != MODEL_NO_INDEX);
+    assert(up->op.deployment != MODEL_NO_INDEX);
     if (!json_is(file, JSON_OBJECT) || json_get_str(file, "id") == NULL) {
         json_doc_free(doc);
         fail_unreadable(up);
@@ -270,17 +300,23 @@ static void answer_file(struct upload *up, const struct upstream_result *res, ui
     normal_file(doc, file, (int64_t)file_bytes);
     owned_keep_file(up->op.rt->inherited, runtime_fingerprint(up->op.rt, up->op.deployment),
                     up->owner, file);
-    relay = operation_detach(&up->op);
-    viewer = relay_viewer(relay);
+    counters_file(up->op.rt->inherited, up->op.deployment, &up->tenant, file_bytes);
     client_ids_show_file(&viewer, up->op.deployment,
                          client_ids_are_tagged(&viewer, up->op.deployment), doc, file);
-    json_write(file, &text);
-    if (!strbuf_failed(&text))
+    if (up->assembly != NULL)
+        file = assembly_stored(up, doc, file);
+    else
+        json_write(file, &text);
+    if (text.len > 0 && !strbuf_failed(&text))
         repeat_answered(&up->repeat,
                         table_deployment(up->op.rt->table, up->op.deployment)->fingerprint,
                         json_get_str(file, "id"), 200, strbuf_str(&text), text.len);
+    relay = up->op.relay != NULL ? operation_detach(&up->op) : NULL;
     operation_free(&up->op);
-    relay_json(relay, 200, file);
+    if (relay != NULL && file != NULL)
+        relay_json(relay, 200, file);
+    else if (relay != NULL)
+        relay_error(relay, OUT_OF_MEMORY, "");
     strbuf_deinit(&text);
     json_doc_free(doc);
 }
@@ -343,7 +379,7 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
         if (operation_wait(&up->op, answer.delay_ms, try_again))
             return;
     }
-    operation_fail(&up->op, &result->failure);
+    fail(up, &result->failure);
 }
 
 /* --- one try --- */
@@ -387,7 +423,8 @@ static int start_try(struct upload *up)
         .deployment = up->op.deployment,
         .spool = &up->spool,
         .lines = up->lines,
-        .request_id = up->op.relay->request_id,
+        .request_id = up->request_id,
+        .owner = share_owner(up->op.share),
         .form = {.purpose = strbuf_str(&up->purpose),
                  .filename = strbuf_str(&up->filename),
                  .expires_after_anchor =
@@ -470,7 +507,7 @@ static void nowhere(struct upload *up)
     struct failure why;
 
     choose_nowhere(up->op.rt, &q, &why);
-    operation_fail(&up->op, &why);
+    fail(up, &why);
 }
 
 static void try_next(struct upload *up)
@@ -493,7 +530,7 @@ static void try_next(struct upload *up)
         return;
     }
     choose_give_back(up->op.rt, OP_UPLOAD, chosen);
-    operation_fail_memory(&up->op);
+    fail_memory(up);
 }
 
 /* --- a repeat of an earlier one --- */
@@ -556,6 +593,17 @@ static void begin(struct upload *up)
                  up->candidates.num, &repeat_ops, up);
 }
 
+/* What is asked of the request when it may be gone. */
+static void keep_request(struct upload *up)
+{
+    const struct relay *relay = up->op.relay;
+
+    assert(relay->tenant != NULL);
+    up->tenant = *relay->tenant;
+    memcpy(up->hinted, relay->hints.model, sizeof(up->hinted));
+    memcpy(up->request_id, relay->request_id, sizeof(up->request_id));
+}
+
 void upload_send(struct upload *up)
 {
     struct jsonl_report report = {0};
@@ -567,6 +615,7 @@ void upload_send(struct upload *up)
         jsonl_report(up->lines, &report);
     up->op.ops = &upload_ops;
     resolve_hints(up->op.relay);
+    keep_request(up);
     model = upload_model(up, &report);
     if (!upload_is_allowed(up, model, &why) ||
         !resolve_upload(up->op.relay, model, strbuf_str(&up->target_models), &up->candidates,
@@ -581,6 +630,10 @@ void upload_send(struct upload *up)
         operation_fail_memory(&up->op);
     else if (!upload_fit(up, &up->candidates, up->tried, &why))
         fail_unfit(up, &why);
-    else
+    else if (up->assembly == NULL)
         begin(up);
+    else {
+        operation_hold(&up->op); /* who repeats it finds it in the upload's record */
+        try_next(up);
+    }
 }

@@ -14,12 +14,14 @@
 #include "calls/send_file.h"
 #include "core/spool.h"
 
-struct receiver; /* upload.c */
+struct receiver; /* receiver.h */
+struct assembly; /* assemble.h */
 
 struct upload {
     struct operation op;         /* its deployment: of the current try */
     struct receiver *receiver;   /* owned; NULL: all was received */
-    uint64_t owner;              /* who uploads, as in relay.h */
+    struct assembly *assembly;   /* owned; the parts that it comes in; NULL: it came whole */
+    uint64_t owner;              /* whose the file will be, as in relay.h */
     struct limits_upload limits; /* what it holds of its tenant's */
     struct spool spool;
     uint64_t received;   /* bytes of the file part so far */
@@ -39,13 +41,21 @@ struct upload {
     uint32_t tries_here;          /* in the tier of the current one */
     struct send_file *send;       /* owned; NULL: none in flight */
     struct repeat repeat;         /* this request among those that were made before */
+    /* Of the request, which may be gone when an assembled file is stored: see goes_on() */
+    struct tenant tenant;
+    char hinted[ROUTE_NAME_MAX]; /* model */
+    char request_id[ACCESS_LOG_ID];
 };
 
 /** An upload that is still being received.
  *  @param ops  whose free() ends in upload_free()
+ *  @param rules  of its lines; NULL: they are not looked at
  *  @return NULL: out of memory; that was answered */
 MUST_USE struct upload *upload_new(struct relay *relay, const struct operation_ops *ops,
                                    const struct jsonl_rules *rules);
+
+/** Have `digest`, of its bytes. @return 0, ERR_NOMEM */
+MUST_USE int upload_hashes(struct upload *up);
 
 /** The model of the lines as the caller means it: `report->model` after its aliases; NULL: none. Sets
  * `up->renamed`. */

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/log_out.h"
 #include "upstream/provider.h"
 #include "request/errors.h"
 #include "request/admit.h"
@@ -30,20 +31,23 @@
 #include "admin/management.h"
 #include "admin/metrics.h"
 #include "read/listing.h"
+#include "read/results.h"
 #include "core/loop_h2o.h"
 #include "admin/models.h"
 #include "create/placement.h"
+#include "create/retry.h"
 #include "request/protect.h"
 #include "request/relay.h"
 #include "core/runtime.h"
 #include "request/resolve.h"
+#include "journal/journal.h"
 #include "tenants/ask.h"
 #include "tenants/tokens.h"
+#include "ui/ui.h"
 #include "upload/upload.h"
 
 #define BEAT_MS       1000
-/* Tenants' requests that begin in one tick of the loop, a millisecond, besides the first of each */
-#define BEGIN_AT_ONCE 4
+#define LAST_WORDS_MS 2000        /* for what the journal shall know, at the end */
 #define LARGE_BLOCK   (128 << 10) /* bytes; glibc's first choice */
 
 /* A worker's own: its life, around what its handlers share. */
@@ -64,7 +68,9 @@ static void dispatch(struct relay *relay)
     bool post = relay->method == METHOD_POST;
 
     resolve_hints(relay);
-    if (!(relay->route.kind == ROUTE_BATCHES && post) && relay->route.kind != ROUTE_PLACEMENT)
+    if (!(relay->route.kind == ROUTE_BATCHES && post) && relay->route.kind != ROUTE_PLACEMENT &&
+        relay->route.kind != ROUTE_BATCH_RETRY && relay->route.kind != ROUTE_UPLOADS &&
+        relay->route.kind != ROUTE_UPLOAD_COMPLETE)
         collect_forget(relay); /* all that the others want of it is in the hints */
     switch (relay->route.kind) {
     case ROUTE_FILES:
@@ -78,6 +84,21 @@ static void dispatch(struct relay *relay)
     case ROUTE_BATCH:
     case ROUTE_BATCH_CANCEL:
         fetch_start(relay);
+        break;
+    case ROUTE_BATCH_RESULTS:
+        results_start(relay);
+        break;
+    case ROUTE_BATCH_RETRY:
+        retry_start(relay);
+        break;
+    case ROUTE_UPLOADS:
+        uploads_create(relay);
+        break;
+    case ROUTE_UPLOAD_COMPLETE:
+        uploads_complete(relay);
+        break;
+    case ROUTE_UPLOAD_CANCEL:
+        uploads_cancel(relay);
         break;
     case ROUTE_PLACEMENT:
         placement_start(relay);
@@ -104,21 +125,40 @@ static void dispatch(struct relay *relay)
         metrics_start(relay);
         break;
     case ROUTE_FILE_VALIDATE:
+    case ROUTE_UPLOAD_PARTS:
     case ROUTE_LIVENESS:
     case ROUTE_READINESS:
     case ROUTE_MANAGEMENT:
     case ROUTE_OWN_KEY:
+    case ROUTE_JOURNAL:
+    case ROUTE_WEBHOOKS:
+    case ROUTE_UI:
+    case ROUTE_UI_STATE:
+    case ROUTE_UI_LOGIN:
+    case ROUTE_UI_LOGOUT:
+    case ROUTE_UI_COOL:
+    case ROUTE_UI_RESTORE:
+    case ROUTE_UI_DRAIN:
+    case ROUTE_UI_CANCEL:
     case ROUTE_NONE:
         break; /* answered before */
     }
 }
 
-/* Without a keeper, who has the keys, there is nothing to manage. */
+/* Without a keeper, who has the keys, there is nothing to manage; that there is no journal is told in
+ * words of its own. */
 static bool is_unknown(const struct relay *relay)
 {
-    bool manages = relay->route.kind == ROUTE_MANAGEMENT || relay->route.kind == ROUTE_OWN_KEY;
+    enum route_kind kind = relay->route.kind;
 
-    return relay->route.kind == ROUTE_NONE || (manages && relay->rt->ask == NULL);
+    return kind == ROUTE_NONE || (route_is_of_page(kind) && !relay->rt->config->ui) ||
+           (route_is_managed(kind) && kind != ROUTE_JOURNAL && relay->rt->ask == NULL);
+}
+
+/* LiteLLM's /spend/logs and /global/spend/...: a dashboard's own, which changes each month. */
+static bool is_spend(const struct relay *relay, const char *path, size_t len)
+{
+    return relay->rt->config->journal && memmem(path, len, "/spend/", strlen("/spend/")) != NULL;
 }
 
 /* The query is left out: people put keys there. */
@@ -127,8 +167,14 @@ static void unknown_route(struct relay *relay)
     const h2o_req_t *req = relay->req;
     size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
 
-    relay_error(relay, UNKNOWN_URL, "", (int)req->method.len, req->method.base,
-                len > 256 ? 256 : (int)len, req->path.base);
+    if (len > 256)
+        len = 256;
+    if (is_spend(relay, req->path.base, len))
+        relay_error(relay, SPEND_ELSEWHERE, "", (int)req->method.len, req->method.base, (int)len,
+                    req->path.base);
+    else
+        relay_error(relay, UNKNOWN_URL, "", (int)req->method.len, req->method.base, (int)len,
+                    req->path.base);
 }
 
 static void wrong_method(struct relay *relay)
@@ -160,9 +206,12 @@ static bool may_call(const struct relay *relay)
     case ROUTE_FILES:
     case ROUTE_FILE:
     case ROUTE_FILE_CONTENT:
+    case ROUTE_UPLOAD_COMPLETE:
     case ROUTE_BATCHES:
     case ROUTE_BATCH:
     case ROUTE_BATCH_CANCEL:
+    case ROUTE_BATCH_RESULTS:
+    case ROUTE_BATCH_RETRY:
     case ROUTE_PLACEMENT:
         return true;
     default:
@@ -178,7 +227,9 @@ static void begin(struct relay *relay)
     if (relay->method == METHOD_POST &&
         (relay->route.kind == ROUTE_FILES || relay->route.kind == ROUTE_FILE_VALIDATE))
         upload_start(relay);
-    else if (relay->route.kind == ROUTE_MANAGEMENT || relay->route.kind == ROUTE_OWN_KEY)
+    else if (relay->route.kind == ROUTE_UPLOAD_PARTS)
+        uploads_part(relay);
+    else if (route_is_managed(relay->route.kind))
         management_start(relay);
     else
         collect_json(relay, dispatch);
@@ -190,31 +241,6 @@ static void on_turn(struct slice *slice)
 
     admit_end_turn(relay);
     begin(relay);
-}
-
-/* Whether a request begins at once: of a tenant that has nothing waiting the first one in this tick,
- * or one of the first few. The others take turns with other tenants' work (slices.h), so that a
- * thousand requests of one that come at once make nobody wait for all of them. */
-static bool may_begin(struct relay *relay)
-{
-    struct runtime *rt = relay->rt;
-    struct share *share = relay->share;
-    uint64_t tick = loop_now_ms(rt->loop);
-
-    if (share == NULL)
-        return true;
-    if (slices_wait(&rt->slices, &share->flow))
-        return false;
-    if (rt->tick != tick)
-        rt->begun = 0;
-    if (share->tick != tick)
-        share->begun = 0;
-    rt->tick = share->tick = tick;
-    if (share->begun > 0 && rt->begun >= BEGIN_AT_ONCE)
-        return false;
-    share->begun++;
-    rt->begun++;
-    return true;
 }
 
 /* The client has shown a key, or needs none. */
@@ -229,7 +255,7 @@ static void serve(struct relay *relay)
     }
     front_trust(relay->req);
     relay->turn = (struct slice){.cb = on_turn, .arg = relay, .flow = share_flow(relay->share)};
-    if (may_begin(relay))
+    if (share_begins(relay->share, loop_now_ms(rt->loop)))
         begin(relay);
     else
         admit_turn(relay);
@@ -242,11 +268,39 @@ static void admit_caller(struct relay *relay)
         serve(relay);
 }
 
+static void log_in(struct relay *relay)
+{
+    if (auth_check_route(relay) == ANSWERED)
+        return;
+    front_trust(relay->req);
+    ui_login(relay);
+}
+
+/* The page for operators has sessions in place of keys. */
+static void serve_page(struct relay *relay)
+{
+    if (relay->route.kind == ROUTE_UI) {
+        ui_page(relay);
+    } else if (relay->route.kind == ROUTE_UI_LOGIN) {
+        if (ui_admit_login(relay) == GO_ON)
+            auth_begin(relay, log_in);
+    } else if (ui_check_session(relay) == ANSWERED) {
+        return;
+    } else if (relay->route.kind == ROUTE_UI_CANCEL) {
+        ui_cancel(relay);
+        admit_caller(relay);
+    } else {
+        front_trust(relay->req);
+        ui_serve(relay);
+    }
+}
+
 static int on_request(h2o_handler_t *handler, h2o_req_t *req)
 {
     struct runtime *rt = ((struct entry *)handler)->rt;
     struct relay *relay = relay_new(rt, req);
 
+    relay->client = front_address(req);
     if (rt->draining)
         req->http1_is_persistent = 0;
     if (auth_check_single(relay) == ANSWERED || protect_check(relay) == ANSWERED ||
@@ -264,6 +318,8 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *req)
         metrics_start(relay);
     else if (relay->route.kind != ROUTE_HEALTH && front_is_spare(req))
         no_place(relay);
+    else if (route_is_of_page(relay->route.kind))
+        serve_page(relay);
     else
         auth_begin(relay, admit_caller);
     return 0;
@@ -283,6 +339,8 @@ static void on_beat(struct loop_timer *timer)
     atomic_store_explicit(&own_slot(w)->beat_ms, clock_now_ms(), memory_order_relaxed);
     atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front),
                           memory_order_relaxed);
+    if (log_out_look() != 0)
+        log_error("a log file cannot be opened again: %s; the one before goes on", strerror(errno));
     if (loop_timer_start(w->rt.loop, timer, BEAT_MS) != 0)
         log_error("out of memory: no more heartbeats");
 }
@@ -293,7 +351,15 @@ static void on_grace_over(struct loop_timer *timer)
 
     log_warn("drain: grace period is over: closing %zu connections, abandoning %llu provider calls",
              front_connections(w->front), (unsigned long long)w->rt.operations);
+    relay_log_unfinished(&w->rt);
     _exit(0);
+}
+
+/* The master ends all at once; SIGKILL comes soon. */
+static void end_now(struct worker *w)
+{
+    relay_log_unfinished(&w->rt);
+    _exit(1);
 }
 
 static void begin_drain(struct worker *w)
@@ -304,7 +370,7 @@ static void begin_drain(struct worker *w)
     rt->draining = true;
     atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
     log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front),
-             upstream_active(rt->upstream));
+             upstream_active(rt->upstream) + rt->calls_waiting);
     front_drain(w->front);
     w->grace.cb = on_grace_over;
     w->grace.arg = w;
@@ -320,18 +386,22 @@ static void on_signal(void *arg)
     while (read(w->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGINT)
             continue; /* a terminal's Ctrl-C reaches the whole group; the master decides */
+        if (atomic_load(&w->rt.inherited->shared->ends_now) != 0)
+            end_now(w);
         if (!w->rt.draining)
             begin_drain(w);
-        /* Another one says nothing: timeout(1), Ctrl-\ and others send theirs to the whole group,
-         * besides the master's. What has to end now gets SIGKILL from the master. */
+        /* Another one says nothing by itself: timeout(1), Ctrl-\ and others send theirs to the whole
+         * group, besides the master's. What has to end now is told so by the master. */
     }
 }
 
 /* The master is gone: whoever starts another one must find the port and the deployments free. */
 static void on_master_gone(void *arg)
 {
-    (void)arg;
+    struct worker *w = arg;
+
     log_error("the master is gone, this worker ends");
+    relay_log_unfinished(&w->rt);
     _exit(1);
 }
 
@@ -406,6 +476,7 @@ static int make(struct worker *w)
     rt->loop = loop_h2o_new(evloop);
     if (rt->loop == NULL)
         return ERR_NOMEM;
+    rt->shares.slices = &rt->slices;
     configure_h2o(w);
     h2o_context_init(&w->ctx, evloop, &w->globalconf);
     if ((rc = upstream_new(rt->loop, &options, &rt->upstream)) != 0 ||
@@ -416,12 +487,24 @@ static int make(struct worker *w)
         return rc;
     if (rt->inherited->door != NULL && (rc = ask_new(rt->loop, rt->inherited->door, &rt->ask)) != 0)
         return rc;
-    return loop_watch(rt->loop, rt->inherited->master_fd, on_master_gone, NULL);
+    if (rt->config->journal && rt->ask != NULL &&
+        (rc = journal_new(rt->loop, rt->ask, &rt->journal)) != 0)
+        return rc;
+    return loop_watch(rt->loop, rt->inherited->master_fd, on_master_gone, w);
 }
 
 static bool is_drained(const struct worker *w)
 {
     return w->rt.draining && front_connections(w->front) == 0 && w->rt.operations == 0;
+}
+
+/* What the journal shall know is told before this process ends, if somebody is there to be told. */
+static void tell_the_rest(struct worker *w)
+{
+    uint64_t until_ms = loop_now_ms(w->rt.loop) + LAST_WORDS_MS;
+
+    while (!journal_is_idle(w->rt.journal) && loop_now_ms(w->rt.loop) < until_ms)
+        (void)h2o_evloop_run(w->ctx.loop, LAST_WORDS_MS / 10);
 }
 
 int worker_run(const struct inherited *inherited, uint32_t slot)
@@ -453,7 +536,10 @@ int worker_run(const struct inherited *inherited, uint32_t slot)
     while (!is_drained(w)) {
         if (h2o_evloop_run(w->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
             log_warn("event loop: %s", strerror(errno));
+        log_out_flush();
     }
+    tell_the_rest(w);
+    log_out_flush();
     log_info("drained");
     return 0;
 }

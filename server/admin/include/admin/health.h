@@ -8,6 +8,13 @@
  * answer may come after the return. */
 void health_full(struct relay *relay);
 
+/** Whether the last probe of a deployment went well, or there was none yet. */
+bool health_is_good(const struct runtime *rt, uint32_t deployment);
+
+/** What is wrong with one that is not good, for people.
+ *  @return false: nothing is; `text` is not written */
+bool health_problem(const struct runtime *rt, uint32_t deployment, char *text, size_t size);
+
 /** GET /health/liveliness and /health/liveness: 200 while the loop turns; at once. */
 void health_liveness(struct relay *relay);
 

@@ -5,7 +5,7 @@
 
 #include "request/relay.h"
 
-/** Answer a request of ROUTE_MANAGEMENT or ROUTE_OWN_KEY, after auth_check_route(). Takes the body.
+/** Answer a request of route_is_managed(), after auth_check_route(). Takes the body.
  * 503 when no keeper took it (nothing was done), or when one did and gave no answer: then the
  * client reads before it asks again, and is told so. */
 void management_start(struct relay *relay);

@@ -24,6 +24,10 @@ struct attempt_result {
 
 typedef void (*attempt_done_cb)(void *arg, const struct attempt_result *result);
 
+/** Go back to the begin of the source, from which nothing is read meanwhile. A request that was
+ * refused for its token is sent once more. @return 0; or a negative code: it cannot be */
+typedef int (*attempt_rewind_cb)(void *arg);
+
 /** Looks at a complete 2xx answer. @return what is wrong with it, constant text: then it counts as
  * OUTCOME_BAD_ANSWER; NULL: nothing */
 typedef const char *(*attempt_judge_cb)(const struct upstream_result *result);
@@ -38,17 +42,22 @@ struct attempt_spec {
     size_t body_len;
     upstream_source_cb source; /* or a source of exactly source_length bytes */
     uint64_t source_length;
+    /* Of the source; NULL: it cannot go back, and then a 401 that another token would cure stands */
+    attempt_rewind_cb rewind;
+    uint64_t owner;    /* the tenant whose work it is, with whom others take turns; 0: none */
     uint32_t total_ms; /* 0: the class's default */
     size_t max_body;   /* of a collected answer; 0: the class's default */
     /* No client waits for it: it is counted, but no breaker learns from it, and it logs nothing */
     bool background;
-    const char *agent;          /* constant text, as User-Agent; NULL: the gateway's own */
-    attempt_judge_cb judge;     /* or NULL */
-    const char *request_id;     /* of the client's request, for the log; copied; NULL: none */
-    const char *range;          /* a Range header to pass on; NULL: none */
-    const char *if_range;       /* an If-Range header; NULL: none */
-    upstream_begin_cb on_begin; /* or NULL; just before the first byte, from inside curl */
-    upstream_head_cb on_head;   /* for streamed answers */
+    const char *agent;      /* constant text, as User-Agent; NULL: the gateway's own */
+    attempt_judge_cb judge; /* or NULL */
+    const char *request_id; /* of the client's request, for the log; copied; NULL: none */
+    const char *range;      /* a Range header to pass on; NULL: none */
+    const char *if_range;   /* an If-Range header; NULL: none */
+    /* Or NULL; just before the first byte, from inside curl. Once: not again when the same request is
+     * sent once more with another token */
+    upstream_begin_cb on_begin;
+    upstream_head_cb on_head; /* for streamed answers */
     upstream_data_cb on_data;
     attempt_done_cb on_done; /* once unless cancelled; never from inside attempt_start() */
     void *arg;
@@ -69,7 +78,11 @@ void attempt_limits(const struct runtime *rt, uint32_t deployment, uint32_t defa
 struct retry_answer attempt_decide(struct runtime *rt, uint32_t deployment,
                                    const struct retry_question *question);
 
-/** Start. @return NULL: out of memory, on_done will not run */
+/** Start. At an account by Entra ID it may first wait for a token, 10 s at most; and when the token is
+ * refused it is replaced and the request sent once more, of which nobody hears but who reads the
+ * source (entra statements 13 and 16). When there is no token it ends as OUTCOME_AUTH with nothing
+ * sent, and the failure is a 503 `upstream_auth_unavailable`.
+ *  @return NULL: out of memory, on_done will not run */
 struct attempt *attempt_start(struct runtime *rt, const struct attempt_spec *spec);
 
 /** Forget it: no callback any more, the connection is closed. Counted as cancelled. */

@@ -23,6 +23,13 @@ enum keeper_kind {
     KEEPER_ECHO = 1,   /* the bytes come back, with status 0: tests, and whether it lives */
     KEEPER_KEY_LOOKUP, /* bytes: the hash of a key that is not in the table; enum keeper_lookup */
     KEEPER_ADMIN_CALL, /* an admin's request; bytes and status are the admin API's */
+    /* The journal of batches: bytes and statuses are those of journal/wire.h */
+    KEEPER_INTENT, /* may this create be sent? */
+    KEEPER_LIVE,   /* a provider has made this batch */
+    KEEPER_DROP,   /* nothing came of an intent, or nobody knows */
+    KEEPER_SEEN,   /* how a batch stands */
+    KEEPER_DUE,    /* which batches shall be asked about? */
+    KEEPER_STORY,  /* what is known of a batch? */
     KEEPER_KINDS
 };
 
@@ -64,6 +71,10 @@ struct keeper_door {
 /** Make it, in memory of the caller's that children inherit and that gets into no core.
  *  @return 0 or ERR_IO (errno) */
 MUST_USE int keeper_door_open(struct keeper_door *door);
+/** Its process has become another user: who connects sees that one from now on, since a second
+ *  listen(2) renews what SO_PEERCRED tells of the listener (unix(7)).
+ *  @return 0 or ERR_IO (errno) */
+MUST_USE int keeper_door_renew(const struct keeper_door *door);
 /** Close this process's copy of the listener; a second time is fine. */
 void keeper_door_close(struct keeper_door *door);
 

@@ -12,6 +12,7 @@
 #include "common/loop.h"
 #include "upstream/client.h"
 #include "core/inherited.h"
+#include "core/live.h"
 #include "core/misses.h"
 #include "core/share.h"
 #include "core/slices.h"
@@ -23,29 +24,33 @@ struct runtime {
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
-    struct misses misses; /* of keys that nobody knows, by address */
-    struct ask *ask;      /* owned; to the keeper: tenants/ask.h; NULL: there is none */
+    struct live live;        /* clients' requests in flight */
+    struct misses misses;    /* of keys that nobody knows, by address */
+    struct ask *ask;         /* owned; to the keeper: tenants/ask.h; NULL: there is none */
+    struct journal *journal; /* owned; journal/journal.h; NULL: no journal is kept */
     struct pick_policy configured_policy;
     /* That one; NULL: not configured, each group has its default */
     const struct pick_policy *policy;
     struct account_map account_map;
     const uint32_t *account_first, *account_fingerprint, *account_same_resource; /* = its arrays */
     const bool *account_grouped, *account_balanced;
+    struct ui *ui;                     /* owned; the page's (ui/); NULL until it is asked for */
     struct choose_cache *choose_cache; /* owned; choose.c's; NULL until it needs one */
     struct fallback_rule *fallbacks;   /* owned [config->num_fallbacks]; groups as indexes */
     struct batch_reader *
         *readers; /* owned [accounts], at the first account of a resource; batch_reader.c's */
-    struct tokens *tokens; /* owned; tenants/tokens.h; NULL: tokens are no keys */
-    struct slices slices;  /* of what is too long for one turn */
-    struct shares shares;  /* what each tenant holds of the budgets below */
-    uint64_t tick;         /* of the loop, in which */
-    uint32_t begun;        /* so many tenants' requests began at once: worker.c */
-    uint32_t turns;        /* requests that wait for their begin: admit.c */
-    uint32_t receiving;    /* uploads whose bodies are being read */
-    uint64_t upload_bytes; /* of memory held now by uploads: upload_memory.c */
-    uint64_t json_bytes;   /* held now by clients' JSON bodies and their trees: collect.c */
+    struct runtime_credential *credentials; /* owned; by credential: core/account_token.h */
+    struct tokens *tokens;                  /* owned; tenants/tokens.h; NULL: tokens are no keys */
+    struct slices slices;                   /* of what is too long for one turn */
+    struct shares shares;                   /* what each tenant holds of the budgets below */
+    uint32_t turns;                         /* requests that wait for their begin: admit.c */
+    uint32_t receiving;                     /* uploads whose bodies are being read */
+    uint64_t upload_bytes;                  /* of memory held now by uploads: upload_memory.c */
+    uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
     bool draining;
-    uint32_t downloads; /* in flight; admit.c's, as what follows */
+    uint32_t calls_waiting; /* calls to providers that wait for a token; attempt_token.c's */
+    uint32_t gathers;       /* batches whose files are put together: read/gather.c's */
+    uint32_t downloads;     /* in flight; admit.c's, as what follows */
     TAILQ_HEAD(, admit_place) downloads_waiting;
     uint32_t num_waiting;
     uint64_t operations; /* that go on although their client may have left */

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "crypto/ids.h"
+#include "crypto/vault.h"
 #include "config/config.h"
 
 /**
@@ -21,6 +22,16 @@
  */
 MUST_USE int seals_derive(const struct config *config, const struct secret *fallback,
                           struct ids_seals *out);
+
+/** The vault of secrets in the database: a key for each of the same texts, stretched with another
+ * salt, so that no seal says anything of it. Without seal keys and master key it stays empty: what
+ * is random at each start opens nothing.
+ *
+ * Takes some 40 ms for each key.
+ *
+ * @param out  empty before
+ * @return 0, ERR_NOMEM, ERR_LIMIT: more keys than VAULT_MAX_KEYS */
+MUST_USE int seals_vault(const struct config *config, struct vault *out);
 
 /** How many keys the configuration gives for seals. */
 size_t seals_num_keys(const struct config *config);

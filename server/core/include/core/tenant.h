@@ -45,7 +45,11 @@ bool tenant_may_call(const struct tenant *tenant, uint32_t routes);
 
 enum { TENANT_NAME = 64 }; /* bytes of a name, with the NUL */
 
-/** How a log names a key: its alias, else its last characters behind "sk-..."; a token: its user,
- * else "token". Never a hash.
+/** How refusals and the audit name a key: its alias, else its last characters behind "sk-..."; a
+ * token: its user, else "token". Never a hash of a key.
  *  @param out  "": there is no key to name */
 void tenant_name(const struct tenant *tenant, char out[TENANT_NAME]);
+
+/** How the access log does: the same, but for a token's user, who is a person and may be known by an
+ * address: "user-" and the first 12 digits of the name's SHA-256. */
+void tenant_log_name(const struct tenant *tenant, char out[TENANT_NAME]);

@@ -44,6 +44,7 @@ struct body {
     void *arg;
     uint64_t max_bytes, taken; /* limit and bytes delivered so far */
     bool paused;
+    size_t slice; /* most bytes of one on_data() of clear text over HTTP/1; 0: BODY_SLICE */
 };
 
 /** Announced size; -1: chunked or HTTP/2 without a length. */
@@ -57,6 +58,10 @@ void body_start(struct body *body, const struct body_ops *ops, void *arg, uint64
 /** Stop the flow after at most one more slice; back-pressure reaches the client. */
 void body_pause(struct body *body);
 void body_resume(struct body *body);
+
+/** Take less at a time, where many bodies take turns: at most so many bytes, of clear text over
+ * HTTP/1. */
+void body_slice(struct body *body, size_t bytes);
 
 /** The handler wants no more of it (early answer, or it is going away): no callback any more. Safe
  * at any time, more than once, and on NULL. */

@@ -63,6 +63,10 @@ struct body *front_body(struct st_h2o_req_t *req);
 /** The load of the connection that a request came on; lives longer than the request. */
 struct front_load *front_load(struct st_h2o_req_t *req);
 
+/** The address of the request's peer, for the log; "" where it has none. Lives longer than the
+ * request. */
+const char *front_address(struct st_h2o_req_t *req);
+
 /** Whether the request's peer has an address of this machine's loopback. */
 bool front_is_loopback(struct st_h2o_req_t *req);
 

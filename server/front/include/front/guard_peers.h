@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "common/err.h"
@@ -20,6 +21,9 @@ void guard_peers_deinit(struct guard_peers *peers);
 
 /** What an address counts under. 0 only for families other than IP, which are not counted. */
 uint64_t guard_peers_key(const struct sockaddr *address);
+
+/** Print it for people: an IPv4 address as such also where it came as IPv6; "" for other families. */
+void guard_peers_name(const struct sockaddr *address, char out[INET6_ADDRSTRLEN]);
 
 /** Whether the address is this machine's own loopback. */
 bool guard_peers_is_loopback(const struct sockaddr *address);

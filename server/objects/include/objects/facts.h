@@ -89,7 +89,8 @@ typedef void (*facts_peek_cb)(void *arg, const struct facts *facts);
 
 /** Read the beginning of a file (about 256 KiB, at least one line) from the account of
  * `deployment`.
+ * @param owner  attempt_spec.owner
  * @return NULL: out of memory, on_done will not run */
-struct facts_peek *facts_peek_start(struct runtime *rt, uint32_t deployment, const char *native,
-                                    facts_peek_cb on_done, void *arg);
+struct facts_peek *facts_peek_start(struct runtime *rt, uint64_t owner, uint32_t deployment,
+                                    const char *native, facts_peek_cb on_done, void *arg);
 void facts_peek_cancel(struct facts_peek *peek);

@@ -2,7 +2,8 @@
  * an SDK says that it repeats a create (`x-stainless-retry-count`). A repeat gets the answer of the
  * first one, waits for it when it is under way, and is looked for among the batches upstream when
  * the gateway may have forgotten it, or another node may have had the first one. balancer/idem.h is
- * the memory behind it.
+ * the memory behind it. Where there is a journal of batches, an Idempotency-Key that this node does
+ * not know is asked for there (journal statement C32): it is one for all nodes.
  *
  * No standard defines the header for these endpoints (providers 1.8); its meaning here is that of
  * the IETF draft "The Idempotency-Key HTTP Header Field": same key and same request, same answer;
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #include "balancer/idem.h"
+#include "journal/journal.h"
 #include "once/reconcile.h"
 #include "request/relay.h"
 
@@ -43,8 +45,21 @@ struct repeat {
     uint64_t asked;         /* fingerprint of the request: of all that decides what becomes of it */
     struct idem_claim claim; /* ours to answer, lose or forget; empty: nothing is kept */
     bool lost;               /* the first one's outcome is unknown */
-    uint64_t give_up_ms;     /* waiting for the first one */
-    uint32_t *searched;      /* owned; deployments whose accounts are searched */
+    struct {
+        struct journal_call *call;  /* owned; NULL: nothing is asked */
+        struct relay *relay;        /* borrowed; as long as nobody was called back */
+        char name[WIRE_ID + 1];     /* of the key, at all nodes; "": no journal, or no key */
+        char claim[WIRE_ID + 1];    /* of this request */
+        uint32_t deployment;        /* to name one that it may go to */
+        bool ours;                  /* the key is perhaps this request's: it hears the end */
+        bool lost;                  /* ... and its first one's outcome is unknown */
+        bool local;                 /* this node alone knows it */
+        uint64_t asked_ms;          /* monotonic */
+        uint64_t granted_ms;        /* the same; when the key was taken for all nodes; 0: not */
+        uint64_t age_ms, looked_ms; /* of the first one, when that was asked; monotonic */
+    } fleet;
+    uint64_t give_up_ms; /* waiting for the first one */
+    uint32_t *searched;  /* owned; deployments whose accounts are searched */
     uint32_t num_searched;
     bool too_many;            /* there are more */
     struct reconcile *search; /* owned */
@@ -89,6 +104,10 @@ void repeat_begin(struct repeat *repeat, enum repeat_kind kind, struct relay *re
                   const struct wanted *wanted, const uint32_t *homes, uint32_t num_homes,
                   const struct repeat_ops *ops, void *arg);
 
+/** It goes on in another operation: after on_new, before repeat_sent(). @param to  all zero
+ *  @param from  empty afterwards */
+void repeat_move(struct repeat *to, struct repeat *from, const struct repeat_ops *ops, void *arg);
+
 /** Something may happen upstream from now on; before the first byte. @param deployment fingerprint
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
@@ -100,12 +119,28 @@ void repeat_refused(struct repeat *repeat);
 /** What refused it may have passed it on all the same: a repeat has to look. */
 void repeat_doubt(struct repeat *repeat);
 
-/** It was answered with this 2xx. @param id  the client's form of the object's id */
+/** It was answered with this 2xx. An upload's answer the journal is told as well; a create tells it
+ * itself. @param id  the client's form of the object's id */
 void repeat_answered(struct repeat *repeat, uint32_t deployment, const char *id, int status,
                      const char *body, size_t len);
 
 /** Nobody knows what has happened. */
 void repeat_lost(struct repeat *repeat);
+
+/* The key of a request, as the journal knows it. All "": there is none. */
+struct repeat_name {
+    const char *claim, *name;
+    uint64_t request;
+};
+struct repeat_name repeat_name(const struct repeat *repeat);
+
+/** Until when (monotonic ms) a keyed request may be sent that nobody can be asked about now: its key
+ * was taken for all nodes a moment ago, or the answer says that this node alone knows it.
+ *  @return UINT64_MAX: for as long as it likes; 0: it may not */
+uint64_t repeat_may_go_until_ms(const struct repeat *repeat);
+
+/** Somebody else has the key by now: its journal is told nothing by this request. */
+void repeat_overtaken(struct repeat *repeat);
 
 /** The operation ends. What was neither answered nor lost has not happened. Safe on one that was
  * never begun. */

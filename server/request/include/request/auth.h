@@ -22,8 +22,15 @@ void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay));
  * the management API are for the master key and admin keys alone, but a key may read itself. After auth_check(). Answers 403. */
 MUST_USE enum answered auth_check_route(struct relay *relay);
 
+/** Take an admin key for who asks, by its hash: sets relay->owner and relay->tenant.
+ *  @return false: it is none any more, or may not be used; nothing is set, nothing answered */
+MUST_USE bool auth_take_admin(struct relay *relay, const unsigned char hash[RIGHTS_HASH_BYTES]);
+
 /** Whether a request shows the master key. False when none is set. Answers nothing. */
 bool auth_has_key(const struct relay *relay);
+
+/** Whether a request shows the master key, or a key of the table that may be used. Answers nothing. */
+bool auth_shows_good_key(const struct relay *relay);
 
 /** Two `Authorization` headers are two answers to the question who asks, and a proxy in front may
  * have looked at the other one (RFC 9110 section 5.3: it is no list). Answers 400. */

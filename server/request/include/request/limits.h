@@ -39,14 +39,31 @@ struct limits_upload {
 MUST_USE bool limits_begin_upload(struct relay *relay, int64_t announced,
                                   struct limits_upload *upload, struct failure *why);
 
+/** Whether a file may have this name: `blocked_file_extensions` (tenants statement A34).
+ *  @param filename  without folders
+ *  @return false: `why` says what to answer */
+MUST_USE bool limits_allow_name(const struct relay *relay, const char *filename,
+                                struct failure *why);
+
 /** More of its file has come: `file` bytes by now.
  *  @return false: refused, as above */
 MUST_USE bool limits_upload_grows(const struct relay *relay, struct limits_upload *upload,
                                   uint64_t file, struct failure *why);
 
-/** Whether so many more bytes of the upload leave room in the spool for other tenants' uploads. */
+/** Whether so many more bytes of the upload leave room in the spool for other tenants' uploads.
+ *  @param reserved  bytes that have room in it already: they are taken from nobody */
 bool limits_upload_is_fair(const struct relay *relay, const struct limits_upload *upload,
-                           uint64_t more);
+                           uint64_t more, uint64_t reserved);
+
+/**
+ * Whether an upload that comes in parts may be begun.
+ *
+ * @param bytes  of the whole file
+ * @param held   bytes that the open ones of its owner (its team, else its key) have reserved
+ * @param why    written when it is refused: 413 for what is too large at any time, else 429
+ */
+MUST_USE bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t held,
+                             struct failure *why);
 
 /** It holds nothing any more. Safe to call more than once, and when nothing was begun. */
 void limits_end_upload(struct limits_upload *upload);

@@ -44,6 +44,10 @@ struct relay {
     const struct tenant *tenant;    /* who asks; pool, or constant; anybody before auth_check() */
     char request_id[ACCESS_LOG_ID]; /* UUID; x-request-id and log lines */
     uint64_t started_us;
+    struct live_request live; /* for who calls providers for it, and for the access log */
+    const char *client;       /* borrowed; its address, for the log; NULL: not known */
+    uint64_t bytes_in;        /* of its body, taken so far */
+    const char *made;     /* pool; id of the object that it made, as it was answered; NULL: none */
     uint32_t deployment;  /* that served it; MODEL_NO_INDEX: none. For headers and the access log */
     struct json_doc *doc; /* of the request's JSON body; owned; NULL: none, or no longer needed */
     struct json *request; /* root of it; NULL: no body, or it was forgotten or answered */
@@ -63,6 +67,9 @@ struct relay {
 /** A relay for a request, in its pool. Gives it an id and takes method, path and query apart. */
 struct relay *relay_new(struct runtime *rt, struct st_h2o_req_t *req);
 
+/** This process ends now: write the lines of all requests that have not ended. */
+void relay_log_unfinished(struct runtime *rt);
+
 /** From now on `op` answers, and nobody did so before. See operation.h.
  *  @param on_gone  at most once, and not after the answer */
 void relay_attach(struct relay *relay, void *op, void (*on_gone)(void *op));
@@ -76,6 +83,22 @@ bool relay_request_header(const struct relay *relay, const char *name, const cha
 
 /** Append the address that the client's connection comes from; nothing when it is not known. */
 void relay_peer(const struct relay *relay, struct strbuf *out);
+
+/** A number for that address (guard_peers_key()); 0: it is none of IP. */
+uint64_t relay_peer_key(const struct relay *relay);
+
+/** Whether the client speaks TLS, to us or, as a proxy in front says, to that. */
+bool relay_is_secure(const struct relay *relay);
+
+/** A cookie that the client sent: the first one of this name. A browser may send each in a header of
+ * its own (RFC 9113 section 8.2.3).
+ *  @param value  borrowed, as long as the request; not terminated
+ *  @return false: it sent none */
+bool relay_cookie(const struct relay *relay, const char *name, const char **value, size_t *len);
+
+/** For the access log: the request made this object. @param id  as the client sees it; copied; NULL:
+ * none is known */
+void relay_made(struct relay *relay, const char *id);
 
 /** Add an answer header; the text is copied. */
 void relay_header(struct relay *relay, const char *name, const char *value);

@@ -41,7 +41,7 @@ MUST_USE enum answered resolve_id(struct relay *relay, enum id_kind kind, const 
 void target_deinit(struct target *target);
 
 /** Accounts that a list covers, each by the deployment that stands for it.
- *  @param out  malloc'ed, unless it was ANSWERED */
+ *  @param out  malloc'ed; NULL when it was ANSWERED */
 MUST_USE enum answered resolve_list(struct relay *relay, uint32_t **out, uint32_t *num);
 
 /** Whether the caller may use the model of a file's lines (tenants statements A18, A29).

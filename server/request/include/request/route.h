@@ -14,10 +14,16 @@ enum route_kind {
     ROUTE_FILE_VALIDATE, /* ours: POST files/validate */
     ROUTE_FILE,
     ROUTE_FILE_CONTENT,
+    ROUTE_UPLOADS,
+    ROUTE_UPLOAD_PARTS,
+    ROUTE_UPLOAD_COMPLETE,
+    ROUTE_UPLOAD_CANCEL,
     ROUTE_BATCHES,
     ROUTE_PLACEMENT, /* ours: POST batches/placement */
     ROUTE_BATCH,
     ROUTE_BATCH_CANCEL,
+    ROUTE_BATCH_RESULTS, /* ours: GET batches/{id}/results */
+    ROUTE_BATCH_RETRY,   /* ours: POST batches/{id}/retry */
     ROUTE_MODELS,
     ROUTE_MODEL,
     ROUTE_MODEL_INFO,
@@ -27,7 +33,17 @@ enum route_kind {
     ROUTE_READINESS,
     ROUTE_METRICS,
     ROUTE_MANAGEMENT, /* /key/... and /team/...: the keeper knows them one by one */
-    ROUTE_OWN_KEY     /* GET /key/info, which a key may ask about itself */
+    ROUTE_OWN_KEY,    /* GET /key/info, which a key may ask about itself */
+    ROUTE_JOURNAL,    /* ours: GET /journal/batches, /journal/batches/{id}, /usage */
+    ROUTE_WEBHOOKS,   /* ours: /webhooks..., of which a tenant has its own */
+    ROUTE_UI,         /* ours: the page for operators, and what it asks */
+    ROUTE_UI_STATE,
+    ROUTE_UI_LOGIN,
+    ROUTE_UI_LOGOUT,
+    ROUTE_UI_COOL, /* of a deployment, as the next one */
+    ROUTE_UI_RESTORE,
+    ROUTE_UI_DRAIN, /* of a worker */
+    ROUTE_UI_CANCEL /* of a batch */
 };
 
 enum route_method {
@@ -35,7 +51,8 @@ enum route_method {
     METHOD_HEAD = 2,
     METHOD_POST = 4,
     METHOD_DELETE = 8,
-    METHOD_OTHER = 16
+    METHOD_PATCH = 16,
+    METHOD_OTHER = 32
 };
 
 #define ROUTE_NAME_MAX 256 /* bytes of a model or deployment name that a client may send */
@@ -78,11 +95,28 @@ void route_allow(unsigned allowed, char *out, size_t size);
 /** "files.create", "batches.cancel", ...: for logs. */
 const char *route_name(enum route_kind kind, enum route_method method);
 
+/** The path of a route, with `{id}` where an id stands, whatever prefix it came with; "*" of none. Of
+ * the management routes, which only the keeper knows one by one, their common beginning. Constant. */
+const char *route_shape(enum route_kind kind);
+
 /** Whether a route answers without a key: liveness and readiness. Who asks them without one learns
  * no version. */
 static inline bool route_is_for_all(enum route_kind kind)
 {
     return kind == ROUTE_LIVENESS || kind == ROUTE_READINESS;
+}
+
+/** Whether the keeper answers it: the management API. */
+static inline bool route_is_managed(enum route_kind kind)
+{
+    return kind == ROUTE_MANAGEMENT || kind == ROUTE_OWN_KEY || kind == ROUTE_JOURNAL ||
+           kind == ROUTE_WEBHOOKS;
+}
+
+/** Whether it is of the page for operators: /ui and what is below it. */
+static inline bool route_is_of_page(enum route_kind kind)
+{
+    return kind >= ROUTE_UI && kind <= ROUTE_UI_CANCEL;
 }
 
 /** Decode %XX once (and '+' as space when `plus`) into a NUL-terminated string.

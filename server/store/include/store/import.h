@@ -32,7 +32,8 @@ typedef void (*import_refused_cb)(void *arg, const char *what, const char *why);
 
 /**
  * Put them into the store, teams first. What is there already stays as it is, so that a second run
- * changes nothing.
+ * changes nothing. Up to a thousand rows are one transaction, so that somebody who changes keys
+ * meanwhile waits for half a second at most; one that fails adds none of its rows, and is the last.
  *
  * @param on_refused  called for each row that the store refuses; the others are taken all the same
  * @return 0; the errors of store.h: then what was added stays, and the next run adds the rest

@@ -45,7 +45,7 @@ uint64_t litellm_reached_ms(const struct litellm *litellm);
 struct litellm_counts {
     size_t without_hash; /* rows whose token is no SHA-256 */
     size_t of_pages;     /* sessions of LiteLLM's own pages, which are no keys of tenants */
-    size_t with_budget;  /* keys and teams with a budget in money, which is not enforced here */
+    size_t with_budget;  /* keys and teams with a budget in money */
 };
 
 /**
@@ -65,6 +65,11 @@ const struct litellm_counts *litellm_counts(const struct litellm *litellm);
 /** Read one key by its hash, as store_find() does. */
 MUST_USE int litellm_find(struct litellm *litellm, const unsigned char hash[RIGHTS_HASH_BYTES],
                           struct rights_list *out);
+
+/** Read one key's row by its hash, in hex, as an administrator sees it.
+ *  @param out  the caller's to store_key_deinit(); empty on an error
+ *  @return 0; ERR_NOT_FOUND; the errors of store.h */
+MUST_USE int litellm_get(struct litellm *litellm, const char *hash, struct store_key *out);
 
 /* All of it as rows, for an import: keys, teams, and hashes in their grace. */
 struct litellm_grace {

@@ -68,8 +68,15 @@ const char *store_why(const struct store *store);
 /** The place, for people: a path, or scheme, host and database. Never user or password. */
 const char *store_place(const struct store *store);
 
+/** Whether other nodes may change the same database: it is a server's. */
+bool store_is_shared(const struct store *store);
+
 /** Monotonic ms of the last call that reached the database; 0: none has. */
 uint64_t store_reached_ms(const struct store *store);
+
+/** How often it was connected. Another number than before: what answers now may be another server,
+ * which lacks the end of what was written (journal statement C29). */
+uint64_t store_sessions(const struct store *store);
 
 /* All functions below return, beside what they say themselves:
  *   ERR_IO         the database cannot be reached, is locked, or did not answer in time. A change
@@ -95,11 +102,24 @@ MUST_USE int store_generation(struct store *store, uint64_t *gen);
  *  @param out  the caller's to rights_list_deinit(); empty on an error */
 MUST_USE int store_load(struct store *store, struct rights_list *out, uint64_t *gen);
 
+/** Bring a list that store_load() made up to date: what changed since is read, and nothing else.
+ *  @param gen  of the list; moved on
+ *  @return 0; ERR_LIMIT: what changed cannot be told, or is too much: store_load() it again. Other
+ *          than on 0 the list is as it was */
+MUST_USE int store_refresh(struct store *store, struct rights_list *list, uint64_t *gen);
+
 /** Read one key by the SHA-256 of its text, and its team.
  *  @param out  one key, and at most one team; the caller's to rights_list_deinit()
  *  @return 0; ERR_NOT_FOUND (`gen` is written as well: no such key as of then) */
 MUST_USE int store_find(struct store *store, const unsigned char hash[RIGHTS_HASH_BYTES],
                         struct rights_list *out, uint64_t *gen);
+
+/** The calls until store_batch_end() are one transaction: each of them is carried out or refused as
+ * ever, and all that were are kept at the end, or none. While it lasts others cannot write, and
+ * what it reads is as of itself. */
+MUST_USE int store_batch_begin(struct store *store);
+/** @return 0; else nothing of the batch was kept, unless the connection broke at the very end */
+MUST_USE int store_batch_end(struct store *store);
 
 /* Who changes something, for the audit. Borrowed for the call. */
 struct store_actor {
@@ -125,6 +145,13 @@ MUST_USE int store_key_get(struct store *store, const struct store_key_name *nam
  *          ERR_NOT_FOUND: no such team; ERR_INVALID: a text that must be JSON is none */
 MUST_USE int store_key_add(struct store *store, const struct store_key *key,
                            const struct store_actor *by, uint64_t *gen);
+
+#define STORE_KEYS_AT_ONCE 20
+
+/** Add several keys, or none of them. @param num  at most STORE_KEYS_AT_ONCE
+ *  @return as store_key_add() of one of them; ERR_DUPLICATE also for an alias that is taken */
+MUST_USE int store_key_add_all(struct store *store, const struct store_key *keys, size_t num,
+                               const struct store_actor *by);
 
 /** Write the whole row that has the key's id, except its hash, name, and who created it when.
  *  @param key  as it was read, with changes: `gen` must still be the row's

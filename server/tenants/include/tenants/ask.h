@@ -7,7 +7,7 @@
  *                   ┌────▼────┐  room on the connection   ┌──────┐  its answer   ASK_ANSWERED
  *                   │ waiting ├──────────────────────────►│ sent ├─────────────►
  *                   └─┬──▲────┘                           └┬─┬───┘
- *      2 s   ASK_DOWN │  └──── the keeper died with a ─────┘ │  2 s, or the keeper died with it:
+ *  its time  ASK_DOWN │  └──── the keeper died with a ─────┘ │  its time, or the keeper died with it:
  *                     ▼        question that changes nothing ▼  ASK_LOST
  *
  * A keeper that is dead or being replaced costs a question the time until the next one accepts, at
@@ -30,6 +30,7 @@
 #include "core/keeper_door.h"
 
 #define ASK_DEADLINE_MS 2000
+#define ASK_PATIENT_MS  8000      /* of a question without whose answer its client is refused */
 #define ASK_MAX_CALLS   1024      /* of a worker at a time */
 #define ASK_MAX_BYTES   (8 << 20) /* in all their questions */
 
@@ -61,19 +62,20 @@ void ask_free(struct ask *ask);
 /**
  * Ask.
  *
- * @param bytes  copied; at most KEEPER_MESSAGE
- * @param call   on 0 what ask_cancel() takes; the caller clears his pointer in the callback
+ * @param bytes   copied; at most KEEPER_MESSAGE
+ * @param wait_ms its time, until ASK_DOWN or ASK_LOST; at least 1
+ * @param call    on 0 what ask_cancel() takes; the caller clears his pointer in the callback
  * @return 0; ERR_LIMIT: too long; ERR_FULL: ASK_MAX_CALLS or ASK_MAX_BYTES are on their way;
  *         ERR_NOMEM. Other than after 0, `cb` never runs
  */
 MUST_USE int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes, size_t len,
-                       ask_cb cb, void *arg, struct ask_call **call);
+                       uint32_t wait_ms, ask_cb cb, void *arg, struct ask_call **call);
 
 /** The callback does not run. What was sent may be carried out all the same. NULL is fine; the
  * pointer becomes NULL. */
 void ask_cancel(struct ask_call **call);
 
-/** ask_start() for a key that is not in the table: KEEPER_KEY_LOOKUP. */
+/** ask_start() for a key that is not in the table: KEEPER_KEY_LOOKUP, for ASK_DEADLINE_MS. */
 MUST_USE int ask_key(struct ask *ask, const unsigned char hash[RIGHTS_HASH_BYTES], ask_cb cb,
                      void *arg, struct ask_call **call);
 

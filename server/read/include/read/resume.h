@@ -24,6 +24,8 @@ enum resume_verdict {
     RESUME_OTHER  /* not known to be the same bytes */
 };
 
+/** Note the size and the validators of the first answer, by which later ones are judged.
+ *  @param head  of a 200 or 206 */
 void resume_note(struct resume_mark *mark, const struct upstream_head *head);
 
 /** Whether a later answer can be told to be of the same file: its size or a strong validator is

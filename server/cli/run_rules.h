@@ -1,0 +1,51 @@
+/* What `tranche run` does next: when an upload or create may be sent, and how long it waits. Money
+ * rule: it is sent again only when it is known that nothing happened. Pure. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client.h"
+#include "run_state.h"
+
+#define RUN_KEY_S 82800 /* so long a gateway surely remembers an Idempotency-Key (24 h) */
+
+/* What is done about an upload or create that has not come to its end. */
+enum run_next {
+    RUN_SEND, /* nothing of it has happened, or the server knows it by its Idempotency-Key */
+    RUN_LOOK, /* it may have happened: look for it in the server's list */
+    RUN_STOP  /* it was refused, and another try would be */
+};
+
+/** After it was sent, and no id came back.
+ *  @param code, answer  of client_ask()
+ *  @param fresh         it needs what was made a moment ago, which a server may not show at once */
+enum run_next run_after_send(enum client_exit code, const struct client_answer *answer, bool fresh);
+
+/** After the list was read, and it is not there; or before it is sent at all.
+ *  @param settle_s  so long after it was sent it may still come to be, where no key is known
+ *  @param wait_s    written: how long to wait before that; 0: now */
+enum run_next run_after_look(const struct run_send *send, bool gateway, int64_t now_s,
+                             int64_t settle_s, int64_t *wait_s);
+
+/** Before try number `tries` (1, 2, ...), in ms: 1 s, 2 s, 4 s ... 60 s, or what the server asked for,
+ * up to five minutes.
+ *  @param asked_s  Retry-After; -1: nothing */
+int64_t run_pause_ms(unsigned tries, int64_t asked_s);
+
+/** Between two looks at a batch, in ms: it grows by half each time, from one second to `most_s`. */
+int64_t run_poll_ms(unsigned looks, int64_t most_s);
+
+/* How fast a batch goes. */
+struct run_pace {
+    int64_t from_ms, from_done; /* monotonic; the first look that had counts; -1: none yet */
+    double per_minute;          /* lines; 0: not known yet */
+    int64_t left_s;             /* until it ends as it goes; -1: not known */
+};
+
+void run_pace_init(struct run_pace *pace);
+/** A look: so many lines have ended, of so many (shown_counts()). */
+void run_pace_look(struct run_pace *pace, int64_t done, int64_t total, int64_t now_ms);
+
+/** The exit code of several files: what a script has to know first. */
+int run_worst(int a, int b);
