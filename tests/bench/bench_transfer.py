@@ -21,6 +21,7 @@ import chat_lines
 import programs
 import report
 import client
+import journal
 import tenants
 
 MB = 1000000
@@ -337,15 +338,19 @@ def bench_start(bench):
 # --- two tenants, one of them hostile ---
 
 def bench_tenants(bench):
-    """What one tenant's poll and create take alone and beside the other one's flood, all at one worker."""
-    seconds, rounds = (3, 1) if bench.args.quick else (5, 3)
-    with bench.world(()) as (sim, polls, _):
-        server = programs.TwoTenants(bench.binary("server", "tranche"), bench.directory, sim, polls, bench.proxy_cpus)
-        try:
-            return tenants.measure(server, bench.sources[20 * MB if 20 * MB in bench.sources else MB], seconds, rounds,
-                                   find_program("wrk"))
-        finally:
-            server.stop()
+    """What one tenant's poll and create take alone, beside the other one's flood at the same worker, and while the same flood goes to
+    another gateway that shares the processor, but nothing else."""
+    seconds, rounds = (4, 1) if bench.args.quick else (5, 5)
+    binary = bench.binary("server", "tranche")
+    with bench.world(()) as (sim, polls, _), contextlib.ExitStack() as more:
+        other_sim = programs.Sim(bench.binary("tests", "sim", "tranche-sim"), bench.directory, bench.store, bench.other_cpus, "elsewhere-sim")
+        more.callback(other_sim.stop)
+        tenants.stand_apart(polls.popen.pid)
+        servers = []
+        for name, sims in (("two tenants", (sim, polls)), ("elsewhere", (other_sim, other_sim))):
+            servers.append(programs.TwoTenants(binary, bench.directory, *sims, bench.proxy_cpus, name=name))
+            more.callback(servers[-1].stop)
+        return tenants.measure(*servers, bench.sources[20 * MB if 20 * MB in bench.sources else MB], seconds, rounds, find_program("wrk"))
 
 
 def bench_keys(bench):
@@ -380,6 +385,12 @@ def poll_for(server, target, seconds):
     return {"cpu_us": cpu_s / len(times) * 1e6, "p50_us": statistics.median(times) * 1e6, "polls": len(times)}
 
 
+def bench_journal(bench):
+    """The same polls and creates with no journal, in SQLite and in PostgreSQL."""
+    with bench.world(()) as (sim, polls, _):
+        return journal.measure(bench, sim, polls)
+
+
 def bench_checker(bench):
     argv = [bench.binary("tests", "bench", "bench_jsonl"), "8" if bench.args.quick else "32"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
@@ -399,7 +410,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="up to 200 MB, fewer rounds, under 2 minutes")
     parser.add_argument("--sizes", help="megabytes, by comma")
     parser.add_argument("--json", help="all numbers go to this file, too")
-    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, keys, tenants, upload, plain, download, by comma")
+    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, keys, journal, fleet, tenants, upload, plain, download, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
     parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
@@ -417,7 +428,7 @@ def arguments():
 
 
 SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("tables", bench_tables),
-            ("polls", bench_polls), ("keys", bench_keys), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
+            ("polls", bench_polls), ("keys", bench_keys), ("journal", bench_journal), ("fleet", journal.measure_fleet), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
             ("download", bench_downloads))
 
 

@@ -1,8 +1,8 @@
 """The law of the house: which room may include which.
 
-For each room the real compile flags of the build are taken, and of every other room one public header is included with
-them: what is not allowed must not be found, what is allowed must be. So the arrows below are what compiles, and no
-more."""
+For each room the real compile flags of the build are taken, and with them the compiler is asked which public headers of
+all other rooms it finds: what is not allowed must not be found, what is allowed must be, and can be included. So the
+arrows below are what compiles, and no more."""
 import glob
 import json
 import os
@@ -11,34 +11,41 @@ import shlex
 import subprocess
 import sys
 
-COMMON = {"common": "", "json": "common", "jsonl": "common json", "multipart": "common json", "crypto": "common", "jwt": "common json", "upstream": "common json"}
-BELOW = "common json jsonl multipart crypto jwt upstream balancer config"
+COMMON = {"common": "", "json": "common", "jsonl": "common json", "multipart": "common json", "crypto": "common", "jwt": "common json", "upstream": "common json",
+          "entra": "common json jwt upstream", "price": "common json", "results": "common", "webhook": "common json"}
+BELOW = "common json jsonl multipart crypto jwt upstream entra price results webhook balancer config"
 SERVER = {
     "core": "",
     "front": "core",
     "calls": "core",
+    "parts": "core",
     "routing": "core",
     "master": "core",
     "tenants": "core",
-    "keeper": "manage store core",
-    "objects": "calls core",
+    "journal": "tenants core",
+    "keeper": "manage store journal core",
+    "objects": "calls usage journal core",
     "request": "front objects routing calls tenants core",
-    "upkeep": "objects calls core",
-    "once": "request objects routing calls core",
-    "read": "request objects calls core",
-    "admin": "request tenants core",
-    "create": "once read request objects routing calls core",
-    "upload": "once read request objects routing calls front core",
-    "worker": "create upload once read admin request tenants front core",
+    "upkeep": "objects calls usage journal tenants parts core",
+    "usage": "",
+    "once": "request objects routing calls journal core",
+    "read": "request objects calls journal core",
+    "admin": "request journal tenants core",
+    "ui": "admin request objects tenants core",
+    "create": "once read request objects routing calls journal core",
+    "upload": "once read request objects routing calls parts front journal core",
+    "worker": "create upload once read ui admin request journal tenants front core",
     "store": "",
     "manage": "store",
     "cli": "master worker upkeep keeper upload request store core",
 }
-ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream", "config": "common json jsonl multipart crypto jwt upstream"}
+ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream entra price results webhook",
+          "config": "common json jsonl multipart crypto jwt upstream entra price results webhook"}
 ARROWS.update({room: f"{BELOW} {may}" for room, may in SERVER.items()})
 # Who may name libh2o: its internals are the front's, requests and the loop its public face.
 NAMES_H2O = ("server/front/", "server/request/", "server/worker/", "server/core/loop_h2o.", "server/core/include/core/loop_h2o.",
-             "server/upkeep/prober.c", "server/keeper/keeper.c")
+             "server/upkeep/prober.c", "server/keeper/keeper.c", "server/cli/check_online.c",
+             "server/cli/client.c")
 
 
 def folder(room):
@@ -64,27 +71,39 @@ def flags_of(root, build):
     return found
 
 
-def is_found(command, header):
-    run = subprocess.run([*command, "-E", "-x", "c", "-", "-o", os.devnull], input=f'#include "{header}"\n', capture_output=True, text=True)
-    missing = re.search(r"fatal error: (\S+): No such file", run.stderr)
-    if missing and missing.group(1) != header:
-        raise SystemExit(f"{header} cannot be included: it includes {missing.group(1)} itself")
-    return run.returncode == 0
+def preprocess(command, text):
+    return subprocess.run([*command, "-E", "-P", "-x", "c", "-"], input=text, capture_output=True, text=True)
+
+
+def found_of(command, headers):
+    """Which of the headers a room's sources find. One look for all: the compiler is asked, not the list of its folders."""
+    asked = "".join(f'#if __has_include("{header}")\n"found {header}"\n#endif\n' for header in headers)
+    run = preprocess(command, asked)
+    if run.returncode != 0:
+        raise SystemExit(f"the compiler does not say what it finds: {run.stderr}")
+    return set(re.findall(r'"found (\S+)"', run.stdout))
+
+
+def judge_room(room, command, headers):
+    """@return what is wrong: a header that is found and must not be, one that is not, one that cannot be included."""
+    may = [header for header in headers if header.split("/")[0] in ARROWS[room].split()]
+    found = found_of(command, headers)
+    bad = [f"{room} can include {header}" for header in headers if header in found and header not in may]
+    bad += [f"{room} cannot include {header}" for header in may if header not in found]
+    if not bad:
+        run = preprocess(command, "".join(f'#include "{header}"\n' for header in may))
+        bad += [f"{room} may include all of its headers, but: {run.stderr}"] if run.returncode != 0 else []
+    return bad
 
 
 def main(root, build):
     flags, bad, tried = flags_of(root, build), [], 0
     bad += [f"{room}: no source of it is built" for room in ARROWS if room not in flags]
+    headers = {room: [f"{room}/{os.path.basename(path)}" for path in public_headers(root, room)] for room in ARROWS}
     for room, command in flags.items():
-        for other in ARROWS:
-            headers = public_headers(root, other)
-            if other == room or not headers:
-                continue
-            for header in headers if other in ARROWS[room].split() else headers[:1]:
-                tried += 1
-                may = other in ARROWS[room].split()
-                if is_found(command, f"{other}/{os.path.basename(header)}") != may:
-                    bad.append(f"{room} {'cannot' if may else 'can'} include {other}/{os.path.basename(header)}")
+        others = [header for other in ARROWS if other != room for header in headers[other]]
+        tried += len(others)
+        bad += judge_room(room, command, others)
     for path in glob.glob(f"{root}/server/**/*.[ch]", recursive=True):
         source = os.path.relpath(path, root)
         if not source.startswith(NAMES_H2O) and re.search(r"\bh2o_\w+\(|#include <h2o", open(path).read()):

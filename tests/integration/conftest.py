@@ -5,11 +5,49 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import engines  # noqa: E402
 import harness  # noqa: E402
+from postgres import PROGRAMS  # noqa: E402
 
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also the tests that take minutes")
+    parser.addoption("--database", choices=engines.NAMES,
+                     help="which database gateways have where a test names none; not given: none, and those marked `database` with each")
+
+
+def pytest_generate_tests(metafunc):
+    if "engine" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.config.getoption("--database")
+    wanted = [chosen] if chosen else engines.NAMES if metafunc.definition.get_closest_marker("database") else ["none"]
+    if list(wanted) != ["none"]:
+        metafunc.parametrize("engine", wanted, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine_session(request):
+    """Worlds that several tests share are made before any of these begins."""
+    session = engines.Session()
+    chosen = request.config.getoption("--database")
+    session.given = session.engine(chosen) if chosen not in (None, "none") else None
+    engines.give(session.given)
+    yield session
+    session.close()
+
+
+@pytest.fixture(autouse=True)
+def engine(request, engine_session):
+    """The database of this test's gateways: `--database`."""
+    name = getattr(request, "param", "none")
+    if name == "postgres" and not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    given = engine_session.engine(name) if name != "none" else None
+    engines.give(given)
+    yield name
+    engines.give(engine_session.given)
+    if given is not None:
+        given.drop()
 
 
 def pytest_collection_modifyitems(config, items):

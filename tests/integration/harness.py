@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import ssl
@@ -27,7 +28,7 @@ PROVIDER_KEYS = {
 }
 DEPLOYMENTS = {"eu": "gpt-4o-batch-eu", "us": "gpt-4o-batch-us", "sw": "gpt-4o-batch-sw"}
 GROUP = "gpt-4o-batch"
-PATIENCE = float(os.environ.get("TRANCHE_TEST_PATIENCE", "20"))  # seconds until an event that does not come is a failure
+PATIENCE = float(os.environ.get("TRANCHE_TEST_PATIENCE", "60"))  # seconds until an event that does not come is a failure
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Undefined\w*)Sanitizer|runtime error:|ERROR: libFuzzer")
 
 DEATH = re.compile(r"(worker|prober) \d+ \(pid [^)]*\) (ended|did not end)|no heartbeat for")
@@ -68,33 +69,53 @@ class Process:
     started = []  # all that this process started, for end_all()
 
     def __init__(self, argv, env=None, cwd=None):
-        self.lines = []
+        self._lines = []
+        self._rest = b""  # of a line that has not ended yet
         self._news = threading.Condition()
         self._closed = False
         self.popen = subprocess.Popen(argv, env=program_env(env), cwd=cwd, stdin=subprocess.DEVNULL,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        os.set_blocking(self.popen.stdout.fileno(), False)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         Process.started.append(self)
 
-    def _read(self):
-        for raw in self.popen.stdout:
-            with self._news:
-                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
-                self._news.notify_all()
-        self.popen.stdout.close()  # end_all() knows this program for longer than its test runs
-        with self._news:
-            self._closed = True
+    def _take(self):
+        """Take what the program has written up to now. Under the lock."""
+        while not self._closed:
+            try:
+                piece = os.read(self.popen.stdout.fileno(), 1 << 16)
+            except BlockingIOError:
+                return
+            *lines, self._rest = (self._rest + piece).split(b"\n")
+            if not piece:
+                lines, self._closed = [self._rest] if self._rest else [], True
+            self._lines += [line.decode("utf-8", "replace") for line in lines]
             self._news.notify_all()
+
+    def _read(self):
+        more = select.poll()
+        more.register(self.popen.stdout, select.POLLIN)
+        while not self._closed:
+            more.poll()
+            with self._news:
+                self._take()
+        self.popen.stdout.close()  # end_all() knows this program for longer than its test runs
 
     @property
     def pid(self):
         return self.popen.pid
 
     @property
-    def log(self):
+    def lines(self):
+        """All that it has written, up to now: what stood there before an answer came is in it."""
         with self._news:
-            return "\n".join(self.lines)
+            self._take()
+            return list(self._lines)
+
+    @property
+    def log(self):
+        return "\n".join(self.lines)
 
     def wait_line(self, pattern, timeout=PATIENCE, start=0):
         """The match in the first line from `start` on that has one."""
@@ -102,14 +123,14 @@ class Process:
         deadline = time.monotonic() + timeout
         with self._news:
             while True:
-                for line in self.lines[start:]:
+                for line in self._lines[start:]:
                     found = regex.search(line)
                     if found:
                         return found
-                start = len(self.lines)
+                start = len(self._lines)
                 left = deadline - time.monotonic()
                 if self._closed or left <= 0:
-                    raise AssertionError(f"no line matches {pattern!r} in:\n" + "\n".join(self.lines))
+                    raise AssertionError(f"no line matches {pattern!r} in:\n" + "\n".join(self._lines))
                 self._news.wait(left)
 
     def send(self, signum):
@@ -268,7 +289,8 @@ class Sim(Process):
 
     def requests(self, account=None, probes=False, upkeep=False):
         """What the providers were asked, in order; without the gateway's own health probes and upkeep unless asked for."""
-        names = [account] if account else [n for n in self.ports if n != "entra"]
+        kinds = {a["name"]: a["kind"] for a in self.config["accounts"]}
+        names = [account] if account else [n for n in self.ports if kinds[n] != "entra"]
         seen = [r for n in names for r in self.control("GET", f"/control/requests?account={n}").json()]
         return [r for r in seen if (upkeep or not is_upkeep(r)) and (probes or not is_probe(r))]
 
@@ -284,12 +306,57 @@ class Sim(Process):
     def base(self, account):
         return f"http://127.0.0.1:{self.ports[account]}"
 
+    def switch(self, account, **values):
+        """Switches of one account (tests/sim/README.md), until the next reset."""
+        self.control("POST", "/control/switches", {"account": account, "set": values})
+
+    # Token services (accounts of kind entra).
+
+    def token_calls(self, account=None, **wanted):
+        """The ledger of token calls, in order; `wanted`: source, tenant, client_id, object_id, scope, status, number, ..."""
+        query = f"?account={account}" if account else ""
+        calls = sorted(self.control("GET", f"/control/tokens{query}").json()["calls"], key=lambda c: c["order"])
+        return [c for c in calls if all(c[k] == v for k, v in wanted.items())]
+
+    def tokens(self, account=None, **wanted):
+        """What was issued: number, text, audience, whose, issued_ms, expires_ms, expired, revoked, accepted, refused."""
+        query = f"?account={account}" if account else ""
+        tokens = self.control("GET", f"/control/tokens{query}").json()["tokens"]
+        return [t for t in tokens if all(t[k] == v for k, v in wanted.items())]
+
+    def revoke(self, **which):
+        """Tokens that were issued are refused from now on; `which`: account, tenant, client_id, object_id, audience, number;
+        answer="edge", "bare" (a 401 without `error`) or "challenge". Returns how many."""
+        return self.control("POST", "/control/revoke", which).json()["revoked"]
+
+    def set_client(self, client_id, account="entra", **members):
+        """Change a client, or add one: secrets, assertions, certificates, disabled, ... (rotation)."""
+        self.control("POST", "/control/entra", {"account": account, "client": {"client_id": client_id, **members}})
+
+    def set_identities(self, identities, account="entra"):
+        """The managed identities that there are from now on."""
+        self.control("POST", "/control/entra", {"account": account, "identities": identities})
+
 
 def azure_account(name, **more):
     account = {"name": name, "kind": "azure", "port": 0, "key": PROVIDER_KEYS.get(name, f"azure-key-{name}"),
                "deployments": [{"name": f"gpt-4o-batch-{name}", "model": "gpt-4o", "sku": "GlobalBatch"}]}
     account.update(more)
     return account
+
+
+def keyless_account(name, **switches):
+    """An Azure resource whose keys are switched off."""
+    return azure_account(name, switches={"local_auth": False, **switches})
+
+
+def entra_account(name="entra", **more):
+    """Token services. Without `clients` and `identities`: one client of any name, one identity of the machine."""
+    return {"name": name, "kind": "entra", "port": 0, **more}
+
+
+def entra_client(client_id="app-1", tenant="contoso", secrets=("s3cret~of.app+1",), **more):
+    return {"client_id": client_id, "tenant": tenant, "secrets": list(secrets), **more}
 
 
 def sim_config(accounts=None, **time_ms):
@@ -335,6 +402,8 @@ def direct_config(sim, **sections):
 class Gateway(Process):
     """The real program with a generated configuration, on a free port of the loopback."""
 
+    databases = None  # engines.Given, where gateways of this test have a database that it does not name
+
     def __init__(self, directory, config=None, args=(), env=None, workers=2, host_port=True, host="127.0.0.1"):
         self.secrets = [k for k in PROVIDER_KEYS.values()]
         self.deaths_expected = False
@@ -343,6 +412,7 @@ class Gateway(Process):
         if config is not None:
             directory.mkdir(parents=True, exist_ok=True)
             self.config_path = directory / f"config-{uuid.uuid4().hex}.yaml"
+            self.database = self.databases.url_for(directory, config) if self.databases is not None else None
             self.write_config(config)
             argv += ["--config", str(self.config_path)]
         if host_port:
@@ -356,6 +426,8 @@ class Gateway(Process):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write_config(self, config):
+        if self.databases is not None:
+            config = self.databases.text_of(config, self.database)
         self.config_path.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))
 
     def request(self, method, target, body=None, headers=None, key=MASTER_KEY, timeout=PATIENCE * 3):
@@ -491,6 +563,20 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def is_keeper(pid):
+    """Whether a child is the one that a gateway with a database has besides workers and prober."""
+    try:
+        with open(f"/proc/{pid}/comm") as name:
+            return name.read() == "tranche-keeper\n"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def keeper_of(gateway, other_than=None):
+    """Its keeper's pid, as soon as that has given itself its name."""
+    return until(lambda: next((pid for pid in gateway.workers() if pid != other_than and is_keeper(pid)), None), "a keeper lives")
 
 
 def alive(pid):

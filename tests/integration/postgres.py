@@ -1,5 +1,6 @@
 """A PostgreSQL cluster of a test's own: made in a folder, reached by a Unix socket, ended with the test. Debian's package postgresql."""
 
+import contextlib
 import ctypes
 import glob
 import os
@@ -25,25 +26,47 @@ def as_user():
 
 
 class Cluster:
-    def __init__(self):
+    def __init__(self, *settings, files=None):
+        """Settings as the server's program takes them, "name=value"; without any it listens on its Unix socket alone. Files: what
+        stands in its data directory, by name."""
+        self.settings = settings or ("listen_addresses=",)
         self.dir = tempfile.mkdtemp(prefix="tranche-pg-", dir="/tmp")
         self.server = None
         if os.geteuid() == 0:
             shutil.chown(self.dir, "postgres")
-        subprocess.run([f"{PROGRAMS[0]}/initdb", "-D", f"{self.dir}/data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"],
-                       check=True, stdout=subprocess.DEVNULL, preexec_fn=as_user, cwd="/", timeout=PATIENCE * 8)
+        self.fill()
+        for name, text in (files or {}).items():
+            with open(f"{self.dir}/data/{name}", "w", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="utf-8") as out:
+                out.write(text)
+            if os.geteuid() == 0:
+                shutil.chown(f"{self.dir}/data/{name}", "postgres")
         self.start()
+
+    def fill(self):
+        """Make its data directory."""
+        self.run("initdb", "-D", f"{self.dir}/data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
+
+    @staticmethod
+    def run(program, *args):
+        subprocess.run([f"{PROGRAMS[0]}/{program}", *args], check=True, stdout=subprocess.DEVNULL, preexec_fn=as_user, cwd="/", timeout=PATIENCE * 8)
+
+    @property
+    def socket(self):
+        """The path of the Unix socket that it listens on."""
+        return f"{self.dir}/.s.PGSQL.5432"
 
     @property
     def url(self):
         return self.url_of("postgres")
 
     def url_of(self, database, user="postgres"):
-        return f"postgresql:///{database}?host={self.dir}&user={user}"
+        port = next((f"&port={s.split('=')[1]}" for s in self.settings if s.startswith("port=")), "")
+        return f"postgresql:///{database}?host={self.dir}&user={user}{port}"
 
     def start(self):
         log = open(f"{self.dir}/log", "ab")
-        self.server = subprocess.Popen([f"{PROGRAMS[0]}/postgres", "-D", f"{self.dir}/data", "-k", self.dir, "-c", "listen_addresses=", "-c", "fsync=off"],
+        self.server = subprocess.Popen([f"{PROGRAMS[0]}/postgres", "-D", f"{self.dir}/data", "-k", self.dir, "-c", "fsync=off",
+                                        *(word for setting in self.settings for word in ("-c", setting))],
                                        stdout=log, stderr=log, preexec_fn=as_user, cwd="/")
         until(lambda: self.psql("select 1", check=False).returncode == 0, "PostgreSQL serves")
 
@@ -60,7 +83,8 @@ class Cluster:
 
     def send(self, sign):
         for pid in self.processes():
-            os.kill(pid, sign)
+            with contextlib.suppress(ProcessLookupError):  # whom it served left meanwhile
+                os.kill(pid, sign)
 
     def stop(self):
         self.server.send_signal(signal.SIGQUIT)
@@ -71,3 +95,30 @@ class Cluster:
             self.send(signal.SIGCONT)
             self.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Replica(Cluster):
+    """A copy of a cluster that follows it a little later, and becomes a server of its own when it is told to (an asynchronous replica)."""
+
+    def __init__(self, of, host, port):
+        """@param host, port  where it follows: the cluster itself (the folder of its Unix socket, 5432), or a proxy in front of it"""
+        self.of, self.source = of, (host, port)
+        super().__init__(*of.settings)
+
+    def fill(self):
+        self.run("pg_basebackup", "-D", f"{self.dir}/data", "-d", self.of.url_of("postgres"), "-X", "stream", "-c", "fast", "--no-sync")
+        host, port = self.source
+        with open(f"{self.dir}/data/postgresql.auto.conf", "a", encoding="utf-8") as out:
+            out.write(f"primary_conninfo = 'host={host} port={port} user=postgres sslmode=disable'\n")
+        with open(f"{self.dir}/data/standby.signal", "w", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="utf-8"):
+            pass
+        if os.geteuid() == 0:
+            shutil.chown(f"{self.dir}/data/standby.signal", "postgres")
+
+    def follows(self):
+        """Whether it is connected to whom it follows."""
+        return self.of.psql("select count(*) from pg_stat_replication where state = 'streaming'").stdout.strip() != "0"
+
+    def promote(self):
+        self.psql("select pg_promote(true, 60)")
+        until(lambda: self.psql("select pg_is_in_recovery()").stdout.strip() == "f", "the replica serves for itself")

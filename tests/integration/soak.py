@@ -313,7 +313,7 @@ class Soak:
         return len(made)
 
     def unexpected_deaths(self):
-        dead = {int(pid) for pid in re.findall(r"(?:worker|prober) \d+ \(pid (\d+)\) ended", self.gateway.log)}
+        dead = {int(pid) for pid in re.findall(r"(?:worker|prober) \d+ \(pid (\d+)[^)]*\) ended", self.gateway.log)}
         return dead - set(self.killed)
 
     def processes(self):

@@ -136,6 +136,10 @@ def test_what_litellm_changes_is_seen_here(beside, litellm):
     litellm.add(KEY)
     gateway = beside()
     assert status(gateway) == 200
+    own = gateway.get("/key/info", key=KEY).json()  # its row, as LiteLLM's own answer has it
+    assert own["key"] == hash_of(KEY) and own["info"]["key_name"] == f"sk-...{KEY[-4:]}" and own["info"]["models"] == [], own
+    envelope(gateway.get("/key/info?key=" + "0" * 64, key=KEY), 403)
+    envelope(gateway.get("/key/info?key=" + "0" * 64), 404)
     litellm.change("LiteLLM_VerificationToken", f"token = '{hash_of(KEY)}'", blocked=True)
     until(lambda: status(gateway) == 401, "the blocked key is refused")
     error = envelope(gateway.get("/v1/batches", key=KEY), 401)

@@ -194,13 +194,15 @@ def test_azure_openai_api_key_goes_before_azure_api_key(world, serve):
     assert {r["headers"].get("api-key") for r in world.requests("eu", probes=True, upkeep=True)} == {KEYS["eu"]}
 
 
-@pytest.mark.parametrize("key", [None, "azure-key-of-another-resource"])
-def test_rows_with_entra_fields_never_get_the_environments_key(world, serve, key):
-    gateway = serve("c04-entra.yaml", AZURE_API_KEY=key, AZ_TENANT="t", AZ_CLIENT="c", AZ_SECRET="secret-of-the-principal")
-    gateway.wait_line(r"left out: .*model_list\[0\].*Entra")
-    gateway.wait_line(r"left out: .*model_list\[1\]")
+def test_rows_with_entra_fields_never_get_the_environments_key(world, serve):
+    # Nobody hands out tokens here, so their rows are served by nobody.
+    gateway = serve("c04-entra.yaml", AZURE_API_KEY="azure-key-of-another-resource", AZ_TENANT="t", AZ_CLIENT="c",
+                    AZ_SECRET="secret-of-the-principal", AZ_USER="u", AZ_PASS="password-of-the-user",
+                    AZ_SCOPE="https://cognitiveservices.azure.com/.default", AZURE_AUTHORITY_HOST="http://127.0.0.1:9")
+    gateway.secrets += ["secret-of-the-principal", "password-of-the-user", "azure-key-of-another-resource"]
+    gateway.wait_line(r"left out: .*model_list\[1\].litellm_params.azure_username: .*a user's name and password get no token")
     served(gateway, "key-batch")
-    refused(gateway, "sp-batch")
+    envelope(gateway.upload(lines("sp-batch"), key=QA), 503, code="upstream_auth_unavailable")
     refused(gateway, "up-batch")
     assert asked(world) == {"eu"}
 

@@ -36,6 +36,7 @@ def sealed(seal, text):
 # --- Idempotency-Key on creates ---
 
 
+@pytest.mark.database
 def test_the_same_key_and_request_get_the_same_answer(gateway, sim):
     file = gateway.uploaded()
     first = keyed(gateway, file["id"])
@@ -53,6 +54,7 @@ def test_another_key_is_another_batch(gateway, sim):
     assert a.json()["id"] != b.json()["id"] and sim.created("batches") == 2
 
 
+@pytest.mark.database
 def test_the_same_key_with_another_request_is_a_conflict(gateway, sim):
     file = gateway.uploaded()
     keyed(gateway, file["id"])
@@ -62,6 +64,7 @@ def test_the_same_key_with_another_request_is_a_conflict(gateway, sim):
     assert sim.created("batches") == 1
 
 
+@pytest.mark.database
 def test_of_many_at_once_one_wins_and_the_others_wait(gateway, sim):
     file = gateway.uploaded()
     sim.fault({"delay_ms": 200}, method="POST", path="/openai/batches*", times=1)
@@ -99,6 +102,7 @@ def test_the_longest_key_is_one(gateway, sim):
     assert sim.created("batches") == 1
 
 
+@pytest.mark.database
 def test_a_key_is_remembered_over_a_reload(gateway, sim):
     file = gateway.uploaded()
     first = keyed(gateway, file["id"])
@@ -221,6 +225,7 @@ def test_an_answer_too_long_to_be_kept_is_asked_for_again(gateway, sim):
 # --- Idempotency-Key on uploads ---
 
 
+@pytest.mark.database
 def test_an_upload_with_the_same_key_is_made_once(gateway, sim):
     first = gateway.upload(headers={"Idempotency-Key": "u1"})
     again = gateway.upload(headers={"Idempotency-Key": "u1"})
@@ -262,6 +267,7 @@ def test_a_refused_upload_leaves_its_key_free(gateway, sim):
 # --- what SDKs say when they repeat ---
 
 
+@pytest.mark.database
 def test_an_sdks_retry_of_a_create_is_the_same_create(gateway, sim):
     file = gateway.uploaded()
     first = gateway.create(file["id"], headers={"x-stainless-retry-count": "0"})
@@ -307,6 +313,7 @@ def test_a_retry_after_a_refusal_is_made(gateway, sim):
     assert sim.created("batches") == 1
 
 
+@pytest.mark.database
 def test_a_lost_create_is_found_by_a_later_retry(gateway, sim):
     """The answer is lost, and the provider lists no batches until we have given up looking."""
     file = gateway.uploaded()

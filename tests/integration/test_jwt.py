@@ -1,5 +1,6 @@
 """Tokens of an issuer in place of keys: who speaks by one, and what is refused."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import time
 
 import openai
 import pytest
-from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, lines, until
+from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, keeper_of, lines, until
 from jwt_issuer import AUDIENCE, ISSUER, Issuer, Key, b64
 
 RSA, PSS, EC, STRANGE = Key("r1"), Key("p1", "PS256"), Key("e1", "ES256"), Key("r1")
@@ -54,6 +55,13 @@ def test_a_token_of_a_team_is_a_key(jwt, sim, key):
     made = jwt.post("/v1/batches", {"input_file_id": uploaded.json()["id"], "endpoint": "/v1/chat/completions",
                                     "completion_window": "24h"}, key=token)
     assert made.status == 200, made
+
+
+def test_the_log_tells_users_apart_and_names_none(jwt):
+    assert jwt.get("/v1/batches", key=RSA.token(team="red", sub="ann@tenant.example")).status == 200
+    number = hashlib.sha256(b"ann@tenant.example").hexdigest()[:12]
+    assert jwt.wait_line(rf'^\{{.*"key":"user-{number}","team":"red"\}}$')
+    assert "ann@" not in jwt.log
 
 
 def test_what_a_token_made_is_its_teams(jwt, sim):
@@ -168,15 +176,6 @@ def test_a_reload_keeps_the_issuers_keys(jwt, sim, issuer):
     jwt.send(1)
     jwt.wait_line(r"generation 2 serves")
     assert jwt.get("/v1/files", key=EC.token(team="red")).status == 200
-
-
-def keeper_of(gateway):
-    """Its process, by the name that it gives itself; None: not yet."""
-    for pid in gateway.workers():
-        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-            if file.read().strip() == "tranche-keeper":
-                return pid
-    return None
 
 
 def test_a_killed_keeper_leaves_the_keys_and_the_next_one_fetches_them_anew(jwt, sim, issuer):

@@ -11,7 +11,7 @@ from harness import MASTER_KEY, PATIENCE, balanced_config, find_binary, http_req
 KEY, NEW = "sk-alpha-3f7Kq9Zx1Lm5Tr8w", "sk-bravo-3f7Kq9Zx1Lm5Tr8w"
 FAULTS = [("keys: [", r"keys\.yaml:2: not YAML"), ("keys:\n- {}\n", r"keys\.yaml:2: keys\[0\]: wanted either hash"),
           (f"keys:\n- {{key: {NEW}, models: ['*']}}\n- {{key: {NEW}, models: ['*']}}\n", r"keys\.yaml:3: keys\[1\]\.key: the same as in line 2"),
-          (f"keys:\n- {{key: {NEW}, models: ['*'], max_budget: 5}}\n", r"keys\.yaml:2: keys\[0\]\.max_budget: budgets are not enforced"),
+          (f"keys:\n- {{key: {NEW}, models: ['*'], max_budget: 5}}\n", r"keys\.yaml:2: keys\[0\]\.max_budget: budgets are counted by the journal"),
           (f"keys:\n- {{key: {NEW}, models: ['*'], expire: 2026-01-01}}\n", r"keys\.yaml:2: keys\[0\]\.expire: unknown key, did you mean")]
 
 

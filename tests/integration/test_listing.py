@@ -39,6 +39,7 @@ def test_pages_of_any_size_show_every_batch_once_newest_first(gateway, nine, lim
     assert pages(gateway, limit) == nine
 
 
+@pytest.mark.database
 def test_a_new_batch_between_two_pages_shifts_nothing(gateway, sim, nine):
     first = gateway.get("/v1/batches?limit=4").json()["data"]
     gateway.created(gateway.uploaded()["id"])
@@ -46,6 +47,7 @@ def test_a_new_batch_between_two_pages_shifts_nothing(gateway, sim, nine):
     assert [b["id"] for b in first + second] == nine
 
 
+@pytest.mark.database
 def test_files_of_all_accounts_are_merged_and_filtered_by_purpose(gateway, sim, nine):
     gateway.wait_batch(sim, nine[0])
     made = sum(sim.ledger(a)["creates"]["files"] for a in DEPLOYMENTS)

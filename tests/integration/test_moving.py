@@ -24,6 +24,7 @@ def eu_first(sim, version="2025-04-01-preview", **more):
     return balanced_config(sim, accounts=(), model_list=rows, **more)
 
 
+@pytest.mark.database
 def test_a_batch_that_its_deployment_refuses_is_made_at_another_one(start, two):
     gateway = start(eu_first(two), sim=two)
     data = lines(count=20)
@@ -66,6 +67,7 @@ def test_the_copy_names_its_own_deployment_and_nothing_else_is_changed(start, tw
     assert copy["filename"] == "requests.jsonl"
 
 
+@pytest.mark.database
 def test_moved_batches_run_to_their_end_and_their_results_are_readable(start, two):
     gateway = start(eu_first(two), sim=two)
     file = gateway.uploaded(lines(count=20))
@@ -116,6 +118,7 @@ def test_what_was_refused_is_not_asked_again_under_another_name(start, two):
     assert creates_at(two, "eu") == 2
 
 
+@pytest.mark.database
 def test_tokens_are_reserved_before_the_create_so_that_a_full_deployment_is_never_asked(start, sim):
     """Limits that the operator tells are kept without a refusal."""
     rows = [azure_deployment(sim, "eu", weight=1), azure_deployment(sim, "us", weight=0)]
@@ -282,6 +285,7 @@ def test_a_copy_stays_when_nothing_is_configured(start, two):
     assert not [r for r in two.requests("us") if r["method"] == "DELETE"]
 
 
+@pytest.mark.database
 def test_a_lost_answer_at_the_second_place_is_found_there(start, two):
     gateway = start(eu_first(two), sim=two)
     file = gateway.uploaded(lines(count=20))

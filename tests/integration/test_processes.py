@@ -11,8 +11,8 @@ import subprocess
 import threading
 
 import pytest
-from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, lines,
-                     program_env, until)
+from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, is_keeper,
+                     lines, program_env, until)
 from wire import sanitized
 
 SLOW = {"hang": "answer", "ms": 400}
@@ -23,8 +23,8 @@ def children(gateway):
 
 
 def worker_pids(gateway):
-    """Children that are workers: they hold the listening socket; the prober closed it."""
-    return [pid for pid in children(gateway) if "prober" not in command_name(pid)]
+    """Children that are workers: they hold the listening socket; prober and keeper closed it."""
+    return [pid for pid in children(gateway) if "prober" not in command_name(pid) and not is_keeper(pid)]
 
 
 def command_name(pid):
@@ -88,6 +88,7 @@ def test_more_workers_than_a_gateway_has_rows_for_are_refused_in_so_many_words(t
         assert done.returncode != 0 and "128" in done.stdout + done.stderr, done
 
 
+@pytest.mark.database
 def test_a_killed_worker_is_replaced_at_once_and_the_others_serve(start, sim):
     gateway = start(balanced_config(sim), sim=sim, workers=3)
     gateway.deaths_expected = True
@@ -105,6 +106,7 @@ def test_a_killed_worker_is_replaced_at_once_and_the_others_serve(start, sim):
     assert set(before) - {victim} <= set(worker_pids(gateway)), "another worker went away too"
 
 
+@pytest.mark.database
 def test_killing_workers_under_load_doubles_no_batch(start, sim):
     gateway = start(balanced_config(sim), sim=sim, workers=2)
     gateway.deaths_expected = True

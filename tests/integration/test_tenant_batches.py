@@ -77,6 +77,7 @@ def refused(answer, text, kind):
     assert error["message"] == text
     assert answer.headers["rate_limit_type"] == kind
     assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", answer.headers["reset_at"])
     for key in NAMES:
         assert key not in repr(answer) and hashlib.sha256(key.encode()).hexdigest() not in repr(answer)
 
@@ -113,6 +114,7 @@ def test_a_key_that_has_its_tokens_enqueued_is_refused_in_litellms_words_until_s
     assert sim.created("batches") == 5
 
 
+@pytest.mark.database
 def test_keys_of_a_team_share_its_tokens_and_each_has_its_own(tenants, start, sim):
     size = size_of(sim, start)
     limit, own = 3 * size, 2 * size
@@ -128,6 +130,7 @@ def test_keys_of_a_team_share_its_tokens_and_each_has_its_own(tenants, start, si
     assert sim.created("batches") == 4 and scopes(gateway) == 4
 
 
+@pytest.mark.database
 def test_open_batches_are_limited_whatever_their_size(tenants, sim):
     gateway = tenants([entry(ANN, max_open_batches=2, team_id="red"), entry(AMY, team_id="red")],
                       [{"team_id": "red", "models": ["*"], "max_open_batches": 3}])

@@ -229,6 +229,39 @@ def test_a_file_that_is_too_large_is_refused_at_its_head_and_as_it_comes(tenants
     assert gateway.upload(data, key=ANN).status == 200
 
 
+def test_files_of_any_purpose_and_of_any_name_are_bounded_for_all_callers(tenants, sim):
+    """(tenants statement A34)"""
+    gateway = tenants([entry(ANN)], general_settings={"master_key": MASTER_KEY, "max_file_size_mb": 1,
+                                                      "blocked_file_extensions": [".exe", "DLL"]})
+
+    def says(answer, status, message):
+        error = answer.json()["error"]
+        assert (answer.status, error["type"], error["param"], error["code"]) == (status, "invalid_request_error", "file", str(status))
+        assert error["message"] == f"{message} The file was not forwarded to the provider."
+
+    def above(read):
+        return f"Uploaded file exceeds the configured max_file_size_mb of 1 MB (read stopped at {read} MB)."
+
+    def says_where_it_stopped(answer):
+        """As far as it was read when the last byte arrived: one byte above or all of them."""
+        says(answer, 413, above("1.0" if "1.0 MB)" in answer.json()["error"]["message"] else "1.1"))
+
+    def named(name, key=ANN):
+        return gateway.upload(form_data(2000), filename=name, key=key)
+
+    for key in ANN, MASTER_KEY:
+        says(head_of_upload(gateway, key, 12 * MIB).answer(), 413, above("0.0"))
+        says(named("setup.EXE", key), 400, "File extension '.exe' is blocked by this proxy's blocked_file_extensions setting.")
+    body, content_type = form(MIB + 100_000)
+    says_where_it_stopped(chunked(gateway, ANN, body, content_type))
+    says(gateway.upload(b"x" * (MIB + 100_000), fields={"purpose": "user_data"}, key=ANN), 413, above("0.0"))
+    says(named("..\\a.b.dll"), 400, "File extension '.dll' is blocked by this proxy's blocked_file_extensions setting.")
+    until(lambda: spooled(gateway) == 0, "nothing is left in the spool")
+    assert sim.created("files") == 0
+    for name in "lines.exe.jsonl", "exe", ".exe", "lines.jsonl":
+        assert named(name).status == 200
+
+
 # --- enforced expiries ---
 
 ENFORCED = {"enforced_file_expires_after": {"anchor": "created_at", "seconds": 1_209_600},

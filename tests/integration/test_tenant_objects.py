@@ -55,7 +55,7 @@ def file_calls(id_):
 def batch_calls(id_):
     return [("GET", f"/v1/batches/{id_}", None), ("POST", f"/v1/batches/{id_}/cancel", None), ("GET", f"/azure/v1/batches/{id_}", None),
             ("GET", f"/v1/batches/{id_}?provider=azure", None), ("GET", f"/openai/batches/{id_}?api-version=2024-10-21", None),
-            ("GET", f"/v1/batches?after={id_}", None)]
+            ("GET", f"/v1/batches?after={id_}", None), ("GET", f"/v1/batches/{id_}/results?partial=true", None)]
 
 
 CALLS = {FILE: file_calls, BATCH: batch_calls}

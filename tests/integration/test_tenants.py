@@ -293,3 +293,25 @@ def test_the_node_client_does_the_whole_flow_as_a_tenant(gateway, sim, tmp_path,
     path = tmp_path / "requests.jsonl"
     path.write_bytes(lines(CHEAP))
     check_flow(node("flow.mjs", kind, gateway.url, KEYS[name], f"http://127.0.0.1:{sim.control_port}", "buffer", str(path)))
+
+
+def test_a_providers_words_name_nothing_of_the_host(gateway, sim):
+    """Its address, its organisation, its deployment; the master key hears all of it."""
+    _, batch = gateway.as_("a1").made()
+    where = sim.base("eu").replace("http://", "")
+    said = f"gpt-4o-batch-eu at {where} (org-AbCdEf0123456789) has no cheap batch"
+    heard = f"*** at ***{where[where.index(':'):]} (***) has no cheap batch"
+    error = {"message": said, "code": "odd", "param": "gpt-4o-batch-eu"}
+    sim.fault({"status": 400, "body": {"error": error}}, account="eu", method="GET", path="/openai/batches/*", times=2)
+    for who, message, param in ("a1", heard, "***"), ("master", said, "gpt-4o-batch-eu"):
+        told = envelope(gateway.as_(who).get(f"/v1/batches/{batch['id']}"), 400, code="odd")
+        assert (told["message"], told["param"]) == (message, param)
+    failed = {"id": "batch_1", "object": "batch", "status": "failed", "input_file_id": "file-1",
+              "errors": {"object": "list", "data": [{"code": "odd", "message": said, "line": 1}]}}
+    sim.fault({"status": 200, "body": failed}, account="eu", method="GET", path="/openai/batches/*", times=2)
+    for who, message in ("a1", heard), ("master", said):
+        shown = gateway.as_(who).get(f"/v1/batches/{batch['id']}").json()
+        assert shown["errors"]["data"] == [{"code": "odd", "message": message, "line": 1, "param": None}]
+    # what a tenant guesses is repeated to it: no answer tells that a deployment is called so
+    for guess in "gpt-4o-batch-eu", "gpt-4o-batch-xy":
+        assert guess in envelope(gateway.as_("a1").upload(lines(guess)), 400)["message"]

@@ -269,3 +269,39 @@ def test_without_groups_models_are_the_providers_names(tenants, sim):  # noqa: F
     gateway = tenants(config=config)
     denied_in_file(gateway.as_("a_narrow").create(mates["id"]), "gpt-4o")
     assert gateway.as_("a_narrow").create(ours["id"]).status == 200
+
+
+def test_so_many_target_names_and_no_more(gateway, sim):
+    """Each is looked up in the caller's lists, in one turn."""
+    for who in gateway.as_("narrow"), gateway.as_("master"):
+        many, most = ",".join([CHEAP] * 33), ",".join([CHEAP] * 32)
+        for answer in (who.upload(lines(CHEAP), fields={"target_model_names": many}),
+                       who.get(f"/v1/files?target_model_names={many}"),
+                       who.get("/v1/batches?" + "&".join([f"target_model_names={CHEAP}"] * 33))):
+            error = envelope(answer, 400, code="invalid_value", param="target_model_names")
+            assert error["message"] == "'target_model_names' has more than 32 names."
+        assert who.upload(lines(CHEAP), fields={"target_model_names": most}).status == 200
+        assert who.get(f"/v1/files?target_model_names={most}").status == 200
+
+
+def test_a_list_of_many_models_is_whole_and_takes_many_turns(tenants, sim):  # noqa: F811
+    names = [f"group-{i:03d}" for i in range(70)]
+    rows = [azure_deployment(sim, "eu", name, model="azure/gpt-4o-batch-eu") for name in names]
+    settings = {"narrow": {"models": names[::2], "aliases": {"fast": names[0]}}}
+    config = tenant_config(sim, settings)
+    config["model_list"] += rows
+    who = tenants(config=config).as_("narrow")
+    assert [m["id"] for m in who.get("/v1/models").json()["data"]] == [*names[::2], "fast"]
+    assert [m["model_group"] for m in who.get("/model_group/info").json()["data"]] == names[::2]
+    assert [m["model_name"] for m in who.get("/model/info").json()["data"]] == names[::2]
+
+
+def test_who_is_refused_for_a_models_name_before_accounts_are_listed_harms_nobody(gateway, sim):
+    """What was gathered for the refused list is freed once."""
+    for name in "narrow", "master":
+        assert gateway.as_(name).get("/v1/files?model=no-such-model").status in (400, 403)
+        assert gateway.as_(name).get("/v1/batches?model=no-such-model").status in (400, 403)
+    blob = {"input_blob": "https://x.blob.core.windows.net/a/b.jsonl", "endpoint": "/v1/chat/completions",
+            "completion_window": "24h", "output_expires_after": None, "model": "no-such-model"}
+    assert gateway.as_("master").post("/v1/batches", blob).status == 400
+    assert gateway.as_("narrow").get("/v1/files").status == 200

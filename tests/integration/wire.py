@@ -1,6 +1,7 @@
 """Clients that see each byte: HTTP/1.1 on a plain socket and HTTP/2 frame by frame, on clear text and TLS; and a provider
 whose answers a test writes by hand. Its fixtures (make_door, make_provider) are imported by the test files that use them."""
 
+import contextlib
 import pathlib
 import re
 import select
@@ -497,9 +498,12 @@ class Provider:
             raise OSError("closed")
 
     def stop(self):
+        """Each thread sees the end of its connection and closes it: a socket that is closed under a thread which waits for it
+        is no socket to select() any more."""
         self.listener.close()
         for sock in self.socks:
-            sock.close()
+            with contextlib.suppress(OSError):  # closed
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="session")

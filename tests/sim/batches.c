@@ -127,9 +127,14 @@ static void put_counts(const struct call *call, struct strbuf *out, const struct
     strbuf_addc(out, '}');
 }
 
+int64_t batch_output_tokens(const struct batch *b)
+{
+    return (int64_t)b->ok * 8;
+}
+
 static void put_usage(struct strbuf *out, const struct batch *b)
 {
-    int64_t made = (int64_t)b->ok * 8;
+    int64_t made = batch_output_tokens(b);
 
     put_raw(out, "usage", "{");
     put_int(out, "input_tokens", b->in_tokens);

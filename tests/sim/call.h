@@ -64,13 +64,47 @@ const char *files_sha256(struct file *f);
 /* batches.c */
 void batches_call(struct call *call);
 const char *status_name(enum status status);
+
+/** What its lines that succeeded have produced so far. */
+int64_t batch_output_tokens(const struct batch *b);
 void batches_free(struct account *acc, struct batch *b);
 
 /* entra.c */
 void entra_call(struct account *acc, struct request *req, struct reply *rep);
-/** Whether a bearer token was issued here, is still valid and fits the scope switch of the account.
- */
-bool entra_token_ok(struct account *acc, const char *token, size_t len);
+/** The usual body for a status. */
+void entra_error(struct account *acc, const struct request *req, int status, struct reply *rep);
+/** Forget what was issued and asked; clients and identities are again as configured. */
+void entra_reset(struct sim *sim);
+
+/* entra_tokens.c */
+/** Answer 429 as the switches say. */
+void entra_throttled(struct account *acc, struct reply *rep);
+/** Print calls and tokens of one account (NULL: of all). */
+void entra_write_ledger(const struct sim *sim, const struct account *only, struct strbuf *out);
+/** Make the tokens that `v` describes invalid. Returns how many, or -1 with `why`. */
+int entra_revoke(struct sim *sim, const struct json *v, struct strbuf *why);
+void entra_forget_tokens(struct sim *sim);
+
+enum token_verdict {
+    TOKEN_OK,
+    TOKEN_DEAD,       /* unknown, expired, revoked, for another audience */
+    TOKEN_DEAD_BARE,  /* revoked, to be told without `error` */
+    TOKEN_CHALLENGED, /* revoked, to be told by a claims challenge */
+    TOKEN_NO_ROLE
+};
+
+/** What an Azure account thinks of a bearer token. `which` is it, borrowed; NULL: not ours. */
+enum token_verdict entra_token_verdict(struct account *acc, const char *token, size_t len,
+                                       const struct token **which);
+
+/* authorise.c */
+/** Whether the request may go on; else the error is answered. */
+bool openai_authorised(struct call *call);
+bool azure_authorised(struct call *call);
+
+/* entra_config.c */
+/** {"client": {...}} or {"identities": [...]} of the control port. Returns 0, or -1 with `why`. */
+int entra_change(struct account *acc, const struct json *v, struct strbuf *why);
 
 /* control.c */
 void control_call(struct conn *c, struct sim *sim, struct request *req, struct reply *rep);

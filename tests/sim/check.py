@@ -12,6 +12,7 @@ import traceback
 # Each adds its checks to CHECKS, in this order.
 import check_openai
 import check_azure
+import check_entra
 import check_itself
 from check_kit import CHECKS, CONFIG, Openai, Sim, find_program
 

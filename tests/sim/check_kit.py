@@ -27,6 +27,8 @@ CONFIG = {
             {"name": "slow", "model": "gpt-4o", "sku": "DataZoneBatch", "enqueued_token_limit": 100000, "refusal": "slow"},
             {"name": "online", "model": "gpt-4o", "sku": "Standard"}]},
         {"name": "entra", "kind": "entra", "port": 0, "client_id": "app", "client_secret": "s3cret"},
+        {"name": "tokens", "kind": "entra", "port": 0, "app_service_header": "app-header", "ml_secret": "ml-secret",
+         "fabric_secret": "fabric-secret", "arc_directory": "@DIRECTORY", "clients": []},
     ],
 }
 
@@ -92,7 +94,7 @@ class Sim:
     def __init__(self, program, config):
         self.dir = tempfile.mkdtemp(prefix="check-sim-")
         path = os.path.join(self.dir, "sim.json")
-        pathlib.Path(path).write_text(json.dumps(config))
+        pathlib.Path(path).write_text(json.dumps(config).replace("@DIRECTORY", self.dir))
         self.process = subprocess.Popen([program, "--config", path], stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": self.dir})
         ready = json.loads(self.process.stdout.readline())
         self.control_port, self.ports = ready["control"], ready["accounts"]

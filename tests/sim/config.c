@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "entra.h"
 #include "journal.h"
 
 #define CONFIG_MAX (1024 * 1024)
@@ -137,9 +138,6 @@ static void read_texts(struct account *acc, const struct json *v)
     acc->key = sim_strdup(json_get_str(v, "key"));
     acc->organization = sim_strdup(json_get_str(v, "organization"));
     acc->project = sim_strdup(json_get_str(v, "project"));
-    acc->secret = sim_strdup(json_get_str(v, "client_secret"));
-    acc->client_id = sim_strdup(json_get_str(v, "client_id"));
-    acc->tenant = sim_strdup(json_get_str(v, "tenant"));
     acc->expires_in = 3599;
     (void)json_int64(json_get(v, "expires_in"), &acc->expires_in);
     acc->tokens = sim_alloc((json_size(tokens) + 1) * sizeof(*acc->tokens));
@@ -148,6 +146,17 @@ static void read_texts(struct account *acc, const struct json *v)
         if (text != NULL)
             acc->tokens[acc->n_tokens++] = sim_strdup(text);
     }
+}
+
+static int read_entra(struct account *acc, const struct json *v)
+{
+    struct strbuf why = STRBUF_INIT;
+    int rc = acc->kind == KIND_ENTRA ? entra_config(acc, v, &why) : 0;
+
+    if (rc != 0)
+        fprintf(stderr, "tranche-sim: account '%s': %s\n", acc->name, strbuf_str(&why));
+    strbuf_deinit(&why);
+    return rc;
 }
 
 static int read_account(struct sim *sim, const struct json *v)
@@ -165,10 +174,12 @@ static int read_account(struct sim *sim, const struct json *v)
     acc->sim = sim;
     acc->fd = -1;
     acc->name = sim_strdup(name);
+    acc->config = v;
     acc->journal = journal_new();
     read_texts(acc, v);
     if (read_kind(acc, json_get_str(v, "kind")) != 0 || read_switches(acc, v) != 0 ||
-        read_tls(acc, json_get(v, "tls")) != 0 || read_models(acc, v) != 0)
+        read_tls(acc, json_get(v, "tls")) != 0 || read_models(acc, v) != 0 ||
+        read_entra(acc, v) != 0)
         return -1;
     for (size_t i = 0; i < json_size(deployments); i++) {
         if (read_deployment(acc, json_at(deployments, i)) != 0)
@@ -228,6 +239,6 @@ int config_load(struct sim *sim, const char *path)
     fclose(file);
 out:
     free(text);
-    json_doc_free(doc);
+    sim->config = doc;
     return rc;
 }

@@ -185,6 +185,17 @@ static void write_ledger_file(struct sim *sim, struct file *f, struct strbuf *ou
     strbuf_addc(out, '}');
 }
 
+/* When each status was entered, for who compares what was there at one time. */
+static void write_entered(const struct batch *b, struct strbuf *out)
+{
+    put_raw(out, "entered_ms", "{");
+    for (size_t i = 0; i < sizeof(b->at_ms) / sizeof(b->at_ms[0]); i++) {
+        if (b->at_ms[i] != 0)
+            put_int(out, status_name((enum status)i), b->at_ms[i]);
+    }
+    strbuf_addc(out, '}');
+}
+
 static void write_ledger_batch(const struct batch *b, struct strbuf *out)
 {
     strbuf_addc(out, '{');
@@ -200,6 +211,9 @@ static void write_ledger_batch(const struct batch *b, struct strbuf *out)
     put_str(out, "output_file_id", b->output_id[0] != '\0' ? b->output_id : NULL);
     put_str(out, "error_file_id", b->error_id[0] != '\0' ? b->error_id : NULL);
     put_int(out, "created_at", b->at_ms[STATUS_VALIDATING] / 1000);
+    put_int(out, "input_tokens", b->in_tokens);
+    put_int(out, "output_tokens", batch_output_tokens(b));
+    write_entered(b, out);
     strbuf_addc(out, '}');
 }
 
@@ -335,6 +349,32 @@ static void set_switches(struct sim *sim, const struct json *body, struct reply 
     strbuf_deinit(&why);
 }
 
+/* Token services. */
+
+static void token_ledger(struct sim *sim, const struct request *req, struct reply *rep)
+{
+    struct account *only = NULL;
+
+    if (query_account(sim, req, &only))
+        entra_write_ledger(sim, only, &rep->body);
+    else
+        problem(rep, 404, "no such account");
+}
+
+static void change_entra(struct sim *sim, const struct json *body, struct reply *rep, bool revoke)
+{
+    struct strbuf why = STRBUF_INIT;
+    const char *name = json_get_str(body, "account");
+    int rc =
+        revoke ? entra_revoke(sim, body, &why) : entra_change(account_named(sim, name), body, &why);
+
+    if (rc < 0)
+        problem(rep, 400, strbuf_str(&why));
+    else
+        strbuf_addf(&rep->body, "{\"%s\":%d}", revoke ? "revoked" : "ok", revoke ? rc : 1);
+    strbuf_deinit(&why);
+}
+
 static bool path_is(const struct request *req, const char *path)
 {
     return strlen(path) == req->path_len && memcmp(path, req->target, req->path_len) == 0;
@@ -360,6 +400,8 @@ static void post(struct conn *c, struct sim *sim, struct request *req, struct re
         move_time(sim, body, rep);
     } else if (path_is(req, "/control/switches")) {
         set_switches(sim, body, rep);
+    } else if (path_is(req, "/control/entra") || path_is(req, "/control/revoke")) {
+        change_entra(sim, body, rep, path_is(req, "/control/revoke"));
     } else {
         problem(rep, 404, "no such control");
     }
@@ -377,6 +419,8 @@ void control_call(struct conn *c, struct sim *sim, struct request *req, struct r
         ledger(sim, rep);
     } else if (get && path_is(req, "/control/requests")) {
         requests(sim, req, rep);
+    } else if (get && path_is(req, "/control/tokens")) {
+        token_ledger(sim, req, rep);
     } else if (get && path_is(req, "/control/wait")) {
         wait_call(c, sim, req, rep);
     } else if (get && path_is(req, "/control/faults")) {

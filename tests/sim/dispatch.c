@@ -1,5 +1,4 @@
-/* From a request to its handler: paths, api-versions, authentication, and how each dialect words
- * its errors. */
+/* From a request to its handler: paths, api-versions, and how each dialect words its errors. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +64,13 @@ void dispatch_headers(struct account *acc, struct reply *rep)
         reply_header(rep, "x-ms-region", acc->sw.region);
         strbuf_adds(&rep->headers, "strict-transport-security: max-age=31536000\r\n"
                                    "x-content-type-options: nosniff\r\n");
+    } else {
+        sim_uuid(&acc->rng, id);
+        reply_header(rep, "x-ms-request-id", id);
+        strbuf_adds(&rep->headers, "cache-control: no-store, no-cache\r\npragma: no-cache\r\n"
+                                   "strict-transport-security: max-age=31536000\r\n"
+                                   "x-content-type-options: nosniff\r\n"
+                                   "set-cookie: fpc=sim; path=/; secure; HttpOnly\r\n");
     }
     if (acc->sw.ratelimit_headers)
         strbuf_adds(&rep->headers, acc->kind == KIND_AZURE
@@ -223,6 +229,10 @@ void dispatch_error(struct account *acc, const struct request *req, int status, 
 {
     strbuf_reset(&rep->body);
     rep->type = "application/json";
+    if (acc->kind == KIND_ENTRA) {
+        entra_error(acc, req, status, rep);
+        return;
+    }
     if (acc->kind == KIND_AZURE)
         azure_error(acc, path_is_v1(req), status, rep);
     else
@@ -310,67 +320,6 @@ int call_page(struct call *call, struct page *page, int64_t max, int64_t dflt)
     }
     page->after = request_query(call->req, "after");
     return 0;
-}
-
-/* Authentication. */
-
-static const char *bearer_of(const struct request *req, size_t *len)
-{
-    const struct header *h = request_header(req, "authorization");
-
-    if (h == NULL || h->value_len < 7 || strncasecmp(h->value, "bearer ", 7) != 0)
-        return NULL;
-    *len = h->value_len - 7;
-    return h->value + 7;
-}
-
-static bool same(const char *text, const char *p, size_t len)
-{
-    return text != NULL && strlen(text) == len && memcmp(text, p, len) == 0;
-}
-
-static bool openai_authorised(struct call *call)
-{
-    size_t len = 0;
-    const char *bearer = bearer_of(call->req, &len);
-
-    if (bearer != NULL && same(call->acc->key, bearer, len))
-        return true;
-    int shown = bearer == NULL ? 0 : len < 3 ? (int)len : 3;
-    if (bearer == NULL)
-        call_error(call, 401, NULL, NULL,
-                   "You didn't provide an API key. You need to provide your API key in an "
-                   "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).");
-    else
-        call_error(call, 401, "invalid_api_key", NULL,
-                   "Incorrect API key provided: %.*s***. You can find your API key at "
-                   "https://platform.openai.com/account/api-keys.",
-                   shown, bearer);
-    return false;
-}
-
-static bool azure_authorised(struct call *call)
-{
-    const struct account *acc = call->acc;
-    const struct header *key = request_header(call->req, "api-key");
-    size_t len = 0;
-    const char *bearer = bearer_of(call->req, &len);
-    bool key_ok = key != NULL && same(acc->key, key->value, key->value_len);
-
-    if (key_ok)
-        return true;
-    if (bearer != NULL && (key == NULL || strcmp(acc->sw.both_auth, "either") == 0)) {
-        if (call->v1 && acc->sw.v1_key_bearer && same(acc->key, bearer, len))
-            return true;
-        for (size_t i = 0; i < acc->n_tokens; i++) {
-            if (same(acc->tokens[i], bearer, len))
-                return true;
-        }
-        if (entra_token_ok(call->acc, bearer, len))
-            return true;
-    }
-    dispatch_error(call->acc, call->req, 401, call->rep);
-    return false;
 }
 
 /* Azure lets ten custom headers through (2.9); these are the ones that it does not count. */

@@ -1,205 +1,347 @@
-/* Entra ID and the instance metadata service (providers 2.3): tokens that the Azure fakes of this
- * process accept. */
+/* Entra ID (providers 2.3): which service a path means, and the token endpoint. See entra.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
-#include "call.h"
+#include "entra.h"
 
-static const char *issue(struct account *acc, const char *scope)
+/* A GUID that the caller sent comes back, so that people can find the call. */
+static void correlation(const struct token_ask *ask, char *out)
 {
-    struct sim *sim = acc->sim;
-    struct token *t;
-    char hex[64];
+    const struct header *h = request_header(ask->req, "client-request-id");
 
-    sim->tokens = sim_realloc(sim->tokens, (sim->n_tokens + 1) * sizeof(*sim->tokens));
-    t = &sim->tokens[sim->n_tokens++];
-    sim_hex(&acc->rng, hex, 48);
-    t->text = sim_alloc(128);
-    snprintf(t->text, 128, "eyJ0eXAiOiJKV1QifQ.%s.%.16s", hex, hex + 16);
-    t->scope = sim_strdup(scope);
-    t->expires_ms = sim->now_ms + acc->expires_in * 1000;
-    return t->text;
+    if (h != NULL && h->value_len == 36)
+        snprintf(out, 40, "%.36s", h->value);
+    else
+        sim_uuid(&ask->acc->rng, out);
 }
 
-bool entra_token_ok(struct account *acc, const char *token, size_t len)
+static void put_description(const struct account *acc, struct strbuf *out, int number,
+                            const char *text, const char *trace, const char *correlation_id,
+                            const char *stamp)
 {
-    const struct sim *sim = acc->sim;
+    const char *gap = acc->sw.error_crlf ? "\r\n" : " ";
+    struct strbuf all = STRBUF_INIT;
 
-    for (size_t i = sim->n_tokens; i-- > 0;) {
-        const struct token *t = &sim->tokens[i];
-        if (strlen(t->text) != len || memcmp(t->text, token, len) != 0)
-            continue;
-        if (t->expires_ms <= sim->now_ms)
-            return false;
-        if (strcmp(acc->sw.token_scope, "any") == 0)
-            return true;
-        const char *want = strcmp(acc->sw.token_scope, "ai") == 0
-                               ? "https://ai.azure.com"
-                               : "https://cognitiveservices.azure.com";
-        return strncmp(t->scope, want, strlen(want)) == 0;
-    }
-    return false;
+    strbuf_addf(&all, "AADSTS%d: %s", number, text);
+    strbuf_addf(&all, " Trace ID: %s%sCorrelation ID: %s%sTimestamp: %s", trace, gap,
+                correlation_id, gap, stamp);
+    put_str(out, "error_description", strbuf_str(&all));
+    strbuf_deinit(&all);
 }
 
-static void refuse(struct account *acc, struct reply *rep, int status, const char *error,
-                   int number, const char *text)
+void entra_refuse(struct token_ask *ask, int status, const char *error, int number,
+                  const char *text)
 {
-    struct strbuf *out = &rep->body;
-    char message[512], codes[32], stamp[40], id[40];
-    time_t now = (time_t)(acc->sim->now_ms / 1000);
+    struct account *acc = ask->acc;
+    struct strbuf *out = &ask->rep->body;
+    char codes[32], stamp[40], trace[40], correlation_id[40], uri[80];
+    time_t now = (time_t)entra_now_s(acc);
     struct tm tm;
 
     gmtime_r(&now, &tm);
     strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%SZ", &tm);
-    snprintf(message, sizeof(message), "AADSTS%d: %s", number, text);
     snprintf(codes, sizeof(codes), "[%d]", number);
-    rep->status = status;
+    sim_uuid(&acc->rng, trace);
+    correlation(ask, correlation_id);
+    ask->rep->status = status;
+    ask->note.number = number;
+    note_text(&ask->note.error, error);
+    strbuf_reset(out);
     strbuf_addc(out, '{');
     put_str(out, "error", error);
-    put_str(out, "error_description", message);
+    put_description(acc, out, number, text, trace, correlation_id, stamp);
     put_raw(out, "error_codes", codes);
     put_str(out, "timestamp", stamp);
-    sim_uuid(&acc->rng, id);
-    put_str(out, "trace_id", id);
-    sim_uuid(&acc->rng, id);
-    put_str(out, "correlation_id", id);
+    put_str(out, "trace_id", trace);
+    put_str(out, "correlation_id", correlation_id);
+    if (acc->sw.error_uri) {
+        snprintf(uri, sizeof(uri), "https://login.microsoftonline.com/error?code=%d", number);
+        put_str(out, "error_uri", uri);
+    }
     strbuf_addc(out, '}');
 }
 
-struct form {
-    char *grant, *client, *scope, *secret, *type, *assertion;
-};
-
-static bool is(const char *a, const char *b)
+/* What a fault gets that names a status and no body. */
+void entra_error(struct account *acc, const struct request *req, int status, struct reply *rep)
 {
-    return a != NULL && strcmp(a, b) == 0;
+    static const struct request none;
+    struct token_ask ask = {
+        .acc = acc, .req = (struct request *)(uintptr_t)(req ? req : &none), .rep = rep};
+
+    if (status == 429)
+        entra_throttled(acc, rep);
+    else if (status >= 500 || status == 408)
+        entra_refuse(&ask, status, "temporarily_unavailable", 90033,
+                     "A transient error has occurred. Please try again.");
+    else if (status == 404 || status == 410)
+        entra_refuse(&ask, status, "not_found", 90002, "Nothing is here.");
+    else
+        entra_refuse(&ask, status, "invalid_request", 900144, reply_reason(status));
+    free(ask.note.error);
 }
 
-static void grant(struct account *acc, const struct form *f, struct reply *rep)
+/* The form. */
+
+enum field { GRANT, CLIENT, SCOPE, SECRET, TYPE, ASSERTION, N_FIELDS };
+
+static const char *const field_names[N_FIELDS] = {
+    "grant_type",      "client_id", "scope", "client_secret", "client_assertion_type",
+    "client_assertion"};
+
+static bool empty(const char *text)
+{
+    return text == NULL || text[0] == '\0';
+}
+
+static void missing(struct token_ask *ask, const char *name)
+{
+    char text[160];
+
+    snprintf(text, sizeof(text), "The request body must contain the following parameter: '%s'.",
+             name);
+    entra_refuse(ask, 400, "invalid_request", 900144, text);
+}
+
+static const char *repeated(const char *text, size_t len)
+{
+    for (int i = 0; i < N_FIELDS; i++) {
+        size_t n = strlen(field_names[i]);
+        int seen = 0;
+        for (const char *p = text; p != NULL && p < text + len;) {
+            seen += strncmp(p, field_names[i], n) == 0 && p[n] == '=';
+            p = memchr(p, '&', (size_t)(text + len - p));
+            p = p == NULL ? NULL : p + 1;
+        }
+        if (seen > 1)
+            return field_names[i];
+    }
+    return NULL;
+}
+
+/* The resource of a scope, into `out` (owned by the caller); the error is answered. */
+static bool scope_ok(struct token_ask *ask, const char *scope, char **out)
+{
+    static const char tail[] = "/.default";
+    size_t len = strlen(scope), n = sizeof(tail) - 1;
+    char text[512];
+
+    if (strchr(scope, ' ') != NULL) {
+        entra_refuse(ask, 400, "invalid_scope", 28000,
+                     "Provided value for the input parameter scope is not valid because it "
+                     "contains more than one resource.");
+        return false;
+    }
+    if (len <= n || strcmp(scope + len - n, tail) != 0) {
+        snprintf(text, sizeof(text),
+                 "The provided value for the input parameter 'scope' is not valid. The scope "
+                 "%.200s is not valid.",
+                 scope);
+        entra_refuse(ask, 400, "invalid_scope", 1002012, text);
+        return false;
+    }
+    *out = sim_strndup(scope, len - n);
+    if (entra_resource_known(ask->acc, *out))
+        return true;
+    snprintf(text, sizeof(text),
+             "The resource principal named %.200s was not found in the tenant named %.60s.", *out,
+             ask->note.tenant);
+    entra_refuse(ask, 400, "invalid_resource", 500011, text);
+    free(*out);
+    *out = NULL;
+    return false;
+}
+
+/* Who asks. */
+
+static bool tenant_known(const struct entra *e, const char *tenant)
+{
+    for (size_t i = 0; i < e->n_clients; i++) {
+        if (e->clients[i].tenant == NULL || strcasecmp(e->clients[i].tenant, tenant) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const struct entra_client *client_of(const struct entra *e, const char *tenant,
+                                            const char *id)
+{
+    for (size_t i = 0; i < e->n_clients; i++) {
+        const struct entra_client *c = &e->clients[i];
+        if ((c->tenant == NULL || strcasecmp(c->tenant, tenant) == 0) &&
+            (c->id == NULL || strcasecmp(c->id, id) == 0))
+            return c;
+    }
+    return NULL;
+}
+
+static bool secret_ok(struct token_ask *ask, const struct entra_client *client, const char *secret)
+{
+    char which[32];
+
+    ask->source = SOURCE_SECRET;
+    for (size_t i = 0; i < client->n_secrets; i++) {
+        if (strcmp(client->secrets[i].text, secret) != 0)
+            continue;
+        snprintf(which, sizeof(which), "secret %zu", i + 1);
+        note_text(&ask->note.credential, which);
+        if (strcmp(client->secrets[i].state, "expired") != 0)
+            return true;
+        entra_refuse(ask, (int)ask->acc->sw.secret_status, "invalid_client", 7000222,
+                     "The provided client secret keys for app are expired. Visit the Azure "
+                     "portal to create new keys for your app.");
+        return false;
+    }
+    if (client->any_secret)
+        return true;
+    entra_refuse(ask, (int)ask->acc->sw.secret_status, "invalid_client", 7000215,
+                 "Invalid client secret provided. Ensure the secret being sent in the request is "
+                 "the client secret value, not the client secret ID.");
+    return false;
+}
+
+/* The token URL as the caller wrote it: what `aud` of an assertion has to be. */
+static char *own_url(const struct token_ask *ask)
+{
+    const struct header *host = request_header(ask->req, "host");
+    struct strbuf out = STRBUF_INIT;
+
+    strbuf_adds(&out, ask->acc->tls != NULL ? "https://" : "http://");
+    if (host != NULL)
+        strbuf_add(&out, host->value, host->value_len);
+    strbuf_add(&out, ask->req->target, ask->req->path_len);
+    return strbuf_take(&out);
+}
+
+static bool credential_ok(struct token_ask *ask, const struct entra_client *client, char **f)
 {
     static const char jwt[] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-    bool federated = is(f->type, jwt) && f->assertion != NULL && f->assertion[0] != '\0';
 
-    if (!is(f->grant, "client_credentials")) {
-        refuse(acc, rep, 400, "unsupported_grant_type", 70003, "The grant type is not supported.");
-    } else if (f->client == NULL || f->client[0] == '\0') {
-        refuse(acc, rep, 400, "invalid_request", 900144,
-               "The request body must contain the following parameter: 'client_id'.");
-    } else if (f->scope == NULL || strlen(f->scope) < 10 ||
-               strcmp(f->scope + strlen(f->scope) - 9, "/.default") != 0) {
-        refuse(acc, rep, 400, "invalid_scope", 70011, "The provided value for scope is not valid.");
-    } else if (acc->client_id != NULL && strcmp(acc->client_id, f->client) != 0) {
-        refuse(acc, rep, 400, "unauthorized_client", 700016, "Application was not found.");
-    } else if (!federated &&
-               (f->secret == NULL || (acc->secret != NULL && !is(f->secret, acc->secret)))) {
-        refuse(acc, rep, (int)acc->sw.secret_status, "invalid_client", 7000215,
-               "Invalid client secret provided.");
-    } else {
-        struct strbuf *out = &rep->body;
-        strbuf_addc(out, '{');
-        put_raw(out, "token_type", "\"Bearer\"");
-        put_int(out, "expires_in", acc->expires_in);
-        if (acc->sw.ext_expires_in)
-            put_int(out, "ext_expires_in", acc->expires_in);
-        put_str(out, "access_token", issue(acc, f->scope));
-        strbuf_addc(out, '}');
+    if (f[SECRET] != NULL && f[ASSERTION] != NULL) {
+        entra_refuse(ask, 400, "invalid_request", 7000218,
+                     "The request body must contain 'client_assertion' or 'client_secret', not "
+                     "both.");
+        return false;
     }
+    if (f[SECRET] != NULL)
+        return secret_ok(ask, client, f[SECRET]);
+    if (empty(f[ASSERTION]) || !text_is(f[TYPE], jwt)) {
+        entra_refuse(ask, 401, "invalid_client", 7000218,
+                     "The request body must contain the following parameter: 'client_assertion' "
+                     "or 'client_secret'.");
+        return false;
+    }
+    char *url = own_url(ask);
+    bool ok = assertion_ok(ask, client, f[ASSERTION], url);
+    free(url);
+    return ok;
 }
 
-static void token_endpoint(struct account *acc, struct request *req, struct reply *rep)
+static bool form_ok(struct token_ask *ask, char **f)
+{
+    if (!text_is(f[GRANT], "client_credentials")) {
+        entra_refuse(ask, 400, "unsupported_grant_type", 70003,
+                     "The app requested an unsupported grant type.");
+        return false;
+    }
+    for (int i = CLIENT; i <= SCOPE; i++) {
+        if (empty(f[i])) {
+            missing(ask, field_names[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void grant(struct token_ask *ask, char **f)
+{
+    const struct entra_client *client = NULL;
+    char *resource = NULL;
+    char text[256];
+
+    note_text(&ask->note.client, f[CLIENT]);
+    note_text(&ask->note.scope, f[SCOPE]);
+    ask->source = f[ASSERTION] != NULL ? SOURCE_ASSERTION : SOURCE_SECRET;
+    if (!form_ok(ask, f) || !scope_ok(ask, f[SCOPE], &resource))
+        return;
+    client = client_of(ask->entra, ask->note.tenant, f[CLIENT]);
+    if (client == NULL) {
+        snprintf(text, sizeof(text),
+                 "Application with identifier '%.60s' was not found in the directory '%.40s'.",
+                 f[CLIENT], ask->note.tenant);
+        entra_refuse(ask, 400, "unauthorized_client", 700016, text);
+    } else if (client->disabled) {
+        entra_refuse(ask, 400, "unauthorized_client", 7000112, "Application is disabled.");
+    } else if (credential_ok(ask, client, f)) {
+        note_text(&ask->note.object_id, client->object_id);
+        ask->resource = resource;
+        ask->expires_in = client->expires_in;
+        tokens_grant(ask);
+    }
+    free(resource);
+}
+
+static bool is_form(const struct request *req)
+{
+    const struct header *type = request_header(req, "content-type");
+
+    return type != NULL && type->value_len >= 33 &&
+           strncasecmp(type->value, "application/x-www-form-urlencoded", 33) == 0;
+}
+
+static void token_endpoint(struct token_ask *ask)
 {
     size_t len = 0;
-    const struct header *type = request_header(req, "content-type");
-    char *text = request_text(req, &len);
+    char *text = request_text(ask->req, &len);
+    const char *twice = text != NULL ? repeated(text, len) : NULL;
+    char *fields[N_FIELDS] = {0};
+    char message[160];
 
-    if (!request_is(req, "POST") || text == NULL || type == NULL || type->value_len < 33 ||
-        strncmp(type->value, "application/x-www-form-urlencoded", 33) != 0) {
-        refuse(acc, rep, 400, "invalid_request", 900144,
-               "The request body must be a form with 'grant_type'.");
-        free(text);
-        return;
+    if (!request_is(ask->req, "POST") || text == NULL || !is_form(ask->req)) {
+        missing(ask, "grant_type");
+    } else if (twice != NULL) {
+        snprintf(message, sizeof(message),
+                 "The request is not properly formatted. The parameter '%s' is duplicated.", twice);
+        entra_refuse(ask, 400, "invalid_request", 9000411, message);
+    } else if (!tenant_known(ask->entra, ask->note.tenant)) {
+        snprintf(message, sizeof(message), "Tenant '%.60s' not found.", ask->note.tenant);
+        entra_refuse(ask, 400, "invalid_request", 90002, message);
+    } else {
+        for (int i = 0; i < N_FIELDS; i++)
+            fields[i] = form_field(text, len, field_names[i]);
+        grant(ask, fields);
     }
-    struct form f = {
-        .grant = form_field(text, len, "grant_type"),
-        .client = form_field(text, len, "client_id"),
-        .scope = form_field(text, len, "scope"),
-        .secret = form_field(text, len, "client_secret"),
-        .type = form_field(text, len, "client_assertion_type"),
-        .assertion = form_field(text, len, "client_assertion"),
-    };
-    grant(acc, &f, rep);
-    free(f.grant);
-    free(f.client);
-    free(f.scope);
-    free(f.secret);
-    free(f.type);
-    free(f.assertion);
+    for (int i = 0; i < N_FIELDS; i++)
+        free(fields[i]);
     free(text);
 }
 
-static void put_number_text(struct strbuf *out, const char *key, int64_t n)
+/* The tenant of /{tenant}/oauth2/v2.0/token, owned by the caller; NULL: another path. */
+static char *tenant_of(const struct request *req)
 {
-    char digits[32];
+    static const char tail[] = "/oauth2/v2.0/token";
+    size_t n = sizeof(tail) - 1, len = req->path_len;
 
-    snprintf(digits, sizeof(digits), "%lld", (long long)n);
-    put_str(out, key, digits);
-}
-
-/* Faults of the service (404, 410, 429, 500) are scripted like all others. */
-static void imds(struct account *acc, struct request *req, struct reply *rep)
-{
-    struct strbuf *out = &rep->body;
-    char *resource = request_query(req, "resource");
-    char *version = request_query(req, "api-version");
-
-    if (!request_header_is(req, "metadata", "true")) {
-        rep->status = 400;
-        strbuf_adds(
-            out, "{\"error\":\"invalid_request\",\"error_description\":\"bad_request_102: Required "
-                 "metadata header not specified\"}");
-    } else if (resource == NULL || resource[0] == '\0' || version == NULL) {
-        rep->status = 400;
-        strbuf_adds(out,
-                    "{\"error\":\"invalid_request\",\"error_description\":\"Required parameter "
-                    "'resource' or 'api-version' is missing\"}");
-    } else {
-        int64_t now = acc->sim->now_ms / 1000;
-        strbuf_addc(out, '{');
-        put_str(out, "access_token", issue(acc, resource));
-        put_str(out, "refresh_token", "");
-        put_number_text(out, "expires_in", acc->expires_in);
-        put_number_text(out, "expires_on", now + acc->expires_in);
-        put_number_text(out, "not_before", now);
-        put_str(out, "resource", resource);
-        put_raw(out, "token_type", "\"Bearer\"");
-        strbuf_addc(out, '}');
-    }
-    free(resource);
-    free(version);
+    if (len <= n + 1 || memcmp(req->target + len - n, tail, n) != 0 ||
+        memchr(req->target + 1, '/', len - n - 1) != NULL)
+        return NULL;
+    return sim_strndup(req->target + 1, len - n - 1);
 }
 
 void entra_call(struct account *acc, struct request *req, struct reply *rep)
 {
-    static const char tail[] = "/oauth2/v2.0/token";
-    size_t n = sizeof(tail) - 1;
-    size_t len = req->path_len;
+    struct token_ask ask = {
+        .acc = acc, .entra = acc->entra, .req = req, .rep = rep, .expires_in = acc->expires_in};
 
-    if (len > n + 1 && memcmp(req->target + len - n, tail, n) == 0 &&
-        memchr(req->target + 1, '/', len - n - 1) == NULL) {
-        if (acc->tenant != NULL && (strlen(acc->tenant) != len - n - 1 ||
-                                    memcmp(acc->tenant, req->target + 1, len - n - 1) != 0))
-            refuse(acc, rep, 400, "invalid_request", 90002, "Tenant not found.");
-        else
-            token_endpoint(acc, req, rep);
+    ask.note.tenant = tenant_of(req);
+    if (ask.note.tenant != NULL) {
+        token_endpoint(&ask);
+    } else if (!metadata_call(&ask)) {
+        rep->status = 404;
+        strbuf_adds(&rep->body, "{\"error\":\"not_found\"}");
         return;
     }
-    if (len == 31 && memcmp(req->target, "/metadata/identity/oauth2/token", 31) == 0 &&
-        request_is(req, "GET")) {
-        imds(acc, req, rep);
-        return;
-    }
-    rep->status = 404;
-    strbuf_adds(&rep->body, "{\"error\":\"not_found\"}");
+    tokens_note(&ask);
 }

@@ -9,8 +9,8 @@
 
 #include <openssl/ssl.h>
 
-#include "call.h"
 #include "config.h"
+#include "entra.h"
 #include "http.h"
 #include "journal.h"
 
@@ -116,9 +116,7 @@ static void free_account(struct account *acc)
     free(acc->key);
     free(acc->organization);
     free(acc->project);
-    free(acc->secret);
-    free(acc->client_id);
-    free(acc->tenant);
+    entra_free(acc);
     free(acc);
 }
 
@@ -131,6 +129,7 @@ static void free_sim(struct sim *sim)
         free_account(sim->control);
     free(sim->accounts);
     free(sim->tokens);
+    json_doc_free(sim->config);
     if (sim->own_dir)
         (void)rmdir(sim->data_dir);
     free(sim->data_dir);

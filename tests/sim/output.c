@@ -216,6 +216,11 @@ static void file_sheet(struct account *acc, const struct batch *b, struct sheet 
     snprintf(id, ID_MAX, "%s", f->id);
 }
 
+static bool is_nth(size_t i, int64_t every)
+{
+    return every > 0 && (i + 1) % (size_t)every == 0;
+}
+
 void output_write(struct account *acc, struct batch *b, int64_t at_ms, const char *cut_code)
 {
     struct sheet out = {.blob = BLOB_INIT};
@@ -223,7 +228,12 @@ void output_write(struct account *acc, struct batch *b, int64_t at_ms, const cha
 
     for (size_t i = 0; i < b->done; i++) {
         const struct line *l = &b->lines[b->order[i]];
-        add_line(l->status == 200 ? &out : &err, acc, b, l);
+        struct sheet *sheet = l->status == 200 ? &out : &err;
+        if (is_nth(i, acc->sw.lose_every))
+            continue;
+        add_line(sheet, acc, b, l);
+        if (is_nth(i, acc->sw.repeat_every))
+            add_line(sheet, acc, b, l);
     }
     for (size_t i = b->done; i < b->n_lines && cut_code != NULL && acc->sw.unexecuted_lines; i++)
         add_cut_line(&err, acc, b, &b->lines[b->order[i]], cut_code);

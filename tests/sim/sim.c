@@ -91,15 +91,6 @@ static void reset_account(struct account *acc)
         journal_reset(acc->journal);
 }
 
-static void forget_tokens(struct sim *sim)
-{
-    for (size_t i = 0; i < sim->n_tokens; i++) {
-        free(sim->tokens[i].text);
-        free(sim->tokens[i].scope);
-    }
-    sim->n_tokens = 0;
-}
-
 void sim_reset(struct sim *sim)
 {
     for (size_t i = 0; i < sim->n_accounts; i++) {
@@ -108,7 +99,7 @@ void sim_reset(struct sim *sim)
         switches_copy(&acc->sw, &acc->sw_start);
         acc->pace = acc->pace_start;
     }
-    forget_tokens(sim);
+    entra_reset(sim);
     sim->skew_ms = 0; /* nothing is left that could notice the step back */
     sim_tick(sim);
     faults_clear(sim);

@@ -120,35 +120,39 @@ struct batch {
     char error_id[ID_MAX];
 };
 
+/* What a token service gave out. */
 struct token {
-    char *text;  /* owned */
-    char *scope; /* owned */
+    char *text;                   /* owned */
+    const struct account *issuer; /* borrowed */
+    char *audience;               /* owned: the resource, without /.default */
+    char *tenant;                 /* owned; NULL: a managed identity */
+    char *client;                 /* owned; client id */
+    char *object_id;              /* owned; the principal */
+    uint64_t number;              /* from 1 */
+    int64_t issued_ms;            /* simulator's clock */
     int64_t expires_ms;
+    char revoked[16];  /* how it is refused before its end; "": it is not */
+    uint64_t accepted; /* requests that it opened */
+    uint64_t refused;
 };
 
-struct client {
-    char *tenant; /* all owned; NULL: any */
-    char *id;
-    char *secret;
-};
-
+struct entra;   /* entra.h */
 struct journal; /* journal.h */
 struct sim;
 
 struct account {
-    struct sim *sim; /* borrowed */
-    char *name;      /* owned */
+    struct sim *sim;           /* borrowed */
+    const struct json *config; /* borrowed from sim->config */
+    char *name;                /* owned */
     enum kind kind;
     int port;
     int fd;
-    char *key;          /* owned; NULL: no authentication */
-    char *organization; /* owned */
-    char *project;      /* owned */
-    char *secret;       /* entra: owned; NULL: any */
-    char *client_id;    /* entra: owned; NULL: any */
-    char *tenant;       /* entra: owned; NULL: any */
-    int64_t expires_in; /* entra: life of a token in seconds */
-    char **tokens;      /* azure: owned bearer tokens that never expire */
+    char *key;           /* owned; NULL: no authentication */
+    char *organization;  /* owned */
+    char *project;       /* owned */
+    struct entra *entra; /* owned; NULL for the other kinds */
+    int64_t expires_in;  /* entra: life of a token in seconds */
+    char **tokens;       /* azure: owned bearer tokens that never expire */
     size_t n_tokens;
     void *tls;                       /* SSL_CTX, owned; NULL: clear text */
     struct deployment **deployments; /* owned */
@@ -186,9 +190,11 @@ struct sim {
     int64_t mono_ms;         /* monotonic, for delays that are really waited */
     struct token *tokens;    /* owned: issued by the entra fakes */
     size_t n_tokens;
-    struct fault *faults; /* owned list, faults.h */
-    uint64_t n_faults;    /* ever made */
-    uint64_t n_requests;  /* ever seen, on all accounts */
+    uint64_t n_token_calls;  /* ever made, of all entra fakes */
+    struct json_doc *config; /* owned; sim.json, for resets */
+    struct fault *faults;    /* owned list, faults.h */
+    uint64_t n_faults;       /* ever made */
+    uint64_t n_requests;     /* ever seen, on all accounts */
 };
 
 /** Read the clocks. */

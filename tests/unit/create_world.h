@@ -210,6 +210,7 @@ static void end_call(struct upstream_call *call, enum upstream_end end, int stat
 {
     struct upstream_header type = {"content-type", "application/json"};
     struct upstream_result result = {.end = end,
+                                     .nothing_sent = end == UPSTREAM_REFUSED,
                                      .head.status = status,
                                      .head.headers = &type,
                                      .head.num_headers = 1,
@@ -318,7 +319,8 @@ static void make_batch(struct upstream_call *call)
 {
     unsigned account = call->account;
 
-    if (!call->request.on_begin(call->request.arg)) {
+    /* Sent once more with another token it was begun before. */
+    if (call->request.on_begin != NULL && !call->request.on_begin(call->request.arg)) {
         end_call(call, UPSTREAM_REFUSED, 0, NULL);
         return;
     }

@@ -36,6 +36,8 @@ struct world {
     struct config_limits limits;
     SSL_CTX *server_tls, *client_tls;
     struct front *clear, *tls;
+    struct share *tenant;     /* whose key each request shows; NULL: nobody's who has a share */
+    struct loop_timer *turns; /* of slices that wait: runs only when a test says so; NULL: none */
     /* what the handlers saw */
     unsigned calls, answered, gone, failures[4];
     uint64_t bytes;
@@ -67,7 +69,10 @@ static int do_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t 
     (void)loop;
     timer->slot = 1;
     timer->due_ms = world.now_ms + delay_ms;
-    world.timer = timer;
+    if (delay_ms != GUARD_TICK_MS)
+        world.turns = timer;
+    else
+        world.timer = timer;
     return 0;
 }
 
@@ -75,6 +80,8 @@ static void do_timer_stop(struct loop *loop, struct loop_timer *timer)
 {
     (void)loop;
     timer->slot = 0;
+    if (world.turns == timer)
+        world.turns = NULL;
 }
 
 static const struct loop_ops world_loop_ops = {
@@ -214,6 +221,7 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
     memset(call, 0, sizeof(*call));
     call->req = req;
     world.calls++;
+    assert_true(front_share(req, world.tenant));
     snprintf(world.last_header, sizeof(world.last_header), "%.*s",
              header != -1 ? (int)req->headers.entries[header].value.len : 0,
              header != -1 ? req->headers.entries[header].value.base : "");

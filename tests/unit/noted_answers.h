@@ -61,6 +61,12 @@ void relay_header(struct relay *relay, const char *name, const char *value)
     snprintf(answered.headers + len, sizeof(answered.headers) - len, "%s: %s\n", name, value);
 }
 
+void relay_made(struct relay *relay, const char *id)
+{
+    (void)relay;
+    (void)id;
+}
+
 void relay_begin_answer(struct relay *relay)
 {
     assert_false(relay->answered); /* nothing after an answer */
@@ -135,5 +141,8 @@ void relay_problem(struct relay *relay, int status, const char *type, const char
 
 struct viewer relay_viewer(const struct relay *relay)
 {
-    return (struct viewer){relay->rt, relay->owner, &relay->named};
+    return (struct viewer){.rt = relay->rt,
+                           .owner = relay->owner,
+                           .named = &relay->named,
+                           .is_tenant = relay->owner != 0};
 }

@@ -233,6 +233,22 @@ static inline void world_deinit(struct world *w)
     remove_folder(w->dir);
 }
 
+/* Run a statement past the store, on either engine. */
+static inline void world_do(const struct world *w, const char *sql)
+{
+    struct engine *engine;
+
+    if (w->cluster != NULL) {
+        cluster_do(w->cluster, sql, NULL, NULL);
+        return;
+    }
+    assert_int_equal(sqlite_engine_new(w->url + strlen("sqlite://"), false, &engine), 0);
+    assert_int_equal(engine->ops->connect(engine, clock_now_ms() + PATIENCE_MS), 0);
+    if (engine_run(engine, sql, NULL, 0, clock_now_ms() + PATIENCE_MS, NULL, NULL) != 0)
+        fail_msg("%s: %s", sql, engine->why);
+    engine->ops->free(engine);
+}
+
 /* A call that has to succeed says why it did not. */
 #define OK(w, call)                                                                                \
     do {                                                                                           \

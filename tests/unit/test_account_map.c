@@ -83,6 +83,24 @@ static void two_keys_of_an_azure_resource_are_one_place(void **state)
 static uint32_t places[MAX], num_places;
 static bool sure;
 
+/* How it lets us in is no part of what a place is: ids, files and quota are the same. */
+static void test_entra_21_a_resource_by_key_and_by_entra_id_is_one_place(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        add_account(PROVIDER_AZURE, "https://a.example");
+        add_row(i, "g", 11 + i);
+        accounts[i].auth = i == 0 ? ACCOUNT_AUTH_API_KEY : ACCOUNT_AUTH_ENTRA;
+        accounts[i].entra = i == 0 ? MODEL_NO_INDEX : i - 1; /* two clients */
+    }
+    assert_int_equal(account_map_init(&map, &list, true), 0);
+    for (uint32_t i = 1; i < 3; i++) {
+        assert_int_equal(map.same_resource[i], 0);
+        assert_int_equal(map.fingerprint[i], map.fingerprint[0]);
+    }
+    assert_int_equal(account_map_pinned(&map, map.fingerprint[0]), 0);
+}
+
 static void look_up(uint32_t fingerprint)
 {
     num_places = account_map_candidates(&map, fingerprint, places, &sure);
@@ -300,6 +318,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(an_account_is_found_by_the_fingerprint_of_its_address),
         TEST(two_keys_of_an_azure_resource_are_one_place),
+        TEST(test_entra_21_a_resource_by_key_and_by_entra_id_is_one_place),
         TEST(an_openai_account_is_found_by_its_name_wherever_it_stands_in_the_file),
         TEST(organization_project_and_credential_name_an_account_before_its_rows_do),
         TEST(two_keys_of_one_openai_project_are_one_place),

@@ -105,8 +105,9 @@ static void turn(void)
 
 static void start(unsigned nth, enum keeper_kind kind, const char *text)
 {
-    assert_int_equal(
-        ask_start(ask, kind, text, strlen(text), on_answer, &outcomes[nth], &asked[nth]), 0);
+    assert_int_equal(ask_start(ask, kind, text, strlen(text), ASK_DEADLINE_MS, on_answer,
+                               &outcomes[nth], &asked[nth]),
+                     0);
 }
 
 static void a_question_is_answered_on_the_loop(void **state)
@@ -147,13 +148,13 @@ static void the_longest_message_passes_both_ways_and_a_longer_one_does_not(void 
     (void)state;
     assert_non_null(bytes);
     memset(bytes, 'x', KEEPER_MESSAGE + 1);
-    assert_int_equal(
-        ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE + 1, on_answer, outcomes, &asked[0]),
-        ERR_LIMIT);
+    assert_int_equal(ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE + 1, ASK_DEADLINE_MS,
+                               on_answer, outcomes, &asked[0]),
+                     ERR_LIMIT);
     for (unsigned i = 0; i < 8; i++) /* more than a socket has room for */
-        assert_int_equal(
-            ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE, on_answer, &outcomes[i], &asked[i]),
-            0);
+        assert_int_equal(ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE, ASK_DEADLINE_MS,
+                                   on_answer, &outcomes[i], &asked[i]),
+                         0);
     UNTIL(num_done == 8);
     for (unsigned i = 0; i < 8; i++) {
         assert_int_equal(outcomes[i].end, ASK_ANSWERED);
@@ -211,8 +212,8 @@ static void of_a_worker_there_are_so_many_questions_and_no_more(void **state)
     (void)state;
     for (unsigned i = 0; i < ASK_MAX_CALLS; i++)
         start(i, KEEPER_ECHO, "x");
-    assert_int_equal(ask_start(ask, KEEPER_ECHO, "x", 1, on_answer, &outcomes[ASK_MAX_CALLS],
-                               &asked[ASK_MAX_CALLS]),
+    assert_int_equal(ask_start(ask, KEEPER_ECHO, "x", 1, ASK_DEADLINE_MS, on_answer,
+                               &outcomes[ASK_MAX_CALLS], &asked[ASK_MAX_CALLS]),
                      ERR_FULL);
     UNTIL(num_done == ASK_MAX_CALLS);
     start(0, KEEPER_KEY_LOOKUP, "y"); /* there is room again */

@@ -571,6 +571,71 @@ static void no_sequence_of_outcomes_leaves_a_deployment_out_for_ever(void **stat
     check_any_sequence(&p);
 }
 
+static void what_rests_by_hand_rests_to_its_end_whatever_succeeds(void **state)
+{
+    struct breaker_view before, after;
+    uint64_t word;
+
+    (void)state;
+    atomic_store(&health, 0);
+    breaker_rest_by_hand(&health, NOW + 900000);
+    word = atomic_load(&health);
+    assert_false(breaker_admits(word, NOW + 899999));
+    assert_true(breaker_admits(word, NOW + 900000));
+    assert_int_equal(view_of(word).reason, OUTCOME_CANCELLED);
+    assert_false(breaker_record(&health, &policy, OUTCOME_OK, -1, 7, NOW + 1000, &before, &after));
+    assert_false(
+        breaker_record(&health, &policy, OUTCOME_TIMEOUT, -1, 7, NOW + 2000, &before, &after));
+    assert_false(breaker_admits(atomic_load(&health), NOW + 899999));
+    assert_int_equal(view_of(atomic_load(&health)).reason, OUTCOME_CANCELLED);
+}
+
+static void it_rests_by_hand_until_a_provider_asks_for_longer(void **state)
+{
+    struct breaker_view before, after;
+
+    (void)state;
+    atomic_store(&health, 0);
+    breaker_rest_by_hand(&health, NOW + 100000);
+    breaker_record(&health, &policy, OUTCOME_RATE_LIMIT, 50000, 7, NOW + 1000, &before, &after);
+    assert_true(breaker_rests_by_hand(&after));
+    breaker_record(&health, &policy, OUTCOME_RATE_LIMIT, 150000, 7, NOW + 1000, &before, &after);
+    assert_false(breaker_rests_by_hand(&after));
+    assert_int_equal(after.until_ms, NOW + 151000);
+    breaker_unpack(0, &after);
+    assert_false(breaker_rests_by_hand(&after));
+}
+
+static void a_rest_by_hand_does_not_shorten_a_longer_one(void **state)
+{
+    const struct breaker_view longer = {
+        .state = BREAKER_OPEN, .reason = OUTCOME_SERVER_ERROR, .until_ms = NOW + 3600000};
+    struct breaker_view before, after;
+
+    (void)state;
+    atomic_store(&health, breaker_pack(&longer));
+    breaker_rest_by_hand(&health, NOW + 900000);
+    assert_false(breaker_record(&health, &policy, OUTCOME_OK, -1, 7, NOW + 1000, &before, &after));
+    assert_false(breaker_admits(atomic_load(&health), NOW + 3599999));
+    assert_int_equal(view_of(atomic_load(&health)).reason, OUTCOME_SERVER_ERROR);
+    atomic_store(&health, cooling_word());
+    breaker_rest_by_hand(&health, NOW + 900000);
+    assert_false(breaker_admits(atomic_load(&health), NOW + 899999));
+    assert_int_equal(view_of(atomic_load(&health)).reason, OUTCOME_CANCELLED);
+}
+
+static void what_is_brought_back_by_hand_is_admitted_at_once(void **state)
+{
+    (void)state;
+    atomic_store(&health, cooling_word());
+    breaker_mend_by_hand(&health);
+    assert_true(breaker_admits(atomic_load(&health), NOW));
+    assert_int_equal(view_of(atomic_load(&health)).failures, 0);
+    breaker_rest_by_hand(&health, NOW + 900000);
+    breaker_mend_by_hand(&health);
+    assert_true(breaker_admits(atomic_load(&health), NOW));
+}
+
 static void every_state_has_a_name(void **state)
 {
     (void)state;
@@ -618,6 +683,10 @@ int main(void)
         cmocka_unit_test(a_prober_that_never_comes_back_is_replaced_after_a_minute),
         cmocka_unit_test(a_change_of_state_is_told_once_with_both_sides),
         cmocka_unit_test(no_sequence_of_outcomes_leaves_a_deployment_out_for_ever),
+        cmocka_unit_test(what_rests_by_hand_rests_to_its_end_whatever_succeeds),
+        cmocka_unit_test(it_rests_by_hand_until_a_provider_asks_for_longer),
+        cmocka_unit_test(a_rest_by_hand_does_not_shorten_a_longer_one),
+        cmocka_unit_test(what_is_brought_back_by_hand_is_admitted_at_once),
         cmocka_unit_test(every_state_has_a_name),
     };
 

@@ -3,10 +3,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "core/account_token.h"
 #include "routing/choose.h"
 
 #define NOW  1000000u
@@ -22,7 +24,7 @@ static uint64_t do_now_ms(struct loop *loop)
 
 static const struct loop_ops ops = {.now_ms = do_now_ms};
 static struct loop loop = {.ops = &ops};
-static struct model_account account;
+static struct model_account both_accounts[2];
 static struct model_deployment rows[2];
 static uint32_t columns[2], both[2] = {0, 1};
 static struct inherited inherited = {.columns = columns};
@@ -32,13 +34,13 @@ static struct runtime worker = {
 static int setup(void **state)
 {
     struct model_list list = {
-        .accounts = &account, .num_accounts = 1, .deployments = rows, .num_deployments = 2};
+        .accounts = both_accounts, .num_accounts = 2, .deployments = rows, .num_deployments = 2};
     struct table *table;
 
     (void)state;
     for (uint32_t i = 0; i < 2; i++)
-        rows[i] =
-            (struct model_deployment){.group = (char *)(uintptr_t) "g", .fingerprint = 77 + i};
+        rows[i] = (struct model_deployment){
+            .group = (char *)(uintptr_t) "g", .account = i, .fingerprint = 77 + i};
     assert_int_equal(table_build(&list, 1, &table), 0);
     assert_int_equal(state_new(2, 4, &inherited.state), 0);
     assert_int_equal(state_bind(inherited.state, table, columns), 0);
@@ -105,6 +107,76 @@ static void the_last_one_is_tried_even_while_it_rests(void **state)
     let_rest(1);
     assert_int_equal(choose(true), 1);
     assert_int_equal(choose(true), 1);
+}
+
+/* --- rows whose credential of Entra ID gives no token --- */
+
+static struct model_account by_entra[2];
+static struct entra_credential credential = {.fingerprint = 5};
+static struct config with_credential = {
+    .models = {
+        .accounts = by_entra, .num_accounts = 2, .credentials = &credential, .num_credentials = 1}};
+static struct entra_tokens_cell *cell;
+
+static int setup_tokens(void **state)
+{
+    setup(state);
+    by_entra[0] = (struct model_account){.auth = ACCOUNT_AUTH_ENTRA};
+    worker.config = &with_credential;
+    assert_int_equal(entra_tokens_new(&inherited.entra_tokens), 0);
+    assert_int_equal(entra_tokens_bind(inherited.entra_tokens, 5, 0), 0);
+    assert_int_equal(account_token_prepare(&worker), 0);
+    cell = account_token_cell(&worker, 0);
+    assert_true(entra_tokens_lease(cell, 1, now_ms, 1000));
+    return 0;
+}
+
+static int teardown_tokens(void **state)
+{
+    free(worker.credentials);
+    worker.credentials = NULL;
+    worker.config = NULL;
+    entra_tokens_free(inherited.entra_tokens);
+    inherited.entra_tokens = NULL;
+    now_ms = NOW;
+    return teardown(state);
+}
+
+static bool goes_to_the_first(void)
+{
+    bool goes = false;
+
+    for (int i = 0; i < 100; i++)
+        goes |= choose(false) == 0;
+    return goes;
+}
+
+static void give_none(void)
+{
+    struct entra_state refused = {.wait_ms = now_ms + 60000, .failures = 1, .last = ENTRA_FINAL};
+    struct entra_tokens_error error = {.outcome = ENTRA_FINAL, .status = 401};
+
+    entra_tokens_fail(cell, &refused, &error);
+}
+
+static void test_entra_13_a_row_without_a_token_rests_until_there_is_one(void **state)
+{
+    struct entra_state good = {.obtained_ms = NOW, .renew_ms = NOW, .ends_ms = NOW + 9};
+
+    (void)state;
+    assert_true(goes_to_the_first()); /* one is coming */
+    now_ms++;
+    give_none();
+    assert_false(goes_to_the_first());
+    assert_int_equal(choose(true), 1);
+    now_ms++;
+    assert_int_equal(entra_tokens_publish(cell, "t", 1, &good), 1);
+    assert_true(goes_to_the_first());
+    now_ms++;
+    give_none();
+    assert_true(goes_to_the_first()); /* the one that is there still lives ... */
+    now_ms = NOW + 9;
+    assert_false(goes_to_the_first()); /* ... to its end */
 }
 
 static void nowhere_to_go_is_a_503_that_says_when_to_come_back(void **state)
@@ -197,8 +269,10 @@ static int setup_many(void **state)
 /* The first `num` rows as they are now, each with a limit of so many tokens; 0: none. */
 static void build_many(uint32_t num, uint64_t limit)
 {
-    struct model_list list = {
-        .accounts = &account, .num_accounts = 1, .deployments = many_rows, .num_deployments = num};
+    struct model_list list = {.accounts = both_accounts,
+                              .num_accounts = 1,
+                              .deployments = many_rows,
+                              .num_deployments = num};
     struct table *table;
 
     assert_int_equal(table_build(&list, 1, &table), 0);
@@ -456,6 +530,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tier_without_any_of_its_own_is_passed_over, setup,
                                         teardown),
         cmocka_unit_test(leaving_a_tier_leaves_all_before_it),
+        cmocka_unit_test_setup_teardown(
+            test_entra_13_a_row_without_a_token_rests_until_there_is_one, setup_tokens,
+            teardown_tokens),
         MANY_TEST(the_one_row_that_is_up_is_found_among_ten_thousand),
         MANY_TEST(the_one_row_with_room_is_found_among_ten_thousand),
         MANY_TEST(a_job_that_may_be_smaller_goes_to_the_largest_once_nothing_is_there),

@@ -59,11 +59,72 @@ static void a_place_that_is_none_is_told(void **state)
     assert_int_equal(l->rc, ERR_INVALID);
 }
 
+static void a_journal_stands_in_the_database(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, MODELS);
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->journal);
+    load(l, MODELS "tranche_settings: {litellm_database: 'postgresql://u:p@h/d'}\n"
+                   "general_settings: {master_key: sk-0123456789abcdef}\n");
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->journal);
+    load(l, MODELS "tranche_settings: {database: 'sqlite:///a/b.db'}\n"
+                   "general_settings: {master_key: sk-0123456789abcdef}\n");
+    assert_int_equal(l->rc, 0);
+    assert_true(l->config->journal);
+    load(l, MODELS "tranche_settings: {database: 'sqlite:///a/b.db', journal: false}\n"
+                   "general_settings: {master_key: sk-0123456789abcdef}\n");
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->journal);
+}
+
+static void a_journal_without_a_database_is_told(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, MODELS "tranche_settings: {journal: true}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "tranche_settings.journal: a journal needs a database");
+    load(l, MODELS "tranche_settings: {journal: false}\n");
+    assert_int_equal(l->rc, 0);
+    load(l, MODELS "tranche_settings: {journal: perhaps}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+}
+
+static void what_goes_on_without_the_database_is_said(void **state)
+{
+    struct loaded *l = *state;
+
+    load(l, MODELS);
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->limits_open_when_down);
+    assert_false(l->config->idempotency_strict);
+    load(l, MODELS "tranche_settings: {limits_when_down: open, idempotency_when_down: strict}\n");
+    assert_int_equal(l->rc, 0);
+    assert_true(l->config->limits_open_when_down);
+    assert_true(l->config->idempotency_strict);
+    load(l, MODELS "tranche_settings: {limits_when_down: refuse, idempotency_when_down: local}\n");
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->limits_open_when_down);
+    assert_false(l->config->idempotency_strict);
+    load(l, MODELS "tranche_settings: {limits_when_down: perhaps}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "refuse or open");
+    load(l, MODELS "tranche_settings: {idempotency_when_down: perhaps}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "local or strict");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(databases_are_named_and_never_shown),
                                        TEST(a_database_url_alone_names_no_database),
-                                       TEST(a_place_that_is_none_is_told)};
+                                       TEST(a_place_that_is_none_is_told),
+                                       TEST(a_journal_stands_in_the_database),
+                                       TEST(a_journal_without_a_database_is_told),
+                                       TEST(what_goes_on_without_the_database_is_said)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

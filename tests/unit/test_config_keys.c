@@ -480,22 +480,32 @@ static void wrong_limits_say_what_was_wanted(void **state)
 
 /* --- names that are not read --- */
 
-static void a_budget_is_an_error_because_none_is_enforced(void **state)
+/* (tenants statement A21) */
+static void a_budget_is_an_error_where_nobody_counts_money(void **state)
 {
-    static const char *const fields[] = {
-        "max_budget: 10",          "soft_budget: 5",
-        "budget_duration: 30d",    "budget_id: b",
+    static const char *const counted[] = {"max_budget: 10", "budget_duration: 30d"};
+    static const char *const others[] = {
+        "soft_budget: 5",          "budget_id: b",
         "budget_limits: []",       "model_max_budget: {o3: 5}",
         "temp_budget_increase: 1", "temp_budget_expiry: 2027-01-01"};
     struct loaded *l = *state;
     char yaml[2048];
 
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        snprintf(yaml, sizeof(yaml), KEYS "  - {hash: " HASH_A ", models: ['*'], %s}\n", fields[i]);
-        expect_error(l, yaml, "budgets are not enforced by this version");
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++) {
+        snprintf(yaml, sizeof(yaml), KEYS "  - {hash: " HASH_A ", models: ['*'], %s}\n",
+                 counted[i]);
+        expect_error(l, yaml, "budgets are counted by the journal, which needs");
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        snprintf(yaml, sizeof(yaml), KEYS "  - {hash: " HASH_A ", models: ['*'], %s}\n", others[i]);
+        expect_error(l, yaml, "not enforced here: a key with one would spend without a bound");
     }
     expect_error(l, MODELS "tranche_settings: {teams: [{team_id: t, max_budget: 5}]}\n",
-                 "teams[0].max_budget: budgets are not enforced");
+                 "teams[0].max_budget: budgets are counted by the journal");
+    expect_error(l,
+                 MODELS "tranche_settings: {database: 'sqlite:///tmp/x.db', journal: false, teams: "
+                        "[{team_id: t, max_budget: 5}]}\n",
+                 "teams[0].max_budget: budgets are counted by the journal");
     load(l, KEYS "  - {hash: " HASH_A ", models: ['*'], max_budget: null, spend: 0.5}\n");
     assert_int_equal(l->rc, 0);
 }
@@ -853,7 +863,7 @@ int main(void)
         TEST(limits_are_read_with_their_units),
         TEST(limits_of_litellms_metadata_count),
         TEST(wrong_limits_say_what_was_wanted),
-        TEST(a_budget_is_an_error_because_none_is_enforced),
+        TEST(a_budget_is_an_error_where_nobody_counts_money),
         TEST(what_litellm_would_do_and_is_not_done_is_told),
         TEST(an_unknown_field_is_an_error),
         TEST(a_team_has_models_and_limits),

@@ -1,5 +1,6 @@
 /* Settings as operators write them, what they are told about them, and what is printed. */
 #include "common/log.h"
+#include "common/log_out.h"
 
 #include "config_world.h"
 
@@ -62,7 +63,7 @@ static void what_is_lost_with_a_setting_of_litellms_is_told(void **state)
                    "meaning for files and batches");
     assert_told(l, "router_settings.enable_tag_filtering: ignored: requests are not told apart");
     assert_told(l, "litellm_settings.ssl_verify: ignored: certificates are always verified");
-    assert_told(l, "litellm_params.client_secret: ignored: tokens of Entra ID are not fetched");
+    assert_told(l, "litellm_params.client_secret: ignored: the row has an api_key, which is used");
     assert_not_told(l, "s-1234");
 }
 
@@ -140,7 +141,8 @@ static void every_setting_of_ours_is_taken_over(void **state)
 
     write_file(l, "cert.pem", "c");
     write_file(l, "key.pem", "k");
-    load(l, "tranche_settings:\n"
+    load(l, "general_settings: {health_check_interval: 5m}\n"
+            "tranche_settings:\n"
             "  host: 127.0.0.9\n"
             "  port: 4001\n"
             "  num_workers: 3\n"
@@ -150,7 +152,12 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "  upstream_ca_file: cert.pem\n"
             "  allow_insecure_upstream: yes\n"
             "  log_level: debug\n"
+            "  log_priority: true\n"
+            "  access_log: a.log\n"
+            "  error_log: /e.log\n"
+            "  user: somebody\n"
             "  max_known_files: 555\n"
+            "  ui: false\n"
             "  seal_keys: [0123456789abcdef, fedcba9876543210]\n"
             "  permit_weak_or_unset_master_key: true\n"
             "  allowed_hosts: [gate.example, tranche.default.svc]\n"
@@ -174,6 +181,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "    max_calls_per_connection: 24\n"
             "    max_downloads: 25\n"
             "    max_downloads_per_connection: 26\n"
+            "    max_open_uploads: 27\n"
             "  timeouts:\n"
             "    connect_ms: 11\n"
             "    first_byte_ms: 12s\n"
@@ -200,6 +208,11 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.spool_bytes, 1 << 30);
     assert_true(l->config->allow_insecure_upstream);
     assert_int_equal(l->config->log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(l->config->log_priority, LOG_PRIORITY_ALWAYS);
+    snprintf(wanted, sizeof(wanted), "%s/a.log", l->dir);
+    assert_string_equal(l->config->access_log, wanted);
+    assert_string_equal(l->config->error_log, "/e.log");
+    assert_string_equal(l->config->user, "somebody");
     assert_true(l->config->permit_weak_master_key);
     assert_int_equal(l->config->num_allowed_hosts, 2);
     assert_string_equal(l->config->allowed_hosts[1], "tranche.default.svc");
@@ -224,9 +237,12 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->limits.read_grace_ms, 22000);
     assert_int_equal(l->config->limits.max_upstream_calls, 23);
     assert_int_equal(l->config->max_known_files, 555);
+    assert_int_equal(l->config->health_check_interval_ms, 300000);
+    assert_false(l->config->ui);
     assert_int_equal(l->config->limits.max_calls_per_connection, 24);
     assert_int_equal(l->config->limits.max_downloads, 25);
     assert_int_equal(l->config->limits.max_downloads_per_connection, 26);
+    assert_int_equal(l->config->limits.max_open_uploads, 27);
     assert_int_equal(l->config->timeouts.connect_ms, 11);
     assert_int_equal(l->config->timeouts.first_byte_ms, 12000);
     assert_int_equal(l->config->timeouts.json_total_ms, 13);
@@ -258,9 +274,12 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->limits.read_grace_ms, 60000);
     assert_int_equal(l->config->limits.max_upstream_calls, 1000);
     assert_int_equal(l->config->max_known_files, 100000);
+    assert_int_equal(l->config->health_check_interval_ms, 60000);
+    assert_true(l->config->ui);
     assert_int_equal(l->config->limits.max_calls_per_connection, 100);
     assert_int_equal(l->config->limits.max_downloads, 100);
     assert_int_equal(l->config->limits.max_downloads_per_connection, 16);
+    assert_int_equal(l->config->limits.max_open_uploads, 100);
     assert_int_equal(l->config->timeouts.paused_ms, 10000);
     assert_int_equal(l->config->timeouts.list_ms, 3000);
     assert_int_equal(l->config->timeouts.watch_ms, 60000);
@@ -377,6 +396,25 @@ static void what_holds_for_the_files_of_all_callers_is_litellms(void **state)
     load(l, "{}\n");
     assert_int_equal(l->config->limits.max_batch_file_bytes, 0);
     assert_int_equal(l->config->enforced_file_expiry_s, 0);
+    load(l, "general_settings:\n"
+            "  max_file_size_mb: 5\n"
+            "  blocked_file_extensions: [.exe, DLL]\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(l->config->limits.max_any_file_bytes, 5 << 20);
+    assert_int_equal(l->config->num_blocked_extensions, 2);
+    assert_string_equal(l->config->blocked_extensions[1], ".dll");
+    config_describe(l->config, &text);
+    assert_non_null(strstr(strbuf_str(&text), "max_file_size_mb"));
+    assert_non_null(strstr(strbuf_str(&text), ".exe, .dll"));
+    strbuf_deinit(&text);
+    load(l, "general_settings: {max_file_size_mb: 0, blocked_file_extensions: null}\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(l->config->limits.max_any_file_bytes, 0);
+    expect_error(l, "general_settings:\n  max_file_size_mb: true\n", "got \"true\", wanted");
+    expect_error(l, "general_settings:\n  blocked_file_extensions: .exe\n",
+                 "got \".exe\", wanted a list of at most 256 endings");
+    expect_error(l, "general_settings:\n  blocked_file_extensions: [.exe, .tar.gz]\n",
+                 "blocked_file_extensions[1]: got \".tar.gz\", wanted the ending of a file's name");
     expect_error(l, "general_settings:\n  max_batch_file_size_mb: 10MB\n",
                  ":2: error: general_settings.max_batch_file_size_mb: got \"10MB\", wanted");
     expect_error(l, "general_settings:\n  max_batch_file_size_mb: [10]\n",

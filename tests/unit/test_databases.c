@@ -156,25 +156,13 @@ static void an_older_database_is_read_as_well(void **state)
     WORLD(w);
     struct databases *d;
     struct store_key key = key_of(1);
-    struct engine *engine;
 
     OK(w, store_key_add(w->store, &key, &tester, NULL));
     d = open_databases(w->url, NULL, false);
     assert_true(look(d));
     assert_int_equal(num_keys(d), 1);
-    if (w->cluster != NULL) {
-        engine = cluster_engine(w->cluster);
-    } else {
-        assert_int_equal(sqlite_engine_new(w->url + strlen("sqlite://"), false, &engine), 0);
-        assert_int_equal(engine->ops->connect(engine, clock_now_ms() + PATIENCE_MS), 0);
-    }
-    assert_int_equal(engine_run(engine, "delete from @api_key", NULL, 0,
-                                clock_now_ms() + PATIENCE_MS, NULL, NULL),
-                     0);
-    assert_int_equal(engine_run(engine, "update @meta set value = '0' where name = 'gen'", NULL, 0,
-                                clock_now_ms() + PATIENCE_MS, NULL, NULL),
-                     0);
-    engine->ops->free(engine);
+    world_do(w, "delete from @api_key");
+    world_do(w, "update @meta set value = '0' where name = 'gen'");
     assert_true(look(d));
     assert_int_equal(num_keys(d), 0);
     databases_free(d);

@@ -34,9 +34,10 @@ static void in_child(void (*body)(void))
         }                                                                                          \
     } while (0)
 
-static char key[] = "A_KEY=sk-0123456789", path[] = "PATH=/bin", own[] = "TRANCHE_X=7";
+static char key[] = "A_KEY=sk-0123456789", path[] = "PATH=/bin", own[] = "TRANCHE_LISTEN_FD=7";
 static char odd[] = "no value at all", empty[] = "EMPTY=";
-static char *given[] = {key, path, own, odd, empty, NULL};
+static char seal[] = "TRANCHE_SEAL_KEY=0123456789abcdef";
+static char *given[] = {key, path, own, odd, empty, seal, NULL};
 
 static void take(void)
 {
@@ -49,8 +50,9 @@ static void read_back(void)
     take();
     CHECK(strcmp(environment_get("A_KEY"), "sk-0123456789") == 0);
     CHECK(strcmp(environment_get("PATH"), "/bin") == 0);
-    CHECK(strcmp(environment_get("TRANCHE_X"), "7") == 0);
+    CHECK(strcmp(environment_get("TRANCHE_LISTEN_FD"), "7") == 0);
     CHECK(strcmp(environment_get("EMPTY"), "") == 0);
+    CHECK(strcmp(environment_get("TRANCHE_SEAL_KEY"), "0123456789abcdef") == 0);
     CHECK(environment_get("A_KE") == NULL && environment_get("A_KEYS") == NULL);
     CHECK(environment_take() == 0); /* again: nothing */
     CHECK(strcmp(environment_get("A_KEY"), "sk-0123456789") == 0);
@@ -66,14 +68,15 @@ static void a_value_that_was_taken_is_read_until_it_is_dropped(void **state)
 
 static void look_where_it_was(void)
 {
-    static const char wiped[sizeof(key)] = "A_KEY=";
+    static const char wiped[sizeof(key)] = "A_KEY=", wiped_seal[sizeof(seal)] = "TRANCHE_SEAL_KEY=";
 
     take();
     CHECK(memcmp(key, wiped, sizeof(key)) == 0);
+    CHECK(memcmp(seal, wiped_seal, sizeof(seal)) == 0 && getenv("TRANCHE_SEAL_KEY") == NULL);
     CHECK(strcmp(path, "PATH=/bin") == 0);
-    CHECK(strcmp(own, "TRANCHE_X=7") == 0);
+    CHECK(strcmp(own, "TRANCHE_LISTEN_FD=7") == 0);
     CHECK(odd[0] == '\0');
-    CHECK(getenv("A_KEY") == NULL && getenv("PATH") != NULL && getenv("TRANCHE_X") != NULL);
+    CHECK(getenv("A_KEY") == NULL && getenv("PATH") != NULL && getenv("TRANCHE_LISTEN_FD") != NULL);
 }
 
 static void a_key_is_wiped_where_it_was_and_what_is_harmless_stays(void **state)
@@ -85,18 +88,20 @@ static void a_key_is_wiped_where_it_was_and_what_is_harmless_stays(void **state)
 static void give_to_the_next(void)
 {
     take();
-    setenv("TRANCHE_X", "8", 1);
-    setenv("TRANCHE_Y", "9", 1);
+    setenv("TRANCHE_LISTEN_FD", "8", 1);
+    setenv("TRANCHE_HANDOVER", "9", 1);
     CHECK(environment_restore() == 0);
     CHECK(strcmp(getenv("A_KEY"), "sk-0123456789") == 0);
+    CHECK(strcmp(getenv("TRANCHE_SEAL_KEY"), "0123456789abcdef") == 0);
     CHECK(strcmp(getenv("PATH"), "/bin") == 0);
-    CHECK(strcmp(getenv("TRANCHE_X"), "8") == 0 && strcmp(getenv("TRANCHE_Y"), "9") == 0);
-    setenv("TRANCHE_Z", "1", 1);
-    CHECK(strcmp(getenv("TRANCHE_Z"), "1") == 0);
-    execl(
-        "/bin/sh", "sh", "-c",
-        "test \"$A_KEY$TRANCHE_X$TRANCHE_Y$TRANCHE_Z\" = sk-0123456789891 && test \"$PATH\" = /bin",
-        NULL);
+    CHECK(strcmp(getenv("TRANCHE_LISTEN_FD"), "8") == 0 &&
+          strcmp(getenv("TRANCHE_HANDOVER"), "9") == 0);
+    setenv("TRANCHE_UPGRADE_FROM", "1", 1);
+    CHECK(strcmp(getenv("TRANCHE_UPGRADE_FROM"), "1") == 0);
+    execl("/bin/sh", "sh", "-c",
+          "test \"$A_KEY$TRANCHE_LISTEN_FD$TRANCHE_HANDOVER$TRANCHE_UPGRADE_FROM\" = "
+          "sk-0123456789891 && test \"$PATH\" = /bin",
+          NULL);
     _exit(2);
 }
 

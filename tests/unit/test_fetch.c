@@ -243,6 +243,68 @@ static void what_is_no_json_is_a_bad_answer(void **state)
     assert_answered(502, "\"bad_upstream_answer\"");
 }
 
+/* --- ?expand=events --- */
+
+#define BATCH_X "{\"id\":\"batch_x\",\"object\":\"batch\",\"status\":\"in_progress\"}"
+
+static void poll(const char *query)
+{
+    char path[IDS_MAX + 64];
+
+    snprintf(path, sizeof(path), "/v1/batches/%s%s", tagged(ID_BATCH, "batch_x", 0), query);
+    ask("GET", path);
+    answer(0, 200, BATCH_X);
+}
+
+/* "": there is none */
+static const char *partial(void)
+{
+    static char text[256];
+    ssize_t at =
+        h2o_find_header_by_str(&client.req.res.headers, H2O_STRLIT("x-tranche-partial"), -1);
+    h2o_iovec_t value =
+        at == -1 ? h2o_iovec_init(H2O_STRLIT("")) : client.req.res.headers.entries[at].value;
+
+    snprintf(text, sizeof(text), "%.*s", (int)value.len, value.base);
+    return text;
+}
+
+static void an_ordinary_poll_has_no_events(void **state)
+{
+    static const char *const queries[] = {"", "?expand=other", "?expand=eventss", "?strict=true"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+        poll(queries[i]);
+        assert_answered(200, "\"status\":\"in_progress\"");
+        assert_null(strstr(client.body, "events"));
+        assert_string_equal(partial(), "");
+        client_leaves();
+    }
+}
+
+static void without_a_journal_the_batch_says_what_it_lacks(void **state)
+{
+    static const char *const queries[] = {"?expand=events", "?expand%5B%5D=events",
+                                          "?expand=usage,events"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+        poll(queries[i]);
+        assert_answered(200, "\"events\":null");
+        assert_string_equal(partial(), "events: no journal is kept (tranche_settings.database)");
+        client_leaves();
+    }
+}
+
+static void who_wants_all_or_nothing_gets_a_503_that_names_the_setting(void **state)
+{
+    (void)state;
+    poll("?expand=events&strict=true");
+    assert_answered(503, "tranche_settings.database");
+    assert_answered(503, "\"no_db_connection\"");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -265,6 +327,9 @@ int main(void)
         TEST(a_call_that_cannot_begin_is_a_500),
         TEST(without_memory_for_the_pause_the_fault_is_told_at_once),
         TEST(what_is_no_json_is_a_bad_answer),
+        TEST(an_ordinary_poll_has_no_events),
+        TEST(without_a_journal_the_batch_says_what_it_lacks),
+        TEST(who_wants_all_or_nothing_gets_a_503_that_names_the_setting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,7 @@ static void the_report_tells_model_url_and_sizes(void **state)
         "\"max_completion_tokens\":250,\"user\":\"not counted\",\"tools\":[{\"type\":\"t\"}]}}\n"
         "{\"custom_id\":\"b\",\"method\":\"POST\",\"url\":\"" URL
         "\",\"body\":{\"model\":\"gpt-5\",\"input\":\"four\","
-        "\"instructions\":\"xy\",\"prompt\":[\"z\",[\"z\"]],\"max_output_tokens\":7}}\n"
+        "\"instructions\":\"xy\",\"prompt\":[\"z\",[\"z\"]],\"max_output_tokens\":7,\"n\":3}}\n"
         "{\"custom_id\":\"c\",\"method\":\"POST\",\"url\":\"" URL
         "\",\"body\":{\"model\":\"gpt-5\",\"max_tokens\":-5,"
         "\"max_output_tokens\":\"9\"}}\n";
@@ -139,7 +139,7 @@ static void the_report_tells_model_url_and_sizes(void **state)
     assert_int_equal(report.lines, 3);
     /* "user", "café 😀\n", [{"type":"t"}], "four", "xy", "z", "z" */
     assert_int_equal(report.prompt.units[FEATURE_TEXT], 4 + 11 + 14 + 4 + 2 + 1 + 1);
-    assert_int_equal(report.output_tokens, 250 + 7);
+    assert_int_equal(report.output_tokens, 250 + 3 * 7);
     jsonl_free(j);
 }
 

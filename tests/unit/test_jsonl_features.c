@@ -224,6 +224,41 @@ static void declared_tokens_are_counted_up_to_a_hundred_million(void **state)
     assert_counts("{\"body\":{\"max_tokens\":6,\"max_completion_tokens\":5}}", 0, 6);
 }
 
+/* The provider bills each of them. */
+static void a_line_with_many_answers_may_have_so_many_times_the_tokens(void **state)
+{
+    static const struct {
+        const char *line;
+        uint64_t tokens;
+    } cases[] = {
+        {"{\"body\":{\"max_tokens\":50,\"n\":4}}", 200},
+        {"{\"body\":{\"n\":4,\"max_completion_tokens\":50}}", 200},
+        {"{\"body\":{\"max_tokens\":50}}", 50},
+        {"{\"body\":{\"max_tokens\":50,\"n\":0}}", 50},
+        {"{\"body\":{\"max_tokens\":50,\"n\":null}}", 50},
+        {"{\"body\":{\"max_tokens\":50,\"n\":\"4\"}}", 50},
+        {"{\"body\":{\"max_tokens\":50,\"n\":-4}}", 50},
+        {"{\"body\":{\"max_tokens\":50,\"n\":1e9}}", 50}, /* the provider refuses it */
+        {"{\"body\":{\"max_tokens\":50,\"n\":99999999999999999999999}}", 50 * 128},
+        {"{\"body\":{\"max_tokens\":50,\"x\":{\"n\":4}},\"n\":7}", 50},
+        {"{\"body\":{\"n\":4}}", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct jsonl_facts fast, slow;
+        struct jsonl_refusal refusal;
+        size_t len = strlen(cases[i].line);
+        char *copy = exact_copy(cases[i].line, len);
+
+        assert_true(jsonl_scan(copy, len, 20, &fast));
+        assert_int_equal(jsonl_referee(copy, len, 20, &slow, &refusal), 0);
+        assert_int_equal(jsonl_all_output(&fast), cases[i].tokens);
+        assert_int_equal(jsonl_all_output(&slow), cases[i].tokens);
+        free(copy);
+    }
+}
+
 static void every_message_is_counted_and_nothing_behind_them(void **state)
 {
     (void)state;
@@ -309,6 +344,7 @@ int main(void)
         cmocka_unit_test(token_ids_are_tokens),
         cmocka_unit_test(tools_and_schemas_count_as_the_json_that_they_are),
         cmocka_unit_test(declared_tokens_are_counted_up_to_a_hundred_million),
+        cmocka_unit_test(a_line_with_many_answers_may_have_so_many_times_the_tokens),
         cmocka_unit_test(every_message_is_counted_and_nothing_behind_them),
         cmocka_unit_test(a_string_that_ends_before_its_comma_is_no_data_url),
         cmocka_unit_test(only_the_word_low_makes_an_image_cheap),

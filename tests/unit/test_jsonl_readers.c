@@ -7,7 +7,7 @@ static void assert_same_facts(const char *line, const struct jsonl_facts *a,
 {
     bool same = a->root == b->root && a->root_at == b->root_at &&
                 memcmp(&a->prompt, &b->prompt, sizeof(a->prompt)) == 0 &&
-                a->output_tokens == b->output_tokens;
+                a->output_tokens == b->output_tokens && a->choices == b->choices;
 
     for (int i = 0; i < NUM_FIELDS; i++) {
         const struct jsonl_value *v = &a->fields[i], *w = &b->fields[i];

@@ -107,6 +107,8 @@ static int set_up(void **state)
     inherited = (struct inherited){
         .config = &config, .probes = probes, .shared = &shared, .table = table, .columns = columns};
     assert_int_equal(state_new(1, ROWS, &inherited.state), 0);
+    assert_int_equal(quota_new(ROWS, 64, &inherited.quota), 0);
+    assert_int_equal(slots_new(ROWS, &inherited.slots), 0);
     assert_int_equal(idem_new(64, &inherited.idem), 0);
     assert_int_equal(state_bind(inherited.state, table, columns), 0);
     worker = (struct runtime){.inherited = &inherited, .config = &config, .table = table};
@@ -134,6 +136,8 @@ static int tear_down(void **state)
     loop_h2o_free(worker.loop);
     h2o_evloop_destroy(evloop);
     idem_free(inherited.idem);
+    quota_free(inherited.quota);
+    slots_free(inherited.slots);
     state_free(inherited.state);
     table_free((struct table *)(uintptr_t)worker.table);
     return 0;
@@ -222,7 +226,10 @@ static bool answers(const char *request, const struct json *wanted)
     json_write(wanted, &text);
     ask(&c, request);
     body = whole_body(&c, &len);
-    same = len == text.len && memcmp(body, strbuf_str(&text), len) == 0;
+    /* What /health tells beyond LiteLLM, in `tranche` at its end, is not compared */
+    same = len >= text.len && memcmp(body, strbuf_str(&text), text.len - 1) == 0 &&
+           (len == text.len ? body[len - 1] == '}'
+                            : strncmp(body + text.len - 1, ",\"tranche\":{", 12) == 0);
     assert_non_null(strstr(c.bytes, "HTTP/1.1 200 OK\r\n"));
     assert_non_null(strcasestr(c.bytes, "content-type: application/json\r\n"));
     client_close(&c);

@@ -328,6 +328,47 @@ static void a_timer_that_always_starts_again_at_once_does_not_starve_a_descripto
     close(fds[1]);
 }
 
+/* The first one arms the second one in each turn, before that has run. */
+static struct probe *armed;
+
+static void on_arm(struct loop_timer *timer)
+{
+    struct probe *p = timer->arg;
+
+    assert_int_equal(loop_timer_soon(p->f->loop, &armed->timer), 0);
+    on_probe(timer);
+}
+
+static void a_timer_that_is_armed_soon_again_and_again_runs_all_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct probe first, second;
+
+    probe_init(&first, f, 1);
+    probe_init(&second, f, 2);
+    first.timer.cb = on_arm;
+    first.restarts = 5;
+    armed = &second;
+    assert_int_equal(loop_timer_start(f->loop, &first.timer, 0), 0);
+    assert_int_equal(loop_timer_soon(f->loop, &second.timer), 0);
+    run_until(f, 4);
+    assert_int_equal(f->order[0], 1);
+    assert_int_equal(f->order[1], 2);
+    loop_timer_stop(f->loop, &first.timer);
+    loop_timer_stop(f->loop, &second.timer);
+}
+
+static void a_timer_of_a_later_time_that_is_armed_soon_comes_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct probe p;
+
+    probe_init(&p, f, 1);
+    assert_int_equal(loop_timer_start(f->loop, &p.timer, 100000), 0);
+    assert_int_equal(loop_timer_soon(f->loop, &p.timer), 0);
+    run_until(f, 1);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -344,6 +385,8 @@ int main(void)
         T(an_earlier_timer_overtakes_one_that_is_armed),
         T(many_timers_fire_in_order_while_others_are_stopped),
         T(the_clock_moves_with_the_turns_and_stands_still_within_one),
+        T(a_timer_that_is_armed_soon_again_and_again_runs_all_the_same),
+        T(a_timer_of_a_later_time_that_is_armed_soon_comes_at_once),
         T(a_watched_descriptor_is_reported_as_long_as_it_is_readable),
     };
 

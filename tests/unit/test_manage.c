@@ -206,13 +206,31 @@ static void a_key_of_a_team_that_is_not_there_is_refused(void **state)
     assert_false(a->answer.changed);
 }
 
-static void a_budget_is_refused_since_nobody_would_enforce_it(void **state)
+static void a_budget_is_refused_where_nobody_would_enforce_it(void **state)
 {
     API(a);
 
     EXPECT(a, 422, post(a, "/key/generate", "{\"max_budget\":10.5}"));
-    expect_error(a, "invalid_request_error", "max_budget", "422", "not enforced");
+    expect_error(a, "invalid_request_error", "max_budget", "422", "counted by the journal");
+    EXPECT(a, 422, post(a, "/team/new", "{\"budget_duration\":\"30d\"}"));
     EXPECT(a, 200, post(a, "/key/generate", "{\"max_budget\":null}"));
+    a->manage.journal = true;
+    EXPECT(a, 422, post(a, "/key/generate", "{\"soft_budget\":5}"));
+    expect_error(a, "invalid_request_error", "soft_budget", "422", "not enforced");
+}
+
+static void a_budget_is_kept_where_a_journal_counts_money(void **state)
+{
+    API(a);
+
+    a->manage.journal = true;
+    EXPECT(a, 200,
+           post(a, "/key/generate",
+                "{\"key_alias\":\"b\",\"max_budget\":10.5,\"budget_duration\":\"30d\"}"));
+    EXPECT(a, 200, post(a, "/team/new", "{\"team_id\":\"t\",\"max_budget\":\"1e2\"}"));
+    EXPECT(a, 422, post(a, "/key/generate", "{\"max_budget\":-1}"));
+    EXPECT(a, 422, post(a, "/key/generate", "{\"max_budget\":\"much\"}"));
+    EXPECT(a, 422, post(a, "/key/generate", "{\"budget_duration\":\"soon\"}"));
 }
 
 static void what_has_no_effect_is_kept_and_told(void **state)
@@ -524,7 +542,8 @@ static void a_database_that_is_gone_is_a_503_with_a_wait(void **state)
         T(a_key_may_be_given_and_is_found_by_its_text, s), T(an_alias_is_one_keys, s),             \
         T(a_query_that_says_something_twice_is_no_fault_of_the_body, s),                           \
         T(a_key_of_a_team_that_is_not_there_is_refused, s),                                        \
-        T(a_budget_is_refused_since_nobody_would_enforce_it, s),                                   \
+        T(a_budget_is_refused_where_nobody_would_enforce_it, s),                                   \
+        T(a_budget_is_kept_where_a_journal_counts_money, s),                                       \
         T(what_has_no_effect_is_kept_and_told, s),                                                 \
         T(a_malformed_body_is_a_422_for_both_kinds_of_client, s),                                  \
         T(limits_in_the_metadata_are_checked, s), T(a_service_account_is_a_teams_and_nobodys, s),  \

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/hex.h"
 #include "crypto/marker.h"
 
 static struct ids_seals seals, others;
@@ -134,6 +135,18 @@ static void no_changed_character_goes_unnoticed(void **state)
 }
 
 /* Each byte at each place of a number: 0-9 and a-f are digits, nothing else is. */
+static void bytes_are_written_as_two_digits_each(void **state)
+{
+    static const unsigned char bytes[] = {0x00, 0x0f, 0xa5, 0xff};
+    char out[2 * sizeof(bytes) + 1];
+
+    (void)state;
+    hex_write(bytes, sizeof(bytes), out);
+    assert_string_equal(out, "000fa5ff");
+    hex_write(bytes, 0, out);
+    assert_string_equal(out, "");
+}
+
 static void only_lower_case_hex_digits_are_read(void **state)
 {
     struct marker marker = {.owner = UINT64_C(0x0123456789abcdef),
@@ -300,6 +313,7 @@ int main(void)
         cmocka_unit_test(no_key_is_written_as_no_key),
         cmocka_unit_test(no_changed_character_goes_unnoticed),
         cmocka_unit_test(only_lower_case_hex_digits_are_read),
+        cmocka_unit_test(bytes_are_written_as_two_digits_each),
         cmocka_unit_test(a_blob_has_no_file_and_an_odd_file_id_no_marker),
         cmocka_unit_test(what_version_0_1_0_wrote_is_still_read),
         cmocka_unit_test(a_nonce_of_a_text_is_the_owners_own_and_always_the_same),

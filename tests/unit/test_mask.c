@@ -280,6 +280,30 @@ static void any_twelve_bytes_of_a_key_are_hidden_in_every_encoding(void **state)
     mask_free(m);
 }
 
+/* What begins like an escape eats digits of the key that stands behind it. */
+static void twelve_bytes_behind_the_beginning_of_an_escape_are_hidden(void **state)
+{
+    static const char *const before[] = {"%",     "100% ", "%25", "%2525", "\\x", "\\u00",
+                                         "\\\\x", "&#",    "&#x", "%\\",   "%%"};
+    struct mask *m = all_of_them();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        for (size_t at = 0; at + MASK_PIECE <= strlen(azure_key); at++) {
+            struct strbuf text = STRBUF_INIT;
+            char *got;
+
+            strbuf_addf(&text, "%s%.*s", before[i], MASK_PIECE, azure_key + at);
+            got = hidden(m, strbuf_str(&text), text.len);
+            if (!mask_finds(m, strbuf_str(&text), text.len) || strstr(got, "***") == NULL)
+                fail_msg("behind %s at %zu: %s", before[i], at, got);
+            free(got);
+            strbuf_deinit(&text);
+        }
+    }
+    mask_free(m);
+}
+
 static void fewer_bytes_are_no_piece(void **state)
 {
     struct mask *m = all_of_them();
@@ -518,6 +542,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_is_hidden_in_every_encoding),
         cmocka_unit_test(any_twelve_bytes_of_a_key_are_hidden_in_every_encoding),
+        cmocka_unit_test(twelve_bytes_behind_the_beginning_of_an_escape_are_hidden),
         cmocka_unit_test(fewer_bytes_are_no_piece),
         cmocka_unit_test(a_short_key_is_hidden_as_a_word_of_its_own),
         cmocka_unit_test(ids_and_words_stay_beside_placeholder_keys),

@@ -23,7 +23,7 @@ static int set_up(void **state)
 {
     world_set_up(state);
     ended = 0;
-    move = move_new(&rt, 0, FILE_ID, on_moved, &ended);
+    move = move_new(&rt, NULL, 0, FILE_ID, on_moved, &ended);
     assert_non_null(move);
     return 0;
 }

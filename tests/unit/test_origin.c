@@ -92,6 +92,25 @@ static void every_address_of_this_machine_may_be_asked_in_clear_text(void **stat
                         "start: the URL holds credentials");
 }
 
+static void test_entra_8_the_metadata_address_may_be_asked_by_who_wants_tokens_of_it(void **state)
+{
+    struct upstream others = {0}, up = {.allow_metadata = true};
+
+    (void)state;
+    assert_true(may_ask(&up, "http://169.254.169.254/metadata/identity/oauth2/token"));
+    assert_false(may_ask(&others, "http://169.254.169.254/metadata/identity/oauth2/token"));
+    assert_true(may_ask(&up, "http://169.254.130.2:8081/msi/token"));
+    assert_true(may_ask(&up, "http://172.16.5.3:8081/msi/token"));
+    assert_false(may_ask(&others, "http://169.254.130.2:8081/msi/token"));
+    assert_false(may_ask(&others, "http://172.16.5.3:8081/msi/token"));
+    assert_false(may_ask(&up, "http://169.255.169.254/"));
+    assert_false(may_ask(&up, "http://172.32.0.1/"));
+    assert_false(may_ask(&up, "http://[fe80::1]/"));
+    assert_false(may_ask(&up, "http://8.8.8.8/"));
+    assert_false(may_ask(&up, "http://169.254.169.254.provider.example/"));
+    assert_false(may_ask(&up, "http://provider.example/?169.254.169.254"));
+}
+
 /* Far longer than anything that is remembered: only what is there is looked at. */
 static void a_very_long_name_is_compared_with_nothing(void **state)
 {
@@ -117,6 +136,7 @@ int main(void)
         cmocka_unit_test(an_origin_is_remembered_and_its_neighbours_are_not),
         cmocka_unit_test(a_name_as_long_as_the_room_is_remembered_whole),
         cmocka_unit_test(every_address_of_this_machine_may_be_asked_in_clear_text),
+        cmocka_unit_test(test_entra_8_the_metadata_address_may_be_asked_by_who_wants_tokens_of_it),
         cmocka_unit_test(a_very_long_name_is_compared_with_nothing),
         cmocka_unit_test(more_origins_than_there_is_room_for_replace_the_oldest),
     };

@@ -154,6 +154,7 @@ static void fill_models(struct fixture *f)
                                            .deployments = f->deployments,
                                            .num_deployments = ACCOUNTS * EACH};
     f->config.timeouts.json_total_ms = 1000;
+    f->config.health_check_interval_ms = 60000;
 }
 
 static int set_up(void **state)
@@ -285,6 +286,45 @@ static void each_call_is_counted_once_in_the_probers_row(void **state)
     assert_int_equal(state_clear_worker(f->state, ROW), 0); /* nothing is left in flight */
 }
 
+static void wait_until_ended(unsigned calls)
+{
+    while (__atomic_load_n(&record->ended, __ATOMIC_SEQ_CST) < calls)
+        usleep(1000);
+}
+
+/* The second one wants it while the call of the first is under way, or was not begun yet. */
+static void an_account_that_two_workers_want_asked_gets_one_more_call(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_word *word = &f->inherited.probes[3];
+    pid_t pid;
+
+    record->end_after = ACCOUNTS + 1;
+    pid = begin(f);
+    wait_until_ended(ACCOUNTS);
+    record->call_ms = 300;
+    atomic_store(&word->wanted, 1);
+    while (__atomic_load_n(&record->calls[3], __ATOMIC_SEQ_CST) < 2)
+        usleep(1000);
+    atomic_store(&word->wanted, 1);
+    finish(pid);
+    assert_int_equal(atomic_load(&word->wanted), 0);
+    assert_int_equal(atomic_load(&word->rounds), 2);
+    for (unsigned i = 0; i < ACCOUNTS; i++)
+        assert_int_equal(record->calls[i], i == 3 ? 2 : 1);
+}
+
+/* With a minute between two calls this would take three. */
+static void accounts_are_asked_again_after_the_configured_interval(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.health_check_interval_ms = 10;
+    record->end_after = 4 * ACCOUNTS;
+    finish(begin(f));
+    assert_true(record->calls[0] > 1);
+}
+
 static void no_breaker_learns_from_a_probe(void **state)
 {
     struct fixture *f = *state;
@@ -320,6 +360,8 @@ int main(void)
         T(slow_accounts_hold_eight_places_and_no_more),
         T(what_an_account_answers_is_written_for_all_its_deployments),
         T(each_call_is_counted_once_in_the_probers_row),
+        T(an_account_that_two_workers_want_asked_gets_one_more_call),
+        T(accounts_are_asked_again_after_the_configured_interval),
         T(no_breaker_learns_from_a_probe),
         T(the_prober_shows_a_heartbeat),
         T(the_prober_ends_when_the_master_is_gone),

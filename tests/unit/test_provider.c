@@ -247,7 +247,7 @@ static void an_azure_key_travels_as_api_key_and_a_token_as_bearer(void **state)
     struct provider_headers h;
 
     (void)state;
-    assert_int_equal(provider_headers(&a, CALL_FILE_LIST, NULL, &h), 0);
+    assert_int_equal(provider_headers(&a, NULL, CALL_FILE_LIST, NULL, &h), 0);
     assert_string_equal(header_of(&h, "api-key"), "sk-test-key");
     assert_null(header_of(&h, "Authorization"));
     assert_null(header_of(&h, "Content-Type"));
@@ -256,11 +256,35 @@ static void an_azure_key_travels_as_api_key_and_a_token_as_bearer(void **state)
 
     a.auth = ACCOUNT_AUTH_BEARER;
     a.organization = (char *)"org-x"; /* means nothing to Azure */
-    assert_int_equal(provider_headers(&a, CALL_FILE_LIST, NULL, &h), 0);
+    assert_int_equal(provider_headers(&a, NULL, CALL_FILE_LIST, NULL, &h), 0);
     assert_string_equal(header_of(&h, "Authorization"), "Bearer sk-test-key");
     assert_null(header_of(&h, "api-key"));
     assert_null(header_of(&h, "OpenAI-Organization"));
     provider_headers_wipe(&h);
+    secret_clear(&a.key);
+}
+
+static void test_entra_22_an_account_by_entra_id_sends_the_token_of_now_of_any_length(void **state)
+{
+    struct model_account a = account_of(PROVIDER_AZURE, "https://r", NULL);
+    char token[16384 + 1];
+    struct provider_headers h;
+
+    (void)state;
+    memset(token, 't', sizeof(token) - 1);
+    token[sizeof(token) - 1] = '\0';
+    a.auth = ACCOUNT_AUTH_ENTRA;
+    assert_int_equal(provider_headers(&a, token, CALL_BATCH_CREATE, "application/json", &h), 0);
+    assert_memory_equal(header_of(&h, "Authorization"), "Bearer ttt", 10);
+    assert_int_equal(strlen(header_of(&h, "Authorization")), 7 + 16384);
+    assert_null(header_of(&h, "api-key"));
+    assert_true(h.storage.len <= h.storage.cap);
+    provider_headers_wipe(&h);
+
+    /* Never without one, and never with a key that stands there. */
+    assert_int_equal(provider_headers(&a, NULL, CALL_FILE_LIST, NULL, &h), ERR_INVALID);
+    assert_int_equal(provider_headers(&a, "", CALL_FILE_LIST, NULL, &h), ERR_INVALID);
+    assert_int_equal(provider_headers(&a, "a\r\nb", CALL_FILE_LIST, NULL, &h), ERR_INVALID);
     secret_clear(&a.key);
 }
 
@@ -272,7 +296,7 @@ static void an_openai_call_names_its_project_and_who_we_are(void **state)
     (void)state;
     a.organization = (char *)"org-1";
     a.project = (char *)"proj-1";
-    assert_int_equal(provider_headers(&a, CALL_BATCH_CREATE, "application/json", &h), 0);
+    assert_int_equal(provider_headers(&a, NULL, CALL_BATCH_CREATE, "application/json", &h), 0);
     assert_string_equal(header_of(&h, "Authorization"), "Bearer sk-test-key");
     assert_string_equal(header_of(&h, "OpenAI-Organization"), "org-1");
     assert_string_equal(header_of(&h, "OpenAI-Project"), "proj-1");
@@ -293,7 +317,7 @@ static void a_key_with_a_line_end_never_becomes_a_header(void **state)
     (void)state;
     secret_clear(&a.key);
     assert_int_equal(secret_set(&a.key, "sk\r\nX: y", 8), 0);
-    assert_int_equal(provider_headers(&a, CALL_FILE_LIST, NULL, &h), ERR_INVALID);
+    assert_int_equal(provider_headers(&a, NULL, CALL_FILE_LIST, NULL, &h), ERR_INVALID);
     assert_null(h.storage.data);
     secret_clear(&a.key);
 }
@@ -439,6 +463,7 @@ int main(void)
         cmocka_unit_test(an_id_cannot_leave_its_path_segment),
         cmocka_unit_test(the_pattern_shows_people_where_calls_go),
         cmocka_unit_test(an_azure_key_travels_as_api_key_and_a_token_as_bearer),
+        cmocka_unit_test(test_entra_22_an_account_by_entra_id_sends_the_token_of_now_of_any_length),
         cmocka_unit_test(an_openai_call_names_its_project_and_who_we_are),
         cmocka_unit_test(a_key_with_a_line_end_never_becomes_a_header),
         cmocka_unit_test(a_multipart_body_has_fields_first_and_a_typed_file_part),

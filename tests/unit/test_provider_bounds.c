@@ -274,7 +274,7 @@ static void an_accounts_own_headers_are_sent_up_to_the_fourteenth_of_all(void **
     for (size_t num = 0; num <= PROVIDER_MAX_HEADERS - OURS + 2; num++) {
         struct model_account a = account_with(num);
         struct provider_headers h;
-        int err = provider_headers(&a, CALL_BATCH_CREATE, "application/json", &h);
+        int err = provider_headers(&a, NULL, CALL_BATCH_CREATE, "application/json", &h);
 
         if (num <= PROVIDER_MAX_HEADERS - OURS) {
             assert_int_equal(err, 0);

@@ -205,6 +205,35 @@ static void what_was_foreign_is_ours_once_it_is_adopted(void **state)
     assert_int_equal(reserved(0), 70);
 }
 
+/* Over one database, as its keeper tells once a second. */
+static void tokens_of_other_gateways_take_room_here(void **state)
+{
+    struct pick_candidate candidate = {0};
+    struct quota_claim claim;
+
+    (void)state;
+    assert_int_equal(quota_reserve(q, 1, 0, 30, 0, NOW, &claim), 0);
+    quota_set_total(q, 0, 80); /* our 30 are among them */
+    assert_int_equal(sum_at(0, NOW).reserved, 30);
+    assert_int_equal(sum_at(0, NOW).elsewhere, 50);
+    quota_describe(q, 0, NOW, &candidate);
+    assert_int_equal(candidate.enqueued, 80);
+    commit(&claim, "batch_1");
+    assert_int_equal(quota_reserve(q, 1, 0, 21, 0, NOW, &claim), ERR_LIMIT);
+    assert_int_equal(quota_reserve(q, 1, 0, 20, 0, NOW, &claim), 0);
+    quota_learn_enqueued(q, 0, 100, NOW); /* what the provider has is all gateways': no others */
+    assert_int_equal(sum_at(0, NOW).foreign, 0);
+    quota_learn_enqueued(q, 0, 110, NOW);
+    assert_int_equal(sum_at(0, NOW).foreign, 10);
+    quota_cancel(q, 1, &claim, NOW);
+    quota_set_total(q, 0, 10); /* we know more than the database */
+    assert_int_equal(sum_at(0, NOW).elsewhere, 0);
+    quota_set_total(q, 0, UINT64_MAX);
+    assert_int_equal(quota_reserve(q, 1, 0, 1, 0, NOW, &claim), ERR_LIMIT);
+    quota_forget_totals(q);
+    assert_int_equal(sum_at(0, NOW).elsewhere, 0);
+}
+
 static void a_create_in_flight_is_not_adopted_a_second_time(void **state)
 {
     uint64_t token = quota_token(q, 0, "marker", 6);
@@ -243,6 +272,12 @@ static void a_create_in_flight_of_a_dead_worker_stays_counted_until_its_batch_is
     assert_string_equal(view.id, "");
     assert_int_equal(view.tokens, 60);
     assert_false(quota_watch(q, &cursor, NOW + MINUTE, &view));
+    assert_true(
+        quota_look(q, &cursor, 64, NOW + MINUTE, &view)); /* who only looks finds it all the same */
+    assert_true(view.orphan);
+    assert_int_equal(view.tokens, 60);
+    assert_false(quota_look(q, &cursor, 64, NOW + MINUTE, &view));
+    assert_int_equal(cursor, 0);
     assert_int_equal(adopt(0, token, "batch_1", 999, NOW), 0);
     assert_int_equal(reserved(0), 70);
     assert_int_equal(num_in(QUOTA_ORPHAN), 0);
@@ -707,6 +742,7 @@ int main(int argc, char **argv)
             teardown),
         cmocka_unit_test_setup_teardown(after_a_restart_the_ledger_is_rebuilt_from_what_runs, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(tokens_of_other_gateways_take_room_here, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_foreign_is_ours_once_it_is_adopted, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_create_in_flight_is_not_adopted_a_second_time, setup,

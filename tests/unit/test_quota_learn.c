@@ -24,12 +24,16 @@ static void a_header_replaces_what_a_refusal_said_and_does_not_age(void **state)
 {
     (void)state;
     bind_column(0, 9, 0);
+    assert_int_equal(quota_limit_from(q, 0, NOW), QUOTA_LIMIT_UNKNOWN);
     quota_learn_refused(q, 0, 70, NOW);
+    assert_int_equal(quota_limit_from(q, 0, NOW), QUOTA_LIMIT_REFUSAL);
     quota_learn_limit(q, 0, 90);
     assert_int_equal(sum_at(0, NOW).limit, 90);
+    assert_int_equal(quota_limit_from(q, 0, NOW), QUOTA_LIMIT_HEADER);
     assert_int_equal(sum_at(0, NOW + 1000 * (uint64_t)HOUR).limit, 90);
     bind_column(0, 9, 80); /* configured, and lower */
     assert_int_equal(sum_at(0, NOW).limit, 80);
+    assert_int_equal(quota_limit_from(q, 0, NOW), QUOTA_LIMIT_CONFIGURED);
     quota_learn_refused(q, 0, QUOTA_MAX_TOKENS + 5, NOW);
     bind_column(0, 9, 0);
     assert_int_equal(sum_at(0, NOW).limit, QUOTA_MAX_TOKENS);

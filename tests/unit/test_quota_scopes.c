@@ -264,6 +264,84 @@ static void a_refund_that_somebody_died_in_is_finished(void **state)
 
 /* --- sums --- */
 
+/* Of other gateways over one database, as its keeper tells once a second. */
+static void what_a_scope_has_elsewhere_takes_room_here(void **state)
+{
+    struct quota_job job = job_of(30, 0, KEY_1, 100, TEAM_1, NONE);
+    struct quota_claim claim;
+
+    (void)state;
+    must_run(0, &job, "batch_1");
+    quota_set_scope_total(q, 5, KEY_1, 90, 3, 1); /* our 30 are among them */
+    assert_int_equal(in_scope(KEY_1), 30);        /* which is ours alone */
+    assert_int_equal(quota_scopes_fit(q, &job, &refusal), ERR_LIMIT);
+    assert_int_equal(refusal.used, 90);
+    assert_int_equal(try_job(1, 0, &job, &claim), ERR_LIMIT);
+    job.tokens = 10;
+    must_run(0, &job, "batch_2");
+    job.tokens = 1;
+    assert_int_equal(try_job(1, 0, &job, &claim), ERR_LIMIT);
+    assert_int_equal(refusal.used, 100);
+    quota_set_scope_total(q, 5, KEY_1, 100, 4, 1); /* the database has it as well by now */
+    assert_int_equal(try_job(1, 0, &job, &claim), ERR_LIMIT);
+    quota_set_scope_total(q, 5, KEY_1, 40, 2, 1); /* theirs have ended */
+    must_run(0, &job, "batch_3");
+    quota_set_scope_total(q, 5, KEY_1, 0, 0, 1); /* ours are not there yet */
+    assert_int_equal(in_scope(KEY_1), 41);
+    job.tokens = 59;
+    must_run(0, &job, "batch_4");
+}
+
+static void batches_elsewhere_count_as_batches(void **state)
+{
+    struct quota_job job = job_of(1, 0, KEY_1, NONE, 0, NONE);
+    struct quota_claim claim;
+
+    (void)state;
+    job.scopes[QUOTA_KEY].batches = 3;
+    quota_set_scope_total(q, 5, KEY_1, 50, 2, 1); /* before anything of it was here */
+    must_run(0, &job, "batch_1");
+    assert_int_equal(try_job(1, 0, &job, &claim), ERR_LIMIT);
+    assert_int_equal(refusal.by, QUOTA_BY_BATCHES);
+    assert_int_equal(refusal.used, 3);
+    assert_int_equal(batches_of(KEY_1), 1);
+}
+
+static void what_a_reading_did_not_have_is_nowhere_else(void **state)
+{
+    struct quota_job one = job_of(10, 0, KEY_1, 100, 0, NONE);
+    struct quota_job two = job_of(10, 0, KEY_2, 100, 0, NONE);
+    struct quota_claim claim;
+
+    (void)state;
+    quota_set_scope_total(q, 5, KEY_1, 95, 1, 1);
+    quota_set_scope_total(q, 5, KEY_2, 95, 1, 1);
+    quota_set_scope_total(q, 5, KEY_2, 95, 1, 2);
+    quota_drop_scope_totals(q, 2);
+    must_run(0, &one, "batch_1");
+    assert_int_equal(try_job(1, 0, &two, &claim), ERR_LIMIT);
+    quota_forget_totals(q); /* there is no database any more */
+    must_run(0, &two, "batch_2");
+}
+
+static void a_row_that_another_scope_gets_has_nothing_elsewhere(void **state)
+{
+    struct quota_claim claim;
+    uint64_t name = 1000;
+
+    (void)state;
+    for (uint32_t i = 0; i < q->num_scopes * 4; i++) /* of others alone: all rows are named */
+        quota_set_scope_total(q, 5, name + i, 99, 1, 1);
+    for (uint32_t i = 0; i < 64; i++) {
+        struct quota_job job = job_of(50, 0, 900000 + i, 100, 0, NONE);
+
+        if (try_job(1, 0, &job, &claim) == 0)
+            quota_cancel(q, 1, &claim, NOW);
+        else
+            assert_int_equal(refusal.by, QUOTA_BY_TABLE); /* never for what another scope has */
+    }
+}
+
 static void a_repair_makes_the_sums_of_scopes_those_of_the_table(void **state)
 {
     struct quota_job job = job_of(60, 0, KEY_1, 100, TEAM_1, 100);
@@ -468,6 +546,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refund_that_somebody_died_in_is_finished, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_repair_makes_the_sums_of_scopes_those_of_the_table, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_a_scope_has_elsewhere_takes_room_here, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(batches_elsewhere_count_as_batches, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_reading_did_not_have_is_nowhere_else, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_another_scope_gets_has_nothing_elsewhere, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sums_and_refusals_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_scope_without_a_place_is_refused_when_it_has_a_limit,

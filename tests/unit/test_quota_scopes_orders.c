@@ -107,6 +107,17 @@ static void do_reserve_named(struct process *self)
     (void)reserve_for(self, &job, &claim);
 }
 
+/* The keeper: other gateways have so much. */
+static void do_tell_named(struct process *self)
+{
+    quota_set_scope_total(q, holder_of_process(self), 1000, 70, 2, 1);
+}
+
+static void do_tell_key(struct process *self)
+{
+    quota_set_scope_total(q, holder_of_process(self), KEY_1, 70, 2, 1);
+}
+
 static void do_create(struct process *self)
 {
     struct quota_job job = job_of(40, TOKEN, KEY_1, 100, TEAM_1, 100);
@@ -228,6 +239,40 @@ static void who_counts_in_an_idle_row_is_not_counted_by_another_name(void **stat
     assert_in_range(in_every_order(2, 3, check_both), 1000, 10000000);
     crew(0, do_reserve_key, -1);
     assert_in_range(in_every_order(2, 3, check_both), 1000, 10000000);
+}
+
+static void check_elsewhere(int num)
+{
+    clean_up(num);
+    for (uint32_t row = 0; row < q->num_scopes; row++) {
+        uint64_t name = load_relaxed(name_at(q, row));
+
+        if (name != 1000 && name != KEY_1)
+            assert_int_equal(tokens_elsewhere(row_at(q, row)) + batches_elsewhere(row_at(q, row)),
+                             0);
+    }
+}
+
+/* What a keeper that was killed left goes with the next one's first reading. */
+static void check_elsewhere_read_again(int num)
+{
+    quota_drop_scope_totals(q, 2);
+    check_elsewhere(num);
+}
+
+static void what_others_have_never_gets_into_another_scopes_row(void **state)
+{
+    (void)state;
+    crew(0, do_tell_named, -1);
+    crew(1, do_reserve_other_key, -1);
+    assert_in_range(in_every_order(2, 4, check_elsewhere), 100, 10000000);
+    crew(0, do_tell_key, -1);
+    assert_in_range(in_every_order(2, 3, check_elsewhere), 100, 10000000);
+    for (int kill_after = 0; kill_after < 30; kill_after++) {
+        crew(0, do_tell_key, kill_after);
+        crew(1, do_reserve_other_key, -1);
+        in_every_order(2, 1, check_elsewhere_read_again);
+    }
 }
 
 static void check_repaired(int num)
@@ -638,6 +683,15 @@ static void check_sums_of_runs(void)
     }
 }
 
+static void tell_of_others(void)
+{
+    uint64_t name = names[draw(3)];
+
+    quota_set_scope_total(q, 9, name, in_scope(name) + draw(80), draw(4), 1);
+    if (draw(3) == 0)
+        quota_drop_scope_totals(q, 2);
+}
+
 static void live_by_chance(uint32_t seed)
 {
     chance = seed;
@@ -651,6 +705,8 @@ static void live_by_chance(uint32_t seed)
             limits[draw(3)] = 60 + draw(100); /* of creates from now on */
             note_most();
         }
+        if (draw(8) == 0) /* the keeper: other gateways come and go */
+            tell_of_others();
         if (round_of_three())
             check_adds_up(); /* without a repair */
         check_all_counted();
@@ -762,6 +818,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(of_creates_that_name_a_row_at_once_no_two_pass_the_limit,
                                         setup_named, teardown),
         cmocka_unit_test_setup_teardown(who_counts_in_an_idle_row_is_not_counted_by_another_name,
+                                        setup_named, teardown),
+        cmocka_unit_test_setup_teardown(what_others_have_never_gets_into_another_scopes_row,
                                         setup_named, teardown),
         cmocka_unit_test_setup_teardown(repairing_scopes_while_others_come_and_go_is_exact,
                                         setup_orders, teardown),

@@ -214,7 +214,7 @@ static void what_cannot_be_kept_is_told(void **state)
     row = file_of(0, "file-1", NOW);
     assert_int_equal(registry_put(r, &row, NOW), ERR_INVALID);
     assert_true(registry_gaps(r, BOB).since_unix_s == NOW);
-    registry_set_complete(r);
+    registry_set_gaps(r, &(struct registry_gaps){0});
     assert_true(registry_gaps(r, BOB).since_unix_s == 0);
 }
 
@@ -305,7 +305,7 @@ static void what_has_expired_makes_room_first_and_nobody_lost_anything(void **st
 static void tear(const char *native)
 {
     struct content c;
-    uint32_t number = find_row(r, key_of(ID_FILE, 7, native), &c);
+    uint32_t number = find_row(r, registry_key(ID_FILE, 7, native), &c);
 
     assert_true(number != NOWHERE);
     store_relaxed(&row_at(r, number)->words[5], load_relaxed(&row_at(r, number)->words[5]) + 1);
@@ -360,7 +360,7 @@ static void the_owner_in_the_row_is_the_one_that_counts(void **state)
 
     (void)state;
     (void)put(BOB, "file-1", NOW);
-    store_relaxed(owner_at(r, find_row(r, key_of(ID_FILE, 7, "file-1"), &c)), ALICE);
+    store_relaxed(owner_at(r, find_row(r, registry_key(ID_FILE, 7, "file-1"), &c)), ALICE);
     assert_int_equal(registry_gather(r, &page, UINT32_MAX), 0);
     assert_int_equal(page.num, 1);
     assert_false(registry_at(r, &page, &page.places[0], &row));
@@ -389,7 +389,38 @@ static void a_reader_of_changes_sees_each_one(void **state)
     assert_string_equal(row.native, "file-2");
     assert_int_equal(registry_follow(r, &cursor, &change), 0);
     assert_true(change.went);
+    assert_int_equal(registry_follow(r, &cursor, &change), 0);
+    assert_true(change.went); /* a database may have it all the same */
     assert_int_equal(registry_follow(r, &cursor, &change), ERR_NOT_FOUND);
+}
+
+static void what_a_database_puts_back_is_no_change(void **state)
+{
+    struct registry_row row = file_of(ALICE, "file-1", NOW);
+    struct registry_change change;
+    uint64_t cursor = 0;
+
+    (void)state;
+    assert_int_equal(registry_put_back(r, &row, NOW), 0);
+    assert_true(knows(ALICE, "file-1"));
+    registry_take_back(r, registry_key(ID_FILE, 7, "file-1"));
+    assert_false(knows(ALICE, "file-1"));
+    assert_int_equal(registry_follow(r, &cursor, &change), ERR_NOT_FOUND);
+}
+
+static void the_last_one_that_claimed_follows(void **state)
+{
+    uint64_t one = registry_claim(r, 7), two;
+
+    (void)state;
+    assert_true(registry_is_claimed(r, one));
+    assert_int_equal(registry_claimer(r), 7);
+    two = registry_claim(r, 7);
+    assert_false(registry_is_claimed(r, one));
+    assert_true(registry_is_claimed(r, two));
+    assert_int_equal(registry_kept(r), 0);
+    registry_set_kept(r, 17);
+    assert_int_equal(registry_kept(r), 17);
 }
 
 static void a_reader_that_is_late_is_told_to_look_at_all(void **state)
@@ -503,6 +534,8 @@ int main(void)
         TEST(torn_rows_are_the_first_to_go),
         TEST(the_owner_in_the_row_is_the_one_that_counts),
         TEST(a_reader_of_changes_sees_each_one),
+        TEST(what_a_database_puts_back_is_no_change),
+        TEST(the_last_one_that_claimed_follows),
         TEST(a_reader_that_is_late_is_told_to_look_at_all),
         TEST(a_writer_that_was_killed_stops_no_reader_of_changes),
         TEST(rows_of_several_writers_are_whole),

@@ -523,9 +523,15 @@ static void equal_lists_of_models_stand_there_once(void **state)
             add_model(&key->models, text);
         }
     }
+    assert_false(rights_at(table, 0, &found));
     assert_int_equal(publish_by(1, true), 0);
     facts = facts_of(table, rights_generation(table));
     assert_int_equal(facts.num_keys, 16);
+    for (uint32_t i = 0; i < 16; i++) {
+        assert_true(rights_at(table, i, &found));
+        assert_memory_equal(found.hash, list.keys[i].hash, sizeof(found.hash));
+    }
+    assert_false(rights_at(table, 16, &found));
     assert_int_equal(use("sk-15", "a-model-with-a-long-name-199"), RIGHTS_MODEL_ALLOWED);
 }
 

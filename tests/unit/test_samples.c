@@ -90,23 +90,27 @@ static void the_full_file_is_honoured_whole(void **state)
     (void)state;
     env_clean();
     setenv("AZURE_API_KEY_EU", "azure", 1);
+    setenv("BATCH_WEBHOOK_SECRET", "a-secret-of-25-characters", 1);
     setenv("AZURE_AD_TOKEN_US", "token", 1);
+    setenv("AZURE_CLIENT_SECRET_SW", "secret", 1);
     setenv("OPENAI_API_KEY", "sk-openai", 1);
     setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
     setenv("TRANCHE_SEAL_KEY", SEAL_KEY, 1);
     config = load(SAMPLES "full.yaml");
-    assert_int_equal(config->models.num_accounts, 3);
-    assert_int_equal(config->models.num_deployments, 5);
+    assert_int_equal(config->models.num_accounts, 4);
+    assert_int_equal(config->models.num_deployments, 6);
     assert_int_equal(config->models.accounts[1].auth, ACCOUNT_AUTH_BEARER);
     assert_null(config->models.accounts[1].api_version);
-    assert_string_equal(config->models.accounts[2].organization, "org-example");
+    assert_int_equal(config->models.accounts[2].auth, ACCOUNT_AUTH_ENTRA);
+    assert_string_equal(config->models.credentials[0].secret.data, "secret");
+    assert_string_equal(config->models.accounts[3].organization, "org-example");
     assert_int_equal(config->num_retries, 3);
     assert_int_equal(config->cooldown_ms, 60000);
     assert_int_equal(config->num_seal_keys, 1);
     assert_int_equal(config->num_workers, 2);
     assert_int_equal(config->models.deployments[0].enqueued_token_limit, 200000000);
     assert_int_equal(config->models.deployments[1].enqueued_token_limit, 1000000000);
-    assert_int_equal(config->models.deployments[2].enqueued_token_limit, 90000);
+    assert_int_equal(config->models.deployments[3].enqueued_token_limit, 90000);
     assert_int_equal(config->models.deployments[0].cooldown_ms, 30000);
     assert_int_equal(config->azure_file_expiry_s, 2592000);
     assert_int_equal(config->retries_of[CONFIG_AUTHENTICATION], 0);
@@ -121,6 +125,52 @@ static void the_full_file_is_honoured_whole(void **state)
     config_free(config);
 }
 
+/* Files of assertions and secrets need not be there. */
+static struct config *load_without_files(const char *path, size_t missing)
+{
+    struct config_report report;
+    struct strbuf text = STRBUF_INIT;
+    struct config *config;
+    int rc = config_load(path, NULL, &config, &report);
+
+    config_report_print(&report, &text);
+    for (size_t i = 0; i < report.num_notes; i++) {
+        if (report.notes[i].severity == CONFIG_HONOURED)
+            continue;
+        if (missing-- == 0 || strstr(report.notes[i].text, "cannot be read now") == NULL)
+            fail_msg("%s", strbuf_str(&text));
+    }
+    assert_int_equal(rc, 0);
+    strbuf_deinit(&text);
+    config_report_free(&report);
+    return config;
+}
+
+static void the_azure_file_without_keys_has_each_way_to_get_tokens(void **state)
+{
+    static const enum entra_kind kinds[] = {
+        ENTRA_SECRET,  ENTRA_SECRET,  ENTRA_ASSERTION_FILE, ENTRA_ASSERTION_FILE,
+        ENTRA_MANAGED, ENTRA_MANAGED, ENTRA_SECRET};
+    const struct model_list *models;
+    struct config *config;
+
+    (void)state;
+    env_clean();
+    setenv("AZURE_BATCH_SECRET", "secret", 1);
+    setenv("AZURE_GOV_SECRET", "secret", 1);
+    setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
+    setenv("TRANCHE_SEAL_KEY", SEAL_KEY, 1);
+    config = load_without_files(SAMPLES "azure-entra.yaml", 3);
+    models = &config->models;
+    assert_int_equal(models->num_credentials, 7);
+    for (size_t i = 0; i < 7; i++)
+        assert_int_equal(
+            models->credentials[models->accounts[models->deployments[i].account].entra].kind,
+            kinds[i]);
+    assert_string_equal(models->credentials[6].authority, "https://login.microsoftonline.us");
+    config_free(config);
+}
+
 static void the_keys_file_has_a_team_and_an_admin_key(void **state)
 {
     struct config *config;
@@ -129,7 +179,9 @@ static void the_keys_file_has_a_team_and_an_admin_key(void **state)
     (void)state;
     env_clean();
     setenv("AZURE_API_KEY_EU", "azure", 1);
+    setenv("BATCH_WEBHOOK_SECRET", "a-secret-of-25-characters", 1);
     setenv("AZURE_AD_TOKEN_US", "token", 1);
+    setenv("AZURE_CLIENT_SECRET_SW", "secret", 1);
     setenv("OPENAI_API_KEY", "sk-openai", 1);
     setenv("LITELLM_MASTER_KEY", MASTER_KEY, 1);
     setenv("TRANCHE_SEAL_KEY", SEAL_KEY, 1);
@@ -153,6 +205,7 @@ int main(void)
         cmocka_unit_test(the_minimal_file_serves_one_model_of_openai),
         cmocka_unit_test(the_azure_file_spreads_one_model_over_three_resources),
         cmocka_unit_test(the_full_file_is_honoured_whole),
+        cmocka_unit_test(the_azure_file_without_keys_has_each_way_to_get_tokens),
         cmocka_unit_test(the_keys_file_has_a_team_and_an_admin_key),
     };
 

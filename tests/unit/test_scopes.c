@@ -124,23 +124,56 @@ static void what_can_never_fit_is_no_429(void **state)
     assert_int_equal(why.status, 400);
 }
 
+/* (tenants statement A27) */
+static void a_budget_that_is_spent_is_refused_in_litellms_words(void **state)
+{
+    (void)state;
+    scopes_of_tenant(&tenant, &scopes);
+    scopes_explain_budget(&scopes, QUOTA_KEY, 1000000000, 100000, 422, &why);
+    assert_int_equal(why.status, 422);
+    assert_string_equal(why.type, "budget_exceeded");
+    assert_string_equal(why.code, "422");
+    assert_string_equal(why.param, "");
+    assert_true(why.should_not_retry);
+    assert_int_equal(why.retry_after_ms, -1);
+    assert_non_null(strstr(why.message, "Budget has been exceeded! Key=ann Current cost: 1.0, Max "
+                                        "budget: 0.0001."));
+    scopes_explain_budget(&scopes, QUOTA_TEAM, 0, 340, 400, &why);
+    assert_int_equal(why.status, 400);
+    assert_string_equal(why.code, "400");
+    assert_non_null(strstr(why.message, "Team=red Current cost: 0.0, Max budget: 0.00000034."));
+}
+
+static void a_budget_is_a_limit(void **state)
+{
+    (void)state;
+    scopes_of_tenant(&tenant, &scopes);
+    assert_false(scopes_are_limited(&scopes));
+    assert_true(scopes.budgets[QUOTA_KEY] == RIGHTS_UNLIMITED);
+    tenant.rights.team_limits.budget_nano = 5;
+    tenant.rights.team_limits.budget_period_s = 86400;
+    scopes_of_tenant(&tenant, &scopes);
+    assert_true(scopes_are_limited(&scopes));
+    assert_true(scopes.budgets[QUOTA_KEY] == RIGHTS_UNLIMITED);
+    assert_true(scopes.budgets[QUOTA_TEAM] == 5 && scopes.periods_s[QUOTA_TEAM] == 86400);
+    scopes_of_tenant(NULL, &scopes);
+    assert_true(scopes.budgets[QUOTA_TEAM] == RIGHTS_UNLIMITED);
+}
+
 static void open_batches_and_a_full_ledger_have_words_of_their_own(void **state)
 {
-    const struct quota_refusal batches = {QUOTA_BY_BATCHES, QUOTA_TEAM, 3, 3};
-    const struct quota_refusal tokens = {QUOTA_BY_TOKENS, QUOTA_KEY, 3, 3};
-    const struct quota_refusal table = {QUOTA_BY_TABLE, 0, 0, 0};
-
     (void)state;
     explain(QUOTA_BY_BATCHES, QUOTA_TEAM, 3, 3, 1);
     assert_int_equal(why.status, 429);
     assert_non_null(strstr(why.message, "Open batch limit exceeded for team: red. It has 3 "
                                         "unfinished batches out of an open batch limit of 3."));
+    assert_string_equal(why.rate_limit, "batches");
+    explain(QUOTA_BY_TOKENS, QUOTA_KEY, 90, 100, 20);
+    assert_string_equal(why.rate_limit, "tokens");
     explain(QUOTA_BY_TABLE, 0, 0, 0, 1);
     assert_int_equal(why.status, 503);
+    assert_string_equal(why.rate_limit, "");
     assert_true(why.retry_after_ms > 0);
-    assert_string_equal(scopes_limit_type(&batches), "batches");
-    assert_string_equal(scopes_limit_type(&tokens), "tokens");
-    assert_null(scopes_limit_type(&table));
 }
 
 int main(void)
@@ -152,6 +185,8 @@ int main(void)
         T(who_sees_all_is_counted_nowhere),
         T(tokens_that_are_all_enqueued_are_refused_in_litellms_words),
         T(what_can_never_fit_is_no_429),
+        T(a_budget_that_is_spent_is_refused_in_litellms_words),
+        T(a_budget_is_a_limit),
         T(open_batches_and_a_full_ledger_have_words_of_their_own),
     };
 

@@ -102,6 +102,83 @@ static void a_share_is_one_for_each_tenant_and_goes_with_its_last_user(void **st
     assert_int_equal(shares.num, 0);
 }
 
+/* --- requests that come at once --- */
+
+static struct slices slices;
+
+static void the_first_of_each_tenant_and_few_more_begin_at_once(void **state)
+{
+    struct share *ann = share_get(&shares, 11), *ben = share_get(&shares, 22);
+    unsigned begun = 0;
+
+    (void)state;
+    shares.slices = &slices;
+    for (int i = 0; i < 100; i++)
+        begun += share_begins(ann, 1000);
+    assert_int_equal(begun, SHARE_AT_ONCE);
+    assert_true(share_begins(ben, 1000));
+    assert_false(share_begins(ben, 1000));
+    assert_true(share_begins(ann, 1001));
+    assert_true(share_begins(NULL, 1001));
+    share_put(ann);
+    share_put(ben);
+}
+
+static void whose_turn_it_is_begins_one_request(void **state)
+{
+    struct share *ann = share_get(&shares, 11), *ben = share_get(&shares, 22);
+
+    (void)state;
+    shares.slices = &slices;
+    while (share_begins(ann, 1000))
+        continue;
+    share_turn(ann);
+    assert_true(share_begins(ben, 1000)); /* by his own right */
+    assert_true(share_begins(ann, 1000));
+    assert_false(share_begins(ann, 1000));
+    share_turn(ann);
+    share_end_turn(&shares); /* no request came of it */
+    assert_false(share_begins(ann, 1000));
+    share_put(ann);
+    share_put(ben);
+}
+
+static int start_timer(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
+{
+    (void)loop;
+    (void)t;
+    (void)delay_ms;
+    return 0;
+}
+
+static void stop_timer(struct loop *loop, struct loop_timer *t)
+{
+    (void)loop;
+    (void)t;
+}
+
+static void never(struct slice *slice)
+{
+    (void)slice;
+    fail();
+}
+
+static void nothing_of_a_tenant_overtakes_what_waits_of_it(void **state)
+{
+    static const struct loop_ops ops = {.timer_start = start_timer, .timer_stop = stop_timer};
+    struct loop loop = {&ops};
+    struct share *ann = share_get(&shares, 11);
+    struct slice slice = {.cb = never, .flow = share_flow(ann)};
+
+    (void)state;
+    shares.slices = &slices;
+    assert_int_equal(slices_add(&slices, &loop, &slice), 0);
+    assert_false(share_begins(ann, 1000));
+    slices_remove(&slices, &slice);
+    assert_true(share_begins(ann, 1000));
+    share_put(ann);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +188,9 @@ int main(void)
         cmocka_unit_test_teardown(the_master_key_has_no_share_and_is_not_bounded, teardown),
         cmocka_unit_test_teardown(a_share_is_one_for_each_tenant_and_goes_with_its_last_user,
                                   teardown),
+        cmocka_unit_test_teardown(the_first_of_each_tenant_and_few_more_begin_at_once, teardown),
+        cmocka_unit_test_teardown(whose_turn_it_is_begins_one_request, teardown),
+        cmocka_unit_test_teardown(nothing_of_a_tenant_overtakes_what_waits_of_it, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "balancer/entra_tokens.h"
+#include "balancer/followed.h"
 #include "balancer/idem.h"
 #include "balancer/issuer_keys.h"
 #include "balancer/memo.h"
@@ -19,6 +21,7 @@
 #include "balancer/registry.h"
 #include "balancer/quota.h"
 #include "balancer/rights.h"
+#include "balancer/series.h"
 #include "balancer/slots.h"
 #include "balancer/state.h"
 #include "balancer/table.h"
@@ -127,7 +130,9 @@ static void check_lasting(const char *name, const void *region)
 static void every_region_begins_with_the_magic_and_layout_that_its_row_names(void **state)
 {
     static const struct model_list nothing;
+    struct entra_tokens *entra;
     struct poll_cache *polls;
+    struct followed *followed;
     struct issuer_keys *issuer;
     struct rights_table *rights;
     struct registry *registry;
@@ -139,8 +144,10 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     struct state *health;
     struct quota *quota;
     struct idem *idem;
+    struct series *series;
 
     (void)state;
+    assert_int_equal(series_new(1, &series), 0);
     assert_int_equal(table_build(&nothing, 1, &table), 0);
     assert_int_equal(state_new(1, 1, &health), 0);
     assert_int_equal(quota_new(1, 1, &quota), 0);
@@ -151,12 +158,15 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     assert_int_equal(meters_new(1, 1, &meters), 0);
     assert_int_equal(poll_cache_new(1, &polls), 0);
     assert_int_equal(registry_new(1, 1, &registry), 0);
+    assert_int_equal(followed_new(1, &followed), 0);
     assert_int_equal(seal_cache_new(1, &seals), 0);
     assert_int_equal(rights_table_new(1, &rights), 0);
     assert_int_equal(issuer_keys_new(&issuer), 0);
+    assert_int_equal(entra_tokens_new(&entra), 0);
     check("model table", table);
     check("issuer keys", issuer);
     check("rights", rights);
+    check("series", series);
     check_lasting("state", health);
     check_lasting("quota", quota);
     check_lasting("slots", slots);
@@ -167,13 +177,18 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     check_lasting("poll cache", polls);
     check_lasting("seal cache", seals);
     check_lasting("registry", registry);
+    check_lasting("followed", followed);
+    check_lasting("entra tokens", entra);
     for (unsigned i = 0; i < num_rows; i++)
         if (strcmp(rows[i][REGION], "checked") != 0) /* the others have no head, and do not last */
             assert_true(strcmp(rows[i][MAGIC], "-") == 0 && strcmp(rows[i][LAYOUT], "-") == 0 &&
                         strcmp(rows[i][LIVES], "lasting") != 0);
+    series_free(series);
+    entra_tokens_free(entra);
     issuer_keys_free(issuer);
     rights_table_free(rights);
     seal_cache_free(seals);
+    followed_free(followed);
     registry_free(registry);
     poll_cache_free(polls);
     meters_free(meters);

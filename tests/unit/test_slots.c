@@ -135,6 +135,77 @@ static void a_region_without_columns_is_refused(void **state)
     slots_free(NULL);
 }
 
+static struct slots_news take(uint32_t column, enum slots_kind kind, bool any)
+{
+    struct slots_news news;
+
+    assert_int_equal(slots_take_news(s, column, kind, &news), any);
+    return news;
+}
+
+static void what_comes_and_goes_is_news_once(void **state)
+{
+    struct slots_news news;
+
+    (void)state;
+    slots_add(s, 0, SLOTS_LASTING, 3);
+    slots_add(s, 0, SLOTS_LASTING, -1);
+    news = take(0, SLOTS_LASTING, true);
+    assert_false(news.counted);
+    assert_int_equal(news.change, 2);
+    assert_true(news.held == UINT64_MAX); /* others may know how many there are */
+    (void)take(0, SLOTS_LASTING, false);
+    (void)take(0, SLOTS_EXPIRING, false);
+    slots_return_news(s, 0, SLOTS_LASTING, &news);
+    slots_add(s, 0, SLOTS_LASTING, -7);
+    assert_int_equal(take(0, SLOTS_LASTING, true).change, -5);
+}
+
+static void a_count_is_news_while_it_is_fresh(void **state)
+{
+    struct slots_news news;
+
+    (void)state;
+    slots_add(s, 0, SLOTS_LASTING, 3);
+    slots_set(s, 0, SLOTS_LASTING, 10);
+    slots_add(s, 0, SLOTS_LASTING, 1);
+    news = take(0, SLOTS_LASTING, true);
+    assert_true(news.counted);
+    assert_int_equal(news.held, 11);
+    slots_return_news(s, 0, SLOTS_LASTING, &news); /* the database is away */
+    news = take(0, SLOTS_LASTING, true);
+    assert_false(news.counted);
+    assert_int_equal(news.change, 4);
+    slots_set(s, 0, SLOTS_LASTING, UINT64_MAX); /* it could not be counted */
+    (void)take(0, SLOTS_LASTING, false);
+}
+
+static void what_all_nodes_have_is_held_and_no_news(void **state)
+{
+    struct slots_news news;
+
+    (void)state;
+    slots_set(s, 0, SLOTS_LASTING, 10);
+    news = take(0, SLOTS_LASTING, true);
+    slots_add(s, 0, SLOTS_LASTING, 2); /* while it was told */
+    slots_share(s, 0, SLOTS_LASTING, &news, 15);
+    assert_int_equal(slots_held(s, 0, SLOTS_LASTING), 17);
+    news = take(0, SLOTS_LASTING, true);
+    assert_int_equal(news.change, 2);
+    slots_share(s, 0, SLOTS_LASTING, &news, 4); /* others deleted many */
+    assert_int_equal(slots_held(s, 0, SLOTS_LASTING), 4);
+    (void)take(0, SLOTS_LASTING, false);
+    slots_share(s, 0, SLOTS_LASTING, &news, UINT64_MAX); /* nobody knows */
+    assert_int_equal(slots_held(s, 0, SLOTS_LASTING), 4);
+    news = take(1, SLOTS_LASTING, false);
+    slots_share(s, 1, SLOTS_LASTING, &news, 20); /* another node has counted it */
+    assert_int_equal(slots_held(s, 1, SLOTS_LASTING), 20);
+    news.held = 20;
+    slots_add(s, 1, SLOTS_LASTING, -20);
+    slots_share(s, 1, SLOTS_LASTING, &news, 3);
+    assert_int_equal(slots_held(s, 1, SLOTS_LASTING), 0);
+}
+
 static void *add_many(void *arg)
 {
     for (int i = 0; i < 20000; i++) {
@@ -173,6 +244,9 @@ int main(void)
             a_known_deployment_keeps_its_numbers_over_reloads_and_another_one_starts_unknown, setup,
             teardown),
         cmocka_unit_test(a_region_without_columns_is_refused),
+        cmocka_unit_test_setup_teardown(what_comes_and_goes_is_news_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_count_is_news_while_it_is_fresh, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_all_nodes_have_is_held_and_no_news, setup, teardown),
         cmocka_unit_test_setup_teardown(uploads_and_deletes_at_the_same_time_are_all_counted, setup,
                                         teardown),
     };

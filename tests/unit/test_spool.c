@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -185,33 +188,120 @@ static int fake_start(struct loop *loop, struct loop_timer *timer, uint64_t dela
     return 0;
 }
 
-static void a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone(void **state)
+static void fake_stop(struct loop *loop, struct loop_timer *timer)
 {
-    static const struct loop_ops ops = {.timer_start = fake_start};
-    struct loop loop = {&ops};
-    struct spool spool;
+    (void)loop;
+    assert_true(waiting == NULL || waiting == timer);
+    waiting = NULL;
+}
+
+static struct loop fake = {
+    &(const struct loop_ops){.timer_start = fake_start, .timer_stop = fake_stop}};
+
+static void turn(void)
+{
+    struct loop_timer *timer = waiting;
+
+    waiting = NULL;
+    timer->cb(timer);
+}
+
+/* Blocks of all files of this process that have no name any more. */
+static uint64_t on_disk(void)
+{
+    uint64_t sum = 0;
+    struct stat st;
+
+    for (int fd = 3; fd < 64; fd++)
+        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0 && st.st_size > 0)
+            sum += (uint64_t)st.st_size;
+    return sum;
+}
+
+static void fill(struct spool *spool, unsigned megabytes)
+{
     static char piece[1u << 20];
-    uint64_t last = 9u << 20;
+
+    spool_init(spool, &inherited, 0, &fake);
+    for (unsigned n = 0; n < megabytes; n++)
+        assert_int_equal(spool_write(spool, piece, sizeof(piece)), 0);
+}
+
+static void a_large_file_is_given_back_in_slices_and_its_room_is_there_at_once(void **state)
+{
+    struct spool spool;
+    uint64_t before = on_disk(), last = (9u << 20) + before;
     int turns = 0;
 
     (void)state;
-    config.limits.spool_bytes = 16u << 20;
-    spool_init(&spool, &inherited, 0, &loop);
-    for (int i = 0; i < 9; i++)
-        assert_int_equal(spool_write(&spool, piece, sizeof(piece)), 0);
+    config.limits.spool_bytes = 9u << 20;
+    fill(&spool, 9);
     spool_deinit(&spool);
-    assert_int_equal(shared->slots[0].spool_bytes, last);
-    while (waiting != NULL) {
-        struct loop_timer *timer = waiting;
-
-        waiting = NULL;
-        timer->cb(timer);
-        assert_true(shared->slots[0].spool_bytes < last);
-        last = shared->slots[0].spool_bytes;
-        turns++;
+    assert_int_equal(shared->slots[0].spool_bytes, 0);
+    assert_int_equal(on_disk(), last);
+    for (; waiting != NULL; turns++) {
+        turn();
+        assert_true(on_disk() < last);
+        last = on_disk();
     }
-    assert_int_equal(last, 0);
+    assert_int_equal(last, before);
     assert_true(turns > 1);
+}
+
+static void of_many_large_files_one_slice_is_given_back_in_a_turn(void **state)
+{
+    struct spool spools[5];
+    uint64_t before = on_disk(), last = (45u << 20) + before;
+
+    (void)state;
+    config.limits.spool_bytes = 64u << 20;
+    for (int i = 0; i < 5; i++)
+        fill(&spools[i], 9);
+    for (int i = 0; i < 5; i++)
+        spool_deinit(&spools[i]);
+    assert_int_equal(on_disk(), last);
+    while (waiting != NULL) {
+        turn();
+        assert_true(on_disk() < last);
+        assert_true(last - on_disk() <= 4u << 20);
+        last = on_disk();
+    }
+    assert_int_equal(last, before);
+}
+
+/* The size limit of a process stands for a disk: a write beyond it fails with EFBIG. */
+static void a_full_disk_gets_what_is_given_back_at_once(void **state)
+{
+    struct spool gone[2], late;
+    struct rlimit limit, small;
+    static char piece[1u << 20];
+    uint64_t before = on_disk();
+    void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
+
+    (void)state;
+    config.limits.spool_bytes = 64u << 20;
+    fill(&gone[0], 9);
+    fill(&gone[1], 9);
+    spool_deinit(&gone[0]);
+    spool_deinit(&gone[1]);
+    assert_int_equal(on_disk(), (18u << 20) + before);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = limit;
+    small.rlim_cur = 1u << 19;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    spool_init(&late, &inherited, 0, &fake);
+    assert_int_equal(spool_write(&late, piece, sizeof(piece)), ERR_FULL);
+    assert_true(on_disk() <= (1u << 19) + before);
+    assert_null(waiting);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    spool_deinit(&late);
+    fill(&late, 9); /* the next one is given back slowly again */
+    spool_deinit(&late);
+    assert_non_null(waiting);
+    while (waiting != NULL)
+        turn();
+    assert_int_equal(on_disk(), before);
+    signal(SIGXFSZ, old);
 }
 
 int main(void)
@@ -228,7 +318,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_limit_counts_all_workers_and_space_comes_back, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(
-            a_large_file_is_given_back_in_slices_and_counted_until_it_is_gone, set_up, tear_down),
+            a_large_file_is_given_back_in_slices_and_its_room_is_there_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(of_many_large_files_one_slice_is_given_back_in_a_turn,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_disk_gets_what_is_given_back_at_once, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_spool_dir_that_is_gone_is_an_error_not_a_crash, set_up,
                                         tear_down),
     };

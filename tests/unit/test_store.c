@@ -1,41 +1,7 @@
 /* What a database of keys and teams keeps: the same tests on both engines. */
-#include "store_world.h"
+#include "both_engines.h"
 
-static struct cluster cluster;
-
-static int set_up_sqlite(void **state)
-{
-    static struct world world;
-
-    world_init(&world, NULL);
-    *state = &world;
-    return 0;
-}
-
-static int set_up_postgres(void **state)
-{
-    static struct world world;
-
-    *state = NULL;
-    if (!cluster.there)
-        return 0;
-    world_init(&world, &cluster);
-    *state = &world;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    if (*state != NULL)
-        world_deinit(*state);
-    return 0;
-}
-
-/* Without PostgreSQL its half is skipped, as the first line of the run says. */
-#define WORLD(w)                                                                                   \
-    struct world *w = *state;                                                                      \
-    if ((w) == NULL)                                                                               \
-    skip()
+#include "store/import.h"
 
 static void add_team(struct world *w, const char *id)
 {
@@ -345,6 +311,162 @@ static void more_keys_than_a_page_are_all_loaded(void **state)
     rights_list_deinit(&list);
 }
 
+/* ---- what changed ---- */
+
+static int by_hash(const void *a, const void *b)
+{
+    return memcmp(((const struct rights_key *)a)->hash, ((const struct rights_key *)b)->hash,
+                  RIGHTS_HASH_BYTES);
+}
+
+static int by_id(const void *a, const void *b)
+{
+    return strcmp(((const struct rights_team *)a)->id, ((const struct rights_team *)b)->id);
+}
+
+/* A list that was refreshed is the one that is loaded. */
+static void assert_fresh(struct world *w, struct rights_list *list, uint64_t *gen)
+{
+    struct rights_list all;
+    uint64_t now;
+
+    OK(w, store_refresh(w->store, list, gen));
+    OK(w, store_load(w->store, &all, &now));
+    assert_int_equal(*gen, now);
+    assert_int_equal(list->num_keys, all.num_keys);
+    assert_int_equal(list->num_teams, all.num_teams);
+    if (all.num_keys > 1) {
+        qsort(all.keys, all.num_keys, sizeof(all.keys[0]), by_hash);
+        qsort(list->keys, list->num_keys, sizeof(list->keys[0]), by_hash);
+    }
+    for (size_t i = 0; i < all.num_keys; i++) {
+        const struct rights_key *a = &all.keys[i], *b = &list->keys[i];
+
+        assert_memory_equal(a->hash, b->hash, RIGHTS_HASH_BYTES);
+        assert_string_equal(a->id, b->id);
+        assert_true(a->blocked == b->blocked && a->expires_unix_ms == b->expires_unix_ms);
+        assert_memory_equal(&a->limits, &b->limits, sizeof(a->limits));
+    }
+    if (all.num_teams > 1)
+        qsort(all.teams, all.num_teams, sizeof(all.teams[0]), by_id);
+    if (list->num_teams > 1)
+        qsort(list->teams, list->num_teams, sizeof(list->teams[0]), by_id);
+    for (size_t i = 0; i < all.num_teams; i++)
+        assert_true(strcmp(all.teams[i].id, list->teams[i].id) == 0 &&
+                    all.teams[i].blocked == list->teams[i].blocked);
+    rights_list_deinit(&all);
+}
+
+static void a_refreshed_list_is_what_is_there(void **state)
+{
+    WORLD(w);
+    struct store_key key;
+    char hash[STORE_HASH_DIGITS + 1];
+    struct store_key_name one = {.hash = hash};
+    struct rights_list list;
+    uint64_t gen;
+
+    OK(w, store_load(w->store, &list, &gen));
+    assert_fresh(w, &list, &gen); /* nothing changed */
+    add_team(w, "t");
+    add_team(w, "u");
+    for (unsigned i = 0; i < 40; i++) {
+        key = key_of(i);
+        key.team_id = i % 3 == 0 ? "t" : i % 3 == 1 ? "u" : NULL;
+        OK(w, store_key_add(w->store, &key, &tester, NULL));
+    }
+    assert_fresh(w, &list, &gen);
+    hash_of(2, hash);
+    OK(w, store_key_block(w->store, &one, true, &tester, NULL));
+    assert_fresh(w, &list, &gen);
+    hash_of(1000, hash);
+    key = key_of(5);
+    OK(w, store_key_regenerate(w->store, &(struct store_key_name){.hash = key.hash}, hash,
+                               "sk-...wxyz", clock_unix_ms() + 3600000, &tester, NULL));
+    assert_fresh(w, &list, &gen); /* the old hash is one more */
+    OK(w, store_key_delete(w->store, &one, &tester, NULL));
+    assert_fresh(w, &list, &gen);
+    OK(w, store_team_block(w->store, "u", true, &tester, NULL));
+    assert_fresh(w, &list, &gen);
+    OK(w, store_team_delete(w->store, "t", &tester, NULL)); /* with its keys */
+    assert_fresh(w, &list, &gen);
+    assert_int_equal(list.num_teams, 1);
+    rights_list_deinit(&list);
+}
+
+static void what_changed_without_a_word_is_read_anew(void **state)
+{
+    WORLD(w);
+    struct store_key key = key_of(1);
+    struct rights_list list;
+    uint64_t gen, before;
+
+    OK(w, store_load(w->store, &list, &gen));
+    before = gen;
+    OK(w, store_key_add(w->store, &key, &tester, NULL));
+    world_do(w, "delete from @audit");
+    assert_int_equal(store_refresh(w->store, &list, &gen), ERR_LIMIT);
+    assert_true(gen == before && list.num_keys == 0);
+    gen = 1000; /* a copy was put in its place */
+    assert_int_equal(store_refresh(w->store, &list, &gen), ERR_LIMIT);
+    assert_int_equal(store_state(w->store), STORE_UP);
+    rights_list_deinit(&list);
+}
+
+/* ---- several at once ---- */
+
+static void a_batch_keeps_what_was_taken_and_drops_what_was_refused(void **state)
+{
+    WORLD(w);
+    struct store_key key = key_of(1), twice = key_of(1), other = key_of(2), lost = key_of(3);
+    struct rights_list list;
+    uint64_t gen, before = 0;
+
+    lost.team_id = "nobody";
+    OK(w, store_load(w->store, &list, &before));
+    OK(w, store_batch_begin(w->store));
+    OK(w, store_key_add(w->store, &key, &tester, NULL));
+    assert_int_equal(store_key_add(w->store, &twice, &tester, NULL), ERR_DUPLICATE);
+    assert_int_equal(store_key_add(w->store, &lost, &tester, NULL), ERR_NOT_FOUND);
+    OK(w, store_key_add(w->store, &other, &tester, NULL));
+    OK(w, store_batch_end(w->store));
+    assert_fresh(w, &list, &before);
+    assert_int_equal(list.num_keys, 2);
+    OK(w, store_generation(w->store, &gen));
+    assert_int_equal(gen, 2); /* what was refused made none */
+    rights_list_deinit(&list);
+}
+
+static void on_refused(void *arg, const char *what, const char *why)
+{
+    (void)arg;
+    assert_string_equal(what, "key sk-...abcd");
+    assert_non_null(strstr(why, "team"));
+}
+
+static void an_import_is_whole_and_a_second_one_changes_nothing(void **state)
+{
+    WORLD(w);
+    enum { NUM = 2500 };
+    struct litellm_rows rows = {.num_keys = NUM};
+    struct import_counts counts;
+    uint64_t gen, again;
+
+    rows.keys = calloc(NUM, sizeof(rows.keys[0]));
+    for (unsigned i = 0; i < NUM; i++)
+        rows.keys[i] = key_of(i);
+    rows.keys[7].team_id = "nobody"; /* the others of its group are taken all the same */
+    OK(w, import_into(w->store, &rows, &tester, &counts, on_refused, NULL));
+    assert_true(counts.added == NUM - 1 && counts.there == 0 && counts.refused == 1);
+    OK(w, store_generation(w->store, &gen));
+    assert_int_equal(gen, NUM - 1);
+    OK(w, import_into(w->store, &rows, &tester, &counts, on_refused, NULL));
+    assert_true(counts.added == 0 && counts.there == NUM - 1 && counts.refused == 1);
+    OK(w, store_generation(w->store, &again));
+    assert_int_equal(again, gen);
+    free(rows.keys);
+}
+
 /* ---- lists ---- */
 
 static size_t num_listed(struct world *w, struct store_key_filter filter)
@@ -492,6 +614,56 @@ static void each_change_stands_in_the_audit_with_who_made_it(void **state)
         store_audit_deinit(&rows[i]);
 }
 
+/* ---- budgets ---- */
+
+static struct rights_limits limits_of(const char *fields, enum rights_source source)
+{
+    struct store_key key = key_of(1);
+    struct rights_key rights;
+    struct rights_limits limits;
+
+    key.fields = (char *)fields;
+    assert_int_equal(store_key_rights(&key, source, &rights), 0);
+    limits = rights.limits;
+    rights_key_deinit(&rights);
+    return limits;
+}
+
+/* (tenants statements A3, A16) */
+static void a_budget_is_dollars_less_what_litellm_has_spent(void **state)
+{
+    static const struct {
+        const char *fields;
+        enum rights_source source;
+        uint64_t nano;
+        uint32_t period_s;
+    } cases[] = {
+        {"{}", RIGHTS_OF_DATABASE, RIGHTS_UNLIMITED, 0},
+        {"{\"max_budget\":null}", RIGHTS_OF_DATABASE, RIGHTS_UNLIMITED, 0},
+        {"{\"max_budget\":10.5}", RIGHTS_OF_DATABASE, UINT64_C(10500000000), 0},
+        {"{\"max_budget\":\"1e-3\",\"budget_duration\":\"1h\"}", RIGHTS_OF_DATABASE, 1000000, 3600},
+        {"{\"max_budget\":true}", RIGHTS_OF_DATABASE, 0, 0}, /* what is none may spend nothing */
+        {"{\"max_budget\":-1}", RIGHTS_OF_DATABASE, 0, 0},
+        {"{\"max_budget\":2,\"spend\":0.5}", RIGHTS_OF_DATABASE, 1500000000, 0},
+        {"{\"max_budget\":2,\"spend\":3}", RIGHTS_OF_DATABASE, 0, 0},
+        /* of which period it is nobody knows here */
+        {"{\"max_budget\":2,\"spend\":0.5,\"budget_duration\":\"1d\"}", RIGHTS_OF_DATABASE,
+         2000000000, 86400},
+        {"{\"max_budget\":2,\"spend\":0.5,\"budget_duration\":\"1d\"}", RIGHTS_OF_LITELLM,
+         1500000000, 86400},
+        {"{\"max_budget\":2,\"budget_duration\":\"soon\"}", RIGHTS_OF_DATABASE, 2000000000, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct rights_limits limits = limits_of(cases[i].fields, cases[i].source);
+
+        if (limits.budget_nano != cases[i].nano || limits.budget_period_s != cases[i].period_s)
+            fail_msg("%s: %llu in %u s", cases[i].fields, (unsigned long long)limits.budget_nano,
+                     limits.budget_period_s);
+    }
+}
+
 /* ---- schema ---- */
 
 static void a_second_program_opens_what_the_first_one_made(void **state)
@@ -510,21 +682,6 @@ static void a_second_program_opens_what_the_first_one_made(void **state)
     store_free(second);
 }
 
-static void do_sql(const struct world *w, const char *sql)
-{
-    struct engine *engine;
-
-    if (w->cluster != NULL) {
-        cluster_do(w->cluster, sql, NULL, NULL);
-        return;
-    }
-    assert_int_equal(sqlite_engine_new(w->url + strlen("sqlite://"), false, &engine), 0);
-    assert_int_equal(engine->ops->connect(engine, clock_now_ms() + PATIENCE_MS), 0);
-    if (engine_run(engine, sql, NULL, 0, clock_now_ms() + PATIENCE_MS, NULL, NULL) != 0)
-        fail_msg("%s: %s", sql, engine->why);
-    engine->ops->free(engine);
-}
-
 static void a_newer_programs_database_is_left_alone(void **state)
 {
     WORLD(w);
@@ -532,10 +689,10 @@ static void a_newer_programs_database_is_left_alone(void **state)
     uint64_t gen;
 
     OK(w, store_generation(w->store, &gen));
-    do_sql(w, "update @meta set value = '99' where name = 'schema'");
+    world_do(w, "update @meta set value = '99' where name = 'schema'");
     assert_int_equal(store_generation(store, &gen), 0); /* which says that we may read it */
     store_free(store);
-    do_sql(w, "update @meta set value = '98' where name = 'min_reader'");
+    world_do(w, "update @meta set value = '98' where name = 'min_reader'");
     store = world_open(w->url);
     assert_int_equal(store_generation(store, &gen), ERR_BAD_STATE);
     assert_int_equal(store_state(store), STORE_FOREIGN);
@@ -558,11 +715,15 @@ static void a_newer_programs_database_is_left_alone(void **state)
         T(a_team_is_added_changed_blocked_listed_and_deleted_with_its_keys, s),                    \
         T(each_change_stands_in_the_audit_with_who_made_it, s),                                    \
         T(a_second_program_opens_what_the_first_one_made, s),                                      \
+        T(a_batch_keeps_what_was_taken_and_drops_what_was_refused, s),                             \
+        T(an_import_is_whole_and_a_second_one_changes_nothing, s),                                 \
+        T(a_refreshed_list_is_what_is_there, s), T(what_changed_without_a_word_is_read_anew, s),   \
         T(a_newer_programs_database_is_left_alone, s)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {BOTH(TESTS)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_budget_is_dollars_less_what_litellm_has_spent), BOTH(TESTS)};
     int failed;
 
     cluster_init(&cluster);

@@ -1,40 +1,8 @@
 /* What a store does when its database is full, damaged, locked, stopped, or gone. */
-#include "store_world.h"
+#include "both_engines.h"
 
 #include <sys/file.h>
 #include <sys/resource.h>
-
-static struct cluster cluster;
-static struct world world;
-
-static int set_up_sqlite(void **state)
-{
-    world_init(&world, NULL);
-    *state = &world;
-    return 0;
-}
-
-static int set_up_postgres(void **state)
-{
-    *state = NULL;
-    if (!cluster.there)
-        return 0;
-    world_init(&world, &cluster);
-    *state = &world;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    if (*state != NULL)
-        world_deinit(*state);
-    return 0;
-}
-
-#define WORLD(w)                                                                                   \
-    struct world *w = *state;                                                                      \
-    if ((w) == NULL)                                                                               \
-    skip()
 
 static const char *path_of(const struct world *w)
 {
@@ -141,7 +109,7 @@ static void a_second_server_of_a_new_file_waits_for_its_tables(void **state)
 static void a_full_disk_refuses_changes_and_lets_reads_through(void **state)
 {
     WORLD(w);
-    struct rlimit before, small = {.rlim_cur = 256 * 1024};
+    struct rlimit before, small = {.rlim_cur = 1024 * 1024}; /* room for the tables */
     struct rights_list list;
     uint64_t gen, last = 0;
     unsigned i = 0;
@@ -471,12 +439,32 @@ static void a_place_is_taken_or_refused(void **state)
 }
 
 #define S(test) cmocka_unit_test_setup_teardown(test, set_up_sqlite, tear_down)
+static void file_systems_of_other_machines_are_known(void **state)
+{
+    static const uint32_t shared[] = {0x6969,     0xff534d42, 0xfe534d42, 0x517b,    0x00c36400,
+                                      0x5346414f, 0x0bd00bd0, 0x01161970, 0x7461636f};
+    static const uint32_t own[] = {0xef53 /* ext4 */,
+                                   0x58465342 /* xfs */,
+                                   0x9123683e /* btrfs */,
+                                   0x01021994 /* tmpfs */,
+                                   0x794c7630 /* overlayfs */,
+                                   0x2fc12fc1 /* zfs */,
+                                   0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++)
+        assert_true(sqlite_is_network(shared[i]));
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        assert_false(sqlite_is_network(own[i]));
+}
+
 #define P(test) cmocka_unit_test_setup_teardown(test, set_up_postgres, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_place_is_taken_or_refused),
+        cmocka_unit_test(file_systems_of_other_machines_are_known),
         S(the_file_is_its_owners_alone),
         S(a_second_server_reads_and_changes_nothing_until_the_first_ends),
         S(a_second_server_of_a_new_file_waits_for_its_tables),

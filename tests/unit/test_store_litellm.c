@@ -183,11 +183,37 @@ static void nothing_is_said_to_have_changed_when_nothing_did(void **state)
     REFRESH(l, list, changed);
     REFRESH(l, list, changed);
     assert_false(changed);
-    /* Spend is written all the time, and is no right. */
-    cluster_do(&cluster, "update \"LiteLLM_VerificationToken\" set spend = spend + 1", NULL, NULL);
+    /* Spend is written all the time: a hundredth of a budget counts, and without one nothing. */
+    cluster_do(&cluster, "update \"LiteLLM_VerificationToken\" set spend = spend + 0.001", NULL,
+               NULL);
+    REFRESH(l, list, changed);
+    assert_false(changed);
+    cluster_do(&cluster,
+               "update \"LiteLLM_VerificationToken\" set spend = spend + 1 where budget_id is null",
+               NULL, NULL);
     REFRESH(l, list, changed);
     assert_false(changed);
     assert_int_equal(list->num_keys, 2);
+}
+
+static void what_litellm_has_spent_of_a_budget_is_taken_off(void **state)
+{
+    LITELLM(l);
+    const struct rights_list *list;
+    bool changed;
+
+    cluster_do(&cluster, "update \"LiteLLM_VerificationToken\" set spend = 1.01", NULL, NULL);
+    REFRESH(l, list, changed);
+    assert_true(list->keys[0].limits.budget_nano == RIGHTS_UNLIMITED);
+    assert_int_equal(list->keys[1].limits.budget_nano, 1500000000); /* of 2.5 */
+    cluster_do(&cluster, "update \"LiteLLM_VerificationToken\" set spend = 2.5", NULL, NULL);
+    REFRESH(l, list, changed);
+    assert_true(changed);
+    assert_int_equal(list->keys[1].limits.budget_nano, 0);
+    cluster_do(&cluster, "update \"LiteLLM_VerificationToken\" set spend = -1", NULL, NULL);
+    cluster_do(&cluster, "update \"LiteLLM_BudgetTable\" set max_budget = 0", NULL, NULL);
+    REFRESH(l, list, changed); /* a refund of a budget of nothing */
+    assert_int_equal(list->keys[1].limits.budget_nano, 0);
 }
 
 static void each_kind_of_change_shows_at_the_next_look(void **state)
@@ -302,6 +328,19 @@ static void one_key_is_found_at_its_first_use(void **state)
     assert_int_equal(litellm_find(l, hash, &one), ERR_NOT_FOUND);
     hash_bytes(KEY_C, hash);
     assert_int_equal(litellm_find(l, hash, &one), ERR_NOT_FOUND);
+}
+
+static void a_keys_row_is_read_as_an_administrator_sees_it(void **state)
+{
+    LITELLM(l);
+    struct store_key row;
+
+    assert_int_equal(litellm_get(l, KEY_A, &row), 0);
+    assert_string_equal(row.hash, KEY_A);
+    assert_string_equal(row.team_id, "team-1");
+    store_key_deinit(&row);
+    assert_int_equal(litellm_get(l, KEY_C, &row), ERR_NOT_FOUND);
+    assert_int_equal(litellm_get(l, PAGE_K, &row), ERR_NOT_FOUND);
 }
 
 static void columns_may_be_missing_and_unknown(void **state)
@@ -445,10 +484,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(keys_and_teams_are_read_as_litellm_writes_them),
         T(nothing_is_said_to_have_changed_when_nothing_did),
+        T(what_litellm_has_spent_of_a_budget_is_taken_off),
         T(each_kind_of_change_shows_at_the_next_look),
         T(a_change_that_ends_late_shows_as_well),
         T(an_old_hash_is_good_until_it_is_revoked),
         T(one_key_is_found_at_its_first_use),
+        T(a_keys_row_is_read_as_an_administrator_sees_it),
         T(columns_may_be_missing_and_unknown),
         T(another_database_is_no_litellm),
         T(a_role_that_may_only_select_is_enough),

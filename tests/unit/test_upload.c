@@ -85,6 +85,7 @@ static int tear_down(void **state)
     (void)state;
     client_leaves();
     assert_int_equal(rt.upload_bytes, 0);
+    assert_int_equal(rt.receiving, 0);
     assert_int_equal(atomic_load(&shared.slots[rt.slot].spool_bytes), 0);
     idem_free(inherited.idem);
     world_end();

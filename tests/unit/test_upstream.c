@@ -4,7 +4,7 @@
 
 static void serve_nothing(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (read_request(s, fd, &head))
@@ -20,7 +20,7 @@ static void serve_silence(struct server *s, int fd, int nth)
 
 static void serve_close(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     read_request(s, fd, &head);
@@ -29,7 +29,7 @@ static void serve_close(struct server *s, int fd, int nth)
 /* Answers the first request of a process's life, then closes on each further one. */
 static void serve_first_only(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     if (nth == 0 && read_request(s, fd, &head))
         say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
@@ -41,7 +41,7 @@ static void serve_first_only(struct server *s, int fd, int nth)
 
 static void serve_text(struct server *s, int fd, const char *text)
 {
-    struct head head;
+    struct seen_head head;
 
     if (read_request(s, fd, &head))
         say(fd, text);
@@ -75,7 +75,7 @@ static void serve_interim(struct server *s, int fd, int nth)
 
 static void serve_interim_for_ever(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (read_request(s, fd, &head))
@@ -98,7 +98,7 @@ static void serve_garbage(struct server *s, int fd, int nth)
 
 static void serve_redirect(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     while (read_request(s, fd, &head))
@@ -107,7 +107,7 @@ static void serve_redirect(struct server *s, int fd, int nth)
 
 static void serve_no_content(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     while (read_request(s, fd, &head))
@@ -124,7 +124,7 @@ static void serve_odd_headers(struct server *s, int fd, int nth)
 
 static void serve_large_head(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (!read_request(s, fd, &head))
@@ -137,7 +137,7 @@ static void serve_large_head(struct server *s, int fd, int nth)
 
 static void serve_chunks(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (!read_request(s, fd, &head))

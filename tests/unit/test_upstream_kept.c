@@ -13,7 +13,7 @@ static const char *const folds[] = {" c: d\r\n", "\tfolded: zzzzzzzzzzzzzzzzzzzz
 /* Every second answer begins with a line that continues another one, and none was there. */
 static void serve_folded_first(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     for (unsigned n = 0; read_request(s, fd, &head); n++) {
@@ -44,7 +44,7 @@ static void a_folded_first_line_of_an_answer_kills_no_worker(void **state)
 /* The same with files, whose answers are streamed, and with calls that go out once. */
 static void serve_folded_always(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     while (read_request(s, fd, &head))
@@ -76,7 +76,7 @@ static void folded_lines_stay_out_of_every_kind_of_call(void **state)
 /* A line that is none at all is the provider's fault, and this one call's end at most. */
 static void serve_nonsense(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     while (read_request(s, fd, &head))
@@ -106,7 +106,7 @@ static void a_line_without_a_name_ends_its_own_call_at_most(void **state)
 /* The first connection answers once, takes the second request and dies of it. */
 static void serve_dying(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     while (read_request(s, fd, &head)) {
         if (nth == 0 && s->requests == 2)
@@ -152,7 +152,7 @@ static void a_request_on_a_fresh_connection_that_dies_is_not_repeated(void **sta
 
 static void serve_all_but_the_first(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     while (read_request(s, fd, &head))
         if (nth > 0)

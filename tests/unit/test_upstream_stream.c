@@ -12,7 +12,7 @@ static unsigned source_sum(size_t len)
 
 static void serve_error(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     while (read_request(s, fd, &head))
@@ -21,7 +21,7 @@ static void serve_error(struct server *s, int fd, int nth)
 
 static void serve_early_413(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (!read_head(s, fd, &head))
@@ -34,7 +34,7 @@ static void serve_early_413(struct server *s, int fd, int nth)
 static void serve_full_window(struct server *s, int fd, int nth)
 {
     struct pollfd gone = {.fd = fd, .events = POLLRDHUP};
-    struct head head;
+    struct seen_head head;
     char c;
 
     (void)nth;

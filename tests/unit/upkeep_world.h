@@ -101,11 +101,14 @@ struct thing { /* a batch, or a file */
     unsigned total, completed;
     char marker[MARKER_MAX + 1];
     const char *purpose, *expires; /* of a file */
+    const char *output;            /* id of a batch's output file; NULL: there is none */
 };
 
 struct call {
     unsigned account;
-    bool list, upkeep;
+    bool list, content, upkeep;
+    bool file; /* it has the limits of files, and as a whole ... */
+    uint32_t total_ms;
     char id[64];
     uint64_t at_ms;
 };
@@ -131,6 +134,8 @@ struct world {
     unsigned in_flight[ACCOUNTS], most_in_flight[ACCOUNTS];
     int fail_status; /* of the next fail_times calls; 0: cannot be reached */
     unsigned fail_times;
+    const char *content;     /* of every file */
+    bool stalls;             /* no byte of a content comes, until this ends */
     const char *retry_after; /* header of these */
     int64_t skew_s;          /* their clocks are so far ahead */
     bool inclusive;          /* their lists begin with the object that `after` names */
@@ -161,6 +166,10 @@ static inline void add_batch(struct strbuf *out, const struct thing *t)
                 t->total, t->completed);
     if (t->marker[0] != '\0')
         strbuf_addf(out, ",\"metadata\":{\"team\":\"x\",\"tranche\":\"%s\"}", t->marker);
+    if (t->output != NULL)
+        strbuf_addf(out, ",\"output_file_id\":\"%s\"", t->output);
+    if (strcmp(t->status, "completed") == 0)
+        strbuf_addf(out, ",\"completed_at\":%lld", (long long)(time(NULL) + w->skew_s));
     if (t->error != NULL)
         strbuf_addf(out, ",\"errors\":{\"object\":\"list\",\"data\":[{\"code\":\"%s\"}]}",
                     t->error);
@@ -172,7 +181,8 @@ static inline void add_thing(struct strbuf *out, const struct thing *t)
     if (!t->file)
         add_batch(out, t);
     else
-        strbuf_addf(out, "{\"id\":\"%s\",\"purpose\":\"%s\",\"expires_at\":%s}", t->id, t->purpose,
+        strbuf_addf(out, "{\"id\":\"%s\",\"purpose\":\"%s\",\"created_at\":%lld,\"expires_at\":%s}",
+                    t->id, t->purpose, (long long)(time(NULL) + w->skew_s) - (long long)t->age_s,
                     t->expires != NULL ? t->expires : "null");
 }
 
@@ -233,6 +243,21 @@ static inline int write_answer(const struct upstream_call *call, struct strbuf *
     return 404;
 }
 
+/* A file's content comes in pieces. @return whether it was asked for */
+static inline bool stream_content(const struct upstream_call *call, struct upstream_result *result)
+{
+    size_t len = w->content != NULL ? strlen(w->content) : 0;
+
+    if (strstr(call->url, "/content") == NULL || w->content == NULL)
+        return false;
+    result->head.status = 200;
+    assert_true(call->request.on_head(call->request.arg, &result->head));
+    for (size_t at = 0; at < len; at += 7)
+        (void)call->request.on_data(call->request.arg, w->content + at,
+                                    len - at < 7 ? len - at : 7);
+    return true;
+}
+
 static void answer(struct loop_timer *timer)
 {
     struct upstream_call *call = timer->arg;
@@ -245,13 +270,17 @@ static void answer(struct loop_timer *timer)
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime(&now));
     result.head.headers = headers;
     result.head.num_headers = 1;
+    if (w->stalls && strstr(call->url, "/content") != NULL) {
+        assert_int_equal(loop_timer_start(&w->loop.base, timer, SECOND), 0);
+        return;
+    }
     w->in_flight[call->account]--;
     if (w->fail_times > 0) {
         w->fail_times--;
         result.head.status = w->fail_status;
         result.end = w->fail_status != 0 ? UPSTREAM_ANSWERED : UPSTREAM_CONNECT_FAILED;
         result.head.num_headers += w->retry_after != NULL;
-    } else {
+    } else if (!stream_content(call, &result)) {
         result.head.status = write_answer(call, &body);
     }
     result.body = strbuf_str(&body);
@@ -267,7 +296,12 @@ static inline void note_call(const struct upstream_call *call)
     struct call *c = &w->calls[w->num_calls++];
 
     assert_true(w->num_calls < MAX_CALLS);
-    *c = (struct call){.account = call->account, .list = item == NULL, .at_ms = w->loop.now_ms};
+    *c = (struct call){.account = call->account,
+                       .list = item == NULL && strstr(call->url, "/content") == NULL,
+                       .content = strstr(call->url, "/content") != NULL,
+                       .file = call->request.file,
+                       .total_ms = call->request.total_ms,
+                       .at_ms = w->loop.now_ms};
     if (item != NULL)
         snprintf(c->id, sizeof(c->id), "%.*s", (int)strcspn(item + 9, "?"), item + 9);
     for (size_t i = 0; i < call->request.num_headers; i++)

@@ -110,7 +110,7 @@ static void wait_for_close(int fd)
 static void serve_big(struct server *s, int fd, int nth)
 {
     char *bytes = calloc(1, BIG + 1);
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (bytes == NULL)
@@ -127,7 +127,7 @@ static void serve_big(struct server *s, int fd, int nth)
 
 static void serve_stall(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     if (!read_request(s, fd, &head))

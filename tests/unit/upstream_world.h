@@ -43,7 +43,9 @@ struct fake_loop {
     int epoll_fd;
     uint64_t skew_ms;
     struct loop_timer *timers[MAX_TIMERS];
+    uint64_t started[MAX_TIMERS]; /* `starts` when each was */
     size_t num_timers;
+    uint64_t starts;
     struct watch watches[MAX_WATCHES];
     size_t num_watches;
     bool in_callback;
@@ -61,6 +63,7 @@ static void do_timer_stop(struct loop *loop, struct loop_timer *timer)
     if (timer->slot == 0)
         return;
     l->timers[timer->slot - 1] = l->timers[--l->num_timers];
+    l->started[timer->slot - 1] = l->started[l->num_timers];
     l->timers[timer->slot - 1]->slot = timer->slot;
     timer->slot = 0;
 }
@@ -72,6 +75,7 @@ static int do_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t 
     do_timer_stop(loop, timer);
     assert_true(l->num_timers < MAX_TIMERS);
     timer->due_ms = do_now_ms(loop) + delay_ms;
+    l->started[l->num_timers] = ++l->starts;
     l->timers[l->num_timers++] = timer;
     timer->slot = l->num_timers;
     return 0;
@@ -97,17 +101,23 @@ static bool is_running(const struct fake_loop *l, const struct loop_timer *timer
     return false;
 }
 
-/* What they start is for the next turn. */
+/* Those that are due, in the order of their starts. What they start, also anew, is for the next
+ * turn. */
 static void run_timers(struct fake_loop *l, uint64_t now_ms)
 {
     struct loop_timer *due[MAX_TIMERS];
-    size_t num = 0;
+    uint64_t before = l->starts;
+    size_t num = 0, at;
 
-    for (size_t i = 0; i < l->num_timers; i++)
-        if (l->timers[i]->due_ms <= now_ms)
-            due[num++] = l->timers[i];
+    for (size_t i = 0; i < l->num_timers; i++) {
+        if (l->timers[i]->due_ms > now_ms)
+            continue;
+        for (at = num++; at > 0 && l->started[due[at - 1]->slot - 1] > l->started[i]; at--)
+            due[at] = due[at - 1];
+        due[at] = l->timers[i];
+    }
     for (size_t i = 0; i < num; i++) {
-        if (!is_running(l, due[i]) || due[i]->due_ms > now_ms)
+        if (!is_running(l, due[i]) || l->started[due[i]->slot - 1] > before)
             continue;
         do_timer_stop(&l->super, due[i]);
         due[i]->cb(due[i]);
@@ -145,7 +155,7 @@ static void loop_turn(struct fake_loop *l)
 
 #define MAX_PEERS 64
 
-struct head {
+struct seen_head {
     char text[4096];
     size_t len;
 };
@@ -160,8 +170,8 @@ struct server {
     int fds[MAX_PEERS];
     atomic_int connections, requests, ended;
     pthread_mutex_t lock;
-    struct head seen;  /* the last request; read it after the server was stopped */
-    size_t body_bytes; /* of the last request */
+    struct seen_head seen; /* the last request; read it after the server was stopped */
+    size_t body_bytes;     /* of the last request */
     unsigned body_sum;
 };
 
@@ -200,7 +210,7 @@ static void read_body(struct server *s, int fd, size_t length)
 }
 
 /* @return false when the client has closed */
-static bool read_head(struct server *s, int fd, struct head *head)
+static bool read_head(struct server *s, int fd, struct seen_head *head)
 {
     char c;
 
@@ -224,7 +234,7 @@ static void wake(struct server *s)
         abort();
 }
 
-static bool read_request(struct server *s, int fd, struct head *head)
+static bool read_request(struct server *s, int fd, struct seen_head *head)
 {
     const char *length;
 
@@ -469,7 +479,7 @@ static struct upstream_call *start_get(struct world *w, const char *path)
     return call;
 }
 
-static void fetch(struct world *w, struct upstream_request *request)
+static inline void fetch(struct world *w, struct upstream_request *request)
 {
     w->done = false;
     start(w, request);
@@ -478,7 +488,7 @@ static void fetch(struct world *w, struct upstream_request *request)
 
 static inline void serve_hello(struct server *s, int fd, int nth)
 {
-    struct head head;
+    struct seen_head head;
 
     (void)nth;
     while (read_request(s, fd, &head))

@@ -1,0 +1,319 @@
+"""`tranche run` and `tranche results`: a batch from a file to its results in input order, against our gateway and against a server that
+is none (the simulator alone); killed and stopped on the way, nothing is uploaded or made twice."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+
+import pytest
+from harness import (GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, Sim, azure_account, balanced_config, find_binary, free_port, http_request,
+                     program_env, sim_config, until)
+from kill_proxy import ANSWER, BEFORE, BODY, HALF, KillProxy
+
+QUICK = {"validate_ms": 50, "run_ms": 300, "finalize_ms": 20, "cancel_ms": 50}
+
+
+@pytest.fixture(scope="module")
+def quick_sim(tmp_path_factory):
+    """Batches that end by themselves within a second."""
+    sim = Sim(tmp_path_factory.mktemp("sim"), sim_config([azure_account("eu"), {
+        "name": "oai", "kind": "openai", "port": 0, "key": PROVIDER_KEYS["oai"], "models": [GROUP, "gpt-4o"]}], **QUICK))
+    yield sim
+    assert sim.stop() == 0, sim.log
+
+
+class World:
+    """A server, and who made what behind it."""
+
+    def __init__(self, sim, account, port, key):
+        self.sim, self.account, self.port, self.key = sim, account, port, key
+        self.url = f"http://127.0.0.1:{port}/v1"
+
+    def made(self):
+        return self.sim.created("files", [self.account]), self.sim.created("batches", [self.account])
+
+    def calls(self, method, path):
+        return [r for r in self.sim.requests(self.account) if r["method"] == method and path in r["target"]]
+
+    def env(self, url=None, **more):
+        return program_env({"TRANCHE_BASE_URL": url or self.url, "TRANCHE_API_KEY": self.key, **more})
+
+    def run(self, *args, url=None, **more):
+        return subprocess.run([find_binary("tranche"), *args], capture_output=True, text=True, timeout=PATIENCE * 6, check=False,
+                              stdin=subprocess.DEVNULL, env=self.env(url, **more))
+
+    def begin(self, *args, url=None):
+        return subprocess.Popen([find_binary("tranche"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                stdin=subprocess.DEVNULL, env=self.env(url))
+
+
+@pytest.fixture(params=["gateway", "other"])
+def world(request, start, quick_sim):
+    quick_sim.reset()
+    if request.param == "other":
+        return World(quick_sim, "oai", quick_sim.ports["oai"], PROVIDER_KEYS["oai"])
+    gateway = start(balanced_config(quick_sim, accounts=["eu"]), sim=quick_sim)
+    return World(quick_sim, "eu", gateway.port, MASTER_KEY)
+
+
+@pytest.fixture
+def alone(quick_sim):
+    """The simulator as any server of the contract."""
+    quick_sim.reset()
+    return World(quick_sim, "oai", quick_sim.ports["oai"], PROVIDER_KEYS["oai"])
+
+
+def request_lines(*ids, model=GROUP, url="/v1/chat/completions"):
+    return [json.dumps({"custom_id": i, "method": "POST", "url": url, "body": {"model": model, "messages": [{"role": "user", "content": "hi"}]}})
+            for i in ids]
+
+
+def write(path, *ids, **kw):
+    path.write_text("".join(line + "\n" for line in request_lines(*ids, **kw)))
+    return str(path)
+
+
+IDS = [f"request-{n}" for n in range(12)]
+
+
+def ids_of(path):
+    return [json.loads(line)["custom_id"] for line in path.read_text().splitlines()]
+
+
+def statuses_of(path):
+    return [(json.loads(line)["response"] or {}).get("status_code") for line in path.read_text().splitlines()]
+
+
+def state_of(output):
+    return json.loads((output.parent / (output.name + ".tranche")).read_text())
+
+
+def expected(world, output, ids):
+    """The provider's own bytes for each line, in input order."""
+    answers, batch = {}, batch_of(world, output)
+    for name in ("output_file_id", "error_file_id"):
+        file = batch[name]
+        if file:
+            for line in world.run("get", file).stdout.splitlines():
+                answers[json.loads(line)["custom_id"]] = line
+    return "".join(answers[i] + "\n" for i in ids)
+
+
+def batch_of(world, output):
+    target = f"/v1/batches/{state_of(output)['create']['id']}"
+    answer = http_request(world.port, "GET", target, headers={"Authorization": f"Bearer {world.key}"})
+    assert answer.status == 200, answer
+    return answer.json()
+
+
+def test_a_run_that_is_killed_at_ten_points_goes_on_and_makes_nothing_twice(world, tmp_path):
+    ids = ["fail-429-first", *IDS, "fail-last"]
+    source, output = write(tmp_path / "in.jsonl", *ids), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--settle", "0", "--poll", "1"]
+    proxy = KillProxy(world.port)
+    points = [("POST", "/v1/files$", BEFORE), ("POST", "/v1/files$", BODY), ("POST", "/v1/files$", ANSWER),
+              ("GET", r"/v1/files\?", ANSWER),                                        # in the midst of looking for it
+              ("POST", "/v1/batches$", BEFORE), ("POST", "/v1/batches$", ANSWER), ("GET", r"/v1/batches\?", ANSWER),
+              ("GET", "/v1/batches/", BEFORE), ("GET", "/content$", HALF), ("GET", "/content$", ANSWER)]
+    for method, pattern, where in points:
+        proxy.plan(method, pattern, where)
+        process = world.begin(*command, url=proxy.url)
+        proxy.watch(process.pid)
+        out, err = process.communicate(timeout=PATIENCE * 6)
+        assert proxy.killed.is_set() and process.returncode == -signal.SIGKILL, (method, pattern, where, out, err, proxy.seen)
+        assert not output.exists()
+    done = world.run(*command, url=proxy.url)
+    assert done.returncode == 4 and "14 lines, 12 ok, 2 failed" in done.stdout, done
+    proxy.close()
+    assert output.read_text() == expected(world, output, ids)
+    assert ids_of(output) == ids
+    assert world.made() == (1, 1), proxy.seen
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out")) == ["out.jsonl", "out.jsonl.tranche"]
+
+    # Once more: it has ended. And as if it had been killed between the last two things that it does.
+    posts = len(world.calls("POST", "/"))
+    before = output.read_text()
+    done = world.run(*command, url=proxy.url)
+    assert done.returncode == 4 and output.read_text() == before, done
+    state = tmp_path / "out.jsonl.tranche"
+    state.write_text(state.read_text().replace('"finished"', '"begun"').replace(f":{proxy.port}", f":{world.port}"))
+    output.unlink()
+    done = world.run(*command)
+    assert done.returncode == 4 and output.read_text() == before, done
+    assert len(world.calls("POST", "/")) == posts and world.made() == (1, 1)
+
+
+def test_ctrl_c_stops_the_command_and_not_the_batch(world, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    world.sim.control("POST", "/control/switches", {"account": world.account, "time": {"run_ms": 3_600_000}})
+    process = world.begin("run", source, "-o", str(output), "--poll", "1")
+    until(lambda: (tmp_path / "out.jsonl.tranche").exists() and state_of(output)["create"]["id"], "its batch is known")
+
+    # One command at a time works on one output.
+    second = world.run("run", source, "-o", str(output))
+    assert second.returncode == 2 and "another tranche run" in second.stderr, second
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE * 4)
+    batch = state_of(output)["create"]["id"]
+    assert process.returncode == 130 and f"tranche cancel {batch}" in err and out == "", (out, err)
+    assert "\033" not in err and "in.jsonl: uploading" in err and batch in err, err
+    # The batch is cancelled meanwhile: what has not run says so.
+    assert world.run("cancel", batch).returncode == 0
+    world.sim.advance(1000)
+    done = world.run("run", source, "-o", str(output), "--poll", "1", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 4 and told["exit"] == 4 and told["status"] == "cancelled" and told["batch_id"] == batch, done
+    assert told["lines"] == len(IDS) == told["ok"] + told["failed"] and ids_of(output) == IDS
+    assert world.made() == (1, 1)
+
+
+def test_lines_that_failed_are_sent_once_more(alone, tmp_path):
+    ids = ["fail-429-a", "good-1", "fail-b", "good-2", "fail-429-c"]
+    source, output = write(tmp_path / "in.jsonl", *ids, model="of-the-file"), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--model", "gpt-4o", "--poll", "1"]
+    done = alone.run(*command)
+    assert done.returncode == 4 and "2 ok, 3 failed (2 can be sent once more: --retry-failed)" in done.stdout, done
+    first = output.read_text().splitlines()
+    assert statuses_of(output) == [429, 200, 400, 200, 429]
+    alone.sim.switch("oai", fail_prefix="never-")
+    done = alone.run(*command, "--retry-failed")
+    assert done.returncode == 4 and "5 lines, 4 ok, 1 failed" in done.stdout, done
+    assert ids_of(output) == ids and statuses_of(output) == [200, 200, 400, 200, 200]
+    assert [output.read_text().splitlines()[i] for i in (1, 2, 3)] == [first[i] for i in (1, 2, 3)]  # what was good stays as it was
+    assert alone.made() == (2, 2)
+    # Nothing is left that another try would help: none is made.
+    assert alone.run(*command, "--retry-failed").returncode == 4 and alone.made() == (2, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl", "out.jsonl.tranche"]
+
+
+def test_several_files_run_at_once_and_a_bad_one_stops_none(alone, tmp_path):
+    sources = [write(tmp_path / f"{name}.jsonl", f"{name}-1", f"{name}-2") for name in ("a", "b")]
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"custom_id": "x"}\n')
+    where = tmp_path / "results"
+    where.mkdir()
+    alone.sim.control("POST", "/control/switches", {"account": "oai", "time": {"run_ms": 3_600_000}})
+    process = alone.begin("run", *sources, str(bad), "-o", str(where), "--poll", "1", "--json")
+    alone.sim.wait("oai", "POST", "/v1/batches", count=2)  # both are under way, and none can have ended
+    alone.sim.advance(7_200_000)
+    out, err = process.communicate(timeout=PATIENCE * 6)
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [t["exit"] for t in told] == [0, 0, 1] and process.returncode == 1, (out, err)
+    assert "bad.jsonl:1:" in err and "nothing was sent" in told[2]["error"], (out, err)
+    assert ids_of(where / "a.results.jsonl") == ["a-1", "a-2"] and ids_of(where / "b.results.jsonl") == ["b-1", "b-2"]
+    assert alone.made() == (2, 2)
+
+
+def test_an_answer_that_is_lost_is_found_and_not_asked_for_again(alone, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    alone.sim.fault({"close": "answer"}, account="oai", method="POST", path="/v1/files")
+    alone.sim.fault({"status": 503, "late": True}, account="oai", method="POST", path="/v1/batches")
+    alone.sim.fault({"status": 500}, account="oai", method="GET", path="/v1/batches/*")
+    done = alone.run("run", source, "-o", str(output), "--poll", "1")
+    assert done.returncode == 0 and alone.made() == (1, 1), done
+    upload, create = alone.calls("POST", "/v1/")
+    assert ids_of(output) == IDS and upload["headers"]["idempotency-key"] != create["headers"]["idempotency-key"]
+    assert state_of(output)["nonce"] in create["headers"]["idempotency-key"] and json.loads(create["body"])["metadata"] == {
+        "tranche_run": state_of(output)["nonce"]}
+
+
+def test_what_is_refused_ends_with_what_to_do(alone, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1"]
+    done = alone.run(*command, TRANCHE_API_KEY="sk-wrong-0123456789abcdef")
+    assert done.returncode == 1 and "the upload was refused: status 401" in done.stderr and "sk-wrong" not in done.stderr, done
+    done = alone.run(*command, url=f"http://127.0.0.1:{free_port()}/v1")
+    assert done.returncode == 2 and "another --base-url" in done.stderr and "out.jsonl.tranche" in done.stderr, done
+    away = tmp_path / "away.jsonl"
+    done = alone.run("run", source, "-o", str(away), url=f"http://127.0.0.1:{free_port()}/v1")
+    assert done.returncode == 3 and "--base-url" in done.stderr, done
+    # With the right key the same command goes on.
+    assert alone.run(*command).returncode == 0 and alone.made() == (1, 1)
+    (tmp_path / "in.jsonl").write_text("\n".join(request_lines("other")) + "\n")
+    done = alone.run(*command)
+    assert done.returncode == 2 and "another input" in done.stderr and ids_of(output) == IDS, done
+    # A file that is nobody's is not written over.
+    (tmp_path / "mine.jsonl").write_text("mine\n")
+    done = alone.run("run", source, "-o", str(tmp_path / "mine.jsonl"))
+    assert done.returncode == 2 and "there already" in done.stderr and (tmp_path / "mine.jsonl").read_text() == "mine\n", done
+    done = alone.run("run", source, "-o", str(tmp_path / "e.jsonl"), "--endpoint", "/v1/embeddings")
+    assert done.returncode == 2 and "--endpoint" in done.stderr, done
+    assert alone.made() == (1, 1)
+    # A batch that fails as a whole ran nothing: the next command begins anew.
+    failing = tmp_path / "failing.jsonl"
+    command = ["run", write(tmp_path / "in2.jsonl", "x", model="unknown-model"), "-o", str(failing), "--poll", "1"]
+    done = alone.run(*command)
+    assert done.returncode == 1 and "failed" in done.stderr and not failing.exists() and alone.made() == (2, 2), done
+    assert alone.run(*command).returncode == 1 and alone.made() == (3, 3)
+    for args in (["run"], ["run", "--poll", "0", source], ["run", source, source], ["run", str(tmp_path / "none.jsonl")], ["results", "batch_a"]):
+        assert alone.run(*args).returncode == 2, args
+    for command in ("run", "results"):
+        done = alone.run(command, "--help")
+        assert done.returncode == 0 and "Example:" in done.stdout and "Exit:" in done.stdout, done
+
+
+class Terminal:
+    """A command whose outputs are a terminal."""
+
+    def __init__(self, world, args, **env):
+        self.ours, theirs = pty.openpty()
+        self.text = ""
+        self.process = subprocess.Popen([find_binary("tranche"), *args], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL,
+                                        env=world.env(TERM="xterm", **env))
+        os.close(theirs)
+
+    def read(self):
+        """@return whether there may be more"""
+        assert select.select([self.ours], [], [], PATIENCE * 2)[0], f"nothing comes any more: {self.text!r}"
+        try:
+            piece = os.read(self.ours, 65536)
+        except OSError:  # the other end was closed
+            piece = b""
+        self.text += piece.decode()
+        return bool(piece)
+
+    def wait_for(self, pattern):
+        while not re.search(pattern, self.text):
+            assert self.read(), f"no {pattern!r} in {self.text!r}"
+
+    def wait(self):
+        while self.read():
+            pass
+        os.close(self.ours)
+        return self.process.wait(PATIENCE * 4)
+
+
+def test_a_terminal_shows_bars_rates_and_colours_and_no_color_takes_the_colours(alone, tmp_path):
+    source = write(tmp_path / "in.jsonl", *IDS)
+    alone.sim.control("POST", "/control/switches", {"account": "oai", "time": {"run_ms": 3_600_000}})
+    shown = Terminal(alone, ["run", source, "-o", str(tmp_path / "a.jsonl"), "--poll", "1", "--base-url", alone.url, "--key", "os.environ/THE_KEY"],
+                     TRANCHE_BASE_URL="http://127.0.0.1:1", TRANCHE_API_KEY="sk-another-0123456789abcdef", THE_KEY=alone.key)
+    shown.wait_for(r"in_progress  0/12 0%")
+    alone.sim.advance(1_800_000)
+    shown.wait_for(r"in_progress  6/12 50%, \d+/min, ends in \d+")
+    alone.sim.advance(3_600_000)
+    code, text = shown.wait(), shown.text
+    assert code == 0 and "uploading [" in text and "reading results" in text and "\033[1A" in text and "\033[32mcompleted" in text, text
+    alone.sim.control("POST", "/control/switches", {"account": "oai", "time": QUICK})
+    shown = Terminal(alone, ["run", source, "-o", str(tmp_path / "b.jsonl"), "--poll", "1"], NO_COLOR="1")
+    code, text = shown.wait(), shown.text
+    assert code == 0 and "uploading [" in text and "\033[32m" not in text and "completed" in text, text
+
+
+def test_results_of_any_batch_come_in_input_order(world, tmp_path):
+    ids = ["fail-429-first", *IDS]
+    source, output = write(tmp_path / "in.jsonl", *ids), tmp_path / "out.jsonl"
+    assert world.run("run", source, "-o", str(output), "--poll", "1").returncode == 4
+    batch = state_of(output)["create"]["id"]
+    again = tmp_path / "again.jsonl"
+    done = world.run("results", batch, "-o", str(again))
+    assert done.returncode == 4 and "13 lines, 12 ok, 1 failed" in done.stdout and again.read_text() == output.read_text(), done
+    told = json.loads(world.run("results", batch, "-o", str(again), "--json").stdout)
+    assert (told["lines"], told["ok"], told["failed"], told["status"]) == (13, 12, 1, "completed")
+    done = world.run("results", "batch_unknown", "-o", str(again))
+    assert done.returncode == 1 and "404" in done.stderr and again.read_text() == output.read_text(), done
+    assert sorted(p.name for p in tmp_path.glob("*.jsonl*")) == ["again.jsonl", "in.jsonl", "out.jsonl", "out.jsonl.tranche"]
