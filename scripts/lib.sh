@@ -16,6 +16,15 @@ ROOT=$PWD
 VENV=$ROOT/.venv
 JOBS=$(nproc 2>/dev/null || echo 2)
 
+# Whether this is a Debian after 12, the last one with libh2o.
+h2o_is_gone() {
+    local release
+    release=$(sed -n 's/^VERSION_ID="\{0,1\}\([0-9]*\).*/\1/p' /etc/os-release 2>/dev/null)
+    [ "${release:-99}" -gt 12 ]
+}
+CLANG=14
+! h2o_is_gone || CLANG=19
+
 # One line a need: how to see that it is there, then the Debian package that brings it.
 BUILD_NEEDS='
 file:/etc/ssl/certs/ca-certificates.crt ca-certificates
@@ -46,10 +55,14 @@ cmd:nghttp nghttp2-client
 cmd:node nodejs
 cmd:npm npm
 '
-CLANG_NEEDS='
-cmd:clang clang
-glob:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-14-dev
+# A browser, for the tests of the page in long runs.
+BROWSER_NEEDS='
+cmd:chromium chromium
 '
+CLANG_NEEDS="
+cmd:clang clang
+glob:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a libclang-rt-$CLANG-dev
+"
 COVERAGE_NEEDS='
 cmd:llvm-cov llvm
 cmd:llvm-profdata llvm
@@ -140,13 +153,52 @@ run as root:  apt-get update && apt-get install -y --no-install-recommends $*"
     fi
 }
 
+# On a Debian without libh2o its packages come from Debian 12's archive, verified as apt does, and
+# are unpacked below build/: nothing foreign is installed.
+H2O_BESIDE=$ROOT/build/debian12
+h2o_is_beside() {
+    [ -e "$H2O_BESIDE/pkgconfig/libh2o-evloop.pc" ] || return 1
+    case :${PKG_CONFIG_PATH:-}: in *":$H2O_BESIDE/pkgconfig:"*) ;; *) export PKG_CONFIG_PATH=$H2O_BESIDE/pkgconfig:${PKG_CONFIG_PATH:-} ;; esac
+}
+put_h2o_beside() {
+    local apt=$H2O_BESIDE/apt archive deb libraries options
+    h2o_is_beside && return
+    say "unpacking Debian 12's libh2o into build/debian12"
+    rm -rf "$H2O_BESIDE"
+    mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+    archive=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive bookworm main" >"$apt/sources.list"
+    options=(-qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/nowhere -o "Dir::State::Lists=$apt/lists"
+        -o "Dir::Cache=$apt" -o APT::Sandbox::User=root)
+    if ! (cd "$apt" && apt-get "${options[@]}" update &&
+        apt-get "${options[@]}" download libh2o-evloop-dev libh2o-dev-common libh2o-evloop0.13) >build/apt.log 2>&1 </dev/null; then
+        tail -n 20 build/apt.log >&2
+        die "apt-get could not fetch libh2o from Debian 12's archive"
+    fi
+    for deb in "$apt"/*.deb; do
+        dpkg-deb --extract "$deb" "$H2O_BESIDE"
+    done
+    rm -rf "$apt"
+    libraries=$(dirname "$(compgen -G "$H2O_BESIDE/usr/lib/*/libh2o-evloop.so")")
+    mkdir "$H2O_BESIDE/pkgconfig"
+    sed -e "s|^prefix=.*|prefix=$H2O_BESIDE/usr|" -e "s|^libdir=.*|libdir=$libraries|" "$libraries/pkgconfig/libh2o-evloop.pc" \
+        >"$H2O_BESIDE/pkgconfig/libh2o-evloop.pc"
+    h2o_is_beside
+}
+
 # need LIST...: everything in them is there afterwards, or the script ends with one message that names all that is to be installed.
 need() {
-    local missing
+    local missing beside=
+    h2o_is_beside || true
     missing=$(missing_of "$@")
+    if grep -qx libh2o-evloop-dev <<<"$missing" && h2o_is_gone; then
+        beside=1
+        missing=$(sed 's/^libh2o-evloop-dev$/libwslay1/' <<<"$missing") # which it needs
+    fi
     [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086
     install_packages $missing
+    [ -z "$beside" ] || put_h2o_beside
     missing=$(missing_of "$@")
     [ -z "$missing" ] || die "still missing after the installation:" $missing
 }
@@ -176,9 +228,9 @@ need_python_packages() {
     done
 }
 
-# need_node_packages: the pinned Node SDK. No lock file: it would name the registry of whoever made it.
+# need_node_packages FOLDER: its pinned packages. No lock file: it would name the registry of whoever made it.
 need_node_packages() {
-    local dir=tests/integration/node
+    local dir=tests/integration/$1
     need_own "$dir"
     if cmp -s "$dir/package.json" "$dir/node_modules/.installed"; then
         return
