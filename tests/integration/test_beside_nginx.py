@@ -11,7 +11,7 @@ import threading
 
 import openai
 import pytest
-from harness import GROUP, ROOT, lines, until
+from harness import GROUP, ROOT, free_port, lines, until
 from tenants import KEYS, tenants  # noqa: F401 (a fixture)
 
 NGINX = os.environ.get("TRANCHE_TEST_NGINX") or shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
@@ -55,11 +55,6 @@ def snippet(ports):
         assert str(number) in found
         found = re.sub(rf"\b{number}\b", str(port), found)
     return found
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
 
 
 @pytest.fixture
