@@ -41,7 +41,8 @@ static const char usage[] =
     "      --model M             in all lines, in place of the one that they name\n"
     "      --endpoint E          that the lines have to be for, such as /v1/embeddings\n"
     "      --retry-failed        lines that failed for want of capacity or time are sent once more, in a\n"
-    "                            batch of their own; also of a run that has ended\n"
+    "                            batch of their own; also of a run that has ended. None while a line\n"
+    "                            of the answers cannot be read: it may be paid for\n"
     "      --poll SECONDS        the longest time between two looks at a batch (30)\n"
     "      --settle SECONDS      how long a request whose answer was lost may still come to be, at a\n"
     "                            server that knows no Idempotency-Key (60)\n"
@@ -225,6 +226,12 @@ static void add_text_or_null(struct strbuf *out, const char *name, const char *t
     json_write_member_string(out, name, text[0] != '\0' ? text : NULL);
 }
 
+/* What --retry-failed would send. */
+static uint64_t retryable_of(const struct run_job *job)
+{
+    return run_state_unread(&job->state) == 0 ? job->tally.retryable : 0;
+}
+
 static void write_json(const struct run_job *job, struct strbuf *out)
 {
     strbuf_addc(out, '{');
@@ -236,7 +243,8 @@ static void write_json(const struct run_job *job, struct strbuf *out)
         json_write_member_int(out, "lines", (int64_t)job->tally.lines);
         json_write_member_int(out, "ok", (int64_t)job->tally.ok);
         json_write_member_int(out, "failed", (int64_t)job->tally.failed);
-        json_write_member_int(out, "retryable", (int64_t)job->tally.retryable);
+        json_write_member_int(out, "retryable", (int64_t)retryable_of(job));
+        json_write_member_int(out, "unreadable", (int64_t)run_state_unread(&job->state));
     }
     add_text_or_null(out, "error", job->note);
     json_write_member_int(out, "exit", job->code);
@@ -254,9 +262,11 @@ static void write_summary(const struct run_job *job, struct strbuf *out)
     snprintf(number, sizeof(number), "%" PRIu64 " failed", job->tally.failed);
     strbuf_addf(out, ": %" PRIu64 " lines, %" PRIu64 " ok, ", job->tally.lines, job->tally.ok);
     columns_add_text(out, number, job->tally.failed > 0 ? COLOUR_BAD : COLOUR_NONE, colours);
-    if (job->tally.retryable > 0)
-        strbuf_addf(out, " (%" PRIu64 " can be sent once more: --retry-failed)",
-                    job->tally.retryable);
+    if (retryable_of(job) > 0)
+        strbuf_addf(out, " (%" PRIu64 " can be sent once more: --retry-failed)", retryable_of(job));
+    if (run_state_unread(&job->state) > 0)
+        strbuf_addf(out, " (%" PRIu64 " of its answers cannot be read)",
+                    run_state_unread(&job->state));
     strbuf_adds(out, " -> ");
     columns_add_text(out, job->output, COLOUR_NONE, colours);
     strbuf_addf(out, " (%s)\n", job->state.create.id);

@@ -51,6 +51,31 @@ void run_job_end(struct run_job *job, int code, const char *fmt, ...)
     va_end(args);
 }
 
+void run_job_refuse_retry(struct run_job *job, enum run_retry why)
+{
+    struct strbuf where = STRBUF_INIT;
+
+    assert(why != RUN_RETRY && why != RUN_RETRY_COUNT);
+    for (size_t i = 0; i < RUN_FILES; i++) {
+        const struct run_unread *unread = &job->state.unread[i];
+
+        if (unread->lines > 0)
+            strbuf_addf(&where, "%s%" PRIu64 " line%s of %s", where.len > 0 ? ", " : "",
+                        unread->lines, unread->lines == 1 ? "" : "s", unread->file);
+    }
+    if (why == RUN_RETRY_UNREADABLE)
+        run_job_end(job, CLIENT_REFUSED,
+                    "nothing was sent once more: of its answers %s cannot be read. Lines that seem "
+                    "to have none may have been run and paid for",
+                    strbuf_str(&where));
+    else
+        run_job_end(job, CLIENT_REFUSED,
+                    "nothing was sent once more: an older tranche merged its answers, and did not "
+                    "note lines that it could not read. Lines that seem to have none may have been "
+                    "run and paid for");
+    strbuf_deinit(&where);
+}
+
 bool run_job_save(struct run_job *job)
 {
     int error;
@@ -183,10 +208,18 @@ static void show_end(struct run_job *job)
 
 static void finish_or_again(struct run_job *job)
 {
-    if (job->options->retry_failed && !job->tried_again && job->tally.retryable > 0)
-        begin_again(job);
-    else
+    enum run_retry may = run_may_retry(&job->state);
+
+    if (!job->options->retry_failed || job->tried_again || job->tally.retryable == 0) {
         show_end(job);
+    } else if (may == RUN_RETRY) {
+        begin_again(job);
+    } else if (may == RUN_RETRY_COUNT) {
+        run_job_go(job, RUN_STEP_POLL);
+    } else {
+        run_job_refuse_retry(job, may);
+        job->merged = true;
+    }
 }
 
 static bool merge(struct run_job *job, struct answers *answers)
@@ -214,24 +247,42 @@ static bool merge(struct run_job *job, struct answers *answers)
     return good;
 }
 
+/* @param unread  written: what of each file cannot be read */
 static enum client_exit fetch_files(struct run_job *job, struct answers *answers,
+                                    struct run_unread unread[RUN_FILES],
                                     struct client_answer *answer)
 {
-    const char *const ids[] = {job->output_id, job->error_id};
+    const char *const ids[RUN_FILES] = {job->output_id, job->error_id};
     enum client_exit code = CLIENT_OK;
+    uint64_t bad, before = 0;
 
-    for (size_t i = 0; i < 2 && code == CLIENT_OK; i++) {
+    for (size_t i = 0; i < RUN_FILES && code == CLIENT_OK; i++) {
         client_answer_deinit(answer);
+        unread[i] = (struct run_unread){.lines = 0};
         if (ids[i][0] != '\0')
             code = answers_fetch(answers, job->options->client, ids[i], job->options->stop, answer);
+        bad = results_index_counts(answers->index).bad;
+        if (bad > before)
+            snprintf(unread[i].file, sizeof(unread[i].file), "%s", ids[i]);
+        unread[i].lines = bad - before;
+        before = bad;
     }
     return code;
+}
+
+/* The results stand, and what of the answers is not in them is known. */
+static void note_merged(struct run_job *job, const struct run_unread unread[RUN_FILES])
+{
+    job->state.phase = RUN_FINISHED;
+    job->state.counted = job->state.counted || job->state.round == 0;
+    memcpy(job->state.unread, unread, sizeof(job->state.unread));
 }
 
 static void fetch(struct run_job *job, int64_t now_ms)
 {
     struct answers answers;
     struct client_answer answer = {.status = 0};
+    struct run_unread unread[RUN_FILES] = {{.lines = 0}};
     enum client_exit code;
 
     if (answers_open(&answers, job->answers_path) != 0) {
@@ -239,9 +290,9 @@ static void fetch(struct run_job *job, int64_t now_ms)
         answers_close(&answers);
         return;
     }
-    code = fetch_files(job, &answers, &answer);
+    code = fetch_files(job, &answers, unread, &answer);
     if (code == CLIENT_OK && merge(job, &answers)) {
-        job->state.phase = RUN_FINISHED;
+        note_merged(job, unread);
         (void)unlink(job->retry_path);
         answers_close(&answers);
         if (run_job_save(job))

@@ -60,7 +60,7 @@ struct run_job {
     char status[32], output_id[IDS_MAX + 1], error_id[IDS_MAX + 1]; /* of the batch */
     int64_t done, failed, total;                                    /* of its lines */
     struct run_pace pace;
-    char note[600]; /* why it waits, or how it ended; "" */
+    char note[1400]; /* why it waits, or how it ended; "" */
     struct answers_tally tally;
     bool merged; /* the output stands, and `tally` counts it */
     int code;    /* at the end: enum client_exit */
@@ -89,5 +89,7 @@ void run_job_wait(struct run_job *job, enum run_step step, int64_t due_ms, const
 /** The end. @param fmt  what is shown, NULL: nothing */
 void run_job_end(struct run_job *job, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/** The end, where lines that failed may not be sent once more: why. @param why  not RUN_RETRY */
+void run_job_refuse_retry(struct run_job *job, enum run_retry why);
 /** Write the state. @return false: it cannot be written, the job has ended */
 MUST_USE bool run_job_save(struct run_job *job);

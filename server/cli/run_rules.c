@@ -44,6 +44,15 @@ enum run_next run_after_look(const struct run_send *send, bool gateway, int64_t 
     return RUN_LOOK;
 }
 
+enum run_retry run_may_retry(const struct run_state *state)
+{
+    if (run_state_unread(state) > 0)
+        return RUN_RETRY_UNREADABLE;
+    if (state->counted)
+        return RUN_RETRY;
+    return state->round == 0 ? RUN_RETRY_COUNT : RUN_RETRY_UNCOUNTED;
+}
+
 int64_t run_pause_ms(unsigned tries, int64_t asked_s)
 {
     int64_t ms = FIRST_MS;

@@ -28,6 +28,18 @@ enum run_next run_after_send(enum client_exit code, const struct client_answer *
 enum run_next run_after_look(const struct run_send *send, bool gateway, int64_t now_s,
                              int64_t settle_s, int64_t *wait_s);
 
+/* Whether lines that failed may be sent once more: none while a line of the answers cannot be read,
+ * since it may be the answer, which was paid for, to a line that seems to have none. */
+enum run_retry {
+    RUN_RETRY,           /* all answers could be read */
+    RUN_RETRY_COUNT,     /* an older tranche did not look: read the answers again, all are there */
+    RUN_RETRY_UNCOUNTED, /* ... and those of the rounds before the last one are not */
+    RUN_RETRY_UNREADABLE
+};
+
+/** @param state  after a round was merged */
+enum run_retry run_may_retry(const struct run_state *state);
+
 /** Before try number `tries` (1, 2, ...), in ms: 1 s, 2 s, 4 s ... 60 s, or what the server asked for,
  * up to five minutes.
  *  @param asked_s  Retry-After; -1: nothing */

@@ -158,6 +158,17 @@ static void take_answer(struct run_job *job, const struct kind *kind, int64_t no
     }
 }
 
+/* A later round that an older tranche has begun: it did not look whether it may. */
+static bool may_send(struct run_job *job)
+{
+    enum run_retry may = job->state.round == 0 ? RUN_RETRY : run_may_retry(&job->state);
+
+    if (may == RUN_RETRY)
+        return true;
+    run_job_refuse_retry(job, may);
+    return false;
+}
+
 static void send_upload(struct run_job *job, int64_t now_ms)
 {
     struct input *input = job->state.round == 0 ? &job->input : &job->again;
@@ -364,13 +375,15 @@ void run_send_step(struct run_job *job, int64_t now_ms)
 {
     switch (job->step) {
     case RUN_STEP_UPLOAD:
-        send_upload(job, now_ms);
+        if (may_send(job))
+            send_upload(job, now_ms);
         break;
     case RUN_STEP_FIND_FILE:
         find(job, &upload, now_ms);
         break;
     case RUN_STEP_CREATE:
-        send_create(job, now_ms);
+        if (may_send(job))
+            send_create(job, now_ms);
         break;
     default:
         assert(job->step == RUN_STEP_FIND_BATCH);

@@ -18,6 +18,15 @@
 static const char *const phases[RUN_PHASES] = {
     [RUN_BEGUN] = "begun", [RUN_FAILED] = "failed", [RUN_FINISHED] = "finished"};
 
+uint64_t run_state_unread(const struct run_state *state)
+{
+    uint64_t lines = 0;
+
+    for (size_t i = 0; i < RUN_FILES; i++)
+        lines += state->unread[i].lines;
+    return lines;
+}
+
 /* --- the text --- */
 
 /* @return whether it is a string that fits; an absent one does not */
@@ -63,6 +72,28 @@ static bool take_phase(const struct json *obj, enum run_phase *out)
     return false;
 }
 
+/* An older state has no such member. @return false: it is there, and wrong */
+static bool take_unread(const struct json *root, struct run_state *out)
+{
+    const struct json *list = json_get(root, "unreadable");
+    int64_t lines;
+
+    out->counted = list != NULL;
+    if (list == NULL)
+        return true;
+    if (!json_is(list, JSON_ARRAY) || json_size(list) > RUN_FILES)
+        return false;
+    for (size_t i = 0; i < json_size(list); i++) {
+        struct run_unread *unread = &out->unread[i];
+
+        if (!take_text(json_at(list, i), "file", unread->file, sizeof(unread->file)) ||
+            !take_number(json_at(list, i), "lines", INT64_MAX, &lines))
+            return false;
+        unread->lines = (uint64_t)lines;
+    }
+    return true;
+}
+
 static bool take_all(const struct json *root, struct run_state *out)
 {
     int64_t version, bytes, round;
@@ -81,8 +112,9 @@ static bool take_all(const struct json *root, struct run_state *out)
            take_text(root, "nonce", out->nonce, sizeof(out->nonce)) &&
            take_text(root, "round_sha256", out->round_digest, sizeof(out->round_digest)) &&
            take_send(root, "upload", &out->upload) && take_send(root, "create", &out->create) &&
-           take_phase(root, &out->phase) && is_hex(out->nonce, RUN_NONCE) &&
-           is_hex(out->digest, RUN_DIGEST) && is_hex(out->round_digest, RUN_DIGEST);
+           take_phase(root, &out->phase) && take_unread(root, out) &&
+           is_hex(out->nonce, RUN_NONCE) && is_hex(out->digest, RUN_DIGEST) &&
+           is_hex(out->round_digest, RUN_DIGEST);
 }
 
 int run_state_parse(const char *text, size_t len, struct run_state *out)
@@ -107,6 +139,25 @@ static void print_send(const char *name, const struct run_send *send, struct str
     strbuf_addc(out, '}');
 }
 
+static void print_unread(const struct run_state *state, struct strbuf *out)
+{
+    const char *comma = "";
+
+    if (!state->counted && run_state_unread(state) == 0)
+        return;
+    strbuf_adds(out, ",\n \"unreadable\":[");
+    for (size_t i = 0; i < RUN_FILES; i++) {
+        if (state->unread[i].lines == 0)
+            continue;
+        strbuf_addf(out, "%s{", comma);
+        json_write_member_string(out, "file", state->unread[i].file);
+        json_write_member_int(out, "lines", (int64_t)state->unread[i].lines);
+        strbuf_addc(out, '}');
+        comma = ",";
+    }
+    strbuf_addc(out, ']');
+}
+
 void run_state_print(const struct run_state *state, struct strbuf *out)
 {
     assert(is_hex(state->nonce, RUN_NONCE) && is_hex(state->digest, RUN_DIGEST));
@@ -122,6 +173,7 @@ void run_state_print(const struct run_state *state, struct strbuf *out)
     json_write_member_string(out, "round_sha256", state->round_digest);
     print_send("upload", &state->upload, out);
     print_send("create", &state->create, out);
+    print_unread(state, out);
     strbuf_addf(out, ",\n \"phase\":\"%s\"}\n", phases[state->phase]);
 }
 

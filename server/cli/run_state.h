@@ -15,11 +15,18 @@
 #define RUN_DIGEST    64 /* the same, of SHA-256 */
 #define RUN_URL_MAX   2048
 #define RUN_MODEL_MAX 512
+#define RUN_FILES     2 /* of a batch's answers: output and errors */
 
 /* Something that is sent once: an upload, a create. */
 struct run_send {
     int64_t first_s, last_s; /* when it was sent; 0: never */
     char id[IDS_MAX + 1];    /* what came of it; "": it is not known */
+};
+
+/* Lines of one file of answers that cannot be read: to which requests they are is not known. */
+struct run_unread {
+    uint64_t lines;
+    char file[IDS_MAX + 1]; /* at the server; "": none of its lines */
 };
 
 enum run_phase {
@@ -42,7 +49,13 @@ struct run_state {
     char round_digest[RUN_DIGEST + 1]; /* of what is uploaded, before another model name */
     struct run_send upload, create;
     enum run_phase phase;
+    /* Of the answers that are merged. A round that has any is the last one (run_may_retry()). */
+    bool counted; /* false: none are yet, or an older tranche merged some and did not look */
+    struct run_unread unread[RUN_FILES];
 };
+
+/** Lines of answers that cannot be read. */
+uint64_t run_state_unread(const struct run_state *state);
 
 /** Read what run_state_print() wrote. @return 0, ERR_NOMEM, ERR_SYNTAX: it is something else */
 MUST_USE int run_state_parse(const char *text, size_t len, struct run_state *out);

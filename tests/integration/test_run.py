@@ -190,6 +190,69 @@ def test_lines_that_failed_are_sent_once_more(alone, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl", "out.jsonl.tranche"]
 
 
+CONTENT = {"account": "oai", "method": "GET", "path": "/v1/files/*/content"}
+# The answer to "b" cannot be read: it may be there, and paid for.
+HALF_READ = json.dumps({"custom_id": "a", "response": {"status_code": 200, "body": {}}, "error": None}) + '\n{"custom_id":"b","respon\n'
+
+
+def half_read(world, tmp_path, *more):
+    """A run of three lines, of whose answers one is cut off: the command, its end, its output."""
+    source, output = write(tmp_path / "in.jsonl", "a", "b", "fail-429-c"), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1"]
+    world.sim.fault({"status": 200, "body": HALF_READ}, **CONTENT)
+    done = world.run(*command, *more)
+    assert statuses_of(output) == [200, None, 429], done
+    return command, done, output
+
+
+def refused(world, output, done):
+    file = batch_of(world, output)["output_file_id"]
+    assert done.returncode == 1 and f"nothing was sent once more: of its answers 1 line of {file} cannot be read" in done.stderr, done
+    assert world.made() == (1, 1) and state_of(output)["unreadable"] == [{"file": file, "lines": 1}]
+    assert statuses_of(output) == [200, None, 429] and not (output.parent / "out.jsonl.tranche.retry").exists()
+
+
+def test_a_line_whose_answer_cannot_be_read_is_not_paid_for_twice(alone, tmp_path):
+    command, done, output = half_read(alone, tmp_path)
+    assert done.returncode == 4 and "2 failed (1 of its answers cannot be read)" in done.stdout and "--retry-failed" not in done.stdout, done
+    # The results alone do not tell it any more: whenever it is asked for.
+    for _ in range(2):
+        refused(alone, output, alone.run(*command, "--retry-failed"))
+    told = json.loads(alone.run(*command, "--retry-failed", "--json").stdout)
+    assert (told["retryable"], told["unreadable"], told["exit"], told["output"]) == (0, 1, 1, str(output)), told
+
+
+def test_a_run_that_retries_at_once_is_refused_where_an_answer_cannot_be_read(alone, tmp_path):
+    _, done, output = half_read(alone, tmp_path, "--retry-failed")
+    refused(alone, output, done)
+    assert "3 lines, 1 ok, 2 failed" in done.stdout, done
+
+
+def forget(output, **more):
+    """As a tranche that did not count has left it."""
+    old = {name: value for name, value in state_of(output).items() if name != "unreadable"}
+    (output.parent / (output.name + ".tranche")).write_text(json.dumps({**old, **more}))
+
+
+def test_an_older_state_has_the_answers_read_again_before_lines_are_sent_once_more(alone, tmp_path):
+    command, _, output = half_read(alone, tmp_path)
+    forget(output)
+    alone.sim.fault({"status": 200, "body": HALF_READ}, **CONTENT)
+    refused(alone, output, alone.run(*command, "--retry-failed"))
+    # Where they can be read now, the line whose answer was lost to us has it.
+    forget(output)
+    done = alone.run(*command, "--retry-failed")
+    assert done.returncode == 4 and statuses_of(output) == [200, 200, 429] and state_of(output)["round"] == 1, done
+    assert alone.made() == (2, 2) and state_of(output)["unreadable"] == []
+    # Of more rounds than one the answers of the first are not there to be read.
+    forget(output)
+    done = alone.run(*command, "--retry-failed")
+    assert done.returncode == 1 and "an older tranche merged its answers" in done.stderr and alone.made() == (2, 2), done
+    forget(output, phase="begun", upload={"id": "", "first_sent_at": 0, "last_sent_at": 0}, create={"id": "", "first_sent_at": 0, "last_sent_at": 0})
+    done = alone.run(*command)
+    assert done.returncode in (1, 2) and alone.made() == (2, 2), done
+
+
 def test_several_files_run_at_once_and_a_bad_one_stops_none(alone, tmp_path):
     sources = [write(tmp_path / f"{name}.jsonl", f"{name}-1", f"{name}-2") for name in ("a", "b")]
     bad = tmp_path / "bad.jsonl"

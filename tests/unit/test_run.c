@@ -149,6 +149,30 @@ static void of_several_ends_a_script_hears_the_one_that_matters(void **state)
     assert_int_equal(run_worst(CLIENT_STOPPED, CLIENT_USAGE), 130);
 }
 
+static void while_answers_cannot_be_read_nothing_is_sent_once_more(void **state)
+{
+    struct run_state s = {.counted = true};
+
+    (void)state;
+    assert_int_equal(run_may_retry(&s), RUN_RETRY);
+    s.round = 3;
+    assert_int_equal(run_may_retry(&s), RUN_RETRY);
+    s.unread[1].lines = 1;
+    assert_int_equal(run_may_retry(&s), RUN_RETRY_UNREADABLE);
+    s.counted = false;
+    assert_int_equal(run_may_retry(&s), RUN_RETRY_UNREADABLE);
+}
+
+static void what_an_older_tranche_did_not_count_is_counted_where_all_is_there(void **state)
+{
+    struct run_state s = {.counted = false};
+
+    (void)state;
+    assert_int_equal(run_may_retry(&s), RUN_RETRY_COUNT);
+    s.round = 1;
+    assert_int_equal(run_may_retry(&s), RUN_RETRY_UNCOUNTED);
+}
+
 /* --- the state --- */
 
 static struct run_state some_state(void)
@@ -196,6 +220,33 @@ static void a_state_is_read_as_it_was_written(void **state)
     assert_int_equal(run_state_load(path, &got, &error), ERR_NOT_FOUND);
     assert_int_equal(run_state_load("/", &got, &error), ERR_IO);
     assert_int_equal(run_state_save("/nowhere/state", &s, &error), ERR_IO);
+}
+
+static void what_could_not_be_read_is_remembered(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct run_state s = some_state(), got;
+
+    (void)state;
+    run_state_print(&s, &text);
+    assert_null(strstr(strbuf_str(&text), "unreadable")); /* as an older tranche wrote it */
+    assert_int_equal(run_state_parse(text.data, text.len, &got), 0);
+    assert_false(got.counted);
+    s.counted = true;
+    strbuf_reset(&text);
+    run_state_print(&s, &text);
+    assert_int_equal(run_state_parse(text.data, text.len, &got), 0);
+    assert_true(got.counted);
+    assert_int_equal(run_state_unread(&got), 0);
+    s.unread[0] = (struct run_unread){2, "file-\"out\""};
+    s.unread[1] = (struct run_unread){3, "file-errors"};
+    strbuf_reset(&text);
+    run_state_print(&s, &text);
+    assert_int_equal(run_state_parse(text.data, text.len, &got), 0);
+    assert_int_equal(run_state_unread(&got), 5);
+    assert_string_equal(got.unread[0].file, "file-\"out\"");
+    assert_int_equal(got.unread[1].lines, 3);
+    strbuf_deinit(&text);
 }
 
 /* Cut or changed anywhere: an error, or the same as before, never a crash. */
@@ -258,7 +309,10 @@ int main(void)
         cmocka_unit_test(a_pace_counts_from_the_first_look),
         cmocka_unit_test(an_end_that_nobody_lives_to_see_is_not_known),
         cmocka_unit_test(of_several_ends_a_script_hears_the_one_that_matters),
+        cmocka_unit_test(while_answers_cannot_be_read_nothing_is_sent_once_more),
+        cmocka_unit_test(what_an_older_tranche_did_not_count_is_counted_where_all_is_there),
         cmocka_unit_test(a_state_is_read_as_it_was_written),
+        cmocka_unit_test(what_could_not_be_read_is_remembered),
         cmocka_unit_test(what_is_no_state_is_refused),
         cmocka_unit_test(each_round_has_a_nonce_of_its_own),
         cmocka_unit_test(a_name_has_no_letter_that_a_head_could_misread),
