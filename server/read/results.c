@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "query.h"
 #include "read/gather.h"
+#include "request/auth.h"
 #include "request/errors.h"
 
 #define BUFFER 65536 /* bytes that go out at a time */
@@ -176,7 +177,8 @@ static enum answered parse(struct results *r, struct relay *relay, bool *partial
         query_choice(relay, "partial", "false", "true", partial) == ANSWERED ||
         query_text(relay, "custom_id", NULL, r->custom_id, sizeof(r->custom_id)) == ANSWERED ||
         query_count(relay, "after", &r->after) == ANSWERED ||
-        query_count(relay, "limit", &r->limit) == ANSWERED)
+        query_count(relay, "limit", &r->limit) == ANSWERED ||
+        (input && auth_check_content(relay) == ANSWERED))
         return ANSWERED;
     r->form = input ? RESULTS_BOTH : RESULTS_ANSWERS;
     r->one = route_query_has(relay->query, relay->query_len, "custom_id");

@@ -294,24 +294,39 @@ static void list_routes(uint32_t routes, struct strbuf *out)
     }
 }
 
+static void refuse_route(struct relay *relay, const char *path, size_t len)
+{
+    struct strbuf routes = STRBUF_INIT;
+
+    list_routes(tenant_is_bound(relay->tenant) ? relay->tenant->rights.routes & RIGHTS_ALL_ROUTES
+                                               : relay->tenant->rights.routes,
+                &routes);
+    relay_error(relay, ROUTE_NOT_OF_KEY, "None", strbuf_str(&routes), len > 256 ? 256 : (int)len,
+                path);
+    strbuf_deinit(&routes);
+}
+
 enum answered auth_check_route(struct relay *relay)
 {
     const h2o_req_t *req = relay->req;
-    size_t len = req->query_at == SIZE_MAX ? req->path.len : req->query_at;
     uint32_t bit = bit_of(relay->route.kind);
     bool for_admins = bit == RIGHTS_OPERATOR || bit == RIGHTS_MANAGEMENT;
-    struct strbuf routes = STRBUF_INIT;
 
     assert(relay->tenant != &tenant_anybody || relay->owner == 0);
     if (bit == RIGHTS_OWN_KEY ||
         (tenant_may_call(relay->tenant, bit) && (!for_admins || !tenant_is_bound(relay->tenant))))
         return GO_ON;
-    list_routes(tenant_is_bound(relay->tenant) ? relay->tenant->rights.routes & RIGHTS_ALL_ROUTES
-                                               : relay->tenant->rights.routes,
-                &routes);
-    relay_error(relay, ROUTE_NOT_OF_KEY, "None", strbuf_str(&routes), len > 256 ? 256 : (int)len,
-                req->path.base);
-    strbuf_deinit(&routes);
+    refuse_route(relay, req->path.base, req->query_at == SIZE_MAX ? req->path.len : req->query_at);
+    return ANSWERED;
+}
+
+enum answered auth_check_content(struct relay *relay)
+{
+    static const char path[] = "/v1/files/{file_id}/content";
+
+    if (tenant_may_call(relay->tenant, bit_of(ROUTE_FILE_CONTENT)))
+        return GO_ON;
+    refuse_route(relay, path, strlen(path));
     return ANSWERED;
 }
 

@@ -449,3 +449,24 @@ def test_the_official_sdk_walks_through_a_tenants_lists(gateway, sim):
         client("b1").batches.retrieve(made[0][1]["id"])
     with pytest.raises(openai.NotFoundError):
         client("b1").files.content(made[0][0]["id"])
+
+
+def test_a_key_that_may_not_read_files_does_not_read_its_batchs_input_beside_the_results(tenants, sim):  # noqa: F811
+    gateway = tenants({"llm": {"team_id": "team-a", "allowed_routes": ["/v1/batches"]}, "a_narrow": {"allowed_routes": ["/v1/batches", "/v1/files"]}})
+    _, batch = gateway.as_("a1").made()
+    gateway.as_("a1").wait_batch(sim, batch["id"])
+    batches_alone, both, master = (gateway.as_(name) for name in ("llm", "a_narrow", "master"))
+    content = batches_alone.get(f"/v1/files/{batch['input_file_id']}/content")
+    calls = len(sim.requests())
+    for query in ("?input=true", "?input=true&limit=1", "?status=ok&input=true"):
+        told = batches_alone.get(f"/v1/batches/{batch['id']}/results{query}")
+        assert envelope(told, 403)["type"] == envelope(content, 403)["type"] == "auth_error"
+        assert "['/batches', '/batches/placement']" in told.json()["error"]["message"], told
+        assert "call route: /v1/files/{file_id}/content" in told.json()["error"]["message"], told
+    assert len(sim.requests()) == calls  # no provider hears of it
+    for query in ("", "?input=false"):
+        answer = batches_alone.get(f"/v1/batches/{batch['id']}/results{query}")
+        assert answer.status == 200 and b'"request"' not in answer.body, answer
+    for caller in (both, gateway.as_("a1"), gateway.as_("admin"), master):
+        answer = caller.get(f"/v1/batches/{batch['id']}/results?input=true")
+        assert answer.status == 200 and b'"request"' in answer.body, answer

@@ -22,6 +22,10 @@ void auth_begin(struct relay *relay, void (*go_on)(struct relay *relay));
  * the management API are for the master key and admin keys alone, but a key may read itself. After auth_check(). Answers 403. */
 MUST_USE enum answered auth_check_route(struct relay *relay);
 
+/** The same of what a client stored, where another route shows it: whether the caller's key may read
+ * files. Answers 403. */
+MUST_USE enum answered auth_check_content(struct relay *relay);
+
 /** Take an admin key for who asks, by its hash: sets relay->owner and relay->tenant.
  *  @return false: it is none any more, or may not be used; nothing is set, nothing answered */
 MUST_USE bool auth_take_admin(struct relay *relay, const unsigned char hash[RIGHTS_HASH_BYTES]);
