@@ -284,6 +284,11 @@ class Sim(Process):
     def ledger(self, account):
         return self.control("GET", "/control/ledger").json()["accounts"][account]
 
+    def ledgers(self, accounts):
+        """Of several accounts at one moment."""
+        found = self.control("GET", "/control/ledger").json()["accounts"]
+        return [found[account] for account in accounts]
+
     def created(self, what, accounts=None):
         """How many files or batches were really made, over all accounts or the named ones."""
         ledger = self.control("GET", "/control/ledger").json()["accounts"]
@@ -597,6 +602,31 @@ def keeper_of(gateway, other_than=None):
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+            return stat.read().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False
+
+
+def worker_pids(gateway, number=None):
+    """Its workers that live; `number`: as soon as there are so many. A child that has not given itself its name yet is none of
+    them, nor is one that was killed and only waits for its master to notice."""
+    def now():
+        found = []
+        for pid in sorted(gateway.workers()):
+            try:
+                with open(f"/proc/{pid}/comm") as comm:
+                    if comm.read() == "tranche-worker\n" and alive(pid):
+                        found.append(pid)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return found
+
+    if number is None:
+        return now()
+    return until(lambda: found if len(found := now()) == number else None, f"{number} workers live")
+
+
+def kill_child(pid):
+    """It has ended when this returns, and with it its sockets: nothing that is sent from now on can reach it."""
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid), f"the end of {pid}")

@@ -11,8 +11,8 @@ import subprocess
 import threading
 
 import pytest
-from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, is_keeper,
-                     lines, program_env, until)
+from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, kill_child,
+                     lines, program_env, until, worker_pids)
 from wire import sanitized
 
 SLOW = {"hang": "answer", "ms": 400}
@@ -20,19 +20,6 @@ SLOW = {"hang": "answer", "ms": 400}
 
 def children(gateway):
     return sorted(gateway.workers())
-
-
-def worker_pids(gateway):
-    """Children that are workers: they hold the listening socket; prober and keeper closed it."""
-    return [pid for pid in children(gateway) if "prober" not in command_name(pid) and not is_keeper(pid)]
-
-
-def command_name(pid):
-    try:
-        with open(f"/proc/{pid}/comm") as comm, open(f"/proc/{pid}/cmdline", "rb") as cmdline:
-            return comm.read() + cmdline.read().decode("latin-1")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 class Load:
@@ -71,8 +58,7 @@ class Load:
 def test_a_host_of_96_cpus_gets_96_workers_and_keeps_serving_over_a_reload(start, sim):
     """It had rows for 63, took 512 and said 128."""
     gateway = start(balanced_config(sim), sim=sim, workers=96)
-    until(lambda: len(worker_pids(gateway)) == 96, "96 workers")
-    before = set(worker_pids(gateway))
+    before = set(worker_pids(gateway, 96))
     gateway.send(signal.SIGHUP)
     until(lambda: len(worker_pids(gateway)) == 96 and not before & set(worker_pids(gateway)), "96 others")
     assert gateway.get("/v1/batches").status == 200
@@ -94,7 +80,7 @@ def test_a_killed_worker_is_replaced_at_once_and_the_others_serve(start, sim):
     gateway.deaths_expected = True
     load = Load(gateway, clients=3)
     load.seen(20)
-    before = worker_pids(gateway)
+    before = worker_pids(gateway, 3)
     victim = before[0]
     os.kill(victim, signal.SIGKILL)
     gateway.wait_line(r"ended: .*signal 9.* next one in 0 ms")
@@ -121,8 +107,7 @@ def test_killing_workers_under_load_doubles_no_batch(start, sim):
     load = Load(gateway, clients=4, work=create)
     for _ in range(4):
         load.seen(10)
-        os.kill(worker_pids(gateway)[0], signal.SIGKILL)
-        until(lambda: len(worker_pids(gateway)) == 2, "a new worker")
+        kill_child(worker_pids(gateway, 2)[0])
     load.seen(10)
     load.end()
     assert set(load.statuses) == {200}, set(load.statuses)

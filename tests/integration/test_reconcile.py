@@ -12,8 +12,7 @@ import socket
 import threading
 
 import pytest
-from harness import MASTER_KEY, envelope, until
-from test_processes import worker_pids
+from harness import MASTER_KEY, envelope, until, worker_pids
 
 LOST = {"closed": {"close": "answer"}, "reset": {"reset": "answer"}, "truncated_body": {"truncate": 30}, "not_json": {"not_json": True}}
 
@@ -145,8 +144,7 @@ def test_a_create_whose_worker_is_killed_while_it_connects_is_made_when_it_is_re
     gateway = start(None, env={"OPENAI_API_KEY": "sk-door", "OPENAI_API_BASE": f"http://127.0.0.1:{door.port}/v1",
                                "LITELLM_MASTER_KEY": MASTER_KEY}, workers=1)
     gateway.deaths_expected = True
-    until(lambda: len(worker_pids(gateway)) == 1, "the worker, and a prober that has its name")
-    (worker,) = worker_pids(gateway)
+    (worker,) = worker_pids(gateway, 1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         first = pool.submit(gateway.create, "file-1")
         until(lambda: door.is_waited_for_by(worker), "the create waits for its connection")

@@ -9,8 +9,7 @@ import sys
 
 import pytest
 from harness import (MASTER_KEY, PATIENCE, ROOT, azure_account, azure_deployment, balanced_config, lines, program_env,
-                     sim_config)
-from test_processes import worker_pids
+                     sim_config, worker_pids)
 
 HERE = pathlib.Path(__file__).parent
 BATCHES = "/openai/batches*"
