@@ -281,6 +281,10 @@ class Sim(Process):
     def clear_faults(self):
         self.control("DELETE", "/control/faults")
 
+    def release(self):
+        """What a fault holds for a time goes on at once: a test says when, whatever a machine's speed is."""
+        self.control("POST", "/control/release")
+
     def ledger(self, account):
         return self.control("GET", "/control/ledger").json()["accounts"][account]
 
@@ -567,36 +571,51 @@ def envelope(answer, status=None, **wanted):
     return error
 
 
-def own_ports():
-    """Ports of this process of a run of tests, over and over. They lie below those that the kernel gives to sockets which ask for any,
-    so that nobody comes to one by accident between its choice and its use, nor where a test wants nobody to be."""
-    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 200
-    for n in itertools.count(random.randrange(100)):
-        yield 12_000 + 100 * lane + n % 100
+class Ports:
+    """Ports that a test may use, leave and use again: below those that the kernel gives to whoever asks for any, so that no other
+    program gets one of them meanwhile. Each process of tests has a block for itself, by a name that the kernel frees with it."""
+
+    FIRST, BLOCK = 10_000, 100
+
+    def __init__(self):
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+            self.end = min(int(file.read().split()[0]), 32768)
+        self.name, self.ports = None, None
+
+    def take_block(self):
+        blocks = list(range(self.FIRST, self.end - self.BLOCK, self.BLOCK))
+        random.SystemRandom().shuffle(blocks)
+        for first in blocks:
+            name = socket.socket(socket.AF_UNIX)
+            try:
+                name.bind(f"\0tranche-test-ports-{first}")
+            except OSError:  # another process has it
+                name.close()
+                continue
+            self.name, self.ports = name, itertools.cycle(range(first, first + self.BLOCK))
+            return
+
+    def any(self):
+        if self.ports is None:
+            self.take_block()
+        for _ in range(self.BLOCK if self.ports is not None else 0):
+            port = next(self.ports)
+            with socket.socket() as s:
+                try:
+                    s.bind(("0.0.0.0", port))
+                    return port
+                except OSError:  # somebody has it for good
+                    continue
+        with socket.socket() as s:  # a machine that hands out all ports
+            s.bind(("127.0.0.1", 0))
+            return s.getsockname()[1]
 
 
-PORTS = own_ports()
+PORTS = Ports()
 
 
 def free_port():
-    for port in PORTS:
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
-
-
-def is_keeper(pid):
-    """Whether a child is the one that a gateway with a database has besides workers and prober."""
-    try:
-        with open(f"/proc/{pid}/comm") as name:
-            return name.read() == "tranche-keeper\n"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def keeper_of(gateway, other_than=None):
-    """Its keeper's pid, as soon as that has given itself its name."""
-    return until(lambda: next((pid for pid in gateway.workers() if pid != other_than and is_keeper(pid)), None), "a keeper lives")
+    return PORTS.any()
 
 
 def alive(pid):
@@ -607,19 +626,35 @@ def alive(pid):
         return False
 
 
+def is_child(pid, role):
+    """Whether a process lives and has given itself the name of that role. One that was killed and only waits for its master to
+    notice has its name still, and is none."""
+    try:
+        with open(f"/proc/{pid}/comm") as name:
+            return name.read() == f"tranche-{role}\n" and alive(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def is_keeper(pid):
+    """Whether a child is the one that a gateway with a database has besides workers and prober."""
+    return is_child(pid, "keeper")
+
+
+def keeper_of(gateway, other_than=None):
+    """Its keeper's pid, as soon as that has given itself its name."""
+    return until(lambda: next((pid for pid in gateway.workers() if pid != other_than and is_keeper(pid)), None), "a keeper lives")
+
+
+def prober_of(gateway, other_than=None):
+    """Its prober's, likewise."""
+    return until(lambda: next((pid for pid in gateway.workers() if pid != other_than and is_child(pid, "prober")), None), "a prober lives")
+
+
 def worker_pids(gateway, number=None):
-    """Its workers that live; `number`: as soon as there are so many. A child that has not given itself its name yet is none of
-    them, nor is one that was killed and only waits for its master to notice."""
+    """Its workers that live; `number`: as soon as there are so many."""
     def now():
-        found = []
-        for pid in sorted(gateway.workers()):
-            try:
-                with open(f"/proc/{pid}/comm") as comm:
-                    if comm.read() == "tranche-worker\n" and alive(pid):
-                        found.append(pid)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        return found
+        return [pid for pid in sorted(gateway.workers()) if is_child(pid, "worker")]
 
     if number is None:
         return now()

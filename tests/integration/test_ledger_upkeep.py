@@ -9,8 +9,8 @@ import signal
 import threading
 
 import pytest
-from harness import (DEPLOYMENTS, GROUP, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, http_request, is_keeper, is_upkeep,
-                     lines, multipart, sim_config, until)
+from harness import (DEPLOYMENTS, GROUP, PROVIDER_KEYS, azure_account, azure_deployment, balanced_config, http_request, is_upkeep,
+                     lines, multipart, sim_config, until, worker_pids)
 
 SEAL = "a-seal-key-of-the-tests"
 VERSION = "?api-version=2024-10-21"
@@ -261,7 +261,7 @@ def prober_pid(gateway):
 
 
 def worker_pid(gateway):
-    (pid,) = {pid for pid in gateway.workers() if not is_keeper(pid)} - {prober_pid(gateway)}
+    (pid,) = worker_pids(gateway, 1)
     return pid
 
 

@@ -1,11 +1,13 @@
 """One intent makes one batch, also when the gateway that began it has ended: what the next one finds out from its providers'
 lists, and what it refuses because nobody could find it out. The simulator's ledger is the judge."""
 
-import concurrent.futures
+import contextlib
+import json
 import time
 
 import pytest
-from harness import GROUP, MASTER_KEY, PROVIDER_KEYS, balanced_config, direct_config, envelope, is_probe, is_upkeep
+from harness import GROUP, MASTER_KEY, PROVIDER_KEYS, balanced_config, direct_config, envelope, is_probe, is_upkeep, until
+from wire import H1, waiting_at
 
 SEALS = {"seal_keys": ["a-seal-key-of-the-tests"]}
 SIXTEEN = {f"pair{n}": f"value {n}" for n in range(16)}
@@ -294,11 +296,19 @@ def test_many_repeats_at_once_share_the_lists_that_are_read_for_them(start, sim)
     """Each used to read each account's list three times: 360 lists for these."""
     gateway = start(balanced_config(sim, accounts=["eu", "us"], tranche_settings=SEALS), sim=sim, workers=1)
     file = gateway.uploaded()
-
-    def ask(n):
-        return gateway.create(file["id"], headers=RETRY, metadata={"n": str(n)})
-
-    with concurrent.futures.ThreadPoolExecutor(60) as pool:
-        answers = list(pool.map(ask, range(60)))
-    assert [a.status for a in answers] == [200] * 60 and sim.created("batches") == 60
+    sim.fault({"hang": "head", "ms": 600_000}, method="GET", path="/openai/batches", times=1000)
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for n in range(60):
+            body = json.dumps({"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h",
+                               "metadata": {"n": str(n)}}).encode()
+            client = stack.enter_context(contextlib.closing(H1(gateway.port)))
+            client.request("POST", "/v1/batches", {"Content-Type": "application/json", **RETRY}, len(body)).send(body)
+            clients.append(client)
+        # No list has been answered before the last of them is there.
+        until(lambda: waiting_at(gateway.port) == 0, "the worker has read all requests")
+        assert gateway.get("/health/liveliness").status == 200
+        sim.clear_faults()
+        sim.release()
+        assert [client.answer().status for client in clients] == [200] * 60 and sim.created("batches") == 60
     assert len(lists(sim, "eu")) + len(lists(sim, "us")) <= 90

@@ -391,6 +391,9 @@ static void post(struct conn *c, struct sim *sim, struct request *req, struct re
     if (path_is(req, "/control/reset")) {
         sim_reset(sim);
         strbuf_adds(&rep->body, "{\"ok\":true}");
+    } else if (path_is(req, "/control/release")) {
+        http_release(c);
+        strbuf_adds(&rep->body, "{\"ok\":true}");
     } else if (text == NULL || doc == NULL ||
                (body = json_parse_most(doc, text, len, SIZE_MAX, &error)) == NULL) {
         problem(rep, 400, "the body is not JSON");

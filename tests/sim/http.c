@@ -663,6 +663,14 @@ void http_close_idle(struct conn *c, const struct account *acc)
     }
 }
 
+void http_release(struct conn *c)
+{
+    for (struct conn *o = c->srv->conns; o != NULL; o = o->next) {
+        if (o->state == CONN_HOLD && o->wake_ms != -1)
+            timer_start(o, 0);
+    }
+}
+
 struct sim *http_sim(struct conn *c)
 {
     return c->srv->sim;
