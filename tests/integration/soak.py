@@ -214,7 +214,7 @@ class Soak:
             self.reload()
 
     def kill(self):
-        pid = self.lot.choice(self.gateway.workers())
+        pid = self.lot.choice(until(self.gateway.workers, "a child"))
         self.killed.append(pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,7 @@
 made, with its tokens free, its usage in one row and its event made; over both engines."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from harness import GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, balanced_config, find_binary, is_upkeep, lines, program_env, until
+from harness import GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, balanced_config, find_binary, is_upkeep, lines, prober_of, program_env, until
 from postgres import PROGRAMS, Cluster
 
 SEALS = ["sk-0123456789abcdef-seal"]
@@ -89,12 +90,22 @@ def known(database, batches):
 
 def ended(database, batches):
     """All of them are, and nothing is left of them or there twice."""
-    until(lambda: database.number("select count(*) from @batch_part where open = 0") == batches, f"{batches} batches have ended")
-    assert database.number("select count(*) from @batch where status = 'completed' and finished is not null") == batches
-    assert database.number("select count(*) from @usage") == batches
-    assert database.numbers("select count(*), count(distinct batch_id) from @hook_event where type = 'batch.completed'") == [batches, batches]
-    assert database.numbers("select sum(used), sum(batches) from @allowance") == [0, 0]
-    assert database.number("select count(*) from @reservation where state <> 2") == 0
+    wanted = {"select count(*) from @batch_part where open = 0": [batches],
+              "select count(*) from @batch where status = 'completed' and finished is not null": [batches],
+              "select count(*) from @usage": [batches],
+              "select count(*), count(distinct batch_id) from @hook_event where type = 'batch.completed'": [batches, batches],
+              "select sum(used), sum(batches) from @allowance": [0, 0],
+              "select count(*) from @reservation where state <> 2": [0]}
+    found = {}
+
+    def look():
+        found.update({sql: database.numbers(sql) for sql in wanted})
+        return found == wanted
+
+    try:
+        until(look, f"{batches} batches have ended")
+    except AssertionError as problem:
+        raise AssertionError(f"{problem}: {found}") from None
 
 
 def polls(sim, batch):
@@ -107,10 +118,6 @@ def counted(gateway):
     """Tokens that a node's own ledger holds."""
     page = gateway.get("/metrics").body.decode()
     return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith("tranche_enqueued_tokens{"))
-
-
-def process(gateway, name):
-    return next(pid for pid in gateway.workers() if open(f"/proc/{pid}/comm").read() == f"tranche-{name}\n")
 
 
 def rebuild(gateway, *args, key=MASTER_KEY):
@@ -136,9 +143,12 @@ def test_what_nobody_polls_ends_with_its_usage_and_its_event(start, sim, databas
     for batch, source, requests in ((azure, "output", 3), (openai, "batch", 2)):
         row = database.numbers(f"select ok, bad, tok_in, tok_out from @usage where batch_id = '{batch}' and source = '{source}'")
         assert row[:2] == [requests, 0] and row[2] > 0 and row[3] > 0, (source, row)
-    looks = len(polls(sim, azure))
     assert gateway.get(f"/v1/batches/{azure}").json()["status"] == "completed"
     until(lambda: json.loads(gateway.get(f"/journal/batches/{azure}").body)["usage_is_known"], "the journal says so")
+    other = made(gateway)
+    until(lambda: len(polls(sim, other)) >= 2, "the watch goes on")
+    looks = len(polls(sim, azure))
+    until(lambda: len(polls(sim, other)) >= 4, "and on")
     assert len(polls(sim, azure)) == looks  # nothing is left to be looked at
 
 
@@ -162,12 +172,15 @@ def test_a_batch_has_one_watcher_and_another_when_that_dies(start, sim, cluster)
     until(lambda: all(polls(sim, batch) for batch in batches), "all are looked at")
     # The one that made them sees nothing any more; the other one's watch ends them, and its ledger hears of it
     assert counted(one) > 0
-    os.kill(process(one, "prober"), signal.SIGSTOP)
+    one.deaths_expected = True  # whoever stands still for longer than its master waits is replaced
+    stopped = prober_of(one)
+    os.kill(stopped, signal.SIGSTOP)
     sim.advance(END_MS)
     until(lambda: database.number("select count(*) from @batch_part where open = 0") == 4, "the other one has ended them", timeout=PATIENCE * 8)
     ended(database, 4)
     until(lambda: counted(one) == 0, "its own ledger has let go of them")
-    os.kill(process(one, "prober"), signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(stopped, signal.SIGCONT)
     # All of a node dies, and what it made goes on
     made(one)
     known(database, 5)
@@ -211,7 +224,7 @@ def test_the_registry_is_rebuilt_from_the_providers_lists(start, sim, database):
     assert done.returncode == 0 and "put into the journal:                  3\n" in done.stdout, done
     assert {row["id"] for row in gateway.get("/journal/batches").json()["data"]} == set(ids)
     until(lambda: database.number("select count(*) from @usage") == 2, "what had ended is measured again")
-    assert database.number("select sum(used) from @allowance where scope like 'd:%'") > 0  # what runs holds its tokens
+    until(lambda: (database.number("select sum(used) from @allowance where scope like 'd:%'") or 0) > 0, "what runs holds its tokens")
     sim.advance(END_MS)
     ended(database, 3)
     # A second time there is nothing to do

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 from harness import (DEPLOYMENTS, GROUP, PATIENCE, Gateway, azure_account, azure_deployment, balanced_config, envelope, find_binary,
-                     free_port, http_request, lines, multipart, program_env, sim_config, until)
+                     free_port, http_request, lines, multipart, program_env, sim_config, until, worker_pids)
 from planted import KEYS, dumpable_memory, found, found_in_memory, processes
 from sealed_ids import FILE, mint, native_of, tag_bytes
 from test_upstream_tls import Authority
@@ -89,7 +89,10 @@ def work(gateway, sim):
 
 
 def environ(pid):
-    return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    try:
+        return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # of a generation that has left meanwhile
+        return b""
 
 
 def test_the_environment_of_no_process_has_a_key(planted, world):
@@ -118,13 +121,17 @@ def test_values_from_the_environment_survive_a_binary_upgrade(planted, world):
     try:
         assert gateway.wait(PATIENCE * 2) == 0
         assert gateway.request("GET", "/v1/files", key=MASTER).status == 200
-        children = [int(p) for p in pathlib.Path(f"/proc/{new}/task/{new}/children").read_text().split()]
-        assert len(children) == 3 and not set(children) & set(before)
+        children = until(lambda: now if len(now := children_of(new)) == 3 else None, "two workers and the prober")
+        assert not set(children) & set(before)
         for pid in [new] + children:
             assert found(environ(pid)) == []
     finally:
         os.kill(new, signal.SIGTERM)
     assert gateway.wait_output_end(PATIENCE * 2)
+
+
+def children_of(pid):
+    return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def core_limit(pid):
@@ -137,10 +144,6 @@ def owner(pid):
 
 def status_of(pid, field):
     return [line.split()[1] for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field)][0]
-
-
-def workers_alone(gateway):
-    return [pid for pid in gateway.workers() if "worker" in pathlib.Path(f"/proc/{pid}/comm").read_text()]
 
 
 def crash(pid, directory):
@@ -189,7 +192,7 @@ def test_a_core_that_is_wanted_has_no_key_at_rest(planted, tmp_path, monkeypatch
     """Of master and workers before a client comes: what passes through can be in it (the prober sends the keys to the providers),
     which is why there are no cores by default."""
     gateway = in_directory(planted, tmp_path / "cores", monkeypatch, core_dumps=True)
-    for pid in workers_alone(gateway):
+    for pid in worker_pids(gateway, 2):
         assert crash(pid, tmp_path / "cores") != []
     assert crash_of_master(gateway, tmp_path / "cores") != []
     for core in (tmp_path / "cores").glob("core*"):
@@ -199,7 +202,7 @@ def test_a_core_that_is_wanted_has_no_key_at_rest(planted, tmp_path, monkeypatch
 @pytest.mark.skipif(SANITIZED, reason="sanitizers keep a copy of the environment")
 def test_no_memory_that_a_core_would_hold_has_a_key_at_rest(planted):
     gateway = planted(core_dumps=True)
-    for pid in [gateway.pid] + workers_alone(gateway):
+    for pid in [gateway.pid] + worker_pids(gateway, 2):
         assert found_in_memory(dumpable_memory(pid)) == [], pathlib.Path(f"/proc/{pid}/comm").read_text()
 
 

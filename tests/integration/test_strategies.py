@@ -103,7 +103,7 @@ def waits(sim, account):
 
 def test_the_faster_one_is_next_once_both_are_measured(start, sim):
     gateway = routed(start, sim, "latency-based-routing")
-    sim.control("POST", "/control/switches", {"account": "eu", "set": {"latency_ms": 150}})
+    sim.control("POST", "/control/switches", {"account": "eu", "set": {"latency_ms": 2000}})
     gateway.uploaded(lines(count=1))
     gateway.uploaded(lines(count=2))
     assert files(sim) == {"eu": 1, "us": 1}  # what was never measured comes first

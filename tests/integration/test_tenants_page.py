@@ -48,6 +48,6 @@ def test_the_steps_of_the_page_make_a_key_that_works_and_lock_it_out(tmp_path, s
     assert http_request(gateway.port, "GET", "/health", headers={"Authorization": f"Bearer {key}"}).status == 403
     told = run(block, tmp_path, gateway=str(gateway.pid))
     assert re.search(r"1 key in 1 team, 1 blocked\n", told), told
-    until(lambda: ask().status == 401, "the key is refused")
-    assert "Key is blocked" in ask().json()["error"]["message"]
+    refused = until(lambda: answer if (answer := ask()).status == 401 else None, "the key is refused")
+    assert "Key is blocked" in refused.json()["error"]["message"]
     assert key not in gateway.log

@@ -148,15 +148,18 @@ def test_what_batches_used_is_a_row_once_and_exported_without_gap_or_repeat(gate
     assert tranche("--csv", "--json", port=gateway.port).returncode == 2
 
     # LiteLLM's metrics
-    metrics = collections.Counter()
-    for node in nodes:  # each tells what it has written itself
-        metrics.update(samples(node))
-    assert metrics["litellm_managed_batch_created_total", "=alice", "research", None] == 1
-    assert metrics["litellm_managed_file_created_total", "bob", "", None] == 1
-    assert metrics["litellm_spend_metric_total", "bob", "", None] == pytest.approx(by_batch[made[1]]["cost_nano"] / 1e9)
-    assert metrics["litellm_check_batch_cost_jobs_processed_total", None, None, None] == 3
+    def told():
+        metrics = collections.Counter()
+        for node in nodes:  # each tells what it has written itself
+            metrics.update(samples(node))
+        return (metrics["litellm_managed_batch_created_total", "=alice", "research", None],
+                metrics["litellm_managed_file_created_total", "bob", "", None],
+                metrics["litellm_check_batch_cost_jobs_processed_total", None, None, None],
+                metrics["litellm_spend_metric_total", "bob", "", None])
+
+    until(lambda: told() == (1, 1, 3, pytest.approx(by_batch[made[1]]["cost_nano"] / 1e9)), "the metrics tell of them once")
     assert gateway.delete(f"/v1/files/{gateway.uploaded()['id']}").status == 200
-    assert samples(gateway)["litellm_managed_file_deleted_total", None, None, "success"] == 1
+    until(lambda: samples(gateway).get(("litellm_managed_file_deleted_total", None, None, "success")) == 1, "and of the deleted one")
 
 
 def test_what_has_no_price_is_counted_all_the_same(gateway_of, sim, tmp_path):
