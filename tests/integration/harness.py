@@ -5,7 +5,6 @@ and gives up at a deadline.
 """
 
 import atexit
-import contextlib
 import http.client
 import itertools
 import json
