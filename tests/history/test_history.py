@@ -35,15 +35,20 @@ def judged_run(directory, **more):
     return past
 
 
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(6000)
 @pytest.mark.parametrize("nodes, database", [pytest.param(3, "postgres", id="a fleet on PostgreSQL", marks=pytest.mark.long),
                                              pytest.param(1, "none", id="a node without a database")])
 def test_nothing_is_doubled_lost_or_shown_to_others_whatever_happens_to_nodes_database_and_providers(tmp_path, nodes, database):
     if database == "postgres" and not PROGRAMS:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     gentle = None if database == "none" else DAILY
-    past = judged_run(tmp_path, nodes=nodes, database=database, operations=160 if nodes > 1 else 120, disturbances=gentle)
-    assert len(past.batches) > 20, "the storm left hardly any batch to judge"
+    batches = 0
+    for number in range(5):
+        past = judged_run(tmp_path / str(number), nodes=nodes, database=database, operations=160 if nodes > 1 else 120, disturbances=gentle)
+        batches += len(past.batches)
+        if batches > 20:
+            break  # another storm, where one left hardly any batch to judge
+    assert batches > 20, "the storms left hardly any batch to judge"
 
 
 @pytest.mark.long
@@ -66,15 +71,17 @@ PLANTED = {  # what is planted, where, and which invariant finds it
 
 
 @pytest.mark.skipif(not SEEDED, reason="the build has no faults to plant: -DTRANCHE_SEED_FAULTS=ON")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("fault, where", [pytest.param(*at, marks=pytest.mark.long if at[1] == "fleet" else ()) for at in PLANTED])
 def test_a_fault_that_is_planted_in_the_gateway_is_found(tmp_path, fault, where):
     world, invariant = PLANTED[fault, where]
-    past, found = run(tmp_path / "history", seed(), operations=120, patience=20, env={"TRANCHE_SEEDED_FAULT": fault}, **world)
-    print(summary(past))
-    # Of a fence that holds, what a killed node had reserved is in doubt (state 3) until it is settled, and never simply reserved (state 0).
-    told = [text for name, text in found if name == invariant and (fault != "dropped_fence" or "(state 0)" in text)]
-    assert told != [], f"{fault} was not found: {found}"
+    for number in range(5):  # what a seed asks for need not meet the fault, nor at the moment that shows it
+        past, found = run(tmp_path / str(number), seed(), operations=120, patience=20, env={"TRANCHE_SEEDED_FAULT": fault}, **world)
+        print(summary(past))
+        # Of a fence that holds, what a killed node had reserved is in doubt (state 3) until it is settled, and never simply reserved (state 0).
+        if [text for name, text in found if name == invariant and (fault != "dropped_fence" or "(state 0)" in text)]:
+            return
+    pytest.fail(f"{fault} was not found: {found}")
 
 
 def test_nothing_but_the_build_of_developers_has_faults_to_plant():
