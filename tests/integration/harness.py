@@ -22,6 +22,8 @@ import time
 import uuid
 from urllib.parse import quote, urlencode
 
+from words import lacking, names
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("TRANCHE_BUILD_DIR", ROOT / "build" / "dev")).resolve()
 MASTER_KEY = "sk-master-1234"
@@ -33,6 +35,7 @@ GROUP = "gpt-4o-batch"
 PATIENCE = float(os.environ.get("TRANCHE_TEST_PATIENCE", "60"))  # seconds until an event that does not come is a failure
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Undefined\w*)Sanitizer|runtime error:|ERROR: libFuzzer")
 
+ANSWER_HEADERS = names("header of an answer")
 DEATH = re.compile(r"(worker|prober) \d+ \(pid [^)]*\) (ended|did not end)|no heartbeat for")
 
 
@@ -452,6 +455,7 @@ class Gateway(Process):
     def check(self, answer, method="GET"):
         """What holds for every answer, errors too."""
         assert answer.headers.get("x-request-id"), f"no x-request-id in {answer}"
+        assert not lacking(set(answer.headers), ANSWER_HEADERS), f"a header without a row in server README 11: {answer}"
         seen = repr(answer.headers) + answer.body[:1 << 20].decode("latin-1")
         for secret in self.secrets:
             assert secret not in seen, f"a provider's key came back in {answer}"
