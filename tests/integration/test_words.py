@@ -115,3 +115,23 @@ def test_the_sample_of_requests_is_a_good_batch_file():
     done = subprocess.run([find_binary("tranche"), "check-file", sample], env=program_env(), capture_output=True, text=True, check=False,
                           timeout=PATIENCE)
     assert done.returncode == 0 and "valid, 3 requests" in done.stdout + done.stderr, done
+
+
+def anchors(page):
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_link_of_a_page_leads_somewhere():
+    missing = []
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    for room in ("balancer", "common", "config", "scripts", "server", "tests"):
+        pages += [page for page in (ROOT / room).rglob("*.md") if "node_modules" not in page.parts]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path) if path else page
+            if "://" not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
+                missing.append(f"{page.relative_to(ROOT)}: {link}")
+    assert missing == []
