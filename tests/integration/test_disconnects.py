@@ -1,5 +1,7 @@
 """Clients that leave and answers that get lost: nobody else notices, nothing is made twice, nothing is claimed that is not known."""
 
+import concurrent.futures
+import contextlib
 import fcntl
 import json
 import os
@@ -9,10 +11,9 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
 
 import pytest
-from harness import (MASTER_KEY, balanced_config, envelope, find_binary, http_request, lines, multipart, program_env, sim_config,
+from harness import (MASTER_KEY, PATIENCE, balanced_config, envelope, find_binary, http_request, lines, multipart, program_env, sim_config,
                      until)
 
 NATIVE = "file-0123456789abcdef0123456789abcdef"
@@ -40,7 +41,7 @@ def test_a_create_right_after_the_upload_waits_until_azure_has_processed_the_fil
 
 
 def test_a_file_that_stays_pending_makes_no_batch_and_the_client_may_try_again(start, sim):
-    gateway = start(balanced_config(sim, tranche_settings={"timeouts": {"json_total_ms": 500}}), sim=sim)
+    gateway = start(balanced_config(sim, tranche_settings={"timeouts": {"json_total_ms": 3000}}), sim=sim)
     sim.control("POST", "/control/switches", {"time": {"pending_ms": 3_600_000}})
     answer = gateway.create(gateway.uploaded()["id"])
     envelope(answer, 503, code="file_not_processed", param="input_file_id")
@@ -56,6 +57,7 @@ def test_a_client_that_leaves_while_its_file_is_pending_gets_no_batch_behind_its
         s.sendall(raw("POST", "/v1/batches", body))
         account = next(a for a in ("eu", "us", "sw") if sim.created("files", [a]))
         sim.wait(account, "GET", "/openai/files/*")
+    gateway.wait_line(r'"route":"batches.create".*"status":499')  # else a batch could be made for it yet
     sim.advance(3_600_000)
     assert gateway.stop() == 0
     assert "grace period is over" not in gateway.log
@@ -119,12 +121,12 @@ def test_a_log_that_nobody_reads_does_not_hold_clients_up(tmp_path, sim):
         fcntl.fcntl(program.stdout, fcntl.F_SETPIPE_SZ, 4096)
         port = int(until(lambda: re.search(r"listening on 127\.0\.0\.1:(\d+)", errors.read_text()), "a port").group(1))
         for _ in range(60):
-            assert http_request(port, "GET", "/health/liveliness", timeout=5).status == 200
+            assert http_request(port, "GET", "/health/liveliness").status == 200
         os.read(program.stdout.fileno(), 4096)
-        assert http_request(port, "GET", "/health/liveliness", timeout=5).status == 200
+        assert http_request(port, "GET", "/health/liveliness").status == 200
         program.send_signal(signal.SIGTERM)
         assert '"lines_lost":' in program.stdout.read().decode()
-        assert program.wait(20) == 0
+        assert program.wait(PATIENCE) == 0
     finally:
         program.kill()
         program.wait()
@@ -159,19 +161,15 @@ def test_clients_that_leave_at_any_moment_harm_nobody_and_double_nothing(start, 
             sim.fault(rng.choice(FAULTS), account=account, times=1)
             data = rng.choice(requests_of(gateway, file, batch["id"], batch["output_file_id"], rng))
             with socket.create_connection(("127.0.0.1", gateway.port)) as s:
-                s.sendall(data if rng.random() < 0.7 else data[:rng.randrange(len(data))])
+                with contextlib.suppress(ConnectionError):  # answered before all of it was there
+                    s.sendall(data if rng.random() < 0.7 else data[:rng.randrange(len(data))])
                 s.settimeout(rng.choice([0.0005, 0.005, 0.05]))
-                try:
+                with contextlib.suppress(OSError):
                     s.recv(rng.choice([1, 5000]))
-                except OSError:
-                    pass
                 leave(s, rng)
 
-    clients = [threading.Thread(target=client, args=(n,)) for n in range(6)]
-    for one in clients:
-        one.start()
-    for one in clients:
-        one.join()
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(client, range(6)))
     sim.clear_faults()
     assert gateway.get("/v1/batches?limit=1").status == 200
     assert gateway.stop() == 0
@@ -190,7 +188,7 @@ def test_a_key_in_the_query_of_a_wrong_url_is_not_repeated(gateway):
 def test_a_drain_waits_for_a_cancel_whose_client_has_left(start, sim):
     gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim, workers=1)
     batch = gateway.created(gateway.uploaded()["id"])
-    sim.fault({"hang": "answer", "ms": 700}, account="eu", method="POST", path="*/cancel")
+    sim.fault({"hang": "answer", "ms": 4000}, account="eu", method="POST", path="*/cancel")  # until long after the client was missed
     with socket.create_connection(("127.0.0.1", gateway.port)) as s:
         s.sendall(raw("POST", f"/v1/batches/{batch['id']}/cancel"))
         sim.wait("eu", "POST", "*/cancel", phase="received")
