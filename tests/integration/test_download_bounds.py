@@ -197,7 +197,7 @@ def test_a_client_that_leaves_while_the_provider_is_left_takes_its_place_along(m
 @both_versions
 def test_a_client_that_reads_nothing_at_all_is_cut_off(make_door, make_provider, kind):
     file = RangedFile(make_provider)
-    door = make_door(kind, config_of(file, paused_ms=0, read_grace_ms=1000), workers=1)
+    door = make_door(kind, config_of(file, paused_ms=0, read_grace_ms=3000), workers=1)
     with Reader(door) as reader:
         assert file.provider.closed.wait(PATIENCE), "it holds the provider for ever"
         with pytest.raises(Broken):

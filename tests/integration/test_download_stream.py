@@ -391,7 +391,9 @@ def test_a_reset_stream_stops_its_provider_and_leaves_the_connection(make_door, 
 
 
 def test_a_hundred_readers_at_once_each_get_their_own(make_door, sim):
-    door = make_door("h1", direct_config(sim))
+    # All at once: a place that is waited for comes within two seconds, or not at all.
+    limits = {"max_downloads": 200, "max_downloads_per_connection": 100, "max_calls_per_connection": 200}
+    door = make_door("h1", direct_config(sim, tranche_settings={"limits": limits}))
     files = {put(door, mini(60 + n, f"file {n} " + "z" * 500)): None for n in range(4)}
     for file in files:
         files[file] = get(door, f"/v1/files/{file}/content").body

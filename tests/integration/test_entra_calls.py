@@ -98,7 +98,7 @@ def test_entra_01_10_21_a_cold_start_of_many_rows_and_workers_makes_one_token_ca
 
 def test_requests_that_wait_for_a_token_count_as_calls_of_their_worker(make_sim, serve):
     sim = make_sim(sim_config([keyless_account("a"), entra_account(clients=[client()])]))
-    sim.fault({"delay_ms": 3000}, account="entra")
+    sim.fault({"delay_ms": 6000}, account="entra")  # from the start on: all of them come meanwhile
     gateway = serve(sim, [row(sim, "a", "g")], workers=1, tranche_settings={"limits": {"max_upstream_calls": 5}})
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: gateway.get("/v1/files/file-of-nobody"), range(8)))
@@ -155,7 +155,7 @@ def test_entra_16_17_18_19_a_dead_token_is_replaced_once_and_a_missing_role_neve
     cured("content")
 
     # A 401 for a token that was replaced while the call was under way.
-    sim.fault({"status": 401, "delay_ms": 1500}, account="e", method="GET", path="*/content")
+    sim.fault({"status": 401, "delay_ms": 4000}, account="e", method="GET", path="*/content")
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(gateway.get, f"/v1/files/{files['slow']}/content")
         sim.wait("e", "GET", "*/content", phase="received")
@@ -267,7 +267,7 @@ def test_entra_06_20_rotation_under_load_fails_no_request(make_sim, serve, tmp_p
     first = {"secret": {"secrets": ["first~secret/1"]}, "certificate": {"secrets": [], "certificates": [old_cert]},
              "assertion": {"secrets": [], "assertions": ["first.assertion.1"]}, "reload": {"secrets": ["first~of/reload1"]}}
     sim = make_sim(sim_config([*(keyless_account(a, max_files=0) for a in "abcd"),
-                               entra_account(clients=[client(n, expires_in=4, **m) for n, m in first.items()])]))
+                               entra_account(clients=[client(n, expires_in=8, **m) for n, m in first.items()])]))
     fields = {"secret": {"client_secret_path": str(files["secret"])}, "assertion": {"azure_federated_token_file": str(files["assertion"])},
               "certificate": {"client_certificate_path": str(files["certificate"])}, "reload": {"client_secret": "first~of/reload1"}}
     rows = [row(sim, a, n, n, **{"client_secret": None, **fields[n]}) for n, a in zip(first, "abcd")]
