@@ -82,7 +82,8 @@ class Cluster:
         return [self.server.pid, *map(int, children)]
 
     def send(self, sign):
-        for pid in self.processes():
+        self.server.send_signal(sign)  # first: who is told to stand still makes no more processes
+        for pid in self.processes()[1:]:
             with contextlib.suppress(ProcessLookupError):  # whom it served left meanwhile
                 os.kill(pid, sign)
 
