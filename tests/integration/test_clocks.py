@@ -108,6 +108,7 @@ def test_a_skew_is_told_once_and_again_when_it_changes(start, sim):
     for _ in range(10):
         gateway.get("/v1/batches")
     assert gateway.log.count("its clock is") == 1
+    until(lambda: page(gateway).sum("tranche_upstream_in_flight") == 0, "no answer of before comes after the change")
     set_clock(sim, -30)
     gateway.get("/v1/batches")
     gateway.wait_line(r"account 127\.0\.0\.1:\d+: its clock agrees with ours again")
@@ -125,7 +126,8 @@ def test_a_skew_is_in_health_and_in_the_metrics(start, sim):
     assert -15 * MINUTE - 2 <= rows[sim.base("eu")]["clock_skew_s"] <= -14 * MINUTE
     assert "clock_skew_s" not in rows[sim.base("us")]
     skews = [s.value for s in page(gateway).all("tranche_account_clock_skew_seconds")]
-    assert len(skews) == 2 and min(skews) == rows[sim.base("eu")]["clock_skew_s"] and abs(max(skews)) <= 30
+    # Each answer in between narrows down what is known, to the second.
+    assert len(skews) == 2 and abs(min(skews) - rows[sim.base("eu")]["clock_skew_s"]) <= 2 and abs(max(skews)) <= 30
 
 
 @pytest.mark.parametrize("headers", [{"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}, {"Date": "yesterday"}, {"Date": ""},
