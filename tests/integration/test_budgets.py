@@ -2,7 +2,8 @@
 the worker's memory stays below what the table adds up to.
 
 A machine that is busy with other things makes every answer late, so a poll counts as late only when the worker itself worked
-for so long while the poll waited: its processor time is read from /proc before the poll is sent and after the answer came."""
+for so long while the poll waited: its processor time is read from /proc before the poll is sent and after the answer came. Nor
+is it the worker that a poll waits for while the provider or the client wait for a processor: that time is taken off."""
 
 import contextlib
 import json
@@ -13,7 +14,7 @@ import threading
 import time
 
 import pytest
-from harness import GROUP, PATIENCE, balanced_config, multipart
+from harness import GROUP, PATIENCE, balanced_config, multipart, until
 from wire import H1, Broken, sanitized
 
 MIB = 1 << 20
@@ -25,7 +26,8 @@ LARGE = b'{"input_file_id":"file-x","x":"' + b"a" * 130_000 + b'"}'
 class Worker:
     """The one worker of a gateway, as /proc shows it."""
 
-    def __init__(self, gateway):
+    def __init__(self, gateway, provider=None):
+        self.provider = provider
         pids = [p for p in gateway.workers() if "prober" not in pathlib.Path(f"/proc/{p}/cmdline").read_text()]
         self.proc = pathlib.Path(f"/proc/{max(pids, key=lambda p: self.connections(p))}")
 
@@ -53,6 +55,11 @@ class Worker:
 
     def busy_ns(self):
         return int((self.proc / "schedstat").read_text().split()[0])
+
+    def others_ns(self):
+        """For how long the provider, and the threads of these tests, have waited for a processor."""
+        places = (self.provider.pid if self.provider else "self", "self", "thread-self")
+        return sum(int(pathlib.Path(f"/proc/{place}/schedstat").read_text().split()[1]) for place in places)
 
     def status(self, name):
         for line in (self.proc / "status").read_text().splitlines():
@@ -83,22 +90,27 @@ class Good:
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def poll(self):
-        busy, began = self.worker.busy_ns(), time.monotonic_ns()
+        others, busy, began = self.worker.others_ns(), self.worker.busy_ns(), time.monotonic_ns()
         answer = self.client.request("GET", self.target).answer()
-        self.late_ns = max(self.late_ns, min(time.monotonic_ns() - began, self.worker.busy_ns() - busy))
+        late = min(time.monotonic_ns() - began, self.worker.busy_ns() - busy)
+        self.late_ns = max(self.late_ns, late - (self.worker.others_ns() - others))
         self.polls += 1
         if answer.status != 200:
             self.bad.append(answer)
 
     def run(self):
-        while not self.stopped.is_set():
-            self.poll()
+        try:
+            while not self.stopped.is_set():
+                self.poll()
+        except Exception as problem:  # what ends it is told by judge(), too
+            self.bad.append(problem)
 
     def __enter__(self):
         self.thread.start()
         return self
 
     def __exit__(self, *_):
+        until(lambda: self.polls > 3 or self.bad, "it is served now and then")  # the one that is under way since before counts, too
         self.stopped.set()
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
@@ -113,7 +125,7 @@ def world(start, sim):
         config = balanced_config(sim, tranche_settings={k: v for k, v in settings.items() if v}, **(sections or {}))
         gateway = start(config, sim=sim, workers=1)
         batch = gateway.created(gateway.uploaded()["id"])
-        return gateway, Worker(gateway), f"/v1/batches/{batch['id']}"
+        return gateway, Worker(gateway, sim), f"/v1/batches/{batch['id']}"
 
     return make
 
@@ -135,6 +147,11 @@ def staged(gateway, count, method, target, body, keep=1):
         client.send(body[:-keep])
         clients.append(client)
     return clients
+
+
+def answered(clients):
+    """Those to whom something was said already, or who were left."""
+    return [client for client in clients if not client.silent(0)]
 
 
 def answers(clients):
@@ -187,10 +204,11 @@ def test_bodies_that_stop_short_of_their_end_fill_a_budget_and_not_the_machine(w
     before = worker.now()
     with Good(gateway, worker, target) as good:
         clients = staged(gateway, 100, "POST", "/v1/batches", LARGE)
-        refused = [c for c in clients if not c.silent(0.05)]
+        until(lambda: len(answered(clients)) > 60, "most are refused")
+        made = gateway.created(gateway.uploaded()["id"])
+        refused = answered(clients)
         assert 60 < len(refused) < 95  # 3 MiB have room for some 20
         answer = refused[0].answer()
-        made = gateway.created(gateway.uploaded()["id"])
     judge(good, worker, before, 24 * MIB)
     assert made["id"]
     gateway.check(answer)
@@ -198,9 +216,13 @@ def test_bodies_that_stop_short_of_their_end_fill_a_budget_and_not_the_machine(w
     assert answer.json()["error"]["code"] == "json_memory_full"
     for client in clients:
         client.close()
-    with H1(gateway.port).request("POST", "/v1/batches", length=len(LARGE)) as again:  # the room came back
-        again.send(LARGE)
-        assert again.answer().status == 400
+
+    def again():
+        with H1(gateway.port).request("POST", "/v1/batches", length=len(LARGE)) as client:
+            client.send(LARGE)
+            return client.answer().status
+
+    until(lambda: again() == 400, "the room comes back")
 
 
 def form(line):
@@ -234,10 +256,11 @@ def test_unfinished_lines_fill_a_budget_and_not_the_machine(world):
     before = worker.now()
     with Good(gateway, worker, target) as good:
         clients = uploads(gateway, 100, body, kind, 200)
-        refused = [c for c in clients if not c.silent(0.05)]
+        until(lambda: len(answered(clients)) > 60, "most are refused")
+        small = gateway.upload()  # lines as people send them find room
+        refused = answered(clients)
         assert 60 < len(refused) < 97
         answer = refused[0].answer()
-        small = gateway.upload()  # lines as people send them find room
     judge(good, worker, before, 64 * MIB)
     assert small.status == 200, small
     gateway.check(answer)
@@ -245,8 +268,7 @@ def test_unfinished_lines_fill_a_budget_and_not_the_machine(world):
     assert answer.json()["error"]["code"] == "upload_memory_full"
     for client in clients:
         client.close()
-    sim_file = gateway.upload(long_line(3 * MIB))  # the room came back
-    assert sim_file.status == 200, sim_file
+    until(lambda: gateway.upload(long_line(3 * MIB)).status == 200, "the room comes back")
 
 
 def test_long_lines_that_end_at_once_are_looked_at_in_slices(world):
