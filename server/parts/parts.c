@@ -17,6 +17,7 @@
 #include "parts_impl.h"
 
 #define MAX_TEXT (1u << 20) /* bytes of a record */
+#define KEY_NAME 21         /* "key-" and 16 hex, with the NUL */
 
 static bool is_hex(const char *text, size_t len)
 {
@@ -158,6 +159,21 @@ DIR *parts_open_root(const struct config *config)
 
 /* --- all of them --- */
 
+static void name_key(uint64_t key, char name[KEY_NAME])
+{
+    snprintf(name, KEY_NAME, "key-%016" PRIx64, key);
+}
+
+/* @param folder  of an upload, in `root` */
+static bool is_of_key(int root, const char *folder, uint64_t key)
+{
+    char path[PARTS_FOLDER + 1 + KEY_NAME], name[KEY_NAME];
+
+    name_key(key, name);
+    snprintf(path, sizeof(path), "%.*s/%s", PARTS_FOLDER, folder, name);
+    return faccessat(root, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static void count(const struct parts_id *id, uint64_t owner, struct parts_sum *sum)
 {
     sum->open++;
@@ -166,7 +182,7 @@ static void count(const struct parts_id *id, uint64_t owner, struct parts_sum *s
     sum->own_bytes += id->owner == owner ? id->bytes : 0;
 }
 
-void parts_look(const struct inherited *inherited, uint64_t owner, int64_t now_s,
+void parts_look(const struct inherited *inherited, uint64_t owner, uint64_t key, int64_t now_s,
                 struct parts_sum *sum)
 {
     DIR *dir = parts_open_root(inherited->config);
@@ -180,8 +196,11 @@ void parts_look(const struct inherited *inherited, uint64_t owner, int64_t now_s
             continue;
         if (ended)
             sum->ended++;
-        else if (!parts_is_expired(&id, now_s))
-            count(&id, owner, sum);
+        if (ended || parts_is_expired(&id, now_s))
+            continue;
+        count(&id, owner, sum);
+        if (key != 0 && id.owner == owner && is_of_key(dirfd(dir), entry->d_name, key))
+            sum->key_bytes += id.bytes;
     }
     if (dir != NULL)
         closedir(dir);
@@ -279,19 +298,35 @@ static void make_room(const struct config *config, struct loop *loop)
         forget(loop, path);
 }
 
-/* @return 0; an error: nothing is left of it */
-static int make_folder(const char *hidden, const char *path, const struct strbuf *head)
+/* What of a new folder may be there. @param key  its name */
+static void forget_files(int dir, const char *key)
 {
+    char other[sizeof("new-") + KEY_NAME];
+
+    snprintf(other, sizeof(other), "new-%s", key);
+    (void)(unlinkat(dir, "head", 0) + unlinkat(dir, "new-head", 0) + unlinkat(dir, key, 0) +
+           unlinkat(dir, other, 0));
+}
+
+/* @return 0; an error: nothing is left of it */
+static int make_folder(const char *hidden, const char *path, uint64_t key,
+                       const struct strbuf *head)
+{
+    static const struct strbuf nothing = STRBUF_INIT;
+    char name[KEY_NAME];
     int dir, ret;
 
     if (mkdir(hidden, 0700) == -1)
         return err_of_errno();
     dir = open_folder(hidden);
     ret = dir != -1 ? write_file(dir, "head", head) : ERR_IO;
+    name_key(key, name);
+    if (ret == 0 && key != 0)
+        ret = write_file(dir, name, &nothing);
     if (ret == 0 && rename(hidden, path) == -1)
         ret = err_of_errno();
     if (ret != 0 && dir != -1)
-        (void)(unlinkat(dir, "head", 0) + unlinkat(dir, "new-head", 0));
+        forget_files(dir, name);
     if (dir != -1)
         close(dir);
     if (ret != 0)
@@ -327,18 +362,19 @@ int parts_create(const struct inherited *inherited, const struct parts_id *id,
     assert(strlen(id->text) == PARTS_ID);
     if (ret != 0)
         return ret;
-    parts_look(inherited, id->owner, id->created_s, &sum);
+    parts_look(inherited, id->owner, 0, id->created_s, &sum);
     if (sum.ended >= PARTS_KEPT)
         make_room(config, loop);
     path = parts_folder(config, id, false);
     if (path != NULL)
         strbuf_addf(&hidden, "%s.new", path);
-    ret = path == NULL || strbuf_failed(&hidden) ? ERR_NOMEM
-                                                 : make_folder(strbuf_str(&hidden), path, head);
+    ret = path == NULL || strbuf_failed(&hidden)
+              ? ERR_NOMEM
+              : make_folder(strbuf_str(&hidden), path, id->key, head);
     strbuf_deinit(&hidden);
     free(path);
     if (ret == 0)
-        parts_look(inherited, id->owner, id->created_s, &sum);
+        parts_look(inherited, id->owner, 0, id->created_s, &sum);
     return ret;
 }
 
@@ -434,7 +470,7 @@ int parts_end(struct parts *parts, const struct strbuf *done, struct loop *loop,
     if (ret != 0)
         return ret;
     parts->ended = true;
-    parts_look(inherited, parts->id.owner, now_s, &sum);
+    parts_look(inherited, parts->id.owner, 0, now_s, &sum);
     broom_add(loop, path, BROOM_PARTS);
     return 0;
 }

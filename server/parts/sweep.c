@@ -198,7 +198,7 @@ void parts_sweep(const struct inherited *inherited, struct loop *loop, int64_t n
     const struct dirent *entry;
     char *root;
 
-    parts_look(inherited, 0, now_s, &sum);
+    parts_look(inherited, 0, 0, now_s, &sum);
     if (broom.first != NULL)
         return; /* the last time is not over */
     dir = parts_open_root(inherited->config);

@@ -375,11 +375,11 @@ bool limits_upload_is_fair(const struct relay *relay, const struct limits_upload
                       rt->config->limits.spool_bytes);
 }
 
-bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t held, struct failure *why)
+bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t own, uint64_t of_key,
+                    struct failure *why)
 {
     struct scope scopes[SCOPES];
-    const struct scope *own;
-    uint64_t limit;
+    uint64_t limit, held[SCOPES] = {of_key, own};
 
     if (!file_fits(relay, bytes, 0, why))
         return false;
@@ -388,13 +388,17 @@ bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t held, st
         return true;
     if (!spool_fits(scopes, bytes, why))
         return false;
-    own = scopes[1].id != 0 ? &scopes[1] : &scopes[0];
-    limit = own->limits->spool_bytes;
-    if (held <= limit && bytes <= limit - held)
-        return true;
-    refuse_rate(relay, own, gauge_type(METERS_BYTES), limit, held < limit ? limit - held : 0,
-                PARALLEL_MS, why);
-    return false;
+    if (scopes[1].id == 0)
+        held[0] = own;
+    for (int s = 0; s < SCOPES; s++) {
+        limit = scopes[s].id != 0 ? scopes[s].limits->spool_bytes : UINT64_MAX;
+        if (held[s] <= limit && bytes <= limit - held[s])
+            continue;
+        refuse_rate(relay, &scopes[s], gauge_type(METERS_BYTES), limit,
+                    held[s] < limit ? limit - held[s] : 0, PARALLEL_MS, why);
+        return false;
+    }
+    return true;
 }
 
 void limits_end_upload(struct limits_upload *upload)

@@ -225,6 +225,12 @@ static enum answered check_expiry(struct relay *relay, struct wanted_upload *w)
     return ANSWERED;
 }
 
+/* Whose limits count it besides its team's; 0: nobody's. */
+static uint64_t key_of(const struct relay *relay)
+{
+    return relay->tenant != NULL ? relay->tenant->rights.key : 0;
+}
+
 /* Whether there is a place for it, and room. */
 static enum answered check_room(struct relay *relay, uint64_t bytes)
 {
@@ -235,7 +241,7 @@ static enum answered check_room(struct relay *relay, uint64_t bytes)
     uint64_t total;
     bool bound = relay->owner != 0;
 
-    parts_look(inherited, relay->owner, clock_unix_s(), &sum);
+    parts_look(inherited, relay->owner, key_of(relay), clock_unix_s(), &sum);
     total = spool_total(inherited);
     if (sum.open >= limits->max_open_uploads ||
         (bound && !share_rule(sum.own_open, 1, sum.open, limits->max_open_uploads))) {
@@ -245,7 +251,7 @@ static enum answered check_room(struct relay *relay, uint64_t bytes)
                (bound && !share_rule(sum.own_bytes, bytes, total, limits->spool_bytes))) {
         error_fill(&why, SPOOL_FULL, "bytes");
         why.retry_after_ms = FULL_MS;
-    } else if (limits_reserve(relay, bytes, sum.own_bytes, &why)) {
+    } else if (limits_reserve(relay, bytes, sum.own_bytes, sum.key_bytes, &why)) {
         return GO_ON;
     }
     relay_failure(relay, &why);
@@ -332,8 +338,10 @@ void uploads_create(struct relay *relay)
         check_expiry(relay, &w) == ANSWERED || resolve_check_model(relay) == ANSWERED ||
         check_room(relay, (uint64_t)w.bytes) == ANSWERED)
         return;
-    id = (struct parts_id){
-        .created_s = clock_unix_s(), .bytes = (uint64_t)w.bytes, .owner = relay->owner};
+    id = (struct parts_id){.created_s = clock_unix_s(),
+                           .bytes = (uint64_t)w.bytes,
+                           .owner = relay->owner,
+                           .key = key_of(relay)};
     doc = json_doc_new();
     ret = doc != NULL ? keep(relay, doc, &id, &w, &upload) : ERR_NOMEM;
     if (ret == 0)

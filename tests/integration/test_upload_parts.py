@@ -317,6 +317,24 @@ def test_one_tenants_parts_leave_room_to_others(tenants, sim, spool):
     until(lambda: put(a1, upload, b"x" * 400_000).status == 200, "what it has reserved is its own, once the others are gone")
 
 
+def test_a_keys_max_spool_bytes_bounds_all_its_open_uploads_in_a_team_too(tenants, sim, spool):
+    gateway = tenants({"spool_dir": str(spool), "a1": {"max_spool_bytes": 1000}, "lone": {"max_spool_bytes": 1000}})
+    a1, a2, lone = (gateway.as_(name) for name in ("a1", "a2", "lone"))
+    begun(a2, b"x" * 900)  # a team mate's are its own
+    for caller in (a1, lone):
+        first = begun(caller, b"x" * 600)
+        begun(caller, b"x" * 300)
+        answer = begin(caller, b"x" * 200)
+        error = envelope(answer, 429)
+        assert f"api_key: alias-{caller.name}" in error["message"] and "max_spool_bytes" in error["message"], answer
+        assert "Current limit: 1000, Remaining: 100" in error["message"] and answer.headers["rate_limit_type"] == "max_spool_bytes", answer
+        assert envelope(begin(caller, b"x" * 1001), 413, param="file")["message"].count("max_spool_bytes is 1000") == 1
+        begun(caller, b"x" * 100)  # what is left
+        assert cancel(caller, first).status == 200
+        begun(caller, b"x" * 600)
+    begun(a2, b"x" * 900)
+
+
 # --- whose it is ---
 
 def test_an_upload_is_its_owners(tenants, sim, spool):

@@ -53,9 +53,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct parts_id begin(uint64_t owner, uint64_t bytes, int64_t created_s)
+static struct parts_id begin_by(uint64_t key, uint64_t owner, uint64_t bytes, int64_t created_s)
 {
-    struct parts_id id = {.created_s = created_s, .bytes = bytes, .owner = owner};
+    struct parts_id id = {.created_s = created_s, .bytes = bytes, .owner = owner, .key = key};
     struct strbuf head = STRBUF_INIT;
 
     assert_int_equal(parts_new_id(&id), 0);
@@ -63,6 +63,11 @@ static struct parts_id begin(uint64_t owner, uint64_t bytes, int64_t created_s)
     assert_int_equal(parts_create(&inherited, &id, &head, NULL), 0);
     strbuf_deinit(&head);
     return id;
+}
+
+static struct parts_id begin(uint64_t owner, uint64_t bytes, int64_t created_s)
+{
+    return begin_by(0, owner, bytes, created_s);
 }
 
 static struct parts opened(const struct parts_id *id)
@@ -151,7 +156,7 @@ static void what_is_open_is_reserved_until_it_ends(void **state)
     struct parts_sum sum;
 
     (void)state;
-    parts_look(&inherited, 1, now_s, &sum);
+    parts_look(&inherited, 1, 0, now_s, &sum);
     assert_int_equal(sum.open, 2);
     assert_int_equal(sum.bytes, 1500);
     assert_int_equal(sum.own_open, 1);
@@ -160,11 +165,39 @@ static void what_is_open_is_reserved_until_it_ends(void **state)
     end(&parts, "{}");
     parts_close(&parts);
     assert_int_equal(spool_total(&inherited), 500);
-    parts_look(&inherited, 2, now_s, &sum);
+    parts_look(&inherited, 2, 0, now_s, &sum);
     assert_int_equal(sum.ended, 1);
     assert_int_equal(sum.own_bytes, b.bytes);
-    parts_look(&inherited, 2, now_s + PARTS_LIFE_S, &sum);
+    parts_look(&inherited, 2, 0, now_s + PARTS_LIFE_S, &sum);
     assert_int_equal(sum.open, 0); /* the sweeper has not come yet */
+}
+
+static void what_is_open_counts_for_the_key_that_began_it(void **state)
+{
+    int64_t now_s = clock_unix_s();
+    struct parts_id a = begin_by(11, 1, 1000, now_s), same;
+    struct parts parts = opened(&a);
+    struct parts_sum sum;
+
+    (void)state;
+    same = begin_by(11, 1, 200, now_s);
+    (void)begin_by(12, 1, 30, now_s); /* a team mate */
+    (void)begin_by(11, 2, 4, now_s);  /* the key, before it came into this team */
+    (void)begin(1, 5000, now_s);      /* of a gateway that did not note the key */
+    parts_look(&inherited, 1, 11, now_s, &sum);
+    assert_int_equal(sum.key_bytes, 1200);
+    assert_int_equal(sum.own_bytes, 6230);
+    parts_look(&inherited, 1, 12, now_s, &sum);
+    assert_int_equal(sum.key_bytes, 30);
+    parts_look(&inherited, 1, 13, now_s, &sum);
+    assert_int_equal(sum.key_bytes, 0);
+    end(&parts, "{}");
+    parts_close(&parts);
+    parts_look(&inherited, 1, 11, now_s, &sum);
+    assert_int_equal(sum.key_bytes, same.bytes);
+    parts_sweep(&inherited, NULL, now_s + PARTS_LIFE_S);
+    parts_look(&inherited, 1, 11, now_s + PARTS_LIFE_S, &sum);
+    assert_int_equal(sum.key_bytes, 0);
 }
 
 static void the_record_is_read_back_and_the_end_too(void **state)
@@ -399,7 +432,7 @@ static void the_answers_of_few_ended_uploads_are_kept(void **state)
         end(&parts, "{}");
         parts_close(&parts);
     }
-    parts_look(&inherited, 0, now_s, &sum);
+    parts_look(&inherited, 0, 0, now_s, &sum);
     assert_int_equal(sum.ended, PARTS_KEPT);
     assert_false(is_there(&first));
 }
@@ -456,7 +489,7 @@ static void each_create_forgets_another_answer_before_the_files_go(void **state)
         assert_int_equal(parts_new_id(&more), 0);
         assert_int_equal(parts_create(&inherited, &more, &head, &loop), 0);
     }
-    parts_look(&inherited, 0, now_s, &sum);
+    parts_look(&inherited, 0, 0, now_s, &sum);
     assert_int_equal(sum.ended, num - 3);
     assert_false(is_there(&ids[2]));
     assert_true(is_there(&ids[3]));
@@ -544,6 +577,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_id_tells_its_begin_and_its_bytes),
         cmocka_unit_test_setup_teardown(the_node_is_told_by_its_address, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_open_counts_for_the_key_that_began_it, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_is_open_is_reserved_until_it_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_record_is_read_back_and_the_end_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_at_a_time_ends_an_upload, set_up, tear_down),

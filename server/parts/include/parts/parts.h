@@ -4,6 +4,7 @@
  *     tranche-<uid>-<host>-<port>.uploads/     0700; made by the first upload
  *       <id>-<owner>/                          an open upload; the id tells its begin and its bytes
  *         head                                 what its create said, JSON; who ends it locks it
+ *         key-<16 hex>                         empty: whose key began it, for that key's limits
  *         part_<32 hex>-<64 hex>               a whole part and its SHA-256; equal ones are one file
  *         tmp-<32 hex>                         a part that is coming; flock(2) while somebody writes
  *         done                                 how it ended, JSON: the answer, and of what
@@ -42,6 +43,7 @@ struct parts_id {
     int64_t created_s; /* Unix time */
     uint64_t bytes;    /* that were announced */
     uint64_t owner;    /* as in relay.h */
+    uint64_t key;      /* of parts_create() alone: whose limits count it; 0: nobody's */
 };
 
 /** Read what an id tells. @return false: it is none. Pure */
@@ -58,15 +60,17 @@ uint32_t parts_node(const struct config *config);
 struct parts_sum {
     uint32_t open, own_open;   /* own: of the owner that was asked for */
     uint64_t bytes, own_bytes; /* reserved */
+    uint64_t key_bytes;        /* of the key that was asked for */
     uint32_t ended;
 };
 
-/** Look at all uploads of the node, and note what they have reserved. */
-void parts_look(const struct inherited *inherited, uint64_t owner, int64_t now_s,
+/** Look at all uploads of the node, and note what they have reserved.
+ *  @param key  one of the owner's, whose uploads are summed besides; 0: of none */
+void parts_look(const struct inherited *inherited, uint64_t owner, uint64_t key, int64_t now_s,
                 struct parts_sum *sum);
 
 /** Begin an upload. The oldest ended ones make room for its record.
- *  @param id    its begin, bytes and owner are set; gets its text by parts_new_id()
+ *  @param id    its begin, bytes, owner and key are set; gets its text by parts_new_id()
  *  @param head  what parts_read() gives back
  *  @param loop  on whose turns they go; NULL: at once
  *  @return 0; ERR_FULL (disk); ERR_IO: the folder cannot be made, or is not ours; ERR_NOMEM */

@@ -58,12 +58,13 @@ bool limits_upload_is_fair(const struct relay *relay, const struct limits_upload
 /**
  * Whether an upload that comes in parts may be begun.
  *
- * @param bytes  of the whole file
- * @param held   bytes that the open ones of its owner (its team, else its key) have reserved
- * @param why    written when it is refused: 413 for what is too large at any time, else 429
+ * @param bytes   of the whole file
+ * @param own     bytes that the open ones of its owner (its team, else its key) have reserved
+ * @param of_key  ... and of these the ones that its key began
+ * @param why     written when it is refused: 413 for what is too large at any time, else 429
  */
-MUST_USE bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t held,
-                             struct failure *why);
+MUST_USE bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t own,
+                             uint64_t of_key, struct failure *why);
 
 /** It holds nothing any more. Safe to call more than once, and when nothing was begun. */
 void limits_end_upload(struct limits_upload *upload);
