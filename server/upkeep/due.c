@@ -33,6 +33,13 @@ enum due_usage due_usage_of(const struct wire_seen *seen, bool in_batch, uint64_
     return seen->output[0] != '\0' ? DUE_READ : DUE_WAIT;
 }
 
+bool due_pass_yields(uint64_t still_ms, uint64_t finished_s, uint64_t now_s)
+{
+    uint64_t age_s = finished_s == 0 ? DUE_OUTPUT_S : now_s > finished_s ? now_s - finished_s : 0;
+
+    return still_ms > DUE_STILL_MS && still_ms > age_s * 1000 / 4;
+}
+
 /* --- a task --- */
 
 static uint64_t now_of(const struct due *due)
@@ -88,6 +95,7 @@ static void end_pass(struct due_task *task, const struct attempt_result *result)
     struct due *due = task->due;
 
     assert(task->pass != NULL);
+    task->reading = NULL;
     if (result->ok) {
         usage_pass_finish(task->pass, &task->counts);
         seen_use(&task->counts, task->seen);
@@ -108,6 +116,11 @@ static bool on_piece(void *arg, const char *bytes, size_t len)
     struct due_task *task = arg;
 
     usage_pass_feed(task->pass, bytes, len);
+    task->moved += len;
+    if (task->moved >= DUE_MOVE) {
+        task->moved = 0;
+        task->moved_ms = now_of(task->due);
+    }
     return true;
 }
 
@@ -116,25 +129,37 @@ static void start_pass(struct due_task *task)
     task->pass = malloc(sizeof(*task->pass));
     if (task->pass != NULL) {
         usage_pass_init(task->pass);
-        if (upkeep_content_start(task->account, task->seen->output, on_piece, on_output, task) == 0)
+        task->moved = 0;
+        task->moved_ms = now_of(task->due);
+        if (upkeep_content_start(task->account, task->seen->output, on_piece, on_output, task,
+                                 &task->reading) == 0)
             return;
     }
     report(task); /* measured the next time */
 }
 
-static bool has_place(const struct due_task *task)
+/* @param account  NULL: of all */
+static unsigned num_passes(const struct due *due, const struct upkeep_account *account)
 {
-    unsigned all = 0, at_account = 0;
+    unsigned num = 0;
 
     for (size_t i = 0; i < WIRE_MAX_DUE; i++) {
-        const struct due_task *other = &task->due->tasks[i];
+        const struct due_task *task = &due->tasks[i];
 
-        if (other->due == NULL || other->pass == NULL)
-            continue;
-        all++;
-        at_account += other->account == task->account;
+        num += task->due != NULL && task->pass != NULL &&
+               (account == NULL || task->account == account);
     }
-    return all < UPKEEP_CONTENTS && at_account < UPKEEP_CONTENTS_OF_ACCOUNT;
+    return num;
+}
+
+static bool account_has_place(const struct due_task *task)
+{
+    return num_passes(task->due, task->account) < UPKEEP_CONTENTS_OF_ACCOUNT;
+}
+
+static bool has_place(const struct due_task *task)
+{
+    return num_passes(task->due, NULL) < UPKEEP_CONTENTS && account_has_place(task);
 }
 
 static unsigned num_waiting(const struct due *due)
@@ -146,18 +171,35 @@ static unsigned num_waiting(const struct due *due)
     return num;
 }
 
+/* One that could not begin if there was a place. */
+static struct due_task *hopeless(struct due *due)
+{
+    for (size_t i = 0; i < WIRE_MAX_DUE; i++) {
+        struct due_task *task = &due->tasks[i];
+
+        if (task->due != NULL && task->wants_pass && !account_has_place(task))
+            return task;
+    }
+    return NULL;
+}
+
 /* Its end is told without what it used where that would take the place of others: it is measured the
  * next time. */
 static void want_pass(struct due_task *task)
 {
     bool quiet = upkeep_account_is_quiet(task->account);
+    bool full = num_waiting(task->due) >= DUE_WAITING;
+    struct due_task *other = full && account_has_place(task) ? hopeless(task->due) : NULL;
 
-    if (!quiet && has_place(task))
+    if (!quiet && has_place(task)) {
         start_pass(task);
-    else if (!quiet && num_waiting(task->due) < DUE_WAITING)
+    } else if (!quiet && (!full || other != NULL)) {
         task->wants_pass = true;
-    else
+        if (other != NULL)
+            report(other);
+    } else {
         report(task);
+    }
 }
 
 static void start_passes(struct due *due)
@@ -170,6 +212,53 @@ static void start_passes(struct due *due)
         task->wants_pass = false;
         want_pass(task);
     }
+}
+
+/* The one that any place would do for. */
+static struct due_task *first_waiting(struct due *due)
+{
+    for (size_t i = 0; i < WIRE_MAX_DUE; i++) {
+        struct due_task *task = &due->tasks[i];
+
+        if (task->due != NULL && task->wants_pass && account_has_place(task) &&
+            !upkeep_account_is_quiet(task->account))
+            return task;
+    }
+    return NULL;
+}
+
+/* To an output of its own account it does not, which would hardly come faster. */
+static bool yields_to(const struct due_task *task, const struct due_task *other)
+{
+    uint64_t now_s = (uint64_t)provider_clock_now_s(inherited_of(task), task->account->deployment);
+
+    return task->reading != NULL && task->account != other->account &&
+           due_pass_yields(now_of(task->due) - task->moved_ms, task->seen->finished_s, now_s);
+}
+
+/* Its end is told without what it used: it is due again. */
+static void yield_pass(struct due *due)
+{
+    struct due_task *slowest = NULL, *other = first_waiting(due);
+
+    if (other == NULL || num_passes(due, NULL) < UPKEEP_CONTENTS)
+        return;
+    for (size_t i = 0; i < WIRE_MAX_DUE; i++) {
+        struct due_task *task = &due->tasks[i];
+
+        if (task->due != NULL && yields_to(task, other) &&
+            (slowest == NULL || task->moved_ms < slowest->moved_ms))
+            slowest = task;
+    }
+    if (slowest == NULL)
+        return;
+    log_info("batch %s: its output comes too slowly, while others wait: it is read another time",
+             slowest->native);
+    upkeep_content_cancel(slowest->reading);
+    slowest->reading = NULL;
+    report(slowest);
+    other->wants_pass = false;
+    want_pass(other);
 }
 
 /* --- the batch --- */
@@ -384,6 +473,7 @@ static void on_tick(struct loop_timer *timer)
     struct due *due = timer->arg;
 
     assert(due->call == NULL);
+    yield_pass(due);
     start_passes(due); /* an account may have become quiet meanwhile */
     memset(&question, 0, sizeof(question));
     fill_question(due, &question);

@@ -16,6 +16,9 @@
  *
  * A rebuild reads the lists of all accounts and reports every batch that carries a marker of ours.
  *
+ * An output that comes too slowly gives its place to another account's that waits, and is read from
+ * its begin another time: each time it may be slower, so that it is measured in the end.
+ *
  * While the keeper answers, the watch of the ledger (watch.h) asks seldom: the fleet has one watcher
  * for each batch. */
 #pragma once
@@ -24,9 +27,11 @@
 #include "upkeep.h"
 #include "objects/observation.h"
 
-#define DUE_FRESH_MS      30000       /* how long an answer of the keeper counts */
-#define DUE_RENEW_MS      20000       /* a claim that is so old is named again */
-#define DUE_WAITING       8           /* batches whose output waits to be read */
+#define DUE_FRESH_MS      30000      /* how long an answer of the keeper counts */
+#define DUE_RENEW_MS      20000      /* a claim that is so old is named again */
+#define DUE_WAITING       8          /* batches whose output waits to be read */
+#define DUE_MOVE          (1u << 20) /* bytes of an output; of one that takes longer than ... */
+#define DUE_STILL_MS      (5u * 60 * 1000) /* ... this for as many the place may be another's */
 #define DUE_OUTPUT_S      (24 * 3600) /* how long an output file that is missing is asked for */
 #define DUE_FIND_MS       60000       /* a create that is younger may still be under way */
 #define DUE_FIND_SLACK_MS (2u * 60 * 1000) /* between the clocks, as in watch.h */
@@ -55,6 +60,13 @@ enum due_usage {
 
 /** What is to be done for the usage of a batch that has ended. */
 enum due_usage due_usage_of(const struct wire_seen *seen, bool in_batch, uint64_t now_s);
+
+/** Whether an output that is being read, while another account's waits for its place, comes too
+ * slowly. It may need a quarter of the time since its batch has ended for DUE_MOVE bytes, or for the
+ * rest, and DUE_STILL_MS at least.
+ *  @param still_ms    since when fewer have come
+ *  @param finished_s  when its batch ended; 0: nobody knows */
+bool due_pass_yields(uint64_t still_ms, uint64_t finished_s, uint64_t now_s);
 
 /** Whether a create that no list has shown was certainly not carried out.
  *  @param whole        the list was read to its end

@@ -18,10 +18,13 @@ struct due_task {
     struct json_doc *doc; /* NULL: none was */
     struct wire_seen *seen;
     struct strbuf errors;
-    struct marker marker;       /* ours, where seen->nonce is set */
-    struct usage_counts counts; /* of the batch, or of its output */
-    struct usage_pass *pass;    /* owned; NULL: its output is not being read */
-    bool wants_pass;            /* ... and waits for that */
+    struct marker marker;        /* ours, where seen->nonce is set */
+    struct usage_counts counts;  /* of the batch, or of its output */
+    struct usage_pass *pass;     /* owned; NULL: its output is not being read */
+    bool wants_pass;             /* ... and waits for that */
+    struct upkeep_call *reading; /* borrowed; while its output is being read */
+    uint64_t moved_ms;           /* when DUE_MOVE bytes of it had come for the last time ... */
+    size_t moved;                /* ... and those since then */
     /* FIND: */
     uint64_t page_age_ms;
     bool found;

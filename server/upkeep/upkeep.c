@@ -209,6 +209,14 @@ static void begin(struct upkeep_call *call)
     finish(call, &refused);
 }
 
+/* @param at  the place in the queue that names it */
+static void unqueue(struct upkeep *upkeep, struct upkeep_call **at)
+{
+    *at = (*at)->next;
+    if (*at == NULL)
+        upkeep->waiting_end = at;
+}
+
 /* Take the first call whose account may be called out of the queue.
  * @param quiet_until_ms  when the first account that is quiet may be called; UINT64_MAX: none is
  * quiet
@@ -228,9 +236,7 @@ static struct upkeep_call *take(struct upkeep *upkeep, uint64_t *quiet_until_ms)
         }
         if (!has_place(call))
             continue;
-        *at = call->next;
-        if (*at == NULL)
-            upkeep->waiting_end = at;
+        unqueue(upkeep, at);
         return call;
     }
     return NULL;
@@ -253,44 +259,64 @@ static void on_wake(struct loop_timer *timer)
     pump(timer->arg);
 }
 
-static int queue_call(struct upkeep_account *account, enum provider_call what, const char *id,
-                      const char *query, upstream_data_cb on_piece, attempt_done_cb on_done,
-                      void *arg)
+/* @return NULL: out of memory */
+static struct upkeep_call *queue_call(struct upkeep_account *account, enum provider_call what,
+                                      const char *id, const char *query, upstream_data_cb on_piece,
+                                      attempt_done_cb on_done, void *arg)
 {
     struct upkeep *upkeep = account->upkeep;
     struct upkeep_call *call = calloc(1, sizeof(*call));
 
     assert(account->deployment != MODEL_NO_INDEX);
     if (call == NULL)
-        return ERR_NOMEM;
+        return NULL;
     *call = (struct upkeep_call){
         .account = account, .what = what, .on_data = on_piece, .on_done = on_done, .arg = arg};
     call->resume = (struct loop_timer){.cb = on_resume, .arg = call};
     call->id = id != NULL ? strdup(id) : NULL;
     call->query = query != NULL ? strdup(query) : NULL;
-    if ((id != NULL && call->id == NULL) || (query != NULL && call->query == NULL)) {
+    if ((id != NULL && call->id == NULL) || (query != NULL && call->query == NULL) ||
+        loop_timer_start(upkeep->rt.loop, &upkeep->wake, 0) != 0) {
         free_call(call);
-        return ERR_NOMEM;
-    }
-    if (loop_timer_start(upkeep->rt.loop, &upkeep->wake, 0) != 0) {
-        free_call(call);
-        return ERR_NOMEM;
+        return NULL;
     }
     *upkeep->waiting_end = call;
     upkeep->waiting_end = &call->next;
-    return 0;
+    return call;
 }
 
 int upkeep_call_start(struct upkeep_account *account, enum provider_call what, const char *id,
                       const char *query, attempt_done_cb on_done, void *arg)
 {
-    return queue_call(account, what, id, query, NULL, on_done, arg);
+    return queue_call(account, what, id, query, NULL, on_done, arg) != NULL ? 0 : ERR_NOMEM;
 }
 
 int upkeep_content_start(struct upkeep_account *account, const char *id, upstream_data_cb on_piece,
-                         attempt_done_cb on_done, void *arg)
+                         attempt_done_cb on_done, void *arg, struct upkeep_call **call)
 {
-    return queue_call(account, CALL_FILE_CONTENT, id, NULL, on_piece, on_done, arg);
+    *call = queue_call(account, CALL_FILE_CONTENT, id, NULL, on_piece, on_done, arg);
+    return *call != NULL ? 0 : ERR_NOMEM;
+}
+
+void upkeep_content_cancel(struct upkeep_call *call)
+{
+    struct upkeep *upkeep = call->account->upkeep;
+    unsigned *at_account, *all = places_of(call, &at_account);
+    struct upkeep_call **at = &upkeep->waiting;
+
+    assert(call->on_data != NULL);
+    if (call->attempt != NULL) {
+        attempt_cancel(call->attempt);
+        --*all;
+        --*at_account;
+    } else {
+        while (*at != call)
+            at = &(*at)->next;
+        unqueue(upkeep, at);
+    }
+    free_call(call);
+    if (loop_timer_start(upkeep->rt.loop, &upkeep->wake, 0) != 0)
+        log_error("quota ledger maintenance stopped: %s", err_str(ERR_NOMEM));
 }
 
 /* --- the accounts --- */

@@ -74,9 +74,15 @@ MUST_USE int upkeep_call_start(struct upkeep_account *account, enum provider_cal
 
 /** The same for the content of a file, which passes piece by piece and is not kept. It may take any
  *  time in which bytes move.
- *  @param on_piece  what it returns says nothing; not from inside of it another call is started */
+ *  @param on_piece  what it returns says nothing; not from inside of it another call is started
+ *  @param call      set: for upkeep_content_cancel(), until `on_done` runs */
 MUST_USE int upkeep_content_start(struct upkeep_account *account, const char *id,
-                                  upstream_data_cb on_piece, attempt_done_cb on_done, void *arg);
+                                  upstream_data_cb on_piece, attempt_done_cb on_done, void *arg,
+                                  struct upkeep_call **call);
+
+/** Give it up, whether it has begun or not: no callback any more, and its place is free. Not from
+ * inside of its callbacks. */
+void upkeep_content_cancel(struct upkeep_call *call);
 
 /** The name of the account in logs. */
 const char *upkeep_account_name(const struct upkeep_account *account);

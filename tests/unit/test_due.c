@@ -120,6 +120,23 @@ static void what_did_nothing_used_nothing(void **state)
     assert_int_equal(due_usage_of(&seen, false, ENDED_S), DUE_READ);
 }
 
+static void an_output_may_be_the_slower_the_longer_ago_its_batch_has_ended(void **state)
+{
+    const uint64_t hour_s = 3600, hour_ms = 3600 * SECOND;
+
+    (void)state;
+    assert_false(due_pass_yields(DUE_STILL_MS, ENDED_S, ENDED_S));
+    assert_true(due_pass_yields(DUE_STILL_MS + 1, ENDED_S, ENDED_S));
+    assert_true(due_pass_yields(DUE_STILL_MS + 1, ENDED_S, ENDED_S - hour_s)); /* other clocks */
+    assert_false(due_pass_yields(hour_ms, ENDED_S, ENDED_S + 4 * hour_s));
+    assert_true(due_pass_yields(hour_ms + 1, ENDED_S, ENDED_S + 4 * hour_s));
+    /* As long as it is asked for it has a bound, and one of half a day at the end. */
+    assert_false(due_pass_yields(12 * hour_ms, ENDED_S, ENDED_S + 2 * (uint64_t)DUE_OUTPUT_S));
+    assert_true(due_pass_yields(12 * hour_ms + 1, ENDED_S, ENDED_S + 2 * (uint64_t)DUE_OUTPUT_S));
+    assert_false(due_pass_yields(6 * hour_ms, 0, ENDED_S));
+    assert_true(due_pass_yields(6 * hour_ms + 1, 0, ENDED_S));
+}
+
 /* ---- creates of unknown outcome ---- */
 
 static void a_create_was_not_made_when_its_time_was_read_twice(void **state)
@@ -147,6 +164,7 @@ int main(void)
         cmocka_unit_test(files_that_are_missing_are_asked_for_ever_more_seldom),
         cmocka_unit_test(a_status_is_one_of_eight),
         cmocka_unit_test(a_completed_batch_is_told_of_when_its_output_is_there),
+        cmocka_unit_test(an_output_may_be_the_slower_the_longer_ago_its_batch_has_ended),
         cmocka_unit_test(its_usage_is_its_own_word_or_in_its_output),
         cmocka_unit_test(what_did_nothing_used_nothing),
         cmocka_unit_test(a_create_was_not_made_when_its_time_was_read_twice),

@@ -443,6 +443,73 @@ static void outputs_of_an_account_that_is_quiet_are_another_times(void **state)
     assert_int_equal(last()->seen.source, WIRE_USAGE_OUTPUT);
 }
 
+static void
+a_provider_that_trickles_its_outputs_does_not_keep_others_from_being_measured(void **state)
+{
+    (void)state;
+    w->content = output;
+    w->stalls = true;
+    w->flows = 1u << 2;
+    for (unsigned i = 0; i < 4; i++)
+        give_output(i % 2, i);
+    pass(&w->loop, HOUR); /* nobody waits for their places */
+    assert_int_equal(contents_of(0) + contents_of(1), UPKEEP_CONTENTS);
+    assert_int_equal(w->cancelled, 0);
+    give_output(2, 4);
+    pass(&w->loop, 5 * SECOND);
+    assert_int_equal(w->cancelled, 1);
+    assert_int_equal(keeper.num_told, 2);
+    assert_string_equal(keeper.told[0].status,
+                        "completed"); /* and due again: what it used is open */
+    assert_int_equal(keeper.told[0].seen.source, WIRE_USAGE_UNKNOWN);
+    assert_string_equal(last()->native, "batch-4");
+    assert_int_equal(last()->seen.source, WIRE_USAGE_OUTPUT);
+    give_output(0, 5); /* the next time */
+    w->stalls = false;
+    pass(&w->loop, 5 * SECOND);
+    assert_int_equal(keeper.num_told, 6);
+    for (size_t i = 1; i < 6; i++)
+        assert_int_equal(keeper.told[i].seen.source, WIRE_USAGE_OUTPUT);
+    assert_int_equal(w->upkeep.contents, 0);
+    assert_int_equal(w->upkeep.accounts[0].contents, 0);
+}
+
+static void who_waits_for_a_slow_account_gives_its_turn_to_others(void **state)
+{
+    (void)state;
+    w->content = output;
+    w->stalls = true;
+    w->flows = 1u << 2;
+    for (unsigned i = 0; i < 4 + DUE_WAITING; i++)
+        give_output(i % 2, i);
+    pass(&w->loop, HOUR);
+    assert_int_equal(keeper.num_told, 0);
+    give_output(2, 4 + DUE_WAITING);
+    pass(&w->loop, 5 * SECOND);
+    assert_int_equal(keeper.num_told, 3); /* one that waited, one that was read, and it */
+    assert_int_equal(keeper.told[0].seen.source, WIRE_USAGE_UNKNOWN);
+    assert_int_equal(keeper.told[1].seen.source, WIRE_USAGE_UNKNOWN);
+    assert_string_equal(last()->native, "batch-12");
+    assert_int_equal(last()->seen.source, WIRE_USAGE_OUTPUT);
+}
+
+static void outputs_that_have_just_begun_keep_their_places(void **state)
+{
+    (void)state;
+    w->content = output;
+    w->stalls = true;
+    w->flows = 1u << 2;
+    for (unsigned i = 0; i < 4; i++)
+        give_output(i % 2, i);
+    give_output(2, 4);
+    pass(&w->loop, DUE_STILL_MS - MINUTE);
+    assert_int_equal(w->cancelled, 0);
+    assert_int_equal(keeper.num_told, 0);
+    pass(&w->loop, 2 * MINUTE);
+    assert_int_equal(w->cancelled, 1);
+    assert_string_equal(last()->native, "batch-4");
+}
+
 /* --- lists --- */
 
 static struct wire_due *find(const char *id, uint32_t tries)
@@ -628,6 +695,9 @@ int main(void)
         TEST(outputs_of_all_accounts_are_read),
         TEST(a_long_output_has_the_limits_of_files),
         TEST(long_outputs_hold_up_nothing_else),
+        TEST(a_provider_that_trickles_its_outputs_does_not_keep_others_from_being_measured),
+        TEST(who_waits_for_a_slow_account_gives_its_turn_to_others),
+        TEST(outputs_that_have_just_begun_keep_their_places),
         TEST(few_batches_wait_for_their_outputs),
         TEST(outputs_of_an_account_that_is_quiet_are_another_times),
         TEST(a_create_that_was_carried_out_is_found),
