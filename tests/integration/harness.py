@@ -283,9 +283,9 @@ class Sim(Process):
     def clear_faults(self):
         self.control("DELETE", "/control/faults")
 
-    def release(self):
-        """What a fault holds for a time goes on at once: a test says when, whatever a machine's speed is."""
-        self.control("POST", "/control/release")
+    def release(self, after_ms=0):
+        """What a fault holds for a time goes on in so long, once there is something: a test says when, whatever a machine's speed is."""
+        until(lambda: self.control("POST", f"/control/release?after_ms={after_ms}").json()["released"], "something is held")
 
     def ledger(self, account):
         return self.control("GET", "/control/ledger").json()["accounts"][account]

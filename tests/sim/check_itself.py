@@ -1,5 +1,6 @@
 """What no provider promises, and tests rely on: the ledger, waits, framing, faults, switches, large files."""
 
+import concurrent.futures
 import hashlib
 import http.client
 import json
@@ -112,6 +113,18 @@ def x6_faults_in_the_middle_of_a_body(sim, o):
         assert sim.control("GET", "wait?account=oai&method=GET&path=/v1/files&timeout_ms=5000").status == 200
     assert sim.control("GET", "wait?account=oai&method=GET&path=/v1/files&phase=answered&timeout_ms=5000").status == 200
     assert sim.ledger("oai")["creates"]["files"] == 2
+
+
+@check
+def x6_what_hangs_goes_on_when_it_is_released(sim, o):
+    assert sim.control("POST", "release").json() == {"released": 0}
+    for held in ({"hang": "head", "ms": 600_000}, {"hang": "body", "ms": 600_000}, {"hang": "answer", "ms": 600_000}, {"delay_ms": 600_000}):
+        sim.fault(held, account="oai", method="POST")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            got = pool.submit(o.upload, b"x" * 500_000)
+            while not sim.control("POST", "release").json()["released"]:
+                pass
+            assert got.result().status == 200, held
 
 
 @check

@@ -392,8 +392,8 @@ static void post(struct conn *c, struct sim *sim, struct request *req, struct re
         sim_reset(sim);
         strbuf_adds(&rep->body, "{\"ok\":true}");
     } else if (path_is(req, "/control/release")) {
-        http_release(c);
-        strbuf_adds(&rep->body, "{\"ok\":true}");
+        strbuf_addf(&rep->body, "{\"released\":%u}",
+                    http_release(c, query_int(req, "after_ms", 0)));
     } else if (text == NULL || doc == NULL ||
                (body = json_parse_most(doc, text, len, SIZE_MAX, &error)) == NULL) {
         problem(rep, 400, "the body is not JSON");

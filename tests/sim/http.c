@@ -663,12 +663,17 @@ void http_close_idle(struct conn *c, const struct account *acc)
     }
 }
 
-void http_release(struct conn *c)
+unsigned http_release(struct conn *c, int64_t after_ms)
 {
+    unsigned released = 0;
+
     for (struct conn *o = c->srv->conns; o != NULL; o = o->next) {
-        if (o->state == CONN_HOLD && o->wake_ms != -1)
-            timer_start(o, 0);
+        if (o->state != CONN_HOLD || o->wake_ms == -1 || o->dead)
+            continue;
+        timer_start(o, after_ms);
+        released++;
     }
+    return released;
 }
 
 struct sim *http_sim(struct conn *c)

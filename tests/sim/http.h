@@ -25,8 +25,8 @@ void http_resume(struct conn *c, const struct reply *rep);
  * `c`. */
 void http_close_idle(struct conn *c, const struct account *acc);
 
-/** What a fault holds for a time goes on at once, on the server of `c`. */
-void http_release(struct conn *c);
+/** What a fault holds for a time goes on in so long, on the server of `c`. @return how many */
+unsigned http_release(struct conn *c, int64_t after_ms);
 
 /** The simulator behind a connection. */
 struct sim *http_sim(struct conn *c);
