@@ -10,7 +10,8 @@ import pytest
 from harness import (GROUP, MASTER_KEY, azure_account, azure_deployment, balanced_config, lines,
                      sim_config, until)
 
-LONG = 300_000  # ms: longer than any test; ends when the gateway hangs up
+LONG = 600_000  # ms: longer than any test; ends when the gateway hangs up, or is told to go on
+SHORTLY = 700  # ms: nothing depends on it but how often who comes next meets what still hangs
 BATCHES, FILES = "/openai/batches", "/openai/files"
 
 
@@ -123,13 +124,14 @@ def test_while_one_waits_for_the_other_with_the_same_key(start, sim, how, who):
     gateway = start(config(sim), sim=sim)
     file = gateway.uploaded()
     key = {"Idempotency-Key": "k"}
-    sim.fault({"hang": "answer", "ms": 700}, account="eu", method="POST", path=BATCHES)
+    sim.fault({"hang": "answer", "ms": LONG}, account="eu", method="POST", path=BATCHES)
     first = Client(gateway, file["id"], headers=key)
     sim.wait("eu", "POST", BATCHES, phase="received")
     if who == "the one who waits":
         Client(gateway, file["id"], headers=key).leave(how)
     else:
         first.leave(how)
+    sim.release(after_ms=SHORTLY)
     answer = gateway.create(file["id"], headers=key)
     assert answer.status == 200 and answer.headers["idempotent-replayed"] == "true", answer
     assert enqueued(gateway, "eu") > 0
@@ -186,10 +188,11 @@ def test_while_it_is_created(start, sim, full, how, moved):
     gateway = start(config(sim), sim=sim)
     account = "us" if moved else "eu"
     file = gateway.uploaded(lines(count=20))
-    sim.fault({"hang": "answer", "ms": 700}, account=account, method="POST", path=BATCHES)
+    sim.fault({"hang": "answer", "ms": LONG}, account=account, method="POST", path=BATCHES)
     client = Client(gateway, file["id"])
     sim.wait(account, "POST", BATCHES, phase="received")
     client.leave(how)
+    sim.release(after_ms=SHORTLY)
     again = gateway.create(file["id"], headers={"x-stainless-retry-count": "1"})
     assert again.status == 200 and again.headers["idempotent-replayed"] == "true", again
     assert again.json()["input_file_id"] == file["id"]
@@ -203,10 +206,11 @@ def test_while_its_lost_answer_is_looked_for(start, sim, how):
     file = gateway.uploaded()
     sim.wait("eu", "GET", BATCHES, count=2)  # the prober's: is it healthy, what runs there
     sim.fault({"close": "answer"}, account="eu", method="POST", path=BATCHES)
-    sim.fault({"hang": "answer", "ms": 700}, account="eu", method="GET", path=BATCHES)
+    sim.fault({"hang": "answer", "ms": LONG}, account="eu", method="GET", path=BATCHES)
     client = Client(gateway, file["id"])
     sim.wait("eu", "GET", BATCHES, count=3, phase="received")
     client.leave(how)
+    sim.release(after_ms=SHORTLY)
     again = gateway.create(file["id"], headers={"x-stainless-retry-count": "1"})
     assert again.status == 200 and again.headers["idempotent-replayed"] == "true", again
     assert enqueued(gateway, "eu") > 0
@@ -219,11 +223,12 @@ def test_while_a_create_is_under_way_whose_outcome_nobody_will_know(start, sim, 
     gateway = start(config(sim), sim=sim)
     file = gateway.uploaded()
     sim.wait("eu", "GET", BATCHES, count=2)  # the prober's: is it healthy, what runs there
-    sim.fault({"hang": "answer", "ms": 700, "close": "answer"}, account="eu", method="POST", path=BATCHES)
+    sim.fault({"hang": "head", "ms": LONG, "close": "answer"}, account="eu", method="POST", path=BATCHES)
     sim.fault({"status": 503}, account="eu", method="GET", path=BATCHES, times=1000)
     client = Client(gateway, file["id"])
     sim.wait("eu", "POST", BATCHES, phase="received")
     client.leave(how)
+    sim.release(after_ms=SHORTLY)
     answer = gateway.create(file["id"], headers={"x-stainless-retry-count": "1"})
     assert answer.status == 502 and answer.json()["error"]["code"] == "create_outcome_unknown", answer
     assert enqueued(gateway, "eu") > 0
@@ -234,10 +239,11 @@ def test_while_a_create_is_under_way_whose_outcome_nobody_will_know(start, sim, 
 def test_while_it_is_refused_nothing_more_is_tried_for_nobody(start, sim, how):
     gateway = start(config(sim), sim=sim)
     file = gateway.uploaded()
-    sim.fault({"status": 429, "delay_ms": 500}, account="eu", method="POST", path=BATCHES)
+    sim.fault({"status": 429, "delay_ms": LONG}, account="eu", method="POST", path=BATCHES)
     client = Client(gateway, file["id"])
     sim.wait("eu", "POST", BATCHES, phase="received")
     client.leave(how)
+    sim.release()
     sim.wait("eu", "POST", BATCHES)
     gives_back(gateway, "eu")
     ends_cleanly(gateway)
@@ -252,7 +258,7 @@ def test_a_drain_during_a_move_waits_for_who_stays_and_for_nobody_else(start, fu
     sim = full
     gateway = start(config(sim), sim=sim, workers=1)
     file = gateway.uploaded(lines(count=20))
-    sim.fault({"hang": "answer", "ms": 700 if stays else LONG}, account="us", method="POST", path=FILES)
+    sim.fault({"hang": "answer", "ms": LONG}, account="us", method="POST", path=FILES)
     client = Client(gateway, file["id"])
     sim.wait("us", "POST", FILES, phase="received")
     ended = []
@@ -260,6 +266,7 @@ def test_a_drain_during_a_move_waits_for_who_stays_and_for_nobody_else(start, fu
     end.start()
     gateway.wait_line("draining")
     if stays:
+        sim.release()
         assert b" 200 OK" in client.sock.recv(100)
         client.sock.close()
     else:
