@@ -31,12 +31,17 @@ def gateway(start, sim):
     return start(balanced_config(sim, tranche_settings={"timeouts": {"watch_ms": 3_600_000}}), sim=sim)
 
 
+def lists_are_read(gateway, sim):
+    """As they are at the start, for the ledgers."""
+    for account in ACCOUNTS:
+        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: quota ledger recovered")
+
+
 @pytest.fixture
 def ended(gateway, sim):
     """A batch that has ended, and what one of its provider's replicas says a moment later: that it runs. The reading of the lists at
     the start is over by then: what a list shows that is read after that is taken for what runs at the account."""
-    for account in ACCOUNTS:
-        gateway.wait_line(rf"account 127\.0\.0\.1:{sim.ports[account]}: quota ledger recovered")
+    lists_are_read(gateway, sim)
     batch = gateway.created(gateway.uploaded()["id"])
     native = native_of(batch["id"])
     account = account_of(sim, native)
@@ -90,9 +95,16 @@ def test_a_batch_that_is_gone_upstream_is_gone(gateway, sim, ended):
     envelope(gateway.get(f"/v1/batches/{done['id']}"), 404)
 
 
+def remembering(start, sim):
+    """It answers polls from memory, and asks the accounts nothing by itself once it has read their lists."""
+    gateway = start(balanced_config(sim, tranche_settings={"poll_cache_ms": 3_600_000, "timeouts": {"watch_ms": 3_600_000}}), sim=sim)
+    lists_are_read(gateway, sim)
+    return gateway
+
+
 @pytest.fixture
 def cached(start, sim):
-    return start(balanced_config(sim, tranche_settings={"poll_cache_ms": 3_600_000}), sim=sim)
+    return remembering(start, sim)
 
 
 def polls(sim, native):
@@ -126,8 +138,7 @@ def test_a_list_is_news_for_the_polls_behind_it(cached, sim):
 
 
 def test_a_poll_from_memory_shows_a_moved_batch_with_its_clients_own_file(start, sim):
-    config = balanced_config(sim, tranche_settings={"poll_cache_ms": 3_600_000})
-    gateway = start(config, sim=sim)
+    gateway = remembering(start, sim)
     file = gateway.uploaded()
     home = next(a for a in ACCOUNTS if native_of(file["id"]) in [f["id"] for f in sim.ledger(a)["files"]])
     sim.fault({"status": 429}, account=home, method="POST", path="/openai/batches", times=1000)
