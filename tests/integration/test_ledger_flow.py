@@ -212,7 +212,7 @@ def test_after_workers_were_killed_all_ledgers_agree(start, make_sim, seed, kill
         t.start()
     for _ in range(kills):
         for _ in range(chance.randrange(5, 25)):
-            assert asked.acquire(timeout=60)
+            assert asked.acquire(timeout=PATIENCE * 2)
         victims = worker_pids(gateway)
         for pid in chance.sample(victims, min(len(victims), chance.choice([1, 1, 2]))):
             try:
@@ -221,7 +221,7 @@ def test_after_workers_were_killed_all_ledgers_agree(start, make_sim, seed, kill
                 pass  # it was our last victim
     over.set()
     for t in threads:
-        t.join(60)
+        t.join(PATIENCE * 4)
         assert not t.is_alive()
     assert [p for c in clients for p in c.problems] == []
 
@@ -278,7 +278,7 @@ def test_a_killed_worker_leaves_no_deployment_busy(start, sim):
     for pid in worker_pids(gateway):
         os.kill(pid, signal.SIGKILL)
     for one in held:
-        one.result(30)
+        one.result(PATIENCE)
     sim.clear_faults()
     for account in ("eu", "us", "sw"):
         before = sim.created("files", [account])

@@ -261,7 +261,7 @@ def test_a_client_that_leaves_while_a_long_list_arrives_is_forgotten(world, star
 
 
 def test_the_deadline_covers_all_pages_of_an_account_and_asking_again_goes_on_from_there(make_sim, start):
-    """A gateway without memory has to pass over several pages of an account that takes two seconds for each. It has three."""
+    """A gateway without memory has to pass over several pages of an account that takes six seconds for each. It has nine."""
     own = make_sim(mixed_sim_config())
     slow, quick = Provider(own, "oai"), Provider(own, "us")
     quick.new_batch()
@@ -273,7 +273,7 @@ def test_the_deadline_covers_all_pages_of_an_account_and_asking_again_goes_on_fr
     own.advance(1000)
     for _ in range(120):
         slow.new_batch()  # newer than the cursor: to be passed over
-    config = mixed_config(own)
+    config = mixed_config(own, tranche_settings={"timeouts": {"list_ms": 9000}})
     del config["model_list"][0]
     first = start(config, sim=own)
     whole = walk(first, "/v1/batches", 100)
@@ -281,7 +281,7 @@ def test_the_deadline_covers_all_pages_of_an_account_and_asking_again_goes_on_fr
     cursor = next(i for i in whole if native(i) == cursor)
     second = start(config, sim=own)  # another node
     before = len(lists_asked(own, "oai"))
-    own.fault({"delay_ms": 2000}, account="oai", method="GET", path="/v1/batches", times=-1)
+    own.fault({"delay_ms": 6000}, account="oai", method="GET", path="/v1/batches", times=-1)
     answer = second.get(f"/v1/batches?limit=1&after={cursor}")
     assert answer.headers["x-tranche-partial"] and [native(b["id"]) for b in answer.json()["data"]] == [native(whole[-1])]
     assert len(lists_asked(own, "oai")) - before == 2

@@ -38,7 +38,7 @@ def test_a_model_that_ends_soon_warns_in_validate_and_the_log(start, make_sim):
 
 
 def test_the_list_of_models_is_read_once_a_day(start, make_sim):
-    gateway, sim = world(start, make_sim, m=day(1))
+    gateway, sim = world(start, make_sim, m=day(2))
     gateway.wait_line("ends the model 'm'")
     sim.advance(3_600_000)
     (request,) = [r for r in sim.requests(upkeep=True) if r["target"] == "/v1/models"]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import pathlib
 import re
+import time
 
 from harness import BUILD, GROUP, MASTER_KEY, alive, balanced_config, direct_config, envelope, lines, until
 from tenants import KEYS, tenants  # noqa: F401
@@ -141,8 +142,12 @@ def test_logins_that_fail_are_limited_and_say_when_to_come_back(gateway):
     answer = until(lambda: (a := fail()).status == 429 and a, "one too many has failed")
     refused = envelope(answer, 429, code="login_limit")
     assert 1 <= int(answer.headers["retry-after"]) <= 10 and "Try again in" in refused["message"]
+    began = time.monotonic()
     assert login(gateway).status == 200, "whoever shares the operator's address keeps him out"
-    assert fail().status == 429, "a good login makes room for more that fail"
+    more = 0
+    while fail().status == 401:
+        more += 1
+    assert more <= 1 + (time.monotonic() - began) / 10, "a good login makes room for more that fail"
     assert gateway.get("/v1/models").status == 200
     assert gateway.get("/ui", key=None).status == 200
 
@@ -187,13 +192,15 @@ def test_an_alias_is_printable_ascii_in_a_header(tenants):  # noqa: F811
 
 
 def test_the_state_tells_what_health_and_metrics_tell(gateway, sim):
+    gateway.wait_line("generation 1 serves")  # all children were started
     viewer = Viewer(gateway)
     file = gateway.uploaded(lines(count=5))
     batch = gateway.created(file["id"])
 
     def settled():
         state = viewer.state()
-        return state if state["ledger"]["total"] == 1 and sum(m[1] for m in state["minutes"]) >= 2 else None
+        counted = state["ledger"]["total"] == 1 and sum(m[1] for m in state["minutes"]) >= 2
+        return state if counted and {w["pid"] for w in state["workers"]} == set(gateway.workers()) else None
 
     state = until(settled, "the batch is in the ledger and its requests are counted")
     assert [b["id"] for b in state["ledger"]["batches"]] == [batch["id"]]
@@ -222,7 +229,8 @@ def test_a_deployment_in_trouble_stands_first_with_its_reason(gateway, sim):
         first = state["deployments"]["rows"][0]
         # The prober may have found its account unhealthy before a breaker opens.
         opened = any(not b["admits"] and b["reason"] == "auth" for b in first["breakers"])
-        return first if opened and state["deployments"]["troubled"] == 1 else None
+        told = first["failures"].get("auth") and first.get("last_error", {}).get("status") == 401
+        return first if opened and told and state["deployments"]["troubled"] == 1 else None
 
     first = until(troubled, "a breaker has opened")
     assert "gpt-4o-batch-sw" in first["model"]

@@ -24,15 +24,22 @@ def reads(sim):
 
 def test_one_refused_key_is_enough_where_no_such_failure_is_allowed(start, sim):
     policy = {"AuthenticationErrorAllowedFails": 0, "InternalServerErrorAllowedFails": 1000}
-    gateway = start(two_deployments(sim, {"allowed_fails_policy": policy}), sim=sim)
+    gateway = start(two_deployments(sim, {"allowed_fails_policy": policy, "cooldown_time": 600}), sim=sim)
     sim.fault({"status": 503}, account="eu", method="POST", path="/openai/files*", times=5)
     sim.fault({"status": 401}, account="eu", method="POST", path="/openai/files*", times=1)
     for _ in range(6):
         gateway.uploaded()
-    gateway.wait_line(COOLING + r"upload, auth, status 401, 6 in a row, for (4|5)\d{3} ms")
+    gateway.wait_line(COOLING + r"upload, auth, status 401, 6 in a row, for \d{6} ms")
     gateway.uploaded()
     assert len([r for r in sim.requests("eu") if r["method"] == "POST"]) == 6
     assert sim.created("files") == 7
+
+
+def test_a_rest_is_five_seconds_where_nobody_says_another_time(start, sim):
+    gateway = start(two_deployments(sim, {"allowed_fails": 0}), sim=sim)
+    sim.fault({"status": 401}, account="eu", method="POST", path="/openai/files*", times=1)
+    gateway.uploaded()
+    gateway.wait_line(COOLING + r"upload, auth, status 401, 1 in a row, for (4|5)\d{3} ms")
 
 
 @pytest.mark.parametrize("status", [401, 403])
