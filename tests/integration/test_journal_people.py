@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import pytest
-from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, find_binary, free_port, lines, program_env, until
+from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, find_binary, lines, program_env, until
 from postgres import PROGRAMS, Cluster
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -222,7 +222,9 @@ def test_without_a_database_nothing_is_told(start, sim):
 
 
 def test_a_command_says_what_to_do_when_it_reaches_nobody():
-    done = tranche("batches", port=free_port())
+    with socket.socket() as held:  # and nobody listens there
+        held.bind(("127.0.0.1", 0))
+        done = tranche("batches", port=held.getsockname()[1])
     assert done.returncode == 3 and "--base-url" in done.stderr, done
     for url in ("ftp://host", "https://api.openai.com/v1", "https://API.openai.com./v1", "https://x.openai.azure.com", "https://x.openai.azure.us",
                 "https://x.openai.azure.cn/", "http://user@host", "nonsense"):

@@ -50,7 +50,7 @@ def test_uploads_creates_and_reads_are_counted_as_they_were_made(gateway, sim):
     assert (grown("tranche_uploaded_files_total"), grown("tranche_uploaded_lines_total")) == (1, 5)
     assert grown("tranche_uploaded_bytes_total") == len(lines(count=5))
     assert grown("tranche_upstream_sent_bytes_total") >= len(lines(count=5))
-    assert grown("tranche_client_requests_total") >= 3
+    until(lambda: page(gateway).sum("tranche_client_requests_total") - before.sum("tranche_client_requests_total") >= 3, "three are counted")
     until(lambda: page(gateway).sum("tranche_upstream_in_flight") == 0, "the prober's first calls have ended too")
     assert now.sum("tranche_workers") == 2 and now.sum("tranche_client_connections") >= 0
 
@@ -128,6 +128,7 @@ def test_a_failure_a_rest_and_a_recovery_are_seen(start, sim):
 
 def test_a_dead_worker_is_counted_and_takes_no_count_with_it(gateway, sim):
     gateway.deaths_expected = True
+    gateway.wait_line("generation 1 serves")  # all were started
     gateway.uploaded()
     before = page(gateway)
     for pid in gateway.workers():  # the prober too
