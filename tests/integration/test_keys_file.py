@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from harness import MASTER_KEY, PATIENCE, balanced_config, find_binary, http_request, program_env, until
+from test_keys_reload import write_in_place
 
 KEY, NEW = "sk-alpha-3f7Kq9Zx1Lm5Tr8w", "sk-bravo-3f7Kq9Zx1Lm5Tr8w"
 FAULTS = [("keys: [", r"keys\.yaml:2: not YAML"), ("keys:\n- {}\n", r"keys\.yaml:2: keys\[0\]: wanted either hash"),
@@ -32,7 +33,7 @@ def status(gateway, key):
 def test_a_bad_keys_file_is_refused_at_sighup_and_the_keys_before_stay(tmp_path, start, sim, text, why):
     gateway = start(config_with(tmp_path, sim, json.dumps({"keys": [entry(KEY)]})), sim=sim)
     assert status(gateway, KEY) == 200 and status(gateway, NEW) == 401
-    (tmp_path / "keys.yaml").write_text(text)
+    write_in_place(tmp_path / "keys.yaml", text)
     before = len(gateway.lines)
     gateway.send(signal.SIGHUP)
     gateway.wait_line(why, start=before)
@@ -47,7 +48,7 @@ def test_a_key_of_the_environment_is_known_too_when_the_file_is_read_anew(tmp_pa
     named = {"key": "os.environ/TENANT_KEY", "models": ["*"]}
     gateway = start(config_with(tmp_path, sim, json.dumps({"keys": [named]})), sim=sim, env={"TENANT_KEY": KEY})
     assert status(gateway, KEY) == 200 and status(gateway, NEW) == 401
-    (tmp_path / "keys.yaml").write_text(json.dumps({"keys": [named, entry(NEW)]}))
+    write_in_place(tmp_path / "keys.yaml", json.dumps({"keys": [named, entry(NEW)]}))
     until(lambda: status(gateway, NEW) == 200, "the second key is known")
     assert status(gateway, KEY) == 200
     assert KEY not in gateway.log

@@ -3,12 +3,11 @@
 import hashlib
 import json
 import os
-import pathlib
 import re
 import signal
 
 import pytest
-from harness import balanced_config, http_request, until
+from harness import alive, balanced_config, http_request, is_keeper, keeper_of, until
 
 A, B, C = (f"sk-{name}-3f7Kq9Zx1Lm5Tr8w" for name in ("alpha", "bravo", "charlie"))
 
@@ -89,6 +88,17 @@ def test_the_next_program_knows_its_own_keys(start, sim):
 # --- what the keeper does ---
 
 
+def write_in_place(path, text):
+    """In one step, as nobody reads half of it: spaces fill what the text before had more."""
+    data = text.encode()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        data += b" " * max(0, os.fstat(fd).st_size - len(data))
+        assert os.pwrite(fd, data, 0) == len(data)
+    finally:
+        os.close(fd)
+
+
 class KeysFile:
     """A keys file that a gateway watches."""
 
@@ -97,7 +107,7 @@ class KeysFile:
         self.write(*entries)
 
     def write(self, *entries, text=None):
-        self.path.write_text(json.dumps({"keys": list(entries)}) if text is None else text)
+        write_in_place(self.path, json.dumps({"keys": list(entries)}) if text is None else text)
 
     def config(self, sim, **settings):
         return balanced_config(sim, tranche_settings={"keys_file": str(self.path), **settings})
@@ -117,27 +127,17 @@ def unknown(gateway, key, what="the key is refused", times=1):
     until(lambda: [status(gateway, key) for _ in range(times)] == times * [401], what)
 
 
-def pid_of_keeper(gateway):
-    pids = [pid for pid in gateway.workers() if name_of(pid) == "tranche-keeper"]
-    return pids[0] if pids else None
-
-
-def name_of(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def keys_health(gateway):
     return gateway.get("/health").json()["keys"]
 
 
 def test_there_is_a_keeper_where_a_file_can_change_and_nowhere_else(start, sim, file):
-    assert pid_of_keeper(start(balanced_config(sim), sim=sim)) is None
-    assert pid_of_keeper(start(inline(sim, entry(A)), sim=sim)) is None
+    for config in (balanced_config(sim), inline(sim, entry(A))):
+        gateway = start(config, sim=sim)
+        gateway.wait_line("generation 1 serves")  # all were started
+        assert len(gateway.workers()) == 3 and not [pid for pid in gateway.workers() if is_keeper(pid)]
     gateway = start(file.config(sim), sim=sim)
-    until(lambda: pid_of_keeper(gateway), "the keeper")
+    keeper_of(gateway)
     assert status(gateway, A) == 200 and keys_health(gateway) == {"count": 1, "failed": False}
 
 
@@ -231,8 +231,7 @@ def test_more_keys_than_there_may_be_change_nothing(start, sim, file):
 def test_while_the_keeper_is_dead_known_keys_go_on_and_the_next_one_has_missed_nothing(start, sim, file):
     gateway = start(file.config(sim), sim=sim)
     gateway.deaths_expected = True
-    until(lambda: pid_of_keeper(gateway), "the keeper")
-    keeper = pid_of_keeper(gateway)
+    keeper = keeper_of(gateway)
     os.kill(keeper, signal.SIGSTOP)  # it sees nothing of the change
     file.write(entry(A), entry(B))
     assert status(gateway, A) == 200 and status(gateway, B) == 401
@@ -246,12 +245,12 @@ def test_while_the_keeper_is_dead_known_keys_go_on_and_the_next_one_has_missed_n
 
 def test_after_a_reload_the_next_keeper_has_the_word(start, sim, file):
     gateway = start(file.config(sim), sim=sim)
-    until(lambda: pid_of_keeper(gateway), "the keeper")
-    first = pid_of_keeper(gateway)
+    first = keeper_of(gateway)
     file.write(entry(B))
     gateway.wait_line("generation 2 serves", start=reload(gateway))
     assert status(gateway, B) == 200 and status(gateway, A) == 401  # SIGHUP has read it, too
-    until(lambda: pid_of_keeper(gateway) not in (None, first) and name_of(first) == "", "the next keeper")
+    keeper_of(gateway, other_than=first)
+    until(lambda: not alive(first), "the end of the one before")
     file.write(entry(C))
     known(gateway, C)
 
@@ -268,9 +267,8 @@ def test_a_reload_with_a_bad_keys_file_is_refused_and_the_keeper_goes_on(start, 
 def test_the_keeper_ends_with_the_gateway_and_with_its_master(start, sim, file):
     gateway = start(file.config(sim), sim=sim)
     gateway.deaths_expected = True
-    until(lambda: pid_of_keeper(gateway), "the keeper")
-    keeper = pid_of_keeper(gateway)
+    keeper = keeper_of(gateway)
     os.kill(gateway.pid, signal.SIGKILL)
     gateway.wait()
-    until(lambda: name_of(keeper) == "", "the end of the keeper of a killed master")
+    until(lambda: not alive(keeper), "the end of the keeper of a killed master")
     assert gateway.wait_output_end()
