@@ -88,9 +88,13 @@ def test_what_is_wrong_stands_at_the_top_with_what_to_do(start, sim, browser):
         gateway.get("/v1/batches")
         return "gpt-4o-batch-sw" in browser.text("#problems")
 
+    def named():
+        problems = browser.text("#problems")
+        return told() and ("key was refused" in problems or "auth" in problems)
+
     until(told, "the page tells of the deployment in trouble")
-    assert "key was refused" in browser.text("#problems") or "auth" in browser.text("#problems")
-    assert "gpt-4o-batch-sw" in browser.text("#deployments > li:first-child")
+    until(named, "the page tells why")
+    browser.until_text("#deployments > li:first-child", "gpt-4o-batch-sw")
     assert browser.do("axe") == []
     sim.clear_faults()
 
@@ -98,16 +102,20 @@ def test_what_is_wrong_stands_at_the_top_with_what_to_do(start, sim, browser):
 def test_it_says_when_it_cannot_refresh_and_goes_on_by_itself(start, sim, browser):
     gateway = start(balanced_config(sim), sim=sim)
     enter(browser, gateway)
-    for pid in gateway.workers():
+    gateway.wait_line("generation 1 serves")  # all were started
+    pids = [gateway.pid, *gateway.workers()]  # the master, too: it kills a child whose heart stands still
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
         browser.until_text("#refreshed", "Cannot refresh")
         assert browser.value(ROWS.format("deployments")) == 3, "what was known is still shown"
         assert browser.do("axe") == []
-    finally:
-        for pid in gateway.workers():
+        for pid in pids[1:]:
             os.kill(pid, signal.SIGCONT)
-    browser.until_text("#refreshed", "Refreshes by itself")
+        browser.until_text("#refreshed", "Refreshes by itself")
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
     browser.do("click", on="#pause")
     browser.until_text("#refreshed", "Paused")
     browser.do("click", on="#pause")
