@@ -107,7 +107,8 @@ def test_a_model_or_an_id_narrows_the_answer(start, sim):
 
 
 def test_fresh_asks_now_and_once_for_all_who_ask(start, sim):
-    gateway = start(named_config(sim), sim=sim, workers=2)
+    hourly = {"master_key": MASTER_KEY, "health_check_interval": 3600}  # nobody is asked for another reason meanwhile
+    gateway = start(named_config(sim, general_settings=hourly), sim=sim, workers=2)
     until(lambda: all(r["checked_at"] for r in block(gateway)["deployments"]), "the first round")
     before = probes_of(sim, "eu"), probes_of(sim, "us")
     sim.fault({"status": 401, "delay_ms": 2000}, account="us", method="GET", path="/openai/batches", times=1000)
