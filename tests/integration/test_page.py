@@ -8,9 +8,10 @@ import pathlib
 import re
 import time
 
+import pytest
 from harness import BUILD, GROUP, MASTER_KEY, alive, balanced_config, direct_config, envelope, lines, until
 from tenants import KEYS, tenants  # noqa: F401
-from wire import H2
+from wire import H2, wire_certificate  # noqa: F401
 
 
 def resident(gateway):
@@ -106,6 +107,29 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_never_see(gateway):
     for target in ("/health", "/v1/batches", "/metrics"):  # and opens nothing else
         assert viewer.get(target).status == 401
     gateway.wait_line("page: master key has logged in")
+
+
+def attributes(answer):
+    return [a.strip() for a in answer.headers["set-cookie"].split(";")][1:]
+
+
+def test_over_tls_the_session_never_goes_in_the_clear(start, sim, wire_certificate):
+    cert, key = wire_certificate
+    gateway = start(balanced_config(sim, tranche_settings={"tls": {"cert_file": str(cert), "key_file": str(key)}}), sim=sim)
+    gateway.tls = True
+    viewer = Viewer(gateway)
+    assert attributes(login(gateway)) == ["Path=/ui", "Max-Age=43200", "HttpOnly", "SameSite=Strict", "Secure"]
+    assert viewer.get().status == 200
+    assert attributes(viewer.post("/ui/logout"))[-1] == "Secure"
+
+
+@pytest.mark.parametrize("scheme, secure", [("https", True), ("http", False), ("", False), ("httpss", False), (None, False)])
+def test_behind_a_proxy_that_ends_tls_the_session_never_goes_in_the_clear(start, sim, scheme, secure):
+    """In the clear without one, the browser would not take a Secure cookie."""
+    key = "sk-a-key-that-serves-behind-a-proxy-too-0d4b7f"  # a weak one is for this machine alone
+    gateway = start(balanced_config(sim, general_settings={"master_key": key}), sim=sim)
+    answer = login(gateway, key, **({} if scheme is None else {"X-Forwarded-Proto": scheme}))
+    assert answer.status == 200 and ("Secure" in attributes(answer)) == secure, answer
 
 
 def test_below_a_root_path_the_cookie_is_for_the_page_there(start, sim):
