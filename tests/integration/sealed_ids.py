@@ -7,7 +7,7 @@ import hmac
 import re
 
 TAG = re.compile(r"^(.+)-t([a-z2-7]{32})$")
-FILE, BATCH = b"f", b"b"
+FILE, BATCH, UPLOAD = b"f", b"b", b"u"
 
 
 def sign(key, *parts):

@@ -11,10 +11,12 @@ import signal
 import openai
 import pytest
 from harness import DEPLOYMENTS, MASTER_KEY, PATIENCE, balanced_config, envelope, http_request, lines, multipart, renamed, until
+from sealed_ids import UPLOAD, mint, native_of, tag_bytes
 from tenants import tenant_settings, tenants  # noqa: F401
 from test_node_sdk import run
 from wire import H1, make_door, stored, wire_certificate  # noqa: F401
 
+SEAL = "seal-of-uploads-sixteen-bytes"
 KIB = 1 << 10
 MIB = 1 << 20
 
@@ -412,6 +414,57 @@ def test_uploads_go_on_after_the_gateway_was_killed_and_old_ones_are_swept(start
     ids.append(kept(gateway, upload, second))
     assert complete(gateway, upload, ids).status == 200
     sent(sim, data)
+
+
+def test_open_uploads_go_on_in_the_program_that_follows_at_an_upgrade(start, sim, spool):
+    """Parts of before and after it, one upload begun in each program, and a complete of before that is sent again."""
+    gateway = start(config_of(sim, spool))
+    gateway.wait_line("generation 1 serves")
+    data = lines(count=300)
+    early, late = begun(gateway, data), begun(gateway, data)
+    first, second, third = pieces(data, 3)
+    early_ids = [kept(gateway, early, data)]
+    done = complete(gateway, early, early_ids)
+    assert done.status == 200, done
+    ids = [kept(gateway, late, first)]
+    gateway.send(signal.SIGUSR2)
+    pid = int(gateway.wait_line(r"new program started, pid (\d+)").group(1))
+    gateway.wait_line(rf"master\[{pid}\]: upgrade: took over from the previous program")
+    ids.append(kept(gateway, late, second))  # at whichever accepts it
+    assert gateway.wait() == 0
+    until(lambda: "all processes of the previous program have ended" in gateway.log, "the old program has ended")
+    ids.append(kept(gateway, late, third))
+    assert complete(gateway, early, early_ids).body == done.body
+    answer = complete(gateway, late, ids)
+    assert answer.status == 200 and answer.json()["status"] == "completed", answer
+    sent(sim, data, 2)
+    newer = begun(gateway, data)
+    assert cancel(gateway, newer).status == 200
+    os.kill(pid, signal.SIGTERM)
+    assert gateway.wait_output_end()
+
+
+def test_an_upload_whose_hour_is_over_is_told_so_by_each_call(start, sim, spool):
+    """Also once the sweeper has taken its parts: its id tells."""
+    gateway = start(config_of(sim, spool, seal_keys=[SEAL]))
+    data = lines(count=30)
+    upload = begun(gateway, data)
+    part = kept(gateway, upload, data)
+    native, place, owner = native_of(upload["id"]), tag_bytes(upload["id"])[:4], tag_bytes(upload["id"])[4:12]
+
+    def aged(seconds):
+        older = "upload_%08x%s" % (upload["created_at"] - seconds, native[len("upload_") + 8:])
+        return {"id": mint(SEAL, UPLOAD, older, place, owner)}
+
+    (folder,) = folders(spool)
+    old = folder.rename(folder.parent / ("%08x" % (upload["created_at"] - 3601) + folder.name[8:]))
+    for _ in range(2):
+        for answer in (put(gateway, aged(3601), data), complete(gateway, aged(3601), [part]), cancel(gateway, aged(3601))):
+            error = envelope(answer, 400, param="upload_id", code="upload_expired")
+            assert "hour" in error["message"]
+        until(lambda: not old.exists(), "the sweeper takes it", timeout=PATIENCE * 3)
+    envelope(cancel(gateway, aged(3000)), 404)  # not over, and never begun
+    assert stored(sim) == []
 
 
 def test_a_part_that_a_power_loss_has_cut_off_may_be_sent_again(start, sim, spool):
