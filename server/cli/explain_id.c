@@ -5,11 +5,16 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "common/clock.h"
 #include "crypto/account_map.h"
 #include "crypto/ids.h"
 #include "crypto/ids_litellm.h"
 #include "core/seals.h"
+#include "parts/parts.h"
+
+#define UPLOAD_PREFIX "upload_"
 
 struct explainer {
     const struct config *config;
@@ -26,11 +31,14 @@ struct opened {
     size_t seal; /* that verified; index */
 };
 
-static const enum id_kind kinds[] = {ID_FILE, ID_BATCH};
-#define NUM_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+static const enum id_kind kinds[] = {ID_FILE, ID_BATCH, ID_UPLOAD};
+#define NUM_KINDS         (sizeof(kinds) / sizeof(kinds[0]))
+#define NUM_LITELLM_KINDS 2 /* the first two: of uploads it has no ids */
 
 static const char *kind_name(enum id_kind kind)
 {
+    if (kind == ID_UPLOAD)
+        return "upload";
     return kind == ID_FILE ? "file" : "batch";
 }
 
@@ -181,6 +189,48 @@ static int explain_tagged(const struct explainer *e, enum id_kind kind, const ch
     return 1;
 }
 
+static void print_node(const struct config *config, uint32_t node)
+{
+    label("node");
+    printf("fingerprint %08" PRIx32 ", which is %sthis machine at %s:%d%s\n", node,
+           node == parts_node(config) ? "" : "not ", config->host, config->port,
+           node == parts_node(config) ? "" : ": there the answer is 404 upload_elsewhere");
+}
+
+/* Its begin and its bytes stand in the id itself: as is told here, so it is served. */
+static int explain_upload(const struct explainer *e, const char *id, const struct opened *o)
+{
+    const char *native = id + strlen(UPLOAD_PREFIX);
+    char text[PARTS_ID + 1] = "", begun[32] = "";
+    struct parts_id upload;
+    struct tm tm;
+
+    if (o->native_len == strlen(UPLOAD_PREFIX) + PARTS_ID)
+        memcpy(text, native, PARTS_ID);
+    label("kind");
+    printf("%s\n", kind_name(ID_UPLOAD));
+    label("native id");
+    printf("%.*s\n", (int)o->native_len, id);
+    if (strncmp(id, UPLOAD_PREFIX, strlen(UPLOAD_PREFIX)) != 0 || !parts_read_id(text, &upload)) {
+        label("refused");
+        puts("it does not tell when it began: the answer is 404");
+        return 1;
+    }
+    gmtime_r(&(time_t){(time_t)upload.created_s}, &tm);
+    strftime(begun, sizeof(begun), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    label("begun");
+    printf("%s, for a file of %" PRIu64 " bytes\n", begun, upload.bytes);
+    print_node(e->config, o->tag.deployment);
+    print_owner(e->config, &o->tag);
+    label("seal");
+    print_seal(e, o->seal);
+    if (!parts_is_expired(&upload, clock_unix_s()))
+        return 0;
+    label("refused");
+    puts("its hour is over: the answer is 400 upload_expired");
+    return 1;
+}
+
 /* It looks sealed, and is not: tell what it says of itself, for what that is worth. */
 static int explain_forged(const struct explainer *e, const char *id)
 {
@@ -202,7 +252,7 @@ static int explain_forged(const struct explainer *e, const char *id)
     else
         printf(
             "no seal key of this configuration (%zu) made this tag, neither for a file nor for a "
-            "batch: it is forged, damaged, or of a gateway with other keys\n",
+            "batch or an upload: it is forged, damaged, or of a gateway with other keys\n",
             seals_num_keys(e->config));
     return 1;
 }
@@ -273,6 +323,8 @@ static int explain_sealed_or_native(const struct explainer *e, const char *id)
 
     for (size_t i = 0; i < NUM_KINDS; i++) {
         o = open_id(e, kinds[i], id);
+        if (o.rc == 0 && o.tagged && kinds[i] == ID_UPLOAD)
+            return explain_upload(e, id, &o);
         if (o.rc == 0 && o.tagged)
             return explain_tagged(e, kinds[i], id, &o);
     }
@@ -290,7 +342,7 @@ static int explain_litellm(const struct explainer *e, const char *id)
     struct litellm_id name;
     bool known = false;
 
-    for (size_t i = 0; i < NUM_KINDS; i++) {
+    for (size_t i = 0; i < NUM_LITELLM_KINDS; i++) {
         int rc = ids_litellm_read(kinds[i], id, strlen(id), &name);
 
         known |= rc != ERR_INVALID;

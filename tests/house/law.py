@@ -37,7 +37,7 @@ SERVER = {
     "worker": "create upload once read ui admin request journal tenants front core",
     "store": "",
     "manage": "store",
-    "cli": "master worker upkeep keeper upload request store core",
+    "cli": "master worker upkeep keeper upload request parts store core",
 }
 ARROWS = {**COMMON, "balancer": "common json jsonl multipart crypto jwt upstream entra price results webhook",
           "config": "common json jsonl multipart crypto jwt upstream entra price results webhook"}

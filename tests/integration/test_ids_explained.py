@@ -1,11 +1,13 @@
 """`tranche id`: what an operator is told of an id, without a gateway and without a provider."""
 
 import json
+import socket
 import subprocess
+import time
 
 import pytest
-from harness import MASTER_KEY, PATIENCE, PROVIDER_KEYS, find_binary, program_env
-from sealed_ids import BATCH, FILE, b64, litellm_batch, litellm_encoded, litellm_file, mint, owner_of, place_of
+from harness import MASTER_KEY, PATIENCE, PROVIDER_KEYS, balanced_config, find_binary, program_env
+from sealed_ids import BATCH, FILE, UPLOAD, b64, fingerprint, litellm_batch, litellm_encoded, litellm_file, mint, owner_of, place_of
 
 NEW, OLD = "seal-new-of-sixteen-bytes", "seal-old-of-sixteen-bytes"
 EU = "https://eu.example.openai.azure.com"
@@ -133,3 +135,52 @@ def test_a_wrong_command_line_or_configuration_explains_nothing(explain):
         assert done.returncode == 2 and done.stderr, done
     code, told, done = explain("file-abc", {"model_list": "no list"})
     assert code == 2 and "model_list" in done.stderr, done
+
+
+def upload(begun, address="127.0.0.1:4000", owner="team:red", machine=None, native=None):
+    node = fingerprint(4, "tranche deployment 1", "node", machine or socket.gethostname(), address)
+    return mint(NEW, UPLOAD, native or f"upload_{begun:08x}{12345:010x}{'ab' * 12}", node, owner_of(owner))
+
+
+AT_HOME = {**config(), "tranche_settings": {"seal_keys": [NEW], "host": "127.0.0.1", "port": 4000}}
+
+
+def test_an_uploads_id_tells_its_begin_its_bytes_and_its_node(explain):
+    now = int(time.time())
+    code, told, done = explain(upload(now), AT_HOME)
+    assert code == 0 and "refused" not in told, done
+    assert told["kind"] == "upload" and told["native id"].startswith("upload_")
+    assert told["begun"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) + ", for a file of 12345 bytes"
+    assert told["node"].endswith("which is this machine at 127.0.0.1:4000")
+    assert told["owner"].startswith(owner_of("team:red").hex()) and told["seal"].startswith("1 of 1, which mints")
+
+
+@pytest.mark.parametrize("other", [{"address": "127.0.0.1:4001"}, {"machine": "another-machine"}], ids=["port", "machine"])
+def test_an_upload_of_another_node_is_told(explain, other):
+    code, told, done = explain(upload(int(time.time()), **other), AT_HOME)
+    assert code == 0, done
+    assert told["node"].endswith("which is not this machine at 127.0.0.1:4000: there the answer is 404 upload_elsewhere")
+
+
+def test_an_upload_whose_hour_is_over_is_told(explain):
+    code, told, done = explain(upload(int(time.time()) - 3600), AT_HOME)
+    assert code == 1, done
+    assert told["refused"] == "its hour is over: the answer is 400 upload_expired"
+
+
+@pytest.mark.parametrize("native", ["upload_" + "x" * 42, "upload_" + "a" * 41, "file_" + "a" * 42])
+def test_a_sealed_upload_that_tells_no_begin_is_refused(explain, native):
+    code, told, done = explain(upload(0, native=native), AT_HOME)
+    assert code == 1 and told["refused"] == "it does not tell when it began: the answer is 404", done
+
+
+def test_an_id_that_a_gateway_gave_an_upload_is_explained(explain, start, sim):
+    settings = {"seal_keys": [NEW]}
+    gateway = start(balanced_config(sim, tranche_settings=settings))
+    made = gateway.post("/v1/uploads", {"filename": "a.jsonl", "purpose": "batch", "bytes": 777, "mime_type": "text/plain"}).json()
+    code, told, done = explain(made["id"], {**config(), "tranche_settings": {**settings, "host": "127.0.0.1", "port": 0}})
+    assert code == 0, done
+    begun = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(made["created_at"]))
+    assert told["begun"] == f"{begun}, for a file of 777 bytes" and "which is this machine" in told["node"]
+    assert told["owner"] == "0000000000000000 (the master key)"
+    assert gateway.post(f"/v1/uploads/{made['id']}/cancel").status == 200
