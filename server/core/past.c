@@ -51,12 +51,17 @@ static bool has_record(const struct config *config)
     return config->port != 0 || config->state_dir_is_given;
 }
 
+char *past_record_path(const struct config *config)
+{
+    return has_record(config) ? run_record_path(config->state_dir, config->host, config->port)
+                              : NULL;
+}
+
 void past_take(struct past *past, const struct config *config, struct idem *idem, bool quiet,
                uint64_t now_ms)
 {
     uint64_t window_ms = window_ms_of(config);
-    char *path =
-        has_record(config) ? run_record_path(config->state_dir, config->host, config->port) : NULL;
+    char *path = past_record_path(config);
     struct run_past found = {.suspect_ms = now_ms + window_ms};
     struct run_record *record = NULL;
 

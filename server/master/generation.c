@@ -18,6 +18,7 @@
 #include "keys.h"
 #include "listener.h"
 #include "lost_accounts.h"
+#include "place.h"
 #include "posture.h"
 #include "regions.h"
 #include "core/host_names.h"
@@ -437,6 +438,15 @@ static void inherit(struct generation *gen, const struct generation_base *base, 
     gen->inherited.master_fd = base->master_fd;
 }
 
+/* A program that is going to be another user takes its place as that one, before it serves. */
+static int take_place(struct generation *gen, const struct generation *previous, char *error,
+                      size_t error_size)
+{
+    if (previous == NULL && posture_will_change(gen->config->user))
+        return 0;
+    return place_take(gen->config, &gen->place, error, error_size);
+}
+
 static int build(struct generation *gen, struct generation_base *base,
                  const struct generation *previous, uint32_t number, char *error, size_t error_size)
 {
@@ -461,6 +471,8 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = tell("the table of keys", keys_open(gen, base, previous), error, error_size)) != 0 ||
         (ret = tell("the issuer's keys", make_issuer_keys(gen, previous), error, error_size)) !=
             0 ||
+        (ret = tell("the place", take_place(gen, previous, error, error_size), error,
+                    error_size)) != 0 ||
         (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
         (ret = open_listener(gen, previous, error, error_size)) != 0)
         return ret;
@@ -519,7 +531,8 @@ int generation_become_user(struct generation *gen, char *error, size_t error_siz
                  config->spool_dir);
         return ERR_INVALID;
     }
-    return 0;
+    error[0] = '\0';
+    return tell("the place", place_take(config, &gen->place, error, error_size), error, error_size);
 }
 
 void generation_offer(const struct generation *gen, struct handover_offer *offer)
@@ -529,6 +542,7 @@ void generation_offer(const struct generation *gen, struct handover_offer *offer
     offer->regions[HANDOVER_QUOTA] = shm_fd(gen->region->quota);
     offer->regions[HANDOVER_SLOTS] = shm_fd(gen->region->slots);
     offer->columns = quota_max_columns(gen->region->quota);
+    place_offer(gen->place, offer);
 }
 
 void generation_rebind(struct generation *gen)
@@ -544,6 +558,19 @@ void generation_close_listener(struct generation *gen)
     gen->inherited.listen_fd = -1;
 }
 
+void generation_tell_listening(const struct generation *gen, const struct generation *serving)
+{
+    const struct config *config = gen->config;
+    char name[LISTENER_TEXT];
+
+    if (listener_name(gen->inherited.listen_fd, name, sizeof(name)) != 0)
+        snprintf(name, sizeof(name), "%s:%d", config->host, config->port);
+    if (serving == NULL || strcmp(serving->config->host, config->host) != 0 ||
+        serving->config->port != config->port ||
+        (serving->inherited.tls == NULL) != (gen->inherited.tls == NULL))
+        log_info("listening on %s (%s)", name, gen->inherited.tls != NULL ? "https" : "http");
+}
+
 void generation_free(struct generation *gen)
 {
     if (gen == NULL)
@@ -554,6 +581,7 @@ void generation_free(struct generation *gen)
     shm_free(gen->inherited.probes, (gen->num_probes + 1) * sizeof(*gen->inherited.probes));
     region_release(gen->region);
     keys_release(gen->keys);
+    place_release(gen->place);
     free(gen->columns);
     free(gen->group_retry);
     table_free(gen->table);

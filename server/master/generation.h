@@ -14,6 +14,7 @@
 struct tickets;
 struct keys_region;
 struct keeper_door;
+struct place;
 struct state_region; /* the balancer's state with the number of generations that use it */
 
 struct generation {
@@ -29,6 +30,7 @@ struct generation {
     struct mask *host_names;          /* owned; = inherited.host_names */
     struct state_region *region;      /* counted */
     struct keys_region *keys;         /* counted; NULL: no keys of tenants are configured */
+    struct place *place;              /* counted; NULL: there is none, or it cannot be locked */
     size_t num_probes;
     unsigned num_rows; /* that belong to it, running or waiting */
 };
@@ -62,7 +64,8 @@ struct generation_base {
  * @param config    taken over, also on failure (then freed and NULL)
  * @param previous  the generation to follow; NULL: the first one
  * @param error     on failure one line for the log
- * @return 0, ERR_INVALID (TLS files, host, ...), ERR_IO, ERR_NOMEM, ERR_DUPLICATE
+ * @return 0, ERR_INVALID (TLS files, host, ...), ERR_IO, ERR_NOMEM, ERR_DUPLICATE (a deployment, or
+ *         another gateway has the place)
  */
 MUST_USE int generation_new(struct generation_base *base, struct config **config,
                             const struct generation *previous, uint32_t number,
@@ -70,16 +73,21 @@ MUST_USE int generation_new(struct generation_base *base, struct config **config
 
 /** posture_become() with the first generation's settings, before its children are made: the door to
  * the keeper and the spool are the new user's from then on, or the start is refused.
- *  @return 0, ERR_NOT_FOUND (no such user), ERR_IO (the change, the door), ERR_INVALID (the spool);
+ *  The place is taken by that user, too.
+ *  @return 0, ERR_NOT_FOUND (no such user), ERR_IO (the change, the door), ERR_INVALID (the spool),
+ *          ERR_DUPLICATE (another gateway has the place), ERR_NOMEM;
  *          `error` is one line for the log */
 MUST_USE int generation_become_user(struct generation *gen, char *error, size_t error_size);
 
-/** Name the descriptors of its state region to the next program. */
+/** Name the descriptors of its state region, and of its place, to the next program. */
 void generation_offer(const struct generation *gen, struct handover_offer *offer);
 
 /** After another program has bound columns of the regions that it shared: this generation's are
  * its own again. */
 void generation_rebind(struct generation *gen);
+
+/** Tell the log where it listens, unless that is where `serving` does. @param serving  may be NULL */
+void generation_tell_listening(const struct generation *gen, const struct generation *serving);
 
 /** Nobody uses it any more. NULL is fine. */
 void generation_free(struct generation *gen);

@@ -41,9 +41,10 @@ static struct {
     int regions[HANDOVER_REGIONS]; /* -1: not offered, or taken */
     bool offered[HANDOVER_REGIONS];
     int seal;  /* read end of a pipe */
+    int place; /* a file with a lock on it */
     int other; /* ... of the life of the program before */
     struct life own;
-} got = {.seal = -1, .other = -1, .own = LIFE_NONE};
+} got = {.seal = -1, .place = -1, .other = -1, .own = LIFE_NONE};
 
 static void close_fd(int *fd)
 {
@@ -103,6 +104,7 @@ bool handover_export(const struct handover_offer *offer, pid_t from)
     for (int i = 0; i < HANDOVER_REGIONS; i++)
         len = pass(text, sizeof(text), len, region_names[i], offer->regions[i]);
     len = pass(text, sizeof(text), len, "seal", pour_seal(offer->seal));
+    len = pass(text, sizeof(text), len, "place", offer->place);
     len = pass(text, sizeof(text), len, "before", offer->own_life);
     len = pass(text, sizeof(text), len, "held", offer->life.held);
     len = pass(text, sizeof(text), len, "watched", offer->life.watched);
@@ -164,6 +166,7 @@ static void read_offer(const char *text)
         got.offered[i] = got.regions[i] != -1;
     }
     got.seal = pipe_of(text, "seal", O_RDONLY);
+    got.place = fd_of(text, "place");
     got.other = pipe_of(text, "before", O_RDONLY);
     got.own.held = pipe_of(text, "held", O_WRONLY);
     got.own.watched = pipe_of(text, "watched", O_RDONLY);
@@ -234,6 +237,14 @@ void handover_take_seal(struct secret *seal)
     close_fd(&got.seal);
 }
 
+int handover_take_place(void)
+{
+    int fd = got.place;
+
+    got.place = -1;
+    return fd;
+}
+
 void handover_take_lives(struct life *own, int *other)
 {
     *own = got.own;
@@ -247,6 +258,7 @@ void handover_end(void)
     for (int i = 0; i < HANDOVER_REGIONS && got.given; i++)
         close_fd(&got.regions[i]);
     close_fd(&got.seal);
+    close_fd(&got.place);
     close_fd(&got.other);
     life_close(&got.own);
 }

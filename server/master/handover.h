@@ -1,6 +1,6 @@
 /* What goes from one program to the next at a binary upgrade (SIGUSR2), besides the listening
- * socket: the regions that outlive generations, as memfds, and the random seal of ids, if there is
- * one. The two programs share the regions while both live; nothing is copied.
+ * socket: the regions that outlive generations, as memfds, the lock on the place (place.h), and the
+ * random seal of ids, if there is one. The two programs share the regions while both live; nothing is copied.
  *
  * **Who writes where.** Each program has a side, 0 or 1, and the rows of that side: as a holder of
  * places and as a writer of rows a process is known by its row, so that the workers and masters of
@@ -59,6 +59,7 @@ struct handover_offer {
     int regions[HANDOVER_REGIONS]; /* descriptors; -1: not to be had */
     uint32_t columns;              /* of STATE, QUOTA and SLOTS */
     const struct secret *seal;     /* may be unset */
+    int place;                     /* the lock on the place (place.h); -1: none */
     int own_life;                  /* read end of this program's; -1: none */
     struct life life;              /* of the next program */
 };
@@ -99,6 +100,9 @@ uint32_t handover_columns(void);
 
 /** The random seal of the program before, if it had one. @param seal  empty before */
 void handover_take_seal(struct secret *seal);
+
+/** The lock that the program before has on its place, the caller's from here on; -1: not given */
+int handover_take_place(void);
 
 /** Our own life, given by the program before; and the read end of that program's. -1: not given */
 void handover_take_lives(struct life *own, int *other);

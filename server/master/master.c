@@ -29,6 +29,7 @@
 #include "listener.h"
 #include "loading.h"
 #include "notify.h"
+#include "place.h"
 #include "core/keeper_door.h"
 #include "core/key_sources.h"
 #include "core/past.h"
@@ -157,8 +158,8 @@ static bool any_child(const struct master *m)
 
 /* --- starting children --- */
 
-/* Descriptors that only the master needs: ours, and the sockets of other generations. The prober
- * needs none, and the keeper alone the door. */
+/* Descriptors that only the master needs: ours, the locks on places, and the sockets of other
+ * generations. The prober needs none, and the keeper alone the door. */
 static size_t list_closes(const struct master *m, const struct row *p, int *fds, size_t max)
 {
     size_t num = 0;
@@ -172,15 +173,14 @@ static size_t list_closes(const struct master *m, const struct row *p, int *fds,
     for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
         if (g->inherited.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
             fds[num++] = g->inherited.listen_fd;
-    return num;
+    return num + place_list(fds + num);
 }
 
 static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
 {
     struct row *p = &m->rows[row];
-    int fds[4 + CHILD_ROWS]; /* each generation but the newest holds a row */
-    struct child_closes closes = {.fds = fds,
-                                  .num = list_closes(m, p, fds, sizeof(fds) / sizeof(fds[0]))};
+    int fds[4 + CHILD_ROWS + PLACES]; /* each generation but the newest holds a row */
+    struct child_closes closes = {.fds = fds, .num = list_closes(m, p, fds, 4 + CHILD_ROWS)};
     uint32_t wait_ms;
 
     assert(p->gen != NULL && p->child.pid == 0);
@@ -267,6 +267,7 @@ static void stop(struct master *m, const char *why, uint64_t now_ms)
 {
     m->stopping = true;
     m->stop_ms = now_ms;
+    place_keep_all();
     m->serving = NULL;
     m->starting = NULL;
     for (struct generation *gen = m->generations, *next; gen != NULL; gen = next) {
@@ -370,18 +371,6 @@ static int generation_start(struct master *m, bool first, struct loading_fault *
     return 0;
 }
 
-static void log_listening(const struct master *m, const struct generation *gen)
-{
-    char name[LISTENER_TEXT];
-
-    if (listener_name(gen->inherited.listen_fd, name, sizeof(name)) != 0)
-        snprintf(name, sizeof(name), "%s:%d", gen->config->host, gen->config->port);
-    if (m->serving == NULL || strcmp(m->serving->config->host, gen->config->host) != 0 ||
-        m->serving->config->port != gen->config->port ||
-        (m->serving->inherited.tls == NULL) != (gen->inherited.tls == NULL))
-        log_info("listening on %s (%s)", name, gen->inherited.tls != NULL ? "https" : "http");
-}
-
 static void reload(struct master *m, uint64_t now_ms)
 {
     struct loading_fault fault = {0};
@@ -396,7 +385,7 @@ static void reload(struct master *m, uint64_t now_ms)
                   m->serving->inherited.generation);
         return;
     }
-    log_listening(m, m->starting);
+    generation_tell_listening(m->starting, m->serving);
 }
 
 /* The first generation has nothing to fall back on: then the program ends. */
@@ -443,6 +432,7 @@ static void generation_promote(struct master *m, uint64_t now_ms)
         problem_clear(&m->base.shared->keys_problem);
     if (old != NULL)
         generation_leave(m, old, now_ms);
+    place_sign(gen->place);
     took_over = upgrade_finish();
     config_count(&gen->config->models, &served);
     log_info("generation %u serves: %u workers, %s", gen->inherited.generation, num_workers_of(gen),
@@ -854,6 +844,7 @@ static void close_all(struct master *m)
 {
     while (m->generations != NULL)
         forget_generation(m, m->generations);
+    place_end_all();
     secret_clear(&m->base.fallback_seal);
     keys_close_door(&m->base);
     close_fd(m->signal_fd);
@@ -888,7 +879,7 @@ int master_run(const struct master_options *options)
     if (open_all(m) == 0 && generation_start(m, true, &fault, clock_now_ms()) == 0) {
         /* Of another layout, or not needed: gone before anybody is upgraded again */
         handover_end();
-        log_listening(m, m->starting);
+        generation_tell_listening(m->starting, NULL);
         run(m);
         past_end(&m->past, m->base.idem, !any_child(m), clock_now_ms());
         code = m->cut_off ? 1 : 0;

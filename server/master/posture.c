@@ -77,6 +77,13 @@ static int change_to(const struct passwd *to)
     return setuid(0) == -1 ? 0 : ERR_IO; /* there is no way back */
 }
 
+bool posture_will_change(const char *user)
+{
+    const struct passwd *to = geteuid() == 0 ? getpwnam(user != NULL ? user : DEFAULT_USER) : NULL;
+
+    return to != NULL && to->pw_uid != 0;
+}
+
 int posture_become(const char *user, bool core_dumps, char *error, size_t error_size)
 {
     const struct passwd *to;

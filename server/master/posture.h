@@ -25,6 +25,9 @@ void posture_forbid_new_privileges(void);
  * programs that use select(2), the hard one is the administrator's word. */
 void posture_raise_descriptors(void);
 
+/** Whether posture_become() will make this process another user. @param user  as there */
+bool posture_will_change(const char *user);
+
 /** Started as root: become the user, with its groups, for good; the files of the logs become its own.
  * Started as somebody else: nothing.
  *  @param user   NULL: `tranche`, if it exists, else stay root, with a warning

@@ -33,6 +33,12 @@ def next_one(start, sim, before, config):
     return start(config, sim=sim)
 
 
+def beside(start, sim, directory):
+    """Another gateway, with a state directory of its own."""
+    (directory / "other").mkdir()
+    return start(balanced_config(sim, accounts=["eu"], tranche_settings={**SEALS, "state_dir": str(directory / "other")}), sim=sim)
+
+
 def is_replay_of(again, made):
     assert again.status == 200 and again.json()["id"] == made.json()["id"], again
     assert again.headers["idempotent-replayed"] == "true", again
@@ -56,12 +62,12 @@ def blobs(sim):
 
 @pytest.mark.parametrize("other", [{"metadata": {"night": "2"}}, {"endpoint": "/v1/embeddings"}], ids=["metadata", "endpoint"])
 @pytest.mark.parametrize("where", ["after_a_restart", "at_another_node"])
-def test_a_key_that_was_used_for_another_request_gets_a_conflict(start, sim, where, other):
+def test_a_key_that_was_used_for_another_request_gets_a_conflict(start, sim, tmp_path, where, other):
     """It used to get the other request's batch."""
     first = start(alone(sim), sim=sim)
     file = first.uploaded()
     assert first.create(file["id"], headers=KEY, metadata={"night": "1"}).status == 200
-    second = start(alone(sim), sim=sim) if where == "at_another_node" else next_one(start, sim, first, alone(sim))
+    second = beside(start, sim, tmp_path) if where == "at_another_node" else next_one(start, sim, first, alone(sim))
     answer = second.create(file["id"], headers=KEY, **{"metadata": {"night": "1"}, **other})
     envelope(answer, 409, code="idempotency_key_reused")
     assert answer.headers["x-should-retry"] == "false"

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -336,7 +337,8 @@ reservations_of_a_program_that_died_become_orphans_and_those_of_the_other_stay(v
 static struct handover_offer no_offer(void)
 {
     static const struct secret none = SECRET_NONE;
-    struct handover_offer offer = {.side = 1, .seal = &none, .own_life = -1, .life = LIFE_NONE};
+    struct handover_offer offer = {
+        .side = 1, .seal = &none, .place = -1, .own_life = -1, .life = LIFE_NONE};
 
     for (int i = 0; i < HANDOVER_REGIONS; i++)
         offer.regions[i] = -1;
@@ -384,6 +386,33 @@ static void what_is_offered_is_taken_once_and_stays_closed_for_others(void **sta
     life_close(&mine);
     life_close(&own);
     close(fd);
+}
+
+static void the_lock_on_a_place_goes_over_with_its_descriptor(void **state)
+{
+    char path[] = "/tmp/test-handover-XXXXXX";
+    int fd = mkstemp(path), taken, stranger = open(path, O_RDWR | O_CLOEXEC);
+    struct life own;
+    struct handover_offer offer = an_offer(&own);
+
+    (void)state;
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    offer.place = dup(fd); /* as after fork(2): two descriptors of one open file */
+    assert_true(handover_export(&offer, OLD_MASTER));
+    handover_init(OLD_MASTER);
+    taken = handover_take_place();
+    assert_int_equal(taken, offer.place);
+    assert_true(fcntl(taken, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(handover_take_place(), -1);
+    handover_end();
+    close(fd);
+    assert_int_equal(flock(taken, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(flock(stranger, LOCK_EX | LOCK_NB), -1);
+    close(taken);
+    assert_int_equal(flock(stranger, LOCK_EX | LOCK_NB), 0);
+    close(stranger);
+    unlink(path);
+    life_close(&own);
 }
 
 static void what_nobody_took_is_closed(void **state)
@@ -497,6 +526,7 @@ int main(void)
         cmocka_unit_test(
             reservations_of_a_program_that_died_become_orphans_and_those_of_the_other_stay),
         cmocka_unit_test(what_is_offered_is_taken_once_and_stays_closed_for_others),
+        cmocka_unit_test(the_lock_on_a_place_goes_over_with_its_descriptor),
         cmocka_unit_test(what_nobody_took_is_closed),
         cmocka_unit_test(an_offer_of_another_program_than_the_one_that_started_us_is_not_believed),
         cmocka_unit_test(without_the_two_lives_nothing_is_shared),

@@ -23,6 +23,10 @@ struct past {
     struct run_record *records; /* owned; of all addresses that were listened on */
 };
 
+/** Where the record of this configuration's address is. @return NULL: there is none, or no memory.
+ * Caller frees */
+char *past_record_path(const struct config *config);
+
 /** Take an address: read its record, tell `idem` what may be under way, and say that we run. To be
  * called before anybody may send a create, again for each further configuration; an address that we
  * have is passed over. Port 0 has a record only in a directory that the file names.
