@@ -403,7 +403,7 @@ static void a_failed_tls_handshake_has_sent_nothing(void **state)
     w->server.serve = serve_silence;
     start(w, &(struct upstream_request){.url = url});
     run_until(w, &w->woken);
-    w->loop.skew_ms += 5000;
+    w->loop.skew_ms += CONNECT_MS;
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_CONNECT_FAILED);
     assert_true(w->nothing_sent);
@@ -477,14 +477,15 @@ static void a_silent_provider_meets_the_limit_for_the_first_byte(void **state)
     struct world *w = world_new(serve_nothing);
 
     (void)state;
-    start(w,
-          &(struct upstream_request){
-              .method = "POST", .once = true, .body = "{}", .body_len = 2, .first_byte_ms = 7000});
+    start(
+        w,
+        &(struct upstream_request){
+            .method = "POST", .once = true, .body = "{}", .body_len = 2, .first_byte_ms = 100000});
     run_until(w, &w->woken);
-    w->loop.skew_ms += 6000;
+    w->loop.skew_ms += 40000;
     loop_turn(&w->loop);
     assert_false(w->done);
-    w->loop.skew_ms += 1000;
+    w->loop.skew_ms += 60000;
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_TIMEOUT);
     assert_false(w->nothing_sent);
@@ -497,10 +498,10 @@ static void the_total_limit_ends_a_call_in_any_phase(void **state)
     struct world *w = world_new(serve_stall);
 
     (void)state;
-    start(w, &(struct upstream_request){.total_ms = 9000, .on_head = on_head, .on_data = on_data});
+    start(w, &(struct upstream_request){.total_ms = 90000, .on_head = on_head, .on_data = on_data});
     while (w->body.len < 10)
         loop_turn(&w->loop);
-    w->loop.skew_ms += 9000;
+    w->loop.skew_ms += 90000;
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_TIMEOUT);
     assert_int_equal(w->status, 200);

@@ -27,7 +27,7 @@ static struct world *gated_world(struct gate *gate, const char *host)
 {
     struct world *w = world_new(serve_hello);
     const struct upstream_options options = {
-        .connect_ms = 5000, .may_connect = may_connect, .may_connect_arg = gate};
+        .connect_ms = CONNECT_MS, .may_connect = may_connect, .may_connect_arg = gate};
 
     upstream_free(w->up);
     assert_int_equal(upstream_new(&w->loop.super, &options, &w->up), 0);

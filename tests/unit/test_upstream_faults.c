@@ -95,7 +95,7 @@ static void a_resolver_that_hangs_meets_the_limit_for_connecting(void **state)
     struct world *w = stuck_world(NULL);
 
     (void)state;
-    w->loop.skew_ms += 5000;
+    w->loop.skew_ms += CONNECT_MS;
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_CONNECT_FAILED);
     assert_true(w->nothing_sent);

@@ -57,17 +57,17 @@ static void a_stalled_download_ends_but_a_paused_one_waits(void **state)
     assert_false(w->done);
     w->paused = false;
     upstream_resume(w->call);
-    w->loop.skew_ms += 2999;
+    w->loop.skew_ms += LOW_SPEED_MS / 2;
     loop_turn(&w->loop);
     assert_false(w->done);
-    w->loop.skew_ms += 1000;
+    w->loop.skew_ms += LOW_SPEED_MS / 2;
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_TIMEOUT);
     world_stop(w);
     world_free(w);
 }
 
-static void a_download_of_a_byte_a_second_is_a_stalled_one(void **state)
+static void a_download_of_a_byte_now_and_then_is_a_stalled_one(void **state)
 {
     struct world *w = world_new(serve_stall);
 
@@ -78,7 +78,7 @@ static void a_download_of_a_byte_a_second_is_a_stalled_one(void **state)
     for (size_t len = 10; !w->done && len < 60; len++) {
         while (!w->done && w->body.len < len)
             loop_turn(&w->loop);
-        w->loop.skew_ms += 1000;
+        w->loop.skew_ms += LOW_SPEED_MS / 3;
         if (send(w->server.fds[0], "x", 1, MSG_NOSIGNAL) != 1)
             assert_true(w->done); /* hung up on while the loop turned */
     }
@@ -105,7 +105,7 @@ static void a_stalled_upload_ends(void **state)
                 loop_turn(&w->loop);
     }
     assert_false(w->done);
-    w->loop.skew_ms += 4000;
+    w->loop.skew_ms += LOW_SPEED_MS;
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_TIMEOUT);
     assert_true(w->source_at < w->source_len);
@@ -271,7 +271,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stalled_download_ends_but_a_paused_one_waits),
-        cmocka_unit_test(a_download_of_a_byte_a_second_is_a_stalled_one),
+        cmocka_unit_test(a_download_of_a_byte_now_and_then_is_a_stalled_one),
         cmocka_unit_test(a_stalled_upload_ends),
         cmocka_unit_test(an_upload_sends_exactly_its_source),
         cmocka_unit_test(an_empty_source_is_an_empty_body),

@@ -28,9 +28,13 @@
 
 /* --- a loop --- */
 
-#define MAX_TIMERS  256
-#define MAX_WATCHES 8
-#define DEADLINE_MS 20000
+#define MAX_TIMERS   256
+#define MAX_WATCHES  8
+#define DEADLINE_MS  180000 /* of what has to happen; only a failure takes so long */
+/* The limits of a world's client, on a clock that jumps: what a busy machine takes meanwhile is far
+ * below them. */
+#define CONNECT_MS   60000
+#define LOW_SPEED_MS 60000
 
 struct watch {
     int fd;
@@ -349,7 +353,7 @@ static void on_wake(void *arg)
 static struct world *world_new_at(serve_cb serve, const char *host)
 {
     struct upstream_options options = {
-        .connect_ms = 5000, .low_speed_ms = 3000, .max_header_bytes = 4096};
+        .connect_ms = CONNECT_MS, .low_speed_ms = LOW_SPEED_MS, .max_header_bytes = 4096};
     struct world *w = calloc(1, sizeof(*w));
 
     assert_non_null(w);
@@ -365,7 +369,7 @@ static struct world *world_new_at(serve_cb serve, const char *host)
     w->server.serve = serve;
     assert_int_equal(pipe(w->server.wake), 0);
     assert_int_equal(do_watch(&w->loop.super, w->server.wake[0], on_wake, w), 0);
-    assert_int_equal(listen(w->server.listen_fd, 16), 0);
+    assert_int_equal(listen(w->server.listen_fd, 2 * MAX_PEERS), 0);
     assert_int_equal(pthread_create(&w->server.acceptor, NULL, run_acceptor, &w->server), 0);
     return w;
 }
