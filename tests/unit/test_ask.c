@@ -100,14 +100,21 @@ static void turn(void)
 
 /* The deadline only fails. */
 #define UNTIL(condition)                                                                           \
-    for (uint64_t give_up_ms_ = clock_now_ms() + 60000; !(condition); turn())                      \
+    for (uint64_t give_up_ms_ = clock_now_ms() + 120000; !(condition); turn())                     \
     assert_true(clock_now_ms() < give_up_ms_)
+
+#define PATIENCE_MS 60000 /* of a question that is answered, however busy the machine is */
+
+static void start_for(unsigned nth, enum keeper_kind kind, const char *text, uint32_t wait_ms)
+{
+    assert_int_equal(
+        ask_start(ask, kind, text, strlen(text), wait_ms, on_answer, &outcomes[nth], &asked[nth]),
+        0);
+}
 
 static void start(unsigned nth, enum keeper_kind kind, const char *text)
 {
-    assert_int_equal(ask_start(ask, kind, text, strlen(text), ASK_DEADLINE_MS, on_answer,
-                               &outcomes[nth], &asked[nth]),
-                     0);
+    start_for(nth, kind, text, PATIENCE_MS);
 }
 
 static void a_question_is_answered_on_the_loop(void **state)
@@ -148,12 +155,12 @@ static void the_longest_message_passes_both_ways_and_a_longer_one_does_not(void 
     (void)state;
     assert_non_null(bytes);
     memset(bytes, 'x', KEEPER_MESSAGE + 1);
-    assert_int_equal(ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE + 1, ASK_DEADLINE_MS,
-                               on_answer, outcomes, &asked[0]),
+    assert_int_equal(ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE + 1, PATIENCE_MS, on_answer,
+                               outcomes, &asked[0]),
                      ERR_LIMIT);
     for (unsigned i = 0; i < 8; i++) /* more than a socket has room for */
-        assert_int_equal(ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE, ASK_DEADLINE_MS,
-                                   on_answer, &outcomes[i], &asked[i]),
+        assert_int_equal(ask_start(ask, KEEPER_ECHO, bytes, KEEPER_MESSAGE, PATIENCE_MS, on_answer,
+                                   &outcomes[i], &asked[i]),
                          0);
     UNTIL(num_done == 8);
     for (unsigned i = 0; i < 8; i++) {
@@ -212,7 +219,7 @@ static void of_a_worker_there_are_so_many_questions_and_no_more(void **state)
     (void)state;
     for (unsigned i = 0; i < ASK_MAX_CALLS; i++)
         start(i, KEEPER_ECHO, "x");
-    assert_int_equal(ask_start(ask, KEEPER_ECHO, "x", 1, ASK_DEADLINE_MS, on_answer,
+    assert_int_equal(ask_start(ask, KEEPER_ECHO, "x", 1, PATIENCE_MS, on_answer,
                                &outcomes[ASK_MAX_CALLS], &asked[ASK_MAX_CALLS]),
                      ERR_FULL);
     UNTIL(num_done == ASK_MAX_CALLS);
@@ -249,7 +256,7 @@ static void without_a_keeper_nothing_was_done_by_the_deadline(void **state)
     (void)state;
     close_keeper();
     keeper_door_close(&door); /* the master is gone, too: nobody can connect */
-    start(0, KEEPER_ADMIN_CALL, "order");
+    start_for(0, KEEPER_ADMIN_CALL, "order", ASK_DEADLINE_MS);
     UNTIL(outcomes[0].done);
     assert_int_equal(outcomes[0].end, ASK_DOWN);
     assert_int_equal(keeper_door_open(&door), 0);
@@ -262,7 +269,10 @@ static void without_a_keeper_nothing_was_done_by_the_deadline(void **state)
 static void a_keeper_that_does_not_answer_in_time_has_lost_the_question(void **state)
 {
     (void)state;
-    start(0, KEEPER_ADMIN_CALL, "order");
+    start(1, KEEPER_ECHO, "all connections are open");
+    UNTIL(outcomes[1].done);
+    memset(&outcomes[1], 0, sizeof(outcomes[1]));
+    start_for(0, KEEPER_ADMIN_CALL, "order", ASK_DEADLINE_MS);
     UNTIL(outcomes[0].done);
     assert_int_equal(outcomes[0].end, ASK_LOST);
     assert_int_equal(num_held, 1);
