@@ -1,5 +1,6 @@
 """Prices and costs against Python's decimal numbers: random prices in all ways of writing them, random tokens, the rules of
-common/price said once more. Every case is printed with its seed when it differs."""
+common/price said once more. The seeds are always the same, or those that are given: decimal_cases.py PROGRAM [SEED...]. Every
+case is printed with its seed when it differs."""
 import random
 import subprocess
 import sys
@@ -83,12 +84,12 @@ def run(program, seed, cases):
         assert got == wanted, f"seed {seed}: {prices} {tokens}: got {got}, wanted {wanted}"
 
 
-def main(program):
-    for seed in (1, 2, 3, random.SystemRandom().randrange(10 ** 9)):
+def main(program, seeds):
+    for seed in seeds:
         run(program, seed, 2000)
-    print("8000 cases, as they should be")
+    print(f"{2000 * len(seeds)} cases, as they should be")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], [int(seed) for seed in sys.argv[2:]] or [1, 2, 3, 4]))
