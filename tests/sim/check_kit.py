@@ -52,7 +52,7 @@ class Answer:
 
 
 def request(port, method, target, body=None, headers=None, chunked=False):
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         if isinstance(body, (dict, list)):
             body = json.dumps(body).encode()
@@ -102,7 +102,7 @@ class Sim:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(30)
+        status = self.process.wait(120)
         os.unlink(self.path)
         left = os.listdir(self.dir)
         os.rmdir(self.dir) if not left else None
