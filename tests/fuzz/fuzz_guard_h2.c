@@ -114,7 +114,6 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
 
 static void begin(void)
 {
-    static const struct config_limits limits = {.max_connections = 10, .min_body_rate = 1024};
     h2o_hostconf_t *host;
 
     signal(SIGPIPE, SIG_IGN);
@@ -128,7 +127,6 @@ static void begin(void)
     h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof(h2o_handler_t))->on_req =
         on_req;
     h2o_context_init(&world.ctx, world.evloop, &world.config);
-    MUST(guard_new(&world.loop, &world.ctx, &limits, NULL, NULL, -1, &world.front) == 0);
 }
 
 static void turn(void)
@@ -147,6 +145,7 @@ static void read_all(int fd)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const struct config_limits limits = {.max_connections = 10, .min_body_rate = 1024};
     static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
     const struct sockaddr none = {.sa_family = AF_UNIX};
     uint64_t seed = fuzz_seed(data, size);
@@ -155,6 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (world.evloop == NULL)
         begin();
+    MUST(guard_new(&world.loop, &world.ctx, &limits, NULL, NULL, -1, &world.front) == 0);
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
     MUST(guard_adopt(world.front, fds[1], &none) == 0);
     if ((manners & 1) != 0)
@@ -178,5 +178,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     turn();
     turn();
     MUST(front_connections(world.front) == 0);
+    guard_free(world.front);
     return 0;
 }

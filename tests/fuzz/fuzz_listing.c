@@ -244,14 +244,13 @@ static void check_trim(const uint8_t *data, size_t size, bool ascending)
 
 static void check_places(const char *text, size_t len)
 {
-    static struct memo *memo;
+    struct memo *memo;
     struct strbuf key = STRBUF_INIT;
     struct listing_place place = {.more = len % 2 != 0}, again;
     struct listing_page_end end = {(int64_t)len - 5, 7}, end_again;
     size_t id_len = strnlen(text, len);
 
-    if (memo == NULL)
-        MUST(memo_new(64, &memo) == 0);
+    MUST(memo_new(64, &memo) == 0);
     id_len = id_len < IDS_MAX ? id_len : IDS_MAX;
     memcpy(place.id, text, id_len);
     listing_places_key(&key, 0, ID_FILE, false, "batch", place.id);
@@ -264,6 +263,7 @@ static void check_places(const char *text, size_t len)
     if (listing_places_get_end(memo, &key, 1000, &end_again))
         MUST(end_again.created_at == end.created_at && end_again.account == end.account);
     strbuf_deinit(&key);
+    memo_free(memo);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
