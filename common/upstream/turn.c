@@ -118,12 +118,17 @@ static void run_socket(struct lane *lane, struct ready *ready, size_t at)
         rounds_serve(&lane->up->rounds, owner); /* else with the end */
 }
 
-/* One piece. @return false: there is none */
-static bool do_piece(struct upstream *up, struct lane *lane, struct ready *ready)
+/* One piece. Where sockets were not looked at, others' answers may wait there: an owner has one end
+ * in such a turn, however many calls curl has ended in one run (it does where timers of its are due).
+ * @param before  what `rounds` had served before this turn
+ * @return false: there is none */
+static bool do_piece(struct upstream *up, struct lane *lane, struct ready *ready, uint64_t before)
 {
     struct upstream_call *ended = next_of(up, TAILQ_FIRST(&up->ended), true);
     size_t at;
 
+    if (ended != NULL && ready == NULL && rounds_last(&up->rounds, ended->owner) > before)
+        return false;
     if (ready == NULL || ready->num == 0) {
         if (ended != NULL)
             end_call(ended);
@@ -199,11 +204,11 @@ void turn_work(struct upstream *up)
 
 void turn_run(struct upstream *up, struct lane *lane, struct ready *ready)
 {
-    uint64_t began_us = clock_now_us();
+    uint64_t began_us = clock_now_us(), before = up->rounds.num;
 
     for (size_t i = 0; i < LANE_COUNT; i++)
         (void)collect(&up->lanes[i]);
-    while (do_piece(up, lane, ready) && clock_now_us() - began_us < TURN_US)
+    while (do_piece(up, lane, ready, before) && clock_now_us() - began_us < TURN_US)
         continue;
     if (up->num_work == 0 && TAILQ_EMPTY(&up->ended))
         loop_timer_stop(up->loop, &up->work_timer);
