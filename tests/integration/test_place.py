@@ -136,10 +136,11 @@ def test_two_programs_of_an_upgrade_have_one_place_and_a_third_is_refused(start,
     config = config_of(sim, state)
     gateway = start(config, sim=sim)
     gateway.wait_line("generation 1 serves")
-    thread, _ = hold_a_request(gateway, sim, milliseconds=3000)
+    thread, _ = hold_a_request(gateway, sim)
     new = replaced(gateway)
     took_over(gateway, new)
     refused(start, config, new, state)
+    sim.release()
     assert gateway.wait() == 0
     thread.join(PATIENCE)
     refused(start, config, new, state)
@@ -154,7 +155,7 @@ def test_the_place_is_held_by_whoever_is_left_of_an_upgrade(start, sim, state, w
     gateway = start(config, sim=sim)
     gateway.deaths_expected = True
     gateway.wait_line("generation 1 serves")
-    thread, _ = hold_a_request(gateway, sim, milliseconds=3000)
+    thread, _ = hold_a_request(gateway, sim)
     new = replaced(gateway)
     took_over(gateway, new)
     os.kill(gateway.pid if who == "old" else new, signal.SIGKILL)
@@ -163,7 +164,10 @@ def test_the_place_is_held_by_whoever_is_left_of_an_upgrade(start, sim, state, w
         refused(start, config, new, state)
         end(new)
     else:
-        gateway.wait()  # it drains, and nobody follows it
+        until(lambda: not alive(new), "the end of the new program")
+        refused(start, config, new, state)  # by the old one, which drains; the file tells who served last
+        sim.release()
+        gateway.wait()
     thread.join(PATIENCE)
     assert gateway.wait_output_end()
     start(config, sim=sim)
