@@ -119,7 +119,13 @@ def database(request, tmp_path):
 
 @pytest.fixture
 def managed(start, sim, database):
-    return start(balanced_config(sim, tranche_settings={"database": database}), sim=sim, workers=2)
+    return with_its_database(start(balanced_config(sim, tranche_settings={"database": database}), sim=sim, workers=2))
+
+
+def with_its_database(gateway):
+    """Once its tables are made: on a busy machine that takes longer than a question may."""
+    until(lambda: gateway.get("/health/readiness").json()["db"] == "connected", "the database is up")
+    return gateway
 
 
 def made(gateway, **body):
@@ -184,7 +190,7 @@ def test_teams_are_made_limited_blocked_and_deleted(managed):
 
 
 def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, database, tmp_path):
-    first = start(balanced_config(sim, tranche_settings={"database": database}), sim=sim)
+    first = with_its_database(start(balanced_config(sim, tranche_settings={"database": database}), sim=sim))
     secret = made(first, key_alias="stays")["key"]
     first.stop()
     second = start(balanced_config(sim, tranche_settings={"database": database}), sim=sim)
@@ -197,7 +203,7 @@ def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, database, tm
 
 def test_a_database_that_stands_still_is_told_and_nothing_is_sent_twice(start, sim, cluster):
     cluster.psql("drop schema if exists tranche cascade")
-    gateway = start(balanced_config(sim, tranche_settings={"database": cluster.url}), sim=sim)
+    gateway = with_its_database(start(balanced_config(sim, tranche_settings={"database": cluster.url}), sim=sim))
     secret = made(gateway)["key"]
     cluster.send(signal.SIGSTOP)
     try:
