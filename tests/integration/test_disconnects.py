@@ -186,14 +186,17 @@ def test_a_key_in_the_query_of_a_wrong_url_is_not_repeated(gateway):
 
 
 def test_a_drain_waits_for_a_cancel_whose_client_has_left(start, sim):
-    gateway = start(balanced_config(sim, accounts=["eu"]), sim=sim, workers=1)
+    gateway = start(balanced_config(sim, accounts=["eu"], tranche_settings={"timeouts": {"shutdown_grace_ms": 600_000}}), sim=sim, workers=1)
     batch = gateway.created(gateway.uploaded()["id"])
-    sim.fault({"hang": "answer", "ms": 4000}, account="eu", method="POST", path="*/cancel")  # until long after the client was missed
+    sim.fault({"hang": "answer", "ms": 600_000}, account="eu", method="POST", path="*/cancel")
     with socket.create_connection(("127.0.0.1", gateway.port)) as s:
         s.sendall(raw("POST", f"/v1/batches/{batch['id']}/cancel"))
         sim.wait("eu", "POST", "*/cancel", phase="received")
     gateway.wait_line(r'"route":"batches.cancel".*"status":499')
-    assert gateway.stop() == 0
+    gateway.send(signal.SIGTERM)
+    gateway.wait_line("draining: .*upstream calls")
+    sim.release()
+    assert gateway.wait() == 0
     cancel = [r for r in sim.requests("eu") if r["target"].partition("?")[0].endswith("/cancel")]
     assert [r["status"] for r in cancel] == [200]  # not cut off: the provider's answer was read
 

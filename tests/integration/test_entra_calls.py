@@ -98,10 +98,13 @@ def test_entra_01_10_21_a_cold_start_of_many_rows_and_workers_makes_one_token_ca
 
 def test_requests_that_wait_for_a_token_count_as_calls_of_their_worker(make_sim, serve):
     sim = make_sim(sim_config([keyless_account("a"), entra_account(clients=[client()])]))
-    sim.fault({"delay_ms": 6000}, account="entra")  # from the start on: all of them come meanwhile
+    sim.fault({"delay_ms": 600_000}, account="entra")  # from the start on, until one is refused
     gateway = serve(sim, [row(sim, "a", "g")], workers=1, tranche_settings={"limits": {"max_upstream_calls": 5}})
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: gateway.get("/v1/files/file-of-nobody"), range(8)))
+        calls = [pool.submit(gateway.get, "/v1/files/file-of-nobody") for _ in range(8)]
+        until(lambda: any(call.done() for call in calls), "one is refused")
+        sim.release()
+        answers = [call.result() for call in calls]
     refused = [a for a in answers if a.status != 404]
     assert 1 <= len(refused) <= 3, answers
     for answer in refused:
@@ -155,12 +158,13 @@ def test_entra_16_17_18_19_a_dead_token_is_replaced_once_and_a_missing_role_neve
     cured("content")
 
     # A 401 for a token that was replaced while the call was under way.
-    sim.fault({"status": 401, "delay_ms": 4000}, account="e", method="GET", path="*/content")
+    sim.fault({"status": 401, "delay_ms": 600_000}, account="e", method="GET", path="*/content")
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(gateway.get, f"/v1/files/{files['slow']}/content")
         sim.wait("e", "GET", "*/content", phase="received")
         die("slow")
         assert gateway.get(f"/v1/files/{files['slow']}").status == 200
+        sim.release()
         assert slow.result().status == 200
     cured("slow")
     assert "closed -> open" not in gateway.log, gateway.log

@@ -102,14 +102,16 @@ def test_of_many_at_once_at_three_nodes_one_is_made_and_a_killed_one_waited_in_v
     turn = itertools.count()
 
     def ask(gateway):
-        while True:
+        def once():
+            nonlocal gateway
             try:
                 answer = keyed(gateway, file["id"])
             except (OSError, http.client.HTTPException):  # it was killed: the load balancer takes another one
                 gateway = nodes[next(turn) % 2]
-                continue
-            if answer.status not in (409, 503):
-                return answer
+                return None
+            return answer.status not in (409, 503) and answer
+
+        return until(once, "it is answered", timeout=5 * PATIENCE)
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=40) as pool:
         calls = [pool.submit(ask, nodes[0])]
@@ -133,10 +135,8 @@ def test_a_node_that_is_killed_with_its_create_leaves_one_batch_that_is_found(no
         sim.wait("eu", "POST", "/openai/batches*", phase="received")
 
         def ask(gateway):
-            while True:
-                answer = keyed(gateway, file["id"])
-                if answer.status not in (409, 503):
-                    return answer
+            return until(lambda: (lambda answer: answer.status not in (409, 503) and answer)(keyed(gateway, file["id"])), "it is answered",
+                         timeout=5 * PATIENCE)
 
         calls = [pool.submit(ask, nodes[1 + i % 2]) for i in range(39)]
         kill(nodes[0])

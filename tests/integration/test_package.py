@@ -145,6 +145,7 @@ def package(tmp_path_factory):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 def test_the_package_is_the_same_bytes_in_another_folder_and_lintian_finds_nothing(package, tmp_path):
     again = built(tmp_path / "another-folder")
     assert package.read_bytes() == again.read_bytes()
@@ -187,6 +188,7 @@ def debian(request, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 def test_the_package_lives_in_a_bare_debian(package, debian):
     """Installed with what it depends on, started, answered, installed again and purged; nothing of it is left but its user."""
     root, inside = debian.path, debian.run
@@ -213,6 +215,7 @@ kill -TERM $!; wait"""
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 def test_a_newcomers_first_command_works_in_a_bare_debian(debian):
     """On 13 with libh2o from Debian 12's archive, of which nothing is installed."""
     copy_of_the_checkout(debian.path / "src")

@@ -25,7 +25,7 @@ def state(tmp_path):
 
 
 def config_of(sim, state, **settings):
-    return balanced_config(sim, accounts=["eu"], tranche_settings={"state_dir": str(state), **settings})
+    return balanced_config(sim, accounts=["eu"], tranche_settings={"state_dir": str(state), "timeouts": {"shutdown_grace_ms": 600_000}, **settings})
 
 
 def refused(start, config, pid, state, **more):

@@ -123,8 +123,17 @@ def x6_what_hangs_goes_on_when_it_is_released(sim, o):
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             got = pool.submit(o.upload, b"x" * 500_000)
             while not sim.control("POST", "release").json()["released"]:
-                pass
+                assert not got.done(), got.result()
             assert got.result().status == 200, held
+    # What is held when all is forgotten carries nothing out any more.
+    sim.fault({"hang": "answer", "ms": 600_000}, account="oai", method="POST")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        got = pool.submit(o.upload, b"x")
+        while not sim.control("POST", "release?after_ms=600000").json()["released"]:
+            assert not got.done(), got.result()
+        sim.reset()
+        assert isinstance(got.exception(), (OSError, http.client.HTTPException)), got.exception()
+    assert sim.control("POST", "release").json() == {"released": 0}
 
 
 @check

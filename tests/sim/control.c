@@ -389,6 +389,7 @@ static void post(struct conn *c, struct sim *sim, struct request *req, struct re
     const struct json *body = NULL;
 
     if (path_is(req, "/control/reset")) {
+        http_drop_held(c);
         sim_reset(sim);
         strbuf_adds(&rep->body, "{\"ok\":true}");
     } else if (path_is(req, "/control/release")) {

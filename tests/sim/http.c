@@ -663,17 +663,30 @@ void http_close_idle(struct conn *c, const struct account *acc)
     }
 }
 
+static bool held_by_fault(const struct conn *c)
+{
+    return c->state == CONN_HOLD && c->fault != NULL && !c->dead;
+}
+
 unsigned http_release(struct conn *c, int64_t after_ms)
 {
     unsigned released = 0;
 
     for (struct conn *o = c->srv->conns; o != NULL; o = o->next) {
-        if (o->state != CONN_HOLD || o->wake_ms == -1 || o->dead)
+        if (!held_by_fault(o) || o->wake_ms == -1)
             continue;
         timer_start(o, after_ms);
         released++;
     }
     return released;
+}
+
+void http_drop_held(struct conn *c)
+{
+    for (struct conn *o = c->srv->conns; o != NULL; o = o->next) {
+        if (held_by_fault(o))
+            conn_close(o, false);
+    }
 }
 
 struct sim *http_sim(struct conn *c)

@@ -28,6 +28,9 @@ void http_close_idle(struct conn *c, const struct account *acc);
 /** What a fault holds for a time goes on in so long, on the server of `c`. @return how many */
 unsigned http_release(struct conn *c, int64_t after_ms);
 
+/** Close what a fault holds, on the server of `c`: what is forgotten carries nothing out. */
+void http_drop_held(struct conn *c);
+
 /** The simulator behind a connection. */
 struct sim *http_sim(struct conn *c);
 
