@@ -81,6 +81,15 @@ static void put_id(const struct call *call, struct strbuf *out, const char *key,
     put_str(out, key, id[0] != '\0' ? id : call->acc->sw.empty_ids ? "" : NULL);
 }
 
+/* An id that a batch shows only so long after its end. */
+static void put_late_id(const struct call *call, struct strbuf *out, const struct batch *b,
+                        const char *key, const char *id, int64_t late_ms)
+{
+    bool hidden = b->terminal && call->sim->now_ms - b->at_ms[b->status] < late_ms;
+
+    put_id(call, out, key, hidden ? "" : id);
+}
+
 static void put_status(const struct call *call, struct strbuf *out, const struct batch *b)
 {
     char text[32];
@@ -117,6 +126,14 @@ static void put_counts(const struct call *call, struct strbuf *out, const struct
 {
     if (b->status == STATUS_VALIDATING && call->acc->sw.null_counts) {
         put_raw(out, "request_counts", "{\"total\":null,\"completed\":null,\"failed\":null}");
+        return;
+    }
+    if (b->terminal && strcmp(call->acc->sw.ended_counts, "null") == 0) {
+        put_raw(out, "request_counts", "null");
+        return;
+    }
+    if (b->terminal && strcmp(call->acc->sw.ended_counts, "zero") == 0) {
+        put_raw(out, "request_counts", "{\"total\":0,\"completed\":0,\"failed\":0}");
         return;
     }
     size_t total = b->order == NULL ? 0 : b->n_lines;
@@ -186,8 +203,8 @@ static void write_batch(const struct call *call, const struct batch *b, struct s
     put_str(out, "input_file_id", b->input_id[0] != '\0' ? b->input_id : NULL);
     put_raw(out, "completion_window", "\"24h\"");
     put_status(call, out, b);
-    put_id(call, out, "output_file_id", b->output_id);
-    put_id(call, out, "error_file_id", b->error_id);
+    put_late_id(call, out, b, "output_file_id", b->output_id, sw->output_late_ms);
+    put_late_id(call, out, b, "error_file_id", b->error_id, sw->errors_late_ms);
     put_times(call, out, b);
     put_counts(call, out, b);
     if (sw->recent)

@@ -162,6 +162,23 @@ def x7_switches_behave(sim, o):
 
 
 @check
+def x7_ids_of_files_come_late_and_counts_never_by_switches(sim, o):
+    sim.switch("oai", output_late_ms=100_000, errors_late_ms=200_000)
+    b = o.finished(jsonl(line("a"), line("fail-b")))
+    assert b["status"] == "completed" and b["output_file_id"] is None and b["error_file_id"] is None, b
+    assert b["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    sim.advance(100_000)
+    b = o.batch(b)
+    assert b["output_file_id"] and b["error_file_id"] is None, b
+    sim.advance(100_000)
+    assert o.batch(b)["error_file_id"]
+    sim.switch("oai", ended_counts="null")
+    assert o.batch(b)["request_counts"] is None
+    sim.switch("oai", ended_counts="zero")
+    assert o.batch(b)["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
+
+
+@check
 def x8_large_files_stay_on_disk(sim, o):
     size = int(os.environ.get("CHECK_LARGE_MB", "48")) << 20
     sim.switch("oai", max_file_bytes=size * 2)
