@@ -15,6 +15,7 @@
 #include "client.h"
 #include "columns.h"
 #include "crypto/ids.h"
+#include "run_rules.h"
 #include "shown.h"
 
 /* clang-format off */
@@ -28,12 +29,14 @@ static const char usage[] =
     CLIENT_HELP_AS("print what became of the lines as JSON\n")
     "\n"
     "Exit: 0 all lines have a good answer; 1 refused, or not ended yet; 2 wrong usage, or a file of this\n"
-    "machine; 3 no answer now, try again later; 4 some lines failed, the results say why.\n"
+    "machine; 3 no answer now, or not the files with its answers yet, try again later; 4 some lines failed,\n"
+    "the results say why.\n"
     "\n"
     "Example: tranche results batch_abc123 -o results.jsonl\n";
 /* clang-format on */
 
 struct batch {
+    enum run_files files;
     char input[IDS_MAX + 1], output[IDS_MAX + 1], errors[IDS_MAX + 1], status[32];
 };
 
@@ -41,6 +44,29 @@ static void write_batch_path(const char *id, struct strbuf *path)
 {
     strbuf_adds(path, "/v1/batches/");
     client_add_segment(path, id);
+}
+
+/* Whether it can be read: what there is must not be taken for all. */
+static enum client_exit look_at(const struct batch *batch, const char *id)
+{
+    if (!shown_has_ended(batch->status) || batch->input[0] == '\0') {
+        fprintf(stderr, "tranche: %s has not ended: it is \"%s\". Look at it: tranche batch %s\n",
+                id, batch->status, id);
+        return CLIENT_REFUSED;
+    }
+    if (batch->files == RUN_FILES_LATE) {
+        fprintf(stderr,
+                "tranche: %s is %s, and the server does not show the files with its answers yet: "
+                "nothing was written. Try again later.\n",
+                id, batch->status);
+        return CLIENT_AWAY;
+    }
+    if (batch->files == RUN_FILES_UNSURE)
+        fprintf(stderr,
+                "tranche: %s counts lines that failed, and the server shows no error file: the "
+                "results may not say why. Try again later for that.\n",
+                id);
+    return CLIENT_OK;
 }
 
 static enum client_exit read_batch(struct client *client, const char *id, struct batch *out)
@@ -58,11 +84,8 @@ static enum client_exit read_batch(struct client *client, const char *id, struct
         snprintf(out->output, sizeof(out->output), "%s", shown_text(root, "output_file_id"));
         snprintf(out->errors, sizeof(out->errors), "%s", shown_text(root, "error_file_id"));
         snprintf(out->status, sizeof(out->status), "%s", shown_text(root, "status"));
-    }
-    if (code == CLIENT_OK && (!shown_has_ended(out->status) || out->input[0] == '\0')) {
-        fprintf(stderr, "tranche: %s has not ended: it is \"%s\". Look at it: tranche batch %s\n",
-                id, out->status, id);
-        code = CLIENT_REFUSED;
+        out->files = run_files_of(root);
+        code = look_at(out, id);
     }
     json_doc_free(doc);
     strbuf_deinit(&path);
@@ -134,7 +157,7 @@ static enum client_exit merge(struct answers *input, struct answers *answers,
 static enum client_exit read_all(struct client *client, const char *id, const char *output,
                                  bool as_json)
 {
-    struct batch batch = {""};
+    struct batch batch = {.files = RUN_FILES_SHOWN};
     struct answers input = {.fd = -1}, answers = {.fd = -1};
     struct answers_tally tally;
     char *input_path = NULL, *answers_path = NULL;

@@ -20,12 +20,13 @@
 #include "run_job.h"
 #include "shown.h"
 
-#define POLL_S    30
-#define SETTLE_S  60
-#define MAX_FILES 1000
-#define DRAW_MS   1000  /* between two looks at the clock of what waits */
-#define LINE_MS   30000 /* between two plain lines of one file's progress */
-#define WIDTH     80    /* of a terminal that does not say */
+#define POLL_S     30
+#define SETTLE_S   60
+#define PATIENCE_S 3600
+#define MAX_FILES  1000
+#define DRAW_MS    1000  /* between two looks at the clock of what waits */
+#define LINE_MS    30000 /* between two plain lines of one file's progress */
+#define WIDTH      80    /* of a terminal that does not say */
 
 /* clang-format off */
 static const char usage[] =
@@ -42,10 +43,12 @@ static const char usage[] =
     "      --endpoint E          that the lines have to be for, such as /v1/embeddings\n"
     "      --retry-failed        lines that failed for want of capacity or time are sent once more, in a\n"
     "                            batch of their own; also of a run that has ended. None while a line\n"
-    "                            of the answers cannot be read: it may be paid for\n"
+    "                            of the answers cannot be read or found: it may be paid for\n"
     "      --poll SECONDS        the longest time between two looks at a batch (30)\n"
     "      --settle SECONDS      how long a request whose answer was lost may still come to be, at a\n"
     "                            server that knows no Idempotency-Key (60)\n"
+    "      --patience SECONDS    how long a server may be away, and a batch that has ended be without\n"
+    "                            the files with its answers (3600): then exit 3\n"
     CLIENT_HELP_AS("print a line of JSON for each file\n")
     "\n"
     "Exit: 0 all lines have a good answer; 1 refused; 2 wrong usage, or a file of this machine; 3 no\n"
@@ -265,7 +268,7 @@ static void write_summary(const struct run_job *job, struct strbuf *out)
     if (retryable_of(job) > 0)
         strbuf_addf(out, " (%" PRIu64 " can be sent once more: --retry-failed)", retryable_of(job));
     if (run_state_unread(&job->state) > 0)
-        strbuf_addf(out, " (%" PRIu64 " of its answers cannot be read)",
+        strbuf_addf(out, " (%" PRIu64 " of its answers cannot be read or found)",
                     run_state_unread(&job->state));
     strbuf_adds(out, " -> ");
     columns_add_text(out, job->output, COLOUR_NONE, colours);
@@ -434,7 +437,14 @@ static int run_files(struct command *c)
     return code;
 }
 
-enum flag { FLAG_MODEL = FLAGS_LONG, FLAG_ENDPOINT, FLAG_RETRY, FLAG_POLL, FLAG_SETTLE };
+enum flag {
+    FLAG_MODEL = FLAGS_LONG,
+    FLAG_ENDPOINT,
+    FLAG_RETRY,
+    FLAG_POLL,
+    FLAG_SETTLE,
+    FLAG_PATIENCE
+};
 
 /* @return false: told */
 static bool take(struct command *c, int flag)
@@ -456,6 +466,8 @@ static bool take(struct command *c, int flag)
         return client_take_number("poll", optarg, 1, 3600, &c->run.poll_s);
     case FLAG_SETTLE:
         return client_take_number("settle", optarg, 0, 86400, &c->run.settle_s);
+    case FLAG_PATIENCE:
+        return client_take_number("patience", optarg, 0, 86400, &c->run.patience_s);
     case FLAGS_OPERAND:
         c->paths[c->num++] = optarg;
         return true;
@@ -472,10 +484,11 @@ int run_main(int argc, char **argv)
                                         {"retry_failed", no_argument, NULL, FLAG_RETRY},
                                         {"poll", required_argument, NULL, FLAG_POLL},
                                         {"settle", required_argument, NULL, FLAG_SETTLE},
+                                        {"patience", required_argument, NULL, FLAG_PATIENCE},
                                         CLIENT_FLAGS,
                                         {NULL, 0, NULL, 0}};
     struct command c = {.client.any_server = true,
-                        .run = {.poll_s = POLL_S, .settle_s = SETTLE_S},
+                        .run = {.poll_s = POLL_S, .settle_s = SETTLE_S, .patience_s = PATIENCE_S},
                         .paths = calloc((size_t)argc + 1, sizeof(*c.paths))};
     struct flags words;
     int code = c.paths == NULL ? CLIENT_USAGE : -1;

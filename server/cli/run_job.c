@@ -17,8 +17,7 @@
 #include "json/json.h"
 #include "shown.h"
 
-#define MAX_TRIES   8       /* of reading results */
-#define PATIENCE_MS 3600000 /* without an answer about a batch that runs */
+#define MAX_TRIES 8 /* of reading results */
 
 /* --- where it is --- */
 
@@ -65,8 +64,8 @@ void run_job_refuse_retry(struct run_job *job, enum run_retry why)
     }
     if (why == RUN_RETRY_UNREADABLE)
         run_job_end(job, CLIENT_REFUSED,
-                    "nothing was sent once more: of its answers %s cannot be read. Lines that seem "
-                    "to have none may have been run and paid for",
+                    "nothing was sent once more: of its answers %s cannot be read or found. "
+                    "Lines that seem to have none may have been run and paid for",
                     strbuf_str(&where));
     else
         run_job_end(job, CLIENT_REFUSED,
@@ -192,6 +191,7 @@ static void begin_again(struct run_job *job)
     job->tried_again = true;
     job->merged = false;
     job->looks = 0;
+    job->ended_ms = -1;
     run_pace_init(&job->pace);
     job->done = job->failed = job->total = 0;
     if (run_job_save(job))
@@ -224,10 +224,13 @@ static void finish_or_again(struct run_job *job)
 
 static bool merge(struct run_job *job, struct answers *answers)
 {
+    bool finished = job->state.phase == RUN_FINISHED, good = false;
     int before = -1, err = 0;
-    bool good = false;
 
-    if (job->state.round > 0 && (before = open(job->output, O_RDONLY | O_CLOEXEC)) == -1) {
+    /* Of a run that had finished it may have been removed. */
+    if (job->state.round > 0 || finished)
+        before = open(job->output, O_RDONLY | O_CLOEXEC);
+    if (before == -1 && (job->state.round > 0 || (finished && errno != ENOENT))) {
         end_here(job, job->output, errno);
         return false;
     }
@@ -247,25 +250,28 @@ static bool merge(struct run_job *job, struct answers *answers)
     return good;
 }
 
-/* @param unread  written: what of each file cannot be read */
+/* @param unread  written: what of each file cannot be read, or is not there */
 static enum client_exit fetch_files(struct run_job *job, struct answers *answers,
                                     struct run_unread unread[RUN_FILES],
                                     struct client_answer *answer)
 {
     const char *const ids[RUN_FILES] = {job->output_id, job->error_id};
+    struct results_counts now, before = {.lines = 0};
     enum client_exit code = CLIENT_OK;
-    uint64_t bad, before = 0;
+    uint64_t bad, missing;
 
     for (size_t i = 0; i < RUN_FILES && code == CLIENT_OK; i++) {
         client_answer_deinit(answer);
         unread[i] = (struct run_unread){.lines = 0};
         if (ids[i][0] != '\0')
             code = answers_fetch(answers, job->options->client, ids[i], job->options->stop, answer);
-        bad = results_index_counts(answers->index).bad;
-        if (bad > before)
+        now = results_index_counts(answers->index);
+        bad = now.bad - before.bad;
+        missing = i == 0 ? run_missing(job->completed, now.lines + bad) : 0;
+        if (bad + missing > 0)
             snprintf(unread[i].file, sizeof(unread[i].file), "%s", ids[i]);
-        unread[i].lines = bad - before;
-        before = bad;
+        unread[i].lines = bad + missing;
+        before = now;
     }
     return code;
 }
@@ -326,6 +332,7 @@ static void take_batch(struct run_job *job, const struct json *batch, int64_t no
     job->done = counts.done;
     job->failed = counts.failed;
     job->total = counts.total;
+    job->completed = run_completed_of(batch);
 }
 
 static void refuse_batch(struct run_job *job, const struct json *batch)
@@ -347,6 +354,33 @@ static void refuse_batch(struct run_job *job, const struct json *batch)
                     message[0] != '\0' ? message : "it does not say why");
 }
 
+static void look_again(struct run_job *job, int64_t now_ms, const char *why)
+{
+    run_job_wait(job, RUN_STEP_POLL, now_ms + run_poll_ms(job->looks++, job->options->poll_s), why);
+}
+
+/* It changes no more, but for the files that it shows. */
+static void end_batch(struct run_job *job, const struct json *batch, int64_t now_ms)
+{
+    enum run_ended next;
+
+    if (job->ended_ms == -1) {
+        job->ended_ms = now_ms;
+        job->looks = 0;
+    }
+    next =
+        run_after_end(run_files_of(batch), now_ms - job->ended_ms, job->options->patience_s * 1000);
+    if (next == RUN_ENDED_READ)
+        run_job_go(job, RUN_STEP_FETCH);
+    else if (next == RUN_ENDED_WAIT)
+        look_again(job, now_ms, "the server does not show the files with its answers yet");
+    else
+        run_job_end(job, CLIENT_AWAY,
+                    "batch %s is %s, and the server does not show the files with its answers yet. "
+                    "Nothing was sent once more. Run the same command to go on.",
+                    job->state.create.id, job->status);
+}
+
 static void look_at(struct run_job *job, const struct json *batch, int64_t now_ms)
 {
     job->lost_ms = -1;
@@ -354,17 +388,16 @@ static void look_at(struct run_job *job, const struct json *batch, int64_t now_m
     if (strcmp(job->status, "failed") == 0)
         refuse_batch(job, batch);
     else if (shown_has_ended(job->status))
-        run_job_go(job, RUN_STEP_FETCH);
+        end_batch(job, batch, now_ms);
     else
-        run_job_wait(job, RUN_STEP_POLL, now_ms + run_poll_ms(job->looks++, job->options->poll_s),
-                     "");
+        look_again(job, now_ms, "");
 }
 
 static void lose_sight(struct run_job *job, int64_t now_ms, const struct client_answer *answer)
 {
     if (job->lost_ms == -1)
         job->lost_ms = now_ms;
-    if (now_ms - job->lost_ms > PATIENCE_MS)
+    if (now_ms - job->lost_ms >= job->options->patience_s * 1000)
         run_job_end(job, CLIENT_AWAY, "%s. Run the same command to go on.", answer->said);
     else
         run_job_wait(job, RUN_STEP_POLL, now_ms + run_pause_ms(++job->tries, answer->wait_s),
@@ -587,7 +620,8 @@ void run_job_open(struct run_job *job, const struct run_options *options, const 
 {
     enum client_exit code;
 
-    *job = (struct run_job){.options = options, .path = path, .lock = -1, .lost_ms = -1};
+    *job = (struct run_job){
+        .options = options, .path = path, .lock = -1, .lost_ms = -1, .ended_ms = -1};
     job->input.fd = job->again.fd = -1;
     run_pace_init(&job->pace);
     if (!name_files(job, output)) {

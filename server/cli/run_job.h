@@ -5,6 +5,8 @@
  *              in doubt    ▼ │ not there   ▼ │ not there └─────────┘ lines that failed, once more
  *                       FIND_FILE      FIND_BATCH
  *
+ * A batch that has ended stays in POLL until it shows the files with the answers that it counts.
+ *
  * Each step asks the server one thing and waits for it; what costs money is in the state file before it
  * is sent (run_state.h), and is sent again only by the rules of run_rules.h. A process that starts anew
  * begins at the step that the state names, with FIND_... where something was sent and no answer is
@@ -27,6 +29,7 @@ struct run_options {
     const char *model, *endpoint; /* borrowed; NULL: what the lines say */
     bool retry_failed;            /* lines that failed are sent once more */
     int64_t poll_s, settle_s;     /* run_rules.h */
+    int64_t patience_s;           /* without an answer about a batch, or without its files */
     const volatile sig_atomic_t *stop,
         *now; /* borrowed; Ctrl-C; a second one, which waits for nothing */
 };
@@ -53,6 +56,8 @@ struct run_job {
     int64_t due_ms;        /* monotonic; when the step may be taken */
     unsigned tries, looks; /* of this step, without success; at the batch */
     int64_t lost_ms;       /* monotonic; since when polls have had no answer; -1: they have */
+    int64_t ended_ms;      /* monotonic; since when it is seen to have ended; -1: it is not */
+    int64_t completed;     /* run_completed_of() the batch */
     bool first_send;       /* what is under way was never sent before */
     bool reached;          /* the server has answered this process */
     bool tried_again;      /* lines that failed were sent once more already */

@@ -3,8 +3,12 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <strings.h>
+
+#include "shown.h"
 
 #define FIRST_MS     1000
+#define UNSURE_MS    60000 /* for an error file that may never be */
 #define PAUSE_MAX_MS 60000
 #define ASKED_MAX_S  300
 #define LEFT_MAX_S   315576000 /* ten years: who says more knows nothing */
@@ -42,6 +46,57 @@ enum run_next run_after_look(const struct run_send *send, bool gateway, int64_t 
     /* A clock that was set back says nothing: the whole time from now on. */
     *wait_s = since_last_s < 0 ? settle_s : settle_s - since_last_s;
     return RUN_LOOK;
+}
+
+/* A member of `request_counts`; -1: it does not say. */
+static int64_t count_of(const struct json *batch, const char *name)
+{
+    int64_t n;
+
+    return json_int64(json_get(json_get(batch, "request_counts"), name), &n) && n >= 0 ? n : -1;
+}
+
+int64_t run_completed_of(const struct json *batch)
+{
+    return count_of(batch, "completed");
+}
+
+/* Of a batch without an output file: whether nothing can be missing. */
+static bool has_no_output(const struct json *batch, bool errors)
+{
+    int64_t completed = count_of(batch, "completed"), failed = count_of(batch, "failed");
+
+    /* Each line has an answer: all failed, or there is an output file. */
+    if (strcasecmp(shown_text(batch, "status"), "completed") == 0)
+        return errors && completed == 0 && failed > 0 && failed >= count_of(batch, "total");
+    if (completed == -1)
+        return json_type(json_get(batch, "in_progress_at")) == JSON_NULL; /* nothing has run */
+    return completed == 0 && (failed <= 0 || errors);
+}
+
+enum run_files run_files_of(const struct json *batch)
+{
+    bool output = shown_text(batch, "output_file_id")[0] != '\0';
+    bool errors = shown_text(batch, "error_file_id")[0] != '\0';
+
+    if (!output && strcasecmp(shown_text(batch, "status"), "failed") != 0 &&
+        !has_no_output(batch, errors))
+        return RUN_FILES_LATE;
+    return output && !errors && count_of(batch, "failed") > 0 ? RUN_FILES_UNSURE : RUN_FILES_SHOWN;
+}
+
+enum run_ended run_after_end(enum run_files files, int64_t waited_ms, int64_t patience_ms)
+{
+    if (files == RUN_FILES_LATE)
+        return waited_ms < patience_ms ? RUN_ENDED_WAIT : RUN_ENDED_LEAVE;
+    if (files == RUN_FILES_UNSURE && waited_ms < patience_ms && waited_ms < UNSURE_MS)
+        return RUN_ENDED_WAIT;
+    return RUN_ENDED_READ;
+}
+
+uint64_t run_missing(int64_t completed, uint64_t lines)
+{
+    return completed > 0 && (uint64_t)completed > lines ? (uint64_t)completed - lines : 0;
 }
 
 enum run_retry run_may_retry(const struct run_state *state)

@@ -1,11 +1,13 @@
-/* What `tranche run` does next: when an upload or create may be sent, and how long it waits. Money
- * rule: it is sent again only when it is known that nothing happened. Pure. */
+/* What `tranche run` does next: when an upload or create may be sent, when a batch's answers are there
+ * to be read, and how long it waits. Money rule: it is sent again only when it is known that nothing
+ * happened. Pure. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "client.h"
+#include "json/json.h"
 #include "run_state.h"
 
 #define RUN_KEY_S 82800 /* so long a gateway surely remembers an Idempotency-Key (24 h) */
@@ -28,8 +30,38 @@ enum run_next run_after_send(enum client_exit code, const struct client_answer *
 enum run_next run_after_look(const struct run_send *send, bool gateway, int64_t now_s,
                              int64_t settle_s, int64_t *wait_s);
 
-/* Whether lines that failed may be sent once more: none while a line of the answers cannot be read,
- * since it may be the answer, which was paid for, to a line that seems to have none. */
+/* Whether a batch that has ended names the files in which its answers are. Providers show them some
+ * time after the end, or never. */
+enum run_files {
+    RUN_FILES_SHOWN,
+    RUN_FILES_LATE, /* answers that it counts, or has to have, are in a file that it does not name */
+    RUN_FILES_UNSURE /* it counts lines that failed and names no error file: some servers put them into
+                        the output file, others name it later */
+};
+
+/** @param batch  as a server tells it; of any status that is an end */
+enum run_files run_files_of(const struct json *batch);
+/** The lines of a batch that have a good answer, as it counts them; -1: it does not say. */
+int64_t run_completed_of(const struct json *batch);
+
+/* What is done about it. */
+enum run_ended {
+    RUN_ENDED_READ, /* the files */
+    RUN_ENDED_WAIT, /* and look at the batch again */
+    RUN_ENDED_LEAVE /* what there is must not be taken for all: another command goes on later */
+};
+
+/** @param waited_ms    since the batch was first seen to have ended
+ *  @param patience_ms  how long it may be late */
+enum run_ended run_after_end(enum run_files files, int64_t waited_ms, int64_t patience_ms);
+
+/** How many answers that a batch counts do not stand in its output file.
+ *  @param completed  run_completed_of()
+ *  @param lines      of that file, whether they can be read or not */
+uint64_t run_missing(int64_t completed, uint64_t lines);
+
+/* Whether lines that failed may be sent once more: none while a line of the answers cannot be read
+ * or is missing, since it may be the answer, which was paid for, to a line that seems to have none. */
 enum run_retry {
     RUN_RETRY,           /* all answers could be read */
     RUN_RETRY_COUNT,     /* an older tranche did not look: read the answers again, all are there */

@@ -10,7 +10,7 @@ import signal
 import subprocess
 
 import pytest
-from harness import (GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, Sim, azure_account, balanced_config, find_binary, free_port, http_request,
+from harness import (GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, Process, Sim, azure_account, balanced_config, find_binary, free_port, http_request,
                      program_env, sim_config, until)
 from kill_proxy import ANSWER, BEFORE, BODY, HALF, KillProxy
 
@@ -207,19 +207,23 @@ def half_read(world, tmp_path, *more):
 
 def refused(world, output, done):
     file = batch_of(world, output)["output_file_id"]
-    assert done.returncode == 1 and f"nothing was sent once more: of its answers 1 line of {file} cannot be read" in done.stderr, done
+    assert done.returncode == 1 and f"nothing was sent once more: of its answers 1 line of {file} cannot be read or found" in done.stderr, done
     assert world.made() == (1, 1) and state_of(output)["unreadable"] == [{"file": file, "lines": 1}]
     assert statuses_of(output) == [200, None, 429] and not (output.parent / "out.jsonl.tranche.retry").exists()
 
 
 def test_a_line_whose_answer_cannot_be_read_is_not_paid_for_twice(alone, tmp_path):
     command, done, output = half_read(alone, tmp_path)
-    assert done.returncode == 4 and "2 failed (1 of its answers cannot be read)" in done.stdout and "--retry-failed" not in done.stdout, done
+    assert done.returncode == 4 and "2 failed (1 of its answers cannot be read or found)" in done.stdout and "--retry-failed" not in done.stdout, done
     # The results alone do not tell it any more: whenever it is asked for.
     for _ in range(2):
         refused(alone, output, alone.run(*command, "--retry-failed"))
     told = json.loads(alone.run(*command, "--retry-failed", "--json").stdout)
     assert (told["retryable"], told["unreadable"], told["exit"], told["output"]) == (0, 1, 1, str(output)), told
+    # Without the results that stand there the answers are read anew.
+    output.unlink()
+    done = alone.run(*command)
+    assert done.returncode == 4 and statuses_of(output) == [200, 200, 429] and state_of(output)["unreadable"] == [] and alone.made() == (1, 1), done
 
 
 def test_a_run_that_retries_at_once_is_refused_where_an_answer_cannot_be_read(alone, tmp_path):
@@ -251,6 +255,126 @@ def test_an_older_state_has_the_answers_read_again_before_lines_are_sent_once_mo
     forget(output, phase="begun", upload={"id": "", "first_sent_at": 0, "last_sent_at": 0}, create={"id": "", "first_sent_at": 0, "last_sent_at": 0})
     done = alone.run(*command)
     assert done.returncode in (1, 2) and alone.made() == (2, 2), done
+
+
+HOUR = 3_600_000
+LATE = "does not show the files with its answers yet"
+
+
+def waiting(world, *args):
+    """A command that sees a batch which has ended, and no files of it."""
+    process = Process([find_binary("tranche"), *args], env=world.env())
+    process.wait_line(LATE)
+    return process
+
+
+def late(world, output, done, text=None):
+    """A run that ended so: nothing of it was taken for its results."""
+    assert done.returncode == 3 and LATE in done.stderr and "Run the same command to go on" in done.stderr and done.stdout == "", done
+    assert (output.read_text() if output.exists() else None) == text
+
+
+def test_a_finished_batch_whose_output_comes_late_is_waited_for(world, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    world.sim.switch(world.account, output_late_ms=HOUR)
+    process = waiting(world, "run", source, "-o", str(output), "--poll", "1", "--retry-failed")
+    assert not output.exists() and state_of(output)["phase"] == "begun"
+    world.sim.advance(HOUR)
+    assert process.wait() == 0 and "12 lines, 12 ok, 0 failed" in process.log, process.log
+    assert world.made() == (1, 1) and output.read_text() == expected(world, output, IDS)
+
+
+def test_a_finished_batch_whose_output_never_comes_is_not_paid_again(world, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    world.sim.switch(world.account, output_late_ms=HOUR)
+    command = ["run", source, "-o", str(output), "--poll", "1", "--patience", "0"]
+    for more in ([], ["--retry-failed"], ["--retry-failed"]):
+        late(world, output, world.run(*command, *more))
+        assert world.made() == (1, 1) and state_of(output)["phase"] == "begun"
+    told = json.loads(world.run(*command, "--json").stdout)
+    assert (told["status"], told["output"], told["exit"]) == ("completed", None, 3) and LATE in told["error"], told
+    # Nor does the other command take no answer for an answer.
+    batch = state_of(output)["create"]["id"]
+    done = world.run("results", batch, "-o", str(output))
+    assert done.returncode == 3 and LATE in done.stderr and not output.exists(), done
+    world.sim.advance(HOUR)
+    done = world.run(*command, "--retry-failed")
+    assert done.returncode == 0 and world.made() == (1, 1) and output.read_text() == expected(world, output, IDS), done
+    assert world.run("results", batch, "-o", str(tmp_path / "again.jsonl")).returncode == 0
+
+
+def test_a_second_try_whose_output_comes_late_is_not_merged_as_nothing(alone, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", "good", "fail-429-a", "fail-429-b"), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1", "--patience", "0"]
+    assert alone.run(*command).returncode == 4 and statuses_of(output) == [200, 429, 429]
+    first = output.read_text()
+    alone.sim.switch("oai", fail_prefix="never-", output_late_ms=HOUR)
+    alone.sim.advance(HOUR)  # of the first batch all is shown
+    for _ in range(2):
+        late(alone, output, alone.run(*command, "--retry-failed"), text=first)
+        assert alone.made() == (2, 2) and (state_of(output)["round"], state_of(output)["phase"]) == (1, "begun")
+    alone.sim.advance(HOUR)
+    assert alone.run(*command).returncode == 0 and statuses_of(output) == [200, 200, 200] and alone.made() == (2, 2)
+
+
+def test_results_of_an_older_state_stand_while_its_batch_shows_no_files(alone, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", "good", "fail-429-a", "fail-b"), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1", "--patience", "0"]
+    assert alone.run(*command).returncode == 4 and statuses_of(output) == [200, 429, 400]
+    forget(output)
+    before = output.read_text()
+    alone.sim.switch("oai", output_late_ms=HOUR)
+    for _ in range(2):
+        late(alone, output, alone.run(*command, "--retry-failed"), text=before)
+        assert alone.made() == (1, 1)
+    # Where its error file alone is not shown, what was read out of it before stands.
+    alone.sim.switch("oai", output_late_ms=0, errors_late_ms=HOUR, fail_prefix="never-")
+    assert alone.run(*command, "--retry-failed").returncode == 4 and statuses_of(output) == [200, 200, 400] and alone.made() == (2, 2)
+
+
+def test_answers_that_a_batch_counts_and_its_output_lacks_are_not_paid_again(alone, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS, "fail-429-a"), tmp_path / "out.jsonl"
+    alone.sim.switch("oai", lose_every=4)
+    command = ["run", source, "-o", str(output), "--poll", "1"]
+    done = alone.run(*command)
+    missing = batch_of(alone, output)["request_counts"]["completed"] - statuses_of(output).count(200)
+    assert done.returncode == 4 and missing > 0 and f"({missing} of its answers cannot be read or found)" in done.stdout, done
+    assert "--retry-failed" not in done.stdout and state_of(output)["unreadable"][0]["lines"] == missing
+    for _ in range(2):
+        done = alone.run(*command, "--retry-failed")
+        assert done.returncode == 1 and "nothing was sent once more: of its answers" in done.stderr and alone.made() == (1, 1), done
+
+
+@pytest.mark.parametrize("counts", ["null", "zero"])
+def test_a_batch_that_counts_nothing_is_waited_for_too(world, tmp_path, counts):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    world.sim.switch(world.account, output_late_ms=HOUR, ended_counts=counts)
+    command = ["run", source, "-o", str(output), "--poll", "1", "--patience", "0", "--retry-failed"]
+    late(world, output, world.run(*command))
+    world.sim.advance(HOUR)
+    assert world.run(*command).returncode == 0 and world.made() == (1, 1) and output.read_text() == expected(world, output, IDS)
+
+
+def test_a_batch_of_which_all_failed_has_no_output_to_wait_for(world, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", "fail-a", "fail-b"), tmp_path / "out.jsonl"
+    done = world.run("run", source, "-o", str(output), "--poll", "1", "--patience", "0", "--retry-failed")
+    assert done.returncode == 4 and statuses_of(output) == [400, 400] and world.made() == (1, 1), done
+
+
+def test_an_error_file_that_comes_late_is_waited_for(alone, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", "good", "fail-b"), tmp_path / "out.jsonl"
+    alone.sim.switch("oai", errors_late_ms=HOUR)
+    process = waiting(alone, "run", source, "-o", str(output), "--poll", "1")
+    again = tmp_path / "again.jsonl"
+    done = alone.run("results", state_of(output)["create"]["id"], "-o", str(again))
+    assert done.returncode == 4 and "shows no error file" in done.stderr and statuses_of(again) == [200, None], done
+    alone.sim.advance(HOUR)
+    assert process.wait() == 4 and statuses_of(output) == [200, 400], process.log
+    # Who has no patience takes what there is.
+    other = tmp_path / "other.jsonl"
+    alone.sim.switch("oai", errors_late_ms=2 * HOUR)
+    assert alone.run("run", source, "-o", str(other), "--poll", "1", "--patience", "0").returncode == 4
+    assert statuses_of(other) == [200, None]
 
 
 def test_several_files_run_at_once_and_a_bad_one_stops_none(alone, tmp_path):

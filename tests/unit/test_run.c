@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "json/json.h"
 #include "server/cli/input.h"
 #include "server/cli/run_rules.h"
 #include "server/cli/run_state.h"
@@ -173,6 +174,111 @@ static void what_an_older_tranche_did_not_count_is_counted_where_all_is_there(vo
     assert_int_equal(run_may_retry(&s), RUN_RETRY_UNCOUNTED);
 }
 
+/* --- the files of a batch that has ended --- */
+
+/* @param counts  "completed failed total"; NULL: it has none */
+static enum run_files files(const char *status, const char *counts, const char *output,
+                            const char *errors)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct strbuf text = STRBUF_INIT;
+    struct json *batch;
+    enum run_files got;
+    int completed, failed, total;
+
+    strbuf_addf(&text, "{\"status\":\"%s\",\"in_progress_at\":1700000000", status);
+    json_write_member_string(&text, "output_file_id", output);
+    json_write_member_string(&text, "error_file_id", errors);
+    if (counts != NULL) {
+        assert_int_equal(sscanf(counts, "%d %d %d", &completed, &failed, &total), 3);
+        strbuf_addf(&text, ",\"request_counts\":{\"total\":%d,\"completed\":%d,\"failed\":%d}",
+                    total, completed, failed);
+    }
+    strbuf_addc(&text, '}');
+    batch = json_parse(doc, text.data, text.len, &error);
+    assert_non_null(batch);
+    got = run_files_of(batch);
+    strbuf_deinit(&text);
+    json_doc_free(doc);
+    return got;
+}
+
+static void answers_that_a_batch_counts_and_shows_no_file_of_are_late(void **state)
+{
+    static const char *const ends[] = {"completed", "Completed", "expired", "cancelled"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        assert_int_equal(files(ends[i], "3 0 3", NULL, NULL), RUN_FILES_LATE);
+        assert_int_equal(files(ends[i], "3 0 3", "", ""), RUN_FILES_LATE);
+        assert_int_equal(files(ends[i], "1 2 3", NULL, "e"), RUN_FILES_LATE);
+        assert_int_equal(files(ends[i], "0 3 3", NULL, NULL), RUN_FILES_LATE);
+        assert_int_equal(files(ends[i], "3 0 3", "o", NULL), RUN_FILES_SHOWN);
+        assert_int_equal(files(ends[i], "2 1 3", "o", "e"), RUN_FILES_SHOWN);
+        assert_int_equal(files(ends[i], "0 3 3", NULL, "e"), RUN_FILES_SHOWN); /* all failed */
+        /* Some servers have lines that failed in the output file. */
+        assert_int_equal(files(ends[i], "2 1 3", "o", NULL), RUN_FILES_UNSURE);
+    }
+    assert_int_equal(files("failed", NULL, NULL, NULL), RUN_FILES_SHOWN);
+}
+
+static void a_batch_that_is_complete_has_an_answer_to_each_line(void **state)
+{
+    (void)state;
+    /* What it counts cannot be all. */
+    assert_int_equal(files("completed", "0 0 3", NULL, NULL), RUN_FILES_LATE);
+    assert_int_equal(files("completed", "0 2 3", NULL, "e"), RUN_FILES_LATE);
+    assert_int_equal(files("completed", "0 0 0", NULL, NULL), RUN_FILES_LATE);
+    /* One that was cut short may have none. */
+    assert_int_equal(files("expired", "0 0 3", NULL, "e"), RUN_FILES_SHOWN);
+    assert_int_equal(files("cancelled", "0 0 0", NULL, NULL), RUN_FILES_SHOWN);
+    assert_int_equal(files("cancelled", "0 2 3", NULL, "e"), RUN_FILES_SHOWN);
+}
+
+static void a_batch_without_counts_has_run_nothing_only_if_it_never_began(void **state)
+{
+    static const char before[] = "{\"status\":\"cancelled\",\"in_progress_at\":null,"
+                                 "\"request_counts\":{\"total\":null,\"completed\":null}}";
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+
+    (void)state;
+    assert_int_equal(files("completed", NULL, NULL, NULL), RUN_FILES_LATE);
+    assert_int_equal(files("completed", NULL, NULL, "e"), RUN_FILES_LATE);
+    assert_int_equal(files("cancelled", NULL, NULL, NULL), RUN_FILES_LATE);
+    assert_int_equal(files("expired", NULL, NULL, "e"), RUN_FILES_LATE);
+    assert_int_equal(files("expired", "-1 0 3", NULL, NULL), RUN_FILES_LATE);
+    assert_int_equal(files("completed", NULL, "o", NULL), RUN_FILES_SHOWN);
+    assert_int_equal(run_files_of(json_parse(doc, before, sizeof(before) - 1, &error)),
+                     RUN_FILES_SHOWN);
+    json_doc_free(doc);
+}
+
+static void what_is_late_is_never_taken_for_all_there_is(void **state)
+{
+    (void)state;
+    assert_int_equal(run_after_end(RUN_FILES_LATE, 0, 3600000), RUN_ENDED_WAIT);
+    assert_int_equal(run_after_end(RUN_FILES_LATE, 3599999, 3600000), RUN_ENDED_WAIT);
+    assert_int_equal(run_after_end(RUN_FILES_LATE, 3600000, 3600000), RUN_ENDED_LEAVE);
+    assert_int_equal(run_after_end(RUN_FILES_LATE, 0, 0), RUN_ENDED_LEAVE);
+    assert_int_equal(run_after_end(RUN_FILES_SHOWN, 0, 3600000), RUN_ENDED_READ);
+    assert_int_equal(run_after_end(RUN_FILES_SHOWN, 3600000, 0), RUN_ENDED_READ);
+    assert_int_equal(run_after_end(RUN_FILES_UNSURE, 59999, 3600000), RUN_ENDED_WAIT);
+    assert_int_equal(run_after_end(RUN_FILES_UNSURE, 60000, 3600000), RUN_ENDED_READ);
+    assert_int_equal(run_after_end(RUN_FILES_UNSURE, 0, 0), RUN_ENDED_READ);
+}
+
+static void answers_that_are_counted_and_not_there_are_missing(void **state)
+{
+    (void)state;
+    assert_int_equal(run_missing(3, 3), 0);
+    assert_int_equal(run_missing(3, 1), 2);
+    assert_int_equal(run_missing(3, 5), 0); /* lines that failed stand there, too */
+    assert_int_equal(run_missing(-1, 0), 0);
+    assert_int_equal(run_missing(0, 0), 0);
+}
+
 /* --- the state --- */
 
 static struct run_state some_state(void)
@@ -311,6 +417,11 @@ int main(void)
         cmocka_unit_test(of_several_ends_a_script_hears_the_one_that_matters),
         cmocka_unit_test(while_answers_cannot_be_read_nothing_is_sent_once_more),
         cmocka_unit_test(what_an_older_tranche_did_not_count_is_counted_where_all_is_there),
+        cmocka_unit_test(answers_that_a_batch_counts_and_shows_no_file_of_are_late),
+        cmocka_unit_test(a_batch_that_is_complete_has_an_answer_to_each_line),
+        cmocka_unit_test(a_batch_without_counts_has_run_nothing_only_if_it_never_began),
+        cmocka_unit_test(what_is_late_is_never_taken_for_all_there_is),
+        cmocka_unit_test(answers_that_are_counted_and_not_there_are_missing),
         cmocka_unit_test(a_state_is_read_as_it_was_written),
         cmocka_unit_test(what_could_not_be_read_is_remembered),
         cmocka_unit_test(what_is_no_state_is_refused),
