@@ -20,13 +20,20 @@ static uint64_t window_ms_of(const struct config *config)
     return (uint64_t)config->timeouts.json_total_ms + PAST_LISTED_MS;
 }
 
-static bool is_taken(const struct past *past, const char *path)
+/* Whether we have it still. We may have left its address for another one, and a gateway may have
+ * been there meanwhile whose record tells of its own end: then ours is forgotten. */
+static bool is_taken(struct past *past, const char *path)
 {
-    const struct run_record *record = past->records;
+    struct run_record **link = &past->records, *record;
 
-    while (record != NULL && strcmp(record->path, path) != 0)
-        record = record->next;
-    return record != NULL;
+    while (*link != NULL && strcmp((*link)->path, path) != 0)
+        link = &(*link)->next;
+    record = *link;
+    if (record == NULL || run_record_goes_on(record))
+        return record != NULL;
+    *link = record->next;
+    run_record_free(record);
+    return false;
 }
 
 static void log_past(const struct config *config, const struct run_past *found, bool kept,

@@ -234,16 +234,35 @@ struct run_record *run_record_begin(char *path, uint64_t window_ms, uint64_t now
     return NULL;
 }
 
-int run_record_end(const struct run_record *record, uint64_t unsure_ms)
+static bool read_own(int fd, const struct run_record *record, struct line *line)
 {
     char text[RUN_RECORD_TEXT];
+
+    return read_text(fd, text, sizeof(text)) && parse(text, line) &&
+           strcmp(line->name, record->name) == 0;
+}
+
+bool run_record_goes_on(const struct run_record *record)
+{
+    struct line line;
+    int fd = open_locked(record->path, 0);
+    bool goes_on;
+
+    if (fd == -1)
+        return false;
+    goes_on = read_own(fd, record, &line) && strcmp(line.state, "running") == 0;
+    close(fd);
+    return goes_on;
+}
+
+int run_record_end(const struct run_record *record, uint64_t unsure_ms)
+{
     struct line line;
     int fd = open_locked(record->path, 0), ret = 0;
 
     if (fd == -1)
         return ERR_IO;
-    if (read_text(fd, text, sizeof(text)) && parse(text, &line) &&
-        strcmp(line.name, record->name) == 0) {
+    if (read_own(fd, record, &line)) {
         snprintf(line.state, sizeof(line.state), "ended");
         line.unsure_ms = unsure_ms;
         ret = write_line(fd, &line);

@@ -58,6 +58,10 @@ char *run_record_path(const char *dir, const char *host, int port);
 struct run_record *run_record_begin(char *path, uint64_t window_ms, uint64_t now_ms,
                                     struct run_past *past);
 
+/** Whether the file says still that this run goes on: nobody has begun another one since, and nobody
+ * has removed it. */
+bool run_record_goes_on(const struct run_record *record);
+
 /** All has ended, but for creates that may be under way until `unsure_ms` (monotonic; 0: none).
  * Does nothing when another program has the record by now.
  * @return 0; ERR_IO (errno): the next one takes it for a crash */

@@ -43,14 +43,18 @@ def holder(state):
     return int(re.fullmatch(r"tranche-place 1 pid=(\d+) node=\S+\n", path.read_text())[1])
 
 
-def is_free(state):
-    (path,) = state.glob("*.lock")
+def is_unlocked(path):
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
     return True
+
+
+def is_free(state):
+    (path,) = state.glob("*.lock")
+    return is_unlocked(path)
 
 
 def replaced(gateway):

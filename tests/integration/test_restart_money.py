@@ -11,6 +11,7 @@ import threading
 import pytest
 from harness import (Gateway, PATIENCE, alive, azure_account, azure_deployment, balanced_config, envelope, free_port, lines, sim_config,
                      until, worker_pids)
+from test_place import is_unlocked
 
 CREATES = "/openai/batches*"
 LATE = 4000  # ms; longer than a search for a lost create goes on looking (2.6 s)
@@ -420,3 +421,39 @@ def test_a_crash_is_known_at_each_address_that_was_listened_on(site, sim):
     kill(gateway)
     here.config["tranche_settings"]["port"] = here.port
     refused_for_now(keyed(here.start(), file["id"]))
+
+
+def test_a_crash_is_known_at_an_address_where_another_gateway_ended_cleanly_while_this_one_was_away(site, sim):
+    """SIGHUP moves the gateway to another address, and later back: what the other one wrote there meanwhile is not its own word."""
+    here = site()
+
+    def moved(port, number):
+        here.config["tranche_settings"].update({"host": "127.0.0.1", "port": port})
+        gateway.write_config(here.config)
+        gateway.send(signal.SIGHUP)
+        gateway.wait_line(f"generation {number} serves")
+
+    here.config["tranche_settings"].update({"host": "127.0.0.1", "port": here.port})
+    gateway = Gateway(here.directory, here.config, host_port=False, args=["--num_workers", "1"])
+    here.made.append(gateway)
+    gateway.wait_line("generation 1 serves")
+    file = gateway.uploaded()
+    record = here.record()
+    moved(free_port(), 2)
+    until(lambda: is_unlocked(record.with_name(record.name + ".lock")), "the old generation has drained")
+    between = here.start()
+    assert between.stop() == 0 and "ended" in record.read_text()
+    moved(here.port, 3)
+    assert "running" in record.read_text()
+    gateway.port = here.port
+    sim.fault({"hang": "head", "ms": HELD}, account="eu", method="POST", path=CREATES)
+    thread = in_the_background(lambda: plain(gateway, file["id"]))
+    sim.wait("eu", "POST", CREATES, phase="received")
+    kill(gateway)
+    thread.join(PATIENCE)
+    following = here.start()
+    following.wait_line("it did not end cleanly")
+    refused_for_now(announced(following, file["id"]))
+    sim.release()
+    sim.wait("eu", "POST", CREATES)
+    assert announced(following, file["id"]).status == 200 and sim.created("batches") == 1

@@ -188,6 +188,28 @@ static void who_ends_late_leaves_the_record_of_the_next_one_alone(void **state)
     run_record_free(new);
 }
 
+static void a_run_goes_on_until_it_ends_or_another_one_begins_there(void **state)
+{
+    char *path = path_in_dir("e", 1);
+    struct run_past past;
+    struct run_record *old = run_record_begin(strdup(path), WINDOW, NOW, &past), *new;
+
+    (void)state;
+    assert_true(run_record_goes_on(old));
+    new = run_record_begin(strdup(path), WINDOW, NOW, &past);
+    assert_false(run_record_goes_on(old));
+    assert_true(run_record_goes_on(new));
+    assert_int_equal(run_record_end(new, 0), 0);
+    assert_false(run_record_goes_on(new));
+    run_record_free(new);
+    new = run_record_begin(strdup(path), WINDOW, NOW, &past);
+    assert_int_equal(unlink(path), 0);
+    assert_false(run_record_goes_on(new));
+    run_record_free(old);
+    run_record_free(new);
+    free(path);
+}
+
 static void what_is_not_our_own_plain_file_is_not_touched(void **state)
 {
     char *path = path_in_dir("d", 1), target[128];
@@ -255,6 +277,7 @@ int main(void)
         cmocka_unit_test(a_first_start_has_nothing_before_it_that_is_known),
         cmocka_unit_test(the_next_start_sees_how_the_one_before_ended),
         cmocka_unit_test(who_ends_late_leaves_the_record_of_the_next_one_alone),
+        cmocka_unit_test(a_run_goes_on_until_it_ends_or_another_one_begins_there),
         cmocka_unit_test(what_is_not_our_own_plain_file_is_not_touched),
     };
 

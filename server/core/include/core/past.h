@@ -28,8 +28,9 @@ struct past {
 char *past_record_path(const struct config *config);
 
 /** Take an address: read its record, tell `idem` what may be under way, and say that we run. To be
- * called before anybody may send a create, again for each further configuration; an address that we
- * have is passed over. Port 0 has a record only in a directory that the file names.
+ * called before anybody may send a create, again for each further configuration. An address whose
+ * record is ours is passed over; where another gateway was since, it is taken anew. Port 0 has a
+ * record only in a directory that the file names.
  * @param quiet  the program before handed its memory over: what its record says is known */
 void past_take(struct past *past, const struct config *config, struct idem *idem, bool quiet,
                uint64_t now_ms);
