@@ -388,7 +388,9 @@ bool limits_reserve(const struct relay *relay, uint64_t bytes, uint64_t own, uin
         return true;
     if (!spool_fits(scopes, bytes, why))
         return false;
-    if (scopes[1].id == 0)
+    if (relay->owner == 0) /* an admin key: `own` is everybody's who has no owner, and no team's */
+        held[1] = 0;
+    else if (scopes[1].id == 0)
         held[0] = own;
     for (int s = 0; s < SCOPES; s++) {
         limit = scopes[s].id != 0 ? scopes[s].limits->spool_bytes : UINT64_MAX;

@@ -337,6 +337,23 @@ def test_a_keys_max_spool_bytes_bounds_all_its_open_uploads_in_a_team_too(tenant
     begun(a2, b"x" * 900)
 
 
+@pytest.mark.parametrize("team", [{}, {"team_id": "team-a"}], ids=["of_no_team", "of_a_team"])
+def test_an_admin_keys_max_spool_bytes_is_not_used_up_by_what_others_upload(tenants, sim, spool, team):
+    """Neither by the master key, whose uploads have no owner either, nor by its team's keys."""
+    gateway = tenants({"spool_dir": str(spool), "admin": {"max_spool_bytes": 1000, **team}, "lone": {"admin": True, "max_spool_bytes": 1000},
+                       "teams": [{"team_id": name, "models": ["*"], "max_spool_bytes": 1000} for name in ("team-a", "team-b", "team-t", "team-x")]})
+    admin = gateway.as_("admin")
+    for other in ("master", "lone", "a1"):
+        begun(gateway.as_(other), b"x" * 900)
+    first = begun(admin, b"x" * 900)
+    answer = begin(admin, b"x" * 200)
+    message = envelope(answer, 429)["message"]
+    assert "api_key: alias-admin" in message and "Current limit: 1000, Remaining: 100" in message, answer
+    begun(admin, b"x" * 100)
+    assert cancel(admin, first).status == 200
+    begun(admin, b"x" * 900)
+
+
 # --- whose it is ---
 
 def test_an_upload_is_its_owners(tenants, sim, spool):

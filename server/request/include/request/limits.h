@@ -56,7 +56,8 @@ bool limits_upload_is_fair(const struct relay *relay, const struct limits_upload
                            uint64_t more, uint64_t reserved);
 
 /**
- * Whether an upload that comes in parts may be begun.
+ * Whether an upload that comes in parts may be begun. An admin key's count for itself alone: they
+ * have no owner, and are no team's.
  *
  * @param bytes   of the whole file
  * @param own     bytes that the open ones of its owner (its team, else its key) have reserved
