@@ -7,6 +7,15 @@
 
 #define MAX_AGE "600" /* seconds that a preflight is remembered */
 
+/* What a page's script may read of an answer besides what every script may: each header of server
+ * README 11 but those that are the browser's own, or the operators' page's. */
+#define EXPOSED                                                                                    \
+    "x-request-id, x-litellm-call-id, x-tranche-version, x-litellm-model-id, "                     \
+    "x-litellm-model-api-base, x-tranche-partial, x-tranche-unmarked, x-tranche-retry-of, "        \
+    "x-tranche-incomplete, x-tranche-unreadable-lines, idempotent-replayed, idempotency, "         \
+    "x-should-retry, retry-after, retry-after-ms, rate_limit_type, reset_at, allow, "              \
+    "www-authenticate, content-disposition, content-range, accept-ranges, etag"
+
 static h2o_iovec_t find(const struct relay *relay, const char *name)
 {
     ssize_t at = h2o_find_header_by_str(&relay->req->headers, name, strlen(name), -1);
@@ -50,9 +59,7 @@ void cors_headers(struct relay *relay)
     origin = find(relay, "origin");
     relay_header(relay, "access-control-allow-origin",
                  h2o_strdup(&relay->req->pool, origin.base, origin.len).base);
-    relay_header(relay, "access-control-expose-headers",
-                 "x-request-id, x-litellm-call-id, x-litellm-model-id, x-tranche-partial, "
-                 "idempotent-replayed, retry-after, retry-after-ms, x-should-retry");
+    relay_header(relay, "access-control-expose-headers", EXPOSED);
 }
 
 enum answered cors_preflight(struct relay *relay)

@@ -5,7 +5,7 @@ What every answer of every other test carries is held against the table of heade
 import re
 import subprocess
 
-from harness import (GROUP, MASTER_KEY, PATIENCE, ROOT, azure_account, azure_deployment, entra_account, entra_client, find_binary,
+from harness import (GROUP, MASTER_KEY, PATIENCE, ROOT, azure_account, azure_deployment, balanced_config, entra_account, entra_client, find_binary,
                      keyless_account, lines, program_env, until)
 from words import lacking, names, rows
 
@@ -60,6 +60,24 @@ def test_each_header_has_a_row_and_each_row_a_header():
     for path, text in code.items():
         assert lacking(set_by(text), answered) == set(), f"{path.name} sets it"
         assert lacking(read_by(text), asked) == set(), f"{path.name} reads it"
+
+
+# Of the table of answers' headers, what no page of `cors_origins` asks for: what every script may read (Fetch, 2.2.6), what the
+# browser itself goes by, and what is the operators' page's.
+NO_SCRIPTS = {"cache-control", "content-length", "content-type", "last-modified",
+              "accept-encoding", "connection", "content-encoding", "date", "server", "transfer-encoding", "vary", "x-content-type-options",
+              "content-security-policy", "cross-origin-opener-policy", "cross-origin-resource-policy", "referrer-policy", "x-frame-options",
+              "set-cookie", "x-tranche-csrf", "x-tranche-session-end", "x-tranche-session-of"}
+
+
+def test_a_page_may_read_each_header_that_clients_go_by(start, sim):
+    """A script in a browser sees of other headers nothing."""
+    page = "https://app.example"
+    gateway = start(balanced_config(sim, tranche_settings={"cors_origins": [page]}))
+    exposed = gateway.get("/v1/models", headers={"Origin": page}).headers["access-control-expose-headers"].split(", ")
+    answered = {name for name in names("header of an answer") if not name.startswith("access-control-")}
+    assert NO_SCRIPTS < answered
+    assert sorted(exposed) == sorted(answered - NO_SCRIPTS)
 
 
 def test_each_metric_of_the_code_has_a_row_and_each_row_a_metric():
