@@ -41,11 +41,12 @@ static bool is_named(int fd, const char *path)
            named.st_ino == opened.st_ino;
 }
 
+/* A regular file, and nobody has given it that name who has no right to write into it. */
 static bool is_ours(int fd)
 {
     struct stat st;
 
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1;
 }
 
 /* @return -1 with errno; EWOULDBLOCK: another one has the lock */

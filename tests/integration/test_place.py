@@ -133,6 +133,19 @@ def test_a_place_that_cannot_be_locked_is_told_and_hinders_nobody(start, sim, st
     assert gateway.get("/v1/batches").status == 200
 
 
+def test_a_file_that_somebody_gave_the_locks_name_is_not_written_to(start, sim, state, tmp_path):
+    config = config_of(sim, state)
+    assert start(config, sim=sim).stop() == 0
+    (path,) = state.glob("*.lock")
+    path.unlink()
+    other = tmp_path / "other"
+    other.write_text("of the same user\n")
+    path.hardlink_to(other)
+    gateway = start(config, sim=sim)
+    gateway.wait_line(r'cannot lock ".*\.lock": Operation not permitted')
+    assert gateway.get("/v1/batches").status == 200 and other.read_text() == "of the same user\n"
+
+
 # --- with SIGUSR2 and SIGHUP ---
 
 
