@@ -203,7 +203,31 @@ need() {
     [ -z "$missing" ] || die "still missing after the installation:" $missing
 }
 
-# need_python_packages: the virtual environment with the pinned packages of the tests.
+tools=$ROOT/build/tools
+# unpacked PROGRAM PACKAGE...: the Debian packages are unpacked below build/, not installed: installing nginx, h2o or Prometheus would
+# start a service now, enable it for every boot, and put configuration into /etc.
+unpacked() {
+    local program=$1 dir deb
+    shift
+    case :$PATH: in *":$tools/usr/bin:"*) ;; *) PATH=$PATH:$tools/usr/sbin:$tools/usr/bin ;; esac
+    ! command -v "$program" >/dev/null || return 0
+    command -v apt-get >/dev/null || die "$program is missing and there is no apt-get here (Debian: $*)"
+    say "unpacking $* into build/tools"
+    dir=$(mktemp -d)
+    if ! (cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root "$@") >&2; then
+        if [ "$(id -u)" = 0 ]; then apt-get update -qq >&2; else sudo -n apt-get update -qq >&2 || true; fi
+        (cd "$dir" && apt-get download -qq -o APT::Sandbox::User=root "$@") >&2 || die "apt-get could not download: $* (apt-get update as root may help)"
+    fi
+    mkdir -p "$tools"
+    for deb in "$dir"/*.deb; do
+        dpkg-deb --extract "$deb" "$tools"
+    done
+    rm -rf "$dir"
+    command -v "$program" >/dev/null || die "$program is not in $*"
+}
+
+# need_python_packages [FOLDER...]: the virtual environment with the pinned packages of the tests; those of requirements-FOLDER.txt
+# stand beside it.
 need_python_packages() {
     local wanted=tests/integration/requirements.txt python folder
     need_own .venv
@@ -218,7 +242,7 @@ need_python_packages() {
         cp "$wanted" "$VENV/installed"
     fi
     # The older SDK that most programs still use; LiteLLM's SDK, and the SQL by which its database is made.
-    for folder in openai-1 litellm; do
+    for folder in openai-1 litellm "$@"; do
         wanted=tests/integration/requirements-$folder.txt
         if ! cmp -s "$wanted" "$VENV/$folder/installed"; then
             rm -rf "${VENV:?}/$folder"
