@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 
 import pytest
 from harness import BUILD, PATIENCE, ROOT, balanced_config, find_binary, program_env, until
@@ -90,6 +91,24 @@ def test_each_metric_of_the_rules_and_the_dashboard_is_there(start, sim, tmp_pat
         raise AssertionError(missing()) from None
 
 
+@pytest.mark.long
+def test_prometheus_itself_takes_the_rules():
+    if not shutil.which("promtool"):
+        pytest.skip("promtool is not there (Debian: prometheus; scripts/test --long unpacks it)")
+    done = run("promtool", "check", "rules", PACKAGE / "rules.yaml")
+    assert done.returncode == 0 and "SUCCESS" in done.stdout + done.stderr, done
+
+
+@pytest.mark.long
+def test_the_kubernetes_example_is_what_its_api_describes():
+    beside = ROOT / ".venv/kubernetes"
+    if not beside.is_dir():
+        pytest.skip("kubernetes-validate is not there (scripts/test --long brings it)")
+    done = run(sys.executable, "-m", "kubernetes_validate", "--strict", PACKAGE / "kubernetes.yaml",
+               env={**program_env(), "PYTHONPATH": str(beside)})
+    assert done.returncode == 0 and (done.stdout + done.stderr).count(" passed for ") >= 3, done
+
+
 def test_the_unit_is_closed(tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd is not installed")
@@ -153,6 +172,21 @@ def test_the_package_is_the_same_bytes_in_another_folder_and_lintian_finds_nothi
         pytest.skip("lintian is not installed")
     done = run("lintian", "--allow-root", "--fail-on", "error,warning,info", "--tag-display-limit", "0", package)
     assert done.returncode == 0 and not done.stdout.strip(), done
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("build_type", ["Release", "RelWithDebInfo", "Debug"])
+def test_a_program_of_any_build_type_is_the_same_bytes_in_another_folder(tmp_path, build_type):
+    programs = []
+    for name in ("one", "another-folder"):
+        copy = copy_of_the_checkout(tmp_path / name / "tranche")
+        for command in (("--preset", "release", f"-DCMAKE_BUILD_TYPE={build_type}"), ("--build", "build/release", "--target", "tranche")):
+            done = run("cmake", *command, cwd=copy, timeout=3600)
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        programs.append((copy / "build/release/server/tranche").read_bytes())
+    assert programs[0] == programs[1]
+    assert str(tmp_path).encode() not in programs[0]
 
 
 class Root:
