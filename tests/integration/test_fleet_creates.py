@@ -299,6 +299,7 @@ def test_what_each_create_gets_while_the_database_is_away(node, sim, database):
     assert answer.status == 200 and "idempotency" not in answer.headers
     # The other node hears of the key that was taken meanwhile
     until(lambda: database.psql("select count(*) from tranche.idempotency where state = 1").stdout.strip() == "4", "the local keys arrived")
+    until(lambda: keyed(other, files[AMY], "local", AMY).status != 503, "the other node uses the database again, too")
     again = keyed(other, files[AMY], "local", AMY)
     assert again.body == first.body and again.headers["idempotent-replayed"] == "true"
 
