@@ -83,6 +83,8 @@ static void describe_server(const struct config *config, struct strbuf *out)
     static const char *const priorities[] = {[LOG_PRIORITY_AUTO] = "auto",
                                              [LOG_PRIORITY_ALWAYS] = "true",
                                              [LOG_PRIORITY_NEVER] = "false"};
+    static const char *const seccomp[] = {
+        [CONFIG_SECCOMP_OFF] = "off", [CONFIG_SECCOMP_LOG] = "log", [CONFIG_SECCOMP_KILL] = "kill"};
     bool v6 = strchr(config->host, ':') != NULL;
 
     strbuf_adds(out, "settings in force\n");
@@ -117,6 +119,7 @@ static void describe_server(const struct config *config, struct strbuf *out)
     add_text(out, "access_log",
              config->access_log == NULL ? "standard output" : config->access_log);
     add_text(out, "error_log", config->error_log == NULL ? "standard error" : config->error_log);
+    add_text(out, "seccomp", seccomp[config->seccomp]);
     add_text(out, "user",
              config->user == NULL ? "tranche, if it exists and root starts it" : config->user);
 }

@@ -52,6 +52,18 @@ static void take_priority(const struct settings_input *in, struct config *config
               sizeof(words) / sizeof(words[0]), "auto, true or false", &config->log_priority);
 }
 
+static void take_seccomp(const struct settings_input *in, struct config *config)
+{
+    /* `off` is a boolean in YAML 1.1, and stands as it was written here */
+    static const struct word words[] = {{"off", CONFIG_SECCOMP_OFF},
+                                        {"false", CONFIG_SECCOMP_OFF},
+                                        {"log", CONFIG_SECCOMP_LOG},
+                                        {"kill", CONFIG_SECCOMP_KILL}};
+
+    take_word(in, "tranche_settings.seccomp", in->raw->tranche.seccomp, words,
+              sizeof(words) / sizeof(words[0]), "log, kill or off", &config->seccomp);
+}
+
 /* A file, relative to the one that names it. */
 static int take_file(const struct settings_input *in, const char *path, const char *text,
                      char **field)
@@ -77,6 +89,7 @@ int logging_take(const struct settings_input *in, struct config *config)
 
     take_level(in, config);
     take_priority(in, config);
+    take_seccomp(in, config);
     ret = take_file(in, "tranche_settings.access_log", in->raw->tranche.access_log,
                     &config->access_log);
     if (ret == 0)

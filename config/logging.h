@@ -1,4 +1,5 @@
-/* Where the two logs go, which lines there are, and how they begin. */
+/* Where the two logs go, which lines there are, and how they begin; and what is logged of system
+ * calls (tranche_settings.seccomp). */
 #pragma once
 
 #include "settings.h"

@@ -257,6 +257,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, access_log),
     TEXT(struct raw_tranche, error_log),
     TEXT(struct raw_tranche, user),
+    TEXT(struct raw_tranche, seccomp),
     TEXT(struct raw_tranche, openai_path),
     FREE_FORM("upstream_proxy"),
     FREE_FORM("no_proxy"),

@@ -106,7 +106,7 @@ struct raw_tranche {
     char *spool_dir, *spool_limit, *state_dir;
     char *upstream_ca_file, *allow_insecure_upstream, *log_level, *core_dumps, *openai_path;
     char *permit_weak_or_unset_master_key;
-    char *log_priority, *access_log, *error_log, *user;
+    char *log_priority, *access_log, *error_log, *user, *seccomp;
     char **allowed_hosts;
     uint32_t allowed_hosts_count;
     char **usage_tags;

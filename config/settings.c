@@ -362,6 +362,7 @@ int settings_defaults(struct config *config)
     config->port = DEFAULT_PORT;
     config->num_workers = available_cpus();
     config->log_level = LOG_LEVEL_INFO;
+    config->seccomp = CONFIG_SECCOMP_LOG;
     config->num_retries = config->allowed_fails = config->cooldown_ms = UINT32_MAX;
     for (int i = 0; i < CONFIG_FAILURE_CLASSES; i++)
         config->allowed_fails_of[i] = config->retries_of[i] = UINT32_MAX;

@@ -42,6 +42,7 @@ pc:yaml-0.1 libyaml-dev
 pc:libcyaml libcyaml-dev
 pc:sqlite3 libsqlite3-dev
 pc:libpq libpq-dev
+pc:libseccomp libseccomp-dev
 '
 UNIT_NEEDS='
 pc:cmocka libcmocka-dev

@@ -32,9 +32,9 @@
 #define EXIT_USAGE   2
 #define EXIT_REFUSED 3 /* of `check --online`: the configuration is right, and an account refuses */
 
-static const struct child_role worker_role = {"worker", true, worker_run};
-static const struct child_role prober_role = {"prober", false, prober_run};
-static const struct child_role keeper_role = {"keeper", false, keeper_run, true};
+static const struct child_role worker_role = {"worker", true, worker_run, false, true};
+static const struct child_role prober_role = {"prober", false, prober_run, false, true};
+static const struct child_role keeper_role = {"keeper", false, keeper_run, true, false};
 
 enum flag {
     FLAG_HOST = FLAGS_LONG,

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/mask.h"
 #include "posture.h"
+#include "seccomp_filter.h"
 
 uint32_t child_wait_ms(uint32_t *fast_ends, uint64_t started_ms, uint64_t ended_ms)
 {
@@ -104,6 +105,10 @@ __attribute__((noreturn)) static void become(const struct child_role *role, uint
     (void)prctl(PR_SET_NAME, name);
     log_set_level((enum log_level)inherited->config->log_level);
     mask_install(inherited->mask);
+    if (role->is_filtered && !seccomp_filter_install(inherited->config->seccomp))
+        log_warn("tranche_settings.seccomp: this system has no filters of system calls, and the "
+                 "process goes on without: %s",
+                 strerror(errno));
     _exit(role->run(inherited, row));
 }
 
@@ -151,8 +156,11 @@ int child_spawn(struct child *child, uint32_t row, const struct inherited *inher
 void child_describe_end(int wait_status, char *text, size_t size)
 {
     if (WIFSIGNALED(wait_status))
-        snprintf(text, size, "signal %d (%s%s)", WTERMSIG(wait_status),
-                 strsignal(WTERMSIG(wait_status)), WCOREDUMP(wait_status) ? ", core dumped" : "");
+        snprintf(text, size, "signal %d (%s%s)%s", WTERMSIG(wait_status),
+                 strsignal(WTERMSIG(wait_status)), WCOREDUMP(wait_status) ? ", core dumped" : "",
+                 WTERMSIG(wait_status) == SIGSYS
+                     ? ": a call that is not on the list of tranche_settings.seccomp"
+                     : "");
     else
         snprintf(text, size, "exit code %d", WEXITSTATUS(wait_status));
 }

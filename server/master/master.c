@@ -500,7 +500,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
         quota_undo_holder(p->gen->inherited.quota, number_of(m, row), now_ms);
     uint32_t lost = idem_undo_holder(m->base.idem, number_of(m, row));
     uint64_t beat_ms = atomic_load(&slot_of(m, row)->beat_ms);
-    char name[96], how[96];
+    char name[96], how[CHILD_END_SIZE];
 
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
@@ -531,7 +531,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
 
 static void on_upgrade_end(struct master *m, int wait_status)
 {
-    char how[96];
+    char how[CHILD_END_SIZE];
 
     child_describe_end(wait_status, how, sizeof(how));
     log_error("upgrade: the new program ended: %s; this one keeps serving", how);

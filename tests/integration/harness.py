@@ -440,6 +440,8 @@ class Gateway(Process):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write_config(self, config):
+        if not isinstance(config, str):  # a system call that no list has ends the process, and its test fails
+            config = {**config, "tranche_settings": {"seccomp": "kill", **(config.get("tranche_settings") or {})}}
         if self.databases is not None:
             config = self.databases.text_of(config, self.database)
         self.config_path.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))

@@ -1,5 +1,8 @@
 """What processes of a gateway may do, as /proc tells it, and what a service manager hears of it."""
 
+import ctypes
+import errno
+import json
 import os
 import pathlib
 import pwd
@@ -11,8 +14,11 @@ import tempfile
 import pytest
 from harness import MASTER_KEY, balanced_config, until
 from test_tenant_batches import ANN, DATA, create, entry
+from wire import sanitized
 
 NOBODY = "nobody"
+SANITIZED = sanitized()
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 
 
 def status(pid):
@@ -42,6 +48,32 @@ def test_children_can_get_no_rights_and_leave_no_cores(start, sim):
     for pid in gateway.workers():
         check_child(pid)
     assert core_limit(gateway.pid) == "0"
+
+
+def has_filters():
+    """A filter that is nowhere is a bad address, where the kernel has filters."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None) == -1 and ctypes.get_errno() == errno.EFAULT
+
+
+@pytest.mark.skipif(SANITIZED, reason="the system calls of a sanitizer are others")
+@pytest.mark.skipif(not has_filters(), reason="this kernel has no filters")
+@pytest.mark.parametrize("mode, filtered", [(None, "2"), ("log", "2"), ("kill", "2"), ("off", "0")])
+def test_who_reads_what_strangers_send_has_few_system_calls(start, sim, mode, filtered):
+    """By default they are told to the kernel's log; in all other tests they are the end of the process."""
+    config = balanced_config(sim, tranche_settings={"seccomp": mode} if mode else {})
+    gateway = start(config if mode else json.dumps(config), sim=sim)
+    seen = {}
+
+    def named():
+        for pid in gateway.workers():
+            seen[pid] = (status(pid)["Name"][0], status(pid)["Seccomp"][0])
+        return sorted(name for name, _ in seen.values()) == ["tranche-prober"] + ["tranche-worker"] * 2
+
+    until(named, "all have begun their own life")
+    until(lambda: {status(pid)["Seccomp"][0] for pid in seen} == {filtered}, "and are as they were told")
+    assert status(gateway.pid)["Seccomp"] == ["0"]
+    gateway.created(gateway.uploaded()["id"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")

@@ -100,7 +100,7 @@ static void a_watcher_that_was_stopped_itself_blames_nobody_for_that_time(void *
 
 static void the_end_of_a_child_is_told_in_words(void **state)
 {
-    char text[96];
+    char text[CHILD_END_SIZE];
 
     (void)state;
     child_describe_end(3 << 8, text, sizeof(text));
@@ -109,6 +109,9 @@ static void the_end_of_a_child_is_told_in_words(void **state)
     assert_string_equal(text, "signal 9 (Killed)");
     child_describe_end(SIGSEGV | 0x80, text, sizeof(text));
     assert_string_equal(text, "signal 11 (Segmentation fault, core dumped)");
+    child_describe_end(SIGSYS | 0x80, text, sizeof(text));
+    assert_string_equal(text, "signal 31 (Bad system call, core dumped): a call that is not on the "
+                              "list of tranche_settings.seccomp");
 }
 
 int main(void)

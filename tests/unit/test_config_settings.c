@@ -153,6 +153,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "  allow_insecure_upstream: yes\n"
             "  log_level: debug\n"
             "  log_priority: true\n"
+            "  seccomp: kill\n"
             "  access_log: a.log\n"
             "  error_log: /e.log\n"
             "  user: somebody\n"
@@ -209,6 +210,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_true(l->config->allow_insecure_upstream);
     assert_int_equal(l->config->log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(l->config->log_priority, LOG_PRIORITY_ALWAYS);
+    assert_int_equal(l->config->seccomp, CONFIG_SECCOMP_KILL);
     snprintf(wanted, sizeof(wanted), "%s/a.log", l->dir);
     assert_string_equal(l->config->access_log, wanted);
     assert_string_equal(l->config->error_log, "/e.log");

@@ -149,6 +149,13 @@ struct config_webhook {
     char *owner_name;     /* owned; "team:alpha", "master"; NULL: all */
 };
 
+/* What becomes of a system call that workers and the prober are not known to need. */
+enum config_seccomp {
+    CONFIG_SECCOMP_OFF,
+    CONFIG_SECCOMP_LOG, /* it is made, and the kernel tells it (the default) */
+    CONFIG_SECCOMP_KILL /* the process ends by SIGSYS */
+};
+
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
@@ -200,6 +207,7 @@ struct config {
     int log_level;                /* enum log_level */
     int log_priority;             /* enum log_priority */
     char *access_log, *error_log; /* owned; files; NULL: standard output, standard error */
+    int seccomp;                  /* enum config_seccomp */
     char *user; /* owned; whom a start as root becomes; NULL: `tranche`, if it exists */
     /* router_settings, LiteLLM's meanings; UINT32_MAX: not given */
     uint32_t num_retries, allowed_fails, cooldown_ms;

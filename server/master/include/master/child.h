@@ -23,6 +23,7 @@ struct child_role {
     /* Its whole life; returns its exit code. Called in the child right after the fork. */
     int (*run)(const struct inherited *inherited, uint32_t row);
     bool keeps_environment; /* environment_get() finds variables in it: who reads the keys file */
+    bool is_filtered;       /* reads what strangers send: it has few system calls (seccomp) */
 };
 
 enum child_phase {
@@ -91,6 +92,8 @@ bool child_pulse_is_still(struct child_pulse *pulse, uint64_t beat_ms, uint64_t 
  */
 MUST_USE int child_spawn(struct child *child, uint32_t row, const struct inherited *inherited,
                          const struct child_closes *closes, uint64_t now_ms);
+
+#define CHILD_END_SIZE 128 /* for any text of child_describe_end() */
 
 /** "exit code 3", "signal 11 (Segmentation fault, core dumped)": a wait status for people. */
 void child_describe_end(int wait_status, char *text, size_t size);
