@@ -7,13 +7,12 @@
 #include <string.h>
 #include <time.h>
 
-#include <openssl/rand.h>
-
 #include "common/clock.h"
 #include "crypto/ids.h"
 #include "json/json.h"
 #include "common/log_out.h"
 #include "common/mask.h"
+#include "common/random_ids.h"
 
 #define LINE_END 64 /* what put_line() adds, at most */
 
@@ -69,8 +68,7 @@ void access_log_new_id(char out[ACCESS_LOG_ID])
 {
     unsigned char r[16];
 
-    if (RAND_bytes(r, sizeof(r)) != 1)
-        memset(r, 0, sizeof(r));
+    (void)random_ids(r, sizeof(r)); /* zeros will do, too */
     r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
     r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
     snprintf(out, ACCESS_LOG_ID,
