@@ -17,7 +17,7 @@ static struct {
 static bool is_own(const char *variable)
 {
     static const char *const names[] = {"TRANCHE_HANDOVER", "TRANCHE_LISTEN_FD",
-                                        "TRANCHE_UPGRADE_FROM"};
+                                        "TRANCHE_HEALTH_FD", "TRANCHE_UPGRADE_FROM"};
     size_t len = strcspn(variable, "=");
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

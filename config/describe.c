@@ -90,6 +90,8 @@ static void describe_server(const struct config *config, struct strbuf *out)
     strbuf_adds(out, "settings in force\n");
     add_label(out, "listen");
     strbuf_addf(out, v6 ? "[%s]:%d\n" : "%s:%d\n", config->host, config->port);
+    if (config->health_port != 0)
+        add_number(out, "health_port", (uint64_t)config->health_port);
     add_number(out, "num_workers", (uint64_t)config->num_workers);
     add_text(out, "master_key",
              secret_is_set(&config->master_key) ? SECRET_MASK : "none: no authentication");

@@ -103,6 +103,15 @@ static int take_origins(const struct node *root, struct reporter *reporter, stru
     return rc;
 }
 
+static void check_health_port(const struct node *root, struct reporter *reporter,
+                              const struct config *config)
+{
+    if (config->health_port != 0 && config->health_port == config->port)
+        report_at(reporter, CONFIG_ERROR, node_find(root, "tranche_settings.health_port"),
+                  "%d is the port of all routes already; take another one, or leave it out",
+                  config->health_port);
+}
+
 int entrance_take(const struct node *root, const struct env *env, struct reporter *reporter,
                   struct config *config)
 {
@@ -112,6 +121,7 @@ int entrance_take(const struct node *root, const struct env *env, struct reporte
         rc = take_key_header(root, reporter, config);
     if (rc == 0)
         rc = take_origins(root, reporter, config);
+    check_health_port(root, reporter, config);
     return rc;
 }
 

@@ -244,6 +244,7 @@ static const cyaml_schema_value_t seal_entry = {
 static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, host),
     TEXT(struct raw_tranche, port),
+    TEXT(struct raw_tranche, health_port),
     TEXT(struct raw_tranche, num_workers),
     TEXT(struct raw_tranche, spool_dir),
     TEXT(struct raw_tranche, spool_limit),

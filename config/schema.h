@@ -102,7 +102,7 @@ struct raw_quota {
 };
 
 struct raw_tranche {
-    char *host, *port, *num_workers;
+    char *host, *port, *health_port, *num_workers;
     char *spool_dir, *spool_limit, *state_dir;
     char *upstream_ca_file, *allow_insecure_upstream, *log_level, *core_dumps, *openai_path;
     char *permit_weak_or_unset_master_key;

@@ -8,9 +8,11 @@
 #include "guard.h"
 
 int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherited *inherited,
-              uint32_t slot, struct front **out)
+              uint32_t slot, enum front_door door, struct front **out)
 {
     static bool tested;
+    struct config_limits limits = inherited->config->limits;
+    struct worker_slot *own = inherited->shared != NULL ? &inherited->shared->slots[slot] : NULL;
     int err;
 
     *out = NULL;
@@ -21,9 +23,18 @@ int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherited *inh
         return err;
     }
     tested = true;
-    return guard_new(loop, ctx, &inherited->config->limits, inherited->tls,
-                     inherited->shared != NULL ? &inherited->shared->slots[slot] : NULL,
-                     inherited->listen_fd, out);
+    if (door == FRONT_CLIENTS)
+        return guard_new(loop, ctx, &limits, inherited->tls, own, inherited->listen_fd, out);
+    limits.max_connections = FRONT_HEALTH_PLACES;
+    err = guard_new(loop, ctx, &limits, inherited->tls, NULL, inherited->health_fd, out);
+    if (err == 0)
+        (*out)->is_health = true;
+    return err;
+}
+
+bool front_is_health(h2o_req_t *req)
+{
+    return guard_conn_of(req)->front->is_health;
 }
 
 bool front_is_spare(h2o_req_t *req)

@@ -195,6 +195,7 @@ struct front {
     h2o_socket_t *listener;   /* owned; NULL once draining */
     bool listening;
     bool draining;
+    bool is_health;           /* FRONT_HEALTH */
     uint64_t warned_ms;       /* when accept(2) was last said to fail */
     uint32_t max_per_address; /* 0: no limit */
     bool counts_loopback;

@@ -369,25 +369,59 @@ static bool same_address(const struct generation *gen, const struct generation *
            gen->config->port == previous->config->port;
 }
 
-/* Another address is bound before the old one is left, the same one is kept: no connection is
- * refused in between. */
-static int open_listener(struct generation *gen, const struct generation *previous, char *error,
-                         size_t error_size)
+static bool same_health_address(const struct generation *gen, const struct generation *previous)
 {
-    const struct config *config = gen->config;
-    int fd;
+    return previous != NULL && strcmp(gen->config->host, previous->config->host) == 0 &&
+           gen->config->health_port == previous->config->health_port;
+}
+
+/* Another address is bound before the old one is left, the same one is kept: no connection is
+ * refused in between.
+ *  @param kept  the previous generation's socket for the same address, or -1
+ *  @return as listener_open() */
+static int open_listener(const struct generation *previous, enum upgrade_listener which, int kept,
+                         const char *host, int port, char *error, size_t error_size)
+{
+    int fd = -1;
 
     if (previous == NULL)
-        fd = upgrade_take_listener(config->host, config->port);
-    else
-        fd = same_address(gen, previous) ? fcntl(previous->inherited.listen_fd, F_DUPFD_CLOEXEC, 0)
-                                         : -1;
+        fd = upgrade_take_listener(which, host, port);
+    else if (kept != -1)
+        fd = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? listener_open(host, port, error, error_size) : fd;
+}
+
+static int open_health(struct generation *gen, const struct generation *previous, char *error,
+                       size_t error_size)
+{
+    const struct config *config = gen->config;
+    int kept = same_health_address(gen, previous) ? previous->inherited.health_fd : -1, fd;
+
+    if (config->health_port == 0) {
+        if (previous == NULL) /* closes what the program before had */
+            (void)upgrade_take_listener(UPGRADE_HEALTH, "", -1);
+        return 0;
+    }
+    fd = open_listener(previous, UPGRADE_HEALTH, kept, config->host, config->health_port, error,
+                       error_size);
     if (fd < 0)
-        fd = listener_open(config->host, config->port, error, error_size);
+        return fd;
+    gen->inherited.health_fd = fd;
+    return 0;
+}
+
+static int open_listeners(struct generation *gen, const struct generation *previous, char *error,
+                          size_t error_size)
+{
+    const struct config *config = gen->config;
+    bool same = previous != NULL && same_address(gen, previous);
+    int fd = open_listener(previous, UPGRADE_CLIENTS, same ? previous->inherited.listen_fd : -1,
+                           config->host, config->port, error, error_size);
+
     if (fd < 0)
         return fd;
     gen->inherited.listen_fd = fd;
-    return 0;
+    return open_health(gen, previous, error, error_size);
 }
 
 static int open_tls(struct generation *gen, const struct tickets *tickets, char *error,
@@ -471,7 +505,7 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = tell("the place", take_place(gen, previous, error, error_size), error,
                     error_size)) != 0 ||
         (ret = open_tls(gen, base->tickets, error, error_size)) != 0 ||
-        (ret = open_listener(gen, previous, error, error_size)) != 0)
+        (ret = open_listeners(gen, previous, error, error_size)) != 0)
         return ret;
     if ((ret = tell("the retry policies", set_retry(gen), error, error_size)) != 0)
         return ret;
@@ -495,7 +529,7 @@ int generation_new(struct generation_base *base, struct config **config,
         snprintf(error, error_size, "%s", err_str(ERR_NOMEM));
         return ERR_NOMEM;
     }
-    gen->inherited.listen_fd = -1;
+    gen->inherited.listen_fd = gen->inherited.health_fd = -1;
     gen->config = *config;
     *config = NULL;
     ret = build(gen, base, previous, number, error, error_size);
@@ -552,7 +586,9 @@ void generation_close_listener(struct generation *gen)
 {
     if (gen->inherited.listen_fd != -1)
         close(gen->inherited.listen_fd);
-    gen->inherited.listen_fd = -1;
+    if (gen->inherited.health_fd != -1)
+        close(gen->inherited.health_fd);
+    gen->inherited.listen_fd = gen->inherited.health_fd = -1;
 }
 
 void generation_tell_listening(const struct generation *gen, const struct generation *serving)
@@ -566,6 +602,9 @@ void generation_tell_listening(const struct generation *gen, const struct genera
         serving->config->port != config->port ||
         (serving->inherited.tls == NULL) != (gen->inherited.tls == NULL))
         log_info("listening on %s (%s)", name, gen->inherited.tls != NULL ? "https" : "http");
+    if (gen->inherited.health_fd != -1 && !same_health_address(gen, serving) &&
+        listener_name(gen->inherited.health_fd, name, sizeof(name)) == 0)
+        log_info("health, metrics and the page are at %s, too", name);
 }
 
 void generation_free(struct generation *gen)

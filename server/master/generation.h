@@ -91,6 +91,6 @@ void generation_tell_listening(const struct generation *gen, const struct genera
 /** Nobody uses it any more. NULL is fine. */
 void generation_free(struct generation *gen);
 
-/** Close the master's copy of the listening socket: its port is free once the last worker has
- * closed its own. */
+/** Close the master's copies of the listening sockets: their ports are free once the last worker
+ * has closed its own. */
 void generation_close_listener(struct generation *gen);

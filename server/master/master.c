@@ -170,16 +170,21 @@ static size_t list_closes(const struct master *m, const struct row *p, int *fds,
         fds[num++] = m->other_fd;
     if (m->base.door != NULL && p->child.role != m->options->keeper)
         fds[num++] = m->base.door->listen_fd;
-    for (const struct generation *g = m->generations; g != NULL && num < max; g = g->next)
-        if (g->inherited.listen_fd != -1 && (g != p->gen || !p->child.role->is_worker))
+    for (const struct generation *g = m->generations; g != NULL && num + 1 < max; g = g->next) {
+        if (g == p->gen && p->child.role->is_worker)
+            continue;
+        if (g->inherited.listen_fd != -1)
             fds[num++] = g->inherited.listen_fd;
+        if (g->inherited.health_fd != -1)
+            fds[num++] = g->inherited.health_fd;
+    }
     return num + place_list(fds + num);
 }
 
 static void row_start(struct master *m, uint32_t row, uint64_t now_ms)
 {
     struct row *p = &m->rows[row];
-    int fds[4 + CHILD_ROWS + PLACES]; /* each generation but the newest holds a row */
+    int fds[4 + 2 * CHILD_ROWS + PLACES]; /* each generation but the newest holds a row */
     struct child_closes closes = {.fds = fds, .num = list_closes(m, p, fds, 4 + CHILD_ROWS)};
     uint32_t wait_ms;
 
@@ -636,13 +641,16 @@ static int start_successor(struct master *m)
 {
     const struct config *config = m->serving->config;
     struct handover_offer offer = {.side = 1 - m->side, .own_life = m->life.watched};
+    const int fds[] = {[UPGRADE_CLIENTS] = m->serving->inherited.listen_fd,
+                       [UPGRADE_HEALTH] = m->serving->inherited.health_fd};
+    const int ports[] = {[UPGRADE_CLIENTS] = config->port, [UPGRADE_HEALTH] = config->health_port};
     pid_t pid;
 
     if (life_new(&offer.life) != 0)
         return ERR_IO;
     regions_offer(&m->base, &offer);
     generation_offer(m->serving, &offer);
-    pid = upgrade_start(m->serving->inherited.listen_fd, config->host, config->port, &offer);
+    pid = upgrade_start(fds, config->host, ports, &offer);
     if (pid < 0) {
         life_close(&offer.life);
         return ERR_IO;

@@ -1,4 +1,4 @@
-/* See upgrade.h. Two variables carry it: the descriptor with the address it stands for, and the pid
+/* See upgrade.h. Variables carry it: each descriptor with the address it stands for, and the pid
  * of the old master, which is believed as long as it is our parent; should it have died since, what
  * it handed over tells that it was. Both are gone from the environment before a child is forked. */
 #include "upgrade.h"
@@ -16,8 +16,11 @@
 #include "common/log.h"
 #include "listener.h"
 
-#define ENV_LISTENER "TRANCHE_LISTEN_FD" /* "7 127.0.0.1 4000" */
-#define ENV_PARENT   "TRANCHE_UPGRADE_FROM"
+#define ENV_PARENT "TRANCHE_UPGRADE_FROM"
+
+/* "7 127.0.0.1 4000" */
+static const char *const listener_names[] = {
+    [UPGRADE_CLIENTS] = "TRANCHE_LISTEN_FD", [UPGRADE_HEALTH] = "TRANCHE_HEALTH_FD"};
 
 static char program[PATH_MAX];
 static char **arguments;
@@ -47,21 +50,33 @@ void upgrade_init(char **argv)
     unsetenv(ENV_PARENT);
 }
 
-static bool export_listener(int listen_fd, const char *host, int port, pid_t parent)
+static bool export_listener(const char *name, int listen_fd, const char *host, int port)
 {
     char text[512];
-    int fd = dup(listen_fd); /* without close-on-exec */
+    int fd;
 
+    if (listen_fd == -1)
+        return unsetenv(name) == 0;
+    fd = dup(listen_fd); /* without close-on-exec */
     if (fd == -1)
         return false;
     snprintf(text, sizeof(text), "%d %s %d", fd, host, port);
-    if (setenv(ENV_LISTENER, text, 1) == -1)
-        return false;
+    return setenv(name, text, 1) == 0;
+}
+
+static bool export_all(const int *fds, const char *host, const int *ports, pid_t parent)
+{
+    char text[32];
+
+    for (int i = 0; i < UPGRADE_LISTENERS; i++)
+        if (!export_listener(listener_names[i], fds[i], host, ports[i]))
+            return false;
     snprintf(text, sizeof(text), "%d", (int)parent);
     return setenv(ENV_PARENT, text, 1) == 0;
 }
 
-pid_t upgrade_start(int listen_fd, const char *host, int port, const struct handover_offer *offer)
+pid_t upgrade_start(const int fds[UPGRADE_LISTENERS], const char *host,
+                    const int ports[UPGRADE_LISTENERS], const struct handover_offer *offer)
 {
     pid_t parent = getpid(), pid;
 
@@ -75,7 +90,7 @@ pid_t upgrade_start(int listen_fd, const char *host, int port, const struct hand
     if (pid == 0) {
         /* The signals that we block stay blocked: none of them gets lost, or ends the new program,
          * before it reads them. */
-        if (environment_restore() == 0 && export_listener(listen_fd, host, port, parent) &&
+        if (environment_restore() == 0 && export_all(fds, host, ports, parent) &&
             handover_export(offer, parent))
             execv(program, arguments);
         log_error("upgrade: cannot start %s: %s", program, strerror(errno));
@@ -89,9 +104,9 @@ bool upgrade_is_successor(void)
     return successor;
 }
 
-int upgrade_take_listener(const char *host, int port)
+int upgrade_take_listener(enum upgrade_listener which, const char *host, int port)
 {
-    const char *text = getenv(ENV_LISTENER);
+    const char *text = getenv(listener_names[which]);
     char expected[512], *end;
     long fd;
 
@@ -105,7 +120,7 @@ int upgrade_take_listener(const char *host, int port)
         close((int)fd);
         fd = -1;
     }
-    unsetenv(ENV_LISTENER);
+    unsetenv(listener_names[which]);
     return (int)fd;
 }
 

@@ -52,8 +52,9 @@
 
 /* A worker's own: its life, around what its handlers share. */
 struct worker {
-    struct runtime rt;   /* what handlers are given */
-    struct front *front; /* owned */
+    struct runtime rt;    /* what handlers are given */
+    struct front *front;  /* owned; of clients */
+    struct front *health; /* owned; of health_port; NULL: none */
     h2o_globalconf_t globalconf;
     h2o_context_t ctx;
     struct loop_timer beat, grace;
@@ -151,7 +152,8 @@ static bool is_unknown(const struct relay *relay)
 {
     enum route_kind kind = relay->route.kind;
 
-    return kind == ROUTE_NONE || (route_is_of_page(kind) && !relay->rt->config->ui) ||
+    return kind == ROUTE_NONE || (front_is_health(relay->req) && !route_is_of_health(kind)) ||
+           (route_is_of_page(kind) && !relay->rt->config->ui) ||
            (route_is_managed(kind) && kind != ROUTE_JOURNAL && relay->rt->ask == NULL);
 }
 
@@ -332,6 +334,12 @@ static struct worker_slot *own_slot(const struct worker *w)
     return &w->rt.inherited->shared->slots[w->rt.slot];
 }
 
+/* Of clients, by either door. */
+static size_t connections(const struct worker *w)
+{
+    return front_connections(w->front) + (w->health != NULL ? front_connections(w->health) : 0);
+}
+
 static void on_beat(struct loop_timer *timer)
 {
     struct worker *w = timer->arg;
@@ -350,7 +358,7 @@ static void on_grace_over(struct loop_timer *timer)
     struct worker *w = timer->arg;
 
     log_warn("drain: grace period is over: closing %zu connections, abandoning %llu provider calls",
-             front_connections(w->front), (unsigned long long)w->rt.operations);
+             connections(w), (unsigned long long)w->rt.operations);
     relay_log_unfinished(&w->rt);
     _exit(0);
 }
@@ -369,9 +377,11 @@ static void begin_drain(struct worker *w)
     assert(!rt->draining);
     rt->draining = true;
     atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
-    log_info("draining: %zu connections, %zu upstream calls", front_connections(w->front),
+    log_info("draining: %zu connections, %zu upstream calls", connections(w),
              upstream_active(rt->upstream) + rt->calls_waiting);
     front_drain(w->front);
+    if (w->health != NULL)
+        front_drain(w->health);
     w->grace.cb = on_grace_over;
     w->grace.arg = w;
     if (loop_timer_start(rt->loop, &w->grace, rt->config->timeouts.shutdown_grace_ms) != 0)
@@ -482,7 +492,11 @@ static int make(struct worker *w)
     if ((rc = upstream_new(rt->loop, &options, &rt->upstream)) != 0 ||
         (rc = tokens_new(&rt->config->jwt, rt->inherited->rights, rt->inherited->issuer_keys,
                          &rt->tokens)) != 0 ||
-        (rc = front_new(rt->loop, &w->ctx, rt->inherited, rt->slot, &w->front)) != 0 ||
+        (rc = front_new(rt->loop, &w->ctx, rt->inherited, rt->slot, FRONT_CLIENTS, &w->front)) !=
+            0 ||
+        (rt->inherited->health_fd != -1 &&
+         (rc = front_new(rt->loop, &w->ctx, rt->inherited, rt->slot, FRONT_HEALTH, &w->health)) !=
+             0) ||
         (rc = open_signals(w)) != 0)
         return rc;
     if (rt->inherited->door != NULL && (rc = ask_new(rt->loop, rt->inherited->door, &rt->ask)) != 0)
@@ -495,7 +509,7 @@ static int make(struct worker *w)
 
 static bool is_drained(const struct worker *w)
 {
-    return w->rt.draining && front_connections(w->front) == 0 && w->rt.operations == 0;
+    return w->rt.draining && connections(w) == 0 && w->rt.operations == 0;
 }
 
 /* What the journal shall know is told before this process ends, if somebody is there to be told. */
@@ -533,6 +547,8 @@ int worker_run(const struct inherited *inherited, uint32_t slot)
     w->beat.arg = w;
     on_beat(&w->beat);
     front_start(w->front);
+    if (w->health != NULL)
+        front_start(w->health);
     while (!is_drained(w)) {
         if (h2o_evloop_run(w->ctx.loop, BEAT_MS) == -1 && errno != EINTR)
             log_warn("event loop: %s", strerror(errno));

@@ -145,6 +145,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "tranche_settings:\n"
             "  host: 127.0.0.9\n"
             "  port: 4001\n"
+            "  health_port: 4002\n"
             "  num_workers: 3\n"
             "  spool_dir: .\n"
             "  spool_limit: 1GiB\n"
@@ -210,6 +211,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_true(l->config->allow_insecure_upstream);
     assert_int_equal(l->config->log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(l->config->log_priority, LOG_PRIORITY_ALWAYS);
+    assert_int_equal(l->config->health_port, 4002);
     assert_int_equal(l->config->seccomp, CONFIG_SECCOMP_KILL);
     snprintf(wanted, sizeof(wanted), "%s/a.log", l->dir);
     assert_string_equal(l->config->access_log, wanted);

@@ -42,7 +42,7 @@ static void the_socket_of_the_same_address_is_taken_over(void **state)
     int fd = inherited_listener("127.0.0.1 4000", getppid());
 
     (void)state;
-    assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), fd);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), fd);
     assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
     close(fd);
 }
@@ -52,11 +52,26 @@ static void the_socket_of_another_address_is_closed(void **state)
     int fd = inherited_listener("127.0.0.1 4000", getppid());
 
     (void)state;
-    assert_int_equal(upgrade_take_listener("127.0.0.1", 4001), -1);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4001), -1);
     assert_false(is_open(fd));
     fd = inherited_listener("127.0.0.1 4000", getppid());
-    assert_int_equal(upgrade_take_listener("0.0.0.0", 4000), -1);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "0.0.0.0", 4000), -1);
     assert_false(is_open(fd));
+}
+
+static void each_socket_is_taken_by_its_own_name(void **state)
+{
+    int fd = inherited_listener("127.0.0.1 4000", getppid()), health = dup(fd);
+    char text[64];
+
+    (void)state;
+    snprintf(text, sizeof(text), "%d 127.0.0.1 4001", health);
+    setenv("TRANCHE_HEALTH_FD", text, 1);
+    assert_int_equal(upgrade_take_listener(UPGRADE_HEALTH, "127.0.0.1", 4001), health);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), fd);
+    assert_null(getenv("TRANCHE_HEALTH_FD"));
+    close(fd);
+    close(health);
 }
 
 static void a_predecessor_that_is_not_the_parent_is_not_believed(void **state)
@@ -64,7 +79,7 @@ static void a_predecessor_that_is_not_the_parent_is_not_believed(void **state)
     int fd = inherited_listener("127.0.0.1 4000", getpid());
 
     (void)state;
-    assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), -1);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), -1);
     assert_true(is_open(fd));
     assert_false(upgrade_finish()); /* or this process would have got SIGTERM */
     close(fd);
@@ -86,7 +101,7 @@ static void a_descriptor_that_does_not_listen_is_left_alone(void **state)
         setenv("TRANCHE_LISTEN_FD", texts[i], 1);
         setenv("TRANCHE_UPGRADE_FROM", parent, 1);
         upgrade_init(no_arguments);
-        assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), -1);
+        assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), -1);
     }
 }
 
@@ -95,10 +110,10 @@ static void nothing_of_it_stays_in_the_environment(void **state)
     int fd = inherited_listener("127.0.0.1 4000", getppid());
 
     (void)state;
-    assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), fd);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), fd);
     assert_null(getenv("TRANCHE_LISTEN_FD"));
     assert_null(getenv("TRANCHE_UPGRADE_FROM"));
-    assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), -1);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), -1);
     close(fd);
 }
 
@@ -106,7 +121,7 @@ static void an_ordinary_start_takes_and_ends_nothing(void **state)
 {
     (void)state;
     upgrade_init(no_arguments);
-    assert_int_equal(upgrade_take_listener("127.0.0.1", 4000), -1);
+    assert_int_equal(upgrade_take_listener(UPGRADE_CLIENTS, "127.0.0.1", 4000), -1);
     assert_false(upgrade_finish());
 }
 
@@ -115,6 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_socket_of_the_same_address_is_taken_over),
         cmocka_unit_test(the_socket_of_another_address_is_closed),
+        cmocka_unit_test(each_socket_is_taken_by_its_own_name),
         cmocka_unit_test(a_predecessor_that_is_not_the_parent_is_not_believed),
         cmocka_unit_test(a_descriptor_that_does_not_listen_is_left_alone),
         cmocka_unit_test(nothing_of_it_stays_in_the_environment),

@@ -159,6 +159,7 @@ enum config_seccomp {
 struct config {
     char *host;               /* owned; default "0.0.0.0" */
     int port;                 /* default 4000 */
+    int health_port;          /* of health, metrics and the page; 0: none of their own */
     int num_workers;          /* default: CPUs this process may use */
     struct secret master_key; /* unset: no authentication, see weak_master_key */
     bool weak_master_key; /* it is unset, short or well known: only this machine is served ... */

@@ -6,7 +6,7 @@
 #include "config/env.h"
 #include "config/report.h"
 
-/** Fill in root_path (the variable SERVER_ROOT_PATH, as in LiteLLM), key_header
+/** Check that the port of health is another one than that of all routes, and fill in root_path (the variable SERVER_ROOT_PATH, as in LiteLLM), key_header
  * (general_settings.litellm_key_header_name) and cors_origins (tranche_settings.cors_origins).
  *  @param root  NULL: no file
  *  @return 0, ERR_NOMEM */

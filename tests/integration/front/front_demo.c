@@ -375,7 +375,7 @@ int main(int argc, char **argv)
             .ctx = &demo.ctx, .hosts = demo.config.hosts, .ssl_ctx = inherited.tls};
         h2o_socket_read_start(listener, on_plain_accept);
     } else {
-        if (front_new(demo.loop, &demo.ctx, &inherited, 0, &demo.front) != 0)
+        if (front_new(demo.loop, &demo.ctx, &inherited, 0, FRONT_CLIENTS, &demo.front) != 0)
             return 1;
         close(inherited.listen_fd); /* the front door has its own */
         front_start(demo.front);

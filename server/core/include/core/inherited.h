@@ -135,6 +135,7 @@ struct inherited {
     uint32_t generation;
     uint64_t started_ms; /* monotonic, of the master */
     int listen_fd;       /* shared, non-blocking; bound by the master */
+    int health_fd;       /* likewise, of health_port; -1: none */
     SSL_CTX *tls;        /* NULL: clear text */
     /* Read end of a pipe whose other end only the master holds: EOF = the master is dead */
     int master_fd;

@@ -26,12 +26,21 @@ struct front_load {
     bool mixed; /* it has shown keys of several tenants: a proxy's, which counts for none */
 };
 
-/** The front door on inherited->listen_fd, serving `ctx` (whose global configuration has at least
- * one host). Nothing is accepted before front_start().
+/* Which door of a worker. */
+enum front_door {
+    FRONT_CLIENTS, /* inherited->listen_fd: all routes */
+    FRONT_HEALTH   /* inherited->health_fd: FRONT_HEALTH_PLACES connections at most */
+};
+
+#define FRONT_HEALTH_PLACES 64
+
+/** A front door, serving `ctx` (whose global configuration has at least one host). Nothing is
+ * accepted before front_start(). A door without a descriptor (-1) accepts nothing.
  *  @return 0, ERR_NOMEM, ERR_BAD_STATE (the self-test of the hooks into libh2o failed: the program
  *         must not start) */
 MUST_USE int front_new(struct loop *loop, struct st_h2o_context_t *ctx,
-                       const struct inherited *inherited, uint32_t slot, struct front **out);
+                       const struct inherited *inherited, uint32_t slot, enum front_door door,
+                       struct front **out);
 
 /** Begin to accept connections; after the loop is ready to serve them. */
 void front_start(struct front *front);
@@ -55,6 +64,9 @@ bool front_share(struct st_h2o_req_t *req, struct share *share);
 /** Whether the worker is full and the request came on one of the places that are kept for the
  * health routes: nothing else is served there. */
 bool front_is_spare(struct st_h2o_req_t *req);
+
+/** Whether the request came by the door of health. */
+bool front_is_health(struct st_h2o_req_t *req);
 
 /** The body of a request as a stream; NULL when the request has none (no framing at all, or a
  * length of 0). Owned by the request's pool; callable once, from the handler. */

@@ -119,6 +119,13 @@ static inline bool route_is_of_page(enum route_kind kind)
     return kind >= ROUTE_UI && kind <= ROUTE_UI_CANCEL;
 }
 
+/** Whether the door of health serves it, too (tranche_settings.health_port). */
+static inline bool route_is_of_health(enum route_kind kind)
+{
+    return kind == ROUTE_LIVENESS || kind == ROUTE_READINESS || kind == ROUTE_HEALTH ||
+           kind == ROUTE_METRICS || route_is_of_page(kind);
+}
+
 /** Decode %XX once (and '+' as space when `plus`) into a NUL-terminated string.
  *  @return length; -1: a bad escape, a NUL byte, or no room */
 int route_decode(const char *text, size_t len, bool plus, char *out, size_t size);
