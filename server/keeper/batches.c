@@ -260,7 +260,6 @@ static int on_due(void *arg, const struct store_due *due)
 static void find_lost(struct batches *b, struct list *l, uint32_t max, uint64_t now_ms)
 {
     static struct fleet_lost lost[WIRE_MAX_DUE]; /* too much for a stack; one process, one call */
-    int64_t now_s = clock_unix_s();
     size_t num = 0;
 
     if (l->list.num >= max || now_ms < b->find_ms)
@@ -279,7 +278,7 @@ static void find_lost(struct batches *b, struct list *l, uint32_t max, uint64_t 
                               .nonce = lost[i].nonce,
                               .tokens = lost[i].tokens,
                               .created_s = (uint64_t)lost[i].created_ms / 1000,
-                              .now_s = (uint64_t)now_s};
+                              .now_s = (uint64_t)lost[i].now_ms / 1000};
 }
 
 static int renew(struct batches *b, const struct wire_due_ask *ask)

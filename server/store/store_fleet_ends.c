@@ -681,8 +681,10 @@ int store_fleet_claim_lost(struct store *store, const struct fleet_me *me, struc
     if (rc != 0)
         return rc;
     rc = pick_lost(store, now_ms, &reader);
-    for (size_t i = 0; i < reader.num && rc == 0; i++)
+    for (size_t i = 0; i < reader.num && rc == 0; i++) {
+        out[i].now_ms = now_ms;
         rc = mark_claimed(store, me, now_ms, &out[i]);
+    }
     rc = work_end(store, rc);
     *num = rc == 0 ? reader.num : 0;
     return rc;

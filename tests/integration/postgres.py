@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 
@@ -26,14 +27,18 @@ def as_user():
 
 
 class Cluster:
-    def __init__(self, *settings, files=None):
+    def __init__(self, *settings, files=None, clock=None):
         """Settings as the server's program takes them, "name=value"; without any it listens on its Unix socket alone. Files: what
-        stands in its data directory, by name."""
+        stands in its data directory, by name. Clock: the library of tests/history/clock_shift.c, with which set_clock() works."""
         self.settings = settings or ("listen_addresses=",)
         self.dir = tempfile.mkdtemp(prefix="tranche-pg-", dir="/tmp")
-        self.server = None
+        self.server, self.clock = None, clock
+        if clock is not None:  # where the server's user may read it
+            shutil.copy(clock, f"{self.dir}/clock.so")
+            self.set_clock(0)
         if os.geteuid() == 0:
-            shutil.chown(self.dir, "postgres")
+            for path in [self.dir, *glob.glob(f"{self.dir}/clock*")]:
+                shutil.chown(path, "postgres")
         self.fill()
         for name, text in (files or {}).items():
             with open(f"{self.dir}/data/{name}", "w", opener=lambda path, flags: os.open(path, flags, 0o600), encoding="utf-8") as out:
@@ -63,11 +68,17 @@ class Cluster:
         port = next((f"&port={s.split('=')[1]}" for s in self.settings if s.startswith("port=")), "")
         return f"postgresql:///{database}?host={self.dir}&user={user}{port}"
 
+    def set_clock(self, seconds):
+        """So far before or behind the machine's is its wall clock from now on."""
+        with open(f"{self.dir}/clock", "r+b" if os.path.exists(f"{self.dir}/clock") else "wb") as file:
+            file.write(struct.pack("q", seconds * 1000))
+
     def start(self):
         log = open(f"{self.dir}/log", "ab")
+        env = {**os.environ, "LD_PRELOAD": f"{self.dir}/clock.so", "HISTORY_CLOCK": f"{self.dir}/clock"} if self.clock else None
         self.server = subprocess.Popen([f"{PROGRAMS[0]}/postgres", "-D", f"{self.dir}/data", "-k", self.dir, "-c", "fsync=off",
                                         *(word for setting in self.settings for word in ("-c", setting))],
-                                       stdout=log, stderr=log, preexec_fn=as_user, cwd="/")
+                                       stdout=log, stderr=log, preexec_fn=as_user, cwd="/", env=env)
         until(lambda: self.psql("select 1", check=False).returncode == 0, "PostgreSQL serves")
 
     def psql(self, sql, check=True, database="postgres"):
@@ -104,7 +115,7 @@ class Replica(Cluster):
     def __init__(self, of, host, port):
         """@param host, port  where it follows: the cluster itself (the folder of its Unix socket, 5432), or a proxy in front of it"""
         self.of, self.source = of, (host, port)
-        super().__init__(*of.settings)
+        super().__init__(*of.settings, clock=of.clock)
 
     def fill(self):
         self.run("pg_basebackup", "-D", f"{self.dir}/data", "-d", self.of.url_of("postgres"), "-X", "stream", "-c", "fast", "--no-sync")

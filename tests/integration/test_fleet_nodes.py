@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from harness import MASTER_KEY, balanced_config, keeper_of, until
+from harness import BUILD, MASTER_KEY, balanced_config, envelope, keeper_of, until
 from postgres import PROGRAMS, Cluster
 from test_tenant_batches import AMY, ANN, DATA, create, entry
 
@@ -145,3 +145,29 @@ def test_a_reload_refuses_nobody_who_has_limits(node, sim, request, tmp_path, en
         answer = create(gateway, file, ANN)
         assert answer.status == 200, answer
         assert sim.created("batches") == made + 2
+
+
+def test_a_create_that_never_was_is_known_not_to_be_where_a_nodes_clock_is_an_hour_behind(node, sim, request):
+    """How old it is says the database, whose clock wrote down when it began."""
+    if not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    database = Cluster(clock=BUILD / "tests" / "history" / "tranche-clock-shift.so")
+    request.addfinalizer(database.close)
+    ahead = 3600
+    database.set_clock(ahead)
+    gateway = node(database.url, [entry(ANN, max_open_batches=1)])
+    file = gateway.uploaded(DATA, key=ANN)["id"]
+    sim.fault({"close": "head"}, method="POST", path="/openai/batches*", times=1)
+    envelope(create(gateway, file, ANN), 502, code="create_outcome_unknown")
+
+    def settled():
+        """A look is a claim of a minute: the next one comes when that is over."""
+        nonlocal ahead
+        if number(database, "select count(*) from tranche.reservation where claim_until > extract(epoch from now()) * 1000") != 0:
+            ahead += 61
+            database.set_clock(ahead)
+        return open_tokens(database) == 0
+
+    until(settled, "it was looked for often enough")
+    until(lambda: create(gateway, file, ANN).status == 200, "the node has heard that there is room")
+    assert sim.created("batches") == 1

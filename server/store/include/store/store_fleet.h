@@ -223,8 +223,8 @@ struct fleet_lost {
     char id[FLEET_ID], claim[FLEET_ID], nonce[FLEET_ID]; /* "": none */
     uint32_t account, deployment;                        /* fingerprints */
     uint64_t key, team, tokens;
-    uint32_t tries;     /* claims before this one */
-    int64_t created_ms; /* Unix */
+    uint32_t tries;             /* claims before this one */
+    int64_t created_ms, now_ms; /* Unix, of the database: of the create, of this claim */
 };
 
 /** Claim some of the reservations that nobody settles: those of dead epochs, and UNKNOWN ones whose
