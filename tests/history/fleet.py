@@ -19,15 +19,21 @@ from proxy import Proxy
 from tenants import hash_of
 from test_metrics import Page
 
-# Seconds within which all must have come to an end: a create whose worker died is left alone for ten minutes and looked for twice then
+# Seconds within which all must have come to an end: a create whose worker died is left alone for ten minutes and looked for twice then, a
+# claim of a minute each time. Both are the database's time, which is made to pass where that can be done: LEFT_ALONE at once, and CLAIM
+# whenever all that is in doubt has been claimed for PASSES seconds, each time half as much longer, for a look takes as long as ever.
 SETTLED = float(os.environ.get("TRANCHE_SOAK_SETTLED", "900"))
+LEFT_ALONE, CLAIM, PASSES = 601, 61, 3.0
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 # What must be nothing in the end.
 SUMS = ("tranche_reservations", "tranche_orphaned_reservations", "tranche_enqueued_tokens", "tranche_upstream_in_flight", "tranche_spool_bytes")
 TABLES = ("node", "allowance", "reservation", "idempotency", "lease", "batch", "batch_part", "usage", "hook_event", "owned_gap")
 DIED = re.compile(r"(\w+ \d+) \(pid (\d+)[^)]*\) ended(.*)")
 MAX_LINES = 8
-CLOCK_SHIFT = BUILD / "tests" / "history" / "tranche-clock-shift.so"  # clock_shift.c; not there in builds with a sanitizer
+CLOCK_SHIFT = BUILD / "tests" / "history" / "tranche-clock-shift.so"  # clock_shift.c
+CACHE = BUILD / "CMakeCache.txt"
+# A sanitizer's runtime has to be the first library of a program, so nodes of such a build have the machine's clock.
+NODES_CLOCKS = CACHE.is_file() and not re.search(r"TRANCHE_(ASAN|TSAN):BOOL=ON", CACHE.read_text())
 
 # Who asks: the owner is what its objects carry in their names. Batches of every owner are limited, of some their tokens too.
 KEYS = {
@@ -82,7 +88,8 @@ class Postgres:
 
     def __init__(self):
         self.gone = []
-        self.now = Cluster()
+        self.now = Cluster(clock=CLOCK_SHIFT)
+        self.passed = 0
         self.link = Proxy(lambda: unix(self.now.socket))  # over which the replica follows
         self.replica = Replica(self.now, "127.0.0.1", self.link.port)
         until(self.replica.follows, "the replica follows")
@@ -102,6 +109,11 @@ class Postgres:
         self.now = self.replica
         self.link.heal()
         self.replica = Replica(self.now, "127.0.0.1", self.link.port)
+
+    def pass_time(self, seconds):
+        """So much later is it for the database from now on, at once: whatever waits for its time has waited."""
+        self.passed += seconds
+        self.now.set_clock(self.passed)
 
     def rows(self, table):
         done = self.now.psql(f"select coalesce(json_agg(t), '[]') from tranche.{table} t", check=False)
@@ -158,7 +170,7 @@ class Node:
 
     def start(self):
         env = dict(self.fleet.env)
-        if CLOCK_SHIFT.exists():
+        if NODES_CLOCKS:
             env.update(LD_PRELOAD=str(CLOCK_SHIFT), HISTORY_CLOCK=str(self.clock))
         if self.proxy is not None:
             env["HISTORY_DATABASE"] = f"postgresql://postgres@127.0.0.1:{self.proxy.port}/postgres?sslmode=disable"
@@ -301,15 +313,29 @@ class Fleet:
     def batches_ended(self):
         return all(b["status"] in TERMINAL for account in self.ledger()["accounts"].values() for b in account.get("batches", []))
 
-    def settle(self, patience=SETTLED):
-        """Wait until nothing is counted any more, or for long enough. @return what end.json says of it"""
+    def settle(self, patience=SETTLED, passes=True):
+        """Wait until nothing is counted any more, or for long enough. @param passes  whether the database's time may be made to pass
+        @return what end.json says of it"""
         until(self.batches_ended, "all batches end", SETTLED)
-        deadline, said = time.monotonic() + patience, {}
+        began, said = time.monotonic(), {}
+        leap, wait, since = LEFT_ALONE, PASSES, began
         while True:
             said = {"sums": {str(node.number): node.sums() for node in self.nodes}, "tables": self.tables(), "can": self.can()}
-            if not self.owed(said) or time.monotonic() > deadline:
+            if not self.owed(said) or time.monotonic() > began + patience:
                 return said
+            if self.must_wait(said, leap):
+                since = time.monotonic()
+            elif passes and isinstance(self.database, Postgres) and time.monotonic() > since + wait:
+                self.database.pass_time(leap)
+                leap, wait, since = CLAIM, wait * 1.5, time.monotonic()
             time.sleep(0.5)  # between two looks at what says nothing of itself when it changes
+
+    def must_wait(self, said, leap):
+        """Whether something is under way that no time shall pass over."""
+        if leap == LEFT_ALONE:  # what is under way is no create that was left alone
+            return any(sums["tranche_upstream_in_flight"] for sums in said["sums"].values())
+        now_ms = (time.time() + getattr(self.database, "passed", 0)) * 1000
+        return any(r["state"] in (0, 3) and r["claim_until"] <= now_ms for r in said["tables"].get("reservation", ()))
 
     def owed(self, said):
         """Whether anything is left that is not zero, or not written yet."""

@@ -23,7 +23,7 @@ import time
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration")]
 
-from fleet import CLOCK_SHIFT, GROUP, KEYS, MAX_LINES, SETTLED, TEXTS, Fleet, Postgres, limits  # noqa: E402
+from fleet import GROUP, KEYS, MAX_LINES, NODES_CLOCKS, SETTLED, TEXTS, Fleet, Postgres, limits  # noqa: E402
 from harness import BUILD, lines, multipart, until  # noqa: E402
 from judge import judge  # noqa: E402
 from proof import FAULTS, sdk_repeats  # noqa: E402
@@ -229,7 +229,7 @@ class Storm:
     def all_disturbances(self):
         found = [self.kill_worker, self.kill_prober, self.kill_master, self.kill_node, self.stop_worker, self.stop_prober, self.stop_node,
                  self.jump_providers_clock]
-        if CLOCK_SHIFT.exists():
+        if NODES_CLOCKS:
             found += [self.jump_nodes_clock]
         if self.fleet.database is not None:
             found += [self.kill_keeper, self.stop_keeper]
@@ -410,13 +410,13 @@ class Storm:
 
             until(look, f"an answer to {target}")
 
-    def finish(self, patience=SETTLED):
+    def finish(self, patience=SETTLED, passes=True):
         """The end of all disturbances, and what is left then. @return Past"""
         try:
             self.out.note("fault", name="heal")
             self.fleet.heal()
             self.look_at_the_end()
-            end = self.fleet.settle(patience)
+            end = self.fleet.settle(patience, passes)
             ledger = self.fleet.ledger()
         finally:
             problems = self.fleet.end()
@@ -429,8 +429,9 @@ class Storm:
         return Past.read(self.directory)
 
 
-def run(directory, seed, operations=320, minutes=0, patience=SETTLED, **more):
+def run(directory, seed, operations=320, minutes=0, patience=SETTLED, passes=True, **more):
     """One run, from start to judgement. @param patience  seconds until what is still counted in the end is wrong
+    @param passes  whether the database's time may be made to pass meanwhile
     @return (Past, what is wrong with it)"""
     storm = Storm(directory, seed, **more)
     until_s = time.monotonic() + minutes * 60
@@ -443,7 +444,7 @@ def run(directory, seed, operations=320, minutes=0, patience=SETTLED, **more):
         storm.out.close()
         storm.fleet.end()
         raise
-    past = storm.finish(patience)
+    past = storm.finish(patience, passes)
     return past, judge(past)
 
 
