@@ -23,6 +23,8 @@
 #define POLL_S     30
 #define SETTLE_S   60
 #define PATIENCE_S 3600
+#define ROOM_TRIES 3
+#define ROOM_S     60
 #define MAX_FILES  1000
 #define DRAW_MS    1000  /* between two looks at the clock of what waits */
 #define LINE_MS    30000 /* between two plain lines of one file's progress */
@@ -49,6 +51,10 @@ static const char usage[] =
     "                            server that knows no Idempotency-Key (60)\n"
     "      --patience SECONDS    how long a server may be away, and a batch that has ended be without\n"
     "                            the files with its answers (3600): then exit 3\n"
+    "      --room-tries N        how often a batch is made again that failed for want of room\n"
+    "                            (token_limit_exceeded), and of which nothing has run (3; 0: it has failed)\n"
+    "      --room-wait SECONDS   before that (60), then four times as long, up to 15 minutes; a gateway,\n"
+    "                            which knows where there is room, is asked at once the first time\n"
     CLIENT_HELP_AS("print a line of JSON for each file\n")
     "\n"
     "Exit: 0 all lines have a good answer; 1 refused; 2 wrong usage, or a file of this machine; 3 no\n"
@@ -242,6 +248,7 @@ static void write_json(const struct run_job *job, struct strbuf *out)
     json_write_member_string(out, "output", job->merged ? job->output : NULL);
     add_text_or_null(out, "batch_id", job->state.create.id);
     add_text_or_null(out, "status", job->status);
+    json_write_member_int(out, "remade", job->state.remade);
     if (job->merged) {
         json_write_member_int(out, "lines", (int64_t)job->tally.lines);
         json_write_member_int(out, "ok", (int64_t)job->tally.ok);
@@ -443,7 +450,9 @@ enum flag {
     FLAG_RETRY,
     FLAG_POLL,
     FLAG_SETTLE,
-    FLAG_PATIENCE
+    FLAG_PATIENCE,
+    FLAG_ROOM_TRIES,
+    FLAG_ROOM_WAIT
 };
 
 /* @return false: told */
@@ -468,6 +477,10 @@ static bool take(struct command *c, int flag)
         return client_take_number("settle", optarg, 0, 86400, &c->run.settle_s);
     case FLAG_PATIENCE:
         return client_take_number("patience", optarg, 0, 86400, &c->run.patience_s);
+    case FLAG_ROOM_TRIES:
+        return client_take_number("room-tries", optarg, 0, 100, &c->run.room_tries);
+    case FLAG_ROOM_WAIT:
+        return client_take_number("room-wait", optarg, 0, 3600, &c->run.room_wait_s);
     case FLAGS_OPERAND:
         c->paths[c->num++] = optarg;
         return true;
@@ -485,10 +498,16 @@ int run_main(int argc, char **argv)
                                         {"poll", required_argument, NULL, FLAG_POLL},
                                         {"settle", required_argument, NULL, FLAG_SETTLE},
                                         {"patience", required_argument, NULL, FLAG_PATIENCE},
+                                        {"room_tries", required_argument, NULL, FLAG_ROOM_TRIES},
+                                        {"room_wait", required_argument, NULL, FLAG_ROOM_WAIT},
                                         CLIENT_FLAGS,
                                         {NULL, 0, NULL, 0}};
     struct command c = {.client.any_server = true,
-                        .run = {.poll_s = POLL_S, .settle_s = SETTLE_S, .patience_s = PATIENCE_S},
+                        .run = {.poll_s = POLL_S,
+                                .settle_s = SETTLE_S,
+                                .patience_s = PATIENCE_S,
+                                .room_tries = ROOM_TRIES,
+                                .room_wait_s = ROOM_S},
                         .paths = calloc((size_t)argc + 1, sizeof(*c.paths))};
     struct flags words;
     int code = c.paths == NULL ? CLIENT_USAGE : -1;

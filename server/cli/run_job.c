@@ -340,18 +340,38 @@ static void refuse_batch(struct run_job *job, const struct json *batch)
     const struct json *first = json_at(json_get(json_get(batch, "errors"), "data"), 0);
     const char *message = shown_text(first, "message");
     int64_t line = shown_number(first, "line");
+    char times[48] = "";
 
     job->state.phase = RUN_FAILED;
     (void)unlink(job->retry_path);
     if (!run_job_save(job))
         return;
+    if (job->state.remade > 0)
+        snprintf(times, sizeof(times), " (it was made %u times)", job->state.remade + 1);
     if (line > 0)
-        run_job_end(job, CLIENT_REFUSED, "batch %s failed: %s: line %" PRId64 ": %s",
-                    job->state.create.id, shown_text(first, "code"), line, message);
+        run_job_end(job, CLIENT_REFUSED, "batch %s failed: %s: line %" PRId64 ": %s%s",
+                    job->state.create.id, shown_text(first, "code"), line, message, times);
     else
-        run_job_end(job, CLIENT_REFUSED, "batch %s failed: %s: %s", job->state.create.id,
-                    shown_text(first, "code"),
-                    message[0] != '\0' ? message : "it does not say why");
+        run_job_end(job, CLIENT_REFUSED, "batch %s failed: %s: %s%s", job->state.create.id,
+                    shown_text(first, "code"), message[0] != '\0' ? message : "it does not say why",
+                    times);
+}
+
+/* Nothing of it has run: another one, which has a number and with that a key of its own. */
+static void make_again(struct run_job *job, int64_t now_ms)
+{
+    int64_t wait_ms = run_room_ms(job->state.remade, job->state.gateway, job->options->room_wait_s);
+    char why[IDS_MAX + 128];
+
+    snprintf(why, sizeof(why), "there was no room for batch %s, nothing of it has run: made again",
+             job->state.create.id);
+    job->state.create = (struct run_send){.first_s = 0};
+    job->state.remade++;
+    job->looks = 0;
+    if (!run_job_save(job))
+        return;
+    run_job_go(job, RUN_STEP_CREATE);
+    run_job_wait(job, RUN_STEP_CREATE, now_ms + wait_ms, why);
 }
 
 static void look_again(struct run_job *job, int64_t now_ms, const char *why)
@@ -385,7 +405,9 @@ static void look_at(struct run_job *job, const struct json *batch, int64_t now_m
 {
     job->lost_ms = -1;
     take_batch(job, batch, now_ms);
-    if (strcmp(job->status, "failed") == 0)
+    if (run_found_no_room(batch) && job->state.remade < job->options->room_tries)
+        make_again(job, now_ms);
+    else if (strcmp(job->status, "failed") == 0)
         refuse_batch(job, batch);
     else if (shown_has_ended(job->status))
         end_batch(job, batch, now_ms);

@@ -5,7 +5,9 @@
  *              in doubt    ▼ │ not there   ▼ │ not there └─────────┘ lines that failed, once more
  *                       FIND_FILE      FIND_BATCH
  *
- * A batch that has ended stays in POLL until it shows the files with the answers that it counts.
+ * A batch that has ended stays in POLL until it shows the files with the answers that it counts. One
+ * that found no room, as some providers say minutes after the create, is made again: CREATE, with a
+ * number.
  *
  * Each step asks the server one thing and waits for it; what costs money is in the state file before it
  * is sent (run_state.h), and is sent again only by the rules of run_rules.h. A process that starts anew
@@ -30,6 +32,8 @@ struct run_options {
     bool retry_failed;            /* lines that failed are sent once more */
     int64_t poll_s, settle_s;     /* run_rules.h */
     int64_t patience_s;           /* without an answer about a batch, or without its files */
+    int64_t room_tries;           /* so often a batch that found no room is made again ... */
+    int64_t room_wait_s;          /* ... after this time; run_room_ms() */
     const volatile sig_atomic_t *stop,
         *now; /* borrowed; Ctrl-C; a second one, which waits for nothing */
 };

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <string.h>
 #include <strings.h>
 
 #include "shown.h"
@@ -11,6 +12,7 @@
 #define UNSURE_MS    60000 /* for an error file that may never be */
 #define PAUSE_MAX_MS 60000
 #define ASKED_MAX_S  300
+#define ROOM_MAX_MS  900000
 #define LEFT_MAX_S   315576000 /* ten years: who says more knows nothing */
 
 enum run_next run_after_send(enum client_exit code, const struct client_answer *answer, bool fresh)
@@ -106,6 +108,34 @@ enum run_retry run_may_retry(const struct run_state *state)
     if (state->counted)
         return RUN_RETRY;
     return state->round == 0 ? RUN_RETRY_COUNT : RUN_RETRY_UNCOUNTED;
+}
+
+bool run_found_no_room(const struct json *batch)
+{
+    const struct json *errors = json_get(json_get(batch, "errors"), "data");
+    int64_t completed = count_of(batch, "completed");
+
+    if (strcasecmp(shown_text(batch, "status"), "failed") != 0 || json_size(errors) == 0)
+        return false;
+    for (size_t i = 0; i < json_size(errors); i++)
+        if (strcmp(shown_text(json_at(errors, i), "code"), "token_limit_exceeded") != 0)
+            return false;
+    return (completed == 0 ||
+            (completed == -1 && json_type(json_get(batch, "in_progress_at")) == JSON_NULL)) &&
+           count_of(batch, "failed") <= 0 && shown_text(batch, "output_file_id")[0] == '\0' &&
+           shown_text(batch, "error_file_id")[0] == '\0';
+}
+
+int64_t run_room_ms(unsigned remade, bool gateway, int64_t wait_s)
+{
+    int64_t ms = wait_s * 1000, most_ms = ms > ROOM_MAX_MS ? ms : ROOM_MAX_MS;
+
+    assert(wait_s >= 0);
+    if (gateway && remade == 0)
+        return 0;
+    for (unsigned i = gateway ? 1 : 0; i < remade && ms < most_ms; i++)
+        ms *= 4;
+    return ms > most_ms ? most_ms : ms;
 }
 
 int64_t run_pause_ms(unsigned tries, int64_t asked_s)

@@ -72,6 +72,17 @@ enum run_retry {
 /** @param state  after a round was merged */
 enum run_retry run_may_retry(const struct run_state *state);
 
+/** Whether a batch failed because its provider had no room for its tokens, and nothing of it has run:
+ * some say so only minutes after the create (providers 2.6). What would fail anywhere is not that,
+ * nor is a batch of which anything was done. @param batch  as a server tells it */
+bool run_found_no_room(const struct json *batch);
+
+/** How long until a batch that found no room is made again, in ms. A gateway knows at once where there
+ * is room; others are given time: four times as long after each one, up to a quarter of an hour.
+ *  @param remade  how often it was made again before
+ *  @param wait_s  of the first of these times */
+int64_t run_room_ms(unsigned remade, bool gateway, int64_t wait_s);
+
 /** Before try number `tries` (1, 2, ...), in ms: 1 s, 2 s, 4 s ... 60 s, or what the server asked for,
  * up to five minutes.
  *  @param asked_s  Retry-After; -1: nothing */

@@ -15,6 +15,7 @@
 #define PAGE      "100"
 #define MAX_PAGES 1000
 #define SLACK_S   86400 /* between the clock here and the server's */
+#define MARK      (RUN_NONCE + 16)
 
 /* What differs between an upload and a create. */
 struct kind {
@@ -34,7 +35,20 @@ static struct run_send *send_of(struct run_job *job, const struct kind *kind)
 
 static void write_key(const struct run_job *job, const struct kind *kind, char *out, size_t size)
 {
-    snprintf(out, size, "tranche-run-%s-%s", job->state.nonce, kind->what);
+    int len = snprintf(out, size, "tranche-run-%s-%s", job->state.nonce, kind->what);
+
+    assert(len > 0 && (size_t)len < size);
+    if (kind == &create && job->state.remade > 0)
+        snprintf(out + len, size - (size_t)len, "-%u", job->state.remade);
+}
+
+/* By what a batch is known in a list: the nonce, with a number if it was made again. */
+static void write_mark(const struct run_job *job, char out[MARK])
+{
+    int len = snprintf(out, MARK, "%s", job->state.nonce);
+
+    if (job->state.remade > 0)
+        snprintf(out + len, MARK - (size_t)len, ".%u", job->state.remade);
 }
 
 /* --- ends of a step --- */
@@ -203,11 +217,14 @@ static void send_upload(struct run_job *job, int64_t now_ms)
 
 static void write_create(const struct run_job *job, struct strbuf *out)
 {
+    char mark[MARK];
+
+    write_mark(job, mark);
     strbuf_addc(out, '{');
     json_write_member_string(out, "input_file_id", job->state.upload.id);
     json_write_member_string(out, "endpoint", job->state.endpoint);
     json_write_member_string(out, "completion_window", "24h");
-    strbuf_addf(out, ",\"metadata\":{\"tranche_run\":\"%s\"}}", job->state.nonce);
+    strbuf_addf(out, ",\"metadata\":{\"tranche_run\":\"%s\"}}", mark);
 }
 
 /* A create is not given up at the first Ctrl-C: it is short, and its answer is worth having. */
@@ -243,20 +260,25 @@ static void send_create(struct run_job *job, int64_t now_ms)
 struct search {
     const struct run_job *job;
     const struct kind *kind;
-    char name[INPUT_NAME];
+    char name[INPUT_NAME], mark[MARK];
     char last[IDS_MAX + 1], found[IDS_MAX + 1];
     bool more;
 };
 
-/* The file by its name, which nobody else's has; the batch by its metadata, or by that file. */
+/* The file by its name, which nobody else's has; the batch by its metadata, or by that file where a
+ * server keeps no metadata. Of one that was made again those before it are not meant, which failed. */
 static bool is_ours(const struct search *s, const struct json *row)
 {
-    const char *id = s->job->state.upload.id;
+    const char *id = s->job->state.upload.id, *mark;
 
     if (s->kind == &upload)
         return strcmp(shown_text(row, "filename"), s->name) == 0;
-    return strcmp(shown_text(json_get(row, "metadata"), "tranche_run"), s->job->state.nonce) == 0 ||
-           (id[0] != '\0' && strcmp(shown_text(row, "input_file_id"), id) == 0);
+    mark = shown_text(json_get(row, "metadata"), "tranche_run");
+    if (strcmp(mark, s->mark) == 0)
+        return true;
+    if (s->job->state.remade > 0 && (mark[0] != '\0' || run_found_no_room(row)))
+        return false;
+    return id[0] != '\0' && strcmp(shown_text(row, "input_file_id"), id) == 0;
 }
 
 /* A time that is a text, as some write it, is none: then the whole list is read. */
@@ -353,6 +375,7 @@ static void find(struct run_job *job, const struct kind *kind, int64_t now_ms)
     enum client_exit code;
 
     input_name(job->path, job->state.nonce, search.name);
+    write_mark(job, search.mark);
     code = walk(&search, send_of(job, kind)->first_s - SLACK_S, &answer);
     note_server(job, &answer);
     if (code == CLIENT_OK && search.found[0] != '\0')

@@ -94,6 +94,17 @@ static bool take_unread(const struct json *root, struct run_state *out)
     return true;
 }
 
+/* Only of a batch that was made again. @return false: it is there, and wrong */
+static bool take_remade(const struct json *root, struct run_state *out)
+{
+    int64_t remade = 0;
+
+    if (json_get(root, "remade") != NULL && !take_number(root, "remade", 1000, &remade))
+        return false;
+    out->remade = (unsigned)remade;
+    return true;
+}
+
 static bool take_all(const struct json *root, struct run_state *out)
 {
     int64_t version, bytes, round;
@@ -112,7 +123,7 @@ static bool take_all(const struct json *root, struct run_state *out)
            take_text(root, "nonce", out->nonce, sizeof(out->nonce)) &&
            take_text(root, "round_sha256", out->round_digest, sizeof(out->round_digest)) &&
            take_send(root, "upload", &out->upload) && take_send(root, "create", &out->create) &&
-           take_phase(root, &out->phase) && take_unread(root, out) &&
+           take_phase(root, &out->phase) && take_unread(root, out) && take_remade(root, out) &&
            is_hex(out->nonce, RUN_NONCE) && is_hex(out->digest, RUN_DIGEST) &&
            is_hex(out->round_digest, RUN_DIGEST);
 }
@@ -173,6 +184,8 @@ void run_state_print(const struct run_state *state, struct strbuf *out)
     json_write_member_string(out, "round_sha256", state->round_digest);
     print_send("upload", &state->upload, out);
     print_send("create", &state->create, out);
+    if (state->remade > 0)
+        json_write_member_int(out, "remade", state->remade);
     print_unread(state, out);
     strbuf_addf(out, ",\n \"phase\":\"%s\"}\n", phases[state->phase]);
 }
@@ -222,6 +235,7 @@ int run_state_begin(struct run_state *state, unsigned round, const char *digest)
         snprintf(state->nonce + i * 2, 3, "%02x", bits[i]);
     state->round = round;
     state->phase = RUN_BEGUN;
+    state->remade = 0;
     state->upload = state->create = (struct run_send){.first_s = 0};
     memcpy(state->round_digest, digest, RUN_DIGEST + 1);
     return 0;

@@ -48,6 +48,7 @@ struct run_state {
     char nonce[RUN_NONCE + 1];
     char round_digest[RUN_DIGEST + 1]; /* of what is uploaded, before another model name */
     struct run_send upload, create;
+    unsigned remade; /* how often its batch was made again, after one that found no room */
     enum run_phase phase;
     /* Of the answers that are merged. A round that has any is the last one (run_may_retry()). */
     bool counted; /* false: none are yet, or an older tranche merged some and did not look */

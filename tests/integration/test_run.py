@@ -10,8 +10,8 @@ import signal
 import subprocess
 
 import pytest
-from harness import (GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, Process, Sim, azure_account, balanced_config, find_binary, free_port, http_request,
-                     program_env, sim_config, until)
+from harness import (GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, Process, Sim, azure_account, azure_deployment, balanced_config, find_binary, free_port,
+                     http_request, program_env, sim_config, until)
 from kill_proxy import ANSWER, BEFORE, BODY, HALF, KillProxy
 
 QUICK = {"validate_ms": 50, "run_ms": 300, "finalize_ms": 20, "cancel_ms": 50}
@@ -441,6 +441,81 @@ def test_what_is_refused_ends_with_what_to_do(alone, tmp_path):
     for command in ("run", "results"):
         done = alone.run(command, "--help")
         assert done.returncode == 0 and "Example:" in done.stdout and "Exit:" in done.stdout, done
+
+
+ROOM = 300  # tokens, fewer than the lines of IDS have
+
+
+def late_account(name, tokens):
+    return azure_account(name, deployments=[{"name": f"gpt-4o-batch-{name}", "model": "gpt-4o", "sku": "GlobalBatch",
+                                             "enqueued_token_limit": tokens, "refusal": "slow"}])
+
+
+@pytest.fixture
+def full_sim(make_sim):
+    """Providers that say only after the create that they have no room."""
+    return make_sim(sim_config([late_account("eu", ROOM), late_account("us", 1_000_000), {
+        "name": "oai", "kind": "openai", "port": 0, "key": PROVIDER_KEYS["oai"], "models": [GROUP], "enqueued_token_limit": ROOM}], **QUICK))
+
+
+@pytest.fixture
+def full(full_sim):
+    """A server of the contract that has no room until it is given some."""
+    return World(full_sim, "oai", full_sim.ports["oai"], PROVIDER_KEYS["oai"])
+
+
+def killed_at(world, command, points):
+    """@return the server's address for another try, whose proxy kills nobody any more"""
+    proxy = KillProxy(world.port)
+    for method, pattern, where in points:
+        proxy.plan(method, pattern, where)
+        process = world.begin(*command, url=proxy.url)
+        proxy.watch(process.pid)
+        out, err = process.communicate(timeout=PATIENCE * 6)
+        assert proxy.killed.is_set() and process.returncode == -signal.SIGKILL, (method, pattern, where, out, err, proxy.seen)
+    return proxy
+
+
+def test_a_batch_that_failed_late_for_want_of_room_runs_elsewhere(start, full_sim, tmp_path):
+    """Its deployment said so after the create: the command makes it again, and the gateway elsewhere; killed on the way it makes no third."""
+    rows = [azure_deployment(full_sim, "eu", weight=1), azure_deployment(full_sim, "us", weight=0)]
+    world = World(full_sim, "eu", start(balanced_config(full_sim, accounts=(), model_list=rows), sim=full_sim).port, MASTER_KEY)
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1"]
+    proxy = killed_at(world, command, [("GET", "/v1/batches/", ANSWER), ("POST", "/v1/batches$", BEFORE), ("POST", "/v1/batches$", ANSWER)])
+    done = world.run(*command, "--json", url=proxy.url)
+    proxy.close()
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and (told["status"], told["ok"], told["remade"]) == ("completed", 12, 1), (done, proxy.seen)
+    assert ids_of(output) == IDS and full_sim.created("batches", ["eu"]) == 1 and full_sim.created("batches", ["us"]) == 1
+    marks = {b["metadata"]["tranche_run"] for b in http_request(world.port, "GET", "/v1/batches", headers={
+        "Authorization": f"Bearer {MASTER_KEY}"}).json()["data"]}
+    assert marks == {state_of(output)["nonce"], state_of(output)["nonce"] + ".1"}
+
+
+def test_a_batch_that_found_no_room_is_made_again_at_any_server_and_once(full, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1", "--settle", "0", "--room-wait", "0"]
+    killed_at(full, command, [("GET", "/v1/batches/", ANSWER), ("POST", "/v1/batches$", BEFORE)]).close()
+    full.sim.switch("oai", bytes_per_token=1000)  # its other batches have ended: there is room now
+    state = output.parent / "out.jsonl.tranche"
+    state.write_text(state.read_text().replace(state_of(output)["base_url"], f"http://127.0.0.1:{full.port}"))
+    full.sim.fault({"close": "answer"}, account="oai", method="POST", path="/v1/batches")
+    done = full.run(*command)
+    assert done.returncode == 0 and "12 lines, 12 ok, 0 failed" in done.stdout, done
+    assert full.made() == (1, 2) and state_of(output)["remade"] == 1 and ids_of(output) == IDS
+
+
+def test_a_batch_that_finds_no_room_again_and_again_has_failed(full, tmp_path):
+    source, output = write(tmp_path / "in.jsonl", *IDS), tmp_path / "out.jsonl"
+    command = ["run", source, "-o", str(output), "--poll", "1", "--room-wait", "0"]
+    done = full.run(*command, "--room-tries", "2")
+    assert done.returncode == 1 and "failed: token_limit_exceeded: " in done.stderr and "made 3 times" in done.stderr, done
+    assert "there was no room for batch" in done.stderr and full.made() == (1, 3) and not output.exists()
+    # Who waits for this code by himself has it at once.
+    done = full.run(*command, "--room-tries", "0")
+    assert done.returncode == 1 and "failed: token_limit_exceeded: " in done.stderr and "made" not in done.stderr, done
+    assert full.made() == (2, 4) and not output.exists()
 
 
 class Terminal:

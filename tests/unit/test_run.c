@@ -279,6 +279,80 @@ static void answers_that_are_counted_and_not_there_are_missing(void **state)
     assert_int_equal(run_missing(0, 0), 0);
 }
 
+/* --- no room --- */
+
+static bool no_room(const char *text)
+{
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    struct json *batch = json_parse(doc, text, strlen(text), &error);
+    bool got;
+
+    assert_non_null(batch);
+    got = run_found_no_room(batch);
+    json_doc_free(doc);
+    return got;
+}
+
+#define FULL  "\"errors\":{\"data\":[{\"code\":\"token_limit_exceeded\",\"line\":null}]}"
+#define ZEROS ",\"request_counts\":{\"total\":0,\"completed\":0,\"failed\":0}"
+
+static void a_batch_that_failed_for_want_of_room_before_it_ran_may_be_made_again(void **state)
+{
+    (void)state;
+    assert_true(no_room("{\"status\":\"failed\"," FULL ZEROS "}"));
+    assert_true(no_room("{\"status\":\"Failed\"," FULL ZEROS ",\"output_file_id\":\"\"}"));
+    assert_true(no_room("{\"status\":\"failed\"," FULL ",\"in_progress_at\":null,"
+                        "\"request_counts\":{\"completed\":null,\"failed\":null}}"));
+    assert_true(no_room("{\"status\":\"failed\",\"errors\":{\"data\":["
+                        "{\"code\":\"token_limit_exceeded\"},{\"code\":\"token_limit_exceeded\"}"
+                        "]}" ZEROS "}"));
+}
+
+static void what_has_run_or_would_fail_anywhere_is_not_made_again(void **state)
+{
+    static const char *const codes[] = {"invalid_json_line", "duplicate_custom_id",
+                                        "model_mismatch",    "model_not_found",
+                                        "input_modified",    ""};
+    char text[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        snprintf(text, sizeof(text),
+                 "{\"status\":\"failed\",\"errors\":{\"data\":["
+                 "{\"code\":\"token_limit_exceeded\"},{\"code\":\"%s\"}]}" ZEROS "}",
+                 codes[i]);
+        assert_false(no_room(text));
+    }
+    assert_false(no_room("{\"status\":\"failed\"" ZEROS "}"));
+    assert_false(no_room("{\"status\":\"failed\",\"errors\":{\"data\":[]}" ZEROS "}"));
+    assert_false(no_room("{\"status\":\"failed\",\"errors\":{\"data\":[{}]}" ZEROS "}"));
+    assert_false(no_room("{\"status\":\"expired\"," FULL ZEROS "}"));
+    assert_false(no_room("{\"status\":\"in_progress\"," FULL ZEROS "}"));
+    assert_false(no_room("{\"status\":\"failed\"," FULL ZEROS ",\"output_file_id\":\"o\"}"));
+    assert_false(no_room("{\"status\":\"failed\"," FULL ZEROS ",\"error_file_id\":\"e\"}"));
+    assert_false(no_room("{\"status\":\"failed\"," FULL ",\"request_counts\":"
+                         "{\"total\":3,\"completed\":1,\"failed\":0}}"));
+    assert_false(no_room("{\"status\":\"failed\"," FULL ",\"request_counts\":"
+                         "{\"total\":3,\"completed\":0,\"failed\":1}}"));
+    assert_false(no_room("{\"status\":\"failed\"," FULL ",\"in_progress_at\":1700000000}"));
+}
+
+static void a_full_provider_is_given_time_and_a_gateway_is_asked_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(run_room_ms(0, false, 60), 60000);
+    assert_int_equal(run_room_ms(1, false, 60), 240000);
+    assert_int_equal(run_room_ms(2, false, 60), 900000);
+    assert_int_equal(run_room_ms(99, false, 60), 900000);
+    assert_int_equal(run_room_ms(0, true, 60), 0);
+    assert_int_equal(run_room_ms(1, true, 60), 60000);
+    assert_int_equal(run_room_ms(2, true, 60), 240000);
+    assert_int_equal(run_room_ms(0, false, 3600), 3600000);
+    assert_int_equal(run_room_ms(5, false, 3600), 3600000);
+    assert_int_equal(run_room_ms(99, false, 0), 0);
+}
+
 /* --- the state --- */
 
 static struct run_state some_state(void)
@@ -356,6 +430,30 @@ static void what_could_not_be_read_is_remembered(void **state)
 }
 
 /* Cut or changed anywhere: an error, or the same as before, never a crash. */
+static void how_often_a_batch_was_made_again_is_remembered_for_its_round(void **state)
+{
+    struct strbuf text = STRBUF_INIT;
+    struct run_state s = some_state(), got;
+
+    (void)state;
+    run_state_print(&s, &text);
+    assert_null(strstr(text.data, "remade")); /* as of an older state */
+    assert_int_equal(run_state_parse(text.data, text.len, &got), 0);
+    assert_int_equal(got.remade, 0);
+    s.remade = 2;
+    strbuf_reset(&text);
+    run_state_print(&s, &text);
+    assert_int_equal(run_state_parse(text.data, text.len, &got), 0);
+    assert_int_equal(got.remade, 2);
+    s.remade = 2000;
+    strbuf_reset(&text);
+    run_state_print(&s, &text);
+    assert_int_equal(run_state_parse(text.data, text.len, &got), ERR_SYNTAX);
+    assert_int_equal(run_state_begin(&s, 3, DIGEST), 0);
+    assert_int_equal(s.remade, 0);
+    strbuf_deinit(&text);
+}
+
 static void what_is_no_state_is_refused(void **state)
 {
     struct strbuf text = STRBUF_INIT;
@@ -422,7 +520,11 @@ int main(void)
         cmocka_unit_test(a_batch_without_counts_has_run_nothing_only_if_it_never_began),
         cmocka_unit_test(what_is_late_is_never_taken_for_all_there_is),
         cmocka_unit_test(answers_that_are_counted_and_not_there_are_missing),
+        cmocka_unit_test(a_batch_that_failed_for_want_of_room_before_it_ran_may_be_made_again),
+        cmocka_unit_test(what_has_run_or_would_fail_anywhere_is_not_made_again),
+        cmocka_unit_test(a_full_provider_is_given_time_and_a_gateway_is_asked_at_once),
         cmocka_unit_test(a_state_is_read_as_it_was_written),
+        cmocka_unit_test(how_often_a_batch_was_made_again_is_remembered_for_its_round),
         cmocka_unit_test(what_could_not_be_read_is_remembered),
         cmocka_unit_test(what_is_no_state_is_refused),
         cmocka_unit_test(each_round_has_a_nonce_of_its_own),
