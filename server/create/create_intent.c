@@ -220,6 +220,7 @@ static enum create_step leave_deployment(struct create_job *job)
 static enum create_step on_full(struct create_job *job, const struct wire_verdict *verdict)
 {
     job->intent.stands = false; /* nothing was written */
+    unsent_clear(&job->intent.unsent);
     log_debug("request %s: create: scope %u is full for all nodes: %llu of %llu", job->request_id,
               (unsigned)verdict->scope, (unsigned long long)verdict->used,
               (unsigned long long)verdict->limit);
@@ -274,6 +275,20 @@ static void on_intent(void *arg, const struct wire_verdict *verdict, bool asked)
     create_go(job, judge(job, verdict));
 }
 
+/* Before the keeper can hear of it: what it grants a worker that has died meanwhile is given back. */
+static int name_intent(struct create_job *job)
+{
+    struct runtime *rt = job->op.rt;
+    struct intent *intent = &job->intent;
+    int rc = journal_new_id(intent->id);
+
+    static_assert(WIRE_ID == UNSENT_ID, "an id as it is");
+    unsent_clear(&intent->unsent); /* of a try that was not sent */
+    if (rc == 0)
+        intent->unsent = unsent_note(&rt->inherited->shared->unsent[rt->slot], intent->id);
+    return rc;
+}
+
 enum create_step create_intend(struct create_job *job)
 {
     struct runtime *rt = job->op.rt;
@@ -305,8 +320,8 @@ enum create_step create_intend(struct create_job *job)
                                    job->nonce, strlen(job->nonce));
     intent->granted = false;
     intent->asked_ms = loop_now_ms(rt->loop);
-    if (journal_new_id(intent->id) != 0 || journal_intent(rt->journal, &asked, needs_an_answer(job),
-                                                          on_intent, job, &intent->call) != 0)
+    if (name_intent(job) != 0 || journal_intent(rt->journal, &asked, needs_an_answer(job),
+                                                on_intent, job, &intent->call) != 0)
         return on_away(job, 0);
     return STEP_WAITS;
 }
@@ -314,6 +329,11 @@ enum create_step create_intend(struct create_job *job)
 bool create_may_be_sent(const struct create_job *job)
 {
     return job->op.rt->journal == NULL || loop_now_ms(job->op.rt->loop) < job->intent.good_until_ms;
+}
+
+void create_begins_to_be_sent(struct create_job *job)
+{
+    unsent_clear(&job->intent.unsent);
 }
 
 /* --- what is told --- */
@@ -348,6 +368,7 @@ void create_tell_end(struct create_job *job)
         journal_cancel(&job->intent.call);
         job->intent.stands = true; /* it may be written all the same */
     }
+    unsent_clear(&job->intent.unsent);
     tell_drop(job, WIRE_NOT_MADE);
 }
 

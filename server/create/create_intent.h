@@ -15,6 +15,7 @@
 
 #include "common/rights.h"
 #include "core/tenant.h"
+#include "core/unsent.h"
 #include "journal/journal.h"
 
 struct config;
@@ -32,6 +33,8 @@ struct intent_who {
 struct intent {
     struct journal_call *call; /* owned; under way in INTENT, else NULL */
     char id[WIRE_ID + 1];
+    /* Owned; should this worker die it was not sent, for certain. NULL: it may have been */
+    struct unsent_entry *unsent;
     bool stands;            /* the keeper may count it, and hears what becomes of it */
     bool granted;           /* ... as its database has said */
     uint64_t asked_ms;      /* monotonic */
@@ -54,6 +57,10 @@ void intent_take_tags(struct intent_who *who, const struct config *config,
 
 /** Whether it may be sent now: a grant is good for a while. From inside curl. */
 bool create_may_be_sent(const struct create_job *job);
+
+/** Its first byte goes out now: from here on this worker's death leaves it in doubt. From inside
+ * curl. */
+void create_begins_to_be_sent(struct create_job *job);
 
 /** The batch was made, or found.
  *  @param native  its provider's id

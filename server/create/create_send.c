@@ -252,6 +252,7 @@ static bool on_begin(void *arg)
 {
     struct create_job *job = arg;
 
+    create_begins_to_be_sent(job);
     return create_may_be_sent(job) && quota_sent(job->op.rt->inherited->quota, &job->claim) &&
            repeat_sent(&job->repeat,
                        table_deployment(job->op.rt->table, job->op.deployment)->fingerprint);

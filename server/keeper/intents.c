@@ -817,6 +817,23 @@ void intents_step(struct intents *t, uint64_t now_ms)
         renew_shares(t, now_ms);
 }
 
+/* What the database will never take is said once. */
+int intents_were_not_sent(struct intents *t, const char *id)
+{
+    const struct wire_drop drop = {.why = WIRE_NOT_MADE, .id = id, .claim = "", .nonce = ""};
+    struct strbuf bytes = STRBUF_INIT;
+    int rc = reach(t);
+
+    if (rc == 0)
+        rc = wire_drop_write(&drop, &bytes);
+    if (rc == 0)
+        rc = note(t, put_drop(t, bytes.data, bytes.len));
+    if (rc == 0)
+        remember(t, KEEPER_DROP, bytes.data, bytes.len);
+    strbuf_deinit(&bytes);
+    return is_hopeless(rc) ? 0 : rc;
+}
+
 bool intents_are_idle(const struct intents *t)
 {
     return t->num_waiting == 0;

@@ -55,5 +55,10 @@ void intents_serve(struct intents *intents, struct calls *calls);
  *  @param now_ms  monotonic */
 void intents_step(struct intents *intents, uint64_t now_ms);
 
+/** A create that was asked for was not sent, and never will be: it is as if it had never been asked.
+ *  @param id  of its reservation, which may be there or may come yet
+ *  @return 0; else the database is away: say it again */
+MUST_USE int intents_were_not_sent(struct intents *intents, const char *id);
+
 /** Whether nobody waits for an answer. */
 bool intents_are_idle(const struct intents *intents);

@@ -9,10 +9,12 @@
 #include "file_totals.h"
 #include "fleet.h"
 #include "intents.h"
+#include "not_sent.h"
 #include "pricing.h"
 
 struct journaling {
-    struct fleet *fleet; /* owned, as the next four */
+    const struct inherited *inherited; /* borrowed */
+    struct fleet *fleet;               /* owned, as the next four */
     struct pricing *pricing;
     struct batches *batches;
     struct intents *intents;
@@ -76,6 +78,7 @@ int journaling_new(const struct journaling_options *options, struct journaling *
 
     if (j == NULL)
         return ERR_NOMEM;
+    j->inherited = options->inherited;
     rc = start(j, options);
     if (rc != 0) {
         file_totals_free(j->totals);
@@ -105,6 +108,7 @@ void journaling_step(struct journaling *j, bool stopping, uint64_t now_ms)
         file_totals_look(j->totals, now_ms);
     }
     intents_step(j->intents, now_ms);
+    not_sent_step(j->inherited, j->intents);
     batches_step(j->batches, now_ms);
 }
 

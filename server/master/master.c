@@ -509,6 +509,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
 
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
+    (void)unsent_bury(&m->base.shared->unsent[number_of(m, row)]); /* the keeper tells of them */
     meters_clear_holder(m->base.meters, number_of(m, row));
     entra_tokens_clear_holder(m->base.entra_tokens, number_of(m, row));
     (void)quota_repair(p->gen->inherited.quota, NULL); /* again at each look, if it was not all */

@@ -2,13 +2,15 @@
 it does while the database is away (journal statements C24, C28, C29 and C32)."""
 
 import concurrent.futures
+import hashlib
 import http.client
 import itertools
 import os
 import signal
+import subprocess
 
 import pytest
-from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, keeper_of, lines, until
+from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, keeper_of, lines, until, worker_pids
 from postgres import PROGRAMS, Cluster
 from test_tenant_batches import AMY, ANN, BEN, DATA, create, entry, refused, size_of, tokens_text
 
@@ -248,6 +250,75 @@ def test_creates_of_a_node_that_died_are_found_or_known_not_to_be(node, sim, dat
     until(lambda: read("native from tranche.batch_part") == [batch["id"]], "it is in the registry")
     until(lambda: create(nodes[1], file, ANN).status == 200, "this node has heard that one is free")
     assert sim.created("batches") == 2
+
+
+# --- a worker dies ---
+
+WAITS = """
+begin; lock table tranche.reservation in share row exclusive mode; select 'held';
+do $$ begin
+  for i in 1 .. 3000 loop
+    exit when exists(select 1 from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.query ~ 'insert into [^ ]*reservation');
+    perform pg_sleep(0.01), pg_stat_clear_snapshot();
+  end loop;
+end $$;
+select 'over';
+"""
+
+
+def granted_to_one_that_stands_still(database, worker, ask):
+    """A create whose question is in the database when its worker stops, and which is granted then. @return whether it was: a database that
+    a busy machine does not let answer in time grants nothing, and then the worker goes on"""
+
+    def read(what):
+        return database.psql(f"select count(*) from {what}").stdout.strip()
+
+    before = read("tranche.reservation")
+    with subprocess.Popen([f"{PROGRAMS[0]}/psql", "-X", "-q", "-At", database.url, "-f", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as psql:
+        psql.stdin.write(WAITS)
+        psql.stdin.flush()
+        assert psql.stdout.readline() == "held\n"
+        ask()
+        assert psql.stdout.readline() == "over\n"
+        os.kill(worker, signal.SIGSTOP)
+        psql.stdin.write("rollback;\n")
+
+    def is_there():
+        return read("tranche.reservation") != before
+
+    def is_quiet():
+        return read("pg_stat_activity where backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid()") == "0"
+
+    until(lambda: is_there() or is_quiet(), "the keeper has an answer")
+    if not is_there():
+        os.kill(worker, signal.SIGCONT)
+    return is_there()
+
+
+def test_a_worker_that_is_killed_between_a_grant_and_its_send_leaves_its_keys_room_free(node, sim, database):
+    """Ten minutes of 429 it was, for a create that nobody had sent. What was sent by the same worker stays counted: it may run."""
+    keys = [f"sk-0123456789abcdef-unsent-{n}" for n in range(5)]
+    entries = [{"hash": "sha256:" + hashlib.sha256(key.encode()).hexdigest(), "key_alias": key[-8:], "models": ["*"], "max_open_batches": 1}
+               for key in keys]
+    gateway = node(database.url, [entry(ANN, max_open_batches=1), *entries], accounts=("eu",))
+    files = {key: gateway.uploaded(DATA, key=key)["id"] for key in (ANN, *keys)}
+    (worker,) = worker_pids(gateway, 1)
+    gateway.deaths_expected = True
+    sim.fault({"status": 500}, account="eu", method="GET", path="/openai/batches*", times=100_000)  # nobody finds out what was made
+    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
+        sim.fault({"hang": "head"}, method="POST", path="/openai/batches*", times=1)
+        calls = [pool.submit(lambda: create(gateway, files[ANN], ANN))]
+        sim.wait("eu", "POST", "/openai/batches*", phase="received")
+        key = next(key for key in keys if granted_to_one_that_stands_still(
+            database, worker, lambda key=key: calls.append(pool.submit(lambda: create(gateway, files[key], key)))))
+        os.kill(worker, signal.SIGKILL)
+        for call in (calls[0], calls[-1]):
+            with pytest.raises((OSError, http.client.HTTPException)):
+                call.result()
+    until(lambda: counted(gateway, files[key], key).status == 200, "its room is free")
+    envelope(counted(gateway, files[ANN], ANN), 429)
+    assert database.psql("select state from tranche.reservation order by created limit 1").stdout.strip() == "0"
 
 
 # --- the database is away ---

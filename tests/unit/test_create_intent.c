@@ -17,6 +17,7 @@ static int end_world(void **state)
     for (unsigned i = 0; i < keeper.num; i++)
         assert_false(keeper_calls[i].open);
     keeper_counts_nothing();
+    assert_int_equal(unsent_bury(&shared.unsent[rt.slot]), 0); /* nothing stays noted */
     return tear_down(state);
 }
 
@@ -274,6 +275,54 @@ static void a_grant_is_good_for_a_while_only(void **state)
     assert_true(answered.status >= 500);
     assert_int_equal(keeper.drops, 1);
     holds_nothing();
+}
+
+/* --- its worker dies --- */
+
+static const char *dead_one(void)
+{
+    static char id[UNSENT_ID + 1];
+    struct unsent_entry *entry = unsent_first_dead(&shared.unsent[rt.slot], id);
+
+    if (entry == NULL)
+        return NULL;
+    unsent_forget(entry);
+    return id;
+}
+
+static void until_its_first_byte_a_create_is_known_not_to_be_sent(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(unsent_bury(&shared.unsent[rt.slot]), 1); /* the keeper may have heard of it */
+    assert_string_equal(dead_one(), last_intent()->id);
+    assert_null(dead_one());
+    run();
+}
+
+static void a_create_that_was_granted_is_known_not_to_be_sent_while_it_connects(void **state)
+{
+    struct upstream_call *call;
+
+    (void)state;
+    begin();
+    call = until_asked(0, ASKED_CREATE);
+    assert_int_equal(unsent_bury(&shared.unsent[rt.slot]), 1);
+    assert_string_equal(dead_one(), last_intent()->id);
+    respond(call);
+    run();
+}
+
+static void a_create_whose_answer_is_waited_for_may_have_been_sent(void **state)
+{
+    (void)state;
+    refuses(0, 1, 400, FULL);
+    begin();
+    until_asked(1, ASKED_CREATE); /* the first was sent, and is refused */
+    assert_int_equal(unsent_bury(&shared.unsent[rt.slot]), 1);
+    assert_string_equal(dead_one(), keeper.intents[1].id);
+    run();
+    assert_int_equal(unsent_bury(&shared.unsent[rt.slot]), 0);
 }
 
 /* --- the client leaves --- */
@@ -763,6 +812,9 @@ int main(void)
         WORLD(a_lost_answer_leaves_the_count_in_doubt),
         WORLD(a_lost_answer_that_is_found_is_a_batch),
         WORLD(a_grant_is_good_for_a_while_only),
+        WORLD(until_its_first_byte_a_create_is_known_not_to_be_sent),
+        WORLD(a_create_that_was_granted_is_known_not_to_be_sent_while_it_connects),
+        WORLD(a_create_whose_answer_is_waited_for_may_have_been_sent),
         WORLD(a_client_that_leaves_before_the_keeper_answers_has_made_nothing),
         cmocka_unit_test(whenever_a_client_leaves_each_count_has_one_end), /* many worlds */
         WORLD(without_limits_a_create_goes_through_while_the_database_is_away),

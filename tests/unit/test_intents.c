@@ -407,6 +407,46 @@ static void what_is_dropped_makes_room_for_what_asks_at_the_same_turn(void **sta
     assert_int_equal(held().tokens, 100);
 }
 
+/* Of a worker that has died (core/unsent.h): it may be asked for before or after that is known. */
+static void what_a_dead_worker_had_not_sent_is_free_whenever_its_question_comes(void **state)
+{
+    struct wire_intent first = limited("r1", 100), second = limited("r2", 100);
+    struct wire_intent late = limited("r3", 100);
+
+    (void)state;
+    assert_int_equal(end_of(&first), WIRE_GRANTED);
+    assert_int_equal(end_of(&second), WIRE_FULL);
+    assert_int_equal(intents_were_not_sent(intents, "r1"), 0);
+    assert_int_equal(intents_were_not_sent(intents, "r1"), 0); /* another keeper's word */
+    assert_int_equal(held().batches, 0);
+    assert_int_equal(intents_were_not_sent(intents, "r3"), 0);
+    assert_int_equal(end_of(&late), WIRE_DOWN);
+    assert_int_equal(held().batches, 0);
+    second.id = second.nonce = "r4";
+    assert_int_equal(end_of(&second), WIRE_GRANTED);
+    (void)tell_live("r4", "n4");
+    run_turn_of_loop();
+    assert_int_equal(intents_were_not_sent(intents, "r4"), 0); /* it runs */
+    assert_int_equal(held().batches, 1);
+}
+
+static void what_was_not_sent_waits_for_a_database_that_is_away(void **state)
+{
+    struct wire_intent first = limited("r1", 40), alone = limited("r2", 40);
+
+    (void)state;
+    assert_int_equal(end_of(&first), WIRE_GRANTED);
+    intents_step(intents, now_ms); /* shares are renewed */
+    take_database_away();
+    assert_int_equal(end_of(&alone), WIRE_GRANTED);
+    assert_int_not_equal(intents_were_not_sent(intents, "r1"), 0);
+    assert_int_not_equal(intents_were_not_sent(intents, "r2"), 0);
+    bring_database_back();
+    assert_int_equal(intents_were_not_sent(intents, "r1"), 0);
+    assert_int_equal(intents_were_not_sent(intents, "r2"), 0); /* behind what granted it */
+    assert_int_equal(held().batches, 0);
+}
+
 static void a_batch_that_was_sent_uncounted_counts_from_then_on(void **state)
 {
     (void)state;
@@ -823,6 +863,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_waits_at_a_turn_is_answered_together),
         T(what_is_dropped_makes_room_for_what_asks_at_the_same_turn),
+        T(what_a_dead_worker_had_not_sent_is_free_whenever_its_question_comes),
+        T(what_was_not_sent_waits_for_a_database_that_is_away),
         T(a_batch_that_was_sent_uncounted_counts_from_then_on),
         T(nobody_waits_behind_a_deadline),
         T(what_is_no_message_is_refused_and_keeps_nobody_from_anything),

@@ -29,6 +29,7 @@
 #include "core/minutes.h"
 #include "core/problem.h"
 #include "core/ui_words.h"
+#include "core/unsent.h"
 
 /* Rows of one program: during a reload two generations, each with its workers, a prober and a
  * keeper. */
@@ -92,6 +93,7 @@ struct shared {
     struct database_words database;        /* the keeper's */
     struct ui_words ui;                    /* any worker's */
     struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
+    struct unsent_row unsent[WORKER_ROWS]; /* as the slots; where there is a journal */
 };
 
 struct keeper_door;
