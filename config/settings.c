@@ -229,6 +229,11 @@ static const struct setting settings[] = {
      TO(key_max_stale_ms),
      TARGET_UINT32,
      {SCALAR_SECONDS, 5000, DAY_MS}},
+    {"tranche_settings.outage_window",
+     FROM(tranche.outage_window),
+     TO(outage_window_ms),
+     TARGET_UINT32,
+     {SCALAR_SECONDS, 60000, DAY_MS}},
     {"tranche_settings.journal",
      FROM(tranche.journal),
      TO(journal),
@@ -374,6 +379,7 @@ int settings_defaults(struct config *config)
     config->max_fallbacks = 5;
     config->max_keys = 200000;
     config->key_max_stale_ms = 60000;
+    config->outage_window_ms = 10 * 60 * 1000;
     config->limits = default_limits;
     config->timeouts = default_timeouts;
     config->metrics_need_key = true;

@@ -803,7 +803,8 @@ static void renew_shares(struct intents *t, uint64_t now_ms)
     int rc = 0;
 
     while (rc == 0 && (num = shares_due(t->shares, &at, now_ms, leases, FLEET_AT_ONCE)) > 0) {
-        rc = store_fleet_lease(t->of.store, fleet_me(t->of.fleet), SHARES_GOOD_MS, leases, num);
+        rc = store_fleet_lease(t->of.store, fleet_me(t->of.fleet),
+                               t->of.inherited->config->outage_window_ms, leases, num);
         if (rc == 0)
             shares_renew(t->shares, leases, num, now_ms);
     }
@@ -854,7 +855,7 @@ int intents_new(const struct intents_options *options, struct intents **out)
     t->turn = (struct loop_timer){.cb = on_turn, .arg = t};
     rc = outbox_new(options->outbox, &t->outbox);
     if (rc == 0)
-        rc = shares_new(&t->shares);
+        rc = shares_new(options->inherited->config->outage_window_ms, &t->shares);
     if (rc != 0) {
         intents_free(t);
         return rc;

@@ -13,14 +13,18 @@ struct share {
 };
 
 struct shares {
+    uint32_t good_ms;
     size_t num;
     struct share of[SHARES_MOST];
 };
 
-int shares_new(struct shares **out)
+int shares_new(uint32_t good_ms, struct shares **out)
 {
     *out = calloc(1, sizeof(**out));
-    return *out != NULL ? 0 : ERR_NOMEM;
+    if (*out == NULL)
+        return ERR_NOMEM;
+    (*out)->good_ms = good_ms;
+    return 0;
 }
 
 void shares_free(struct shares *shares)
@@ -102,7 +106,7 @@ void shares_renew(struct shares *shares, const struct fleet_lease *leases, size_
         share->tokens = leases[i].tokens;
         share->batches = leases[i].batches;
         share->nano = leases[i].nano;
-        share->until_ms = asked_ms + SHARES_GOOD_MS - SHARES_SKEW_MS;
+        share->until_ms = asked_ms + shares->good_ms - SHARES_SKEW_MS;
     }
 }
 

@@ -14,14 +14,14 @@
 
 #define SHARES_MOST     1024             /* scopes that a node has shares of */
 #define SHARES_USED_MS  (10 * 60 * 1000) /* so long after its last use one is renewed */
-#define SHARES_GOOD_MS  (10 * 60 * 1000) /* so long a share is good: `outage_window` */
 #define SHARES_SKEW_MS  5000             /* that much less, for clocks that differ */
 #define SHARES_EVERY_MS 20000            /* between two renewals */
 
 struct shares;
 
-/** @return 0, ERR_NOMEM */
-MUST_USE int shares_new(struct shares **out);
+/** @param good_ms  so long a share is good: `outage_window`
+ *  @return 0, ERR_NOMEM */
+MUST_USE int shares_new(uint32_t good_ms, struct shares **out);
 void shares_free(struct shares *shares); /* NULL is fine */
 
 /** Whether a key's or a team's limit or budget bounds a create. */

@@ -375,6 +375,24 @@ def test_what_each_create_gets_while_the_database_is_away(node, sim, database):
     assert again.body == first.body and again.headers["idempotent-replayed"] == "true"
 
 
+def test_a_share_of_an_outage_is_good_for_as_long_as_the_operator_says(node, sim, database):
+    gateways = [node(database.url, [entry(ANN, max_open_batches=9)], outage_window=window) for window in (None, "2h")]
+    file = gateways[0].uploaded(DATA, key=ANN)["id"]
+    for gateway in gateways:
+        assert counted(gateway, file, ANN).status == 200
+
+    def minutes_left():
+        """Of each gateway's share, by the database's clock."""
+        return sorted(int(n) for n in database.psql("select (until / 1000 - extract(epoch from now())::bigint) / 60 from tranche.lease"
+                                                    " where scope like 'k:%'").stdout.split())
+
+    # Renewed each 20 s, by each gateway
+    found = until(lambda: len(left := minutes_left()) == 2 and left, "both have a share")
+    assert found[0] <= 10 < 60 < found[1] <= 120, found
+    database.send(signal.SIGSTOP)
+    until(lambda: create(gateways[1], file, ANN).status == 200, "it goes on within its share")
+
+
 def test_a_database_that_is_gone_is_as_one_that_does_not_answer(node, sim, database):
     gateway = node(database.url, [entry(ANN, max_open_batches=50), entry(AMY)])
     files = {key: gateway.uploaded(DATA, key=key)["id"] for key in (ANN, AMY)}

@@ -109,6 +109,17 @@ static void what_goes_on_without_the_database_is_said(void **state)
     assert_int_equal(l->rc, 0);
     assert_false(l->config->limits_open_when_down);
     assert_false(l->config->idempotency_strict);
+    assert_int_equal(l->config->outage_window_ms, 600000);
+    load(l, MODELS "tranche_settings: {outage_window: 7200}\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(l->config->outage_window_ms, 7200000);
+    load(l, MODELS "tranche_settings: {outage_window: 24h}\n");
+    assert_int_equal(l->config->outage_window_ms, 86400000);
+    load(l, MODELS "tranche_settings: {outage_window: 59}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "tranche_settings.outage_window: ");
+    load(l, MODELS "tranche_settings: {outage_window: 25h}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
     load(l, MODELS "tranche_settings: {limits_when_down: perhaps}\n");
     assert_int_equal(l->rc, ERR_INVALID);
     assert_told(l, "refuse or open");

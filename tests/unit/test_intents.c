@@ -133,6 +133,7 @@ static int setup(void **state)
     snprintf(outbox_path, sizeof(outbox_path), "%s/outbox", w.dir);
     config = (struct config){.host = "127.0.0.1", .port = 4000};
     config.timeouts.json_total_ms = 60000;
+    config.outage_window_ms = 600000;
     memset(&shared, 0, sizeof(shared));
     if (table == NULL)
         assert_int_equal(table_build(&models, 1, &table), 0);

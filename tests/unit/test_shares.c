@@ -8,14 +8,15 @@
 #include "common/rights.h"
 #include "server/keeper/shares.h"
 
-#define NOW UINT64_C(5000000)
+#define NOW     UINT64_C(5000000)
+#define GOOD_MS 600000
 
 static struct shares *shares;
 
 static int setup(void **state)
 {
     (void)state;
-    return shares_new(&shares);
+    return shares_new(GOOD_MS, &shares);
 }
 
 static int teardown(void **state)
@@ -125,8 +126,21 @@ static void a_share_ends_a_little_before_its_time(void **state)
     (void)state;
     shares_note(shares, &intent, NOW);
     renew(100, RIGHTS_UNLIMITED, INT64_MAX, NOW);
-    assert_true(shares_take(shares, &intent, NOW + SHARES_GOOD_MS - SHARES_SKEW_MS - 1));
-    assert_false(shares_take(shares, &intent, NOW + SHARES_GOOD_MS - SHARES_SKEW_MS));
+    assert_true(shares_take(shares, &intent, NOW + GOOD_MS - SHARES_SKEW_MS - 1));
+    assert_false(shares_take(shares, &intent, NOW + GOOD_MS - SHARES_SKEW_MS));
+}
+
+static void a_share_is_good_for_as_long_as_the_operator_says(void **state)
+{
+    struct wire_intent intent = intent_of(1);
+
+    (void)state;
+    shares_free(shares);
+    assert_int_equal(shares_new(6 * GOOD_MS, &shares), 0);
+    shares_note(shares, &intent, NOW);
+    renew(100, RIGHTS_UNLIMITED, INT64_MAX, NOW);
+    assert_true(shares_take(shares, &intent, NOW + 6 * GOOD_MS - SHARES_SKEW_MS - 1));
+    assert_false(shares_take(shares, &intent, NOW + 6 * GOOD_MS - SHARES_SKEW_MS));
 }
 
 static void what_the_database_grants_is_not_free_any_more(void **state)
@@ -175,6 +189,7 @@ int main(void)
                                        T(all_limits_of_a_create_have_a_share_or_it_gets_none),
                                        T(a_limit_that_the_database_did_not_know_has_no_share),
                                        T(a_share_ends_a_little_before_its_time),
+                                       T(a_share_is_good_for_as_long_as_the_operator_says),
                                        T(what_the_database_grants_is_not_free_any_more),
                                        T(a_scope_that_is_not_used_is_not_renewed)};
 

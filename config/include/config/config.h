@@ -257,6 +257,8 @@ struct config {
     uint32_t metrics_max_series; /* of batches, in /metrics; default 1,000 */
     int budget_exceeded_status;  /* HTTP; 400, 402, 422 or 429; default 422 */
     bool journal;                /* of batches; default: whether there is a `database` */
+    /* So long this node's shares of limits are good while the database is away; default 10 min */
+    uint32_t outage_window_ms;
     /* While the database is away: creates of keys and teams with limits go through once this node's
      * share is spent (limits_when_down: open); default: they are refused */
     bool limits_open_when_down;
