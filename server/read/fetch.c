@@ -22,6 +22,7 @@
 #include "request/errors.h"
 #include "request/operation.h"
 #include "request/resolve.h"
+#include "request/validator.h"
 
 #define MAX_READ_TRIES 3 /* unless the operator says otherwise */
 
@@ -142,13 +143,23 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
     return object;
 }
 
+/* The request reads one object, and changes nothing. */
+static bool is_read(const struct fetch *f)
+{
+    return f->op.relay->route.kind != ROUTE_BATCH_CANCEL &&
+           (f->call == CALL_FILE_GET || f->call == CALL_BATCH_GET);
+}
+
 /* @param doc  owns `object`, and goes */
 static void send_object(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
+    bool read = is_read(f);
     struct relay *relay = operation_end(&f->op);
 
     if (object == NULL)
         relay_error(relay, ANSWER_NO_JSON, "");
+    else if (read)
+        validator_answer(relay, object);
     else
         relay_json(relay, 200, object);
     json_doc_free(doc);
@@ -240,7 +251,7 @@ static bool answer_again(struct fetch *f)
     struct viewer viewer;
     struct json *batch;
 
-    if (f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0)
+    if (f->target.unsure || f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0)
         return false;
     doc = json_doc_new();
     batch = doc != NULL ? polls_recall(rt->inherited, runtime_fingerprint(rt, f->op.deployment),
@@ -250,6 +261,7 @@ static bool answer_again(struct fetch *f)
         json_doc_free(doc);
         return false;
     }
+    relay_header(f->op.relay, "x-tranche-cache", "hit");
     viewer = viewer_of(f);
     batch_view_again(&viewer, f->op.deployment,
                      resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, batch);
@@ -397,9 +409,13 @@ void fetch_start(struct relay *relay)
         return;
     }
     f->op.deployment = f->target.deployments[0];
+    if (answer_again(f))
+        return;
+    if (is_read(f))
+        relay_header(relay, "x-tranche-cache", "miss");
     if (f->target.unsure)
         operation_locate(&f->op, f->kind, f->target.native, f->target.deployments, f->target.num,
                          on_located);
-    else if (!answer_again(f))
+    else
         ask(f);
 }

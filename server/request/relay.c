@@ -35,6 +35,7 @@ static const char *reason_of(int status)
     } known[] = {{200, "OK"},
                  {204, "No Content"},
                  {206, "Partial Content"},
+                 {304, "Not Modified"},
                  {400, "Bad Request"},
                  {401, "Unauthorized"},
                  {403, "Forbidden"},
@@ -362,6 +363,19 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
         h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
     else
         h2o_send(req, &copy, 1, H2O_SEND_STATE_FINAL);
+}
+
+/* No metadata of the representation but its ETag (RFC 9110 section 15.4.5), and no body. */
+void relay_not_modified(struct relay *relay)
+{
+    h2o_req_t *req = relay->req;
+
+    relay->op = NULL;
+    relay_begin_answer(relay);
+    req->res.status = 304;
+    req->res.reason = reason_of(304);
+    h2o_start_response(req, &no_generator);
+    h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
 void relay_made(struct relay *relay, const char *id)

@@ -91,6 +91,11 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
     snprintf(answered.body, sizeof(answered.body), "%.*s", (int)len, bytes);
 }
 
+void relay_not_modified(struct relay *relay)
+{
+    relay_bytes(relay, 304, "", "", 0);
+}
+
 void relay_json(struct relay *relay, int status, const struct json *value)
 {
     struct strbuf text = STRBUF_INIT;

@@ -117,6 +117,9 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
                  size_t len);
 void relay_json(struct relay *relay, int status, const struct json *value);
 
+/** Answer 304: the client has the representation; its ETag is set. */
+void relay_not_modified(struct relay *relay);
+
 enum relay_more {
     RELAY_MORE,  /* more follows, when the client has taken this */
     RELAY_LAST,  /* that was all; may free the operation before it returns */

@@ -1,0 +1,22 @@
+/* Answers that a client may hold against the one that it has: an ETag, and 304 in place of what it
+ * has already (RFC 9110 sections 8.8.3 and 13.1.2). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "request/relay.h"
+
+#define VALIDATOR_ETAG 35 /* bytes of an entity-tag, with the NUL */
+
+/** The entity-tag of a representation. It is a hash of its bytes, so it is a strong one: equal tags
+ * mean equal bytes (RFC 9110 section 8.8.1). */
+void validator_etag(const char *bytes, size_t len, char out[VALIDATOR_ETAG]);
+
+/** Whether a field value of If-None-Match names a tag: `*` does, and W/"x" is "x" here, by the weak
+ * comparison of RFC 9110 section 8.8.3.2. What cannot be read names none. */
+bool validator_names(const char *field, size_t len, const char *etag);
+
+/** Answer a GET or HEAD of one object with 200, an ETag and the object, or with 304 when the client
+ * has just that. Caches have to ask each time, and none keeps it for others. */
+void validator_answer(struct relay *relay, const struct json *value);
