@@ -165,8 +165,13 @@ static const char *const step_hooks[] = {
     "create index hook_try_hook on @hook_try(hook_id)",
     NULL};
 
+/* tests/next builds a program of one step more: nodes of two programs share a database. */
+#ifndef NEXT_STEPS
+#define NEXT_STEPS
+#endif
+
 static const char *const *const steps[] = {step_1,     step_2,     step_batches,
-                                           step_fleet, step_usage, step_hooks};
+                                           step_fleet, step_usage, step_hooks NEXT_STEPS};
 #define SCHEMA ((int64_t)(sizeof(steps) / sizeof(steps[0])))
 
 struct versions {
