@@ -435,12 +435,14 @@ static void on_lost_elsewhere(struct repeat *r, const struct wire_answer *was)
     }
 }
 
-/* The database is away (journal statement C28): this node does what it did without one. */
+/* The database is away (journal statement C28): this node does what it did without one. Not so a
+ * worker that is ending: the keeper may have left before it while the database is there for the other
+ * nodes, which would make it again, and nobody here would remember it. */
 static void on_away(struct repeat *r)
 {
     struct failure failure;
 
-    if (r->rt->config->idempotency_strict) {
+    if (r->rt->config->idempotency_strict || r->rt->draining) {
         error_fill(&failure, IDEMPOTENCY_AWAY, "");
         failure.retry_after_ms = AWAY_MS;
         r->ops->on_failed(r->arg, &failure);

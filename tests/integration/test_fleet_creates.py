@@ -5,12 +5,14 @@ import concurrent.futures
 import hashlib
 import http.client
 import itertools
+import json
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
-from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, keeper_of, lines, until, worker_pids
+from harness import GROUP, MASTER_KEY, PATIENCE, alive, balanced_config, envelope, keeper_of, lines, until, worker_pids
 from postgres import PROGRAMS, Cluster
 from test_tenant_batches import AMY, ANN, BEN, DATA, create, entry, refused, size_of, tokens_text
 
@@ -161,6 +163,30 @@ def test_a_key_is_remembered_by_the_database_when_the_gateway_is_gone(node, sim,
     for account in ("eu", "us", "sw"):  # nobody need ask them
         sim.fault({"status": 500}, account=account, method="GET", path="/openai/batches*", times=1000)
     same(first, keyed(gateway, file["id"]))
+    assert sim.created("batches") == 1
+
+
+def test_a_node_that_is_ending_makes_no_batch_that_another_node_makes_again(node, sim, database):
+    """A rolling restart: the create reaches the worker when its keeper has left, and is repeated at another node."""
+    nodes = [node(database.url, accounts=("eu",)) for _ in range(2)]
+    file = nodes[0].uploaded()
+    keeper = keeper_of(nodes[0])
+    body = json.dumps({"input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}).encode()
+    with socket.create_connection(("127.0.0.1", nodes[0].port), timeout=PATIENCE * 3) as client:
+        client.sendall(b"POST /v1/batches HTTP/1.1\r\nHost: tranche\r\nContent-Type: application/json\r\nIdempotency-Key: key-1\r\n"
+                       + f"Authorization: Bearer {MASTER_KEY}\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert b" 100 " in client.recv(1024)  # it has the request's head
+        nodes[0].send(signal.SIGTERM)
+        nodes[0].wait_line("worker 0.*draining")
+        nodes[0].deaths_expected = True  # it has shut its door by now, or will; this way it is known to
+        os.kill(keeper, signal.SIGKILL)
+        until(lambda: not alive(keeper), "the keeper has left")
+        client.sendall(body)
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 503 ") and b"idempotency_unavailable" in answer and b"retry-after" in answer.lower(), answer
+    assert keyed(nodes[1], file["id"]).status == 200
     assert sim.created("batches") == 1
 
 

@@ -739,6 +739,20 @@ static void who_wants_keys_to_be_strict_gets_a_503(void **state)
     assert_int_equal(num_calls, 0);
 }
 
+/* Its keeper may have left before it, and other nodes have the database. */
+static void a_worker_that_is_ending_takes_no_new_key_without_the_database(void **state)
+{
+    (void)state;
+    send_key();
+    rt.draining = true;
+    says(0, (struct wire_verdict){.end = WIRE_DOWN});
+    begin();
+    run();
+    rt.draining = false;
+    is_answered(503, "idempotency_unavailable");
+    assert_int_equal(num_calls, 0);
+}
+
 static void a_key_that_was_taken_a_moment_ago_is_safe_without_the_database(void **state)
 {
     (void)state;
@@ -840,6 +854,7 @@ int main(void)
         WORLD(a_keyed_create_whose_answer_was_lost_keeps_its_key_in_doubt),
         WORLD(a_new_key_is_this_nodes_alone_while_the_database_is_away),
         WORLD(who_wants_keys_to_be_strict_gets_a_503),
+        WORLD(a_worker_that_is_ending_takes_no_new_key_without_the_database),
         WORLD(a_key_that_was_taken_a_moment_ago_is_safe_without_the_database),
         WORLD(a_key_that_was_taken_long_ago_is_not),
         WORLD(a_key_that_somebody_else_has_by_now_is_a_409),
