@@ -31,6 +31,7 @@ struct fetch {
     enum provider_call call;
     enum id_kind kind;
     struct target target; /* owned */
+    bool recalled; /* the answer is from the poll cache */
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
     /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
@@ -154,14 +155,17 @@ static bool is_read(const struct fetch *f)
 static void send_object(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
     bool read = is_read(f);
+    const char *from = f->recalled ? "hit" : "miss";
     struct relay *relay = operation_end(&f->op);
 
-    if (object == NULL)
+    if (object == NULL) {
         relay_error(relay, ANSWER_NO_JSON, "");
-    else if (read)
+    } else if (read) {
+        relay_header(relay, "x-tranche-cache", from); /* not of a refusal: it would tell ids apart */
         validator_answer(relay, object);
-    else
+    } else {
         relay_json(relay, 200, object);
+    }
     json_doc_free(doc);
 }
 
@@ -261,7 +265,7 @@ static bool answer_again(struct fetch *f)
         json_doc_free(doc);
         return false;
     }
-    relay_header(f->op.relay, "x-tranche-cache", "hit");
+    f->recalled = true;
     viewer = viewer_of(f);
     batch_view_again(&viewer, f->op.deployment,
                      resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, batch);
@@ -411,8 +415,6 @@ void fetch_start(struct relay *relay)
     f->op.deployment = f->target.deployments[0];
     if (answer_again(f))
         return;
-    if (is_read(f))
-        relay_header(relay, "x-tranche-cache", "miss");
     if (f->target.unsure)
         operation_locate(&f->op, f->kind, f->target.native, f->target.deployments, f->target.num,
                          on_located);

@@ -86,3 +86,4 @@ def test_an_answer_says_whether_its_provider_was_asked(start, sim):
     assert polls(sim, native_of(batch["id"])) == []
     assert gateway.get(f"/v1/files/{batch['input_file_id']}").headers["x-tranche-cache"] == "miss"
     assert "x-tranche-cache" not in gateway.get("/v1/batches").headers
+    assert "x-tranche-cache" not in gateway.get("/v1/files/file-unknown").headers  # no more than that it is not there
