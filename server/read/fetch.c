@@ -31,7 +31,7 @@ struct fetch {
     enum provider_call call;
     enum id_kind kind;
     struct target target; /* owned */
-    bool recalled; /* the answer is from the poll cache */
+    bool recalled;        /* the answer is from the poll cache */
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
     /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
@@ -161,7 +161,8 @@ static void send_object(struct fetch *f, struct json_doc *doc, const struct json
     if (object == NULL) {
         relay_error(relay, ANSWER_NO_JSON, "");
     } else if (read) {
-        relay_header(relay, "x-tranche-cache", from); /* not of a refusal: it would tell ids apart */
+        relay_header(relay, "x-tranche-cache",
+                     from); /* not of a refusal: it would tell ids apart */
         validator_answer(relay, object);
     } else {
         relay_json(relay, 200, object);
