@@ -429,7 +429,6 @@ static void what_could_not_be_read_is_remembered(void **state)
     strbuf_deinit(&text);
 }
 
-/* Cut or changed anywhere: an error, or the same as before, never a crash. */
 static void how_often_a_batch_was_made_again_is_remembered_for_its_round(void **state)
 {
     struct strbuf text = STRBUF_INIT;
@@ -454,6 +453,7 @@ static void how_often_a_batch_was_made_again_is_remembered_for_its_round(void **
     strbuf_deinit(&text);
 }
 
+/* Cut or changed anywhere: an error, or the same as before, never a crash. */
 static void what_is_no_state_is_refused(void **state)
 {
     struct strbuf text = STRBUF_INIT;

@@ -14,8 +14,8 @@
 /**
  * Move the environment; before the first fork. From now on getenv(3) finds harmless variables only
  * (PATH, TZ, the sanitizers' and the like), and environment_get() all. TRANCHE_HANDOVER,
- * TRANCHE_LISTEN_FD, TRANCHE_HEALTH_FD and TRANCHE_UPGRADE_FROM stay as they are and are not kept: they carry numbers
- * from a program to the next.
+ * TRANCHE_LISTEN_FD, TRANCHE_HEALTH_FD and TRANCHE_UPGRADE_FROM stay as they are and are not kept:
+ * they carry numbers from a program to the next.
  *
  * Called again, it does nothing.
  *
