@@ -47,9 +47,9 @@ def test_whoever_leaves_in_the_middle_leaves_nothing_behind(make_door, sim, kind
         call = door.call("POST", "/v1/files", {"Content-Type": form}, len(body) if framing == "length" else "chunked")
         call.send(body[:cut])
         getattr(call, leave)()
-    answer = until(lambda: (lambda a: a.status != 507 and a)(door.upload(body, form)), "room for one more upload")
-    assert answer.status == 200, answer
-    assert door.upload(body, form).status == 200
+    for _ in range(2):  # either may be at the worker that is still to see a client leave
+        answer = until(lambda: (lambda a: a.status != 507 and a)(door.upload(body, form)), "room for one more upload")
+        assert answer.status == 200, answer
     assert [f["bytes"] for _, f in stored(sim)] == [len(renamed(data, DEPLOYMENTS[a])) for a, _ in stored(sim)]
     assert len(stored(sim)) == 2 and len(sim.requests()) == 2, "something of an upload that was broken off went upstream"
 
