@@ -109,7 +109,8 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
     struct observation seen;
     bool marked;
 
-    batch = polls_believe(rt->inherited, runtime_fingerprint(rt, deployment), doc, batch, now_ms);
+    batch = polls_believe(rt->inherited, runtime_fingerprint(rt, deployment), doc, batch, now_ms,
+                          viewer->moment);
     marked = observation_of_batch(rt->inherited, rt->slot, runtime_fingerprint(rt, deployment),
                                   batch, now_ms, &seen);
     marker = marked ? &seen.marker : NULL;

@@ -19,13 +19,13 @@ static uint64_t key_of(uint32_t account, const struct json *batch)
 }
 
 static void keep(const struct inherited *inherited, uint64_t key, bool ended,
-                 const struct json *batch, uint64_t now_ms)
+                 const struct json *batch, uint64_t now_ms, uint64_t moment)
 {
     struct strbuf text = STRBUF_INIT;
 
     json_write(batch, &text);
     if (!strbuf_failed(&text))
-        poll_cache_put(inherited->poll_cache, key, ended, text.data, text.len, now_ms);
+        poll_cache_put(inherited->poll_cache, key, ended, text.data, text.len, now_ms, moment);
     strbuf_deinit(&text);
 }
 
@@ -57,7 +57,8 @@ static struct json *ended_before(const struct inherited *inherited, uint64_t key
 }
 
 struct json *polls_believe(const struct inherited *inherited, uint32_t account,
-                           struct json_doc *doc, struct json *batch, uint64_t now_ms)
+                           struct json_doc *doc, struct json *batch, uint64_t now_ms,
+                           uint64_t moment)
 {
     uint64_t key = key_of(account, batch), age_ms;
     bool ended = is_ended(batch), had_ended, known;
@@ -72,8 +73,18 @@ struct json *polls_believe(const struct inherited *inherited, uint32_t account,
         return before;
     if (inherited->config->poll_cache_ms > 0 ||
         (ended && (!known || !had_ended || age_ms > REFRESH_MS)))
-        keep(inherited, key, ended, batch, now_ms);
+        keep(inherited, key, ended, batch, now_ms, moment);
     return batch;
+}
+
+uint64_t polls_moment(const struct inherited *inherited)
+{
+    return poll_cache_moment(inherited->poll_cache);
+}
+
+void polls_changed(const struct inherited *inherited, uint32_t account, const char *native)
+{
+    poll_cache_change(inherited->poll_cache, poll_cache_key(account, native, strlen(native)));
 }
 
 bool polls_is_outdated(const struct inherited *inherited, uint32_t account,

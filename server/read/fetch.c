@@ -32,6 +32,7 @@ struct fetch {
     enum id_kind kind;
     struct target target; /* owned */
     bool recalled;        /* the answer is from the poll cache */
+    uint64_t moment;      /* polls_moment() from before it was asked for, or changed it */
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
     /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
@@ -83,6 +84,7 @@ static struct viewer viewer_of(const struct fetch *f)
 
     viewer.owner = f->target.owner != 0 ? f->target.owner : viewer.owner;
     viewer.echoes = !f->target.litellm;
+    viewer.moment = f->moment;
     return viewer;
 }
 
@@ -359,10 +361,23 @@ static void on_not_done(struct fetch *f, const struct attempt_result *result)
     operation_fail_object(&f->op, f->kind, &result->failure);
 }
 
+/* A cancel or delete has ended: what was asked for before may be of the time before it, whatever its
+ * end; what it says itself is not. */
+static void note_change(struct fetch *f)
+{
+    struct runtime *rt = f->op.rt;
+
+    if (!changes_something(f))
+        return;
+    polls_changed(rt->inherited, runtime_fingerprint(rt, f->op.deployment), f->target.native);
+    f->moment = polls_moment(rt->inherited);
+}
+
 static void on_asked(struct operation *op, const struct attempt_result *result)
 {
     struct fetch *f = fetch_of(op);
 
+    note_change(f);
     f->maybe_done |= result->upstream->repeated;
     if (is_gone(f, result))
         forget(f);
@@ -378,6 +393,7 @@ static void ask(struct fetch *f)
 {
     struct attempt_spec spec = {.call = f->call, .id = f->target.native};
 
+    f->moment = polls_moment(f->op.rt->inherited);
     if (operation_ask(&f->op, &spec, on_asked) != 0)
         operation_fail_memory(&f->op);
 }
@@ -408,6 +424,7 @@ void fetch_start(struct relay *relay)
     if (f == NULL)
         return; /* answered */
     f->call = call_of(relay);
+    f->moment = relay->moment;
     f->kind = relay->route.kind == ROUTE_FILE ? ID_FILE : ID_BATCH;
     if (resolve_id(relay, f->kind, relay->route.id, relay->route.id_len, &f->target) == ANSWERED) {
         operation_answered(&f->op);

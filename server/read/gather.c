@@ -269,7 +269,7 @@ static bool read_batch(struct gather *g, struct json_doc *doc, struct json *batc
     if (!json_is(batch, JSON_OBJECT) || json_get_str(batch, "id") == NULL)
         return false;
     batch = polls_believe(rt->inherited, runtime_fingerprint(rt, g->deployment), doc, batch,
-                          loop_now_ms(rt->loop));
+                          loop_now_ms(rt->loop), viewer.moment);
     copy_id(batch, GATHER_OUTPUT, g->files[GATHER_OUTPUT]);
     copy_id(batch, GATHER_ERRORS, g->files[GATHER_ERRORS]);
     find_input(g, batch);

@@ -19,6 +19,7 @@
 #include "request/limits.h"
 #include "request/auth.h"
 #include "objects/client_ids.h"
+#include "objects/polls.h"
 #include "front/guard_peers.h"
 #include "request/collect.h"
 #include "request/cookie.h"
@@ -170,6 +171,7 @@ struct relay *relay_new(struct runtime *rt, h2o_req_t *req)
     relay->req = req;
     relay->rt = rt;
     relay->started_us = clock_now_us();
+    relay->moment = rt->inherited->poll_cache != NULL ? polls_moment(rt->inherited) : 0;
     relay->deployment = MODEL_NO_INDEX;
     relay->tenant = &tenant_anybody;
     access_log_new_id(relay->request_id);
@@ -536,5 +538,6 @@ struct viewer relay_viewer(const struct relay *relay)
     return (struct viewer){.rt = relay->rt,
                            .owner = relay->owner,
                            .named = &relay->named,
+                           .moment = relay->moment,
                            .is_tenant = relay->owner != 0};
 }

@@ -340,7 +340,7 @@ static bool read_batch(struct due_task *task, const struct attempt_result *resul
     if (batch == NULL)
         return false;
     batch = polls_believe(inherited_of(task), task->account->fingerprint, task->doc, batch,
-                          now_of(task->due));
+                          now_of(task->due), task->moment);
     if (!observation_read(task->doc, batch, inherited_of(task)->seals, &s) ||
         strcmp(s.id, task->native) != 0 || !seen_read(batch, task->seen, &task->errors))
         return false;
@@ -404,6 +404,7 @@ static void start_task(struct due_task *task)
     struct upkeep *upkeep = task->due->upkeep;
     uint32_t account = runtime_find_account(&upkeep->rt, task->wire.account);
 
+    task->moment = polls_moment(inherited_of(task));
     if (account != MODEL_NO_INDEX)
         task->account = &upkeep->accounts[account];
     if (task->account == NULL || task->account->deployment == MODEL_NO_INDEX) {

@@ -14,6 +14,7 @@ struct due_task {
     struct wire_due wire;           /* its texts are those below */
     char native[WIRE_MAX_ID + 1], id[WIRE_ID + 1], claim[WIRE_ID + 1], nonce[WIRE_ID + 1];
     uint64_t since_ms; /* it is claimed, or the claim was named again */
+    uint64_t moment;   /* polls_moment() from before its batch was asked for */
     /* Of a batch that was shown; owned */
     struct json_doc *doc; /* NULL: none was */
     struct wire_seen *seen;

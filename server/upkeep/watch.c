@@ -36,6 +36,7 @@ struct watch_round {
     size_t at, asked;      /* the next item that may be asked for, and how many were */
     size_t turns;          /* items looked at so far: the first one is drawn by lot */
     uint64_t page_age_ms;
+    uint64_t moment; /* polls_moment() when it began */
     struct loop_timer begin;
     uint32_t ended, adopted; /* since the round began */
     uint64_t tokens;         /* of those that have ended */
@@ -220,7 +221,8 @@ static void on_listed(void *arg, struct json_doc *doc, struct json *object)
     uint32_t deployment;
     uint64_t age_ms;
 
-    object = polls_believe(upkeep->rt.inherited, r->account->fingerprint, doc, object, now_of(r));
+    object = polls_believe(upkeep->rt.inherited, r->account->fingerprint, doc, object, now_of(r),
+                           r->moment);
     if (!observation_read(doc, object, upkeep->rt.inherited->seals, &s))
         return;
     see_files(r, &s, object);
@@ -362,6 +364,7 @@ static void on_begin(struct loop_timer *timer)
     r->turns = r->asked = 0;
     r->ended = r->adopted = 0;
     r->tokens = r->page_age_ms = 0;
+    r->moment = polls_moment(r->account->upkeep->rt.inherited);
     if (!watch_wants_list(r->items, r->num))
         next_single(r);
     else if (pages_start(&spec) != 0)

@@ -184,7 +184,7 @@ static void run(const struct poll *polls, uint32_t num, unsigned parts, uint64_t
         }
         if (parts & BELIEVING &&
             polls_believe(&inherited, runtime_fingerprint(&worker, polls[i].column), polls[i].doc,
-                          polls[i].root, loop_ms) != polls[i].root)
+                          polls[i].root, loop_ms, 0) != polls[i].root)
             exit(1);
         if (parts & COUNTING) {
             if (!observation_of_batch(&inherited, 1, runtime_fingerprint(&worker, polls[i].column),

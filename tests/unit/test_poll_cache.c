@@ -39,7 +39,7 @@ static uint64_t rival(uint64_t n)
 
 static void put_text(uint64_t key, bool ended, const char *text, uint64_t now_ms)
 {
-    poll_cache_put(c, key, ended, text, strlen(text), now_ms);
+    poll_cache_put(c, key, ended, text, strlen(text), now_ms, poll_cache_moment(c));
 }
 
 static bool has(uint64_t key, bool ended, const char *text)
@@ -105,7 +105,7 @@ static void texts_of_every_length_come_back_and_longer_ones_are_not_kept(void **
         assert_true(has(rival(0), true, text));
     }
     memset(text, 'x', sizeof(text));
-    poll_cache_put(c, rival(1), true, text, POLL_CACHE_TEXT + 1, NOW);
+    poll_cache_put(c, rival(1), true, text, POLL_CACHE_TEXT + 1, NOW, 0);
     assert_false(knows(rival(1)));
 }
 
@@ -133,13 +133,13 @@ static void what_a_killed_writer_left_is_no_entry_and_is_written_over(void **sta
     (void)state;
     put_text(rival(1), true, "the text of the second", NOW + 1);
     memcpy(&whole, entry_at(c, rival(1), 0), sizeof(whole));
-    for (unsigned words = 1; words < 4 + 3; words++) {
+    for (unsigned words = 1; words < 5 + 3; words++) {
         _Atomic uint64_t *e = (_Atomic uint64_t *)entry_at(c, rival(0), 0);
 
         memset(bucket_of(c, rival(0)), 0, sizeof(struct bucket));
         put_text(rival(0), true, "the words of the first", NOW);
         for (unsigned i = 0; i < words; i++)
-            if (i != 3) /* the sum is written last */
+            if (i != 4) /* the sum is written last */
                 store_relaxed(e + i, load_relaxed((_Atomic uint64_t *)&whole + i));
         assert_false(knows(rival(0)));
         store_relaxed(&bucket_of(c, rival(0))->key[0], rival(1));
@@ -187,7 +187,7 @@ static void *put_and_get(void *arg)
                 wrong += seen.text[k] != (char)('a' + n);
         }
         memset(text, (int)('a' + n), len);
-        poll_cache_put(c, rival(n), i % 3 == 0, text, len, i);
+        poll_cache_put(c, rival(n), i % 3 == 0, text, len, i, 0);
     }
     return (void *)(uintptr_t)wrong;
 }
@@ -211,6 +211,82 @@ static void sizes_that_make_no_sense_are_refused(void **state)
     poll_cache_free(none);
 }
 
+static void put_at(uint64_t key, bool ended, const char *text, uint64_t moment)
+{
+    poll_cache_put(c, key, ended, text, strlen(text), NOW, moment);
+}
+
+static void a_running_one_is_forgotten_when_it_is_changed(void **state)
+{
+    (void)state;
+    put_text(rival(0), false, "it runs", NOW);
+    put_text(rival(1), true, "it has ended", NOW);
+    poll_cache_change(c, rival(0));
+    poll_cache_change(c, rival(1));
+    assert_false(knows(rival(0)));
+    assert_true(has(rival(1), true, "it has ended"));
+}
+
+static void what_was_asked_for_before_a_change_is_not_kept_after_it(void **state)
+{
+    uint64_t before = poll_cache_moment(c), key = rival(0), after;
+
+    (void)state;
+    assert_true(poll_cache_is_current(c, key, before));
+    put_at(key, false, "it runs", before);
+    assert_true(has(key, false, "it runs"));
+    poll_cache_change(c, key);
+    assert_false(poll_cache_is_current(c, key, before));
+    put_at(key, false, "it runs", before);
+    assert_false(knows(key));
+    after = poll_cache_moment(c);
+    assert_true(after > before);
+    put_at(key, false, "it is cancelling", after);
+    assert_true(has(key, false, "it is cancelling"));
+    put_at(key, false, "it runs", before);
+    assert_true(has(key, false, "it is cancelling"));
+    put_at(key, true, "it was done", before);
+    assert_true(has(key, true, "it was done"));
+}
+
+/* It had looked for a change, found none, and was overtaken by one before it wrote. */
+static void what_a_writer_that_was_overtaken_leaves_is_nobodys_answer(void **state)
+{
+    uint64_t before = poll_cache_moment(c), key = rival(0);
+
+    (void)state;
+    poll_cache_change(c, key);
+    put_text(key, false, "it is cancelling", NOW);
+    write_entry(entry_at(c, key, 0), key, false, "it runs", 7, NOW, before);
+    assert_false(knows(key));
+    put_text(key, false, "it is cancelling", NOW);
+    assert_true(has(key, false, "it is cancelling"));
+}
+
+static void a_change_counts_from_the_last_one_on(void **state)
+{
+    uint64_t first, second;
+
+    (void)state;
+    poll_cache_change(c, rival(0));
+    first = poll_cache_moment(c);
+    poll_cache_change(c, rival(0));
+    second = poll_cache_moment(c);
+    assert_false(poll_cache_is_current(c, rival(0), first));
+    assert_true(poll_cache_is_current(c, rival(0), second));
+}
+
+static void a_change_is_of_its_own_object(void **state)
+{
+    uint64_t before = poll_cache_moment(c), other = UINT64_C(1) << 32 | rival(0);
+
+    (void)state;
+    poll_cache_change(c, rival(0));
+    assert_true(poll_cache_is_current(c, other, before));
+    poll_cache_change(c, other);
+    assert_false(poll_cache_is_current(c, other, before));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -224,6 +300,11 @@ int main(void)
         TEST(a_key_that_two_wrote_at_once_is_there_once_after_the_next_put),
         TEST(keys_are_of_an_account_and_an_id),
         TEST(of_many_that_write_at_once_nobody_reads_what_was_not_put),
+        TEST(a_running_one_is_forgotten_when_it_is_changed),
+        TEST(what_was_asked_for_before_a_change_is_not_kept_after_it),
+        TEST(what_a_writer_that_was_overtaken_leaves_is_nobodys_answer),
+        TEST(a_change_counts_from_the_last_one_on),
+        TEST(a_change_is_of_its_own_object),
         cmocka_unit_test(sizes_that_make_no_sense_are_refused),
     };
 

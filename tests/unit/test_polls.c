@@ -49,7 +49,8 @@ static const char *word_of(const struct json *object)
 /* What one that is seen at that time is taken for. */
 static const char *believed(const char *status, const char *word, uint64_t now_ms)
 {
-    return word_of(polls_believe(&inherited, ACCOUNT, doc, batch(status, word), now_ms));
+    return word_of(polls_believe(&inherited, ACCOUNT, doc, batch(status, word), now_ms,
+                                 polls_moment(&inherited)));
 }
 
 static void one_that_runs_is_what_it_looks_like(void **state)
@@ -91,7 +92,7 @@ static void two_batches_of_one_key_are_told_apart_by_their_ids(void **state)
     uint64_t key = poll_cache_key(ACCOUNT, "b1", 2);
 
     (void)state;
-    poll_cache_put(inherited.poll_cache, key, true, other, strlen(other), NOW);
+    poll_cache_put(inherited.poll_cache, key, true, other, strlen(other), NOW, 0);
     assert_string_equal(believed("in_progress", "mine", NOW), "mine");
     config.poll_cache_ms = 1000;
     assert_null(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW));
@@ -123,13 +124,32 @@ static void a_running_one_is_kept_where_polls_are_answered_from_memory(void **st
     assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW + 2)), "end");
 }
 
+static void what_was_asked_for_before_a_cancel_is_not_remembered_behind_it(void **state)
+{
+    uint64_t before = polls_moment(&inherited);
+    struct json *late = batch("in_progress", "late");
+
+    (void)state;
+    config.poll_cache_ms = 1000;
+    (void)believed("in_progress", "it runs", NOW);
+    polls_changed(&inherited, ACCOUNT, "b1");
+    assert_null(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW));
+    (void)believed("cancelling", "it is cancelled", NOW);
+    /* Who asked then is told what it was then, and nobody else is. */
+    assert_ptr_equal(polls_believe(&inherited, ACCOUNT, doc, late, NOW, before), late);
+    assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW)),
+                        "it is cancelled");
+    (void)polls_believe(&inherited, ACCOUNT, doc, batch("completed", "done before"), NOW, before);
+    assert_string_equal(word_of(polls_recall(&inherited, ACCOUNT, "b1", doc, NOW)), "done before");
+}
+
 static void what_has_no_id_is_what_it_is(void **state)
 {
     struct json_error error;
     struct json *odd = json_parse(doc, "{\"status\":\"completed\"}", 22, &error);
 
     (void)state;
-    assert_ptr_equal(polls_believe(&inherited, ACCOUNT, doc, odd, NOW), odd);
+    assert_ptr_equal(polls_believe(&inherited, ACCOUNT, doc, odd, NOW, 0), odd);
     assert_false(polls_is_outdated(&inherited, ACCOUNT, odd, NOW));
 }
 
@@ -144,6 +164,7 @@ int main(void)
         TEST(two_batches_of_one_key_are_told_apart_by_their_ids),
         TEST(only_who_wants_it_is_answered_from_memory_and_only_for_so_long),
         TEST(a_running_one_is_kept_where_polls_are_answered_from_memory),
+        TEST(what_was_asked_for_before_a_cancel_is_not_remembered_behind_it),
         TEST(what_has_no_id_is_what_it_is),
     };
 

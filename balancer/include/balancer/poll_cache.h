@@ -3,7 +3,8 @@
  * - **A batch that has ended has ended** (providers statement 112), whatever one of its provider's
  *   replicas says a moment later: of those that have, the object is kept, and nothing but a newer
  *   look at an ended one takes its place.
- * - Repeated polls within `poll_cache_ms` are answered without asking the provider.
+ * - Repeated polls within `poll_cache_ms` are answered without asking the provider. A cancel by any
+ *   process of this node is seen at once: nobody is answered with what was asked for before it.
  *
  * A lossy table, as memo.h is one: an entry may vanish at any time, and then the provider is asked
  * and believed. No locks and no order of steps; what is torn does not have its checksum. */
@@ -15,7 +16,7 @@
 
 #include "common/err.h"
 
-#define POLL_CACHE_TEXT 4064 /* bytes of an object that is kept; of a longer one nothing is */
+#define POLL_CACHE_TEXT 4056 /* bytes of an object that is kept; of a longer one nothing is */
 
 struct poll_cache; /* the region */
 
@@ -36,11 +37,29 @@ MUST_USE int poll_cache_adopt(int fd, uint32_t entries, struct poll_cache **out)
  *  @return never 0 */
 uint64_t poll_cache_key(uint64_t account, const char *id, size_t len);
 
+/* --- what changed --- */
+
+/** The moment of now, in the order in which this node changed objects; later ones are larger.
+ * Whoever asks a provider notes it before. */
+uint64_t poll_cache_moment(const struct poll_cache *cache);
+
+/** This node knows what became of a cancel or delete: what was asked for before may be of the time
+ * before it. To be called before anybody hears of the answer, whatever it says. */
+void poll_cache_change(struct poll_cache *cache, uint64_t key);
+
+/** Whether what was asked for at that moment may stand for the object now: this node did not change
+ * it since. Of two keys with one word in the table each counts as changed when the other is. */
+bool poll_cache_is_current(const struct poll_cache *cache, uint64_t key, uint64_t moment);
+
+/* --- the table --- */
+
 /** Keep an object, as its provider sent it. Of the eight entries where its key may be its own is
  * taken, else an empty one, else that of a running batch, else of an ended one, each time the one
- * that was seen longest ago. A running one never takes the place of the same one ended. */
+ * that was seen longest ago. A running one never takes the place of the same one ended, and is not
+ * kept when it is not current.
+ *  @param moment  poll_cache_moment() from before it was asked for; of an ended one it means nothing */
 void poll_cache_put(struct poll_cache *cache, uint64_t key, bool ended, const char *text,
-                    size_t len, uint64_t now_ms);
+                    size_t len, uint64_t now_ms, uint64_t moment);
 
 struct poll_seen {
     bool ended;
@@ -49,7 +68,8 @@ struct poll_seen {
     char text[POLL_CACHE_TEXT];
 };
 
-/** Recall. Two ids may have one key: see that `text` has the right one in it.
+/** Recall. Two ids may have one key: see that `text` has the right one in it. A running one is there
+ * as long as it is current.
  *  @return whether it is there; `out` is not to be looked at otherwise */
 bool poll_cache_get(const struct poll_cache *cache, uint64_t key, uint64_t now_ms,
                     struct poll_seen *out);

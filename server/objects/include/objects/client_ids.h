@@ -18,7 +18,8 @@ struct viewer {
     const struct named *named; /* the id that its request names; NULL: none */
     /* The master, by an id of some form: what the answer names has that form, too */
     bool echoes;
-    bool is_tenant; /* who looks hears no names of the host */
+    uint64_t moment; /* polls_moment() from before it was asked for; 0: not known */
+    bool is_tenant;  /* who looks hears no names of the host */
 };
 
 /** Whether new objects on this deployment's account get tagged ids. */

@@ -13,9 +13,17 @@
  *  @param account  fingerprint of where it is
  *  @param doc      owns `batch`, and the result
  *  @param batch    as the provider sent it
+ *  @param moment   polls_moment() from before it was asked for; 0: not known
  *  @return `batch`, or the one that had ended, as the provider had sent that */
 struct json *polls_believe(const struct inherited *inherited, uint32_t account,
-                           struct json_doc *doc, struct json *batch, uint64_t now_ms);
+                           struct json_doc *doc, struct json *batch, uint64_t now_ms,
+                           uint64_t moment);
+
+/** When something is asked of a provider, in the order of changes: poll_cache_moment(). */
+uint64_t polls_moment(const struct inherited *inherited);
+
+/** A cancel or delete has ended, whatever its answer says: poll_cache_change(). */
+void polls_changed(const struct inherited *inherited, uint32_t account, const char *native);
 
 /** Whether it runs, by its look, and is known to have ended. */
 bool polls_is_outdated(const struct inherited *inherited, uint32_t account,

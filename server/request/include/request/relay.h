@@ -44,6 +44,7 @@ struct relay {
     const struct tenant *tenant;    /* who asks; pool, or constant; anybody before auth_check() */
     char request_id[ACCESS_LOG_ID]; /* UUID; x-request-id and log lines */
     uint64_t started_us;
+    uint64_t moment;          /* polls_moment() when it began: before anything was asked for it */
     struct live_request live; /* for who calls providers for it, and for the access log */
     const char *client;       /* borrowed; its address, for the log; NULL: not known */
     uint64_t bytes_in;        /* of its body, taken so far */
