@@ -67,7 +67,7 @@ static unsigned num_timers(void)
     return n;
 }
 
-static void run_timers(void)
+static inline void run_timers(void)
 {
     for (size_t i = 0; i < MAX_TIMERS; i++) {
         struct loop_timer *timer = timers[i];
@@ -214,7 +214,7 @@ static socklen_t no_name(h2o_conn_t *conn, struct sockaddr *sa)
 }
 
 /* The head of its request has come; `path` is borrowed. */
-static struct relay *client_asks(const char *method, const char *path)
+static inline struct relay *client_asks(const char *method, const char *path)
 {
     static const h2o_conn_callbacks_t callbacks = {.get_peername = no_name,
                                                    .get_sockname = no_name};
@@ -233,14 +233,14 @@ static struct relay *client_asks(const char *method, const char *path)
 }
 
 /* It closes its connection, or its request has ended. */
-static void client_leaves(void)
+static inline void client_leaves(void)
 {
     if (client.relay != NULL)
         h2o_dispose_request(&client.req);
     client.relay = NULL;
 }
 
-static void assert_answered(int status, const char *part)
+static inline void assert_answered(int status, const char *part)
 {
     client.body[client.len] = '\0';
     assert_int_equal(client.answers, 1);
@@ -249,7 +249,7 @@ static void assert_answered(int status, const char *part)
         fail_msg("%s has no %s", client.body, part);
 }
 
-static void assert_not_answered(void)
+static inline void assert_not_answered(void)
 {
     assert_int_equal(client.answers, 0);
 }

@@ -17,6 +17,12 @@
 #include "core/share.h"
 #include "core/slices.h"
 
+#define RUNTIME_FLIGHT_BUCKETS 256
+
+struct flight;
+
+LIST_HEAD(flight_bucket, flight);
+
 struct runtime {
     const struct inherited *inherited;
     const struct config *config; /* = inherited->config */
@@ -24,7 +30,8 @@ struct runtime {
     uint32_t slot;
     struct loop *loop;
     struct upstream *upstream;
-    struct live live;        /* clients' requests in flight */
+    struct live live;                                     /* clients' requests in flight */
+    struct flight_bucket flights[RUNTIME_FLIGHT_BUCKETS]; /* calls that are shared: flight.c's */
     struct misses misses;    /* of keys that nobody knows, by address */
     struct ask *ask;         /* owned; to the keeper: tenants/ask.h; NULL: there is none */
     struct journal *journal; /* owned; journal/journal.h; NULL: no journal is kept */
@@ -49,6 +56,7 @@ struct runtime {
     uint64_t json_bytes; /* held now by clients' JSON bodies and their trees: collect.c */
     bool draining;
     uint32_t calls_waiting; /* calls to providers that wait for a token; attempt_token.c's */
+    uint32_t calls_shared;  /* requests that wait for the call of another one; flight.c's */
     uint32_t gathers;       /* batches whose files are put together: read/gather.c's */
     uint32_t downloads;     /* in flight; admit.c's, as what follows */
     TAILQ_HEAD(, admit_place) downloads_waiting;
