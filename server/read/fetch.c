@@ -10,6 +10,7 @@
 #include "upstream/normal.h"
 #include "core/counters.h"
 #include "calls/attempt.h"
+#include "calls/flight.h"
 #include "expand.h"
 #include "journal/journal.h"
 #include "objects/batch_view.h"
@@ -31,7 +32,7 @@ struct fetch {
     enum provider_call call;
     enum id_kind kind;
     struct target target; /* owned */
-    bool recalled;        /* the answer is from the poll cache */
+    const char *from;     /* whence the answer is: constant text of x-tranche-cache */
     uint64_t moment;      /* polls_moment() from before it was asked for, or changed it */
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
@@ -157,7 +158,7 @@ static bool is_read(const struct fetch *f)
 static void send_object(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
     bool read = is_read(f);
-    const char *from = f->recalled ? "hit" : "miss";
+    const char *from = f->from;
     struct relay *relay = operation_end(&f->op);
 
     if (object == NULL) {
@@ -268,7 +269,7 @@ static bool answer_again(struct fetch *f)
         json_doc_free(doc);
         return false;
     }
-    f->recalled = true;
+    f->from = "hit";
     viewer = viewer_of(f);
     batch_view_again(&viewer, f->op.deployment,
                      resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, batch);
@@ -389,12 +390,34 @@ static void on_asked(struct operation *op, const struct attempt_result *result)
         on_not_done(f, result);
 }
 
+/* A plain poll: who asks for the same now may be told the same. */
+static bool may_share(const struct fetch *f)
+{
+    return is_read(f) && !expand_wants_events(f->op.relay);
+}
+
+static int ask_alone(struct fetch *f, struct attempt_spec *spec)
+{
+    f->from = "miss";
+    f->moment = polls_moment(f->op.rt->inherited);
+    return operation_ask(&f->op, spec, on_asked);
+}
+
+static int ask_with_others(struct fetch *f, struct attempt_spec *spec)
+{
+    struct flight_entered entered = {0};
+    int ret = operation_ask_shared(&f->op, spec, on_asked, &entered);
+
+    f->from = entered.joined ? "shared" : "miss";
+    f->moment = entered.moment;
+    return ret;
+}
+
 static void ask(struct fetch *f)
 {
     struct attempt_spec spec = {.call = f->call, .id = f->target.native};
 
-    f->moment = polls_moment(f->op.rt->inherited);
-    if (operation_ask(&f->op, &spec, on_asked) != 0)
+    if ((may_share(f) ? ask_with_others(f, &spec) : ask_alone(f, &spec)) != 0)
         operation_fail_memory(&f->op);
 }
 
@@ -424,6 +447,7 @@ void fetch_start(struct relay *relay)
     if (f == NULL)
         return; /* answered */
     f->call = call_of(relay);
+    f->from = "miss";
     f->moment = relay->moment;
     f->kind = relay->route.kind == ROUTE_FILE ? ID_FILE : ID_BATCH;
     if (resolve_id(relay, f->kind, relay->route.id, relay->route.id_len, &f->target) == ANSWERED) {

@@ -37,7 +37,8 @@ enum answered admit_call(struct relay *relay)
 {
     const struct config_limits *limits = &relay->rt->config->limits;
     struct front_load *load = front_load(relay->req);
-    size_t active = upstream_active(relay->rt->upstream) + relay->rt->calls_waiting;
+    const struct runtime *rt = relay->rt;
+    size_t active = upstream_active(rt->upstream) + rt->calls_waiting + rt->calls_shared;
     struct failure why;
 
     assert(relay->load == NULL); /* one place each */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "calls/attempt.h"
+#include "calls/flight.h"
 #include "objects/locate.h"
 #include "request/errors.h"
 #include "request/limits.h"
@@ -160,12 +161,13 @@ static void on_asked(void *arg, const struct attempt_result *result)
     struct operation *op = arg;
 
     op->attempt = NULL;
+    op->flight = NULL;
     op->on_asked(op, result);
 }
 
-int operation_ask(struct operation *op, struct attempt_spec *spec, operation_asked_cb asked)
+static void fill_spec(struct operation *op, struct attempt_spec *spec, operation_asked_cb asked)
 {
-    assert(op->locate == NULL && op->attempt == NULL);
+    assert(op->locate == NULL && op->attempt == NULL && op->flight == NULL);
     spec->deployment = op->deployment;
     spec->request_id = op->relay->request_id;
     spec->owner = share_owner(op->share);
@@ -173,8 +175,21 @@ int operation_ask(struct operation *op, struct attempt_spec *spec, operation_ask
     spec->arg = op;
     op->on_asked = asked;
     op->tries++;
+}
+
+int operation_ask(struct operation *op, struct attempt_spec *spec, operation_asked_cb asked)
+{
+    fill_spec(op, spec, asked);
     op->attempt = attempt_start(op->rt, spec);
     return op->attempt != NULL ? 0 : ERR_NOMEM;
+}
+
+int operation_ask_shared(struct operation *op, struct attempt_spec *spec, operation_asked_cb asked,
+                         struct flight_entered *entered)
+{
+    fill_spec(op, spec, asked);
+    op->flight = flight_enter(op->rt, spec, entered);
+    return op->flight != NULL ? 0 : ERR_NOMEM;
 }
 
 void operation_stop(struct operation *op)
@@ -182,6 +197,8 @@ void operation_stop(struct operation *op)
     if (op->attempt != NULL)
         attempt_cancel(op->attempt);
     op->attempt = NULL;
+    flight_leave(op->flight);
+    op->flight = NULL;
 }
 
 static void on_retry(struct loop_timer *timer)

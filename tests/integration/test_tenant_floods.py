@@ -37,6 +37,11 @@ def created(gateway, key, group):
     return file["id"], batch.json()["id"]
 
 
+def uploaded(gateway, count):
+    """So many files of ann's."""
+    return [gateway.uploaded(lines(model=ANNS), key=ANN)["id"] for _ in range(count)]
+
+
 def native(tagged):
     return re.sub(r"-t[a-z2-7]{32}$", "", tagged)
 
@@ -75,12 +80,12 @@ def held_up(sim, path, method="GET", action=None):
 
 def test_one_tenant_polls_on_hundreds_of_connections(world, sim):
     gateway = world(max_upstream_calls=40)
-    _, batch = created(gateway, ANN, ANNS)
-    held_up(sim, f"*/batches/{native(batch)}")
+    files = uploaded(gateway, 80)
+    held_up(sim, "*/files/file-*")
     with crowd() as clients:
-        for _ in range(80):
-            clients.append(H1(gateway.port).request("GET", f"/v1/batches/{batch}", key=ANN))
-        sim.wait("eu", "GET", f"*/batches/{native(batch)}", count=30, phase="received")
+        for file in files:  # each its own: who asks for the same shares a call
+            clients.append(H1(gateway.port).request("GET", f"/v1/files/{file}", key=ANN))
+        sim.wait("eu", "GET", "*/files/file-*", count=30, phase="received")
         works(gateway)
         until(lambda: 503 in statuses(clients), "those without a place are refused")
         works(gateway)
@@ -208,25 +213,25 @@ def stopped(sim):
         os.kill(sim.pid, signal.SIGCONT)
 
 
-def answers_at_once(gateway, sim, worker, batches, rounds):
+def answers_at_once(gateway, sim, worker, files, batch, rounds):
     """Sixty answers to ann and then ben's are there when the worker looks. @return his place among those that are passed on"""
     begun = len(gateway.lines)
     pid = int(worker.proc.name)
-    sim.fault({"hang": "answer", "ms": 200}, account="us", path=f"*/batches/{native(batches[BEN])}")  # the last one of all
+    sim.fault({"hang": "answer", "ms": 200}, account="us", path=f"*/batches/{native(batch)}")  # the last one of all
     with crowd() as clients:
         with stopped(sim):
-            for key in [ANN] * 60 + [BEN]:
-                clients.append(H1(gateway.port).request("GET", f"/v1/batches/{batches[key]}", key=key))
+            for target, key in [(f"/v1/files/{file}", ANN) for file in files] + [(f"/v1/batches/{batch}", BEN)]:
+                clients.append(H1(gateway.port).request("GET", target, key=key))
             until(lambda: sum(waiting_at(sim.ports[name], pid) for name in ("eu", "us")) >= 61, "all requests were sent")
             os.kill(pid, signal.SIGSTOP)
         try:
-            sim.wait("eu", "GET", f"*/batches/{native(batches[ANN])}", count=60 * rounds)
-            sim.wait("us", "GET", f"*/batches/{native(batches[BEN])}", count=rounds)
+            sim.wait("eu", "GET", "*/files/file-*", count=60 * rounds)
+            sim.wait("us", "GET", f"*/batches/{native(batch)}", count=rounds)
         finally:
             os.kill(pid, signal.SIGCONT)
         assert [client.answer().status for client in clients] == [200] * 61
-        until(lambda: len(served(gateway, begun, "batches.get")) >= 61, "all lines of the access log")
-    return served(gateway, begun, "batches.get").index("ben")
+        until(lambda: len(served(gateway, begun, "files.get", "batches.get")) >= 61, "all lines of the access log")
+    return served(gateway, begun, "files.get", "batches.get").index("ben")
 
 
 def test_one_tenants_answers_wait_for_few_of_another_ones(world, sim):
@@ -236,10 +241,10 @@ def test_one_tenants_answers_wait_for_few_of_another_ones(world, sim):
     turns he is the last one in each of them."""
     gateway = world()
     worker = Worker(gateway)
-    batches = {ANN: created(gateway, ANN, ANNS)[1], BEN: created(gateway, BEN, BENS)[1]}
+    files, batch = uploaded(gateway, 60), created(gateway, BEN, BENS)[1]
     rounds = itertools.count(1)
     # Lines of one turn are written in any order.
-    until(lambda: answers_at_once(gateway, sim, worker, batches, next(rounds)) < 30, "ben is among the first")
+    until(lambda: answers_at_once(gateway, sim, worker, files, batch, next(rounds)) < 30, "ben is among the first")
 
 
 def test_no_more_than_so_many_requests_of_one_tenant_wait_for_their_turn(world):
@@ -260,9 +265,10 @@ def test_no_more_than_so_many_requests_of_one_tenant_wait_for_their_turn(world):
         works(gateway)
 
 
-def served(gateway, begun, route="models.list"):
+def served(gateway, begun, *routes):
     """Whose requests were answered, in order."""
-    return [json.loads(line)["key"] for line in gateway.lines[begun:] if line.startswith("{") and f'"route":"{route}"' in line]
+    served = [json.loads(line) for line in gateway.lines[begun:] if line.startswith("{")]
+    return [line["key"] for line in served if line["route"] in (routes or ("models.list",))]
 
 
 def test_a_proxys_connection_counts_for_no_tenant(world):

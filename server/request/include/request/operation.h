@@ -48,6 +48,8 @@
 struct attempt; /* attempt.h */
 struct attempt_result;
 struct attempt_spec;
+struct flight_entered; /* flight.h */
+struct flight_user;
 struct locate; /* locate.h */
 struct locate_result;
 struct operation;
@@ -76,6 +78,7 @@ struct operation {
     bool counts;                /* as a call of its tenant, in place of the client that has left */
     struct locate *locate;      /* owned; NULL: no search is under way */
     struct attempt *attempt;    /* owned; NULL: no call is under way */
+    struct flight_user *flight; /* owned; waits for a call that others may share; NULL: for none */
     struct loop_timer retry;    /* the pause before the next call */
     operation_located_cb on_located;
     operation_asked_cb on_asked;
@@ -131,6 +134,13 @@ void operation_locate(struct operation *op, enum id_kind kind, const char *nativ
  *  @return 0, ERR_NOMEM */
 MUST_USE int operation_ask(struct operation *op, struct attempt_spec *spec,
                            operation_asked_cb on_asked);
+
+/** The same of a call that reads one object, which all share who ask for it now (flight.h). The caller
+ * may see the object: that was checked for its client.
+ *  @param entered  written
+ *  @return 0, ERR_NOMEM */
+MUST_USE int operation_ask_shared(struct operation *op, struct attempt_spec *spec,
+                                  operation_asked_cb on_asked, struct flight_entered *entered);
 
 /** Break off the call that is under way, if there is one. */
 void operation_stop(struct operation *op);
