@@ -76,6 +76,6 @@ enum answered cors_preflight(struct relay *relay)
         relay_header(relay, "access-control-allow-headers",
                      h2o_strdup(&relay->req->pool, asked.base, asked.len).base);
     relay_header(relay, "access-control-max-age", MAX_AGE);
-    relay_bytes(relay, 204, "text/plain", "", 0);
+    relay_empty(relay, 204);
     return ANSWERED;
 }

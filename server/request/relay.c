@@ -367,15 +367,15 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
         h2o_send(req, &copy, 1, H2O_SEND_STATE_FINAL);
 }
 
-/* No metadata of the representation but its ETag (RFC 9110 section 15.4.5), and no body. */
-void relay_not_modified(struct relay *relay)
+/* Nothing that describes content but an ETag (RFC 9110 section 15.4.5), and none. */
+void relay_empty(struct relay *relay, int status)
 {
     h2o_req_t *req = relay->req;
 
     relay->op = NULL;
     relay_begin_answer(relay);
-    req->res.status = 304;
-    req->res.reason = reason_of(304);
+    req->res.status = status;
+    req->res.reason = reason_of(status);
     h2o_start_response(req, &no_generator);
     h2o_send(req, NULL, 0, H2O_SEND_STATE_FINAL);
 }

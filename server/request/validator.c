@@ -77,7 +77,7 @@ void validator_answer(struct relay *relay, const struct json *value)
         relay_header(relay, "etag", etag);
         relay_header(relay, "cache-control", "private, no-cache");
         if (client_has(relay, etag))
-            relay_not_modified(relay);
+            relay_empty(relay, 304);
         else
             relay_bytes(relay, 200, "application/json", strbuf_str(&text), text.len);
     }

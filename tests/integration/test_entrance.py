@@ -49,6 +49,7 @@ def test_a_configured_page_may_call_and_another_may_not(start, sim):
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
     answer = gateway.request("OPTIONS", "/v1/files", headers={"Origin": PAGE, **asked}, key=None)
     assert answer.status == 204 and answer.body == b"", answer
+    assert not {"content-length", "content-type", "transfer-encoding"} & set(answer.headers), "a 204 has no content (RFC 9110 8.6)"
     assert answer.headers["access-control-allow-origin"] == PAGE
     assert answer.headers["access-control-allow-headers"] == "authorization,content-type"
     assert "POST" in answer.headers["access-control-allow-methods"] and answer.headers["vary"] == "origin"

@@ -91,9 +91,9 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
     snprintf(answered.body, sizeof(answered.body), "%.*s", (int)len, bytes);
 }
 
-void relay_not_modified(struct relay *relay)
+void relay_empty(struct relay *relay, int status)
 {
-    relay_bytes(relay, 304, "", "", 0);
+    relay_bytes(relay, status, "", "", 0);
 }
 
 void relay_json(struct relay *relay, int status, const struct json *value)

@@ -118,8 +118,9 @@ void relay_bytes(struct relay *relay, int status, const char *content_type, cons
                  size_t len);
 void relay_json(struct relay *relay, int status, const struct json *value);
 
-/** Answer 304: the client has the representation; its ETag is set. */
-void relay_not_modified(struct relay *relay);
+/** Answer with a head alone, without a word on its content: 204, or 304 to who has the representation,
+ * whose ETag is set (RFC 9110 sections 8.6 and 15.4.5). */
+void relay_empty(struct relay *relay, int status);
 
 enum relay_more {
     RELAY_MORE,  /* more follows, when the client has taken this */
