@@ -308,6 +308,7 @@ static void describe_timeouts(const struct config_timeouts *timeouts, struct str
     add_ms(out, "timeouts.list_ms", timeouts->list_ms);
     add_ms(out, "timeouts.shutdown_grace_ms", timeouts->shutdown_grace_ms);
     add_ms(out, "timeouts.watch_ms", timeouts->watch_ms);
+    add_ms(out, "timeouts.long_poll_ms", timeouts->long_poll_ms);
     add_ms(out, "timeouts.count_files_ms", timeouts->count_files_ms);
 }
 

@@ -299,6 +299,7 @@ static const struct setting settings[] = {
     TIMEOUT(list_ms, 1, DAY_MS),
     TIMEOUT(shutdown_grace_ms, 0, DAY_MS),
     TIMEOUT(watch_ms, 100, 60 * 60 * 1000),
+    TIMEOUT(long_poll_ms, 100, 60 * 1000),
     TIMEOUT(count_files_ms, 100, DAY_MS),
 };
 
@@ -362,6 +363,7 @@ static const struct config_timeouts default_timeouts = {
     .list_ms = 3000,
     .shutdown_grace_ms = 30000,
     .watch_ms = 60000,
+    .long_poll_ms = 5000,
     .count_files_ms = 600000,
 };
 

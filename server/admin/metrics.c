@@ -75,10 +75,13 @@ static void write_node(const struct scrape *s, struct strbuf *out)
     for (uint32_t i = 0; i < WORKER_ROWS; i++) {
         const struct worker_slot *slot = &shared->slots[i];
 
-        node.workers += atomic_load_explicit(&slot->pid, memory_order_relaxed) != 0 &&
-                        atomic_load_explicit(&slot->is_worker, memory_order_relaxed) != 0;
+        bool alive = atomic_load_explicit(&slot->pid, memory_order_relaxed) != 0;
+
+        node.workers += alive && atomic_load_explicit(&slot->is_worker, memory_order_relaxed) != 0;
         node.connections += atomic_load_explicit(&slot->connections, memory_order_relaxed);
         node.requests += read_word(&slot->requests);
+        if (alive)
+            node.long_polls += atomic_load_explicit(&slot->long_polls, memory_order_relaxed);
         node.spool_bytes += read_word(&slot->spool_bytes);
         node.files += read_word(&slot->files);
         node.file_bytes += read_word(&slot->file_bytes);

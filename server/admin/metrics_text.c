@@ -389,6 +389,8 @@ void metrics_write_node(const struct metrics_node *node, struct strbuf *out)
                 out);
     write_alone("tranche_client_requests_total", "counter", "Client requests answered",
                 node->requests, out);
+    write_alone("tranche_long_polls", "gauge", "Polls that are held until their batch changes",
+                node->long_polls, out);
     write_alone("tranche_spool_bytes", "gauge", "Bytes of uploads spooled on disk",
                 node->spool_bytes, out);
     write_alone("tranche_uploaded_files_total", "counter", "Uploads that passed all checks",

@@ -41,7 +41,7 @@ struct metrics_node {
     uint32_t generation, workers;
     bool reload_failed;
     uint64_t restarts, connections, requests, spool_bytes, files, file_bytes, lines, evicted,
-        unmeasured, result_duplicates;
+        unmeasured, result_duplicates, long_polls;
     uint64_t log_lost[LOG_STREAMS]; /* lines */
     struct quota_scope_totals scopes;
     int64_t started_unix_s;

@@ -125,6 +125,7 @@ static void fill_slot(struct worker_slot *slot, const struct child_role *role, u
     atomic_store(&slot->connections, 0);
     atomic_store(&slot->generation, generation);
     atomic_store(&slot->draining, 0);
+    atomic_store(&slot->long_polls, 0);
     atomic_store(&slot->relieve, 0);
     atomic_store(&slot->is_worker, role->is_worker);
     atomic_store(&slot->started_unix_s, clock_unix_s());

@@ -17,11 +17,15 @@
 #include "objects/client_ids.h"
 #include "objects/facts.h"
 #include "objects/file_slots.h"
+#include "objects/ledger.h"
 #include "objects/locate.h"
 #include "objects/owned.h"
 #include "objects/polls.h"
+#include "read/long_poll.h"
+#include "request/admit.h"
 #include "request/errors.h"
 #include "request/operation.h"
+#include "request/prefer.h"
 #include "request/resolve.h"
 #include "request/validator.h"
 
@@ -34,6 +38,8 @@ struct fetch {
     struct target target; /* owned */
     const char *from;     /* whence the answer is: constant text of x-tranche-cache */
     uint64_t moment;      /* polls_moment() from before it was asked for, or changed it */
+    uint64_t wait_ms;     /* that a poll would wait for news; 0: not, or no longer */
+    struct long_poll poll;
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
     /* Owned; of a cancel that may have been done before: the batch is asked for now; NULL: none */
@@ -56,6 +62,7 @@ static void fetch_free(struct operation *op)
     struct fetch *f = fetch_of(op);
 
     journal_cancel(&f->story);
+    long_poll_end(op->rt, &f->poll);
     json_doc_free(f->doc);
     target_deinit(&f->target);
     free(f->refusal);
@@ -238,17 +245,96 @@ static bool is_cancelled(const struct json *batch)
            (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0);
 }
 
+/* --- a client that would wait --- */
+
+static void answer(struct fetch *f, const struct upstream_result *res);
+
+/* What was seen of the batch, as if its provider had just answered it. */
+static void answer_seen(struct fetch *f, const struct long_poll_view *view)
+{
+    struct upstream_result seen = {
+        .head = {.status = 200}, .body = view->text, .body_len = view->len};
+
+    f->from = "shared";
+    f->moment = view->moment;
+    answer(f, &seen);
+}
+
+/* It waited without a place among those who may ask. */
+static void ask_after_all(struct fetch *f)
+{
+    if (admit_call(f->op.relay) == ANSWERED)
+        operation_answered(&f->op);
+    else
+        ask(f);
+}
+
+static void on_wait_over(void *arg, const struct long_poll_view *view)
+{
+    struct fetch *f = arg;
+
+    f->wait_ms = 0;
+    if (view != NULL)
+        answer_seen(f, view);
+    else
+        ask_after_all(f);
+}
+
+/* The client gets this only when there is nothing better to wait for: the batch runs, and is as the
+ * client knows it.
+ * @param object  what it would get of `res`
+ * @return whether it waits */
+static bool waits(struct fetch *f, const struct json *object, const struct upstream_result *res)
+{
+    struct long_poll_view view = {res->body, res->body_len, f->moment};
+
+    if (f->wait_ms == 0 || object == NULL || ledger_phase_of(object) != LEDGER_RUNNING ||
+        validator_differs(f->op.relay, object))
+        return false;
+    f->poll.on_over = on_wait_over;
+    f->poll.arg = f;
+    f->poll.share = f->op.share;
+    if (long_poll_begin(f->op.rt, f->op.deployment, f->target.native, &view, f->wait_ms,
+                        &f->poll) != 0)
+        return false;
+    relay_header(f->op.relay, "preference-applied", "wait");
+    admit_release(f->op.relay);
+    return true;
+}
+
+/* Others wait for the same batch, so it is known. @return whether it was answered, or waits */
+static bool join(struct fetch *f)
+{
+    struct long_poll_view view;
+
+    if (f->wait_ms == 0 || f->target.unsure ||
+        !long_poll_seen(f->op.rt, f->op.deployment, f->target.native, &view))
+        return false;
+    answer_seen(f, &view);
+    return true;
+}
+
 static void answer(struct fetch *f, const struct upstream_result *res)
 {
     struct json_doc *doc = json_doc_new();
     struct json *object = doc != NULL ? normalised(f, doc, res) : NULL;
 
+    if (waits(f, object, res)) {
+        json_doc_free(doc);
+        return;
+    }
     if (f->refusal == NULL || is_cancelled(object)) {
         respond(f, doc, object);
         return;
     }
     json_doc_free(doc);
     operation_fail(&f->op, f->refusal); /* it had ended before */
+}
+
+/* A client that would wait is not told again what it may have been told a moment ago. */
+static bool is_enough(const struct fetch *f, const struct json *batch)
+{
+    return batch != NULL && (f->wait_ms == 0 || ledger_phase_of(batch) != LEDGER_RUNNING);
 }
 
 /* A poll that needs not be asked upstream. @return whether it was answered; `f` is gone then */
@@ -265,7 +351,7 @@ static bool answer_again(struct fetch *f)
     batch = doc != NULL ? polls_recall(rt->inherited, runtime_fingerprint(rt, f->op.deployment),
                                        f->target.native, doc, loop_now_ms(rt->loop))
                         : NULL;
-    if (batch == NULL) {
+    if (!is_enough(f, batch)) {
         json_doc_free(doc);
         return false;
     }
@@ -455,7 +541,8 @@ void fetch_start(struct relay *relay)
         return;
     }
     f->op.deployment = f->target.deployments[0];
-    if (answer_again(f))
+    f->wait_ms = f->call == CALL_BATCH_GET ? 1000 * (uint64_t)prefer_wait_of(relay) : 0;
+    if (join(f) || answer_again(f))
         return;
     if (f->target.unsure)
         operation_locate(&f->op, f->kind, f->target.native, f->target.deployments, f->target.num,

@@ -14,7 +14,8 @@
     "x-litellm-model-api-base, x-tranche-partial, x-tranche-unmarked, x-tranche-retry-of, "        \
     "x-tranche-incomplete, x-tranche-unreadable-lines, x-tranche-cache, idempotent-replayed, "     \
     "idempotency, x-should-retry, retry-after, retry-after-ms, rate_limit_type, reset_at, allow, " \
-    "www-authenticate, content-disposition, content-range, accept-ranges, etag"
+    "www-authenticate, content-disposition, content-range, accept-ranges, etag, "                  \
+    "preference-applied"
 
 static h2o_iovec_t find(const struct relay *relay, const char *name)
 {

@@ -64,6 +64,24 @@ static bool client_has(const struct relay *relay, const char *etag)
     return false;
 }
 
+static bool client_has_any(const struct relay *relay)
+{
+    return h2o_find_header_by_str(&relay->req->headers, H2O_STRLIT("if-none-match"), -1) != -1;
+}
+
+bool validator_differs(const struct relay *relay, const struct json *value)
+{
+    struct strbuf text = STRBUF_INIT;
+    char etag[VALIDATOR_ETAG] = "";
+
+    if (!client_has_any(relay))
+        return false;
+    json_write(value, &text);
+    validator_etag(strbuf_str(&text), text.len, etag);
+    strbuf_deinit(&text);
+    return !client_has(relay, etag);
+}
+
 void validator_answer(struct relay *relay, const struct json *value)
 {
     struct strbuf text = STRBUF_INIT;

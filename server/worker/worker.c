@@ -31,6 +31,7 @@
 #include "admin/management.h"
 #include "admin/metrics.h"
 #include "read/listing.h"
+#include "read/long_poll.h"
 #include "read/results.h"
 #include "core/loop_h2o.h"
 #include "admin/models.h"
@@ -347,6 +348,7 @@ static void on_beat(struct loop_timer *timer)
     atomic_store_explicit(&own_slot(w)->beat_ms, clock_now_ms(), memory_order_relaxed);
     atomic_store_explicit(&own_slot(w)->connections, (uint32_t)front_connections(w->front),
                           memory_order_relaxed);
+    atomic_store_explicit(&own_slot(w)->long_polls, w->rt.num_long_polls, memory_order_relaxed);
     if (log_out_look() != 0)
         log_error("a log file cannot be opened again: %s; the one before goes on", strerror(errno));
     if (loop_timer_start(w->rt.loop, timer, BEAT_MS) != 0)
@@ -379,6 +381,7 @@ static void begin_drain(struct worker *w)
     atomic_store_explicit(&own_slot(w)->draining, 1, memory_order_relaxed);
     log_info("draining: %zu connections, %zu upstream calls", connections(w),
              upstream_active(rt->upstream) + rt->calls_waiting);
+    long_poll_drain(rt);
     front_drain(w->front);
     if (w->health != NULL)
         front_drain(w->health);

@@ -55,8 +55,9 @@ struct worker_slot {
     _Atomic uint32_t is_worker;         /* 0: the prober, the keeper */
     _Atomic int64_t started_unix_s;     /* set by the master */
     _Atomic uint32_t
-        relieve;           /* 1: an operator wants it replaced; any worker's, then the master's */
-    _Atomic uint64_t role; /* its name as it is in memory: up to 7 letters and a NUL */
+        relieve; /* 1: an operator wants it replaced; any worker's, then the master's */
+    _Atomic uint32_t long_polls; /* held, as of the last beat */
+    _Atomic uint64_t role;       /* its name as it is in memory: up to 7 letters and a NUL */
 };
 
 /* What the prober found; one writer (the prober), read by /health and /health/readiness. Two copies

@@ -23,6 +23,11 @@ struct flight;
 
 LIST_HEAD(flight_bucket, flight);
 
+/* Batches that clients wait for: read/long_poll.c. */
+#define RUNTIME_LONG_POLL_BUCKETS 256
+
+LIST_HEAD(long_poll_bucket, long_poll_batch);
+
 struct runtime {
     const struct inherited *inherited;
     const struct config *config; /* = inherited->config */
@@ -61,7 +66,9 @@ struct runtime {
     uint32_t downloads;     /* in flight; admit.c's, as what follows */
     TAILQ_HEAD(, admit_place) downloads_waiting;
     uint32_t num_waiting;
-    uint64_t operations; /* that go on although their client may have left */
+    struct long_poll_bucket long_polls[RUNTIME_LONG_POLL_BUCKETS];
+    uint32_t num_long_polls; /* held, all together */
+    uint64_t operations;     /* that go on although their client may have left */
     uint64_t random_state[4];
 };
 

@@ -32,6 +32,7 @@ enum share_of {
     SHARE_CONNECTIONS, /* that have shown its key, and no other's */
     SHARE_GATHERS,     /* batches whose files are put together */
     SHARE_SPOOL,       /* bytes of these in the spool */
+    SHARE_LONG_POLLS,  /* that are held */
     SHARE_KINDS
 };
 

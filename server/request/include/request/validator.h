@@ -17,6 +17,10 @@ void validator_etag(const char *bytes, size_t len, char out[VALIDATOR_ETAG]);
  * comparison of RFC 9110 section 8.8.3.2. What cannot be read names none. */
 bool validator_names(const char *field, size_t len, const char *etag);
 
+/** Whether the client has named tags, and none of them is that of `value`: what it has is another
+ * representation. */
+bool validator_differs(const struct relay *relay, const struct json *value);
+
 /** Answer a GET or HEAD of one object with 200, an ETag and the object, or with 304 when the client
  * has just that. Caches have to ask each time, and none keeps it for others. */
 void validator_answer(struct relay *relay, const struct json *value);
