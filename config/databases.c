@@ -93,12 +93,33 @@ static void take_journal(const struct node *root, struct reporter *reporter, str
             "a journal needs a database: set tranche_settings.database, or leave journal out");
 }
 
+/* Leases are between nodes. What they keep back is for the outage in which creates beyond it would go
+ * through all the same. */
+static void check_leases(const struct node *root, struct reporter *reporter, struct config *config)
+{
+    const struct node *node = node_find(root, "tranche_settings.leases");
+
+    if (!config->count_leases)
+        return;
+    config->count_leases =
+        config->journal && secret_is_set(&config->database) && is_postgres(config->database.data);
+    if (!config->count_leases)
+        report_at(reporter, CONFIG_WARNING, node,
+                  "without effect: leases are counted between gateways that keep a journal in one "
+                  "PostgreSQL (tranche_settings.database)");
+    else if (config->limits_open_when_down)
+        report_at(reporter, CONFIG_WARNING, node,
+                  "limits_when_down is open: while the database is away creates go beyond what is "
+                  "counted here");
+}
+
 int databases_take(const struct node *root, struct reporter *reporter, struct config *config)
 {
     int rc = take(root, "tranche_settings.database", true, reporter, &config->database,
                   &config->database_passwords[0]);
 
     take_journal(root, reporter, config);
+    check_leases(root, reporter, config);
     return rc == 0 ? take(root, "tranche_settings.litellm_database", false, reporter,
                           &config->litellm_database, &config->database_passwords[1])
                    : rc;

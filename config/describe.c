@@ -411,6 +411,7 @@ static void describe_tenants(const struct config *config, struct strbuf *out)
         add_text(out, "journal", config->journal ? "true" : "false");
     if (config->journal) {
         add_ms(out, "outage_window", config->outage_window_ms);
+        add_text(out, "leases", config->count_leases ? "counted" : "shares");
         add_text(out, "limits_when_down", config->limits_open_when_down ? "open" : "refuse");
         add_text(out, "idempotency_when_down", config->idempotency_strict ? "strict" : "local");
     }

@@ -286,6 +286,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, ui),
     TEXT(struct raw_tranche, price_map),
     TEXT(struct raw_tranche, outage_window),
+    TEXT(struct raw_tranche, leases),
     TEXT(struct raw_tranche, limits_when_down),
     TEXT(struct raw_tranche, idempotency_when_down),
     FREE_FORM("webhooks"),

@@ -122,7 +122,7 @@ struct raw_tranche {
     char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms, *refund_at;
     char *keys_file, *max_keys, *keys_when_down, *key_max_stale, *journal, *price_map,
         *metrics_max_series, *budget_exceeded_status;
-    char *outage_window, *limits_when_down, *idempotency_when_down;
+    char *outage_window, *leases, *limits_when_down, *idempotency_when_down;
     char *max_known_files, *ui;
     struct raw_tls tls;
     struct raw_limits limits;

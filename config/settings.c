@@ -662,6 +662,8 @@ static void take_when_down(const struct settings_input *in, struct config *confi
 
     take_choice(in, "tranche_settings.keys_when_down", raw->keys_when_down,
                 (const char *const[]){"serve", "refuse"}, &config->refuse_stale_keys);
+    take_choice(in, "tranche_settings.leases", raw->leases,
+                (const char *const[]){"shares", "counted"}, &config->count_leases);
     take_choice(in, "tranche_settings.limits_when_down", raw->limits_when_down,
                 (const char *const[]){"refuse", "open"}, &config->limits_open_when_down);
     take_choice(in, "tranche_settings.idempotency_when_down", raw->idempotency_when_down,

@@ -93,6 +93,39 @@ static void a_journal_without_a_database_is_told(void **state)
     assert_int_equal(l->rc, ERR_INVALID);
 }
 
+static void leases_are_counted_where_another_gateway_can_be(void **state)
+{
+    static const char of_fleet[] = "database: 'postgresql://u@h/d', leases: counted";
+    static const char *const alone[] = {
+        "leases: counted", "database: 'sqlite:///a/b.db', leases: counted",
+        "leases: counted, journal: false, database: 'postgresql://u@h/d'"};
+    struct loaded *l = *state;
+    char text[512];
+
+    load(l, MODELS "tranche_settings: {database: 'postgresql://u@h/d', leases: shares}\n");
+    assert_int_equal(l->rc, 0);
+    assert_false(l->config->count_leases);
+    snprintf(text, sizeof(text), MODELS "tranche_settings: {%s}\n", of_fleet);
+    load(l, text);
+    assert_int_equal(l->rc, 0);
+    assert_true(l->config->count_leases);
+    assert_not_told(l, "without effect");
+    for (size_t i = 0; i < sizeof(alone) / sizeof(alone[0]); i++) {
+        snprintf(text, sizeof(text), MODELS "tranche_settings: {%s}\n", alone[i]);
+        load(l, text);
+        assert_int_equal(l->rc, 0);
+        assert_false(l->config->count_leases);
+        assert_told(l, "tranche_settings.leases: without effect");
+    }
+    snprintf(text, sizeof(text), MODELS "tranche_settings: {%s, limits_when_down: open}\n",
+             of_fleet);
+    load(l, text);
+    assert_told(l, "tranche_settings.leases: limits_when_down is open");
+    load(l, MODELS "tranche_settings: {leases: held}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "shares or counted");
+}
+
 static void what_goes_on_without_the_database_is_said(void **state)
 {
     struct loaded *l = *state;
@@ -135,6 +168,7 @@ int main(void)
                                        TEST(a_place_that_is_none_is_told),
                                        TEST(a_journal_stands_in_the_database),
                                        TEST(a_journal_without_a_database_is_told),
+                                       TEST(leases_are_counted_where_another_gateway_can_be),
                                        TEST(what_goes_on_without_the_database_is_said)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);

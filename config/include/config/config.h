@@ -260,6 +260,9 @@ struct config {
     bool journal;                /* of batches; default: whether there is a `database` */
     /* So long this node's shares of limits are good while the database is away; default 10 min */
     uint32_t outage_window_ms;
+    /* What other nodes may grant alone counts in each grant (leases: counted); default: while the
+     * database answers it does not (leases: shares). Never where no other node can be */
+    bool count_leases;
     /* While the database is away: creates of keys and teams with limits go through once this node's
      * share is spent (limits_when_down: open); default: they are refused */
     bool limits_open_when_down;
