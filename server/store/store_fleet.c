@@ -1,4 +1,4 @@
-/* See store_fleet.h: nodes, sums, what is kept no longer, leases, and files of accounts. */
+/* See store_fleet.h: nodes, sums, what is kept no longer, and files of accounts. */
 #include "store_fleet_book.h"
 
 #include <assert.h>
@@ -353,7 +353,8 @@ static int repair(struct store *store, const char *behind, struct slice *slice, 
     if (rc != 0)
         return rc;
     correct(&slice->book, &slice->truth, drift);
-    return book_write(store, &slice->book, now_ms);
+    rc = leases_drop_ended(store, behind, slice->last, now_ms);
+    return rc == 0 ? book_write(store, &slice->book, now_ms) : rc;
 }
 
 int store_fleet_repair(struct store *store, char *behind, uint64_t *drift)
@@ -476,102 +477,6 @@ int store_fleet_tend(struct store *store, bool *more)
     if (rc == 0)
         rc = work_end(store, tend(store, &expired, more));
     return rc == 0 ? free_expired(store, &expired) : rc;
-}
-
-/* --- leases --- */
-
-static int live_nodes(struct store *store, int64_t now_ms, int64_t *num)
-{
-    struct value values[] = {value_int(now_ms - FLEET_DEAD_MS)};
-    int rc = WORK_RUN(store, "select count(*) from @node where seen > $1", values, on_number, num);
-
-    if (*num < 1)
-        *num = 1;
-    return rc;
-}
-
-static int64_t share_of(int64_t limit, int64_t used, int64_t nodes)
-{
-    if (limit == INT64_MAX)
-        return INT64_MAX;
-    return limit > used ? (limit - used) / nodes : 0;
-}
-
-static uint64_t as_limit(int64_t share)
-{
-    return share != INT64_MAX ? (uint64_t)share : RIGHTS_UNLIMITED;
-}
-
-static int put_lease(struct store *store, const struct fleet_me *me, const char *scope,
-                     int64_t until_ms, const struct fleet_lease *lease)
-{
-    struct value values[] = {
-        value_text(me->node),
-        value_text(scope),
-        lease->tokens != RIGHTS_UNLIMITED ? value_int((int64_t)lease->tokens) : value_text(NULL),
-        lease->batches != RIGHTS_UNLIMITED ? value_int((int64_t)lease->batches) : value_text(NULL),
-        lease->nano != INT64_MAX ? value_int(lease->nano) : value_text(NULL),
-        value_int(until_ms),
-        value_int(me->epoch)};
-
-    return WORK_RUN(store,
-                    "insert into @lease(node, scope, tokens, batches, nano, until, epoch)"
-                    " values($1, $2, $3, $4, $5, $6, $7) on conflict(node, scope) do update set"
-                    " tokens = excluded.tokens, batches = excluded.batches, nano = excluded.nano,"
-                    " until = excluded.until, epoch = excluded.epoch",
-                    values, NULL, NULL);
-}
-
-static int lease_one(struct store *store, const struct fleet_me *me, int64_t until_ms,
-                     int64_t nodes, struct book *book, struct fleet_lease *lease)
-{
-    const struct book_row *row;
-    char scope[SCOPE_NAME];
-
-    scope_name(scope, lease->kind, lease->name);
-    row = book_find(book, scope);
-    lease->tokens = lease->batches = RIGHTS_UNLIMITED;
-    lease->nano = INT64_MAX;
-    if (row == NULL)
-        return 0;
-    lease->tokens = as_limit(share_of(row->max_tokens, row->used, nodes));
-    lease->batches = as_limit(share_of(row->max_batches, row->batches, nodes));
-    lease->nano = share_of(row->max_nano, row->held_nano + row->spent_nano, nodes);
-    return put_lease(store, me, scope, until_ms, lease);
-}
-
-static int lease_all(struct store *store, const struct fleet_me *me, int64_t now_ms,
-                     uint32_t for_ms, struct fleet_lease *leases, size_t num, struct book *book)
-{
-    char scope[SCOPE_NAME];
-    int64_t nodes = 1;
-    int rc = live_nodes(store, now_ms, &nodes);
-
-    for (size_t i = 0; i < num; i++) {
-        scope_name(scope, leases[i].kind, leases[i].name);
-        book_name(book, scope);
-    }
-    if (rc == 0)
-        rc = book_read(store, book);
-    for (size_t i = 0; i < num && rc == 0; i++)
-        rc = lease_one(store, me, now_ms + for_ms, nodes, book, &leases[i]);
-    return rc;
-}
-
-int store_fleet_lease(struct store *store, const struct fleet_me *me, uint32_t for_ms,
-                      struct fleet_lease *leases, size_t num)
-{
-    struct book *book = calloc(1, sizeof(*book));
-    int64_t now_ms;
-    int rc = book != NULL ? 0 : ERR_NOMEM;
-
-    assert(num <= FLEET_AT_ONCE);
-    if (rc == 0)
-        rc = fleet_begin(store, me, &now_ms);
-    if (rc == 0)
-        rc = work_end(store, lease_all(store, me, now_ms, for_ms, leases, num, book));
-    free(book);
-    return rc;
 }
 
 /* --- files of accounts --- */

@@ -3,6 +3,7 @@
  * as one of a single intent does, and the same on both engines. */
 #pragma once
 
+#include "lease_rules.h"
 #include "store_fleet_impl.h"
 
 #define BOOK_ROWS ((size_t)FLEET_AT_ONCE * FLEET_SCOPES)
@@ -14,6 +15,11 @@ struct book_row {
     int64_t used, batches, held_nano, spent_nano;
     int64_t max_tokens, max_batches, max_nano; /* as the last create had them; INT64_MAX: none */
     int64_t period_ms, reset_ms; /* of the budget, and when it begins anew (Unix); 0: never */
+    /* leases_read(): what other keepers may grant alone, and what this one may */
+    struct lease_worth others, own;
+    bool leased; /* `own` has a row, which is good until own_until_ms (Unix) */
+    bool own_changed;
+    int64_t own_until_ms;
 };
 
 /* Sorted by name. */
@@ -61,6 +67,24 @@ void book_spend(struct book *book, const char *scope, int64_t nano, int64_t now_
 
 /** Out of its key's and its team's tokens and batches alone. */
 void book_refund(struct book *book, const struct holding *holding);
+
+/* ---- leases that are counted (`me->holder`); of no deployment ---- */
+
+/** Read what is leased of the scopes, behind book_lock(): whoever grants or renews locks them first.
+ *  @param now_ms  Unix ms of the database; one that ended a moment ago counts still */
+MUST_USE int leases_read(struct store *store, const struct fleet_me *me, int64_t now_ms,
+                         struct book *book);
+
+/** Take a grant out of the own leases of all scopes that limit it, as its holder does in its memory. */
+void leases_spend(struct book *book, const struct fleet_intent *intent,
+                  const struct holding *holding);
+
+/** Write the own leases that changed. */
+MUST_USE int leases_write(struct store *store, const struct fleet_me *me, const struct book *book);
+
+/** Remove leases that have ended of the scopes behind `behind`, up to `last`. */
+MUST_USE int leases_drop_ended(struct store *store, const char *behind, const char *last,
+                               int64_t now_ms);
 
 /** Write what changed. */
 MUST_USE int book_write(struct store *store, const struct book *book, int64_t now_ms);

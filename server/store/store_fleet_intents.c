@@ -2,8 +2,9 @@
  *
  *   keys        insert, or read whose they are      in the order of their names
  *   allowance   lock and read                       in the order of their names
+ *   lease       read, where leases are counted
  *   decide      in memory, one intent after the other
- *   write       reservations, keys, allowance
+ *   write       reservations, keys, leases, allowance
  *
  * The rows of scopes stay locked from the reading to the commit, so that what was decided holds. One
  * statement for each intent would say the same, and take longer under the same locks. */
@@ -322,9 +323,12 @@ static bool counts(const struct one *one)
     return goes_on(one) && !one->there && one->intent->id != NULL;
 }
 
+/* @param leased  what other nodes may grant alone; of nothing more it keeps nothing back */
 static bool refuse(struct fleet_answer *answer, unsigned scope, enum fleet_refuser by, int64_t used,
-                   int64_t more, int64_t limit)
+                   int64_t leased, int64_t more, int64_t limit)
 {
+    if (more > 0)
+        used = used < INT64_MAX - leased ? used + leased : INT64_MAX;
     if (more <= limit && used <= limit - more)
         return false;
     answer->by = by;
@@ -344,13 +348,14 @@ static bool is_refused(struct book *book, const struct one *one, unsigned kind)
     if (row == NULL)
         return false;
     return (scope->batches != RIGHTS_UNLIMITED &&
-            refuse(answer, kind, FLEET_BY_BATCHES, row->batches, 1, as_number(scope->batches))) ||
+            refuse(answer, kind, FLEET_BY_BATCHES, row->batches, row->others.batches, 1,
+                   as_number(scope->batches))) ||
            (scope->tokens != RIGHTS_UNLIMITED &&
-            refuse(answer, kind, FLEET_BY_TOKENS, row->used, one->holding.tokens,
-                   as_number(scope->tokens))) ||
+            refuse(answer, kind, FLEET_BY_TOKENS, row->used, row->others.tokens,
+                   one->holding.tokens, as_number(scope->tokens))) ||
            (scope->nano != INT64_MAX &&
             refuse(answer, kind, FLEET_BY_BUDGET, row->held_nano + row->spent_nano,
-                   one->holding.nano, scope->nano));
+                   row->others.nano, one->holding.nano, scope->nano));
 }
 
 static void note_limits(struct book *book, const struct one *one)
@@ -394,6 +399,8 @@ static void decide(struct turn *t, struct one *one)
     one->granted = true;
     if (!seeded_fault(SEEDED_FREED_RESERVATION))
         book_add(&t->book, &one->holding);
+    if (!t->anyway || one->intent->of_lease)
+        leases_spend(&t->book, one->intent, &one->holding);
     note_limits(&t->book, one);
 }
 
@@ -530,6 +537,8 @@ static int write_all(struct turn *t)
 
     for (size_t i = 0; i < t->num && rc == 0; i++)
         rc = write_key(t, &t->ones[i]);
+    if (rc == 0 && t->me->holder != NULL)
+        rc = leases_write(t->store, t->me, &t->book);
     return rc == 0 ? book_write(t->store, &t->book, t->now_ms) : rc;
 }
 
@@ -544,6 +553,8 @@ static int lock_scopes(struct turn *t)
             book_name_all(&t->book, &t->ones[i].holding);
     rc = book_lock(t->store, &t->book);
     t->missing = rc == 0 && !book_is_whole(&t->book);
+    if (rc == 0 && !t->missing && t->me->holder != NULL)
+        rc = leases_read(t->store, t->me, t->now_ms, &t->book);
     return t->missing ? ERR_LIMIT : rc;
 }
 

@@ -41,6 +41,7 @@
 #define FLEET_DEAD_MS    60000
 #define FLEET_GRANT_MS   30000
 #define FLEET_NODE       160        /* bytes of a node's name, with the NUL */
+#define FLEET_HOLDER     200        /* the same of one that holds leases */
 #define FLEET_ID         64         /* of a reservation's id, a nonce, a claim, a scope's name */
 #define FLEET_ANSWER     (64 << 10) /* of an answer that is kept; a longer one is not */
 #define FLEET_OBJECT     520        /* of an object's id, with the NUL */
@@ -56,6 +57,9 @@
 struct fleet_me {
     const char *node; /* its name; borrowed */
     int64_t epoch;    /* of store_fleet_join() */
+    /* Where leases are counted: as whom this keeper has them, FLEET_HOLDER bytes at most, "node/..."
+     * with something that no other living keeper of the node has; borrowed. NULL: they are not */
+    const char *holder;
 };
 
 /** The node is there: its epoch is the one that it had when `run` is the same, else one that no node
@@ -111,6 +115,7 @@ struct fleet_intent {
     const char *key;   /* Idempotency-Key: a hash, of one owner and kind; NULL: there is none */
     uint64_t request;  /* fingerprint of what is asked */
     uint32_t busy_ms;  /* after so long the create or upload has ended for certain */
+    bool of_lease;     /* store_fleet_put(): the node took it out of what it may grant alone */
 };
 
 enum fleet_verdict {
@@ -259,23 +264,45 @@ MUST_USE int store_fleet_repair(struct store *store, char *behind, uint64_t *dri
  *  @param more  written: there may be more */
 MUST_USE int store_fleet_tend(struct store *store, bool *more);
 
-/* ---- leases ---- */
+/* ---- leases ----
+ *
+ * What a node may grant alone while the database is away: a row for each keeper and scope. They are
+ * counted where `me->holder` is given (`leases: counted`), and their rows have that name: then every
+ * grant finds room beside what other keepers may grant alone, so that the sum of what is used and of
+ * all leases that live stays within a limit. What a keeper has that does not count them stands under
+ * its node's name, and is counted by nobody. */
+
+#define FLEET_LEASE_SKEW_MS 5000 /* so long after its end one counts, for clocks that differ */
 
 struct fleet_lease {
     unsigned kind;
     uint64_t name;
     uint64_t tokens, batches; /* what this node may grant alone; RIGHTS_UNLIMITED: any */
     int64_t nano;
+    /* What it may grant alone by now, if that is counted: until the answer is heard it keeps that */
+    struct {
+        uint64_t tokens, batches;
+        int64_t nano;
+    } held;
+    int64_t until_ms; /* written where they are counted: of its row, Unix ms of the database */
 };
 
 /** Take what is free of limits now, divided by the live nodes, as this node's share of an outage
- *  (C30); what it was is replaced.
+ *  (C30); what it was is replaced. Where leases are counted (lease_rules.h) it is that at most, and
+ *  no more than others' leave; all are taken in one transaction, under the locks of their scopes.
  *  @param for_ms  how long it will be good
- *  @param leases  kind and name of each are read, the rest is written; a scope without a limit, or
- *         that is not known, gets RIGHTS_UNLIMITED
+ *  @param leases  kind, name and `held` of each are read, the rest is written; a scope without a
+ *         limit, or that is not known, gets RIGHTS_UNLIMITED
  *  @param num  at most FLEET_AT_ONCE */
 MUST_USE int store_fleet_lease(struct store *store, const struct fleet_me *me, uint32_t for_ms,
                                struct fleet_lease *leases, size_t num);
+
+/** Give counted leases back: of this keeper those that end before a moment, and all of earlier lives
+ *  of its node, whose grants have all been put down or are lost with its disk. What it gives back it
+ *  may not have any more when it asks: the answer may be lost.
+ *  @param before_ms  `until_ms` of the first that stays; INT64_MAX: none does */
+MUST_USE int store_fleet_give_back(struct store *store, const struct fleet_me *me,
+                                   int64_t before_ms);
 
 /** Put down what was granted while the database was away, whatever the limits, and without keys. One
  *  that is there already stays as it is. @param num  at most FLEET_AT_ONCE */
