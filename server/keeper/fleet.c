@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -18,7 +19,7 @@ struct fleet {
     struct store *store;               /* borrowed */
     struct pricing *pricing;           /* borrowed; NULL: budgets are shown nowhere */
     uint32_t slot;
-    char node[FLEET_NODE];
+    char node[FLEET_NODE], holder[FLEET_HOLDER];
     struct fleet_me me;
     int64_t since;                    /* of the sums that were read last */
     uint64_t all_ms, tend_ms, fix_ms; /* when each is due */
@@ -36,6 +37,17 @@ static uint32_t num_rows(const struct fleet *f)
 
 /* --- life --- */
 
+/* A keeper that is started again has its name again. Another one may be there beside it: of another
+ * generation, or of another program during an upgrade, which is another master's child. */
+static void name_holder(struct fleet *f)
+{
+    if (!f->inherited->config->count_leases)
+        return;
+    snprintf(f->holder, sizeof(f->holder), "%s/%u.%d", f->node, f->inherited->generation,
+             (int)getppid());
+    f->me.holder = f->holder;
+}
+
 int fleet_new(const struct inherited *inherited, struct store *store, uint32_t slot,
               const char *node, struct fleet **out)
 {
@@ -48,6 +60,7 @@ int fleet_new(const struct inherited *inherited, struct store *store, uint32_t s
     f->slot = slot;
     snprintf(f->node, sizeof(f->node), "%s", node);
     f->me.node = f->node;
+    name_holder(f);
     f->totals = calloc(num_rows(f) + 1, sizeof(f->totals[0]));
     if (f->totals == NULL) {
         free(f);

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "hook_rows.h"
 #include "intents_wire.h"
+#include "leases.h"
 #include "outbox.h"
 #include "shares.h"
 
@@ -45,16 +46,15 @@ struct intents {
     struct queue drops, lives, asks; /* owned */
     size_t num_waiting;
     struct loop_timer turn;
-    struct shares *shares; /* owned */
+    struct leases leases;  /* owned */
     struct outbox *outbox; /* owned */
     bool opened;
     TAILQ_HEAD(said_list, said) said; /* owned; the oldest first */
     struct said *again_from;          /* from here on it is to be said again, while `again` */
     size_t said_bytes;
-    bool told;          /* the log says that the database is away */
-    bool again;         /* the database may be another one: what it lacks is said again */
-    uint64_t sessions;  /* of the store, as they were seen last */
-    uint64_t shares_ms; /* when shares are renewed next */
+    bool told;         /* the log says that the database is away */
+    bool again;        /* the database may be another one: what it lacks is said again */
+    uint64_t sessions; /* of the store, as they were seen last */
 };
 
 static struct database_words *words_of(const struct intents *t)
@@ -112,6 +112,7 @@ static int put_intent(struct intents *t, const char *bytes, size_t len)
     if (rc != 0)
         return rc;
     intents_from_wire(&wire, t->of.inherited->config, &intent);
+    intent.of_lease = true;
     rc = store_fleet_put(t->of.store, fleet_me(t->of.fleet), &intent, 1);
     return rc == 0 ? hook_rows_expect(t->of.store, &wire) : rc;
 }
@@ -317,6 +318,7 @@ static void look_who_answers(struct intents *t)
     t->sessions = sessions;
     t->again = true;
     t->again_from = NULL;
+    leases_are_due(&t->leases, fleet_me(t->of.fleet));
 }
 
 /* @return 0: what is asked now goes to the database */
@@ -600,7 +602,7 @@ static void price_all(struct intents *t, struct asked *asked, size_t num)
     for (size_t i = 0; i < num; i++) {
         if (t->of.pricing != NULL)
             asked[i].wire.nano = pricing_intent(t->of.pricing, &asked[i].wire, now_ms);
-        shares_note(t->shares, &asked[i].wire, now_ms);
+        shares_note(t->leases.shares, &asked[i].wire, now_ms);
     }
 }
 
@@ -626,7 +628,7 @@ static bool grant_alone(struct intents *t, const struct asked *asked)
     struct strbuf bytes = STRBUF_INIT;
     bool bound = shares_are_needed(&asked->wire), kept = false;
 
-    if (bound && !shares_take(t->shares, &asked->wire, loop_now_ms(t->of.loop)))
+    if (bound && !shares_take(t->leases.shares, &asked->wire, loop_now_ms(t->of.loop)))
         return false;
     if (wire_intent_write(&asked->wire, &bytes) == 0 && t->opened)
         kept = outbox_put(t->outbox, KEEPER_INTENT, bytes.data, bytes.len) == 0;
@@ -634,15 +636,20 @@ static bool grant_alone(struct intents *t, const struct asked *asked)
     return kept || !has_to_be_kept(asked);
 }
 
-static void grant_all_alone(struct intents *t, struct asked *asked, size_t num)
+/* @param put  the database was asked for them before, and may have granted them: then it has taken
+ *             them out of what this node may grant alone, which must not have more than that */
+static void grant_all_alone(struct intents *t, struct asked *asked, size_t num, bool put)
 {
     const struct wire_verdict granted = {
         .end = WIRE_GRANTED, .local = 1, .answer = {.id = "", .nonce = "", .body = ""}};
     bool there, may[CALLS_A_TURN];
 
     tell_failing(t);
-    for (size_t i = 0; i < num; i++)
+    for (size_t i = 0; i < num; i++) {
         may[i] = grant_alone(t, &asked[i]);
+        if (!may[i] && put && fleet_me(t->of.fleet)->holder != NULL)
+            shares_spend(t->leases.shares, &asked[i].wire);
+    }
     there = t->opened && outbox_sync(t->outbox) == 0;
     store_relaxed(&words_of(t)->spool_bytes, outbox_bytes(t->outbox));
     for (size_t i = 0; i < num; i++) {
@@ -666,7 +673,7 @@ static void tell_verdict(struct intents *t, struct asked *asked, const struct fl
     }
     intents_verdict_of(answer, fleet_me(t->of.fleet)->epoch, &verdict);
     if (answer->verdict == FLEET_GRANTED) {
-        shares_spend(t->shares, &asked->wire);
+        shares_spend(t->leases.shares, &asked->wire);
         if (wire_intent_write(&asked->wire, &bytes) == 0) /* with what it holds of budgets */
             remember(t, KEEPER_INTENT, bytes.data, bytes.len);
         strbuf_deinit(&bytes);
@@ -706,7 +713,7 @@ static int decide_apart(struct intents *t, struct asked *asked, size_t num)
             answer(t, asked[i].w, WIRE_UNREADABLE, NULL);
             rc = 0;
         } else if (rc != 0) {
-            grant_all_alone(t, &asked[i], 1);
+            grant_all_alone(t, &asked[i], 1, true);
         }
     }
     return rc;
@@ -745,7 +752,7 @@ static void ask_all(struct intents *t, bool there)
     if (is_hopeless(rc))
         (void)note(t, decide_apart(t, asked, num));
     else if (rc != 0 && (num = ask_again_later(t, asked, num)) > 0)
-        grant_all_alone(t, asked, num);
+        grant_all_alone(t, asked, num, there);
     for (size_t i = 0; i < num; i++)
         free(asked[i].sealed);
 }
@@ -796,26 +803,15 @@ void intents_serve(struct intents *t, struct calls *calls)
     calls_serve(calls, KEEPER_DROP, on_call, t);
 }
 
-static void renew_shares(struct intents *t, uint64_t now_ms)
-{
-    struct fleet_lease leases[FLEET_AT_ONCE];
-    size_t at = 0, num;
-    int rc = 0;
-
-    while (rc == 0 && (num = shares_due(t->shares, &at, now_ms, leases, FLEET_AT_ONCE)) > 0) {
-        rc = store_fleet_lease(t->of.store, fleet_me(t->of.fleet),
-                               t->of.inherited->config->outage_window_ms, leases, num);
-        if (rc == 0)
-            shares_renew(t->shares, leases, num, now_ms);
-    }
-    (void)note(t, rc);
-    t->shares_ms = now_ms + SHARES_EVERY_MS;
-}
-
 void intents_step(struct intents *t, uint64_t now_ms)
 {
-    if (reach(t) == 0 && now_ms >= t->shares_ms)
-        renew_shares(t, now_ms);
+    if (reach(t) == 0)
+        (void)note(t, leases_step(&t->leases, t->of.store, fleet_me(t->of.fleet), now_ms));
+}
+
+void intents_end(struct intents *t)
+{
+    leases_end(&t->leases, fleet_me(t->of.fleet));
 }
 
 /* What the database will never take is said once. */
@@ -855,7 +851,7 @@ int intents_new(const struct intents_options *options, struct intents **out)
     t->turn = (struct loop_timer){.cb = on_turn, .arg = t};
     rc = outbox_new(options->outbox, &t->outbox);
     if (rc == 0)
-        rc = shares_new(options->inherited->config->outage_window_ms, &t->shares);
+        rc = leases_init(&t->leases, options->inherited->config->outage_window_ms);
     if (rc != 0) {
         intents_free(t);
         return rc;
@@ -885,6 +881,6 @@ void intents_free(struct intents *t)
     for (struct said *said = TAILQ_FIRST(&t->said); said != NULL;)
         said = forget_said(t, said);
     outbox_free(t->outbox);
-    shares_free(t->shares);
+    leases_deinit(&t->leases);
     free(t);
 }

@@ -55,6 +55,9 @@ void intents_serve(struct intents *intents, struct calls *calls);
  *  @param now_ms  monotonic */
 void intents_step(struct intents *intents, uint64_t now_ms);
 
+/** This keeper ends: what it may grant alone it gives back at its next step, where that is counted. */
+void intents_end(struct intents *intents);
+
 /** A create that was asked for was not sent, and never will be: it is as if it had never been asked.
  *  @param id  of its reservation, which may be there or may come yet
  *  @return 0; else the database is away: say it again */

@@ -112,6 +112,13 @@ void journaling_step(struct journaling *j, bool stopping, uint64_t now_ms)
     batches_step(j->batches, now_ms);
 }
 
+/* Before the next beat, for the process may have ended by then. */
+void journaling_end(struct journaling *j, uint64_t now_ms)
+{
+    intents_end(j->intents);
+    intents_step(j->intents, now_ms);
+}
+
 bool journaling_is_done(const struct journaling *j)
 {
     return intents_are_idle(j->intents) && batches_are_written(j->batches);

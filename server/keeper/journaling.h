@@ -32,5 +32,8 @@ const char *journaling_node(const struct journaling *journaling);
 /** Once a second. @param now_ms  monotonic @param stopping  another keeper has the word by now */
 void journaling_step(struct journaling *journaling, bool stopping, uint64_t now_ms);
 
+/** This keeper ends: what other nodes count of it is given back at once. @param now_ms  monotonic */
+void journaling_end(struct journaling *journaling, uint64_t now_ms);
+
 /** Whether all that was told is in the database or on the disk. */
 bool journaling_is_done(const struct journaling *journaling);

@@ -347,6 +347,8 @@ static void on_signal(void *arg)
     k->stopping = true;
     k->stop_ms = loop_now_ms(k->loop);
     calls_drain(k->calls);
+    if (k->journaling != NULL)
+        journaling_end(k->journaling, k->stop_ms);
     if (k->hooks != NULL)
         hooks_drain(k->hooks);
     if (k->owned != NULL)

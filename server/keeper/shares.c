@@ -81,6 +81,11 @@ void shares_note(struct shares *shares, const struct wire_intent *intent, uint64
     }
 }
 
+static bool is_used(const struct share *share, uint64_t now_ms)
+{
+    return now_ms - share->used_ms < SHARES_USED_MS;
+}
+
 size_t shares_due(struct shares *shares, size_t *at, uint64_t now_ms, struct fleet_lease *out,
                   size_t max)
 {
@@ -89,8 +94,15 @@ size_t shares_due(struct shares *shares, size_t *at, uint64_t now_ms, struct fle
     for (; *at < shares->num && num < max; ++*at) {
         const struct share *share = &shares->of[*at];
 
-        if (now_ms - share->used_ms < SHARES_USED_MS)
-            out[num++] = (struct fleet_lease){.kind = share->kind, .name = share->name};
+        if (!is_used(share, now_ms))
+            continue;
+        out[num] = (struct fleet_lease){.kind = share->kind, .name = share->name};
+        if (now_ms < share->until_ms) {
+            out[num].held.tokens = share->tokens;
+            out[num].held.batches = share->batches;
+            out[num].held.nano = share->nano;
+        }
+        num++;
     }
     return num;
 }
@@ -169,4 +181,23 @@ bool shares_take(struct shares *shares, const struct wire_intent *intent, uint64
         return false;
     shares_spend(shares, intent);
     return true;
+}
+
+static void forget(struct share *share)
+{
+    share->tokens = share->batches = share->until_ms = 0;
+    share->nano = 0;
+}
+
+void shares_forget_unused(struct shares *shares, uint64_t now_ms)
+{
+    for (size_t i = 0; i < shares->num; i++)
+        if (!is_used(&shares->of[i], now_ms))
+            forget(&shares->of[i]);
+}
+
+void shares_forget_all(struct shares *shares)
+{
+    for (size_t i = 0; i < shares->num; i++)
+        forget(&shares->of[i]);
 }

@@ -1,7 +1,8 @@
 /* What this node may grant alone while the database is away (journal statement C30): shares of the
- * limits of keys and teams that were asked for here lately. Renewed while the database answers, and
- * not taken from anybody as long as it does; what is granted in an outage is taken out of them, and
- * comes back with the next renewal. Pure but for its memory. */
+ * limits of keys and teams that were asked for here lately. Renewed while the database answers. As
+ * long as it does they are not taken from anybody, unless leases are counted (store/lease_rules.h);
+ * what is granted in an outage is taken out of them, and comes back with the next renewal. Pure but
+ * for its memory. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,7 +32,7 @@ bool shares_are_needed(const struct wire_intent *intent);
 void shares_note(struct shares *shares, const struct wire_intent *intent, uint64_t now_ms);
 
 /** The next scopes to be renewed, from `*at` on, which begins at 0 and is moved on.
- *  @param out  [max]: kind and name
+ *  @param out  [max]: kind and name, and what may be granted alone of each until it is renewed
  *  @return how many; 0: that was all */
 size_t shares_due(struct shares *shares, size_t *at, uint64_t now_ms, struct fleet_lease *out,
                   size_t max);
@@ -43,6 +44,10 @@ void shares_renew(struct shares *shares, const struct fleet_lease *leases, size_
 /** Grant a create out of the shares of all its limited scopes, or of none.
  *  @return false: one of them is spent, over, or was never there */
 bool shares_take(struct shares *shares, const struct wire_intent *intent, uint64_t now_ms);
+
+/** Grant nothing alone any more of what has not been used for SHARES_USED_MS; of anything. */
+void shares_forget_unused(struct shares *shares, uint64_t now_ms);
+void shares_forget_all(struct shares *shares);
 
 /** The database has granted it: so much less is free than at the last renewal. */
 void shares_spend(struct shares *shares, const struct wire_intent *intent);
