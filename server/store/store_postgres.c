@@ -498,11 +498,15 @@ static void do_free(struct engine *engine)
 #define TIMEOUTS                                                                                   \
     "; set local statement_timeout = 2000; set local idle_in_transaction_session_timeout = 5000"
 
+/* Whoever has locked rows reads what others have written until then: whatever isolation the database
+ * or the role has by default. */
+#define BEGIN_WRITE "begin isolation level read committed"
+
 static const struct engine_ops postgres_ops = {
     .table_prefix = "tranche.",
     .shared = true,
     .begin_read = "begin isolation level repeatable read read only" TIMEOUTS,
-    .begin_write = "begin" TIMEOUTS,
+    .begin_write = BEGIN_WRITE TIMEOUTS,
     .has_table =
         "select 1 from pg_catalog.pg_tables where schemaname = 'tranche' and tablename = $1",
     .lock_schema = "select pg_advisory_xact_lock(8390323731049312)",

@@ -355,6 +355,28 @@ static void a_repair_leaves_leases_that_live_and_takes_those_that_have_ended(voi
     ask_for_key(w, &b, "r1", 450, FLEET_GRANTED);
 }
 
+/* --- a default of the database's --- */
+
+/* What was leased while a grant waited for its scope has to be seen by it. */
+static void a_transaction_sees_what_was_written_while_it_waited_whatever_the_default(void **state)
+{
+    WORLD(w);
+    int64_t other = -1;
+
+    if (w->cluster == NULL)
+        skip(); /* one writes at a time */
+    world_do(w, "alter database postgres set default_transaction_isolation = 'repeatable read'");
+    store_free(w->store);
+    w->store = world_open(w->url);
+    OK(w, work_begin(w->store, WORK_WRITE));
+    OK(w, work_end(w->store, work_run(w->store,
+                                      "select case current_setting('transaction_isolation')"
+                                      " when 'read committed' then 0 else 1 end",
+                                      NULL, 0, on_number, &other)));
+    world_do(w, "alter database postgres reset default_transaction_isolation");
+    assert_int_equal(other, 0);
+}
+
 /* --- many at once --- */
 
 /* A node of its own, as a keeper is: it renews, grants, is cut off for a while and grants alone, comes
@@ -460,6 +482,7 @@ static void many_nodes_that_grant_alone_never_pass_a_limit(void **state)
         T(a_keeper_beside_another_one_of_its_node_has_a_lease_of_its_own, s),                      \
         T(shares_that_are_not_counted_keep_nothing_back_and_count_nothing, s),                     \
         T(a_repair_leaves_leases_that_live_and_takes_those_that_have_ended, s),                    \
+        T(a_transaction_sees_what_was_written_while_it_waited_whatever_the_default, s),            \
         T(many_nodes_that_grant_alone_never_pass_a_limit, s)
 
 int main(void)
