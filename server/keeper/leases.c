@@ -15,40 +15,56 @@ void leases_deinit(struct leases *leases)
     memset(leases, 0, sizeof(*leases));
 }
 
-/* @param first_ms  written: when the first one ends that was renewed; INT64_MAX: none was */
+/* What a round of renewals came to. */
+struct round {
+    int64_t first_ms; /* when the first one ends that was renewed; INT64_MAX: none was */
+    bool gave_less;   /* than was held, and the database has not been told that it was heard */
+};
+
+static void note_renewed(struct round *round, const struct fleet_lease *lease)
+{
+    if (lease->until_ms < round->first_ms)
+        round->first_ms = lease->until_ms;
+    round->gave_less = round->gave_less || lease->tokens < lease->held.tokens ||
+                       lease->batches < lease->held.batches || lease->nano < lease->held.nano;
+}
+
 static int renew(struct leases *l, struct store *store, const struct fleet_me *me, uint64_t now_ms,
-                 int64_t *first_ms)
+                 struct round *round)
 {
     struct fleet_lease leases[FLEET_AT_ONCE];
     size_t at = 0, num;
     int rc = 0;
 
-    *first_ms = INT64_MAX;
+    *round = (struct round){.first_ms = INT64_MAX};
     while (rc == 0 && (num = shares_due(l->shares, &at, now_ms, leases, FLEET_AT_ONCE)) > 0) {
         rc = store_fleet_lease(store, me, l->good_ms, leases, num);
         if (rc == 0)
             shares_renew(l->shares, leases, num, now_ms);
         for (size_t i = 0; rc == 0 && i < num; i++)
-            *first_ms = leases[i].until_ms < *first_ms ? leases[i].until_ms : *first_ms;
+            note_renewed(round, &leases[i]);
     }
     return rc;
 }
 
-/* What is given back is nobody's before the database is asked: its answer may be lost. */
+/* What is given back is nobody's before the database is asked: its answer may be lost. Of what became
+ * less the database is told at once, and not in 20 s: others wait for it. */
 static int renew_counted(struct leases *l, struct store *store, const struct fleet_me *me,
                          uint64_t now_ms)
 {
-    int64_t first_ms;
+    struct round round;
     int rc;
 
     shares_forget_unused(l->shares, now_ms);
-    rc = renew(l, store, me, now_ms, &first_ms);
-    return rc == 0 ? store_fleet_give_back(store, me, first_ms) : rc;
+    rc = renew(l, store, me, now_ms, &round);
+    if (rc == 0 && round.gave_less)
+        l->due_ms = now_ms;
+    return rc == 0 ? store_fleet_give_back(store, me, round.first_ms) : rc;
 }
 
 int leases_step(struct leases *l, struct store *store, const struct fleet_me *me, uint64_t now_ms)
 {
-    int64_t first_ms;
+    struct round round;
     int rc;
 
     if (l->ending) {
@@ -58,10 +74,9 @@ int leases_step(struct leases *l, struct store *store, const struct fleet_me *me
     }
     if (now_ms < l->due_ms)
         return 0;
-    rc = me->holder != NULL ? renew_counted(l, store, me, now_ms)
-                            : renew(l, store, me, now_ms, &first_ms);
     l->due_ms = now_ms + SHARES_EVERY_MS;
-    return rc;
+    return me->holder != NULL ? renew_counted(l, store, me, now_ms)
+                              : renew(l, store, me, now_ms, &round);
 }
 
 void leases_are_due(struct leases *l, const struct fleet_me *me)

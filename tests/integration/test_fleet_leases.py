@@ -14,6 +14,7 @@ from test_tenant_batches import ANN, DATA, create, entry
 
 SEAL = "sk-0123456789abcdef-seal"
 LIMIT = 12  # of Ann's batches
+SHARE = 3  # of each of three nodes, when each has made one
 RENEWED = PATIENCE + 30  # shares are renewed each 20 s
 
 
@@ -74,24 +75,24 @@ def names(database):
 
 
 def granted(gateway, file):
-    """One create more, as often as it may be told to ask again by a database that a busy machine does not let answer in time."""
-    answer = create(gateway, file, ANN)
-    return answer.status == 200
+    """Whether one create more is."""
+    return create(gateway, file, ANN).status == 200
 
 
 def one_each(nodes):
     """A batch of Ann at each node: all of them know of her limit, and will have a share of it."""
     file = nodes[0].uploaded(DATA, key=ANN)["id"]
     for gateway in nodes:
-        until(lambda gateway=gateway: granted(gateway, file), "it is granted")
+        # By a database that a busy machine may not let answer in time; and what the first ones held while they were alone, others get later
+        until(lambda gateway=gateway: granted(gateway, file), "it is granted", timeout=5 * RENEWED)
     return file
 
 
 def all_have_shares(database, count):
-    """Renewed after all that was granted before."""
+    """Renewed after all that was granted before, and as large as they become."""
     since = int(time.time() * 1000)
-    until(lambda: number(database, f"select count(*) from tranche.lease where scope like 'k:%' and until > {since} + 600000") == count,
-          "each node has a share", timeout=RENEWED)
+    until(lambda: number(database, "select count(*) from tranche.lease where scope like 'k:%'"
+                                   f" and batches = {SHARE} and until > {since} + 600000") == count, "each node has its share", timeout=5 * RENEWED)
 
 
 def storm(nodes, file, each):
@@ -105,14 +106,17 @@ def storm(nodes, file, each):
 def test_two_of_three_nodes_that_are_cut_off_never_pass_a_limit(fleet, sim, database):
     nodes = fleet(3, leases="counted")
     file = one_each(nodes)
-    all_have_shares(database, 3)
+    all_have_shares(database, len(nodes))
     shares = names(database)
-    assert all("/" in node for node in shares) and sum(shares.values()) + 3 <= LIMIT, shares
+    assert all("/" in node for node in shares), shares
     for n in (1, 2):
         cut(database, n)
     found = storm(nodes, file, each=10)
     assert sim.created("batches") == 3 + sum(found) <= LIMIT, found
-    assert found[1] > 0 and found[2] > 0, found  # they went on, within their shares
+    for n in (1, 2):  # they go on, within their shares
+        until(lambda n=n: found[n] > 0 or granted(nodes[n], file), "a node that is cut off grants alone")
+        found[n] = max(found[n], 1)
+    assert sim.created("batches") <= LIMIT
     assert number(database, "select batches from tranche.allowance where scope like 'k:%'") <= LIMIT - found[1] - found[2]
 
     # They come back, and what they granted is counted once: all of the limit is there to be used, and no more
@@ -128,26 +132,28 @@ def test_without_counted_leases_nodes_that_are_cut_off_may_pass_a_limit(fleet, s
     """By their part of what was free. The same as above but for the setting: it shows that the test above can fail."""
     nodes = fleet(3)
     file = one_each(nodes)
-    all_have_shares(database, 3)
+    all_have_shares(database, len(nodes))
     shares = names(database)
-    assert not any("/" in node for node in shares) and all(shares.values()), shares
+    assert not any("/" in node for node in shares), shares
     for n in (1, 2):
         cut(database, n)
-    until(lambda: storm(nodes[:1], file, each=4) and sim.created("batches") == LIMIT, "the third node takes all that is free")
+    until(lambda: storm(nodes[:1], file, each=4) and sim.created("batches") >= LIMIT, "the third node takes all that is free")
     until(lambda: storm(nodes[1:], file, each=4) and sim.created("batches") > LIMIT, "the others grant their shares of that")
-    assert sim.created("batches") <= LIMIT + sum(shares.values())
+    assert sim.created("batches") <= LIMIT + len(nodes) * SHARE
 
 
 def test_a_node_that_ends_in_good_order_gives_its_lease_back_at_once_and_a_killed_one_does_not(fleet, sim, database):
     nodes = fleet(3, leases="counted")
     file = one_each(nodes)
-    all_have_shares(database, 3)
+    all_have_shares(database, len(nodes))
     assert nodes[2].stop() == 0
     until(lambda: len(names(database)) == 2, "its lease is gone")
     nodes[1].deaths_expected = True
     os.killpg(nodes[1].pid, signal.SIGKILL)
     nodes[1].wait()
-    (left,) = [batches for node, batches in names(database).items() if f":{nodes[1].port}/" in node]
-    assert left > 0
-    until(lambda: storm(nodes[:1], file, each=4) and sim.created("batches") == LIMIT - left, "the other one takes all that is free")
-    assert storm(nodes[:1], file, each=4) == [0] and sim.created("batches") == LIMIT - left  # it may have granted that before it died
+    assert nodes[0].stop() == 0
+    (left,) = until(lambda: len(left := names(database)) == 1 and left.values(), "that of the killed one alone is there")
+    assert left == SHARE
+    nodes = fleet(1, leases="counted")
+    until(lambda: storm(nodes, file, each=4) and sim.created("batches") == LIMIT - left, "all that is free is taken")
+    assert storm(nodes, file, each=4) == [0] and sim.created("batches") == LIMIT - left  # it may have granted that before it died

@@ -103,6 +103,23 @@ static void shares_are_renewed_in_their_time_and_the_database_knows(void **state
     assert_true(may_grant(7, 80, NOW + SHARES_EVERY_MS + 1));
 }
 
+static void what_became_less_is_free_for_others_at_once(void **state)
+{
+    struct fleet_me other = {.node = "there:4000"};
+
+    (void)state;
+    use(7, NOW);
+    OK(&w, leases_step(&leases, w.store, &me, NOW));
+    OK(&w, store_fleet_join(w.store, 2, "", "", &other)); /* now they are two */
+    OK(&w, leases_step(&leases, w.store, &me, NOW + SHARES_EVERY_MS));
+    assert_int_equal(leased(), 90); /* this node may not have heard */
+    OK(&w, leases_step(&leases, w.store, &me, NOW + SHARES_EVERY_MS + 1));
+    assert_int_equal(leased(), 45);
+    OK(&w, leases_step(&leases, w.store, &me, NOW + SHARES_EVERY_MS + 2));
+    assert_true(may_grant(7, 45, NOW + SHARES_EVERY_MS + 2));
+    assert_false(may_grant(7, 1, NOW + SHARES_EVERY_MS + 2));
+}
+
 static void what_is_not_used_any_more_is_given_back(void **state)
 {
     uint64_t later = NOW + SHARES_USED_MS;
@@ -188,6 +205,7 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {T(shares_are_renewed_in_their_time_and_the_database_knows),
+                                       T(what_became_less_is_free_for_others_at_once),
                                        T(what_is_not_used_any_more_is_given_back),
                                        T(what_made_room_for_another_scope_is_given_back),
                                        T(a_keeper_that_ends_has_nothing_left),
