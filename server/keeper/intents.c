@@ -16,8 +16,9 @@
 #include "shares.h"
 
 #define CALLS_A_TURN    FLEET_AT_ONCE
-#define OUT_A_TURN      128 /* messages of the outbox */
-#define AGAIN_A_TURN    128 /* messages that are said again */
+#define OUT_A_TURN      128  /* messages of the outbox */
+#define AGAIN_A_TURN    128  /* messages that are said again */
+#define LOOK_MS         1000 /* for an outbox that another keeper has left */
 /* A keeper of the generation before still holds the file: it is looked at again after a gap, and
  * waited for until so long before an asker's deadline */
 #define LOCKED_GAP_MS   50
@@ -49,6 +50,7 @@ struct intents {
     struct leases leases;  /* owned */
     struct outbox *outbox; /* owned */
     bool opened;
+    uint64_t looked_ms;               /* for what other keepers left */
     TAILQ_HEAD(said_list, said) said; /* owned; the oldest first */
     struct said *again_from;          /* from here on it is to be said again, while `again` */
     size_t said_bytes;
@@ -295,8 +297,10 @@ static int say_again(struct intents *t)
 
 static int open_outbox(struct intents *t)
 {
-    if (t->opened)
+    if (t->opened &&
+        (outbox_bytes(t->outbox) > 0 || loop_now_ms(t->of.loop) < t->looked_ms + LOOK_MS))
         return 0;
+    t->looked_ms = loop_now_ms(t->of.loop);
     if (outbox_open(t->outbox) != 0) {
         log_error("journal: %s cannot be opened: what is granted while the database is away would "
                   "be lost",

@@ -4,13 +4,16 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define MOST_BYTES (1u << 20) /* of one message: the keeper's are shorter */
 #define MAGIC      0x54475350u
+#define FILES      8 /* of one path: so many processes may have one at a time */
 
 /* In front of each message; of this machine's byte order. */
 struct head {
@@ -19,7 +22,7 @@ struct head {
 
 struct outbox {
     char *path;      /* owned */
-    int fd;          /* -1: not open */
+    int fd;          /* locked; -1: not open */
     uint64_t end;    /* of what was put */
     uint64_t synced; /* of what is on the disk */
     uint64_t read_at, kept;
@@ -124,26 +127,69 @@ static int find_end(struct outbox *outbox, uint64_t size)
     return at < size && ftruncate(outbox->fd, (off_t)at) == -1 ? ERR_IO : 0;
 }
 
-static int open_file(struct outbox *outbox, int flags)
+static void close_file(struct outbox *outbox)
 {
-    struct stat st;
+    close(outbox->fd);
+    outbox->fd = -1;
+    outbox->end = outbox->synced = outbox->read_at = outbox->kept = 0;
+}
 
-    if (outbox->fd != -1)
-        return 0;
-    outbox->fd = open(outbox->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+/* The first file has the path's name, the others a number behind it.
+ * @return 0; ERR_NOT_FOUND: it is not there, and is not made; ERR_BAD_STATE: another process has it;
+ *         ERR_IO */
+static int open_file(struct outbox *outbox, unsigned number, int flags)
+{
+    char path[4096];
+    struct stat st;
+    int len = number == 0 ? snprintf(path, sizeof(path), "%s", outbox->path)
+                          : snprintf(path, sizeof(path), "%s.%u", outbox->path, number);
+
+    assert(outbox->fd == -1);
+    if (len < 0 || (size_t)len >= sizeof(path))
+        return ERR_IO;
+    outbox->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
     if (outbox->fd == -1)
-        return errno == ENOENT && flags == 0 ? 0 : ERR_IO;
+        return errno == ENOENT && flags == 0 ? ERR_NOT_FOUND : ERR_IO;
+    if (flock(outbox->fd, LOCK_EX | LOCK_NB) == -1) {
+        int rc = errno == EWOULDBLOCK ? ERR_BAD_STATE : ERR_IO;
+
+        close_file(outbox);
+        return rc;
+    }
     if (fstat(outbox->fd, &st) == -1 || !S_ISREG(st.st_mode)) {
-        close(outbox->fd);
-        outbox->fd = -1;
+        close_file(outbox);
         return ERR_IO;
     }
     return find_end(outbox, (uint64_t)st.st_size);
 }
 
+/* What others left is taken over as long as there is any; of those that are empty none is kept. */
 int outbox_open(struct outbox *outbox)
 {
-    return open_file(outbox, 0);
+    if (outbox->fd != -1 && outbox->end > 0)
+        return 0;
+    if (outbox->fd != -1)
+        close_file(outbox);
+    for (unsigned number = 0; number < FILES; number++) {
+        int rc = open_file(outbox, number, 0);
+
+        if (rc == ERR_NOT_FOUND || rc == ERR_BAD_STATE)
+            continue;
+        if (rc != 0 || outbox->end > 0)
+            return rc;
+        close_file(outbox);
+    }
+    return 0;
+}
+
+/* One that nobody else has, to put something into. */
+static int open_own(struct outbox *outbox)
+{
+    int rc = outbox->fd == -1 ? ERR_BAD_STATE : 0;
+
+    for (unsigned number = 0; number < FILES && rc == ERR_BAD_STATE; number++)
+        rc = open_file(outbox, number, O_CREAT);
+    return rc == ERR_BAD_STATE ? ERR_FULL : rc;
 }
 
 static int write_at(const struct outbox *outbox, const void *bytes, size_t len, uint64_t at)
@@ -169,9 +215,9 @@ int outbox_put(struct outbox *outbox, uint32_t kind, const void *bytes, size_t l
     int rc;
 
     assert(len <= MOST_BYTES);
-    if (outbox->end + sizeof(head) + len > OUTBOX_MOST)
+    rc = open_own(outbox);
+    if (rc == 0 && outbox->end + sizeof(head) + len > OUTBOX_MOST)
         return ERR_FULL;
-    rc = open_file(outbox, O_CREAT);
     head.sum = sum_of(&head, bytes);
     if (rc == 0)
         rc = write_at(outbox, &head, sizeof(head), outbox->end);

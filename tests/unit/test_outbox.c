@@ -177,6 +177,95 @@ static void a_full_disk_is_told_and_adds_nothing(void **state)
     assert_int_equal(outbox_bytes(box), 0);
 }
 
+static const char *second_path(void)
+{
+    static char name[128];
+
+    snprintf(name, sizeof(name), "%s.1", path);
+    return name;
+}
+
+/* A reload while the database is away: keepers of two generations grant. */
+static void nobody_writes_over_what_another_process_has(void **state)
+{
+    struct outbox *first = box, *second;
+
+    (void)state;
+    put("one");
+    assert_int_equal(outbox_new(path, &second), 0);
+    assert_int_equal(outbox_open(second), 0);
+    assert_int_equal(outbox_bytes(second), 0); /* it is not its own */
+    box = second;
+    put("three");
+    assert_int_equal(outbox_sync(second), 0);
+    box = first;
+    put("two");
+    assert_int_equal(outbox_sync(first), 0);
+    must_read("one");
+    must_read("two");
+    must_be_read();
+    outbox_keep(first);
+    assert_int_equal(outbox_bytes(first), 0);
+    box = second;
+    must_read("three");
+    must_be_read();
+    box = first;
+    outbox_free(second); /* it was killed before it kept that */
+    assert_int_equal(outbox_open(first), 0);
+    must_read("three");
+    outbox_keep(first);
+    assert_int_equal(outbox_open(first), 0);
+    assert_int_equal(outbox_bytes(first), 0);
+    assert_int_equal(unlink(second_path()), 0);
+}
+
+static void what_others_left_comes_behind_what_is_our_own(void **state)
+{
+    struct outbox *first = box, *second;
+
+    (void)state;
+    put("one");
+    assert_int_equal(outbox_new(path, &second), 0);
+    box = second;
+    put("three");
+    outbox_free(first);
+    assert_int_equal(outbox_open(second), 0);
+    must_read("three");
+    must_be_read();
+    assert_int_equal(outbox_open(second), 0); /* it is not in the database yet */
+    outbox_keep(second);
+    assert_int_equal(outbox_open(second), 0);
+    must_read("one");
+    must_be_read();
+    assert_int_equal(unlink(second_path()), 0);
+}
+
+static void a_process_too_many_is_refused(void **state)
+{
+    struct outbox *others[8];
+    char name[128];
+
+    (void)state;
+    for (size_t i = 0; i < 8; i++) {
+        assert_int_equal(outbox_new(path, &others[i]), 0);
+        assert_int_equal(outbox_put(others[i], 1, "x", 1), 0);
+    }
+    assert_int_equal(outbox_open(box), 0);
+    assert_int_equal(outbox_put(box, 1, "x", 1), ERR_FULL);
+    outbox_free(others[5]);
+    assert_int_equal(outbox_open(box), 0);
+    assert_true(outbox_bytes(box) > 0);
+    for (size_t i = 0; i < 8; i++) {
+        if (i != 5)
+            outbox_free(others[i]);
+        if (i == 0)
+            snprintf(name, sizeof(name), "%s", path);
+        else
+            snprintf(name, sizeof(name), "%s.%zu", path, i);
+        assert_int_equal(unlink(name), 0);
+    }
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -185,7 +274,10 @@ int main(void)
                                        T(a_message_that_was_cut_off_ends_the_file),
                                        T(a_message_that_is_not_what_was_written_is_none),
                                        T(what_is_no_file_is_refused),
-                                       T(a_full_disk_is_told_and_adds_nothing)};
+                                       T(a_full_disk_is_told_and_adds_nothing),
+                                       T(nobody_writes_over_what_another_process_has),
+                                       T(what_others_left_comes_behind_what_is_our_own),
+                                       T(a_process_too_many_is_refused)};
 
     return cmocka_run_group_tests_name("outbox", tests, NULL, NULL);
 }
