@@ -128,6 +128,7 @@ def test_two_of_three_nodes_that_are_cut_off_never_pass_a_limit(fleet, sim, data
     assert sum(storm(nodes, file, each=2)) == 0 and sim.created("batches") == LIMIT
 
 
+@pytest.mark.long
 def test_without_counted_leases_nodes_that_are_cut_off_may_pass_a_limit(fleet, sim, database):
     """By their part of what was free. The same as above but for the setting: it shows that the test above can fail."""
     nodes = fleet(3)
@@ -142,6 +143,7 @@ def test_without_counted_leases_nodes_that_are_cut_off_may_pass_a_limit(fleet, s
     assert sim.created("batches") <= LIMIT + len(nodes) * SHARE
 
 
+@pytest.mark.long
 def test_a_node_that_ends_in_good_order_gives_its_lease_back_at_once_and_a_killed_one_does_not(fleet, sim, database):
     nodes = fleet(3, leases="counted")
     file = one_each(nodes)
