@@ -363,7 +363,7 @@ static const struct config_timeouts default_timeouts = {
     .list_ms = 3000,
     .shutdown_grace_ms = 30000,
     .watch_ms = 60000,
-    .long_poll_ms = 5000,
+    .long_poll_ms = 2000,
     .count_files_ms = 600000,
 };
 

@@ -87,7 +87,7 @@ struct config_timeouts {
     uint32_t list_ms;           /* per account of a merged list; default 3,000 */
     uint32_t shutdown_grace_ms; /* drain after SIGTERM; default 30,000 */
     uint32_t watch_ms;     /* between two questions about one unfinished batch; default 60,000 */
-    uint32_t long_poll_ms; /* ... about one that clients wait for (`Prefer: wait`); default 5,000 */
+    uint32_t long_poll_ms; /* ... about one that clients wait for (`Prefer: wait`); default 2,000 */
     uint32_t count_files_ms; /* between two counts of an account's files; default 600,000 */
 };
 
