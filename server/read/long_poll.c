@@ -222,6 +222,15 @@ static void on_looked(void *arg, const struct attempt_result *result)
     look_later(b);
 }
 
+/* Looks ask for no place: they leave half of the worker's calls to requests. */
+static bool is_busy(const struct runtime *rt)
+{
+    size_t active = upstream_active(rt->upstream) + rt->calls_waiting + rt->calls_shared;
+    uint32_t limit = rt->config->limits.max_upstream_calls;
+
+    return limit != 0 && active >= limit - limit / 2;
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct long_poll_batch *b = timer->arg;
@@ -233,8 +242,9 @@ static void on_timer(struct loop_timer *timer)
 
     assert(b->attempt == NULL);
     b->asked = polls_moment(b->rt->inherited);
-    b->attempt = attempt_start(b->rt, &spec);
-    if (b->attempt == NULL) {
+    if (!is_busy(b->rt))
+        b->attempt = attempt_start(b->rt, &spec);
+    if (b->attempt == NULL) { /* whose time is over asks himself */
         b->failed = true;
         look_later(b);
     }

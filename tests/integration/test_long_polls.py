@@ -153,6 +153,20 @@ def test_a_worker_that_ends_answers_who_waits(world):
     assert gateway.wait() == 0
 
 
+def test_looks_for_those_who_wait_leave_room_for_requests(world, sim):
+    """Who waits where half of the worker's calls are in use is looked after by nobody, and asks himself at the end."""
+    gateway, batch = world("100ms", limits={"max_upstream_calls": 2})
+    other = gateway.created(gateway.uploaded()["id"])
+    sim.fault({"hang": "answer", "ms": int(10_000 * PATIENCE)}, method="GET", path=f"/openai/batches/{native_of(other['id'])}", times=1)
+    with H2(gateway.port) as conn:
+        conn.request("GET", f"/v1/batches/{other['id']}")
+        until(lambda: any(native_of(other["id"]) in r["target"] for r in sim.requests()), "a request is in flight")
+        answer = Waiting(gateway, batch, seconds=2).end()
+        assert answer.json() == batch and answer.headers["x-tranche-cache"] == "miss"
+        assert len(polls(sim, native_of(batch["id"]))) == 2
+    sim.release()
+
+
 def test_a_client_that_leaves_is_waited_for_by_nobody(world, sim):
     gateway, batch = world("200ms")
     native = native_of(batch["id"])

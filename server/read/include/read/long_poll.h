@@ -45,7 +45,7 @@ struct long_poll {
  * give equal numbers. Pure. @param batch  as the provider sent it */
 uint64_t long_poll_state(const struct json *batch);
 
-/** What was seen last of a batch that somebody waits for here, at most one interval ago.
+/** What was seen last of a batch that somebody waits for here, one interval and one call ago at most.
  *  @param out  readable until the loop's next turn
  *  @return false: nobody waits, it was not answered well, or the batch was changed since */
 bool long_poll_seen(const struct runtime *rt, uint32_t deployment, const char *native,
