@@ -637,6 +637,8 @@ static int write_found(struct batches *b, const struct wire_seen *w)
     rc = store_batches_add(b->of.store, &batch, b->of.me->node, 0, &added);
     if (rc == 0)
         rc = write_reservation(b, w, id);
+    if (rc == 0) /* its end may have been seen before its create was found */
+        rc = store_batches_free_ended(b->of.store, &batch);
     if (rc == 0 && r->runs) {
         r->found++;
         r->added += added;

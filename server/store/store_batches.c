@@ -116,24 +116,44 @@ static int put_part(struct store *store, const struct store_batch *b, uint32_t f
                     values, on_count, put);
 }
 
-/* Its end was seen before its create was told of: nothing else would give its tokens back.
+/* What the registry knows of a batch: whether anything, and whether it runs where it is told to be. */
+struct late {
+    bool known, runs;
+};
+
+static int on_late(void *arg, const struct row *row)
+{
+    struct late *late = arg;
+
+    late->known = true;
+    late->runs = late->runs || row_int(row, 0) != 0;
+    return 0;
+}
+
+/* Its end was seen before its create was told of, or found: nothing else would give its tokens back.
  * @param late  as of add() */
 static int free_late(struct store *store, const struct store_batch *b, bool *late)
 {
-    struct value values[] = {value_text(b->id), value_int(STORE_RUNS)};
-    size_t running = 0;
+    struct value values[] = {value_text(b->id), value_int(b->account), value_text(b->native),
+                             value_int(STORE_RUNS)};
+    struct late is = {.known = false};
     int64_t nano = 0;
-    int rc = WORK_RUN(store, "select 1 from @batch_part where batch_id = $1 and open = $2", values,
-                      on_count, &running);
+    int rc =
+        WORK_RUN(store,
+                 "select case when account = $2 and native = $3 and open = $4 then 1 else 0 end"
+                 " from @batch_part where batch_id = $1 or (account = $2 and native = $3)",
+                 values, on_late, &is);
 
-    if (rc != 0 || running > 0)
+    if (rc != 0 || !is.known || is.runs)
         return rc;
     if (late != NULL) {
         *late = true;
         return ERR_DUPLICATE;
     }
-    rc = work_run(store, "select sum(nano) from @usage where batch_id = $1", values, 1, on_number,
-                  &nano);
+    rc = work_run(store,
+                  "select sum(nano) from @usage where batch_id = coalesce((select batch_id from"
+                  " @batch_part where account = $2 and native = $3), $1)",
+                  values, 3, on_number, &nano);
     return rc == 0 ? free_reservation(store, b->reservation, b->account, b->native, nano) : rc;
 }
 
@@ -148,15 +168,14 @@ static int add(struct store *store, const struct store_batch *b, const char *nod
 
     if (rc == 0)
         rc = put_batch(store, b, now_ms, &put);
-    if (rc != 0 || put == 0)
-        return rc;
-    rc = put_part(store, b, first_ms, now_ms, &parts);
-    if (rc == 0 && parts == 0)
+    if (rc == 0 && put > 0)
+        rc = put_part(store, b, first_ms, now_ms, &parts);
+    if (rc == 0 && parts == 0) /* whoever has told of it may have known of another reservation */
         rc = free_late(store, b, late);
-    *added = rc == 0;
-    return rc == 0 ? batches_note(store, b->id, b->rebuilt ? "rebuilt" : "created", node,
-                                  b->key_alias != NULL ? b->key_alias : b->key_id)
-                   : rc;
+    *added = rc == 0 && put > 0;
+    return *added ? batches_note(store, b->id, b->rebuilt ? "rebuilt" : "created", node,
+                                 b->key_alias != NULL ? b->key_alias : b->key_id)
+                  : rc;
 }
 
 static int run_add(struct store *store, const struct store_batch *batch, const char *node,
@@ -185,6 +204,14 @@ int store_batches_add_among(struct store *store, const struct store_batch *batch
 {
     *late = false;
     return run_add(store, batch, node, first_ms, added, late);
+}
+
+int store_batches_free_ended(struct store *store, const struct store_batch *batch)
+{
+    int rc = work_begin(store, WORK_WRITE);
+
+    assert(batch->id != NULL && batch->native != NULL);
+    return rc == 0 ? work_end(store, free_late(store, batch, NULL)) : rc;
 }
 
 /* ---- claims ---- */

@@ -665,6 +665,85 @@ static void what_frees_tokens_is_not_told_among_others(void **state)
     assert_int_equal(count(h, "select used from @allowance where scope like 'k:%4b'"), 0);
 }
 
+static void tell_of(struct host *h, const char *id, const char *reservation)
+{
+    struct wire_live live = {.kind = WIRE_CREATE,
+                             .id = reservation,
+                             .native = "batch_1",
+                             .status = "validating",
+                             .account = BATCHES_ACCOUNT,
+                             .deployment = BATCHES_DEPLOYMENT,
+                             .answer = {.id = id},
+                             .who = {.group = "gpt-4o", .key_hash = "", .tags = ""}};
+
+    OK(&h->node, batches_live(h->batches, &live, NULL));
+}
+
+/* As of another node, which has looked it up for a client that asked again: it knows of no reservation. */
+static void end_one_of_anothers(struct host *h)
+{
+    struct wire_seen end = done(1);
+
+    tell_of(h, "batch_1", "");
+    world_do(&h->world, "update @batch_part set next_at = 0");
+    assert_true(due_of((struct wire_due_ask){.max = 8})->num > 0);
+    tell(&end);
+    assert_int_equal(count(h, "select count(*) from @batch where status = 'completed'"), 1);
+    assert_int_equal(count(h, "select used from @allowance where scope = 'd:000000d1'"),
+                     BATCHES_TOKENS);
+}
+
+/* A worker died with its answer; a repeat at another node showed the batch, which ended; then the search
+ * for what the dead worker had left found its create. */
+static void a_create_that_is_found_after_the_end_of_its_batch_holds_no_room(void **state)
+{
+    HOST(h);
+    struct wire_seen create = found(1, "completed");
+
+    reserve(&h->node, 1);
+    world_do(&h->world,
+             "update @reservation set state = 3, nonce = '00000000000000000000000000000001'");
+    end_one_of_anothers(h);
+    for (int i = 0; i < 2; i++) {
+        tell(&create);
+        assert_int_equal(count(h, "select count(*) from @reservation where state = 2"), 1);
+        assert_int_equal(count(h, "select sum(used) from @allowance"), 0);
+    }
+}
+
+static void a_create_that_is_found_while_its_batch_runs_holds_its_room(void **state)
+{
+    HOST(h);
+    struct wire_seen create = found(1, "in_progress");
+
+    reserve(&h->node, 1);
+    world_do(&h->world,
+             "update @reservation set state = 3, nonce = '00000000000000000000000000000001'");
+    tell_of(h, "batch_1", "");
+    for (int i = 0; i < 2; i++) {
+        tell(&create);
+        assert_int_equal(count(h, "select count(*) from @reservation where state = 1"), 1);
+        assert_int_equal(count(h, "select used from @allowance where scope = 'd:000000d1'"),
+                         BATCHES_TOKENS);
+    }
+}
+
+/* It ended likewise, and the worker's word of its create comes late, since the database was away. */
+static void a_create_that_is_told_of_after_the_end_of_its_batch_holds_no_room(void **state)
+{
+    HOST(h);
+    struct fleet_live fleet = {
+        .of = {.id = "reservation-1"}, .batch = "batch_1", .native = "batch_1"};
+
+    reserve(&h->node, 1);
+    end_one_of_anothers(h);
+    OK(&h->node, store_fleet_live(h->node.store, &h->node.me, &fleet, 1, NULL));
+    assert_int_equal(count(h, "select used from @allowance where scope = 'd:000000d1'"),
+                     BATCHES_TOKENS);
+    tell_of(h, "batch_1", "reservation-1");
+    assert_int_equal(count(h, "select sum(used) from @allowance"), 0);
+}
+
 /* The node has lost its row, or its name, and does not know it yet. */
 static void what_was_found_under_an_old_epoch_waits_for_the_next(void **state)
 {
@@ -704,6 +783,9 @@ int main(void)
         BOTH(an_end_that_others_saw_frees_this_nodes_ledger),
         BOTH(what_a_list_shows_is_put_back_once),
         BOTH(what_frees_tokens_is_not_told_among_others),
+        BOTH(a_create_that_is_found_after_the_end_of_its_batch_holds_no_room),
+        BOTH(a_create_that_is_found_while_its_batch_runs_holds_its_room),
+        BOTH(a_create_that_is_told_of_after_the_end_of_its_batch_holds_no_room),
         BOTH(what_was_found_under_an_old_epoch_waits_for_the_next),
     };
     int ret;

@@ -69,6 +69,12 @@ MUST_USE int store_batches_add(struct store *store, const struct store_batch *ba
 MUST_USE int store_batches_add_among(struct store *store, const struct store_batch *batch,
                                      const char *node, uint32_t first_ms, bool *added, bool *late);
 
+/** What a batch that has ended still holds is freed: a reservation that is told of, or found, after
+ *  the end of its batch is not freed by that. Does nothing for one that runs, or is not known.
+ *  @param batch  its id, account and native, and its reservation where that is known
+ *  @return 0; the errors of store.h */
+MUST_USE int store_batches_free_ended(struct store *store, const struct store_batch *batch);
+
 /* What is left to do for one. */
 enum store_open {
     STORE_DONE = 0,      /* nothing: it has ended, and its usage is known */
