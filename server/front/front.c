@@ -23,8 +23,13 @@ int front_new(struct loop *loop, h2o_context_t *ctx, const struct inherited *inh
         return err;
     }
     tested = true;
-    if (door == FRONT_CLIENTS)
-        return guard_new(loop, ctx, &limits, inherited->tls, own, inherited->listen_fd, out);
+    if (door == FRONT_CLIENTS) {
+        err = guard_new(loop, ctx, &limits, inherited->tls, own, inherited->listen_fd, out);
+        if (err == 0 && own != NULL)
+            (*out)->share = (struct accept_share){
+                .slots = inherited->shared->slots, .num_slots = WORKER_ROWS, .own = own};
+        return err;
+    }
     limits.max_connections = FRONT_HEALTH_PLACES;
     err = guard_new(loop, ctx, &limits, inherited->tls, NULL, inherited->health_fd, out);
     if (err == 0)

@@ -378,16 +378,42 @@ static bool accept_one(struct front *front)
     return true;
 }
 
+/* Whoever has fewer takes what waits there, or we do in a moment.
+ * @return false: take it */
+static bool leave_to_others(struct front *front)
+{
+    if (!accept_share_is_others(&front->share, (uint32_t)front->num_conns,
+                                loop_now_ms(front->loop)))
+        return false;
+    if (front->leave.slot == 0 &&
+        loop_timer_start(front->loop, &front->leave, ACCEPT_LEAVE_MS) != 0)
+        return false;
+    pause_listener(front);
+    return true;
+}
+
 static void on_acceptable(h2o_socket_t *listener, const char *err)
 {
     struct front *front = listener->data;
 
     (void)err;
     for (int i = 0; i < GUARD_ACCEPTS && has_place(front); i++)
-        if (!accept_one(front))
+        if (leave_to_others(front) || !accept_one(front))
             break;
     if (!has_place(front))
         pause_listener(front);
+}
+
+/* What nobody has taken by now is ours. */
+static void on_left(struct loop_timer *timer)
+{
+    struct front *front = timer->arg;
+
+    if (front->listener == NULL)
+        return;
+    if (has_place(front))
+        (void)accept_one(front);
+    resume_listener(front);
 }
 
 /* --- timers --- */
@@ -676,6 +702,7 @@ int guard_new(struct loop *loop, h2o_context_t *ctx, const struct config_limits 
         cap_connections(limits->max_connections != 0 ? limits->max_connections : 1000);
     front->num_polls = front->max_conns + GUARD_SPARE;
     front->tick = (struct loop_timer){.cb = on_tick, .arg = front};
+    front->leave = (struct loop_timer){.cb = on_left, .arg = front};
     h2o_linklist_init_anchor(&front->conns);
     front->polls = calloc(front->num_polls, sizeof(*front->polls));
     front->polled = calloc(front->num_polls, sizeof(struct conn *));
@@ -696,6 +723,7 @@ fail:
 void guard_free(struct front *front)
 {
     loop_timer_stop(front->loop, &front->tick);
+    loop_timer_stop(front->loop, &front->leave);
     if (front->listener != NULL)
         h2o_socket_close(front->listener);
     guard_peers_deinit(&front->peers);

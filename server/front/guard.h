@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "accept_share.h"
 #include "common/loop.h"
 #include "front/body.h"
 #include "chunked.h"
@@ -194,6 +195,8 @@ struct front {
     struct worker_slot *slot; /* borrowed; NULL: none */
     h2o_socket_t *listener;   /* owned; NULL once draining */
     bool listening;
+    struct loop_timer leave; /* while a connection is left to other workers */
+    struct accept_share share; /* front.c's; of one that is alone all zero */
     bool draining;
     bool is_health;           /* FRONT_HEALTH */
     uint64_t warned_ms;       /* when accept(2) was last said to fail */
