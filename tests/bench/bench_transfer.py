@@ -22,6 +22,7 @@ import programs
 import report
 import client
 import journal
+import stuck_log
 import tenants
 
 MB = 1000000
@@ -382,7 +383,14 @@ def poll_for(server, target, seconds):
         times.append(poller.poll())
     cpu_s = server.cpu_s() - cpu_s
     poller.close()
-    return {"cpu_us": cpu_s / len(times) * 1e6, "p50_us": statistics.median(times) * 1e6, "polls": len(times)}
+    return {"cpu_us": cpu_s / len(times) * 1e6, "p50_us": statistics.median(times) * 1e6,
+            "p99_us": statistics.quantiles(times, n=100)[98] * 1e6, "polls": len(times)}
+
+
+def bench_logs(bench):
+    """Polls while the log goes to a file, and while nobody reads it."""
+    with bench.world(()) as (sim, polls, _):
+        return stuck_log.measure(bench, sim, polls, make_batch, poll_for)
 
 
 def bench_journal(bench):
@@ -410,7 +418,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="up to 200 MB, fewer rounds, under 2 minutes")
     parser.add_argument("--sizes", help="megabytes, by comma")
     parser.add_argument("--json", help="all numbers go to this file, too")
-    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, keys, journal, fleet, tenants, upload, plain, download, by comma")
+    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, keys, logs, journal, fleet, tenants, upload, plain, download, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
     parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
@@ -428,7 +436,7 @@ def arguments():
 
 
 SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("tables", bench_tables),
-            ("polls", bench_polls), ("keys", bench_keys), ("journal", bench_journal), ("fleet", journal.measure_fleet), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
+            ("polls", bench_polls), ("keys", bench_keys), ("logs", bench_logs), ("journal", bench_journal), ("fleet", journal.measure_fleet), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
             ("download", bench_downloads))
 
 

@@ -37,9 +37,12 @@ class Program:
         self.name = name
         self.log_path = os.path.join(directory, f"{name}.log")
         self.began = time.perf_counter()
-        with open(self.log_path, "wb") as log:
+        with self.output() as log:
             self.popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, cwd=directory,
                                           preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None)
+
+    def output(self):
+        return open(self.log_path, "wb")
 
     def log(self):
         with open(self.log_path, errors="replace") as f:

@@ -80,6 +80,15 @@ def print_keys(result):
     table("a poll with one of 100,000 keys, and with the master key where there is no other (aim: 1.05 x)", rows)
 
 
+def print_logs(result):
+    rows = [["the log goes to", "CPU us", "x", "p50 us", "x", "p99 us", "x", "polls a round", "lines lost"]]
+    base = result["a file"]
+    for name, r in result.items():
+        cells = [c for key, form in (("cpu_us", ".1f"), ("p50_us", ".0f"), ("p99_us", ".0f")) for c in (format(r[key], form), ratio(r[key], base[key]))]
+        rows.append([name] + cells + [str(r["polls"]), str(r["lost"])])
+    table("a poll while its log is written, and while nobody reads it (x: to the first; the second says what the machine does)", rows)
+
+
 def print_journal(result):
     rows = [["journal", "poll us", "x", "poll CPU us", "x", "polls", "create p50 ms", "x", "p99 ms", "creates"]]
     base = result["none"]
@@ -129,7 +138,7 @@ def transfer_printer(title):
 
 PRINTERS = {
     "start": print_start, "small": print_small, "checker": print_checker, "tables": print_tables,
-    "polls": print_polls, "keys": print_keys, "journal": print_journal, "fleet": print_fleet, "tenants": print_tenants,
+    "polls": print_polls, "keys": print_keys, "logs": print_logs, "journal": print_journal, "fleet": print_fleet, "tenants": print_tenants,
     "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: at most 1.3 x the time)"),
     "plain": transfer_printer("upload for another purpose: nothing to check"),
     "download": transfer_printer("download (aim: at most 1.1 x the time)"),

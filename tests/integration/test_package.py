@@ -1,5 +1,5 @@
-"""What `cmake --install` and the Debian package bring: unit, man pages, completions, rules, and the package itself, which is built twice,
-looked at by lintian, and installed, started, upgraded and purged in roots of Debian 12 and 13 that are made for it."""
+"""What `cmake --install` and the Debian package bring: unit, man pages, completions, rules, and the package itself, which is built twice
+and looked at by lintian. `test_debian.py` installs it."""
 
 import json
 import os
@@ -10,15 +10,10 @@ import subprocess
 import sys
 
 import pytest
-from harness import BUILD, PATIENCE, ROOT, balanced_config, find_binary, program_env, until
+from debian import PACKAGE, built, copy_of_the_checkout, run
+from harness import BUILD, balanced_config, find_binary, program_env, until
 
-PACKAGE = ROOT / "scripts/package"
 TRANCHE = find_binary("tranche")
-
-
-def run(*argv, env=None, timeout=PATIENCE * 4, **more):
-    return subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
-                          env=env or program_env(), **more)
 
 
 def commands():
@@ -139,25 +134,6 @@ def test_the_program_is_hardened():
     assert "GNU_RELRO" in headers and re.search(r"GNU_STACK\s.*\bRW\b", headers) and not re.search(r"LOAD\s.*RWE", headers), headers
 
 
-def copy_of_the_checkout(copy):
-    copy.mkdir(parents=True)
-    for name in ("CMakeLists.txt", "CMakePresets.json", "README.md", "CHANGELOG.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy / name)
-    for name in ("server", "balancer", "common", "config", "scripts", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
-    return copy
-
-
-def built(place):
-    """The Debian package of a copy of this checkout in that folder."""
-    copy = copy_of_the_checkout(place / "tranche")
-    done = run(copy / "scripts/package/deb", env={**program_env(), "HOME": str(place)}, timeout=3600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (deb,) = copy.glob("build/deb/*.deb")
-    assert str(deb) == done.stdout.strip().splitlines()[-1]
-    return deb
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     return built(tmp_path_factory.mktemp("package"))
@@ -187,72 +163,3 @@ def test_a_program_of_any_build_type_is_the_same_bytes_in_another_folder(tmp_pat
         programs.append((copy / "build/release/server/tranche").read_bytes())
     assert programs[0] == programs[1]
     assert str(tmp_path).encode() not in programs[0]
-
-
-class Root:
-    """A bare Debian in a folder, with this machine's apt configuration (proxies and the like)."""
-
-    def __init__(self, path, release):
-        self.path = path
-        mirror = run("apt-get", "indextargets", "--format", "$(REPO_URI)").stdout.split()[0]
-        done = run("debootstrap", "--variant=minbase", release, path, mirror, timeout=1800)
-        assert done.returncode == 0, done.stdout[-2000:]
-        for name in os.listdir("/etc/apt/apt.conf.d"):
-            shutil.copy(f"/etc/apt/apt.conf.d/{name}", path / "etc/apt/apt.conf.d")
-        shutil.copy("/etc/resolv.conf", path / "etc/resolv.conf")
-        for source, place in (("/proc", "proc"), ("/dev", "dev")):
-            assert run("mount", "--rbind", source, path / place).returncode == 0
-
-    def close(self):
-        for place in ("proc", "dev"):
-            run("umount", "-l", self.path / place)
-
-    def run(self, *argv, timeout=3600):
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "HOME": "/tmp"}
-        return run("chroot", self.path, *argv, timeout=timeout, env=env)
-
-
-@pytest.fixture(params=["bookworm", "trixie"])
-def debian(request, tmp_path):
-    if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        pytest.skip("needs root and debootstrap")
-    root = Root(tmp_path / "root", request.param)
-    yield root
-    root.close()
-
-
-@pytest.mark.long
-@pytest.mark.timeout(7200)
-def test_the_package_lives_in_a_bare_debian(package, debian):
-    """Installed with what it depends on, started, answered, installed again and purged; nothing of it is left but its user."""
-    root, inside = debian.path, debian.run
-    shutil.copy(package, root / "srv/package.deb")
-    done = inside("apt-get", "install", "-y", "--no-install-recommends", "/srv/package.deb")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert re.fullmatch(r"tranche \S+\n", inside("tranche", "--version").stdout)
-    assert (root / "etc/tranche/environment").stat().st_mode & 0o777 == 0o640
-    script = r"""su -s /bin/sh tranche -c 'OPENAI_API_KEY=sk-something-long HOST=127.0.0.1 exec tranche --config /etc/tranche/config.yaml --port 0' 2>/tmp/log &
-tail --pid=$! -n +1 -F /tmp/log 2>/dev/null | grep -q -m 1 serves
-exec 3<>/dev/tcp/127.0.0.1/$(sed -n 's/.*listening on 127.0.0.1:\([0-9]*\).*/\1/p' /tmp/log)
-printf 'GET /health/liveliness HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' >&3
-head -n 1 <&3
-kill -TERM $!; wait"""
-    done = inside("bash", "-c", script)
-    assert "200" in done.stdout, (done, (root / "tmp/log").read_text())
-    (root / "etc/tranche/environment").write_text("OPENAI_API_KEY=sk-kept\n")
-    done = inside("apt-get", "install", "-y", "--reinstall", "/srv/package.deb")
-    assert done.returncode == 0 and (root / "etc/tranche/environment").read_text() == "OPENAI_API_KEY=sk-kept\n", done
-    done = inside("apt-get", "purge", "-y", "tranche")
-    assert done.returncode == 0, done
-    left = inside("find", "/", "-xdev", "-name", "*tranche*", "-not", "-path", "/tmp/*").stdout
-    assert left == "", left
-
-
-@pytest.mark.long
-@pytest.mark.timeout(7200)
-def test_a_newcomers_first_command_works_in_a_bare_debian(debian):
-    """On 13 with libh2o from Debian 12's archive, of which nothing is installed."""
-    copy_of_the_checkout(debian.path / "src")
-    done = debian.run("/src/scripts/quickstart", "--once")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "h2o" not in debian.run("dpkg-query", "-W", "-f", "${Package}\n").stdout or "bookworm" in str(debian.run("cat", "/etc/os-release").stdout)
