@@ -21,6 +21,7 @@ import chat_lines
 import programs
 import report
 import client
+import front
 import journal
 import stuck_log
 import tenants
@@ -36,6 +37,7 @@ class Bench:
         self.directory = directory
         self.deadline = time.monotonic() + args.budget
         self.proxies = PROXIES + (("other",) if args.against else ())
+        self.peers = self.proxies + (("haproxy", "litellm", "portkey") if args.peers else ())
         self.movers = ("direct", "nginx-64k") + self.proxies
         self.store = tempfile.mkdtemp(prefix="store-", dir=data_root(max(args.sizes) * MB) or directory)
         self.proxy_cpus, self.other_cpus = (None, None) if args.no_pin else split_cpus()
@@ -48,6 +50,9 @@ class Bench:
 
     def binary(self, *parts):
         return os.path.join(self.args.build, *parts)
+
+    def find(self, program):
+        return find_program(program)
 
     @contextlib.contextmanager
     def world(self, names=None):
@@ -78,6 +83,12 @@ class Bench:
             return programs.Nginx(find_program("nginx"), *rest, name=name, buffers=programs.Nginx.LARGE_BUFFERS)
         if name == "h2o":
             return programs.H2o(find_program(name), *rest)
+        if name == "haproxy":
+            return programs.HAProxy(find_program(name), *rest)
+        if name == "litellm":
+            return programs.LiteLLM(os.path.join(self.args.peers, "litellm", "bin", "litellm"), *rest)
+        if name == "portkey":
+            return programs.Portkey(os.path.join(self.args.peers, "node_modules", "@portkey-ai", "gateway", "build", "start-server.js"), *rest)
         build = self.args.build if name == "tranche" else self.args.against
         return programs.Tranche(os.path.join(build, "server", "tranche"), *rest, name=name)
 
@@ -168,7 +179,8 @@ def bench_uploads(bench, purpose):
     for size in bench.args.sizes:
         if bench.out_of_time():
             break
-        with bench.world(bench.movers) as (sim, _, servers):
+        movers = bench.movers + (bench.peers[len(bench.proxies):] if size <= 20 and purpose == "batch" else ())
+        with bench.world(movers) as (sim, _, servers):
             def action(server):
                 took, _ = upload_to(server, bench.sources[size * MB], purpose)
                 sim.reset()
@@ -241,11 +253,12 @@ def bench_small(bench):
     """A batch's status through the proxy, and an answer that needs no upstream; one connection and 32."""
     out = []
     seconds, rounds = (1, 1) if bench.args.quick else (2, 3)
-    with bench.world() as (_, _, servers):
+    with bench.world(bench.peers) as (_, _, servers):
         native, tagged = make_batch(servers["tranche"])
         for what, names, target_of in (
-                ("batch status", bench.proxies, lambda s: s.poll_target(native, tagged)),
-                ("no upstream", [name for name in bench.proxies if name != "h2o"], lambda s: "/health/liveliness")):
+                ("batch status", bench.peers, lambda s: s.poll_target(native, tagged)),
+                ("no upstream", [name for name in bench.peers if name in ("nginx", "tranche", "other", "haproxy")],
+                 lambda s: "/health/liveliness")):
             for connections in (1, 32):
                 runs = {name: [] for name in names}
                 for _ in range(rounds):
@@ -255,6 +268,46 @@ def bench_small(bench):
                             "servers": {name: {key: statistics.median(r[key] for r in rs) for key in rs[0]}
                                         for name, rs in runs.items()}})
     return out
+
+
+# --- the front ---
+
+def bench_h2(bench):
+    names = bench.proxies + (("haproxy",) if bench.args.peers else ())
+    with bench.world(names) as (_, _, servers):
+        return front.measure_h2(bench, servers, *make_batch(servers["tranche"]))
+
+
+def bench_tls(bench):
+    """Handshakes; tranche's port speaks TLS here."""
+    with bench.world(("nginx", "h2o") + (("haproxy",) if bench.args.peers else ())) as (sim, polls, servers):
+        tranche = programs.TrancheTls(bench.binary("server", "tranche"), bench.directory, sim, polls, bench.proxy_cpus, name="tranche-tls")
+        try:
+            return front.measure_tls(bench, {**servers, "tranche": tranche})
+        finally:
+            tranche.stop()
+
+
+def bench_accept(bench):
+    """How 64 connections are shared by two workers."""
+    with bench.world(()) as (sim, polls, _), contextlib.ExitStack() as more:
+        servers = {}
+        for name, kind, program in (("nginx", programs.Nginx, find_program("nginx")), ("tranche", programs.Tranche, bench.binary("server", "tranche"))):
+            servers[name] = kind(program, bench.directory, sim, polls, name=f"{name}-of-two", workers=2)
+            more.callback(servers[name].stop)
+        return front.measure_shares(bench, servers)
+
+
+def bench_size(bench):
+    with bench.world(()) as (sim, polls, _):
+        rest = bench.binary("server", "tranche"), bench.directory, sim, polls
+        return front.measure_size(bench, lambda: programs.Tranche(*rest, name="size", workers=2),
+                                  lambda: programs.TrancheTls(*rest, name="size-tls", workers=2))
+
+
+def bench_large(bench):
+    with bench.world(()) as (sim, polls, _):
+        return front.measure_large(bench, sim, polls)
 
 
 # --- polls beside uploads ---
@@ -418,10 +471,11 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="up to 200 MB, fewer rounds, under 2 minutes")
     parser.add_argument("--sizes", help="megabytes, by comma")
     parser.add_argument("--json", help="all numbers go to this file, too")
-    parser.add_argument("--only", default="", help="some of start, small, checker, tables, polls, keys, logs, journal, fleet, tenants, upload, plain, download, by comma")
+    parser.add_argument("--only", default="", help="some of start, large, small, h2, tls, accept, size, checker, tables, polls, keys, logs, journal, fleet, tenants, upload, plain, download, by comma")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel choose the cores")
     parser.add_argument("--build", required=True, help="directory with the release build")
     parser.add_argument("--against", help="directory with another build of tranche, which takes its turn as 'other'")
+    parser.add_argument("--peers", help="directory with LiteLLM's proxy and Portkey's gateway, which take their turns too, as HAProxy does")
     parser.add_argument("--dir", help="where spools and the uploaded file are; default TMPDIR or /tmp")
     args = parser.parse_args()
     args.sizes = sorted({int(s) for s in (args.sizes or ("1,20,200" if args.quick else "1,20,200,1024")).split(",")})
@@ -435,7 +489,8 @@ def arguments():
     return args
 
 
-SECTIONS = (("start", bench_start), ("small", bench_small), ("checker", bench_checker), ("tables", bench_tables),
+SECTIONS = (("start", bench_start), ("large", bench_large), ("small", bench_small), ("h2", bench_h2), ("tls", bench_tls),
+            ("accept", bench_accept), ("size", bench_size), ("checker", bench_checker), ("tables", bench_tables),
             ("polls", bench_polls), ("keys", bench_keys), ("logs", bench_logs), ("journal", bench_journal), ("fleet", journal.measure_fleet), ("tenants", bench_tenants), ("upload", lambda bench: bench_uploads(bench, "batch")), ("plain", lambda bench: bench_uploads(bench, "assistants")),
             ("download", bench_downloads))
 

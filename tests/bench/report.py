@@ -50,6 +50,37 @@ def print_small(result):
     table("small GET (wrk)", rows)
 
 
+def print_large(result):
+    table("cold start of tranche to the first answer (aim: 30 ms with 10 accounts, 300 ms with 10,000 rows)",
+          [["configuration", "ms"]] + [[name, ms(value)] for name, value in result.items()])
+
+
+def rates(title):
+    def show(result):
+        rows = [["what", "server", "per second", "x", "CPU us", "x"]]
+        for entry in result:
+            base = entry["servers"]["nginx"]
+            for name, r in entry["servers"].items():
+                rows.append([entry["what"], name, f"{r['per_s']:.0f}", ratio(r["per_s"], base["per_s"]), f"{r['cpu_us']:.1f}",
+                             ratio(r["cpu_us"], base["cpu_us"])])
+        table(title, rows)
+    return show
+
+
+def print_accept(result):
+    rows = [["server", "rounds", "most : least, each round"]]
+    for name, pairs in result.items():
+        rows.append([name, str(len(pairs)), "  ".join(f"{most}:{least}" for most, least in pairs)])
+    table("64 connections that come one after the other, shared by two workers (aim: most at most 1.2 x least)", rows)
+
+
+def print_size(result):
+    rows = [["front", "idle, two workers MiB", "connections", "bytes each"]]
+    for name, r in result.items():
+        rows.append([name, mib(r["idle_bytes"]), str(r["connections"]), f"{r['each_bytes']:.0f}"])
+    table("memory of all processes (PSS; the kernel's is not in it), and what each idle connection adds", rows)
+
+
 def print_checker(lines):
     print("\nline checker, one core")
     for line in lines:
@@ -137,7 +168,10 @@ def transfer_printer(title):
 
 
 PRINTERS = {
-    "start": print_start, "small": print_small, "checker": print_checker, "tables": print_tables,
+    "start": print_start, "large": print_large, "small": print_small,
+    "h2": rates("HTTP/2 in clear text, 8 connections of 32 streams (h2load; aim: 0.9 x the best)"),
+    "tls": rates("TLS 1.2 handshakes, P-256, each with one request (openssl s_time, two clients; aim: 0.9 x nginx)"),
+    "accept": print_accept, "size": print_size, "checker": print_checker, "tables": print_tables,
     "polls": print_polls, "keys": print_keys, "logs": print_logs, "journal": print_journal, "fleet": print_fleet, "tenants": print_tenants,
     "upload": transfer_printer("upload of a batch file: tranche checks every line and changes the model (aim at 200 MB: at most 1.3 x the time)"),
     "plain": transfer_printer("upload for another purpose: nothing to check"),
