@@ -77,12 +77,21 @@ void strbuf_addc(struct strbuf *sb, char c)
 
 void strbuf_addv(struct strbuf *sb, const char *fmt, va_list args)
 {
+    size_t room = sb->failed ? 0 : sb->cap - sb->len;
+    char *end = room > 0 ? sb->data + sb->len : NULL;
     va_list copy;
     int len;
 
+    /* Mostly there is room, and then it is printed once. */
     va_copy(copy, args);
-    len = vsnprintf(NULL, 0, fmt, copy);
+    len = vsnprintf(end, room, fmt, copy);
     va_end(copy);
+    if (len >= 0 && (size_t)len < room) {
+        sb->len += (size_t)len;
+        return;
+    }
+    if (end != NULL)
+        *end = '\0';
     if (len < 0 || strbuf_reserve(sb, (size_t)len) != 0) {
         sb->failed = true;
         return;
