@@ -8,13 +8,15 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "common/hex.h"
 #include "crypto/ids.h"
 #include "json/json.h"
 #include "common/log_out.h"
 #include "common/mask.h"
 #include "common/random_ids.h"
 
-#define LINE_END 64 /* what put_line() adds, at most */
+#define LINE_END   64  /* what put_line() adds, at most */
+#define MOST_LINES 700 /* bytes that most have */
 
 /* The second is printed once for all lines of it. */
 static void begin_line(struct strbuf *line)
@@ -54,27 +56,34 @@ static void put_line(struct strbuf *line)
 /* A text that would make the line longer than one write takes is left out. */
 static void add_text(struct strbuf *line, const char *name, const char *text, size_t len)
 {
-    struct strbuf member = STRBUF_INIT;
+    size_t before = line->len;
 
-    strbuf_addf(&member, ",\"%s\":", name);
-    json_write_string(&member, text, len);
-    if (!strbuf_failed(&member) && line->len + member.len < LOG_OUT_LINE_MAX - LINE_END)
-        strbuf_add(line, member.data, member.len);
-    strbuf_deinit(&member);
+    strbuf_adds(line, ",\"");
+    strbuf_adds(line, name);
+    strbuf_adds(line, "\":");
+    json_write_string(line, text, len);
+    if (strbuf_failed(line) || line->len < LOG_OUT_LINE_MAX - LINE_END)
+        return;
+    line->len = before;
+    line->data[before] = '\0';
 }
 
 /* RFC 9562 version 4. */
 void access_log_new_id(char out[ACCESS_LOG_ID])
 {
+    static const unsigned char part_bytes[] = {4, 2, 2, 2, 6};
     unsigned char r[16];
+    size_t at = 0;
 
     (void)random_ids(r, sizeof(r)); /* zeros will do, too */
     r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
     r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
-    snprintf(out, ACCESS_LOG_ID,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0], r[1],
-             r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14],
-             r[15]);
+    for (size_t i = 0; i < sizeof(part_bytes); at += part_bytes[i++]) {
+        if (i > 0)
+            *out++ = '-';
+        hex_write(r + at, part_bytes[i], out);
+        out += 2 * part_bytes[i];
+    }
 }
 
 static void add_name(struct strbuf *line, const char *name, const char *text)
@@ -130,6 +139,7 @@ void access_log_write(const struct access_line *request)
 {
     struct strbuf line = STRBUF_INIT;
 
+    (void)strbuf_reserve(&line, MOST_LINES);
     begin_line(&line);
     strbuf_addf(&line, ",\"request_id\":\"%s\",\"route\":\"%s\",\"method\":", request->request_id,
                 request->route);
