@@ -195,7 +195,7 @@ struct front {
     struct worker_slot *slot; /* borrowed; NULL: none */
     h2o_socket_t *listener;   /* owned; NULL once draining */
     bool listening;
-    struct loop_timer leave; /* while a connection is left to other workers */
+    struct loop_timer leave;   /* while a connection is left to other workers */
     struct accept_share share; /* front.c's; of one that is alone all zero */
     bool draining;
     bool is_health;           /* FRONT_HEALTH */
