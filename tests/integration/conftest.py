@@ -1,4 +1,5 @@
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -7,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import engines  # noqa: E402
 import harness  # noqa: E402
-from postgres import PROGRAMS  # noqa: E402
+from postgres import Cluster, empty, installed  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -40,14 +41,47 @@ def engine_session(request):
 def engine(request, engine_session):
     """The database of this test's gateways: `--database`."""
     name = getattr(request, "param", "none")
-    if name == "postgres" and not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    if name == "postgres":
+        installed()
     given = engine_session.engine(name) if name != "none" else None
     engines.give(given)
     yield name
     engines.give(engine_session.given)
     if given is not None:
         given.drop()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A PostgreSQL that a file's tests share; what is in it they empty() themselves."""
+    installed()
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def own_cluster():
+    """A PostgreSQL of a test's own."""
+    installed()
+    cluster = Cluster()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def database(cluster):
+    """The file's PostgreSQL, empty; a test that lets it stand still need not have it go on."""
+    yield empty(cluster)
+    cluster.send(signal.SIGCONT)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """Where an empty database is, once of each engine."""
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/tranche.db"
+    return empty(request.getfixturevalue("cluster")).url
 
 
 def pytest_collection_modifyitems(config, items):

@@ -11,9 +11,22 @@ import struct
 import subprocess
 import tempfile
 
+import pytest
 from harness import PATIENCE, until
 
 PROGRAMS = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1:]
+
+
+def installed():
+    """Skips the test where it is not."""
+    if not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+
+
+def empty(cluster):
+    """@return the cluster, in which no gateway has been yet"""
+    cluster.psql("drop schema if exists tranche cascade")
+    return cluster
 
 
 def as_user():

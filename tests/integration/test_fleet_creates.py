@@ -13,26 +13,10 @@ import subprocess
 
 import pytest
 from harness import GROUP, MASTER_KEY, PATIENCE, alive, balanced_config, envelope, keeper_of, lines, until, worker_pids
-from postgres import PROGRAMS, Cluster
+from postgres import PROGRAMS
 from test_tenant_batches import AMY, ANN, BEN, DATA, create, entry, refused, size_of, tokens_text
 
 SEAL = "sk-0123456789abcdef-seal"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
-def database(cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    yield cluster
-    cluster.send(signal.SIGCONT)
 
 
 @pytest.fixture

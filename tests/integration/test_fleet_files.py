@@ -3,7 +3,7 @@
 import re
 
 from harness import balanced_config, until
-from test_fleet_creates import SEAL, cluster, database  # noqa: F401 (fixtures)
+from test_fleet_creates import SEAL
 
 
 def held(gateway):
@@ -15,7 +15,7 @@ def held(gateway):
     return sorted(sums.values())
 
 
-def test_an_account_that_one_node_has_filled_gets_no_file_of_another(start, sim, database):  # noqa: F811
+def test_an_account_that_one_node_has_filled_gets_no_file_of_another(start, sim, database):
     def node():
         return start(balanced_config(sim, accounts=("eu", "us"), tranche_settings={
             "database": database.url, "seal_keys": [SEAL], "limits": {"max_files": {"azure": 3}, "max_expiring_files": {"azure": 3}}}), sim=sim, workers=1)

@@ -9,7 +9,6 @@ import time
 
 import pytest
 from harness import PATIENCE, balanced_config, until
-from postgres import PROGRAMS, Cluster
 from test_tenant_batches import ANN, DATA, create, entry
 
 SEAL = "sk-0123456789abcdef-seal"
@@ -19,22 +18,17 @@ RENEWED = PATIENCE + 30  # shares are renewed each 20 s
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
+def cluster(cluster):
     for n in range(3):
         cluster.psql(f"create role node_{n} superuser login")
-    yield cluster
-    cluster.close()
+    return cluster
 
 
 @pytest.fixture
-def database(cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    yield cluster
+def database(database):
+    yield database
     for n in range(3):
-        heal(cluster, n)
+        heal(database, n)
 
 
 @pytest.fixture

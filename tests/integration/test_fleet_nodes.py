@@ -7,26 +7,10 @@ import signal
 
 import pytest
 from harness import BUILD, MASTER_KEY, balanced_config, envelope, keeper_of, until
-from postgres import PROGRAMS, Cluster
+from postgres import Cluster, installed
 from test_tenant_batches import AMY, ANN, DATA, create, entry
 
 SEAL = "sk-0123456789abcdef-seal"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
-def database(cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    yield cluster
-    cluster.send(signal.SIGCONT)
 
 
 @pytest.fixture
@@ -149,8 +133,7 @@ def test_a_reload_refuses_nobody_who_has_limits(node, sim, request, tmp_path, en
 
 def test_a_create_that_never_was_is_known_not_to_be_where_a_nodes_clock_is_an_hour_behind(node, sim, request):
     """How old it is says the database, whose clock wrote down when it began."""
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    installed()
     database = Cluster(clock=BUILD / "tests" / "history" / "tranche-clock-shift.so")
     request.addfinalizer(database.close)
     ahead = 3600

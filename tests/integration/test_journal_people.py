@@ -9,37 +9,13 @@ import subprocess
 
 import pytest
 from harness import GROUP, MASTER_KEY, PATIENCE, balanced_config, envelope, find_binary, lines, program_env, until
-from postgres import PROGRAMS, Cluster
 from prometheus_client.parser import text_string_to_metric_families
 
 SEALS = ["sk-0123456789abcdef-seal"]
 
 
-class Sqlite:
-    def __init__(self, path):
-        self.url = f"sqlite://{path}"
-
-
-class Postgres:
-    def __init__(self):
-        self.cluster = Cluster()
-        self.url = self.cluster.url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request, tmp_path):
-    if request.param == "sqlite":
-        yield Sqlite(tmp_path / "journal.db")
-        return
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    postgres = Postgres()
-    yield postgres
-    postgres.cluster.close()
-
-
-def start_with(start, sim, database, **settings):
-    return start(balanced_config(sim, accounts=["eu"], tranche_settings={"database": database.url, "seal_keys": SEALS, **settings}), sim=sim)
+def start_with(start, sim, url, **settings):
+    return start(balanced_config(sim, accounts=["eu"], tranche_settings={"database": url, "seal_keys": SEALS, **settings}), sim=sim)
 
 
 def make_key(gateway, **fields):
@@ -103,8 +79,8 @@ def on_a_terminal(args, port, env=None):
     return text.decode()
 
 
-def test_batches_are_listed_and_told_of_by_who_made_them(start, sim, database):
-    gateway = start_with(start, sim, database)
+def test_batches_are_listed_and_told_of_by_who_made_them(start, sim, url):
+    gateway = start_with(start, sim, url)
     make_team(gateway, "research")
     alice, bob = make_key(gateway, team_id="research", key_alias="alice"), make_key(gateway, key_alias="bob")
     first, second = created_by(gateway, alice), created_by(gateway, bob)
@@ -156,8 +132,8 @@ def test_batches_are_listed_and_told_of_by_who_made_them(start, sim, database):
     assert done.returncode == 1 and "TRANCHE_API_KEY" in done.stderr and "sk-wrong" not in done.stderr, done
 
 
-def test_a_batch_that_has_ended_is_shown_so(start, sim, database):
-    gateway = start_with(start, sim, database)
+def test_a_batch_that_has_ended_is_shown_so(start, sim, url):
+    gateway = start_with(start, sim, url)
     batch = gateway.created(gateway.uploaded(lines(count=4))["id"])["id"]
     until(lambda: ids_of(journal(gateway)) == [batch], "it is known")
     gateway.wait_batch(sim, batch)
@@ -170,8 +146,8 @@ def test_a_batch_that_has_ended_is_shown_so(start, sim, database):
     assert tranche("batches", "--open", port=gateway.port).stdout.count("\n") == 1
 
 
-def test_health_and_metrics_tell_of_the_database_and_the_fleet(start, sim, database):
-    gateway = start_with(start, sim, database)
+def test_health_and_metrics_tell_of_the_database_and_the_fleet(start, sim, url):
+    gateway = start_with(start, sim, url)
     batch = gateway.created(gateway.uploaded()["id"])["id"]
     until(lambda: ids_of(journal(gateway)) == [batch], "it is known")
     until(lambda: gateway.get("/health").json()["database"].get("batches", {}).get("open") == 1, "one is open", timeout=PATIENCE * 2)
@@ -187,27 +163,21 @@ def test_health_and_metrics_tell_of_the_database_and_the_fleet(start, sim, datab
         assert (f"tranche_database_{name}", None) in page
 
 
-def test_a_poll_does_not_wait_for_a_database_that_is_down(start, sim):
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    postgres = Postgres()
-    try:
-        gateway = start_with(start, sim, postgres)
-        batch = gateway.created(gateway.uploaded()["id"])["id"]
-        until(lambda: ids_of(journal(gateway)) == [batch], "it is known")
-        postgres.cluster.stop()
-        plain = gateway.get(f"/v1/batches/{batch}")
-        assert plain.status == 200 and "x-tranche-partial" not in plain.headers
-        answer = gateway.get(f"/v1/batches/{batch}?expand=events")
-        assert answer.status == 200 and answer.json()["events"] is None and answer.json()["id"] == batch, answer
-        assert "tranche_settings.database" in answer.headers["x-tranche-partial"]
-        assert "tranche_settings.database" in envelope(gateway.get(f"/v1/batches/{batch}?expand=events&strict=true"), 503)["message"]
-        until(lambda: not gateway.get("/health").json()["database"]["up"], "it is seen to be down")
-        assert "problem" in gateway.get("/health").json()["database"]
-        done = tranche("batches", port=gateway.port)
-        assert done.returncode == 3 and "Try again later" in done.stderr, done
-    finally:
-        postgres.cluster.close()
+def test_a_poll_does_not_wait_for_a_database_that_is_down(start, sim, own_cluster):
+    gateway = start_with(start, sim, own_cluster.url)
+    batch = gateway.created(gateway.uploaded()["id"])["id"]
+    until(lambda: ids_of(journal(gateway)) == [batch], "it is known")
+    own_cluster.stop()
+    plain = gateway.get(f"/v1/batches/{batch}")
+    assert plain.status == 200 and "x-tranche-partial" not in plain.headers
+    answer = gateway.get(f"/v1/batches/{batch}?expand=events")
+    assert answer.status == 200 and answer.json()["events"] is None and answer.json()["id"] == batch, answer
+    assert "tranche_settings.database" in answer.headers["x-tranche-partial"]
+    assert "tranche_settings.database" in envelope(gateway.get(f"/v1/batches/{batch}?expand=events&strict=true"), 503)["message"]
+    until(lambda: not gateway.get("/health").json()["database"]["up"], "it is seen to be down")
+    assert "problem" in gateway.get("/health").json()["database"]
+    done = tranche("batches", port=gateway.port)
+    assert done.returncode == 3 and "Try again later" in done.stderr, done
 
 
 def test_without_a_database_nothing_is_told(start, sim):

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from harness import MASTER_KEY, PATIENCE, balanced_config, find_binary, http_request, program_env, until
-from postgres import PROGRAMS, Cluster
+from postgres import empty
 
 A, B, C = (f"sk-{name}-3f7Kq9Zx1Lm5Tr8w" for name in ("alpha", "bravo", "charlie"))
 
@@ -26,15 +26,6 @@ def status(gateway, key):
     return poll(gateway, key).status
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
-
-
 class Sqlite:
     def __init__(self, path):
         self.path, self.url = path, f"sqlite://{path}"
@@ -48,7 +39,7 @@ class Sqlite:
 class Postgres:
     def __init__(self, cluster):
         self.cluster, self.url = cluster, cluster.url
-        cluster.psql("drop schema if exists tranche cascade; drop schema if exists public cascade; create schema public")
+        empty(cluster).psql("drop schema if exists public cascade; create schema public")
 
     def run(self, sql):
         self.cluster.psql(sql.replace("@", "tranche."))

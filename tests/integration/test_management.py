@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from harness import GROUP, MASTER_KEY, balanced_config, envelope, keeper_of, lines, until
-from postgres import PROGRAMS, Cluster
+from postgres import empty
 from tenants import KEYS, entry, hash_of, tenant_config, tenant_settings, tenants  # noqa: F401
 
 
@@ -99,27 +99,9 @@ def test_a_keeper_that_was_killed_answers_again(gateway):
 # --- with a database ---
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    server = Cluster()
-    yield server
-    server.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/keys.db"
-    server = request.getfixturevalue("cluster")
-    server.psql("drop schema if exists tranche cascade")
-    return server.url
-
-
 @pytest.fixture
-def managed(start, sim, database):
-    return with_its_database(start(balanced_config(sim, tranche_settings={"database": database}), sim=sim, workers=2))
+def managed(start, sim, url):
+    return with_its_database(start(balanced_config(sim, tranche_settings={"database": url}), sim=sim, workers=2))
 
 
 def with_its_database(gateway):
@@ -189,11 +171,11 @@ def test_teams_are_made_limited_blocked_and_deleted(managed):
     assert [polls(managed, key) for key in (one, two)] == [401, 401]
 
 
-def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, database, tmp_path):
-    first = with_its_database(start(balanced_config(sim, tranche_settings={"database": database}), sim=sim))
+def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, url, tmp_path):
+    first = with_its_database(start(balanced_config(sim, tranche_settings={"database": url}), sim=sim))
     secret = made(first, key_alias="stays")["key"]
     first.stop()
-    second = start(balanced_config(sim, tranche_settings={"database": database}), sim=sim)
+    second = start(balanced_config(sim, tranche_settings={"database": url}), sim=sim)
     assert polls(second, secret) == 200
     assert secret not in first.log and secret not in second.log
     for path in tmp_path.rglob("*.db*"):
@@ -202,8 +184,7 @@ def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, database, tm
 
 
 def test_a_database_that_stands_still_is_told_and_nothing_is_sent_twice(start, sim, cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    gateway = with_its_database(start(balanced_config(sim, tranche_settings={"database": cluster.url}), sim=sim))
+    gateway = with_its_database(start(balanced_config(sim, tranche_settings={"database": empty(cluster).url}), sim=sim))
     secret = made(gateway)["key"]
     cluster.send(signal.SIGSTOP)
     try:

@@ -5,27 +5,8 @@ import json
 import os
 import signal
 
-import pytest
 from harness import MASTER_KEY, balanced_config, keeper_of, until
-from postgres import PROGRAMS, Cluster
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/keys.db"
-    cluster = request.getfixturevalue("cluster")
-    cluster.psql("drop schema if exists tranche cascade")
-    return cluster.url
+from postgres import empty
 
 
 class Host:
@@ -100,8 +81,7 @@ def test_what_was_lost_with_a_killed_gateway_is_told(start, sim, tmp_path):
 
 
 def test_each_node_shows_what_another_one_took(start, sim, cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    host = Host(start, sim, cluster.url)
+    host = Host(start, sim, empty(cluster).url)
     one, two = host.begin(), host.begin()
     key = make_key(one)
     files = [one.uploaded(key=key)["id"], two.uploaded(key=key)["id"]]

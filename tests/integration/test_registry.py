@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 from harness import GROUP, MASTER_KEY, PATIENCE, PROVIDER_KEYS, balanced_config, find_binary, is_upkeep, lines, prober_of, program_env, until
-from postgres import PROGRAMS, Cluster
+from postgres import empty
 
 SEALS = ["sk-0123456789abcdef-seal"]
 OPENAI_GROUP = "gpt-4o-mini"
@@ -51,15 +51,6 @@ class Database:
             db.execute(sql)
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
     if request.param == "sqlite":
@@ -68,8 +59,7 @@ def database(request, tmp_path):
 
 
 def shared(cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    return Database(cluster=cluster)
+    return Database(cluster=empty(cluster))
 
 
 def begin(start, sim, database, watch_ms=300, **settings):
@@ -191,22 +181,16 @@ def test_a_batch_has_one_watcher_and_another_when_that_dies(start, sim, cluster)
     assert two.get("/health/liveliness").status == 200
 
 
-def test_an_end_waits_for_a_database_that_is_away(start, sim):
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    try:
-        database = Database(cluster=cluster)
-        gateway = begin(start, sim, database)
-        batch = made(gateway, OPENAI_GROUP)
-        known(database, 1)
-        cluster.stop()
-        sim.advance(END_MS)
-        until(lambda: gateway.get(f"/v1/batches/{batch}").json()["status"] == "completed", "its client sees its end")
-        cluster.start()
-        ended(database, 1)
-    finally:
-        cluster.close()
+def test_an_end_waits_for_a_database_that_is_away(start, sim, own_cluster):
+    database = Database(cluster=own_cluster)
+    gateway = begin(start, sim, database)
+    batch = made(gateway, OPENAI_GROUP)
+    known(database, 1)
+    own_cluster.stop()
+    sim.advance(END_MS)
+    until(lambda: gateway.get(f"/v1/batches/{batch}").json()["status"] == "completed", "its client sees its end")
+    own_cluster.start()
+    ended(database, 1)
 
 
 def test_the_registry_is_rebuilt_from_the_providers_lists(start, sim, database):

@@ -14,7 +14,6 @@ import threading
 import harness
 import pytest
 from harness import BUILD, MASTER_KEY, balanced_config, free_port, until
-from postgres import PROGRAMS, Cluster
 from test_tenant_batches import ANN, DATA, create, entry
 from test_upgrade_money import Binary, in_the_background, replaced  # noqa: F401: a fixture
 
@@ -23,12 +22,8 @@ SEAL = "sk-0123456789abcdef-seal"
 
 
 @pytest.fixture
-def database():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
+def database(own_cluster):
+    return own_cluster
 
 
 @pytest.fixture

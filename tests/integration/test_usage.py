@@ -12,7 +12,6 @@ import threading
 
 import pytest
 from harness import GROUP, MASTER_KEY, PATIENCE, azure_deployment, balanced_config, envelope, find_binary, lines, program_env, until
-from postgres import PROGRAMS, Cluster
 from prometheus_client.parser import text_string_to_metric_families
 from test_tenant_batches import ANN, BEN, DATA, create, entry, placement
 
@@ -20,18 +19,6 @@ SEALS = ["sk-0123456789abcdef-seal"]
 PRICES = {"input_cost_per_token_batches": 1.25e-06, "cache_read_input_token_cost_batches": 1e-07, "output_cost_per_token_batches": 5e-06}
 IN, OUT = 1250, 5000  # nano-dollars a token
 GENERATE = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite://{tmp_path}/usage.db"
-        return
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster.url
-    cluster.close()
 
 
 @pytest.fixture
@@ -81,14 +68,14 @@ def samples(gateway):
     return {(s.name, *(s.labels.get(k) for k in ("api_key_alias", "team", "result"))): s.value for f in families for s in f.samples}
 
 
-def test_what_batches_used_is_a_row_once_and_exported_without_gap_or_repeat(gateway_of, sim, database):
-    gateway = gateway_of(database, usage_tags=["project"])
+def test_what_batches_used_is_a_row_once_and_exported_without_gap_or_repeat(gateway_of, sim, url):
+    gateway = gateway_of(url, usage_tags=["project"])
     generated(gateway, "/team/new", team_id="research")
     alice = generated(gateway, team_id="research", key_alias="=alice", metadata={"tags": ["a"]})["key"]
     bob = generated(gateway, key_alias="bob")["key"]
     made = [create(gateway, gateway.uploaded(lines(count=n), key=key)["id"], key, metadata={"project": "x", "other": "y"}).json()["id"]
             for n, key in ((3, alice), (5, bob), (2, MASTER_KEY))]
-    nodes = [gateway, *(gateway_of(database, usage_tags=["project"]) for _ in range(3 if "postgresql" in database else 0))]
+    nodes = [gateway, *(gateway_of(url, usage_tags=["project"]) for _ in range(3 if "postgresql" in url else 0))]
     sim.advance(3_600_000)
     with concurrent.futures.ThreadPoolExecutor(max_workers=20) as pool:  # the watch and all who poll find their ends at once
         assert {a.status for a in pool.map(lambda i: nodes[i % len(nodes)].get(f"/v1/batches/{made[i % 3]}"), range(100))} == {200}
@@ -185,10 +172,10 @@ def many(gateway, key, file, count=200):
         return list(pool.map(lambda _: create(gateway, file, key), range(count)))
 
 
-def test_a_budget_holds_under_200_parallel_creates_and_is_settled_at_their_end(gateway_of, sim, database):
+def test_a_budget_holds_under_200_parallel_creates_and_is_settled_at_their_end(gateway_of, sim, url):
     """Of the input alone, so that what a batch may cost is known: what the gateway counts the file for."""
     info = {"input_cost_per_token_batches": 1e-06, "output_cost_per_token_batches": 0}
-    gateway = gateway_of(database, info=info)
+    gateway = gateway_of(url, info=info)
     key = generated(gateway, key_alias="bob")["key"]
     file = gateway.uploaded(DATA, key=key)["id"]
     held = placement(gateway, key, input_file_id=file)["tokens"] * 1000

@@ -13,31 +13,13 @@ import pytest
 from harness import MASTER_KEY, PATIENCE, balanced_config, envelope, find_binary, free_port, keeper_of, kill_child, program_env, until
 from hook_receiver import Receiver, signature, signatures
 from openai import InvalidWebhookSignatureError, OpenAI
-from postgres import PROGRAMS, Cluster
+from postgres import empty
 from test_upstream_tls import Authority
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LOCAL = {"webhook_allow_http": True, "webhook_allow_addresses": ["127.0.0.1/32"]}
 NODE = pathlib.Path(__file__).parent / "node"
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    cluster = Cluster()
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite://{tmp_path}/journal.db"
-    cluster = request.getfixturevalue("cluster")
-    cluster.psql("drop schema if exists tranche cascade")
-    return cluster.url
 
 
 @pytest.fixture
@@ -415,8 +397,7 @@ def test_what_a_retry_sends_says_nothing_of_its_secret(start, sim, url, receiver
 
 
 def test_an_endpoint_of_its_own_outlives_an_outage_of_the_database(start, sim, tmp_path, receiver, cluster):
-    cluster.psql("drop schema if exists tranche cascade")
-    gateway = start(config_of(sim, cluster.url, state_dir=str(tmp_path)), sim=sim)
+    gateway = start(config_of(sim, empty(cluster).url, state_dir=str(tmp_path)), sim=sim)
     file = gateway.uploaded()["id"]
     until(lambda: gateway.get("/webhooks").status == 200, "the database is there")
     cluster.stop()
