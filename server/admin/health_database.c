@@ -22,6 +22,24 @@ static void write_nodes(const struct database_words *w, struct strbuf *out)
     strbuf_addc(out, ']');
 }
 
+static void write_lease(const struct lease_words *w, const char *name, struct strbuf *out)
+{
+    strbuf_addf(out, ",\"%s\":{\"scopes\":%llu", name,
+                (unsigned long long)load_relaxed(&w->scopes));
+    json_write_member_int(out, "tokens", (int64_t)load_relaxed(&w->tokens));
+    json_write_member_int(out, "batches", (int64_t)load_relaxed(&w->batches));
+    strbuf_addf(out, ",\"dollars\":%.9g}", (double)load_relaxed(&w->nano) / 1e9);
+}
+
+static void write_leases(const struct database_words *w, struct strbuf *out)
+{
+    strbuf_addf(out, ",\"leases\":{\"counted\":%s",
+                load_relaxed_32(&w->leases_counted) != 0 ? "true" : "false");
+    write_lease(&w->key_leases, "keys", out);
+    write_lease(&w->team_leases, "teams", out);
+    strbuf_addc(out, '}');
+}
+
 static void write_journal(const struct database_words *w, struct strbuf *out)
 {
     write_nodes(w, out);
@@ -39,6 +57,7 @@ static void write_journal(const struct database_words *w, struct strbuf *out)
     strbuf_addc(out, '}');
     json_write_member_int(out, "claims_expired", (int64_t)load_relaxed(&w->claims_expired));
     json_write_member_int(out, "outage_grants", (int64_t)load_relaxed(&w->outage_grants));
+    write_leases(w, out);
     json_write_member_int(out, "spool_bytes", (int64_t)load_relaxed(&w->spool_bytes));
 }
 

@@ -74,6 +74,34 @@ static void write_fleet(const struct database_words *w, struct strbuf *out)
                 load_relaxed(&w->drift_tokens), out);
 }
 
+static void write_leased(const char *name, const char *help, double key, double team,
+                         struct strbuf *out)
+{
+    metrics_add_head(name, "gauge", help, out);
+    strbuf_addf(out, "%s{scope=\"key\"} %.17g\n", name, key);
+    strbuf_addf(out, "%s{scope=\"team\"} %.17g\n", name, team);
+}
+
+static void write_leases(const struct database_words *w, struct strbuf *out)
+{
+    const struct lease_words *key = &w->key_leases, *team = &w->team_leases;
+
+    write_leased("tranche_database_lease_scopes",
+                 "Keys and teams of which this node may grant something alone while the database "
+                 "is away",
+                 (double)load_relaxed(&key->scopes), (double)load_relaxed(&team->scopes), out);
+    write_leased("tranche_database_lease_tokens",
+                 "Tokens that this node may grant alone while the database is away",
+                 (double)load_relaxed(&key->tokens), (double)load_relaxed(&team->tokens), out);
+    write_leased("tranche_database_lease_batches",
+                 "Batches that this node may grant alone while the database is away",
+                 (double)load_relaxed(&key->batches), (double)load_relaxed(&team->batches), out);
+    write_leased("tranche_database_lease_dollars",
+                 "Dollars of budgets that this node may grant alone while the database is away",
+                 (double)load_relaxed(&key->nano) / 1e9, (double)load_relaxed(&team->nano) / 1e9,
+                 out);
+}
+
 static void write_batches(const struct database_words *w, struct strbuf *out)
 {
     metrics_add_head("tranche_journal_batches", "gauge",
@@ -119,6 +147,7 @@ void metrics_database_write(const struct database_words *w, uint64_t now_ms, str
         return;
     write_reservations(w, out);
     write_fleet(w, out);
+    write_leases(w, out);
     write_batches(w, out);
     write_hooks(w, out);
 }

@@ -640,6 +640,11 @@ static bool grant_alone(struct intents *t, const struct asked *asked)
     return kept || !has_to_be_kept(asked);
 }
 
+static void show_leases(const struct intents *t)
+{
+    leases_show(&t->leases, fleet_me(t->of.fleet), words_of(t), loop_now_ms(t->of.loop));
+}
+
 /* @param put  the database was asked for them before, and may have granted them: then it has taken
  *             them out of what this node may grant alone, which must not have more than that */
 static void grant_all_alone(struct intents *t, struct asked *asked, size_t num, bool put)
@@ -656,6 +661,7 @@ static void grant_all_alone(struct intents *t, struct asked *asked, size_t num, 
     }
     there = t->opened && outbox_sync(t->outbox) == 0;
     store_relaxed(&words_of(t)->spool_bytes, outbox_bytes(t->outbox));
+    show_leases(t);
     for (size_t i = 0; i < num; i++) {
         if (!may[i] || (!there && has_to_be_kept(&asked[i]))) {
             tell_away(t, asked[i].w);
@@ -811,6 +817,7 @@ void intents_step(struct intents *t, uint64_t now_ms)
 {
     if (reach(t) == 0)
         (void)note(t, leases_step(&t->leases, t->of.store, fleet_me(t->of.fleet), now_ms));
+    show_leases(t);
 }
 
 void intents_end(struct intents *t)

@@ -79,6 +79,27 @@ int leases_step(struct leases *l, struct store *store, const struct fleet_me *me
                               : renew(l, store, me, now_ms, &round);
 }
 
+static void show(const struct leases *l, unsigned kind, struct lease_words *words, uint64_t now_ms)
+{
+    struct shares_sum sum;
+
+    shares_add_up(l->shares, kind, now_ms, &sum);
+    store_relaxed(&words->scopes, sum.scopes);
+    store_relaxed(&words->tokens, sum.tokens);
+    store_relaxed(&words->batches, sum.batches);
+    store_relaxed(&words->nano, sum.nano);
+}
+
+void leases_show(const struct leases *l, const struct fleet_me *me, struct database_words *words,
+                 uint64_t now_ms)
+{
+    if (l->ended) /* another keeper's are shown by now */
+        return;
+    store_relaxed_32(&words->leases_counted, me->holder != NULL);
+    show(l, WIRE_KEY, &words->key_leases, now_ms);
+    show(l, WIRE_TEAM, &words->team_leases, now_ms);
+}
+
 void leases_are_due(struct leases *l, const struct fleet_me *me)
 {
     if (me->holder != NULL)

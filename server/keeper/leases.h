@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/err.h"
+#include "core/database_words.h"
 #include "shares.h"
 #include "store/store_fleet.h"
 
@@ -28,6 +29,10 @@ void leases_deinit(struct leases *leases); /* what is all 0 is fine */
  *  @return 0; the errors of store.h: what was not renewed stays as it was */
 MUST_USE int leases_step(struct leases *leases, struct store *store, const struct fleet_me *me,
                          uint64_t now_ms);
+
+/** Write down what may be granted alone now, for the pages of operators. */
+void leases_show(const struct leases *leases, const struct fleet_me *me,
+                 struct database_words *words, uint64_t now_ms);
 
 /** The database may be another one than before: renew them at the next step. */
 void leases_are_due(struct leases *leases, const struct fleet_me *me);

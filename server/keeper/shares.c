@@ -183,6 +183,22 @@ bool shares_take(struct shares *shares, const struct wire_intent *intent, uint64
     return true;
 }
 
+void shares_add_up(const struct shares *shares, unsigned kind, uint64_t now_ms,
+                   struct shares_sum *out)
+{
+    *out = (struct shares_sum){0};
+    for (size_t i = 0; i < shares->num; i++) {
+        const struct share *share = &shares->of[i];
+
+        if (share->kind != kind || now_ms >= share->until_ms)
+            continue;
+        out->scopes++;
+        out->tokens += share->tokens != RIGHTS_UNLIMITED ? share->tokens : 0;
+        out->batches += share->batches != RIGHTS_UNLIMITED ? share->batches : 0;
+        out->nano += share->nano != INT64_MAX && share->nano > 0 ? (uint64_t)share->nano : 0;
+    }
+}
+
 static void forget(struct share *share)
 {
     share->tokens = share->batches = share->until_ms = 0;

@@ -49,5 +49,15 @@ bool shares_take(struct shares *shares, const struct wire_intent *intent, uint64
 void shares_forget_unused(struct shares *shares, uint64_t now_ms);
 void shares_forget_all(struct shares *shares);
 
+/* What is left of all shares of keys, or of teams, together. */
+struct shares_sum {
+    uint64_t scopes;                /* that something may be granted alone of */
+    uint64_t tokens, batches, nano; /* of those of them that have such a limit */
+};
+
+/** @param kind  WIRE_KEY, WIRE_TEAM */
+void shares_add_up(const struct shares *shares, unsigned kind, uint64_t now_ms,
+                   struct shares_sum *out);
+
 /** The database has granted it: so much less is free than at the last renewal. */
 void shares_spend(struct shares *shares, const struct wire_intent *intent);

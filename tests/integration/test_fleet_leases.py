@@ -9,6 +9,7 @@ import time
 
 import pytest
 from harness import PATIENCE, balanced_config, until
+from test_metrics import Page
 from test_tenant_batches import ANN, DATA, create, entry
 
 SEAL = "sk-0123456789abcdef-seal"
@@ -68,6 +69,10 @@ def names(database):
     return {node: int(batches) for node, _, batches in (row.rpartition("|") for row in rows)}
 
 
+def page_of(gateway):
+    return Page(gateway.get("/metrics").body.decode())
+
+
 def granted(gateway, file):
     """Whether one create more is."""
     return create(gateway, file, ANN).status == 200
@@ -103,6 +108,8 @@ def test_two_of_three_nodes_that_are_cut_off_never_pass_a_limit(fleet, sim, data
     all_have_shares(database, len(nodes))
     shares = names(database)
     assert all("/" in node for node in shares), shares
+    until(lambda: [page_of(node).sum("tranche_database_lease_batches", scope="key") for node in nodes] == [SHARE] * 3, "operators see the shares",
+          timeout=RENEWED)
     for n in (1, 2):
         cut(database, n)
     found = storm(nodes, file, each=10)
@@ -110,6 +117,7 @@ def test_two_of_three_nodes_that_are_cut_off_never_pass_a_limit(fleet, sim, data
     for n in (1, 2):  # they go on, within their shares
         until(lambda n=n: found[n] > 0 or granted(nodes[n], file), "a node that is cut off grants alone")
         found[n] = max(found[n], 1)
+        until(lambda n=n: page_of(nodes[n]).sum("tranche_database_lease_batches", scope="key") <= SHARE - found[n], "operators see what is left")
     assert sim.created("batches") <= LIMIT
     assert number(database, "select batches from tranche.allowance where scope like 'k:%'") <= LIMIT - found[1] - found[2]
 

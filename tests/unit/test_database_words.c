@@ -149,8 +149,9 @@ static void nodes_of_the_fleet_are_listed(void **state)
 static void what_is_watched_and_what_was_done_alone_is_counted(void **state)
 {
     struct json_doc *doc = json_doc_new();
-    struct json *database, *batches;
+    struct json *database, *batches, *leases;
     int64_t value = 0;
+    bool counted = false;
 
     (void)state;
     store_relaxed(&words->open, 12);
@@ -161,6 +162,11 @@ static void what_is_watched_and_what_was_done_alone_is_counted(void **state)
     store_relaxed(&words->claims_expired, 5);
     store_relaxed(&words->outage_grants, 6);
     store_relaxed(&words->drift_tokens, 7);
+    store_relaxed(&words->key_leases.scopes, 2);
+    store_relaxed(&words->key_leases.tokens, 123456789012);
+    store_relaxed(&words->team_leases.batches, 4);
+    store_relaxed(&words->team_leases.nano, 2500000000);
+    store_relaxed_32(&words->leases_counted, 1);
     store_relaxed(&words->spool_bytes, 8);
     store_relaxed(&words->keys_generation, 9);
     store_relaxed(&words->hooks_due, 10);
@@ -174,6 +180,10 @@ static void what_is_watched_and_what_was_done_alone_is_counted(void **state)
     assert_line("tranche_database_claims_expired_total 5\n");
     assert_line("tranche_database_outage_grants_total 6\n");
     assert_line("tranche_database_allowance_drift_tokens 7\n");
+    assert_line("tranche_database_lease_scopes{scope=\"key\"} 2\n");
+    assert_line("tranche_database_lease_tokens{scope=\"key\"} 123456789012\n");
+    assert_line("tranche_database_lease_batches{scope=\"team\"} 4\n");
+    assert_line("tranche_database_lease_dollars{scope=\"team\"} 2.5\n");
     assert_line("tranche_database_spool_bytes 8\n");
     assert_line("tranche_database_keys_generation 9\n");
     assert_line("tranche_database_clock_skew_seconds -1.5\n");
@@ -186,6 +196,9 @@ static void what_is_watched_and_what_was_done_alone_is_counted(void **state)
     batches = json_get(database, "batches");
     assert_true(json_int64(json_get(batches, "usage_unknown"), &value) && value == 3);
     assert_true(json_int64(json_get(database, "outage_grants"), &value) && value == 6);
+    leases = json_get(database, "leases");
+    assert_true(json_bool(json_get(leases, "counted"), &counted) && counted);
+    assert_true(json_int64(json_get(json_get(leases, "teams"), "batches"), &value) && value == 4);
     json_doc_free(doc);
 }
 

@@ -154,6 +154,29 @@ static void what_made_room_for_another_scope_is_given_back(void **state)
     assert_int_equal(leased(), -1);
 }
 
+static void operators_see_what_may_be_granted_alone(void **state)
+{
+    static struct database_words words;
+
+    (void)state;
+    use(7, NOW);
+    use(8, NOW);
+    OK(&w, leases_step(&leases, w.store, &me, NOW));
+    assert_true(may_grant(7, 20, NOW));
+    leases_show(&leases, &me, &words, NOW);
+    assert_int_equal(load_relaxed_32(&words.leases_counted), 1);
+    assert_int_equal(load_relaxed(&words.key_leases.scopes), 2);
+    assert_int_equal(load_relaxed(&words.key_leases.tokens), 160);
+    assert_int_equal(load_relaxed(&words.team_leases.scopes), 0);
+    leases_end(&leases, &me);
+    leases_show(&leases, &me, &words, NOW);
+    assert_int_equal(load_relaxed(&words.key_leases.tokens), 0);
+    store_relaxed(&words.key_leases.tokens, 5); /* the next generation's keeper has told */
+    OK(&w, leases_step(&leases, w.store, &me, NOW));
+    leases_show(&leases, &me, &words, NOW);
+    assert_int_equal(load_relaxed(&words.key_leases.tokens), 5);
+}
+
 static void a_keeper_that_ends_has_nothing_left(void **state)
 {
     struct store *away = world_open("sqlite:///nonexistent/folder/tranche.db");
@@ -208,6 +231,7 @@ int main(void)
                                        T(what_became_less_is_free_for_others_at_once),
                                        T(what_is_not_used_any_more_is_given_back),
                                        T(what_made_room_for_another_scope_is_given_back),
+                                       T(operators_see_what_may_be_granted_alone),
                                        T(a_keeper_that_ends_has_nothing_left),
                                        T(a_renewal_that_fails_changes_nothing),
                                        T(where_leases_are_not_counted_they_are_as_ever)};

@@ -160,6 +160,36 @@ static void what_the_database_grants_is_not_free_any_more(void **state)
     assert_false(shares_take(shares, &intent, NOW));
 }
 
+static void what_may_be_granted_alone_is_added_up(void **state)
+{
+    struct wire_intent intent = intent_of(30);
+    struct shares_sum sum;
+
+    (void)state;
+    shares_note(shares, &intent, NOW);
+    shares_add_up(shares, WIRE_KEY, NOW, &sum);
+    assert_int_equal(sum.scopes, 0); /* it has no share yet */
+    renew(100, 5, INT64_MAX, NOW);
+    intent.scopes[WIRE_KEY].name = 8;
+    shares_note(shares, &intent, NOW);
+    shares_renew(
+        shares,
+        &(struct fleet_lease){
+            .kind = WIRE_KEY, .name = 8, .tokens = RIGHTS_UNLIMITED, .batches = 2, .nano = 7},
+        1, NOW);
+    intent.scopes[WIRE_KEY].name = 7;
+    assert_true(shares_take(shares, &intent, NOW));
+    shares_add_up(shares, WIRE_KEY, NOW, &sum);
+    assert_int_equal(sum.scopes, 2);
+    assert_int_equal(sum.tokens, 70); /* what has no limit adds nothing */
+    assert_int_equal(sum.batches, 6);
+    assert_int_equal(sum.nano, 7);
+    shares_add_up(shares, WIRE_TEAM, NOW, &sum);
+    assert_int_equal(sum.scopes, 0);
+    shares_add_up(shares, WIRE_KEY, NOW + GOOD_MS, &sum);
+    assert_int_equal(sum.scopes + sum.tokens, 0); /* it is over */
+}
+
 static void a_scope_that_is_not_used_is_not_renewed(void **state)
 {
     struct wire_intent intent = intent_of(1);
@@ -191,6 +221,7 @@ int main(void)
                                        T(a_share_ends_a_little_before_its_time),
                                        T(a_share_is_good_for_as_long_as_the_operator_says),
                                        T(what_the_database_grants_is_not_free_any_more),
+                                       T(what_may_be_granted_alone_is_added_up),
                                        T(a_scope_that_is_not_used_is_not_renewed)};
 
     return cmocka_run_group_tests_name("shares", tests, NULL, NULL);

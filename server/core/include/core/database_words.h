@@ -16,6 +16,12 @@
 #define DATABASE_NODES   64 /* of the fleet that are shown; more are counted */
 #define DATABASE_BUCKETS 12 /* of times of reservations; the last one has no bound */
 
+/* What this node may grant alone while the database is away, of all keys or all teams together. */
+struct lease_words {
+    _Atomic uint64_t scopes;                /* of how many */
+    _Atomic uint64_t tokens, batches, nano; /* of those that have such a limit; nano-dollars */
+};
+
 struct database_words {
     alignas(CACHE_LINE) _Atomic uint32_t configured; /* 1: there is a database of our own */
     _Atomic uint32_t up;                             /* 1: the last call reached it */
@@ -30,6 +36,8 @@ struct database_words {
     _Atomic uint64_t claimed;        /* by any node, now */
     _Atomic uint64_t claims_expired; /* that this node had, and others have taken over, or may */
     _Atomic uint64_t outage_grants;  /* creates granted out of this node's shares (C30) */
+    struct lease_words key_leases, team_leases;
+    _Atomic uint32_t leases_counted; /* 1: nobody else grants those (`leases: counted`) */
     _Atomic uint64_t drift_tokens;   /* that sums of limits were off, up or down, when repaired */
     /* Tries of webhooks that are due, and for how long the first of these has been; endpoints, and
      * those of them that are switched off */
