@@ -11,7 +11,9 @@
  *
  * Escapes are undone before the search, on a copy that remembers where each byte came from. What
  * looks like an escape may be none: behind a lone '%' the digits that begin a key are its own. So
- * the text is also searched as it stands, and with fewer of its layers of escapes undone. */
+ * the text is also searched as it stands, and with fewer of its layers of escapes undone; and where
+ * the piece has encoded bytes itself, from the digits of each escape on with those of the escapes
+ * behind it undone. */
 #include "common/mask.h"
 
 #include <stdint.h>
@@ -24,8 +26,9 @@
 #define WHOLE_BYTES  20 /* a secret without a digit that is shorter is taken as a whole */
 #define LEAST_CODED  8  /* a shorter secret is not looked for in base64 and hex */
 #define LEAST        4
-#define LEAST_KINDS  4 /* different bytes in what is found: "000000000000" says nothing */
-#define PASSES       3 /* escapes within escapes */
+#define LEAST_KINDS  4  /* different bytes in what is found: "000000000000" says nothing */
+#define PASSES       3  /* escapes within escapes */
+#define AHEAD        32 /* bytes behind the beginning of an escape; a piece in hex has 24 */
 #define BITS_A_WORD  32
 #define SLOTS_A_WORD 2
 #define FEW_BYTES    (128 * 1024) /* of patterns: all of their words are known */
@@ -652,13 +655,103 @@ static bool next(const struct mask *m, const struct view *v, size_t *at, struct 
     return false;
 }
 
+/* --- behind the beginning of an escape --- */
+
+/* What stands there if the digits of an escape are its own, and what follows is encoded as ever. */
+struct ahead {
+    unsigned char bytes[AHEAD];
+    size_t from[AHEAD + 1]; /* in the view */
+    size_t len;
+};
+
+/* The digits of an escape that may be a key's own, at its end; those of an entity are not: it has
+ * a ';' behind them. */
+static size_t own_digits(const unsigned char *at, size_t n)
+{
+    return n == 0 || *at == '&' ? 0 : *at == '%' ? n - 1 : n - 2;
+}
+
+static void look_ahead(const struct view *v, size_t begin, size_t digits, size_t wanted,
+                       struct ahead *a)
+{
+    size_t in = a->len > 0 ? a->from[a->len] : begin;
+
+    while (a->len < wanted && in < v->len) {
+        int value = v->bytes[in];
+        size_t n = in < begin + digits ? 0 : escape(v->bytes + in, v->len - in, &value);
+
+        a->from[a->len] = in;
+        a->bytes[a->len++] = (unsigned char)(n > 0 ? value : v->bytes[in]);
+        in += n > 0 ? n : 1;
+    }
+    a->from[a->len] = in;
+}
+
+/* Whether a word is known at one of the first places: where all of them are, that is one of the
+ * digits. */
+static bool may_begin(const struct mask *m, const struct ahead *a, size_t places)
+{
+    for (size_t i = 0; i < places && i + WORD <= a->len; i++) {
+        uint32_t hash = hash_of(folded_word(a->bytes + i));
+
+        if ((m->bits[(hash & m->bit_mask) / 64] >> (hash & 63) & 1) != 0)
+            return true;
+    }
+    return false;
+}
+
+static bool begins_with_digits(const struct mask *m, const struct view *v, size_t begin,
+                               size_t digits, struct span *out)
+{
+    size_t places = digits + (m->stride > 1 ? 0 : AHEAD / 2), at = 0;
+    struct ahead a;
+    struct view alone;
+    struct span s;
+
+    a.len = 0;
+    look_ahead(v, begin, digits, places + WORD - 1, &a);
+    if (!may_begin(m, &a, places))
+        return false;
+    look_ahead(v, begin, digits, AHEAD, &a);
+    alone = (struct view){.bytes = a.bytes, .len = a.len};
+    for (; at < places && at + WORD <= a.len; at++) {
+        uint32_t word = folded_word(a.bytes + at);
+
+        if (!match(m, &alone, word, hash_of(word), at, &s) || s.begin >= digits)
+            continue;
+        *out = (struct span){a.from[s.begin], a.from[s.end]};
+        return true;
+    }
+    return false;
+}
+
+/* As next(), of what begins with the digits of an escape and has encoded bytes itself. */
+static bool next_behind(const struct mask *m, const struct view *v, size_t *at, struct span *out)
+{
+    for (size_t i = *at, n; i<v->len; i += n> 0 ? n : 1) {
+        int value = 0;
+        size_t digits;
+
+        n = escape(v->bytes + i, v->len - i, &value);
+        digits = own_digits(v->bytes + i, n);
+        if (digits > 0 && begins_with_digits(m, v, i + n - digits, digits, out)) {
+            *at = out->end;
+            return true;
+        }
+    }
+    return false;
+}
+
+typedef bool (*next_cb)(const struct mask *m, const struct view *v, size_t *at, struct span *out);
+
 /* @param passes  see view_init(); written: how many there were */
 static bool finds(const struct mask *m, const char *text, size_t len, int *passes)
 {
     struct view v;
     struct span s;
-    size_t at = 0;
-    bool found = view_init(&v, text, len, *passes) != 0 || next(m, &v, &at, &s);
+    size_t at = 0, behind = 0;
+    bool found = view_init(&v, text, len, *passes) != 0 || next(m, &v, &at, &s) ||
+                 next_behind(m, &v, &behind, &s);
 
     *passes = v.passes;
     view_deinit(&v);
@@ -705,12 +798,13 @@ static size_t place_of(const struct view *v, size_t at)
 
 /* What is found is longer than the mask, so the text moves to the front only, and the search, which
  * is always ahead of it, sees what was there. */
-static size_t hide(const struct mask *m, const struct view *v, char *text, size_t len)
+static size_t hide(const struct mask *m, const struct view *v, next_cb next_one, char *text,
+                   size_t len)
 {
     size_t at = 0, taken = 0, used = 0;
     struct span s;
 
-    while (next(m, v, &at, &s)) {
+    while (next_one(m, v, &at, &s)) {
         size_t begin = place_of(v, s.begin), end = place_of(v, s.end);
 
         if (begin >= taken) { /* else it overlaps the one before */
@@ -724,12 +818,13 @@ static size_t hide(const struct mask *m, const struct view *v, char *text, size_
 }
 
 /* @param passes  as of finds() */
-static size_t hide_in_view(const struct mask *m, char *text, size_t len, int *passes)
+static size_t hide_in_view(const struct mask *m, next_cb next_one, char *text, size_t len,
+                           int *passes)
 {
     struct view v;
 
     if (view_init(&v, text, len, *passes) == 0)
-        len = hide(m, &v, text, len);
+        len = hide(m, &v, next_one, text, len);
     else
         len = put_mask(text, 0, len);
     *passes = v.passes;
@@ -742,11 +837,16 @@ static size_t hide_once(const struct mask *m, char *text, size_t len)
 {
     int all = PASSES;
 
-    len = hide_in_view(m, text, len, &all);
+    len = hide_in_view(m, next, text, len, &all);
     for (int passes = 0; passes < all; passes++) {
         int fewer = passes;
 
-        len = hide_in_view(m, text, len, &fewer);
+        len = hide_in_view(m, next, text, len, &fewer);
+    }
+    for (int passes = 0; passes <= all; passes++) {
+        int fewer = passes;
+
+        len = hide_in_view(m, next_behind, text, len, &fewer);
     }
     return len;
 }

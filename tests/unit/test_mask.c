@@ -280,6 +280,55 @@ static void any_twelve_bytes_of_a_key_are_hidden_in_every_encoding(void **state)
     mask_free(m);
 }
 
+/* So many that not all of their words are known. */
+static struct mask *a_thousand_and(const char *key)
+{
+    static char texts[1000][48];
+    static struct secret keys[1001];
+    static const struct secret *list[1001];
+    struct mask *m;
+
+    for (size_t i = 0; i < 1000; i++) {
+        snprintf(texts[i], sizeof(texts[i]), "sk-proj-%016llx%016llx",
+                 (unsigned long long)(i * UINT64_C(0x9e3779b97f4a7c15)),
+                 (unsigned long long)(i * UINT64_C(0xbf58476d1ce4e5b9)));
+        keys[i] = (struct secret){texts[i], strlen(texts[i])};
+        list[i] = &keys[i];
+    }
+    keys[1000] = (struct secret){(char *)(uintptr_t)key, strlen(key)};
+    list[1000] = &keys[1000];
+    m = mask_new(list, 1001);
+    assert_non_null(m);
+    return m;
+}
+
+/* A provider that encodes some of what it quotes, behind a sign of its own. */
+static void twelve_bytes_of_which_one_is_encoded_are_hidden_behind_a_lone_percent_sign(void **state)
+{
+    static const char *const before[] = {"%", "100% ", "%25", "\\x", "\\u00", "\\\\x", "%%"};
+    struct mask *sets[] = {all_of_them(), a_thousand_and(azure_key)};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        for (size_t n = 0; n < 2 * MASK_PIECE; n++) {
+            struct strbuf text = STRBUF_INIT;
+            size_t at = 7, coded = n / 2; /* two digits */
+            char *got;
+
+            strbuf_addf(&text, "%s%.*s", before[i], (int)coded, azure_key + at);
+            strbuf_addf(&text, "%%%02x%.*s", (unsigned char)azure_key[at + coded],
+                        (int)(MASK_PIECE - coded - 1), azure_key + at + coded + 1);
+            got = hidden(sets[n % 2], strbuf_str(&text), text.len);
+            if (strstr(got, "***") == NULL)
+                fail_msg("%s: %s", strbuf_str(&text), got);
+            free(got);
+            strbuf_deinit(&text);
+        }
+    }
+    mask_free(sets[0]);
+    mask_free(sets[1]);
+}
+
 /* What begins like an escape eats digits of the key that stands behind it. */
 static void twelve_bytes_behind_the_beginning_of_an_escape_are_hidden(void **state)
 {
@@ -542,6 +591,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_is_hidden_in_every_encoding),
         cmocka_unit_test(any_twelve_bytes_of_a_key_are_hidden_in_every_encoding),
+        cmocka_unit_test(
+            twelve_bytes_of_which_one_is_encoded_are_hidden_behind_a_lone_percent_sign),
         cmocka_unit_test(twelve_bytes_behind_the_beginning_of_an_escape_are_hidden),
         cmocka_unit_test(fewer_bytes_are_no_piece),
         cmocka_unit_test(a_short_key_is_hidden_as_a_word_of_its_own),
