@@ -1,5 +1,6 @@
 """Where keys must not be: cores, environments, command lines, logs at every level, answers, metrics, what `tranche check` prints."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -156,11 +157,30 @@ def crash(pid, directory):
 CORES_ARE_FILES = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip() == "core"
 
 
+@contextlib.contextmanager
+def cores_allowed():
+    """To what is started meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1],) * 2)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+def test_cores_are_allowed_to_a_tests_gateway_and_not_to_those_of_all_tests_behind_it():
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    with pytest.raises(RuntimeError), cores_allowed():
+        assert resource.getrlimit(resource.RLIMIT_CORE)[0] == before[1]
+        raise RuntimeError("no gateway came of it")
+    assert resource.getrlimit(resource.RLIMIT_CORE) == before
+
+
 def in_directory(planted, directory, monkeypatch, **kw):
     directory.mkdir()
     monkeypatch.chdir(directory)
-    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
-    gateway = planted(**kw)
+    with cores_allowed():
+        gateway = planted(**kw)
     gateway.deaths_expected = True
     return gateway
 
