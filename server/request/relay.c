@@ -106,6 +106,13 @@ static void log_access(const struct relay *relay, bool cut_off)
     access_log_write(&line);
 }
 
+/* An open page looks each two seconds, and no operator asks afterwards who looked: what failed is
+ * told, as is who logged in and what was changed. */
+static bool is_mere_look(const struct relay *relay)
+{
+    return relay->route.kind == ROUTE_UI_STATE && relay->answered && relay->req->res.status < 400;
+}
+
 /* What the page plots; not what it asks itself. */
 static void note_minute(const struct relay *relay)
 {
@@ -132,7 +139,8 @@ static void on_pool_gone(void *p)
 {
     struct relay *relay = p;
 
-    log_access(relay, false);
+    if (!is_mere_look(relay))
+        log_access(relay, false);
     live_remove(&relay->live);
     note_minute(relay);
     if (relay->op != NULL) {

@@ -143,6 +143,20 @@ def test_below_a_root_path_the_cookie_is_for_the_page_there(start, sim):
         assert "=; Path=/llm/ui; Max-Age=0;" in ended.headers["set-cookie"], ended
 
 
+def test_an_open_page_does_not_fill_the_access_log(start, sim):
+    """Its looks are no lines of it. What failed is, and what was done."""
+    gateway = start(balanced_config(sim), sim=sim, workers=1)
+    viewer = Viewer(gateway)
+    for _ in range(5):
+        assert viewer.get().status == 200
+    envelope(gateway.get("/ui/state", key=None), 401, code="no_session")
+    assert viewer.post("/ui/logout").status == 200
+    gateway.wait_line('"route":"ui.logout"')  # one process writes them in the order in which they ended
+    looks = [line for line in gateway.log.splitlines() if '"route":"ui.state"' in line]
+    assert len(looks) == 1 and '"status":401' in looks[0], looks
+    assert '"route":"ui.login"' in gateway.log
+
+
 def test_what_changes_something_needs_the_token_of_its_session(gateway):
     viewer, other = Viewer(gateway), Viewer(gateway)
     for wrong in ("x", other.csrf, viewer.csrf[:-1], viewer.csrf.upper() + "0"):
