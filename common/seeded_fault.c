@@ -16,6 +16,7 @@ __attribute__((constructor)) static void plant(void)
         [SEEDED_FREED_RESERVATION] = "freed_reservation",
         [SEEDED_FORGOTTEN_KEY] = "forgotten_key",
         [SEEDED_DROPPED_FENCE] = "dropped_fence",
+        [SEEDED_IGNORED_LEASE] = "ignored_lease",
     };
     const char *name = getenv("TRANCHE_SEEDED_FAULT");
 

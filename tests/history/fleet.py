@@ -65,7 +65,7 @@ def providers(directory):
     return Sim(directory, sim_config(accounts, validate_ms=200, run_ms=2500, finalize_ms=50, cancel_ms=200))
 
 
-def config_of(sim, state, database):
+def config_of(sim, state, database, leases):
     rows = [azure_deployment(sim, name, order=order) for order, name in enumerate(("eu", "us"), 1)]
     rows[0]["model_info"]["enqueued_token_limit"] = DEPLOYMENT_TOKENS
     rows.append({"model_name": GROUP, "model_info": {"mode": "batch"},
@@ -77,7 +77,7 @@ def config_of(sim, state, database):
                 "timeouts": {"json_total_ms": "2s", "first_byte_ms": "2s", "low_speed_ms": "2s", "watch_ms": "1s", "count_files_ms": "1s"},
                 "limits": {"max_files": {"azure": 100_000}}}
     if database:
-        settings["database"] = "os.environ/HISTORY_DATABASE"
+        settings.update(database="os.environ/HISTORY_DATABASE", leases=leases)
     return {"model_list": rows, "litellm_settings": {"enable_loadbalancing_on_batch_endpoints": True},
             "general_settings": {"master_key": MASTER_KEY}, "router_settings": {"cooldown_time": 1, "allowed_fails": 50},
             "tranche_settings": settings}
@@ -252,7 +252,7 @@ class Node:
 
 
 class Fleet:
-    def __init__(self, directory, nodes=3, database="postgres", env=None):
+    def __init__(self, directory, nodes=3, database="postgres", env=None, leases="shares"):
         self.directory, self.env = pathlib.Path(directory), dict(env or {})
         self.directory.mkdir(parents=True, exist_ok=True)
         state = self.directory / "state"
@@ -261,7 +261,7 @@ class Fleet:
         try:
             self.sim = providers(self.directory)
             self.database = {"postgres": Postgres, "sqlite": lambda: Sqlite(self.directory), "none": lambda: None}[database]()
-            self.config = config_of(self.sim, state, self.database)
+            self.config = config_of(self.sim, state, self.database, leases)
             for number in range(nodes):
                 self.nodes.append(Node(self, number))
         except BaseException:
@@ -292,6 +292,10 @@ class Fleet:
             return []
         return ["fleet", *(ability for ability, table in (("registry", "batch"), ("usage", "usage"), ("events", "hook_event"))
                            if self.database.rows(table))]
+
+    def holders(self):
+        """Nodes that may grant a batch of some key alone."""
+        return {row["node"] for row in self.database.rows("lease") if row["scope"].startswith("k:") and (row["batches"] or 0) > 0}
 
     def heal(self):
         """Nothing is in anybody's way any more, and all nodes are there."""

@@ -244,9 +244,17 @@ def jobs(past):
     return found
 
 
-def over(jobs_of_scope, limit, size_of, nodes):
+def keeps_back(past):
+    """Whether what a node may grant alone is granted by nobody else (`leases: counted`): then an outage excuses nothing. More than a database
+    keeps its word for is not promised: what a replica had not heard of is gone when it takes over."""
+    lost = any(line["what"] == "fault" and line.get("name") == "fail over" for line in past.lines)
+    return past.world.get("leases") == "counted" and not lost
+
+
+def over(jobs_of_scope, limit, size_of, nodes, shares):
     """Moments at which more was there than allowed: (at, how much, allowed). What nodes without a database granted may be k/n of the limit
-    more, k of them having granted something of what is there; when all were cut off, their shares add up to what was free (journal C30)."""
+    more, k of them having granted something of what is there; when all were cut off, their shares add up to what was free (journal C30).
+    @param shares  False: it may not"""
     steps = sorted([(j.begins, 1, n, j) for n, j in enumerate(jobs_of_scope)] + [(j.ends, 0, n, j) for n, j in enumerate(jobs_of_scope)])
     there, total = set(), 0
     for at, begins, _, job in steps:
@@ -257,7 +265,7 @@ def over(jobs_of_scope, limit, size_of, nodes):
         there.add(job)
         total += size_of(job)
         cut = {j.node for j in there if j.in_outage}
-        share = len(cut) if len(cut) < nodes else 0
+        share = len(cut) if shares and len(cut) < nodes else 0
         allowed = limit + limit * share // nodes
         if total > allowed:
             yield at, total, allowed, len(there)
@@ -282,7 +290,7 @@ def no_limit_is_exceeded(past):
             for what, size_of in (("tokens", lambda j: j.tokens), ("batches", lambda j: 1)):
                 if what not in limits:
                     continue
-                for at, total, allowed, count in over(members, limits[what], size_of, past.world["nodes"] if fleet else 1):
+                for at, total, allowed, count in over(members, limits[what], size_of, past.world["nodes"] if fleet else 1, not keeps_back(past)):
                     where = "" if group is None else f" at node {group[0]}"
                     yield f"{scope} had {total} {what} in {count} batches at {at}{where}: limit {limits[what]}, allowed {allowed}"
                     break  # one of a scope says it

@@ -2,7 +2,8 @@
 """A run: several tenants' clients ask any node for anything, while nodes, database and providers are disturbed; all of it is recorded, and
 judged afterwards (judge.py).
 
-    storm.py --minutes 60 [--seed S] [--nodes 3] [--database postgres|sqlite|none] [--operations N] [--keep DIR] [--plant FAULT]
+    storm.py --minutes 60 [--seed S] [--nodes 3] [--database postgres|sqlite|none] [--leases shares|counted] [--operations N] [--keep DIR]
+             [--plant FAULT]
 
 What clients ask and what disturbs them comes from the seed, in rounds of --operations; what becomes of it depends on time, so a seed
 repeats the plan and not each race. A run that the judge finds fault with is kept (its folder is printed): judge.py judges it again.
@@ -79,9 +80,10 @@ class Client(threading.Thread):
     def any_node(self):
         return self.lot.randrange(len(self.storm.fleet.nodes))
 
-    def repeat(self, who, op, method, path, body, headers, key, **noted):
-        """As an SDK repeats it, or who trusts in the key and says nothing; at any node where nodes are one gateway, else at the same one."""
-        node, answer, silent = self.any_node(), None, key is not None and self.lot.random() < 0.5
+    def repeat(self, who, op, method, path, body, headers, key, at=None, **noted):
+        """As an SDK repeats it, or who trusts in the key and says nothing; at any node where nodes are one gateway, else at the same one.
+        @param at  the node that is asked first; None: any"""
+        node, answer, silent = self.any_node() if at is None else at, None, key is not None and self.lot.random() < 0.5
         for attempt in range(TRIES):
             more = {**headers, **({"Idempotency-Key": key} if key else {}), **({} if silent else {"x-stainless-retry-count": str(attempt)})}
             answer = self.ask(who, op, method, path, body, more, node=node, announced=attempt > 0 and not silent, **noted)
@@ -102,7 +104,7 @@ class Client(threading.Thread):
         data, form = self.storm.form(count, f"{name}.jsonl")
         self.repeat(who, "upload", "POST", "/v1/files", data, {"Content-Type": form}, key, keyed=bool(key), lines=count, intent=name)
 
-    def create(self, who):
+    def create(self, who, at=None):
         owner = KEYS[who]["owner"]
         picked = self.storm.pick("file", owner, self.lot)
         if picked is None:
@@ -117,7 +119,7 @@ class Client(threading.Thread):
             twin = threading.Thread(target=self.ask, args=(who, "create", "POST", "/v1/batches", body, {"Idempotency-Key": key}),
                                     kwargs={**noted, "node": self.any_node()}, daemon=True)
             twin.start()
-        self.repeat(who, "create", "POST", "/v1/batches", body, {}, key, **noted)
+        self.repeat(who, "create", "POST", "/v1/batches", body, {}, key, at, **noted)
         if twin is not None:
             twin.join()
 
@@ -167,15 +169,16 @@ def is_output(thing):
 
 
 class Storm:
-    def __init__(self, directory, seed, nodes=3, database="postgres", env=None, disturbances=None, create_ms=0):
-        """@param disturbances  names of those that may come; None: all that make sense here
+    def __init__(self, directory, seed, nodes=3, database="postgres", env=None, disturbances=None, create_ms=0, leases="shares"):
+        """@param leases  what nodes do with the shares that others have of an outage (tranche_settings.leases)
+        @param disturbances  names of those that may come; None: all that make sense here
         @param create_ms  so long each provider takes to answer a create, so that many are under way when something dies"""
         self.seed, self.round, self.done = seed, 0, 0
         self.directory = pathlib.Path(directory)
         self.lot = random.Random(f"{seed} disturber")
         self.lock, self.news = threading.Lock(), threading.Condition()
         self.things, self.numbers, self.forms = {}, 0, {}
-        self.fleet = Fleet(self.directory / "world", nodes, database, env)
+        self.fleet = Fleet(self.directory / "world", nodes, database, env, leases)
         self.out = Recorder(self.directory)
         # Whether a request may go to another node than the one before: seen in the warm-up.
         self.one_gateway = nodes == 1
@@ -183,7 +186,7 @@ class Storm:
             self.fleet.sim.fault({"hang": "answer", "ms": create_ms}, method="POST", path="*/batches", times=1_000_000)
         self.disturbances = [d for d in self.all_disturbances() if disturbances is None or d.__name__ in disturbances]
         self.deck = []
-        self.world = {"seed": seed, "nodes": nodes, "database": database, "keys": KEYS, "limits": limits(), "looked_at_the_end": True}
+        self.world = {"seed": seed, "nodes": nodes, "database": database, "leases": leases, "keys": KEYS, "limits": limits(), "looked_at_the_end": True}
 
     # --- what clients share ---
 
@@ -370,6 +373,19 @@ class Storm:
             client.create(who)
         can = self.fleet.can()
         self.one_gateway = len(self.fleet.nodes) == 1 or "fleet" in can
+        if self.world["leases"] == "counted":
+            self.have_leases(client)
+
+    def have_leases(self, client):
+        """Each node has some of every limit, as after hours of work: it is asked for all of them once nothing holds them any more."""
+        for node in self.fleet.nodes:
+            for who in WANTED:
+                client.create(who, at=node.number)
+        until(self.fleet.batches_ended, "all batches end", SETTLED)
+        for node in self.fleet.nodes:
+            self.out.note("fault", name="cut", node=node.number)
+            node.proxy.cut()  # whoever meets a database anew renews them at once
+        until(lambda: len(self.fleet.holders()) == len(self.fleet.nodes), "each node has leases", SETTLED)
 
     def blow(self, operations):
         """So many, by all clients together, while one disturbance after the other comes and goes."""
@@ -474,13 +490,14 @@ def main():
     options.add_argument("--operations", type=int, default=320, help="of one round; there is one at least")
     options.add_argument("--nodes", type=int, default=3)
     options.add_argument("--database", choices=["none", "sqlite", "postgres"], default="postgres")
+    options.add_argument("--leases", choices=["shares", "counted"], default="shares", help="tranche_settings.leases")
     options.add_argument("--keep", help="a folder for what is recorded; it must not be there")
     options.add_argument("--plant", help="a fault that the program is built with (common/seeded_fault.h)")
     options.add_argument("--only", help="disturbances, with commas; an empty text: none")
     args = options.parse_args()
     directory = pathlib.Path(args.keep or tempfile.mkdtemp(prefix="tranche-history-"))
     print(f"seed {args.seed}, {directory}", flush=True)
-    past, found = run(directory, args.seed, args.operations, args.minutes, nodes=args.nodes, database=args.database,
+    past, found = run(directory, args.seed, args.operations, args.minutes, nodes=args.nodes, database=args.database, leases=args.leases,
                       env={"TRANCHE_SEEDED_FAULT": args.plant} if args.plant else None,
                       disturbances=None if args.only is None else args.only.split(","))
     print(summary(past))

@@ -57,6 +57,20 @@ def test_nothing_is_doubled_lost_or_shown_to_others_for_hours(tmp_path, nodes, d
     judged_run(tmp_path, nodes=nodes, database=database, operations=1600, minutes=MINUTES / 3)
 
 
+# In an outage of some nodes, which is what leases are for; failing over to a replica that lags is beyond what they promise.
+OUTAGES = ["cut_database", "refuse_database", "hold_database", "hold_all", "stop_database", "restart_database", "kill_keeper", "stop_keeper",
+           "kill_node", "kill_worker"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(6000)
+def test_where_leases_are_counted_no_limit_is_exceeded_in_any_outage(tmp_path):
+    if not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    past = judged_run(tmp_path, operations=480, disturbances=OUTAGES, leases="counted")
+    assert past.world["leases"] == "counted" and len(past.batches) > 20, "the storm left hardly any batch to judge"
+
+
 # --- and it can fail: what is planted in the gateway is found ---
 
 ALONE = {"nodes": 1, "database": "none", "disturbances": []}
@@ -65,6 +79,7 @@ PLANTED = {  # what is planted, where, and which invariant finds it
     ("freed_reservation", "alone"): (ALONE, "no_limit_is_exceeded"),
     ("forgotten_key", "alone"): (ALONE, "no_batch_is_made_twice"),
     ("freed_reservation", "fleet"): ({"disturbances": []}, "no_limit_is_exceeded"),
+    ("ignored_lease", "fleet"): ({"disturbances": ["refuse_database", "hold_database"], "leases": "counted"}, "no_limit_is_exceeded"),
     ("dropped_fence", "fleet"): ({"disturbances": ["kill_node", "kill_master"], "nodes": 2, "create_ms": 500}, "in_the_end_nothing_is_counted"),
 }
 

@@ -297,9 +297,12 @@ def test_a_node_that_was_killed_counts_anew_and_a_fleet_does_not():
     assert killed("fleet") == ["no_limit_is_exceeded"]
 
 
-def in_outage(cut, count, limit=300):
+def in_outage(cut, count, limit=300, leases=None, lost=False):
     """So many batches of 100 tokens at once, made while some of three nodes were cut off."""
     story = Story("fleet", limits={"key:a1": {"tokens": limit}})
+    story.world["leases"] = leases
+    if lost:
+        story.line("fault", at=50, name="fail over")
     for node in cut:
         story.line("outage", at=100, node=node, begins=True)
     for n in range(count):
@@ -320,6 +323,14 @@ def test_a_node_without_a_database_may_grant_its_share_and_no_more():
 def test_when_all_nodes_are_without_their_shares_are_what_was_free():
     assert in_outage([0, 1, 2], 3) == []
     assert in_outage([0, 1, 2], 4) == ["no_limit_is_exceeded"]
+
+
+def test_where_leases_are_counted_an_outage_excuses_nothing():
+    assert in_outage([1], 3, leases="counted") == []
+    assert in_outage([1], 4, leases="counted") == in_outage([1, 2], 4, leases="counted") == ["no_limit_is_exceeded"]
+    assert in_outage([1], 4, leases="shares") == []
+    assert in_outage([1], 4, leases="counted", lost=True) == []  # the database did not keep its own word
+    assert in_outage([1], 5, leases="counted", lost=True) == ["no_limit_is_exceeded"]
 
 
 def test_what_was_made_without_a_database_is_no_excess_at_its_deployment():

@@ -12,6 +12,7 @@ enum seeded_fault {
     SEEDED_FREED_RESERVATION, /* "freed_reservation": one is free as soon as its batch is seen */
     SEEDED_FORGOTTEN_KEY,     /* "forgotten_key": no Idempotency-Key is seen */
     SEEDED_DROPPED_FENCE, /* "dropped_fence": a node's next life has the epoch of the last one */
+    SEEDED_IGNORED_LEASE, /* "ignored_lease": what others may grant alone is granted, too */
     SEEDED_FAULTS
 };
 
