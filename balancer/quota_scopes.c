@@ -332,6 +332,42 @@ bool quota_read_scope(const struct quota *quota, uint64_t name, uint64_t now_ms,
     return sum->batches > 0;
 }
 
+static size_t mark_at(uint64_t name, uint64_t *bit)
+{
+    uint64_t hash = quota_mix(name);
+
+    *bit = UINT64_C(1) << (hash & 63);
+    return (hash >> 6) % QUOTA_MARKS;
+}
+
+bool quota_mark_scopes(const struct quota *quota, uint32_t *cursor, uint32_t rows,
+                       struct quota_marks *marks)
+{
+    uint64_t end = *cursor + (uint64_t)rows, bit;
+    size_t word;
+
+    if (load_relaxed(&quota->shared.named) == 0)
+        return false;
+    for (; *cursor < quota->num_scopes && *cursor < end; ++*cursor) {
+        const struct quota_scope_row *row = row_at(quota, *cursor);
+        uint64_t name = load_acquire(name_at(quota, *cursor));
+
+        if (name == 0 || (is_idle(row) && batches_elsewhere(row) == 0))
+            continue;
+        word = mark_at(name, &bit);
+        marks->words[word] |= bit;
+    }
+    return *cursor < quota->num_scopes;
+}
+
+bool quota_is_marked(const struct quota_marks *marks, uint64_t name)
+{
+    uint64_t bit;
+    size_t word = mark_at(name, &bit);
+
+    return (marks->words[word] & bit) != 0;
+}
+
 static uint32_t row_named(const struct quota *quota, uint64_t name)
 {
     const struct window w = window_of(quota, name);

@@ -1,12 +1,15 @@
 /* See rights.h: the table, and how it is read. rights_publish.c writes it. */
 #include "balancer/rights.h"
 
+#include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "crypto/sha256.h"
 #include "rights_region.h"
 
 #define MAX_KEYS       (4u << 20)
+#define NAMES_AT       4    /* words of a key's row */
 #define LIST_WORDS     128  /* a key, on average: 1 KiB of names; equal lists are there once */
 #define MIN_LIST_WORDS 8192 /* what a small table has */
 
@@ -239,6 +242,27 @@ bool rights_at(const struct rights_table *table, uint32_t i, struct rights *out)
         }
         if (still(table, state))
             return found;
+    }
+}
+
+bool rights_names_at(const struct rights_table *table, uint32_t i, uint64_t *key, uint64_t *team)
+{
+    static_assert(offsetof(struct key_row, key) == NAMES_AT * sizeof(uint64_t) &&
+                      offsetof(struct key_row, team_owner) == (NAMES_AT + 1) * sizeof(uint64_t),
+                  "where the names are");
+    for (;;) {
+        uint64_t state = begin(table), names[2] = {0, 0};
+        struct rights_facts facts = facts_of(table, state);
+        bool found = state != 0 && i < facts.num_keys && i < table->max_keys;
+
+        if (found)
+            rights_read(names, rights_key_row(table, rights_copy_of(table, state), i) + NAMES_AT,
+                        sizeof(names));
+        if (!still(table, state))
+            continue;
+        *key = names[0];
+        *team = names[1];
+        return found;
     }
 }
 

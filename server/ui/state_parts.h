@@ -62,6 +62,9 @@ struct state_tenant {
 };
 
 struct state_tenants {
+    uint32_t cursor; /* of quota_mark_scopes() */
+    bool marked;     /* `marks` has all that hold something */
+    struct quota_marks marks;
     uint32_t next, num;
     struct state_tenant rows[STATE_TENANTS]; /* most tokens first */
 };

@@ -103,6 +103,27 @@ static void where_nothing_is_balanced_only_scopes_bound_a_job(void **state)
     assert_true(refusal.by == QUOTA_BY_TOKENS);
 }
 
+static void all_that_hold_something_are_marked_here_or_elsewhere(void **state)
+{
+    struct quota_marks marks = {{0}};
+    uint32_t cursor = 0;
+
+    (void)state;
+    assert_false(quota_mark_scopes(q, &cursor, 1, &marks)); /* no scope ever had anything */
+    must_run(
+        0, &(struct quota_job){.tokens = 60, .scopes = {{KEY_1, NONE, NONE}, {TEAM_1, NONE, NONE}}},
+        "batch_1");
+    must_run(1, &(struct quota_job){.tokens = 60, .scopes = {{KEY_2, NONE, NONE}}}, "batch_2");
+    assert_true(release(1, "batch_2", QUOTA_FINISHED, NOW + HOUR));
+    quota_set_scope_total(q, 0, 7, 10, 1, 1); /* at another gateway */
+    while (quota_mark_scopes(q, &cursor, 3, &marks))
+        assert_true(cursor % 3 == 0);
+    assert_true(quota_is_marked(&marks, KEY_1) && quota_is_marked(&marks, TEAM_1));
+    assert_true(quota_is_marked(&marks, 7));
+    assert_false(quota_is_marked(&marks, KEY_2));
+    assert_false(quota_is_marked(&marks, 8));
+}
+
 static void whether_a_job_fits_is_told_without_counting_it(void **state)
 {
     struct quota_job job = job_of(60, 0, KEY_1, 100, TEAM_1, 100);
@@ -555,6 +576,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_that_another_scope_gets_has_nothing_elsewhere, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(sums_and_refusals_are_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_that_hold_something_are_marked_here_or_elsewhere, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_scope_without_a_place_is_refused_when_it_has_a_limit,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(rows_of_scopes_with_nothing_enqueued_are_used_again, setup,

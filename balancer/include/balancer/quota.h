@@ -343,6 +343,23 @@ struct quota_scope_sum {
 bool quota_read_scope(const struct quota *quota, uint64_t name, uint64_t now_ms,
                       struct quota_scope_sum *sum);
 
+/* Which scopes have unfinished batches, and some that have none: a bit of each name's. */
+#define QUOTA_MARKS 512
+struct quota_marks {
+    uint64_t words[QUOTA_MARKS];
+};
+
+/** Mark those that have some, here or at other gateways; some of the table's rows at a time: call it
+ * until it says that this was all.
+ *  @param cursor  starts at 0
+ *  @param marks   zeroes at first
+ *  @return whether there are more */
+bool quota_mark_scopes(const struct quota *quota, uint32_t *cursor, uint32_t rows,
+                       struct quota_marks *marks);
+
+/** @return false: it has none for certain */
+bool quota_is_marked(const struct quota_marks *marks, uint64_t name);
+
 struct quota_scope_totals {
     uint32_t scopes;   /* that have unfinished batches */
     uint64_t unscoped; /* batches that were not counted in one of their scopes, for want of a row */

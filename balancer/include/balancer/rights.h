@@ -87,6 +87,9 @@ uint32_t rights_num_keys(const struct rights_table *table);
  *  @return false: there is none */
 bool rights_at(const struct rights_table *table, uint32_t i, struct rights *out);
 
+/** The same, of `key` and `team` alone: some nanoseconds, to look at all there are. */
+bool rights_names_at(const struct rights_table *table, uint32_t i, uint64_t *key, uint64_t *team);
+
 enum rights_verdict { RIGHTS_GOOD, RIGHTS_EXPIRED, RIGHTS_KEY_BLOCKED, RIGHTS_TEAM_BLOCKED };
 
 /** Whether a key that was found may be used at all. Of several reasons against it: that it is
