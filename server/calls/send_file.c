@@ -18,6 +18,7 @@ struct send_file {
     struct jsonl_splice *splice; /* owned; NULL: the spool's bytes as they are */
     uint64_t sent;               /* bytes of prologue + file + epilogue handed out */
     uint64_t file_bytes;         /* of the file as this deployment gets it */
+    void (*on_begin)(void *arg); /* or NULL */
     send_file_done_cb on_done;
     void *arg; /* borrowed */
 };
@@ -101,6 +102,15 @@ static int make_boundary(char out[33])
     return 0;
 }
 
+static bool on_begin(void *arg)
+{
+    struct send_file *sf = arg;
+
+    if (sf->on_begin != NULL)
+        sf->on_begin(sf->arg);
+    return true;
+}
+
 static int begin(struct send_file *sf, const struct send_file_spec *spec)
 {
     struct attempt_spec attempt = {.deployment = spec->deployment,
@@ -109,6 +119,7 @@ static int begin(struct send_file *sf, const struct send_file_spec *spec)
                                    .owner = spec->owner,
                                    .source = on_source,
                                    .rewind = on_rewind,
+                                   .on_begin = on_begin,
                                    .on_done = on_sent,
                                    .arg = sf};
     char boundary[33], type[96];
@@ -139,6 +150,7 @@ struct send_file *send_file_start(struct runtime *rt, const struct send_file_spe
         return NULL;
     sf->rt = rt;
     sf->spool = spec->spool;
+    sf->on_begin = spec->on_begin;
     sf->on_done = on_done;
     sf->arg = arg;
     if (begin(sf, spec) == 0)

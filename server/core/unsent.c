@@ -10,7 +10,7 @@ enum { FREE, NOTED, DEAD };
 
 #define WORDS (UNSENT_ID / sizeof(uint64_t))
 
-struct unsent_entry *unsent_note(struct unsent_row *row, const char *id)
+struct unsent_entry *unsent_note(struct unsent_row *row, enum unsent_kind kind, const char *id)
 {
     uint64_t words[WORDS];
 
@@ -21,6 +21,7 @@ struct unsent_entry *unsent_note(struct unsent_row *row, const char *id)
 
         if (load_acquire(&entry->state) != FREE)
             continue;
+        store_relaxed(&entry->kind, kind);
         for (size_t w = 0; w < WORDS; w++)
             store_relaxed(&entry->id[w], words[w]);
         store_release(&entry->state, NOTED); /* whoever dies before this has noted nothing */
@@ -49,7 +50,8 @@ uint32_t unsent_bury(struct unsent_row *row)
     return num;
 }
 
-struct unsent_entry *unsent_first_dead(struct unsent_row *row, char id[UNSENT_ID + 1])
+struct unsent_entry *unsent_first_dead(struct unsent_row *row, enum unsent_kind *kind,
+                                       char id[UNSENT_ID + 1])
 {
     for (size_t i = 0; i < UNSENT_A_ROW; i++) {
         struct unsent_entry *entry = &row->entries[i];
@@ -57,6 +59,7 @@ struct unsent_entry *unsent_first_dead(struct unsent_row *row, char id[UNSENT_ID
 
         if (load_acquire(&entry->state) != DEAD)
             continue;
+        *kind = (enum unsent_kind)load_relaxed(&entry->kind);
         for (size_t w = 0; w < WORDS; w++)
             words[w] = load_relaxed(&entry->id[w]);
         memcpy(id, words, UNSENT_ID);

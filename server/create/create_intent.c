@@ -285,7 +285,8 @@ static int name_intent(struct create_job *job)
     static_assert(WIRE_ID == UNSENT_ID, "an id as it is");
     unsent_clear(&intent->unsent); /* of a try that was not sent */
     if (rc == 0)
-        intent->unsent = unsent_note(&rt->inherited->shared->unsent[rt->slot], intent->id);
+        intent->unsent =
+            unsent_note(&rt->inherited->shared->unsent[rt->slot], UNSENT_CREATE, intent->id);
     return rc;
 }
 

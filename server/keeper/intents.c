@@ -826,9 +826,12 @@ void intents_end(struct intents *t)
 }
 
 /* What the database will never take is said once. */
-int intents_were_not_sent(struct intents *t, const char *id)
+int intents_were_not_sent(struct intents *t, enum unsent_kind kind, const char *id)
 {
-    const struct wire_drop drop = {.why = WIRE_NOT_MADE, .id = id, .claim = "", .nonce = ""};
+    const struct wire_drop drop = {.why = WIRE_NOT_MADE,
+                                   .id = kind == UNSENT_CREATE ? id : "",
+                                   .claim = kind == UNSENT_KEY ? id : "",
+                                   .nonce = ""};
     struct strbuf bytes = STRBUF_INIT;
     int rc = reach(t);
 

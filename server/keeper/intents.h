@@ -58,10 +58,12 @@ void intents_step(struct intents *intents, uint64_t now_ms);
 /** This keeper ends: what it may grant alone it gives back at its next step, where that is counted. */
 void intents_end(struct intents *intents);
 
-/** A create that was asked for was not sent, and never will be: it is as if it had never been asked.
- *  @param id  of its reservation, which may be there or may come yet
+/** A create or upload that was asked for was not sent, and never will be: it is as if it had never
+ * been asked.
+ *  @param id  of a create's reservation, which may be there or may come yet; of a key the claim, which
+ *         is there or will be held until its time is over
  *  @return 0; else the database is away: say it again */
-MUST_USE int intents_were_not_sent(struct intents *intents, const char *id);
+MUST_USE int intents_were_not_sent(struct intents *intents, enum unsent_kind kind, const char *id);
 
 /** Whether nobody waits for an answer. */
 bool intents_are_idle(const struct intents *intents);

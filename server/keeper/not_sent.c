@@ -7,11 +7,12 @@
 static int give_back_row(struct unsent_row *row, struct intents *intents, unsigned *num)
 {
     char id[UNSENT_ID + 1];
+    enum unsent_kind kind;
     struct unsent_entry *entry;
     int rc;
 
-    while ((entry = unsent_first_dead(row, id)) != NULL) {
-        rc = intents_were_not_sent(intents, id);
+    while ((entry = unsent_first_dead(row, &kind, id)) != NULL) {
+        rc = intents_were_not_sent(intents, kind, id);
         if (rc != 0)
             return rc;
         unsent_forget(entry);
@@ -30,6 +31,7 @@ void not_sent_step(const struct inherited *inherited, struct intents *intents)
         if (atomic_load_explicit(&shared->slots[i].started_unix_s, memory_order_relaxed) != 0)
             rc = give_back_row(&shared->unsent[i], intents, &num);
     if (num > 0)
-        log_info("journal: %u creates of a worker that died were not sent: what they held is free",
+        log_info("journal: %u creates and uploads of a worker that died were not sent: what they "
+                 "held is free",
                  num);
 }

@@ -496,6 +496,18 @@ static void on_verdict(void *arg, const struct wire_verdict *verdict, bool asked
     on_away(r);
 }
 
+/* Before the keeper can hear of it. A create that is lost elsewhere has to stay so whoever dies here,
+ * and has a reservation by which it is noted (create_intent.c); of an upload there is nothing to find. */
+static void note_unsent(struct repeat *r)
+{
+    struct runtime *rt = r->rt;
+
+    static_assert(WIRE_ID == UNSENT_ID, "an id as it is");
+    if (r->kind == REPEAT_UPLOAD && r->fleet.unsent == NULL)
+        r->fleet.unsent =
+            unsent_note(&rt->inherited->shared->unsent[rt->slot], UNSENT_KEY, r->fleet.claim);
+}
+
 static void ask_journal(struct repeat *r)
 {
     const struct runtime *rt = r->rt;
@@ -510,6 +522,7 @@ static void ask_journal(struct repeat *r)
                                  .who = {.owner = r->wanted.owner}};
 
     assert(r->fleet.call == NULL);
+    note_unsent(r);
     r->fleet.asked_ms = loop_now_ms(rt->loop);
     if (journal_intent(rt->journal, &intent, rt->config->idempotency_strict, on_verdict, r,
                        &r->fleet.call) != 0)
@@ -710,6 +723,11 @@ bool repeat_sent(struct repeat *r, uint32_t deployment)
     return r->claim.entry == 0 || idem_sent(r->rt->inherited->idem, &r->claim, deployment);
 }
 
+void repeat_begins_to_be_sent(struct repeat *r)
+{
+    unsent_clear(&r->fleet.unsent);
+}
+
 void repeat_refused(struct repeat *r)
 {
     if (r->claim.entry != 0)
@@ -737,6 +755,7 @@ static void tell_answer(struct repeat *r, uint32_t deployment, const char *id, i
                                         .id = id,
                                         .body = len <= WIRE_MAX_ANSWER ? body : ""}};
 
+    unsent_clear(&r->fleet.unsent);
     if (r->fleet.name[0] != '\0' && r->kind == REPEAT_UPLOAD)
         (void)journal_live(r->rt->journal, &live);
     r->fleet.ours = false;
@@ -816,6 +835,7 @@ void repeat_end(struct repeat *r)
         journal_cancel(&r->fleet.call);
         r->fleet.ours = true; /* it may be by now */
     }
+    unsent_clear(&r->fleet.unsent);
     tell_drop(r, r->fleet.lost ? WIRE_WAS_LOST : WIRE_NOT_MADE);
     loop_timer_stop(r->rt->loop, &r->timer);
     if (r->claim.entry != 0) {

@@ -413,6 +413,13 @@ static void mend_name(const struct upload *up, struct provider_upload *form, str
         form->filename = strbuf_str(name);
 }
 
+static void on_begin(void *arg)
+{
+    struct upload *up = arg;
+
+    repeat_begins_to_be_sent(&up->repeat);
+}
+
 static int start_try(struct upload *up)
 {
     const struct table_deployment *d = table_deployment(up->op.rt->table, up->op.deployment);
@@ -425,6 +432,7 @@ static int start_try(struct upload *up)
         .lines = up->lines,
         .request_id = up->request_id,
         .owner = share_owner(up->op.share),
+        .on_begin = on_begin,
         .form = {.purpose = strbuf_str(&up->purpose),
                  .filename = strbuf_str(&up->filename),
                  .expires_after_anchor =

@@ -282,10 +282,12 @@ static void a_grant_is_good_for_a_while_only(void **state)
 static const char *dead_one(void)
 {
     static char id[UNSENT_ID + 1];
-    struct unsent_entry *entry = unsent_first_dead(&shared.unsent[rt.slot], id);
+    enum unsent_kind kind;
+    struct unsent_entry *entry = unsent_first_dead(&shared.unsent[rt.slot], &kind, id);
 
     if (entry == NULL)
         return NULL;
+    assert_int_equal(kind, UNSENT_CREATE);
     unsent_forget(entry);
     return id;
 }

@@ -120,18 +120,48 @@ static void what_a_dead_worker_had_not_sent_is_free_whenever_its_question_comes(
     (void)state;
     assert_int_equal(end_of(&first), WIRE_GRANTED);
     assert_int_equal(end_of(&second), WIRE_FULL);
-    assert_int_equal(intents_were_not_sent(intents, "r1"), 0);
-    assert_int_equal(intents_were_not_sent(intents, "r1"), 0); /* another keeper's word */
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r1"), 0);
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r1"),
+                     0); /* another keeper's word */
     assert_int_equal(held().batches, 0);
-    assert_int_equal(intents_were_not_sent(intents, "r3"), 0);
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r3"), 0);
     assert_int_equal(end_of(&late), WIRE_DOWN);
     assert_int_equal(held().batches, 0);
     second.id = second.nonce = "r4";
     assert_int_equal(end_of(&second), WIRE_GRANTED);
     (void)tell_live("r4", "n4");
     run_turn_of_loop();
-    assert_int_equal(intents_were_not_sent(intents, "r4"), 0); /* it runs */
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r4"), 0); /* it runs */
     assert_int_equal(held().batches, 1);
+}
+
+static struct wire_intent upload_of(const char *claim)
+{
+    struct wire_intent intent = create_of("", 0);
+
+    intent.kind = WIRE_UPLOAD;
+    intent.claim = claim;
+    intent.name = "k1";
+    intent.request = 5;
+    return intent;
+}
+
+/* An hour it was held, as if the dead worker's upload were on its way. */
+static void the_key_of_an_upload_that_a_dead_worker_had_not_sent_is_free(void **state)
+{
+    struct wire_intent first = upload_of("c1"), second = upload_of("c2"), third = upload_of("c3");
+
+    (void)state;
+    assert_int_equal(end_of(&first), WIRE_GRANTED);
+    assert_int_equal(end_of(&second), WIRE_RUNNING);
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_KEY, "c2"),
+                     0); /* it never had the key */
+    assert_int_equal(end_of(&third), WIRE_RUNNING);
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_KEY, "c1"), 0);
+    assert_int_equal(end_of(&third), WIRE_GRANTED);
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_KEY, "c1"),
+                     0); /* another keeper's word */
+    assert_int_equal(end_of(&second), WIRE_RUNNING);
 }
 
 static void what_was_not_sent_waits_for_a_database_that_is_away(void **state)
@@ -143,11 +173,12 @@ static void what_was_not_sent_waits_for_a_database_that_is_away(void **state)
     intents_step(intents, now_ms); /* shares are renewed */
     take_database_away();
     assert_int_equal(end_of(&alone), WIRE_GRANTED);
-    assert_int_not_equal(intents_were_not_sent(intents, "r1"), 0);
-    assert_int_not_equal(intents_were_not_sent(intents, "r2"), 0);
+    assert_int_not_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r1"), 0);
+    assert_int_not_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r2"), 0);
     bring_database_back();
-    assert_int_equal(intents_were_not_sent(intents, "r1"), 0);
-    assert_int_equal(intents_were_not_sent(intents, "r2"), 0); /* behind what granted it */
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r1"), 0);
+    assert_int_equal(intents_were_not_sent(intents, UNSENT_CREATE, "r2"),
+                     0); /* behind what granted it */
     assert_int_equal(held().batches, 0);
 }
 
@@ -568,6 +599,7 @@ int main(void)
         T(what_waits_at_a_turn_is_answered_together),
         T(what_is_dropped_makes_room_for_what_asks_at_the_same_turn),
         T(what_a_dead_worker_had_not_sent_is_free_whenever_its_question_comes),
+        T(the_key_of_an_upload_that_a_dead_worker_had_not_sent_is_free),
         T(what_was_not_sent_waits_for_a_database_that_is_away),
         T(a_batch_that_was_sent_uncounted_counts_from_then_on),
         T(nobody_waits_behind_a_deadline),

@@ -17,6 +17,7 @@ struct send_file_spec {
     struct provider_upload form; /* borrowed until send_file_start() returns */
     const char *request_id;      /* of the client's request, for the log; NULL: none */
     uint64_t owner;              /* attempt_spec.owner */
+    void (*on_begin)(void *arg); /* or NULL; attempt_spec.on_begin */
 };
 
 /** @param file_bytes  of the file as it was sent. Called once unless cancelled, never from inside

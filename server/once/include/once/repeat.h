@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "balancer/idem.h"
+#include "core/unsent.h"
 #include "journal/journal.h"
 #include "once/reconcile.h"
 #include "request/relay.h"
@@ -46,17 +47,18 @@ struct repeat {
     struct idem_claim claim; /* ours to answer, lose or forget; empty: nothing is kept */
     bool lost;               /* the first one's outcome is unknown */
     struct {
-        struct journal_call *call;  /* owned; NULL: nothing is asked */
-        struct relay *relay;        /* borrowed; as long as nobody was called back */
-        char name[WIRE_ID + 1];     /* of the key, at all nodes; "": no journal, or no key */
-        char claim[WIRE_ID + 1];    /* of this request */
-        uint32_t deployment;        /* to name one that it may go to */
-        bool ours;                  /* the key is perhaps this request's: it hears the end */
-        bool lost;                  /* ... and its first one's outcome is unknown */
-        bool local;                 /* this node alone knows it */
-        uint64_t asked_ms;          /* monotonic */
-        uint64_t granted_ms;        /* the same; when the key was taken for all nodes; 0: not */
-        uint64_t age_ms, looked_ms; /* of the first one, when that was asked; monotonic */
+        struct journal_call *call;   /* owned; NULL: nothing is asked */
+        struct relay *relay;         /* borrowed; as long as nobody was called back */
+        struct unsent_entry *unsent; /* shared memory; an upload's, while nothing of it was sent */
+        char name[WIRE_ID + 1];      /* of the key, at all nodes; "": no journal, or no key */
+        char claim[WIRE_ID + 1];     /* of this request */
+        uint32_t deployment;         /* to name one that it may go to */
+        bool ours;                   /* the key is perhaps this request's: it hears the end */
+        bool lost;                   /* ... and its first one's outcome is unknown */
+        bool local;                  /* this node alone knows it */
+        uint64_t asked_ms;           /* monotonic */
+        uint64_t granted_ms;         /* the same; when the key was taken for all nodes; 0: not */
+        uint64_t age_ms, looked_ms;  /* of the first one, when that was asked; monotonic */
     } fleet;
     uint64_t give_up_ms; /* waiting for the first one */
     uint32_t *searched;  /* owned; deployments whose accounts are searched */
@@ -111,6 +113,10 @@ void repeat_move(struct repeat *to, struct repeat *from, const struct repeat_ops
 /** Something may happen upstream from now on; before the first byte. @param deployment fingerprint
  * @return false: the claim is gone; send nothing */
 MUST_USE bool repeat_sent(struct repeat *repeat, uint32_t deployment);
+
+/** The first byte of an upload is about to go: should this process die from now on, nobody knows what
+ * came of it. Until then its key is free again at all nodes. */
+void repeat_begins_to_be_sent(struct repeat *repeat);
 
 /** All that was sent was refused, and another deployment is tried: should this process die before
  * repeat_sent() is called again, nothing has happened. */
