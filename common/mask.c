@@ -728,6 +728,8 @@ static bool begins_with_digits(const struct mask *m, const struct view *v, size_
 /* As next(), of what begins with the digits of an escape and has encoded bytes itself. */
 static bool next_behind(const struct mask *m, const struct view *v, size_t *at, struct span *out)
 {
+    if (memchr(v->bytes, '%', v->len) == NULL && memchr(v->bytes, '\\', v->len) == NULL)
+        return false;
     for (size_t i = *at, n; i<v->len; i += n> 0 ? n : 1) {
         int value = 0;
         size_t digits;
