@@ -7,6 +7,8 @@
 
 #include <assert.h>
 #include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/hex.h"
@@ -281,8 +283,22 @@ uint32_t ids_deployment_fingerprint(const char *provider, const char *base,
                                     const char *upstream_model)
 {
     const char *const texts[] = {"tranche deployment 1", provider, base, upstream_model};
+    uint32_t found = (uint32_t)fingerprint(texts, 4, DEPLOYMENT_BYTES);
 
-    return (uint32_t)fingerprint(texts, 4, DEPLOYMENT_BYTES);
+    return found != IDS_JOURNAL ? found : found - 1;
+}
+
+int ids_new_journal(enum id_kind kind, char native[IDS_JOURNAL_CHARS + 8])
+{
+    unsigned char random[IDS_JOURNAL_CHARS];
+    char *out = native + snprintf(native, 8, "%s", kind == ID_BATCH ? "batch_" : "file-");
+
+    if (RAND_bytes(random, sizeof(random)) != 1)
+        return ERR_IO;
+    for (size_t i = 0; i < IDS_JOURNAL_CHARS; i++)
+        out[i] = base32_alphabet[random[i] & 31];
+    out[IDS_JOURNAL_CHARS] = '\0';
+    return 0;
 }
 
 uint64_t ids_owner_fingerprint(const char *name)

@@ -8,17 +8,19 @@
 #include "batches.h"
 #include "file_totals.h"
 #include "fleet.h"
+#include "followed_rows.h"
 #include "intents.h"
 #include "not_sent.h"
 #include "pricing.h"
 
 struct journaling {
     const struct inherited *inherited; /* borrowed */
-    struct fleet *fleet;               /* owned, as the next four */
+    struct fleet *fleet;               /* owned, as the next five */
     struct pricing *pricing;
     struct batches *batches;
     struct intents *intents;
     struct file_totals *totals;
+    struct followed_rows *followed;
     struct manage_rebuild rebuild;
 };
 
@@ -68,6 +70,8 @@ static int start(struct journaling *j, const struct journaling_options *options)
     intents.outbox = path;
     if (rc == 0)
         rc = intents_new(&intents, &j->intents);
+    if (rc == 0)
+        rc = followed_rows_new(options->inherited->followed, options->store, &j->followed);
     return rc == 0 ? file_totals_new(options->inherited, options->store, &j->totals) : rc;
 }
 
@@ -82,6 +86,7 @@ int journaling_new(const struct journaling_options *options, struct journaling *
     rc = start(j, options);
     if (rc != 0) {
         file_totals_free(j->totals);
+        followed_rows_free(j->followed);
         intents_free(j->intents);
         batches_free(j->batches);
         pricing_free(j->pricing);
@@ -110,6 +115,7 @@ void journaling_step(struct journaling *j, bool stopping, uint64_t now_ms)
     intents_step(j->intents, now_ms);
     not_sent_step(j->inherited, j->intents);
     batches_step(j->batches, now_ms);
+    followed_rows_step(j->followed, stopping, now_ms);
 }
 
 /* Before the next beat, for the process may have ended by then. */

@@ -457,6 +457,7 @@ static void inherit(struct generation *gen, const struct generation_base *base, 
     gen->inherited.poll_cache = base->poll_cache;
     gen->inherited.meters = base->meters;
     gen->inherited.registry = base->registry;
+    gen->inherited.followed = gen->config->journal ? base->followed : NULL;
     gen->inherited.series = gen->config->journal ? base->series : NULL;
     gen->inherited.entra_tokens =
         gen->config->models.num_credentials > 0 ? base->entra_tokens : NULL;
@@ -495,6 +496,8 @@ static int build(struct generation *gen, struct generation_base *base,
         (ret = tell("the probe words", make_probes(gen, previous), error, error_size)) != 0 ||
         (ret = tell("the registry of files", regions_open_registry(base, gen->config), error,
                     error_size)) != 0 ||
+        (ret = tell("the table of followed batches", regions_open_followed(base, gen->config),
+                    error, error_size)) != 0 ||
         (ret = tell("the counters of batches", regions_open_series(base, gen->config), error,
                     error_size)) != 0 ||
         (ret = tell("the tokens of Entra ID (of 1024 credentials at most)",

@@ -45,6 +45,7 @@ struct generation_base {
     struct poll_cache *poll_cache;
     struct meters *meters;
     struct registry *registry;
+    struct followed *followed;         /* NULL: no generation had a journal yet */
     struct series *series;             /* NULL: no generation had a journal yet */
     struct entra_tokens *entra_tokens; /* NULL: no generation has needed it */
     struct tickets *tickets;           /* of TLS sessions */

@@ -18,8 +18,8 @@
 #define MAX_SEAL     256 /* bytes; less than a pipe takes at once */
 
 static const char *const region_names[HANDOVER_REGIONS] = {
-    "idem",     "memo",         "list_places", "poll_cache", "seal_cache", "meters",
-    "registry", "entra_tokens", "state",       "quota",      "slots"};
+    "idem",     "memo",     "list_places",  "poll_cache", "seal_cache", "meters",
+    "registry", "followed", "entra_tokens", "state",      "quota",      "slots"};
 
 /* What a region holds, for the log. */
 static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of creates",
@@ -29,6 +29,7 @@ static const char *const contents[HANDOVER_REGIONS] = {"the keys and answers of 
                                                        "seals that were checked",
                                                        "what keys have asked for",
                                                        "whose files are whose",
+                                                       "where batches are that moved or wait",
                                                        "tokens of Entra ID",
                                                        "counters and health",
                                                        "reserved tokens",

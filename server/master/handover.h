@@ -29,6 +29,7 @@ enum handover_region {
     HANDOVER_SEAL_CACHE,
     HANDOVER_METERS,
     HANDOVER_REGISTRY,
+    HANDOVER_FOLLOWED,
     HANDOVER_ENTRA_TOKENS,
     HANDOVER_STATE, /* this and the next two have one number of columns */
     HANDOVER_QUOTA,

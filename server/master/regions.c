@@ -50,6 +50,15 @@ int regions_open_registry(struct generation_base *b, const struct config *config
     return registry_new(config->max_known_files, clock_unix_s(), &b->registry);
 }
 
+int regions_open_followed(struct generation_base *b, const struct config *config)
+{
+    if (b->followed != NULL || !config->journal ||
+        handover_took(HANDOVER_FOLLOWED,
+                      followed_adopt(handover_take(HANDOVER_FOLLOWED), FOLLOWED_MAX, &b->followed)))
+        return 0;
+    return followed_new(FOLLOWED_MAX, &b->followed);
+}
+
 int regions_open_series(struct generation_base *b, const struct config *config)
 {
     return b->series != NULL || !config->journal
@@ -103,6 +112,7 @@ void regions_close(struct generation_base *b)
     entra_tokens_free(b->entra_tokens);
     series_free(b->series);
     meters_free(b->meters);
+    followed_free(b->followed);
     registry_free(b->registry);
     seal_cache_free(b->seal_cache);
     poll_cache_free(b->poll_cache);
@@ -120,6 +130,7 @@ void regions_offer(const struct generation_base *b, struct handover_offer *offer
     offer->regions[HANDOVER_SEAL_CACHE] = shm_fd(b->seal_cache);
     offer->regions[HANDOVER_METERS] = shm_fd(b->meters);
     offer->regions[HANDOVER_REGISTRY] = shm_fd(b->registry);
+    offer->regions[HANDOVER_FOLLOWED] = shm_fd(b->followed);
     offer->regions[HANDOVER_ENTRA_TOKENS] = shm_fd(b->entra_tokens);
     offer->seal = &b->fallback_seal;
 }

@@ -19,6 +19,10 @@ void regions_close(struct generation_base *base);
  * at the start. @return 0 or ERR_NOMEM */
 MUST_USE int regions_open_registry(struct generation_base *base, const struct config *config);
 
+/** Where batches are that wait or were moved, where there is a journal: that of the program before, or
+ * a new one. @return 0 or ERR_NOMEM */
+MUST_USE int regions_open_followed(struct generation_base *base, const struct config *config);
+
 /** The counters with labels, where there is a journal, if they are not there yet: as large as the
  * configuration says at the start. @return 0 or ERR_NOMEM */
 MUST_USE int regions_open_series(struct generation_base *base, const struct config *config);

@@ -61,8 +61,8 @@ static const char *const step_2[] = {
     NULL};
 
 /* The registry of batches and what they used: store_batches.h. `open` is
- * enum store_open; `number` counts a batch's own events; `mode` is 0, for there is one way to run so
- * far. Fingerprints are the database's signed numbers, money is in nano-dollars. */
+ * enum store_open; `number` counts a batch's own events. Fingerprints are the database's signed
+ * numbers, money is in nano-dollars. */
 static const char *const step_batches[] = {
     "create table @batch(id text primary key, owner bigint not null, key_id text, key_alias text,"
     " team_id text, user_id text, tags text, model_group text, endpoint text, input_file text,"
@@ -165,13 +165,37 @@ static const char *const step_hooks[] = {
     "create index hook_try_hook on @hook_try(hook_id)",
     NULL};
 
+/* Batches that are not where their id says: store_followed.h, store_moves.h. `mode` of a batch is enum
+ * store_mode. `id_account` and `id_native` are what its id says, where that is not where its part is;
+ * `followed` is the number of its last change that nodes follow, 0: none do. */
+static const char *const step_followed[] = {
+    "alter table @batch add column id_account bigint",
+    "alter table @batch add column id_native text",
+    "alter table @batch add column shown text",
+    "alter table @batch add column position bigint not null default 0",
+    "alter table @batch add column moves bigint not null default 0",
+    "alter table @batch add column followed bigint not null default 0",
+    "create index batch_followed on @batch(followed) where followed > 0",
+    "alter table @batch_part add column moving smallint not null default 0",
+    "alter table @batch_part add column move_nonce text",
+    "alter table @batch_part add column move_to bigint not null default 0",
+    "alter table @batch_part add column move_tries bigint not null default 0",
+    ("create table @batch_attempt(batch_id text not null references @batch(id) on delete cascade,"
+     " number bigint not null, account bigint not null, native text not null,"
+     " deployment bigint not null, code text, ended bigint not null,"
+     " primary key(batch_id, number))"),
+    "create index batch_attempt_native on @batch_attempt(account, native)",
+    "insert into @meta(name, value) values('followed', '0')",
+    NULL};
+
 /* tests/next builds a program of one step more: nodes of two programs share a database. */
 #ifndef NEXT_STEPS
 #define NEXT_STEPS
 #endif
 
 static const char *const *const steps[] = {step_1,     step_2,     step_batches,
-                                           step_fleet, step_usage, step_hooks NEXT_STEPS};
+                                           step_fleet, step_usage, step_hooks,
+                                           step_followed NEXT_STEPS};
 #define SCHEMA ((int64_t)(sizeof(steps) / sizeof(steps[0])))
 
 struct versions {

@@ -797,6 +797,32 @@ static void fingerprints_stay_what_they_were_in_the_first_version(void **state)
     assert_true(ids_owner_fingerprint("team-a") == UINT64_C(0xd5f5818cc51660d1));
 }
 
+static void a_journal_id_opens_for_its_owner_and_names_no_deployment(void **state)
+{
+    struct id_tag tag = {.deployment = IDS_JOURNAL, .owner = place.owner}, found;
+    char native[IDS_JOURNAL_CHARS + 8], other[IDS_JOURNAL_CHARS + 8];
+    size_t native_len;
+    bool tagged;
+    char *id;
+
+    (void)state;
+    assert_int_equal(ids_new_journal(ID_BATCH, native), 0);
+    assert_int_equal(ids_new_journal(ID_BATCH, other), 0);
+    assert_string_not_equal(native, other);
+    assert_int_equal(strlen(native), strlen("batch_") + IDS_JOURNAL_CHARS);
+    assert_int_equal(strspn(native + strlen("batch_"), BASE32), IDS_JOURNAL_CHARS);
+    id = mint(ID_BATCH, native, &tag);
+    assert_int_equal(
+        ids_open(&seals, ID_BATCH, place.owner, id, strlen(id), &native_len, &tagged, &found), 0);
+    assert_true(tagged);
+    assert_int_equal(native_len, strlen(native));
+    assert_int_equal(found.deployment, IDS_JOURNAL);
+    assert_true(found.owner == place.owner);
+    free(id);
+    assert_int_equal(ids_new_journal(ID_FILE, native), 0);
+    assert_memory_equal(native, "file-", 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -840,6 +866,7 @@ int main(void)
         cmocka_unit_test_setup(only_letters_that_need_no_escape_are_accepted_in_ids, setup),
         cmocka_unit_test_setup(an_id_of_512_bytes_is_accepted_and_one_of_513_is_not, setup),
         cmocka_unit_test_setup(nothing_is_minted_that_would_not_open_again, setup),
+        cmocka_unit_test_setup(a_journal_id_opens_for_its_owner_and_names_no_deployment, setup),
         cmocka_unit_test_setup(a_minted_id_is_appended, setup),
         cmocka_unit_test_setup(fingerprints_tell_all_their_parts_apart, setup),
         cmocka_unit_test_setup(fingerprints_stay_what_they_were_in_the_first_version, setup),

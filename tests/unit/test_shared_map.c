@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "balancer/entra_tokens.h"
+#include "balancer/followed.h"
 #include "balancer/idem.h"
 #include "balancer/issuer_keys.h"
 #include "balancer/memo.h"
@@ -131,6 +132,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     static const struct model_list nothing;
     struct entra_tokens *entra;
     struct poll_cache *polls;
+    struct followed *followed;
     struct issuer_keys *issuer;
     struct rights_table *rights;
     struct registry *registry;
@@ -156,6 +158,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     assert_int_equal(meters_new(1, 1, &meters), 0);
     assert_int_equal(poll_cache_new(1, &polls), 0);
     assert_int_equal(registry_new(1, 1, &registry), 0);
+    assert_int_equal(followed_new(1, &followed), 0);
     assert_int_equal(seal_cache_new(1, &seals), 0);
     assert_int_equal(rights_table_new(1, &rights), 0);
     assert_int_equal(issuer_keys_new(&issuer), 0);
@@ -174,6 +177,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     check_lasting("poll cache", polls);
     check_lasting("seal cache", seals);
     check_lasting("registry", registry);
+    check_lasting("followed", followed);
     check_lasting("entra tokens", entra);
     for (unsigned i = 0; i < num_rows; i++)
         if (strcmp(rows[i][REGION], "checked") != 0) /* the others have no head, and do not last */
@@ -184,6 +188,7 @@ static void every_region_begins_with_the_magic_and_layout_that_its_row_names(voi
     issuer_keys_free(issuer);
     rights_table_free(rights);
     seal_cache_free(seals);
+    followed_free(followed);
     registry_free(registry);
     poll_cache_free(polls);
     meters_free(meters);

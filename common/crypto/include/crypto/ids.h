@@ -56,9 +56,19 @@ void ids_seals_clear(struct ids_seals *seals);
  *  @param provider        "openai" or "azure"
  *  @param base            normalised base address of the account
  *  @param upstream_model  deployment or model name; "" for an account used without a model list
- *  @return never 0 */
+ *  @return never 0, never IDS_JOURNAL */
 uint32_t ids_deployment_fingerprint(const char *provider, const char *base,
                                     const char *upstream_model);
+
+/* The deployment in the tag of an id that began without a provider: no deployment's fingerprint. */
+#define IDS_JOURNAL       UINT32_MAX
+#define IDS_JOURNAL_CHARS 26 /* of base32, behind "batch_" or "file-" */
+
+/** A new id of that kind for what has no provider yet: 130 random bits. Its tag has the deployment
+ * IDS_JOURNAL, and pins the owner as any other (journal statement D1).
+ *  @param native  written: what stands before the tag
+ *  @return 0, ERR_IO (no randomness) */
+MUST_USE int ids_new_journal(enum id_kind kind, char native[IDS_JOURNAL_CHARS + 8]);
 
 /** Fingerprint of an owner's name: "team:" and the team's id, where a key has no team "key:" and the
  * key's stable id (tenants statement A47). Never 0. Ids outlive versions, so what a name comes to

@@ -9,6 +9,7 @@
 
 #include "balancer/breaker.h"
 #include "balancer/entra_tokens.h"
+#include "balancer/followed.h"
 #include "balancer/idem.h"
 #include "balancer/issuer_keys.h"
 #include "balancer/memo.h"
@@ -112,6 +113,8 @@ struct inherited {
     struct poll_cache *poll_cache; /* shared by all generations */
     /* What keys and teams ask of this node; shared by all generations. NULL: nobody is measured */
     struct meters *meters;
+    /* Batches that wait or were moved; shared by all generations. NULL: there is no journal */
+    struct followed *followed;
     /* Counters with labels of what batches were made, used and cost; shared by all generations.
      * NULL: there is no journal */
     struct series *series;
