@@ -239,6 +239,10 @@ static void describe_balancer(const struct config *config, struct strbuf *out)
     add_text(out, "refund_at", config->refund_at_cancelling ? "cancelling" : "terminal");
     add_enforced(config, out);
     add_text(out, "delete_moved_copies", config->delete_moved_copies ? "true" : "false");
+    add_text(out, "move_failed",
+             !config->journal      ? "no journal, no moves"
+             : config->move_failed ? "true"
+                                   : "false");
     add_text(out, "enable_azure_ad_token_refresh", config->azure_token_refresh ? "true" : "false");
     add_text(out, "require_auth_for_metrics_endpoint", config->metrics_need_key ? "true" : "false");
     add_text(out, "ui", config->ui ? "at /ui" : "off");

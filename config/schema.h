@@ -119,7 +119,7 @@ struct raw_tranche {
     uint32_t quotas_count;
     struct raw_per_provider count_output_tokens;
     char *azure_min_expires_after;
-    char *azure_file_expires_after, *delete_moved_copies, *poll_cache_ms, *refund_at;
+    char *azure_file_expires_after, *delete_moved_copies, *move_failed, *poll_cache_ms, *refund_at;
     char *keys_file, *max_keys, *keys_when_down, *key_max_stale, *journal, *price_map,
         *metrics_max_series, *budget_exceeded_status;
     char *outage_window, *leases, *limits_when_down, *idempotency_when_down;

@@ -214,6 +214,11 @@ static const struct setting settings[] = {
      TO(delete_moved_copies),
      TARGET_BOOL,
      {SCALAR_BOOL, 0, 0}},
+    {"tranche_settings.move_failed",
+     FROM(tranche.move_failed),
+     TO(move_failed),
+     TARGET_BOOL,
+     {SCALAR_BOOL, 0, 0}},
     {"tranche_settings.azure_min_expires_after",
      FROM(tranche.azure_min_expires_after),
      TO(azure_min_expiry_ms),
@@ -385,6 +390,7 @@ int settings_defaults(struct config *config)
     config->limits = default_limits;
     config->timeouts = default_timeouts;
     config->metrics_need_key = true;
+    config->move_failed = true;
     config->ui = true;
     config->metrics_max_series = 1000;
     config->budget_exceeded_status = 422;

@@ -68,7 +68,7 @@
 #include "calls/attempt.h"
 #include "create_hook.h"
 #include "create_intent.h"
-#include "move.h"
+#include "objects/move.h"
 #include "objects/facts.h"
 #include "objects/locate.h"
 #include "once/reconcile.h"

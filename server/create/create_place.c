@@ -291,12 +291,17 @@ enum create_step create_elsewhere(struct create_job *job)
 static void on_moved(void *arg, enum move_end end, const char *copy, const struct failure *why)
 {
     struct create_job *job = arg;
+    struct failure unreadable;
 
     create_ended(job, STEP_COPY);
     if (end == MOVE_DONE) {
         snprintf(job->file, sizeof(job->file), "%s", copy);
         create_go(job, STEP_WRITE);
         return;
+    }
+    if (end != MOVE_DONE && why->status == 0) {
+        error_fill(&unreadable, COPY_UNREADABLE, "");
+        why = &unreadable;
     }
     create_give_back(job);
     if (why->status != 401 && why->status != 403)

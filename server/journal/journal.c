@@ -15,7 +15,7 @@
 
 #define ON_THEIR_WAY 8 /* told messages that the keeper has at a time */
 
-enum question { ASKS_INTENT, ASKS_DUE, ASKS_STORY };
+enum question { ASKS_INTENT, ASKS_DUE, ASKS_STORY, ASKS_MOVE };
 
 struct journal_call {
     LIST_ENTRY(journal_call) link;
@@ -26,6 +26,7 @@ struct journal_call {
         journal_intent_cb intent;
         journal_due_cb due;
         journal_story_cb story;
+        journal_move_cb move;
     } cb;
     void *arg; /* borrowed; the caller's */
 };
@@ -99,6 +100,14 @@ static void end_story(const struct journal_call *call, const struct ask_answer *
     call->cb.story(call->arg, end, good ? answer->bytes : "", good ? answer->len : 0);
 }
 
+static void end_move(const struct journal_call *call, const struct ask_answer *answer)
+{
+    bool answered = answer->end == ASK_ANSWERED && answer->status != WIRE_UNREADABLE;
+
+    call->cb.move(call->arg, answered ? (enum wire_move_end)answer->status : WIRE_MOVE_LATER,
+                  answer->end != ASK_DOWN);
+}
+
 /* Free first, call back last. */
 static void on_answer(void *arg, const struct ask_answer *answer)
 {
@@ -115,6 +124,9 @@ static void on_answer(void *arg, const struct ask_answer *answer)
         break;
     case ASKS_STORY:
         end_story(&ended, answer);
+        break;
+    case ASKS_MOVE:
+        end_move(&ended, answer);
         break;
     }
 }
@@ -171,6 +183,16 @@ int journal_story(struct journal *j, const struct wire_story *question, journal_
     int written = wire_story_write(question, &text);
 
     return ask(j, KEEPER_STORY, &text, written, ASK_DEADLINE_MS, &what, call);
+}
+
+int journal_move(struct journal *j, const struct wire_move *step, journal_move_cb cb, void *arg,
+                 struct journal_call **call)
+{
+    struct journal_call what = {.question = ASKS_MOVE, .cb.move = cb, .arg = arg};
+    struct strbuf text = STRBUF_INIT;
+    int written = wire_move_write(step, &text);
+
+    return ask(j, KEEPER_MOVE, &text, written, ASK_PATIENT_MS, &what, call);
 }
 
 void journal_cancel(struct journal_call **call)
@@ -318,6 +340,14 @@ int journal_seen(struct journal *j, const struct wire_seen *seen)
     int written = wire_seen_write(seen, &text);
 
     return tell(j, KEEPER_SEEN, true, &text, written);
+}
+
+int journal_moved(struct journal *j, const struct wire_move *step)
+{
+    struct strbuf text = STRBUF_INIT;
+    int written = wire_move_write(step, &text);
+
+    return tell(j, KEEPER_MOVE, false, &text, written);
 }
 
 /* --- life --- */

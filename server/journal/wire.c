@@ -190,6 +190,8 @@ static const struct field due[] = {
     STR(wire_due, output, WIRE_MAX_ID),
     STR(wire_due, error, WIRE_MAX_ID),
     N64(wire_due, tokens),
+    N32(wire_due, placed),
+    N32(wire_due, cancels),
     N64(wire_due, created_s),
     N64(wire_due, expires_s),
     N64(wire_due, finished_s),
@@ -209,6 +211,23 @@ static const struct field story[] = {
     N32(wire_story, account),
     N32(wire_story, all),
     N64(wire_story, owner),
+};
+
+static const struct field move[] = {
+    N32(wire_move, step),
+    N32(wire_move, account),
+    STR(wire_move, native, WIRE_MAX_ID),
+    STR(wire_move, nonce, WIRE_ID),
+    N32(wire_move, to),
+    N32(wire_move, wait_ms),
+    STR(wire_move, why, WIRE_MAX_NAME),
+    N32(wire_move, to_account),
+    STR(wire_move, to_native, WIRE_MAX_ID),
+    STR(wire_move, status, WIRE_MAX_NAME),
+    STR(wire_move, id, WIRE_ID),
+    N64(wire_move, tokens),
+    N64(wire_move, expires_s),
+    STR(wire_move, text, WIRE_MAX_ANSWER),
 };
 
 /* --- writing --- */
@@ -406,6 +425,7 @@ PAIR(seen, 0x4a4f0005)
 PAIR(due_ask, 0x4a4f0006)
 PAIR(due_list, 0x4a4f0007)
 PAIR(story, 0x4a4f0008)
+PAIR(move, 0x4a4f0009)
 
 /* --- names --- */
 

@@ -13,7 +13,9 @@
 #include "common/log.h"
 #include "core/database_words.h"
 #include "counts.h"
+#include "moves.h"
 #include "crypto/ids.h"
+#include "journal/moves.h"
 #include "json/json.h"
 #include "store/store_batches.h"
 
@@ -212,7 +214,7 @@ int batches_live(struct batches *b, const struct wire_live *live, bool *alone)
 /* An answer being made. Its texts are copied, for those of rows go with their rows. */
 struct list {
     struct wire_due_list list;
-    char *texts[3 * WIRE_MAX_DUE]; /* owned */
+    char *texts[4 * WIRE_MAX_DUE]; /* owned */
     size_t num_texts;
 };
 
@@ -234,18 +236,29 @@ static void list_free(struct list *l)
     free(l);
 }
 
+static enum wire_task task_of(const struct store_due *due)
+{
+    if (due->moves)
+        return WIRE_MOVE;
+    return due->open == STORE_UNMEASURED ? WIRE_MEASURE : WIRE_POLL;
+}
+
 static int on_due(void *arg, const struct store_due *due)
 {
     struct list *l = arg;
     const char *native = keep_text(l, due->native), *status = keep_text(l, due->status);
+    const char *nonce = due->doubt ? keep_text(l, due->nonce) : "";
 
-    if (native == NULL || status == NULL)
+    if (native == NULL || status == NULL || nonce == NULL)
         return ERR_NOMEM;
     l->list.due[l->list.num++] =
-        (struct wire_due){.task = due->open == STORE_UNMEASURED ? WIRE_MEASURE : WIRE_POLL,
+        (struct wire_due){.task = task_of(due),
+                          .nonce = nonce,
+                          .placed = due->move_to,
+                          .cancels = due->cancels,
                           .deployment = due->deployment,
                           .account = due->account,
-                          .tries = due->missing,
+                          .tries = due->moves ? due->move_tries : due->missing,
                           .native = native,
                           .status = status,
                           .tokens = due->tokens,
@@ -371,6 +384,7 @@ struct before {
     uint32_t deployment, poll_ms;
     int64_t created_ms, expires_ms;
     bool is_cancelling;
+    uint32_t moves;
     char group[SERIES_TEXT], alias[SERIES_TEXT], team[SERIES_TEXT];
 };
 
@@ -388,7 +402,8 @@ static int on_before(void *arg, const struct store_batch_row *row)
                               .poll_ms = row->poll_ms,
                               .created_ms = row->batch.created_ms,
                               .expires_ms = row->batch.expires_ms,
-                              .is_cancelling = strcmp(row->batch.status, "cancelling") == 0};
+                              .is_cancelling = strcmp(row->batch.status, "cancelling") == 0,
+                              .moves = row->moves};
     set_label(before->group, row->batch.model_group);
     set_label(before->alias, row->batch.key_alias);
     set_label(before->team, row->batch.team_id);
@@ -456,6 +471,19 @@ static void set_usage(struct batches *b, struct report *r)
     r->seen.num_usage = r->priced->num > 0 ? r->priced->num : 1;
 }
 
+/* Whether it runs elsewhere instead (journal statement D13). Where its client cancels it, it has just
+ * failed. */
+static bool is_to_move(const struct batches *b, const struct report *r, int64_t unix_ms)
+{
+    const struct inherited *inherited = b->of.inherited;
+
+    return inherited->config->move_failed && inherited->followed != NULL &&
+           strlen(r->wire->native) < FOLLOWED_NATIVE && r->before.moves < MOVES_MAX &&
+           !r->before.is_cancelling && moves_is_refusal(r->wire) && *r->wire->nonce != '\0' &&
+           moves_in_time(r->wire->finished_s, (uint64_t)unix_ms / 1000, true) &&
+           moves_have_place(inherited->table, r->before.deployment);
+}
+
 static void fill_seen(struct batches *b, struct report *r, int64_t unix_ms)
 {
     const struct wire_seen *w = r->wire;
@@ -483,6 +511,7 @@ static void fill_seen(struct batches *b, struct report *r, int64_t unix_ms)
         status == NULL && !w->gone ? r->before.poll_ms : pace(b, w, &r->before, ended, unix_ms);
     if (ended)
         set_usage(b, r);
+    r->seen.move = ended && is_to_move(b, r, unix_ms);
 }
 
 static void note_end(const struct batches *b, const struct wire_seen *w, enum store_seen_end end)
@@ -629,11 +658,14 @@ static int write_found(struct batches *b, const struct wire_seen *w)
     char id[IDS_MAX + 1];
     struct store_batch batch = batch_of_found(b, w, id);
     struct manage_rebuild *r = b->of.rebuild;
-    bool added = false;
+    bool added = false, moved = false;
     int rc;
 
     if (*w->nonce == '\0')
         return 0;
+    rc = moves_found(b->of.store, b->of.me, w, batches_first_ms(watch_ms(b)), &moved);
+    if (rc != 0 || moved)
+        return rc;
     rc = store_batches_add(b->of.store, &batch, b->of.me->node, 0, &added);
     if (rc == 0)
         rc = write_reservation(b, w, id);

@@ -10,17 +10,19 @@
 #include "fleet.h"
 #include "followed_rows.h"
 #include "intents.h"
+#include "moves.h"
 #include "not_sent.h"
 #include "pricing.h"
 
 struct journaling {
     const struct inherited *inherited; /* borrowed */
-    struct fleet *fleet;               /* owned, as the next five */
+    struct fleet *fleet;               /* owned, as the next six */
     struct pricing *pricing;
     struct batches *batches;
     struct intents *intents;
     struct file_totals *totals;
     struct followed_rows *followed;
+    struct moves *moves;
     struct manage_rebuild rebuild;
 };
 
@@ -72,6 +74,8 @@ static int start(struct journaling *j, const struct journaling_options *options)
         rc = intents_new(&intents, &j->intents);
     if (rc == 0)
         rc = followed_rows_new(options->inherited->followed, options->store, &j->followed);
+    if (rc == 0)
+        rc = moves_new(options->inherited, options->store, batches.me, j->followed, &j->moves);
     return rc == 0 ? file_totals_new(options->inherited, options->store, &j->totals) : rc;
 }
 
@@ -86,6 +90,7 @@ int journaling_new(const struct journaling_options *options, struct journaling *
     rc = start(j, options);
     if (rc != 0) {
         file_totals_free(j->totals);
+        moves_free(j->moves);
         followed_rows_free(j->followed);
         intents_free(j->intents);
         batches_free(j->batches);
@@ -97,6 +102,7 @@ int journaling_new(const struct journaling_options *options, struct journaling *
     options->manage->rebuild = &j->rebuild;
     intents_serve(j->intents, options->calls);
     batches_serve(j->batches, options->calls);
+    moves_serve(j->moves, options->calls);
     *out = j;
     return 0;
 }

@@ -273,7 +273,8 @@ int manage_batches_list(struct manage_job *job)
 /* What a tenant may hear of an event besides that it was: not which machine does what. */
 static bool is_for_tenants(const char *what)
 {
-    static const char *const kinds[] = {"created", "status", "ended", "usage", "event"};
+    static const char *const kinds[] = {"created", "status", "moving", "moved",
+                                        "ended",   "usage",  "event"};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(kinds[i], what) == 0)

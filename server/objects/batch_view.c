@@ -8,6 +8,7 @@
 #include "core/host_names.h"
 #include "objects/discard.h"
 #include "objects/ledger.h"
+#include "objects/moved.h"
 #include "objects/polls.h"
 #include "objects/observation.h"
 #include "objects/owned.h"
@@ -114,11 +115,13 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
     marked = observation_of_batch(rt->inherited, rt->slot, runtime_fingerprint(rt, deployment),
                                   batch, now_ms, &seen);
     marker = marked ? &seen.marker : NULL;
-    if (marked && is_moved(marker) && ledger_phase_of(batch) != LEDGER_RUNNING)
+    if (marked && is_moved(marker) && ledger_phase_of(batch) != LEDGER_RUNNING &&
+        !moved_needs_copy(rt->inherited, runtime_fingerprint(rt, deployment), &seen))
         discard_copy(rt, deployment, batch);
     owner = owner_of(viewer, deployment, marker, batch);
     owned_see_batch(rt, deployment, owner.owner, marker, batch);
     reported_batch(rt, deployment, marker, batch);
+    (void)moved_hide_failure(rt, deployment, marker, doc, batch);
     shape(&owner, deployment, shows_tag(&owner, tagged), marker, doc, batch);
     hide_host(viewer, doc, batch);
     return batch;
@@ -131,6 +134,7 @@ void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tag
     bool marked = ledger_marker(viewer->rt->inherited->seals, batch, &marker);
     struct viewer owner = owner_of(viewer, deployment, marked ? &marker : NULL, batch);
 
+    (void)moved_hide_failure(viewer->rt, deployment, marked ? &marker : NULL, doc, batch);
     shape(&owner, deployment, shows_tag(&owner, tagged), marked ? &marker : NULL, doc, batch);
     hide_host(viewer, doc, batch);
 }

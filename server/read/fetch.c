@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "upstream/normal.h"
 #include "core/counters.h"
 #include "calls/attempt.h"
@@ -19,6 +20,7 @@
 #include "objects/file_slots.h"
 #include "objects/ledger.h"
 #include "objects/locate.h"
+#include "objects/moved.h"
 #include "objects/owned.h"
 #include "objects/polls.h"
 #include "read/long_poll.h"
@@ -48,6 +50,9 @@ struct fetch {
     struct json_doc *doc; /* owned */
     struct json *object;
     struct journal_call *story; /* owned; NULL: it is not asked for */
+    /* A cancel of one that moves to another deployment: it is read, and the keeper is asked */
+    bool cancels_move;
+    struct journal_call *move; /* owned; NULL: it is not asked */
 };
 
 static void ask(struct fetch *f);
@@ -63,6 +68,7 @@ static void fetch_free(struct operation *op)
 
     journal_cancel(&f->story);
     long_poll_end(op->rt, &f->poll);
+    journal_cancel(&f->move);
     json_doc_free(f->doc);
     target_deinit(&f->target);
     free(f->refusal);
@@ -150,6 +156,7 @@ static struct json *normalised(struct fetch *f, struct json_doc *doc,
     } else {
         remember_files(f, object);
         object = batch_view(&viewer, f->op.deployment, tagged, doc, object);
+        resolve_show_first(f->op.relay, &f->target, &viewer, doc, object);
     }
     return object;
 }
@@ -314,16 +321,156 @@ static bool join(struct fetch *f)
     return true;
 }
 
+/* --- a batch that moves, and is cancelled meanwhile --- */
+
+/* An object of ours, as a provider would send it. @param doc  owns `object`, and goes */
+static void respond_ours(struct fetch *f, struct json_doc *doc, struct json *object)
+{
+    struct viewer viewer = viewer_of(f);
+
+    batch_view_again(&viewer, f->op.deployment,
+                     resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, object);
+    resolve_show_first(f->op.relay, &f->target, &viewer, doc, object);
+    respond(f, doc, object);
+}
+
+/* Its move was over before the keeper heard of the cancel. */
+static void cancel_where_it_is(struct fetch *f)
+{
+    json_doc_free(f->doc);
+    f->doc = NULL;
+    f->object = NULL;
+    f->cancels_move = false;
+    f->call = CALL_BATCH_CANCEL;
+    resolve_follow(f->op.relay, &f->target);
+    f->op.deployment = f->target.deployments[0];
+    ask(f);
+}
+
+static void on_move_cancelled(void *arg, enum wire_move_end end, bool asked)
+{
+    struct fetch *f = arg;
+    struct json_doc *doc = f->doc;
+    struct failure why;
+
+    (void)asked;
+    f->move = NULL;
+    if (end == WIRE_MOVE_DONE || end == WIRE_MOVE_SENT) {
+        if (end == WIRE_MOVE_SENT)
+            moved_make_cancelled(doc, f->object, false, clock_unix_s());
+        f->doc = NULL;
+        respond_ours(f, doc, f->object);
+        return;
+    }
+    if (end == WIRE_MOVE_STALE && f->refusal != NULL) { /* it has failed */
+        operation_fail(&f->op, f->refusal);
+        return;
+    }
+    if (end == WIRE_MOVE_STALE) {
+        cancel_where_it_is(f);
+        return;
+    }
+    error_fill(&why, MOVE_AWAY, "");
+    operation_fail(&f->op, &why);
+}
+
+/* What is too long to be kept goes without what its client wrote beside it. */
+static void write_kept(struct json_doc *doc, struct json *object, struct strbuf *text)
+{
+    const char *marker = ledger_marker_text(object);
+    struct json *metadata;
+
+    json_write(object, text);
+    if (text->len < FOLLOWED_TEXT || marker == NULL)
+        return;
+    metadata = json_new_object(doc);
+    json_set_str(doc, metadata, MARKER_KEY, marker);
+    json_set(doc, object, "metadata", metadata);
+    strbuf_reset(text);
+    json_write(object, text);
+}
+
+/* @param doc  owns `object`, and goes; it is as its provider sent it */
+static void cancel_move(struct fetch *f, struct json_doc *doc, struct json *object)
+{
+    struct runtime *rt = f->op.rt;
+    struct strbuf text = STRBUF_INIT;
+    struct wire_move step = {.step = WIRE_MOVE_CANCEL,
+                             .account = runtime_fingerprint(rt, f->op.deployment),
+                             .native = f->target.native};
+    int rc;
+
+    f->doc = doc;
+    f->object = object;
+    moved_make_cancelled(doc, object, true, clock_unix_s());
+    write_kept(doc, object, &text);
+    step.text = strbuf_str(&text);
+    rc = strbuf_failed(&text) || json_doc_failed(doc)
+             ? ERR_NOMEM
+             : journal_move(rt->journal, &step, on_move_cancelled, f, &f->move);
+    strbuf_deinit(&text);
+    if (rc != 0)
+        on_move_cancelled(f, WIRE_MOVE_LATER, false);
+}
+
+/* A batch that was read to be cancelled, or since its cancel was refused: perhaps it moves. @return
+ * whether that was seen to; `f` may be gone then */
+static bool answer_moving(struct fetch *f, const struct upstream_result *res)
+{
+    struct runtime *rt = f->op.rt;
+    struct json_doc *doc;
+    struct json_error error;
+    struct json *object;
+    struct marker marker;
+
+    if (rt->journal == NULL || f->kind != ID_BATCH || (!f->cancels_move && f->refusal == NULL))
+        return false;
+    doc = json_doc_new();
+    object =
+        doc != NULL && res->body_len > 0 ? json_parse(doc, res->body, res->body_len, &error) : NULL;
+    if (object != NULL && ledger_marker(rt->inherited->seals, object, &marker) &&
+        moved_hide_failure(rt, f->op.deployment, &marker, doc, object)) {
+        cancel_move(f, doc, object);
+        return true;
+    }
+    json_doc_free(doc);
+    return false;
+}
+
+/* How it ended stands in the table alone. @return as above */
+static bool answer_over(struct fetch *f)
+{
+    struct runtime *rt = f->op.rt;
+    struct json_doc *doc = json_doc_new();
+    struct json_error error;
+    char text[FOLLOWED_TEXT];
+    size_t len = followed_text(rt->inherited->followed, runtime_fingerprint(rt, f->op.deployment),
+                               f->target.first, text);
+    struct json *object = doc != NULL && len > 0 ? json_parse(doc, text, len, &error) : NULL;
+
+    if (object == NULL) {
+        json_doc_free(doc);
+        return false;
+    }
+    f->from = "hit";
+    respond_ours(f, doc, object);
+    return true;
+}
+
 static void answer(struct fetch *f, const struct upstream_result *res)
 {
-    struct json_doc *doc = json_doc_new();
-    struct json *object = doc != NULL ? normalised(f, doc, res) : NULL;
+    struct json_doc *doc;
+    struct json *object;
 
+    if (answer_moving(f, res))
+        return;
+    doc = json_doc_new();
+    object = doc != NULL ? normalised(f, doc, res) : NULL;
     if (waits(f, object, res)) {
         json_doc_free(doc);
         return;
     }
-    if (f->refusal == NULL || is_cancelled(object)) {
+    if (f->refusal == NULL || (f->maybe_done && is_cancelled(object))) {
         respond(f, doc, object);
         return;
     }
@@ -359,6 +506,7 @@ static bool answer_again(struct fetch *f)
     viewer = viewer_of(f);
     batch_view_again(&viewer, f->op.deployment,
                      resolve_shows_tag(f->op.relay, &f->target, f->op.deployment), doc, batch);
+    resolve_show_first(f->op.relay, &f->target, &viewer, doc, batch);
     respond(f, doc, batch);
     return true;
 }
@@ -389,7 +537,8 @@ static bool may_be_cancelled(const struct fetch *f, const struct attempt_result 
 {
     int status = result->upstream->head.status;
 
-    return f->call == CALL_BATCH_CANCEL && f->maybe_done && (status == 409 || status == 400);
+    return f->call == CALL_BATCH_CANCEL && (f->maybe_done || f->op.rt->journal != NULL) &&
+           (status == 409 || status == 400);
 }
 
 static void ask_for_batch(struct fetch *f, const struct failure *refusal)
@@ -526,6 +675,26 @@ static enum provider_call call_of(const struct relay *relay)
     return relay->route.kind == ROUTE_BATCH_CANCEL ? CALL_BATCH_CANCEL : CALL_BATCH_GET;
 }
 
+/* It failed late, and another deployment will have it. */
+static bool is_moving(const struct fetch *f)
+{
+    const struct runtime *rt = f->op.rt;
+    uint32_t account = runtime_fingerprint(rt, f->op.deployment);
+    struct followed_row row;
+
+    return rt->journal != NULL &&
+           (followed_find(rt->inherited->followed, account, f->target.native, &row) ||
+            followed_find_at(rt->inherited->followed, account, f->target.native, &row)) &&
+           row.state == FOLLOWED_MOVES;
+}
+
+/* A poll that waits for news joins those who do. @return as join() */
+static bool starts_to_wait(struct fetch *f)
+{
+    f->wait_ms = f->call == CALL_BATCH_GET ? 1000 * (uint64_t)prefer_wait_of(f->op.relay) : 0;
+    return join(f);
+}
+
 void fetch_start(struct relay *relay)
 {
     struct fetch *f = operation_new(sizeof(*f), relay, &fetch_ops);
@@ -540,9 +709,15 @@ void fetch_start(struct relay *relay)
         operation_answered(&f->op);
         return;
     }
+    if (f->kind == ID_BATCH)
+        resolve_follow(relay, &f->target);
     f->op.deployment = f->target.deployments[0];
-    f->wait_ms = f->call == CALL_BATCH_GET ? 1000 * (uint64_t)prefer_wait_of(relay) : 0;
-    if (join(f) || answer_again(f))
+    if (f->target.is_over && answer_over(f))
+        return;
+    if (f->call == CALL_BATCH_CANCEL && is_moving(f)) {
+        f->cancels_move = true;
+        f->call = CALL_BATCH_GET;
+    } else if (starts_to_wait(f) || answer_again(f))
         return;
     if (f->target.unsure)
         operation_locate(&f->op, f->kind, f->target.native, f->target.deployments, f->target.num,

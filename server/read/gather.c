@@ -414,6 +414,7 @@ void gather_start(struct gather *g, bool partial, gather_cb on_ready)
         operation_answered(&g->op);
         return;
     }
+    resolve_follow(relay, &g->target);
     g->deployment = g->op.deployment = g->target.deployments[0];
     if (take_place(g) && admit_download(relay, &g->place, on_place, g))
         begin(g);

@@ -11,6 +11,7 @@
 #include "upstream/normal.h"
 #include "objects/batch_view.h"
 #include "objects/client_ids.h"
+#include "objects/moved.h"
 #include "objects/owned.h"
 #include "listing_impl.h"
 #include "listing_owned.h"
@@ -92,9 +93,15 @@ static struct json *show(struct listing *l, size_t source, struct json_doc *doc,
     const struct runtime *rt = l->op.rt;
     struct viewer viewer = relay_viewer(l->op.relay);
 
-    if (l->question.kind == ID_BATCH)
-        return batch_view(&viewer, deployment, client_ids_are_tagged(&viewer, deployment), doc,
-                          object);
+    if (l->question.kind == ID_BATCH) {
+        char native[IDS_MAX + 1];
+
+        snprintf(native, sizeof(native), "%s", json_get_str(object, "id"));
+        object = batch_view(&viewer, deployment, client_ids_are_tagged(&viewer, deployment), doc,
+                            object);
+        moved_show_in_list(&viewer, deployment, native, doc, object);
+        return object;
+    }
     /* The master's list: a tenant's file has the id that the tenant knows. */
     viewer.owner = owned_by(rt->inherited, runtime_fingerprint(rt, deployment), ID_FILE,
                             json_get_str(object, "id"));

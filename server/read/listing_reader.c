@@ -9,6 +9,7 @@
 
 #include "objects/ledger.h"
 #include "objects/polls.h"
+#include "objects/moved.h"
 #include "objects/observation.h"
 #include "objects/owned.h"
 #include "request/errors.h"
@@ -228,7 +229,8 @@ static bool observe(const struct reader *r, const struct json *object)
     else
         marked = observation_of_batch(
             rt->inherited, rt->slot, runtime_fingerprint(rt, r->deployment), object, now_ms, &seen);
-    return is_callers(r, object, marked ? &seen.marker : NULL);
+    return is_callers(r, object, marked ? &seen.marker : NULL) &&
+           !moved_is_here(rt, r->deployment, marked ? &seen.marker : NULL, object);
 }
 
 /* Whether this object is the cursor; then it and the items before it are dropped. The cursor is on
@@ -361,7 +363,8 @@ static void end_part(struct reader *r, bool more, bool told, size_t count)
     r->pages++;
     /* Where nothing is filtered out, what the provider says of the rest is exact; else one more
      * object than the page shows has to be found. */
-    r->more = more && told && num >= l->question.limit && l->op.relay->owner == 0;
+    r->more = more && told && num >= l->question.limit && l->op.relay->owner == 0 &&
+              !moved_is_any(l->op.rt);
     if (!more || r->more || num > l->question.limit || (stuck && !told)) {
         reader_done(r);
     } else if (stuck || r->pages >= MAX_PAGES) {

@@ -9,6 +9,7 @@
 
 #include "crypto/ids_litellm.h"
 #include "objects/client_ids.h"
+#include "objects/moved.h"
 #include "request/errors.h"
 #include "request/may_use.h"
 #include "resolve_accounts.h"
@@ -309,10 +310,51 @@ enum answered resolve_id(struct relay *relay, enum id_kind kind, const char *id,
     target->owner = 0;
     target->account = 0;
     target->native[0] = '\0';
+    target->first_deployment = MODEL_NO_INDEX;
+    target->is_over = false;
     if (!open_id(relay, kind, id, len, target, &tag))
         return not_found(relay, kind, id);
     return target->tagged ? resolve_tagged(relay, kind, id, target, &tag)
                           : resolve_untagged(relay, kind, id, target, &tag);
+}
+
+void resolve_follow(const struct relay *relay, struct target *target)
+{
+    const struct runtime *rt = relay->rt;
+    struct followed_row row;
+
+    for (uint32_t i = 0; rt->inherited->followed != NULL && i < target->num; i++) {
+        uint32_t first = target->deployments[i],
+                 at = moved_find(rt, runtime_fingerprint(rt, first), target->native, &row);
+
+        if (at == MODEL_NO_INDEX && !(row.state == FOLLOWED_OVER && row.has_text))
+            continue;
+        target->is_over = row.state == FOLLOWED_OVER && row.has_text;
+        memcpy(target->first, target->native, sizeof(target->first));
+        target->first_deployment = first;
+        target->created_s = row.created_s;
+        target->deployments[0] = target->is_over ? first : at;
+        target->num = 1;
+        target->unsure = false;
+        if (!target->is_over)
+            snprintf(target->native, sizeof(target->native), "%s", row.at.native);
+        return;
+    }
+}
+
+void resolve_show_first(const struct relay *relay, const struct target *target,
+                        const struct viewer *viewer, struct json_doc *doc, struct json *batch)
+{
+    struct strbuf id = STRBUF_INIT;
+
+    if (target->first_deployment == MODEL_NO_INDEX || !json_is(batch, JSON_OBJECT))
+        return;
+    client_ids_text(viewer, target->first_deployment, ID_BATCH,
+                    resolve_shows_tag(relay, target, target->first_deployment), target->first, &id);
+    json_set_str(doc, batch, "id", strbuf_str(&id));
+    if (target->created_s != 0)
+        json_set_int(doc, batch, "created_at", target->created_s);
+    strbuf_deinit(&id);
 }
 
 void target_deinit(struct target *target)

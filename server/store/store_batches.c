@@ -9,6 +9,7 @@
 #include "store_batches_impl.h"
 #include "store/store_hooks.h"
 #include "store_fleet_impl.h"
+#include "store_followed_impl.h"
 
 #define NEWS_MS (72 * 3600000LL) /* how long after its end a batch that was found is told of */
 
@@ -226,6 +227,13 @@ struct claims {
     bool other[STORE_CLAIMS]; /* another node watched it before */
 };
 
+/* What is known of the create with the nonce: its reservation is free when certainly nothing came of
+ * it, or was never there, and then it was not sent, for that is written before. */
+static bool doubt_of(const struct row *row)
+{
+    return row->texts[14] != NULL && row->texts[18] != NULL && row_int(row, 18) != FLEET_FREED;
+}
+
 static int on_due(void *arg, const struct row *row)
 {
     struct claims *c = arg;
@@ -241,7 +249,13 @@ static int on_due(void *arg, const struct row *row)
                             .created_ms = row_int(row, 9),
                             .expires_ms = row_int(row, 10),
                             .finished_ms = row_int(row, 11),
-                            .now_ms = c->now_ms};
+                            .now_ms = c->now_ms,
+                            .moves = row_int(row, 13) == STORE_MOVE_WANTED,
+                            .nonce = row->texts[14],
+                            .move_to = (uint32_t)row_int(row, 15),
+                            .move_tries = (uint32_t)row_int(row, 16),
+                            .cancels = row_int(row, 17) != 0,
+                            .doubt = doubt_of(row)};
 
     if (c->num == STORE_CLAIMS || strlen(due.id) >= STORE_BATCH_ID)
         return 0;
@@ -254,11 +268,15 @@ static int find_due(struct store *store, size_t most, struct claims *c)
 {
     struct value values[] = {value_int(c->now_ms), value_int((int64_t)most),
                              value_text(c->by->node), value_int(c->by->epoch)};
-    char sql[768];
+    char sql[1280];
 
     snprintf(sql, sizeof(sql),
              "select p.batch_id, p.native, p.status, p.account, p.deployment, p.open, p.tokens,"
-             " p.poll_ms, p.missing, b.created, b.expires, b.finished, p.watcher"
+             " p.poll_ms, p.missing, b.created, b.expires, b.finished, p.watcher, p.moving,"
+             " p.move_nonce, p.move_to, p.move_tries, case when p.moving = 0 and p.move_to <> 0"
+             " then 1 else 0 end, case when p.move_nonce is null then null else"
+             " (select r.state from @reservation r where r.nonce = p.move_nonce"
+             " order by r.created desc limit 1) end"
              " from @batch_part p join @batch b on b.id = p.batch_id"
              " where p.open <> 0 and p.next_at <= $1 and (p.claim_until <= $1"
              " or (p.claim_node = $3 and p.epoch <> $4)) order by p.next_at limit $2%s",
@@ -373,6 +391,8 @@ struct known {
     bool rebuilt;
     int64_t finished_ms;
     uint64_t owner, missing;
+    enum store_moving moving;
+    bool followed;
     char reservation[STORE_RESERVATION_ID];
 };
 
@@ -401,19 +421,22 @@ static int on_known(void *arg, const struct row *row)
     set_text(k->reservation, sizeof(k->reservation), row->texts[12]);
     k->owner = (uint64_t)row_int(row, 13);
     k->missing = (uint64_t)row_int(row, 14);
+    k->moving = (enum store_moving)row_int(row, 15);
+    k->followed = row_int(row, 16) > 0;
     return 0;
 }
 
 static int read_known(struct store *store, const struct store_seen *seen, struct known *k)
 {
     struct value values[] = {value_int(seen->account), value_text(seen->native)};
-    char sql[512];
+    char sql[640];
 
     memset(k, 0, sizeof(*k));
     snprintf(
         sql, sizeof(sql),
         "select b.id, p.status, p.open, p.claim_node, p.epoch, p.claim_until, p.next_at,"
-        " b.total, b.completed, b.failed, b.rebuilt, b.finished, b.reservation, b.owner, p.missing"
+        " b.total, b.completed, b.failed, b.rebuilt, b.finished, b.reservation, b.owner, p.missing,"
+        " p.moving, b.followed"
         " from @batch_part p join @batch b on b.id = p.batch_id"
         " where p.account = $1 and p.native = $2%s",
         store->engine->ops->shared ? " for update" : "");
@@ -639,7 +662,7 @@ static int write_batch(const struct writing *w)
 /* When it is asked about again. A client saw news while this look was under way: at once. */
 static int64_t next_at(const struct writing *w, bool poked)
 {
-    if (w->open == STORE_DONE)
+    if (w->open == STORE_DONE || w->was.moving == STORE_MOVE_WANTED)
         return w->now_ms;
     if (w->seen->watched)
         return w->was.next_at == STORE_POKED ? w->now_ms : w->now_ms + w->seen->next_ms;
@@ -660,7 +683,8 @@ static int write_part(const struct writing *w, bool poked)
                              value_int(s->missing),
                              value_int(next_at(w, poked)),
                              value_int(over),
-                             value_int(s->watched && s->next_ms != 0 ? s->next_ms : 0)};
+                             value_int(s->watched && s->next_ms != 0 ? s->next_ms : 0),
+                             value_int(s->watched && s->status != NULL)};
 
     return WORK_RUN(w->store,
                     "update @batch_part set status = $2, open = $3,"
@@ -669,6 +693,7 @@ static int write_part(const struct writing *w, bool poked)
                     " missing = case when $6 = 1 then missing + 1 else 0 end, next_at = $7,"
                     " claim_node = case when $8 = 1 then null else claim_node end,"
                     " claim_until = case when $8 = 1 then 0 else claim_until end,"
+                    " move_to = case when $10 = 1 and moving = 0 then 0 else move_to end,"
                     " poll_ms = case when $9 > 0 then $9 else poll_ms end where batch_id = $1",
                     values, NULL, NULL);
 }
@@ -743,12 +768,25 @@ static int write_seen(struct writing *w, enum store_seen_end *end)
         rc = end_it(w, &writes);
     if (rc == 0)
         rc = write_part(w, further);
+    if (rc == 0 && w->was.followed && (news || w->ended))
+        rc = work_follow(w->store, w->was.id);
     *end = !w->ended                   ? (news ? STORE_SEEN_CHANGED : STORE_SEEN_SAME)
            : w->was.open == STORE_RUNS ? STORE_SEEN_ENDED
            : w->measures               ? STORE_SEEN_MEASURED
            : writes                    ? STORE_SEEN_TOLD
                                        : STORE_SEEN_SAME;
     return rc;
+}
+
+/* Nothing of it ran, and it shall run elsewhere: it has not ended. */
+static int write_want(struct writing *w, enum store_seen_end *end)
+{
+    struct work_want want = {
+        .id = w->was.id, .code = w->seen->code, .node = w->by->node, .now_ms = w->now_ms};
+    int rc = free_reservation(w->store, w->was.reservation, w->seen->account, w->seen->native, 0);
+
+    *end = STORE_SEEN_MOVES;
+    return rc == 0 ? work_want_move(w->store, &want) : rc;
 }
 
 /* Whether the node goes on under another number by now. */
@@ -790,11 +828,21 @@ static int see(struct writing *w, enum store_seen_end *end)
         w->failed = failed_of(s);
         s = w->seen = &w->failed;
     }
-    if (s->status == NULL)
+    if (w->was.moving == STORE_MOVE_WANTED || s->status == NULL) /* what failed is known */
         return write_silence(w, end);
+    if (s->move && w->was.open == STORE_RUNS && w->was.moving == STORE_MOVE_NONE)
+        return write_want(w, end);
     if (!s->watched && rank_of(s->status) == STORE_RANK_ENDED && !(s->measured && s->tell))
         return w->was.open == STORE_RUNS ? write_poke(w, end) : 0;
     return write_seen(w, end);
+}
+
+int batches_see(struct store *store, const struct store_claimer *by, const struct store_seen *seen,
+                enum store_seen_end *end)
+{
+    struct writing w = {.store = store, .by = by, .seen = seen};
+
+    return see(&w, end);
 }
 
 int store_batches_seen(struct store *store, const struct store_claimer *by,

@@ -16,3 +16,16 @@
 /** Within a transaction: store_batches_note(). */
 MUST_USE int batches_note(struct store *store, const char *id, const char *what, const char *node,
                           const char *detail);
+
+/** Within a transaction: store_batches_seen(). */
+MUST_USE int batches_see(struct store *store, const struct store_claimer *by,
+                         const struct store_seen *seen, enum store_seen_end *end);
+
+/* A batch that failed late, as store_batches_seen() has locked it. */
+struct work_want {
+    const char *id, *code, *node;
+    int64_t now_ms;
+};
+
+/** Within a transaction: it shall run elsewhere. What it held is the caller's to free. */
+MUST_USE int work_want_move(struct store *store, const struct work_want *want);

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "store/store_followed.h"
 #include "store_batches_impl.h"
 
 #define SLICE  "500" /* rows of each kind that one tending drops */
@@ -14,8 +15,8 @@
     " b.endpoint, b.input_file, b.reservation, p.account, p.native, p.deployment, p.tokens,"       \
     " b.status, b.created, b.expires, b.rebuilt, p.open, b.total, b.completed, b.failed, b.code,"  \
     " p.output_file, p.error_file, b.in_progress, b.finalizing, b.cancelling, b.finished,"         \
-    " p.next_at, p.watcher, p.poll_ms"
-#define NUM_COLUMNS 33
+    " p.next_at, p.watcher, p.poll_ms, b.moves, p.moving"
+#define NUM_COLUMNS 35
 #define FROM        " from @batch b join @batch_part p on p.batch_id = b.id and p.part = 0 "
 
 static_assert(NUM_COLUMNS <= ENGINE_MAX_COLUMNS, "a row of the registry");
@@ -67,7 +68,9 @@ static int on_batch(void *arg, const struct row *row)
                                   .cancelling_ms = row_int(row, 28),
                                   .finished_ms = row_int(row, 29),
                                   .watcher = row->texts[31],
-                                  .poll_ms = (uint32_t)row_int(row, 32)};
+                                  .poll_ms = (uint32_t)row_int(row, 32),
+                                  .moves = (uint32_t)row_int(row, 33),
+                                  .moving = row_int(row, 34) == STORE_MOVE_WANTED};
 
     if (r->num++ == r->most)
         return 0;

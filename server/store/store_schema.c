@@ -193,9 +193,8 @@ static const char *const step_followed[] = {
 #define NEXT_STEPS
 #endif
 
-static const char *const *const steps[] = {step_1,     step_2,     step_batches,
-                                           step_fleet, step_usage, step_hooks,
-                                           step_followed NEXT_STEPS};
+static const char *const *const steps[] = {
+    step_1, step_2, step_batches, step_fleet, step_usage, step_hooks, step_followed NEXT_STEPS};
 #define SCHEMA ((int64_t)(sizeof(steps) / sizeof(steps[0])))
 
 struct versions {

@@ -11,6 +11,8 @@
 #include "core/provider_clock.h"
 #include "due_impl.h"
 #include "file_count.h"
+#include "mover.h"
+#include "objects/moved.h"
 #include "objects/owned.h"
 #include "objects/polls.h"
 #include "tenants/ask.h"
@@ -320,7 +322,8 @@ static void note_here(struct due_task *task, struct observation *s, const struct
         observation_record(inherited->quota, upkeep->rt.slot, column, s, tokens,
                            observation_age_ms(s, now_s), now_ms) == OBSERVATION_RELEASED)
         observation_note_ended(inherited, column, task->account->fingerprint, s, tokens, now_ms);
-    if (s->phase != LEDGER_RUNNING && copies_delete(task->account, s))
+    if (s->phase != LEDGER_RUNNING && !moved_needs_copy(inherited, task->account->fingerprint, s) &&
+        copies_delete(task->account, s))
         file_count_forget(task->account, s->copy);
 }
 
@@ -352,12 +355,19 @@ static bool read_batch(struct due_task *task, const struct attempt_result *resul
     return true;
 }
 
+static void ask_for_batch(struct due_task *task);
+
 static void on_batch(void *arg, const struct attempt_result *result)
 {
     struct due_task *task = arg;
     struct json *batch = NULL;
 
-    if (outcome_is_gone(result->upstream)) {
+    int status = result->upstream->head.status;
+
+    if (task->wire.cancels != 0 && !result->ok && (status == 400 || status == 409)) {
+        task->wire.cancels = 0; /* it has ended */
+        ask_for_batch(task);
+    } else if (outcome_is_gone(result->upstream)) {
         give_back(task, true);
     } else if (!result->ok || !read_batch(task, result, &batch)) {
         give_back(task, false);
@@ -370,6 +380,16 @@ static void on_batch(void *arg, const struct attempt_result *result)
         else
             report(task);
     }
+}
+
+/* One that was moved while its client cancelled it is cancelled where it is. */
+static void ask_for_batch(struct due_task *task)
+{
+    enum provider_call call = task->wire.cancels != 0 ? CALL_BATCH_CANCEL : CALL_BATCH_GET;
+
+    if (upkeep_account_is_quiet(task->account) || /* others need not wait behind it */
+        upkeep_call_start(task->account, call, task->native, NULL, on_batch, task) != 0)
+        give_back(task, false);
 }
 
 /* --- the questions --- */
@@ -407,17 +427,17 @@ static void start_task(struct due_task *task)
     task->moment = polls_moment(inherited_of(task));
     if (account != MODEL_NO_INDEX)
         task->account = &upkeep->accounts[account];
-    if (task->account == NULL || task->account->deployment == MODEL_NO_INDEX) {
+    if (task->wire.task == WIRE_MOVE) {
+        mover_start(task);
+    } else if (task->account == NULL || task->account->deployment == MODEL_NO_INDEX) {
         if (task->wire.task == WIRE_FIND)
             due_task_end(task);
         else
             give_back(task, false);
     } else if (task->wire.task == WIRE_FIND) {
         due_find_start(task);
-    } else if (upkeep_account_is_quiet(task->account) || /* others need not wait behind it */
-               upkeep_call_start(task->account, CALL_BATCH_GET, task->native, NULL, on_batch,
-                                 task) != 0) {
-        give_back(task, false);
+    } else {
+        ask_for_batch(task);
     }
 }
 

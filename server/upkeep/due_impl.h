@@ -26,6 +26,7 @@ struct due_task {
     struct upkeep_call *reading; /* borrowed; while its output is being read */
     uint64_t moved_ms;           /* when DUE_MOVE bytes of it had come for the last time ... */
     size_t moved;                /* ... and those since then */
+    bool waits_to_move;          /* MOVE: for its turn (mover.h) */
     /* FIND: */
     uint64_t page_age_ms;
     bool found;
@@ -48,6 +49,7 @@ struct due {
     struct loop_timer tick;
     uint64_t heard_ms; /* the keeper's last answer; 0: none yet */
     struct due_task tasks[WIRE_MAX_DUE];
+    unsigned moving; /* batches: mover.c */
     struct due_build build;
 };
 

@@ -13,6 +13,7 @@
 #include "due.h"
 #include "file_count.h"
 #include "pages.h"
+#include "objects/moved.h"
 #include "objects/owned.h"
 #include "objects/polls.h"
 #include "core/provider_clock.h"
@@ -181,7 +182,8 @@ static void record(struct watch_round *r, uint32_t column, struct observation *s
         observation_note_ended(upkeep->rt.inherited, column, r->account->fingerprint, s, tokens,
                                now_of(r));
         /* Nobody has looked at this batch since it ended. */
-        if (copies_delete(r->account, s))
+        if (!moved_needs_copy(upkeep->rt.inherited, r->account->fingerprint, s) &&
+            copies_delete(r->account, s))
             file_count_forget(r->account, s->copy);
     }
     r->adopted += change == OBSERVATION_ADOPTED;

@@ -210,6 +210,7 @@ static void limits_of_files_and_what_counts_are_taken_over(void **state)
     load(l, "tranche_settings:\n"
             "  count_output_tokens: {openai: true, azure: yes}\n"
             "  delete_moved_copies: true\n"
+            "  move_failed: off\n"
             "  refund_at: cancelling\n"
             "  azure_file_expires_after: 14d\n"
             "  limits:\n"
@@ -220,6 +221,7 @@ static void limits_of_files_and_what_counts_are_taken_over(void **state)
     assert_true(l->config->count_output_tokens[PROVIDER_OPENAI]);
     assert_true(l->config->count_output_tokens[PROVIDER_AZURE]);
     assert_true(l->config->delete_moved_copies);
+    assert_false(l->config->move_failed);
     assert_true(l->config->refund_at_cancelling);
     assert_int_equal(l->config->azure_file_expiry_s, 1209600);
     assert_int_equal(l->config->limits.body_grace_ms, 5000);
@@ -239,6 +241,7 @@ static void the_defaults_of_the_balancer_are_those_of_the_header(void **state)
     assert_false(l->config->count_output_tokens[PROVIDER_OPENAI]);
     assert_false(l->config->count_output_tokens[PROVIDER_AZURE]);
     assert_false(l->config->delete_moved_copies);
+    assert_true(l->config->move_failed);
     assert_false(l->config->refund_at_cancelling);
     assert_int_equal(l->config->azure_file_expiry_s, 0);
     assert_int_equal(l->config->limits.body_grace_ms, 20000);
@@ -569,6 +572,7 @@ static void a_description_tells_what_the_balancer_goes_by(void **state)
         "count_output_tokens.azure      false\n",
         "azure_file_expires_after       20d\n",
         "delete_moved_copies            false\n",
+        "move_failed                    no journal, no moves\n",
         "refund_at                      terminal\n",
         "limits.body_grace_ms           20s\n",
         "limits.max_files.openai        no limit\n",

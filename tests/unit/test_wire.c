@@ -152,6 +152,43 @@ static void a_batch_is_seen_with_its_usage(void **state)
     strbuf_deinit(&text);
 }
 
+static void a_step_of_a_move_is_read_back(void **state)
+{
+    struct wire_move in = {.step = WIRE_MOVE_MADE,
+                           .account = 7,
+                           .native = "batch_1",
+                           .nonce = "0123456789abcdef0123456789abcdef",
+                           .to = 8,
+                           .wait_ms = 9,
+                           .to_account = 10,
+                           .to_native = "batch_2",
+                           .status = "validating",
+                           .tokens = 11,
+                           .expires_s = 12,
+                           .text = "{}"},
+                     out;
+    struct strbuf text = STRBUF_INIT;
+
+    (void)state;
+    assert_int_equal(wire_move_write(&in, &text), 0);
+    assert_int_equal(wire_move_read(text.data, text.len, &out), 0);
+    assert_int_equal(out.step, WIRE_MOVE_MADE);
+    assert_int_equal(out.account, 7);
+    assert_string_equal(out.native, "batch_1");
+    assert_string_equal(out.nonce, in.nonce);
+    assert_int_equal(out.to, 8);
+    assert_int_equal(out.wait_ms, 9);
+    assert_string_equal(out.why, "");
+    assert_int_equal(out.to_account, 10);
+    assert_string_equal(out.to_native, "batch_2");
+    assert_string_equal(out.status, "validating");
+    assert_string_equal(out.id, "");
+    assert_int_equal(out.tokens, 11);
+    assert_int_equal(out.expires_s, 12);
+    assert_string_equal(out.text, "{}");
+    strbuf_deinit(&text);
+}
+
 static void what_is_due_is_a_list(void **state)
 {
     static struct wire_due_list in, out;
@@ -296,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_text_that_is_null_comes_back_empty),
         cmocka_unit_test(a_verdict_has_the_answer_of_then),
         cmocka_unit_test(a_batch_is_seen_with_its_usage),
+        cmocka_unit_test(a_step_of_a_move_is_read_back),
         cmocka_unit_test(what_is_due_is_a_list),
         cmocka_unit_test(claims_that_are_worked_on_are_named),
         cmocka_unit_test(what_is_beyond_its_bound_is_not_written),

@@ -230,8 +230,11 @@ struct config {
     uint32_t azure_file_expiry_s;      /* expires_after of a batch file that names none; 0: none */
     bool refund_at_cancelling; /* key and team do not pay for a batch that is being cancelled */
     bool delete_moved_copies;  /* the copy that a moved batch ran on goes when it has ended */
-    bool metrics_need_key;     /* /metrics wants the master key, as /health does; default true */
-    bool ui;                   /* there is the page for operators, /ui; default true */
+    /* A batch that failed late for want of room runs at another deployment; default true. Where there is
+     * no journal nothing is moved */
+    bool move_failed;
+    bool metrics_need_key; /* /metrics wants the master key, as /health does; default true */
+    bool ui;               /* there is the page for operators, /ui; default true */
     /* How long what a batch was seen as is answered again; 0: the provider is asked each time */
     uint32_t poll_cache_ms;
     /* Files of tenants that their lists can show, of all tenants together; default 100,000 */

@@ -30,6 +30,7 @@ enum keeper_kind {
     KEEPER_SEEN,   /* how a batch stands */
     KEEPER_DUE,    /* which batches shall be asked about? */
     KEEPER_STORY,  /* what is known of a batch? */
+    KEEPER_MOVE,   /* a batch that failed late goes elsewhere */
     KEEPER_KINDS
 };
 

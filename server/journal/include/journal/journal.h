@@ -6,7 +6,8 @@
  *   asked, for ASK_DEADLINE_MS, or patiently         told, and the caller goes on
  *   journal_intent()  before a create is sent         journal_live()   kept until the keeper has it
  *   journal_due()     what shall be polled            journal_drop()   the same
- *   journal_story()   what is known of a batch        journal_seen()   lost if it cannot be sent now
+ *   journal_story()   what is known of a batch        journal_moved()  the same
+ *   journal_move()    a batch goes elsewhere          journal_seen()   lost if it cannot be sent now
  *
  * What is kept while the keeper is away (a new one is started within a second) is bounded; what has
  * no room any more, or dies with its process, is found by others: a create by the marker of its
@@ -77,6 +78,14 @@ typedef void (*journal_story_cb)(void *arg, enum wire_story_end end, const char 
 MUST_USE int journal_story(struct journal *journal, const struct wire_story *question,
                            journal_story_cb cb, void *arg, struct journal_call **call);
 
+/** @param end    WIRE_MOVE_LATER also where no keeper answers
+ *  @param asked  false: it is known that no keeper has seen it */
+typedef void (*journal_move_cb)(void *arg, enum wire_move_end end, bool asked);
+
+/** BEGIN and CANCEL, which wait for their answer. @return as above */
+MUST_USE int journal_move(struct journal *journal, const struct wire_move *step, journal_move_cb cb,
+                          void *arg, struct journal_call **call);
+
 /** The callback does not run; what was asked may be carried out all the same. NULL is fine; the
  * pointer becomes NULL. */
 void journal_cancel(struct journal_call **call);
@@ -88,6 +97,8 @@ void journal_cancel(struct journal_call **call);
  *          than after 0 it is not said */
 int journal_live(struct journal *journal, const struct wire_live *live);
 int journal_drop(struct journal *journal, const struct wire_drop *drop);
+
+int journal_moved(struct journal *journal, const struct wire_move *step); /* the other steps */
 
 /** Say it once, now or never. @return as above */
 int journal_seen(struct journal *journal, const struct wire_seen *seen);

@@ -11,6 +11,7 @@
  *   SEEN    how a batch stands ─────────────► one commit at its end ─────────────► usage, events
  *   DUE     which batches shall be asked? ──► claims some ───────────────────────► claims
  *   STORY   what is known of a batch ───────► reads ─────────────────────────────►
+ *   MOVE    it goes elsewhere ──────────────► one commit ────────────────────────► batch, part
  *
  * Each message may be said twice, also to another keeper: what names it (`id`, `claim`, the batch)
  * makes the second one change nothing. So a question that a dying keeper may have carried out is put
@@ -236,7 +237,9 @@ struct wire_seen {
 enum wire_task {
     WIRE_POLL,    /* how does this batch stand? answered by SEEN */
     WIRE_MEASURE, /* it has ended, its usage is not known yet: answered by SEEN with usage */
-    WIRE_FIND     /* was this create carried out? SEEN: it was; DROP (NOT_MADE): it was not */
+    WIRE_FIND,    /* was this create carried out? SEEN: it was; DROP (NOT_MADE): it was not */
+    WIRE_MOVE /* it failed late, and shall run elsewhere: answered by MOVE. With a nonce: a create of
+                     it is in doubt, and is looked for at `placed` */
 };
 
 /* A POLL or MEASURE of before that is still under way: its claim is kept. */
@@ -266,6 +269,8 @@ struct wire_due {
     const char *status;         /* as it was seen last; "": never */
     const char *output, *error; /* MEASURE: native file ids, as they were seen last */
     uint64_t tokens;            /* POLL: of its reservation; 0: not known */
+    uint32_t placed;            /* MOVE: fingerprint of the row where `nonce` was sent */
+    uint32_t cancels; /* POLL: its client wants it cancelled, and its provider may not know */
     /* Unix, of the provider, of a FIND and of `now_s` the database's. 0: not known */
     uint64_t created_s, expires_s, finished_s, now_s;
 };
@@ -287,6 +292,39 @@ struct wire_story {
     uint32_t account; /* fingerprint; 0: any */
     uint32_t all;     /* 1: whoever made it */
     uint64_t owner;   /* else it is this one's, or there is none */
+};
+
+/* --- KEEPER_MOVE: a batch that failed late goes to another deployment (moves.h) --- */
+
+enum wire_move_step {
+    WIRE_MOVE_BEGIN,  /* the create with `nonce` at `to` is about to be asked for, and sent */
+    WIRE_MOVE_WAIT,   /* certainly nothing came of `nonce`, if one was begun: later again */
+    WIRE_MOVE_DOUBT,  /* nobody knows what came of it: whoever finds its batch tells */
+    WIRE_MOVE_OVER,   /* it is moved no more: it has failed */
+    WIRE_MOVE_MADE,   /* `to_native` is its batch from now on */
+    WIRE_MOVE_CANCEL, /* its client cancels it */
+};
+
+struct wire_move {
+    uint32_t step;    /* enum wire_move_step */
+    uint32_t account; /* fingerprint of where it failed ... */
+    const char *native;
+    const char *nonce; /* of the marker of the new one; WAIT, OVER: "": none was begun */
+    uint32_t to;       /* BEGIN, MADE: fingerprint of the row */
+    uint32_t wait_ms;  /* WAIT */
+    const char *why;   /* WAIT, OVER: for people */
+    /* MADE: what its provider says, and the intent's reservation */
+    uint32_t to_account;
+    const char *to_native, *status, *id;
+    uint64_t tokens, expires_s;
+    const char *text; /* CANCEL: the batch as it is shown from then on, ids as its provider's */
+};
+
+enum wire_move_end {
+    WIRE_MOVE_DONE = WIRE_TAKEN, /* CANCEL: it has ended as cancelled */
+    WIRE_MOVE_LATER = WIRE_LATER,
+    WIRE_MOVE_STALE = 16, /* it is not the asker's to move, or is none that moves */
+    WIRE_MOVE_SENT        /* CANCEL: it is being created: it will be cancelled there */
 };
 
 /* --- names in the database --- */
@@ -314,5 +352,6 @@ WIRE_PAIR(seen);
 WIRE_PAIR(due_ask);
 WIRE_PAIR(due_list);
 WIRE_PAIR(story);
+WIRE_PAIR(move);
 
 #undef WIRE_PAIR

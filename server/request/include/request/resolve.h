@@ -11,6 +11,7 @@
 #include "request/relay.h"
 
 struct candidates; /* candidates.h */
+struct viewer;     /* objects/client_ids.h */
 
 /* Where an object may live. */
 struct target {
@@ -22,6 +23,12 @@ struct target {
     uint32_t account; /* fingerprint in the tag; 0: there was none */
     uint64_t owner;   /* of the tag: whose the object is; 0: the master's, or there was no tag */
     char native[IDS_MAX + 1];
+    /* resolve_follow(): the batch runs elsewhere since it failed late, and the above says where. Its
+     * client knows it as `first`, at this deployment; else MODEL_NO_INDEX */
+    uint32_t first_deployment;
+    char first[IDS_MAX + 1];
+    int64_t created_s; /* as its client was told; 0: not known */
+    bool is_over;      /* it has ended, and no provider says how: followed_text() does */
 };
 
 /** Take what headers and a JSON body say into the hints (path and query are in already). Call
@@ -39,6 +46,16 @@ MUST_USE enum answered resolve_check_model(struct relay *relay);
 MUST_USE enum answered resolve_id(struct relay *relay, enum id_kind kind, const char *id,
                                   size_t len, struct target *target);
 void target_deinit(struct target *target);
+
+/** A batch that was moved after a late failure is where it is now. For who asks about one; a cursor of
+ * lists stays what it is. */
+void resolve_follow(const struct relay *relay, struct target *target);
+
+/** Give the object of a batch that was moved the id and the time that its client knows; else nothing.
+ *  @param viewer  whose id it is
+ *  @param batch   as batch_view() made it */
+void resolve_show_first(const struct relay *relay, const struct target *target,
+                        const struct viewer *viewer, struct json_doc *doc, struct json *batch);
 
 /** Accounts that a list covers, each by the deployment that stands for it.
  *  @param out  malloc'ed; NULL when it was ANSWERED */

@@ -92,6 +92,12 @@ struct store_due {
     uint32_t missing; /* how often its provider did not know it, in a row */
     int64_t created_ms, expires_ms, finished_ms; /* Unix; 0: not known */
     int64_t now_ms;                              /* Unix, of the database */
+    /* It failed late and shall run elsewhere (store_moves.h): it is no look that is due */
+    bool moves;
+    const char *nonce;            /* of its create that was begun; NULL: none was */
+    bool doubt;                   /* it is not known what came of that; else nothing did */
+    uint32_t move_to, move_tries; /* where it went, a fingerprint; and tries in vain */
+    bool cancels; /* it was moved, and its client wants it cancelled: its provider may not know */
 };
 
 typedef int (*store_due_cb)(void *arg, const struct store_due *due);
@@ -139,9 +145,10 @@ struct store_seen {
     /* One of the eight, or one that nobody knows, which counts as `in_progress`; NULL: it could not
      * be asked, or was not there */
     const char *status;
-    bool missing;                      /* its provider does not know it */
-    const char *code;                  /* why it failed */
-    uint64_t total, completed, failed; /* requests */
+    bool move;        /* it has failed, and shall run elsewhere if it may still (store_moves.h) */
+    bool missing;     /* its provider does not know it */
+    const char *code; /* why it failed */
+    uint64_t total, completed, failed;                                             /* requests */
     int64_t expires_ms, in_progress_ms, finalizing_ms, cancelling_ms, finished_ms; /* Unix */
     const char *output_file, *error_file;                                          /* native */
     /* Of one that has ended: whether `usage` is all of it. Rows that are there stay as they are */
@@ -160,6 +167,7 @@ enum store_seen_end {
     STORE_SEEN_CHANGED,  /* it runs, and something is new */
     STORE_SEEN_ENDED,    /* it has ended by this; its reservation is free */
     STORE_SEEN_MEASURED, /* it had ended before; its usage is written by this */
+    STORE_SEEN_MOVES,    /* it failed late, and shall run elsewhere by this */
     STORE_SEEN_TOLD      /* it had ended, and its usage was known; its event is written by this */
 };
 
@@ -179,6 +187,8 @@ struct store_batch_row {
     uint32_t poll_ms;    /* how long nobody asked before its last look */
     int64_t next_ms;     /* Unix: when it is asked about again; 0: not any more */
     const char *watcher; /* the node that asked last; NULL: none did */
+    uint32_t moves;      /* to other deployments, so far */
+    bool moving;         /* to the next one, at this moment */
 };
 
 typedef int (*store_batch_cb)(void *arg, const struct store_batch_row *row);

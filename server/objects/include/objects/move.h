@@ -22,7 +22,7 @@ enum move_end {
 };
 
 /** @param copy  native id of the copy (DONE), valid during the call
- *  @param why   otherwise
+ *  @param why   otherwise; status 0: the copy was stored, and its answer cannot be read
  *  Once per move_to() unless freed, never from inside it. */
 typedef void (*move_done_cb)(void *arg, enum move_end end, const char *copy,
                              const struct failure *why);

@@ -1,7 +1,6 @@
 /* See move.h. Reading is repeated when it breaks, as any read is; storing is not, unless it was
  * refused, and that is the caller's decision. */
-#include "move.h"
-#include "request/errors.h"
+#include "objects/move.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -306,8 +305,8 @@ static void on_sent(void *arg, const struct attempt_result *result, uint64_t fil
 
     m->send = NULL;
     note_copy(m, result, id);
-    if (result->ok && id == NULL)
-        error_fill(&failure, COPY_UNREADABLE, "");
+    if (result->ok && id == NULL) /* the caller has words for it */
+        failure = (struct failure){.retry_after_ms = -1};
     if (id != NULL)
         log_info("file %.128s copied from %s to %s, %llu bytes", m->native,
                  runtime_account(m->rt, m->from)->name, runtime_account(m->rt, m->to)->name,

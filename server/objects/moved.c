@@ -1,0 +1,212 @@
+/* See moved.h. */
+#include "objects/moved.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "core/provider_clock.h"
+#include "journal/moves.h"
+#include "journal/seen.h"
+
+/* By the id that its client knows, or by where it is. */
+static bool find_row(const struct inherited *inherited, uint32_t account, const char *native,
+                     struct followed_row *row)
+{
+    return followed_find(inherited->followed, account, native, row) ||
+           followed_find_at(inherited->followed, account, native, row);
+}
+
+/* As the keeper decides it: of one that it does not know yet. */
+static bool will_move(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
+                      const struct json *batch, uint32_t moves)
+{
+    static struct wire_seen seen; /* one process, one call at a time */
+    struct strbuf errors = STRBUF_INIT;
+    bool will = rt->config->move_failed && moves < MOVES_MAX && marker != NULL &&
+                seen_read(batch, &seen, &errors) && moves_is_refusal(&seen) &&
+                moves_in_time(seen.finished_s,
+                              (uint64_t)provider_clock_now_s(rt->inherited, deployment), false) &&
+                moves_have_place(rt->table, marker->deployment);
+
+    strbuf_deinit(&errors);
+    return will;
+}
+
+/* @param status  NULL: it is not hidden */
+static const char *status_to_show(const struct runtime *rt, uint32_t deployment,
+                                  const struct marker *marker, const struct json *batch,
+                                  struct followed_row *row)
+{
+    const char *native = json_get_str(batch, "id"), *status = json_get_str(batch, "status");
+
+    if (rt->journal == NULL || rt->inherited->followed == NULL || native == NULL ||
+        status == NULL || strcasecmp(status, "failed") != 0)
+        return NULL;
+    if (!find_row(rt->inherited, runtime_fingerprint(rt, deployment), native, row))
+        return will_move(rt, deployment, marker, batch, 0) ? "validating" : NULL;
+    switch (row->state) {
+    case FOLLOWED_MOVES:
+        return strcmp(row->status, "cancelling") == 0 ? row->status : "validating";
+    case FOLLOWED_RUNS:
+        return will_move(rt, deployment, marker, batch, row->moves) ? "validating" : NULL;
+    case FOLLOWED_WAITS:
+    case FOLLOWED_OVER:
+        break;
+    }
+    return NULL;
+}
+
+bool moved_hide_failure(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
+                        struct json_doc *doc, struct json *batch)
+{
+    struct followed_row row;
+    const char *status = status_to_show(rt, deployment, marker, batch, &row);
+
+    if (status == NULL)
+        return false;
+    json_set_str(doc, batch, "status", status);
+    json_set(doc, batch, "errors", json_new_null(doc));
+    json_set(doc, batch, "failed_at", json_new_null(doc));
+    if (strcmp(status, "cancelling") == 0 && row.cancelling_s > 0)
+        json_set_int(doc, batch, "cancelling_at", row.cancelling_s);
+    return true;
+}
+
+uint32_t moved_find(const struct runtime *rt, uint32_t fingerprint, const char *native,
+                    struct followed_row *row)
+{
+    uint32_t account;
+
+    *row = (struct followed_row){0};
+    if (!followed_find(rt->inherited->followed, fingerprint, native, row) ||
+        (row->state != FOLLOWED_RUNS && row->state != FOLLOWED_OVER))
+        return MODEL_NO_INDEX;
+    if (row->at.account == fingerprint && strcmp(row->at.native, native) == 0)
+        return MODEL_NO_INDEX;
+    account = runtime_find_account(rt, row->at.account);
+    return account != MODEL_NO_INDEX ? rt->account_first[account] : MODEL_NO_INDEX;
+}
+
+/* One of a move that no row tells of: its create was not told of yet, or it was moved on from here. */
+static bool is_move_between(const struct runtime *rt, uint32_t deployment,
+                            const struct marker *marker, const struct json *batch)
+{
+    int64_t created_s;
+
+    if (marker == NULL || marker->origin == 0 ||
+        strncmp(marker->nonce, MOVED_NONCE, strlen(MOVED_NONCE)) != 0)
+        return false;
+    if (ledger_phase_of(batch) == LEDGER_DROPPED && ledger_was_full(batch))
+        return true;
+    return json_int64(json_get(batch, "created_at"), &created_s) &&
+           provider_clock_now_s(rt->inherited, deployment) < created_s + MOVED_YOUNG_S;
+}
+
+bool moved_is_here(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
+                   const struct json *batch)
+{
+    uint32_t fingerprint = runtime_fingerprint(rt, deployment);
+    const char *native = json_get_str(batch, "id");
+    struct followed_row row;
+
+    if (rt->inherited->followed == NULL || native == NULL)
+        return false;
+    if (followed_find_at(rt->inherited->followed, fingerprint, native, &row))
+        return row.account != fingerprint || strcmp(row.native, native) != 0;
+    return is_move_between(rt, deployment, marker, batch);
+}
+
+bool moved_is_any(const struct runtime *rt)
+{
+    return rt->inherited->followed != NULL && followed_counts(rt->inherited->followed).rows > 0;
+}
+
+static void set_time(struct json_doc *doc, struct json *batch, const char *name, int64_t unix_s)
+{
+    if (unix_s > 0)
+        json_set_int(doc, batch, name, unix_s);
+}
+
+/* @param native  of the account of `at`; "": there is none */
+static void set_file(const struct viewer *viewer, uint32_t at, struct json_doc *doc,
+                     struct json *batch, const char *name, const char *native)
+{
+    struct strbuf id = STRBUF_INIT;
+
+    if (native[0] != '\0')
+        client_ids_text(viewer, at, ID_FILE,
+                        viewer->owner != 0 || client_ids_are_tagged(viewer, at), native, &id);
+    if (id.len > 0)
+        json_set_str(doc, batch, name, strbuf_str(&id));
+    else
+        json_set(doc, batch, name, json_new_null(doc));
+    strbuf_deinit(&id);
+}
+
+static void set_end(struct json_doc *doc, struct json *batch, const struct followed_row *row)
+{
+    static const char *const ends[][2] = {{"completed", "completed_at"},
+                                          {"failed", "failed_at"},
+                                          {"expired", "expired_at"},
+                                          {"cancelled", "cancelled_at"}};
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        if (strcmp(row->status, ends[i][0]) == 0)
+            set_time(doc, batch, ends[i][1], row->finished_s);
+}
+
+static void set_counts(struct json_doc *doc, struct json *batch, const struct followed_row *row)
+{
+    struct json *counts = json_new_object(doc);
+
+    json_set_int(doc, counts, "total", (int64_t)row->total);
+    json_set_int(doc, counts, "completed", (int64_t)row->completed);
+    json_set_int(doc, counts, "failed", (int64_t)row->failed);
+    json_set(doc, batch, "request_counts", counts);
+}
+
+void moved_show_in_list(const struct viewer *viewer, uint32_t deployment, const char *native,
+                        struct json_doc *doc, struct json *batch)
+{
+    struct viewer owner = *viewer;
+    struct followed_row row;
+    uint32_t at = moved_find(viewer->rt, runtime_fingerprint(viewer->rt, deployment), native, &row);
+    bool cancelled = at == MODEL_NO_INDEX && row.state == FOLLOWED_OVER && row.has_text;
+
+    if (at == MODEL_NO_INDEX && !cancelled)
+        return;
+    owner.owner = owner.owner != 0 ? owner.owner : row.owner;
+    json_set_str(doc, batch, "status", row.status);
+    if (strcmp(row.status, "failed") != 0)
+        json_set(doc, batch, "errors", json_new_null(doc));
+    json_set(doc, batch, "failed_at", json_new_null(doc));
+    set_time(doc, batch, "in_progress_at", row.in_progress_s);
+    set_time(doc, batch, "finalizing_at", row.finalizing_s);
+    set_time(doc, batch, "cancelling_at", row.cancelling_s);
+    set_time(doc, batch, "expires_at", row.expires_s);
+    set_end(doc, batch, &row);
+    if (cancelled)
+        return;
+    set_counts(doc, batch, &row);
+    set_file(&owner, at, doc, batch, "output_file_id", row.output_file);
+    set_file(&owner, at, doc, batch, "error_file_id", row.error_file);
+}
+
+bool moved_needs_copy(const struct inherited *inherited, uint32_t fingerprint,
+                      const struct observation *seen)
+{
+    struct followed_row row;
+
+    if (inherited->followed == NULL || !inherited->config->move_failed || !seen->too_large)
+        return false;
+    return !find_row(inherited, fingerprint, seen->id, &row) || row.state != FOLLOWED_OVER;
+}
+
+void moved_make_cancelled(struct json_doc *doc, struct json *batch, bool at_once, int64_t now_s)
+{
+    json_set_str(doc, batch, "status", at_once ? "cancelled" : "cancelling");
+    json_set(doc, batch, "errors", json_new_null(doc));
+    json_set(doc, batch, "failed_at", json_new_null(doc));
+    json_set_int(doc, batch, "cancelling_at", now_s);
+    json_set(doc, batch, "cancelled_at", at_once ? json_new_int(doc, now_s) : json_new_null(doc));
+}
