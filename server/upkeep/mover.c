@@ -41,6 +41,7 @@ struct mover {
     struct marker marker;
     uint64_t job; /* facts_job(); 0: not known */
     char input[IDS_MAX + 1];
+    uint64_t moment; /* polls_moment() from before it was asked for */
     /* Where it goes */
     struct candidates candidates; /* owned */
     bool *barred;                 /* owned */
@@ -749,8 +750,8 @@ static const char *read_batch(struct mover *m, const struct attempt_result *resu
         return "the gateway is out of memory";
     m->batch = json_parse(m->doc, result->upstream->body, result->upstream->body_len, &error);
     if (m->batch != NULL)
-        m->batch =
-            polls_believe(m->rt->inherited, m->task->wire.account, m->doc, m->batch, now_of(m));
+        m->batch = polls_believe(m->rt->inherited, m->task->wire.account, m->doc, m->batch,
+                                 now_of(m), m->moment);
     if (m->batch == NULL || !ledger_marker(m->rt->inherited->seals, m->batch, &m->marker))
         return "it carries no marker of ours";
     normal_batch(m->doc, m->batch, NULL);
@@ -806,6 +807,7 @@ static void on_read(void *arg, const struct attempt_result *result)
 static void start(struct mover *m)
 {
     m->from = table_find_fingerprint(m->rt->table, m->task->wire.deployment);
+    m->moment = polls_moment(m->rt->inherited);
     if (m->task->nonce[0] != '\0')
         look(m);
     else if (m->from == MODEL_NO_INDEX || m->task->account == NULL ||
