@@ -96,7 +96,7 @@ static int step(struct moves *m, const struct wire_move *w, enum store_move_end 
         return store_move_wait(m->store, &by, &of, NULL, w->wait_ms, false, end);
     case WIRE_MOVE_OVER:
         log_info("batch %s failed late, and is not moved: %s", w->native, w->why);
-        return store_move_over(m->store, &by, &of, w->why, end);
+        return store_move_over(m->store, &by, &of, known(w->nonce), w->why, end);
     case WIRE_MOVE_MADE:
         return on_made(m, w, end);
     case WIRE_MOVE_CANCEL:

@@ -662,7 +662,7 @@ static int write_batch(const struct writing *w)
 /* When it is asked about again. A client saw news while this look was under way: at once. */
 static int64_t next_at(const struct writing *w, bool poked)
 {
-    if (w->open == STORE_DONE || w->was.moving == STORE_MOVE_WANTED)
+    if (w->open == STORE_DONE)
         return w->now_ms;
     if (w->seen->watched)
         return w->was.next_at == STORE_POKED ? w->now_ms : w->now_ms + w->seen->next_ms;
@@ -819,8 +819,8 @@ static int see(struct writing *w, enum store_seen_end *end)
             return rc;
     }
     *end = STORE_SEEN_SAME;
-    if (w->was.open == STORE_DONE)
-        return 0;
+    if (w->was.open == STORE_DONE || w->was.moving == STORE_MOVE_WANTED)
+        return 0; /* that it failed is known, and its claim is for the move */
     rc = work_now(w->store, &w->now_ms);
     if (rc != 0)
         return rc;
@@ -828,7 +828,7 @@ static int see(struct writing *w, enum store_seen_end *end)
         w->failed = failed_of(s);
         s = w->seen = &w->failed;
     }
-    if (w->was.moving == STORE_MOVE_WANTED || s->status == NULL) /* what failed is known */
+    if (s->status == NULL)
         return write_silence(w, end);
     if (s->move && w->was.open == STORE_RUNS && w->was.moving == STORE_MOVE_NONE)
         return write_want(w, end);

@@ -6,14 +6,16 @@
 #include <string.h>
 
 #include "store_batches_impl.h"
+#include "store_fleet_impl.h"
 #include "store_followed_impl.h"
 #include "store/store_hooks.h"
 
 /* A batch as it is before the step, locked until it ends. */
 struct moving {
     char id[STORE_BATCH_ID], native[STORE_BATCH_ID], nonce[64], code[64], claim_node[STORE_NODE_ID];
-    bool there;
-    int64_t epoch, moves, account, deployment, open;
+    bool there, cancelling;
+    bool known; /* there is a reservation with its nonce, ... */
+    int64_t reservation, epoch, moves, account, deployment, open; /* ... in this state */
     enum store_moving state;
 };
 
@@ -38,19 +40,23 @@ static int on_moving(void *arg, const struct row *row)
     m->deployment = row_int(row, 8);
     m->state = (enum store_moving)row_int(row, 9);
     m->open = row_int(row, 10);
+    m->cancelling = row->texts[11] != NULL;
+    m->known = row->texts[12] != NULL;
+    m->reservation = row_int(row, 12);
     return 0;
 }
 
 static int read_moving(struct store *store, const char *where, const struct value *values,
                        size_t num, struct moving *m)
 {
-    char sql[512];
+    char sql[768];
 
     *m = (struct moving){.there = false};
     snprintf(sql, sizeof(sql),
              "select b.id, p.native, p.move_nonce, b.code, p.claim_node, p.epoch, b.moves,"
-             " p.account, p.deployment, p.moving, p.open from @batch_part p join @batch b"
-             " on b.id = p.batch_id where %s%s",
+             " p.account, p.deployment, p.moving, p.open, b.cancelling, (select r.state"
+             " from @reservation r where r.nonce = p.move_nonce order by r.created desc limit 1)"
+             " from @batch_part p join @batch b on b.id = p.batch_id where %s%s",
              where, store->engine->ops->shared ? " for update" : "");
     return work_run(store, sql, values, num, on_moving, m);
 }
@@ -60,6 +66,19 @@ static int read_at(struct store *store, const struct store_native *of, struct mo
     struct value values[] = {value_int(of->account), value_text(of->native)};
 
     return read_moving(store, "p.account = $1 and p.native = $2", values, 2, m);
+}
+
+/* Something may come, or have come, of the create with its nonce. The reservation is there before the
+ * nonce is, and is kept for long after it was freed. */
+static bool is_in_doubt(const struct moving *m)
+{
+    return m->nonce[0] != '\0' && m->known && m->reservation != FLEET_FREED;
+}
+
+/* The same, where the asker knows that nothing came of one. */
+static bool is_in_doubt_but(const struct moving *m, const char *settled)
+{
+    return is_in_doubt(m) && (settled == NULL || strcmp(m->nonce, settled) != 0);
 }
 
 static bool is_claimers(const struct moving *m, const struct store_claimer *by)
@@ -111,17 +130,94 @@ int work_want_move(struct store *store, const struct work_want *want)
     return rc == 0 ? work_follow(store, want->id) : rc;
 }
 
+/* ---- it is not moved ---- */
+
+static int set_over(struct store *store, const char *id, const char *why, const char *node)
+{
+    struct value values[] = {value_text(id), value_int(0)};
+    int64_t now_ms = 0;
+    int rc = work_now(store, &now_ms);
+
+    values[1] = value_int(now_ms);
+    if (rc == 0)
+        rc = WORK_RUN(store,
+                      "update @batch_part set moving = 2, move_nonce = null, next_at = $2,"
+                      " claim_node = null, claim_until = 0 where batch_id = $1",
+                      values, NULL, NULL);
+    if (rc == 0)
+        rc = batches_note(store, id, "not moved", node, why);
+    return rc == 0 ? work_follow(store, id) : rc;
+}
+
+/* How it is shown where no provider can say it. */
+static int keep_shown(struct store *store, const char *id, const char *text)
+{
+    struct value values[] = {value_text(id), value_text(text), value_int(STORE_MOVED)};
+
+    return WORK_RUN(store,
+                    "update @batch set shown = $2, mode = $3, id_account = coalesce(id_account,"
+                    " (select account from @batch_part p where p.batch_id = id and p.part = 0)),"
+                    " id_native = coalesce(id_native, (select native from @batch_part p"
+                    " where p.batch_id = id and p.part = 0)) where id = $1",
+                    values, NULL, NULL);
+}
+
+/* Its client wants no more of it, and nothing is made: it has ended.
+ * @param text  how it is shown from now on; NULL: as was said when it was cancelled */
+static int end_as_cancelled(struct store *store, const struct store_claimer *by,
+                            const struct store_native *of, const char *id, const char *text)
+{
+    static const struct store_usage none = {.model = "", .source = "none"};
+    struct store_seen seen = {.account = of->account,
+                              .native = of->native,
+                              .status = "cancelled",
+                              .measured = true,
+                              .usage = &none,
+                              .num_usage = 1,
+                              .tell = true};
+    enum store_seen_end ended;
+    int rc = text != NULL ? keep_shown(store, id, text) : 0;
+
+    if (rc == 0)
+        rc = set_over(store, id, "its client has cancelled it", by->node);
+    if (rc == 0)
+        rc = batches_see(store, by, &seen, &ended);
+    return rc == 0 ? work_follow(store, id) : rc;
+}
+
 /* ---- its create ---- */
+
+static int on_reserved(void *arg, const struct row *row)
+{
+    (void)row;
+    *(bool *)arg = true;
+    return 0;
+}
+
+static int is_reserved(struct store *store, const char *nonce, bool *reserved)
+{
+    struct value values[] = {value_text(nonce), value_int(FLEET_RESERVED)};
+
+    *reserved = false;
+    return WORK_RUN(store, "select id from @reservation where nonce = $1 and state = $2", values,
+                    on_reserved, reserved);
+}
 
 static int begin(struct store *store, const struct store_claimer *by, const struct store_native *of,
                  const char *nonce, uint32_t to, enum store_move_end *end)
 {
     struct moving m;
     int64_t now_ms = 0;
+    bool reserved;
     int rc = read_at(store, of, &m);
 
     *end = STORE_MOVE_STALE;
-    if (rc != 0 || !is_claimers(&m, by))
+    if (rc != 0 || !is_claimers(&m, by) || is_in_doubt(&m))
+        return rc;
+    if (m.cancelling)
+        return end_as_cancelled(store, by, of, m.id, NULL);
+    rc = is_reserved(store, nonce, &reserved);
+    if (rc != 0 || !reserved)
         return rc;
     rc = work_now(store, &now_ms);
     if (rc == 0) {
@@ -160,6 +256,10 @@ static int wait_for(struct store *store, const struct store_claimer *by,
     *end = STORE_MOVE_STALE;
     if (rc != 0 || !is_claimers(&m, by))
         return rc;
+    if (m.cancelling && !is_in_doubt_but(&m, nonce)) {
+        *end = STORE_MOVE_TAKEN;
+        return end_as_cancelled(store, by, of, m.id, NULL);
+    }
     rc = work_now(store, &now_ms);
     if (rc == 0) {
         struct value values[] = {value_text(m.id), value_int(now_ms + wait_ms), value_int(clears),
@@ -186,47 +286,32 @@ int store_move_wait(struct store *store, const struct store_claimer *by,
     return rc == 0 ? work_end(store, wait_for(store, by, of, nonce, wait_ms, failed, end)) : rc;
 }
 
-/* ---- it is not moved ---- */
-
-static int set_over(struct store *store, const char *id, const char *why, const char *node)
-{
-    struct value values[] = {value_text(id), value_int(0)};
-    int64_t now_ms = 0;
-    int rc = work_now(store, &now_ms);
-
-    values[1] = value_int(now_ms);
-    if (rc == 0)
-        rc = WORK_RUN(store,
-                      "update @batch_part set moving = 2, move_nonce = null, next_at = $2,"
-                      " claim_node = null, claim_until = 0 where batch_id = $1",
-                      values, NULL, NULL);
-    if (rc == 0)
-        rc = batches_note(store, id, "not moved", node, why);
-    return rc == 0 ? work_follow(store, id) : rc;
-}
+/* ---- nor is it any more ---- */
 
 static int over(struct store *store, const struct store_claimer *by, const struct store_native *of,
-                const char *why, enum store_move_end *end)
+                const char *nonce, const char *why, enum store_move_end *end)
 {
     struct moving m;
     int rc = read_at(store, of, &m);
 
     *end = STORE_MOVE_STALE;
-    if (rc != 0 || !is_claimers(&m, by))
+    if (rc != 0 || !is_claimers(&m, by) || is_in_doubt_but(&m, nonce))
         return rc;
-    rc = set_over(store, m.id, why, by->node);
+    rc = m.cancelling ? end_as_cancelled(store, by, of, m.id, NULL)
+                      : set_over(store, m.id, why, by->node);
     if (rc == 0)
         *end = STORE_MOVE_TAKEN;
     return rc;
 }
 
 int store_move_over(struct store *store, const struct store_claimer *by,
-                    const struct store_native *of, const char *why, enum store_move_end *end)
+                    const struct store_native *of, const char *nonce, const char *why,
+                    enum store_move_end *end)
 {
     int rc = work_begin(store, WORK_WRITE);
 
     *end = STORE_MOVE_STALE;
-    return rc == 0 ? work_end(store, over(store, by, of, why, end)) : rc;
+    return rc == 0 ? work_end(store, over(store, by, of, nonce, why, end)) : rc;
 }
 
 /* ---- it is made ---- */
@@ -315,40 +400,17 @@ int store_move_made(struct store *store, const char *node, const struct store_mo
 
 /* ---- its client cancels it ---- */
 
-static int end_as_cancelled(struct store *store, const struct store_claimer *by,
-                            const struct store_native *of, const char *id, const char *text)
-{
-    static const struct store_usage none = {.model = "", .source = "none"};
-    struct store_seen seen = {.account = of->account,
-                              .native = of->native,
-                              .status = "cancelled",
-                              .measured = true,
-                              .usage = &none,
-                              .num_usage = 1,
-                              .tell = true};
-    struct value values[] = {value_text(id), value_text(text), value_int(STORE_MOVED)};
-    enum store_seen_end ended;
-    int rc = WORK_RUN(store,
-                      "update @batch set shown = $2, mode = $3, id_account = coalesce(id_account,"
-                      " (select account from @batch_part p where p.batch_id = id and p.part = 0)),"
-                      " id_native = coalesce(id_native, (select native from @batch_part p"
-                      " where p.batch_id = id and p.part = 0)) where id = $1",
-                      values, NULL, NULL);
-
-    if (rc == 0)
-        rc = set_over(store, id, "its client has cancelled it", by->node);
-    if (rc == 0)
-        rc = batches_see(store, by, &seen, &ended);
-    return rc == 0 ? work_follow(store, id) : rc;
-}
-
-static int cancel_later(struct store *store, const struct store_claimer *by, const char *id)
+/* Where it comes to be, if it does; else by whoever knows that nothing was made. */
+static int cancel_later(struct store *store, const struct store_claimer *by, const char *id,
+                        const char *text)
 {
     struct value values[] = {value_text(id), value_int(0)};
     int64_t now_ms = 0;
     int rc = work_now(store, &now_ms);
 
     values[1] = value_int(now_ms);
+    if (rc == 0)
+        rc = keep_shown(store, id, text);
     if (rc == 0)
         rc = WORK_RUN(store,
                       "update @batch set status = 'cancelling', cancelling ="
@@ -368,8 +430,8 @@ static int cancel(struct store *store, const struct store_claimer *by,
     *end = STORE_MOVE_STALE;
     if (rc != 0 || !m.there || m.open != STORE_RUNS || m.state == STORE_MOVE_OVER)
         return rc;
-    *end = m.nonce[0] != '\0' ? STORE_MOVE_SENT : STORE_MOVE_TAKEN;
-    return *end == STORE_MOVE_SENT ? cancel_later(store, by, m.id)
+    *end = is_in_doubt(&m) ? STORE_MOVE_SENT : STORE_MOVE_TAKEN;
+    return *end == STORE_MOVE_SENT ? cancel_later(store, by, m.id, text)
                                    : end_as_cancelled(store, by, of, m.id, text);
 }
 

@@ -186,6 +186,7 @@ static void give_up(struct mover *m, const char *why)
     snprintf(text, sizeof(text), "%s", why);
     undo(m);
     w.why = text;
+    w.nonce = m->begun ? m->nonce : "";
     tell(m, &w);
 }
 
@@ -410,7 +411,34 @@ static void send_create(struct mover *m)
         m->permit = false; /* it is the attempt's */
 }
 
-/* --- BEGIN and INTENT --- */
+/* --- INTENT and BEGIN --- */
+
+static void on_begun(void *arg, enum wire_move_end end, bool asked)
+{
+    struct mover *m = arg;
+
+    m->call = NULL;
+    m->begun = asked;
+    if (end == WIRE_MOVE_DONE) {
+        send_create(m);
+    } else if (end == WIRE_MOVE_STALE) { /* it was cancelled, or somebody else is at it */
+        m->begun = false;
+        undo(m);
+        leave_in_doubt(m, watch_ms(m));
+    } else {
+        wait_longer(m, "the database does not answer");
+    }
+}
+
+static void begin(struct mover *m)
+{
+    struct wire_move w = step_of(m->task, WIRE_MOVE_BEGIN);
+
+    w.nonce = m->nonce;
+    w.to = table_deployment(m->rt->table, m->to)->fingerprint;
+    if (journal_move(m->journal, &w, on_begun, m, &m->call) != 0)
+        wait_longer(m, "the gateway is out of memory");
+}
 
 static void on_intent(void *arg, const struct wire_verdict *verdict, bool asked)
 {
@@ -419,7 +447,7 @@ static void on_intent(void *arg, const struct wire_verdict *verdict, bool asked)
     m->call = NULL;
     m->stands = asked;
     if (verdict->end == WIRE_GRANTED && verdict->local == 0)
-        send_create(m);
+        begin(m);
     else
         wait_longer(m, verdict->end == WIRE_FULL ? "other nodes have the room there"
                                                  : "the database does not answer");
@@ -476,32 +504,6 @@ static void ask_intent(struct mover *m)
         m->stands = false;
         wait_longer(m, "the gateway is out of memory");
     }
-}
-
-static void on_begun(void *arg, enum wire_move_end end, bool asked)
-{
-    struct mover *m = arg;
-
-    m->call = NULL;
-    m->begun = asked;
-    if (end == WIRE_MOVE_DONE) {
-        ask_intent(m);
-    } else if (end == WIRE_MOVE_STALE) { /* it was cancelled, or is another node's by now */
-        undo(m);
-        mover_end(m);
-    } else {
-        wait_longer(m, "the database does not answer");
-    }
-}
-
-static void begin(struct mover *m)
-{
-    struct wire_move w = step_of(m->task, WIRE_MOVE_BEGIN);
-
-    w.nonce = m->nonce;
-    w.to = table_deployment(m->rt->table, m->to)->fingerprint;
-    if (journal_move(m->journal, &w, on_begun, m, &m->call) != 0)
-        wait_longer(m, "the gateway is out of memory");
 }
 
 /* --- its body --- */
@@ -561,7 +563,7 @@ static void write_create(struct mover *m)
     if (rc == 0)
         rc = make_body(m);
     if (rc == 0)
-        begin(m);
+        ask_intent(m);
     else if (rc == ERR_NOMEM || rc == ERR_IO)
         wait_longer(m, err_str(rc));
     else

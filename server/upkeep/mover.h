@@ -4,7 +4,7 @@
  *
  *   a create in doubt ─► LOOK for its batch ─┬─ found: MADE
  *                                            └─ not: DOUBT, and the fleet's search decides
- *   else ─► READ the batch ─► PLACE ─► COPY ─► PENDING ─► BEGIN ─► INTENT ─► SEND ─┬─► MADE
+ *   else ─► READ the batch ─► PLACE ─► COPY ─► PENDING ─► INTENT ─► BEGIN ─► SEND ─┬─► MADE
  *             │                │         │                  │        │             ├─► DOUBT
  *             └─ OVER          └─ WAIT ──┴──────────────────┴────────┴─────────────┴─► WAIT, OVER
  *

@@ -5,8 +5,9 @@
 
 #include "store/store_moves.h"
 
-#define ELSEWHERE 9
-#define NONCE     "0123456789abcdef0123456789abcdef"
+#define ELSEWHERE   9
+#define NONCE       "0123456789abcdef0123456789abcdef"
+#define OTHER_NONCE "fedcba9876543210fedcba9876543210"
 
 static int64_t count(const struct world *w, const char *from, const char *where)
 {
@@ -53,10 +54,10 @@ static enum store_move_end begin_move(const struct node *n, unsigned i, const ch
 }
 
 /* What its create reserves, and is LIVE by, as the keeper does it. */
-static void reserve_move(const struct node *n, const char *nonce)
+static void reserve_as(const struct node *n, const char *id, const char *nonce)
 {
     struct fleet_answer answer;
-    struct fleet_intent intent = {.id = "moved-1",
+    struct fleet_intent intent = {.id = id,
                                   .nonce = nonce,
                                   .account = ELSEWHERE,
                                   .deployment = 0xd2,
@@ -70,6 +71,18 @@ static void reserve_move(const struct node *n, const char *nonce)
     OK(n, store_fleet_intents(n->store, &n->me, &intent, 1, &answer));
     assert_int_equal(answer.verdict, FLEET_GRANTED);
     fleet_answer_deinit(&answer);
+}
+
+static void reserve_move(const struct node *n, const char *nonce)
+{
+    reserve_as(n, "moved-1", nonce);
+}
+
+static void was_not_made(const struct node *n, const char *nonce)
+{
+    struct fleet_drop drop = {.of = {.nonce = nonce}, .end = FLEET_NOT_MADE};
+
+    OK(n, store_fleet_drop(n->store, &n->me, &drop, 1));
 }
 
 static bool made(const struct node *n, const char *nonce, const char *native)
@@ -106,8 +119,8 @@ static void a_moved_batch_ends_once_and_is_billed_once(void **state)
     assert_int_equal(list.num, 1);
     assert_true(list.due[0].moves);
     assert_false(list.due[0].doubt);
-    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
     reserve_move(&n, NONCE);
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
     assert_true(made(&n, NONCE, "batch_there"));
     assert_false(made(&n, NONCE, "batch_there")); /* somebody has found it, too */
     list = claim(&n);
@@ -139,9 +152,9 @@ static void whoever_reports_it_twice_changes_nothing(void **state)
     assert_int_equal(see(&n, &seen), STORE_SEEN_MOVES);
     assert_int_equal(see(&n, &seen), STORE_SEEN_SAME);
     assert_int_equal(claim(&n).num, 1);
-    seen.watched = true;
+    seen.watched = true; /* a look that was under way: the claim is not its own */
     assert_int_equal(see(&n, &seen), STORE_SEEN_SAME);
-    assert_int_equal(claim(&n).num, 1); /* it was given back, and is due */
+    assert_int_equal(claim(&n).num, 0);
     assert_int_equal(count(w, "batch_story", "what = 'moving'"), 1);
     assert_int_equal(count(w, "hook_event", "1 = 1"), 0);
 }
@@ -155,6 +168,7 @@ static void another_nodes_claim_moves_it_alone(void **state)
     assert_int_equal(claim(&a).num, 1);
     world_do(w, "update @batch_part set claim_until = 2");
     assert_int_equal(claim(&b).num, 1);
+    reserve_move(&b, NONCE);
     assert_int_equal(begin_move(&a, 1, NONCE), STORE_MOVE_STALE);
     assert_int_equal(begin_move(&b, 1, NONCE), STORE_MOVE_TAKEN);
 }
@@ -168,13 +182,13 @@ static void a_create_in_doubt_is_handed_on(void **state)
 
     fail_late(&n, 1);
     assert_int_equal(claim(&n).num, 1);
-    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
-    OK(w, store_batches_let_go(w->store, &n.by)); /* its prober died before it asked */
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_STALE); /* nothing is reserved */
+    reserve_move(&n, NONCE);
+    OK(w, store_batches_let_go(w->store, &n.by)); /* its prober died before it began */
     list = claim(&n);
     assert_int_equal(list.num, 1);
     assert_false(list.due[0].doubt);
     assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
-    reserve_move(&n, NONCE);
     OK(w, store_batches_let_go(w->store, &n.by)); /* and after */
     list = claim(&n);
     assert_int_equal(list.num, 1);
@@ -198,6 +212,7 @@ static void what_is_tried_in_vain_waits(void **state)
 
     fail_late(&n, 1);
     assert_int_equal(claim(&n).num, 1);
+    reserve_move(&n, NONCE);
     assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
     OK(w, store_move_wait(w->store, &n.by, &of, NONCE, 3600000, true, &end));
     assert_int_equal(end, STORE_MOVE_TAKEN);
@@ -217,7 +232,7 @@ static void one_that_is_given_up_fails_as_it_failed(void **state)
 
     fail_late(&n, 1);
     assert_int_equal(claim(&n).num, 1);
-    OK(w, store_move_over(w->store, &n.by, &of, "its input file is gone", &end));
+    OK(w, store_move_over(w->store, &n.by, &of, NULL, "its input file is gone", &end));
     assert_int_equal(end, STORE_MOVE_TAKEN);
     assert_int_equal(claim(&n).num, 1);
     assert_int_equal(see(&n, &seen), STORE_SEEN_ENDED); /* it does not move again */
@@ -235,6 +250,7 @@ static void a_cancel_ends_it_at_once_and_nothing_is_created_after(void **state)
 
     fail_late(&n, 1);
     assert_int_equal(claim(&n).num, 1);
+    reserve_move(&n, NONCE);
     OK(w, store_move_cancel(w->store, &n.by, &of, "{}", &end));
     assert_int_equal(end, STORE_MOVE_TAKEN);
     assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_STALE);
@@ -257,8 +273,8 @@ static void a_cancel_behind_the_create_reaches_the_new_one(void **state)
 
     fail_late(&n, 1);
     assert_int_equal(claim(&n).num, 1);
-    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
     reserve_move(&n, NONCE);
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
     OK(w, store_move_cancel(w->store, &n.by, &of, "{}", &end));
     assert_int_equal(end, STORE_MOVE_SENT);
     assert_true(made(&n, NONCE, "batch_there"));
@@ -273,6 +289,79 @@ static void a_cancel_behind_the_create_reaches_the_new_one(void **state)
     assert_int_equal(count(w, "batch", "status = 'cancelling'"), 1);
 }
 
+/* One prober may have it twice, and two of one node may be at it during a reload. */
+static void two_who_move_one_batch_begin_one_create(void **state)
+{
+    WORLD(w);
+    struct node n = node_of(w->store, "a", 1);
+    struct store_native of = at_first(1);
+    enum store_move_end end;
+
+    fail_late(&n, 1);
+    assert_int_equal(claim(&n).num, 1);
+    OK(w, store_batches_let_go(w->store, &n.by));
+    assert_int_equal(claim(&n).num, 1);
+    reserve_move(&n, NONCE);
+    reserve_as(&n, "moved-2", OTHER_NONCE);
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
+    assert_int_equal(begin_move(&n, 1, OTHER_NONCE), STORE_MOVE_STALE);
+    OK(w, store_move_over(w->store, &n.by, &of, OTHER_NONCE, "its input file is gone", &end));
+    assert_int_equal(end, STORE_MOVE_STALE);
+    OK(w, store_move_over(w->store, &n.by, &of, NULL, "its input file is gone", &end));
+    assert_int_equal(end, STORE_MOVE_STALE);
+    OK(w, store_move_wait(w->store, &n.by, &of, OTHER_NONCE, 0, true, &end));
+    assert_int_equal(end, STORE_MOVE_TAKEN); /* the claim alone */
+    assert_true(claim(&n).due[0].doubt);
+    assert_true(made(&n, NONCE, "batch_there"));
+    assert_int_equal(count(w, "batch", "moves = 1"), 1);
+}
+
+static void what_was_not_made_may_be_made_again(void **state)
+{
+    WORLD(w);
+    struct node n = node_of(w->store, "a", 1);
+
+    fail_late(&n, 1);
+    assert_int_equal(claim(&n).num, 1);
+    reserve_move(&n, NONCE);
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
+    was_not_made(&n, NONCE);
+    reserve_as(&n, "moved-2", OTHER_NONCE);
+    assert_int_equal(begin_move(&n, 1, OTHER_NONCE), STORE_MOVE_TAKEN);
+    assert_false(made(&n, NONCE, "batch_there"));
+}
+
+/* The keeper hears of the cancel while the create is under way, and nothing comes of that. */
+static void a_cancel_behind_a_create_that_was_refused_ends_it(void **state)
+{
+    WORLD(w);
+    struct node n = node_of(w->store, "a", 1);
+    enum store_move_end end;
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct store_native of = at_first(i + 1);
+        const char *id = text_of("moved-%u", i), *nonce = text_of("nonce-%u", i);
+
+        fail_late(&n, i + 1);
+        assert_int_equal(claim(&n).num, 1);
+        reserve_as(&n, id, nonce);
+        assert_int_equal(begin_move(&n, i + 1, nonce), STORE_MOVE_TAKEN);
+        OK(w, store_move_cancel(w->store, &n.by, &of, "{}", &end));
+        assert_int_equal(end, STORE_MOVE_SENT);
+        was_not_made(&n, nonce);
+        if (i == 0) /* its prober says so, */
+            OK(w, store_move_wait(w->store, &n.by, &of, nonce, 0, true, &end));
+        else if (i == 1) /* gives it up */
+            OK(w, store_move_over(w->store, &n.by, &of, nonce, "gone", &end));
+        else /* or another one comes upon it */
+            assert_int_equal(begin_move(&n, i + 1, OTHER_NONCE), STORE_MOVE_STALE);
+        assert_int_equal(count(w, "batch", "status = 'cancelled' and shown = '{}'"), i + 1);
+        assert_int_equal(count(w, "hook_event", "type = 'batch.cancelled'"), i + 1);
+        assert_int_equal(count(w, "hook_event", "1 = 1"), i + 1);
+        assert_int_equal(claim(&n).num, 0);
+    }
+}
+
 #define BOTH(group)     group(set_up_sqlite), group(set_up_postgres)
 #define T(test, set_up) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define TESTS(s)                                                                                   \
@@ -281,7 +370,9 @@ static void a_cancel_behind_the_create_reaches_the_new_one(void **state)
         T(a_create_in_doubt_is_handed_on, s), T(what_is_tried_in_vain_waits, s),                   \
         T(one_that_is_given_up_fails_as_it_failed, s),                                             \
         T(a_cancel_ends_it_at_once_and_nothing_is_created_after, s),                               \
-        T(a_cancel_behind_the_create_reaches_the_new_one, s)
+        T(a_cancel_behind_the_create_reaches_the_new_one, s),                                      \
+        T(two_who_move_one_batch_begin_one_create, s), T(what_was_not_made_may_be_made_again, s),  \
+        T(a_cancel_behind_a_create_that_was_refused_ends_it, s)
 
 int main(void)
 {

@@ -297,7 +297,7 @@ struct wire_story {
 /* --- KEEPER_MOVE: a batch that failed late goes to another deployment (moves.h) --- */
 
 enum wire_move_step {
-    WIRE_MOVE_BEGIN,  /* the create with `nonce` at `to` is about to be asked for, and sent */
+    WIRE_MOVE_BEGIN,  /* the create with `nonce` at `to` is granted, and about to be sent */
     WIRE_MOVE_WAIT,   /* certainly nothing came of `nonce`, if one was begun: later again */
     WIRE_MOVE_DOUBT,  /* nobody knows what came of it: whoever finds its batch tells */
     WIRE_MOVE_OVER,   /* it is moved no more: it has failed */

@@ -11,8 +11,8 @@
  *        └─────── store_move_wait(): certainly nothing came of it
  *
  * A batch that carries the nonce of a part is that part's, whoever comes upon it: so nothing is made
- * that nobody knows of. Another nonce is not written before it is certain that nothing came of the one
- * before. All calls are as those of store.h. */
+ * that nobody knows of. A nonce is written when its reservation (store_fleet.h) is, and another one not
+ * before that is freed: it is certain then that nothing came of the one before. All calls are as those of store.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,14 +27,16 @@ enum store_move_end {
     STORE_MOVE_SENT   /* cancel: its create is under way: it is cancelled where it comes to be */
 };
 
-/** Its create is about to be asked for and sent. The claim holds for STORE_CLAIM_MS from now on.
+/** Its create is about to be sent. The claim holds for STORE_CLAIM_MS from now on. STALE also where it is
+ * not known what came of the create before, and where its client has cancelled it: then it has ended.
  *  @param of     where it failed
  *  @param nonce  of its marker; @param to  fingerprint of the deployment */
 MUST_USE int store_move_begin(struct store *store, const struct store_claimer *by,
                               const struct store_native *of, const char *nonce, uint32_t to,
                               enum store_move_end *end);
 
-/** It is given back, and tried again after a while.
+/** It is given back, and tried again after a while; where its client has cancelled it, and nothing is
+ * in doubt, it has ended.
  *  @param nonce    nothing came of this one, for certain; NULL: none was begun, or it is in doubt, and
  *                  stays
  *  @param wait_ms  until then
@@ -43,9 +45,12 @@ MUST_USE int store_move_wait(struct store *store, const struct store_claimer *by
                              const struct store_native *of, const char *nonce, uint32_t wait_ms,
                              bool failed, enum store_move_end *end);
 
-/** It is moved no more: the next look ends it as its provider says. @param why  for its story */
+/** It is moved no more: the next look ends it as its provider says. STALE also where a create of it is
+ * in doubt.
+ *  @param nonce  as above
+ *  @param why    for its story */
 MUST_USE int store_move_over(struct store *store, const struct store_claimer *by,
-                             const struct store_native *of, const char *why,
+                             const struct store_native *of, const char *nonce, const char *why,
                              enum store_move_end *end);
 
 /* Where it is from now on. Texts are borrowed. */
@@ -65,7 +70,7 @@ MUST_USE int store_move_made(struct store *store, const char *node, const struct
                              uint32_t first_ms, bool *taken);
 
 /** Its client cancels it.
- *  @param text  how it is shown from now on, where it ends by this */
+ *  @param text  how it is shown from then on, if it ends without having been made anywhere */
 MUST_USE int store_move_cancel(struct store *store, const struct store_claimer *by,
                                const struct store_native *of, const char *text,
                                enum store_move_end *end);
