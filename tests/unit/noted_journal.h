@@ -220,6 +220,24 @@ int journal_seen(struct journal *journal, const struct wire_seen *seen)
     return 0;
 }
 
+int journal_move(struct journal *journal, const struct wire_move *step, journal_move_cb cb,
+                 void *arg, struct journal_call **call)
+{
+    (void)journal;
+    (void)step;
+    (void)cb;
+    (void)arg;
+    (void)call;
+    return ERR_NOMEM;
+}
+
+int journal_moved(struct journal *journal, const struct wire_move *step)
+{
+    (void)journal;
+    (void)step;
+    return 0;
+}
+
 uint64_t journal_lost(const struct journal *journal)
 {
     (void)journal;
