@@ -32,7 +32,12 @@ static bool will_move(const struct runtime *rt, uint32_t deployment, const struc
     return will;
 }
 
-/* @param status  NULL: it is not hidden */
+static bool is_at(const struct followed_row *row, uint32_t account, const char *native)
+{
+    return row->at.account == account && strcmp(row->at.native, native) == 0;
+}
+
+/* @return NULL: it is not hidden */
 static const char *status_to_show(const struct runtime *rt, uint32_t deployment,
                                   const struct marker *marker, const struct json *batch,
                                   struct followed_row *row)
@@ -48,6 +53,8 @@ static const char *status_to_show(const struct runtime *rt, uint32_t deployment,
     case FOLLOWED_MOVES:
         return strcmp(row->status, "cancelling") == 0 ? row->status : "validating";
     case FOLLOWED_RUNS:
+        if (!is_at(row, runtime_fingerprint(rt, deployment), native))
+            return "validating"; /* this is old */
         return will_move(rt, deployment, marker, batch, row->moves) ? "validating" : NULL;
     case FOLLOWED_WAITS:
     case FOLLOWED_OVER:
@@ -81,7 +88,7 @@ uint32_t moved_find(const struct runtime *rt, uint32_t fingerprint, const char *
     if (!followed_find(rt->inherited->followed, fingerprint, native, row) ||
         (row->state != FOLLOWED_RUNS && row->state != FOLLOWED_OVER))
         return MODEL_NO_INDEX;
-    if (row->at.account == fingerprint && strcmp(row->at.native, native) == 0)
+    if (is_at(row, fingerprint, native))
         return MODEL_NO_INDEX;
     account = runtime_find_account(rt, row->at.account);
     return account != MODEL_NO_INDEX ? rt->account_first[account] : MODEL_NO_INDEX;
@@ -100,6 +107,17 @@ static bool is_move_between(const struct runtime *rt, uint32_t deployment,
         return true;
     return json_int64(json_get(batch, "created_at"), &created_s) &&
            provider_clock_now_s(rt->inherited, deployment) < created_s + MOVED_YOUNG_S;
+}
+
+bool moved_is_away(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
+                   const char *native)
+{
+    uint32_t fingerprint = runtime_fingerprint(rt, deployment);
+    struct followed_row row;
+
+    if (find_row(rt->inherited, fingerprint, native, &row))
+        return row.state == FOLLOWED_RUNS && !is_at(&row, fingerprint, native);
+    return marker != NULL && strncmp(marker->nonce, MOVED_NONCE, strlen(MOVED_NONCE)) == 0;
 }
 
 bool moved_is_here(const struct runtime *rt, uint32_t deployment, const struct marker *marker,

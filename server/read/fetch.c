@@ -41,6 +41,8 @@ struct fetch {
     const char *from;     /* whence the answer is: constant text of x-tranche-cache */
     uint64_t moment;      /* polls_moment() from before it was asked for, or changed it */
     uint64_t wait_ms;     /* that a poll would wait for news; 0: not, or no longer */
+    uint64_t until_ms;    /* its end, of the loop's clock */
+    bool was_moved;       /* while it waited: its client knows it as `validating` */
     struct long_poll poll;
     /* It was sent here before, by us or by libcurl, and with what outcome is unknown */
     bool maybe_done;
@@ -252,8 +254,16 @@ static bool is_cancelled(const struct json *batch)
            (strcmp(status, "cancelling") == 0 || strcmp(status, "cancelled") == 0);
 }
 
+static bool is_validating(const struct json *batch)
+{
+    const char *status = json_get_str(batch, "status");
+
+    return status != NULL && strcmp(status, "validating") == 0;
+}
+
 /* --- a client that would wait --- */
 
+static bool answer_over(struct fetch *f);
 static void answer(struct fetch *f, const struct upstream_result *res);
 
 /* What was seen of the batch, as if its provider had just answered it. */
@@ -276,12 +286,35 @@ static void ask_after_all(struct fetch *f)
         ask(f);
 }
 
+/* Whether the batch is elsewhere than where it was asked for, or over. */
+static bool follow_again(struct fetch *f)
+{
+    if (f->kind != ID_BATCH || !moved_is_any(f->op.rt) ||
+        !resolve_follow_again(f->op.relay, &f->target, f->op.deployment))
+        return false;
+    f->op.deployment = f->target.deployments[0];
+    return true;
+}
+
+/* Where it was moved meanwhile the rest of the time is waited there. */
+static void wait_there(struct fetch *f)
+{
+    uint64_t now_ms = loop_now_ms(f->op.rt->loop);
+
+    f->wait_ms = now_ms < f->until_ms ? f->until_ms - now_ms : 0;
+    f->was_moved = true;
+    if (!f->target.is_over || !answer_over(f))
+        ask_after_all(f);
+}
+
 static void on_wait_over(void *arg, const struct long_poll_view *view)
 {
     struct fetch *f = arg;
 
     f->wait_ms = 0;
-    if (view != NULL)
+    if (follow_again(f))
+        wait_there(f);
+    else if (view != NULL)
         answer_seen(f, view);
     else
         ask_after_all(f);
@@ -296,7 +329,7 @@ static bool waits(struct fetch *f, const struct json *object, const struct upstr
     struct long_poll_view view = {res->body, res->body_len, f->moment};
 
     if (f->wait_ms == 0 || object == NULL || ledger_phase_of(object) != LEDGER_RUNNING ||
-        validator_differs(f->op.relay, object))
+        (f->was_moved && !is_validating(object)) || validator_differs(f->op.relay, object))
         return false;
     f->poll.on_over = on_wait_over;
     f->poll.arg = f;
@@ -334,17 +367,22 @@ static void respond_ours(struct fetch *f, struct json_doc *doc, struct json *obj
     respond(f, doc, object);
 }
 
-/* Its move was over before the keeper heard of the cancel. */
-static void cancel_where_it_is(struct fetch *f)
+/* Its move was over before the keeper heard of the cancel. @return false: its provider has refused
+ * that, and it is still there: it has failed */
+static bool cancel_where_it_is(struct fetch *f)
 {
+    if (!follow_again(f) && f->refusal != NULL)
+        return false;
     json_doc_free(f->doc);
+    free(f->refusal);
     f->doc = NULL;
     f->object = NULL;
+    f->refusal = NULL;
     f->cancels_move = false;
     f->call = CALL_BATCH_CANCEL;
-    resolve_follow(f->op.relay, &f->target);
-    f->op.deployment = f->target.deployments[0];
-    ask(f);
+    if (!f->target.is_over || !answer_over(f))
+        ask(f);
+    return true;
 }
 
 static void on_move_cancelled(void *arg, enum wire_move_end end, bool asked)
@@ -362,16 +400,12 @@ static void on_move_cancelled(void *arg, enum wire_move_end end, bool asked)
         respond_ours(f, doc, f->object);
         return;
     }
-    if (end == WIRE_MOVE_STALE && f->refusal != NULL) { /* it has failed */
+    if (end != WIRE_MOVE_STALE) {
+        error_fill(&why, MOVE_AWAY, "");
+        operation_fail(&f->op, &why);
+    } else if (!cancel_where_it_is(f)) {
         operation_fail(&f->op, f->refusal);
-        return;
     }
-    if (end == WIRE_MOVE_STALE) {
-        cancel_where_it_is(f);
-        return;
-    }
-    error_fill(&why, MOVE_AWAY, "");
-    operation_fail(&f->op, &why);
 }
 
 /* What is too long to be kept goes without what its client wrote beside it. */
@@ -457,12 +491,23 @@ static bool answer_over(struct fetch *f)
     return true;
 }
 
+/* It has come there, or is over, since it was asked for: what its provider before says is old.
+ * @return as above */
+static bool answer_elsewhere(struct fetch *f)
+{
+    if (!is_read(f) || !follow_again(f))
+        return false;
+    if (!f->target.is_over || !answer_over(f))
+        ask(f);
+    return true;
+}
+
 static void answer(struct fetch *f, const struct upstream_result *res)
 {
     struct json_doc *doc;
     struct json *object;
 
-    if (answer_moving(f, res))
+    if (answer_moving(f, res) || answer_elsewhere(f))
         return;
     doc = json_doc_new();
     object = doc != NULL ? normalised(f, doc, res) : NULL;
@@ -692,6 +737,7 @@ static bool is_moving(const struct fetch *f)
 static bool starts_to_wait(struct fetch *f)
 {
     f->wait_ms = f->call == CALL_BATCH_GET ? 1000 * (uint64_t)prefer_wait_of(f->op.relay) : 0;
+    f->until_ms = loop_now_ms(f->op.rt->loop) + f->wait_ms;
     return join(f);
 }
 

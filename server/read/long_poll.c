@@ -12,6 +12,8 @@
 #include "balancer/poll_cache.h"
 #include "calls/attempt.h"
 #include "common/strbuf.h"
+#include "objects/ledger.h"
+#include "objects/moved.h"
 #include "objects/polls.h"
 
 #define STATE_BYTES 160 /* of what a state's number is made from */
@@ -161,6 +163,22 @@ static void on_time_over(struct loop_timer *timer)
 
 /* --- what is waited for --- */
 
+/* What its clients are shown of it. One that failed late and goes elsewhere has not changed for them
+ * (objects/moved.h), until it is there: then who waits has to wait there. */
+static uint64_t state_of(const struct long_poll_batch *b, struct json_doc *doc, struct json *batch)
+{
+    struct marker marker;
+    bool marked;
+    uint64_t away;
+
+    if (ledger_phase_of(batch) != LEDGER_DROPPED)
+        return long_poll_state(batch);
+    marked = ledger_marker(b->rt->inherited->seals, batch, &marker);
+    away = moved_hide_failure(b->rt, b->deployment, marked ? &marker : NULL, doc, batch) &&
+           moved_is_away(b->rt, b->deployment, marked ? &marker : NULL, b->id);
+    return long_poll_state(batch) + away;
+}
+
 /* @return 0: it is no batch */
 static uint64_t read_state(struct long_poll_batch *b, const struct long_poll_view *view)
 {
@@ -172,8 +190,9 @@ static uint64_t read_state(struct long_poll_batch *b, const struct long_poll_vie
     uint64_t state = 0;
 
     if (json_is(batch, JSON_OBJECT) && json_get_str(batch, "id") != NULL)
-        state = long_poll_state(polls_believe(rt->inherited, runtime_fingerprint(rt, b->deployment),
-                                              doc, batch, loop_now_ms(rt->loop), view->moment));
+        state = state_of(b, doc,
+                         polls_believe(rt->inherited, runtime_fingerprint(rt, b->deployment), doc,
+                                       batch, loop_now_ms(rt->loop), view->moment));
     json_doc_free(doc);
     return state;
 }

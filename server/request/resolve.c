@@ -333,6 +333,7 @@ void resolve_follow(const struct relay *relay, struct target *target)
         memcpy(target->first, target->native, sizeof(target->first));
         target->first_deployment = first;
         target->created_s = row.created_s;
+        target->moves = row.moves;
         target->deployments[0] = target->is_over ? first : at;
         target->num = 1;
         target->unsure = false;
@@ -340,6 +341,22 @@ void resolve_follow(const struct relay *relay, struct target *target)
             snprintf(target->native, sizeof(target->native), "%s", row.at.native);
         return;
     }
+}
+
+bool resolve_follow_again(const struct relay *relay, struct target *target, uint32_t at)
+{
+    char native[IDS_MAX + 1];
+
+    memcpy(native, target->native, sizeof(native));
+    if (target->first_deployment != MODEL_NO_INDEX) {
+        memcpy(target->native, target->first, sizeof(target->native));
+        target->deployments[0] = target->first_deployment;
+    }
+    resolve_follow(relay, target);
+    return target->first_deployment != MODEL_NO_INDEX &&
+           (target->is_over || strcmp(native, target->native) != 0 ||
+            runtime_fingerprint(relay->rt, at) !=
+                runtime_fingerprint(relay->rt, target->deployments[0]));
 }
 
 void resolve_show_first(const struct relay *relay, const struct target *target,

@@ -38,6 +38,11 @@ uint32_t moved_find(const struct runtime *rt, uint32_t fingerprint, const char *
 bool moved_is_here(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
                    const struct json *batch);
 
+/** Whether a batch that this account has failed is elsewhere by now.
+ *  @param marker  ours; NULL: it has none */
+bool moved_is_away(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
+                   const char *native);
+
 /** Whether there may be any, so that lists leave something out. */
 bool moved_is_any(const struct runtime *rt);
 

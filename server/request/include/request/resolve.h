@@ -28,6 +28,7 @@ struct target {
     uint32_t first_deployment;
     char first[IDS_MAX + 1];
     int64_t created_s; /* as its client was told; 0: not known */
+    uint32_t moves;    /* so far */
     bool is_over;      /* it has ended, and no provider says how: followed_text() does */
 };
 
@@ -50,6 +51,11 @@ void target_deinit(struct target *target);
 /** A batch that was moved after a late failure is where it is now. For who asks about one; a cursor of
  * lists stays what it is. */
 void resolve_follow(const struct relay *relay, struct target *target);
+
+/** The same some time later.
+ *  @param at  the deployment that was asked meanwhile
+ *  @return whether it is elsewhere by now, or over: what was asked for there is old */
+bool resolve_follow_again(const struct relay *relay, struct target *target, uint32_t at);
 
 /** Give the object of a batch that was moved the id and the time that its client knows; else nothing.
  *  @param viewer  whose id it is
