@@ -125,6 +125,15 @@ static const struct metric {
      0,
      {NULL},
      NULL},
+    {"tranche_batch_moves_total",
+     "counter",
+     "Batches that failed late and go to another deployment, by the error of the one before",
+     SERIES_MOVES,
+     0,
+     COUNTER,
+     0,
+     {"model", "api_provider", "reason"},
+     NULL},
 };
 
 size_t metrics_usage_count(void)

@@ -535,6 +535,8 @@ static void count_end(const struct batches *b, const struct report *r, enum stor
     if (end == STORE_SEEN_ENDED)
         counts_ended(b->of.inherited->series, &of, r->seen.status,
                      (r->seen.finished_ms - r->before.created_ms) / 1000);
+    if (end == STORE_SEEN_MOVES)
+        counts_moves(b->of.inherited->series, &of, r->seen.code);
     if (end == STORE_SEEN_MEASURED || (end == STORE_SEEN_ENDED && r->seen.measured))
         counts_used(b->of.inherited->series, &of, r->seen.usage, r->seen.num_usage);
 }

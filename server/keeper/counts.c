@@ -33,6 +33,13 @@ void counts_ended(struct series *series, const struct counts_labels *of, const c
                    sizeof(bounds) / sizeof(bounds[0]));
 }
 
+void counts_moves(struct series *series, const struct counts_labels *of, const char *reason)
+{
+    const struct series_name name = {SERIES_MOVES, {of->group, of->provider, reason, NULL}};
+
+    series_add(series, &name, 0, 1);
+}
+
 void counts_used(struct series *series, const struct counts_labels *of,
                  const struct store_usage *rows, size_t num)
 {

@@ -24,6 +24,9 @@ void counts_polled(struct series *series, size_t num, int64_t now_unix_s);
 void counts_ended(struct series *series, const struct counts_labels *of, const char *status,
                   int64_t seconds);
 
+/** One failed late, and shall run elsewhere. @param reason  the error's code */
+void counts_moves(struct series *series, const struct counts_labels *of, const char *reason);
+
 /** What one used is written. */
 void counts_used(struct series *series, const struct counts_labels *of,
                  const struct store_usage *rows, size_t num);

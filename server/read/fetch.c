@@ -4,6 +4,8 @@
 #include "read/fetch.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,13 +172,24 @@ static bool is_read(const struct fetch *f)
            (f->call == CALL_FILE_GET || f->call == CALL_BATCH_GET);
 }
 
+static void show_moves(struct relay *relay, uint32_t moves)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%" PRIu32, moves);
+    relay_header(relay, "x-tranche-moves", text);
+}
+
 /* @param doc  owns `object`, and goes */
 static void send_object(struct fetch *f, struct json_doc *doc, const struct json *object)
 {
     bool read = is_read(f);
     const char *from = f->from;
+    uint32_t moves = f->target.moves;
     struct relay *relay = operation_end(&f->op);
 
+    if (object != NULL && moves > 0)
+        show_moves(relay, moves);
     if (object == NULL) {
         relay_error(relay, ANSWER_NO_JSON, "");
     } else if (read) {

@@ -12,10 +12,10 @@
 #define EXPOSED                                                                                    \
     "x-request-id, x-litellm-call-id, x-tranche-version, x-litellm-model-id, "                     \
     "x-litellm-model-api-base, x-tranche-partial, x-tranche-unmarked, x-tranche-retry-of, "        \
-    "x-tranche-incomplete, x-tranche-unreadable-lines, x-tranche-cache, idempotent-replayed, "     \
-    "idempotency, x-should-retry, retry-after, retry-after-ms, rate_limit_type, reset_at, allow, " \
-    "www-authenticate, content-disposition, content-range, accept-ranges, etag, "                  \
-    "preference-applied"
+    "x-tranche-incomplete, x-tranche-unreadable-lines, x-tranche-cache, x-tranche-moves, "         \
+    "idempotent-replayed, idempotency, x-should-retry, retry-after, retry-after-ms, "              \
+    "rate_limit_type, reset_at, allow, www-authenticate, content-disposition, content-range, "     \
+    "accept-ranges, etag, preference-applied"
 
 static h2o_iovec_t find(const struct relay *relay, const char *name)
 {

@@ -8,10 +8,11 @@
  *             │                │         │                  │        │             ├─► DOUBT
  *             └─ OVER          └─ WAIT ──┴──────────────────┴────────┴─────────────┴─► WAIT, OVER
  *
- * The claim of its part is this node's for a minute and is kept while it works; the create may be sent
- * for half of that after BEGIN, which writes the nonce of its marker. So whoever has the claim next
- * knows of it, and nothing is sent beside him. A client's cancel ends the batch before BEGIN, and the
- * new one after it. */
+ * The claim of its part is this node's for a minute and is kept while it works. INTENT
+ * reserves as a client's create does, with the nonce of the marker, and BEGIN writes that nonce into the
+ * part: not beside another one of which something may yet come. The create may be sent for half a minute
+ * after INTENT was asked. So whoever has the batch next knows of it, also another task of this node, and
+ * nothing is sent beside it. A client's cancel ends the batch before BEGIN, and the new one after it. */
 #pragma once
 
 #include "due_impl.h"

@@ -36,10 +36,12 @@ static void counters_have_their_labels_and_dollars_are_dollars(void **state)
     const struct series_name batches = {SERIES_BATCHES, {"gpt-4o", "azure", "ni\"ght", "red"}};
     const struct series_name spend = {SERIES_SPEND, {"night", "gpt-4o", "red", NULL}};
     const struct series_name polls = {SERIES_POLLS, {NULL}};
+    const struct series_name moves = {SERIES_MOVES, {"gpt-4o", "azure", "token_limit_exceeded"}};
     struct series *series;
 
     (void)state;
     assert_int_equal(series_new(10, &series), 0);
+    series_add(series, &moves, 0, 2);
     series_add(series, &batches, 0, 3);
     series_add(series, &spend, 0, 340);
     series_add(series, &spend, 0, 1000000000);
@@ -52,6 +54,8 @@ static void counters_have_their_labels_and_dollars_are_dollars(void **state)
     expect("litellm_spend_metric_total{api_key_alias=\"night\",model=\"gpt-4o\",team=\"red\"} "
            "1.000000340");
     expect("litellm_check_batch_cost_jobs_polled_total 7");
+    expect("tranche_batch_moves_total{model=\"gpt-4o\",api_provider=\"azure\","
+           "reason=\"token_limit_exceeded\"} 2");
     expect("litellm_check_batch_cost_last_run_timestamp 1793491200");
     series_free(series);
 }

@@ -27,6 +27,7 @@ enum series_family {
     SERIES_SPEND,
     SERIES_BUDGET,
     SERIES_POLLS,
+    SERIES_MOVES,
     SERIES_FAMILIES
 };
 
