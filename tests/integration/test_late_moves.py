@@ -1,13 +1,19 @@
 """A batch whose deployment says only after the create that it has no room runs at another one: its client sees `validating`, one id,
 one end and one bill (journal statements D2 to D4, D13, D14)."""
 
+import contextlib
+import json
 import os
 import signal
+import sqlite3
 
 import openai
 import pytest
 from harness import MASTER_KEY, PATIENCE, azure_account, azure_deployment, balanced_config, keeper_of, lines, prober_of, sim_config, until
-from test_journal_people import SEALS, Sqlite, database, tranche, types_of  # noqa: F401 (a fixture)
+from hook_receiver import Receiver
+from postgres import PROGRAMS
+from test_journal_people import SEALS, Postgres, Sqlite, database, tranche, types_of  # noqa: F401 (a fixture)
+from test_webhooks import LOCAL, SECRET
 
 ROOM = 600  # tokens, fewer than the lines of these tests have
 LINES = lines(count=20)
@@ -77,6 +83,18 @@ def wait_completed(gateway, sim, batch):
         return seen["status"] == "completed" and seen
 
     return until(look, "it completed", timeout=PATIENCE * 6)
+
+
+def wait_ended(gateway, sim, batch, status):
+    def look():
+        seen = get(gateway, batch)
+        assert seen["status"] in ("cancelling", status), seen
+        sim.advance(30_000)
+        return seen["status"] == status
+
+    until(look, f"it is {status}", timeout=PATIENCE * 6)
+    told = until(lambda: (lambda told: "ended" in told and told)(types_of(events(gateway, batch))), "the journal knows it", timeout=PATIENCE * 4)
+    assert told.count("ended") == told.count("event") == 1, told
 
 
 def check_once(gateway, sim, file, batch, us=1):
@@ -214,6 +232,27 @@ def kill(gateway, pid):
     os.kill(pid, signal.SIGKILL)
 
 
+class Journal(Sqlite):
+    """A database whose minutes go by when a test says so."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.path = path
+
+    def later(self):
+        """A quarter of an hour goes by, in which what is in doubt was looked for once."""
+        with contextlib.closing(sqlite3.connect(self.path, timeout=PATIENCE)) as db, db:
+            db.execute("update reservation set created = created - 900000, tries = 1, claim_until = 0"
+                       " where state in (0, 3) and (state = 3 or nonce in (select move_nonce from batch_part))")
+
+    def wait_moved_later(self, gateway, batch):
+        def look():
+            self.later()
+            return "moved" in types_of(events(gateway, batch))
+
+        until(look, "it was moved", timeout=PATIENCE * 4)
+
+
 STEPS = {"the copy is stored": ("POST", "/openai/files*", {"delay_ms": 600_000}),
          "the create is asked": ("POST", "/openai/batches*", {"hang": "body", "ms": 600_000}),
          "the create is carried out": ("POST", "/openai/batches*", {"hang": "answer", "ms": 600_000})}
@@ -223,7 +262,8 @@ STEPS = {"the copy is stored": ("POST", "/openai/files*", {"delay_ms": 600_000})
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_a_step_one_batch_comes_of_it(start, two, tmp_path, step, who):
     method, path, fault = STEPS[step]
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    journal = Journal(tmp_path / "j.db")
+    gateway = start(config(two, journal.url), sim=two)
     file, batch = made(gateway, two)
     two.fault(fault, account="us", method=method, path=path)
     refused(two)
@@ -233,10 +273,9 @@ def test_killed_at_a_step_one_batch_comes_of_it(start, two, tmp_path, step, who)
     else:
         kill(gateway, keeper_of(gateway))
         two.release()
-    if step == "the create is asked" and who == "prober":
-        # In doubt for as long as a create may be under way: what is certain meanwhile is that there is one batch or none
+    if step == "the create is asked" and who == "prober":  # in doubt for as long as a create may be under way
         assert get(gateway, batch)["status"] == "validating" and two.created("batches", ["us"]) <= 1
-        return
+        journal.wait_moved_later(gateway, batch)
     wait_moved(gateway, batch)
     check_once(gateway, two, file, batch)
 
@@ -265,3 +304,91 @@ def test_a_gateway_that_is_started_again_goes_on(start, two, tmp_path):
     again = start(config(two, url, state_dir=str(state)), sim=two)
     wait_moved(again, batch)
     check_once(again, two, file, batch)
+
+
+def test_cancelled_while_its_create_is_in_doubt_it_ends_where_it_is(start, two, tmp_path):
+    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    _, batch = made(gateway, two)
+    two.fault({"hang": "answer", "ms": 600_000}, account="us", method="POST", path="/openai/batches*")
+    refused(two)
+    two.wait("us", "POST", "/openai/batches*", phase="received", timeout=PATIENCE * 4)
+    answer = until(lambda: (lambda a: a.status == 200 and a.json())(gateway.post(f"/v1/batches/{batch}/cancel")), "it is cancelled")
+    assert (answer["id"], answer["status"]) == (batch, "cancelling"), answer
+    assert get(gateway, batch)["status"] == "cancelling"
+    two.release()
+    wait_ended(gateway, two, batch, "cancelled")
+    assert two.created("batches", ["us"]) == 1
+
+
+def test_cancelled_while_its_create_is_in_doubt_and_none_was_made_it_is_made_nowhere(start, two, tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    gateway = start(config(two, journal.url), sim=two)
+    _, batch = made(gateway, two)
+    two.fault({"hang": "body", "ms": 600_000}, account="us", method="POST", path="/openai/batches*")
+    refused(two)
+    two.wait("us", "POST", "/openai/batches*", phase="received", timeout=PATIENCE * 4)
+    answer = until(lambda: (lambda a: a.status == 200 and a.json())(gateway.post(f"/v1/batches/{batch}/cancel")), "it is cancelled")
+    assert answer["status"] == "cancelling", answer
+    kill(gateway, prober_of(gateway))
+
+    def look():
+        journal.later()
+        seen = get(gateway, batch)
+        assert seen["status"] in ("cancelling", "cancelled"), seen
+        return seen["status"] == "cancelled"
+
+    until(look, "it has ended", timeout=PATIENCE * 4)
+    told = until(lambda: types_of(events(gateway, batch)), "the database answers")
+    assert told.count("ended") == told.count("event") == 1 and two.created("batches", ["us"]) == 0, told
+
+
+# --- who is told of it, and who moves it ---
+
+
+def test_its_own_endpoint_is_told_of_its_one_end(start, two, tmp_path):
+    receiver = Receiver()
+    try:
+        gateway = start(config(two, Sqlite(tmp_path / "j.db").url, **LOCAL), sim=two)
+        file = gateway.uploaded(LINES)["id"]
+        batch = gateway.created(file, metadata={"team": "search"}, webhook={"url": receiver.url("/own"), "secret": SECRET})["id"]
+        until(lambda: "created" in types_of(events(gateway, batch)), "the journal knows it", timeout=PATIENCE * 4)
+        refused(two)
+        wait_moved(gateway, batch)
+        check_once(gateway, two, file, batch)
+        told = [json.loads(d.body) for d in receiver.wait("/own", timeout=PATIENCE * 4)]
+        assert [(t["type"], t["data"]["id"]) for t in told] == [("batch.completed", batch)], told
+    finally:
+        receiver.close()
+
+
+def test_of_two_nodes_one_moves_it_and_both_show_it(start, two, tmp_path):
+    if not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    postgres = Postgres()
+    try:
+        nodes = []
+        for name in ("one", "two"):
+            state = tmp_path / name
+            state.mkdir()
+            nodes.append(start(config(two, postgres.url, state_dir=str(state)), sim=two))
+        file, batch = made(nodes[0], two)
+        refused(two)
+        wait_moved(nodes[1], batch)
+        for node in nodes:
+            check_once(node, two, file, batch)
+        assert [get(node, batch) for node in nodes] == [get(nodes[0], batch)] * 2
+        copies = [r for r in two.requests("us") if r["method"] == "POST" and "/files" in r["target"]]
+        assert len(copies) == 1, copies
+    finally:
+        postgres.cluster.close()
+
+
+def test_what_was_moved_is_counted_and_said_in_a_header(start, two, tmp_path):
+    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    _, batch = made(gateway, two)
+    assert "x-tranche-moves" not in gateway.get(f"/v1/batches/{batch}").headers
+    refused(two)
+    wait_moved(gateway, batch)
+    assert gateway.get(f"/v1/batches/{batch}").headers["x-tranche-moves"] == "1"
+    counted = [line for line in gateway.get("/metrics").body.decode().splitlines() if line.startswith("tranche_batch_moves_total{")]
+    assert len(counted) == 1 and 'reason="token_limit_exceeded"' in counted[0] and counted[0].endswith(" 1"), counted
