@@ -4,6 +4,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/retention.h"
+#include "key_fields.h"
+
 #define BY_NAME "database_url" /* the one that general_settings.database_url names */
 
 static bool starts_with(const char *text, const char *with)
@@ -113,6 +116,23 @@ static void check_leases(const struct node *root, struct reporter *reporter, str
                   "counted here");
 }
 
+/* Who says that files go would believe that they do. */
+static void take_retention(const struct node *root, struct reporter *reporter,
+                           struct config *config)
+{
+    const struct node *node = node_find(root, "tranche_settings.delete_after");
+
+    if (!key_fields_given(node))
+        return;
+    key_fields_retention(node, reporter, &config->delete_after_s);
+    if (!config->journal && config->delete_after_s != RETENTION_NONE)
+        report_at(reporter, CONFIG_ERROR, node,
+                  "files of batches are deleted by the journal, which knows when a batch ends: set "
+                  "tranche_settings.database, and leave journal true");
+    else if (config->delete_after_s != RETENTION_UNSET)
+        report_at(reporter, CONFIG_HONOURED, node, "= %s", node->text);
+}
+
 int databases_take(const struct node *root, struct reporter *reporter, struct config *config)
 {
     int rc = take(root, "tranche_settings.database", true, reporter, &config->database,
@@ -120,6 +140,7 @@ int databases_take(const struct node *root, struct reporter *reporter, struct co
 
     take_journal(root, reporter, config);
     check_leases(root, reporter, config);
+    take_retention(root, reporter, config);
     return rc == 0 ? take(root, "tranche_settings.litellm_database", false, reporter,
                           &config->litellm_database, &config->database_passwords[1])
                    : rc;

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/log_out.h"
+#include "common/retention.h"
 #include "upstream/provider.h"
 #include "webhook/hook_event.h"
 #include "webhook/hook_url.h"
@@ -414,6 +415,10 @@ static void describe_tenants(const struct config *config, struct strbuf *out)
     if (secret_is_set(&config->database))
         add_text(out, "journal", config->journal ? "true" : "false");
     if (config->journal) {
+        if (config->delete_after_s == RETENTION_UNSET || config->delete_after_s == RETENTION_NONE)
+            add_text(out, "delete_after", "none");
+        else
+            add_ms(out, "delete_after", (int64_t)config->delete_after_s * 1000);
         add_ms(out, "outage_window", config->outage_window_ms);
         add_text(out, "leases", config->count_leases ? "counted" : "shares");
         add_text(out, "limits_when_down", config->limits_open_when_down ? "open" : "refuse");

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/iso8601.h"
+#include "common/retention.h"
 #include "config/guess.h"
 #include "price/budget.h"
 #include "scalar.h"
@@ -67,6 +68,7 @@ static const struct field {
     {"max_batch_file_size_mb", IN_BOTH, TAKEN, NULL},
     {"enforced_file_expires_after", IN_BOTH, TAKEN, NULL},
     {"enforced_batch_output_expires_after", IN_BOTH, TAKEN, NULL},
+    {"delete_after", IN_BOTH, TAKEN, NULL},
     {"max_budget", IN_BOTH, BUDGET, NULL},
     {"soft_budget", IN_BOTH, UNSPENT, NULL},
     {"budget_duration", IN_BOTH, BUDGET, NULL},
@@ -147,7 +149,7 @@ static const struct limit {
 /* What LiteLLM keeps in the metadata of keys and teams (tenants statements A39, A43). */
 static const char *const in_metadata[] = {"batch_enqueued_token_limit",
                                           "enforced_file_expires_after",
-                                          "enforced_batch_output_expires_after"};
+                                          "enforced_batch_output_expires_after", "delete_after"};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -179,10 +181,33 @@ static void refuse_unknown(const struct node *node, unsigned place, struct repor
                   "unknown key: what it was to limit would be allowed; remove it");
 }
 
+static bool says_none(const struct node *node)
+{
+    uint32_t seconds;
+
+    return node_text(node) != NULL && retention_read(node->text, &seconds) &&
+           seconds == RETENTION_NONE;
+}
+
+/* Who says that files go would believe that they do. */
+static void check_retention(const struct node *entry, bool counted, struct reporter *reporter)
+{
+    const struct node *places[] = {node_get(entry, "delete_after"),
+                                   node_get(node_get(entry, "metadata"), "delete_after")};
+
+    for (size_t i = 0; i < COUNT(places) && !counted; i++)
+        if (key_fields_given(places[i]) && !says_none(places[i]))
+            report_at(reporter, CONFIG_ERROR, places[i],
+                      "files of batches are deleted by the journal, which needs "
+                      "tranche_settings.database: without it they would stay; set it, or remove "
+                      "this");
+}
+
 void key_fields_check(const struct node *entry, bool team, bool counted, struct reporter *reporter)
 {
     unsigned place = team ? IN_TEAMS : IN_KEYS;
 
+    check_retention(entry, counted, reporter);
     for (size_t i = 0; i < entry->num_items; i++) {
         const struct node *node = entry->items[i];
         const struct field *field = field_of(node->key, place);
@@ -269,6 +294,14 @@ void key_fields_expiry(const struct node *node, struct reporter *reporter, uint3
         *seconds = (uint32_t)value.integer;
 }
 
+void key_fields_retention(const struct node *node, struct reporter *reporter, uint32_t *seconds)
+{
+    if (node == NULL)
+        return;
+    if (node_text(node) == NULL || !retention_read(node->text, seconds))
+        report_wanted(reporter, node, RETENTION_WANTED);
+}
+
 /* max_budget in dollars, budget_duration (tenants statement A3). */
 static void take_budget(const struct node *entry, struct reporter *reporter,
                         struct rights_limits *out)
@@ -305,6 +338,7 @@ void key_fields_limits(const struct node *entry, struct reporter *reporter,
                       &out->file_expiry_s);
     key_fields_expiry(find(entry, "enforced_batch_output_expires_after", reporter), reporter,
                       &out->output_expiry_s);
+    key_fields_retention(find(entry, "delete_after", reporter), reporter, &out->delete_after_s);
     take_budget(entry, reporter, out);
     if (out->request_burst != RIGHTS_UNLIMITED && out->requests_per_second == RIGHTS_UNLIMITED)
         report_under(reporter, CONFIG_ERROR, entry, "request_burst",

@@ -22,6 +22,9 @@ void key_fields_limits(const struct node *entry, struct reporter *reporter,
  * *seconds. */
 void key_fields_expiry(const struct node *node, struct reporter *reporter, uint32_t *seconds);
 
+/** Read a `delete_after`. A missing node, and a wrong one, which is reported, leave *seconds. */
+void key_fields_retention(const struct node *node, struct reporter *reporter, uint32_t *seconds);
+
 /** Read `expires`. @param unix_ms  0: never */
 void key_fields_expires(const struct node *entry, struct reporter *reporter, int64_t *unix_ms);
 

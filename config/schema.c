@@ -273,6 +273,7 @@ static const cyaml_schema_field_t tranche_fields[] = {
     TEXT(struct raw_tranche, azure_file_expires_after),
     TEXT(struct raw_tranche, delete_moved_copies),
     TEXT(struct raw_tranche, move_failed),
+    FREE_FORM("delete_after"),
     TEXT(struct raw_tranche, refund_at),
     TEXT(struct raw_tranche, poll_cache_ms),
     TEXT(struct raw_tranche, keys_file),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/retention.h"
 #include "manage_impl.h"
 #include "price/budget.h"
 
@@ -13,6 +14,7 @@
 #define MAX_FIELDS  (16u << 10) /* bytes of what one row keeps without understanding it */
 #define MAX_LIFE_MS (INT64_C(100) * 365 * 86400000)
 #define MIN_KEY_LEN 16
+#define NO_JOURNAL  "by the journal (tranche_settings.journal), which this gateway has not"
 
 enum kind {
     TEXT,     /* a column */
@@ -24,6 +26,7 @@ enum kind {
     DOLLARS,  /* kept: a number, 0 or more */
     PERIOD,   /* kept: a duration */
     EXPIRY,   /* kept: {anchor, seconds} */
+    LEAVING,  /* kept: what retention_read() takes */
     KEY_TYPE, /* kept, and makes an administrator */
     BUDGET,   /* refused, for it would not be enforced (tenants statement A21) */
     UNDONE,   /* kept, and told that it has no effect */
@@ -68,6 +71,7 @@ static const struct field fields[] = {
     {"max_batch_file_size_mb", LIMIT, OF_BOTH, 0, 0},
     {"enforced_file_expires_after", EXPIRY, OF_BOTH, 0, 0},
     {"enforced_batch_output_expires_after", EXPIRY, OF_BOTH, 0, 0},
+    {"delete_after", LEAVING, OF_BOTH, 0, 0},
     {"max_budget", DOLLARS, OF_BOTH, 0, 0},
     {"soft_budget", BUDGET, OF_BOTH, 0, 0},
     {"budget_duration", PERIOD, OF_BOTH, 0, 0},
@@ -137,6 +141,14 @@ static bool is_period(const struct json *v)
     uint32_t seconds;
 
     return text != NULL && budget_period_read(text, &seconds);
+}
+
+static bool is_retention(const struct json *v)
+{
+    const char *text = json_str(v, NULL);
+    uint32_t seconds;
+
+    return text != NULL && retention_read(text, &seconds);
 }
 
 /* {"anchor": "created_at", "seconds": N} */
@@ -214,6 +226,7 @@ static int set_json(char **column, const struct json *v)
 static void check_metadata(struct manage_job *job, const struct json *v)
 {
     const struct json *limit = json_get(v, "batch_enqueued_token_limit");
+    const struct json *leaving = json_get(v, "delete_after");
     static const char *const expiries[] = {"enforced_file_expires_after",
                                            "enforced_batch_output_expires_after"};
     int64_t value;
@@ -230,6 +243,12 @@ static void check_metadata(struct manage_job *job, const struct json *v)
                            "%s should be {\"anchor\": \"created_at\", \"seconds\": N}",
                            expiries[i]);
     }
+    if (leaving != NULL && json_type(leaving) != JSON_NULL && !is_retention(leaving))
+        manage_problem(job, "metadata.delete_after", "value_error",
+                       "Input should be " RETENTION_WANTED);
+    else if (leaving != NULL && json_type(leaving) != JSON_NULL && !job->manage->journal)
+        manage_problem(job, "metadata.delete_after", "value_error",
+                       "files of batches are deleted " NO_JOURNAL);
 }
 
 static const char *const key_types[] = {"default", "llm_api", "management", "read_only"};
@@ -260,6 +279,7 @@ static const char *fault_of(enum kind kind, const struct json *v, const char **t
                     "Input should be a duration: 30s, 30min, 1h, 30d, 2w, 1mo"},
         [EXPIRY] = {is_expiry, "value_error",
                     "Input should be {\"anchor\": \"created_at\", \"seconds\": N}"},
+        [LEAVING] = {is_retention, "value_error", "Input should be " RETENTION_WANTED},
         [KEY_TYPE] = {is_key_type, "enum",
                       "Input should be 'default', 'llm_api', 'management' or 'read_only'"},
     };
@@ -318,10 +338,17 @@ static int put_column(struct manage_job *job, const struct field *f, const struc
     return f->kind == TEXT ? set_text(column, json_str(v, NULL)) : set_json(column, v);
 }
 
-/* A budget that nobody would hold a key to (tenants statement A21). */
-static bool is_uncounted(const struct manage_job *job, enum kind kind)
+/* A budget that nobody would hold a key to (tenants statement A21), a promise that nobody would
+ * keep. @return NULL: it is kept */
+static const char *why_not(const struct manage_job *job, enum kind kind)
 {
-    return kind == BUDGET || ((kind == DOLLARS || kind == PERIOD) && !job->manage->journal);
+    if (kind == BUDGET)
+        return "not enforced by this gateway, so none is taken: max_budget and budget_duration are";
+    if (job->manage->journal)
+        return NULL;
+    if (kind == LEAVING)
+        return "files of batches are deleted " NO_JOURNAL;
+    return kind == DOLLARS || kind == PERIOD ? "budgets are counted " NO_JOURNAL : NULL;
 }
 
 /* One field of the body. @param row  the key or team; `kept` its other fields */
@@ -338,13 +365,9 @@ static int take(struct manage_job *job, const struct field *f, bool is_team, cha
         manage_problem(job, f->name, type, "%s", fault);
         return 0;
     }
-    if (json_type(v) != JSON_NULL && is_uncounted(job, f->kind)) {
-        manage_problem(job, f->name, "value_error",
-                       f->kind == BUDGET
-                           ? "not enforced by this gateway, so none is taken: max_budget and "
-                             "budget_duration are"
-                           : "budgets are counted by the journal (tranche_settings.journal), which "
-                             "this gateway has not");
+    fault = json_type(v) == JSON_NULL ? NULL : why_not(job, f->kind);
+    if (fault != NULL) {
+        manage_problem(job, f->name, "value_error", "%s", fault);
         return 0;
     }
     if (f->kind == UNDONE && json_type(v) != JSON_NULL)

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/retention.h"
 #include "core/spool.h"
 #include "core/tenant.h"
 #include "request/errors.h"
@@ -422,6 +423,14 @@ uint32_t limits_file_expiry(const struct relay *relay)
         return rights->key_limits.file_expiry_s;
     return rights->team_limits.file_expiry_s != 0 ? rights->team_limits.file_expiry_s
                                                   : relay->rt->config->enforced_file_expiry_s;
+}
+
+uint32_t limits_delete_after(const struct relay *relay)
+{
+    const struct rights *rights = &tenant_of(relay)->rights;
+
+    return retention_of(rights->key_limits.delete_after_s, rights->team_limits.delete_after_s,
+                        relay->rt->config->delete_after_s);
 }
 
 uint32_t limits_output_expiry(const struct relay *relay)

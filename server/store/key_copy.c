@@ -65,7 +65,7 @@ static bool same_limits(const struct rights_limits *a, const struct rights_limit
            a->uploads == b->uploads && a->spool_bytes == b->spool_bytes &&
            a->file_bytes == b->file_bytes && a->budget_nano == b->budget_nano &&
            a->budget_period_s == b->budget_period_s && a->file_expiry_s == b->file_expiry_s &&
-           a->output_expiry_s == b->output_expiry_s;
+           a->output_expiry_s == b->output_expiry_s && a->delete_after_s == b->delete_after_s;
 }
 
 bool key_is_same(const struct rights_key *a, const struct rights_key *b)

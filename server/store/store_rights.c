@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/retention.h"
 #include "common/route_words.h"
 #include "json/json.h"
 #include "price/budget.h"
@@ -53,6 +54,15 @@ static uint32_t expiry_of(const struct json *v)
     if (!json_int64(json_get(v, "seconds"), &seconds) || seconds <= 0)
         return 0;
     return seconds < INT32_MAX ? (uint32_t)seconds : INT32_MAX;
+}
+
+/* What cannot be read deletes nothing. */
+static uint32_t retention_in(const struct json *v)
+{
+    const char *text = json_str(v, NULL);
+    uint32_t seconds;
+
+    return text != NULL && retention_read(text, &seconds) ? seconds : RETENTION_UNSET;
 }
 
 /* Dollars, as a number or its text (tenants statement A3); what is none may spend nothing. */
@@ -117,6 +127,7 @@ static void take_limits(const struct json *const places[2], bool beside, struct 
     take_budget(places[0], beside, out);
     out->file_expiry_s = expiry_of(look_up(places, "enforced_file_expires_after"));
     out->output_expiry_s = expiry_of(look_up(places, "enforced_batch_output_expires_after"));
+    out->delete_after_s = retention_in(look_up(places, "delete_after"));
 }
 
 /* ---- models ---- */

@@ -63,6 +63,7 @@ static void check_limits(const struct rights_limits *limits)
     MUST(limits->request_burst == RIGHTS_UNLIMITED ||
          limits->requests_per_second != RIGHTS_UNLIMITED);
     MUST(limits->file_expiry_s == 0 || limits->file_expiry_s >= 3600);
+    MUST(limits->delete_after_s == 0 || limits->delete_after_s >= 3600);
 }
 
 static void check_list(const struct rights_list *list)

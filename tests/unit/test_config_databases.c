@@ -161,6 +161,66 @@ static void what_goes_on_without_the_database_is_said(void **state)
     assert_told(l, "local or strict");
 }
 
+static void files_of_batches_go_where_there_is_a_journal(void **state)
+{
+    struct loaded *l = *state;
+    struct strbuf text = STRBUF_INIT;
+
+    load(l, MODELS);
+    assert_int_equal(l->config->delete_after_s, 0);
+    load(l, MODELS "tranche_settings: {database: 'sqlite:///tmp/x.db', delete_after: 2d}\n");
+    assert_int_equal(l->rc, 0);
+    assert_int_equal(l->config->delete_after_s, 2 * 86400);
+    config_describe(l->config, &text);
+    assert_non_null(strstr(strbuf_str(&text), "delete_after                   2d\n"));
+    strbuf_deinit(&text);
+    load(l, MODELS "tranche_settings: {database: 'sqlite:///tmp/x.db', delete_after: 24}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "tranche_settings.delete_after: got \"24\", wanted none, or hours");
+    load(l, MODELS "tranche_settings: {delete_after: 24h}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "tranche_settings.delete_after: files of batches are deleted by the journal");
+    assert_told(l, "set tranche_settings.database");
+    load(l, MODELS "tranche_settings: {database: 'sqlite:///tmp/x.db', journal: false,\n"
+                   "  delete_after: 24h}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    load(l, MODELS "tranche_settings: {delete_after: none}\n");
+    assert_int_equal(l->rc, 0);
+}
+
+#define HASH_A "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define HASH_B "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define MASTER "general_settings: {master_key: sk-0123456789abcdef}\n"
+#define HERE   MODELS MASTER "tranche_settings: {database: 'sqlite:///tmp/x.db',\n"
+#define AWAY   MODELS MASTER "tranche_settings: {keys: [\n"
+
+static void files_of_a_keys_batches_go_where_there_is_a_journal(void **state)
+{
+    struct loaded *l = *state;
+    const struct rights_key *keys;
+
+    load(l, HERE "  teams: [{team_id: t, metadata: {delete_after: 1w}}], keys: [\n"
+                 "  {hash: " HASH_A ", models: ['*'], delete_after: 36h},\n"
+                 "  {hash: " HASH_B ", models: ['*'], delete_after: none}]}\n");
+    assert_int_equal(l->rc, 0);
+    keys = l->config->keys.keys;
+    assert_int_equal(keys[0].limits.delete_after_s, 36 * 3600);
+    assert_int_equal(keys[1].limits.delete_after_s, UINT32_MAX);
+    assert_int_equal(l->config->keys.teams[0].limits.delete_after_s, 7 * 86400);
+    load(l, HERE "  keys: [{hash: " HASH_A ", models: ['*'], delete_after: 90}]}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "keys[0].delete_after: got \"90\", wanted none, or hours, days or weeks");
+    load(l, AWAY "  {hash: " HASH_A ", models: ['*'], delete_after: 1h}]}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "keys[0].delete_after: files of batches are deleted by the journal, which needs "
+                   "tranche_settings.database");
+    load(l, AWAY "  {hash: " HASH_A ", models: ['*'], metadata: {delete_after: 1h}}]}\n");
+    assert_int_equal(l->rc, ERR_INVALID);
+    assert_told(l, "keys[0].metadata.delete_after: files of batches are deleted by the journal");
+    load(l, AWAY "  {hash: " HASH_A ", models: ['*'], delete_after: none}]}\n");
+    assert_int_equal(l->rc, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(databases_are_named_and_never_shown),
@@ -169,7 +229,9 @@ int main(void)
                                        TEST(a_journal_stands_in_the_database),
                                        TEST(a_journal_without_a_database_is_told),
                                        TEST(leases_are_counted_where_another_gateway_can_be),
-                                       TEST(what_goes_on_without_the_database_is_said)};
+                                       TEST(what_goes_on_without_the_database_is_said),
+                                       TEST(files_of_batches_go_where_there_is_a_journal),
+                                       TEST(files_of_a_keys_batches_go_where_there_is_a_journal)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

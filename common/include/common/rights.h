@@ -48,6 +48,7 @@ struct rights_limits {
     uint32_t budget_period_s;     /* budget_duration, after which it begins anew; 0: never */
     uint32_t file_expiry_s;       /* enforced_file_expires_after; 0: none */
     uint32_t output_expiry_s;     /* enforced_batch_output_expires_after; 0: none */
+    uint32_t delete_after_s;      /* delete_after (retention.h); RETENTION_UNSET: not said */
 };
 
 /* A name that stands for a group, before models are checked. */

@@ -230,6 +230,7 @@ struct config {
     uint32_t azure_file_expiry_s;      /* expires_after of a batch file that names none; 0: none */
     bool refund_at_cancelling; /* key and team do not pay for a batch that is being cancelled */
     bool delete_moved_copies;  /* the copy that a moved batch ran on goes when it has ended */
+    uint32_t delete_after_s;   /* of keys and teams that say nothing (common/retention.h) */
     /* A batch that failed late for want of room runs at another deployment; default true. Where there is
      * no journal nothing is moved */
     bool move_failed;

@@ -74,5 +74,9 @@ void limits_end_upload(struct limits_upload *upload);
  *  @return seconds; 0: what the client says */
 uint32_t limits_file_expiry(const struct relay *relay);
 
+/** How long the files of the caller's batches stay after their end (common/retention.h).
+ *  @return seconds; 0: they are not deleted */
+uint32_t limits_delete_after(const struct relay *relay);
+
 /** The same of a batch's output_expires_after. */
 uint32_t limits_output_expiry(const struct relay *relay);
