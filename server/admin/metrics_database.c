@@ -138,6 +138,17 @@ static void write_hooks(const struct database_words *w, struct strbuf *out)
                   (int64_t)load_relaxed(&w->hooks_late_ms), out);
 }
 
+static void write_deletions(const struct database_words *w, struct strbuf *out)
+{
+    write_count("tranche_deletions_waiting", "gauge",
+                "Files of batches, and batches with files, that are to be deleted at their "
+                "providers (delete_after), due or not",
+                load_relaxed(&w->deletions), out);
+    write_seconds("tranche_deletions_late_seconds",
+                  "Seconds that the first of these is there beyond its time",
+                  (int64_t)load_relaxed(&w->deletions_late_ms), out);
+}
+
 void metrics_database_write(const struct database_words *w, uint64_t now_ms, struct strbuf *out)
 {
     if (load_relaxed_32(&w->configured) == 0)
@@ -150,4 +161,5 @@ void metrics_database_write(const struct database_words *w, uint64_t now_ms, str
     write_leases(w, out);
     write_batches(w, out);
     write_hooks(w, out);
+    write_deletions(w, out);
 }

@@ -55,6 +55,11 @@ void intent_take_tags(struct intent_who *who, const struct config *config,
     strbuf_deinit(&tags);
 }
 
+static uint32_t account_of(const struct create_job *job, uint32_t deployment)
+{
+    return runtime_fingerprint(job->op.rt, deployment);
+}
+
 static struct wire_who who_of(const struct create_job *job, uint32_t deployment)
 {
     const struct intent_who *who = &job->intent.who;
@@ -62,18 +67,22 @@ static struct wire_who who_of(const struct create_job *job, uint32_t deployment)
     bool known = job->have_facts && job->facts.deployment != MODEL_NO_INDEX;
     uint32_t group = table_deployment(table, known ? job->facts.deployment : deployment)->group;
 
-    return (struct wire_who){.owner = job->owner,
-                             .key = who->key,
-                             .team = who->team,
-                             .key_hash = who->key_hash,
-                             .key_alias = who->alias,
-                             .team_id = who->team_name,
-                             .user_id = who->user,
-                             .tags = who->tags,
-                             .group = group != MODEL_NO_INDEX ? table_group_name(table, group) : "",
-                             .endpoint = job->endpoint,
-                             .file = job->file_id,
-                             .lines = job->have_facts ? job->facts.lines : 0};
+    return (struct wire_who){
+        .owner = job->owner,
+        .key = who->key,
+        .team = who->team,
+        .key_hash = who->key_hash,
+        .key_alias = who->alias,
+        .team_id = who->team_name,
+        .user_id = who->user,
+        .tags = who->tags,
+        .group = group != MODEL_NO_INDEX ? table_group_name(table, group) : "",
+        .endpoint = job->endpoint,
+        .file = job->file_id,
+        .original = job->target.native,
+        .home = job->target.native[0] != '\0' ? account_of(job, create_home(job)) : 0,
+        .delete_after_s = who->delete_after_s,
+        .lines = job->have_facts ? job->facts.lines : 0};
 }
 
 /* What others than gateways have enqueued there is not theirs to share out. */
@@ -129,11 +138,6 @@ static uint64_t input_of(const struct create_job *job)
     uint64_t output = rt->config->count_output_tokens[provider] ? job->facts.output_tokens : 0;
 
     return job->have_facts && job->tokens > output ? job->tokens - output : 0;
-}
-
-static uint32_t account_of(const struct create_job *job, uint32_t deployment)
-{
-    return runtime_fingerprint(job->op.rt, deployment);
 }
 
 /* --- what is answered --- */

@@ -27,7 +27,8 @@ struct intent_who {
     char key_hash[2 * RIGHTS_HASH_BYTES + 1];   /* "": none */
     char alias[TENANT_NAME], user[TENANT_NAME]; /* "": none */
     char team_name[TENANT_NAME];
-    char *tags; /* owned; a JSON array of texts; NULL: none */
+    uint32_t delete_after_s; /* limits_delete_after() */
+    char *tags;              /* owned; a JSON array of texts; NULL: none */
 };
 
 struct intent {

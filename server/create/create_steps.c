@@ -296,6 +296,7 @@ static enum answered take_request(struct create_job *job, struct relay *relay)
     job->owner = relay->owner;
     scopes_of_tenant(relay->tenant, &job->scopes);
     intent_take_who(&job->intent.who, relay->tenant);
+    job->intent.who.delete_after_s = limits_delete_after(relay);
     intent_take_tags(&job->intent.who, relay->rt->config, relay->request);
     create_hook_take(relay, &job->hook);
     job->request = fingerprint_of(relay);

@@ -334,6 +334,14 @@ int journal_drop(struct journal *j, const struct wire_drop *drop)
     return tell(j, KEEPER_DROP, false, &text, written);
 }
 
+int journal_deletion(struct journal *j, const struct wire_deletion *deletion)
+{
+    struct strbuf text = STRBUF_INIT;
+    int written = wire_deletion_write(deletion, &text);
+
+    return tell(j, KEEPER_DELETION, false, &text, written);
+}
+
 int journal_seen(struct journal *j, const struct wire_seen *seen)
 {
     struct strbuf text = STRBUF_INIT;

@@ -53,7 +53,8 @@ struct form {
         STR(type, who.key_hash, 64), STR(type, who.key_alias, WIRE_MAX_NAME),                      \
         STR(type, who.team_id, WIRE_MAX_NAME), STR(type, who.user_id, WIRE_MAX_NAME),              \
         STR(type, who.tags, WIRE_MAX_TAGS), STR(type, who.group, WIRE_MAX_NAME),                   \
-        STR(type, who.endpoint, WIRE_MAX_NAME), STR(type, who.file, WIRE_MAX_ID)
+        STR(type, who.endpoint, WIRE_MAX_NAME), STR(type, who.file, WIRE_MAX_ID),                  \
+        STR(type, who.original, WIRE_MAX_ID), N32(type, who.home), N32(type, who.delete_after_s)
 
 #define ANSWER(type)                                                                               \
     N32(type, answer.status), N32(type, answer.deployment), STR(type, answer.id, WIRE_MAX_ID),     \
@@ -192,6 +193,7 @@ static const struct field due[] = {
     N64(wire_due, tokens),
     N32(wire_due, placed),
     N32(wire_due, cancels),
+    N64(wire_due, owner),
     N64(wire_due, created_s),
     N64(wire_due, expires_s),
     N64(wire_due, finished_s),
@@ -228,6 +230,16 @@ static const struct field move[] = {
     N64(wire_move, tokens),
     N64(wire_move, expires_s),
     STR(wire_move, text, WIRE_MAX_ANSWER),
+};
+
+static const struct field deletion[] = {
+    N32(wire_deletion, end),
+    N32(wire_deletion, account),
+    STR(wire_deletion, native, WIRE_MAX_ID),
+    STR(wire_deletion, input, WIRE_MAX_ID),
+    STR(wire_deletion, output, WIRE_MAX_ID),
+    STR(wire_deletion, error, WIRE_MAX_ID),
+    STR(wire_deletion, why, WIRE_MAX_WHY),
 };
 
 /* --- writing --- */
@@ -426,6 +438,7 @@ PAIR(due_ask, 0x4a4f0006)
 PAIR(due_list, 0x4a4f0007)
 PAIR(story, 0x4a4f0008)
 PAIR(move, 0x4a4f0009)
+PAIR(deletion, 0x4a4f000a)
 
 /* --- names --- */
 

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "core/database_words.h"
 #include "counts.h"
+#include "deletions.h"
 #include "moves.h"
 #include "crypto/ids.h"
 #include "journal/moves.h"
@@ -22,6 +23,8 @@
 #define MAX_TICK_MS 1000
 #define TICKS       60 /* questions of the prober in the time between two looks at one batch */
 #define LATER_MS    1000
+#define DELETE_LOOKS                                                                               \
+    12 /* for files that are to be deleted, in the time between two looks at a batch */
 
 /* A report that waits for the database. */
 struct kept {
@@ -32,11 +35,13 @@ struct kept {
 
 struct batches {
     struct batches_options of;
+    struct deletions deletions;
     STAILQ_HEAD(, kept) kept; /* owned */
     size_t num_kept, kept_bytes;
     uint64_t dropped;    /* reports for which there was no room, since none waited */
     unsigned told;       /* a bit for each error with which the log says that one was not taken */
     uint64_t find_ms;    /* when creates that nobody settles are asked for; monotonic */
+    uint64_t delete_ms;  /* when files that are to be deleted are asked for; the same */
     uint64_t tend_ms;    /* when something old is dropped next */
     int64_t ended_since; /* store_batches_ended() */
 };
@@ -184,6 +189,10 @@ int batches_live(struct batches *b, const struct wire_live *live, bool *alone)
                                 .deployment = live->deployment,
                                 .tokens = live->tokens,
                                 .status = batches_status(live->status),
+                                .input_native = known(live->native_file),
+                                .original = known(who->original),
+                                .home = who->home,
+                                .delete_after_s = who->delete_after_s,
                                 .created_ms = created_ms_of(live->created_s, clock_unix_ms()),
                                 .expires_ms = (int64_t)live->expires_s * 1000};
     uint32_t first_ms = batches_first_ms(watch_ms(b));
@@ -294,6 +303,32 @@ static void find_lost(struct batches *b, struct list *l, uint32_t max, uint64_t 
                               .now_s = (uint64_t)lost[i].now_ms / 1000};
 }
 
+static int on_deletion(void *arg, const struct store_deletion *deletion)
+{
+    struct list *l = arg;
+    struct wire_due *out = &l->list.due[l->list.num];
+
+    deletions_to_wire(deletion, out);
+    out->native = keep_text(l, deletion->native);
+    l->list.num += out->native != NULL;
+    return out->native != NULL ? 0 : ERR_NOMEM;
+}
+
+/* Without them the rest is handed out all the same. They have hours: where none is due, the next
+ * question is not at once. */
+static void find_deletions(struct batches *b, struct list *l, uint32_t max, uint64_t now_ms)
+{
+    struct store_claimer by = claimer(b);
+    uint32_t before = l->list.num, most = deletions_share(max - before);
+
+    if (most == 0 || now_ms < b->delete_ms)
+        return;
+    if (store_deletions_claim(b->of.store, &by, most, on_deletion, l) != 0)
+        l->list.num = before;
+    if (l->list.num == before)
+        b->delete_ms = now_ms + watch_ms(b) / DELETE_LOOKS;
+}
+
 static int renew(struct batches *b, const struct wire_due_ask *ask)
 {
     struct store_claimer by = claimer(b);
@@ -334,10 +369,12 @@ static int fill(struct batches *b, const struct wire_due_ask *ask, struct list *
         rc = renew(b, ask);
     if (rc == 0 && max > 0)
         rc = store_batches_claim(b->of.store, &by, max, on_due, l);
-    if (rc != 0)
+    if (rc != 0) {
         l->list.num = 0;
-    else
+    } else {
         find_lost(b, l, max, clock_now_ms());
+        find_deletions(b, l, max, clock_now_ms());
+    }
     counts_polled(b->of.inherited->series, l->list.num, clock_unix_s());
     return rc;
 }
@@ -584,6 +621,23 @@ static int write_report(struct batches *b, struct wire_seen *w)
 
 /* ---- what was found in a list ---- */
 
+/* The client's file, as its marker names it. Where a native id is, the batch alone can tell. */
+static void set_original(const struct batches *b, const struct wire_seen *w,
+                         char native[IDS_MAX + 1], struct store_batch *out)
+{
+    size_t len = strlen(w->file), native_len = 0;
+    struct id_tag tag = {0};
+    bool tagged = false;
+
+    native[0] = '\0';
+    if (len == 0 || ids_open(b->of.inherited->seals, ID_FILE, w->owner, w->file, len, &native_len,
+                             &tagged, &tag) != 0)
+        return;
+    snprintf(native, IDS_MAX + 1, "%.*s", (int)native_len, w->file);
+    out->original = native;
+    out->home = tagged ? tag.deployment : strcmp(native, w->input) == 0 ? w->account : 0;
+}
+
 static struct store_batch batch_of_found(const struct batches *b, const struct wire_seen *w,
                                          char id[IDS_MAX + 1])
 {
@@ -601,6 +655,8 @@ static struct store_batch batch_of_found(const struct batches *b, const struct w
                                 .deployment = w->placed != 0 ? w->placed : w->deployment,
                                 .tokens = w->tokens,
                                 .status = "validating",
+                                .input_native = known(w->input),
+                                .delete_after_s = deletions_rule(b->of.inherited, w->owner, w->key),
                                 .created_ms = ms_of(w->created_s),
                                 .expires_ms = ms_of(w->expires_s),
                                 .rebuilt = true};
@@ -657,7 +713,7 @@ static int write_reservation(struct batches *b, const struct wire_seen *w, const
 /* The watch does the rest: it looks at it at once. Whose it is its marker tells, by name nobody. */
 static int write_found(struct batches *b, const struct wire_seen *w)
 {
-    char id[IDS_MAX + 1];
+    char id[IDS_MAX + 1], original[IDS_MAX + 1];
     struct store_batch batch = batch_of_found(b, w, id);
     struct manage_rebuild *r = b->of.rebuild;
     bool added = false, moved = false;
@@ -668,6 +724,7 @@ static int write_found(struct batches *b, const struct wire_seen *w)
     rc = moves_found(b->of.store, b->of.me, w, batches_first_ms(watch_ms(b)), &moved);
     if (rc != 0 || moved)
         return rc;
+    set_original(b, w, original, &batch);
     rc = store_batches_add(b->of.store, &batch, b->of.me->node, 0, &added);
     if (rc == 0)
         rc = write_reservation(b, w, id);
@@ -839,6 +896,7 @@ void batches_serve(struct batches *b, struct calls *calls)
 {
     calls_serve(calls, KEEPER_DUE, on_due_call, b);
     calls_serve(calls, KEEPER_SEEN, on_seen_call, b);
+    deletions_serve(&b->deletions, calls);
 }
 
 int batches_new(const struct batches_options *options, struct batches **out)
@@ -849,6 +907,7 @@ int batches_new(const struct batches_options *options, struct batches **out)
     if (b == NULL)
         return ERR_NOMEM;
     b->of = *options;
+    b->deletions = (struct deletions){options->inherited, options->store, options->me};
     STAILQ_INIT(&b->kept);
     *out = b;
     return 0;

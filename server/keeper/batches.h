@@ -4,6 +4,7 @@
  *   prober ─ KEEPER_DUE ─► store_batches_claim()    at most 32, this node's for a minute
  *   prober ─ KEEPER_SEEN ─► store_batches_seen()    by the watch, fenced by its claim
  *   worker ─ KEEPER_SEEN ─► the same                what a client's poll has shown
+ *   prober ─ KEEPER_DELETION ─► store_deletions_done()
  *
  * While the database is away a bounded number of reports waits here; what is dropped is seen again
  * by the next look, since nothing of a batch is done before its end is committed. What ended
@@ -46,7 +47,7 @@ struct batches_options {
 MUST_USE int batches_new(const struct batches_options *options, struct batches **out);
 void batches_free(struct batches *batches); /* NULL is fine */
 
-/** Serve KEEPER_DUE and KEEPER_SEEN. @param calls  borrowed; goes before `batches` */
+/** Serve KEEPER_DUE, KEEPER_SEEN and KEEPER_DELETION. @param calls  borrowed; goes before `batches` */
 void batches_serve(struct batches *batches, struct calls *calls);
 
 /** A provider has made a batch: it is in the registry from now on, also when this is said twice. For

@@ -8,6 +8,7 @@
 #include "common/strbuf.h"
 #include "json/json.h"
 #include "store/store_batches.h"
+#include "store/store_deletions.h"
 #include "store/store_fleet.h"
 #include "store/store_hooks.h"
 
@@ -86,6 +87,20 @@ static void ask_batches(const struct database_state *s)
                                    : 0);
 }
 
+static void ask_deletions(const struct database_state *s)
+{
+    struct database_words *w = s->words;
+    struct store_deletion_counts counts;
+    int64_t now_ms = clock_unix_ms();
+
+    if (store_deletions_count(s->store, &counts) != 0)
+        return;
+    store_relaxed(&w->deletions, counts.waiting);
+    store_relaxed(&w->deletions_late_ms, counts.late_ms != 0 && counts.late_ms < now_ms
+                                             ? (uint64_t)(now_ms - counts.late_ms)
+                                             : 0);
+}
+
 static void ask_hooks(const struct database_state *s)
 {
     struct database_words *w = s->words;
@@ -110,6 +125,7 @@ void database_state_step(struct database_state *s, uint64_t keys_generation, uin
         ask_nodes(s);
         ask_batches(s);
         ask_hooks(s);
+        ask_deletions(s);
     }
     note_reach(s, keys_generation);
 }

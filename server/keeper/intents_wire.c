@@ -40,6 +40,7 @@ void intents_from_wire(const struct wire_intent *wire, const struct config *conf
         .tokens = wire->tokens,
         .nano = as_nano(wire->nano),
         .owner = wire->who.owner,
+        .file = known(wire->who.original),
         .claim = known(wire->claim),
         .key = known(wire->name),
         .request = wire->request,
@@ -76,6 +77,7 @@ void intents_of_live(const struct wire_live *wire, struct fleet_intent *out)
                                  .tokens = wire->tokens,
                                  .nano = as_nano(wire->nano),
                                  .owner = wire->owner,
+                                 .file = known(wire->who.original),
                                  .claim = known(wire->claim)};
     if (out->id == NULL)
         out->id = known(wire->native);

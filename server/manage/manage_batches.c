@@ -274,7 +274,7 @@ int manage_batches_list(struct manage_job *job)
 static bool is_for_tenants(const char *what)
 {
     static const char *const kinds[] = {"created", "status", "moving", "moved",
-                                        "ended",   "usage",  "event"};
+                                        "ended",   "usage",  "event",  "deleted"};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(kinds[i], what) == 0)

@@ -1,9 +1,8 @@
 /* See master.h. One loop over a signalfd: signals and the ends of children wake it, times of its
  * rows bound its sleep.
  *
- * A generation of workers is STARTING until each of them has been through a turn of its loop, and
- * only then does the one before it drain: a configuration whose workers cannot live never replaces
- * one whose workers do. */
+ * A generation is STARTING until each of its workers has been through a turn of its loop, and only
+ * then does the one before it drain: workers that cannot live never replace ones that do. */
 #include "master/master.h"
 
 #include <assert.h>
@@ -510,6 +509,7 @@ static void on_child_end(struct master *m, uint32_t row, int wait_status, uint64
     name_row(m, row, name, sizeof(name));
     child_describe_end(wait_status, how, sizeof(how));
     (void)unsent_bury(&m->base.shared->unsent[number_of(m, row)]); /* the keeper tells of them */
+    reading_clear(&m->base.shared->reading[number_of(m, row)]);
     meters_clear_holder(m->base.meters, number_of(m, row));
     entra_tokens_clear_holder(m->base.entra_tokens, number_of(m, row));
     (void)quota_repair(p->gen->inherited.quota, NULL); /* again at each look, if it was not all */

@@ -18,6 +18,7 @@
 
 #include "common/log.h"
 #include "common/mask.h"
+#include "core/reading.h"
 #include "request/errors.h"
 #include "request/admit.h"
 #include "calls/attempt.h"
@@ -45,6 +46,7 @@ struct download {
     uint64_t next, end; /* in the file: what the client still needs; end UINT64_MAX: as it comes */
     struct resume_mark mark;
     struct admit_place place;
+    struct reading reading; /* nobody deletes it meanwhile */
     struct strbuf filling, sending;
     bool busy;          /* a relay_send() is outstanding */
     bool lost;          /* bytes, for want of memory: the end must say so */
@@ -66,6 +68,7 @@ static void download_free(struct operation *op)
     struct download *dl = download_of(op);
 
     admit_cancel(&dl->place);
+    reading_end(&dl->reading);
     loop_timer_stop(op->rt->loop, &dl->end_of_turn);
     loop_timer_stop(op->rt->loop, &dl->pause);
     target_deinit(&dl->target);
@@ -501,6 +504,9 @@ static void on_located(struct operation *op, const struct locate_result *result)
 
 static void begin(struct download *dl)
 {
+    const struct runtime *rt = dl->op.rt;
+
+    reading_begin(&dl->reading, &rt->inherited->shared->reading[rt->slot], dl->target.native);
     if (dl->target.unsure)
         operation_locate(&dl->op, ID_FILE, dl->target.native, dl->target.deployments,
                          dl->target.num, on_located);

@@ -40,6 +40,7 @@ void gather_deinit(struct gather *g)
         rt->gathers--;
         share_sub(g->op.share, SHARE_GATHERS, 1);
     }
+    reading_end(&g->reading);
     spool_deinit(&g->spool);
     results_index_free(g->index);
     target_deinit(&g->target);
@@ -218,6 +219,9 @@ static void next_file(struct gather *g)
     g->begin = g->spool.size;
     g->streams = false;
     g->skip = 0;
+    reading_end(&g->reading);
+    reading_begin(&g->reading, &g->op.rt->inherited->shared->reading[g->op.rt->slot],
+                  g->files[g->at]);
     ask_for_file(g);
 }
 

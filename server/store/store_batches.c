@@ -87,34 +87,52 @@ static int put_batch(struct store *store, const struct store_batch *b, int64_t n
         value_text(b->endpoint),    value_text(b->input_file),
         value_text(b->reservation), value_text(b->status),
         value_int(b->rebuilt),      value_int(b->created_ms != 0 ? b->created_ms : now_ms),
-        value_time(b->expires_ms)};
+        value_time(b->expires_ms),  value_time(b->delete_after_s)};
 
-    return WORK_RUN(store,
-                    "insert into @batch as b(id, owner, key_id, key_alias, team_id, user_id, tags,"
-                    " model_group, endpoint, input_file, reservation, status, rebuilt, created,"
-                    " expires) values($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
-                    " $15) on conflict(id) do update set key_id = excluded.key_id,"
-                    " key_alias = excluded.key_alias, team_id = excluded.team_id,"
-                    " user_id = excluded.user_id, tags = excluded.tags,"
-                    " model_group = excluded.model_group, endpoint = excluded.endpoint,"
-                    " input_file = excluded.input_file, reservation = excluded.reservation,"
-                    " rebuilt = 0 where b.rebuilt = 1 and excluded.rebuilt = 0 returning id",
-                    values, on_count, put);
+    return WORK_RUN(
+        store,
+        "insert into @batch as b(id, owner, key_id, key_alias, team_id, user_id, tags,"
+        " model_group, endpoint, input_file, reservation, status, rebuilt, created,"
+        " expires, delete_after) values($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
+        " $12, $13, $14, $15, $16) on conflict(id) do update set key_id = excluded.key_id,"
+        " key_alias = excluded.key_alias, team_id = excluded.team_id,"
+        " user_id = excluded.user_id, tags = excluded.tags,"
+        " model_group = excluded.model_group, endpoint = excluded.endpoint,"
+        " input_file = excluded.input_file, reservation = excluded.reservation,"
+        " delete_after = excluded.delete_after,"
+        " rebuilt = 0 where b.rebuilt = 1 and excluded.rebuilt = 0 returning id",
+        values, on_count, put);
 }
 
 static int put_part(struct store *store, const struct store_batch *b, uint32_t first_ms,
                     int64_t now_ms, size_t *put)
 {
     struct value values[] = {
-        value_text(b->id),        value_int(b->account),         value_text(b->native),
-        value_int(b->deployment), value_int((int64_t)b->tokens), value_text(b->status),
-        value_int(STORE_RUNS),    value_int(first_ms),           value_int(now_ms + first_ms)};
+        value_text(b->id),           value_int(b->account),         value_text(b->native),
+        value_int(b->deployment),    value_int((int64_t)b->tokens), value_text(b->status),
+        value_int(STORE_RUNS),       value_int(first_ms),           value_int(now_ms + first_ms),
+        value_text(b->input_native), value_text(b->original),       value_time(b->home)};
 
     return WORK_RUN(store,
                     "insert into @batch_part(batch_id, account, native, deployment, tokens, status,"
-                    " open, poll_ms, next_at) values($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+                    " open, poll_ms, next_at, input_file, original, home)"
+                    " values($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
                     " on conflict(batch_id, part) do nothing returning batch_id",
                     values, on_count, put);
+}
+
+/* Of one that was only found its create knows the files, and when they go. */
+static int know_files(struct store *store, const struct store_batch *b)
+{
+    struct value values[] = {value_text(b->id), value_text(b->input_native),
+                             value_text(b->original), value_time(b->home)};
+    int rc = WORK_RUN(store,
+                      "update @batch_part set input_file = coalesce($2, input_file),"
+                      " original = coalesce($3, original), home = coalesce($4, home)"
+                      " where batch_id = $1",
+                      values, NULL, NULL);
+
+    return rc == 0 ? deletions_plan(store, b->id) : rc;
 }
 
 /* What the registry knows of a batch: whether anything, and whether it runs where it is told to be. */
@@ -173,6 +191,8 @@ static int add(struct store *store, const struct store_batch *b, const char *nod
         rc = put_part(store, b, first_ms, now_ms, &parts);
     if (rc == 0 && parts == 0) /* whoever has told of it may have known of another reservation */
         rc = free_late(store, b, late);
+    if (rc == 0 && put > 0 && parts == 0)
+        rc = know_files(store, b);
     *added = rc == 0 && put > 0;
     return *added ? batches_note(store, b->id, b->rebuilt ? "rebuilt" : "created", node,
                                  b->key_alias != NULL ? b->key_alias : b->key_id)
@@ -329,12 +349,13 @@ int store_batches_let_go(struct store *store, const struct store_claimer *by)
     struct value values[] = {value_text(by->node), value_int(by->epoch)};
     int rc = work_begin(store, WORK_WRITE);
 
-    return rc == 0 ? work_end(store, WORK_RUN(store,
-                                              "update @batch_part set claim_node = null,"
-                                              " claim_until = 0 where claim_node = $1"
-                                              " and epoch = $2 and open <> 0",
-                                              values, NULL, NULL))
-                   : rc;
+    if (rc != 0)
+        return rc;
+    rc = WORK_RUN(store,
+                  "update @batch_part set claim_node = null, claim_until = 0"
+                  " where claim_node = $1 and epoch = $2 and open <> 0",
+                  values, NULL, NULL);
+    return work_end(store, rc == 0 ? deletions_let_go(store, by) : rc);
 }
 
 static int renew(struct store *store, const struct store_claimer *by, const struct store_native *of,
@@ -770,6 +791,8 @@ static int write_seen(struct writing *w, enum store_seen_end *end)
         rc = write_part(w, further);
     if (rc == 0 && w->was.followed && (news || w->ended))
         rc = work_follow(w->store, w->was.id);
+    if (rc == 0 && w->open == STORE_DONE)
+        rc = deletions_plan(w->store, w->was.id);
     *end = !w->ended                   ? (news ? STORE_SEEN_CHANGED : STORE_SEEN_SAME)
            : w->was.open == STORE_RUNS ? STORE_SEEN_ENDED
            : w->measures               ? STORE_SEEN_MEASURED

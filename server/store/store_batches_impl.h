@@ -13,6 +13,13 @@
  * at once */
 #define STORE_POKED      1
 
+/** Within a transaction: of a batch that is done, and whose files shall go, it is known from now on
+ * when. Nothing of any other one. */
+MUST_USE int deletions_plan(struct store *store, const char *batch);
+
+/** Within a transaction: who worked on this node's claims of files is gone. */
+MUST_USE int deletions_let_go(struct store *store, const struct store_claimer *by);
+
 /** Within a transaction: store_batches_note(). */
 MUST_USE int batches_note(struct store *store, const char *id, const char *what, const char *node,
                           const char *detail);

@@ -23,9 +23,9 @@
 #define IDEM_NUM_COLUMNS 12
 #define RESERVATION_COLUMNS                                                                        \
     "id, token, nonce, claim, account, deployment, deployment_scope, key_scope, team_scope,"       \
-    " tokens, nano, state, node, epoch, created, changed, expires"
-#define RESERVATION_NUM_COLUMNS 17
-#define ROWS_AT_ONCE            30 /* of one statement */
+    " tokens, nano, state, node, epoch, created, changed, expires, file"
+#define RESERVATION_NUM_COLUMNS 18
+#define ROWS_AT_ONCE            28 /* of one statement */
 
 static_assert(ROWS_AT_ONCE * RESERVATION_NUM_COLUMNS <= ENGINE_MAX_VALUES, "a statement's values");
 static_assert(ROWS_AT_ONCE * IDEM_NUM_COLUMNS <= ENGINE_MAX_VALUES, "a statement's values");
@@ -450,7 +450,8 @@ static void fill_reservation(struct value *out, const struct turn *t, const stru
         value_int(t->me->epoch),
         value_int(t->now_ms),
         value_int(t->now_ms),
-        value_int(t->now_ms + FLEET_EXPIRES_MS)};
+        value_int(t->now_ms + FLEET_EXPIRES_MS),
+        value_text(intent->file)};
 
     memcpy(out, values, sizeof(values));
 }

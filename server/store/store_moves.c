@@ -350,7 +350,8 @@ static int write_place(struct store *store, const char *id, const struct store_m
                  " (select b.cancelling from @batch b where b.id = batch_id) is null then 0"
                  " else 1 end,"
                  " missing = 0, claim_node = null, claim_until = 0, output_file = null,"
-                 " error_file = null, status = case when (select b.cancelling from @batch b"
+                 " error_file = null, input_file = null, status = case when (select b.cancelling "
+                 "from @batch b"
                  " where b.id = batch_id) is null then 'validating' else 'cancelling' end"
                  " where batch_id = $1",
                  values, NULL, NULL);

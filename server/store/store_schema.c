@@ -188,13 +188,34 @@ static const char *const step_followed[] = {
     "insert into @meta(name, value) values('followed', '0')",
     NULL};
 
+/* Files of batches that go so long after their end: store_deletions.h. `kind` is enum
+ * store_deletion_kind; `done` is NULL as long as it is to be done; `due` is since when. */
+static const char *const step_deletions[] = {
+    "alter table @batch add column delete_after bigint",
+    "alter table @batch_part add column input_file text",
+    "alter table @batch_part add column original text",
+    "alter table @batch_part add column home bigint",
+    "alter table @reservation add column file text",
+    "create index batch_part_input on @batch_part(input_file)",
+    "create index batch_part_original on @batch_part(original)",
+    "create index reservation_file on @reservation(file) where state in (0, 3)",
+    "create table @deletion(account bigint not null, object text not null, kind smallint not null,"
+    " batch_id text not null references @batch(id) on delete cascade, due bigint not null,"
+    " next_at bigint not null, tries bigint not null default 0, claim_node text,"
+    " claim_until bigint not null default 0, epoch bigint not null default 0, done bigint,"
+    " came_of text, primary key(account, object))",
+    "create index deletion_due on @deletion(next_at) where done is null",
+    "create index deletion_batch on @deletion(batch_id)",
+    NULL};
+
 /* tests/next builds a program of one step more: nodes of two programs share a database. */
 #ifndef NEXT_STEPS
 #define NEXT_STEPS
 #endif
 
 static const char *const *const steps[] = {
-    step_1, step_2, step_batches, step_fleet, step_usage, step_hooks, step_followed NEXT_STEPS};
+    step_1,     step_2,     step_batches,  step_fleet,
+    step_usage, step_hooks, step_followed, step_deletions NEXT_STEPS};
 #define SCHEMA ((int64_t)(sizeof(steps) / sizeof(steps[0])))
 
 struct versions {

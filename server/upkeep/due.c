@@ -429,6 +429,8 @@ static void start_task(struct due_task *task)
         task->account = &upkeep->accounts[account];
     if (task->wire.task == WIRE_MOVE) {
         mover_start(task);
+    } else if (task->wire.task == WIRE_FILES || task->wire.task == WIRE_DELETE) {
+        due_delete_start(task);
     } else if (task->account == NULL || task->account->deployment == MODEL_NO_INDEX) {
         if (task->wire.task == WIRE_FIND)
             due_task_end(task);
@@ -476,7 +478,7 @@ static void fill_question(struct due *due, struct wire_due_ask *question)
 
         if (task->due == NULL) {
             question->max++;
-        } else if (task->wire.task != WIRE_FIND && now_ms >= task->since_ms + DUE_RENEW_MS) {
+        } else if (task->wire.task <= WIRE_MEASURE && now_ms >= task->since_ms + DUE_RENEW_MS) {
             task->since_ms = now_ms;
             question->held[question->num_held++] =
                 (struct wire_held){.account = task->wire.account, .native = task->native};

@@ -8,6 +8,8 @@
  *                                             ├─ it has ended, and says what it used ─►
  *                                             └─ ... and does not: its output is read ─►
  *                 FIND ─► the account's list ─► the create's batch, or certainly none: KEEPER_DROP
+ *                 FILES ─► the batch ─► which files are to go ─► KEEPER_DELETION
+ *                 DELETE ─► the file is deleted, or was gone ─►
  *
  * A claim holds for a minute. What takes longer, because its account is quiet or its output long, is
  * named in the next question. What cannot be reported is due again. Nothing is begun at an account
@@ -67,6 +69,13 @@ enum due_usage due_usage_of(const struct wire_seen *seen, bool in_batch, uint64_
  *  @param still_ms    since when fewer have come
  *  @param finished_s  when its batch ended; 0: nobody knows */
 bool due_pass_yields(uint64_t still_ms, uint64_t finished_s, uint64_t now_s);
+
+/** What an answer to a DELETE of a file means. @param gone  its provider knows no such file */
+enum wire_deletion_end due_deleted(bool ok, bool gone);
+
+/** Whether a file is not the batch's owner's to delete. @param of_file  owned_by(); 0: not known, or
+ * nobody's but the master's */
+bool due_is_foreign(uint64_t of_file, uint64_t of_batch);
 
 /** Whether a create that no list has shown was certainly not carried out.
  *  @param whole        the list was read to its end

@@ -56,6 +56,9 @@ struct due {
 /** The task is over, whatever came of it: its claim runs out by itself, or was given back. */
 void due_task_end(struct due_task *task);
 
+/** Delete a file, or ask which files a batch has that are to be deleted. Ends the task. */
+void due_delete_start(struct due_task *task);
+
 /** Look for the batch of a create in its account's list. Ends the task. */
 void due_find_start(struct due_task *task);
 

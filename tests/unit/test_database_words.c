@@ -171,6 +171,8 @@ static void what_is_watched_and_what_was_done_alone_is_counted(void **state)
     store_relaxed(&words->keys_generation, 9);
     store_relaxed(&words->hooks_due, 10);
     store_relaxed(&words->hooks_late_ms, 2500);
+    store_relaxed(&words->deletions, 11);
+    store_relaxed(&words->deletions_late_ms, 3500);
     store_relaxed(&words->hooks, 5);
     store_relaxed(&words->hooks_off, 2);
     store_relaxed(&words->clock_skew_ms, (uint64_t)-1500);
@@ -191,6 +193,8 @@ static void what_is_watched_and_what_was_done_alone_is_counted(void **state)
     assert_line("tranche_webhook_endpoints{state=\"off\"} 2\n");
     assert_line("tranche_webhook_tries_due 10\n");
     assert_line("tranche_webhook_late_seconds 2.5\n");
+    assert_line("tranche_deletions_waiting 11\n");
+    assert_line("tranche_deletions_late_seconds 3.5\n");
     database = health(doc);
     assert_true(json_int64(json_get(json_get(database, "webhooks"), "off"), &value) && value == 2);
     batches = json_get(database, "batches");

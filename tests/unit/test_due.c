@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "server/keeper/batches.h"
+#include "server/keeper/deletions.h"
 #include "server/upkeep/due.h"
 
 #define SECOND  1000u
@@ -156,12 +157,44 @@ static void a_create_was_not_made_when_its_time_was_read_twice(void **state)
     assert_false(due_was_not_made(&due, true, 0)); /* it may be under way */
 }
 
+/* ---- files that go ---- */
+
+static void a_file_that_is_gone_is_as_good_as_deleted(void **state)
+{
+    (void)state;
+    assert_int_equal(due_deleted(true, false), WIRE_DELETED);
+    assert_int_equal(due_deleted(false, true), WIRE_GONE);
+    assert_int_equal(due_deleted(false, false), WIRE_NOT_NOW);
+}
+
+static void a_file_of_another_owner_is_not_the_batchs_to_delete(void **state)
+{
+    (void)state;
+    assert_false(due_is_foreign(7, 7));
+    assert_true(due_is_foreign(7, 8));
+    assert_true(due_is_foreign(7, 0)); /* the master key's batch had a tenant's file */
+    assert_false(due_is_foreign(0, 7));
+    assert_false(due_is_foreign(0, 0));
+}
+
+static void batches_go_before_files_that_are_deleted(void **state)
+{
+    (void)state;
+    assert_int_equal(deletions_share(WIRE_MAX_DUE), DELETIONS_AT_ONCE);
+    assert_int_equal(deletions_share(WIRE_MAX_DUE / 2 + 3), 3);
+    assert_int_equal(deletions_share(WIRE_MAX_DUE / 2), 0);
+    assert_int_equal(deletions_share(0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_is_asked_about_less_and_less_often),
         cmocka_unit_test(its_last_hours_have_few_looks),
         cmocka_unit_test(files_that_are_missing_are_asked_for_ever_more_seldom),
+        cmocka_unit_test(a_file_that_is_gone_is_as_good_as_deleted),
+        cmocka_unit_test(a_file_of_another_owner_is_not_the_batchs_to_delete),
+        cmocka_unit_test(batches_go_before_files_that_are_deleted),
         cmocka_unit_test(a_status_is_one_of_eight),
         cmocka_unit_test(a_completed_batch_is_told_of_when_its_output_is_there),
         cmocka_unit_test(an_output_may_be_the_slower_the_longer_ago_its_batch_has_ended),

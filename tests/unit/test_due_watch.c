@@ -15,6 +15,9 @@ struct told {
     struct wire_seen seen; /* its texts are below */
     char native[64], status[32], output[64], nonce[MARKER_NONCE + 1], model[64];
     bool dropped; /* a WIRE_DROP: `nonce` */
+    /* of a WIRE_DELETION */
+    struct wire_deletion deletion;
+    char why[WIRE_MAX_WHY + 1];
 };
 
 static struct {
@@ -137,6 +140,18 @@ int journal_new_id(char out[WIRE_ID + 1])
 {
     memset(out, 'a', WIRE_ID);
     out[WIRE_ID] = '\0';
+    return 0;
+}
+
+int journal_deletion(struct journal *journal, const struct wire_deletion *deletion)
+{
+    struct told *t = &keeper.told[keeper.num_told++];
+
+    (void)journal;
+    *t = (struct told){.deletion = *deletion};
+    snprintf(t->native, sizeof(t->native), "%s", deletion->native);
+    snprintf(t->output, sizeof(t->output), "%s", deletion->output != NULL ? deletion->output : "");
+    snprintf(t->why, sizeof(t->why), "%s", deletion->why);
     return 0;
 }
 
@@ -701,6 +716,96 @@ static void while_the_keeper_serves_the_ledger_asks_seldom(void **state)
     assert_in_range(without, 40, 60);
 }
 
+/* --- files that go --- */
+
+static void assert_told_deletion(enum wire_deletion_end end, const char *native, const char *why)
+{
+    assert_int_equal(keeper.num_told, 1);
+    assert_int_equal(last()->deletion.end, end);
+    assert_string_equal(last()->native, native);
+    assert_string_equal(last()->why, why);
+    assert_int_equal(last()->deletion.account, w->upkeep.accounts[0].fingerprint);
+    keeper.num_told = 0;
+    pass(&w->loop, 2 * SECOND);
+    assert_int_equal(keeper.asked.max, WIRE_MAX_DUE); /* nothing is held */
+}
+
+static void a_file_is_deleted_by_one_call(void **state)
+{
+    (void)state;
+    give(WIRE_DELETE, 0, 0, "file-1");
+    pass(&w->loop, SECOND);
+    assert_told_deletion(WIRE_DELETED, "file-1", "");
+    assert_int_equal(w->deletes, 1);
+}
+
+static void a_delete_that_fails_is_another_times(void **state)
+{
+    static const struct {
+        int status;
+        enum wire_deletion_end end;
+        const char *why;
+    } cases[] = {{404, WIRE_GONE, ""},
+                 {500, WIRE_NOT_NOW, "its provider answered 500"},
+                 {0, WIRE_NOT_NOW, "its provider did not answer"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        w->upkeep.accounts[0].quiet_until_ms = 0;
+        w->fail_times = 1;
+        w->fail_status = cases[i].status;
+        give(WIRE_DELETE, 0, 0, "file-1");
+        pass(&w->loop, SECOND);
+        assert_told_deletion(cases[i].end, "file-1", cases[i].why);
+    }
+    give(WIRE_DELETE, 0, 0, "file-1");
+    w->upkeep.accounts[0].quiet_until_ms = w->loop.now_ms + MINUTE;
+    pass(&w->loop, SECOND);
+    assert_told_deletion(WIRE_NOT_NOW, "file-1", "its provider failed a moment ago");
+    assert_int_equal(w->deletes, 3);
+}
+
+static void a_batch_tells_which_files_it_has(void **state)
+{
+    struct thing *t;
+
+    (void)state;
+    t = our_batch(0, 0, "batch-1", "completed", 60, 50);
+    t->output = "file-out";
+    give(WIRE_FILES, 0, 0, "batch-1");
+    pass(&w->loop, SECOND);
+    assert_string_equal(last()->output, "file-out");
+    assert_told_deletion(WIRE_LISTED, "batch-1", "");
+    t->status = NULL;
+    give(WIRE_FILES, 0, 0, "batch-1");
+    pass(&w->loop, SECOND);
+    assert_told_deletion(WIRE_GONE, "batch-1", "");
+    assert_int_equal(w->deletes, 0);
+}
+
+/* Whatever the registry has of it. */
+static void a_batch_that_runs_after_all_keeps_its_files(void **state)
+{
+    (void)state;
+    our_batch(0, 0, "batch-1", "in_progress", 60, 50)->output = "file-out";
+    give(WIRE_FILES, 0, 0, "batch-1");
+    pass(&w->loop, SECOND);
+    assert_string_equal(last()->output, "");
+    assert_told_deletion(WIRE_NOT_NOW, "batch-1",
+                         "its provider's answer is no batch that has ended");
+}
+
+static void files_of_an_account_that_is_not_here_stay(void **state)
+{
+    (void)state;
+    give(WIRE_DELETE, 0, 0, "file-1")->account = 0xdead;
+    pass(&w->loop, SECOND);
+    assert_int_equal(keeper.num_told, 1);
+    assert_int_equal(last()->deletion.end, WIRE_NOT_NOW);
+    assert_string_equal(last()->why, "its account is not configured any more");
+    assert_int_equal(w->num_calls, 0);
+}
+
 static void without_a_journal_nothing_is_asked(void **state)
 {
     (void)state;
@@ -747,6 +852,11 @@ int main(void)
         TEST(a_rebuild_reads_all_lists_once),
         TEST(a_rebuild_says_which_lists_it_could_not_read),
         TEST(while_the_keeper_serves_the_ledger_asks_seldom),
+        TEST(a_file_is_deleted_by_one_call),
+        TEST(a_delete_that_fails_is_another_times),
+        TEST(a_batch_tells_which_files_it_has),
+        TEST(a_batch_that_runs_after_all_keeps_its_files),
+        TEST(files_of_an_account_that_is_not_here_stay),
         TEST(without_a_journal_nothing_is_asked),
     };
 

@@ -21,6 +21,9 @@ static const struct wire_who somebody = {.owner = 7,
                                          .group = "gpt",
                                          .endpoint = "/v1/chat/completions",
                                          .file = "file-1",
+                                         .original = "file-0",
+                                         .home = 70,
+                                         .delete_after_s = 3600,
                                          .lines = 10};
 
 static void assert_who(const struct wire_who *who)
@@ -37,6 +40,9 @@ static void assert_who(const struct wire_who *who)
     assert_string_equal(who->group, "gpt");
     assert_string_equal(who->endpoint, "/v1/chat/completions");
     assert_string_equal(who->file, "file-1");
+    assert_string_equal(who->original, "file-0");
+    assert_int_equal(who->home, 70);
+    assert_int_equal(who->delete_after_s, 3600);
 }
 
 static void an_intent_comes_back_as_it_was(void **state)
@@ -326,10 +332,42 @@ static void scopes_have_names(void **state)
     assert_string_equal(text, "t:0000000000000001");
 }
 
+static void what_became_of_a_file_comes_back_as_it_was(void **state)
+{
+    struct wire_deletion in = {.end = WIRE_LISTED,
+                               .account = 7,
+                               .native = "batch_1",
+                               .input = "file-1",
+                               .output = "file-2",
+                               .why = "its provider answered 503"},
+                         out;
+    struct strbuf text = STRBUF_INIT;
+    char much[WIRE_MAX_WHY + 2];
+
+    (void)state;
+    assert_int_equal(wire_deletion_write(&in, &text), 0);
+    assert_int_equal(wire_deletion_read(text.data, text.len, &out), 0);
+    assert_int_equal(out.end, WIRE_LISTED);
+    assert_int_equal(out.account, 7);
+    assert_string_equal(out.native, "batch_1");
+    assert_string_equal(out.input, "file-1");
+    assert_string_equal(out.output, "file-2");
+    assert_string_equal(out.error, "");
+    assert_string_equal(out.why, "its provider answered 503");
+    assert_int_equal(wire_deletion_read(text.data, text.len - 1, &out), ERR_SYNTAX);
+    memset(much, 'x', sizeof(much));
+    much[sizeof(much) - 1] = '\0';
+    in.why = much;
+    strbuf_reset(&text);
+    assert_int_equal(wire_deletion_write(&in, &text), ERR_LIMIT);
+    strbuf_deinit(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_intent_comes_back_as_it_was),
+        cmocka_unit_test(what_became_of_a_file_comes_back_as_it_was),
         cmocka_unit_test(a_text_that_is_null_comes_back_empty),
         cmocka_unit_test(a_verdict_has_the_answer_of_then),
         cmocka_unit_test(a_batch_is_seen_with_its_usage),

@@ -123,6 +123,7 @@ struct world {
     struct quota *quota;
     struct slots *slots;
     struct poll_cache *poll_cache;
+    struct memo *memo;
     uint32_t columns[DEPLOYMENTS];
     struct ids_seals seals;
     struct inherited inherited;
@@ -138,6 +139,7 @@ struct world {
     bool stalls;             /* no byte of a content comes, until this ends ... */
     unsigned flows;          /* ... but at these accounts, a bit for each */
     unsigned cancelled;      /* calls */
+    unsigned deletes;        /* the same */
     const char *retry_after; /* header of these */
     int64_t skew_s;          /* their clocks are so far ahead */
     bool inclusive;          /* their lists begin with the object that `after` names */
@@ -232,6 +234,10 @@ static inline int write_answer(const struct upstream_call *call, struct strbuf *
 {
     const char *item = strstr(call->url, "/batches/");
 
+    if (strcmp(call->request.method, "DELETE") == 0) {
+        strbuf_adds(out, "{\"id\":\"file-1\",\"object\":\"file\",\"deleted\":true}");
+        return 200;
+    }
     if (item == NULL) {
         write_list(call, out);
         return 200;
@@ -321,7 +327,10 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
 
     (void)up;
     assert_non_null(number);
-    assert_string_equal(request->method, "GET");
+    if (strcmp(request->method, "DELETE") == 0)
+        w->deletes++;
+    else
+        assert_string_equal(request->method, "GET");
     call->request = *request;
     snprintf(call->url, sizeof(call->url), "%s", request->url);
     /* The second key of a1's resource is known by its header. */
@@ -430,6 +439,7 @@ static inline int world_begin(void **state)
     assert_int_equal(quota_new(64, 8192, &w->quota), 0);
     assert_int_equal(slots_new(64, &w->slots), 0);
     assert_int_equal(poll_cache_new(64, &w->poll_cache), 0);
+    assert_int_equal(memo_new(64, &w->memo), 0);
     for (uint32_t i = 0; i < DEPLOYMENTS; i++) {
         struct quota_terms terms = {.fingerprint = 1000 + i, .limit = 1000000, .ask_first = i != 3};
 
@@ -442,6 +452,7 @@ static inline int world_begin(void **state)
                                       .quota = w->quota,
                                       .slots = w->slots,
                                       .poll_cache = w->poll_cache,
+                                      .memo = w->memo,
                                       .columns = w->columns,
                                       .seals = &w->seals};
     w->upkeep =
@@ -455,6 +466,7 @@ static inline int world_end(void **state)
 {
     (void)state;
     poll_cache_free(w->poll_cache);
+    memo_free(w->memo);
     slots_free(w->slots);
     quota_free(w->quota);
     state_free(w->state);

@@ -42,6 +42,9 @@ struct database_words {
     /* Tries of webhooks that are due, and for how long the first of these has been; endpoints, and
      * those of them that are switched off */
     _Atomic uint64_t hooks_due, hooks_late_ms, hooks, hooks_off;
+    /* Files, and batches with files, that are to be deleted (delete_after), and for how long the first
+     * of these should be gone */
+    _Atomic uint64_t deletions, deletions_late_ms;
     _Atomic uint64_t spool_bytes; /* that wait for the database on this node's disk */
     _Atomic uint64_t reserved[DATABASE_BUCKETS]; /* reservations, by the time that they took */
     _Atomic uint64_t reserve_us;                 /* all of them together */

@@ -30,6 +30,7 @@
 #include "core/minutes.h"
 #include "core/problem.h"
 #include "core/ui_words.h"
+#include "core/reading.h"
 #include "core/unsent.h"
 
 /* Rows of one program: during a reload two generations, each with its workers, a prober and a
@@ -92,10 +93,11 @@ struct shared {
     /* Of the spool, reserved by open uploads: what the last look at their folder found
      * (parts/parts.h) */
     _Atomic uint64_t parts_bytes;
-    struct database_words database;        /* the keeper's */
-    struct ui_words ui;                    /* any worker's */
-    struct worker_slot slots[WORKER_ROWS]; /* those of our side; the other program has its own */
-    struct unsent_row unsent[WORKER_ROWS]; /* as the slots; where there is a journal */
+    struct database_words database;          /* the keeper's */
+    struct ui_words ui;                      /* any worker's */
+    struct worker_slot slots[WORKER_ROWS];   /* those of our side; the other program has its own */
+    struct unsent_row unsent[WORKER_ROWS];   /* as the slots; where there is a journal */
+    struct reading_row reading[WORKER_ROWS]; /* as the slots */
 };
 
 struct keeper_door;

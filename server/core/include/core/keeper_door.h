@@ -24,13 +24,14 @@ enum keeper_kind {
     KEEPER_KEY_LOOKUP, /* bytes: the hash of a key that is not in the table; enum keeper_lookup */
     KEEPER_ADMIN_CALL, /* an admin's request; bytes and status are the admin API's */
     /* The journal of batches: bytes and statuses are those of journal/wire.h */
-    KEEPER_INTENT, /* may this create be sent? */
-    KEEPER_LIVE,   /* a provider has made this batch */
-    KEEPER_DROP,   /* nothing came of an intent, or nobody knows */
-    KEEPER_SEEN,   /* how a batch stands */
-    KEEPER_DUE,    /* which batches shall be asked about? */
-    KEEPER_STORY,  /* what is known of a batch? */
-    KEEPER_MOVE,   /* a batch that failed late goes elsewhere */
+    KEEPER_INTENT,   /* may this create be sent? */
+    KEEPER_LIVE,     /* a provider has made this batch */
+    KEEPER_DROP,     /* nothing came of an intent, or nobody knows */
+    KEEPER_SEEN,     /* how a batch stands */
+    KEEPER_DUE,      /* which batches shall be asked about? */
+    KEEPER_STORY,    /* what is known of a batch? */
+    KEEPER_DELETION, /* what became of a file that was to be deleted */
+    KEEPER_MOVE,     /* a batch that failed late goes elsewhere */
     KEEPER_KINDS
 };
 

@@ -5,7 +5,7 @@
  *
  *   asked, for ASK_DEADLINE_MS, or patiently         told, and the caller goes on
  *   journal_intent()  before a create is sent         journal_live()   kept until the keeper has it
- *   journal_due()     what shall be polled            journal_drop()   the same
+ *   journal_due()     what shall be polled            journal_drop(), journal_deletion()   the same
  *   journal_story()   what is known of a batch        journal_moved()  the same
  *   journal_move()    a batch goes elsewhere          journal_seen()   lost if it cannot be sent now
  *
@@ -97,6 +97,7 @@ void journal_cancel(struct journal_call **call);
  *          than after 0 it is not said */
 int journal_live(struct journal *journal, const struct wire_live *live);
 int journal_drop(struct journal *journal, const struct wire_drop *drop);
+int journal_deletion(struct journal *journal, const struct wire_deletion *deletion);
 
 int journal_moved(struct journal *journal, const struct wire_move *step); /* the other steps */
 

@@ -1,5 +1,5 @@
 /* What workers and the prober tell the keeper about creates and batches, and what it answers: the
- * messages of KEEPER_INTENT to KEEPER_STORY as plain structs, and the bytes that go over the socket
+ * messages of KEEPER_INTENT to KEEPER_MOVE as plain structs, and the bytes that go over the socket
  * (core/keeper_door.h). Pure: no socket, no clock, no database.
  *
  *   worker                                    keeper                               database
@@ -12,6 +12,7 @@
  *   DUE     which batches shall be asked? ──► claims some ───────────────────────► claims
  *   STORY   what is known of a batch ───────► reads ─────────────────────────────►
  *   MOVE    it goes elsewhere ──────────────► one commit ────────────────────────► batch, part
+ *   DELETION  what became of a file ────────► one commit ────────────────────────► deletion
  *
  * Each message may be said twice, also to another keeper: what names it (`id`, `claim`, the batch)
  * makes the second one change nothing. So a question that a dying keeper may have carried out is put
@@ -39,6 +40,7 @@
 
 #define WIRE_MAX_URL    2048
 #define WIRE_MAX_SECRET 512
+#define WIRE_MAX_WHY    120
 
 #define WIRE_MAX_MODELS                                                                            \
     32 /* usage rows of one SEEN; a file with more lines' models adds the rest */
@@ -54,17 +56,20 @@ enum wire_status {
 /* --- who made it, as it was when it was made (journal statement B9) --- */
 
 struct wire_who {
-    uint64_t owner;        /* of the objects (struct rights); 0: the master key */
-    uint64_t key, team;    /* fingerprints (struct rights); 0: none */
-    const char *key_hash;  /* SHA-256 of the key that was used, 64 hex digits; "": none */
-    const char *key_alias; /* cut to size by the table of rights; "": none */
-    const char *team_id;   /* the same */
-    const char *user_id;   /* "": not known to the worker; the keeper may know the key's */
-    const char *tags;      /* JSON array of texts; "": none */
-    const char *group;     /* model_name that it is counted for; "": not known */
-    const char *endpoint;  /* as the client wrote it */
-    const char *file;      /* of the input, as the client wrote it; "": a blob */
-    uint64_t lines;        /* of the input file; 0: not known */
+    uint64_t owner;          /* of the objects (struct rights); 0: the master key */
+    uint64_t key, team;      /* fingerprints (struct rights); 0: none */
+    const char *key_hash;    /* SHA-256 of the key that was used, 64 hex digits; "": none */
+    const char *key_alias;   /* cut to size by the table of rights; "": none */
+    const char *team_id;     /* the same */
+    const char *user_id;     /* "": not known to the worker; the keeper may know the key's */
+    const char *tags;        /* JSON array of texts; "": none */
+    const char *group;       /* model_name that it is counted for; "": not known */
+    const char *endpoint;    /* as the client wrote it */
+    const char *file;        /* of the input, as the client wrote it; "": a blob */
+    const char *original;    /* the same as its provider knows it: no copy of it ... */
+    uint32_t home;           /* ... and the fingerprint of its account; 0: not known */
+    uint32_t delete_after_s; /* the batch's files go so long after its end; 0: they stay */
+    uint64_t lines;          /* of the input file; 0: not known */
 };
 
 /* --- KEEPER_INTENT: a create or a keyed upload is about to be sent --- */
@@ -238,8 +243,10 @@ enum wire_task {
     WIRE_POLL,    /* how does this batch stand? answered by SEEN */
     WIRE_MEASURE, /* it has ended, its usage is not known yet: answered by SEEN with usage */
     WIRE_FIND,    /* was this create carried out? SEEN: it was; DROP (NOT_MADE): it was not */
-    WIRE_MOVE /* it failed late, and shall run elsewhere: answered by MOVE. With a nonce: a create of
+    WIRE_MOVE, /* it failed late, and shall run elsewhere: answered by MOVE. With a nonce: a create of
                      it is in doubt, and is looked for at `placed` */
+    WIRE_FILES, /* its files are to go: which are they? answered by DELETION */
+    WIRE_DELETE /* delete this file: the same */
 };
 
 /* A POLL or MEASURE of before that is still under way: its claim is kept. */
@@ -262,7 +269,7 @@ struct wire_due {
     uint32_t deployment;        /* fingerprint of the row ... */
     uint32_t account;           /* ... and of its account */
     uint32_t tries;             /* before this one, in vain */
-    const char *native;         /* POLL, MEASURE */
+    const char *native;         /* POLL, MEASURE, FILES: of the batch; DELETE: of the file */
     const char *id;             /* FIND: of the intent */
     const char *claim;          /* FIND */
     const char *nonce;          /* FIND: of the marker to look for */
@@ -271,6 +278,7 @@ struct wire_due {
     uint64_t tokens;            /* POLL: of its reservation; 0: not known */
     uint32_t placed;            /* MOVE: fingerprint of the row where `nonce` was sent */
     uint32_t cancels; /* POLL: its client wants it cancelled, and its provider may not know */
+    uint64_t owner;   /* DELETE: of the batch whose file it is */
     /* Unix, of the provider, of a FIND and of `now_s` the database's. 0: not known */
     uint64_t created_s, expires_s, finished_s, now_s;
 };
@@ -281,6 +289,24 @@ struct wire_due_list {
     uint32_t
         rebuild; /* read all accounts' lists for the rebuild of this number; 0: none is wanted */
     struct wire_due due[WIRE_MAX_DUE];
+};
+
+/* --- KEEPER_DELETION: what became of a FILES or DELETE --- */
+
+enum wire_deletion_end {
+    WIRE_LISTED,  /* FILES: these are the batch's files */
+    WIRE_DELETED, /* DELETE: by this call */
+    WIRE_GONE,    /* its provider has no such file, or batch */
+    WIRE_FOREIGN, /* it is another owner's: it stays */
+    WIRE_NOT_NOW  /* it could not be done: again later */
+};
+
+struct wire_deletion {
+    uint32_t end;                       /* enum wire_deletion_end */
+    uint32_t account;                   /* fingerprint */
+    const char *native;                 /* as it was asked for */
+    const char *input, *output, *error; /* LISTED: native ids; "": none */
+    const char *why;                    /* NOT_NOW: for people; "" else */
 };
 
 /* --- KEEPER_STORY: what is known of one batch; the answer is JSON (server README 3) --- */
@@ -353,5 +379,6 @@ WIRE_PAIR(due_ask);
 WIRE_PAIR(due_list);
 WIRE_PAIR(story);
 WIRE_PAIR(move);
+WIRE_PAIR(deletion);
 
 #undef WIRE_PAIR

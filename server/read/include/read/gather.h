@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/reading.h"
 #include "core/spool.h"
 #include "read/resume.h"
 #include "request/admit.h"
@@ -51,6 +52,7 @@ struct gather {
     uint64_t begin, skip;                  /* ... where it begins; bytes that come again */
     bool streams;                          /* ... and its head has come */
     struct resume_mark mark;
+    struct reading reading; /* nobody deletes it meanwhile */
 };
 
 /** Begin, for the batch that the route names. It answers all errors itself, and ends the operation,

@@ -52,6 +52,10 @@ struct store_batch {
     uint64_t tokens;
     const char *status;             /* one of the eight */
     int64_t created_ms, expires_ms; /* Unix; 0: not known */
+    const char *input_native;       /* its input where it runs: perhaps a copy */
+    const char *original;           /* what that is a copy of, or itself ... */
+    uint32_t home;                  /* ... and where that is; 0: not known */
+    uint32_t delete_after_s;        /* its files go so long after its end; 0: they stay */
     bool rebuilt;                   /* it comes from a provider's list, not from its create */
 };
 

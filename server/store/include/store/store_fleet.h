@@ -111,6 +111,7 @@ struct fleet_intent {
     int64_t nano; /* held of budgets */
     struct fleet_scope scopes[FLEET_SCOPES];
     uint64_t owner;
+    const char *file;  /* of its input, as its provider knows it: not a copy; NULL: not known */
     const char *claim; /* of the request, the same wherever it tries; NULL: none, and no key */
     const char *key;   /* Idempotency-Key: a hash, of one owner and kind; NULL: there is none */
     uint64_t request;  /* fingerprint of what is asked */
