@@ -14,6 +14,7 @@
 #include "core/database_words.h"
 #include "counts.h"
 #include "deletions.h"
+#include "found.h"
 #include "moves.h"
 #include "crypto/ids.h"
 #include "journal/moves.h"
@@ -463,21 +464,10 @@ static const char *code_of(const char *errors, char *out, size_t size)
     return code != NULL ? out : NULL;
 }
 
-static bool is_ended(const char *status)
-{
-    return strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
-           strcmp(status, "expired") == 0 || strcmp(status, "cancelled") == 0;
-}
-
-static int64_t ms_of(uint64_t unix_s)
-{
-    return unix_s < INT64_MAX / 1000 ? (int64_t)unix_s * 1000 : 0;
-}
-
 static uint32_t pace(const struct batches *b, const struct wire_seen *s,
                      const struct before *before, bool ended, int64_t unix_ms)
 {
-    int64_t expires_ms = s->expires_s != 0 ? ms_of(s->expires_s) : before->expires_ms;
+    int64_t expires_ms = s->expires_s != 0 ? batches_ms_of(s->expires_s) : before->expires_ms;
     struct batches_pace of = {.poll_ms = before->poll_ms,
                               .left_ms = expires_ms == 0        ? -1
                                          : expires_ms > unix_ms ? expires_ms - unix_ms
@@ -525,7 +515,7 @@ static void fill_seen(struct batches *b, struct report *r, int64_t unix_ms)
 {
     const struct wire_seen *w = r->wire;
     const char *status = *w->status != '\0' ? batches_status(w->status) : NULL;
-    bool ended = status != NULL && is_ended(status);
+    bool ended = status != NULL && batches_is_end(status);
 
     r->seen = (struct store_seen){.account = w->account,
                                   .native = w->native,
@@ -536,11 +526,11 @@ static void fill_seen(struct batches *b, struct report *r, int64_t unix_ms)
                                   .total = w->total,
                                   .completed = w->completed,
                                   .failed = w->failed,
-                                  .expires_ms = ms_of(w->expires_s),
-                                  .in_progress_ms = ms_of(w->in_progress_s),
-                                  .finalizing_ms = ms_of(w->finalizing_s),
-                                  .cancelling_ms = ms_of(w->cancelling_s),
-                                  .finished_ms = ended ? ms_of(w->finished_s) : 0,
+                                  .expires_ms = batches_ms_of(w->expires_s),
+                                  .in_progress_ms = batches_ms_of(w->in_progress_s),
+                                  .finalizing_ms = batches_ms_of(w->finalizing_s),
+                                  .cancelling_ms = batches_ms_of(w->cancelling_s),
+                                  .finished_ms = ended ? batches_ms_of(w->finished_s) : 0,
                                   .output_file = known(w->output),
                                   .error_file = known(w->error),
                                   .tell = ended && batches_may_tell(w, unix_ms)};
@@ -619,124 +609,6 @@ static int write_report(struct batches *b, struct wire_seen *w)
     return rc;
 }
 
-/* ---- what was found in a list ---- */
-
-/* The client's file, as its marker names it. Where a native id is, the batch alone can tell. */
-static void set_original(const struct batches *b, const struct wire_seen *w,
-                         char native[IDS_MAX + 1], struct store_batch *out)
-{
-    size_t len = strlen(w->file), native_len = 0;
-    struct id_tag tag = {0};
-    bool tagged = false;
-
-    native[0] = '\0';
-    if (len == 0 || ids_open(b->of.inherited->seals, ID_FILE, w->owner, w->file, len, &native_len,
-                             &tagged, &tag) != 0)
-        return;
-    snprintf(native, IDS_MAX + 1, "%.*s", (int)native_len, w->file);
-    out->original = native;
-    out->home = tagged ? tag.deployment : strcmp(native, w->input) == 0 ? w->account : 0;
-}
-
-static struct store_batch batch_of_found(const struct batches *b, const struct wire_seen *w,
-                                         char id[IDS_MAX + 1])
-{
-    struct id_tag tag = {.deployment = w->account, .owner = w->owner};
-    const struct ids_seals *seals = b->of.inherited->seals;
-
-    if (ids_mint_text(seals, ID_BATCH, w->native, strlen(w->native), &tag, id) == 0)
-        snprintf(id, IDS_MAX + 1, "%s", w->native);
-    return (struct store_batch){.id = id,
-                                .owner = w->owner,
-                                .endpoint = known(w->endpoint),
-                                .input_file = known(w->file),
-                                .account = w->account,
-                                .native = w->native,
-                                .deployment = w->placed != 0 ? w->placed : w->deployment,
-                                .tokens = w->tokens,
-                                .status = "validating",
-                                .input_native = known(w->input),
-                                .delete_after_s = deletions_rule(b->of.inherited, w->owner, w->key),
-                                .created_ms = ms_of(w->created_s),
-                                .expires_ms = ms_of(w->expires_s),
-                                .rebuilt = true};
-}
-
-/* The deployment as its scope is named: of two rows for one the first. */
-static uint64_t scope_of(const struct batches *b, uint32_t fingerprint)
-{
-    const struct table *table = b->of.inherited->table;
-    uint32_t deployment = table_find_fingerprint(table, fingerprint);
-
-    return deployment != MODEL_NO_INDEX ? table_deployment(table, deployment)->real : fingerprint;
-}
-
-/* What it holds, as its marker tells; named by the marker's nonce, so that it is put there once. */
-static struct fleet_intent reservation_of(const struct batches *b, const struct wire_seen *w)
-{
-    bool in_team = w->key != 0; /* marker_key(), marker_team() */
-
-    return (struct fleet_intent){
-        .id = w->nonce,
-        .nonce = w->nonce,
-        .account = w->account,
-        .deployment = w->placed,
-        .tokens = w->tokens,
-        .scopes = {[FLEET_DEPLOYMENT] = {scope_of(b, w->placed), RIGHTS_UNLIMITED, RIGHTS_UNLIMITED,
-                                         INT64_MAX},
-                   [FLEET_KEY] = {in_team ? w->key : w->owner, RIGHTS_UNLIMITED, RIGHTS_UNLIMITED,
-                                  INT64_MAX},
-                   [FLEET_TEAM] = {in_team ? w->owner : 0, RIGHTS_UNLIMITED, RIGHTS_UNLIMITED,
-                                   INT64_MAX}},
-        .owner = w->owner};
-}
-
-/* A create of which nobody knew what came of it has a reservation; of a database that was put back
- * from a copy it may be missing. */
-static int write_reservation(struct batches *b, const struct wire_seen *w, const char *id)
-{
-    struct fleet_live live = {.of = {.nonce = w->nonce},
-                              .batch = id,
-                              .native = w->native,
-                              .deployment = w->placed,
-                              .done = {.status = 200, .object = id}};
-    struct fleet_intent intent = reservation_of(b, w);
-    bool missing = false;
-    int rc = store_fleet_live(b->of.store, b->of.me, &live, 1, &missing);
-
-    if (rc != 0 || !missing || w->placed == 0 || is_ended(batches_status(w->status)))
-        return rc;
-    rc = store_fleet_put(b->of.store, b->of.me, &intent, 1);
-    return rc == 0 ? store_fleet_live(b->of.store, b->of.me, &live, 1, NULL) : rc;
-}
-
-/* The watch does the rest: it looks at it at once. Whose it is its marker tells, by name nobody. */
-static int write_found(struct batches *b, const struct wire_seen *w)
-{
-    char id[IDS_MAX + 1], original[IDS_MAX + 1];
-    struct store_batch batch = batch_of_found(b, w, id);
-    struct manage_rebuild *r = b->of.rebuild;
-    bool added = false, moved = false;
-    int rc;
-
-    if (*w->nonce == '\0')
-        return 0;
-    rc = moves_found(b->of.store, b->of.me, w, batches_first_ms(watch_ms(b)), &moved);
-    if (rc != 0 || moved)
-        return rc;
-    set_original(b, w, original, &batch);
-    rc = store_batches_add(b->of.store, &batch, b->of.me->node, 0, &added);
-    if (rc == 0)
-        rc = write_reservation(b, w, id);
-    if (rc == 0) /* its end may have been seen before its create was found */
-        rc = store_batches_free_ended(b->of.store, &batch);
-    if (rc == 0 && r->runs) {
-        r->found++;
-        r->added += added;
-    }
-    return rc;
-}
-
 static int write_seen(struct batches *b, const char *bytes, size_t len)
 {
     static struct wire_seen seen; /* large; one process, one call at a time */
@@ -745,7 +617,8 @@ static int write_seen(struct batches *b, const char *bytes, size_t len)
         return 0; /* it was read before it was kept */
     if (b->of.me->epoch == 0)
         return ERR_IO;
-    return seen.by == WIRE_BY_REBUILD ? write_found(b, &seen) : write_report(b, &seen);
+    return seen.by == WIRE_BY_REBUILD ? found_write(&b->of, batches_first_ms(watch_ms(b)), &seen)
+                                      : write_report(b, &seen);
 }
 
 /* ---- reports that wait ---- */

@@ -84,6 +84,12 @@ uint32_t batches_next_ms(const struct batches_pace *pace, uint32_t watch_ms);
 /** One of the eight statuses for any text; what nobody knows runs. */
 const char *batches_status(const char *text);
 
+/** Whether one of the eight is an end. */
+bool batches_is_end(const char *status);
+
+/** Unix ms; 0: not known, or out of range. */
+int64_t batches_ms_of(uint64_t unix_s);
+
 /** Whether it may be told of now: one that completed not before its output can be read, for as long
  * as BATCHES_OUTPUT_MS (webhook statement D28). @param unix_ms  now */
 bool batches_may_tell(const struct wire_seen *seen, int64_t unix_ms);

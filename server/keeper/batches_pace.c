@@ -42,3 +42,14 @@ bool batches_may_tell(const struct wire_seen *seen, int64_t unix_ms)
            seen->completed == 0 || seen->finished_s == 0 ||
            (int64_t)seen->finished_s * 1000 + BATCHES_OUTPUT_MS < unix_ms;
 }
+
+bool batches_is_end(const char *status)
+{
+    return strcmp(status, "completed") == 0 || strcmp(status, "failed") == 0 ||
+           strcmp(status, "expired") == 0 || strcmp(status, "cancelled") == 0;
+}
+
+int64_t batches_ms_of(uint64_t unix_s)
+{
+    return unix_s < INT64_MAX / 1000 ? (int64_t)unix_s * 1000 : 0;
+}
