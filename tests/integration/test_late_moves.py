@@ -11,33 +11,12 @@ import openai
 import pytest
 from harness import MASTER_KEY, PATIENCE, azure_account, azure_deployment, balanced_config, keeper_of, lines, prober_of, sim_config, until
 from hook_receiver import Receiver
-from postgres import PROGRAMS
-from test_journal_people import SEALS, Postgres, Sqlite, tranche, types_of
+from test_journal_people import SEALS, tranche, types_of
 from test_webhooks import LOCAL, SECRET
 
 ROOM = 600  # tokens, fewer than the lines of these tests have
 LINES = lines(count=20)
 RANKS = ["validating", "in_progress", "finalizing", "completed"]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if not PROGRAMS:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    postgres = Postgres()
-    yield postgres
-    postgres.cluster.close()
-
-
-@pytest.fixture
-def postgres(cluster):
-    cluster.cluster.psql("drop schema if exists tranche cascade")
-    return cluster
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request, tmp_path):
-    return Sqlite(tmp_path / "journal.db") if request.param == "sqlite" else request.getfixturevalue("postgres")
 
 
 def late(name, tokens, refusal="slow"):
@@ -138,8 +117,8 @@ def check_once(gateway, sim, file, batch, us=1):
     assert len(usage) == 1 and usage[0]["ok_requests"] == 20, usage
 
 
-def test_the_sdks_wait_loop_sees_one_batch_that_completes(start, two, database):
-    gateway = start(config(two, database.url), sim=two)
+def test_the_sdks_wait_loop_sees_one_batch_that_completes(start, two, url):
+    gateway = start(config(two, url), sim=two)
     file, batch = made(gateway, two)
     client = openai.OpenAI(base_url=gateway.url + "/v1", api_key=MASTER_KEY)
     statuses = []
@@ -168,7 +147,7 @@ def test_the_sdks_wait_loop_sees_one_batch_that_completes(start, two, database):
 
 def test_nobody_has_to_poll_for_it(start, two, tmp_path):
     """The watch sees it fail, and moves it."""
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db"), sim=two)
     file, batch = made(gateway, two)
     refused(two)
     two.wait("us", "POST", "/openai/batches*", timeout=PATIENCE * 4)
@@ -177,7 +156,7 @@ def test_nobody_has_to_poll_for_it(start, two, tmp_path):
 
 
 def test_switched_off_it_has_failed(start, two, tmp_path):
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url, move_failed=False), sim=two)
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db", move_failed=False), sim=two)
     _, batch = made(gateway, two)
     refused(two)
     seen = get(gateway, batch)
@@ -189,15 +168,15 @@ def test_switched_off_it_has_failed(start, two, tmp_path):
 def test_one_that_no_other_deployment_has_a_model_for_has_failed(start, make_sim, tmp_path):
     sim = make_sim(sim_config([late("eu", ROOM)]))
     gateway = start(balanced_config(sim, accounts=["eu"], tranche_settings={
-        "database": Sqlite(tmp_path / "j.db").url, "seal_keys": SEALS, "timeouts": {"watch_ms": 200}}), sim=sim)
+        "database": f"sqlite://{tmp_path}/j.db", "seal_keys": SEALS, "timeouts": {"watch_ms": 200}}), sim=sim)
     _, batch = made(gateway, sim)
     refused(sim)
     assert get(gateway, batch)["status"] == "failed"
     until(lambda: "ended" in types_of(events(gateway, batch)), "the journal knows its end", timeout=PATIENCE * 4)
 
 
-def test_cancelled_while_no_deployment_has_room_it_ends_at_once_and_nothing_is_made(start, full, database):
-    gateway = start(config(full, database.url), sim=full)
+def test_cancelled_while_no_deployment_has_room_it_ends_at_once_and_nothing_is_made(start, full, url):
+    gateway = start(config(full, url), sim=full)
     _, batch = made(gateway, full)
     refused(full)
     assert get(gateway, batch)["status"] == "validating"
@@ -215,7 +194,7 @@ def test_cancelled_while_no_deployment_has_room_it_ends_at_once_and_nothing_is_m
 
 
 def test_one_whose_input_is_deleted_while_it_waits_fails_as_it_failed(start, two, tmp_path):
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db"), sim=two)
     file, batch = made(gateway, two)
     two.fault({"status": 503}, account="us", method="POST", path="/openai/files*", times=1_000_000)
     refused(two)
@@ -232,7 +211,7 @@ def test_one_whose_input_is_deleted_while_it_waits_fails_as_it_failed(start, two
 def test_it_goes_on_to_a_third_one(start, make_sim, tmp_path):
     sim = make_sim(sim_config([late("eu", ROOM), late("us", ROOM), late("sw", 1_000_000)]))
     rows = [azure_deployment(sim, "eu", order=1), azure_deployment(sim, "us", order=2), azure_deployment(sim, "sw", order=3)]
-    gateway = start({**config(sim, Sqlite(tmp_path / "j.db").url), "model_list": rows}, sim=sim)
+    gateway = start({**config(sim, f"sqlite://{tmp_path}/j.db"), "model_list": rows}, sim=sim)
     file, batch = made(gateway, sim)
     refused(sim)
     wait_moved(gateway, batch)
@@ -252,12 +231,12 @@ def kill(gateway, pid):
     os.kill(pid, signal.SIGKILL)
 
 
-class Journal(Sqlite):
+class Journal:
     """A database whose minutes go by when a test says so."""
 
     def __init__(self, path):
-        super().__init__(path)
         self.path = path
+        self.url = f"sqlite://{path}"
 
     def later(self):
         """A quarter of an hour goes by, in which what is in doubt was looked for once."""
@@ -301,7 +280,7 @@ def test_killed_at_a_step_one_batch_comes_of_it(start, two, tmp_path, step, who)
 
 
 def test_an_answer_that_is_lost_makes_no_second_one(start, two, tmp_path):
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db"), sim=two)
     file, batch = made(gateway, two)
     two.fault({"close": "answer"}, account="us", method="POST", path="/openai/batches*")
     refused(two)
@@ -310,7 +289,7 @@ def test_an_answer_that_is_lost_makes_no_second_one(start, two, tmp_path):
 
 
 def test_a_gateway_that_is_started_again_goes_on(start, two, tmp_path):
-    url = Sqlite(tmp_path / "j.db").url
+    url = f"sqlite://{tmp_path}/j.db"
     state = tmp_path / "state"
     state.mkdir()
     gateway = start(config(two, url, state_dir=str(state)), sim=two)
@@ -327,7 +306,7 @@ def test_a_gateway_that_is_started_again_goes_on(start, two, tmp_path):
 
 
 def test_cancelled_while_its_create_is_in_doubt_it_ends_where_it_is(start, two, tmp_path):
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db"), sim=two)
     _, batch = made(gateway, two)
     two.fault({"hang": "answer", "ms": 600_000}, account="us", method="POST", path="/openai/batches*")
     refused(two)
@@ -368,7 +347,7 @@ def test_cancelled_while_its_create_is_in_doubt_and_none_was_made_it_is_made_now
 def test_its_own_endpoint_is_told_of_its_one_end(start, two, tmp_path):
     receiver = Receiver()
     try:
-        gateway = start(config(two, Sqlite(tmp_path / "j.db").url, **LOCAL), sim=two)
+        gateway = start(config(two, f"sqlite://{tmp_path}/j.db", **LOCAL), sim=two)
         file = gateway.uploaded(LINES)["id"]
         batch = gateway.created(file, metadata={"team": "search"}, webhook={"url": receiver.url("/own"), "secret": SECRET})["id"]
         until(lambda: "created" in types_of(events(gateway, batch)), "the journal knows it", timeout=PATIENCE * 4)
@@ -381,12 +360,12 @@ def test_its_own_endpoint_is_told_of_its_one_end(start, two, tmp_path):
         receiver.close()
 
 
-def test_of_two_nodes_one_moves_it_and_both_show_it(start, two, tmp_path, postgres):
+def test_of_two_nodes_one_moves_it_and_both_show_it(start, two, tmp_path, database):
     nodes = []
     for name in ("one", "two"):
         state = tmp_path / name
         state.mkdir()
-        nodes.append(start(config(two, postgres.url, state_dir=str(state)), sim=two))
+        nodes.append(start(config(two, database.url, state_dir=str(state)), sim=two))
     file, batch = made(nodes[0], two)
     refused(two)
     wait_moved(nodes[1], batch)
@@ -396,7 +375,7 @@ def test_of_two_nodes_one_moves_it_and_both_show_it(start, two, tmp_path, postgr
 
 
 def test_what_was_moved_is_counted_and_said_in_a_header(start, two, tmp_path):
-    gateway = start(config(two, Sqlite(tmp_path / "j.db").url), sim=two)
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db"), sim=two)
     _, batch = made(gateway, two)
     assert "x-tranche-moves" not in gateway.get(f"/v1/batches/{batch}").headers
     refused(two)

@@ -3,7 +3,7 @@
 import pytest
 from harness import PATIENCE, prober_of, until
 from sealed_ids import native_of
-from test_journal_people import Sqlite, types_of
+from test_journal_people import types_of
 from test_late_moves import config, events, full, get, kill, made, refused, two, wait_moved  # noqa: F401 (fixtures)
 from test_long_polls import Waiting, all_held
 from wire import H2
@@ -17,7 +17,7 @@ def moving(start, two, tmp_path):  # noqa: F811
 
     def make(hang=None, **settings):
         settings = {"timeouts": LOOKS, **settings}
-        gateway = start(config(two, Sqlite(tmp_path / "j.db").url, **settings), sim=two, workers=1)
+        gateway = start(config(two, f"sqlite://{tmp_path}/j.db", **settings), sim=two, workers=1)
         _, batch = made(gateway, two)
         two.fault({"hang": hang, "ms": 600_000} if hang else {"delay_ms": 600_000}, account="us", method="POST", path="/openai/batches*")
         return gateway, batch
@@ -66,7 +66,7 @@ def test_who_begins_to_wait_while_it_moves_waits_on(moving, two):  # noqa: F811
 
 
 def test_a_cancel_is_news_to_who_waits_while_no_deployment_has_room(start, full, tmp_path):  # noqa: F811
-    gateway = start(config(full, Sqlite(tmp_path / "j.db").url, timeouts=LOOKS), sim=full, workers=1)
+    gateway = start(config(full, f"sqlite://{tmp_path}/j.db", timeouts=LOOKS), sim=full, workers=1)
     _, batch = made(gateway, full)
     refused(full)
     until(lambda: "moving" in types_of(events(gateway, batch)), "it moves", timeout=PATIENCE * 4)
