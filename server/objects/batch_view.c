@@ -122,6 +122,7 @@ struct json *batch_view(const struct viewer *viewer, uint32_t deployment, bool t
     owned_see_batch(rt, deployment, owner.owner, marker, batch);
     reported_batch(rt, deployment, marker, batch);
     (void)moved_hide_failure(rt, deployment, marker, doc, batch);
+    moved_keep_cancelling(rt, deployment, doc, batch);
     shape(&owner, deployment, shows_tag(&owner, tagged), marker, doc, batch);
     hide_host(viewer, doc, batch);
     return batch;
@@ -135,6 +136,7 @@ void batch_view_again(const struct viewer *viewer, uint32_t deployment, bool tag
     struct viewer owner = owner_of(viewer, deployment, marked ? &marker : NULL, batch);
 
     (void)moved_hide_failure(viewer->rt, deployment, marked ? &marker : NULL, doc, batch);
+    moved_keep_cancelling(viewer->rt, deployment, doc, batch);
     shape(&owner, deployment, shows_tag(&owner, tagged), marked ? &marker : NULL, doc, batch);
     hide_host(viewer, doc, batch);
 }

@@ -7,6 +7,7 @@
 #include "core/provider_clock.h"
 #include "journal/moves.h"
 #include "journal/seen.h"
+#include "objects/ledger.h"
 
 /* By the id that its client knows, or by where it is. */
 static bool find_row(const struct inherited *inherited, uint32_t account, const char *native,
@@ -77,6 +78,21 @@ bool moved_hide_failure(const struct runtime *rt, uint32_t deployment, const str
     if (strcmp(status, "cancelling") == 0 && row.cancelling_s > 0)
         json_set_int(doc, batch, "cancelling_at", row.cancelling_s);
     return true;
+}
+
+void moved_keep_cancelling(const struct runtime *rt, uint32_t deployment, struct json_doc *doc,
+                           struct json *batch)
+{
+    const char *native = json_get_str(batch, "id");
+    struct followed_row row;
+
+    if (native == NULL || ledger_phase_of(batch) != LEDGER_RUNNING || ledger_is_cancelling(batch) ||
+        !find_row(rt->inherited, runtime_fingerprint(rt, deployment), native, &row) ||
+        row.state != FOLLOWED_RUNS || strcmp(row.status, "cancelling") != 0)
+        return;
+    json_set_str(doc, batch, "status", row.status);
+    if (row.cancelling_s > 0)
+        json_set_int(doc, batch, "cancelling_at", row.cancelling_s);
 }
 
 uint32_t moved_find(const struct runtime *rt, uint32_t fingerprint, const char *native,

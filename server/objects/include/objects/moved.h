@@ -21,6 +21,11 @@
 bool moved_hide_failure(const struct runtime *rt, uint32_t deployment, const struct marker *marker,
                         struct json_doc *doc, struct json *batch);
 
+/** A moved batch whose client was told that it is being cancelled is, also before its provider knows.
+ *  @param batch  as its provider sent it; changed in place */
+void moved_keep_cancelling(const struct runtime *rt, uint32_t deployment, struct json_doc *doc,
+                           struct json *batch);
+
 /** Where the batch of a client's id is, if that is not where its id says.
  *  @param fingerprint  of the account in its id
  *  @param row          written
