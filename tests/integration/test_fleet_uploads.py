@@ -9,7 +9,7 @@ import signal
 import socket
 
 import pytest
-from harness import azure_deployment, balanced_config, envelope, until, worker_pids
+from harness import PATIENCE, azure_deployment, balanced_config, envelope, until, worker_pids
 from test_fleet_creates import SEAL
 
 KEY = {"Idempotency-Key": "upload-1"}
@@ -28,7 +28,8 @@ def node(start, sim, tmp_path, database):
         config = balanced_config(sim, tranche_settings=settings)
         config["model_list"] = [azure_deployment(sim, "eu", **account)]
         gateway = start(config, sim=sim, workers=1)
-        gateway.wait_line("journal: this node is")  # until then it is as while the database is away
+        # Until then it is as while the database is away, which on a busy machine is tried some times before its tables are there
+        gateway.wait_line("journal: this node is", timeout=5 * PATIENCE)
         return gateway
 
     return make
