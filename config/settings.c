@@ -389,9 +389,7 @@ int settings_defaults(struct config *config)
     config->outage_window_ms = 10 * 60 * 1000;
     config->limits = default_limits;
     config->timeouts = default_timeouts;
-    config->metrics_need_key = true;
-    config->move_failed = true;
-    config->ui = true;
+    config->metrics_need_key = config->move_failed = config->ui = true;
     config->metrics_max_series = 1000;
     config->budget_exceeded_status = 422;
     config->max_known_files = 100000;
