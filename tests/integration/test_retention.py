@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 import pytest
+import test_late_moves as late_moves
 from harness import MASTER_KEY, PATIENCE, azure_deployment, balanced_config, envelope, find_binary, keeper_of, kill_child, lines, program_env, prober_of, sim_config, until
 from postgres import PROGRAMS, Cluster
 from test_fleet_creates import kill
@@ -281,6 +282,22 @@ def test_a_moved_batch_leaves_neither_its_copy_nor_the_clients_file(start, two, 
     until_gone(database)
     assert held(two, "eu") == held(two, "us") == []
     assert told(gateway, batch) == ["copy of the input file", *ALL]
+
+
+def test_of_a_batch_that_failed_late_nothing_is_left_where_it_was_and_where_it_ran(start, make_sim, database):
+    sim = make_sim(sim_config([late_moves.late("eu", late_moves.ROOM), late_moves.late("us", 1_000_000)]))
+    gateway = start(late_moves.config(sim, database.url, delete_after="1h"), sim=sim)
+    _, batch = late_moves.made(gateway, sim)
+    late_moves.refused(sim)
+    late_moves.wait_moved(gateway, batch)
+    late_moves.wait_completed(gateway, sim, batch)
+    until_done(gateway, sim, database, batch)
+    assert len(held(sim, "eu")) == 1 and len(held(sim, "us")) == 3  # the client's file; its copy, and what came of it
+    output = output_of(gateway, batch)
+    until_gone(database)
+    assert held(sim, "eu") == held(sim, "us") == []
+    assert told(gateway, batch) == ["copy of the input file", *ALL]
+    envelope(gateway.get(f"/v1/files/{output}/content"), 404)
 
 
 def test_a_batch_that_failed_loses_its_input(start, sim, database):
