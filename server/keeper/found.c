@@ -32,8 +32,8 @@ static void set_original(const struct batches_options *of, const struct wire_see
     out->home = tagged ? tag.deployment : strcmp(native, w->input) == 0 ? w->account : 0;
 }
 
-static struct store_batch batch_of_found(const struct batches_options *of, const struct wire_seen *w,
-                                         char id[IDS_MAX + 1])
+static struct store_batch batch_of_found(const struct batches_options *of,
+                                         const struct wire_seen *w, char id[IDS_MAX + 1])
 {
     struct id_tag tag = {.deployment = w->account, .owner = w->owner};
     const struct ids_seals *seals = of->inherited->seals;
@@ -66,7 +66,8 @@ static uint64_t scope_of(const struct batches_options *of, uint32_t fingerprint)
 }
 
 /* What it holds, as its marker tells; named by the marker's nonce, so that it is put there once. */
-static struct fleet_intent reservation_of(const struct batches_options *of, const struct wire_seen *w)
+static struct fleet_intent reservation_of(const struct batches_options *of,
+                                          const struct wire_seen *w)
 {
     bool in_team = w->key != 0; /* marker_key(), marker_team() */
 
@@ -76,8 +77,8 @@ static struct fleet_intent reservation_of(const struct batches_options *of, cons
         .account = w->account,
         .deployment = w->placed,
         .tokens = w->tokens,
-        .scopes = {[FLEET_DEPLOYMENT] = {scope_of(of, w->placed), RIGHTS_UNLIMITED, RIGHTS_UNLIMITED,
-                                         INT64_MAX},
+        .scopes = {[FLEET_DEPLOYMENT] = {scope_of(of, w->placed), RIGHTS_UNLIMITED,
+                                         RIGHTS_UNLIMITED, INT64_MAX},
                    [FLEET_KEY] = {in_team ? w->key : w->owner, RIGHTS_UNLIMITED, RIGHTS_UNLIMITED,
                                   INT64_MAX},
                    [FLEET_TEAM] = {in_team ? w->owner : 0, RIGHTS_UNLIMITED, RIGHTS_UNLIMITED,
@@ -87,7 +88,8 @@ static struct fleet_intent reservation_of(const struct batches_options *of, cons
 
 /* A create of which nobody knew what came of it has a reservation; of a database that was put back
  * from a copy it may be missing. */
-static int write_reservation(const struct batches_options *of, const struct wire_seen *w, const char *id)
+static int write_reservation(const struct batches_options *of, const struct wire_seen *w,
+                             const char *id)
 {
     struct fleet_live live = {.of = {.nonce = w->nonce},
                               .batch = id,
