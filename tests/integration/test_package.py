@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from debian import PACKAGE, built, copy_of_the_checkout, run
-from harness import BUILD, balanced_config, find_binary, program_env, until
+from harness import BUILD, PATIENCE, ROOT, balanced_config, find_binary, program_env, until
 
 TRANCHE = find_binary("tranche")
 
