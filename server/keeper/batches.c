@@ -531,6 +531,7 @@ static void fill_seen(struct batches *b, struct report *r, int64_t unix_ms)
                                   .finalizing_ms = batches_ms_of(w->finalizing_s),
                                   .cancelling_ms = batches_ms_of(w->cancelling_s),
                                   .finished_ms = ended ? batches_ms_of(w->finished_s) : 0,
+                                  .input_file = known(w->input),
                                   .output_file = known(w->output),
                                   .error_file = known(w->error),
                                   .tell = ended && batches_may_tell(w, unix_ms)};

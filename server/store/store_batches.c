@@ -804,8 +804,11 @@ static int write_seen(struct writing *w, enum store_seen_end *end)
 /* Nothing of it ran, and it shall run elsewhere: it has not ended. */
 static int write_want(struct writing *w, enum store_seen_end *end)
 {
-    struct work_want want = {
-        .id = w->was.id, .code = w->seen->code, .node = w->by->node, .now_ms = w->now_ms};
+    struct work_want want = {.id = w->was.id,
+                             .code = w->seen->code,
+                             .node = w->by->node,
+                             .input = w->seen->input_file,
+                             .now_ms = w->now_ms};
     int rc = free_reservation(w->store, w->was.reservation, w->seen->account, w->seen->native, 0);
 
     *end = STORE_SEEN_MOVES;

@@ -17,6 +17,10 @@
  * when. Nothing of any other one. */
 MUST_USE int deletions_plan(struct store *store, const char *batch);
 
+/** Within a transaction: a batch leaves its place. Where its files shall go, and it ran on a copy of its
+ * input there, that copy goes now: nobody uses it any more. */
+MUST_USE int deletions_leave(struct store *store, const char *batch, int64_t now_ms);
+
 /** Within a transaction: who worked on this node's claims of files is gone. */
 MUST_USE int deletions_let_go(struct store *store, const struct store_claimer *by);
 
@@ -31,6 +35,7 @@ MUST_USE int batches_see(struct store *store, const struct store_claimer *by,
 /* A batch that failed late, as store_batches_seen() has locked it. */
 struct work_want {
     const char *id, *code, *node;
+    const char *input; /* native, of what it failed on; NULL: not known */
     int64_t now_ms;
 };
 

@@ -39,6 +39,20 @@ int deletions_plan(struct store *store, const char *batch)
                     values, NULL, NULL);
 }
 
+int deletions_leave(struct store *store, const char *batch, int64_t now_ms)
+{
+    struct value values[] = {value_text(batch), value_int(STORE_COPY), value_int(now_ms)};
+
+    return WORK_RUN(store,
+                    "insert into @deletion(account, object, kind, batch_id, due, next_at)"
+                    " select p.account, p.input_file, cast($2 as smallint), b.id,"
+                    " cast($3 as bigint), cast($3 as bigint)"
+                    " from @batch b join @batch_part p on p.batch_id = b.id where b.id = $1"
+                    " and b.delete_after is not null and p.input_file <> p.original"
+                    " on conflict(account, object) do nothing",
+                    values, NULL, NULL);
+}
+
 int deletions_let_go(struct store *store, const struct store_claimer *by)
 {
     struct value values[] = {value_text(by->node), value_int(by->epoch)};

@@ -104,7 +104,8 @@ static int note_attempt(struct store *store, const char *id, int64_t now_ms, con
 
 int work_want_move(struct store *store, const struct work_want *want)
 {
-    struct value values[] = {value_text(want->id), value_int(want->now_ms)};
+    struct value values[] = {value_text(want->id), value_int(want->now_ms),
+                             value_text(want->input)};
     struct value of[] = {value_text(want->id), value_int(STORE_MOVED)};
     char detail[128];
     int rc = note_attempt(store, want->id, want->now_ms, want->code);
@@ -121,7 +122,7 @@ int work_want_move(struct store *store, const struct work_want *want)
         rc = WORK_RUN(store,
                       "update @batch_part set moving = 1, move_nonce = null, move_to = 0,"
                       " move_tries = 0, missing = 0, next_at = $2, claim_node = null,"
-                      " claim_until = 0 where batch_id = $1",
+                      " claim_until = 0, input_file = coalesce($3, input_file) where batch_id = $1",
                       values, NULL, NULL);
     snprintf(detail, sizeof(detail), "it failed late (%s) and goes to another deployment",
              want->code != NULL ? want->code : "no code");
@@ -378,6 +379,8 @@ static int made(struct store *store, const char *node, const struct store_moved 
     rc = work_now(store, &now_ms);
     if (rc == 0)
         rc = keep_hook(store, m.id);
+    if (rc == 0)
+        rc = deletions_leave(store, m.id, now_ms);
     if (rc == 0)
         rc = write_place(store, m.id, moved, first_ms, now_ms);
     snprintf(detail, sizeof(detail), "to another deployment, for the %s time",

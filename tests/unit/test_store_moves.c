@@ -141,6 +141,54 @@ static void a_moved_batch_ends_once_and_is_billed_once(void **state)
     assert_int_equal(number_of(w, "select sum(used) from @allowance"), 0);
 }
 
+/* Zero retention: of the places in between nothing stays that the gateway has put there. */
+static void the_copy_that_it_failed_on_goes_where_files_go(void **state)
+{
+    WORLD(w);
+    struct node n = node_of(w->store, "a", 1);
+    struct store_seen seen = late(1);
+
+    make_batch(&n, 1);
+    world_do(w, "update @batch set delete_after = 3600");
+    world_do(w, "update @batch_part set original = 'file-1'");
+    assert_int_equal(claim(&n).num, 1);
+    seen.input_file = "file-1"; /* the client's own file stays until the end */
+    assert_int_equal(see(&n, &seen), STORE_SEEN_MOVES);
+    assert_int_equal(claim(&n).num, 1);
+    reserve_move(&n, NONCE);
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
+    assert_true(made(&n, NONCE, "batch_there"));
+    assert_int_equal(count(w, "deletion", "1 = 1"), 0);
+    assert_int_equal(claim(&n).num, 1);
+    seen.account = ELSEWHERE;
+    seen.native = "batch_there";
+    seen.input_file = "copy-1";
+    assert_int_equal(see(&n, &seen), STORE_SEEN_MOVES);
+    assert_int_equal(count(w, "deletion", "1 = 1"), 0); /* it is copied from there yet */
+    world_do(w, "update @batch_part set move_nonce = '" OTHER_NONCE "'");
+    assert_true(made(&n, OTHER_NONCE, "batch_third"));
+    assert_int_equal(count(w, "deletion", "account = 9 and object = 'copy-1' and kind = 4"), 1);
+    assert_int_equal(count(w, "deletion", "done is null and due <= next_at"), 1);
+}
+
+static void a_copy_stays_where_files_stay(void **state)
+{
+    WORLD(w);
+    struct node n = node_of(w->store, "a", 1);
+    struct store_seen seen = late(1);
+
+    make_batch(&n, 1);
+    world_do(w, "update @batch_part set original = 'file-1'");
+    assert_int_equal(claim(&n).num, 1);
+    seen.input_file = "copy-1";
+    assert_int_equal(see(&n, &seen), STORE_SEEN_MOVES);
+    assert_int_equal(claim(&n).num, 1);
+    reserve_move(&n, NONCE);
+    assert_int_equal(begin_move(&n, 1, NONCE), STORE_MOVE_TAKEN);
+    assert_true(made(&n, NONCE, "batch_there"));
+    assert_int_equal(count(w, "deletion", "1 = 1"), 0);
+}
+
 static void whoever_reports_it_twice_changes_nothing(void **state)
 {
     WORLD(w);
@@ -366,6 +414,7 @@ static void a_cancel_behind_a_create_that_was_refused_ends_it(void **state)
 #define T(test, set_up) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define TESTS(s)                                                                                   \
     T(a_moved_batch_ends_once_and_is_billed_once, s),                                              \
+        T(the_copy_that_it_failed_on_goes_where_files_go, s), T(a_copy_stays_where_files_stay, s), \
         T(whoever_reports_it_twice_changes_nothing, s), T(another_nodes_claim_moves_it_alone, s),  \
         T(a_create_in_doubt_is_handed_on, s), T(what_is_tried_in_vain_waits, s),                   \
         T(one_that_is_given_up_fails_as_it_failed, s),                                             \

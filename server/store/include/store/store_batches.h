@@ -154,7 +154,7 @@ struct store_seen {
     const char *code; /* why it failed */
     uint64_t total, completed, failed;                                             /* requests */
     int64_t expires_ms, in_progress_ms, finalizing_ms, cancelling_ms, finished_ms; /* Unix */
-    const char *output_file, *error_file;                                          /* native */
+    const char *input_file, *output_file, *error_file;                             /* native */
     /* Of one that has ended: whether `usage` is all of it. Rows that are there stay as they are */
     bool measured;
     const struct store_usage *usage; /* borrowed */
