@@ -411,8 +411,8 @@ static void on_left(struct loop_timer *timer)
 
     if (front->listener == NULL)
         return;
-    if (has_place(front))
-        (void)accept_one(front);
+    for (int i = 0; i < GUARD_ACCEPTS && has_place(front) && accept_one(front); i++)
+        continue;
     resume_listener(front);
 }
 
