@@ -531,3 +531,9 @@ int provider_batch_body(const struct model_account *account, struct json_doc *do
     strbuf_addc(out, '}');
     return strbuf_failed(out) ? ERR_NOMEM : 0;
 }
+
+bool provider_file_is_pending(const char *status)
+{
+    return status != NULL &&
+           (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
+}

@@ -7,6 +7,7 @@
 
 #include "common/hex.h"
 #include "common/log.h"
+#include "objects/ledger.h"
 #include "request/errors.h"
 
 #define AWAY_MS 5000 /* after which a create is worth another try, where nothing else says it */
@@ -85,22 +86,17 @@ static struct wire_who who_of(const struct create_job *job, uint32_t deployment)
         .lines = job->have_facts ? job->facts.lines : 0};
 }
 
-/* What others than gateways have enqueued there is not theirs to share out. */
 static struct wire_scope deployment_scope(const struct create_job *job)
 {
-    const struct inherited *inherited = job->op.rt->inherited;
+    const struct runtime *rt = job->op.rt;
     uint32_t deployment = job->op.deployment;
-    struct wire_scope scope = {.name = table_deployment(job->op.rt->table, deployment)->real,
-                               .tokens = WIRE_UNLIMITED,
-                               .batches = WIRE_UNLIMITED,
-                               .nano = WIRE_UNLIMITED};
-    struct quota_sum sum;
 
-    quota_read(inherited->quota, inherited->columns[deployment], loop_now_ms(job->op.rt->loop),
-               &sum);
-    if (sum.limit != 0)
-        scope.tokens = sum.limit > sum.foreign ? sum.limit - sum.foreign : 0;
-    return scope;
+    static_assert(WIRE_UNLIMITED == UINT64_MAX, "as ledger_shared_limit() says it");
+    return (struct wire_scope){
+        .name = table_deployment(rt->table, deployment)->real,
+        .tokens = ledger_shared_limit(rt->inherited, deployment, loop_now_ms(rt->loop)),
+        .batches = WIRE_UNLIMITED,
+        .nano = WIRE_UNLIMITED};
 }
 
 static struct wire_scope tenant_scope(const struct scopes *scopes, unsigned kind)

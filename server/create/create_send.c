@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "balancer/retry.h"
 #include "common/log.h"
@@ -102,8 +101,7 @@ static enum file_state state_of(const struct create_job *job, const struct upstr
     enum file_state state = FILE_READY;
     int64_t created_s;
 
-    if (status != NULL &&
-        (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0))
+    if (provider_file_is_pending(status))
         state = FILE_PENDING;
     else if (json_int64(json_get(file, "created_at"), &created_s) &&
              llabs((long long)(provider_clock_now_s(job->op.rt->inherited, job->op.deployment) -

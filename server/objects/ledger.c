@@ -79,6 +79,17 @@ uint64_t ledger_limit_in(const char *message)
     return 0;
 }
 
+uint64_t ledger_shared_limit(const struct inherited *inherited, uint32_t deployment,
+                             uint64_t now_ms)
+{
+    struct quota_sum sum;
+
+    quota_read(inherited->quota, inherited->columns[deployment], now_ms, &sum);
+    if (sum.limit == 0)
+        return UINT64_MAX;
+    return sum.limit > sum.foreign ? sum.limit - sum.foreign : 0;
+}
+
 const char *ledger_marker_text(const struct json *batch)
 {
     return json_get_str(json_get(batch, "metadata"), MARKER_KEY);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "calls/attempt.h"
 #include "common/log.h"
@@ -460,16 +459,11 @@ static struct wire_scope scope_of(uint64_t name)
         .name = name, .tokens = WIRE_UNLIMITED, .batches = WIRE_UNLIMITED, .nano = WIRE_UNLIMITED};
 }
 
-/* As create_intent.c: what others than us have enqueued there is not the fleet's to share out. */
 static struct wire_scope scope_of_place(const struct mover *m)
 {
-    const struct inherited *inherited = m->rt->inherited;
     struct wire_scope scope = scope_of(table_deployment(m->rt->table, m->to)->real);
-    struct quota_sum sum;
 
-    quota_read(inherited->quota, inherited->columns[m->to], now_of(m), &sum);
-    if (sum.limit != 0)
-        scope.tokens = sum.limit > sum.foreign ? sum.limit - sum.foreign : 0;
+    scope.tokens = ledger_shared_limit(m->rt->inherited, m->to, now_of(m));
     return scope;
 }
 
@@ -579,17 +573,14 @@ static bool is_pending(const struct attempt_result *result)
 {
     struct json_doc *doc = result->ok ? json_doc_new() : NULL;
     struct json_error error;
-    const char *status;
-    bool pending = false;
+    bool pending;
 
     if (doc == NULL || result->upstream->body_len == 0) {
         json_doc_free(doc);
         return false;
     }
-    status = json_get_str(
-        json_parse(doc, result->upstream->body, result->upstream->body_len, &error), "status");
-    pending = status != NULL &&
-              (strcasecmp(status, "pending") == 0 || strcasecmp(status, "running") == 0);
+    pending = provider_file_is_pending(json_get_str(
+        json_parse(doc, result->upstream->body, result->upstream->body_len, &error), "status"));
     json_doc_free(doc);
     return pending;
 }

@@ -62,6 +62,10 @@ enum provider provider_rules(const struct model_account *account);
  * providers 1.3; NULL for anything else, also for what has its /v1 already. */
 const char *provider_endpoint_v1(const char *endpoint);
 
+/** Whether a file of that `status` is still processed, and no batch can be made of it yet (providers
+ * statement 104). NULL is fine: it is not. */
+bool provider_file_is_pending(const char *status);
+
 /* Azure answers 431 above 10 custom ones (providers 2.9); of those here six are HTTP's own */
 #define PROVIDER_MAX_HEADERS 14
 

@@ -29,6 +29,11 @@ bool ledger_was_full(const struct json *batch);
  * 30K for the deployment" (providers 1.7 and 2.6); 0: none. Pure. */
 uint64_t ledger_limit_in(const char *message);
 
+/** How many tokens of a deployment all gateways may share: its limit, less what others than they have
+ * enqueued there; UINT64_MAX: no limit is known. */
+uint64_t ledger_shared_limit(const struct inherited *inherited, uint32_t deployment,
+                             uint64_t now_ms);
+
 /** The text of a batch's marker, ours or not; NULL: it has none. */
 const char *ledger_marker_text(const struct json *batch);
 
