@@ -66,12 +66,6 @@ static struct store_claimer claimer(const struct batches *b)
     return (struct store_claimer){.node = b->of.me->node, .epoch = b->of.me->epoch};
 }
 
-/* Texts of a message are never NULL; what is empty is not known. */
-static const char *known(const char *text)
-{
-    return text != NULL && *text != '\0' ? text : NULL;
-}
-
 /* For a metric; "": it is not configured any more. */
 static const char *provider_of(const struct batches *b, uint32_t fingerprint)
 {
@@ -130,7 +124,7 @@ static const char *tags_of(const char *metadata, const char *of_batch, struct st
     if (doc != NULL && metadata != NULL)
         append_texts(doc, tags,
                      json_get(json_parse(doc, metadata, strlen(metadata), &error), "tags"));
-    if (doc != NULL && known(of_batch) != NULL)
+    if (doc != NULL && wire_known(of_batch) != NULL)
         append_texts(doc, tags, json_parse(doc, of_batch, strlen(of_batch), &error));
     if (json_size(tags) > 0)
         json_write(tags, out);
@@ -177,21 +171,21 @@ int batches_live(struct batches *b, const struct wire_live *live, bool *alone)
     const struct wire_who *who = &live->who;
     struct store_batch batch = {.id = live->answer.id,
                                 .owner = live->owner,
-                                .key_alias = known(who->key_alias),
-                                .team_id = known(who->team_id),
-                                .user_id = known(who->user_id),
-                                .tags = known(who->tags),
-                                .model_group = known(who->group),
-                                .endpoint = known(who->endpoint),
-                                .input_file = known(who->file),
-                                .reservation = known(live->id),
+                                .key_alias = wire_known(who->key_alias),
+                                .team_id = wire_known(who->team_id),
+                                .user_id = wire_known(who->user_id),
+                                .tags = wire_known(who->tags),
+                                .model_group = wire_known(who->group),
+                                .endpoint = wire_known(who->endpoint),
+                                .input_file = wire_known(who->file),
+                                .reservation = wire_known(live->id),
                                 .account = live->account,
                                 .native = live->native,
                                 .deployment = live->deployment,
                                 .tokens = live->tokens,
                                 .status = batches_status(live->status),
-                                .input_native = known(live->native_file),
-                                .original = known(who->original),
+                                .input_native = wire_known(live->native_file),
+                                .original = wire_known(who->original),
                                 .home = who->home,
                                 .delete_after_s = who->delete_after_s,
                                 .created_ms = created_ms_of(live->created_s, clock_unix_ms()),
@@ -202,9 +196,9 @@ int batches_live(struct batches *b, const struct wire_live *live, bool *alone)
     bool added;
     int rc;
 
-    if (live->kind != WIRE_CREATE || known(live->native) == NULL)
+    if (live->kind != WIRE_CREATE || wire_known(live->native) == NULL)
         return 0;
-    if (known(batch.id) == NULL)
+    if (wire_known(batch.id) == NULL)
         batch.id = live->native;
     set_key(b, who, &stored, &tags, &batch);
     rc = alone != NULL
@@ -531,9 +525,9 @@ static void fill_seen(struct batches *b, struct report *r, int64_t unix_ms)
                                   .finalizing_ms = batches_ms_of(w->finalizing_s),
                                   .cancelling_ms = batches_ms_of(w->cancelling_s),
                                   .finished_ms = ended ? batches_ms_of(w->finished_s) : 0,
-                                  .input_file = known(w->input),
-                                  .output_file = known(w->output),
-                                  .error_file = known(w->error),
+                                  .input_file = wire_known(w->input),
+                                  .output_file = wire_known(w->output),
+                                  .error_file = wire_known(w->error),
                                   .tell = ended && batches_may_tell(w, unix_ms)};
     r->seen.next_ms =
         status == NULL && !w->gone ? r->before.poll_ms : pace(b, w, &r->before, ended, unix_ms);
@@ -662,13 +656,6 @@ static void keep(struct batches *b, const char *bytes, size_t len)
     }
 }
 
-/* ERR_NOT_FOUND: the node's epoch is over, and it will have another one. */
-static bool goes_again(int rc)
-{
-    return rc == ERR_IO || rc == ERR_FULL || rc == ERR_BAD_STATE || rc == ERR_NOMEM ||
-           rc == ERR_NOT_FOUND;
-}
-
 /* The log says it once for each kind of fault: there may be one for each look at each batch. */
 static void tell_hopeless(struct batches *b, int rc)
 {
@@ -687,7 +674,7 @@ static bool settle(struct batches *b, const char *bytes, size_t len)
 {
     int rc = write_seen(b, bytes, len);
 
-    if (goes_again(rc))
+    if (batches_goes_again(rc))
         return false;
     if (rc != 0)
         tell_hopeless(b, rc);

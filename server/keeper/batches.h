@@ -87,6 +87,10 @@ const char *batches_status(const char *text);
 /** Whether one of the eight is an end. */
 bool batches_is_end(const char *status);
 
+/** Whether what the database did not take may be taken another time: it is away or full, or the node's
+ * epoch is over, and it will have another one. @param rc  an error of store.h */
+bool batches_goes_again(int rc);
+
 /** Unix ms; 0: not known, or out of range. */
 int64_t batches_ms_of(uint64_t unix_s);
 

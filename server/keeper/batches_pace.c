@@ -53,3 +53,9 @@ int64_t batches_ms_of(uint64_t unix_s)
 {
     return unix_s < INT64_MAX / 1000 ? (int64_t)unix_s * 1000 : 0;
 }
+
+bool batches_goes_again(int rc)
+{
+    return rc == ERR_IO || rc == ERR_FULL || rc == ERR_BAD_STATE || rc == ERR_NOMEM ||
+           rc == ERR_NOT_FOUND;
+}

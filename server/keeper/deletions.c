@@ -2,6 +2,7 @@
 #include "deletions.h"
 
 #include "balancer/rights.h"
+#include "batches.h"
 #include "common/log.h"
 #include "common/retention.h"
 
@@ -42,11 +43,6 @@ uint32_t deletions_rule(const struct inherited *inherited, uint64_t owner, uint6
 
 /* ---- what came of one ---- */
 
-static const char *known(const char *text)
-{
-    return *text != '\0' ? text : NULL;
-}
-
 static void note(const struct deletions *d, const struct wire_deletion *wire)
 {
     const char *node = d->me->node;
@@ -72,23 +68,16 @@ static int write(const struct deletions *d, const struct wire_deletion *wire)
     struct store_deletion_done done = {.account = wire->account,
                                        .native = wire->native,
                                        .end = ends[wire->end],
-                                       .input = known(wire->input),
-                                       .output = known(wire->output),
-                                       .error = known(wire->error),
-                                       .why = known(wire->why)};
+                                       .input = wire_known(wire->input),
+                                       .output = wire_known(wire->output),
+                                       .error = wire_known(wire->error),
+                                       .why = wire_known(wire->why)};
     bool news;
     int rc = d->me->epoch != 0 ? store_deletions_done(d->store, &by, &done, &news) : ERR_IO;
 
     if (rc == 0 && news)
         note(d, wire);
     return rc;
-}
-
-/* The database is away, or the node's epoch over: another time it may be written. */
-static bool goes_again(int rc)
-{
-    return rc == ERR_IO || rc == ERR_FULL || rc == ERR_BAD_STATE || rc == ERR_NOMEM ||
-           rc == ERR_NOT_FOUND;
 }
 
 /* What cannot be written now is said again; what nobody says any more is done again, and by then its
@@ -105,10 +94,10 @@ static void on_call(void *arg, struct call *call)
         return;
     }
     rc = write(d, &wire);
-    if (rc != 0 && !goes_again(rc))
+    if (rc != 0 && !batches_goes_again(rc))
         log_error("journal: what became of file %s is not taken by the database (%s): %s",
                   wire.native, err_str(rc), store_why(d->store));
-    call_answer(&call, goes_again(rc) ? WIRE_LATER : WIRE_TAKEN, NULL, 0);
+    call_answer(&call, batches_goes_again(rc) ? WIRE_LATER : WIRE_TAKEN, NULL, 0);
 }
 
 void deletions_serve(struct deletions *d, struct calls *calls)

@@ -10,11 +10,6 @@
 #include "moves.h"
 #include "store/store_batches.h"
 
-static const char *known(const char *text)
-{
-    return text != NULL && *text != '\0' ? text : NULL;
-}
-
 /* The client's file, as its marker names it. Where a native id is, the batch alone can tell. */
 static void set_original(const struct batches_options *of, const struct wire_seen *w,
                          char native[IDS_MAX + 1], struct store_batch *out)
@@ -42,14 +37,14 @@ static struct store_batch batch_of_found(const struct batches_options *of,
         snprintf(id, IDS_MAX + 1, "%s", w->native);
     return (struct store_batch){.id = id,
                                 .owner = w->owner,
-                                .endpoint = known(w->endpoint),
-                                .input_file = known(w->file),
+                                .endpoint = wire_known(w->endpoint),
+                                .input_file = wire_known(w->file),
                                 .account = w->account,
                                 .native = w->native,
                                 .deployment = w->placed != 0 ? w->placed : w->deployment,
                                 .tokens = w->tokens,
                                 .status = "validating",
-                                .input_native = known(w->input),
+                                .input_native = wire_known(w->input),
                                 .delete_after_s = deletions_rule(of->inherited, w->owner, w->key),
                                 .created_ms = batches_ms_of(w->created_s),
                                 .expires_ms = batches_ms_of(w->expires_s),

@@ -8,11 +8,6 @@
     (3600u * 1000)          /* an upload has no time of its own: a large file takes long */
 #define BUSY_MORE_MS 60000u /* for what comes before and behind the call itself */
 
-static const char *known(const char *text)
-{
-    return text != NULL && *text != '\0' ? text : NULL;
-}
-
 static int64_t as_nano(uint64_t nano)
 {
     return nano < INT64_MAX ? (int64_t)nano : INT64_MAX;
@@ -32,17 +27,17 @@ void intents_from_wire(const struct wire_intent *wire, const struct config *conf
                        struct fleet_intent *out)
 {
     *out = (struct fleet_intent){
-        .id = known(wire->id),
+        .id = wire_known(wire->id),
         .token = wire->ledger,
-        .nonce = known(wire->nonce),
+        .nonce = wire_known(wire->nonce),
         .account = wire->account,
         .deployment = wire->deployment,
         .tokens = wire->tokens,
         .nano = as_nano(wire->nano),
         .owner = wire->who.owner,
-        .file = known(wire->who.original),
-        .claim = known(wire->claim),
-        .key = known(wire->name),
+        .file = wire_known(wire->who.original),
+        .claim = wire_known(wire->claim),
+        .key = wire_known(wire->name),
         .request = wire->request,
         .busy_ms = wire->kind == WIRE_UPLOAD ? UPLOAD_BUSY_MS
                                              : 2 * config->timeouts.json_total_ms + BUSY_MORE_MS};
@@ -55,42 +50,43 @@ void intents_from_wire(const struct wire_intent *wire, const struct config *conf
 
 void intents_live_from_wire(const struct wire_live *wire, struct fleet_live *out)
 {
-    *out = (struct fleet_live){
-        .of = {.id = known(wire->id), .nonce = known(wire->nonce), .claim = known(wire->claim)},
-        .batch = known(wire->answer.id),
-        .native = known(wire->native),
-        .deployment = wire->deployment,
-        .done = {.key = known(wire->name),
-                 .owner = wire->owner,
-                 .request = wire->request,
-                 .status = (int)wire->answer.status,
-                 .object = known(wire->answer.id),
-                 .body = known(wire->answer.body)}};
+    *out = (struct fleet_live){.of = {.id = wire_known(wire->id),
+                                      .nonce = wire_known(wire->nonce),
+                                      .claim = wire_known(wire->claim)},
+                               .batch = wire_known(wire->answer.id),
+                               .native = wire_known(wire->native),
+                               .deployment = wire->deployment,
+                               .done = {.key = wire_known(wire->name),
+                                        .owner = wire->owner,
+                                        .request = wire->request,
+                                        .status = (int)wire->answer.status,
+                                        .object = wire_known(wire->answer.id),
+                                        .body = wire_known(wire->answer.body)}};
 }
 
 void intents_of_live(const struct wire_live *wire, struct fleet_intent *out)
 {
-    *out = (struct fleet_intent){.id = known(wire->id),
-                                 .nonce = known(wire->nonce),
+    *out = (struct fleet_intent){.id = wire_known(wire->id),
+                                 .nonce = wire_known(wire->nonce),
                                  .account = wire->account,
                                  .deployment = wire->deployment,
                                  .tokens = wire->tokens,
                                  .nano = as_nano(wire->nano),
                                  .owner = wire->owner,
-                                 .file = known(wire->who.original),
-                                 .claim = known(wire->claim)};
+                                 .file = wire_known(wire->who.original),
+                                 .claim = wire_known(wire->claim)};
     if (out->id == NULL)
-        out->id = known(wire->native);
+        out->id = wire_known(wire->native);
     for (unsigned i = 0; i < FLEET_SCOPES; i++)
         out->scopes[i] = scope_of(&wire->scopes[i]);
 }
 
 void intents_drop_from_wire(const struct wire_drop *wire, struct fleet_drop *out)
 {
-    *out = (struct fleet_drop){.of = {.id = known(wire->id),
-                                      .nonce = known(wire->nonce),
+    *out = (struct fleet_drop){.of = {.id = wire_known(wire->id),
+                                      .nonce = wire_known(wire->nonce),
                                       .token = wire->ledger,
-                                      .claim = known(wire->claim)},
+                                      .claim = wire_known(wire->claim)},
                                .end = wire->why == WIRE_WAS_REFUSED ? FLEET_REFUSED_THERE
                                       : wire->why == WIRE_NOT_MADE  ? FLEET_NOT_MADE
                                                                     : FLEET_NOT_KNOWN,

@@ -17,11 +17,6 @@ struct moves {
     struct followed_rows *followed;
 };
 
-static const char *known(const char *text)
-{
-    return text != NULL && *text != '\0' ? text : NULL;
-}
-
 static struct store_claimer claimer(const struct moves *m)
 {
     return (struct store_claimer){.node = m->me->node, .epoch = m->me->epoch};
@@ -65,7 +60,7 @@ static int on_made(struct moves *m, const struct wire_move *w, enum store_move_e
     const struct store_moved moved = {.nonce = w->nonce,
                                       .at = {.account = w->to_account, .native = w->to_native},
                                       .deployment = w->to,
-                                      .reservation = known(w->id),
+                                      .reservation = wire_known(w->id),
                                       .tokens = w->tokens,
                                       .expires_ms = (int64_t)w->expires_s * 1000};
     uint32_t watch_ms = m->inherited->config->timeouts.watch_ms;
@@ -91,12 +86,12 @@ static int step(struct moves *m, const struct wire_move *w, enum store_move_end 
     case WIRE_MOVE_BEGIN:
         return store_move_begin(m->store, &by, &of, w->nonce, w->to, end);
     case WIRE_MOVE_WAIT:
-        return store_move_wait(m->store, &by, &of, known(w->nonce), w->wait_ms, true, end);
+        return store_move_wait(m->store, &by, &of, wire_known(w->nonce), w->wait_ms, true, end);
     case WIRE_MOVE_DOUBT:
         return store_move_wait(m->store, &by, &of, NULL, w->wait_ms, false, end);
     case WIRE_MOVE_OVER:
         log_info("batch %s failed late, and is not moved: %s", w->native, w->why);
-        return store_move_over(m->store, &by, &of, known(w->nonce), w->why, end);
+        return store_move_over(m->store, &by, &of, wire_known(w->nonce), w->why, end);
     case WIRE_MOVE_MADE:
         return on_made(m, w, end);
     case WIRE_MOVE_CANCEL:

@@ -28,6 +28,12 @@
 #include "common/err.h"
 #include "common/strbuf.h"
 
+/** What is empty in a message is not known. @return NULL for that, and for NULL */
+static inline const char *wire_known(const char *text)
+{
+    return text != NULL && *text != '\0' ? text : NULL;
+}
+
 #define WIRE_UNLIMITED UINT64_MAX
 #define WIRE_ID        32 /* hex digits of an `id` or a `claim` */
 
