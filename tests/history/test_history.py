@@ -34,6 +34,7 @@ def judged_run(directory, **more):
     return past
 
 
+@pytest.mark.plain
 @pytest.mark.timeout(6000)
 @pytest.mark.parametrize("nodes, database", [pytest.param(3, "postgres", id="a fleet on PostgreSQL"),
                                              pytest.param(1, "none", id="a node without a database")])
@@ -84,6 +85,7 @@ PLANTED = {  # what is planted, where, and which invariant finds it
 }
 
 
+@pytest.mark.plain
 @pytest.mark.skipif(not SEEDED, reason="the build has no faults to plant: -DTRANCHE_SEED_FAULTS=ON")
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("fault, where", [pytest.param(*at, marks=pytest.mark.long if at[1] == "fleet" else ()) for at in PLANTED])

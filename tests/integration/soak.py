@@ -17,10 +17,11 @@ import signal
 import socket
 import threading
 
-from harness import (BUILD, GROUP, MASTER_KEY, PROVIDER_KEYS, Gateway, Sim, azure_account, azure_deployment, balanced_config, lines, renamed,
+from harness import (GROUP, MASTER_KEY, PROVIDER_KEYS, Gateway, Sim, azure_account, azure_deployment, balanced_config, lines, renamed,
                      sim_config, until)
 from proof import FAULTS, as_sdk, sdk_repeats
 from test_metrics import Page
+from wire import sanitized
 
 SETTLED = float(os.environ.get("TRANCHE_SOAK_SETTLED", "240"))  # seconds within which all must have come to an end
 AZURE, OPENAI = ("eu", "us"), "oai"
@@ -344,7 +345,7 @@ class Soak:
 
 def memory_counts():
     """A sanitizer keeps what was freed."""
-    return BUILD.name not in ("asan", "tsan")
+    return not sanitized()
 
 
 def unknown(intents):

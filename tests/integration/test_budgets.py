@@ -18,6 +18,7 @@ from harness import GROUP, PATIENCE, balanced_config, multipart, until
 from wire import H1, Broken, sanitized
 
 MIB = 1 << 20
+pytestmark = pytest.mark.plain
 WORST_NS = 250_000_000 * (8 if sanitized() else 1)
 VALUES = b'{"input_file_id":"file-x","x":[' + b"0," * 65_000 + b"0]}"  # 127 KiB
 LARGE = b'{"input_file_id":"file-x","x":"' + b"a" * 130_000 + b'"}'

@@ -275,6 +275,7 @@ def test_a_worker_waits_for_so_many_answers_of_its_providers(make_door, sim):
     until(lambda: door.gateway.get("/v1/files").status == 200, "the places are free again")
 
 
+@pytest.mark.plain
 def test_five_connections_do_not_hold_five_hundred_of_the_providers(make_door, make_provider):
     """The attack as it was found: 5 HTTP/2 connections with 100 downloads each, none of which is read."""
     file = RangedFile(make_provider)

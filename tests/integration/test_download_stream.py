@@ -217,6 +217,7 @@ def kernel_room():
     return most["rmem"] + 2 * most["wmem"]
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @every_kind
 def test_a_client_that_does_not_read_stops_the_provider_and_nobody_else(make_door, make_provider, kind, chunked):

@@ -14,10 +14,9 @@ import tempfile
 import pytest
 from harness import MASTER_KEY, balanced_config, until
 from test_tenant_batches import ANN, DATA, create, entry
-from wire import sanitized
+from wire import only_plain
 
 NOBODY = "nobody"
-SANITIZED = sanitized()
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 
 
@@ -56,7 +55,7 @@ def has_filters():
     return libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None) == -1 and ctypes.get_errno() == errno.EFAULT
 
 
-@pytest.mark.skipif(SANITIZED, reason="the system calls of a sanitizer are others")
+@only_plain("the system calls of a sanitizer are others")
 @pytest.mark.skipif(not has_filters(), reason="this kernel has no filters")
 @pytest.mark.parametrize("mode, filtered", [(None, "2"), ("log", "2"), ("kill", "2"), ("off", "0")])
 def test_who_reads_what_strangers_send_has_few_system_calls(start, sim, mode, filtered):

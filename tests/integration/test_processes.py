@@ -13,7 +13,7 @@ import threading
 import pytest
 from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, kill_child,
                      lines, program_env, until, worker_pids)
-from wire import sanitized
+from wire import only_plain
 
 
 def children(gateway):
@@ -56,7 +56,7 @@ class Load:
         assert not self.problems, self.problems
 
 
-@pytest.mark.skipif(sanitized(), reason="a hundred processes of a sanitizer are gigabytes")
+@only_plain("a hundred processes of a sanitizer are gigabytes")
 def test_a_host_of_96_cpus_gets_96_workers_and_keeps_serving_over_a_reload(start, sim):
     """It had rows for 63, took 512 and said 128."""
     gateway = start(balanced_config(sim), sim=sim, workers=96)

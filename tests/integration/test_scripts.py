@@ -2,6 +2,7 @@
 no environment, a folder that moved, another owner's folders, little room. What they build is stood for by a project that takes
 the programs under test from where they are; everything else is real."""
 
+import ast
 import os
 import pathlib
 import re
@@ -272,3 +273,25 @@ def test_the_release_preset_builds_no_tests(tmp_path):
     for name in ("tranche-sim", "bench_jsonl", "bench_balancer", "bench_poll"):
         asked = subprocess.run(["ninja", "-C", str(tmp_path), "-n", name], capture_output=True, text=True, check=False)
         assert asked.returncode == 0, asked.stdout + asked.stderr
+
+
+def asks_for_a_sanitizer(node):
+    return any(isinstance(x, ast.Name) and x.id == "sanitized" and isinstance(x.ctx, ast.Load) for x in ast.walk(node))
+
+
+def unmarked(path):
+    """Tests of a file that look less closely at a sanitizer's build, and that `scripts/test` would run with no other one."""
+    tree = ast.parse(path.read_text())
+    if any(isinstance(x, ast.Assign) and ast.unparse(x) == "pytestmark = pytest.mark.plain" for x in tree.body):
+        return []
+    return [f"{path.name}:{x.lineno}" for x in tree.body if asks_for_a_sanitizer(x)
+            and "pytest.mark.plain" not in map(ast.unparse, getattr(x, "decorator_list", ()))]
+
+
+def test_what_is_not_looked_at_with_a_sanitizer_is_run_without_one(tmp_path):
+    files = [*(ROOT / "tests/integration").glob("test_*.py"), *(ROOT / "tests/history").glob("test_*.py")]
+    assert [name for path in files for name in unmarked(path)] == []
+    assert any(asks_for_a_sanitizer(ast.parse(path.read_text())) for path in files)
+    forgotten = tmp_path / "test_it.py"
+    forgotten.write_text("def test_it():\n    if not sanitized():\n        assert memory()\n")
+    assert unmarked(forgotten) == ["test_it.py:1"]

@@ -17,9 +17,8 @@ from harness import (DEPLOYMENTS, GROUP, PATIENCE, Gateway, azure_account, azure
 from planted import KEYS, dumpable_memory, found, found_in_memory, processes
 from sealed_ids import FILE, mint, native_of, tag_bytes
 from test_upstream_tls import Authority
-from wire import sanitized
+from wire import only_plain
 
-SANITIZED = sanitized()
 MASTER = KEYS["master"]
 
 
@@ -207,7 +206,7 @@ def crash_of_master(gateway, directory):
 
 @pytest.mark.skipif(not CORES_ARE_FILES, reason="this system hands cores to a program")
 @pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="this system forbids cores")
-@pytest.mark.skipif(SANITIZED, reason="sanitizers keep a copy of the environment")
+@only_plain("sanitizers keep a copy of the environment")
 def test_a_core_that_is_wanted_has_no_key_at_rest(planted, tmp_path, monkeypatch):
     """Of master and workers before a client comes: what passes through can be in it (the prober sends the keys to the providers),
     which is why there are no cores by default."""
@@ -219,7 +218,7 @@ def test_a_core_that_is_wanted_has_no_key_at_rest(planted, tmp_path, monkeypatch
         assert found_in_memory(core.read_bytes()) == [], core
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers keep a copy of the environment")
+@only_plain("sanitizers keep a copy of the environment")
 def test_no_memory_that_a_core_would_hold_has_a_key_at_rest(planted):
     gateway = planted(core_dumps=True)
     for pid in [gateway.pid] + worker_pids(gateway, 2):

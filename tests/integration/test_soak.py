@@ -1,12 +1,12 @@
 """The soak (soak.py): a short one always, a long one with --long. TRANCHE_SOAK_SEED repeats one that failed."""
 
-import contextlib
 import os
 import random
 
 import pytest
 from soak import Soak, memory_counts, unknown
 
+pytestmark = pytest.mark.plain
 # Operations of each round: with kills and reloads, with reloads alone, with neither; from round to round the providers are emptied.
 SHORT = {"killing": [360], "reloading": [120, 120], "measured": [180, 180]}
 LONG = {"killing": [1200] * 4, "reloading": [600] * 4, "measured": [1500] * 5}

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from harness import (DEPLOYMENTS, MASTER_KEY, PATIENCE, balanced_config, direct_config, envelope, lines, multipart, renamed, until, worker_pids)
-from wire import H1, H2, KINDS, SLICE, H2Call, every_kind, make_door, sanitized, stored, wire_certificate  # noqa: F401
+from wire import H1, H2, KINDS, SLICE, H2Call, every_kind, make_door, only_plain, stored, wire_certificate  # noqa: F401
 
 MIB = 1 << 20
 
@@ -363,7 +363,7 @@ def send_big(door, size, purpose, path="/v1/files"):
         return call.answer(), total
 
 
-no_sanitizer = pytest.mark.skipif(sanitized(), reason="the memory of a sanitizer is not that of the program")
+no_sanitizer = only_plain("the memory of a sanitizer is not that of the program")
 
 
 @no_sanitizer

@@ -1,11 +1,11 @@
 """Uploads: broken lines cost nothing upstream, only body.model changes, and a refusing deployment is passed over."""
 
 import json
-import os
 
 import pytest
 from harness import (DEPLOYMENTS, GROUP, PATIENCE, PROVIDER_KEYS, balanced_config, direct_config, envelope, http_request, lines, multipart,
                      worker_pids)
+from wire import sanitized
 
 GOOD = b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-4o-batch","messages":[]}}'
 
@@ -206,6 +206,7 @@ def resident_kb(pid):
     return 0
 
 
+@pytest.mark.plain
 @pytest.mark.timeout(1500)
 def test_a_file_of_almost_200_megabytes_goes_up_and_comes_back(gateway, sim, tmp_path):
     import hashlib
@@ -231,7 +232,7 @@ def test_a_file_of_almost_200_megabytes_goes_up_and_comes_back(gateway, sim, tmp
     subprocess.run(["curl", "-sS", "--fail", "-o", str(got), f"{gateway.url}/v1/files/{file['id']}/content", "-H",
                     "Authorization: Bearer sk-master-1234"], check=True, timeout=PATIENCE * 10, stdin=subprocess.DEVNULL)
     assert hashlib.sha256(got.read_bytes()).hexdigest() == digest.hexdigest()
-    if "asan" not in str(os.environ.get("TRANCHE_BUILD_DIR", "")):
+    if not sanitized():
         grown = max(resident_kb(pid) - was for pid, was in before.items())
         assert grown < 8 * 1024, f"a worker grew by {grown} KiB"
 

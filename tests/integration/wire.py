@@ -440,9 +440,15 @@ def stored(sim, accounts=("eu", "us", "sw", "oai")):
 
 
 def sanitized():
-    """The program under test carries a sanitizer: its memory says nothing."""
+    """The program under test carries a sanitizer: its memory says nothing. Who asks is marked `plain`, or decorated by only_plain()."""
     program = pathlib.Path(find_binary("tranche")).read_bytes()
     return b"__asan_init" in program or b"__tsan_init" in program
+
+
+def only_plain(reason):
+    """Decorates a test that can say nothing of a build with a sanitizer."""
+    skip = pytest.mark.skipif(sanitized(), reason=reason)
+    return lambda test: pytest.mark.plain(skip(test))
 
 
 class Provider:
