@@ -16,6 +16,7 @@
 #include "shown.h"
 
 #define PAGE          100 /* rows of one answer */
+#define PLACE_SIZE    256
 #define DEFAULT_LIMIT 20
 #define MAX_LIMIT     100000
 
@@ -71,11 +72,18 @@ static void print_end(const struct json *row, int64_t now_s, char *out, size_t s
     }
 }
 
-static const char *place_of(const struct json *row)
+/* Where it runs, and where it was before; a tenant sees neither. */
+static void print_place(const struct json *row, char *out, size_t size)
 {
-    const char *deployment = shown_text(row, "deployment");
+    const char *deployment = shown_text(row, "deployment"), *from = shown_text(row, "moved_from");
+    bool moving = false;
 
-    return deployment[0] != '\0' ? deployment : shown_text(row, "model");
+    if (json_bool(json_get(row, "moving"), &moving) && moving)
+        snprintf(out, size, "leaves %s", deployment[0] != '\0' ? deployment : "its deployment");
+    else if (from[0] != '\0')
+        snprintf(out, size, "%s (moved from %s)", deployment, from);
+    else
+        snprintf(out, size, "%s", deployment);
 }
 
 /* --- the list --- */
@@ -91,14 +99,15 @@ struct question {
 static void add_row(struct columns *table, const struct json *row, int64_t now_s)
 {
     const char *status = shown_text(row, "status");
-    char progress[96], end[64];
+    char progress[96], end[64], place[PLACE_SIZE];
 
     shown_progress(row, progress, sizeof(progress));
     print_end(row, now_s, end, sizeof(end));
+    print_place(row, place, sizeof(place));
     columns_add(table, shown_text(row, "id"), COLOUR_NONE);
     columns_add(table, shown_text(row, "owner"), COLOUR_NONE);
     columns_add(table, status, shown_colour(status));
-    columns_add(table, place_of(row), COLOUR_NONE);
+    columns_add(table, place[0] != '\0' ? place : shown_text(row, "model"), COLOUR_NONE);
     columns_add(table, progress, COLOUR_NONE);
     columns_add(table, end, COLOUR_NONE);
 }
@@ -210,7 +219,7 @@ static void add_fact(struct strbuf *out, const char *name, const char *value, bo
 static void add_head(struct strbuf *out, const struct json *batch, bool colours)
 {
     const char *status = shown_text(batch, "status");
-    char text[ISO8601_SIZE], progress[96], end[64];
+    char text[ISO8601_SIZE], progress[96], end[64], place[PLACE_SIZE];
 
     columns_add_text(out, shown_text(batch, "id"), COLOUR_NONE, colours);
     strbuf_addc(out, ' ');
@@ -218,11 +227,12 @@ static void add_head(struct strbuf *out, const struct json *batch, bool colours)
     strbuf_addc(out, '\n');
     shown_progress(batch, progress, sizeof(progress));
     print_end(batch, clock_unix_s(), end, sizeof(end));
+    print_place(batch, place, sizeof(place));
     shown_time(shown_number(batch, "created_at"), text);
     add_fact(out, "owner", shown_text(batch, "owner"), colours);
     add_fact(out, "key", shown_text(batch, "key_alias"), colours);
     add_fact(out, "model", shown_text(batch, "model"), colours);
-    add_fact(out, "where", shown_text(batch, "deployment"), colours);
+    add_fact(out, "where", place, colours);
     add_fact(out, "endpoint", shown_text(batch, "endpoint"), colours);
     add_fact(out, "input", shown_text(batch, "input_file_id"), colours);
     add_fact(out, "progress", progress, colours);

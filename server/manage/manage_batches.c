@@ -76,15 +76,24 @@ static void set_counts(const struct listing *l, struct json *out, const struct s
     json_set(l->job->doc, out, "request_counts", counts);
 }
 
-/* Where it runs, and who looks after it. */
-static void set_place(struct listing *l, struct json *out, const struct store_batch_row *row)
+/** @param fingerprint  of a row; 0: none
+ *  @return its id; NULL: none, or it is not configured any more */
+static const char *name_of(const struct listing *l, uint32_t fingerprint)
 {
     const struct manage *manage = l->job->manage;
-    const char *name = manage->deployment_name != NULL && row->batch.deployment != 0
-                           ? manage->deployment_name(manage->names_arg, row->batch.deployment)
-                           : NULL;
 
-    set_text(l, out, "deployment", name);
+    return manage->deployment_name != NULL && fingerprint != 0
+               ? manage->deployment_name(manage->names_arg, fingerprint)
+               : NULL;
+}
+
+/* Where it runs, where it was before, and who looks after it. */
+static void set_place(struct listing *l, struct json *out, const struct store_batch_row *row)
+{
+    set_text(l, out, "deployment", name_of(l, row->batch.deployment));
+    set_text(l, out, "moved_from", name_of(l, row->moved_from));
+    json_set_int(l->job->doc, out, "moves", row->moves);
+    json_set(l->job->doc, out, "moving", json_new_bool(l->job->doc, row->moving));
     set_text(l, out, "native_id", row->batch.native);
     set_text(l, out, "watched_by", row->watcher);
     set_time(l, out, "next_look_at", row->next_ms);

@@ -15,8 +15,9 @@
     " b.endpoint, b.input_file, b.reservation, p.account, p.native, p.deployment, p.tokens,"       \
     " b.status, b.created, b.expires, b.rebuilt, p.open, b.total, b.completed, b.failed, b.code,"  \
     " p.output_file, p.error_file, b.in_progress, b.finalizing, b.cancelling, b.finished,"         \
-    " p.next_at, p.watcher, p.poll_ms, b.moves, p.moving"
-#define NUM_COLUMNS 35
+    " p.next_at, p.watcher, p.poll_ms, b.moves, p.moving,"                                         \
+    " (select a.deployment from @batch_attempt a where a.batch_id = b.id and a.number = b.moves)"
+#define NUM_COLUMNS 36
 #define FROM        " from @batch b join @batch_part p on p.batch_id = b.id and p.part = 0 "
 
 static_assert(NUM_COLUMNS <= ENGINE_MAX_COLUMNS, "a row of the registry");
@@ -70,7 +71,8 @@ static int on_batch(void *arg, const struct row *row)
                                   .watcher = row->texts[31],
                                   .poll_ms = (uint32_t)row_int(row, 32),
                                   .moves = (uint32_t)row_int(row, 33),
-                                  .moving = row_int(row, 34) == STORE_MOVE_WANTED};
+                                  .moving = row_int(row, 34) == STORE_MOVE_WANTED,
+                                  .moved_from = (uint32_t)row_int(row, 35)};
 
     if (r->num++ == r->most)
         return 0;

@@ -158,6 +158,23 @@ def test_nobody_has_to_poll_for_it(start, two, tmp_path):
     check_once(gateway, two, file, batch)
 
 
+def test_people_see_where_a_moved_one_was(start, two, tmp_path):
+    """In GET /journal/batches, which the page shows, and in the commands."""
+    gateway = start(config(two, f"sqlite://{tmp_path}/j.db"), sim=two)
+    _, batch = made(gateway, two)
+    (row,) = gateway.get("/journal/batches").json()["data"]
+    before = row["deployment"]
+    assert before and (row["moves"], row["moving"], row["moved_from"]) == (0, False, None), row
+    refused(two)
+    wait_moved(gateway, batch)
+    (row,) = gateway.get("/journal/batches").json()["data"]
+    assert (row["moves"], row["moving"], row["moved_from"]) == (1, False, before) and row["deployment"] not in (None, before), row
+    said = f"{row['deployment']} (moved from {before})"
+    for command in (("batches",), ("batch", batch)):
+        done = tranche(*command, port=gateway.port)
+        assert done.returncode == 0 and said in done.stdout, done
+
+
 def test_switched_off_it_has_failed(start, two, tmp_path):
     gateway = start(config(two, f"sqlite://{tmp_path}/j.db", move_failed=False), sim=two)
     _, batch = made(gateway, two)

@@ -8,7 +8,9 @@ import signal
 
 import pytest
 from browser import Browser
-from harness import GROUP, MASTER_KEY, azure_deployment, balanced_config, lines, until
+from harness import GROUP, MASTER_KEY, azure_deployment, balanced_config, lines, sim_config, until
+from test_late_moves import ROOM, late, made, refused, wait_moved
+from test_late_moves import config as moves_config
 
 pytestmark = pytest.mark.long
 ROWS = "document.querySelectorAll('#{} > *').length"
@@ -136,6 +138,18 @@ def test_with_a_journal_batches_have_progress_and_owner(start, sim, browser, tmp
         browser.do("look", scheme=scheme, width=width)
         assert browser.do("axe") == []
         picture(browser, name)
+
+
+def test_with_a_journal_a_moved_batch_says_where_it_was(start, make_sim, browser, tmp_path):
+    sim = make_sim(sim_config([late("eu", ROOM), late("us", 1_000_000)]))
+    gateway = start(moves_config(sim, f"sqlite://{tmp_path}/journal.db"), sim=sim)
+    _, batch = made(gateway, sim)
+    refused(sim)
+    wait_moved(gateway, batch)
+    enter(browser, gateway)
+    browser.until_text("#batches", "moved from gpt-4o-batch-eu")
+    assert browser.do("axe") == []
+    picture(browser, "moved")
 
 
 def test_buttons_cancel_a_batch_and_cool_a_deployment_down(start, sim, browser):

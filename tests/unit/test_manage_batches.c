@@ -160,6 +160,40 @@ static void an_administrator_sees_all_the_newest_first(void **state)
     assert_string_equal(json_get_str(row, "status"), "validating");
 }
 
+/* batch_1 failed late at eu-1 and runs at a row that is not configured; batch_3 is about to leave. */
+static void an_administrator_sees_where_a_moved_one_was(void **state)
+{
+    const struct json *first, *third;
+    int64_t moves = 0;
+    bool moving = true;
+
+    API(a);
+    world_do(&a->world,
+             "insert into @batch_attempt(batch_id, number, account, native, deployment,"
+             " code, ended) values('batch_1', 1, 1, 'n1', 11, 'token_limit_exceeded', 1)");
+    world_do(&a->world, "update @batch set moves = 1 where id = 'batch_1'");
+    world_do(&a->world, "update @batch_part set deployment = 12 where batch_id = 'batch_1'");
+    world_do(&a->world,
+             "insert into @batch_attempt(batch_id, number, account, native, deployment,"
+             " code, ended) values('batch_3', 1, 1, 'n3', 11, 'token_limit_exceeded', 1)");
+    world_do(&a->world, "update @batch_part set moving = 1 where batch_id = 'batch_3'");
+    assert_int_equal(list(a, MASTER, "{}"), 200);
+    first = json_at(json_get(a->body, "data"), 2);
+    assert_string_equal(json_get_str(first, "moved_from"), "eu-1");
+    assert_true(json_int64(json_get(first, "moves"), &moves));
+    assert_int_equal(moves, 1);
+    assert_true(json_bool(json_get(first, "moving"), &moving));
+    assert_false(moving);
+    assert_int_equal(json_type(json_get(first, "deployment")), JSON_NULL);
+    third = json_at(json_get(a->body, "data"), 0);
+    assert_int_equal(json_type(json_get(third, "moved_from")), JSON_NULL);
+    assert_true(json_bool(json_get(third, "moving"), &moving));
+    assert_true(moving);
+    assert_int_equal(list(a, TENANT, "{}"), 200);
+    assert_null(json_get(json_at(json_get(a->body, "data"), 1), "moved_from"));
+    assert_null(json_get(json_at(json_get(a->body, "data"), 1), "moves"));
+}
+
 static void a_tenant_sees_its_own_and_not_where_they_run(void **state)
 {
     const struct json *row;
@@ -335,6 +369,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(an_administrator_sees_all_the_newest_first),
+        BOTH(an_administrator_sees_where_a_moved_one_was),
         BOTH(a_tenant_sees_its_own_and_not_where_they_run),
         BOTH(who_is_nobody_sees_nothing),
         BOTH(pages_follow_each_other),

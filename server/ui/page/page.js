@@ -288,6 +288,10 @@
     const row = s.deployments.rows.find((d) => d.id === id);
     return row ? nameOf(row) : id || "a deployment that is not configured any more";
   }
+  function journalPlace(s, b) {
+    if (b.moving) return `leaves ${placeOf(s, b.deployment)} for another deployment`;
+    return placeOf(s, b.deployment) + (b.moved_from ? `, moved from ${placeOf(s, b.moved_from)}` : b.moves ? ", moved here" : "");
+  }
   function showJournal(s) {
     const open = s.batches.open && s.batches.open.list, latest = s.batches.latest && s.batches.latest.list;
     const running = open ? open.data : [], ended = (latest ? latest.data : []).filter((b) => b.finished_at);
@@ -300,7 +304,7 @@
       `From the journal, ${s.batches.open.age_s} s ago.${open.has_more ? " Only the newest 100 that are not over are shown." : ""}${rows.length === 0 ? " There are none." : ""}`);
     table($("batches"), rows, (b) => b.id, (b) => [
       idCell(b.id, b.model || ""), words(b.status) + (b.error_code ? `: ${b.error_code}` : ""), progressOf(b.request_counts), expected(b, s.now),
-      placeOf(s, b.deployment), b.owner, (box) => actions(box, cancelActs(b.id, b.finished_at || b.status === "cancelling"))]);
+      journalPlace(s, b), b.owner, (box) => actions(box, cancelActs(b.id, b.finished_at || b.status === "cancelling"))]);
     $("ledger-box").hidden = true;
     $("batches-box").hidden = rows.length === 0;
   }

@@ -193,6 +193,7 @@ struct store_batch_row {
     const char *watcher; /* the node that asked last; NULL: none did */
     uint32_t moves;      /* to other deployments, so far */
     bool moving;         /* to the next one, at this moment */
+    uint32_t moved_from; /* fingerprint of the row where it was before its last move; 0: nowhere */
 };
 
 typedef int (*store_batch_cb)(void *arg, const struct store_batch_row *row);
