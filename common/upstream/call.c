@@ -1,6 +1,6 @@
 /* One call: the work that waits until curl has returned, the limits of time, and the one way out.
  */
-#include "client_impl.h"
+#include "lean.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "common/secret.h"
 
 #define DEFAULT_BODY_BYTES (1024 * 1024)
+#define PRE_RESERVE        (256 * 1024)
 /* Bytes; less is no movement, or a byte a minute would hold a call for ever */
 #define LEAST_MOVE         1024
 
@@ -71,6 +72,7 @@ void call_free(struct upstream_call *call)
     if (call->added)
         curl_multi_remove_handle(call->lane->multi, call->easy);
     handle_release(call);
+    lean_release(call);
     drop_body(call);
     head_deinit(&call->head);
     drop_collected(&call->collected, call->secret);
@@ -104,6 +106,29 @@ static int64_t certificate_until_s(CURL *easy)
     return 0;
 }
 
+/* What the transport knows of the call. */
+static void measure(struct upstream_call *call, struct upstream_result *result)
+{
+    curl_off_t sent = 0, connect_us = 0, tls_us = 0;
+
+    if (call->exchange != NULL) {
+        result->bytes_sent = lean_sent_bytes(call);
+        result->connect_us = lean_connect_us(call);
+        return;
+    }
+    if (call->easy == NULL)
+        return;
+    curl_easy_getinfo(call->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+    curl_easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
+    result->bytes_sent = (uint64_t)sent;
+    result->connect_us = (uint64_t)(tls_us > connect_us ? tls_us : connect_us);
+    if (call->up->certificates)
+        result->certificate_until_s = certificate_until_s(call->easy);
+    if (result->end == UPSTREAM_ANSWERED && call->kind == HANDLE_JSON)
+        lean_learn(call->up, call->easy);
+}
+
 /* The one way out: take along what the owner needs, let go of everything, call back last. */
 void call_finish(struct upstream_call *call, enum upstream_end end)
 {
@@ -114,26 +139,17 @@ void call_finish(struct upstream_call *call, enum upstream_end end)
     upstream_done_cb on_done = call->on_done;
     void *arg = call->arg;
     bool secret = call->secret;
-    curl_off_t sent = 0, connect_us = 0, tls_us = 0;
 
     memset(&call->head, 0, sizeof(call->head));
     strbuf_init(&call->collected);
-    if (call->easy != NULL) {
-        curl_easy_getinfo(call->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-        curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
-        curl_easy_getinfo(call->easy, CURLINFO_APPCONNECT_TIME_T, &tls_us);
-    }
-    if (call->easy != NULL && call->up->certificates)
-        result.certificate_until_s = certificate_until_s(call->easy);
+    measure(call, &result);
     head_view(&head, &result.head);
     if (end == UPSTREAM_ANSWERED && !call->streaming) {
         result.body = body.data;
         result.body_len = body.len;
     }
     result.total_us = (call->ended ? call->ended_us : clock_now_us()) - call->started_us;
-    result.connect_us = (uint64_t)(tls_us > connect_us ? tls_us : connect_us);
     result.first_byte_us = call->first_byte_us;
-    result.bytes_sent = (uint64_t)sent;
     result.bytes_received = call->received;
     if (end != UPSTREAM_ANSWERED) {
         memcpy(result.error, call->error, sizeof(result.error));
@@ -182,6 +198,88 @@ enum upstream_end call_classify(struct upstream_call *call, CURLcode code)
     return code == CURLE_OPERATION_TIMEDOUT ? UPSTREAM_TIMEOUT : UPSTREAM_BROKEN;
 }
 
+/* --- what a transport tells --- */
+
+bool call_may_begin(struct upstream_call *call)
+{
+    if (call->dropped)
+        return false;
+    if (call->began && call->single) {
+        call_fail(call, UPSTREAM_BROKEN, "send: connection lost, not repeated");
+        return false;
+    }
+    if (!call->began && call->on_begin != NULL && !call->on_begin(call->arg)) {
+        call_fail(call, UPSTREAM_REFUSED, "start: given up before the first byte");
+        return false;
+    }
+    call->repeated = call->began;
+    call->began = true;
+    call_set_phase(call, call->source != NULL && call->source_left > 0 ? PHASE_SEND : PHASE_WAIT);
+    return true;
+}
+
+bool call_take_head(struct upstream_call *call)
+{
+    struct upstream_head view;
+
+    if (call->head.bad_length && !call->head.chunked) {
+        call_fail(call, UPSTREAM_BROKEN, "receive: contradicting or invalid Content-Length");
+        return false;
+    }
+    if (head_finish(&call->head) != 0) {
+        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
+        return false;
+    }
+    call_set_phase(call, PHASE_RECEIVE);
+    head_view(&call->head, &view);
+    if (call->on_head != NULL && call->on_data != NULL)
+        call->streaming = call->on_head(call->arg, &view);
+    if (call->dropped)
+        return false;
+    if (call->streaming || view.content_length <= 0)
+        return true;
+    if ((uint64_t)view.content_length > call->max_body) {
+        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the body is over its limit");
+        return false;
+    }
+    strbuf_reserve(&call->collected,
+                   view.content_length < PRE_RESERVE ? (size_t)view.content_length : PRE_RESERVE);
+    return true;
+}
+
+static bool collect_bytes(struct upstream_call *call, const char *bytes, size_t len)
+{
+    if (len > call->max_body - call->collected.len) {
+        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the body is over its limit");
+        return false;
+    }
+    strbuf_add(&call->collected, bytes, len);
+    if (strbuf_failed(&call->collected)) {
+        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
+        return false;
+    }
+    return true;
+}
+
+bool call_take_body(struct upstream_call *call, const char *bytes, size_t len)
+{
+    bool go_on;
+
+    call_moved(call, len);
+    call->received += len;
+    if (!call->streaming)
+        return collect_bytes(call, bytes, len);
+    call->resumed = false;
+    go_on = call->on_data(call->arg, bytes, len);
+    if (call->dropped)
+        return false;
+    if (!go_on && !call->resumed && !call->paused) {
+        call->paused = true;
+        call_rearm_limit(call);
+    }
+    return true;
+}
+
 /* --- limits of time --- */
 
 static void earlier(uint64_t *due, uint64_t since, uint32_t limit_ms)
@@ -198,8 +296,8 @@ static uint64_t call_due(const struct upstream_call *call)
 
     earlier(&due, call->started_ms, call->total_ms);
     switch (call->phase) {
-    case PHASE_CONNECT:
-        earlier(&due, call->started_ms, call->up->connect_ms);
+    case PHASE_CONNECT: /* since the start, or since the connection before was lost */
+        earlier(&due, call->moved_ms, call->up->connect_ms);
         break;
     case PHASE_SEND:
         earlier(&due, call->moved_ms, low_speed_ms);

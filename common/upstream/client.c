@@ -1,7 +1,7 @@
 /* libcurl's multi interface on the worker's loop. Each lane (one multi handle) keeps curl's sockets
  * in an epoll of its own, and the loop watches only that: curl may close and reopen descriptors as
  * it likes. Measured in providers 7. The rules that hold here: client_impl.h. */
-#include "client_impl.h"
+#include "lean.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -75,9 +75,7 @@ uint64_t lane_owner_of(const struct lane *lane, int fd)
     return (size_t)fd < lane->num_owners ? lane->owners[fd] : 0;
 }
 
-/* Of a connection that calls share the owner of whichever curl names. Without memory the socket is
- * nobody's. */
-static void set_owner(struct lane *lane, int fd, uint64_t owner)
+void lane_set_owner(struct lane *lane, int fd, uint64_t owner)
 {
     size_t num = lane->num_owners, more = num * 2 > (size_t)fd ? num * 2 : (size_t)fd + 64;
 
@@ -108,7 +106,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *arg, voi
     if (call != NULL) {
         call->watched_fd = fd;
         call->watched_for = what;
-        set_owner(lane, fd, call->owner);
+        lane_set_owner(lane, fd, call->owner);
     }
     if (take_parked(lane, call, fd, what))
         return 0;
@@ -184,6 +182,25 @@ static void on_lane_readable(void *arg)
 
 /* --- calls --- */
 
+/* Curl tells of the first byte from the loop; the lean transport would from in here. */
+static bool may_begin_now(const struct upstream_call *call)
+{
+    return !call->up->in_curl && (call->exchange == NULL || call->on_begin == NULL);
+}
+
+/* @return false: `*why` says why it cannot be, or the call has ended */
+static bool begin_now(struct upstream_call *call, const char **why)
+{
+    if (call->exchange != NULL) {
+        lean_begin(call);
+        return !call->ended;
+    }
+    call->added = curl_multi_add_handle(call->lane->multi, call->easy) == CURLM_OK;
+    if (!call->added)
+        *why = OUT_OF_MEMORY;
+    return call->added;
+}
+
 struct upstream_call *upstream_start(struct upstream *up, const struct upstream_request *request)
 {
     struct upstream_call *call = call_new(up, request);
@@ -191,15 +208,12 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
 
     if (call == NULL)
         return NULL;
-    why = handle_prepare(call, request);
+    if (!lean_prepare(call, request, &why))
+        why = handle_prepare(call, request);
     if (why == NULL && call_arm_limit(call) != 0)
         why = OUT_OF_MEMORY;
-    if (why == NULL && !up->in_curl) {
-        call->added = curl_multi_add_handle(call->lane->multi, call->easy) == CURLM_OK;
-        if (call->added)
-            return call;
-        why = OUT_OF_MEMORY;
-    }
+    if (why == NULL && may_begin_now(call) && begin_now(call, &why))
+        return call;
     if (why != NULL) {
         loop_timer_stop(up->loop, &call->timer);
         call_fail(call, UPSTREAM_REFUSED, why);
@@ -208,7 +222,8 @@ struct upstream_call *upstream_start(struct upstream *up, const struct upstream_
         call_free(call);
         return NULL;
     }
-    call_work_add(call, why != NULL ? TODO_REFUSE : TODO_ADD);
+    if (!call->ended)
+        call_work_add(call, why != NULL ? TODO_REFUSE : TODO_ADD);
     return call;
 }
 
@@ -240,24 +255,14 @@ void upstream_resume(struct upstream_call *call)
 
 /* --- the client as a whole --- */
 
-static int lane_init(struct upstream *up, struct lane *lane)
+/* The lean lane has none. */
+static int make_multi(struct lane *lane, long max_idle)
 {
-    long max_idle = lane == &up->lanes[LANE_JSON] ? MAX_IDLE_JSON : MAX_IDLE_H1;
-
-    lane->up = up;
-    TAILQ_INIT(&lane->parked);
     lane->timer.cb = on_lane_timer;
     lane->timer.arg = lane;
     lane->multi = curl_multi_init();
     if (lane->multi == NULL)
         return ERR_NOMEM;
-    lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (lane->epoll_fd == -1)
-        return ERR_NOMEM;
-    if (loop_watch(up->loop, lane->epoll_fd, on_lane_readable, lane) != 0) {
-        close(lane->epoll_fd);
-        return ERR_NOMEM;
-    }
     curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
     curl_multi_setopt(lane->multi, CURLMOPT_SOCKETDATA, lane);
     curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, on_curl_timeout);
@@ -266,16 +271,33 @@ static int lane_init(struct upstream *up, struct lane *lane)
     return 0;
 }
 
+static int lane_init(struct upstream *up, struct lane *lane)
+{
+    lane->up = up;
+    TAILQ_INIT(&lane->parked);
+    if (lane != &up->lanes[LANE_LEAN] &&
+        make_multi(lane, lane == &up->lanes[LANE_JSON] ? MAX_IDLE_JSON : MAX_IDLE_H1) != 0)
+        return ERR_NOMEM;
+    lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (lane->epoll_fd == -1)
+        return ERR_NOMEM;
+    if (loop_watch(up->loop, lane->epoll_fd, on_lane_readable, lane) != 0) {
+        close(lane->epoll_fd);
+        return ERR_NOMEM;
+    }
+    return 0;
+}
+
 /* The epoll descriptor stays with the loop: it is empty from now on and never becomes readable. */
 static void lane_deinit(struct lane *lane)
 {
+    free(lane->owners);
     if (lane->multi == NULL)
         return;
     loop_timer_stop(lane->up->loop, &lane->timer);
     curl_multi_setopt(lane->multi, CURLMOPT_SOCKETFUNCTION, NULL);
     curl_multi_setopt(lane->multi, CURLMOPT_TIMERFUNCTION, NULL);
     curl_multi_cleanup(lane->multi);
-    free(lane->owners);
 }
 
 /* This machine and the cloud's metadata address are never reached through a proxy: it would get
@@ -340,9 +362,13 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     up->ca_file = upstream_find_ca_bundle(options->ca_file);
     if (options->ca_file != NULL && up->ca_file == NULL)
         goto fail;
-    for (i = 0; i < LANE_COUNT; i++)
+    for (i = 0; i < LANE_CURLS; i++)
         if (lane_init(up, &up->lanes[i]) != 0)
             goto fail;
+    /* What it has no answer for is all that such a client does. */
+    if (options->lean && up->proxy == NULL && up->may_connect == NULL && !up->certificates &&
+        (lane_init(up, &up->lanes[LANE_LEAN]) != 0 || lean_new(up) != 0))
+        goto fail;
     if ((curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_ASYNCHDNS) == 0)
         log_warn("upstream: this libcurl resolves names synchronously; a slow DNS server stops the "
                  "worker");
@@ -361,8 +387,10 @@ void upstream_free(struct upstream *up)
         return;
     assert(up->active == 0);
     loop_timer_stop(up->loop, &up->work_timer);
-    for (i = 0; i < LANE_COUNT; i++)
+    for (i = 0; i < LANE_CURLS; i++)
         lane_deinit(&up->lanes[i]);
+    lean_free(up->lean);
+    lane_deinit(&up->lanes[LANE_LEAN]);
     if (up->share != NULL)
         curl_share_cleanup(up->share);
     free(up->ca_file);

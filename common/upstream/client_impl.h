@@ -7,6 +7,7 @@
  *   transfer.c  what curl calls while a transfer runs
  *   turn.c      what a turn of the loop does, and whose calls come first
  *   head.c      the head of an answer
+ *   lean.h      small calls without curl: the lean transport
  *
  * Three rules hold everywhere below. Handles are never taken out of a multi while curl runs
  * (`in_curl`): such wishes wait in `work`. An owner is called only from the loop, and last, when
@@ -28,18 +29,18 @@
 #define OUT_OF_MEMORY "start: out of memory"
 
 /* JSON may share an HTTP/2 connection. Files, and all that must not be repeated silently, go over
- * HTTP/1.1. */
-enum { LANE_JSON, LANE_H1, LANE_COUNT };
+ * HTTP/1.1. The lean lane's sockets are not curl's. */
+enum { LANE_JSON, LANE_H1, LANE_CURLS, LANE_LEAN = LANE_CURLS, LANE_COUNT };
 
 TAILQ_HEAD(call_list, upstream_call);
 
 struct lane {
     struct upstream *up; /* borrowed; our owner */
-    CURLM *multi;        /* owned */
+    CURLM *multi;        /* owned; NULL: the lean lane's */
     int epoll_fd;        /* the loop's */
     struct loop_timer timer;
     struct call_list parked; /* see upstream_call.parked_fd */
-    uint64_t *owners;        /* owned [num_owners]; by descriptor, of those that curl has watched */
+    uint64_t *owners;        /* owned [num_owners]; by descriptor, of those that were watched */
     size_t num_owners;
 };
 
@@ -64,7 +65,8 @@ struct upstream {
     bool certificates;
     bool mends_folds; /* libcurl is one that refuses a head whose first line is folded */
     struct lane lanes[LANE_COUNT];
-    CURLSH *share; /* owned; TLS sessions, so that fresh connections resume */
+    CURLSH *share;     /* owned; TLS sessions, so that fresh connections resume */
+    struct lean *lean; /* owned; NULL: all calls are curl's */
     size_t active;
     struct origin origins[MAX_ORIGINS];
     size_t next_origin; /* to be replaced */
@@ -98,7 +100,9 @@ struct upstream_call {
     unsigned todo;                   /* bits of enum todo */
     struct upstream *up;             /* borrowed */
     struct lane *lane;               /* borrowed */
-    CURL *easy;                      /* owned; NULL when refused before there was one */
+    /* owned; NULL: refused before there was one, or a connection of the lean transport stands */
+    CURL *easy;
+    struct exchange *exchange;       /* owned; NULL: the call is curl's (lean.h) */
     bool added;                      /* to the lane's multi */
     uint64_t owner;                  /* upstream_request.owner */
     TAILQ_ENTRY(upstream_call) ended_link;
@@ -134,7 +138,7 @@ struct upstream_call {
     bool streaming;
     bool paused;      /* the owner wants no bytes */
     bool pausing;     /* curl is being told */
-    bool curl_paused; /* curl knows */
+    bool curl_paused; /* curl, or the lean transport, knows */
     bool resumed;     /* upstream_resume() was called during on_data */
     bool forbidden;   /* an address of the name may not be connected to */
     bool failed;      /* we stopped it ourselves: `end` and `error` say why */
@@ -178,6 +182,15 @@ struct upstream_call *call_new(struct upstream *up, const struct upstream_reques
 void call_free(struct upstream_call *call);
 /** The one way out: take along what the owner needs, let go of everything, call back last. */
 void call_finish(struct upstream_call *call, enum upstream_end end);
+/** The request's first byte is about to go. Also the last gate against sending twice: a call that
+ * must not be repeated stops here, and of another one it is noted (upstream_result.repeated).
+ *  @return false: it must not go; call_fail() was told why, or the call is `dropped` */
+bool call_may_begin(struct upstream_call *call);
+/** The final head is complete. @return false to stop the transfer */
+bool call_take_head(struct upstream_call *call);
+/** Bytes of the body, at most 16 KiB: collect them, or hand them to the owner. @return false to stop
+ * the transfer */
+bool call_take_body(struct upstream_call *call, const char *bytes, size_t len);
 /** We stop the transfer ourselves: curl then reports some error, and this says what it means. The
  * first one counts. */
 void call_fail(struct upstream_call *call, enum upstream_end end, const char *text);
@@ -202,7 +215,10 @@ void call_work_remove(struct upstream_call *call);
 void lane_unpark(struct upstream_call *call);
 /** NULL: curl's own. */
 struct upstream_call *lane_call_of(CURL *easy);
-/** Whose call curl has this descriptor watched for; 0: nobody's. */
+/** Whose call this descriptor is watched for. Of a connection that calls share the owner of whichever
+ * curl names. Without memory it is nobody's. */
+void lane_set_owner(struct lane *lane, int fd, uint64_t owner);
+/** The same, asked; 0: nobody's. */
 uint64_t lane_owner_of(const struct lane *lane, int fd);
 void lane_run_curl(struct lane *lane, curl_socket_t fd, int mask);
 
@@ -219,6 +235,9 @@ struct ready {
     uint64_t owners[READY_MOST];
 };
 
+/** The call's transfer is over: its owner is told when its turn comes. `code` is curl's, CURLE_OK
+ * where call_fail() was told why or the answer is complete. */
+void turn_end(struct upstream_call *call, CURLcode code);
 /** Ask the kernel. */
 void ready_look(struct ready *ready, const struct lane *lane);
 /** Do what waited for curl to return, as much as a turn may. */
@@ -237,10 +256,16 @@ bool transfer_set_functions(CURL *easy, struct upstream_call *call);
 
 /** @return NULL when the URL may be asked, else why not */
 const char *origin_check(struct upstream *up, const char *url);
+/** Length of "scheme://authority/"; 0 where that is not plain to see, or a byte of the URL is none
+ * that a URL may have. */
+size_t origin_length(const char *url);
 
 /* --- handle.c --- */
 
 /** Make the call's handle ready. @return NULL, or why the call is refused */
 const char *handle_prepare(struct upstream_call *call, const struct upstream_request *request);
+/** Make the call's handle one that makes a TCP connection and asks nothing.
+ *  @param url  "http://authority/" @return as above */
+const char *handle_prepare_connection(struct upstream_call *call, const char *url);
 /** Free the handle, outside of curl and of its multi, and wipe the request's lines. */
 void handle_release(struct upstream_call *call);

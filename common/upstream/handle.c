@@ -183,8 +183,6 @@ static bool set_call(struct upstream_call *call, const struct upstream_request *
            transfer_set_functions(easy, call) && set_body(call, request);
 }
 
-#undef SET
-
 static bool copy_body(struct upstream_call *call, const struct upstream_request *request)
 {
     if (request->body == NULL || request->source != NULL)
@@ -213,6 +211,25 @@ const char *handle_prepare(struct upstream_call *call, const struct upstream_req
         return OUT_OF_MEMORY;
     return set_lines(call, request);
 }
+
+const char *handle_prepare_connection(struct upstream_call *call, const char *url)
+{
+    CURL *easy = call->easy = curl_easy_init();
+    int err = 0;
+
+    if (easy == NULL)
+        return OUT_OF_MEMORY;
+    SET(CURLOPT_URL, url);
+    SET(CURLOPT_ERRORBUFFER, call->curl_error);
+    SET(CURLOPT_PRIVATE, call);
+    SET(CURLOPT_CONNECT_ONLY, 1L);
+    SET(CURLOPT_FRESH_CONNECT, 1L);
+    if (err != 0 || !set_common(easy, call->up, call->kind))
+        return OUT_OF_MEMORY;
+    return NULL;
+}
+
+#undef SET
 
 void handle_release(struct upstream_call *call)
 {

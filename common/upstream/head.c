@@ -25,6 +25,9 @@ void head_deinit(struct head *head)
     memset(head, 0, sizeof(*head));
 }
 
+/* Bit c % 64 of word c / 64: letters, digits and "!#$%&'*+-.^_`|~". */
+static const uint64_t token_bytes[4] = {UINT64_C(0x03ff6cfa00000000), UINT64_C(0x57ffffffc7fffffe)};
+
 /* RFC 9110 5.6.2 */
 bool head_is_token(const char *text, size_t len)
 {
@@ -32,7 +35,7 @@ bool head_is_token(const char *text, size_t len)
 
     for (i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (!(c < 0x80 && isalnum(c)) && (c == '\0' || strchr("!#$%&'*+-.^_`|~", c) == NULL))
+        if ((token_bytes[c / 64] >> c % 64 & 1) == 0)
             return false;
     }
     return len > 0;
@@ -63,6 +66,11 @@ int head_parse_status(const char *line, size_t len)
         status = status * 10 + (space[i] - '0');
     }
     return status;
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
 static int64_t parse_length(const char *text, size_t len)
@@ -96,12 +104,29 @@ static void note_framing(struct head *head, const char *line, size_t name_len, c
     head->content_length = length;
 }
 
+static void add_line(struct strbuf *text, const char *name, size_t name_len, const char *value,
+                     size_t len)
+{
+    char *at;
+
+    if (strbuf_reserve(text, name_len + len + 2) != 0)
+        return;
+    at = text->data + text->len;
+    for (size_t i = 0; i < name_len; i++)
+        at[i] = lower(name[i]);
+    at[name_len] = '\0';
+    memcpy(at + name_len + 1, value, len);
+    at[name_len + 1 + len] = '\0';
+    text->len += name_len + len + 2;
+    text->data[text->len] = '\0';
+}
+
 /* One header line, without its end. Lines that are none, folded ones and values with control bytes
  * are left out: they must not reach a client. */
 bool head_add(struct head *head, const char *line, size_t len)
 {
     const char *colon = memchr(line, ':', len), *value, *end = line + len;
-    size_t name_len, i;
+    size_t name_len;
 
     if (colon == NULL || !head_is_token(line, (size_t)(colon - line)))
         return true;
@@ -115,11 +140,7 @@ bool head_add(struct head *head, const char *line, size_t len)
     if (head->num == MAX_HEADERS)
         return false;
     note_framing(head, line, name_len, value, (size_t)(end - value));
-    for (i = 0; i < name_len; i++)
-        strbuf_addc(&head->text, (char)tolower((unsigned char)line[i]));
-    strbuf_addc(&head->text, '\0');
-    strbuf_add(&head->text, value, (size_t)(end - value));
-    strbuf_addc(&head->text, '\0');
+    add_line(&head->text, line, name_len, value, (size_t)(end - value));
     head->num++;
     return true;
 }

@@ -72,9 +72,7 @@ static const char *ask_curl(const struct upstream *up, const char *url)
     return why;
 }
 
-/* Length of "scheme://authority/"; 0 where that is not plain to see, or a byte of the URL is none
- * that a URL may have. */
-static size_t origin_length(const char *url)
+size_t origin_length(const char *url)
 {
     const char *authority = strstr(url, "://"), *at;
     size_t len;

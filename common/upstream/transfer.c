@@ -1,5 +1,6 @@
 /* What curl calls while a transfer runs. An owner is asked from here for bytes and given bytes, and
- * may cancel the call from inside; after each such question `dropped` is looked at first. */
+ * may cancel the call from inside; after each such question `dropped` is looked at first. What both
+ * transports do with what comes is in call.c. */
 #include "client_impl.h"
 
 #include <string.h>
@@ -8,35 +9,17 @@
 
 #include "common/clock.h"
 
-#define PRE_RESERVE (256 * 1024)
-#define MAX_RUN     (128 * 1024) /* bytes of a file; a turn of the loop runs curl once or twice */
+#define MAX_RUN (128 * 1024) /* bytes of a file; a turn of the loop runs curl once or twice */
 
-/* The connection stands, the first byte of the request is about to go. Also the last gate against
- * sending twice: whatever made curl start again (a kept connection that died before an answer, a
- * stream that HTTP/2 refused), a call that must not be repeated stops here, and of another one it
- * is noted. */
+/* Whatever made curl start again (a kept connection that died before an answer, a stream that HTTP/2
+ * refused) comes by here. */
 static int on_prereq(void *arg, char *peer, char *local, int peer_port, int local_port)
 {
-    struct upstream_call *call = arg;
-
     (void)peer;
     (void)local;
     (void)peer_port;
     (void)local_port;
-    if (call->dropped)
-        return CURL_PREREQFUNC_ABORT;
-    if (call->began && call->single) {
-        call_fail(call, UPSTREAM_BROKEN, "send: connection lost, not repeated");
-        return CURL_PREREQFUNC_ABORT;
-    }
-    if (!call->began && call->on_begin != NULL && !call->on_begin(call->arg)) {
-        call_fail(call, UPSTREAM_REFUSED, "start: given up before the first byte");
-        return CURL_PREREQFUNC_ABORT;
-    }
-    call->repeated = call->began;
-    call->began = true;
-    call_set_phase(call, call->source != NULL && call->source_left > 0 ? PHASE_SEND : PHASE_WAIT);
-    return CURL_PREREQFUNC_OK;
+    return call_may_begin(arg) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 /* The address is what is connected to: nobody resolves the name once more behind our back. Libcurl
@@ -88,36 +71,6 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     (void)offset;
     (void)origin;
     return CURL_SEEKFUNC_CANTSEEK;
-}
-
-/* The final head is complete. @return false to stop the transfer */
-static bool on_head_end(struct upstream_call *call)
-{
-    struct upstream_head view;
-
-    if (call->head.bad_length && !call->head.chunked) {
-        call_fail(call, UPSTREAM_BROKEN, "receive: contradicting or invalid Content-Length");
-        return false;
-    }
-    if (head_finish(&call->head) != 0) {
-        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
-        return false;
-    }
-    call_set_phase(call, PHASE_RECEIVE);
-    head_view(&call->head, &view);
-    if (call->on_head != NULL && call->on_data != NULL)
-        call->streaming = call->on_head(call->arg, &view);
-    if (call->dropped)
-        return false;
-    if (call->streaming || view.content_length <= 0)
-        return true;
-    if ((uint64_t)view.content_length > call->max_body) {
-        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the body is over its limit");
-        return false;
-    }
-    strbuf_reserve(&call->collected,
-                   view.content_length < PRE_RESERVE ? (size_t)view.content_length : PRE_RESERVE);
-    return true;
 }
 
 /* Libcurl before 8.1.1 refuses an answer whose head begins with a folded line. It shows each line
@@ -175,7 +128,7 @@ static bool take_header_line(struct upstream_call *call, const char *line, size_
     if (head->status >= 100 && head->status < 200 && head->status != 101)
         return true;
     if (head->status >= 200)
-        return on_head_end(call);
+        return call_take_head(call);
     call_fail(call, UPSTREAM_BROKEN, "receive: not an HTTP answer to this request");
     return false;
 }
@@ -188,20 +141,6 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
     if (call->dropped || call->failed || !take_header_line(call, line, len))
         return 0;
     return len;
-}
-
-static bool collect_bytes(struct upstream_call *call, const char *bytes, size_t len)
-{
-    if (len > call->max_body - call->collected.len) {
-        call_fail(call, UPSTREAM_TOO_LARGE, "receive: the body is over its limit");
-        return false;
-    }
-    strbuf_add(&call->collected, bytes, len);
-    if (strbuf_failed(&call->collected)) {
-        call_fail(call, UPSTREAM_BROKEN, "receive: out of memory");
-        return false;
-    }
-    return true;
 }
 
 /* Curl reads on as long as there is something to read, and what it may not hand on it copies. Told
@@ -235,24 +174,13 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *arg)
 {
     struct upstream_call *call = arg;
     size_t len = size * count;
-    bool go_on;
 
-    if (call->dropped || call->failed)
+    if (call->dropped || call->failed || !call_take_body(call, bytes, len))
         return CURL_WRITEFUNC_ERROR;
-    call_moved(call, len);
-    call->received += len;
     if (!call->streaming)
-        return collect_bytes(call, bytes, len) ? len : CURL_WRITEFUNC_ERROR;
-    call->resumed = false;
-    go_on = call->on_data(call->arg, bytes, len);
-    if (call->dropped)
-        return CURL_WRITEFUNC_ERROR;
-    if (!go_on && !call->resumed && !call->paused) {
-        call->paused = true;
-        if (!call->curl_paused)
-            pause_curl(call);
-        call_rearm_limit(call);
-    }
+        return len;
+    if (call->paused && !call->curl_paused)
+        pause_curl(call);
     end_run(call, len);
     return len;
 }

@@ -6,7 +6,7 @@
  *
  * A piece is what leads to one callback of an owner: a socket's event and the end that came of it,
  * or one of the ends of a connection that calls share. */
-#include "client_impl.h"
+#include "lean.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@
 
 /* --- ends --- */
 
-static void end_later(struct upstream_call *call, CURLcode code)
+void turn_end(struct upstream_call *call, CURLcode code)
 {
     assert(!call->ended);
     loop_timer_stop(call->up->loop, &call->timer);
@@ -31,24 +31,28 @@ static void end_later(struct upstream_call *call, CURLcode code)
     TAILQ_INSERT_TAIL(&call->up->ended, call, ended_link);
 }
 
-/* Take over what curl has ended. @return whether there was any */
+/* @return whether the call has ended, rather than found its connection */
+static bool take_over(struct upstream_call *call, CURLcode code)
+{
+    if (call->dropped)
+        call_free(call);
+    else if (call->exchange != NULL && code == CURLE_OK)
+        return lean_connected(call);
+    else
+        turn_end(call, code);
+    return true;
+}
+
+/* Take over what curl has ended. @return whether there was a call's end */
 static bool collect(struct lane *lane)
 {
-    struct upstream_call *call;
-    CURLMsg *msg;
     bool any = false;
+    CURLMsg *msg;
     int left;
 
-    while ((msg = curl_multi_info_read(lane->multi, &left)) != NULL) {
-        if (msg->msg != CURLMSG_DONE)
-            continue;
-        call = lane_call_of(msg->easy_handle);
-        if (call->dropped)
-            call_free(call);
-        else
-            end_later(call, msg->data.result);
-        any = true;
-    }
+    while ((msg = curl_multi_info_read(lane->multi, &left)) != NULL)
+        if (msg->msg == CURLMSG_DONE)
+            any |= take_over(lane_call_of(msg->easy_handle), msg->data.result);
     return any;
 }
 
@@ -107,14 +111,20 @@ static void run_socket(struct lane *lane, struct ready *ready, size_t at)
     uint64_t owner = ready->owners[at];
     uint32_t events = ready->events[at];
     int fd = ready->fds[at], mask = 0;
+    bool ended;
 
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         mask |= CURL_CSELECT_IN;
     if (events & EPOLLOUT)
         mask |= CURL_CSELECT_OUT;
     take(ready, at);
-    lane_run_curl(lane, fd, mask);
-    if (!collect(lane))
+    if (lane->multi != NULL) {
+        lane_run_curl(lane, fd, mask);
+        ended = collect(lane);
+    } else {
+        ended = lean_run(lane->up, fd, events);
+    }
+    if (!ended)
         rounds_serve(&lane->up->rounds, owner); /* else with the end */
 }
 
@@ -147,6 +157,10 @@ static bool do_piece(struct upstream *up, struct lane *lane, struct ready *ready
 
 static void do_add(struct upstream_call *call)
 {
+    if (call->exchange != NULL) {
+        lean_begin(call);
+        return;
+    }
     call->added = curl_multi_add_handle(call->lane->multi, call->easy) == CURLM_OK;
     if (call->added)
         return;
@@ -162,6 +176,10 @@ static void do_resume(struct upstream_call *call)
     if (call->paused || !call->curl_paused || call->ended)
         return; /* paused again meanwhile, or broken */
     call->curl_paused = false;
+    if (call->exchange != NULL) {
+        lean_resume(call);
+        return;
+    }
     up->in_curl = true;
     code = curl_easy_pause(call->easy, CURLPAUSE_CONT); /* may call on_write() */
     up->in_curl = false;
@@ -198,6 +216,9 @@ void turn_work(struct upstream *up)
             break;
         do_work(call);
     }
+    /* a call may end in here where nobody looks at the others any more in this turn */
+    if (!TAILQ_EMPTY(&up->ended) && loop_timer_soon(up->loop, &up->work_timer) != 0)
+        log_error("upstream: out of memory for a timer");
 }
 
 /* --- a turn --- */
@@ -206,7 +227,7 @@ void turn_run(struct upstream *up, struct lane *lane, struct ready *ready)
 {
     uint64_t began_us = clock_now_us(), before = up->rounds.num;
 
-    for (size_t i = 0; i < LANE_COUNT; i++)
+    for (size_t i = 0; i < LANE_CURLS; i++)
         (void)collect(&up->lanes[i]);
     while (do_piece(up, lane, ready, before) && clock_now_us() - began_us < TURN_US)
         continue;

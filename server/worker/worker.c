@@ -480,7 +480,8 @@ static int make(struct worker *w)
                                                     : NULL,
                                        .no_proxy = rt->config->no_proxy,
                                        .connect_ms = rt->config->timeouts.connect_ms,
-                                       .low_speed_ms = rt->config->timeouts.low_speed_ms};
+                                       .low_speed_ms = rt->config->timeouts.low_speed_ms,
+                                       .lean = true};
     h2o_evloop_t *evloop = h2o_evloop_create();
     int rc = runtime_prepare(rt);
 

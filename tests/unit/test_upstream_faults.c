@@ -166,7 +166,7 @@ static void an_ipv6_address_in_brackets_is_an_address(void **state)
 /* No assertion may fail in here: it would go on as the parent. */
 static bool child_asks(const char *url)
 {
-    struct upstream_options options = {.allow_insecure = true};
+    struct upstream_options options = {.allow_insecure = true, .lean = WORLD_LEAN};
     uint64_t end_ms = clock_now_ms() + DEADLINE_MS;
     struct world w = {.loop = {.super = {&fake_ops}, .epoll_fd = epoll_create1(EPOLL_CLOEXEC)}};
     struct upstream_request request = {.method = "GET", .url = url, .on_done = on_done, .arg = &w};

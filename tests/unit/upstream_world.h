@@ -35,6 +35,10 @@
  * below them. */
 #define CONNECT_MS   60000
 #define LOW_SPEED_MS 60000
+/* Which transport small calls have: the same tests are built for both. */
+#ifndef WORLD_LEAN
+#define WORLD_LEAN false
+#endif
 
 struct watch {
     int fd;
@@ -353,7 +357,10 @@ static void on_wake(void *arg)
 static struct world *world_new_at(serve_cb serve, const char *host)
 {
     struct upstream_options options = {
-        .connect_ms = CONNECT_MS, .low_speed_ms = LOW_SPEED_MS, .max_header_bytes = 4096};
+        .connect_ms = CONNECT_MS,
+        .low_speed_ms = LOW_SPEED_MS,
+        .max_header_bytes = 4096,
+        .lean = WORLD_LEAN};
     struct world *w = calloc(1, sizeof(*w));
 
     assert_non_null(w);
