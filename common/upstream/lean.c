@@ -230,7 +230,7 @@ static void finish(struct upstream_call *call, size_t left)
     else
         pool_keep(conn);
     if (call->paused)
-        x->over = true;
+        x->over = call->curl_paused = true;
     else
         turn_end(call, CURLE_OK);
 }

@@ -1,10 +1,10 @@
-/* Answers of a provider through libcurl: several calls, one behind the other, on connections that
+/* Answers of a provider through both transports: several calls, one behind the other, on connections that
  * are kept. The provider is a socket of this process that answers with the input; the client's
  * clock moves when the input says so. Each call ends once, with a head that is well-formed and a
  * body within its bounds; what it says passes the error translator and the normaliser, and no
  * planted key comes out.
  *
- * The first byte chooses the kind of the first call. In what follows ESCAPE begins a command (see
+ * The first byte chooses the kind of the first call, and whether small ones go past libcurl. In what follows ESCAPE begins a command (see
  * command()); all else is sent as it is. */
 #include "tests/fuzz/fuzz.h"
 
@@ -316,10 +316,10 @@ static void begin(void)
              (unsigned)ntohs(address.sin_port));
 }
 
-static void open_world(void)
+static void open_world(bool lean)
 {
-    static const struct upstream_options options = {.low_speed_ms = 20000,
-                                                    .max_header_bytes = 4096};
+    const struct upstream_options options = {
+        .low_speed_ms = 20000, .max_header_bytes = 4096, .lean = lean};
 
     if (world.listen_fd == -1)
         begin();
@@ -356,7 +356,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size == 0)
         return 0;
-    open_world();
+    open_world((data[0] & 128) != 0);
     start(data[0]);
     take_peer();
     while (at < size) {

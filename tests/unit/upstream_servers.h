@@ -80,7 +80,7 @@ static bool on_data(void *arg, const char *bytes, size_t len)
     return true;
 }
 
-static ssize_t on_source(void *arg, char *buf, size_t len)
+static inline ssize_t on_source(void *arg, char *buf, size_t len)
 {
     struct world *w = arg;
 
@@ -125,7 +125,7 @@ static void serve_big(struct server *s, int fd, int nth)
     free(bytes);
 }
 
-static void serve_stall(struct server *s, int fd, int nth)
+static inline void serve_stall(struct server *s, int fd, int nth)
 {
     struct seen_head head;
 
