@@ -107,7 +107,7 @@ static void wait_for_close(int fd)
 
 #define BIG (4 * 1024 * 1024)
 
-static void serve_big(struct server *s, int fd, int nth)
+static inline void serve_big(struct server *s, int fd, int nth)
 {
     char *bytes = calloc(1, BIG + 1);
     struct seen_head head;
