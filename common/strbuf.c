@@ -72,7 +72,12 @@ void strbuf_adds(struct strbuf *sb, const char *text)
 
 void strbuf_addc(struct strbuf *sb, char c)
 {
-    strbuf_add(sb, &c, 1);
+    if (sb->failed || sb->len + 1 >= sb->cap) {
+        strbuf_add(sb, &c, 1);
+        return;
+    }
+    sb->data[sb->len++] = c;
+    sb->data[sb->len] = '\0';
 }
 
 void strbuf_addv(struct strbuf *sb, const char *fmt, va_list args)
