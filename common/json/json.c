@@ -770,6 +770,47 @@ void json_remove(struct json *obj, const char *key)
     memmove(m, m + 1, (size_t)(obj->members + obj->count - m) * sizeof(*m));
 }
 
+/* Which of the names a member has; `num`: none of them. They mostly come in the order that is wanted,
+ * so the look begins behind the one before. */
+static size_t rank_of(const struct member *m, const char *const *keys, size_t num, size_t first)
+{
+    for (size_t n = 0, i = first; n < num; n++, i++) {
+        if (i >= num)
+            i = 0;
+        if (has_key(m, keys[i], strlen(keys[i])))
+            return i;
+    }
+    return num;
+}
+
+void json_order(struct json_doc *doc, struct json *obj, const char *const *keys, size_t num)
+{
+    struct member *ordered;
+    size_t room = num + json_size(obj), behind = num, next = 0, rank;
+
+    if (!json_is(obj, JSON_OBJECT))
+        return;
+    ordered = take(doc, room * sizeof(*ordered), _Alignof(struct member));
+    if (ordered == NULL)
+        return;
+    memset(ordered, 0, num * sizeof(*ordered));
+    for (size_t i = 0; i < obj->count; i++) {
+        rank = rank_of(&obj->members[i], keys, num, next);
+        ordered[rank < num ? rank : behind++] = obj->members[i];
+        next = rank < num ? rank + 1 : next;
+    }
+    for (size_t i = 0; i < num; i++) {
+        if (ordered[i].value != NULL)
+            continue;
+        ordered[i] = (struct member){keys[i], strlen(keys[i]), json_new_null(doc)};
+        if (ordered[i].value == NULL)
+            return;
+    }
+    obj->members = ordered;
+    obj->count = behind;
+    obj->room = room;
+}
+
 void json_assign(struct json *v, const struct json *from)
 {
     if (v != NULL && from != NULL)

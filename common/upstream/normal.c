@@ -12,7 +12,7 @@
 #include "upstream/provider.h"
 
 #define METADATA_OWN "tranche" /* the pair that we add to a batch upstream */
-#define MAX_REORDER  256       /* members; an object with more keeps its order */
+#define MAX_REORDER  256       /* members of an object that are looked at */
 #define MAX_STATUS   64
 
 /* --- values --- */
@@ -296,49 +296,11 @@ static const char *const batch_keys[] = {
 };
 #define NUM_BATCH_KEYS (sizeof(batch_keys) / sizeof(batch_keys[0]))
 
-static bool is_batch_key(const char *key)
-{
-    size_t i;
-
-    for (i = 0; i < NUM_BATCH_KEYS; i++)
-        if (strcmp(key, batch_keys[i]) == 0)
-            return true;
-    return false;
-}
-
 static bool ends_with(const char *text, const char *end)
 {
     size_t len = strlen(text), end_len = strlen(end);
 
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
-}
-
-/* All keys present, ours first and in order, the unknown ones behind them as they came. */
-static void reorder_batch(struct json_doc *doc, struct json *batch)
-{
-    const char *keys[MAX_REORDER];
-    struct json *values[MAX_REORDER];
-    size_t num = 0, i, len, all = json_size(batch);
-
-    for (i = 0; i < NUM_BATCH_KEYS; i++)
-        fill_null(doc, batch, batch_keys[i]);
-    if (all > MAX_REORDER - NUM_BATCH_KEYS)
-        return;
-    for (i = 0; i < NUM_BATCH_KEYS; i++, num++) {
-        keys[num] = batch_keys[i];
-        values[num] = json_get(batch, batch_keys[i]);
-    }
-    for (i = 0; i < json_size(batch); i++) {
-        const char *key = json_key_at(batch, i, &len);
-        if (strlen(key) != len || is_batch_key(key))
-            continue;
-        keys[num] = key;
-        values[num++] = json_at(batch, i);
-    }
-    for (i = 0; i < num; i++) {
-        json_remove(batch, keys[i]);
-        json_set(doc, batch, keys[i], values[i]);
-    }
 }
 
 static void fix_error(struct json_doc *doc, struct json *error)
@@ -404,7 +366,7 @@ static void fix_counts(struct json_doc *doc, struct json *batch)
     size_t i;
 
     if (is_unset(counts) && has_run(batch))
-        return; /* reorder_batch() makes it null */
+        return; /* json_order() makes it null */
     if (is_unset(counts)) {
         counts = json_new_object(doc);
         if (counts == NULL)
@@ -455,7 +417,7 @@ void normal_batch(struct json_doc *doc, struct json *batch, const char *client_e
         if (ends_with(key, "_file_id") || ends_with(key, "_blob"))
             empty_to_null(doc, batch, key);
     }
-    reorder_batch(doc, batch);
+    json_order(doc, batch, batch_keys, NUM_BATCH_KEYS);
 }
 
 /* --- lists --- */

@@ -360,6 +360,37 @@ static void readers_answer_for_nothing_and_for_the_wrong_type(void **state)
     assert_int_equal(json_size(json_get(v, "s")), 0);
 }
 
+static void members_are_put_in_order_and_completed(void **state)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    static const struct {
+        const char *before, *after;
+    } cases[] = {
+        {"{}", "{\"a\":null,\"b\":null,\"c\":null}"},
+        {"{\"c\":1,\"x\":2,\"a\":3}", "{\"a\":3,\"b\":null,\"c\":1,\"x\":2}"},
+        {"{\"a\":1,\"b\":2,\"c\":3}", "{\"a\":1,\"b\":2,\"c\":3}"},
+        {"{\"y\":1,\"b\":2,\"x\":3}", "{\"a\":null,\"b\":2,\"c\":null,\"y\":1,\"x\":3}"},
+        {"{\"a\\u0000\":1,\"\":2,\"ab\":3}",
+         "{\"a\":null,\"b\":null,\"c\":null,\"a\\u0000\":1,\"\":2,\"ab\":3}"},
+        {"[1]", "[1]"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct json *v = json_parse(doc, cases[i].before, strlen(cases[i].before), NULL);
+        struct strbuf text = STRBUF_INIT;
+
+        assert_non_null(v);
+        json_order(doc, v, keys, 3);
+        json_write(v, &text);
+        assert_string_equal(strbuf_str(&text), cases[i].after);
+        json_set_int(doc, v, "d", 4); /* there is room behind, or none */
+        json_set_int(doc, v, "e", 5);
+        assert_true(json_is(v, JSON_ARRAY) || json_get(v, "e") != NULL);
+        strbuf_deinit(&text);
+    }
+}
+
 static void members_are_set_in_place_appended_and_removed(void **state)
 {
     struct json *v = parse("{\"a\":1,\"b\":{\"deep\":[1]},\"c\":3}");
@@ -676,6 +707,7 @@ int main(void)
         CASE(an_error_names_line_and_column),
         CASE(integers_are_integers_only),
         CASE(readers_answer_for_nothing_and_for_the_wrong_type),
+        CASE(members_are_put_in_order_and_completed),
         CASE(members_are_set_in_place_appended_and_removed),
         CASE(a_document_can_be_made_from_nothing),
         CASE(edits_of_what_is_no_container_change_nothing),

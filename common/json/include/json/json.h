@@ -98,6 +98,11 @@ void json_set_int(struct json_doc *doc, struct json *obj, const char *key, int64
 void json_remove(struct json *obj, const char *key); /* absent is fine */
 void json_append(struct json_doc *doc, struct json *array, struct json *value);
 
+/** Put the members of an object in order: these first, null where they are missing, and all others
+ * behind them as they came. Out of memory it stays as it is.
+ *  @param keys  [num], no two the same; constant text, which is not copied */
+void json_order(struct json_doc *doc, struct json *obj, const char *const *keys, size_t num);
+
 /** Make a value, wherever it stands, the same as another one of its document. NULL for either
  * changes nothing. */
 void json_assign(struct json *v, const struct json *from);
