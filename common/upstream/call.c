@@ -323,6 +323,8 @@ int call_arm_limit(struct upstream_call *call)
         loop_timer_stop(call->up->loop, &call->timer);
         return 0;
     }
+    if (call->timer.slot != 0 && call->timer.due_ms <= due)
+        return 0; /* on_limit() looks again then */
     return loop_timer_start(call->up->loop, &call->timer, due > now ? due - now : 0);
 }
 
