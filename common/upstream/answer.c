@@ -162,8 +162,8 @@ static enum answer_step note_framing(struct answer *a, const char *line, size_t 
 
     a->framing = is_length || is_coding;
     if (is_field(line, len, connection)) {
-        a->last |= !field_value(line, len, sizeof(connection) - 1, &value, &n) ||
-                   lists(value, n, "close");
+        a->last |=
+            !field_value(line, len, sizeof(connection) - 1, &value, &n) || lists(value, n, "close");
         return ANSWER_MORE;
     }
     if (!a->framing)

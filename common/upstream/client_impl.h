@@ -102,9 +102,9 @@ struct upstream_call {
     struct lane *lane;               /* borrowed */
     /* owned; NULL: refused before there was one, or a connection of the lean transport stands */
     CURL *easy;
-    struct exchange *exchange;       /* owned; NULL: the call is curl's (lean.h) */
-    bool added;                      /* to the lane's multi */
-    uint64_t owner;                  /* upstream_request.owner */
+    struct exchange *exchange; /* owned; NULL: the call is curl's (lean.h) */
+    bool added;                /* to the lane's multi */
+    uint64_t owner;            /* upstream_request.owner */
     TAILQ_ENTRY(upstream_call) ended_link;
     bool ended;        /* in upstream.ended: curl is done with it, */
     CURLcode code;     /* and this is how it ended, */

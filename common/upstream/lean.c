@@ -27,8 +27,9 @@
 /* What this transport says itself, or has no answer for. */
 static bool is_ours_to_say(const char *name)
 {
-    static const char *const names[] = {"Host",    "Content-Length", "Transfer-Encoding", "Connection",
-                                        "Upgrade", "Expect",         "TE",                "Trailer"};
+    static const char *const names[] = {"Host",       "Content-Length", "Transfer-Encoding",
+                                        "Connection", "Upgrade",        "Expect",
+                                        "TE",         "Trailer"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcasecmp(name, names[i]) == 0)

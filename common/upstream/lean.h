@@ -33,11 +33,11 @@ struct lean_origin {
     size_t len;
     uint32_t hash;
     bool tls;
-    char *connect_url;   /* owned; "http://authority/", with the port */
-    char *host;          /* owned; the value of Host, without a port that is the scheme's own */
-    char *name;          /* owned; the authority's host, an IPv6 address without its brackets */
-    bool is_address;     /* `name` is an address */
-    size_t users;        /* connections and calls */
+    char *connect_url;     /* owned; "http://authority/", with the port */
+    char *host;            /* owned; the value of Host, without a port that is the scheme's own */
+    char *name;            /* owned; the authority's host, an IPv6 address without its brackets */
+    bool is_address;       /* `name` is an address */
+    size_t users;          /* connections and calls */
     struct conn_list idle; /* of lean.idle, what became idle last first */
     size_t num_idle;
     SSL_SESSION *session; /* owned; or NULL */
@@ -46,20 +46,20 @@ struct lean_origin {
 };
 
 struct lean_conn {
-    TAILQ_ENTRY(lean_conn) link;  /* in lean.idle while it has no call, */
+    TAILQ_ENTRY(lean_conn) link;        /* in lean.idle while it has no call, */
     TAILQ_ENTRY(lean_conn) origin_link; /* and in its origin's */
-    struct lean *lean;            /* borrowed */
-    struct lean_origin *origin;   /* used */
-    struct upstream_call *call;   /* borrowed; NULL: idle */
-    int fd;                       /* owned */
-    SSL *tls;                     /* owned; NULL: clear text */
-    bool ready;                   /* over TLS: the handshake is done */
-    uint32_t watched;             /* EPOLL...; 0: nothing */
-    uint64_t made_ms, idle_ms;    /* loop time */
+    struct lean *lean;                  /* borrowed */
+    struct lean_origin *origin;         /* used */
+    struct upstream_call *call;         /* borrowed; NULL: idle */
+    int fd;                             /* owned */
+    SSL *tls;                           /* owned; NULL: clear text */
+    bool ready;                         /* over TLS: the handshake is done */
+    uint32_t watched;                   /* EPOLL...; 0: nothing */
+    uint64_t made_ms, idle_ms;          /* loop time */
 };
 
 struct lean {
-    struct upstream *up; /* borrowed; our owner */
+    struct upstream *up;      /* borrowed; our owner */
     struct lean_conn **conns; /* owned [num_conns]; by descriptor; NULL: none */
     size_t num_conns;
     struct conn_list idle; /* what became idle last first */

@@ -13,11 +13,11 @@
 
 #include "common/log.h"
 
-#define MAX_IDLE            256 /* connections, as many as curl keeps */
-#define MAX_IDLE_OF_ORIGIN  128
-#define MAX_IDLE_MS         55000   /* just below the minute after which common front ends close */
-#define MAX_LIFETIME_MS     1800000 /* so that connections follow DNS */
-#define MAX_KNOWN           256     /* origins */
+#define MAX_IDLE           256 /* connections, as many as curl keeps */
+#define MAX_IDLE_OF_ORIGIN 128
+#define MAX_IDLE_MS        55000   /* just below the minute after which common front ends close */
+#define MAX_LIFETIME_MS    1800000 /* so that connections follow DNS */
+#define MAX_KNOWN          256     /* origins */
 
 /* --- origins --- */
 
@@ -81,8 +81,8 @@ static bool is_plain_v6(const char *host, size_t len)
 
 struct authority {
     const char *name;
-    size_t name_len;  /* without brackets */
-    size_t host_len;  /* with them, from the authority's begin */
+    size_t name_len; /* without brackets */
+    size_t host_len; /* with them, from the authority's begin */
     unsigned port;
     bool is_address;
 };

@@ -96,7 +96,8 @@ static void say_untrusted(const struct lean_conn *conn, long verdict, char *erro
                  "SSL: no alternative certificate subject name matches target host name '%s'",
                  conn->origin->name);
     else
-        snprintf(error, size, "SSL certificate problem: %s", X509_verify_cert_error_string(verdict));
+        snprintf(error, size, "SSL certificate problem: %s",
+                 X509_verify_cert_error_string(verdict));
 }
 
 static void say_broken(const struct lean_conn *conn, char *error, size_t size)

@@ -214,11 +214,13 @@ static void lines_that_say_nothing_of_the_end_may_be_malformed(void **state)
 
 static void a_status_line_is_of_http_1_alone(void **state)
 {
-    static const char *const lines[] = {"HTTP/1.2 200 OK",  "HTTP/2 200 OK",   "http/1.1 200 OK",
-                                        "HTTP/1.1  200 OK", "HTTP/1.1\t200 O", "HTTP/1.1 2000 OK",
-                                        "HTTP/1.1 20 OK",   "HTTP/1.1 2x0 OK", "HTTP/1.1 099 OK",
-                                        "HTTP/1.1 200OK",   "HTTP/1.",         "ICY 200 OK",
-                                        "<html>",           ""};
+    static const char *const lines[] = {"HTTP/1.2 200 OK", "HTTP/2 200 OK",
+                                        "http/1.1 200 OK", "HTTP/1.1  200 OK",
+                                        "HTTP/1.1\t200 O", "HTTP/1.1 2000 OK",
+                                        "HTTP/1.1 20 OK",  "HTTP/1.1 2x0 OK",
+                                        "HTTP/1.1 099 OK", "HTTP/1.1 200OK",
+                                        "HTTP/1.",         "ICY 200 OK",
+                                        "<html>",          ""};
     char text[100];
 
     (void)state;

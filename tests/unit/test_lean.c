@@ -67,7 +67,8 @@ static void files_creates_secrets_and_odd_requests_stay_with_libcurl(void **stat
     fetch(w, &(struct upstream_request){.method = "PATCH"});
     fetch(w, &(struct upstream_request){.headers = &host, .num_headers = 1});
     fetch(w, &(struct upstream_request){.headers = &te, .num_headers = 1});
-    fetch(w, &(struct upstream_request){.method = "POST", .body = large, .body_len = sizeof(large)});
+    fetch(w,
+          &(struct upstream_request){.method = "POST", .body = large, .body_len = sizeof(large)});
     assert_int_equal(w->end, UPSTREAM_ANSWERED);
     assert_int_equal(lean_of(w)->num_idle, 0);
     assert_int_equal(lean_of(w)->num_origins, 0);
@@ -80,10 +81,10 @@ static void an_origin_whose_spelling_is_not_plain_stays_with_libcurl(void **stat
 {
     static const struct {
         const char *before, *behind; /* the port */
-    } forms[] = {{"http://127.1:", "/"},       {"http://127.0.0.1:0", "/"},
-                 {"HTTP://127.0.0.1:", "/"},   {"http://2130706433:", "/"},
-                 {"http://127.0.0.1:", "/a#b"}, {"http://0x7f.0.0.1:", "/"},
-                 {"http://0177.0.0.1:", "/"},  {"http://127.0.0.1:", ""},
+    } forms[] = {{"http://127.1:", "/"},         {"http://127.0.0.1:0", "/"},
+                 {"HTTP://127.0.0.1:", "/"},     {"http://2130706433:", "/"},
+                 {"http://127.0.0.1:", "/a#b"},  {"http://0x7f.0.0.1:", "/"},
+                 {"http://0177.0.0.1:", "/"},    {"http://127.0.0.1:", ""},
                  {"http://127.0.0.1:", "?x=/y"}, {"http://localhost.:", "/"}};
     struct world *w = world_new(serve_hello);
     char url[64];

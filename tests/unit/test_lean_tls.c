@@ -394,9 +394,7 @@ static void a_large_answer_comes_whole_with_and_without_pauses(void **state)
     (void)state;
     know_h1(t);
     for (int i = 0; i < 3; i++) {
-        t->w->on_data = i == 0   ? ON_DATA_GO_ON
-                        : i == 1 ? ON_DATA_PAUSE
-                                 : ON_DATA_RESUME_INSIDE;
+        t->w->on_data = i == 0 ? ON_DATA_GO_ON : i == 1 ? ON_DATA_PAUSE : ON_DATA_RESUME_INSIDE;
         strbuf_reset(&t->w->body);
         fetch(t->w,
               &(struct upstream_request){.url = t->url, .on_head = on_head, .on_data = on_data});

@@ -356,11 +356,10 @@ static void on_wake(void *arg)
 /* Where a name stands in the URL, clear text to it is allowed. */
 static struct world *world_new_at(serve_cb serve, const char *host)
 {
-    struct upstream_options options = {
-        .connect_ms = CONNECT_MS,
-        .low_speed_ms = LOW_SPEED_MS,
-        .max_header_bytes = 4096,
-        .lean = WORLD_LEAN};
+    struct upstream_options options = {.connect_ms = CONNECT_MS,
+                                       .low_speed_ms = LOW_SPEED_MS,
+                                       .max_header_bytes = 4096,
+                                       .lean = WORLD_LEAN};
     struct world *w = calloc(1, sizeof(*w));
 
     assert_non_null(w);
