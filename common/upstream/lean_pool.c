@@ -333,11 +333,13 @@ void pool_keep(struct lean_conn *conn)
 void pool_deinit(struct lean *lean)
 {
     struct lean_conn *conn;
-    struct lean_origin *origin;
+    struct lean_origin *origin, *next;
 
     loop_timer_stop(lean->up->loop, &lean->timer);
     while ((conn = TAILQ_FIRST(&lean->idle)) != NULL)
         drop(conn);
-    while ((origin = TAILQ_FIRST(&lean->origins)) != NULL)
+    for (origin = TAILQ_FIRST(&lean->origins); origin != NULL; origin = next) {
+        next = TAILQ_NEXT(origin, link);
         free_origin(lean, origin);
+    }
 }
