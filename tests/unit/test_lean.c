@@ -4,6 +4,8 @@
 #define WORLD_LEAN true
 #include "upstream_servers.h"
 
+#include <fcntl.h>
+
 #include "upstream/lean.h"
 
 static struct lean *lean_of(const struct world *w)
@@ -439,6 +441,54 @@ static void a_pause_stops_the_reading_and_costs_no_turns(void **state)
     stop(w);
 }
 
+static void a_stream_that_is_cancelled_from_inside_is_heard_of_no_more(void **state)
+{
+    struct upstream_request stream = {.on_head = on_head, .on_data = on_data};
+    struct world *w = world_new(serve_big);
+    size_t len;
+
+    (void)state;
+    w->cancel_in_head = true;
+    fetch(w, &stream);
+    w->cancel_in_head = false;
+    w->on_data = ON_DATA_CANCEL;
+    fetch(w, &stream);
+    len = w->body.len;
+    while (upstream_active(w->up) > 0)
+        loop_turn(&w->loop);
+    assert_int_equal(w->body.len, len);
+    assert_int_equal(w->dones, 0);
+    assert_int_equal(lean_of(w)->num_idle, 0);
+    stop(w);
+}
+
+static size_t open_descriptors(void)
+{
+    size_t num = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        num += fcntl(fd, F_GETFD) != -1;
+    return num;
+}
+
+/* Curl connects and closes its own descriptor, ours is another one. */
+static void connections_that_ended_leave_no_descriptor_behind(void **state)
+{
+    struct world *w = world_new(serve_one_each);
+    size_t before = 0;
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        fetch(w, &(struct upstream_request){0});
+        turn_until_idle(w, 0);
+        if (i == 0)
+            before = open_descriptors() - 1; /* the server keeps its own until the end */
+    }
+    assert_int_equal(w->server.connections, 40);
+    assert_int_equal(open_descriptors(), before + 40);
+    stop(w);
+}
+
 static void a_call_whose_answer_is_complete_ends_when_its_pause_does(void **state)
 {
     struct world *w = world_new(serve_hello);
@@ -551,6 +601,8 @@ int main(void)
         cmocka_unit_test(a_repeat_that_cannot_connect_says_that_something_was_sent),
         cmocka_unit_test(a_small_stream_is_paused_and_goes_on),
         cmocka_unit_test(a_pause_stops_the_reading_and_costs_no_turns),
+        cmocka_unit_test(a_stream_that_is_cancelled_from_inside_is_heard_of_no_more),
+        cmocka_unit_test(connections_that_ended_leave_no_descriptor_behind),
         cmocka_unit_test(a_call_whose_answer_is_complete_ends_when_its_pause_does),
         cmocka_unit_test(an_answer_waits_for_one_of_each_other_owner_here_too),
     };
