@@ -9,6 +9,7 @@
 /* Bytes of a line that begins a chunk: its size, and extensions, which mean nothing to us */
 #define MAX_CHUNK_LINE 256
 #define MAX_HEX_DIGITS 15
+#define MOST_HEADS     1000 /* bytes that the lines of most heads have */
 
 void answer_init(struct answer *answer, struct head *head, size_t max_head)
 {
@@ -91,6 +92,7 @@ static enum answer_step take_status(struct answer *a, const char *line, size_t l
         line[n + 1] != ' ' || (len > n + 5 && line[n + 5] != ' '))
         return broken(a, "not an HTTP answer to this request");
     head_reset(a->head, head_parse_status(line, len));
+    (void)strbuf_reserve(&a->head->text, MOST_HEADS); /* in one go; head_finish() tells of failures */
     if (a->head->status < 100)
         return broken(a, "not an HTTP answer to this request");
     a->is_1_0 = line[n] == '0';

@@ -10,6 +10,8 @@
 
 #include "dialect.h"
 
+#define MOST_URLS 250 /* bytes that most URLs have */
+
 static const struct dialect *const dialects[PROVIDER_COUNT] = {
     [PROVIDER_OPENAI] = &dialect_openai,
     [PROVIDER_AZURE] = &dialect_azure,
@@ -257,6 +259,7 @@ int provider_url(const struct model_account *account, enum provider_call call, c
         return ERR_INVALID;
     if (query != NULL && (!is_url_text(query, strlen(query)) || strchr(query, '#') != NULL))
         return ERR_INVALID;
+    (void)strbuf_reserve(url, MOST_URLS); /* in one go; without memory all that follows says so */
     dialect->root(account, url);
     strbuf_adds(url, shape->collection);
     if (shape->has_id) {

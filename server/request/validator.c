@@ -9,7 +9,8 @@
 #include "crypto/sha256.h"
 #include "request/errors.h"
 
-#define HASH_BYTES 16 /* of the hash in a tag: two representations of one object never share it */
+#define MOST_ANSWERS 2000 /* bytes that most answers have */
+#define HASH_BYTES   16 /* of the hash in a tag: two representations of one object never share it */
 
 static_assert(VALIDATOR_ETAG == 2 * HASH_BYTES + 3, "digits, two quotes and the NUL");
 
@@ -87,6 +88,7 @@ void validator_answer(struct relay *relay, const struct json *value)
     struct strbuf text = STRBUF_INIT;
     char etag[VALIDATOR_ETAG];
 
+    (void)strbuf_reserve(&text, MOST_ANSWERS);
     json_write(value, &text);
     if (strbuf_failed(&text)) {
         relay_error(relay, OUT_OF_MEMORY, "");
