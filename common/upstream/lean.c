@@ -18,7 +18,7 @@
 #include "common/secret.h"
 
 #define MAX_BODY    (64 * 1024) /* of a request */
-#define MAX_READS   4           /* of TLS records in a turn */
+#define MAX_READS   4           /* of a buffer in a turn */
 /* How long it is believed that an origin over TLS speaks HTTP/1.1 only */
 #define BELIEVED_MS 3600000
 
@@ -318,10 +318,12 @@ static void read_answer(struct upstream_call *call)
 {
     struct exchange *x = call->exchange;
     struct lean *lean = call->up->lean;
+    size_t enough = x->conn->tls != NULL ? 0 : sizeof(lean->buffer);
     char error[128];
-    ssize_t n = 0;
+    ssize_t n = (ssize_t)enough;
 
-    for (int i = 0; i < (x->conn->tls != NULL ? MAX_READS : 1) && !call->paused; i++) {
+    /* Without TLS less than a buffer is all that there is. */
+    for (int i = 0; i < MAX_READS && n >= (ssize_t)enough && !call->paused; i++) {
         n = conn_read(x->conn, lean->buffer, sizeof(lean->buffer), error, sizeof(error));
         if (n <= 0)
             break;
