@@ -92,7 +92,8 @@ static enum answer_step take_status(struct answer *a, const char *line, size_t l
         line[n + 1] != ' ' || (len > n + 5 && line[n + 5] != ' '))
         return broken(a, "not an HTTP answer to this request");
     head_reset(a->head, head_parse_status(line, len));
-    (void)strbuf_reserve(&a->head->text, MOST_HEADS); /* in one go; head_finish() tells of failures */
+    (void)strbuf_reserve(&a->head->text,
+                         MOST_HEADS); /* in one go; head_finish() tells of failures */
     if (a->head->status < 100)
         return broken(a, "not an HTTP answer to this request");
     a->is_1_0 = line[n] == '0';

@@ -461,7 +461,7 @@ bool lean_run(struct upstream *up, int fd, uint32_t events)
     if (call == NULL)
         pool_readable(conn);
     if (call == NULL || call->dropped || call->paused)
-        return false; /* it goes at the end of this turn, or wants nothing now */
+        return false;   /* it goes at the end of this turn, or wants nothing now */
     up->in_curl = true; /* owners that are called back may not free the call */
     if (conn->tls != NULL && !conn->ready)
         go_on_with_handshake(call);
