@@ -2,7 +2,7 @@
  *
  *             pool_take()                        the answer is complete
  *   begin ───────────────► send ─► wait, receive ───────────────────────► end, pool_keep()
- *     │ none is idle        ▲ │ lost on a kept connection before a byte, and it may be repeated:
+ *     │ none is idle        ▲ │ a GET, lost on a kept connection before a byte of its answer:
  *     ▼                     │ ▼                                           once, on a new one
  *   curl connects ─► TLS ───┘ connect
  */
@@ -109,7 +109,7 @@ static const char *make_exchange(struct upstream_call *call, const struct upstre
     x = malloc(sizeof(*x) + size + request->body_len);
     if (x == NULL)
         return OUT_OF_MEMORY;
-    *x = (struct exchange){.origin = origin};
+    *x = (struct exchange){.origin = origin, .reads = strcmp(request->method, "GET") == 0};
     answer_init(&x->answer, &call->head, call->up->max_header_bytes);
     x->body_len = request->body != NULL ? request->body_len : 0;
     x->len = (size_t)(print(x->request, request, origin) - x->request);
@@ -202,14 +202,14 @@ static void connect_anew(struct upstream_call *call)
     turn_end(call, CURLE_OK);
 }
 
-/* The connection is of no use any more. What was sent on one that had served others before, and to
- * which not a byte came back, may have met its end on the way: then it is sent once more, unless it
- * must not be (call_may_begin()). The owner hears of it. */
+/* The connection is of no use any more. A GET that was sent on one that had served others before, and
+ * to which not a byte came back, may have met its end on the way: then it is sent once more. The
+ * owner hears of it. */
 static void lost(struct upstream_call *call, const char *phase, const char *text)
 {
     struct exchange *x = call->exchange;
 
-    if (!x->kept || x->heard || call->single || call->repeated) {
+    if (!x->reads || !x->kept || x->heard || call->repeated) {
         end_failed(call, call->began ? UPSTREAM_BROKEN : UPSTREAM_CONNECT_FAILED, phase, text);
         return;
     }
@@ -299,16 +299,20 @@ static void take_close(struct upstream_call *call)
         take_step(call, answer_closed(&x->answer), 0);
 }
 
-/* Over TLS the kernel may have told of bytes that are in our buffer by now. */
+static void watch(struct upstream_call *call, uint32_t events)
+{
+    if (conn_watch(call->exchange->conn, events) != 0)
+        end_failed(call, UPSTREAM_BROKEN, call->exchange->heard ? "receive" : "send",
+                   "the connection cannot be watched");
+}
+
+/* Over TLS the kernel may have told of bytes that are in our buffer by now. Who pauses is watched
+ * still: most owners go on in the same turn. */
 static void pause_or_wait(struct upstream_call *call)
 {
-    struct lean_conn *conn = call->exchange->conn;
-
     if (call->paused) {
         call->curl_paused = true;
-        if (conn_watch(conn, 0) != 0)
-            end_failed(call, UPSTREAM_BROKEN, "receive", "the connection cannot be watched");
-    } else if (conn_has_pending(conn)) {
+    } else if (conn_has_pending(call->exchange->conn)) {
         call->curl_paused = true;
         call_work_add(call, TODO_RESUME);
     }
@@ -355,8 +359,7 @@ static void send_request(struct upstream_call *call)
     x->sent += n > 0 ? (size_t)n : 0;
     if (x->sent < x->len)
         events |= EPOLLOUT;
-    if (conn_watch(x->conn, events) != 0)
-        end_failed(call, UPSTREAM_BROKEN, "send", "the connection cannot be watched");
+    watch(call, events);
 }
 
 /* The connection stands. */
@@ -439,7 +442,7 @@ void lean_begin(struct upstream_call *call)
 {
     struct exchange *x = call->exchange;
 
-    x->conn = pool_take(call->up->lean, x->origin);
+    x->conn = pool_take(call->up->lean, x->origin, !x->reads);
     if (x->conn == NULL) {
         connect_anew(call);
         return;
@@ -447,6 +450,22 @@ void lean_begin(struct upstream_call *call)
     x->conn->call = call;
     x->kept = true;
     send_first(call);
+}
+
+static void run_call(struct upstream_call *call, uint32_t events)
+{
+    struct lean_conn *conn = call->exchange->conn;
+
+    call->up->in_curl = true; /* owners that are called back may not free the call */
+    if (call->paused)
+        watch(call, 0); /* it has not gone on since */
+    else if (conn->tls != NULL && !conn->ready)
+        go_on_with_handshake(call);
+    else if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        read_answer(call);
+    else if (events & EPOLLOUT)
+        send_request(call);
+    call->up->in_curl = false;
 }
 
 bool lean_run(struct upstream *up, int fd, uint32_t events)
@@ -460,16 +479,9 @@ bool lean_run(struct upstream *up, int fd, uint32_t events)
     call = conn->call;
     if (call == NULL)
         pool_readable(conn);
-    if (call == NULL || call->dropped || call->paused)
-        return false;   /* it goes at the end of this turn, or wants nothing now */
-    up->in_curl = true; /* owners that are called back may not free the call */
-    if (conn->tls != NULL && !conn->ready)
-        go_on_with_handshake(call);
-    else if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        read_answer(call);
-    else if (events & EPOLLOUT)
-        send_request(call);
-    up->in_curl = false;
+    if (call == NULL || call->dropped)
+        return false; /* it goes at the end of this turn */
+    run_call(call, events);
     return call->ended;
 }
 
@@ -482,14 +494,10 @@ void lean_resume(struct upstream_call *call)
         turn_end(call, CURLE_OK);
         return;
     }
-    if (conn_watch(x->conn, EPOLLIN | EPOLLRDHUP) != 0) {
-        end_failed(call, UPSTREAM_BROKEN, "receive", "the connection cannot be watched");
-        return;
-    }
-    if (!conn_has_pending(x->conn))
-        return;
     up->in_curl = true;
-    read_answer(call);
+    watch(call, EPOLLIN | EPOLLRDHUP);
+    if (!call->ended)
+        read_answer(call); /* what came meanwhile, without waiting for a turn */
     up->in_curl = false;
 }
 

@@ -12,7 +12,12 @@
  * and hands over a socket that is connected (CURLOPT_CONNECT_ONLY), so that a connection that fails
  * is told in the same words. What it alone can do stays with it: proxies, HTTP/2, and an origin
  * whose spelling is not plain. Limits of time, caps, and who may be cancelled when are those of
- * call.c for both transports. */
+ * call.c for both transports.
+ *
+ * Nothing but a GET is sent twice, and that once more at most: where a connection that was kept for
+ * it turns out to be closed before a byte of the answer. A cancel or delete that is lost so is
+ * UPSTREAM_BROKEN, and its owner decides. It hardly happens: such a call goes on a connection that
+ * was in use less than a second ago and is looked at right before, or on a new one. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -77,6 +82,7 @@ struct exchange {
     struct lean_origin *origin; /* used */
     struct lean_conn *conn;     /* owned while not NULL */
     struct answer answer;
+    bool reads; /* a GET, which may be sent once more */
     bool kept;  /* the connection had served others before */
     bool heard; /* a byte came on it */
     bool over;  /* the answer is complete, but its owner has paused */
@@ -122,8 +128,10 @@ void lean_learn(struct upstream *up, CURL *easy);
 struct lean_origin *pool_origin(struct lean *lean, const char *url, const char **why);
 /** One user less. */
 void pool_release(struct lean_origin *origin);
-/** An idle connection that is alive, now the caller's. @return NULL: there is none */
-struct lean_conn *pool_take(struct lean *lean, struct lean_origin *origin);
+/** An idle connection that is alive, now the caller's.
+ *  @param sure  only one that was in use a moment ago: what is lost on it cannot be repeated
+ *  @return NULL: there is none */
+struct lean_conn *pool_take(struct lean *lean, struct lean_origin *origin, bool sure);
 /** Keep a connection for others, or close it where enough are kept. */
 void pool_keep(struct lean_conn *conn);
 /** An idle connection can be read. */

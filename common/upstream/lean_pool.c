@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define MAX_IDLE           256 /* connections, as many as curl keeps */
 #define MAX_IDLE_OF_ORIGIN 128
 #define MAX_IDLE_MS        55000   /* just below the minute after which common front ends close */
+#define SURE_IDLE_MS       1000    /* no server that is known closes as soon as that */
 #define MAX_LIFETIME_MS    1800000 /* so that connections follow DNS */
 #define MAX_KNOWN          256     /* origins */
 
@@ -252,15 +254,16 @@ static bool is_too_old(const struct lean_conn *conn, uint64_t now_ms)
     return now_ms - conn->made_ms >= MAX_LIFETIME_MS;
 }
 
-/* Nothing waits to be read: bytes that come where nothing was asked are no answer to what is asked
- * next, and an end is one. Over TLS they may be a ticket. */
+/* It stands, and nothing waits to be read: bytes that come where nothing was asked are no answer to
+ * what is asked next, and an end or an error is one. Over TLS they may be a ticket. */
 static bool is_quiet(struct lean_conn *conn)
 {
     char byte, error[1];
 
     if (recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == -1)
-        return true; /* nothing; what is wrong otherwise, writing tells */
-    return conn->tls != NULL && conn_read(conn, &byte, 1, error, sizeof(error)) == CONN_AGAIN;
+        return errno == EAGAIN || errno == EWOULDBLOCK;
+    return conn->tls != NULL && conn_read(conn, &byte, 1, error, sizeof(error)) == CONN_AGAIN &&
+           !conn_has_pending(conn);
 }
 
 void pool_readable(struct lean_conn *conn)
@@ -269,13 +272,17 @@ void pool_readable(struct lean_conn *conn)
         drop(conn);
 }
 
-struct lean_conn *pool_take(struct lean *lean, struct lean_origin *origin)
+struct lean_conn *pool_take(struct lean *lean, struct lean_origin *origin, bool sure)
 {
     uint64_t now_ms = loop_now_ms(lean->up->loop);
     struct lean_conn *conn;
 
     while ((conn = TAILQ_FIRST(&origin->idle)) != NULL) {
-        if (!is_too_old(conn, now_ms) && now_ms - conn->idle_ms < MAX_IDLE_MS && is_quiet(conn)) {
+        uint64_t idle_ms = now_ms - conn->idle_ms;
+
+        if (sure && idle_ms >= SURE_IDLE_MS && idle_ms < MAX_IDLE_MS)
+            return NULL; /* the others are idle for longer; they are good for reads */
+        if (!is_too_old(conn, now_ms) && idle_ms < MAX_IDLE_MS && is_quiet(conn)) {
             leave(conn);
             return conn;
         }

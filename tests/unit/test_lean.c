@@ -46,6 +46,7 @@ static void small_calls_go_past_libcurl_and_share_their_connections(void **state
     struct world *w = world_new(serve_hello);
 
     (void)state;
+    stop_clock(&w->loop);
     fetch(w, &(struct upstream_request){0});
     fetch(w, &(struct upstream_request){.method = "DELETE"});
     fetch(w, &(struct upstream_request){.method = "POST", .body = "{}", .body_len = 2});
@@ -279,6 +280,34 @@ static void a_connection_that_has_closed_is_not_asked(void **state)
     stop(w);
 }
 
+/* Answers, and is gone without a goodbye: the peer is told by a reset. */
+static void serve_one_and_reset(struct server *s, int fd, int nth)
+{
+    static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    serve_one_each(s, fd, nth);
+    if (connect(fd, &nobody, sizeof(nobody)) == -1)
+        abort();
+}
+
+static void a_connection_that_was_reset_is_not_asked(void **state)
+{
+    struct world *w = world_new(serve_one_and_reset);
+
+    (void)state;
+    stop_clock(&w->loop);
+    for (int i = 1; i < 4; i++) {
+        fetch(w, &(struct upstream_request){.method = "DELETE"});
+        assert_int_equal(w->end, UPSTREAM_ANSWERED);
+        assert_string_equal(strbuf_str(&w->body), "hello");
+        assert_false(w->repeated);
+        assert_int_equal(w->server.requests, i);
+        if (lean_of(w)->num_idle != 0)
+            wait_unseen(w, 1);
+    }
+    stop(w);
+}
+
 /* The first connection says something nobody asked for, just behind its answer or later. */
 static void serve_unasked(struct server *s, int fd, int nth)
 {
@@ -392,6 +421,47 @@ static void what_has_begun_to_be_answered_is_not_asked_again(void **state)
     assert_int_equal(w->end, UPSTREAM_BROKEN);
     assert_false(w->repeated);
     assert_int_equal(w->server.requests, 2);
+    stop(w);
+}
+
+static void nothing_but_a_get_is_repeated(void **state)
+{
+    static const char *const methods[] = {"DELETE", "POST"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        struct world *w = world_new(serve_first_then_die);
+
+        stop_clock(&w->loop);
+        fetch(w, &(struct upstream_request){0});
+        fetch(w, &(struct upstream_request){.method = methods[i]});
+        assert_int_equal(w->end, UPSTREAM_BROKEN);
+        assert_false(w->repeated);
+        assert_false(w->nothing_sent);
+        assert_int_equal(w->server.requests, 2);
+        assert_int_equal(w->server.connections, 1);
+        stop(w);
+    }
+}
+
+/* A server may be about to close it, and what it then loses is known to nobody. */
+static void a_delete_goes_on_no_connection_that_was_idle_for_a_second(void **state)
+{
+    struct world *w = world_new(serve_hello);
+
+    (void)state;
+    stop_clock(&w->loop);
+    fetch(w, &(struct upstream_request){0});
+    w->loop.skew_ms += 999;
+    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    assert_int_equal(w->server.connections, 1);
+    w->loop.skew_ms += 1000;
+    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    assert_int_equal(w->server.connections, 2);
+    w->loop.skew_ms += 1000;
+    fetch(w, &(struct upstream_request){0}); /* a read takes either */
+    assert_int_equal(w->server.connections, 2);
+    assert_int_equal(lean_of(w)->num_idle, 2);
     stop(w);
 }
 
@@ -594,10 +664,13 @@ int main(void)
         cmocka_unit_test(an_idle_connection_is_closed_before_a_front_end_would),
         cmocka_unit_test(a_connection_is_made_anew_after_half_an_hour),
         cmocka_unit_test(a_connection_that_has_closed_is_not_asked),
+        cmocka_unit_test(a_connection_that_was_reset_is_not_asked),
         cmocka_unit_test(bytes_that_nobody_asked_for_are_the_answer_to_nothing),
         cmocka_unit_test(what_stands_behind_an_answer_ends_its_connection),
         cmocka_unit_test(a_request_is_repeated_once_at_most),
         cmocka_unit_test(what_has_begun_to_be_answered_is_not_asked_again),
+        cmocka_unit_test(nothing_but_a_get_is_repeated),
+        cmocka_unit_test(a_delete_goes_on_no_connection_that_was_idle_for_a_second),
         cmocka_unit_test(a_repeat_that_cannot_connect_says_that_something_was_sent),
         cmocka_unit_test(a_small_stream_is_paused_and_goes_on),
         cmocka_unit_test(a_pause_stops_the_reading_and_costs_no_turns),

@@ -103,7 +103,10 @@ static void a_line_without_a_name_ends_its_own_call_at_most(void **state)
 
 /* --- repeats that nobody asked for --- */
 
-/* The first connection answers once, takes the second request and dies of it. */
+/* A small GET may go out twice whoever sends it. Libcurl repeats other methods too, and says so; the
+ * lean transport leaves them to their owner.
+ *
+ * The first connection answers once, takes the second request and dies of it. */
 static void serve_dying(struct server *s, int fd, int nth)
 {
     struct seen_head head;
@@ -116,19 +119,20 @@ static void serve_dying(struct server *s, int fd, int nth)
     }
 }
 
-static void a_request_that_libcurl_repeated_by_itself_says_so(void **state)
+static void a_request_that_was_repeated_by_itself_says_so(void **state)
 {
+    const char *method = WORLD_LEAN ? "GET" : "DELETE";
     struct world *w = world_new(serve_dying);
 
     (void)state;
     fetch(w, &(struct upstream_request){0});
     assert_false(w->repeated);
-    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    fetch(w, &(struct upstream_request){.method = method});
     assert_int_equal(w->end, UPSTREAM_ANSWERED);
     assert_int_equal(w->status, 404);
     assert_true(w->repeated);
     assert_int_equal(w->server.requests, 3);
-    fetch(w, &(struct upstream_request){.method = "DELETE"});
+    fetch(w, &(struct upstream_request){.method = method});
     assert_false(w->repeated);
     world_stop(w);
     world_free(w);
@@ -183,7 +187,7 @@ int main(void)
         cmocka_unit_test(a_folded_first_line_of_an_answer_kills_no_worker),
         cmocka_unit_test(folded_lines_stay_out_of_every_kind_of_call),
         cmocka_unit_test(a_line_without_a_name_ends_its_own_call_at_most),
-        cmocka_unit_test(a_request_that_libcurl_repeated_by_itself_says_so),
+        cmocka_unit_test(a_request_that_was_repeated_by_itself_says_so),
         cmocka_unit_test(a_request_on_a_fresh_connection_that_dies_is_not_repeated),
         cmocka_unit_test(a_first_call_that_hangs_stops_no_other_to_that_provider),
     };

@@ -50,6 +50,7 @@ struct fake_loop {
     struct loop super;
     int epoll_fd;
     uint64_t skew_ms;
+    uint64_t stopped_ms; /* the clock stands still here, but for skew_ms; 0: it runs */
     struct loop_timer *timers[MAX_TIMERS];
     uint64_t started[MAX_TIMERS]; /* `starts` when each was */
     size_t num_timers;
@@ -61,7 +62,9 @@ struct fake_loop {
 
 static uint64_t do_now_ms(struct loop *loop)
 {
-    return clock_now_ms() + ((struct fake_loop *)loop)->skew_ms;
+    const struct fake_loop *l = (struct fake_loop *)loop;
+
+    return (l->stopped_ms != 0 ? l->stopped_ms : clock_now_ms()) + l->skew_ms;
 }
 
 static void do_timer_stop(struct loop *loop, struct loop_timer *timer)
@@ -100,6 +103,12 @@ static int do_watch(struct loop *loop, int fd, loop_fd_cb on_readable, void *arg
 }
 
 static const struct loop_ops fake_ops = {do_now_ms, do_timer_start, do_timer_stop, do_watch};
+
+/* Where milliseconds count, which a busy machine may take anywhere. */
+static inline void stop_clock(struct fake_loop *l)
+{
+    l->stopped_ms = clock_now_ms();
+}
 
 static bool is_running(const struct fake_loop *l, const struct loop_timer *timer)
 {

@@ -55,7 +55,8 @@ struct upstream_options {
  *  @return to be freed; NULL: none is known, or out of memory */
 char *upstream_find_ca_bundle(const char *configured);
 
-/** The process must ignore SIGPIPE. Two descriptors go to `loop` for good. @return 0, ERR_NOMEM */
+/** The process must ignore SIGPIPE. Two descriptors go to `loop` for good, with `lean` three.
+ *  @return 0, ERR_NOMEM */
 MUST_USE int upstream_new(struct loop *loop, const struct upstream_options *options,
                           struct upstream **out);
 /** Cancels nothing: all calls must have ended. Before the loop goes, and not from inside a
@@ -90,8 +91,9 @@ struct upstream_head {
 struct upstream_result {
     enum upstream_end end;
     bool nothing_sent; /* known: not one byte of the request reached a connection */
-    /* libcurl lost the kept connection that it had sent the request on and sent it again by itself:
-     * the answer may be to what was done before. Never of a request that is marked `once` */
+    /* The kept connection that the request was sent on was lost, and it was sent again without a
+     * question: the answer may be to what was done before. Never of a request that is marked `once`,
+     * and of the lean transport's (upstream_options.lean) a GET only */
     bool repeated;
     struct upstream_head head; /* status 0 when no head came */
     /* Collected body, NUL-terminated; NULL when streamed, none, or the answer was not complete;
