@@ -96,7 +96,8 @@ static int open_upstream(struct prober *p)
         .proxy = secret_is_set(&config->upstream_proxy) ? config->upstream_proxy.data : NULL,
         .no_proxy = config->no_proxy,
         .connect_ms = config->timeouts.connect_ms,
-        .low_speed_ms = config->timeouts.low_speed_ms};
+        .low_speed_ms = config->timeouts.low_speed_ms,
+        .lean = true};
 
     return upstream_new(p->upkeep.rt.loop, &options, &p->upkeep.rt.upstream);
 }
