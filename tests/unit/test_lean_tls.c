@@ -66,6 +66,7 @@ static void signer_free(struct signer *s)
 
 static SSL_CTX *server_ctx;
 static atomic_int resumed, alone; /* connections that were; to which HTTP/1.1 alone was offered */
+static char told[64];             /* the name that the last one asked for; "": none */
 
 static int on_alpn(SSL *tls, const unsigned char **out, unsigned char *out_len,
                    const unsigned char *in, unsigned in_len, void *arg)
@@ -108,6 +109,10 @@ static void serve_over_tls(struct server *s, int fd, int nth)
     if (tls == NULL || SSL_set_fd(tls, fd) != 1)
         abort();
     if (SSL_accept(tls) == 1) {
+        snprintf(told, sizeof(told), "%s",
+                 SSL_get_servername(tls, TLSEXT_NAMETYPE_host_name) != NULL
+                     ? SSL_get_servername(tls, TLSEXT_NAMETYPE_host_name)
+                     : "");
         resumed += SSL_session_reused(tls);
         serve_tls(s, tls, nth);
     }
@@ -320,6 +325,39 @@ static void a_name_is_checked_and_told(void **state)
     ask(t);
     assert_int_equal(t->w->end, UPSTREAM_ANSWERED);
     assert_int_equal(t->w->up->lean->num_idle, 1);
+    assert_string_equal(told, "localhost");
+    tls_world_free(t);
+}
+
+static void an_address_is_checked_and_not_told(void **state)
+{
+    struct tls_world *t = tls_world_new(serve_tls_hello, "IP:127.0.0.1", true, TLS1_3_VERSION);
+
+    (void)state;
+    know_h1(t);
+    ask(t);
+    assert_int_equal(t->w->end, UPSTREAM_ANSWERED);
+    assert_string_equal(told, "");
+    tls_world_free(t);
+}
+
+/* A session that was verified for one name says nothing of another one. */
+static void another_name_at_the_same_address_is_verified_anew(void **state)
+{
+    struct tls_world *t = tls_world_new(serve_tls_hello, "IP:127.0.0.1", true, TLS1_3_VERSION);
+
+    (void)state;
+    know_h1(t);
+    ask(t);
+    assert_int_equal(t->w->end, UPSTREAM_ANSWERED);
+    snprintf(t->url, sizeof(t->url), "https://localhost:%d/v1", t->w->server.port);
+    know_h1(t);
+    for (int i = 0; i < 2; i++) {
+        ask(t);
+        assert_int_equal(t->w->end, UPSTREAM_CONNECT_FAILED);
+        assert_true(t->w->nothing_sent);
+    }
+    assert_int_equal(t->w->server.requests, 1);
     tls_world_free(t);
 }
 
@@ -427,6 +465,46 @@ static void a_handshake_that_hangs_meets_the_limit_for_connecting(void **state)
     tls_world_free(t);
 }
 
+static void a_call_is_left_while_it_shakes_hands(void **state)
+{
+    struct tls_world *t = tls_world_new(serve_tls_hello, "IP:127.0.0.1", true, TLS1_3_VERSION);
+
+    (void)state;
+    t->w->server.serve = serve_nothing_at_all;
+    know_h1(t);
+    start(t->w, &(struct upstream_request){.url = t->url});
+    run_until(t->w, &t->w->woken);
+    upstream_cancel(t->w->call);
+    assert_int_equal(upstream_active(t->w->up), 0);
+    assert_int_equal(t->w->dones, 0);
+    tls_world_free(t);
+}
+
+/* A server that ends its side without a word is gone, whatever is asked next. */
+static void serve_and_vanish(struct server *s, SSL *tls, int nth)
+{
+    (void)nth;
+    if (read_tls_head(s, tls))
+        say_tls(tls, LENGTH_5);
+}
+
+static void a_delete_is_not_sent_where_its_server_has_vanished(void **state)
+{
+    struct tls_world *t = tls_world_new(serve_and_vanish, "IP:127.0.0.1", true, TLS1_3_VERSION);
+
+    (void)state;
+    know_h1(t);
+    stop_clock(&t->w->loop);
+    for (int i = 1; i < 4; i++) {
+        fetch(t->w, &(struct upstream_request){.url = t->url, .method = "DELETE"});
+        assert_int_equal(t->w->end, UPSTREAM_ANSWERED);
+        assert_false(t->w->repeated);
+        assert_int_equal(t->w->server.requests, i);
+        turn_until_idle(t, 0);
+    }
+    tls_world_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,10 +513,14 @@ int main(void)
         cmocka_unit_test(sessions_are_resumed_on_new_connections),
         cmocka_unit_test(who_cannot_be_verified_is_sent_nothing),
         cmocka_unit_test(a_name_is_checked_and_told),
+        cmocka_unit_test(an_address_is_checked_and_not_told),
+        cmocka_unit_test(another_name_at_the_same_address_is_verified_anew),
         cmocka_unit_test(an_answer_until_the_end_must_be_ended_by_its_server),
         cmocka_unit_test(a_connection_that_its_server_ended_is_not_asked),
         cmocka_unit_test(a_large_answer_comes_whole_with_and_without_pauses),
         cmocka_unit_test(a_handshake_that_hangs_meets_the_limit_for_connecting),
+        cmocka_unit_test(a_call_is_left_while_it_shakes_hands),
+        cmocka_unit_test(a_delete_is_not_sent_where_its_server_has_vanished),
     };
 
     signal(SIGPIPE, SIG_IGN);

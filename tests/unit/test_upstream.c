@@ -583,6 +583,29 @@ static void header_lines_with_control_bytes_are_left_out(void **state)
     world_free(w);
 }
 
+/* Nobody asked for it, and nobody takes it apart: what it is says its head. */
+static void serve_gzip(struct server *s, int fd, int nth)
+{
+    (void)nth;
+    serve_text(s, fd,
+               "HTTP/1.1 200 OK\r\nX-Test: gzip\r\nContent-Encoding: gzip\r\n"
+               "Content-Length: 6\r\n\r\n\x1f\x8b\x08\x01\x02\x03");
+}
+
+static void a_compressed_answer_comes_as_it_is(void **state)
+{
+    struct world *w = world_new(serve_gzip);
+
+    (void)state;
+    fetch(w, &(struct upstream_request){0});
+    assert_int_equal(w->end, UPSTREAM_ANSWERED);
+    assert_string_equal(w->header, "gzip");
+    assert_int_equal(w->body.len, 6);
+    assert_memory_equal(w->body.data, "\x1f\x8b\x08\x01\x02\x03", 6);
+    world_stop(w);
+    world_free(w);
+}
+
 static void too_much_of_an_answer_is_cut_off(void **state)
 {
     struct world *w;
@@ -691,6 +714,7 @@ int main(void)
         cmocka_unit_test(redirects_are_not_followed),
         cmocka_unit_test(an_empty_answer_has_no_body),
         cmocka_unit_test(header_lines_with_control_bytes_are_left_out),
+        cmocka_unit_test(a_compressed_answer_comes_as_it_is),
         cmocka_unit_test(too_much_of_an_answer_is_cut_off),
         cmocka_unit_test(nothing_is_heard_of_a_cancelled_call),
         cmocka_unit_test(the_next_call_may_start_from_inside_any_callback),

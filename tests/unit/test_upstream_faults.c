@@ -13,7 +13,8 @@ static atomic_int lookups;
 static int entered[2], released[2];
 static bool looking_up; /* a byte came through `entered` */
 
-/* provider.test is this machine, slow.test is known to be nobody once a byte is in `released`,
+/* provider.test is this machine, several.test is it too, behind an address where nobody listens,
+ * slow.test is known to be nobody once a byte is in `released`,
  * other names below .test at once. */
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                 struct addrinfo **res)
@@ -26,6 +27,11 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     lookups++;
     if (strcmp(node, "provider.test") == 0)
         return real("127.0.0.1", service, hints, res);
+    if (strcmp(node, "several.test") == 0) {
+        int rc = real("127.0.0.9", service, hints, res);
+
+        return rc != 0 ? rc : real("127.0.0.1", service, hints, &(*res)->ai_next);
+    }
     if (strstr(node, ".test") == NULL)
         return real(node, service, hints, res);
     if (strcmp(node, "slow.test") == 0 &&
@@ -128,6 +134,21 @@ static void a_name_is_looked_up_once_for_many_calls(void **state)
     assert_int_equal(w->end, UPSTREAM_ANSWERED);
     assert_int_equal(w->server.connections, 3);
     assert_int_equal(lookups, 1);
+    world_stop(w);
+    world_free(w);
+}
+
+static void the_next_address_of_a_name_is_tried_where_the_first_one_refuses(void **state)
+{
+    struct world *w = world_new_at(serve_hello, "several.test");
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        fetch(w, &(struct upstream_request){0});
+        assert_int_equal(w->end, UPSTREAM_ANSWERED);
+        assert_string_equal(strbuf_str(&w->body), "hello");
+    }
+    assert_int_equal(w->server.connections, 1);
     world_stop(w);
     world_free(w);
 }
@@ -329,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_resolver_that_hangs_meets_the_limit_for_connecting),
         cmocka_unit_test(a_call_whose_resolver_hangs_can_be_cancelled),
         cmocka_unit_test(a_name_is_looked_up_once_for_many_calls),
+        cmocka_unit_test(the_next_address_of_a_name_is_tried_where_the_first_one_refuses),
         cmocka_unit_test(localhost_is_this_machine_whatever_the_resolver_says),
         cmocka_unit_test(an_ipv6_address_in_brackets_is_an_address),
         cmocka_unit_test(a_child_resolves_names_after_a_parent_that_did),
