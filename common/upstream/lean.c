@@ -463,7 +463,7 @@ static void run_call(struct upstream_call *call, uint32_t events)
         go_on_with_handshake(call);
     else if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         read_answer(call);
-    else if (events & EPOLLOUT)
+    else if (events & EPOLLOUT && call->exchange->sent < call->exchange->len)
         send_request(call);
     call->up->in_curl = false;
 }

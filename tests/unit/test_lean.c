@@ -5,6 +5,7 @@
 #include "upstream_servers.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 
 #include "upstream/lean.h"
 
@@ -511,6 +512,32 @@ static void a_pause_stops_the_reading_and_costs_no_turns(void **state)
     stop(w);
 }
 
+/* Lists pause in every 64 KiB: one that needed three turns for each was late on a busy worker. */
+static void a_stream_that_is_resumed_reads_in_that_turn(void **state)
+{
+    uint64_t end_ms = clock_now_ms() + DEADLINE_MS;
+    struct world *w = world_new(serve_big);
+    int waiting = 0;
+    size_t before;
+
+    (void)state;
+    w->on_data = ON_DATA_HOLD;
+    start(w, &(struct upstream_request){.on_head = on_head, .on_data = on_data});
+    while (!w->paused)
+        loop_turn(&w->loop);
+    before = w->body.len;
+    while (waiting == 0) {
+        assert_true(clock_now_ms() < end_ms);
+        assert_int_equal(ioctl(w->call->exchange->conn->fd, FIONREAD, &waiting), 0);
+    }
+    w->paused = false;
+    upstream_resume(w->call);
+    loop_turn(&w->loop);
+    assert_true(w->body.len > before);
+    upstream_cancel(w->call);
+    stop(w);
+}
+
 static void a_stream_that_is_cancelled_from_inside_is_heard_of_no_more(void **state)
 {
     struct upstream_request stream = {.on_head = on_head, .on_data = on_data};
@@ -674,6 +701,7 @@ int main(void)
         cmocka_unit_test(a_repeat_that_cannot_connect_says_that_something_was_sent),
         cmocka_unit_test(a_small_stream_is_paused_and_goes_on),
         cmocka_unit_test(a_pause_stops_the_reading_and_costs_no_turns),
+        cmocka_unit_test(a_stream_that_is_resumed_reads_in_that_turn),
         cmocka_unit_test(a_stream_that_is_cancelled_from_inside_is_heard_of_no_more),
         cmocka_unit_test(connections_that_ended_leave_no_descriptor_behind),
         cmocka_unit_test(a_call_whose_answer_is_complete_ends_when_its_pause_does),
