@@ -169,10 +169,15 @@ void lean_learn(struct upstream *up, CURL *easy)
 
 /* --- connections --- */
 
+/* Where a handshake has not come to its end, libcurl goes first again: what stands between an origin
+ * and our TLS shall not stand for an hour. */
 static void drop_conn(struct exchange *x)
 {
-    if (x->conn != NULL)
-        conn_free(x->conn);
+    if (x->conn == NULL)
+        return;
+    if (x->conn->tls != NULL && !x->conn->ready)
+        x->origin->speaks = SPEAKS_UNKNOWN;
+    conn_free(x->conn);
     x->conn = NULL;
 }
 

@@ -81,6 +81,18 @@ static int on_alpn(SSL *tls, const unsigned char **out, unsigned char *out_len,
     return SSL_TLSEXT_ERR_OK;
 }
 
+static int on_alpn_of_2_alone(SSL *tls, const unsigned char **out, unsigned char *out_len,
+                              const unsigned char *in, unsigned in_len, void *arg)
+{
+    (void)tls;
+    (void)out;
+    (void)out_len;
+    (void)in;
+    (void)in_len;
+    (void)arg;
+    return SSL_TLSEXT_ERR_ALERT_FATAL; /* nobody here offers HTTP/2 alone */
+}
+
 static bool read_tls_head(struct server *s, SSL *tls)
 {
     char text[4096];
@@ -263,6 +275,26 @@ static void an_origin_that_speaks_http_2_stays_with_libcurl(void **state)
     tls_world_free(t);
 }
 
+/* Whatever stands between an origin and our TLS, it is not for an hour. */
+static void libcurl_is_asked_behind_a_handshake_that_failed(void **state)
+{
+    struct tls_world *t = tls_world_new(serve_tls_hello, "IP:127.0.0.1", true, TLS1_3_VERSION);
+
+    (void)state;
+    know_h1(t);
+    SSL_CTX_set_alpn_select_cb(server_ctx, on_alpn_of_2_alone, NULL);
+    ask(t);
+    assert_int_equal(t->w->end, UPSTREAM_CONNECT_FAILED);
+    assert_true(t->w->nothing_sent);
+    SSL_CTX_set_alpn_select_cb(server_ctx, on_alpn, NULL);
+    ask(t);
+    assert_int_equal(t->w->end, UPSTREAM_ANSWERED);
+    assert_int_equal(t->w->up->lean->num_idle, 0);
+    ask(t); /* it has found out */
+    assert_int_equal(t->w->up->lean->num_idle, 1);
+    tls_world_free(t);
+}
+
 static void a_session_is_resumed(int newest)
 {
     struct tls_world *t = tls_world_new(serve_tls_hello, "IP:127.0.0.1", true, newest);
@@ -290,8 +322,8 @@ static void assert_refused(const char *alternative, bool trusted, int newest, co
 {
     struct tls_world *t = tls_world_new(serve_tls_hello, alternative, trusted, newest);
 
-    know_h1(t);
     for (int i = 0; i < 2; i++) { /* nothing of the first try helps the second one */
+        know_h1(t);
         ask(t);
         if (t->w->end != UPSTREAM_CONNECT_FAILED || !t->w->nothing_sent ||
             strstr(t->w->error, why) == NULL)
@@ -351,8 +383,8 @@ static void another_name_at_the_same_address_is_verified_anew(void **state)
     ask(t);
     assert_int_equal(t->w->end, UPSTREAM_ANSWERED);
     snprintf(t->url, sizeof(t->url), "https://localhost:%d/v1", t->w->server.port);
-    know_h1(t);
     for (int i = 0; i < 2; i++) {
+        know_h1(t);
         ask(t);
         assert_int_equal(t->w->end, UPSTREAM_CONNECT_FAILED);
         assert_true(t->w->nothing_sent);
@@ -510,6 +542,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(libcurl_finds_out_what_an_origin_speaks),
         cmocka_unit_test(an_origin_that_speaks_http_2_stays_with_libcurl),
+        cmocka_unit_test(libcurl_is_asked_behind_a_handshake_that_failed),
         cmocka_unit_test(sessions_are_resumed_on_new_connections),
         cmocka_unit_test(who_cannot_be_verified_is_sent_nothing),
         cmocka_unit_test(a_name_is_checked_and_told),
