@@ -226,3 +226,11 @@ void config_free(struct config *config)
     jwt_auth_deinit(&config->jwt);
     free(config);
 }
+
+bool config_asks_over_tls(const struct config *config)
+{
+    for (size_t i = 0; i < config->models.num_accounts; i++)
+        if (strncmp(config->models.accounts[i].base, "https://", 8) == 0)
+            return true;
+    return false;
+}

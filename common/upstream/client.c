@@ -362,6 +362,7 @@ int upstream_new(struct loop *loop, const struct upstream_options *options, stru
     up->ca_file = upstream_find_ca_bundle(options->ca_file);
     if (options->ca_file != NULL && up->ca_file == NULL)
         goto fail;
+    trust_init(&up->trust, loop, up->ca_file);
     for (i = 0; i < LANE_CURLS; i++)
         if (lane_init(up, &up->lanes[i]) != 0)
             goto fail;
@@ -393,6 +394,7 @@ void upstream_free(struct upstream *up)
     lane_deinit(&up->lanes[LANE_LEAN]);
     if (up->share != NULL)
         curl_share_cleanup(up->share);
+    trust_deinit(&up->trust);
     free(up->ca_file);
     if (up->proxy != NULL)
         secret_wipe(up->proxy, strlen(up->proxy));
@@ -400,6 +402,11 @@ void upstream_free(struct upstream *up)
     free(up->no_proxy);
     free(up);
     curl_global_cleanup();
+}
+
+void upstream_warm(struct upstream *up)
+{
+    trust_warm(&up->trust);
 }
 
 size_t upstream_active(const struct upstream *up)

@@ -22,6 +22,7 @@
 
 #include "common/rounds.h"
 #include "common/strbuf.h"
+#include "trust.h"
 #include "upstream/client.h"
 
 #define MAX_ORIGINS 16
@@ -58,6 +59,7 @@ struct upstream {
     char *proxy;    /* owned; NULL: none; wiped */
     char *no_proxy; /* owned; what is reached without it */
     char *ca_file;  /* owned; NULL: what libcurl was built with */
+    struct trust trust;
     uint32_t connect_ms, low_speed_ms;
     size_t max_header_bytes;
     upstream_address_cb may_connect; /* NULL: all may be connected to */

@@ -7,6 +7,7 @@
  * in one go. */
 #include "client_impl.h"
 
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -124,10 +125,6 @@ static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind k
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_CERTINFO, up->certificates ? 1L : 0L);
-    if (up->ca_file != NULL) {
-        SET(CURLOPT_CAINFO, up->ca_file);
-        SET(CURLOPT_CAPATH, NULL); /* that file alone */
-    }
     if (up->may_connect != NULL) {
         SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
         SET(CURLOPT_FORBID_REUSE, 1L);
@@ -140,6 +137,35 @@ static bool set_common(CURL *easy, const struct upstream *up, enum handle_kind k
     SET(CURLOPT_HTTP_VERSION, (long)(h1 ? CURL_HTTP_VERSION_1_1 : CURL_HTTP_VERSION_2TLS));
     SET(CURLOPT_BUFFERSIZE, buffer_bytes);
     SET(CURLOPT_UPLOAD_BUFFERSIZE, kind == HANDLE_FILE ? (long)SEND_BUFFER : buffer_bytes);
+    return err == 0;
+}
+
+/* A context for a connection over TLS has been made. */
+static CURLcode on_tls(CURL *easy, void *context, void *arg)
+{
+    X509_STORE *store = trust_store(arg);
+
+    (void)easy;
+    if (store == NULL)
+        return CURLE_SSL_CACERT_BADFILE;
+    SSL_CTX_set1_cert_store(context, store);
+    return CURLE_OK;
+}
+
+/* Libcurl would read the bundle in one go, once for each multi handle and day. Where it cannot be
+ * read, or libcurl has another TLS library, its own way is taken, with its own words. */
+static bool set_trust(CURL *easy, struct upstream *up)
+{
+    bool ours = trust_store(&up->trust) != NULL &&
+                curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls) == CURLE_OK;
+    int err = 0;
+
+    if (up->ca_file == NULL)
+        return true;
+    if (ours)
+        SET(CURLOPT_SSL_CTX_DATA, &up->trust);
+    SET(CURLOPT_CAINFO, ours ? NULL : up->ca_file);
+    SET(CURLOPT_CAPATH, NULL); /* that file alone */
     return err == 0;
 }
 
@@ -170,6 +196,7 @@ static bool set_body(struct upstream_call *call, const struct upstream_request *
 static bool set_call(struct upstream_call *call, const struct upstream_request *request)
 {
     CURL *easy = call->easy;
+    bool over_tls = strncasecmp(request->url, "https:", 6) == 0;
     int err = 0;
 
     SET(CURLOPT_URL, request->url);
@@ -177,10 +204,10 @@ static bool set_call(struct upstream_call *call, const struct upstream_request *
     SET(CURLOPT_FRESH_CONNECT, call->single || call->up->may_connect != NULL ? 1L : 0L);
     /* Wait for a connection that may be shared. Over clear text curl knows that none is only when
      * the first answer comes: whoever waited there would wait for a call that hangs. */
-    SET(CURLOPT_PIPEWAIT,
-        call->kind == HANDLE_JSON && strncasecmp(request->url, "https:", 6) == 0 ? 1L : 0L);
+    SET(CURLOPT_PIPEWAIT, call->kind == HANDLE_JSON && over_tls ? 1L : 0L);
     return err == 0 && set_common(easy, call->up, call->kind) &&
-           transfer_set_functions(easy, call) && set_body(call, request);
+           (!over_tls || set_trust(easy, call->up)) && transfer_set_functions(easy, call) &&
+           set_body(call, request);
 }
 
 static bool copy_body(struct upstream_call *call, const struct upstream_request *request)

@@ -71,9 +71,9 @@ struct lean {
     size_t num_idle;
     struct origin_list origins;
     size_t num_origins;
-    struct loop_timer timer; /* while there are idle ones: the oldest may be too old */
-    SSL_CTX *tls;            /* owned; made when it is first needed, anew each day */
-    uint64_t tls_ms;
+    struct loop_timer timer;   /* while there are idle ones: the oldest may be too old */
+    SSL_CTX *tls;              /* owned; made when it is first needed, anew with the store */
+    const X509_STORE *trusted; /* that it has */
     char buffer[LEAN_BUFFER];
 };
 

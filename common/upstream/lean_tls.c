@@ -9,8 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define TLS_DAY_MS UINT64_C(86400000)
-
 static int on_session(SSL *tls, SSL_SESSION *session)
 {
     struct lean_conn *conn = SSL_get_app_data(tls);
@@ -22,7 +20,7 @@ static int on_session(SSL *tls, SSL_SESSION *session)
     return 1; /* it is ours now */
 }
 
-static SSL_CTX *new_context(const char *ca_file)
+static SSL_CTX *new_context(X509_STORE *trusted)
 {
     static const unsigned char http_1_1[] = "\x08http/1.1";
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -37,28 +35,24 @@ static SSL_CTX *new_context(const char *ca_file)
     SSL_CTX_set_read_ahead(ctx, 1); /* a record's head and body in one system call */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(ctx, on_session);
-    if (SSL_CTX_load_verify_file(ctx, ca_file) == 1 &&
-        SSL_CTX_set_alpn_protos(ctx, http_1_1, sizeof(http_1_1) - 1) == 0 &&
-        /* as libcurl does: an authority of the bundle need not be a root */
-        X509_STORE_set_flags(SSL_CTX_get_cert_store(ctx),
-                             X509_V_FLAG_TRUSTED_FIRST | X509_V_FLAG_PARTIAL_CHAIN) == 1)
+    SSL_CTX_set1_cert_store(ctx, trusted);
+    if (SSL_CTX_set_alpn_protos(ctx, http_1_1, sizeof(http_1_1) - 1) == 0)
         return ctx;
     SSL_CTX_free(ctx);
     return NULL;
 }
 
-/* The bundle is read once a day, as libcurl does. What was verified with the one before is verified
- * again. */
+/* What was verified with other authorities is verified again. */
 static SSL_CTX *context(struct lean *lean)
 {
-    uint64_t now_ms = loop_now_ms(lean->up->loop);
+    X509_STORE *trusted = trust_store(&lean->up->trust);
 
-    if (lean->tls != NULL && now_ms - lean->tls_ms < TLS_DAY_MS)
-        return lean->tls;
+    if (trusted == NULL || (lean->tls != NULL && lean->trusted == trusted))
+        return trusted == NULL ? NULL : lean->tls;
     SSL_CTX_free(lean->tls);
     pool_drop_sessions(lean);
-    lean->tls = new_context(lean->up->ca_file);
-    lean->tls_ms = now_ms;
+    lean->tls = new_context(trusted);
+    lean->trusted = trusted;
     return lean->tls;
 }
 

@@ -508,6 +508,8 @@ static int make(struct worker *w)
     if (rt->config->journal && rt->ask != NULL &&
         (rc = journal_new(rt->loop, rt->ask, &rt->journal)) != 0)
         return rc;
+    if (config_asks_over_tls(rt->config))
+        upstream_warm(rt->upstream);
     return loop_watch(rt->loop, rt->inherited->master_fd, on_master_gone, w);
 }
 

@@ -319,6 +319,8 @@ MUST_USE int config_load(const char *path, const struct config_overrides *overri
 /** The limits of a gateway that was told none; without `proxies`. @return 0, ERR_NOMEM */
 MUST_USE int config_default_limits(struct config_limits *out);
 void config_free(struct config *config); /* wipes secrets; NULL is fine */
+/** @return whether a provider is asked over TLS */
+bool config_asks_over_tls(const struct config *config);
 void config_report_free(struct config_report *report);
 
 /** One line per note: `file:line: severity: field: text`, severity being error, skipped, warning

@@ -62,6 +62,9 @@ MUST_USE int upstream_new(struct loop *loop, const struct upstream_options *opti
 /** Cancels nothing: all calls must have ended. Before the loop goes, and not from inside a
  * callback. NULL is fine. */
 void upstream_free(struct upstream *up);
+/** Have the trusted authorities read a few a turn from now on, so that the first https:// call does not
+ * read them all (25 ms). For who will make one. Calls nobody back. */
+void upstream_warm(struct upstream *up);
 /** Calls in flight. */
 size_t upstream_active(const struct upstream *up);
 
