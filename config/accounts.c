@@ -1,6 +1,7 @@
 /* See accounts.h. */
 #include "accounts.h"
 
+#include <inttypes.h>
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -519,54 +520,117 @@ static bool same_account(const struct model_account *a, const struct model_accou
            (a->key.len == 0 || memcmp(a->key.data, b->key.data, a->key.len) == 0);
 }
 
-/* host[:port], and "#2" for the second account there. */
-static char *name_for(const struct model_list *models, const struct model_account *account)
+static uint32_t hash_text(uint32_t hash, const char *text)
+{
+    return account_hash(hash, text, text != NULL ? strlen(text) : 0);
+}
+
+/* Of all that same_account() looks at but the headers. */
+static uint32_t hash_of(const struct model_account *account)
+{
+    const uint32_t kinds[] = {account->provider, account->auth, account->entra};
+    uint32_t hash = account_hash(ACCOUNT_HASH, kinds, sizeof(kinds));
+
+    hash = hash_text(hash_text(hash, account->base), account->api_version);
+    hash = hash_text(hash_text(hash, account->organization), account->project);
+    return account_hash(hash, account->key.data, account->key.len);
+}
+
+/* The same account of the list. @return false: it is not there */
+static bool find_same(const struct models_build *build, const struct model_account *account,
+                      uint32_t hash, uint32_t *index)
+{
+    const struct model_account *accounts = build->config->models.accounts;
+    size_t at = 0;
+
+    while (account_index_next(&build->accounts, hash, &at, index))
+        if (same_account(&accounts[*index], account))
+            return true;
+    return false;
+}
+
+static const char *host_of(const struct model_account *account, size_t *len)
 {
     const char *host = strstr(account->base, "://");
-    struct strbuf name = STRBUF_INIT;
-    size_t len, twins = 1;
 
     host = host == NULL ? account->base : host + 3;
-    len = strcspn(host, "/");
-    for (size_t i = 0; i < models->num_accounts; i++) {
-        const char *other = models->accounts[i].name;
+    *len = strcspn(host, "/");
+    return host;
+}
 
-        if (strncmp(other, host, len) == 0 && (other[len] == '\0' || other[len] == '#'))
-            twins++;
+/* Count it at its host. @return how many that has now; 0: out of memory */
+static uint32_t count_twin(struct models_build *build, const char *host, size_t len)
+{
+    const struct model_list *models = &build->config->models;
+    uint32_t hash = account_hash(ACCOUNT_HASH, host, len), first;
+    size_t at = 0, other_len;
+
+    while (account_index_next(&build->hosts, hash, &at, &first)) {
+        const char *other = host_of(&models->accounts[first], &other_len);
+
+        if (other_len == len && memcmp(other, host, len) == 0)
+            return ++build->twins[first];
     }
+    first = (uint32_t)models->num_accounts;
+    if (account_index_add(&build->hosts, hash, first) != 0)
+        return 0;
+    return build->twins[first] = 1;
+}
+
+/* host[:port], and "#2" for the second account there. @return owned; NULL: out of memory */
+static char *name_for(struct models_build *build, const struct model_account *account)
+{
+    struct strbuf name = STRBUF_INIT;
+    size_t len;
+    const char *host = host_of(account, &len);
+    uint32_t twins = count_twin(build, host, len);
+
+    if (twins == 0)
+        return NULL;
     strbuf_add(&name, host, len);
     if (twins > 1)
-        strbuf_addf(&name, "#%zu", twins);
+        strbuf_addf(&name, "#%" PRIu32, twins);
     return strbuf_take(&name);
+}
+
+static int make_room(struct models_build *build)
+{
+    struct model_list *models = &build->config->models;
+    size_t cap = build->cap_accounts == 0 ? 8 : build->cap_accounts * 2;
+    struct model_account *accounts;
+    uint32_t *twins;
+
+    if (models->num_accounts < build->cap_accounts)
+        return 0;
+    accounts = realloc(models->accounts, cap * sizeof(*accounts));
+    if (accounts == NULL)
+        return ERR_NOMEM;
+    models->accounts = accounts;
+    twins = realloc(build->twins, cap * sizeof(*twins));
+    if (twins == NULL)
+        return ERR_NOMEM;
+    build->twins = twins;
+    build->cap_accounts = cap;
+    return 0;
 }
 
 /* Hands the account over: into the list, or away when it is there already. */
 static int put(struct models_build *build, struct model_account *account, uint32_t *index)
 {
     struct model_list *models = &build->config->models;
-    struct model_account *accounts;
-    size_t cap;
+    uint32_t hash = hash_of(account);
 
-    for (size_t i = 0; i < models->num_accounts; i++) {
-        if (same_account(&models->accounts[i], account)) {
-            merge_name(&models->accounts[i], account);
-            accounts_deinit(account);
-            *index = (uint32_t)i;
-            return 0;
-        }
+    if (find_same(build, account, hash, index)) {
+        merge_name(&models->accounts[*index], account);
+        accounts_deinit(account);
+        return 0;
     }
-    if (models->num_accounts == build->cap_accounts) {
-        cap = build->cap_accounts == 0 ? 8 : build->cap_accounts * 2;
-        accounts = realloc(models->accounts, cap * sizeof(*accounts));
-        if (accounts == NULL)
-            return ERR_NOMEM;
-        models->accounts = accounts;
-        build->cap_accounts = cap;
-    }
-    account->name = name_for(models, account);
-    if (account->name == NULL)
+    if (make_room(build) != 0)
         return ERR_NOMEM;
     *index = (uint32_t)models->num_accounts;
+    account->name = name_for(build, account);
+    if (account->name == NULL || account_index_add(&build->accounts, hash, *index) != 0)
+        return ERR_NOMEM;
     models->accounts[models->num_accounts++] = *account;
     return 0;
 }

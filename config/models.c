@@ -791,5 +791,9 @@ int models_build(struct models_build *build)
         rc = prices_of_rows(build);
     free(build->rows);
     build->rows = NULL;
+    free(build->twins);
+    build->twins = NULL;
+    account_index_deinit(&build->accounts);
+    account_index_deinit(&build->hosts);
     return rc;
 }

@@ -2,6 +2,7 @@
  * deployments. */
 #pragma once
 
+#include "account_index.h"
 #include "config/config.h"
 #include "config/env.h"
 #include "config/report.h"
@@ -16,6 +17,9 @@ struct models_build {
     struct reporter *reporter;
     uint32_t default_timeout_ms;
     size_t cap_accounts, cap_deployments; /* room in config->models */
+    struct account_index accounts;        /* config->models.accounts, by what they are */
+    struct account_index hosts;           /* the first one of each host ... */
+    uint32_t *twins; /* owned [cap_accounts]; ... and how many accounts that has: of others 0 */
     const struct node **rows; /* owned; where each deployment was written, NULL: the environment */
     char how[400];            /* "by the key of api_key": what the last account is called upon by */
     size_t missed;            /* accounts that were named but are not complete; reported */

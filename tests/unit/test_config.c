@@ -132,6 +132,51 @@ static void deployments_of_one_resource_share_its_account(void **state)
     assert_null(account_of(l, 3)->api_version);
 }
 
+static void each_key_of_a_long_list_is_one_account_with_a_name_of_its_own(void **state)
+{
+    struct loaded *l = *state;
+    struct strbuf yaml = STRBUF_INIT;
+    char name[64];
+
+    strbuf_adds(&yaml, "model_list:\n");
+    for (int i = 0; i < 400; i++)
+        strbuf_addf(&yaml,
+                    "- {model_name: g, litellm_params: {model: azure/a%d, api_key: key-%d,\n"
+                    "   api_base: 'https://h%d.example'}}\n",
+                    i, i, i % 3);
+    load(l, strbuf_str(&yaml));
+    strbuf_deinit(&yaml);
+    assert_int_equal(l->rc, 0);
+    for (uint32_t i = 0, of[3] = {0}; i < 400; i++) {
+        uint32_t index = deployment(l, i)->account;
+        uint32_t nth = ++of[i % 3];
+
+        snprintf(name, sizeof(name), nth == 1 ? "h%u.example" : "h%u.example#%u", i % 3, nth);
+        assert_string_equal(account_of(l, index)->name, name);
+    }
+    assert_int_equal(l->config->models.num_accounts, 401); /* with OpenAI's of the environment */
+}
+
+static void rows_of_a_long_list_with_one_key_share_its_account(void **state)
+{
+    struct loaded *l = *state;
+    struct strbuf yaml = STRBUF_INIT;
+
+    strbuf_adds(&yaml, "model_list:\n");
+    for (int i = 0; i < 400; i++)
+        strbuf_addf(&yaml,
+                    "- {model_name: g, litellm_params: {model: azure/a%d, api_key: key-%d,\n"
+                    "   api_base: 'https://h.example'}}\n",
+                    i, i % 100);
+    load(l, strbuf_str(&yaml));
+    strbuf_deinit(&yaml);
+    assert_int_equal(l->rc, 0);
+    for (uint32_t i = 100; i < 400; i++)
+        assert_int_equal(deployment(l, i)->account, deployment(l, i % 100)->account);
+    assert_string_equal(account_of(l, 99)->name, "h.example#100");
+    assert_int_equal(l->config->models.num_accounts, 101);
+}
+
 static void an_address_is_taken_in_every_form_that_is_pasted(void **state)
 {
     struct loaded *l = *state;
@@ -481,6 +526,8 @@ int main(void)
         TEST(a_provider_of_its_own_field_needs_no_prefix),
         TEST(rows_of_other_providers_are_left_out_with_a_warning),
         TEST(deployments_of_one_resource_share_its_account),
+        TEST(each_key_of_a_long_list_is_one_account_with_a_name_of_its_own),
+        TEST(rows_of_a_long_list_with_one_key_share_its_account),
         TEST(an_address_is_taken_in_every_form_that_is_pasted),
         TEST(base_url_is_another_name_of_api_base),
         TEST(a_row_takes_the_credential_that_it_names),
