@@ -257,29 +257,40 @@ static void add_secret(struct build *b, const struct secret *s)
 
 /* --- the set --- */
 
-static void add_word(struct mask *m, struct slot *slots, uint64_t *bits, uint32_t word,
-                     uint32_t pattern, uint32_t at)
+/* Keys that begin alike share words: from a word's own slot to its tail all are taken.
+ * @param tails  [slots]; slot + 1 behind the last one of each first slot; NULL: not known */
+static void add_word(struct mask *m, struct slot *slots, uint32_t *tails, uint32_t hash,
+                     struct slot word)
 {
-    uint32_t hash = hash_of(word), i = hash & m->slot_mask;
+    uint32_t first = hash & m->slot_mask, i = first;
 
+    if (tails != NULL && tails[first] != 0)
+        i = tails[first] - 1;
     while (slots[i].pattern != 0)
         i = (i + 1) & m->slot_mask;
-    slots[i] = (struct slot){word, pattern + 1, at};
-    bits[(hash & m->bit_mask) / 64] |= UINT64_C(1) << (hash & 63);
+    slots[i] = word;
+    if (tails != NULL)
+        tails[first] = ((i + 1) & m->slot_mask) + 1;
 }
 
 static void index_words(struct mask *m, bool few, struct slot *slots, uint64_t *bits)
 {
+    uint32_t *tails = calloc((size_t)m->slot_mask + 1, sizeof(*tails)); /* or it takes longer */
+
     for (uint32_t i = 0; i < m->num_patterns; i++) {
         const struct pattern *p = &m->patterns[i];
         uint32_t stride = few ? 1 : words_in_piece(p), n = num_words(p, few);
 
         for (uint32_t k = 0; k < n; k++) {
             uint32_t at = k * stride + stride - 1;
+            uint32_t word = word_at((const unsigned char *)m->text + p->at + at),
+                     hash = hash_of(word);
 
-            add_word(m, slots, bits, word_at((const unsigned char *)m->text + p->at + at), i, at);
+            add_word(m, slots, tails, hash, (struct slot){word, i + 1, at});
+            bits[(hash & m->bit_mask) / 64] |= UINT64_C(1) << (hash & 63);
         }
     }
+    free(tails);
 }
 
 /* Every place that is looked at has to be in each piece, the shortest included. */
