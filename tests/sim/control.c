@@ -178,6 +178,7 @@ static void write_ledger_file(struct sim *sim, struct file *f, struct strbuf *ou
     put_int(out, "bytes", f->bytes);
     put_str(out, "sha256", files_sha256(f));
     put_raw(out, "deleted", f->deleted ? "true" : "false");
+    put_int(out, "deleted_ms", f->deleted_ms);
     put_raw(out, "expired", !f->deleted && files_is_gone(f, sim->now_ms) ? "true" : "false");
     put_raw(out, "output", f->output ? "true" : "false");
     put_int(out, "created_at", f->created_ms / 1000);
@@ -205,6 +206,8 @@ static void write_ledger_batch(const struct batch *b, struct strbuf *out)
     put_str(out, "model", b->model);
     put_str(out, "deployment", b->deployment != NULL ? b->deployment->name : NULL);
     put_str(out, "status", status_name(b->status));
+    put_str(out, "code", b->n_errors > 0 ? b->errors[0].code : NULL);
+    put_int(out, "lines", (int64_t)b->n_lines);
     put_int(out, "tokens", b->tokens);
     put_raw(out, "metadata", b->metadata != NULL ? b->metadata : "null");
     put_int(out, "output_expires_after", b->output_expires_s);

@@ -418,6 +418,7 @@ static void remove_file(struct call *call, struct file *f)
 {
     (void)files_sha256(f); /* the ledger still tells what it was */
     f->deleted = true;
+    f->deleted_ms = call->sim->now_ms;
     if (!engine_reads(call->acc, f))
         blob_free(&f->blob);
     if (call->azure && strcmp(call->version, "2024-07-01-preview") == 0) {

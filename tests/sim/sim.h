@@ -56,7 +56,8 @@ struct file {
     bool bad;           /* processing ends in `error` */
     bool output;        /* made by a batch */
     bool deleted;
-    char sha256[65]; /* "" until somebody asks */
+    int64_t deleted_ms; /* simulator's clock */
+    char sha256[65];    /* "" until somebody asks */
 };
 
 enum status {
