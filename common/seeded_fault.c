@@ -17,6 +17,12 @@ __attribute__((constructor)) static void plant(void)
         [SEEDED_FORGOTTEN_KEY] = "forgotten_key",
         [SEEDED_DROPPED_FENCE] = "dropped_fence",
         [SEEDED_IGNORED_LEASE] = "ignored_lease",
+        [SEEDED_SHOWN_FAILURE] = "shown_failure",
+        [SEEDED_SHOWN_MOVE] = "shown_move",
+        [SEEDED_RETRIED_MOVE] = "retried_move",
+        [SEEDED_RETRIED_ANSWER] = "retried_answer",
+        [SEEDED_EARLY_DELETION] = "early_deletion",
+        [SEEDED_SHARED_DELETION] = "shared_deletion",
     };
     const char *name = getenv("TRANCHE_SEEDED_FAULT");
 

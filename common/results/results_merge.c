@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/seeded_fault.h"
+
 #define LINES_A_TURN 256
 
 /* What goes out: a constant text, or a part of a file. */
@@ -151,7 +153,8 @@ static void add_pieces(struct results_merge *m, const struct result_line *line, 
  * none that was answered with 200, even if that has an error beside it. */
 static bool may_be_sent(const struct result_line *line, const struct results_answer *answer)
 {
-    return line->has_id && (answer == NULL || answer->status != 200);
+    return line->has_id &&
+           (answer == NULL || answer->status != 200 || seeded_fault(SEEDED_RETRIED_ANSWER));
 }
 
 /* A line of the input has ended: what goes out for it. @param end  LINE or BAD_LINE */

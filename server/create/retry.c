@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "calls/send_file.h"
+#include "common/seeded_fault.h"
 #include "core/counters.h"
 #include "core/spool.h"
 #include "create_check.h"
@@ -275,7 +276,7 @@ static void on_ready(struct gather *gather)
         return;
     }
     spec.form = RESULTS_INPUT;
-    spec.kinds = r->kinds;
+    spec.kinds = seeded_fault(SEEDED_RETRIED_ANSWER) ? RESULTS_ALL : r->kinds;
     if (!set_ids(r, &spec) || (r->merge = results_merge_new(&spec)) == NULL ||
         slices_add(&gather->op.rt->slices, gather->op.rt->loop, &r->slice) != 0)
         operation_fail_memory(&gather->op);

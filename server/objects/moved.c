@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/seeded_fault.h"
 #include "core/provider_clock.h"
 #include "journal/moves.h"
 #include "journal/seen.h"
@@ -46,7 +47,7 @@ static const char *status_to_show(const struct runtime *rt, uint32_t deployment,
     const char *native = json_get_str(batch, "id"), *status = json_get_str(batch, "status");
 
     if (rt->journal == NULL || rt->inherited->followed == NULL || native == NULL ||
-        status == NULL || strcasecmp(status, "failed") != 0)
+        status == NULL || strcasecmp(status, "failed") != 0 || seeded_fault(SEEDED_SHOWN_FAILURE))
         return NULL;
     if (!find_row(rt->inherited, runtime_fingerprint(rt, deployment), native, row))
         return will_move(rt, deployment, marker, batch, 0) ? "validating" : NULL;
@@ -143,7 +144,7 @@ bool moved_is_here(const struct runtime *rt, uint32_t deployment, const struct m
     const char *native = json_get_str(batch, "id");
     struct followed_row row;
 
-    if (rt->inherited->followed == NULL || native == NULL)
+    if (rt->inherited->followed == NULL || native == NULL || seeded_fault(SEEDED_SHOWN_MOVE))
         return false;
     if (followed_find_at(rt->inherited->followed, fingerprint, native, &row))
         return row.account != fingerprint || strcmp(row.native, native) != 0;

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/retention.h"
+#include "common/seeded_fault.h"
 #include "core/spool.h"
 #include "core/tenant.h"
 #include "request/errors.h"
@@ -429,6 +430,8 @@ uint32_t limits_delete_after(const struct relay *relay)
 {
     const struct rights *rights = &tenant_of(relay)->rights;
 
+    if (seeded_fault(SEEDED_SHARED_DELETION))
+        return 3600;
     return retention_of(rights->key_limits.delete_after_s, rights->team_limits.delete_after_s,
                         relay->rt->config->delete_after_s);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/seeded_fault.h"
 #include "store_batches_impl.h"
 
 #define FIRST_REST_MS 60000u
@@ -116,7 +117,8 @@ static int find_use(struct store *store, const struct found *found, size_t *uses
     struct value values[] = {value_text(found->native), value_int(STORE_FILES_OF)};
 
     *uses = 0;
-    if (found->kind != STORE_INPUT && found->kind != STORE_COPY)
+    if ((found->kind != STORE_INPUT && found->kind != STORE_COPY) ||
+        seeded_fault(SEEDED_EARLY_DELETION))
         return 0;
     return WORK_RUN(store,
                     "select 1 from @batch_part p where (p.input_file = $1 or p.original = $1)"

@@ -8,6 +8,7 @@
 
 #include "calls/attempt.h"
 #include "common/log.h"
+#include "common/seeded_fault.h"
 #include "core/provider_clock.h"
 #include "crypto/marker.h"
 #include "journal/moves.h"
@@ -375,7 +376,9 @@ static void on_created(void *arg, const struct attempt_result *result)
     m->attempt = NULL;
     question.pinned = true;
     question.tries = question.max_tries = 1;
-    if (result->ok)
+    if (result->ok && m->task->wire.tries == 0 && seeded_fault(SEEDED_RETRIED_MOVE))
+        wait_longer(m, "its move is lost");
+    else if (result->ok)
         on_made(m, result->upstream);
     else if (retry_is_doubtful(&question) || retry_decide(&question, 0).action == RETRY_RECONCILE)
         on_lost(m, result->failure.message);

@@ -11,8 +11,14 @@ enum seeded_fault {
     SEEDED_RETRIED_CREATE,    /* "retried_create": one of unknown outcome counts as not made */
     SEEDED_FREED_RESERVATION, /* "freed_reservation": one is free as soon as its batch is seen */
     SEEDED_FORGOTTEN_KEY,     /* "forgotten_key": no Idempotency-Key is seen */
-    SEEDED_DROPPED_FENCE, /* "dropped_fence": a node's next life has the epoch of the last one */
-    SEEDED_IGNORED_LEASE, /* "ignored_lease": what others may grant alone is granted, too */
+    SEEDED_DROPPED_FENCE,   /* "dropped_fence": a node's next life has the epoch of the last one */
+    SEEDED_IGNORED_LEASE,   /* "ignored_lease": what others may grant alone is granted, too */
+    SEEDED_SHOWN_FAILURE,   /* "shown_failure": one that is moved is shown as failed meanwhile */
+    SEEDED_SHOWN_MOVE,      /* "shown_move": where it runs it is a batch of its own in lists */
+    SEEDED_RETRIED_MOVE,    /* "retried_move": the first try of a move counts as not made */
+    SEEDED_RETRIED_ANSWER,  /* "retried_answer": lines that have an answer are tried again, too */
+    SEEDED_EARLY_DELETION,  /* "early_deletion": an input goes although another batch runs on it */
+    SEEDED_SHARED_DELETION, /* "shared_deletion": what one owner wants deleted, all do */
     SEEDED_FAULTS
 };
 
