@@ -16,6 +16,7 @@ import harness
 from harness import BUILD, GROUP, MASTER_KEY, PROVIDER_KEYS, Gateway, Sim, azure_account, azure_deployment, free_port, lines, sim_config, until
 from postgres import Cluster, Replica
 from proxy import Proxy
+from record import tales
 from tenants import hash_of
 from test_metrics import Page
 
@@ -27,7 +28,8 @@ LEFT_ALONE, CLAIM, PASSES = 601, 61, 3.0
 TERMINAL = {"completed", "failed", "expired", "cancelled"}
 # What must be nothing in the end.
 SUMS = ("tranche_reservations", "tranche_orphaned_reservations", "tranche_enqueued_tokens", "tranche_upstream_in_flight", "tranche_spool_bytes")
-TABLES = ("node", "allowance", "reservation", "idempotency", "lease", "batch", "batch_part", "usage", "hook_event", "owned_gap")
+TABLES = ("node", "allowance", "reservation", "idempotency", "lease", "batch", "batch_part", "usage", "hook_event", "owned_gap", "deletion")
+HOURS = "update {}deletion set due = 5, next_at = 5 where done is null"
 DIED = re.compile(r"(\w+ \d+) \(pid (\d+)[^)]*\) ended(.*)")
 MAX_LINES = 8
 CLOCK_SHIFT = BUILD / "tests" / "history" / "tranche-clock-shift.so"  # clock_shift.c
@@ -39,12 +41,14 @@ NODES_CLOCKS = CACHE.is_file() and not re.search(r"TRANCHE_(ASAN|TSAN):BOOL=ON",
 KEYS = {
     "a1": {"owner": "team-a", "team": "team-a", "max_open_batches": 6},
     "a2": {"owner": "team-a", "team": "team-a"},
-    "b1": {"owner": "team-b", "team": "team-b", "batch_enqueued_token_limit": 250},
+    "b1": {"owner": "team-b", "team": "team-b", "batch_enqueued_token_limit": 250, "delete_after": "1h"},
     "lone": {"owner": "lone", "max_open_batches": 4, "batch_enqueued_token_limit": 300},
     "master": {"owner": None, "admin": True},
 }
 TEAMS = {"team-a": {"batch_enqueued_token_limit": 600}, "team-b": {"max_open_batches": 5}}
 DEPLOYMENT_TOKENS = 300  # of the account eu, as configured: its provider has no limit of its own
+LATE_TOKENS = 700  # of the account us, as its provider counts and nobody has configured: what is more fails after its create
+LOSES = {"us": 4}  # of whose lines each so-manyth that ran has no answer
 TEXTS = {name: MASTER_KEY if name == "master" else f"sk-history-{name}-5b1c0d9e7f3a" for name in KEYS}
 LIMIT_NAMES = {"batch_enqueued_token_limit": "tokens", "max_open_batches": "batches"}
 
@@ -59,7 +63,10 @@ def limits():
 
 def providers(directory):
     """Two Azure resources and an OpenAI project, whose batches take some seconds: as long as is needed for limits to bite."""
-    accounts = [azure_account(name, switches={"max_files": 0, "seed": seed}) for seed, name in enumerate(("eu", "us"), 1)]
+    accounts = [azure_account(name, switches={"max_files": 0, "seed": seed, "lose_every": LOSES.get(name, 0)},
+                              deployments=[{"name": f"gpt-4o-batch-{name}", "model": "gpt-4o", "sku": "GlobalBatch", "refusal": "slow",
+                                            "enqueued_token_limit": LATE_TOKENS if name == "us" else 0}])
+                for seed, name in enumerate(("eu", "us"), 1)]
     accounts.append({"name": "oai", "kind": "openai", "port": 0, "key": PROVIDER_KEYS["oai"], "models": ["gpt-4o-mini"],
                      "switches": {"batches_per_hour": 0, "seed": 3}})
     return Sim(directory, sim_config(accounts, validate_ms=200, run_ms=2500, finalize_ms=50, cancel_ms=200))
@@ -70,8 +77,9 @@ def config_of(sim, state, database, leases):
     rows[0]["model_info"]["enqueued_token_limit"] = DEPLOYMENT_TOKENS
     rows.append({"model_name": GROUP, "model_info": {"mode": "batch"},
                  "litellm_params": {"order": 3, "model": "openai/gpt-4o-mini", "api_base": sim.base("oai") + "/v1", "api_key": PROVIDER_KEYS["oai"]}})
+    fields = {*LIMIT_NAMES, *(["delete_after"] if database else [])}
     keys = [{"hash": hash_of(TEXTS[name]), "key_alias": name, "models": ["*"], **({"team_id": key["team"]} if "team" in key else {}),
-             **{n: v for n, v in key.items() if n in LIMIT_NAMES}} for name, key in KEYS.items() if name != "master"]
+             **{n: v for n, v in key.items() if n in fields}} for name, key in KEYS.items() if name != "master"]
     settings = {"seal_keys": ["a-seal-key-of-the-histories"], "state_dir": str(state), "keys": keys,
                 "teams": [{"team_id": name, "models": ["*"], **team} for name, team in TEAMS.items()],
                 "timeouts": {"json_total_ms": "2s", "first_byte_ms": "2s", "low_speed_ms": "2s", "watch_ms": "1s", "count_files_ms": "1s"},
@@ -115,6 +123,10 @@ class Postgres:
         self.passed += seconds
         self.now.set_clock(self.passed)
 
+    def hours_pass(self):
+        """For files that are to go, and for nothing else."""
+        self.now.psql(HOURS.format("tranche."), check=False)
+
     def rows(self, table):
         done = self.now.psql(f"select coalesce(json_agg(t), '[]') from tranche.{table} t", check=False)
         return json.loads(done.stdout) if done.returncode == 0 else []
@@ -128,6 +140,10 @@ class Postgres:
 class Sqlite:
     def __init__(self, directory):
         self.path = directory / "history.db"
+
+    def hours_pass(self):
+        with contextlib.closing(sqlite3.connect(self.path, timeout=60)) as db, db:
+            db.execute(HOURS.format(""))
 
     def rows(self, table):
         with contextlib.closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, timeout=60)) as db:
@@ -290,8 +306,8 @@ class Fleet:
         has the marker's name: it is nothing that a create has asked for."""
         if self.database is None or not any(r["id"] != r["nonce"] for r in self.database.rows("reservation")):
             return []
-        return ["fleet", *(ability for ability, table in (("registry", "batch"), ("usage", "usage"), ("events", "hook_event"))
-                           if self.database.rows(table))]
+        return ["fleet", *(ability for ability, table in (("registry", "batch"), ("usage", "usage"), ("events", "hook_event"),
+                                                           ("deletions", "deletion")) if self.database.rows(table))]
 
     def holders(self):
         """Nodes that may grant a batch of some key alone."""
@@ -327,6 +343,8 @@ class Fleet:
             said = {"sums": {str(node.number): node.sums() for node in self.nodes}, "tables": self.tables(), "can": self.can()}
             if not self.owed(said) or time.monotonic() > began + patience:
                 return said
+            if self.files_wait(said["tables"]):
+                self.database.hours_pass()
             if self.must_wait(said, leap):
                 since = time.monotonic()
             elif passes and isinstance(self.database, Postgres) and time.monotonic() > since + wait:
@@ -343,13 +361,16 @@ class Fleet:
 
     def owed(self, said):
         """Whether anything is left that is not zero, or not written yet."""
-        batches = [b for account in self.ledger()["accounts"].values() for b in account.get("batches", [])]
+        batches = tales([b for account in self.ledger()["accounts"].values() for b in account.get("batches", [])])
         rows, wanted = said["tables"], {"registry": "batch", "usage": "usage", "events": "hook_event"}
         late = [ability for ability, table in wanted.items() if ability in said["can"] and len(rows[table]) < len(batches)]
         counted = any(value != 0 for sums in said["sums"].values() for value in sums.values())
         held = any(r["used"] or r["held_nano"] for r in rows.get("allowance", ())) or any(r["state"] != 2 for r in rows.get("reservation", ()))
         running = any(r["status"] not in TERMINAL for r in rows.get("batch", ()))
-        return late or counted or held or running
+        return late or counted or held or running or self.files_wait(rows)
+
+    def files_wait(self, rows):
+        return any(r["done"] is None for r in rows.get("deletion", ()))
 
     def end(self):
         problems = []

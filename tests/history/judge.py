@@ -13,13 +13,14 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from record import Past, native, owner_of  # noqa: E402
+from record import Past, Tale, began, failed_late, is_move, native, owner_of  # noqa: E402
 
 TERMINAL = {"failed", "completed", "expired", "cancelled"}
 STEPS = {"validating": {"in_progress", "failed", "cancelling", "expired"}, "in_progress": {"finalizing", "cancelling", "expired", "failed"},
          "finalizing": {"completed", "cancelling", "expired", "failed"}, "cancelling": {"cancelled", "completed", "expired", "failed"}}
 # Refusals after which a client may take it that there is no batch; 409 and 429 say "not now", and these that nobody knows.
 UNSURE = {"create_outcome_unknown", "repeat_unknown", "idempotency_answer_lost", "idempotency_in_progress"}
+MOST_MOVES = 3  # of one batch (server/journal/include/journal/moves.h)
 OUTAGE_SLACK_MS = 15_000  # after an outage a node may go on for so long as if it lasted: it does not try again at once
 
 INVARIANTS = {}
@@ -51,9 +52,18 @@ REACHABLE = reachable()
 
 def by_intent(past):
     found = collections.defaultdict(list)
-    for batch in past.batches:
-        found[(batch.get("metadata") or {}).get("intent")].append(batch)
+    for tale in past.tales:
+        found[tale.intent].append(tale)
     return found
+
+
+def ended_at(batch):
+    return min([at for status, at in (batch.get("entered_ms") or {}).items() if status in TERMINAL], default=float("inf"))
+
+
+def was_failed_over(past):
+    """To a replica that had not heard of everything: what the database had been told then is lost."""
+    return any(line["what"] == "fault" and line.get("name") == "fail over" for line in past.lines)
 
 
 # --- batches and files ---
@@ -71,12 +81,35 @@ def batches_of_one(calls, gaps):
 def no_batch_is_made_twice(past):
     """One batch at most for each thing that a client wanted once, and nothing that nobody wanted."""
     intents, gaps = past.intents(), outages(past)
-    for intent, batches in by_intent(past).items():
-        if len(batches) > batches_of_one(intents.get(intent, ()), gaps):
-            ids = [f"{b['id']} at {b['account']}" for b in batches]
-            yield f"{intent} was made {len(batches)} times: {', '.join(ids)}; {intents.get(intent)}"
+    for intent, told in by_intent(past).items():
+        if len(told) > batches_of_one(intents.get(intent, ()), gaps):
+            ids = [f"{t.id} at {t.all[0]['account']}" for t in told]
+            yield f"{intent} was made {len(told)} times: {', '.join(ids)}; {intents.get(intent)}"
         if intent not in intents:
-            yield f"{batches[0]['id']} at {batches[0]['account']} was asked for by nobody (intent {intent})"
+            yield f"{told[0].id} at {told[0].all[0]['account']} was asked for by nobody (intent {intent})"
+
+
+@invariant()
+def a_batch_moves_only_when_it_has_failed_late(past):
+    """To one place at a time, and so often."""
+    for tale in past.tales:
+        for before, after in zip(tale.all, tale.all[1:]):
+            if not failed_late(before) or ended_at(before) > began(after):
+                yield f"{tale.id} was moved to {after['id']} at {after['account']} while it was {before['status']} as {before['id']} at {before['account']}"
+        if len(tale.all) > 1 + MOST_MOVES or is_move(tale.all[0]):
+            yield f"{tale.id} was moved to {[b['id'] for b in tale.all[1:]]}, and began at {tale.all[0]['account']}"
+
+
+@invariant()
+def a_moved_batch_keeps_its_id(past):
+    """Nobody ever sees the one that it has where it runs."""
+    moved = {b["id"] for b in past.batches if is_move(b)}
+    if was_failed_over(past):
+        return
+    for call in past.calls:
+        for thing in call.objects if call.good else ():
+            if thing.get("kind") == "batch" and native(thing["id"]) in moved:
+                yield f"{thing['id']} is a batch that was moved there: {call}"
 
 
 @invariant()
@@ -110,19 +143,102 @@ def kept(past, kind, makers, there, gone):
 
 @invariant()
 def no_acknowledged_batch_is_lost(past):
-    yield from kept(past, "batch", past.of_op("create"), {b["id"] for b in past.batches}, set())
+    yield from kept(past, "batch", past.of_op("create", "retry"), {b["id"] for b in past.batches}, set())
 
 
 @invariant()
 def no_acknowledged_file_is_lost(past):
-    there = {f["id"] for f in past.files if not f.get("deleted")}
+    deleted = {f["id"] for f in past.files if f.get("deleted")}
     gone = {c.target for c in past.of_op("delete")}
-    made = {f["id"] for f in past.files}
-    for call in past.of_op("upload"):
-        for thing in call.objects if call.good else ():
-            if native(thing["id"]) in made - there and thing["id"] not in gone:
-                yield f"file {thing['id']} was deleted, and nobody asked for that: {call}"
-    yield from kept(past, "file", past.of_op("upload"), made, gone)
+    gone |= {o["id"] for c in past.of_op("upload") for o in c.objects if native(o["id"]) in deleted}
+    yield from kept(past, "file", past.of_op("upload"), {f["id"] for f in past.files}, gone)
+
+
+def rids(past):
+    """Owners whose files go some time after the end of their batches (delete_after)."""
+    return {key["owner"] for key in past.world["keys"].values() if "delete_after" in key} if past.world.get("database") != "none" else set()
+
+
+class Uses:
+    """Which batches files are of."""
+
+    def __init__(self, past):
+        intents = past.intents()
+        self.told = {native(o["id"]) for c in past.of_op("upload") if c.good for o in c.objects}
+        self.runs, self.tales = collections.defaultdict(list), collections.defaultdict(list)
+        for tale in past.tales:
+            asked = {native(c.file) for c in intents.get(tale.intent, ()) if c.file}
+            for batch in tale.all:
+                self.runs[batch.get("input_file_id")].append(batch)
+                asked |= {batch.get(name) for name in ("input_file_id", "output_file_id", "error_file_id")}
+            for name in asked - {None}:
+                self.tales[name].append(tale)
+
+    def owner(self, file):
+        tales = self.tales[file["id"]]
+        return owner_of(file.get("filename")) or (tales[0].owner if tales else None)
+
+
+@invariant()
+def no_file_goes_before_its_time(past):
+    """Deleted is what its owner asked for, or wants to be deleted after the end of the last batch that has it. Copies, and what a retry
+    stores, are the gateway's: they go as soon as nothing runs on them."""
+    uses, asked = Uses(past), {native(c.target) for c in past.of_op("delete")}
+    owners = {key["owner"] for key in past.world["keys"].values()}
+    for file in past.files:
+        name, owner, at = file["id"], uses.owner(file), file.get("deleted_ms", 0)
+        if not file.get("deleted") or name in asked or owner not in owners:
+            continue
+        ours = not file.get("output") and name not in uses.told
+        running = [b["id"] for b in uses.runs[name] if began(b) < at < ended_at(b)]
+        if not ours:
+            running = [t.id for t in uses.tales[name] if began(t.all[0]) < at < ended_at(t.last)]
+        if running:
+            yield f"file {name} at {file['account']} was deleted while {running} ran"
+        if not ours and (owner not in rids(past) or not uses.tales[name]):
+            yield f"file {name} at {file['account']} is {owner}'s, who did not want it deleted"
+
+
+@invariant("deletions")
+def each_file_goes_when_its_time_has_come(past):
+    """All of the batches of who wants that, wherever they ran."""
+    uses = Uses(past)
+    if was_failed_over(past):
+        return
+    for file in past.files:
+        if not file.get("deleted") and uses.tales[file["id"]] and uses.owner(file) in rids(past):
+            yield f"file {file['id']} at {file['account']} is still there, of {[t.id for t in uses.tales[file['id']]]}"
+
+
+# --- lines ---
+
+
+def asked_lines(past, results, tale, calls):
+    """Of a batch, in their order. @return None: it is not known"""
+    call = calls[0]
+    if call.op == "create":
+        return [f"request-{n}" for n in range(1, call.lines + 1)]
+    of = results.get(call.target)
+    return [line for line, what in of.answers if what != "ok"] if of is not None else None
+
+
+@invariant()
+def every_line_is_answered_once(past):
+    """The results of each batch are a line for each one that was asked, in that order: what a retry asks again has no answer, and what its
+    provider answered stands there once. Of the lines of a provider that loses none none is missing."""
+    intents, by_id = past.intents(), {t.id: t for t in past.tales}
+    results = {c.target: c for c in past.of_op("results") if c.good}
+    for shown, call in results.items():
+        tale = by_id.get(native(shown), Tale({"id": native(shown), "status": ""}))
+        calls, got = intents.get(tale.intent), [line for line, _ in call.answers]
+        wanted = asked_lines(past, results, tale, calls) if calls else None
+        if len(set(got)) != len(got) or (wanted is not None and got != wanted):
+            yield f"{shown} was asked for {wanted}, and its results are {got}: {call}"
+        answered = sorted(line for line, what in call.answers if what == "ok")
+        if call.output is not None and sorted(call.output) != answered:
+            yield f"{shown} has an output of {sorted(call.output)}, and its results say {answered}: {call}"
+        if tale.last["status"] == "completed" and tale.last["account"] not in past.world.get("loses", ()) and len(answered) != len(got):
+            yield f"{shown} completed at {tale.last['account']} without all answers: {call.answers}"
 
 
 @invariant()
@@ -145,27 +261,54 @@ def what_was_denied_was_not_made(past):
         told = any(c.good for c in calls)
         denied = last.status is not None and 400 <= last.status < 500 and last.status not in (408, 409, 429) and last.code not in UNSURE
         if denied and not told and made.get(intent):
-            yield f"{intent} was denied with {last.status} {last.code}, and there is {made[intent][0]['id']}: {calls}"
+            yield f"{intent} was denied with {last.status} {last.code}, and there is {made[intent][0].id}: {calls}"
 
 
 @invariant()
 def no_status_goes_backwards(past):
     """A look that began after another one had ended sees what that one saw, or what may come of it."""
-    seen = collections.defaultdict(list)
+    for name, looks in seen_of(past, "status").items():
+        for call, status, known in with_what_was_known(looks):
+            for before, earlier in known.items():
+                if status in REACHABLE and before in REACHABLE and status not in REACHABLE[before]:
+                    yield f"{name} was {before} ({earlier}), and then {status} ({call})"
+
+
+@invariant()
+def no_count_shrinks(past):
+    """What was done of a batch stays done."""
+    for name, looks in seen_of(past, "counts").items():
+        for call, counts, known in with_what_was_known(looks):
+            for before, earlier in known.items():
+                if any(now < then for now, then in zip(counts, before)):
+                    yield f"{name} had the counts {list(before)} ({earlier}), and then {list(counts)} ({call})"
+
+
+def seen_of(past, member):
+    """id -> [(call, what it showed)]. Of a batch that was moved a node without the database may know nothing: it shows what its first
+    provider says."""
+    seen, gaps = collections.defaultdict(list), outages(past)
+    moved = {t.id for t in past.tales if failed_late(t.all[0])}
     for call in past.of_op("get_batch", "list", "cancel"):
         for thing in call.objects if call.good else ():
-            if thing.get("kind") == "batch" and thing.get("status") in REACHABLE:
-                seen[native(thing["id"])].append((call, thing["status"]))
-    for name, looks in seen.items():
-        ended = sorted(looks, key=lambda look: look[0].ended)
-        known, at = {}, 0
-        for call, status in sorted(looks, key=lambda look: look[0].began):
-            while at < len(ended) and ended[at][0].ended < call.began:
-                known.setdefault(ended[at][1], ended[at][0])
-                at += 1
-            for before, earlier in known.items():
-                if status not in REACHABLE[before]:
-                    yield f"{name} was {before} ({earlier}), and then {status} ({call})"
+            name = native(thing["id"])
+            if thing.get("kind") != "batch" or thing.get(member) is None:
+                continue
+            if name not in moved or not in_outage(gaps, call.node, call.began, call.ended):
+                value = thing[member]
+                seen[name].append((call, tuple(value) if isinstance(value, list) else value))
+    return seen
+
+
+def with_what_was_known(looks):
+    """Each look, and what looks that had ended before it began had seen: (call, what it saw, {what was seen: by whom first})."""
+    ended = sorted(looks, key=lambda look: look[0].ended)
+    known, at = {}, 0
+    for call, value in sorted(looks, key=lambda look: look[0].began):
+        while at < len(ended) and ended[at][0].ended < call.began:
+            known.setdefault(ended[at][1], ended[at][0])
+            at += 1
+        yield call, value, known
 
 
 @invariant()
@@ -174,8 +317,8 @@ def no_tenant_sees_anothers(past):
     owners = {b["id"]: owner_of((b.get("metadata") or {}).get("intent")) for b in past.batches}
     owners.update({f["id"]: owner_of(f.get("filename")) for f in past.files if not f.get("output")})
     for batch in past.batches:
-        for name in ("output_file_id", "error_file_id"):
-            if batch.get(name):
+        for name in ("output_file_id", "error_file_id", "input_file_id"):
+            if batch.get(name) and owners.get(batch[name]) is None:
                 owners[batch[name]] = owners[batch["id"]]
     for call in past.calls:
         if past.world["keys"].get(call.who, {}).get("admin"):
@@ -221,28 +364,30 @@ def lives(past):
 class Job:
     """A batch as limits see it: from its creation to its end at the provider, which every count of the gateway has to cover."""
 
-    def __init__(self, past, batch, calls, life):
+    def __init__(self, past, batch, tale, calls, life):
         good = next((c for c in calls if c.good and not c.replayed), None)
         first = good or calls[0]
         entered = batch["entered_ms"]
-        self.id, self.who, self.lines = batch["id"], first.who, first.lines
+        self.id, self.who, self.lines = batch["id"], first.who, first.lines or tale.lines
         self.begins = entered["validating"]
-        self.ends = min([at for status, at in entered.items() if status in TERMINAL], default=float("inf"))
+        self.ends = ended_at(batch)
         self.node = good.node if good else None
         self.life = life(good.node, self.begins) if good else None
-        self.tokens = past.world["tokens"][str(self.lines)]
+        self.tokens = past.world["tokens"].get(str(self.lines), 0)  # nobody knows how long a retry was that has failed late
         key = past.world["keys"][self.who]
-        self.scopes = {f"key:{self.who}", f"team:{key.get('team')}", f"deployment:{batch['account']}"}
+        self.scopes = {f"deployment:{batch['account']}"}
+        if not is_move(batch):  # key and team were asked when it was made, and are not asked again
+            self.scopes |= {f"key:{self.who}", f"team:{key.get('team')}"}
         self.in_outage = False
 
 
 def jobs(past):
     intents, life, found = past.intents(), lives(past), []
     gaps = outages(past)
-    for batch in past.batches:
-        calls = intents.get((batch.get("metadata") or {}).get("intent"))
+    for tale, batch in [(tale, batch) for tale in past.tales for batch in tale.all]:
+        calls = intents.get(tale.intent)
         if calls and batch.get("entered_ms", {}).get("validating"):
-            job = Job(past, batch, calls, life)
+            job = Job(past, batch, tale, calls, life)
             job.in_outage = in_outage(gaps, job.node, job.begins, job.begins)
             found.append(job)
     return found
@@ -251,8 +396,7 @@ def jobs(past):
 def keeps_back(past):
     """Whether what a node may grant alone is granted by nobody else (`leases: counted`): then an outage excuses nothing. More than a database
     keeps its word for is not promised: what a replica had not heard of is gone when it takes over."""
-    lost = any(line["what"] == "fault" and line.get("name") == "fail over" for line in past.lines)
-    return past.world.get("leases") == "counted" and not lost
+    return past.world.get("leases") == "counted" and not was_failed_over(past)
 
 
 def over(jobs_of_scope, limit, size_of, nodes, shares):
@@ -303,29 +447,36 @@ def no_limit_is_exceeded(past):
 # --- the journal ---
 
 
+def ends_of(past, tale):
+    """As what it may have ended: one that is cancelled while it moves ends as that, and no provider knows."""
+    asked = any(native(c.target) == tale.id for c in past.of_op("cancel"))
+    return {tale.last["status"], *(["cancelled"] if asked and failed_late(tale.last) else [])}
+
+
 @invariant("registry")
 def every_batch_is_in_the_registry(past):
     """With the state that its provider says it ended in."""
     rows = {native(r["id"]): r for r in past.rows("batch")}
-    for batch in past.batches:
-        row = rows.get(batch["id"])
+    for tale in past.tales:
+        row = rows.get(tale.id)
         if row is None:
-            yield f"{batch['id']} at {batch['account']} is not in the registry"
-        elif batch["status"] in TERMINAL and row["status"] != batch["status"]:
-            yield f"{batch['id']} ended as {batch['status']}, and the registry says {row['status']}"
-    there = {b["id"] for b in past.batches}
+            yield f"{tale.id} at {tale.all[0]['account']} is not in the registry"
+        elif tale.last["status"] in TERMINAL and row["status"] not in ends_of(past, tale):
+            yield f"{tale.id} ended as {tale.last['status']}, and the registry says {row['status']}"
+    there = {t.id for t in past.tales}
     for name in set(rows) - there:
         yield f"the registry has {name}, which no provider has"
 
 
 @invariant("usage")
 def usage_is_counted_once(past):
-    """For each batch that has ended the tokens that its provider counted, once, and each row has a number of its own."""
+    """For each batch that has ended the tokens that its provider counted, once, and each row has a number of its own. Of an answer that its
+    provider has lost nobody can know."""
     of_batch = collections.defaultdict(list)
     for row in past.rows("usage"):
         of_batch[native(row["batch_id"])].append(row)
-    for batch in past.batches:
-        rows = of_batch.pop(batch["id"], [])
+    for tale in past.tales:
+        rows, batch = of_batch.pop(tale.id, []), {**tale.last, "id": tale.id}
         twice = [k for k, n in collections.Counter((r["part"], r["model"]) for r in rows).items() if n > 1]
         if twice:
             yield f"{batch['id']} has several rows of usage for {twice}"
@@ -337,8 +488,8 @@ def usage_is_counted_once(past):
             yield f"{batch['id']} ended as {batch['status']}, and its usage is nowhere"
             continue
         for ours, theirs in (("tok_in", "input_tokens"), ("tok_out", "output_tokens")):
-            total = sum(r[ours] for r in rows)
-            if total != batch[theirs]:
+            total, lost = sum(r[ours] for r in rows), batch["account"] in past.world.get("loses", ())
+            if total > batch[theirs] or (total < batch[theirs] and not lost):
                 yield f"{batch['id']}: {ours} is {total}, its provider counted {batch[theirs]}"
     for name in of_batch:
         yield f"there is usage of {name}, which no provider has"
@@ -353,11 +504,12 @@ def each_end_is_one_event(past):
     of_batch = collections.defaultdict(list)
     for row in past.rows("hook_event"):
         of_batch[native(row["batch_id"])].append(row["type"])
-    for batch in past.batches:
-        types = [t.removeprefix("batch.") for t in of_batch.pop(batch["id"], [])]
-        wanted = [batch["status"]] if batch["status"] in TERMINAL else []
-        if types != wanted:
-            yield f"{batch['id']} is {batch['status']}, and its events are {types}"
+    for tale in past.tales:
+        types = [t.removeprefix("batch.") for t in of_batch.pop(tale.id, [])]
+        status = tale.last["status"]
+        wanted = [[end] for end in ends_of(past, tale)] if status in TERMINAL else [[]]
+        if types not in wanted:
+            yield f"{tale.id} is {status}, and its events are {types}"
     for name in of_batch:
         yield f"there are events of {name}, which no provider has"
 

@@ -7,15 +7,18 @@
 
 Times are Unix milliseconds of one machine, which are the simulator's too: the run never moves its clock. Lines of the history:
 
-    {"at", "what": "call", "call": n, "client", "node", "who", "op", ...}   op: upload create get_batch get_file list cancel delete
+    {"at", "what": "call", "call": n, "client", "node", "who", "op", ...}   op: upload create retry get_batch get_file list cancel delete results
     {"at", "what": "answer", "call": n, "status", "code", "again", "replayed", "objects": [...]}   status null: the connection broke
     {"at", "what": "outage", "node", "begins": true}       from here, to false, that node and the database do not reach each other
     {"at", "what": "death", "node"}                        all of that node was killed: its shared memory is gone
     {"at", "what": "fault", ...}                           anything else that was done to them, for who reads it
     {"at", "what": "broken", "text"}                       an answer that no answer may be
 
-A create's call has `intent`, `file`, `lines`, `keyed`, `announced` (an SDK says that it asked before); an object of an answer has `kind` (file, batch), `id`, `status`, and `owner`: whose
-it is according to what its maker wrote into it (metadata `intent` of a batch, name of a file), null where nothing is written.
+A create's call has `intent`, `file`, `lines`, `keyed`, `announced` (an SDK says that it asked before), a retry's has `target`, the batch that
+it is of, in place of `file` and `lines`; an object of an answer has `kind` (file, batch), `id`, `status`, `counts` (total, completed, failed),
+and `owner`: whose it is according to what its maker wrote into it (metadata `intent` of a batch, name of a file), null where nothing is
+written. The answer to `results` has `answers`, pairs of a line's custom_id and what became of it (ok, or an error's code), in their order,
+and, at the end of the run, `output`: the custom_ids in the output file that were answered well.
 """
 
 import json
@@ -25,6 +28,9 @@ import threading
 import time
 
 TAG = re.compile(r"-t[a-z2-7]{32}$")
+MARK = re.compile(r"^(.+)\.\d+(\.jsonl)?$")
+# In the marker of a batch that was moved after its failure the nonce begins so (server/objects/include/objects/moved.h).
+MOVED = re.compile(r"(^|\.)6d6f7665[0-9a-f]{24}\.")
 
 
 def now_ms():
@@ -38,7 +44,50 @@ def native(shown):
 
 def owner_of(mark):
     """Whose an object is by what its maker wrote: OWNER.NUMBER, with .jsonl behind it for a file."""
-    return mark.split(".")[0] if mark and "." in mark else None
+    found = MARK.match(mark or "")
+    return found.group(1) if found else None
+
+
+def is_move(batch):
+    return bool(MOVED.search((batch.get("metadata") or {}).get("tranche", "")))
+
+
+def failed_late(batch):
+    return batch["status"] == "failed" and batch.get("code") == "token_limit_exceeded"
+
+
+def began(batch):
+    return (batch.get("entered_ms") or {}).get("validating", 0)
+
+
+class Tale:
+    """A batch as its client knows it: what its providers made of it, one after the other, under the id of the first."""
+
+    def __init__(self, first):
+        self.all = [first]
+        self.id, self.intent = first["id"], (first.get("metadata") or {}).get("intent")
+        self.owner = owner_of(self.intent)
+
+    @property
+    def last(self):
+        return self.all[-1]
+
+    @property
+    def lines(self):
+        return max(b.get("lines", 0) for b in self.all)
+
+
+def tales(batches):
+    """Of what providers made."""
+    found, of_intent = [], {}
+    for batch in sorted(batches, key=lambda b: (began(b), is_move(b))):
+        before = of_intent.setdefault((batch.get("metadata") or {}).get("intent"), [])
+        if is_move(batch) and before:
+            next((t for t in before if failed_late(t.last)), before[-1]).all.append(batch)
+        else:
+            before.append(Tale(batch))
+            found.append(before[-1])
+    return found
 
 
 class Recorder:
@@ -78,10 +127,12 @@ class Call:
         self.intent, self.lines, self.keyed, self.target = line.get("intent"), line.get("lines"), line.get("keyed"), line.get("target")
         self.announced = line.get("announced", False)
         self.again, self.replayed, self.objects = False, False, []
+        self.file, self.answers, self.output = line.get("file"), None, None
 
     def answer(self, line):
         self.ended, self.status, self.code = line["at"], line["status"], line.get("code")
         self.again, self.replayed, self.objects = line.get("again", False), line.get("replayed", False), line.get("objects", [])
+        self.answers, self.output = line.get("answers"), line.get("output")
 
     @property
     def good(self):
@@ -105,6 +156,7 @@ class Past:
                 self.calls[line["call"]].answer(line)
         self.calls = list(self.calls.values())
         self.batches = [{**b, "account": name} for name, a in ledger["accounts"].items() for b in a.get("batches", [])]
+        self.tales = tales(self.batches)
         self.files = [{**f, "account": name} for name, a in ledger["accounts"].items() for f in a.get("files", [])]
 
     @classmethod
@@ -117,7 +169,7 @@ class Past:
 
     @property
     def can(self):
-        """What this program and its database do for a fleet: fleet, registry, usage, events."""
+        """What this program and its database do for a fleet: fleet, registry, usage, events, deletions."""
         return set(self.end.get("can", []))
 
     def rows(self, table):
@@ -132,6 +184,6 @@ class Past:
     def intents(self):
         """intent -> its creates, in order"""
         found = {}
-        for call in self.of_op("create"):
+        for call in self.of_op("create", "retry"):
             found.setdefault(call.intent, []).append(call)
         return found

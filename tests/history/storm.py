@@ -12,6 +12,7 @@ TRANCHE_BUILD_DIR says which build.
 
 import argparse
 import http.client
+import json
 import pathlib
 import random
 import shutil
@@ -24,16 +25,17 @@ import time
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "integration")]
 
-from fleet import GROUP, KEYS, MAX_LINES, NODES_CLOCKS, SETTLED, TEXTS, Fleet, Postgres, limits  # noqa: E402
+from fleet import GROUP, KEYS, LOSES, MAX_LINES, NODES_CLOCKS, SETTLED, TEXTS, Fleet, Postgres, limits  # noqa: E402
 from harness import BUILD, lines, multipart, until  # noqa: E402
-from judge import judge  # noqa: E402
+from judge import TERMINAL, judge  # noqa: E402
 from proof import FAULTS, sdk_repeats  # noqa: E402
-from record import Past, Recorder, owner_of  # noqa: E402
+from record import Past, Recorder, is_move, owner_of  # noqa: E402
 
 CLIENTS, TRIES = 8, 6
 ASK_S = 30  # a client's patience with one answer
 WANTED = [name for name in KEYS if name != "master"]
 CLOCKS = [0, 30, -30, 900, -900]
+PROVIDERS_CLOCKS = [0, 30, -30, 600, -600]  # what failed longer ago than half an hour by its provider's clock is not moved any more
 PLACES = [("POST", "*/batches*"), ("POST", "*/batches*"), ("POST", "*/files*"), ("GET", "*/batches*"), ("GET", "*/files*"), ("POST", "*/cancel*")]
 # What ends by itself or by a limit of the gateway's; a 4xx about the request is no fault of the way.
 WAYS = {name: action for name, action in FAULTS.items() if action.get("status") in (None, 429, 500, 502, 503, 504) and name != "oversize"}
@@ -50,7 +52,7 @@ class Client(threading.Thread):
         self.problem = None
 
     def run(self):
-        kinds = {self.upload: 3, self.create: 7, self.poll: 6, self.list: 1, self.cancel: 1, self.delete: 1, self.pry: 1}
+        kinds = {self.upload: 3, self.create: 7, self.poll: 6, self.list: 1, self.cancel: 1, self.delete: 1, self.pry: 1, self.retry: 2}
         try:
             for _ in range(self.count):
                 (kind,) = self.lot.choices(list(kinds), list(kinds.values()))
@@ -72,10 +74,33 @@ class Client(threading.Thread):
         except (AssertionError, ValueError, KeyError) as problem:
             out.note("broken", text=f"call {number}: {str(problem)[:500]}")
         out.note("answer", call=number, status=status, **told)
-        if status == 200 and op in ("create", "upload"):
-            for thing in told.get("objects", ()):
-                self.storm.have(thing["kind"], KEYS[who]["owner"], thing["id"] if op == "create" else (thing["id"], noted["lines"]))
+        owner = KEYS[who]["owner"]
+        for thing in told.get("objects", ()) if status == 200 else ():
+            if op in ("create", "retry", "upload"):
+                self.storm.have(thing["kind"], owner, (thing["id"], noted["lines"]) if op == "upload" else thing["id"])
+            elif op == "get_batch" and thing["status"] in TERMINAL:
+                self.storm.have("ended", owner, thing["id"])
         return answer
+
+    def read(self, who, path):
+        """A file, or results: of lines. @return None: there is none, or it is not told"""
+        try:
+            answer = self.storm.fleet.nodes[self.any_node()].gateway.request("GET", path, key=TEXTS[who], timeout=ASK_S)
+        except (OSError, http.client.HTTPException):
+            return None
+        return [json.loads(line) for line in answer.body.splitlines()] if answer.status == 200 else None
+
+    def results(self, who, batch):
+        """What became of each line, and what the output file has of them."""
+        number = self.storm.out.call(client=self.number, who=who, op="results", target=batch)
+        found = self.read(who, f"/v1/batches/{batch}/results")
+        told = {"status": None if found is None else 200, "answers": [(line["custom_id"], what_became(line)) for line in found or ()]}
+        answer = self.ask(who, "get_batch", "GET", f"/v1/batches/{batch}", target=batch)
+        output = answer.json()["output_file_id"] if answer is not None and answer.status == 200 else None
+        lines_of_it = self.read(who, f"/v1/files/{output}/content") if output else None
+        if lines_of_it is not None:
+            told["output"] = [line["custom_id"] for line in lines_of_it if what_became(line) == "ok"]
+        self.storm.out.note("answer", call=number, **told)
 
     def any_node(self):
         return self.lot.randrange(len(self.storm.fleet.nodes))
@@ -123,6 +148,16 @@ class Client(threading.Thread):
         if twin is not None:
             twin.join()
 
+    def retry(self, who):
+        """What has no answer of a batch that was seen to have ended."""
+        batch = self.storm.pick("ended", KEYS[who]["owner"], self.lot)
+        if batch is None:
+            return self.poll(who)
+        intent = self.storm.number(KEYS[who]["owner"])
+        key = intent if self.lot.random() < 0.6 else None
+        self.repeat(who, "retry", "POST", f"/v1/batches/{batch}/retry", {"metadata": {"intent": intent}}, {}, key, intent=intent, keyed=bool(key),
+                    target=batch)
+
     def poll(self, who):
         batch = self.storm.pick("batch", KEYS[who]["owner"], self.lot)
         if batch is not None:
@@ -158,10 +193,23 @@ def what_it_says(answer):
     if answer.status >= 400:
         return {**told, "code": value["error"]["code"]}
     things = value["data"] if value.get("object") == "list" else [value]
-    told["objects"] = [{"kind": t["object"], "id": t["id"], "status": t.get("status"),
+    told["objects"] = [{"kind": t["object"], "id": t["id"], "status": t.get("status"), **counts_of(t),
                         "owner": owner_of((t.get("metadata") or {}).get("intent") or t.get("filename") if not is_output(t) else None)}
                        for t in things if t.get("object") in ("batch", "file") and not t.get("deleted")]
     return told
+
+
+def counts_of(thing):
+    counts = thing.get("request_counts")
+    return {"counts": [counts.get(name) or 0 for name in ("total", "completed", "failed")]} if counts else {}
+
+
+def what_became(line):
+    """Of a line of results, or of an output file."""
+    if line.get("error"):
+        return str(line["error"].get("code"))
+    status = (line.get("response") or {}).get("status_code")
+    return "ok" if status == 200 else str(status)
 
 
 def is_output(thing):
@@ -186,7 +234,7 @@ class Storm:
             self.fleet.sim.fault({"hang": "answer", "ms": create_ms}, method="POST", path="*/batches", times=1_000_000)
         self.disturbances = [d for d in self.all_disturbances() if disturbances is None or d.__name__ in disturbances]
         self.deck = []
-        self.world = {"seed": seed, "nodes": nodes, "database": database, "leases": leases, "keys": KEYS, "limits": limits(), "looked_at_the_end": True}
+        self.world = {"seed": seed, "loses": sorted(LOSES), "nodes": nodes, "database": database, "leases": leases, "keys": KEYS, "limits": limits(), "looked_at_the_end": True}
 
     # --- what clients share ---
 
@@ -235,7 +283,7 @@ class Storm:
         if NODES_CLOCKS:
             found += [self.jump_nodes_clock]
         if self.fleet.database is not None:
-            found += [self.kill_keeper, self.stop_keeper]
+            found += [self.kill_keeper, self.stop_keeper, self.hours_pass]
         if isinstance(self.fleet.database, Postgres):
             found += [self.cut_database, self.refuse_database, self.hold_database, self.hold_all, self.stop_database, self.restart_database,
                       self.fail_over]
@@ -312,9 +360,13 @@ class Storm:
         node.set_clock(seconds)
 
     def jump_providers_clock(self):
-        account, seconds = self.lot.choice(["eu", "us", "oai"]), self.lot.choice(CLOCKS)
+        account, seconds = self.lot.choice(["eu", "us", "oai"]), self.lot.choice(PROVIDERS_CLOCKS)
         self.out.note("fault", name="clock of provider", of=account, seconds=seconds)
         self.fleet.sim.switch(account, clock_skew_s=seconds)
+
+    def hours_pass(self):
+        self.out.note("fault", name="hours pass")
+        self.fleet.database.hours_pass()
 
     def outage(self, nodes, begins):
         for node in nodes:
@@ -411,7 +463,7 @@ class Storm:
         """Every owner looks for all that it was told of, at any node, until an answer comes that is one."""
         client = Client(self, -2, 0)
         with self.lock:
-            wanted = [(kind, owner, thing) for (kind, owner), things in self.things.items() for thing in things]
+            wanted = [(kind, owner, thing) for (kind, owner), things in self.things.items() if kind != "ended" for thing in things]
         whose = {key["owner"]: name for name, key in reversed(list(KEYS.items()))}
         for kind, owner, thing in wanted:
             shown = thing if kind == "batch" else thing[0]
@@ -426,12 +478,23 @@ class Storm:
 
             until(look, f"an answer to {target}")
 
+    def read_at_the_end(self):
+        """The answers to every line of every batch."""
+        client = Client(self, -3, 0)
+        with self.lock:
+            wanted = [(owner, batch) for (kind, owner), things in self.things.items() if kind == "batch" for batch in things]
+        whose = {key["owner"]: name for name, key in reversed(list(KEYS.items()))}
+        for owner, batch in wanted:
+            client.results(whose[owner], batch)
+
     def finish(self, patience=SETTLED, passes=True):
         """The end of all disturbances, and what is left then. @return Past"""
         try:
             self.out.note("fault", name="heal")
             self.fleet.heal()
             self.look_at_the_end()
+            until(self.fleet.batches_ended, "all batches end", SETTLED)
+            self.read_at_the_end()
             end = self.fleet.settle(patience, passes)
             ledger = self.fleet.ledger()
         finally:
@@ -471,6 +534,10 @@ def keep(directory, name):
     return place
 
 
+def retried(past):
+    return sum(call.good for call in past.of_op("retry"))
+
+
 def summary(past):
     kinds = {}
     for line in past.lines:
@@ -479,8 +546,9 @@ def summary(past):
     statuses = {}
     for call in past.of_op("create"):
         statuses[call.status] = statuses.get(call.status, 0) + 1
-    return f"{len(past.calls)} calls, {len(past.intents())} intents, {len(past.batches)} batches, {len(past.files)} files; creates were answered " \
-           f"{statuses}; disturbed by {kinds}; the program can {sorted(past.can)}"
+    moves, gone = sum(is_move(b) for b in past.batches), sum(f["deleted"] for f in past.files)
+    return f"{len(past.calls)} calls, {len(past.intents())} intents, {len(past.batches)} batches ({moves} moved, {retried(past)} retried), " \
+           f"{len(past.files)} files ({gone} deleted); creates were answered {statuses}; disturbed by {kinds}; the program can {sorted(past.can)}"
 
 
 def main():

@@ -13,6 +13,8 @@ from judge import judge as judged
 from record import Past, Recorder, native, owner_of
 
 TAG = "-t" + "a" * 32
+MOVE = f"1.0.{'6d6f7665' + 'a' * 24}.7.file-1.seal"  # a marker, as a moved batch has one
+LATE = {"validating": 1000, "failed": 1500}
 RAN = {"validating": 1000, "in_progress": 1100, "finalizing": 1900, "completed": 2000}
 
 
@@ -40,14 +42,20 @@ class Story:
             self.line("answer", until, call=number, status=status, code=code, replayed=replayed, objects=list(objects))
         return self
 
-    def upload(self, who="a1", name="f1", mark="team-a.1", deleted=False, account="eu", **more):
-        self.ledger["accounts"][account]["files"].append({"id": name, "filename": f"{mark}.jsonl", "deleted": deleted, "output": False})
+    def file(self, name, filename="retry.jsonl", account="eu", deleted=None, output=False):
+        """What a provider has, or had. @param deleted  when"""
+        self.ledger["accounts"][account]["files"].append(
+            {"id": name, "filename": filename, "deleted": deleted is not None, "deleted_ms": deleted or 0, "output": output})
+        return self
+
+    def upload(self, who="a1", name="f1", mark="team-a.1", deleted=None, account="eu", **more):
+        self.file(name, f"{mark}.jsonl", account, deleted)
         return self.call("upload", who, objects=[{"kind": "file", "id": name + TAG}], **more)
 
-    def batch(self, intent, name, account="eu", status="completed", entered=None, **more):
+    def batch(self, intent, name, account="eu", status="completed", entered=None, move=False, **more):
         """What a provider did, whoever knows of it."""
         self.ledger["accounts"][account]["batches"].append(
-            {"id": name, "metadata": {"intent": intent}, "status": status, "entered_ms": RAN if entered is None else entered,
+            {"id": name, "metadata": {"intent": intent, **({"tranche": MOVE} if move else {})}, "status": status, "entered_ms": RAN if entered is None else entered,
              "input_tokens": 30, "output_tokens": 8, "output_file_id": f"out-{name}", "error_file_id": None, **more})
         return self
 
@@ -58,9 +66,16 @@ class Story:
         return self.call("create", who, objects=[{"kind": "batch", "id": name + TAG, "status": "validating"}] if good else (),
                          intent=intent, lines=lines, keyed=more.pop("keyed", True), **more)
 
-    def poll(self, who="a1", name="b1", status=200, state="completed", **more):
-        objects = [{"kind": "batch", "id": name + TAG, "status": state}] if status == 200 else ()
+    def poll(self, who="a1", name="b1", status=200, state="completed", counts=(1, 0, 0), **more):
+        objects = [{"kind": "batch", "id": name + TAG, "status": state, "counts": list(counts)}] if status == 200 else ()
         return self.call("get_batch", who, status=status, objects=objects, target=name + TAG, **more)
+
+    def results(self, *answers, who="a1", name="b1", output=None):
+        """@param answers  of each line; a text with a blank has another custom_id than its place says"""
+        pairs = [a.split() if " " in a else [f"request-{n}", a] for n, a in enumerate(answers, 1)]
+        self.call("results", who, target=name + TAG)
+        self.lines[-1].update(answers=pairs, output=output)
+        return self
 
     def rows(self, table, *rows):
         self.end["tables"].setdefault(table, []).extend(rows)
@@ -153,9 +168,9 @@ def test_an_acknowledged_file_that_no_provider_has():
 
 
 def test_a_file_that_nobody_deleted():
-    assert Story().upload(deleted=True).found() == ["no_acknowledged_file_is_lost"]
-    assert Story().upload(deleted=True).call("delete", "a1", target="f1" + TAG).found() == []
-    assert Story().upload(deleted=True).call("delete", "a1", target="f1" + TAG, answered=False).found() == []
+    assert Story().upload(deleted=1).found() == ["no_file_goes_before_its_time"]
+    assert Story().upload(deleted=1).call("delete", "a1", target="f1" + TAG).found() == []
+    assert Story().upload(deleted=1).call("delete", "a1", target="f1" + TAG, answered=False).found() == []
 
 
 def test_a_file_that_is_not_found():
@@ -243,6 +258,158 @@ def test_a_tenant_that_sees_anothers_file_or_output():
 def test_whose_an_object_is_stands_in_it_too():
     story = Story().call("list", "b1", objects=[{"kind": "file", "id": "unknown", "owner": "team-a"}])
     assert story.found() == ["no_tenant_sees_anothers"]
+
+
+# --- batches that fail late and run elsewhere ---
+
+
+def moved(*can, begins=2000):
+    """A batch that eu failed late, and that ran at us."""
+    story = Story(*can).upload().create(made=False).batch("team-a.1", "b1", status="failed", entered=LATE, code="token_limit_exceeded", output_file_id=None,
+                                                          input_tokens=0, output_tokens=0)
+    return story.batch("team-a.1", "b2", "us", entered={"validating": begins, "in_progress": begins + 1, "completed": 4000}, move=True)
+
+
+def test_a_batch_that_was_moved_is_one():
+    story = moved(*ALL).poll(state="validating").poll(state="in_progress").poll().rows("batch", {"id": "b1" + TAG, "status": "completed"})
+    assert story.rows("usage", usage()).rows("hook_event", {"batch_id": "b1" + TAG, "type": "batch.completed"}).found() == []
+    for table, found in (("batch", "every_batch_is_in_the_registry"), ("usage", "usage_is_counted_once"), ("hook_event", "each_end_is_one_event")):
+        for row in story.end["tables"][table]:
+            row["id" if table == "batch" else "batch_id"] = "b2" + TAG
+        assert found in story.found()
+
+
+def test_a_batch_that_is_moved_while_it_runs_or_twice():
+    assert moved(begins=1400).found() == ["a_batch_moves_only_when_it_has_failed_late"]
+    assert moved().batch("team-a.1", "b3", move=True, entered={"validating": 5000, "completed": 6000}).found() == \
+        ["a_batch_moves_only_when_it_has_failed_late"]
+    assert moved().batch("team-a.1", "b3").found() == ["no_batch_is_made_twice"]
+    story = Story().create(made=False)
+    for n in range(5):
+        story.batch("team-a.1", f"b{n + 1}", status="failed", entered={"validating": 100 * n + 1, "failed": 100 * n + 90}, code="token_limit_exceeded",
+                    move=n > 0)
+    assert story.found() == ["a_batch_moves_only_when_it_has_failed_late"]
+    story.ledger["accounts"]["eu"]["batches"].pop()
+    assert story.found() == []
+
+
+def test_a_batch_that_was_moved_is_never_shown_by_the_id_that_it_has_there():
+    assert moved().poll(name="b2").found() == ["a_moved_batch_keeps_its_id"]
+    assert moved().line("fault", name="fail over").poll(name="b2").found() == []  # what the database knew of it is lost
+
+
+def test_a_batch_that_was_moved_was_never_seen_to_fail():
+    assert moved().poll(state="failed").poll(state="in_progress").found() == ["no_status_goes_backwards"]
+    story = moved().line("outage", at=100, node=1, begins=True).poll(state="failed", node=1, at=1600, until=1700)
+    assert story.poll(state="in_progress").found() == []  # that node did not know
+
+
+def test_a_batch_that_was_cancelled_while_it_moved_ended_as_its_client_was_told():
+    def cancelled(asked):
+        story = moved("registry", "events").rows("batch", {"id": "b1", "status": "cancelled"})
+        story.ledger["accounts"]["us"]["batches"].clear()
+        if asked:
+            story.call("cancel", "a1", target="b1" + TAG)
+        return story.rows("hook_event", {"batch_id": "b1", "type": "batch.cancelled"}).found()
+
+    assert cancelled(True) == []
+    assert cancelled(False) == ["each_end_is_one_event", "every_batch_is_in_the_registry"]
+
+
+def test_a_move_counts_at_its_deployment_and_its_key_was_asked_before():
+    def at_once(scope):
+        story = moved("fleet")
+        story.world["limits"] = {scope: {"tokens": 100}}
+        return story.create(intent="team-a.2", name="b3", account="us", entered=ran(2500, 3000)).found()
+
+    assert at_once("key:a1") == at_once("team:team-a") == []
+    assert at_once("deployment:us") == ["no_limit_is_exceeded"]
+
+
+@pytest.mark.parametrize("after", [(2, 0, 0), (3, 1, 0), (3, 2, 0)])
+def test_counts_that_shrink(after):
+    assert Story().create().poll(counts=(3, 1, 1)).poll(counts=after).found() == ["no_count_shrinks"]
+    assert Story().create().poll(counts=(0, 0, 0)).poll(counts=(3, 1, 0)).poll(counts=(3, 1, 1)).found() == []
+
+
+# --- lines ---
+
+
+def test_every_line_has_its_answer_once():
+    for answers, output, good in ((["ok", "ok"], ["request-2", "request-1"], True), (["ok", "ok"], ["request-1"], False),
+                                  (["ok", "ok"], ["request-1", "request-1", "request-2"], False), (["ok"], ["request-1"], False),
+                                  (["request-2 ok", "request-1 ok"], ["request-1", "request-2"], False),
+                                  (["ok", "request-1 ok"], ["request-1"], False), (["ok", "missing"], ["request-1"], False)):
+        found = Story().create(lines=2).results(*answers, output=output).found()
+        assert found == ([] if good else ["every_line_is_answered_once"]), (answers, output)
+    story = Story().create(lines=2).results("ok", "missing", output=["request-1"])
+    story.world["loses"] = ["eu"]
+    assert story.found() == []
+
+
+def test_a_retry_asks_for_what_has_no_answer_and_no_more():
+    def retried(*answers):
+        story = Story().create(lines=3).results("ok", "missing", "batch_cancelled", output=["request-1"]).batch("team-a.2", "b2")
+        story.world["loses"] = ["eu"]
+        story.call("retry", "a1", objects=[{"kind": "batch", "id": "b2" + TAG, "status": "validating"}], intent="team-a.2", keyed=True, target="b1" + TAG)
+        return story.results(*answers, name="b2").found()
+
+    assert retried("request-2 ok", "request-3 ok") == []
+    for wrong in (["request-1 ok", "request-2 ok", "request-3 ok"], ["request-2 ok"], ["request-3 ok", "request-2 ok"]):
+        assert retried(*wrong) == ["every_line_is_answered_once"], wrong
+
+
+def test_a_retry_that_nobody_knows_of_is_lost_as_a_create_is():
+    story = Story().create().call("retry", "a1", objects=[{"kind": "batch", "id": "b9" + TAG, "status": "validating"}], intent="team-a.2", target="b1" + TAG)
+    assert story.found() == ["no_acknowledged_batch_is_lost"]
+
+
+# --- files that go some time after the end ---
+
+
+def tidy(*can, deleted=None, **more):
+    """A batch of an owner who wants its files deleted. @param deleted  when each of them was, by its name"""
+    at, story = {"f1": 3000, "out-b1": 3000, **(deleted or {})}, Story(*can)
+    story.world["keys"]["b1"]["delete_after"] = "1h"
+    story.file("f1", "team-b.1.jsonl", deleted=at["f1"]).call("upload", "b1", objects=[{"kind": "file", "id": "f1" + TAG}])
+    story.batch("team-b.1", "b1", input_file_id="f1", **more).file("out-b1", "x_output.jsonl", deleted=at["out-b1"], output=True)
+    return story.call("create", "b1", objects=[{"kind": "batch", "id": "b1" + TAG, "status": "validating"}], intent="team-b.1", lines=1, file="f1" + TAG)
+
+
+def test_files_of_who_wants_that_go_after_the_end_and_all_of_them():
+    assert tidy("deletions").found() == []
+    assert tidy("deletions").call("get_file", "b1", status=404, target="f1" + TAG).found() == []
+    for name in ("f1", "out-b1"):
+        assert tidy("deletions", deleted={name: 1900}).found() == ["no_file_goes_before_its_time"]
+        assert tidy("deletions", deleted={name: None}).found() == ["each_file_goes_when_its_time_has_come"]
+        assert tidy(deleted={name: None}).found() == []
+    assert tidy("deletions", deleted={"f1": None}).line("fault", name="fail over").found() == []
+
+
+def test_an_input_stays_while_another_batch_of_its_owner_has_it():
+    def another(entered, **more):
+        story = tidy().batch("team-b.2", "b2", entered=entered, output_file_id=None, **more)
+        return story.call("create", "b1", objects=[{"kind": "batch", "id": "b2" + TAG, "status": "validating"}], intent="team-b.2", lines=1,
+                          file="f1" + TAG).found()
+
+    assert another({"validating": 2500, "completed": 2900}, input_file_id="f1") == []
+    assert another({"validating": 2500, "completed": 3100}, input_file_id="f1") == ["no_file_goes_before_its_time"]
+    assert another({"validating": 2500, "completed": 3100}, input_file_id="copy") == ["no_file_goes_before_its_time"]
+
+
+def test_files_of_another_owner_never_go():
+    story = tidy()
+    story.world["keys"]["b1"].pop("delete_after")
+    assert story.found() == ["no_file_goes_before_its_time"]
+    story = tidy()
+    story.world["database"] = "none"
+    assert story.found() == ["no_file_goes_before_its_time"]
+
+
+def test_copies_and_what_a_retry_stores_go_when_nothing_runs_on_them():
+    assert Story().file("copy", "team-a.1.jsonl", deleted=1).found() == []
+    for at, found in ((2500, []), (1500, ["no_file_goes_before_its_time"])):
+        assert Story().create(made=False).batch("team-a.1", "b1", input_file_id="copy").file("copy", deleted=at).found() == found
 
 
 # --- limits ---
@@ -380,6 +547,13 @@ def test_usage_that_is_not_there_once(rows):
     assert story.found() == ["usage_is_counted_once"]
 
 
+def test_usage_of_answers_that_a_provider_lost_is_less_and_never_more():
+    for tok_in, found in ((20, []), (31, ["usage_is_counted_once"])):
+        story = settled(*ALL)
+        story.world["loses"], story.end["tables"]["usage"] = ["eu"], [usage(tok_in=tok_in)]
+        assert story.found() == found
+
+
 def test_usage_of_several_models_is_the_providers_sum():
     story = settled(*ALL)
     story.end["tables"]["usage"] = [usage(tok_in=10, tok_out=8), usage(seq=2, model="gpt-4o-mini", tok_in=20, tok_out=0)]
@@ -471,4 +645,5 @@ def test_a_recorder_numbers_calls_and_keeps_their_order(tmp_path):
 
 def test_names():
     assert native("batch_1" + TAG) == "batch_1" and native("batch_1-tx") == "batch_1-tx" and native(None) is None
-    assert owner_of("team-a.17.jsonl") == owner_of("team-a.17") == "team-a" and owner_of(None) is None and owner_of("x") is None
+    assert owner_of("team-a.17.jsonl") == owner_of("team-a.17") == "team-a" and owner_of(None) is None
+    assert owner_of("x") is None and owner_of("retry.jsonl") is None
