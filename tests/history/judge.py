@@ -20,6 +20,9 @@ STEPS = {"validating": {"in_progress", "failed", "cancelling", "expired"}, "in_p
          "finalizing": {"completed", "cancelling", "expired", "failed"}, "cancelling": {"cancelled", "completed", "expired", "failed"}}
 # Refusals after which a client may take it that there is no batch; 409 and 429 say "not now", and these that nobody knows.
 UNSURE = {"create_outcome_unknown", "repeat_unknown", "idempotency_answer_lost", "idempotency_in_progress"}
+# What became of a batch that failed late is news to other nodes for about a second: their keepers read it then (keeper/followed_rows). Until
+# that is mended one node alone has to keep D4 (journal README) at once, and all of them after so long.
+NEWS_MS = 15_000
 MOST_MOVES = 3  # of one batch (server/journal/include/journal/moves.h)
 OUTAGE_SLACK_MS = 15_000  # after an outage a node may go on for so long as if it lasted: it does not try again at once
 
@@ -267,8 +270,9 @@ def what_was_denied_was_not_made(past):
 @invariant()
 def no_status_goes_backwards(past):
     """A look that began after another one had ended sees what that one saw, or what may come of it."""
+    late = {t.id for t in past.tales if failed_late(t.all[0])}
     for name, looks in seen_of(past, "status").items():
-        for call, status, known in with_what_was_known(looks):
+        for call, status, known in with_what_was_known(looks, name in late):
             for before, earlier in known.items():
                 if status in REACHABLE and before in REACHABLE and status not in REACHABLE[before]:
                     yield f"{name} was {before} ({earlier}), and then {status} ({call})"
@@ -277,8 +281,9 @@ def no_status_goes_backwards(past):
 @invariant()
 def no_count_shrinks(past):
     """What was done of a batch stays done."""
+    late = {t.id for t in past.tales if failed_late(t.all[0])}
     for name, looks in seen_of(past, "counts").items():
-        for call, counts, known in with_what_was_known(looks):
+        for call, counts, known in with_what_was_known(looks, name in late):
             for before, earlier in known.items():
                 if any(now < then for now, then in zip(counts, before)):
                     yield f"{name} had the counts {list(before)} ({earlier}), and then {list(counts)} ({call})"
@@ -300,8 +305,14 @@ def seen_of(past, member):
     return seen
 
 
-def with_what_was_known(looks):
-    """Each look, and what looks that had ended before it began had seen: (call, what it saw, {what was seen: by whom first})."""
+def with_what_was_known(looks, is_late):
+    """Each look, and what looks that had ended before it began had seen: (call, what it saw, {what was seen: by whom first}).
+    @param is_late  its batch failed late: see NEWS_MS"""
+    if is_late:
+        for call, value in looks:
+            known = [look for look in looks if look[0].ended + (NEWS_MS if look[0].node != call.node else 0) < call.began]
+            yield call, value, {what: earlier for earlier, what in reversed(known)}
+        return
     ended = sorted(looks, key=lambda look: look[0].ended)
     known, at = {}, 0
     for call, value in sorted(looks, key=lambda look: look[0].began):

@@ -300,6 +300,9 @@ def test_a_batch_that_was_moved_is_never_shown_by_the_id_that_it_has_there():
 
 def test_a_batch_that_was_moved_was_never_seen_to_fail():
     assert moved().poll(state="failed").poll(state="in_progress").found() == ["no_status_goes_backwards"]
+    for node, at, found in ((0, 1800, ["no_status_goes_backwards"]), (1, 1800, []), (1, 30_000, ["no_status_goes_backwards"])):
+        story = moved().poll(state="cancelled", at=1600, until=1700).poll(state="validating", node=node, at=at, until=at + 10)
+        assert story.found() == found, (node, at)  # to other nodes it is news
     story = moved().line("outage", at=100, node=1, begins=True).poll(state="failed", node=1, at=1600, until=1700)
     assert story.poll(state="in_progress").found() == []  # that node did not know
 
