@@ -78,7 +78,7 @@ class Client(threading.Thread):
         for thing in told.get("objects", ()) if status == 200 else ():
             if op in ("create", "retry", "upload"):
                 self.storm.have(thing["kind"], owner, (thing["id"], noted["lines"]) if op == "upload" else thing["id"])
-            elif op == "get_batch" and thing["status"] in TERMINAL:
+            elif op in ("get_batch", "list") and thing["kind"] == "batch" and thing["status"] in TERMINAL:
                 self.storm.have("ended", owner, thing["id"])
         return answer
 
