@@ -144,7 +144,7 @@ static void a_head_that_drips_meets_the_limit_for_the_first_byte(void **state)
     come(w, HELLO, head_len);
     for (int i = 0; i < 5; i++) {
         w->loop.skew_ms += 20000;
-        come(w, "hello" + i, 1);
+        come(w, &"hello"[i], 1);
     }
     run_until(w, &w->done);
     assert_int_equal(w->end, UPSTREAM_ANSWERED);
