@@ -315,6 +315,7 @@ static void describe_timeouts(const struct config_timeouts *timeouts, struct str
     add_ms(out, "timeouts.watch_ms", timeouts->watch_ms);
     add_ms(out, "timeouts.long_poll_ms", timeouts->long_poll_ms);
     add_ms(out, "timeouts.count_files_ms", timeouts->count_files_ms);
+    add_ms(out, "timeouts.database_ms", timeouts->database_ms);
 }
 
 static void add_count(struct strbuf *out, size_t num, const char *what)

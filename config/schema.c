@@ -224,17 +224,13 @@ static const cyaml_schema_field_t limits_fields[] = {
     MAPPING(struct raw_limits, "max_expiring_files", max_expiring_files, provider_fields),
     CYAML_FIELD_END};
 
-static const cyaml_schema_field_t timeouts_fields[] = {TEXT(struct raw_timeouts, connect_ms),
-                                                       TEXT(struct raw_timeouts, first_byte_ms),
-                                                       TEXT(struct raw_timeouts, json_total_ms),
-                                                       TEXT(struct raw_timeouts, low_speed_ms),
-                                                       TEXT(struct raw_timeouts, paused_ms),
-                                                       TEXT(struct raw_timeouts, list_ms),
-                                                       TEXT(struct raw_timeouts, shutdown_grace_ms),
-                                                       TEXT(struct raw_timeouts, watch_ms),
-                                                       TEXT(struct raw_timeouts, long_poll_ms),
-                                                       TEXT(struct raw_timeouts, count_files_ms),
-                                                       CYAML_FIELD_END};
+static const cyaml_schema_field_t timeouts_fields[] = {
+    TEXT(struct raw_timeouts, connect_ms),        TEXT(struct raw_timeouts, first_byte_ms),
+    TEXT(struct raw_timeouts, json_total_ms),     TEXT(struct raw_timeouts, low_speed_ms),
+    TEXT(struct raw_timeouts, paused_ms),         TEXT(struct raw_timeouts, list_ms),
+    TEXT(struct raw_timeouts, shutdown_grace_ms), TEXT(struct raw_timeouts, watch_ms),
+    TEXT(struct raw_timeouts, long_poll_ms),      TEXT(struct raw_timeouts, count_files_ms),
+    TEXT(struct raw_timeouts, database_ms),       CYAML_FIELD_END};
 
 static const cyaml_schema_field_t quota_fields[] = {
     TEXT(struct raw_quota, deployment), TEXT(struct raw_quota, model_name),

@@ -93,7 +93,7 @@ struct raw_limits {
 struct raw_timeouts {
     char *connect_ms, *first_byte_ms, *json_total_ms, *low_speed_ms, *paused_ms, *list_ms;
     char *shutdown_grace_ms;
-    char *watch_ms, *long_poll_ms, *count_files_ms;
+    char *watch_ms, *long_poll_ms, *count_files_ms, *database_ms;
 };
 
 /* A row of tranche_settings.quotas. */

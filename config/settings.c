@@ -92,8 +92,7 @@ struct setting {
                CONFIG_INTERNAL_SERVER, NULL)
 #define IDLE SETTINGS_IDLE_FAILURE
 
-/* Where two rows have one target, the later one wins: LiteLLM lets router_settings go over
- * litellm_settings. */
+/* Of two rows with one target the later one wins, as LiteLLM's router_settings do. */
 static const struct setting settings[] = {
     {"litellm_settings.enable_loadbalancing_on_batch_endpoints",
      FROM(litellm.enable_loadbalancing_on_batch_endpoints),
@@ -306,6 +305,7 @@ static const struct setting settings[] = {
     TIMEOUT(watch_ms, 100, 60 * 60 * 1000),
     TIMEOUT(long_poll_ms, 100, 60 * 1000),
     TIMEOUT(count_files_ms, 100, DAY_MS),
+    TIMEOUT(database_ms, 100, 30 * 1000),
 };
 
 #define NUM_SETTINGS (sizeof(settings) / sizeof(settings[0]))
@@ -370,6 +370,7 @@ static const struct config_timeouts default_timeouts = {
     .watch_ms = 60000,
     .long_poll_ms = 2000,
     .count_files_ms = 600000,
+    .database_ms = 2000,
 };
 
 int settings_defaults(struct config *config)

@@ -195,7 +195,7 @@ static void on_body(struct relay *relay, const char *text, size_t len)
         ret = relay->rt->ask == NULL
                   ? ERR_FULL
                   : ask_start(relay->rt->ask, KEEPER_ADMIN_CALL, strbuf_str(&message), message.len,
-                              ASK_DEADLINE_MS, on_answer, m, &m->call);
+                              ask_deadline_ms(relay->rt->ask), on_answer, m, &m->call);
     strbuf_deinit(&message);
     if (ret == ERR_NOMEM) {
         operation_fail_memory(&m->op);

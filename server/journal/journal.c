@@ -161,8 +161,8 @@ int journal_intent(struct journal *j, const struct wire_intent *intent, bool pat
     struct strbuf text = STRBUF_INIT;
     int written = wire_intent_write(intent, &text);
 
-    return ask(j, KEEPER_INTENT, &text, written, patient ? ASK_PATIENT_MS : ASK_DEADLINE_MS, &what,
-               call);
+    return ask(j, KEEPER_INTENT, &text, written,
+               patient ? ask_patient_ms(j->ask) : ask_deadline_ms(j->ask), &what, call);
 }
 
 int journal_due(struct journal *j, const struct wire_due_ask *question, journal_due_cb cb,
@@ -172,7 +172,7 @@ int journal_due(struct journal *j, const struct wire_due_ask *question, journal_
     struct strbuf text = STRBUF_INIT;
     int written = wire_due_ask_write(question, &text);
 
-    return ask(j, KEEPER_DUE, &text, written, ASK_DEADLINE_MS, &what, call);
+    return ask(j, KEEPER_DUE, &text, written, ask_deadline_ms(j->ask), &what, call);
 }
 
 int journal_story(struct journal *j, const struct wire_story *question, journal_story_cb cb,
@@ -182,7 +182,7 @@ int journal_story(struct journal *j, const struct wire_story *question, journal_
     struct strbuf text = STRBUF_INIT;
     int written = wire_story_write(question, &text);
 
-    return ask(j, KEEPER_STORY, &text, written, ASK_DEADLINE_MS, &what, call);
+    return ask(j, KEEPER_STORY, &text, written, ask_deadline_ms(j->ask), &what, call);
 }
 
 int journal_move(struct journal *j, const struct wire_move *step, journal_move_cb cb, void *arg,
@@ -192,7 +192,7 @@ int journal_move(struct journal *j, const struct wire_move *step, journal_move_c
     struct strbuf text = STRBUF_INIT;
     int written = wire_move_write(step, &text);
 
-    return ask(j, KEEPER_MOVE, &text, written, ASK_PATIENT_MS, &what, call);
+    return ask(j, KEEPER_MOVE, &text, written, ask_patient_ms(j->ask), &what, call);
 }
 
 void journal_cancel(struct journal_call **call)
@@ -252,7 +252,8 @@ static void on_told(void *arg, const struct ask_answer *answer)
 /* @return false: it cannot be said now */
 static bool say(struct journal *j, struct told *t)
 {
-    if (ask_start(j->ask, t->kind, t->bytes, t->len, ASK_DEADLINE_MS, on_told, t, &t->ask) != 0) {
+    if (ask_start(j->ask, t->kind, t->bytes, t->len, ask_deadline_ms(j->ask), on_told, t,
+                  &t->ask) != 0) {
         t->ask = NULL;
         return false;
     }

@@ -96,7 +96,7 @@ static int on_models(void *arg, struct rights_models *models)
 static int open_all(struct databases *d, const struct databases_options *options, char *error,
                     size_t error_size)
 {
-    struct store_options server = {.server = true};
+    struct store_options server = {.server = true, .deadline_ms = options->deadline_ms};
     char why[STORE_WHY_BYTES] = "";
     int rc = 0;
 
@@ -105,7 +105,7 @@ static int open_all(struct databases *d, const struct databases_options *options
         snprintf(error, error_size, "tranche_settings.database: %s", why);
     }
     if (rc == 0 && options->litellm != NULL) {
-        rc = litellm_new(options->litellm, 0, &d->litellm, why);
+        rc = litellm_new(options->litellm, options->deadline_ms, &d->litellm, why);
         snprintf(error, error_size, "tranche_settings.litellm_database: %s", why);
     }
     return rc;

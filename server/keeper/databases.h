@@ -37,6 +37,7 @@ struct databases_options {
     size_t num_access_groups;
     const char *database;   /* as store_new() takes it; NULL: none */
     const char *litellm;    /* as litellm_new() takes it; NULL: none */
+    uint32_t deadline_ms;   /* of a statement: `timeouts.database_ms` */
     uint32_t max_stale_ms;  /* `key_max_stale` */
     bool refuse_when_stale; /* `keys_when_down: refuse` */
     bool counts_money;      /* there is a journal, so that budgets are enforced */

@@ -409,6 +409,7 @@ static int open_databases(struct keeper *k)
                                         .num_access_groups = config->num_access_groups,
                                         .database = config->database.data,
                                         .litellm = config->litellm_database.data,
+                                        .deadline_ms = config->timeouts.database_ms,
                                         .max_stale_ms = config->key_max_stale_ms,
                                         .refuse_when_stale = config->refuse_stale_keys,
                                         .counts_money = config->journal};

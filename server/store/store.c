@@ -11,6 +11,7 @@
 
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MOST_MS  4000
+#define SILENCE_MS       3000 /* after a statement's end, in which a transaction goes on */
 
 /* ---- a place ---- */
 
@@ -204,9 +205,24 @@ static int begin_in_batch(struct store *store)
     return rc != 0 ? note(store, rc) : 0;
 }
 
-int work_begin(struct store *store, enum work work)
+int work_open(struct store *store, enum work work)
 {
     const struct engine_ops *ops = store->engine->ops;
+    const char *begin = work == WORK_WRITE ? ops->begin_write : ops->begin_read;
+    uint32_t limit_ms =
+        store->deadline_ms > STORE_DEADLINE_MS ? store->deadline_ms : STORE_DEADLINE_MS;
+    char limits[256] = "";
+
+    if (ops->limit_statement != NULL) {
+        snprintf(limits, sizeof(limits), "%s%s%u%s%u", begin, ops->limit_statement, limit_ms,
+                 ops->limit_silence, limit_ms + SILENCE_MS);
+        begin = limits;
+    }
+    return work_run(store, begin, NULL, 0, NULL, NULL);
+}
+
+int work_begin(struct store *store, enum work work)
+{
     int rc;
 
     assert(store->in_batch || !store->working); /* calls are not nested */
@@ -217,8 +233,7 @@ int work_begin(struct store *store, enum work work)
     rc = connect_when_due(store);
     if (rc != 0)
         return rc;
-    rc = work_run(store, work == WORK_WRITE ? ops->begin_write : ops->begin_read, NULL, 0, NULL,
-                  NULL);
+    rc = work_open(store, work);
     store->working = rc == 0;
     return rc != 0 ? note(store, rc) : 0;
 }

@@ -47,6 +47,9 @@ struct engine_ops {
     const char *table_prefix;
     bool shared; /* other nodes may have the same database */
     const char *begin_read, *begin_write;
+    /* Behind either, each with a number of ms: a statement's end at the server, and that of a
+     * transaction in which nothing comes; NULL: there is no server */
+    const char *limit_statement, *limit_silence;
     const char *has_table;   /* a query of one row when the table $1 is there */
     const char *lock_schema; /* first in the transaction that changes the schema; NULL: nothing */
     const char *make_room;   /* before the first table; NULL: nothing */

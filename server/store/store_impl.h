@@ -26,6 +26,9 @@ struct store {
 
 enum work { WORK_READ, WORK_WRITE };
 
+/** Open a transaction, with the server's own ends for one that its client has given up. */
+MUST_USE int work_open(struct store *store, enum work work);
+
 /** Begin a call's transaction: connect and bring the schema up when that is due. */
 MUST_USE int work_begin(struct store *store, enum work work);
 

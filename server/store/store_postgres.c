@@ -495,18 +495,15 @@ static void do_free(struct engine *engine)
     free(e);
 }
 
-#define TIMEOUTS                                                                                   \
-    "; set local statement_timeout = 2000; set local idle_in_transaction_session_timeout = 5000"
-
-/* Whoever has locked rows reads what others have written until then: whatever isolation the database
- * or the role has by default. */
-#define BEGIN_WRITE "begin isolation level read committed"
-
 static const struct engine_ops postgres_ops = {
     .table_prefix = "tranche.",
     .shared = true,
-    .begin_read = "begin isolation level repeatable read read only" TIMEOUTS,
-    .begin_write = BEGIN_WRITE TIMEOUTS,
+    .begin_read = "begin isolation level repeatable read read only",
+    /* Whoever has locked rows reads what others have written until then: whatever isolation the
+     * database or the role has by default. */
+    .begin_write = "begin isolation level read committed",
+    .limit_statement = "; set local statement_timeout = ",
+    .limit_silence = "; set local idle_in_transaction_session_timeout = ",
     .has_table =
         "select 1 from pg_catalog.pg_tables where schemaname = 'tranche' and tablename = $1",
     .lock_schema = "select pg_advisory_xact_lock(8390323731049312)",

@@ -304,6 +304,6 @@ int schema_ensure(struct store *store)
         rc = check_versions(store, &versions);
     if (rc != 0 || versions.schema >= SCHEMA)
         return rc;
-    rc = work_run(store, store->engine->ops->begin_write, NULL, 0, NULL, NULL);
+    rc = work_open(store, WORK_WRITE);
     return rc == 0 ? work_finish(store, bring_up(store)) : rc;
 }

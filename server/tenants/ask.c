@@ -33,9 +33,10 @@ struct ask_call {
 struct ask {
     struct loop *loop;              /* borrowed */
     const struct keeper_door *door; /* borrowed */
-    int epoll_fd;                   /* the loop's: it closes it */
-    int fd;                         /* owned; -1: not connected */
-    bool wants_out;                 /* told when there is room to send */
+    uint32_t deadline_ms;
+    int epoll_fd;    /* the loop's: it closes it */
+    int fd;          /* owned; -1: not connected */
+    bool wants_out;  /* told when there is room to send */
     bool going, bye; /* the keeper is about to leave; it was told that nothing comes */
     struct loop_timer retry;
     struct calls waiting, sent, ended; /* ended: their keeper died */
@@ -244,7 +245,8 @@ static void on_deadline(struct loop_timer *timer)
 
 /* --- for all --- */
 
-int ask_new(struct loop *loop, const struct keeper_door *door, struct ask **out)
+int ask_new(struct loop *loop, const struct keeper_door *door, uint32_t deadline_ms,
+            struct ask **out)
 {
     struct ask *ask = calloc(1, sizeof(*ask));
 
@@ -252,6 +254,7 @@ int ask_new(struct loop *loop, const struct keeper_door *door, struct ask **out)
         return ERR_NOMEM;
     ask->loop = loop;
     ask->door = door;
+    ask->deadline_ms = deadline_ms;
     ask->fd = -1;
     ask->retry = (struct loop_timer){.cb = on_retry, .arg = ask};
     TAILQ_INIT(&ask->waiting);
@@ -294,6 +297,16 @@ void ask_free(struct ask *ask)
         close(ask->fd);
     free(ask->message);
     free(ask);
+}
+
+uint32_t ask_deadline_ms(const struct ask *ask)
+{
+    return ask->deadline_ms;
+}
+
+uint32_t ask_patient_ms(const struct ask *ask)
+{
+    return 4 * ask->deadline_ms;
 }
 
 int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes, size_t len,
@@ -342,7 +355,7 @@ void ask_cancel(struct ask_call **call)
 int ask_key(struct ask *ask, const unsigned char hash[RIGHTS_HASH_BYTES], ask_cb cb, void *arg,
             struct ask_call **call)
 {
-    return ask_start(ask, KEEPER_KEY_LOOKUP, hash, RIGHTS_HASH_BYTES, ASK_DEADLINE_MS, cb, arg,
+    return ask_start(ask, KEEPER_KEY_LOOKUP, hash, RIGHTS_HASH_BYTES, ask->deadline_ms, cb, arg,
                      call);
 }
 

@@ -525,7 +525,7 @@ int due_start(struct upkeep *upkeep)
     upkeep->due = due;
     due->upkeep = upkeep;
     due->tick = (struct loop_timer){.cb = on_tick, .arg = due};
-    ret = ask_new(rt->loop, rt->inherited->door, &due->ask);
+    ret = ask_new(rt->loop, rt->inherited->door, rt->config->timeouts.database_ms, &due->ask);
     if (ret == 0)
         ret = journal_new(rt->loop, due->ask, &due->journal);
     return ret == 0 ? loop_timer_start(rt->loop, &due->tick, 0) : ret;

@@ -109,7 +109,8 @@ static int open_journal(struct runtime *rt)
 
     if (!rt->inherited->config->journal || rt->inherited->door == NULL)
         return 0;
-    ret = ask_new(rt->loop, rt->inherited->door, &rt->ask);
+    ret = ask_new(rt->loop, rt->inherited->door, rt->inherited->config->timeouts.database_ms,
+                  &rt->ask);
     return ret == 0 ? journal_new(rt->loop, rt->ask, &rt->journal) : ret;
 }
 

@@ -503,7 +503,9 @@ static int make(struct worker *w)
              0) ||
         (rc = open_signals(w)) != 0)
         return rc;
-    if (rt->inherited->door != NULL && (rc = ask_new(rt->loop, rt->inherited->door, &rt->ask)) != 0)
+    if (rt->inherited->door != NULL &&
+        (rc = ask_new(rt->loop, rt->inherited->door, rt->config->timeouts.database_ms, &rt->ask)) !=
+            0)
         return rc;
     if (rt->config->journal && rt->ask != NULL &&
         (rc = journal_new(rt->loop, rt->ask, &rt->journal)) != 0)

@@ -33,6 +33,7 @@ PROVIDER_KEYS = {
 DEPLOYMENTS = {"eu": "gpt-4o-batch-eu", "us": "gpt-4o-batch-us", "sw": "gpt-4o-batch-sw"}
 GROUP = "gpt-4o-batch"
 PATIENCE = float(os.environ.get("TRANCHE_TEST_PATIENCE", "60"))  # seconds until an event that does not come is a failure
+PATIENT_DATABASE = "8s"  # timeouts.database_ms of tests that are not about a database that stands still: a busy machine may take its time
 SANITIZER = re.compile(r"ERROR: (Address|Leak|Undefined\w*)Sanitizer|runtime error:|ERROR: libFuzzer")
 
 ANSWER_HEADERS = names("header of an answer")
@@ -441,7 +442,9 @@ class Gateway(Process):
 
     def write_config(self, config):
         if not isinstance(config, str):  # a system call that no list has ends the process, and its test fails
-            config = {**config, "tranche_settings": {"seccomp": "kill", **(config.get("tranche_settings") or {})}}
+            settings = {"seccomp": "kill", **(config.get("tranche_settings") or {})}
+            settings["timeouts"] = {"database_ms": PATIENT_DATABASE, **(settings.get("timeouts") or {})}
+            config = {**config, "tranche_settings": settings}
         if self.databases is not None:
             config = self.databases.text_of(config, self.database)
         self.config_path.write_text(config if isinstance(config, str) else json.dumps(config, indent=1))

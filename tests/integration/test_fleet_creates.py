@@ -19,6 +19,9 @@ from test_tenant_batches import AMY, ANN, BEN, DATA, create, entry, refused, siz
 SEAL = "sk-0123456789abcdef-seal"
 
 
+IMPATIENT = {"watch_ms": 200, "database_ms": "2s"}  # where the database stands still
+
+
 @pytest.fixture
 def node(start, sim, tmp_path):
     """node(url, keys=[...], ...) -> one gateway more over that database"""
@@ -337,8 +340,8 @@ def test_a_worker_that_is_killed_between_a_grant_and_its_send_leaves_its_keys_ro
 def test_what_each_create_gets_while_the_database_is_away(node, sim, database):
     """The table of C28, with its three settings, and what the database hears when it is back."""
     keys = [entry(ANN, max_open_batches=50), entry(AMY), entry(BEN, max_open_batches=50)]
-    plain = node(database.url, keys)
-    other = node(database.url, keys, limits_when_down="open", idempotency_when_down="strict")
+    plain = node(database.url, keys, timeouts=IMPATIENT)
+    other = node(database.url, keys, limits_when_down="open", idempotency_when_down="strict", timeouts=IMPATIENT)
     files = {key: plain.uploaded(DATA, key=key)["id"] for key in (ANN, AMY, BEN, MASTER_KEY)}
     before = keyed(plain, files[AMY], "before", AMY)
     batch = create(plain, files[MASTER_KEY], MASTER_KEY).json()["id"]
@@ -386,7 +389,7 @@ def test_what_each_create_gets_while_the_database_is_away(node, sim, database):
 
 
 def test_a_share_of_an_outage_is_good_for_as_long_as_the_operator_says(node, sim, database):
-    gateways = [node(database.url, [entry(ANN, max_open_batches=9)], outage_window=window) for window in (None, "2h")]
+    gateways = [node(database.url, [entry(ANN, max_open_batches=9)], outage_window=window, timeouts=IMPATIENT) for window in (None, "2h")]
     file = gateways[0].uploaded(DATA, key=ANN)["id"]
     for gateway in gateways:
         assert counted(gateway, file, ANN).status == 200
@@ -417,7 +420,7 @@ def test_a_database_that_is_gone_is_as_one_that_does_not_answer(node, sim, datab
 
 
 def test_a_keeper_that_is_stopped_or_killed_costs_creates_no_more_than_its_deadline(node, sim, database):
-    gateway = node(database.url, [entry(ANN, max_open_batches=50), entry(AMY)])
+    gateway = node(database.url, [entry(ANN, max_open_batches=50), entry(AMY)], timeouts=IMPATIENT)
     files = {key: gateway.uploaded(DATA, key=key)["id"] for key in (ANN, AMY)}
     keeper = keeper_of(gateway)
     os.kill(keeper, signal.SIGSTOP)

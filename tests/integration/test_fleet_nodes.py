@@ -21,7 +21,7 @@ def node(start, sim, tmp_path):
     def make(url, keys=(), state=None, **more):
         state = state or tmp_path / f"state-{next(numbers)}"
         state.mkdir(exist_ok=True)
-        settings = {"database": url, "seal_keys": [SEAL], "timeouts": {"watch_ms": 200}, "state_dir": str(state)}
+        settings = {"database": url, "seal_keys": [SEAL], "timeouts": {"watch_ms": 200, "database_ms": "2s"}, "state_dir": str(state)}
         if keys:
             settings["keys"] = list(keys)
         return start(balanced_config(sim, accounts=("eu", "us"), tranche_settings=settings), sim=sim, **more)

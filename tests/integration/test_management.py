@@ -184,7 +184,7 @@ def test_keys_outlive_the_gateway_and_no_secret_is_kept(start, sim, url, tmp_pat
 
 
 def test_a_database_that_stands_still_is_told_and_nothing_is_sent_twice(start, sim, cluster):
-    gateway = with_its_database(start(balanced_config(sim, tranche_settings={"database": empty(cluster).url}), sim=sim))
+    gateway = with_its_database(start(balanced_config(sim, tranche_settings={"database": empty(cluster).url, "timeouts": {"database_ms": "2s"}}), sim=sim))
     secret = made(gateway)["key"]
     cluster.send(signal.SIGSTOP)
     try:

@@ -18,6 +18,8 @@
 #include "keeper/calls.h"
 #include "tenants/ask.h"
 
+#define DEADLINE_MS 2000 /* of the worker's questions */
+
 #define MAX_HELD 64
 
 static struct keeper_door door;
@@ -75,7 +77,7 @@ static int setup(void **state)
     evloop = h2o_evloop_create();
     loop = loop_h2o_new(evloop);
     assert_non_null(loop);
-    assert_int_equal(ask_new(loop, &door, &ask), 0);
+    assert_int_equal(ask_new(loop, &door, DEADLINE_MS, &ask), 0);
     open_keeper();
     return 0;
 }
@@ -256,7 +258,7 @@ static void without_a_keeper_nothing_was_done_by_the_deadline(void **state)
     (void)state;
     close_keeper();
     keeper_door_close(&door); /* the master is gone, too: nobody can connect */
-    start_for(0, KEEPER_ADMIN_CALL, "order", ASK_DEADLINE_MS);
+    start_for(0, KEEPER_ADMIN_CALL, "order", DEADLINE_MS);
     UNTIL(outcomes[0].done);
     assert_int_equal(outcomes[0].end, ASK_DOWN);
     assert_int_equal(keeper_door_open(&door), 0);
@@ -272,7 +274,7 @@ static void a_keeper_that_does_not_answer_in_time_has_lost_the_question(void **s
     start(1, KEEPER_ECHO, "all connections are open");
     UNTIL(outcomes[1].done);
     memset(&outcomes[1], 0, sizeof(outcomes[1]));
-    start_for(0, KEEPER_ADMIN_CALL, "order", ASK_DEADLINE_MS);
+    start_for(0, KEEPER_ADMIN_CALL, "order", DEADLINE_MS);
     UNTIL(outcomes[0].done);
     assert_int_equal(outcomes[0].end, ASK_LOST);
     assert_int_equal(num_held, 1);

@@ -193,7 +193,8 @@ static void every_setting_of_ours_is_taken_over(void **state)
             "    list_ms: 15\n"
             "    shutdown_grace_ms: 0\n"
             "    watch_ms: 116\n"
-            "    count_files_ms: 2m\n");
+            "    count_files_ms: 2m\n"
+            "    database_ms: 9s\n");
     assert_int_equal(l->rc, 0);
     assert_string_equal(l->config->host, "127.0.0.9");
     assert_int_equal(l->config->port, 4001);
@@ -256,6 +257,7 @@ static void every_setting_of_ours_is_taken_over(void **state)
     assert_int_equal(l->config->timeouts.shutdown_grace_ms, 0);
     assert_int_equal(l->config->timeouts.watch_ms, 116);
     assert_int_equal(l->config->timeouts.count_files_ms, 120000);
+    assert_int_equal(l->config->timeouts.database_ms, 9000);
 }
 
 static void the_defaults_are_those_of_the_header(void **state)
@@ -288,6 +290,7 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->timeouts.list_ms, 3000);
     assert_int_equal(l->config->timeouts.watch_ms, 60000);
     assert_int_equal(l->config->timeouts.count_files_ms, 600000);
+    assert_int_equal(l->config->timeouts.database_ms, 2000);
     assert_null(l->config->routing_strategy);
     assert_string_equal(l->config->spool_dir, "/tmp");
     assert_string_equal(l->config->state_dir, "/tmp");

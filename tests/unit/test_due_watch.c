@@ -33,10 +33,12 @@ static struct {
     struct loop_timer answer;
 } keeper;
 
-int ask_new(struct loop *loop, const struct keeper_door *door, struct ask **out)
+int ask_new(struct loop *loop, const struct keeper_door *door, uint32_t deadline_ms,
+            struct ask **out)
 {
     (void)loop;
     (void)door;
+    assert_int_equal(deadline_ms, 2000);
     *out = NULL;
     return 0;
 }

@@ -1,5 +1,6 @@
 /* What a store does when its database is full, damaged, locked, stopped, or gone. */
 #include "both_engines.h"
+#include "server/store/store_impl.h"
 
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -358,23 +359,61 @@ static void a_role_without_rights_is_told_of(void **state)
 static void the_server_ends_a_change_whose_program_stopped(void **state)
 {
     WORLD(w);
-    struct engine *asleep = cluster_engine(&cluster);
     uint64_t until_ms = clock_now_ms() + PATIENCE_MS;
     struct store_key key = key_of(1);
+    char why[STORE_WHY_BYTES];
+    struct store *asleep;
     int rc;
 
     add_some(w, 5, 6);
-    assert_int_equal(engine_run(asleep, asleep->ops->begin_write, NULL, 0, until_ms, NULL, NULL),
-                     0);
-    assert_int_equal(engine_run(asleep, "update @meta set value = value where name = 'gen'", NULL,
-                                0, until_ms, NULL, NULL),
-                     0);
+    assert_int_equal(store_new(cluster.url, NULL, &asleep, why), 0);
+    do {
+        assert_true(clock_now_ms() < until_ms);
+        await_up(asleep);
+        rc = work_begin(asleep, WORK_WRITE);
+        if (rc == 0)
+            rc = work_run(asleep, "update @meta set value = value where name = 'gen'", NULL, 0,
+                          NULL, NULL);
+        if (rc != 0)
+            (void)work_end(asleep, rc);
+    } while (rc != 0);
     while ((rc = store_key_add(w->store, &key, &tester, NULL)) == ERR_IO) {
         assert_true(clock_now_ms() < until_ms);
         world_pause();
     }
     assert_int_equal(rc, 0);
-    asleep->ops->free(asleep);
+    store_free(asleep);
+}
+
+static int on_text(void *arg, const struct row *row)
+{
+    struct strbuf *text = arg;
+
+    strbuf_adds(text, row->texts[0]);
+    strbuf_addc(text, ' ');
+    return 0;
+}
+
+/* `timeouts.database_ms: 9s`: the server must not end after two seconds what is waited for. */
+static void the_server_gives_a_statement_the_time_that_an_operator_gives_it(void **state)
+{
+    WORLD(w);
+    const struct store_options options = {.deadline_ms = 9000};
+    struct strbuf text = STRBUF_INIT;
+    char why[STORE_WHY_BYTES];
+    struct store *store;
+
+    (void)w;
+    assert_int_equal(store_new(cluster.url, &options, &store, why), 0);
+    await_up(store);
+    assert_int_equal(work_begin(store, WORK_READ), 0);
+    assert_int_equal(work_run(store, "show statement_timeout", NULL, 0, on_text, &text), 0);
+    assert_int_equal(
+        work_run(store, "show idle_in_transaction_session_timeout", NULL, 0, on_text, &text), 0);
+    assert_string_equal(strbuf_str(&text), "9s 12s ");
+    assert_int_equal(work_end(store, 0), 0);
+    strbuf_deinit(&text);
+    store_free(store);
 }
 
 /* Ten programs that open an empty database at once make its tables once. */
@@ -483,6 +522,7 @@ int main(void)
         P(the_next_host_of_a_list_is_tried),
         P(a_role_without_rights_is_told_of),
         P(the_server_ends_a_change_whose_program_stopped),
+        P(the_server_gives_a_statement_the_time_that_an_operator_gives_it),
     };
     int failed;
 

@@ -1,6 +1,6 @@
 /* The management API, /key/... and /team/..., in a worker: the request goes to the keeper as it is,
  * which has the database (manage/manage.h), and its answer comes back. A worker knows no SQL and
- * waits for nobody: the answer is called back, after ASK_DEADLINE_MS at the latest. */
+ * waits for nobody: the answer is called back, after ask_deadline_ms() at the latest. */
 #pragma once
 
 #include "request/relay.h"

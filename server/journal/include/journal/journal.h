@@ -3,7 +3,7 @@
  * (`tranche_settings.journal`); where there is none `struct journal *` is NULL, nothing of this is
  * called, and nothing is other than without it.
  *
- *   asked, for ASK_DEADLINE_MS, or patiently         told, and the caller goes on
+ *   asked, for ask_deadline_ms(), or patiently       told, and the caller goes on
  *   journal_intent()  before a create is sent         journal_live()   kept until the keeper has it
  *   journal_due()     what shall be polled            journal_drop(), journal_deletion()   the same
  *   journal_story()   what is known of a batch        journal_moved()  the same
@@ -56,8 +56,8 @@ MUST_USE int journal_new_id(char out[WIRE_ID + 1]);
  *  @param asked  false: it is known that no keeper has seen the intent */
 typedef void (*journal_intent_cb)(void *arg, const struct wire_verdict *verdict, bool asked);
 
-/** @param patient  without its answer the client is refused: it has ASK_PATIENT_MS. During a reload one
- *         keeper follows another, and on a busy machine that is longer than ASK_DEADLINE_MS
+/** @param patient  without its answer the client is refused: it has ask_patient_ms(). During a reload one
+ *         keeper follows another, and on a busy machine that is longer than ask_deadline_ms()
  *  @return 0; ERR_LIMIT: a text is too long; ERR_FULL: too much is on its way; ERR_NOMEM. Other than
  *          after 0, the callback never runs */
 MUST_USE int journal_intent(struct journal *journal, const struct wire_intent *intent, bool patient,

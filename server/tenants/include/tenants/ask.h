@@ -29,10 +29,8 @@
 #include "common/rights.h"
 #include "core/keeper_door.h"
 
-#define ASK_DEADLINE_MS 2000
-#define ASK_PATIENT_MS  8000      /* of a question without whose answer its client is refused */
-#define ASK_MAX_CALLS   1024      /* of a worker at a time */
-#define ASK_MAX_BYTES   (8 << 20) /* in all their questions */
+#define ASK_MAX_CALLS 1024      /* of a worker at a time */
+#define ASK_MAX_BYTES (8 << 20) /* in all their questions */
 
 struct ask;      /* a worker's connection */
 struct ask_call; /* a question on its way; gone when its callback runs */
@@ -54,16 +52,23 @@ struct ask_answer {
 typedef void (*ask_cb)(void *arg, const struct ask_answer *answer);
 
 /** @param loop, door  borrowed; outlive it
+ *  @param deadline_ms  what ask_deadline_ms() gives: `timeouts.database_ms`
  *  @return 0, ERR_NOMEM, ERR_IO (no descriptor: errno) */
-MUST_USE int ask_new(struct loop *loop, const struct keeper_door *door, struct ask **out);
+MUST_USE int ask_new(struct loop *loop, const struct keeper_door *door, uint32_t deadline_ms,
+                     struct ask **out);
 /** Nobody is called back any more. Not from a callback. NULL is fine. */
 void ask_free(struct ask *ask);
+
+/** How long a question waits for its answer. */
+uint32_t ask_deadline_ms(const struct ask *ask);
+/** ... one without whose answer its client is refused: four times as long. */
+uint32_t ask_patient_ms(const struct ask *ask);
 
 /**
  * Ask.
  *
  * @param bytes   copied; at most KEEPER_MESSAGE
- * @param wait_ms its time, until ASK_DOWN or ASK_LOST; at least 1
+ * @param wait_ms its time, until ASK_DOWN or ASK_LOST; at least 1. Mostly ask_deadline_ms()
  * @param call    on 0 what ask_cancel() takes; the caller clears his pointer in the callback
  * @return 0; ERR_LIMIT: too long; ERR_FULL: ASK_MAX_CALLS or ASK_MAX_BYTES are on their way;
  *         ERR_NOMEM. Other than after 0, `cb` never runs
@@ -75,7 +80,7 @@ MUST_USE int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes
  * pointer becomes NULL. */
 void ask_cancel(struct ask_call **call);
 
-/** ask_start() for a key that is not in the table: KEEPER_KEY_LOOKUP, for ASK_DEADLINE_MS. */
+/** ask_start() for a key that is not in the table: KEEPER_KEY_LOOKUP, for ask_deadline_ms(). */
 MUST_USE int ask_key(struct ask *ask, const unsigned char hash[RIGHTS_HASH_BYTES], ask_cb cb,
                      void *arg, struct ask_call **call);
 
