@@ -4,11 +4,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/clock.h"
 #include "common/seeded_fault.h"
 #include "core/provider_clock.h"
 #include "journal/moves.h"
 #include "journal/seen.h"
 #include "objects/ledger.h"
+#include "objects/polls.h"
 
 /* By the id that its client knows, or by where it is. */
 static bool find_row(const struct inherited *inherited, uint32_t account, const char *native,
@@ -200,6 +202,61 @@ static void set_counts(struct json_doc *doc, struct json *batch, const struct fo
     json_set(doc, batch, "request_counts", counts);
 }
 
+/* How far it is: what is shown never goes back (D4). @return -1: it cannot be told; of one that has
+ * failed only the keeper can, since it may move once more */
+static int stage_of(const char *status)
+{
+    static const char *const stages[] = {"validating", "in_progress", "finalizing", "cancelling",
+                                         "completed",  "expired",     "cancelled"};
+
+    for (int n = 0; n < (int)(sizeof(stages) / sizeof(stages[0])); n++)
+        if (strcmp(status, stages[n]) == 0)
+            return n < 4 ? n : 4;
+    return -1;
+}
+
+static bool is_further(const struct wire_seen *seen, const struct followed_row *row)
+{
+    int now = stage_of(seen->status), before = stage_of(row->status);
+
+    if (now < 0 || before < 0)
+        return false;
+    return now != before ? now > before
+                         : seen->completed + seen->failed > row->completed + row->failed;
+}
+
+static void take_file(char out[FOLLOWED_NATIVE], const char *native)
+{
+    if (strlen(native) < FOLLOWED_NATIVE)
+        strcpy(out, native);
+}
+
+/* Clients may have been shown more than the keeper has told of yet. */
+static void catch_up(const struct inherited *inherited, struct followed_row *row)
+{
+    static struct wire_seen seen; /* one process, one call at a time */
+    struct strbuf errors = STRBUF_INIT;
+    struct json_doc *doc = json_doc_new();
+    struct json *batch =
+        doc != NULL ? polls_last(inherited, row->at.account, row->at.native, doc, clock_now_ms())
+                    : NULL;
+
+    if (batch != NULL && seen_read(batch, &seen, &errors) &&
+        strlen(seen.status) < FOLLOWED_STATUS && is_further(&seen, row)) {
+        strcpy(row->status, seen.status);
+        row->total = seen.total;
+        row->completed = seen.completed;
+        row->failed = seen.failed;
+        row->in_progress_s = (int64_t)seen.in_progress_s;
+        row->finalizing_s = (int64_t)seen.finalizing_s;
+        row->finished_s = (int64_t)seen.finished_s;
+        take_file(row->output_file, seen.output);
+        take_file(row->error_file, seen.error);
+    }
+    strbuf_deinit(&errors);
+    json_doc_free(doc);
+}
+
 void moved_show_in_list(const struct viewer *viewer, uint32_t deployment, const char *native,
                         struct json_doc *doc, struct json *batch)
 {
@@ -210,6 +267,8 @@ void moved_show_in_list(const struct viewer *viewer, uint32_t deployment, const 
 
     if (at == MODEL_NO_INDEX && !cancelled)
         return;
+    if (!cancelled)
+        catch_up(viewer->rt->inherited, &row);
     owner.owner = owner.owner != 0 ? owner.owner : row.owner;
     json_set_str(doc, batch, "status", row.status);
     if (strcmp(row.status, "failed") != 0)

@@ -45,6 +45,15 @@ static bool is_ended(const struct json *batch)
     return ledger_phase_of(batch) != LEDGER_RUNNING;
 }
 
+/* A list shows it where its provider lists another one: what was shown last is to be known. */
+static bool is_followed(const struct inherited *inherited, uint32_t account,
+                        const struct json *batch)
+{
+    struct followed_row row;
+
+    return followed_find_at(inherited->followed, account, json_get_str(batch, "id"), &row);
+}
+
 /* The one that had ended; NULL: none is known. */
 static struct json *ended_before(const struct inherited *inherited, uint64_t key,
                                  const struct json *batch, struct json_doc *doc, uint64_t now_ms)
@@ -71,7 +80,7 @@ struct json *polls_believe(const struct inherited *inherited, uint32_t account,
         before = ended_before(inherited, key, batch, doc, now_ms);
     if (before != NULL)
         return before;
-    if (inherited->config->poll_cache_ms > 0 ||
+    if (inherited->config->poll_cache_ms > 0 || is_followed(inherited, account, batch) ||
         (ended && (!known || !had_ended || age_ms > REFRESH_MS)))
         keep(inherited, key, ended, batch, now_ms, moment);
     return batch;
@@ -95,6 +104,17 @@ bool polls_is_outdated(const struct inherited *inherited, uint32_t account,
 
     return key != 0 && !is_ended(batch) &&
            poll_cache_get(inherited->poll_cache, key, now_ms, &seen) && seen.ended;
+}
+
+struct json *polls_last(const struct inherited *inherited, uint32_t account, const char *native,
+                        struct json_doc *doc, uint64_t now_ms)
+{
+    struct poll_seen seen;
+
+    return poll_cache_get(inherited->poll_cache, poll_cache_key(account, native, strlen(native)),
+                          now_ms, &seen)
+               ? parse_seen(&seen, native, doc)
+               : NULL;
 }
 
 struct json *polls_recall(const struct inherited *inherited, uint32_t account, const char *native,

@@ -1,10 +1,13 @@
 """A batch that failed late and runs elsewhere, for those who poll it together, who wait for news of it, and who know it already."""
 
+import os
+import signal
+
 import pytest
-from harness import PATIENCE, prober_of, until
+from harness import PATIENCE, keeper_of, prober_of, until
 from sealed_ids import native_of
 from test_journal_people import types_of
-from test_late_moves import RANKS, config, events, full, get, kill, made, refused, two, wait_moved  # noqa: F401 (fixtures)
+from test_late_moves import RANKS, config, events, full, get, kill, listed, made, refused, two, wait_moved  # noqa: F401 (fixtures)
 from test_long_polls import Waiting, all_held
 from wire import H2
 
@@ -122,3 +125,25 @@ def test_its_tag_stays_while_it_moves_and_what_is_remembered_never_shows_it_fail
     else:  # what the first provider said is not what is remembered of the other one
         seen = gateway.get(f"/v1/batches/{batch}")
         assert seen.json()["status"] in RANKS and seen.headers["x-tranche-moves"] == "1", seen
+
+
+def test_a_list_shows_a_moved_batch_no_earlier_than_the_poll_before_it(moving, two):  # noqa: F811
+    """in_progress by a poll, validating by the list behind it: the list knew only what the keeper had told."""
+    gateway, batch = moving()
+    fails(gateway, two, batch)
+    runs(gateway, two, batch)
+    assert listed(gateway)[batch]["status"] == "validating"
+    keeper = keeper_of(gateway)
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        for wanted in RANKS[1:]:
+            seen = until(lambda wanted=wanted: two.advance(10_000) or (lambda b: RANKS.index(b["status"]) >= RANKS.index(wanted) and b)(get(gateway, batch)),
+                         f"it is {wanted}")
+            shown = listed(gateway)[batch]
+            assert RANKS.index(shown["status"]) >= RANKS.index(seen["status"]), (seen, shown)
+            assert shown["request_counts"]["completed"] >= seen["request_counts"]["completed"], (seen, shown)
+            if seen["status"] == "completed":
+                assert (shown["output_file_id"], shown["errors"], shown["failed_at"]) == (seen["output_file_id"], None, None), (seen, shown)
+                assert shown["completed_at"] == seen["completed_at"], (seen, shown)
+    finally:
+        os.kill(keeper, signal.SIGCONT)

@@ -29,6 +29,11 @@ void polls_changed(const struct inherited *inherited, uint32_t account, const ch
 bool polls_is_outdated(const struct inherited *inherited, uint32_t account,
                        const struct json *batch, uint64_t now_ms);
 
+/** What was seen of it last, however long ago. @return in `doc`, as the provider had sent it; NULL:
+ * nothing is known. Of one that has not ended: as long as none was changed through us meanwhile */
+struct json *polls_last(const struct inherited *inherited, uint32_t account, const char *native,
+                        struct json_doc *doc, uint64_t now_ms);
+
 /** What may be answered without asking the provider: what was seen within
  * `tranche_settings.poll_cache_ms`. @return in `doc`, as the provider had sent it; NULL: nothing */
 struct json *polls_recall(const struct inherited *inherited, uint32_t account, const char *native,
