@@ -363,6 +363,9 @@ def send_big(door, size, purpose, path="/v1/files"):
         return call.answer(), total
 
 
+# An upload's own, all of them full, as a busy machine makes them, with the pages that TLS and the allocator have beside them.
+BUFFERS = MIB + MIB // 2
+
 no_sanitizer = only_plain("the memory of a sanitizer is not that of the program")
 
 
@@ -375,7 +378,7 @@ def test_an_upload_takes_no_more_memory_than_its_buffers(make_door, sim, kind):
     answer, size = send_big(door, 40_000_000, "batch")
     assert answer.status == 200, answer
     (account, file), = [f for f in stored(sim) if f[1]["bytes"] > 30_000_000]
-    assert watch.peak() <= MIB, f"grew by {watch.peak() >> 10} KiB for a file of {size >> 20} MiB"
+    assert watch.peak() <= BUFFERS, f"grew by {watch.peak() >> 10} KiB for a file of {size >> 20} MiB"
 
 
 @no_sanitizer
@@ -408,7 +411,7 @@ def test_a_slow_provider_does_not_make_an_upload_grow(make_door, sim):
     sim.fault({"hang": "body", "ms": 1500}, account="oai", method="POST", path="/v1/files*")
     data, body, form = multipart_of_mini(20_000)
     assert door.upload(body, form).status == 200
-    assert watch.peak() <= MIB, watch.peak()
+    assert watch.peak() <= BUFFERS, watch.peak()
 
 
 def multipart_of_mini(count):
