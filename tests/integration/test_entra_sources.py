@@ -40,11 +40,14 @@ def service(name, **switches):
 
 @pytest.fixture
 def serve(start):
-    """serve(sim, rows): a gateway; no token that the simulator gave to it may be in its log, or in what it answers."""
+    """serve(sim, rows): a gateway; no token that the simulator gave to it may be in its log, or in what it answers.
+    The model of the lines chooses the row, whatever litellm_settings are added: else every upload goes to the first one."""
     made = []
 
-    def make(sim, rows, env=None, **sections):
-        gateway = start({**balanced_config(sim, accounts=[]), "model_list": rows, **sections}, sim=sim, env=env)
+    def make(sim, rows, env=None, litellm_settings=None, **sections):
+        config = {**balanced_config(sim, accounts=[]), "model_list": rows, **sections}
+        config["litellm_settings"].update(litellm_settings or {})
+        gateway = start(config, sim=sim, env=env)
         gateway.secrets.append(SECRET)
         made.append((gateway, sim))
         return gateway
@@ -63,6 +66,13 @@ def works(gateway, group):
 
 def heals(gateway, group):
     return until(lambda: gateway.upload(lines(group)).status == 200, f"{group} works")
+
+
+def carried(sim, account):
+    """What proved us where the tokens were got that the account's uploads carried, in order."""
+    proofs = {call["token"]: call["credential"] for call in sim.token_calls(status=200)}
+    got = {f"Bearer {token['text']}": proofs[token["number"]] for token in sim.tokens()}
+    return [got[r["headers"]["authorization"]] for r in sim.requests(account) if r["method"] == "POST"]
 
 
 def check(tmp_path, config, env=None):
@@ -244,25 +254,57 @@ def test_entra_09_arcs_challenge_is_followed_to_its_directory_alone(make_sim, se
 # --- the environment ---
 
 
+class Cluster:
+    """The variables are those that the webhook of a cluster sets; the authority's host ends in a slash there. One resource, and a
+    row for each way to an assertion, whose group has its name."""
+
+    TEXTS = {"azure": "of-the-cluster", "file": "of-a-file", "env": "of-a-variable", "env_path": "of-a-file-that-a-variable-names"}
+
+    def __init__(self, make_sim, where):
+        self.paths = {kind: where / f"assertion of {kind}" for kind in self.TEXTS}
+        for kind in self.TEXTS:
+            self.give(kind)
+        client = entra_client("workload", "fabrikam", secrets=[], assertions=list(self.TEXTS.values()))
+        self.sim = world(make_sim, ["eu"], entra_account(clients=[client], identities=[]))
+
+    def give(self, kind):
+        self.paths[kind].write_text(f"\n  {self.TEXTS[kind]}\r\n")
+
+    def served(self, serve, *plain):
+        paths = {kind: str(path) for kind, path in self.paths.items()}
+        references = {"azure": "oidc/azure/", "file": f"oidc/file/{paths['file']}", "env": "oidc/env/OF_JOB", "env_path": "oidc/env_path/PATH_OF_JOB"}
+        env = {"AZURE_CLIENT_ID": "workload", "AZURE_TENANT_ID": "fabrikam", "AZURE_FEDERATED_TOKEN_FILE": paths["azure"],
+               "AZURE_AUTHORITY_HOST": self.sim.base("entra") + "/", "OF_JOB": self.TEXTS["env"], "PATH_OF_JOB": paths["env_path"]}
+        rows = [azure_deployment(self.sim, "eu", group=kind, api_key=None, azure_ad_token=text) for kind, text in references.items()]
+        rows += [azure_deployment(self.sim, "eu", group=group, api_key=None) for group in plain]
+        gateway = serve(self.sim, rows, env=env, litellm_settings={"enable_azure_ad_token_refresh": True})
+        gateway.secrets += self.TEXTS.values()
+        return gateway
+
+
 def test_entra_04_05_what_a_cluster_gives_and_what_oidc_names_are_exchanged(make_sim, serve, tmp_path):
-    """The variables are those that the webhook of a cluster sets; the authority's host ends in a slash there."""
-    texts = {"azure": "of-the-cluster", "file": "of-a-file", "env": "of-a-variable", "env_path": "of-a-file-that-a-variable-names"}
-    paths = {kind: tmp_path / f"assertion of {kind}" for kind in texts}
-    for kind, path in paths.items():
-        path.write_text(f"\n  {texts[kind]}\r\n")
-    client = entra_client("workload", "fabrikam", secrets=[], assertions=list(texts.values()))
-    sim = world(make_sim, ["eu"], entra_account(clients=[client], identities=[]))
-    env = {"AZURE_CLIENT_ID": "workload", "AZURE_TENANT_ID": "fabrikam", "AZURE_FEDERATED_TOKEN_FILE": str(paths["azure"]),
-           "AZURE_AUTHORITY_HOST": sim.base("entra") + "/", "OF_JOB": texts["env"], "PATH_OF_JOB": str(paths["env_path"])}
-    references = {"azure": "oidc/azure/", "file": f"oidc/file/{paths['file']}", "env": "oidc/env/OF_JOB", "env_path": "oidc/env_path/PATH_OF_JOB"}
-    rows = [azure_deployment(sim, "eu", group=kind, api_key=None, azure_ad_token=text) for kind, text in references.items()]
-    rows.append(azure_deployment(sim, "eu", group="plain", api_key=None))
-    gateway = serve(sim, rows, env=env, litellm_settings={"enable_azure_ad_token_refresh": True})
-    gateway.secrets += texts.values()
-    for group in (*references, "plain"):
+    cluster = Cluster(make_sim, tmp_path)
+    gateway = cluster.served(serve, "plain")
+    for group in (*cluster.TEXTS, "plain"):
         works(gateway, group)
-    used = sorted((c["source"], c["client_id"], c["tenant"], c["credential"], c["status"]) for c in sim.token_calls())
+    assert carried(cluster.sim, "eu") == [f"assertion {n}" for n in (1, 2, 3, 4, 1)], cluster.sim.token_calls()
+    used = sorted((c["source"], c["client_id"], c["tenant"], c["credential"], c["status"]) for c in cluster.sim.token_calls())
     assert used == [("assertion", "workload", "fabrikam", f"assertion {n}", 200) for n in (1, 2, 3, 4)], used
+
+
+def test_entra_05_a_row_without_its_assertion_is_not_served_with_another_rows_token(make_sim, serve, tmp_path):
+    """Although all of them are of one resource, which would take it."""
+    cluster = Cluster(make_sim, tmp_path)
+    cluster.paths["file"].unlink()
+    gateway = cluster.served(serve)
+    others = [kind for kind in cluster.TEXTS if kind != "file"]
+    for group in others:
+        works(gateway, group)
+    envelope(gateway.upload(lines("file")), 503, code="upstream_auth_unavailable")
+    assert carried(cluster.sim, "eu") == [f"assertion {n}" for n in (1, 3, 4)], cluster.sim.token_calls()
+    cluster.give("file")
+    heals(gateway, "file")
+    assert carried(cluster.sim, "eu")[3:] == ["assertion 2"], cluster.sim.token_calls()
 
 
 def test_entra_02_25_scopes_of_clouds_and_secrets_of_mounted_files(make_sim, serve, tmp_path):
