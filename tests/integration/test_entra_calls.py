@@ -213,6 +213,68 @@ def test_entra_13_without_a_token_503_and_other_rows_until_there_is_one(make_sim
     assert len(sim.ledger("a")["batches"]) == 1
 
 
+# --- several credentials ---
+
+
+def batch_life(gateway, group):
+    """One batch from its upload to its end, with all that may be asked of it meanwhile."""
+    file = gateway.uploaded(lines(group))["id"]
+    batch = gateway.created(file)["id"]
+    for answer in (gateway.get(f"/v1/batches/{batch}"), gateway.get(f"/v1/files/{file}"), gateway.get(f"/v1/files/{file}/content"),
+                   gateway.get(f"/v1/batches?model={group}"), gateway.get(f"/v1/files?model={group}"), gateway.get("/v1/batches"),
+                   gateway.get("/v1/files"), gateway.request("POST", f"/v1/batches/{batch}/cancel"), gateway.delete(f"/v1/files/{file}")):
+        assert answer.status == 200, answer
+
+
+def strangers(sim, accounts):
+    """Whatever an account was sent, by upkeep and probes too, that was not got by its own client."""
+    clients = {f"Bearer {t['text']}": t["client_id"] for t in sim.tokens()}
+    seen = {a: sim.requests(a, probes=True, upkeep=True) for a in accounts}
+    assert all(seen.values()), {a: len(s) for a, s in seen.items()}
+    return [(a, clients.get(r["headers"].get("authorization")), r["method"], r["target"]) for a, all_of in seen.items() for r in all_of
+            if clients.get(r["headers"].get("authorization")) != f"app-{a}"]
+
+
+def test_no_account_is_ever_sent_a_token_of_another_accounts_credential(make_sim, serve):
+    """Not while tokens are missing, not after a 401, and not when rows change places in a reload while calls are under way."""
+    accounts = {"a": "contoso", "b": "contoso", "c": "contoso", "d": "fabrikam"}
+    sim = make_sim(sim_config([*(keyless_account(a) for a in accounts),
+                               entra_account(clients=[client(f"app-{a}", tenant=t) for a, t in accounts.items()])]))
+    own, shared = ([row(sim, a, group or f"of-{a}", f"app-{a}", tenant_id=t) for a, t in accounts.items()] for group in (None, "any"))
+    sim.fault({"delay_ms": 600_000}, account="entra", path="/contoso/*", times=3)
+    sim.fault({"status": 503}, account="entra", path="/fabrikam/*", times=-1)
+    gateway = serve(sim, [*own, *shared])
+    with ThreadPoolExecutor(8) as pool:
+        lives = [pool.submit(batch_life, gateway, group) for group in ("of-a", "of-b", "of-c", "any", "any", "any")]
+        sim.wait("entra", "POST", "/contoso/*", count=3, phase="received")
+        sim.release()
+        for life in lives:
+            life.result()
+    envelope(gateway.upload(lines("of-d")), 503, code="upstream_auth_unavailable")
+    assert not sim.requests("d", probes=True, upkeep=True) and not good_calls(sim, "app-d")
+    sim.clear_faults()
+    until(lambda: gateway.upload(lines("of-d")).status == 200, "the fourth one has a token, too")
+
+    until(lambda: min(s.value for s in page(gateway).all("tranche_entra_token_age_seconds")) >= 5, "the tokens have an age")
+    for a in accounts:
+        assert sim.revoke(client_id=f"app-{a}") == 1
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda group: batch_life(gateway, group), ("of-a", "of-b", "of-c", "of-d")))
+    assert strangers(sim, accounts) == []
+
+    rest = [*reversed(shared), *reversed(own[1:])]  # the first credential is the last one now
+    with ThreadPoolExecutor(8) as pool:
+        lives = [pool.submit(batch_life, gateway, group) for group in ("of-b", "of-c", "of-d", "any") * 3]
+        gateway.write_config({**balanced_config(sim, accounts=[]), "model_list": rest})
+        gateway.send(signal.SIGHUP)
+        gateway.wait_line("generation 2 serves")
+        for life in lives:
+            life.result()
+    for group in ("of-b", "of-c", "of-d", "any", "any"):
+        batch_life(gateway, group)
+    assert strangers(sim, accounts) == []
+
+
 # --- rotation ---
 
 

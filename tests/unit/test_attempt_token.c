@@ -159,6 +159,69 @@ static void accounts_with_one_credential_have_one_token(void **state)
     assert_int_equal(entra_tokens_rung(cell), 0);
 }
 
+/* From here on the test gives this account's tokens. */
+static void give_tokens_of(uint32_t deployment)
+{
+    cell = account_token_cell(&process, deployment);
+    assert_non_null(cell);
+}
+
+static void an_account_waits_although_another_credential_has_a_token(void **state)
+{
+    struct attempt_spec spec = spec_of(CALL_BATCH_GET);
+
+    (void)state;
+    accounts[1].entra = 1;
+    give_token("of-c", 0);
+    spec.deployment = 1;
+    start(&spec);
+    for (int i = 0; i < 5; i++)
+        assert_true(run_timer());
+    assert_int_equal(num_calls, 0);
+    assert_int_equal(entra_tokens_rung(cell), 0); /* nothing is asked of who has one */
+    give_tokens_of(1);
+    assert_int_equal(entra_tokens_rung(cell), 1);
+    give_token("of-d", 0);
+    while (open_call(1) == NULL && run_timer())
+        ;
+    assert_true(carries("of-d"));
+    answer(1, 200, "{}");
+    start_get();
+    assert_true(carries("of-c"));
+    answer(0, 200, "{}");
+    assert_int_equal(ended, 2);
+}
+
+static void no_account_is_sent_another_credentials_token_after_a_401(void **state)
+{
+    struct attempt_spec spec = spec_of(CALL_BATCH_GET);
+
+    (void)state;
+    accounts[1].entra = 1;
+    give_token("of-c", 6000);
+    give_tokens_of(1);
+    give_token("of-d", 6000);
+    spec.deployment = 1;
+    start(&spec);
+    assert_true(carries("of-d"));
+    answer(1, 401, DEAD);
+    assert_true(is_refused());
+    run_timer();
+    assert_null(open_call(1));
+    give_none(30000);
+    while (ended == 0 && run_timer())
+        assert_null(open_call(1)); /* that it has none is what its client hears */
+    assert_int_equal(ended, 1);
+    assert_false(last.ok);
+    assert_string_equal(last.failure.code, "upstream_auth_unavailable");
+    assert_int_equal(num_calls, 1);
+    give_tokens_of(0);
+    assert_false(is_refused());
+    start_get();
+    assert_true(carries("of-c"));
+    answer(0, 200, "{}");
+}
+
 static void a_call_without_a_token_asks_for_one_and_waits(void **state)
 {
     (void)state;
@@ -652,6 +715,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_call_carries_the_token_that_is_there_when_it_starts),
         T(accounts_with_one_credential_have_one_token),
+        T(an_account_waits_although_another_credential_has_a_token),
+        T(no_account_is_sent_another_credentials_token_after_a_401),
         T(a_call_without_a_token_asks_for_one_and_waits),
         T(what_the_caller_gave_may_be_gone_while_the_call_waits),
         T(a_wait_is_part_of_the_time_that_a_call_has),

@@ -421,16 +421,14 @@ static void test_entra_11_a_token_is_renewed_before_its_last_five_minutes(void *
     assert_int_equal(num_calls, 2);
 }
 
-/* Each draws a number of its own, so a node's renewals are spread over minutes. */
-static void test_entra_11_fifty_credentials_do_not_renew_in_one_second(void **state)
+/* So many clients, each of which is asked for; the cells are bound from the last to the first. */
+static const struct entra_credential *begin_many(size_t num)
 {
     static struct entra_credential many[50];
-    static char ids[50][8];
-    struct entra_state one;
-    unsigned seconds[3600] = {0}, most = 0;
+    static char ids[50][32];
 
-    (void)state;
-    for (size_t i = 0; i < 50; i++) {
+    assert_true(num <= 50);
+    for (size_t i = num; i-- > 0;) {
         many[i] = credential;
         snprintf(ids[i], sizeof(ids[i]), "app-%zu", i);
         many[i].client_id = ids[i];
@@ -438,10 +436,22 @@ static void test_entra_11_fifty_credentials_do_not_renew_in_one_second(void **st
         assert_int_equal(entra_tokens_bind(tokens, many[i].fingerprint, 0), 0);
     }
     config.models.credentials = many;
-    config.models.num_credentials = 50;
+    config.models.num_credentials = num;
     assert_int_equal(token_fetch_start(&upkeep), 0);
     pass(0);
-    assert_int_equal(num_calls, 50);
+    assert_int_equal(num_calls, num);
+    return many;
+}
+
+/* Each draws a number of its own, so a node's renewals are spread over minutes. */
+static void test_entra_11_fifty_credentials_do_not_renew_in_one_second(void **state)
+{
+    struct entra_state one;
+    unsigned seconds[3600] = {0}, most = 0;
+    const struct entra_credential *many;
+
+    (void)state;
+    many = begin_many(50);
     for (num_calls = 1; num_calls <= 50; num_calls++)
         answer(200, TOKEN(3600));
     for (size_t i = 0; i < 50; i++) {
@@ -452,6 +462,32 @@ static void test_entra_11_fifty_credentials_do_not_renew_in_one_second(void **st
         most = ++*second > most ? *second : most;
     }
     assert_true(most <= 5);
+}
+
+/* The client that the call names is the one whose cell has the token, in whatever order they come. */
+static void the_answers_to_several_credentials_are_not_mixed_up(void **state)
+{
+    const struct entra_credential *several;
+    char token[128], named[32];
+
+    (void)state;
+    several = begin_many(5);
+    for (num_calls = 5; num_calls > 0; num_calls--) {
+        const char *id = strstr(calls[num_calls - 1].body, "client_id=app-");
+
+        assert_non_null(id);
+        snprintf(token, sizeof(token),
+                 "{\"token_type\":\"Bearer\",\"expires_in\":3600,\"access_token\":\"of-%.5s\"}",
+                 id + strlen("client_id="));
+        answer(200, token);
+    }
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(named, sizeof(named), "of-%s", several[i].client_id);
+        cell = entra_tokens_find(tokens, several[i].fingerprint);
+        assert_true(has_token());
+        assert_string_equal(text, named);
+        assert_int_equal(view.number, 1);
+    }
 }
 
 static void test_entra_16_a_refused_token_is_fetched_anew_at_once_and_once(void **state)
@@ -759,6 +795,7 @@ int main(int argc, char **argv)
         TEST(a_prober_that_died_while_it_asked_is_followed_by_one_that_asks),
         TEST(test_entra_11_a_token_is_renewed_before_its_last_five_minutes),
         TEST(test_entra_11_fifty_credentials_do_not_renew_in_one_second),
+        TEST(the_answers_to_several_credentials_are_not_mixed_up),
         TEST(test_entra_16_a_refused_token_is_fetched_anew_at_once_and_once),
         TEST(test_entra_20_who_comes_later_goes_on_with_the_live_token),
         TEST(test_entra_13_the_old_token_is_used_to_its_end_while_nobody_answers),

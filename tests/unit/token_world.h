@@ -1,5 +1,6 @@
 /* A process that calls two accounts by Entra ID with one credential, on a clock that moves when told;
- * the token service is the test. Include behind noted_calls.h. */
+ * the token service is the test. There is a second credential, which no account has unless a test says
+ * so. Include behind noted_calls.h. */
 #pragma once
 
 #include "calls/attempt.h"
@@ -8,6 +9,7 @@
 
 #define NOW        1000000u
 #define FINGER     77u
+#define OTHER      (FINGER + 64u)
 #define MAX_TIMERS 8
 
 static uint64_t now_ms;
@@ -69,19 +71,21 @@ static const struct loop_ops ops = {
 static struct loop loop = {.ops = &ops};
 static struct model_account accounts[ACCOUNTS];
 static struct model_deployment rows[ACCOUNTS];
-static struct entra_credential credential;
+static struct entra_credential credentials[2];
 static struct config config;
 static uint32_t columns[ACCOUNTS];
 static struct inherited inherited;
 static struct runtime process;
-static struct entra_tokens_cell *cell;
+static struct entra_tokens_cell *cell; /* of the credential whose tokens the test gives */
 
 static void describe(void)
 {
     static const char *const bases[] = {"https://a0.example", "https://a1.example"};
 
-    credential =
+    credentials[0] =
         (struct entra_credential){.name = (char *)(uintptr_t) "client c", .fingerprint = FINGER};
+    credentials[1] =
+        (struct entra_credential){.name = (char *)(uintptr_t) "client d", .fingerprint = OTHER};
     for (uint32_t i = 0; i < ACCOUNTS; i++) {
         accounts[i] = (struct model_account){.provider = PROVIDER_AZURE,
                                              .auth = ACCOUNT_AUTH_ENTRA,
@@ -96,8 +100,8 @@ static void describe(void)
     }
     config = (struct config){.models = {.accounts = accounts,
                                         .num_accounts = ACCOUNTS,
-                                        .credentials = &credential,
-                                        .num_credentials = 1,
+                                        .credentials = credentials,
+                                        .num_credentials = 2,
                                         .deployments = rows,
                                         .num_deployments = ACCOUNTS},
                              .timeouts.json_total_ms = 60000,
@@ -121,6 +125,8 @@ static int world_set_up(void **state)
     assert_int_equal(state_new(2, ACCOUNTS, &inherited.state), 0);
     assert_int_equal(state_bind(inherited.state, table, columns), 0);
     assert_int_equal(entra_tokens_new(&inherited.entra_tokens), 0);
+    /* In another order than in the list: whose cell it is, its key says */
+    assert_int_equal(entra_tokens_bind(inherited.entra_tokens, OTHER, 0), 0);
     assert_int_equal(entra_tokens_bind(inherited.entra_tokens, FINGER, 0), 0);
     process =
         (struct runtime){.inherited = &inherited, .config = &config, .table = table, .loop = &loop};
