@@ -335,8 +335,7 @@ static int refuse_start(struct loading_fault *fault, const char *error, int ret)
     return ret;
 }
 
-static int generation_start(struct master *m, bool first, struct loading_fault *fault,
-                            uint64_t now_ms)
+static int generation_start(struct master *m, bool first, struct loading_fault *fault)
 {
     struct config *config = NULL;
     struct generation *gen;
@@ -364,25 +363,25 @@ static int generation_start(struct master *m, bool first, struct loading_fault *
         return refuse_start(fault, error, ret);
     }
     loading_warn(gen->config, m->options->config_path);
-    begin_past(m, gen, first, now_ms);
+    m->next_look_ms = clock_now_ms(); /* all that was before may have taken long */
+    begin_past(m, gen, first, m->next_look_ms);
     m->last_number++;
     gen->next = m->generations;
     m->generations = gen;
     m->starting = gen;
-    m->start_limit_ms = now_ms + START_LIMIT_MS;
-    m->next_look_ms = now_ms;
-    start_children(m, gen, now_ms);
+    start_children(m, gen, m->next_look_ms);
+    m->start_limit_ms = clock_now_ms() + START_LIMIT_MS;
     return 0;
 }
 
-static void reload(struct master *m, uint64_t now_ms)
+static void reload(struct master *m)
 {
     struct loading_fault fault = {0};
 
     m->reload_wanted = false;
     notify_reloading();
     log_info("SIGHUP: loading the configuration");
-    if (generation_start(m, false, &fault, now_ms) != 0) {
+    if (generation_start(m, false, &fault) != 0) {
         loading_publish(m->base.shared, &fault);
         notify_ready(m->serving->inherited.generation);
         log_error("the new configuration is refused, generation %u keeps serving",
@@ -679,12 +678,12 @@ static void upgrade(struct master *m)
 /* What was asked for while it could not be done: while a generation is starting, or a new program,
  * or while the program before this one still drains, since two programs have rows and no third.
  * Nothing is asked for in vain, and nothing is done by halves. */
-static void carry_out(struct master *m, uint64_t now_ms)
+static void carry_out(struct master *m)
 {
     if (m->stopping || m->starting != NULL || m->upgrade_pid != 0)
         return;
     if (m->reload_wanted)
-        reload(m, now_ms);
+        reload(m);
     else if (m->upgrade_wanted && m->other_fd == -1)
         upgrade(m);
 }
@@ -808,7 +807,7 @@ static void run(struct master *m)
         read_signals(m, now_ms);
         reap(m, now_ms);
         check_starting(m, now_ms);
-        carry_out(m, now_ms);
+        carry_out(m);
         check_rows(m, now_ms);
     }
 }
@@ -885,7 +884,7 @@ int master_run(const struct master_options *options)
     upgrade_init(options->argv);
     notify_init(upgrade_is_successor());
     posture_raise_descriptors();
-    if (open_all(m) == 0 && generation_start(m, true, &fault, clock_now_ms()) == 0) {
+    if (open_all(m) == 0 && generation_start(m, true, &fault) == 0) {
         /* Of another layout, or not needed: gone before anybody is upgraded again */
         handover_end();
         generation_tell_listening(m->starting, NULL);

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from harness import (GROUP, MASTER_KEY, PATIENCE, Process, alive, azure_deployment, balanced_config, envelope, find_binary, kill_child,
@@ -239,8 +240,8 @@ class StartingGateway(Process):
         super().__init__([find_binary("tranche"), "--config", str(self.pipe), "--host", "127.0.0.1", "--port", "0",
                           "--num_workers", "1"])
 
-    def write_config(self, config):
-        """Returns when somebody has read it: all before that came during a start."""
+    def write_config(self, config, takes_s=0):
+        """Returns when somebody has read it, which takes so long: all before that came during a start."""
         def opened():
             try:
                 return os.open(self.pipe, os.O_WRONLY | os.O_NONBLOCK)
@@ -249,6 +250,8 @@ class StartingGateway(Process):
                 return None
 
         with os.fdopen(until(opened, "somebody reads the configuration"), "wb") as pipe:
+            ends = time.monotonic() + takes_s
+            until(lambda: time.monotonic() >= ends, "it has taken its time", timeout=takes_s + PATIENCE)
             pipe.write(json.dumps(config).encode())
 
     def told(self, signum):
@@ -281,6 +284,25 @@ def test_a_signal_that_comes_during_the_start_is_carried_out_after_it(sim, tmp_p
         if successor is not None:
             os.kill(successor, signal.SIGTERM)
         elif gateway.popen.poll() is None:
+            gateway.popen.kill()
+    assert gateway.wait_output_end()
+
+
+@pytest.mark.long
+def test_a_reload_on_a_slow_machine_is_not_refused_for_the_time_that_its_configuration_took(sim, tmp_path):
+    """Its workers were refused as not ready in time before any of them had begun."""
+    config = balanced_config(sim, accounts=["eu"])
+    gateway = StartingGateway(tmp_path)
+    try:
+        gateway.write_config(config)
+        gateway.wait_line(r"generation 1 serves")
+        gateway.send(signal.SIGHUP)
+        gateway.write_config(config, takes_s=11)  # workers have ten seconds
+        gateway.wait_line(r"generation 2 (serves|is refused)")
+        assert "is refused" not in gateway.log, gateway.log
+        assert gateway.stop() == 0
+    finally:
+        if gateway.popen.poll() is None:
             gateway.popen.kill()
     assert gateway.wait_output_end()
 
