@@ -386,7 +386,8 @@ int settings_defaults(struct config *config)
         config->allowed_fails_of[i] = config->retries_of[i] = UINT32_MAX;
     config->max_fallbacks = 5;
     config->max_keys = 200000;
-    config->key_max_stale_ms = 60000;
+    config->key_max_stale_ms = config->health_check_interval_ms = 60000;
+    config->poll_cache_ms = 100;
     config->outage_window_ms = 10 * 60 * 1000;
     config->limits = default_limits;
     config->timeouts = default_timeouts;
@@ -394,7 +395,6 @@ int settings_defaults(struct config *config)
     config->metrics_max_series = 1000;
     config->budget_exceeded_status = 422;
     config->max_known_files = 100000;
-    config->health_check_interval_ms = 60000;
     config->host = strdup(DEFAULT_HOST);
     config->spool_dir = strdup(tmp == NULL || *tmp == '\0' ? "/tmp" : tmp);
     if (config->host == NULL || config->spool_dir == NULL)

@@ -550,7 +550,8 @@ static bool answer_again(struct fetch *f)
     struct viewer viewer;
     struct json *batch;
 
-    if (f->target.unsure || f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0)
+    if (f->target.unsure || f->call != CALL_BATCH_GET || rt->config->poll_cache_ms == 0 ||
+        validator_wants_fresh(f->op.relay))
         return false;
     doc = json_doc_new();
     batch = doc != NULL ? polls_recall(rt->inherited, runtime_fingerprint(rt, f->op.deployment),

@@ -70,6 +70,21 @@ static bool client_has_any(const struct relay *relay)
     return h2o_find_header_by_str(&relay->req->headers, H2O_STRLIT("if-none-match"), -1) != -1;
 }
 
+bool validator_wants_fresh(const struct relay *relay)
+{
+    static const char *const words[] = {"no-cache", "max-age=0"};
+    const h2o_headers_t *headers = &relay->req->headers;
+
+    for (ssize_t at = -1; (at = h2o_find_header(headers, H2O_TOKEN_CACHE_CONTROL, at)) != -1;) {
+        const h2o_iovec_t *value = &headers->entries[at].value;
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+            if (h2o_contains_token(value->base, value->len, words[i], strlen(words[i]), ','))
+                return true;
+    }
+    return false;
+}
+
 bool validator_differs(const struct relay *relay, const struct json *value)
 {
     struct strbuf text = STRBUF_INIT;

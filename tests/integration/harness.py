@@ -441,8 +441,8 @@ class Gateway(Process):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def write_config(self, config):
-        if not isinstance(config, str):  # a system call that no list has ends the process, and its test fails
-            settings = {"seccomp": "kill", **(config.get("tranche_settings") or {})}
+        if not isinstance(config, str):  # a system call that no list has ends the process, and its test fails; a poll sees what a test has just done
+            settings = {"seccomp": "kill", "poll_cache_ms": 0, **(config.get("tranche_settings") or {})}
             settings["timeouts"] = {"database_ms": PATIENT_DATABASE, **(settings.get("timeouts") or {})}
             config = {**config, "tranche_settings": settings}
         if self.databases is not None:

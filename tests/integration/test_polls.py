@@ -149,6 +149,31 @@ def test_a_poll_from_memory_shows_a_moved_batch_with_its_clients_own_file(start,
     assert polls(sim, native_of(batch["id"])) == []
 
 
+@pytest.mark.parametrize("word", ["no-cache", "max-age=0", "no-store, No-Cache"])
+def test_a_client_that_wants_nothing_from_memory_gets_the_providers_word(cached, sim, word):
+    batch = cached.created(cached.uploaded()["id"])
+    sim.advance(60_000)
+    assert cached.get(f"/v1/batches/{batch['id']}", headers={"Cache-Control": "max-age=00, private"}).json() == batch
+    fresh = cached.get(f"/v1/batches/{batch['id']}", headers={"Cache-Control": word})
+    assert fresh.headers["x-tranche-cache"] == "miss" and fresh.json()["status"] == "in_progress"
+    assert cached.get(f"/v1/batches/{batch['id']}").json() == fresh.json()
+
+
+def test_by_default_polls_in_one_moment_cost_one_call_and_the_next_moment_sees_the_news(start, sim):
+    """100 ms: thousands of polls a second become ten calls, and a client that waits a second between two sees each change."""
+    config = balanced_config(sim, tranche_settings={"timeouts": {"watch_ms": 3_600_000}, "seccomp": "kill"})
+    gateway = start(json.dumps(config), sim=sim)
+    lists_are_read(gateway, sim)
+    batch = gateway.created(gateway.uploaded()["id"])
+
+    def hit():
+        return gateway.get(f"/v1/batches/{batch['id']}").headers["x-tranche-cache"] == "hit"
+
+    until(lambda: hit() or hit(), "a poll that follows another one at once is answered from memory")
+    sim.advance(60_000)
+    until(lambda: gateway.get(f"/v1/batches/{batch['id']}").json()["status"] == "in_progress", "the change is seen")
+
+
 def test_what_is_older_than_the_configured_time_is_asked_for_again(start, sim):
     gateway = start(balanced_config(sim, tranche_settings={"poll_cache_ms": 1}), sim=sim)
     batch = gateway.created(gateway.uploaded()["id"])

@@ -12,7 +12,7 @@ from words import lacking, names, rows
 CLIENTS = [f"server/{room}" for room in "front request once read create upload admin ui worker".split()]  # rooms that hear and answer them
 # Words with a hyphen in these rooms that are no headers of a request or an answer.
 OTHER_WORDS = {"api-version", "cross-site", "file-id", "ip6-localhost", "ip6-loopback", "metadata-full", "no-referrer", "no-store",
-               "quota-aware", "same-origin", "deployment-enqueued-tokens", "deployment-maximum-enqueued-tokens",
+               "no-cache", "quota-aware", "same-origin", "deployment-enqueued-tokens", "deployment-maximum-enqueued-tokens",
                "delete", "get", "head", "patch", "post", "input_blob", "output_folder"}
 NO_METRICS = {"litellm_model_name", "litellm_provider"}  # labels
 

@@ -291,6 +291,7 @@ static void the_defaults_are_those_of_the_header(void **state)
     assert_int_equal(l->config->timeouts.watch_ms, 60000);
     assert_int_equal(l->config->timeouts.count_files_ms, 600000);
     assert_int_equal(l->config->timeouts.database_ms, 2000);
+    assert_int_equal(l->config->poll_cache_ms, 100);
     assert_null(l->config->routing_strategy);
     assert_string_equal(l->config->spool_dir, "/tmp");
     assert_string_equal(l->config->state_dir, "/tmp");

@@ -21,6 +21,10 @@ bool validator_names(const char *field, size_t len, const char *etag);
  * representation. */
 bool validator_differs(const struct relay *relay, const struct json *value);
 
+/** Whether the client wants no answer from memory: `Cache-Control: no-cache` (RFC 9111 section
+ * 5.2.1.4), or `max-age=0`, which a browser's reload sends (5.2.1.1). */
+bool validator_wants_fresh(const struct relay *relay);
+
 /** Answer a GET or HEAD of one object with 200, an ETag and the object, or with 304 when the client
  * has just that. Caches have to ask each time, and none keeps it for others. */
 void validator_answer(struct relay *relay, const struct json *value);
