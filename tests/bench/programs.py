@@ -381,7 +381,8 @@ class Tranche(Program):
             json.dump({"model_list": self.model_list(sim, polls),
                        "litellm_settings": {"enable_loadbalancing_on_batch_endpoints": True},
                        "general_settings": {"master_key": MASTER_KEY},
-                       "tranche_settings": {"spool_dir": directory, "limits": limits, **self.more_settings}}, f)
+                       # Each poll goes to the provider, as with its peers
+                       "tranche_settings": {"spool_dir": directory, "limits": limits, "poll_cache_ms": 0, **self.more_settings}}, f)
         argv = [binary, "--config", path, "--host", "127.0.0.1", "--port", "0", "--num_workers", str(workers)]
         env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
         super().__init__(name, argv, directory, cpus, env)
