@@ -222,6 +222,15 @@ enum {
     COL_LIVES
 };
 
+/* Whether this very question has taken the key over as LOST, and its answer was not heard: a commit
+ * of which nothing came back, a keeper that was killed before it said so. Whoever asks again has not
+ * looked upstream yet. hand_over() notes the question in `object`, which is none's until an end. */
+static bool was_told_lost(const struct row *row, const struct fleet_intent *intent)
+{
+    return row->texts[COL_OBJECT] != NULL &&
+           strcmp(row->texts[COL_OBJECT], intent->id != NULL ? intent->id : "") == 0;
+}
+
 /* Who has ended without a word is known by its epoch, which its node has no more; or it had more
  * time than a create or upload can take. A node of which nothing is heard may still be sending. */
 static enum key_state judge_key(const struct row *row, const struct fleet_intent *intent,
@@ -237,7 +246,7 @@ static enum key_state judge_key(const struct row *row, const struct fleet_intent
     if (state == FLEET_KEY_DONE)
         return KEY_DONE;
     if (is_mine)
-        return KEY_MINE;
+        return state == FLEET_KEY_RUNNING && was_told_lost(row, intent) ? KEY_LOST : KEY_MINE;
     if (state == FLEET_KEY_UNKNOWN || row_int(row, COL_LIVES) == 0 ||
         row_int(row, COL_BUSY) <= now_ms)
         return KEY_LOST;
@@ -488,24 +497,27 @@ static int write_reservations(struct turn *t)
 }
 
 /* A key whose request goes on, or that is this claim's from now on. Whoever had it before writes
- * nothing into it any more: it names its own claim. */
-static int hand_over(struct turn *t, const struct one *one, bool keep_where)
+ * nothing into it any more: it names its own claim.
+ * @param lost  it is to be looked for where it was sent: was_told_lost() */
+static int hand_over(struct turn *t, const struct one *one, bool lost)
 {
     const struct fleet_intent *intent = one->intent;
+    const char *id = intent->id != NULL ? intent->id : "";
     struct value values[] = {value_text(intent->key),
                              value_text(one->old_claim),
                              value_text(intent->claim),
                              value_int((int64_t)intent->request),
-                             value_int(keep_where ? one->answer->deployment : intent->deployment),
-                             value_text(keep_where ? one->answer->nonce : intent->nonce),
+                             value_int(lost ? one->answer->deployment : intent->deployment),
+                             value_text(lost ? one->answer->nonce : intent->nonce),
                              value_text(t->me->node),
                              value_int(t->me->epoch),
                              value_int(t->now_ms + intent->busy_ms),
-                             value_int(t->now_ms + FLEET_IDEM_MS)};
+                             value_int(t->now_ms + FLEET_IDEM_MS),
+                             value_text(lost ? id : NULL)};
 
     return WORK_RUN(t->store,
                     "update @idempotency set claim = $3, request = $4, state = 0, status = null,"
-                    " object = null, body = null, deployment = $5, nonce = $6, node = $7,"
+                    " object = $11, body = null, deployment = $5, nonce = $6, node = $7,"
                     " epoch = $8, busy_until = $9, until = $10 where name = $1 and claim = $2",
                     values, NULL, NULL);
 }

@@ -121,6 +121,33 @@ static void a_dead_nodes_key_goes_to_one_that_looks_first(void **state)
     ASK(w, &b, anew, FLEET_GRANTED); /* nothing was there: done again */
 }
 
+/* The keeper was killed, or its connection broke, between the commit and the answer: the worker asks
+ * again, and nobody has looked for the first create yet. It went out a second time. */
+static void a_lost_key_whose_answer_was_not_heard_is_looked_for_when_it_is_asked_again(void **state)
+{
+    WORLD(w);
+    struct fleet_intent first = keyed("r1", "c1", "k1"), asks = keyed(NULL, "c2", "k1");
+    struct fleet_intent goes = keyed("r2", "c2", "k1"), late = keyed("r3", "c3", "k1");
+    struct fleet_intent last = keyed("r4", "c3", "k1");
+    struct fleet_me again = {.node = a.node};
+    struct fleet_answer answer;
+
+    ASK(w, &a, first, FLEET_GRANTED);
+    OK(w, store_fleet_join(w->store, 3, "", "", &again));
+    for (int i = 0; i < 3; i++) {
+        answer = ask(w, &b, &asks);
+        assert_int_equal(answer.verdict, FLEET_LOST);
+        assert_string_equal(answer.nonce, "r1");
+        assert_int_equal(answer.deployment, 6);
+    }
+    ASK(w, &b, goes, FLEET_GRANTED); /* nothing was there */
+    ASK(w, &b, goes, FLEET_GRANTED);
+    world_do(w, "update @idempotency set busy_until = 1");
+    ASK(w, &again, late, FLEET_LOST); /* a create that another one has overtaken */
+    ASK(w, &again, late, FLEET_LOST);
+    ASK(w, &again, last, FLEET_GRANTED);
+}
+
 static void a_key_whose_create_nobody_knows_goes_to_the_next_one(void **state)
 {
     WORLD(w);
@@ -213,6 +240,7 @@ static void a_key_is_granted_to_one_of_many_nodes(void **state)
         T(what_is_refused_leaves_its_key_free, s), T(an_answer_is_given_again_on_every_node, s),   \
         T(a_keyed_upload_reserves_nothing, s),                                                     \
         T(a_dead_nodes_key_goes_to_one_that_looks_first, s),                                       \
+        T(a_lost_key_whose_answer_was_not_heard_is_looked_for_when_it_is_asked_again, s),          \
         T(a_key_whose_create_nobody_knows_goes_to_the_next_one, s),                                \
         T(a_silent_nodes_key_waits_until_its_create_has_ended, s),                                 \
         T(a_key_is_granted_to_one_of_many_nodes, s)
