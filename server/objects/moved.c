@@ -231,6 +231,13 @@ static void take_file(char out[FOLLOWED_NATIVE], const char *native)
         strcpy(out, native);
 }
 
+/* What its provider does not say stays what was told before. */
+static void take_time(int64_t *out, uint64_t unix_s)
+{
+    if (unix_s != 0)
+        *out = (int64_t)unix_s;
+}
+
 /* Clients may have been shown more than the keeper has told of yet. */
 static void catch_up(const struct inherited *inherited, struct followed_row *row)
 {
@@ -247,9 +254,10 @@ static void catch_up(const struct inherited *inherited, struct followed_row *row
         row->total = seen.total;
         row->completed = seen.completed;
         row->failed = seen.failed;
-        row->in_progress_s = (int64_t)seen.in_progress_s;
-        row->finalizing_s = (int64_t)seen.finalizing_s;
-        row->finished_s = (int64_t)seen.finished_s;
+        take_time(&row->in_progress_s, seen.in_progress_s);
+        take_time(&row->finalizing_s, seen.finalizing_s);
+        take_time(&row->cancelling_s, seen.cancelling_s);
+        take_time(&row->finished_s, seen.finished_s);
         take_file(row->output_file, seen.output);
         take_file(row->error_file, seen.error);
     }
