@@ -305,7 +305,7 @@ static const struct setting settings[] = {
     TIMEOUT(watch_ms, 100, 60 * 60 * 1000),
     TIMEOUT(long_poll_ms, 100, 60 * 1000),
     TIMEOUT(count_files_ms, 100, DAY_MS),
-    TIMEOUT(database_ms, 100, 30 * 1000),
+    TIMEOUT(database_ms, 100, 15 * 1000),
 };
 
 #define NUM_SETTINGS (sizeof(settings) / sizeof(settings[0]))

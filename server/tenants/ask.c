@@ -306,7 +306,7 @@ uint32_t ask_deadline_ms(const struct ask *ask)
 
 uint32_t ask_patient_ms(const struct ask *ask)
 {
-    return 4 * ask->deadline_ms;
+    return 4 * ask->deadline_ms < ASK_PATIENT_MOST_MS ? 4 * ask->deadline_ms : ASK_PATIENT_MOST_MS;
 }
 
 int ask_start(struct ask *ask, enum keeper_kind kind, const void *bytes, size_t len,

@@ -437,6 +437,19 @@ static void a_keeper_at_its_end_answers_what_it_has_and_takes_nothing_new(void *
     assert_memory_equal(held[0]->bytes, "c", 1);
 }
 
+static void the_patient_wait_no_longer_than_their_grant_leaves_them(void **state)
+{
+    struct ask *slow;
+
+    (void)state;
+    assert_int_equal(ask_deadline_ms(ask), DEADLINE_MS);
+    assert_int_equal(ask_patient_ms(ask), 4 * DEADLINE_MS);
+    assert_int_equal(ask_new(loop, &door, 15000, &slow), 0);
+    assert_int_equal(ask_deadline_ms(slow), 15000);
+    assert_int_equal(ask_patient_ms(slow), 20000);
+    ask_free(slow);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -458,6 +471,7 @@ int main(void)
         TEST(a_descriptor_that_is_passed_is_not_taken),
         TEST(a_worker_believes_nobody_but_its_own_masters_door),
         TEST(a_keeper_at_its_end_answers_what_it_has_and_takes_nothing_new),
+        TEST(the_patient_wait_no_longer_than_their_grant_leaves_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

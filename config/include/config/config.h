@@ -89,8 +89,8 @@ struct config_timeouts {
     uint32_t watch_ms;     /* between two questions about one unfinished batch; default 60,000 */
     uint32_t long_poll_ms; /* ... about one that clients wait for (`Prefer: wait`); default 2,000 */
     uint32_t count_files_ms; /* between two counts of an account's files; default 600,000 */
-    /* A statement of a database, and who waits for its answer; four times as long for who is refused
-     * without it; default 2,000 */
+    /* A statement of a database, and who waits for its answer; four times as long, 20,000 at most,
+     * for who is refused without it; 100 to 15,000; default 2,000 */
     uint32_t database_ms;
 };
 

@@ -29,8 +29,10 @@
 #include "common/rights.h"
 #include "core/keeper_door.h"
 
-#define ASK_MAX_CALLS 1024      /* of a worker at a time */
-#define ASK_MAX_BYTES (8 << 20) /* in all their questions */
+/* The longest wait: a create that is granted then has the rest of its 30 s (JOURNAL_GRANT_MS) */
+#define ASK_PATIENT_MOST_MS 20000
+#define ASK_MAX_CALLS       1024      /* of a worker at a time */
+#define ASK_MAX_BYTES       (8 << 20) /* in all their questions */
 
 struct ask;      /* a worker's connection */
 struct ask_call; /* a question on its way; gone when its callback runs */
@@ -61,7 +63,8 @@ void ask_free(struct ask *ask);
 
 /** How long a question waits for its answer. */
 uint32_t ask_deadline_ms(const struct ask *ask);
-/** ... one without whose answer its client is refused: four times as long. */
+/** ... one without whose answer its client is refused: four times as long, at most
+ * ASK_PATIENT_MOST_MS. */
 uint32_t ask_patient_ms(const struct ask *ask);
 
 /**
